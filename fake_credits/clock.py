@@ -1,0 +1,102 @@
+"""Own a sandbox's time: the one reader of the wall clock; know nothing of who asks.
+
+``real`` is the wall clock as the process sees it, so freezegun and time-machine govern it. ``offset`` is the wall
+clock moved forward; ``frozen`` stands still until it is moved. The verbs go forward only (FAULTS.md, "Time").
+"""
+
+import threading
+import time
+from datetime import UTC, datetime, timedelta
+from typing import Literal
+
+__all__ = ["EPOCH", "LATEST_MS", "Clock", "Mode", "from_ms", "monotonic_s", "to_ms", "wall_ms"]
+
+Mode = Literal["real", "offset", "frozen"]
+
+EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
+LATEST_MS = 253_402_300_799_999
+"""The last millisecond that an ISO 8601 date of four digits can say: 9999-12-31T23:59:59.999Z."""
+
+# Captured once: freezegun replaces the public one, and a loop in a thread would then never wake (DESIGN.md, "Facts").
+monotonic_s = time.monotonic
+
+
+def wall_ms() -> int:
+    """Return the wall clock in milliseconds since 1970, as freezegun and time-machine let the process see it."""
+    return time.time_ns() // 1_000_000
+
+
+def to_ms(moment: datetime) -> int:
+    """Return an aware datetime as milliseconds since 1970; raise ValueError for a naive one."""
+    if moment.tzinfo is None:
+        raise ValueError(f"{moment!r} is naive: give it a time zone, such as datetime(..., tzinfo=UTC)")
+    return (moment - EPOCH) // timedelta(milliseconds=1)
+
+
+def from_ms(ms: int) -> datetime:
+    """Return milliseconds since 1970 as an aware datetime in UTC."""
+    return EPOCH + timedelta(milliseconds=ms)
+
+
+class Clock:
+    """Tell a sandbox its time in whole milliseconds, and move it forward on request."""
+
+    def __init__(self, frozen_at: datetime | None = None) -> None:
+        self._lock = threading.Lock()
+        self._offset_ms = 0
+        self._frozen_ms: int | None = None if frozen_at is None else _checked(to_ms(frozen_at))
+
+    def __repr__(self) -> str:
+        return f"<Clock {self.mode} at {self.now().isoformat()}>"
+
+    @property
+    def mode(self) -> Mode:
+        """Tell which of the three this clock is now."""
+        if self._frozen_ms is not None:
+            return "frozen"
+        return "offset" if self._offset_ms else "real"
+
+    def now_ms(self) -> int:
+        """Return the time in milliseconds since 1970."""
+        frozen = self._frozen_ms
+        return wall_ms() + self._offset_ms if frozen is None else frozen
+
+    def now(self) -> datetime:
+        """Return the time as an aware datetime in UTC."""
+        return from_ms(self.now_ms())
+
+    def freeze(self, at: datetime | None = None) -> None:
+        """Stand still, now or at a later moment; raise ValueError for an earlier or a naive one."""
+        with self._lock:
+            now = self.now_ms()
+            self._frozen_ms = now if at is None else self._forward(to_ms(at), now)
+
+    def advance(self, *, days: float = 0, hours: float = 0, minutes: float = 0, seconds: float = 0) -> None:
+        """Move forward by a duration of zero or more; raise ValueError for a negative one."""
+        step = timedelta(days=days, hours=hours, minutes=minutes, seconds=seconds) // timedelta(milliseconds=1)
+        with self._lock:
+            now = self.now_ms()
+            self._move(self._forward(now + step, now), now)
+
+    def travel(self, to: datetime) -> None:
+        """Move forward to a moment; raise ValueError for an earlier or a naive one."""
+        with self._lock:
+            now = self.now_ms()
+            self._move(self._forward(to_ms(to), now), now)
+
+    def _forward(self, target_ms: int, now_ms: int) -> int:
+        if target_ms < now_ms:
+            raise ValueError(f"a sandbox's clock goes forward only: {from_ms(_checked(target_ms))} is before {self.now()}")
+        return _checked(target_ms)
+
+    def _move(self, target_ms: int, now_ms: int) -> None:
+        if self._frozen_ms is None:
+            self._offset_ms += target_ms - now_ms
+        else:
+            self._frozen_ms = target_ms
+
+
+def _checked(ms: int) -> int:
+    if not 0 <= ms <= LATEST_MS:
+        raise ValueError(f"{ms} ms since 1970 is outside the years 1970 to 9999")
+    return ms

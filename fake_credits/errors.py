@@ -1,0 +1,314 @@
+"""Own every refusal of the Credits API and every failure of a call; know nothing of HTTP libraries.
+
+The server raises these classes and the clients raise the same ones, so a test catches what it would catch
+against the real API::
+
+    FakeCreditsError
+    ├── ApiError                      the API answered with a refusal (or with an unknown code)
+    │   ├── MalformedRequest  MalformedJson  ValidationError  InvalidCursor
+    │   ├── BalanceLimitExceeded  AmbiguousCredentials
+    │   ├── MissingCredentials  InvalidApiKey  InvalidToken  TokenExpired
+    │   ├── InsufficientCredits
+    │   ├── Forbidden  InsufficientScope
+    │   ├── UserNotFound  ApplicationNotFound  RouteNotFound  MethodNotAllowed
+    │   ├── PayloadTooLarge  UnsupportedMediaType  HostNotAllowed  RateLimited
+    │   └── ServerError  BadGateway  Unavailable  GatewayTimeout  InternalError
+    └── TransportFailure              no usable answer: whether the call took effect is unknown
+        ├── Timeout
+        ├── ConnectionLost
+        └── InvalidResponse
+"""
+
+from dataclasses import dataclass
+from typing import ClassVar
+
+__all__ = [
+    "ERRORS",
+    "AmbiguousCredentials",
+    "ApiError",
+    "ApplicationNotFound",
+    "BadGateway",
+    "BalanceLimitExceeded",
+    "ConnectionLost",
+    "FakeCreditsError",
+    "Forbidden",
+    "GatewayTimeout",
+    "HostNotAllowed",
+    "InsufficientCredits",
+    "InsufficientScope",
+    "InternalError",
+    "InvalidApiKey",
+    "InvalidCursor",
+    "InvalidResponse",
+    "InvalidToken",
+    "MalformedJson",
+    "MalformedRequest",
+    "MethodNotAllowed",
+    "MissingCredentials",
+    "PayloadTooLarge",
+    "Problem",
+    "RateLimited",
+    "RouteNotFound",
+    "ServerError",
+    "Timeout",
+    "TokenExpired",
+    "TransportFailure",
+    "Unavailable",
+    "UnsupportedMediaType",
+    "UserNotFound",
+    "ValidationError",
+]
+
+
+@dataclass(frozen=True, slots=True)
+class Problem:
+    """Name one field of a request that breaks a rule, and the rule."""
+
+    field: str
+    problem: str
+
+
+class FakeCreditsError(Exception):
+    """Be the root of everything this package raises about a call."""
+
+
+class ApiError(FakeCreditsError):
+    """Report a refusal by the API.
+
+    ``code`` and ``status`` are the contract's (CONTRACT.md, "Errors"); ``status`` is the one that was sent when
+    a client raises it. ``why`` is the reason behind a refused credential, as in ``X-Fake-Credits-Cause: auth:<why>``.
+    """
+
+    code: ClassVar[str] = "unknown"
+    default_status: ClassVar[int] = 500
+    cause: ClassVar[str] = "domain"
+
+    def __init__(self, message: str, *, details: tuple[Problem, ...] = (), why: str = "") -> None:
+        super().__init__(message)
+        self.message = message
+        self.details = details
+        self.why = why
+        self.status = self.default_status
+        self.request_id = ""
+
+    def __str__(self) -> str:
+        trailer = f" (request {self.request_id})" if self.request_id else ""
+        return f"{self.status} {self.code}: {self.message}{trailer}"
+
+
+class MalformedRequest(ApiError):
+    """Refuse what is no HTTP, or a path that does not decode."""
+
+    code, default_status, cause = "malformed_request", 400, "validation"
+
+
+class MalformedJson(ApiError):
+    """Refuse a body that is no JSON (RFC 8259), or has duplicate members."""
+
+    code, default_status, cause = "malformed_json", 400, "validation"
+
+
+class ValidationError(ApiError):
+    """Refuse a well-formed request that breaks a rule; ``details`` name field and rule."""
+
+    code, default_status, cause = "validation_error", 400, "validation"
+
+
+class InvalidCursor(ApiError):
+    """Refuse a cursor that this list did not give out."""
+
+    code, default_status, cause = "invalid_cursor", 400, "validation"
+
+
+class BalanceLimitExceeded(ApiError):
+    """Refuse a grant that would lift a balance over the ceiling."""
+
+    code, default_status, cause = "balance_limit_exceeded", 400, "domain"
+
+
+class AmbiguousCredentials(ApiError):
+    """Refuse a request that bears both credentials, or one of them twice."""
+
+    code, default_status, cause = "ambiguous_credentials", 400, "auth"
+
+
+class MissingCredentials(ApiError):
+    """Refuse a request without a credential."""
+
+    code, default_status, cause = "missing_credentials", 401, "auth"
+
+
+class InvalidApiKey(ApiError):
+    """Refuse an API key that this API does not know."""
+
+    code, default_status, cause = "invalid_api_key", 401, "auth"
+
+
+class InvalidToken(ApiError):
+    """Refuse a user's token; ``why`` names the failed check."""
+
+    code, default_status, cause = "invalid_token", 401, "auth"
+
+
+class TokenExpired(ApiError):
+    """Refuse a genuine token whose ``exp`` has passed."""
+
+    code, default_status, cause = "token_expired", 401, "auth"
+
+
+class InsufficientCredits(ApiError):
+    """Refuse a transaction that would take the balance below the floor; nothing was written."""
+
+    code, default_status, cause = "insufficient_credits", 402, "domain"
+
+
+class Forbidden(ApiError):
+    """Refuse another user's data, or an application that the key may not touch."""
+
+    code, default_status, cause = "forbidden", 403, "auth"
+
+
+class InsufficientScope(ApiError):
+    """Refuse a user's token on a write or on listUsers."""
+
+    code, default_status, cause = "insufficient_scope", 403, "auth"
+
+
+class UserNotFound(ApiError):
+    """Report that the application has no such user."""
+
+    code, default_status, cause = "user_not_found", 404, "domain"
+
+
+class ApplicationNotFound(ApiError):
+    """Report an application outside the contract's closed list."""
+
+    code, default_status, cause = "application_not_found", 404, "domain"
+
+
+class RouteNotFound(ApiError):
+    """Report a path that is no operation; the message names the nearest one."""
+
+    code, default_status, cause = "route_not_found", 404, "routing"
+
+
+class MethodNotAllowed(ApiError):
+    """Report a path that exists with other methods; ``allow`` lists them."""
+
+    code, default_status, cause = "method_not_allowed", 405, "routing"
+
+    def __init__(self, message: str, *, details: tuple[Problem, ...] = (), allow: str = "") -> None:
+        super().__init__(message, details=details)
+        self.allow = allow
+
+
+class PayloadTooLarge(ApiError):
+    """Refuse a body over the limit (64 KiB)."""
+
+    code, default_status, cause = "payload_too_large", 413, "limit"
+
+
+class UnsupportedMediaType(ApiError):
+    """Refuse a body whose Content-Type is not JSON."""
+
+    code, default_status, cause = "unsupported_media_type", 415, "validation"
+
+
+class HostNotAllowed(ApiError):
+    """Refuse a Host header outside the allow-list."""
+
+    code, default_status, cause = "host_not_allowed", 421, "host"
+
+
+class RateLimited(ApiError):
+    """Report too many requests; only a fault gives it."""
+
+    code, default_status, cause = "rate_limited", 429, "limit"
+
+
+class ServerError(ApiError):
+    """Report a 500 that a fault gave."""
+
+    code, default_status, cause = "server_error", 500, "fault"
+
+
+class BadGateway(ApiError):
+    """Report a 502 that a fault gave."""
+
+    code, default_status, cause = "bad_gateway", 502, "fault"
+
+
+class Unavailable(ApiError):
+    """Report a 503 that a fault gave."""
+
+    code, default_status, cause = "unavailable", 503, "fault"
+
+
+class GatewayTimeout(ApiError):
+    """Report a 504 that a fault gave."""
+
+    code, default_status, cause = "gateway_timeout", 504, "fault"
+
+
+class InternalError(ApiError):
+    """Report a bug of the fake itself, never a fault."""
+
+    code, default_status, cause = "internal_error", 500, "bug"
+
+
+ERRORS: dict[str, type[ApiError]] = {
+    error.code: error
+    for error in (
+        MalformedRequest,
+        MalformedJson,
+        ValidationError,
+        InvalidCursor,
+        BalanceLimitExceeded,
+        AmbiguousCredentials,
+        MissingCredentials,
+        InvalidApiKey,
+        InvalidToken,
+        TokenExpired,
+        InsufficientCredits,
+        Forbidden,
+        InsufficientScope,
+        UserNotFound,
+        ApplicationNotFound,
+        RouteNotFound,
+        MethodNotAllowed,
+        PayloadTooLarge,
+        UnsupportedMediaType,
+        HostNotAllowed,
+        RateLimited,
+        ServerError,
+        BadGateway,
+        Unavailable,
+        GatewayTimeout,
+        InternalError,
+    )
+}
+"""Every code of the contract with its class: CONTRACT.md, "Errors"."""
+
+
+class TransportFailure(FakeCreditsError):
+    """Report a call without a usable answer; whether it took effect is unknown.
+
+    The HTTP library's own exception is the ``__cause__``.
+    """
+
+
+class Timeout(TransportFailure):
+    """Report that no answer came within ``timeout_s``."""
+
+
+class ConnectionLost(TransportFailure):
+    """Report that the connection could not be made, or broke before the answer was whole."""
+
+
+class InvalidResponse(TransportFailure):
+    """Report an answer that is not what the contract promises; ``status`` is its HTTP status."""
+
+    def __init__(self, message: str, *, status: int, request_id: str = "") -> None:
+        super().__init__(message)
+        self.status = status
+        self.request_id = request_id
