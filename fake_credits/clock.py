@@ -86,7 +86,9 @@ class Clock:
 
     def _forward(self, target_ms: int, now_ms: int) -> int:
         if target_ms < now_ms:
-            raise ValueError(f"a sandbox's clock goes forward only: {from_ms(_checked(target_ms))} is before {self.now()}")
+            raise ValueError(
+                f"a sandbox's clock goes forward only: {from_ms(_checked(target_ms))} is before {self.now()}"
+            )
         return _checked(target_ms)
 
     def _move(self, target_ms: int, now_ms: int) -> None:
