@@ -1,0 +1,166 @@
+"""Own the way over the network by httpx2, sync and async; know no operation and no contract.
+
+This is the only module of the clients that loads httpx2, so the clients load it when they first need it. What was
+encoded reaches the wire byte for byte: no path is normalised, no redirect followed, nothing sent twice.
+"""
+
+import ipaddress
+from collections.abc import Generator
+from contextlib import contextmanager
+from typing import Any
+
+import httpx2
+
+from fake_credits.client.checks import BaseUrl
+from fake_credits.client.transport import Answer, WireRequest
+from fake_credits.errors import ConnectionLost, InvalidResponse, Timeout
+
+__all__ = ["AsyncNetworkTransport", "NetworkTransport"]
+
+
+class NetworkTransport:
+    """Send requests over httpx2, through the given client or one of its own.
+
+    A client that was passed in stays the caller's: ``close`` leaves it open. Its proxies, certificates and event
+    hooks apply; the time limit is the request's. Raise ValueError where ``base_url`` is none (`BaseUrl.parse`).
+    """
+
+    def __init__(self, base_url: str, http_client: httpx2.Client | None = None) -> None:
+        self._base = BaseUrl.parse(base_url)
+        self._url = _url(self._base)
+        self._owned = http_client is None
+        self._client = http_client or httpx2.Client(**_client_options(self._base))
+
+    def __repr__(self) -> str:
+        return f"<NetworkTransport to {self._base.text}>"
+
+    def send(self, request: WireRequest) -> Answer:
+        """Return the answer; raise `Timeout`, `ConnectionLost` or `InvalidResponse`, with httpx2's error as cause."""
+        with _failures(self._base, request):
+            response = self._client.send(self._outgoing(request), stream=True, follow_redirects=False)
+            try:
+                with _undecodable(request, response):
+                    return _answer(response, response.read())
+            finally:
+                response.close()
+
+    def close(self) -> None:
+        """Close the HTTP client that this transport made itself."""
+        if self._owned:
+            self._client.close()
+
+    def _outgoing(self, request: WireRequest) -> httpx2.Request:
+        return self._client.build_request(request.method, _at(self._url, self._base, request), **_parts(request))
+
+
+class AsyncNetworkTransport:
+    """Be the async twin of `NetworkTransport`.
+
+    ``keep_alive=False`` closes each connection after its answer: for a client whose maker has no event loop to close
+    it in, as an idle socket that is collected warns. It is meant for a client made here, not for one passed in.
+    """
+
+    def __init__(
+        self, base_url: str, http_client: httpx2.AsyncClient | None = None, *, keep_alive: bool = True
+    ) -> None:
+        self._base = BaseUrl.parse(base_url)
+        self._url = _url(self._base)
+        self._owned = http_client is None
+        limits = httpx2.Limits(max_keepalive_connections=None if keep_alive else 0)
+        self._client = http_client or httpx2.AsyncClient(limits=limits, **_client_options(self._base))
+
+    def __repr__(self) -> str:
+        return f"<AsyncNetworkTransport to {self._base.text}>"
+
+    async def send(self, request: WireRequest) -> Answer:
+        """Return the answer; raise `Timeout`, `ConnectionLost` or `InvalidResponse`, with httpx2's error as cause."""
+        with _failures(self._base, request):
+            response = await self._client.send(self._outgoing(request), stream=True, follow_redirects=False)
+            try:
+                with _undecodable(request, response):
+                    return _answer(response, await response.aread())
+            finally:
+                await response.aclose()
+
+    async def aclose(self) -> None:
+        """Close the HTTP client that this transport made itself."""
+        if self._owned:
+            await self._client.aclose()
+
+    def _outgoing(self, request: WireRequest) -> httpx2.Request:
+        return self._client.build_request(request.method, _at(self._url, self._base, request), **_parts(request))
+
+
+def _url(base: BaseUrl) -> httpx2.URL:
+    try:
+        return httpx2.URL(base.text)
+    except httpx2.InvalidURL as error:
+        raise ValueError(f"base_url {base.text!r}: {error}") from error
+
+
+def _at(url: httpx2.URL, base: BaseUrl, request: WireRequest) -> httpx2.URL:
+    """Return where a request goes; set as raw bytes, as parsing a URL walks its dots, even ``%2E%2E``."""
+    return url.copy_with(raw_path=(base.prefix + request.target).encode("ascii"))
+
+
+def _parts(request: WireRequest) -> dict[str, Any]:
+    return {
+        "headers": list(request.headers),
+        "content": request.body,
+        "timeout": httpx2.Timeout(request.timeout_s),
+    }
+
+
+def _client_options(base: BaseUrl) -> dict[str, Any]:
+    """Return the arguments of a client fit for a base URL.
+
+    Without TLS no certificates need loading, which takes 17 ms. No proxy stands before one's own machine, whatever
+    the environment says; anywhere else the environment's proxies hold.
+    """
+    return {
+        "verify": base.scheme == "https",
+        "trust_env": base.scheme == "https" or not _is_loopback(base.host),
+    }
+
+
+def _is_loopback(host: str) -> bool:
+    try:
+        return ipaddress.ip_address(host).is_loopback
+    except ValueError:
+        return host == "localhost" or host.endswith(".localhost")
+
+
+def _answer(response: httpx2.Response, body: bytes) -> Answer:
+    headers = tuple((name.lower(), value) for name, value in response.headers.raw)
+    return Answer(response.status_code, headers, body)
+
+
+@contextmanager
+def _failures(base: BaseUrl, request: WireRequest) -> Generator[None, None, None]:
+    """Turn httpx2's errors into ours, which say what is known: that no whole answer came."""
+    try:
+        yield
+    except httpx2.TimeoutException as error:
+        limit = f"no answer within {request.timeout_s} s"
+        raise Timeout(_unknown(base, request, f"{limit} ({type(error).__name__})")) from error
+    except httpx2.RequestError as error:
+        detail = str(error) or "no answer"
+        raise ConnectionLost(_unknown(base, request, f"{detail} ({type(error).__name__})")) from error
+
+
+@contextmanager
+def _undecodable(request: WireRequest, response: httpx2.Response) -> Generator[None, None, None]:
+    try:
+        yield
+    except httpx2.DecodingError as error:
+        coding = response.headers.get("content-encoding", "")
+        raise InvalidResponse(
+            f"{request.operation}: status {response.status_code}, but the body is no {coding!r}: {error}",
+            status=response.status_code,
+            request_id=response.headers.get("x-request-id", ""),
+        ) from error
+
+
+def _unknown(base: BaseUrl, request: WireRequest, problem: str) -> str:
+    where = f"{request.method} {base.text}{request.target}"
+    return f"{request.operation}: {problem}; whether it took effect is unknown ({where})"

@@ -1,0 +1,158 @@
+"""Own the server-side clients of the API's README, ``ServerClient`` and its async twin; know no transport's inside.
+
+They have every operation and authenticate with an API key: keep it on the server.
+"""
+
+from collections.abc import AsyncIterator, Iterator
+from functools import partial
+from operator import attrgetter
+from typing import TYPE_CHECKING
+
+from fake_credits.client.calls import (
+    create_transaction,
+    create_user,
+    get_balance,
+    get_user,
+    list_transactions,
+    list_users,
+)
+from fake_credits.client.checks import BaseUrl
+from fake_credits.client.sending import AsyncSender, AsyncWalk, Credential, Options, Sender, walk
+from fake_credits.client.transport import AsyncTransport, Transport
+from fake_credits.contract import DEFAULT, Contract
+from fake_credits.models import Balance, Reason, Transaction, TransactionPage, User, UserPage
+
+if TYPE_CHECKING:
+    import httpx2
+
+__all__ = [
+    "AsyncServerClient",
+    "Balance",
+    "Reason",
+    "ServerClient",
+    "Transaction",
+    "TransactionPage",
+    "User",
+    "UserPage",
+]
+
+
+class ServerClient(Sender):
+    """Call the API with an API key: "full access to all operations" (API README).
+
+    ``timeout_s`` is seconds since the last byte, 30 unless given, None for no limit. ``transport`` or ``http_client``
+    (not both) stand for the README's ``fetch`` and stay the caller's to close. Every method raises the classes of
+    `fake_credits.errors`: an `ApiError` for a refusal, a `TransportFailure` where no usable answer came. Ids that are
+    empty, ``.`` or ``..``, or have lone surrogates, are a ValueError before anything is sent. Nothing is retried.
+    """
+
+    def __init__(
+        self,
+        base_url: str,
+        api_key: str,
+        *,
+        timeout_s: float | None = 30,
+        contract: Contract = DEFAULT,
+        transport: Transport | None = None,
+        http_client: "httpx2.Client | None" = None,
+    ) -> None:
+        super().__init__(_options(base_url, api_key, timeout_s, contract), transport, http_client)
+
+    def __repr__(self) -> str:
+        return f"ServerClient({self._options.base_url.text!r}, {self._options.credential!r})"
+
+    def create_user(self, application_id: str, user_id: str) -> User:
+        """Create a user, or leave one that exists as it is: "idempotent" (API README)."""
+        return self._send(create_user(self._shaping, application_id, user_id))
+
+    def get_user(self, application_id: str, user_id: str) -> User:
+        """Return a user; raise `UserNotFound` where the application has none of that id."""
+        return self._send(get_user(self._shaping, application_id, user_id))
+
+    def list_users(self, application_id: str, cursor: str | None = None) -> UserPage:
+        """Return one page of the application's users: the first, or the one at another page's ``next_cursor``."""
+        return self._send(list_users(self._shaping, application_id, cursor))
+
+    def iter_users(self, application_id: str) -> Iterator[User]:
+        """Yield all users of the application, fetching page after page; raise `InvalidResponse` for an endless list."""
+        return walk(partial(self.list_users, application_id), attrgetter("users"))
+
+    def get_balance(self, application_id: str, user_id: str) -> Balance:
+        """Return a user's balance in credits."""
+        return self._send(get_balance(self._shaping, application_id, user_id))
+
+    def create_transaction(
+        self, application_id: str, user_id: str, *, delta: float, reason: Reason | str
+    ) -> Transaction:
+        """Grant, consume or refund credits; raise `InsufficientCredits` where the balance does not suffice.
+
+        ``delta`` is in credits, negative to consume. It and ``reason`` are sent as given: the API judges them. After
+        a `TransportFailure` look at the history before a second try: the first may have taken effect.
+        """
+        return self._send(create_transaction(self._shaping, application_id, user_id, delta=delta, reason=reason))
+
+    def list_transactions(self, application_id: str, user_id: str, cursor: str | None = None) -> TransactionPage:
+        """Return one page of a user's history: the first, or the one at another page's ``next_cursor``."""
+        return self._send(list_transactions(self._shaping, application_id, user_id, cursor))
+
+    def iter_transactions(self, application_id: str, user_id: str) -> Iterator[Transaction]:
+        """Yield a user's whole history, fetching page after page; raise `InvalidResponse` for an endless list."""
+        return walk(partial(self.list_transactions, application_id, user_id), attrgetter("transactions"))
+
+
+class AsyncServerClient(AsyncSender):
+    """Be the async twin of `ServerClient`, under asyncio and trio; it may be made outside the event loop."""
+
+    def __init__(
+        self,
+        base_url: str,
+        api_key: str,
+        *,
+        timeout_s: float | None = 30,
+        contract: Contract = DEFAULT,
+        transport: AsyncTransport | None = None,
+        http_client: "httpx2.AsyncClient | None" = None,
+    ) -> None:
+        super().__init__(_options(base_url, api_key, timeout_s, contract), transport, http_client)
+
+    def __repr__(self) -> str:
+        return f"AsyncServerClient({self._options.base_url.text!r}, {self._options.credential!r})"
+
+    async def create_user(self, application_id: str, user_id: str) -> User:
+        """Create a user, or leave one that exists as it is: "idempotent" (API README)."""
+        return await self._send(create_user(self._shaping, application_id, user_id))
+
+    async def get_user(self, application_id: str, user_id: str) -> User:
+        """Return a user; raise `UserNotFound` where the application has none of that id."""
+        return await self._send(get_user(self._shaping, application_id, user_id))
+
+    async def list_users(self, application_id: str, cursor: str | None = None) -> UserPage:
+        """Return one page of the application's users: the first, or the one at another page's ``next_cursor``."""
+        return await self._send(list_users(self._shaping, application_id, cursor))
+
+    def iter_users(self, application_id: str) -> AsyncIterator[User]:
+        """Yield all users of the application, fetching page after page; raise `InvalidResponse` for an endless list."""
+        return AsyncWalk(partial(self.list_users, application_id), attrgetter("users"))
+
+    async def get_balance(self, application_id: str, user_id: str) -> Balance:
+        """Return a user's balance in credits."""
+        return await self._send(get_balance(self._shaping, application_id, user_id))
+
+    async def create_transaction(
+        self, application_id: str, user_id: str, *, delta: float, reason: Reason | str
+    ) -> Transaction:
+        """Grant, consume or refund credits, as `ServerClient.create_transaction` does."""
+        return await self._send(create_transaction(self._shaping, application_id, user_id, delta=delta, reason=reason))
+
+    async def list_transactions(self, application_id: str, user_id: str, cursor: str | None = None) -> TransactionPage:
+        """Return one page of a user's history: the first, or the one at another page's ``next_cursor``."""
+        return await self._send(list_transactions(self._shaping, application_id, user_id, cursor))
+
+    def iter_transactions(self, application_id: str, user_id: str) -> AsyncIterator[Transaction]:
+        """Yield a user's whole history, fetching page after page; raise `InvalidResponse` for an endless list."""
+        return AsyncWalk(partial(self.list_transactions, application_id, user_id), attrgetter("transactions"))
+
+
+def _options(base_url: str, api_key: str, timeout_s: float | None, contract: Contract) -> Options:
+    credential = Credential("api_key", api_key, contract.api_key)
+    return Options(BaseUrl.parse(base_url), credential, timeout_s, contract)

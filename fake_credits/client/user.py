@@ -1,0 +1,118 @@
+"""Own the client-side clients of the API's README, ``UserClient`` and its async twin; know no way to write.
+
+They read one user's own data and authenticate with that user's token: "read-only", "safe to use in frontend
+applications" (API README).
+"""
+
+from collections.abc import AsyncIterator, Callable, Iterator
+from functools import partial
+from operator import attrgetter
+from typing import TYPE_CHECKING
+
+from fake_credits.client.calls import get_balance, get_user, list_transactions
+from fake_credits.client.checks import BaseUrl, quoted_id
+from fake_credits.client.sending import AsyncSender, AsyncWalk, Credential, Options, Sender, walk
+from fake_credits.client.transport import AsyncTransport, Transport
+from fake_credits.contract import DEFAULT, Contract
+from fake_credits.models import Balance, Reason, Transaction, TransactionPage, User
+
+if TYPE_CHECKING:
+    import httpx2
+
+__all__ = ["AsyncUserClient", "Balance", "Reason", "Transaction", "TransactionPage", "User", "UserClient"]
+
+
+class UserClient(Sender):
+    """Call the API as one user: "can only access the authenticated user's own data (read-only)" (API README).
+
+    ``bearer_token`` is the token, or a function without arguments that returns one and is asked before each call.
+    The other arguments and the errors are those of `ServerClient`.
+    """
+
+    def __init__(
+        self,
+        base_url: str,
+        application_id: str,
+        bearer_token: str | Callable[[], str],
+        *,
+        timeout_s: float | None = 30,
+        contract: Contract = DEFAULT,
+        transport: Transport | None = None,
+        http_client: "httpx2.Client | None" = None,
+    ) -> None:
+        self._application_id = _application(application_id)
+        super().__init__(_options(base_url, bearer_token, timeout_s, contract), transport, http_client)
+
+    def __repr__(self) -> str:
+        return f"UserClient({_inside(self._options, self._application_id)})"
+
+    def get_user(self, user_id: str) -> User:
+        """Return the authenticated user; raise `Forbidden` for another one."""
+        return self._send(get_user(self._shaping, self._application_id, user_id))
+
+    def get_balance(self, user_id: str) -> Balance:
+        """Return the authenticated user's balance in credits."""
+        return self._send(get_balance(self._shaping, self._application_id, user_id))
+
+    def list_transactions(self, user_id: str, cursor: str | None = None) -> TransactionPage:
+        """Return one page of the user's history: the first, or the one at another page's ``next_cursor``."""
+        return self._send(list_transactions(self._shaping, self._application_id, user_id, cursor))
+
+    def iter_transactions(self, user_id: str) -> Iterator[Transaction]:
+        """Yield the user's whole history, fetching page after page; raise `InvalidResponse` for an endless list."""
+        return walk(partial(self.list_transactions, user_id), attrgetter("transactions"))
+
+
+class AsyncUserClient(AsyncSender):
+    """Be the async twin of `UserClient`, under asyncio and trio; it may be made outside the event loop."""
+
+    def __init__(
+        self,
+        base_url: str,
+        application_id: str,
+        bearer_token: str | Callable[[], str],
+        *,
+        timeout_s: float | None = 30,
+        contract: Contract = DEFAULT,
+        transport: AsyncTransport | None = None,
+        http_client: "httpx2.AsyncClient | None" = None,
+    ) -> None:
+        self._application_id = _application(application_id)
+        super().__init__(_options(base_url, bearer_token, timeout_s, contract), transport, http_client)
+
+    def __repr__(self) -> str:
+        return f"AsyncUserClient({_inside(self._options, self._application_id)})"
+
+    async def get_user(self, user_id: str) -> User:
+        """Return the authenticated user; raise `Forbidden` for another one."""
+        return await self._send(get_user(self._shaping, self._application_id, user_id))
+
+    async def get_balance(self, user_id: str) -> Balance:
+        """Return the authenticated user's balance in credits."""
+        return await self._send(get_balance(self._shaping, self._application_id, user_id))
+
+    async def list_transactions(self, user_id: str, cursor: str | None = None) -> TransactionPage:
+        """Return one page of the user's history: the first, or the one at another page's ``next_cursor``."""
+        return await self._send(list_transactions(self._shaping, self._application_id, user_id, cursor))
+
+    def iter_transactions(self, user_id: str) -> AsyncIterator[Transaction]:
+        """Yield the user's whole history, fetching page after page; raise `InvalidResponse` for an endless list."""
+        return AsyncWalk(partial(self.list_transactions, user_id), attrgetter("transactions"))
+
+
+def _application(application_id: str) -> str:
+    if not isinstance(application_id, str):  # pyright: ignore[reportUnnecessaryIsInstance] callers may be untyped
+        raise TypeError(f"application_id must be a str, not {type(application_id).__name__}")
+    quoted_id("application_id", application_id)
+    return application_id
+
+
+def _options(
+    base_url: str, bearer_token: str | Callable[[], str], timeout_s: float | None, contract: Contract
+) -> Options:
+    credential = Credential("bearer_token", bearer_token, contract.user_token)
+    return Options(BaseUrl.parse(base_url), credential, timeout_s, contract)
+
+
+def _inside(options: Options, application_id: str) -> str:
+    return f"{options.base_url.text!r}, application_id={application_id!r}, {options.credential!r}"
