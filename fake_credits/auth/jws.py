@@ -1,0 +1,190 @@
+"""Own the signature of a token, and the strictness around it; know nothing of claims, users or time.
+
+The steps and their order are CONTRACT.md's, "JWT": size, segments, header, algorithm, key, signature. Each has a
+``why`` of its own.
+"""
+
+import base64
+import json
+import math
+import re
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Final, Literal
+
+from fake_credits.auth.issuers import Issuer
+from fake_credits.auth.keys import VerifyingKey
+from fake_credits.errors import InvalidToken
+
+__all__ = ["HEADER_LIMIT_BYTES", "TOKEN_LIMIT_BYTES", "SignedPayload", "read_object", "shown", "verify_signature"]
+
+TOKEN_LIMIT_BYTES: Final = 8 * 1024
+"""A larger token is refused unread: front ends cut headers off at about this size."""
+
+HEADER_LIMIT_BYTES: Final = 2 * 1024
+"""A larger header, decoded, is refused unread."""
+
+_SEGMENT = re.compile(r"[A-Za-z0-9_-]*")
+
+# RFC 7515, section 4.1: the first makes extensions mandatory, the others let a token choose its own key.
+_REFUSED_MEMBERS = ("crit", "jku", "x5u", "jwk", "x5c")
+
+
+@dataclass(frozen=True, slots=True)
+class SignedPayload:
+    """Be a payload whose signature is good: by which key and algorithm."""
+
+    payload: bytes
+    key: VerifyingKey
+    algorithm: str
+
+    def is_by(self, issuer: Issuer) -> bool:
+        """Tell whether the issuer uses this algorithm and publishes this very key."""
+        return self.algorithm in issuer.algorithms and self.key in issuer.keys.published()
+
+
+def verify_signature(token: str, issuers: Sequence[Issuer]) -> SignedPayload:
+    """Return a token's payload if one of the issuers' keys signed it; raise InvalidToken otherwise.
+
+    Which issuer it says it is from is for the caller to compare: the payload is not looked into.
+    """
+    if len(token) > TOKEN_LIMIT_BYTES:
+        raise InvalidToken(f"the token has {len(token)} bytes; {TOKEN_LIMIT_BYTES} are allowed", why="oversize")
+    segments = token.split(".")
+    if len(segments) != 3:
+        raise InvalidToken(f"the token has {len(segments)} segments; a JWT has three", why="malformed_segments")
+    header, payload, signature = (
+        _decode(segment, name) for segment, name in zip(segments, ("header", "payload", "signature"), strict=True)
+    )
+    members = _read_header(header)
+    algorithm = _algorithm(members, issuers)
+    message = token[: token.rindex(".")].encode("ascii")
+    for key in _fitting_keys(members, algorithm, issuers):
+        if key.verifies(message, signature):
+            return SignedPayload(payload, key, algorithm)
+    raise InvalidToken("the token's signature is not by the key that its header names", why="bad_signature")
+
+
+def read_object(data: bytes, what: Literal["header", "payload"]) -> dict[str, object]:
+    """Return the JSON object in ``data``; raise InvalidToken (``malformed_<what>``, ``duplicate_<what>_member``).
+
+    Stricter than `json.loads`: no NaN, infinity or lone surrogate, UTF-8 only, and no member twice at any depth
+    (RFC 7519, section 4, leaves the choice to the reader).
+    """
+    try:
+        value: object = json.loads(
+            data.decode(),
+            object_pairs_hook=_unique_members,
+            parse_float=_finite,
+            parse_constant=_finite,
+        )
+        if b"\\u" in data:
+            json.dumps(value, ensure_ascii=False).encode()  # refuses what only escapes can say: lone surrogates
+    except _DuplicateMember as error:
+        message = f"the token's {what} has the member {shown(error.args[0])} twice"
+        raise InvalidToken(message, why=f"duplicate_{what}_member") from None
+    except (ValueError, RecursionError):
+        raise InvalidToken(f"the token's {what} is not JSON in UTF-8", why=f"malformed_{what}") from None
+    if not isinstance(value, _Object):
+        raise InvalidToken(f"the token's {what} is not a JSON object", why=f"malformed_{what}")
+    return value
+
+
+def shown(value: object) -> str:
+    """Return a token's value as a message may show it: ASCII, and not longer than a line."""
+    text = ascii(value)
+    return text if len(text) <= 80 else f"{text[:77]}..."
+
+
+class _Object(dict[str, object]):
+    """Be a JSON object, so that the type of what was read is known."""
+
+
+class _DuplicateMember(ValueError):
+    """Report a member that an object has twice."""
+
+
+def _unique_members(pairs: list[tuple[str, object]]) -> _Object:
+    members = _Object(pairs)
+    if len(members) < len(pairs):
+        names = [name for name, _ in pairs]
+        raise _DuplicateMember(next(name for name in names if names.count(name) > 1))
+    return members
+
+
+def _finite(text: str) -> float:
+    value = float(text)
+    if not math.isfinite(value):
+        raise ValueError(f"{text} is not a number of JSON")
+    return value
+
+
+def _decode(segment: str, name: str) -> bytes:
+    """Return a segment's bytes; raise InvalidToken for padding, other characters and stray trailing bits."""
+    if _SEGMENT.fullmatch(segment) and len(segment) % 4 != 1:
+        data = base64.urlsafe_b64decode(segment + "=" * (-len(segment) % 4))
+        if base64.urlsafe_b64encode(data).rstrip(b"=").decode() == segment:
+            return data
+    raise InvalidToken(f"the token's {name} is not base64url without padding", why="malformed_base64url")
+
+
+def _read_header(header: bytes) -> dict[str, object]:
+    if len(header) > HEADER_LIMIT_BYTES:
+        raise InvalidToken(
+            f"the token's header has {len(header)} bytes; {HEADER_LIMIT_BYTES} are allowed", why="oversize_header"
+        )
+    members = read_object(header, "header")
+    for name in _REFUSED_MEMBERS:
+        if name in members:
+            raise InvalidToken(f"the token's header has {name!r}, which is never followed here", why="refused_header")
+    return members
+
+
+def _algorithm(members: dict[str, object], issuers: Sequence[Issuer]) -> str:
+    algorithm = members.get("alg")
+    allowed = sorted({name for issuer in issuers for name in issuer.algorithms})
+    if not isinstance(algorithm, str) or algorithm not in allowed:
+        trusted = " or ".join(allowed) or "nothing"
+        raise InvalidToken(
+            f"the token's alg is {shown(algorithm)}; this sandbox trusts {trusted}", why="algorithm_not_allowed"
+        )
+    return algorithm
+
+
+def _fitting_keys(members: dict[str, object], algorithm: str, issuers: Sequence[Issuer]) -> list[VerifyingKey]:
+    """Return the keys that may verify: one, but where two foreign issuers chose the same kid."""
+    trusted = [issuer for issuer in issuers if algorithm in issuer.algorithms]
+    if "kid" not in members:
+        return [_only_key(algorithm, trusted)]
+    named = _named_keys(members["kid"], trusted)
+    misfits = [key.misfit(algorithm) for key in named]
+    fitting = [key for key, misfit in zip(named, misfits, strict=True) if not misfit]
+    if not fitting:
+        raise InvalidToken(
+            f"the key {shown(members['kid'])} does not verify {algorithm}: {misfits[0]}", why="key_mismatch"
+        )
+    return fitting
+
+
+def _named_keys(kid: object, issuers: Sequence[Issuer]) -> list[VerifyingKey]:
+    found = [issuer.keys.find(kid) for issuer in issuers] if isinstance(kid, str) else []
+    named = list(dict.fromkeys(key for key in found if key is not None))
+    if not named:
+        raise InvalidToken(f"kid {shown(kid)} is not in the JWKS (has: {_kids(issuers)})", why="unknown_kid")
+    return named
+
+
+def _only_key(algorithm: str, issuers: Sequence[Issuer]) -> VerifyingKey:
+    """Return the key of a token that names none: good only where there is no choice."""
+    published = dict.fromkeys(key for issuer in issuers for key in issuer.keys.published())
+    fitting = [key for key in published if not key.misfit(algorithm)]
+    if len(fitting) != 1:
+        raise InvalidToken(
+            f"the token names no kid, and {len(fitting)} keys could have signed {algorithm}", why="missing_kid"
+        )
+    return fitting[0]
+
+
+def _kids(issuers: Sequence[Issuer]) -> str:
+    kids = dict.fromkeys(shown(key.kid) for issuer in issuers for key in issuer.keys.published())
+    return ", ".join(list(kids)[:10]) or "none"
