@@ -6,8 +6,10 @@ guesses hides bugs. Members that the contract does not name are ignored, so a ne
 
 import json
 from collections import Counter
-from collections.abc import Callable, Iterable
+from collections.abc import Callable
+from dataclasses import dataclass
 from datetime import UTC, datetime
+from functools import lru_cache
 from typing import Any, TypeGuard, TypeVar
 
 import msgspec
@@ -38,8 +40,7 @@ class Outcome:
     def __init__(self, contract: Contract) -> None:
         self._contract = contract
         self._form: CreatedAtForm = contract.created_at
-        self._shapes = _Shapes(contract)
-        self._by_status = _errors_by_status(contract)
+        self._shapes = _shapes(_names(contract), wrapped=contract.created_transaction == "wrapped")
 
     def user(self, answer: Answer) -> User:
         """Read the answer to createUser and getUser."""
@@ -110,7 +111,7 @@ class Outcome:
         return self._error(answer, _Refusal(self._contract.error_body, body))
 
     def _error(self, answer: Answer, refusal: "_Refusal") -> ApiError:
-        kind = ERRORS.get(refusal.code) or self._by_status.get(answer.status, ApiError)
+        kind = ERRORS.get(refusal.code) or _only_error_of(self._contract, answer.status)
         message = refusal.message or _excerpt(answer)
         if refusal.code and refusal.code != kind.code:
             message = f"code {refusal.code!r}: {message}"
@@ -141,22 +142,35 @@ class _Refusal:
         self.details = _problems(members.get("details"))
 
 
+@dataclass(frozen=True, slots=True)
 class _Shapes:
-    """Be the decoders of a contract's success bodies, with its names of members."""
+    """Be the decoders of a contract's success bodies."""
 
-    def __init__(self, contract: Contract) -> None:
-        names = {name: contract.name_of(name) for name in FIELD_NAMES}
-        cursor = ("nextCursor", str | None, None)
-        user: Any = _struct("User", names, ("applicationId", str), ("userId", str), ("createdAt", Any))
-        moved: Any = _struct("Transaction", names, ("delta", int | float), ("reason", str), ("createdAt", Any))
-        created = (
-            _struct("Created", names, ("transaction", moved)) if contract.created_transaction == "wrapped" else moved
-        )
-        self.user = _decoder(user)
-        self.created_transaction = _decoder(created)
-        self.balance = _decoder(_struct("Balance", names, ("balance", int | float)))
-        self.user_page = _decoder(_struct("Users", names, ("users", list[user]), cursor))
-        self.transaction_page = _decoder(_struct("Transactions", names, ("transactions", list[moved]), cursor))
+    user: msgspec.json.Decoder[Any]
+    balance: msgspec.json.Decoder[Any]
+    created_transaction: msgspec.json.Decoder[Any]
+    user_page: msgspec.json.Decoder[Any]
+    transaction_page: msgspec.json.Decoder[Any]
+
+
+@lru_cache(maxsize=16)
+def _shapes(names: tuple[tuple[str, str], ...], *, wrapped: bool) -> _Shapes:
+    """Return the decoders for a set of members' names; kept, as making them takes 150 µs and clients are many."""
+    rename, cursor = dict(names), ("nextCursor", str | None, None)
+    user: Any = _struct("User", rename, ("applicationId", str), ("userId", str), ("createdAt", Any))
+    moved: Any = _struct("Transaction", rename, ("delta", int | float), ("reason", str), ("createdAt", Any))
+    created = _struct("Created", rename, ("transaction", moved)) if wrapped else moved
+    return _Shapes(
+        user=_decoder(user),
+        balance=_decoder(_struct("Balance", rename, ("balance", int | float))),
+        created_transaction=_decoder(created),
+        user_page=_decoder(_struct("Users", rename, ("users", list[user]), cursor)),
+        transaction_page=_decoder(_struct("Transactions", rename, ("transactions", list[moved]), cursor)),
+    )
+
+
+def _names(contract: Contract) -> tuple[tuple[str, str], ...]:
+    return tuple((name, contract.name_of(name)) for name in FIELD_NAMES)
 
 
 def _decoder(shape: Any) -> msgspec.json.Decoder[Any]:
@@ -167,10 +181,10 @@ def _struct(name: str, names: dict[str, str], *members: Any) -> Any:
     return msgspec.defstruct(name, members, rename=names, omit_defaults=True)
 
 
-def _errors_by_status(contract: Contract) -> dict[int, type[ApiError]]:
-    """Return the class of each status that the contract gives to exactly one code."""
-    often = Counter(contract.status_of(kind) for kind in ERRORS.values())
-    return {status: kind for kind in ERRORS.values() if often[status := contract.status_of(kind)] == 1}
+def _only_error_of(contract: Contract, status: int) -> type[ApiError]:
+    """Return the class whose code alone has this status under the contract, else the plain `ApiError`."""
+    kinds = [kind for kind in ERRORS.values() if contract.status_of(kind) == status]
+    return kinds[0] if len(kinds) == 1 else ApiError
 
 
 def _to_balance(shape: Any) -> Balance:
@@ -207,14 +221,19 @@ def _is_object(value: Any) -> TypeGuard[dict[str, Any]]:
     return isinstance(value, dict)
 
 
+def _is_array(value: Any) -> TypeGuard[list[Any]]:
+    return isinstance(value, list)
+
+
 def _text(members: dict[str, Any], name: str) -> str:
     value = members.get(name)
     return value if isinstance(value, str) else ""
 
 
 def _problems(details: Any) -> tuple[Problem, ...]:
-    found: Iterable[Any] = details if isinstance(details, list) else ()
-    return tuple(Problem(_text(one, "field"), _text(one, "problem")) for one in found if _is_object(one))
+    if not _is_array(details):
+        return ()
+    return tuple(Problem(_text(one, "field"), _text(one, "problem")) for one in details if _is_object(one))
 
 
 def _date_of(answer: Answer) -> datetime:
