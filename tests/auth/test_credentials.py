@@ -1,0 +1,142 @@
+"""Which credential a request bears."""
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from fake_credits.auth.credentials import PEEK_LIMIT, Credential, CredentialReader, find_credential, peek_claims
+from fake_credits.auth.issuers import SANDBOX_CLAIM, Minter, encode_segment
+from fake_credits.contract import DEFAULT, Contract, HeaderForm
+from fake_credits.errors import AmbiguousCredentials, MissingCredentials
+from tests.auth.conftest import NOW_MS
+
+BEARER = HeaderForm("Authorization", "Bearer")
+SAME_FORM = Contract(api_key=BEARER)
+
+Headers = list[tuple[bytes, bytes]]
+
+KEY = (b"x-api-key", b"key-1")
+TOKEN = (b"authorization", b"Bearer a.b.c")
+
+
+@pytest.mark.parametrize(
+    ("headers", "credential"),
+    [
+        ([KEY], Credential("server", "key-1")),
+        ([TOKEN], Credential("user", "a.b.c")),
+        ([(b"host", b"api"), KEY, (b"accept", b"*/*")], Credential("server", "key-1")),
+        ([(b"authorization", b"bEARER   a.b.c")], Credential("user", "a.b.c")),
+        ([(b"x-api-key", b" key-1\t")], Credential("server", "key-1")),
+        ([(b"x-api-key", b"cl\xe9")], Credential("server", "clé")),
+    ],
+)
+def test_a_credential_is_found_where_the_contract_puts_it(headers: Headers, credential: Credential) -> None:
+    assert find_credential(headers, DEFAULT) == credential
+
+
+@pytest.mark.parametrize(
+    ("headers", "why"),
+    [
+        ([], "no_credential"),
+        ([(b"accept", b"*/*")], "no_credential"),
+        ([(b"authorization", b"Basic YTpi")], "unsupported_scheme"),
+        ([(b"authorization", b"a.b.c")], "unsupported_scheme"),
+        ([(b"authorization", b"Bearer\ta.b.c")], "unsupported_scheme"),
+        ([(b"authorization", b"Bearer")], "empty"),
+        ([(b"authorization", b"Bearer  ")], "empty"),
+        ([(b"authorization", b"")], "empty"),
+        ([(b"x-api-key", b"")], "empty"),
+    ],
+)
+def test_a_missing_credential_says_why(headers: Headers, why: str) -> None:
+    with pytest.raises(MissingCredentials) as refusal:
+        find_credential(headers, DEFAULT)
+    assert refusal.value.why == why
+    assert "X-API-Key" in refusal.value.message
+    assert "Authorization: Bearer" in refusal.value.message
+
+
+def test_a_header_without_a_credential_is_passed_over() -> None:
+    """A proxy's Basic authorization does not hide an API key."""
+    assert find_credential([(b"authorization", b"Basic YTpi"), KEY], DEFAULT) == Credential("server", "key-1")
+
+
+@pytest.mark.parametrize(("headers", "why"), [([KEY, TOKEN], "both"), ([KEY, KEY], "repeated")])
+def test_an_ambiguous_request_is_refused(headers: Headers, why: str) -> None:
+    with pytest.raises(AmbiguousCredentials) as refusal:
+        find_credential(headers, DEFAULT)
+    assert refusal.value.why == why
+    assert "key-1" not in refusal.value.message
+
+
+def test_the_contract_may_let_the_key_win() -> None:
+    assert find_credential([TOKEN, KEY], Contract(both_credentials="key")).kind == "server"
+
+
+def test_the_contract_may_let_the_token_win() -> None:
+    assert find_credential([KEY, TOKEN], Contract(both_credentials="token")).kind == "user"
+
+
+@pytest.mark.parametrize("headers", [[KEY, KEY, TOKEN], [KEY, TOKEN, TOKEN]])
+def test_a_repeated_credential_is_refused_whoever_wins(headers: Headers) -> None:
+    for knob in (Contract(both_credentials="key"), Contract(both_credentials="token")):
+        with pytest.raises(AmbiguousCredentials):
+            find_credential(headers, knob)
+
+
+@pytest.mark.parametrize(
+    ("value", "kind"),
+    [("a.b.c", "user"), ("a.b.", "user"), ("sk_test_1", "server"), ("a.b", "server"), ("a.b.c.d", "server")],
+)
+def test_three_segments_make_a_token_where_both_travel_alike(value: str, kind: str) -> None:
+    credential = find_credential([(b"authorization", f"Bearer {value}".encode())], SAME_FORM)
+    assert (credential.kind, credential.value) == (kind, value)
+
+
+def test_two_schemes_of_one_header_are_told_apart() -> None:
+    contract = Contract(api_key=HeaderForm("Authorization", "Token"))
+    reader = CredentialReader(contract)
+    assert reader.find([(b"authorization", b"token k")]) == Credential("server", "k")
+    assert reader.find([(b"authorization", b"Bearer t")]) == Credential("user", "t")
+
+
+def test_a_bare_value_beside_a_scheme_of_the_same_header_is_the_other_kind() -> None:
+    reader = CredentialReader(Contract(api_key=HeaderForm("Authorization")))
+    assert reader.find([(b"authorization", b"sk_1")]) == Credential("server", "sk_1")
+    assert reader.find([(b"authorization", b"Bearer t")]) == Credential("user", "t")
+
+
+def test_no_repr_shows_a_credential() -> None:
+    assert "key-1" not in repr(Credential("server", "key-1"))
+
+
+@given(st.lists(st.tuples(st.sampled_from([b"x-api-key", b"authorization", b"host"]), st.binary(max_size=20))))
+def test_any_headers_give_a_credential_or_a_refusal(headers: Headers) -> None:
+    for contract in (DEFAULT, SAME_FORM):
+        try:
+            assert find_credential(headers, contract).value
+        except (MissingCredentials, AmbiguousCredentials) as refusal:
+            assert refusal.why
+
+
+def test_a_token_can_be_peeked_into_for_its_sandbox(minter: Minter) -> None:
+    token = minter.mint("ada", now_ms=NOW_MS, claims={SANDBOX_CLAIM: "box-1"})
+    assert peek_claims(token)[SANDBOX_CLAIM] == "box-1"
+
+
+@pytest.mark.parametrize(
+    "token",
+    ["", "..", "a.b", "a.!.c", "a.W10.c", "a.MQ.c", "a.b.c.d", "a.\ud800.c", f"a.{encode_segment(b'[' * 6000)}.c"],
+)
+def test_an_odd_token_has_no_claims(token: str) -> None:
+    assert peek_claims(token) == {}
+
+
+def test_an_oversize_token_has_no_claims() -> None:
+    payload = encode_segment(b'{"iss":"x"}' + b" " * PEEK_LIMIT)
+    assert peek_claims(f"a.{payload}.c") == {}
+
+
+@given(st.one_of(st.text(), st.binary().map(lambda data: f"a.{encode_segment(data)}.c")))
+def test_peeking_never_raises(token: str) -> None:
+    assert isinstance(peek_claims(token), dict)
