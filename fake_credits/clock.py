@@ -9,7 +9,7 @@ import time
 from datetime import UTC, datetime, timedelta
 from typing import Literal
 
-__all__ = ["EPOCH", "LATEST_MS", "Clock", "Mode", "from_ms", "monotonic_s", "to_ms", "wall_ms"]
+__all__ = ["EPOCH", "LATEST_MS", "Clock", "Mode", "from_ms", "monotonic_s", "stopwatch_ns", "to_ms", "wall_ms"]
 
 Mode = Literal["real", "offset", "frozen"]
 
@@ -17,8 +17,19 @@ EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 LATEST_MS = 253_402_300_799_999
 """The last millisecond that an ISO 8601 date of four digits can say: 9999-12-31T23:59:59.999Z."""
 
-# Captured once: freezegun replaces the public one, and a loop in a thread would then never wake (DESIGN.md, "Facts").
-monotonic_s = time.monotonic
+# Captured once, inside a tuple: freezegun replaces every function that it finds as an attribute of a module, and a
+# limit or a duration measured by a frozen clock would never end.
+_CAPTURED = (time.monotonic, time.perf_counter_ns)
+
+
+def monotonic_s() -> float:
+    """Return seconds of a clock that nobody can stop or set, for limits and waits."""
+    return _CAPTURED[0]()
+
+
+def stopwatch_ns() -> int:
+    """Return nanoseconds of the finest clock there is, for durations."""
+    return _CAPTURED[1]()
 
 
 def wall_ms() -> int:

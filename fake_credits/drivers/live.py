@@ -1,0 +1,201 @@
+"""Own the live server: uvicorn on a socket that we bound, in a background thread or as the process."""
+
+import asyncio
+import contextlib
+import errno
+import ipaddress
+import socket
+import threading
+from collections.abc import Callable
+from dataclasses import dataclass
+from email.utils import formatdate
+from functools import partial
+
+from uvicorn import Config
+from uvicorn.server import Server
+
+from fake_credits.clock import monotonic_s, wall_ms
+from fake_credits.contract import Contract
+from fake_credits.drivers.protocol import CreditsProtocol, Front
+from fake_credits.sandbox import Sandboxes
+from fake_credits.web.app import create_app
+from fake_credits.web.hosts import HostPolicy
+from fake_credits.web.service import Service
+
+__all__ = ["Address", "LiveServer", "Runner", "bind"]
+
+_STOP_LIMIT_S = 5.0
+_DATE_EVERY_S = 1.0
+
+
+@dataclass(frozen=True, slots=True)
+class Address:
+    """Say where a live server listens and which hosts it answers to; port 0 means any free one.
+
+    A ``host`` beyond loopback needs ``expose=True``.
+    """
+
+    host: str = "127.0.0.1"
+    port: int = 0
+    allow_hosts: tuple[str, ...] = ()
+    expose: bool = False
+
+
+def bind(address: Address) -> socket.socket:
+    """Return a bound, listening-ready socket; raise OSError where the address can't be had."""
+    family, _, _, _, where = socket.getaddrinfo(address.host, address.port, type=socket.SOCK_STREAM)[0]
+    # IPPROTO_TCP by name: without it asyncio leaves Nagle's algorithm on, 44 ms a keep-alive request.
+    listener = socket.socket(family, socket.SOCK_STREAM, socket.IPPROTO_TCP)
+    try:
+        listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        listener.bind(where)
+        _refuse_exposure(address, listener)
+    except BaseException:
+        listener.close()
+        raise
+    listener.setblocking(False)
+    return listener
+
+
+class Runner:
+    """Run uvicorn on one socket until told to stop, and then withdraw at once."""
+
+    def __init__(self, contract: Contract, sandboxes: Sandboxes, address: Address, listener: socket.socket) -> None:
+        front = Front(Service(contract), sandboxes, HostPolicy(address.allow_hosts, exposed=address.expose))
+        config = Config(
+            create_app(contract, sandboxes),
+            http=partial(CreditsProtocol, front=front),  # type: ignore[arg-type]
+            interface="asgi3",
+            ws="none",
+            lifespan="off",
+            proxy_headers=False,
+            access_log=False,
+            log_config=None,
+            server_header=False,
+            date_header=False,
+        )
+        config.load()
+        self._server = _Uvicorn(config)
+        self._listener = listener
+        self.base_url = _url(listener)
+
+    def __repr__(self) -> str:
+        return f"<Runner at {self.base_url}>"
+
+    async def run(self, stop: asyncio.Event, ready: Callable[[], None]) -> None:
+        """Serve until ``stop`` is set; call ``ready`` once requests are answered."""
+        server = self._server
+        server.date()
+        await server.ready(self._listener)
+        ready()
+        try:
+            while not stop.is_set():
+                with contextlib.suppress(TimeoutError):
+                    await asyncio.wait_for(stop.wait(), _DATE_EVERY_S)
+                server.date()
+        finally:
+            await server.withdraw()
+
+
+class _Uvicorn(Server):
+    """Start and stop uvicorn without its main loop, which looks for a stop ten times a second only."""
+
+    async def ready(self, listener: socket.socket) -> None:
+        self.lifespan = self.config.lifespan_class(self.config)
+        await self.startup(sockets=[listener])
+
+    def date(self) -> None:
+        date = formatdate(wall_ms() / 1000, usegmt=True).encode("ascii")
+        self.server_state.default_headers = [(b"date", date)]
+
+    async def withdraw(self) -> None:
+        """Close the listeners, cut every connection, and let the requests in them end by themselves.
+
+        Cancelling would make uvicorn log each as an error of the application.
+        """
+        for server in self.servers:
+            server.close()
+        for connection in list(self.server_state.connections):
+            connection.transport.abort()
+        limit_s = monotonic_s() + _STOP_LIMIT_S
+        while (self.server_state.connections or self.server_state.tasks) and monotonic_s() < limit_s:
+            await asyncio.sleep(0.0005)
+
+
+class LiveServer:
+    """Serve sandboxes over a socket from a background thread.
+
+    ``start`` returns when requests are answered; ``stop`` when the port is free again. Both may be called twice.
+    """
+
+    def __init__(self, contract: Contract, sandboxes: Sandboxes, address: Address | None = None) -> None:
+        self.contract = contract
+        self.sandboxes = sandboxes
+        self._address = address or Address()
+        self._thread: threading.Thread | None = None
+        self._loop: asyncio.AbstractEventLoop | None = None
+        self._stop: asyncio.Event | None = None
+        self._failure: BaseException | None = None
+        self.base_url = ""
+
+    def __repr__(self) -> str:
+        return f"<LiveServer at {self.base_url or 'no address yet'}>"
+
+    def start(self) -> None:
+        """Start serving; raise OSError where the address can't be had."""
+        if self._thread is not None:
+            return
+        runner = Runner(self.contract, self.sandboxes, self._address, bind(self._address))
+        answering = threading.Event()
+        self._thread = threading.Thread(
+            target=self._serve, args=(runner, answering), name="fake-credits-server", daemon=True
+        )
+        self._thread.start()
+        answering.wait()
+        if self._failure is not None:
+            self._thread.join()
+            raise self._failure
+        self.base_url = runner.base_url
+
+    def stop(self) -> None:
+        """Stop serving: connections are cut, requests in them end, and the port is free."""
+        thread, self._thread = self._thread, None
+        if thread is None or self._loop is None or self._stop is None:
+            return
+        self._loop.call_soon_threadsafe(self._stop.set)
+        thread.join()
+
+    def _serve(self, runner: Runner, answering: threading.Event) -> None:
+        async def main() -> None:
+            self._loop, self._stop = asyncio.get_running_loop(), asyncio.Event()
+            await runner.run(self._stop, answering.set)
+
+        try:
+            with asyncio.Runner(loop_factory=new_event_loop) as loop:
+                loop.run(main())
+        except BaseException as failure:  # noqa: BLE001 - raised again by start(), in the caller's thread
+            self._failure = failure
+        finally:
+            answering.set()
+
+
+def new_event_loop() -> asyncio.AbstractEventLoop:
+    """Return uvloop's loop where it exists, asyncio's elsewhere."""
+    try:
+        import uvloop
+    except ImportError:
+        return asyncio.new_event_loop()
+    return uvloop.new_event_loop()
+
+
+def _url(listener: socket.socket) -> str:
+    host, port = listener.getsockname()[:2]
+    if ipaddress.ip_address(host).is_unspecified:
+        host = "::1" if ":" in host else "127.0.0.1"
+    return f"http://[{host}]:{port}" if ":" in host else f"http://{host}:{port}"
+
+
+def _refuse_exposure(address: Address, listener: socket.socket) -> None:
+    host = listener.getsockname()[0]
+    if not address.expose and not ipaddress.ip_address(host.partition("%")[0]).is_loopback:
+        raise PermissionError(errno.EPERM, f"{address.host} is beyond loopback: that needs the explicit flag --expose")

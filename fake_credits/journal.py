@@ -1,0 +1,89 @@
+"""Own the bounded record of a sandbox's exchanges; know nothing of how they travelled.
+
+The caller holds the sandbox's lock while it writes. Entries are msgspec structs rather than dataclasses: one is made
+for every exchange, and a frozen dataclass of this size costs ten times as much.
+"""
+
+import itertools
+from collections import deque
+from collections.abc import Callable, Iterator
+from typing import Literal
+
+import msgspec
+
+__all__ = ["JOURNAL_LIMIT", "Client", "Entry", "Journal"]
+
+JOURNAL_LIMIT = 10_000
+"""A journal keeps this many exchanges; older ones are dropped."""
+
+Client = Literal["server", "user", "none"]
+
+
+class Entry(msgspec.Struct, frozen=True, kw_only=True, gc=False):
+    """Record one exchange. Empty strings and None mean that the exchange did not get that far.
+
+    ``committed``: the ledger changed. ``delivered``: the client was still waiting just before the answer's first
+    byte; after that it can't be known. ``duration_us`` is wall time in microseconds, without the client's share.
+    """
+
+    ordinal: int
+    request_id: str
+    at_ms: int
+    method: str
+    target: str
+    operation: str = ""
+    application: str = ""
+    user: str = ""
+    client: Client = "none"
+    status: int = 0
+    code: str = ""
+    cause: str = ""
+    message: str = ""
+    delta: int | None = None
+    reason: str = ""
+    committed: bool = False
+    delivered: bool = True
+    idempotency_key: str = ""
+    duration_us: int = 0
+
+
+class Journal:
+    """Keep the last exchanges in order of arrival at their end, and count them all."""
+
+    def __init__(self, limit: int = JOURNAL_LIMIT) -> None:
+        self._entries: deque[Entry] = deque(maxlen=limit)
+        self._ordinals = itertools.count(1)
+        self.total = 0
+        self.listener: Callable[[Entry], None] | None = None
+
+    def __repr__(self) -> str:
+        return f"<Journal of {len(self._entries)} exchanges>"
+
+    def __len__(self) -> int:
+        return len(self._entries)
+
+    def __iter__(self) -> Iterator[Entry]:
+        return iter(tuple(self._entries))
+
+    def next_ordinal(self) -> int:
+        """Return the number of the exchange that begins now; the first is 1."""
+        return next(self._ordinals)
+
+    def write(self, entry: Entry) -> None:
+        """Keep an entry and tell the listener."""
+        self._entries.append(entry)
+        self.total += 1
+        if self.listener is not None:
+            self.listener(entry)
+
+    def entries(self, *, operation: str = "", user: str = "") -> tuple[Entry, ...]:
+        """Return the kept exchanges, oldest first, of an operation and of a user where these are given."""
+        return tuple(
+            entry
+            for entry in tuple(self._entries)
+            if (not operation or entry.operation == operation) and (not user or entry.user == user)
+        )
+
+    def clear(self) -> None:
+        """Forget the exchanges; ordinals go on."""
+        self._entries.clear()

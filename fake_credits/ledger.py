@@ -1,0 +1,230 @@
+"""Own users, transactions and balances; know nothing of HTTP, of credentials, of locks or of clocks.
+
+Pure and synchronous: each call happens whole or not at all, and time comes in as an argument. The caller holds the
+sandbox's lock. Histories are columns, not objects: a million transactions of one user are four arrays, which the
+garbage collector never walks.
+"""
+
+from array import array
+from collections.abc import Iterator, Sequence
+from typing import NamedTuple
+
+from fake_credits.contract import MAX_AMOUNT, Contract
+from fake_credits.errors import (
+    ApplicationNotFound,
+    BalanceLimitExceeded,
+    InsufficientCredits,
+    Problem,
+    UserNotFound,
+    ValidationError,
+)
+from fake_credits.models import Reason
+
+__all__ = ["Account", "Inconsistency", "Ledger", "Row", "Slice"]
+
+_REASONS = tuple(Reason)
+_CODES = {reason: code for code, reason in enumerate(_REASONS)}
+_SIGNS = {Reason.GRANT: 1, Reason.REFUND: 1, Reason.CONSUME: -1}
+
+
+class Row(NamedTuple):
+    """Be one transaction as it was booked; ``balance`` is the balance after it."""
+
+    delta: int
+    reason: Reason
+    at_ms: int
+    balance: int
+
+
+class Slice(NamedTuple):
+    """Be one page's positions in a list, in the page's order; ``next`` is where the following page starts."""
+
+    positions: range
+    next: int | None
+
+
+class Inconsistency(AssertionError):
+    """Report a ledger that contradicts itself: a bug of the fake."""
+
+
+class Account:
+    """Be one user of one application with the whole history, oldest first."""
+
+    __slots__ = ("_balances", "_deltas", "_reasons", "_times", "application_id", "balance", "created_at_ms", "user_id")
+
+    def __init__(self, application_id: str, user_id: str, created_at_ms: int) -> None:
+        self.application_id = application_id
+        self.user_id = user_id
+        self.created_at_ms = created_at_ms
+        self.balance = 0
+        self._deltas = array("q")
+        self._reasons = array("b")
+        self._times = array("q")
+        self._balances = array("q")
+
+    def __repr__(self) -> str:
+        return f"<Account {self.user_id!r} of {self.application_id!r}: {self.balance} in {len(self)} transactions>"
+
+    def __len__(self) -> int:
+        return len(self._deltas)
+
+    def __getitem__(self, position: int) -> Row:
+        reason = _REASONS[self._reasons[position]]
+        return Row(self._deltas[position], reason, self._times[position], self._balances[position])
+
+    def rows(self) -> Iterator[Row]:
+        """Walk the history, oldest first."""
+        return map(self.__getitem__, range(len(self)))
+
+    def book(self, row: Row) -> None:
+        """Append a transaction that the ledger has checked; nobody else calls this."""
+        self._deltas.append(row.delta)
+        self._reasons.append(_CODES[row.reason])
+        self._times.append(row.at_ms)
+        self._balances.append(row.balance)
+        self.balance = row.balance
+
+
+class _Application:
+    __slots__ = ("accounts", "in_order")
+
+    def __init__(self) -> None:
+        self.accounts: dict[str, Account] = {}
+        self.in_order: list[Account] = []
+
+    def add(self, account: Account) -> None:
+        self.accounts[account.user_id] = account
+        self.in_order.append(account)
+
+
+class Ledger:
+    """Keep accounts by application, and refuse what would break the contract's rules."""
+
+    def __init__(self, contract: Contract) -> None:
+        self._contract = contract
+        self._applications: dict[str, _Application] = {}
+        self._closed_list = None if contract.applications is None else frozenset(contract.applications)
+
+    def __repr__(self) -> str:
+        users = sum(len(application.in_order) for application in self._applications.values())
+        return f"<Ledger of {users} users in {len(self._applications)} applications>"
+
+    def create_user(self, application_id: str, user_id: str, at_ms: int) -> tuple[Account, bool]:
+        """Return the user's account and whether it was made now; an existing one is not touched.
+
+        Raises ApplicationNotFound where the contract has a closed list of applications.
+        """
+        self._admit(application_id)
+        application = self._applications.get(application_id)
+        if application is None:
+            application = self._applications[application_id] = _Application()
+        account = application.accounts.get(user_id)
+        if account is not None:
+            return account, False
+        account = Account(application_id, user_id, at_ms)
+        application.add(account)
+        return account, True
+
+    def account(self, application_id: str, user_id: str) -> Account:
+        """Return a user's account; raise UserNotFound or ApplicationNotFound."""
+        application = self._applications.get(application_id)
+        account = None if application is None else application.accounts.get(user_id)
+        if account is None:
+            self._admit(application_id)
+            raise UserNotFound(self._whereabouts(application_id, user_id))
+        return account
+
+    def find(self, application_id: str, user_id: str) -> Account | None:
+        """Return a user's account, or None where there is none."""
+        application = self._applications.get(application_id)
+        return None if application is None else application.accounts.get(user_id)
+
+    def check(self, delta: int, reason: Reason) -> None:
+        """Raise ValidationError where an amount breaks a rule that needs no account (rows 7 and 8)."""
+        if delta == 0:
+            raise _invalid("delta", "must not be 0")
+        if not -MAX_AMOUNT <= delta <= MAX_AMOUNT:
+            raise _invalid("delta", f"must be at most {MAX_AMOUNT} in size (2^53 - 1), not {_shown(delta)}")
+        if self._contract.sign == "by_reason" and delta * _SIGNS[reason] < 0:
+            sign = "greater" if _SIGNS[reason] > 0 else "less"
+            raise _invalid("delta", f"must be {sign} than 0 for reason {reason.value!r}, not {delta}")
+
+    def append(self, account: Account, delta: int, reason: Reason, at_ms: int) -> Row:
+        """Book one transaction and return it.
+
+        Raises ValidationError, InsufficientCredits or BalanceLimitExceeded, and then nothing has changed.
+        """
+        self.check(delta, reason)
+        balance = account.balance + delta
+        floor, ceiling = self._contract.floor, self._contract.ceiling
+        if delta < 0 and floor is not None and balance < floor:
+            below = "" if floor == 0 else f" (it may fall to {floor})"
+            raise InsufficientCredits(
+                f"user {account.user_id!r} has a balance of {account.balance}, so {-delta} can't be taken{below}"
+            )
+        if delta > 0 and ceiling is not None and balance > ceiling:
+            raise BalanceLimitExceeded(f"a balance of {account.balance} plus {delta} is over the ceiling of {ceiling}")
+        row = Row(delta, reason, at_ms, balance)
+        account.book(row)
+        return row
+
+    def page_of_transactions(self, account: Account, start: int | None, limit: int) -> Slice:
+        """Return the positions of one page of a history in the contract's order; ``start`` is an earlier ``next``."""
+        return _page(len(account), start, limit, newest_first=self._contract.transactions_order == "newest_first")
+
+    def page_of_users(self, application_id: str, start: int | None, limit: int) -> tuple[Sequence[Account], Slice]:
+        """Return the application's users, oldest first, and the positions of one page in the contract's order."""
+        self._admit(application_id)
+        application = self._applications.get(application_id)
+        accounts: Sequence[Account] = () if application is None else application.in_order
+        return accounts, _page(len(accounts), start, limit, newest_first=self._contract.users_order == "newest_first")
+
+    def verify(self) -> None:
+        """Raise Inconsistency where a balance is not the sum of its deltas, at any moment of any history."""
+        for application in self._applications.values():
+            for account in application.in_order:
+                _verify(account, self._contract.floor)
+
+    def _admit(self, application_id: str) -> None:
+        if self._closed_list is not None and application_id not in self._closed_list:
+            known = ", ".join(sorted(self._closed_list)) or "none"
+            raise ApplicationNotFound(f"there is no application {application_id!r} (known: {known})")
+
+    def _whereabouts(self, application_id: str, user_id: str) -> str:
+        message = f"application {application_id!r} has no user {user_id!r}"
+        for other_id, other in self._applications.items():
+            if user_id in other.accounts:
+                return f"{message}; application {other_id!r} does have one"
+        return f"{message}; create it with createUser first"
+
+
+def _page(size: int, start: int | None, limit: int, *, newest_first: bool) -> Slice:
+    """Cut a page out of an append-only list: positions never move, so nothing is skipped or repeated."""
+    if newest_first:
+        first = size - 1 if start is None else start
+        last = max(first - limit, -1)
+        return Slice(range(first, last, -1), last if last >= 0 else None)
+    first = 0 if start is None else start
+    last = min(first + limit, size)
+    return Slice(range(first, last), last if last < size else None)
+
+
+def _verify(account: Account, floor: int | None) -> None:
+    balance = 0
+    for position, row in enumerate(account.rows()):
+        balance += row.delta
+        if row.balance != balance:
+            raise Inconsistency(f"{account!r}: transaction {position} says {row.balance}, the deltas sum to {balance}")
+        if row.delta < 0 and floor is not None and balance < floor:
+            raise Inconsistency(f"{account!r}: transaction {position} went below the floor of {floor}, to {balance}")
+    if account.balance != balance:
+        raise Inconsistency(f"{account!r}: the deltas sum to {balance}")
+
+
+def _invalid(field: str, problem: str) -> ValidationError:
+    return ValidationError(f"{field} {problem}", details=(Problem(field, problem),))
+
+
+def _shown(number: int) -> str:
+    text = str(number) if number.bit_length() < 1000 else f"a number of {number.bit_length()} bits"
+    return text if len(text) <= 30 else text[:27] + "..."

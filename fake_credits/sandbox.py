@@ -1,0 +1,209 @@
+"""Own the state of one isolated Credits API, and which credential means which sandbox; know nothing of HTTP."""
+
+import itertools
+import threading
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from datetime import datetime
+
+from fake_credits.auth.api_keys import new_api_key, same_key
+from fake_credits.auth.credentials import Credential, peek_claims
+from fake_credits.auth.issuers import SANDBOX_CLAIM, Minter
+from fake_credits.auth.keys import SigningKeys
+from fake_credits.auth.negative import bad_token
+from fake_credits.auth.providers import PRESETS, Preset
+from fake_credits.auth.verify import VerifiedToken, Verifier
+from fake_credits.chance import fresh_bytes
+from fake_credits.clock import Clock, wall_ms
+from fake_credits.contract import DEFAULT, Contract
+from fake_credits.errors import InvalidApiKey
+from fake_credits.journal import Journal
+from fake_credits.ledger import Account, Ledger
+from fake_credits.models import Reason
+
+__all__ = ["Sandbox", "SandboxSettings", "Sandboxes"]
+
+
+@dataclass(frozen=True, kw_only=True)
+class SandboxSettings:
+    """Say how a sandbox starts. ``reset`` returns to exactly this.
+
+    ``balance`` is one grant to ``user_id``; ``users`` is one grant each; a balance of 0 makes the user without one.
+    ``frozen_at`` is an aware datetime. An empty ``api_key`` means a fresh one. ``jwt`` names a preset.
+    """
+
+    contract: Contract = DEFAULT
+    seed: int = 0
+    application_id: str = "app-id"
+    user_id: str = "user-id"
+    balance: int | None = None
+    users: Mapping[str, int] = field(default_factory=dict[str, int])
+    frozen_at: datetime | None = None
+    api_key: str = ""
+    jwt: str = "plain"
+
+    def __repr__(self) -> str:
+        return f"<SandboxSettings of {self.application_id!r}, seed {self.seed}, {len(self.users)} users>"
+
+
+class Sandbox:
+    """Be one isolated Credits API: ledger, clock, journal, credentials and seed, behind one lock.
+
+    Every method takes the lock itself. ``keys`` are the server's, shared by its sandboxes. Raises ValueError for
+    settings that can't be met: an unknown preset, a negative balance, a naive ``frozen_at``.
+    """
+
+    def __init__(self, settings: SandboxSettings, keys: SigningKeys, name: str = "sandbox") -> None:
+        self.settings = settings
+        self.name = name
+        self.contract = settings.contract
+        self.seed = settings.seed
+        self.keys = keys
+        self.minter = Minter(keys, _preset(settings.jwt))
+        self.issuer = self.minter.issuer
+        self.verifier = Verifier((self.issuer,))
+        self.api_key = settings.api_key or new_api_key()
+        self.cursor_key = fresh_bytes(16)
+        self.lock = threading.RLock()
+        self.journal = Journal()
+        self.bugs: list[BaseException] = []
+        self.closed = False
+        self._start()
+
+    def __repr__(self) -> str:
+        return f"<Sandbox {self.name}: {self.ledger!r}, seed {self.seed}>"
+
+    def reset(self) -> None:
+        """Return to how the sandbox started: users, balances, clock and an empty journal; keys stay."""
+        with self.lock:
+            self.journal.clear()
+            self._start()
+
+    def _start(self) -> None:
+        settings = self.settings
+        self.clock = Clock(settings.frozen_at)
+        self.ledger = Ledger(settings.contract)
+        if settings.balance is not None:
+            self.fund(settings.user_id, settings.balance)
+        for user_id, balance in settings.users.items():
+            self.fund(user_id, balance)
+
+    def fund(self, user_id: str, balance: int | None = None, *, application_id: str = "") -> Account:
+        """Make a user exist and, where a balance is given, bring the balance to it with one grant or consumption.
+
+        Raises ValueError for an id or a balance that the API could not have either.
+        """
+        _check_text("user", user_id)
+        with self.lock:
+            account, _ = self.ledger.create_user(
+                application_id or self.settings.application_id, user_id, self.clock.now_ms()
+            )
+            delta = 0 if balance is None else _checked_balance(user_id, balance) - account.balance
+            if delta:
+                reason = Reason.GRANT if delta > 0 else Reason.CONSUME
+                self.ledger.append(account, delta, reason, self.clock.now_ms())
+        return account
+
+    def authenticate(self, credential: Credential) -> VerifiedToken | None:
+        """Return the verified token, or None for the right API key; raise the refusal otherwise."""
+        if credential.kind == "user":
+            return self.verifier.verify(credential.value, self.clock.now_ms())
+        if self.closed:
+            raise InvalidApiKey("the sandbox of this API key is closed: its test is over", why="closed_sandbox")
+        if not same_key(credential.value, self.api_key):
+            raise InvalidApiKey("this API key is not the sandbox's", why="unknown_key")
+        return None
+
+    def token(
+        self,
+        user_id: str,
+        *,
+        bad: str = "",
+        expires_in_s: int | None = None,
+        claims: Mapping[str, object] | None = None,
+        wall: bool = False,
+    ) -> str:
+        """Mint a user's token, good or (``bad`` names a kind) one that must be refused.
+
+        ``expires_in_s`` is a lifetime in seconds, by default the preset's. ``wall`` mints for the wall clock rather
+        than the sandbox's, for an application whose own middleware verifies. Raises ValueError for an unknown kind.
+        """
+        now_ms = wall_ms() if wall else self.clock.now_ms()
+        named = {SANDBOX_CLAIM: self.name, **(claims or {})}
+        if bad:
+            return bad_token(bad, self.minter, user_id, now_ms=now_ms, claims=named)
+        return self.minter.mint(user_id, now_ms=now_ms, expires_in_s=expires_in_s, claims=named)
+
+    def jwks(self) -> dict[str, list[dict[str, str]]]:
+        """Return the public keys that tokens of this sandbox are signed with, as a JWK Set (RFC 7517)."""
+        return self.keys.jwks((self.minter.preset.algorithm,))
+
+    def verify(self) -> None:
+        """Raise Inconsistency where the ledger contradicts itself."""
+        with self.lock:
+            self.ledger.verify()
+
+
+class Sandboxes:
+    """Keep a server's sandboxes, and find the one that a request's credential names (DESIGN.md)."""
+
+    def __init__(self, base: Sandbox) -> None:
+        self._lock = threading.Lock()
+        self._by_key: dict[str, Sandbox] = {}
+        self._by_name: dict[str, Sandbox] = {}
+        self._defaults: list[Sandbox] = []
+        self._names = itertools.count(1)
+        self.attach(base)
+
+    def __repr__(self) -> str:
+        return f"<Sandboxes: {len(self._by_name)} attached>"
+
+    @property
+    def default(self) -> Sandbox:
+        """Return the sandbox for a request whose credential names none: the one attached last."""
+        return self._defaults[-1]
+
+    def attach(self, sandbox: Sandbox) -> None:
+        """Make a sandbox reachable, and the default; raise ValueError where its name or key is taken."""
+        with self._lock:
+            if sandbox.name in self._by_name or sandbox.api_key in self._by_key:
+                raise ValueError(f"a sandbox named {sandbox.name!r} or with the same API key is attached already")
+            self._by_name[sandbox.name] = sandbox
+            self._by_key[sandbox.api_key] = sandbox
+            self._defaults.append(sandbox)
+
+    def detach(self, sandbox: Sandbox) -> None:
+        """Forget a sandbox; one that is not attached is none of our business."""
+        with self._lock:
+            if self._by_name.pop(sandbox.name, None) is sandbox:
+                self._by_key.pop(sandbox.api_key, None)
+                self._defaults.remove(sandbox)
+
+    def pick(self, credential: Credential | None) -> Sandbox:
+        """Return the sandbox that a credential names; this authenticates nothing."""
+        if credential is None:
+            return self.default
+        if credential.kind == "server":
+            return self._by_key.get(credential.value) or self.default
+        named = peek_claims(credential.value).get(SANDBOX_CLAIM)
+        return (self._by_name.get(named) if isinstance(named, str) else None) or self.default
+
+
+def _preset(name: str) -> Preset:
+    try:
+        return PRESETS[name]
+    except KeyError:
+        raise ValueError(f"there is no JWT preset {name!r}: choose one of {', '.join(PRESETS)}") from None
+
+
+def _check_text(what: str, text: str) -> None:
+    if not isinstance(text, str):  # pyright: ignore[reportUnnecessaryIsInstance]
+        raise TypeError(f"the {what} id must be a str, not {type(text).__name__}")
+    if not 1 <= len(text) <= 256 or text in (".", ".."):
+        raise ValueError(f"the {what} id must have 1 to 256 characters and not be '.' or '..': {text!r}")
+
+
+def _checked_balance(user_id: str, balance: int) -> int:
+    if isinstance(balance, bool) or not isinstance(balance, int):  # pyright: ignore[reportUnnecessaryIsInstance]
+        raise TypeError(f"the balance of {user_id!r} must be an int, not {type(balance).__name__}")
+    return balance

@@ -1,0 +1,33 @@
+"""Own the shape of an answer on its way out; know nothing of what it says."""
+
+from collections.abc import Awaitable, Callable, MutableMapping
+from typing import Any
+
+import msgspec
+
+__all__ = ["Answer", "Headers", "Message", "Send"]
+
+Message = MutableMapping[str, Any]
+Send = Callable[[Message], Awaitable[None]]
+Headers = list[tuple[bytes, bytes]]
+
+
+class Answer(msgspec.Struct):
+    """Be what goes back to the client; ``headers`` come on top of those that every answer bears."""
+
+    status: int
+    body: bytes
+    headers: Headers = []
+    media_type: bytes = b"application/json"
+
+    def all_headers(self, request_id: str) -> Headers:
+        """Return the headers as they go out."""
+        headers = [(b"x-request-id", request_id.encode("latin-1")), (b"cache-control", b"no-store"), *self.headers]
+        if self.status != 204:  # RFC 9110, section 8.6: a 204 has no Content-Length
+            headers += [(b"content-type", self.media_type), (b"content-length", b"%d" % len(self.body))]
+        return headers
+
+    async def send(self, send: Send, request_id: str) -> None:
+        """Send this answer as one head and one body."""
+        await send({"type": "http.response.start", "status": self.status, "headers": self.all_headers(request_id)})
+        await send({"type": "http.response.body", "body": self.body})

@@ -1,0 +1,149 @@
+"""Own the application: which paths are the API's, which are the fake's own, and what catches a bug of ours."""
+
+from starlette.applications import Starlette
+from starlette.exceptions import HTTPException
+from starlette.requests import Request
+from starlette.responses import JSONResponse, Response
+from starlette.routing import BaseRoute, Match, Route
+from starlette.types import ASGIApp, Receive, Scope, Send
+
+from fake_credits.contract import Contract
+from fake_credits.errors import ApiError, MethodNotAllowed, RouteNotFound
+from fake_credits.sandbox import Sandbox, Sandboxes
+from fake_credits.web.exchange import Exchange, Line
+from fake_credits.web.routing import escape
+from fake_credits.web.service import Service
+
+__all__ = ["EXTENSION", "create_app"]
+
+EXTENSION = "fake_credits"
+"""The key of ``scope["extensions"]`` under which a driver lends its `Line`."""
+
+_OWN_PATHS = (b"/_fake/", b"/.well-known/")
+
+
+def create_app(contract: Contract, sandboxes: Sandboxes | None = None) -> Starlette:
+    """Return the API for one contract.
+
+    ``sandboxes`` serve the requests whose line brings no sandbox of its own: None is for in-process use alone.
+    """
+    return _Application(Service(contract), sandboxes)
+
+
+class _Application(Starlette):
+    """Replace Starlette's default middlewares, which answer errors in plain text, by one that keeps the contract."""
+
+    def __init__(self, service: Service, sandboxes: Sandboxes | None) -> None:
+        self._service = service
+        self._sandboxes = sandboxes
+        own = [
+            Route("/_fake/livez", _alive),
+            Route("/_fake/readyz", _alive),
+            Route("/.well-known/jwks.json", self._jwks),
+            Route("/.well-known/openid-configuration", self._discovery),
+        ]
+        super().__init__(routes=[_ApiRoute(service, sandboxes), *own])
+        self.router.redirect_slashes = False
+
+    def build_middleware_stack(self) -> ASGIApp:
+        """Return the router behind the one boundary that turns refusals and bugs into the contract's errors."""
+        return self._boundary
+
+    async def _boundary(self, scope: Scope, receive: Receive, send: Send) -> None:
+        line = _line(scope)
+        refusal = line.refusal(scope["raw_path"], scope["headers"])
+        try:
+            if refusal is None:
+                await self.router(scope, receive, send)
+        except HTTPException as error:
+            refusal = _not_ours(error, scope)
+        if refusal is not None:
+            await _exchange(self._service, self._sandboxes, scope).run(line, receive, send, refusal)
+
+    def _sandbox(self, request: Request) -> Sandbox:
+        return _line(request.scope).sandbox or _default(self._sandboxes)
+
+    async def _jwks(self, request: Request) -> Response:
+        return JSONResponse(self._sandbox(request).jwks(), headers={"Cache-Control": "no-store"})
+
+    async def _discovery(self, request: Request) -> Response:
+        sandbox = self._sandbox(request)
+        document = {
+            "issuer": sandbox.issuer.url,
+            "jwks_uri": str(request.url.replace(path="/.well-known/jwks.json", query="")),
+            "id_token_signing_alg_values_supported": list(sandbox.issuer.algorithms),
+            "response_types_supported": ["id_token"],
+            "subject_types_supported": ["public"],
+        }
+        return JSONResponse(document, headers={"Cache-Control": "no-store"})
+
+
+class _ApiRoute(BaseRoute):
+    """Be every path that is not the fake's own: the six operations and the refusals of all else."""
+
+    def __init__(self, service: Service, sandboxes: Sandboxes | None) -> None:
+        self._service = service
+        self._sandboxes = sandboxes
+
+    def matches(self, scope: Scope) -> tuple[Match, Scope]:
+        ours = scope["type"] == "http" and not scope["raw_path"].startswith(_OWN_PATHS)
+        return (Match.FULL if ours else Match.NONE), {}
+
+    async def handle(self, scope: Scope, receive: Receive, send: Send) -> None:
+        if scope["method"] == "OPTIONS":
+            preflight = self._service.cors.preflight(scope["headers"])
+            if preflight is not None:
+                await preflight.send(send, "preflight")
+                return
+        await _exchange(self._service, self._sandboxes, scope).run(_line(scope), receive, send)
+
+
+class _Direct:
+    """Be the line of a server that is not one of our drivers."""
+
+    sandbox = None
+
+    def refusal(self, raw_path: bytes, headers: object) -> None:
+        """Refuse nothing: the Host is that server's business."""
+
+    async def deliverable(self) -> bool:
+        """Believe that the client is there."""
+        return True
+
+
+_DIRECT = _Direct()
+
+
+def _line(scope: Scope) -> Line:
+    line: Line = scope.get("extensions", {}).get(EXTENSION, _DIRECT)
+    return line
+
+
+def _default(sandboxes: Sandboxes | None) -> Sandbox:
+    if sandboxes is None:
+        raise RuntimeError("this application serves no sandbox: make it with create_app(contract, sandboxes)")
+    return sandboxes.default
+
+
+def _exchange(service: Service, sandboxes: Sandboxes | None, scope: Scope) -> Exchange:
+    try:
+        credential = service.credentials.find(scope["headers"])
+    except ApiError as refusal:
+        sandbox = _line(scope).sandbox or _default(sandboxes)
+        return Exchange(service, sandbox, scope, refusal)
+    own = _line(scope).sandbox
+    if own is None:
+        own = _default(sandboxes) if sandboxes is None else sandboxes.pick(credential)
+    return Exchange(service, own, scope, credential)
+
+
+def _not_ours(error: HTTPException, scope: Scope) -> ApiError:
+    shown = f"{scope['method']} {escape(scope['raw_path'])}"
+    if error.status_code == MethodNotAllowed.default_status:
+        allow = (error.headers or {}).get("Allow", "GET")
+        return MethodNotAllowed(f"{shown} is not allowed; it takes {allow}", allow=allow)
+    return RouteNotFound(f"there is no {shown}; the fake's own paths are /_fake/livez and /_fake/readyz")
+
+
+async def _alive(_request: Request) -> Response:
+    return JSONResponse({"status": "ok"}, headers={"Cache-Control": "no-store"})

@@ -1,0 +1,54 @@
+"""Own how a refusal looks on the wire; know nothing of why it came."""
+
+import http
+import http.client
+
+import msgspec
+
+from fake_credits.contract import Contract
+from fake_credits.errors import ApiError, MethodNotAllowed
+from fake_credits.web.answer import Answer, Headers
+
+__all__ = ["cause_of", "render"]
+
+
+def render(contract: Contract, error: ApiError, request_id: str) -> Answer:
+    """Return the answer for a refusal, in the contract's error body (row 18) and with its status (row 19)."""
+    status = contract.status_of(error)
+    answer = Answer(status, _body(contract, error, status, request_id), _headers(error, status))
+    if contract.error_body == "problem":
+        answer.media_type = b"application/problem+json"
+    return answer
+
+
+def cause_of(error: ApiError) -> str:
+    """Return the value of ``X-Fake-Credits-Cause``."""
+    return f"{error.cause}:{error.why or error.code}" if error.cause == "auth" else error.cause
+
+
+def _body(contract: Contract, error: ApiError, status: int, request_id: str) -> bytes:
+    fields: dict[str, object] = {"code": error.code, "message": error.message}
+    if contract.error_body == "problem":
+        title = http.client.responses.get(status, error.code)
+        fields = {"type": "about:blank", "title": title, "status": status, "detail": error.message, "code": error.code}
+    if contract.error_body != "flat":
+        fields["requestId"] = request_id
+        if error.details:
+            fields["details"] = [{"field": each.field, "problem": each.problem} for each in error.details]
+    return msgspec.json.encode({"error": fields} if contract.error_body == "nested" else fields)
+
+
+def _headers(error: ApiError, status: int) -> Headers:
+    headers: Headers = [(b"x-fake-credits-cause", cause_of(error).encode("ascii", "replace"))]
+    if status == http.HTTPStatus.UNAUTHORIZED:
+        headers.append((b"www-authenticate", _challenge(error)))
+    if isinstance(error, MethodNotAllowed):
+        headers.append((b"allow", error.allow.encode("ascii")))
+    return headers
+
+
+def _challenge(error: ApiError) -> bytes:
+    """Return RFC 6750's challenge, with an error only where a credential was sent (section 3.1)."""
+    if error.code == "missing_credentials":
+        return b'Bearer realm="credits"'
+    return b'Bearer realm="credits", error="invalid_token"'

@@ -1,0 +1,203 @@
+"""Own the way of one request through a sandbox, top to bottom; know nothing of sockets or of how time passes.
+
+    pick the sandbox → route → method → body, bounded → credential → permission → ids → body decoded → ledger
+    → is the client still there? → journal → answer
+
+The order is the contract's ("Order of checks"). Each refusal leaves the ledger as it was.
+"""
+
+from collections.abc import Awaitable, Callable
+from typing import Protocol
+
+from fake_credits.auth.credentials import Credential
+from fake_credits.clock import stopwatch_ns
+from fake_credits.contract import BODY_LIMIT_BYTES
+from fake_credits.errors import (
+    ApiError,
+    InsufficientScope,
+    InternalError,
+    MalformedRequest,
+    PayloadTooLarge,
+)
+from fake_credits.journal import Client, Entry
+from fake_credits.sandbox import Sandbox
+from fake_credits.web.answer import Answer, Headers, Message, Send
+from fake_credits.web.errors import cause_of, render
+from fake_credits.web.operations import OPERATIONS, Request
+from fake_credits.web.routing import Matched, escape
+from fake_credits.web.service import Service
+from fake_credits.web.wire import Order
+
+__all__ = ["Exchange", "Line", "Receive"]
+
+Receive = Callable[[], Awaitable[Message]]
+
+
+class Line(Protocol):
+    """Be what the driver lends to an exchange: whose it is, and whether the client still listens."""
+
+    sandbox: Sandbox | None
+
+    def refusal(self, raw_path: bytes, headers: Headers) -> ApiError | None:
+        """Return why this request is refused before all else (its Host), None where it is not."""
+        ...
+
+    async def deliverable(self) -> bool:
+        """Tell, just before the answer's first byte, whether the client is still there."""
+        ...
+
+
+class Exchange:
+    """Be one request and its answer on their way through a sandbox."""
+
+    __slots__ = (
+        "client",
+        "committed",
+        "credential",
+        "headers",
+        "matched",
+        "method",
+        "order",
+        "ordinal",
+        "query",
+        "raw_path",
+        "request_id",
+        "sandbox",
+        "service",
+        "started_ns",
+    )
+
+    def __init__(self, service: Service, sandbox: Sandbox, scope: Message, credential: Credential | ApiError) -> None:
+        self.started_ns = stopwatch_ns()
+        self.service = service
+        self.sandbox = sandbox
+        self.credential = credential
+        self.headers: Headers = scope["headers"]
+        self.method: str = scope["method"]
+        self.raw_path: bytes = scope["raw_path"]
+        self.query: bytes = scope["query_string"]
+        self.ordinal = sandbox.journal.next_ordinal()
+        self.request_id = f"req_{sandbox.name}_{self.ordinal}"
+        self.matched: Matched | None = None
+        self.client: Client = "none"
+        self.order: Order | None = None
+        self.committed = False
+
+    async def run(self, line: Line, receive: Receive, send: Send, refusal: ApiError | None = None) -> None:
+        """Answer the request, with ``refusal`` where it is refused already, and journal it."""
+        answer: Answer | None = None
+        try:
+            if refusal is None:
+                answer = await self._answer(receive)
+        except ApiError as error:
+            refusal = error
+        except Exception as bug:  # noqa: BLE001 - remembered, and raised again in the test that met it
+            self.sandbox.bugs.append(bug)
+            refusal = InternalError(f"a bug of fake-credits: {type(bug).__name__}: {bug}")
+        delivered = await line.deliverable()
+        if answer is None:
+            answer = self.refuse(refusal or InternalError("no answer"), delivered=delivered)
+        else:
+            self._record(answer, None, delivered=delivered)
+        await answer.send(send, self.request_id)
+
+    def refuse(self, refusal: ApiError, *, delivered: bool = True) -> Answer:
+        """Return the answer for a refusal, and journal it."""
+        answer = render(self.service.contract, refusal, self.request_id)
+        self._record(answer, refusal, delivered=delivered)
+        return answer
+
+    async def _answer(self, receive: Receive) -> Answer:
+        self.matched = self.service.routes.match(self.method, self.raw_path)
+        body = await _read_body(self.headers, receive)
+        with self.sandbox.lock:
+            self._admit(self.matched)
+            self._check_ids(self.matched)
+            request = Request(self.service, self.sandbox, self.matched)
+            request.headers, request.query, request.body = self.headers, self.query, body
+            try:
+                return OPERATIONS[self.matched.operation](request)
+            finally:
+                self.committed, self.order = request.committed, request.order
+
+    def _admit(self, matched: Matched) -> None:
+        """Check credential and permission; existence comes later, so that a stranger learns nothing from it."""
+        credential = self.credential
+        if isinstance(credential, ApiError):
+            raise credential
+        self.client = credential.kind
+        token = self.sandbox.authenticate(credential)
+        if token is None:
+            return
+        if matched.operation.server_only:
+            message = f"{matched.operation} needs the API key: a user's token reads its own user only"
+            raise InsufficientScope(message, why="insufficient_scope")
+        token.require_user(matched.user_id)
+
+    def _check_ids(self, matched: Matched) -> None:
+        self.service.check_id("applicationId", matched.application_id)
+        self.service.check_id("userId", matched.user_id)
+
+    def _record(self, answer: Answer, refusal: ApiError | None, *, delivered: bool) -> None:
+        self.service.cors.mark(self.headers, answer.headers)
+        matched = self.matched
+        entry = Entry(
+            ordinal=self.ordinal,
+            request_id=self.request_id,
+            at_ms=self.sandbox.clock.now_ms(),
+            method=self.method,
+            target=escape(self.raw_path + (b"?" + self.query if self.query else b"")),
+            operation="" if matched is None else matched.operation.value,
+            application="" if matched is None else matched.application_id,
+            user="" if matched is None else matched.user_id,
+            client=self.client,
+            status=answer.status,
+            code="" if refusal is None else refusal.code,
+            cause="" if refusal is None else cause_of(refusal),
+            message="" if refusal is None else refusal.message,
+            delta=None if self.order is None else self.order[0],
+            reason="" if self.order is None else self.order[1],
+            committed=self.committed,
+            delivered=delivered,
+            idempotency_key=_idempotency_key(self.headers),
+            duration_us=(stopwatch_ns() - self.started_ns) // 1000,
+        )
+        with self.sandbox.lock:
+            self.sandbox.journal.write(entry)
+
+
+async def _read_body(headers: Headers, receive: Receive) -> bytes:
+    """Return the whole body; raise PayloadTooLarge as soon as it is known to be over the limit."""
+    announced = _announced_length(headers)
+    if announced == 0:
+        return b""
+    if announced > BODY_LIMIT_BYTES:
+        raise _too_large()
+    body = b""
+    while True:
+        message = await receive()
+        if message["type"] == "http.disconnect":
+            raise MalformedRequest("the client hung up before the body was whole")
+        body += bytes(message.get("body", b""))
+        if len(body) > BODY_LIMIT_BYTES:
+            raise _too_large()
+        if not message.get("more_body", False):
+            return body
+
+
+def _announced_length(headers: Headers) -> int:
+    """Return Content-Length, 1 where a body of unknown length follows, 0 where none does."""
+    for name, value in headers:
+        if name == b"content-length":
+            return int(value) if value.isdigit() else 1
+        if name == b"transfer-encoding":
+            return 1
+    return 0
+
+
+def _too_large() -> PayloadTooLarge:
+    return PayloadTooLarge(f"a body may have at most {BODY_LIMIT_BYTES} bytes (64 KiB)")
+
+
+def _idempotency_key(headers: Headers) -> str:
+    return next((value.decode("latin-1")[:256] for name, value in headers if name == b"idempotency-key"), "")

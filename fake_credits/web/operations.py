@@ -1,0 +1,153 @@
+"""Own what each of the six operations does once a request is admitted; know nothing of how it came or goes.
+
+Runs whole under the sandbox's lock and never waits.
+"""
+
+from collections.abc import Callable, Mapping
+from urllib.parse import parse_qsl
+
+from fake_credits.contract import Operation
+from fake_credits.errors import InvalidCursor, Problem, UnsupportedMediaType, ValidationError
+from fake_credits.ledger import Account
+from fake_credits.sandbox import Sandbox
+from fake_credits.web.answer import Answer, Headers
+from fake_credits.web.cursors import open_cursor, seal_cursor
+from fake_credits.web.routing import Matched
+from fake_credits.web.service import Service
+from fake_credits.web.wire import Order
+
+__all__ = ["OPERATIONS", "Request"]
+
+_PAGE_MAX = 1000
+
+
+class Request:
+    """Be an admitted request before the ledger; ``order`` and ``committed`` say afterwards what it did."""
+
+    __slots__ = (
+        "application_id",
+        "body",
+        "committed",
+        "headers",
+        "operation",
+        "order",
+        "query",
+        "sandbox",
+        "service",
+        "user_id",
+    )
+
+    def __init__(self, service: Service, sandbox: Sandbox, matched: Matched) -> None:
+        self.service = service
+        self.sandbox = sandbox
+        self.operation, self.application_id, self.user_id = matched
+        self.headers: Headers = []
+        self.query = b""
+        self.body = b""
+        self.order: Order | None = None
+        self.committed = False
+
+    def account(self) -> Account:
+        """Return the account that the path names; raise UserNotFound or ApplicationNotFound."""
+        return self.sandbox.ledger.account(self.application_id, self.user_id)
+
+    def json_body(self) -> bytes:
+        """Return the body; raise UnsupportedMediaType where there is one that does not say it is JSON."""
+        if self.body:
+            _check_media_type(self.headers)
+        return self.body
+
+    def page_request(self) -> tuple[int | None, int]:
+        """Return where the page starts (None: at the beginning) and how many entries it may have."""
+        contract = self.service.contract
+        if not self.query:
+            return None, contract.page_size
+        pairs = parse_qsl(self.query.decode("latin-1"), keep_blank_values=True)
+        cursors = [value for name, value in pairs if name == contract.cursor_parameter]
+        limits = [value for name, value in pairs if name == contract.limit_parameter]
+        if len(cursors) > 1:
+            raise InvalidCursor(f"the parameter {contract.cursor_parameter} stands {len(cursors)} times in the query")
+        start = open_cursor(self.sandbox.cursor_key, self._list_name(), cursors[0]) if cursors else None
+        return start, _limit(contract.limit_parameter, limits[-1]) if limits else contract.page_size
+
+    def next_cursor(self, position: int | None) -> str | None:
+        """Return the cursor for the page that starts at a position, None where there is none."""
+        return None if position is None else seal_cursor(self.sandbox.cursor_key, self._list_name(), position)
+
+    def _list_name(self) -> tuple[str, ...]:
+        return self.operation.value, self.application_id, self.user_id
+
+
+def _create_user(request: Request) -> Answer:
+    request.service.codec.no_body(request.json_body())
+    account, created = request.sandbox.ledger.create_user(
+        request.application_id, request.user_id, request.sandbox.clock.now_ms()
+    )
+    request.committed = created
+    contract = request.service.contract
+    status = contract.created_user_status if created else contract.existing_user_status
+    return Answer(status, request.service.codec.user(account))
+
+
+def _get_user(request: Request) -> Answer:
+    return Answer(200, request.service.codec.user(request.account()))
+
+
+def _list_users(request: Request) -> Answer:
+    start, limit = request.page_request()
+    accounts, page = request.sandbox.ledger.page_of_users(request.application_id, start, limit)
+    shown = (accounts[position] for position in page.positions)
+    return Answer(200, request.service.codec.users(shown, request.next_cursor(page.next)))
+
+
+def _get_balance(request: Request) -> Answer:
+    return Answer(200, request.service.codec.balance(request.account().balance))
+
+
+def _create_transaction(request: Request) -> Answer:
+    order = request.order = request.service.codec.order(request.json_body())
+    ledger = request.sandbox.ledger
+    ledger.check(order.delta, order.reason)
+    account = request.account()
+    row = ledger.append(account, order.delta, order.reason, request.sandbox.clock.now_ms())
+    request.committed = True
+    body = request.service.codec.transaction(row, len(account) - 1)
+    return Answer(request.service.contract.created_transaction_status if body else 204, body)
+
+
+def _list_transactions(request: Request) -> Answer:
+    start, limit = request.page_request()
+    account = request.account()
+    page = request.sandbox.ledger.page_of_transactions(account, start, limit)
+    rows = map(account.__getitem__, page.positions)
+    return Answer(200, request.service.codec.transactions(rows, request.next_cursor(page.next)))
+
+
+OPERATIONS: Mapping[Operation, Callable[[Request], Answer]] = {
+    Operation.CREATE_USER: _create_user,
+    Operation.GET_USER: _get_user,
+    Operation.LIST_USERS: _list_users,
+    Operation.GET_BALANCE: _get_balance,
+    Operation.CREATE_TRANSACTION: _create_transaction,
+    Operation.LIST_TRANSACTIONS: _list_transactions,
+}
+
+
+def _check_media_type(headers: Headers) -> None:
+    sent = [value for name, value in headers if name == b"content-type"]
+    if sent == [b"application/json"]:
+        return
+    if len(sent) != 1:
+        problem = "has no Content-Type" if not sent else f"has {len(sent)} Content-Type headers"
+        raise UnsupportedMediaType(f"the body {problem}: send Content-Type: application/json")
+    media_type, _, parameters = sent[0].decode("latin-1").lower().partition(";")
+    charset = parameters.replace(" ", "").replace('"', "")
+    if media_type.strip() != "application/json" or charset not in ("", "charset=utf-8"):
+        raise UnsupportedMediaType(f"Content-Type is {sent[0].decode('latin-1')[:60]!r}: send application/json")
+
+
+def _limit(name: str, text: str) -> int:
+    if text.isascii() and text.isdigit() and len(text) <= 4 and 1 <= int(text) <= _PAGE_MAX:
+        return int(text)
+    problem = f"must be an integer from 1 to {_PAGE_MAX}"
+    raise ValidationError(f"{name} {problem}", details=(Problem(name, problem),))

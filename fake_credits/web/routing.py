@@ -1,0 +1,144 @@
+"""Own the way from a request line to an operation; know nothing of what an operation does.
+
+Paths are matched raw, segment by segment, each percent-decoded once: what a framework's own router normalises (`//`,
+`..`, a trailing slash, `%2F`) is here what the client sent. The table is a dictionary by number of segments and by
+the literal ones among them, so a match costs no regular expression.
+"""
+
+import difflib
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from operator import itemgetter
+from typing import NamedTuple
+from urllib.parse import unquote_to_bytes
+
+from fake_credits.contract import Contract, Operation, RouteTemplate
+from fake_credits.errors import MalformedRequest, MethodNotAllowed, RouteNotFound
+
+__all__ = ["HTTP_METHODS", "Matched", "RouteTable", "escape", "nearest_route"]
+
+# fmt: off
+HTTP_METHODS = frozenset({
+    "ACL", "BIND", "CHECKOUT", "CONNECT", "COPY", "DELETE", "GET", "HEAD", "LINK", "LOCK", "M-SEARCH", "MERGE",
+    "MKACTIVITY", "MKCALENDAR", "MKCOL", "MOVE", "NOTIFY", "OPTIONS", "PATCH", "POST", "PROPFIND", "PROPPATCH",
+    "PURGE", "PUT", "QUERY", "REBIND", "REPORT", "SEARCH", "SOURCE", "SUBSCRIBE", "TRACE", "UNBIND", "UNLINK",
+    "UNLOCK", "UNSUBSCRIBE",
+})
+# fmt: on
+"""The methods that the live server's HTTP parser knows; any other is no HTTP to it, in process too."""
+
+_HEX = frozenset(b"0123456789abcdefABCDEF")
+
+
+class Matched(NamedTuple):
+    """Be the outcome of routing: the operation and the ids that the path names (user "" where it names none)."""
+
+    operation: Operation
+    application_id: str
+    user_id: str
+
+
+class _Place(NamedTuple):
+    operation: Operation
+    application_at: int
+    user_at: int
+
+
+@dataclass(frozen=True, slots=True)
+class _Shape:
+    """Be the routes whose literal segments stand at the same positions."""
+
+    pick: Callable[[Sequence[str]], tuple[str, ...]]
+    methods: dict[tuple[str, ...], dict[str, _Place]] = field(default_factory=dict[tuple[str, ...], dict[str, _Place]])
+
+
+class RouteTable:
+    """Match a method and a raw path against a contract's templates."""
+
+    def __init__(self, contract: Contract) -> None:
+        self._routes = contract.routes
+        self._shapes: dict[int, list[_Shape]] = {}
+        by_positions: dict[tuple[int, ...], _Shape] = {}
+        for operation, template in contract.routes.items():
+            self._add(operation, template, by_positions)
+
+    def __repr__(self) -> str:
+        return f"<RouteTable of {len(self._routes)} operations>"
+
+    def _add(self, operation: Operation, template: RouteTemplate, by_positions: dict[tuple[int, ...], _Shape]) -> None:
+        segments = template.path.split("/")
+        literal_at = tuple(at for at, segment in enumerate(segments) if not segment.startswith("{"))
+        key = (len(segments), *literal_at)
+        shape = by_positions.get(key)
+        if shape is None:
+            # Position 0 is the empty text before the first slash: asking for it twice makes itemgetter return a tuple.
+            shape = by_positions[key] = _Shape(itemgetter(0, *literal_at))  # type: ignore[arg-type] # typeshed: one kind of key only
+            self._shapes.setdefault(len(segments), []).append(shape)
+        literals = shape.pick(tuple(segments))
+        user_at = segments.index("{userId}") if "{userId}" in segments else 0
+        place = _Place(operation, segments.index("{applicationId}"), user_at)
+        shape.methods.setdefault(literals, {})[template.method] = place
+
+    def match(self, method: str, raw_path: bytes) -> Matched:
+        """Return the operation that a request line names.
+
+        Raises MalformedRequest for a path that does not decode or a method that is no HTTP method, RouteNotFound for
+        a path of no operation, and MethodNotAllowed for a method that its operation does not have.
+        """
+        if method not in HTTP_METHODS:
+            raise MalformedRequest(f"{method!r} is no HTTP method")
+        segments = _segments(raw_path)
+        methods = self._methods(segments)
+        if methods is None:
+            raise RouteNotFound(f"there is no {method} {escape(raw_path)}; {nearest_route(self._routes, segments)}")
+        place = methods.get(method)
+        if place is None:
+            allow = ", ".join(sorted(methods))
+            raise MethodNotAllowed(f"{method} is not allowed on {escape(raw_path)}; it takes {allow}", allow=allow)
+        return Matched(place.operation, segments[place.application_at], segments[place.user_at])
+
+    def _methods(self, segments: list[str]) -> dict[str, _Place] | None:
+        for shape in self._shapes.get(len(segments), ()):
+            methods = shape.methods.get(shape.pick(segments))
+            if methods is not None and "" not in segments[1:] and "." not in segments and ".." not in segments:
+                return methods
+        return None
+
+
+def nearest_route(routes: Mapping[Operation, RouteTemplate], segments: list[str]) -> str:
+    """Return a sentence that names the known route nearest to a path."""
+    path = "/".join(segment if segment.isprintable() else ascii(segment) for segment in segments)
+
+    def likeness(item: tuple[Operation, RouteTemplate]) -> float:
+        wanted = item[1].path.split("/")
+        filled = [text if want.startswith("{") else want for want, text in zip(wanted, segments, strict=False)]
+        return difflib.SequenceMatcher(None, "/".join([*filled, *wanted[len(segments) :]]), path).ratio()
+
+    operation, template = max(routes.items(), key=likeness)
+    return f"the nearest operation is {operation}: {template}"
+
+
+def escape(raw_path: bytes) -> str:
+    """Return a raw path as printable ASCII, at most 200 characters of it."""
+    text = raw_path.decode("ascii", "backslashreplace")
+    text = "".join(char if char.isprintable() else f"\\x{ord(char):02x}" for char in text)
+    return text if len(text) <= 200 else text[:200] + "…"
+
+
+def _segments(raw_path: bytes) -> list[str]:
+    if b"%" not in raw_path:
+        try:
+            return raw_path.decode("ascii").split("/")
+        except UnicodeDecodeError:
+            raise MalformedRequest("the path has bytes outside ASCII: percent-encode them") from None
+    return [_decoded(segment) for segment in raw_path.split(b"/")]
+
+
+def _decoded(segment: bytes) -> str:
+    for escaped in segment.split(b"%")[1:]:
+        if len(escaped) < 2 or escaped[0] not in _HEX or escaped[1] not in _HEX:
+            raise MalformedRequest(f"the path has a % without two hexadecimal digits: {escape(segment)}")
+    try:
+        return unquote_to_bytes(segment).decode("utf-8")
+    except UnicodeDecodeError:
+        raise MalformedRequest(f"the path's segment {escape(segment)} is no UTF-8 once decoded") from None

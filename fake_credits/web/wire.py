@@ -1,0 +1,246 @@
+"""Own the bodies: how models become bytes and bytes become a transaction; know nothing of Starlette or of storage.
+
+What is the same for every request of a contract (templates, decoders, names) is made once, in the codec.
+"""
+
+import json
+from collections.abc import Callable, Iterable
+from decimal import Decimal
+from typing import NamedTuple, NoReturn, Protocol, cast
+
+import msgspec
+
+from fake_credits.contract import MAX_AMOUNT, Contract, created_at_to_json
+from fake_credits.errors import MalformedJson, Problem, ValidationError
+from fake_credits.ledger import Account, Row
+from fake_credits.models import Reason
+
+__all__ = ["Codec", "Order"]
+
+
+class Order(NamedTuple):
+    """Be what createTransaction asks for, checked for types but not yet for rules."""
+
+    delta: int
+    reason: Reason
+
+
+class _FastOrder(Protocol):
+    delta: int
+    reason: str
+
+
+class Codec:
+    """Encode and decode the bodies of one contract."""
+
+    def __init__(self, contract: Contract) -> None:
+        self._contract = contract
+        name = contract.name_of
+        self._delta, self._reason = name("delta"), name("reason")
+        self._balance = f"{{{_text(name('balance'))}:%d}}".encode()
+        self._transaction = ",".join(f"{_text(name(key))}:%s" for key in ("delta", "reason", "createdAt"))
+        self._user = "{" + ",".join(f"{_text(name(key))}:%s" for key in ("applicationId", "userId", "createdAt")) + "}"
+        self._reasons = {reason: _text(reason.value) for reason in Reason}
+        self._decode_fast = self._fast_decoder()
+
+    def __repr__(self) -> str:
+        return f"<Codec, createdAt as {self._contract.created_at}>"
+
+    def _fast_decoder(self) -> Callable[[bytes], _FastOrder]:
+        order = msgspec.defstruct(
+            "Order",
+            [("delta", int), ("reason", str)],
+            rename={"delta": self._delta, "reason": self._reason}.get,
+            forbid_unknown_fields=True,
+        )
+        return cast("Callable[[bytes], _FastOrder]", msgspec.json.Decoder(order).decode)
+
+    # ------------------------------------------------------------ out
+
+    def balance(self, balance: int) -> bytes:
+        """Return the body of getBalance."""
+        return self._balance % balance
+
+    def user(self, account: Account) -> bytes:
+        """Return the body of getUser and createUser."""
+        return self._user_text(account).encode()
+
+    def users(self, accounts: Iterable[Account], next_cursor: str | None) -> bytes:
+        """Return the body of listUsers."""
+        return self._list("users", map(self._user_text, accounts), next_cursor)
+
+    def transaction(self, row: Row, position: int) -> bytes:
+        """Return the body of createTransaction (row 11)."""
+        form = self._contract.created_transaction
+        if form == "empty":
+            return b""
+        text = self._transaction_text(row)
+        if form == "wrapped":
+            text = f"{{{_text(self._contract.name_of('transaction'))}:{text}}}"
+        elif form == "id":
+            text = f'{text[:-1]},"id":"txn_{position + 1}"}}'
+        elif form == "balance":
+            text = f"{text[:-1]},{_text(self._contract.name_of('balance'))}:{row.balance}}}"
+        return text.encode()
+
+    def transactions(self, rows: Iterable[Row], next_cursor: str | None) -> bytes:
+        """Return the body of listTransactions."""
+        return self._list("transactions", map(self._transaction_text, rows), next_cursor)
+
+    def _user_text(self, account: Account) -> str:
+        return self._user % (
+            _text(account.application_id),
+            _text(account.user_id),
+            self._time(account.created_at_ms),
+        )
+
+    def _transaction_text(self, row: Row) -> str:
+        return "{" + self._transaction % (row.delta, self._reasons[row.reason], self._time(row.at_ms)) + "}"
+
+    def _time(self, ms: int) -> str:
+        value = created_at_to_json(self._contract.created_at, ms)
+        return f'"{value}"' if isinstance(value, str) else str(value)
+
+    def _list(self, member: str, items: Iterable[str], next_cursor: str | None) -> bytes:
+        trailer = ""
+        if next_cursor is not None or self._contract.end_of_list != "absent":
+            last = "null" if self._contract.end_of_list == "null" else '""'
+            cursor = last if next_cursor is None else f'"{next_cursor}"'
+            trailer = f",{_text(self._contract.name_of('nextCursor'))}:{cursor}"
+        return f"{{{_text(self._contract.name_of(member))}:[{','.join(items)}]{trailer}}}".encode()
+
+    # ------------------------------------------------------------ in
+
+    def order(self, body: bytes) -> Order:
+        """Return the transaction that a body asks for.
+
+        Raises MalformedJson for what is no JSON, and ValidationError with every problem of type or name at once.
+        """
+        # Six quotation marks and no escape are two names and one text: then no member can stand there twice.
+        if body.count(b'"') == 6 and b"\\" not in body:
+            try:
+                fast = self._decode_fast(body)
+                return Order(fast.delta, Reason(fast.reason))
+            except (msgspec.MsgspecError, ValueError):
+                pass  # the slow way says what is wrong
+        return self._slow_order(_json_object(body))
+
+    def no_body(self, body: bytes) -> None:
+        """Refuse a body with members, for an operation that takes none; empty and ``{}`` pass."""
+        if body:
+            _refuse(_unknown_members(_json_object(body), ()))
+
+    def _slow_order(self, members: dict[str, object]) -> Order:
+        delta, delta_problem = _delta(members, self._delta)
+        reason, reason_problem = _reason(members, self._reason)
+        problems = [problem for problem in (delta_problem, reason_problem) if problem is not None]
+        _refuse([*problems, *_unknown_members(members, (self._delta, self._reason))])
+        return Order(delta, reason)
+
+
+def _text(text: str) -> str:
+    return msgspec.json.encode(text).decode()
+
+
+def _json_object(body: bytes) -> dict[str, object]:
+    value = _json(body)
+    if not isinstance(value, dict):
+        raise ValidationError(
+            f"the body must be a JSON object, not {_kind(value)}",
+            details=(Problem("", f"must be a JSON object, not {_kind(value)}"),),
+        )
+    return value
+
+
+def _json(body: bytes) -> object:
+    if not body:
+        raise MalformedJson("the body is empty: a JSON object is required")
+    if body.startswith(b"\xef\xbb\xbf"):
+        raise MalformedJson("the body starts with a byte order mark, which JSON may not have (RFC 8259, section 8.1)")
+    try:
+        value = json.loads(
+            body.decode("utf-8"),
+            parse_float=Decimal,
+            parse_int=_integer,
+            parse_constant=_no_constant,
+            object_pairs_hook=_members,
+        )
+        json.dumps(value, default=str, ensure_ascii=False).encode("utf-8")
+    except MalformedJson:
+        raise
+    except UnicodeDecodeError as error:
+        raise MalformedJson(f"the body is no UTF-8: {error.reason} at byte {error.start}") from None
+    except UnicodeEncodeError:
+        raise MalformedJson("the body has a lone surrogate, which is no text (RFC 8259, section 8.2)") from None
+    except RecursionError:
+        raise MalformedJson("the body is nested too deeply") from None
+    except (ValueError, ArithmeticError) as error:
+        raise MalformedJson(f"the body is no JSON: {error}") from None
+    return value
+
+
+def _integer(digits: str) -> int | Decimal:
+    # int() refuses thousands of digits with advice about the interpreter; nobody here needs that many.
+    return int(digits) if len(digits) < 100 else Decimal(digits)
+
+
+def _no_constant(name: str) -> NoReturn:
+    raise MalformedJson(f"{name} is no JSON (RFC 8259, section 6)")
+
+
+def _members(pairs: list[tuple[str, object]]) -> dict[str, object]:
+    members = dict(pairs)
+    if len(members) != len(pairs):
+        names = [name for name, _ in pairs]
+        twice = next(name for name in names if names.count(name) > 1)
+        raise MalformedJson(f"the member {_shown(twice)} stands twice in an object")
+    return members
+
+
+def _delta(members: dict[str, object], name: str) -> tuple[int, Problem | None]:
+    if name not in members:
+        return 0, Problem(name, "is missing: an integer is required")
+    value = members[name]
+    if isinstance(value, bool) or not isinstance(value, int | Decimal):
+        return 0, Problem(name, f"must be an integer, not {_kind(value)}")
+    if not -MAX_AMOUNT <= value <= MAX_AMOUNT:
+        return 0, Problem(name, f"must be at most {MAX_AMOUNT} in size (2^53 - 1), not {_shown(value)}")
+    if value != int(value):
+        return 0, Problem(name, f"must be an integer, not {_shown(value)}")
+    return int(value), None
+
+
+def _reason(members: dict[str, object], name: str) -> tuple[Reason, Problem | None]:
+    known = ", ".join(f"{reason.value!r}" for reason in Reason)
+    if name not in members:
+        return Reason.GRANT, Problem(name, f"is missing: one of {known} is required")
+    value = members[name]
+    if not isinstance(value, str):
+        return Reason.GRANT, Problem(name, f"must be one of {known}, not {_kind(value)}")
+    if value not in Reason.__members__.values():
+        return Reason.GRANT, Problem(name, f"must be one of {known}, not {_shown(value)}")
+    return Reason(value), None
+
+
+def _unknown_members(members: dict[str, object], known: tuple[str, ...]) -> list[Problem]:
+    rule = f"is no member of this body (known: {', '.join(known)})" if known else "is not allowed: the body is empty"
+    return [Problem(_shown(name).strip("'"), rule) for name in members if name not in known]
+
+
+def _refuse(problems: list[Problem]) -> None:
+    if problems:
+        first = problems[0]
+        more = f" (and {len(problems) - 1} more)" if len(problems) > 1 else ""
+        raise ValidationError(f"{first.field} {first.problem}{more}", details=tuple(problems[:20]))
+
+
+def _kind(value: object) -> str:
+    if isinstance(value, bool):
+        return f"a boolean ({str(value).lower()})"
+    names = {str: "a string", int: "a number", Decimal: "a number", list: "an array", dict: "an object"}
+    return "null" if value is None else names[type(value)]
+
+
+def _shown(value: object) -> str:
+    text = repr(value) if isinstance(value, str) else str(value)
+    return text if len(text) <= 60 else text[:57] + "..."
