@@ -1,0 +1,61 @@
+"""Bad tokens: each is refused for the one rule that it breaks."""
+
+import pytest
+
+from fake_credits.auth.credentials import peek_claims
+from fake_credits.auth.issuers import SANDBOX_CLAIM, Minter
+from fake_credits.auth.keys import SigningKeys
+from fake_credits.auth.negative import BAD_TOKENS, bad_token
+from fake_credits.auth.providers import PRESETS
+from fake_credits.auth.verify import Verifier
+from fake_credits.errors import ApiError
+from tests.auth.conftest import NOW_MS
+
+KINDS = [
+    *("expired", "not_yet_valid", "wrong_issuer", "wrong_audience", "wrong_key", "unknown_kid", "alg_none"),
+    *("hs256_with_public_key", "tampered", "missing_sub", "other_user", "duplicate_sub", "string_exp", "oversize"),
+]
+
+
+def test_the_registry_has_every_kind_of_the_contract() -> None:
+    assert list(BAD_TOKENS) == KINDS
+
+
+@pytest.mark.parametrize("preset", ["plain", "auth0"])
+@pytest.mark.parametrize("kind", KINDS)
+def test_each_kind_is_answered_as_its_entry_says(shared_keys: SigningKeys, kind: str, preset: str) -> None:
+    minter, expected = Minter(shared_keys, PRESETS[preset]), BAD_TOKENS[kind]
+    token = bad_token(kind, minter, "ada", now_ms=NOW_MS)
+    with pytest.raises(ApiError) as caught:
+        Verifier([minter.issuer]).verify(token, NOW_MS).require_user("ada")
+    answer = caught.value
+    assert (type(answer), answer.why) == (expected.error, expected.why)
+    assert (answer.code, answer.status) == (expected.code, expected.status)
+
+
+@pytest.mark.parametrize("preset", PRESETS)
+def test_a_token_for_others_is_refused_with_every_preset(shared_keys: SigningKeys, preset: str) -> None:
+    minter = Minter(shared_keys, PRESETS[preset])
+    with pytest.raises(ApiError) as caught:
+        Verifier([minter.issuer]).verify(bad_token("wrong_audience", minter, "ada", now_ms=NOW_MS), NOW_MS)
+    assert caught.value.why == "wrong_audience"
+
+
+def test_another_users_token_is_genuine(minter: Minter, verifier: Verifier) -> None:
+    for user in ("ada", "somebody-else"):
+        assert verifier.verify(bad_token("other_user", minter, user, now_ms=NOW_MS), NOW_MS).user_id != user
+
+
+@pytest.mark.parametrize("kind", [kind for kind in KINDS if kind != "oversize"])
+def test_a_bad_token_still_finds_its_sandbox(minter: Minter, kind: str) -> None:
+    token = bad_token(kind, minter, "ada", now_ms=NOW_MS, claims={SANDBOX_CLAIM: "box-1"})
+    assert peek_claims(token)[SANDBOX_CLAIM] == "box-1"
+
+
+@pytest.mark.parametrize(("typo", "nearest"), [("expird", "expired"), ("none", "alg_none"), ("", "expired")])
+def test_an_unknown_kind_names_the_nearest_and_all(minter: Minter, typo: str, nearest: str) -> None:
+    with pytest.raises(ValueError, match="did you mean") as caught:
+        bad_token(typo, minter, "ada", now_ms=NOW_MS)
+    message = str(caught.value)
+    assert all(kind in message for kind in KINDS)
+    assert typo == "" or f"did you mean {nearest!r}" in message
