@@ -8,21 +8,32 @@ import base64
 import json
 import math
 import re
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
-from typing import Final, Literal
+from typing import Final, Literal, cast
 
 from fake_credits.auth.issuers import Issuer
 from fake_credits.auth.keys import VerifyingKey
 from fake_credits.errors import InvalidToken
 
-__all__ = ["HEADER_LIMIT_BYTES", "TOKEN_LIMIT_BYTES", "SignedPayload", "read_object", "shown", "verify_signature"]
+__all__ = [
+    "DEPTH_LIMIT",
+    "HEADER_LIMIT_BYTES",
+    "TOKEN_LIMIT_BYTES",
+    "SignedPayload",
+    "read_object",
+    "shown",
+    "verify_signature",
+]
 
 TOKEN_LIMIT_BYTES: Final = 8 * 1024
 """A larger token is refused unread: front ends cut headers off at about this size."""
 
 HEADER_LIMIT_BYTES: Final = 2 * 1024
 """A larger header, decoded, is refused unread."""
+
+DEPTH_LIMIT: Final = 32
+"""Objects and arrays nest so deep at most: whoever walks a token's claims needs no guard against recursion."""
 
 _SEGMENT = re.compile(r"[A-Za-z0-9_-]*")
 
@@ -68,8 +79,8 @@ def verify_signature(token: str, issuers: Sequence[Issuer]) -> SignedPayload:
 def read_object(data: bytes, what: Literal["header", "payload"]) -> dict[str, object]:
     """Return the JSON object in ``data``; raise InvalidToken (``malformed_<what>``, ``duplicate_<what>_member``).
 
-    Stricter than `json.loads`: no NaN, infinity or lone surrogate, UTF-8 only, and no member twice at any depth
-    (RFC 7519, section 4, leaves the choice to the reader).
+    Stricter than `json.loads`: no NaN, infinity or lone surrogate, UTF-8 only, no more than `DEPTH_LIMIT` levels,
+    and no member twice at any depth (RFC 7519, section 4, leaves that choice to the reader).
     """
     try:
         value: object = json.loads(
@@ -85,6 +96,9 @@ def read_object(data: bytes, what: Literal["header", "payload"]) -> dict[str, ob
         raise InvalidToken(message, why=f"duplicate_{what}_member") from None
     except (ValueError, RecursionError):
         raise InvalidToken(f"the token's {what} is not JSON in UTF-8", why=f"malformed_{what}") from None
+    if _nests_too_deep(value):
+        message = f"the token's {what} nests over {DEPTH_LIMIT} levels deep"
+        raise InvalidToken(message, why=f"malformed_{what}")
     if not isinstance(value, _Object):
         raise InvalidToken(f"the token's {what} is not a JSON object", why=f"malformed_{what}")
     return value
@@ -117,6 +131,21 @@ def _finite(text: str) -> float:
     if not math.isfinite(value):
         raise ValueError(f"{text} is not a number of JSON")
     return value
+
+
+def _nests_too_deep(value: object) -> bool:
+    level = [value]
+    for _ in range(DEPTH_LIMIT + 1):
+        level = [child for item in level for child in _children(item)]
+        if not level:
+            return False
+    return True
+
+
+def _children(value: object) -> Iterable[object]:
+    if isinstance(value, _Object):
+        return value.values()
+    return cast("list[object]", value) if isinstance(value, list) else ()
 
 
 def _decode(segment: str, name: str) -> bytes:

@@ -256,6 +256,15 @@ def test_a_retired_key_takes_its_remembered_tokens_with_it() -> None:
     assert refusal(token, verifier=verifier).why == "unknown_kid"
 
 
+def test_a_key_that_is_retired_during_a_verification_is_not_remembered(monkeypatch: pytest.MonkeyPatch) -> None:
+    minter = Minter(SigningKeys())
+    verifier, token = Verifier([minter.issuer]), minter.mint("ada", now_ms=NOW_MS)
+    kid = minter.signing_key.kid
+    monkeypatch.setattr(verify, "_check_audience", lambda *_: minter.keys.retire(kid))
+    assert verifier.verify(token, NOW_MS).user_id == "ada"
+    assert refusal(token, verifier=verifier).why == "unknown_kid"
+
+
 def test_a_rotated_key_still_verifies_what_it_signed() -> None:
     minter = Minter(SigningKeys())
     verifier, token = Verifier([minter.issuer]), minter.mint("ada", now_ms=NOW_MS)
