@@ -1,0 +1,49 @@
+"""Be the promised names; each is loaded when it is first asked for, so importing the package costs nothing."""
+
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from fake_credits.client.server import AsyncServerClient as AsyncServerClient
+    from fake_credits.client.server import ServerClient as ServerClient
+    from fake_credits.client.user import AsyncUserClient as AsyncUserClient
+    from fake_credits.client.user import UserClient as UserClient
+    from fake_credits.contract import Contract as Contract
+    from fake_credits.errors import ApiError as ApiError
+    from fake_credits.errors import FakeCreditsError as FakeCreditsError
+    from fake_credits.fake import FakeCredits as FakeCredits
+    from fake_credits.models import Reason as Reason
+
+__all__ = [
+    "ApiError",
+    "AsyncServerClient",
+    "AsyncUserClient",
+    "Contract",
+    "FakeCredits",
+    "FakeCreditsError",
+    "Reason",
+    "ServerClient",
+    "UserClient",
+]
+
+if not TYPE_CHECKING:
+    # Hidden from type checkers, or a misspelt import would pass them.
+    _HOMES = {
+        "ApiError": "errors",
+        "AsyncServerClient": "client.server",
+        "AsyncUserClient": "client.user",
+        "Contract": "contract",
+        "FakeCredits": "fake",
+        "FakeCreditsError": "errors",
+        "Reason": "models",
+        "ServerClient": "client.server",
+        "UserClient": "client.user",
+    }
+
+    def __getattr__(name):
+        """Load a promised name (PEP 562)."""
+        if name not in _HOMES:
+            raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+        import importlib
+
+        value = globals()[name] = getattr(importlib.import_module(f"{__name__}.{_HOMES[name]}"), name)
+        return value

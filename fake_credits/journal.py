@@ -1,12 +1,12 @@
 """Own the bounded record of a sandbox's exchanges; know nothing of how they travelled.
 
-The caller holds the sandbox's lock while it writes. Entries are msgspec structs rather than dataclasses: one is made
-for every exchange, and a frozen dataclass of this size costs ten times as much.
+The lock is the sandbox's, so that test threads and the live server may use one journal. Entries are msgspec structs
+rather than dataclasses: one is made for every exchange, and a frozen dataclass of this size costs ten times as much.
 """
 
-import itertools
 from collections import deque
 from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager
 from typing import Literal
 
 import msgspec
@@ -50,9 +50,10 @@ class Entry(msgspec.Struct, frozen=True, kw_only=True, gc=False):
 class Journal:
     """Keep the last exchanges in order of arrival at their end, and count them all."""
 
-    def __init__(self, limit: int = JOURNAL_LIMIT) -> None:
+    def __init__(self, lock: AbstractContextManager[object], limit: int = JOURNAL_LIMIT) -> None:
+        self._lock = lock
         self._entries: deque[Entry] = deque(maxlen=limit)
-        self._ordinals = itertools.count(1)
+        self._begun = 0
         self.total = 0
         self.listener: Callable[[Entry], None] | None = None
 
@@ -63,27 +64,38 @@ class Journal:
         return len(self._entries)
 
     def __iter__(self) -> Iterator[Entry]:
-        return iter(tuple(self._entries))
+        return iter(self.entries())
+
+    @property
+    def under_way(self) -> int:
+        """Return how many exchanges have begun and not ended."""
+        return self._begun - self.total
 
     def next_ordinal(self) -> int:
         """Return the number of the exchange that begins now; the first is 1."""
-        return next(self._ordinals)
+        with self._lock:
+            self._begun += 1
+            return self._begun
 
     def write(self, entry: Entry) -> None:
         """Keep an entry and tell the listener."""
-        self._entries.append(entry)
-        self.total += 1
+        with self._lock:
+            self._entries.append(entry)
+            self.total += 1
         if self.listener is not None:
             self.listener(entry)
 
     def entries(self, *, operation: str = "", user: str = "") -> tuple[Entry, ...]:
         """Return the kept exchanges, oldest first, of an operation and of a user where these are given."""
+        with self._lock:
+            kept = tuple(self._entries)
         return tuple(
             entry
-            for entry in tuple(self._entries)
+            for entry in kept
             if (not operation or entry.operation == operation) and (not user or entry.user == user)
         )
 
     def clear(self) -> None:
         """Forget the exchanges; ordinals go on."""
-        self._entries.clear()
+        with self._lock:
+            self._entries.clear()

@@ -5,6 +5,7 @@ import threading
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from datetime import datetime
+from typing import Literal
 
 from fake_credits.auth.api_keys import new_api_key, same_key
 from fake_credits.auth.credentials import Credential, peek_claims
@@ -16,12 +17,12 @@ from fake_credits.auth.verify import VerifiedToken, Verifier
 from fake_credits.chance import fresh_bytes
 from fake_credits.clock import Clock, wall_ms
 from fake_credits.contract import DEFAULT, Contract
-from fake_credits.errors import InvalidApiKey
+from fake_credits.errors import InvalidApiKey, InvalidToken
 from fake_credits.journal import Journal
 from fake_credits.ledger import Account, Ledger
 from fake_credits.models import Reason
 
-__all__ = ["Sandbox", "SandboxSettings", "Sandboxes"]
+__all__ = ["Sandbox", "SandboxSettings", "Sandboxes", "TokenWords"]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -29,7 +30,8 @@ class SandboxSettings:
     """Say how a sandbox starts. ``reset`` returns to exactly this.
 
     ``balance`` is one grant to ``user_id``; ``users`` is one grant each; a balance of 0 makes the user without one.
-    ``frozen_at`` is an aware datetime. An empty ``api_key`` means a fresh one. ``jwt`` names a preset.
+    ``clock`` is ``"real"``, ``"frozen"`` (now) or an aware datetime to stand still at. An empty ``api_key`` means a
+    fresh one. ``jwt`` names a preset.
     """
 
     contract: Contract = DEFAULT
@@ -38,7 +40,7 @@ class SandboxSettings:
     user_id: str = "user-id"
     balance: int | None = None
     users: Mapping[str, int] = field(default_factory=dict[str, int])
-    frozen_at: datetime | None = None
+    clock: datetime | Literal["real", "frozen"] = "real"
     api_key: str = ""
     jwt: str = "plain"
 
@@ -46,11 +48,25 @@ class SandboxSettings:
         return f"<SandboxSettings of {self.application_id!r}, seed {self.seed}, {len(self.users)} users>"
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class TokenWords:
+    """Say what a minted token is to be like.
+
+    ``bad`` names a kind that must be refused. ``expires_in_s`` is a life in seconds, by default the preset's.
+    ``claims`` are added. ``wall`` mints for the wall clock rather than the sandbox's.
+    """
+
+    bad: str = ""
+    expires_in_s: int | None = None
+    claims: Mapping[str, object] = field(default_factory=dict[str, object])
+    wall: bool = False
+
+
 class Sandbox:
     """Be one isolated Credits API: ledger, clock, journal, credentials and seed, behind one lock.
 
     Every method takes the lock itself. ``keys`` are the server's, shared by its sandboxes. Raises ValueError for
-    settings that can't be met: an unknown preset, a negative balance, a naive ``frozen_at``.
+    settings that can't be met: an unknown preset, a negative balance, a naive ``clock``.
     """
 
     def __init__(self, settings: SandboxSettings, keys: SigningKeys, name: str = "sandbox") -> None:
@@ -65,7 +81,7 @@ class Sandbox:
         self.api_key = settings.api_key or new_api_key()
         self.cursor_key = fresh_bytes(16)
         self.lock = threading.RLock()
-        self.journal = Journal()
+        self.journal = Journal(self.lock)
         self.bugs: list[BaseException] = []
         self.closed = False
         self._start()
@@ -81,7 +97,7 @@ class Sandbox:
 
     def _start(self) -> None:
         settings = self.settings
-        self.clock = Clock(settings.frozen_at)
+        self.clock = _clock(settings.clock)
         self.ledger = Ledger(settings.contract)
         if settings.balance is not None:
             self.fund(settings.user_id, settings.balance)
@@ -107,32 +123,29 @@ class Sandbox:
     def authenticate(self, credential: Credential) -> VerifiedToken | None:
         """Return the verified token, or None for the right API key; raise the refusal otherwise."""
         if credential.kind == "user":
-            return self.verifier.verify(credential.value, self.clock.now_ms())
+            return self._authenticate_user(credential.value)
         if self.closed:
             raise InvalidApiKey("the sandbox of this API key is closed: its test is over", why="closed_sandbox")
         if not same_key(credential.value, self.api_key):
             raise InvalidApiKey("this API key is not the sandbox's", why="unknown_key")
         return None
 
-    def token(
-        self,
-        user_id: str,
-        *,
-        bad: str = "",
-        expires_in_s: int | None = None,
-        claims: Mapping[str, object] | None = None,
-        wall: bool = False,
-    ) -> str:
-        """Mint a user's token, good or (``bad`` names a kind) one that must be refused.
+    def _authenticate_user(self, token: str) -> VerifiedToken:
+        verified = self.verifier.verify(token, self.clock.now_ms())
+        named = verified.claims.get(SANDBOX_CLAIM, self.name)
+        if self.closed or named != self.name:
+            message = "the sandbox of this token is closed: its test is over, or it belongs to another server"
+            raise InvalidToken(message, why="closed_sandbox")
+        return verified
 
-        ``expires_in_s`` is a lifetime in seconds, by default the preset's. ``wall`` mints for the wall clock rather
-        than the sandbox's, for an application whose own middleware verifies. Raises ValueError for an unknown kind.
-        """
-        now_ms = wall_ms() if wall else self.clock.now_ms()
-        named = {SANDBOX_CLAIM: self.name, **(claims or {})}
-        if bad:
-            return bad_token(bad, self.minter, user_id, now_ms=now_ms, claims=named)
-        return self.minter.mint(user_id, now_ms=now_ms, expires_in_s=expires_in_s, claims=named)
+    def token(self, user_id: str, words: "TokenWords | None" = None) -> str:
+        """Mint a user's token, good or bad; raise ValueError for an unknown kind of bad token."""
+        words = words or TokenWords()
+        now_ms = wall_ms() if words.wall else self.clock.now_ms()
+        claims = {SANDBOX_CLAIM: self.name, **words.claims}
+        if words.bad:
+            return bad_token(words.bad, self.minter, user_id, now_ms=now_ms, claims=claims)
+        return self.minter.mint(user_id, now_ms=now_ms, expires_in_s=words.expires_in_s, claims=claims)
 
     def jwks(self) -> dict[str, list[dict[str, str]]]:
         """Return the public keys that tokens of this sandbox are signed with, as a JWK Set (RFC 7517)."""
@@ -187,6 +200,17 @@ class Sandboxes:
             return self._by_key.get(credential.value) or self.default
         named = peek_claims(credential.value).get(SANDBOX_CLAIM)
         return (self._by_name.get(named) if isinstance(named, str) else None) or self.default
+
+
+def _clock(setting: datetime | str) -> Clock:
+    if isinstance(setting, datetime):
+        return Clock(setting)
+    if setting not in ("real", "frozen"):
+        raise ValueError(f"clock is {setting!r}: choose 'real', 'frozen' or an aware datetime")
+    clock = Clock()
+    if setting == "frozen":
+        clock.freeze()
+    return clock
 
 
 def _preset(name: str) -> Preset:

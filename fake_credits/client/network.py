@@ -39,8 +39,7 @@ class NetworkTransport:
         with _failures(self._base, request):
             response = self._client.send(self._outgoing(request), stream=True, follow_redirects=False)
             try:
-                with _undecodable(request, response):
-                    return _answer(response, response.read())
+                return _answer(request, response, b"".join(response.iter_raw()))
             finally:
                 response.close()
 
@@ -77,8 +76,7 @@ class AsyncNetworkTransport:
         with _failures(self._base, request):
             response = await self._client.send(self._outgoing(request), stream=True, follow_redirects=False)
             try:
-                with _undecodable(request, response):
-                    return _answer(response, await response.aread())
+                return _answer(request, response, b"".join([chunk async for chunk in response.aiter_raw()]))
             finally:
                 await response.aclose()
 
@@ -130,9 +128,21 @@ def _is_loopback(host: str) -> bool:
         return host == "localhost" or host.endswith(".localhost")
 
 
-def _answer(response: httpx2.Response, body: bytes) -> Answer:
-    headers = tuple((name.lower(), value) for name, value in response.headers.raw)
-    return Answer(response.status_code, headers, body)
+def _answer(request: WireRequest, response: httpx2.Response, raw: bytes) -> Answer:
+    """Return a response whose raw body is read; its content coding is undone here.
+
+    Undone while it is read, a body that does not decode leaves an async generator of httpx2 behind, which warns.
+    """
+    try:
+        body = httpx2.Response(response.status_code, headers=response.headers, content=raw).content
+    except httpx2.DecodingError as error:
+        coding = response.headers.get("content-encoding", "")
+        raise InvalidResponse(
+            f"{request.operation}: status {response.status_code}, but the body is no {coding!r}: {error}",
+            status=response.status_code,
+            request_id=response.headers.get("x-request-id", ""),
+        ) from error
+    return Answer(response.status_code, tuple((name.lower(), value) for name, value in response.headers.raw), body)
 
 
 @contextmanager
@@ -146,19 +156,6 @@ def _failures(base: BaseUrl, request: WireRequest) -> Generator[None, None, None
     except httpx2.RequestError as error:
         detail = str(error) or "no answer"
         raise ConnectionLost(_unknown(base, request, f"{detail} ({type(error).__name__})")) from error
-
-
-@contextmanager
-def _undecodable(request: WireRequest, response: httpx2.Response) -> Generator[None, None, None]:
-    try:
-        yield
-    except httpx2.DecodingError as error:
-        coding = response.headers.get("content-encoding", "")
-        raise InvalidResponse(
-            f"{request.operation}: status {response.status_code}, but the body is no {coding!r}: {error}",
-            status=response.status_code,
-            request_id=response.headers.get("x-request-id", ""),
-        ) from error
 
 
 def _unknown(base: BaseUrl, request: WireRequest, problem: str) -> str:

@@ -162,8 +162,7 @@ class Exchange:
             idempotency_key=_idempotency_key(self.headers),
             duration_us=(stopwatch_ns() - self.started_ns) // 1000,
         )
-        with self.sandbox.lock:
-            self.sandbox.journal.write(entry)
+        self.sandbox.journal.write(entry)
 
 
 async def _read_body(headers: Headers, receive: Receive) -> bytes:

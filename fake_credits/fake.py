@@ -1,0 +1,291 @@
+"""Own the façade that a test author holds: a sandbox, the drivers that reach it, and clients that work at once."""
+
+import threading
+from collections.abc import Mapping
+from datetime import datetime
+from types import TracebackType
+from typing import TYPE_CHECKING, Literal, Self, TypedDict, Unpack, overload
+
+from anyio.lowlevel import checkpoint
+
+from fake_credits.client.server import AsyncServerClient, ServerClient
+from fake_credits.client.transport import AsyncTransport, Transport
+from fake_credits.client.user import AsyncUserClient, UserClient
+from fake_credits.clock import Clock, from_ms, monotonic_s
+from fake_credits.contract import Contract
+from fake_credits.drivers.in_process import BASE_URL, InProcess
+from fake_credits.drivers.shared import Shared
+from fake_credits.drivers.transports import AsyncInProcessTransport, InProcessTransport
+from fake_credits.journal import Journal
+from fake_credits.ledger import Inconsistency
+from fake_credits.models import User
+from fake_credits.sandbox import Sandbox, SandboxSettings, TokenWords
+
+if TYPE_CHECKING:
+    from fake_credits.drivers.for_httpx import HttpxTransport
+    from fake_credits.drivers.for_httpx2 import Httpx2Transport
+
+__all__ = ["FakeCredits", "Mode", "SettingWords"]
+
+Mode = Literal["in-process", "live"]
+
+_LAST_EXCHANGES_S = 1.0
+
+
+class SettingWords(TypedDict, total=False):
+    """Name the words of `SandboxSettings`, for editors and type checkers."""
+
+    contract: Contract
+    seed: int
+    application_id: str
+    user_id: str
+    balance: int | None
+    users: Mapping[str, int]
+    clock: datetime | Literal["real", "frozen"]
+    api_key: str
+    jwt: str
+
+
+class FakeCredits:
+    """Be a Credits Management API of one's own, with clients that already work.
+
+    The words are those of `SandboxSettings`: ``balance=100`` is one grant to the default user, ``users={"ada": 100}``
+    one grant each. ``mode`` says how its own clients reach it; any other client reaches it over ``base_url``.
+    ``shared`` is for those who make many: what it holds (signing keys, a live server) is then theirs to close.
+
+    Raises TypeError for an unknown word, ValueError for a value that can't be.
+    """
+
+    def __init__(
+        self, *, mode: Mode = "in-process", shared: Shared | None = None, **settings: Unpack[SettingWords]
+    ) -> None:
+        if mode not in ("in-process", "live"):
+            raise ValueError(f"mode is {mode!r}: choose 'in-process' or 'live'")
+        self._owns_shared = shared is None
+        self._shared = shared or Shared()
+        self._mode = mode
+        self.sandbox: Sandbox = self._shared.new_sandbox(SandboxSettings(**settings))
+        self._driver = InProcess(self._shared.app(self.sandbox.contract), self.sandbox)
+        self._attached_url = ""
+        self._transports: tuple[Transport, AsyncTransport] | None = None
+
+    def __repr__(self) -> str:
+        return f"<FakeCredits {self._mode}: {self.sandbox!r}>"
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, kind: type[BaseException] | None, error: object, traceback: TracebackType | None) -> None:
+        self.close()
+
+    # ------------------------------------------------------------ how to reach it
+
+    @property
+    def base_url(self) -> str:
+        """Return the URL of the live server, starting it on first use.
+
+        From then on every request with this sandbox's API key or tokens, from any process, arrives here, and so do
+        requests whose credential names no sandbox.
+        """
+        if not self._attached_url:
+            server = self._shared.server(self.sandbox.contract)
+            server.sandboxes.attach(self.sandbox)
+            self._attached_url = server.base_url
+        return self._attached_url
+
+    def serve(self) -> str:
+        """Start answering over a socket, and return the base URL."""
+        return self.base_url
+
+    @property
+    def api_key(self) -> str:
+        """Return the API key for a ``ServerClient``."""
+        return self.sandbox.api_key
+
+    @property
+    def application_id(self) -> str:
+        """Return the id of the default application."""
+        return self.sandbox.settings.application_id
+
+    @property
+    def user_id(self) -> str:
+        """Return the id of the default user; it exists where a balance was given."""
+        return self.sandbox.settings.user_id
+
+    @overload
+    def transport(self, library: Literal["httpx2"]) -> "Httpx2Transport": ...
+    @overload
+    def transport(self, library: Literal["httpx"]) -> "HttpxTransport": ...
+    def transport(self, library: str) -> "Httpx2Transport | HttpxTransport":
+        """Return an in-process transport for an application's own client of a library: ``httpx2`` or ``httpx``.
+
+        It is sync and async at once. Any host of the application's URLs is answered by this sandbox.
+        """
+        if library == "httpx2":
+            from fake_credits.drivers.for_httpx2 import Httpx2Transport
+
+            return Httpx2Transport(self._driver)
+        if library == "httpx":
+            from fake_credits.drivers.for_httpx import HttpxTransport
+
+            return HttpxTransport(self._driver)
+        raise ValueError(f"there is no transport for {library!r}: choose 'httpx2' or 'httpx', or use base_url")
+
+    # ------------------------------------------------------------ clients
+
+    @property
+    def server_client(self) -> ServerClient:
+        """Return a `ServerClient` with this sandbox's API key."""
+        transport = self._both_transports()[0]
+        return ServerClient(self._client_url, self.api_key, contract=self.sandbox.contract, transport=transport)
+
+    @property
+    def async_server_client(self) -> AsyncServerClient:
+        """Return an `AsyncServerClient` with this sandbox's API key, for any event loop."""
+        transport = self._both_transports()[1]
+        return AsyncServerClient(self._client_url, self.api_key, contract=self.sandbox.contract, transport=transport)
+
+    def user_client(self, user_id: str = "") -> UserClient:
+        """Return a `UserClient` for a user, by default the default one; its token is minted anew once it expires."""
+        token = _LastingToken(self.sandbox, user_id or self.user_id)
+        transport, contract = self._both_transports()[0], self.sandbox.contract
+        return UserClient(self._client_url, self.application_id, token, contract=contract, transport=transport)
+
+    def async_user_client(self, user_id: str = "") -> AsyncUserClient:
+        """Return the async twin of `user_client`, for any event loop."""
+        token = _LastingToken(self.sandbox, user_id or self.user_id)
+        transport, contract = self._both_transports()[1], self.sandbox.contract
+        return AsyncUserClient(self._client_url, self.application_id, token, contract=contract, transport=transport)
+
+    @property
+    def _client_url(self) -> str:
+        return BASE_URL if self._mode == "in-process" else self.base_url
+
+    def _both_transports(self) -> tuple[Transport, AsyncTransport]:
+        if self._transports is None:
+            self._transports = (
+                (InProcessTransport(self._driver), AsyncInProcessTransport(self._driver))
+                if self._mode == "in-process"
+                else _network_transports(self.base_url)
+            )
+        return self._transports
+
+    # ------------------------------------------------------------ what it holds
+
+    def user(self, user_id: str, *, balance: int | None = None, application_id: str = "") -> User:
+        """Make a user exist and return it, without an exchange.
+
+        Where ``balance`` is given, one grant (or consumption) brings the balance to it. ``application_id`` is the
+        default one unless given. Raises ValueError or TypeError for an id or a balance that can't be.
+        """
+        account = self.sandbox.fund(user_id, balance, application_id=application_id)
+        return User(account.application_id, account.user_id, from_ms(account.created_at_ms))
+
+    def balance(self, user_id: str = "", *, application_id: str = "") -> int:
+        """Return a user's balance in credits, without an exchange; raise `UserNotFound` where there is no such user."""
+        with self.sandbox.lock:
+            return self.sandbox.ledger.account(application_id or self.application_id, user_id or self.user_id).balance
+
+    def token(
+        self,
+        user_id: str = "",
+        *,
+        bad: str = "",
+        expires_in_s: int | None = None,
+        claims: Mapping[str, object] | None = None,
+        clock: Literal["sandbox", "wall"] = "sandbox",
+    ) -> str:
+        """Return a user's token, as the provider of the setting ``jwt`` would shape it.
+
+        ``bad`` names a kind of token that must be refused (README, "Bad tokens"). ``expires_in_s`` is a life in
+        seconds, by default the provider's. ``clock="wall"`` is for an application whose own middleware verifies.
+        Raises ValueError for an unknown kind.
+        """
+        words = TokenWords(bad=bad, expires_in_s=expires_in_s, claims=claims or {}, wall=clock == "wall")
+        return self.sandbox.token(user_id or self.user_id, words)
+
+    @property
+    def clock(self) -> Clock:
+        """Return the sandbox's clock: ``freeze``, ``advance``, ``travel``."""
+        return self.sandbox.clock
+
+    def sleep(self, seconds: float) -> None:
+        """Let time pass on the sandbox's clock and on no other: an application's back-off, injected."""
+        self.sandbox.clock.advance(seconds=seconds)
+
+    async def async_sleep(self, seconds: float) -> None:
+        """Let time pass as `sleep` does, and let other tasks run once."""
+        self.sandbox.clock.advance(seconds=seconds)
+        await checkpoint()
+
+    @property
+    def journal(self) -> Journal:
+        """Return the record of this sandbox's exchanges."""
+        return self.sandbox.journal
+
+    def reset(self) -> None:
+        """Return to how this sandbox started: users, balances, clock, an empty journal."""
+        self.sandbox.reset()
+
+    # ------------------------------------------------------------ the end
+
+    def problems(self) -> list[str]:
+        """Return what is wrong with the fake itself: a ledger that contradicts itself, a bug that answered 500."""
+        found = [f"a bug of fake-credits answered 500: {bug!r}" for bug in self.sandbox.bugs]
+        try:
+            self.sandbox.verify()
+        except Inconsistency as error:
+            found.append(f"the ledger is inconsistent: {error}")
+        return found
+
+    def close(self) -> list[str]:
+        """Leave the live server and refuse further calls; return what was still under way after a second.
+
+        A second call does nothing.
+        """
+        if self.sandbox.closed:
+            return []
+        late = self._await_exchanges() if self._attached_url else []
+        if self._attached_url:
+            self._shared.server(self.sandbox.contract).sandboxes.detach(self.sandbox)
+        self.sandbox.closed = True
+        if self._transports is not None:
+            self._transports[0].close()
+        if self._owns_shared:
+            self._shared.close()
+        return late
+
+    def _await_exchanges(self) -> list[str]:
+        pause = threading.Event()
+        limit_s = monotonic_s() + _LAST_EXCHANGES_S
+        while self.journal.under_way and monotonic_s() < limit_s:
+            pause.wait(0.001)
+        count = self.journal.under_way
+        return [f"{count} exchanges were still under way a second after the end"] if count else []
+
+
+class _LastingToken:
+    """Be a user's token that is minted anew once the sandbox's clock has passed its end."""
+
+    def __init__(self, sandbox: Sandbox, user_id: str) -> None:
+        self._sandbox = sandbox
+        self._user_id = user_id
+        self._token = ""
+        self._until_ms = 0
+        self._generation = -1
+
+    def __call__(self) -> str:
+        sandbox = self._sandbox
+        now_ms = sandbox.clock.now_ms()
+        if now_ms >= self._until_ms or self._generation != sandbox.keys.generation:
+            self._token = sandbox.token(self._user_id)
+            self._until_ms = now_ms + sandbox.minter.preset.life_s * 1000
+            self._generation = sandbox.keys.generation
+        return self._token
+
+
+def _network_transports(base_url: str) -> tuple[Transport, AsyncTransport]:
+    from fake_credits.client.network import AsyncNetworkTransport, NetworkTransport
+
+    # No connection is kept: a client made outside the event loop has nobody to close an idle socket in it.
+    return NetworkTransport(base_url), AsyncNetworkTransport(base_url, keep_alive=False)
