@@ -6,7 +6,7 @@ from urllib.parse import quote, urlsplit
 
 __all__ = ["BaseUrl", "masked", "quoted_id", "quoted_text", "secret_bytes", "timeout"]
 
-_DOTS = frozenset({"", ".", ".."})
+_DOT_SEGMENTS = frozenset({".", ".."})
 _SHOWN = 4
 
 
@@ -37,6 +37,8 @@ class BaseUrl:
             raise ValueError(f"base_url {text!r} must be an absolute http:// or https:// URL")
         if "?" in text or "#" in text:
             raise ValueError(f"base_url {text!r} must have neither a query nor a fragment")
+        if not _DOT_SEGMENTS.isdisjoint(parts.path.split("/")):
+            raise ValueError(f"base_url {text!r} must have no '.' or '..' in its path: HTTP libraries walk them")
         _ = parts.port  # raises ValueError for a port that is none
         return cls(text.rstrip("/"), parts.scheme, parts.hostname, parts.path.rstrip("/"))
 
@@ -47,7 +49,7 @@ def quoted_id(argument: str, value: str) -> str:
     Raise ValueError for what would reach another operation or no server at all: an empty id, ``.`` and ``..``, which
     URL libraries walk even as ``%2E%2E``, and lone surrogates. All other limits are the server's (CONTRACT.md, row 24).
     """
-    if value in _DOTS:
+    if not value or value in _DOT_SEGMENTS:
         raise ValueError(f"{argument} must not be {value!r}: as a part of a path it names another operation")
     return quoted_text(argument, value)
 

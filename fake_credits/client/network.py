@@ -39,7 +39,9 @@ class NetworkTransport:
         with _failures(self._base, request):
             response = self._client.send(self._outgoing(request), stream=True, follow_redirects=False)
             try:
-                return _answer(request, response, b"".join(response.iter_raw()))
+                if response.is_stream_consumed:  # by an event hook of the caller's client, or a transport in memory
+                    return _answer(response, response.content)
+                return _answer(response, _decoded(request, response, b"".join(response.iter_raw())))
             finally:
                 response.close()
 
@@ -76,7 +78,10 @@ class AsyncNetworkTransport:
         with _failures(self._base, request):
             response = await self._client.send(self._outgoing(request), stream=True, follow_redirects=False)
             try:
-                return _answer(request, response, b"".join([chunk async for chunk in response.aiter_raw()]))
+                if response.is_stream_consumed:  # by an event hook of the caller's client, or a transport in memory
+                    return _answer(response, response.content)
+                raw = b"".join([chunk async for chunk in response.aiter_raw()])
+                return _answer(response, _decoded(request, response, raw))
             finally:
                 await response.aclose()
 
@@ -97,7 +102,10 @@ def _url(base: BaseUrl) -> httpx2.URL:
 
 
 def _at(url: httpx2.URL, base: BaseUrl, request: WireRequest) -> httpx2.URL:
-    """Return where a request goes; set as raw bytes, as parsing a URL walks its dots, even ``%2E%2E``."""
+    """Return where a request goes: the base URL's path and the target, as they are.
+
+    Joined by hand, as joining URLs drops or walks parts of a path; httpx2 leaves what is percent-encoded alone.
+    """
     return url.copy_with(raw_path=(base.prefix + request.target).encode("ascii"))
 
 
@@ -128,13 +136,18 @@ def _is_loopback(host: str) -> bool:
         return host == "localhost" or host.endswith(".localhost")
 
 
-def _answer(request: WireRequest, response: httpx2.Response, raw: bytes) -> Answer:
-    """Return a response whose raw body is read; its content coding is undone here.
+def _answer(response: httpx2.Response, body: bytes) -> Answer:
+    headers = tuple((name.lower(), value) for name, value in response.headers.raw)
+    return Answer(response.status_code, headers, body)
 
-    Undone while it is read, a body that does not decode leaves an async generator of httpx2 behind, which warns.
+
+def _decoded(request: WireRequest, response: httpx2.Response, raw: bytes) -> bytes:
+    """Return a raw body free of its content coding; raise `InvalidResponse` where it does not decode.
+
+    Decoded while it is read, such a body would leave an async generator of httpx2 behind, which warns.
     """
     try:
-        body = httpx2.Response(response.status_code, headers=response.headers, content=raw).content
+        return httpx2.Response(response.status_code, headers=response.headers, content=raw).content
     except httpx2.DecodingError as error:
         coding = response.headers.get("content-encoding", "")
         raise InvalidResponse(
@@ -142,7 +155,6 @@ def _answer(request: WireRequest, response: httpx2.Response, raw: bytes) -> Answ
             status=response.status_code,
             request_id=response.headers.get("x-request-id", ""),
         ) from error
-    return Answer(response.status_code, tuple((name.lower(), value) for name, value in response.headers.raw), body)
 
 
 @contextmanager

@@ -3,7 +3,7 @@
 import asyncio
 import socket
 import threading
-from collections.abc import AsyncIterator, Callable, Iterator
+from collections.abc import Callable, Iterator
 from typing import Any
 
 import pytest
@@ -28,12 +28,12 @@ def ask(request: pytest.FixtureRequest) -> Callable[..., Any]:
         if flavour == "sync":
             with blocking(*made_of, **options) as client:
                 result = getattr(client, method)(*args, **call)
-                return list(result) if isinstance(result, Iterator) else result
+                return list(result) if method.startswith("iter_") else result
 
         async def main() -> Any:
             async with asynchronous(*made_of, **options) as client:
                 result = getattr(client, method)(*args, **call)
-                if isinstance(result, AsyncIterator):
+                if method.startswith("iter_"):
                     return [item async for item in result]
                 return await result
 

@@ -1,0 +1,95 @@
+"""Test the README's sentences about ``UserClient``, against pytest-httpserver as an independent double."""
+
+from collections.abc import Callable
+from datetime import UTC, datetime
+from typing import Any
+
+import pytest
+from pytest_httpserver import HTTPServer
+
+from fake_credits.client import user
+from fake_credits.client.user import AsyncUserClient, UserClient
+from fake_credits.errors import Forbidden
+from fake_credits.models import Balance, Reason, Transaction, User
+
+Ask = Callable[..., Any]
+
+AT = datetime(2026, 1, 2, 3, 4, 5, 678000, tzinfo=UTC)
+STAMP = "2026-01-02T03:04:05.678Z"
+USER = "/v1/applications/app-id/users/user-id"
+BEARER = {"Authorization": "Bearer header.payload.signature"}
+
+
+def made_of(httpserver: HTTPServer) -> tuple[str, str, str]:
+    return httpserver.url_for("/"), "app-id", "header.payload.signature"
+
+
+def test_it_authenticates_with_a_bearer_token(ask: Ask, httpserver: HTTPServer) -> None:
+    """README: "Requires JWT bearer token authentication.\""""
+    httpserver.expect_oneshot_request(USER + "/balance", headers=BEARER).respond_with_json({"balance": 90})
+    assert ask("user", made_of(httpserver), "get_balance", "user-id") == Balance(90)
+    assert "X-API-Key" not in httpserver.log[0][0].headers
+
+
+def test_get_user_gets_the_authenticated_users_information(ask: Ask, httpserver: HTTPServer) -> None:
+    """README: "getUser(userId): Get authenticated user's information\""""
+    body = {"applicationId": "app-id", "userId": "user-id", "createdAt": STAMP}
+    httpserver.expect_oneshot_request(USER, method="GET", headers=BEARER).respond_with_json(body)
+    assert ask("user", made_of(httpserver), "get_user", "user-id") == User("app-id", "user-id", AT)
+
+
+def test_get_balance_gets_the_authenticated_users_balance(ask: Ask, httpserver: HTTPServer) -> None:
+    """README: "getBalance(userId): Get authenticated user's credit balance\""""
+    httpserver.expect_oneshot_request(USER + "/balance", method="GET").respond_with_json({"balance": 0})
+    assert ask("user", made_of(httpserver), "get_balance", "user-id").balance == 0
+
+
+def test_list_transactions_lists_the_authenticated_users_history(ask: Ask, httpserver: HTTPServer) -> None:
+    """README: "listTransactions(userId, cursor?): List authenticated user's transaction history\""""
+    row = {"delta": 100, "reason": "grant", "createdAt": STAMP}
+    path = USER + "/transactions"
+    httpserver.expect_ordered_request(path, query_string="").respond_with_json(
+        {"transactions": [row], "nextCursor": "c"}
+    )
+    httpserver.expect_ordered_request(path, query_string="cursor=c").respond_with_json({"transactions": [row]})
+    rows = ask("user", made_of(httpserver), "iter_transactions", "user-id")
+    assert rows == [Transaction(100, Reason.GRANT, AT)] * 2
+
+
+def test_another_users_data_is_forbidden(ask: Ask, httpserver: HTTPServer) -> None:
+    """README: "ensures users can only access their own data"; the API refuses, the client tells."""
+    body = {"error": {"code": "forbidden", "message": "No."}}
+    httpserver.expect_oneshot_request("/v1/applications/app-id/users/bob/balance").respond_with_json(body, status=403)
+    with pytest.raises(Forbidden):
+        ask("user", made_of(httpserver), "get_balance", "bob")
+
+
+@pytest.mark.parametrize("client", [UserClient, AsyncUserClient])
+def test_it_cannot_write(client: type[Any]) -> None:
+    """README: "Client-side users cannot create transactions.\""""
+    public = {name for name in dir(client) if not name.startswith("_")}
+    assert public - {"close", "aclose"} == {"get_balance", "get_user", "iter_transactions", "list_transactions"}
+
+
+def test_its_module_has_no_way_to_write() -> None:
+    """README: "Each entry point exports only the relevant code\""""
+    assert not [name for name in vars(user) if "create" in name or "list_users" in name]
+    assert user.__all__ == sorted(user.__all__)
+    assert {"Balance", "Reason", "Transaction", "TransactionPage", "User"} <= set(user.__all__)
+
+
+@pytest.mark.parametrize("client", [UserClient, AsyncUserClient])
+@pytest.mark.parametrize(
+    ("arguments", "error"),
+    [
+        (("", "a", "token"), ValueError),
+        (("http://h", "..", "token"), ValueError),
+        (("http://h", 7, "token"), TypeError),
+        (("http://h", "a", ""), ValueError),
+        (("http://h", "a", "a b\r\n"), ValueError),
+        (("http://h", "a", None), TypeError),
+    ],
+)
+def test_bad_arguments_are_told_at_once(client: type[Any], arguments: tuple[Any, ...], error: type[Exception]) -> None:
+    with pytest.raises(error):
+        client(*arguments)
