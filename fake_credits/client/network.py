@@ -106,7 +106,10 @@ def _at(url: httpx2.URL, base: BaseUrl, request: WireRequest) -> httpx2.URL:
 
     Joined by hand, as joining URLs drops or walks parts of a path; httpx2 leaves what is percent-encoded alone.
     """
-    return url.copy_with(raw_path=(base.prefix + request.target).encode("ascii"))
+    try:
+        return url.copy_with(raw_path=(base.prefix + request.target).encode("ascii"))
+    except httpx2.InvalidURL as error:
+        raise ValueError(f"{request.operation}: nothing was sent, as httpx2 refuses the URL: {error}") from error
 
 
 def _parts(request: WireRequest) -> dict[str, Any]:

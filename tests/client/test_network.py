@@ -81,6 +81,7 @@ def test_a_base_url_may_have_a_path_which_is_not_normalised(raw_server: RawServe
 
 
 def test_an_http_client_that_was_passed_in_keeps_the_target_too(raw_server: RawServer) -> None:
+    """README: "fetch (function, optional): Custom fetch implementation\""""
     url, requests = raw_server(OK + BALANCE)
     with httpx2.Client(base_url="http://elsewhere.test/x/", headers={"x-team": "blue"}) as http_client:
         ServerClient(url, "key", http_client=http_client).get_balance("a/../b", "u")
@@ -95,6 +96,19 @@ def test_a_transaction_goes_out_as_json(ask: Ask, raw_server: RawServer) -> None
     assert requests[0].startswith(b"POST /v1/applications/a/users/u/transactions HTTP/1.1\r\n")
     assert b"content-type: application/json\r\n" in requests[0].lower()
     assert requests[0].endswith(b'\r\n\r\n{"delta":-10,"reason":"consume"}')
+
+
+def test_an_id_that_is_too_long_for_any_url_is_a_value_error(ask: Ask, raw_server: RawServer) -> None:
+    url, requests = raw_server(OK + BALANCE)
+    with pytest.raises(ValueError, match="nothing was sent"):
+        ask("server", (url, "key"), "get_balance", "a", "u" * 70_000)
+    assert requests == []
+
+
+def test_a_key_in_latin_1_reaches_the_wire_as_such(ask: Ask, raw_server: RawServer) -> None:
+    url, requests = raw_server(OK + BALANCE)
+    ask("server", (url, "clé"), "get_balance", "a", "u")
+    assert b": cl\xe9\r\n" in requests[0]
 
 
 def test_create_user_sends_no_body(ask: Ask, raw_server: RawServer) -> None:
@@ -240,7 +254,11 @@ def test_without_keep_alive_no_socket_is_left_for_a_loop_to_close(raw_server: Ra
 
 def test_an_http_client_whose_hook_reads_the_answer_is_fine(raw_server: RawServer) -> None:
     url, _ = raw_server(reply("200 OK\r\nContent-Encoding: gzip", gzip.compress(BALANCE)))
-    with httpx2.Client(event_hooks={"response": [lambda response: response.read()]}) as http_client:
+
+    def read(response: httpx2.Response) -> None:
+        response.read()
+
+    with httpx2.Client(event_hooks={"response": [read]}) as http_client:
         assert ServerClient(url, "key", http_client=http_client).get_balance("a", "u") == Balance(90)
 
 

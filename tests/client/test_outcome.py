@@ -5,11 +5,13 @@ from datetime import UTC, datetime
 from typing import Any
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from fake_credits import errors
 from fake_credits.client.outcome import Outcome
 from fake_credits.client.transport import Answer, Headers
-from fake_credits.contract import DEFAULT, Contract, CreatedAtForm
+from fake_credits.contract import DEFAULT, FIELD_NAMES, Contract, CreatedAtForm
 from fake_credits.errors import ERRORS, ApiError, InvalidResponse, Problem
 from fake_credits.models import Balance, Reason, Transaction, TransactionPage, User, UserPage
 
@@ -44,6 +46,7 @@ def test_success_bodies_become_models() -> None:
 
 @pytest.mark.parametrize("members", [{}, {"nextCursor": None}, {"nextCursor": ""}])
 def test_each_way_to_say_the_end_of_a_list_is_none(members: dict[str, Any]) -> None:
+    """README: "nextCursor?: string" (and CONTRACT.md, row 15)."""
     assert OUTCOME.user_page(answer({"users": [], **members})).next_cursor is None
     assert OUTCOME.transaction_page(answer({"transactions": [], **members})).next_cursor is None
 
@@ -106,6 +109,7 @@ def test_a_status_without_the_promised_body_is_an_invalid_response(status: int) 
      ("unix_ms", 1767323045678)],
 )  # fmt: skip
 def test_created_at_is_read_in_the_contracts_form(form: CreatedAtForm, value: str | int) -> None:
+    """README: "createdAt: Date" (and CONTRACT.md, row 20)."""
     created_at = Outcome(Contract(created_at=form)).user(answer(ADA | {"createdAt": value})).created_at
     assert created_at == (AT if form.endswith("ms") else AT.replace(microsecond=0))
 
@@ -219,3 +223,21 @@ def test_a_refusal_that_is_no_json_object_is_an_invalid_response(body: bytes, st
     with pytest.raises(InvalidResponse, match=f"status {status}, text/html") as caught:
         OUTCOME.balance(answer(body, status, ((b"content-type", b"text/html"),)))
     assert caught.value.status == status
+
+
+values = st.recursive(
+    st.none() | st.booleans() | st.integers() | st.floats() | st.text(),
+    lambda inner: st.lists(inner) | st.dictionaries(st.sampled_from([*FIELD_NAMES, "error", "code", "details"]), inner),
+)
+
+
+@given(body=st.binary() | values.map(lambda value: json.dumps(value).encode()), status=st.integers(100, 599))
+def test_whatever_comes_is_a_model_or_an_error_of_the_tree(body: bytes, status: int) -> None:
+    odd = Answer(status, (), body)
+    for read in (OUTCOME.user, OUTCOME.balance, OUTCOME.user_page, OUTCOME.transaction_page):
+        seen = 200
+        try:
+            read(odd)
+        except (ApiError, InvalidResponse) as error:
+            seen = error.status
+        assert seen == status or 200 <= status < 300
