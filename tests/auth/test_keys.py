@@ -1,6 +1,7 @@
 """Keys: made when needed, published without their private part, rotated and retired."""
 
 import threading
+import time
 
 import pytest
 from cryptography.hazmat.primitives.asymmetric import ec, rsa
@@ -97,7 +98,14 @@ def test_the_generation_changes_with_rotate_and_retire_only(keys: SigningKeys) -
     assert len({before, rotated, keys.generation}) == 3
 
 
-def test_threads_that_ask_at_once_get_one_key(keys: SigningKeys) -> None:
+def test_threads_that_ask_at_once_get_one_key(keys: SigningKeys, monkeypatch: pytest.MonkeyPatch) -> None:
+    real = SigningKeys._install  # pyright: ignore[reportPrivateUsage]
+
+    def slowly(self: SigningKeys, algorithm: SigningAlgorithm) -> SigningKey:
+        time.sleep(0.005)  # as an RSA key is made, so that all the others come to wait
+        return real(self, algorithm)
+
+    monkeypatch.setattr(SigningKeys, "_install", slowly)
     barrier = threading.Barrier(8)
     made: list[SigningKey] = []
 

@@ -256,12 +256,24 @@ def test_a_retired_key_takes_its_remembered_tokens_with_it() -> None:
     assert refusal(token, verifier=verifier).why == "unknown_kid"
 
 
-def test_a_key_that_is_retired_during_a_verification_is_not_remembered(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_token_whose_key_is_retired_during_its_verification_is_not_remembered(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
     minter = Minter(SigningKeys())
     verifier, token = Verifier([minter.issuer]), minter.mint("ada", now_ms=NOW_MS)
     kid = minter.signing_key.kid
-    monkeypatch.setattr(verify, "_check_audience", lambda *_: minter.keys.retire(kid))
-    assert verifier.verify(token, NOW_MS).user_id == "ada"
+
+    def overtaken(token: str, issuers: Sequence[Issuer]) -> SignedPayload:
+        result = verify_signature(token, issuers)
+        monkeypatch.undo()
+        minter.keys.rotate("ES256")
+        verifier.verify(minter.mint("bob", now_ms=NOW_MS), NOW_MS)  # another thread's, which renews the memory
+        return result
+
+    monkeypatch.setattr(verify, "verify_signature", overtaken)
+    verifier.verify(token, NOW_MS)
+    assert repr(verifier).endswith("1 tokens remembered>")
+    minter.keys.retire(kid)
     assert refusal(token, verifier=verifier).why == "unknown_kid"
 
 
