@@ -101,7 +101,7 @@ class Outcome:
 
     def _refusal(self, answer: Answer) -> ApiError | InvalidResponse:
         if answer.status < 400:
-            return _unusable(answer, "clients follow no redirect")
+            return _unusable(answer, "neither a success nor a refusal; clients follow no redirect")
         try:
             body: Any = msgspec.json.decode(answer.body)
         except _PARSERS_ERRORS as error:
