@@ -6,12 +6,12 @@ Row numbers in the comments are those of the contract's table of choices.
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from datetime import datetime
+from datetime import UTC, datetime
 from enum import StrEnum
 from types import MappingProxyType
 from typing import Literal
 
-from fake_credits.clock import from_ms, to_ms
+from fake_credits.clock import from_ms
 from fake_credits.errors import ApiError
 
 __all__ = [
@@ -171,5 +171,6 @@ def json_to_created_at(form: CreatedAtForm, value: object) -> datetime:
     if not isinstance(value, str):
         raise ValueError(f"createdAt is {value!r}, not a string")
     moment = datetime.fromisoformat(value)
-    to_ms(moment)  # refuses a naive one
-    return moment
+    if moment.tzinfo is None:
+        raise ValueError(f"createdAt is {value!r}, without a time zone")
+    return moment.astimezone(UTC)

@@ -3,6 +3,7 @@
 import threading
 from collections.abc import Mapping
 from datetime import datetime
+from functools import cached_property
 from types import TracebackType
 from typing import TYPE_CHECKING, Literal, Self, TypedDict, Unpack, overload
 
@@ -133,13 +134,13 @@ class FakeCredits:
 
     # ------------------------------------------------------------ clients
 
-    @property
+    @cached_property
     def server_client(self) -> ServerClient:
         """Return a `ServerClient` with this sandbox's API key."""
         transport = self._both_transports()[0]
         return ServerClient(self._client_url, self.api_key, contract=self.sandbox.contract, transport=transport)
 
-    @property
+    @cached_property
     def async_server_client(self) -> AsyncServerClient:
         """Return an `AsyncServerClient` with this sandbox's API key, for any event loop."""
         transport = self._both_transports()[1]
