@@ -25,6 +25,7 @@ __all__ = ["Account", "Inconsistency", "Ledger", "Row", "Slice"]
 _REASONS = tuple(Reason)
 _CODES = {reason: code for code, reason in enumerate(_REASONS)}
 _SIGNS = {Reason.GRANT: 1, Reason.REFUND: 1, Reason.CONSUME: -1}
+_COLUMN_LIMIT = 2**63 - 1  # what a column holds, where the contract has no ceiling or no floor
 
 
 class Row(NamedTuple):
@@ -164,6 +165,8 @@ class Ledger:
             )
         if delta > 0 and ceiling is not None and balance > ceiling:
             raise BalanceLimitExceeded(f"a balance of {account.balance} plus {delta} is over the ceiling of {ceiling}")
+        if abs(balance) > _COLUMN_LIMIT:
+            raise BalanceLimitExceeded(f"a balance of {account.balance} plus {delta} is more than 64 bits hold")
         row = Row(delta, reason, at_ms, balance)
         account.book(row)
         return row
