@@ -83,8 +83,11 @@ class Clock:
             self._frozen_ms = now if at is None else self._forward(to_ms(at), now)
 
     def advance(self, *, days: float = 0, hours: float = 0, minutes: float = 0, seconds: float = 0) -> None:
-        """Move forward by a duration of zero or more; raise ValueError for a negative one."""
-        step = timedelta(days=days, hours=hours, minutes=minutes, seconds=seconds) // timedelta(milliseconds=1)
+        """Move forward by a duration of zero or more; raise ValueError for a negative or an endless one."""
+        try:
+            step = timedelta(days=days, hours=hours, minutes=minutes, seconds=seconds) // timedelta(milliseconds=1)
+        except OverflowError:
+            raise ValueError("the step is longer than the years 1970 to 9999") from None
         with self._lock:
             now = self.now_ms()
             self._move(self._forward(now + step, now), now)

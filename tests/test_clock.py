@@ -1,0 +1,156 @@
+"""Test a sandbox's time: three modes, forward only, and who governs the real one."""
+
+from collections.abc import Callable
+from datetime import UTC, datetime, timedelta, timezone
+from typing import Any
+
+import pytest
+from freezegun import freeze_time
+
+from fake_credits.clock import EPOCH, LATEST_MS, Clock, from_ms, monotonic_s, stopwatch_ns, to_ms, wall_ms
+
+NOON = datetime(2026, 3, 1, 12, tzinfo=UTC)
+NAIVE = NOON.replace(tzinfo=None)
+
+BACK: list[Callable[[Clock], None]] = [
+    lambda clock: clock.advance(seconds=-1),
+    lambda clock: clock.advance(days=1, hours=-25),
+    lambda clock: clock.travel(NOON - timedelta(milliseconds=1)),
+    lambda clock: clock.freeze(NOON - timedelta(milliseconds=1)),
+]
+TAKERS: list[Callable[[datetime], object]] = [Clock, Clock().freeze, Clock().travel, to_ms]
+
+
+def test_a_clock_is_real_until_it_is_moved() -> None:
+    clock = Clock()
+    assert clock.mode == "real"
+    assert wall_ms() <= clock.now_ms() <= wall_ms()
+
+
+def test_a_clock_moved_forward_keeps_its_distance_to_the_wall_clock() -> None:
+    with freeze_time(NOON) as wall:
+        clock = Clock()
+        clock.advance(days=30)
+        assert clock.mode == "offset"
+        wall.tick(timedelta(hours=1))
+        assert clock.now() == NOON + timedelta(days=30, hours=1)
+
+
+def test_a_frozen_clock_stands_still_whatever_the_wall_clock_does() -> None:
+    clock = Clock(NOON)
+    with freeze_time(NOON + timedelta(days=1)):
+        assert (clock.mode, clock.now()) == ("frozen", NOON)
+
+
+def test_a_frozen_clock_moves_when_it_is_told_to_and_stays_frozen() -> None:
+    clock = Clock(NOON)
+    clock.advance(days=1, hours=1, minutes=1, seconds=1.5)
+    assert clock.now() == NOON + timedelta(days=1, hours=1, minutes=1, seconds=1.5)
+    clock.travel(NOON + timedelta(days=2))
+    assert (clock.mode, clock.now()) == ("frozen", NOON + timedelta(days=2))
+
+
+def test_a_real_clock_freezes_now_or_at_a_later_moment() -> None:
+    with freeze_time(NOON) as wall:
+        now, later = Clock(), Clock()
+        now.freeze()
+        later.freeze(NOON + timedelta(hours=1))
+        wall.tick(timedelta(minutes=1))
+        assert (now.now(), later.now()) == (NOON, NOON + timedelta(hours=1))
+
+
+def test_freezing_an_offset_clock_keeps_its_offset() -> None:
+    with freeze_time(NOON):
+        clock = Clock()
+        clock.travel(NOON + timedelta(days=1))
+        clock.freeze()
+        assert clock.now() == NOON + timedelta(days=1)
+
+
+@pytest.mark.parametrize("back", BACK)
+def test_no_verb_goes_back_and_the_refusal_moves_nothing(back: Callable[[Clock], None]) -> None:
+    clock = Clock(NOON)
+    with pytest.raises(ValueError, match="forward only"):
+        back(clock)
+    assert clock.now() == NOON
+
+
+def test_standing_where_one_is_counts_as_forward() -> None:
+    clock = Clock(NOON)
+    clock.advance()
+    clock.travel(NOON)
+    clock.freeze(NOON)
+    assert clock.now() == NOON
+
+
+@pytest.mark.parametrize("taker", TAKERS)
+def test_a_naive_datetime_is_refused_with_the_way_to_mend_it(taker: Callable[[datetime], object]) -> None:
+    with pytest.raises(ValueError, match="tzinfo=UTC"):
+        taker(NAIVE)
+
+
+def test_another_time_zone_means_the_same_moment() -> None:
+    tokyo = timezone(timedelta(hours=9))
+    assert Clock(NOON.astimezone(tokyo)).now() == NOON
+    assert Clock(NOON.astimezone(tokyo)).now().tzinfo is UTC
+
+
+def test_a_clock_tells_whole_milliseconds_never_ahead_of_what_was_asked() -> None:
+    assert Clock(NOON + timedelta(microseconds=1999)).now() == NOON + timedelta(milliseconds=1)
+
+
+def test_the_last_moment_is_the_last_that_four_digits_can_say() -> None:
+    clock = Clock(from_ms(LATEST_MS))
+    assert clock.now().isoformat() == "9999-12-31T23:59:59.999000+00:00"
+    with pytest.raises(ValueError, match="1970 to 9999"):
+        clock.advance(seconds=0.001)
+    assert clock.now_ms() == LATEST_MS
+
+
+@pytest.mark.parametrize("days", [3_000_000, 999_999_999, 1e12, float("inf")])
+def test_a_step_past_the_year_9999_is_a_value_error_however_long(days: float) -> None:
+    clock = Clock(NOON)
+    with pytest.raises(ValueError, match="1970 to 9999"):
+        clock.advance(days=days)
+    assert clock.now() == NOON
+
+
+def test_a_moment_before_1970_is_refused() -> None:
+    with pytest.raises(ValueError, match="1970 to 9999"):
+        Clock(EPOCH - timedelta(milliseconds=1))
+
+
+def test_milliseconds_and_datetimes_convert_without_loss() -> None:
+    for ms in (0, 1, 999, 1_772_366_400_123, LATEST_MS):
+        assert to_ms(from_ms(ms)) == ms
+
+
+def test_freezegun_governs_the_real_clock() -> None:
+    clock = Clock()
+    with freeze_time(NOON) as wall:
+        assert clock.now() == NOON
+        wall.tick(timedelta(seconds=5))
+        assert clock.now() == NOON + timedelta(seconds=5)
+    assert clock.now() > NOON + timedelta(days=1)
+
+
+def test_time_machine_governs_the_real_clock() -> None:
+    time_machine: Any = pytest.importorskip("time_machine")
+    clock = Clock()
+    with time_machine.travel(NOON, tick=False) as wall:
+        assert clock.now() == NOON
+        wall.shift(5)
+        assert clock.now() == NOON + timedelta(seconds=5)
+
+
+def test_limits_and_durations_keep_running_while_freezegun_stops_the_rest() -> None:
+    with freeze_time(NOON):
+        begun_s, begun_ns = monotonic_s(), stopwatch_ns()
+        while monotonic_s() == begun_s or stopwatch_ns() == begun_ns:
+            pass
+        assert monotonic_s() > begun_s
+        assert stopwatch_ns() > begun_ns
+
+
+def test_the_repr_says_mode_and_time() -> None:
+    assert repr(Clock(NOON)) == "<Clock frozen at 2026-03-01T12:00:00+00:00>"

@@ -1,0 +1,93 @@
+"""Test the record of exchanges: bounded, queried, listened to, and read while others write."""
+
+import threading
+from typing import Any
+
+import msgspec
+import pytest
+
+from fake_credits.journal import JOURNAL_LIMIT, Entry, Journal
+
+
+def entry(ordinal: int, **fields: Any) -> Entry:
+    return Entry(ordinal=ordinal, request_id=f"req_{ordinal}", at_ms=0, method="GET", target="/", **fields)
+
+
+@pytest.fixture
+def journal() -> Journal:
+    return Journal(threading.RLock())
+
+
+def test_a_journal_keeps_the_last_ten_thousand_and_counts_all(journal: Journal) -> None:
+    for ordinal in range(1, JOURNAL_LIMIT + 6):
+        journal.write(entry(ordinal))
+    assert len(journal) == JOURNAL_LIMIT == 10_000
+    assert journal.total == JOURNAL_LIMIT + 5
+    assert [kept.ordinal for kept in journal][:1] == [6]
+    assert repr(journal) == "<Journal of 10000 exchanges>"
+
+
+def test_entries_are_chosen_by_operation_and_by_user(journal: Journal) -> None:
+    journal.write(entry(1, operation="getBalance", user="ada"))
+    journal.write(entry(2, operation="getBalance", user="bob"))
+    journal.write(entry(3, operation="getUser", user="ada"))
+    assert [found.ordinal for found in journal.entries()] == [1, 2, 3]
+    assert [found.ordinal for found in journal.entries(operation="getBalance")] == [1, 2]
+    assert [found.ordinal for found in journal.entries(user="ada")] == [1, 3]
+    assert [found.ordinal for found in journal.entries(operation="getUser", user="ada")] == [3]
+    assert journal.entries(user="eve") == ()
+
+
+def test_an_entry_cannot_be_rewritten(journal: Journal) -> None:
+    journal.write(entry(1))
+    (kept,) = journal.entries()
+    with pytest.raises(AttributeError):
+        kept.status = 500  # type: ignore[misc]  # pyright: ignore[reportAttributeAccessIssue]
+
+
+def test_entries_say_the_same_as_json(journal: Journal) -> None:
+    """The control plane and the report send them as they are."""
+    first = entry(1, delta=-5, reason="consume", committed=True)
+    assert msgspec.json.decode(msgspec.json.encode(first), type=Entry) == first
+
+
+def test_the_listener_hears_each_entry_and_may_read_the_journal(journal: Journal) -> None:
+    heard: list[tuple[int, int]] = []
+    journal.listener = lambda new: heard.append((new.ordinal, len(journal)))
+    journal.write(entry(1))
+    journal.write(entry(2))
+    journal.listener = None
+    journal.write(entry(3))
+    assert heard == [(1, 1), (2, 2)]
+
+
+def test_what_has_begun_and_not_ended_is_under_way(journal: Journal) -> None:
+    first, second = journal.next_ordinal(), journal.next_ordinal()
+    assert (first, second, journal.under_way) == (1, 2, 2)
+    journal.write(entry(second))
+    assert journal.under_way == 1
+    journal.write(entry(first))
+    assert journal.under_way == 0
+
+
+def test_clearing_forgets_entries_but_neither_ordinals_nor_what_is_under_way(journal: Journal) -> None:
+    journal.write(entry(journal.next_ordinal()))
+    late = journal.next_ordinal()
+    journal.clear()
+    assert (len(journal), journal.under_way, journal.next_ordinal()) == (0, 1, late + 1)
+
+
+def test_a_journal_is_read_whole_while_four_threads_write_to_it() -> None:
+    journal = Journal(threading.RLock(), limit=50)
+
+    def write() -> None:
+        for _ in range(500):
+            journal.write(entry(journal.next_ordinal()))
+
+    writers = [threading.Thread(target=write) for _ in range(4)]
+    for writer in writers:
+        writer.start()
+    while any(writer.is_alive() for writer in writers):
+        ordinals = [kept.ordinal for kept in journal]
+        assert len(ordinals) == len(set(ordinals)) <= 50
+    assert (journal.total, journal.under_way, len(journal)) == (2000, 0, 50)
