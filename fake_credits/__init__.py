@@ -39,7 +39,7 @@ if not TYPE_CHECKING:
         "UserClient": "client.user",
     }
 
-    def __getattr__(name):
+    def __getattr__(name: str) -> object:
         """Load a promised name (PEP 562)."""
         if name not in _HOMES:
             raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

@@ -72,7 +72,7 @@ class Shaping:
         if cursor is None:
             return path
         parameter = quoted_text("cursor_parameter", self.contract.cursor_parameter)
-        return f"{path}{'&' if '?' in path else '?'}{parameter}={quoted_text('cursor', _text('cursor', cursor))}"
+        return f"{path}?{parameter}={quoted_text('cursor', _text('cursor', cursor))}"
 
     def transaction(self, delta: float, reason: str) -> bytes:
         """Return the body of a createTransaction (API README, ``CreateTransactionRequest``)."""

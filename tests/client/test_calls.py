@@ -133,13 +133,13 @@ def test_an_empty_cursor_is_sent_for_the_server_to_refuse() -> None:
 
 def test_a_contract_moves_routes_cursor_and_members() -> None:
     routes = dict(DEFAULT.routes)
-    routes[Operation.LIST_TRANSACTIONS] = RouteTemplate("POST", "/u/{userId}/of/{applicationId}/log?all=1")
+    routes[Operation.LIST_TRANSACTIONS] = RouteTemplate("POST", "/u/{userId}/of/{applicationId}/log")
     contract = Contract(
         routes=routes, cursor_parameter="page[after]", field_names={"delta": "amount", "reason": "kind"}
     )
     shaping = Shaping(contract)
     listing = calls.list_transactions(shaping, "a", "u", "x&y")
-    assert (listing.method, listing.target) == ("POST", "/u/u/of/a/log?all=1&page%5Bafter%5D=x%26y")
+    assert (listing.method, listing.target) == ("POST", "/u/u/of/a/log?page%5Bafter%5D=x%26y")
     assert calls.create_transaction(shaping, "a", "u", delta=1, reason="grant").body == b'{"amount":1,"kind":"grant"}'
 
 

@@ -1,0 +1,110 @@
+"""Contract files: what they may say, and what is refused, by name."""
+
+from pathlib import Path
+
+import pytest
+
+from fake_credits.contract import DEFAULT, Contract, ContractError, HeaderForm, Operation, RouteTemplate, settings
+from fake_credits.contract.loading import contract_from, load_contract
+
+
+def test_a_file_that_only_names_its_version_is_the_default_contract() -> None:
+    assert contract_from({"version": 1}) == DEFAULT
+
+
+def test_a_file_changes_what_it_names_and_nothing_else(tmp_path: Path) -> None:
+    path = tmp_path / "contract.toml"
+    path.write_text(
+        'version = 1\napi_key = "Authorization: Bearer"\nfloor = "none"\napplications = ["a", "b"]\n'
+        'cors_origins = []\n[routes]\ngetUser = "GET /x/{applicationId}/{userId}"\n'
+        "[statuses]\ninsufficient_credits = 409\n[field_names]\ndelta = 'amount'\n"
+    )
+    contract = load_contract(path)
+    assert contract.api_key == HeaderForm("Authorization", "Bearer")
+    assert (contract.floor, contract.applications, contract.cors_origins) == (None, ("a", "b"), ())
+    assert contract.routes[Operation.GET_USER] == RouteTemplate("GET", "/x/{applicationId}/{userId}")
+    assert contract.routes[Operation.GET_BALANCE] == DEFAULT.routes[Operation.GET_BALANCE]
+    assert contract.statuses == {"insufficient_credits": 409}
+    assert contract.name_of("delta") == "amount"
+
+
+REFUSED: dict[str, tuple[dict[str, object], str]] = {
+    "no version": ({}, "version: must be 1, not None"),
+    "a later version": ({"version": 2}, "version: must be 1, not 2"),
+    "true for a version": ({"version": True}, "version: must be 1, not True"),
+    "an unknown setting": ({"pagesize": 3}, "pagesize: there is no such setting; the nearest is 'page_size'"),
+    "an unknown operation": ({"routes": {"getusr": "GET /"}}, "routes.getusr: .* nearest is 'getUser'"),
+    "an unknown code": ({"statuses": {"forbiden": 403}}, "statuses.forbiden: .* nearest is 'forbidden'"),
+    "an unknown member": ({"field_names": {"deltas": "x"}}, "field_names.deltas: .* nearest is 'delta'"),
+    "a value of none of the choices": ({"sign": "any"}, "sign: 'any' is none of 'by_reason', 'free'"),
+    "decimals": ({"amounts": "decimal"}, "amounts: 'decimal' is not supported yet"),
+    "replays": ({"idempotency": "replay"}, "idempotency: 'replay' is not supported yet"),
+    "a text for a number": ({"page_size": "20"}, "page_size: must be an integer, not '20'"),
+    "true for a number": ({"floor": True}, "floor: must be an integer, not True"),
+    "too large a page": ({"page_size": 1001}, "page_size: must be from 1 to 1000, not 1001"),
+    "a positive floor": ({"floor": 1}, "floor: must be from"),
+    "a status of success for an error": ({"statuses": {"forbidden": 200}}, "statuses.forbidden: must be from 400"),
+    "a status of failure for a success": ({"created_user_status": 404}, "created_user_status: must be from 200"),
+    "a list for a text": ({"api_key": ["X"]}, "api_key: must be a string"),
+    "a header that is none": ({"api_key": "X Key"}, "api_key: 'X Key' is neither"),
+    "a text for a table": ({"routes": "GET /"}, "routes: must be a table"),
+    "a text for a list": ({"applications": "a"}, "applications: must be a list of strings or 'open'"),
+    "a number in a list": ({"cors_origins": [1]}, "cors_origins: must be a string"),
+    "a pattern that is none": ({"id_pattern": "["}, "id_pattern: .* no regular expression"),
+    "a template without the user": ({"routes": {"getUser": "GET /{applicationId}"}}, "routes.getUser: .* must name"),
+    "a template with a stranger": (
+        {"routes": {"listUsers": "GET /{applicationId}/{page}"}},
+        "routes.listUsers: '{page}' is no segment",
+    ),
+    "a template with dots": ({"routes": {"listUsers": "GET /../{applicationId}"}}, "routes.listUsers: '..' is no"),
+    "a template without a slash": ({"routes": {"listUsers": "GET {applicationId}"}}, "does not start with a slash"),
+    "a method in lower case": ({"routes": {"listUsers": "get /{applicationId}"}}, "no HTTP method in upper case"),
+    "two operations on one route": (
+        {"routes": {"getUser": "PUT /v1/applications/{applicationId}/users/{userId}"}},
+        "is createUser's route already|is getUser's route already",
+    ),
+    "two members of one name": ({"field_names": {"delta": "reason"}}, "two members called 'reason'"),
+    "a member that is no name": ({"field_names": {"delta": ""}}, "field_names.delta: '' is no name"),
+    "a key's application outside the list": (
+        {"applications": ["a"], "key_applications": ["b"]},
+        "key_applications: 'b' is not one",
+    ),
+    "one name for two parameters": ({"limit_parameter": "cursor"}, "limit_parameter: 'cursor' is the cursor's"),
+}
+
+
+@pytest.mark.parametrize("name", REFUSED)
+def test_a_setting_that_can_not_be_is_refused_by_name(name: str) -> None:
+    document, message = REFUSED[name]
+    version: dict[str, object] = {} if "version" in name else {"version": 1}
+    with pytest.raises(ContractError, match=message):
+        contract_from({**version, **document})
+
+
+def test_a_refusal_names_the_file(tmp_path: Path) -> None:
+    path = tmp_path / "mine.toml"
+    path.write_text("version = 1\npagesize = 3\n")
+    with pytest.raises(ContractError, match="mine.toml: pagesize: there is no such setting"):
+        load_contract(path)
+
+
+@pytest.mark.parametrize(("content", "message"), [(b"version = ", "is no TOML"), (b"\xff", "is no TOML")])
+def test_a_file_that_is_no_toml_is_refused(tmp_path: Path, content: bytes, message: str) -> None:
+    path = tmp_path / "mine.toml"
+    path.write_bytes(content)
+    with pytest.raises(ContractError, match=message):
+        load_contract(path)
+
+
+def test_a_file_that_is_not_there_is_refused(tmp_path: Path) -> None:
+    with pytest.raises(ContractError, match="can't be read: No such file"):
+        load_contract(tmp_path / "none.toml")
+
+
+def test_every_setting_says_what_it_decides_and_where_the_choice_comes_from() -> None:
+    assert all(each.doc and 1 <= each.row <= 24 for each in settings())
+    assert [each.row for each in settings()] == sorted(each.row for each in settings())
+
+
+def test_a_contract_is_equal_to_its_like() -> None:
+    assert Contract(page_size=3) == Contract(page_size=3) != DEFAULT
