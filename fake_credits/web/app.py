@@ -1,5 +1,7 @@
 """Own the application: which paths are the API's, which are the fake's own, and what catches a bug of ours."""
 
+from collections.abc import Mapping
+
 from starlette.applications import Starlette
 from starlette.exceptions import HTTPException
 from starlette.requests import Request
@@ -64,7 +66,7 @@ class _Application(Starlette):
         return _line(request.scope).sandbox or _default(self._sandboxes)
 
     async def _jwks(self, request: Request) -> Response:
-        return JSONResponse(self._sandbox(request).jwks(), headers={"Cache-Control": "no-store"})
+        return _document("jwks", self._sandbox(request).jwks())
 
     async def _discovery(self, request: Request) -> Response:
         sandbox = self._sandbox(request)
@@ -75,7 +77,7 @@ class _Application(Starlette):
             "response_types_supported": ["id_token"],
             "subject_types_supported": ["public"],
         }
-        return JSONResponse(document, headers={"Cache-Control": "no-store"})
+        return _document("openid-configuration", document)
 
 
 class _ApiRoute(BaseRoute):
@@ -146,4 +148,9 @@ def _not_ours(error: HTTPException, scope: Scope) -> ApiError:
 
 
 async def _alive(_request: Request) -> Response:
-    return JSONResponse({"status": "ok"}, headers={"Cache-Control": "no-store"})
+    return _document("health", {"status": "ok"})
+
+
+def _document(name: str, content: Mapping[str, object]) -> Response:
+    """Return an answer that is no exchange: its request id says what it is, as there is no entry of the journal."""
+    return JSONResponse(content, headers={"Cache-Control": "no-store", "X-Request-Id": name})

@@ -4,6 +4,7 @@ What is the same for every request of a contract (templates, decoders, names) is
 """
 
 import json
+from collections import Counter
 from collections.abc import Callable, Iterable
 from decimal import Decimal
 from typing import NamedTuple, NoReturn, Protocol, cast
@@ -26,7 +27,7 @@ class Order(NamedTuple):
 
 
 class _FastOrder(Protocol):
-    delta: int
+    delta: float  # 10.0 is an integer too, but a double can't tell 10.0 from 10.00000000000000001: the slow way can
     reason: str
 
 
@@ -49,7 +50,7 @@ class Codec:
     def _fast_decoder(self) -> Callable[[bytes], _FastOrder]:
         order = msgspec.defstruct(
             "Order",
-            [("delta", int), ("reason", str)],
+            [("delta", int | float), ("reason", str)],
             rename={"delta": self._delta, "reason": self._reason}.get,
             forbid_unknown_fields=True,
         )
@@ -120,7 +121,8 @@ class Codec:
         if body.count(b'"') == 6 and b"\\" not in body:
             try:
                 fast = self._decode_fast(body)
-                return Order(fast.delta, Reason(fast.reason))
+                if isinstance(fast.delta, int):
+                    return Order(fast.delta, Reason(fast.reason))
             except (msgspec.MsgspecError, ValueError):
                 pass  # the slow way says what is wrong
         return self._slow_order(_json_object(body))
@@ -191,8 +193,7 @@ def _no_constant(name: str) -> NoReturn:
 def _members(pairs: list[tuple[str, object]]) -> dict[str, object]:
     members = dict(pairs)
     if len(members) != len(pairs):
-        names = [name for name, _ in pairs]
-        twice = next(name for name in names if names.count(name) > 1)
+        twice = Counter(name for name, _ in pairs).most_common(1)[0][0]
         raise MalformedJson(f"the member {_shown(twice)} stands twice in an object")
     return members
 
