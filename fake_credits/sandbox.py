@@ -2,6 +2,7 @@
 
 import itertools
 import threading
+import unicodedata
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from datetime import datetime
@@ -16,7 +17,7 @@ from fake_credits.auth.providers import PRESETS, Preset
 from fake_credits.auth.verify import VerifiedToken, Verifier
 from fake_credits.chance import fresh_bytes
 from fake_credits.clock import Clock, wall_ms
-from fake_credits.contract import DEFAULT, Contract
+from fake_credits.contract import DEFAULT, MAX_AMOUNT, Contract
 from fake_credits.errors import InvalidApiKey, InvalidToken
 from fake_credits.journal import Journal
 from fake_credits.ledger import Account, Ledger
@@ -70,6 +71,8 @@ class Sandbox:
     """
 
     def __init__(self, settings: SandboxSettings, keys: SigningKeys, name: str = "sandbox") -> None:
+        _check_id("application", settings.application_id)
+        _check_id("user", settings.user_id)
         self.settings = settings
         self.name = name
         self.contract = settings.contract
@@ -79,7 +82,6 @@ class Sandbox:
         self.issuer = self.minter.issuer
         self.verifier = Verifier((self.issuer,))
         self.api_key = settings.api_key or new_api_key()
-        self.cursor_key = fresh_bytes(16)
         self.lock = threading.RLock()
         self.journal = Journal(self.lock)
         self.bugs: list[BaseException] = []
@@ -98,6 +100,7 @@ class Sandbox:
     def _start(self) -> None:
         settings = self.settings
         self.clock = _clock(settings.clock)
+        self.cursor_key = fresh_bytes(16)  # a cursor from before a reset is none of the new lists'
         self.ledger = Ledger(settings.contract)
         if settings.balance is not None:
             self.fund(settings.user_id, settings.balance)
@@ -109,12 +112,14 @@ class Sandbox:
 
         Raises ValueError for an id or a balance that the API could not have either.
         """
-        _check_text("user", user_id)
+        application_id = application_id or self.settings.application_id
+        _check_id("application", application_id)
+        _check_id("user", user_id)
+        if balance is not None:
+            _check_balance(self.contract, user_id, balance)
         with self.lock:
-            account, _ = self.ledger.create_user(
-                application_id or self.settings.application_id, user_id, self.clock.now_ms()
-            )
-            delta = 0 if balance is None else _checked_balance(user_id, balance) - account.balance
+            account, _ = self.ledger.create_user(application_id, user_id, self.clock.now_ms())
+            delta = 0 if balance is None else balance - account.balance
             if delta:
                 reason = Reason.GRANT if delta > 0 else Reason.CONSUME
                 self.ledger.append(account, delta, reason, self.clock.now_ms())
@@ -188,7 +193,8 @@ class Sandboxes:
     def detach(self, sandbox: Sandbox) -> None:
         """Forget a sandbox; one that is not attached is none of our business."""
         with self._lock:
-            if self._by_name.pop(sandbox.name, None) is sandbox:
+            if self._by_name.get(sandbox.name) is sandbox:
+                self._by_name.pop(sandbox.name)
                 self._by_key.pop(sandbox.api_key, None)
                 self._defaults.remove(sandbox)
 
@@ -220,14 +226,21 @@ def _preset(name: str) -> Preset:
         raise ValueError(f"there is no JWT preset {name!r}: choose one of {', '.join(PRESETS)}") from None
 
 
-def _check_text(what: str, text: str) -> None:
+def _check_id(what: str, text: str) -> None:
     if not isinstance(text, str):  # pyright: ignore[reportUnnecessaryIsInstance]
         raise TypeError(f"the {what} id must be a str, not {type(text).__name__}")
     if not 1 <= len(text) <= 256 or text in (".", ".."):
         raise ValueError(f"the {what} id must have 1 to 256 characters and not be '.' or '..': {text!r}")
+    if not text.isprintable() and any(unicodedata.category(character) in ("Cc", "Cs") for character in text):
+        raise ValueError(f"the {what} id must have no control characters and no lone surrogates: {text!r}")
 
 
-def _checked_balance(user_id: str, balance: int) -> int:
+def _check_balance(contract: Contract, user_id: str, balance: int) -> None:
     if isinstance(balance, bool) or not isinstance(balance, int):  # pyright: ignore[reportUnnecessaryIsInstance]
         raise TypeError(f"the balance of {user_id!r} must be an int, not {type(balance).__name__}")
-    return balance
+    lowest = -MAX_AMOUNT if contract.floor is None else contract.floor
+    highest = MAX_AMOUNT if contract.ceiling is None else contract.ceiling
+    if not lowest <= balance <= highest:
+        raise ValueError(
+            f"the balance of {user_id!r} must be from {lowest} to {highest} (the contract's), not {balance}"
+        )
