@@ -1,0 +1,226 @@
+"""Own the pytest plugin: hooks and fixtures; know nothing of how the API behaves.
+
+Until a fixture is used this imports only pytest and the cheap part of the standard library: an installed but unused
+plugin must cost next to nothing. PYTEST_DONT_REWRITE
+"""
+
+import os
+import sys
+from collections.abc import Generator, Iterator, Mapping
+from typing import TYPE_CHECKING
+
+import pytest
+
+from pytest_fake_credits.marker import checked_words, describe, words_of
+from pytest_fake_credits.settings import SETTINGS, add_options, default_words, env_templates, read_settings
+
+if TYPE_CHECKING:
+    from fake_credits.client.server import AsyncServerClient, ServerClient
+    from fake_credits.client.user import AsyncUserClient, UserClient
+    from fake_credits.drivers.live import LiveServer
+    from fake_credits.fake import FakeCredits
+    from pytest_fake_credits.factory import Factory
+
+__all__ = [
+    "fake_credits",
+    "fake_credits_async_server_client",
+    "fake_credits_async_user_client",
+    "fake_credits_env",
+    "fake_credits_factory",
+    "fake_credits_server",
+    "fake_credits_server_client",
+    "fake_credits_settings",
+    "fake_credits_user_client",
+]
+
+_FACTORY = pytest.StashKey["Factory"]()
+_LOOPBACK = ("127.0.0.1", "localhost", "::1")
+
+
+def pytest_addoption(parser: pytest.Parser) -> None:
+    """Add the options."""
+    add_options(parser)
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    """Read the options, once, and announce the marker."""
+    config.stash[SETTINGS] = read_settings(config)
+    config.addinivalue_line("markers", describe())
+
+
+def pytest_report_header(config: pytest.Config) -> str:
+    """Say in one line what a rerun needs."""
+    settings = config.stash[SETTINGS]
+    return f"fake-credits: seed {settings['seed'].value}, {settings['mode'].value}"
+
+
+@pytest.hookimpl(tryfirst=True)
+def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
+    """Refuse a marker that can't be before any test runs, deselected ones too.
+
+    A worker of pytest-xdist can't refuse a collection without an internal error: there the test's setup fails.
+    """
+    if hasattr(config, "workerinput"):
+        return
+    for item in items:
+        words_of(item)
+
+
+@pytest.hookimpl(tryfirst=True)
+def pytest_runtest_setup(item: pytest.Item) -> None:
+    """See the sandboxes that outlive a test afresh, and refuse a marker that was added late."""
+    _words_of(item)
+    factory = item.config.stash.get(_FACTORY, None)
+    if factory is not None:
+        factory.begin_test()
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_runtest_call(item: pytest.Item) -> Generator[None, object, object]:
+    """Fail a test that passed so far where the fake itself went wrong."""
+    result = yield
+    factory = item.config.stash.get(_FACTORY, None)
+    if factory is not None:
+        _check_end(factory, words_of(item))
+    return result
+
+
+def _check_end(factory: "Factory", words: Mapping[str, object]) -> None:
+    problems, cause = factory.problems({**factory.words, **words}.get("allow"))
+    if problems:
+        head = "fake-credits itself went wrong in a test that passed, so that proves nothing:"
+        raise _failure("\n".join([head, *problems])) from cause
+
+
+@pytest.hookimpl(wrapper=True, tryfirst=True)
+def pytest_runtest_makereport(item: pytest.Item) -> Generator[None, pytest.TestReport, pytest.TestReport]:
+    """Add the sandboxes' exchanges to the report of a failing test."""
+    report = yield
+    factory = item.config.stash.get(_FACTORY, None)
+    log = item.config.stash[SETTINGS]["log"].value
+    wanted = log != "none" and (report.failed or (log == "all" and report.when == "call"))
+    if factory is not None and wanted:
+        from pytest_fake_credits.report import section
+
+        text = section(factory.watched())
+        if text:
+            report.sections.append(("fake-credits", text))
+    return report
+
+
+def pytest_assertrepr_compare(op: str, left: object, right: object) -> list[str] | None:
+    """Explain a comparison with a `Balance`, where there can be one."""
+    if op != "==" or "fake_credits.models" not in sys.modules:
+        return None
+    from pytest_fake_credits.report import explain_balance
+
+    return explain_balance(left, right)
+
+
+def _failure(message: str) -> BaseException:
+    return pytest.fail.Exception(message, pytrace=False)
+
+
+def _words_of(item: pytest.Item) -> dict[str, object]:
+    try:
+        return words_of(item)
+    except pytest.UsageError as error:
+        raise _failure(str(error)) from None
+
+
+@pytest.fixture(scope="session")
+def fake_credits_settings() -> dict[str, object]:
+    """Override to give every sandbox words of the marker; the marker and the command line are stronger."""
+    return {}
+
+
+@pytest.fixture(scope="session")
+def fake_credits_factory(
+    pytestconfig: pytest.Config, fake_credits_settings: Mapping[str, object]
+) -> "Iterator[Factory]":
+    """Make sandboxes of any life, for fixtures of any scope: ``with fake_credits_factory(balance=100) as credits``."""
+    from pytest_fake_credits.factory import Factory
+
+    try:
+        own = checked_words(fake_credits_settings, "the fixture fake_credits_settings")
+    except pytest.UsageError as error:
+        raise _failure(str(error)) from None
+    factory = pytestconfig.stash[_FACTORY] = Factory(default_words(pytestconfig.stash[SETTINGS], own))
+    yield factory
+    factory.close()
+
+
+@pytest.fixture
+def fake_credits(request: pytest.FixtureRequest, fake_credits_factory: "Factory") -> "Iterator[FakeCredits]":
+    """Yield a `FakeCredits` on a fresh sandbox, as the test's markers say."""
+    node: pytest.Item = request.node
+    try:
+        fake = fake_credits_factory.make({**fake_credits_factory.words, **_words_of(node)})
+    except (TypeError, ValueError) as error:
+        raise _failure(f"{node.nodeid}: the sandbox can't start: {error}") from None
+    yield fake
+    for late in fake.close():
+        node.warn(pytest.PytestWarning(f"{node.nodeid}: fake-credits: {late}"))
+
+
+@pytest.fixture
+def fake_credits_server_client(fake_credits: "FakeCredits") -> "ServerClient":
+    """Return a `ServerClient` with the sandbox's API key."""
+    return fake_credits.server_client
+
+
+@pytest.fixture
+def fake_credits_async_server_client(fake_credits: "FakeCredits") -> "AsyncServerClient":
+    """Return an `AsyncServerClient` with the sandbox's API key, for any event loop."""
+    return fake_credits.async_server_client
+
+
+@pytest.fixture
+def fake_credits_user_client(fake_credits: "FakeCredits") -> "UserClient":
+    """Return a `UserClient` for the default user, who exists."""
+    fake_credits.user(fake_credits.user_id)
+    return fake_credits.user_client()
+
+
+@pytest.fixture
+def fake_credits_async_user_client(fake_credits: "FakeCredits") -> "AsyncUserClient":
+    """Return an `AsyncUserClient` for the default user, who exists, for any event loop."""
+    fake_credits.user(fake_credits.user_id)
+    return fake_credits.async_user_client()
+
+
+@pytest.fixture(scope="session")
+def fake_credits_server(fake_credits_factory: "Factory") -> "LiveServer":
+    """Return the worker's live server; its ``base_url`` stays the same, and every test's sandbox answers there."""
+    return fake_credits_factory.server()
+
+
+@pytest.fixture
+def fake_credits_env(
+    request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch, fake_credits: "FakeCredits"
+) -> dict[str, str]:
+    """Set ``CREDITS_BASE_URL``, ``CREDITS_API_KEY`` and so on for the code under test; return what was set.
+
+    The names are the ini ``fake_credits_env``'s. Loopback is added to ``NO_PROXY``. The user need not exist.
+    """
+    fields = {
+        "base_url": fake_credits.base_url,
+        "api_key": fake_credits.api_key,
+        "application_id": fake_credits.application_id,
+        "user_id": fake_credits.user_id,
+        "user_token": fake_credits.token(),
+        "jwks_url": f"{fake_credits.base_url}/.well-known/jwks.json",
+        "jwt_public_key": fake_credits.sandbox.minter.signing_key.verifying.pem(),
+    }
+    variables = {name: text.format_map(fields) for name, text in env_templates(request.config).items()}
+    variables |= dict.fromkeys(("NO_PROXY", "no_proxy"), _no_proxy())
+    for name, value in variables.items():
+        monkeypatch.setenv(name, value)
+    return variables
+
+
+def _no_proxy() -> str:
+    """Return the hosts of both spellings, of which a library reads one, and loopback; a lone ``*`` means all."""
+    entries = ",".join((os.environ.get("no_proxy", ""), os.environ.get("NO_PROXY", ""))).split(",")
+    hosts = dict.fromkeys(entry.strip() for entry in entries if entry.strip())
+    return "*" if "*" in hosts else ",".join(hosts | dict.fromkeys(_LOOPBACK))

@@ -1,0 +1,130 @@
+"""Own the sandboxes of one pytest session: made, watched from test to test, and closed; know nothing of pytest's hooks.
+
+Imports the fake, so only fixtures import this. PYTEST_DONT_REWRITE
+"""
+
+import traceback
+from collections.abc import Mapping
+from typing import Any, Unpack
+
+from fake_credits.contract import DEFAULT
+from fake_credits.drivers.live import LiveServer
+from fake_credits.drivers.shared import Shared
+from fake_credits.fake import FakeCredits, SettingWords
+from fake_credits.journal import Entry
+from fake_credits.ledger import Inconsistency
+
+__all__ = ["Factory", "Watched"]
+
+
+class Watched:
+    """Be a sandbox seen from the test that runs now: what is new since it began."""
+
+    def __init__(self, fake: FakeCredits) -> None:
+        self.fake = fake
+        self.is_new = True
+        self._exchanges_before = 0
+        self._bugs_before = 0
+        self._ledger_told = False
+
+    def __repr__(self) -> str:
+        return f"<Watched {self.fake!r}>"
+
+    def begin(self) -> None:
+        """Take what has been so far as another test's."""
+        self.is_new = False
+        self._exchanges_before = self.fake.journal.total
+        self._bugs_before = len(self.fake.sandbox.bugs)
+
+    def entries(self) -> tuple[Entry, ...]:
+        """Return the exchanges of this test, oldest first."""
+        count = self.fake.journal.total - self._exchanges_before
+        return self.fake.journal.entries()[-count:] if count else ()
+
+    def bugs(self) -> list[BaseException]:
+        """Return the fake's internal errors of this test."""
+        return self.fake.sandbox.bugs[self._bugs_before :]
+
+    def inconsistency(self) -> Inconsistency | None:
+        """Return how the ledger contradicts itself, once: a sandbox of many tests fails one of them."""
+        if self._ledger_told:
+            return None
+        try:
+            self.fake.sandbox.verify()
+        except Inconsistency as error:
+            self._ledger_told = True
+            return error
+        return None
+
+
+class Factory:
+    """Make sandboxes of any life: ``with fake_credits_factory(balance=100) as credits`` in a fixture of any scope.
+
+    The words are those of `FakeCredits`, and ``live``; ids, seed and mode are the session's unless given. An API key
+    is fresh unless given: the constant one is the fixture ``fake_credits``'s, and two sandboxes can't share it.
+    """
+
+    def __init__(self, words: Mapping[str, object]) -> None:
+        self.words = dict(words)
+        self._shared = Shared()
+        self._watched: list[Watched] = []
+        self._serving = False
+
+    def __repr__(self) -> str:
+        return f"<fake_credits_factory: {len(self._watched)} sandboxes>"
+
+    def __call__(self, *, live: bool | None = None, **words: Unpack[SettingWords]) -> FakeCredits:
+        """Return a `FakeCredits` on a fresh sandbox; leave its ``with`` block, or call ``close``, to end it."""
+        own: dict[str, object] = {**words} if live is None else {**words, "live": live}
+        return self.make({**self.words, "api_key": "", **own})
+
+    def make(self, words: Mapping[str, object]) -> FakeCredits:
+        """Return a `FakeCredits` of exactly these words of the marker; raise ValueError for what can't be."""
+        settings: dict[str, Any] = {name: value for name, value in words.items() if name not in ("live", "allow")}
+        live = bool(words.get("live"))
+        fake = FakeCredits(mode="live" if live else "in-process", shared=self._shared, **settings)
+        self._watched.append(Watched(fake))
+        if live or self._serving:
+            fake.serve()
+        return fake
+
+    def server(self) -> LiveServer:
+        """Return the session's live server, started on first use; every open sandbox answers there."""
+        self._serving = True
+        for watched in self.open():
+            watched.fake.serve()
+        return self._shared.server(DEFAULT)
+
+    def watched(self) -> list[Watched]:
+        """Return the sandboxes that the running test can have met."""
+        return list(self._watched)
+
+    def open(self) -> list[Watched]:
+        """Return the sandboxes that are not closed."""
+        return [watched for watched in self._watched if not watched.fake.sandbox.closed]
+
+    def begin_test(self) -> None:
+        """Forget the closed sandboxes, and see the others afresh."""
+        self._watched = self.open()
+        for watched in self._watched:
+            watched.begin()
+
+    def problems(self, allowed: object) -> tuple[list[str], BaseException | None]:
+        """Return what is wrong with the fake itself since the test began, and the first of the exceptions."""
+        found: list[tuple[str, BaseException]] = []
+        for watched in self._watched:
+            if not isinstance(allowed, tuple) or "internal_errors" not in allowed:
+                found += [(_bug_text(bug), bug) for bug in watched.bugs()]
+            if (error := watched.inconsistency()) is not None:
+                found.append((f"the ledger is inconsistent: {error}", error))
+        return [text for text, _ in found], found[0][1] if found else None
+
+    def close(self) -> None:
+        """Close what is still open, and stop the live server."""
+        for watched in self.open():
+            watched.fake.close()
+        self._shared.close()
+
+
+def _bug_text(bug: BaseException) -> str:
+    return "a bug of fake-credits answered 500:\n" + "".join(traceback.format_exception(bug)).rstrip()

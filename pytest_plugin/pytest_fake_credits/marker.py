@@ -1,0 +1,135 @@
+"""Own the words of the marker: which there are, what each may be, how markers merge; know nothing of the fake.
+
+PYTEST_DONT_REWRITE
+"""
+
+from collections.abc import Callable, Mapping
+from datetime import datetime
+from typing import NamedTuple, cast
+
+import pytest
+
+__all__ = ["ALLOWED", "WORDS", "Word", "checked_words", "describe", "words_of"]
+
+ALLOWED = ("internal_errors",)
+"""The end-of-call checks that ``allow=`` can turn off."""
+
+
+class Word(NamedTuple):
+    """Be one word: what it must be, in a sentence, and a function that returns it in its one form.
+
+    The function raises ValueError for any other value.
+    """
+
+    rule: str
+    check: Callable[[object], object]
+
+
+def _whole(value: object) -> int:
+    if isinstance(value, bool) or not isinstance(value, int):
+        raise ValueError(value)
+    return value
+
+
+def _credits(value: object) -> int:
+    if _whole(value) < 0:
+        raise ValueError(value)
+    return _whole(value)
+
+
+def _text(value: object) -> str:
+    if not isinstance(value, str) or not value:
+        raise ValueError(value)
+    return value
+
+
+def _flag(value: object) -> bool:
+    if not isinstance(value, bool):
+        raise ValueError(value)
+    return value
+
+
+def _users(value: object) -> dict[str, int]:
+    if not isinstance(value, Mapping):
+        raise ValueError(value)
+    users = cast("Mapping[object, object]", value)
+    return {_text(user_id): _credits(balance) for user_id, balance in users.items()}
+
+
+def _clock(value: object) -> datetime | str:
+    if value in ("real", "frozen"):
+        return str(value)
+    moment = datetime.fromisoformat(value) if isinstance(value, str) else value
+    if not isinstance(moment, datetime) or moment.tzinfo is None:
+        raise ValueError(value)
+    return moment
+
+
+def _allow(value: object) -> tuple[str, ...]:
+    names = cast("list[object]", value) if isinstance(value, list) else [value]
+    if any(name not in ALLOWED for name in names):
+        raise ValueError(value)
+    return tuple(map(_text, names))
+
+
+WORDS: Mapping[str, Word] = {
+    "allow": Word(f"one or a list of {', '.join(ALLOWED)}", _allow),
+    "api_key": Word("text that is not empty", _text),
+    "application_id": Word("text that is not empty", _text),
+    "balance": Word("an integer, 0 or more", _credits),
+    "clock": Word('an aware datetime, its ISO 8601 text, "frozen" or "real"', _clock),
+    "jwt": Word("the name of a provider's preset", _text),
+    "live": Word("True or False", _flag),
+    "seed": Word("an integer", _whole),
+    "user_id": Word("text that is not empty", _text),
+    "users": Word('a mapping of user ids to balances, such as {"ada": 100}', _users),
+}
+"""Every word of the marker, which ``fake_credits_settings`` has too."""
+
+
+def describe() -> str:
+    """Return the marker's line for ``pytest --markers``."""
+    words = ", ".join(f"{name}=" for name in WORDS)
+    return (
+        f"fake_credits({words}): how the test's sandbox starts; "
+        "markers of module, class, function and parameter merge word by word, the nearest wins"
+    )
+
+
+def words_of(item: pytest.Item) -> dict[str, object]:
+    """Return the merged words of a test's markers; raise UsageError, naming the test, for one that can't be.
+
+    On one object the marker added last wins: a parameter's over the function's, a subclass's over its base's.
+    """
+    where = f"{item.nodeid}: the marker fake_credits"
+    words: dict[str, object] = {}
+    for node in item.listchain():
+        for mark in node.own_markers:
+            if mark.name != "fake_credits":
+                continue
+            if mark.args:
+                raise pytest.UsageError(f"{where} takes words only, such as balance=100, not {mark.args[0]!r}")
+            words.update(checked_words(mark.kwargs, where))
+    return words
+
+
+def checked_words(words: Mapping[str, object], where: str) -> dict[str, object]:
+    """Return words in their one form; raise UsageError for an unknown one and for a value that can't be."""
+    return {name: _checked(name, value, where) for name, value in words.items()}
+
+
+def _checked(name: str, value: object, where: str) -> object:
+    word = WORDS.get(name)
+    if word is None:
+        raise pytest.UsageError(f"{where} has no word {name!r}{_nearest(name)} (it has: {', '.join(WORDS)})")
+    try:
+        return word.check(value)
+    except ValueError:
+        raise pytest.UsageError(f"{where} has {name}={value!r}: that must be {word.rule}") from None
+
+
+def _nearest(name: str) -> str:
+    import difflib
+
+    near = difflib.get_close_matches(name, WORDS, n=1)
+    return f", did you mean {near[0]!r}?" if near else ""

@@ -1,0 +1,127 @@
+"""Own what a person reads: the section of a failing test's report, and a comparison with a `Balance`.
+
+Imports the fake, so only what runs after a fixture imports this; it knows nothing of pytest. PYTEST_DONT_REWRITE
+"""
+
+import json
+import re
+import shlex
+from collections.abc import Iterable, Sequence
+
+from fake_credits.clock import from_ms
+from fake_credits.fake import FakeCredits
+from fake_credits.journal import Entry
+from fake_credits.models import Balance
+from pytest_fake_credits.factory import Watched
+
+__all__ = ["explain_balance", "section"]
+
+_ROWS_MAX = 20
+_USERS_MAX = 10
+_CELL_MAX = 48
+_COLUMNS = ("#", "operation", "user", "status", "cause", "committed", "delivered", "time")
+_TOKEN = re.compile(r"eyJ[\w-]*\.[\w-]*\.?[\w-]*")
+
+
+def section(watched: Iterable[Watched]) -> str:
+    """Return the text of the report's section, without secrets; empty where there is nothing to tell."""
+    return "\n\n".join(filter(None, map(_sandbox, watched)))
+
+
+def _sandbox(watched: Watched) -> str:
+    fake, entries = watched.fake, watched.entries()
+    head = f"sandbox {fake.sandbox.name}, seed {fake.sandbox.seed}, clock {fake.clock.mode}"
+    if not entries:
+        return f"{head}: {_NO_EXCHANGE}" if watched.is_new else ""
+    shown = entries[-_ROWS_MAX:]
+    lines = [
+        f"{head}; exchanges of this test, the last {len(shown)} of {len(entries)}:",
+        *_table(shown),
+        *_refusal(shown),
+        f"balances: {_balances(fake, entries)}",
+    ]
+    text = "\n".join([*lines, f"the last call again: {_curl(fake, entries[-1])}"])
+    return _TOKEN.sub("<token>", text.replace(fake.api_key, "<api key>"))
+
+
+_NO_EXCHANGE = (
+    "no request reached it. Give the code under test a client of the fixture, fake_credits.transport(...), "
+    "fake_credits.base_url or the fixture fake_credits_env"
+)
+
+
+def _table(entries: Sequence[Entry]) -> list[str]:
+    rows = [_COLUMNS, *map(_row, entries)]
+    widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
+    return ["  ".join(map(str.ljust, row, widths)).rstrip() for row in rows]
+
+
+def _row(entry: Entry) -> tuple[str, ...]:
+    time = from_ms(entry.at_ms).replace(tzinfo=None).isoformat(timespec="milliseconds") + "Z"
+    cause = entry.code if entry.cause in ("", entry.code) else f"{entry.code} ({entry.cause})"
+    order = "" if entry.delta is None else f" {entry.delta:+} {entry.reason}"
+    operation = entry.operation + order if entry.operation else f"{entry.method} {entry.target}"
+    cells = (str(entry.ordinal), operation, entry.user, str(entry.status), cause)
+    return (*map(_cell, cells), _yes(entry.committed), _yes(entry.delivered), time)
+
+
+def _yes(fact: object) -> str:
+    return "yes" if fact else "no"
+
+
+def _cell(text: str) -> str:
+    shown = _printable(text)
+    return shown if len(shown) <= _CELL_MAX else shown[: _CELL_MAX - 1] + "…"
+
+
+def _printable(text: str) -> str:
+    """Return text that can't move the cursor, hide or fail to encode: an id may hold any character."""
+    return "".join(char if char.isprintable() else char.encode("unicode_escape").decode() for char in text)
+
+
+def _refusal(entries: Sequence[Entry]) -> list[str]:
+    refused = [entry for entry in entries if entry.message]
+    return [f"refusal of #{entry.ordinal}: {_printable(entry.message)}" for entry in refused[-1:]]
+
+
+def _balances(fake: FakeCredits, entries: Iterable[Entry]) -> str:
+    touched = list(dict.fromkeys((entry.application, entry.user) for entry in entries if entry.user))
+    with fake.sandbox.lock:
+        found = [(*who, fake.sandbox.ledger.find(*who)) for who in touched[-_USERS_MAX:]]
+    texts = [
+        _cell(user if application == fake.application_id else f"{application}/{user}")
+        + (" does not exist" if account is None else f" {account.balance}")
+        for application, user, account in found
+    ]
+    more = [f"{len(touched) - len(texts)} more users"] if len(touched) > len(texts) else []
+    return ", ".join(texts + more) or "no user was touched"
+
+
+def _curl(fake: FakeCredits, entry: Entry) -> str:
+    contract = fake.sandbox.contract
+    forms = {
+        "server": f"{contract.api_key.header}: {contract.api_key.value('$CREDITS_API_KEY')}",
+        "user": f"{contract.user_token.header}: {contract.user_token.value('$CREDITS_USER_TOKEN')}",
+    }
+    words = ["curl", *(() if entry.method == "GET" else ("-X", shlex.quote(entry.method)))]
+    words.append('"$CREDITS_BASE_URL"' + shlex.quote(_printable(entry.target)))
+    if entry.client in forms:
+        words += ["-H", f'"{forms[entry.client]}"']
+    if entry.delta is not None:
+        body = {contract.name_of("delta"): entry.delta, contract.name_of("reason"): entry.reason}
+        words += ["-H", "'Content-Type: application/json'", "-d", shlex.quote(json.dumps(body))]
+    return " ".join(words)
+
+
+def explain_balance(left: object, right: object) -> list[str] | None:
+    """Return the lines that explain a failed ``left == right`` where one of them is a `Balance`, else None."""
+    balances = [side for side in (left, right) if isinstance(side, Balance)]
+    if not balances:
+        return None
+    lines = [f"{left!r} == {right!r}"]
+    if len(balances) == 1:
+        lines.append("a Balance is equal to a Balance only: compare its .balance")
+    a, b = (side.balance if isinstance(side, Balance) else side for side in (left, right))
+    if isinstance(a, int | float) and isinstance(b, int | float) and a != b:
+        lines.append(f"{a} is {abs(a - b)} {'more' if a > b else 'less'} than {b}")
+    return lines

@@ -1,0 +1,167 @@
+"""Own the plugin's options, once: flags, ini and environment names derive from one table; know nothing of the fake.
+
+PYTEST_DONT_REWRITE
+"""
+
+import os
+import string
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+
+import pytest
+
+__all__ = [
+    "ENV_FIELDS",
+    "OPTIONS",
+    "SETTINGS",
+    "Option",
+    "Setting",
+    "add_options",
+    "default_words",
+    "env_templates",
+    "read_settings",
+]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Option:
+    """Be one option: how it is called everywhere, what it may be, and what it is unless given."""
+
+    name: str
+    help: str
+    rule: str
+    parse: Callable[[str], object]
+    default: object
+    ini_only: bool = False
+
+    @property
+    def flag(self) -> str:
+        """Return its name on the command line."""
+        return "--fake-credits-" + self.name.replace("_", "-")
+
+    @property
+    def ini(self) -> str:
+        """Return its name in an ini file, and among pytest's parsed options."""
+        return "fake_credits_" + self.name
+
+    @property
+    def environment(self) -> str:
+        """Return the name of its environment variable."""
+        return self.ini.upper()
+
+
+@dataclass(frozen=True)
+class Setting:
+    """Be an option's value, and where it comes from."""
+
+    value: object
+    source: str
+
+    @property
+    def on_command_line(self) -> bool:
+        """Tell whether the person who started pytest asked for it."""
+        return self.source.startswith("--")
+
+
+def _one_of(*choices: str) -> Callable[[str], str]:
+    def parse(text: str) -> str:
+        if text not in choices:
+            raise ValueError(text)
+        return text
+
+    return parse
+
+
+def _choice(name: str, text: str, *choices: str) -> Option:
+    rule = f"one of {', '.join(choices)}"
+    return Option(name=name, help=text, rule=rule, parse=_one_of(*choices), default=choices[0])
+
+
+def _id(name: str, text: str, default: str) -> Option:
+    return Option(name=name, help=text, rule="text", parse=str, default=default, ini_only=True)
+
+
+OPTIONS = (
+    Option(name="seed", help="seed of every sandbox", rule="an integer", parse=int, default=0),
+    _choice("mode", "how the fixture's own clients reach the sandbox", "in-process", "live"),
+    _choice("log", "which tests' reports show the sandbox's exchanges", "failed", "all", "none"),
+    _id("application_id", "id of the default application", "app-id"),
+    _id("user_id", "id of the default user", "user-id"),
+    _id("api_key", "constant API key, bound to each test's fresh sandbox in turn", ""),
+)
+"""Every option of the plugin but the ini ``fake_credits_env``, which is a list of lines."""
+
+ENV_FIELDS = {
+    "base_url": "CREDITS_BASE_URL",
+    "api_key": "CREDITS_API_KEY",
+    "application_id": "CREDITS_APPLICATION_ID",
+    "user_id": "CREDITS_USER_ID",
+    "user_token": "CREDITS_USER_TOKEN",
+    "jwks_url": "CREDITS_JWKS_URL",
+    "jwt_public_key": "CREDITS_JWT_PUBLIC_KEY",
+}
+"""What ``fake_credits_env`` can set, each with the variable it is in unless the ini says otherwise."""
+
+SETTINGS = pytest.StashKey[Mapping[str, Setting]]()
+
+
+def add_options(parser: pytest.Parser) -> None:
+    """Teach pytest the options."""
+    group = parser.getgroup("fake-credits", "a fake Credits API (fake-credits)")
+    for option in OPTIONS:
+        parser.addini(option.ini, f"{option.help}: {option.rule} (default: {option.default!r})", default="")
+        if not option.ini_only:
+            group.addoption(option.flag, dest=option.ini, help=f"{option.help}: {option.rule}")
+    parser.addini(
+        "fake_credits_env",
+        "what the fixture fake_credits_env sets instead of CREDITS_BASE_URL and so on: lines NAME=text, where text has "
+        + ", ".join(f"{{{name}}}" for name in ENV_FIELDS),
+        type="linelist",
+    )
+
+
+def read_settings(config: pytest.Config) -> dict[str, Setting]:
+    """Return every option's setting; raise UsageError for a value that can't be."""
+    env_templates(config)
+    return {option.name: _read(option, config) for option in OPTIONS}
+
+
+def _read(option: Option, config: pytest.Config) -> Setting:
+    given = {option.flag: config.getoption(option.ini, None), f"ini {option.ini}": config.getini(option.ini)}
+    if not option.ini_only:
+        given[f"environment {option.environment}"] = os.environ.get(option.environment)
+    for source, text in given.items():
+        if text:
+            try:
+                return Setting(option.parse(text), source)
+            except ValueError:
+                raise pytest.UsageError(f"fake-credits: {source} is {text!r}, not {option.rule}") from None
+    return Setting(option.default, "default")
+
+
+def default_words(settings: Mapping[str, Setting], own: Mapping[str, object]) -> dict[str, object]:
+    """Return the words that a sandbox starts from: command line > ``own`` > ini > environment > default."""
+    words = {name: settings[name] for name in ("seed", "application_id", "user_id", "api_key")}
+    words["live"] = Setting(settings["mode"].value == "live", settings["mode"].source)
+    asked = {name: setting.value for name, setting in words.items() if setting.on_command_line}
+    return {name: setting.value for name, setting in words.items()} | {**own} | asked
+
+
+def env_templates(config: pytest.Config) -> dict[str, str]:
+    """Return the text to set each environment variable to, over `ENV_FIELDS`; raise UsageError for a bad line."""
+    lines: list[str] = config.getini("fake_credits_env")
+    if not lines:
+        return {variable: f"{{{name}}}" for name, variable in ENV_FIELDS.items()}
+    return dict(_env_line(line) for line in lines)
+
+
+def _env_line(line: str) -> tuple[str, str]:
+    name, equals, text = line.partition("=")
+    try:
+        fields = [part[1] for part in string.Formatter().parse(text) if part[1] is not None]
+    except ValueError:
+        fields = [text]
+    if not name.strip() or not equals or not set(fields) <= set(ENV_FIELDS):
+        known = ", ".join(f"{{{field}}}" for field in ENV_FIELDS)
+        raise pytest.UsageError(f"fake-credits: ini fake_credits_env has the line {line!r}, not NAME=text with {known}")
+    return name.strip(), text.strip()
