@@ -121,7 +121,8 @@ def nearest_route(routes: Mapping[Operation, RouteTemplate], segments: list[str]
 def escape(raw_path: bytes) -> str:
     """Return a raw path as printable ASCII, at most 200 characters of it."""
     text = raw_path.decode("ascii", "backslashreplace")
-    text = "".join(char if char.isprintable() else f"\\x{ord(char):02x}" for char in text)
+    if not text.isprintable():
+        text = "".join(char if char.isprintable() else f"\\x{ord(char):02x}" for char in text)
     return text if len(text) <= 200 else text[:200] + "…"
 
 
