@@ -15,6 +15,7 @@ from fake_credits.client.user import AsyncUserClient, UserClient
 from fake_credits.clock import Clock, from_ms, monotonic_s
 from fake_credits.contract import Contract
 from fake_credits.drivers.in_process import BASE_URL, InProcess
+from fake_credits.drivers.live import LiveServer
 from fake_credits.drivers.shared import Shared
 from fake_credits.drivers.transports import AsyncInProcessTransport, InProcessTransport
 from fake_credits.journal import Journal
@@ -67,7 +68,7 @@ class FakeCredits:
         self._mode = mode
         self.sandbox: Sandbox = self._shared.new_sandbox(SandboxSettings(**settings))
         self._driver = InProcess(self._shared.app(self.sandbox.contract), self.sandbox)
-        self._attached_url = ""
+        self._server: LiveServer | None = None
         self._transports: tuple[Transport, AsyncTransport] | None = None
 
     def __repr__(self) -> str:
@@ -88,11 +89,11 @@ class FakeCredits:
         From then on every request with this sandbox's API key or tokens, from any process, arrives here, and so do
         requests whose credential names no sandbox.
         """
-        if not self._attached_url:
+        if self._server is None:
             server = self._shared.server(self.sandbox.contract)
             server.sandboxes.attach(self.sandbox)
-            self._attached_url = server.base_url
-        return self._attached_url
+            self._server = server
+        return self._server.base_url
 
     def serve(self) -> str:
         """Start answering over a socket, and return the base URL."""
@@ -246,9 +247,10 @@ class FakeCredits:
         """
         if self.sandbox.closed:
             return []
-        late = self._await_exchanges() if self._attached_url else []
-        if self._attached_url:
-            self._shared.server(self.sandbox.contract).sandboxes.detach(self.sandbox)
+        late: list[str] = []
+        if self._server is not None:
+            late = self._await_exchanges()
+            self._server.sandboxes.detach(self.sandbox)
         self.sandbox.closed = True
         if self._transports is not None:
             self._transports[0].close()
@@ -266,20 +268,22 @@ class FakeCredits:
 
 
 class _LastingToken:
-    """Be a user's token that is minted anew once the sandbox's clock has passed its end."""
+    """Be a user's token that is minted anew where the sandbox's clock has left its life, backwards by a reset too."""
 
     def __init__(self, sandbox: Sandbox, user_id: str) -> None:
         self._sandbox = sandbox
         self._user_id = user_id
         self._token = ""
-        self._until_ms = 0
+        self._from_ms = self._until_ms = 0
         self._generation = -1
 
     def __call__(self) -> str:
         sandbox = self._sandbox
         now_ms = sandbox.clock.now_ms()
-        if now_ms >= self._until_ms or self._generation != sandbox.keys.generation:
+        alive = self._from_ms <= now_ms < self._until_ms
+        if not alive or self._generation != sandbox.keys.generation:
             self._token = sandbox.token(self._user_id)
+            self._from_ms = now_ms
             self._until_ms = now_ms + sandbox.minter.preset.life_s * 1000
             self._generation = sandbox.keys.generation
         return self._token

@@ -1,0 +1,377 @@
+"""Test the façade that a test author holds: its example, both modes, its clients, its time and its end."""
+
+import asyncio
+import threading
+from collections.abc import Awaitable, Callable, Iterator
+from dataclasses import fields
+from datetime import UTC, datetime, timedelta
+from typing import Any
+
+import anyio
+import httpx
+import httpx2
+import jwt
+import pytest
+import requests
+import trio
+
+from fake_credits.client.server import ServerClient
+from fake_credits.client.user import UserClient
+from fake_credits.drivers.shared import Shared
+from fake_credits.errors import (
+    ConnectionLost,
+    InsufficientCredits,
+    InvalidApiKey,
+    InvalidCursor,
+    InvalidToken,
+    TokenExpired,
+    UserNotFound,
+)
+from fake_credits.fake import FakeCredits, Mode, SettingWords
+from fake_credits.journal import Entry
+from fake_credits.models import Balance, Reason, User
+from fake_credits.sandbox import SandboxSettings
+
+NOON = datetime(2026, 3, 1, 12, tzinfo=UTC)
+BALANCE = "/v1/applications/app-id/users/user-id/balance"
+
+Run = Callable[[Callable[[], Awaitable[None]]], None]
+LOOPS: dict[str, Run] = {"asyncio": lambda main: asyncio.run(_coroutine(main)), "trio": lambda main: trio.run(main)}
+loops = pytest.mark.parametrize("run", LOOPS.values(), ids=LOOPS.keys())
+
+
+async def _coroutine(main: Callable[[], Awaitable[None]]) -> None:
+    await main()
+
+
+@pytest.fixture(params=["in-process", "live"])
+def mode(request: pytest.FixtureRequest) -> Mode:
+    chosen: Mode = request.param
+    return chosen
+
+
+@pytest.fixture(scope="module")
+def shared() -> Iterator[Shared]:
+    """Yield keys and a live server that the tests of this module share."""
+    parts = Shared()
+    yield parts
+    parts.close()
+
+
+def test_the_designs_example_works_as_it_stands() -> None:
+    with FakeCredits() as credits:  # noqa: A001 - as it stands
+        credits.user("ada", balance=100)
+        credits.server_client.create_transaction("app-id", "ada", delta=-10, reason="consume")
+        assert credits.user_client("ada").get_balance("ada").balance == 90
+
+
+def test_both_modes_give_the_same_answers(mode: Mode, shared: Shared) -> None:
+    with FakeCredits(mode=mode, shared=shared, balance=10) as fake:
+        with pytest.raises(InsufficientCredits):
+            fake.server_client.create_transaction("app-id", "user-id", delta=-11, reason="consume")
+        fake.server_client.create_transaction("app-id", "user-id", delta=-4, reason=Reason.CONSUME)
+        page = fake.user_client().list_transactions("user-id")
+        assert [transaction.delta for transaction in page.transactions] == [-4, 10]
+        assert [(entry.status, entry.committed) for entry in fake.journal] == [
+            (402, False),
+            (201, True),
+            (200, False),
+        ]
+
+
+@loops
+def test_the_async_clients_work_in_both_modes_and_any_loop(mode: Mode, shared: Shared, run: Run) -> None:
+    with FakeCredits(mode=mode, shared=shared, balance=10) as fake:
+
+        async def main() -> None:
+            async with fake.async_server_client as server, fake.async_user_client() as user:
+                await server.create_transaction("app-id", "user-id", delta=-4, reason="consume")
+                assert await user.get_balance("user-id") == Balance(6)
+
+        run(main)
+
+
+def test_what_python_sees_and_what_the_wire_sees_is_one_state(mode: Mode, shared: Shared) -> None:
+    with FakeCredits(mode=mode, shared=shared) as fake:
+        fake.server_client.create_user("app-id", "ada")
+        assert fake.balance("ada") == 0
+        fake.user("ada", balance=3)
+        assert fake.server_client.get_balance("app-id", "ada") == Balance(3)
+
+
+def test_user_makes_a_user_and_returns_it_without_an_exchange() -> None:
+    with FakeCredits(clock=NOON) as fake:
+        assert fake.user("ada", balance=5, application_id="other") == User("other", "ada", NOON)
+        assert fake.balance("ada", application_id="other") == 5
+        assert len(fake.journal) == 0
+
+
+def test_user_without_a_balance_leaves_the_balance_alone() -> None:
+    with FakeCredits(users={"ada": 5}) as fake:
+        fake.user("ada")
+        assert fake.balance("ada") == 5
+
+
+def test_the_balance_of_nobody_is_user_not_found() -> None:
+    with FakeCredits() as fake, pytest.raises(UserNotFound):
+        fake.balance()
+
+
+@pytest.mark.parametrize(
+    ("words", "error"),
+    [({"mode": "on-line"}, ValueError), ({"balanec": 5}, TypeError), ({"jwt": "clark"}, ValueError)],
+)
+def test_a_word_or_a_value_that_cannot_be_is_refused(words: dict[str, Any], error: type[Exception]) -> None:
+    with pytest.raises(error):
+        FakeCredits(**words)
+
+
+def test_a_bad_token_is_refused_by_the_api_it_was_minted_for() -> None:
+    with FakeCredits(balance=1) as fake, pytest.raises(TokenExpired):
+        read_balance_with(fake, fake.token(bad="expired"))
+
+
+def test_a_token_for_the_wall_clock_is_good_for_whoever_follows_the_wall_clock() -> None:
+    with FakeCredits(clock=NOON + timedelta(days=36_500)) as fake:
+        wall, own = (claims(fake.token(clock=clock)) for clock in ("wall", "sandbox"))
+        assert own["iat"] == int((NOON + timedelta(days=36_500)).timestamp())
+        assert wall["iat"] < own["iat"] - 86_400
+
+
+def test_a_token_bears_the_claims_that_are_asked_for() -> None:
+    with FakeCredits() as fake:
+        token = claims(fake.token("ada", claims={"role": "admin"}, expires_in_s=60))
+        assert (token["sub"], token["role"], token["exp"] - token["iat"]) == ("ada", "admin", 60)
+
+
+def test_sleep_moves_the_sandboxes_clock_and_no_other() -> None:
+    with FakeCredits(clock=NOON) as fake, FakeCredits(clock=NOON) as other:
+        fake.sleep(1.5)
+        assert fake.clock.now() == NOON + timedelta(seconds=1.5)
+        assert other.clock.now() == NOON
+
+
+@loops
+def test_async_sleep_moves_the_clock_and_lets_another_task_run(run: Run) -> None:
+    with FakeCredits(clock=NOON) as fake:
+        turns: list[str] = []
+
+        async def retry(name: str) -> None:
+            for _ in range(2):
+                turns.append(name)
+                await fake.async_sleep(30)
+
+        async def main() -> None:
+            async with anyio.create_task_group() as tasks:
+                tasks.start_soon(retry, "a")
+                tasks.start_soon(retry, "b")
+
+        run(main)
+        assert fake.clock.now() == NOON + timedelta(minutes=2)
+        assert set(turns[:2]) == {"a", "b"}
+
+
+@pytest.mark.parametrize("base_url", ["https://api.acme.com", "http://localhost:8080"])
+def test_an_applications_own_httpx2_client_is_answered_under_its_own_url(base_url: str) -> None:
+    with (
+        FakeCredits(balance=7) as fake,
+        httpx2.Client(base_url=base_url, transport=fake.transport("httpx2")) as application,
+    ):
+        response = application.get(BALANCE, headers={"X-API-Key": fake.api_key})
+        assert (response.status_code, response.json()) == (200, {"balance": 7})
+
+
+def test_an_applications_own_httpx_client_is_answered_under_its_own_url() -> None:
+    with (
+        FakeCredits(balance=7) as fake,
+        httpx.Client(base_url="https://api.acme.com", transport=fake.transport("httpx")) as application,
+    ):
+        created = application.post(
+            BALANCE.replace("balance", "transactions"),
+            json={"delta": -2, "reason": "consume"},
+            headers={"X-API-Key": fake.api_key},
+        )
+        assert (created.status_code, fake.balance()) == (201, 5)
+
+
+@loops
+@pytest.mark.parametrize("library", ["httpx2", "httpx"])
+def test_a_transport_is_sync_and_async_at_once(library: str, run: Run) -> None:
+    client: Any = httpx2.AsyncClient if library == "httpx2" else httpx.AsyncClient
+    with FakeCredits(balance=7) as fake:
+        transport: Any = fake.transport(library)  # type: ignore[call-overload]  # pyright: ignore[reportCallIssue, reportArgumentType]
+
+        async def main() -> None:
+            async with client(base_url="https://api.acme.com", transport=transport) as application:
+                response = await application.get(BALANCE, headers={"X-API-Key": fake.api_key})
+                assert response.json() == {"balance": 7}
+
+        run(main)
+
+
+def test_an_unknown_library_is_refused_with_the_ways_there_are() -> None:
+    with FakeCredits() as fake, pytest.raises(ValueError, match="'httpx2' or 'httpx', or use base_url"):
+        fake.transport("aiohttp")  # type: ignore[call-overload]  # pyright: ignore[reportCallIssue, reportArgumentType]
+
+
+def test_any_library_reaches_the_base_url(shared: Shared) -> None:
+    with FakeCredits(shared=shared, balance=7) as fake:
+        response = requests.get(fake.base_url + BALANCE, headers={"X-API-Key": fake.api_key}, timeout=5)
+        assert response.json() == {"balance": 7}
+        assert fake.serve() == fake.base_url
+
+
+@pytest.mark.parametrize("jwt", ["plain", "clerk"])
+def test_a_user_client_survives_a_month_and_a_rotation_of_keys(jwt: str, mode: Mode, shared: Shared) -> None:
+    with FakeCredits(mode=mode, shared=shared, balance=7, jwt=jwt) as fake:
+        user = fake.user_client()
+        assert user.get_balance("user-id") == Balance(7)
+        fake.clock.advance(days=30)
+        assert user.get_balance("user-id") == Balance(7)
+        fake.sandbox.keys.rotate(fake.sandbox.minter.preset.algorithm)
+        assert user.get_balance("user-id") == Balance(7)
+
+
+def test_a_user_client_survives_a_reset_that_takes_the_clock_back() -> None:
+    with FakeCredits(balance=7) as fake:
+        user = fake.user_client()
+        fake.clock.advance(days=30)
+        user.get_balance("user-id")
+        fake.reset()
+        assert user.get_balance("user-id") == Balance(7)
+
+
+def test_a_cursor_from_before_a_reset_is_none_of_the_new_history() -> None:
+    with FakeCredits(balance=1) as fake:
+        for _ in range(50):
+            fake.server_client.create_transaction("app-id", "user-id", delta=1, reason="grant")
+        cursor = fake.server_client.list_transactions("app-id", "user-id").next_cursor
+        fake.reset()
+        with pytest.raises(InvalidCursor):
+            fake.server_client.list_transactions("app-id", "user-id", cursor)
+        assert fake.problems() == []
+
+
+def test_reset_empties_the_journal_and_keeps_the_clients(mode: Mode, shared: Shared) -> None:
+    with FakeCredits(mode=mode, shared=shared, balance=7) as fake:
+        client = fake.server_client
+        client.create_transaction("app-id", "user-id", delta=-4, reason="consume")
+        fake.reset()
+        assert len(fake.journal) == 0
+        assert client.get_balance("app-id", "user-id") == Balance(7)
+
+
+def test_a_closed_fake_refuses_further_calls_and_says_why() -> None:
+    fake = FakeCredits(balance=7)
+    server, user = fake.server_client, fake.user_client()
+    user.get_balance("user-id")
+    assert fake.close() == []
+    with pytest.raises(InvalidApiKey) as by_key:
+        server.get_balance("app-id", "user-id")
+    with pytest.raises(InvalidToken) as by_token:
+        user.get_balance("user-id")
+    assert (by_key.value.status, by_key.value.code) == (401, "invalid_api_key")
+    assert [entry.cause for entry in fake.journal.entries()[-2:]] == ["auth:closed_sandbox"] * 2
+    assert [by_key.value.why, by_token.value.why] == ["closed_sandbox"] * 2
+
+
+def test_closing_twice_does_nothing_more(mode: Mode) -> None:
+    fake = FakeCredits(mode=mode, balance=7)
+    fake.server_client.get_balance("app-id", "user-id")
+    assert fake.close() == []
+    assert fake.close() == []
+
+
+def test_a_closed_live_fake_of_its_own_leaves_no_server_behind() -> None:
+    fake = FakeCredits(mode="live", balance=7)
+    base_url, key = fake.base_url, fake.api_key
+    fake.close()
+    with ServerClient(base_url, key) as client, pytest.raises(ConnectionLost):
+        client.get_balance("app-id", "user-id")
+
+
+def test_a_closed_fake_on_a_shared_server_is_refused_there_too(shared: Shared) -> None:
+    fake = FakeCredits(mode="live", shared=shared, balance=7)
+    base_url, key = fake.base_url, fake.api_key
+    fake.close()
+    with ServerClient(base_url, key) as client, pytest.raises(InvalidApiKey):
+        client.get_balance("app-id", "user-id")
+
+
+def test_closing_after_the_shared_server_starts_no_other() -> None:
+    parts = Shared()
+    fake = FakeCredits(mode="live", shared=parts, balance=7)
+    fake.server_client.get_balance("app-id", "user-id")
+    parts.close()
+    fake.close()
+    assert repr(parts).endswith("0 live servers>")
+
+
+def test_close_tells_what_was_still_under_way_after_a_second(shared: Shared, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("fake_credits.fake._LAST_EXCHANGES_S", 0.005)
+    fake = FakeCredits(mode="live", shared=shared)
+    fake.serve()
+    fake.journal.next_ordinal()
+    assert fake.close() == ["1 exchanges were still under way a second after the end"]
+
+
+def test_close_waits_for_an_exchange_that_ends_in_time(shared: Shared) -> None:
+    fake = FakeCredits(mode="live", shared=shared)
+    fake.serve()
+    last = Entry(ordinal=fake.journal.next_ordinal(), request_id="r", at_ms=0, method="GET", target="/")
+    late = threading.Timer(0.005, fake.journal.write, [last])
+    late.start()
+    assert fake.close() == []
+    late.join()
+
+
+def test_problems_report_a_ledger_that_contradicts_itself_and_a_bug_that_answered_500() -> None:
+    with FakeCredits(balance=7) as fake:
+        assert fake.problems() == []
+        fake.sandbox.bugs.append(ZeroDivisionError("oops"))
+        fake.sandbox.ledger.account("app-id", "user-id").balance = 8
+        bug, ledger = fake.problems()
+        assert "ZeroDivisionError('oops')" in bug
+        assert "the deltas sum to 7" in ledger
+
+
+def test_reprs_never_leak_a_key_or_a_token(mode: Mode, shared: Shared) -> None:
+    with FakeCredits(mode=mode, shared=shared, api_key="fck_hush_hush_hush", balance=1) as fake:
+        user = fake.user_client()
+        user.get_balance("user-id")
+        token = fake.token()
+        shown = " ".join(
+            map(
+                repr,
+                (
+                    fake,
+                    fake.sandbox,
+                    fake.sandbox.settings,
+                    fake.server_client,
+                    fake.async_server_client,
+                    user,
+                    fake.async_user_client(),
+                    fake.transport("httpx2"),
+                    fake.transport("httpx"),
+                    fake.journal.entries(),
+                    shared,
+                ),
+            )
+        )
+        assert "hush_hush" not in shown
+        assert token.split(".")[0] not in shown  # the header: every token of these keys begins with it
+
+
+def test_settings_have_the_words_that_the_facade_takes() -> None:
+    assert set(SettingWords.__annotations__) == {field.name for field in fields(SandboxSettings)}
+
+
+def claims(token: str) -> dict[str, Any]:
+    decoded: dict[str, Any] = jwt.decode(token, options={"verify_signature": False})
+    return decoded
+
+
+def read_balance_with(fake: FakeCredits, token: str) -> None:
+    """Read the balance with a token, through the user's client."""
+    with UserClient(fake.base_url, "app-id", token) as client:
+        client.get_balance("user-id")
