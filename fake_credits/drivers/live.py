@@ -44,12 +44,12 @@ class Address:
 def bind(address: Address) -> socket.socket:
     """Return a bound, listening-ready socket; raise OSError where the address can't be had."""
     family, _, _, _, where = socket.getaddrinfo(address.host, address.port, type=socket.SOCK_STREAM)[0]
+    _refuse_exposure(address, str(where[0]))
     # IPPROTO_TCP by name: without it asyncio leaves Nagle's algorithm on, 44 ms a keep-alive request.
     listener = socket.socket(family, socket.SOCK_STREAM, socket.IPPROTO_TCP)
     try:
         listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         listener.bind(where)
-        _refuse_exposure(address, listener)
     except BaseException:
         listener.close()
         raise
@@ -195,7 +195,6 @@ def _url(listener: socket.socket) -> str:
     return f"http://[{host}]:{port}" if ":" in host else f"http://{host}:{port}"
 
 
-def _refuse_exposure(address: Address, listener: socket.socket) -> None:
-    host = listener.getsockname()[0]
+def _refuse_exposure(address: Address, host: str) -> None:
     if not address.expose and not ipaddress.ip_address(host.partition("%")[0]).is_loopback:
         raise PermissionError(errno.EPERM, f"{address.host} is beyond loopback: that needs the explicit flag --expose")
