@@ -4,6 +4,8 @@ The cryptography is PyJWT's, by the algorithms of RFC 7518 section 3. Symmetric 
 configuration can let them in.
 """
 
+import hashlib
+import re
 import threading
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
@@ -11,14 +13,27 @@ from types import MappingProxyType
 from typing import Final, Literal, Protocol
 
 from cryptography.hazmat.primitives.asymmetric import ec, rsa
-from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
+from cryptography.hazmat.primitives.serialization import (
+    Encoding,
+    NoEncryption,
+    PrivateFormat,
+    PublicFormat,
+    load_pem_private_key,
+)
 from jwt.algorithms import Algorithm as JwtAlgorithm
 from jwt.algorithms import get_default_algorithms
 from jwt.exceptions import InvalidKeyError
 
-from fake_credits.chance import fresh_name
-
-__all__ = ["ALGORITHMS", "KeySource", "PublicKey", "SigningAlgorithm", "SigningKey", "SigningKeys", "VerifyingKey"]
+__all__ = [
+    "ALGORITHMS",
+    "KeySource",
+    "PublicKey",
+    "SigningAlgorithm",
+    "SigningKey",
+    "SigningKeys",
+    "VerifyingKey",
+    "new_private_pem",
+]
 
 SigningAlgorithm = Literal["ES256", "RS256"]
 """What this server's own issuers sign with; a foreign issuer may use any of `ALGORITHMS`."""
@@ -26,6 +41,7 @@ SigningAlgorithm = Literal["ES256", "RS256"]
 PublicKey = ec.EllipticCurvePublicKey | rsa.RSAPublicKey
 _PrivateKey = ec.EllipticCurvePrivateKey | rsa.RSAPrivateKey
 
+_PEM_BLOCK = re.compile(r"-----BEGIN [A-Z ]*PRIVATE KEY-----.+?-----END [A-Z ]*PRIVATE KEY-----", re.DOTALL)
 _NAMES = ("ES256", "ES384", "ES512", "PS256", "PS384", "PS512", "RS256", "RS384", "RS512")
 
 ALGORITHMS: Final[Mapping[str, JwtAlgorithm]] = MappingProxyType(
@@ -118,14 +134,19 @@ class KeySource(Protocol):
 class SigningKeys:
     """Hold a server's signing keys: made on first use, rotated and retired on request; safe in threads.
 
-    Nothing is stored and nothing is built in: a private key lives as long as this object.
+    Nothing is stored and nothing is built in: a private key lives as long as this object. ``private_pem`` is what
+    `new_private_pem` returned, so that two processes sign alike. Raises ValueError where it holds no key of ours.
     """
 
-    def __init__(self) -> None:
+    def __init__(self, private_pem: str = "") -> None:
         self._lock = threading.RLock()
         self._generation = 0
         self._current: dict[SigningAlgorithm, SigningKey] = {}
         self._published: Mapping[str, VerifyingKey] = {}  # replaced, never changed: readers take no lock
+        for block in _PEM_BLOCK.findall(private_pem):
+            self._install(*_load(block))
+        if private_pem and not self._published:
+            raise ValueError("there is no private key in PEM (RFC 7468) in it")
 
     def __repr__(self) -> str:
         return f"<SigningKeys {len(self._published)} published, generation {self._generation}>"
@@ -182,18 +203,38 @@ class SigningKeys:
         """Return the public half of the key that signs now, as PEM text."""
         return self.current(algorithm).verifying.pem()
 
-    def _install(self, algorithm: SigningAlgorithm) -> SigningKey:
-        key = _make(algorithm)
+    def _install(self, algorithm: SigningAlgorithm, private: "_PrivateKey | None" = None) -> SigningKey:
+        key = _make(algorithm, private)
         self._published = {**self._published, key.kid: key.verifying}
         self._current = {**self._current, algorithm: key}
         return key
 
 
-def _make(algorithm: SigningAlgorithm) -> SigningKey:
-    private: _PrivateKey
+def new_private_pem() -> str:
+    """Return a fresh private key for each of the algorithms that sign, as PEM text (PKCS 8, unencrypted)."""
+    encoding = (Encoding.PEM, PrivateFormat.PKCS8, NoEncryption())
+    return "".join(_generate(algorithm).private_bytes(*encoding).decode() for algorithm in ("ES256", "RS256"))
+
+
+def _load(block: str) -> tuple[SigningAlgorithm, _PrivateKey]:
+    private = load_pem_private_key(block.encode(), password=None)
+    if isinstance(private, rsa.RSAPrivateKey) and private.key_size >= 2048:
+        return "RS256", private
+    if isinstance(private, ec.EllipticCurvePrivateKey) and isinstance(private.curve, ec.SECP256R1):
+        return "ES256", private
+    raise ValueError("a key is neither P-256 nor RSA of 2,048 bits or more")
+
+
+def _generate(algorithm: SigningAlgorithm) -> _PrivateKey:
     if algorithm == "ES256":
-        private = ec.generate_private_key(ec.SECP256R1())
-    else:
-        private = rsa.generate_private_key(public_exponent=65537, key_size=2048)
-    kid = fresh_name(f"fake-{algorithm.lower()}-", size=8)
-    return SigningKey(VerifyingKey(kid, algorithm, private.public_key()), private)
+        return ec.generate_private_key(ec.SECP256R1())
+    return rsa.generate_private_key(public_exponent=65537, key_size=2048)
+
+
+def _make(algorithm: SigningAlgorithm, private: _PrivateKey | None) -> SigningKey:
+    key = private or _generate(algorithm)
+    public = key.public_key()
+    # Of the key itself, so that processes with the same key agree.
+    form = (Encoding.DER, PublicFormat.SubjectPublicKeyInfo)
+    kid = f"fake-{algorithm.lower()}-{hashlib.sha256(public.public_bytes(*form)).hexdigest()[:16]}"
+    return SigningKey(VerifyingKey(kid, algorithm, public), key)

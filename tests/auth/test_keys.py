@@ -5,10 +5,10 @@ import time
 
 import pytest
 from cryptography.hazmat.primitives.asymmetric import ec, rsa
-from cryptography.hazmat.primitives.serialization import load_pem_public_key
+from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption, PrivateFormat, load_pem_public_key
 from jwt import PyJWK
 
-from fake_credits.auth.keys import ALGORITHMS, SigningAlgorithm, SigningKey, SigningKeys, VerifyingKey
+from fake_credits.auth.keys import ALGORITHMS, SigningAlgorithm, SigningKey, SigningKeys, VerifyingKey, new_private_pem
 
 BOTH: tuple[SigningAlgorithm, ...] = ("ES256", "RS256")
 
@@ -157,3 +157,26 @@ def test_a_key_that_does_not_fit_says_why(key: VerifyingKey, algorithm: str, rea
 
 def test_a_key_that_fits_has_no_misfit() -> None:
     assert VerifyingKey("k", "ES256", _p256()).misfit("ES256") == ""
+
+
+def test_keys_written_as_pem_sign_alike_in_another_process() -> None:
+    """The kid is derived from the key, so two processes that share a file agree on it too."""
+    pem = new_private_pem()
+    one, other = SigningKeys(pem), SigningKeys(pem)
+    for algorithm in BOTH:
+        key = other.find(one.current(algorithm).kid)
+        assert key is not None
+        assert key.verifies(b"message", one.current(algorithm).sign(b"message"))
+
+
+@pytest.mark.parametrize("text", ["no key", "-----BEGIN PRIVATE KEY-----\nAAAA\n-----END PRIVATE KEY-----"])
+def test_text_without_a_private_key_is_refused(text: str) -> None:
+    with pytest.raises(ValueError, match=r".+"):
+        SigningKeys(text)
+
+
+def test_a_key_on_another_curve_is_refused() -> None:
+    form = (Encoding.PEM, PrivateFormat.PKCS8, NoEncryption())
+    pem = ec.generate_private_key(ec.SECP384R1()).private_bytes(*form).decode()
+    with pytest.raises(ValueError, match="neither P-256 nor RSA"):
+        SigningKeys(pem)
