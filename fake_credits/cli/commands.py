@@ -1,0 +1,75 @@
+"""Own the commands and the exit codes; know nothing of how a command does its work, which it loads when it runs.
+
+Exit codes: 0; 1 failure; 2 usage; 3 could not bind; 130 interrupted. ``run`` ends with its command's own code, with
+126 or 127 where that can't be run, and with 128 + N where signal N ended it, as a shell does.
+"""
+
+import sys
+
+import click
+
+from fake_credits.cli.options import RunOptions, ServeOptions, TokenOptions, WaitOptions, takes
+from fake_credits.cli.rules import Checked, health_url, identifier
+
+__all__ = ["cli", "main"]
+
+_INTERRUPTED = 130
+
+
+def main() -> None:
+    """Be ``fake-credits``: run a command and leave with its exit code, never with a traceback for a user's mistake."""
+    try:
+        cli.main(standalone_mode=False)
+    except click.exceptions.Abort:
+        sys.exit(_INTERRUPTED)
+    except click.ClickException as error:
+        error.show()
+        sys.exit(error.exit_code)
+
+
+@click.group(context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100})
+@click.version_option(package_name="fake-credits", message="%(version)s")
+def cli() -> None:
+    """Be a Credits Management API for tests: stateful, in memory, the same every time."""
+
+
+@cli.command()
+@takes(ServeOptions)
+def serve(options: ServeOptions) -> None:
+    """Serve until told to stop: SIGTERM is a success, Ctrl-C ends with 130."""
+    from fake_credits.cli.serving import serve as serve_until_told
+
+    sys.exit(serve_until_told(options))
+
+
+@cli.command(context_settings={"allow_interspersed_args": False})
+@takes(RunOptions)
+@click.argument("command", nargs=-1, required=True, type=click.UNPROCESSED)
+def run(options: RunOptions, command: tuple[str, ...]) -> None:
+    """Run a command beside a server of its own, with CREDITS_BASE_URL, CREDITS_API_KEY, ... in its environment.
+
+    Ends with the command's exit code, and leaves nothing behind. 126 or 127: the command can't be run.
+    """
+    from fake_credits.cli.running import run as run_beside_server
+
+    sys.exit(run_beside_server(options, command))
+
+
+@cli.command()
+@takes(TokenOptions)
+@click.argument("user", callback=Checked("USER", identifier))
+def token(options: TokenOptions, user: str) -> None:
+    """Print a token for a user, good or bad, that a server with the same --key-file accepts, or refuses."""
+    from fake_credits.cli.tokens import mint
+
+    click.echo(mint(options, user))
+
+
+@cli.command()
+@takes(WaitOptions)
+@click.argument("url", callback=Checked("URL", health_url))
+def wait(options: WaitOptions, url: str) -> None:
+    """Wait until a server answers: its /_fake/readyz, or URL itself where that has a path."""
+    from fake_credits.cli.waiting import wait_for
+
+    sys.exit(wait_for(url, options.timeout))

@@ -1,0 +1,129 @@
+"""Own the lines on stderr, one an exchange, and the summary at exit; know nothing of how exchanges come about."""
+
+import contextlib
+import json
+import os
+import queue
+import select
+import sys
+import threading
+from collections import Counter
+
+import msgspec
+
+from fake_credits.clock import from_ms
+from fake_credits.journal import Entry
+
+__all__ = ["ExchangeLog", "LineWriter", "plain_text"]
+
+_WAITING_LIMIT = 10_000
+_LAST_LINES_S = 1.0
+
+
+class LineWriter:
+    """Write lines to a file descriptor from a thread of its own.
+
+    So a reader who has stopped reading, or has gone, neither stops nor delays the server: lines over the limit are
+    dropped and counted. It goes past `sys.stderr`, whose lock a thread that hangs would hold at exit.
+    """
+
+    def __init__(self, descriptor: int) -> None:
+        self._descriptor = descriptor
+        self._lines: queue.Queue[str | None] = queue.Queue(_WAITING_LIMIT)
+        self._thread = threading.Thread(target=self._write_all, name="fake-credits-log", daemon=True)
+        self._thread.start()
+        self.dropped = 0
+
+    def put(self, line: str) -> None:
+        """Have a line written soon."""
+        try:
+            self._lines.put_nowait(line)
+        except queue.Full:
+            self.dropped += 1
+
+    def close(self) -> None:
+        """Wait until all lines are written, for a second at most."""
+        with contextlib.suppress(queue.Full):
+            self._lines.put(None, timeout=_LAST_LINES_S)
+        self._thread.join(_LAST_LINES_S)
+
+    def _write_all(self) -> None:
+        with contextlib.suppress(OSError):  # nobody reads any more
+            while (line := self._lines.get()) is not None:
+                self._write(line.encode(errors="backslashreplace") + b"\n")
+        while self._lines.get() is not None:
+            self.dropped += 1
+
+    def _write(self, data: bytes) -> None:
+        while data:
+            try:
+                data = data[os.write(self._descriptor, data) :]
+            except BlockingIOError:  # a parent may have made the pipe non-blocking; Node does
+                select.select([], [self._descriptor], [])
+
+
+class ExchangeLog:
+    """Tell of each exchange in a line, as text or JSON, and of all in a summary; tell nothing where ``form`` is off."""
+
+    def __init__(self, form: str, seed: int) -> None:
+        self._form = form
+        self._seed = seed
+        self._counts: Counter[tuple[str, int]] = Counter()
+        self._writer = LineWriter(sys.stderr.fileno()) if form != "off" and _is_open() else None
+
+    def write(self, entry: Entry) -> None:
+        """Be a journal's listener."""
+        self._counts[entry.operation, entry.status] += 1
+        if self._writer is not None:
+            line = _text(entry) if self._form == "text" else json.dumps(msgspec.to_builtins(entry))
+            self._writer.put(line)
+
+    def close(self) -> None:
+        """Write the summary and end."""
+        if self._writer is not None:
+            self._writer.put(self._summary_text() if self._form == "text" else json.dumps(self._summary()))
+            self._writer.close()
+
+    def _summary(self) -> dict[str, object]:
+        operations: dict[str, dict[str, int]] = {}
+        for (operation, status), count in sorted(self._counts.items()):
+            operations.setdefault(operation or "none", {})[str(status)] = count
+        total, refused = self._counts.total(), sum(n for (_, status), n in self._counts.items() if status >= 400)
+        numbers: dict[str, object] = {"exchanges": total, "refused": refused, "seed": self._seed}
+        return {"summary": {**numbers, "dropped_lines": self._dropped, "operations": operations}}
+
+    def _summary_text(self) -> str:
+        refused = sum(count for (_, status), count in self._counts.items() if status >= 400)
+        dropped = f"; {self._dropped} lines dropped: nobody read them" if self._dropped else ""
+        rows = [
+            f"  {operation or 'no operation'} {status}: {count}"
+            for (operation, status), count in sorted(self._counts.items())
+        ]
+        head = f"fake-credits: {self._counts.total()} exchanges, {refused} refused (seed {self._seed}){dropped}"
+        return "\n".join([head, *rows])
+
+    @property
+    def _dropped(self) -> int:
+        return 0 if self._writer is None else self._writer.dropped
+
+
+def plain_text(text: str) -> str:
+    """Return a client's text as one word that can't move a terminal's cursor or fake a line."""
+    safe = (c if c.isprintable() and c not in " \\" else c.encode("unicode_escape").decode() for c in text)
+    return "".join(safe).replace(" ", r"\x20") or "-"
+
+
+def _text(entry: Entry) -> str:
+    at = from_ms(entry.at_ms).strftime("%H:%M:%S.") + f"{entry.at_ms % 1000:03}"
+    words = (entry.method, entry.target, entry.operation, entry.user, str(entry.status), entry.code, entry.cause)
+    took = f"{entry.duration_us / 1000:.1f}ms"
+    ending = "" if entry.delivered else " undelivered"
+    return f"{at} {' '.join(plain_text(word) for word in words)} {took} {plain_text(entry.request_id)}{ending}"
+
+
+def _is_open() -> bool:
+    try:
+        os.fstat(sys.stderr.fileno())
+    except (AttributeError, OSError, ValueError):
+        return False
+    return True

@@ -1,0 +1,140 @@
+"""Own what a flag's value may be, and what is said where it may not; know nothing of which flag it is."""
+
+import difflib
+import os
+import re
+import unicodedata
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass
+from pathlib import Path
+from string import Formatter
+from typing import Any
+from urllib.parse import urlsplit
+
+import click
+
+from fake_credits.contract import DEFAULT, MAX_AMOUNT
+
+__all__ = ["LOG_FORMS", "PLACEHOLDERS", "Checked"]
+
+LOG_FORMS = ("text", "json", "off")
+PLACEHOLDERS = ("base_url", "api_key", "application_id", "user_id", "user_token", "jwks_url", "jwt_public_key")
+"""What ``--env`` can fill in: the variables that `run` sets, in lower case and without ``CREDITS_``."""
+
+_VISIBLE = re.compile(r"[\x21-\x7e]{1,256}")
+_HOST = re.compile(r"[A-Za-z0-9._~-]{1,253}|\[?[0-9A-Fa-f:.]{2,45}(%[A-Za-z0-9]+)?\]?")
+_ORIGIN = re.compile(r"\*|[a-z][a-z0-9+.-]*://[^/\s?#@]{1,255}")
+
+
+@dataclass(frozen=True, slots=True)
+class Checked:
+    """Be a parameter's callback that applies a rule: a function that returns the value, or raises ValueError."""
+
+    metavar: str
+    rule: Callable[[str], object]
+
+    def __call__(self, context: click.Context, parameter: click.Parameter, value: Any) -> Any:
+        """Return the value or values, or end with a usage error that names flag, value and rule."""
+        try:
+            if isinstance(parameter, click.Option) and parameter.multiple:
+                return tuple(map(self._apply, value))
+            return self._apply(value)
+        except ValueError as broken:
+            raise click.BadParameter(str(broken), context, parameter) from broken
+
+    def _apply(self, text: Any) -> object:
+        try:
+            return None if text is None else self.rule(text)
+        except ValueError as broken:
+            raise ValueError(f"{text!r} {broken}") from broken
+
+
+def api_key(text: str) -> str:
+    """Return an API key that can travel in a header (RFC 9110, section 5.5)."""
+    if not _VISIBLE.fullmatch(text):
+        raise ValueError("is no API key: it travels in a header, so give 1 to 256 visible ASCII characters, no blanks")
+    return text
+
+
+def identifier(text: str) -> str:
+    """Return an id of a user or an application that the default contract allows."""
+    limit = DEFAULT.id_max_length
+    if not 1 <= len(text) <= limit or text in (".", "..") or any(unicodedata.category(c) in ("Cc", "Cs") for c in text):
+        raise ValueError(f"is no id: give 1 to {limit} characters, not '.' or '..', without control characters")
+    return text
+
+
+def user(text: str) -> tuple[str, int]:
+    """Return a user and a balance from ``NAME=BALANCE``; the name may hold ``=`` itself."""
+    name, _, balance = text.rpartition("=")
+    if not re.fullmatch(r"[0-9]{1,16}", balance) or int(balance) > MAX_AMOUNT:
+        raise ValueError(f"is not NAME=BALANCE with a balance of 0 to {MAX_AMOUNT}")
+    return identifier(name), int(balance)
+
+
+def preset(text: str) -> str:
+    """Return the name of a provider's preset."""
+    from fake_credits.auth.providers import PRESETS
+
+    return _known(text, PRESETS)
+
+
+def bad_token_kind(text: str) -> str:
+    """Return the name of a kind of bad token."""
+    from fake_credits.auth.negative import BAD_TOKENS
+
+    return _known(text, BAD_TOKENS)
+
+
+def host(text: str) -> str:
+    """Return a host's name or address, without scheme and port."""
+    if not _HOST.fullmatch(text):
+        raise ValueError("is no host: give a name or an address, without scheme and port")
+    return text
+
+
+def origin(text: str) -> str:
+    """Return an origin as a browser sends it (RFC 6454, section 6.2), or ``*``."""
+    if not _ORIGIN.fullmatch(text):
+        raise ValueError("is no origin: give scheme://host[:port] without a path, or *")
+    return text
+
+
+def file_to_write(text: str) -> Path:
+    """Return a path at which a file is, or can be made."""
+    path = Path(text)
+    if not text or path.is_dir():
+        raise ValueError("is a folder: give a file")
+    if not path.parent.is_dir():
+        raise ValueError(f"can't be written: there is no folder {str(path.parent)!r}")
+    if not os.access(path.parent, os.W_OK):
+        raise ValueError(f"can't be written: the folder {str(path.parent)!r} is read-only")
+    return path
+
+
+def variable(text: str) -> tuple[str, str]:
+    """Return name and template of one more environment variable."""
+    name, equals, template = text.partition("=")
+    if not equals or not re.fullmatch(r"[A-Za-z_][A-Za-z0-9_]*", name):
+        raise ValueError("is not NAME=TEXT with a NAME of letters, digits and _")
+    for _, placeholder, spec, conversion in Formatter().parse(template):
+        if placeholder is not None and (placeholder not in PLACEHOLDERS or spec or conversion):
+            known = ", ".join(f"{{{known}}}" for known in PLACEHOLDERS)
+            raise ValueError(f"has the unknown placeholder {{{placeholder}}}: there are {known}; {{{{ is a brace")
+    return name, template
+
+
+def health_url(text: str) -> str:
+    """Return the URL to poll: the one that is given, or a server's health where it has no path."""
+    parts = urlsplit(text)
+    if parts.scheme not in ("http", "https") or not parts.hostname or parts.port == 0:
+        raise ValueError("is no URL of a server: give http://host:port")
+    return text if parts.path not in ("", "/") else parts._replace(path="/_fake/readyz").geturl()
+
+
+def _known(text: str, names: Iterable[str]) -> str:
+    known = list(names)
+    if text not in known:
+        nearest = difflib.get_close_matches(text, known, n=1, cutoff=0)[0]
+        raise ValueError(f"is unknown: did you mean {nearest!r}? There are {', '.join(known)}")
+    return text

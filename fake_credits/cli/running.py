@@ -1,0 +1,162 @@
+"""Own `run`: a command beside a server, from its environment to its last process; know nothing of HTTP.
+
+The command stays in our process group, so that a terminal's Ctrl-C, Ctrl-Z and job control treat it as if we were not
+there. What it leaves running is ended: on Linux we adopt orphans (a "subreaper"), so even what has left the group is
+found. Elsewhere the processes of its group that it did not wait for are its own business. Killed by SIGKILL ourselves,
+we can end nothing.
+"""
+
+import ctypes
+import os
+import signal
+import subprocess
+import sys
+import threading
+from collections.abc import Iterable, Mapping
+from pathlib import Path
+from types import FrameType
+
+import click
+
+from fake_credits.cli.lines import ExchangeLog
+from fake_credits.cli.options import RunOptions
+from fake_credits.cli.serving import listening
+from fake_credits.cli.start import environment, new_sandbox
+from fake_credits.clock import monotonic_s
+from fake_credits.drivers.live import Address, LiveServer
+from fake_credits.sandbox import Sandboxes
+
+__all__ = ["run", "with_loopback"]
+
+_STOPS = ("SIGINT", "SIGTERM", "SIGHUP", "SIGQUIT")
+_PASSED_ON = (*_STOPS, "SIGUSR1", "SIGUSR2")
+_CANNOT_RUN, _NOT_FOUND = 126, 127  # as sh(1) and env(1)
+_PR_SET_CHILD_SUBREAPER = 36
+
+
+def run(options: RunOptions, command: tuple[str, ...]) -> int:
+    """Run a command beside a server at a free port of loopback, and return the command's exit code."""
+    child = _Child(options.grace)
+    sandbox = new_sandbox(options)
+    log = ExchangeLog(options.log, options.seed)
+    sandbox.journal.listener = log.write
+    address = Address()
+    server = LiveServer(sandbox.contract, Sandboxes(sandbox), address)
+    with listening(address):
+        server.start()
+    try:
+        return child.run(command, _environment(options, environment(sandbox, server.base_url)))
+    finally:
+        server.stop()
+        log.close()
+
+
+def with_loopback(variables: Mapping[str, str]) -> dict[str, str]:
+    """Return ``NO_PROXY`` in both spellings, as programs differ in which they read, with loopback added to it."""
+    listed = f"{variables.get('NO_PROXY', '')},{variables.get('no_proxy', '')},127.0.0.1,localhost,::1".split(",")
+    names = ",".join(dict.fromkeys(name.strip() for name in listed if name.strip()))
+    return {"NO_PROXY": names, "no_proxy": names}
+
+
+def _environment(options: RunOptions, variables: dict[str, str]) -> dict[str, str]:
+    words = {name.removeprefix("CREDITS_").lower(): value for name, value in variables.items()}
+    own = {name: template.format(**words) for name, template in options.env}
+    return {**os.environ, **with_loopback(os.environ), **variables, **own}
+
+
+class _Child:
+    """Be the command: started, sent the signals that are sent to us, and waited for with all that it started."""
+
+    def __init__(self, grace_s: float) -> None:
+        self._grace_s = grace_s
+        self._process: subprocess.Popen[bytes] | None = None
+        self._early: list[int] = []
+        for number in _numbers(_PASSED_ON):
+            if signal.getsignal(number) is not signal.SIG_IGN or number == signal.SIGINT:
+                signal.signal(number, self._hear)
+
+    def run(self, command: tuple[str, ...], variables: dict[str, str]) -> int:
+        adopting = _adopt_orphans()
+        try:
+            process = self._process = subprocess.Popen(command, env=variables)  # noqa: S603 - this is what we are for
+        except OSError as error:
+            click.echo(f"Error: can't run {command[0]!r}: {error.strerror or error}", err=True)
+            return _NOT_FOUND if isinstance(error, FileNotFoundError) else _CANNOT_RUN
+        for number in self._early:
+            self._pass_on(process, number)
+        code = process.wait()
+        if adopting:
+            _end_orphans(self._grace_s)
+        return 128 - code if code < 0 else code
+
+    def _hear(self, number: int, _frame: FrameType | None) -> None:
+        if self._process is None:
+            self._early.append(number)
+        elif not (number in _numbers(("SIGINT", "SIGQUIT")) and _is_foreground()):
+            # A terminal has sent it to the command too, which may ignore it, as a shell does; twice means "at once".
+            self._pass_on(self._process, number)
+
+    def _pass_on(self, process: "subprocess.Popen[bytes]", number: int) -> None:
+        process.send_signal(number)
+        if number in _numbers(_STOPS):
+            limit = threading.Timer(self._grace_s, process.kill)
+            limit.daemon = True
+            limit.start()
+
+
+def _numbers(names: Iterable[str]) -> list[int]:
+    return [getattr(signal, name) for name in names if hasattr(signal, name)]  # Windows has two of them
+
+
+def _is_foreground() -> bool:
+    try:
+        with Path("/dev/tty").open("rb", buffering=0) as terminal:
+            return os.tcgetpgrp(terminal.fileno()) == os.getpgrp()
+    except OSError:
+        return False
+
+
+def _adopt_orphans() -> bool:
+    if not sys.platform.startswith("linux"):
+        return False
+    return bool(ctypes.CDLL(None).prctl(_PR_SET_CHILD_SUBREAPER, 1, 0, 0, 0) == 0)
+
+
+def _end_orphans(grace_s: float) -> None:
+    """Ask what the command has left running to end, then make it; the kernel says when there is nothing left."""
+    pause = threading.Event()
+    limit_s = monotonic_s() + grace_s
+    asked: set[int] = set()
+    try:
+        while True:
+            while os.waitpid(-1, os.WNOHANG)[0]:
+                pass
+            late = monotonic_s() > limit_s
+            for process_id in _descendants() - (set() if late else asked):
+                asked.add(process_id)
+                _send(process_id, signal.SIGKILL if late else signal.SIGTERM)
+            pause.wait(0.01)
+    except ChildProcessError:
+        return
+
+
+def _send(process_id: int, number: int) -> None:
+    try:
+        os.kill(process_id, number)
+    except OSError:
+        return  # it has ended by itself, or is another user's
+
+
+def _descendants() -> set[int]:
+    parents: dict[int, int] = {}
+    for entry in Path("/proc").glob("[0-9]*/stat"):
+        try:
+            # The name in parentheses may hold anything; the parent is the second field after it (proc(5)).
+            parents[int(entry.parent.name)] = int(entry.read_text(errors="replace").rpartition(")")[2].split()[1])
+        except OSError:
+            continue
+    found, new = set[int](), {os.getpid()}
+    while new:
+        new = {process_id for process_id, parent in parents.items() if parent in new}
+        found |= new
+    return found
