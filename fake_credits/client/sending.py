@@ -17,7 +17,7 @@ from fake_credits.errors import InvalidResponse
 if TYPE_CHECKING:
     import httpx2
 
-__all__ = ["AsyncSender", "AsyncWalk", "Credential", "Options", "Sender", "walk"]
+__all__ = ["AsyncSender", "AsyncWalk", "Credential", "Options", "Page", "Sender", "walk"]
 
 T = TypeVar("T")
 P = TypeVar("P", bound="Page")

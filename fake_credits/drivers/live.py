@@ -22,7 +22,7 @@ from fake_credits.web.app import create_app
 from fake_credits.web.hosts import HostPolicy
 from fake_credits.web.service import Service
 
-__all__ = ["Address", "LiveServer", "Runner", "bind"]
+__all__ = ["Address", "LiveServer", "Runner", "bind", "new_event_loop"]
 
 _STOP_LIMIT_S = 5.0
 _DATE_EVERY_S = 1.0
