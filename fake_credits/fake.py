@@ -68,6 +68,7 @@ class FakeCredits:
         self._mode = mode
         self.sandbox: Sandbox = self._shared.new_sandbox(SandboxSettings(**settings))
         self._driver = InProcess(self._shared.app(self.sandbox.contract), self.sandbox)
+        self._lock = threading.RLock()  # threads of one test may be the first to ask, all at once
         self._server: LiveServer | None = None
         self._transports: tuple[Transport, AsyncTransport] | None = None
 
@@ -89,11 +90,12 @@ class FakeCredits:
         From then on every request with this sandbox's API key or tokens, from any process, arrives here, and so do
         requests whose credential names no sandbox.
         """
-        if self._server is None:
-            server = self._shared.server(self.sandbox.contract)
-            server.sandboxes.attach(self.sandbox)
-            self._server = server
-        return self._server.base_url
+        with self._lock:
+            if self._server is None:
+                server = self._shared.server(self.sandbox.contract)
+                server.sandboxes.attach(self.sandbox)
+                self._server = server
+            return self._server.base_url
 
     def serve(self) -> str:
         """Start answering over a socket, and return the base URL."""
@@ -164,13 +166,14 @@ class FakeCredits:
         return BASE_URL if self._mode == "in-process" else self.base_url
 
     def _both_transports(self) -> tuple[Transport, AsyncTransport]:
-        if self._transports is None:
-            self._transports = (
-                (InProcessTransport(self._driver), AsyncInProcessTransport(self._driver))
-                if self._mode == "in-process"
-                else _network_transports(self.base_url)
-            )
-        return self._transports
+        with self._lock:
+            if self._transports is None:
+                self._transports = (
+                    (InProcessTransport(self._driver), AsyncInProcessTransport(self._driver))
+                    if self._mode == "in-process"
+                    else _network_transports(self.base_url)
+                )
+            return self._transports
 
     # ------------------------------------------------------------ what it holds
 
