@@ -24,7 +24,10 @@ from fake_credits.web.exchange import Exchange
 from fake_credits.web.hosts import HostPolicy
 from fake_credits.web.service import Service
 
-__all__ = ["CreditsProtocol", "Front"]
+__all__ = ["HEAD_LIMIT_BYTES", "CreditsProtocol", "Front"]
+
+HEAD_LIMIT_BYTES = 64 * 1024
+"""A larger request head is refused with ``malformed_request``: httptools itself has no limit."""
 
 _LOG = logging.getLogger("fake_credits.server")
 _LOG.addHandler(logging.NullHandler())
@@ -70,19 +73,42 @@ class CreditsProtocol(HttpToolsProtocol):
         super().__init__(config, server_state, app_state, _loop)
         self.logger = _LOG  # uvicorn's own would print each unreadable request as a warning of the server
         self._front = front
+        self._head_open = False
+        self._head_bytes = 0
 
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
         """Begin a connection."""
         super().connection_made(transport)
         self._extensions = {EXTENSION: _Line(self._front, transport)}
 
+    def data_received(self, data: bytes) -> None:
+        """Read on, and refuse a head that does not end."""
+        scope = self.scope if self._head_open else None
+        super().data_received(data)
+        # The parser keeps an unfinished header to itself, so what came is counted where it was all one head's.
+        if self._head_open and self.scope is scope and not self.transport.is_closing():
+            self._head_bytes += len(data)
+            if self._head_bytes > HEAD_LIMIT_BYTES:
+                self.send_400_response("")
+
     def on_message_begin(self) -> None:
         """Begin a request, and lend it this connection's line."""
         super().on_message_begin()
+        self._head_open, self._head_bytes = True, 0
         self.scope["extensions"] = self._extensions  # type: ignore[typeddict-item]
+
+    def on_headers_complete(self) -> None:
+        """End a request's head; an error raised here is the parser's, which answers it."""
+        self._head_open = False
+        if len(self.url) + sum(len(name) + len(value) for name, value in self.headers) > HEAD_LIMIT_BYTES:
+            self._head_bytes = HEAD_LIMIT_BYTES + 1
+            raise ValueError("the head is too large")
+        super().on_headers_complete()
 
     def send_400_response(self, msg: str) -> None:
         """Answer what is no HTTP in the contract's error body, journal it, and close."""
+        if self._head_bytes > HEAD_LIMIT_BYTES:
+            msg = f"its head has more than {HEAD_LIMIT_BYTES} bytes (64 KiB)"
         refusal: ApiError = MalformedRequest(f"this is no HTTP request that can be read: {msg}")
         scope = {"method": "", "raw_path": b"", "query_string": b"", "headers": []}
         exchange = Exchange(self._front.service, self._front.sandboxes.default, scope, refusal)

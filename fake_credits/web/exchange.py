@@ -188,10 +188,18 @@ def _announced_length(headers: Headers) -> int:
     """Return Content-Length, 1 where a body of unknown length follows, 0 where none does."""
     for name, value in headers:
         if name == b"content-length":
-            return int(value) if value.isdigit() else 1
+            return _length(value)
         if name == b"transfer-encoding":
             return 1
     return 0
+
+
+def _length(value: bytes) -> int:
+    if not value.isdigit():
+        return 1
+    digits = value.lstrip(b"0")
+    # int() refuses thousands of digits.
+    return int(digits or b"0") if len(digits) < 10 else BODY_LIMIT_BYTES + 1
 
 
 def _too_large() -> PayloadTooLarge:

@@ -6,7 +6,7 @@ What is the same for every request of a contract (templates, decoders, names) is
 import json
 from collections import Counter
 from collections.abc import Callable, Iterable
-from decimal import Decimal
+from decimal import Decimal, InvalidOperation
 from typing import NamedTuple, NoReturn, Protocol, cast
 
 import msgspec
@@ -162,7 +162,7 @@ def _json(body: bytes) -> object:
     try:
         value = json.loads(
             body.decode("utf-8"),
-            parse_float=Decimal,
+            parse_float=_fraction,
             parse_int=_integer,
             parse_constant=_no_constant,
             object_pairs_hook=_members,
@@ -184,6 +184,13 @@ def _json(body: bytes) -> object:
 def _integer(digits: str) -> int | Decimal:
     # int() refuses thousands of digits with advice about the interpreter; nobody here needs that many.
     return int(digits) if len(digits) < 100 else Decimal(digits)
+
+
+def _fraction(text: str) -> Decimal:
+    try:
+        return Decimal(text)
+    except InvalidOperation:  # an exponent of twenty digits: what is that large or small is no amount either way
+        return Decimal("1e-999999" if "e-" in text.lower() else "1e999999")
 
 
 def _no_constant(name: str) -> NoReturn:

@@ -449,7 +449,7 @@ def test_pages_are_the_history_once_each_while_others_write(pages: Shared, start
         users = [account.user_id for account in credits.sandbox.ledger.page_of_users(APP, None, 1)[0]]
         assert seen[Operation.LIST_USERS] == users[: len(seen[Operation.LIST_USERS])]
         assert len(seen[Operation.LIST_USERS]) >= start
-        late = [mark for mark in seen[Operation.LIST_TRANSACTIONS][: -len(history) or None]]
+        late = seen[Operation.LIST_TRANSACTIONS][: -len(history) or None]
         assert seen[Operation.LIST_TRANSACTIONS][len(late) if history else 0 :] == history or not history
         assert set(late) <= {"1"}
 

@@ -1,0 +1,526 @@
+"""What the API's README says is law: each test's docstring quotes, to the letter, what it holds the fake to.
+
+One paragraph of a docstring is one quotation, where white space does not count.
+"""
+
+import inspect
+import json
+import re
+import typing
+from collections.abc import Callable
+from dataclasses import replace
+from datetime import datetime
+from pathlib import Path
+from typing import Any
+
+import httpx2
+import pytest
+
+import fake_credits.client.server as server_module
+import fake_credits.client.user as user_module
+from fake_credits.client.server import ServerClient
+from fake_credits.client.transport import Answer, WireRequest
+from fake_credits.client.user import UserClient
+from fake_credits.contract import Operation
+from fake_credits.errors import Forbidden, InsufficientScope, InvalidApiKey, InvalidToken
+from fake_credits.models import Balance, Reason, Transaction, TransactionPage, User, UserPage
+from tests.api.conftest import APP, GRANT, Api, assert_refused
+
+README = Path(__file__).parents[3] / "shared" / "API-README.md"
+NOT_BEHAVIOUR = {
+    "API client for Credits Management",
+    "TypeScript client for the Credits Management API with separate client and server implementations.",
+    "This package uses package.json exports to provide separate entry points:",
+    "Published",
+    "Readme",
+    "v0.0.0",
+    "pnpm add @ocx-inc/credits",
+    "@ocx-inc/credits",
+    "Types are automatically exported from each entry point:",
+}
+HEADINGS = {
+    *("Installation", "Package Exports", "Usage", "Server-Side (Backend/Admin)", "Client-Side (Frontend/End-User)"),
+    *("API Reference", "ServerClient", "Constructor Options:", "Methods:", "User Management", "Credits Management"),
+    *("UserClient", "Type Definitions", "Available Types:", "Security"),
+}
+READS = ("get_user", "get_balance", "list_transactions")
+WRITES = ("create_user", "create_transaction")
+
+
+@pytest.fixture
+def admin(api: Api) -> ServerClient:
+    return api.credits.server_client
+
+
+@pytest.fixture
+def ada(api: Api) -> UserClient:
+    """Return ada's client; she exists, with 100 credits, and so does bob."""
+    api.credits.user("ada", balance=100)
+    api.credits.user("bob", balance=7)
+    return api.credits.user_client("ada")
+
+
+def public_methods(client: type) -> set[str]:
+    return {name for name, _ in inspect.getmembers(client, inspect.isfunction) if not name.startswith("_")}
+
+
+def parameters(method: Callable[..., Any]) -> list[str]:
+    return list(inspect.signature(method).parameters)[1:]
+
+
+# ---------------------------------------------------------------- entry points
+
+
+def test_the_user_module_is_an_entry_point() -> None:
+    """@ocx-inc/credits/client - Client-side API (frontend/browser)"""
+    assert user_module.UserClient is UserClient
+
+
+def test_the_server_module_is_an_entry_point() -> None:
+    """@ocx-inc/credits/server - Server-side API (backend/admin)"""
+    assert server_module.ServerClient is ServerClient
+
+
+def test_each_module_has_only_the_relevant_client() -> None:
+    """Each entry point exports only the relevant code, enabling better tree-shaking and clearer separation of concerns."""
+    assert not [name for name in vars(user_module) if "Server" in name or name in WRITES]
+    assert not [name for name in vars(server_module) if "UserClient" in name]
+
+
+# ---------------------------------------------------------------- ServerClient
+
+
+def test_the_server_client_can_do_everything(api: Api, admin: ServerClient) -> None:
+    """Use ServerClient for backend operations with API key authentication.
+
+    This client has full access to all operations including creating transactions and managing users.
+
+    Server Client: Full access with API key authentication.
+    """
+    admin.create_user(APP, "ada")
+    admin.create_transaction(APP, "ada", delta=1, reason="grant")
+    admin.get_user(APP, "ada")
+    admin.list_users(APP)
+    admin.get_balance(APP, "ada")
+    admin.list_transactions(APP, "ada")
+    assert {entry.operation for entry in api.credits.journal} == {operation.value for operation in Operation}
+    assert {(entry.client, entry.status // 100) for entry in api.credits.journal} == {("server", 2)}
+
+
+def test_the_server_side_needs_an_api_key(api: Api) -> None:
+    """Server-side client for backend/admin operations. Requires API key authentication."""
+    api.credits.user("ada")
+    for operation in Operation:
+        body = GRANT if operation is Operation.CREATE_TRANSACTION else b""
+        assert_refused(api.ask(operation, who=[], body=body), "missing_credentials")
+    wrong = ServerClient("http://x.test", "wrong", transport=api.credits.server_client._transport)
+    with pytest.raises(InvalidApiKey):
+        wrong.get_balance(APP, "ada")
+
+
+def test_a_user_cannot_read_an_api_key_anywhere(api: Api, ada: UserClient) -> None:
+    """Keep your API key secret and only use it server-side."""
+    bodies = [api.ask(operation, who=api.as_user()).body for operation in Operation]
+    bodies += [api.ask(operation, who=[(b"x-api-key", b"wrong")]).body for operation in Operation]
+    assert not [body for body in bodies if api.credits.api_key.encode() in body]
+    assert api.credits.api_key not in repr(api.credits.server_client)
+    assert api.credits.api_key not in repr(list(api.credits.journal))
+
+
+def test_the_base_url_is_the_first_option() -> None:
+    """baseUrl (string): The base URL of the API"""
+    for client in (ServerClient, UserClient):
+        assert parameters(client.__init__)[0] == "base_url"
+        with pytest.raises(ValueError, match="base_url"):
+            client("not a url", "x", *(["y"] if client is UserClient else []))  # type: ignore[arg-type]
+
+
+def test_the_api_key_authenticates(api: Api) -> None:
+    """apiKey (string): API key for authentication"""
+    api.credits.user("ada", balance=3)
+    client = ServerClient("http://x.test", api.credits.api_key, transport=api.credits.server_client._transport)
+    assert client.get_balance(APP, "ada") == Balance(3)
+
+
+def test_another_way_to_fetch_can_be_given(api: Api) -> None:
+    """fetch (function, optional): Custom fetch implementation"""
+    api.credits.user("ada", balance=3)
+
+    class Fetch:
+        targets: typing.ClassVar[list[str]] = []
+
+        def send(self, request: WireRequest) -> Answer:
+            self.targets.append(request.target)
+            return api.credits.server_client._transport.send(request)
+
+        def close(self) -> None: ...
+
+    base_url = api.credits.base_url
+    fetch = Fetch()
+    assert ServerClient(base_url, api.credits.api_key, transport=fetch).get_balance(APP, "ada") == Balance(3)
+    token = api.credits.token("ada")
+    assert UserClient(base_url, APP, token, transport=fetch).get_balance("ada") == Balance(3)
+    assert len(fetch.targets) == 2
+    with httpx2.Client(transport=api.credits.transport("httpx2")) as http_client:
+        client = ServerClient("http://x.test", api.credits.api_key, http_client=http_client)
+        assert client.get_balance(APP, "ada") == Balance(3)
+
+
+def test_create_user(api: Api, admin: ServerClient) -> None:
+    """createUser(applicationId, userId): Create or update a user (idempotent)
+
+    // Create a user (idempotent)
+
+    await serverClient.createUser('app-id', 'user-id');
+    """
+    first = admin.create_user("app-id", "user-id")
+    before = api.state()
+    assert (first.application_id, first.user_id) == ("app-id", "user-id")
+    assert admin.create_user("app-id", "user-id") == first
+    assert api.state() == before
+
+
+def test_get_user(admin: ServerClient) -> None:
+    """getUser(applicationId, userId): Get user information"""
+    created = admin.create_user(APP, "ada")
+    assert admin.get_user(APP, "ada") == created
+    assert isinstance(created, User)
+
+
+def test_list_users(api: Api, admin: ServerClient) -> None:
+    """listUsers(applicationId, cursor?): List all users in the application
+
+    // List all users (admin only)
+
+    const users = await serverClient.listUsers('app-id');
+    """
+    names = [f"u{number}" for number in range(45)]
+    for name in names:
+        api.credits.user(name)
+    api.credits.user("stranger", application_id="other")
+    page = admin.list_users("app-id")
+    assert isinstance(page, UserPage)
+    found = list(page.users)
+    while page.next_cursor is not None:
+        page = admin.list_users("app-id", page.next_cursor)
+        found += page.users
+    assert [user.user_id for user in found] == names
+    assert_refused(api.ask(Operation.LIST_USERS, who=api.as_user("u1")), "insufficient_scope")
+
+
+def test_get_balance(admin: ServerClient, ada: UserClient) -> None:
+    """getBalance(applicationId, userId): Get user's credit balance
+
+    // Get any user's balance
+
+    const balance = await serverClient.getBalance('app-id', 'user-id');
+    """
+    assert [admin.get_balance(APP, user) for user in ("ada", "bob")] == [Balance(100), Balance(7)]
+
+
+def test_create_transaction(admin: ServerClient) -> None:
+    """createTransaction(applicationId, userId, transaction): Create a credit transaction (grant/consume/refund)
+
+    // Grant credits
+
+    await serverClient.createTransaction('app-id', 'user-id', {
+      delta: 100,
+      reason: 'grant',
+    });
+
+    // Consume credits
+
+    await serverClient.createTransaction('app-id', 'user-id', {
+      delta: -10,
+      reason: 'consume',
+    });
+    """
+    admin.create_user("app-id", "user-id")
+    granted = admin.create_transaction("app-id", "user-id", delta=100, reason="grant")
+    assert (granted.delta, granted.reason) == (100, Reason.GRANT)
+    admin.create_transaction("app-id", "user-id", delta=-10, reason="consume")
+    assert admin.get_balance("app-id", "user-id").balance == 90
+    admin.create_transaction("app-id", "user-id", delta=10, reason="refund")
+    assert admin.get_balance("app-id", "user-id").balance == 100
+
+
+def test_list_transactions(api: Api, admin: ServerClient) -> None:
+    """listTransactions(applicationId, userId, cursor?): List user's transaction history"""
+    api.credits.user("ada")
+    for delta in range(1, 31):
+        api.grant(delta)
+    first = admin.list_transactions(APP, "ada")
+    assert isinstance(first, TransactionPage)
+    second = admin.list_transactions(APP, "ada", first.next_cursor)
+    assert [item.delta for item in (*first.transactions, *second.transactions)] == list(range(30, 0, -1))
+
+
+# ---------------------------------------------------------------- UserClient
+
+
+def test_the_user_client_reads_its_own_data_only(api: Api, ada: UserClient) -> None:
+    """Use UserClient for frontend operations with JWT authentication.
+
+    This client can only access the authenticated user's own data (read-only).
+
+    The API validates JWT tokens and ensures users can only access their own data.
+    """
+    before = api.state()
+    for name in READS:
+        getattr(ada, name)("ada")
+        with pytest.raises(Forbidden):
+            getattr(ada, name)("bob")
+    for bad in ("tampered", "wrong_key", "alg_none", "expired"):
+        forged = api.credits.token("bob", bad=bad)
+        assert api.ask(Operation.GET_BALANCE, "bob", who=api.as_token(forged)).status == 401
+    assert api.state() == before
+
+
+def test_the_user_side_needs_a_token(api: Api, ada: UserClient) -> None:
+    """Client-side client for end-user operations. Requires JWT bearer token authentication."""
+    for token in ("nonsense", api.credits.api_key):
+        stranger = UserClient("http://x.test", APP, token, transport=ada._transport)
+        with pytest.raises(InvalidToken):
+            stranger.get_balance("ada")
+    assert_refused(api.ask(Operation.GET_BALANCE, who=[]), "missing_credentials")
+
+
+def test_the_application_is_an_option_of_the_user_client(api: Api, ada: UserClient) -> None:
+    """applicationId (string): The application ID"""
+    api.credits.user("ada", balance=1, application_id="other")
+    token = api.credits.token("ada")
+    for app, balance in ((APP, 100), ("other", 1)):
+        assert UserClient("http://x.test", app, token, transport=ada._transport).get_balance("ada") == Balance(balance)
+    assert parameters(UserClient.__init__)[1] == "application_id"
+
+
+@pytest.mark.parametrize("provider", ["clerk", "auth0"])
+def test_the_token_is_a_providers(api: Api, provider: str) -> None:
+    """bearerToken (string): JWT token from your auth provider
+
+    bearerToken: userJwtToken, // From your auth provider (Clerk, Auth0, etc.)
+    """
+    from fake_credits.fake import FakeCredits
+
+    with FakeCredits(mode=api.mode, shared=api.credits._shared, jwt=provider, balance=9) as credits:
+        url = credits.serve() if api.mode == "live" else "http://x.test"
+        token = credits.token()
+        assert token.count(".") == 2
+        transport = credits.user_client()._transport
+        assert UserClient(url, "app-id", token, transport=transport).get_balance("user-id") == Balance(9)
+
+
+def test_get_own_user(api: Api, ada: UserClient) -> None:
+    """getUser(userId): Get authenticated user's information
+
+    // Get own user info
+
+    const user = await client.getUser('user-id');
+    """
+    assert ada.get_user("ada") == api.credits.server_client.get_user(APP, "ada")
+
+
+def test_get_own_balance(ada: UserClient) -> None:
+    """getBalance(userId): Get authenticated user's credit balance
+
+    // Get own balance
+
+    const balance = await client.getBalance('user-id');
+
+    console.log(`Balance: ${balance.balance} credits`);
+    """
+    balance = ada.get_balance("ada")
+    assert f"Balance: {balance.balance} credits" == "Balance: 100 credits"
+
+
+def test_list_own_transactions(api: Api, ada: UserClient) -> None:
+    """listTransactions(userId, cursor?): List authenticated user's transaction history
+
+    // List own transaction history
+
+    const transactions = await client.listTransactions('user-id');
+    """
+    for _ in range(25):
+        api.grant(1)
+    page = ada.list_transactions("ada")
+    second = ada.list_transactions("ada", page.next_cursor)
+    assert [item.delta for item in (*page.transactions, *second.transactions)] == [1] * 25 + [100]
+
+
+def test_users_cannot_write(api: Api, ada: UserClient) -> None:
+    """Note: Client-side users cannot create transactions.
+
+    All credit modifications must be done through the server using ServerClient.
+
+    Client Client: Read-only access with JWT authentication. Safe to use in frontend applications.
+    """
+    before = api.state()
+    for operation, body in ((Operation.CREATE_TRANSACTION, GRANT), (Operation.CREATE_USER, b"")):
+        for user in ("ada", "bob", "new"):
+            assert_refused(api.ask(operation, user, who=api.as_user(), body=body), "insufficient_scope")
+    assert api.state() == before
+    assert public_methods(UserClient) - {"close", "iter_transactions"} == set(READS)
+    with pytest.raises(InsufficientScope):
+        ServerClient(
+            "http://x.test",
+            "unused",
+            transport=AsUser(api, ada),
+        ).create_transaction(APP, "ada", delta=1, reason="grant")
+
+
+class AsUser:
+    """Be a transport that swaps the API key for a user's token, as a tampered front end would."""
+
+    def __init__(self, api: Api, client: UserClient) -> None:
+        self._headers = api.as_user()
+        self._inner = client._transport
+
+    def send(self, request: WireRequest) -> Answer:
+        kept = tuple((name, value) for name, value in request.headers if name.lower() != b"x-api-key")
+        headers = (*kept, *self._headers)
+        return self._inner.send(replace(request, headers=headers))
+
+    def close(self) -> None: ...
+
+
+# ---------------------------------------------------------------- types
+
+
+def test_the_reasons() -> None:
+    """export type CreditTransactionReason = "grant" | "consume" | "refund";"""
+    assert [reason.value for reason in Reason] == ["grant", "consume", "refund"]
+
+
+def test_what_a_transaction_is_made_from(api: Api) -> None:
+    """export type CreateTransactionRequest = {
+      delta: number;
+      reason: CreditTransactionReason;
+    };
+    """
+    api.credits.user("ada")
+    assert api.ask(Operation.CREATE_TRANSACTION, body=b'{"delta":1,"reason":"grant"}').status == 201
+    for body in (
+        b'{"delta":1}',
+        b'{"reason":"grant"}',
+        b'{"delta":1,"reason":"gift"}',
+        b'{"delta":"1","reason":"grant"}',
+    ):
+        assert_refused(api.ask(Operation.CREATE_TRANSACTION, body=body), "validation_error")
+
+
+def test_what_a_balance_is(api: Api, ada: UserClient) -> None:
+    """export type GetBalanceResponse = {
+      balance: number;
+    };
+    """
+    assert json.loads(api.ask(Operation.GET_BALANCE).body) == {"balance": 100}
+    assert isinstance(ada.get_balance("ada").balance, int)
+
+
+def test_what_a_history_is(api: Api, ada: UserClient) -> None:
+    """export type ListTransactionsResponse = {
+      transactions: Array<{
+        delta: number;
+        reason: CreditTransactionReason;
+        createdAt: Date;
+      }>;
+      nextCursor?: string;
+    };
+    """
+    short = api.ask(Operation.LIST_TRANSACTIONS).json()
+    assert list(short) == ["transactions"]
+    assert [list(item) for item in short["transactions"]] == [["delta", "reason", "createdAt"]]
+    for _ in range(20):
+        api.grant(1)
+    long = api.ask(Operation.LIST_TRANSACTIONS).json()
+    assert list(long) == ["transactions", "nextCursor"]
+    assert isinstance(long["nextCursor"], str)
+    first = ada.list_transactions("ada").transactions[0]
+    assert isinstance(first, Transaction)
+    assert isinstance(first.reason, Reason)
+    assert isinstance(first.created_at, datetime)
+    assert first.created_at.tzinfo is not None
+
+
+@pytest.mark.parametrize(
+    ("method", "expected"),
+    [
+        (ServerClient.create_user, ["application_id", "user_id"]),
+        (ServerClient.get_user, ["application_id", "user_id"]),
+        (ServerClient.list_users, ["application_id", "cursor"]),
+        (ServerClient.get_balance, ["application_id", "user_id"]),
+        (ServerClient.create_transaction, ["application_id", "user_id", "delta", "reason"]),
+        (ServerClient.list_transactions, ["application_id", "user_id", "cursor"]),
+        (UserClient.get_user, ["user_id"]),
+        (UserClient.get_balance, ["user_id"]),
+        (UserClient.list_transactions, ["user_id", "cursor"]),
+        (ServerClient.__init__, ["base_url", "api_key"]),
+        (UserClient.__init__, ["base_url", "application_id", "bearer_token"]),
+    ],
+)
+def test_the_methods_take_the_readmes_arguments_in_its_order(method: Callable[..., Any], expected: list[str]) -> None:
+    assert parameters(method)[: len(expected)] == expected
+
+
+def test_there_is_no_seventh_operation() -> None:
+    methods = {each.split("(")[0] for each in re.findall(r"(?m)^(\w+\(.*?\)): ", "\n".join(quotations()))}
+    assert methods == {operation.value for operation in Operation}
+
+
+# ---------------------------------------------------------------- the quotations themselves
+
+
+def squeezed(text: str) -> str:
+    return " ".join(text.split())
+
+
+def quotations() -> list[str]:
+    """Return what the docstrings of this module's tests quote."""
+    tests = [value for name, value in globals().items() if name.startswith("test_") and value.__doc__]
+    return [squeezed(part) for test in tests for part in test.__doc__.split("\n\n") if part.strip()]
+
+
+@pytest.fixture(scope="module")
+def readme() -> str:
+    if not README.exists():
+        pytest.skip("the API's README is not beside this repository")
+    return README.read_text(encoding="utf-8")
+
+
+def test_each_quotation_stands_in_the_readme(readme: str) -> None:
+    whole = squeezed(readme)
+    assert [quotation for quotation in quotations() if quotation not in whole] == []
+
+
+def test_each_bullet_and_sentence_of_the_readme_is_quoted(readme: str) -> None:
+    quoted = quotations()
+    assert [each for each in statements(readme) if not any(each in quotation for quotation in quoted)] == []
+
+
+def test_each_type_and_example_of_the_readme_is_quoted(readme: str) -> None:
+    quoted = quotations()
+    types = re.findall(r"(?ms)^export type [^{\n]*;|^export type .*?^};", readme)
+    calls_of = re.findall(r"(?ms)await \w*[cC]lient\.\w+\(.*?\);", readme)
+    comments = re.findall(r"(?m)^// [A-Z].*$", readme)
+    wanted = [squeezed(each) for each in (*types, *calls_of, *comments) if "Import from" not in each]
+    assert len(wanted) >= 20
+    assert [each for each in wanted if not any(each in quotation for quotation in quoted)] == []
+
+
+def statements(readme: str) -> list[str]:
+    """Return the bullets and the sentences of the README's prose: what is neither code, nor a heading, nor packaging."""
+    found: list[str] = []
+    lines = (squeezed(line) for line in prose(readme).splitlines())
+    for line in filter(None, lines):
+        text = line.removeprefix("• ")
+        if line in HEADINGS or line in NOT_BEHAVIOUR:
+            continue
+        found += re.split(r"(?<=\.) (?=[A-Z])", text)
+    return found
+
+
+def prose(readme: str) -> str:
+    """Return the README without its code, which starts with a keyword, a comment or a brace."""
+    without_types = re.sub(r"(?ms)^export type [^{\n]*;|^export type .*?^};|^import .*?;$", "", readme)
+    without_calls = re.sub(r"(?ms)^(const .*?|await .*?|console.*?);$", "", without_types)
+    return re.sub(r"(?m)^//.*$", "", without_calls)
