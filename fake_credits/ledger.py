@@ -140,15 +140,30 @@ class Ledger:
         application = self._applications.get(application_id)
         return None if application is None else application.accounts.get(user_id)
 
+    def stranger(self, application_id: str, user_id: str, at_ms: int) -> Account:
+        """Return an empty account that the ledger does not know until it is adopted; raise ApplicationNotFound."""
+        self._admit(application_id)
+        return Account(application_id, user_id, at_ms)
+
+    def adopt(self, account: Account) -> None:
+        """Make an account known that `stranger` gave out; one that is known already stays as it is."""
+        application = self._applications.setdefault(account.application_id, _Application())
+        if account.user_id not in application.accounts:
+            application.add(account)
+
     def check(self, delta: int, reason: Reason) -> None:
         """Raise ValidationError where an amount breaks a rule that needs no account (rows 7 and 8)."""
         if delta == 0:
-            raise _invalid("delta", "must not be 0")
+            raise self._bad_delta("must not be 0")
         if not -MAX_AMOUNT <= delta <= MAX_AMOUNT:
-            raise _invalid("delta", f"must be at most {MAX_AMOUNT} in size (2^53 - 1), not {_shown(delta)}")
+            raise self._bad_delta(f"must be at most {MAX_AMOUNT} in size (2^53 - 1), not {_shown(delta)}")
         if self._contract.sign == "by_reason" and delta * _SIGNS[reason] < 0:
             sign = "greater" if _SIGNS[reason] > 0 else "less"
-            raise _invalid("delta", f"must be {sign} than 0 for reason {reason.value!r}, not {delta}")
+            raise self._bad_delta(f"must be {sign} than 0 for reason {reason.value!r}, not {delta}")
+
+    def _bad_delta(self, problem: str) -> ValidationError:
+        name = self._contract.name_of("delta")
+        return ValidationError(f"{name} {problem}", details=(Problem(name, problem),))
 
     def append(self, account: Account, delta: int, reason: Reason, at_ms: int) -> Row:
         """Book one transaction and return it.
@@ -222,10 +237,6 @@ def _verify(account: Account, floor: int | None) -> None:
             raise Inconsistency(f"{account!r}: transaction {position} went below the floor of {floor}, to {balance}")
     if account.balance != balance:
         raise Inconsistency(f"{account!r}: the deltas sum to {balance}")
-
-
-def _invalid(field: str, problem: str) -> ValidationError:
-    return ValidationError(f"{field} {problem}", details=(Problem(field, problem),))
 
 
 def _shown(number: int) -> str:

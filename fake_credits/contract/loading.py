@@ -87,7 +87,7 @@ def _routes(table: Mapping[str, object]) -> dict[Operation, RouteTemplate]:
 def _table(key: str, value: object) -> Mapping[str, object]:
     if not isinstance(value, dict):
         raise ContractError(key, f"must be a table, not {value!r}")
-    return cast(dict[str, object], value)
+    return cast("dict[str, object]", value)
 
 
 def _text(key: str, value: object) -> str:
@@ -100,4 +100,4 @@ def _texts(key: str, value: object) -> tuple[str, ...]:
     if not isinstance(value, list):
         absent = f" or {_ABSENT[key]!r}" if key in _ABSENT else ""
         raise ContractError(key, f"must be a list of strings{absent}, not {value!r}")
-    return tuple(_text(key, each) for each in cast(list[object], value))
+    return tuple(_text(key, each) for each in cast("list[object]", value))

@@ -1,6 +1,7 @@
 """Own the application: which paths are the API's, which are the fake's own, and what catches a bug of ours."""
 
 from collections.abc import Mapping
+from importlib import metadata
 
 from starlette.applications import Starlette
 from starlette.exceptions import HTTPException
@@ -13,6 +14,7 @@ from fake_credits.contract import Contract
 from fake_credits.errors import ApiError, MethodNotAllowed, RouteNotFound
 from fake_credits.sandbox import Sandbox, Sandboxes
 from fake_credits.web.exchange import Exchange, Line
+from fake_credits.web.openapi import openapi
 from fake_credits.web.routing import escape
 from fake_credits.web.service import Service
 
@@ -41,6 +43,7 @@ class _Application(Starlette):
         own = [
             Route("/_fake/livez", _alive),
             Route("/_fake/readyz", _alive),
+            Route("/_fake/openapi.json", self._openapi),
             Route("/.well-known/jwks.json", self._jwks),
             Route("/.well-known/openid-configuration", self._discovery),
         ]
@@ -64,6 +67,9 @@ class _Application(Starlette):
 
     def _sandbox(self, request: Request) -> Sandbox:
         return _line(request.scope).sandbox or _default(self._sandboxes)
+
+    async def _openapi(self, _request: Request) -> Response:
+        return _document("openapi", openapi(self._service.contract, metadata.version("fake-credits")))
 
     async def _jwks(self, request: Request) -> Response:
         return _document("jwks", self._sandbox(request).jwks())
@@ -144,7 +150,8 @@ def _not_ours(error: HTTPException, scope: Scope) -> ApiError:
     if error.status_code == MethodNotAllowed.default_status:
         allow = (error.headers or {}).get("Allow", "GET")
         return MethodNotAllowed(f"{shown} is not allowed; it takes {allow}", allow=allow)
-    return RouteNotFound(f"there is no {shown}; the fake's own paths are /_fake/livez and /_fake/readyz")
+    own = "/_fake/livez, /_fake/readyz and /_fake/openapi.json"
+    return RouteNotFound(f"there is no {shown}; the fake's own paths are {own}")
 
 
 async def _alive(_request: Request) -> Response:

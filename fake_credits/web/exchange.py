@@ -14,6 +14,7 @@ from fake_credits.clock import stopwatch_ns
 from fake_credits.contract import BODY_LIMIT_BYTES
 from fake_credits.errors import (
     ApiError,
+    Forbidden,
     InsufficientScope,
     InternalError,
     MalformedRequest,
@@ -128,11 +129,18 @@ class Exchange:
         self.client = credential.kind
         token = self.sandbox.authenticate(credential)
         if token is None:
+            self._admit_key(matched)
             return
         if matched.operation.server_only:
             message = f"{matched.operation} needs the API key: a user's token reads its own user only"
             raise InsufficientScope(message, why="insufficient_scope")
         token.require_user(matched.user_id)
+
+    def _admit_key(self, matched: Matched) -> None:
+        allowed = self.service.contract.key_applications
+        if allowed is not None and matched.application_id not in allowed:
+            message = f"the API key may not touch application {matched.application_id!r}"
+            raise Forbidden(message, why="other_application")
 
     def _check_ids(self, matched: Matched) -> None:
         self.service.check_id("applicationId", matched.application_id)

@@ -48,8 +48,22 @@ class Request:
         self.committed = False
 
     def account(self) -> Account:
-        """Return the account that the path names; raise UserNotFound or ApplicationNotFound."""
-        return self.sandbox.ledger.account(self.application_id, self.user_id)
+        """Return the account that the path names; raise UserNotFound or ApplicationNotFound.
+
+        Where the contract knows no unknown users (row 6), one that is missing is made: for a transaction it is
+        adopted only once that is booked, so a refused one leaves nothing behind.
+        """
+        ledger, policy = self.sandbox.ledger, self.service.contract.unknown_user
+        found = None if policy == "refuse" else ledger.find(self.application_id, self.user_id)
+        if policy == "refuse" or (policy == "zero" and self.operation is Operation.GET_USER):
+            return ledger.account(self.application_id, self.user_id)
+        if found is not None:
+            return found
+        made = ledger.stranger(self.application_id, self.user_id, self.sandbox.clock.now_ms())
+        if policy == "create" and self.operation is not Operation.CREATE_TRANSACTION:
+            ledger.adopt(made)
+            self.committed = True
+        return made
 
     def json_body(self) -> bytes:
         """Return the body; raise UnsupportedMediaType where there is one that does not say it is JSON."""
@@ -111,6 +125,8 @@ def _create_transaction(request: Request) -> Answer:
     ledger.check(order.delta, order.reason)
     account = request.account()
     row = ledger.append(account, order.delta, order.reason, request.sandbox.clock.now_ms())
+    if request.service.contract.unknown_user != "refuse":
+        ledger.adopt(account)
     request.committed = True
     body = request.service.codec.transaction(row, len(account) - 1)
     return Answer(request.service.contract.created_transaction_status if body else 204, body)

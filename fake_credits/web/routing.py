@@ -115,7 +115,7 @@ def nearest_route(routes: Mapping[Operation, RouteTemplate], segments: list[str]
         return difflib.SequenceMatcher(None, "/".join([*filled, *wanted[len(segments) :]]), path).ratio()
 
     operation, template = max(routes.items(), key=likeness)
-    return f"the nearest operation is {operation}: {template}"
+    return f"the nearest operation is {operation}: {template} (a contract's setting routes.{operation} moves it)"
 
 
 def escape(raw_path: bytes) -> str:

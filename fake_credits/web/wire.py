@@ -79,7 +79,7 @@ class Codec:
         if form == "wrapped":
             text = f"{{{_text(self._contract.name_of('transaction'))}:{text}}}"
         elif form == "id":
-            text = f'{text[:-1]},"id":"txn_{position + 1}"}}'
+            text = f'{text[:-1]},{_text(self._contract.name_of("id"))}:"txn_{position + 1}"}}'
         elif form == "balance":
             text = f"{text[:-1]},{_text(self._contract.name_of('balance'))}:{row.balance}}}"
         return text.encode()
