@@ -66,9 +66,9 @@ def _clock(value: object) -> datetime | str:
 
 
 def _allow(value: object) -> tuple[str, ...]:
-    names = cast("list[object]", value) if isinstance(value, list) else [value]
+    names = cast("list[object]", value if isinstance(value, list) else [value])
     if any(name not in ALLOWED for name in names):
-        raise ValueError(value)
+        raise ValueError(names)
     return tuple(map(_text, names))
 
 

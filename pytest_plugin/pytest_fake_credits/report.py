@@ -8,6 +8,8 @@ import re
 import shlex
 from collections.abc import Iterable, Sequence
 
+from msgspec import structs
+
 from fake_credits.clock import from_ms
 from fake_credits.fake import FakeCredits
 from fake_credits.journal import Entry
@@ -20,7 +22,7 @@ _ROWS_MAX = 20
 _USERS_MAX = 10
 _CELL_MAX = 48
 _COLUMNS = ("#", "operation", "user", "status", "cause", "committed", "delivered", "time")
-_TOKEN = re.compile(r"eyJ[\w-]*\.[\w-]*\.?[\w-]*")
+_TOKEN = re.compile(r"eyJ[\w.-]+")
 
 
 def section(watched: Iterable[Watched]) -> str:
@@ -29,19 +31,15 @@ def section(watched: Iterable[Watched]) -> str:
 
 
 def _sandbox(watched: Watched) -> str:
-    fake, entries = watched.fake, watched.entries()
+    fake, raw = watched.fake, watched.entries()
     head = f"sandbox {fake.sandbox.name}, seed {fake.sandbox.seed}, clock {fake.clock.mode}"
-    if not entries:
+    if not raw:
         return f"{head}: {_NO_EXCHANGE}" if watched.is_new else ""
-    shown = entries[-_ROWS_MAX:]
-    lines = [
-        f"{head}; exchanges of this test, the last {len(shown)} of {len(entries)}:",
-        *_table(shown),
-        *_refusal(shown),
-        f"balances: {_balances(fake, entries)}",
-    ]
-    text = "\n".join([*lines, f"the last call again: {_curl(fake, entries[-1])}"])
-    return _TOKEN.sub("<token>", text.replace(fake.api_key, "<api key>"))
+    entries = [_clean(entry, fake.api_key) for entry in raw[-_ROWS_MAX:]]
+    lines = [f"{head}; exchanges of this test, the last {len(entries)} of {len(raw)}:", *_table(entries)]
+    lines += [f"refusal of #{entry.ordinal}: {entry.message}" for entry in entries if entry.message][-1:]
+    lines += [f"balances: {_balances(fake, raw)}", f"the last call again: {_curl(fake, entries[-1])}"]
+    return "\n".join(lines)
 
 
 _NO_EXCHANGE = (
@@ -62,26 +60,26 @@ def _row(entry: Entry) -> tuple[str, ...]:
     order = "" if entry.delta is None else f" {entry.delta:+} {entry.reason}"
     operation = entry.operation + order if entry.operation else f"{entry.method} {entry.target}"
     cells = (str(entry.ordinal), operation, entry.user, str(entry.status), cause)
-    return (*map(_cell, cells), _yes(entry.committed), _yes(entry.delivered), time)
+    return (*map(_short, cells), _yes(entry.committed), _yes(entry.delivered), time)
 
 
 def _yes(fact: object) -> str:
     return "yes" if fact else "no"
 
 
-def _cell(text: str) -> str:
-    shown = _printable(text)
-    return shown if len(shown) <= _CELL_MAX else shown[: _CELL_MAX - 1] + "…"
+def _short(text: str) -> str:
+    return text if len(text) <= _CELL_MAX else text[: _CELL_MAX - 1] + "…"
+
+
+def _clean(entry: Entry, api_key: str) -> Entry:
+    """Return an entry without secrets, before anything is cut, and with nothing that moves a terminal's cursor."""
+    texts = {name: getattr(entry, name) for name in ("application", "message", "method", "target", "user")}
+    hidden = {name: _TOKEN.sub("<token>", text.replace(api_key, "<api key>")) for name, text in texts.items()}
+    return structs.replace(entry, **{name: _printable(text) for name, text in hidden.items()})
 
 
 def _printable(text: str) -> str:
-    """Return text that can't move the cursor, hide or fail to encode: an id may hold any character."""
     return "".join(char if char.isprintable() else char.encode("unicode_escape").decode() for char in text)
-
-
-def _refusal(entries: Sequence[Entry]) -> list[str]:
-    refused = [entry for entry in entries if entry.message]
-    return [f"refusal of #{entry.ordinal}: {_printable(entry.message)}" for entry in refused[-1:]]
 
 
 def _balances(fake: FakeCredits, entries: Iterable[Entry]) -> str:
@@ -89,7 +87,7 @@ def _balances(fake: FakeCredits, entries: Iterable[Entry]) -> str:
     with fake.sandbox.lock:
         found = [(*who, fake.sandbox.ledger.find(*who)) for who in touched[-_USERS_MAX:]]
     texts = [
-        _cell(user if application == fake.application_id else f"{application}/{user}")
+        _short(_printable(user if application == fake.application_id else f"{application}/{user}"))
         + (" does not exist" if account is None else f" {account.balance}")
         for application, user, account in found
     ]
@@ -104,7 +102,7 @@ def _curl(fake: FakeCredits, entry: Entry) -> str:
         "user": f"{contract.user_token.header}: {contract.user_token.value('$CREDITS_USER_TOKEN')}",
     }
     words = ["curl", *(() if entry.method == "GET" else ("-X", shlex.quote(entry.method)))]
-    words.append('"$CREDITS_BASE_URL"' + shlex.quote(_printable(entry.target)))
+    words.append('"$CREDITS_BASE_URL"' + shlex.quote(entry.target))
     if entry.client in forms:
         words += ["-H", f'"{forms[entry.client]}"']
     if entry.delta is not None:

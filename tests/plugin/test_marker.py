@@ -1,0 +1,166 @@
+"""The marker: its words, how markers merge, and what is said of one that can't be."""
+
+from datetime import UTC, datetime
+
+import pytest
+from pytest_fake_credits.marker import WORDS, checked_words
+
+from tests.plugin.conftest import Suite
+
+MERGING = """
+import pytest
+
+pytestmark = pytest.mark.fake_credits(balance=1, seed=1, users={"ada": 1})
+
+
+def words(credits):
+    return credits.balance(), credits.sandbox.seed, credits.clock.mode
+
+
+def test_module(fake_credits):
+    assert words(fake_credits) == (1, 1, "real")
+    assert fake_credits.balance("ada") == 1
+
+
+@pytest.mark.fake_credits(seed=2, clock="frozen")
+class TestClass:
+    def test_class(self, fake_credits):
+        assert words(fake_credits) == (1, 2, "frozen")
+
+    @pytest.mark.fake_credits(balance=3)
+    def test_function(self, fake_credits):
+        assert words(fake_credits) == (3, 2, "frozen")
+
+    @pytest.mark.fake_credits(balance=3)
+    @pytest.mark.parametrize("balance", [3, pytest.param(4, marks=pytest.mark.fake_credits(balance=4))])
+    def test_parameter(self, fake_credits, balance):
+        assert words(fake_credits) == (balance, 2, "frozen")
+
+
+class TestDerived(TestClass):
+    pytestmark = pytest.mark.fake_credits(seed=5, clock="2030-01-01T00:00:00Z")
+
+    def test_class(self, fake_credits):
+        assert words(fake_credits) == (1, 5, "frozen")
+        assert fake_credits.clock.now().year == 2030
+
+    test_function = test_parameter = None
+
+
+@pytest.mark.fake_credits(application_id="acme", user_id="u1", api_key="k", jwt="clerk", live=True)
+def test_the_other_words(fake_credits, fake_credits_async_user_client):
+    assert (fake_credits.application_id, fake_credits.user_id, fake_credits.api_key) == ("acme", "u1", "k")
+    assert "127.0.0.1" in repr(fake_credits.server_client)
+    assert fake_credits.sandbox.minter.preset.name == "clerk"
+
+
+@pytest.mark.fake_credits
+def test_no_word(fake_credits):
+    assert words(fake_credits) == (1, 1, "real")
+"""
+
+
+def test_markers_merge_word_by_word(suite: Suite) -> None:
+    """Module, class, subclass, function, parameter: the nearest wins, and only for the words that it has."""
+    suite(MERGING).assert_outcomes(passed=8)
+
+
+@pytest.mark.parametrize(
+    ("mark", "message"),
+    [
+        ("balanse=1", "*test_it: the marker fake_credits has no word 'balanse', did you mean 'balance'? (it has: *"),
+        ("faults=[]", "*test_it: the marker fake_credits has no word 'faults' (it has: allow, api_key, *"),
+        ("100", "*test_it: the marker fake_credits takes words only, such as balance=100, not 100"),
+        ("balance='1'", "*test_it: the marker fake_credits has balance='1': that must be an integer, 0 or more"),
+    ],
+)
+def test_a_marker_that_cannot_be_stops_the_run(suite: Suite, mark: str, message: str) -> None:
+    """No test runs, not even where the marked one is deselected or does not use the fixture."""
+    source = f"import pytest\n@pytest.mark.fake_credits({mark})\ndef test_it(): pass\ndef test_other(): pass"
+    result = suite(source, "-k", "other")
+    assert result.ret == pytest.ExitCode.USAGE_ERROR
+    result.stderr.fnmatch_lines([f"ERROR: test_suite.py::{message[1:]}"])
+
+
+def test_a_marker_added_late_fails_the_setup(suite: Suite) -> None:
+    """So does a value that only the fake can judge."""
+    result = suite(
+        """
+        import pytest
+
+        @pytest.mark.fake_credits(jwt="okta")
+        def test_preset(fake_credits):
+            pass
+
+        @pytest.fixture
+        def late(request):
+            request.node.add_marker(pytest.mark.fake_credits(sed=1))
+
+        def test_late(late, fake_credits):
+            pass
+        """
+    )
+    result.assert_outcomes(errors=2)
+    result.stdout.fnmatch_lines(
+        [
+            "test_suite.py::test_preset: the sandbox can't start: there is no JWT preset 'okta': choose one of plain*",
+            "test_suite.py::test_late: the marker fake_credits has no word 'sed', did you mean 'seed'?*",
+        ]
+    )
+
+
+def test_the_marker_is_described(suite: Suite) -> None:
+    """``pytest --markers`` names every word."""
+    result = suite("", "--markers")
+    line = next(line for line in result.outlines if line.startswith("@pytest.mark.fake_credits("))
+    assert all(f"{word}=" in line for word in WORDS)
+
+
+_NOON = datetime(2026, 1, 1, 12, tzinfo=UTC)
+
+
+@pytest.mark.parametrize(
+    ("word", "value", "form"),
+    [
+        ("allow", "internal_errors", ("internal_errors",)),
+        ("allow", ["internal_errors"], ("internal_errors",)),
+        ("clock", "2026-01-01T12:00:00Z", _NOON),
+        ("clock", _NOON, _NOON),
+        ("clock", "frozen", "frozen"),
+        ("users", {"ada": 0}, {"ada": 0}),
+        ("seed", -1, -1),
+    ],
+)
+def test_a_word_has_one_form(word: str, value: object, form: object) -> None:
+    """Whatever it may be written as, the fake gets one type."""
+    assert checked_words({word: value}, "here") == {word: form}
+
+
+@pytest.mark.parametrize(
+    ("word", "value"),
+    [
+        ("allow", "unused_rules"),
+        ("allow", [1]),
+        ("api_key", ""),
+        ("application_id", None),
+        ("balance", True),
+        ("balance", -1),
+        ("balance", 1.0),
+        ("clock", "2026-01-01T12:00:00"),
+        ("clock", "noon"),
+        ("clock", datetime(2026, 1, 1)),
+        ("clock", 0),
+        ("jwt", 1),
+        ("live", 1),
+        ("seed", "1"),
+        ("user_id", b"u"),
+        ("users", ["ada"]),
+        ("users", {"ada": -1}),
+        ("users", {1: 1}),
+    ],
+)
+def test_a_value_that_cannot_be_is_refused_with_its_rule(word: str, value: object) -> None:
+    """The message names the place, the word, the value and the rule."""
+    with pytest.raises(pytest.UsageError) as refused:
+        checked_words({word: value}, "here")
+    assert str(refused.value) == f"here has {word}={value!r}: that must be {WORDS[word].rule}"

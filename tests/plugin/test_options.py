@@ -1,0 +1,91 @@
+"""Options: four sources and their order, and what is said of a value that can't be."""
+
+import pytest
+from pytest_fake_credits.settings import OPTIONS
+
+from tests.plugin.conftest import Suite
+
+PROBE = """
+import pytest
+
+MARK
+
+def test_probe(fake_credits):
+    url = repr(fake_credits.server_client).split("'")[1]
+    pytest.fail(f"seed={fake_credits.sandbox.seed} live={'127.0.0.1' in url}")
+"""
+
+
+def _probe(mark: str = "") -> str:
+    return PROBE.replace("MARK", mark)
+
+
+def test_every_option_derives_its_names() -> None:
+    """One table row is a flag, an ini option and an environment variable."""
+    names = [(option.flag, option.ini, option.environment) for option in OPTIONS if not option.ini_only]
+    assert names[:2] == [
+        ("--fake-credits-seed", "fake_credits_seed", "FAKE_CREDITS_SEED"),
+        ("--fake-credits-mode", "fake_credits_mode", "FAKE_CREDITS_MODE"),
+    ]
+    assert [option.name for option in OPTIONS] == ["seed", "mode", "log", "application_id", "user_id", "api_key"]
+
+
+@pytest.mark.parametrize("strongest", range(6))
+def test_marker_beats_command_line_beats_fixture_beats_ini_beats_environment(
+    suite: Suite, monkeypatch: pytest.MonkeyPatch, strongest: int
+) -> None:
+    """Each source speaks where none above it does."""
+    if strongest <= 4:
+        monkeypatch.setenv("FAKE_CREDITS_SEED", "4")
+        monkeypatch.setenv("FAKE_CREDITS_MODE", "live")
+    ini = "fake_credits_seed = 3\nfake_credits_mode = live" if strongest <= 3 else ""
+    own = (
+        "import pytest\n@pytest.fixture(scope='session')\ndef fake_credits_settings(): return {'seed': 2, 'live': True}"
+    )
+    flags = ("--fake-credits-seed=1", "--fake-credits-mode=live") if strongest <= 1 else ()
+    mark = "pytestmark = pytest.mark.fake_credits(seed=0, live=False)" if strongest == 0 else ""
+    result = suite(_probe(mark), *flags, conftest=own if strongest <= 2 else "", ini=ini)
+    seed = 0 if strongest == 5 else strongest
+    result.stdout.fnmatch_lines([f"*Failed: seed={seed} live={strongest not in (0, 5)}"])
+    if not own or strongest in (1, 3, 4):
+        result.stdout.fnmatch_lines([f"fake-credits: seed {seed}, live"])
+
+
+@pytest.mark.parametrize(
+    ("flags", "ini", "environment", "message"),
+    [
+        (("--fake-credits-seed=x",), "", {}, "--fake-credits-seed is 'x', not an integer"),
+        ((), "fake_credits_mode = lve", {}, "ini fake_credits_mode is 'lve', not one of in-process, live"),
+        (
+            (),
+            "",
+            {"FAKE_CREDITS_LOG": "some"},
+            "environment FAKE_CREDITS_LOG is 'some', not one of failed, all, none",
+        ),
+        ((), "fake_credits_env = URL", {}, "ini fake_credits_env has the line 'URL', not NAME=text with {base_url}*"),
+        ((), "fake_credits_env = A={url}", {}, "ini fake_credits_env has the line 'A={url}', not *"),
+        ((), "fake_credits_env = A={url", {}, "ini fake_credits_env has the line 'A={url', not *"),
+    ],
+)
+def test_a_value_that_cannot_be_is_a_usage_error(
+    suite: Suite,
+    monkeypatch: pytest.MonkeyPatch,
+    flags: tuple[str, ...],
+    ini: str,
+    environment: dict[str, str],
+    message: str,
+) -> None:
+    """It names where the value stands, the value, and what it may be."""
+    for name, value in environment.items():
+        monkeypatch.setenv(name, value)
+    result = suite(_probe(), *flags, ini=ini)
+    assert result.ret == pytest.ExitCode.USAGE_ERROR
+    result.stderr.fnmatch_lines([f"ERROR: fake-credits: {message}"])
+
+
+def test_the_settings_fixture_has_the_markers_words_only(suite: Suite) -> None:
+    """A misspelt word fails the tests that use the plugin, with the words that there are."""
+    own = "import pytest\n@pytest.fixture(scope='session')\ndef fake_credits_settings(): return {'balanse': 1}"
+    result = suite(_probe(), conftest=own)
+    result.assert_outcomes(errors=1)
+    result.stdout.fnmatch_lines(["the fixture fake_credits_settings has no word 'balanse', did you mean 'balance'?*"])

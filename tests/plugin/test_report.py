@@ -1,0 +1,143 @@
+"""What a person reads: the section of a failing test's report, and a comparison with a Balance."""
+
+import pytest
+from pytest_fake_credits.report import explain_balance
+
+from fake_credits.models import Balance
+from tests.plugin.conftest import Suite
+
+FAILING = """
+import pytest
+from fake_credits.errors import InsufficientCredits
+
+@pytest.mark.fake_credits(users={"ada": 100}, clock="2026-01-01T12:00:00Z", seed=7)
+def test_purchase(fake_credits, fake_credits_server_client):
+    fake_credits_server_client.create_transaction("app-id", "ada", delta=-90, reason="consume")
+    fake_credits.user_client("ada").get_balance("ada")
+    with pytest.raises(InsufficientCredits):
+        fake_credits_server_client.create_transaction("app-id", "ada", delta=-90, reason="consume")
+    assert False
+"""
+
+SECTION = """\
+sandbox s1, seed 7, clock frozen; exchanges of this test, the last 3 of 3:
+#  operation                      user  status  cause                          committed  delivered  time
+1  createTransaction -90 consume  ada   201                                    yes        yes        2026-01-01T12:00:00.000Z
+2  getBalance                     ada   200                                    no         yes        2026-01-01T12:00:00.000Z
+3  createTransaction -90 consume  ada   402     insufficient_credits (domain)  no         yes        2026-01-01T12:00:00.000Z
+refusal of #3: user 'ada' has a balance of 10, so 90 can't be taken
+balances: ada 10
+the last call again: curl -X POST "$CREDITS_BASE_URL"/v1/applications/app-id/users/ada/transactions \
+-H "X-API-Key: $CREDITS_API_KEY" -H 'Content-Type: application/json' -d '{"delta": -90, "reason": "consume"}'"""  # noqa: E501
+
+HOSTILE = """
+import urllib.error
+import urllib.request
+import pytest
+
+def test_hostile(fake_credits, fake_credits_factory):
+    url = fake_credits.base_url
+    secrets = f"/x?key={fake_credits.api_key}&token={fake_credits.token()}"
+    for target in (secrets, "/v1/applications/a%1B%5B2J%E2%80%AE/users"):
+        request = urllib.request.Request(url + target, headers={"X-API-Key": fake_credits.api_key})
+        with pytest.raises(urllib.error.HTTPError) as refused:
+            urllib.request.urlopen(request)
+        refused.value.close()
+    fake_credits.user("a\\u202eb", balance=3)
+    fake_credits.server_client.get_balance("app-id", "a\\u202eb")
+    assert False, "SECRET=" + fake_credits.api_key
+
+@pytest.fixture(scope="module")
+def shared(fake_credits_factory):
+    with fake_credits_factory() as credits:
+        yield credits
+
+def test_shared_one(shared):
+    shared.server_client.create_user("app-id", "one")
+
+def test_shared_two(shared, fake_credits, fake_credits_factory):
+    for number in range(25):
+        shared.server_client.create_user("app-id", f"two-{number}")
+    with fake_credits_factory() as other:
+        other.server_client.create_user("app-id", "three")
+    assert False
+
+def test_no_exchange(shared, fake_credits):
+    assert False
+
+def test_unrelated():
+    assert False
+"""
+
+
+def _section(result: pytest.RunResult, test: str) -> str:
+    text = result.stdout.str()
+    test_text = text[text.index(f"_ {test} _") :]
+    return test_text[test_text.index(" fake-credits -") :].split("\n", 1)[1].split("\n___")[0].split("\n===")[0]
+
+
+def test_a_failing_test_shows_its_exchanges(suite: Suite) -> None:
+    """A table, the seed, the last refusal, balances and a curl line, without the key."""
+    result = suite(FAILING)
+    result.assert_outcomes(failed=1)
+    assert _section(result, "test_purchase") == SECTION
+
+
+def test_the_section_is_safe_and_of_this_test_only(suite: Suite) -> None:
+    """Secrets and control characters stay out; a sandbox of many tests shows what this one did."""
+    result = suite(HOSTILE)
+    hostile = _section(result, "test_hostile")
+    assert "GET /x?key=<api key>&token=<token>" in hostile
+    assert "a\\u202eb 3" in hostile
+    assert "fake_credits_key_" not in hostile
+    assert "eyJ" not in hostile
+    assert "\x1b" not in hostile
+    assert "\u202e" not in hostile
+    two = _section(result, "test_shared_two")
+    assert "the last 20 of 25" in two
+    assert "two-24 0, 15 more users" in two
+    assert "one" not in two.split("balances")[0]
+    assert two.count("no request reached it.") == 1
+    assert "three" in two
+    assert "no request reached it. Give the code under test" in _section(result, "test_no_exchange")
+    assert "test_unrelated" not in _section(result, "test_no_exchange")
+    text = result.stdout.str()
+    assert " fake-credits -" not in text[text.index("_ test_unrelated _") :]
+
+
+@pytest.mark.parametrize(("log", "failing", "passing"), [("failed", 1, 0), ("all", 1, 1), ("none", 0, 0)])
+def test_which_reports_have_the_section(suite: Suite, log: str, failing: int, passing: int) -> None:
+    """``--fake-credits-log`` says it; neither JUnit XML nor a run without a terminal minds."""
+    passes = FAILING.replace("test_purchase", "test_pass").replace("assert False", "assert True")
+    result = suite(FAILING + passes, f"--fake-credits-log={log}", "-rA", "--junitxml=out.xml")
+    result.assert_outcomes(passed=1, failed=1)
+    assert result.stdout.str().count(" fake-credits -") == failing + passing
+    suite(FAILING, f"--fake-credits-log={log}", "-p", "no:terminal", alone=log == "all")
+
+
+def test_a_comparison_with_a_balance_explains_itself(suite: Suite) -> None:
+    """A Balance is no number, and two balances differ by so much."""
+    result = suite(
+        """
+        def test_number(fake_credits_user_client):
+            assert fake_credits_user_client.get_balance("user-id") == 90
+
+        def test_other(fake_credits_user_client):
+            from fake_credits.models import Balance
+            assert fake_credits_user_client.get_balance("user-id") == Balance(5)
+        """
+    )
+    result.stdout.fnmatch_lines(
+        [
+            "E*assert Balance(balance=0) == 90",
+            "E*a Balance is equal to a Balance only: compare its .balance",
+            "E*0 is 90 less than 90",
+            "E*assert Balance(balance=0) == Balance(balance=5)",
+            "E*0 is 5 less than 5",
+        ]
+    )
+    assert explain_balance(1, 2) is None
+    assert explain_balance("90", Balance(90)) == [
+        "'90' == Balance(balance=90)",
+        "a Balance is equal to a Balance only: compare its .balance",
+    ]
