@@ -4,6 +4,7 @@ import threading
 from collections.abc import Mapping
 from datetime import datetime
 from functools import cached_property
+from pathlib import Path
 from types import TracebackType
 from typing import TYPE_CHECKING, Literal, Self, TypedDict, Unpack, overload
 
@@ -46,6 +47,7 @@ class SettingWords(TypedDict, total=False):
     clock: datetime | Literal["real", "frozen"]
     api_key: str
     jwt: str
+    trust: Mapping[str, str | Path]
 
 
 class FakeCredits:
@@ -100,6 +102,14 @@ class FakeCredits:
     def serve(self) -> str:
         """Start answering over a socket, and return the base URL."""
         return self.base_url
+
+    def bind(self, issuer: str, user_id: str) -> None:
+        """Let the tokens that a foreign issuer gave a user name this sandbox on the live server.
+
+        The issuer must be trusted (the word ``trust``). Raises ValueError where they name another sandbox.
+        """
+        self.serve()
+        self._shared.server(self.sandbox.contract).sandboxes.bind(self.sandbox, issuer, user_id)
 
     @property
     def api_key(self) -> str:

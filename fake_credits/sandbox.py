@@ -1,11 +1,11 @@
 """Own the state of one isolated Credits API, and which credential means which sandbox; know nothing of HTTP."""
 
-import itertools
 import threading
 import unicodedata
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from datetime import datetime
+from pathlib import Path
 from typing import Literal
 
 from fake_credits.auth.api_keys import new_api_key, same_key
@@ -14,6 +14,7 @@ from fake_credits.auth.issuers import SANDBOX_CLAIM, Minter
 from fake_credits.auth.keys import SigningKeys
 from fake_credits.auth.negative import bad_token
 from fake_credits.auth.providers import PRESETS, Preset
+from fake_credits.auth.trusted import trusted_issuer
 from fake_credits.auth.verify import VerifiedToken, Verifier
 from fake_credits.chance import fresh_bytes
 from fake_credits.clock import Clock, wall_ms
@@ -32,7 +33,8 @@ class SandboxSettings:
 
     ``balance`` is one grant to ``user_id``; ``users`` is one grant each; a balance of 0 makes the user without one.
     ``clock`` is ``"real"``, ``"frozen"`` (now) or an aware datetime to stand still at. An empty ``api_key`` means a
-    fresh one. ``jwt`` names a preset.
+    fresh one. ``jwt`` names a preset. ``trust`` names foreign issuers by URL, beside those of the contract, each with a
+    file of its keys (JWKS or PEM).
     """
 
     contract: Contract = DEFAULT
@@ -44,6 +46,7 @@ class SandboxSettings:
     clock: datetime | Literal["real", "frozen"] = "real"
     api_key: str = ""
     jwt: str = "plain"
+    trust: Mapping[str, str | Path] = field(default_factory=dict[str, str | Path])
 
     def __repr__(self) -> str:
         return f"<SandboxSettings of {self.application_id!r}, seed {self.seed}, {len(self.users)} users>"
@@ -67,7 +70,7 @@ class Sandbox:
     """Be one isolated Credits API: ledger, clock, journal, credentials and seed, behind one lock.
 
     Every method takes the lock itself. ``keys`` are the server's, shared by its sandboxes. Raises ValueError for
-    settings that can't be met: an unknown preset, a negative balance, a naive ``clock``.
+    settings that can't be met: an unknown preset, a negative balance, a naive ``clock``, a file of keys that has none.
     """
 
     def __init__(self, settings: SandboxSettings, keys: SigningKeys, name: str = "sandbox") -> None:
@@ -80,7 +83,8 @@ class Sandbox:
         self.keys = keys
         self.minter = Minter(keys, _preset(settings.jwt))
         self.issuer = self.minter.issuer
-        self.verifier = Verifier((self.issuer,))
+        trusted = {**settings.contract.trust, **settings.trust}
+        self.verifier = Verifier((self.issuer, *(trusted_issuer(url, path) for url, path in trusted.items())))
         self.api_key = settings.api_key or new_api_key()
         self.lock = threading.RLock()
         self.journal = Journal(self.lock)
@@ -169,8 +173,8 @@ class Sandboxes:
         self._lock = threading.Lock()
         self._by_key: dict[str, Sandbox] = {}
         self._by_name: dict[str, Sandbox] = {}
+        self._bound: dict[tuple[str, str], Sandbox] = {}
         self._defaults: list[Sandbox] = []
-        self._names = itertools.count(1)
         self.attach(base)
 
     def __repr__(self) -> str:
@@ -197,6 +201,13 @@ class Sandboxes:
                 self._by_name.pop(sandbox.name)
                 self._by_key.pop(sandbox.api_key, None)
                 self._defaults.remove(sandbox)
+                self._bound = {whose: other for whose, other in self._bound.items() if other is not sandbox}
+
+    def bind(self, sandbox: Sandbox, issuer: str, user_id: str) -> None:
+        """Let the tokens of a foreign issuer's user name a sandbox; raise ValueError where they name another."""
+        with self._lock:
+            if self._bound.setdefault((issuer, user_id), sandbox) is not sandbox:
+                raise ValueError(f"user {user_id!r} of {issuer!r} is bound to another sandbox")
 
     def pick(self, credential: Credential | None) -> Sandbox:
         """Return the sandbox that a credential names; this authenticates nothing."""
@@ -204,8 +215,9 @@ class Sandboxes:
             return self.default
         if credential.kind == "server":
             return self._by_key.get(credential.value) or self.default
-        named = peek_claims(credential.value).get(SANDBOX_CLAIM)
-        return (self._by_name.get(named) if isinstance(named, str) else None) or self.default
+        claims = peek_claims(credential.value)
+        named = self._by_name.get(str(claims.get(SANDBOX_CLAIM, "")))
+        return named or self._bound.get((str(claims.get("iss", "")), str(claims.get("sub", "")))) or self.default
 
 
 def _clock(setting: datetime | str) -> Clock:

@@ -4,6 +4,7 @@ Exit codes: 0; 1 failure; 2 usage; 3 could not bind; 130 interrupted. ``run`` en
 126 or 127 where that can't be run, and with 128 + N where signal N ended it, as a shell does.
 """
 
+import os
 import sys
 
 import click
@@ -18,6 +19,7 @@ _INTERRUPTED = 130
 
 def main() -> None:
     """Be ``fake-credits``: run a command and leave with its exit code, never with a traceback for a user's mistake."""
+    _open_standard_streams()
     try:
         cli.main(standalone_mode=False)
     except click.exceptions.Abort:
@@ -25,6 +27,13 @@ def main() -> None:
     except click.ClickException as error:
         error.show()
         sys.exit(error.exit_code)
+
+
+def _open_standard_streams() -> None:
+    """Open what is closed of stdin, stdout and stderr: libuv aborts where a socket of its own gets such a number."""
+    while (descriptor := os.open(os.devnull, os.O_RDWR)) <= 2:
+        pass
+    os.close(descriptor)
 
 
 @click.group(context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100})

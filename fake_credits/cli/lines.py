@@ -27,12 +27,12 @@ class LineWriter:
     dropped and counted. It goes past `sys.stderr`, whose lock a thread that hangs would hold at exit.
     """
 
-    def __init__(self, descriptor: int) -> None:
+    def __init__(self, descriptor: int, limit: int = _WAITING_LIMIT) -> None:
         self._descriptor = descriptor
-        self._lines: queue.Queue[str | None] = queue.Queue(_WAITING_LIMIT)
+        self._lines: queue.Queue[str | None] = queue.Queue(limit)
         self._thread = threading.Thread(target=self._write_all, name="fake-credits-log", daemon=True)
-        self._thread.start()
         self.dropped = 0
+        self._thread.start()
 
     def put(self, line: str) -> None:
         """Have a line written soon."""
@@ -48,11 +48,12 @@ class LineWriter:
         self._thread.join(_LAST_LINES_S)
 
     def _write_all(self) -> None:
-        with contextlib.suppress(OSError):  # nobody reads any more
+        try:
             while (line := self._lines.get()) is not None:
                 self._write(line.encode(errors="backslashreplace") + b"\n")
-        while self._lines.get() is not None:
-            self.dropped += 1
+        except OSError:  # nobody reads any more
+            while self._lines.get() is not None:
+                self.dropped += 1
 
     def _write(self, data: bytes) -> None:
         while data:

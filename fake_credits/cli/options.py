@@ -132,6 +132,9 @@ class Flag:
     default: str
     explains: str
 
+    def __str__(self) -> str:
+        return f"{self.command} {self.flag}"
+
 
 def takes(options: type[Any]) -> Callable[[Callable[..., None]], Callable[..., None]]:
     """Return a decorator that gives a command the flags of a dataclass, and hands them over as one object."""

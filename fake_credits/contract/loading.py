@@ -33,7 +33,10 @@ def load_contract(path: str | Path) -> Contract:
             text = file.read(_SIZE_LIMIT_BYTES + 1)
         if len(text) > _SIZE_LIMIT_BYTES:
             raise ContractError("the file", f"is over {_SIZE_LIMIT_BYTES} bytes")
-        return contract_from(tomllib.loads(text.decode("utf-8")))
+        contract = contract_from(tomllib.loads(text.decode("utf-8")))
+        # Files are named from where the contract's file is, not from where the process runs.
+        trust = {issuer: str(Path(path).parent / keys) for issuer, keys in contract.trust.items()}
+        return dataclasses.replace(contract, trust=trust) if trust else contract
     except OSError as error:
         raise ContractError(str(path), f"can't be read: {error.strerror}") from None
     except (tomllib.TOMLDecodeError, UnicodeDecodeError, RecursionError) as error:

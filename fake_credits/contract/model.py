@@ -62,6 +62,9 @@ class Contract:
         2, HeaderForm("X-API-Key"), "where the API key travels: `Header` or `Header: Scheme`"
     )
     user_token: HeaderForm = _setting(3, HeaderForm("Authorization", "Bearer"), "where a user's token travels")
+    trust: Mapping[str, str] = _setting(
+        3, MappingProxyType({}), "foreign issuers of users' tokens, each with a file of its keys (JWKS or PEM)"
+    )
     both_credentials: Literal["refuse", "key", "token"] = _setting(
         4, "refuse", "what a request with both credentials is: refused, or one of them wins"
     )
@@ -108,6 +111,7 @@ class Contract:
         rules.check_statuses(self.statuses)
         rules.check_names(self.field_names)
         rules.check_parameters(self.cursor_parameter, self.limit_parameter)
+        rules.check_trust(self.trust)
         rules.check_pattern(self.id_pattern)
         rules.check_applications(self.applications, self.key_applications)
 

@@ -22,6 +22,7 @@ __all__ = [
     "check_pattern",
     "check_routes",
     "check_statuses",
+    "check_trust",
     "nearest",
 ]
 
@@ -154,6 +155,13 @@ def check_parameters(cursor: str, limit: str) -> None:
         raise ContractError("cursor_parameter", f"{cursor!r} is no name")
     if limit == cursor:
         raise ContractError("limit_parameter", f"{limit!r} is the cursor's name already")
+
+
+def check_trust(trust: Mapping[str, str]) -> None:
+    """Check that issuers and their files are texts; what is in the files is found out by who reads them."""
+    for issuer, path in trust.items():
+        if not (issuer and isinstance(path, str) and path):  # pyright: ignore[reportUnnecessaryIsInstance]
+            raise ContractError("trust", f"{issuer!r} = {path!r} is not an issuer and the name of a file")
 
 
 def check_pattern(pattern: str) -> None:
