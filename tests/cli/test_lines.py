@@ -1,0 +1,51 @@
+"""A client's text in the log is one word that can neither fake a line nor move a terminal's cursor."""
+
+import os
+import threading
+
+import pytest
+
+from fake_credits.cli.lines import LineWriter, plain_text
+
+
+@pytest.mark.parametrize(
+    ("text", "shown"),
+    [
+        ("ada", "ada"),
+        ("é✓", "é✓"),
+        ("", "-"),
+        ("a b", r"a\x20b"),
+        ("a\r\nb", r"a\r\nb"),
+        ("\x1b[2J", r"\x1b[2J"),
+        ("\x85\u2028", r"\x85\u2028"),
+        ("\u202eada", r"\u202eada"),
+        ("\ud800", r"\ud800"),
+        ("\\n", r"\\n"),
+    ],
+)
+def test_what_is_not_printable_is_escaped(text: str, shown: str) -> None:
+    assert plain_text(text) == shown
+
+
+def test_a_full_pipe_drops_lines_and_counts_them() -> None:
+    pipe, end = os.pipe()
+    writer = LineWriter(end, limit=10)
+    for _ in range(200):
+        writer.put("x" * 1000)
+    assert writer.dropped > 0
+    reader = threading.Thread(target=lambda: [None for _ in iter(lambda: os.read(pipe, 65536), b"")])
+    reader.start()
+    writer.close()
+    os.close(end)
+    reader.join()
+    os.close(pipe)
+
+
+def test_a_pipe_that_nobody_reads_blocks_nobody() -> None:
+    pipe, end = os.pipe()
+    os.close(pipe)
+    writer = LineWriter(end)
+    writer.put("one")
+    writer.put("two")
+    writer.close()
+    os.close(end)

@@ -1,0 +1,203 @@
+"""`run`: what the command finds in its environment works, its exit code is ours, and nothing is left behind."""
+
+import fcntl
+import json
+import os
+import pty
+import shlex
+import signal
+import subprocess
+import sys
+import termios
+from collections.abc import Callable
+from pathlib import Path
+
+import httpx2
+import jwt
+import pytest
+
+from fake_credits.cli.running import with_loopback
+from tests.cli.conftest import COMMAND, LIMIT_S, Started, clean_environment, is_alive, until
+
+Start = Callable[..., Started]
+
+USES_IT_ALL = """
+import json, os, urllib.request
+def get(url, **headers):
+    with urllib.request.urlopen(urllib.request.Request(url, headers=headers)) as answer:
+        return json.load(answer)
+own = {name: value for name, value in os.environ.items() if name.startswith(("CREDITS_", "MY_"))}
+base, app, user = own["CREDITS_BASE_URL"], own["CREDITS_APPLICATION_ID"], own["CREDITS_USER_ID"]
+url = f"{base}/v1/applications/{app}/users/{user}/balance"
+print(json.dumps({
+    "env": own,
+    "by_key": get(url, **{"X-API-Key": own["CREDITS_API_KEY"]}),
+    "by_token": get(url, Authorization="Bearer " + own["CREDITS_USER_TOKEN"]),
+    "jwks": get(own["CREDITS_JWKS_URL"]),
+}))
+"""
+
+
+def run(*arguments: str, **variables: str) -> "subprocess.CompletedProcess[str]":
+    """Run ``fake-credits run`` to its end."""
+    return subprocess.run(
+        [*COMMAND, "run", *arguments],
+        capture_output=True,
+        text=True,
+        check=False,
+        timeout=LIMIT_S,
+        env=clean_environment(**variables),
+    )
+
+
+@pytest.mark.parametrize("preset", ["plain", "clerk"])
+def test_key_token_jwks_and_pem_of_the_environment_work(preset: str) -> None:
+    # The proxy answers nothing: loopback has to go past it.
+    proxied = {"http_proxy": "http://127.0.0.1:9", "NO_PROXY": "internal.example"}
+    templates = ("--env", "MY_URL={base_url}/v1", "--env", "MY_TEXT={user_id}={{}}", "--env", "MY_PEM={jwt_public_key}")
+    done = run("--jwt", preset, "--balance", "90", *templates, "--", sys.executable, "-c", USES_IT_ALL, **proxied)
+    assert done.returncode == 0, done.stderr
+    seen = json.loads(done.stdout)
+    env, token = seen["env"], seen["env"]["CREDITS_USER_TOKEN"]
+    assert seen["by_key"] == seen["by_token"] == {"balance": 90}
+    assert env["MY_URL"] == env["CREDITS_BASE_URL"] + "/v1"
+    assert env["MY_TEXT"] == "user-id={}"
+    assert env["MY_PEM"] == env["CREDITS_JWT_PUBLIC_KEY"]
+    algorithm = jwt.get_unverified_header(token)["alg"]
+    claims = jwt.decode(token, env["CREDITS_JWT_PUBLIC_KEY"], algorithms=[algorithm], options={"verify_aud": False})
+    assert (claims["sub"], claims["exp"] - claims["iat"]) == ("user-id", 24 * 3600)
+    assert jwt.get_unverified_header(token)["kid"] in {key["kid"] for key in seen["jwks"]["keys"]}
+
+
+def test_loopback_is_added_to_both_spellings_and_what_they_hold_is_kept() -> None:
+    joined = "a.example,b.example,127.0.0.1,localhost,::1"
+    assert with_loopback({"NO_PROXY": "a.example", "no_proxy": "b.example, localhost"})["NO_PROXY"] == (
+        "a.example,b.example,localhost,127.0.0.1,::1"
+    )
+    assert with_loopback({"NO_PROXY": "a.example,b.example"}) == {"NO_PROXY": joined, "no_proxy": joined}
+    assert with_loopback({})["no_proxy"] == "127.0.0.1,localhost,::1"
+
+
+@pytest.mark.parametrize(
+    ("command", "code"),
+    [
+        (("--", "true"), 0),
+        (("--", "sh", "-c", "exit 7"), 7),
+        (("sh", "-c", "exit 3", "--port", "--help"), 3),
+        (("--", "sh", "-c", "kill -9 $$"), 137),
+        (("--", "sh", "-c", "kill -TERM $$"), 143),
+        (("--", "no-such-command-anywhere"), 127),
+        (("--", "/"), 126),
+    ],
+)
+def test_the_exit_code_is_the_commands_own(command: tuple[str, ...], code: int) -> None:
+    done = run(*command)
+    assert done.returncode == code
+    assert "Traceback" not in done.stderr
+    assert done.stdout == ""
+
+
+def test_a_command_that_cannot_be_run_is_named() -> None:
+    assert "Error: can't run 'no-such-command-anywhere': No such file" in run("no-such-command-anywhere").stderr
+
+
+def test_the_log_is_off_unless_asked_for() -> None:
+    fetch = (sys.executable, "-c", "import os, urllib.request as u; u.urlopen(os.environ['CREDITS_JWKS_URL'])")
+    assert run(*fetch).stderr == ""
+    assert "fake-credits: 0 exchanges, 0 refused (seed 5)" in run("--log", "text", "--seed", "5", *fetch).stderr
+
+
+def test_the_server_is_gone_when_the_command_is(tmp_path: Path) -> None:
+    done = run("sh", "-c", 'printf %s "$CREDITS_BASE_URL"')
+    with httpx2.Client(trust_env=False) as client, pytest.raises(httpx2.ConnectError):
+        client.get(done.stdout + "/_fake/livez")
+
+
+HEARS = """
+import os, signal, sys, time
+from pathlib import Path
+folder = Path(sys.argv[1])
+def hear(number, frame):
+    with open(folder / "heard", "a") as file:
+        file.write(signal.Signals(number).name + "\\n")
+    if number not in (signal.SIGUSR1, signal.SIGQUIT):
+        sys.exit(11)
+for name in ("SIGINT", "SIGTERM", "SIGHUP", "SIGQUIT", "SIGUSR1"):
+    signal.signal(getattr(signal, name), hear)
+(folder / "pid.draft").write_text(str(os.getpid()))
+(folder / "pid.draft").rename(folder / "pid")
+while True:
+    signal.pause()
+"""
+
+
+def wait_for_id(file: Path) -> int:
+    until(file.exists, f"{file.name} of the command")
+    return int(file.read_text())
+
+
+@pytest.mark.parametrize("name", ["SIGINT", "SIGTERM", "SIGHUP"])
+def test_a_signal_to_us_alone_reaches_the_command_whose_code_is_ours(name: str, start: Start, tmp_path: Path) -> None:
+    started = start("run", "--", sys.executable, "-c", HEARS, str(tmp_path))
+    child = wait_for_id(tmp_path / "pid")
+    if name == "SIGTERM":
+        started.process.send_signal(signal.SIGUSR1)
+        until((tmp_path / "heard").exists, "SIGUSR1")
+    assert started.end(getattr(signal, name)) == 11
+    assert (tmp_path / "heard").read_text().split()[-1] == name
+    assert not is_alive(child)
+    assert started.err == ""
+
+
+def test_a_command_that_ignores_sigterm_is_killed_after_the_grace(start: Start, tmp_path: Path) -> None:
+    script = f"trap '' TERM; echo $$ > {shlex.quote(str(tmp_path))}/draft; mv {tmp_path}/draft {tmp_path}/pid; "
+    started = start("run", "--grace", "0.2", "--", "sh", "-c", script + "while :; do sleep 0.05; done")
+    child = wait_for_id(tmp_path / "pid")
+    assert started.end() == 137
+    assert not is_alive(child)
+
+
+@pytest.mark.skipif(not sys.platform.startswith("linux"), reason="only Linux lets us adopt orphans")
+@pytest.mark.parametrize("how", ["ends by itself", "SIGTERM", "SIGINT"])
+@pytest.mark.parametrize(
+    "daemon", ["sleep 1000", "setsid sleep 1000", "sh -c \"trap '' TERM; sleep 1000; sleep 1000\""]
+)
+def test_no_process_of_the_command_is_left_behind(how: str, daemon: str, start: Start, tmp_path: Path) -> None:
+    """A grandchild ends with the command, be it in a session of its own or deaf to SIGTERM."""
+    ending = "exit 5" if how == "ends by itself" else "exec sleep 1000"
+    script = f"{daemon} & echo $! > draft; mv draft pid; {ending}"
+    started = start("run", "--grace", "0.2", "--", "sh", "-c", f"cd {shlex.quote(str(tmp_path))}; {script}")
+    grandchild = wait_for_id(tmp_path / "pid")
+    if how == "ends by itself":
+        assert started.process.wait(LIMIT_S) == 5
+    else:
+        number = getattr(signal, how)
+        assert started.end(number) == 128 + number
+    assert not is_alive(grandchild)
+
+
+def test_ctrl_c_at_a_terminal_reaches_the_command_once(tmp_path: Path) -> None:
+    """The terminal sends it to the whole group; passed on as well it would count as the second, impatient one."""
+    ours, theirs = pty.openpty()
+    process = subprocess.Popen(
+        [*COMMAND, "run", "--", sys.executable, "-c", HEARS, str(tmp_path)],
+        stdin=theirs,
+        stdout=theirs,
+        stderr=theirs,
+        start_new_session=True,
+        preexec_fn=lambda: fcntl.ioctl(0, termios.TIOCSCTTY, 0),
+        env=clean_environment(),
+    )
+    os.close(theirs)
+    try:
+        child = wait_for_id(tmp_path / "pid")
+        os.write(ours, b"\x1c")  # Ctrl-\, which the command survives
+        until((tmp_path / "heard").exists, "SIGQUIT")
+        os.write(ours, b"\x03")
+        assert process.wait(LIMIT_S) == 11
+    finally:
+        process.kill()
+        process.wait()
+        os.close(ours)
+    assert (tmp_path / "heard").read_text().split() == ["SIGQUIT", "SIGINT"]
+    assert not is_alive(child)

@@ -1,0 +1,76 @@
+"""`token`: printed for a key file that servers share, which is made once, whole, and for its owner alone."""
+
+import stat
+from pathlib import Path
+
+import pytest
+from click.testing import CliRunner
+
+from fake_credits.auth.keys import SigningKeys
+from fake_credits.auth.negative import BAD_TOKENS
+from fake_credits.auth.providers import PRESETS
+from fake_credits.cli import files
+from fake_credits.cli.commands import cli
+from fake_credits.cli.tokens import signing_keys
+from fake_credits.client.user import UserClient
+from fake_credits.drivers.in_process import InProcess
+from fake_credits.drivers.transports import InProcessTransport
+from fake_credits.errors import ApiError
+from fake_credits.sandbox import Sandbox, SandboxSettings
+from fake_credits.web.app import create_app
+
+
+def printed(keys: Path, *arguments: str) -> str:
+    result = CliRunner().invoke(cli, ["token", "ada", "--key-file", str(keys), *arguments])
+    assert result.exit_code == 0, result.output
+    return result.output.strip()
+
+
+def balance(keys: Path, token: str, preset: str = "plain") -> int:
+    """Ask a server with the same key file for the user's balance."""
+    sandbox = Sandbox(SandboxSettings(users={"ada": 5}, jwt=preset), signing_keys(keys), "s1")
+    transport = InProcessTransport(InProcess(create_app(sandbox.contract), sandbox))
+    return UserClient("http://credits.test", "app-id", token, transport=transport).get_balance("ada").balance
+
+
+@pytest.fixture(scope="module")
+def keys(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    file = tmp_path_factory.mktemp("keys") / "keys.pem"
+    printed(file)
+    return file
+
+
+@pytest.mark.parametrize("preset", PRESETS)
+def test_a_token_is_accepted_by_a_server_with_the_same_keys_and_preset(keys: Path, preset: str) -> None:
+    assert balance(keys, printed(keys, "--jwt", preset), preset) == 5
+
+
+@pytest.mark.parametrize("kind", BAD_TOKENS)
+def test_a_bad_token_is_refused_for_its_own_reason(keys: Path, kind: str) -> None:
+    with pytest.raises(ApiError) as refusal:
+        balance(keys, printed(keys, "--bad", kind))
+    assert (refusal.value.status, refusal.value.code) == (BAD_TOKENS[kind].status, BAD_TOKENS[kind].code)
+
+
+def test_a_token_lives_for_as_long_as_it_is_told_to(keys: Path) -> None:
+    import jwt
+
+    claims = jwt.decode(printed(keys, "--expires-in", "60"), options={"verify_signature": False})
+    assert claims["exp"] - claims["iat"] == 60
+
+
+def test_the_key_file_is_its_owners_alone_and_nothing_lies_beside_it(keys: Path) -> None:
+    assert stat.S_IMODE(keys.stat().st_mode) == 0o600
+    assert list(keys.parent.iterdir()) == [keys]
+
+
+def test_of_two_that_make_the_key_file_at_once_the_first_wins(tmp_path: Path) -> None:
+    files.create(tmp_path / "keys.pem", "the first's")
+    files.create(tmp_path / "keys.pem", "the second's")
+    assert (tmp_path / "keys.pem").read_text() == "the first's"
+    assert len(list(tmp_path.iterdir())) == 1
+
+
+def test_without_a_key_file_keys_are_made_and_not_stored() -> None:
+    assert isinstance(signing_keys(None), SigningKeys)
+    assert signing_keys(None).published() == ()

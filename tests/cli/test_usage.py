@@ -1,0 +1,188 @@
+"""Flags: each has a rule that its refusal names, and a twin in the environment; help loads no server."""
+
+import re
+import subprocess
+import sys
+from pathlib import Path
+
+import click
+import pytest
+from click.testing import CliRunner
+
+from fake_credits.auth.keys import SigningKeys
+from fake_credits.auth.providers import PRESETS
+from fake_credits.cli.commands import cli
+from fake_credits.cli.options import Flag, flags_of
+from fake_credits.cli.rules import PLACEHOLDERS
+from fake_credits.cli.start import environment
+from fake_credits.sandbox import Sandbox, SandboxSettings
+from tests.cli.conftest import clean_environment
+
+SAMPLES = {
+    "--seed": "7",
+    "--api-key": "my-key",
+    "--application-id": "shop",
+    "--user-id": "ada",
+    "--balance": "100",
+    "--user": "bob=5",
+    "--jwt": "clerk",
+    "--key-file": "keys.pem",
+    "--cors-origin": "https://app.example",
+    "--log": "json",
+    "--host": "::1",
+    "--port": "0",
+    "--expose": "1",
+    "--allow-host": "credits",
+    "--ready-file": "ready",
+    "--env": "API_URL={base_url}/v1",
+    "--grace": "0.5",
+    "--bad": "expired",
+    "--expires-in": "60",
+    "--timeout": "3",
+}
+ARGUMENTS: dict[str, list[str]] = {"serve": [], "run": ["true"], "token": ["ada"], "wait": ["http://127.0.0.1:1"]}
+
+
+@pytest.mark.parametrize("flag", flags_of(cli), ids=str)
+def test_every_flag_has_a_twin_in_the_environment_that_says_the_same(
+    flag: Flag, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    assert flag.variable == "FAKE_CREDITS_" + flag.flag.removeprefix("--").upper().replace("-", "_")
+    sample, rest, command = SAMPLES[flag.flag], ARGUMENTS[flag.command], cli.commands[flag.command]
+    given = [flag.flag] if flag.flag == "--expose" else [flag.flag, sample]
+    by_flag = command.make_context(flag.command, [*given, *rest]).params
+    by_default = command.make_context(flag.command, [*rest]).params
+    monkeypatch.setenv(flag.variable, sample)
+    assert command.make_context(flag.command, [*rest]).params == by_flag != by_default
+
+
+def test_every_flag_has_help_and_a_sample_here() -> None:
+    flags = flags_of(cli)
+    assert {flag.flag for flag in flags} == set(SAMPLES)
+    assert all(flag.explains.endswith(".") for flag in flags)
+
+
+def test_the_help_names_every_preset_of_a_token() -> None:
+    (explains,) = {flag.explains for flag in flags_of(cli) if flag.flag == "--jwt"}
+    assert all(name in explains for name in PRESETS)
+
+
+def test_each_variable_that_run_sets_can_be_filled_in_elsewhere() -> None:
+    variables = environment(Sandbox(SandboxSettings(), SigningKeys()), "http://h")
+    assert tuple(name.removeprefix("CREDITS_").lower() for name in variables) == PLACEHOLDERS
+
+
+@pytest.mark.parametrize(
+    ("arguments", "said"),
+    [
+        (["serve", "--port", "65536"], "--port.*65536.*0<=x<=65535"),
+        (["serve", "--port", "http"], "--port.*'http' is not a valid integer"),
+        (["serve", "--api-key", ""], "--api-key.*'' is no API key.*1 to 256 visible ASCII"),
+        (["serve", "--api-key", "a\r\nb"], r"--api-key.*'a\\r\\nb' is no API key"),
+        (["serve", "--api-key", "é"], "--api-key.*visible ASCII"),
+        (["serve", "--api-key", "k" * 257], "--api-key.*1 to 256"),
+        (["serve", "--jwt", "clrk"], "--jwt.*'clrk' is unknown: did you mean 'clerk'"),
+        (["serve", "--ready-file", "nowhere/ready"], "--ready-file.*no folder 'nowhere'"),
+        (["serve", "--ready-file", "."], "--ready-file.*is a folder"),
+        (["serve", "--key-file", "nowhere/keys"], "--key-file.*no folder 'nowhere'"),
+        (["serve", "--host", "http://localhost"], "--host.*without scheme and port"),
+        (["serve", "--host", "0.0.0.0", "--port", "0"], "--host 0.0.0.0 is beyond loopback.*--expose"),  # noqa: S104
+        (["serve", "--allow-host", "credits:8402"], "--allow-host.*without scheme and port"),
+        (["serve", "--cors-origin", "https://app.example/"], "--cors-origin.*without a path"),
+        (["serve", "--log", "xml"], "--log.*'xml' is not one of 'text', 'json', 'off'"),
+        (["serve", "--balance", "-1"], "--balance.*-1 is not in the range"),
+        (["serve", "--user", "ada"], "--user.*'ada' is not NAME=BALANCE"),
+        (["serve", "--user", "ada=-1"], "--user.*a balance of 0 to"),
+        (["serve", "--user", "a\nb=1"], "--user.*control characters"),
+        (["serve", "--user-id", ".."], "--user-id.*not '.' or '..'"),
+        (["serve", "--application-id", ""], "--application-id.*1 to 256 characters"),
+        (["serve", "--prot", "1"], "No such option.*--prot.*--port"),
+        (["serve", "extra"], "unexpected extra argument"),
+        (["run"], "Missing argument 'COMMAND"),
+        (["run", "--env", "URL={url}", "true"], "--env.*unknown placeholder {url}: there are {base_url}"),
+        (["run", "--env", "URL={base_url!r}", "true"], "--env.*unknown placeholder"),
+        (["run", "--env", "URL={", "true"], "--env"),
+        (["run", "--env", "A-B=1", "true"], "--env.*is not NAME=TEXT"),
+        (["run", "--grace", "-1", "true"], "--grace.*-1"),
+        (["token", "ada"], "--key-file is missing"),
+        (["token", "", "--key-file", "keys"], "USER.*is no id"),
+        (["token", "ada", "--bad", "expird"], "--bad.*did you mean 'expired'"),
+        (
+            ["token", "ada", "--key-file", "keys", "--bad", "expired", "--expires-in", "5"],
+            "--expires-in 5 has no effect",
+        ),
+        (["token", "ada", "--expires-in", "0"], "--expires-in.*0 is not in the range"),
+        (["wait", "localhost:8402"], "URL.*is no URL of a server"),
+        (["wait", "http://h:99999"], "URL.*Port out of range"),
+        (["wait", "http://h", "--timeout", "soon"], "--timeout.*'soon'"),
+        (["sreve"], "No such command 'sreve'"),
+    ],
+)
+def test_a_mistake_ends_with_2_and_names_flag_value_and_rule(
+    arguments: list[str], said: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    result = CliRunner().invoke(cli, arguments)
+    assert result.exit_code == 2
+    assert re.search(said, " ".join(result.output.split())), result.output
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_a_mistake_in_the_environment_names_the_variable() -> None:
+    result = CliRunner().invoke(cli, ["serve"], env={"FAKE_CREDITS_PORT": "99999"})
+    assert result.exit_code == 2
+    assert "FAKE_CREDITS_PORT" in result.output
+
+
+def test_a_file_without_keys_is_refused_by_name(tmp_path: Path) -> None:
+    file = tmp_path / "keys.pem"
+    file.write_text("no key")
+    result = CliRunner().invoke(cli, ["token", "ada", "--key-file", str(file)])
+    assert result.exit_code == 2
+    assert "keys.pem' holds no signing keys: there is no private key" in " ".join(result.output.split())
+
+
+@pytest.mark.parametrize("arguments", [["--help"], ["serve", "--help"], ["run", "--help"], ["token", "--help"]])
+def test_help_loads_neither_server_nor_cryptography(arguments: list[str]) -> None:
+    code = (
+        f"import sys; sys.argv[1:] = {arguments}\n"
+        "from fake_credits.cli import main\n"
+        "try: main()\n"
+        "finally:\n"
+        "    heavy = ('starlette', 'uvicorn', 'uvloop', 'jwt', 'cryptography', 'httpx2', 'asyncio', 'msgspec')\n"
+        "    print('LOADED', [name for name in heavy if name in sys.modules])"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert "Usage:" in done.stdout
+    assert "LOADED []" in done.stdout
+
+
+def test_a_mistake_and_an_interrupt_leave_no_traceback() -> None:
+    code = (
+        "import sys, signal, os; sys.argv[1:] = ['wait', 'http://127.0.0.1:1']\n"
+        "import fake_credits.cli.waiting as waiting\n"
+        "waiting._ask = lambda *_: os.kill(os.getpid(), signal.SIGINT) or 'no'\n"
+        "from fake_credits.cli import main\n"
+        "main()"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
+    assert done.returncode == 130
+    assert "Traceback" not in done.stderr
+
+
+def test_the_version_is_the_packages_own() -> None:
+    from importlib.metadata import version
+
+    done = subprocess.run(
+        [sys.executable, "-m", "fake_credits", "--version"],
+        capture_output=True,
+        text=True,
+        check=True,
+        env=clean_environment(),
+    )
+    assert done.stdout.strip() == version("fake-credits")
+
+
+def test_commands_are_listed_with_a_sentence_each() -> None:
+    assert set(cli.commands) >= {"serve", "run", "token", "wait"}
+    assert all(isinstance(command, click.Command) and command.help for command in cli.commands.values())
