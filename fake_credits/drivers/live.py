@@ -69,7 +69,7 @@ class Runner:
             ws="none",
             lifespan="off",
             proxy_headers=False,
-            access_log=False,
+            access_log=True,  # False would silence the whole process's "uvicorn.access"; our protocol writes none
             log_config=None,
             server_header=False,
             date_header=False,
@@ -115,10 +115,11 @@ class _Uvicorn(Server):
         """
         for server in self.servers:
             server.close()
-        for connection in list(self.server_state.connections):
-            connection.transport.abort()
         limit_s = monotonic_s() + _STOP_LIMIT_S
         while (self.server_state.connections or self.server_state.tasks) and monotonic_s() < limit_s:
+            # Each time round: a connection that was accepted just before the end is only made after it.
+            for connection in list(self.server_state.connections):
+                connection.transport.abort()
             await asyncio.sleep(0.0005)
 
 
@@ -145,7 +146,8 @@ class LiveServer:
         """Start serving; raise OSError where the address can't be had."""
         if self._thread is not None:
             return
-        runner = Runner(self.contract, self.sandboxes, self._address, bind(self._address))
+        listener = bind(self._address)
+        runner = Runner(self.contract, self.sandboxes, self._address, listener)
         answering = threading.Event()
         self._thread = threading.Thread(
             target=self._serve, args=(runner, answering), name="fake-credits-server", daemon=True
@@ -154,7 +156,9 @@ class LiveServer:
         answering.wait()
         if self._failure is not None:
             self._thread.join()
-            raise self._failure
+            listener.close()
+            failure, self._failure, self._thread = self._failure, None, None
+            raise failure
         self.base_url = runner.base_url
 
     def stop(self) -> None:

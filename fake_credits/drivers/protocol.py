@@ -18,7 +18,7 @@ from uvicorn.server import ServerState
 
 from fake_credits.errors import ApiError, MalformedRequest
 from fake_credits.sandbox import Sandboxes
-from fake_credits.web.answer import Headers
+from fake_credits.web.answer import Headers, Message
 from fake_credits.web.app import EXTENSION
 from fake_credits.web.exchange import Exchange
 from fake_credits.web.hosts import HostPolicy
@@ -72,6 +72,7 @@ class CreditsProtocol(HttpToolsProtocol):
     ) -> None:
         super().__init__(config, server_state, app_state, _loop)
         self.logger = _LOG  # uvicorn's own would print each unreadable request as a warning of the server
+        self.access_log = False  # uvicorn writes one where anybody in the process listens; we have a journal
         self._front = front
         self._head_open = False
         self._head_bytes = 0
@@ -110,7 +111,7 @@ class CreditsProtocol(HttpToolsProtocol):
         if self._head_bytes > HEAD_LIMIT_BYTES:
             msg = f"its head has more than {HEAD_LIMIT_BYTES} bytes (64 KiB)"
         refusal: ApiError = MalformedRequest(f"this is no HTTP request that can be read: {msg}")
-        scope = {"method": "", "raw_path": b"", "query_string": b"", "headers": []}
+        scope: Message = {"method": "", "raw_path": b"", "query_string": b"", "headers": []}
         exchange = Exchange(self._front.service, self._front.sandboxes.default, scope, refusal)
         answer = exchange.refuse(refusal)
         headers: Headers = [
