@@ -1,0 +1,111 @@
+"""Own the command: which benchmarks there are, and the table of what they measured.
+
+    python -m tests.benchmarks [--quick] [NAME …]
+
+Asserts nothing about time: it exits with 1 only where a benchmark could not be measured for a reason of ours.
+"""
+
+# ruff: noqa: RUF001 - the table has dashes and multiplication signs
+
+import argparse
+import os
+import platform
+import sys
+from collections.abc import Mapping
+from datetime import UTC, datetime
+from importlib.metadata import version
+from pathlib import Path
+
+from tests.benchmarks import live, local, suites
+from tests.benchmarks.plan import FULL, QUICK, Benchmark, Plan, Skipped
+
+RAW = "the raw app on uvicorn + uvloop + httptools"
+MOCK = "httpx2 `MockTransport`"
+
+BENCHMARKS: Mapping[str, Benchmark] = {
+    "get-key": Benchmark("live GET balance, API key", RAW, "≤ 1.4× CPU", live.get_with_key),
+    "get-token": Benchmark("live GET balance, user's RS256 token", RAW, "≤ 1.4× CPU", live.get_with_token),
+    "post": Benchmark(
+        "live POST transaction", RAW, "≤ 1.6× CPU; within 30 % at 10 and at 1,000,000 transactions", live.post
+    ),
+    "client": Benchmark("in-process `ServerClient.get_balance`", MOCK, "≤ 0.4×", local.client_call),
+    "transport": Benchmark("a call through our httpx2 transport", MOCK, "≤ 1.5×", local.transport_call),
+    "fixture": Benchmark(
+        "fresh sandbox + one call in a test", "the same test without the fixture", "≤ 0.3 ms more", suites.fixture
+    ),
+    "sandbox": Benchmark("a sandbox made", "–", "≤ 20 µs", local.sandbox),
+    "serve": Benchmark("`serve`, spawn to first answer", "the raw app under uvicorn", "≤ 1.6×", live.start),
+    "pytest": Benchmark("pytest start, plugin installed, unused", "without", "≤ 10 ms more", suites.start),
+    "growth": Benchmark(
+        "in-process append, and one user's page of 20, at 1,000,000 transactions",
+        "at 1,000",
+        "≤ 1.1×, ≤ 1.2×",
+        local.growth,
+    ),
+    "memory": Benchmark(
+        "memory of 1,000,000 transactions; longest garbage-collection stop with them",
+        "–",
+        "≤ 60 bytes each; ≤ 5 ms",
+        local.memory,
+    ),
+    "journal": Benchmark("memory after 100,000 GETs", "after 20,000", "≤ 2 MB more", live.memory_after_gets),
+    "naive": Benchmark("naive fake (Starlette, PyJWT), live GET balance, RS256 token", RAW, "–", live.naive_get),
+}
+
+_LIBRARIES = ("fake-credits", "starlette", "uvicorn", "uvloop", "httptools", "httpx2", "PyJWT", "msgspec", "pytest")
+
+
+def main() -> int:
+    """Measure what is named, everything unless named, and print the table."""
+    parser = argparse.ArgumentParser(prog="python -m tests.benchmarks")
+    parser.add_argument("--quick", action="store_true", help="a smoke run, whose numbers mean little")
+    parser.add_argument("names", nargs="*", metavar="NAME", help=f"one of {', '.join(BENCHMARKS)}")
+    words = parser.parse_args()
+    unknown = [name for name in words.names if name not in BENCHMARKS]
+    if unknown:
+        parser.error(f"there is no benchmark {unknown[0]!r}: choose from {', '.join(BENCHMARKS)}")
+    plan = QUICK if words.quick else FULL
+    _say("| what | against | reach | measured |\n|---|---|---|---|")
+    failed = [name for name in words.names or BENCHMARKS if not _row(BENCHMARKS[name], plan)]
+    _say("\n" + _circumstances(plan))
+    return 1 if failed else 0
+
+
+def _row(benchmark: Benchmark, plan: Plan) -> bool:
+    """Print a row; return whether it has no error."""
+    try:
+        measured = benchmark.measure(plan)
+    except Skipped as reason:
+        measured = f"skipped: {reason}"
+    except Exception as error:  # noqa: BLE001 - the other rows are still worth having
+        sys.stderr.write(f"{benchmark.what}: {error!r}\n")
+        measured = f"error: {type(error).__name__}"
+    _say(f"| {benchmark.what} | {benchmark.against} | {benchmark.reach} | {measured} |")
+    return not measured.startswith("error")
+
+
+def _circumstances(plan: Plan) -> str:
+    python = f"{platform.python_implementation()} {platform.python_version()}"
+    versions = ", ".join(f"{name} {version(name)}" for name in _LIBRARIES)
+    how = "a smoke run, short and smaller than the table says" if plan is QUICK else "best of interleaved rounds"
+    command = " ".join(["python -m tests.benchmarks", *sys.argv[1:]])
+    machine = f"{_processor()}, {os.cpu_count()} cores, {platform.system()} {platform.machine()}, {python}"
+    return f"`{command}`, {datetime.now(UTC):%Y-%m-%d}: {how}, or medians where it says so.\n{machine}; {versions}."
+
+
+def _processor() -> str:
+    try:
+        lines = Path("/proc/cpuinfo").read_text().splitlines()
+    except OSError:
+        return platform.processor() or "an unnamed processor"
+    names = [line.partition(":")[2].strip() for line in lines if line.startswith("model name")]
+    return names[0] if names else "an unnamed processor"
+
+
+def _say(text: str) -> None:
+    sys.stdout.write(text + "\n")
+    sys.stdout.flush()
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,52 @@
+"""Own the yardstick of a live server: the least that an ASGI application can be, on uvicorn; knows nothing of the fake.
+
+python -m tests.benchmarks.raw PORT
+"""
+
+import json
+import socket
+import sys
+from typing import Any
+
+import uvicorn
+
+USER = "/v1/applications/app-id/users/user-id"
+BALANCES = {USER + "/balance": 100}
+HISTORY: list[tuple[int, str]] = []
+
+
+async def app(scope: Any, receive: Any, send: Any) -> None:
+    """Look a path up in a dictionary; for a POST read the body and remember it."""
+    status, body = 200, b""
+    if scope["method"] == "POST":
+        order = json.loads((await receive())["body"])
+        HISTORY.append((order["delta"], order["reason"]))
+        BALANCES[USER + "/balance"] += order["delta"]
+        status, body = 201, b'{"delta":1,"reason":"grant","createdAt":"2026-01-01T00:00:00.000Z"}'
+    elif scope["path"] in BALANCES:
+        body = b'{"balance":%d}' % BALANCES[scope["path"]]
+    else:
+        status = 404
+    headers = [(b"content-type", b"application/json"), (b"content-length", b"%d" % len(body))]
+    await send({"type": "http.response.start", "status": status, "headers": headers})
+    await send({"type": "http.response.body", "body": body})
+
+
+def config_of(asgi_app: Any) -> uvicorn.Config:
+    """Return uvicorn's settings for a yardstick: its fastest loop and parser, no access log."""
+    return uvicorn.Config(
+        asgi_app, http="httptools", loop="uvloop", ws="none", lifespan="off", log_config=None, access_log=False
+    )
+
+
+def main() -> None:
+    """Serve at a port."""
+    # IPPROTO_TCP by name, as in the live driver: without it Nagle's algorithm stays on.
+    listener = socket.socket(socket.AF_INET, socket.SOCK_STREAM, socket.IPPROTO_TCP)
+    listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+    listener.bind(("127.0.0.1", int(sys.argv[1])))
+    uvicorn.Server(config_of(app)).run(sockets=[listener])
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,138 @@
+"""Own the servers that a benchmark loads, one a process: ours, and the yardsticks it is measured against.
+
+python -m tests.benchmarks.servers NAME [TRANSACTIONS]
+
+Prints one line of JSON (url, key, token) once it answers, and serves until it is ended.
+"""
+
+import asyncio
+import json
+import sys
+from collections.abc import Callable
+from datetime import UTC, datetime
+from typing import Any
+
+import jwt
+import uvicorn
+from cryptography.hazmat.primitives.asymmetric import rsa
+from starlette.applications import Starlette
+from starlette.requests import Request
+from starlette.responses import JSONResponse
+from starlette.routing import Route
+
+from fake_credits.contract import DEFAULT
+from fake_credits.drivers.live import Address, Runner, bind, new_event_loop
+from fake_credits.drivers.shared import Shared
+from fake_credits.models import Reason
+from fake_credits.sandbox import Sandbox, Sandboxes, SandboxSettings
+from tests.benchmarks import raw
+
+KEY = "benchmark-key"
+AT_MS = 1_700_000_000_000
+
+
+def sandbox(transactions: int) -> Sandbox:
+    """Return a sandbox whose tokens are RS256, with a user of so many transactions."""
+    made = Shared().new_sandbox(SandboxSettings(api_key=KEY, balance=1, jwt="auth0"))
+    account = made.ledger.account("app-id", "user-id")
+    for _ in range(transactions):
+        made.ledger.append(account, 1, Reason.GRANT, AT_MS)
+    return made
+
+
+def ours(transactions: int) -> None:
+    """Serve the fake."""
+    box = sandbox(transactions)
+    address = Address()
+    runner = Runner(DEFAULT, Sandboxes(box), address, bind(address))
+
+    async def main() -> None:
+        await runner.run(asyncio.Event(), lambda: announce(runner.base_url, box.token("user-id")))
+
+    with asyncio.Runner(loop_factory=new_event_loop) as loop:
+        loop.run(main())
+
+
+class Naive:
+    """Be the fake that somebody writes in an hour on Starlette and PyJWT."""
+
+    def __init__(self, *, cached: bool) -> None:
+        private = rsa.generate_private_key(public_exponent=65537, key_size=2048)
+        self.token = jwt.encode({"sub": "user-id", "exp": 4_000_000_000}, private, algorithm="RS256")
+        self._public = private.public_key()
+        self._cached = cached
+        self._seen: dict[str, str] = {}
+        self._balances = {"user-id": 100}
+        self._history: list[dict[str, Any]] = []
+        path = "/v1/applications/{app}/users/{user}"
+        self.app = Starlette(
+            routes=[
+                Route("/v1/applications/{app}/users", self._balance),
+                Route(path, self._balance),
+                Route(path + "/balance", self._balance),
+                Route(path + "/transactions", self._transact, methods=["POST"]),
+            ]
+        )
+
+    def _user_of(self, token: str) -> str:
+        if self._cached and token in self._seen:
+            return self._seen[token]
+        user: str = jwt.decode(token, self._public, algorithms=["RS256"])["sub"]
+        self._seen[token] = user
+        return user
+
+    def _refused(self, request: Request) -> bool:
+        if request.headers.get("x-api-key") == KEY:
+            return False
+        token = request.headers.get("authorization", "").removeprefix("Bearer ")
+        user: str = request.path_params["user"]
+        return self._user_of(token) != user
+
+    async def _balance(self, request: Request) -> JSONResponse:
+        if self._refused(request):
+            return JSONResponse({"error": "forbidden"}, 403)
+        return JSONResponse({"balance": self._balances[request.path_params["user"]]})
+
+    async def _transact(self, request: Request) -> JSONResponse:
+        if self._refused(request):
+            return JSONResponse({"error": "forbidden"}, 403)
+        order = await request.json()
+        self._balances[request.path_params["user"]] += order["delta"]
+        self._history.append({**order, "createdAt": datetime.now(UTC).isoformat()})
+        return JSONResponse(self._history[-1], 201)
+
+
+def naive(*, cached: bool) -> None:
+    """Serve the naive fake."""
+    made = Naive(cached=cached)
+    yardstick(made.app, made.token)
+
+
+def yardstick(app: Any, token: str) -> None:
+    """Serve an application with uvicorn as it comes, on a socket like ours."""
+    listener = bind(Address())
+    host, port = listener.getsockname()
+
+    class Announcing(uvicorn.Server):
+        async def startup(self, sockets: Any = None) -> None:
+            await super().startup(sockets)
+            announce(f"http://{host}:{port}", token)
+
+    Announcing(raw.config_of(app)).run(sockets=[listener])
+
+
+def announce(url: str, token: str) -> None:
+    """Print where the server is."""
+    sys.stdout.write(json.dumps({"url": url, "key": KEY, "token": token}) + "\n")
+    sys.stdout.flush()
+
+
+SERVERS: dict[str, Callable[[int], None]] = {
+    "ours": ours,
+    "raw": lambda _: yardstick(raw.app, ""),
+    "naive": lambda _: naive(cached=False),
+    "naive-cached": lambda _: naive(cached=True),
+}
+
+if __name__ == "__main__":
+    SERVERS[sys.argv[1]](int(sys.argv[2]) if len(sys.argv) > 2 else 0)
