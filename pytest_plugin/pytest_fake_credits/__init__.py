@@ -128,9 +128,17 @@ def _words_of(item: pytest.Item) -> dict[str, object]:
         raise _failure(str(error)) from None
 
 
+def _defaults(config: pytest.Config, own: Mapping[str, object]) -> dict[str, object]:
+    try:
+        words = checked_words(own, "the fixture fake_credits_settings")
+    except pytest.UsageError as error:
+        raise _failure(str(error)) from None
+    return default_words(config.stash[SETTINGS], words)
+
+
 @pytest.fixture(scope="session")
 def fake_credits_settings() -> dict[str, object]:
-    """Override to give every sandbox words of the marker; the marker and the command line are stronger."""
+    """Override, in any conftest, to give sandboxes words of the marker; marker and command line are stronger."""
     return {}
 
 
@@ -141,21 +149,20 @@ def fake_credits_factory(
     """Make sandboxes of any life, for fixtures of any scope: ``with fake_credits_factory(balance=100) as credits``."""
     from pytest_fake_credits.factory import Factory
 
-    try:
-        own = checked_words(fake_credits_settings, "the fixture fake_credits_settings")
-    except pytest.UsageError as error:
-        raise _failure(str(error)) from None
-    factory = pytestconfig.stash[_FACTORY] = Factory(default_words(pytestconfig.stash[SETTINGS], own))
+    factory = pytestconfig.stash[_FACTORY] = Factory(_defaults(pytestconfig, fake_credits_settings))
     yield factory
     factory.close()
 
 
 @pytest.fixture
-def fake_credits(request: pytest.FixtureRequest, fake_credits_factory: "Factory") -> "Iterator[FakeCredits]":
+def fake_credits(
+    request: pytest.FixtureRequest, fake_credits_factory: "Factory", fake_credits_settings: Mapping[str, object]
+) -> "Iterator[FakeCredits]":
     """Yield a `FakeCredits` on a fresh sandbox, as the test's markers say."""
     node: pytest.Item = request.node
+    words = {**_defaults(request.config, fake_credits_settings), **_words_of(node)}
     try:
-        fake = fake_credits_factory.make({**fake_credits_factory.words, **_words_of(node)})
+        fake = fake_credits_factory.make(words)
     except (TypeError, ValueError) as error:
         raise _failure(f"{node.nodeid}: the sandbox can't start: {error}") from None
     yield fake

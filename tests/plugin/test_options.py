@@ -47,7 +47,7 @@ def test_marker_beats_command_line_beats_fixture_beats_ini_beats_environment(
     result = suite(_probe(mark), *flags, conftest=own if strongest <= 2 else "", ini=ini)
     seed = 0 if strongest == 5 else strongest
     result.stdout.fnmatch_lines([f"*Failed: seed={seed} live={strongest not in (0, 5)}"])
-    if not own or strongest in (1, 3, 4):
+    if strongest in (1, 3, 4):
         result.stdout.fnmatch_lines([f"fake-credits: seed {seed}, live"])
 
 
@@ -81,6 +81,17 @@ def test_a_value_that_cannot_be_is_a_usage_error(
     result = suite(_probe(), *flags, ini=ini)
     assert result.ret == pytest.ExitCode.USAGE_ERROR
     result.stderr.fnmatch_lines([f"ERROR: fake-credits: {message}"])
+
+
+def test_a_folder_has_settings_of_its_own(suite: Suite, pytester: pytest.Pytester) -> None:
+    """The nearest conftest's ``fake_credits_settings`` counts, whichever folder's tests run first."""
+    own = "import pytest\n@pytest.fixture(scope='session')\ndef fake_credits_settings(): return {'seed': SEED}"
+    for name in ("a", "b"):
+        folder = pytester.mkdir(name)
+        (folder / "conftest.py").write_text(own.replace("SEED", str(ord(name))), encoding="utf-8")
+        probe = f"def test_{name}(fake_credits): assert fake_credits.sandbox.seed == {ord(name)}"
+        (folder / f"test_{name}.py").write_text(probe, encoding="utf-8")
+    suite("def test_root(fake_credits): assert fake_credits.sandbox.seed == 0").assert_outcomes(passed=3)
 
 
 def test_the_settings_fixture_has_the_markers_words_only(suite: Suite) -> None:

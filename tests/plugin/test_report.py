@@ -112,7 +112,7 @@ def test_which_reports_have_the_section(suite: Suite, log: str, failing: int, pa
     result = suite(FAILING + passes, f"--fake-credits-log={log}", "-rA", "--junitxml=out.xml")
     result.assert_outcomes(passed=1, failed=1)
     assert result.stdout.str().count(" fake-credits -") == failing + passing
-    suite(FAILING, f"--fake-credits-log={log}", "-p", "no:terminal", alone=log == "all")
+    assert suite(FAILING, f"--fake-credits-log={log}", "-p", "no:terminal").ret == pytest.ExitCode.TESTS_FAILED
 
 
 def test_a_comparison_with_a_balance_explains_itself(suite: Suite) -> None:
