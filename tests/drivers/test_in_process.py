@@ -6,7 +6,6 @@ from types import TracebackType
 from typing import Any
 
 import anyio
-import anyio.lowlevel
 import httpx2
 import pytest
 import trio
