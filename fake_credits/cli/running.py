@@ -6,6 +6,7 @@ found. Elsewhere the processes of its group that it did not wait for are its own
 we can end nothing.
 """
 
+import contextlib
 import ctypes
 import os
 import signal
@@ -31,6 +32,7 @@ __all__ = ["run", "with_loopback"]
 _STOPS = ("SIGINT", "SIGTERM", "SIGHUP", "SIGQUIT")
 _PASSED_ON = (*_STOPS, "SIGUSR1", "SIGUSR2")
 _CANNOT_RUN, _NOT_FOUND = 126, 127  # as sh(1) and env(1)
+_KILL_LIMIT_S = 1.0
 _PR_SET_CHILD_SUBREAPER = 36
 
 
@@ -124,27 +126,21 @@ def _adopt_orphans() -> bool:
 
 def _end_orphans(grace_s: float) -> None:
     """Ask what the command has left running to end, then make it; the kernel says when there is nothing left."""
-    pause = threading.Event()
-    limit_s = monotonic_s() + grace_s
-    asked: set[int] = set()
-    try:
-        while True:
+    pause, asked, began_s = threading.Event(), set[int](), monotonic_s()
+    with contextlib.suppress(ChildProcessError):
+        while (waited_s := monotonic_s() - began_s) < grace_s + _KILL_LIMIT_S:
             while os.waitpid(-1, os.WNOHANG)[0]:
                 pass
-            late = monotonic_s() > limit_s
+            late = waited_s > grace_s
             for process_id in _descendants() - (set() if late else asked):
                 asked.add(process_id)
                 _send(process_id, signal.SIGKILL if late else signal.SIGTERM)
-            pause.wait(0.01)
-    except ChildProcessError:
-        return
+            pause.wait(0.02)
 
 
 def _send(process_id: int, number: int) -> None:
-    try:
+    with contextlib.suppress(OSError):  # it has ended by itself, or is another user's
         os.kill(process_id, number)
-    except OSError:
-        return  # it has ended by itself, or is another user's
 
 
 def _descendants() -> set[int]:

@@ -56,7 +56,7 @@ def test_key_token_jwks_and_pem_of_the_environment_work(preset: str) -> None:
     proxied = {"http_proxy": "http://127.0.0.1:9", "NO_PROXY": "internal.example"}
     templates = ("--env", "MY_URL={base_url}/v1", "--env", "MY_TEXT={user_id}={{}}", "--env", "MY_PEM={jwt_public_key}")
     done = run("--jwt", preset, "--balance", "90", *templates, "--", sys.executable, "-c", USES_IT_ALL, **proxied)
-    assert done.returncode == 0, done.stderr
+    assert (done.returncode, done.stderr) == (0, "")
     seen = json.loads(done.stdout)
     env, token = seen["env"], seen["env"]["CREDITS_USER_TOKEN"]
     assert seen["by_key"] == seen["by_token"] == {"balance": 90}
@@ -81,11 +81,8 @@ def test_loopback_is_added_to_both_spellings_and_what_they_hold_is_kept() -> Non
 @pytest.mark.parametrize(
     ("command", "code"),
     [
-        (("--", "true"), 0),
-        (("--", "sh", "-c", "exit 7"), 7),
         (("sh", "-c", "exit 3", "--port", "--help"), 3),
         (("--", "sh", "-c", "kill -9 $$"), 137),
-        (("--", "sh", "-c", "kill -TERM $$"), 143),
         (("--", "no-such-command-anywhere"), 127),
         (("--", "/"), 126),
     ],
@@ -95,19 +92,15 @@ def test_the_exit_code_is_the_commands_own(command: tuple[str, ...], code: int) 
     assert done.returncode == code
     assert "Traceback" not in done.stderr
     assert done.stdout == ""
+    assert ("Error: can't run" in done.stderr) == (code in (126, 127))
 
 
-def test_a_command_that_cannot_be_run_is_named() -> None:
-    assert "Error: can't run 'no-such-command-anywhere': No such file" in run("no-such-command-anywhere").stderr
-
-
-def test_the_log_is_off_unless_asked_for() -> None:
+def test_the_log_and_the_summary_are_there_where_asked_for() -> None:
     fetch = (sys.executable, "-c", "import os, urllib.request as u; u.urlopen(os.environ['CREDITS_JWKS_URL'])")
-    assert run(*fetch).stderr == ""
     assert "fake-credits: 0 exchanges, 0 refused (seed 5)" in run("--log", "text", "--seed", "5", *fetch).stderr
 
 
-def test_the_server_is_gone_when_the_command_is(tmp_path: Path) -> None:
+def test_the_server_is_gone_when_the_command_is() -> None:
     done = run("sh", "-c", 'printf %s "$CREDITS_BASE_URL"')
     with httpx2.Client(trust_env=False) as client, pytest.raises(httpx2.ConnectError):
         client.get(done.stdout + "/_fake/livez")
@@ -136,7 +129,7 @@ def wait_for_id(file: Path) -> int:
     return int(file.read_text())
 
 
-@pytest.mark.parametrize("name", ["SIGINT", "SIGTERM", "SIGHUP"])
+@pytest.mark.parametrize("name", ["SIGINT", "SIGTERM"])
 def test_a_signal_to_us_alone_reaches_the_command_whose_code_is_ours(name: str, start: Start, tmp_path: Path) -> None:
     started = start("run", "--", sys.executable, "-c", HEARS, str(tmp_path))
     child = wait_for_id(tmp_path / "pid")
@@ -158,9 +151,13 @@ def test_a_command_that_ignores_sigterm_is_killed_after_the_grace(start: Start, 
 
 
 @pytest.mark.skipif(not sys.platform.startswith("linux"), reason="only Linux lets us adopt orphans")
-@pytest.mark.parametrize("how", ["ends by itself", "SIGTERM", "SIGINT"])
 @pytest.mark.parametrize(
-    "daemon", ["sleep 1000", "setsid sleep 1000", "sh -c \"trap '' TERM; sleep 1000; sleep 1000\""]
+    ("how", "daemon"),
+    [
+        ("ends by itself", "sleep 1000"),
+        ("SIGTERM", "setsid sleep 1000"),
+        ("SIGINT", "sh -c \"trap '' TERM; sleep 1000; sleep 1000\""),
+    ],
 )
 def test_no_process_of_the_command_is_left_behind(how: str, daemon: str, start: Start, tmp_path: Path) -> None:
     """A grandchild ends with the command, be it in a session of its own or deaf to SIGTERM."""

@@ -14,7 +14,9 @@ from pathlib import Path
 
 import httpx2
 import pytest
+from click.testing import CliRunner
 
+from fake_credits.cli.commands import cli
 from fake_credits.client.server import ServerClient
 from fake_credits.client.user import UserClient
 from fake_credits.errors import InsufficientCredits, InvalidToken
@@ -150,7 +152,7 @@ def test_the_json_log_is_an_object_a_line(start: Start) -> None:
 
 
 def test_a_log_that_is_off_says_nothing(start: Start) -> None:
-    started = start("serve", "--log", "off")
+    started = start("serve", FAKE_CREDITS_LOG="off")
     assert put_user(started) == 201
     assert started.end() == 0
     assert started.err == ""
@@ -224,16 +226,11 @@ def test_beyond_loopback_it_warns_and_answers_any_host(start: Start) -> None:
 
 
 def test_two_servers_at_once_know_nothing_of_each_other(start: Start, shared: Started) -> None:
-    other = start("serve", "--api-key", "other-key")
-    assert ask(other, "/v1/applications/app-id/users", **{"X-API-Key": "other-key"}).json()["users"] == []
-    assert ask(other, "/v1/applications/app-id/users", **{"X-API-Key": "my-key"}).status_code == 401
-    assert ask(shared, "/v1/applications/app-id/users", **{"X-API-Key": "other-key"}).status_code == 401
-
-
-def test_every_setting_can_come_from_the_environment(start: Start) -> None:
-    started = start("serve", FAKE_CREDITS_API_KEY="env-key", FAKE_CREDITS_USER="ada=1 bob=2", FAKE_CREDITS_LOG="off")
-    with ServerClient(started.variables["CREDITS_BASE_URL"], "env-key") as client:
-        assert {user.user_id for user in client.list_users("app-id").users} == {"ada", "bob"}
+    other = start("serve", FAKE_CREDITS_API_KEY="other-key", FAKE_CREDITS_USER="carl=1 dora=2")
+    path, mine, its = "/v1/applications/app-id/users", {"X-API-Key": "my-key"}, {"X-API-Key": "other-key"}
+    assert [user["userId"] for user in ask(other, path, **its).json()["users"]] == ["carl", "dora"]
+    assert ask(other, path, **mine).status_code == 401
+    assert ask(shared, path, **its).status_code == 401
 
 
 def test_a_token_minted_elsewhere_with_the_same_keys_is_accepted(start: Start, tmp_path: Path) -> None:
@@ -253,8 +250,7 @@ def test_a_token_minted_elsewhere_with_the_same_keys_is_accepted(start: Start, t
 
 
 def _printed(arguments: list[str]) -> str:
-    done = subprocess.run([*COMMAND, *arguments], capture_output=True, text=True, check=True, env=clean_environment())
-    return done.stdout.strip()
+    return CliRunner().invoke(cli, arguments).output.strip()
 
 
 @pytest.mark.parametrize("broken", ["closed by the reader", "closed at the start", "never read"])

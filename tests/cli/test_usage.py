@@ -142,7 +142,7 @@ def test_a_file_without_keys_is_refused_by_name(tmp_path: Path) -> None:
     assert "keys.pem' holds no signing keys: there is no private key" in " ".join(result.output.split())
 
 
-@pytest.mark.parametrize("arguments", [["--help"], ["serve", "--help"], ["run", "--help"], ["token", "--help"]])
+@pytest.mark.parametrize("arguments", [["--help"], ["serve", "--help"]])
 def test_help_loads_neither_server_nor_cryptography(arguments: list[str]) -> None:
     code = (
         f"import sys; sys.argv[1:] = {arguments}\n"
