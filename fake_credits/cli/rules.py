@@ -15,7 +15,21 @@ import click
 
 from fake_credits.contract import DEFAULT, MAX_AMOUNT
 
-__all__ = ["LOG_FORMS", "PLACEHOLDERS", "Checked"]
+__all__ = [
+    "LOG_FORMS",
+    "PLACEHOLDERS",
+    "Checked",
+    "api_key",
+    "bad_token_kind",
+    "file_to_write",
+    "health_url",
+    "host",
+    "identifier",
+    "origin",
+    "preset",
+    "user",
+    "variable",
+]
 
 LOG_FORMS = ("text", "json", "off")
 PLACEHOLDERS = ("base_url", "api_key", "application_id", "user_id", "user_token", "jwks_url", "jwt_public_key")
