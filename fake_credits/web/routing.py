@@ -27,6 +27,9 @@ HTTP_METHODS = frozenset({
 # fmt: on
 """The methods that the live server's HTTP parser knows; any other is no HTTP to it, in process too."""
 
+_COMPARED_SEGMENTS = 16
+_COMPARED_CHARACTERS = 64
+
 _HEX = frozenset(b"0123456789abcdefABCDEF")
 
 
@@ -90,7 +93,9 @@ class RouteTable:
         segments = _segments(raw_path)
         methods = self._methods(segments)
         if methods is None:
-            raise RouteNotFound(f"there is no {method} {escape(raw_path)}; {nearest_route(self._routes, segments)}")
+            raise RouteNotFound(
+                f"there is no {method} {escape(raw_path)}; {nearest_route(self._routes, method, segments)}"
+            )
         place = methods.get(method)
         if place is None:
             allow = ", ".join(sorted(methods))
@@ -105,17 +110,23 @@ class RouteTable:
         return None
 
 
-def nearest_route(routes: Mapping[Operation, RouteTemplate], segments: list[str]) -> str:
-    """Return a sentence that names the known route nearest to a path."""
-    path = "/".join(segment if segment.isprintable() else ascii(segment) for segment in segments)
+def nearest_route(routes: Mapping[Operation, RouteTemplate], method: str, segments: list[str]) -> str:
+    """Return a sentence that names the known route nearest to a path; of two as near, the one with its method."""
+    # Bounded, as the comparison is quadratic and a path may have 60 kB.
+    sent = [segment[:_COMPARED_CHARACTERS] for segment in segments[:_COMPARED_SEGMENTS]]
 
-    def likeness(item: tuple[Operation, RouteTemplate]) -> float:
+    def likeness(item: tuple[Operation, RouteTemplate]) -> tuple[float, bool]:
         wanted = item[1].path.split("/")
-        filled = [text if want.startswith("{") else want for want, text in zip(wanted, segments, strict=False)]
-        return difflib.SequenceMatcher(None, "/".join([*filled, *wanted[len(segments) :]]), path).ratio()
+        # From either end, as a prefix that is missing would shift all that follows.
+        return max(_likeness(wanted, sent), _likeness(wanted[::-1], sent[::-1])), item[1].method == method
 
     operation, template = max(routes.items(), key=likeness)
     return f"the nearest operation is {operation}: {template} (a contract's setting routes.{operation} moves it)"
+
+
+def _likeness(wanted: list[str], sent: list[str]) -> float:
+    filled = [text if want.startswith("{") else want for want, text in zip(wanted, sent, strict=False)]
+    return difflib.SequenceMatcher(None, "/".join([*filled, *wanted[len(sent) :]]), "/".join(sent)).ratio()
 
 
 def escape(raw_path: bytes) -> str:

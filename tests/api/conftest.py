@@ -9,6 +9,7 @@ from urllib.parse import quote, urlsplit
 
 import pytest
 
+from fake_credits.client.transport import Transport
 from fake_credits.contract import DEFAULT, Contract, Operation
 from fake_credits.drivers.in_process import InProcess, Outgoing
 from fake_credits.drivers.shared import Shared
@@ -16,8 +17,10 @@ from fake_credits.errors import ERRORS
 from fake_credits.fake import FakeCredits, Mode
 from fake_credits.web.answer import Headers
 
+Field = tuple[bytes, bytes]
+
 APP = "app-id"
-JSON = (b"content-type", b"application/json")
+JSON: Field = (b"content-type", b"application/json")
 GRANT = b'{"delta":100,"reason":"grant"}'
 LIMIT_S = 20.0
 """No answer takes so long; a test that waits for it would fail rather than hang."""
@@ -42,11 +45,11 @@ class Got(NamedTuple):
 class Api:
     """Ask one sandbox over one driver."""
 
-    def __init__(self, credits: FakeCredits, mode: Mode, shared: Shared) -> None:
-        self.credits = credits
-        self.mode = mode
-        self.contract = credits.sandbox.contract
-        self._in_process = InProcess(shared.app(self.contract), credits.sandbox)
+    def __init__(self, fake: FakeCredits, mode: Mode, shared: Shared) -> None:
+        self.credits = fake
+        self.mode: Mode = mode
+        self.contract = fake.sandbox.contract
+        self._in_process = InProcess(shared.app(self.contract), fake.sandbox)
 
     def __repr__(self) -> str:
         return f"<Api {self.mode}>"
@@ -101,6 +104,11 @@ class Api:
         reply = self._in_process.call(request)
         headers = tuple((name.decode(), value.decode("latin-1")) for name, value in reply.headers)
         return Got(reply.status, headers, reply.body)
+
+    @property
+    def transport(self) -> Transport:
+        """Return what carries the requests of a client that a test makes itself, to this sandbox."""
+        return self.credits.server_client._transport  # pyright: ignore[reportPrivateUsage]
 
     @property
     def host(self) -> str:
@@ -202,17 +210,17 @@ def mode(request: pytest.FixtureRequest) -> Mode:
 @pytest.fixture
 def api(mode: Mode, contract: Contract, shared: Shared) -> Iterator[Api]:
     """Yield a fresh sandbox over one driver; at the end it must be sound and have met no bug."""
-    with FakeCredits(mode=mode, shared=shared, contract=contract) as credits:
+    with FakeCredits(mode=mode, shared=shared, contract=contract) as fake:
         if mode == "live":
-            credits.serve()
-        yield Api(credits, mode, shared)
-        assert credits.problems() == []
+            fake.serve()
+        yield Api(fake, mode, shared)
+        assert fake.problems() == []
 
 
 @pytest.fixture
 def live(contract: Contract, shared: Shared) -> Iterator[Api]:
     """Yield a fresh sandbox over a socket, for what only bytes on a wire can say."""
-    with FakeCredits(mode="live", shared=shared, contract=contract) as credits:
-        credits.serve()
-        yield Api(credits, "live", shared)
-        assert credits.problems() == []
+    with FakeCredits(mode="live", shared=shared, contract=contract) as fake:
+        fake.serve()
+        yield Api(fake, "live", shared)
+        assert fake.problems() == []

@@ -10,11 +10,11 @@ from fake_credits.drivers.in_process import Outgoing
 from fake_credits.drivers.shared import Shared
 from fake_credits.fake import FakeCredits, Mode
 from fake_credits.web.answer import Headers
-from tests.api.conftest import APP, GRANT, Api, Got, assert_refused
+from tests.api.conftest import APP, GRANT, Api, Field, Got, assert_refused
 
 ORIGIN = "https://app.example"
-FROM = (b"origin", ORIGIN.encode())
-ASKS = (b"access-control-request-method", b"GET")
+FROM: Field = (b"origin", ORIGIN.encode())
+ASKS: Field = (b"access-control-request-method", b"GET")
 
 
 @pytest.fixture
@@ -142,8 +142,8 @@ def test_the_fakes_own_paths_have_no_preflight(ada: Api, path: str) -> None:
 def listed(mode: Mode, shared: Shared) -> Iterator[Api]:
     """Yield an API that lists two origins."""
     contract = replace(DEFAULT, cors_origins=(ORIGIN, "http://localhost:3000"))
-    with FakeCredits(mode=mode, shared=shared, contract=contract, users={"ada": 5}) as credits:
-        yield Api(credits, mode, shared)
+    with FakeCredits(mode=mode, shared=shared, contract=contract, users={"ada": 5}) as fake:
+        yield Api(fake, mode, shared)
 
 
 def test_a_listed_origin_is_named_and_caches_are_told(listed: Api) -> None:
@@ -166,8 +166,8 @@ def test_another_origin_gets_nothing(listed: Api, origin: str) -> None:
 
 
 def test_cors_can_be_off(mode: Mode, shared: Shared) -> None:
-    with FakeCredits(mode=mode, shared=shared, contract=replace(DEFAULT, cors_origins=()), users={"ada": 5}) as credits:
-        api = Api(credits, mode, shared)
+    with FakeCredits(mode=mode, shared=shared, contract=replace(DEFAULT, cors_origins=()), users={"ada": 5}) as fake:
+        api = Api(fake, mode, shared)
         got = preflight(api)
         assert_refused(got, "method_not_allowed")
         assert cors_headers(got) == {}
@@ -179,8 +179,8 @@ def test_a_contract_with_another_token_header_allows_that_one(shared: Shared) ->
     from fake_credits.contract import HeaderForm
 
     contract = replace(DEFAULT, user_token=HeaderForm("X-User-Token"))
-    with FakeCredits(shared=shared, contract=contract) as credits:
-        got = preflight(Api(credits, "in-process", shared))
+    with FakeCredits(shared=shared, contract=contract) as fake:
+        got = preflight(Api(fake, "in-process", shared))
         assert got.header("access-control-allow-headers") == "X-User-Token, Content-Type"
 
 

@@ -74,9 +74,9 @@ def test_a_users_own_token_does_not_make_the_user_exist(ada: Api) -> None:
 @pytest.mark.parametrize("preset", PRESETS)
 def test_a_providers_token_is_accepted_end_to_end(mode: Mode, shared: Shared, preset: str) -> None:
     user = PRESETS[preset].example_user_id
-    with FakeCredits(mode=mode, shared=shared, jwt=preset, users={user: 3}) as credits:
-        assert credits.user_client(user).get_balance(user).balance == 3
-        assert credits.problems() == []
+    with FakeCredits(mode=mode, shared=shared, jwt=preset, users={user: 3}) as fake:
+        assert fake.user_client(user).get_balance(user).balance == 3
+        assert fake.problems() == []
 
 
 @pytest.mark.parametrize("preset", PRESETS)
@@ -220,16 +220,16 @@ def test_a_token_is_verified_with_the_published_keys(ada: Api) -> None:
 
 @pytest.mark.parametrize("preset", PRESETS)
 def test_discovery_names_the_issuer_and_where_its_keys_are(mode: Mode, shared: Shared, preset: str) -> None:
-    with FakeCredits(mode=mode, shared=shared, jwt=preset) as credits:
+    with FakeCredits(mode=mode, shared=shared, jwt=preset) as fake:
         if mode == "live":
-            credits.serve()
-        api = Api(credits, mode, shared)
+            fake.serve()
+        api = Api(fake, mode, shared)
         found = document(api, "/.well-known/openid-configuration").json()
         assert found["issuer"] == PRESETS[preset].issuer
         assert found["id_token_signing_alg_values_supported"] == [PRESETS[preset].algorithm]
         keys = document(api, "/" + found["jwks_uri"].split("/", 3)[3]).json()["keys"]
         assert PRESETS[preset].algorithm in {key["alg"] for key in keys}
-        assert jwt.get_unverified_header(credits.token())["kid"] in {key["kid"] for key in keys}
+        assert jwt.get_unverified_header(fake.token())["kid"] in {key["kid"] for key in keys}
 
 
 def test_the_published_keys_have_no_private_part(ada: Api) -> None:
@@ -244,10 +244,10 @@ def test_the_documents_are_no_exchanges(ada: Api) -> None:
 
 
 def test_an_application_reads_the_documents_through_its_own_library(shared: Shared) -> None:
-    with FakeCredits(shared=shared) as credits, httpx2.Client(transport=credits.transport("httpx2")) as client:
+    with FakeCredits(shared=shared) as fake, httpx2.Client(transport=fake.transport("httpx2")) as client:
         discovery = client.get("https://api.acme.com/.well-known/openid-configuration").json()
         assert discovery["jwks_uri"].startswith("http")
-        assert client.get(discovery["jwks_uri"]).json() == credits.sandbox.jwks()
+        assert client.get(discovery["jwks_uri"]).json() == fake.sandbox.jwks()
 
 
 def test_a_stranger_with_the_right_kid_gets_nowhere(ada: Api) -> None:

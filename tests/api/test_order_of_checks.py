@@ -12,12 +12,12 @@ from fake_credits.drivers.in_process import Outgoing
 from fake_credits.drivers.shared import Shared
 from fake_credits.fake import FakeCredits
 from fake_credits.web.answer import Headers
-from tests.api.conftest import GRANT, JSON, Api, assert_refused
+from tests.api.conftest import GRANT, JSON, Api, Field, assert_refused
 
 USER = b"/v1/applications/app-id/users/ada"
 NOBODY = b"/v1/applications/app-id/users/nobody"
-PLAIN = (b"content-type", b"text/plain")
-HOST = (b"host", b"example.com")
+PLAIN: Field = (b"content-type", b"text/plain")
+HOST: Field = (b"host", b"example.com")
 BIG = b"x" * (BODY_LIMIT_BYTES + 1)
 
 
@@ -28,16 +28,17 @@ def ada(api: Api) -> Api:
 
 
 def who(api: Api, name: str) -> Headers:
-    return {
-        "server": lambda: api.as_server,
-        "ada": lambda: api.as_user("ada"),
-        "bob": lambda: api.as_user("bob"),
-        "nobody": lambda: list[tuple[bytes, bytes]](),
-        "both": lambda: [*api.as_server, *api.as_user("ada")],
-        "wrong key": lambda: [(b"x-api-key", b"wrong")],
-        "expired": lambda: api.as_token(api.credits.token("ada", bad="expired")),
-        "forged": lambda: api.as_token(api.credits.token("bob", bad="tampered")),
-    }[name]()
+    if name in ("ada", "bob"):
+        return api.as_user(name)
+    known: dict[str, Headers] = {
+        "server": api.as_server,
+        "nobody": [],
+        "both": [*api.as_server, *api.as_user("ada")],
+        "wrong key": [(b"x-api-key", b"wrong")],
+        "expired": api.as_token(api.credits.token("ada", bad="expired")),
+        "forged": api.as_token(api.credits.token("bob", bad="tampered")),
+    }
+    return known[name]
 
 
 # (winner, loser, method, target, who, more headers, body)
@@ -153,8 +154,8 @@ def test_a_closed_list_of_applications_comes_after_credential_and_body(
 ) -> None:
     """404 application_not_found is of the domain: a stranger and a user of another learn nothing from it."""
     closed: Contract = replace(DEFAULT, applications=("app-id",))
-    with FakeCredits(shared=shared, contract=closed) as credits:
-        api = Api(credits, "in-process", shared)
+    with FakeCredits(shared=shared, contract=closed) as fake:
+        api = Api(fake, "in-process", shared)
         body = GRANT if operation is Operation.CREATE_TRANSACTION else b""
         assert_refused(api.ask(operation, app="other", who=[], body=body), "missing_credentials")
         as_user = api.ask(operation, app="other", who=api.as_user("bob"), body=body)

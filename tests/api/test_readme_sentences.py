@@ -22,7 +22,9 @@ from fake_credits.client.server import ServerClient
 from fake_credits.client.transport import Answer, WireRequest
 from fake_credits.client.user import UserClient
 from fake_credits.contract import Operation
+from fake_credits.drivers.shared import Shared
 from fake_credits.errors import Forbidden, InsufficientScope, InvalidApiKey, InvalidToken
+from fake_credits.fake import FakeCredits
 from fake_credits.models import Balance, Reason, Transaction, TransactionPage, User, UserPage
 from tests.api.conftest import APP, GRANT, Api, assert_refused
 
@@ -82,7 +84,9 @@ def test_the_server_module_is_an_entry_point() -> None:
 
 
 def test_each_module_has_only_the_relevant_client() -> None:
-    """Each entry point exports only the relevant code, enabling better tree-shaking and clearer separation of concerns."""
+    """Each entry point exports only the relevant code, enabling better tree-shaking and clearer separation of
+    concerns.
+    """
     assert not [name for name in vars(user_module) if "Server" in name or name in WRITES]
     assert not [name for name in vars(server_module) if "UserClient" in name]
 
@@ -113,7 +117,7 @@ def test_the_server_side_needs_an_api_key(api: Api) -> None:
     for operation in Operation:
         body = GRANT if operation is Operation.CREATE_TRANSACTION else b""
         assert_refused(api.ask(operation, who=[], body=body), "missing_credentials")
-    wrong = ServerClient("http://x.test", "wrong", transport=api.credits.server_client._transport)
+    wrong = ServerClient("http://x.test", "wrong", transport=api.transport)
     with pytest.raises(InvalidApiKey):
         wrong.get_balance(APP, "ada")
 
@@ -129,16 +133,17 @@ def test_a_user_cannot_read_an_api_key_anywhere(api: Api, ada: UserClient) -> No
 
 def test_the_base_url_is_the_first_option() -> None:
     """baseUrl (string): The base URL of the API"""
-    for client in (ServerClient, UserClient):
-        assert parameters(client.__init__)[0] == "base_url"
-        with pytest.raises(ValueError, match="base_url"):
-            client("not a url", "x", *(["y"] if client is UserClient else []))  # type: ignore[arg-type]
+    assert [parameters(client.__init__)[0] for client in (ServerClient, UserClient)] == ["base_url"] * 2
+    with pytest.raises(ValueError, match="base_url"):
+        ServerClient("not a url", "key")
+    with pytest.raises(ValueError, match="base_url"):
+        UserClient("not a url", APP, "token")
 
 
 def test_the_api_key_authenticates(api: Api) -> None:
     """apiKey (string): API key for authentication"""
     api.credits.user("ada", balance=3)
-    client = ServerClient("http://x.test", api.credits.api_key, transport=api.credits.server_client._transport)
+    client = ServerClient("http://x.test", api.credits.api_key, transport=api.transport)
     assert client.get_balance(APP, "ada") == Balance(3)
 
 
@@ -151,7 +156,7 @@ def test_another_way_to_fetch_can_be_given(api: Api) -> None:
 
         def send(self, request: WireRequest) -> Answer:
             self.targets.append(request.target)
-            return api.credits.server_client._transport.send(request)
+            return api.transport.send(request)
 
         def close(self) -> None: ...
 
@@ -279,7 +284,7 @@ def test_the_user_client_reads_its_own_data_only(api: Api, ada: UserClient) -> N
 def test_the_user_side_needs_a_token(api: Api, ada: UserClient) -> None:
     """Client-side client for end-user operations. Requires JWT bearer token authentication."""
     for token in ("nonsense", api.credits.api_key):
-        stranger = UserClient("http://x.test", APP, token, transport=ada._transport)
+        stranger = UserClient("http://x.test", APP, token, transport=api.transport)
         with pytest.raises(InvalidToken):
             stranger.get_balance("ada")
     assert_refused(api.ask(Operation.GET_BALANCE, who=[]), "missing_credentials")
@@ -290,23 +295,21 @@ def test_the_application_is_an_option_of_the_user_client(api: Api, ada: UserClie
     api.credits.user("ada", balance=1, application_id="other")
     token = api.credits.token("ada")
     for app, balance in ((APP, 100), ("other", 1)):
-        assert UserClient("http://x.test", app, token, transport=ada._transport).get_balance("ada") == Balance(balance)
+        assert UserClient("http://x.test", app, token, transport=api.transport).get_balance("ada") == Balance(balance)
     assert parameters(UserClient.__init__)[1] == "application_id"
 
 
 @pytest.mark.parametrize("provider", ["clerk", "auth0"])
-def test_the_token_is_a_providers(api: Api, provider: str) -> None:
+def test_the_token_is_a_providers(api: Api, shared: Shared, provider: str) -> None:
     """bearerToken (string): JWT token from your auth provider
 
     bearerToken: userJwtToken, // From your auth provider (Clerk, Auth0, etc.)
     """
-    from fake_credits.fake import FakeCredits
-
-    with FakeCredits(mode=api.mode, shared=api.credits._shared, jwt=provider, balance=9) as credits:
-        url = credits.serve() if api.mode == "live" else "http://x.test"
-        token = credits.token()
+    with FakeCredits(mode=api.mode, shared=shared, jwt=provider, balance=9) as fake:
+        url = fake.serve() if api.mode == "live" else "http://x.test"
+        token = fake.token()
         assert token.count(".") == 2
-        transport = credits.user_client()._transport
+        transport = Api(fake, api.mode, shared).transport
         assert UserClient(url, "app-id", token, transport=transport).get_balance("user-id") == Balance(9)
 
 
@@ -373,7 +376,7 @@ class AsUser:
 
     def __init__(self, api: Api, client: UserClient) -> None:
         self._headers = api.as_user()
-        self._inner = client._transport
+        self._inner = api.transport
 
     def send(self, request: WireRequest) -> Answer:
         kept = tuple((name, value) for name, value in request.headers if name.lower() != b"x-api-key")
@@ -508,7 +511,7 @@ def test_each_type_and_example_of_the_readme_is_quoted(readme: str) -> None:
 
 
 def statements(readme: str) -> list[str]:
-    """Return the bullets and the sentences of the README's prose: what is neither code, nor a heading, nor packaging."""
+    """Return the bullets and the sentences of the README's prose: neither code, nor headings, nor packaging."""
     found: list[str] = []
     lines = (squeezed(line) for line in prose(readme).splitlines())
     for line in filter(None, lines):
