@@ -38,6 +38,7 @@ class Credential:
         self._name = form.header.lower().encode("ascii")
         self._source = secret if callable(secret) else None
         self._secret = "" if callable(secret) else secret
+        self._followed: str | None = None
         self._bare, self._full = ((), ()) if callable(secret) else self._headers(secret)
 
     def __repr__(self) -> str:
@@ -46,9 +47,13 @@ class Credential:
     def headers(self, *, body: bool) -> Headers:
         """Return a request's headers, all of them."""
         if self._source is not None:
-            bare, full = self._headers(self._source())
-            return full if body else bare
+            self._follow(self._source())
         return self._full if body else self._bare
+
+    def _follow(self, secret: str) -> None:
+        if secret is not self._followed:
+            self._bare, self._full = self._headers(secret)
+            self._followed = secret
 
     def _headers(self, secret: str) -> tuple[Headers, Headers]:
         secret_bytes(self._argument, secret)

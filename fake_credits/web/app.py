@@ -7,9 +7,10 @@ from starlette.applications import Starlette
 from starlette.exceptions import HTTPException
 from starlette.requests import Request
 from starlette.responses import JSONResponse, Response
-from starlette.routing import BaseRoute, Match, Route
+from starlette.routing import Route
 from starlette.types import ASGIApp, Receive, Scope, Send
 
+from fake_credits.auth.credentials import Credential
 from fake_credits.contract import Contract
 from fake_credits.errors import ApiError, MethodNotAllowed, RouteNotFound
 from fake_credits.sandbox import Sandbox, Sandboxes
@@ -35,7 +36,11 @@ def create_app(contract: Contract, sandboxes: Sandboxes | None = None) -> Starle
 
 
 class _Application(Starlette):
-    """Replace Starlette's default middlewares, which answer errors in plain text, by one that keeps the contract."""
+    """Send the API's paths to an `Exchange`, and the fake's own to Starlette's router.
+
+    The API has a route table of its own (`fake_credits.web.routing`): Starlette's router normalises paths, and costs a
+    regular expression a route. Its default middlewares answer errors in plain text, so one boundary replaces them.
+    """
 
     def __init__(self, service: Service, sandboxes: Sandboxes | None) -> None:
         self._service = service
@@ -47,7 +52,7 @@ class _Application(Starlette):
             Route("/.well-known/jwks.json", self._jwks),
             Route("/.well-known/openid-configuration", self._discovery),
         ]
-        super().__init__(routes=[_ApiRoute(service, sandboxes), *own])
+        super().__init__(routes=own)
         self.router.redirect_slashes = False
 
     def build_middleware_stack(self) -> ASGIApp:
@@ -56,17 +61,37 @@ class _Application(Starlette):
 
     async def _boundary(self, scope: Scope, receive: Receive, send: Send) -> None:
         line = _line(scope)
-        refusal = line.refusal(scope["raw_path"], scope["headers"])
-        try:
-            if refusal is None:
+        raw_path, headers = scope["raw_path"], scope["headers"]
+        refusal = line.refusal(raw_path, headers)
+        if refusal is None and raw_path.startswith(_OWN_PATHS):
+            try:
                 await self.router(scope, receive, send)
-        except HTTPException as error:
-            refusal = _not_ours(error, scope)
-        if refusal is not None:
-            await _exchange(self._service, self._sandboxes, scope).run(line, receive, send, refusal)
+                return
+            except HTTPException as error:
+                refusal = _not_ours(error, scope)
+        elif refusal is None and scope["method"] == "OPTIONS":
+            preflight = self._service.cors.preflight(headers)
+            if preflight is not None:
+                await preflight.send(send, "preflight")
+                return
+        await self._exchange(line, scope).run(line, receive, send, refusal)
+
+    def _exchange(self, line: Line, scope: Scope) -> Exchange:
+        credential: Credential | ApiError
+        try:
+            credential = self._service.credentials.find(scope["headers"])
+        except ApiError as refusal:
+            credential = refusal
+        named = None if isinstance(credential, ApiError) else credential
+        return Exchange(self._service, line.sandbox or self._pick(named), scope, credential)
+
+    def _pick(self, credential: Credential | None) -> Sandbox:
+        if self._sandboxes is None:
+            raise RuntimeError("this application serves no sandbox: make it with create_app(contract, sandboxes)")
+        return self._sandboxes.pick(credential)
 
     def _sandbox(self, request: Request) -> Sandbox:
-        return _line(request.scope).sandbox or _default(self._sandboxes)
+        return _line(request.scope).sandbox or self._pick(None)
 
     async def _openapi(self, _request: Request) -> Response:
         return _document("openapi", openapi(self._service.contract, metadata.version("fake-credits")))
@@ -84,26 +109,6 @@ class _Application(Starlette):
             "subject_types_supported": ["public"],
         }
         return _document("openid-configuration", document)
-
-
-class _ApiRoute(BaseRoute):
-    """Be every path that is not the fake's own: the six operations and the refusals of all else."""
-
-    def __init__(self, service: Service, sandboxes: Sandboxes | None) -> None:
-        self._service = service
-        self._sandboxes = sandboxes
-
-    def matches(self, scope: Scope) -> tuple[Match, Scope]:
-        ours = scope["type"] == "http" and not scope["raw_path"].startswith(_OWN_PATHS)
-        return (Match.FULL if ours else Match.NONE), {}
-
-    async def handle(self, scope: Scope, receive: Receive, send: Send) -> None:
-        if scope["method"] == "OPTIONS":
-            preflight = self._service.cors.preflight(scope["headers"])
-            if preflight is not None:
-                await preflight.send(send, "preflight")
-                return
-        await _exchange(self._service, self._sandboxes, scope).run(_line(scope), receive, send)
 
 
 class _Direct:
@@ -125,24 +130,6 @@ _DIRECT = _Direct()
 def _line(scope: Scope) -> Line:
     line: Line = scope.get("extensions", {}).get(EXTENSION, _DIRECT)
     return line
-
-
-def _default(sandboxes: Sandboxes | None) -> Sandbox:
-    if sandboxes is None:
-        raise RuntimeError("this application serves no sandbox: make it with create_app(contract, sandboxes)")
-    return sandboxes.default
-
-
-def _exchange(service: Service, sandboxes: Sandboxes | None, scope: Scope) -> Exchange:
-    try:
-        credential = service.credentials.find(scope["headers"])
-    except ApiError as refusal:
-        sandbox = _line(scope).sandbox or _default(sandboxes)
-        return Exchange(service, sandbox, scope, refusal)
-    own = _line(scope).sandbox
-    if own is None:
-        own = _default(sandboxes) if sandboxes is None else sandboxes.pick(credential)
-    return Exchange(service, own, scope, credential)
 
 
 def _not_ours(error: HTTPException, scope: Scope) -> ApiError:

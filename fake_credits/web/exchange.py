@@ -6,7 +6,7 @@
 The order is the contract's ("Order of checks"). Each refusal leaves the ledger as it was.
 """
 
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Mapping
 from typing import Protocol
 
 from fake_credits.auth.credentials import Credential
@@ -55,6 +55,7 @@ class Exchange:
         "client",
         "committed",
         "credential",
+        "fields",
         "headers",
         "matched",
         "method",
@@ -74,6 +75,7 @@ class Exchange:
         self.sandbox = sandbox
         self.credential = credential
         self.headers: Headers = scope["headers"]
+        self.fields = dict(self.headers)
         self.method: str = scope["method"]
         self.raw_path: bytes = scope["raw_path"]
         self.query: bytes = scope["query_string"]
@@ -110,7 +112,8 @@ class Exchange:
 
     async def _answer(self, receive: Receive) -> Answer:
         self.matched = self.service.routes.match(self.method, self.raw_path)
-        body = await _read_body(self.headers, receive)
+        announced = _announced_length(self.fields)
+        body = await _read_body(announced, receive) if announced else b""
         with self.sandbox.lock:
             self._admit(self.matched)
             self._check_ids(self.matched)
@@ -147,7 +150,8 @@ class Exchange:
         self.service.check_id("userId", matched.user_id)
 
     def _record(self, answer: Answer, refusal: ApiError | None, *, delivered: bool) -> None:
-        self.service.cors.mark(self.headers, answer.headers)
+        if b"origin" in self.fields:
+            self.service.cors.mark(self.headers, answer.headers)
         matched = self.matched
         entry = Entry(
             ordinal=self.ordinal,
@@ -167,17 +171,14 @@ class Exchange:
             reason="" if self.order is None else self.order[1],
             committed=self.committed,
             delivered=delivered,
-            idempotency_key=_idempotency_key(self.headers),
+            idempotency_key=self.fields.get(b"idempotency-key", b"").decode("latin-1")[:256],
             duration_us=(stopwatch_ns() - self.started_ns) // 1000,
         )
         self.sandbox.journal.write(entry)
 
 
-async def _read_body(headers: Headers, receive: Receive) -> bytes:
+async def _read_body(announced: int, receive: Receive) -> bytes:
     """Return the whole body; raise PayloadTooLarge as soon as it is known to be over the limit."""
-    announced = _announced_length(headers)
-    if announced == 0:
-        return b""
     if announced > BODY_LIMIT_BYTES:
         raise _too_large()
     body = b""
@@ -192,14 +193,12 @@ async def _read_body(headers: Headers, receive: Receive) -> bytes:
             return body
 
 
-def _announced_length(headers: Headers) -> int:
+def _announced_length(fields: Mapping[bytes, bytes]) -> int:
     """Return Content-Length, 1 where a body of unknown length follows, 0 where none does."""
-    for name, value in headers:
-        if name == b"content-length":
-            return _length(value)
-        if name == b"transfer-encoding":
-            return 1
-    return 0
+    length = fields.get(b"content-length")
+    if length is not None:
+        return _length(length)
+    return 1 if b"transfer-encoding" in fields else 0
 
 
 def _length(value: bytes) -> int:
@@ -212,7 +211,3 @@ def _length(value: bytes) -> int:
 
 def _too_large() -> PayloadTooLarge:
     return PayloadTooLarge(f"a body may have at most {BODY_LIMIT_BYTES} bytes (64 KiB)")
-
-
-def _idempotency_key(headers: Headers) -> str:
-    return next((value.decode("latin-1")[:256] for name, value in headers if name == b"idempotency-key"), "")
