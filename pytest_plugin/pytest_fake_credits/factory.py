@@ -81,10 +81,9 @@ class Factory:
     def make(self, words: Mapping[str, object]) -> FakeCredits:
         """Return a `FakeCredits` of exactly these words of the marker; raise ValueError for what can't be."""
         settings: dict[str, Any] = {name: value for name, value in words.items() if name not in ("live", "allow")}
-        live = bool(words.get("live"))
-        fake = FakeCredits(mode="live" if live else "in-process", shared=self._shared, **settings)
+        fake = FakeCredits(mode="live" if words.get("live") else "in-process", shared=self._shared, **settings)
         self._watched.append(Watched(fake))
-        if live or self._serving:
+        if self._serving:
             fake.serve()
         return fake
 

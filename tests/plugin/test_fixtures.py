@@ -4,6 +4,17 @@ import pytest
 
 from tests.plugin.conftest import Suite
 
+ENDING = """
+import threading
+
+KEPT = []
+
+
+def pytest_unconfigure():
+    serving = any(thread.name == "fake-credits-server" for thread in threading.enumerate())
+    print(f"ENDED closed={KEPT[0].sandbox.closed} serving={serving}")
+"""
+
 FIXTURES = """
 import os
 import urllib.request
@@ -54,6 +65,13 @@ def _balance(url, key):
     return urllib.request.urlopen(request).read()
 
 
+def test_server_that_starts_late_knows_who_is_there(request, shared, fake_credits):
+    url = request.getfixturevalue("fake_credits_server").base_url
+    fake_credits.user("user-id", balance=3)
+    assert _balance(url, fake_credits.api_key) == b'{"balance":3}'
+    assert _balance(url, shared.api_key) == b'{"balance":4}'
+
+
 @pytest.mark.parametrize("balance", [1, 2])
 def test_server_answers_for_every_sandbox_at_one_url(fake_credits_factory, fake_credits, url, balance):
     fake_credits.user("user-id", balance=balance)
@@ -77,6 +95,12 @@ def test_environment(fake_credits, fake_credits_env):
     assert os.environ["NO_PROXY"] == os.environ["no_proxy"] == hosts
 
 
+def test_forgotten(fake_credits_factory):
+    import conftest
+
+    conftest.KEPT.append(fake_credits_factory())
+
+
 def test_environment_is_restored():
     assert "CREDITS_API_KEY" not in os.environ
     assert os.environ["NO_PROXY"] == "cache.internal, localhost"
@@ -95,7 +119,9 @@ def test_fixtures_yield_what_the_table_says(suite: Suite, monkeypatch: pytest.Mo
     """Fresh sandboxes, working clients, sandboxes of any life, one URL, and variables that go away again."""
     monkeypatch.setenv("no_proxy", "db.internal")
     monkeypatch.setenv("NO_PROXY", "cache.internal, localhost")
-    suite(FIXTURES).assert_outcomes(passed=10)
+    result = suite(FIXTURES, conftest=ENDING)
+    result.assert_outcomes(passed=12)
+    result.stdout.fnmatch_lines(["ENDED closed=True serving=False"])
 
 
 def test_a_suite_names_its_own_ids_key_and_variables(suite: Suite) -> None:

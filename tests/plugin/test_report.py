@@ -107,10 +107,12 @@ def test_the_section_is_safe_and_of_this_test_only(suite: Suite) -> None:
 
 @pytest.mark.parametrize(("log", "failing", "passing"), [("failed", 1, 0), ("all", 1, 1), ("none", 0, 0)])
 def test_which_reports_have_the_section(suite: Suite, log: str, failing: int, passing: int) -> None:
-    """``--fake-credits-log`` says it; neither JUnit XML nor a run without a terminal minds."""
+    """``--fake-credits-log`` says it; an expected failure is none, and a run without a terminal does not mind."""
     passes = FAILING.replace("test_purchase", "test_pass").replace("assert False", "assert True")
-    result = suite(FAILING + passes, f"--fake-credits-log={log}", "-rA", "--junitxml=out.xml")
-    result.assert_outcomes(passed=1, failed=1)
+    expected = FAILING.replace("test_purchase", "test_expected").replace("@", "@pytest.mark.xfail\n@")
+    source = FAILING + passes + (expected if log == "failed" else "")
+    result = suite(source, f"--fake-credits-log={log}", "-rA", "--xfail-tb", "--junitxml=out.xml")
+    result.assert_outcomes(passed=1, failed=1, xfailed=log == "failed")
     assert result.stdout.str().count(" fake-credits -") == failing + passing
     assert suite(FAILING, f"--fake-credits-log={log}", "-p", "no:terminal").ret == pytest.ExitCode.TESTS_FAILED
 
@@ -125,6 +127,10 @@ def test_a_comparison_with_a_balance_explains_itself(suite: Suite) -> None:
         def test_other(fake_credits_user_client):
             from fake_credits.models import Balance
             assert fake_credits_user_client.get_balance("user-id") == Balance(5)
+
+        def test_not_equal(fake_credits_user_client):
+            balance = fake_credits_user_client.get_balance("user-id")
+            assert balance != balance
         """
     )
     result.stdout.fnmatch_lines(
@@ -134,6 +140,7 @@ def test_a_comparison_with_a_balance_explains_itself(suite: Suite) -> None:
             "E*0 is 90 less than 90",
             "E*assert Balance(balance=0) == Balance(balance=5)",
             "E*0 is 5 less than 5",
+            "E*assert Balance(balance=0) != Balance(balance=0)",
         ]
     )
     assert explain_balance(1, 2) is None
