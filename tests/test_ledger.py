@@ -78,6 +78,18 @@ class LedgerMachine(RuleBasedStateMachine):
             got = None
         assert got == expected
 
+    @rule(user=users, past=st.sampled_from([-1, 0, 1]))
+    def spend_to_the_floor(self, user: str, past: int) -> None:
+        floor, rows = self.model.floor, self.model.get(user)
+        if rows and floor is not None:
+            self.write(user, floor - rows[-1].balance - past, Reason.CONSUME)
+
+    @rule(user=users, past=st.sampled_from([-1, 0, 1]))
+    def grant_to_the_ceiling(self, user: str, past: int) -> None:
+        rows = self.model.get(user)
+        if rows:
+            self.write(user, CEILING - rows[-1].balance + past, Reason.GRANT)
+
     @rule(user=users)
     def begin_a_walk(self, user: str) -> None:
         if user in self.model:
@@ -136,6 +148,18 @@ class ClientMachine(RuleBasedStateMachine):
         else:
             assert expected is not None
             assert (got.delta, got.reason) == (delta, reason)
+
+    @rule(user=users, past=st.sampled_from([-1, 0, 1]))
+    def spend_to_the_floor(self, user: str, past: int) -> None:
+        floor, rows = self.model.floor, self.model.get(user)
+        if rows and floor is not None:
+            self.write(user, floor - rows[-1].balance - past, Reason.CONSUME)
+
+    @rule(user=users, past=st.sampled_from([-1, 0, 1]))
+    def grant_to_the_ceiling(self, user: str, past: int) -> None:
+        rows = self.model.get(user)
+        if rows:
+            self.write(user, CEILING - rows[-1].balance + past, Reason.GRANT)
 
     @rule(user=users, deltas=st.lists(st.integers(1, 9), max_size=5))
     def walk_while_another_writes(self, user: str, deltas: list[int]) -> None:
