@@ -1,6 +1,7 @@
 """`token`: printed for a key file that servers share, which is made once, whole, and for its owner alone."""
 
 import stat
+from functools import cache
 from pathlib import Path
 
 import pytest
@@ -19,6 +20,8 @@ from fake_credits.errors import ApiError
 from fake_credits.sandbox import Sandbox, SandboxSettings
 from fake_credits.web.app import create_app
 
+cached_keys = cache(signing_keys)  # loading an RSA key checks its primes: 50 ms
+
 
 def printed(keys: Path, *arguments: str) -> str:
     result = CliRunner().invoke(cli, ["token", "ada", "--key-file", str(keys), *arguments])
@@ -28,7 +31,7 @@ def printed(keys: Path, *arguments: str) -> str:
 
 def balance(keys: Path, token: str, preset: str = "plain") -> int:
     """Ask a server with the same key file for the user's balance."""
-    sandbox = Sandbox(SandboxSettings(users={"ada": 5}, jwt=preset), signing_keys(keys), "s1")
+    sandbox = Sandbox(SandboxSettings(users={"ada": 5}, jwt=preset), cached_keys(keys), "s1")
     transport = InProcessTransport(InProcess(create_app(sandbox.contract), sandbox))
     return UserClient("http://credits.test", "app-id", token, transport=transport).get_balance("ada").balance
 
