@@ -6,6 +6,7 @@ error body where the HTTP parser refuses what came.
 
 import asyncio
 import logging
+import re
 import socket
 import struct
 import sys
@@ -32,6 +33,10 @@ HEAD_LIMIT_BYTES = 64 * 1024
 _LOG = logging.getLogger("fake_credits.server")
 _LOG.addHandler(logging.NullHandler())
 _ESTABLISHED = 1
+
+# No upgrade is taken (RFC 9110, section 7.8: a server may ignore it), but httptools stops reading at one, body and all,
+# and Java's HttpClient offers h2c with every request. The name in its place is as long; a JSON text has no bare CRLF.
+_UPGRADE = re.compile(rb"\r\nupgrade:", re.IGNORECASE)
 
 
 @dataclass(frozen=True)
@@ -85,7 +90,7 @@ class CreditsProtocol(HttpToolsProtocol):
     def data_received(self, data: bytes) -> None:
         """Read on, and refuse a head that does not end."""
         scope = self.scope if self._head_open else None
-        super().data_received(data)
+        super().data_received(_UPGRADE.sub(b"\r\nIgnored:", data))
         # The parser keeps an unfinished header to itself, so what came is counted where it was all one head's.
         if self._head_open and self.scope is scope and not self.transport.is_closing():
             self._head_bytes += len(data)
