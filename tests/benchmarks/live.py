@@ -7,7 +7,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Generator
-from contextlib import ExitStack, closing, contextmanager
+from contextlib import closing, contextmanager
 
 from tests.benchmarks.load import (
     POST_LUA,
@@ -21,7 +21,7 @@ from tests.benchmarks.load import (
     rss_bytes,
     served,
 )
-from tests.benchmarks.plan import ROOT, Plan, times
+from tests.benchmarks.plan import ROOT, Plan, compiled, times
 from tests.benchmarks.raw import USER
 
 _START_LIMIT_S = 30
@@ -85,9 +85,11 @@ def start(plan: Plan) -> str:
     need_proc()
     ours: list[float] = []
     theirs: list[float] = []
-    for _ in range(plan.spawns):
-        ours.append(_start_ms("fake_credits", "serve", "--log", "off", "--port"))
-        theirs.append(_start_ms("tests.benchmarks.raw"))
+    with compiled() as environment:
+        for _ in range(1 + plan.spawns):
+            ours.append(_start_ms(environment, "fake_credits", "serve", "--log", "off", "--port"))
+            theirs.append(_start_ms(environment, "tests.benchmarks.raw"))
+    del ours[0], theirs[0]
     ours_ms, theirs_ms = statistics.median(ours), statistics.median(theirs)
     return f"{times(ours_ms, theirs_ms)} ({ours_ms:.0f} : {theirs_ms:.0f} ms, medians of {plan.spawns})"
 
@@ -112,10 +114,10 @@ def _fire_until(shot: Shot, requests: int) -> int:
     return answered
 
 
-def _start_ms(*module: str) -> float:
+def _start_ms(environment: dict[str, str], *module: str) -> float:
     port = _free_port()
     begun = time.perf_counter()
-    with _spawned([sys.executable, "-m", *module, str(port)]) as process:
+    with _spawned([sys.executable, "-m", *module, str(port)], environment) as process:
         while time.perf_counter() - begun < _START_LIMIT_S:
             if process.poll() is not None:
                 raise RuntimeError(f"{module[0]} ended with {process.returncode} before it answered")
@@ -126,11 +128,13 @@ def _start_ms(*module: str) -> float:
 
 
 @contextmanager
-def _spawned(command: list[str]) -> "Generator[subprocess.Popen[str], None, None]":
-    with ExitStack() as last:
-        process = subprocess.Popen(command, cwd=ROOT, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL, text=True)
-        last.callback(end, process)
+def _spawned(command: list[str], environment: dict[str, str]) -> "Generator[subprocess.Popen[str], None, None]":
+    quiet = subprocess.DEVNULL
+    process = subprocess.Popen(command, cwd=ROOT, env=environment, stdout=quiet, stderr=quiet, text=True)
+    try:
         yield process
+    finally:
+        end(process)
 
 
 def _free_port() -> int:

@@ -1,8 +1,11 @@
 """Own how long a run measures, what a benchmark is, and the arithmetic of rounds; know nothing of what is measured."""
 
 import gc
+import os
+import tempfile
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Generator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -53,6 +56,18 @@ class Benchmark:
     against: str
     reach: str
     measure: Callable[[Plan], str]
+
+
+@contextmanager
+def compiled() -> Generator[dict[str, str], None, None]:
+    """Lend an environment in which Python keeps compiled modules, as it does on anybody's machine.
+
+    They are kept in a folder of the block's own: the first run of each side fills it and must not be counted.
+    """
+    unwanted = ("PYTHONDONTWRITEBYTECODE", "PYTEST_ADDOPTS")
+    environment = {name: value for name, value in os.environ.items() if name not in unwanted}
+    with tempfile.TemporaryDirectory() as folder:
+        yield {**environment, "PYTHONPYCACHEPREFIX": folder}
 
 
 def best_us(sides: Sequence[Callable[[], object]], plan: Plan) -> list[float]:

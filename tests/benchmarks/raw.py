@@ -35,7 +35,14 @@ async def app(scope: Any, receive: Any, send: Any) -> None:
 def config_of(asgi_app: Any) -> uvicorn.Config:
     """Return uvicorn's settings for a yardstick: its fastest loop and parser, no access log."""
     return uvicorn.Config(
-        asgi_app, http="httptools", loop="uvloop", ws="none", lifespan="off", log_config=None, access_log=False
+        asgi_app,
+        http="httptools",
+        loop="uvloop",
+        ws="none",
+        lifespan="off",
+        log_config=None,
+        access_log=False,
+        proxy_headers=False,
     )
 
 
