@@ -55,7 +55,8 @@ class Clock:
     def __init__(self, frozen_at: datetime | None = None) -> None:
         self._lock = threading.Lock()
         self._offset_ms = 0
-        self._frozen_ms: int | None = None if frozen_at is None else _checked(to_ms(frozen_at))
+        self._start_ms: int | None = None if frozen_at is None else _checked(to_ms(frozen_at))
+        self._frozen_ms = self._start_ms
 
     def __repr__(self) -> str:
         return f"<Clock {self.mode} at {self.now().isoformat()}>"
@@ -76,6 +77,11 @@ class Clock:
         """Return the time as an aware datetime in UTC."""
         return from_ms(self.now_ms())
 
+    def reset(self) -> None:
+        """Return to how this clock was made, which may be back in time."""
+        with self._lock:
+            self._offset_ms, self._frozen_ms = 0, self._start_ms
+
     def freeze(self, at: datetime | None = None) -> None:
         """Stand still, now or at a later moment; raise ValueError for an earlier or a naive one."""
         with self._lock:
@@ -83,9 +89,12 @@ class Clock:
             self._frozen_ms = now if at is None else self._forward(to_ms(at), now)
 
     def advance(self, *, days: float = 0, hours: float = 0, minutes: float = 0, seconds: float = 0) -> None:
-        """Move forward by a duration of zero or more; raise ValueError for a negative or an endless one."""
+        """Move forward by a duration of zero or more, rounded up to whole milliseconds.
+
+        Raises ValueError for a negative or an endless one.
+        """
         try:
-            step = timedelta(days=days, hours=hours, minutes=minutes, seconds=seconds) // timedelta(milliseconds=1)
+            step = -(-timedelta(days=days, hours=hours, minutes=minutes, seconds=seconds) // timedelta(milliseconds=1))
         except OverflowError:
             raise ValueError("the step is longer than the years 1970 to 9999") from None
         with self._lock:

@@ -90,6 +90,7 @@ class Sandbox:
         self.journal = Journal(self.lock)
         self.bugs: list[BaseException] = []
         self.closed = False
+        self.clock = _clock(settings.clock)
         self._start()
 
     def __repr__(self) -> str:
@@ -103,7 +104,9 @@ class Sandbox:
 
     def _start(self) -> None:
         settings = self.settings
-        self.clock = _clock(settings.clock)
+        self.clock.reset()
+        if settings.clock == "frozen":
+            self.clock.freeze()
         self.cursor_key = fresh_bytes(16)  # a cursor from before a reset is none of the new lists'
         self.ledger = Ledger(settings.contract)
         if settings.balance is not None:
@@ -225,10 +228,7 @@ def _clock(setting: datetime | str) -> Clock:
         return Clock(setting)
     if setting not in ("real", "frozen"):
         raise ValueError(f"clock is {setting!r}: choose 'real', 'frozen' or an aware datetime")
-    clock = Clock()
-    if setting == "frozen":
-        clock.freeze()
-    return clock
+    return Clock()
 
 
 def _preset(name: str) -> Preset:

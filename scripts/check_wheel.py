@@ -71,7 +71,8 @@ def main() -> None:
     """Build, install, test, type-check."""
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
-        wheel = build(folder / "dist") if (folder / "dist").mkdir() is None else Path()
+        (folder / "dist").mkdir()
+        wheel = build(folder / "dist")
         venv.create(folder / "env", with_pip=True)
         python = folder / "env" / BIN / "python"
         run(python, "-m", "pip", "install", "-q", wheel, "pytest", "mypy", "pyright", cwd=folder)

@@ -59,7 +59,7 @@ def shared() -> Iterator[Shared]:
 
 
 def test_the_designs_example_works_as_it_stands() -> None:
-    with FakeCredits() as credits:  # noqa: A001 - as it stands
+    with FakeCredits() as credits:
         credits.user("ada", balance=100)
         credits.server_client.create_transaction("app-id", "ada", delta=-10, reason="consume")
         assert credits.user_client("ada").get_balance("ada").balance == 90

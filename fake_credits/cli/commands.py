@@ -9,7 +9,7 @@ import sys
 
 import click
 
-from fake_credits.cli.options import RunOptions, ServeOptions, TokenOptions, WaitOptions, takes
+from fake_credits.cli.options import OpenApiOptions, RunOptions, ServeOptions, TokenOptions, WaitOptions, takes
 from fake_credits.cli.rules import Checked, health_url, identifier
 
 __all__ = ["cli", "main"]
@@ -72,6 +72,15 @@ def token(options: TokenOptions, user: str) -> None:
     from fake_credits.cli.tokens import mint
 
     click.echo(mint(options, user))
+
+
+@cli.command()
+@takes(OpenApiOptions)
+def openapi(options: OpenApiOptions) -> None:
+    """Print the OpenAPI 3.1 document of a contract."""
+    from fake_credits.cli.start import document
+
+    click.echo(document(options.contract))
 
 
 @cli.command()

@@ -17,6 +17,7 @@ from fake_credits.contract import MAX_AMOUNT
 __all__ = [
     "ENV_PREFIX",
     "Flag",
+    "OpenApiOptions",
     "RunOptions",
     "ServeOptions",
     "ServerOptions",
@@ -60,6 +61,14 @@ class ServerOptions:
         name="user",
     )
     jwt: str = _jwt()
+    contract: Path | None = _flag(  # noqa: RUF009 - a field
+        None, "Speak the contract in this TOML file.", rules.Checked("FILE", rules.file_to_read)
+    )
+    trust: tuple[tuple[str, Path], ...] = _flag(
+        (),
+        "Accept users' tokens of this issuer by its keys in a file (JWKS or PEM); may be repeated.",
+        rules.Checked("ISSUER=FILE", rules.issuer),
+    )
     key_file: Path | None = _key_file("Sign users' tokens with the keys in this file; made (mode 0600) where absent.")  # noqa: RUF009 - a field
     cors_origins: tuple[str, ...] = _flag(
         (),
@@ -113,6 +122,15 @@ class TokenOptions:
     )
     jwt: str = _jwt()
     key_file: Path | None = _key_file("The file with the signing keys that the server was started with.")  # noqa: RUF009 - a field
+
+
+@dataclass(frozen=True, kw_only=True)
+class OpenApiOptions:
+    """Say what ``openapi`` describes."""
+
+    contract: Path | None = _flag(  # noqa: RUF009 - a field
+        None, "Describe the contract in this TOML file.", rules.Checked("FILE", rules.file_to_read)
+    )
 
 
 @dataclass(frozen=True, kw_only=True)

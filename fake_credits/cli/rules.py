@@ -21,10 +21,12 @@ __all__ = [
     "Checked",
     "api_key",
     "bad_token_kind",
+    "file_to_read",
     "file_to_write",
     "health_url",
     "host",
     "identifier",
+    "issuer",
     "origin",
     "preset",
     "user",
@@ -124,6 +126,22 @@ def file_to_write(text: str) -> Path:
     if not os.access(path.parent, os.W_OK):
         raise ValueError(f"can't be written: the folder {str(path.parent)!r} is read-only")
     return path
+
+
+def file_to_read(text: str) -> Path:
+    """Return the path of a file that is there."""
+    path = Path(text)
+    if not path.is_file():
+        raise ValueError("is no file that is there")
+    return path
+
+
+def issuer(text: str) -> tuple[str, Path]:
+    """Return an issuer and the file of its keys from ``ISSUER=FILE``; the issuer may hold ``=`` itself."""
+    name, _, path = text.rpartition("=")
+    if not name:
+        raise ValueError("is not ISSUER=FILE")
+    return name, file_to_read(path)
 
 
 def variable(text: str) -> tuple[str, str]:

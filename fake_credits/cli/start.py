@@ -1,20 +1,29 @@
 """Own what `serve` and `run` share: a sandbox from options, and what a client of it has to know; know no sockets."""
 
+import json
 from dataclasses import replace
+from importlib import metadata
+from pathlib import Path
+
+import click
 
 from fake_credits.cli.options import ServerOptions
 from fake_credits.cli.tokens import signing_keys
-from fake_credits.contract import DEFAULT
+from fake_credits.contract import DEFAULT, Contract, ContractError
+from fake_credits.contract.loading import load_contract
 from fake_credits.sandbox import Sandbox, SandboxSettings, TokenWords
+from fake_credits.web.openapi import openapi
 
-__all__ = ["environment", "new_sandbox"]
+__all__ = ["document", "environment", "new_sandbox"]
 
 _TOKEN_LIFE_S = 24 * 3600
 
 
 def new_sandbox(options: ServerOptions) -> Sandbox:
     """Return the one sandbox that this process serves."""
-    contract = replace(DEFAULT, cors_origins=options.cors_origins) if options.cors_origins else DEFAULT
+    contract = _contract(options.contract)
+    if options.cors_origins:
+        contract = replace(contract, cors_origins=options.cors_origins)
     settings = SandboxSettings(
         contract=contract,
         seed=options.seed,
@@ -24,8 +33,26 @@ def new_sandbox(options: ServerOptions) -> Sandbox:
         users=dict(options.users),
         api_key=options.api_key,
         jwt=options.jwt,
+        trust=dict(options.trust),
     )
-    return Sandbox(settings, signing_keys(options.key_file), "s1")
+    keys = signing_keys(options.key_file)
+    try:
+        return Sandbox(settings, keys, "s1")
+    except ValueError as error:  # a file of keys that has none; all else was checked with its flag
+        raise click.UsageError(str(error)) from None
+
+
+def document(contract: Path | None) -> str:
+    """Return the OpenAPI document of a contract file, as JSON."""
+    described = openapi(_contract(contract), metadata.version("fake-credits"))
+    return json.dumps(described, indent=2, ensure_ascii=False)
+
+
+def _contract(path: Path | None) -> Contract:
+    try:
+        return DEFAULT if path is None else load_contract(path)
+    except ContractError as error:
+        raise click.UsageError(str(error)) from None
 
 
 def environment(sandbox: Sandbox, base_url: str) -> dict[str, str]:

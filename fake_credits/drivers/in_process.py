@@ -147,7 +147,8 @@ def _step(steps: Coroutine[Any, Any, None], value: bool | None) -> bool:
         return False
     if wait is not _CHECKPOINT:
         steps.close()
-        raise TypeError(f"the application awaits {wait!r}, which no event loop drives in process")
+        shown = "a bare yield, as of asyncio.sleep(0)" if wait is None else repr(wait)
+        raise TypeError(f"the application awaits {shown}, which no event loop drives in process")
     return True
 
 

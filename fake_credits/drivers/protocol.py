@@ -31,7 +31,7 @@ HEAD_LIMIT_BYTES = 64 * 1024
 """A larger request head is refused with ``malformed_request``: httptools itself has no limit."""
 
 _LOG = logging.getLogger("fake_credits.server")
-_LOG.addHandler(logging.NullHandler())
+_LOG.setLevel(logging.ERROR)  # what uvicorn warns of, an unreadable request, is in the journal
 _ESTABLISHED = 1
 
 # No upgrade is taken (RFC 9110, section 7.8: a server may ignore it), but httptools stops reading at one, body and all,

@@ -75,7 +75,7 @@ class RouteTable:
         shape = by_positions.get(key)
         if shape is None:
             # Position 0 is the empty text before the first slash: asking for it twice makes itemgetter return a tuple.
-            shape = by_positions[key] = _Shape(itemgetter(0, *literal_at))
+            shape = by_positions[key] = _Shape(itemgetter(0, *literal_at))  # pyright: ignore[reportArgumentType, reportUnknownArgumentType]
             self._shapes.setdefault(len(segments), []).append(shape)
         literals = shape.pick(tuple(segments))
         user_at = segments.index("{userId}") if "{userId}" in segments else 0

@@ -151,7 +151,7 @@ def _json_object(body: bytes) -> dict[str, object]:
             f"the body must be a JSON object, not {_kind(value)}",
             details=(Problem("", f"must be a JSON object, not {_kind(value)}"),),
         )
-    return value
+    return cast("dict[str, object]", value)
 
 
 def _json(body: bytes) -> object:
@@ -242,11 +242,19 @@ def _refuse(problems: list[Problem]) -> None:
         raise ValidationError(f"{first.field} {first.problem}{more}", details=tuple(problems[:20]))
 
 
+_KINDS: dict[type, str] = {
+    str: "a string",
+    int: "a number",
+    Decimal: "a number",
+    list: "an array",
+    dict: "an object",
+}
+
+
 def _kind(value: object) -> str:
     if isinstance(value, bool):
         return f"a boolean ({str(value).lower()})"
-    names = {str: "a string", int: "a number", Decimal: "a number", list: "an array", dict: "an object"}
-    return "null" if value is None else names[type(value)]
+    return "null" if value is None else _KINDS[type(value)]
 
 
 def _shown(value: object) -> str:

@@ -12,7 +12,14 @@ from typing import TYPE_CHECKING
 import pytest
 
 from pytest_fake_credits.marker import checked_words, describe, words_of
-from pytest_fake_credits.settings import SETTINGS, add_options, default_words, env_templates, read_settings
+from pytest_fake_credits.settings import (
+    SETTINGS,
+    add_options,
+    default_words,
+    env_templates,
+    read_settings,
+    trust_lines,
+)
 
 if TYPE_CHECKING:
     from fake_credits.client.server import AsyncServerClient, ServerClient
@@ -133,7 +140,7 @@ def _defaults(config: pytest.Config, own: Mapping[str, object]) -> dict[str, obj
         words = checked_words(own, "the fixture fake_credits_settings")
     except pytest.UsageError as error:
         raise _failure(str(error)) from None
-    return default_words(config.stash[SETTINGS], words)
+    return default_words(config.stash[SETTINGS], words, trust_lines(config))
 
 
 @pytest.fixture(scope="session")

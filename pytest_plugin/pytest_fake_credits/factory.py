@@ -7,7 +7,8 @@ import traceback
 from collections.abc import Mapping
 from typing import Any, Unpack
 
-from fake_credits.contract import DEFAULT
+from fake_credits.contract import DEFAULT, Contract
+from fake_credits.contract.loading import load_contract
 from fake_credits.drivers.live import LiveServer
 from fake_credits.drivers.shared import Shared
 from fake_credits.fake import FakeCredits, SettingWords
@@ -69,6 +70,7 @@ class Factory:
         self._shared = Shared()
         self._watched: list[Watched] = []
         self._serving = False
+        self._contracts: dict[str, Contract] = {}
 
     def __repr__(self) -> str:
         return f"<fake_credits_factory: {len(self._watched)} sandboxes>"
@@ -81,18 +83,27 @@ class Factory:
     def make(self, words: Mapping[str, object]) -> FakeCredits:
         """Return a `FakeCredits` of exactly these words of the marker; raise ValueError for what can't be."""
         settings: dict[str, Any] = {name: value for name, value in words.items() if name not in ("live", "allow")}
+        settings["contract"] = self._contract(words.get("contract"))
         fake = FakeCredits(mode="live" if words.get("live") else "in-process", shared=self._shared, **settings)
         self._watched.append(Watched(fake))
         if self._serving:
             fake.serve()
         return fake
 
+    def _contract(self, named: object) -> Contract:
+        if isinstance(named, Contract):
+            return named
+        path = str(named or "")
+        if path not in self._contracts:
+            self._contracts[path] = load_contract(path) if path else DEFAULT
+        return self._contracts[path]
+
     def server(self) -> LiveServer:
         """Return the session's live server, started on first use; every open sandbox answers there."""
         self._serving = True
         for watched in self.open():
             watched.fake.serve()
-        return self._shared.server(DEFAULT)
+        return self._shared.server(self._contract(self.words.get("contract")))
 
     def watched(self) -> list[Watched]:
         """Return the sandboxes that the running test can have met."""

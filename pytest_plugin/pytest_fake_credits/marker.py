@@ -49,6 +49,18 @@ def _flag(value: object) -> bool:
     return value
 
 
+def _contract(value: object) -> object:
+    # A `Contract` is known by its name: importing it would load the fake for every suite.
+    return value if type(value).__name__ == "Contract" else _text(value)
+
+
+def _trust(value: object) -> dict[str, str]:
+    if not isinstance(value, Mapping):
+        raise ValueError(value)
+    files = cast("Mapping[object, object]", value)
+    return {_text(issuer): _text(str(path)) for issuer, path in files.items()}
+
+
 def _users(value: object) -> dict[str, int]:
     if not isinstance(value, Mapping):
         raise ValueError(value)
@@ -78,9 +90,11 @@ WORDS: Mapping[str, Word] = {
     "application_id": Word("text that is not empty", _text),
     "balance": Word("an integer, 0 or more", _credits),
     "clock": Word('an aware datetime, its ISO 8601 text, "frozen" or "real"', _clock),
+    "contract": Word("a Contract, or the name of a contract file", _contract),
     "jwt": Word("the name of a provider's preset", _text),
     "live": Word("True or False", _flag),
     "seed": Word("an integer", _whole),
+    "trust": Word('a mapping of foreign issuers to files of their keys, such as {"https://…/": "jwks.json"}', _trust),
     "user_id": Word("text that is not empty", _text),
     "users": Word('a mapping of user ids to balances, such as {"ada": 100}', _users),
 }

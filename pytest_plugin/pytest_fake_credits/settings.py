@@ -20,6 +20,7 @@ __all__ = [
     "default_words",
     "env_templates",
     "read_settings",
+    "trust_lines",
 ]
 
 
@@ -32,6 +33,8 @@ class Option(NamedTuple):
     parse: Callable[[str], object]
     default: object
     ini_only: bool = False
+    is_path: bool = False
+    variable: str = ""
 
     @property
     def flag(self) -> str:
@@ -46,7 +49,7 @@ class Option(NamedTuple):
     @property
     def environment(self) -> str:
         """Return the name of its environment variable."""
-        return self.ini.upper()
+        return self.variable or self.ini.upper()
 
 
 class Setting(NamedTuple):
@@ -70,9 +73,9 @@ def _one_of(*choices: str) -> Callable[[str], str]:
     return parse
 
 
-def _choice(name: str, text: str, *choices: str) -> Option:
+def _choice(name: str, text: str, *choices: str, variable: str = "") -> Option:
     rule = f"one of {', '.join(choices)}"
-    return Option(name=name, help=text, rule=rule, parse=_one_of(*choices), default=choices[0])
+    return Option(name, text, rule, _one_of(*choices), default=choices[0], variable=variable)
 
 
 def _id(name: str, text: str, default: str) -> Option:
@@ -82,12 +85,21 @@ def _id(name: str, text: str, default: str) -> Option:
 OPTIONS = (
     Option(name="seed", help="seed of every sandbox", rule="an integer", parse=int, default=0),
     _choice("mode", "how the fixture's own clients reach the sandbox", "in-process", "live"),
-    _choice("log", "which tests' reports show the sandbox's exchanges", "failed", "all", "none"),
+    # The obvious variable is that of ``fake-credits serve --log``, which takes other values.
+    _choice(
+        "log",
+        "which tests' reports show the sandbox's exchanges",
+        "failed",
+        "all",
+        "none",
+        variable="FAKE_CREDITS_PYTEST_LOG",
+    ),
+    Option("contract", "contract file (TOML) of every sandbox", "a file", str, default="", is_path=True),
     _id("application_id", "id of the default application", "app-id"),
     _id("user_id", "id of the default user", "user-id"),
     _id("api_key", "constant API key, bound to each test's fresh sandbox in turn", ""),
 )
-"""Every option of the plugin but the ini ``fake_credits_env``, which is a list of lines."""
+"""Every option of the plugin but the inis ``fake_credits_env`` and ``fake_credits_trust``, which are lists of lines."""
 
 ENV_FIELDS = {
     "base_url": "CREDITS_BASE_URL",
@@ -111,6 +123,11 @@ def add_options(parser: pytest.Parser) -> None:
         if not option.ini_only:
             group.addoption(option.flag, dest=option.ini, help=f"{option.help}: {option.rule}")
     parser.addini(
+        "fake_credits_trust",
+        "foreign issuers of users' tokens: lines ISSUER=FILE, each with its keys (JWKS or PEM)",
+        type="linelist",
+    )
+    parser.addini(
         "fake_credits_env",
         "what the fixture fake_credits_env sets instead of CREDITS_BASE_URL and so on: lines NAME=text, where text has "
         + ", ".join(f"{{{name}}}" for name in ENV_FIELDS),
@@ -121,6 +138,7 @@ def add_options(parser: pytest.Parser) -> None:
 def read_settings(config: pytest.Config) -> dict[str, Setting]:
     """Return every option's setting; raise UsageError for a value that can't be."""
     env_templates(config)
+    trust_lines(config)
     return {option.name: _read(option, config) for option in OPTIONS}
 
 
@@ -131,15 +149,35 @@ def _read(option: Option, config: pytest.Config) -> Setting:
     for source, text in given.items():
         if text:
             try:
-                return Setting(option.parse(text), source)
+                return Setting(option.parse(_located(text, source, config) if option.is_path else text), source)
             except ValueError:
                 raise pytest.UsageError(f"fake-credits: {source} is {text!r}, not {option.rule}") from None
     return Setting(option.default, "default")
 
 
-def default_words(settings: Mapping[str, Setting], own: Mapping[str, object]) -> dict[str, object]:
+def _located(text: str, source: str, config: pytest.Config) -> str:
+    """Return a path as its source means it: from the ini's folder, or from where pytest was started."""
+    return str((config.rootpath if source.startswith("ini ") else config.invocation_params.dir) / text)
+
+
+def trust_lines(config: pytest.Config) -> dict[str, str]:
+    """Return the files of foreign issuers' keys, found from the ini's folder; raise UsageError for a bad line."""
+    lines: list[str] = config.getini("fake_credits_trust")
+    trust: dict[str, str] = {}
+    for line in lines:
+        issuer, equals, path = line.rpartition("=")
+        if not (issuer.strip() and equals and path.strip()):
+            raise pytest.UsageError(f"fake-credits: ini fake_credits_trust has the line {line!r}, not ISSUER=FILE")
+        trust[issuer.strip()] = str(config.rootpath / path.strip())
+    return trust
+
+
+def default_words(
+    settings: Mapping[str, Setting], own: Mapping[str, object], trust: Mapping[str, str]
+) -> dict[str, object]:
     """Return the words that a sandbox starts from: command line > ``own`` > ini > environment > default."""
-    words = {name: settings[name] for name in ("seed", "application_id", "user_id", "api_key")}
+    words = {name: settings[name] for name in ("seed", "application_id", "user_id", "api_key", "contract")}
+    words["trust"] = Setting(trust, "ini fake_credits_trust")
     words["live"] = Setting(settings["mode"].value == "live", settings["mode"].source)
     asked = {name: setting.value for name, setting in words.items() if setting.on_command_line}
     return {name: setting.value for name, setting in words.items()} | {**own} | asked

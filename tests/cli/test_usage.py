@@ -26,6 +26,8 @@ SAMPLES = {
     "--balance": "100",
     "--user": "bob=5",
     "--jwt": "clerk",
+    "--contract": "contract.toml",
+    "--trust": "https://dev.example/=jwks.json",
     "--key-file": "keys.pem",
     "--cors-origin": "https://app.example",
     "--log": "json",
@@ -40,13 +42,22 @@ SAMPLES = {
     "--expires-in": "60",
     "--timeout": "3",
 }
-ARGUMENTS: dict[str, list[str]] = {"serve": [], "run": ["true"], "token": ["ada"], "wait": ["http://127.0.0.1:1"]}
+ARGUMENTS: dict[str, list[str]] = {
+    "serve": [],
+    "run": ["true"],
+    "token": ["ada"],
+    "wait": ["http://127.0.0.1:1"],
+    "openapi": [],
+}
 
 
 @pytest.mark.parametrize("flag", flags_of(cli), ids=str)
 def test_every_flag_has_a_twin_in_the_environment_that_says_the_same(
-    flag: Flag, monkeypatch: pytest.MonkeyPatch
+    flag: Flag, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
+    monkeypatch.chdir(tmp_path)
+    for name in ("contract.toml", "jwks.json"):
+        (tmp_path / name).touch()
     assert flag.variable == "FAKE_CREDITS_" + flag.flag.removeprefix("--").upper().replace("-", "_")
     sample, rest, command = SAMPLES[flag.flag], ARGUMENTS[flag.command], cli.commands[flag.command]
     given = [flag.flag] if flag.flag == "--expose" else [flag.flag, sample]

@@ -68,7 +68,7 @@ def test_a_foreign_await_is_a_type_error_that_names_it(sandbox: Sandbox) -> None
     [
         (lambda: asyncio.sleep(1), "Future pending"),
         (lambda: asyncio.get_running_loop().create_future(), "Future pending"),
-        (lambda: asyncio.sleep(0), "None"),
+        (lambda: asyncio.sleep(0), "a bare yield, as of asyncio.sleep"),
     ],
     ids=["a sleep", "a future", "a bare yield"],
 )

@@ -27,7 +27,9 @@ def test_every_option_derives_its_names() -> None:
         ("--fake-credits-seed", "fake_credits_seed", "FAKE_CREDITS_SEED"),
         ("--fake-credits-mode", "fake_credits_mode", "FAKE_CREDITS_MODE"),
     ]
-    assert [option.name for option in OPTIONS] == ["seed", "mode", "log", "application_id", "user_id", "api_key"]
+    ids = ["application_id", "user_id", "api_key"]
+    assert [option.name for option in OPTIONS] == ["seed", "mode", "log", "contract", *ids]
+    assert names[2][2] == "FAKE_CREDITS_PYTEST_LOG"  # serve's --log has the obvious one
 
 
 @pytest.mark.parametrize("strongest", range(6))
@@ -59,8 +61,8 @@ def test_marker_beats_command_line_beats_fixture_beats_ini_beats_environment(
         (
             (),
             "",
-            {"FAKE_CREDITS_LOG": "some"},
-            "environment FAKE_CREDITS_LOG is 'some', not one of failed, all, none",
+            {"FAKE_CREDITS_PYTEST_LOG": "some"},
+            "environment FAKE_CREDITS_PYTEST_LOG is 'some', not one of failed, all, none",
         ),
         ((), "fake_credits_env = URL", {}, "ini fake_credits_env has the line 'URL', not NAME=text with {base_url}*"),
         ((), "fake_credits_env = A={url}", {}, "ini fake_credits_env has the line 'A={url}', not *"),

@@ -1,0 +1,250 @@
+"""Write the parts of README.md that code decides: its tables, and its examples from tests/examples.
+
+    python scripts/readme.py           rewrite README.md
+    python scripts/readme.py --check   exit 1 where README.md is not what the code says
+
+A part stands between ``<!-- table: NAME -->`` (or ``<!-- example: FILE -->``) and ``<!-- end -->``.
+"""
+
+import ast
+import importlib.metadata
+import inspect
+import re
+import sys
+from collections.abc import Callable, Iterable, Mapping
+from pathlib import Path
+from typing import cast
+
+from pytest_fake_credits.marker import WORDS
+from pytest_fake_credits.settings import ENV_FIELDS, OPTIONS
+
+from fake_credits.auth.negative import BAD_TOKENS
+from fake_credits.auth.providers import PRESETS
+from fake_credits.cli.commands import cli
+from fake_credits.cli.options import flags_of
+from fake_credits.contract import DEFAULT, Operation, settings
+from fake_credits.errors import ERRORS
+from fake_credits.fake import FakeCredits
+
+ROOT = Path(__file__).resolve().parent.parent
+PART = re.compile(r"(<!-- (table|example): ([\w.-]+) -->\n)(.*?)(<!-- end -->)", re.DOTALL)
+
+
+def table(head: str, rows: Iterable[tuple[str, ...]]) -> str:
+    """Return a Markdown table; ``head`` is its first line without the outer bars."""
+    lines = [f"| {head} |", "|" + "---|" * (head.count("|") + 1)]
+    lines += ["| " + " | ".join(cell.replace("|", "\\|") for cell in row) + " |" for row in rows]
+    return "\n".join(lines) + "\n"
+
+
+def sentence(doc: str | None) -> str:
+    """Return the first sentence or line of a docstring, as Markdown."""
+    first = " ".join((doc or "").strip().split("\n\n")[0].split())
+    return first.replace("``", "`")
+
+
+def facade() -> str:
+    """Return the table of what a `FakeCredits` has."""
+    rows: list[tuple[str, ...]] = []
+    for name, member in vars(FakeCredits).items():
+        if name.startswith("_"):
+            continue
+        shown = f"`.{name}`"
+        if inspect.isfunction(member):
+            parameters = [str(each.name) for each in inspect.signature(member).parameters.values()][1:]
+            shown = f"`.{name}({', '.join(parameters)})`"
+        rows.append((shown, sentence(inspect.getdoc(member))))
+    return table("name | what it does", rows)
+
+
+def operations() -> str:
+    """Return the table of operations under the default contract."""
+    statuses = {
+        Operation.CREATE_USER: f"{DEFAULT.created_user_status} first, {DEFAULT.existing_user_status} after",
+        Operation.CREATE_TRANSACTION: str(DEFAULT.created_transaction_status),
+    }
+    rows = [
+        (operation.value, f"`{route}`", statuses.get(operation, "200"), "403" if operation.server_only else "own only")
+        for operation, route in DEFAULT.routes.items()
+    ]
+    return table("operation | route | status | with a user's token", rows)
+
+
+def contract() -> str:
+    """Return the table of the contract's settings."""
+    return table("setting | default | what it decides", ((f"`{s.name}`", _default(s.name), s.doc) for s in settings()))
+
+
+def _default(name: str) -> str:
+    value = getattr(DEFAULT, name)
+    if name == "routes":
+        return "see above"
+    if isinstance(value, Mapping):
+        return "as below" if name == "statuses" else "none"
+    if value is None:
+        return '`"none"`' if name in ("floor", "ceiling") else '`"open"`'
+    if isinstance(value, tuple):
+        return ", ".join(f"`{each}`" for each in cast("tuple[str, ...]", value))
+    return f"`{value}`" if value != "" else "empty"
+
+
+def errors() -> str:
+    """Return the table of error codes."""
+    rows = (
+        (f"`{code}`", str(DEFAULT.status_of(error)), f"`{error.__name__}`", sentence(error.__doc__))
+        for code, error in ERRORS.items()
+    )
+    return table("code | status | class | meaning", rows)
+
+
+def presets() -> str:
+    """Return the table of JWT presets."""
+    rows = (
+        (f"`{name}`", p.algorithm, f"`{p.issuer}`", ", ".join(p.audience) or "none", f"{p.life_s} s")
+        for name, p in PRESETS.items()
+    )
+    return table("`jwt` | algorithm | `iss` | `aud` | life", rows)
+
+
+def bad_tokens() -> str:
+    """Return the table of bad tokens."""
+    rows = (
+        (f"`{kind}`", bad.breaks, f"{bad.status} `{bad.code}`", f"`auth:{bad.why}`") for kind, bad in BAD_TOKENS.items()
+    )
+    return table("kind | it | answer | `X-Fake-Credits-Cause`", rows)
+
+
+def fixtures() -> str:
+    """Return the table of the plugin's fixtures."""
+    source = (ROOT / "pytest_plugin" / "pytest_fake_credits" / "__init__.py").read_text()
+    rows: list[tuple[str, ...]] = []
+    for node in ast.parse(source).body:
+        decorators = [ast.unparse(each) for each in node.decorator_list] if isinstance(node, ast.FunctionDef) else []
+        if isinstance(node, ast.FunctionDef) and any(each.startswith("pytest.fixture") for each in decorators):
+            scope = "session" if "session" in decorators[0] else "function"
+            rows.append((f"`{node.name}`", scope, sentence(ast.get_docstring(node))))
+    return table("fixture | scope | what it yields", rows)
+
+
+def marker() -> str:
+    """Return the table of the marker's words."""
+    return table("word | must be", ((f"`{name}=`", word.rule) for name, word in WORDS.items()))
+
+
+def options() -> str:
+    """Return the table of the plugin's options."""
+    rows: list[tuple[str, ...]] = []
+    for option in OPTIONS:
+        flag, variable = ("", "") if option.ini_only else (f"`{option.flag}`", f"`{option.environment}`")
+        rows.append((flag, f"`{option.ini}`", variable, _given(option.default), option.help))
+    lines = "lines `NAME=text`: what the fixture of that name sets instead"
+    rows.append(("", "`fake_credits_env`", "", "as `fake-credits run`", lines))
+    return table("command line | ini | environment | default | what it decides", rows)
+
+
+def _given(default: object) -> str:
+    return f"`{default}`" if default != "" else "a fresh one"
+
+
+def commands() -> str:
+    """Return the table of commands and their flags."""
+    merged: dict[tuple[str, ...], list[str]] = {}
+    for flag in flags_of(cli):
+        default = f"`{flag.default}`" if flag.default else ""
+        row = (f"`{flag.flag}`", f"`{flag.variable}`", default, flag.explains)
+        merged.setdefault(row, []).append(f"`{flag.command}`")
+    rows = ((", ".join(used_by), *row) for row, used_by in merged.items())
+    return table("command | flag | environment | default | what it does", rows)
+
+
+def environment() -> str:
+    """Return the table of variables that `run` and the fixture `fake_credits_env` set."""
+    meanings = {
+        "base_url": "where the API is",
+        "api_key": "for a `ServerClient`",
+        "application_id": "the default application",
+        "user_id": "the default user",
+        "user_token": "a token of that user, good for 24 hours",
+        "jwks_url": "the public keys of users' tokens",
+        "jwt_public_key": "the one that signs, as PEM",
+    }
+    rows = ((f"`{variable}`", f"`{{{name}}}`", meanings[name]) for name, variable in ENV_FIELDS.items())
+    return table("variable | in `--env NAME=text` and the ini | what it is", rows)
+
+
+def dependencies() -> str:
+    """Return the table of run-time dependencies with their licences."""
+    rows: list[tuple[str, ...]] = []
+    for requirement in importlib.metadata.requires("fake-credits") or []:
+        if "extra ==" in requirement:
+            continue
+        name = re.split(r"[\[<>=;! ]", requirement)[0]
+        rows.append((name, _licence(name), REASONS[name.lower()]))
+    return table("package | licence | what for", sorted(rows))
+
+
+def _licence(name: str) -> str:
+    metadata = importlib.metadata.metadata(name)
+    if "License-Expression" in metadata:
+        return metadata["License-Expression"]
+    classifiers = metadata.get_all("Classifier") or []
+    found = [each.rpartition(" :: ")[2] for each in classifiers if each.startswith("License ::")]
+    return " and ".join(found) or metadata["License"]
+
+
+REASONS = {
+    "anyio": "which event loop is running; Starlette brings it anyway",
+    "click": "the command line",
+    "httptools": "uvicorn's fast HTTP parser",
+    "httpx2": "the clients, over a network",
+    "msgspec": "JSON, and the journal's records",
+    "pyjwt": "signatures of tokens; with cryptography",
+    "starlette": "the API as an application",
+    "uvicorn": "the live server",
+    "uvloop": "its event loop; not on Windows",
+}
+
+TABLES: dict[str, Callable[[], str]] = {
+    "fixtures": fixtures,
+    "marker": marker,
+    "options": options,
+    "commands": commands,
+    "environment": environment,
+    "facade": facade,
+    "operations": operations,
+    "contract": contract,
+    "errors": errors,
+    "presets": presets,
+    "bad-tokens": bad_tokens,
+    "dependencies": dependencies,
+}
+
+
+def example(name: str) -> str:
+    """Return a file of tests/examples as a block of code."""
+    return f"```python\n{(ROOT / 'tests' / 'examples' / name).read_text()}```\n"
+
+
+def rendered(text: str) -> str:
+    """Return README.md's text with every part as the code says."""
+
+    def part(match: re.Match[str]) -> str:
+        content = example(match[3]) if match[2] == "example" else TABLES[match[3]]()
+        return f"{match[1]}{content}{match[5]}"
+
+    return PART.sub(part, text)
+
+
+def main() -> int:
+    """Rewrite or check."""
+    readme = ROOT / "README.md"
+    now = readme.read_text()
+    wanted = rendered(now)
+    if "--check" in sys.argv[1:]:
+        return int(now != wanted)
+    readme.write_text(wanted)
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

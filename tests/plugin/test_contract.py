@@ -1,0 +1,91 @@
+"""A suite under another contract, and one that trusts a real tenant's tokens."""
+
+import json
+from pathlib import Path
+
+import jwt
+import pytest
+from cryptography.hazmat.primitives.asymmetric import ec
+from jwt.algorithms import ECAlgorithm
+
+from tests.plugin.conftest import Suite
+
+CONTRACT = 'version = 1\nfloor = -50\n[routes]\ngetBalance = "GET /v9/{applicationId}/{userId}/credits"\n'
+SOURCE = """
+import pytest, httpx2
+
+@pytest.mark.fake_credits(users={"ada": 10})
+def test_both_drivers(fake_credits):
+    fake_credits.server_client.create_transaction("app-id", "ada", delta=-60, reason="consume")
+    assert fake_credits.user_client("ada").get_balance("ada").balance == -50
+    url = fake_credits.base_url + "/v9/app-id/ada/credits"
+    assert httpx2.get(url, headers={"X-API-Key": fake_credits.api_key}).json() == {"balance": -50}
+
+def test_the_sessions_server(fake_credits_server, fake_credits):
+    assert fake_credits.base_url == fake_credits_server.base_url
+"""
+
+
+@pytest.mark.parametrize("source", ["flag", "ini", "environment", "marker"])
+def test_a_contract_file_governs_clients_and_both_drivers(
+    suite: Suite, pytester: pytest.Pytester, monkeypatch: pytest.MonkeyPatch, source: str
+) -> None:
+    (pytester.path / "mine.toml").write_text(CONTRACT)
+    if source == "environment":
+        monkeypatch.setenv("FAKE_CREDITS_CONTRACT", "mine.toml")
+    mark = 'import pytest\npytestmark = pytest.mark.fake_credits(contract="mine.toml")\n' if source == "marker" else ""
+    text = mark + SOURCE.partition("def test_the_sessions")[0] if mark else SOURCE
+    flags = ("--fake-credits-contract=mine.toml",) if source == "flag" else ()
+    result = suite(text, *flags, ini="fake_credits_contract = mine.toml" if source == "ini" else "")
+    result.assert_outcomes(passed=1 if mark else 2)
+
+
+def test_a_contract_that_can_not_be_is_an_error_that_names_file_key_and_the_nearest_name(
+    suite: Suite, pytester: pytest.Pytester
+) -> None:
+    (pytester.path / "mine.toml").write_text("version = 1\npagesize = 3\n")
+    result = suite("def test_it(fake_credits): pass", "--fake-credits-contract=mine.toml")
+    result.assert_outcomes(errors=1)
+    result.stdout.fnmatch_lines(["*mine.toml: pagesize: there is no such setting; the nearest is 'page_size'*"])
+
+
+def tenant(folder: Path) -> str:
+    """Write a tenant's JWKS to a file, and return a token of a user of its."""
+    key = ec.generate_private_key(ec.SECP256R1())
+    public = {**ECAlgorithm.to_jwk(key.public_key(), as_dict=True), "kid": "1", "alg": "ES256"}
+    (folder / "jwks.json").write_text(json.dumps({"keys": [public]}))
+    claims = {"iss": "https://dev.example/", "sub": "ada", "exp": 4_000_000_000}
+    return jwt.encode(claims, key, algorithm="ES256", headers={"kid": "1"})
+
+
+FOREIGN = """
+import httpx2
+import pytest
+
+{mark}
+@pytest.mark.fake_credits(users={{"ada": 10}})
+@pytest.mark.parametrize("run", [1, 2])
+def test_a_tenants_user(fake_credits, run):
+    token = {token!r}
+    fake_credits.bind("https://dev.example/", "ada")
+    url = fake_credits.base_url + "/v1/applications/app-id/users/ada/balance"
+    answer = httpx2.get(url, headers={{"Authorization": "Bearer " + token}})
+    assert answer.json() == {{"balance": 10}}
+    assert len(fake_credits.journal) == 1
+"""
+
+
+@pytest.mark.parametrize("source", ["ini", "marker"])
+def test_a_tenants_token_is_accepted_and_names_the_sandbox_its_user_is_bound_to(
+    suite: Suite, pytester: pytest.Pytester, source: str
+) -> None:
+    token = tenant(pytester.path)
+    trust = '{"https://dev.example/": "jwks.json"}'
+    mark = f"@pytest.mark.fake_credits(trust={trust})" if source == "marker" else ""
+    ini = "fake_credits_trust =\n    https://dev.example/=jwks.json" if source == "ini" else ""
+    suite(FOREIGN.format(mark=mark, token=token), ini=ini).assert_outcomes(passed=2)
+
+
+def test_a_line_of_trust_that_names_no_file_is_a_usage_error(suite: Suite) -> None:
+    result = suite("def test_it(): pass", ini="fake_credits_trust = https://dev.example/")
+    result.stderr.fnmatch_lines(["*ini fake_credits_trust has the line 'https://dev.example/', not ISSUER=FILE*"])

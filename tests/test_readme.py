@@ -1,0 +1,69 @@
+"""README.md: its tables are what the code says, its examples are tests, its first screen is what a reader needs."""
+
+import importlib.util
+import re
+import tomllib
+from pathlib import Path
+from types import ModuleType
+
+import pytest
+
+ROOT = Path(__file__).resolve().parent.parent
+README = (ROOT / "README.md").read_text()
+
+
+@pytest.fixture(scope="module")
+def script() -> ModuleType:
+    spec = importlib.util.spec_from_file_location("readme_script", ROOT / "scripts" / "readme.py")
+    assert spec is not None
+    assert spec.loader is not None
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module
+
+
+def test_every_table_and_example_is_what_the_code_says(script: ModuleType) -> None:
+    assert script.rendered(README) == README, "run: python scripts/readme.py"
+
+
+def test_every_table_that_the_script_can_make_stands_in_the_readme(script: ModuleType) -> None:
+    assert sorted(re.findall(r"<!-- table: ([\w-]+) -->", README)) == sorted(script.TABLES)
+
+
+def test_every_block_of_python_is_an_example_that_runs_as_a_test() -> None:
+    blocks = re.findall(r"```python\n(.*?)```", README, re.DOTALL)
+    examples = {path.read_text() for path in (ROOT / "tests" / "examples").glob("test_*.py")}
+    assert set(blocks) == examples
+
+
+def test_the_first_screen_says_what_it_is_how_to_install_it_a_test_and_a_line_for_ci() -> None:
+    screen = README.partition("<!-- the first screen ends here -->")[0]
+    assert len(screen.splitlines()) <= 30
+    for wanted in ("pip install fake-credits", "def test_", "fake-credits run -- npm test"):
+        assert wanted in screen
+    body = screen.partition("def test_")[2].partition("```")[0]
+    assert len(body.strip().splitlines()) <= 10
+
+
+def test_the_set_up_commands_are_the_first_two_blocks_of_shell_each_one_line() -> None:
+    blocks = re.findall(r"```sh\n(.*?)```", README, re.DOTALL)
+    assert [len(block.splitlines()) for block in blocks[:2]] == [1, 1]
+    assert "fake-credits run" in blocks[0]
+    assert blocks[1].rstrip().endswith("-m pytest")
+
+
+def test_every_dependency_has_its_licence_and_its_reason(script: ModuleType) -> None:
+    project = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
+    names = {re.split(r"[\[<>=;]", each)[0].lower() for each in project["dependencies"]}
+    assert names == set(script.REASONS)
+    rows = script.dependencies().splitlines()[2:]
+    assert all(re.search(r"\| .*(MIT|BSD|Apache).* \|", row) for row in rows), rows
+
+
+def test_nobody_is_made_to_believe_that_the_api_s_makers_stand_behind_it() -> None:
+    assert "Not affiliated with ocx-inc" in README
+
+
+def test_the_changelog_has_an_entry_for_this_version() -> None:
+    version = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]["version"]
+    assert re.search(rf"^## \[{re.escape(version)}\]", (ROOT / "CHANGELOG.md").read_text(), re.MULTILINE)
