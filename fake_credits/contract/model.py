@@ -112,6 +112,7 @@ class Contract:
         rules.check_names(self.field_names)
         rules.check_parameters(self.cursor_parameter, self.limit_parameter)
         rules.check_trust(self.trust)
+        rules.check_origins(self.cors_origins)
         rules.check_pattern(self.id_pattern)
         rules.check_applications(self.applications, self.key_applications)
 

@@ -18,6 +18,7 @@ __all__ = [
     "check_headers",
     "check_names",
     "check_numbers",
+    "check_origins",
     "check_parameters",
     "check_pattern",
     "check_routes",
@@ -33,6 +34,16 @@ _LISTED = 12
 _TOKEN = re.compile(r"[!#$%&'*+.^_`|~0-9A-Za-z-]+")  # RFC 9110, section 5.6.2
 _SEGMENT = re.compile(r"[A-Za-z0-9._~!$&'()*+,;=:@-]+")  # RFC 3986, section 3.3, without percent-encoding
 _PARAMETERS = ("{applicationId}", "{userId}")
+# The others have no body in their answers (HEAD), mean something already (OPTIONS: a browser's preflight; CONNECT,
+# TRACE: RFC 9110, section 9.3), or can't be described in OpenAPI 3.1.
+_METHODS = ("DELETE", "GET", "PATCH", "POST", "PUT")
+_OWN_SEGMENTS = ("_fake", ".well-known")
+_BODILESS = (204, 205)  # RFC 9110, sections 15.3.5 and 15.3.6
+_ORIGIN = re.compile(r"[a-z][a-z0-9+.-]*://(?:(?![/?#@])[!-~]){1,255}")  # RFC 6454, section 6.2
+# Header fields that every request has, or whose meaning is HTTP's own.
+_TAKEN_HEADERS = frozenset(
+    {"accept", "connection", "content-length", "content-type", "host", "origin", "te", "transfer-encoding", "upgrade"}
+)
 # Members that stand beside each other in one body: no two of them may get the same name.
 _TOGETHER = (
     ("applicationId", "userId", "createdAt"),
@@ -94,11 +105,13 @@ def check_routes(routes: Mapping[Operation, RouteTemplate]) -> None:
 
 
 def _check_template(name: str, route: RouteTemplate, *, wants_user: bool) -> None:
-    if not (_TOKEN.fullmatch(route.method) and route.method == route.method.upper()):
-        raise ContractError(name, f"{route.method!r} is no HTTP method in upper case")
+    if route.method not in _METHODS:
+        raise ContractError(name, f"{route.method!r} is no method of an operation (there are {', '.join(_METHODS)})")
     first, *segments = route.path.split("/")
     if first or not segments:
         raise ContractError(name, f"the path {route.path!r} does not start with a slash")
+    if segments[0] in _OWN_SEGMENTS:
+        raise ContractError(name, f"the paths below /{segments[0]}/ are the fake's own")
     for segment in segments:
         if segment not in _PARAMETERS and (segment in (".", "..") or not _SEGMENT.fullmatch(segment)):
             raise ContractError(name, f"{segment!r} is no segment of a path (parameters: {', '.join(_PARAMETERS)})")
@@ -112,13 +125,15 @@ def check_headers(forms: Mapping[str, HeaderForm]) -> None:
     for name, form in forms.items():
         if not _TOKEN.fullmatch(form.header) or (form.scheme and not _TOKEN.fullmatch(form.scheme)):
             raise ContractError(name, f"{str(form)!r} is neither `Header` nor `Header: Scheme`")
+        if form.header.lower() in _TAKEN_HEADERS:
+            raise ContractError(name, f"{form.header!r} can't bear a credential: HTTP uses it itself")
 
 
 def check_numbers(numbers: _Numbers) -> None:
     """Check the ranges of all numbers."""
-    _between("created_user_status", numbers.created_user_status, 200, 299)
-    _between("existing_user_status", numbers.existing_user_status, 200, 299)
-    _between("created_transaction_status", numbers.created_transaction_status, 200, 299)
+    _success("created_user_status", numbers.created_user_status)
+    _success("existing_user_status", numbers.existing_user_status)
+    _success("created_transaction_status", numbers.created_transaction_status)
     _between("page_size", numbers.page_size, 1, 1000)
     _between("id_max_length", numbers.id_max_length, 1, 4096)
     if numbers.floor is not None:
@@ -142,6 +157,8 @@ def check_names(names: Mapping[str, str]) -> None:
             raise ContractError(f"field_names.{member}", f"there is no such member; {nearest(member, FIELD_NAMES)}")
         if not (isinstance(name, str) and name and name.isprintable()):  # pyright: ignore[reportUnnecessaryIsInstance]
             raise ContractError(f"field_names.{member}", f"{name!r} is no name")
+        if '"' in name or "\\" in name:
+            raise ContractError(f"field_names.{member}", f"{name!r} has a quotation mark or a backslash")
     for members in _TOGETHER:
         renamed = [names.get(member, member) for member in members]
         twice = [name for name in renamed if renamed.count(name) > 1]
@@ -153,8 +170,17 @@ def check_parameters(cursor: str, limit: str) -> None:
     """Check the names of query parameters."""
     if not cursor or not cursor.isprintable():
         raise ContractError("cursor_parameter", f"{cursor!r} is no name")
+    if not limit.isprintable():
+        raise ContractError("limit_parameter", f"{limit!r} is no name")
     if limit == cursor:
         raise ContractError("limit_parameter", f"{limit!r} is the cursor's name already")
+
+
+def check_origins(origins: Iterable[str]) -> None:
+    """Check that origins are written as a browser sends them, as they are compared as texts."""
+    for origin in origins:
+        if origin not in ("*", "null") and not _ORIGIN.fullmatch(origin):
+            raise ContractError("cors_origins", f"{origin!r} is no origin: `scheme://host` or `scheme://host:port`")
 
 
 def check_trust(trust: Mapping[str, str]) -> None:
@@ -179,6 +205,12 @@ def check_applications(applications: tuple[str, ...] | None, allowed: tuple[str,
     unknown = [each for each in allowed if each not in applications]
     if unknown:
         raise ContractError("key_applications", f"{unknown[0]!r} is not one of the applications")
+
+
+def _success(name: str, status: int) -> None:
+    _between(name, status, 200, 299)
+    if status in _BODILESS:
+        raise ContractError(name, f"a {status} has no body (created_transaction = 'empty' answers 204)")
 
 
 def _between(name: str, value: int, least: int, most: int) -> None:

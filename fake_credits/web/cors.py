@@ -4,7 +4,7 @@ Starlette's CORSMiddleware answers a preflight that it refuses with plain text, 
 the contract wants one form of answer, and only browsers send an Origin.
 """
 
-from fake_credits.contract import Contract
+from fake_credits.contract import Contract, Operation
 from fake_credits.web.answer import Answer, Headers
 
 __all__ = ["CorsPolicy"]
@@ -18,6 +18,8 @@ class CorsPolicy:
 
     def __init__(self, contract: Contract) -> None:
         self._origins = tuple(origin.encode("latin-1") for origin in contract.cors_origins)
+        reads = {contract.routes[operation].method for operation in Operation if not operation.server_only}
+        self._methods = ", ".join(sorted(reads)).encode("ascii")
         self._headers = f"{contract.user_token.header}, Content-Type".encode("latin-1")
 
     def __repr__(self) -> str:
@@ -43,7 +45,7 @@ class CorsPolicy:
         if not origin:
             return None
         allowed = [
-            (b"access-control-allow-methods", b"GET"),
+            (b"access-control-allow-methods", self._methods),
             (b"access-control-allow-headers", self._headers),
             (b"access-control-max-age", _MAX_AGE_S),
         ]

@@ -11,11 +11,18 @@ from fake_credits.web.answer import Answer, Headers
 
 __all__ = ["cause_of", "render"]
 
+_CHALLENGE_ERRORS = {
+    "invalid_api_key": ', error="invalid_token"',
+    "invalid_token": ', error="invalid_token"',
+    "token_expired": ', error="invalid_token"',
+    "insufficient_scope": ', error="insufficient_scope"',
+}
+
 
 def render(contract: Contract, error: ApiError, request_id: str) -> Answer:
     """Return the answer for a refusal, in the contract's error body (row 18) and with its status (row 19)."""
     status = contract.status_of(error)
-    answer = Answer(status, _body(contract, error, status, request_id), _headers(error, status))
+    answer = Answer(status, _body(contract, error, status, request_id), _headers(contract, error, status))
     if contract.error_body == "problem":
         answer.media_type = b"application/problem+json"
     return answer
@@ -38,17 +45,19 @@ def _body(contract: Contract, error: ApiError, status: int, request_id: str) -> 
     return msgspec.json.encode({"error": fields} if contract.error_body == "nested" else fields)
 
 
-def _headers(error: ApiError, status: int) -> Headers:
+def _headers(contract: Contract, error: ApiError, status: int) -> Headers:
     headers: Headers = [(b"x-fake-credits-cause", cause_of(error).encode("ascii", "replace"))]
     if status == http.HTTPStatus.UNAUTHORIZED:
-        headers.append((b"www-authenticate", _challenge(error)))
+        headers.append((b"www-authenticate", _challenge(contract, error)))
     if isinstance(error, MethodNotAllowed):
         headers.append((b"allow", error.allow.encode("ascii")))
     return headers
 
 
-def _challenge(error: ApiError) -> bytes:
-    """Return RFC 6750's challenge, with an error only where a credential was sent (section 3.1)."""
-    if error.code == "missing_credentials":
-        return b'Bearer realm="credits"'
-    return b'Bearer realm="credits", error="invalid_token"'
+def _challenge(contract: Contract, error: ApiError) -> bytes:
+    """Return RFC 6750's challenge in the contract's scheme, with an error only where a credential was refused (3.1).
+
+    It belongs to the status, not to the code: a 401 must have one, whichever refusal the contract sends as one.
+    """
+    scheme = contract.user_token.scheme or contract.api_key.scheme or "Bearer"
+    return f'{scheme} realm="credits"{_CHALLENGE_ERRORS.get(error.code, "")}'.encode("ascii")

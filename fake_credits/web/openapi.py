@@ -1,7 +1,7 @@
 """Own the OpenAPI 3.1 document of a contract: made from the same settings as the answers; know nothing of requests."""
 
 import http.client
-from collections.abc import Iterable
+from collections.abc import Collection
 from typing import Any
 
 from fake_credits.contract import BODY_LIMIT_BYTES, MAX_AMOUNT, Contract, Operation
@@ -33,6 +33,9 @@ _ONLY_FOR: dict[str, tuple[Operation, ...]] = {
     "insufficient_scope": (Operation.CREATE_USER, Operation.LIST_USERS, Operation.CREATE_TRANSACTION),
     "user_not_found": tuple(each for each in Operation if each not in (Operation.CREATE_USER, Operation.LIST_USERS)),
 }
+_ALWAYS = ("X-Request-Id", "Cache-Control")
+_CORS = ("Access-Control-Allow-Origin", "Access-Control-Expose-Headers", "Vary")
+_REQUIRED = (*_ALWAYS, "X-Fake-Credits-Cause", "WWW-Authenticate")
 _HEADERS = {
     "X-Request-Id": "names this exchange in the journal",
     "Cache-Control": "`no-store`",
@@ -41,6 +44,9 @@ _HEADERS = {
     "WWW-Authenticate": "the challenge of RFC 6750",
     "Allow": "the methods that the path has",
     "Retry-After": "when to try again",
+    "Access-Control-Allow-Origin": "to a request with an Origin that the contract allows",
+    "Access-Control-Expose-Headers": "to a request with an Origin that the contract allows",
+    "Vary": "`Origin`, to a request with an Origin out of a list of them",
 }
 
 
@@ -115,7 +121,7 @@ def _successes(contract: Contract, operation: Operation) -> Json:
         Operation.CREATE_TRANSACTION: "CreateTransactionResponse",
         Operation.LIST_TRANSACTIONS: "ListTransactionsResponse",
     }[operation]
-    answer: Json = {"description": "Done", "headers": _header_refs("X-Request-Id", "Cache-Control")}
+    answer: Json = {"description": "Done", "headers": _header_refs(*_ALWAYS, *_cors(contract))}
     if operation is Operation.CREATE_TRANSACTION and contract.created_transaction == "empty":
         return {"204": answer}
     answer["content"] = {"application/json": {"schema": _ref(schema)}}
@@ -132,15 +138,17 @@ def _refusals(contract: Contract, operation: Operation) -> Json:
     by_status: dict[int, list[str]] = {}
     for code, error in ERRORS.items():
         if operation in _ONLY_FOR.get(code, (operation,)) and (
-            code != "application_not_found" or contract.applications
+            code != "application_not_found" or contract.applications is not None
         ):
             by_status.setdefault(contract.status_of(error), []).append(code)
     return {str(status): _refusal(contract, status, codes) for status, codes in sorted(by_status.items())}
 
 
-def _refusal(contract: Contract, status: int, codes: Iterable[str]) -> Json:
-    names = ["X-Request-Id", "Cache-Control", "X-Fake-Credits-Cause"]
-    names += {401: ["WWW-Authenticate"], 405: ["Allow"], 429: ["Retry-After"]}.get(status, [])
+def _refusal(contract: Contract, status: int, codes: Collection[str]) -> Json:
+    names = [*_ALWAYS, "X-Fake-Credits-Cause", *_cors(contract)]
+    names += ["WWW-Authenticate"] if status == http.HTTPStatus.UNAUTHORIZED else []
+    names += ["Allow"] if "method_not_allowed" in codes else []
+    names += ["Retry-After"] if "rate_limited" in codes and contract.retry_after != "absent" else []
     code: Json = {"properties": {"code": {"enum": list(codes)}}}
     narrowed: Json = {"properties": {"error": code}} if contract.error_body == "nested" else code
     media_type = "application/problem+json" if contract.error_body == "problem" else "application/json"
@@ -159,7 +167,7 @@ def _schemas(contract: Contract) -> Json:
     created_at: Json = {"type": "integer"}
     if contract.created_at in ("iso_ms", "iso_s"):
         created_at = {"type": "string", "format": "date-time"}
-    delta: Json = {"type": "integer", "minimum": -MAX_AMOUNT, "maximum": MAX_AMOUNT, "description": "credits, not 0"}
+    delta: Json = {"type": "integer", "minimum": -MAX_AMOUNT, "maximum": MAX_AMOUNT, "not": {"const": 0}}
     order: Json = {name("delta"): delta, name("reason"): _ref("CreditTransactionReason")}
     transaction = _object({**order, name("createdAt"): created_at})
     user = {
@@ -223,7 +231,13 @@ def _object(members: Json, *, required: tuple[str, ...] | None = None) -> Json:
 
 
 def _header(name: str, description: str) -> Json:
-    return {"description": description, "schema": {"type": "string"}}
+    return {"description": description, "required": name in _REQUIRED, "schema": {"type": "string"}}
+
+
+def _cors(contract: Contract) -> tuple[str, ...]:
+    if not contract.cors_origins:
+        return ()
+    return _CORS[:2] if "*" in contract.cors_origins else _CORS
 
 
 def _header_refs(*names: str) -> Json:

@@ -8,6 +8,7 @@ the literal ones among them, so a match costs no regular expression.
 import difflib
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
+from functools import lru_cache
 from operator import itemgetter
 from typing import NamedTuple
 from urllib.parse import unquote_to_bytes
@@ -30,6 +31,7 @@ HTTP_METHODS = frozenset({
 _COMPARED_SEGMENTS = 16
 _COMPARED_CHARACTERS = 64
 
+_REMEMBERED = 1024
 _HEX = frozenset(b"0123456789abcdefABCDEF")
 
 
@@ -56,13 +58,19 @@ class _Shape:
 
 
 class RouteTable:
-    """Match a method and a raw path against a contract's templates."""
+    """Match a method and a raw path against a contract's templates: ``match(method, raw_path)``, which remembers.
+
+    It raises MalformedRequest for a path that does not decode or a method that is no HTTP method, RouteNotFound for a
+    path of no operation, and MethodNotAllowed for a method that its operation does not have. Refusals are not kept.
+    """
 
     def __init__(self, contract: Contract) -> None:
         self._routes = contract.routes
+        self.match = lru_cache(_REMEMBERED)(self._match)
         self._shapes: dict[int, list[_Shape]] = {}
         by_positions: dict[tuple[int, ...], _Shape] = {}
-        for operation, template in contract.routes.items():
+        # A literal segment goes before a parameter in its place, or nothing could reach it (OpenAPI 3.1, 4.8.8).
+        for operation, template in sorted(contract.routes.items(), key=lambda item: item[1].path.count("{")):
             self._add(operation, template, by_positions)
 
     def __repr__(self) -> str:
@@ -82,12 +90,7 @@ class RouteTable:
         place = _Place(operation, segments.index("{applicationId}"), user_at)
         shape.methods.setdefault(literals, {})[template.method] = place
 
-    def match(self, method: str, raw_path: bytes) -> Matched:
-        """Return the operation that a request line names.
-
-        Raises MalformedRequest for a path that does not decode or a method that is no HTTP method, RouteNotFound for
-        a path of no operation, and MethodNotAllowed for a method that its operation does not have.
-        """
+    def _match(self, method: str, raw_path: bytes) -> Matched:
         if method not in HTTP_METHODS:
             raise MalformedRequest(f"{method!r} is no HTTP method")
         segments = _segments(raw_path)

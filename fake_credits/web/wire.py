@@ -38,9 +38,9 @@ class Codec:
         self._contract = contract
         name = contract.name_of
         self._delta, self._reason = name("delta"), name("reason")
-        self._balance = f"{{{_text(name('balance'))}:%d}}".encode()
-        self._transaction = ",".join(f"{_text(name(key))}:%s" for key in ("delta", "reason", "createdAt"))
-        self._user = "{" + ",".join(f"{_text(name(key))}:%s" for key in ("applicationId", "userId", "createdAt")) + "}"
+        self._balance = f"{{{_slot(name('balance'))}:%d}}".encode()
+        self._transaction = ",".join(f"{_slot(name(key))}:%s" for key in ("delta", "reason", "createdAt"))
+        self._user = "{" + ",".join(f"{_slot(name(key))}:%s" for key in ("applicationId", "userId", "createdAt")) + "}"
         self._reasons = {reason: _text(reason.value) for reason in Reason}
         self._decode_fast = self._fast_decoder()
 
@@ -142,6 +142,11 @@ class Codec:
 
 def _text(text: str) -> str:
     return msgspec.json.encode(text).decode()
+
+
+def _slot(name: str) -> str:
+    """Return a member's name as a template has it."""
+    return _text(name).replace("%", "%%")
 
 
 def _json_object(body: bytes) -> dict[str, object]:
