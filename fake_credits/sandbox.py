@@ -5,6 +5,7 @@ import unicodedata
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from datetime import datetime
+from functools import lru_cache
 from pathlib import Path
 from typing import Literal
 
@@ -25,6 +26,8 @@ from fake_credits.ledger import Account, Ledger
 from fake_credits.models import Reason
 
 __all__ = ["Sandbox", "SandboxSettings", "Sandboxes", "TokenWords"]
+
+_REMEMBERED = 1024
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -178,6 +181,7 @@ class Sandboxes:
         self._by_name: dict[str, Sandbox] = {}
         self._bound: dict[tuple[str, str], Sandbox] = {}
         self._defaults: list[Sandbox] = []
+        self._peek = lru_cache(_REMEMBERED)(_names_in)
         self.attach(base)
 
     def __repr__(self) -> str:
@@ -218,9 +222,14 @@ class Sandboxes:
             return self.default
         if credential.kind == "server":
             return self._by_key.get(credential.value) or self.default
-        claims = peek_claims(credential.value)
-        named = self._by_name.get(str(claims.get(SANDBOX_CLAIM, "")))
-        return named or self._bound.get((str(claims.get("iss", "")), str(claims.get("sub", "")))) or self.default
+        name, whose = self._peek(credential.value)
+        return self._by_name.get(name) or self._bound.get(whose) or self.default
+
+
+def _names_in(token: str) -> tuple[str, tuple[str, str]]:
+    """Return what an unverified token names: a sandbox, and whose it is."""
+    claims = peek_claims(token)
+    return str(claims.get(SANDBOX_CLAIM, "")), (str(claims.get("iss", "")), str(claims.get("sub", "")))
 
 
 def _clock(setting: datetime | str) -> Clock:

@@ -3,6 +3,7 @@
 import base64
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
+from functools import lru_cache
 from typing import Literal, NoReturn
 
 import msgspec
@@ -17,6 +18,7 @@ Kind = Literal["server", "user"]
 PEEK_LIMIT = 8 * 1024
 """A longer token, in characters, is not looked into: verification refuses it anyway."""
 
+_REMEMBERED = 1024
 _CLAIMS = msgspec.json.Decoder(dict[str, object])
 
 
@@ -40,6 +42,7 @@ class CredentialReader:
     def __init__(self, contract: Contract) -> None:
         self._both = contract.both_credentials
         self._forms = _forms_by_header(contract)
+        self._read = lru_cache(_REMEMBERED)(self._reading)
         self._wanted = f"send {_describe(contract.api_key)} (server) or {_describe(contract.user_token)} (user)"
 
     def __repr__(self) -> str:
@@ -56,7 +59,7 @@ class CredentialReader:
         why = "no_credential"
         for name, value in headers:
             if name in self._forms:
-                result = _read(self._forms[name], value)
+                result = self._read(name, value)
                 if isinstance(result, Credential):
                     found.append(result)
                 else:
@@ -64,6 +67,9 @@ class CredentialReader:
         if len(found) == 1:
             return found[0]
         return self._choose(found) if found else self._miss(why)
+
+    def _reading(self, name: bytes, value: bytes) -> Credential | str:
+        return _read(self._forms[name], value)
 
     def _choose(self, found: list[Credential]) -> Credential:
         kinds = [credential.kind for credential in found]

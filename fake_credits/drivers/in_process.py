@@ -70,6 +70,11 @@ class _Call:
         """Tell whether the client still waits after the checkpoint."""
         return await _CHECKPOINT
 
+    async def deliver(self, status: int, headers: Headers, body: bytes) -> None:
+        """Keep a whole answer."""
+        self.status, self.headers = status, headers
+        self.chunks.append(body)
+
     async def receive(self) -> Message:
         return {"type": "http.request", "body": self._body, "more_body": False}
 

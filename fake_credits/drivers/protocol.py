@@ -8,13 +8,12 @@ import asyncio
 import logging
 import re
 import socket
-import struct
 import sys
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, cast
 
 from uvicorn.config import Config
-from uvicorn.protocols.http.httptools_impl import STATUS_LINE, HttpToolsProtocol
+from uvicorn.protocols.http.httptools_impl import STATUS_LINE, HttpToolsProtocol, RequestResponseCycle
 from uvicorn.server import ServerState
 
 from fake_credits.errors import ApiError, MalformedRequest
@@ -49,18 +48,39 @@ class Front:
 
 
 class _Line:
-    """Be the line of one connection: the sandbox is named by the credential, and the Host is checked."""
+    """Be the line of one request: the sandbox is named by the credential, and the Host is checked."""
 
+    __slots__ = ("_cycle", "_protocol", "refusal")
     sandbox = None
 
-    def __init__(self, front: Front, transport: asyncio.Transport) -> None:
-        self.refusal = front.hosts.refusal
-        self._transport = transport
-        self._socket: socket.socket | None = transport.get_extra_info("socket")
+    def __init__(self, protocol: "CreditsProtocol", cycle: RequestResponseCycle) -> None:
+        self.refusal = protocol.front.hosts.refusal
+        self._protocol = protocol
+        self._cycle = cycle
 
     async def deliverable(self) -> bool:
         """Tell whether the client has neither closed the connection nor been cut off."""
-        return not self._transport.is_closing() and _is_established(self._socket)
+        return not self._cycle.transport.is_closing() and self._protocol.is_established()
+
+    async def deliver(self, status: int, headers: Headers, body: bytes) -> None:
+        """Write a whole answer at once, as uvicorn's own ``send`` would in two writes with every header checked.
+
+        Names and values are all ours; what of them comes from a request has passed the parser.
+        """
+        cycle = self._cycle
+        if cycle.flow.write_paused and not cycle.disconnected:
+            await cycle.flow.drain()
+        if cycle.disconnected:
+            return
+        close = [] if cycle.keep_alive else [(b"connection", b"close")]
+        shown = b"" if cycle.scope["method"] == "HEAD" else body
+        cycle.transport.write(_as_bytes(status, [*cycle.default_headers, *headers, *close], shown))
+        cycle.response_started = cycle.response_complete = True
+        cycle.waiting_for_100_continue = False
+        cycle.message_event.set()
+        if not cycle.keep_alive:
+            cycle.transport.close()
+        cycle.on_response()
 
 
 class CreditsProtocol(HttpToolsProtocol):
@@ -78,14 +98,35 @@ class CreditsProtocol(HttpToolsProtocol):
         super().__init__(config, server_state, app_state, _loop)
         self.logger = _LOG  # uvicorn's own would print each unreadable request as a warning of the server
         self.access_log = False  # uvicorn writes one where anybody in the process listens; we have a journal
-        self._front = front
+        self.front = front
         self._head_open = False
         self._head_bytes = 0
+        self._unreadable = False
+        self._watched: socket.socket | None = None
 
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
         """Begin a connection."""
         super().connection_made(transport)
-        self._extensions = {EXTENSION: _Line(self._front, transport)}
+        watched = transport.get_extra_info("socket") if sys.platform.startswith("linux") else None
+        if watched is not None:
+            # One object for the connection's life: uvloop makes one, with two system calls, for each question.
+            self._watched = socket.socket(fileno=watched.fileno())
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        """End a connection; its socket is the loop's to close."""
+        if self._watched is not None:
+            self._watched.detach()
+            self._watched = None
+        super().connection_lost(exc)
+
+    def is_established(self) -> bool:
+        """Tell whether the kernel holds the connection open in both directions, where it can be asked."""
+        if self._watched is None:
+            return True
+        try:
+            return self._watched.getsockopt(socket.IPPROTO_TCP, socket.TCP_INFO, 1)[0] == _ESTABLISHED
+        except OSError:
+            return False
 
     def data_received(self, data: bytes) -> None:
         """Read on, and refuse a head that does not end."""
@@ -98,42 +139,44 @@ class CreditsProtocol(HttpToolsProtocol):
                 self.send_400_response("")
 
     def on_message_begin(self) -> None:
-        """Begin a request, and lend it this connection's line."""
+        """Begin a request."""
         super().on_message_begin()
         self._head_open, self._head_bytes = True, 0
-        self.scope["extensions"] = self._extensions  # type: ignore[typeddict-item]
 
     def on_headers_complete(self) -> None:
-        """End a request's head; an error raised here is the parser's, which answers it."""
+        """End a request's head, and lend it its line; an error raised here is the parser's, which answers it."""
         self._head_open = False
         if len(self.url) + sum(len(name) + len(value) for name, value in self.headers) > HEAD_LIMIT_BYTES:
             self._head_bytes = HEAD_LIMIT_BYTES + 1
             raise ValueError("the head is too large")
         super().on_headers_complete()
+        # The request's task has been made but has not run yet.
+        lent: Any = {EXTENSION: _Line(self, self.cycle)}
+        self.scope["extensions"] = lent
 
     def send_400_response(self, msg: str) -> None:
-        """Answer what is no HTTP in the contract's error body, journal it, and close."""
+        """Answer what is no HTTP in the contract's error body, journal it, and close.
+
+        Where whole requests came before it, they are answered first and the connection then closes.
+        """
+        if self._unreadable:
+            return
+        self._unreadable = True
         if self._head_bytes > HEAD_LIMIT_BYTES:
             msg = f"its head has more than {HEAD_LIMIT_BYTES} bytes (64 KiB)"
         refusal: ApiError = MalformedRequest(f"this is no HTTP request that can be read: {msg}")
         scope: Message = {"method": "", "raw_path": b"", "query_string": b"", "headers": []}
-        exchange = Exchange(self._front.service, self._front.sandboxes.default, scope, refusal)
+        exchange = Exchange(self.front.service, self.front.sandboxes.default, scope, refusal)
         answer = exchange.refuse(refusal)
-        headers: Headers = [
-            *self.server_state.default_headers,
-            *answer.all_headers(exchange.request_id),
-            (b"connection", b"close"),
-        ]
-        lines = b"".join(name + b": " + value + b"\r\n" for name, value in headers)
-        self.transport.write(STATUS_LINE[answer.status] + lines + b"\r\n" + answer.body)
+        newest = cast("RequestResponseCycle | None", self.cycle)  # uvicorn begins without one
+        if newest is not None and not newest.response_complete and not newest.more_body:
+            newest.keep_alive = False
+            return
+        head = [*self.server_state.default_headers, *answer.all_headers(exchange.request_id), (b"connection", b"close")]
+        self.transport.write(_as_bytes(answer.status, head, answer.body))
         self.transport.close()
 
 
-def _is_established(connection: socket.socket | None) -> bool:
-    if connection is None or not sys.platform.startswith("linux"):
-        return True
-    try:
-        state = connection.getsockopt(socket.IPPROTO_TCP, socket.TCP_INFO, 1)
-    except OSError:
-        return False
-    return bool(struct.unpack("B", state)[0] == _ESTABLISHED)
+def _as_bytes(status: int, headers: Headers, body: bytes) -> bytes:
+    lines = [b"%b: %b\r\n" % header for header in headers]
+    return b"".join((STATUS_LINE[status], *lines, b"\r\n", body))

@@ -26,8 +26,3 @@ class Answer(msgspec.Struct):
         if self.status != 204:  # RFC 9110, section 8.6: a 204 has no Content-Length
             headers += [(b"content-type", self.media_type), (b"content-length", b"%d" % len(self.body))]
         return headers
-
-    async def send(self, send: Send, request_id: str) -> None:
-        """Send this answer as one head and one body."""
-        await send({"type": "http.response.start", "status": self.status, "headers": self.all_headers(request_id)})
-        await send({"type": "http.response.body", "body": self.body})

@@ -14,6 +14,7 @@ from fake_credits.auth.credentials import Credential
 from fake_credits.contract import Contract
 from fake_credits.errors import ApiError, MethodNotAllowed, RouteNotFound
 from fake_credits.sandbox import Sandbox, Sandboxes
+from fake_credits.web.answer import Headers
 from fake_credits.web.exchange import Exchange, Line
 from fake_credits.web.openapi import openapi
 from fake_credits.web.routing import escape
@@ -60,7 +61,7 @@ class _Application(Starlette):
         return self._boundary
 
     async def _boundary(self, scope: Scope, receive: Receive, send: Send) -> None:
-        line = _line(scope)
+        line = _line(scope, send)
         raw_path, headers = scope["raw_path"], scope["headers"]
         refusal = line.refusal(raw_path, headers)
         if refusal is None and raw_path.startswith(_OWN_PATHS):
@@ -72,9 +73,9 @@ class _Application(Starlette):
         elif refusal is None and scope["method"] == "OPTIONS":
             preflight = self._service.cors.preflight(headers)
             if preflight is not None:
-                await preflight.send(send, "preflight")
+                await line.deliver(preflight.status, preflight.all_headers("preflight"), preflight.body)
                 return
-        await self._exchange(line, scope).run(line, receive, send, refusal)
+        await self._exchange(line, scope).run(line, receive, refusal)
 
     def _exchange(self, line: Line, scope: Scope) -> Exchange:
         credential: Credential | ApiError
@@ -91,7 +92,9 @@ class _Application(Starlette):
         return self._sandboxes.pick(credential)
 
     def _sandbox(self, request: Request) -> Sandbox:
-        return _line(request.scope).sandbox or self._pick(None)
+        lent: Line | None = request.scope.get("extensions", {}).get(EXTENSION)
+        own = None if lent is None else lent.sandbox
+        return own or self._pick(None)
 
     async def _openapi(self, _request: Request) -> Response:
         return _document("openapi", openapi(self._service.contract, metadata.version("fake-credits")))
@@ -112,9 +115,12 @@ class _Application(Starlette):
 
 
 class _Direct:
-    """Be the line of a server that is not one of our drivers."""
+    """Be the line of a request whose server is not one of our drivers: ASGI and no more."""
 
     sandbox = None
+
+    def __init__(self, send: Send) -> None:
+        self._send = send
 
     def refusal(self, raw_path: bytes, headers: object) -> None:
         """Refuse nothing: the Host is that server's business."""
@@ -123,13 +129,15 @@ class _Direct:
         """Believe that the client is there."""
         return True
 
+    async def deliver(self, status: int, headers: Headers, body: bytes) -> None:
+        """Send a whole answer as one head and one body."""
+        await self._send({"type": "http.response.start", "status": status, "headers": headers})
+        await self._send({"type": "http.response.body", "body": body})
 
-_DIRECT = _Direct()
 
-
-def _line(scope: Scope) -> Line:
-    line: Line = scope.get("extensions", {}).get(EXTENSION, _DIRECT)
-    return line
+def _line(scope: Scope, send: Send) -> Line:
+    lent: Line | None = scope.get("extensions", {}).get(EXTENSION)
+    return _Direct(send) if lent is None else lent
 
 
 def _not_ours(error: HTTPException, scope: Scope) -> ApiError:

@@ -22,7 +22,7 @@ from fake_credits.errors import (
 )
 from fake_credits.journal import Client, Entry
 from fake_credits.sandbox import Sandbox
-from fake_credits.web.answer import Answer, Headers, Message, Send
+from fake_credits.web.answer import Answer, Headers, Message
 from fake_credits.web.errors import cause_of, render
 from fake_credits.web.operations import OPERATIONS, Request
 from fake_credits.web.routing import Matched, escape
@@ -37,7 +37,10 @@ Receive = Callable[[], Awaitable[Message]]
 class Line(Protocol):
     """Be what the driver lends to an exchange: whose it is, and whether the client still listens."""
 
-    sandbox: Sandbox | None
+    @property
+    def sandbox(self) -> Sandbox | None:
+        """Return the driver's own sandbox, None where the credential names it."""
+        ...
 
     def refusal(self, raw_path: bytes, headers: Headers) -> ApiError | None:
         """Return why this request is refused before all else (its Host), None where it is not."""
@@ -45,6 +48,10 @@ class Line(Protocol):
 
     async def deliverable(self) -> bool:
         """Tell, just before the answer's first byte, whether the client is still there."""
+        ...
+
+    async def deliver(self, status: int, headers: Headers, body: bytes) -> None:
+        """Send a whole answer."""
         ...
 
 
@@ -86,7 +93,7 @@ class Exchange:
         self.order: Order | None = None
         self.committed = False
 
-    async def run(self, line: Line, receive: Receive, send: Send, refusal: ApiError | None = None) -> None:
+    async def run(self, line: Line, receive: Receive, refusal: ApiError | None = None) -> None:
         """Answer the request, with ``refusal`` where it is refused already, and journal it."""
         answer: Answer | None = None
         try:
@@ -102,7 +109,7 @@ class Exchange:
             answer = self.refuse(refusal or InternalError("no answer"), delivered=delivered)
         else:
             self._record(answer, None, delivered=delivered)
-        await answer.send(send, self.request_id)
+        await line.deliver(answer.status, answer.all_headers(self.request_id), answer.body)
 
     def refuse(self, refusal: ApiError, *, delivered: bool = True) -> Answer:
         """Return the answer for a refusal, and journal it."""

@@ -234,22 +234,26 @@ def test_nothing_is_left_of_a_stopped_server(sandbox: Sandbox) -> None:
     descriptors = Path("/proc/self/fd")
     gc.collect()
     before = len(list(descriptors.iterdir())) if descriptors.exists() else 0
+    others = set(threading.enumerate())
     server = new_server(sandbox)
     server.start()
-    names = [thread.name for thread in threading.enumerate()]
+    names = [thread.name for thread in threading.enumerate() if thread not in others]
     stack, _ = open_fifty(server)
     server.stop()
     stack.close()
     del stack
     gc.collect()
-    assert names.count("fake-credits-server") == 1
-    assert "fake-credits-server" not in [thread.name for thread in threading.enumerate()]
+    assert names == ["fake-credits-server"]
+    assert set(threading.enumerate()) <= others
     assert (len(list(descriptors.iterdir())) if descriptors.exists() else 0) == before
 
 
-def test_the_servers_thread_keeps_no_process_alive(server: LiveServer) -> None:
-    (thread,) = (thread for thread in threading.enumerate() if thread.name == "fake-credits-server")
-    assert thread.daemon
+def test_the_servers_thread_keeps_no_process_alive(sandbox: Sandbox) -> None:
+    others = set(threading.enumerate())
+    server = new_server(sandbox)
+    server.start()
+    assert [thread.daemon for thread in threading.enumerate() if thread not in others] == [True]
+    server.stop()
 
 
 # Clients that hang up.

@@ -8,10 +8,11 @@ ENDING = """
 import threading
 
 KEPT = []
+BEFORE = set(threading.enumerate())
 
 
 def pytest_unconfigure():
-    serving = any(thread.name == "fake-credits-server" for thread in threading.enumerate())
+    serving = any(thread.name == "fake-credits-server" for thread in set(threading.enumerate()) - BEFORE)
     print(f"ENDED closed={KEPT[0].sandbox.closed} serving={serving}")
 """
 
