@@ -49,7 +49,7 @@ def test_the_set_up_commands_are_the_first_two_blocks_of_shell_each_one_line() -
     blocks = re.findall(r"```sh\n(.*?)```", README, re.DOTALL)
     assert [len(block.splitlines()) for block in blocks[:2]] == [1, 1]
     assert "fake-credits run" in blocks[0]
-    assert blocks[1].rstrip().endswith("-m pytest")
+    assert blocks[1].rstrip().endswith("-m pytest -n auto")
 
 
 def test_every_dependency_has_its_licence_and_its_reason(script: ModuleType) -> None:
