@@ -19,6 +19,8 @@ _ARGS = ("-p", "pytest_fake_credits", "-p", "no:cacheprovider", "-W", "error", "
 def suite(pytester: pytest.Pytester, monkeypatch: pytest.MonkeyPatch) -> Suite:
     """Return a function that runs a suite of one file, inside this process or as one of its own."""
     monkeypatch.setenv("PYTEST_DISABLE_PLUGIN_AUTOLOAD", "1")
+    for name in ("CI", "BUILD_NUMBER"):  # pytest's summary is longer there
+        monkeypatch.delenv(name, raising=False)
 
     def run(
         source: str, *args: str, conftest: str = "", ini: str = "", plugins: tuple[str, ...] = (), alone: bool = False
