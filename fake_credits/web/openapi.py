@@ -1,6 +1,7 @@
 """Own the OpenAPI 3.1 document of a contract: made from the same settings as the answers; know nothing of requests."""
 
 import http.client
+import re
 from collections.abc import Collection
 from typing import Any
 
@@ -33,6 +34,7 @@ _ONLY_FOR: dict[str, tuple[Operation, ...]] = {
     "insufficient_scope": (Operation.CREATE_USER, Operation.LIST_USERS, Operation.CREATE_TRANSACTION),
     "user_not_found": tuple(each for each in Operation if each not in (Operation.CREATE_USER, Operation.LIST_USERS)),
 }
+_PYTHONS_OWN = re.compile(r"\(\?[aiLmsuxP]|\\[AZ]")  # JSON Schema's patterns are those of ECMA-262
 _ALWAYS = ("X-Request-Id", "Cache-Control")
 _CORS = ("Access-Control-Allow-Origin", "Access-Control-Expose-Headers", "Vary")
 _REQUIRED = (*_ALWAYS, "X-Fake-Credits-Cause", "WWW-Authenticate")
@@ -89,7 +91,9 @@ def _operation(contract: Contract, operation: Operation) -> Json:
 def _parameters(contract: Contract, operation: Operation) -> list[Json]:
     names = ["applicationId"] if operation is Operation.LIST_USERS else ["applicationId", "userId"]
     identifier: Json = {"type": "string", "minLength": 1, "maxLength": contract.id_max_length}
-    if contract.id_pattern:
+    if contract.id_pattern and _PYTHONS_OWN.search(contract.id_pattern):
+        identifier["description"] = f"matches, as a whole, Python's regular expression {contract.id_pattern}"
+    elif contract.id_pattern:
         identifier["pattern"] = f"^(?:{contract.id_pattern})$"
     parameters: list[Json] = [{"name": name, "in": "path", "required": True, "schema": identifier} for name in names]
     if operation in _LISTS:

@@ -1,0 +1,83 @@
+"""Own contracts made by chance: every setting within what its rule allows."""
+
+from dataclasses import fields
+from typing import Any
+
+from hypothesis import strategies as st
+
+from fake_credits.contract import (
+    DEFAULT,
+    FIELD_NAMES,
+    MAX_AMOUNT,
+    Contract,
+    ContractError,
+    HeaderForm,
+    Operation,
+    RouteTemplate,
+)
+from fake_credits.errors import ERRORS
+
+__all__ = ["contracts"]
+
+_words = st.text("abcdefghijklmnopqrstuvwxyzABC_-", min_size=1, max_size=8)
+_names = st.text(st.characters(codec="utf-8", categories=("L", "N", "P", "S")), min_size=1, max_size=6)
+_successes = st.sampled_from([200, 201, 202, 203, 206, 299])
+_headers = st.sampled_from([HeaderForm("Authorization"), HeaderForm("X-Token")]) | st.builds(
+    HeaderForm, st.sampled_from(["Authorization", "X-Key", "x-User"]), st.sampled_from(["", "Bearer", "Token"])
+)
+
+
+@st.composite
+def _route(draw: st.DrawFn, operation: Operation) -> RouteTemplate:
+    method = draw(st.sampled_from(["DELETE", "GET", "PATCH", "POST", "PUT"]))
+    segments = ["{applicationId}", *([] if operation is Operation.LIST_USERS else ["{userId}"])]
+    # A first segment of its own keeps the routes of chance apart.
+    return RouteTemplate(
+        method, "/" + "/".join([f"{operation.value}-{draw(_words)}", *draw(st.permutations(segments))])
+    )
+
+
+_SETTINGS: dict[str, st.SearchStrategy[Any]] = {
+    "routes": st.fixed_dictionaries({each: st.just(DEFAULT.routes[each]) | _route(each) for each in Operation}),
+    "created_user_status": _successes,
+    "existing_user_status": _successes,
+    "created_transaction_status": _successes,
+    "api_key": _headers,
+    "user_token": _headers,
+    "both_credentials": st.sampled_from(["refuse", "key", "token"]),
+    "applications": st.none() | st.just(("app-id", "other")),
+    "key_applications": st.none() | st.just(("app-id",)),
+    "unknown_user": st.sampled_from(["refuse", "create", "zero"]),
+    "sign": st.sampled_from(["by_reason", "free"]),
+    "floor": st.none() | st.integers(-MAX_AMOUNT, 0),
+    "ceiling": st.none() | st.integers(1, MAX_AMOUNT),
+    "created_transaction": st.sampled_from(["plain", "id", "balance", "wrapped", "empty"]),
+    "transactions_order": st.sampled_from(["newest_first", "oldest_first"]),
+    "users_order": st.sampled_from(["newest_first", "oldest_first"]),
+    "page_size": st.integers(1, 8) | st.integers(1, 1000),
+    "limit_parameter": st.just("") | _words.map(lambda word: "limit" + word),
+    "cursor_parameter": _names.map(lambda name: "cursor" + name),
+    "end_of_list": st.sampled_from(["absent", "null", "empty"]),
+    "error_body": st.sampled_from(["nested", "problem", "flat"]),
+    "statuses": st.dictionaries(st.sampled_from(sorted(ERRORS)), st.integers(400, 599), max_size=8),
+    "created_at": st.sampled_from(["iso_ms", "iso_s", "unix_s", "unix_ms"]),
+    "field_names": st.dictionaries(st.sampled_from(FIELD_NAMES), _names, max_size=6),
+    "retry_after": st.sampled_from(["seconds", "date", "absent"]),
+    "cors_origins": st.sampled_from([("*",), (), ("https://app.example", "http://localhost:3000")]),
+    "id_max_length": st.integers(16, 4096),
+    "id_pattern": st.sampled_from(["", r"[\w@|.-]+", r"(?i)[a-z-]+"]),
+}
+_LEFT_OUT = {"trust", "amounts", "idempotency"}  # a file on disk; one value each
+assert set(_SETTINGS) | _LEFT_OUT == {each.name for each in fields(Contract)}
+
+
+@st.composite
+def contracts(draw: st.DrawFn) -> Contract:
+    """Return a contract that its rules allow."""
+    chosen = draw(st.fixed_dictionaries({}, optional=_SETTINGS))
+    try:
+        return Contract(**chosen)
+    except ContractError as error:
+        if error.setting != "field_names":  # two members of one name are all that can be at odds
+            raise
+        return Contract(**{**chosen, "field_names": {}})
