@@ -28,6 +28,8 @@ __all__ = [
     "list_users",
 ]
 
+__tracebackhide__ = True  # a failing test shows the caller's line, not ours
+
 T = TypeVar("T")
 
 _CACHED_IDS = 1024

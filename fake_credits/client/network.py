@@ -17,6 +17,8 @@ from fake_credits.errors import ConnectionLost, InvalidResponse, Timeout
 
 __all__ = ["AsyncNetworkTransport", "NetworkTransport"]
 
+__tracebackhide__ = True  # a failing test shows the caller's line, not ours
+
 
 class NetworkTransport:
     """Send requests over httpx2, through the given client or one of its own.

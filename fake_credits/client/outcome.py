@@ -22,6 +22,8 @@ from fake_credits.models import Balance, Reason, Transaction, TransactionPage, U
 
 __all__ = ["Outcome"]
 
+__tracebackhide__ = True  # a failing test shows the caller's line, not ours
+
 T = TypeVar("T")
 
 _EXCERPT = 200

@@ -19,6 +19,8 @@ if TYPE_CHECKING:
 
 __all__ = ["AsyncSender", "AsyncWalk", "Credential", "Options", "Page", "Sender", "walk"]
 
+__tracebackhide__ = True  # a failing test shows the caller's line, not ours
+
 T = TypeVar("T")
 P = TypeVar("P", bound="Page")
 

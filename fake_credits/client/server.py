@@ -36,6 +36,8 @@ __all__ = [
     "UserPage",
 ]
 
+__tracebackhide__ = True  # a failing test shows the caller's line, not ours
+
 
 class ServerClient(Sender):
     """Call the API with an API key: "full access to all operations" (API README).

@@ -21,6 +21,8 @@ if TYPE_CHECKING:
 
 __all__ = ["AsyncUserClient", "Balance", "Reason", "Transaction", "TransactionPage", "User", "UserClient"]
 
+__tracebackhide__ = True  # a failing test shows the caller's line, not ours
+
 
 class UserClient(Sender):
     """Call the API as one user: "can only access the authenticated user's own data (read-only)" (API README).
