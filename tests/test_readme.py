@@ -8,6 +8,9 @@ from types import ModuleType
 
 import pytest
 
+from fake_credits.contract.loading import contract_from
+from fake_credits.errors import InsufficientCredits
+
 ROOT = Path(__file__).resolve().parent.parent
 README = (ROOT / "README.md").read_text()
 
@@ -34,6 +37,11 @@ def test_every_block_of_python_is_an_example_that_runs_as_a_test() -> None:
     blocks = re.findall(r"```python\n(.*?)```", README, re.DOTALL)
     examples = {path.read_text() for path in (ROOT / "tests" / "examples").glob("test_*.py")}
     assert set(blocks) == examples
+
+
+def test_the_contract_file_that_it_shows_can_be_read() -> None:
+    (block,) = re.findall(r"```toml\n(.*?)```", README, re.DOTALL)
+    assert contract_from(tomllib.loads(block)).status_of(InsufficientCredits) == 409
 
 
 def test_the_first_screen_says_what_it_is_how_to_install_it_a_test_and_a_line_for_ci() -> None:
