@@ -11,7 +11,7 @@ from typing import Protocol
 
 from fake_credits.auth.credentials import Credential
 from fake_credits.clock import stopwatch_ns
-from fake_credits.contract import BODY_LIMIT_BYTES
+from fake_credits.contract import BODY_LIMIT_BYTES, Operation
 from fake_credits.errors import (
     ApiError,
     Forbidden,
@@ -154,7 +154,8 @@ class Exchange:
 
     def _check_ids(self, matched: Matched) -> None:
         self.service.check_id("applicationId", matched.application_id)
-        self.service.check_id("userId", matched.user_id)
+        if matched.operation is not Operation.LIST_USERS:
+            self.service.check_id("userId", matched.user_id)
 
     def _record(self, answer: Answer, refusal: ApiError | None, *, delivered: bool) -> None:
         if b"origin" in self.fields:

@@ -1,6 +1,5 @@
 """Own whether an answer is one that the OpenAPI document of its contract describes, to the last member and header."""
 
-import copy
 import json
 import re
 from collections.abc import Iterator
@@ -31,10 +30,11 @@ class Documented:
     """Check answers against the document of one contract, in which no object may have a member that is not named."""
 
     def __init__(self, contract: Contract) -> None:
-        self.document = copy.deepcopy(openapi(contract, "0"))
+        self.document: Json = json.loads(json.dumps(openapi(contract, "0")))
         for schema in self.document["components"]["schemas"].values():
             _close(schema)
         self._paths = [(_pattern(path), path.count("{"), item) for path, item in self.document["paths"].items()]
+        self._validators: dict[int, Any] = {}  # by the identity of a schema, which the document keeps alive
         self.checked = 0
 
     def check(self, method: str, target: str, answer: Answer) -> None:
@@ -85,8 +85,10 @@ class Documented:
         return cast("Json", self.document["components"]["headers"][name])
 
     def _check_schema(self, what: str, schema: Json, body: bytes) -> None:
-        whole = {**schema, "components": self.document["components"]}
-        validator: Any = jsonschema.Draft202012Validator(whole, format_checker=_formats)
+        validator = self._validators.get(id(schema))
+        if validator is None:  # making one takes longer than what it does
+            whole = {**schema, "components": self.document["components"]}
+            validator = self._validators[id(schema)] = jsonschema.Draft202012Validator(whole, format_checker=_formats)
         problems = [f"{error.json_path}: {error.message}" for error in validator.iter_errors(json.loads(body))]
         assert not problems, f"{what}: {body[:300]!r} is not as described: {problems}"
 

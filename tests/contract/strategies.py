@@ -20,7 +20,9 @@ from fake_credits.errors import ERRORS
 __all__ = ["contracts"]
 
 _words = st.text("abcdefghijklmnopqrstuvwxyzABC_-", min_size=1, max_size=8)
-_names = st.text(st.characters(codec="utf-8", categories=("L", "N", "P", "S")), min_size=1, max_size=6)
+_names = st.text(
+    st.characters(codec="utf-8", categories=("L", "N", "P", "S"), exclude_characters='"\\'), min_size=1, max_size=6
+)
 _successes = st.sampled_from([200, 201, 202, 203, 206, 299])
 _headers = st.sampled_from([HeaderForm("Authorization"), HeaderForm("X-Token")]) | st.builds(
     HeaderForm, st.sampled_from(["Authorization", "X-Key", "x-User"]), st.sampled_from(["", "Bearer", "Token"])

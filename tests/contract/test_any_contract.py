@@ -1,0 +1,71 @@
+"""What holds under every contract, driven by chance: what was booked is what our clients read back."""
+
+import json
+from datetime import UTC, datetime
+
+import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+
+from fake_credits.client.server import ServerClient
+from fake_credits.client.user import UserClient
+from fake_credits.contract import Contract
+from fake_credits.drivers.in_process import BASE_URL, InProcess
+from fake_credits.drivers.shared import Shared
+from fake_credits.drivers.transports import InProcessTransport
+from fake_credits.errors import BalanceLimitExceeded, InsufficientCredits
+from fake_credits.fake import FakeCredits
+from fake_credits.web.openapi import openapi
+from tests.contract.documented import Checked, Documented
+from tests.contract.strategies import contracts
+
+APP = "app-id"
+NOW = datetime(2026, 3, 1, 12, 30, 15, tzinfo=UTC)
+MOVES = st.lists(
+    st.tuples(st.sampled_from(["grant", "refund", "consume"]), st.integers(1, 300)), min_size=1, max_size=12
+).map(lambda moves: [(reason, -size if reason == "consume" else size) for reason, size in moves])
+
+
+def allowed(contract: Contract, balance: int, delta: int) -> bool:
+    """Say, apart from the ledger, whether the contract lets a balance change so."""
+    if delta < 0:
+        return contract.floor is None or balance + delta >= contract.floor
+    return contract.ceiling is None or balance + delta <= contract.ceiling
+
+
+@settings(max_examples=50, deadline=None, suppress_health_check=[HealthCheck.too_slow])
+@given(contract=contracts(), moves=MOVES)
+def test_what_was_booked_is_what_is_read_back(contract: Contract, moves: list[tuple[str, int]]) -> None:
+    with FakeCredits(contract=contract, clock=NOW) as fake:
+        driver = InProcess(Shared().app(contract), fake.sandbox)
+        transport = Checked(InProcessTransport(driver), Documented(contract))
+        server = ServerClient(BASE_URL, fake.api_key, contract=contract, transport=transport)
+        user = UserClient(BASE_URL, APP, fake.token("ada"), contract=contract, transport=transport)
+        assert server.create_user(APP, "ada").user_id == "ada"
+        booked: list[tuple[str, int]] = []
+        balance = 0
+        for reason, delta in moves:
+            if not allowed(contract, balance, delta):
+                refusal = InsufficientCredits if delta < 0 else BalanceLimitExceeded
+                with pytest.raises(refusal) as caught:
+                    server.create_transaction(APP, "ada", delta=delta, reason=reason)
+                assert caught.value.status == contract.status_of(refusal)
+                continue
+            made = server.create_transaction(APP, "ada", delta=delta, reason=reason)
+            assert (made.delta, made.reason) == (delta, reason)
+            booked.append((reason, delta))
+            balance += delta
+        history = [(str(each.reason), each.delta) for each in server.iter_transactions(APP, "ada")]
+        assert history == (booked if contract.transactions_order == "oldest_first" else booked[::-1])
+        assert server.get_balance(APP, "ada").balance == user.get_balance("ada").balance == balance
+        assert list(user.iter_transactions("ada")) == list(server.iter_transactions(APP, "ada"))
+        assert [each.user_id for each in server.iter_users(APP)] == ["ada"]
+        assert user.get_user("ada").created_at == NOW
+        assert fake.problems() == []
+
+
+@settings(max_examples=50, deadline=None)
+@given(contract=contracts())
+def test_a_document_is_json_and_names_every_operation(contract: Contract) -> None:
+    document = json.loads(json.dumps(openapi(contract, "1")))
+    assert sum(len(path) for path in document["paths"].values()) == 6
