@@ -9,19 +9,21 @@ from urllib.parse import quote, urlsplit
 
 import pytest
 
-from fake_credits.client.transport import Transport
+from fake_credits.client.transport import Answer, Transport
 from fake_credits.contract import DEFAULT, Contract, Operation
 from fake_credits.drivers.in_process import InProcess, Outgoing
 from fake_credits.drivers.shared import Shared
 from fake_credits.errors import ERRORS
 from fake_credits.fake import FakeCredits, Mode
 from fake_credits.web.answer import Headers
+from tests.contract.documented import Documented
 
 Field = tuple[bytes, bytes]
 
 APP = "app-id"
 JSON: Field = (b"content-type", b"application/json")
 GRANT = b'{"delta":100,"reason":"grant"}'
+_DEFAULT = Documented(DEFAULT)
 LIMIT_S = 20.0
 """No answer takes so long; a test that waits for it would fail rather than hang."""
 
@@ -49,6 +51,7 @@ class Api:
         self.credits = fake
         self.mode: Mode = mode
         self.contract = fake.sandbox.contract
+        self._documented = _DEFAULT if self.contract is DEFAULT else Documented(self.contract)
         self._in_process = InProcess(shared.app(self.contract), fake.sandbox)
 
     def __repr__(self) -> str:
@@ -98,7 +101,16 @@ class Api:
     # ------------------------------------------------------------ how it travels
 
     def send(self, request: Outgoing) -> Got:
-        """Send a request as it is."""
+        """Send a request as it is, and check its answer against the OpenAPI document where it is an operation's."""
+        got = self._sent(request)
+        # A preflight is no operation's, nor are the fake's own paths.
+        if request.method != "OPTIONS" and not request.target.startswith((b"/_fake/", b"/.well-known/")):
+            headers = tuple((name.encode(), value.encode("latin-1")) for name, value in got.headers)
+            target = request.target.decode("latin-1")
+            self._documented.check(request.method, target, Answer(got.status, headers, got.body))
+        return got
+
+    def _sent(self, request: Outgoing) -> Got:
         if self.mode == "live":
             return self._exchange(as_bytes(request, self.host), request.method)
         reply = self._in_process.call(request)

@@ -61,9 +61,7 @@ class _Blocking:
 
         def call(*args: Any, **words: Any) -> Any:
             result = method(*args, **words)
-            return self._runner.run(
-                _all(cast("AsyncIterator[Any]", result)) if isinstance(result, AsyncIterator) else result
-            )
+            return self._runner.run(_all(result) if hasattr(result, "__anext__") else result)
 
         return call
 

@@ -183,19 +183,19 @@ def test_a_user_who_does_not_exist_is_not_found(world: World, operation: str) ->
     assert world.server.list_users(APP).users == ()
 
 
-@pytest.mark.parametrize("user_id", ODD_IDS)
-def test_an_id_is_compared_exactly_and_comes_back_as_it_was(world: World, user_id: str) -> None:
-    assert world.server.create_user("a/p?p", user_id).user_id == user_id
-    read = world.user(user_id, "a/p?p").get_user(user_id)
-    assert (read.application_id, read.user_id) == ("a/p?p", user_id)
+def test_an_id_is_compared_exactly_and_comes_back_as_it_was(world: World) -> None:
+    for user_id in ODD_IDS:
+        assert world.server.create_user("a/p?p", user_id).user_id == user_id
+        read = world.user(user_id, "a/p?p").get_user(user_id)
+        assert (read.application_id, read.user_id) == ("a/p?p", user_id)
 
 
-@pytest.mark.parametrize("cursor", ["", "rubbish", "☃", "AAAA", "null"])
-def test_a_cursor_that_no_list_gave_out_is_refused(world: World, cursor: str) -> None:
+def test_a_cursor_that_no_list_gave_out_is_refused(world: World) -> None:
     world.fake.user("ada")
-    with pytest.raises(InvalidCursor) as caught:
-        world.server.list_transactions(APP, "ada", cursor)
-    assert caught.value.status == 400
+    for cursor in ("", "rubbish", "☃", "AAAA", "null"):
+        with pytest.raises(InvalidCursor) as caught:
+            world.server.list_transactions(APP, "ada", cursor)
+        assert caught.value.status == 400
 
 
 def test_a_cursor_is_good_for_its_own_list_only(world: World) -> None:

@@ -17,6 +17,7 @@ __all__ = ["AsyncChecked", "Checked", "Documented"]
 Json = dict[str, Any]
 
 _HTTPS_OWN = frozenset({"content-type", "content-length", "date", "server", "connection", "transfer-encoding"})
+_ABSOLUTE = re.compile(r"^https?://[^/]*")  # RFC 9112, section 3.2.2
 _formats: Any = jsonschema.FormatChecker(formats=())
 
 
@@ -39,7 +40,7 @@ class Documented:
 
     def check(self, method: str, target: str, answer: Answer) -> None:
         """Assert that an operation's answer is described; a path of no operation is refused as any operation is."""
-        path = target.partition("?")[0]
+        path = _ABSOLUTE.sub("", target.partition("?")[0])
         operation = self._operation(method, path)
         assert operation is not None or answer.status >= 400, f"{method} {path} is no operation, yet {answer.status}"
         described = operation or next(self._operations())
@@ -85,7 +86,7 @@ class Documented:
         return cast("Json", self.document["components"]["headers"][name])
 
     def _check_schema(self, what: str, schema: Json, body: bytes) -> None:
-        validator = self._validators.get(id(schema))
+        validator: Any = self._validators.get(id(schema))
         if validator is None:  # making one takes longer than what it does
             whole = {**schema, "components": self.document["components"]}
             validator = self._validators[id(schema)] = jsonschema.Draft202012Validator(whole, format_checker=_formats)

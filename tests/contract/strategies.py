@@ -76,10 +76,11 @@ assert set(_SETTINGS) | _LEFT_OUT == {each.name for each in fields(Contract)}
 @st.composite
 def contracts(draw: st.DrawFn) -> Contract:
     """Return a contract that its rules allow."""
-    chosen = draw(st.fixed_dictionaries({}, optional=_SETTINGS))
+    chosen: dict[str, Any] = draw(st.fixed_dictionaries({}, optional=_SETTINGS))
     try:
         return Contract(**chosen)
     except ContractError as error:
         if error.setting != "field_names":  # two members of one name are all that can be at odds
             raise
-        return Contract(**{**chosen, "field_names": {}})
+        chosen["field_names"] = {}
+        return Contract(**chosen)

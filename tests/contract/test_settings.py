@@ -11,8 +11,8 @@ from fake_credits.client.server import ServerClient
 from fake_credits.contract import DEFAULT, MAX_AMOUNT, Contract, HeaderForm, Operation, RouteTemplate
 from fake_credits.drivers.in_process import BASE_URL, Outgoing
 from fake_credits.errors import ERRORS, ApiError
-from tests.api.conftest import APP, GRANT, JSON, Got
-from tests.contract.conftest import NOW_MS, CheckedApi, Under
+from tests.api.conftest import APP, GRANT, JSON, Api, Got
+from tests.contract.conftest import NOW_MS, Under
 
 CREATE = Operation.CREATE_TRANSACTION
 BALANCE = Operation.GET_BALANCE
@@ -30,11 +30,11 @@ def code(got: Got) -> str:
     return str(body.get("error", body)["code"])
 
 
-def ask(api: CheckedApi, operation: Operation, user: str = "ada", app: str = APP) -> Got:
+def ask(api: Api, operation: Operation, user: str = "ada", app: str = APP) -> Got:
     return api.ask(operation, user, app=app, body=GRANT if operation is CREATE else b"")
 
 
-def client(api: CheckedApi, **changes: Any) -> ServerClient:
+def client(api: Api, **changes: Any) -> ServerClient:
     contract = replace(api.contract, **changes)
     base_url = BASE_URL if api.mode == "in-process" else api.credits.base_url
     return ServerClient(base_url, api.credits.api_key, contract=contract, transport=api.transport)
@@ -355,7 +355,7 @@ def test_an_idempotency_key_changes_nothing_and_is_journalled(under: Under) -> N
 # ---------------------------------------------------------------- rows 18 and 19: refusals
 
 
-def refusals(api: CheckedApi) -> dict[str, Got]:
+def refusals(api: Api) -> dict[str, Got]:
     """Return one refusal of each kind that needs no fault."""
     ada = [*api.as_user("ada")]
     path = api.path(BALANCE)
