@@ -66,6 +66,10 @@ class _Call:
     def refusal(self, _raw_path: bytes, _headers: Headers) -> None:
         """Refuse nothing."""
 
+    def body(self) -> bytes:
+        """Return the whole body."""
+        return self._body
+
     async def deliverable(self) -> bool:
         """Tell whether the client still waits after the checkpoint."""
         return await _CHECKPOINT

@@ -58,6 +58,10 @@ class _Line:
         self._protocol = protocol
         self._cycle = cycle
 
+    def body(self) -> bytes | None:
+        """Return the whole body where it has come already."""
+        return None if self._cycle.more_body else bytes(self._cycle.body)
+
     async def deliverable(self) -> bool:
         """Tell whether the client has neither closed the connection nor been cut off."""
         return not self._cycle.transport.is_closing() and self._protocol.is_established()
@@ -100,7 +104,7 @@ class CreditsProtocol(HttpToolsProtocol):
         self.access_log = False  # uvicorn writes one where anybody in the process listens; we have a journal
         self.front = front
         self._head_open = False
-        self._head_bytes = 0
+        self._head_bytes = self._chunk_bytes = 0
         self._unreadable = False
         self._watched: socket.socket | None = None
 
@@ -131,7 +135,10 @@ class CreditsProtocol(HttpToolsProtocol):
     def data_received(self, data: bytes) -> None:
         """Read on, and refuse a head that does not end."""
         scope = self.scope if self._head_open else None
-        super().data_received(_UPGRADE.sub(b"\r\nIgnored:", data))
+        if b"\r\nupgrade:" in data.lower():
+            data = _UPGRADE.sub(b"\r\nIgnored:", data)
+        self._chunk_bytes = len(data)
+        super().data_received(data)
         # The parser keeps an unfinished header to itself, so what came is counted where it was all one head's.
         if self._head_open and self.scope is scope and not self.transport.is_closing():
             self._head_bytes += len(data)
@@ -146,13 +153,17 @@ class CreditsProtocol(HttpToolsProtocol):
     def on_headers_complete(self) -> None:
         """End a request's head, and lend it its line; an error raised here is the parser's, which answers it."""
         self._head_open = False
-        if len(self.url) + sum(len(name) + len(value) for name, value in self.headers) > HEAD_LIMIT_BYTES:
+        # What came may be more than the head, so that is measured only where it could be too large.
+        if self._head_bytes + self._chunk_bytes > HEAD_LIMIT_BYTES and self._head_size() > HEAD_LIMIT_BYTES:
             self._head_bytes = HEAD_LIMIT_BYTES + 1
             raise ValueError("the head is too large")
         super().on_headers_complete()
         # The request's task has been made but has not run yet.
         lent: Any = {EXTENSION: _Line(self, self.cycle)}
         self.scope["extensions"] = lent
+
+    def _head_size(self) -> int:
+        return len(self.url) + sum(len(name) + len(value) for name, value in self.headers)
 
     def send_400_response(self, msg: str) -> None:
         """Answer what is no HTTP in the contract's error body, journal it, and close.

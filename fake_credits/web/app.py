@@ -125,6 +125,9 @@ class _Direct:
     def refusal(self, raw_path: bytes, headers: object) -> None:
         """Refuse nothing: the Host is that server's business."""
 
+    def body(self) -> None:
+        """Leave the body to be received."""
+
     async def deliverable(self) -> bool:
         """Believe that the client is there."""
         return True

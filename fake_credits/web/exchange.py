@@ -46,6 +46,10 @@ class Line(Protocol):
         """Return why this request is refused before all else (its Host), None where it is not."""
         ...
 
+    def body(self) -> bytes | None:
+        """Return the whole body where it is here already, None where it is still to be received."""
+        ...
+
     async def deliverable(self) -> bool:
         """Tell, just before the answer's first byte, whether the client is still there."""
         ...
@@ -98,7 +102,7 @@ class Exchange:
         answer: Answer | None = None
         try:
             if refusal is None:
-                answer = await self._answer(receive)
+                answer = await self._answer(line, receive)
         except ApiError as error:
             refusal = error
         except Exception as bug:  # noqa: BLE001 - remembered, and raised again in the test that met it
@@ -117,10 +121,10 @@ class Exchange:
         self._record(answer, refusal, delivered=delivered)
         return answer
 
-    async def _answer(self, receive: Receive) -> Answer:
+    async def _answer(self, line: Line, receive: Receive) -> Answer:
         self.matched = self.service.routes.match(self.method, self.raw_path)
         announced = _announced_length(self.fields)
-        body = await _read_body(announced, receive) if announced else b""
+        body = await _read_body(announced, line, receive) if announced else b""
         with self.sandbox.lock:
             self._admit(self.matched)
             self._check_ids(self.matched)
@@ -185,10 +189,13 @@ class Exchange:
         self.sandbox.journal.write(entry)
 
 
-async def _read_body(announced: int, receive: Receive) -> bytes:
+async def _read_body(announced: int, line: Line, receive: Receive) -> bytes:
     """Return the whole body; raise PayloadTooLarge as soon as it is known to be over the limit."""
-    if announced > BODY_LIMIT_BYTES:
+    whole = line.body()
+    if max(announced, len(whole or b"")) > BODY_LIMIT_BYTES:
         raise _too_large()
+    if whole is not None:
+        return whole
     body = b""
     while True:
         message = await receive()

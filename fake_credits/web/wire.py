@@ -7,6 +7,7 @@ import json
 from collections import Counter
 from collections.abc import Callable, Iterable
 from decimal import Decimal, InvalidOperation
+from functools import lru_cache
 from typing import NamedTuple, NoReturn, Protocol, cast
 
 import msgspec
@@ -17,6 +18,9 @@ from fake_credits.ledger import Account, Row
 from fake_credits.models import Reason
 
 __all__ = ["Codec", "Order"]
+
+
+_REMEMBERED = 256
 
 
 class Order(NamedTuple):
@@ -43,6 +47,7 @@ class Codec:
         self._user = "{" + ",".join(f"{_slot(name(key))}:%s" for key in ("applicationId", "userId", "createdAt")) + "}"
         self._reasons = {reason: _text(reason.value) for reason in Reason}
         self._decode_fast = self._fast_decoder()
+        self._second = lru_cache(_REMEMBERED)(_iso_second)
 
     def __repr__(self) -> str:
         return f"<Codec, createdAt as {self._contract.created_at}>"
@@ -99,6 +104,9 @@ class Codec:
         return "{" + self._transaction % (row.delta, self._reasons[row.reason], self._time(row.at_ms)) + "}"
 
     def _time(self, ms: int) -> str:
+        second, rest = divmod(ms, 1000)
+        if self._contract.created_at == "iso_ms":
+            return f'"{self._second(second)}.{rest:03d}Z"'
         value = created_at_to_json(self._contract.created_at, ms)
         return f'"{value}"' if isinstance(value, str) else str(value)
 
@@ -138,6 +146,11 @@ class Codec:
         problems = [problem for problem in (delta_problem, reason_problem) if problem is not None]
         _refuse([*problems, *_unknown_members(members, (self._delta, self._reason))])
         return Order(delta, reason)
+
+
+def _iso_second(second: int) -> str:
+    """Return a second since 1970 as ISO 8601, without its zone: what most transactions of a page share."""
+    return str(created_at_to_json("iso_s", second * 1000)).removesuffix("Z")
 
 
 def _text(text: str) -> str:
