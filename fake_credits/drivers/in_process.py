@@ -13,7 +13,7 @@ from anyio.lowlevel import checkpoint
 from starlette.types import ASGIApp
 
 from fake_credits.sandbox import Sandbox
-from fake_credits.web.answer import Headers, Message
+from fake_credits.web.answer import Answer, Headers, Message
 from fake_credits.web.app import EXTENSION
 
 __all__ = ["BASE_URL", "InProcess", "Outgoing", "Reply"]
@@ -74,10 +74,10 @@ class _Call:
         """Tell whether the client still waits after the checkpoint."""
         return await _CHECKPOINT
 
-    async def deliver(self, status: int, headers: Headers, body: bytes) -> None:
+    async def deliver(self, answer: Answer, request_id: str) -> None:
         """Keep a whole answer."""
-        self.status, self.headers = status, headers
-        self.chunks.append(body)
+        self.status, self.headers = answer.status, answer.all_headers(request_id)
+        self.chunks.append(answer.body)
 
     async def receive(self) -> Message:
         return {"type": "http.request", "body": self._body, "more_body": False}

@@ -18,7 +18,7 @@ from uvicorn.server import ServerState
 
 from fake_credits.errors import ApiError, MalformedRequest
 from fake_credits.sandbox import Sandboxes
-from fake_credits.web.answer import Headers, Message
+from fake_credits.web.answer import Answer, Message
 from fake_credits.web.app import EXTENSION
 from fake_credits.web.exchange import Exchange
 from fake_credits.web.hosts import HostPolicy
@@ -66,7 +66,7 @@ class _Line:
         """Tell whether the client has neither closed the connection nor been cut off."""
         return not self._cycle.transport.is_closing() and self._protocol.is_established()
 
-    async def deliver(self, status: int, headers: Headers, body: bytes) -> None:
+    async def deliver(self, answer: Answer, request_id: str) -> None:
         """Write a whole answer at once, as uvicorn's own ``send`` would in two writes with every header checked.
 
         Names and values are all ours; what of them comes from a request has passed the parser.
@@ -76,9 +76,8 @@ class _Line:
             await cycle.flow.drain()
         if cycle.disconnected:
             return
-        close = [] if cycle.keep_alive else [(b"connection", b"close")]
-        shown = b"" if cycle.scope["method"] == "HEAD" else body
-        cycle.transport.write(_as_bytes(status, [*cycle.default_headers, *headers, *close], shown))
+        body = b"" if cycle.scope["method"] == "HEAD" else answer.body
+        cycle.transport.write(self._protocol.head(answer, request_id, close=not cycle.keep_alive) + body)
         cycle.response_started = cycle.response_complete = True
         cycle.waiting_for_100_continue = False
         cycle.message_event.set()
@@ -103,7 +102,6 @@ class CreditsProtocol(HttpToolsProtocol):
         self.logger = _LOG  # uvicorn's own would print each unreadable request as a warning of the server
         self.access_log = False  # uvicorn writes one where anybody in the process listens; we have a journal
         self.front = front
-        self._head_open = False
         self._head_bytes = self._chunk_bytes = 0
         self._unreadable = False
         self._watched: socket.socket | None = None
@@ -132,32 +130,34 @@ class CreditsProtocol(HttpToolsProtocol):
         except OSError:
             return False
 
+    def head(self, answer: Answer, request_id: str, *, close: bool) -> bytes:
+        """Return the head of an answer, with the date."""
+        date = b"".join([b"%b: %b\r\n" % header for header in self.server_state.default_headers])
+        lines = answer.as_lines(request_id) + (b"connection: close\r\n\r\n" if close else b"\r\n")
+        return STATUS_LINE[answer.status] + date + lines
+
     def data_received(self, data: bytes) -> None:
         """Read on, and refuse a head that does not end."""
-        scope = self.scope if self._head_open else None
+        before = self.scope
         if b"\r\nupgrade:" in data.lower():
             data = _UPGRADE.sub(b"\r\nIgnored:", data)
         self._chunk_bytes = len(data)
-        super().data_received(data)
+        HttpToolsProtocol.data_received(self, data)
         # The parser keeps an unfinished header to itself, so what came is counted where it was all one head's.
-        if self._head_open and self.scope is scope and not self.transport.is_closing():
+        if self.scope is not before:
+            self._head_bytes = 0
+        elif before is not None and "path" not in before and not self.transport.is_closing():
             self._head_bytes += len(data)
             if self._head_bytes > HEAD_LIMIT_BYTES:
                 self.send_400_response("")
 
-    def on_message_begin(self) -> None:
-        """Begin a request."""
-        super().on_message_begin()
-        self._head_open, self._head_bytes = True, 0
-
     def on_headers_complete(self) -> None:
         """End a request's head, and lend it its line; an error raised here is the parser's, which answers it."""
-        self._head_open = False
         # What came may be more than the head, so that is measured only where it could be too large.
         if self._head_bytes + self._chunk_bytes > HEAD_LIMIT_BYTES and self._head_size() > HEAD_LIMIT_BYTES:
             self._head_bytes = HEAD_LIMIT_BYTES + 1
             raise ValueError("the head is too large")
-        super().on_headers_complete()
+        HttpToolsProtocol.on_headers_complete(self)
         # The request's task has been made but has not run yet.
         lent: Any = {EXTENSION: _Line(self, self.cycle)}
         self.scope["extensions"] = lent
@@ -183,11 +183,5 @@ class CreditsProtocol(HttpToolsProtocol):
         if newest is not None and not newest.response_complete and not newest.more_body:
             newest.keep_alive = False
             return
-        head = [*self.server_state.default_headers, *answer.all_headers(exchange.request_id), (b"connection", b"close")]
-        self.transport.write(_as_bytes(answer.status, head, answer.body))
+        self.transport.write(self.head(answer, exchange.request_id, close=True) + answer.body)
         self.transport.close()
-
-
-def _as_bytes(status: int, headers: Headers, body: bytes) -> bytes:
-    lines = [b"%b: %b\r\n" % header for header in headers]
-    return b"".join((STATUS_LINE[status], *lines, b"\r\n", body))

@@ -26,3 +26,11 @@ class Answer(msgspec.Struct):
         if self.status != 204:  # RFC 9110, section 8.6: a 204 has no Content-Length
             headers += [(b"content-type", self.media_type), (b"content-length", b"%d" % len(self.body))]
         return headers
+
+    def as_lines(self, request_id: str) -> bytes:
+        """Return the same headers as lines of HTTP/1.1, at once: every live answer passes here."""
+        own = b"".join([b"%b: %b\r\n" % header for header in self.headers]) if self.headers else b""
+        common = b"x-request-id: %b\r\ncache-control: no-store\r\n%b" % (request_id.encode("latin-1"), own)
+        if self.status == 204:
+            return common
+        return b"%bcontent-type: %b\r\ncontent-length: %d\r\n" % (common, self.media_type, len(self.body))

@@ -14,7 +14,7 @@ from fake_credits.auth.credentials import Credential
 from fake_credits.contract import Contract
 from fake_credits.errors import ApiError, MethodNotAllowed, RouteNotFound
 from fake_credits.sandbox import Sandbox, Sandboxes
-from fake_credits.web.answer import Headers
+from fake_credits.web.answer import Answer
 from fake_credits.web.exchange import Exchange, Line
 from fake_credits.web.openapi import openapi
 from fake_credits.web.routing import escape
@@ -57,23 +57,23 @@ class _Application(Starlette):
         self.router.redirect_slashes = False
 
     def build_middleware_stack(self) -> ASGIApp:
-        """Return the router behind the one boundary that turns refusals and bugs into the contract's errors."""
-        return self._boundary
+        """Return the router alone: `__call__` is the one boundary that turns refusals into the contract's errors."""
+        return self.router
 
-    async def _boundary(self, scope: Scope, receive: Receive, send: Send) -> None:
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         line = _line(scope, send)
         raw_path, headers = scope["raw_path"], scope["headers"]
         refusal = line.refusal(raw_path, headers)
         if refusal is None and raw_path.startswith(_OWN_PATHS):
             try:
-                await self.router(scope, receive, send)
+                await super().__call__(scope, receive, send)
                 return
             except HTTPException as error:
                 refusal = _not_ours(error, scope)
         elif refusal is None and scope["method"] == "OPTIONS":
             preflight = self._service.cors.preflight(headers)
             if preflight is not None:
-                await line.deliver(preflight.status, preflight.all_headers("preflight"), preflight.body)
+                await line.deliver(preflight, "preflight")
                 return
         await self._exchange(line, scope).run(line, receive, refusal)
 
@@ -132,10 +132,11 @@ class _Direct:
         """Believe that the client is there."""
         return True
 
-    async def deliver(self, status: int, headers: Headers, body: bytes) -> None:
+    async def deliver(self, answer: Answer, request_id: str) -> None:
         """Send a whole answer as one head and one body."""
-        await self._send({"type": "http.response.start", "status": status, "headers": headers})
-        await self._send({"type": "http.response.body", "body": body})
+        headers = answer.all_headers(request_id)
+        await self._send({"type": "http.response.start", "status": answer.status, "headers": headers})
+        await self._send({"type": "http.response.body", "body": answer.body})
 
 
 def _line(scope: Scope, send: Send) -> Line:

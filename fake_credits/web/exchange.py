@@ -54,7 +54,7 @@ class Line(Protocol):
         """Tell, just before the answer's first byte, whether the client is still there."""
         ...
 
-    async def deliver(self, status: int, headers: Headers, body: bytes) -> None:
+    async def deliver(self, answer: Answer, request_id: str) -> None:
         """Send a whole answer."""
         ...
 
@@ -113,7 +113,7 @@ class Exchange:
             answer = self.refuse(refusal or InternalError("no answer"), delivered=delivered)
         else:
             self._record(answer, None, delivered=delivered)
-        await line.deliver(answer.status, answer.all_headers(self.request_id), answer.body)
+        await line.deliver(answer, self.request_id)
 
     def refuse(self, refusal: ApiError, *, delivered: bool = True) -> Answer:
         """Return the answer for a refusal, and journal it."""

@@ -35,9 +35,7 @@ class HostPolicy:
     def refusal(self, raw_path: bytes, headers: Headers) -> ApiError | None:
         """Return HostNotAllowed or, for a missing, repeated or broken Host, MalformedRequest; None where it passes."""
         hosts = [value for name, value in headers if name == b"host"]
-        if len(hosts) == 1 and hosts[0] in self._known:
-            return None
-        return self._judge(raw_path, hosts)
+        return None if len(hosts) == 1 and hosts[0] in self._known else self._judge(raw_path, hosts)
 
     def _judge(self, raw_path: bytes, hosts: list[bytes]) -> ApiError | None:
         if len(hosts) != 1:
