@@ -72,6 +72,8 @@ class _Line:
         Names and values are all ours; what of them comes from a request has passed the parser.
         """
         cycle = self._cycle
+        # It holds the scope, which holds this line: uncut, every request would be work for the garbage collector.
+        del cycle.scope["extensions"]
         if cycle.flow.write_paused and not cycle.disconnected:
             await cycle.flow.drain()
         if cycle.disconnected:

@@ -82,7 +82,7 @@ class _Application(Starlette):
         try:
             credential = self._service.credentials.find(scope["headers"])
         except ApiError as refusal:
-            credential = refusal
+            credential = refusal.with_traceback(None)
         named = None if isinstance(credential, ApiError) else credential
         return Exchange(self._service, line.sandbox or self._pick(named), scope, credential)
 

@@ -104,7 +104,7 @@ class Exchange:
             if refusal is None:
                 answer = await self._answer(line, receive)
         except ApiError as error:
-            refusal = error
+            refusal = error.with_traceback(None)  # it would hold this frame, and the frame it
         except Exception as bug:  # noqa: BLE001 - remembered, and raised again in the test that met it
             self.sandbox.bugs.append(bug)
             refusal = InternalError(f"a bug of fake-credits: {type(bug).__name__}: {bug}")
