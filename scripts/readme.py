@@ -189,7 +189,16 @@ def _licence(name: str) -> str:
         return metadata["License-Expression"]
     classifiers = metadata.get_all("Classifier") or []
     found = [each.rpartition(" :: ")[2] for each in classifiers if each.startswith("License ::")]
-    return " and ".join(found) or metadata["License"]
+    return " and ".join(SPDX.get(each, each) for each in found) or SPDX.get(metadata["License"], metadata["License"])
+
+
+# Older releases say it in words, so that the table would depend on which is installed.
+SPDX = {
+    "MIT License": "MIT",
+    "Apache Software License": "Apache-2.0",
+    "BSD License": "BSD-3-Clause",
+    "BSD": "BSD-3-Clause",
+}
 
 
 REASONS = {

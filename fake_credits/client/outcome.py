@@ -29,7 +29,7 @@ T = TypeVar("T")
 _EXCERPT = 200
 _REASONS = {reason.value: reason for reason in Reason}
 _AUTH = "auth:"
-_PARSERS_ERRORS = (ValueError, RecursionError)  # msgspec's errors are ValueErrors
+_PARSERS_ERRORS = (msgspec.MsgspecError, ValueError, RecursionError)  # msgspec's are ValueErrors from 0.21 on
 
 
 class Outcome:

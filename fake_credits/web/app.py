@@ -106,7 +106,7 @@ class _Application(Starlette):
         sandbox = self._sandbox(request)
         document = {
             "issuer": sandbox.issuer.url,
-            "jwks_uri": str(request.url.replace(path="/.well-known/jwks.json", query="")),
+            "jwks_uri": f"{request.scope['scheme']}://{_host(request)}/.well-known/jwks.json",
             "id_token_signing_alg_values_supported": list(sandbox.issuer.algorithms),
             "response_types_supported": ["id_token"],
             "subject_types_supported": ["public"],
@@ -142,6 +142,11 @@ class _Direct:
 def _line(scope: Scope, send: Send) -> Line:
     lent: Line | None = scope.get("extensions", {}).get(EXTENSION)
     return _Direct(send) if lent is None else lent
+
+
+def _host(request: Request) -> str:
+    """Return the Host as it was sent: in process it can be anything, and no URL."""
+    return request.headers.get("host") or str((request.scope.get("server") or ("localhost",))[0])
 
 
 def _not_ours(error: HTTPException, scope: Scope) -> ApiError:
