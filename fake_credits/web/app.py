@@ -1,7 +1,6 @@
 """Own the application: which paths are the API's, which are the fake's own, and what catches a bug of ours."""
 
 from collections.abc import Mapping
-from importlib import metadata
 
 from starlette.applications import Starlette
 from starlette.exceptions import HTTPException
@@ -97,7 +96,9 @@ class _Application(Starlette):
         return own or self._pick(None)
 
     async def _openapi(self, _request: Request) -> Response:
-        return _document("openapi", openapi(self._service.contract, metadata.version("fake-credits")))
+        from importlib.metadata import version  # costs 10 ms, which every start would pay
+
+        return _document("openapi", openapi(self._service.contract, version("fake-credits")))
 
     async def _jwks(self, request: Request) -> Response:
         return _document("jwks", self._sandbox(request).jwks())
