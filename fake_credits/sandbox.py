@@ -11,11 +11,10 @@ from typing import Literal
 
 from fake_credits.auth.api_keys import new_api_key, same_key
 from fake_credits.auth.credentials import Credential, peek_claims
-from fake_credits.auth.issuers import SANDBOX_CLAIM, Minter
+from fake_credits.auth.issuers import SANDBOX_CLAIM, Issuer, Minter
 from fake_credits.auth.keys import SigningKeys
 from fake_credits.auth.negative import bad_token
 from fake_credits.auth.providers import PRESETS, Preset
-from fake_credits.auth.trusted import trusted_issuer
 from fake_credits.auth.verify import VerifiedToken, Verifier
 from fake_credits.chance import fresh_bytes
 from fake_credits.clock import Clock, wall_ms
@@ -87,7 +86,7 @@ class Sandbox:
         self.minter = Minter(keys, _preset(settings.jwt))
         self.issuer = self.minter.issuer
         trusted = {**settings.contract.trust, **settings.trust}
-        self.verifier = Verifier((self.issuer, *(trusted_issuer(url, path) for url, path in trusted.items())))
+        self.verifier = Verifier((self.issuer, *_trusted_issuers(trusted)))
         self.api_key = settings.api_key or new_api_key()
         self.lock = threading.RLock()
         self.journal = Journal(self.lock)
@@ -224,6 +223,14 @@ class Sandboxes:
             return self._by_key.get(credential.value) or self.default
         name, whose = self._peek(credential.value)
         return self._by_name.get(name) or self._bound.get(whose) or self.default
+
+
+def _trusted_issuers(trusted: Mapping[str, str | Path]) -> list[Issuer]:
+    if not trusted:
+        return []
+    from fake_credits.auth.trusted import trusted_issuer  # loads the cryptography
+
+    return [trusted_issuer(url, path) for url, path in trusted.items()]
 
 
 def _names_in(token: str) -> tuple[str, tuple[str, str]]:

@@ -4,30 +4,18 @@ The cryptography is PyJWT's, by the algorithms of RFC 7518 section 3. Symmetric 
 configuration can let them in.
 """
 
-import hashlib
 import re
 import threading
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
-from types import MappingProxyType
-from typing import Final, Literal, Protocol
+from typing import TYPE_CHECKING, Final, Literal, Protocol, cast
 
-from cryptography.hazmat.primitives.asymmetric import ec, rsa
-from cryptography.hazmat.primitives.serialization import (
-    Encoding,
-    NoEncryption,
-    PrivateFormat,
-    PublicFormat,
-    load_pem_private_key,
-)
-from jwt.algorithms import Algorithm as JwtAlgorithm
-from jwt.algorithms import get_default_algorithms
-from jwt.exceptions import InvalidKeyError
+if TYPE_CHECKING:
+    from fake_credits.auth.crypto import PrivateKey, PublicKey
 
 __all__ = [
     "ALGORITHMS",
     "KeySource",
-    "PublicKey",
     "SigningAlgorithm",
     "SigningKey",
     "SigningKeys",
@@ -38,15 +26,9 @@ __all__ = [
 SigningAlgorithm = Literal["ES256", "RS256"]
 """What this server's own issuers sign with; a foreign issuer may use any of `ALGORITHMS`."""
 
-PublicKey = ec.EllipticCurvePublicKey | rsa.RSAPublicKey
-_PrivateKey = ec.EllipticCurvePrivateKey | rsa.RSAPrivateKey
-
 _PEM_BLOCK = re.compile(r"-----BEGIN [A-Z ]*PRIVATE KEY-----.+?-----END [A-Z ]*PRIVATE KEY-----", re.DOTALL)
-_NAMES = ("ES256", "ES384", "ES512", "PS256", "PS384", "PS512", "RS256", "RS384", "RS512")
 
-ALGORITHMS: Final[Mapping[str, JwtAlgorithm]] = MappingProxyType(
-    {name: handler for name, handler in get_default_algorithms().items() if name in _NAMES}
-)
+ALGORITHMS: Final = ("ES256", "ES384", "ES512", "PS256", "PS384", "PS512", "RS256", "RS384", "RS512")
 """Every signature algorithm that can be verified at all, by its name of RFC 7518."""
 
 
@@ -56,7 +38,7 @@ class VerifyingKey:
 
     kid: str
     algorithm: str
-    key: PublicKey = field(repr=False)
+    key: "PublicKey" = field(repr=False)
     use: str = "sig"
 
     def misfit(self, algorithm: str) -> str:
@@ -69,26 +51,28 @@ class VerifyingKey:
             return f"its use is {self.use!r}, not 'sig'"
         if self.algorithm != algorithm:
             return f"it is a key for {self.algorithm}"
-        handler = ALGORITHMS[algorithm]
-        try:
-            return handler.check_key_length(handler.prepare_key(self.key)) or ""
-        except (InvalidKeyError, TypeError, ValueError) as error:
-            return str(error)
+        from fake_credits.auth import crypto
+
+        return crypto.misfit(algorithm, self.key)
 
     def verifies(self, message: bytes, signature: bytes) -> bool:
         """Tell whether ``signature`` is this key's over ``message``; ask only where there is no `misfit`."""
-        return bool(ALGORITHMS[self.algorithm].verify(message, self.key, signature))
+        from fake_credits.auth import crypto
+
+        return bool(crypto.HANDLERS[self.algorithm].verify(message, self.key, signature))
 
     def jwk(self) -> dict[str, str]:
         """Return the key as a public JWK (RFC 7517): ``kty, use, alg, kid`` and the members of its type."""
-        handler = ALGORITHMS[self.algorithm]
-        members = {name: str(value) for name, value in handler.to_jwk(self.key, as_dict=True).items()}
-        members.pop("key_ops", None)  # RFC 7517, section 4.3: not beside "use"
+        from fake_credits.auth import crypto
+
+        members = crypto.public_members(self.algorithm, self.key)
         return {"kty": members.pop("kty"), "use": self.use, "alg": self.algorithm, "kid": self.kid, **members}
 
     def pem(self) -> str:
         """Return the key as PEM text (SubjectPublicKeyInfo)."""
-        return self.key.public_bytes(Encoding.PEM, PublicFormat.SubjectPublicKeyInfo).decode()
+        from fake_credits.auth import crypto
+
+        return crypto.public_pem(self.key)
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -96,7 +80,7 @@ class SigningKey:
     """Be one private key with its public half; the private part never leaves, nor shows in the repr."""
 
     verifying: VerifyingKey
-    _private: _PrivateKey = field(repr=False)
+    _private: "PrivateKey" = field(repr=False)
 
     @property
     def kid(self) -> str:
@@ -110,7 +94,9 @@ class SigningKey:
 
     def sign(self, message: bytes) -> bytes:
         """Return the signature over ``message``, in the form of RFC 7518 section 3."""
-        signature: bytes = ALGORITHMS[self.algorithm].sign(message, self._private)
+        from fake_credits.auth import crypto
+
+        signature: bytes = crypto.HANDLERS[self.algorithm].sign(message, self._private)
         return signature
 
 
@@ -203,7 +189,7 @@ class SigningKeys:
         """Return the public half of the key that signs now, as PEM text."""
         return self.current(algorithm).verifying.pem()
 
-    def _install(self, algorithm: SigningAlgorithm, private: "_PrivateKey | None" = None) -> SigningKey:
+    def _install(self, algorithm: SigningAlgorithm, private: "PrivateKey | None" = None) -> SigningKey:
         key = _make(algorithm, private)
         self._published = {**self._published, key.kid: key.verifying}
         self._current = {**self._current, algorithm: key}
@@ -212,29 +198,21 @@ class SigningKeys:
 
 def new_private_pem() -> str:
     """Return a fresh private key for each of the algorithms that sign, as PEM text (PKCS 8, unencrypted)."""
-    encoding = (Encoding.PEM, PrivateFormat.PKCS8, NoEncryption())
-    return "".join(_generate(algorithm).private_bytes(*encoding).decode() for algorithm in ("ES256", "RS256"))
+    from fake_credits.auth import crypto
+
+    return "".join(crypto.private_pem(crypto.generate(algorithm)) for algorithm in ("ES256", "RS256"))
 
 
-def _load(block: str) -> tuple[SigningAlgorithm, _PrivateKey]:
-    private = load_pem_private_key(block.encode(), password=None)
-    if isinstance(private, rsa.RSAPrivateKey) and private.key_size >= 2048:
-        return "RS256", private
-    if isinstance(private, ec.EllipticCurvePrivateKey) and isinstance(private.curve, ec.SECP256R1):
-        return "ES256", private
-    raise ValueError("a key is neither P-256 nor RSA of 2,048 bits or more")
+def _load(block: str) -> "tuple[SigningAlgorithm, PrivateKey]":
+    from fake_credits.auth import crypto
+
+    algorithm, private = crypto.load_private(block)
+    return cast("SigningAlgorithm", algorithm), private
 
 
-def _generate(algorithm: SigningAlgorithm) -> _PrivateKey:
-    if algorithm == "ES256":
-        return ec.generate_private_key(ec.SECP256R1())
-    return rsa.generate_private_key(public_exponent=65537, key_size=2048)
+def _make(algorithm: SigningAlgorithm, private: "PrivateKey | None") -> SigningKey:
+    from fake_credits.auth import crypto
 
-
-def _make(algorithm: SigningAlgorithm, private: _PrivateKey | None) -> SigningKey:
-    key = private or _generate(algorithm)
+    key = private or crypto.generate(algorithm)
     public = key.public_key()
-    # Of the key itself, so that processes with the same key agree.
-    form = (Encoding.DER, PublicFormat.SubjectPublicKeyInfo)
-    kid = f"fake-{algorithm.lower()}-{hashlib.sha256(public.public_bytes(*form)).hexdigest()[:16]}"
-    return SigningKey(VerifyingKey(kid, algorithm, public), key)
+    return SigningKey(VerifyingKey(f"fake-{algorithm.lower()}-{crypto.thumbprint(public)}", algorithm, public), key)

@@ -14,8 +14,9 @@ from cryptography.hazmat.primitives.serialization import load_pem_public_key
 from jwt import PyJWK
 from jwt.exceptions import PyJWTError
 
+from fake_credits.auth.crypto import PublicKey
 from fake_credits.auth.issuers import Issuer
-from fake_credits.auth.keys import ALGORITHMS, PublicKey, VerifyingKey
+from fake_credits.auth.keys import ALGORITHMS, VerifyingKey
 
 __all__ = ["TrustError", "TrustedKeys", "trusted_issuer"]
 

@@ -93,23 +93,40 @@ class _Stopper:
 
 
 async def _serve(runner: Runner, sandbox: Sandbox, options: ServeOptions, stopper: _Stopper) -> None:
-    variables = environment(sandbox, runner.base_url)
-    ready_file, contents = options.ready_file, _dotenv(variables)
+    ready_file = options.ready_file
     if ready_file is not None:
         ready_file.unlink(missing_ok=True)  # a killed server's: it would call us ready too early
+    announced: list[asyncio.Future[str]] = []
 
     def ready() -> None:
-        _say(_banner(options, sandbox, variables))
-        if options.expose:
-            _say("Warning: --expose: everyone who can reach this port can try its API.", err=True)
-        if ready_file is not None:
-            files.replace(ready_file, contents)
+        # In a thread, while requests are answered: the user's token in it loads the cryptography.
+        announcing = asyncio.get_running_loop().run_in_executor(None, _announce, runner.base_url, sandbox, options)
+        announcing.add_done_callback(lambda done: stop.set() if done.exception() else None)
+        announced.append(announcing)
 
+    stop = stopper.event()
     try:
-        await runner.run(stopper.event(), ready)
+        await runner.run(stop, ready)
     finally:
+        contents = await announced[0] if announced else ""
         if ready_file is not None and ready_file.exists() and files.read(ready_file) == contents:
             ready_file.unlink()  # unless another server's is there by now
+
+
+def _announce(base_url: str, sandbox: Sandbox, options: ServeOptions) -> str:
+    """Say what a user needs to paste, write the ready file, and return what is in it."""
+    variables = environment(sandbox, base_url)
+    contents = _dotenv(variables)
+    _say(_banner(options, sandbox, variables))
+    if options.expose:
+        _say("Warning: --expose: everyone who can reach this port can try its API.", err=True)
+    if options.ready_file is not None:
+        try:
+            files.replace(options.ready_file, contents)
+        except OSError as error:
+            message = f"--ready-file {str(options.ready_file)!r} can't be written: {error.strerror}"
+            raise click.ClickException(message) from error
+    return contents
 
 
 def _dotenv(variables: dict[str, str]) -> str:

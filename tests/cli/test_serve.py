@@ -1,5 +1,6 @@
 """`serve`: what it prints works as printed, what it logs is true, and how it ends is what it was told."""
 
+import errno
 import json
 import os
 import re
@@ -278,3 +279,16 @@ def test_it_goes_on_serving_where_nobody_reads_what_it_writes(broken: str, tmp_p
         process.wait()
         if broken != "closed by the reader":
             os.close(pipe)
+
+
+def test_a_ready_file_that_can_not_be_written_ends_it_with_a_reason(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def full(path: Path, _contents: str) -> None:
+        raise OSError(errno.ENOSPC, "No space left on device", str(path))
+
+    monkeypatch.setattr("fake_credits.cli.files.replace", full)
+    monkeypatch.setattr("fake_credits.cli.serving.signal.signal", lambda *_: None)
+    refused = CliRunner().invoke(cli, ["serve", "--port", "0", "--log", "off", "--ready-file", str(tmp_path / "ready")])
+    assert refused.exit_code == 1
+    assert "No space left on device" in refused.output
