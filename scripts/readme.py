@@ -189,7 +189,8 @@ def _licence(name: str) -> str:
         return metadata["License-Expression"]
     classifiers = metadata.get_all("Classifier") or []
     found = [each.rpartition(" :: ")[2] for each in classifiers if each.startswith("License ::")]
-    return " and ".join(SPDX.get(each, each) for each in found) or SPDX.get(metadata["License"], metadata["License"])
+    words = found or [metadata["License"] or "unknown"]
+    return " and ".join(SPDX.get(each, each) for each in words)
 
 
 # Older releases say it in words, so that the table would depend on which is installed.

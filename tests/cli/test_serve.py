@@ -288,7 +288,10 @@ def test_a_ready_file_that_can_not_be_written_ends_it_with_a_reason(
         raise OSError(errno.ENOSPC, "No space left on device", str(path))
 
     monkeypatch.setattr("fake_credits.cli.files.replace", full)
-    monkeypatch.setattr("fake_credits.cli.serving.signal.signal", lambda *_: None)
+    def deaf(_number: int, _handler: object) -> None:
+        """Leave this process's own handlers alone."""
+
+    monkeypatch.setattr("fake_credits.cli.serving.signal.signal", deaf)
     refused = CliRunner().invoke(cli, ["serve", "--port", "0", "--log", "off", "--ready-file", str(tmp_path / "ready")])
     assert refused.exit_code == 1
     assert "No space left on device" in refused.output

@@ -6,7 +6,7 @@ from collections.abc import Iterator
 from datetime import datetime
 from typing import Any, cast
 
-import jsonschema  # type: ignore[import-untyped]
+import jsonschema
 
 from fake_credits.client.transport import Answer, AsyncTransport, Transport, WireRequest
 from fake_credits.contract import Contract
