@@ -288,6 +288,7 @@ def test_a_ready_file_that_can_not_be_written_ends_it_with_a_reason(
         raise OSError(errno.ENOSPC, "No space left on device", str(path))
 
     monkeypatch.setattr("fake_credits.cli.files.replace", full)
+
     def deaf(_number: int, _handler: object) -> None:
         """Leave this process's own handlers alone."""
 
