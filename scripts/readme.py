@@ -186,10 +186,10 @@ def dependencies() -> str:
 def _licence(name: str) -> str:
     metadata = importlib.metadata.metadata(name)
     if "License-Expression" in metadata:
-        return metadata["License-Expression"]
+        return str(metadata["License-Expression"])
     classifiers = metadata.get_all("Classifier") or []
     found = [each.rpartition(" :: ")[2] for each in classifiers if each.startswith("License ::")]
-    words = found or [metadata["License"] or "unknown"]
+    words = found or [str(metadata["License"])]
     return " and ".join(SPDX.get(each, each) for each in words)
 
 
