@@ -189,8 +189,8 @@ def _licence(name: str) -> str:
         return str(metadata["License-Expression"])
     classifiers = metadata.get_all("Classifier") or []
     found = [each.rpartition(" :: ")[2] for each in classifiers if each.startswith("License ::")]
-    words = found or [str(metadata["License"])]
-    return " and ".join(SPDX.get(each, each) for each in words)
+    words: list[str] = [str(each) for each in found] or [str(metadata["License"])]
+    return " and ".join(SPDX.get(word, word) for word in words)
 
 
 # Older releases say it in words, so that the table would depend on which is installed.

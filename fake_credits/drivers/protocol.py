@@ -148,7 +148,7 @@ class CreditsProtocol(HttpToolsProtocol):
         # The parser keeps an unfinished header to itself, so what came is counted where it was all one head's.
         if self.scope is not before:
             self._head_bytes = 0
-        elif before is not None and "path" not in before and not self.transport.is_closing():
+        elif before and "path" not in before and not self.transport.is_closing():
             self._head_bytes += len(data)
             if self._head_bytes > HEAD_LIMIT_BYTES:
                 self.send_400_response("")

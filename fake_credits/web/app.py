@@ -15,7 +15,6 @@ from fake_credits.errors import ApiError, MethodNotAllowed, RouteNotFound
 from fake_credits.sandbox import Sandbox, Sandboxes
 from fake_credits.web.answer import Answer
 from fake_credits.web.exchange import Exchange, Line
-from fake_credits.web.openapi import openapi
 from fake_credits.web.routing import escape
 from fake_credits.web.service import Service
 
@@ -96,7 +95,10 @@ class _Application(Starlette):
         return own or self._pick(None)
 
     async def _openapi(self, _request: Request) -> Response:
-        from importlib.metadata import version  # costs 10 ms, which every start would pay
+        # These cost 15 ms, which every start would pay.
+        from importlib.metadata import version
+
+        from fake_credits.web.openapi import openapi
 
         return _document("openapi", openapi(self._service.contract, version("fake-credits")))
 
