@@ -19,9 +19,7 @@ _TOKEN_LIFE_S = 24 * 3600
 
 def new_sandbox(options: ServerOptions) -> Sandbox:
     """Return the one sandbox that this process serves."""
-    contract = _contract(options.contract)
-    if options.cors_origins:
-        contract = replace(contract, cors_origins=options.cors_origins)
+    contract = _contract(options.contract, options.cors_origins)
     settings = SandboxSettings(
         contract=contract,
         seed=options.seed,
@@ -51,9 +49,10 @@ def document(contract: Path | None) -> str:
     return json.dumps(described, indent=2, ensure_ascii=False)
 
 
-def _contract(path: Path | None) -> Contract:
+def _contract(path: Path | None, cors_origins: tuple[str, ...] = ()) -> Contract:
     try:
-        return DEFAULT if path is None else load_contract(path)
+        contract = DEFAULT if path is None else load_contract(path)
+        return replace(contract, cors_origins=cors_origins) if cors_origins else contract
     except ContractError as error:
         raise click.UsageError(str(error)) from None
 

@@ -11,7 +11,7 @@ import hmac
 
 from fake_credits.errors import InvalidCursor
 
-__all__ = ["open_cursor", "refused", "seal_cursor"]
+__all__ = ["open_cursor", "seal_cursor"]
 
 _POSITION_BYTES = 6
 _SEAL_BYTES = 12
@@ -29,10 +29,10 @@ def open_cursor(key: bytes, scope: tuple[str, ...], cursor: str) -> int:
         sent = cursor.encode("ascii")
         position = int.from_bytes(base64.b64decode(sent, altchars=b"-_", validate=True)[:_POSITION_BYTES], "big")
     except (UnicodeEncodeError, binascii.Error):
-        raise refused() from None
+        raise _refused() from None
     # The texts are compared, not what they decode to: base64 has several texts for the same bytes.
     if not hmac.compare_digest(sent, seal_cursor(key, scope, position).encode("ascii")):
-        raise refused()
+        raise _refused()
     return position
 
 
@@ -42,6 +42,6 @@ def _seal(key: bytes, scope: tuple[str, ...], place: bytes) -> bytes:
     return hashlib.blake2b(place + named, digest_size=_SEAL_BYTES, key=key).digest()
 
 
-def refused() -> InvalidCursor:
+def _refused() -> InvalidCursor:
     """Return the refusal of a cursor that a list did not give out."""
     return InvalidCursor("this cursor was not given out by this list: pass on nextCursor as it came, to the same list")
