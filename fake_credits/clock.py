@@ -1,7 +1,7 @@
 """Own a sandbox's time: the one reader of the wall clock; know nothing of who asks.
 
 ``real`` is the wall clock as the process sees it, so freezegun and time-machine govern it. ``offset`` is the wall
-clock moved forward; ``frozen`` stands still until it is moved. The verbs go forward only (FAULTS.md, "Time").
+clock moved forward; ``frozen`` stands still until it is moved. The verbs go forward only.
 """
 
 import threading

@@ -75,7 +75,7 @@ class FakeCreditsError(Exception):
 class ApiError(FakeCreditsError):
     """Report a refusal by the API.
 
-    ``code`` and ``status`` are the contract's (CONTRACT.md, "Errors"); ``status`` is the one that was sent when
+    ``code`` and ``status`` are the contract's (README, "Errors"); ``status`` is the one that was sent when
     a client raises it. ``why`` is the reason behind a refused credential, as in ``X-Fake-Credits-Cause: auth:<why>``.
     """
 
@@ -287,7 +287,7 @@ ERRORS: dict[str, type[ApiError]] = {
         InternalError,
     )
 }
-"""Every code of the contract with its class: CONTRACT.md, "Errors"."""
+"""Every code of the contract with its class: README, "Errors"."""
 
 
 class TransportFailure(FakeCreditsError):

@@ -172,7 +172,10 @@ class Sandbox:
 
 
 class Sandboxes:
-    """Keep a server's sandboxes, and find the one that a request's credential names (DESIGN.md)."""
+    """Keep a server's sandboxes, and find the one that a request's credential names.
+
+    README, "How far each arrangement isolates", says what that keeps apart.
+    """
 
     def __init__(self, base: Sandbox) -> None:
         self._lock = threading.Lock()

@@ -37,7 +37,7 @@ class _Form:
 
 
 class CredentialReader:
-    """Find the credential of a request, as one contract says that it travels (CONTRACT.md, rows 2 to 4)."""
+    """Find the credential of a request, as a contract says it travels (README, "What is a guess", rows 2 to 4)."""
 
     def __init__(self, contract: Contract) -> None:
         self._both = contract.both_credentials

@@ -17,7 +17,7 @@ SANDBOX_CLAIM: Final = "fake_credits_sandbox"
 
 @dataclass(frozen=True)
 class Issuer:
-    """Say whose tokens are trusted, and what they must say (CONTRACT.md, "JWT").
+    """Say whose tokens are trusted, and what they must say (README, "Users' tokens").
 
     ``audience`` lists the names this API answers to. RFC 7519, section 4.1.3: a token for others is refused, so with
     none listed every token that has an ``aud`` is; None leaves ``aud`` unchecked. ``authorized_parties``, where not

@@ -1,7 +1,7 @@
 """Own the signature of a token, and the strictness around it; know nothing of claims, users or time.
 
-The steps and their order are CONTRACT.md's, "JWT": size, segments, header, algorithm, key, signature. Each has a
-``why`` of its own.
+The steps and their order are README's, "Users' tokens": size, segments, header, algorithm, key, signature (RFC 7515,
+section 5.2; RFC 7517, section 4.5, on ``kid``; RFC 7518, section 3.1, on ``alg``). Each has a ``why`` of its own.
 """
 
 import base64

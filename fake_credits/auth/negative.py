@@ -151,7 +151,7 @@ BAD_TOKENS: Final[dict[str, BadToken]] = {
     "string_exp": BadToken("has its end as a string", "malformed_exp", _string_exp),
     "oversize": BadToken("is larger than 8 KiB", "oversize", _oversize),
 }
-"""Every kind of bad token with the answer to it: CONTRACT.md, "JWT"."""
+"""Every kind of bad token with the answer to it: README, "Bad tokens"."""
 
 
 def bad_token(

@@ -1,6 +1,6 @@
 """Own how the tokens of known identity providers look; know nothing of keys, signatures or verification.
 
-The table is CONTRACT.md's, section "JWT". Slugs, tenants, project names and audiences are made up, and constant: an
+The table is README's, "Users' tokens". Slugs, tenants, project names and audiences are made up, and constant: an
 application configured once keeps working.
 """
 
@@ -126,4 +126,4 @@ PRESETS: Final[dict[str, Preset]] = {
     ),
     "workos": Preset("workos", "RS256", "https://api.workos.com", 300, "user_01FAKECREDITS000000000ADA", _workos),
 }
-"""Every preset by its name: CONTRACT.md, "JWT"."""
+"""Every preset by its name: README, "Users' tokens"."""

@@ -1,6 +1,7 @@
 """Own whether a user's token is good, and whose it is; know nothing of requests, sandboxes or the wall clock.
 
-The order of the steps is CONTRACT.md's, "JWT"; those up to the signature are `fake_credits.auth.jws`'s.
+The order of the steps is README's, "Users' tokens" (RFC 7519, section 7.2); those up to the signature are
+`fake_credits.auth.jws`'s.
 """
 
 import math
@@ -21,7 +22,7 @@ CACHE_LIMIT: Final = 1024
 """So many verified tokens are remembered; one more empties the memory."""
 
 USER_ID_LIMIT: Final = 256
-"""A user's id has 1 to so many code points (CONTRACT.md, row 24)."""
+"""A user's id has 1 to so many code points (README, "What is a guess", row 24)."""
 
 _CONTROL = re.compile(r"[\x00-\x1f\x7f-\x9f]")  # Unicode's category Cc
 _LATEST_S: Final = LATEST_MS // 1000

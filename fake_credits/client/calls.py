@@ -70,7 +70,7 @@ class Shaping:
         return method, path.replace("{userId}", self._id("user_id", user_id))
 
     def page(self, path: str, cursor: str | None) -> str:
-        """Return a list's target: its path, and the cursor as given, percent-encoded (CONTRACT.md, row 14)."""
+        """Return a list's target: its path, and the cursor as given, percent-encoded (README's table, row 14)."""
         if cursor is None:
             return path
         parameter = quoted_text("cursor_parameter", self.contract.cursor_parameter)

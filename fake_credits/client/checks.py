@@ -47,7 +47,8 @@ def quoted_id(argument: str, value: str) -> str:
     """Return an id as one percent-encoded path segment.
 
     Raise ValueError for what would reach another operation or no server at all: an empty id, ``.`` and ``..``, which
-    URL libraries walk even as ``%2E%2E``, and lone surrogates. All other limits are the server's (CONTRACT.md, row 24).
+    URL libraries walk even as ``%2E%2E``, and lone surrogates. All other limits are the server's (README,
+    "What is a guess", row 24).
     """
     if not value or value in _DOT_SEGMENTS:
         raise ValueError(f"{argument} must not be {value!r}: as a part of a path it names another operation")

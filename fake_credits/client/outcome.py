@@ -61,7 +61,7 @@ class Outcome:
         return self._read(answer, self._shapes.transaction_page, self._to_transaction_page)
 
     def transaction(self, answer: Answer, *, delta: float, reason: Reason | str) -> Transaction:
-        """Read the answer to createTransaction, in the contract's form (CONTRACT.md, row 11).
+        """Read the answer to createTransaction, in the contract's form (README, "What is a guess", row 11).
 
         Where the contract answers without a body, the transaction is what was asked for, at the time that the
         ``Date`` header says (whole seconds), else at this machine's: it was written, so there is nothing to raise.
@@ -128,7 +128,7 @@ class Outcome:
 
 
 class _Refusal:
-    """Be the members of a refusal's body, whichever of the three forms it has (CONTRACT.md, row 18).
+    """Be the members of a refusal's body, whichever of the three forms it has (README, "What is a guess", row 18).
 
     It is read leniently: what is absent or ill-typed is empty, so that a refusal stays one.
     """

@@ -28,7 +28,7 @@ Order = Literal["newest_first", "oldest_first"]
 
 @dataclass(frozen=True, slots=True)
 class Setting:
-    """Describe one setting of a contract: its name, what it decides, and the row of the table of choices."""
+    """Describe one setting of a contract: its name, what it decides, and its row in README's "What is a guess"."""
 
     name: str
     doc: str
@@ -126,7 +126,7 @@ class Contract:
 
 
 def settings() -> tuple[Setting, ...]:
-    """Return all settings of a contract, in the order of the table of choices."""
+    """Return all settings of a contract, in the order of README's "What is a guess"."""
     return tuple(
         Setting(each.name, each.metadata["doc"], each.metadata["row"]) for each in dataclasses.fields(Contract)
     )

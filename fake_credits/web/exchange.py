@@ -3,7 +3,7 @@
     pick the sandbox → route → method → body, bounded → credential → permission → ids → body decoded → ledger
     → is the client still there? → journal → answer
 
-The order is the contract's ("Order of checks"). Each refusal leaves the ledger as it was.
+The order is README's, "The API". Each refusal leaves the ledger as it was.
 """
 
 from collections.abc import Awaitable, Callable, Mapping

@@ -1,4 +1,4 @@
-"""CORS on the API (CONTRACT.md, row 23): what the README's browser client may do, and no more."""
+"""CORS on the API (README, "What is a guess", row 23): what the API README's browser client may do, and no more."""
 
 from collections.abc import Iterator
 from dataclasses import replace

@@ -62,7 +62,7 @@ def test_a_users_token_reads_its_own_data_and_nothing_else(ada: Api, operation: 
 
 
 def test_a_token_is_good_for_every_application(ada: Api) -> None:
-    """CONTRACT.md, row 5: a token is good for every application (a guess)."""
+    """README, "What is a guess": a token is good for every application (a guess)."""
     ada.credits.user("ada", balance=1, application_id="other")
     assert ada.ask(Operation.GET_BALANCE, app="other", who=ada.as_user("ada")).json() == {"balance": 1}
 

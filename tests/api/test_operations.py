@@ -149,7 +149,7 @@ def test_reading_changes_nothing(api: Api) -> None:
 
 
 def test_a_body_on_a_read_is_nobodys_business(api: Api) -> None:
-    """CONTRACT.md gives reads no body and no rule for one; it is read, bounded, and passed over."""
+    """The API README gives reads no body and no rule for one; it is read, bounded, and passed over."""
     api.credits.user("ada", balance=5)
     assert api.ask(Operation.GET_BALANCE, body=b"nonsense").body == b'{"balance":5}'
 

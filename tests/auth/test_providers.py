@@ -1,4 +1,4 @@
-"""Presets: tokens as providers shape them (CONTRACT.md, "JWT")."""
+"""Presets: tokens as providers shape them (README, "Users' tokens")."""
 
 import pytest
 

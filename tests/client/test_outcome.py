@@ -27,7 +27,7 @@ def answer(body: Any, status: int = 200, headers: Headers = ()) -> Answer:
 
 
 def refusal(form: str, code: str, status: int, **more: Any) -> bytes:
-    """Return a refusal's body in one of the contract's three forms (CONTRACT.md, row 18)."""
+    """Return a refusal's body in one of the contract's three forms (README, "What is a guess", row 18)."""
     if form == "problem":
         problem = {"type": "about:blank", "title": "Refused", "status": status, "detail": "It is so.", "code": code}
         return json.dumps({**problem, **more}).encode()
@@ -46,7 +46,7 @@ def test_success_bodies_become_models() -> None:
 
 @pytest.mark.parametrize("members", [{}, {"nextCursor": None}, {"nextCursor": ""}])
 def test_each_way_to_say_the_end_of_a_list_is_none(members: dict[str, Any]) -> None:
-    """README: "nextCursor?: string" (and CONTRACT.md, row 15)."""
+    """API README: "nextCursor?: string" (and README, "What is a guess", row 15)."""
     assert OUTCOME.user_page(answer({"users": [], **members})).next_cursor is None
     assert OUTCOME.transaction_page(answer({"transactions": [], **members})).next_cursor is None
 
@@ -109,7 +109,7 @@ def test_a_status_without_the_promised_body_is_an_invalid_response(status: int) 
      ("unix_ms", 1767323045678)],
 )  # fmt: skip
 def test_created_at_is_read_in_the_contracts_form(form: CreatedAtForm, value: str | int) -> None:
-    """README: "createdAt: Date" (and CONTRACT.md, row 20)."""
+    """API README: "createdAt: Date" (and README, "What is a guess", row 20)."""
     created_at = Outcome(Contract(created_at=form)).user(answer(ADA | {"createdAt": value})).created_at
     assert created_at == (AT if form.endswith("ms") else AT.replace(microsecond=0))
 

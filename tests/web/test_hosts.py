@@ -70,7 +70,7 @@ def test_an_allowed_name_passes(host: str) -> None:
     [(API, True), (b"/_fake/livez", True), (b"/_fake/readyz", True), (b"/_fake/sandboxes", False), (b"/_fake/", False)],
 )
 def test_an_exposed_server_guards_the_control_plane_only(path: bytes, passes: bool) -> None:
-    """DESIGN.md: any Host on the API's own paths and health, while `/_fake/` wants `--allow-host NAME`."""
+    """README, "Command line": any Host on the API's paths and health, while `/_fake/` wants `--allow-host NAME`."""
     assert (refusal(HostPolicy(exposed=True), "compose-name", path) is None) == passes
     assert refusal(HostPolicy(("compose-name",), exposed=True), "compose-name", path) is None
 
