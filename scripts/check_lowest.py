@@ -36,7 +36,7 @@ def main() -> None:
         python = Path(name) / "env" / BIN / "python"
         constraints = Path(name) / "lowest.txt"
         constraints.write_text("\n".join(lowest()) + "\n")
-        install = [python, "-m", "pip", "install", "-q", "-c", constraints, "-e", f"{ROOT}[dev,demo]"]
+        install = [python, "-m", "pip", "install", "-q", "-c", constraints, "-e", f"{ROOT}[dev]"]
         subprocess.run(list(map(str, install)), check=True)
         sys.exit(subprocess.run([str(python), "-m", "pytest", "-q", *sys.argv[1:]], cwd=ROOT, check=False).returncode)
 
