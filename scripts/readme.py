@@ -72,7 +72,8 @@ def operations() -> str:
 
 def contract() -> str:
     """Return the table of the contract's settings."""
-    return table("setting | default | what it decides", ((f"`{s.name}`", _default(s.name), s.doc) for s in settings()))
+    rows = ((str(s.row), f"`{s.name}`", _default(s.name), s.doc) for s in settings())
+    return table("row | setting | default | what it decides", rows)
 
 
 def _default(name: str) -> str:
