@@ -14,6 +14,7 @@ from urllib.parse import urlsplit
 import click
 
 from fake_credits.contract import DEFAULT, MAX_AMOUNT
+from fake_credits.drivers.environment import FIELDS
 
 __all__ = [
     "LOG_FORMS",
@@ -34,7 +35,7 @@ __all__ = [
 ]
 
 LOG_FORMS = ("text", "json", "off")
-PLACEHOLDERS = ("base_url", "api_key", "application_id", "user_id", "user_token", "jwks_url", "jwt_public_key")
+PLACEHOLDERS = FIELDS
 """What ``--env`` can fill in: the variables that `run` sets, in lower case and without ``CREDITS_``."""
 
 _VISIBLE = re.compile(r"[\x21-\x7e]{1,256}")

@@ -13,7 +13,7 @@ import signal
 import subprocess
 import sys
 import threading
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable
 from pathlib import Path
 from types import FrameType
 
@@ -22,12 +22,13 @@ import click
 from fake_credits.cli.lines import ExchangeLog
 from fake_credits.cli.options import RunOptions
 from fake_credits.cli.serving import listening
-from fake_credits.cli.start import environment, new_sandbox
+from fake_credits.cli.start import new_sandbox, variables
 from fake_credits.clock import monotonic_s
+from fake_credits.drivers.environment import FIELDS, with_loopback
 from fake_credits.drivers.live import Address, LiveServer
 from fake_credits.sandbox import Sandboxes
 
-__all__ = ["run", "with_loopback"]
+__all__ = ["run"]
 
 _STOPS = ("SIGINT", "SIGTERM", "SIGHUP", "SIGQUIT")
 _PASSED_ON = (*_STOPS, "SIGUSR1", "SIGUSR2")
@@ -47,23 +48,16 @@ def run(options: RunOptions, command: tuple[str, ...]) -> int:
     with listening(address):
         server.start()
     try:
-        return child.run(command, _environment(options, environment(sandbox, server.base_url)))
+        return child.run(command, _environment(options, variables(sandbox, server.base_url)))
     finally:
         server.stop()
         log.close()
 
 
-def with_loopback(variables: Mapping[str, str]) -> dict[str, str]:
-    """Return ``NO_PROXY`` in both spellings, as programs differ in which they read, with loopback added to it."""
-    listed = f"{variables.get('NO_PROXY', '')},{variables.get('no_proxy', '')},127.0.0.1,localhost,::1".split(",")
-    names = ",".join(dict.fromkeys(name.strip() for name in listed if name.strip()))
-    return {"NO_PROXY": names, "no_proxy": names}
-
-
-def _environment(options: RunOptions, variables: dict[str, str]) -> dict[str, str]:
-    words = {name.removeprefix("CREDITS_").lower(): value for name, value in variables.items()}
+def _environment(options: RunOptions, ours: dict[str, str]) -> dict[str, str]:
+    words = dict(zip(FIELDS, ours.values(), strict=True))
     own = {name: template.format(**words) for name, template in options.env}
-    return {**os.environ, **with_loopback(os.environ), **variables, **own}
+    return {**os.environ, **with_loopback(os.environ), **ours, **own}
 
 
 class _Child:

@@ -17,7 +17,7 @@ import click
 from fake_credits.cli import files
 from fake_credits.cli.lines import ExchangeLog
 from fake_credits.cli.options import ServeOptions
-from fake_credits.cli.start import environment, new_sandbox
+from fake_credits.cli.start import new_sandbox, variables
 from fake_credits.contract import Operation
 from fake_credits.drivers.live import Address, Runner, bind, new_event_loop
 from fake_credits.sandbox import Sandbox, Sandboxes
@@ -115,9 +115,9 @@ async def _serve(runner: Runner, sandbox: Sandbox, options: ServeOptions, stoppe
 
 def _announce(base_url: str, sandbox: Sandbox, options: ServeOptions) -> str:
     """Say what a user needs to paste, write the ready file, and return what is in it."""
-    variables = environment(sandbox, base_url)
-    contents = _dotenv(variables)
-    _say(_banner(options, sandbox, variables))
+    ours = variables(sandbox, base_url)
+    contents = _dotenv(ours)
+    _say(_banner(options, sandbox, ours))
     if options.expose:
         _say("Warning: --expose: everyone who can reach this port can try its API.", err=True)
     if options.ready_file is not None:
@@ -129,18 +129,18 @@ def _announce(base_url: str, sandbox: Sandbox, options: ServeOptions) -> str:
     return contents
 
 
-def _dotenv(variables: dict[str, str]) -> str:
+def _dotenv(ours: dict[str, str]) -> str:
     """Return lines for ``. FILE``, ``node --env-file`` and ``$GITHUB_ENV``; the PEM, many lines, fits none of them."""
-    return "".join(f"{name}={shlex.quote(value)}\n" for name, value in variables.items() if "\n" not in value)
+    return "".join(f"{name}={shlex.quote(value)}\n" for name, value in ours.items() if "\n" not in value)
 
 
-def _banner(options: ServeOptions, sandbox: Sandbox, variables: dict[str, str]) -> str:
-    contract, base_url = sandbox.contract, variables["CREDITS_BASE_URL"]
+def _banner(options: ServeOptions, sandbox: Sandbox, ours: dict[str, str]) -> str:
+    contract, base_url = sandbox.contract, ours["CREDITS_BASE_URL"]
     route = contract.routes[Operation.CREATE_USER]
     ids = {"{applicationId}": options.application_id, "{userId}": options.user_id}
     path = re.sub("|".join(map(re.escape, ids)), lambda found: quote(ids[found[0]], safe=""), route.path)
     header = shlex.quote(f"{contract.api_key.header}: {contract.api_key.value(sandbox.api_key)}")
-    exports = "".join(f"  export {line}\n" for line in _dotenv(variables).splitlines())
+    exports = "".join(f"  export {line}\n" for line in _dotenv(ours).splitlines())
     key_file = shlex.quote(str(options.key_file)) if options.key_file else "FILE"
     preset = "" if options.jwt == "plain" else f" --jwt {options.jwt}"
     condition = "" if options.key_file else " (once I am started with the same --key-file FILE)"

@@ -10,9 +10,10 @@ from fake_credits.cli.options import ServerOptions
 from fake_credits.cli.tokens import signing_keys
 from fake_credits.contract import DEFAULT, Contract, ContractError
 from fake_credits.contract.loading import load_contract
-from fake_credits.sandbox import Sandbox, SandboxSettings, TokenWords
+from fake_credits.drivers.environment import environment
+from fake_credits.sandbox import Sandbox, SandboxSettings
 
-__all__ = ["document", "environment", "new_sandbox"]
+__all__ = ["document", "new_sandbox", "variables"]
 
 _TOKEN_LIFE_S = 24 * 3600
 
@@ -57,15 +58,6 @@ def _contract(path: Path | None, cors_origins: tuple[str, ...] = ()) -> Contract
         raise click.UsageError(str(error)) from None
 
 
-def environment(sandbox: Sandbox, base_url: str) -> dict[str, str]:
+def variables(sandbox: Sandbox, base_url: str) -> dict[str, str]:
     """Return the variables that an application under test reads; the token is good for 24 hours."""
-    settings = sandbox.settings
-    return {
-        "CREDITS_BASE_URL": base_url,
-        "CREDITS_API_KEY": sandbox.api_key,
-        "CREDITS_APPLICATION_ID": settings.application_id,
-        "CREDITS_USER_ID": settings.user_id,
-        "CREDITS_USER_TOKEN": sandbox.token(settings.user_id, TokenWords(expires_in_s=_TOKEN_LIFE_S)),
-        "CREDITS_JWKS_URL": f"{base_url}/.well-known/jwks.json",
-        "CREDITS_JWT_PUBLIC_KEY": sandbox.keys.public_pem(sandbox.minter.preset.algorithm),
-    }
+    return environment(sandbox, base_url, token_life_s=_TOKEN_LIFE_S)

@@ -41,7 +41,6 @@ __all__ = [
 ]
 
 _FACTORY = pytest.StashKey["Factory"]()
-_LOOPBACK = ("127.0.0.1", "localhost", "::1")
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:
@@ -217,24 +216,11 @@ def fake_credits_env(
 
     The names are the ini ``fake_credits_env``'s. Loopback is added to ``NO_PROXY``. The user need not exist.
     """
-    fields = {
-        "base_url": fake_credits.base_url,
-        "api_key": fake_credits.api_key,
-        "application_id": fake_credits.application_id,
-        "user_id": fake_credits.user_id,
-        "user_token": fake_credits.token(),
-        "jwks_url": f"{fake_credits.base_url}/.well-known/jwks.json",
-        "jwt_public_key": fake_credits.sandbox.minter.signing_key.verifying.pem(),
-    }
+    from fake_credits.drivers.environment import fields_of, with_loopback
+
+    fields = fields_of(fake_credits.sandbox, fake_credits.base_url)
     variables = {name: text.format_map(fields) for name, text in env_templates(request.config).items()}
-    variables |= dict.fromkeys(("NO_PROXY", "no_proxy"), _no_proxy())
+    variables |= with_loopback(os.environ)
     for name, value in variables.items():
         monkeypatch.setenv(name, value)
     return variables
-
-
-def _no_proxy() -> str:
-    """Return the hosts of both spellings, of which a library reads one, and loopback; a lone ``*`` means all."""
-    entries = ",".join((os.environ.get("no_proxy", ""), os.environ.get("NO_PROXY", ""))).split(",")
-    hosts = dict.fromkeys(entry.strip() for entry in entries if entry.strip())
-    return "*" if "*" in hosts else ",".join(hosts | dict.fromkeys(_LOOPBACK))

@@ -16,7 +16,6 @@ import httpx2
 import jwt
 import pytest
 
-from fake_credits.cli.running import with_loopback
 from tests.cli.conftest import COMMAND, LIMIT_S, Started, clean_environment, is_alive, until
 
 Start = Callable[..., Started]
@@ -69,13 +68,10 @@ def test_key_token_jwks_and_pem_of_the_environment_work(preset: str) -> None:
     assert jwt.get_unverified_header(token)["kid"] in {key["kid"] for key in seen["jwks"]["keys"]}
 
 
-def test_loopback_is_added_to_both_spellings_and_what_they_hold_is_kept() -> None:
-    joined = "a.example,b.example,127.0.0.1,localhost,::1"
-    assert with_loopback({"NO_PROXY": "a.example", "no_proxy": "b.example, localhost"})["NO_PROXY"] == (
-        "a.example,b.example,localhost,127.0.0.1,::1"
-    )
-    assert with_loopback({"NO_PROXY": "a.example,b.example"}) == {"NO_PROXY": joined, "no_proxy": joined}
-    assert with_loopback({})["no_proxy"] == "127.0.0.1,localhost,::1"
+@pytest.mark.parametrize("name", ["NO_PROXY", "no_proxy"])
+def test_a_star_that_means_all_hosts_is_left_alone(name: str) -> None:
+    done = run("sh", "-c", 'printf "%s|%s" "$NO_PROXY" "$no_proxy"', **{name: "*"})
+    assert done.stdout == "*|*"
 
 
 @pytest.mark.parametrize(

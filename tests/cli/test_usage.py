@@ -14,7 +14,7 @@ from fake_credits.auth.providers import PRESETS
 from fake_credits.cli.commands import cli
 from fake_credits.cli.options import Flag, flags_of
 from fake_credits.cli.rules import PLACEHOLDERS
-from fake_credits.cli.start import environment
+from fake_credits.drivers.environment import environment
 from fake_credits.sandbox import Sandbox, SandboxSettings
 from tests.cli.conftest import clean_environment
 
