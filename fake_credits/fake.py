@@ -90,14 +90,10 @@ class FakeCredits:
         """Return the URL of the live server, starting it on first use.
 
         From then on every request with this sandbox's API key or tokens, from any process, arrives here, and so do
-        requests whose credential names no sandbox.
+        requests whose credential names no sandbox. Raises RuntimeError once this object is closed, unless it was
+        attached before.
         """
-        with self._lock:
-            if self._server is None:
-                server = self._shared.server(self.sandbox.contract)
-                server.sandboxes.attach(self.sandbox)
-                self._server = server
-            return self._server.base_url
+        return self._attached().base_url
 
     def serve(self) -> str:
         """Start answering over a socket, and return the base URL."""
@@ -108,8 +104,17 @@ class FakeCredits:
 
         The issuer must be trusted (the word ``trust``). Raises ValueError where they name another sandbox.
         """
-        self.serve()
-        self._shared.server(self.sandbox.contract).sandboxes.bind(self.sandbox, issuer, user_id)
+        self._attached().sandboxes.bind(self.sandbox, issuer, user_id)
+
+    def _attached(self) -> LiveServer:
+        with self._lock:
+            if self._server is None:
+                if self.sandbox.closed:
+                    raise RuntimeError(f"{self!r} is closed: its test is over")
+                server = self._shared.server(self.sandbox.contract)
+                server.sandboxes.attach(self.sandbox)
+                self._server = server
+            return self._server
 
     @property
     def api_key(self) -> str:

@@ -3,7 +3,7 @@
 import threading
 import unicodedata
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import datetime
 from functools import lru_cache
 from pathlib import Path
@@ -18,7 +18,7 @@ from fake_credits.auth.providers import PRESETS, Preset
 from fake_credits.auth.verify import VerifiedToken, Verifier
 from fake_credits.chance import fresh_bytes
 from fake_credits.clock import Clock, wall_ms
-from fake_credits.contract import DEFAULT, MAX_AMOUNT, Contract
+from fake_credits.contract import DEFAULT, MAX_AMOUNT, Contract, id_problem
 from fake_credits.errors import InvalidApiKey, InvalidToken
 from fake_credits.journal import Journal
 from fake_credits.ledger import Account, Ledger
@@ -27,6 +27,8 @@ from fake_credits.models import Reason
 __all__ = ["Sandbox", "SandboxSettings", "Sandboxes", "TokenWords"]
 
 _REMEMBERED = 1024
+_LONGEST = 1024
+_BUGS_KEPT = 100
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -71,8 +73,9 @@ class TokenWords:
 class Sandbox:
     """Be one isolated Credits API: ledger, clock, journal, credentials and seed, behind one lock.
 
-    Every method takes the lock itself. ``keys`` are the server's, shared by its sandboxes. Raises ValueError for
-    settings that can't be met: an unknown preset, a negative balance, a naive ``clock``, a file of keys that has none.
+    `reset`, `fund`, `remember` and `verify` take the lock themselves; whoever calls the ledger holds it. ``keys`` are
+    the server's, shared by its sandboxes. Raises ValueError for settings that can't be met: an unknown preset, a
+    negative balance, a naive ``clock``, a file of keys that has none.
     """
 
     def __init__(self, settings: SandboxSettings, keys: SigningKeys, name: str = "sandbox") -> None:
@@ -85,8 +88,7 @@ class Sandbox:
         self.keys = keys
         self.minter = Minter(keys, _preset(settings.jwt))
         self.issuer = self.minter.issuer
-        trusted = {**settings.contract.trust, **settings.trust}
-        self.verifier = Verifier((self.issuer, *_trusted_issuers(trusted)))
+        self.verifier = Verifier(_issuers(self.issuer, settings))
         self.api_key = settings.api_key or new_api_key()
         self.lock = threading.RLock()
         self.journal = Journal(self.lock)
@@ -122,13 +124,15 @@ class Sandbox:
         Raises ValueError for an id or a balance that the API could not have either.
         """
         application_id = application_id or self.settings.application_id
-        _check_id("application", application_id)
-        _check_id("user", user_id)
+        _check_id("application", application_id, self.contract)
+        _check_id("user", user_id, self.contract)
         if balance is not None:
             _check_balance(self.contract, user_id, balance)
         with self.lock:
             account, _ = self.ledger.create_user(application_id, user_id, self.clock.now_ms())
             delta = 0 if balance is None else balance - account.balance
+            if abs(delta) > MAX_AMOUNT:
+                raise ValueError(f"no one transaction can bring {user_id!r} from {account.balance} to {balance}")
             if delta:
                 reason = Reason.GRANT if delta > 0 else Reason.CONSUME
                 self.ledger.append(account, delta, reason, self.clock.now_ms())
@@ -164,6 +168,12 @@ class Sandbox:
     def jwks(self) -> dict[str, list[dict[str, str]]]:
         """Return the public keys that tokens of this sandbox are signed with, as a JWK Set (RFC 7517)."""
         return self.keys.jwks((self.minter.preset.algorithm,))
+
+    def remember(self, bug: BaseException) -> None:
+        """Keep a bug of the fake, with its traceback, for whoever looks after the exchange: the last 100."""
+        with self.lock:
+            self.bugs.append(bug)
+            del self.bugs[:-_BUGS_KEPT]
 
     def verify(self) -> None:
         """Raise Inconsistency where the ledger contradicts itself."""
@@ -224,16 +234,20 @@ class Sandboxes:
             return self.default
         if credential.kind == "server":
             return self._by_key.get(credential.value) or self.default
-        name, whose = self._peek(credential.value)
+        # A long one is read each time: remembering it would let strangers fill the memory.
+        token = credential.value
+        name, whose = self._peek(token) if len(token) <= _LONGEST else _names_in(token)
         return self._by_name.get(name) or self._bound.get(whose) or self.default
 
 
-def _trusted_issuers(trusted: Mapping[str, str | Path]) -> list[Issuer]:
-    if not trusted:
-        return []
-    from fake_credits.auth.trusted import trusted_issuer  # loads the cryptography
+def _issuers(own: Issuer, settings: SandboxSettings) -> list[Issuer]:
+    issuers, trusted = [own], {**settings.contract.trust, **settings.trust}
+    if trusted:
+        from fake_credits.auth.trusted import trusted_issuer  # loads the cryptography
 
-    return [trusted_issuer(url, path) for url, path in trusted.items()]
+        issuers += [trusted_issuer(url, path) for url, path in trusted.items()]
+    longest = settings.contract.id_max_length
+    return issuers if longest == own.user_id_limit else [replace(each, user_id_limit=longest) for each in issuers]
 
 
 def _names_in(token: str) -> tuple[str, tuple[str, str]]:
@@ -257,13 +271,17 @@ def _preset(name: str) -> Preset:
         raise ValueError(f"there is no JWT preset {name!r}: choose one of {', '.join(PRESETS)}") from None
 
 
-def _check_id(what: str, text: str) -> None:
+def _check_id(what: str, text: str, contract: Contract | None = None) -> None:
+    """Refuse an id that no contract allows or, where one is given, that one does not."""
     if not isinstance(text, str):  # pyright: ignore[reportUnnecessaryIsInstance]
         raise TypeError(f"the {what} id must be a str, not {type(text).__name__}")
-    if not 1 <= len(text) <= 256 or text in (".", ".."):
-        raise ValueError(f"the {what} id must have 1 to 256 characters and not be '.' or '..': {text!r}")
+    if text in ("", ".", ".."):
+        raise ValueError(f"the {what} id must not be empty, '.' or '..': {text!r}")
     if not text.isprintable() and any(unicodedata.category(character) in ("Cc", "Cs") for character in text):
         raise ValueError(f"the {what} id must have no control characters and no lone surrogates: {text!r}")
+    problem = "" if contract is None else id_problem(contract, text)
+    if problem:
+        raise ValueError(f"the {what} id {text[:60]!r} {problem}")
 
 
 def _check_balance(contract: Contract, user_id: str, balance: int) -> None:

@@ -19,6 +19,7 @@ PEEK_LIMIT = 8 * 1024
 """A longer token, in characters, is not looked into: verification refuses it anyway."""
 
 _REMEMBERED = 1024
+_LONGEST = 2048
 _CLAIMS = msgspec.json.Decoder(dict[str, object])
 
 
@@ -59,7 +60,7 @@ class CredentialReader:
         why = "no_credential"
         for name, value in headers:
             if name in self._forms:
-                result = self._read(name, value)
+                result = self._read(name, value) if len(value) <= _LONGEST else self._reading(name, value)
                 if isinstance(result, Credential):
                     found.append(result)
                 else:

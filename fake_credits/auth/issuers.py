@@ -33,6 +33,7 @@ class Issuer:
     authorized_parties: tuple[str, ...] = ()
     user_claim: str = "sub"
     leeway_s: int = 5
+    user_id_limit: int = 256
 
     def __post_init__(self) -> None:
         unknown = [name for name in self.algorithms if name not in ALGORITHMS]

@@ -16,13 +16,10 @@ from fake_credits.auth.jws import read_object, shown, verify_signature
 from fake_credits.clock import LATEST_MS
 from fake_credits.errors import Forbidden, InvalidToken, TokenExpired
 
-__all__ = ["CACHE_LIMIT", "USER_ID_LIMIT", "VerifiedToken", "Verifier"]
+__all__ = ["CACHE_LIMIT", "VerifiedToken", "Verifier"]
 
 CACHE_LIMIT: Final = 1024
 """So many verified tokens are remembered; one more empties the memory."""
-
-USER_ID_LIMIT: Final = 256
-"""A user's id has 1 to so many code points (README, "What is a guess", row 24)."""
 
 _CONTROL = re.compile(r"[\x00-\x1f\x7f-\x9f]")  # Unicode's category Cc
 _LATEST_S: Final = LATEST_MS // 1000
@@ -194,9 +191,9 @@ def _user_id(claims: _Claims, issuer: Issuer) -> str:
     value = claims.get(name)
     if value is None:
         raise InvalidToken(f"the token has no {name}, which names its user", why="missing_user")
-    if not isinstance(value, str) or not 1 <= len(value) <= USER_ID_LIMIT or _CONTROL.search(value):
+    if not isinstance(value, str) or not 1 <= len(value) <= issuer.user_id_limit or _CONTROL.search(value):
         raise InvalidToken(
-            f"the token's {name} is {shown(value)}: a user's id is a string of 1 to {USER_ID_LIMIT} characters, "
+            f"the token's {name} is {shown(value)}: a user's id is a string of 1 to {issuer.user_id_limit} characters, "
             "without control characters",
             why="malformed_user",
         )

@@ -1,5 +1,6 @@
 """Own the wire as data: what the API's README leaves open, decided here, and nowhere else."""
 
+from fake_credits.contract.ids import id_problem
 from fake_credits.contract.model import DEFAULT, Contract, Setting, settings
 from fake_credits.contract.parts import (
     BODY_LIMIT_BYTES,
@@ -26,6 +27,7 @@ __all__ = [
     "RouteTemplate",
     "Setting",
     "created_at_to_json",
+    "id_problem",
     "json_to_created_at",
     "settings",
 ]

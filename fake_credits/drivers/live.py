@@ -146,6 +146,7 @@ class LiveServer:
         """Start serving; raise OSError where the address can't be had."""
         if self._thread is not None:
             return
+        self._failure = self._loop = self._stop = None
         listener = bind(self._address)
         runner = Runner(self.contract, self.sandboxes, self._address, listener)
         answering = threading.Event()
@@ -157,17 +158,23 @@ class LiveServer:
         if self._failure is not None:
             self._thread.join()
             listener.close()
-            failure, self._failure, self._thread = self._failure, None, None
-            raise failure
+            self._thread = None
+            raise self._failure
         self.base_url = runner.base_url
 
     def stop(self) -> None:
-        """Stop serving: connections are cut, requests in them end, and the port is free."""
+        """Stop serving: connections are cut, requests in them end, and the port is free.
+
+        Raises what ended the server before, where something did.
+        """
         thread, self._thread = self._thread, None
         if thread is None or self._loop is None or self._stop is None:
             return
-        self._loop.call_soon_threadsafe(self._stop.set)
+        if self._failure is None:
+            self._loop.call_soon_threadsafe(self._stop.set)
         thread.join()
+        if self._failure is not None:
+            raise self._failure
 
     def _serve(self, runner: Runner, answering: threading.Event) -> None:
         async def main() -> None:

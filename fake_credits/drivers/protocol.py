@@ -24,7 +24,7 @@ from fake_credits.web.exchange import Exchange
 from fake_credits.web.hosts import HostPolicy
 from fake_credits.web.service import Service
 
-__all__ = ["HEAD_LIMIT_BYTES", "CreditsProtocol", "Front"]
+__all__ = ["HEAD_LIMIT_BYTES", "CreditsProtocol", "Front", "without_upgrade"]
 
 HEAD_LIMIT_BYTES = 64 * 1024
 """A larger request head is refused with ``malformed_request``: httptools itself has no limit."""
@@ -34,8 +34,17 @@ _LOG.setLevel(logging.ERROR)  # what uvicorn warns of, an unreadable request, is
 _ESTABLISHED = 1
 
 # No upgrade is taken (RFC 9110, section 7.8: a server may ignore it), but httptools stops reading at one, body and all,
-# and Java's HttpClient offers h2c with every request. The name in its place is as long; a JSON text has no bare CRLF.
-_UPGRADE = re.compile(rb"\r\nupgrade:", re.IGNORECASE)
+# and Java's HttpClient offers h2c with every request. A JSON text has no bare CRLF, so no body changes by this.
+_UPGRADE_START = b"\r\nupgrade:"
+_UPGRADE = re.compile(re.escape(_UPGRADE_START), re.IGNORECASE)
+
+
+def without_upgrade(ends: bytes, data: bytes) -> bytes:
+    """Return data with each Upgrade header under another name; ``ends`` is how what the parser has already ends."""
+    match = _UPGRADE.search(ends + data)
+    if match is not None and match.start() + 2 < len(ends):
+        data = b"x" + data  # a part of the name has gone: what follows makes it another
+    return _UPGRADE.sub(b"\r\nIgnored:", ends + data)[len(ends) :]
 
 
 @dataclass(frozen=True)
@@ -79,11 +88,13 @@ class _Line:
         if cycle.disconnected:
             return
         body = b"" if cycle.scope["method"] == "HEAD" else answer.body
-        cycle.transport.write(self._protocol.head(answer, request_id, close=not cycle.keep_alive) + body)
+        # A client that was not told to continue sends its next request in the body's place (RFC 9110, section 10.1.1).
+        close = not cycle.keep_alive or cycle.waiting_for_100_continue
+        cycle.transport.write(self._protocol.head(answer, request_id, close=close) + body)
         cycle.response_started = cycle.response_complete = True
         cycle.waiting_for_100_continue = False
         cycle.message_event.set()
-        if not cycle.keep_alive:
+        if close:
             cycle.transport.close()
         cycle.on_response()
 
@@ -106,6 +117,7 @@ class CreditsProtocol(HttpToolsProtocol):
         self.front = front
         self._head_bytes = self._chunk_bytes = 0
         self._unreadable = False
+        self._ends = b""
         self._watched: socket.socket | None = None
 
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
@@ -141,14 +153,16 @@ class CreditsProtocol(HttpToolsProtocol):
     def data_received(self, data: bytes) -> None:
         """Read on, and refuse a head that does not end."""
         before = self.scope
-        if b"\r\nupgrade:" in data.lower():
-            data = _UPGRADE.sub(b"\r\nIgnored:", data)
+        in_head = bool(before) and "path" not in before
+        ends, self._ends = self._ends if in_head else b"", data[1 - len(_UPGRADE_START) :]
+        if _UPGRADE_START in (ends + data).lower():
+            data = without_upgrade(ends, data)
         self._chunk_bytes = len(data)
         HttpToolsProtocol.data_received(self, data)
         # The parser keeps an unfinished header to itself, so what came is counted where it was all one head's.
         if self.scope is not before:
             self._head_bytes = 0
-        elif before and "path" not in before and not self.transport.is_closing():
+        elif in_head and not self.transport.is_closing():
             self._head_bytes += len(data)
             if self._head_bytes > HEAD_LIMIT_BYTES:
                 self.send_400_response("")
@@ -170,7 +184,8 @@ class CreditsProtocol(HttpToolsProtocol):
     def send_400_response(self, msg: str) -> None:
         """Answer what is no HTTP in the contract's error body, journal it, and close.
 
-        Where whole requests came before it, they are answered first and the connection then closes.
+        Where whole requests came before it, they are answered first and the connection then closes; a broken one
+        behind others closes it at once, as an answer to it would be taken for theirs.
         """
         if self._unreadable:
             return
@@ -180,10 +195,14 @@ class CreditsProtocol(HttpToolsProtocol):
         refusal: ApiError = MalformedRequest(f"this is no HTTP request that can be read: {msg}")
         scope: Message = {"method": "", "raw_path": b"", "query_string": b"", "headers": []}
         exchange = Exchange(self.front.service, self.front.sandboxes.default, scope, refusal)
-        answer = exchange.refuse(refusal)
         newest = cast("RequestResponseCycle | None", self.cycle)  # uvicorn begins without one
-        if newest is not None and not newest.response_complete and not newest.more_body:
+        answered = newest is None or newest.response_complete
+        broken = newest is not None and newest.more_body  # it is that request's own body that can't be read
+        now = answered or (broken and not self.pipeline)
+        answer = exchange.refuse(refusal, delivered=now)
+        if now:
+            self.transport.write(self.head(answer, exchange.request_id, close=True) + answer.body)
+        if newest is None or now or broken:
+            self.transport.close()
+        else:
             newest.keep_alive = False
-            return
-        self.transport.write(self.head(answer, exchange.request_id, close=True) + answer.body)
-        self.transport.close()

@@ -1,14 +1,13 @@
 """Own the shape of an answer on its way out; know nothing of what it says."""
 
-from collections.abc import Awaitable, Callable, MutableMapping
+from collections.abc import MutableMapping
 from typing import Any
 
 import msgspec
 
-__all__ = ["Answer", "Headers", "Message", "Send"]
+__all__ = ["Answer", "Headers", "Message"]
 
 Message = MutableMapping[str, Any]
-Send = Callable[[Message], Awaitable[None]]
 Headers = list[tuple[bytes, bytes]]
 
 

@@ -1,4 +1,4 @@
-"""Own the application: which paths are the API's, which are the fake's own, and what catches a bug of ours."""
+"""Own the application: which paths are the API's and which are the fake's own, and who answers each."""
 
 from collections.abc import Mapping
 

@@ -31,6 +31,9 @@ from fake_credits.web.wire import Order
 
 __all__ = ["Exchange", "Line", "Receive"]
 
+_SHOWN = 1000
+"""So many characters of an id or a message are journalled: a path can have 64 KiB, and 10,000 entries are kept."""
+
 Receive = Callable[[], Awaitable[Message]]
 
 
@@ -106,7 +109,7 @@ class Exchange:
         except ApiError as error:
             refusal = error.with_traceback(None)  # it would hold this frame, and the frame it
         except Exception as bug:  # noqa: BLE001 - remembered, and raised again in the test that met it
-            self.sandbox.bugs.append(bug)
+            self.sandbox.remember(bug)
             refusal = InternalError(f"a bug of fake-credits: {type(bug).__name__}: {bug}")
         delivered = await line.deliverable()
         if answer is None:
@@ -172,13 +175,13 @@ class Exchange:
             method=self.method,
             target=escape(self.raw_path + (b"?" + self.query if self.query else b"")),
             operation="" if matched is None else matched.operation.value,
-            application="" if matched is None else matched.application_id,
-            user="" if matched is None else matched.user_id,
+            application="" if matched is None else matched.application_id[:_SHOWN],
+            user="" if matched is None else matched.user_id[:_SHOWN],
             client=self.client,
             status=answer.status,
             code="" if refusal is None else refusal.code,
             cause="" if refusal is None else cause_of(refusal),
-            message="" if refusal is None else refusal.message,
+            message="" if refusal is None else refusal.message[:_SHOWN],
             delta=None if self.order is None else self.order[0],
             reason="" if self.order is None else self.order[1],
             committed=self.committed,

@@ -32,6 +32,7 @@ _COMPARED_SEGMENTS = 16
 _COMPARED_CHARACTERS = 64
 
 _REMEMBERED = 1024
+_LONGEST = 1024
 _HEX = frozenset(b"0123456789abcdefABCDEF")
 
 
@@ -58,7 +59,7 @@ class _Shape:
 
 
 class RouteTable:
-    """Match a method and a raw path against a contract's templates: ``match(method, raw_path)``, which remembers.
+    """Match a method and a raw path against a contract's templates, and remember the last.
 
     It raises MalformedRequest for a path that does not decode or a method that is no HTTP method, RouteNotFound for a
     path of no operation, and MethodNotAllowed for a method that its operation does not have. Refusals are not kept.
@@ -66,7 +67,7 @@ class RouteTable:
 
     def __init__(self, contract: Contract) -> None:
         self._routes = contract.routes
-        self.match = lru_cache(_REMEMBERED)(self._match)
+        self._remembering = lru_cache(_REMEMBERED)(self._match)
         self._shapes: dict[int, list[_Shape]] = {}
         by_positions: dict[tuple[int, ...], _Shape] = {}
         # A literal segment goes before a parameter in its place, or nothing could reach it (OpenAPI 3.1, 4.8.8).
@@ -89,6 +90,10 @@ class RouteTable:
         user_at = segments.index("{userId}") if "{userId}" in segments else 0
         place = _Place(operation, segments.index("{applicationId}"), user_at)
         shape.methods.setdefault(literals, {})[template.method] = place
+
+    def match(self, method: str, raw_path: bytes) -> Matched:
+        """Return the operation that a request line names; a long path is matched anew each time."""
+        return self._remembering(method, raw_path) if len(raw_path) <= _LONGEST else self._match(method, raw_path)
 
     def _match(self, method: str, raw_path: bytes) -> Matched:
         if method not in HTTP_METHODS:

@@ -13,7 +13,7 @@ from fake_credits.auth.issuers import Issuer, Minter, compact, encode_segment, i
 from fake_credits.auth.jws import SignedPayload, verify_signature
 from fake_credits.auth.keys import SigningKeys
 from fake_credits.auth.providers import PLAIN, PRESETS
-from fake_credits.auth.verify import CACHE_LIMIT, USER_ID_LIMIT, VerifiedToken, Verifier
+from fake_credits.auth.verify import CACHE_LIMIT, VerifiedToken, Verifier
 from fake_credits.errors import ApiError, Forbidden, InvalidToken, TokenExpired
 from tests.auth.conftest import NOW_MS
 
@@ -162,12 +162,12 @@ def test_an_authorized_party_is_one_of_the_configured() -> None:
         assert refusal(with_claims(azp=azp), verifier=verifier).why == "wrong_azp"
 
 
-@pytest.mark.parametrize("sub", ["a", "é", "auth0|1", "a/b", " ", "x" * USER_ID_LIMIT, "\N{GRINNING FACE}" * 256])
+@pytest.mark.parametrize("sub", ["a", "é", "auth0|1", "a/b", " ", "x" * 256, "\N{GRINNING FACE}" * 256])
 def test_a_user_is_1_to_256_characters(sub: str) -> None:
     assert VERIFIER.verify(with_claims(sub=sub), NOW_MS).user_id == sub
 
 
-@pytest.mark.parametrize("sub", ["", "x" * (USER_ID_LIMIT + 1), "a\n", "\x00", "\x7f", "\x85", 1, 0, True, [], ["ada"]])
+@pytest.mark.parametrize("sub", ["", "x" * (256 + 1), "a\n", "\x00", "\x7f", "\x85", 1, 0, True, [], ["ada"]])
 def test_anything_else_is_no_user(sub: object) -> None:
     assert refusal(with_claims(sub=sub)).why == "malformed_user"
 
