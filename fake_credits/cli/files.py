@@ -1,45 +1,69 @@
-"""Own the files that the command line writes: whole or not at all, and for their owner alone; know no contents."""
+"""Own the files that the command line writes: whole or not at all, and for their owner alone; know no contents.
+
+Each failure names the flag that named the file.
+"""
 
 import contextlib
 import os
+from collections.abc import Generator
 from pathlib import Path
 
 import click
 
 from fake_credits.chance import fresh_name
 
-__all__ = ["create", "read", "replace"]
+__all__ = ["create", "holds", "read", "remove", "replace"]
 
 
-def replace(path: Path, text: str) -> None:
+def replace(path: Path, text: str, flag: str) -> None:
     """Write a file in one step, so that nobody reads half of it."""
-    try:
-        _beside(path, text).replace(path)
-    except OSError as error:
-        raise click.FileError(str(path), error.strerror or str(error)) from error
+    with _refused(flag, path, "written"), _draft(path, text) as draft:
+        draft.replace(path)
 
 
-def create(path: Path, text: str) -> None:
+def create(path: Path, text: str, flag: str) -> None:
     """Write a file in one step, unless there is one: of two processes that start together the first wins."""
-    try:
-        draft = _beside(path, text)
-        with contextlib.suppress(FileExistsError):
-            os.link(draft, path)
-        draft.unlink()
-    except OSError as error:
-        raise click.FileError(str(path), error.strerror or str(error)) from error
+    with _refused(flag, path, "written"), _draft(path, text) as draft, contextlib.suppress(FileExistsError):
+        os.link(draft, path)
 
 
-def read(path: Path) -> str:
+def read(path: Path, flag: str) -> str:
     """Return a file's text."""
-    try:
+    with _refused(flag, path, "read"):
         return path.read_text("utf-8")
+
+
+def remove(path: Path, flag: str) -> None:
+    """Remove a file, if it is there."""
+    with _refused(flag, path, "removed"):
+        path.unlink(missing_ok=True)
+
+
+def holds(path: Path, text: str) -> bool:
+    """Tell whether a file has this text; one that is absent or can't be read has not."""
+    try:
+        return path.read_text("utf-8") == text
+    except (OSError, ValueError):
+        return False
+
+
+@contextlib.contextmanager
+def _refused(flag: str, path: Path, verb: str) -> Generator[None, None, None]:
+    try:
+        yield
     except (OSError, ValueError) as error:
-        raise click.FileError(str(path), str(error)) from error
+        reason = getattr(error, "strerror", None) or error
+        raise click.ClickException(f"{flag} {str(path)!r} can't be {verb}: {reason}") from error
 
 
-def _beside(path: Path, text: str) -> Path:
+@contextlib.contextmanager
+def _draft(path: Path, text: str) -> Generator[Path, None, None]:
+    """Write a file of another name beside the path; nothing of it stays, whatever happens: it may hold private keys."""
     draft = path.with_name(fresh_name(f".{path.name}."))
-    with os.fdopen(os.open(draft, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "w", encoding="utf-8") as file:
-        file.write(text)
-    return draft
+    descriptor = os.open(draft, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
+    try:
+        with os.fdopen(descriptor, "w", encoding="utf-8") as file:
+            file.write(text)
+        yield draft
+    finally:
+        draft.unlink(missing_ok=True)

@@ -8,13 +8,14 @@ import select
 import sys
 import threading
 from collections import Counter
+from typing import TextIO
 
 import msgspec
 
 from fake_credits.clock import from_ms
 from fake_credits.journal import Entry
 
-__all__ = ["ExchangeLog", "LineWriter", "plain_text"]
+__all__ = ["ExchangeLog", "LineWriter", "plain_text", "writer_to"]
 
 _WAITING_LIMIT = 10_000
 _LAST_LINES_S = 1.0
@@ -42,7 +43,7 @@ class LineWriter:
             self.dropped += 1
 
     def close(self) -> None:
-        """Wait until all lines are written, for a second at most."""
+        """Wait until all lines are written, for two seconds at most."""
         with contextlib.suppress(queue.Full):
             self._lines.put(None, timeout=_LAST_LINES_S)
         self._thread.join(_LAST_LINES_S)
@@ -63,6 +64,16 @@ class LineWriter:
                 select.select([], [self._descriptor], [])
 
 
+def writer_to(stream: TextIO | None) -> LineWriter | None:
+    """Return a writer to stdout or stderr, or None where that is closed."""
+    try:
+        descriptor = -1 if stream is None else stream.fileno()
+        os.fstat(descriptor)
+    except (OSError, ValueError):
+        return None
+    return LineWriter(descriptor)
+
+
 class ExchangeLog:
     """Tell of each exchange in a line, as text or JSON, and of all in a summary; tell nothing where ``form`` is off."""
 
@@ -70,7 +81,7 @@ class ExchangeLog:
         self._form = form
         self._seed = seed
         self._counts: Counter[tuple[str, int]] = Counter()
-        self._writer = LineWriter(sys.stderr.fileno()) if form != "off" and _is_open() else None
+        self._writer = writer_to(sys.stderr) if form != "off" else None
 
     def write(self, entry: Entry) -> None:
         """Be a journal's listener."""
@@ -120,11 +131,3 @@ def _text(entry: Entry) -> str:
     took = f"{entry.duration_us / 1000:.1f}ms"
     ending = "" if entry.delivered else " undelivered"
     return f"{at} {' '.join(plain_text(word) for word in words)} {took} {plain_text(entry.request_id)}{ending}"
-
-
-def _is_open() -> bool:
-    try:
-        os.fstat(sys.stderr.fileno())
-    except (AttributeError, OSError, ValueError):
-        return False
-    return True

@@ -2,20 +2,21 @@
 
 import asyncio
 import errno
-import os
 import re
 import shlex
 import signal
 import sys
-from collections.abc import Generator
-from contextlib import contextmanager
+import threading
+from collections.abc import Callable, Generator
+from contextlib import closing, contextmanager, suppress
 from types import FrameType
+from typing import TextIO
 from urllib.parse import quote
 
 import click
 
 from fake_credits.cli import files
-from fake_credits.cli.lines import ExchangeLog
+from fake_credits.cli.lines import ExchangeLog, LineWriter, writer_to
 from fake_credits.cli.options import ServeOptions
 from fake_credits.cli.start import new_sandbox, variables
 from fake_credits.contract import Operation
@@ -23,6 +24,9 @@ from fake_credits.drivers.live import Address, Runner, bind, new_event_loop
 from fake_credits.sandbox import Sandbox, Sandboxes
 
 __all__ = ["CannotBind", "listening", "serve"]
+
+_READY_FILE = "--ready-file"
+_ANNOUNCEMENT_LIMIT_S = 5.0
 
 
 class CannotBind(click.ClickException):
@@ -38,14 +42,12 @@ def serve(options: ServeOptions) -> int:
     address = Address(options.host, options.port, options.allow_hosts, options.expose)
     with listening(address):
         listener = bind(address)
-    runner = Runner(sandbox.contract, Sandboxes(sandbox), address, listener)
-    log = ExchangeLog(options.log, options.seed)
-    sandbox.journal.listener = log.write
-    try:
-        with asyncio.Runner(loop_factory=new_event_loop) as loop:
-            loop.run(_serve(runner, sandbox, options, stopper))
-    finally:
-        log.close()
+    with closing(listener):
+        runner = Runner(sandbox.contract, Sandboxes(sandbox), address, listener)
+        with closing(ExchangeLog(options.log, options.seed)) as log, closing(_Announcement(options, sandbox)) as ours:
+            sandbox.journal.listener = log.write
+            with asyncio.Runner(loop_factory=new_event_loop) as loop:
+                loop.run(_serve(runner, ours, stopper))
     return stopper.exit_code
 
 
@@ -92,41 +94,69 @@ class _Stopper:
             self._loop.call_soon_threadsafe(self._event.set)
 
 
-async def _serve(runner: Runner, sandbox: Sandbox, options: ServeOptions, stopper: _Stopper) -> None:
-    ready_file = options.ready_file
-    if ready_file is not None:
-        ready_file.unlink(missing_ok=True)  # a killed server's: it would call us ready too early
-    announced: list[asyncio.Future[str]] = []
+class _Announcement:
+    """Tell who waits for the server: the ready file first, then the banner, which nobody may read.
 
-    def ready() -> None:
-        # In a thread, while requests are answered: the user's token in it loads the cryptography.
-        announcing = asyncio.get_running_loop().run_in_executor(None, _announce, runner.base_url, sandbox, options)
-        announcing.add_done_callback(lambda done: stop.set() if done.exception() else None)
-        announced.append(announcing)
+    In a daemon thread, as the user's token loads the cryptography while requests are answered already; and with
+    writers that wait for no reader, so that a full pipe or a stopped terminal neither delays the ready file nor keeps
+    the process from ending.
+    """
 
-    stop = stopper.event()
-    try:
-        await runner.run(stop, ready)
-    finally:
-        contents = await announced[0] if announced else ""
-        if ready_file is not None and ready_file.exists() and files.read(ready_file) == contents:
-            ready_file.unlink()  # unless another server's is there by now
+    def __init__(self, options: ServeOptions, sandbox: Sandbox) -> None:
+        self._options = options
+        self._sandbox = sandbox
+        self._contents: str | None = None
+        self._failure: Exception | None = None
+        self._thread: threading.Thread | None = None
+        self._writers: list[LineWriter] = []
+        if options.ready_file is not None:
+            files.remove(options.ready_file, _READY_FILE)  # a killed server's: it would call us ready too early
 
+    def begin(self, base_url: str, failed: Callable[[], object]) -> None:
+        """Announce that requests are answered; call ``failed``, in a thread, where that can't be."""
+        self._thread = threading.Thread(
+            target=self._announce, args=(base_url, failed), name="fake-credits-announcement", daemon=True
+        )
+        self._thread.start()
 
-def _announce(base_url: str, sandbox: Sandbox, options: ServeOptions) -> str:
-    """Say what a user needs to paste, write the ready file, and return what is in it."""
-    ours = variables(sandbox, base_url)
-    contents = _dotenv(ours)
-    _say(_banner(options, sandbox, ours))
-    if options.expose:
-        _say("Warning: --expose: everyone who can reach this port can try its API.", err=True)
-    if options.ready_file is not None:
+    def close(self) -> None:
+        """Withdraw the ready file, unless another server's is there by now; raise why it could not be written."""
+        if self._thread is not None:
+            self._thread.join(_ANNOUNCEMENT_LIMIT_S)
+        file = self._options.ready_file
+        if file is not None and self._contents is not None and files.holds(file, self._contents):
+            files.remove(file, _READY_FILE)
+        for writer in self._writers:
+            writer.close()
+        if self._failure is not None:
+            raise self._failure
+
+    def _announce(self, base_url: str, failed: Callable[[], object]) -> None:
+        options = self._options
         try:
-            files.replace(options.ready_file, contents)
-        except OSError as error:
-            message = f"--ready-file {str(options.ready_file)!r} can't be written: {error.strerror}"
-            raise click.ClickException(message) from error
-    return contents
+            ours = variables(self._sandbox, base_url)
+            contents = _dotenv(ours)
+            if options.ready_file is not None:
+                files.replace(options.ready_file, contents, _READY_FILE)
+                self._contents = contents
+            self._say(sys.stdout, _banner(options, self._sandbox, ours))
+            if options.expose:
+                self._say(sys.stderr, "Warning: --expose: everyone who can reach this port can try its API.")
+        except Exception as failure:  # noqa: BLE001 - raised again by close(), in the main thread
+            self._failure = failure
+            with suppress(RuntimeError):  # the loop has ended by itself
+                failed()
+
+    def _say(self, stream: TextIO | None, text: str) -> None:
+        writer = writer_to(stream)
+        if writer is not None:
+            self._writers.append(writer)
+            writer.put(text)
+
+
+async def _serve(runner: Runner, announcement: _Announcement, stopper: _Stopper) -> None:
+    stop, loop = stopper.event(), asyncio.get_running_loop()
+    await runner.run(stop, lambda: announcement.begin(runner.base_url, lambda: loop.call_soon_threadsafe(stop.set)))
 
 
 def _dotenv(ours: dict[str, str]) -> str:
@@ -149,13 +179,3 @@ def _banner(options: ServeOptions, sandbox: Sandbox, ours: dict[str, str]) -> st
         f"Create a user:\n  curl --noproxy '*' -X {route.method} -H {header} {shlex.quote(base_url + path)}\n\n"
         f"Any user's token{condition}:\n  fake-credits token USER --key-file {key_file}{preset}\n"
     )
-
-
-def _say(text: str, *, err: bool = False) -> None:
-    """Print, whether or not anybody reads."""
-    stream = sys.stderr if err else sys.stdout
-    try:
-        click.echo(text, err=err)
-    except OSError:
-        # What stays in the buffer would be tried again at exit, and make that a failure.
-        os.dup2(os.open(os.devnull, os.O_WRONLY), stream.fileno())

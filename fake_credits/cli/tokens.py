@@ -20,9 +20,9 @@ def signing_keys(path: Path | None) -> SigningKeys:
     if path is None:
         return SigningKeys()
     if not path.exists():
-        files.create(path, new_private_pem())
+        files.create(path, new_private_pem(), "--key-file")
     try:
-        return SigningKeys(files.read(path))
+        return SigningKeys(files.read(path, "--key-file"))
     except ValueError as error:
         raise click.UsageError(f"--key-file {str(path)!r} holds no signing keys: {error}") from error
 

@@ -100,7 +100,8 @@ def _starting(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Callable[...
         processes.append(process)
         started = Started(process, folder)
         if serves:
-            until(lambda: (folder / "ready").exists() or process.poll() is not None, "an answering server")
+            # The banner comes after the ready file, and ends with this line.
+            until(lambda: "fake-credits token" in started.out or process.poll() is not None, "an answering server")
         return started
 
     yield start

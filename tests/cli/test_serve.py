@@ -1,6 +1,6 @@
 """`serve`: what it prints works as printed, what it logs is true, and how it ends is what it was told."""
 
-import errno
+import contextlib
 import json
 import os
 import re
@@ -15,13 +15,14 @@ from pathlib import Path
 
 import httpx2
 import pytest
-from click.testing import CliRunner
+from click.testing import CliRunner, Result
 
 from fake_credits.cli.commands import cli
 from fake_credits.client.server import ServerClient
 from fake_credits.client.user import UserClient
+from fake_credits.drivers.live import Address, bind
 from fake_credits.errors import InsufficientCredits, InvalidToken
-from tests.cli.conftest import COMMAND, Started, clean_environment, until
+from tests.cli.conftest import COMMAND, LIMIT_S, Started, clean_environment, until
 
 Start = Callable[..., Started]
 
@@ -221,7 +222,7 @@ def test_a_host_that_does_not_exist_ends_with_3() -> None:
 
 def test_beyond_loopback_it_warns_and_answers_any_host(start: Start) -> None:
     started = start("serve", "--host", "0.0.0.0", "--expose", "--log", "off")  # noqa: S104
-    assert "Warning: --expose" in started.err
+    until(lambda: "Warning: --expose" in started.err, "the warning")
     assert started.variables["CREDITS_BASE_URL"].startswith("http://127.0.0.1:")
     assert ask(started, "/_fake/readyz", Host="credits.internal").status_code == 200
 
@@ -281,18 +282,79 @@ def test_it_goes_on_serving_where_nobody_reads_what_it_writes(broken: str, tmp_p
             os.close(pipe)
 
 
-def test_a_ready_file_that_can_not_be_written_ends_it_with_a_reason(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    def full(path: Path, _contents: str) -> None:
-        raise OSError(errno.ENOSPC, "No space left on device", str(path))
+@pytest.mark.parametrize(("number", "code"), [(signal.SIGTERM, 0), (signal.SIGINT, 130)])
+def test_it_gets_ready_and_ends_where_stdout_is_full(number: int, code: int, tmp_path: Path) -> None:
+    """A terminal that is stopped with Ctrl-S is full in the same way."""
+    pipe, end = os.pipe()
+    os.set_blocking(end, False)
+    with contextlib.suppress(BlockingIOError):
+        while os.write(end, b"x" * 4096):
+            pass
+    os.set_blocking(end, True)
+    ready = tmp_path / "ready"
+    command = [*COMMAND, "serve", "--port", "0", "--log", "off", "--ready-file", str(ready)]
+    with subprocess.Popen(command, stdout=end, stderr=subprocess.PIPE, env=clean_environment()) as process:
+        try:
+            until(lambda: ready.exists() or process.poll() is not None, "an answering server")
+            process.send_signal(number)
+            _, errors = process.communicate(timeout=LIMIT_S)
+        finally:
+            process.kill()
+            os.close(end)
+            os.close(pipe)
+    assert (process.returncode, errors) == (code, b"")
+    assert not ready.exists()
 
-    monkeypatch.setattr("fake_credits.cli.files.replace", full)
+
+@pytest.fixture
+def serve_here(monkeypatch: pytest.MonkeyPatch) -> Callable[..., Result]:
+    """Return a function that serves in this process, whose own signal handlers are left alone."""
 
     def deaf(_number: int, _handler: object) -> None:
-        """Leave this process's own handlers alone."""
+        """Hear no signal."""
 
     monkeypatch.setattr("fake_credits.cli.serving.signal.signal", deaf)
-    refused = CliRunner().invoke(cli, ["serve", "--port", "0", "--log", "off", "--ready-file", str(tmp_path / "ready")])
+    return lambda *arguments: CliRunner().invoke(cli, ["serve", "--port", "0", "--log", "off", *arguments])
+
+
+def test_a_ready_file_that_can_not_be_written_ends_it_with_a_reason(
+    tmp_path: Path, serve_here: Callable[..., Result]
+) -> None:
+    refused = serve_here("--ready-file", str(tmp_path / ("r" * 250)))  # its draft's name is longer than 255
     assert refused.exit_code == 1
-    assert "No space left on device" in refused.output
+    assert "--ready-file" in refused.output
+    assert "can't be written: File name too long" in refused.output
+
+
+def test_a_stale_ready_file_that_can_not_be_removed_ends_it_and_frees_the_port(
+    tmp_path: Path, serve_here: Callable[..., Result], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    listeners: list[socket.socket] = []
+
+    def bind_and_tell(address: Address) -> socket.socket:
+        listeners.append(bind(address))
+        return listeners[-1]
+
+    def refuse(_path: Path, *, missing_ok: bool) -> None:
+        raise PermissionError(1, "Operation not permitted", missing_ok)
+
+    monkeypatch.setattr("fake_credits.cli.serving.bind", bind_and_tell)
+    monkeypatch.setattr(Path, "unlink", refuse)
+    refused = serve_here("--ready-file", str(tmp_path / "ready"))
+    assert refused.exit_code == 1
+    assert "--ready-file" in refused.output
+    assert "can't be removed: Operation not permitted" in refused.output
+    assert [listener.fileno() for listener in listeners] == [-1]
+
+
+def test_a_server_that_announced_nothing_leaves_anothers_empty_ready_file(
+    tmp_path: Path, serve_here: Callable[..., Result], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    ready = tmp_path / "ready"
+
+    async def end_at_once(*_: object) -> None:
+        ready.touch()
+
+    monkeypatch.setattr("fake_credits.cli.serving.Runner.run", end_at_once)
+    assert serve_here("--ready-file", str(ready)).exit_code == 0
+    assert ready.exists()

@@ -68,8 +68,8 @@ def test_the_key_file_is_its_owners_alone_and_nothing_lies_beside_it(keys: Path)
 
 
 def test_of_two_that_make_the_key_file_at_once_the_first_wins(tmp_path: Path) -> None:
-    files.create(tmp_path / "keys.pem", "the first's")
-    files.create(tmp_path / "keys.pem", "the second's")
+    files.create(tmp_path / "keys.pem", "the first's", "--key-file")
+    files.create(tmp_path / "keys.pem", "the second's", "--key-file")
     assert (tmp_path / "keys.pem").read_text() == "the first's"
     assert len(list(tmp_path.iterdir())) == 1
 
