@@ -73,7 +73,7 @@ class ServerOptions:
     cors_origins: tuple[str, ...] = _flag(
         (),
         "Let pages of this origin call the API; may be repeated; any origin unless given.",
-        rules.Checked("ORIGIN", rules.origin),
+        rules.Checked("ORIGIN", str),  # the rule is the contract's
         name="cors-origin",
     )
     log: str = _flag("text", "One line an exchange on stderr, and a summary at exit.", click.Choice(rules.LOG_FORMS))

@@ -28,7 +28,6 @@ __all__ = [
     "host",
     "identifier",
     "issuer",
-    "origin",
     "preset",
     "user",
     "variable",
@@ -40,7 +39,6 @@ PLACEHOLDERS = FIELDS
 
 _VISIBLE = re.compile(r"[\x21-\x7e]{1,256}")
 _HOST = re.compile(r"[A-Za-z0-9._~-]{1,253}|\[?[0-9A-Fa-f:.]{2,45}(%[A-Za-z0-9]+)?\]?")
-_ORIGIN = re.compile(r"\*|[a-z][a-z0-9+.-]*://[^/\s?#@]{1,255}")
 
 
 @dataclass(frozen=True, slots=True)
@@ -107,13 +105,6 @@ def host(text: str) -> str:
     """Return a host's name or address, without scheme and port."""
     if not _HOST.fullmatch(text):
         raise ValueError("is no host: give a name or an address, without scheme and port")
-    return text
-
-
-def origin(text: str) -> str:
-    """Return an origin as a browser sends it (RFC 6454, section 6.2), or ``*``."""
-    if not _ORIGIN.fullmatch(text):
-        raise ValueError("is no origin: give scheme://host[:port] without a path, or *")
     return text
 
 

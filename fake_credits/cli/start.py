@@ -53,9 +53,12 @@ def document(contract: Path | None) -> str:
 def _contract(path: Path | None, cors_origins: tuple[str, ...] = ()) -> Contract:
     try:
         contract = DEFAULT if path is None else load_contract(path)
-        return replace(contract, cors_origins=cors_origins) if cors_origins else contract
     except ContractError as error:
         raise click.UsageError(str(error)) from None
+    try:
+        return replace(contract, cors_origins=cors_origins) if cors_origins else contract
+    except ContractError as error:
+        raise click.UsageError(f"--cors-origin: {error}") from None
 
 
 def variables(sandbox: Sandbox, base_url: str) -> dict[str, str]:

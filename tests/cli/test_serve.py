@@ -358,3 +358,10 @@ def test_a_server_that_announced_nothing_leaves_anothers_empty_ready_file(
     monkeypatch.setattr("fake_credits.cli.serving.Runner.run", end_at_once)
     assert serve_here("--ready-file", str(ready)).exit_code == 0
     assert ready.exists()
+
+
+def test_pages_without_an_origin_of_their_own_can_be_let_in(start: Start) -> None:
+    """Files and sandboxed frames send ``null``."""
+    started = start("serve", "--cors-origin", "null", "--user", "ada=1")
+    answer = ask(started, "/v1/applications/app-id/users/ada", Origin="null")
+    assert answer.headers["access-control-allow-origin"] == "null"

@@ -99,7 +99,7 @@ def test_each_variable_that_run_sets_can_be_filled_in_elsewhere() -> None:
         (["serve", "--host", "http://localhost"], "--host.*without scheme and port"),
         (["serve", "--host", "0.0.0.0", "--port", "0"], "--host 0.0.0.0 is beyond loopback.*--expose"),  # noqa: S104
         (["serve", "--allow-host", "credits:8402"], "--allow-host.*without scheme and port"),
-        (["serve", "--cors-origin", "https://app.example/"], "--cors-origin.*without a path"),
+        (["serve", "--cors-origin", "https://app.example/"], "--cors-origin.*https://app.example/.*is no origin"),
         (["serve", "--log", "xml"], "--log.*'xml' is not one of 'text', 'json', 'off'"),
         (["serve", "--balance", "-1"], "--balance.*-1 is not in the range"),
         (["serve", "--user", "ada"], "--user.*'ada' is not NAME=BALANCE"),
