@@ -1,4 +1,4 @@
-"""Own the lines on stderr, one an exchange, and the summary at exit; know nothing of how exchanges come about."""
+"""Own the lines on stderr, one an exchange, bugs, and the summary at exit; know nothing of how exchanges come about."""
 
 import contextlib
 import json
@@ -7,12 +7,15 @@ import queue
 import select
 import sys
 import threading
+import traceback
 from collections import Counter
+from collections.abc import Sequence
 from typing import TextIO
 
 import msgspec
 
 from fake_credits.clock import from_ms
+from fake_credits.errors import InternalError
 from fake_credits.journal import Entry
 
 __all__ = ["ExchangeLog", "LineWriter", "plain_text", "writer_to"]
@@ -75,26 +78,49 @@ def writer_to(stream: TextIO | None) -> LineWriter | None:
 
 
 class ExchangeLog:
-    """Tell of each exchange in a line, as text or JSON, and of all in a summary; tell nothing where ``form`` is off."""
+    """Tell of each exchange in a line, as text or JSON, and of all in a summary.
 
-    def __init__(self, form: str, seed: int) -> None:
+    Where ``form`` is off it tells only of ``bugs``, the fake's internal errors as they come: each once, in full.
+    """
+
+    def __init__(self, form: str, seed: int, bugs: Sequence[BaseException] = ()) -> None:
         self._form = form
         self._seed = seed
         self._counts: Counter[tuple[str, int]] = Counter()
-        self._writer = writer_to(sys.stderr) if form != "off" else None
+        self._bugs = bugs
+        self._last_bug: BaseException | None = None
+        self._writer = writer_to(sys.stderr)
 
     def write(self, entry: Entry) -> None:
         """Be a journal's listener."""
         self._counts[entry.operation, entry.status] += 1
-        if self._writer is not None:
+        if self._writer is None:
+            return
+        if self._form != "off":
             line = _text(entry) if self._form == "text" else json.dumps(msgspec.to_builtins(entry))
             self._writer.put(line)
+        if entry.code == InternalError.code:
+            self._tell_bugs(self._writer)
 
     def close(self) -> None:
         """Write the summary and end."""
-        if self._writer is not None:
+        if self._writer is None:
+            return
+        self._tell_bugs(self._writer)  # also of one whose exchange did not end
+        if self._form != "off":
             self._writer.put(self._summary_text() if self._form == "text" else json.dumps(self._summary()))
-            self._writer.close()
+        self._writer.close()
+
+    def _tell_bugs(self, writer: LineWriter) -> None:
+        new: list[BaseException] = []
+        for bug in reversed(self._bugs):  # from the newest: the oldest are dropped, so a count would not do
+            if bug is self._last_bug:
+                break
+            new.insert(0, bug)
+        for bug in new:
+            self._last_bug = bug
+            trace = "".join(traceback.format_exception(bug))
+            writer.put(json.dumps({"bug": trace}) if self._form == "json" else _bug_text(trace))
 
     def _summary(self) -> dict[str, object]:
         operations: dict[str, dict[str, int]] = {}
@@ -121,8 +147,17 @@ class ExchangeLog:
 
 def plain_text(text: str) -> str:
     """Return a client's text as one word that can't move a terminal's cursor or fake a line."""
-    safe = (c if c.isprintable() and c not in " \\" else c.encode("unicode_escape").decode() for c in text)
-    return "".join(safe).replace(" ", r"\x20") or "-"
+    return _printable(text).replace(" ", r"\x20") or "-"
+
+
+def _printable(text: str) -> str:
+    return "".join(c if c.isprintable() and c != "\\" else c.encode("unicode_escape").decode() for c in text)
+
+
+def _bug_text(trace: str) -> str:
+    """Return a traceback, which may quote a client, indented: so none of its lines is taken for one of the log."""
+    rows = (f"  {_printable(row)}" for row in trace.rstrip("\n").split("\n"))
+    return "\n".join(["fake-credits: a bug of fake-credits answered 500; please report it:", *rows])
 
 
 def _text(entry: Entry) -> str:

@@ -41,7 +41,7 @@ def run(options: RunOptions, command: tuple[str, ...]) -> int:
     """Run a command beside a server at a free port of loopback, and return the command's exit code."""
     child = _Child(options.grace)
     sandbox = new_sandbox(options)
-    log = ExchangeLog(options.log, options.seed)
+    log = ExchangeLog(options.log, options.seed, sandbox.bugs)
     sandbox.journal.listener = log.write
     address = Address()
     server = LiveServer(sandbox.contract, Sandboxes(sandbox), address)

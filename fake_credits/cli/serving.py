@@ -44,7 +44,10 @@ def serve(options: ServeOptions) -> int:
         listener = bind(address)
     with closing(listener):
         runner = Runner(sandbox.contract, Sandboxes(sandbox), address, listener)
-        with closing(ExchangeLog(options.log, options.seed)) as log, closing(_Announcement(options, sandbox)) as ours:
+        with (
+            closing(ExchangeLog(options.log, options.seed, sandbox.bugs)) as log,
+            closing(_Announcement(options, sandbox)) as ours,
+        ):
             sandbox.journal.listener = log.write
             with asyncio.Runner(loop_factory=new_event_loop) as loop:
                 loop.run(_serve(runner, ours, stopper))

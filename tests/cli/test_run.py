@@ -96,6 +96,50 @@ def test_the_log_and_the_summary_are_there_where_asked_for() -> None:
     assert "fake-credits: 0 exchanges, 0 refused (seed 5)" in run("--log", "text", "--seed", "5", *fetch).stderr
 
 
+MEETS_A_BUG = """
+import sys
+from fake_credits.cli import main
+from fake_credits.sandbox import Sandbox
+def broken(*_):
+    raise LookupError("a bug\\n12:00:00 forged \\x1b[2J")
+Sandbox.authenticate = broken
+main()
+"""
+ASKS_IN_VAIN = """
+import os, urllib.error, urllib.request
+variables = os.environ
+url = variables["CREDITS_BASE_URL"] + "/v1/applications/app-id/users/user-id"
+for _ in range(2):
+    try:
+        urllib.request.urlopen(urllib.request.Request(url, headers={"X-API-Key": variables["CREDITS_API_KEY"]}))
+    except urllib.error.HTTPError as error:
+        assert error.code == 500, error.code
+"""
+
+
+@pytest.mark.parametrize("form", ["off", "text", "json"])
+def test_a_bug_of_the_fake_is_told_in_full_once_whatever_the_log(form: str) -> None:
+    done = subprocess.run(
+        [sys.executable, "-c", MEETS_A_BUG, "run", "--log", form, "--", sys.executable, "-c", ASKS_IN_VAIN],
+        capture_output=True,
+        text=True,
+        check=False,
+        timeout=LIMIT_S,
+        env=clean_environment(),
+    )
+    assert (done.returncode, done.stdout) == (0, "")
+    assert done.stderr.count("Traceback (most recent call last)") == 2  # of two exchanges, one each
+    assert done.stderr.count("in broken") == 2
+    assert "\x1b" not in done.stderr
+    lines = done.stderr.splitlines()
+    assert not any(line.startswith("12:00:00 forged") for line in lines)
+    if form == "json":
+        assert [list(json.loads(line))[0] for line in lines] == ["ordinal", "bug", "ordinal", "bug", "summary"]
+    else:
+        assert done.stderr.count("please report it") == 2
+        assert any(line.startswith("fake-credits: 2 exchanges") for line in lines) == (form == "text")
+
+
 def test_the_server_is_gone_when_the_command_is() -> None:
     done = run("sh", "-c", 'printf %s "$CREDITS_BASE_URL"')
     with httpx2.Client(trust_env=False) as client, pytest.raises(httpx2.ConnectError):
