@@ -5,7 +5,8 @@ import threading
 
 import pytest
 
-from fake_credits.cli.lines import LineWriter, plain_text
+from fake_credits.cli.lines import ExchangeLog, LineWriter, plain_text
+from fake_credits.journal import Entry
 
 
 @pytest.mark.parametrize(
@@ -49,3 +50,15 @@ def test_a_pipe_that_nobody_reads_blocks_nobody() -> None:
     writer.put("two")
     writer.close()
     os.close(end)
+
+
+def test_each_bug_is_told_once_though_the_oldest_are_dropped(capfd: pytest.CaptureFixture[str]) -> None:
+    bugs: list[BaseException] = []
+    log = ExchangeLog("off", 0, bugs)
+    for number in range(5):
+        bugs.append(LookupError(f"number {number}"))
+        del bugs[:-2]
+        log.write(Entry(ordinal=number, request_id="r", at_ms=0, method="GET", target="/", code="internal_error"))
+    log.close()
+    told = capfd.readouterr().err
+    assert [told.count(f"LookupError: number {number}") for number in range(5)] == [1] * 5

@@ -134,7 +134,7 @@ def test_a_bug_of_the_fake_is_told_in_full_once_whatever_the_log(form: str) -> N
     lines = done.stderr.splitlines()
     assert not any(line.startswith("12:00:00 forged") for line in lines)
     if form == "json":
-        assert [list(json.loads(line))[0] for line in lines] == ["ordinal", "bug", "ordinal", "bug", "summary"]
+        assert [next(iter(json.loads(line))) for line in lines] == ["ordinal", "bug", "ordinal", "bug", "summary"]
     else:
         assert done.stderr.count("please report it") == 2
         assert any(line.startswith("fake-credits: 2 exchanges") for line in lines) == (form == "text")
