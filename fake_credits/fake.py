@@ -102,8 +102,11 @@ class FakeCredits:
     def bind(self, issuer: str, user_id: str) -> None:
         """Let the tokens that a foreign issuer gave a user name this sandbox on the live server.
 
-        The issuer must be trusted (the word ``trust``). Raises ValueError where they name another sandbox.
+        Raises ValueError for an issuer that is not trusted (the word ``trust``), and where they name another sandbox.
         """
+        if issuer not in self.sandbox.issuers:
+            trusted = ", ".join(map(repr, self.sandbox.issuers))
+            raise ValueError(f"{issuer!r} is not trusted here: name its keys with trust=... (trusted: {trusted})")
         self._attached().sandboxes.bind(self.sandbox, issuer, user_id)
 
     def _attached(self) -> LiveServer:
@@ -221,6 +224,8 @@ class FakeCredits:
         seconds, by default the provider's. ``clock="wall"`` is for an application whose own middleware verifies.
         Raises ValueError for an unknown kind.
         """
+        if clock not in ("sandbox", "wall"):
+            raise ValueError(f"clock is {clock!r}: choose 'sandbox' or 'wall'")
         words = TokenWords(bad=bad, expires_in_s=expires_in_s, claims=claims or {}, wall=clock == "wall")
         return self.sandbox.token(user_id or self.user_id, words)
 

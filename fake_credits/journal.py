@@ -11,7 +11,11 @@ from typing import Literal
 
 import msgspec
 
+from fake_credits.contract import Operation
+
 __all__ = ["JOURNAL_LIMIT", "Client", "Entry", "Journal"]
+
+_OPERATIONS = tuple(operation.value for operation in Operation)
 
 JOURNAL_LIMIT = 10_000
 """A journal keeps this many exchanges; older ones are dropped."""
@@ -86,7 +90,12 @@ class Journal:
             self.listener(entry)
 
     def entries(self, *, operation: str = "", user: str = "") -> tuple[Entry, ...]:
-        """Return the kept exchanges, oldest first, of an operation and of a user where these are given."""
+        """Return the kept exchanges, oldest first, of an operation and of a user where these are given.
+
+        Raises ValueError for an operation that there is not: a test that asserts its absence would never fail.
+        """
+        if operation and operation not in _OPERATIONS:
+            raise ValueError(f"there is no operation {operation!r}: choose one of {', '.join(_OPERATIONS)}")
         with self._lock:
             kept = tuple(self._entries)
         return tuple(

@@ -88,7 +88,9 @@ class Sandbox:
         self.keys = keys
         self.minter = Minter(keys, _preset(settings.jwt))
         self.issuer = self.minter.issuer
-        self.verifier = Verifier(_issuers(self.issuer, settings))
+        issuers = _issuers(self.issuer, settings)
+        self.issuers = tuple(each.url for each in issuers)
+        self.verifier = Verifier(issuers)
         self.api_key = settings.api_key or new_api_key()
         self.lock = threading.RLock()
         self.journal = Journal(self.lock)

@@ -140,6 +140,15 @@ def options() -> str:
         rows.append((flag, f"`{option.ini}`", variable, _given(option.default), option.help))
     lines = "lines `NAME=text`: what the fixture of that name sets instead"
     rows.append(("", "`fake_credits_env`", "", "as `fake-credits run`", lines))
+    rows.append(
+        (
+            "",
+            "`fake_credits_trust`",
+            "",
+            "none",
+            "lines `ISSUER=FILE`: foreign issuers of users' tokens, with their keys",
+        )
+    )
     return table("command line | ini | environment | default | what it decides", rows)
 
 

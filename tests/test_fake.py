@@ -375,3 +375,20 @@ def read_balance_with(fake: FakeCredits, token: str) -> None:
     """Read the balance with a token, through the user's client."""
     with UserClient(fake.base_url, "app-id", token) as client:
         client.get_balance("user-id")
+
+
+def test_an_issuer_that_is_not_trusted_can_not_be_bound(shared: Shared) -> None:
+    with FakeCredits(shared=shared) as fake, pytest.raises(ValueError, match="'https://x/' is not trusted here"):
+        fake.bind("https://x/", "ada")
+
+
+def test_a_token_s_clock_is_one_of_two(shared: Shared) -> None:
+    with FakeCredits(shared=shared) as fake, pytest.raises(ValueError, match="clock is 'wal'"):
+        fake.token("ada", clock="wal")  # type: ignore[arg-type] # pyright: ignore[reportArgumentType]
+
+
+def test_a_closed_fake_starts_no_server(shared: Shared) -> None:
+    fake = FakeCredits(shared=shared)
+    fake.close()
+    with pytest.raises(RuntimeError, match="is closed: its test is over"):
+        assert fake.base_url

@@ -91,3 +91,9 @@ def test_a_journal_is_read_whole_while_four_threads_write_to_it() -> None:
         ordinals = [kept.ordinal for kept in journal]
         assert len(ordinals) == len(set(ordinals)) <= 50
     assert (journal.total, journal.under_way, len(journal)) == (2000, 0, 50)
+
+
+def test_an_operation_that_there_is_not_is_refused(journal: Journal) -> None:
+    """Or a test that asserts that nothing was asked of it could never fail."""
+    with pytest.raises(ValueError, match="there is no operation 'createTransacton'"):
+        journal.entries(operation="createTransacton")

@@ -89,7 +89,10 @@ def _from_pem(content: bytes) -> VerifyingKey:
 
 
 def _from_jwks(content: bytes) -> tuple[VerifyingKey, ...]:
-    document: object = json.loads(content)
+    try:
+        document: object = json.loads(content)
+    except ValueError:
+        document = None
     members = cast("Mapping[str, object]", document).get("keys") if isinstance(document, dict) else None
     if not isinstance(members, list) or not all(isinstance(jwk, dict) for jwk in cast("list[object]", members)):
         raise ValueError('is neither PEM nor a JWK Set: {"keys": [...]}')
@@ -104,8 +107,14 @@ def _from_jwks(content: bytes) -> tuple[VerifyingKey, ...]:
 def _from_jwk(number: int, members: dict[str, object]) -> VerifyingKey:
     if "d" in members or members.get("kty") == "oct":
         raise ValueError(f"keys[{number}] is a {'private' if 'd' in members else 'symmetric'} key")
-    key = PyJWK(members)
+    kid = members.get("kid") or ""
+    if not isinstance(kid, str):
+        raise ValueError(f"keys[{number}] has a kid that is no string: {kid!r}")
+    try:
+        key = PyJWK(members)
+    except (PyJWTError, ValueError, TypeError) as error:
+        raise ValueError(f"keys[{number}] is no key: {error}") from None
     if key.algorithm_name not in ALGORITHMS:
         raise ValueError(f"keys[{number}] is for {key.algorithm_name}; known are {', '.join(ALGORITHMS)}")
     public = cast("PublicKey", key.key)
-    return VerifyingKey(str(members.get("kid", "")), key.algorithm_name, public)
+    return VerifyingKey(kid, key.algorithm_name, public)

@@ -36,6 +36,11 @@ def mint(options: TokenOptions, user_id: str) -> str:
         )
     if options.bad and options.expires_in is not None:
         raise click.UsageError(f"--expires-in {options.expires_in} has no effect on a token that is --bad")
+    if not options.key_file.exists():
+        note = (
+            f"Note: --key-file {str(options.key_file)!r} is made now: only a server started with it knows this token."
+        )
+        click.echo(note, err=True)
     minter = Minter(signing_keys(options.key_file), PRESETS[options.jwt])
     if options.bad:
         return bad_token(options.bad, minter, user_id, now_ms=wall_ms())

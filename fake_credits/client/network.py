@@ -170,6 +170,8 @@ def _failures(base: BaseUrl, request: WireRequest) -> Generator[None, None, None
     except httpx2.TimeoutException as error:
         limit = f"no answer within {request.timeout_s} s"
         raise Timeout(_unknown(base, request, f"{limit} ({type(error).__name__})")) from error
+    except httpx2.ConnectError as error:
+        raise ConnectionLost(_unsent(base, request, error)) from error
     except httpx2.RequestError as error:
         detail = str(error) or "no answer"
         raise ConnectionLost(_unknown(base, request, f"{detail} ({type(error).__name__})")) from error
@@ -178,3 +180,8 @@ def _failures(base: BaseUrl, request: WireRequest) -> Generator[None, None, None
 def _unknown(base: BaseUrl, request: WireRequest, problem: str) -> str:
     where = f"{request.method} {base.text}{request.target}"
     return f"{request.operation}: {problem}; whether it took effect is unknown ({where})"
+
+
+def _unsent(base: BaseUrl, request: WireRequest, error: Exception) -> str:
+    where = f"{request.method} {base.text}{request.target}"
+    return f"{request.operation}: no connection, so it was never sent: {error} ({where})"

@@ -43,6 +43,13 @@ def _text(value: object) -> str:
     return value
 
 
+def _key(value: object) -> str:
+    text = _text(value)
+    if len(text) > 256 or not all("!" <= char <= "~" for char in text):
+        raise ValueError(value)
+    return text
+
+
 def _flag(value: object) -> bool:
     if not isinstance(value, bool):
         raise ValueError(value)
@@ -86,7 +93,7 @@ def _allow(value: object) -> tuple[str, ...]:
 
 WORDS: Mapping[str, Word] = {
     "allow": Word(f"one or a list of {', '.join(ALLOWED)}", _allow),
-    "api_key": Word("text that is not empty", _text),
+    "api_key": Word("1 to 256 visible ASCII characters: it travels in a header", _key),
     "application_id": Word("text that is not empty", _text),
     "balance": Word("an integer, 0 or more", _credits),
     "clock": Word('an aware datetime, its ISO 8601 text, "frozen" or "real"', _clock),

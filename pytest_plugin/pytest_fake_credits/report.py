@@ -74,8 +74,11 @@ def _short(text: str) -> str:
 def _clean(entry: Entry, api_key: str) -> Entry:
     """Return an entry without secrets, before anything is cut, and with nothing that moves a terminal's cursor."""
     texts = {name: getattr(entry, name) for name in ("application", "message", "method", "target", "user")}
-    hidden = {name: _TOKEN.sub("<token>", text.replace(api_key, "<api key>")) for name, text in texts.items()}
-    return structs.replace(entry, **{name: _printable(text) for name, text in hidden.items()})
+    return structs.replace(entry, **{name: _shown(text, api_key) for name, text in texts.items()})
+
+
+def _shown(text: str, api_key: str) -> str:
+    return _printable(_TOKEN.sub("<token>", text.replace(api_key, "<api key>")))
 
 
 def _printable(text: str) -> str:
@@ -87,7 +90,7 @@ def _balances(fake: FakeCredits, entries: Iterable[Entry]) -> str:
     with fake.sandbox.lock:
         found = [(*who, fake.sandbox.ledger.find(*who)) for who in touched[-_USERS_MAX:]]
     texts = [
-        _short(_printable(user if application == fake.application_id else f"{application}/{user}"))
+        _short(_shown(user if application == fake.application_id else f"{application}/{user}", fake.api_key))
         + (" does not exist" if account is None else f" {account.balance}")
         for application, user, account in found
     ]

@@ -83,12 +83,13 @@ ED25519 = (
     ed25519.Ed25519PrivateKey.generate().public_key().public_bytes(Encoding.PEM, PublicFormat.SubjectPublicKeyInfo)
 )
 BAD: dict[str, tuple[str | bytes, str]] = {
-    "nothing": ("", "Expecting value"),
-    "no JSON": ("nonsense", "Expecting value"),
+    "nothing": ("", "neither PEM nor a JWK Set"),
+    "no JSON": ("nonsense", "neither PEM nor a JWK Set"),
     "a JSON array": ("[]", "neither PEM nor a JWK Set"),
     "a set of texts": ('{"keys": ["x"]}', "neither PEM nor a JWK Set"),
     "an empty set": ('{"keys": []}', "no key for signatures"),
-    "a key of no type": ('{"keys": [{}]}', "."),
+    "a key of no type": ('{"keys": [{}]}', r"keys\[0\] is no key"),
+    "a kid that is a number": (jwks().replace('"tenant-1"', "7"), r"keys\[0\] has a kid that is no string: 7"),
     "a private PEM": (PRIVATE, "has a private key"),
     "a private JWK": (jwks(d="AQAB"), "is a private key"),
     "a symmetric JWK": ('{"keys": [{"kty": "oct", "k": "c2VjcmV0", "alg": "HS256"}]}', "is a symmetric key"),

@@ -2,13 +2,15 @@
 
 from collections.abc import Callable
 
+import httpcore2
+import httpx2
 import pytest
 from pytest_fake_credits.report import section
 
 from fake_credits.fake import FakeCredits
 
-KEPT_LOADED = (FakeCredits, section)
-"""Or each run inside this process would load them anew."""
+KEPT_LOADED = (FakeCredits, section, httpx2, httpcore2)
+"""Or each run inside this process would load them anew, and drop them: httpx2 would then not know its own errors."""
 
 Suite = Callable[..., pytest.RunResult]
 

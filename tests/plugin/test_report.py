@@ -38,7 +38,8 @@ import pytest
 def test_hostile(fake_credits, fake_credits_factory):
     url = fake_credits.base_url
     secrets = f"/x?key={fake_credits.api_key}&token={fake_credits.token()}"
-    for target in (secrets, "/v1/applications/a%1B%5B2J%E2%80%AE/users"):
+    as_user = f"/v1/applications/app-id/users/{fake_credits.api_key}/balance"
+    for target in (secrets, as_user, "/v1/applications/a%1B%5B2J%E2%80%AE/users"):
         request = urllib.request.Request(url + target, headers={"X-API-Key": fake_credits.api_key})
         with pytest.raises(urllib.error.HTTPError) as refused:
             urllib.request.urlopen(request)
