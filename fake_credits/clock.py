@@ -95,8 +95,8 @@ class Clock:
         """
         try:
             step = -(-timedelta(days=days, hours=hours, minutes=minutes, seconds=seconds) // timedelta(milliseconds=1))
-        except OverflowError:
-            raise ValueError("the step is longer than the years 1970 to 9999") from None
+        except (OverflowError, ValueError):  # endless, and not a number
+            raise ValueError("the step is no duration within the years 1970 to 9999") from None
         with self._lock:
             now = self.now_ms()
             self._move(self._forward(now + step, now), now)

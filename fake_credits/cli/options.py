@@ -109,7 +109,9 @@ class RunOptions(ServerOptions):
         f"Set one more variable; may be repeated. TEXT may hold {', '.join(f'{{{p}}}' for p in rules.PLACEHOLDERS)}.",
         rules.Checked("NAME=TEXT", rules.variable),
     )
-    grace: float = _flag(5.0, "Let what is told to end have so many seconds, before SIGKILL.", click.FloatRange(0))
+    grace: float = _flag(
+        5.0, "Let what is told to end have so many seconds, before SIGKILL.", rules.Checked("SECONDS", rules.seconds)
+    )
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -137,7 +139,7 @@ class OpenApiOptions:
 class WaitOptions:
     """Say how long ``wait`` waits."""
 
-    timeout: float = _flag(30.0, "Give up after so many seconds.", click.FloatRange(min=0))
+    timeout: float = _flag(30.0, "Give up after so many seconds.", rules.Checked("SECONDS", rules.seconds))
 
 
 @dataclass(frozen=True, slots=True)

@@ -1,6 +1,7 @@
 """Own what a flag's value may be, and what is said where it may not; know nothing of which flag it is."""
 
 import difflib
+import math
 import os
 import re
 import unicodedata
@@ -29,6 +30,7 @@ __all__ = [
     "identifier",
     "issuer",
     "preset",
+    "seconds",
     "user",
     "variable",
 ]
@@ -85,6 +87,17 @@ def user(text: str) -> tuple[str, int]:
     if not re.fullmatch(r"[0-9]{1,16}", balance) or int(balance) > MAX_AMOUNT:
         raise ValueError(f"is not NAME=BALANCE with a balance of 0 to {MAX_AMOUNT}")
     return identifier(name), int(balance)
+
+
+def seconds(text: str | float) -> float:
+    """Return a number of seconds, 0 or more, that ends."""
+    try:
+        number = float(text)
+    except ValueError:
+        number = math.nan
+    if not 0 <= number < math.inf:
+        raise ValueError("is no number of seconds: give 0 or more")
+    return number
 
 
 def preset(text: str) -> str:

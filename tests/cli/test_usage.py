@@ -198,3 +198,10 @@ def test_the_version_is_the_packages_own() -> None:
 def test_commands_are_listed_with_a_sentence_each() -> None:
     assert set(cli.commands) >= {"serve", "run", "token", "wait"}
     assert all(isinstance(command, click.Command) and command.help for command in cli.commands.values())
+
+
+@pytest.mark.parametrize("text", ["nan", "inf", "-1", "soon"])
+def test_a_limit_that_is_no_duration_is_refused(text: str) -> None:
+    refused = CliRunner().invoke(cli, ["wait", "http://127.0.0.1:1", "--timeout", text])
+    assert refused.exit_code == 2
+    assert f"'--timeout' (env var: 'FAKE_CREDITS_TIMEOUT'): {text!r} is no number of seconds" in refused.output
