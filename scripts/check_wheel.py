@@ -89,7 +89,8 @@ def use(python: Path, folder: Path) -> None:
     (downstream / "test_it.py").write_text(TEST)
     run(python, "-W", "error", "-m", "pytest", "-q", "test_it.py", cwd=downstream)
     run(python, "-m", "fake_credits", "--help", cwd=downstream)
-    for checker in (("mypy", "--strict"), ("pyright",)):
+    # Told which interpreter it is for: pyright would look into the first one on PATH.
+    for checker in (("mypy", "--strict"), ("pyright", "--pythonpath", python)):
         run(python, "-m", *checker, "good.py", cwd=downstream)
         output = run(python, "-m", *checker, "misspelt.py", cwd=downstream, fails=True)
         if "ServerCleint" not in output:
