@@ -174,6 +174,8 @@ class CreditsProtocol(HttpToolsProtocol):
             self._head_bytes = HEAD_LIMIT_BYTES + 1
             raise ValueError("the head is too large")
         HttpToolsProtocol.on_headers_complete(self)
+        if not self.parser.should_keep_alive():
+            self.cycle.keep_alive = False  # older uvicorns hear "Connection: close" from an application only
         # The request's task has been made but has not run yet.
         lent: Any = {EXTENSION: _Line(self, self.cycle)}
         self.scope["extensions"] = lent

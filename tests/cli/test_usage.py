@@ -204,4 +204,5 @@ def test_commands_are_listed_with_a_sentence_each() -> None:
 def test_a_limit_that_is_no_duration_is_refused(text: str) -> None:
     refused = CliRunner().invoke(cli, ["wait", "http://127.0.0.1:1", "--timeout", text])
     assert refused.exit_code == 2
-    assert f"'--timeout' (env var: 'FAKE_CREDITS_TIMEOUT'): {text!r} is no number of seconds" in refused.output
+    assert "'--timeout'" in refused.output
+    assert f"{text!r} is no number of seconds" in refused.output
