@@ -12,7 +12,6 @@ import sys
 from dataclasses import dataclass
 from typing import Any, cast
 
-from httptools import HttpRequestParser
 from uvicorn.config import Config
 from uvicorn.protocols.http.httptools_impl import STATUS_LINE, HttpToolsProtocol, RequestResponseCycle
 from uvicorn.server import ServerState
@@ -175,8 +174,9 @@ class CreditsProtocol(HttpToolsProtocol):
             self._head_bytes = HEAD_LIMIT_BYTES + 1
             raise ValueError("the head is too large")
         HttpToolsProtocol.on_headers_complete(self)
-        if not cast("HttpRequestParser", self.parser).should_keep_alive():
-            self.cycle.keep_alive = False  # older uvicorns hear "Connection: close" from an application only
+        # Older uvicorns hear "Connection: close" from an application only.
+        if not self.parser.should_keep_alive():  # pyright: ignore[reportOptionalMemberAccess]
+            self.cycle.keep_alive = False
         # The request's task has been made but has not run yet.
         lent: Any = {EXTENSION: _Line(self, self.cycle)}
         self.scope["extensions"] = lent
