@@ -11,7 +11,7 @@ import msgspec
 from fake_credits.contract import Contract, HeaderForm
 from fake_credits.errors import AmbiguousCredentials, MissingCredentials
 
-__all__ = ["PEEK_LIMIT", "Credential", "CredentialReader", "Kind", "find_credential", "peek_claims"]
+__all__ = ["PEEK_LIMIT", "Credential", "CredentialReader", "Kind", "peek_claims"]
 
 Kind = Literal["server", "user"]
 
@@ -92,11 +92,6 @@ _MISSED = {
     "unsupported_scheme": "the request's Authorization scheme is not the contract's",
     "empty": "the request's credential is empty",
 }
-
-
-def find_credential(headers: Iterable[tuple[bytes, bytes]], contract: Contract) -> Credential:
-    """Return the one credential among ASGI headers; make a `CredentialReader` where requests are many."""
-    return CredentialReader(contract).find(headers)
 
 
 def peek_claims(token: str) -> Mapping[str, object]:

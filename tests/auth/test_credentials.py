@@ -4,7 +4,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from fake_credits.auth.credentials import PEEK_LIMIT, Credential, CredentialReader, find_credential, peek_claims
+from fake_credits.auth.credentials import PEEK_LIMIT, Credential, CredentialReader, peek_claims
 from fake_credits.auth.issuers import SANDBOX_CLAIM, Minter, encode_segment
 from fake_credits.contract import DEFAULT, Contract, HeaderForm
 from fake_credits.errors import AmbiguousCredentials, MissingCredentials
@@ -31,7 +31,7 @@ TOKEN = (b"authorization", b"Bearer a.b.c")
     ],
 )
 def test_a_credential_is_found_where_the_contract_puts_it(headers: Headers, credential: Credential) -> None:
-    assert find_credential(headers, DEFAULT) == credential
+    assert CredentialReader(DEFAULT).find(headers) == credential
 
 
 @pytest.mark.parametrize(
@@ -50,7 +50,7 @@ def test_a_credential_is_found_where_the_contract_puts_it(headers: Headers, cred
 )
 def test_a_missing_credential_says_why(headers: Headers, why: str) -> None:
     with pytest.raises(MissingCredentials) as refusal:
-        find_credential(headers, DEFAULT)
+        CredentialReader(DEFAULT).find(headers)
     assert refusal.value.why == why
     assert "X-API-Key" in refusal.value.message
     assert "Authorization: Bearer" in refusal.value.message
@@ -58,30 +58,30 @@ def test_a_missing_credential_says_why(headers: Headers, why: str) -> None:
 
 def test_a_header_without_a_credential_is_passed_over() -> None:
     """A proxy's Basic authorization does not hide an API key."""
-    assert find_credential([(b"authorization", b"Basic YTpi"), KEY], DEFAULT) == Credential("server", "key-1")
+    assert CredentialReader(DEFAULT).find([(b"authorization", b"Basic YTpi"), KEY]) == Credential("server", "key-1")
 
 
 @pytest.mark.parametrize(("headers", "why"), [([KEY, TOKEN], "both"), ([KEY, KEY], "repeated")])
 def test_an_ambiguous_request_is_refused(headers: Headers, why: str) -> None:
     with pytest.raises(AmbiguousCredentials) as refusal:
-        find_credential(headers, DEFAULT)
+        CredentialReader(DEFAULT).find(headers)
     assert refusal.value.why == why
     assert "key-1" not in refusal.value.message
 
 
 def test_the_contract_may_let_the_key_win() -> None:
-    assert find_credential([TOKEN, KEY], Contract(both_credentials="key")).kind == "server"
+    assert CredentialReader(Contract(both_credentials="key")).find([TOKEN, KEY]).kind == "server"
 
 
 def test_the_contract_may_let_the_token_win() -> None:
-    assert find_credential([KEY, TOKEN], Contract(both_credentials="token")).kind == "user"
+    assert CredentialReader(Contract(both_credentials="token")).find([KEY, TOKEN]).kind == "user"
 
 
 @pytest.mark.parametrize("headers", [[KEY, KEY, TOKEN], [KEY, TOKEN, TOKEN]])
 def test_a_repeated_credential_is_refused_whoever_wins(headers: Headers) -> None:
     for knob in (Contract(both_credentials="key"), Contract(both_credentials="token")):
         with pytest.raises(AmbiguousCredentials):
-            find_credential(headers, knob)
+            CredentialReader(knob).find(headers)
 
 
 @pytest.mark.parametrize(
@@ -89,7 +89,7 @@ def test_a_repeated_credential_is_refused_whoever_wins(headers: Headers) -> None
     [("a.b.c", "user"), ("a.b.", "user"), ("sk_test_1", "server"), ("a.b", "server"), ("a.b.c.d", "server")],
 )
 def test_three_segments_make_a_token_where_both_travel_alike(value: str, kind: str) -> None:
-    credential = find_credential([(b"authorization", f"Bearer {value}".encode())], SAME_FORM)
+    credential = CredentialReader(SAME_FORM).find([(b"authorization", f"Bearer {value}".encode())])
     assert (credential.kind, credential.value) == (kind, value)
 
 
@@ -114,7 +114,7 @@ def test_no_repr_shows_a_credential() -> None:
 def test_any_headers_give_a_credential_or_a_refusal(headers: Headers) -> None:
     for contract in (DEFAULT, SAME_FORM):
         try:
-            assert find_credential(headers, contract).value
+            assert CredentialReader(contract).find(headers).value
         except (MissingCredentials, AmbiguousCredentials) as error:
             refused = error
         else:

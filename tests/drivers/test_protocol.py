@@ -1,27 +1,18 @@
 """The live server's side of a connection: what comes broken, in pieces, behind others, or not at all."""
 
 import socket
-from collections.abc import Iterator
 
 import pytest
 
 from fake_credits.drivers.live import LiveServer
 from fake_credits.drivers.protocol import without_upgrade
 from fake_credits.sandbox import Sandbox
-from tests.drivers.test_live import GET, POST_HEAD, SPEND, connect, new_server, sandbox, until
+from tests.drivers.test_live import GET, POST_HEAD, SPEND, connect, sandbox, server, until
 
-__all__ = ["sandbox"]
+__all__ = ["sandbox", "server"]
 
 CHUNKED = POST_HEAD.replace(b"Content-Length: 31", b"Transfer-Encoding: chunked")
 HEAD_ONLY = b"PUT /nowhere HTTP/1.1\r\nHost: localhost\r\nExpect: 100-continue\r\nContent-Length: 5\r\n\r\n"
-
-
-@pytest.fixture
-def server(sandbox: Sandbox) -> Iterator[LiveServer]:
-    server = new_server(sandbox)
-    server.start()
-    yield server
-    server.stop()
 
 
 def everything(connection: socket.socket) -> bytes:
