@@ -7,7 +7,7 @@ one before the decision, or tasks would never interleave and a check-then-act bu
 """
 
 from collections.abc import Coroutine, Generator, Sequence
-from typing import Any, NamedTuple
+from typing import Any, Literal, NamedTuple
 
 from anyio.lowlevel import checkpoint
 from starlette.types import ASGIApp
@@ -16,7 +16,7 @@ from fake_credits.sandbox import Sandbox
 from fake_credits.web.answer import Answer, Headers, Message
 from fake_credits.web.app import EXTENSION
 
-__all__ = ["BASE_URL", "InProcess", "Outgoing", "Reply"]
+__all__ = ["BASE_URL", "End", "InProcess", "Outgoing", "Reply"]
 
 BASE_URL = "http://credits.fake-credits.test"
 """Where the in-process clients believe to be; the name can't be resolved (RFC 6761, section 6.2)."""
@@ -24,21 +24,30 @@ BASE_URL = "http://credits.fake-credits.test"
 _HOST = BASE_URL.removeprefix("http://")
 
 
+End = Literal["whole", "closed", "reset", "timeout", "garbage"]
+"""How an answer ends: whole; by a FIN; by an RST; with the client's patience; as bytes that are no HTTP."""
+
+
 class Outgoing(NamedTuple):
-    """Be one request as bytes; ``target`` is path and query, header names are lower case."""
+    """Be one request as bytes; ``target`` is path and query, header names are lower case.
+
+    ``timeout_s`` is how long the client waits for the next byte; None waits for ever.
+    """
 
     method: str
     target: bytes
     headers: Sequence[tuple[bytes, bytes]]
     body: bytes
+    timeout_s: float | None = None
 
 
 class Reply(NamedTuple):
-    """Be one whole answer."""
+    """Be one answer as far as it came: ``status`` is 0 where no head did, ``body`` may be a part."""
 
     status: int
     headers: Headers
     body: bytes
+    end: End = "whole"
 
 
 class _Checkpoint:
