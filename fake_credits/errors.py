@@ -17,6 +17,10 @@ against the real API::
         ├── Timeout
         ├── ConnectionLost
         └── InvalidResponse
+
+    AssertionError
+    ├── WouldHangForever              a call that nothing would ever end: it fails the test even where it is swallowed
+    └── GateLimit                     a gate that nobody released, or at which nobody arrived, in time
 """
 
 from dataclasses import dataclass
@@ -32,6 +36,7 @@ __all__ = [
     "ConnectionLost",
     "FakeCreditsError",
     "Forbidden",
+    "GateLimit",
     "GatewayTimeout",
     "HostNotAllowed",
     "InsufficientCredits",
@@ -57,6 +62,7 @@ __all__ = [
     "UnsupportedMediaType",
     "UserNotFound",
     "ValidationError",
+    "WouldHangForever",
 ]
 
 
@@ -76,10 +82,12 @@ class ApiError(FakeCreditsError):
     """Report a refusal by the API.
 
     ``code`` and ``status`` are the contract's (README, "Errors"); ``status`` is the one that was sent when
-    a client raises it. ``why`` is the reason behind a refused credential, as in ``X-Fake-Credits-Cause: auth:<why>``.
+    a client raises it. ``why`` is the reason behind a refused credential, as in ``X-Fake-Credits-Cause: auth:<why>``;
+    ``fault`` is the rule that gave it, as in ``fault:<rule>``. ``retry_after_s`` is Retry-After in seconds (RFC 9110,
+    section 10.2.3), None where there was none that can be read.
     """
 
-    code: ClassVar[str] = "unknown"
+    code: str = "unknown"
     default_status: ClassVar[int] = 500
     cause: ClassVar[str] = "domain"
 
@@ -88,6 +96,8 @@ class ApiError(FakeCreditsError):
         self.message = message
         self.details = details
         self.why = why
+        self.fault = ""
+        self.retry_after_s: int | None = None
         self.status = self.default_status
         self.request_id = ""
 
@@ -312,3 +322,11 @@ class InvalidResponse(TransportFailure):
         super().__init__(message)
         self.status = status
         self.request_id = request_id
+
+
+class WouldHangForever(AssertionError):
+    """Report a call in process that nothing would ever end: no answer comes, and its client has no timeout."""
+
+
+class GateLimit(AssertionError):
+    """Report a gate that nobody released, or at which too few arrived, within its limit."""

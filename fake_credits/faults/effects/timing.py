@@ -1,0 +1,47 @@
+"""Own the effects that only take time: latency, and a gate that a test opens."""
+
+from dataclasses import dataclass
+from typing import ClassVar
+
+from fake_credits.faults.checks import FaultError
+from fake_credits.faults.effects.base import Effect
+from fake_credits.faults.latency import Distribution, distribution
+from fake_credits.faults.stage import Stage
+
+__all__ = ["Gate", "Latency"]
+
+_NAME_LIMIT = 64
+
+
+@dataclass(frozen=True)
+class Latency(Effect):
+    """Answer slowly. ``distribution`` is milliseconds, a `Distribution` or its text."""
+
+    word: ClassVar[str] = "latency"
+    stacks: ClassVar[bool] = True
+    distribution: Distribution | float | str
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "distribution", distribution(self.distribution, "distribution"))
+
+    async def apply(self, stage: Stage) -> None:
+        """Wait."""
+        kind = distribution(self.distribution)
+        await stage.sleep(kind.at(stage.draw()))
+
+
+@dataclass(frozen=True)
+class Gate(Effect):
+    """Hold the call until the test releases the gate of this ``name``."""
+
+    word: ClassVar[str] = "gate"
+    stacks: ClassVar[bool] = True
+    name: str = "gate"
+
+    def __post_init__(self) -> None:
+        if not isinstance(self.name, str) or not 0 < len(self.name) <= _NAME_LIMIT:  # pyright: ignore[reportUnnecessaryIsInstance]
+            raise FaultError(f"name is {self.name!r}: a gate's name is a text of 1 to {_NAME_LIMIT} characters")
+
+    async def apply(self, stage: Stage) -> None:
+        """Wait at the gate."""
+        await stage.hold(self.name)

@@ -1,0 +1,148 @@
+"""Own gates: exchanges held until a test lets them go, in the order that it says; know nothing of drivers.
+
+Release runs each held exchange up to its next wait or its end, one after the other, and only then wakes its client: to
+wake the clients in order is not enough, as they would race to run. README, "Gates".
+"""
+
+import threading
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+
+from fake_credits.errors import GateLimit
+from fake_credits.waking import Waker, block, refuse_running_loop
+
+__all__ = ["Hold", "Ticket"]
+
+
+@dataclass(frozen=True, eq=False, slots=True)
+class Ticket:
+    """Be one exchange at a gate. ``go`` runs it on, up to its next wait or its end, and then wakes its client."""
+
+    user: str
+    ordinal: int
+    shown: str
+    go: Callable[[], None]
+
+
+class Hold:
+    """Be a gate: it holds each exchange of its rule until it is released."""
+
+    def __init__(self, name: str, limit_s: float, opened: Callable[["Hold"], None]) -> None:
+        self.name = name
+        self.limit_s = limit_s
+        self._opened = opened
+        self._lock = threading.Lock()
+        self._held: list[Ticket] = []
+        self._arrived = 0
+        self._watchers: list[tuple[int, Callable[[], None]]] = []
+        self.is_open = False
+
+    def __repr__(self) -> str:
+        return f"<gate {self.name!r}: {'open' if self.is_open else 'closed'}, holds {self.waiters() or 'nobody'}>"
+
+    def __len__(self) -> int:
+        return len(self._held)
+
+    @property
+    def arrivals(self) -> int:
+        """Return how many exchanges have come to the gate so far."""
+        return self._arrived
+
+    def waiters(self) -> str:
+        """Return who is held, by order of arrival, for people."""
+        with self._lock:
+            return ", ".join(ticket.shown for ticket in self._held)
+
+    def wait_for(self, count: int = 1, *, limit_s: float | None = None) -> None:
+        """Block this thread until ``count`` exchanges have arrived in all; raise GateLimit where they do not in time.
+
+        Raises RuntimeError on a running event loop, which it would stop: write ``await gate.arrived(2)`` there.
+        """
+        refuse_running_loop("gate.wait_for", f"await gate.arrived({count})")
+        event = threading.Event()
+        with self._watch(count, event.set) as there:
+            if not there and not block(event, self._limit(limit_s)):
+                raise self._too_late(count, limit_s)
+
+    async def arrived(self, count: int = 1, *, limit_s: float | None = None) -> None:
+        """Do as `wait_for`, in any event loop."""
+        waker = Waker()
+        with self._watch(count, waker.wake) as there:
+            if not there and not await waker.wait(self._limit(limit_s)):
+                raise self._too_late(count, limit_s)
+
+    def release(self, order: Sequence[int | str] = (), *, keep: bool = False) -> None:
+        """Let the held exchanges go, one after the other, and open the gate for those that come later.
+
+        ``order`` names some by arrival from 0, or by user; the others follow by arrival. With ``keep`` the others stay,
+        and the gate stays closed. Raises ValueError for a name that is not held.
+        """
+        with self._lock:
+            going = [self._find(each) for each in order]
+            if len(set(map(id, going))) < len(going):
+                raise ValueError(f"order is {list(order)!r}, which names somebody twice")
+            if not keep:
+                going += [ticket for ticket in self._held if ticket not in going]
+                self.is_open = True
+            self._held = [ticket for ticket in self._held if ticket not in going]
+        if not keep:
+            self._opened(self)
+        for ticket in going:
+            ticket.go()
+
+    def arrive(self, ticket: Ticket) -> bool:
+        """Hold an exchange, and tell who waits for it; return False where the gate is open."""
+        with self._lock:
+            if self.is_open:
+                return False
+            self._held.append(ticket)
+            self._arrived += 1
+            ready = [wake for count, wake in self._watchers if count <= self._arrived]
+        for wake in ready:
+            wake()
+        return True
+
+    def withdraw(self, ticket: Ticket) -> bool:
+        """Take an exchange from the gate without letting it go; return False where it has gone."""
+        with self._lock:
+            if ticket not in self._held:
+                return False
+            self._held.remove(ticket)
+            return True
+
+    def _find(self, each: int | str) -> Ticket:
+        if isinstance(each, int) and not isinstance(each, bool):
+            if not 0 <= each < len(self._held):
+                raise ValueError(f"the gate {self.name!r} holds {len(self._held)}: there is no number {each}")
+            return self._held[each]
+        found = [ticket for ticket in self._held if ticket.user == each]
+        if len(found) != 1:
+            whom = ", ".join(ticket.shown for ticket in self._held) or "nobody"
+            raise ValueError(f"the gate {self.name!r} holds {len(found)} calls of {each!r} (it holds {whom})")
+        return found[0]
+
+    def _watch(self, count: int, wake: Callable[[], None]) -> "_Watch":
+        return _Watch(self, count, wake)
+
+    def _limit(self, limit_s: float | None) -> float:
+        return self.limit_s if limit_s is None else limit_s
+
+    def _too_late(self, count: int, limit_s: float | None) -> GateLimit:
+        held = f"{self._arrived} of {count} arrived within {self._limit(limit_s):g} s"
+        return GateLimit(f"gate {self.name!r}: {held}; it holds {self.waiters() or 'nobody'}")
+
+
+class _Watch:
+    def __init__(self, gate: Hold, count: int, wake: Callable[[], None]) -> None:
+        self._gate = gate
+        self._entry = (count, wake)
+
+    def __enter__(self) -> bool:
+        gate = self._gate
+        with gate._lock:
+            gate._watchers.append(self._entry)
+            return gate._arrived >= self._entry[0]
+
+    def __exit__(self, *_: object) -> None:
+        with self._gate._lock:
+            self._gate._watchers.remove(self._entry)

@@ -1,0 +1,326 @@
+"""Own what a rule says: which calls, when, what; as data, from and to JSON; know nothing of how often it has fired."""
+
+import math
+import re
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import MISSING, Field, dataclass, field, fields, replace
+from datetime import datetime
+from typing import Any, Literal, NamedTuple, cast
+
+from fake_credits.clock import from_ms, to_ms
+from fake_credits.contract import Operation
+from fake_credits.faults.checks import FaultError, choice, number_in, whole_in
+from fake_credits.faults.effects import ALL, EFFECTS, READS, WRITES, Close, Effect, Hang, Phase, Reset, Status
+from fake_credits.faults.latency import Distribution
+from fake_credits.models import Reason
+
+__all__ = [
+    "OPERATION_WORDS",
+    "SCRIPT_WORDS",
+    "Call",
+    "Rule",
+    "lost_response",
+    "rule_from",
+    "rule_to_json",
+    "script_effect",
+]
+
+OPERATION_WORDS: Mapping[str, frozenset[Operation]] = {
+    "*": ALL,
+    "reads": READS,
+    "writes": WRITES,
+    **{operation.value: frozenset({operation}) for operation in Operation},
+}
+"""What ``operation`` may be, and which operations it means."""
+
+SCRIPT_WORDS: Mapping[str, Effect | None] = {"ok": None, "reset": Reset(), "close": Close(), "hang": Hang()}
+"""What an entry of a script may be, beside a status."""
+
+_COUNT_LIMIT = 10**9
+_SCRIPT_LIMIT = 10_000
+_TEXT_LIMIT = 1024
+_NAME = re.compile(r"[!-~]{1,64}")
+_PHASES: tuple[Phase, ...] = ("before", "after", "read", "write", "list")
+_CLIENTS = ("", "server", "user")
+_REASONS = ("", *(reason.value for reason in Reason))
+
+Moment = datetime | float | None
+
+
+class Call(NamedTuple):
+    """Be what a rule is matched with: one call before its decision.
+
+    ``ordinal`` counts the sandbox's exchanges from 1; ``headers`` have lower-case names; ``reason`` is empty where the
+    call has none that can be read.
+    """
+
+    ordinal: int
+    operation: Operation
+    application: str
+    user: str
+    client: str
+    reason: str
+    headers: Mapping[bytes, bytes]
+    now_ms: int
+
+
+@dataclass(frozen=True, kw_only=True)
+class Rule:
+    """Say which calls, when, and what.
+
+    Which, all that are given: ``operation`` (its name, ``reads``, ``writes`` or ``*``), ``application``, ``user``,
+    ``client`` (``server`` or ``user``), ``reason``, ``header`` (names to values), ``where`` (a function of a `Call`).
+
+    When, all that are given: ``at`` the sandbox's so-manieth exchange; of those that match, the ``nth``, the ``first``
+    so many, ``every`` so-manieth, ``after`` so many, ``times`` at most; ``script``, one entry a call: a status, ``ok``,
+    ``reset``, ``close`` or ``hang``; with a ``probability``; ``during`` (start, end) on the sandbox's clock: aware
+    datetimes, or seconds since the sandbox started; None is open. ``per="user"`` counts each user's calls apart.
+
+    What: an ``effect`` at a ``phase``, by default its first. ``stack`` lets the rules behind be tried too. A scripted
+    rule that stayed unused fails the test unless it is ``optional``.
+
+    Raises FaultError, naming the field and what it may be.
+    """
+
+    effect: Effect | None = None
+    operation: str = "*"
+    phase: Phase | Literal[""] = ""
+    application: str = ""
+    user: str = ""
+    client: str = ""
+    reason: str = ""
+    header: Mapping[str, str] = field(default_factory=dict[str, str])
+    where: Callable[[Call], bool] | None = None
+    at: int | None = None
+    nth: int | None = None
+    first: int | None = None
+    every: int | None = None
+    after: int | None = None
+    times: int | None = None
+    script: tuple[int | str, ...] = ()
+    per: Literal["", "user"] = ""
+    probability: float | None = None
+    during: tuple[Moment, Moment] | None = None
+    stack: bool | None = None
+    optional: bool = False
+    name: str = ""
+
+    def __post_init__(self) -> None:
+        _check_what(self)
+        _check_which(self)
+        _check_when(self)
+
+    @property
+    def operations(self) -> frozenset[Operation]:
+        """Return the operations that the rule can touch."""
+        possible = ALL if self.effect is None else self.effect.operations
+        return OPERATION_WORDS[self.operation] & possible
+
+    @property
+    def stacks(self) -> bool:
+        """Tell whether the rules behind are tried too."""
+        return (self.effect is not None and self.effect.stacks) if self.stack is None else self.stack
+
+    @property
+    def is_scripted(self) -> bool:
+        """Tell whether it is said exactly when the rule fires, so that never to fire is a mistake."""
+        whens = (self.at, self.nth, self.first, self.every, self.after, self.times)
+        sure = self.probability is None or self.probability == 1
+        return sure and (bool(self.script) or any(when is not None for when in whens))
+
+    @property
+    def word(self) -> str:
+        """Return what the rule does, in a word."""
+        return "script" if self.effect is None else self.effect.word
+
+
+def lost_response(then: Effect | None = None) -> Rule:
+    """Return the fault that costs real money: the write stands, and its client gets no answer, or a wrong one.
+
+    ``then`` is ``Reset()`` unless given; ``Close()``, ``Hang()`` and ``Status(502)`` are others.
+    """
+    return Rule(effect=then or Reset(), operation="writes", phase="after", name="")
+
+
+# ------------------------------------------------------------ checks
+
+
+def _check_what(rule: Rule) -> None:
+    if (rule.effect is None) is not bool(rule.script):
+        raise FaultError("a rule has an effect or a script: give one of them")
+    if not isinstance(rule.effect, Effect | None):  # pyright: ignore[reportUnnecessaryIsInstance]
+        raise FaultError(f"effect is {rule.effect!r}: give an effect, such as Reset() (there are {', '.join(EFFECTS)})")
+    phases: tuple[Phase, ...] = ("before", "after") if rule.effect is None else rule.effect.phases
+    if not rule.phase:
+        object.__setattr__(rule, "phase", phases[0])
+    choice("phase", rule.phase, _PHASES)
+    if rule.phase not in phases:
+        raise FaultError(f"phase is {rule.phase!r}, which {rule.word} does not have: choose {', '.join(phases)}")
+    if rule.name and not (isinstance(rule.name, str) and _NAME.fullmatch(rule.name)):  # pyright: ignore[reportUnnecessaryIsInstance]
+        raise FaultError(f"name is {rule.name!r}: a rule's name is 1 to 64 visible ASCII characters")
+
+
+def _check_which(rule: Rule) -> None:
+    choice("operation", rule.operation, OPERATION_WORDS)
+    if not rule.operations:
+        effect = cast("Effect", rule.effect)
+        can = ", ".join(sorted(effect.operations))
+        raise FaultError(f"operation is {rule.operation!r}, which {rule.word} can't touch: choose {can}")
+    for name in ("application", "user"):
+        text = getattr(rule, name)
+        if not isinstance(text, str) or len(text) > _TEXT_LIMIT:
+            raise FaultError(f"{name} is {text!r}: it must be a text of at most {_TEXT_LIMIT} characters")
+    choice("client", rule.client, _CLIENTS)
+    choice("reason", rule.reason, _REASONS)
+    only = "" if rule.effect is None else rule.effect.client
+    if only and rule.client not in ("", only):
+        raise FaultError(f"client is {rule.client!r}, but {rule.word} touches the kind {only!r} only")
+    if only:
+        object.__setattr__(rule, "client", only)
+    if not isinstance(rule.header, Mapping) or not all(  # pyright: ignore[reportUnnecessaryIsInstance]
+        isinstance(text, str) for pair in cast("Mapping[Any, Any]", rule.header).items() for text in pair
+    ):
+        raise FaultError(f"header is {rule.header!r}: it must map names of headers to values")
+    if rule.where is not None and not callable(rule.where):
+        raise FaultError(f"where is {rule.where!r}, a {type(rule.where).__name__}: it must be a function of a call")
+
+
+def _check_when(rule: Rule) -> None:
+    for name in ("at", "nth", "first", "every", "times", "after"):
+        value = getattr(rule, name)
+        if value is not None:
+            whole_in(name, value, 0 if name == "after" else 1, _COUNT_LIMIT)
+    choice("per", rule.per, ("", "user"))
+    if rule.probability is not None:
+        number_in("probability", rule.probability, 0, 1)
+    for name in ("stack", "optional"):
+        if not isinstance(getattr(rule, name), bool | None):
+            raise FaultError(f"{name} is {getattr(rule, name)!r}: it must be true or false")
+    object.__setattr__(rule, "script", _checked_script(rule.script))
+    if rule.during is not None:
+        object.__setattr__(rule, "during", _checked_window(rule.during))
+    if rule.times is None and rule.effect is not None and rule.effect.times is not None:
+        object.__setattr__(rule, "times", rule.effect.times)
+
+
+def _checked_script(script: object) -> tuple[int | str, ...]:
+    if isinstance(script, str) or not isinstance(script, Sequence):
+        raise FaultError(f"script is {script!r}, a {type(script).__name__}: it must be a list")
+    entries = cast("Sequence[Any]", script)
+    if len(entries) > _SCRIPT_LIMIT:
+        raise FaultError(f"script has {len(entries)} entries: it may have at most {_SCRIPT_LIMIT}")
+    for entry in entries:
+        known = entry in SCRIPT_WORDS if isinstance(entry, str) else type(entry) is int and 400 <= entry <= 599
+        if not known:
+            words = ", ".join(map(repr, SCRIPT_WORDS))
+            raise FaultError(f"script has the entry {entry!r}: an entry is a status from 400 to 599, {words}")
+    return tuple(entries)
+
+
+def _checked_window(window: object) -> tuple[Moment, Moment]:
+    ends: Sequence[Any] = cast("Sequence[Any]", window) if isinstance(window, Sequence) else ()
+    if len(ends) != 2 or isinstance(window, str):
+        raise FaultError(f"during is {window!r}: it must be (start, end), each a moment, seconds or None")
+    start, end = map(_checked_moment, ends)
+    if isinstance(start, datetime) == isinstance(end, datetime) and None not in (start, end) and not start < end:  # type: ignore[operator]
+        raise FaultError(f"during is {window!r}: the start must be before the end")
+    return start, end
+
+
+def _checked_moment(value: object) -> Moment:
+    if value is None:
+        return None
+    if isinstance(value, str):
+        try:
+            value = datetime.fromisoformat(value)
+        except ValueError:
+            raise FaultError(f"during has {value!r}, which is no ISO 8601 date and time") from None
+    if isinstance(value, datetime):
+        try:
+            return from_ms(to_ms(value))
+        except ValueError as error:
+            raise FaultError(f"during: {error}") from None
+    number_in("during", value, 0, math.inf)
+    return cast("float", value)
+
+
+# ------------------------------------------------------------ JSON
+
+
+def rule_to_json(rule: Rule) -> dict[str, Any]:
+    """Return a rule as JSON has it; raise FaultError for one with a function, which no file can hold."""
+    if rule.where is not None:
+        raise FaultError("where is a function: such a rule can be declared in Python only")
+    told: dict[str, Any] = {}
+    if rule.effect is not None:
+        told = {"effect": rule.word, **_told(rule.effect)}
+    own = _told(rule)
+    own.pop("effect", None)
+    # An effect's attributes stand beside the rule's: `after_ms` and `kind` don't meet `after` and `client`.
+    return {**told, **own}
+
+
+def _told(thing: Any) -> dict[str, Any]:
+    return {
+        spec.name: _jsonable(value) for spec in fields(thing) if (value := getattr(thing, spec.name)) != _default(spec)
+    }
+
+
+def _default(spec: "Field[Any]") -> Any:
+    return spec.default_factory() if spec.default_factory is not MISSING else spec.default
+
+
+def _jsonable(value: Any) -> Any:
+    if isinstance(value, tuple):
+        return [_jsonable(part) for part in cast("tuple[Any, ...]", value)]
+    if isinstance(value, Mapping):
+        return dict(cast("Mapping[Any, Any]", value))
+    if isinstance(value, datetime):
+        return value.isoformat()
+    return str(value) if isinstance(value, Distribution) else value
+
+
+_RULE_FIELDS = {spec.name for spec in fields(Rule)} - {"effect", "where"}
+
+
+def rule_from(told: object, **words: Any) -> Rule:
+    """Return a rule from itself, an effect, or an object of JSON, with more words of `Rule`.
+
+    Raises FaultError for an effect, an attribute or a value that there is not.
+    """
+    if isinstance(told, Rule):
+        return replace(told, **words) if words else told
+    if isinstance(told, Effect):
+        return Rule(**{"effect": told, **words})
+    if not isinstance(told, Mapping):
+        raise FaultError(f"a rule is {told!r}, a {type(told).__name__}: give an effect, a Rule or an object of JSON")
+    members = {**cast("Mapping[str, Any]", told), **words}
+    word = members.pop("effect", None)
+    own = {name: members.pop(name) for name in list(members) if name in _RULE_FIELDS}
+    if word is None and not own.get("script"):
+        raise FaultError(f"effect is missing: choose {', '.join(EFFECTS)}, or give a script")
+    if word is None and members:
+        raise FaultError(f"{next(iter(members))!r} is no attribute of a script (a rule has {', '.join(_RULE_FIELDS)})")
+    return Rule(effect=None if word is None else _effect(word, members), **own)
+
+
+def _effect(word: object, members: dict[str, Any]) -> Effect:
+    choice("effect", word, EFFECTS)
+    kind = EFFECTS[cast("str", word)]
+    known = [spec.name for spec in fields(cast("Any", kind))]
+    for name in members:
+        if name not in known:
+            has = ", ".join(known) or "none"
+            rules = ", ".join(sorted(_RULE_FIELDS))
+            raise FaultError(f"{name!r} is no attribute of {word} (it has: {has}) nor of a rule ({rules})")
+    missing = [
+        spec.name for spec in fields(cast("Any", kind)) if _default(spec) is MISSING and spec.name not in members
+    ]
+    if missing:
+        raise FaultError(f"{missing[0]} is missing: {word} needs it")
+    return kind(**members)
+
+
+def script_effect(entry: int | str) -> Effect | None:
+    """Return what an entry of a script does, None for ``ok``."""
+    return Status(entry) if isinstance(entry, int) else SCRIPT_WORDS[entry]
