@@ -5,7 +5,8 @@ wake the clients in order is not enough, as they would race to run. README, "Gat
 """
 
 import threading
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Generator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 
 from fake_credits.errors import GateLimit
@@ -121,8 +122,18 @@ class Hold:
             raise ValueError(f"the gate {self.name!r} holds {len(found)} calls of {each!r} (it holds {whom})")
         return found[0]
 
-    def _watch(self, count: int, wake: Callable[[], None]) -> "_Watch":
-        return _Watch(self, count, wake)
+    @contextmanager
+    def _watch(self, count: int, wake: Callable[[], None]) -> Generator[bool]:
+        """Let an arrival wake somebody, and tell whether so many are there already."""
+        entry = (count, wake)
+        with self._lock:
+            self._watchers.append(entry)
+            there = self._arrived >= count
+        try:
+            yield there
+        finally:
+            with self._lock:
+                self._watchers.remove(entry)
 
     def _limit(self, limit_s: float | None) -> float:
         return self.limit_s if limit_s is None else limit_s
@@ -130,19 +141,3 @@ class Hold:
     def _too_late(self, count: int, limit_s: float | None) -> GateLimit:
         held = f"{self._arrived} of {count} arrived within {self._limit(limit_s):g} s"
         return GateLimit(f"gate {self.name!r}: {held}; it holds {self.waiters() or 'nobody'}")
-
-
-class _Watch:
-    def __init__(self, gate: Hold, count: int, wake: Callable[[], None]) -> None:
-        self._gate = gate
-        self._entry = (count, wake)
-
-    def __enter__(self) -> bool:
-        gate = self._gate
-        with gate._lock:
-            gate._watchers.append(self._entry)
-            return gate._arrived >= self._entry[0]
-
-    def __exit__(self, *_: object) -> None:
-        with self._gate._lock:
-            self._gate._watchers.remove(self._entry)

@@ -206,7 +206,7 @@ def _check_when(rule: Rule) -> None:
 def _checked_script(script: object) -> tuple[int | str, ...]:
     if isinstance(script, str) or not isinstance(script, Sequence):
         raise FaultError(f"script is {script!r}, a {type(script).__name__}: it must be a list")
-    entries = cast("Sequence[Any]", script)
+    entries = cast("Sequence[object]", script)
     if len(entries) > _SCRIPT_LIMIT:
         raise FaultError(f"script has {len(entries)} entries: it may have at most {_SCRIPT_LIMIT}")
     for entry in entries:
@@ -214,11 +214,11 @@ def _checked_script(script: object) -> tuple[int | str, ...]:
         if not known:
             words = ", ".join(map(repr, SCRIPT_WORDS))
             raise FaultError(f"script has the entry {entry!r}: an entry is a status from 400 to 599, {words}")
-    return tuple(entries)
+    return tuple(cast("Sequence[int | str]", entries))
 
 
 def _checked_window(window: object) -> tuple[Moment, Moment]:
-    ends: Sequence[Any] = cast("Sequence[Any]", window) if isinstance(window, Sequence) else ()
+    ends = cast("Sequence[object]", window) if isinstance(window, Sequence) else ()
     if len(ends) != 2 or isinstance(window, str):
         raise FaultError(f"during is {window!r}: it must be (start, end), each a moment, seconds or None")
     start, end = map(_checked_moment, ends)
@@ -270,11 +270,11 @@ def _default(spec: "Field[Any]") -> Any:
     return spec.default_factory() if spec.default_factory is not MISSING else spec.default
 
 
-def _jsonable(value: Any) -> Any:
+def _jsonable(value: object) -> object:
     if isinstance(value, tuple):
-        return [_jsonable(part) for part in cast("tuple[Any, ...]", value)]
+        return [_jsonable(part) for part in cast("tuple[object, ...]", value)]
     if isinstance(value, Mapping):
-        return dict(cast("Mapping[Any, Any]", value))
+        return dict(cast("Mapping[str, object]", value))
     if isinstance(value, datetime):
         return value.isoformat()
     return str(value) if isinstance(value, Distribution) else value
@@ -291,7 +291,7 @@ def rule_from(told: object, **words: Any) -> Rule:
     if isinstance(told, Rule):
         return replace(told, **words) if words else told
     if isinstance(told, Effect):
-        return Rule(**{"effect": told, **words})
+        return Rule(effect=told, **words)
     if not isinstance(told, Mapping):
         raise FaultError(f"a rule is {told!r}, a {type(told).__name__}: give an effect, a Rule or an object of JSON")
     members = {**cast("Mapping[str, Any]", told), **words}
