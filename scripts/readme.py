@@ -153,6 +153,8 @@ def options() -> str:
 
 
 def _given(default: object) -> str:
+    if isinstance(default, bool):
+        return f"`{default}`".lower()
     return f"`{default}`" if default != "" else "a fresh one"
 
 

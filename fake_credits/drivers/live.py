@@ -127,12 +127,21 @@ class LiveServer:
     """Serve sandboxes over a socket from a background thread.
 
     ``start`` returns when requests are answered; ``stop`` when the port is free again. Both may be called twice.
+    A bound ``listener`` serves the first start, in place of the address.
     """
 
-    def __init__(self, contract: Contract, sandboxes: Sandboxes, address: Address | None = None) -> None:
+    def __init__(
+        self,
+        contract: Contract,
+        sandboxes: Sandboxes,
+        address: Address | None = None,
+        *,
+        listener: socket.socket | None = None,
+    ) -> None:
         self.contract = contract
         self.sandboxes = sandboxes
         self._address = address or Address()
+        self._listener = listener
         self._thread: threading.Thread | None = None
         self._loop: asyncio.AbstractEventLoop | None = None
         self._stop: asyncio.Event | None = None
@@ -147,7 +156,7 @@ class LiveServer:
         if self._thread is not None:
             return
         self._failure = self._loop = self._stop = None
-        listener = bind(self._address)
+        listener, self._listener = self._listener or bind(self._address), None
         runner = Runner(self.contract, self.sandboxes, self._address, listener)
         answering = threading.Event()
         self._thread = threading.Thread(

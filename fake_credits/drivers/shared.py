@@ -1,6 +1,7 @@
 """Own what the sandboxes of one process can share: signing keys, an application and a live server a contract."""
 
 import itertools
+import socket
 import threading
 
 from starlette.types import ASGIApp
@@ -18,11 +19,12 @@ class Shared:
     """Make sandboxes that are cheap because the dear parts are made once, on first use.
 
     Keys and ``kid`` stay the same from sandbox to sandbox, so an application that cached the JWKS keeps working.
+    ``keys`` are new ones unless given.
     """
 
-    def __init__(self) -> None:
+    def __init__(self, keys: SigningKeys | None = None) -> None:
         self._lock = threading.Lock()
-        self._keys = SigningKeys()
+        self._keys = keys or SigningKeys()
         self._names = itertools.count(1)
         self._apps: list[tuple[Contract, ASGIApp]] = []
         self._servers: list[LiveServer] = []
@@ -44,14 +46,17 @@ class Shared:
             self._apps.append((contract, app))
             return app
 
-    def server(self, contract: Contract) -> LiveServer:
-        """Return the running live server for a contract; its port is any free one of loopback."""
+    def server(self, contract: Contract, listener: socket.socket | None = None) -> LiveServer:
+        """Return the running live server for a contract; it starts on ``listener``, else at any free port of loopback.
+
+        A bound ``listener`` is the server's from then on.
+        """
         with self._lock:
             for known in self._servers:
                 if known.contract == contract:
                     return known
             base = self.new_sandbox(SandboxSettings(contract=contract))
-            server = LiveServer(contract, Sandboxes(base))
+            server = LiveServer(contract, Sandboxes(base), listener=listener)
             server.start()
             self._servers.append(server)
             return server

@@ -14,9 +14,11 @@ import pytest
 from pytest_fake_credits.marker import checked_words, describe, words_of
 from pytest_fake_credits.settings import (
     SETTINGS,
+    Setting,
     add_options,
     default_words,
     env_templates,
+    is_on,
     read_settings,
     trust_lines,
 )
@@ -26,6 +28,7 @@ if TYPE_CHECKING:
     from fake_credits.client.user import AsyncUserClient, UserClient
     from fake_credits.drivers.live import LiveServer
     from fake_credits.fake import FakeCredits
+    from pytest_fake_credits.early import Early
     from pytest_fake_credits.factory import Factory
 
 __all__ = [
@@ -41,6 +44,7 @@ __all__ = [
 ]
 
 _FACTORY = pytest.StashKey["Factory"]()
+_EARLY = pytest.StashKey["Early"]()
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:
@@ -48,10 +52,38 @@ def pytest_addoption(parser: pytest.Parser) -> None:
     add_options(parser)
 
 
+@pytest.hookimpl(wrapper=True, tryfirst=True)
+def pytest_load_initial_conftests(early_config: pytest.Config) -> Generator[None, object, object]:
+    """Set the environment, where the ini says so, before a conftest, or pytest-django, loads an application."""
+    if is_on(early_config, "early_env"):
+        from pytest_fake_credits import early
+
+        try:
+            promised = early.Early(read_settings(early_config), env_templates(early_config))
+        except ValueError as error:
+            raise pytest.UsageError(f"fake-credits: {error}") from None
+        early_config.stash[_EARLY] = promised
+        early_config.add_cleanup(promised.close)
+    return (yield)
+
+
 def pytest_configure(config: pytest.Config) -> None:
     """Read the options, once, and announce the marker."""
-    config.stash[SETTINGS] = read_settings(config)
+    settings = config.stash[SETTINGS] = read_settings(config)
     config.addinivalue_line("markers", describe())
+    if settings["early_env"].value:
+        early = _early(config)
+        if early is None:
+            raise pytest.UsageError("fake-credits: ini fake_credits_early_env is too late for a plugin of a conftest")
+        settings["api_key"] = Setting(early.api_key, "ini fake_credits_early_env")
+    if settings["autouse"].value:
+        from pytest_fake_credits import autouse
+
+        config.pluginmanager.register(autouse, "pytest_fake_credits.autouse")
+
+
+def _early(config: pytest.Config) -> "Early | None":
+    return config.stash.get(_EARLY, None)
 
 
 def pytest_report_header(config: pytest.Config) -> str:
@@ -155,7 +187,8 @@ def fake_credits_factory(
     """Make sandboxes of any life, for fixtures of any scope: ``with fake_credits_factory(balance=100) as credits``."""
     from pytest_fake_credits.factory import Factory
 
-    factory = pytestconfig.stash[_FACTORY] = Factory(_defaults(pytestconfig, fake_credits_settings))
+    words = _defaults(pytestconfig, fake_credits_settings)
+    factory = pytestconfig.stash[_FACTORY] = Factory(words, _early(pytestconfig))
     yield factory
     factory.close()
 

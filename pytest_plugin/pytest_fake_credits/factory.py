@@ -7,6 +7,7 @@ import traceback
 from collections.abc import Mapping
 from typing import Any, Unpack
 
+from fake_credits.clock import wall_ms
 from fake_credits.contract import DEFAULT, Contract
 from fake_credits.contract.loading import load_contract
 from fake_credits.drivers.live import LiveServer
@@ -14,6 +15,8 @@ from fake_credits.drivers.shared import Shared
 from fake_credits.fake import FakeCredits, SettingWords
 from fake_credits.journal import Entry
 from fake_credits.ledger import Inconsistency
+from fake_credits.sandbox import SandboxSettings
+from pytest_fake_credits.early import Early
 
 __all__ = ["Factory", "Watched"]
 
@@ -65,11 +68,12 @@ class Factory:
     is fresh unless given: the constant one is the fixture ``fake_credits``'s, and two sandboxes can't share it.
     """
 
-    def __init__(self, words: Mapping[str, object]) -> None:
+    def __init__(self, words: Mapping[str, object], early: Early | None = None) -> None:
         self.words = dict(words)
-        self._shared = Shared()
+        self._shared = Shared(early.keys if early else None)
+        self._listener = early.listener if early else None
         self._watched: list[Watched] = []
-        self._serving = False
+        self._serving = early is not None  # the environment names the server already
         self._contracts: dict[str, Contract] = {}
 
     def __repr__(self) -> str:
@@ -84,10 +88,12 @@ class Factory:
         """Return a `FakeCredits` of exactly these words of the marker; raise ValueError for what can't be."""
         settings: dict[str, Any] = {name: value for name, value in words.items() if name not in ("live", "allow")}
         settings["contract"] = self._contract(words.get("contract"))
-        fake = FakeCredits(mode="live" if words.get("live") else "in-process", shared=self._shared, **settings)
-        self._watched.append(Watched(fake))
         if self._serving:
-            fake.serve()
+            self._server()  # before the sandbox's own, which may be another contract's: this is the constant one
+        fake = FakeCredits(mode="live" if words.get("live") else "in-process", shared=self._shared, **settings)
+        if self._serving:
+            _serve(fake)
+        self._watched.append(Watched(fake))
         return fake
 
     def _contract(self, named: object) -> Contract:
@@ -98,12 +104,21 @@ class Factory:
             self._contracts[path] = load_contract(path) if path else DEFAULT
         return self._contracts[path]
 
+    def token(self, user_id: str = "", *, expires_in_s: int = 24 * 3600) -> str:
+        """Return a user's token that names no sandbox, for a fixture of any scope: the running test's accepts it."""
+        minter = self._shared.new_sandbox(SandboxSettings(jwt=str(self.words["jwt"]))).minter
+        return minter.mint(user_id or str(self.words["user_id"]), now_ms=wall_ms(), expires_in_s=expires_in_s)
+
     def server(self) -> LiveServer:
         """Return the session's live server, started on first use; every open sandbox answers there."""
         self._serving = True
+        server = self._server()
         for watched in self.open():
             watched.fake.serve()
-        return self._shared.server(self._contract(self.words.get("contract")))
+        return server
+
+    def _server(self) -> LiveServer:
+        return self._shared.server(self._contract(self.words.get("contract")), self._listener)
 
     def watched(self) -> list[Watched]:
         """Return the sandboxes that the running test can have met."""
@@ -134,6 +149,14 @@ class Factory:
         for watched in self.open():
             watched.fake.close()
         self._shared.close()
+
+
+def _serve(fake: FakeCredits) -> None:
+    try:
+        fake.serve()
+    except ValueError:  # its API key is another's
+        fake.close()
+        raise
 
 
 def _bug_text(bug: BaseException) -> str:

@@ -19,6 +19,7 @@ __all__ = [
     "add_options",
     "default_words",
     "env_templates",
+    "is_on",
     "read_settings",
     "trust_lines",
 ]
@@ -34,6 +35,7 @@ class Option(NamedTuple):
     default: object
     ini_only: bool = False
     is_path: bool = False
+    is_flag: bool = False
     variable: str = ""
 
     @property
@@ -82,6 +84,10 @@ def _id(name: str, text: str, default: str) -> Option:
     return Option(name=name, help=text, rule="text", parse=str, default=default, ini_only=True)
 
 
+def _flag(name: str, text: str) -> Option:
+    return Option(name, text, rule="true or false", parse=bool, default=False, ini_only=True, is_flag=True)
+
+
 OPTIONS = (
     Option(name="seed", help="seed of every sandbox", rule="an integer", parse=int, default=0),
     _choice("mode", "how the fixture's own clients reach the sandbox", "in-process", "live"),
@@ -98,6 +104,9 @@ OPTIONS = (
     _id("application_id", "id of the default application", "app-id"),
     _id("user_id", "id of the default user", "user-id"),
     _id("api_key", "constant API key, bound to each test's fresh sandbox in turn", ""),
+    _id("jwt", "shape of users' tokens: the name of a preset", "plain"),
+    _flag("early_env", "whether port, API key and environment stand before conftests and Django load"),
+    _flag("autouse", "whether every test has a sandbox, asked for or not"),
 )
 """Every option of the plugin but the inis ``fake_credits_env`` and ``fake_credits_trust``, which are lists of lines."""
 
@@ -119,7 +128,11 @@ def add_options(parser: pytest.Parser) -> None:
     """Teach pytest the options."""
     group = parser.getgroup("fake-credits", "a fake Credits API (fake-credits)")
     for option in OPTIONS:
-        parser.addini(option.ini, f"{option.help}: {option.rule} (default: {option.default!r})", default="")
+        explained = f"{option.help}: {option.rule} (default: {option.default!r})"
+        if option.is_flag:
+            parser.addini(option.ini, explained, type="bool", default=option.default)
+        else:
+            parser.addini(option.ini, explained, default="")
         if not option.ini_only:
             group.addoption(option.flag, dest=option.ini, help=f"{option.help}: {option.rule}")
     parser.addini(
@@ -143,6 +156,8 @@ def read_settings(config: pytest.Config) -> dict[str, Setting]:
 
 
 def _read(option: Option, config: pytest.Config) -> Setting:
+    if option.is_flag:
+        return Setting(is_on(config, option.name), f"ini {option.ini}")
     given = {option.flag: config.getoption(option.ini, None), f"ini {option.ini}": config.getini(option.ini)}
     if not option.ini_only:
         given[f"environment {option.environment}"] = os.environ.get(option.environment)
@@ -153,6 +168,15 @@ def _read(option: Option, config: pytest.Config) -> Setting:
             except ValueError:
                 raise pytest.UsageError(f"fake-credits: {source} is {text!r}, not {option.rule}") from None
     return Setting(option.default, "default")
+
+
+def is_on(config: pytest.Config, name: str) -> bool:
+    """Tell whether an option that is true or false is true; raise UsageError where it is neither."""
+    ini = f"fake_credits_{name}"
+    try:
+        return bool(config.getini(ini))
+    except (ValueError, pytest.UsageError) as error:  # pytest's own, by its version, does not name the ini
+        raise pytest.UsageError(f"fake-credits: ini {ini} is neither true nor false: {error}") from None
 
 
 def _located(text: str, source: str, config: pytest.Config) -> str:
@@ -176,7 +200,7 @@ def default_words(
     settings: Mapping[str, Setting], own: Mapping[str, object], trust: Mapping[str, str]
 ) -> dict[str, object]:
     """Return the words that a sandbox starts from: command line > ``own`` > ini > environment > default."""
-    words = {name: settings[name] for name in ("seed", "application_id", "user_id", "api_key", "contract")}
+    words = {name: settings[name] for name in ("seed", "application_id", "user_id", "api_key", "contract", "jwt")}
     words["trust"] = Setting(trust, "ini fake_credits_trust")
     words["live"] = Setting(settings["mode"].value == "live", settings["mode"].source)
     asked = {name: setting.value for name, setting in words.items() if setting.on_command_line}

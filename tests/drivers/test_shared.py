@@ -1,5 +1,6 @@
 """Test what sandboxes share: one server a contract, one set of keys, and a fresh sandbox without a restart."""
 
+import socket
 from collections.abc import Iterator
 
 import pytest
@@ -145,3 +146,16 @@ def test_a_refusal_reads_the_same_over_both_drivers(shared: Shared) -> None:
             fake.server_client.get_balance("app-id", "user-id")
         seen.append((refused.value.status, refused.value.code, refused.value.message))
     assert seen[0] == seen[1]
+
+
+def test_a_server_takes_over_a_port_that_was_bound_before(shared: Shared) -> None:
+    """Until then a request is refused, not left hanging."""
+    with socket.socket() as listener:
+        listener.bind(("127.0.0.1", 0))
+        url = "http://{}:{}".format(*listener.getsockname())
+        with pytest.raises(requests.ConnectionError, match="refused"):
+            requests.get(url, timeout=5)
+        server = shared.server(Contract(), listener)
+        assert server.base_url == url
+        assert shared.server(Contract(), listener) is server
+        assert requests.get(url + "/_fake/livez", timeout=5).ok

@@ -5,11 +5,13 @@ from collections.abc import Callable
 import httpcore2
 import httpx2
 import pytest
+import requests
 from pytest_fake_credits.report import section
 
+from fake_credits.auth import crypto
 from fake_credits.fake import FakeCredits
 
-KEPT_LOADED = (FakeCredits, section, httpx2, httpcore2)
+KEPT_LOADED = (FakeCredits, crypto, section, httpx2, httpcore2, requests)
 """Or each run inside this process would load them anew, and drop them: httpx2 would then not know its own errors."""
 
 Suite = Callable[..., pytest.RunResult]

@@ -27,7 +27,7 @@ def test_every_option_derives_its_names() -> None:
         ("--fake-credits-seed", "fake_credits_seed", "FAKE_CREDITS_SEED"),
         ("--fake-credits-mode", "fake_credits_mode", "FAKE_CREDITS_MODE"),
     ]
-    ids = ["application_id", "user_id", "api_key"]
+    ids = ["application_id", "user_id", "api_key", "jwt", "early_env", "autouse"]
     assert [option.name for option in OPTIONS] == ["seed", "mode", "log", "contract", *ids]
     assert names[2][2] == "FAKE_CREDITS_PYTEST_LOG"  # serve's --log has the obvious one
 
