@@ -27,7 +27,7 @@ from fake_credits.errors import ERRORS
 from fake_credits.fake import FakeCredits
 
 ROOT = Path(__file__).resolve().parent.parent
-PART = re.compile(r"(<!-- (table|example): ([\w.-]+) -->\n)(.*?)(<!-- end -->)", re.DOTALL)
+PART = re.compile(r"(<!-- (table|example): ([\w./-]+) -->\n)(.*?)(<!-- end -->)", re.DOTALL)
 
 
 def table(head: str, rows: Iterable[tuple[str, ...]]) -> str:
@@ -244,7 +244,8 @@ TABLES: dict[str, Callable[[], str]] = {
 
 def example(name: str) -> str:
     """Return a file of tests/examples as a block of code."""
-    return f"```python\n{(ROOT / 'tests' / 'examples' / name).read_text()}```\n"
+    language = "pycon" if name.endswith(".txt") else "python"
+    return f"```{language}\n{(ROOT / 'tests' / 'examples' / name).read_text()}```\n"
 
 
 def rendered(text: str) -> str:

@@ -34,8 +34,10 @@ def test_every_table_that_the_script_can_make_stands_in_the_readme(script: Modul
 
 
 def test_every_block_of_python_is_an_example_that_runs_as_a_test() -> None:
-    blocks = re.findall(r"```python\n(.*?)```", README, re.DOTALL)
-    examples = {path.read_text() for path in (ROOT / "tests" / "examples").glob("test_*.py")}
+    """Those in `alone` run in a process of their own, by tests/plugin/test_shapes.py."""
+    blocks = re.findall(r"```(?:python|pycon)\n(.*?)```", README, re.DOTALL)
+    folder = ROOT / "tests" / "examples"
+    examples = {path.read_text() for path in [*folder.glob("test_*"), *folder.glob("alone/*.py")]}
     assert set(blocks) == examples
 
 

@@ -18,6 +18,7 @@ from pytest_fake_credits.factory import Watched
 
 __all__ = ["explain_balance", "section"]
 
+_SANDBOXES_MAX = 3
 _ROWS_MAX = 20
 _USERS_MAX = 10
 _CELL_MAX = 48
@@ -27,7 +28,10 @@ _TOKEN = re.compile(r"eyJ[\w.-]+")
 
 def section(watched: Iterable[Watched]) -> str:
     """Return the text of the report's section, without secrets; empty where there is nothing to tell."""
-    return "\n\n".join(filter(None, map(_sandbox, watched)))
+    texts = [text for text in map(_sandbox, watched) if text]
+    left_out = len(texts) - _SANDBOXES_MAX
+    head = [f"{left_out} more sandboxes before these"] if left_out > 0 else []
+    return "\n\n".join(head + texts[-_SANDBOXES_MAX:])
 
 
 def _sandbox(watched: Watched) -> str:
