@@ -13,14 +13,12 @@ against the real API::
     │   ├── UserNotFound  ApplicationNotFound  RouteNotFound  MethodNotAllowed
     │   ├── PayloadTooLarge  UnsupportedMediaType  HostNotAllowed  RateLimited
     │   └── ServerError  BadGateway  Unavailable  GatewayTimeout  InternalError
-    └── TransportFailure              no usable answer: whether the call took effect is unknown
-        ├── Timeout
-        ├── ConnectionLost
-        └── InvalidResponse
-
-    AssertionError
-    ├── WouldHangForever              a call that nothing would ever end: it fails the test even where it is swallowed
-    └── GateLimit                     a gate that nobody released, or at which nobody arrived, in time
+    ├── TransportFailure              no usable answer: whether the call took effect is unknown
+    │   ├── Timeout
+    │   ├── ConnectionLost
+    │   └── InvalidResponse
+    ├── WouldHangForever              nothing would ever end the call: it fails the test even where it is swallowed
+    └── GateLimit                     nobody released a gate, or too few arrived at it, in time
 """
 
 from dataclasses import dataclass
@@ -324,9 +322,9 @@ class InvalidResponse(TransportFailure):
         self.request_id = request_id
 
 
-class WouldHangForever(AssertionError):
+class WouldHangForever(FakeCreditsError, AssertionError):
     """Report a call in process that nothing would ever end: no answer comes, and its client has no timeout."""
 
 
-class GateLimit(AssertionError):
+class GateLimit(FakeCreditsError, AssertionError):
     """Report a gate that nobody released, or at which too few arrived, within its limit."""

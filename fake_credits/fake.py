@@ -6,7 +6,7 @@ from datetime import datetime
 from functools import cached_property
 from pathlib import Path
 from types import TracebackType
-from typing import TYPE_CHECKING, Literal, Self, TypedDict, Unpack, overload
+from typing import TYPE_CHECKING, Any, Literal, Self, TypedDict, Unpack, overload
 
 from anyio.lowlevel import checkpoint
 
@@ -19,6 +19,10 @@ from fake_credits.drivers.in_process import BASE_URL, InProcess
 from fake_credits.drivers.live import LiveServer
 from fake_credits.drivers.shared import Shared
 from fake_credits.drivers.transports import AsyncInProcessTransport, InProcessTransport
+from fake_credits.faults.desk import Faults, unused_text
+from fake_credits.faults.effects import Gate
+from fake_credits.faults.gates import Hold
+from fake_credits.faults.rule import rule_from
 from fake_credits.journal import Journal
 from fake_credits.ledger import Inconsistency
 from fake_credits.models import User
@@ -48,6 +52,10 @@ class SettingWords(TypedDict, total=False):
     api_key: str
     jwt: str
     trust: Mapping[str, str | Path]
+    faults: object
+    latency: object
+    delays: Literal["virtual", "real"]
+    limit_s: float
 
 
 class FakeCredits:
@@ -234,6 +242,27 @@ class FakeCredits:
         """Return the sandbox's clock: ``freeze``, ``advance``, ``travel``."""
         return self.sandbox.clock
 
+    @property
+    def faults(self) -> Faults:
+        """Return the rules that say what goes wrong, and when: ``add``, ``load``; or ``with credits.faults(...)``."""
+        sandbox = self.sandbox
+        return Faults(sandbox.faults, sandbox.lock, sandbox.add_fault)
+
+    def hold(self, operation: str = "*", *, name: str = "", **words: Any) -> Hold:
+        """Hold the calls of a rule at a gate, and return the gate: ``wait_for`` or ``arrived``, then ``release``.
+
+        The words are those of `Rule`, such as ``user="ada"`` and ``phase="after"``. Raises FaultError for a bad one.
+        """
+        gate = Gate(name or f"gate{len(self.sandbox.gates) + 1}")
+        return self.sandbox.hold(rule_from(gate, operation=operation, **words))
+
+    def settle(self) -> int:
+        """Let everything that is parked happen, moving the clock as far as that takes; return how much there was.
+
+        Parked are writes whose client has given up, and zombies.
+        """
+        return self.sandbox.clock.settle()
+
     def sleep(self, seconds: float) -> None:
         """Let time pass on the sandbox's clock and on no other: an application's back-off, injected."""
         self.sandbox.clock.advance(seconds=seconds)
@@ -255,8 +284,15 @@ class FakeCredits:
     # ------------------------------------------------------------ the end
 
     def problems(self) -> list[str]:
-        """Return what is wrong with the fake itself: a ledger that contradicts itself, a bug that answered 500."""
+        """Return what makes a test that passed prove nothing.
+
+        A ledger that contradicts itself, a bug that answered 500, a call that would have hung for ever, a gate that
+        nobody released, a scripted rule that stayed unused.
+        """
         found = [f"a bug of fake-credits answered 500: {bug!r}" for bug in self.sandbox.bugs]
+        found += self.sandbox.problems
+        with self.sandbox.lock:
+            found += [unused_text(active) for active in self.sandbox.faults.unused()]
         try:
             self.sandbox.verify()
         except Inconsistency as error:
@@ -270,11 +306,13 @@ class FakeCredits:
         """
         if self.sandbox.closed:
             return []
+        self.sandbox.release_gates()
         late: list[str] = []
         if self._server is not None:
+            self.sandbox.end_waits()
             late = self._await_exchanges()
             self._server.sandboxes.detach(self.sandbox)
-        self.sandbox.closed = True
+        self.sandbox.close()
         if self._transports is not None:
             self._transports[0].close()
         if self._owns_shared:

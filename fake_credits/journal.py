@@ -4,7 +4,7 @@ The lock is the sandbox's, so that test threads and the live server may use one 
 rather than dataclasses: one is made for every exchange, and a frozen dataclass of this size costs ten times as much.
 """
 
-from collections import deque
+from collections import Counter, deque
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager
 from typing import Literal
@@ -22,12 +22,15 @@ JOURNAL_LIMIT = 10_000
 
 Client = Literal["server", "user", "none"]
 
+_CANONICAL = ("phase", "rule", "status", "code", "delta", "reason", "committed", "delivered")
+
 
 class Entry(msgspec.Struct, frozen=True, kw_only=True, gc=False):
     """Record one exchange. Empty strings and None mean that the exchange did not get that far.
 
     ``committed``: the ledger changed. ``delivered``: the client was still waiting just before the answer's first
-    byte; after that it can't be known. ``duration_us`` is wall time in microseconds, without the client's share.
+    byte; after that it can't be known. ``transaction`` names what was booked, ``rule`` the faults that fired and
+    ``phase`` when. ``duration_us`` is wall time in microseconds, without the client's share.
     """
 
     ordinal: int
@@ -45,8 +48,11 @@ class Entry(msgspec.Struct, frozen=True, kw_only=True, gc=False):
     message: str = ""
     delta: int | None = None
     reason: str = ""
+    transaction: str = ""
     committed: bool = False
     delivered: bool = True
+    rule: str = ""
+    phase: str = ""
     idempotency_key: str = ""
     duration_us: int = 0
 
@@ -75,6 +81,11 @@ class Journal:
         """Return how many exchanges have begun and not ended."""
         return self._begun - self.total
 
+    @property
+    def begun(self) -> int:
+        """Return how many exchanges have begun."""
+        return self._begun
+
     def next_ordinal(self) -> int:
         """Return the number of the exchange that begins now; the first is 1."""
         with self._lock:
@@ -88,6 +99,32 @@ class Journal:
             self.total += 1
         if self.listener is not None:
             self.listener(entry)
+
+    def amend(self, entry: Entry) -> None:
+        """Put an entry in the place of the one with its ordinal: what its exchange did later than its client believed.
+
+        One that has been dropped or cleared stays so.
+        """
+        with self._lock:
+            for position in range(len(self._entries) - 1, -1, -1):
+                if self._entries[position].ordinal == entry.ordinal:
+                    self._entries[position] = entry
+                    break
+
+    def canonical(self) -> str:
+        """Return the kept exchanges as lines of JSON that the same seed and the same calls give again, byte for byte.
+
+        They are sorted by user and the user's ordinal, so the work of several threads for different users compares too.
+        """
+        told: list[tuple[object, ...]] = []
+        ordinals: Counter[tuple[str, str]] = Counter()
+        for entry in sorted(self.entries(), key=lambda entry: (entry.application, entry.user, entry.ordinal)):
+            ordinals[entry.application, entry.user] += 1
+            facts = (getattr(entry, name) for name in _CANONICAL)
+            told.append(
+                (entry.operation, entry.application, entry.user, ordinals[entry.application, entry.user], *facts)
+            )
+        return "".join(msgspec.json.encode(line).decode() + "\n" for line in told)
 
     def entries(self, *, operation: str = "", user: str = "") -> tuple[Entry, ...]:
         """Return the kept exchanges, oldest first, of an operation and of a user where these are given.

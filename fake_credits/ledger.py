@@ -170,6 +170,12 @@ class Ledger:
 
         Raises ValidationError, InsufficientCredits or BalanceLimitExceeded, and then nothing has changed.
         """
+        row = self.examine(account, delta, reason, at_ms)
+        account.book(row)
+        return row
+
+    def examine(self, account: Account, delta: int, reason: Reason, at_ms: int) -> Row:
+        """Return the transaction that `append` would book, or raise what it would; nothing changes."""
         self.check(delta, reason)
         balance = account.balance + delta
         floor, ceiling = self._contract.floor, self._contract.ceiling
@@ -182,13 +188,25 @@ class Ledger:
             raise BalanceLimitExceeded(f"a balance of {account.balance} plus {delta} is over the ceiling of {ceiling}")
         if abs(balance) > _COLUMN_LIMIT:
             raise BalanceLimitExceeded(f"a balance of {account.balance} plus {delta} is more than 64 bits hold")
-        row = Row(delta, reason, at_ms, balance)
-        account.book(row)
-        return row
+        return Row(delta, reason, at_ms, balance)
 
-    def page_of_transactions(self, account: Account, start: int | None, limit: int) -> Slice:
-        """Return the positions of one page of a history in the contract's order; ``start`` is an earlier ``next``."""
-        return _page(len(account), start, limit, newest_first=self._contract.transactions_order == "newest_first")
+    def sizes(self) -> dict[tuple[str, str], int]:
+        """Return how many transactions each user of each application has."""
+        return {
+            (account.application_id, account.user_id): len(account)
+            for application in self._applications.values()
+            for account in application.in_order
+        }
+
+    def page_of_transactions(self, size: int, start: int | None, limit: int) -> Slice:
+        """Return the positions of one page of a history of ``size`` in the contract's order.
+
+        ``start`` is an earlier ``next``.
+        """
+        newest_first = self._contract.transactions_order == "newest_first"
+        if start is not None and newest_first:
+            start = min(start, size - 1)
+        return _page(size, start, limit, newest_first=newest_first)
 
     def page_of_users(self, application_id: str, start: int | None, limit: int) -> tuple[Sequence[Account], Slice]:
         """Return the application's users, oldest first, and the positions of one page in the contract's order."""

@@ -102,7 +102,7 @@ class LedgerMachine(RuleBasedStateMachine):
             self.turn_page(user, seen, start, begun_at)
 
     def turn_page(self, user: str, seen: list[int], start: int | None, begun_at: int) -> None:
-        page = self.ledger.page_of_transactions(self.ledger.account(APPLICATION, user), start, PAGE)
+        page = self.ledger.page_of_transactions(len(self.ledger.account(APPLICATION, user)), start, PAGE)
         seen = [*seen, *page.positions]
         if page.next is not None:
             self.walks.append((user, seen, page.next, begun_at))

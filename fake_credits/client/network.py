@@ -12,7 +12,7 @@ from typing import Any
 import httpx2
 
 from fake_credits.client.checks import BaseUrl
-from fake_credits.client.transport import Answer, WireRequest
+from fake_credits.client.transport import Answer, WireRequest, unknown_outcome
 from fake_credits.errors import ConnectionLost, InvalidResponse, Timeout
 
 __all__ = ["AsyncNetworkTransport", "NetworkTransport"]
@@ -169,17 +169,12 @@ def _failures(base: BaseUrl, request: WireRequest) -> Generator[None, None, None
         yield
     except httpx2.TimeoutException as error:
         limit = f"no answer within {request.timeout_s} s"
-        raise Timeout(_unknown(base, request, f"{limit} ({type(error).__name__})")) from error
+        raise Timeout(unknown_outcome(base.text, request, f"{limit} ({type(error).__name__})")) from error
     except httpx2.ConnectError as error:
         raise ConnectionLost(_unsent(base, request, error)) from error
     except httpx2.RequestError as error:
         detail = str(error) or "no answer"
-        raise ConnectionLost(_unknown(base, request, f"{detail} ({type(error).__name__})")) from error
-
-
-def _unknown(base: BaseUrl, request: WireRequest, problem: str) -> str:
-    where = f"{request.method} {base.text}{request.target}"
-    return f"{request.operation}: {problem}; whether it took effect is unknown ({where})"
+        raise ConnectionLost(unknown_outcome(base.text, request, f"{detail} ({type(error).__name__})")) from error
 
 
 def _unsent(base: BaseUrl, request: WireRequest, error: Exception) -> str:

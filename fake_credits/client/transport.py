@@ -10,7 +10,7 @@ from typing import Protocol
 
 from fake_credits.contract import Operation
 
-__all__ = ["Answer", "AsyncTransport", "Headers", "Transport", "WireRequest"]
+__all__ = ["Answer", "AsyncTransport", "Headers", "Transport", "WireRequest", "unknown_outcome"]
 
 Headers = tuple[tuple[bytes, bytes], ...]
 """Header fields in order, as bytes; names are lower case."""
@@ -68,3 +68,9 @@ class AsyncTransport(Protocol):
     async def aclose(self) -> None:
         """Let go of connections; a second call does nothing."""
         ...
+
+
+def unknown_outcome(base_url: str, request: WireRequest, problem: str) -> str:
+    """Return what to say of a request that went out and has no whole answer."""
+    where = f"{request.method} {base_url}{request.target}"
+    return f"{request.operation}: {problem}; whether it took effect is unknown ({where})"

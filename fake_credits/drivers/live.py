@@ -17,6 +17,7 @@ from uvicorn.server import Server
 from fake_credits.clock import monotonic_s, wall_ms
 from fake_credits.contract import Contract
 from fake_credits.drivers.protocol import CreditsProtocol, Front
+from fake_credits.drivers.waits import Waits
 from fake_credits.sandbox import Sandboxes
 from fake_credits.web.app import create_app
 from fake_credits.web.hosts import HostPolicy
@@ -61,7 +62,8 @@ class Runner:
     """Run uvicorn on one socket until told to stop, and then withdraw at once."""
 
     def __init__(self, contract: Contract, sandboxes: Sandboxes, address: Address, listener: socket.socket) -> None:
-        front = Front(Service(contract), sandboxes, HostPolicy(address.allow_hosts, exposed=address.expose))
+        waits = Waits()
+        front = Front(Service(contract), sandboxes, HostPolicy(address.allow_hosts, exposed=address.expose), waits)
         config = Config(
             create_app(contract, sandboxes),
             http=partial(CreditsProtocol, front=front),  # type: ignore[arg-type]
@@ -76,6 +78,7 @@ class Runner:
         )
         config.load()
         self._server = _Uvicorn(config)
+        self._server.waits = waits
         self._listener = listener
         self.base_url = _url(listener)
 
@@ -100,6 +103,8 @@ class Runner:
 class _Uvicorn(Server):
     """Start and stop uvicorn without its main loop, which looks for a stop ten times a second only."""
 
+    waits: Waits
+
     async def ready(self, listener: socket.socket) -> None:
         self.lifespan = self.config.lifespan_class(self.config)
         await self.startup(sockets=[listener])
@@ -120,6 +125,8 @@ class _Uvicorn(Server):
             # Each time round: a connection that was accepted just before the end is only made after it.
             for connection in list(self.server_state.connections):
                 connection.transport.abort()
+            if not self.server_state.connections:
+                self.waits.withdraw()
             await asyncio.sleep(0.0005)
 
 
@@ -204,7 +211,9 @@ def new_event_loop() -> asyncio.AbstractEventLoop:
     try:
         import uvloop
     except ImportError:
-        return asyncio.new_event_loop()
+        loop = asyncio.new_event_loop()
+        setattr(loop, "time", monotonic_s)  # noqa: B010 - a method; its own would stop with freezegun's clock
+        return loop
     return uvloop.new_event_loop()
 
 

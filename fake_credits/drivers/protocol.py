@@ -5,22 +5,34 @@ error body where the HTTP parser refuses what came.
 """
 
 import asyncio
+import contextlib
 import logging
 import re
 import socket
+import struct
 import sys
+import threading
+from collections.abc import Coroutine
 from dataclasses import dataclass
-from typing import Any, cast
+from typing import Any, TypeVar, cast
+
+if sys.platform != "win32":
+    import fcntl
+    import termios
 
 from uvicorn.config import Config
 from uvicorn.protocols.http.httptools_impl import STATUS_LINE, HttpToolsProtocol, RequestResponseCycle
 from uvicorn.server import ServerState
 
+from fake_credits.drivers.steps import pieces
+from fake_credits.drivers.waits import Waits
 from fake_credits.errors import ApiError, MalformedRequest
-from fake_credits.sandbox import Sandboxes
+from fake_credits.faults.gates import Hold, Ticket
+from fake_credits.faults.stage import Ending, Noise, Slow, Wire
+from fake_credits.sandbox import Sandbox, Sandboxes
 from fake_credits.web.answer import Answer, Message
 from fake_credits.web.app import EXTENSION
-from fake_credits.web.exchange import Exchange
+from fake_credits.web.exchange import Exchange, Withdrawn
 from fake_credits.web.hosts import HostPolicy
 from fake_credits.web.service import Service
 
@@ -32,6 +44,13 @@ HEAD_LIMIT_BYTES = 64 * 1024
 _LOG = logging.getLogger("fake_credits.server")
 _LOG.setLevel(logging.ERROR)  # what uvicorn warns of, an unreadable request, is in the journal
 _ESTABLISHED = 1
+_HANG_LIMIT_S = 60.0
+_LOSE_LIMIT_S = 5.0
+_MOVE_LIMIT_S = 5.0
+_FLUSH_S = 0.0005
+_LATER_S = 0.002  # timers can be early, and what is due then would have to wait for the next one to come
+
+T = TypeVar("T")
 
 # No upgrade is taken (RFC 9110, section 7.8: a server may ignore it), but httptools stops reading at one, body and all,
 # and Java's HttpClient offers h2c with every request. A JSON text has no bare CRLF, so no body changes by this.
@@ -49,23 +68,75 @@ def without_upgrade(ends: bytes, data: bytes) -> bytes:
 
 @dataclass(frozen=True)
 class Front:
-    """Be what every connection of one server shares: its contract's service, its sandboxes and its Host policy."""
+    """Be what every connection of one server shares: its contract's service, sandboxes, Host policy and waits."""
 
     service: Service
     sandboxes: Sandboxes
     hosts: HostPolicy
+    waits: Waits
 
 
 class _Line:
     """Be the line of one request: the sandbox is named by the credential, and the Host is checked."""
 
-    __slots__ = ("_cycle", "_protocol", "refusal")
+    __slots__ = ("_cycle", "_moved", "_protocol", "refusal")
     sandbox = None
 
     def __init__(self, protocol: "CreditsProtocol", cycle: RequestResponseCycle) -> None:
         self.refusal = protocol.front.hosts.refusal
         self._protocol = protocol
         self._cycle = cycle
+        self._moved: threading.Event | None = None
+
+    async def sleep(self, ms: float, exchange: Exchange) -> None:
+        """Let milliseconds pass."""
+        await self._wait(self._protocol.front.waits.sleep(ms / 1000))
+
+    async def hold(self, gate: Hold, exchange: Exchange) -> bool:
+        """Wait at a gate; whoever releases it waits until the exchange has gone on to its next wait or its end."""
+        loop = asyncio.get_running_loop()
+        released: asyncio.Future[bool] = loop.create_future()
+        moved = threading.Event()
+
+        def go() -> None:
+            with contextlib.suppress(RuntimeError):  # the server has stopped
+                loop.call_soon_threadsafe(resume)
+                moved.wait(_MOVE_LIMIT_S)
+
+        def resume() -> None:
+            self._moved = moved
+            if not released.done():
+                released.set_result(True)
+
+        user = "" if exchange.matched is None else exchange.matched.user_id
+        ticket = Ticket(user, exchange.ordinal, exchange.shown, go)
+        self._arrive()
+        if not gate.arrive(ticket):
+            return True
+        try:
+            if await self._wait(self._protocol.front.waits.until(released, gate.limit_s)):
+                return True
+            return not gate.withdraw(ticket)
+        finally:
+            gate.withdraw(ticket)
+
+    def remind(self, ms: float, sandbox: Sandbox) -> None:
+        """Come back when it is due: nobody else may."""
+        asyncio.get_running_loop().call_later(ms / 1000 + _LATER_S, sandbox.clock.run_due)
+
+    async def _wait(self, wait: Coroutine[Any, Any, T]) -> T:
+        self._arrive()
+        try:
+            return await wait
+        except Withdrawn:
+            self._cycle.disconnected = True  # uvicorn tells only the newest request of a connection
+            raise
+
+    def _arrive(self) -> None:
+        """Tell who released a gate that the exchange has come to its next wait or its end."""
+        moved, self._moved = self._moved, None
+        if moved is not None:
+            moved.set()
 
     def body(self) -> bytes | None:
         """Return the whole body where it has come already."""
@@ -83,6 +154,7 @@ class _Line:
         cycle = self._cycle
         # It holds the scope, which holds this line: uncut, every request would be work for the garbage collector.
         del cycle.scope["extensions"]
+        self._arrive()
         if cycle.flow.write_paused and not cycle.disconnected:
             await cycle.flow.drain()
         if cycle.disconnected:
@@ -91,12 +163,83 @@ class _Line:
         # A client that was not told to continue sends its next request in the body's place (RFC 9110, section 10.1.1).
         close = not cycle.keep_alive or cycle.waiting_for_100_continue
         cycle.transport.write(self._protocol.head(answer, request_id, close=close) + body)
+        self._complete(close=close)
+
+    def _complete(self, *, close: bool) -> None:
+        cycle = self._cycle
         cycle.response_started = cycle.response_complete = True
         cycle.waiting_for_100_continue = False
         cycle.message_event.set()
         if close:
             cycle.transport.close()
         cycle.on_response()
+
+    async def break_off(self, wire: Wire, exchange: Exchange) -> None:
+        """Do on the connection what a fault says, and return once it is lost: else uvicorn would answer a 500."""
+        cycle = self._cycle
+        del cycle.scope["extensions"]
+        self._arrive()
+        if isinstance(wire, Slow):
+            await self._drip(wire, exchange)
+        elif isinstance(wire, Noise):
+            cycle.transport.write(wire.data)
+            await self._lose("close", exchange.sandbox)
+        else:
+            answer = exchange.answer
+            if wire.body_bytes is not None and answer is not None:
+                head = self._protocol.head(answer, exchange.request_id, close=not cycle.keep_alive)
+                cycle.transport.write(head + answer.body[: wire.body_bytes])
+            await self._lose(wire.ending, exchange.sandbox)
+
+    async def _drip(self, wire: Slow, exchange: Exchange) -> None:
+        cycle, answer = self._cycle, exchange.answer
+        if answer is None:
+            return
+        close = not cycle.keep_alive or cycle.waiting_for_100_continue
+        cycle.response_started = True
+        cycle.transport.write(self._protocol.head(answer, exchange.request_id, close=close))
+        for piece in pieces(answer.body, wire.pieces):
+            await self.sleep(wire.gap_ms, exchange)
+            if cycle.transport.is_closing():
+                break
+            cycle.transport.write(piece)
+        self._complete(close=close)
+
+    async def _lose(self, ending: Ending, sandbox: Sandbox) -> None:
+        protocol, transport = self._protocol, self._cycle.transport
+        if ending == "hang":
+            await self._hang(sandbox)
+        elif ending == "reset":
+            await self._wait(protocol.flushed())
+            protocol.linger_not()
+        if ending == "reset":
+            transport.abort()
+        else:
+            transport.close()
+        await self._wait(protocol.front.waits.until(protocol.lost, _LOSE_LIMIT_S))
+        self._cycle.disconnected = True
+
+    async def _hang(self, sandbox: Sandbox) -> None:
+        """Wait until the client gives up, the sandbox closes, or a minute has passed."""
+        loop = asyncio.get_running_loop()
+        over: asyncio.Future[bool] = loop.create_future()
+
+        def end() -> None:
+            if not over.done():
+                over.set_result(True)
+
+        def end_from_outside() -> None:
+            with contextlib.suppress(RuntimeError):  # the server has stopped
+                loop.call_soon_threadsafe(end)
+
+        self._protocol.lost.add_done_callback(lambda _: end())
+        with sandbox.lock:
+            sandbox.endings.add(end_from_outside)
+        try:
+            await self._wait(self._protocol.front.waits.until(over, _HANG_LIMIT_S))
+        finally:
+            with sandbox.lock:
+                sandbox.endings.discard(end_from_outside)
 
 
 class CreditsProtocol(HttpToolsProtocol):
@@ -123,6 +266,7 @@ class CreditsProtocol(HttpToolsProtocol):
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
         """Begin a connection."""
         super().connection_made(transport)
+        self.lost: asyncio.Future[bool] = self.loop.create_future()
         watched = transport.get_extra_info("socket") if sys.platform.startswith("linux") else None
         if watched is not None:
             # One object for the connection's life: uvloop makes one, with two system calls, for each question.
@@ -134,6 +278,24 @@ class CreditsProtocol(HttpToolsProtocol):
             self._watched.detach()
             self._watched = None
         super().connection_lost(exc)
+        if not self.lost.done():
+            self.lost.set_result(True)
+
+    async def flushed(self) -> None:
+        """Wait until the client's machine has all that was written: a RST throws away what the kernel has not sent."""
+        while not self.lost.done() and (self.transport.get_write_buffer_size() or self._unsent()):
+            await self.front.waits.sleep(_FLUSH_S)
+
+    def _unsent(self) -> int:
+        if self._watched is None:
+            return 0
+        return int.from_bytes(fcntl.ioctl(self._watched, termios.TIOCOUTQ, bytes(4)), sys.byteorder)
+
+    def linger_not(self) -> None:
+        """Let the end of the connection be a RST."""
+        whole = self.transport.get_extra_info("socket")
+        if whole is not None:
+            whole.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
 
     def is_established(self) -> bool:
         """Tell whether the kernel holds the connection open in both directions, where it can be asked."""
@@ -202,7 +364,8 @@ class CreditsProtocol(HttpToolsProtocol):
         answered = newest is None or newest.response_complete
         broken = newest is not None and newest.more_body  # it is that request's own body that can't be read
         now = answered or (broken and not self.pipeline)
-        answer = exchange.refuse(refusal, delivered=now)
+        answer = exchange.refuse(refusal)
+        exchange.record(delivered=now)
         if now:
             self.transport.write(self.head(answer, exchange.request_id, close=True) + answer.body)
         if newest is None or now or broken:

@@ -1,7 +1,8 @@
 """Own the in-process transports of our own clients, which go past every HTTP library."""
 
-from fake_credits.client.transport import Answer, WireRequest
-from fake_credits.drivers.in_process import InProcess, Outgoing
+from fake_credits.client.transport import Answer, WireRequest, unknown_outcome
+from fake_credits.drivers.in_process import BASE_URL, InProcess, Outgoing, Reply
+from fake_credits.errors import ConnectionLost, Timeout, TransportFailure
 
 __all__ = ["AsyncInProcessTransport", "InProcessTransport"]
 
@@ -17,8 +18,7 @@ class InProcessTransport:
 
     def send(self, request: WireRequest) -> Answer:
         """Return the sandbox's answer."""
-        reply = self._driver.call(_outgoing(request))
-        return Answer(reply.status, tuple(reply.headers), reply.body)
+        return _answer(request, self._driver.call(_outgoing(request)))
 
     def close(self) -> None:
         """Do nothing: there is nothing to let go of."""
@@ -35,12 +35,31 @@ class AsyncInProcessTransport:
 
     async def send(self, request: WireRequest) -> Answer:
         """Return the sandbox's answer; tasks interleave as they would over a network."""
-        reply = await self._driver.call_async(_outgoing(request))
-        return Answer(reply.status, tuple(reply.headers), reply.body)
+        return _answer(request, await self._driver.call_async(_outgoing(request)))
 
     async def aclose(self) -> None:
         """Do nothing: there is nothing to let go of."""
 
 
 def _outgoing(request: WireRequest) -> Outgoing:
-    return Outgoing(request.method, request.target.encode("ascii"), request.headers, request.body or b"")
+    return Outgoing(
+        request.method, request.target.encode("ascii"), request.headers, request.body or b"", request.timeout_s
+    )
+
+
+def _answer(request: WireRequest, reply: Reply) -> Answer:
+    if reply.end != "whole":
+        raise _failure(request, reply)
+    return Answer(reply.status, tuple(reply.headers), reply.body)
+
+
+def _failure(request: WireRequest, reply: Reply) -> TransportFailure:
+    """Return the failure that the same client has over a network, with the same cause."""
+    from fake_credits.drivers.for_httpx2 import error_of  # loads httpx2, which only a fault needs
+
+    error = error_of(reply)
+    problem = f"no answer within {request.timeout_s:g} s" if reply.end == "timeout" else str(error)
+    kind = Timeout if reply.end == "timeout" else ConnectionLost
+    failure = kind(unknown_outcome(BASE_URL, request, f"{problem} ({type(error).__name__})"))
+    failure.__cause__ = error
+    return failure

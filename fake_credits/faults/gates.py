@@ -9,8 +9,8 @@ from collections.abc import Callable, Generator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 
+from fake_credits.clock.waking import Waker, block, refuse_running_loop
 from fake_credits.errors import GateLimit
-from fake_credits.waking import Waker, block, refuse_running_loop
 
 __all__ = ["Hold", "Ticket"]
 

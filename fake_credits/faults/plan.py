@@ -186,7 +186,7 @@ class Plan:
             active.removed = True
         self.start_ms, self.ordinal_base = start_ms, ordinal_base
         self._rules, self._numbers, self._calls = [], Counter(), Counter()
-        self._index()
+        self._by_operation, self.reads_reason = {}, False
         for rule in rules:
             self.add(rule)
 

@@ -94,7 +94,7 @@ class Stage(Protocol):
         ...
 
     def defer(self, after_ms: int) -> None:
-        """Check the write now and apply it later, without an answer."""
+        """Check the write now; answer a refusal, else let the client hang and apply the write later."""
         ...
 
     def turn_pages(self, trick: PageTrick) -> None:

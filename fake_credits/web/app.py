@@ -2,6 +2,7 @@
 
 from collections.abc import Mapping
 
+import anyio
 from starlette.applications import Starlette
 from starlette.exceptions import HTTPException
 from starlette.requests import Request
@@ -12,11 +13,14 @@ from starlette.types import ASGIApp, Receive, Scope, Send
 from fake_credits.auth.credentials import Credential
 from fake_credits.contract import Contract
 from fake_credits.errors import ApiError, MethodNotAllowed, RouteNotFound
+from fake_credits.faults.gates import Hold
+from fake_credits.faults.stage import Wire
 from fake_credits.sandbox import Sandbox, Sandboxes
 from fake_credits.web.answer import Answer
-from fake_credits.web.exchange import Exchange, Line
+from fake_credits.web.exchange import Exchange, Line, Withdrawn
 from fake_credits.web.routing import escape
 from fake_credits.web.service import Service
+from fake_credits.web.way import go
 
 __all__ = ["EXTENSION", "create_app"]
 
@@ -73,7 +77,11 @@ class _Application(Starlette):
             if preflight is not None:
                 await line.deliver(preflight, "preflight")
                 return
-        await self._exchange(line, scope).run(line, receive, refusal)
+        exchange = self._exchange(line, scope)
+        try:
+            await go(exchange, line, receive, refusal)
+        except Withdrawn:
+            exchange.leave_behind()
 
     def _exchange(self, line: Line, scope: Scope) -> Exchange:
         credential: Credential | ApiError
@@ -131,6 +139,17 @@ class _Direct:
     def body(self) -> None:
         """Leave the body to be received."""
 
+    async def sleep(self, ms: float, exchange: Exchange) -> None:
+        """Wait as that server's event loop does."""
+        await anyio.sleep(ms / 1000)
+
+    async def hold(self, gate: Hold, exchange: Exchange) -> bool:
+        """Refuse: only our drivers can run an exchange on in the order of its release."""
+        raise NotImplementedError(f"{gate!r} needs one of fake-credits' own drivers")
+
+    def remind(self, ms: float, sandbox: Sandbox) -> None:
+        """Do nothing: whoever comes next runs what is due."""
+
     async def deliverable(self) -> bool:
         """Believe that the client is there."""
         return True
@@ -140,6 +159,10 @@ class _Direct:
         headers = answer.all_headers(request_id)
         await self._send({"type": "http.response.start", "status": answer.status, "headers": headers})
         await self._send({"type": "http.response.body", "body": answer.body})
+
+    async def break_off(self, wire: Wire, exchange: Exchange) -> None:
+        """Refuse: ASGI has no way to break a connection."""
+        raise NotImplementedError(f"{wire!r} needs one of fake-credits' own drivers")
 
 
 def _line(scope: Scope, send: Send) -> Line:

@@ -19,9 +19,9 @@ _CHALLENGE_ERRORS = {
 }
 
 
-def render(contract: Contract, error: ApiError, request_id: str) -> Answer:
-    """Return the answer for a refusal, in the contract's error body (row 18) and with its status (row 19)."""
-    status = contract.status_of(error)
+def render(contract: Contract, error: ApiError, request_id: str, *, status: int | None = None) -> Answer:
+    """Return the answer for a refusal, in the contract's error body (row 18), with its status (row 19) or a given."""
+    status = contract.status_of(error) if status is None else status
     answer = Answer(status, _body(contract, error, status, request_id), _headers(contract, error, status))
     if contract.error_body == "problem":
         answer.media_type = b"application/problem+json"
@@ -30,6 +30,8 @@ def render(contract: Contract, error: ApiError, request_id: str) -> Answer:
 
 def cause_of(error: ApiError) -> str:
     """Return the value of ``X-Fake-Credits-Cause``."""
+    if error.fault:
+        return f"fault:{error.fault}"
     return f"{error.cause}:{error.why or error.code}" if error.cause == "auth" else error.cause
 
 

@@ -1,44 +1,41 @@
-"""Own the way of one request through a sandbox, top to bottom; know nothing of sockets or of how time passes.
+"""Own one request and its answer: what is known of them, the decision, and the entry of the journal.
 
-    pick the sandbox → route → method → body, bounded → credential → permission → ids → body decoded → ledger
-    → is the client still there? → journal → answer
-
-The order is README's, "The API". Each refusal leaves the ledger as it was.
+It knows nothing of sockets, of waits or of what faults do.
 """
 
-from collections.abc import Awaitable, Callable, Mapping
-from typing import Protocol
+from typing import Protocol, cast
 
 from fake_credits.auth.credentials import Credential
 from fake_credits.clock import stopwatch_ns
-from fake_credits.contract import BODY_LIMIT_BYTES, Operation
+from fake_credits.contract import Operation
 from fake_credits.errors import (
     ApiError,
     Forbidden,
     InsufficientScope,
-    InternalError,
-    MalformedRequest,
-    PayloadTooLarge,
 )
+from fake_credits.faults.gates import Hold
+from fake_credits.faults.stage import Wire
 from fake_credits.journal import Client, Entry
 from fake_credits.sandbox import Sandbox
 from fake_credits.web.answer import Answer, Headers, Message
 from fake_credits.web.errors import cause_of, render
-from fake_credits.web.operations import OPERATIONS, Request
+from fake_credits.web.operations import OPERATIONS, Bent, Request
 from fake_credits.web.routing import Matched, escape
 from fake_credits.web.service import Service
 from fake_credits.web.wire import Order
 
-__all__ = ["Exchange", "Line", "Receive"]
+__all__ = ["Exchange", "Line", "Withdrawn"]
 
 _SHOWN = 1000
 """So many characters of an id or a message are journalled: a path can have 64 KiB, and 10,000 entries are kept."""
 
-Receive = Callable[[], Awaitable[Message]]
+
+class Withdrawn(BaseException):
+    """End an exchange that waits, as its server stops: no answer, and no error either."""
 
 
 class Line(Protocol):
-    """Be what the driver lends to an exchange: whose it is, and whether the client still listens."""
+    """Be what the driver lends to an exchange: whose it is, whether the client still listens, and how to wait."""
 
     @property
     def sandbox(self) -> Sandbox | None:
@@ -53,6 +50,18 @@ class Line(Protocol):
         """Return the whole body where it is here already, None where it is still to be received."""
         ...
 
+    async def sleep(self, ms: float, exchange: "Exchange") -> None:
+        """Let milliseconds pass, never fewer; a client that gives up meanwhile is told to the exchange."""
+        ...
+
+    async def hold(self, gate: Hold, exchange: "Exchange") -> bool:
+        """Wait until the gate lets the exchange go, and return True; False at the gate's limit."""
+        ...
+
+    def remind(self, ms: float, sandbox: Sandbox) -> None:
+        """See to it that what is due by then is run, where nobody may come to do it."""
+        ...
+
     async def deliverable(self) -> bool:
         """Tell, just before the answer's first byte, whether the client is still there."""
         ...
@@ -61,26 +70,38 @@ class Line(Protocol):
         """Send a whole answer."""
         ...
 
+    async def break_off(self, wire: Wire, exchange: "Exchange") -> None:
+        """Send as much of an answer as a fault lets through, and end the connection as it says."""
+        ...
+
 
 class Exchange:
     """Be one request and its answer on their way through a sandbox."""
 
     __slots__ = (
+        "_noted",
+        "answer",
         "client",
         "committed",
         "credential",
+        "fault",
         "fields",
         "headers",
         "matched",
         "method",
         "order",
         "ordinal",
+        "phase",
         "query",
         "raw_path",
+        "refusal",
         "request_id",
+        "rule",
         "sandbox",
         "service",
         "started_ns",
+        "transaction",
+        "wire",
     )
 
     def __init__(self, service: Service, sandbox: Sandbox, scope: Message, credential: Credential | ApiError) -> None:
@@ -99,52 +120,57 @@ class Exchange:
         self.client: Client = "none"
         self.order: Order | None = None
         self.committed = False
+        self.transaction = 0
+        self.refusal: ApiError | None = None
+        self.answer: Answer | None = None
+        self.wire: Wire | None = None
+        self.rule = self.phase = self.fault = ""
+        self._noted = False
 
-    async def run(self, line: Line, receive: Receive, refusal: ApiError | None = None) -> None:
-        """Answer the request, with ``refusal`` where it is refused already, and journal it."""
-        answer: Answer | None = None
-        try:
-            if refusal is None:
-                answer = await self._answer(line, receive)
-        except ApiError as error:
-            refusal = error.with_traceback(None)  # it would hold this frame, and the frame it
-        except Exception as bug:  # noqa: BLE001 - remembered, and raised again in the test that met it
-            self.sandbox.remember(bug)
-            refusal = InternalError(f"a bug of fake-credits: {type(bug).__name__}: {bug}")
-        delivered = await line.deliverable()
-        if answer is None:
-            answer = self.refuse(refusal or InternalError("no answer"), delivered=delivered)
-        else:
-            self._record(answer, None, delivered=delivered)
-        await line.deliver(answer, self.request_id)
-
-    def refuse(self, refusal: ApiError, *, delivered: bool = True) -> Answer:
-        """Return the answer for a refusal, and journal it."""
-        answer = render(self.service.contract, refusal, self.request_id)
-        self._record(answer, refusal, delivered=delivered)
+    def refuse(self, refusal: ApiError, *, status: int | None = None) -> Answer:
+        """Let the answer be a refusal, with a status of its own where one is given, and return it."""
+        self.refusal = refusal
+        answer = self.answer = render(self.service.contract, refusal, self.request_id, status=status)
         return answer
 
-    async def _answer(self, line: Line, receive: Receive) -> Answer:
-        self.matched = self.service.routes.match(self.method, self.raw_path)
-        announced = _announced_length(self.fields)
-        body = await _read_body(announced, line, receive) if announced else b""
-        with self.sandbox.lock:
-            self._admit(self.matched)
-            self._check_ids(self.matched)
-            request = Request(self.service, self.sandbox, self.matched)
-            request.headers, request.query, request.body = self.headers, self.query, body
-            try:
-                return OPERATIONS[self.matched.operation](request)
-            finally:
-                self.committed, self.order = request.committed, request.order
+    def allow_origin(self) -> None:
+        """Let the page that asked read the answer, where the contract does."""
+        if self.answer is not None and b"origin" in self.fields:
+            self.service.cors.mark(self.headers, self.answer.headers)
 
-    def _admit(self, matched: Matched) -> None:
+    @property
+    def shown(self) -> str:
+        """Return whose call it is, for people."""
+        matched = self.matched
+        if matched is None:
+            return f"{self.method} {escape(self.raw_path)}"
+        return f"{matched.operation.value} of {matched.user_id or matched.application_id}"
+
+    def decide(self, body: bytes, *, bent: Bent | None = None, skew_s: int = 0) -> None:
+        """Check the credential and do what was asked for, all under the sandbox's lock; raise the refusal."""
+        with self.sandbox.lock:
+            matched = cast("Matched", self.matched)
+            self._admit(matched, skew_s)
+            self._check_ids(matched)
+            self.operate(body, bent)
+
+    def operate(self, body: bytes, bent: Bent | None = None) -> None:
+        """Do what was asked for once that is admitted; raise the refusal. The caller holds the sandbox's lock."""
+        matched = cast("Matched", self.matched)
+        request = Request(self.service, self.sandbox, matched)
+        request.headers, request.query, request.body, request.bent = self.headers, self.query, body, bent
+        try:
+            self.answer = OPERATIONS[matched.operation](request)
+        finally:
+            self.committed, self.order, self.transaction = request.committed, request.order, request.transaction
+
+    def _admit(self, matched: Matched, skew_s: int) -> None:
         """Check credential and permission; existence comes later, so that a stranger learns nothing from it."""
         credential = self.credential
         if isinstance(credential, ApiError):
             raise credential
         self.client = credential.kind
-        token = self.sandbox.authenticate(credential)
+        token = self.sandbox.authenticate(credential, skew_s=skew_s)
         if token is None:
             self._admit_key(matched)
             return
@@ -164,10 +190,14 @@ class Exchange:
         if matched.operation is not Operation.LIST_USERS:
             self.service.check_id("userId", matched.user_id)
 
-    def _record(self, answer: Answer, refusal: ApiError | None, *, delivered: bool) -> None:
-        if b"origin" in self.fields:
-            self.service.cors.mark(self.headers, answer.headers)
-        matched = self.matched
+    def leave_behind(self) -> None:
+        """Journal the exchange as far as it has come, as its client has given it up; it may go on, and amend that."""
+        if not self._noted:
+            self.record(delivered=False)
+
+    def record(self, *, delivered: bool) -> None:
+        """Journal the exchange as it stands; once more, that takes the place of the first time."""
+        matched, answer, refusal, journal = self.matched, self.answer, self.refusal, self.sandbox.journal
         entry = Entry(
             ordinal=self.ordinal,
             request_id=self.request_id,
@@ -178,54 +208,22 @@ class Exchange:
             application="" if matched is None else matched.application_id[:_SHOWN],
             user="" if matched is None else matched.user_id[:_SHOWN],
             client=self.client,
-            status=answer.status,
+            status=0 if answer is None else answer.status,
             code="" if refusal is None else refusal.code,
-            cause="" if refusal is None else cause_of(refusal),
+            cause=self.fault or ("" if refusal is None else cause_of(refusal)),
             message="" if refusal is None else refusal.message[:_SHOWN],
             delta=None if self.order is None else self.order[0],
             reason="" if self.order is None else self.order[1],
+            transaction=f"txn_{self.transaction}" if self.transaction else "",
             committed=self.committed,
             delivered=delivered,
+            rule=self.rule,
+            phase=self.phase,
             idempotency_key=self.fields.get(b"idempotency-key", b"").decode("latin-1")[:256],
             duration_us=(stopwatch_ns() - self.started_ns) // 1000,
         )
-        self.sandbox.journal.write(entry)
-
-
-async def _read_body(announced: int, line: Line, receive: Receive) -> bytes:
-    """Return the whole body; raise PayloadTooLarge as soon as it is known to be over the limit."""
-    whole = line.body()
-    if max(announced, len(whole or b"")) > BODY_LIMIT_BYTES:
-        raise _too_large()
-    if whole is not None:
-        return whole
-    body = b""
-    while True:
-        message = await receive()
-        if message["type"] == "http.disconnect":
-            raise MalformedRequest("the client hung up before the body was whole")
-        body += bytes(message.get("body", b""))
-        if len(body) > BODY_LIMIT_BYTES:
-            raise _too_large()
-        if not message.get("more_body", False):
-            return body
-
-
-def _announced_length(fields: Mapping[bytes, bytes]) -> int:
-    """Return Content-Length, 1 where a body of unknown length follows, 0 where none does."""
-    length = fields.get(b"content-length")
-    if length is not None:
-        return _length(length)
-    return 1 if b"transfer-encoding" in fields else 0
-
-
-def _length(value: bytes) -> int:
-    if not value.isdigit():
-        return 1
-    digits = value.lstrip(b"0")
-    # int() refuses thousands of digits.
-    return int(digits or b"0") if len(digits) < 10 else BODY_LIMIT_BYTES + 1
-
-
-def _too_large() -> PayloadTooLarge:
-    return PayloadTooLarge(f"a body may have at most {BODY_LIMIT_BYTES} bytes (64 KiB)")
+        if self._noted:
+            journal.amend(entry)
+        else:
+            self._noted = True
+            journal.write(entry)

@@ -3,12 +3,15 @@
 Runs whole under the sandbox's lock and never waits.
 """
 
+from bisect import bisect_right
 from collections.abc import Callable, Mapping
+from dataclasses import dataclass
 from urllib.parse import parse_qsl
 
 from fake_credits.contract import Operation
 from fake_credits.errors import InvalidCursor, Problem, UnsupportedMediaType, ValidationError
-from fake_credits.ledger import Account
+from fake_credits.faults.stage import PageTrick
+from fake_credits.ledger import Account, Slice
 from fake_credits.sandbox import Sandbox
 from fake_credits.web.answer import Answer, Headers
 from fake_credits.web.cursors import open_cursor, seal_cursor
@@ -16,16 +19,46 @@ from fake_credits.web.routing import Matched
 from fake_credits.web.service import Service
 from fake_credits.web.wire import Order
 
-__all__ = ["OPERATIONS", "Request"]
+__all__ = ["OPERATIONS", "Bent", "Request"]
 
 _PAGE_MAX = 1000
 
 
+@dataclass(slots=True)
+class Bent:
+    """Say how a fault bends an operation.
+
+    Reads go back by milliseconds or by writes, not further than ``baseline`` (how much each user had when the rule was
+    made); lists play a ``trick``; a ``rehearsal`` checks a write and leaves it at that.
+    """
+
+    by_ms: int = 0
+    by_writes: int = 0
+    baseline: Mapping[tuple[str, str], int] | None = None
+    trick: PageTrick | None = None
+    rehearsal: bool = False
+
+    def visible(self, account: Account, now_ms: int) -> int:
+        """Return how many of a user's transactions can be seen."""
+        if self.baseline is None:
+            return len(account)
+        oldest = min(self.baseline.get((account.application_id, account.user_id), 0), len(account))
+        if self.by_writes:
+            return max(oldest, len(account) - self.by_writes)
+        written = range(oldest, len(account))
+        return oldest + bisect_right(written, now_ms - self.by_ms, key=lambda position: account[position].at_ms)
+
+
 class Request:
-    """Be an admitted request before the ledger; ``order`` and ``committed`` say afterwards what it did."""
+    """Be an admitted request before the ledger.
+
+    ``order``, ``committed`` and ``transaction`` (its number in the history, from 1) say afterwards what it did;
+    ``bent`` is what a fault does to it.
+    """
 
     __slots__ = (
         "application_id",
+        "bent",
         "body",
         "committed",
         "headers",
@@ -34,6 +67,7 @@ class Request:
         "query",
         "sandbox",
         "service",
+        "transaction",
         "user_id",
     )
 
@@ -46,6 +80,8 @@ class Request:
         self.body = b""
         self.order: Order | None = None
         self.committed = False
+        self.transaction = 0
+        self.bent: Bent | None = None
 
     def account(self) -> Account:
         """Return the account that the path names; raise UserNotFound or ApplicationNotFound.
@@ -82,7 +118,38 @@ class Request:
         if len(cursors) > 1:
             raise InvalidCursor(f"the parameter {contract.cursor_parameter} stands {len(cursors)} times in the query")
         start = open_cursor(self.sandbox.cursor_key, self._list_name(), cursors[0]) if cursors else None
+        if start is not None and self.bent is not None and self.bent.trick == "expired":
+            raise InvalidCursor("this cursor has expired: begin the list anew")
         return start, _limit(contract.limit_parameter, limits[-1]) if limits else contract.page_size
+
+    def balance_of(self, account: Account) -> int:
+        """Return the balance that can be seen."""
+        if self.bent is None or self.bent.baseline is None:
+            return account.balance
+        visible = self.bent.visible(account, self.sandbox.clock.now_ms())
+        return account[visible - 1].balance if visible else 0
+
+    def size_of(self, account: Account) -> int:
+        """Return how many transactions can be seen."""
+        return len(account) if self.bent is None else self.bent.visible(account, self.sandbox.clock.now_ms())
+
+    def turned(self, page: Slice, start: int | None, size: int) -> Slice:
+        """Return a page of a list of ``size`` as it is shown, which a trick may have turned."""
+        trick = None if self.bent is None else self.bent.trick
+        if trick is None or not page.positions:
+            return page
+        if trick == "repeat":
+            return Slice(page.positions, page.positions[0])
+        if trick == "cycle" and page.next is None:
+            return Slice(page.positions, 0 if page.positions.step > 0 else size - 1)
+        if trick == "empty_page" and start is None:
+            return Slice(range(0), page.positions[0])
+        return page
+
+    @property
+    def is_rehearsal(self) -> bool:
+        """Tell whether a write is only checked."""
+        return self.bent is not None and self.bent.rehearsal
 
     def next_cursor(self, position: int | None) -> str | None:
         """Return the cursor for the page that starts at a position, None where there is none."""
@@ -94,6 +161,9 @@ class Request:
 
 def _create_user(request: Request) -> Answer:
     request.service.codec.no_body(request.json_body())
+    if request.is_rehearsal:
+        request.sandbox.ledger.stranger(request.application_id, request.user_id, 0)
+        return _UNSEEN
     account, created = request.sandbox.ledger.create_user(
         request.application_id, request.user_id, request.sandbox.clock.now_ms()
     )
@@ -110,12 +180,14 @@ def _get_user(request: Request) -> Answer:
 def _list_users(request: Request) -> Answer:
     start, limit = request.page_request()
     accounts, page = request.sandbox.ledger.page_of_users(request.application_id, start, limit)
+    if request.bent is not None:
+        page = request.turned(page, start, len(accounts))
     shown = (accounts[position] for position in page.positions)
     return Answer(200, request.service.codec.users(shown, request.next_cursor(page.next)))
 
 
 def _get_balance(request: Request) -> Answer:
-    return Answer(200, request.service.codec.balance(request.account().balance))
+    return Answer(200, request.service.codec.balance(request.balance_of(request.account())))
 
 
 def _create_transaction(request: Request) -> Answer:
@@ -123,10 +195,14 @@ def _create_transaction(request: Request) -> Answer:
     ledger = request.sandbox.ledger
     ledger.check(order.delta, order.reason)
     account = request.account()
+    if request.is_rehearsal:
+        ledger.examine(account, order.delta, order.reason, 0)
+        return _UNSEEN
     row = ledger.append(account, order.delta, order.reason, request.sandbox.clock.now_ms())
     if request.service.contract.unknown_user != "refuse":
         ledger.adopt(account)
     request.committed = True
+    request.transaction = len(account)
     body = request.service.codec.transaction(row, len(account) - 1)
     return Answer(request.service.contract.created_transaction_status if body else 204, body)
 
@@ -134,10 +210,16 @@ def _create_transaction(request: Request) -> Answer:
 def _list_transactions(request: Request) -> Answer:
     start, limit = request.page_request()
     account = request.account()
-    page = request.sandbox.ledger.page_of_transactions(account, start, limit)
+    size = request.size_of(account)
+    page = request.sandbox.ledger.page_of_transactions(size, start, limit)
+    if request.bent is not None:
+        page = request.turned(page, start, size)
     rows = map(account.__getitem__, page.positions)
     return Answer(200, request.service.codec.transactions(rows, request.next_cursor(page.next)))
 
+
+_UNSEEN = Answer(204, b"")
+"""What a rehearsal answers, to nobody."""
 
 OPERATIONS: Mapping[Operation, Callable[[Request], Answer]] = {
     Operation.CREATE_USER: _create_user,

@@ -100,7 +100,7 @@ MEETS_A_BUG = """
 import sys
 from fake_credits.cli import main
 from fake_credits.sandbox import Sandbox
-def broken(*_):
+def broken(*_, **__):
     raise LookupError("a bug\\n12:00:00 forged \\x1b[2J")
 Sandbox.authenticate = broken
 main()

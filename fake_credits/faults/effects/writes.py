@@ -6,7 +6,7 @@ from typing import ClassVar
 from fake_credits.contract import Operation
 from fake_credits.faults.checks import whole_in
 from fake_credits.faults.effects.base import WRITES, Effect, Phase
-from fake_credits.faults.stage import Cut, Stage
+from fake_credits.faults.stage import Stage
 
 __all__ = ["Duplicate", "Zombie"]
 
@@ -53,4 +53,3 @@ class Zombie(Effect):
     async def apply(self, stage: Stage) -> None:
         """Put the write off."""
         stage.defer(self.after_ms)
-        stage.leave(Cut("hang"))

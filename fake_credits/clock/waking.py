@@ -15,7 +15,7 @@ from typing import Any, Protocol
 
 from fake_credits.clock import monotonic_s
 
-__all__ = ["Waker", "block", "refuse_running_loop"]
+__all__ = ["Waker", "block", "debugger_is_open", "refuse_running_loop"]
 
 _SLICE_S = 0.25
 
@@ -100,7 +100,7 @@ def block(event: threading.Event, limit_s: float | None) -> bool:
         begun_s = monotonic_s()
         if event.wait(min(left_s, _SLICE_S)):
             return True
-        if not _debugger_is_open():
+        if not debugger_is_open():
             left_s -= monotonic_s() - begun_s
     return event.is_set()
 
@@ -127,7 +127,8 @@ def _running_trio() -> Any:
     return trio
 
 
-def _debugger_is_open() -> bool:
+def debugger_is_open() -> bool:
+    """Tell whether a debugger has a prompt open, in whatever thread."""
     frames = sys._current_frames()  # pyright: ignore[reportPrivateUsage] - documented, under this name
     return any(map(_at_prompt, frames.values()))
 

@@ -1,73 +1,37 @@
-"""Own the state of one isolated Credits API, and which credential means which sandbox; know nothing of HTTP."""
+"""Own the state of one isolated Credits API; know nothing of HTTP."""
 
 import threading
 import unicodedata
-from collections.abc import Mapping
-from dataclasses import dataclass, field, replace
+from collections.abc import Callable, Mapping
+from contextlib import AbstractContextManager
+from dataclasses import replace
 from datetime import datetime
-from functools import lru_cache
-from pathlib import Path
-from typing import Literal
+from typing import cast
 
 from fake_credits.auth.api_keys import new_api_key, same_key
-from fake_credits.auth.credentials import Credential, peek_claims
+from fake_credits.auth.credentials import Credential
 from fake_credits.auth.issuers import SANDBOX_CLAIM, Issuer, Minter
 from fake_credits.auth.keys import SigningKeys
 from fake_credits.auth.negative import bad_token
 from fake_credits.auth.providers import PRESETS, Preset
 from fake_credits.auth.verify import VerifiedToken, Verifier
 from fake_credits.chance import fresh_bytes
-from fake_credits.clock import Clock, wall_ms
-from fake_credits.contract import DEFAULT, MAX_AMOUNT, Contract, id_problem
+from fake_credits.clock import Clock, Due, wall_ms
+from fake_credits.contract import MAX_AMOUNT, Contract, id_problem
 from fake_credits.errors import InvalidApiKey, InvalidToken
+from fake_credits.faults.checks import FaultError, number_in
+from fake_credits.faults.effects import Gate
+from fake_credits.faults.gates import Hold
+from fake_credits.faults.plan import ActiveRule, Plan
+from fake_credits.faults.rule import Rule
 from fake_credits.journal import Journal
 from fake_credits.ledger import Account, Ledger
 from fake_credits.models import Reason
+from fake_credits.sandbox.settings import SandboxSettings, TokenWords
 
-__all__ = ["Sandbox", "SandboxSettings", "Sandboxes", "TokenWords"]
+__all__ = ["Sandbox"]
 
-_REMEMBERED = 1024
-_LONGEST = 1024
 _BUGS_KEPT = 100
-
-
-@dataclass(frozen=True, kw_only=True)
-class SandboxSettings:
-    """Say how a sandbox starts. ``reset`` returns to exactly this.
-
-    ``balance`` is one grant to ``user_id``; ``users`` is one grant each; a balance of 0 makes the user without one.
-    ``clock`` is ``"real"``, ``"frozen"`` (now) or an aware datetime to stand still at. An empty ``api_key`` means a
-    fresh one. ``jwt`` names a preset. ``trust`` names foreign issuers by URL, beside those of the contract, each with a
-    file of its keys (JWKS or PEM).
-    """
-
-    contract: Contract = DEFAULT
-    seed: int = 0
-    application_id: str = "app-id"
-    user_id: str = "user-id"
-    balance: int | None = None
-    users: Mapping[str, int] = field(default_factory=dict[str, int])
-    clock: datetime | Literal["real", "frozen"] = "real"
-    api_key: str = ""
-    jwt: str = "plain"
-    trust: Mapping[str, str | Path] = field(default_factory=dict[str, str | Path])
-
-    def __repr__(self) -> str:
-        return f"<SandboxSettings of {self.application_id!r}, seed {self.seed}, {len(self.users)} users>"
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class TokenWords:
-    """Say what a minted token is to be like.
-
-    ``bad`` names a kind that must be refused. ``expires_in_s`` is a life in seconds, by default the preset's.
-    ``claims`` are added. ``wall`` mints for the wall clock rather than the sandbox's.
-    """
-
-    bad: str = ""
-    expires_in_s: int | None = None
-    claims: Mapping[str, object] = field(default_factory=dict[str, object])
-    wall: bool = False
 
 
 class Sandbox:
@@ -95,18 +59,83 @@ class Sandbox:
         self.lock = threading.RLock()
         self.journal = Journal(self.lock)
         self.bugs: list[BaseException] = []
+        self.problems: list[str] = []
         self.closed = False
-        self.clock = _clock(settings.clock)
+        self.clock = _clock(settings.clock, self.lock)
+        self.gates: dict[str, Hold] = {}
+        self.endings: set[Callable[[], object]] = set()
+        self.faults = Plan(settings.seed)
+        self.faults.baseline = self._sizes
+        self._rules = _rules(settings)
+        _check_waits(settings)
         self._start()
 
     def __repr__(self) -> str:
         return f"<Sandbox {self.name}: {self.ledger!r}, seed {self.seed}>"
 
     def reset(self) -> None:
-        """Return to how the sandbox started: users, balances, clock and an empty journal; keys stay."""
+        """Return to how the sandbox started: users, balances, clock, rules and an empty journal; keys stay.
+
+        What is held at a gate or parked runs to its end before that, in the world that it came to.
+        """
+        self.release_gates()
         with self.lock:
+            self.clock.settle()
             self.journal.clear()
+            self.problems.clear()
             self._start()
+
+    def release_gates(self) -> None:
+        """Open every gate."""
+        for gate in list(self.gates.values()):
+            gate.release()
+
+    def close(self) -> list[Due]:
+        """Open every gate, end what hangs, refuse further calls, and return what was to happen later."""
+        self.release_gates()
+        self.end_waits()
+        self.closed = True
+        return self.clock.drop()
+
+    def end_waits(self) -> None:
+        """End what hangs."""
+        for end in list(self.endings):
+            end()
+
+    def hold(self, rule: Rule) -> Hold:
+        """Add a rule with a gate, and return the gate; raise FaultError for a rule that can't be."""
+        with self.lock:
+            active = self.add_fault(rule)
+            return self.gates[cast("Gate", active.rule.effect).name]
+
+    def add_fault(self, rule: Rule) -> ActiveRule:
+        """Add a rule; raise FaultError for one that can't be."""
+        with self.lock:
+            self.clock.run_due()
+            active = self.faults.add(rule)
+            if isinstance(rule.effect, Gate):
+                self._make_gate(rule.effect.name, active)
+            return active
+
+    def _make_gate(self, name: str, active: ActiveRule) -> None:
+        gate = self.gates.get(name)
+        if gate is None or gate.is_open:
+            self.gates[name] = Hold(name, self.settings.limit_s, lambda _: self.remove_fault(active))
+
+    def remove_fault(self, active: ActiveRule) -> None:
+        """Take a rule out; a call that it has hit already goes on as it was."""
+        with self.lock:
+            active.remove()
+
+    def gate(self, name: str) -> Hold:
+        """Return the gate of a name; raise FaultError where there is none."""
+        try:
+            return self.gates[name]
+        except KeyError:
+            raise FaultError(f"there is no gate {name!r} (there are: {', '.join(self.gates) or 'none'})") from None
+
+    def _sizes(self) -> Mapping[tuple[str, str], int]:
+        return self.ledger.sizes()
 
     def _start(self) -> None:
         settings = self.settings
@@ -119,6 +148,12 @@ class Sandbox:
             self.fund(settings.user_id, settings.balance)
         for user_id, balance in settings.users.items():
             self.fund(user_id, balance)
+        self.gates.clear()
+        if self._rules or self.faults:
+            self.faults.reset((), self.clock.now_ms(), self.journal.begun)
+            for rule in self._rules:
+                self.add_fault(rule)
+        self.faults.start_ms, self.faults.ordinal_base = self.clock.now_ms(), self.journal.begun
 
     def fund(self, user_id: str, balance: int | None = None, *, application_id: str = "") -> Account:
         """Make a user exist and, where a balance is given, bring the balance to it with one grant or consumption.
@@ -140,18 +175,21 @@ class Sandbox:
                 self.ledger.append(account, delta, reason, self.clock.now_ms())
         return account
 
-    def authenticate(self, credential: Credential) -> VerifiedToken | None:
-        """Return the verified token, or None for the right API key; raise the refusal otherwise."""
+    def authenticate(self, credential: Credential, *, skew_s: int = 0) -> VerifiedToken | None:
+        """Return the verified token, or None for the right API key; raise the refusal otherwise.
+
+        ``skew_s`` judges the token's life by a clock that is so many seconds fast.
+        """
         if credential.kind == "user":
-            return self._authenticate_user(credential.value)
+            return self._authenticate_user(credential.value, skew_s)
         if self.closed:
             raise InvalidApiKey("the sandbox of this API key is closed: its test is over", why="closed_sandbox")
         if not same_key(credential.value, self.api_key):
             raise InvalidApiKey("this API key is not the sandbox's", why="unknown_key")
         return None
 
-    def _authenticate_user(self, token: str) -> VerifiedToken:
-        verified = self.verifier.verify(token, self.clock.now_ms())
+    def _authenticate_user(self, token: str, skew_s: int) -> VerifiedToken:
+        verified = self.verifier.verify(token, self.clock.now_ms() + skew_s * 1000)
         named = verified.claims.get(SANDBOX_CLAIM, self.name)
         if self.closed or named != self.name:
             message = "the sandbox of this token is closed: its test is over, or it belongs to another server"
@@ -177,69 +215,16 @@ class Sandbox:
             self.bugs.append(bug)
             del self.bugs[:-_BUGS_KEPT]
 
+    def complain(self, problem: str) -> None:
+        """Keep what fails the test that met it, also where it swallowed the error: the last 100."""
+        with self.lock:
+            self.problems.append(problem)
+            del self.problems[:-_BUGS_KEPT]
+
     def verify(self) -> None:
         """Raise Inconsistency where the ledger contradicts itself."""
         with self.lock:
             self.ledger.verify()
-
-
-class Sandboxes:
-    """Keep a server's sandboxes, and find the one that a request's credential names.
-
-    README, "How far each arrangement isolates", says what that keeps apart.
-    """
-
-    def __init__(self, base: Sandbox) -> None:
-        self._lock = threading.Lock()
-        self._by_key: dict[str, Sandbox] = {}
-        self._by_name: dict[str, Sandbox] = {}
-        self._bound: dict[tuple[str, str], Sandbox] = {}
-        self._defaults: list[Sandbox] = []
-        self._peek = lru_cache(_REMEMBERED)(_names_in)
-        self.attach(base)
-
-    def __repr__(self) -> str:
-        return f"<Sandboxes: {len(self._by_name)} attached>"
-
-    @property
-    def default(self) -> Sandbox:
-        """Return the sandbox for a request whose credential names none: the one attached last."""
-        return self._defaults[-1]
-
-    def attach(self, sandbox: Sandbox) -> None:
-        """Make a sandbox reachable, and the default; raise ValueError where its name or key is taken."""
-        with self._lock:
-            if sandbox.name in self._by_name or sandbox.api_key in self._by_key:
-                raise ValueError(f"a sandbox named {sandbox.name!r} or with the same API key is attached already")
-            self._by_name[sandbox.name] = sandbox
-            self._by_key[sandbox.api_key] = sandbox
-            self._defaults.append(sandbox)
-
-    def detach(self, sandbox: Sandbox) -> None:
-        """Forget a sandbox; one that is not attached is none of our business."""
-        with self._lock:
-            if self._by_name.get(sandbox.name) is sandbox:
-                self._by_name.pop(sandbox.name)
-                self._by_key.pop(sandbox.api_key, None)
-                self._defaults.remove(sandbox)
-                self._bound = {whose: other for whose, other in self._bound.items() if other is not sandbox}
-
-    def bind(self, sandbox: Sandbox, issuer: str, user_id: str) -> None:
-        """Let the tokens of a foreign issuer's user name a sandbox; raise ValueError where they name another."""
-        with self._lock:
-            if self._bound.setdefault((issuer, user_id), sandbox) is not sandbox:
-                raise ValueError(f"user {user_id!r} of {issuer!r} is bound to another sandbox")
-
-    def pick(self, credential: Credential | None) -> Sandbox:
-        """Return the sandbox that a credential names; this authenticates nothing."""
-        if credential is None:
-            return self.default
-        if credential.kind == "server":
-            return self._by_key.get(credential.value) or self.default
-        # A long one is read each time: remembering it would let strangers fill the memory.
-        token = credential.value
-        name, whose = self._peek(token) if len(token) <= _LONGEST else _names_in(token)
-        return self._by_name.get(name) or self._bound.get(whose) or self.default
 
 
 def _issuers(own: Issuer, settings: SandboxSettings) -> list[Issuer]:
@@ -252,18 +237,26 @@ def _issuers(own: Issuer, settings: SandboxSettings) -> list[Issuer]:
     return issuers if longest == own.user_id_limit else [replace(each, user_id_limit=longest) for each in issuers]
 
 
-def _names_in(token: str) -> tuple[str, tuple[str, str]]:
-    """Return what an unverified token names: a sandbox, and whose it is."""
-    claims = peek_claims(token)
-    return str(claims.get(SANDBOX_CLAIM, "")), (str(claims.get("iss", "")), str(claims.get("sub", "")))
-
-
-def _clock(setting: datetime | str) -> Clock:
+def _clock(setting: datetime | str, lock: AbstractContextManager[object]) -> Clock:
     if isinstance(setting, datetime):
-        return Clock(setting)
+        return Clock(setting, lock)
     if setting not in ("real", "frozen"):
         raise ValueError(f"clock is {setting!r}: choose 'real', 'frozen' or an aware datetime")
-    return Clock()
+    return Clock(lock=lock)
+
+
+def _rules(settings: SandboxSettings) -> tuple[Rule, ...]:
+    if settings.faults == () and settings.latency is None:
+        return ()
+    from fake_credits.faults.scenario import latency_rules, rules_of  # few sandboxes start with rules
+
+    return (*rules_of(settings.faults), *latency_rules(settings.latency))
+
+
+def _check_waits(settings: SandboxSettings) -> None:
+    if settings.delays not in ("virtual", "real"):
+        raise ValueError(f"delays is {settings.delays!r}: choose 'virtual' or 'real'")
+    number_in("limit_s", settings.limit_s, 0.001, 3600)
 
 
 def _preset(name: str) -> Preset:

@@ -12,8 +12,8 @@ import trio
 from freezegun import freeze_time
 
 from fake_credits.clock import monotonic_s
+from fake_credits.clock.waking import Waker, block, refuse_running_loop
 from fake_credits.drivers.live import new_event_loop
-from fake_credits.waking import Waker, block, refuse_running_loop
 
 LONG_S = 30.0
 SHORT_S = 0.002

@@ -1,0 +1,58 @@
+"""Own the words that a sandbox starts from, and those of a token; know nothing of what becomes of them."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from datetime import datetime
+from pathlib import Path
+from typing import Literal
+
+from fake_credits.contract import DEFAULT, Contract
+
+__all__ = ["SandboxSettings", "TokenWords"]
+
+
+@dataclass(frozen=True, kw_only=True)
+class SandboxSettings:
+    """Say how a sandbox starts. ``reset`` returns to exactly this.
+
+    ``balance`` is one grant to ``user_id``; ``users`` is one grant each; a balance of 0 makes the user without one.
+    ``clock`` is ``"real"``, ``"frozen"`` (now) or an aware datetime to stand still at. An empty ``api_key`` means a
+    fresh one. ``jwt`` names a preset. ``trust`` names foreign issuers by URL, beside those of the contract, each with a
+    file of its keys (JWKS or PEM).
+
+    ``faults`` are rules from the start, and ``latency`` is the default delay (README, "Faults"). ``delays`` in process
+    are ``"virtual"``, which move the clock, or ``"real"``, which take time. ``limit_s`` is how many seconds a gate
+    holds a call, and how long a call that nothing would end waits.
+    """
+
+    contract: Contract = DEFAULT
+    seed: int = 0
+    application_id: str = "app-id"
+    user_id: str = "user-id"
+    balance: int | None = None
+    users: Mapping[str, int] = field(default_factory=dict[str, int])
+    clock: datetime | Literal["real", "frozen"] = "real"
+    api_key: str = ""
+    jwt: str = "plain"
+    trust: Mapping[str, str | Path] = field(default_factory=dict[str, str | Path])
+    faults: object = ()
+    latency: object = None
+    delays: Literal["virtual", "real"] = "virtual"
+    limit_s: float = 10.0
+
+    def __repr__(self) -> str:
+        return f"<SandboxSettings of {self.application_id!r}, seed {self.seed}, {len(self.users)} users>"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class TokenWords:
+    """Say what a minted token is to be like.
+
+    ``bad`` names a kind that must be refused. ``expires_in_s`` is a life in seconds, by default the preset's.
+    ``claims`` are added. ``wall`` mints for the wall clock rather than the sandbox's.
+    """
+
+    bad: str = ""
+    expires_in_s: int | None = None
+    claims: Mapping[str, object] = field(default_factory=dict[str, object])
+    wall: bool = False
