@@ -29,6 +29,7 @@ T = TypeVar("T")
 _EXCERPT = 200
 _REASONS = {reason.value: reason for reason in Reason}
 _AUTH = "auth:"
+_FAULT = "fault:"
 _PARSERS_ERRORS = (msgspec.MsgspecError, ValueError, RecursionError)  # msgspec's are ValueErrors from 0.21 on
 
 
@@ -120,6 +121,8 @@ class Outcome:
         error = kind(message, details=refusal.details)
         cause = answer.header(b"x-fake-credits-cause")
         error.why = cause.removeprefix(_AUTH) if cause.startswith(_AUTH) else ""
+        error.fault = cause.removeprefix(_FAULT) if cause.startswith(_FAULT) else ""
+        error.retry_after_s = _retry_after(answer)
         error.status = answer.status
         error.request_id = refusal.request_id or answer.header(b"x-request-id")
         if isinstance(error, MethodNotAllowed):
@@ -236,6 +239,22 @@ def _problems(details: Any) -> tuple[Problem, ...]:
     if not _is_array(details):
         return ()
     return tuple(Problem(_text(one, "field"), _text(one, "problem")) for one in details if _is_object(one))
+
+
+def _retry_after(answer: Answer) -> int | None:
+    """Return Retry-After in seconds, a date counted from the answer's own; None for what can't be read."""
+    text = answer.header(b"retry-after").strip()
+    if not text:
+        return None
+    if text.isascii() and text.isdigit():
+        return int(text[:12])
+    from email.utils import parsedate_to_datetime
+
+    try:
+        seconds = (parsedate_to_datetime(text) - _date_of(answer)).total_seconds()
+    except (TypeError, ValueError):  # a date without a zone can't be compared
+        return None
+    return max(0, round(seconds))
 
 
 def _date_of(answer: Answer) -> datetime:

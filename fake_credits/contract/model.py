@@ -98,7 +98,7 @@ class Contract:
     created_at: CreatedAtForm = _setting(20, "iso_ms", "form of createdAt: ISO 8601 in UTC, or a number since 1970")
     field_names: Mapping[str, str] = _setting(21, MappingProxyType({}), "other names for members of bodies")
     retry_after: Literal["seconds", "date", "absent"] = _setting(
-        22, "seconds", "form of Retry-After on a 429 (nothing gives a 429 yet)"
+        22, "seconds", "form of Retry-After where a fault sends one"
     )
     cors_origins: tuple[str, ...] = _setting(23, ("*",), "origins whose pages may read as a user; empty: none")
     id_max_length: int = _setting(24, 256, "most code points of an id, 1 to 4096")

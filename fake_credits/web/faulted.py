@@ -144,7 +144,9 @@ class _Stage:
         error.message = f"{error.message} (the fault {name!r} of fake-credits)"
         answer = self._exchange.refuse(error, status=status)
         if retry_after:
-            answer.headers.append((b"retry-after", retry_after.encode("ascii")))
+            # A date means something beside the Date of the same clock only.
+            date = formatdate(self._exchange.sandbox.clock.now_ms() / 1000, usegmt=True)
+            answer.headers += [(b"retry-after", retry_after.encode("ascii")), (b"date", date.encode("ascii"))]
 
     def answer(self, status: int, body: bytes, media_type: str) -> None:
         """Answer with bytes."""

@@ -115,7 +115,7 @@ def pytest_runtest_setup(item: pytest.Item) -> None:
 
 @pytest.hookimpl(wrapper=True)
 def pytest_runtest_call(item: pytest.Item) -> Generator[None, object, object]:
-    """Fail a test that passed so far where the fake itself went wrong."""
+    """Fail a test that passed so far where it proves nothing: the fake went wrong, a fault never came, a call hung."""
     result = yield
     factory = item.config.stash.get(_FACTORY, None)
     if factory is not None:
@@ -126,7 +126,7 @@ def pytest_runtest_call(item: pytest.Item) -> Generator[None, object, object]:
 def _check_end(factory: "Factory", words: Mapping[str, object]) -> None:
     problems, cause = factory.problems({**factory.words, **words}.get("allow"))
     if problems:
-        head = "fake-credits itself went wrong in a test that passed, so that proves nothing:"
+        head = "fake-credits fails this test, which passed but proves nothing:"
         raise _failure("\n".join([head, *problems])) from cause
 
 

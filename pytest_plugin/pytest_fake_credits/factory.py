@@ -13,6 +13,8 @@ from fake_credits.contract.loading import load_contract
 from fake_credits.drivers.live import LiveServer
 from fake_credits.drivers.shared import Shared
 from fake_credits.fake import FakeCredits, SettingWords
+from fake_credits.faults.desk import unused_text
+from fake_credits.faults.plan import ActiveRule
 from fake_credits.journal import Entry
 from fake_credits.ledger import Inconsistency
 from fake_credits.sandbox import SandboxSettings
@@ -30,6 +32,8 @@ class Watched:
         self._exchanges_before = 0
         self._bugs_before = 0
         self._ledger_told = False
+        self._problems_before = 0
+        self._rules_before: frozenset[ActiveRule] = frozenset()
 
     def __repr__(self) -> str:
         return f"<Watched {self.fake!r}>"
@@ -39,6 +43,8 @@ class Watched:
         self.is_new = False
         self._exchanges_before = self.fake.journal.total
         self._bugs_before = len(self.fake.sandbox.bugs)
+        self._problems_before = len(self.fake.sandbox.problems)
+        self._rules_before = frozenset(self.fake.faults)
 
     def entries(self) -> tuple[Entry, ...]:
         """Return the exchanges of this test, oldest first."""
@@ -48,6 +54,14 @@ class Watched:
     def bugs(self) -> list[BaseException]:
         """Return the fake's internal errors of this test."""
         return self.fake.sandbox.bugs[self._bugs_before :]
+
+    def problems(self) -> list[str]:
+        """Return what this test's calls ran into that would never end: a hang, a gate at its limit."""
+        return self.fake.sandbox.problems[self._problems_before :]
+
+    def unused_rules(self) -> list[ActiveRule]:
+        """Return the scripted rules of this test that stayed unused; one of a longer life may fire in a later test."""
+        return [active for active in self.fake.faults if active.is_unused and active not in self._rules_before]
 
     def inconsistency(self) -> Inconsistency | None:
         """Return how the ledger contradicts itself, once: a sandbox of many tests fails one of them."""
@@ -135,14 +149,18 @@ class Factory:
             watched.begin()
 
     def problems(self, allowed: object) -> tuple[list[str], BaseException | None]:
-        """Return what is wrong with the fake itself since the test began, and the first of the exceptions."""
-        found: list[tuple[str, BaseException]] = []
+        """Return why the test that ran proves nothing, and the first of the exceptions."""
+        allow = allowed if isinstance(allowed, tuple) else ()
+        found: list[tuple[str, BaseException | None]] = []
         for watched in self._watched:
-            if not isinstance(allowed, tuple) or "internal_errors" not in allowed:
+            if "internal_errors" not in allow:
                 found += [(_bug_text(bug), bug) for bug in watched.bugs()]
             if (error := watched.inconsistency()) is not None:
                 found.append((f"the ledger is inconsistent: {error}", error))
-        return [text for text, _ in found], found[0][1] if found else None
+            found += [(problem, None) for problem in watched.problems()]
+            if "unused_rules" not in allow:
+                found += [(unused_text(active), None) for active in watched.unused_rules()]
+        return [text for text, _ in found], next((error for _, error in found if error is not None), None)
 
     def close(self) -> None:
         """Close what is still open, and stop the live server."""

@@ -11,7 +11,7 @@ import pytest
 
 __all__ = ["ALLOWED", "WORDS", "Word", "checked_words", "describe", "words_of"]
 
-ALLOWED = ("internal_errors",)
+ALLOWED = ("internal_errors", "unused_rules")
 """The end-of-call checks that ``allow=`` can turn off."""
 
 
@@ -61,6 +61,26 @@ def _contract(value: object) -> object:
     return value if type(value).__name__ == "Contract" else _text(value)
 
 
+def _faults(value: object) -> object:
+    # An effect or a rule is known by where it comes from: the fake, which refuses what is malformed.
+    known = isinstance(value, str | list | tuple | Mapping) or type(value).__module__.startswith("fake_credits.")
+    if not known or value == "":
+        raise ValueError(value)
+    return value
+
+
+def _latency(value: object) -> object:
+    if isinstance(value, bool):
+        raise ValueError(value)
+    return value if isinstance(value, int | float) else _faults(value)
+
+
+def _delays(value: object) -> str:
+    if value not in ("virtual", "real"):
+        raise ValueError(value)
+    return str(value)
+
+
 def _trust(value: object) -> dict[str, str]:
     if not isinstance(value, Mapping):
         raise ValueError(value)
@@ -98,7 +118,10 @@ WORDS: Mapping[str, Word] = {
     "balance": Word("an integer, 0 or more", _credits),
     "clock": Word('an aware datetime, its ISO 8601 text, "frozen" or "real"', _clock),
     "contract": Word("a Contract, or the name of a contract file", _contract),
+    "delays": Word('"virtual" or "real"', _delays),
+    "faults": Word('a rule, or a list of them: Reset(), a Rule, an object of JSON, a preset or scenario file', _faults),
     "jwt": Word("the name of a provider's preset", _text),
+    "latency": Word('milliseconds, "uniform(10, 50)", "lognormal(20, 200)", or these by operation', _latency),
     "live": Word("True or False", _flag),
     "seed": Word("an integer", _whole),
     "trust": Word('a mapping of foreign issuers to files of their keys, such as {"https://…/": "jwks.json"}', _trust),

@@ -21,6 +21,7 @@ __all__ = ["explain_balance", "section"]
 _SANDBOXES_MAX = 3
 _ROWS_MAX = 20
 _USERS_MAX = 10
+_RULES_MAX = 20
 _CELL_MAX = 48
 _COLUMNS = ("#", "operation", "user", "status", "cause", "committed", "delivered", "time")
 _TOKEN = re.compile(r"eyJ[\w.-]+")
@@ -37,13 +38,26 @@ def section(watched: Iterable[Watched]) -> str:
 def _sandbox(watched: Watched) -> str:
     fake, raw = watched.fake, watched.entries()
     head = f"sandbox {fake.sandbox.name}, seed {fake.sandbox.seed}, clock {fake.clock.mode}"
+    more = [*_rules(fake), *_parked(fake)]
     if not raw:
-        return f"{head}: {_NO_EXCHANGE}" if watched.is_new else ""
+        return "\n".join([f"{head}: {_NO_EXCHANGE}", *more]) if watched.is_new else ""
     entries = [_clean(entry, fake.api_key) for entry in raw[-_ROWS_MAX:]]
     lines = [f"{head}; exchanges of this test, the last {len(entries)} of {len(raw)}:", *_table(entries)]
     lines += [f"refusal of #{entry.ordinal}: {entry.message}" for entry in entries if entry.message][-1:]
     lines += [f"balances: {_balances(fake, raw)}", f"the last call again: {_curl(fake, entries[-1])}"]
-    return "\n".join(lines)
+    return "\n".join(lines + more)
+
+
+def _rules(fake: FakeCredits) -> list[str]:
+    rules = [f"{active.name} {active.fired} of {active.matched}" for active in fake.faults]
+    more = [f"{len(rules) - _RULES_MAX} more"] if len(rules) > _RULES_MAX else []
+    return [f"rules, how often each fired of the calls that matched: {', '.join(rules[:_RULES_MAX] + more)}"] if rules else []
+
+
+def _parked(fake: FakeCredits) -> list[str]:
+    parked = [f"{_shown(due.label, fake.api_key)} at {_time(due.at_ms)}" for due in fake.clock.parked()]
+    held = [f"gate {gate.name!r} holds {gate.waiters()}" for gate in fake.sandbox.gates.values() if len(gate)]
+    return [f"still to happen: {', '.join((held + parked)[:_RULES_MAX])}"] if held + parked else []
 
 
 _NO_EXCHANGE = (
@@ -59,12 +73,15 @@ def _table(entries: Sequence[Entry]) -> list[str]:
 
 
 def _row(entry: Entry) -> tuple[str, ...]:
-    time = from_ms(entry.at_ms).replace(tzinfo=None).isoformat(timespec="milliseconds") + "Z"
-    cause = entry.code if entry.cause in ("", entry.code) else f"{entry.code} ({entry.cause})"
+    cause = entry.code if entry.cause in ("", entry.code) else f"{entry.code} ({entry.cause})".strip()
     order = "" if entry.delta is None else f" {entry.delta:+} {entry.reason}"
     operation = entry.operation + order if entry.operation else f"{entry.method} {entry.target}"
     cells = (str(entry.ordinal), operation, entry.user, str(entry.status), cause)
-    return (*map(_short, cells), _yes(entry.committed), _yes(entry.delivered), time)
+    return (*map(_short, cells), _yes(entry.committed), _yes(entry.delivered), _time(entry.at_ms))
+
+
+def _time(at_ms: int) -> str:
+    return from_ms(at_ms).replace(tzinfo=None).isoformat(timespec="milliseconds") + "Z"
 
 
 def _yes(fact: object) -> str:

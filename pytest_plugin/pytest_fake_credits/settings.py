@@ -100,6 +100,9 @@ OPTIONS = (
         "none",
         variable="FAKE_CREDITS_PYTEST_LOG",
     ),
+    Option(
+        "latency", "default delay of every call", "milliseconds, uniform(10, 50) or lognormal(20, 200)", str, default=""
+    ),
     Option("contract", "contract file (TOML) of every sandbox", "a file", str, default="", is_path=True),
     _id("application_id", "id of the default application", "app-id"),
     _id("user_id", "id of the default user", "user-id"),
@@ -202,6 +205,8 @@ def default_words(
     """Return the words that a sandbox starts from: command line > ``own`` > ini > environment > default."""
     words = {name: settings[name] for name in ("seed", "application_id", "user_id", "api_key", "contract", "jwt")}
     words["trust"] = Setting(trust, "ini fake_credits_trust")
+    if settings["latency"].value:
+        words["latency"] = settings["latency"]
     words["live"] = Setting(settings["mode"].value == "live", settings["mode"].source)
     asked = {name: setting.value for name, setting in words.items() if setting.on_command_line}
     return {name: setting.value for name, setting in words.items()} | {**own} | asked

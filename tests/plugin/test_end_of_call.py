@@ -85,7 +85,7 @@ def test_a_mistake_of_the_fake_fails_the_test_once(suite: Suite) -> None:
     for test in ("allowed_bug", "refusals_are_fine", "shared_is_told_once"):
         result.stdout.fnmatch_lines([f"PASSED test_suite.py::test_{test}"])
     text = result.stdout.str()
-    assert text.count("fake-credits itself went wrong in a test that passed, so that proves nothing:\n") == 4
+    assert text.count("fake-credits fails this test, which passed but proves nothing:\n") == 4
     assert "in _bug" in text
     assert "assert 'own' == 'failure'" in text
     result.stdout.fnmatch_lines(
@@ -97,3 +97,84 @@ def test_a_mistake_of_the_fake_fails_the_test_once(suite: Suite) -> None:
             "the ledger is inconsistent: <Account 'user-id' of 'app-id': 4 in 1 transactions>: the deltas sum to 3",
         ]
     )
+
+
+FAULTY = """
+import threading
+
+import pytest
+
+from fake_credits.errors import FakeCreditsError
+from fake_credits.faults import Hang, Reset, Rule
+
+
+@pytest.mark.fake_credits(faults=[Rule(effect=Reset(), nth=2, name="second")], balance=1)
+def test_unused(fake_credits):
+    fake_credits.server_client.get_balance("app-id", "user-id")
+
+
+@pytest.mark.fake_credits(faults=[{"script": [503, "ok"]}], balance=1)
+def test_left_over(fake_credits):
+    with pytest.raises(FakeCreditsError):
+        fake_credits.server_client.get_balance("app-id", "user-id")
+
+
+@pytest.mark.fake_credits(faults=[Rule(effect=Reset(), nth=2, optional=True)], balance=1)
+def test_optional(fake_credits):
+    fake_credits.server_client.get_balance("app-id", "user-id")
+
+
+@pytest.mark.fake_credits(faults=[Rule(effect=Reset(), nth=2)], allow="unused_rules")
+def test_allowed_unused(fake_credits):
+    pass
+
+
+@pytest.mark.fake_credits(balance=1)
+def test_hangs_and_swallows_it(fake_credits):
+    fake_credits.hold("getBalance", name="door")
+    with pytest.raises(AssertionError):
+        fake_credits.server_client.get_balance("app-id", "user-id")
+
+
+@pytest.mark.fake_credits(balance=1)
+def test_gate_at_its_limit(fake_credits):
+    gate = fake_credits.hold("getBalance", name="door")
+    gate.limit_s = 0.01
+    with pytest.raises(FakeCreditsError):
+        threads = [threading.Thread(target=gate.wait_for, args=(2,), kwargs={"limit_s": 0.05}, daemon=True)]
+        threads[0].start()
+        fake_credits.server_client.get_balance("app-id", "user-id")
+    with pytest.raises(AssertionError):
+        gate.wait_for(2, limit_s=0.01)
+
+
+@pytest.fixture(scope="module")
+def long_lived(fake_credits_factory):
+    with fake_credits_factory(balance=1) as credits:
+        credits.faults.add(Reset(), nth=2)
+        yield credits
+
+
+@pytest.mark.parametrize("number", [1, 2])
+def test_z_a_rule_of_longer_life_may_fire_later(long_lived, number, fake_credits):
+    pass
+
+
+def test_report(fake_credits):
+    fake_credits.faults.add(Reset(), "getBalance")
+    fake_credits.faults.load("flaky")
+    assert "own" == "failure"
+"""
+
+
+def test_what_never_came_or_would_never_end_fails_a_test_that_passed(suite: Suite) -> None:
+    result = suite(FAULTY, "-p", "no:threadexception")
+    text = result.stdout.str()
+    for test in ("unused", "left_over", "hangs_and_swallows_it", "gate_at_its_limit", "report"):
+        assert f"FAILED test_it.py::test_{test}" in text, text
+    result.assert_outcomes(failed=6, passed=3)
+    assert "the scripted rule 'second' never fired (1 calls matched it)" in text
+    assert "has entries left: ok" in text
+    assert "getBalance of user-id would hang for ever: gate 'door' holds it" in text
+    assert "gate 'door' held getBalance of user-id for 0.01 s, and nobody released it" in text
+    assert "rules, how often each fired of the calls that matched: reset#1 0 of 0" in text
