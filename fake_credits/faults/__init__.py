@@ -25,10 +25,13 @@ from fake_credits.faults.effects import (
 from fake_credits.faults.gates import Hold
 from fake_credits.faults.latency import Fixed, Lognormal, Uniform
 from fake_credits.faults.plan import ActiveRule, Plan
+from fake_credits.faults.presets import PRESETS
 from fake_credits.faults.rule import Call, Rule, lost_response, rule_from, rule_to_json
+from fake_credits.faults.scenario import latency_rules, load_scenario, rules_of
 
 __all__ = [
     "EFFECTS",
+    "PRESETS",
     "ActiveRule",
     "BadCursor",
     "Call",
@@ -56,7 +59,10 @@ __all__ = [
     "Unauthorized",
     "Uniform",
     "Zombie",
+    "latency_rules",
+    "load_scenario",
     "lost_response",
     "rule_from",
     "rule_to_json",
+    "rules_of",
 ]

@@ -6,7 +6,7 @@ wake the clients in order is not enough, as they would race to run. README, "Gat
 
 import threading
 from collections.abc import Callable, Generator, Sequence
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 
 from fake_credits.clock.waking import Waker, block, refuse_running_loop
@@ -86,22 +86,23 @@ class Hold:
                 going += [ticket for ticket in self._held if ticket not in going]
                 self.is_open = True
             self._held = [ticket for ticket in self._held if ticket not in going]
-        if not keep:
-            self._opened(self)
-        for ticket in going:
-            ticket.go()
+        with ExitStack() as rest:  # also where one of them fails
+            for ticket in reversed(going):
+                rest.callback(ticket.go)
+            if not keep:
+                self._opened(self)
 
     def arrive(self, ticket: Ticket) -> bool:
-        """Hold an exchange, and tell who waits for it; return False where the gate is open."""
+        """Hold an exchange, and tell who waits for it; return False where the gate is open, and nobody is held."""
         with self._lock:
-            if self.is_open:
-                return False
-            self._held.append(ticket)
+            held = not self.is_open
+            if held:
+                self._held.append(ticket)
             self._arrived += 1
             ready = [wake for count, wake in self._watchers if count <= self._arrived]
         for wake in ready:
             wake()
-        return True
+        return held
 
     def withdraw(self, ticket: Ticket) -> bool:
         """Take an exchange from the gate without letting it go; return False where it has gone."""

@@ -102,7 +102,7 @@ def distribution(value: object, field: str = "latency") -> Distribution:
     if isinstance(value, Distribution):
         return value
     if isinstance(value, int | float) and not isinstance(value, bool):
-        return Fixed(value)
+        return _made(Fixed, [value], value, field)
     if isinstance(value, str):
         return _read(value.strip(), field)
     raise _unknown(value, field)
@@ -118,11 +118,17 @@ def _read(text: str, field: str) -> Distribution:
         numbers = []
     if kind is None or not numbers:
         raise _unknown(text, field)
+    return _made(kind, numbers, text, field)
+
+
+def _made(kind: type[Distribution], numbers: list[float], told: object, field: str) -> Distribution:
     try:
         return kind(*numbers)
     except TypeError:
         names = ", ".join(spec.name for spec in fields(kind))  # type: ignore[arg-type]
-        raise FaultError(f"{field} is {text!r}: {word} takes ({names})") from None
+        raise FaultError(f"{field} is {told!r}: {kind.word} takes ({names})") from None
+    except FaultError as error:
+        raise FaultError(f"{field} is {told!r}: {error}") from None
 
 
 def _unknown(value: object, field: str) -> FaultError:

@@ -1,15 +1,16 @@
 """Own a sandbox's rules in their order: which fire for a call, and how often each has; know nothing of what they do.
 
-Rules without a probability are tried first, in the order of their declaration, then the random ones, then the default
-latency. The first that fires wins; one that stacks lets the next be tried. Exclusive random rules share one draw, so
-each rate is exact. A draw is a pure function of (seed, rule, whose call it is, the ordinal of that), where whose is
-(operation, application, user): what one user's calls meet does not depend on what others do at the same time.
+Rules are tried in the order of their declaration, but scripted ones before random ones, and the default latency last.
+The first that fires wins; one that stacks lets the next be tried. Exclusive random rules share one draw, so each rate
+is exact. A draw is a pure function of (seed, rule, whose call it is, the ordinal of that), where whose is (operation,
+application, user): what one user's calls meet does not depend on what others do at the same time.
 """
 
-import itertools
+import math
 from collections import Counter, deque
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from datetime import datetime
+from functools import partial
 
 from fake_credits.chance import draw
 from fake_credits.clock import to_ms
@@ -17,8 +18,9 @@ from fake_credits.contract import Operation
 from fake_credits.faults.checks import FaultError
 from fake_credits.faults.effects import Effect, Latency
 from fake_credits.faults.rule import Call, Moment, Rule, script_effect
+from fake_credits.faults.shares import Share, check_shares
 
-__all__ = ["RULE_LIMIT", "ActiveRule", "Plan", "Shot"]
+__all__ = ["LATENCY", "RULE_LIMIT", "ActiveRule", "Plan", "Shot"]
 
 RULE_LIMIT = 1000
 """A sandbox has at most this many rules."""
@@ -26,7 +28,9 @@ RULE_LIMIT = 1000
 LATENCY = "latency"
 """The name of the default latency's rules."""
 
-Key = tuple[str, ...]
+Key = tuple[Operation, str, str]
+Whose = tuple[str, str]
+_ALL: Whose = ("", "")
 
 
 class Shot:
@@ -48,7 +52,8 @@ class Shot:
 
     def take_back(self) -> None:
         """Let the rule not have fired: there was nothing for it to do."""
-        self.rule.fired -= 1
+        _, application, user = self._key
+        self.rule.take_back(application, user)
 
 
 class ActiveRule:
@@ -62,12 +67,13 @@ class ActiveRule:
         self.baseline: Mapping[tuple[str, str], int] = {}
         self.removed = False
         self._plan = plan
-        self._counts: Counter[str] = Counter()
-        self._used: Counter[str] = Counter()
-        self._memories: dict[str, deque[int]] = {}
-        self._window = tuple(map(plan.moment_ms, rule.during or (None, None)))
-        self._simple = rule.where is None and not rule.header and not rule.reason and rule.during is None
-        self._headers = [(name.lower().encode(), value.encode("latin-1")) for name, value in rule.header.items()]
+        self._counts: Counter[Whose] = Counter()
+        self._used: Counter[Whose] = Counter()
+        self._memories: dict[Whose, deque[int]] = {}
+        start, end = rule.during or (None, None)
+        self._start_ms = plan.moment_ms(start, -math.inf)
+        self._end_ms = plan.moment_ms(end, math.inf)
+        self.tests = tuple(_tests(rule, self._start_ms, self._end_ms))
 
     def __repr__(self) -> str:
         return f"<rule {self.name!r}: fired {self.fired} of {self.matched} matching calls>"
@@ -79,6 +85,11 @@ class ActiveRule:
             return False
         return bool(self.script_left()) if self.rule.script else not self.fired
 
+    @property
+    def share(self) -> Share:
+        """Return the rule with its window of time, to be weighed against others."""
+        return Share(self.rule, self._start_ms, self._end_ms)
+
     def script_left(self) -> Sequence[int | str]:
         """Return the entries of the script that nobody has met; with ``per="user"``, that the luckiest user has not."""
         return self.rule.script[max(self._used.values(), default=0) :]
@@ -87,29 +98,17 @@ class ActiveRule:
         """Take the rule out; a call that it has hit already goes on as it was."""
         self._plan.remove(self)
 
-    def matches(self, call: Call) -> bool:
-        """Tell whether all that the rule says about which calls holds for one of its operations."""
-        rule = self.rule
-        if rule.user and rule.user != call.user:
-            return False
-        if (rule.application and rule.application != call.application) or (rule.client and rule.client != call.client):
-            return False
-        return self._simple or self._matches_rest(rule, call)
-
-    def _matches_rest(self, rule: Rule, call: Call) -> bool:
-        start, end = self._window
-        if (start is not None and call.now_ms < start) or (end is not None and call.now_ms >= end):
-            return False
-        if rule.reason and rule.reason != call.reason:
-            return False
-        if any(call.headers.get(name) != value for name, value in self._headers):
-            return False
-        return rule.where is None or bool(rule.where(call))
+    def take_back(self, application: str, user: str) -> None:
+        """Let the rule have fired once less, for a user's call."""
+        self.fired -= 1
+        self._used[self._whose(application, user)] -= 1
 
     def count(self, call: Call) -> int:
         """Count a matching call, and return which one it is: of all, or of its user's."""
         self.matched += 1
-        whose = call.user if self.rule.per else ""
+        if not self.rule.per:
+            return self.matched
+        whose = self._whose(call.application, call.user)
         self._counts[whose] += 1
         return self._counts[whose]
 
@@ -122,30 +121,35 @@ class ActiveRule:
             and (rule.first is None or count <= rule.first)
             and (rule.every is None or count % rule.every == 0)
             and (rule.after is None or count > rule.after)
-            and (rule.times is None or self._fired_for(call) < rule.times)
+            and (rule.times is None or self._used[self._whose(call.application, call.user)] < rule.times)
         )
 
-    def _fired_for(self, call: Call) -> int:
-        return self._used[call.user] if self.rule.per and not self.rule.script else self.fired
-
-    def fire(self, call: Call) -> "tuple[bool, Effect | None]":
+    def fire(self, call: Call) -> tuple[bool, Effect | None]:
         """Return whether the rule fires, and with what; None with True is "try no further rule"."""
-        rule = self.rule
-        whose = call.user if rule.per else ""
-        if rule.script:
+        rule, whose = self.rule, self._whose(call.application, call.user)
+        if rule.effect is not None:
+            effect = rule.effect.due(self._memory(whose), call.now_ms)
+            if effect is None:
+                return False, None
+        else:
             used = self._used[whose]
             if used >= len(rule.script):
                 return False, None
-            self._used[whose] += 1
-            self.fired += 1
-            return True, script_effect(rule.script[used])
-        assert rule.effect is not None  # noqa: S101 - a rule has one or the other
-        effect = rule.effect.due(self._memories.setdefault(whose, deque()), call.now_ms)
-        if effect is None:
-            return False, None
+            effect = script_effect(rule.script[used])
         self._used[whose] += 1
         self.fired += 1
         return True, effect
+
+    def let_pass(self, call: Call) -> None:
+        """Note a matching call for which the rule has not fired."""
+        if self.rule.effect is not None and self.rule.effect.remembers:
+            self.rule.effect.passed(self._memory(self._whose(call.application, call.user)), call.now_ms)
+
+    def _whose(self, application: str, user: str) -> Whose:
+        return (application, user) if self.rule.per else _ALL
+
+    def _memory(self, whose: Whose) -> deque[int]:
+        return self._memories.setdefault(whose, deque())
 
 
 class Plan:
@@ -158,8 +162,11 @@ class Plan:
         self.baseline: Callable[[], Mapping[tuple[str, str], int]] = dict
         self._rules: list[ActiveRule] = []
         self._numbers: Counter[str] = Counter()
-        self._calls: Counter[Key] = Counter()
-        self._by_operation: dict[Operation, tuple[ActiveRule, ...]] = {}
+        self._calls: dict[Key, int] = {}
+        # The rules to try for an operation, an application and a user ("" unless some rule names it), and a client.
+        self._tables: dict[tuple[Operation, str, str, str], list[ActiveRule]] = {}
+        self._applications: frozenset[str] = frozenset()
+        self._users: frozenset[str] = frozenset()
         self.reads_reason = False
 
     def __repr__(self) -> str:
@@ -174,10 +181,10 @@ class Plan:
     def __iter__(self) -> Iterator[ActiveRule]:
         return iter(tuple(self._rules))
 
-    def moment_ms(self, moment: Moment) -> int | None:
+    def moment_ms(self, moment: Moment, absent: float) -> float:
         """Return a moment of a rule in milliseconds since 1970."""
         if moment is None:
-            return None
+            return absent
         return to_ms(moment) if isinstance(moment, datetime) else self.start_ms + round(moment * 1000)
 
     def reset(self, rules: Iterable[Rule], start_ms: int, ordinal_base: int) -> None:
@@ -185,8 +192,8 @@ class Plan:
         for active in self._rules:
             active.removed = True
         self.start_ms, self.ordinal_base = start_ms, ordinal_base
-        self._rules, self._numbers, self._calls = [], Counter(), Counter()
-        self._by_operation, self.reads_reason = {}, False
+        self._rules, self._numbers, self._calls = [], Counter(), {}
+        self._note_change()
         for rule in rules:
             self.add(rule)
 
@@ -196,53 +203,73 @@ class Plan:
         Raises FaultError where there are too many, where the name is taken, and where the probabilities of the
         exclusive random rules that can meet in one call come to more than 1.
         """
-        if len(self._rules) >= RULE_LIMIT:
+        kept = self._rules_beside(rule)
+        if len(kept) >= RULE_LIMIT:
             raise FaultError(f"a sandbox has at most {RULE_LIMIT} rules")
-        if rule.name == LATENCY:
-            self._replace_default(rule)
-        elif any(active.name == rule.name for active in self._rules):
-            raise FaultError(f"name is {rule.name!r}, which another rule has")
-        _check_sum([active.rule for active in self._rules], rule)
         active = ActiveRule(rule, rule.name or self._name(rule.word), self)
+        check_shares(active.share, (other.share for other in kept))
+        for replaced in {*self._rules}.difference(kept):
+            replaced.removed = True
         if rule.phase == "read":
             active.baseline = self.baseline()
-        self._rules.append(active)
-        self._index()
+        self._rules = [*kept, active]
+        self._note_change()
         return active
 
-    def _replace_default(self, rule: Rule) -> None:
+    def _rules_beside(self, rule: Rule) -> list[ActiveRule]:
+        """Return the rules that stay when one is added: a default latency takes the place of the one before."""
+        if rule.name != LATENCY:
+            if rule.name and any(active.name == rule.name for active in self._rules):
+                raise FaultError(f"name is {rule.name!r}, which another rule has")
+            return self._rules
+        if rule != Rule(
+            effect=rule.effect, script=rule.script, operation=rule.operation, phase=rule.phase, name=LATENCY
+        ):
+            raise FaultError(f"name is {LATENCY!r}, the default latency's, which has an operation and a phase only")
         if not isinstance(rule.effect, Latency):
-            raise FaultError(f"name is {LATENCY!r}, which is the default latency's: {rule.word} needs another")
-        for active in self:
-            if active.name == LATENCY and active.rule.operation == rule.operation:
-                self.remove(active)
+            raise FaultError(f"name is {LATENCY!r}, the default latency's: {rule.word} needs another")
+        return [old for old in self._rules if old.name != LATENCY or old.rule.operation != rule.operation]
 
     def remove(self, active: ActiveRule) -> None:
         """Take a rule out; one that is out already stays out."""
         if not active.removed:
             active.removed = True
             self._rules.remove(active)
-            self._index()
+            self._note_change()
 
     def find(self, name: str) -> ActiveRule:
         """Return the first rule of a name; raise FaultError where there is none."""
         for active in self._rules:
             if active.name == name:
                 return active
-        raise FaultError(
-            f"there is no rule {name!r} (there are: {', '.join(rule.name for rule in self._rules) or 'none'})"
-        )
+        known = ", ".join(active.name for active in self._rules) or "none"
+        raise FaultError(f"there is no rule {name!r} (there are: {known})")
 
     def unused(self) -> list[ActiveRule]:
         """Return the scripted rules that stayed unused."""
         return [active for active in self._rules if active.is_unused]
 
-    def decide(self, call: Call) -> list[Shot]:
+    def decide(self, call: Call) -> "list[Shot]":
         """Return what a call meets, in order, and count it."""
+        _, operation, application, user, client, _, _, _ = call
+        key = (operation, application, user)
+        ordinal = self._calls[key] = self._calls.get(key, 0) + 1
+        place = (
+            operation,
+            application if application in self._applications else "",
+            user if user in self._users else "",
+            client,
+        )
+        rules = self._tables.get(place)
+        if rules is None:
+            rules = self._tables[place] = _in_turn(self._rules, *place)
         aim = None
-        for active in self._by_operation[call.operation]:
-            if active.matches(call):
-                aim = aim or _Aim(call, self.seed, self._calls)
+        for active in rules:
+            for test in active.tests:
+                if not test(call):
+                    break
+            else:
+                aim = aim or _Aim(call, self.seed, (key, ordinal))
                 aim.take(active)
         return [] if aim is None else aim.shots
 
@@ -254,12 +281,10 @@ class Plan:
             if name not in taken:
                 return name
 
-    def _index(self) -> None:
-        ordered = sorted(self._rules, key=_turn)
-        self._by_operation = {
-            operation: tuple(_latest_default([active for active in ordered if operation in active.rule.operations]))
-            for operation in Operation
-        }
+    def _note_change(self) -> None:
+        self._tables = {}
+        self._applications = frozenset(active.rule.application for active in self._rules)
+        self._users = frozenset(active.rule.user for active in self._rules)
         self.reads_reason = any(active.rule.reason or active.rule.where is not None for active in self._rules)
 
 
@@ -268,12 +293,10 @@ class _Aim:
 
     __slots__ = ("_call", "_key", "_over", "_reached", "_seed", "_shared", "shots")
 
-    def __init__(self, call: Call, seed: int, calls: Counter[Key]) -> None:
-        key: Key = (call.operation.value, call.application, call.user)
-        calls[key] += 1
+    def __init__(self, call: Call, seed: int, key: tuple[Key, int]) -> None:
         self._call = call
         self._seed = seed
-        self._key = (key, calls[key])
+        self._key = key
         self._over = False
         self._reached = 0.0
         self._shared = -1.0
@@ -281,17 +304,23 @@ class _Aim:
 
     def take(self, active: ActiveRule) -> None:
         """Try one rule that matches; it counts the call also where an earlier one has won."""
-        call, rule = self._call, active.rule
+        call = self._call
         count = active.count(call)
-        lucky = rule.probability is None or self._is_lucky(active, rule.probability)
-        if self._over or not lucky or not active.is_due(call, count):
+        lucky = self._is_lucky(active)
+        fired, effect = False, None
+        if lucky and not self._over and active.is_due(call, count):
+            fired, effect = active.fire(call)
+        if not fired:
+            active.let_pass(call)
             return
-        fired, effect = active.fire(call)
         if effect is not None:
             self.shots.append(Shot(active, effect, self._seed, self._key))
-        self._over = fired and not rule.stacks
+        self._over = effect is None or not active.rule.stacks
 
-    def _is_lucky(self, active: ActiveRule, probability: float) -> bool:
+    def _is_lucky(self, active: ActiveRule) -> bool:
+        probability = active.rule.probability
+        if probability is None:
+            return True
         key, ordinal = self._key
         if active.rule.stacks:
             return draw(self._seed, "chance", active.name, *key, ordinal) < probability
@@ -301,50 +330,40 @@ class _Aim:
         return low <= self._shared < self._reached
 
 
-def _turn(active: ActiveRule) -> int:
-    if active.rule.name == LATENCY:
-        return 2
-    return 0 if active.rule.probability is None else 1
+def _tests(rule: Rule, start_ms: float, end_ms: float) -> Iterator[Callable[[Call], bool]]:
+    """Return what the rule asks of a call beside its operation, application, user and client, the cheapest first."""
+    if rule.during is not None:
+        yield lambda call: start_ms <= call.now_ms < end_ms
+    if rule.reason:
+        yield lambda call: call.reason == rule.reason
+    for name, value in rule.header.items():
+        yield partial(_has_header, name.lower().encode("ascii"), value.encode("latin-1"))
+    if rule.where is not None:
+        yield rule.where
 
 
-def _latest_default(rules: list[ActiveRule]) -> list[ActiveRule]:
-    """Keep of the default latencies the one for the operation, else the one for all."""
-    defaults = [active for active in rules if active.rule.name == LATENCY]
-    kept = sorted(defaults, key=lambda active: len(active.rule.operations))[:1]
-    return [active for active in rules if active.rule.name != LATENCY] + kept
+def _has_header(name: bytes, value: bytes, call: Call) -> bool:
+    return call.headers.get(name) == value
 
 
-def _is_exclusive(rule: Rule) -> bool:
-    return bool(rule.probability) and not rule.stacks
-
-
-def _check_sum(rules: Iterable[Rule], new: Rule) -> None:
-    """Refuse a rule with which the shares of one draw come to more than 1, for any call that it can touch.
-
-    Headers, functions and windows of time are taken to match.
-    """
-    if not _is_exclusive(new):
-        return
-    all_rules = [*(rule for rule in rules if _is_exclusive(rule) and rule.operations & new.operations), new]
-    for place in itertools.product(new.operations, *(_values(all_rules, new, name) for name in _PLACES)):
-        meeting = [rule for rule in all_rules if _meets(rule, place)]
-        total = sum(rule.probability or 0 for rule in meeting)
-        if total > 1 + 1e-9:
-            raise FaultError(
-                f"probability is {new.probability}: with the other random rules of {place[0]} that makes {total:g}, "
-                "and one draw has room for 1"
-            )
-
-
-_PLACES = ("application", "user", "client", "reason")
-
-
-def _values(rules: Iterable[Rule], new: Rule, name: str) -> set[str]:
-    own: str = getattr(new, name)
-    return {own} if own else {getattr(rule, name) for rule in rules} | {""}
-
-
-def _meets(rule: Rule, place: tuple[str, ...]) -> bool:
-    return place[0] in rule.operations and all(
-        getattr(rule, name) in ("", value) for name, value in zip(_PLACES, place[1:], strict=True)
-    )
+def _in_turn(
+    rules: Iterable[ActiveRule], operation: Operation, application: str, user: str, client: str
+) -> list[ActiveRule]:
+    """Return the rules that are for such calls, in the order in which they are tried."""
+    steady: list[ActiveRule] = []
+    from_random: list[ActiveRule] = []
+    defaults: list[ActiveRule] = []
+    for active in rules:
+        rule = active.rule
+        named = (rule.application in ("", application), rule.user in ("", user), rule.client in ("", client))
+        if operation not in rule.operations or not all(named):
+            continue
+        if rule.name == LATENCY:
+            defaults.append(active)
+        elif rule.is_random or (from_random and not rule.is_scripted):
+            from_random.append(active)
+        else:
+            steady.append(active)
+    # The default latency for fewer operations is that of its operations.
+    defaults.sort(key=lambda active: len(active.rule.operations))
+    return [*steady, *from_random, *defaults[:1]]

@@ -1,6 +1,5 @@
 """Own what a rule says: which calls, when, what; as data, from and to JSON; know nothing of how often it has fired."""
 
-import math
 import re
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import MISSING, Field, dataclass, field, fields, replace
@@ -10,7 +9,7 @@ from typing import Any, Literal, NamedTuple, cast
 from fake_credits.clock import from_ms, to_ms
 from fake_credits.contract import Operation
 from fake_credits.faults.checks import FaultError, choice, number_in, whole_in
-from fake_credits.faults.effects import ALL, EFFECTS, READS, WRITES, Close, Effect, Hang, Phase, Reset, Status
+from fake_credits.faults.effects import ALL, EFFECTS, READS, WRITES, Close, Effect, Gate, Hang, Phase, Reset, Status
 from fake_credits.faults.latency import Distribution
 from fake_credits.models import Reason
 
@@ -39,7 +38,10 @@ SCRIPT_WORDS: Mapping[str, Effect | None] = {"ok": None, "reset": Reset(), "clos
 _COUNT_LIMIT = 10**9
 _SCRIPT_LIMIT = 10_000
 _TEXT_LIMIT = 1024
+_LAST_S = 10**9
 _NAME = re.compile(r"[!-~]{1,64}")
+_HEADER_NAME = re.compile(r"[!#$%&'*+.^_`|~0-9A-Za-z-]+")  # RFC 9110, section 5.6.2
+_HEADER_VALUE = re.compile(r"[\t -~\x80-\xff]*")
 _PHASES: tuple[Phase, ...] = ("before", "after", "read", "write", "list")
 _CLIENTS = ("", "server", "user")
 _REASONS = ("", *(reason.value for reason in Reason))
@@ -74,7 +76,8 @@ class Rule:
     When, all that are given: ``at`` the sandbox's so-manieth exchange; of those that match, the ``nth``, the ``first``
     so many, ``every`` so-manieth, ``after`` so many, ``times`` at most; ``script``, one entry a call: a status, ``ok``,
     ``reset``, ``close`` or ``hang``; with a ``probability``; ``during`` (start, end) on the sandbox's clock: aware
-    datetimes, or seconds since the sandbox started; None is open. ``per="user"`` counts each user's calls apart.
+    datetimes, or seconds since the sandbox started; None is open, and calls outside do not match. ``per="user"`` counts
+    each user's calls apart.
 
     What: an ``effect`` at a ``phase``, by default its first. ``stack`` lets the rules behind be tried too. A scripted
     rule that stayed unused fails the test unless it is ``optional``.
@@ -89,7 +92,7 @@ class Rule:
     user: str = ""
     client: str = ""
     reason: str = ""
-    header: Mapping[str, str] = field(default_factory=dict[str, str])
+    header: Mapping[str, str] = field(default_factory=dict[str, str], hash=False)
     where: Callable[[Call], bool] | None = None
     at: int | None = None
     nth: int | None = None
@@ -97,7 +100,7 @@ class Rule:
     every: int | None = None
     after: int | None = None
     times: int | None = None
-    script: tuple[int | str, ...] = ()
+    script: Sequence[int | str] = ()
     per: Literal["", "user"] = ""
     probability: float | None = None
     during: tuple[Moment, Moment] | None = None
@@ -112,9 +115,11 @@ class Rule:
 
     @property
     def operations(self) -> frozenset[Operation]:
-        """Return the operations that the rule can touch."""
-        possible = ALL if self.effect is None else self.effect.operations
-        return OPERATION_WORDS[self.operation] & possible
+        """Return the operations that the rule can touch: a list of users has no user, and one operation a reason."""
+        possible = OPERATION_WORDS[self.operation] & (ALL if self.effect is None else self.effect.operations)
+        if self.user:
+            possible -= {Operation.LIST_USERS}
+        return possible & {Operation.CREATE_TRANSACTION} if self.reason else possible
 
     @property
     def stacks(self) -> bool:
@@ -125,8 +130,16 @@ class Rule:
     def is_scripted(self) -> bool:
         """Tell whether it is said exactly when the rule fires, so that never to fire is a mistake."""
         whens = (self.at, self.nth, self.first, self.every, self.after, self.times)
-        sure = self.probability is None or self.probability == 1
-        return sure and (bool(self.script) or any(when is not None for when in whens))
+        return (
+            not self.is_random
+            and self.probability != 0
+            and (bool(self.script) or any(when is not None for when in whens))
+        )
+
+    @property
+    def is_random(self) -> bool:
+        """Tell whether chance decides if the rule fires."""
+        return self.probability is not None and 0 < self.probability < 1
 
     @property
     def word(self) -> str:
@@ -158,31 +171,52 @@ def _check_what(rule: Rule) -> None:
         raise FaultError(f"phase is {rule.phase!r}, which {rule.word} does not have: choose {', '.join(phases)}")
     if rule.name and not (isinstance(rule.name, str) and _NAME.fullmatch(rule.name)):  # pyright: ignore[reportUnnecessaryIsInstance]
         raise FaultError(f"name is {rule.name!r}: a rule's name is 1 to 64 visible ASCII characters")
+    if rule.name and isinstance(rule.effect, Gate):
+        raise FaultError(f"name is {rule.name!r}: a rule with a gate has none of its own, its effect names the gate")
 
 
 def _check_which(rule: Rule) -> None:
     choice("operation", rule.operation, OPERATION_WORDS)
-    if not rule.operations:
-        effect = cast("Effect", rule.effect)
-        can = ", ".join(sorted(effect.operations))
-        raise FaultError(f"operation is {rule.operation!r}, which {rule.word} can't touch: choose {can}")
     for name in ("application", "user"):
         text = getattr(rule, name)
         if not isinstance(text, str) or len(text) > _TEXT_LIMIT:
             raise FaultError(f"{name} is {text!r}: it must be a text of at most {_TEXT_LIMIT} characters")
     choice("client", rule.client, _CLIENTS)
     choice("reason", rule.reason, _REASONS)
+    for name in ("operation", "client", "reason"):  # members of a StrEnum are texts that JSON's readers don't know
+        object.__setattr__(rule, name, str(getattr(rule, name)))
+    _check_operations(rule)
     only = "" if rule.effect is None else rule.effect.client
     if only and rule.client not in ("", only):
         raise FaultError(f"client is {rule.client!r}, but {rule.word} touches the kind {only!r} only")
     if only:
         object.__setattr__(rule, "client", only)
-    if not isinstance(rule.header, Mapping) or not all(  # pyright: ignore[reportUnnecessaryIsInstance]
-        isinstance(text, str) for pair in cast("Mapping[Any, Any]", rule.header).items() for text in pair
-    ):
-        raise FaultError(f"header is {rule.header!r}: it must map names of headers to values")
+    object.__setattr__(rule, "header", _checked_header(rule.header))
     if rule.where is not None and not callable(rule.where):
         raise FaultError(f"where is {rule.where!r}, a {type(rule.where).__name__}: it must be a function of a call")
+
+
+def _check_operations(rule: Rule) -> None:
+    possible = ALL if rule.effect is None else rule.effect.operations
+    if not OPERATION_WORDS[rule.operation] & possible:
+        can = ", ".join(sorted(possible))
+        raise FaultError(f"operation is {rule.operation!r}, which {rule.word} can't touch: choose {can}")
+    if not rule.operations:
+        what = f"user is {rule.user!r}, but listUsers has" if not rule.reason else f"reason is {rule.reason!r}, but"
+        rest = " no user" if not rule.reason else f" of {rule.operation} only createTransaction could have one"
+        raise FaultError(what + rest)
+
+
+def _checked_header(header: object) -> dict[str, str]:
+    if not isinstance(header, Mapping):
+        raise FaultError(f"header is {header!r}, a {type(header).__name__}: it must map names of headers to values")
+    pairs = cast("Mapping[object, object]", header)
+    for name, value in pairs.items():
+        if not isinstance(name, str) or not _HEADER_NAME.fullmatch(name):
+            raise FaultError(f"header has the name {name!r}, which no header can have (RFC 9110, section 5.6.2)")
+        if not isinstance(value, str) or not _HEADER_VALUE.fullmatch(value):
+            raise FaultError(f"header {name} is {value!r}: a value is a text of visible Latin-1 characters and blanks")
+    return dict(cast("Mapping[str, str]", pairs))
 
 
 def _check_when(rule: Rule) -> None:
@@ -193,8 +227,8 @@ def _check_when(rule: Rule) -> None:
     choice("per", rule.per, ("", "user"))
     if rule.probability is not None:
         number_in("probability", rule.probability, 0, 1)
-    for name in ("stack", "optional"):
-        if not isinstance(getattr(rule, name), bool | None):
+    for name, kind in (("stack", bool | None), ("optional", bool)):
+        if not isinstance(getattr(rule, name), kind):
             raise FaultError(f"{name} is {getattr(rule, name)!r}: it must be true or false")
     object.__setattr__(rule, "script", _checked_script(rule.script))
     if rule.during is not None:
@@ -218,11 +252,13 @@ def _checked_script(script: object) -> tuple[int | str, ...]:
 
 
 def _checked_window(window: object) -> tuple[Moment, Moment]:
-    ends = cast("Sequence[object]", window) if isinstance(window, Sequence) else ()
-    if len(ends) != 2 or isinstance(window, str):
-        raise FaultError(f"during is {window!r}: it must be (start, end), each a moment, seconds or None")
-    start, end = map(_checked_moment, ends)
-    if isinstance(start, datetime) == isinstance(end, datetime) and None not in (start, end) and not start < end:  # type: ignore[operator]
+    ends = [*cast("Sequence[object]", window)] if isinstance(window, Sequence) else []
+    if len(ends) not in (1, 2) or isinstance(window, str):
+        raise FaultError(f"during is {window!r}: it must be (start, end) or (start,), each a moment, seconds or None")
+    # TOML has no null: (start,) is open at its end, and 0 at its start.
+    start, end = _checked_moment(ends[0]), _checked_moment(ends[1]) if len(ends) > 1 else None
+    start = 0 if start is None else start
+    if isinstance(start, datetime) is isinstance(end, datetime) and end is not None and not start < end:  # type: ignore[operator]
         raise FaultError(f"during is {window!r}: the start must be before the end")
     return start, end
 
@@ -240,23 +276,26 @@ def _checked_moment(value: object) -> Moment:
             return from_ms(to_ms(value))
         except ValueError as error:
             raise FaultError(f"during: {error}") from None
-    number_in("during", value, 0, math.inf)
+    number_in("during", value, 0, _LAST_S)
     return cast("float", value)
+
+
+def script_effect(entry: int | str) -> Effect | None:
+    """Return what an entry of a script does, None for ``ok``."""
+    return Status(entry) if isinstance(entry, int) else SCRIPT_WORDS[entry]
 
 
 # ------------------------------------------------------------ JSON
 
 
 def rule_to_json(rule: Rule) -> dict[str, Any]:
-    """Return a rule as JSON has it; raise FaultError for one with a function, which no file can hold."""
-    if rule.where is not None:
-        raise FaultError("where is a function: such a rule can be declared in Python only")
-    told: dict[str, Any] = {}
-    if rule.effect is not None:
-        told = {"effect": rule.word, **_told(rule.effect)}
+    """Return a rule as JSON has it; a function is told by its name, and `rule_from` refuses that."""
+    told = {"effect": rule.word, **_told(rule.effect)} if rule.effect is not None else {}
     own = _told(rule)
     own.pop("effect", None)
-    # An effect's attributes stand beside the rule's: `after_ms` and `kind` don't meet `after` and `client`.
+    if rule.where is not None:
+        own["where"] = getattr(rule.where, "__qualname__", repr(rule.where))
+    # An effect's attributes stand beside the rule's. Only the name of a gate has a namesake, and its rule has no name.
     return {**told, **own}
 
 
@@ -272,7 +311,8 @@ def _default(spec: "Field[Any]") -> Any:
 
 def _jsonable(value: object) -> object:
     if isinstance(value, tuple):
-        return [_jsonable(part) for part in cast("tuple[object, ...]", value)]
+        # An open end is left out: TOML has no null.
+        return [_jsonable(part) for part in cast("tuple[object, ...]", value) if part is not None]
     if isinstance(value, Mapping):
         return dict(cast("Mapping[str, object]", value))
     if isinstance(value, datetime):
@@ -280,7 +320,7 @@ def _jsonable(value: object) -> object:
     return str(value) if isinstance(value, Distribution) else value
 
 
-_RULE_FIELDS = {spec.name for spec in fields(Rule)} - {"effect", "where"}
+_WORDS = tuple(spec.name for spec in fields(Rule) if spec.name != "effect")
 
 
 def rule_from(told: object, **words: Any) -> Rule:
@@ -288,39 +328,40 @@ def rule_from(told: object, **words: Any) -> Rule:
 
     Raises FaultError for an effect, an attribute or a value that there is not.
     """
+    for name in words:
+        if name not in _WORDS:
+            raise FaultError(f"{name!r} is no word of a rule (it has: {', '.join(_WORDS)})")
     if isinstance(told, Rule):
         return replace(told, **words) if words else told
     if isinstance(told, Effect):
         return Rule(effect=told, **words)
     if not isinstance(told, Mapping):
         raise FaultError(f"a rule is {told!r}, a {type(told).__name__}: give an effect, a Rule or an object of JSON")
-    members = {**cast("Mapping[str, Any]", told), **words}
+    effect, own = _read({str(name): value for name, value in cast("Mapping[object, object]", told).items()})
+    return Rule(effect=effect, **{**own, **words})
+
+
+def _read(members: dict[str, Any]) -> tuple[Effect | None, dict[str, Any]]:
+    """Return an effect and the words of its rule."""
+    if "where" in members:
+        raise FaultError("where is a function: such a rule can be declared in Python only")
     word = members.pop("effect", None)
-    own = {name: members.pop(name) for name in list(members) if name in _RULE_FIELDS}
-    if word is None and not own.get("script"):
+    if word is None and not members.get("script"):
         raise FaultError(f"effect is missing: choose {', '.join(EFFECTS)}, or give a script")
-    if word is None and members:
-        raise FaultError(f"{next(iter(members))!r} is no attribute of a script (a rule has {', '.join(_RULE_FIELDS)})")
-    return Rule(effect=None if word is None else _effect(word, members), **own)
-
-
-def _effect(word: object, members: dict[str, Any]) -> Effect:
-    choice("effect", word, EFFECTS)
-    kind = EFFECTS[cast("str", word)]
-    known = [spec.name for spec in fields(cast("Any", kind))]
-    for name in members:
+    choice("effect", word, (None, *EFFECTS))
+    kind = None if word is None else EFFECTS[word]
+    known = () if kind is None else [spec.name for spec in fields(cast("Any", kind))]
+    own = {name: value for name, value in members.items() if name in _WORDS and name not in known}
+    rest = {name: value for name, value in members.items() if name not in own}
+    for name in rest:
         if name not in known:
-            has = ", ".join(known) or "none"
-            rules = ", ".join(sorted(_RULE_FIELDS))
-            raise FaultError(f"{name!r} is no attribute of {word} (it has: {has}) nor of a rule ({rules})")
-    missing = [
-        spec.name for spec in fields(cast("Any", kind)) if _default(spec) is MISSING and spec.name not in members
-    ]
-    if missing:
-        raise FaultError(f"{missing[0]} is missing: {word} needs it")
+            has = f"{word} (it has: {', '.join(known) or 'none'})" if kind else "a script"
+            raise FaultError(f"{name!r} is no attribute of {has} nor of a rule ({', '.join(_WORDS)})")
+    return None if kind is None else _effect(kind, rest), own
+
+
+def _effect(kind: type[Effect], members: dict[str, Any]) -> Effect:
+    for spec in fields(cast("Any", kind)):
+        if _default(spec) is MISSING and spec.name not in members:
+            raise FaultError(f"{spec.name} is missing: {kind.word} needs it")
     return kind(**members)
-
-
-def script_effect(entry: int | str) -> Effect | None:
-    """Return what an entry of a script does, None for ``ok``."""
-    return Status(entry) if isinstance(entry, int) else SCRIPT_WORDS[entry]

@@ -38,11 +38,12 @@ _CODES: Mapping[int, str] = {
 class Status(Effect):
     """Answer with a ``status`` and the contract's error body. After the decision, a write stands.
 
-    ``code`` is the status's own unless given. ``retry_after_s`` adds Retry-After in ``retry_after_form``: seconds,
-    date, garbage or absent; the contract's form unless given (README, "What is a guess", row 22).
+    ``code`` is the status's own unless given. ``retry_after_s`` adds Retry-After in ``retry_after_form``: ``seconds``,
+    ``date``, ``garbage`` or ``absent``; the contract's form unless given (README, "What is a guess", row 22).
     """
 
     word: ClassVar[str] = "status"
+    exposes: ClassVar[str] = "retries a refusal; retries a committed write"
     status: int
     code: str = ""
     retry_after_s: float | None = None
@@ -60,13 +61,15 @@ class Status(Effect):
         if self.retry_after_s is not None:
             number_in("retry_after_s", self.retry_after_s, 0, _DAY_S)
         choice("retry_after_form", self.retry_after_form, _FORMS)
+        if self.retry_after_s is None and self.retry_after_form in ("seconds", "date"):
+            raise FaultError(f"retry_after_form is {self.retry_after_form!r}, and retry_after_s is missing")
 
     async def apply(self, stage: Stage) -> None:
         """Refuse."""
         error = ERRORS.get(self.code, ApiError)(f"the API has a bad day: {self.status} {self.code}")
         error.code = self.code
-        seconds = self.retry_after_s
-        header = "" if seconds is None else stage.retry_after(seconds, self.retry_after_form)
+        says_when = self.retry_after_s is not None or self.retry_after_form == "garbage"
+        header = stage.retry_after(self.retry_after_s or 0, self.retry_after_form) if says_when else ""
         stage.refuse(error, status=self.status, retry_after=header)
 
 
@@ -78,7 +81,9 @@ class RateLimit(Effect):
     """
 
     word: ClassVar[str] = "rate_limit"
+    exposes: ClassVar[str] = "a stampede; ignores Retry-After"
     phases: ClassVar[tuple[Phase, ...]] = ("before",)
+    remembers: ClassVar[bool] = True
     limit: int
     window_s: float
 
@@ -87,15 +92,19 @@ class RateLimit(Effect):
         number_in("window_s", self.window_s, 0.001, _DAY_S)
 
     def due(self, memory: deque[int], now_ms: int) -> Effect | None:
-        """Count a call that is admitted; return the refusal of one that is not."""
-        window_ms = self.window_s * 1000
-        while memory and memory[0] <= now_ms - window_ms:
-            memory.popleft()
-        if len(memory) < self.limit:
-            memory.append(now_ms)
+        """Return the refusal of a call that finds the window full."""
+        window_ms = round(self.window_s * 1000)
+        oldest_ms = memory[0] if memory else now_ms
+        left_ms = oldest_ms + window_ms - now_ms
+        if len(memory) < self.limit or left_ms <= 0:
             return None
-        first_ms = memory[0] if memory else now_ms
-        return _Limited(self.limit, self.window_s, wait_s=(first_ms + window_ms - now_ms) / 1000)
+        return _Limited(self.limit, self.window_s, wait_s=left_ms / 1000)
+
+    def passed(self, memory: deque[int], now_ms: int) -> None:
+        """Count a call, and forget what is no more in the way of the next."""
+        memory.append(now_ms)
+        while len(memory) > self.limit:
+            memory.popleft()
 
 
 @dataclass(frozen=True)
@@ -121,6 +130,7 @@ class NotJson(Effect):
     """
 
     word: ClassVar[str] = "not_json"
+    exposes: ClassVar[str] = "a parse error hides the status"
     status: int = 502
     body: Literal["html", "empty", "wrong_content_type", "bom"] = "html"
 

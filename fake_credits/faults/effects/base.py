@@ -22,12 +22,15 @@ class Effect:
 
     ``word`` is its name in files. ``phases`` are those it has, the first unless one is given. ``stacks``: the rules
     behind are tried too. ``times``: how often a rule fires unless it says so, None for ever.
+    ``remembers``: it is told of the calls that it let pass. ``exposes``: the bug of a client that it shows.
     """
 
     word: ClassVar[str] = ""
     phases: ClassVar[tuple[Phase, ...]] = ("before", "after")
     stacks: ClassVar[bool] = False
     times: ClassVar[int | None] = None
+    remembers: ClassVar[bool] = False
+    exposes: ClassVar[str] = ""
 
     @property
     def operations(self) -> frozenset[Operation]:
@@ -40,11 +43,14 @@ class Effect:
         return ""
 
     def due(self, memory: deque[int], now_ms: int) -> "Effect | None":
-        """Return what to apply to a call for which the rule's time has come, None for nothing.
+        """Return what to apply to a call for which the rule's time has come, None to let it pass.
 
         ``memory`` is the rule's own, or the user's where the rule counts each user's calls apart.
         """
         return self
+
+    def passed(self, memory: deque[int], now_ms: int) -> None:
+        """Note a call that matched and was let pass."""
 
     async def apply(self, stage: Stage) -> None:
         """Do it to one exchange."""

@@ -20,6 +20,7 @@ class Reset(Effect):
     """Reset the connection: a TCP RST instead of an answer."""
 
     word: ClassVar[str] = "reset"
+    exposes: ClassVar[str] = "retries a POST blindly: a double charge"
 
     async def apply(self, stage: Stage) -> None:
         """Send no byte."""
@@ -31,6 +32,7 @@ class Close(Effect):
     """Close the connection: a FIN without a byte."""
 
     word: ClassVar[str] = "close"
+    exposes: ClassVar[str] = "the same, and a stale keep-alive connection"
 
     async def apply(self, stage: Stage) -> None:
         """Send no byte."""
@@ -42,6 +44,7 @@ class Hang(Effect):
     """Send nothing until the client gives up."""
 
     word: ClassVar[str] = "hang"
+    exposes: ClassVar[str] = "no timeout"
 
     async def apply(self, stage: Stage) -> None:
         """Send no byte."""
@@ -56,6 +59,7 @@ class Truncate(Effect):
     """
 
     word: ClassVar[str] = "truncate"
+    exposes: ClassVar[str] = "takes a part for the whole"
     phases: ClassVar[tuple[Phase, ...]] = _AFTER
     at_bytes: int | None = None
     fraction: float | None = None
@@ -82,6 +86,7 @@ class Drip(Effect):
     """Send the head at once and the body in so many ``chunks``, evenly ``over_ms`` milliseconds."""
 
     word: ClassVar[str] = "drip"
+    exposes: ClassVar[str] = "a timeout for each chunk only"
     phases: ClassVar[tuple[Phase, ...]] = _AFTER
     chunks: int = 5
     over_ms: float = 1000
@@ -100,6 +105,7 @@ class Garbage(Effect):
     """Send bytes that are no HTTP, and close."""
 
     word: ClassVar[str] = "garbage"
+    exposes: ClassVar[str] = "the parser crashes"
     phases: ClassVar[tuple[Phase, ...]] = _AFTER
 
     async def apply(self, stage: Stage) -> None:

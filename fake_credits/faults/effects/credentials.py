@@ -18,17 +18,21 @@ class Unauthorized(Effect):
     """Answer 401 to a good credential.
 
     ``kind``: ``revoked`` is an API key that was withdrawn; ``rotated`` a token whose key is no longer published;
-    ``clock_skew`` judges a token's life by a clock that is ``clock_skew_s`` seconds fast.
+    ``clock_skew`` judges a token's life by a clock that is ``clock_skew_s`` seconds fast, and is meant where that is
+    given; else it is ``revoked``.
     """
 
     word: ClassVar[str] = "unauthorized"
+    exposes: ClassVar[str] = "a loop of refreshes"
     phases: ClassVar[tuple[Phase, ...]] = ("before",)
-    kind: Literal["revoked", "rotated", "clock_skew"] = "revoked"
+    kind: Literal["", "revoked", "rotated", "clock_skew"] = ""
     clock_skew_s: int = 0
 
     def __post_init__(self) -> None:
-        choice("kind", self.kind, ("revoked", "rotated", "clock_skew"))
+        choice("kind", self.kind, ("", "revoked", "rotated", "clock_skew"))
         whole_in("clock_skew_s", self.clock_skew_s, -_DAY_S, _DAY_S)
+        if not self.kind:
+            object.__setattr__(self, "kind", "clock_skew" if self.clock_skew_s else "revoked")
         if (self.kind == "clock_skew") is (self.clock_skew_s == 0):
             raise FaultError(
                 f"kind is {self.kind!r} and clock_skew_s {self.clock_skew_s}: the skew is that kind's alone"

@@ -24,6 +24,7 @@ class Stale(Effect):
     """
 
     word: ClassVar[str] = "stale"
+    exposes: ClassVar[str] = "assumes to read its own writes"
     phases: ClassVar[tuple[Phase, ...]] = ("read",)
     by_ms: int = 0
     by_writes: int = 0
@@ -53,6 +54,7 @@ class BadCursor(Effect):
     """
 
     word: ClassVar[str] = "bad_cursor"
+    exposes: ClassVar[str] = "an endless loop; lost rows"
     phases: ClassVar[tuple[Phase, ...]] = ("list",)
     kind: PageTrick = "repeat"
 
@@ -78,6 +80,7 @@ class Drift(Effect):
     """
 
     word: ClassVar[str] = "drift"
+    exposes: ClassVar[str] = "a strict decoder dies"
     phases: ClassVar[tuple[Phase, ...]] = ("after",)
     kind: DriftKind = "extra_field"
 

@@ -18,6 +18,7 @@ class Latency(Effect):
     """Answer slowly. ``distribution`` is milliseconds, a `Distribution` or its text."""
 
     word: ClassVar[str] = "latency"
+    exposes: ClassVar[str] = "no timeout; takes a timeout for a failure"
     stacks: ClassVar[bool] = True
     distribution: Distribution | float | str
 
@@ -32,9 +33,13 @@ class Latency(Effect):
 
 @dataclass(frozen=True)
 class Gate(Effect):
-    """Hold the call until the test releases the gate of this ``name``."""
+    """Hold the call until the test releases the gate of this ``name``.
+
+    Several rules may hold at one gate. Such a rule has no name of its own: in files ``name`` is the gate's.
+    """
 
     word: ClassVar[str] = "gate"
+    exposes: ClassVar[str] = "the race itself"
     stacks: ClassVar[bool] = True
     name: str = "gate"
 

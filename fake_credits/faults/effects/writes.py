@@ -18,6 +18,7 @@ class Duplicate(Effect):
     """Apply the write twice, as a proxy that replays does; the answer is the first one's."""
 
     word: ClassVar[str] = "duplicate"
+    exposes: ClassVar[str] = "no reconciliation"
     phases: ClassVar[tuple[Phase, ...]] = ("write",)
 
     @property
@@ -38,6 +39,7 @@ class Zombie(Effect):
     """
 
     word: ClassVar[str] = "zombie"
+    exposes: ClassVar[str] = "reorders; applies twice"
     phases: ClassVar[tuple[Phase, ...]] = ("write",)
     times: ClassVar[int | None] = 1
     after_ms: int
