@@ -4,22 +4,34 @@ It knows nothing of what is drawn.
 """
 
 import hashlib
+import random
 import secrets
 
-__all__ = ["draw", "fresh_bytes", "fresh_name"]
+__all__ = ["draw", "fresh_bytes", "fresh_name", "generator"]
 
 
 def draw(seed: int, *key: str | int) -> float:
-    """Return the number from 0 up to 1 that belongs to a seed and a key, the same everywhere and always.
-
-    Keys don't run into one another: each part goes in with its kind and length.
-    """
-    parts: list[bytes] = []
-    for part in (seed, *key):
-        data = part.encode("utf-8", "surrogatepass") if isinstance(part, str) else b"%d" % part
-        parts.append(b"%c%d:%b" % (b"s" if isinstance(part, str) else b"i", len(data), data))
-    digest = hashlib.blake2b(b"".join(parts), digest_size=8).digest()
+    """Return the number from 0 up to 1 that belongs to a seed and a key, the same everywhere and always."""
+    digest = hashlib.blake2b(_encoded(seed, *key), digest_size=8).digest()
     return (int.from_bytes(digest, "big") >> 11) / 2**53  # 53 bits: a division by 2**64 can round to 1.0
+
+
+def generator(seed: int, *key: str | int) -> random.Random:
+    """Return a source of many draws that belongs to a seed and a key, the same everywhere and always.
+
+    Draw with ``random()`` and ``getrandbits()`` alone: the other methods' results have changed between versions.
+    """
+    digest = hashlib.blake2b(_encoded(seed, *key), digest_size=16).digest()
+    return random.Random(int.from_bytes(digest, "big"))  # noqa: S311 - what nobody is to guess is fresh
+
+
+def _encoded(*parts: str | int) -> bytes:
+    """Return a key as bytes that no other key has: each part goes in with its kind and length."""
+    encoded: list[bytes] = []
+    for part in parts:
+        data = part.encode("utf-8", "surrogatepass") if isinstance(part, str) else b"%d" % part
+        encoded.append(b"%c%d:%b" % (b"s" if isinstance(part, str) else b"i", len(data), data))
+    return b"".join(encoded)
 
 
 def fresh_bytes(count: int) -> bytes:
