@@ -1,14 +1,16 @@
 """Test that a ledger cannot be wrong: against a model of ten lines, at its limits, and at a million transactions."""
 
 import gc
+import re
 import sys
+from array import array
 from collections.abc import Callable
 from functools import partial
 from typing import Any
 
 import hypothesis.strategies as st
 import pytest
-from hypothesis import settings
+from hypothesis import given, settings
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, rule, run_state_machine_as_test
 
 from fake_credits.contract import MAX_AMOUNT, Contract
@@ -21,7 +23,7 @@ from fake_credits.errors import (
     ValidationError,
 )
 from fake_credits.fake import FakeCredits
-from fake_credits.ledger import Account, Inconsistency, Ledger, Row
+from fake_credits.ledger import CODES, Account, Columns, Inconsistency, Ledger, Row
 from fake_credits.models import Reason
 
 APPLICATION = "app-id"
@@ -414,3 +416,57 @@ def test_reprs_count_and_name_and_no_more() -> None:
     book(7, Reason.GRANT)
     assert repr(ledger) == "<Ledger of 1 users in 1 applications>"
     assert repr(account) == "<Account 'ada' of 'app-id': 7 in 1 transactions>"
+
+
+def columns_of(*rows: tuple[int, Reason]) -> Columns:
+    codes = array("b", [CODES[reason] for _, reason in rows])
+    return Columns(array("q", [delta for delta, _ in rows]), codes, array("q", range(len(rows))))
+
+
+@pytest.mark.parametrize("sign", ["by_reason", "free"])
+@settings(max_examples=150)
+@given(floor=floors, rows=st.lists(st.tuples(deltas, reasons), max_size=8))
+def test_many_transactions_at_once_are_booked_as_one_by_one_or_refused_as_the_first_that_is(
+    sign: Any, floor: int | None, rows: list[tuple[int, Reason]]
+) -> None:
+    ledger = Ledger(Contract(floor=floor, ceiling=CEILING, sign=sign))
+    one_by_one, at_once = (ledger.create_user(APPLICATION, user, 0)[0] for user in ("ada", "bob"))
+    for account in (one_by_one, at_once):
+        ledger.append(account, 100, Reason.GRANT, 0)
+    refusal = ""
+    try:
+        for at_ms, (delta, reason) in enumerate(rows):
+            ledger.append(one_by_one, delta, reason, at_ms)
+    except ApiError as error:
+        refusal = str(error).replace("ada", "bob")
+    if refusal:
+        with pytest.raises(ApiError, match=f"^{re.escape(refusal)}$"):
+            ledger.extend(at_once, columns_of(*rows))
+        assert (len(at_once), at_once.balance) == (1, 100)
+    else:
+        ledger.extend(at_once, columns_of(*rows))
+        assert list(at_once.rows()) == list(one_by_one.rows())
+        assert at_once.balance == one_by_one.balance
+    ledger.verify()
+
+
+def test_a_balance_that_no_column_holds_is_refused_at_once_too() -> None:
+    ledger = Ledger(Contract(floor=None, ceiling=None))
+    account, _ = ledger.create_user(APPLICATION, "ada", 0)
+    rows = [(MAX_AMOUNT, Reason.GRANT)] * 1025
+    with pytest.raises(BalanceLimitExceeded, match="64 bits"):
+        ledger.extend(account, columns_of(*rows))
+    assert len(account) == 0
+    ledger.extend(account, columns_of(*rows[:1024]))
+    assert account.balance == 1024 * MAX_AMOUNT
+
+
+def test_what_was_booked_at_once_shares_nothing_with_what_was_given() -> None:
+    ledger = Ledger(Contract())
+    account, _ = ledger.create_user(APPLICATION, "ada", 0)
+    given_columns = columns_of((5, Reason.GRANT))
+    ledger.extend(account, given_columns)
+    given_columns.deltas[0] = 7
+    ledger.append(account, 1, Reason.GRANT, 1)
+    assert [row.delta for row in account.rows()] == [5, 1]
+    assert len(given_columns.times) == 1
