@@ -2,6 +2,7 @@
 
 import threading
 from collections.abc import Mapping
+from dataclasses import replace
 from datetime import datetime
 from functools import cached_property
 from pathlib import Path
@@ -26,7 +27,7 @@ from fake_credits.faults.rule import rule_from
 from fake_credits.journal import Journal
 from fake_credits.ledger import Inconsistency
 from fake_credits.models import User
-from fake_credits.sandbox import Sandbox, SandboxSettings, TokenWords
+from fake_credits.sandbox import Sandbox, SandboxSettings, StartingWorld, TokenWords
 
 if TYPE_CHECKING:
     from fake_credits.drivers.for_httpx import HttpxTransport
@@ -48,6 +49,7 @@ class SettingWords(TypedDict, total=False):
     user_id: str
     balance: int | None
     users: Mapping[str, int]
+    world: str | Path | StartingWorld | None
     clock: datetime | Literal["real", "frozen"]
     api_key: str
     jwt: str
@@ -62,7 +64,8 @@ class FakeCredits:
     """Be a Credits Management API of one's own, with clients that already work.
 
     The words are those of `SandboxSettings`: ``balance=100`` is one grant to the default user, ``users={"ada": 100}``
-    one grant each. ``mode`` says how its own clients reach it; any other client reaches it over ``base_url``.
+    one grant each, ``world="demo"`` users with histories (README, "Demo data"). ``mode`` says how its own clients
+    reach it; any other client reaches it over ``base_url``.
     ``shared`` is for those who make many: what it holds (signing keys, a live server) is then theirs to close.
 
     Raises TypeError for an unknown word, ValueError for a value that can't be.
@@ -76,11 +79,17 @@ class FakeCredits:
         self._owns_shared = shared is None
         self._shared = shared or Shared()
         self._mode = mode
-        self.sandbox: Sandbox = self._shared.new_sandbox(SandboxSettings(**settings))
+        self.sandbox: Sandbox = self._shared.new_sandbox(self._with_world(settings))
         self._driver = InProcess(self._shared.app(self.sandbox.contract), self.sandbox)
         self._lock = threading.RLock()  # threads of one test may be the first to ask, all at once
         self._server: LiveServer | None = None
         self._transports: tuple[Transport, AsyncTransport] | None = None
+
+    def _with_world(self, words: SettingWords) -> SandboxSettings:
+        given: dict[str, Any] = {**words}
+        named = given.pop("world", None)
+        settings = SandboxSettings(**given)
+        return settings if named is None else replace(settings, world=self._shared.world(named, settings.seed))
 
     def __repr__(self) -> str:
         return f"<FakeCredits {self._mode}: {self.sandbox!r}>"
@@ -211,6 +220,14 @@ class FakeCredits:
         """
         account = self.sandbox.fund(user_id, balance, application_id=application_id)
         return User(account.application_id, account.user_id, from_ms(account.created_at_ms))
+
+    def load_world(self, world: str | Path | StartingWorld) -> tuple[str, ...]:
+        """Add a world's users with their histories, back-dated over the last year; return their ids.
+
+        ``world`` is a name (README, "Demo data") or a file. `reset` forgets it, unlike the word ``world``. Raises
+        ValueError, and adds nobody, for a world that can't be, or does not fit the contract or the users there are.
+        """
+        return self.sandbox.load(self._shared.world(world, self.sandbox.seed))
 
     def balance(self, user_id: str = "", *, application_id: str = "") -> int:
         """Return a user's balance in credits, without an exchange; raise `UserNotFound` where there is no such user."""

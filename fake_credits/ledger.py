@@ -135,6 +135,11 @@ class Ledger:
         users = sum(len(application.in_order) for application in self._applications.values())
         return f"<Ledger of {users} users in {len(self._applications)} applications>"
 
+    @property
+    def contract(self) -> Contract:
+        """Return the contract whose rules it keeps."""
+        return self._contract
+
     def create_user(self, application_id: str, user_id: str, at_ms: int) -> tuple[Account, bool]:
         """Return the user's account and whether it was made now; an existing one is not touched.
 

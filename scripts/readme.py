@@ -7,13 +7,14 @@ A part stands between ``<!-- table: NAME -->`` (or ``<!-- example: FILE -->``) a
 """
 
 import ast
+import dataclasses
 import importlib.metadata
 import inspect
 import re
 import sys
 from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
-from typing import cast
+from typing import Any, cast
 
 from pytest_fake_credits.marker import WORDS
 from pytest_fake_credits.settings import ENV_FIELDS, OPTIONS
@@ -25,6 +26,7 @@ from fake_credits.cli.options import flags_of
 from fake_credits.contract import DEFAULT, Operation, settings
 from fake_credits.errors import ERRORS
 from fake_credits.fake import FakeCredits
+from fake_credits.seeding.profiles import Profile
 
 ROOT = Path(__file__).resolve().parent.parent
 PART = re.compile(r"(<!-- (table|example): ([\w./-]+) -->\n)(.*?)(<!-- end -->)", re.DOTALL)
@@ -169,6 +171,21 @@ def commands() -> str:
     return table("command | flag | environment | default | what it does", rows)
 
 
+def profiles() -> str:
+    """Return the table of what a profile says."""
+    rows = (
+        (f"`{each.name}`", "the file's" if each.name == "name" else f"`{str(each.default).lower()}`", _meaning(each))
+        for each in dataclasses.fields(Profile)
+    )
+    return table("key | default | what it is", rows)
+
+
+def _meaning(spec: "dataclasses.Field[Any]") -> str:
+    range_ = f" ({spec.metadata['least']} to {spec.metadata['most']:,})" if "least" in spec.metadata else ""
+    unsaid = "what reports and world files call it, and part of what the draws are keyed by"
+    return f"{spec.metadata.get('doc', unsaid)}{range_}"
+
+
 def environment() -> str:
     """Return the table of variables that `run` and the fixture `fake_credits_env` set."""
     meanings = {
@@ -232,6 +249,7 @@ TABLES: dict[str, Callable[[], str]] = {
     "options": options,
     "commands": commands,
     "environment": environment,
+    "profiles": profiles,
     "facade": facade,
     "operations": operations,
     "contract": contract,

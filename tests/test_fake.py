@@ -5,6 +5,7 @@ import threading
 from collections.abc import Awaitable, Callable, Iterator
 from dataclasses import fields
 from datetime import UTC, datetime, timedelta
+from pathlib import Path
 from typing import Any
 
 import anyio
@@ -110,6 +111,57 @@ def test_user_without_a_balance_leaves_the_balance_alone() -> None:
     with FakeCredits(users={"ada": 5}) as fake:
         fake.user("ada")
         assert fake.balance("ada") == 5
+
+
+def test_a_world_has_histories_of_the_last_year_of_the_sandbox_s_clock(mode: Mode, shared: Shared) -> None:
+    with FakeCredits(world="tiny", clock=NOON, mode=mode, shared=shared) as fake:
+        users = list(fake.server_client.iter_users("app-id"))
+        moments = [
+            each.created_at for user in users for each in fake.server_client.iter_transactions("app-id", user.user_id)
+        ]
+        assert (len(users), len(moments)) == (5, 60)
+        assert NOON - timedelta(days=365) <= min(moments) < max(moments) <= NOON
+
+
+def test_reset_returns_to_the_world_that_it_started_from(shared: Shared) -> None:
+    with FakeCredits(world="tiny", users={"ada": 5}, shared=shared) as fake:
+        user_id = next(fake.server_client.iter_users("app-id")).user_id
+        balance = fake.balance(user_id)
+        fake.server_client.create_transaction("app-id", user_id, delta=1, reason="grant")
+        fake.reset()
+        assert (fake.balance(user_id), fake.balance("ada")) == (balance, 5)
+
+
+def test_the_users_of_a_world_may_be_brought_to_a_balance(shared: Shared) -> None:
+    with FakeCredits(world="edge", users={"one-credit": 7}, shared=shared) as fake:
+        assert fake.balance("one-credit") == 7
+
+
+def test_a_world_is_loaded_into_a_running_sandbox_and_forgotten_by_a_reset(shared: Shared) -> None:
+    with FakeCredits(balance=3, application_id="shop", seed=4, shared=shared) as fake:
+        ids = fake.load_world("tiny")
+        assert [user.user_id for user in fake.server_client.iter_users("shop")] == ["user-id", *ids]
+        assert ids != FakeCredits(shared=shared).load_world("tiny"), "the sandbox's seed is the world's"
+        with pytest.raises(ValueError, match="there is such a user already"):
+            fake.load_world("tiny")
+        fake.reset()
+        assert [user.user_id for user in fake.server_client.iter_users("shop")] == ["user-id"]
+
+
+def test_a_world_in_a_file_is_loaded_as_one_with_a_name(shared: Shared) -> None:
+    file = Path(__file__).resolve().parents[1] / "fixtures" / "worlds" / "tiny.json"
+    with FakeCredits(world=file, shared=shared) as by_path, FakeCredits(shared=shared) as by_text:
+        ids = by_text.load_world(str(file))
+        assert len(ids) == 5
+        assert [by_path.balance(user_id) for user_id in ids] == [by_text.balance(user_id) for user_id in ids]
+
+
+@pytest.mark.parametrize("name", ["dmo", "nowhere.json"])
+def test_a_world_that_there_is_not_is_refused_and_changes_nothing(name: str, shared: Shared) -> None:
+    with pytest.raises(ValueError, match=f"there is no world '{name}', and no file"):
+        FakeCredits(world=name, shared=shared)
+    with FakeCredits(shared=shared) as fake, pytest.raises(TypeError, match="a name, a file or a World, not int"):
+        fake.load_world(7)  # type: ignore[arg-type] # pyright: ignore[reportArgumentType]
 
 
 def test_the_balance_of_nobody_is_user_not_found() -> None:

@@ -10,6 +10,9 @@ import pytest
 
 from fake_credits.contract.loading import contract_from
 from fake_credits.errors import InsufficientCredits
+from fake_credits.seeding.edge import EDGE_CASES
+from fake_credits.seeding.plan import plans
+from fake_credits.seeding.profiles import PROFILES, profile_from
 
 ROOT = Path(__file__).resolve().parent.parent
 README = (ROOT / "README.md").read_text()
@@ -42,8 +45,22 @@ def test_every_block_of_python_is_an_example_that_runs_as_a_test() -> None:
 
 
 def test_the_contract_file_that_it_shows_can_be_read() -> None:
-    (block,) = re.findall(r"```toml\n(.*?)```", README, re.DOTALL)
+    block = re.findall(r"```toml\n(.*?)```", README, re.DOTALL)[1]
     assert contract_from(tomllib.loads(block)).status_of(InsufficientCredits) == 409
+
+
+def test_the_profile_that_it_shows_can_be_met() -> None:
+    block = re.findall(r"```toml\n(.*?)```", README, re.DOTALL)[0]
+    profile = profile_from({"name": "own", **tomllib.loads(block)})
+    assert sum(len(plan.columns.deltas) for plan in plans(profile, 0)) == 2000
+
+
+def test_the_worlds_that_it_lists_are_those_there_are_and_of_their_sizes() -> None:
+    rows = re.findall(r"^\| `(\w+)` \| ([\d,]+) \| ([\d,]+) \|", README, re.MULTILINE)
+    listed = {name: (int(users.replace(",", "")), int(rows.replace(",", ""))) for name, users, rows in rows}
+    edge = (len(EDGE_CASES), sum(len(rows) for _, rows in EDGE_CASES))
+    named = {name: (profile.users, profile.transactions) for name, profile in PROFILES.items()}
+    assert listed == {**named, "edge": edge}
 
 
 def test_the_first_screen_says_what_it_is_how_to_install_it_a_test_and_a_line_for_ci() -> None:

@@ -29,6 +29,7 @@ __all__ = [
 
 ENV_PREFIX = "FAKE_CREDITS_"
 _PRESETS = "plain, clerk, auth0, supabase, firebase, cognito or workos"
+_WORLDS = "tiny, demo, edge, load, a profile of your own (TOML) or a world in a file (JSON)"
 
 
 def _flag(default: object, explains: str, kind: Any = None, *, name: str = "") -> Any:
@@ -60,6 +61,7 @@ class ServerOptions:
         rules.Checked("NAME=BALANCE", rules.user),
         name="user",
     )
+    world: str = _flag("", f"Start from users with histories: {_WORLDS}.", rules.Checked("WORLD", str))
     jwt: str = _jwt()
     contract: Path | None = _flag(  # noqa: RUF009 - a field
         None, "Speak the contract in this TOML file.", rules.Checked("FILE", rules.file_to_read)

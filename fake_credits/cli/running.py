@@ -13,7 +13,7 @@ import signal
 import subprocess
 import sys
 import threading
-from collections.abc import Iterable
+from collections.abc import Generator, Iterable
 from pathlib import Path
 from types import FrameType
 
@@ -40,7 +40,8 @@ _PR_SET_CHILD_SUBREAPER = 36
 def run(options: RunOptions, command: tuple[str, ...]) -> int:
     """Run a command beside a server at a free port of loopback, and return the command's exit code."""
     child = _Child(options.grace)
-    sandbox = new_sandbox(options)
+    with child.at_once():  # a large world takes half a minute
+        sandbox = new_sandbox(options)
     log = ExchangeLog(options.log, options.seed, sandbox.bugs)
     sandbox.journal.listener = log.write
     address = Address()
@@ -67,9 +68,17 @@ class _Child:
         self._grace_s = grace_s
         self._process: subprocess.Popen[bytes] | None = None
         self._early: list[int] = []
+        self._at_once = False
         for number in _numbers(_PASSED_ON):
             if signal.getsignal(number) is not signal.SIG_IGN or number == signal.SIGINT:
                 signal.signal(number, self._hear)
+
+    @contextlib.contextmanager
+    def at_once(self) -> Generator[None, None, None]:
+        """End this process where it is told to end in this block, before there is a command."""
+        self._at_once = True
+        yield
+        self._at_once = False
 
     def run(self, command: tuple[str, ...], variables: dict[str, str]) -> int:
         adopting = _adopt_orphans()
@@ -86,6 +95,8 @@ class _Child:
         return 128 - code if code < 0 else code
 
     def _hear(self, number: int, _frame: FrameType | None) -> None:
+        if self._at_once and number in _numbers(_STOPS):
+            sys.exit(128 + number)
         if self._process is None:
             self._early.append(number)
         elif not (number in _numbers(("SIGINT", "SIGQUIT")) and _is_foreground()):

@@ -38,7 +38,8 @@ class CannotBind(click.ClickException):
 def serve(options: ServeOptions) -> int:
     """Serve until a signal, and return the exit code: 130 for Ctrl-C, 0 otherwise."""
     stopper = _Stopper()
-    sandbox = new_sandbox(options)
+    with stopper.at_once():  # a large world takes half a minute
+        sandbox = new_sandbox(options)
     address = Address(options.host, options.port, options.allow_hosts, options.expose)
     with listening(address):
         listener = bind(address)
@@ -76,13 +77,20 @@ class _Stopper:
 
     def __init__(self) -> None:
         self.exit_code = 0
-        self._told = False
+        self._told = self._at_once = False
         self._loop: asyncio.AbstractEventLoop | None = None
         self._event: asyncio.Event | None = None
         for name in ("SIGINT", "SIGTERM", "SIGHUP"):
             number = getattr(signal, name, None)  # Windows has no SIGHUP; under nohup it stays ignored
             if number is not None and not (name == "SIGHUP" and signal.getsignal(number) is signal.SIG_IGN):
                 signal.signal(number, self._hear)
+
+    @contextmanager
+    def at_once(self) -> Generator[None, None, None]:
+        """End the process where it is told to stop in this block, which has nothing to withdraw."""
+        self._at_once = True
+        yield
+        self._at_once = False
 
     def event(self) -> asyncio.Event:
         self._loop, self._event = asyncio.get_running_loop(), asyncio.Event()
@@ -93,6 +101,8 @@ class _Stopper:
     def _hear(self, number: int, _frame: FrameType | None) -> None:
         if not self._told:
             self._told, self.exit_code = True, 130 if number == signal.SIGINT else 0
+        if self._at_once:
+            sys.exit(self.exit_code)
         if self._loop is not None and self._event is not None and not self._loop.is_closed():
             self._loop.call_soon_threadsafe(self._event.set)
 

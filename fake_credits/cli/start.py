@@ -3,6 +3,7 @@
 import json
 from dataclasses import replace
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import click
 
@@ -12,8 +13,12 @@ from fake_credits.contract import DEFAULT, Contract, ContractError
 from fake_credits.contract.loading import load_contract
 from fake_credits.drivers.environment import environment
 from fake_credits.sandbox import Sandbox, SandboxSettings
+from fake_credits.seeding.errors import UnknownWorld, WorldError
 
-__all__ = ["document", "new_sandbox", "variables"]
+if TYPE_CHECKING:
+    from fake_credits.seeding.world import World
+
+__all__ = ["document", "new_sandbox", "variables", "world"]
 
 _TOKEN_LIFE_S = 24 * 3600
 
@@ -28,6 +33,7 @@ def new_sandbox(options: ServerOptions) -> Sandbox:
         user_id=options.user_id,
         balance=options.balance,
         users=dict(options.users),
+        world=world(options.world, options.seed, "--world") if options.world else None,
         api_key=options.api_key,
         jwt=options.jwt,
         trust=dict(options.trust),
@@ -35,8 +41,22 @@ def new_sandbox(options: ServerOptions) -> Sandbox:
     keys = signing_keys(options.key_file)
     try:
         return Sandbox(settings, keys, "s1")
+    except WorldError as error:  # of the users: they are made now
+        raise click.ClickException(f"--world: {error}") from None
     except ValueError as error:  # a file of keys that has none; all else was checked with its flag
         raise click.UsageError(str(error)) from None
+
+
+def world(name: str, seed: int, flag: str) -> "World":
+    """Return the world of a name or a file that a flag gives; a name that is neither is wrong usage."""
+    from fake_credits.seeding.making import Worlds
+
+    try:
+        return Worlds().find(name, seed)
+    except UnknownWorld as error:
+        raise click.UsageError(f"{flag}: {error}") from None
+    except WorldError as error:
+        raise click.ClickException(f"{flag}: {error}") from None
 
 
 def document(contract: Path | None) -> str:

@@ -1,16 +1,22 @@
-"""Own what the sandboxes of one process can share: signing keys, an application and a live server a contract."""
+"""Own what the sandboxes of one process can share: signing keys, worlds, an application and a server a contract."""
 
 import itertools
 import socket
 import threading
+from functools import cached_property
+from pathlib import Path
+from typing import TYPE_CHECKING
 
 from starlette.types import ASGIApp
 
 from fake_credits.auth.keys import SigningKeys
 from fake_credits.contract import Contract
 from fake_credits.drivers.live import LiveServer
-from fake_credits.sandbox import Sandbox, Sandboxes, SandboxSettings
+from fake_credits.sandbox import Sandbox, Sandboxes, SandboxSettings, StartingWorld
 from fake_credits.web.app import create_app
+
+if TYPE_CHECKING:
+    from fake_credits.seeding.making import Worlds
 
 __all__ = ["Shared"]
 
@@ -35,6 +41,23 @@ class Shared:
     def new_sandbox(self, settings: SandboxSettings) -> Sandbox:
         """Return a fresh sandbox with a name of its own."""
         return Sandbox(settings, self._keys, f"s{next(self._names)}")
+
+    def world(self, name: str | Path | StartingWorld, seed: int) -> StartingWorld:
+        """Return a world by its name or file, made once; a world that is one already is returned as it is.
+
+        Raises ValueError for a name that is none and for a file that can't be read or used, TypeError for another type.
+        """
+        if isinstance(name, str | Path):
+            return self._worlds.find(name, seed)
+        if not callable(getattr(name, "load_into", None)):
+            raise TypeError(f"world must be a name, a file or a World, not {type(name).__name__}")
+        return name
+
+    @cached_property
+    def _worlds(self) -> "Worlds":
+        from fake_credits.seeding.making import Worlds  # only who wants a world pays for it
+
+        return Worlds()
 
     def app(self, contract: Contract) -> ASGIApp:
         """Return the application for in-process use under a contract."""

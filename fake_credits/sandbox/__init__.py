@@ -2,6 +2,6 @@
 
 from fake_credits.sandbox.sandbox import Sandbox
 from fake_credits.sandbox.sandboxes import Sandboxes
-from fake_credits.sandbox.settings import SandboxSettings, TokenWords
+from fake_credits.sandbox.settings import SandboxSettings, StartingWorld, TokenWords
 
-__all__ = ["Sandbox", "SandboxSettings", "Sandboxes", "TokenWords"]
+__all__ = ["Sandbox", "SandboxSettings", "Sandboxes", "StartingWorld", "TokenWords"]

@@ -27,7 +27,7 @@ from fake_credits.faults.rule import Rule
 from fake_credits.journal import Journal
 from fake_credits.ledger import Account, Ledger
 from fake_credits.models import Reason
-from fake_credits.sandbox.settings import SandboxSettings, TokenWords
+from fake_credits.sandbox.settings import SandboxSettings, StartingWorld, TokenWords
 
 __all__ = ["Sandbox"]
 
@@ -37,9 +37,9 @@ _BUGS_KEPT = 100
 class Sandbox:
     """Be one isolated Credits API: ledger, clock, journal, credentials and seed, behind one lock.
 
-    `reset`, `fund`, `remember` and `verify` take the lock themselves; whoever calls the ledger holds it. ``keys`` are
-    the server's, shared by its sandboxes. Raises ValueError for settings that can't be met: an unknown preset, a
-    negative balance, a naive ``clock``, a file of keys that has none.
+    `reset`, `load`, `fund`, `remember` and `verify` take the lock themselves; whoever calls the ledger holds it.
+    ``keys`` are the server's, shared by its sandboxes. Raises ValueError for settings that can't be met: an unknown
+    preset, a negative balance, a naive ``clock``, a file of keys that has none, a world that does not fit the contract.
     """
 
     def __init__(self, settings: SandboxSettings, keys: SigningKeys, name: str = "sandbox") -> None:
@@ -144,6 +144,8 @@ class Sandbox:
             self.clock.freeze()
         self.cursor_key = fresh_bytes(16)  # a cursor from before a reset is none of the new lists'
         self.ledger = Ledger(settings.contract)
+        if settings.world is not None:
+            self.load(settings.world)
         if settings.balance is not None:
             self.fund(settings.user_id, settings.balance)
         for user_id, balance in settings.users.items():
@@ -154,6 +156,14 @@ class Sandbox:
             for rule in self._rules:
                 self.add_fault(rule)
         self.faults.start_ms, self.faults.ordinal_base = self.clock.now_ms(), self.journal.begun
+
+    def load(self, world: StartingWorld) -> tuple[str, ...]:
+        """Add a world's users to the default application, and return their ids.
+
+        Raises ValueError, and adds none, where one exists already or breaks a rule of the contract.
+        """
+        with self.lock:
+            return world.load_into(self.ledger, self.settings.application_id, self.clock.now_ms())
 
     def fund(self, user_id: str, balance: int | None = None, *, application_id: str = "") -> Account:
         """Make a user exist and, where a balance is given, bring the balance to it with one grant or consumption.

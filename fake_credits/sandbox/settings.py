@@ -4,18 +4,31 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from datetime import datetime
 from pathlib import Path
-from typing import Literal
+from typing import Literal, Protocol
 
 from fake_credits.contract import DEFAULT, Contract
+from fake_credits.ledger import Ledger
 
-__all__ = ["SandboxSettings", "TokenWords"]
+__all__ = ["SandboxSettings", "StartingWorld", "TokenWords"]
+
+
+class StartingWorld(Protocol):
+    """Be users with histories that a sandbox can start from, wherever they come from."""
+
+    def load_into(self, ledger: Ledger, application_id: str, now_ms: int) -> tuple[str, ...]:
+        """Add the users to a ledger, back-dated before a moment, and return their ids.
+
+        Raises ValueError, and adds none, where one can't be.
+        """
+        ...
 
 
 @dataclass(frozen=True, kw_only=True)
 class SandboxSettings:
     """Say how a sandbox starts. ``reset`` returns to exactly this.
 
-    ``balance`` is one grant to ``user_id``; ``users`` is one grant each; a balance of 0 makes the user without one.
+    ``world`` comes first. ``balance`` is one grant to ``user_id``; ``users`` is one grant each; a balance of 0 makes
+    the user without one.
     ``clock`` is ``"real"``, ``"frozen"`` (now) or an aware datetime to stand still at. An empty ``api_key`` means a
     fresh one. ``jwt`` names a preset. ``trust`` names foreign issuers by URL, beside those of the contract, each with a
     file of its keys (JWKS or PEM).
@@ -31,6 +44,7 @@ class SandboxSettings:
     user_id: str = "user-id"
     balance: int | None = None
     users: Mapping[str, int] = field(default_factory=dict[str, int])
+    world: StartingWorld | None = None
     clock: datetime | Literal["real", "frozen"] = "real"
     api_key: str = ""
     jwt: str = "plain"

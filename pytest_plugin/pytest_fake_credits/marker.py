@@ -127,6 +127,7 @@ WORDS: Mapping[str, Word] = {
     "trust": Word('a mapping of foreign issuers to files of their keys, such as {"https://…/": "jwks.json"}', _trust),
     "user_id": Word("text that is not empty", _text),
     "users": Word('a mapping of user ids to balances, such as {"ada": 100}', _users),
+    "world": Word('the name of a world, such as "demo", or of a file of one', _text),
 }
 """Every word of the marker, which ``fake_credits_settings`` has too."""
 

@@ -238,3 +238,34 @@ def test_ctrl_c_at_a_terminal_reaches_the_command_once(tmp_path: Path) -> None:
         os.close(ours)
     assert (tmp_path / "heard").read_text().split() == ["SIGQUIT", "SIGINT"]
     assert not is_alive(child)
+
+
+def test_the_command_finds_a_world() -> None:
+    code = (
+        "import os; from fake_credits import ServerClient; env = os.environ\n"
+        "client = ServerClient(env['CREDITS_BASE_URL'], env['CREDITS_API_KEY'])\n"
+        "print(len(list(client.iter_users('app-id'))))"
+    )
+    done = run("--world", "tiny", "--", sys.executable, "-c", code)
+    assert (done.returncode, done.stdout) == (0, "5\n")
+
+
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
+def test_it_ends_at_once_where_it_is_told_to_while_a_world_is_loaded(number: int) -> None:
+    script = (
+        "import os, sys\n"
+        "from fake_credits.seeding import making\n"
+        "from fake_credits.cli import main\n"
+        f"making.plans = lambda *_: os.kill(os.getpid(), {number}) or iter(())\n"
+        "sys.argv[1:] = ['run', '--world', 'tiny', '--', 'echo', 'started']\n"
+        "main()\n"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", script],
+        capture_output=True,
+        text=True,
+        check=False,
+        timeout=LIMIT_S,
+        env=clean_environment(),
+    )
+    assert (done.returncode, done.stdout, done.stderr) == (128 + number, "", "")

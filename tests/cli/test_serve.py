@@ -10,6 +10,7 @@ import signal
 import socket
 import stat
 import subprocess
+import sys
 from collections.abc import Callable
 from pathlib import Path
 
@@ -365,3 +366,60 @@ def test_pages_without_an_origin_of_their_own_can_be_let_in(start: Start) -> Non
     started = start("serve", "--cors-origin", "null", "--user", "ada=1")
     answer = ask(started, "/v1/applications/app-id/users/ada", Origin="null")
     assert answer.headers["access-control-allow-origin"] == "null"
+
+
+def test_it_starts_from_a_world_and_is_ready_only_when_that_is_loaded(start: Start) -> None:
+    started = start("serve", "--world", "tiny", "--api-key", "my-key", "--user", "ada=7")
+    assert ask(started, "/_fake/readyz").status_code == 200
+    with ServerClient(started.variables["CREDITS_BASE_URL"], "my-key") as client:
+        users = [user.user_id for user in client.iter_users("app-id")]
+        assert len(users) == 6
+        assert sum(len(list(client.iter_transactions("app-id", user_id))) for user_id in users) == 61
+
+
+@pytest.mark.parametrize(("number", "code"), [(signal.SIGTERM, 0), (signal.SIGINT, 130)])
+def test_it_ends_at_once_where_it_is_told_to_while_a_world_is_loaded(number: int, code: int, tmp_path: Path) -> None:
+    """The process stops itself in the middle of the loading, which would go on for half a minute."""
+    script = (
+        "import os, sys\n"
+        "from fake_credits.seeding import making\n"
+        "from fake_credits.cli import main\n"
+        "plans = making.plans\n"
+        "def told(*words):\n"
+        f"    os.kill(os.getpid(), {number})\n"
+        "    yield from plans(*words)\n"
+        "making.plans = told\n"
+        f"sys.argv[1:] = ['serve', '--world', 'load', '--port', '0', '--ready-file', {str(tmp_path / 'ready')!r}]\n"
+        "main()\n"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", script],
+        capture_output=True,
+        text=True,
+        check=False,
+        timeout=LIMIT_S,
+        env=clean_environment(),
+    )
+    assert (done.returncode, done.stdout, done.stderr) == (code, "", "")
+    assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.parametrize(
+    ("text", "said"),
+    [
+        ('{"fake_credits_world": 9}', "is a world of version 9"),
+        ('{"fake_credits_world": 1, "name"', "is no world, or a damaged one"),
+    ],
+)
+def test_a_world_s_file_that_can_not_be_used_ends_it_with_1_and_a_reason(text: str, said: str, tmp_path: Path) -> None:
+    (tmp_path / "world.json").write_text(text)
+    refused = CliRunner().invoke(cli, ["serve", "--world", str(tmp_path / "world.json")])
+    assert refused.exit_code == 1
+    assert re.search(rf"--world: .*world\.json: {said}", " ".join(refused.output.split()))
+
+
+def test_a_world_that_does_not_fit_the_contract_ends_it_with_1_and_a_reason(tmp_path: Path) -> None:
+    (tmp_path / "contract.toml").write_text("version = 1\nceiling = 1000\n")
+    refused = CliRunner().invoke(cli, ["serve", "--world", "edge", "--contract", str(tmp_path / "contract.toml")])
+    assert refused.exit_code == 1
+    assert "user 'maximum-balance': a balance of 0 plus 9007199254740991" in " ".join(refused.output.split())

@@ -84,6 +84,28 @@ def test_a_marker_that_cannot_be_stops_the_run(suite: Suite, mark: str, message:
     result.stderr.fnmatch_lines([f"ERROR: test_suite.py::{message[1:]}"])
 
 
+def test_a_test_starts_from_a_world_and_another_is_no_error_but_its_own(suite: Suite) -> None:
+    """What only the fake can judge, such as a name that no world has, fails the setup."""
+    result = suite(
+        """
+        import pytest
+
+        @pytest.mark.fake_credits(world="edge", balance=5)
+        def test_edge(fake_credits):
+            assert fake_credits.balance("maximum-balance") == 2**53 - 1
+            assert fake_credits.balance() == 5
+
+        @pytest.mark.fake_credits(world="edgy")
+        def test_edgy(fake_credits):
+            pass
+        """
+    )
+    result.assert_outcomes(passed=1, errors=1)
+    result.stdout.fnmatch_lines(
+        ["*test_edgy: the sandbox can't start: there is no world 'edgy', and no file; *'edge'*"]
+    )
+
+
 def test_a_marker_added_late_fails_the_setup(suite: Suite) -> None:
     """So does a value that only the fake can judge."""
     result = suite(
@@ -136,6 +158,7 @@ _NOON = datetime(2026, 1, 1, 12, tzinfo=UTC)
         ("latency", 50, 50),
         ("users", {"ada": 0}, {"ada": 0}),
         ("seed", -1, -1),
+        ("world", "demo", "demo"),
     ],
 )
 def test_a_word_has_one_form(word: str, value: object, form: object) -> None:
@@ -166,6 +189,8 @@ def test_a_word_has_one_form(word: str, value: object, form: object) -> None:
         ("seed", "1"),
         ("user_id", b"u"),
         ("users", ["ada"]),
+        ("world", ""),
+        ("world", 7),
         ("users", {"ada": -1}),
         ("users", {1: 1}),
     ],

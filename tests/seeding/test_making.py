@@ -1,0 +1,101 @@
+"""How worlds are found: by a profile's name, in a file of one's own, in a world's file; Faker only where need be."""
+
+import sys
+from pathlib import Path
+
+import pytest
+
+from fake_credits.contract import Contract
+from fake_credits.ledger import Ledger
+from fake_credits.seeding.edge import EDGE_CASES
+from fake_credits.seeding.errors import UnknownWorld, WorldError
+from fake_credits.seeding.files import save_world
+from fake_credits.seeding.making import Worlds, make_world
+from fake_credits.seeding.profiles import PROFILES, Profile
+
+NOW_MS = 1_900_000_000_000
+
+
+def loaded(name: str | Path) -> Ledger:
+    ledger = Ledger(Contract())
+    Worlds().find(name, 0).load_into(ledger, "app-id", NOW_MS)
+    return ledger
+
+
+def test_a_name_a_profile_s_file_and_a_world_s_file_are_worlds(tmp_path: Path) -> None:
+    (tmp_path / "shop.toml").write_text("version = 1\nusers = 3\ntransactions = 30\n")
+    made = Worlds().find("tiny", 0)
+    save_world(made, tmp_path / "world.json")
+    assert (made.name, made.size) == ("tiny", 60)
+    assert Worlds().find(tmp_path / "shop.toml", 0).size == 30
+    assert tuple(Worlds().find(str(tmp_path / "world.json"), 9).histories()) == tuple(made.histories())
+
+
+@pytest.mark.parametrize("name", ["dmo", "no/such/file.json", ""])
+def test_a_name_that_is_neither_is_refused_with_the_names_there_are(name: str) -> None:
+    with pytest.raises(
+        UnknownWorld, match=rf"there is no world '{name}', and no file; the nearest is .*\(there are tiny"
+    ):
+        Worlds().find(name, 0)
+
+
+def test_what_was_made_is_made_once_for_each_seed() -> None:
+    worlds = Worlds()
+    assert worlds.find("tiny", 0) is worlds.find("tiny", 0)
+    assert worlds.find("tiny", 0) is not worlds.find("tiny", 1)
+    assert tuple(worlds.find("tiny", 0).histories()) != tuple(worlds.find("tiny", 1).histories())
+
+
+@pytest.mark.parametrize("name", ["tiny", "demo", "edge"])
+def test_every_profile_s_world_keeps_the_default_contract_and_its_size(name: str) -> None:
+    ledger = loaded(name)
+    ledger.verify()
+    accounts = ledger.page_of_users("app-id", None, 1)[0]
+    assert sum(map(len, accounts)) == Worlds().find(name, 0).size
+    assert len(accounts) == PROFILES[name].users + (len(EDGE_CASES) if name == "edge" else 0)
+    created = [account.created_at_ms for account in accounts]
+    assert created == sorted(created)
+
+
+@pytest.mark.slow
+def test_the_world_for_loads_keeps_the_default_contract_and_its_size() -> None:
+    ledger = loaded("load")
+    ledger.verify()
+    accounts = ledger.page_of_users("app-id", None, 1)[0]
+    assert (len(accounts), sum(map(len, accounts))) == (100_000, 5_000_000)
+
+
+def test_the_edge_has_what_it_promises() -> None:
+    ledger = loaded("edge")
+    balances = {account.user_id: account.balance for account in ledger.page_of_users("app-id", None, 1)[0]}
+    assert balances["zero-balance"] == balances["no-transactions"] == 0
+    assert balances["maximum-balance"] == 2**53 - 1
+    assert balances["one-credit"] == 1
+    assert len(ledger.account("app-id", "10000-rows")) == 10_000
+    assert len({row.at_ms for row in ledger.account("app-id", "equal-timestamps").rows()}) == 1
+    assert len(ledger.account("app-id", "equal-timestamps")) > 2 * Contract().page_size
+    assert sum(not user_id.isascii() for user_id in balances) >= 5
+    assert max(map(len, balances)) == 256
+
+
+def test_the_edge_and_files_need_no_faker(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    save_world(Worlds().find("tiny", 0), tmp_path / "world.json")
+    monkeypatch.setitem(sys.modules, "faker", None)
+    assert loaded("edge").find("app-id", "one-credit")
+    loaded(tmp_path / "world.json").verify()
+    with pytest.raises(WorldError, match=r"pip install 'fake-credits\[demo\]'"):
+        loaded("tiny")
+
+
+def test_the_users_of_the_edge_can_come_before_one_s_own() -> None:
+    profile = Profile(name="both", users=4, transactions=40, edge_cases=True)
+    ids = [each.user_id for each in make_world(profile, 0).histories()]
+    assert ids[: len(EDGE_CASES)] == [user_id for user_id, _ in EDGE_CASES]
+    assert len(ids) == len(EDGE_CASES) + 4
+
+
+def test_a_contract_that_allows_less_than_a_profile_needs_refuses_it() -> None:
+    with pytest.raises(
+        WorldError, match="world 'edge' can't be had here: user 'maximum-balance': .*over the ceiling of"
+    ):
+        Worlds().find("edge", 0).load_into(Ledger(Contract(ceiling=20_000)), "app-id", NOW_MS)
