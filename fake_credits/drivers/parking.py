@@ -122,7 +122,7 @@ class Parked:
         return waker is None or await waker.wait(limit_s)
 
     def _wait_at_gate(self, wait: Waiting) -> None:
-        if _is_only_thread():
+        if wait.gate.only_this_thread_can_open():
             raise self._would_hang(f"gate {wait.gate.name!r} holds it, and there is no other thread to release that")
         if not block(self._changed, wait.gate.limit_s):
             self._expire(wait)
@@ -283,14 +283,3 @@ class Parked:
 def _exchange_of(wait: Wait | None) -> Exchange:
     assert isinstance(wait, Pause | Waiting | Never)  # noqa: S101 - the checkpoint is nobody's to park at
     return wait.exchange
-
-
-def _is_only_thread() -> bool:
-    """Tell whether no other thread of the application or the test runs in this process."""
-    current = threading.current_thread()
-    others = (thread for thread in threading.enumerate() if thread is not current)
-    return all(_is_no_tests_thread(thread) for thread in others)
-
-
-def _is_no_tests_thread(thread: threading.Thread) -> bool:
-    return thread.name.startswith("fake-credits") or isinstance(thread, threading._DummyThread)

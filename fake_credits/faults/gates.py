@@ -37,6 +37,7 @@ class Hold:
         self._arrived = 0
         self._watchers: list[tuple[int, Callable[[], None]]] = []
         self.is_open = False
+        self._bystanders = frozenset(thread for thread in threading.enumerate() if thread.daemon)
 
     def __repr__(self) -> str:
         return f"<gate {self.name!r}: {'open' if self.is_open else 'closed'}, holds {self.waiters() or 'nobody'}>"
@@ -103,6 +104,15 @@ class Hold:
         for wake in ready:
             wake()
         return held
+
+    def only_this_thread_can_open(self) -> bool:
+        """Tell whether there is no other thread that could: daemons that were there before the gate are not the test's.
+
+        Nor are the fake's own.
+        """
+        current = threading.current_thread()
+        others = (thread for thread in threading.enumerate() if thread is not current)
+        return all(thread in self._bystanders or thread.name.startswith("fake-credits") for thread in others)
 
     def withdraw(self, ticket: Ticket) -> bool:
         """Take an exchange from the gate without letting it go; return False where it has gone."""

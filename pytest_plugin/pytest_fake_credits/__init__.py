@@ -116,8 +116,11 @@ def pytest_runtest_setup(item: pytest.Item) -> None:
 @pytest.hookimpl(wrapper=True)
 def pytest_runtest_call(item: pytest.Item) -> Generator[None, object, object]:
     """Fail a test that passed so far where it proves nothing: the fake went wrong, a fault never came, a call hung."""
-    result = yield
     factory = item.config.stash.get(_FACTORY, None)
+    if factory is not None:
+        factory.begin_call()
+    result = yield
+    factory = item.config.stash.get(_FACTORY, None)  # a test may be the first to ask for it
     if factory is not None:
         _check_end(factory, words_of(item))
     return result

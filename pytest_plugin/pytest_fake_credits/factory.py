@@ -34,6 +34,7 @@ class Watched:
         self._ledger_told = False
         self._problems_before = 0
         self._rules_before: frozenset[ActiveRule] = frozenset()
+        self.lives_on = False
 
     def __repr__(self) -> str:
         return f"<Watched {self.fake!r}>"
@@ -44,7 +45,11 @@ class Watched:
         self._exchanges_before = self.fake.journal.total
         self._bugs_before = len(self.fake.sandbox.bugs)
         self._problems_before = len(self.fake.sandbox.problems)
-        self._rules_before = frozenset(self.fake.faults)
+
+    def begin_call(self) -> None:
+        """Take the rules so far as of a longer life than the test's, where the sandbox is: they may fire later."""
+        if self.lives_on:
+            self._rules_before = frozenset(self.fake.faults)
 
     def entries(self) -> tuple[Entry, ...]:
         """Return the exchanges of this test, oldest first."""
@@ -60,7 +65,7 @@ class Watched:
         return self.fake.sandbox.problems[self._problems_before :]
 
     def unused_rules(self) -> list[ActiveRule]:
-        """Return the scripted rules of this test that stayed unused; one of a longer life may fire in a later test."""
+        """Return the scripted rules of this test that stayed unused."""
         return [active for active in self.fake.faults if active.is_unused and active not in self._rules_before]
 
     def inconsistency(self) -> Inconsistency | None:
@@ -96,7 +101,9 @@ class Factory:
     def __call__(self, *, live: bool | None = None, **words: Unpack[SettingWords]) -> FakeCredits:
         """Return a `FakeCredits` on a fresh sandbox; leave its ``with`` block, or call ``close``, to end it."""
         own: dict[str, object] = {**words} if live is None else {**words, "live": live}
-        return self.make({**self.words, "api_key": "", **own})
+        fake = self.make({**self.words, "api_key": "", **own})
+        self._watched[-1].lives_on = True
+        return fake
 
     def make(self, words: Mapping[str, object]) -> FakeCredits:
         """Return a `FakeCredits` of exactly these words of the marker; raise ValueError for what can't be."""
@@ -147,6 +154,11 @@ class Factory:
         self._watched = self.open()
         for watched in self._watched:
             watched.begin()
+
+    def begin_call(self) -> None:
+        """Tell the fixtures' rules from the test's own."""
+        for watched in self._watched:
+            watched.begin_call()
 
     def problems(self, allowed: object) -> tuple[list[str], BaseException | None]:
         """Return why the test that ran proves nothing, and the first of the exceptions."""

@@ -119,7 +119,7 @@ WORDS: Mapping[str, Word] = {
     "clock": Word('an aware datetime, its ISO 8601 text, "frozen" or "real"', _clock),
     "contract": Word("a Contract, or the name of a contract file", _contract),
     "delays": Word('"virtual" or "real"', _delays),
-    "faults": Word('a rule, or a list of them: Reset(), a Rule, an object of JSON, a preset or scenario file', _faults),
+    "faults": Word("a rule, or a list of them: Reset(), a Rule, an object of JSON, a preset or scenario file", _faults),
     "jwt": Word("the name of a provider's preset", _text),
     "latency": Word('milliseconds, "uniform(10, 50)", "lognormal(20, 200)", or these by operation', _latency),
     "live": Word("True or False", _flag),

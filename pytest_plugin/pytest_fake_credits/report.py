@@ -51,7 +51,11 @@ def _sandbox(watched: Watched) -> str:
 def _rules(fake: FakeCredits) -> list[str]:
     rules = [f"{active.name} {active.fired} of {active.matched}" for active in fake.faults]
     more = [f"{len(rules) - _RULES_MAX} more"] if len(rules) > _RULES_MAX else []
-    return [f"rules, how often each fired of the calls that matched: {', '.join(rules[:_RULES_MAX] + more)}"] if rules else []
+    return (
+        [f"rules, how often each fired of the calls that matched: {', '.join(rules[:_RULES_MAX] + more)}"]
+        if rules
+        else []
+    )
 
 
 def _parked(fake: FakeCredits) -> list[str]:
