@@ -1,5 +1,6 @@
 """README.md: its tables are what the code says, its examples are tests, its first screen is what a reader needs."""
 
+import ast
 import importlib.util
 import re
 import tomllib
@@ -42,6 +43,15 @@ def test_every_block_of_python_is_an_example_that_runs_as_a_test() -> None:
     folder = ROOT / "tests" / "examples"
     examples = {path.read_text() for path in [*folder.glob("test_*"), *folder.glob("alone/*.py")]}
     assert set(blocks) == examples
+
+
+def test_every_neighbour_has_a_test_that_bears_its_name() -> None:
+    table = README.partition("### Neighbours")[2].partition("### ")[0]
+    rows = [line.split("|")[1].strip() for line in table.splitlines() if line.startswith("| ")][1:]
+    trees = [ast.parse(path.read_text()) for path in (ROOT / "tests" / "neighbours").glob("test_*.py")]
+    functions = [node.name for tree in trees for node in tree.body if isinstance(node, ast.FunctionDef)]
+    named = [name.removeprefix("test_") for name in functions if name.startswith("test_")]
+    assert sorted(re.sub(r"\W+", "_", re.sub("['`]", "", row)).lower() for row in rows) == sorted(named)
 
 
 def test_the_contract_file_that_it_shows_can_be_read() -> None:
