@@ -44,6 +44,7 @@ def test_left(live_server, fake_credits, settings, way, balance):
 """
 
 
+@pytest.mark.slow
 def test_pytest_djangos_live_server(suite: Suite, pytester: pytest.Pytester) -> None:
     """Its views call the API over HTTP or in process, from their own threads."""
     pytester.makepyfile(shop_settings=SETTINGS)

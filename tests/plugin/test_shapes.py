@@ -37,7 +37,9 @@ ALONE = {
 }
 
 
-@pytest.mark.parametrize("name", ALONE)
+@pytest.mark.parametrize(
+    "name", [pytest.param(name, marks=[pytest.mark.slow] if "celery" in name else []) for name in ALONE]
+)
 def test_an_example_runs_in_a_process_of_its_own(suite: Suite, pytester: pytest.Pytester, name: str) -> None:
     """It starts processes, or reads settings at import."""
     pytester.makepyfile(shop_settings=SHOP_SETTINGS)
