@@ -127,6 +127,9 @@ class FakeCredits:
         self._attached().sandboxes.bind(self.sandbox, issuer, user_id)
 
     def _attached(self) -> LiveServer:
+        if self._server is not None:
+            return self._server
+        self.sandbox.home.check()
         with self._lock:
             if self._server is None:
                 if self.sandbox.closed:
@@ -231,6 +234,7 @@ class FakeCredits:
 
     def balance(self, user_id: str = "", *, application_id: str = "") -> int:
         """Return a user's balance in credits, without an exchange; raise `UserNotFound` where there is no such user."""
+        self.sandbox.home.check()
         with self.sandbox.lock:
             return self.sandbox.ledger.account(application_id or self.application_id, user_id or self.user_id).balance
 
@@ -257,6 +261,7 @@ class FakeCredits:
     @property
     def clock(self) -> Clock:
         """Return the sandbox's clock: ``freeze``, ``advance``, ``travel``."""
+        self.sandbox.home.check()
         return self.sandbox.clock
 
     @property
@@ -278,20 +283,21 @@ class FakeCredits:
 
         Parked are writes whose client has given up, and zombies.
         """
-        return self.sandbox.clock.settle()
+        return self.clock.settle()
 
     def sleep(self, seconds: float) -> None:
         """Let time pass on the sandbox's clock and on no other: an application's back-off, injected."""
-        self.sandbox.clock.advance(seconds=seconds)
+        self.clock.advance(seconds=seconds)
 
     async def async_sleep(self, seconds: float) -> None:
         """Let time pass as `sleep` does, and let other tasks run once."""
-        self.sandbox.clock.advance(seconds=seconds)
+        self.clock.advance(seconds=seconds)
         await checkpoint()
 
     @property
     def journal(self) -> Journal:
         """Return the record of this sandbox's exchanges."""
+        self.sandbox.home.check()
         return self.sandbox.journal
 
     def reset(self) -> None:
@@ -319,9 +325,9 @@ class FakeCredits:
     def close(self) -> list[str]:
         """Leave the live server and refuse further calls; return what was still under way after a second.
 
-        A second call does nothing.
+        A second call does nothing, and neither does one in a forked child: the API is its parent's to close.
         """
-        if self.sandbox.closed:
+        if self.sandbox.closed or self.sandbox.home.left:
             return []
         self.sandbox.release_gates()
         late: list[str] = []

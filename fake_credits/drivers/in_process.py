@@ -91,6 +91,7 @@ class InProcess:
         return _reply(request, call)
 
     def _begin(self, request: Outgoing) -> tuple[Call, Steps]:
+        self._sandbox.home.check()
         raw_path, _, query = request.target.partition(b"?")
         headers = list(request.headers)
         if request.body and not any(name in (b"content-length", b"transfer-encoding") for name, _ in headers):

@@ -27,6 +27,7 @@ from fake_credits.faults.rule import Rule
 from fake_credits.journal import Journal
 from fake_credits.ledger import Account, Ledger
 from fake_credits.models import Reason
+from fake_credits.sandbox.home import Home
 from fake_credits.sandbox.settings import SandboxSettings, StartingWorld, TokenWords
 
 __all__ = ["Sandbox"]
@@ -61,6 +62,7 @@ class Sandbox:
         self.bugs: list[BaseException] = []
         self.problems: list[str] = []
         self.closed = False
+        self.home = Home(name)
         self.clock = _clock(settings.clock, self.lock)
         self.gates: dict[str, Hold] = {}
         self.endings: set[Callable[[], object]] = set()
@@ -78,6 +80,7 @@ class Sandbox:
 
         What is held at a gate or parked runs to its end before that, in the world that it came to.
         """
+        self.home.check()
         self.release_gates()
         with self.lock:
             self.clock.settle()
@@ -104,12 +107,14 @@ class Sandbox:
 
     def hold(self, rule: Rule) -> Hold:
         """Add a rule with a gate, and return the gate; raise FaultError for a rule that can't be."""
+        self.home.check()
         with self.lock:
             active = self.add_fault(rule)
             return self.gates[cast("Gate", active.rule.effect).name]
 
     def add_fault(self, rule: Rule) -> ActiveRule:
         """Add a rule; raise FaultError for one that can't be."""
+        self.home.check()
         with self.lock:
             self.clock.run_due()
             active = self.faults.add(rule)
@@ -170,6 +175,7 @@ class Sandbox:
 
         Raises ValueError for an id or a balance that the API could not have either.
         """
+        self.home.check()
         application_id = application_id or self.settings.application_id
         _check_id("application", application_id, self.contract)
         _check_id("user", user_id, self.contract)
@@ -208,6 +214,7 @@ class Sandbox:
 
     def token(self, user_id: str, words: "TokenWords | None" = None) -> str:
         """Mint a user's token, good or bad; raise ValueError for an unknown kind of bad token."""
+        self.home.check()  # a key that is made here would be unknown to the server
         words = words or TokenWords()
         now_ms = wall_ms() if words.wall else self.clock.now_ms()
         claims = {SANDBOX_CLAIM: self.name, **words.claims}
