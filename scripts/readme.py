@@ -237,7 +237,7 @@ REASONS = {
     "httptools": "uvicorn's fast HTTP parser",
     "httpx2": "the clients, over a network",
     "msgspec": "JSON, and the journal's records",
-    "pyjwt": "signatures of tokens; with cryptography",
+    "pyjwt": "signatures of tokens; with cryptography, which makes the certificates of https",
     "starlette": "the API as an application",
     "uvicorn": "the live server",
     "uvloop": "its event loop; not on Windows",

@@ -90,4 +90,4 @@ def wait(options: WaitOptions, url: str) -> None:
     """Wait until a server answers: its /_fake/readyz, or URL itself where that has a path."""
     from fake_credits.cli.waiting import wait_for
 
-    sys.exit(wait_for(url, options.timeout))
+    sys.exit(wait_for(url, options.timeout, options.ca))

@@ -1,4 +1,4 @@
-"""Own the files that the command line writes: whole or not at all, and for their owner alone; know no contents.
+"""Own the files that the command line writes: whole or not at all, for their owner alone unless told; know no contents.
 
 Each failure names the flag that named the file.
 """
@@ -14,10 +14,12 @@ from fake_credits.chance import fresh_name
 
 __all__ = ["create", "holds", "read", "remove", "replace"]
 
+_OWNER_ALONE = 0o600
 
-def replace(path: Path, text: str, flag: str) -> None:
+
+def replace(path: Path, text: str, flag: str, *, mode: int = _OWNER_ALONE) -> None:
     """Write a file in one step, so that nobody reads half of it."""
-    with _refused(flag, path, "written"), _draft(path, text) as draft:
+    with _refused(flag, path, "written"), _draft(path, text, mode) as draft:
         draft.replace(path)
 
 
@@ -57,10 +59,10 @@ def _refused(flag: str, path: Path, verb: str) -> Generator[None, None, None]:
 
 
 @contextlib.contextmanager
-def _draft(path: Path, text: str) -> Generator[Path, None, None]:
+def _draft(path: Path, text: str, mode: int = _OWNER_ALONE) -> Generator[Path, None, None]:
     """Write a file of another name beside the path; nothing of it stays, whatever happens: it may hold private keys."""
     draft = path.with_name(fresh_name(f".{path.name}."))
-    descriptor = os.open(draft, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
+    descriptor = os.open(draft, os.O_WRONLY | os.O_CREAT | os.O_EXCL, mode)
     try:
         with os.fdopen(descriptor, "w", encoding="utf-8") as file:
             file.write(text)

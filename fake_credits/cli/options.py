@@ -28,6 +28,7 @@ __all__ = [
 ]
 
 ENV_PREFIX = "FAKE_CREDITS_"
+_FILE_TO_READ = rules.Checked("FILE", rules.file_to_read)
 _PRESETS = "plain, clerk, auth0, supabase, firebase, cognito or workos"
 _WORLDS = "tiny, demo, edge, load, a profile of your own (TOML) or a world in a file (JSON)"
 
@@ -79,6 +80,16 @@ class ServerOptions:
         name="cors-origin",
     )
     log: str = _flag("text", "One line an exchange on stderr, and a summary at exit.", click.Choice(rules.LOG_FORMS))
+    tls: bool = _flag(False, "Answer over https, by a certificate of a CA that is made at the start.")
+    tls_ca: Path | None = _flag(  # noqa: RUF009 - a field
+        None,
+        "Write that CA here, for clients to trust; removed at exit. A temporary file unless given.",
+        rules.Checked("FILE", rules.file_to_write),
+    )
+    tls_cert: Path | None = _flag(  # noqa: RUF009 - a field
+        None, "Answer over https by the certificate, with its chain, in this PEM file.", _FILE_TO_READ
+    )
+    tls_key: Path | None = _flag(None, "The private key of --tls-cert: a PEM file, not encrypted.", _FILE_TO_READ)  # noqa: RUF009 - a field
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -142,6 +153,11 @@ class WaitOptions:
     """Say how long ``wait`` waits."""
 
     timeout: float = _flag(30.0, "Give up after so many seconds.", rules.Checked("SECONDS", rules.seconds))
+    ca: Path | None = _flag(  # noqa: RUF009 - a field
+        None,
+        "Trust the CA in this PEM file too, once it is there: that of --tls-ca.",
+        rules.Checked("FILE", rules.path),
+    )
 
 
 @dataclass(frozen=True, slots=True)

@@ -29,6 +29,7 @@ __all__ = [
     "host",
     "identifier",
     "issuer",
+    "path",
     "preset",
     "seconds",
     "user",
@@ -139,6 +140,13 @@ def file_to_read(text: str) -> Path:
     if not path.is_file():
         raise ValueError("is no file that is there")
     return path
+
+
+def path(text: str) -> Path:
+    """Return the path of a file that may not be there yet."""
+    if not text:
+        raise ValueError("is no file")
+    return Path(text)
 
 
 def issuer(text: str) -> tuple[str, Path]:

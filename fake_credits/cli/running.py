@@ -19,6 +19,7 @@ from types import FrameType
 
 import click
 
+from fake_credits.cli.https import https, trusting
 from fake_credits.cli.lines import ExchangeLog
 from fake_credits.cli.options import RunOptions
 from fake_credits.cli.serving import listening
@@ -44,21 +45,24 @@ def run(options: RunOptions, command: tuple[str, ...]) -> int:
         sandbox = new_sandbox(options)
     log = ExchangeLog(options.log, options.seed, sandbox.bugs)
     sandbox.journal.listener = log.write
-    address = Address()
-    server = LiveServer(sandbox.contract, Sandboxes(sandbox), address)
-    with listening(address):
-        server.start()
-    try:
-        return child.run(command, _environment(options, variables(sandbox, server.base_url)))
-    finally:
-        server.stop()
-        log.close()
+    plain = Address()
+    with https(options, plain.host) as encrypted, trusting(encrypted.ca, os.environ) as trust:
+        address = encrypted.at(plain)
+        server = LiveServer(sandbox.contract, Sandboxes(sandbox), address)
+        with listening(address):
+            server.start()
+        try:
+            ours = variables(sandbox, server.base_url)
+            return child.run(command, _environment(options, ours, {**encrypted.variables, **trust}))
+        finally:
+            server.stop()
+            log.close()
 
 
-def _environment(options: RunOptions, ours: dict[str, str]) -> dict[str, str]:
+def _environment(options: RunOptions, ours: dict[str, str], trust: dict[str, str]) -> dict[str, str]:
     words = dict(zip(FIELDS, ours.values(), strict=True))
     own = {name: template.format(**words) for name, template in options.env}
-    return {**os.environ, **with_loopback(os.environ), **ours, **own}
+    return {**os.environ, **with_loopback(os.environ), **ours, **trust, **own}
 
 
 class _Child:

@@ -16,11 +16,12 @@ from urllib.parse import quote
 import click
 
 from fake_credits.cli import files
+from fake_credits.cli.https import CA_VARIABLE, Https, https
 from fake_credits.cli.lines import ExchangeLog, LineWriter, writer_to
 from fake_credits.cli.options import ServeOptions
 from fake_credits.cli.start import new_sandbox, variables
 from fake_credits.contract import Operation
-from fake_credits.drivers.live import Address, Runner, bind, new_event_loop
+from fake_credits.drivers.live import Address, Runner, bind, listening_at, new_event_loop
 from fake_credits.sandbox import Sandbox, Sandboxes
 
 __all__ = ["CannotBind", "listening", "serve"]
@@ -43,11 +44,12 @@ def serve(options: ServeOptions) -> int:
     address = Address(options.host, options.port, options.allow_hosts, options.expose)
     with listening(address):
         listener = bind(address)
-    with closing(listener):
-        runner = Runner(sandbox.contract, Sandboxes(sandbox), address, listener)
+    names = (options.host, *options.allow_hosts)
+    with closing(listener), https(options, listening_at(listener), names) as encrypted:
+        runner = Runner(sandbox.contract, Sandboxes(sandbox), encrypted.at(address), listener)
         with (
             closing(ExchangeLog(options.log, options.seed, sandbox.bugs)) as log,
-            closing(_Announcement(options, sandbox)) as ours,
+            closing(_Announcement(options, sandbox, encrypted)) as ours,
         ):
             sandbox.journal.listener = log.write
             with asyncio.Runner(loop_factory=new_event_loop) as loop:
@@ -115,9 +117,10 @@ class _Announcement:
     the process from ending.
     """
 
-    def __init__(self, options: ServeOptions, sandbox: Sandbox) -> None:
+    def __init__(self, options: ServeOptions, sandbox: Sandbox, encrypted: Https) -> None:
         self._options = options
         self._sandbox = sandbox
+        self._encrypted = encrypted
         self._contents: str | None = None
         self._failure: Exception | None = None
         self._thread: threading.Thread | None = None
@@ -147,7 +150,7 @@ class _Announcement:
     def _announce(self, base_url: str, failed: Callable[[], object]) -> None:
         options = self._options
         try:
-            ours = variables(self._sandbox, base_url)
+            ours = {**variables(self._sandbox, base_url), **self._encrypted.variables}
             contents = _dotenv(ours)
             if options.ready_file is not None:
                 files.replace(options.ready_file, contents, _READY_FILE)
@@ -186,9 +189,10 @@ def _banner(options: ServeOptions, sandbox: Sandbox, ours: dict[str, str]) -> st
     exports = "".join(f"  export {line}\n" for line in _dotenv(ours).splitlines())
     key_file = shlex.quote(str(options.key_file)) if options.key_file else "FILE"
     preset = "" if options.jwt == "plain" else f" --jwt {options.jwt}"
+    trust = f" --cacert {shlex.quote(ours[CA_VARIABLE])}" if CA_VARIABLE in ours else ""
     condition = "" if options.key_file else " (once I am started with the same --key-file FILE)"
     return (
         f"fake-credits answers at {base_url}\n\n{exports}\n"
-        f"Create a user:\n  curl --noproxy '*' -X {route.method} -H {header} {shlex.quote(base_url + path)}\n\n"
+        f"Create a user:\n  curl --noproxy '*'{trust} -X {route.method} -H {header} {shlex.quote(base_url + path)}\n\n"
         f"Any user's token{condition}:\n  fake-credits token USER --key-file {key_file}{preset}\n"
     )

@@ -1,9 +1,11 @@
 """Own the wait for a server that is starting; know nothing of what it serves."""
 
+import ssl
 import threading
 from http.client import HTTPException
+from pathlib import Path
 from urllib.error import HTTPError
-from urllib.request import ProxyHandler, build_opener
+from urllib.request import HTTPSHandler, ProxyHandler, build_opener
 
 import click
 
@@ -14,15 +16,16 @@ __all__ = ["wait_for"]
 _EVERY_S = 0.05
 
 
-def wait_for(url: str, timeout_s: float) -> int:
+def wait_for(url: str, timeout_s: float, ca: Path | None = None) -> int:
     """Ask a URL until it answers 2xx and return 0, or 1 with the last reason once ``timeout_s`` have passed.
 
-    It is asked once at least, and past any proxy.
+    It is asked once at least, and past any proxy. Over https the CAs of ``SSL_CERT_FILE``, or the system's, are
+    trusted and those in ``ca``, a file that the server may have yet to write.
     """
     pause = threading.Event()
     limit_s = monotonic_s() + timeout_s
     while True:
-        reason = _ask(url, max(_EVERY_S, limit_s - monotonic_s()))
+        reason = _ask(url, max(_EVERY_S, limit_s - monotonic_s()), ca)
         if not reason:
             return 0
         left_s = limit_s - monotonic_s()
@@ -32,13 +35,27 @@ def wait_for(url: str, timeout_s: float) -> int:
         pause.wait(min(_EVERY_S, left_s))
 
 
-def _ask(url: str, timeout_s: float) -> str:
+def _ask(url: str, timeout_s: float, ca: Path | None) -> str:
     try:
+        handlers = [ProxyHandler({}), *_trusting(ca)]
         # The scheme is http or https: `health_url` has seen to it.
-        with build_opener(ProxyHandler({})).open(url, timeout=min(timeout_s, 5.0)):
+        with build_opener(*handlers).open(url, timeout=min(timeout_s, 5.0)):
             return ""
     except HTTPError as error:
         error.close()
         return f"it answered {error.code}"
     except (OSError, HTTPException, ValueError) as error:
-        return str(getattr(error, "reason", "") or error or type(error).__name__)
+        reason = getattr(error, "reason", "") or error or type(error).__name__
+        hint = "; trust its CA by --ca FILE" if isinstance(reason, ssl.SSLCertVerificationError) else ""
+        return f"{reason}{hint}"
+
+
+def _trusting(ca: Path | None) -> list[HTTPSHandler]:
+    if ca is None:
+        return []  # urllib has one of its own, which costs nothing over http
+    context = ssl.create_default_context()
+    try:
+        context.load_verify_locations(ca)
+    except OSError as error:
+        raise OSError(f"--ca {str(ca)!r}: {error.strerror or error}") from error
+    return [HTTPSHandler(context=context)]

@@ -5,17 +5,20 @@ import contextlib
 import errno
 import ipaddress
 import socket
+import ssl
 import threading
 from collections.abc import Callable
 from dataclasses import dataclass
 from email.utils import formatdate
 from functools import partial
+from typing import Any
 
 from uvicorn import Config
 from uvicorn.server import Server
 
 from fake_credits.clock import monotonic_s, wall_ms
 from fake_credits.contract import Contract
+from fake_credits.drivers.encrypted import EncryptedListener
 from fake_credits.drivers.protocol import CreditsProtocol, Front
 from fake_credits.drivers.waits import Waits
 from fake_credits.sandbox import Sandboxes
@@ -23,23 +26,32 @@ from fake_credits.web.app import create_app
 from fake_credits.web.hosts import HostPolicy
 from fake_credits.web.service import Service
 
-__all__ = ["Address", "LiveServer", "Runner", "bind", "new_event_loop"]
+__all__ = ["Address", "LiveServer", "Runner", "Tls", "bind", "listening_at", "new_event_loop"]
 
 _STOP_LIMIT_S = 5.0
 _DATE_EVERY_S = 1.0
 
 
 @dataclass(frozen=True, slots=True)
+class Tls:
+    """Say how a server answers over https; the base URL has the name, or the server's address where that is empty."""
+
+    context: ssl.SSLContext
+    name: str = ""
+
+
+@dataclass(frozen=True, slots=True)
 class Address:
     """Say where a live server listens and which hosts it answers to; port 0 means any free one.
 
-    A ``host`` beyond loopback needs ``expose=True``.
+    A ``host`` beyond loopback needs ``expose=True``. Without ``tls`` it is http.
     """
 
     host: str = "127.0.0.1"
     port: int = 0
     allow_hosts: tuple[str, ...] = ()
     expose: bool = False
+    tls: Tls | None = None
 
 
 def bind(address: Address) -> socket.socket:
@@ -80,7 +92,8 @@ class Runner:
         self._server = _Uvicorn(config)
         self._server.waits = waits
         self._listener = listener
-        self.base_url = _url(listener)
+        self._tls = address.tls
+        self.base_url = _url(listener, address.tls)
 
     def __repr__(self) -> str:
         return f"<Runner at {self.base_url}>"
@@ -89,7 +102,7 @@ class Runner:
         """Serve until ``stop`` is set; call ``ready`` once requests are answered."""
         server = self._server
         server.date()
-        await server.ready(self._listener)
+        await server.ready(self._listener, self._tls)
         ready()
         try:
             while not stop.is_set():
@@ -104,10 +117,19 @@ class _Uvicorn(Server):
     """Start and stop uvicorn without its main loop, which looks for a stop ten times a second only."""
 
     waits: Waits
+    encrypted: tuple[EncryptedListener, ...] = ()
 
-    async def ready(self, listener: socket.socket) -> None:
+    async def ready(self, listener: socket.socket, tls: Tls | None) -> None:
         self.lifespan = self.config.lifespan_class(self.config)
-        await self.startup(sockets=[listener])
+        self.servers = []
+        if tls is None:
+            await self.startup(sockets=[listener])
+            return
+        speaker: Any = self.config.http_protocol_class
+        words = {"config": self.config, "server_state": self.server_state, "app_state": self.lifespan.state}
+        encrypted = EncryptedListener(listener, tls.context, partial(speaker, **words), self.server_state.tasks)
+        encrypted.open()
+        self.encrypted = (encrypted,)
 
     def date(self) -> None:
         date = formatdate(wall_ms() / 1000, usegmt=True).encode("ascii")
@@ -120,6 +142,8 @@ class _Uvicorn(Server):
         """
         for server in self.servers:
             server.close()
+        for listener in self.encrypted:
+            listener.close()
         limit_s = monotonic_s() + _STOP_LIMIT_S
         while (self.server_state.connections or self.server_state.tasks) and monotonic_s() < limit_s:
             # Each time round: a connection that was accepted just before the end is only made after it.
@@ -217,11 +241,17 @@ def new_event_loop() -> asyncio.AbstractEventLoop:
     return uvloop.new_event_loop()
 
 
-def _url(listener: socket.socket) -> str:
-    host, port = listener.getsockname()[:2]
+def listening_at(listener: socket.socket) -> str:
+    """Return the address at which this machine reaches a listener."""
+    host = str(listener.getsockname()[0])
     if ipaddress.ip_address(host).is_unspecified:
-        host = "::1" if ":" in host else "127.0.0.1"
-    return f"http://[{host}]:{port}" if ":" in host else f"http://{host}:{port}"
+        return "::1" if ":" in host else "127.0.0.1"
+    return host
+
+
+def _url(listener: socket.socket, tls: Tls | None) -> str:
+    host, port = (tls and tls.name) or listening_at(listener), listener.getsockname()[1]
+    return f"{'http' if tls is None else 'https'}://{f'[{host}]' if ':' in host else host}:{port}"
 
 
 def _refuse_exposure(address: Address, host: str) -> None:

@@ -42,6 +42,11 @@ SAMPLES = {
     "--bad": "expired",
     "--expires-in": "60",
     "--timeout": "3",
+    "--tls": "1",
+    "--tls-ca": "ca.pem",
+    "--tls-cert": "contract.toml",
+    "--tls-key": "jwks.json",
+    "--ca": "ca.pem",
 }
 ARGUMENTS: dict[str, list[str]] = {
     "serve": [],
@@ -61,7 +66,7 @@ def test_every_flag_has_a_twin_in_the_environment_that_says_the_same(
         (tmp_path / name).touch()
     assert flag.variable == "FAKE_CREDITS_" + flag.flag.removeprefix("--").upper().replace("-", "_")
     sample, rest, command = SAMPLES[flag.flag], ARGUMENTS[flag.command], cli.commands[flag.command]
-    given = [flag.flag] if flag.flag == "--expose" else [flag.flag, sample]
+    given = [flag.flag] if flag.flag in ("--expose", "--tls") else [flag.flag, sample]
     by_flag = command.make_context(flag.command, [*given, *rest]).params
     by_default = command.make_context(flag.command, [*rest]).params
     monkeypatch.setenv(flag.variable, sample)
@@ -129,6 +134,16 @@ def test_each_variable_that_run_sets_can_be_filled_in_elsewhere() -> None:
         (["wait", "localhost:8402"], "URL.*is no URL of a server"),
         (["wait", "http://h:99999"], "URL.*Port out of range"),
         (["wait", "http://h", "--timeout", "soon"], "--timeout.*'soon'"),
+        (["wait", "http://h", "--ca", ""], "--ca.*is no file"),
+        (["serve", "--tls-cert", "nowhere.pem"], "--tls-cert.*is no file that is there"),
+        (["run", "--tls-key", __file__, "true"], "--tls-cert and --tls-key belong together: give both or neither"),
+        (["run", "--tls-ca", "ca.pem", "true"], "--tls-ca is where the CA of --tls is written: it needs --tls"),
+        (
+            ["run", "--tls", "--tls-ca", "ca.pem", "--tls-cert", __file__, "--tls-key", __file__, "true"],
+            "it needs --tls, and no --tls-cert",
+        ),
+        (["run", "--tls-cert", __file__, "--tls-key", __file__, "true"], "--tls-cert.*--tls-key.*no PEM of these"),
+        (["serve", "--port", "0", "--tls", "--tls-ca", "nowhere/ca.pem"], "--tls-ca.*no folder 'nowhere'"),
         (["sreve"], "No such command 'sreve'"),
     ],
 )
