@@ -5,7 +5,7 @@ Imports the fake, so only fixtures import this. PYTEST_DONT_REWRITE
 
 import traceback
 from collections.abc import Mapping
-from typing import Any, Unpack
+from typing import Any, Unpack, cast
 
 from fake_credits.clock import wall_ms
 from fake_credits.contract import DEFAULT, Contract
@@ -162,7 +162,7 @@ class Factory:
 
     def problems(self, allowed: object) -> tuple[list[str], BaseException | None]:
         """Return why the test that ran proves nothing, and the first of the exceptions."""
-        allow = allowed if isinstance(allowed, tuple) else ()
+        allow = cast("tuple[str, ...]", allowed or ())
         found: list[tuple[str, BaseException | None]] = []
         for watched in self._watched:
             if "internal_errors" not in allow:

@@ -63,10 +63,13 @@ def _contract(value: object) -> object:
 
 def _faults(value: object) -> object:
     # An effect or a rule is known by where it comes from: the fake, which refuses what is malformed.
-    known = isinstance(value, str | list | tuple | Mapping) or type(value).__module__.startswith("fake_credits.")
-    if not known or value == "":
+    if value == "" or not (_is_the_fakes(value) or isinstance(value, str | list | tuple | Mapping)):
         raise ValueError(value)
-    return value
+    return value  # pyright: ignore[reportUnknownVariableType] - of what, is the fake's to check
+
+
+def _is_the_fakes(value: object) -> bool:
+    return type(value).__module__.startswith("fake_credits.")
 
 
 def _latency(value: object) -> object:

@@ -1,0 +1,259 @@
+"""Gates make races deterministic: with threads, asyncio and trio, in process, live, and for other processes."""
+
+import asyncio
+import subprocess
+import sys
+import threading
+from collections.abc import Callable
+
+import pytest
+import trio
+
+from fake_credits.errors import GatewayTimeout, InsufficientCredits, WouldHangForever
+from fake_credits.fake import FakeCredits, Mode
+from fake_credits.faults import Hold, Latency
+
+APP = "app-id"
+MODES: list[Mode] = ["in-process", "live"]
+ORDERS = ([0, 1], [1, 0])
+WON = {0: ["booked", "refused"], 1: ["refused", "booked"]}
+
+Outcomes = list[str]
+
+
+def world(mode: Mode) -> FakeCredits:
+    return FakeCredits(users={"ada": 1}, mode=mode)
+
+
+def last_credit(credits: FakeCredits) -> Hold:
+    return credits.hold("createTransaction", user="ada", phase="before")
+
+
+def consume(credits: FakeCredits, outcomes: Outcomes, number: int) -> None:
+    try:
+        credits.server_client.create_transaction(APP, "ada", delta=-1, reason="consume")
+        outcomes[number] = "booked"
+    except InsufficientCredits:
+        outcomes[number] = "refused"
+
+
+async def consume_async(credits: FakeCredits, outcomes: Outcomes, number: int) -> None:
+    try:
+        await credits.async_server_client.create_transaction(APP, "ada", delta=-1, reason="consume")
+        outcomes[number] = "booked"
+    except InsufficientCredits:
+        outcomes[number] = "refused"
+
+
+def race_of_threads(credits: FakeCredits, order: list[int]) -> Outcomes:
+    gate, outcomes = last_credit(credits), ["", ""]
+    threads = [threading.Thread(target=consume, args=(credits, outcomes, number)) for number in (0, 1)]
+    for number, thread in enumerate(threads):
+        thread.start()
+        gate.wait_for(number + 1)
+    gate.release(order)
+    for thread in threads:
+        thread.join()
+    return outcomes
+
+
+def race_of_tasks(credits: FakeCredits, order: list[int]) -> Outcomes:
+    async def main() -> Outcomes:
+        gate, outcomes = last_credit(credits), ["", ""]
+        async with asyncio.TaskGroup() as group:
+            for number in (0, 1):
+                group.create_task(consume_async(credits, outcomes, number))
+                await gate.arrived(number + 1)
+            gate.release(order)
+        return outcomes
+
+    return asyncio.run(main())
+
+
+def race_in_trio(credits: FakeCredits, order: list[int]) -> Outcomes:
+    async def main() -> Outcomes:
+        gate, outcomes = last_credit(credits), ["", ""]
+        async with trio.open_nursery() as nursery:
+            for number in (0, 1):
+                nursery.start_soon(consume_async, credits, outcomes, number)
+                await gate.arrived(number + 1)
+            gate.release(order)
+        return outcomes
+
+    return trio.run(main)
+
+
+RACES = {"threads": race_of_threads, "asyncio": race_of_tasks, "trio": race_in_trio}
+
+
+@pytest.mark.parametrize("order", ORDERS, ids=str)
+@pytest.mark.parametrize("mode", MODES)
+@pytest.mark.parametrize("race", RACES.values(), ids=RACES.keys())
+def test_of_two_who_consume_the_last_credit_the_one_released_first_gets_it(
+    race: Callable[[FakeCredits, list[int]], Outcomes], mode: Mode, order: list[int]
+) -> None:
+    with world(mode) as credits:
+        for _ in range(5):
+            assert race(credits, order) == WON[order[0]]
+            assert credits.balance("ada") == 0
+            credits.reset()
+        assert credits.problems() == []
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("mode", MODES)
+@pytest.mark.parametrize("race", RACES.values(), ids=RACES.keys())
+def test_it_does_200_times_in_a_row(race: Callable[[FakeCredits, list[int]], Outcomes], mode: Mode) -> None:
+    with world(mode) as credits:
+        for turn in range(200):
+            order = ORDERS[turn % 2]
+            assert race(credits, order) == WON[order[0]]
+            credits.reset()
+
+
+CLIENT = """
+import sys
+from fake_credits.client.server import ServerClient
+from fake_credits.errors import InsufficientCredits
+try:
+    ServerClient(*sys.argv[1:]).create_transaction("app-id", "ada", delta=-1, reason="consume")
+    print("booked")
+except InsufficientCredits:
+    print("refused")
+"""
+
+
+def test_clients_in_other_processes_are_held_and_released_in_order() -> None:
+    with world("live") as credits:
+        gate = last_credit(credits)
+        words = [sys.executable, "-c", CLIENT, credits.base_url, credits.api_key]
+        children: list[subprocess.Popen[str]] = []
+        for number in (1, 2):
+            children.append(subprocess.Popen(words, stdout=subprocess.PIPE, text=True))
+            gate.wait_for(number)
+        gate.release([1, 0])
+        assert [child.communicate()[0].strip() for child in children] == ["refused", "booked"]
+
+
+@pytest.mark.parametrize("mode", MODES)
+def test_release_returns_once_each_exchange_has_gone_on(mode: Mode) -> None:
+    with world(mode) as credits:
+        gate, outcomes = last_credit(credits), [""]
+        thread = threading.Thread(target=consume, args=(credits, outcomes, 0))
+        thread.start()
+        gate.wait_for()
+        assert (len(gate), gate.waiters()) == (1, "createTransaction of ada")
+        gate.release()
+        assert credits.balance("ada") == 0
+        thread.join()
+
+
+@pytest.mark.parametrize("mode", MODES)
+def test_after_the_decision_a_gate_holds_an_answer_to_what_stands(mode: Mode) -> None:
+    with world(mode) as credits:
+        gate, outcomes = credits.hold("createTransaction", phase="after"), [""]
+        thread = threading.Thread(target=consume, args=(credits, outcomes, 0))
+        thread.start()
+        gate.wait_for()
+        assert (credits.balance("ada"), outcomes) == (0, [""])
+        gate.release()
+        thread.join()
+        assert outcomes == ["booked"]
+
+
+def test_a_released_exchange_runs_up_to_its_next_wait() -> None:
+    with FakeCredits(users={"ada": 1}, clock="frozen") as credits:
+        gate, outcomes = last_credit(credits), [""]
+        second = credits.hold("createTransaction", phase="after")
+        thread = threading.Thread(target=consume, args=(credits, outcomes, 0))
+        thread.start()
+        gate.wait_for()
+        gate.release()
+        assert (credits.balance("ada"), len(second)) == (0, 1)
+        second.release()
+        thread.join()
+
+
+@pytest.mark.parametrize("mode", MODES)
+def test_a_client_that_is_cancelled_leaves_its_exchange_which_commits_once_released(mode: Mode) -> None:
+    async def main(credits: FakeCredits) -> None:
+        gate = last_credit(credits)
+        task = asyncio.create_task(consume_async(credits, [""], 0))
+        await gate.arrived()
+        task.cancel()
+        with pytest.raises(asyncio.CancelledError):
+            await task
+        assert (credits.balance("ada"), len(gate)) == (1, 1)
+        gate.release()
+        assert credits.balance("ada") == 0
+
+    with world(mode) as credits:
+        asyncio.run(main(credits))
+        (entry,) = credits.journal
+        assert (entry.committed, entry.delivered) == (True, False)
+
+
+def test_a_held_exchange_spends_no_patience_and_no_others_jump_times_it_out() -> None:
+    with FakeCredits(users={"ada": 1}, clock="frozen") as credits:
+        gate, outcomes = last_credit(credits), [""]
+        thread = threading.Thread(target=consume, args=(credits, outcomes, 0))
+        thread.start()
+        gate.wait_for()
+        credits.clock.advance(days=30)
+        gate.release()
+        thread.join()
+        assert outcomes == ["booked"]
+
+
+@pytest.mark.parametrize("mode", MODES)
+def test_at_its_limit_the_held_call_fails_and_so_does_the_test(mode: Mode) -> None:
+    with FakeCredits(users={"ada": 1}, mode=mode, limit_s=0.01) as credits:
+        credits.hold("createTransaction", name="door")
+        failures: list[str] = []
+
+        def call() -> None:
+            try:
+                credits.server_client.create_transaction(APP, "ada", delta=-1, reason="consume")
+            except GatewayTimeout as error:
+                failures.append(error.message)
+
+        other = threading.Thread(target=call)
+        other.start()
+        other.join()
+        assert failures == ["gate 'door' held createTransaction of ada for 0.01 s, and nobody released it"]
+        (problem,) = credits.problems()
+        assert problem.startswith("gate 'door' held createTransaction of ada")
+        assert credits.balance("ada") == 1
+
+
+def test_the_only_thread_there_is_raises_at_once() -> None:
+    with world("in-process") as credits:
+        gate = credits.hold("createTransaction", name="door")
+        with pytest.raises(WouldHangForever, match="gate 'door' holds it, and there is no other thread"):
+            credits.server_client.create_transaction(APP, "ada", delta=-1, reason="consume")
+        assert (len(gate), credits.balance("ada"), len(credits.problems())) == (0, 1, 1)
+
+
+@pytest.mark.parametrize("mode", MODES)
+def test_closing_releases_what_is_held(mode: Mode) -> None:
+    outcomes = [""]
+    with world(mode) as credits:
+        gate = last_credit(credits)
+        thread = threading.Thread(target=consume, args=(credits, outcomes, 0))
+        thread.start()
+        gate.wait_for()
+    thread.join()
+    assert outcomes == ["booked"]
+
+
+def test_a_delay_behind_a_gate_is_waited_out_by_the_client_that_was_held() -> None:
+    with FakeCredits(users={"ada": 1}, clock="frozen") as credits:
+        gate, outcomes = last_credit(credits), [""]
+        credits.faults.add(Latency(5_000))
+        before_ms = credits.clock.now_ms()
+        thread = threading.Thread(target=consume, args=(credits, outcomes, 0))
+        thread.start()
+        gate.wait_for()
+        gate.release()
+        thread.join()
+        assert (outcomes, credits.clock.now_ms() - before_ms) == (["booked"], 5_000)

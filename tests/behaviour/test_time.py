@@ -1,0 +1,423 @@
+"""Virtual time: delays that cost no wall time, timeouts in their order, and everything that follows the clock."""
+
+import asyncio
+from collections.abc import Callable
+from datetime import UTC, datetime, timedelta
+
+import freezegun
+import pytest
+import tenacity
+import time_machine
+import trio
+
+from fake_credits.client.server import AsyncServerClient, ServerClient
+from fake_credits.client.user import UserClient
+from fake_credits.clock import monotonic_s
+from fake_credits.drivers.in_process import InProcess
+from fake_credits.drivers.transports import AsyncInProcessTransport, InProcessTransport
+from fake_credits.errors import (
+    FakeCreditsError,
+    RateLimited,
+    Timeout,
+    TokenExpired,
+    WouldHangForever,
+)
+from fake_credits.fake import FakeCredits, Mode
+from fake_credits.faults import Drip, Hang, Latency, RateLimit, Reset, Stale, Status, Truncate, Unauthorized, Zombie
+from fake_credits.models import Balance, Reason, Transaction
+from fake_credits.web.app import create_app
+
+APP = "app-id"
+NOON = datetime(2026, 1, 1, 12, tzinfo=UTC)
+URL = "http://credits.test"
+MODES: list[Mode] = ["in-process", "live"]
+
+
+def frozen(**words: int) -> FakeCredits:
+    return FakeCredits(users={"ada": words.pop("ada", 100)}, clock=NOON)
+
+
+def consume(client: ServerClient, amount: int = 10) -> Transaction:
+    return client.create_transaction(APP, "ada", delta=-amount, reason=Reason.CONSUME)
+
+
+def driver(credits: FakeCredits) -> InProcess:
+    return InProcess(create_app(credits.sandbox.contract), credits.sandbox)
+
+
+def patient(credits: FakeCredits, timeout_s: float | None) -> ServerClient:
+    """Return a client in process with a patience of its own."""
+    return ServerClient(URL, credits.api_key, transport=InProcessTransport(driver(credits)), timeout_s=timeout_s)
+
+
+def patient_async(credits: FakeCredits, timeout_s: float | None) -> AsyncServerClient:
+    transport = AsyncInProcessTransport(driver(credits))
+    return AsyncServerClient(URL, credits.api_key, transport=transport, timeout_s=timeout_s)
+
+
+def passed_ms(credits: FakeCredits) -> int:
+    return round((credits.clock.now() - NOON) / timedelta(milliseconds=1))
+
+
+# ------------------------------------------------------------ delays and timeouts
+
+
+def test_a_delay_moves_the_clock_and_costs_no_time() -> None:
+    with frozen() as credits:
+        credits.faults.add(Latency(20_000))
+        begun_s = monotonic_s()
+        consume(credits.server_client)
+        assert passed_ms(credits) == 20_000
+        assert monotonic_s() - begun_s < 10
+
+
+def test_a_delay_makes_a_real_clock_an_offset_one() -> None:
+    with FakeCredits(balance=1) as credits:
+        credits.faults.add(Latency(5_000))
+        modes = [credits.clock.mode]
+        credits.server_client.get_balance(APP, "user-id")
+        modes.append(credits.clock.mode)
+        assert modes == ["real", "offset"]
+
+
+def test_a_timeout_of_30_seconds_with_a_retry_leaves_a_write_that_lands_late() -> None:
+    """The application's back-off is injected, so nothing of it takes time."""
+    with frozen() as credits:
+        credits.faults.add(Latency(45_000), "createTransaction", phase="before", nth=1)
+        with pytest.raises(Timeout):
+            consume(credits.server_client)
+        assert passed_ms(credits) == 30_000
+        assert credits.balance("ada") == 100
+        (parked,) = credits.journal
+        assert (parked.committed, parked.delivered, parked.status) == (False, False, 0)
+        credits.sleep(2)
+        consume(credits.server_client)
+        assert credits.balance("ada") == 90
+        assert credits.settle() == 1
+        assert credits.balance("ada") == 80
+        landed = credits.journal.entries()[0]
+        assert (landed.ordinal, landed.committed, landed.delivered) == (1, True, False)
+        assert landed.transaction == "txn_3"
+        assert passed_ms(credits) == 45_000
+
+
+def test_a_delay_after_the_decision_has_committed_when_the_client_gives_up() -> None:
+    with frozen() as credits:
+        credits.faults.add(Latency(45_000), "createTransaction", phase="after")
+        with pytest.raises(Timeout):
+            consume(credits.server_client)
+        assert credits.balance("ada") == 90
+        assert [entry.committed for entry in credits.journal] == [True]
+
+
+def test_a_delay_as_long_as_the_patience_is_no_timeout() -> None:
+    """At equal times, resumptions precede timeouts."""
+    with frozen() as credits:
+        credits.faults.add(Latency(30_000))
+        consume(credits.server_client)
+        assert passed_ms(credits) == 30_000
+
+
+def test_patience_counts_from_the_last_byte_and_adds_up_until_then() -> None:
+    with frozen() as credits:
+        credits.faults.add(Latency(20_000), phase="before")
+        credits.faults.add(Latency(20_000), phase="after")
+        with pytest.raises(Timeout):
+            consume(credits.server_client)
+        assert passed_ms(credits) == 30_000
+    with frozen() as credits:
+        credits.faults.add(Drip(chunks=3, over_ms=60_000))
+        consume(credits.server_client)
+        assert passed_ms(credits) == 60_000
+
+
+def test_one_gap_of_a_drip_that_is_too_long_is_a_timeout_within_the_body() -> None:
+    with frozen() as credits:
+        credits.faults.add(Drip(chunks=1, over_ms=31_000))
+        with pytest.raises(Timeout):
+            consume(credits.server_client)
+        assert passed_ms(credits) == 30_000
+        assert credits.balance("ada") == 90
+
+
+@pytest.mark.parametrize("effect", [Hang(), Truncate(then="hang")])
+def test_a_hang_ends_with_the_clients_patience(effect: Hang | Truncate) -> None:
+    with frozen() as credits:
+        credits.faults.add(effect)
+        with pytest.raises(Timeout):
+            consume(credits.server_client)
+        assert passed_ms(credits) == 30_000
+        assert credits.problems() == []
+
+
+def test_without_patience_a_hang_raises_at_once_and_fails_the_test_also_where_it_is_swallowed() -> None:
+    with frozen() as credits:
+        credits.faults.add(Hang())
+        with pytest.raises(WouldHangForever, match="createTransaction of ada would hang for ever"):
+            consume(patient(credits, None))
+        assert passed_ms(credits) == 0
+        assert len(credits.problems()) == 1
+        assert [entry.delivered for entry in credits.journal] == [False]
+
+
+@pytest.mark.parametrize("run", [asyncio.run, trio.run], ids=["asyncio", "trio"])
+def test_without_patience_an_async_hang_waits_for_its_limit_so_that_the_loops_own_timeout_works(
+    run: Callable[..., object],
+) -> None:
+    async def main() -> None:
+        with FakeCredits(balance=1, limit_s=0.01) as credits:
+            credits.faults.add(Hang())
+            with pytest.raises(WouldHangForever):
+                await patient_async(credits, None).get_balance(APP, "user-id")
+            assert len(credits.problems()) == 1
+
+    if run is trio.run:
+        run(main)
+    else:
+        run(main())
+
+
+def test_a_loops_timeout_ends_a_hang() -> None:
+    async def main() -> None:
+        with FakeCredits(balance=1) as credits:
+            credits.faults.add(Hang())
+            with pytest.raises(TimeoutError):
+                async with asyncio.timeout(0.01):
+                    await patient_async(credits, None).get_balance(APP, "user-id")
+            assert credits.problems() == []
+            assert [entry.delivered for entry in credits.journal] == [False]
+
+    asyncio.run(main())
+
+
+def test_tenacity_waits_out_retry_after_on_the_sandboxs_clock() -> None:
+    with frozen() as credits:
+        credits.faults.add(Status(429, retry_after_s=30), "getBalance", first=4)
+
+        def wait(state: tenacity.RetryCallState) -> float:
+            error = state.outcome.exception() if state.outcome else None
+            return float(error.retry_after_s or 0) if isinstance(error, RateLimited) else 0
+
+        retrying = tenacity.Retrying(stop=tenacity.stop_after_attempt(5), wait=wait, sleep=credits.sleep)
+        assert retrying(credits.server_client.get_balance, APP, "ada").balance == 100
+        assert passed_ms(credits) == 120_000
+
+
+def test_async_tenacity_does_too() -> None:
+    async def main() -> None:
+        with frozen() as credits:
+            credits.faults.add(Status(503, retry_after_s=30), "getBalance", first=4)
+            retrying = tenacity.AsyncRetrying(
+                stop=tenacity.stop_after_attempt(5), wait=tenacity.wait_fixed(30), sleep=credits.async_sleep
+            )
+            balance: Balance = await retrying(credits.async_server_client.get_balance, APP, "ada")
+            assert balance.balance == 100
+            assert passed_ms(credits) == 120_000
+
+    asyncio.run(main())
+
+
+@pytest.mark.parametrize("run", ["asyncio", "trio"])
+def test_delays_of_one_loops_tasks_overlap(run: str) -> None:
+    """Ten gathered calls of 100 ms move the clock by 100 ms."""
+
+    async def with_asyncio(credits: FakeCredits) -> None:
+        await asyncio.gather(*(credits.async_server_client.get_balance(APP, "ada") for _ in range(10)))
+
+    async def with_trio(credits: FakeCredits) -> None:
+        async with trio.open_nursery() as nursery:
+            for _ in range(10):
+                nursery.start_soon(credits.async_server_client.get_balance, APP, "ada")
+
+    with frozen() as credits:
+        credits.faults.add(Latency(100))
+        if run == "asyncio":
+            asyncio.run(with_asyncio(credits))
+        else:
+            trio.run(with_trio, credits)
+        assert passed_ms(credits) == 100
+        assert len(credits.journal) == 10
+
+
+def test_tasks_come_back_in_the_order_of_their_delays() -> None:
+    async def call(credits: FakeCredits, user: str, done: list[str]) -> None:
+        await credits.async_server_client.get_balance(APP, user)
+        done.append(user)
+
+    async def main() -> None:
+        users = {"slow": 1, "middle": 1, "quick": 1}
+        with FakeCredits(users=users, clock=NOON) as credits:
+            for user, delay in (("slow", 300), ("middle", 200), ("quick", 100)):
+                credits.faults.add(Latency(delay), user=user)
+            done: list[str] = []
+            await asyncio.gather(*(call(credits, user, done) for user in users))
+            assert [entry.user for entry in credits.journal] == ["quick", "middle", "slow"]
+            assert passed_ms(credits) == 300
+
+    asyncio.run(main())
+
+
+def test_a_cancelled_delay_leaves_its_exchange_which_lands_when_the_clock_gets_there() -> None:
+    async def main() -> None:
+        with frozen() as credits:
+            credits.faults.add(Latency(20_000), "createTransaction")
+            client = credits.async_server_client
+            task = asyncio.create_task(client.create_transaction(APP, "ada", delta=-10, reason="consume"))
+            await asyncio.sleep(0)
+            await asyncio.sleep(0)
+            task.cancel()
+            with pytest.raises(asyncio.CancelledError):
+                await task
+            assert credits.balance("ada") == 100
+            credits.clock.advance(seconds=20)
+            assert credits.balance("ada") == 90
+            (entry,) = credits.journal
+            assert (entry.committed, entry.delivered) == (True, False)
+
+    asyncio.run(main())
+
+
+# ------------------------------------------------------------ what follows the clock
+
+
+def test_a_zombie_lands_when_the_clock_gets_there_with_the_ledger_of_that_moment() -> None:
+    with frozen() as credits:
+        credits.faults.add(Zombie(after_ms=60_000), "createTransaction", user="ada")
+        with pytest.raises(Timeout):
+            consume(credits.server_client, 80)
+        consume(credits.server_client, 50)
+        credits.clock.advance(seconds=31)
+        first, second = credits.journal
+        assert (first.ordinal, first.code, first.committed) == (1, "insufficient_credits", False)
+        assert (second.ordinal, second.committed) == (2, True)
+        assert credits.balance("ada") == 50
+
+
+def test_with_a_real_clock_what_is_due_runs_before_the_next_exchange() -> None:
+    with FakeCredits(users={"ada": 100}) as credits:
+        credits.faults.add(Zombie(after_ms=0), "createTransaction")
+        with pytest.raises(Timeout):
+            consume(credits.server_client)
+        assert credits.server_client.get_balance(APP, "ada").balance == 90
+
+
+def test_a_rate_windows_end_is_exactly_retry_after() -> None:
+    with frozen() as credits:
+        credits.faults.add(RateLimit(2, 10), "getBalance")
+        client = credits.server_client
+        client.get_balance(APP, "ada")
+        credits.clock.advance(seconds=3.5)
+        client.get_balance(APP, "ada")
+        with pytest.raises(RateLimited) as refused:
+            client.get_balance(APP, "ada")
+        assert refused.value.retry_after_s == 7
+        assert refused.value.fault == "rate_limit#1"
+        credits.sleep(refused.value.retry_after_s)
+        client.get_balance(APP, "ada")
+
+
+def test_staleness_and_windows_of_faults_follow_the_clock() -> None:
+    with frozen() as credits:
+        credits.faults.add(Stale(by_ms=1000))
+        credits.faults.add(Status(503), "getUser", during=(10, 20))
+        consume(credits.server_client)
+        assert credits.server_client.get_balance(APP, "ada").balance == 100
+        credits.clock.advance(seconds=1)
+        assert credits.server_client.get_balance(APP, "ada").balance == 90
+        credits.server_client.get_user(APP, "ada")
+        credits.clock.advance(seconds=9)
+        with pytest.raises(FakeCreditsError):
+            credits.server_client.get_user(APP, "ada")
+        credits.clock.advance(seconds=10)
+        credits.server_client.get_user(APP, "ada")
+
+
+def test_created_at_and_a_tokens_end_follow_a_delay() -> None:
+    with frozen() as credits:
+        token = credits.token("ada", expires_in_s=10)
+        credits.faults.add(Latency(20_000), "createTransaction")
+        assert consume(credits.server_client, 1).created_at == NOON + timedelta(seconds=20)
+        for _ in range(4):  # beyond the leeway of a minute
+            consume(credits.server_client, 1)
+        transport = InProcessTransport(driver(credits))
+        with pytest.raises(TokenExpired):
+            UserClient(URL, APP, token, transport=transport).get_balance("ada")
+
+
+def test_a_fast_clock_of_the_server_refuses_a_token_that_is_alive() -> None:
+    with frozen() as credits:
+        token = credits.token("ada", expires_in_s=60)
+        transport = InProcessTransport(driver(credits))
+        client = UserClient(URL, APP, token, transport=transport)
+        with credits.faults(Unauthorized("clock_skew", clock_skew_s=121)), pytest.raises(TokenExpired):
+            client.get_balance("ada")
+        assert client.get_balance("ada").balance == 100
+
+
+def test_closing_drops_what_is_parked_and_resetting_lets_it_happen_first() -> None:
+    with frozen() as credits:
+        credits.faults.add(Latency(45_000), "createTransaction")
+        with pytest.raises(Timeout):
+            consume(credits.server_client)
+        assert [due.label for due in credits.clock.parked()] == ["createTransaction of ada"]
+        credits.reset()
+        assert credits.clock.parked() == []
+        assert (credits.balance("ada"), len(credits.journal), passed_ms(credits)) == (100, 0, 0)
+
+
+# ------------------------------------------------------------ real delays, and others' clocks
+
+
+def test_real_delays_sleep_and_leave_the_clock_alone() -> None:
+    with FakeCredits(balance=1, delays="real") as credits:
+        credits.faults.add(Latency(8))
+        begun_s = monotonic_s()
+        credits.server_client.get_balance(APP, "user-id")
+        assert monotonic_s() - begun_s >= 0.008
+        assert credits.clock.mode == "real"
+
+
+@pytest.mark.parametrize("run", ["asyncio", "trio"])
+def test_real_delays_sleep_in_a_loop_too(run: str) -> None:
+    async def main(credits: FakeCredits) -> None:
+        begun_s = monotonic_s()
+        await credits.async_server_client.get_balance(APP, "user-id")
+        assert monotonic_s() - begun_s >= 0.008
+
+    with FakeCredits(balance=1, delays="real") as credits:
+        credits.faults.add(Latency(8))
+        if run == "asyncio":
+            asyncio.run(main(credits))
+        else:
+            trio.run(main, credits)
+
+
+@pytest.mark.parametrize("effect", [Latency(40), Hang()])
+def test_a_real_delay_beyond_the_patience_is_a_timeout(effect: Latency | Hang) -> None:
+    with FakeCredits(balance=1, delays="real") as credits:
+        credits.faults.add(effect)
+        begun_s = monotonic_s()
+        with pytest.raises(Timeout):
+            patient(credits, 0.005).get_balance(APP, "user-id")
+        assert monotonic_s() - begun_s >= 0.005
+
+
+@pytest.mark.parametrize("mode", MODES)
+@pytest.mark.parametrize("delays", ["virtual", "real"])
+@pytest.mark.parametrize("stopper", ["freezegun", "time-machine"])
+def test_under_a_stopped_wall_clock_nothing_hangs(mode: Mode, delays: str, stopper: str) -> None:
+    """The clock of the sandbox is the one they stop; delays and limits count by another."""
+    stopped = freezegun.freeze_time(NOON) if stopper == "freezegun" else time_machine.travel(NOON, tick=False)
+    with stopped, FakeCredits(balance=100, mode=mode, delays=delays) as credits:  # type: ignore[arg-type]
+        with credits.faults(Latency(5)):
+            created = credits.server_client.create_transaction(APP, "user-id", delta=-1, reason="consume")
+        assert created.created_at - NOON in (timedelta(0), timedelta(milliseconds=5))
+        with credits.faults(Reset()), pytest.raises(FakeCreditsError):
+            credits.server_client.get_balance(APP, "user-id")
+
+        async def main() -> None:
+            with credits.faults(Latency(5)):
+                await credits.async_server_client.get_balance(APP, "user-id")
+
+        if mode == "in-process":
+            trio.run(main)
