@@ -12,11 +12,13 @@ if TYPE_CHECKING:
     from fake_credits.errors import FakeCreditsError as FakeCreditsError
     from fake_credits.fake import FakeCredits as FakeCredits
     from fake_credits.models import Reason as Reason
+    from fake_credits.sandbox.asserting.call import Call as Call
 
 __all__ = [
     "ApiError",
     "AsyncServerClient",
     "AsyncUserClient",
+    "Call",
     "Contract",
     "FakeCredits",
     "FakeCreditsError",
@@ -31,6 +33,7 @@ if not TYPE_CHECKING:
         "ApiError": "errors",
         "AsyncServerClient": "client.server",
         "AsyncUserClient": "client.user",
+        "Call": "sandbox.asserting.call",
         "Contract": "contract",
         "FakeCredits": "fake",
         "FakeCreditsError": "errors",

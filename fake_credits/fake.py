@@ -24,10 +24,10 @@ from fake_credits.faults.desk import Faults, unused_text
 from fake_credits.faults.effects import Gate
 from fake_credits.faults.gates import Hold
 from fake_credits.faults.rule import rule_from
-from fake_credits.journal import Journal
 from fake_credits.ledger import Inconsistency
 from fake_credits.models import User
 from fake_credits.sandbox import Sandbox, SandboxSettings, StartingWorld, TokenWords
+from fake_credits.sandbox.asserting.journal import CallJournal
 
 if TYPE_CHECKING:
     from fake_credits.drivers.for_httpx import HttpxTransport
@@ -58,6 +58,7 @@ class SettingWords(TypedDict, total=False):
     latency: object
     delays: Literal["virtual", "real"]
     limit_s: float
+    keep_headers: tuple[str, ...]
 
 
 class FakeCredits:
@@ -295,8 +296,8 @@ class FakeCredits:
         await checkpoint()
 
     @property
-    def journal(self) -> Journal:
-        """Return the record of this sandbox's exchanges."""
+    def journal(self) -> CallJournal:
+        """Return the record of this sandbox's exchanges, with questions and assertions on calls."""
         self.sandbox.home.check()
         return self.sandbox.journal
 

@@ -5,7 +5,7 @@ rather than dataclasses: one is made for every exchange, and a frozen dataclass 
 """
 
 from collections import Counter, deque
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import AbstractContextManager
 from typing import Literal
 
@@ -55,6 +55,11 @@ class Entry(msgspec.Struct, frozen=True, kw_only=True, gc=False):
     phase: str = ""
     idempotency_key: str = ""
     duration_us: int = 0
+    headers: Mapping[str, str] = {}
+    """Those that are kept, by their names in lower case, at most 256 characters of each."""
+
+    def __hash__(self) -> int:
+        return hash(self.request_id)
 
 
 class Journal:
@@ -65,6 +70,8 @@ class Journal:
         self._entries: deque[Entry] = deque(maxlen=limit)
         self._begun = 0
         self.total = 0
+        self._cleared = 0
+        self._watchers: tuple[Callable[[Entry], object], ...] = ()
         self.listener: Callable[[Entry], None] | None = None
 
     def __repr__(self) -> str:
@@ -86,6 +93,11 @@ class Journal:
         """Return how many exchanges have begun."""
         return self._begun
 
+    @property
+    def dropped(self) -> int:
+        """Return how many exchanges are kept no more, since the last `clear`, because newer ones came."""
+        return self.total - self._cleared - len(self._entries)
+
     def next_ordinal(self) -> int:
         """Return the number of the exchange that begins now; the first is 1."""
         with self._lock:
@@ -99,6 +111,8 @@ class Journal:
             self.total += 1
         if self.listener is not None:
             self.listener(entry)
+        for watcher in self._watchers:
+            watcher(entry)
 
     def amend(self, entry: Entry) -> None:
         """Put an entry in the place of the one with its ordinal: what its exchange did later than its client believed.
@@ -110,6 +124,8 @@ class Journal:
                 if self._entries[position].ordinal == entry.ordinal:
                     self._entries[position] = entry
                     break
+        for watcher in self._watchers:
+            watcher(entry)
 
     def canonical(self) -> str:
         """Return the kept exchanges as lines of JSON that the same seed and the same calls give again, byte for byte.
@@ -141,7 +157,18 @@ class Journal:
             if (not operation or entry.operation == operation) and (not user or entry.user == user)
         )
 
+    def watch(self, watcher: Callable[[Entry], object]) -> None:
+        """Tell one more of each new or amended entry, in the thread that writes it, until `unwatch`."""
+        with self._lock:
+            self._watchers = (*self._watchers, watcher)
+
+    def unwatch(self, watcher: Callable[[Entry], object]) -> None:
+        """Tell a watcher no more."""
+        with self._lock:
+            self._watchers = tuple(each for each in self._watchers if each is not watcher)
+
     def clear(self) -> None:
         """Forget the exchanges; ordinals go on."""
         with self._lock:
             self._entries.clear()
+            self._cleared = self.total

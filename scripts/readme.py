@@ -26,6 +26,7 @@ from fake_credits.cli.options import flags_of
 from fake_credits.contract import DEFAULT, Operation, settings
 from fake_credits.errors import ERRORS
 from fake_credits.fake import FakeCredits
+from fake_credits.sandbox.asserting.journal import CallJournal
 from fake_credits.seeding.profiles import Profile
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -47,8 +48,18 @@ def sentence(doc: str | None) -> str:
 
 def facade() -> str:
     """Return the table of what a `FakeCredits` has."""
+    return members(FakeCredits)
+
+
+def journal() -> str:
+    """Return the table of what can be asked of a sandbox's journal."""
+    return members(CallJournal)
+
+
+def members(described: type[object]) -> str:
+    """Return the table of a class's public properties and methods."""
     rows: list[tuple[str, ...]] = []
-    for name, member in vars(FakeCredits).items():
+    for name, member in vars(described).items():
         if name.startswith("_"):
             continue
         shown = f"`.{name}`"
@@ -157,7 +168,9 @@ def options() -> str:
 def _given(default: object) -> str:
     if isinstance(default, bool):
         return f"`{default}`".lower()
-    return f"`{default}`" if default != "" else "a fresh one"
+    if default == "":
+        return "a fresh one"
+    return "none" if default == () else f"`{default}`"
 
 
 def commands() -> str:
@@ -251,6 +264,7 @@ TABLES: dict[str, Callable[[], str]] = {
     "environment": environment,
     "profiles": profiles,
     "facade": facade,
+    "journal": journal,
     "operations": operations,
     "contract": contract,
     "errors": errors,

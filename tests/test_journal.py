@@ -61,6 +61,41 @@ def test_the_listener_hears_each_entry_and_may_read_the_journal(journal: Journal
     assert heard == [(1, 1), (2, 2)]
 
 
+def test_watchers_hear_each_new_and_each_amended_entry_until_they_are_taken_off(journal: Journal) -> None:
+    heard: list[tuple[str, Entry]] = []
+
+    def one(new: Entry) -> None:
+        heard.append(("one", new))
+
+    def two(new: Entry) -> None:
+        heard.append(("two", new))
+
+    journal.watch(one)
+    journal.write(entry(1))
+    journal.watch(two)
+    journal.amend(entry(1, committed=True))
+    journal.unwatch(one)
+    journal.write(entry(2))
+    journal.unwatch(two)
+    journal.write(entry(3))
+    landed, last = entry(1, committed=True), entry(2)
+    assert heard == [("one", entry(1)), ("one", landed), ("two", landed), ("two", last)]
+
+
+def test_what_newer_entries_push_out_is_counted_until_the_journal_is_cleared() -> None:
+    journal = Journal(threading.RLock(), limit=2)
+    for ordinal in (1, 2):
+        journal.write(entry(ordinal))
+    assert journal.dropped == 0
+    journal.write(entry(3))
+    assert journal.dropped == 1
+    journal.clear()
+    assert journal.dropped == 0
+    for ordinal in (4, 5, 6):
+        journal.write(entry(ordinal))
+    assert journal.dropped == 1
+
+
 def test_what_has_begun_and_not_ended_is_under_way(journal: Journal) -> None:
     first, second = journal.next_ordinal(), journal.next_ordinal()
     assert (first, second, journal.under_way) == (1, 2, 2)

@@ -79,6 +79,12 @@ class ServerOptions:
         rules.Checked("ORIGIN", str),  # the rule is the contract's
         name="cors-origin",
     )
+    keep_headers: tuple[str, ...] = _flag(
+        (),
+        "Keep this header of each request, for --log json; may be repeated.",
+        rules.Checked("NAME", str),  # the rule is the sandbox's
+        name="keep-header",
+    )
     log: str = _flag("text", "One line an exchange on stderr, and a summary at exit.", click.Choice(rules.LOG_FORMS))
     tls: bool = _flag(False, "Answer over https, by a certificate of a CA that is made at the start.")
     tls_ca: Path | None = _flag(  # noqa: RUF009 - a field

@@ -37,13 +37,14 @@ def new_sandbox(options: ServerOptions) -> Sandbox:
         api_key=options.api_key,
         jwt=options.jwt,
         trust=dict(options.trust),
+        keep_headers=options.keep_headers,
     )
     keys = signing_keys(options.key_file)
     try:
         return Sandbox(settings, keys, "s1")
     except WorldError as error:  # of the users: they are made now
         raise click.ClickException(f"--world: {error}") from None
-    except ValueError as error:  # a file of keys that has none; all else was checked with its flag
+    except ValueError as error:  # a file without keys, a header not to keep; all else was checked with its flag
         raise click.UsageError(str(error)) from None
 
 

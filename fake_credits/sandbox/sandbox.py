@@ -18,15 +18,16 @@ from fake_credits.auth.verify import VerifiedToken, Verifier
 from fake_credits.chance import fresh_bytes
 from fake_credits.clock import Clock, Due, wall_ms
 from fake_credits.contract import MAX_AMOUNT, Contract, id_problem
+from fake_credits.contract.kept_headers import KeptHeaders
 from fake_credits.errors import InvalidApiKey, InvalidToken
 from fake_credits.faults.checks import FaultError, number_in
 from fake_credits.faults.effects import Gate
 from fake_credits.faults.gates import Hold
 from fake_credits.faults.plan import ActiveRule, Plan
 from fake_credits.faults.rule import Rule
-from fake_credits.journal import Journal
 from fake_credits.ledger import Account, Ledger
 from fake_credits.models import Reason
+from fake_credits.sandbox.asserting.journal import CallJournal
 from fake_credits.sandbox.home import Home
 from fake_credits.sandbox.settings import SandboxSettings, StartingWorld, TokenWords
 
@@ -58,7 +59,8 @@ class Sandbox:
         self.verifier = Verifier(issuers)
         self.api_key = settings.api_key or new_api_key()
         self.lock = threading.RLock()
-        self.journal = Journal(self.lock)
+        self.kept_headers = KeptHeaders(settings.keep_headers, settings.contract)
+        self.journal = CallJournal(self.lock, api_key=self.api_key, kept_headers=self.kept_headers.names)
         self.bugs: list[BaseException] = []
         self.problems: list[str] = []
         self.closed = False

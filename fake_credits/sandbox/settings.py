@@ -31,7 +31,8 @@ class SandboxSettings:
     the user without one.
     ``clock`` is ``"real"``, ``"frozen"`` (now) or an aware datetime to stand still at. An empty ``api_key`` means a
     fresh one. ``jwt`` names a preset. ``trust`` names foreign issuers by URL, beside those of the contract, each with a
-    file of its keys (JWKS or PEM).
+    file of its keys (JWKS or PEM). ``keep_headers`` names headers of requests that the journal keeps, beside
+    ``idempotency-key`` and ``traceparent``; none that carries a credential.
 
     ``faults`` are rules from the start, and ``latency`` is the default delay (README, "Faults"). ``delays`` in process
     are ``"virtual"``, which move the clock, or ``"real"``, which take time. ``limit_s`` is how many seconds a gate
@@ -49,6 +50,7 @@ class SandboxSettings:
     api_key: str = ""
     jwt: str = "plain"
     trust: Mapping[str, str | Path] = field(default_factory=dict[str, str | Path])
+    keep_headers: tuple[str, ...] = ()
     faults: object = ()
     latency: object = None
     delays: Literal["virtual", "real"] = "virtual"

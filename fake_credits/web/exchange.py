@@ -220,6 +220,7 @@ class Exchange:
             rule=self.rule,
             phase=self.phase,
             idempotency_key=self.fields.get(b"idempotency-key", b"").decode("latin-1")[:256],
+            headers=self.sandbox.kept_headers.of(self.fields),
             duration_us=(stopwatch_ns() - self.started_ns) // 1000,
         )
         if self._noted:

@@ -91,6 +91,11 @@ def _trust(value: object) -> dict[str, str]:
     return {_text(issuer): _text(str(path)) for issuer, path in files.items()}
 
 
+def _names(value: object) -> tuple[str, ...]:
+    names = cast("list[object] | tuple[object, ...]", value if isinstance(value, list | tuple) else [value])
+    return tuple(map(_text, names))
+
+
 def _users(value: object) -> dict[str, int]:
     if not isinstance(value, Mapping):
         raise ValueError(value)
@@ -124,6 +129,7 @@ WORDS: Mapping[str, Word] = {
     "delays": Word('"virtual" or "real"', _delays),
     "faults": Word("a rule, or a list of them: Reset(), a Rule, an object of JSON, a preset or scenario file", _faults),
     "jwt": Word("the name of a provider's preset", _text),
+    "keep_headers": Word("one or a list of names of headers", _names),
     "latency": Word('milliseconds, "uniform(10, 50)", "lognormal(20, 200)", or these by operation', _latency),
     "live": Word("True or False", _flag),
     "seed": Word("an integer", _whole),

@@ -4,7 +4,6 @@ Imports the fake, so only what runs after a fixture imports this; it knows nothi
 """
 
 import json
-import re
 import shlex
 from collections.abc import Iterable, Sequence
 
@@ -14,6 +13,7 @@ from fake_credits.clock import from_ms
 from fake_credits.fake import FakeCredits
 from fake_credits.journal import Entry
 from fake_credits.models import Balance
+from fake_credits.sandbox.asserting.showing import printable, short, without_secrets
 from pytest_fake_credits.factory import Watched
 
 __all__ = ["explain_balance", "section"]
@@ -22,9 +22,7 @@ _SANDBOXES_MAX = 3
 _ROWS_MAX = 20
 _USERS_MAX = 10
 _RULES_MAX = 20
-_CELL_MAX = 48
 _COLUMNS = ("#", "operation", "user", "status", "cause", "committed", "delivered", "time")
-_TOKEN = re.compile(r"eyJ[\w.-]+")
 
 
 def section(watched: Iterable[Watched]) -> str:
@@ -81,7 +79,7 @@ def _row(entry: Entry) -> tuple[str, ...]:
     order = "" if entry.delta is None else f" {entry.delta:+} {entry.reason}"
     operation = entry.operation + order if entry.operation else f"{entry.method} {entry.target}"
     cells = (str(entry.ordinal), operation, entry.user, str(entry.status), cause)
-    return (*map(_short, cells), _yes(entry.committed), _yes(entry.delivered), _time(entry.at_ms))
+    return (*map(short, cells), _yes(entry.committed), _yes(entry.delivered), _time(entry.at_ms))
 
 
 def _time(at_ms: int) -> str:
@@ -92,10 +90,6 @@ def _yes(fact: object) -> str:
     return "yes" if fact else "no"
 
 
-def _short(text: str) -> str:
-    return text if len(text) <= _CELL_MAX else text[: _CELL_MAX - 1] + "…"
-
-
 def _clean(entry: Entry, api_key: str) -> Entry:
     """Return an entry without secrets, before anything is cut, and with nothing that moves a terminal's cursor."""
     texts = {name: getattr(entry, name) for name in ("application", "message", "method", "target", "user")}
@@ -103,11 +97,7 @@ def _clean(entry: Entry, api_key: str) -> Entry:
 
 
 def _shown(text: str, api_key: str) -> str:
-    return _printable(_TOKEN.sub("<token>", text.replace(api_key, "<api key>")))
-
-
-def _printable(text: str) -> str:
-    return "".join(char if char.isprintable() else char.encode("unicode_escape").decode() for char in text)
+    return printable(without_secrets(text, api_key))
 
 
 def _balances(fake: FakeCredits, entries: Iterable[Entry]) -> str:
@@ -115,7 +105,7 @@ def _balances(fake: FakeCredits, entries: Iterable[Entry]) -> str:
     with fake.sandbox.lock:
         found = [(*who, fake.sandbox.ledger.find(*who)) for who in touched[-_USERS_MAX:]]
     texts = [
-        _short(_shown(user if application == fake.application_id else f"{application}/{user}", fake.api_key))
+        short(_shown(user if application == fake.application_id else f"{application}/{user}", fake.api_key))
         + (" does not exist" if account is None else f" {account.balance}")
         for application, user, account in found
     ]

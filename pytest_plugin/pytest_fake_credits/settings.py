@@ -80,6 +80,10 @@ def _choice(name: str, text: str, *choices: str, variable: str = "") -> Option:
     return Option(name, text, rule, _one_of(*choices), default=choices[0], variable=variable)
 
 
+def _names(text: str) -> tuple[str, ...]:
+    return tuple(text.replace(",", " ").split())
+
+
 def _id(name: str, text: str, default: str) -> Option:
     return Option(name=name, help=text, rule="text", parse=str, default=default, ini_only=True)
 
@@ -110,6 +114,14 @@ OPTIONS = (
     _id("jwt", "shape of users' tokens: the name of a preset", "plain"),
     _flag("early_env", "whether port, API key and environment stand before conftests and Django load"),
     _flag("autouse", "whether every test has a sandbox, asked for or not"),
+    Option(
+        name="keep_headers",
+        help="headers of requests that the journal keeps, beside idempotency-key and traceparent",
+        rule="names with blanks or commas between them",
+        parse=_names,
+        default=(),
+        ini_only=True,
+    ),
 )
 """Every option of the plugin but the inis ``fake_credits_env`` and ``fake_credits_trust``, which are lists of lines."""
 
@@ -203,7 +215,8 @@ def default_words(
     settings: Mapping[str, Setting], own: Mapping[str, object], trust: Mapping[str, str]
 ) -> dict[str, object]:
     """Return the words that a sandbox starts from: command line > ``own`` > ini > environment > default."""
-    words = {name: settings[name] for name in ("seed", "application_id", "user_id", "api_key", "contract", "jwt")}
+    names = ("seed", "application_id", "user_id", "api_key", "contract", "jwt", "keep_headers")
+    words = {name: settings[name] for name in names}
     words["trust"] = Setting(trust, "ini fake_credits_trust")
     if settings["latency"].value:
         words["latency"] = settings["latency"]

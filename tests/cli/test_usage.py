@@ -31,6 +31,7 @@ SAMPLES = {
     "--trust": "https://dev.example/=jwks.json",
     "--key-file": "keys.pem",
     "--cors-origin": "https://app.example",
+    "--keep-header": "X-Tenant",
     "--log": "json",
     "--host": "::1",
     "--port": "0",
@@ -77,6 +78,12 @@ def test_every_flag_has_help_and_a_sample_here() -> None:
     flags = flags_of(cli)
     assert {flag.flag for flag in flags} == set(SAMPLES)
     assert all(flag.explains.endswith(".") for flag in flags)
+
+
+def test_a_header_that_carries_a_credential_is_not_kept() -> None:
+    refused = CliRunner().invoke(cli, ["run", "--keep-header", "X-API-Key", "--", "true"])
+    assert refused.exit_code == 2
+    assert "keep_headers has 'X-API-Key', which carries a credential" in refused.output
 
 
 def test_the_help_names_every_preset_of_a_token() -> None:

@@ -27,8 +27,8 @@ def test_every_option_derives_its_names() -> None:
         ("--fake-credits-seed", "fake_credits_seed", "FAKE_CREDITS_SEED"),
         ("--fake-credits-mode", "fake_credits_mode", "FAKE_CREDITS_MODE"),
     ]
-    ids = ["application_id", "user_id", "api_key", "jwt", "early_env", "autouse"]
-    assert [option.name for option in OPTIONS] == ["seed", "mode", "log", "contract", *ids]
+    ids = ["application_id", "user_id", "api_key", "jwt", "early_env", "autouse", "keep_headers"]
+    assert [option.name for option in OPTIONS] == ["seed", "mode", "log", "latency", "contract", *ids]
     assert names[2][2] == "FAKE_CREDITS_PYTEST_LOG"  # serve's --log has the obvious one
 
 

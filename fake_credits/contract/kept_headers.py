@@ -1,0 +1,59 @@
+"""Own which headers of a request are journalled: those that carry no credential; know nothing of the journal."""
+
+import re
+from collections.abc import Mapping, Sequence, Set
+
+from fake_credits.contract.model import Contract
+
+__all__ = ["ALWAYS_KEPT", "KeptHeaders"]
+
+ALWAYS_KEPT = ("idempotency-key", "traceparent")
+"""The headers that are kept whatever the setting says."""
+
+_CREDENTIALS = frozenset({"authorization", "proxy-authorization", "cookie"})
+_TOKEN = re.compile(r"[!#$%&'*+.^_`|~0-9A-Za-z-]{1,64}")
+_NAMES_MAX = 32
+_SHOWN = 256
+
+
+class KeptHeaders:
+    """Pick the headers to keep from a request's.
+
+    Raises TypeError for one str in place of several names; ValueError for more than 32 names, for one that is no
+    header's (RFC 9110, section 5.6.2, at most 64 characters), and for one that carries a credential, in general or by
+    the contract: the journal keeps none.
+    """
+
+    def __init__(self, names: Sequence[str], contract: Contract) -> None:
+        if isinstance(names, str):
+            raise TypeError(f"keep_headers must be several names, such as ({names!r},), not a str")
+        own = {contract.api_key.header.lower(), contract.user_token.header.lower()}
+        self.names = ALWAYS_KEPT if own.isdisjoint(ALWAYS_KEPT) else tuple(set(ALWAYS_KEPT) - own)
+        if names:
+            asked = [_checked(name, _CREDENTIALS | own) for name in names]
+            self.names = tuple(dict.fromkeys([*self.names, *asked]))
+        if len(self.names) > _NAMES_MAX:
+            raise ValueError(
+                f"keep_headers names {len(self.names)} headers: at most {_NAMES_MAX}, always kept ones too"
+            )
+        self._raw = [(name.encode("ascii"), name) for name in self.names]
+        self._none: dict[str, str] = {}  # one for the thousands of entries without any
+
+    def __repr__(self) -> str:
+        return f"<KeptHeaders: {', '.join(self.names)}>"
+
+    def of(self, fields: Mapping[bytes, bytes]) -> Mapping[str, str]:
+        """Return those of a request's fields that are kept, at most 256 characters of each."""
+        found = self._none
+        for raw, name in self._raw:
+            if raw in fields:
+                found = {**found, name: fields[raw][:_SHOWN].decode("latin-1")}
+        return found
+
+
+def _checked(name: str, secret: Set[str]) -> str:
+    if not _TOKEN.fullmatch(name):
+        raise ValueError(f"keep_headers has {name!r}, which is no header's name")
+    if name.lower() in secret:
+        raise ValueError(f"keep_headers has {name!r}, which carries a credential: the journal keeps none")
+    return name.lower()
