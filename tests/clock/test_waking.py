@@ -73,18 +73,27 @@ class Prompt(io.StringIO):
         return "continue\n"
 
 
-@pytest.fixture
-def prompt() -> Iterator[Prompt]:
+def at_a_breakpoint(debugger: pdb.Pdb) -> int:
+    debugger.set_trace()
+    return 1
+
+
+def after_a_failure(debugger: pdb.Pdb) -> None:
+    """As ``pytest --pdb`` does."""
+    try:
+        raise ZeroDivisionError
+    except ZeroDivisionError as failure:
+        debugger.reset()
+        debugger.interaction(None, failure.__traceback__)
+
+
+@pytest.fixture(params=[at_a_breakpoint, after_a_failure])
+def prompt(request: pytest.FixtureRequest) -> Iterator[Prompt]:
     """A debugger's prompt, open in another thread."""
     prompt = Prompt()
     debugger = pdb.Pdb(stdin=prompt, stdout=io.StringIO(), nosigint=True)
     debugger.use_rawinput = False
-
-    def stopped() -> int:
-        debugger.set_trace()
-        return 1
-
-    thread = in_thread(stopped)
+    thread = in_thread(lambda: request.param(debugger))
     prompt.shown.wait()
     yield prompt
     prompt.go_on.set()
