@@ -1,0 +1,53 @@
+import asyncio
+
+import pytest
+
+from fake_credits import FakeCredits
+from fake_credits.client.server import AsyncServerClient
+
+# ---- the application under test
+
+
+class Shop:
+    """Sell a course, once a customer: who has paid for it already gets it for nothing."""
+
+    def __init__(self, api: AsyncServerClient) -> None:
+        self.api = api
+        self.locks: dict[str, asyncio.Lock] = {}
+
+    async def buy(self, user: str) -> None:
+        page = await self.api.list_transactions("app-id", user)
+        if not any(paid.delta == -40 for paid in page.transactions):
+            await self.api.create_transaction("app-id", user, delta=-40, reason="consume")
+
+    async def buy_in_turn(self, user: str) -> None:
+        async with self.locks.setdefault(user, asyncio.Lock()):
+            await self.buy(user)
+
+
+# ---- its tests
+
+
+@pytest.mark.asyncio
+@pytest.mark.fake_credits(users={"ada": 100})
+async def test_two_clicks_pay_twice(fake_credits: FakeCredits) -> None:
+    shop = Shop(fake_credits.async_server_client)
+    gate = fake_credits.hold("createTransaction", user="ada")
+    clicks = [asyncio.create_task(shop.buy("ada")) for _ in range(2)]
+    await gate.arrived(2)  # both have looked, and neither has paid
+    gate.release()
+    await asyncio.gather(*clicks)
+    assert fake_credits.balance("ada") == 20  # found: paid twice
+
+
+@pytest.mark.asyncio
+@pytest.mark.fake_credits(users={"ada": 100})
+async def test_in_turn_they_pay_once(fake_credits: FakeCredits) -> None:
+    shop = Shop(fake_credits.async_server_client)
+    gate = fake_credits.hold("createTransaction", user="ada")
+    clicks = [asyncio.create_task(shop.buy_in_turn("ada")) for _ in range(2)]
+    await gate.arrived(1)
+    gate.release()
+    await asyncio.gather(*clicks)
+    assert fake_credits.balance("ada") == 60
+    assert gate.arrivals == 1
