@@ -28,8 +28,8 @@ class Distribution:
     word: ClassVar[str] = ""
 
     def __str__(self) -> str:
-        values = (getattr(self, spec.name) for spec in fields(self))  # type: ignore[arg-type]
-        return f"{self.word}({', '.join(f'{value:.15g}' for value in values)})"
+        values: list[float] = [getattr(self, spec.name) for spec in fields(self)]  # type: ignore[arg-type]
+        return f"{self.word}({', '.join(repr(int(each) if each == int(each) else each) for each in values)})"
 
     def at(self, share: float) -> float:
         """Return the delay in milliseconds below which a share of all delays lies; ``share`` is from 0 up to 1."""

@@ -348,7 +348,8 @@ def _read(members: dict[str, Any]) -> tuple[Effect | None, dict[str, Any]]:
     word = members.pop("effect", None)
     if word is None and not members.get("script"):
         raise FaultError(f"effect is missing: choose {', '.join(EFFECTS)}, or give a script")
-    choice("effect", word, (None, *EFFECTS))
+    if word is not None:
+        choice("effect", word, EFFECTS)
     kind = None if word is None else EFFECTS[word]
     known = () if kind is None else [spec.name for spec in fields(cast("Any", kind))]
     own = {name: value for name, value in members.items() if name in _WORDS and name not in known}

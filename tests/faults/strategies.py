@@ -1,0 +1,147 @@
+"""Own rules made by chance: every effect and every field of a rule within what it allows; and TOML written."""
+
+import json
+from collections.abc import Mapping
+from datetime import UTC, datetime, timedelta
+from typing import Any, get_args
+
+from hypothesis import strategies as st
+
+from fake_credits.faults import (
+    EFFECTS,
+    BadCursor,
+    Close,
+    Drift,
+    Drip,
+    Duplicate,
+    Effect,
+    FaultError,
+    Fixed,
+    Garbage,
+    Gate,
+    Hang,
+    Latency,
+    Lognormal,
+    NotJson,
+    RateLimit,
+    Reset,
+    Rule,
+    Stale,
+    Status,
+    Truncate,
+    Unauthorized,
+    Uniform,
+    Zombie,
+)
+from fake_credits.faults.effects.reads import DriftKind
+from fake_credits.faults.rule import OPERATION_WORDS
+from fake_credits.faults.stage import Ending, PageTrick
+
+__all__ = ["BUILDS", "distributions", "effects", "rules", "toml"]
+
+_ms = st.floats(0, 60_000) | st.integers(0, 60_000)
+_endings = st.sampled_from(get_args(Ending))
+
+distributions = (
+    st.builds(Fixed, _ms)
+    | st.tuples(_ms, _ms).map(lambda ends: Uniform(min(ends), max(ends)))
+    | st.lists(st.floats(0.001, 60_000), min_size=3, max_size=3).map(lambda three: Lognormal(*sorted(three)))
+)
+
+BUILDS: Mapping[str, st.SearchStrategy[Effect]] = {
+    "latency": st.builds(Latency, distributions),
+    "status": st.builds(
+        Status,
+        st.integers(400, 599),
+        code=st.sampled_from(["", "rate_limited", "forbidden", "teapot"]),
+        retry_after_s=st.integers(0, 86_400) | st.floats(0, 86_400),
+        retry_after_form=st.sampled_from(["", "seconds", "date", "garbage", "absent"]),
+    ),
+    "rate_limit": st.builds(RateLimit, st.integers(0, 1_000_000), st.floats(0.001, 86_400)),
+    "reset": st.just(Reset()),
+    "close": st.just(Close()),
+    "hang": st.just(Hang()),
+    "truncate": st.builds(Truncate, at_bytes=st.integers(0, 2**31), then=_endings)
+    | st.builds(Truncate, fraction=st.floats(0, 1), then=_endings),
+    "drip": st.builds(Drip, st.integers(1, 1000), _ms),
+    "garbage": st.just(Garbage()),
+    "not_json": st.builds(
+        NotJson, st.sampled_from([200, 502]), st.sampled_from(["html", "empty", "wrong_content_type", "bom"])
+    ),
+    "stale": st.builds(Stale, by_ms=st.integers(1, 86_400_000)) | st.builds(Stale, by_writes=st.integers(1, 1_000_000)),
+    "duplicate": st.just(Duplicate()),
+    "zombie": st.builds(Zombie, st.integers(0, 86_400_000)),
+    "drift": st.builds(Drift, st.sampled_from(get_args(DriftKind))),
+    "bad_cursor": st.builds(BadCursor, st.sampled_from(get_args(PageTrick))),
+    "gate": st.builds(Gate, st.text(st.characters(codec="utf-8"), min_size=1, max_size=64)),
+    "unauthorized": st.builds(Unauthorized, st.sampled_from(["revoked", "rotated"]))
+    | st.builds(Unauthorized, clock_skew_s=st.integers(1, 86_400)),
+}
+"""How chance makes each effect."""
+
+effects = st.sampled_from(list(EFFECTS)).flatmap(BUILDS.__getitem__)
+
+_counts = st.none() | st.integers(1, 10**9)
+_texts = st.just("") | st.text(st.characters(codec="utf-8"), min_size=1, max_size=8)
+_moments = st.datetimes(datetime(1971, 1, 1), datetime(2100, 1, 1), timezones=st.just(UTC))
+_windows = (
+    st.none()
+    | st.tuples(st.none() | st.integers(0, 99), st.none() | st.floats(100, 10**9))
+    | _moments.map(lambda start: (start, start + timedelta(hours=1)))
+    | _moments.map(lambda end: (5, end))
+)
+_scripts = st.lists(st.sampled_from([400, 503, 599, "ok", "reset", "close", "hang"]), min_size=1, max_size=5)
+
+_WORDS: Mapping[str, st.SearchStrategy[Any]] = {
+    "operation": st.sampled_from(list(OPERATION_WORDS)),
+    "application": _texts,
+    "user": _texts,
+    "client": st.sampled_from(["", "server", "user"]),
+    "reason": st.sampled_from(["", "grant", "consume", "refund"]),
+    "header": st.dictionaries(st.sampled_from(["X-Run", "traceparent"]), st.text("az \t\xe9~", max_size=5)),
+    "at": _counts,
+    "nth": _counts,
+    "first": _counts,
+    "every": _counts,
+    "after": st.none() | st.integers(0, 10**9),
+    "times": _counts,
+    "per": st.sampled_from(["", "user"]),
+    "probability": st.none() | st.floats(0, 1) | st.sampled_from([0, 1]),
+    "during": _windows,
+    "stack": st.none() | st.booleans(),
+    "optional": st.booleans(),
+    "name": st.just("") | st.text("az09#-!~", min_size=1, max_size=64),
+}
+"""How chance makes each field of a rule that a file can hold, beside its effect, script and phase."""
+
+
+@st.composite
+def rules(draw: st.DrawFn) -> Rule:
+    """Return a rule, leaving out the words that its effect can't have."""
+    words = {name: draw(made) for name, made in _WORDS.items() if draw(st.booleans())}
+    effect = draw(st.none() | effects)
+    phases = ("before", "after") if effect is None else effect.phases
+    what: dict[str, Any] = {"script": draw(_scripts)} if effect is None else {"effect": effect}
+    what["phase"] = draw(st.sampled_from(["", *phases]))
+    for name in ("", "operation", "client", "name", "reason", "user"):
+        words.pop(name, None)
+        try:
+            return Rule(**what, **words)
+        except FaultError:
+            continue
+    raise AssertionError(words)
+
+
+def toml(value: object) -> str:
+    """Return a value of JSON as TOML has it, on one line."""
+    if isinstance(value, Mapping):
+        members = (f"{_text(name)} = {toml(member)}" for name, member in value.items())
+        return f"{{{', '.join(members)}}}"
+    if isinstance(value, list):
+        return f"[{', '.join(map(toml, value))}]"
+    return _text(value) if isinstance(value, str) else json.dumps(value)
+
+
+def _text(text: str) -> str:
+    """Return a basic string (TOML 1.0): as JSON's, but without pairs of surrogates, and with DEL escaped."""
+    return json.dumps(text, ensure_ascii=False).replace("\x7f", "\\u007f")

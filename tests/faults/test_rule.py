@@ -1,0 +1,346 @@
+"""Rules: what each field may be, what is refused where it is declared, and the way to JSON and TOML and back."""
+
+import json
+import tomllib
+from collections.abc import Mapping
+from dataclasses import fields
+from datetime import UTC, datetime, timedelta, timezone
+from typing import Any
+
+import pytest
+from hypothesis import given
+
+from fake_credits.contract import Operation
+from fake_credits.faults import (
+    Close,
+    Drip,
+    FaultError,
+    Gate,
+    Hang,
+    Latency,
+    NotJson,
+    RateLimit,
+    Reset,
+    Rule,
+    Stale,
+    Status,
+    Truncate,
+    Unauthorized,
+    Zombie,
+    lost_response,
+    rule_from,
+    rule_to_json,
+)
+from fake_credits.faults.effects import ALL, READS, WRITES
+from fake_credits.faults.rule import script_effect
+from fake_credits.models import Reason
+from tests.faults.conftest import call, planned
+from tests.faults.strategies import rules, toml
+
+NOON = datetime(2030, 1, 1, 12, tzinfo=UTC)
+
+
+# ------------------------------------------------------------ what a rule is unless it says so
+
+
+def test_a_rule_is_for_every_call_at_its_effect_s_first_phase() -> None:
+    rule = Rule(effect=Reset())
+    assert (rule.operations, rule.phase, rule.stacks, rule.is_scripted) == (ALL, "before", False, False)
+    assert Rule(effect=Truncate()).phase == "after"
+    assert Rule(script=["ok"]).phase == "before"
+
+
+def test_reads_writes_and_a_star_mean_operations() -> None:
+    assert Rule(effect=Reset(), operation="reads").operations == READS
+    assert Rule(effect=Reset(), operation="writes").operations == WRITES
+    assert Rule(effect=Reset(), operation="*").operations == READS | WRITES == ALL
+    assert Rule(effect=Reset(), operation=Operation.GET_USER).operations == {Operation.GET_USER}
+
+
+def test_a_rule_touches_what_its_effect_its_user_and_its_reason_leave_of_its_operations() -> None:
+    assert Rule(effect=Zombie(5)).operations == WRITES
+    assert Rule(effect=Stale(by_ms=5), operation="reads").operations == {
+        Operation.GET_BALANCE,
+        Operation.LIST_TRANSACTIONS,
+    }
+    assert Rule(effect=Reset(), operation="reads", user="ada").operations == READS - {Operation.LIST_USERS}
+    assert Rule(effect=Reset(), reason="grant").operations == {Operation.CREATE_TRANSACTION}
+
+
+def test_a_rule_for_a_credential_is_for_its_kind_of_client() -> None:
+    assert Rule(effect=Unauthorized("revoked")).client == "server"
+    assert Rule(effect=Unauthorized(clock_skew_s=60)).client == "user"
+
+
+def test_a_latency_and_a_gate_let_the_rules_behind_be_tried_unless_they_say_not() -> None:
+    assert [Rule(effect=effect).stacks for effect in (Latency(1), Gate("g"), Reset())] == [True, True, False]
+    assert not Rule(effect=Latency(1), stack=False).stacks
+    assert Rule(effect=Reset(), stack=True).stacks
+
+
+def test_a_zombie_fires_once_unless_times_says_more() -> None:
+    assert Rule(effect=Zombie(5)).times == 1
+    assert Rule(effect=Zombie(5), times=3).times == 3
+    assert Rule(effect=Reset()).times is None
+
+
+@pytest.mark.parametrize("when", ["at", "nth", "first", "every", "after", "times"])
+def test_a_rule_that_says_when_is_scripted(when: str) -> None:
+    assert rule_from(Reset(), **{when: 1}).is_scripted
+    assert rule_from(Reset(), **{when: 1}, probability=1).is_scripted
+    assert not rule_from(Reset(), **{when: 1}, probability=0.5).is_scripted  # chance may well never let it fire
+
+
+def test_a_script_is_scripted_and_who_during_and_chance_are_not() -> None:
+    assert Rule(script=[503]).is_scripted
+    assert not Rule(effect=Reset(), user="ada", during=(0, 5), per="user").is_scripted
+    assert not Rule(effect=Reset(), probability=1).is_scripted
+
+
+def test_a_lost_response_is_a_write_that_stands_without_an_answer() -> None:
+    assert lost_response() == Rule(effect=Reset(), operation="writes", phase="after")
+    for then in (Close(), Hang(), Status(502)):
+        assert lost_response(then) == Rule(effect=then, operation="writes", phase="after")
+    with pytest.raises(FaultError, match="phase is 'after', which rate_limit does not have: choose before"):
+        lost_response(RateLimit(1, 1))
+
+
+def test_entries_of_a_script_mean_effects() -> None:
+    assert [script_effect(entry) for entry in (503, "ok", "reset", "close", "hang")] == [
+        Status(503),
+        None,
+        Reset(),
+        Close(),
+        Hang(),
+    ]
+
+
+def test_a_window_s_moments_are_seconds_or_any_aware_time_and_open_ends() -> None:
+    assert Rule(effect=Reset(), during=(None, 5)).during == (0, 5)
+    assert rule_from(Reset(), during=[5]).during == (5, None)
+    assert rule_from(Reset(), during=["2030-01-01T12:00:00Z", None]).during == (NOON, None)
+    east = NOON.astimezone(timezone(timedelta(hours=9)))
+    assert Rule(effect=Reset(), during=(east, None)).during == (NOON, None)
+
+
+def test_words_that_are_members_of_an_enumeration_become_texts() -> None:
+    rule = Rule(effect=Reset(), operation=Operation.CREATE_TRANSACTION, reason=Reason.GRANT)
+    assert type(rule.operation) is type(rule.reason) is str
+
+
+# ------------------------------------------------------------ what is refused
+
+REFUSED: Mapping[str, tuple[dict[str, Any], str]] = {
+    "neither effect nor script": ({}, "a rule has an effect or a script: give one of them"),
+    "both": ({"effect": Reset(), "script": [503]}, "a rule has an effect or a script"),
+    "a class for an effect": ({"effect": Reset}, r"effect is .*Reset.*: give an effect, such as Reset\(\)"),
+    "a word for an effect": ({"effect": "reset"}, "effect is 'reset': give an effect"),
+    "an unknown operation": (
+        {"operation": "getuser"},
+        r"operation is 'getuser': choose '\*', 'reads', 'writes', 'createUser', .*'listTransactions'",
+    ),
+    "an operation that is a list": ({"operation": ["getUser"]}, r"operation is \['getUser'\]: choose"),
+    "an unknown phase": (
+        {"phase": "during"},
+        "phase is 'during': choose 'before', 'after', 'read', 'write', 'list'",
+    ),
+    "a phase that it has not": (
+        {"effect": Truncate(), "phase": "before"},
+        "phase is 'before', which truncate does not have: choose after",
+    ),
+    "a phase that a script has not": ({"effect": None, "script": [503], "phase": "read"}, "which script does not have"),
+    "an operation it can't touch": (
+        {"effect": Zombie(5), "operation": "reads"},
+        "operation is 'reads', which zombie can't touch: choose createTransaction, createUser",
+    ),
+    "an application that is no text": ({"application": 5}, "application is 5: it must be a text of at most 1024"),
+    "a user that is too long": ({"user": "a" * 1025}, "it must be a text of at most 1024 characters"),
+    "a list of one user": ({"operation": "listUsers", "user": "ada"}, "user is 'ada', but listUsers has no user"),
+    "a reason for a read": ({"operation": "reads", "reason": "grant"}, "reason is 'grant', but of reads only createTr"),
+    "an unknown reason": ({"reason": "gift"}, "reason is 'gift': choose '', 'grant', 'consume', 'refund'"),
+    "an unknown client": ({"client": "admin"}, "client is 'admin': choose '', 'server', 'user'"),
+    "a client that has none of it": (
+        {"effect": Unauthorized("rotated"), "client": "server"},
+        "client is 'server', but unauthorized touches the kind 'user' only",
+    ),
+    "headers that are a list": ({"header": ["a"]}, "header is .*, a list: it must map names of headers to values"),
+    "a header that none can be": ({"header": {"a b": "1"}}, "header has the name 'a b', which no header can have"),
+    "a header that is a number": ({"header": {"a": 1}}, "header a is 1: a value is a text of visible Latin-1"),
+    "a header beyond Latin-1": ({"header": {"a": "€"}}, "header a is '€': a value is a text"),
+    "a header of two lines": ({"header": {"a": "1\r\nb: 2"}}, "header a is .*: a value is a text"),
+    "a where that can't be called": ({"where": "ada"}, "where is 'ada', a str: it must be a function of a call"),
+    "at 0": ({"at": 0}, "at is 0: it must be from 1 to 1000000000"),
+    "nth that is no number": ({"nth": "3"}, "nth is '3', a str: it must be an integer"),
+    "first that is true": ({"first": True}, "first is True, a bool: it must be an integer"),
+    "every that is a fraction": ({"every": 1.5}, "every is 1.5, a float: it must be an integer"),
+    "after less than nothing": ({"after": -1}, "after is -1: it must be from 0"),
+    "times 0": ({"times": 0}, "times is 0: it must be from 1"),
+    "an unknown per": ({"per": "application"}, "per is 'application': choose '', 'user'"),
+    "a probability over 1": ({"probability": 1.1}, "probability is 1.1: it must be from 0 to 1"),
+    "a probability under 0": ({"probability": -0.1}, "probability is -0.1: it must be from 0 to 1"),
+    "a probability that is none": ({"probability": float("nan")}, "probability is nan, a float: it must be a number"),
+    "a probability that is true": ({"probability": True}, "probability is True, a bool: it must be a number"),
+    "stack that is a number": ({"stack": 1}, "stack is 1: it must be true or false"),
+    "optional that is none": ({"optional": None}, "optional is None: it must be true or false"),
+    "a name with a blank": ({"name": "my rule"}, "name is 'my rule': a rule's name is 1 to 64 visible ASCII"),
+    "a name that is too long": ({"name": "a" * 65}, "a rule's name is 1 to 64 visible ASCII characters"),
+    "a name beside a gate's": ({"effect": Gate("g"), "name": "n"}, "a rule with a gate has none of its own"),
+    "a window that ends before": ({"during": (5, 5)}, "the start must be before the end"),
+    "a window that is one number": ({"during": 5}, r"during is 5: it must be \(start, end\) or \(start,\)"),
+    "a window of three": ({"during": (1, 2, 3)}, r"during is \(1, 2, 3\): it must be \(start, end\)"),
+    "a window that is a text": ({"during": "ab"}, "during is 'ab': it must be"),
+    "a window without a time zone": ({"during": (datetime(2030, 1, 1), None)}, "during: .* is naive: give it a time"),
+    "a window at no time": ({"during": ("noon", None)}, "during has 'noon', which is no ISO 8601 date and time"),
+    "a window before the start": ({"during": (-1, None)}, "during is -1: it must be from 0"),
+    "a window that starts never": ({"during": (float("inf"), None)}, "during is inf: it must be from 0"),
+}
+
+
+@pytest.mark.parametrize(("words", "problem"), REFUSED.values(), ids=REFUSED)
+def test_a_rule_is_refused_where_it_is_declared(words: dict[str, Any], problem: str) -> None:
+    """The refusal names the field, what it is and what it may be."""
+    given: dict[str, Any] = {} if words == {} else {"effect": Reset(), **words}
+    with pytest.raises(FaultError, match=problem):
+        Rule(**given)
+
+
+@pytest.mark.parametrize("entry", [200, 399, 600, 503.0, True, "503", "no", "OK", None, ["ok"], Reset()])
+def test_an_entry_of_a_script_that_names_no_effect_is_refused(entry: object) -> None:
+    with pytest.raises(FaultError, match="an entry is a status from 400 to 599, 'ok', 'reset', 'close', 'hang'"):
+        rule_from({"script": ["ok", entry]})
+
+
+@pytest.mark.parametrize("script", ["ok", 503, {"ok": 1}])
+def test_a_script_that_is_no_list_is_refused(script: Any) -> None:
+    with pytest.raises(FaultError, match="script is .*: it must be a list"):
+        Rule(script=script)
+
+
+def test_a_script_has_a_limit() -> None:
+    Rule(script=["ok"] * 10_000)
+    with pytest.raises(FaultError, match="script has 10001 entries: it may have at most 10000"):
+        Rule(script=["ok"] * 10_001)
+
+
+def test_delays_over_a_minute_are_refused() -> None:
+    for make in (lambda: Latency(60_001), lambda: Drip(5, 60_001), lambda: Latency("uniform(1, 60001)")):
+        with pytest.raises(FaultError, match="must be from 0|from 1"):
+            make()
+
+
+# ------------------------------------------------------------ JSON and TOML
+
+
+@given(rules())
+def test_every_rule_goes_through_json_and_back(rule: Rule) -> None:
+    told = json.dumps(rule_to_json(rule), allow_nan=False)
+    assert rule_from(json.loads(told)) == rule
+
+
+@given(rules())
+def test_every_rule_goes_through_toml_and_back(rule: Rule) -> None:
+    told = "\n".join(f"{name} = {toml(value)}" for name, value in rule_to_json(rule).items())
+    assert rule_from(tomllib.loads(told)) == rule
+
+
+def test_toml_s_own_dates_are_moments() -> None:
+    told = tomllib.loads("effect = 'reset'\nduring = [2030-01-01T12:00:00Z]")
+    assert rule_from(told) == Rule(effect=Reset(), during=(NOON, None))
+
+
+def test_a_rule_is_told_as_an_effect_s_attributes_beside_its_own() -> None:
+    rule = Rule(effect=Reset(), operation="createTransaction", user="ada", phase="after", nth=1)
+    assert rule_to_json(rule) == {
+        "effect": "reset",
+        "operation": "createTransaction",
+        "user": "ada",
+        "phase": "after",
+        "nth": 1,
+    }
+    assert rule_to_json(Rule(effect=NotJson(502, "bom"))) == {"effect": "not_json", "body": "bom", "phase": "before"}
+
+
+def test_no_attribute_of_an_effect_has_the_name_of_a_rule_s_field_but_a_gate_s_name() -> None:
+    """They stand side by side in JSON; a rule with a gate has no name of its own."""
+    from fake_credits.faults import EFFECTS
+
+    own = {each.name for each in fields(Rule)}
+    shared = {
+        (word, each.name)
+        for word, kind in EFFECTS.items()
+        for each in fields(kind)  # type: ignore[arg-type] # each is a dataclass
+        if each.name in own
+    }
+    assert shared == {("gate", "name")}
+
+
+def test_a_function_is_told_by_its_name_and_refused_from_json() -> None:
+    def from_ada(_: object) -> bool:
+        return True
+
+    told = rule_to_json(Rule(effect=Reset(), where=from_ada))
+    assert told["where"].endswith("from_ada")
+    with pytest.raises(FaultError, match="where is a function: such a rule can be declared in Python only"):
+        rule_from(told)
+
+
+NOT_JSON: Mapping[str, tuple[object, str]] = {
+    "no object": (5, "a rule is 5, a int: give an effect, a Rule or an object of JSON"),
+    "nothing": ({}, "effect is missing: choose latency, status, rate_limit, .*, or give a script"),
+    "an unknown effect": ({"effect": "explode"}, "effect is 'explode': choose 'latency', 'status'"),
+    "an effect that is a list": ({"effect": ["reset"]}, r"effect is \['reset'\]: choose"),
+    "an unknown attribute": (
+        {"effect": "status", "status": 503, "retry_after": 5},
+        r"'retry_after' is no attribute of status \(it has: status, code, retry_after_s, retry_after_form\) nor of a "
+        r"rule \(operation, phase, ",
+    ),
+    "an attribute of another effect": (
+        {"effect": "reset", "status": 5},
+        r"'status' is no attribute of reset \(it has: none\)",
+    ),
+    "an attribute of a script": (
+        {"script": ["ok"], "status": 503},
+        "'status' is no attribute of a script nor of a rule",
+    ),
+    "a missing attribute": ({"effect": "zombie"}, "after_ms is missing: zombie needs it"),
+    "an attribute that can't be": ({"effect": "drip", "chunks": 0}, "chunks is 0: it must be from 1 to 1000"),
+    "both": ({"effect": "reset", "script": ["ok"]}, "a rule has an effect or a script"),
+    "a header that is none": ({"effect": "reset", "header": "a"}, "header is 'a', a str: it must map"),
+}
+
+
+@pytest.mark.parametrize(("told", "problem"), NOT_JSON.values(), ids=NOT_JSON)
+def test_a_malformed_object_is_refused(told: object, problem: str) -> None:
+    with pytest.raises(FaultError, match=problem):
+        rule_from(told)
+
+
+def test_more_words_join_a_rule_an_effect_or_an_object() -> None:
+    wanted = Rule(effect=Reset(), user="ada", nth=2)
+    assert rule_from(Rule(effect=Reset(), user="ada"), nth=2) == wanted
+    assert rule_from(Reset(), user="ada", nth=2) == wanted
+    assert rule_from({"effect": "reset", "user": "bob"}, user="ada", nth=2) == wanted
+
+
+def test_an_object_of_json_may_be_given_a_function_in_python() -> None:
+    plan = planned(rule_from({"effect": "reset"}, where=lambda each: each.user == "ada"))
+    assert [len(plan.decide(call(user=user))) for user in ("ada", "bob")] == [1, 0]
+
+
+@pytest.mark.parametrize("told", [Reset(), Rule(effect=Reset()), {"effect": "reset"}])
+def test_an_unknown_word_is_refused_with_those_there_are(told: object) -> None:
+    with pytest.raises(FaultError, match=r"'usr' is no word of a rule \(it has: operation, phase, application, user, "):
+        rule_from(told, usr="ada")
+
+
+def test_rules_are_values() -> None:
+    rule = Rule(effect=Reset(), script=(), header={"a": "1"}, user="ada")
+    assert rule == Rule(effect=Reset(), user="ada", header={"a": "1"})
+    assert len({rule, Rule(effect=Reset(), user="ada", header={"a": "1"}), Rule(effect=Close())}) == 2
+
+
+def test_a_rule_keeps_headers_of_its_own() -> None:
+    mine = {"a": "1"}
+    rule = Rule(effect=Reset(), header=mine)
+    mine["a"] = "2"
+    assert rule.header == {"a": "1"}
