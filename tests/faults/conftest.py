@@ -11,7 +11,7 @@ START_MS = 1_700_000_000_000
 
 def call(**words: Any) -> Call:
     """Return a call of ada's by an API key, with what is said otherwise."""
-    given = {
+    given: dict[str, Any] = {
         "ordinal": 1,
         "operation": Operation.GET_BALANCE,
         "application": "app-id",

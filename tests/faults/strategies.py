@@ -3,7 +3,7 @@
 import json
 from collections.abc import Mapping
 from datetime import UTC, datetime, timedelta
-from typing import Any, get_args
+from typing import Any, cast, get_args
 
 from hypothesis import strategies as st
 
@@ -135,10 +135,10 @@ def rules(draw: st.DrawFn) -> Rule:
 def toml(value: object) -> str:
     """Return a value of JSON as TOML has it, on one line."""
     if isinstance(value, Mapping):
-        members = (f"{_text(name)} = {toml(member)}" for name, member in value.items())
-        return f"{{{', '.join(members)}}}"
+        members = cast("Mapping[str, object]", value).items()
+        return f"{{{', '.join(f'{_text(name)} = {toml(member)}' for name, member in members)}}}"
     if isinstance(value, list):
-        return f"[{', '.join(map(toml, value))}]"
+        return f"[{', '.join(map(toml, cast('list[object]', value)))}]"
     return _text(value) if isinstance(value, str) else json.dumps(value)
 
 

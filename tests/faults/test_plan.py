@@ -30,6 +30,15 @@ GRANT = call(operation=Operation.CREATE_TRANSACTION, reason="grant")
 
 # ------------------------------------------------------------ which
 
+
+def is_late(each: Call) -> bool:
+    return each.ordinal > 5
+
+
+def is_first(each: Call) -> bool:
+    return each.ordinal == 1
+
+
 WHICH: dict[str, tuple[dict[str, Any], Call, Call]] = {
     "operation": ({"operation": "createTransaction"}, GRANT, call()),
     "reads": ({"operation": "reads"}, call(), GRANT),
@@ -41,7 +50,7 @@ WHICH: dict[str, tuple[dict[str, Any], Call, Call]] = {
     "header": ({"header": {"X-Run": "a"}}, call(headers={b"x-run": b"a"}), call(headers={b"x-run": b"b"})),
     "header's absence": ({"header": {"X-Run": "a"}}, call(headers={b"x-run": b"a", b"b": b""}), call()),
     "header of Latin-1": ({"header": {"x": "é"}}, call(headers={b"x": b"\xe9"}), call(headers={b"x": b"\xc3\xa9"})),
-    "where": ({"where": lambda each: each.ordinal > 5}, call(ordinal=6), call(ordinal=5)),
+    "where": ({"where": is_late}, call(ordinal=6), call(ordinal=5)),
     "the start of a window": (
         {"during": (10, None)},
         call(now_ms=START_MS + 10_000),
@@ -71,7 +80,7 @@ def test_all_that_a_rule_names_must_hold() -> None:
         "client": "server",
         "reason": "grant",
         "header": {"a": "1", "b": "2"},
-        "where": lambda each: each.ordinal == 1,
+        "where": is_first,
         "during": (0, 1),
     }
     good = GRANT._replace(headers={b"a": b"1", b"b": b"2"})

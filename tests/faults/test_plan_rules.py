@@ -1,5 +1,7 @@
 """The plan as a list of rules: names, limits, what is unused, the default latency, rate limits, reset."""
 
+from typing import Any
+
 import pytest
 
 from fake_credits.contract import Operation
@@ -199,11 +201,12 @@ def test_calls_that_an_earlier_rule_won_count() -> None:
 @pytest.mark.parametrize("window_s", [0.001, 0.1, 1.1, 3, 59.999])
 def test_waiting_exactly_as_long_as_it_says_is_admitted(window_s: float) -> None:
     plan = planned(RateLimit(3, window_s))
-    now_ms = START_MS
+    now_ms: int = START_MS
     for _ in range(40):
         shots = plan.decide(call(now_ms=now_ms))
         if shots:
-            wait_ms = round(shots[0].effect.wait_s * 1000)  # type: ignore[attr-defined] # the refusal's own
+            refusal: Any = shots[0].effect
+            wait_ms = round(refusal.wait_s * 1000)
             assert wait_ms > 0
             if wait_ms > 1:
                 assert plan.decide(call(now_ms=now_ms + wait_ms - 1))

@@ -12,6 +12,7 @@ from hypothesis import given
 
 from fake_credits.contract import Operation
 from fake_credits.faults import (
+    Call,
     Close,
     Drip,
     FaultError,
@@ -323,7 +324,10 @@ def test_more_words_join_a_rule_an_effect_or_an_object() -> None:
 
 
 def test_an_object_of_json_may_be_given_a_function_in_python() -> None:
-    plan = planned(rule_from({"effect": "reset"}, where=lambda each: each.user == "ada"))
+    def is_ada_s(each: Call) -> bool:
+        return each.user == "ada"
+
+    plan = planned(rule_from({"effect": "reset"}, where=is_ada_s))
     assert [len(plan.decide(call(user=user))) for user in ("ada", "bob")] == [1, 0]
 
 

@@ -60,7 +60,7 @@ TOGETHER: dict[str, tuple[Rule, Rule]] = {
     "a window and for ever": (some(0.6, during=(0, 10)), some(0.6)),
     "different conditions": (some(0.6, user="ada"), some(0.6, client="server")),
     "headers, which are taken to match": (some(0.6, header={"a": "1"}), some(0.6, header={"a": "2"})),
-    "functions, which are taken to match": (some(0.6, where=lambda _: True), some(0.6, where=lambda _: False)),
+    "functions, which are taken to match": (some(0.6, where=bool), some(0.6, where=callable)),
     "different counts, which are no part of which": (some(0.6, nth=1), some(0.6, nth=2)),
 }
 
