@@ -63,19 +63,20 @@ class Entry(msgspec.Struct, frozen=True, kw_only=True, gc=False):
 
 
 class Journal:
-    """Keep the last exchanges in order of arrival at their end, and count them all."""
+    """Keep the last exchanges in order of arrival at their end, and count them all; ``seed`` is the sandbox's."""
 
     def __init__(self, lock: AbstractContextManager[object], limit: int = JOURNAL_LIMIT) -> None:
         self._lock = lock
         self._entries: deque[Entry] = deque(maxlen=limit)
         self._begun = 0
         self.total = 0
+        self.seed = 0
         self._cleared = 0
         self._watchers: tuple[Callable[[Entry], object], ...] = ()
         self.listener: Callable[[Entry], None] | None = None
 
     def __repr__(self) -> str:
-        return f"<Journal of {len(self._entries)} exchanges>"
+        return f"<Journal of {len(self._entries)} exchanges, seed {self.seed}>"
 
     def __len__(self) -> int:
         return len(self._entries)

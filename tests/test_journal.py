@@ -24,7 +24,7 @@ def test_a_journal_keeps_the_last_ten_thousand_and_counts_all(journal: Journal) 
     assert len(journal) == JOURNAL_LIMIT == 10_000
     assert journal.total == JOURNAL_LIMIT + 5
     assert [kept.ordinal for kept in journal][:1] == [6]
-    assert repr(journal) == "<Journal of 10000 exchanges>"
+    assert repr(journal) == "<Journal of 10000 exchanges, seed 0>"
 
 
 def test_entries_are_chosen_by_operation_and_by_user(journal: Journal) -> None:

@@ -61,6 +61,7 @@ class Sandbox:
         self.lock = threading.RLock()
         self.kept_headers = KeptHeaders(settings.keep_headers, settings.contract)
         self.journal = CallJournal(self.lock, api_key=self.api_key, kept_headers=self.kept_headers.names)
+        self.journal.seed = settings.seed
         self.bugs: list[BaseException] = []
         self.problems: list[str] = []
         self.closed = False

@@ -16,7 +16,7 @@ from datetime import UTC, datetime
 from importlib.metadata import version
 from pathlib import Path
 
-from tests.benchmarks import live, local, suites
+from tests.benchmarks import faults, live, local, suites
 from tests.benchmarks.plan import FULL, QUICK, Benchmark, Plan, Skipped
 
 RAW = "the raw app on uvicorn + uvloop + httptools"
@@ -49,6 +49,21 @@ BENCHMARKS: Mapping[str, Benchmark] = {
         local.memory,
     ),
     "journal": Benchmark("memory after 100,000 GETs", "after 20,000", "≤ 2 MB more", live.memory_after_gets),
+    "rules": Benchmark(
+        "what faults add to an exchange in process: with no rule; with ten that don't match",
+        "the same without their steps",
+        "≤ 0.7 µs; ≤ 3 µs",
+        faults.rules,
+    ),
+    "timeouts": Benchmark(
+        "a timeout of 30 s with a retry; five attempts with Retry-After 30", "–", "≤ 5 ms; ≤ 10 ms", faults.timeouts
+    ),
+    "delays": Benchmark(
+        "what a delay of 20 ms over a socket adds, at 1,000 requests a second over 64 connections: median; p99",
+        "no delay",
+        "≤ 1.2 ms; ≤ 3 ms; never early",
+        faults.delays,
+    ),
     "naive": Benchmark("naive fake (Starlette, PyJWT), live GET balance, RS256 token", RAW, "–", live.naive_get),
 }
 

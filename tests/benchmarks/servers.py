@@ -23,6 +23,7 @@ from starlette.routing import Route
 from fake_credits.contract import DEFAULT
 from fake_credits.drivers.live import Address, Runner, bind, new_event_loop
 from fake_credits.drivers.shared import Shared
+from fake_credits.faults import Latency, Rule
 from fake_credits.models import Reason
 from fake_credits.sandbox import Sandbox, Sandboxes, SandboxSettings
 from tests.benchmarks import raw
@@ -40,9 +41,11 @@ def sandbox(transactions: int) -> Sandbox:
     return made
 
 
-def ours(transactions: int) -> None:
+def ours(transactions: int, delay_ms: int = 0) -> None:
     """Serve the fake."""
     box = sandbox(transactions)
+    if delay_ms:
+        box.add_fault(Rule(effect=Latency(delay_ms)))
     address = Address()
     runner = Runner(DEFAULT, Sandboxes(box), address, bind(address))
 
@@ -129,6 +132,7 @@ def announce(url: str, token: str) -> None:
 
 SERVERS: dict[str, Callable[[int], None]] = {
     "ours": ours,
+    "delayed": lambda transactions: ours(transactions, delay_ms=20),
     "raw": lambda _: yardstick(raw.app, ""),
     "naive": lambda _: naive(cached=False),
     "naive-cached": lambda _: naive(cached=True),
