@@ -111,7 +111,10 @@ def _asked(entry: Entry, api_key: str) -> str:
 
 
 def _answer(entry: Entry) -> str:
-    return f"{entry.status} {entry.code}".rstrip() + ("" if entry.delivered else ", undelivered")
+    words = [f"{entry.status} {entry.code}".rstrip()]
+    words += [] if entry.delivered else ["undelivered"]
+    words += [f"fault {short(printable(entry.rule))}"] if entry.rule else []
+    return ", ".join(words)
 
 
 def _cell(value: object, api_key: str) -> str:

@@ -56,6 +56,17 @@ def test_any_call_has_its_operation_all_the_same(journal: CallJournal, tell: Tol
     ]
 
 
+def test_the_fault_that_fired_is_named(journal: CallJournal, tell: Told) -> None:
+    tell(delivered=False, rule="reset#1")
+    tell(status=503, code="unavailable", rule="\x1b[2J" + "x" * 100)
+    with pytest.raises(AssertionError) as failed:
+        journal.assert_called("getUser")
+    reset, bad_day = said(failed)[5], said(failed)[4]
+    assert reset.endswith("  201, undelivered, fault reset#1")
+    assert r"  503 unavailable, fault \x1b[2Jx" in bad_day
+    assert bad_day.endswith("x…")
+
+
 def test_the_same_operation_is_nearer_than_the_same_user(journal: CallJournal, tell: Told) -> None:
     tell("createTransaction", user="bob")
     tell("getBalance", user="ada")
