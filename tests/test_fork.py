@@ -7,6 +7,7 @@ from collections.abc import Callable
 import pytest
 import requests
 
+from fake_credits.drivers.shared import Shared
 from fake_credits.fake import FakeCredits
 
 if not hasattr(os, "fork"):
@@ -80,6 +81,16 @@ def test_a_child_that_leaves_the_with_block_closes_nothing() -> None:
         fake.serve()
         assert in_child(fake.close) == "[]"
         assert requests.get(fake.base_url + BALANCE, headers={"X-API-Key": fake.api_key}, timeout=5).ok
+
+
+def test_a_sandbox_that_a_child_makes_of_its_parents_parts_has_no_server() -> None:
+    """The server runs in the parent, which would never hear of it."""
+    shared = Shared()
+    with FakeCredits(shared=shared) as fake:
+        fake.serve()
+        told = in_child(lambda: FakeCredits(shared=shared).serve())
+        assert told.startswith(f"RuntimeError: the live server belongs to process {os.getpid()}; this is ")
+    shared.close()
 
 
 def test_a_childs_own_api_is_its_own() -> None:

@@ -13,6 +13,7 @@ from fake_credits.auth.keys import SigningKeys
 from fake_credits.contract import Contract
 from fake_credits.drivers.live import LiveServer
 from fake_credits.sandbox import Sandbox, Sandboxes, SandboxSettings, StartingWorld
+from fake_credits.sandbox.home import Home
 from fake_credits.web.app import create_app
 
 if TYPE_CHECKING:
@@ -30,6 +31,7 @@ class Shared:
 
     def __init__(self, keys: SigningKeys | None = None) -> None:
         self._lock = threading.Lock()
+        self._home = Home("the live server")
         self._keys = keys or SigningKeys()
         self._names = itertools.count(1)
         self._apps: list[tuple[Contract, ASGIApp]] = []
@@ -72,8 +74,9 @@ class Shared:
     def server(self, contract: Contract, listener: socket.socket | None = None) -> LiveServer:
         """Return the running live server for a contract; it starts on ``listener``, else at any free port of loopback.
 
-        A bound ``listener`` is the server's from then on.
+        A bound ``listener`` is the server's from then on. Raises RuntimeError in a forked child, where none runs.
         """
+        self._home.check()
         with self._lock:
             for known in self._servers:
                 if known.contract == contract:

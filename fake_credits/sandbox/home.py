@@ -1,4 +1,4 @@
-"""Own which process a sandbox lives in, and tell its copy in a forked child; know nothing of its state."""
+"""Own which process something lives in, and tell its copy in a forked child; know nothing of what it is."""
 
 import os
 
@@ -21,16 +21,16 @@ _PROCESS = _Process()
 
 
 class Home:
-    """Be the process that a sandbox was made in."""
+    """Be the process that something was made in: ``what``, for people, such as ``sandbox s1``."""
 
-    __slots__ = ("_name", "_number")
+    __slots__ = ("_number", "_what")
 
-    def __init__(self, name: str) -> None:
-        self._name = name
+    def __init__(self, what: str) -> None:
+        self._what = what
         self._number = _PROCESS.number
 
     def __repr__(self) -> str:
-        return f"<Home of sandbox {self._name}: process {self._number}>"
+        return f"<Home of {self._what}: process {self._number}>"
 
     @property
     def left(self) -> bool:
@@ -41,6 +41,6 @@ class Home:
         """Raise RuntimeError in a forked child: what it did would be lost, and its locks may never open."""
         if self._number != _PROCESS.number:
             raise RuntimeError(
-                f"sandbox {self._name} belongs to process {self._number}; this is {_PROCESS.number}, forked from it: a "
+                f"{self._what} belongs to process {self._number}; this is {_PROCESS.number}, forked from it: a "
                 "copy that nobody else sees. Read base_url, api_key and token() before the fork, and call the API there"
             )

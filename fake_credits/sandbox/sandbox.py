@@ -65,7 +65,7 @@ class Sandbox:
         self.bugs: list[BaseException] = []
         self.problems: list[str] = []
         self.closed = False
-        self.home = Home(name)
+        self.home = Home(f"sandbox {name}")
         self.clock = _clock(settings.clock, self.lock)
         self.gates: dict[str, Hold] = {}
         self.endings: set[Callable[[], object]] = set()

@@ -76,3 +76,18 @@ def test_a_falsified_example_is_told_in_a_few_sandboxes(suite: Suite) -> None:
     text = result.stdout.str()
     assert text.count("exchanges of this test") == 3
     result.stdout.fnmatch_lines(["* more sandboxes before these", "balances: ada 1000", "the last call again*"])
+
+
+def test_hypothesis_complains_of_one_sandbox_for_all_examples(suite: Suite) -> None:
+    """A function's fixture is made once; the README's way is the factory."""
+    source = """
+    from hypothesis import given, settings, strategies as st
+
+    @settings(database=None)
+    @given(balance=st.integers(0, 9))
+    def test_given(fake_credits, balance):
+        pass
+    """
+    result = suite(source, plugins=("hypothesispytest",))
+    result.assert_outcomes(failed=1)
+    result.stdout.fnmatch_lines(["*FailedHealthCheck*uses a function-scoped fixture 'fake_credits'*"])
