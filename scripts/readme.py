@@ -1,9 +1,10 @@
-"""Write the parts of README.md that code decides: its tables, and its examples from tests/examples.
+"""Write the parts of README.md that code decides: its tables, its examples, and the files that it shows.
 
     python scripts/readme.py           rewrite README.md
     python scripts/readme.py --check   exit 1 where README.md is not what the code says
 
-A part stands between ``<!-- table: NAME -->`` (or ``<!-- example: FILE -->``) and ``<!-- end -->``.
+A part stands between ``<!-- table: NAME -->`` (or ``<!-- example: FILE -->``, ``<!-- file: PATH -->``) and
+``<!-- end -->``.
 """
 
 import ast
@@ -30,7 +31,7 @@ from fake_credits.sandbox.asserting.journal import CallJournal
 from fake_credits.seeding.profiles import Profile
 
 ROOT = Path(__file__).resolve().parent.parent
-PART = re.compile(r"(<!-- (table|example): ([\w./-]+) -->\n)(.*?)(<!-- end -->)", re.DOTALL)
+PART = re.compile(r"(<!-- (table|example|file): ([\w./-]+) -->\n)(.*?)(<!-- end -->)", re.DOTALL)
 
 
 def table(head: str, rows: Iterable[tuple[str, ...]]) -> str:
@@ -280,12 +281,24 @@ def example(name: str) -> str:
     return f"```{language}\n{(ROOT / 'tests' / 'examples' / name).read_text()}```\n"
 
 
+def shown(path: str) -> str:
+    """Return a file of the repository as a block of code."""
+    language = {".yml": "yaml"}.get(Path(path).suffix, "dockerfile")
+    return f"```{language}\n{(ROOT / path).read_text()}```\n"
+
+
+def _table(name: str) -> str:
+    return TABLES[name]()
+
+
+KINDS: dict[str, Callable[[str], str]] = {"table": _table, "example": example, "file": shown}
+
+
 def rendered(text: str) -> str:
     """Return README.md's text with every part as the code says."""
 
     def part(match: re.Match[str]) -> str:
-        content = example(match[3]) if match[2] == "example" else TABLES[match[3]]()
-        return f"{match[1]}{content}{match[5]}"
+        return f"{match[1]}{KINDS[match[2]](match[3])}{match[5]}"
 
     return PART.sub(part, text)
 
