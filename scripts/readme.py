@@ -27,6 +27,8 @@ from fake_credits.cli.options import flags_of
 from fake_credits.contract import DEFAULT, Operation, settings
 from fake_credits.errors import ERRORS
 from fake_credits.fake import FakeCredits
+from fake_credits.faults import EFFECTS, Rule
+from fake_credits.faults import PRESETS as BAD_DAYS
 from fake_credits.sandbox.asserting.journal import CallJournal
 from fake_credits.seeding.profiles import Profile
 
@@ -121,6 +123,58 @@ def presets() -> str:
     return table("`jwt` | algorithm | `iss` | `aud` | life", rows)
 
 
+def effects() -> str:
+    """Return the table of faults' effects."""
+    rows: list[tuple[str, ...]] = []
+    for word, effect in EFFECTS.items():
+        names = ", ".join(each.name for each in dataclasses.fields(cast("type[Any]", effect)))
+        phases = ", ".join(effect.phases)
+        whole = " ".join((effect.__doc__ or "").split()).replace("``", "`").replace("(README, ", "(")
+        rows.append((f"`{word}`", f"`{effect.__name__}({names})`", phases, whole, effect.exposes))
+    return table("`effect` | in Python | phases | what it does | bug of a client that it exposes", rows)
+
+
+def rule_words() -> str:
+    """Return the table of what a rule can say."""
+    words = [each.name for each in dataclasses.fields(Rule) if each.name != "effect"]
+    groups = ("which", "when", "what")
+    words.sort(key=lambda word: groups.index(RULE_WORDS[word][0]))
+    return table("word | says | what it may be", ((f"`{word}`", *RULE_WORDS[word]) for word in words))
+
+
+RULE_WORDS = {
+    "operation": ("which", "its name, `reads`, `writes` or `*`; `*` unless given"),
+    "phase": ("what", "when the effect works, one of its phases; its first unless given"),
+    "application": ("which", "an application's id"),
+    "user": ("which", "a user's id"),
+    "client": ("which", "`server` (an API key) or `user` (a token)"),
+    "reason": ("which", "`grant`, `consume` or `refund`"),
+    "header": ("which", "names of headers and their values: `{name: value}`"),
+    "where": ("which", "in Python, a function of a `Call` (operation, user, headers, …)"),
+    "at": ("when", "the sandbox's so-manieth exchange, from 1"),
+    "nth": ("when", "the so-manieth of the calls that match, from 1"),
+    "first": ("when", "the first so many of them"),
+    "every": ("when", "each so-manieth of them: 10 is the 10th, the 20th, …"),
+    "after": ("when", "all behind the first so many of them"),
+    "times": ("when", "at most so often; a `zombie` once unless given"),
+    "script": (
+        "when",
+        "instead of an effect, entries consumed one a call: a status, `ok` (no fault), `reset`, `close` or `hang`",
+    ),
+    "per": ("when", "`user` counts each user's calls apart"),
+    "probability": ("when", "from 0, never, to 1, always"),
+    "during": ("when", "`[start, end]`, seconds since the sandbox started or dates; calls outside do not match"),
+    "stack": ("what", "whether the rules behind are tried too; of `latency` and `gate` they are"),
+    "optional": ("when", "whether a scripted rule may stay unused"),
+    "name": ("what", "in the journal and in `X-Fake-Credits-Cause`; `<effect>#<n>` unless given"),
+}
+
+
+def fault_presets() -> str:
+    """Return the table of named bad days."""
+    return table("preset | what goes wrong", ((f"`{name}`", each.explains) for name, each in BAD_DAYS.items()))
+
+
 def bad_tokens() -> str:
     """Return the table of bad tokens."""
     rows = (
@@ -151,7 +205,7 @@ def options() -> str:
     rows: list[tuple[str, ...]] = []
     for option in OPTIONS:
         flag, variable = ("", "") if option.ini_only else (f"`{option.flag}`", f"`{option.environment}`")
-        rows.append((flag, f"`{option.ini}`", variable, _given(option.default), option.help))
+        rows.append((flag, f"`{option.ini}`", variable, _given(option.default, option.name), option.help))
     lines = "lines `NAME=text`: what the fixture of that name sets instead"
     rows.append(("", "`fake_credits_env`", "", "as `fake-credits run`", lines))
     rows.append(
@@ -166,11 +220,11 @@ def options() -> str:
     return table("command line | ini | environment | default | what it decides", rows)
 
 
-def _given(default: object) -> str:
+def _given(default: object, name: str = "") -> str:
     if isinstance(default, bool):
         return f"`{default}`".lower()
     if default == "":
-        return "a fresh one"
+        return "a fresh one" if name == "api_key" else "none"
     return "none" if default == () else f"`{default}`"
 
 
@@ -271,6 +325,9 @@ TABLES: dict[str, Callable[[], str]] = {
     "errors": errors,
     "presets": presets,
     "bad-tokens": bad_tokens,
+    "effects": effects,
+    "rule": rule_words,
+    "fault-presets": fault_presets,
     "dependencies": dependencies,
 }
 

@@ -11,6 +11,7 @@ import pytest
 
 from fake_credits.contract.loading import contract_from
 from fake_credits.errors import InsufficientCredits
+from fake_credits.faults import rules_of
 from fake_credits.seeding.edge import EDGE_CASES
 from fake_credits.seeding.plan import plans
 from fake_credits.seeding.profiles import PROFILES, profile_from
@@ -54,13 +55,24 @@ def test_every_neighbour_has_a_test_that_bears_its_name() -> None:
     assert sorted(re.sub(r"\W+", "_", re.sub("['`]|--", "", row)).lower() for row in rows) == sorted(named)
 
 
+def toml_in(title: str) -> str:
+    """Return the block of TOML below a headline."""
+    (block,) = re.findall(r"```toml\n(.*?)```", README.partition(f"### {title}\n")[2].partition("\n#")[0], re.DOTALL)
+    return str(block)
+
+
+def test_the_scenario_that_it_shows_can_be_read() -> None:
+    rules = rules_of(tomllib.loads(toml_in("Presets and scenarios")))
+    assert [rule.word for rule in rules] == ["status", "latency", "status", "status", "latency"]
+
+
 def test_the_contract_file_that_it_shows_can_be_read() -> None:
-    block = re.findall(r"```toml\n(.*?)```", README, re.DOTALL)[1]
+    block = toml_in("A contract of your own")
     assert contract_from(tomllib.loads(block)).status_of(InsufficientCredits) == 409
 
 
 def test_the_profile_that_it_shows_can_be_met() -> None:
-    block = re.findall(r"```toml\n(.*?)```", README, re.DOTALL)[0]
+    block = toml_in("A profile of your own")
     profile = profile_from({"name": "own", **tomllib.loads(block)})
     assert sum(len(plan.columns.deltas) for plan in plans(profile, 0)) == 2000
 

@@ -83,7 +83,7 @@ class Truncate(Effect):
 
 @dataclass(frozen=True)
 class Drip(Effect):
-    """Send the head at once and the body in so many ``chunks``, evenly ``over_ms`` milliseconds."""
+    """Send the head at once and the body in so many ``chunks``, evenly over ``over_ms`` milliseconds."""
 
     word: ClassVar[str] = "drip"
     exposes: ClassVar[str] = "a timeout for each chunk only"
