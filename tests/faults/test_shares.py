@@ -3,7 +3,7 @@
 from typing import Any
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from fake_credits.contract import Operation
@@ -123,6 +123,7 @@ def is_for(rule: Rule, operation: Operation, which: tuple[str, ...], at_s: float
     )
 
 
+@settings(max_examples=50, deadline=None)
 @given(st.data())
 def test_a_rule_is_refused_exactly_where_some_call_would_meet_more_than_1(data: st.DataObject) -> None:
     plan, kept = planned(), list[Rule]()
