@@ -19,7 +19,7 @@ from fake_credits.contract import Contract
 from fake_credits.drivers.in_process import BASE_URL, InProcess
 from fake_credits.drivers.live import LiveServer
 from fake_credits.drivers.shared import Shared
-from fake_credits.drivers.transports import AsyncInProcessTransport, InProcessTransport
+from fake_credits.drivers.transports import AsyncInProcessTransport, InProcessTransport, network_transports
 from fake_credits.faults.desk import Faults, unused_text
 from fake_credits.faults.effects import Gate
 from fake_credits.faults.gates import Hold
@@ -210,7 +210,7 @@ class FakeCredits:
                 self._transports = (
                     (InProcessTransport(self._driver), AsyncInProcessTransport(self._driver))
                     if self._mode == "in-process"
-                    else _network_transports(self.base_url)
+                    else network_transports(self.base_url)
                 )
             return self._transports
 
@@ -372,10 +372,3 @@ class _LastingToken:
             self._until_ms = now_ms + sandbox.minter.preset.life_s * 1000
             self._generation = sandbox.keys.generation
         return self._token
-
-
-def _network_transports(base_url: str) -> tuple[Transport, AsyncTransport]:
-    from fake_credits.client.network import AsyncNetworkTransport, NetworkTransport
-
-    # No connection is kept: a client made outside the event loop has nobody to close an idle socket in it.
-    return NetworkTransport(base_url), AsyncNetworkTransport(base_url, keep_alive=False)

@@ -144,6 +144,7 @@ class _Uvicorn(Server):
             server.close()
         for listener in self.encrypted:
             listener.close()
+        await asyncio.sleep(0)  # uvloop sends what was written just now at the end of a turn, and an abort drops it
         limit_s = monotonic_s() + _STOP_LIMIT_S
         while (self.server_state.connections or self.server_state.tasks) and monotonic_s() < limit_s:
             # Each time round: a connection that was accepted just before the end is only made after it.

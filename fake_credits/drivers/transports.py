@@ -1,10 +1,14 @@
-"""Own the in-process transports of our own clients, which go past every HTTP library."""
+"""Own the transports of the façade's own clients: in process, past every HTTP library, and over a socket."""
 
-from fake_credits.client.transport import Answer, WireRequest, unknown_outcome
+import threading
+
+from fake_credits.client.transport import Answer, AsyncTransport, Transport, WireRequest, unknown_outcome
 from fake_credits.drivers.in_process import BASE_URL, InProcess, Outgoing, Reply
 from fake_credits.errors import ConnectionLost, Timeout, TransportFailure
 
-__all__ = ["AsyncInProcessTransport", "InProcessTransport"]
+__all__ = ["AsyncInProcessTransport", "InProcessTransport", "network_transports"]
+
+_LAST_ANSWERS_S = 1.0
 
 
 class InProcessTransport:
@@ -39,6 +43,43 @@ class AsyncInProcessTransport:
 
     async def aclose(self) -> None:
         """Do nothing: there is nothing to let go of."""
+
+
+class _Finishing:
+    """Carry requests over a network, and close once the threads that are in one have their answers, or in a second."""
+
+    def __init__(self, transport: Transport) -> None:
+        self._transport = transport
+        self._under_way = 0
+        self._ended = threading.Condition()
+
+    def __repr__(self) -> str:
+        return f"<finishing {self._transport!r}>"
+
+    def send(self, request: WireRequest) -> Answer:
+        """Return the answer."""
+        with self._ended:
+            self._under_way += 1
+        try:
+            return self._transport.send(request)
+        finally:
+            with self._ended:
+                self._under_way -= 1
+                self._ended.notify_all()
+
+    def close(self) -> None:
+        """Close the connections."""
+        with self._ended:
+            self._ended.wait_for(lambda: not self._under_way, _LAST_ANSWERS_S)
+        self._transport.close()
+
+
+def network_transports(base_url: str) -> tuple[Transport, AsyncTransport]:
+    """Return the transports of clients that reach the sandbox over a socket."""
+    from fake_credits.client.network import AsyncNetworkTransport, NetworkTransport  # loads httpx2
+
+    # No connection is kept: a client made outside the event loop has nobody to close an idle socket in it.
+    return _Finishing(NetworkTransport(base_url)), AsyncNetworkTransport(base_url, keep_alive=False)
 
 
 def _outgoing(request: WireRequest) -> Outgoing:
