@@ -1,0 +1,184 @@
+"""Own a random workload under random faults: what is called is the test's draw, what goes wrong is the sandbox's."""
+
+import contextlib
+import random
+from collections.abc import Callable, Generator, Iterable, Sequence
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from functools import partial
+from typing import Any, NamedTuple
+
+from fake_credits.client.server import ServerClient
+from fake_credits.client.user import UserClient
+from fake_credits.drivers.shared import Shared
+from fake_credits.errors import FakeCreditsError
+from fake_credits.fake import FakeCredits, Mode
+from fake_credits.faults.effects import (
+    BadCursor,
+    Close,
+    Drift,
+    Drip,
+    Duplicate,
+    Garbage,
+    Gate,
+    Hang,
+    Latency,
+    NotJson,
+    RateLimit,
+    Reset,
+    Stale,
+    Status,
+    Truncate,
+    Unauthorized,
+    Zombie,
+)
+from fake_credits.faults.rule import Rule
+
+__all__ = ["APP", "OWN", "QUICK", "SHORT", "START", "TIMED", "USERS", "Act", "Play", "Scene", "acts", "play", "player"]
+
+APP = "app-id"
+START = datetime(2026, 3, 1, tzinfo=UTC)
+USERS = ("ada", "bob", "cleo", "dora")
+
+QUICK: tuple[Rule, ...] = (
+    Rule(effect=Status(503, retry_after_s=2), nth=7, optional=True),
+    Rule(effect=Status(500), phase="after", operation="writes", every=11, user="ada", optional=True),
+    Rule(script=("ok", 502, "reset", "close"), operation="reads", per="user", optional=True),
+    Rule(effect=NotJson(body="bom"), at=13, optional=True),
+    Rule(effect=RateLimit(1, 3600), operation="getUser", per="user"),
+    Rule(effect=Reset(), probability=0.04),
+    Rule(effect=Reset(), phase="after", operation="writes", probability=0.06),
+    Rule(effect=Close(), probability=0.04),
+    Rule(effect=Truncate(fraction=0.5), probability=0.04),
+    Rule(effect=Truncate(at_bytes=3, then="reset"), probability=0.04),
+    Rule(effect=Drip(3, 0), probability=0.03),
+    Rule(effect=Garbage(), probability=0.04),
+    Rule(effect=NotJson(), probability=0.04, client="server"),
+    Rule(effect=Unauthorized(), probability=0.05),
+    Rule(effect=Unauthorized("rotated"), probability=0.05),
+    Rule(effect=Duplicate(), probability=0.15),
+    Rule(effect=Stale(by_writes=2), probability=0.2),
+    Rule(effect=Drift("extra_field"), probability=0.1),
+    Rule(effect=Drift("unknown_reason"), probability=0.1),
+    Rule(effect=BadCursor("empty_page"), probability=0.1),
+)
+"""Rules whose effects take no time: over a socket they do what they do in process."""
+
+TIMED: tuple[Rule, ...] = (
+    Rule(effect=Latency("lognormal(20, 40000, 60000)"), probability=0.3),
+    Rule(effect=Latency("uniform(1, 50)"), phase="after", operation="writes"),
+    Rule(effect=Hang(), probability=0.03),
+    Rule(effect=Hang(), phase="after", operation="writes", probability=0.04),
+    Rule(effect=Zombie(700), probability=0.06, times=5, optional=True),
+    Rule(effect=Drip(4, 59_000), probability=0.03, client="user"),
+    Rule(effect=Truncate(at_bytes=1, then="hang"), probability=0.02),
+    Rule(effect=Stale(by_ms=5000), probability=0.1),
+    Rule(effect=Gate("never"), probability=0.02),
+)
+"""Rules whose effects take time, or read the clock."""
+
+OWN: tuple[Rule, ...] = (
+    *(rule for rule in QUICK if rule.probability is not None),
+    Rule(script=("ok", 502, "reset", "close"), operation="reads", per="user", optional=True),
+    Rule(effect=Status(503), per="user", every=9, optional=True),
+)
+"""Rules that count nothing but each user's own calls, and whose effects read no clock."""
+
+SHORT = Rule(effect=Latency("uniform(1, 50)"))
+"""A delay that no client gives up for."""
+
+
+class Act(NamedTuple):
+    """Be one call of the workload: whose it is, and which."""
+
+    user: str
+    call: Callable[["Play"], object]
+
+
+class Play(NamedTuple):
+    """Be who makes the calls of one user."""
+
+    server: ServerClient
+    user: UserClient
+
+
+def _spend(user: str, delta: int, made: Play) -> object:
+    return made.server.create_transaction(APP, user, delta=delta, reason="grant" if delta > 0 else "consume")
+
+
+def _create(user: str, made: Play) -> object:
+    return made.server.create_user(APP, user)
+
+
+def _users(made: Play) -> object:
+    return made.server.list_users(APP)
+
+
+def _server_reads(operation: str, user: str, made: Play) -> object:
+    return getattr(made.server, operation)(APP, user)
+
+
+def _user_reads(operation: str, user: str, made: Play) -> object:
+    return getattr(made.user, operation)(user)
+
+
+_READS = ("get_user", "get_balance", "list_transactions")
+
+
+def _draw(chance: random.Random, user: str) -> Callable[[Play], object]:
+    kind = chance.random()
+    if kind < 0.4:
+        return partial(_spend, user, chance.choice((-7, -5, -3, -1, 2, 4)))
+    if kind < 0.5:
+        return partial(_create, user)
+    return partial(chance.choice((_server_reads, _user_reads)), chance.choice(_READS), user)
+
+
+def acts(seed: int, count: int, users: Sequence[str] = USERS) -> list[Act]:
+    """Return the calls of a workload, the same for the same seed."""
+    chance = random.Random(seed)  # noqa: S311 - no secret
+    drawn: list[Act] = []
+    for _ in range(count):
+        if chance.random() < 0.06:
+            drawn.append(Act("", _users))
+        else:
+            user = chance.choice(users)
+            drawn.append(Act(user, _draw(chance, user)))
+    return drawn
+
+
+@dataclass(frozen=True)
+class Scene:
+    """Say where a workload runs, and under which rules."""
+
+    seed: int = 0
+    mode: Mode = "in-process"
+    rules: Sequence[Rule] = TIMED + QUICK
+    users: Sequence[str] = USERS
+
+    @contextlib.contextmanager
+    def opened(self, shared: Shared) -> Generator[FakeCredits]:
+        """Yield a fresh sandbox at a clock that moves with delays only; its ledger must be sound at the end."""
+        funds = dict.fromkeys(self.users[:-1], 20)
+        words: dict[str, Any] = {"faults": self.rules, "clock": START, "users": funds, "seed": self.seed}
+        with FakeCredits(mode=self.mode, shared=shared, **words) as fake:
+            yield fake
+            fake.settle()
+            fake.sandbox.verify()
+            assert fake.sandbox.bugs == []
+
+
+def player(fake: FakeCredits, user: str) -> Play:
+    """Return who makes a user's calls."""
+    return Play(fake.server_client, fake.user_client(user))
+
+
+def play(scene: Scene, shared: Shared, calls: Iterable[Act]) -> str:
+    """Make the calls in a fresh sandbox, one after the other, and return its canonical journal."""
+    with scene.opened(shared) as fake:
+        players = {user: player(fake, user) for user in ("", *scene.users)}
+        for act in calls:
+            with contextlib.suppress(FakeCreditsError):
+                act.call(players[act.user])
+        fake.settle()
+        return fake.journal.canonical()
