@@ -28,7 +28,7 @@ from fake_credits.contract import DEFAULT, Operation, settings
 from fake_credits.errors import ERRORS
 from fake_credits.fake import FakeCredits
 from fake_credits.faults import EFFECTS, Rule
-from fake_credits.faults import PRESETS as BAD_DAYS
+from fake_credits.faults.presets import PRESETS as BAD_DAYS
 from fake_credits.sandbox.asserting.journal import CallJournal
 from fake_credits.seeding.profiles import Profile
 

@@ -42,6 +42,13 @@ def test_importing_an_error_or_a_noun_loads_nothing_heavy() -> None:
     assert "fake_credits.fake" not in loaded
 
 
+def test_importing_the_fake_loads_no_preset_no_scenario_and_no_statistics() -> None:
+    """Few sandboxes start with rules."""
+    loaded = loaded_by("import fake_credits.fake")
+    lazy = {"statistics", "tomllib", "fake_credits.faults.presets", "fake_credits.faults.scenario"}
+    assert loaded.isdisjoint(lazy)
+
+
 def test_importing_a_client_loads_no_server_and_no_http_library() -> None:
     loaded = loaded_by("from fake_credits import ServerClient, UserClient")
     assert loaded.isdisjoint({"starlette", "uvicorn", "httpx2", "httpx", "jwt", "cryptography", "asyncio"})

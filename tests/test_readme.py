@@ -11,7 +11,7 @@ import pytest
 
 from fake_credits.contract.loading import contract_from
 from fake_credits.errors import InsufficientCredits
-from fake_credits.faults import rules_of
+from fake_credits.faults.scenario import rules_of
 from fake_credits.seeding.edge import EDGE_CASES
 from fake_credits.seeding.plan import plans
 from fake_credits.seeding.profiles import PROFILES, profile_from

@@ -1,4 +1,7 @@
-"""Own faults: rules that say which calls meet what, and when; know nothing of HTTP, of the ledger or of drivers."""
+"""Own faults: rules that say which calls meet what, and when; know nothing of HTTP, of the ledger or of drivers.
+
+Presets and scenario files stand in modules of their own, which few who start a sandbox need.
+"""
 
 from fake_credits.faults.checks import FaultError
 from fake_credits.faults.effects import (
@@ -25,13 +28,10 @@ from fake_credits.faults.effects import (
 from fake_credits.faults.gates import Hold
 from fake_credits.faults.latency import Fixed, Lognormal, Uniform
 from fake_credits.faults.plan import ActiveRule, Plan
-from fake_credits.faults.presets import PRESETS
 from fake_credits.faults.rule import Call, Rule, lost_response, rule_from, rule_to_json
-from fake_credits.faults.scenario import latency_rules, load_scenario, rules_of
 
 __all__ = [
     "EFFECTS",
-    "PRESETS",
     "ActiveRule",
     "BadCursor",
     "Call",
@@ -59,10 +59,7 @@ __all__ = [
     "Unauthorized",
     "Uniform",
     "Zombie",
-    "latency_rules",
-    "load_scenario",
     "lost_response",
     "rule_from",
     "rule_to_json",
-    "rules_of",
 ]

@@ -7,18 +7,22 @@ import math
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass, fields
-from statistics import NormalDist
-from typing import ClassVar
+from functools import cache
+from typing import TYPE_CHECKING, ClassVar
 
 from fake_credits.faults.checks import FaultError, number_in
+
+if TYPE_CHECKING:
+    from statistics import NormalDist
 
 __all__ = ["DELAY_LIMIT_MS", "DISTRIBUTIONS", "Distribution", "Fixed", "Lognormal", "Uniform", "distribution"]
 
 DELAY_LIMIT_MS = 60_000
 """No delay is longer than a minute."""
 
-_NORMAL = NormalDist()
-_P99 = _NORMAL.inv_cdf(0.99)
+_P99 = 2.3263478740408408
+"""Of a standard normal distribution, how far from its mean 99 values in 100 lie at most: in standard deviations."""
+
 _FORM = re.compile(r"([a-z]+)\(([^()]*)\)")
 
 
@@ -90,7 +94,14 @@ class Lognormal(Distribution):
         if share <= 0.0:
             return 0.0
         sigma = math.log(self.p99_ms / self.median_ms) / _P99
-        return min(self.median_ms * math.exp(sigma * _NORMAL.inv_cdf(share)), self.max_ms)
+        return min(self.median_ms * math.exp(sigma * _normal().inv_cdf(share)), self.max_ms)
+
+
+@cache
+def _normal() -> "NormalDist":
+    from statistics import NormalDist  # loads a dozen modules, for those who draw
+
+    return NormalDist()
 
 
 DISTRIBUTIONS: Mapping[str, type[Distribution]] = {kind.word: kind for kind in (Fixed, Uniform, Lognormal)}

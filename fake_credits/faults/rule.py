@@ -345,20 +345,33 @@ def _read(members: dict[str, Any]) -> tuple[Effect | None, dict[str, Any]]:
     """Return an effect and the words of its rule."""
     if "where" in members:
         raise FaultError("where is a function: such a rule can be declared in Python only")
-    word = members.pop("effect", None)
-    if word is None and not members.get("script"):
-        raise FaultError(f"effect is missing: choose {', '.join(EFFECTS)}, or give a script")
-    if word is not None:
-        choice("effect", word, EFFECTS)
-    kind = None if word is None else EFFECTS[word]
-    known = () if kind is None else [spec.name for spec in fields(cast("Any", kind))]
+    kind = _kind(members)
+    known = () if kind is None else _attributes(kind)
     own = {name: value for name, value in members.items() if name in _WORDS and name not in known}
     rest = {name: value for name, value in members.items() if name not in own}
     for name in rest:
         if name not in known:
-            has = f"{word} (it has: {', '.join(known) or 'none'})" if kind else "a script"
-            raise FaultError(f"{name!r} is no attribute of {has} nor of a rule ({', '.join(_WORDS)})")
+            raise FaultError(f"{name!r} is no attribute of {_shown(kind)} nor of a rule ({', '.join(_WORDS)})")
     return None if kind is None else _effect(kind, rest), own
+
+
+def _attributes(kind: type[Effect]) -> tuple[str, ...]:
+    return tuple(spec.name for spec in fields(cast("Any", kind)))
+
+
+def _shown(kind: type[Effect] | None) -> str:
+    return "a script" if kind is None else f"{kind.word} (it has: {', '.join(_attributes(kind)) or 'none'})"
+
+
+def _kind(members: dict[str, Any]) -> type[Effect] | None:
+    """Take an effect's word from what is told, and return its class, or None for a script."""
+    word = members.pop("effect", None)
+    if word is not None:
+        choice("effect", word, EFFECTS)
+        return EFFECTS[word]
+    if not members.get("script"):
+        raise FaultError(f"effect is missing: choose {', '.join(EFFECTS)}, or give a script")
+    return None
 
 
 def _effect(kind: type[Effect], members: dict[str, Any]) -> Effect:

@@ -15,10 +15,10 @@ from fake_credits.faults import (
     Rule,
     Stale,
     Status,
-    latency_rules,
     rule_from,
 )
 from fake_credits.faults.plan import RULE_LIMIT, Plan
+from fake_credits.faults.scenario import latency_rules
 from tests.faults.conftest import START_MS, call, met, planned
 
 # ------------------------------------------------------------ names and limits

@@ -2,8 +2,8 @@
 
 import pytest
 
-from fake_credits.faults import PRESETS, FaultError, Plan
-from fake_credits.faults.presets import preset_rules
+from fake_credits.faults import FaultError, Plan
+from fake_credits.faults.presets import PRESETS, preset_rules
 from tests.faults.conftest import START_MS, call, met, planned
 
 

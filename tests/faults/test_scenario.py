@@ -10,7 +10,6 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from fake_credits.faults import (
-    PRESETS,
     FaultError,
     Fixed,
     Latency,
@@ -18,12 +17,10 @@ from fake_credits.faults import (
     Reset,
     Rule,
     Status,
-    latency_rules,
-    load_scenario,
     rule_to_json,
-    rules_of,
 )
-from fake_credits.faults.scenario import scenario_from
+from fake_credits.faults.presets import PRESETS
+from fake_credits.faults.scenario import latency_rules, load_scenario, rules_of, scenario_from
 from tests.faults.conftest import START_MS, call, met, planned
 from tests.faults.strategies import rules, toml
 
