@@ -9,7 +9,15 @@ import sys
 
 import click
 
-from fake_credits.cli.options import OpenApiOptions, RunOptions, ServeOptions, TokenOptions, WaitOptions, takes
+from fake_credits.cli.options import (
+    OpenApiOptions,
+    RunOptions,
+    SeedOptions,
+    ServeOptions,
+    TokenOptions,
+    WaitOptions,
+    takes,
+)
 from fake_credits.cli.rules import Checked, health_url, identifier
 
 __all__ = ["cli", "main"]
@@ -72,6 +80,18 @@ def token(options: TokenOptions, user: str) -> None:
     from fake_credits.cli.tokens import mint
 
     click.echo(mint(options, user))
+
+
+@cli.command()
+@takes(SeedOptions)
+def seed(options: SeedOptions) -> None:
+    """Make demo data: users with believable histories, into a file or into any server that speaks the contract.
+
+    Ended before its end, it goes on where it was: the same command again writes what is missing, and nothing twice.
+    """
+    from fake_credits.cli.seeding import seed as seed_it
+
+    sys.exit(seed_it(options))
 
 
 @cli.command()

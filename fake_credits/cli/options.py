@@ -19,6 +19,7 @@ __all__ = [
     "Flag",
     "OpenApiOptions",
     "RunOptions",
+    "SeedOptions",
     "ServeOptions",
     "ServerOptions",
     "TokenOptions",
@@ -143,6 +144,28 @@ class TokenOptions:
     )
     jwt: str = _jwt()
     key_file: Path | None = _key_file("The file with the signing keys that the server was started with.")  # noqa: RUF009 - a field
+
+
+@dataclass(frozen=True, kw_only=True)
+class SeedOptions:
+    """Say which demo data ``seed`` makes, and where they go."""
+
+    profile: str = _flag("demo", f"Make these users: {_WORLDS}.", rules.Checked("WORLD", str))
+    seed: int = _flag(0, "The number that all chance is drawn from.")
+    out: Path | None = _flag(None, "Write a world's file.", rules.Checked("FILE", rules.file_to_write))  # noqa: RUF009 - a field
+    url: str = _flag("", "Write to the server with this base URL.", rules.Checked("URL", rules.base_url))
+    api_key: str = _flag("", "That server's API key.", rules.Checked("KEY", rules.api_key))
+    application_id: str = _flag(
+        "app-id", "The application whose users they are.", rules.Checked("ID", rules.identifier)
+    )
+    concurrency: int = _flag(8, "So many users at once.", click.IntRange(1, 100))
+    contract: Path | None = _flag(  # noqa: RUF009 - a field
+        None, "Speak the contract in this TOML file, and keep its rules.", rules.Checked("FILE", rules.file_to_read)
+    )
+    dry_run: bool = _flag(False, "Tell what would be written, and write nothing.")
+    yes: bool = _flag(False, "Allow a --url beyond loopback.")
+    json: bool = _flag(False, "Print objects of JSON, one a line, for programs.")
+    quiet: bool = _flag(False, "Print nothing but errors.")
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -23,6 +23,7 @@ __all__ = [
     "Checked",
     "api_key",
     "bad_token_kind",
+    "base_url",
     "file_to_read",
     "file_to_write",
     "health_url",
@@ -167,6 +168,16 @@ def variable(text: str) -> tuple[str, str]:
             known = ", ".join(f"{{{known}}}" for known in PLACEHOLDERS)
             raise ValueError(f"has the unknown placeholder {{{placeholder}}}: there are {known}; {{{{ is a brace")
     return name, template
+
+
+def base_url(text: str) -> str:
+    """Return a server's base URL."""
+    from fake_credits.client.checks import BaseUrl
+
+    try:
+        return BaseUrl.parse(text).text
+    except ValueError as error:
+        raise ValueError(f"is no URL of a server: {error}") from None
 
 
 def health_url(text: str) -> str:

@@ -18,14 +18,14 @@ from fake_credits.seeding.errors import UnknownWorld, WorldError
 if TYPE_CHECKING:
     from fake_credits.seeding.world import World
 
-__all__ = ["document", "new_sandbox", "variables", "world"]
+__all__ = ["contract_of", "document", "new_sandbox", "variables", "world"]
 
 _TOKEN_LIFE_S = 24 * 3600
 
 
 def new_sandbox(options: ServerOptions) -> Sandbox:
     """Return the one sandbox that this process serves."""
-    contract = _contract(options.contract, options.cors_origins)
+    contract = contract_of(options.contract, options.cors_origins)
     settings = SandboxSettings(
         contract=contract,
         seed=options.seed,
@@ -67,11 +67,12 @@ def document(contract: Path | None) -> str:
 
     from fake_credits.web.openapi import openapi
 
-    described = openapi(_contract(contract), version("fake-credits"))
+    described = openapi(contract_of(contract), version("fake-credits"))
     return json.dumps(described, indent=2, ensure_ascii=False)
 
 
-def _contract(path: Path | None, cors_origins: tuple[str, ...] = ()) -> Contract:
+def contract_of(path: Path | None, cors_origins: tuple[str, ...] = ()) -> Contract:
+    """Return the contract in a file, the default one without; what it can't be is wrong usage."""
     try:
         contract = DEFAULT if path is None else load_contract(path)
     except ContractError as error:

@@ -15,7 +15,7 @@ from fake_credits.client.checks import BaseUrl
 from fake_credits.client.transport import Answer, WireRequest, unknown_outcome
 from fake_credits.errors import ConnectionLost, InvalidResponse, Timeout
 
-__all__ = ["AsyncNetworkTransport", "NetworkTransport"]
+__all__ = ["AsyncNetworkTransport", "NetworkTransport", "is_loopback"]
 
 __tracebackhide__ = True  # a failing test shows the caller's line, not ours
 
@@ -130,11 +130,12 @@ def _client_options(base: BaseUrl) -> dict[str, Any]:
     """
     return {
         "verify": base.scheme == "https",
-        "trust_env": base.scheme == "https" or not _is_loopback(base.host),
+        "trust_env": base.scheme == "https" or not is_loopback(base.host),
     }
 
 
-def _is_loopback(host: str) -> bool:
+def is_loopback(host: str) -> bool:
+    """Tell whether a URL's host is one's own machine (RFC 6761, section 6.3)."""
     try:
         return ipaddress.ip_address(host).is_loopback
     except ValueError:

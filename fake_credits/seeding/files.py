@@ -52,14 +52,14 @@ class _File(msgspec.Struct):
     sha256: str = ""
 
 
-def save_world(world: World, path: Path) -> None:
-    """Write a world, and put it in the file's place once it is whole.
+def save_world(world: World, path: Path, hear: Callable[[int], object] = int) -> None:
+    """Write a world, and put it in the file's place once it is whole; ``hear`` is told of each user's transactions.
 
     Raises WorldError where the world can't be made or the file can't be written; then nothing of it is there.
     """
     try:
         with _draft(path) as draft:
-            _write(world, draft)
+            _write(world, draft, hear)
     except OSError as error:
         raise WorldError(f"{path}: can't be written: {error.strerror or error}") from None
 
@@ -75,7 +75,7 @@ def _draft(path: Path) -> Generator[BinaryIO, None, None]:
         draft.unlink(missing_ok=True)
 
 
-def _write(world: World, file: BinaryIO) -> None:
+def _write(world: World, file: BinaryIO, hear: Callable[[int], object]) -> None:
     digest = hashlib.sha256()
     head = {"fake_credits_world": FORMAT, "name": world.name, "seed": world.seed}
     file.write(msgspec.json.encode(head)[:-1] + b',"users":[')
@@ -85,6 +85,7 @@ def _write(world: World, file: BinaryIO) -> None:
         digest.update(line)
         file.write(separator + line)
         separator = b",\n"
+        hear(len(history.columns.deltas))
     file.write(b'\n],"sha256":' + msgspec.json.encode(digest.hexdigest()) + b"}\n")
 
 

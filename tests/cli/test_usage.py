@@ -48,6 +48,14 @@ SAMPLES = {
     "--tls-cert": "contract.toml",
     "--tls-key": "jwks.json",
     "--ca": "ca.pem",
+    "--profile": "tiny",
+    "--out": "world.json",
+    "--url": "http://127.0.0.1:8402",
+    "--concurrency": "3",
+    "--dry-run": "1",
+    "--yes": "1",
+    "--json": "1",
+    "--quiet": "1",
 }
 ARGUMENTS: dict[str, list[str]] = {
     "serve": [],
@@ -55,7 +63,9 @@ ARGUMENTS: dict[str, list[str]] = {
     "token": ["ada"],
     "wait": ["http://127.0.0.1:1"],
     "openapi": [],
+    "seed": [],
 }
+SWITCHES = ("--expose", "--tls", "--dry-run", "--yes", "--json", "--quiet")
 
 
 @pytest.mark.parametrize("flag", flags_of(cli), ids=str)
@@ -67,7 +77,7 @@ def test_every_flag_has_a_twin_in_the_environment_that_says_the_same(
         (tmp_path / name).touch()
     assert flag.variable == "FAKE_CREDITS_" + flag.flag.removeprefix("--").upper().replace("-", "_")
     sample, rest, command = SAMPLES[flag.flag], ARGUMENTS[flag.command], cli.commands[flag.command]
-    given = [flag.flag] if flag.flag in ("--expose", "--tls") else [flag.flag, sample]
+    given = [flag.flag] if flag.flag in SWITCHES else [flag.flag, sample]
     by_flag = command.make_context(flag.command, [*given, *rest]).params
     by_default = command.make_context(flag.command, [*rest]).params
     monkeypatch.setenv(flag.variable, sample)
