@@ -31,6 +31,7 @@ __all__ = [
 ENV_PREFIX = "FAKE_CREDITS_"
 _FILE_TO_READ = rules.Checked("FILE", rules.file_to_read)
 _PRESETS = "plain, clerk, auth0, supabase, firebase, cognito or workos"
+_BAD_DAYS = "flaky, slow, brownout, outage, rate_limited, lost_responses, stale_replica, bad_proxy, version_ahead"
 _WORLDS = "tiny, demo, edge, load, a profile of your own (TOML) or a world in a file (JSON)"
 
 
@@ -64,6 +65,14 @@ class ServerOptions:
         name="user",
     )
     world: str = _flag("", f"Start from users with histories: {_WORLDS}.", rules.Checked("WORLD", str))
+    scenario: str | None = _flag(
+        None, f"Let calls meet faults: {_BAD_DAYS}, or a scenario file (*.toml).", rules.Checked("NAME", rules.scenario)
+    )
+    latency: str | None = _flag(
+        None,
+        "Delay every answer: milliseconds, 'uniform(10, 50)' or 'lognormal(20, 200)', median and 99th percentile.",
+        rules.Checked("MS", rules.latency),
+    )
     jwt: str = _jwt()
     contract: Path | None = _flag(  # noqa: RUF009 - a field
         None, "Speak the contract in this TOML file.", rules.Checked("FILE", rules.file_to_read)

@@ -30,8 +30,10 @@ __all__ = [
     "host",
     "identifier",
     "issuer",
+    "latency",
     "path",
     "preset",
+    "scenario",
     "seconds",
     "user",
     "variable",
@@ -100,6 +102,28 @@ def seconds(text: str | float) -> float:
     if not 0 <= number < math.inf:
         raise ValueError("is no number of seconds: give 0 or more")
     return number
+
+
+def scenario(text: str) -> str:
+    """Return the name of a preset of faults, or of a scenario file that can be read."""
+    from fake_credits.faults.scenario import rules_of
+
+    return _as_it_is(text, rules_of)
+
+
+def latency(text: str) -> str:
+    """Return the text of a default latency."""
+    from fake_credits.faults.scenario import latency_rules
+
+    return _as_it_is(text, latency_rules)
+
+
+def _as_it_is(text: str, check: Callable[[object], object]) -> str:
+    try:
+        check(text)
+    except ValueError as error:
+        raise ValueError(f"can't be: {error}") from None
+    return text
 
 
 def preset(text: str) -> str:

@@ -38,6 +38,8 @@ def new_sandbox(options: ServerOptions) -> Sandbox:
         jwt=options.jwt,
         trust=dict(options.trust),
         keep_headers=options.keep_headers,
+        faults=() if options.scenario is None else options.scenario,
+        latency=options.latency,
     )
     keys = signing_keys(options.key_file)
     try:

@@ -250,6 +250,17 @@ def test_the_command_finds_a_world() -> None:
     assert (done.returncode, done.stdout) == (0, "5\n")
 
 
+def test_the_command_meets_a_scenario() -> None:
+    code = (
+        "import os; from fake_credits import ServerClient; from fake_credits.errors import Unavailable\n"
+        "client = ServerClient(os.environ['CREDITS_BASE_URL'], os.environ['CREDITS_API_KEY'])\n"
+        "try: client.list_users('app-id')\n"
+        "except Unavailable as error: print(error.retry_after_s)"
+    )
+    done = run("--scenario", "outage", "--latency", "1", "--", sys.executable, "-c", code)
+    assert (done.returncode, done.stdout) == (0, "30\n")
+
+
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
 def test_it_ends_at_once_where_it_is_told_to_while_a_world_is_loaded(number: int) -> None:
     script = (

@@ -15,6 +15,7 @@ from fake_credits.cli.commands import cli
 from fake_credits.cli.options import Flag, flags_of
 from fake_credits.cli.rules import PLACEHOLDERS
 from fake_credits.drivers.environment import environment
+from fake_credits.faults.presets import PRESETS as BAD_DAYS
 from fake_credits.sandbox import Sandbox, SandboxSettings
 from tests.cli.conftest import clean_environment
 
@@ -26,6 +27,8 @@ SAMPLES = {
     "--balance": "100",
     "--user": "bob=5",
     "--world": "demo",
+    "--scenario": "flaky",
+    "--latency": "lognormal(20, 200)",
     "--jwt": "clerk",
     "--contract": "contract.toml",
     "--trust": "https://dev.example/=jwks.json",
@@ -96,6 +99,11 @@ def test_a_header_that_carries_a_credential_is_not_kept() -> None:
     assert "keep_headers has 'X-API-Key', which carries a credential" in refused.output
 
 
+def test_the_help_names_every_preset_of_faults() -> None:
+    (explains,) = {flag.explains for flag in flags_of(cli) if flag.flag == "--scenario"}
+    assert all(name in explains for name in BAD_DAYS)
+
+
 def test_the_help_names_every_preset_of_a_token() -> None:
     (explains,) = {flag.explains for flag in flags_of(cli) if flag.flag == "--jwt"}
     assert all(name in explains for name in PRESETS)
@@ -115,6 +123,10 @@ def test_each_variable_that_run_sets_can_be_filled_in_elsewhere() -> None:
         (["serve", "--api-key", "a\r\nb"], r"--api-key.*'a\\r\\nb' is no API key"),
         (["serve", "--api-key", "é"], "--api-key.*visible ASCII"),
         (["serve", "--api-key", "k" * 257], "--api-key.*1 to 256"),
+        (["serve", "--scenario", "flakey"], "--scenario.*'flakey' can't be: there is no preset 'flakey': choose flaky"),
+        (["run", "--scenario", "no.toml", "--", "true"], "--scenario.*no.toml: can't be read: No such file"),
+        (["serve", "--latency", "60001"], "--latency.*'60001' can't be: latency is '60001': ms is 60001.0: it must be"),
+        (["serve", "--latency", "slow"], "--latency.*give milliseconds, 'fixed"),
         (["serve", "--jwt", "clrk"], "--jwt.*'clrk' is unknown: did you mean 'clerk'"),
         (["serve", "--ready-file", "nowhere/ready"], "--ready-file.*no folder 'nowhere'"),
         (["serve", "--ready-file", "."], "--ready-file.*is a folder"),
