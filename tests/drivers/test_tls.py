@@ -15,6 +15,9 @@ from fake_credits.client.server import ServerClient
 from fake_credits.clock import monotonic_s
 from fake_credits.drivers.certificates import Issued, context_of, issue
 from fake_credits.drivers.live import Address, LiveServer, Tls
+from fake_credits.faults.effects import Close, Reset, Truncate
+from fake_credits.faults.effects.base import Effect
+from fake_credits.faults.rule import rule_from
 from fake_credits.journal import Entry
 from fake_credits.sandbox import Sandbox, Sandboxes, SandboxSettings
 
@@ -121,6 +124,48 @@ def test_clients_that_break_off_leave_no_line_in_the_log_and_no_entry(
     assert [record for record in caplog.records if record.levelno > logging.DEBUG] == []
     assert capfd.readouterr().err == ""
     assert entries(server) == []
+
+
+def raw_end(server: LiveServer, client: ssl.SSLContext, request: bytes) -> tuple[bytes, str]:
+    """Return what a client decrypts, and its end: TLS's own, or a RST below it, which Python's ssl would hide."""
+    incoming, outgoing = ssl.MemoryBIO(), ssl.MemoryBIO()
+    session = client.wrap_bio(incoming, outgoing, server_hostname="localhost")
+    answer, asked = b"", False
+    with connect(server) as connection:
+        while True:
+            with contextlib.suppress(ssl.SSLWantReadError):
+                session.do_handshake()
+                asked = asked or session.write(request) > 0
+                while chunk := session.read(65536):
+                    answer += chunk
+                return answer, "close_notify"
+            try:
+                connection.sendall(outgoing.read())
+                data = connection.recv(65536)
+            except ConnectionResetError:
+                return answer, "RST"
+            assert data, "a FIN without a close_notify"
+            incoming.write(data)
+
+
+@pytest.mark.parametrize(
+    ("effect", "ends", "body"),
+    [
+        (Reset(), "RST", b""),
+        (Close(), "close_notify", b""),
+        (Truncate(at_bytes=3, then="reset"), "RST", b'{"b'),
+        (Truncate(at_bytes=3), "close_notify", b'{"b'),
+    ],
+)
+def test_a_fault_on_the_connection_is_the_same_below_tls(
+    effect: Effect, ends: str, body: bytes, server: LiveServer, issued: Issued
+) -> None:
+    server.sandboxes.default.add_fault(rule_from(effect))
+    path = "/v1/applications/app-id/users/user-id/balance"
+    request = f"GET {path} HTTP/1.1\r\nHost: localhost\r\nX-API-Key: key\r\n\r\n".encode()
+    answer, ended = raw_end(server, ssl.create_default_context(cadata=issued.ca), request)
+    assert (answer.partition(b"\r\n\r\n")[2], ended) == (body, ends)
+    assert [entry.delivered for entry in entries(server)] == [False]
 
 
 @pytest.mark.parametrize("sent", [b"", b"\x16\x03\x01\x02\x00\x01"])
