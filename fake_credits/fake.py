@@ -17,6 +17,7 @@ from fake_credits.client.user import AsyncUserClient, UserClient
 from fake_credits.clock import Clock, from_ms, monotonic_s
 from fake_credits.contract import Contract
 from fake_credits.drivers.in_process import BASE_URL, InProcess
+from fake_credits.drivers.intercept.interception import Interception, intercept
 from fake_credits.drivers.live import LiveServer
 from fake_credits.drivers.shared import Shared
 from fake_credits.drivers.transports import AsyncInProcessTransport, InProcessTransport, network_transports
@@ -85,6 +86,7 @@ class FakeCredits:
         self._lock = threading.RLock()  # threads of one test may be the first to ask, all at once
         self._server: LiveServer | None = None
         self._transports: tuple[Transport, AsyncTransport] | None = None
+        self._interceptions: list[Interception] = []
 
     def _with_world(self, words: SettingWords) -> SandboxSettings:
         given: dict[str, Any] = {**words}
@@ -173,6 +175,18 @@ class FakeCredits:
 
             return HttpxTransport(self._driver)
         raise ValueError(f"there is no transport for {library!r}: choose 'httpx2' or 'httpx', or use base_url")
+
+    def intercept(self, *base_urls: str) -> Interception:
+        """Answer the requests of this process to some base URLs, whatever library sends them, until its ``with`` ends.
+
+        It begins at once, and ends with this object at the latest. Of two sandboxes that intercept one URL the later
+        one answers. Raises TypeError or ValueError for what is no base URL, RuntimeError once this object is closed.
+        """
+        if self.sandbox.closed:
+            raise RuntimeError(f"{self!r} is closed: its test is over")
+        interception = intercept(base_urls, self._driver, self.sandbox.clock, self.sleep)
+        self._interceptions.append(interception)
+        return interception
 
     # ------------------------------------------------------------ clients
 
@@ -330,6 +344,8 @@ class FakeCredits:
         """
         if self.sandbox.closed or self.sandbox.home.left:
             return []
+        for interception in self._interceptions:
+            interception.close()
         self.sandbox.release_gates()
         late: list[str] = []
         if self._server is not None:

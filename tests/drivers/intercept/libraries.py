@@ -1,0 +1,130 @@
+"""Own how these tests send one request with each library, as an application does; know nothing of who answers."""
+
+import asyncio
+import ssl
+from collections.abc import Awaitable, Callable, Mapping
+from typing import Any, NamedTuple
+
+import aiohttp
+import httpx
+import httpx2
+import requests
+import trio
+import urllib3
+
+APP = "/v1/applications/app-id/users/user-id"
+BALANCE = APP + "/balance"
+TRANSACTIONS = APP + "/transactions"
+ORDER = b'{"delta":-1,"reason":"consume"}'
+LIMIT_S = 20.0
+"""No answer takes so long; a test that waits for it would fail rather than hang."""
+
+
+class Got(NamedTuple):
+    """Be one whole answer; header names are in lower case."""
+
+    status: int
+    body: bytes
+    headers: Mapping[str, str]
+
+
+class Ask(NamedTuple):
+    """Be one request, and how long its client waits for the next byte, in seconds."""
+
+    url: str
+    headers: Mapping[str, str]
+    body: bytes | None = None
+    timeout_s: float = LIMIT_S
+
+    @property
+    def method(self) -> str:
+        return "GET" if self.body is None else "POST"
+
+
+TLS = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
+"""Trusts nobody: made by itself, each client of httpx would load the system's certificates for longer than its test."""
+
+Send = Callable[[Ask], Got]
+
+
+def _got(status: int, body: bytes, headers: Any) -> Got:
+    return Got(status, body, {name.lower(): value for name, value in headers.items()})
+
+
+def by_requests(ask: Ask) -> Got:
+    answer = requests.request(ask.method, ask.url, headers=ask.headers, data=ask.body, timeout=ask.timeout_s)
+    return _got(answer.status_code, answer.content, answer.headers)
+
+
+def by_urllib3(ask: Ask) -> Got:
+    with urllib3.PoolManager(retries=False) as pools:
+        answer = pools.request(ask.method, ask.url, headers=ask.headers, body=ask.body, timeout=ask.timeout_s)
+        return _got(answer.status, answer.data, answer.headers)
+
+
+def by_httpx(ask: Ask) -> Got:
+    with httpx.Client(timeout=ask.timeout_s, verify=TLS) as client:
+        answer = client.request(ask.method, ask.url, headers=ask.headers, content=ask.body)
+        return _got(answer.status_code, answer.content, answer.headers)
+
+
+def by_httpx2(ask: Ask) -> Got:
+    with httpx2.Client(timeout=ask.timeout_s, verify=TLS) as client:
+        answer = client.request(ask.method, ask.url, headers=ask.headers, content=ask.body)
+        return _got(answer.status_code, answer.content, answer.headers)
+
+
+async def async_httpx(ask: Ask) -> Got:
+    async with httpx.AsyncClient(timeout=ask.timeout_s, verify=TLS) as client:
+        answer = await client.request(ask.method, ask.url, headers=ask.headers, content=ask.body)
+        return _got(answer.status_code, answer.content, answer.headers)
+
+
+async def async_httpx2(ask: Ask) -> Got:
+    async with httpx2.AsyncClient(timeout=ask.timeout_s, verify=TLS) as client:
+        answer = await client.request(ask.method, ask.url, headers=ask.headers, content=ask.body)
+        return _got(answer.status_code, answer.content, answer.headers)
+
+
+async def async_aiohttp(ask: Ask) -> Got:
+    timeout = aiohttp.ClientTimeout(sock_read=ask.timeout_s)
+    return await _by_aiohttp(ask, timeout)
+
+
+async def async_aiohttp_total(ask: Ask) -> Got:
+    timeout = aiohttp.ClientTimeout(total=ask.timeout_s)
+    return await _by_aiohttp(ask, timeout)
+
+
+async def _by_aiohttp(ask: Ask, timeout: aiohttp.ClientTimeout) -> Got:
+    async with (
+        aiohttp.ClientSession(timeout=timeout, trust_env=True) as session,
+        session.request(ask.method, ask.url, headers=ask.headers, data=ask.body) as answer,
+    ):
+        return _got(answer.status, await answer.read(), answer.headers)
+
+
+def in_asyncio(send: Callable[[Ask], Awaitable[Got]]) -> Send:
+    async def main(ask: Ask) -> Got:
+        return await send(ask)
+
+    return lambda ask: asyncio.run(main(ask))
+
+
+def in_trio(send: Callable[[Ask], Awaitable[Got]]) -> Send:
+    return lambda ask: trio.run(send, ask)
+
+
+SENDS: Mapping[str, Send] = {
+    "requests": by_requests,
+    "urllib3": by_urllib3,
+    "httpx": by_httpx,
+    "httpx, asyncio": in_asyncio(async_httpx),
+    "httpx, trio": in_trio(async_httpx),
+    "httpx2": by_httpx2,
+    "httpx2, asyncio": in_asyncio(async_httpx2),
+    "httpx2, trio": in_trio(async_httpx2),
+    "aiohttp": in_asyncio(async_aiohttp),
+    "aiohttp, total": in_asyncio(async_aiohttp_total),
+}
+"""Every library, sync and in each loop that it works in; of aiohttp each of its two timeouts."""
