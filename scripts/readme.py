@@ -208,6 +208,8 @@ def options() -> str:
         rows.append((flag, f"`{option.ini}`", variable, _given(option.default, option.name), option.help))
     lines = "lines `NAME=text`: what the fixture of that name sets instead"
     rows.append(("", "`fake_credits_env`", "", "as `fake-credits run`", lines))
+    urls = "base URLs, one a line: the fixture `fake_credits` answers this process's requests to them"
+    rows.append(("", "`fake_credits_intercept`", "", "none", urls))
     rows.append(
         (
             "",

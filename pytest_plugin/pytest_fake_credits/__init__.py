@@ -20,7 +20,6 @@ from pytest_fake_credits.settings import (
     env_templates,
     is_on,
     read_settings,
-    trust_lines,
 )
 
 if TYPE_CHECKING:
@@ -174,7 +173,7 @@ def _defaults(config: pytest.Config, own: Mapping[str, object]) -> dict[str, obj
         words = checked_words(own, "the fixture fake_credits_settings")
     except pytest.UsageError as error:
         raise _failure(str(error)) from None
-    return default_words(config.stash[SETTINGS], words, trust_lines(config))
+    return default_words(config, words)
 
 
 @pytest.fixture(scope="session")

@@ -4,7 +4,7 @@ Imports the fake, so only fixtures import this. PYTEST_DONT_REWRITE
 """
 
 import traceback
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any, Unpack, cast
 
 from fake_credits.clock import wall_ms
@@ -21,6 +21,9 @@ from fake_credits.sandbox import SandboxSettings
 from pytest_fake_credits.early import Early
 
 __all__ = ["Factory", "Watched"]
+
+
+_NOT_THE_SANDBOXS = ("allow", "intercept", "live")
 
 
 class Watched:
@@ -98,20 +101,25 @@ class Factory:
     def __repr__(self) -> str:
         return f"<fake_credits_factory: {len(self._watched)} sandboxes>"
 
-    def __call__(self, *, live: bool | None = None, **words: Unpack[SettingWords]) -> FakeCredits:
+    def __call__(
+        self, *, live: bool | None = None, intercept: str | Sequence[str] = (), **words: Unpack[SettingWords]
+    ) -> FakeCredits:
         """Return a `FakeCredits` on a fresh sandbox; leave its ``with`` block, or call ``close``, to end it."""
-        own: dict[str, object] = {**words} if live is None else {**words, "live": live}
+        own: dict[str, object] = {**words, "intercept": (intercept,) if isinstance(intercept, str) else intercept}
+        if live is not None:
+            own["live"] = live
         fake = self.make({**self.words, "api_key": "", **own})
         self._watched[-1].lives_on = True
         return fake
 
     def make(self, words: Mapping[str, object]) -> FakeCredits:
         """Return a `FakeCredits` of exactly these words of the marker; raise ValueError for what can't be."""
-        settings: dict[str, Any] = {name: value for name, value in words.items() if name not in ("live", "allow")}
+        settings: dict[str, Any] = {name: value for name, value in words.items() if name not in _NOT_THE_SANDBOXS}
         settings["contract"] = self._contract(words.get("contract"))
         if self._serving:
             self._server()  # before the sandbox's own, which may be another contract's: this is the constant one
         fake = FakeCredits(mode="live" if words.get("live") else "in-process", shared=self._shared, **settings)
+        fake.intercept(*cast("Sequence[str]", words.get("intercept", ())))
         if self._serving:
             _serve(fake)
         self._watched.append(Watched(fake))

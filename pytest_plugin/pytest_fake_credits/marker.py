@@ -112,6 +112,10 @@ def _clock(value: object) -> datetime | str:
     return moment
 
 
+def _urls(value: object) -> tuple[str, ...]:
+    return tuple(map(_text, cast("list[object]", value) if isinstance(value, list | tuple) else [value]))
+
+
 def _allow(value: object) -> tuple[str, ...]:
     names = cast("list[object]", value if isinstance(value, list) else [value])
     if any(name not in ALLOWED for name in names):
@@ -128,6 +132,7 @@ WORDS: Mapping[str, Word] = {
     "contract": Word("a Contract, or the name of a contract file", _contract),
     "delays": Word('"virtual" or "real"', _delays),
     "faults": Word("a rule, or a list of them: Reset(), a Rule, an object of JSON, a preset or scenario file", _faults),
+    "intercept": Word("a base URL such as https://credits.internal, or a list of them", _urls),
     "jwt": Word("the name of a provider's preset", _text),
     "keep_headers": Word("one or a list of names of headers", _names),
     "latency": Word('milliseconds, "uniform(10, 50)", "lognormal(20, 200)", or these by operation', _latency),

@@ -64,7 +64,7 @@ def _parked(fake: FakeCredits) -> list[str]:
 
 _NO_EXCHANGE = (
     "no request reached it. Give the code under test a client of the fixture, fake_credits.transport(...), "
-    "fake_credits.base_url or the fixture fake_credits_env"
+    "fake_credits.intercept(...), fake_credits.base_url or the fixture fake_credits_env"
 )
 
 

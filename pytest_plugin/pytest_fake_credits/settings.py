@@ -123,7 +123,7 @@ OPTIONS = (
         ini_only=True,
     ),
 )
-"""Every option of the plugin but the inis ``fake_credits_env`` and ``fake_credits_trust``, which are lists of lines."""
+"""Every option of the plugin but the inis of lines: ``fake_credits_env``, ``_intercept`` and ``_trust``."""
 
 ENV_FIELDS = {
     "base_url": "CREDITS_BASE_URL",
@@ -153,6 +153,11 @@ def add_options(parser: pytest.Parser) -> None:
     parser.addini(
         "fake_credits_trust",
         "foreign issuers of users' tokens: lines ISSUER=FILE, each with its keys (JWKS or PEM)",
+        type="linelist",
+    )
+    parser.addini(
+        "fake_credits_intercept",
+        "base URLs whose requests the fixture fake_credits answers in process, whatever library sends them: one a line",
         type="linelist",
     )
     parser.addini(
@@ -211,13 +216,13 @@ def trust_lines(config: pytest.Config) -> dict[str, str]:
     return trust
 
 
-def default_words(
-    settings: Mapping[str, Setting], own: Mapping[str, object], trust: Mapping[str, str]
-) -> dict[str, object]:
+def default_words(config: pytest.Config, own: Mapping[str, object]) -> dict[str, object]:
     """Return the words that a sandbox starts from: command line > ``own`` > ini > environment > default."""
+    settings = config.stash[SETTINGS]
     names = ("seed", "application_id", "user_id", "api_key", "contract", "jwt", "keep_headers")
     words = {name: settings[name] for name in names}
-    words["trust"] = Setting(trust, "ini fake_credits_trust")
+    words["trust"] = Setting(trust_lines(config), "ini fake_credits_trust")
+    words["intercept"] = Setting(tuple(config.getini("fake_credits_intercept")), "ini fake_credits_intercept")
     if settings["latency"].value:
         words["latency"] = settings["latency"]
     words["live"] = Setting(settings["mode"].value == "live", settings["mode"].source)
