@@ -110,6 +110,7 @@ class Call:
         """Keep as much of an answer as a fault lets through."""
         answer = exchange.answer
         if isinstance(wire, Noise):
+            self.chunks.append(wire.data)
             self.end = "garbage"
         elif isinstance(wire, Cut):
             if answer is not None and wire.body_bytes is not None:

@@ -3,6 +3,7 @@
 import sys
 import threading
 from collections.abc import Iterator, Mapping
+from pathlib import Path
 from typing import Any
 
 import aiohttp
@@ -17,6 +18,7 @@ from fake_credits.drivers.intercept.switchboard import LIBRARIES, SWITCHBOARD
 from fake_credits.fake import FakeCredits
 from tests.drivers.intercept.libraries import BALANCE, ORDER, SENDS, TRANSACTIONS, Ask, Send
 
+README = (Path(__file__).parents[3] / "README.md").read_text(encoding="utf-8")
 URL = "https://credits.internal"
 DEAD = "http://127.0.0.1:9"
 """Where nobody listens: the port discard (RFC 863)."""
@@ -306,3 +308,9 @@ def test_its_repr_names_the_urls(credits: FakeCredits) -> None:
     with credits.intercept(URL, "http://a.internal:81/b/") as interception:
         assert repr(interception) == "<Interception: https://credits.internal, http://a.internal:81/b>"
         assert "https://credits.internal, http://a.internal:81/b" in repr(SWITCHBOARD)
+
+
+def test_the_readme_has_a_row_for_every_library_that_is_tested_here() -> None:
+    table = README.partition("| library | where the request is taken |")[2].partition("\n\n")[0]
+    listed = {name for row in table.splitlines()[2:] for name in row.split("|")[1].strip().split(", ")}
+    assert listed == {name.partition(",")[0] for name in SENDS}
