@@ -16,7 +16,7 @@ from datetime import UTC, datetime
 from importlib.metadata import version
 from pathlib import Path
 
-from tests.benchmarks import faults, live, local, suites
+from tests.benchmarks import faults, intercepted, live, local, suites
 from tests.benchmarks.plan import FULL, QUICK, Benchmark, Plan, Skipped
 
 RAW = "the raw app on uvicorn + uvloop + httptools"
@@ -30,6 +30,13 @@ BENCHMARKS: Mapping[str, Benchmark] = {
     ),
     "client": Benchmark("in-process `ServerClient.get_balance`", MOCK, "≤ 0.4×", local.client_call),
     "transport": Benchmark("a call through our httpx2 transport", MOCK, "≤ 1.5×", local.transport_call),
+    "intercept-requests": Benchmark(
+        "an intercepted call of requests", "the same to the live server on loopback", "≤ 0.6×", intercepted.by_requests
+    ),
+    "intercept-httpx2": Benchmark("an intercepted call of httpx2", MOCK, "≤ 1.6×", intercepted.by_httpx2),
+    "intercept-others": Benchmark(
+        "what interception adds to a call to another URL, on loopback", "none", "not measurable", intercepted.passing
+    ),
     "fixture": Benchmark(
         "fresh sandbox + one call in a test", "the same test without the fixture", "≤ 0.3 ms more", suites.fixture
     ),
@@ -67,7 +74,18 @@ BENCHMARKS: Mapping[str, Benchmark] = {
     "naive": Benchmark("naive fake (Starlette, PyJWT), live GET balance, RS256 token", RAW, "–", live.naive_get),
 }
 
-_LIBRARIES = ("fake-credits", "starlette", "uvicorn", "uvloop", "httptools", "httpx2", "PyJWT", "msgspec", "pytest")
+_LIBRARIES = (
+    "fake-credits",
+    "starlette",
+    "uvicorn",
+    "uvloop",
+    "httptools",
+    "httpx2",
+    "requests",
+    "PyJWT",
+    "msgspec",
+    "pytest",
+)
 
 
 def main() -> int:

@@ -10,7 +10,7 @@ from functools import wraps
 from types import ModuleType
 from typing import Any, NamedTuple
 
-from fake_credits.drivers.in_process import Outgoing
+from fake_credits.drivers.in_process import Outgoing, Reply
 from fake_credits.drivers.intercept.httpcore_stream import AsyncMemoryStream, MemoryStream
 from fake_credits.drivers.intercept.patches import Patches
 from fake_credits.drivers.intercept.routes import Route, Routes
@@ -23,8 +23,8 @@ Method = Callable[..., Any]
 
 def patch(module: ModuleType, routes: Routes, patches: Patches) -> None:
     """Patch ``httpcore`` or ``httpcore2``."""
-    core: Any = module
-    sync, asynchronous = core.ConnectionPool, core.AsyncConnectionPool
+    core = _Core(module)
+    sync, asynchronous = core.module.ConnectionPool, core.module.AsyncConnectionPool
     patches.set(sync, "handle_request", _handle_request(sync.handle_request, core, routes))
     patches.set(
         asynchronous,
@@ -42,7 +42,7 @@ def _find(routes: Routes, request: Any) -> Route | None:
     return routes.find(url.scheme.decode("latin-1"), url.host.decode("latin-1"), url.port, url.target)
 
 
-def _handle_request(original: Method, core: Any, routes: Routes) -> Method:
+def _handle_request(original: Method, core: "_Core", routes: Routes) -> Method:
     @wraps(original)
     def handle_request(pool: Any, request: Any) -> Any:
         route = _find(routes, request)
@@ -61,7 +61,7 @@ def _handle_request(original: Method, core: Any, routes: Routes) -> Method:
     return handle_request
 
 
-def _handle_async_request(original: Method, core: Any, routes: Routes) -> Method:
+def _handle_async_request(original: Method, core: "_Core", routes: Routes) -> Method:
     @wraps(original)
     async def handle_async_request(pool: Any, request: Any) -> Any:
         route = _find(routes, request)
@@ -90,6 +90,30 @@ def _create_connection(original: Method) -> Method:
     return create_connection
 
 
+class _Core:
+    """Make what httpcore would."""
+
+    def __init__(self, module: ModuleType) -> None:
+        self.module: Any = module
+        self._pattern: dict[str, Any] = vars(self.module.Response(200))
+
+    def response(self, reply: Reply, body: object, stream: object) -> Any:
+        """Return a whole answer as the library would have read it; its own way would check each header again."""
+        response: Any = object.__new__(self.module.Response)
+        extensions = {
+            "http_version": b"HTTP/1.1",
+            "reason_phrase": reason_phrase(reply.status),
+            "network_stream": stream,
+        }
+        attributes: dict[str, Any] = vars(response)
+        attributes.update(self._pattern, status=reply.status, headers=reply.headers, stream=body, extensions=extensions)
+        return response
+
+    def request(self, old: Any, body: bytes) -> Any:
+        """Return a request anew whose body has been read."""
+        return self.module.Request(old.method, old.url, headers=old.headers, content=body, extensions=old.extensions)
+
+
 class _Url(NamedTuple):
     """Be as much of a request's URL as a pool reads: the origin is the place itself, which equals no other."""
 
@@ -112,7 +136,7 @@ class _BasePlace:
     the request then goes the pool's own way, to this very place.
     """
 
-    def __init__(self, core: Any, pool: Any, route: Route, request: Any) -> None:
+    def __init__(self, core: _Core, pool: Any, route: Route, request: Any) -> None:
         self.core = core
         self.pool = pool
         self.route = route
@@ -151,22 +175,10 @@ class _BasePlace:
         timeout_s = request.extensions.get("timeout", {}).get("read")
         return self.route.outgoing(request.method.decode("ascii"), request.url.target, headers, self.body, timeout_s)
 
-    def response(self, body: Any, stream: Any) -> Any:
-        """Return the answer as the library would have read it; None where it has to read it itself."""
-        reply = self.reply
-        if reply is None or reply.end != "whole" or "trace" in self.request.extensions:
-            return None
-        extensions = {
-            "http_version": b"HTTP/1.1",
-            "reason_phrase": reason_phrase(reply.status),
-            "network_stream": stream,
-        }
-        return self.core.Response(reply.status, headers=reply.headers, content=body, extensions=extensions)
-
-    def again(self) -> Any:
-        """Return the request anew: its body has been read."""
-        old = self.request
-        return self.core.Request(old.method, old.url, headers=old.headers, content=self.body, extensions=old.extensions)
+    def is_whole(self, reply: Reply) -> bool:
+        """Keep the reply, and tell whether it goes past the library's connection."""
+        self.reply = reply
+        return reply.end == "whole" and "trace" not in self.request.extensions
 
     def end(self) -> None:
         """Be gone."""
@@ -203,8 +215,10 @@ class _Place(_BasePlace):
     def whole_answer(self) -> Any:
         """Have the request answered; return None where the answer is not whole."""
         self.body = b"".join(self.request.stream)
-        self.reply = reply = self.route.driver.call(self.outgoing())
-        return self.response(_Body(self, [reply.body]), MemoryStream(self.core, reply))
+        reply = self.route.driver.call(self.outgoing())
+        if not self.is_whole(reply):
+            return None
+        return self.core.response(reply, _Body(self, [reply.body]), MemoryStream(self.core.module, reply))
 
     def handle_request(self, _waiting: _Waiting) -> Any:
         """Answer the one request, for the pool."""
@@ -216,8 +230,10 @@ class _Place(_BasePlace):
             raise
 
     def _read_by_the_library(self) -> Any:
-        connection = self.core.HTTP11Connection(self.request.url.origin, MemoryStream(self.core, self.reply))
-        response = connection.handle_request(self.again())
+        connection = self.core.module.HTTP11Connection(
+            self.request.url.origin, MemoryStream(self.core.module, self.reply)
+        )
+        response = connection.handle_request(self.core.request(self.request, self.body))
         response.stream = _Body(self, response.stream)
         return response
 
@@ -230,8 +246,10 @@ class _AsyncPlace(_BasePlace):
     async def whole_answer(self) -> Any:
         """Have the request answered; return None where the answer is not whole."""
         self.body = b"".join([part async for part in self.request.stream])
-        self.reply = reply = await self.route.driver.call_async(self.outgoing())
-        return self.response(_AsyncBody(self, _One(reply.body)), AsyncMemoryStream(self.core, reply))
+        reply = await self.route.driver.call_async(self.outgoing())
+        if not self.is_whole(reply):
+            return None
+        return self.core.response(reply, _AsyncBody(self, _One(reply.body)), AsyncMemoryStream(self.core.module, reply))
 
     async def handle_async_request(self, _waiting: _Waiting) -> Any:
         """Answer the one request, for the pool."""
@@ -243,8 +261,10 @@ class _AsyncPlace(_BasePlace):
             raise
 
     async def _read_by_the_library(self) -> Any:
-        connection = self.core.AsyncHTTP11Connection(self.request.url.origin, AsyncMemoryStream(self.core, self.reply))
-        response = await connection.handle_async_request(self.again())
+        connection = self.core.module.AsyncHTTP11Connection(
+            self.request.url.origin, AsyncMemoryStream(self.core.module, self.reply)
+        )
+        response = await connection.handle_async_request(self.core.request(self.request, self.body))
         response.stream = _AsyncBody(self, response.stream)
         return response
 
@@ -267,7 +287,8 @@ class _Body:
         """Free the place."""
         if hasattr(self._parts, "close"):
             self._parts.close()
-        self._place.pool._close_connections(self._place.leave())
+        if closing := self._place.leave():
+            self._place.pool._close_connections(closing)
 
 
 class _AsyncBody:
@@ -284,7 +305,8 @@ class _AsyncBody:
         """Free the place."""
         if hasattr(self._parts, "aclose"):
             await self._parts.aclose()
-        await self._place.pool._close_connections(self._place.leave())
+        if closing := self._place.leave():
+            await self._place.pool._close_connections(closing)
 
 
 class _One:
