@@ -26,6 +26,7 @@ from fake_credits.web.wire import Order
 
 __all__ = ["Exchange", "Line", "Withdrawn"]
 
+_NOWHERE = ("", "", "")
 _SHOWN = 1000
 """So many characters of an id or a message are journalled: a path can have 64 KiB, and 10,000 entries are kept."""
 
@@ -197,23 +198,25 @@ class Exchange:
 
     def record(self, *, delivered: bool) -> None:
         """Journal the exchange as it stands; once more, that takes the place of the first time."""
-        matched, answer, refusal, journal = self.matched, self.answer, self.refusal, self.sandbox.journal
+        answer, refusal, journal = self.answer, self.refusal, self.sandbox.journal
+        operation, application, user = self.matched or _NOWHERE
+        delta, reason = self.order or (None, "")
         entry = Entry(
             ordinal=self.ordinal,
             request_id=self.request_id,
             at_ms=self.sandbox.clock.now_ms(),
             method=self.method,
             target=escape(self.raw_path + (b"?" + self.query if self.query else b"")),
-            operation="" if matched is None else matched.operation.value,
-            application="" if matched is None else matched.application_id[:_SHOWN],
-            user="" if matched is None else matched.user_id[:_SHOWN],
+            operation=str(operation),
+            application=application[:_SHOWN],
+            user=user[:_SHOWN],
             client=self.client,
             status=0 if answer is None else answer.status,
             code="" if refusal is None else refusal.code,
             cause=self.fault or ("" if refusal is None else cause_of(refusal)),
             message="" if refusal is None else refusal.message[:_SHOWN],
-            delta=None if self.order is None else self.order[0],
-            reason="" if self.order is None else self.order[1],
+            delta=delta,
+            reason=reason,
             transaction=f"txn_{self.transaction}" if self.transaction else "",
             committed=self.committed,
             delivered=delivered,
