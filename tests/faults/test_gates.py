@@ -7,8 +7,9 @@ from collections.abc import Callable, Iterator, Sequence
 import pytest
 import trio
 
+from fake_credits.clock.waking import Waker
 from fake_credits.errors import GateLimit
-from fake_credits.faults import Hold
+from fake_credits.faults import Hold, gates
 from fake_credits.faults.gates import Ticket
 
 LONG_S = 30.0
@@ -273,18 +274,34 @@ def test_tasks_of_trio_wait_for_one_another() -> None:
     trio.run(main)
 
 
-def test_a_task_that_is_cancelled_watches_no_more() -> None:
+class CountedWaker(Waker):
+    """Count how often a gate wakes anybody."""
+
+    woken = 0
+
+    def wake(self) -> None:
+        CountedWaker.woken += 1
+        super().wake()
+
+
+def test_who_waits_no_more_is_woken_no_more(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Neither one who was cancelled nor one who has gone on."""
+    monkeypatch.setattr(gates, "Waker", CountedWaker)
+    monkeypatch.setattr(CountedWaker, "woken", 0)
+
     async def main() -> None:
         house = House()
-        task = asyncio.create_task(house.gate.arrived(1))
+        task, other = (asyncio.create_task(house.gate.arrived(1)) for _ in range(2))
         await asyncio.sleep(0)
         task.cancel()
         with pytest.raises(asyncio.CancelledError):
             await task
-        house.gate.arrive(house.ticket("ada"))  # wakes nobody
-        await house.gate.arrived(1)
+        house.gate.arrive(house.ticket("ada"))
+        await other
+        house.gate.arrive(house.ticket("bob"))
 
     asyncio.run(main())
+    assert CountedWaker.woken == 1
 
 
 def test_many_threads_arrive_and_none_is_lost() -> None:
