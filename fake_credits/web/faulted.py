@@ -73,6 +73,7 @@ class _Stage:
         self._line = line
         self._body = body
         self._shot: Shot | None = None
+        self._noted_before = "", ""
         self._bent: Bent | None = None
         self._skew_s = 0
         self._writes = 1
@@ -86,6 +87,7 @@ class _Stage:
         """Let one effect work, and note that its rule has fired."""
         self._shot = shot
         exchange = self._exchange
+        self._noted_before = exchange.rule, exchange.phase
         exchange.rule = f"{exchange.rule}+{shot.rule.name}".lstrip("+")
         exchange.phase = f"{exchange.phase}+{shot.rule.rule.phase}".lstrip("+")
         await shot.effect.apply(self)
@@ -215,7 +217,7 @@ class _Stage:
         self.decide()
         if exchange.refusal is not None:
             shot.take_back()
-            exchange.rule = exchange.phase = ""
+            exchange.rule, exchange.phase = self._noted_before
             return
         exchange.answer = None
         self.leave(Cut("hang"))
