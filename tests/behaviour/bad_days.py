@@ -10,8 +10,13 @@ from collections.abc import Callable, Generator, Mapping, Sequence
 from datetime import UTC, datetime
 from typing import Any, NamedTuple
 
+from fake_credits.client.network import NetworkTransport
+from fake_credits.client.server import ServerClient
+from fake_credits.client.transport import Transport
+from fake_credits.drivers.in_process import BASE_URL, InProcess
 from fake_credits.drivers.shared import Shared
 from fake_credits.drivers.steps import End
+from fake_credits.drivers.transports import InProcessTransport
 from fake_credits.fake import FakeCredits, Mode
 from fake_credits.faults.effects import (
     BadCursor,
@@ -34,7 +39,19 @@ from fake_credits.faults.effects import (
 )
 from fake_credits.faults.rule import Rule
 
-__all__ = ["CALLS", "DAYS", "START", "Asked", "Day", "Seen", "a_day", "checked", "with_gate_opened"]
+__all__ = [
+    "CALLS",
+    "DAYS",
+    "START",
+    "Asked",
+    "Day",
+    "Seen",
+    "a_day",
+    "checked",
+    "impatient",
+    "transport_to",
+    "with_gate_opened",
+]
 
 START = datetime(2026, 3, 1, 12, 30, 15, 678_000, UTC)
 _USER = "/v1/applications/app-id/users/user-id"
@@ -309,6 +326,22 @@ def with_gate_opened(fake: FakeCredits) -> Generator[None]:
     opener.start()
     yield
     opener.join()
+
+
+@contextlib.contextmanager
+def transport_to(fake: FakeCredits, mode: Mode, shared: Shared) -> Generator[Transport]:
+    """Yield a transport for clients of one's own, by a driver."""
+    driver = InProcess(shared.app(fake.sandbox.contract), fake.sandbox)
+    transport = InProcessTransport(driver) if mode == "in-process" else NetworkTransport(fake.base_url)
+    yield transport
+    transport.close()
+
+
+@contextlib.contextmanager
+def impatient(fake: FakeCredits, mode: Mode, shared: Shared) -> Generator[ServerClient]:
+    """Yield a client that waits 20 ms for a byte."""
+    with transport_to(fake, mode, shared) as transport:
+        yield ServerClient(BASE_URL, fake.api_key, transport=transport, timeout_s=0.02)
 
 
 def checked(day: Day, fake: FakeCredits, seen: Seen, good: Seen) -> None:

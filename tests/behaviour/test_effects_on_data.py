@@ -1,0 +1,476 @@
+"""Test the effects that bend what is read, written or admitted, over both drivers."""
+
+from collections.abc import Iterator
+from datetime import timedelta
+from typing import Any
+
+import pytest
+
+from fake_credits.client.server import ServerClient
+from fake_credits.client.user import UserClient
+from fake_credits.contract import Contract
+from fake_credits.drivers.in_process import BASE_URL
+from fake_credits.drivers.shared import Shared
+from fake_credits.errors import (
+    InsufficientCredits,
+    InvalidApiKey,
+    InvalidCursor,
+    InvalidResponse,
+    InvalidToken,
+    RateLimited,
+    Timeout,
+    TokenExpired,
+    UserNotFound,
+)
+from fake_credits.fake import FakeCredits, Mode
+from fake_credits.faults.effects import (
+    BadCursor,
+    Drift,
+    Duplicate,
+    Latency,
+    RateLimit,
+    Stale,
+    Unauthorized,
+    Zombie,
+)
+from fake_credits.faults.plan import ActiveRule
+from tests.behaviour.bad_days import START, impatient, transport_to
+from tests.behaviour.conftest import CONTRACTS
+from tests.behaviour.wire import until
+
+APP, ADA = "app-id", "ada"
+
+
+@pytest.fixture(params=["in-process", "live"])
+def mode(request: pytest.FixtureRequest) -> Mode:
+    """Return each driver."""
+    chosen: Mode = request.param
+    return chosen
+
+
+@pytest.fixture
+def fake(mode: Mode, shared: Shared) -> Iterator[FakeCredits]:
+    """Yield a sandbox where ada has 100 credits, at a clock that stands still."""
+    with FakeCredits(mode=mode, shared=shared, users={ADA: 100}, clock=START) as fake:
+        yield fake
+        fake.sandbox.verify()
+        assert fake.sandbox.bugs == []
+
+
+def spend(fake: FakeCredits, delta: int = -1) -> Any:
+    return fake.server_client.create_transaction(APP, ADA, delta=delta, reason="consume")
+
+
+def balance(fake: FakeCredits) -> int:
+    return fake.server_client.get_balance(APP, ADA).balance
+
+
+def history(fake: FakeCredits) -> list[int]:
+    """Return the deltas as the list shows them, newest first."""
+    return [each.delta for each in fake.server_client.iter_transactions(APP, ADA)]
+
+
+# ------------------------------------------------------------ rate_limit
+
+
+def admitted(fake: FakeCredits, user: str = ADA) -> int | None:
+    """Return None for a call that is admitted, else Retry-After in seconds."""
+    try:
+        fake.user_client(user).get_balance(user)
+    except RateLimited as error:
+        return error.retry_after_s
+    return None
+
+
+def test_a_window_slides_and_waiting_exactly_retry_after_is_admitted(fake: FakeCredits) -> None:
+    fake.faults.add(RateLimit(2, 10))
+    assert admitted(fake) is None
+    fake.clock.advance(seconds=3)
+    assert admitted(fake) is None
+    fake.clock.advance(seconds=1)
+    assert admitted(fake) == 6
+    fake.clock.advance(seconds=5.999)
+    assert admitted(fake) == 1
+    fake.clock.advance(seconds=0.001)
+    assert admitted(fake) is None
+    assert admitted(fake) == 3
+
+
+def test_refused_calls_do_not_count(fake: FakeCredits) -> None:
+    fake.faults.add(RateLimit(1, 10))
+    assert admitted(fake) is None
+    for _ in range(9):
+        fake.clock.advance(seconds=1)
+        assert admitted(fake) is not None
+    fake.clock.advance(seconds=1)
+    assert admitted(fake) is None
+
+
+def test_a_window_counts_every_user_unless_it_is_per_user(fake: FakeCredits) -> None:
+    fake.user("bob")
+    rule = fake.faults.add(RateLimit(1, 10))
+    assert [admitted(fake), admitted(fake, "bob")] == [None, 10]
+    rule.remove()
+    fake.faults.add(RateLimit(1, 10), per="user")
+    assert [admitted(fake), admitted(fake, "bob"), admitted(fake)] == [None, None, 10]
+
+
+def test_a_retry_after_that_is_no_whole_second_is_rounded_up(fake: FakeCredits) -> None:
+    fake.faults.add(RateLimit(1, 0.25))
+    assert [admitted(fake), admitted(fake)] == [None, 1]
+    fake.clock.advance(seconds=0.25)
+    assert admitted(fake) is None
+
+
+# ------------------------------------------------------------ stale
+
+
+def test_stale_reads_hide_the_last_writes_in_balance_and_list_alike(fake: FakeCredits) -> None:
+    spend(fake, -1)
+    fake.faults.add(Stale(by_writes=2))
+    assert (balance(fake), history(fake)) == (99, [-1, 100])
+    spend(fake, -10)
+    spend(fake, -20)
+    assert (balance(fake), history(fake)) == (99, [-1, 100])
+    spend(fake, -30)
+    assert (balance(fake), history(fake)) == (89, [-10, -1, 100])
+    assert fake.balance(ADA) == 39
+
+
+def test_stale_reads_never_hide_what_stood_before_the_rule(fake: FakeCredits) -> None:
+    for rule in (Stale(by_writes=1000), Stale(by_ms=86_400_000)):
+        spend(fake)
+        with fake.faults(rule):
+            assert (balance(fake), len(history(fake))) == (fake.balance(ADA), 101 - fake.balance(ADA))
+
+
+def test_a_stale_replica_catches_up_once_its_lag_has_passed(fake: FakeCredits) -> None:
+    fake.faults.add(Stale(by_ms=500))
+    spend(fake, -10)
+    fake.clock.advance(seconds=0.3)
+    spend(fake, -20)
+    assert (balance(fake), history(fake)) == (100, [100])
+    fake.clock.advance(seconds=0.199)
+    assert balance(fake) == 100
+    fake.clock.advance(seconds=0.001)
+    assert (balance(fake), history(fake)) == (90, [-10, 100])
+    fake.clock.advance(seconds=0.3)
+    assert (balance(fake), history(fake)) == (70, [-20, -10, 100])
+
+
+def test_a_user_is_never_hidden_and_a_refusal_sees_the_truth(fake: FakeCredits) -> None:
+    fake.faults.add(Stale(by_writes=1000))
+    fake.server_client.create_user(APP, "bob")
+    fake.server_client.create_transaction(APP, "bob", delta=5, reason="grant")
+    assert fake.user_client("bob").get_balance("bob").balance == 0
+    assert fake.server_client.list_transactions(APP, "bob").transactions == ()
+    assert fake.server_client.get_user(APP, "bob").user_id == "bob"
+    with pytest.raises(UserNotFound):
+        fake.server_client.get_balance(APP, "nobody")
+    with pytest.raises(InsufficientCredits):
+        fake.server_client.create_transaction(APP, "bob", delta=-6, reason="consume")
+
+
+def test_a_stale_rule_of_one_user_leaves_the_others_alone(fake: FakeCredits) -> None:
+    fake.user("bob", balance=5)
+    fake.faults.add(Stale(by_writes=5), user="bob")
+    spend(fake)
+    fake.server_client.create_transaction(APP, "bob", delta=-5, reason="consume")
+    assert (balance(fake), fake.server_client.get_balance(APP, "bob").balance) == (99, 5)
+
+
+def test_a_stale_list_pages_through_the_cut_and_no_further(fake: FakeCredits) -> None:
+    fake.faults.add(Stale(by_writes=7))
+    for number in range(1, 65):
+        spend(fake, -1 - number % 2)
+    shown = history(fake)
+    assert len(shown) == 65 - 7
+    assert sum(shown) == balance(fake)
+
+
+@pytest.mark.parametrize("contract", CONTRACTS.values(), ids=CONTRACTS)
+def test_a_fresh_cursor_walks_on_through_a_stale_list(shared: Shared, mode: Mode, contract: Contract) -> None:
+    """A cursor that points behind the cut is followed: no row twice, and never a refusal."""
+    with FakeCredits(mode=mode, shared=shared, contract=contract, users={ADA: 5}, clock=START) as fake:
+        client, size = fake.server_client, contract.page_size
+        lag = fake.faults.add(Stale(by_writes=2 * size))
+        for _ in range(2 * size):
+            client.create_transaction(APP, ADA, delta=1, reason="grant")
+        lag.remove()
+        page = client.list_transactions(APP, ADA)
+        seen = len(page.transactions)
+        with fake.faults(Stale(by_writes=1)):
+            client.create_transaction(APP, ADA, delta=1, reason="grant")
+            while page.next_cursor is not None:
+                page = client.list_transactions(APP, ADA, page.next_cursor)
+                seen += len(page.transactions)
+        assert seen == 2 * size + 1
+
+
+def test_stale_rules_of_the_settings_begin_anew_with_a_reset(shared: Shared, mode: Mode) -> None:
+    words: dict[str, Any] = {"users": {ADA: 100}, "faults": [Stale(by_writes=5)], "clock": START}
+    with FakeCredits(mode=mode, shared=shared, **words) as fake:
+        for _ in range(2):
+            assert balance(fake) == 100
+            spend(fake)
+            assert (balance(fake), fake.balance(ADA)) == (100, 99)
+            fake.reset()
+
+
+# ------------------------------------------------------------ duplicate
+
+
+def test_a_duplicate_books_twice_behind_one_answer_and_one_entry(fake: FakeCredits) -> None:
+    fake.faults.add(Duplicate(), times=1)
+    spend(fake, -10)
+    assert (fake.balance(ADA), history(fake)) == (80, [-10, -10, 100])
+    (entry,) = fake.journal.entries(operation="createTransaction")
+    assert (entry.status, entry.transaction, entry.committed, entry.rule) == (201, "txn_2", True, "duplicate#1")
+
+
+def test_a_duplicate_that_the_ledger_refuses_is_nobodys(fake: FakeCredits) -> None:
+    fake.faults.add(Duplicate())
+    assert spend(fake, -60).delta == -60
+    assert (fake.balance(ADA), history(fake)) == (40, [-60, 100])
+    (entry,) = fake.journal.entries(operation="createTransaction")
+    assert (entry.status, entry.code, entry.committed, entry.delta) == (201, "", True, -60)
+
+
+def test_a_duplicate_of_a_new_user_makes_one_and_says_so(fake: FakeCredits) -> None:
+    fake.faults.add(Duplicate())
+    assert fake.server_client.create_user(APP, "bob").user_id == "bob"
+    entry = fake.journal.entries()[-1]
+    assert (entry.status, entry.committed) == (201, True)
+
+
+# ------------------------------------------------------------ zombie
+
+
+@pytest.fixture
+def client(fake: FakeCredits, mode: Mode, shared: Shared) -> Iterator[ServerClient]:
+    """Yield a client with little patience."""
+    with impatient(fake, mode, shared) as client:
+        yield client
+
+
+def zombie(fake: FakeCredits, client: ServerClient, delta: int, after_ms: int = 60_000) -> ActiveRule:
+    """Let a write of ada's come to life later."""
+    rule = fake.faults.add(Zombie(after_ms), "createTransaction")
+    with pytest.raises(Timeout):
+        client.create_transaction(APP, ADA, delta=delta, reason="consume")
+    assert rule.fired == 1
+    return rule
+
+
+def test_a_zombie_lands_later_and_its_entry_of_the_journal_then_says_so(
+    fake: FakeCredits, client: ServerClient
+) -> None:
+    zombie(fake, client, -10)
+    (before,) = fake.journal.entries()
+    assert (before.status, before.committed, before.delivered, before.transaction) == (0, False, False, "")
+    assert fake.balance(ADA) == 100
+    spend(fake, -1)
+    fake.clock.advance(seconds=60)
+    assert fake.balance(ADA) == 89
+    after = fake.journal.entries()[0]
+    assert (after.status, after.committed, after.delivered, after.transaction) == (201, True, False, "txn_3")
+    assert (after.ordinal, after.rule, after.phase) == (before.ordinal, "zombie#1", "write")
+    assert len(fake.journal) == 2
+
+
+def test_a_zombie_is_refused_by_the_ledger_that_it_lands_in(fake: FakeCredits, client: ServerClient) -> None:
+    zombie(fake, client, -60)
+    spend(fake, -50)
+    fake.clock.advance(seconds=60)
+    assert fake.balance(ADA) == 50
+    entry = fake.journal.entries()[0]
+    assert (entry.status, entry.code, entry.committed) == (402, "insufficient_credits", False)
+    assert (entry.delivered, entry.transaction) == (False, "")
+
+
+def test_a_retry_overtakes_a_zombie_and_the_user_pays_twice(fake: FakeCredits, client: ServerClient) -> None:
+    zombie(fake, client, -10)
+    client.create_transaction(APP, ADA, delta=-10, reason="consume")
+    assert fake.settle() >= 1
+    assert fake.balance(ADA) == 80
+
+
+def test_a_zombie_that_is_refused_at_arrival_is_answered_and_has_not_fired(
+    fake: FakeCredits, client: ServerClient
+) -> None:
+    rule = fake.faults.add(Zombie(10), "createTransaction")
+    with pytest.raises(InsufficientCredits):
+        client.create_transaction(APP, ADA, delta=-101, reason="consume")
+    entry = fake.journal.entries()[-1]
+    assert (rule.fired, rule.is_unused) == (0, True)
+    assert (entry.status, entry.rule, entry.phase, entry.delivered) == (402, "", "", True)
+    with pytest.raises(Timeout):
+        client.create_transaction(APP, ADA, delta=-100, reason="consume")
+    assert rule.fired == 1
+
+
+def test_a_refused_zombie_is_not_used_up_for_its_user_either(fake: FakeCredits, client: ServerClient) -> None:
+    rule = fake.faults.add(Zombie(10), "createTransaction", per="user")
+    with pytest.raises(InsufficientCredits):
+        client.create_transaction(APP, ADA, delta=-101, reason="consume")
+    with pytest.raises(Timeout):
+        client.create_transaction(APP, ADA, delta=-100, reason="consume")
+    assert rule.fired == 1
+
+
+def test_a_refused_zombie_behind_a_delay_leaves_the_delay_in_the_journal(
+    fake: FakeCredits, client: ServerClient
+) -> None:
+    fake.faults.add(Latency(1), name="slow")
+    fake.faults.add(Zombie(10), "createTransaction")
+    with pytest.raises(InsufficientCredits):
+        client.create_transaction(APP, ADA, delta=-101, reason="consume")
+    entry = fake.journal.entries()[-1]
+    assert (entry.rule, entry.phase) == ("slow", "before")
+
+
+def test_a_zombie_comes_once_unless_times_says_more(fake: FakeCredits, client: ServerClient) -> None:
+    zombie(fake, client, -1)
+    assert client.create_transaction(APP, ADA, delta=-1, reason="consume").delta == -1
+    rule = fake.faults.add(Zombie(10), "createTransaction", times=2)
+    for _ in range(2):
+        with pytest.raises(Timeout):
+            client.create_transaction(APP, ADA, delta=-1, reason="consume")
+    client.create_transaction(APP, ADA, delta=-1, reason="consume")
+    assert rule.fired == 2
+    fake.settle()
+    assert fake.balance(ADA) == 95
+
+
+def test_a_zombie_of_a_real_clock_lands_on_its_own_on_a_socket(shared: Shared) -> None:
+    with (
+        FakeCredits(mode="live", shared=shared, users={ADA: 100}) as fake,
+        impatient(fake, "live", shared) as client,
+    ):
+        zombie(fake, client, -10, after_ms=30)
+        until(lambda: fake.balance(ADA) == 90)
+        assert fake.journal.entries()[0].committed
+
+
+def test_a_zombie_of_a_new_user_makes_them_later(fake: FakeCredits, client: ServerClient) -> None:
+    fake.faults.add(Zombie(1000), "createUser")
+    with pytest.raises(Timeout):
+        client.create_user(APP, "bob")
+    with pytest.raises(UserNotFound):
+        client.get_user(APP, "bob")
+    fake.clock.advance(seconds=1)
+    made = client.get_user(APP, "bob")
+    assert made.created_at >= START + timedelta(seconds=1)
+
+
+# ------------------------------------------------------------ bad_cursor
+
+
+@pytest.fixture(params=[3, 45], ids=["one page", "three pages"])
+def listed(request: pytest.FixtureRequest, fake: FakeCredits) -> int:
+    """Let there be so many users and transactions, and return how many."""
+    count: int = request.param
+    for number in range(count - 1):
+        fake.user(f"user-{number}")
+        fake.user(ADA, balance=200 + number)
+    return count
+
+
+def walks(fake: FakeCredits) -> list[Iterator[Any]]:
+    client = fake.server_client
+    return [client.iter_users(APP), client.iter_transactions(APP, ADA), fake.user_client(ADA).iter_transactions(ADA)]
+
+
+@pytest.mark.parametrize("kind", ["repeat", "cycle"])
+def test_our_walks_end_a_list_that_has_no_end(fake: FakeCredits, listed: int, kind: Any) -> None:
+    fake.faults.add(BadCursor(kind))
+    for walk in walks(fake):
+        with pytest.raises(InvalidResponse, match="the list has no end"):
+            list(walk)
+
+
+def test_a_cycle_shows_every_row_before_it_begins_again(fake: FakeCredits, listed: int) -> None:
+    fake.faults.add(BadCursor("cycle"))
+    client = fake.server_client
+    first = page = client.list_users(APP)
+    seen = list(page.users)
+    while len(seen) < listed:
+        page = client.list_users(APP, page.next_cursor)
+        seen += page.users
+    assert len({user.user_id for user in seen}) == listed == len(seen)
+    assert client.list_users(APP, page.next_cursor).users == first.users
+
+
+def test_an_expired_cursor_is_refused_and_the_first_page_is_not(fake: FakeCredits, listed: int) -> None:
+    fake.faults.add(BadCursor("expired"))
+    for walk in walks(fake):
+        if listed == 3:
+            assert len(list(walk)) == 3
+        else:
+            with pytest.raises(InvalidCursor, match="expired") as caught:
+                list(walk)
+            assert caught.value.status == 400
+
+
+def test_an_empty_page_in_front_loses_no_row(fake: FakeCredits, listed: int) -> None:
+    expected = [list(walk) for walk in walks(fake)]
+    fake.faults.add(BadCursor("empty_page"))
+    assert [list(walk) for walk in walks(fake)] == expected
+    assert fake.server_client.list_users(APP).users == ()
+
+
+@pytest.mark.parametrize("kind", ["repeat", "cycle", "expired", "empty_page"])
+def test_an_empty_list_has_no_page_to_turn(fake: FakeCredits, kind: Any) -> None:
+    fake.faults.add(BadCursor(kind))
+    assert list(fake.server_client.iter_users("nothing")) == []
+
+
+# ------------------------------------------------------------ drift and unauthorized
+
+
+def test_our_clients_read_what_a_later_version_says(fake: FakeCredits) -> None:
+    with fake.faults(Drift("extra_field")):
+        assert (balance(fake), history(fake), spend(fake).delta) == (100, [100], -1)
+    with fake.faults(Drift("unknown_reason")):
+        assert spend(fake).reason == "adjustment"
+        assert {each.reason for each in fake.server_client.iter_transactions(APP, ADA)} == {"adjustment"}
+    with fake.faults(Drift("null_for_absent")):
+        assert len(history(fake)) == 3
+    assert history(fake) == [-1, -1, 100]
+
+
+def test_a_client_that_needs_what_is_missing_says_what(fake: FakeCredits) -> None:
+    fake.faults.add(Drift("missing_optional"))
+    with pytest.raises(InvalidResponse, match="createdAt"):
+        spend(fake)
+    assert fake.balance(ADA) == 99
+
+
+def test_a_revoked_key_is_the_servers_alone(fake: FakeCredits) -> None:
+    fake.faults.add(Unauthorized("revoked"))
+    with pytest.raises(InvalidApiKey, match="revoked"):
+        spend(fake)
+    assert fake.user_client(ADA).get_balance(ADA).balance == 100
+
+
+def test_rotated_keys_are_the_users_alone(fake: FakeCredits) -> None:
+    fake.faults.add(Unauthorized("rotated"))
+    with pytest.raises(InvalidToken, match="rotated"):
+        fake.user_client(ADA).get_balance(ADA)
+    assert balance(fake) == 100
+
+
+@pytest.mark.parametrize(("skew_s", "expired"), [(54, False), (64, False), (65, True), (86_400, True)])
+def test_a_fast_clock_ends_a_token_early_by_as_much(
+    fake: FakeCredits, mode: Mode, shared: Shared, skew_s: int, expired: bool
+) -> None:
+    """A token of 60 s, with the 5 s of leeway that every verifier has."""
+    token = fake.token(ADA, expires_in_s=60)
+    fake.faults.add(Unauthorized(clock_skew_s=skew_s))
+    with transport_to(fake, mode, shared) as transport:
+        client = UserClient(BASE_URL, APP, token, transport=transport)
+        if expired:
+            with pytest.raises(TokenExpired):
+                client.get_balance(ADA)
+        else:
+            assert client.get_balance(ADA).balance == 100
