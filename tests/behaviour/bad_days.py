@@ -54,6 +54,7 @@ __all__ = [
 ]
 
 START = datetime(2026, 3, 1, 12, 30, 15, 678_000, UTC)
+NOISE = b"\x16\x03\x01\x02\x00SSH-2.0-nonsense\r\n\x00\xff\xfe\r\n\r\n"
 _USER = "/v1/applications/app-id/users/user-id"
 
 
@@ -131,6 +132,10 @@ def _as_ever(seen: Seen, good: Seen) -> None:
 
 def _nothing(seen: Seen, _good: Seen) -> None:
     assert (seen.status, seen.headers, seen.body) == (0, {}, b"")
+
+
+def _noise(seen: Seen, _good: Seen) -> None:
+    assert (seen.status, seen.headers, seen.body) == (0, {}, NOISE)
 
 
 def _a_part(seen: Seen, good: Seen) -> None:
@@ -252,7 +257,7 @@ DAYS: Mapping[str, Day] = {
     "truncate one byte": Day(_rule(Truncate(10**6)), "balance", _a_part, UNREAD, "closed", _first(10**6)),
     "drip": Day(_rule(Drip(3, 6)), "history", _as_ever, OK),
     "drip more than there is": Day(_rule(Drip(1000, 5)), "balance", _as_ever, OK),
-    "garbage": Day(_rule(Garbage()), "spend", _nothing, LOST, "garbage", spent=1),
+    "garbage": Day(_rule(Garbage()), "spend", _noise, LOST, "garbage", spent=1),
     "not_json before": Day(
         _rule(NotJson()), "spend", _page(502, b"text/html; charset=utf-8", b"<!DOCTYPE html>"), (502, False, True)
     ),

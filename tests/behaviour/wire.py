@@ -64,8 +64,7 @@ class Wire:
             end = self._end_now(then_silence) or self._receive()
         head, _, body = self._got.partition(b"\r\n\r\n")
         if not head.startswith(b"HTTP/1.1 "):
-            self.received = self._got
-            return Seen(0, {}, b"", "garbage" if self._got else end)
+            return Seen(0, {}, self._got, "garbage" if self._got else end)
         lines = head.split(b"\r\n")
         fields = dict(line.split(b": ", 1) for line in lines[1:])
         if end == "whole":
