@@ -56,13 +56,13 @@ class Faults:
 
     @contextmanager
     def __call__(self, what: object = None, operation: str = "", **words: Any) -> Generator[ActiveRule, None, None]:
-        """Add a rule for the time of a ``with`` block."""
+        """Add a rule for the time of a ``with`` block; a scripted one that stayed unused in it fails the test."""
         active = self.add(what, operation, **words)
         try:
             yield active
         finally:
             with self._lock:
-                active.remove()
+                self._plan.end(active)
 
     def find(self, name: str) -> ActiveRule:
         """Return the rule of a name; raise FaultError where there is none."""

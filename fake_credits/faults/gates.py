@@ -45,6 +45,9 @@ class Hold:
     def __len__(self) -> int:
         return len(self._held)
 
+    def __bool__(self) -> bool:
+        return True
+
     @property
     def arrivals(self) -> int:
         """Return how many exchanges have come to the gate so far."""

@@ -161,6 +161,7 @@ class Plan:
         self.ordinal_base = 0
         self.baseline: Callable[[], Mapping[tuple[str, str], int]] = dict
         self._rules: list[ActiveRule] = []
+        self._ended: list[ActiveRule] = []
         self._numbers: Counter[str] = Counter()
         self._calls: dict[Key, int] = {}
         # The rules to try for an operation, an application and a user ("" unless some rule names it), and a client.
@@ -192,7 +193,7 @@ class Plan:
         for active in self._rules:
             active.removed = True
         self.start_ms, self.ordinal_base = start_ms, ordinal_base
-        self._rules, self._numbers, self._calls = [], Counter(), {}
+        self._rules, self._ended, self._numbers, self._calls = [], [], Counter(), {}
         self._note_change()
         for rule in rules:
             self.add(rule)
@@ -237,6 +238,12 @@ class Plan:
             self._rules.remove(active)
             self._note_change()
 
+    def end(self, active: ActiveRule) -> None:
+        """Take a rule out whose time is over; one that stayed unused is still told."""
+        if not active.removed and active.is_unused and len(self._ended) < RULE_LIMIT:
+            self._ended.append(active)
+        self.remove(active)
+
     def find(self, name: str) -> ActiveRule:
         """Return the first rule of a name; raise FaultError where there is none."""
         for active in self._rules:
@@ -246,8 +253,8 @@ class Plan:
         raise FaultError(f"there is no rule {name!r} (there are: {known})")
 
     def unused(self) -> list[ActiveRule]:
-        """Return the scripted rules that stayed unused."""
-        return [active for active in self._rules if active.is_unused]
+        """Return the scripted rules that stayed unused, those of a ``with`` block that is over too."""
+        return self._ended + [active for active in self._rules if active.is_unused]
 
     def decide(self, call: Call) -> "list[Shot]":
         """Return what a call meets, in order, and count it."""

@@ -159,11 +159,9 @@ class Sandbox:
         for user_id, balance in settings.users.items():
             self.fund(user_id, balance)
         self.gates.clear()
-        if self._rules or self.faults:
-            self.faults.reset((), self.clock.now_ms(), self.journal.begun)
-            for rule in self._rules:
-                self.add_fault(rule)
-        self.faults.start_ms, self.faults.ordinal_base = self.clock.now_ms(), self.journal.begun
+        self.faults.reset((), self.clock.now_ms(), self.journal.begun)
+        for rule in self._rules:
+            self.add_fault(rule)
 
     def load(self, world: StartingWorld) -> tuple[str, ...]:
         """Add a world's users to the default application, and return their ids.

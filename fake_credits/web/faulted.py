@@ -10,6 +10,7 @@ from typing import Any, cast
 
 import msgspec
 
+from fake_credits.contract import Operation
 from fake_credits.errors import ApiError, GatewayTimeout
 from fake_credits.faults.plan import Shot
 from fake_credits.faults.rule import Call
@@ -59,6 +60,8 @@ def _call(exchange: Exchange, body: bytes) -> Call:
 
 
 def _reason(exchange: Exchange, body: bytes) -> str:
+    if cast("Matched", exchange.matched).operation is not Operation.CREATE_TRANSACTION:
+        return ""
     try:
         return exchange.service.codec.order(body).reason.value
     except ApiError:

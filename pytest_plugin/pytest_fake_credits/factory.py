@@ -69,7 +69,7 @@ class Watched:
 
     def unused_rules(self) -> list[ActiveRule]:
         """Return the scripted rules of this test that stayed unused."""
-        return [active for active in self.fake.faults if active.is_unused and active not in self._rules_before]
+        return [active for active in self.fake.sandbox.faults.unused() if active not in self._rules_before]
 
     def inconsistency(self) -> Inconsistency | None:
         """Return how the ledger contradicts itself, once: a sandbox of many tests fails one of them."""

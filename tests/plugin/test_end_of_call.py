@@ -113,6 +113,11 @@ def test_unused(fake_credits):
     fake_credits.server_client.get_balance("app-id", "user-id")
 
 
+def test_unused_in_a_block(fake_credits):
+    with fake_credits.faults(Reset(), nth=7):
+        pass
+
+
 @pytest.mark.fake_credits(faults=[{"script": [503, "ok"]}], balance=1)
 def test_left_over(fake_credits):
     with pytest.raises(FakeCreditsError):
@@ -171,9 +176,9 @@ def test_report(fake_credits):
 def test_what_never_came_or_would_never_end_fails_a_test_that_passed(suite: Suite) -> None:
     result = suite(FAULTY)
     text = result.stdout.str()
-    for test in ("unused", "left_over", "hangs_and_swallows_it", "gate_at_its_limit", "report"):
+    for test in ("unused", "unused_in_a_block", "left_over", "hangs_and_swallows_it", "gate_at_its_limit", "report"):
         assert f"FAILED test_suite.py::test_{test}" in text, text
-    result.assert_outcomes(failed=5, passed=4)
+    result.assert_outcomes(failed=6, passed=4)
     assert "the scripted rule 'second' never fired (1 calls matched it)" in text
     assert "has entries left: ok" in text
     assert "getBalance of user-id would hang for ever: gate 'door' holds it" in text
