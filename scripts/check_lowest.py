@@ -2,7 +2,7 @@
 
     python scripts/check_lowest.py [PYTEST ARGUMENT ...]
 
-Needs PyPI. Only the run-time dependencies are held down: the development tools are the newest.
+Needs PyPI. Only what the product itself uses is held down: the development tools are the newest.
 """
 
 import re
@@ -18,10 +18,10 @@ BIN = "Scripts" if sys.platform == "win32" else "bin"
 
 
 def lowest() -> list[str]:
-    """Return the run-time dependencies, each pinned to its lower bound."""
+    """Return the dependencies of the product and of its extra ``demo``, each pinned to its lower bound."""
     project = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
     pins: list[str] = []
-    for requirement in project["dependencies"]:
+    for requirement in (*project["dependencies"], *project["optional-dependencies"]["demo"]):
         found = re.fullmatch(r"([\w.\[\]-]+)>=([\w.]+)(;.*)?", requirement)
         if found is None:
             sys.exit(f"no lower bound: {requirement}")

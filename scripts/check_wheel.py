@@ -89,6 +89,11 @@ def use(python: Path, folder: Path) -> None:
     (downstream / "test_it.py").write_text(TEST)
     run(python, "-W", "error", "-m", "pytest", "-q", "test_it.py", cwd=downstream)
     run(python, "-m", "fake_credits", "--help", cwd=downstream)
+    run(python, "-m", "fake_credits", "seed", "--profile", "edge", "--out", "edge.json", cwd=downstream)
+    if "pip install 'fake-credits[demo]'" not in run(
+        python, "-m", "fake_credits", "seed", "--profile", "tiny", "--out", "tiny.json", cwd=downstream, fails=True
+    ):
+        sys.exit("without Faker it is not said how to install it")
     # Told which interpreter it is for: pyright would look into the first one on PATH.
     for checker in (("mypy", "--strict"), ("pyright", "--pythonpath", python)):
         run(python, "-m", *checker, "good.py", cwd=downstream)

@@ -16,7 +16,7 @@ from datetime import UTC, datetime
 from importlib.metadata import version
 from pathlib import Path
 
-from tests.benchmarks import faults, intercepted, live, local, suites
+from tests.benchmarks import faults, intercepted, live, local, suites, worlds
 from tests.benchmarks.plan import FULL, QUICK, Benchmark, Plan, Skipped
 
 RAW = "the raw app on uvicorn + uvloop + httptools"
@@ -70,6 +70,19 @@ BENCHMARKS: Mapping[str, Benchmark] = {
         "no delay",
         "≤ 1.2 ms; ≤ 3 ms; never early",
         faults.delays,
+    ),
+    "demo": Benchmark("the world `demo` into a sandbox, Faker's import included", "–", "≤ 0.5 s", worlds.demo),
+    "load": Benchmark(
+        "the world `load` into a sandbox (5,000,000 transactions)",
+        "–",
+        "≥ 200,000 transactions a second; ≤ 60 bytes each",
+        worlds.load,
+    ),
+    "seed": Benchmark(
+        "`seed` into a live server",
+        "a loop of `AsyncServerClient` calls, 8 at once",
+        "≥ 80 % of its rate",
+        worlds.over_http,
     ),
     "naive": Benchmark("naive fake (Starlette, PyJWT), live GET balance, RS256 token", RAW, "–", live.naive_get),
 }
