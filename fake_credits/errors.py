@@ -17,14 +17,17 @@ against the real API::
     │   ├── Timeout
     │   ├── ConnectionLost
     │   └── InvalidResponse
+    ├── ControlError                  the control plane refused a call
     ├── WouldHangForever              nothing would ever end the call: it fails the test even where it is swallowed
     └── GateLimit                     nobody released a gate, or too few arrived at it, in time
 """
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import ClassVar
 
 __all__ = [
+    "CONTROL_ERRORS",
     "ERRORS",
     "AmbiguousCredentials",
     "ApiError",
@@ -32,6 +35,7 @@ __all__ = [
     "BadGateway",
     "BalanceLimitExceeded",
     "ConnectionLost",
+    "ControlError",
     "FakeCreditsError",
     "Forbidden",
     "GateLimit",
@@ -320,6 +324,43 @@ class InvalidResponse(TransportFailure):
         super().__init__(message)
         self.status = status
         self.request_id = request_id
+
+
+class ControlError(FakeCreditsError):
+    """Report a refusal by the control plane: ``code`` and ``status`` are a row of `CONTROL_ERRORS`."""
+
+    def __init__(self, code: str, message: str, *, details: tuple[Problem, ...] = (), allow: str = "") -> None:
+        super().__init__(message)
+        self.code = code
+        self.message = message
+        self.details = details
+        self.allow = allow
+        self.status = CONTROL_ERRORS[code][0] if code in CONTROL_ERRORS else InternalError.default_status
+
+    def __str__(self) -> str:
+        return f"{self.status} {self.code}: {self.message}"
+
+
+CONTROL_ERRORS: Mapping[str, tuple[int, str]] = {
+    "malformed_request": (400, "The path does not decode, or the body did not come whole."),
+    "malformed_json": (400, "The body is no JSON."),
+    "validation_error": (400, "A member or parameter breaks a rule; `details` name it."),
+    "control_token_required": (401, "The header `X-Fake-Credits-Control` is missing, or holds another token."),
+    "origin_not_allowed": (403, "A page of another origin asks."),
+    "route_not_found": (404, "There is no such path."),
+    "sandbox_not_found": (404, "There is no sandbox of this name, or it is closed."),
+    "user_not_found": (404, "The sandbox has no such user."),
+    "rule_not_found": (404, "The sandbox has no rule of this name."),
+    "gate_not_found": (404, "The sandbox has no gate of this name."),
+    "method_not_allowed": (405, "The path takes other methods; `Allow` lists them."),
+    "conflict": (409, "An API key is taken, or the server's first sandbox was to be closed."),
+    "gate_limit": (409, "Too few calls came to a gate within the limit."),
+    "sandbox_limit": (409, "The server has as many sandboxes as `--sandbox-limit` allows."),
+    "payload_too_large": (413, "The body has more than 1 MiB."),
+    "unsupported_media_type": (415, "The body's Content-Type is not JSON."),
+    "internal_error": (500, "A bug of fake-credits; please report it."),
+}
+"""Every code of the control plane with its status and meaning: README, "The control plane"."""
 
 
 class WouldHangForever(FakeCreditsError, AssertionError):

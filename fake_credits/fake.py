@@ -14,21 +14,21 @@ from anyio.lowlevel import checkpoint
 from fake_credits.client.server import AsyncServerClient, ServerClient
 from fake_credits.client.transport import AsyncTransport, Transport
 from fake_credits.client.user import AsyncUserClient, UserClient
-from fake_credits.clock import Clock, from_ms, monotonic_s
+from fake_credits.clock import Clock, from_ms
 from fake_credits.contract import Contract
 from fake_credits.drivers.in_process import BASE_URL, InProcess
 from fake_credits.drivers.intercept.interception import Interception, intercept
 from fake_credits.drivers.live import LiveServer
 from fake_credits.drivers.shared import Shared
 from fake_credits.drivers.transports import AsyncInProcessTransport, InProcessTransport, network_transports
-from fake_credits.faults.desk import Faults, unused_text
+from fake_credits.faults.desk import Faults
 from fake_credits.faults.effects import Gate
 from fake_credits.faults.gates import Hold
 from fake_credits.faults.rule import rule_from
-from fake_credits.ledger import Inconsistency
 from fake_credits.models import User
 from fake_credits.sandbox import Sandbox, SandboxSettings, StartingWorld, TokenWords
 from fake_credits.sandbox.asserting.journal import CallJournal
+from fake_credits.sandbox.ending import last_exchanges, problems_of
 
 if TYPE_CHECKING:
     from fake_credits.drivers.for_httpx import HttpxTransport
@@ -37,8 +37,6 @@ if TYPE_CHECKING:
 __all__ = ["FakeCredits", "Mode", "SettingWords"]
 
 Mode = Literal["in-process", "live"]
-
-_LAST_EXCHANGES_S = 1.0
 
 
 class SettingWords(TypedDict, total=False):
@@ -327,15 +325,7 @@ class FakeCredits:
         A ledger that contradicts itself, a bug that answered 500, a call that would have hung for ever, a gate that
         nobody released, a scripted rule that stayed unused.
         """
-        found = [f"a bug of fake-credits answered 500: {bug!r}" for bug in self.sandbox.bugs]
-        found += self.sandbox.problems
-        with self.sandbox.lock:
-            found += [unused_text(active) for active in self.sandbox.faults.unused()]
-        try:
-            self.sandbox.verify()
-        except Inconsistency as error:
-            found.append(f"the ledger is inconsistent: {error}")
-        return found
+        return problems_of(self.sandbox)
 
     def close(self) -> list[str]:
         """Leave the live server and refuse further calls; return what was still under way after a second.
@@ -346,11 +336,9 @@ class FakeCredits:
             return []
         for interception in self._interceptions:
             interception.close()
-        self.sandbox.release_gates()
         late: list[str] = []
         if self._server is not None:
-            self.sandbox.end_waits()
-            late = self._await_exchanges()
+            late = last_exchanges(self.sandbox)
             self._server.sandboxes.detach(self.sandbox)
         self.sandbox.close()
         if self._transports is not None:
@@ -358,14 +346,6 @@ class FakeCredits:
         if self._owns_shared:
             self._shared.close()
         return late
-
-    def _await_exchanges(self) -> list[str]:
-        pause = threading.Event()
-        limit_s = monotonic_s() + _LAST_EXCHANGES_S
-        while self.journal.under_way and monotonic_s() < limit_s:
-            pause.wait(0.001)
-        count = self.journal.under_way
-        return [f"{count} exchanges were still under way a second after the end"] if count else []
 
 
 class _LastingToken:

@@ -16,7 +16,7 @@ import msgspec
 
 from fake_credits.clock import from_ms
 from fake_credits.errors import InternalError
-from fake_credits.journal import Entry
+from fake_credits.journal import Entry, Journal
 
 __all__ = ["ExchangeLog", "LineWriter", "plain_text", "writer_to"]
 
@@ -77,6 +77,24 @@ def writer_to(stream: TextIO | None) -> LineWriter | None:
     return LineWriter(descriptor)
 
 
+class _Bugs:
+    """Be a sandbox's bugs, each of which is told once."""
+
+    def __init__(self, bugs: Sequence[BaseException]) -> None:
+        self._bugs = bugs
+        self._last: BaseException | None = None
+
+    def new(self) -> list[BaseException]:
+        """Return those that came since the last time."""
+        new: list[BaseException] = []
+        for bug in reversed(self._bugs):  # from the newest: the oldest are dropped, so a count would not do
+            if bug is self._last:
+                break
+            new.insert(0, bug)
+        self._last = new[-1] if new else self._last
+        return new
+
+
 class ExchangeLog:
     """Tell of each exchange in a line, as text or JSON, and of all in a summary.
 
@@ -87,12 +105,19 @@ class ExchangeLog:
         self._form = form
         self._seed = seed
         self._counts: Counter[tuple[str, int]] = Counter()
-        self._bugs = bugs
-        self._last_bug: BaseException | None = None
+        self._first = _Bugs(bugs)
         self._writer = writer_to(sys.stderr)
 
     def write(self, entry: Entry) -> None:
         """Be a journal's listener."""
+        self._write(entry, self._first)
+
+    def follow(self, journal: Journal, bugs: Sequence[BaseException]) -> None:
+        """Listen to another sandbox's journal, and tell of its bugs as they come."""
+        own = _Bugs(bugs)
+        journal.listener = lambda entry: self._write(entry, own)
+
+    def _write(self, entry: Entry, bugs: "_Bugs") -> None:
         self._counts[entry.operation, entry.status] += 1
         if self._writer is None:
             return
@@ -100,25 +125,19 @@ class ExchangeLog:
             line = _text(entry) if self._form == "text" else json.dumps(msgspec.to_builtins(entry))
             self._writer.put(line)
         if entry.code == InternalError.code:
-            self._tell_bugs(self._writer)
+            self._tell_bugs(self._writer, bugs)
 
     def close(self) -> None:
         """Write the summary and end."""
         if self._writer is None:
             return
-        self._tell_bugs(self._writer)  # also of one whose exchange did not end
+        self._tell_bugs(self._writer, self._first)  # also of one whose exchange did not end
         if self._form != "off":
             self._writer.put(self._summary_text() if self._form == "text" else json.dumps(self._summary()))
         self._writer.close()
 
-    def _tell_bugs(self, writer: LineWriter) -> None:
-        new: list[BaseException] = []
-        for bug in reversed(self._bugs):  # from the newest: the oldest are dropped, so a count would not do
-            if bug is self._last_bug:
-                break
-            new.insert(0, bug)
-        for bug in new:
-            self._last_bug = bug
+    def _tell_bugs(self, writer: LineWriter, bugs: "_Bugs") -> None:
+        for bug in bugs.new():
             trace = "".join(traceback.format_exception(bug))
             writer.put(json.dumps({"bug": trace}) if self._form == "json" else _bug_text(trace))
 

@@ -95,6 +95,12 @@ class ServerOptions:
         rules.Checked("NAME", str),  # the rule is the sandbox's
         name="keep-header",
     )
+    control_token: str = _flag(
+        "", "What opens the control plane; a fresh one unless given.", rules.Checked("TOKEN", rules.control_token)
+    )
+    sandbox_limit: int = _flag(
+        1000, "Let the control plane have at most so many sandboxes.", click.IntRange(1, 100_000)
+    )
     log: str = _flag("text", "One line an exchange on stderr, and a summary at exit.", click.Choice(rules.LOG_FORMS))
     tls: bool = _flag(False, "Answer over https, by a certificate of a CA that is made at the start.")
     tls_ca: Path | None = _flag(  # noqa: RUF009 - a field

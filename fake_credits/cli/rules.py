@@ -24,6 +24,7 @@ __all__ = [
     "api_key",
     "bad_token_kind",
     "base_url",
+    "control_token",
     "file_to_read",
     "file_to_write",
     "health_url",
@@ -74,6 +75,13 @@ def api_key(text: str) -> str:
     """Return an API key that can travel in a header (RFC 9110, section 5.5)."""
     if not _VISIBLE.fullmatch(text):
         raise ValueError("is no API key: it travels in a header, so give 1 to 256 visible ASCII characters, no blanks")
+    return text
+
+
+def control_token(text: str) -> str:
+    """Return a token of the control plane that can travel in a header (RFC 9110, section 5.5)."""
+    if not _VISIBLE.fullmatch(text):
+        raise ValueError("is no token: it travels in a header, so give 1 to 256 visible ASCII characters, no blanks")
     return text
 
 

@@ -23,7 +23,7 @@ from fake_credits.cli.https import https, trusting
 from fake_credits.cli.lines import ExchangeLog
 from fake_credits.cli.options import RunOptions
 from fake_credits.cli.serving import listening
-from fake_credits.cli.start import new_sandbox, variables
+from fake_credits.cli.start import control_of, control_variables, new_sandbox, variables
 from fake_credits.clock import monotonic_s
 from fake_credits.drivers.environment import FIELDS, with_loopback
 from fake_credits.drivers.live import Address, LiveServer
@@ -48,12 +48,15 @@ def run(options: RunOptions, command: tuple[str, ...]) -> int:
     plain = Address()
     with https(options, plain.host) as encrypted, trusting(encrypted.ca, os.environ) as trust:
         address = encrypted.at(plain)
-        server = LiveServer(sandbox.contract, Sandboxes(sandbox), address)
+        sandboxes = Sandboxes(sandbox)
+        control = control_of(options, sandboxes, log)
+        server = LiveServer(sandbox.contract, sandboxes, address, control=control)
         with listening(address):
             server.start()
         try:
             ours = variables(sandbox, server.base_url)
-            return child.run(command, _environment(options, ours, {**encrypted.variables, **trust}))
+            more = {**encrypted.variables, **trust, **control_variables(server.base_url, control)}
+            return child.run(command, _environment(options, ours, more))
         finally:
             server.stop()
             log.close()

@@ -19,10 +19,11 @@ from fake_credits.cli import files
 from fake_credits.cli.https import CA_VARIABLE, Https, https
 from fake_credits.cli.lines import ExchangeLog, LineWriter, writer_to
 from fake_credits.cli.options import ServeOptions
-from fake_credits.cli.start import new_sandbox, variables
+from fake_credits.cli.start import control_of, control_variables, new_sandbox, variables
 from fake_credits.contract import Operation
 from fake_credits.drivers.live import Address, Runner, bind, listening_at, new_event_loop
 from fake_credits.sandbox import Sandbox, Sandboxes
+from fake_credits.web.control.plane import ControlPlane
 
 __all__ = ["CannotBind", "listening", "serve"]
 
@@ -45,12 +46,15 @@ def serve(options: ServeOptions) -> int:
     with listening(address):
         listener = bind(address)
     names = (options.host, *options.allow_hosts)
-    with closing(listener), https(options, listening_at(listener), names) as encrypted:
-        runner = Runner(sandbox.contract, Sandboxes(sandbox), encrypted.at(address), listener)
-        with (
-            closing(ExchangeLog(options.log, options.seed, sandbox.bugs)) as log,
-            closing(_Announcement(options, sandbox, encrypted)) as ours,
-        ):
+    with (
+        closing(listener),
+        https(options, listening_at(listener), names) as encrypted,
+        closing(ExchangeLog(options.log, options.seed, sandbox.bugs)) as log,
+    ):
+        sandboxes = Sandboxes(sandbox)
+        control = control_of(options, sandboxes, log)
+        runner = Runner(sandbox.contract, sandboxes, encrypted.at(address), listener, control)
+        with closing(_Announcement(options, sandbox, encrypted, control)) as ours:
             sandbox.journal.listener = log.write
             with asyncio.Runner(loop_factory=new_event_loop) as loop:
                 loop.run(_serve(runner, ours, stopper))
@@ -117,10 +121,11 @@ class _Announcement:
     the process from ending.
     """
 
-    def __init__(self, options: ServeOptions, sandbox: Sandbox, encrypted: Https) -> None:
+    def __init__(self, options: ServeOptions, sandbox: Sandbox, encrypted: Https, control: ControlPlane) -> None:
         self._options = options
         self._sandbox = sandbox
         self._encrypted = encrypted
+        self._control = control
         self._contents: str | None = None
         self._failure: Exception | None = None
         self._thread: threading.Thread | None = None
@@ -151,6 +156,7 @@ class _Announcement:
         options = self._options
         try:
             ours = {**variables(self._sandbox, base_url), **self._encrypted.variables}
+            ours |= control_variables(base_url, self._control)
             contents = _dotenv(ours)
             if options.ready_file is not None:
                 files.replace(options.ready_file, contents, _READY_FILE)

@@ -1,5 +1,6 @@
 """Own what `serve` and `run` share: a sandbox from options, and what a client of it has to know; know no sockets."""
 
+import itertools
 import json
 from dataclasses import replace
 from pathlib import Path
@@ -7,18 +8,20 @@ from typing import TYPE_CHECKING
 
 import click
 
+from fake_credits.cli.lines import ExchangeLog
 from fake_credits.cli.options import ServerOptions
 from fake_credits.cli.tokens import signing_keys
 from fake_credits.contract import DEFAULT, Contract, ContractError
 from fake_credits.contract.loading import load_contract
 from fake_credits.drivers.environment import environment
-from fake_credits.sandbox import Sandbox, SandboxSettings
+from fake_credits.sandbox import Sandbox, Sandboxes, SandboxSettings
 from fake_credits.seeding.errors import UnknownWorld, WorldError
+from fake_credits.web.control.plane import ControlPlane
 
 if TYPE_CHECKING:
     from fake_credits.seeding.world import World
 
-__all__ = ["contract_of", "document", "new_sandbox", "variables", "world"]
+__all__ = ["contract_of", "control_of", "control_variables", "document", "new_sandbox", "variables", "world"]
 
 _TOKEN_LIFE_S = 24 * 3600
 
@@ -48,6 +51,24 @@ def new_sandbox(options: ServerOptions) -> Sandbox:
         raise click.ClickException(f"--world: {error}") from None
     except ValueError as error:  # a file without keys, a header not to keep; all else was checked with its flag
         raise click.UsageError(str(error)) from None
+
+
+def control_of(options: ServerOptions, sandboxes: Sandboxes, log: ExchangeLog) -> ControlPlane:
+    """Return the control plane of the process's sandboxes; those that it makes are logged as the first one is."""
+    numbers = itertools.count(2)
+    keys = sandboxes.base.keys
+
+    def new(settings: SandboxSettings) -> Sandbox:
+        sandbox = Sandbox(settings, keys, f"s{next(numbers)}")
+        log.follow(sandbox.journal, sandbox.bugs)
+        return sandbox
+
+    return ControlPlane(sandboxes, new, options.control_token, sandbox_limit=options.sandbox_limit)
+
+
+def control_variables(base_url: str, control: ControlPlane) -> dict[str, str]:
+    """Return the variables that a suite reads to reach the control plane."""
+    return {"FAKE_CREDITS_URL": base_url, "FAKE_CREDITS_CONTROL_TOKEN": control.token}
 
 
 def world(name: str, seed: int, flag: str) -> "World":

@@ -23,6 +23,7 @@ from fake_credits.drivers.protocol import CreditsProtocol, Front
 from fake_credits.drivers.waits import Waits
 from fake_credits.sandbox import Sandboxes
 from fake_credits.web.app import create_app
+from fake_credits.web.control.plane import ControlPlane
 from fake_credits.web.hosts import HostPolicy
 from fake_credits.web.service import Service
 
@@ -73,11 +74,18 @@ def bind(address: Address) -> socket.socket:
 class Runner:
     """Run uvicorn on one socket until told to stop, and then withdraw at once."""
 
-    def __init__(self, contract: Contract, sandboxes: Sandboxes, address: Address, listener: socket.socket) -> None:
+    def __init__(
+        self,
+        contract: Contract,
+        sandboxes: Sandboxes,
+        address: Address,
+        listener: socket.socket,
+        control: ControlPlane | None = None,
+    ) -> None:
         waits = Waits()
         front = Front(Service(contract), sandboxes, HostPolicy(address.allow_hosts, exposed=address.expose), waits)
         config = Config(
-            create_app(contract, sandboxes),
+            create_app(contract, sandboxes, control),
             http=partial(CreditsProtocol, front=front),  # type: ignore[arg-type]
             interface="asgi3",
             ws="none",
@@ -159,7 +167,8 @@ class LiveServer:
     """Serve sandboxes over a socket from a background thread.
 
     ``start`` returns when requests are answered; ``stop`` when the port is free again. Both may be called twice.
-    A bound ``listener`` serves the first start, in place of the address.
+    A bound ``listener`` serves the first start, in place of the address. ``control`` is the server's control plane
+    (README, "The control plane"), and ``control_token`` is what opens it; without one both are empty.
     """
 
     def __init__(
@@ -169,11 +178,14 @@ class LiveServer:
         address: Address | None = None,
         *,
         listener: socket.socket | None = None,
+        control: ControlPlane | None = None,
     ) -> None:
         self.contract = contract
         self.sandboxes = sandboxes
         self._address = address or Address()
         self._listener = listener
+        self._control = control
+        self.control_token = "" if control is None else control.token
         self._thread: threading.Thread | None = None
         self._loop: asyncio.AbstractEventLoop | None = None
         self._stop: asyncio.Event | None = None
@@ -189,7 +201,7 @@ class LiveServer:
             return
         self._failure = self._loop = self._stop = None
         listener, self._listener = self._listener or bind(self._address), None
-        runner = Runner(self.contract, self.sandboxes, self._address, listener)
+        runner = Runner(self.contract, self.sandboxes, self._address, listener, self._control)
         answering = threading.Event()
         self._thread = threading.Thread(
             target=self._serve, args=(runner, answering), name="fake-credits-server", daemon=True

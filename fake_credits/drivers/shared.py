@@ -15,6 +15,7 @@ from fake_credits.drivers.live import LiveServer
 from fake_credits.sandbox import Sandbox, Sandboxes, SandboxSettings, StartingWorld
 from fake_credits.sandbox.home import Home
 from fake_credits.web.app import create_app
+from fake_credits.web.control.plane import ControlPlane
 
 if TYPE_CHECKING:
     from fake_credits.seeding.making import Worlds
@@ -82,7 +83,9 @@ class Shared:
                 if known.contract == contract:
                     return known
             base = self.new_sandbox(SandboxSettings(contract=contract))
-            server = LiveServer(contract, Sandboxes(base), listener=listener)
+            sandboxes = Sandboxes(base)
+            control = ControlPlane(sandboxes, self.new_sandbox)
+            server = LiveServer(contract, sandboxes, listener=listener, control=control)
             server.start()
             self._servers.append(server)
             return server

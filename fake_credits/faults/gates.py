@@ -53,10 +53,14 @@ class Hold:
         """Return how many exchanges have come to the gate so far."""
         return self._arrived
 
+    def held(self) -> tuple[Ticket, ...]:
+        """Return who is held, by order of arrival."""
+        with self._lock:
+            return tuple(self._held)
+
     def waiters(self) -> str:
         """Return who is held, by order of arrival, for people."""
-        with self._lock:
-            return ", ".join(ticket.shown for ticket in self._held)
+        return ", ".join(ticket.shown for ticket in self.held())
 
     def wait_for(self, count: int = 1, *, limit_s: float | None = None) -> None:
         """Block this thread until ``count`` exchanges have arrived in all; raise GateLimit where they do not in time.

@@ -1,6 +1,7 @@
 """Own which credential means which sandbox; know nothing of HTTP, and authenticate nothing."""
 
 import threading
+from collections.abc import Iterator
 from functools import lru_cache
 
 from fake_credits.auth.credentials import Credential, peek_claims
@@ -26,24 +27,37 @@ class Sandboxes:
         self._bound: dict[tuple[str, str], Sandbox] = {}
         self._defaults: list[Sandbox] = []
         self._peek = lru_cache(_REMEMBERED)(_names_in)
+        self.base = base
         self.attach(base)
 
     def __repr__(self) -> str:
         return f"<Sandboxes: {len(self._by_name)} attached>"
 
+    def __len__(self) -> int:
+        return len(self._by_name)
+
+    def __iter__(self) -> Iterator[Sandbox]:
+        with self._lock:
+            return iter(tuple(self._by_name.values()))
+
     @property
     def default(self) -> Sandbox:
-        """Return the sandbox for a request whose credential names none: the one attached last."""
+        """Return the sandbox for a request whose credential names none: the one attached last as such."""
         return self._defaults[-1]
 
-    def attach(self, sandbox: Sandbox) -> None:
-        """Make a sandbox reachable, and the default; raise ValueError where its name or key is taken."""
+    def named(self, name: str) -> Sandbox | None:
+        """Return the attached sandbox of a name, None where there is none."""
+        return self._by_name.get(name)
+
+    def attach(self, sandbox: Sandbox, *, as_default: bool = True) -> None:
+        """Make a sandbox reachable, and the default unless told; raise ValueError where its name or key is taken."""
         with self._lock:
             if sandbox.name in self._by_name or sandbox.api_key in self._by_key:
                 raise ValueError(f"a sandbox named {sandbox.name!r} or with the same API key is attached already")
             self._by_name[sandbox.name] = sandbox
             self._by_key[sandbox.api_key] = sandbox
-            self._defaults.append(sandbox)
+            if as_default:
+                self._defaults.append(sandbox)
 
     def detach(self, sandbox: Sandbox) -> None:
         """Forget a sandbox; one that is not attached is none of our business."""
@@ -51,7 +65,7 @@ class Sandboxes:
             if self._by_name.get(sandbox.name) is sandbox:
                 self._by_name.pop(sandbox.name)
                 self._by_key.pop(sandbox.api_key, None)
-                self._defaults.remove(sandbox)
+                self._defaults = [other for other in self._defaults if other is not sandbox]
                 self._bound = {whose: other for whose, other in self._bound.items() if other is not sandbox}
 
     def bind(self, sandbox: Sandbox, issuer: str, user_id: str) -> None:

@@ -1,6 +1,7 @@
 """Own the application: which paths are the API's and which are the fake's own, and who answers each."""
 
 from collections.abc import Mapping
+from typing import TYPE_CHECKING
 
 import anyio
 from starlette.applications import Starlette
@@ -22,20 +23,27 @@ from fake_credits.web.routing import escape
 from fake_credits.web.service import Service
 from fake_credits.web.way import go
 
+if TYPE_CHECKING:
+    from fake_credits.web.control.plane import ControlPlane
+
 __all__ = ["EXTENSION", "create_app"]
 
 EXTENSION = "fake_credits"
 """The key of ``scope["extensions"]`` under which a driver lends its `Line`."""
 
 _OWN_PATHS = (b"/_fake/", b"/.well-known/")
+_OPEN_PATHS = frozenset({b"/_fake/livez", b"/_fake/readyz", b"/_fake/openapi.json"})
 
 
-def create_app(contract: Contract, sandboxes: Sandboxes | None = None) -> Starlette:
+def create_app(
+    contract: Contract, sandboxes: Sandboxes | None = None, control: "ControlPlane | None" = None
+) -> Starlette:
     """Return the API for one contract.
 
     ``sandboxes`` serve the requests whose line brings no sandbox of its own: None is for in-process use alone.
+    ``control`` is the control plane of a live server.
     """
-    return _Application(Service(contract), sandboxes)
+    return _Application(Service(contract), sandboxes, control)
 
 
 class _Application(Starlette):
@@ -45,9 +53,10 @@ class _Application(Starlette):
     regular expression a route. Its default middlewares answer errors in plain text, so one boundary replaces them.
     """
 
-    def __init__(self, service: Service, sandboxes: Sandboxes | None) -> None:
+    def __init__(self, service: Service, sandboxes: Sandboxes | None, control: "ControlPlane | None") -> None:
         self._service = service
         self._sandboxes = sandboxes
+        self._control = control
         own = [
             Route("/_fake/livez", _alive),
             Route("/_fake/readyz", _alive),
@@ -67,6 +76,9 @@ class _Application(Starlette):
         raw_path, headers = scope["raw_path"], scope["headers"]
         refusal = line.refusal(raw_path, headers)
         if refusal is None and raw_path.startswith(_OWN_PATHS):
+            if self._control is not None and raw_path.startswith(b"/_fake/") and raw_path not in _OPEN_PATHS:
+                await self._control.serve(scope, receive, line)
+                return
             try:
                 await super().__call__(scope, receive, send)
                 return

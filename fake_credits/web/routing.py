@@ -16,7 +16,7 @@ from urllib.parse import unquote_to_bytes
 from fake_credits.contract import Contract, Operation, RouteTemplate
 from fake_credits.errors import MalformedRequest, MethodNotAllowed, RouteNotFound
 
-__all__ = ["HTTP_METHODS", "Matched", "RouteTable", "escape", "nearest_route"]
+__all__ = ["HTTP_METHODS", "Matched", "RouteTable", "escape", "nearest_route", "segments_of"]
 
 # fmt: off
 HTTP_METHODS = frozenset({
@@ -98,7 +98,7 @@ class RouteTable:
     def _match(self, method: str, raw_path: bytes) -> Matched:
         if method not in HTTP_METHODS:
             raise MalformedRequest(f"{method!r} is no HTTP method")
-        segments = _segments(raw_path)
+        segments = segments_of(raw_path)
         methods = self._methods(segments)
         if methods is None:
             raise RouteNotFound(
@@ -145,7 +145,8 @@ def escape(raw_path: bytes) -> str:
     return text if len(text) <= 200 else text[:200] + "…"
 
 
-def _segments(raw_path: bytes) -> list[str]:
+def segments_of(raw_path: bytes) -> list[str]:
+    """Return a path's segments, each percent-decoded once; raise MalformedRequest where one does not decode."""
     if b"%" not in raw_path:
         try:
             return raw_path.decode("ascii").split("/")

@@ -3,19 +3,18 @@
 What is the same for every request of a contract (templates, decoders, names) is made once, in the codec.
 """
 
-import json
-from collections import Counter
 from collections.abc import Callable, Iterable
 from decimal import Decimal, InvalidOperation
 from functools import lru_cache
-from typing import NamedTuple, NoReturn, Protocol, cast
+from typing import NamedTuple, Protocol, cast
 
 import msgspec
 
 from fake_credits.contract import MAX_AMOUNT, Contract, created_at_to_json
-from fake_credits.errors import MalformedJson, Problem, ValidationError
+from fake_credits.errors import Problem, ValidationError
 from fake_credits.ledger import Account, Row
 from fake_credits.models import Reason
+from fake_credits.web.strict import read_json, shown
 
 __all__ = ["Codec", "Order"]
 
@@ -163,40 +162,13 @@ def _slot(name: str) -> str:
 
 
 def _json_object(body: bytes) -> dict[str, object]:
-    value = _json(body)
+    value = read_json(body, integer=_integer, fraction=_fraction)
     if not isinstance(value, dict):
         raise ValidationError(
             f"the body must be a JSON object, not {_kind(value)}",
             details=(Problem("", f"must be a JSON object, not {_kind(value)}"),),
         )
     return cast("dict[str, object]", value)
-
-
-def _json(body: bytes) -> object:
-    if not body:
-        raise MalformedJson("the body is empty: a JSON object is required")
-    if body.startswith(b"\xef\xbb\xbf"):
-        raise MalformedJson("the body starts with a byte order mark, which JSON may not have (RFC 8259, section 8.1)")
-    try:
-        value = json.loads(
-            body.decode("utf-8"),
-            parse_float=_fraction,
-            parse_int=_integer,
-            parse_constant=_no_constant,
-            object_pairs_hook=_members,
-        )
-        json.dumps(value, default=str, ensure_ascii=False).encode("utf-8")
-    except MalformedJson:
-        raise
-    except UnicodeDecodeError as error:
-        raise MalformedJson(f"the body is no UTF-8: {error.reason} at byte {error.start}") from None
-    except UnicodeEncodeError:
-        raise MalformedJson("the body has a lone surrogate, which is no text (RFC 8259, section 8.2)") from None
-    except RecursionError:
-        raise MalformedJson("the body is nested too deeply") from None
-    except (ValueError, ArithmeticError) as error:
-        raise MalformedJson(f"the body is no JSON: {error}") from None
-    return value
 
 
 def _integer(digits: str) -> int | Decimal:
@@ -211,18 +183,6 @@ def _fraction(text: str) -> Decimal:
         return Decimal("1e-999999" if "e-" in text.lower() else "1e999999")
 
 
-def _no_constant(name: str) -> NoReturn:
-    raise MalformedJson(f"{name} is no JSON (RFC 8259, section 6)")
-
-
-def _members(pairs: list[tuple[str, object]]) -> dict[str, object]:
-    members = dict(pairs)
-    if len(members) != len(pairs):
-        twice = Counter(name for name, _ in pairs).most_common(1)[0][0]
-        raise MalformedJson(f"the member {_shown(twice)} stands twice in an object")
-    return members
-
-
 def _delta(members: dict[str, object], name: str) -> tuple[int, Problem | None]:
     if name not in members:
         return 0, Problem(name, "is missing: an integer is required")
@@ -230,9 +190,9 @@ def _delta(members: dict[str, object], name: str) -> tuple[int, Problem | None]:
     if isinstance(value, bool) or not isinstance(value, int | Decimal):
         return 0, Problem(name, f"must be an integer, not {_kind(value)}")
     if not -MAX_AMOUNT <= value <= MAX_AMOUNT:
-        return 0, Problem(name, f"must be at most {MAX_AMOUNT} in size (2^53 - 1), not {_shown(value)}")
+        return 0, Problem(name, f"must be at most {MAX_AMOUNT} in size (2^53 - 1), not {shown(value)}")
     if value != int(value):
-        return 0, Problem(name, f"must be an integer, not {_shown(value)}")
+        return 0, Problem(name, f"must be an integer, not {shown(value)}")
     return int(value), None
 
 
@@ -244,13 +204,13 @@ def _reason(members: dict[str, object], name: str) -> tuple[Reason, Problem | No
     if not isinstance(value, str):
         return Reason.GRANT, Problem(name, f"must be one of {known}, not {_kind(value)}")
     if value not in Reason.__members__.values():
-        return Reason.GRANT, Problem(name, f"must be one of {known}, not {_shown(value)}")
+        return Reason.GRANT, Problem(name, f"must be one of {known}, not {shown(value)}")
     return Reason(value), None
 
 
 def _unknown_members(members: dict[str, object], known: tuple[str, ...]) -> list[Problem]:
     rule = f"is no member of this body (known: {', '.join(known)})" if known else "is not allowed: the body is empty"
-    return [Problem(_shown(name).strip("'"), rule) for name in members if name not in known]
+    return [Problem(shown(name).strip("'"), rule) for name in members if name not in known]
 
 
 def _refuse(problems: list[Problem]) -> None:
@@ -273,8 +233,3 @@ def _kind(value: object) -> str:
     if isinstance(value, bool):
         return f"a boolean ({str(value).lower()})"
     return "null" if value is None else _KINDS[type(value)]
-
-
-def _shown(value: object) -> str:
-    text = repr(value) if isinstance(value, str) else str(value)
-    return text if len(text) <= 60 else text[:57] + "..."
