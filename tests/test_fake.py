@@ -360,7 +360,7 @@ def test_closing_after_the_shared_server_starts_no_other() -> None:
 
 
 def test_close_tells_what_was_still_under_way_after_a_second(shared: Shared, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("fake_credits.fake._LAST_EXCHANGES_S", 0.005)
+    monkeypatch.setattr("fake_credits.sandbox.ending._LAST_EXCHANGES_S", 0.005)
     fake = FakeCredits(mode="live", shared=shared)
     fake.serve()
     fake.journal.next_ordinal()

@@ -32,7 +32,7 @@ EXTENSION = "fake_credits"
 """The key of ``scope["extensions"]`` under which a driver lends its `Line`."""
 
 _OWN_PATHS = (b"/_fake/", b"/.well-known/")
-_OPEN_PATHS = frozenset({b"/_fake/livez", b"/_fake/readyz", b"/_fake/openapi.json"})
+_CONTROL_PATHS = (b"/_fake/sandboxes", b"/_fake/presets")
 
 
 def create_app(
@@ -76,7 +76,7 @@ class _Application(Starlette):
         raw_path, headers = scope["raw_path"], scope["headers"]
         refusal = line.refusal(raw_path, headers)
         if refusal is None and raw_path.startswith(_OWN_PATHS):
-            if self._control is not None and raw_path.startswith(b"/_fake/") and raw_path not in _OPEN_PATHS:
+            if self._control is not None and raw_path.startswith(_CONTROL_PATHS):
                 await self._control.serve(scope, receive, line)
                 return
             try:
@@ -192,7 +192,7 @@ def _not_ours(error: HTTPException, scope: Scope) -> ApiError:
     if error.status_code == MethodNotAllowed.default_status:
         allow = (error.headers or {}).get("Allow", "GET")
         return MethodNotAllowed(f"{shown} is not allowed; it takes {allow}", allow=allow)
-    own = "/_fake/livez, /_fake/readyz and /_fake/openapi.json"
+    own = "/_fake/livez, /_fake/readyz, /_fake/openapi.json and, on a live server, those of the control plane"
     return RouteNotFound(f"there is no {shown}; the fake's own paths are {own}")
 
 

@@ -300,7 +300,7 @@ PATHS: dict[str, tuple[bytes, str]] = {
     "20,000 characters of no route": (b"/v1/" + b"abc" * 6_000, "route_not_found"),
     "a quotation mark": (b'/v1/"quoted"', "route_not_found"),
     "markup": (b"/v1/<script>", "route_not_found"),
-    "the control plane that is not there": (b"/_fake/sandboxes", "route_not_found"),
+    "a path of our own that is not there": (b"/_fake/nothing", "route_not_found"),
     "a query of broken percent signs": (USER + b"?%zz&%&a=%f", ""),
     "a long query": (USER + b"?" + b"a=b&" * 4_000, ""),
     "a cursor where none belongs": (USER + b"?cursor=x", ""),

@@ -64,6 +64,8 @@ def test_the_ready_file_is_whole_and_its_owners_alone(shared: Started) -> None:
         "CREDITS_USER_ID",
         "CREDITS_USER_TOKEN",
         "CREDITS_JWKS_URL",
+        "FAKE_CREDITS_URL",
+        "FAKE_CREDITS_CONTROL_TOKEN",
     ]
     assert stat.S_IMODE(file.stat().st_mode) == 0o600
     assert sorted(entry.name for entry in shared.folder.iterdir()) == ["err", "out", "ready"]

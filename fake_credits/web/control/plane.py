@@ -1,6 +1,6 @@
 """Own the way of one request to the control plane: who may ask, what was asked, and the answer as JSON.
 
-    origin → token → path → method → query → body, bounded → verb → answer
+    path → method → origin → token → query → body, bounded → verb → answer
 
 No fault touches it, and no request of it is an exchange. It serves live servers only: verbs that wait for exchanges
 run in worker threads, so that the server's loop can run those.
@@ -8,7 +8,7 @@ run in worker threads, so that the server's loop can run those.
 
 import asyncio
 import hmac
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Mapping
 from typing import TypeVar
 
 import msgspec
@@ -75,9 +75,9 @@ class ControlPlane:
     async def _answer(self, scope: Message, receive: Receive, line: Line) -> Answer | None:
         headers: Headers = scope["headers"]
         base_url = f"{scope['scheme']}://{_host(headers)}"
+        route, parts = _match(scope)
         _check_origin(headers, base_url)
         self._check_token(headers)
-        route, parts = self._match(scope)
         query: object = read_query(scope["query_string"], route.query)
         sent = await _whole_body(line, receive)
         if sent and not _is_json(headers):
@@ -98,14 +98,14 @@ class ControlPlane:
                 "(open to all are /_fake/livez, /_fake/readyz and /_fake/openapi.json)",
             )
 
-    def _match(self, scope: Message) -> "tuple[ControlRoute, dict[str, str]]":
-        raw_path: bytes = scope["raw_path"]
-        try:
-            segments = segments_of(raw_path.removeprefix(PREFIX.encode("ascii")))
-        except MalformedRequest as error:
-            raise ControlError(error.code, error.message) from None
-        route, parts = match(scope["method"], segments[1:], f"{scope['method']} {escape(raw_path)}")
-        return route, dict(parts)
+
+def _match(scope: Message) -> tuple[ControlRoute, Mapping[str, str]]:
+    raw_path: bytes = scope["raw_path"]
+    try:
+        segments = segments_of(raw_path.removeprefix(PREFIX.encode("ascii")))
+    except MalformedRequest as error:
+        raise ControlError(error.code, error.message) from None
+    return match(scope["method"], segments[1:], f"{scope['method']} {escape(raw_path)}")
 
 
 def _carry_out(route: ControlRoute, call: ControlCall) -> Answer:
@@ -121,7 +121,9 @@ def _refused(refusal: ControlError) -> Answer:
     fields: dict[str, object] = {"code": refusal.code, "message": refusal.message}
     if refusal.details:
         fields["details"] = [{"field": each.field, "problem": each.problem} for each in refusal.details]
-    headers: Headers = [(b"allow", refusal.allow.encode("ascii"))] if refusal.allow else []
+    headers: Headers = [(b"x-fake-credits-cause", b"control")]
+    if refusal.allow:
+        headers.append((b"allow", refusal.allow.encode("ascii")))
     if refusal.code == "control_token_required":
         headers.append((b"www-authenticate", TOKEN_HEADER.encode("ascii")))  # RFC 9110, 15.5.2: a 401 has a challenge
     return Answer(refusal.status, msgspec.json.encode({"error": fields}), headers)
