@@ -17,6 +17,7 @@ from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
 from typing import Any, cast
 
+import msgspec
 from pytest_fake_credits.marker import WORDS
 from pytest_fake_credits.settings import ENV_FIELDS, OPTIONS
 
@@ -25,12 +26,14 @@ from fake_credits.auth.providers import PRESETS
 from fake_credits.cli.commands import cli
 from fake_credits.cli.options import flags_of
 from fake_credits.contract import DEFAULT, Operation, settings
-from fake_credits.errors import ERRORS
+from fake_credits.errors import CONTROL_ERRORS, ERRORS
 from fake_credits.fake import FakeCredits
 from fake_credits.faults import EFFECTS, Rule
 from fake_credits.faults.presets import PRESETS as BAD_DAYS
 from fake_credits.sandbox.asserting.journal import CallJournal
 from fake_credits.seeding.profiles import Profile
+from fake_credits.web.control.shapes import Rules
+from fake_credits.web.control.table import ROUTES, ControlRoute
 
 ROOT = Path(__file__).resolve().parent.parent
 PART = re.compile(r"(<!-- (table|example|file): ([\w./-]+) -->\n)(.*?)(<!-- end -->)", re.DOTALL)
@@ -267,8 +270,31 @@ def environment() -> str:
         "jwks_url": "the public keys of users' tokens",
         "jwt_public_key": "the one that signs, as PEM",
     }
-    rows = ((f"`{variable}`", f"`{{{name}}}`", meanings[name]) for name, variable in ENV_FIELDS.items())
+    rows = [(f"`{variable}`", f"`{{{name}}}`", meanings[name]) for name, variable in ENV_FIELDS.items()]
+    rows += [
+        ("`FAKE_CREDITS_URL`", "", "of `run` and `serve`: where the control plane is"),
+        ("`FAKE_CREDITS_CONTROL_TOKEN`", "", "of `run` and `serve`: what opens it"),
+    ]
     return table("variable | in `--env NAME=text` and the ini | what it is", rows)
+
+
+def control() -> str:
+    """Return the table of the control plane's routes."""
+    rows = ((f"`{route.method} {route.path}`", _words(route), sentence(route.explains)) for route in ROUTES)
+    return table("route, below `/_fake` | body or query | what it does", rows)
+
+
+def _words(route: ControlRoute) -> str:
+    if Rules in (route.body, route.query):
+        return "a scenario" if route.path.endswith("/load") else "a rule"
+    shapes = [each for each in (route.body, route.query) if issubclass(each, msgspec.Struct)]
+    return ", ".join(f"`{name}`" for shape in shapes for name in shape.__struct_fields__)
+
+
+def control_errors() -> str:
+    """Return the table of the control plane's error codes."""
+    rows = ((f"`{code}`", str(status), meaning) for code, (status, meaning) in CONTROL_ERRORS.items())
+    return table("code | status | meaning", rows)
 
 
 def dependencies() -> str:
@@ -319,6 +345,8 @@ TABLES: dict[str, Callable[[], str]] = {
     "options": options,
     "commands": commands,
     "environment": environment,
+    "control": control,
+    "control-errors": control_errors,
     "profiles": profiles,
     "facade": facade,
     "journal": journal,

@@ -35,8 +35,6 @@ SAMPLES = {
     "--key-file": "keys.pem",
     "--cors-origin": "https://app.example",
     "--keep-header": "X-Tenant",
-    "--scenario": "flaky",
-    "--latency": "lognormal(20, 200)",
     "--control-token": "my-token",
     "--sandbox-limit": "5",
     "--log": "json",

@@ -9,7 +9,7 @@ run in worker threads, so that the server's loop can run those.
 import asyncio
 import hmac
 from collections.abc import Awaitable, Callable, Mapping
-from typing import TypeVar
+from typing import TYPE_CHECKING, TypeVar
 
 import msgspec
 
@@ -18,11 +18,12 @@ from fake_credits.errors import CONTROL_ERRORS, ApiError, ControlError, Malforme
 from fake_credits.sandbox import Sandbox, Sandboxes, SandboxSettings
 from fake_credits.web.answer import Answer, Headers, Message
 from fake_credits.web.control.call import ControlCall, Estate
-from fake_credits.web.control.shapes import read_body, read_query
-from fake_credits.web.control.table import PREFIX, ControlRoute, match
 from fake_credits.web.exchange import Line
 from fake_credits.web.routing import escape, segments_of
 from fake_credits.web.way import Receive
+
+if TYPE_CHECKING:
+    from fake_credits.web.control.table import ControlRoute
 
 __all__ = ["BODY_LIMIT_BYTES", "TOKEN_HEADER", "ControlPlane"]
 
@@ -34,6 +35,7 @@ TOKEN_HEADER = "X-Fake-Credits-Control"  # noqa: S105 - the name of a header
 BODY_LIMIT_BYTES = 1024 * 1024
 """A body of the control plane may be larger than the API's: it may be a thousand rules."""
 
+_PREFIX = b"/_fake"
 _HEADER = TOKEN_HEADER.lower().encode("ascii")
 
 
@@ -73,6 +75,8 @@ class ControlPlane:
             await line.deliver(answer, "control")
 
     async def _answer(self, scope: Message, receive: Receive, line: Line) -> Answer | None:
+        from fake_credits.web.control.shapes import read_body, read_query  # most servers are never asked
+
         headers: Headers = scope["headers"]
         base_url = f"{scope['scheme']}://{_host(headers)}"
         route, parts = _match(scope)
@@ -99,21 +103,23 @@ class ControlPlane:
             )
 
 
-def _match(scope: Message) -> tuple[ControlRoute, Mapping[str, str]]:
+def _match(scope: Message) -> "tuple[ControlRoute, Mapping[str, str]]":
+    from fake_credits.web.control.table import match  # loads every effect, preset and scenario
+
     raw_path: bytes = scope["raw_path"]
     try:
-        segments = segments_of(raw_path.removeprefix(PREFIX.encode("ascii")))
+        segments = segments_of(raw_path.removeprefix(_PREFIX))
     except MalformedRequest as error:
         raise ControlError(error.code, error.message) from None
     return match(scope["method"], segments[1:], f"{scope['method']} {escape(raw_path)}")
 
 
-def _carry_out(route: ControlRoute, call: ControlCall) -> Answer:
+def _carry_out(route: "ControlRoute", call: ControlCall) -> Answer:
     assert route.verb is not None  # noqa: S101 - a route has one or the other
     return _answered(route, route.verb(call))
 
 
-def _answered(route: ControlRoute, told: object) -> Answer:
+def _answered(route: "ControlRoute", told: object) -> Answer:
     return Answer(route.status, msgspec.json.encode(told))
 
 

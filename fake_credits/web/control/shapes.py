@@ -26,6 +26,7 @@ __all__ = [
     "UserQuery",
     "UserState",
     "WaitForArrivals",
+    "members",
     "moment",
     "naming",
     "read_body",

@@ -9,7 +9,6 @@ from fake_credits.web.control.call import ControlCall
 
 __all__ = ["ROUTES", "ControlRoute", "match"]
 
-PREFIX = "/_fake"
 _SANDBOX = "/sandboxes/{sandbox}"
 
 

@@ -24,7 +24,7 @@ def test_every_verb_has_a_route_a_sentence_and_stands_in_the_table_once() -> Non
 @pytest.mark.parametrize("sent", [None, "", "wrong", TOKEN + "x", TOKEN[:-1], "é"])
 @pytest.mark.parametrize(("method", "path"), [("GET", "/sandboxes"), ("DELETE", "/sandboxes/s1"), ("GET", "/presets")])
 def test_without_the_token_nothing_is_told(asker: Asker, method: str, path: str, sent: str | None) -> None:
-    headers = {} if sent is None else {TOKEN_HEADER: sent.encode("latin-1")}
+    headers = [] if sent is None else [(TOKEN_HEADER.encode(), sent.encode("latin-1"))]
     answer = asker.http.request(method, f"/_fake{path}", headers=headers)
     assert answer.status_code == 401
     assert answer.json()["error"]["code"] == "control_token_required"
