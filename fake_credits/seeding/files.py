@@ -29,6 +29,7 @@ __all__ = ["FORMAT", "load_world", "save_world"]
 FORMAT = 1
 """The version of the format of world files."""
 
+_SIZE_LIMIT_BYTES = 2**30  # ten times the largest world with a name
 _LETTERS = {reason.value[0]: code for reason, code in CODES.items()}
 _TO_LETTERS = bytes(map(ord, _LETTERS)).ljust(256, b"?")  # by code, for `bytes.translate`
 
@@ -103,6 +104,8 @@ def load_world(path: Path) -> World:
     of a later version, or tells of what can't have been.
     """
     try:
+        if path.stat().st_size > _SIZE_LIMIT_BYTES:
+            raise WorldError(f"is over {_SIZE_LIMIT_BYTES} bytes")
         return _read(path.read_bytes())
     except OSError as error:
         raise WorldError(f"{path}: can't be read: {error.strerror or error}") from None

@@ -137,6 +137,13 @@ def test_a_file_is_written_and_is_taken_wherever_a_name_is(tmp_path: Path, serve
     assert again.read_bytes() == file.read_bytes()
 
 
+def test_processes_with_other_hash_seeds_write_the_same_bytes(tmp_path: Path) -> None:
+    for number in ("1", "2"):
+        command = [*COMMAND, "seed", "--profile", "tiny", "--quiet", "--out", str(tmp_path / number)]
+        subprocess.run(command, check=True, env=clean_environment(PYTHONHASHSEED=number))
+    assert (tmp_path / "1").read_bytes() == (tmp_path / "2").read_bytes()
+
+
 def test_a_profile_of_one_s_own_and_a_contract_of_one_s_own_are_kept(tmp_path: Path) -> None:
     (tmp_path / "shop.toml").write_text("version = 1\nusers = 4\ntransactions = 40\nsignup_grant = 500\n")
     (tmp_path / "contract.toml").write_text('version = 1\napi_key = "Authorization: Bearer"\npage_size = 7\n')

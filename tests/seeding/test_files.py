@@ -132,6 +132,12 @@ def test_what_is_no_world_at_all_is_refused_by_name(text: bytes, file: Path) -> 
         load_world(file)
 
 
+def test_a_file_that_is_too_large_is_refused_unread(file: Path) -> None:
+    os.truncate(file, 2**30 + 1)
+    with pytest.raises(WorldError, match=r"world\.json: is over 1073741824 bytes"):
+        load_world(file)
+
+
 def test_a_file_that_can_not_be_read_is_refused_by_name(tmp_path: Path) -> None:
     with pytest.raises(WorldError, match="can't be read: Is a directory"):
         load_world(tmp_path)

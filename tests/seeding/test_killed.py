@@ -81,9 +81,9 @@ def test_every_user_ends_with_the_planned_history(kills: int, fake: FakeCredits,
     moment, draw = Moment(fake), generator(7, "kills").random
     codes: list[int] = []
     for kill in range(kills):
-        # By turns among the first reads, and among the writes of what is left: a share of it each time.
-        reads = 12 + sum(map(len, fake.sandbox.ledger.page_of_users("app-id", None, 1)[0])) // 10
-        exchanges = 1 + int(draw() * (reads if kill % 5 == 4 else reads + 2 * 300 // kills))
+        # A run asks for each user at least once, and then writes what is left: so the moment comes.
+        left = 300 - sum(map(len, fake.sandbox.ledger.page_of_users("app-id", None, 1)[0]))
+        exchanges = 1 + int(draw() * (12 if kill % 5 == 4 else 12 + min(left, 2 * 300 // kills)))
         codes.append(run_until(command, moment.set(exchanges), (signal.SIGKILL, signal.SIGINT)[kill % 2]))
     assert set(codes) <= {-signal.SIGKILL, 130, 0}
     assert codes.count(0) <= kills // 10

@@ -87,6 +87,18 @@ def test_the_edge_and_files_need_no_faker(monkeypatch: pytest.MonkeyPatch, tmp_p
         loaded("tiny")
 
 
+def test_what_users_do_never_depends_on_what_faker_calls_them(monkeypatch: pytest.MonkeyPatch) -> None:
+    before = [each._replace(user_id="") for each in Worlds().find("demo", 0).histories()]
+
+    def others(_seed: int) -> tuple[list[str], list[str], list[str]]:
+        return ["A"] * 150, ["B"] * 150, ["C"] * 150
+
+    monkeypatch.setattr("fake_credits.seeding.people._names", others)
+    renamed = Worlds().find("demo", 0).histories()
+    assert [each._replace(user_id="") for each in renamed] == before
+    assert "a.b1@" in [*renamed][1].user_id
+
+
 def test_the_users_of_the_edge_can_come_before_one_s_own() -> None:
     profile = Profile(name="both", users=4, transactions=40, edge_cases=True)
     ids = [each.user_id for each in make_world(profile, 0).histories()]

@@ -111,6 +111,38 @@ def test_a_run_goes_on_where_another_was_ended(order: Any) -> None:
         assert is_seeded(fake)
 
 
+def test_a_write_of_a_run_that_was_ended_may_still_land_after_the_look(fake: FakeCredits) -> None:
+    own = world(history("ada", (10, GRANT), (10, GRANT), (10, GRANT)))
+    fake.user("ada", balance=10)
+    heard: list[int] = []
+
+    async def run() -> None:
+        seeder = seeder_for(fake, own)
+        await seeder.look(lambda _: None)
+        fake.server_client.create_transaction("app-id", "ada", delta=10, reason="grant")
+        await seeder.create(lambda _: None)
+        await seeder.fill(heard.append)
+
+    asyncio.run(run())
+    assert is_seeded(fake, own)
+    assert sum(heard) == 2
+
+
+def test_a_server_that_forgets_its_users_meanwhile_is_told_of_by_name(fake: FakeCredits) -> None:
+    own = world(history("ada", (10, GRANT), (20, GRANT)))
+    fake.user("ada", balance=10)
+
+    async def run() -> None:
+        seeder = seeder_for(fake, own)
+        await seeder.look(lambda _: None)
+        fake.reset()
+        await seeder.create(lambda _: None)
+        await seeder.fill(lambda _: None)
+
+    with pytest.raises(TargetError, match="user 'ada', transaction 1: 404 user_not_found"):
+        asyncio.run(run())
+
+
 @pytest.mark.parametrize(
     "rule",
     [
