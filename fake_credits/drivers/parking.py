@@ -251,14 +251,14 @@ class Parked:
         self._tell()
 
     def _time_out(self) -> None:
-        self._call.end = "timeout"
+        self._call.break_at("timeout")
         self._give_up()
 
     def _cut_off(self) -> None:
         """End the wait, as the sandbox closes."""
         with self._sandbox.lock:
             if not self._is_over:
-                self._call.end = "closed"
+                self._call.break_at("closed")
                 self._give_up()
 
     def _give_up(self) -> None:

@@ -110,20 +110,31 @@ class Call:
         """Keep as much of an answer as a fault lets through."""
         answer = exchange.answer
         if isinstance(wire, Noise):
-            self.chunks.append(wire.data)
-            self.end = "garbage"
+            self._add(wire.data)
+            self.break_at("garbage")
         elif isinstance(wire, Cut):
-            if answer is not None and wire.body_bytes is not None:
-                self._head(answer, exchange.request_id)
-                self.chunks.append(answer.body[: wire.body_bytes])
-            self.end = _CUTS[wire.ending]
-            if wire.ending == "hang":
-                await Never(exchange, after_byte=bool(self.status))
+            await self._cut(wire, exchange)
         elif answer is not None:
             self._head(answer, exchange.request_id)
             for piece in pieces(answer.body, wire.pieces):
                 await Pause(wire.gap_ms, exchange, after_byte=True)
                 self._add(piece)
+
+    async def _cut(self, cut: Cut, exchange: Exchange) -> None:
+        answer = exchange.answer
+        if answer is not None and cut.body_bytes is not None:
+            self._head(answer, exchange.request_id)
+            self._add(answer.body[: cut.body_bytes])
+            if not answer.body:
+                return  # its head was all of it: its client has the answer, however the connection ends
+        self.break_at(_CUTS[cut.ending])
+        if cut.ending == "hang":
+            await Never(exchange, after_byte=bool(self.status))
+
+    def break_at(self, end: End) -> None:
+        """End the answer here, unless its client was told of an end before."""
+        if self.end == "whole":
+            self.end = end
 
     def _add(self, piece: bytes) -> None:
         if self.end == "whole":
@@ -146,8 +157,10 @@ class Call:
 
 
 def pieces(body: bytes, count: int) -> list[bytes]:
-    """Return a body in so many pieces, as even as can be; fewer where it is shorter, and one at least."""
-    count = max(1, min(count, len(body)))
+    """Return a body in so many pieces, as even as can be; fewer where it is shorter, and none where there is none."""
+    count = min(count, len(body))
+    if not count:
+        return []
     edges = [len(body) * number // count for number in range(count + 1)]
     return [body[start:end] for start, end in itertools.pairwise(edges)]
 

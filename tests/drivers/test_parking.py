@@ -1,0 +1,69 @@
+"""An exchange in process that waits: what others do meanwhile to the clock, the sandbox and its gates."""
+
+import asyncio
+import threading
+from datetime import UTC, datetime
+
+import pytest
+
+from fake_credits.client.server import AsyncServerClient, ServerClient
+from fake_credits.contract import Contract
+from fake_credits.drivers.in_process import BASE_URL, InProcess
+from fake_credits.drivers.transports import AsyncInProcessTransport, InProcessTransport
+from fake_credits.errors import ConnectionLost, Timeout
+from fake_credits.fake import FakeCredits, Mode
+from fake_credits.faults import Close, Drip, Effect, Garbage, Latency, Reset, Truncate
+from fake_credits.web.app import create_app
+
+APP = "app-id"
+USER = "user-id"
+NOON = datetime(2026, 1, 1, 12, tzinfo=UTC)
+LIMIT_S = 5.0
+
+
+def frozen() -> FakeCredits:
+    return FakeCredits(balance=100, clock=NOON)
+
+
+def driver(credits: FakeCredits) -> InProcess:
+    return InProcess(create_app(credits.sandbox.contract), credits.sandbox)
+
+
+def patient(credits: FakeCredits, timeout_s: float | None) -> ServerClient:
+    """Return a client with a patience of its own."""
+    transport = InProcessTransport(driver(credits))
+    return ServerClient(BASE_URL, credits.api_key, transport=transport, timeout_s=timeout_s)
+
+
+def patient_async(credits: FakeCredits, timeout_s: float | None) -> AsyncServerClient:
+    transport = AsyncInProcessTransport(driver(credits))
+    return AsyncServerClient(BASE_URL, credits.api_key, transport=transport, timeout_s=timeout_s)
+
+
+@pytest.mark.parametrize("effect", [Reset(), Close(), Garbage(), Truncate()], ids=repr)
+def test_a_client_that_has_timed_out_is_not_told_how_its_answer_would_have_broken_off(effect: Effect) -> None:
+    """Both happen in one jump of somebody else's clock; its own patience ended first."""
+    credits = frozen()
+    credits.faults.add(Latency(5000), phase="before")
+    credits.faults.add(effect, phase="after")
+
+    async def main() -> None:
+        call = asyncio.create_task(patient_async(credits, 1.0).get_balance(APP, USER))
+        while not credits.clock.parked():
+            await asyncio.sleep(0)
+        credits.sleep(10)
+        with pytest.raises(Timeout):
+            await call
+
+    asyncio.run(main())
+    (entry,) = credits.journal.entries()
+    assert not entry.delivered
+
+
+@pytest.mark.parametrize("mode", ["in-process", "live"])
+@pytest.mark.parametrize("effect", [Truncate(), Truncate(then="reset"), Truncate(then="hang"), Drip()], ids=repr)
+def test_an_answer_without_a_body_is_whole_with_its_head(effect: Effect, mode: Mode) -> None:
+    """As on a socket: what the connection does behind it, or how slowly, its client does not wait to see."""
+    with FakeCredits(balance=100, mode=mode, contract=Contract(created_transaction="empty")) as credits:
+        credits.faults.add(effect)
+        assert credits.server_client.create_transaction(APP, USER, delta=-1, reason="consume").delta == -1
