@@ -67,6 +67,11 @@ class Due:
     def __repr__(self) -> str:
         return f"<due at {from_ms(self.at_ms).isoformat()}: {self.label}>"
 
+    @property
+    def is_ahead(self) -> bool:
+        """Tell whether it is still to happen."""
+        return self.action is not None
+
     def cancel(self) -> None:
         """Let it not happen."""
         self.action = None
@@ -109,7 +114,7 @@ class Clock:
         """Return to how this clock was made, which may be back in time; what was to happen later does not."""
         with self._lock:
             self._offset_ms, self._frozen_ms = 0, self._start_ms
-            self._queue.clear()
+            self.drop()
 
     def freeze(self, at: datetime | None = None) -> None:
         """Stand still, now or at a later moment; raise ValueError for an earlier or a naive one."""
@@ -152,15 +157,22 @@ class Clock:
             heapq.heappush(self._queue, (at_ms, is_timeout, ordinal, next(self._numbers), due))
         return due
 
-    def move_to(self, target_ms: int) -> None:
-        """Move to a moment, unless it has passed, running on the way what is due, each at its own time."""
+    def move_to(self, target_ms: int) -> int:
+        """Move to a moment, unless it has passed, running on the way what is due, each at its own time.
+
+        Returns how much that was.
+        """
+        count = 0
         with self._lock:
             while self._queue and self._queue[0][0] <= target_ms:
                 due = heapq.heappop(self._queue)[-1]
-                if due.action is not None:
+                action, due.action = due.action, None
+                if action is not None:
                     self._set(due.at_ms)
-                    due.action()
+                    count += 1
+                    action()
             self._set(target_ms)
+        return count
 
     def run_due(self) -> None:
         """Run what is due by now; a ``real`` clock moves by itself, so this stands at each way into a sandbox."""
@@ -173,20 +185,21 @@ class Clock:
         count = 0
         with self._lock:
             while parked := self.parked():
-                count += 1
-                self.move_to(parked[0].at_ms)
+                count += self.move_to(parked[0].at_ms)
         return count
 
     def parked(self) -> list[Due]:
         """Return what is to happen later, in its order."""
         with self._lock:
-            return [entry[-1] for entry in sorted(self._queue) if entry[-1].action is not None]
+            return [entry[-1] for entry in sorted(self._queue) if entry[-1].is_ahead]
 
     def drop(self) -> list[Due]:
         """Let nothing of it happen, and return it."""
         with self._lock:
             parked = self.parked()
             self._queue.clear()
+            for due in parked:
+                due.cancel()
         return parked
 
     def _forward(self, target_ms: int, now_ms: int) -> int:

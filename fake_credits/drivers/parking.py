@@ -55,15 +55,13 @@ class Parked:
 
     def finish(self, wait: Wait) -> None:
         """Wait as a sync client does, until there is an answer or its patience ends."""
-        self._begin(wait)
         try:
-            while (now := self._next_wait()) is not None:
-                if isinstance(now, Waiting):
-                    self._wait_at_gate(now)
-                elif isinstance(now, Pause) or self._patience_ms < math.inf:
-                    self._sleep(now)
-                else:
-                    raise self._would_hang("the client has no timeout")
+            with self._sandbox.lock:  # kept from the one to the other, so that the delays of threads add up
+                self._begin(wait)
+                now = self._next_wait()
+            while now is not None:
+                self._wait_out(now)
+                now = self._next_wait()
         finally:
             self._end()
 
@@ -101,7 +99,11 @@ class Parked:
             if self._waker is not None:
                 self._waker = Waker()
             while self._dues and not self._is_over:
-                self._sandbox.clock.move_to(min(due.at_ms for due in self._dues))
+                ahead = [due.at_ms for due in self._dues if due.is_ahead]
+                if not ahead:
+                    self._cut_off()  # the clock forgot it, which is then at its beginning
+                    break
+                self._sandbox.clock.move_to(min(ahead))
                 if self._waker is not None and self._dues:
                     break  # another delay: the loop's other tasks come first
             return None if self._is_over else self._wait
@@ -120,6 +122,14 @@ class Parked:
     async def _woken(self, limit_s: float) -> bool:
         waker = self._waker
         return waker is None or await waker.wait(limit_s)
+
+    def _wait_out(self, wait: Pause | Waiting | Never) -> None:
+        if isinstance(wait, Waiting):
+            self._wait_at_gate(wait)
+        elif isinstance(wait, Pause) or self._patience_ms < math.inf:
+            self._sleep(wait)
+        else:
+            raise self._would_hang("the client has no timeout")
 
     def _wait_at_gate(self, wait: Waiting) -> None:
         if wait.gate.only_this_thread_can_open():
@@ -182,7 +192,7 @@ class Parked:
         """Arrange what ends a wait."""
         for due in self._dues:
             due.cancel()
-        self._resumption = self._deadline = None
+        self._resumption = self._deadline = self._ticket = None
         wait = self._wait = taken if isinstance(taken, Pause | Waiting | Never) else None
         self._begun_s = monotonic_s()
         if isinstance(wait, Pause | Never):
@@ -234,7 +244,8 @@ class Parked:
     def _go(self) -> None:
         """Go on from a gate, up to the next wait or the end."""
         with self._sandbox.lock:
-            self._run(value=True)
+            if self._wait is not None:
+                self._run(value=True)
 
     def _resume(self) -> None:
         self._run(value=True)

@@ -99,9 +99,10 @@ class Sandbox:
     def close(self) -> list[Due]:
         """Open every gate, end what hangs, refuse further calls, and return what was to happen later."""
         self.release_gates()
-        self.end_waits()
-        self.closed = True
-        return self.clock.drop()
+        with self.lock:
+            self.end_waits()
+            self.closed = True
+            return self.clock.drop()
 
     def end_waits(self) -> None:
         """End what hangs."""

@@ -198,6 +198,13 @@ class Exchange:
 
     def record(self, *, delivered: bool) -> None:
         """Journal the exchange as it stands; once more, that takes the place of the first time."""
+        if not self.rule:
+            self._record(delivered=delivered)
+            return
+        with self.sandbox.lock:  # whoever moves the clock may run it meanwhile
+            self._record(delivered=delivered)
+
+    def _record(self, *, delivered: bool) -> None:
         answer, refusal, journal = self.answer, self.refusal, self.sandbox.journal
         operation, application, user = self.matched or _NOWHERE
         delta, reason = self.order or (None, "")

@@ -215,19 +215,24 @@ class _Stage:
 
     def defer(self, after_ms: int) -> None:
         """Check the write now, and apply it later."""
-        exchange, shot = self._exchange, cast("Shot", self._shot)
-        self._bent = Bent(rehearsal=True)
-        self.decide()
-        if exchange.refusal is not None:
-            shot.take_back()
-            exchange.rule, exchange.phase = self._noted_before
-            return
-        exchange.answer = None
-        self.leave(Cut("hang"))
-        clock = exchange.sandbox.clock
-        clock.schedule(clock.now_ms() + after_ms, self._land, label=exchange.shown, ordinal=exchange.ordinal)
+        exchange = self._exchange
+        with exchange.sandbox.lock:
+            self._bent = Bent(rehearsal=True)
+            self.decide()
+            if exchange.refusal is not None:
+                cast("Shot", self._shot).take_back()
+                exchange.rule, exchange.phase = self._noted_before
+                return
+            exchange.answer = None
+            self.leave(Cut("hang"))
+            clock = exchange.sandbox.clock
+            clock.schedule(clock.now_ms() + after_ms, self._land, label=exchange.shown, ordinal=exchange.ordinal)
         self._line.remind(after_ms, exchange.sandbox)
 
     def _land(self) -> None:
-        self._operate(None)
+        sandbox = self._exchange.sandbox
+        try:
+            self._operate(None)
+        except Exception as bug:  # noqa: BLE001 - whoever moved the clock has nothing to do with it
+            sandbox.remember(bug)
         self._exchange.record(delivered=False)

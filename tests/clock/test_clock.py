@@ -154,3 +154,23 @@ def test_limits_and_durations_keep_running_while_freezegun_stops_the_rest() -> N
 
 def test_the_repr_says_mode_and_time() -> None:
     assert repr(Clock(NOON)) == "<Clock frozen at 2026-03-01T12:00:00+00:00>"
+
+
+def test_settling_counts_each_that_happens_though_they_happen_at_once() -> None:
+    clock, happened = Clock(NOON), list[str]()
+    clock.schedule(to_ms(NOON) + 5, lambda: happened.append("one"), label="one")
+    clock.schedule(to_ms(NOON) + 5, lambda: happened.append("another"), label="another")
+    clock.schedule(to_ms(NOON) + 9, lambda: happened.append("the last"), label="the last")
+    clock.schedule(to_ms(NOON) + 99, lambda: happened.append("never"), label="never").cancel()
+    assert clock.settle() == 3
+    assert happened == ["one", "another", "the last"]
+    assert clock.now_ms() == to_ms(NOON) + 9
+
+
+def test_what_is_due_knows_whether_it_is_still_ahead() -> None:
+    clock = Clock(NOON)
+    ran, dropped = (clock.schedule(to_ms(NOON) + number, lambda: None, label="") for number in range(2))
+    clock.advance(seconds=0)
+    assert (ran.is_ahead, dropped.is_ahead) == (False, True)
+    assert clock.drop() == [dropped]
+    assert not dropped.is_ahead

@@ -2,11 +2,14 @@
 
 import asyncio
 import threading
-from datetime import UTC, datetime
+from collections.abc import Callable
+from datetime import UTC, datetime, timedelta
+from typing import Any
 
 import pytest
 
 from fake_credits.client.server import AsyncServerClient, ServerClient
+from fake_credits.clock import Clock
 from fake_credits.contract import Contract
 from fake_credits.drivers.in_process import BASE_URL, InProcess
 from fake_credits.drivers.transports import AsyncInProcessTransport, InProcessTransport
@@ -67,3 +70,49 @@ def test_an_answer_without_a_body_is_whole_with_its_head(effect: Effect, mode: M
     with FakeCredits(balance=100, mode=mode, contract=Contract(created_transaction="empty")) as credits:
         credits.faults.add(effect)
         assert credits.server_client.create_transaction(APP, USER, delta=-1, reason="consume").delta == -1
+
+
+@pytest.mark.parametrize("timeout_s", [None, 0.5])
+@pytest.mark.parametrize("forget", [Clock.reset, Clock.drop])
+def test_a_delay_that_the_clock_has_forgotten_ends_in_a_closed_connection(
+    forget: Callable[[Clock], object], timeout_s: float | None
+) -> None:
+    """Nothing else would end it: it must neither wait for ever nor for real."""
+    credits = frozen()
+    credits.faults.add(Latency(1000))
+
+    async def main() -> None:
+        call = asyncio.create_task(patient_async(credits, timeout_s).get_balance(APP, USER))
+        while not credits.clock.parked():
+            await asyncio.sleep(0)
+        forget(credits.clock)
+        with pytest.raises(ConnectionLost):
+            await asyncio.wait_for(call, LIMIT_S)
+
+    asyncio.run(main())
+
+
+class _Generous:
+    """Be a sandbox's lock that lets others go first whenever it opens."""
+
+    def __init__(self, lock: Any) -> None:
+        self._lock = lock
+
+    def __enter__(self) -> None:
+        self._lock.acquire()
+
+    def __exit__(self, *_: object) -> None:
+        self._lock.release()
+        threading.Event().wait(0.001)
+
+
+def test_delays_of_threads_add_up_however_the_threads_take_turns() -> None:
+    credits = frozen()
+    credits.faults.add(Latency(100))
+    credits.sandbox.lock = _Generous(credits.sandbox.lock)  # type: ignore[assignment]
+    threads = [threading.Thread(target=credits.server_client.get_balance, args=(APP, USER)) for _ in range(4)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert credits.clock.now() - NOON == timedelta(milliseconds=400)
