@@ -105,8 +105,8 @@ class _Core:
             "reason_phrase": reason_phrase(reply.status),
             "network_stream": stream,
         }
-        attributes: dict[str, Any] = vars(response)
-        attributes.update(self._pattern, status=reply.status, headers=reply.headers, stream=body, extensions=extensions)
+        answer = {"status": reply.status, "headers": reply.headers, "stream": body, "extensions": extensions}
+        response.__dict__ = {**self._pattern, **answer}
         return response
 
     def request(self, old: Any, body: bytes) -> Any:

@@ -71,9 +71,16 @@ class Switchboard:
         self._patches.undo()
 
     def _arrived(self, module: ModuleType) -> None:
-        """Patch a library; whoever imports it may be another thread, so this takes no lock."""
+        """Patch a library; whoever imports it may be another thread, so this takes no lock.
+
+        Raises RuntimeError for a release of it that is made otherwise: its requests would reach the network unseen.
+        """
         adapter = importlib.import_module(f"{__package__}.{LIBRARIES[module.__name__]}")
-        adapter.patch(module, self._routes, self._patches)
+        try:
+            adapter.patch(module, self._routes, self._patches)
+        except (AttributeError, KeyError) as error:
+            name = module.__name__.partition(".")[0]
+            raise RuntimeError(f"this release of {name} can't be intercepted: {error!r}") from error
 
 
 # What is patched is the process's own, so the one who knows of it is too; empty, it has no effect.
