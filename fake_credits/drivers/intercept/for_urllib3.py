@@ -4,6 +4,7 @@ A usual request that gets a whole answer goes past urllib3's connection, which w
 other is written to a socket in memory and its answer read from there: with the library's own parser and errors.
 """
 
+import inspect
 import io
 import sys
 import threading
@@ -118,6 +119,8 @@ class _Library:
         self._connection = pools.HTTPConnection
         self._fields: Any = sys.modules[f"{package}._collections"].HTTPHeaderDict
         self._response: Any = sys.modules[f"{package}.response"].HTTPResponse
+        known = inspect.signature(self._response.__init__).parameters
+        self._version = {"version_string": "HTTP/1.1"} if "version_string" in known else {}  # since 2.3
         self._reads_in_pool = hasattr(pools, "BaseHTTPResponse")  # since 2.0 the pool's method returns an answer
 
     def connection(self, pool: Any, socket: MemorySocket) -> Any:
@@ -148,7 +151,7 @@ class _Library:
             headers=self._fields([(name.decode("latin-1"), value.decode("latin-1")) for name, value in reply.headers]),
             status=reply.status,
             version=11,
-            version_string="HTTP/1.1",
+            **self._version,
             reason=reason_phrase(reply.status).decode("ascii"),
             request_method=method,
             request_url=url,
