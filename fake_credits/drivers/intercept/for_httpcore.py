@@ -97,15 +97,15 @@ class _Core:
         self.module: Any = module
         self._pattern: dict[str, Any] = vars(self.module.Response(200))
 
-    def response(self, reply: Reply, body: object, stream: object) -> Any:
+    def response(self, reply: Reply, place: "_BasePlace") -> Any:
         """Return a whole answer as the library would have read it; its own way would check each header again."""
-        response: Any = object.__new__(self.module.Response)
         extensions = {
             "http_version": b"HTTP/1.1",
             "reason_phrase": reason_phrase(reply.status),
-            "network_stream": stream,
+            "network_stream": place,
         }
-        answer = {"status": reply.status, "headers": reply.headers, "stream": body, "extensions": extensions}
+        answer = {"status": reply.status, "headers": reply.headers, "stream": place, "extensions": extensions}
+        response: Any = object.__new__(self.module.Response)
         response.__dict__ = {**self._pattern, **answer}
         return response
 
@@ -130,7 +130,7 @@ class _Waiting:
 
 
 class _BasePlace:
-    """Be a connection of one request in a pool's list: in use until the answer is closed, then gone.
+    """Be a connection of one request in a pool's list, and the body of its answer: once that is closed it is gone.
 
     A request that finds room has its place before it is answered. Where the answer is not whole, or there was no room,
     the request then goes the pool's own way, to this very place.
@@ -141,9 +141,10 @@ class _BasePlace:
         self.pool = pool
         self.route = route
         self.request = request
-        self.body = b""
+        self.sent = b""
         self.reply: Any = None  # a `Reply`, once there is one
-        self._gone = False
+        self.stream: Any = None  # of the library's own connection, where that reads the answer
+        self.gone = False
 
     def __repr__(self) -> str:
         return f"<{type(self).__name__} [{self.info()}]>"
@@ -159,7 +160,9 @@ class _BasePlace:
 
     def leave(self) -> list[Any]:
         """Leave the list, let who waits take the place, and return the connections that the pool then closes."""
-        self._gone = True
+        if self.gone:
+            return []
+        self.gone = True
         pool = self.pool
         with pool._optional_thread_lock:
             if pool._requests:
@@ -173,16 +176,17 @@ class _BasePlace:
         request = self.request
         headers = [(name.lower(), value) for name, value in request.headers]
         timeout_s = request.extensions.get("timeout", {}).get("read")
-        return self.route.outgoing(request.method.decode("ascii"), request.url.target, headers, self.body, timeout_s)
+        return self.route.outgoing(request.method.decode("ascii"), request.url.target, headers, self.sent, timeout_s)
 
-    def is_whole(self, reply: Reply) -> bool:
-        """Keep the reply, and tell whether it goes past the library's connection."""
+    def whole(self, reply: Reply) -> Any:
+        """Keep the reply, and return the answer; None where the library's connection is to read it."""
         self.reply = reply
-        return reply.end == "whole" and "trace" not in self.request.extensions
+        if reply.end != "whole" or "trace" in self.request.extensions:
+            return None
+        return self.core.response(reply, self)
 
-    def end(self) -> None:
-        """Be gone."""
-        self._gone = True
+    def get_extra_info(self, _info: str) -> None:
+        """Tell that nothing is known of a stream that the answer did not come by."""
 
     def info(self) -> str:
         """Return what a pool's repr shows."""
@@ -194,15 +198,15 @@ class _BasePlace:
 
     def is_connected(self) -> bool:
         """Tell whether it is in use."""
-        return not self._gone
+        return not self.gone
 
     def is_closed(self) -> bool:
         """Tell whether it is gone."""
-        return self._gone
+        return self.gone
 
     def is_available(self) -> bool:
         """Tell whether its own request may come, the pool's way."""
-        return not self._gone
+        return not self.gone
 
     def is_idle(self) -> bool:
         """Tell that nobody else may have it."""
@@ -214,108 +218,76 @@ class _BasePlace:
 class _Place(_BasePlace):
     def whole_answer(self) -> Any:
         """Have the request answered; return None where the answer is not whole."""
-        self.body = b"".join(self.request.stream)
-        reply = self.route.driver.call(self.outgoing())
-        if not self.is_whole(reply):
-            return None
-        return self.core.response(reply, _Body(self, [reply.body]), MemoryStream(self.core.module, reply))
+        self.sent = b"".join(self.request.stream)
+        return self.whole(self.route.driver.call(self.outgoing()))
 
     def handle_request(self, _waiting: _Waiting) -> Any:
         """Answer the one request, for the pool."""
         try:
-            whole = self.whole_answer() if self.reply is None else None
-            return self._read_by_the_library() if whole is None else whole
+            answer = self.whole_answer() if self.reply is None else None
+            return self._read_by_the_library() if answer is None else answer
         except BaseException:
-            self.end()
+            self.gone = True
             raise
 
     def _read_by_the_library(self) -> Any:
-        connection = self.core.module.HTTP11Connection(
-            self.request.url.origin, MemoryStream(self.core.module, self.reply)
-        )
-        response = connection.handle_request(self.core.request(self.request, self.body))
-        response.stream = _Body(self, response.stream)
+        module = self.core.module
+        connection = module.HTTP11Connection(self.request.url.origin, MemoryStream(module, self.reply))
+        response = connection.handle_request(self.core.request(self.request, self.sent))
+        self.stream, response.stream = response.stream, self
         return response
 
+    def __iter__(self) -> Iterator[bytes]:
+        return iter([self.reply.body] if self.stream is None else self.stream)
+
     def close(self) -> None:
-        """Be gone."""
-        self.end()
+        """Be gone: the answer is read, or the pool is closed."""
+        if self.stream is not None:
+            self.stream.close()
+        if closing := self.leave():
+            self.pool._close_connections(closing)
 
 
 class _AsyncPlace(_BasePlace):
     async def whole_answer(self) -> Any:
         """Have the request answered; return None where the answer is not whole."""
-        self.body = b"".join([part async for part in self.request.stream])
-        reply = await self.route.driver.call_async(self.outgoing())
-        if not self.is_whole(reply):
-            return None
-        return self.core.response(reply, _AsyncBody(self, _One(reply.body)), AsyncMemoryStream(self.core.module, reply))
+        self.sent = b"".join([part async for part in self.request.stream])
+        return self.whole(await self.route.driver.call_async(self.outgoing()))
 
     async def handle_async_request(self, _waiting: _Waiting) -> Any:
         """Answer the one request, for the pool."""
         try:
-            whole = await self.whole_answer() if self.reply is None else None
-            return await self._read_by_the_library() if whole is None else whole
+            answer = await self.whole_answer() if self.reply is None else None
+            return await self._read_by_the_library() if answer is None else answer
         except BaseException:
-            self.end()
+            self.gone = True
             raise
 
     async def _read_by_the_library(self) -> Any:
-        connection = self.core.module.AsyncHTTP11Connection(
-            self.request.url.origin, AsyncMemoryStream(self.core.module, self.reply)
-        )
-        response = await connection.handle_async_request(self.core.request(self.request, self.body))
-        response.stream = _AsyncBody(self, response.stream)
+        module = self.core.module
+        connection = module.AsyncHTTP11Connection(self.request.url.origin, AsyncMemoryStream(module, self.reply))
+        response = await connection.handle_async_request(self.core.request(self.request, self.sent))
+        self.stream, response.stream = response.stream, self
         return response
 
-    async def aclose(self) -> None:
-        """Be gone."""
-        self.end()
-
-
-class _Body:
-    """Be the body of an answer; closed, it frees the place of its request."""
-
-    def __init__(self, place: _BasePlace, parts: Any) -> None:
-        self._place = place
-        self._parts = parts
-
-    def __iter__(self) -> Iterator[bytes]:
-        return iter(self._parts)
-
-    def close(self) -> None:
-        """Free the place."""
-        if hasattr(self._parts, "close"):
-            self._parts.close()
-        if closing := self._place.leave():
-            self._place.pool._close_connections(closing)
-
-
-class _AsyncBody:
-    """Be the async twin of `_Body`."""
-
-    def __init__(self, place: _BasePlace, parts: Any) -> None:
-        self._place = place
-        self._parts = parts
-
     def __aiter__(self) -> AsyncIterator[bytes]:
-        return aiter(self._parts)
+        return _One(self.reply.body) if self.stream is None else aiter(self.stream)
 
     async def aclose(self) -> None:
-        """Free the place."""
-        if hasattr(self._parts, "aclose"):
-            await self._parts.aclose()
-        if closing := self._place.leave():
-            await self._place.pool._close_connections(closing)
+        """Be gone: the answer is read, or the pool is closed."""
+        if self.stream is not None:
+            await self.stream.aclose()
+        if closing := self.leave():
+            await self.pool._close_connections(closing)
 
 
 class _One:
-    """Be an async iterable of one part."""
+    """Be an async iterator of one part."""
 
     def __init__(self, part: bytes) -> None:
         self._parts = [part]
 
-    def __aiter__(self) -> AsyncIterator[bytes]:
+    def __aiter__(self) -> "_One":
         return self
 
     async def __anext__(self) -> bytes:
