@@ -39,7 +39,7 @@ def patch(module: ModuleType, routes: Routes, patches: Patches) -> None:
 
 def _find(routes: Routes, request: Any) -> Route | None:
     url = request.url
-    return routes.find(url.scheme.decode("latin-1"), url.host.decode("latin-1"), url.port, url.target)
+    return routes.find(url.scheme, url.host, url.port, url.target)
 
 
 def _handle_request(original: Method, core: "_Core", routes: Routes) -> Method:

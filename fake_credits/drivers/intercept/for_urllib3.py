@@ -54,8 +54,10 @@ def _urlopen(original: Method, routes: Routes, current: _Current) -> Method:
 
     @wraps(original)
     def urlopen(pool: Any, method: str, url: str, *args: Any, **words: Any) -> Any:
-        before = current.route
-        current.route = _find(routes, pool, url)
+        before, route = current.route, _find(routes, pool, url)
+        if route is before:
+            return original(pool, method, url, *args, **words)
+        current.route = route
         try:
             return original(pool, method, url, *args, **words)
         finally:
@@ -65,11 +67,15 @@ def _urlopen(original: Method, routes: Routes, current: _Current) -> Method:
 
 
 def _find(routes: Routes, pool: Any, url: str) -> Route | None:
-    target = url.encode("utf-8", "surrogateescape")
-    if not url.startswith(("http://", "https://")):
-        return routes.find(pool.scheme, pool.host, pool.port, target)
+    if pool.proxy is None or url.startswith("/"):
+        known = routes.at(pool.scheme, pool.host, pool.port)
+        return routes.find(pool.scheme, pool.host, pool.port, _target(url)) if known else None
     parts = urlsplit(url)  # for a proxy, whose host the pool's is
-    return routes.find(parts.scheme, parts.hostname or "", parts.port, origin_form(target))
+    return routes.find(parts.scheme, parts.hostname or "", parts.port, _target(url))
+
+
+def _target(url: str) -> bytes:
+    return origin_form(url.encode("utf-8", "surrogateescape"))
 
 
 def _make_request(original: Method, library: "_Library", current: _Current) -> Method:
@@ -80,7 +86,7 @@ def _make_request(original: Method, library: "_Library", current: _Current) -> M
         route = current.route
         if route is None:
             return original(pool, conn, method, url, **words)
-        plain = library.plain(pool, method, url, words)
+        plain = library.plain(method, url, words)
         reply = None if plain is None else route.driver.call(route.outgoing(*plain))
         if reply is not None and reply.end == "whole":
             return library.response(pool, method, url, words, reply)
@@ -132,15 +138,15 @@ class _Library:
         made.sock = socket
         return made
 
-    def plain(self, pool: Any, method: str, url: str, words: Words) -> _Plain | None:
+    def plain(self, method: str, url: str, words: Words) -> _Plain | None:
         """Return a request as urllib3 would write it; None for one that is better left to urllib3."""
         body, headers = _encoded(words["body"]), _encoded_fields(words["headers"] or {})
         if body is None or headers is None or words["chunked"] or not self._reads_in_pool:
             return None
-        timeout = pool._get_timeout(words["timeout"])
+        timeout = words["timeout"].clone()  # made for this attempt, and begun anew where urllib3 goes its own way
         timeout.start_connect()
         timeout_s = timeout.resolve_default_timeout(timeout.read_timeout)
-        return None if timeout_s == 0 else _Plain(method, origin_form(url.encode()), headers, body, timeout_s)
+        return None if timeout_s == 0 else _Plain(method, _target(url), headers, body, timeout_s)
 
     def response(self, pool: Any, method: str, url: str, words: Words, reply: Reply) -> Any:
         """Return a whole answer as urllib3 would have read it."""
@@ -178,10 +184,11 @@ class _Body(io.BytesIO):
 
     @property
     def msg(self) -> HTTPMessage:
-        """Return the head, in which requests looks for cookies."""
+        """Return as much of the head as requests looks at: cookies."""
         message = HTTPMessage()
         for name, value in self._reply.headers:
-            message.add_header(name.decode("latin-1"), value.decode("latin-1"))
+            if name == b"set-cookie":
+                message["Set-Cookie"] = value.decode("latin-1")
         return message
 
 
@@ -200,8 +207,8 @@ def _encoded_fields(headers: Mapping[Any, Any]) -> list[Field] | None:
         fields = [(_latin(name).lower(), _latin(value)) for name, value in headers.items()]
     except (AttributeError, UnicodeEncodeError):
         return None
-    unusual = any(b"\n" in part or b"\r" in part or part == _SKIP_HEADER for field in fields for part in field)
-    return None if unusual else fields
+    whole = b" ".join([part for field in fields for part in field])
+    return None if b"\n" in whole or b"\r" in whole or _SKIP_HEADER in whole else fields
 
 
 def _latin(text: str | bytes) -> bytes:

@@ -8,7 +8,8 @@ from fake_credits.drivers.intercept.base_urls import BaseUrl
 
 __all__ = ["Route", "Routes"]
 
-_Table = Mapping[tuple[str, str, int | None], Sequence["Route"]]
+_Origin = tuple[str | bytes, str | bytes, int | None]
+_Table = Mapping[_Origin, Sequence["Route"]]
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -42,15 +43,23 @@ class Routes:
 
     def replace(self, routes: Sequence[Route]) -> None:
         """Let these be the routes, newest first."""
-        table: dict[tuple[str, str, int | None], list[Route]] = {}
+        table: dict[_Origin, list[Route]] = {}
         for route in routes:
-            for origin in route.base.origins():
-                table.setdefault(origin, []).append(route)
+            for scheme, host, port in route.base.origins():
+                table.setdefault((scheme, host, port), []).append(route)
+                table.setdefault((scheme.encode(), host.encode(), port), []).append(route)
         self._table, self.open = table, tuple(routes)
 
-    def find(self, scheme: str, host: str, port: int | None, target: bytes) -> Route | None:
-        """Return the route that holds a URL; ``port`` may be None for the scheme's own."""
-        for route in self._table.get((scheme, host.lower(), port), ()):
+    def at(self, scheme: str | bytes, host: str | bytes, port: int | None) -> Sequence[Route]:
+        """Return the routes of an origin, newest first; ``port`` may be None for the scheme's own.
+
+        Every request of the process comes here, and nearly all find nothing.
+        """
+        return self._table.get((scheme, host.lower(), port), ())
+
+    def find(self, scheme: str | bytes, host: str | bytes, port: int | None, target: bytes) -> Route | None:
+        """Return the route that holds a URL; scheme and host are both text or both bytes."""
+        for route in self.at(scheme, host, port):
             if route.base.holds(target):
                 return route
         return None
