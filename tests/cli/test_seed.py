@@ -8,11 +8,12 @@ import signal
 import subprocess
 import sys
 from collections.abc import Iterator
+from inspect import signature
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import pytest
-from click.testing import CliRunner, Result
+from click.testing import CliRunner
 
 from fake_credits.cli.commands import cli
 from fake_credits.contract import Contract, HeaderForm
@@ -32,11 +33,26 @@ def server() -> Iterator[FakeCredits]:
         yield credits
 
 
-def seed(*arguments: str) -> Result:
-    return CliRunner().invoke(cli, ["seed", *arguments])
+class Done(NamedTuple):
+    """Be a command that has ended."""
+
+    exit_code: int
+    stdout: str
+    stderr: str
+
+    @property
+    def output(self) -> str:
+        return self.stdout + self.stderr
 
 
-def seed_into(server: FakeCredits, application: str, *arguments: str) -> Result:
+def seed(*arguments: str) -> Done:
+    # Before click 8.2 it has to be asked to keep them apart.
+    asked: dict[str, Any] = {"mix_stderr": False} if "mix_stderr" in signature(CliRunner).parameters else {}
+    result = CliRunner(**asked).invoke(cli, ["seed", *arguments])
+    return Done(result.exit_code, result.stdout, result.stderr)
+
+
+def seed_into(server: FakeCredits, application: str, *arguments: str) -> Done:
     where = ("--url", server.base_url, "--api-key", server.api_key, "--application-id", application)
     return seed(*where, *arguments)
 
