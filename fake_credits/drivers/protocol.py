@@ -12,7 +12,7 @@ import socket
 import struct
 import sys
 import threading
-from collections.abc import Coroutine
+from collections.abc import Callable, Coroutine, Generator
 from dataclasses import dataclass
 from typing import Any, TypeVar, cast
 
@@ -25,7 +25,7 @@ from uvicorn.protocols.http.httptools_impl import STATUS_LINE, HttpToolsProtocol
 from uvicorn.server import ServerState
 
 from fake_credits.drivers.steps import pieces
-from fake_credits.drivers.waits import Waits
+from fake_credits.drivers.waits import Waits, finish
 from fake_credits.errors import ApiError, MalformedRequest
 from fake_credits.faults.gates import Hold, Ticket
 from fake_credits.faults.stage import Ending, Noise, Slow, Wire
@@ -89,8 +89,14 @@ class _Line:
         self._moved: threading.Event | None = None
 
     async def sleep(self, ms: float, exchange: Exchange) -> None:
-        """Let milliseconds pass."""
-        await self._wait(self._protocol.front.waits.sleep(ms / 1000))
+        """Let milliseconds pass; the end of the sandbox is the end of this too, at once where the client has gone."""
+        lost, sandbox = self._protocol.lost, exchange.sandbox
+        with _end_of(sandbox, lambda: lost.done() or sandbox.closed) as over:
+            await self._wait(self._protocol.front.waits.sleep(ms / 1000, over))
+        if over.done():
+            self._cycle.disconnected = True
+            self._cycle.transport.close()
+            raise Withdrawn
 
     async def hold(self, gate: Hold, exchange: Exchange) -> bool:
         """Wait at a gate; whoever releases it waits until the exchange has gone on to its next wait or its end."""
@@ -155,15 +161,21 @@ class _Line:
         # It holds the scope, which holds this line: uncut, every request would be work for the garbage collector.
         del cycle.scope["extensions"]
         self._arrive()
-        if cycle.flow.write_paused and not cycle.disconnected:
+        if cycle.flow.write_paused and not self._is_gone():
             await cycle.flow.drain()
-        if cycle.disconnected:
+        if self._is_gone():
             return
         body = b"" if cycle.scope["method"] == "HEAD" else answer.body
         # A client that was not told to continue sends its next request in the body's place (RFC 9110, section 10.1.1).
         close = not cycle.keep_alive or cycle.waiting_for_100_continue
         cycle.transport.write(self._protocol.head(answer, request_id, close=close) + body)
         self._complete(close=close)
+
+    def _is_gone(self) -> bool:
+        """Tell whether the connection has ended; of the requests on it, uvicorn tells the newest only."""
+        if self._cycle.transport.is_closing():
+            self._cycle.disconnected = True
+        return self._cycle.disconnected
 
     def _complete(self, *, close: bool) -> None:
         cycle = self._cycle
@@ -179,6 +191,8 @@ class _Line:
         cycle = self._cycle
         del cycle.scope["extensions"]
         self._arrive()
+        if self._is_gone():
+            return
         if isinstance(wire, Slow):
             await self._drip(wire, exchange)
         elif isinstance(wire, Noise):
@@ -221,25 +235,34 @@ class _Line:
 
     async def _hang(self, sandbox: Sandbox) -> None:
         """Wait until the client gives up, the sandbox closes, or a minute has passed."""
-        loop = asyncio.get_running_loop()
-        over: asyncio.Future[bool] = loop.create_future()
-
-        def end() -> None:
-            if not over.done():
-                over.set_result(True)
-
-        def end_from_outside() -> None:
-            with contextlib.suppress(RuntimeError):  # the server has stopped
-                loop.call_soon_threadsafe(end)
-
-        self._protocol.lost.add_done_callback(lambda _: end())
-        with sandbox.lock:
-            sandbox.endings.add(end_from_outside)
-        try:
+        with _end_of(sandbox) as over:
+            self._protocol.lost.add_done_callback(lambda _: finish(over))
             await self._wait(self._protocol.front.waits.until(over, _HANG_LIMIT_S))
-        finally:
-            with sandbox.lock:
-                sandbox.endings.discard(end_from_outside)
+
+
+@contextlib.contextmanager
+def _end_of(sandbox: Sandbox, ends: Callable[[], bool] = lambda: True) -> Generator["asyncio.Future[bool]"]:
+    """Yield what is done once the sandbox ends its waits, where ``ends`` says that this is one of them."""
+    loop = asyncio.get_running_loop()
+    over: asyncio.Future[bool] = loop.create_future()
+
+    def end() -> None:
+        if ends():
+            finish(over)
+
+    def end_from_outside() -> None:
+        with contextlib.suppress(RuntimeError):  # the server has stopped
+            loop.call_soon_threadsafe(end)
+
+    with sandbox.lock:
+        sandbox.endings.add(end_from_outside)
+    if sandbox.closed:
+        finish(over)
+    try:
+        yield over
+    finally:
+        with sandbox.lock:
+            sandbox.endings.discard(end_from_outside)
 
 
 class CreditsProtocol(HttpToolsProtocol):
@@ -284,7 +307,7 @@ class CreditsProtocol(HttpToolsProtocol):
     async def flushed(self) -> None:
         """Wait until the client's machine has all that was written: a RST throws away what the kernel has not sent."""
         while not self.lost.done() and (self.transport.get_write_buffer_size() or self._unsent()):
-            await self.front.waits.sleep(_FLUSH_S)
+            await self.front.waits.sleep(_FLUSH_S, self.lost)
 
     def _unsent(self) -> int:
         if self._watched is None:
@@ -294,7 +317,7 @@ class CreditsProtocol(HttpToolsProtocol):
     def linger_not(self) -> None:
         """Let the end of the connection be a RST."""
         whole = self.transport.get_extra_info("socket")
-        if whole is not None:
+        if whole is not None and not self.transport.is_closing():
             whole.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
 
     def is_established(self) -> bool:

@@ -10,7 +10,7 @@ from fake_credits.clock import monotonic_s
 from fake_credits.clock.waking import debugger_is_open
 from fake_credits.web.exchange import Withdrawn
 
-__all__ = ["Waits"]
+__all__ = ["Waits", "finish"]
 
 _SHORTEST_S = 0.001
 _SLICE_S = 0.25
@@ -25,11 +25,11 @@ class Waits:
     def __repr__(self) -> str:
         return f"<Waits: {len(self._pending)} pending>"
 
-    async def sleep(self, seconds: float) -> None:
-        """Let seconds pass, never fewer."""
+    async def sleep(self, seconds: float, over: "asyncio.Future[bool]") -> None:
+        """Let seconds pass, never fewer, unless it is over before."""
         end_s = monotonic_s() + seconds
-        while (left_s := end_s - monotonic_s()) > 0:
-            await self._turn(asyncio.get_running_loop().create_future(), max(left_s, _SHORTEST_S))
+        while not over.done() and (left_s := end_s - monotonic_s()) > 0:
+            await self._turn(over, max(left_s, _SHORTEST_S))
 
     async def until(self, future: "asyncio.Future[bool]", limit_s: float) -> bool:
         """Wait until a future is done, and tell whether it was: False at the limit, which a debugger stops."""
@@ -51,8 +51,8 @@ class Waits:
         """Wait for a future for a while."""
         loop = asyncio.get_running_loop()
         turn: asyncio.Future[bool] = loop.create_future()
-        timer = loop.call_later(seconds, _finish, turn)
-        future.add_done_callback(lambda _: _finish(turn))
+        timer = loop.call_later(seconds, finish, turn)
+        future.add_done_callback(lambda _: finish(turn))
         self._pending.add(turn)
         try:
             await turn
@@ -61,6 +61,7 @@ class Waits:
             timer.cancel()
 
 
-def _finish(turn: "asyncio.Future[bool]") -> None:
+def finish(turn: "asyncio.Future[bool]") -> None:
+    """Let a wait be over, where it is not already."""
     if not turn.done():
         turn.set_result(True)

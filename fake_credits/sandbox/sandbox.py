@@ -100,8 +100,8 @@ class Sandbox:
         """Open every gate, end what hangs, refuse further calls, and return what was to happen later."""
         self.release_gates()
         with self.lock:
-            self.end_waits()
             self.closed = True
+            self.end_waits()
             return self.clock.drop()
 
     def end_waits(self) -> None:
