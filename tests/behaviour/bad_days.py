@@ -344,9 +344,9 @@ def transport_to(fake: FakeCredits, mode: Mode, shared: Shared) -> Generator[Tra
 
 @contextlib.contextmanager
 def impatient(fake: FakeCredits, mode: Mode, shared: Shared) -> Generator[ServerClient]:
-    """Yield a client that waits 20 ms for a byte."""
+    """Yield a client that waits 150 ms: for calls that will not be answered."""
     with transport_to(fake, mode, shared) as transport:
-        yield ServerClient(BASE_URL, fake.api_key, transport=transport, timeout_s=0.02)
+        yield ServerClient(BASE_URL, fake.api_key, transport=transport, timeout_s=0.15)
 
 
 def checked(day: Day, fake: FakeCredits, seen: Seen, good: Seen) -> None:

@@ -247,25 +247,23 @@ def test_a_duplicate_of_a_new_user_makes_one_and_says_so(fake: FakeCredits) -> N
 
 
 @pytest.fixture
-def client(fake: FakeCredits, mode: Mode, shared: Shared) -> Iterator[ServerClient]:
+def hasty(fake: FakeCredits, mode: Mode, shared: Shared) -> Iterator[ServerClient]:
     """Yield a client with little patience."""
-    with impatient(fake, mode, shared) as client:
-        yield client
+    with impatient(fake, mode, shared) as hasty:
+        yield hasty
 
 
-def zombie(fake: FakeCredits, client: ServerClient, delta: int, after_ms: int = 60_000) -> ActiveRule:
+def zombie(fake: FakeCredits, hasty: ServerClient, delta: int, after_ms: int = 60_000) -> ActiveRule:
     """Let a write of ada's come to life later."""
     rule = fake.faults.add(Zombie(after_ms), "createTransaction")
     with pytest.raises(Timeout):
-        client.create_transaction(APP, ADA, delta=delta, reason="consume")
+        hasty.create_transaction(APP, ADA, delta=delta, reason="consume")
     assert rule.fired == 1
     return rule
 
 
-def test_a_zombie_lands_later_and_its_entry_of_the_journal_then_says_so(
-    fake: FakeCredits, client: ServerClient
-) -> None:
-    zombie(fake, client, -10)
+def test_a_zombie_lands_later_and_its_entry_of_the_journal_then_says_so(fake: FakeCredits, hasty: ServerClient) -> None:
+    zombie(fake, hasty, -10)
     (before,) = fake.journal.entries()
     assert (before.status, before.committed, before.delivered, before.transaction) == (0, False, False, "")
     assert fake.balance(ADA) == 100
@@ -278,8 +276,8 @@ def test_a_zombie_lands_later_and_its_entry_of_the_journal_then_says_so(
     assert len(fake.journal) == 2
 
 
-def test_a_zombie_is_refused_by_the_ledger_that_it_lands_in(fake: FakeCredits, client: ServerClient) -> None:
-    zombie(fake, client, -60)
+def test_a_zombie_is_refused_by_the_ledger_that_it_lands_in(fake: FakeCredits, hasty: ServerClient) -> None:
+    zombie(fake, hasty, -60)
     spend(fake, -50)
     fake.clock.advance(seconds=60)
     assert fake.balance(ADA) == 50
@@ -288,55 +286,55 @@ def test_a_zombie_is_refused_by_the_ledger_that_it_lands_in(fake: FakeCredits, c
     assert (entry.delivered, entry.transaction) == (False, "")
 
 
-def test_a_retry_overtakes_a_zombie_and_the_user_pays_twice(fake: FakeCredits, client: ServerClient) -> None:
-    zombie(fake, client, -10)
-    client.create_transaction(APP, ADA, delta=-10, reason="consume")
+def test_a_retry_overtakes_a_zombie_and_the_user_pays_twice(fake: FakeCredits, hasty: ServerClient) -> None:
+    zombie(fake, hasty, -10)
+    fake.server_client.create_transaction(APP, ADA, delta=-10, reason="consume")
     assert fake.settle() >= 1
     assert fake.balance(ADA) == 80
 
 
 def test_a_zombie_that_is_refused_at_arrival_is_answered_and_has_not_fired(
-    fake: FakeCredits, client: ServerClient
+    fake: FakeCredits, hasty: ServerClient
 ) -> None:
     rule = fake.faults.add(Zombie(10), "createTransaction")
     with pytest.raises(InsufficientCredits):
-        client.create_transaction(APP, ADA, delta=-101, reason="consume")
+        fake.server_client.create_transaction(APP, ADA, delta=-101, reason="consume")
     entry = fake.journal.entries()[-1]
     assert (rule.fired, rule.is_unused) == (0, True)
     assert (entry.status, entry.rule, entry.phase, entry.delivered) == (402, "", "", True)
     with pytest.raises(Timeout):
-        client.create_transaction(APP, ADA, delta=-100, reason="consume")
+        hasty.create_transaction(APP, ADA, delta=-100, reason="consume")
     assert rule.fired == 1
 
 
-def test_a_refused_zombie_is_not_used_up_for_its_user_either(fake: FakeCredits, client: ServerClient) -> None:
+def test_a_refused_zombie_is_not_used_up_for_its_user_either(fake: FakeCredits, hasty: ServerClient) -> None:
     rule = fake.faults.add(Zombie(10), "createTransaction", per="user")
     with pytest.raises(InsufficientCredits):
-        client.create_transaction(APP, ADA, delta=-101, reason="consume")
+        fake.server_client.create_transaction(APP, ADA, delta=-101, reason="consume")
     with pytest.raises(Timeout):
-        client.create_transaction(APP, ADA, delta=-100, reason="consume")
+        hasty.create_transaction(APP, ADA, delta=-100, reason="consume")
     assert rule.fired == 1
 
 
 def test_a_refused_zombie_behind_a_delay_leaves_the_delay_in_the_journal(
-    fake: FakeCredits, client: ServerClient
+    fake: FakeCredits, hasty: ServerClient
 ) -> None:
     fake.faults.add(Latency(1), name="slow")
     fake.faults.add(Zombie(10), "createTransaction")
     with pytest.raises(InsufficientCredits):
-        client.create_transaction(APP, ADA, delta=-101, reason="consume")
+        fake.server_client.create_transaction(APP, ADA, delta=-101, reason="consume")
     entry = fake.journal.entries()[-1]
     assert (entry.rule, entry.phase) == ("slow", "before")
 
 
-def test_a_zombie_comes_once_unless_times_says_more(fake: FakeCredits, client: ServerClient) -> None:
-    zombie(fake, client, -1)
-    assert client.create_transaction(APP, ADA, delta=-1, reason="consume").delta == -1
+def test_a_zombie_comes_once_unless_times_says_more(fake: FakeCredits, hasty: ServerClient) -> None:
+    zombie(fake, hasty, -1)
+    assert fake.server_client.create_transaction(APP, ADA, delta=-1, reason="consume").delta == -1
     rule = fake.faults.add(Zombie(10), "createTransaction", times=2)
     for _ in range(2):
         with pytest.raises(Timeout):
-            client.create_transaction(APP, ADA, delta=-1, reason="consume")
-    client.create_transaction(APP, ADA, delta=-1, reason="consume")
+            hasty.create_transaction(APP, ADA, delta=-1, reason="consume")
+    fake.server_client.create_transaction(APP, ADA, delta=-1, reason="consume")
     assert rule.fired == 2
     fake.settle()
     assert fake.balance(ADA) == 95
@@ -345,21 +343,21 @@ def test_a_zombie_comes_once_unless_times_says_more(fake: FakeCredits, client: S
 def test_a_zombie_of_a_real_clock_lands_on_its_own_on_a_socket(shared: Shared) -> None:
     with (
         FakeCredits(mode="live", shared=shared, users={ADA: 100}) as fake,
-        impatient(fake, "live", shared) as client,
+        impatient(fake, "live", shared) as hasty,
     ):
-        zombie(fake, client, -10, after_ms=30)
+        zombie(fake, hasty, -10, after_ms=30)
         until(lambda: fake.balance(ADA) == 90)
         assert fake.journal.entries()[0].committed
 
 
-def test_a_zombie_of_a_new_user_makes_them_later(fake: FakeCredits, client: ServerClient) -> None:
+def test_a_zombie_of_a_new_user_makes_them_later(fake: FakeCredits, hasty: ServerClient) -> None:
     fake.faults.add(Zombie(1000), "createUser")
     with pytest.raises(Timeout):
-        client.create_user(APP, "bob")
+        hasty.create_user(APP, "bob")
     with pytest.raises(UserNotFound):
-        client.get_user(APP, "bob")
+        fake.server_client.get_user(APP, "bob")
     fake.clock.advance(seconds=1)
-    made = client.get_user(APP, "bob")
+    made = fake.server_client.get_user(APP, "bob")
     assert made.created_at >= START + timedelta(seconds=1)
 
 

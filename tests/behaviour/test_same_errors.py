@@ -20,7 +20,7 @@ from fake_credits.faults.effects import Drip
 from fake_credits.faults.rule import Rule
 from tests.behaviour.bad_days import CALLS, DAYS, a_day
 
-PATIENCE_S, LITTLE_PATIENCE_S = 5.0, 0.02
+PATIENCE_S, LITTLE_PATIENCE_S = 5.0, 0.15
 LOOPS = ("sync", "asyncio", "trio")
 SLOW_DRIP = Rule(effect=Drip(2, 2000))
 
@@ -65,6 +65,19 @@ class Outcome(NamedTuple):
     body_bytes: int = 0
 
 
+def _asked(library: str, fake: FakeCredits, name: str) -> dict[str, Any]:
+    """Return a request that waits a little for a byte where none will come, and long for anything else."""
+    asked = CALLS["spend"]
+    read_s = 0.02 if _expected(name) == "ReadTimeout" else PATIENCE_S
+    return {
+        "method": asked.method,
+        "url": asked.target,
+        "headers": asked.headers(fake),
+        "content": asked.body,
+        "timeout": importlib.import_module(library).Timeout(PATIENCE_S, read=read_s),
+    }
+
+
 def _patience_s(name: str) -> float:
     return LITTLE_PATIENCE_S if _expected(name) == "ReadTimeout" else PATIENCE_S
 
@@ -74,17 +87,6 @@ def _expected(name: str) -> str:
     if words[0] == "truncate":
         return EXPECTED.get(words[-1], "ReadTimeout" if words[-1] == "hang" else "RemoteProtocolError")
     return EXPECTED[words[0]]
-
-
-def _asked(fake: FakeCredits, name: str, call: str) -> dict[str, Any]:
-    asked = CALLS[call]
-    return {
-        "method": asked.method,
-        "url": asked.target,
-        "headers": asked.headers(fake),
-        "content": asked.body,
-        "timeout": _patience_s(name),
-    }
 
 
 def _sync_outcome(way: Way, fake: FakeCredits, asked: dict[str, Any]) -> Outcome:
@@ -146,7 +148,7 @@ def test_a_library_raises_in_process_what_it_raises_on_a_socket(
         outcomes: set[Outcome] = set()
         for way in _ways(library, loop, stream=stream):
             with a_day(shared, way.mode, BROKEN[name]) as fake:
-                outcome = _outcome(way, fake, _asked(fake, name, "spend"))
+                outcome = _outcome(way, fake, _asked(library, fake, name))
                 # How far a client with so little patience gets depends on how busy the machine is.
                 outcomes.add(Outcome("ReadTimeout") if outcome.raised == "ReadTimeout" else outcome)
         assert {outcome.raised for outcome in outcomes} == {_expected(name)}
