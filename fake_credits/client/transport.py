@@ -8,8 +8,6 @@ never follows a redirect.
 from dataclasses import dataclass
 from typing import Protocol
 
-from fake_credits.contract import Operation
-
 __all__ = ["Answer", "AsyncTransport", "Headers", "Transport", "WireRequest", "unknown_outcome"]
 
 Headers = tuple[tuple[bytes, bytes], ...]
@@ -21,11 +19,11 @@ class WireRequest:
     """Be one request, ready to go.
 
     ``target`` is the percent-encoded path with its query, ASCII, relative to the base URL's path, and starts with
-    ``/``. ``body`` is None where nothing is sent. ``timeout_s`` counts from the last byte received (and holds for
-    connecting); None waits for ever.
+    ``/``. ``operation`` is for people. ``body`` is None where nothing is sent. ``timeout_s`` counts from the last byte
+    received (and holds for connecting); None waits for ever.
     """
 
-    operation: Operation
+    operation: str
     method: str
     target: str
     headers: Headers

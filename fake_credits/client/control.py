@@ -1,0 +1,348 @@
+"""Own the client of a live server's control plane: ``ControlClient``, and a handle for each sandbox; import no fake.
+
+It speaks to `fake-credits run` and `serve` from another process, as a suite in any language does (README, "The control
+plane"); a test in the same process has `FakeCredits`.
+"""
+
+from collections.abc import Mapping, Sequence
+from datetime import datetime
+from types import TracebackType
+from typing import Any, Literal, Self, TypedDict, TypeVar, Unpack
+
+import msgspec
+
+from fake_credits.client.checks import BaseUrl, masked, quoted_id, quoted_text, secret_bytes, timeout
+from fake_credits.client.governed import (
+    BadDay,
+    ClockState,
+    Ending,
+    Exchange,
+    GateState,
+    RuleState,
+    SandboxState,
+    UserState,
+)
+from fake_credits.client.transport import Answer, Transport, WireRequest
+from fake_credits.errors import ControlError, InvalidResponse, Problem
+
+__all__ = ["ControlClient", "RemoteGate", "RemoteSandbox", "SandboxWords"]
+
+__tracebackhide__ = True  # a failing test shows the caller's line, not ours
+
+T = TypeVar("T")
+
+_TOKEN_HEADER = b"x-fake-credits-control"
+
+
+class SandboxWords(TypedDict, total=False):
+    """Name what can be said of a new sandbox; what is not said is as the server's first one started."""
+
+    application_id: str
+    user_id: str
+    balance: int
+    users: Mapping[str, int]
+    seed: int
+    clock: datetime | Literal["real", "frozen"]
+    jwt: str
+    api_key: str
+    faults: str | Mapping[str, Any] | Sequence[str | Mapping[str, Any]]
+    latency: float | str | Mapping[str, float | str]
+    limit_s: float
+
+
+class JournalWords(TypedDict, total=False):
+    """Name what exchanges can be chosen by; ``after`` is an ordinal."""
+
+    operation: str
+    user: str
+    status: int
+    rule: str
+    committed: bool
+    delivered: bool
+    after: int
+
+
+class ControlClient:
+    """Ask a live server's control plane: make sandboxes and, by `RemoteSandbox`, everything in them.
+
+    ``base_url`` and ``token`` are FAKE_CREDITS_URL and FAKE_CREDITS_CONTROL_TOKEN. ``timeout_s`` is seconds since the
+    last byte, None for no limit. Every method raises `ControlError` for a refusal, a `TransportFailure` where no usable
+    answer came, and ValueError for a name that no path can have.
+    """
+
+    def __init__(
+        self, base_url: str, token: str, *, timeout_s: float | None = 30, transport: Transport | None = None
+    ) -> None:
+        self._base = BaseUrl.parse(base_url)
+        self._shown = masked(token)
+        self._headers = ((b"accept", b"application/json"), (_TOKEN_HEADER, secret_bytes("token", token)))
+        self._timeout_s = timeout(timeout_s)
+        self._owned = transport is None
+        self._transport = self._network() if transport is None else transport
+
+    def __repr__(self) -> str:
+        return f"ControlClient({self._base.text!r}, token={self._shown!r})"
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, kind: type[BaseException] | None, error: object, traceback: TracebackType | None) -> None:
+        self.close()
+
+    def close(self) -> None:
+        """Close what this client made itself; a transport that was passed in stays open, and so do sandboxes."""
+        if self._owned:
+            self._transport.close()
+
+    def _network(self) -> Transport:
+        from fake_credits.client.network import NetworkTransport  # loads httpx2
+
+        return NetworkTransport(self._base.text)
+
+    # ------------------------------------------------------------ verbs
+
+    def make_sandbox(self, **words: Unpack[SandboxWords]) -> "RemoteSandbox":
+        """Make a sandbox with an API key of its own; leave its ``with`` block, or call ``close``, to end it."""
+        state = self.ask(SandboxState, "POST", "/sandboxes", dict(words))
+        return RemoteSandbox(self, state.name, state)
+
+    def sandboxes(self) -> tuple[SandboxState, ...]:
+        """Return the server's sandboxes, its first one first."""
+        return self.ask(dict[str, tuple[SandboxState, ...]], "GET", "/sandboxes")["sandboxes"]
+
+    def sandbox(self, name: str = "default") -> "RemoteSandbox":
+        """Return a handle for a sandbox that is there, by default the server's first one."""
+        return RemoteSandbox(self, name, self.ask(SandboxState, "GET", f"/sandboxes/{quoted_id('name', name)}"))
+
+    def presets(self) -> tuple[BadDay, ...]:
+        """Return the bad days that have a name."""
+        return self.ask(dict[str, tuple[BadDay, ...]], "GET", "/presets")["presets"]
+
+    def ask(self, shape: type[T], method: str, path: str, body: object = None, *, wait_s: float = 0) -> T:
+        """Ask for anything below ``/_fake``, and return the answer in a shape; ``wait_s`` comes on top of the limit."""
+        verb = f"{method} {path}"
+        content = None if body is None else msgspec.json.encode(body)
+        headers = self._headers if content is None else (*self._headers, (b"content-type", b"application/json"))
+        limit_s = None if self._timeout_s is None else self._timeout_s + wait_s
+        answer = self._transport.send(WireRequest(verb, method, f"/_fake{path}", headers, content, limit_s))
+        if answer.status >= 300:
+            raise _refusal(verb, answer)
+        try:
+            return msgspec.json.decode(answer.body, type=shape)
+        except (msgspec.MsgspecError, ValueError) as error:
+            raise InvalidResponse(
+                f"{verb}: the answer is not the control plane's: {error}", status=answer.status
+            ) from error
+
+
+class RemoteSandbox:
+    """Be a sandbox on a live server; ``made`` is what it was when this handle was."""
+
+    def __init__(self, client: ControlClient, name: str, made: SandboxState) -> None:
+        self._client = client
+        self._path = f"/sandboxes/{quoted_id('name', name)}"
+        self.name = name
+        self.made = made
+
+    def __repr__(self) -> str:
+        return f"<RemoteSandbox {self.name}>"
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, kind: type[BaseException] | None, error: object, traceback: TracebackType | None) -> None:
+        self.close()
+
+    @property
+    def base_url(self) -> str:
+        """Return where its API is."""
+        return self.made.base_url
+
+    @property
+    def api_key(self) -> str:
+        """Return the API key for a ``ServerClient``."""
+        return self.made.api_key
+
+    def state(self) -> SandboxState:
+        """Return what it is now."""
+        return self._ask(SandboxState, "GET", "")
+
+    def reset(self) -> SandboxState:
+        """Return to how it started: users, balances, clock, rules, an empty journal."""
+        return self._ask(SandboxState, "POST", "/reset")
+
+    def problems(self) -> tuple[str, ...]:
+        """Return what makes a suite that passed prove nothing: assert at its end that there is none."""
+        return self._ask(dict[str, tuple[str, ...]], "GET", "/problems")["problems"]
+
+    def close(self) -> Ending:
+        """End it: its gates open, its key and tokens are refused. One that is gone has nothing to say."""
+        try:
+            return self._ask(Ending, "DELETE", "")
+        except ControlError as error:
+            if error.code != "sandbox_not_found":
+                raise
+            return Ending((), ())
+
+    # ------------------------------------------------------------ users, tokens, journal
+
+    def user(self, user_id: str, *, balance: int | None = None, application_id: str | None = None) -> UserState:
+        """Make a user exist and, with ``balance``, bring the balance to it by one grant or consumption."""
+        body = {"balance": balance, "application_id": application_id}
+        return self._ask(UserState, "PUT", f"/users/{quoted_id('user_id', user_id)}", body)
+
+    def balance(self, user_id: str, *, application_id: str | None = None) -> int:
+        """Return a user's balance in credits, without an exchange."""
+        query = _query({"application_id": application_id})
+        return self._ask(UserState, "GET", f"/users/{quoted_id('user_id', user_id)}{query}").balance
+
+    def token(
+        self,
+        user_id: str | None = None,
+        *,
+        bad: str | None = None,
+        expires_in_s: int | None = None,
+        claims: Mapping[str, object] | None = None,
+        clock: Literal["sandbox", "wall"] = "sandbox",
+    ) -> str:
+        """Return a user's token, good or, with ``bad``, of a kind that must be refused (README, "Bad tokens")."""
+        body = {"user_id": user_id, "bad": bad, "expires_in_s": expires_in_s, "claims": claims or {}, "clock": clock}
+        return self._ask(dict[str, str], "POST", "/tokens", body)["token"]
+
+    def journal(self, **words: Unpack[JournalWords]) -> tuple[Exchange, ...]:
+        """Return the kept exchanges that all words choose, oldest first."""
+        told = self._ask(dict[str, msgspec.Raw], "GET", f"/journal{_query(words)}")
+        return msgspec.json.decode(told["entries"], type=tuple[Exchange, ...])
+
+    def canonical_journal(self) -> str:
+        """Return the journal in the form that the same seed and the same calls give again, byte for byte."""
+        return self._ask(dict[str, str], "GET", "/journal/canonical")["canonical"]
+
+    # ------------------------------------------------------------ faults
+
+    def add_fault(self, effect: str | None = None, operation: str | None = None, **words: Any) -> RuleState:
+        """Add a rule: ``add_fault("reset", "createTransaction", phase="after", nth=1)`` or ``add_fault(script=[503])``.
+
+        The words are those of a rule and of its effect (README, "Faults").
+        """
+        named = {name: value for name, value in (("effect", effect), ("operation", operation)) if value is not None}
+        return self._ask(RuleState, "POST", "/faults", {**named, **words})
+
+    def load_faults(self, scenario: str | Mapping[str, Any]) -> tuple[RuleState, ...]:
+        """Add all rules of a preset by its name, or of a scenario; none of them where one can't be."""
+        body = {"preset": scenario} if isinstance(scenario, str) else scenario
+        return self._rules("POST", "/faults/load", body)
+
+    def faults(self) -> tuple[RuleState, ...]:
+        """Return the rules with how many calls matched each, and how often it fired."""
+        return self._rules("GET", "/faults")
+
+    def fault(self, name: str) -> RuleState:
+        """Return one rule."""
+        return self._ask(RuleState, "GET", f"/faults/{quoted_id('name', name)}")
+
+    def remove_fault(self, name: str) -> RuleState:
+        """Take a rule out; a call that it has hit already goes on as it was."""
+        return self._ask(RuleState, "DELETE", f"/faults/{quoted_id('name', name)}")
+
+    def clear_faults(self) -> tuple[RuleState, ...]:
+        """Take all rules out, and return them."""
+        return self._rules("DELETE", "/faults")
+
+    def _rules(self, method: str, path: str, body: object = None) -> tuple[RuleState, ...]:
+        return self._ask(dict[str, tuple[RuleState, ...]], method, path, body)["faults"]
+
+    # ------------------------------------------------------------ gates
+
+    def hold(self, operation: str | None = None, *, name: str | None = None, **words: Any) -> "RemoteGate":
+        """Hold the calls of a rule at a gate, and return the gate."""
+        named = {key: value for key, value in (("operation", operation), ("name", name)) if value is not None}
+        return RemoteGate(self, self._ask(GateState, "POST", "/gates", {**named, **words}).name)
+
+    def gates(self) -> tuple[GateState, ...]:
+        """Return all gates with whom each holds."""
+        return self._ask(dict[str, tuple[GateState, ...]], "GET", "/gates")["gates"]
+
+    # ------------------------------------------------------------ time
+
+    def clock(self) -> ClockState:
+        """Return what its clock says, and what is to happen later."""
+        return self._ask(ClockState, "GET", "/clock")
+
+    def freeze(self, at: datetime | None = None) -> ClockState:
+        """Let its clock stand still, now or at a later moment."""
+        return self._ask(ClockState, "POST", "/clock/freeze", {"at": at})
+
+    def advance(self, *, days: float = 0, hours: float = 0, minutes: float = 0, seconds: float = 0) -> ClockState:
+        """Move its clock forward; what is due on the way happens."""
+        step = {"days": days, "hours": hours, "minutes": minutes, "seconds": seconds}
+        return self._ask(ClockState, "POST", "/clock/advance", step)
+
+    def travel(self, to: datetime) -> ClockState:
+        """Move its clock forward to a moment; what is due on the way happens."""
+        return self._ask(ClockState, "POST", "/clock/travel", {"to": to})
+
+    def settle(self) -> ClockState:
+        """Let everything happen that is to happen later, moving the clock as far as that takes."""
+        return self._ask(ClockState, "POST", "/clock/settle")
+
+    def _ask(self, shape: type[T], method: str, path: str, body: object = None, *, wait_s: float = 0) -> T:
+        return self._client.ask(shape, method, f"{self._path}{path}", body, wait_s=wait_s)
+
+    def ask_gate(self, method: str, path: str, body: object = None, *, wait_s: float = 0) -> GateState:
+        """Ask something of a gate, whose handle this is for."""
+        return self._ask(GateState, method, f"/gates/{path}", body, wait_s=wait_s)
+
+
+class RemoteGate:
+    """Be a gate of a sandbox on a live server."""
+
+    def __init__(self, sandbox: RemoteSandbox, name: str) -> None:
+        self._sandbox = sandbox
+        self._path = quoted_id("name", name)
+        self.name = name
+
+    def __repr__(self) -> str:
+        return f"<RemoteGate {self.name!r} of {self._sandbox!r}>"
+
+    def state(self) -> GateState:
+        """Return whom it holds."""
+        return self._sandbox.ask_gate("GET", self._path)
+
+    def wait_for(self, count: int = 1, *, limit_s: float = 10) -> GateState:
+        """Wait until ``count`` calls have come in all; raise ControlError where they do not within ``limit_s`` seconds.
+
+        The limit is 60 seconds at most.
+        """
+        body = {"count": count, "limit_s": limit_s}
+        return self._sandbox.ask_gate("POST", f"{self._path}/wait", body, wait_s=limit_s)
+
+    def release(self, order: Sequence[int | str] = (), *, keep: bool = False) -> GateState:
+        """Let the held calls go one after the other, each up to its next wait or its end.
+
+        ``order`` names some by arrival from 0, or by user; the others follow by arrival, or stay with ``keep``.
+        """
+        return self._sandbox.ask_gate("POST", f"{self._path}/release", {"order": order, "keep": keep})
+
+
+def _query(words: Mapping[str, object]) -> str:
+    given = {name: value for name, value in words.items() if value is not None}
+    texts = {name: str(value).lower() if isinstance(value, bool) else str(value) for name, value in given.items()}
+    return "?" * bool(texts) + "&".join(f"{name}={quoted_text(name, text)}" for name, text in texts.items())
+
+
+class _Refused(msgspec.Struct):
+    code: str
+    message: str
+    details: tuple[Problem, ...] = ()
+
+
+def _refusal(verb: str, answer: Answer) -> Exception:
+    try:
+        refused = msgspec.json.decode(answer.body, type=dict[str, _Refused])["error"]
+    except (msgspec.MsgspecError, ValueError, KeyError):
+        excerpt = answer.body[:200].decode("utf-8", "replace")
+        return InvalidResponse(f"{verb}: status {answer.status}, but no refusal: {excerpt!r}", status=answer.status)
+    error = ControlError(refused.code, refused.message, details=refused.details, allow=answer.header(b"allow"))
+    error.status = answer.status
+    return error
