@@ -25,7 +25,7 @@ from fake_credits.client.governed import (
 from fake_credits.client.transport import Answer, Transport, WireRequest
 from fake_credits.errors import ControlError, InvalidResponse, Problem
 
-__all__ = ["ControlClient", "RemoteGate", "RemoteSandbox", "SandboxWords"]
+__all__ = ["ControlClient", "JournalWords", "RemoteGate", "RemoteSandbox", "SandboxWords"]
 
 __tracebackhide__ = True  # a failing test shows the caller's line, not ours
 
