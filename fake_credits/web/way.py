@@ -46,7 +46,7 @@ async def _attempt(exchange: Exchange, line: Line, receive: Receive) -> None:
         announced = _announced_length(exchange.fields)
         body = await _read_body(announced, line, receive) if announced else b""
         sandbox.clock.run_due()
-        if sandbox.faults:
+        if sandbox.faults and not sandbox.closed:
             await conduct(exchange, line, body)
         else:
             exchange.decide(body)
