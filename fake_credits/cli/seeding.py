@@ -2,6 +2,7 @@
 
 import asyncio
 import json
+import os
 import sys
 from dataclasses import dataclass
 from typing import Any
@@ -67,7 +68,7 @@ class _Telling:
         self._form: Form = "lines"
         if options.json or options.quiet:
             self._form = "json" if options.json else "none"
-        elif sys.stderr.isatty():
+        elif sys.stderr.isatty() and os.environ.get("TERM") != "dumb" and not os.environ.get("CI"):
             self._form = "bar"
 
     def progress(self, doing: str, unit: str, total: int) -> Progress:

@@ -1,15 +1,15 @@
 """Own how a world gets into a server that speaks the contract, through the six operations alone; know no terminal.
 
 Nothing is remembered between runs: each user's history is read, and the plan goes on behind it. A write without a
-usable answer may have happened, so the history is read again before the next. At its end a user's balance must be the
-plan's: that finds a write that landed later still.
+usable answer may have happened, which the balance tells. At its end a user's balance must be the plan's: that finds a
+write that landed later still.
 """
 
 import asyncio
 from collections.abc import Awaitable, Callable, Iterator
 from dataclasses import dataclass
+from itertools import accumulate, islice, zip_longest
 from itertools import count as count_from
-from itertools import islice, zip_longest
 from typing import NamedTuple, TypeVar
 
 from fake_credits.client.server import AsyncServerClient
@@ -171,6 +171,7 @@ class _User:
         self._patience = patience
         self._id = history.user_id
         self.planned: list[Move] = [(delta, reason) for delta, reason, _ in history.columns.rows()]
+        self._sums = [0, *accumulate(history.columns.deltas)]
 
     async def first_count(self) -> int:
         """Return how many of the planned transactions are there, or `_ABSENT`; raise TargetError for others."""
@@ -190,7 +191,6 @@ class _User:
 
     async def fill(self, count: int, hear: Hear) -> None:
         """Write what comes after the first ``count`` transactions, and see that the balance is the planned one."""
-        site = self._site
         if count == _ABSENT:
             count = 0
         else:  # once more: the last write of a run that was ended may have landed since
@@ -200,31 +200,36 @@ class _User:
         for place in range(count, len(self.planned)):
             await self._write(place)
             hear(1)
-        balance = (await self._patiently(lambda: site.client.get_balance(site.application_id, self._id))).balance
-        wanted = sum(delta for delta, _ in self.planned)
-        if balance != wanted:
-            await self.count()
-            raise TargetError(
-                f"user {self._id!r} ends with a balance of {balance}, and the plan's is {wanted}: {_ELSE}"
-            )
+        if await self._balance() != self._sums[-1]:
+            raise await self._estranged(len(self.planned))
 
     async def _write(self, place: int) -> None:
-        """Make the transaction at a place of the plan happen once, whatever becomes of the answers."""
-        delta, reason = self.planned[place]
+        """Make the transaction at a place of the plan happen once, whatever becomes of the answers.
+
+        Without one the balance tells whether it happened: no transaction leaves it as it was.
+        """
+        site, (delta, reason) = self._site, self.planned[place]
         for failures in count_from(1):
             try:
-                await self._site.client.create_transaction(
-                    self._site.application_id, self._id, delta=delta, reason=reason
-                )
+                await site.client.create_transaction(site.application_id, self._id, delta=delta, reason=reason)
             except FakeCreditsError as failure:
                 await self._patience.bear(failure, failures, f"user {self._id!r}, transaction {place + 1}")
-                there = await self.count()
-                if there == place:
+                balance = await self._balance()
+                if balance == self._sums[place]:
                     continue
-                if there != place + 1:
-                    found = f"user {self._id!r} has {max(there, 0)} transactions after number {place + 1} of the plan"
-                    raise TargetError(f"{found}: {_ELSE}") from None
+                if balance != self._sums[place + 1]:
+                    raise await self._estranged(place + 1) from None
             return
+
+    async def _balance(self) -> int:
+        site = self._site
+        return (await self._patiently(lambda: site.client.get_balance(site.application_id, self._id))).balance
+
+    async def _estranged(self, place: int) -> TargetError:
+        """Return what to say of a balance that is not the plan's; the history, where it is none either, says more."""
+        there, balance = await self.count(), await self._balance()
+        found = f"user {self._id!r} has {max(there, 0)} transactions and a balance of {balance}"
+        return TargetError(f"{found}, and the plan's number {place} leaves {self._sums[place]}: {_ELSE}")
 
     async def _count(self) -> int:
         site = self._site

@@ -54,7 +54,7 @@ class Profile:
     largest_consumption: int = _number(500, 1, _LARGEST, "credits that a consumption takes at most")
     refund_share: float = _number(0.04, 0, 1, "share of consumptions that are given back")
     dry_share: float = _number(0.15, 0, 1, "share of users whose last transaction leaves them nothing")
-    gone_share: float = _number(0.15, 0, 1, "share of users who never came back after their first day")
+    gone_share: float = _number(0.15, 0, 1, "share of users who never came back after their first hour")
     edge_cases: bool = field(default=False, metadata={"doc": "begin with the users of `edge`"})
 
     def __post_init__(self) -> None:

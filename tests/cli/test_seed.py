@@ -122,12 +122,22 @@ def test_quiet_is_quiet(server: FakeCredits) -> None:
     assert count(server, "quiet") == (5, 60)
 
 
-def test_a_terminal_gets_a_bar(server: FakeCredits) -> None:
+@pytest.mark.parametrize(
+    ("variables", "shown"),
+    [
+        ({}, rb"\rwriting \[#{24}\] 60/60 transactions \(100 %\), \d+/s, 0:00 left\x1b\[K\r\n"),
+        ({"CI": "true"}, rb"\nwriting: 60/60 transactions \(100 %\), \d+/s, 0:00 left\r\n"),
+        ({"TERM": "dumb"}, rb"\nwriting: 60/60 transactions \(100 %\), \d+/s, 0:00 left\r\n"),
+    ],
+)
+def test_a_terminal_gets_a_bar_but_for_ci_and_one_that_can_not_show_it(
+    variables: dict[str, str], shown: bytes, server: FakeCredits
+) -> None:
+    environment = clean_environment(**{"COLUMNS": "100", "TERM": "xterm", "CI": "", **variables})
+    application = f"terminal-{len(variables)}-{variables.get('TERM', '')}"
     parent, child = pty.openpty()
-    where = ["--url", server.base_url, "--api-key", server.api_key, "--application-id", "terminal"]
-    with subprocess.Popen(
-        [*COMMAND, "seed", "--profile", "tiny", *where], stderr=child, env=clean_environment(COLUMNS="100")
-    ) as process:
+    where = ["--url", server.base_url, "--api-key", server.api_key, "--application-id", application]
+    with subprocess.Popen([*COMMAND, "seed", "--profile", "tiny", *where], stderr=child, env=environment) as process:
         os.close(child)
         text = b""
         try:
@@ -137,7 +147,7 @@ def test_a_terminal_gets_a_bar(server: FakeCredits) -> None:
             pass
         assert process.wait(LIMIT_S) == 0
     os.close(parent)
-    assert re.search(rb"\rwriting \[#{24}\] 60/60 transactions \(100 %\), \d+/s, 0:00 left\x1b\[K\r\n", text), text
+    assert re.search(shown, text), text
 
 
 def test_a_file_is_written_and_is_taken_wherever_a_name_is(tmp_path: Path, server: FakeCredits) -> None:

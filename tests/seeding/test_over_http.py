@@ -171,6 +171,15 @@ def test_whatever_becomes_of_answers_the_history_is_the_planned_one(fake: FakeCr
     assert sum(heard) == 60
 
 
+def test_a_lost_answer_costs_a_single_reading_however_long_the_history(fake: FakeCredits) -> None:
+    own = world(history("ada", *[(1, GRANT)] * 300))
+    fake.faults.add(Rule(effect=Reset(), operation="createTransaction", phase="after", every=10))
+    seed(fake, own)
+    assert is_seeded(fake, own)
+    assert len(fake.journal.entries(operation="getBalance")) == 30 + 1
+    assert len(fake.journal.entries(operation="listTransactions")) == 1
+
+
 @pytest.mark.parametrize(
     ("there", "said"),
     [
@@ -215,7 +224,10 @@ def test_a_balance_that_is_not_the_plan_s_is_told_though_the_history_is(fake: Fa
     http_client = httpx2.AsyncClient(transport=fake.transport("httpx2"))
     client = Lying("http://lies", fake.api_key, http_client=http_client)
     seeder = Seeder(own, Site(client, "app-id", Contract()))
-    with pytest.raises(TargetError, match="user 'ada' ends with a balance of 11, and the plan's is 10: somebody else"):
+    with pytest.raises(
+        TargetError,
+        match="user 'ada' has 1 transactions and a balance of 11, and the plan's number 1 leaves 10: somebody else",
+    ):
         asyncio.run(everything(seeder))
 
 
@@ -227,7 +239,10 @@ def test_somebody_who_writes_beside_is_noticed(fake: FakeCredits) -> None:
         fake.server_client.create_transaction("app-id", "ada", delta=10, reason="grant")
 
     seeder = Seeder(own, site_of(fake), patience=Patience(sleep=write_too))
-    with pytest.raises(TargetError, match="user 'ada' has 2 transactions after number 1 of the plan: somebody else"):
+    with pytest.raises(
+        TargetError,
+        match="user 'ada' has 2 transactions and a balance of 20, and the plan's number 1 leaves 10: somebody",
+    ):
         asyncio.run(everything(seeder))
 
 
