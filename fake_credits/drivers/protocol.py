@@ -24,6 +24,7 @@ from uvicorn.config import Config
 from uvicorn.protocols.http.httptools_impl import STATUS_LINE, HttpToolsProtocol, RequestResponseCycle
 from uvicorn.server import ServerState
 
+from fake_credits.clock import monotonic_s
 from fake_credits.drivers.steps import pieces
 from fake_credits.drivers.waits import Waits, finish
 from fake_credits.errors import ApiError, MalformedRequest
@@ -100,14 +101,32 @@ class _Line:
 
     async def hold(self, gate: Hold, exchange: Exchange) -> bool:
         """Wait at a gate; whoever releases it waits until the exchange has gone on to its next wait or its end."""
-        loop = asyncio.get_running_loop()
-        released: asyncio.Future[bool] = loop.create_future()
-        moved = threading.Event()
+        waits, released = self._protocol.front.waits, asyncio.get_running_loop().create_future()
+        ticket = self._ticket(gate, exchange, released)
+        if not gate.arrive(ticket):
+            return True
+        try:
+            if await self._wait(waits.until(released, gate.limit_s)):
+                return True
+            if gate.withdraw(ticket):
+                return False
+            # It is being released at this very moment, and goes on in its turn.
+            return await self._wait(waits.until(released, _MOVE_LIMIT_S))
+        finally:
+            gate.withdraw(ticket)
+
+    def _ticket(self, gate: Hold, exchange: Exchange, released: "asyncio.Future[bool]") -> Ticket:
+        loop, own_thread, moved = asyncio.get_running_loop(), threading.get_ident(), threading.Event()
 
         def go() -> None:
             with contextlib.suppress(RuntimeError):  # the server has stopped
                 loop.call_soon_threadsafe(resume)
-                moved.wait(_MOVE_LIMIT_S)
+                # The server's own thread, which a rule's function runs in, can't wait for itself.
+                if threading.get_ident() != own_thread and not moved.wait(_MOVE_LIMIT_S):
+                    exchange.sandbox.complain(
+                        f"gate {gate.name!r} let {exchange.shown} go, which did not go on within {_MOVE_LIMIT_S:g} s: "
+                        "release it without the sandbox's lock"
+                    )
 
         def resume() -> None:
             self._moved = moved
@@ -115,16 +134,7 @@ class _Line:
                 released.set_result(True)
 
         user = "" if exchange.matched is None else exchange.matched.user_id
-        ticket = Ticket(user, exchange.ordinal, exchange.shown, go)
-        self._arrive()
-        if not gate.arrive(ticket):
-            return True
-        try:
-            if await self._wait(self._protocol.front.waits.until(released, gate.limit_s)):
-                return True
-            return not gate.withdraw(ticket)
-        finally:
-            gate.withdraw(ticket)
+        return Ticket(user, exchange.ordinal, exchange.shown, go)
 
     def remind(self, ms: float, sandbox: Sandbox) -> None:
         """Come back when it is due: nobody else may."""
@@ -224,7 +234,7 @@ class _Line:
         if ending == "hang":
             await self._hang(sandbox)
         elif ending == "reset":
-            await self._wait(protocol.flushed())
+            await self._wait(protocol.flushed(_LOSE_LIMIT_S))
             protocol.linger_not()
         if ending == "reset":
             transport.abort()
@@ -304,9 +314,12 @@ class CreditsProtocol(HttpToolsProtocol):
         if not self.lost.done():
             self.lost.set_result(True)
 
-    async def flushed(self) -> None:
+    async def flushed(self, limit_s: float) -> None:
         """Wait until the client's machine has all that was written: a RST throws away what the kernel has not sent."""
+        end_s = monotonic_s() + limit_s
         while not self.lost.done() and (self.transport.get_write_buffer_size() or self._unsent()):
+            if monotonic_s() > end_s:
+                return
             await self.front.waits.sleep(_FLUSH_S, self.lost)
 
     def _unsent(self) -> int:

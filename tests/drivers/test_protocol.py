@@ -1,13 +1,23 @@
 """The live server's side of a connection: what comes broken, in pieces, behind others, or not at all."""
 
+import asyncio
 import socket
+import threading
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 
 import pytest
 
+from fake_credits.client.server import ServerClient
+from fake_credits.drivers import protocol
 from fake_credits.drivers.live import LiveServer
 from fake_credits.drivers.protocol import without_upgrade
+from fake_credits.drivers.waits import Waits
+from fake_credits.fake import FakeCredits
+from fake_credits.faults import Hang, Latency, Rule
+from fake_credits.faults.gates import Ticket
 from fake_credits.sandbox import Sandbox
-from tests.drivers.test_live import GET, POST_HEAD, SPEND, connect, sandbox, server, until
+from tests.drivers.test_live import GET, LIMIT_S, POST_HEAD, SPEND, connect, sandbox, server, until
 
 __all__ = ["sandbox", "server"]
 
@@ -87,3 +97,98 @@ def test_a_post_that_offers_an_upgrade_in_two_pieces_is_answered(server: LiveSer
         connection.sendall(offer[:at])
         connection.sendall(offer[at:] + SPEND)
         assert connection.recv(12) == b"HTTP/1.1 201"
+
+
+# ------------------------------------------------------------ gates
+
+
+@pytest.fixture
+def fake() -> Iterator[FakeCredits]:
+    with FakeCredits(mode="live", balance=5) as fake:
+        yield fake
+
+
+@contextmanager
+def asking(call: Callable[[str, str], object]) -> Iterator[threading.Thread]:
+    """Let another thread make a call, and see it through."""
+    thread = threading.Thread(target=call, args=("app-id", "user-id"))
+    thread.start()
+    yield thread
+    thread.join(LIMIT_S)
+    assert not thread.is_alive()
+
+
+def test_who_is_released_has_arrived_at_the_next_gate_when_release_returns(
+    fake: FakeCredits, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    first, second = fake.hold(phase="before"), fake.hold(phase="after")
+    arrive = second.arrive
+
+    def slowly(ticket: Ticket) -> bool:
+        threading.Event().wait(0.005)
+        return arrive(ticket)
+
+    monkeypatch.setattr(second, "arrive", slowly)
+    with asking(fake.server_client.get_balance):
+        first.wait_for()
+        first.release()
+        assert second.arrivals == 1
+        second.release()
+
+
+def test_a_limit_that_passes_during_the_release_lets_nobody_go_out_of_turn(
+    fake: FakeCredits, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    gate, releasing, journalled = fake.hold(), threading.Event(), list[int]()
+
+    def go_first() -> None:
+        releasing.set()
+        threading.Event().wait(0.01)
+        journalled.append(len(fake.journal))
+
+    until = Waits.until
+
+    async def meets_its_limit(waits: Waits, future: "asyncio.Future[bool]", limit_s: float) -> bool:
+        if releasing.is_set():
+            return await until(waits, future, limit_s)
+        while not releasing.is_set():
+            await asyncio.sleep(0.001)
+        return False
+
+    monkeypatch.setattr(Waits, "until", meets_its_limit)
+    gate.arrive(Ticket("first", 0, "the first", go_first))
+    with asking(fake.server_client.get_balance):
+        gate.wait_for(2)
+        gate.release()
+        journalled.append(len(fake.journal))
+    assert journalled == [0, 1]
+
+
+def test_a_rules_function_can_release_a_gate_though_the_server_runs_it(fake: FakeCredits) -> None:
+    gate = fake.hold("getUser")
+    fake.faults.add(Latency(0), "getBalance", where=lambda _: gate.release() is None)
+    with asking(fake.server_client.get_user):
+        gate.wait_for()
+        client = ServerClient(fake.base_url, fake.api_key, timeout_s=2)
+        with client:
+            assert client.get_balance("app-id", "user-id").balance == 5
+
+
+def test_a_release_under_the_sandboxs_lock_is_told(fake: FakeCredits, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The server needs the lock to go on, so nobody would."""
+    monkeypatch.setattr(protocol, "_MOVE_LIMIT_S", 0.01)
+    gate = fake.hold("getBalance")
+    with asking(fake.server_client.get_balance):
+        gate.wait_for()
+        with fake.sandbox.lock:
+            gate.release()
+    (problem,) = fake.sandbox.problems
+    assert problem.startswith("gate 'gate1' let getBalance of user-id go, which did not go on within 0.01 s")
+
+
+def test_a_hang_that_begins_in_a_closed_sandbox_ends_at_once(server: LiveServer, sandbox: Sandbox) -> None:
+    sandbox.add_fault(Rule(effect=Hang()))
+    sandbox.close()
+    with connect(server) as connection:
+        connection.sendall(GET)
+        assert connection.recv(1) == b""
