@@ -247,9 +247,7 @@ class FakeCredits:
 
     def balance(self, user_id: str = "", *, application_id: str = "") -> int:
         """Return a user's balance in credits, without an exchange; raise `UserNotFound` where there is no such user."""
-        self.sandbox.home.check()
-        with self.sandbox.lock:
-            return self.sandbox.ledger.account(application_id or self.application_id, user_id or self.user_id).balance
+        return self.sandbox.account(user_id or self.user_id, application_id=application_id).balance
 
     def token(
         self,

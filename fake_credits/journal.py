@@ -63,10 +63,20 @@ class Entry(msgspec.Struct, frozen=True, kw_only=True, gc=False):
 
 
 class Journal:
-    """Keep the last exchanges in order of arrival at their end, and count them all; ``seed`` is the sandbox's."""
+    """Keep the last exchanges in order of arrival at their end, and count them all; ``seed`` is the sandbox's.
 
-    def __init__(self, lock: AbstractContextManager[object], limit: int = JOURNAL_LIMIT) -> None:
+    ``catch_up`` is called before anybody reads: what is due by then may still change an entry.
+    """
+
+    def __init__(
+        self,
+        lock: AbstractContextManager[object],
+        limit: int = JOURNAL_LIMIT,
+        *,
+        catch_up: Callable[[], object] = lambda: None,
+    ) -> None:
         self._lock = lock
+        self._catch_up = catch_up
         self._entries: deque[Entry] = deque(maxlen=limit)
         self._begun = 0
         self.total = 0
@@ -150,6 +160,7 @@ class Journal:
         """
         if operation and operation not in _OPERATIONS:
             raise ValueError(f"there is no operation {operation!r}: choose one of {', '.join(_OPERATIONS)}")
+        self._catch_up()
         with self._lock:
             kept = tuple(self._entries)
         return tuple(

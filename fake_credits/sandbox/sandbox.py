@@ -60,13 +60,15 @@ class Sandbox:
         self.api_key = settings.api_key or new_api_key()
         self.lock = threading.RLock()
         self.kept_headers = KeptHeaders(settings.keep_headers, settings.contract)
-        self.journal = CallJournal(self.lock, api_key=self.api_key, kept_headers=self.kept_headers.names)
+        self.clock = _clock(settings.clock, self.lock)
+        self.journal = CallJournal(
+            self.lock, catch_up=self.clock.run_due, api_key=self.api_key, kept_headers=self.kept_headers.names
+        )
         self.journal.seed = settings.seed
         self.bugs: list[BaseException] = []
         self.problems: list[str] = []
         self.closed = False
         self.home = Home(f"sandbox {name}")
-        self.clock = _clock(settings.clock, self.lock)
         self.gates: dict[str, Hold] = {}
         self.endings: set[Callable[[], object]] = set()
         self.faults = Plan(settings.seed)
@@ -184,6 +186,7 @@ class Sandbox:
         if balance is not None:
             _check_balance(self.contract, user_id, balance)
         with self.lock:
+            self.clock.run_due()
             account, _ = self.ledger.create_user(application_id, user_id, self.clock.now_ms())
             delta = 0 if balance is None else balance - account.balance
             if abs(delta) > MAX_AMOUNT:
@@ -192,6 +195,13 @@ class Sandbox:
                 reason = Reason.GRANT if delta > 0 else Reason.CONSUME
                 self.ledger.append(account, delta, reason, self.clock.now_ms())
         return account
+
+    def account(self, user_id: str, *, application_id: str = "") -> Account:
+        """Return a user's account after all that is due by now; raise UserNotFound where there is no such user."""
+        self.home.check()
+        with self.lock:
+            self.clock.run_due()
+            return self.ledger.account(application_id or self.settings.application_id, user_id)
 
     def authenticate(self, credential: Credential, *, skew_s: int = 0) -> VerifiedToken | None:
         """Return the verified token, or None for the right API key; raise the refusal otherwise.

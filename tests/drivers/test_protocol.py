@@ -3,7 +3,7 @@
 import asyncio
 import socket
 import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Generator, Iterator
 from contextlib import contextmanager
 
 import pytest
@@ -14,7 +14,7 @@ from fake_credits.drivers.live import LiveServer
 from fake_credits.drivers.protocol import without_upgrade
 from fake_credits.drivers.waits import Waits
 from fake_credits.fake import FakeCredits
-from fake_credits.faults import Hang, Latency, Rule
+from fake_credits.faults import Call, Hang, Latency, Rule
 from fake_credits.faults.gates import Ticket
 from fake_credits.sandbox import Sandbox
 from tests.drivers.test_live import GET, LIMIT_S, POST_HEAD, SPEND, connect, sandbox, server, until
@@ -109,11 +109,11 @@ def fake() -> Iterator[FakeCredits]:
 
 
 @contextmanager
-def asking(call: Callable[[str, str], object]) -> Iterator[threading.Thread]:
+def asking(call: Callable[[str, str], object]) -> Generator[None]:
     """Let another thread make a call, and see it through."""
     thread = threading.Thread(target=call, args=("app-id", "user-id"))
     thread.start()
-    yield thread
+    yield
     thread.join(LIMIT_S)
     assert not thread.is_alive()
 
@@ -166,7 +166,12 @@ def test_a_limit_that_passes_during_the_release_lets_nobody_go_out_of_turn(
 
 def test_a_rules_function_can_release_a_gate_though_the_server_runs_it(fake: FakeCredits) -> None:
     gate = fake.hold("getUser")
-    fake.faults.add(Latency(0), "getBalance", where=lambda _: gate.release() is None)
+
+    def releases(_call: Call) -> bool:
+        gate.release()
+        return True
+
+    fake.faults.add(Latency(0), "getBalance", where=releases)
     with asking(fake.server_client.get_user):
         gate.wait_for()
         client = ServerClient(fake.base_url, fake.api_key, timeout_s=2)

@@ -34,10 +34,11 @@ class CallJournal(Journal):
         lock: AbstractContextManager[object],
         limit: int = JOURNAL_LIMIT,
         *,
+        catch_up: Callable[[], object] = lambda: None,
         api_key: str = "",
         kept_headers: Collection[str] = ALWAYS_KEPT,
     ) -> None:
-        super().__init__(lock, limit)
+        super().__init__(lock, limit, catch_up=catch_up)
         self._api_key = api_key
         self._kept_headers = kept_headers
 
@@ -181,6 +182,7 @@ class CallJournal(Journal):
             if woken:
                 wake()
 
+        self._catch_up()
         self.watch(look)
         try:
             if enough():

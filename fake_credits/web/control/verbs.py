@@ -117,10 +117,7 @@ def set_user(call: ControlCall) -> Told:
 
 def get_user(call: ControlCall) -> Told:
     """Tell a user's balance, without an exchange."""
-    sandbox = call.sandbox
-    application_id = call.query.application_id or sandbox.settings.application_id
-    with sandbox.lock:
-        return user_told(sandbox.ledger.account(application_id, call.parts["user"]))
+    return user_told(call.sandbox.account(call.parts["user"], application_id=call.query.application_id or ""))
 
 
 def mint_token(call: ControlCall) -> Told:
