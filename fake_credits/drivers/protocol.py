@@ -8,23 +8,17 @@ import asyncio
 import contextlib
 import logging
 import re
-import socket
-import struct
-import sys
 import threading
 from collections.abc import Callable, Coroutine, Generator
 from dataclasses import dataclass
 from typing import Any, TypeVar, cast
-
-if sys.platform != "win32":
-    import fcntl
-    import termios
 
 from uvicorn.config import Config
 from uvicorn.protocols.http.httptools_impl import STATUS_LINE, HttpToolsProtocol, RequestResponseCycle
 from uvicorn.server import ServerState
 
 from fake_credits.clock import monotonic_s
+from fake_credits.drivers.kernel import KernelSocket
 from fake_credits.drivers.steps import pieces
 from fake_credits.drivers.waits import Waits, finish
 from fake_credits.errors import ApiError, MalformedRequest
@@ -44,7 +38,6 @@ HEAD_LIMIT_BYTES = 64 * 1024
 
 _LOG = logging.getLogger("fake_credits.server")
 _LOG.setLevel(logging.ERROR)  # what uvicorn warns of, an unreadable request, is in the journal
-_ESTABLISHED = 1
 _HANG_LIMIT_S = 60.0
 _LOSE_LIMIT_S = 5.0
 _MOVE_LIMIT_S = 5.0
@@ -160,7 +153,7 @@ class _Line:
 
     async def deliverable(self) -> bool:
         """Tell whether the client has neither closed the connection nor been cut off."""
-        return not self._cycle.transport.is_closing() and self._protocol.is_established()
+        return not self._cycle.transport.is_closing() and self._protocol.kernel.is_established()
 
     async def deliver(self, answer: Answer, request_id: str) -> None:
         """Write a whole answer at once, as uvicorn's own ``send`` would in two writes with every header checked.
@@ -235,7 +228,8 @@ class _Line:
             await self._hang(sandbox)
         elif ending == "reset":
             await self._wait(protocol.flushed(_LOSE_LIMIT_S))
-            protocol.linger_not()
+            if not transport.is_closing():
+                protocol.kernel.linger_not()
         if ending == "reset":
             transport.abort()
         else:
@@ -294,22 +288,16 @@ class CreditsProtocol(HttpToolsProtocol):
         self._head_bytes = self._chunk_bytes = 0
         self._unreadable = False
         self._ends = b""
-        self._watched: socket.socket | None = None
 
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
         """Begin a connection."""
         super().connection_made(transport)
         self.lost: asyncio.Future[bool] = self.loop.create_future()
-        watched = transport.get_extra_info("socket") if sys.platform.startswith("linux") else None
-        if watched is not None:
-            # One object for the connection's life: uvloop makes one, with two system calls, for each question.
-            self._watched = socket.socket(fileno=watched.fileno())
+        self.kernel = KernelSocket(transport)
 
     def connection_lost(self, exc: Exception | None) -> None:
         """End a connection; its socket is the loop's to close."""
-        if self._watched is not None:
-            self._watched.detach()
-            self._watched = None
+        self.kernel.detach()
         super().connection_lost(exc)
         if not self.lost.done():
             self.lost.set_result(True)
@@ -317,30 +305,10 @@ class CreditsProtocol(HttpToolsProtocol):
     async def flushed(self, limit_s: float) -> None:
         """Wait until the client's machine has all that was written: a RST throws away what the kernel has not sent."""
         end_s = monotonic_s() + limit_s
-        while not self.lost.done() and (self.transport.get_write_buffer_size() or self._unsent()):
+        while not self.lost.done() and (self.transport.get_write_buffer_size() or self.kernel.unsent()):
             if monotonic_s() > end_s:
                 return
             await self.front.waits.sleep(_FLUSH_S, self.lost)
-
-    def _unsent(self) -> int:
-        if self._watched is None:
-            return 0
-        return int.from_bytes(fcntl.ioctl(self._watched, termios.TIOCOUTQ, bytes(4)), sys.byteorder)
-
-    def linger_not(self) -> None:
-        """Let the end of the connection be a RST."""
-        whole = self.transport.get_extra_info("socket")
-        if whole is not None and not self.transport.is_closing():
-            whole.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
-
-    def is_established(self) -> bool:
-        """Tell whether the kernel holds the connection open in both directions, where it can be asked."""
-        if self._watched is None:
-            return True
-        try:
-            return self._watched.getsockopt(socket.IPPROTO_TCP, socket.TCP_INFO, 1)[0] == _ESTABLISHED
-        except OSError:
-            return False
 
     def head(self, answer: Answer, request_id: str, *, close: bool) -> bytes:
         """Return the head of an answer, with the date unless it has one of its own."""
