@@ -1,5 +1,7 @@
 """The control plane from another language: four files of Node's runner in parallel, a sandbox each, on one `run`."""
 
+import json
+import re
 import shutil
 import signal
 import subprocess
@@ -18,6 +20,7 @@ from tests.cli.conftest import COMMAND, LIMIT_S, Started, clean_environment
 
 Start = Callable[..., Started]
 
+README = (Path(__file__).parent.parent.parent / "README.md").read_text()
 FOLDER = Path(__file__).parent / "control"
 FILES = sorted(FOLDER.glob("*.test.mjs"))
 
@@ -40,6 +43,26 @@ def test_a_suite_in_node_uses_every_verb_in_four_files_at_once(tmp_path: Path) -
     asked = [line.split(" ") for line in recorded.read_text().splitlines()]
     used = [match(method, path.split("/")[2:], path)[0] for method, path in asked if path.startswith("/_fake/")]
     assert [route for route in ROUTES if route not in used] == []
+
+
+@pytest.mark.skipif(shutil.which("curl") is None, reason="curl is not installed")
+def test_the_readmes_line_of_shell_declares_a_fault() -> None:
+    (line,) = [block for block in re.findall(r"```sh\n(.*?)```", README, re.DOTALL) if "/_fake/" in block]
+    done = subprocess.run(
+        [*COMMAND, "run", "--", "sh", "-c", line],
+        capture_output=True,
+        text=True,
+        check=False,
+        timeout=LIMIT_S,
+        env=clean_environment(),
+    )
+    assert done.returncode == 0, done.stderr
+    assert json.loads(done.stdout)["rule"] == {
+        "effect": "reset",
+        "operation": "writes",
+        "phase": "after",
+        "nth": 1,
+    }
 
 
 def control_of(started: Started) -> ControlClient:

@@ -36,6 +36,7 @@ BODY_LIMIT_BYTES = 1024 * 1024
 """A body of the control plane may be larger than the API's: it may be a thousand rules."""
 
 _PREFIX = b"/_fake"
+_ASK_EVERY_S = 0.05
 _HEADER = TOKEN_HEADER.lower().encode("ascii")
 
 
@@ -60,7 +61,7 @@ class ControlPlane:
         return f"<ControlPlane of {len(self._estate.sandboxes)} sandboxes>"
 
     async def serve(self, scope: Message, receive: Receive, line: Line) -> None:
-        """Answer one request; one whose client has gone meanwhile needs no answer."""
+        """Answer one request."""
         try:
             answer = await self._answer(scope, receive, line)
         except ControlError as refusal:
@@ -71,10 +72,9 @@ class ControlPlane:
         except Exception as bug:  # noqa: BLE001 - remembered, and told
             self._estate.sandboxes.base.remember(bug)
             answer = _refused(ControlError("internal_error", f"a bug of fake-credits: {type(bug).__name__}: {bug}"))
-        if answer is not None:
-            await line.deliver(answer, "control")
+        await line.deliver(answer, "control")
 
-    async def _answer(self, scope: Message, receive: Receive, line: Line) -> Answer | None:
+    async def _answer(self, scope: Message, receive: Receive, line: Line) -> Answer:
         from fake_credits.web.control.shapes import read_body, read_query  # most servers are never asked
 
         headers: Headers = scope["headers"]
@@ -88,8 +88,7 @@ class ControlPlane:
             raise ControlError("unsupported_media_type", "a body must be JSON: send Content-Type: application/json")
         call = ControlCall(self._estate, base_url, parts, query, read_body(sent, route.body))
         if route.waits is not None:
-            told = await _while_connected(route.waits(call), receive)
-            return None if told is None else _answered(route, told)
+            return _answered(route, await _while_connected(route.waits(call), line))
         return await asyncio.to_thread(_carry_out, route, call)
 
     def _check_token(self, headers: Headers) -> None:
@@ -166,18 +165,23 @@ async def _whole_body(line: Line, receive: Receive) -> bytes:
     return body
 
 
-async def _while_connected(waiting: Awaitable[T], receive: Receive) -> T | None:
-    """Return what a wait brings, None where the client goes first: also where the server does."""
-    wait, gone = asyncio.ensure_future(waiting), asyncio.ensure_future(_disconnection(receive))
+async def _while_connected(waiting: Awaitable[T], line: Line) -> T:
+    """Return what a wait brings; end it where the client goes first, which a stopping server makes it do.
+
+    The line is asked again and again, as `receive` tells the newest request of a connection only.
+    """
+    wait, gone = asyncio.ensure_future(waiting), asyncio.ensure_future(_disconnection(line))
     try:
         await asyncio.wait((wait, gone), return_when=asyncio.FIRST_COMPLETED)
-        return wait.result() if wait.done() else None
+        if not wait.done():
+            raise ControlError("malformed_request", "the client hung up while it waited")
+        return wait.result()
     finally:
         for each in (wait, gone):
             each.cancel()
         await asyncio.gather(wait, gone, return_exceptions=True)
 
 
-async def _disconnection(receive: Receive) -> None:
-    while (await receive())["type"] != "http.disconnect":
-        pass
+async def _disconnection(line: Line) -> None:
+    while await line.deliverable():
+        await asyncio.sleep(_ASK_EVERY_S)

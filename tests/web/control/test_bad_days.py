@@ -252,15 +252,21 @@ def test_a_client_that_hangs_up_while_it_waits_leaves_no_wait_behind(asker: Aske
     until(lambda: limits() == 0)
 
 
-def test_a_server_stops_at_once_though_clients_wait_at_its_gates(live: LiveServer, asker: Asker) -> None:
+@pytest.mark.parametrize("behind", [b"", b"GET /_fake/livez HTTP/1.1\r\nHost: localhost\r\n\r\n"])
+def test_a_server_stops_at_once_though_clients_wait_at_its_gates(
+    live: LiveServer, asker: Asker, behind: bytes, caplog: pytest.LogCaptureFixture
+) -> None:
+    """Also where the client has sent its next request behind the one that waits."""
     made = asker.make()
     made.told("POST", "/gates", {"name": "last"})
     connection = wait_in_vain(asker, made)
+    connection.sendall(behind)
     until(lambda: limits() == 1)
     begun_s = monotonic_s()
     live.stop()
     assert monotonic_s() - begun_s < 1
     assert connection.recv(10) == b""
+    assert caplog.records == []
     connection.close()
     live.start()
     asker.close()
