@@ -11,7 +11,7 @@ from typing import Any, cast
 import msgspec
 
 from fake_credits.contract import Operation
-from fake_credits.errors import ApiError, GatewayTimeout
+from fake_credits.errors import ApiError, GatewayTimeout, Unavailable
 from fake_credits.faults.plan import Shot
 from fake_credits.faults.rule import Call
 from fake_credits.faults.stage import Cut, PageTrick, Wire
@@ -75,6 +75,7 @@ class _Stage:
         self._exchange = exchange
         self._line = line
         self._body = body
+        self._world = exchange.sandbox.ledger
         self._shot: Shot | None = None
         self._noted_before = "", ""
         self._bent: Bent | None = None
@@ -99,11 +100,18 @@ class _Stage:
         """Decide, and keep a refusal as an answer that effects can touch."""
         exchange = self._exchange
         try:
-            exchange.decide(self._body, bent=self._bent, skew_s=self._skew_s)
+            with exchange.sandbox.lock:
+                self._check_world()
+                exchange.decide(self._body, bent=self._bent, skew_s=self._skew_s)
         except ApiError as error:
             exchange.refuse(error.with_traceback(None))
         if self._writes > 1 and exchange.committed:
             self._repeat()
+
+    def _check_world(self) -> None:
+        """Refuse a call that has waited, in real time, while its sandbox was reset: its world is no more."""
+        if self._exchange.sandbox.ledger is not self._world:
+            raise Unavailable("the sandbox was reset while a fault of fake-credits held this call up")
 
     def _repeat(self) -> None:
         """Apply the write again; its own outcome is nobody's."""

@@ -165,6 +165,20 @@ def test_a_reset_lets_the_tasks_of_a_loop_go(fake: FakeCredits) -> None:
     assert (fake.balance(), fake.sandbox.gates) == (100, {})
 
 
+@pytest.mark.parametrize("mode", PATIENT)
+def test_a_call_that_waits_in_real_time_books_nothing_in_the_next_world(shared: Shared, mode: Mode) -> None:
+    """Nobody can hurry it: what a test left behind must not spend what the next one has."""
+    with FakeCredits(mode=mode, shared=shared, balance=100, delays="real") as fake:
+        fake.faults.add(Latency(100), "createTransaction")
+        threads = spending(fake, 1)
+        until(lambda: fake.journal.begun == 1)
+        fake.reset()
+        assert joined(threads) == ["Unavailable"]
+        assert fake.balance() == 100
+        until(lambda: fake.journal.under_way == 0)
+        assert [(entry.status, entry.committed) for entry in fake.journal] == [(503, False)]
+
+
 def test_rules_of_the_settings_are_back_after_a_reset_with_new_counts_and_a_closed_gate(shared: Shared) -> None:
     words: dict[str, Any] = {"balance": 100, "faults": [Gate("door"), {"script": [503, "ok"]}]}
     with FakeCredits(shared=shared, **words) as fake:
