@@ -26,10 +26,12 @@ from fake_credits.faults.effects import (
     Unauthorized,
     Zombie,
 )
-from tests.drivers.intercept.libraries import BALANCE, LIMIT_S, ORDER, SENDS, TRANSACTIONS, Ask, Got
-from tests.drivers.intercept.test_faults import PATIENCE_S, outcome
+from tests.drivers.intercept.libraries import BALANCE, LIMIT_S, ORDER, SENDS, TRANSACTIONS, Ask, Got, patience_s
+from tests.drivers.intercept.test_faults import outcome
 
 URL = "https://credits.internal"
+LATE_MS = 2000
+"""Later than any client here waits."""
 
 
 class Case(NamedTuple):
@@ -52,14 +54,14 @@ CASES = {
     "a hang before": Case(Hang(), slow=True),
     "a hang after": Case(Hang(), "after", slow=True),
     "latency within the timeout": Case(Latency(1)),
-    "latency beyond it": Case(Latency(PATIENCE_S * 2000), slow=True),
-    "latency beyond it, after": Case(Latency(PATIENCE_S * 2000), "after", slow=True),
+    "latency beyond it": Case(Latency(LATE_MS), slow=True),
+    "latency beyond it, after": Case(Latency(LATE_MS), "after", slow=True),
     "cut, then closed": Case(Truncate(at_bytes=5), "after"),
     "cut, then reset": Case(Truncate(at_bytes=5, then="reset"), "after"),
     "cut, then nothing": Case(Truncate(at_bytes=5, then="hang"), "after", slow=True),
     "cut after the head": Case(Truncate(at_bytes=0), "after"),
     "dripping within the timeout": Case(Drip(3, 3), "after"),
-    "dripping slower": Case(Drip(2, PATIENCE_S * 4000), "after", slow=True),
+    "dripping slower": Case(Drip(2, 2 * LATE_MS), "after", slow=True),
     "garbage": Case(Garbage(), "after"),
     "a proxy's page": Case(NotJson()),
     "an empty page": Case(NotJson(504, "empty")),
@@ -67,7 +69,7 @@ CASES = {
     "a schema ahead": Case(Drift("extra_field"), "after", BALANCE),
     "a hostile cursor": Case(BadCursor("cycle"), "list", TRANSACTIONS),
     "a write that lands twice": Case(Duplicate(), "write"),
-    "a write that lands late": Case(Zombie(1000), "write", slow=True),
+    "a write that lands late": Case(Zombie(LATE_MS), "write", slow=True),
     "a revoked key": Case(Unauthorized("revoked")),
 }
 
@@ -86,7 +88,7 @@ def met(library: str, case: Case, *, live: bool) -> tuple[object, list[object]]:
             (fake.base_url if live else URL) + (case.read or TRANSACTIONS),
             {"X-API-Key": fake.api_key} | ({} if case.read else {"Content-Type": "application/json"}),
             None if case.read else ORDER,
-            PATIENCE_S if case.slow else LIMIT_S,
+            patience_s(library) if case.slow else LIMIT_S,
         )
         if live:
             got = outcome(SENDS[library], asked)

@@ -14,10 +14,9 @@ from fake_credits.drivers.intercept.base_urls import parse_base_url
 from fake_credits.drivers.intercept.interception import Interception
 from fake_credits.drivers.intercept.routes import Route
 from fake_credits.drivers.intercept.switchboard import SWITCHBOARD
-from tests.drivers.intercept.libraries import LIMIT_S, ORDER, SENDS, Ask, Got, Send
+from tests.drivers.intercept.libraries import LIMIT_S, ORDER, SENDS, Ask, Got, Send, patience_s
 
 URL = "https://credits.internal/v1"
-PATIENCE_S = 0.05
 JSON = {"Content-Type": "application/json"}
 _RST = struct.pack("ii", 1, 0)
 
@@ -143,14 +142,14 @@ def nested(argument: object) -> object:
 @pytest.mark.parametrize("library", SENDS)
 def test_an_answer_that_is_not_whole_raises_what_a_socket_raises(library: str, name: str, body: bytes | None) -> None:
     send, (wire, reply) = SENDS[library], CASES[name]
-    patience_s = PATIENCE_S if reply.end == "timeout" else LIMIT_S
+    limit_s = patience_s(library) if reply.end == "timeout" else LIMIT_S
     with served(wire, reply.end) as url:
-        real = outcome(send, Ask(url, JSON if body else {}, body, patience_s))
+        real = outcome(send, Ask(url, JSON if body else {}, body, limit_s))
     stub = Stub(reply)
     with intercepted(stub):
-        assert outcome(send, Ask(URL, JSON if body else {}, body, patience_s)) == real
+        assert outcome(send, Ask(URL, JSON if body else {}, body, limit_s)) == real
     assert (real == Got(200, reply.body, dict(decoded(reply)))) == (name == "whole, then closed")
-    assert {request.timeout_s for request in stub.asked} == {patience_s}
+    assert {request.timeout_s for request in stub.asked} == {limit_s}
 
 
 def decoded(reply: Reply) -> list[tuple[str, str]]:
