@@ -1,10 +1,13 @@
 """Test every effect on a real socket, with a client that sees each byte, each FIN and each RST."""
 
+import sys
 import threading
+from collections.abc import Iterator
 
 import pytest
 
 from fake_credits.clock import monotonic_s
+from fake_credits.contract import DEFAULT
 from fake_credits.drivers.shared import Shared
 from fake_credits.faults.effects import EFFECTS, Drip, Latency
 from fake_credits.faults.rule import Rule
@@ -13,6 +16,18 @@ from tests.behaviour.test_effects_in_process import good_day
 from tests.behaviour.wire import Wire, until
 
 HEALTH = Asked("GET", "/_fake/livez")
+
+
+@pytest.fixture(scope="module", params=["uvloop", "asyncio"])
+def shared(request: pytest.FixtureRequest) -> Iterator[Shared]:
+    """Yield what has a live server on each event loop; on the second one as where there is no uvloop."""
+    shared = Shared()
+    with pytest.MonkeyPatch.context() as patch:
+        if request.param == "asyncio":
+            patch.setitem(sys.modules, "uvloop", None)
+        shared.server(DEFAULT)
+    yield shared
+    shared.close()
 
 
 def test_every_effect_has_its_day() -> None:

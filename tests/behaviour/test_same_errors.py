@@ -2,6 +2,7 @@
 
 import importlib
 from collections.abc import Awaitable, Callable, Iterable, Mapping
+from dataclasses import replace
 from functools import partial
 from typing import Any, NamedTuple, cast
 
@@ -12,11 +13,12 @@ from fake_credits.client.network import AsyncNetworkTransport, NetworkTransport
 from fake_credits.client.server import AsyncServerClient, ServerClient
 from fake_credits.client.transport import AsyncTransport, Transport
 from fake_credits.client.user import AsyncUserClient, UserClient
+from fake_credits.contract import DEFAULT
 from fake_credits.drivers.in_process import BASE_URL, InProcess
 from fake_credits.drivers.shared import Shared
 from fake_credits.drivers.transports import AsyncInProcessTransport, InProcessTransport
 from fake_credits.fake import FakeCredits, Mode
-from fake_credits.faults.effects import Drip
+from fake_credits.faults.effects import Drift, Drip, Effect, Truncate
 from fake_credits.faults.rule import Rule
 from tests.behaviour.bad_days import CALLS, DAYS, a_day
 
@@ -254,3 +256,16 @@ def test_a_users_client_raises_what_a_servers_does(shared: Shared, name: str, lo
     ]
     assert len(set(told)) == 1
     assert told[0][1] == f"httpx2.{_expected(name)}"
+
+
+@pytest.mark.parametrize("rules", [[Truncate(5)], [Truncate(5, then="reset")], [Drip(3, 3)], [Drift()]], ids=str)
+@pytest.mark.parametrize("loop", LOOPS)
+def test_an_answer_without_a_body_is_whole_wherever_it_is_cut(shared: Shared, rules: list[Effect], loop: str) -> None:
+    """Its head is all that there is to read, so no client can tell."""
+    contract = replace(DEFAULT, created_transaction="empty")
+    for mode in ("in-process", "live"):
+        words: dict[str, Any] = {"mode": mode, "contract": contract, "balance": 100, "faults": rules}
+        with FakeCredits(shared=shared, **words) as fake:
+            for stream in (False, True):
+                way = Way("httpx2", loop, words["mode"], warm=False, stream=stream)
+                assert _outcome(way, fake, _asked("httpx2", fake, "close before")) == Outcome("whole", 204)
