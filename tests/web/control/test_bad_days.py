@@ -201,6 +201,14 @@ def test_a_wait_ends_at_its_limit_and_says_who_is_there(asker: Asker, pool: Thre
     assert call.result(5) == 201
 
 
+def test_a_gate_that_nobody_releases_is_a_problem(asker: Asker) -> None:
+    made = asker.make(users={"ada": 1}, limit_s=0.005)
+    made.told("POST", "/gates", {"name": "last"})
+    assert made.spend() >= 500
+    (problem,) = made.told("GET", "/problems")["problems"]
+    assert "last" in problem
+
+
 def test_closing_and_resetting_let_go_what_is_held_and_nothing_is_lost(asker: Asker, pool: ThreadPoolExecutor) -> None:
     for method, path in (("POST", "/reset"), ("DELETE", "")):
         made = asker.make(users={"ada": 1})

@@ -2,11 +2,12 @@
 
 import re
 import socket
+from pathlib import Path
 
 import pytest
 
 from fake_credits.errors import CONTROL_ERRORS
-from fake_credits.web.control import bad_days, verbs
+from fake_credits.web.control import bad_days, call, plane, shapes, table, verbs
 from fake_credits.web.control.plane import BODY_LIMIT_BYTES, TOKEN_HEADER, ControlPlane
 from fake_credits.web.control.table import ROUTES
 from tests.web.control.conftest import TOKEN, Asker
@@ -19,6 +20,30 @@ def test_every_verb_has_a_route_a_sentence_and_stands_in_the_table_once() -> Non
     assert sorted(VERBS) == sorted(each.__name__ for each in used if each is not None)
     assert len({(route.method, route.path) for route in ROUTES}) == len(ROUTES) == len(used)
     assert all(re.fullmatch(r"[A-Z].*\.", route.explains) for route in ROUTES)
+
+
+def test_every_code_of_the_table_is_given_somewhere_and_no_other() -> None:
+    """The first three come from what the control plane shares with the API: paths, JSON and the ledger."""
+    sources = [Path(str(module.__file__)).read_text() for module in (bad_days, call, plane, shapes, table, verbs)]
+    given = {code for text in sources for code in re.findall(r'ControlError\(\s*"(\w+)"', text)}
+    assert given | {"malformed_request", "malformed_json", "user_not_found"} == set(CONTROL_ERRORS)
+
+
+def test_a_bug_of_ours_is_told_and_kept(asker: Asker, monkeypatch: pytest.MonkeyPatch) -> None:
+    made = asker.make()
+
+    def broken() -> None:
+        raise KeyError("oops")
+
+    monkeypatch.setattr(asker.sandbox(made.info["name"]), "reset", broken)
+    got = made.ask("POST", "/reset")
+    assert (got.status, got.code) == (500, "internal_error")
+    (bug,) = asker.server.sandboxes.base.bugs
+    assert isinstance(bug, KeyError)
+    assert asker.told("GET", "/sandboxes/default/problems")["problems"] == [
+        "a bug of fake-credits answered 500: KeyError('oops')"
+    ]
+    asker.server.sandboxes.base.bugs.clear()
 
 
 @pytest.mark.parametrize("sent", [None, "", "wrong", TOKEN + "x", TOKEN[:-1], "é"])
