@@ -20,7 +20,7 @@ from fake_credits.contract.loading import load_contract
 from fake_credits.drivers.in_process import BASE_URL, InProcess
 from fake_credits.drivers.shared import Shared
 from fake_credits.drivers.transports import AsyncInProcessTransport, InProcessTransport
-from fake_credits.fake import FakeCredits
+from fake_credits.fake import FakeCredits, Mode
 from tests.contract.documented import AsyncChecked, Checked, Documented
 
 APP = "app-id"
@@ -115,6 +115,13 @@ class World:
             return UserClient(self._url, application_id, token, contract=self.contract, transport=self._sync)
         client = AsyncUserClient(self._url, application_id, token, contract=self.contract, transport=self._async)
         return cast("UserClient", _Blocking(client, self._runner))
+
+
+@pytest.fixture(params=["in-process", "live"])
+def mode(request: pytest.FixtureRequest) -> Mode:
+    """Return each driver."""
+    chosen: Mode = request.param
+    return chosen
 
 
 @pytest.fixture(scope="session")

@@ -28,13 +28,11 @@ from tests.behaviour.wire import Wire, until
 
 APP = "app-id"
 OWN_PATHS = ("/_fake/livez", "/_fake/readyz", "/_fake/openapi.json", "/.well-known/jwks.json")
-PATIENT = ("in-process", "live")
 
 
-@pytest.fixture(params=PATIENT)
-def fake(request: pytest.FixtureRequest, shared: Shared) -> Iterator[FakeCredits]:
-    """Yield a sandbox of a user with 100 credits, by each driver."""
-    mode: Mode = request.param
+@pytest.fixture
+def fake(mode: Mode, shared: Shared) -> Iterator[FakeCredits]:
+    """Yield a sandbox of a user with 100 credits."""
     with FakeCredits(mode=mode, shared=shared, balance=100, clock=START) as fake:
         yield fake
         fake.sandbox.verify()
@@ -165,7 +163,6 @@ def test_a_reset_lets_the_tasks_of_a_loop_go(fake: FakeCredits) -> None:
     assert (fake.balance(), fake.sandbox.gates) == (100, {})
 
 
-@pytest.mark.parametrize("mode", PATIENT)
 def test_a_call_that_waits_in_real_time_books_nothing_in_the_next_world(shared: Shared, mode: Mode) -> None:
     """Nobody can hurry it: what a test left behind must not spend what the next one has."""
     with FakeCredits(mode=mode, shared=shared, balance=100, delays="real") as fake:

@@ -13,8 +13,6 @@ from fake_credits.faults.effects import Close, Effect, Gate, Hang, Latency, NotJ
 from fake_credits.faults.rule import Rule, lost_response
 from tests.behaviour.bad_days import impatient
 
-MODES = ("in-process", "live")
-
 LOST: dict[str, tuple[Effect, type[FakeCreditsError]]] = {
     "reset": (Reset(), ConnectionLost),
     "close": (Close(), ConnectionLost),
@@ -24,13 +22,6 @@ LOST: dict[str, tuple[Effect, type[FakeCreditsError]]] = {
 """How the answer to a write that stands can be lost, and what its client gets."""
 
 FAILING = [Reset(), Close(), Hang(), Status(503), NotJson()]
-
-
-@pytest.fixture(params=MODES)
-def mode(request: pytest.FixtureRequest) -> Mode:
-    """Return each driver."""
-    chosen: Mode = request.param
-    return chosen
 
 
 @pytest.fixture
