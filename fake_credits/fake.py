@@ -286,8 +286,9 @@ class FakeCredits:
 
         The words are those of `Rule`, such as ``user="ada"`` and ``phase="after"``. Raises FaultError for a bad one.
         """
-        gate = Gate(name or f"gate{len(self.sandbox.gates) + 1}")
-        return self.sandbox.hold(rule_from(gate, operation=operation, **words))
+        with self.sandbox.lock:
+            gate = Gate(name or self.sandbox.new_gate_name())
+            return self.sandbox.hold(rule_from(gate, operation=operation, **words))
 
     def settle(self) -> int:
         """Let everything that is parked happen, moving the clock as far as that takes; return how much there was.

@@ -153,7 +153,10 @@ RULE_WORDS = {
     "client": ("which", "`server` (an API key) or `user` (a token)"),
     "reason": ("which", "`grant`, `consume` or `refund`"),
     "header": ("which", "names of headers and their values: `{name: value}`"),
-    "where": ("which", "in Python, a function of a `Call` (operation, user, headers, …)"),
+    "where": (
+        "which",
+        "in Python, a function of a `Call` (operation, user, headers, …); one that raises means no, and fails the test",
+    ),
     "at": ("when", "the sandbox's so-manieth exchange, from 1"),
     "nth": ("when", "the so-manieth of the calls that match, from 1"),
     "first": ("when", "the first so many of them"),

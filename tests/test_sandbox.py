@@ -1,5 +1,6 @@
 """Test one isolated API: what its settings refuse, how it is funded and reset, and which credential means it."""
 
+import threading
 from collections.abc import Callable
 from datetime import UTC, datetime, timedelta
 from typing import Any
@@ -11,6 +12,8 @@ from fake_credits.auth.issuers import SANDBOX_CLAIM
 from fake_credits.auth.keys import SigningKeys
 from fake_credits.contract import Contract
 from fake_credits.errors import ApplicationNotFound, InvalidApiKey, InvalidToken, TokenExpired, UserNotFound
+from fake_credits.fake import FakeCredits
+from fake_credits.faults import Gate, Reset, Rule
 from fake_credits.ledger import Inconsistency
 from fake_credits.models import Reason
 from fake_credits.sandbox import Sandbox, Sandboxes, SandboxSettings, TokenWords
@@ -257,3 +260,36 @@ def test_detaching_a_stranger_of_the_same_name_detaches_nobody() -> None:
     assert boxes.pick(Credential("user", first.token("ada"))) is first
     with pytest.raises(ValueError, match="attached already"):
         boxes.attach(sandbox("s1"))
+
+
+# ------------------------------------------------------------ rules and gates
+
+
+def test_a_rule_is_taken_out_under_the_sandboxs_lock() -> None:
+    """A server that decides meanwhile would else keep it among the rules of some call for ever."""
+    sandbox = Sandbox(SandboxSettings(), KEYS)
+    rule = sandbox.add_fault(Rule(effect=Reset()))
+    remover = threading.Thread(target=rule.remove)
+    with sandbox.lock:
+        remover.start()
+        remover.join(0.005)
+        assert not rule.removed
+    remover.join()
+    assert rule.removed
+
+
+def test_an_open_gate_takes_all_its_rules_with_it() -> None:
+    """The next gate of its name holds nobody's calls but those of its own rules."""
+    sandbox = Sandbox(SandboxSettings(), KEYS)
+    other = sandbox.add_fault(Rule(effect=Gate("other")))
+    gate = sandbox.hold(Rule(effect=Gate("pay"), user="ada"))
+    assert sandbox.hold(Rule(effect=Gate("pay"), user="bob")) is gate
+    gate.release()
+    assert list(sandbox.faults) == [other]
+
+
+def test_a_gate_that_is_given_no_name_gets_one_of_its_own() -> None:
+    with FakeCredits() as fake:
+        named, nameless = fake.hold(name="gate2"), fake.hold()
+        assert named is not nameless
+        assert {*fake.sandbox.gates} == {"gate2", nameless.name}

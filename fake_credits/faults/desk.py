@@ -72,8 +72,7 @@ class Faults:
     def clear(self) -> None:
         """Take every rule out; calls that one has hit already go on as they were."""
         for active in self:
-            with self._lock:
-                active.remove()
+            active.remove()
 
 
 def unused_text(active: ActiveRule) -> str:

@@ -10,7 +10,7 @@ from dataclasses import dataclass, fields
 from functools import cache
 from typing import TYPE_CHECKING, ClassVar
 
-from fake_credits.faults.checks import FaultError, number_in
+from fake_credits.faults.checks import FaultError, number_in, shown
 
 if TYPE_CHECKING:
     from statistics import NormalDist
@@ -137,11 +137,11 @@ def _made(kind: type[Distribution], numbers: list[float], told: object, field: s
         return kind(*numbers)
     except TypeError:
         names = ", ".join(spec.name for spec in fields(kind))  # type: ignore[arg-type]
-        raise FaultError(f"{field} is {told!r}: {kind.word} takes ({names})") from None
+        raise FaultError(f"{field} is {shown(told)}: {kind.word} takes ({names})") from None
     except FaultError as error:
-        raise FaultError(f"{field} is {told!r}: {error}") from None
+        raise FaultError(f"{field} is {shown(told)}: {error}") from None
 
 
 def _unknown(value: object, field: str) -> FaultError:
     forms = "milliseconds, 'fixed(50)', 'uniform(10, 50)' or 'lognormal(20, 200)' (median and 99th percentile)"
-    return FaultError(f"{field} is {value!r}, a {type(value).__name__}: give {forms}")
+    return FaultError(f"{field} is {shown(value)}, a {type(value).__name__}: give {forms}")

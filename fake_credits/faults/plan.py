@@ -9,8 +9,10 @@ application, user): what one user's calls meet does not depend on what others do
 import math
 from collections import Counter, deque
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from contextlib import AbstractContextManager, nullcontext
 from datetime import datetime
 from functools import partial
+from typing import cast
 
 from fake_credits.chance import draw
 from fake_credits.clock import to_ms
@@ -74,6 +76,8 @@ class ActiveRule:
         self._start_ms = plan.moment_ms(start, -math.inf)
         self._end_ms = plan.moment_ms(end, math.inf)
         self.tests = tuple(_tests(rule, self._start_ms, self._end_ms))
+        if rule.where is not None:
+            self.tests += (self._is_meant,)
 
     def __repr__(self) -> str:
         return f"<rule {self.name!r}: fired {self.fired} of {self.matched} matching calls>"
@@ -96,12 +100,21 @@ class ActiveRule:
 
     def remove(self) -> None:
         """Take the rule out; a call that it has hit already goes on as it was."""
-        self._plan.remove(self)
+        with self._plan.lock:
+            self._plan.remove(self)
 
     def take_back(self, application: str, user: str) -> None:
         """Let the rule have fired once less, for a user's call."""
         self.fired -= 1
         self._used[self._whose(application, user)] -= 1
+
+    def _is_meant(self, call: Call) -> bool:
+        """Ask the rule's own function; one that fails is the test's mistake, and means no call."""
+        try:
+            return bool(cast("Callable[[Call], bool]", self.rule.where)(call))
+        except Exception as error:  # noqa: BLE001 - told at the end of the test
+            self._plan.complain(f"the function of the rule {self.name!r} raised {error!r}")
+            return False
 
     def count(self, call: Call) -> int:
         """Count a matching call, and return which one it is: of all, or of its user's."""
@@ -153,10 +166,12 @@ class ActiveRule:
 
 
 class Plan:
-    """Keep a sandbox's rules, and decide for each call what it meets; the caller holds the sandbox's lock."""
+    """Keep a sandbox's rules, and decide for each call what it meets; the caller holds ``lock``, the sandbox's."""
 
-    def __init__(self, seed: int) -> None:
+    def __init__(self, seed: int, lock: AbstractContextManager[object] | None = None) -> None:
         self.seed = seed
+        self.lock = lock or nullcontext()
+        self.complain: Callable[[str], object] = str
         self.start_ms = 0
         self.ordinal_base = 0
         self.baseline: Callable[[], Mapping[tuple[str, str], int]] = dict
@@ -338,15 +353,13 @@ class _Aim:
 
 
 def _tests(rule: Rule, start_ms: float, end_ms: float) -> Iterator[Callable[[Call], bool]]:
-    """Return what the rule asks of a call beside its operation, application, user and client, the cheapest first."""
+    """Return what the rule asks of a call beside its operation, application, user, client and its own function."""
     if rule.during is not None:
         yield lambda call: start_ms <= call.now_ms < end_ms
     if rule.reason:
         yield lambda call: call.reason == rule.reason
     for name, value in rule.header.items():
         yield partial(_has_header, name.lower().encode("ascii"), value.encode("latin-1"))
-    if rule.where is not None:
-        yield rule.where
 
 
 def _has_header(name: bytes, value: bytes, call: Call) -> bool:

@@ -4,11 +4,12 @@ import re
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import MISSING, Field, dataclass, field, fields, replace
 from datetime import datetime
+from inspect import iscoroutinefunction
 from typing import Any, Literal, NamedTuple, cast
 
 from fake_credits.clock import from_ms, to_ms
 from fake_credits.contract import Operation
-from fake_credits.faults.checks import FaultError, choice, number_in, whole_in
+from fake_credits.faults.checks import FaultError, choice, number_in, shown, text_in, whole_in
 from fake_credits.faults.effects import ALL, EFFECTS, READS, WRITES, Close, Effect, Gate, Hang, Phase, Reset, Status
 from fake_credits.faults.latency import Distribution
 from fake_credits.models import Reason
@@ -71,7 +72,8 @@ class Rule:
     """Say which calls, when, and what.
 
     Which, all that are given: ``operation`` (its name, ``reads``, ``writes`` or ``*``), ``application``, ``user``,
-    ``client`` (``server`` or ``user``), ``reason``, ``header`` (names to values), ``where`` (a function of a `Call`).
+    ``client`` (``server`` or ``user``), ``reason``, ``header`` (names to values), ``where`` (a function of a `Call`;
+    one that raises means no, and fails the test).
 
     When, all that are given: ``at`` the sandbox's so-manieth exchange; of those that match, the ``nth``, the ``first``
     so many, ``every`` so-manieth, ``after`` so many, ``times`` at most; ``script``, one entry a call: a status, ``ok``,
@@ -178,9 +180,7 @@ def _check_what(rule: Rule) -> None:
 def _check_which(rule: Rule) -> None:
     choice("operation", rule.operation, OPERATION_WORDS)
     for name in ("application", "user"):
-        text = getattr(rule, name)
-        if not isinstance(text, str) or len(text) > _TEXT_LIMIT:
-            raise FaultError(f"{name} is {text!r}: it must be a text of at most {_TEXT_LIMIT} characters")
+        text_in(name, getattr(rule, name), 0, _TEXT_LIMIT)
     choice("client", rule.client, _CLIENTS)
     choice("reason", rule.reason, _REASONS)
     for name in ("operation", "client", "reason"):  # members of a StrEnum are texts that JSON's readers don't know
@@ -192,7 +192,7 @@ def _check_which(rule: Rule) -> None:
     if only:
         object.__setattr__(rule, "client", only)
     object.__setattr__(rule, "header", _checked_header(rule.header))
-    if rule.where is not None and not callable(rule.where):
+    if rule.where is not None and (not callable(rule.where) or iscoroutinefunction(rule.where)):
         raise FaultError(f"where is {rule.where!r}, a {type(rule.where).__name__}: it must be a function of a call")
 
 
@@ -247,7 +247,7 @@ def _checked_script(script: object) -> tuple[int | str, ...]:
         known = entry in SCRIPT_WORDS if isinstance(entry, str) else type(entry) is int and 400 <= entry <= 599
         if not known:
             words = ", ".join(map(repr, SCRIPT_WORDS))
-            raise FaultError(f"script has the entry {entry!r}: an entry is a status from 400 to 599, {words}")
+            raise FaultError(f"script has the entry {shown(entry)}: an entry is a status from 400 to 599, {words}")
     return tuple(cast("Sequence[int | str]", entries))
 
 

@@ -1,5 +1,6 @@
 """Own the state of one isolated Credits API; know nothing of HTTP."""
 
+import itertools
 import threading
 import unicodedata
 from collections.abc import Callable, Mapping
@@ -71,8 +72,8 @@ class Sandbox:
         self.home = Home(f"sandbox {name}")
         self.gates: dict[str, Hold] = {}
         self.endings: set[Callable[[], object]] = set()
-        self.faults = Plan(settings.seed)
-        self.faults.baseline = self._sizes
+        self.faults = Plan(settings.seed, self.lock)
+        self.faults.baseline, self.faults.complain = self._sizes, self.complain
         self._rules = _rules(settings)
         _check_waits(settings)
         self._start()
@@ -125,18 +126,25 @@ class Sandbox:
             self.clock.run_due()
             active = self.faults.add(rule)
             if isinstance(rule.effect, Gate):
-                self._make_gate(rule.effect.name, active)
+                self._make_gate(rule.effect.name)
             return active
 
-    def _make_gate(self, name: str, active: ActiveRule) -> None:
+    def _make_gate(self, name: str) -> None:
         gate = self.gates.get(name)
         if gate is None or gate.is_open:
-            self.gates[name] = Hold(name, self.settings.limit_s, lambda _: self.remove_fault(active))
+            self.gates[name] = Hold(name, self.settings.limit_s, self._forget_gate)
 
-    def remove_fault(self, active: ActiveRule) -> None:
-        """Take a rule out; a call that it has hit already goes on as it was."""
+    def _forget_gate(self, gate: Hold) -> None:
+        """Take out every rule of a gate that is open: the next gate of its name holds the calls of its own."""
         with self.lock:
-            active.remove()
+            for active in self.faults:
+                if isinstance(active.rule.effect, Gate) and active.rule.effect.name == gate.name:
+                    active.remove()
+
+    def new_gate_name(self) -> str:
+        """Return a name that no gate has."""
+        numbers = itertools.count(len(self.gates) + 1)
+        return next(name for number in numbers if (name := f"gate{number}") not in self.gates)
 
     def gate(self, name: str) -> Hold:
         """Return the gate of a name; raise FaultError where there is none."""

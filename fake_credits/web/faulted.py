@@ -10,6 +10,7 @@ from typing import Any, cast
 
 import msgspec
 
+from fake_credits.clock import LATEST_MS
 from fake_credits.contract import Operation
 from fake_credits.errors import ApiError, GatewayTimeout, Unavailable
 from fake_credits.faults.plan import Shot
@@ -147,13 +148,14 @@ class _Stage:
             return
         problem = f"gate {name!r} held {exchange.shown} for {gate.limit_s:g} s, and nobody released it"
         exchange.sandbox.complain(f"{problem}; it holds {gate.waiters() or 'nobody else'}")
-        error = GatewayTimeout(problem)
+        exchange.fault, error = "", GatewayTimeout(problem)
         error.fault = cast("Shot", self._shot).rule.name
         raise error
 
     def refuse(self, error: ApiError, *, status: int | None = None, retry_after: str = "") -> None:
         """Answer with a refusal."""
         name = error.fault = cast("Shot", self._shot).rule.name
+        self._exchange.fault = ""  # that of an answer before this one
         error.message = f"{error.message} (the fault {name!r} of fake-credits)"
         answer = self._exchange.refuse(error, status=status)
         if retry_after:
@@ -174,7 +176,10 @@ class _Stage:
         answer = self._exchange.answer
         if answer is None or not (200 <= answer.status < 300 and answer.body):
             return
-        members: dict[str, Any] = msgspec.json.decode(answer.body)
+        try:
+            members = msgspec.json.decode(answer.body, type=dict[str, Any])
+        except msgspec.DecodeError:
+            return  # another fault has made a proxy's page of it
         change(members)
         answer.body = msgspec.json.encode(members)
 
@@ -190,7 +195,7 @@ class _Stage:
     def retry_after(self, seconds: float, form: str) -> str:
         """Return the value of Retry-After (RFC 9110, section 10.2.3), rounded up to whole seconds."""
         form = form or self._exchange.service.contract.retry_after
-        at_s = math.ceil(self._exchange.sandbox.clock.now_ms() / 1000 + seconds)
+        at_s = min(math.ceil(self._exchange.sandbox.clock.now_ms() / 1000 + seconds), LATEST_MS // 1000)
         forms: Mapping[str, str] = {
             "seconds": str(math.ceil(seconds)),
             "date": formatdate(at_s, usegmt=True),

@@ -131,6 +131,11 @@ def test_words_that_are_members_of_an_enumeration_become_texts() -> None:
 
 # ------------------------------------------------------------ what is refused
 
+
+async def _awaited(_call: Call) -> bool:
+    raise AssertionError
+
+
 REFUSED: Mapping[str, tuple[dict[str, Any], str]] = {
     "neither effect nor script": ({}, "a rule has an effect or a script: give one of them"),
     "both": ({"effect": Reset(), "script": [503]}, "a rule has an effect or a script"),
@@ -169,6 +174,12 @@ REFUSED: Mapping[str, tuple[dict[str, Any], str]] = {
     "a header that is a number": ({"header": {"a": 1}}, "header a is 1: a value is a text of visible Latin-1"),
     "a header beyond Latin-1": ({"header": {"a": "€"}}, "header a is '€': a value is a text"),
     "a header of two lines": ({"header": {"a": "1\r\nb: 2"}}, "header a is .*: a value is a text"),
+    "a user with a lone surrogate": ({"user": "a\ud800"}, r"user is 'a\\ud800': it has a lone surrogate"),
+    "a user that is endless": ({"user": "a" * 10**6}, r"^user is 'a{199}\.\.\.: it must be a text of at most"),
+    "a probability beyond any float": ({"probability": 10**400}, "probability is an integer of 1329 bits"),
+    "a number beyond any text": ({"nth": 10**5000}, "nth is an integer of 16610 bits: it must be from 1 to 10"),
+    "a script with one": ({"effect": None, "script": [10**5000]}, "the entry an integer of 16610 bits: an entry is"),
+    "a where that must be awaited": ({"where": _awaited}, "where is .*, a function: it must be a function of a call"),
     "a where that can't be called": ({"where": "ada"}, "where is 'ada', a str: it must be a function of a call"),
     "at 0": ({"at": 0}, "at is 0: it must be from 1 to 1000000000"),
     "nth that is no number": ({"nth": "3"}, "nth is '3', a str: it must be an integer"),

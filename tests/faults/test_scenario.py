@@ -237,6 +237,7 @@ FILES: Mapping[str, tuple[bytes, str]] = {
     "too large": (b"#" * (1024 * 1024 + 1), "is over 1048576 bytes"),
     "no scenario": (b"x = 1", "there is no 'x' here"),
     "a bad entry": (b"[[rules]]\neffect = 'reset'\nnth = 0", "rules, entry 1: nth is 0: it must be from 1"),
+    "a number of thousands of digits": (b"version = " + b"1" * 5000, "is no TOML: "),
     "too deep": (b"x = " + b"[" * 100_000, "is no TOML"),
 }
 

@@ -8,9 +8,9 @@ import pytest
 from freezegun import freeze_time
 
 from fake_credits.drivers.shared import Shared
-from fake_credits.errors import Timeout
+from fake_credits.errors import InvalidResponse, Timeout, Unavailable
 from fake_credits.fake import FakeCredits
-from fake_credits.faults import Zombie
+from fake_credits.faults import Call, Drift, NotJson, Rule, Status, Zombie
 from fake_credits.ledger import Ledger
 
 APP = "app-id"
@@ -55,3 +55,54 @@ def test_what_is_due_by_the_wall_clock_happens_before_python_reads_state(
             fake.server_client.create_transaction(APP, USER, delta=-1, reason="consume")
         wall.tick(timedelta(seconds=61))
         assert look(fake) == seen
+
+
+# ------------------------------------------------------------ no rule makes a bug of the fake
+
+
+def bad_day(shared: Shared, *rules: Rule, clock: datetime = NOON) -> FakeCredits:
+    return FakeCredits(shared=shared, balance=100, clock=clock, faults=list(rules))
+
+
+def test_a_page_of_a_proxy_is_no_body_that_drifts(shared: Shared) -> None:
+    """Its status may be 200, and its media type the API's."""
+    for body in ("html", "bom"):
+        page = Rule(effect=NotJson(200, body), phase="after", stack=True)
+        with bad_day(shared, page, Rule(effect=Drift())) as fake:
+            with pytest.raises(InvalidResponse):
+                fake.server_client.get_balance(APP, USER)
+            assert fake.problems() == []
+
+
+def test_a_date_to_retry_after_is_at_most_the_last_there_is(shared: Shared) -> None:
+    last = datetime(9999, 12, 31, 23, 59, 59, tzinfo=UTC)
+    busy = Rule(effect=Status(503, retry_after_s=10, retry_after_form="date"))
+    with bad_day(shared, busy, clock=last) as fake:
+        with pytest.raises(Unavailable):
+            fake.server_client.get_balance(APP, USER)
+        assert fake.problems() == []
+
+
+def test_a_rules_function_that_raises_means_no_and_fails_the_test(shared: Shared) -> None:
+    with bad_day(shared) as fake:
+
+        def breaks(call: Call) -> bool:
+            return bool(call.ordinal / 0)
+
+        rule = fake.faults.add(Status(503), where=breaks)
+        assert fake.server_client.get_balance(APP, USER).balance == 100
+        assert rule.matched == 0
+        (problem,) = fake.problems()
+        assert problem == "the function of the rule 'status#1' raised ZeroDivisionError('division by zero')"
+
+
+# ------------------------------------------------------------ what the journal says
+
+
+def test_the_cause_is_the_last_fault_that_made_the_answer(shared: Shared) -> None:
+    page = Rule(effect=NotJson(200), phase="after", stack=True, name="page")
+    with bad_day(shared, page, Rule(effect=Status(503), phase="after", name="busy")) as fake:
+        with pytest.raises(Unavailable):
+            fake.server_client.get_balance(APP, USER)
+        (entry,) = fake.journal
+        assert (entry.rule, entry.cause, entry.code) == ("page+busy", "fault:busy", "unavailable")

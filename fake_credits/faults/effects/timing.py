@@ -3,7 +3,7 @@
 from dataclasses import dataclass
 from typing import ClassVar
 
-from fake_credits.faults.checks import FaultError
+from fake_credits.faults.checks import text_in
 from fake_credits.faults.effects.base import Effect
 from fake_credits.faults.latency import Distribution, distribution
 from fake_credits.faults.stage import Stage
@@ -44,8 +44,7 @@ class Gate(Effect):
     name: str = "gate"
 
     def __post_init__(self) -> None:
-        if not isinstance(self.name, str) or not 0 < len(self.name) <= _NAME_LIMIT:  # pyright: ignore[reportUnnecessaryIsInstance]
-            raise FaultError(f"name is {self.name!r}: a gate's name is a text of 1 to {_NAME_LIMIT} characters")
+        text_in("name", self.name, 1, _NAME_LIMIT)
 
     async def apply(self, stage: Stage) -> None:
         """Wait at the gate."""

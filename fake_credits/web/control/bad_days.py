@@ -67,7 +67,7 @@ def get_fault(call: ControlCall) -> object:
 def remove_fault(call: ControlCall) -> object:
     """Take a rule out; a call that it has hit already goes on as it was."""
     active = call.rule
-    call.sandbox.remove_fault(active)
+    active.remove()
     return rule_told(active)
 
 
