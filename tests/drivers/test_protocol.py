@@ -14,7 +14,7 @@ from fake_credits.drivers.live import LiveServer
 from fake_credits.drivers.protocol import without_upgrade
 from fake_credits.drivers.waits import Waits
 from fake_credits.fake import FakeCredits
-from fake_credits.faults import Call, Latency
+from fake_credits.faults import Call, Hang, Latency, Rule
 from fake_credits.faults.gates import Ticket
 from fake_credits.sandbox import Sandbox
 from tests.drivers.test_live import GET, LIMIT_S, POST_HEAD, SPEND, connect, sandbox, server, until
@@ -189,3 +189,10 @@ def test_a_release_under_the_sandboxs_lock_is_told(fake: FakeCredits, monkeypatc
             gate.release()
     (problem,) = fake.sandbox.problems
     assert problem.startswith("gate 'gate1' let getBalance of user-id go, which did not go on within 0.01 s")
+
+
+def test_a_hang_that_begins_as_its_sandbox_closes_ends_at_once(server: LiveServer, sandbox: Sandbox) -> None:
+    sandbox.add_fault(Rule(effect=Hang(), where=lambda _: not sandbox.close()))
+    with connect(server) as connection:
+        connection.sendall(GET)
+        assert connection.recv(1) == b""
