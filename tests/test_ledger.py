@@ -400,6 +400,7 @@ def walked_for(account: Account) -> int:
     return 1 + sum(map(gc.is_tracked, gc.get_referents(account)))
 
 
+@pytest.mark.slow
 def test_a_million_transactions_give_the_garbage_collector_nothing_to_walk(million: tuple[Account, int]) -> None:
     account, walked_for_one = million
     assert walked_for(account) == walked_for_one

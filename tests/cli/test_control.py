@@ -89,6 +89,7 @@ def test_the_ready_file_and_the_banner_say_how_to_reach_it(start: Start) -> None
         assert control.make_sandbox().balance("ada") == 5
 
 
+@pytest.mark.slow
 def test_a_given_token_and_a_limit_hold_whether_flag_or_variable(start: Start) -> None:
     by_flag = start("serve", "--control-token", "my-token", "--sandbox-limit", "2")
     by_variable = start("serve", FAKE_CREDITS_CONTROL_TOKEN="my-token", FAKE_CREDITS_SANDBOX_LIMIT="2")
@@ -100,6 +101,7 @@ def test_a_given_token_and_a_limit_hold_whether_flag_or_variable(start: Start) -
                 control.make_sandbox()
 
 
+@pytest.mark.slow
 def test_every_sandboxs_exchanges_are_logged(start: Start) -> None:
     started = start("serve", "--log", "text")
     with control_of(started) as control, control.make_sandbox(users={"ada": 1}) as sandbox:

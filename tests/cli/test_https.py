@@ -58,7 +58,9 @@ def run(*arguments: str, **variables: str) -> "subprocess.CompletedProcess[str]"
     )
 
 
-@pytest.mark.parametrize("client", CLIENTS)
+@pytest.mark.parametrize(
+    "client", [pytest.param(name, marks=[] if name == "requests" else [pytest.mark.slow]) for name in CLIENTS]
+)
 def test_a_client_that_reads_its_environment_trusts_it(client: str) -> None:
     program = {"fetch": "node"}.get(client, client)
     if program in ("node", "curl") and shutil.which(program) is None:
@@ -68,6 +70,7 @@ def test_a_client_that_reads_its_environment_trusts_it(client: str) -> None:
     assert json.loads(done.stdout) == {"balance": 90}
 
 
+@pytest.mark.slow
 def test_the_urls_that_it_gives_out_are_https_and_its_files_go_with_it() -> None:
     code = (
         "import json, os, urllib.request as r; e = os.environ; u = e['CREDITS_BASE_URL']\n"
@@ -85,6 +88,7 @@ def test_the_urls_that_it_gives_out_are_https_and_its_files_go_with_it() -> None
     assert not any(Path(file).exists() or Path(file).parent.exists() for file in files)
 
 
+@pytest.mark.slow
 def test_a_variable_of_the_users_own_wins() -> None:
     done = run("--env", "SSL_CERT_FILE=mine", "--", "sh", "-c", 'printf %s "$SSL_CERT_FILE"')
     assert done.stdout == "mine"
@@ -214,6 +218,7 @@ def test_wait_waits_for_the_ca_too(shared: Started, tmp_path: Path) -> None:
     assert waiting.wait(LIMIT_S) == 0
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("number", "code"), [(signal.SIGTERM, 0), (signal.SIGINT, 130)])
 def test_a_signal_ends_it_and_its_ca_goes_whatever_clients_did(start: Start, number: int, code: int) -> None:
     started = start("serve", "--tls", "--log", "off")
@@ -233,6 +238,7 @@ def test_a_signal_ends_it_and_its_ca_goes_whatever_clients_did(start: Start, num
     assert not ca.parent.exists()
 
 
+@pytest.mark.slow
 def test_the_ca_is_written_where_it_is_told_and_another_servers_is_left_alone(start: Start, tmp_path: Path) -> None:
     file = tmp_path / "ca.pem"
     file.write_text(issue().ca)  # a killed server's
@@ -254,6 +260,7 @@ def test_a_file_that_is_no_ca_of_ours_is_never_overwritten(tmp_path: Path) -> No
     assert file.read_text() == "the system's"
 
 
+@pytest.mark.slow
 def test_given_files_are_shown_and_their_names_are_answered_to(start: Start, tmp_path: Path) -> None:
     """A certificate of mkcert, say."""
     issued = issue(["dev.example"])
@@ -272,6 +279,7 @@ def test_given_files_are_shown_and_their_names_are_answered_to(start: Start, tmp
         assert connection.recv(65536).startswith(b"HTTP/1.1 200 OK")
 
 
+@pytest.mark.slow
 def test_the_base_url_has_a_name_that_a_given_certificate_is_for(
     start: Start, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

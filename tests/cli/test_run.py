@@ -49,7 +49,7 @@ def run(*arguments: str, **variables: str) -> "subprocess.CompletedProcess[str]"
     )
 
 
-@pytest.mark.parametrize("preset", ["plain", "clerk"])
+@pytest.mark.parametrize("preset", ["plain", pytest.param("clerk", marks=pytest.mark.slow)])
 def test_key_token_jwks_and_pem_of_the_environment_work(preset: str) -> None:
     # The proxy answers nothing: loopback has to go past it.
     proxied = {"http_proxy": "http://127.0.0.1:9", "NO_PROXY": "internal.example"}
@@ -117,7 +117,7 @@ for _ in range(2):
 """
 
 
-@pytest.mark.parametrize("form", ["off", "text", "json"])
+@pytest.mark.parametrize("form", ["off", *(pytest.param(form, marks=pytest.mark.slow) for form in ("text", "json"))])
 def test_a_bug_of_the_fake_is_told_in_full_once_whatever_the_log(form: str) -> None:
     done = subprocess.run(
         [sys.executable, "-c", MEETS_A_BUG, "run", "--log", form, "--", sys.executable, "-c", ASKS_IN_VAIN],
@@ -240,6 +240,7 @@ def test_ctrl_c_at_a_terminal_reaches_the_command_once(tmp_path: Path) -> None:
     assert not is_alive(child)
 
 
+@pytest.mark.slow
 def test_the_command_finds_a_world() -> None:
     code = (
         "import os; from fake_credits import ServerClient; env = os.environ\n"
@@ -261,6 +262,7 @@ def test_the_command_meets_a_scenario() -> None:
     assert (done.returncode, done.stdout) == (0, "30\n")
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
 def test_it_ends_at_once_where_it_is_told_to_while_a_world_is_loaded(number: int) -> None:
     script = (

@@ -163,6 +163,7 @@ def test_a_file_is_written_and_is_taken_wherever_a_name_is(tmp_path: Path, serve
     assert again.read_bytes() == file.read_bytes()
 
 
+@pytest.mark.slow
 def test_processes_with_other_hash_seeds_write_the_same_bytes(tmp_path: Path) -> None:
     for number in ("1", "2"):
         command = [*COMMAND, "seed", "--profile", "tiny", "--quiet", "--out", str(tmp_path / number)]

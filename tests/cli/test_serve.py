@@ -108,6 +108,7 @@ def test_the_printed_curl_line_creates_a_user_even_behind_a_proxy(shared: Starte
     assert json.loads(done.stdout)["userId"] == "user-id"
 
 
+@pytest.mark.slow
 @pytest.mark.skipif(shutil.which("curl") is None, reason="curl is not installed")
 def test_the_printed_lines_survive_odd_ids_and_keys(start: Start) -> None:
     started = start("serve", "--api-key", "it's$HOME", "--application-id", "a b/{userId}", "--user-id", "o'neil é")
@@ -180,6 +181,7 @@ def test_a_ready_file_of_another_server_is_left_alone(start: Start) -> None:
     assert (started.folder / "ready").exists()
 
 
+@pytest.mark.slow
 def test_a_ready_file_left_by_a_killed_server_is_replaced(tmp_path: Path) -> None:
     stale = tmp_path / "ready"
     stale.write_text("CREDITS_BASE_URL=http://stale\n")
@@ -258,6 +260,7 @@ def _printed(arguments: list[str]) -> str:
     return CliRunner().invoke(cli, arguments).output.strip()
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("broken", ["closed by the reader", "closed at the start", "never read"])
 def test_it_goes_on_serving_where_nobody_reads_what_it_writes(broken: str, tmp_path: Path) -> None:
     closing = " <&- >&- 2>&-" if broken == "closed at the start" else ""
@@ -285,6 +288,7 @@ def test_it_goes_on_serving_where_nobody_reads_what_it_writes(broken: str, tmp_p
             os.close(pipe)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("number", "code"), [(signal.SIGTERM, 0), (signal.SIGINT, 130)])
 def test_it_gets_ready_and_ends_where_stdout_is_full(number: int, code: int, tmp_path: Path) -> None:
     """A terminal that is stopped with Ctrl-S is full in the same way."""
@@ -379,6 +383,7 @@ def test_it_starts_from_a_world_and_is_ready_only_when_that_is_loaded(start: Sta
         assert sum(len(list(client.iter_transactions("app-id", user_id))) for user_id in users) == 61
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("number", "code"), [(signal.SIGTERM, 0), (signal.SIGINT, 130)])
 def test_it_ends_at_once_where_it_is_told_to_while_a_world_is_loaded(number: int, code: int, tmp_path: Path) -> None:
     """The process stops itself in the middle of the loading, which would go on for half a minute."""

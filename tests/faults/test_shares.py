@@ -142,6 +142,7 @@ def test_a_rule_is_refused_exactly_where_some_call_would_meet_more_than_1(data: 
         assert refused is too_much, (rule, kept)
 
 
+@pytest.mark.slow
 def test_a_thousand_random_rules_of_as_many_users_are_weighed_quickly() -> None:
     """Each is one group of its own: nothing is squared."""
     plan = planned(*[some(0.9, user=f"user-{number}") for number in range(999)])

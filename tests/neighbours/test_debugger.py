@@ -50,7 +50,9 @@ RELEASED = (
 )
 
 
-@pytest.mark.parametrize(("released", "last"), [(True, "continue"), (False, "quit")])
+@pytest.mark.parametrize(
+    ("released", "last"), [pytest.param(True, "continue", marks=pytest.mark.slow), (False, "quit")]
+)
 def test_pdb_while_a_gate_holds_or_a_delay_runs(
     pytester: pytest.Pytester, monkeypatch: pytest.MonkeyPatch, released: bool, last: str
 ) -> None:

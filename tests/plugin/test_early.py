@@ -67,6 +67,7 @@ def test_the_servers_keys_are_the_ones_that_were_promised(fake_credits, fake_cre
 """
 
 
+@pytest.mark.slow
 def test_django_reads_its_settings_at_import_in_two_workers(suite: Suite, pytester: pytest.Pytester) -> None:
     """Each worker has a port of its own; one key and one token are good in each test's fresh sandbox."""
     pytester.makepyfile(shop_settings=SETTINGS, application=APPLICATION)

@@ -38,7 +38,7 @@ ALONE = {
 
 
 @pytest.mark.parametrize(
-    "name", [pytest.param(name, marks=[pytest.mark.slow] if "celery" in name else []) for name in ALONE]
+    "name", [pytest.param(name, marks=[] if name == "processes.py" else [pytest.mark.slow]) for name in ALONE]
 )
 def test_an_example_runs_in_a_process_of_its_own(suite: Suite, pytester: pytest.Pytester, name: str) -> None:
     """It starts processes, or reads settings at import."""

@@ -8,6 +8,7 @@ from typing import Any, NamedTuple
 import aiohttp
 import httpx
 import httpx2
+import pytest
 import requests
 import trio
 import urllib3
@@ -135,3 +136,8 @@ SENDS: Mapping[str, Send] = {
     "aiohttp, total": in_asyncio(async_aiohttp_total),
 }
 """Every library, sync and in each loop that it works in; of aiohttp each of its two timeouts."""
+
+OFTEN = ("requests", "httpx", "httpx2, trio", "aiohttp")
+"""One of each kind: the matrix of every library and every bad end is a slow suite."""
+
+EACH = [pytest.param(name, marks=[] if name in OFTEN else [pytest.mark.slow]) for name in SENDS]

@@ -26,7 +26,7 @@ from fake_credits.faults.effects import (
     Unauthorized,
     Zombie,
 )
-from tests.drivers.intercept.libraries import BALANCE, LIMIT_S, ORDER, SENDS, TRANSACTIONS, Ask, Got, patience_s
+from tests.drivers.intercept.libraries import BALANCE, EACH, LIMIT_S, ORDER, SENDS, TRANSACTIONS, Ask, Got, patience_s
 from tests.drivers.intercept.test_faults import outcome
 
 URL = "https://credits.internal"
@@ -110,6 +110,6 @@ def masked(got: object) -> object:
 
 
 @pytest.mark.parametrize("name", CASES)
-@pytest.mark.parametrize("library", SENDS)
+@pytest.mark.parametrize("library", EACH)
 def test_an_effect_is_met_as_at_the_live_server(library: str, name: str) -> None:
     assert met(library, CASES[name], live=False) == met(library, CASES[name], live=True)

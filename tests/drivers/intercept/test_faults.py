@@ -14,7 +14,7 @@ from fake_credits.drivers.intercept.base_urls import parse_base_url
 from fake_credits.drivers.intercept.interception import Interception
 from fake_credits.drivers.intercept.routes import Route
 from fake_credits.drivers.intercept.switchboard import SWITCHBOARD
-from tests.drivers.intercept.libraries import LIMIT_S, ORDER, SENDS, Ask, Got, Send, patience_s
+from tests.drivers.intercept.libraries import EACH, LIMIT_S, ORDER, SENDS, Ask, Got, Send, patience_s
 
 URL = "https://credits.internal/v1"
 JSON = {"Content-Type": "application/json"}
@@ -137,9 +137,9 @@ def nested(argument: object) -> object:
     return type(argument)
 
 
-@pytest.mark.parametrize("body", [None, ORDER], ids=["GET", "POST"])
+@pytest.mark.parametrize("body", [pytest.param(None, marks=pytest.mark.slow, id="GET"), pytest.param(ORDER, id="POST")])
 @pytest.mark.parametrize("name", CASES)
-@pytest.mark.parametrize("library", SENDS)
+@pytest.mark.parametrize("library", EACH)
 def test_an_answer_that_is_not_whole_raises_what_a_socket_raises(library: str, name: str, body: bytes | None) -> None:
     send, (wire, reply) = SENDS[library], CASES[name]
     limit_s = patience_s(library) if reply.end == "timeout" else LIMIT_S

@@ -58,7 +58,9 @@ def test_interception_itself_imports_no_library() -> None:
     )
 
 
-@pytest.mark.parametrize("library", CALLS)
+@pytest.mark.parametrize(
+    "library", [pytest.param(name, marks=[] if name in ("requests", "httpx") else [pytest.mark.slow]) for name in CALLS]
+)
 def test_a_library_that_is_imported_later_is_intercepted(library: str) -> None:
     """At once, whatever imports it; and neither it nor its modules bear a trace."""
     code = f"""
@@ -73,6 +75,7 @@ def test_a_library_that_is_imported_later_is_intercepted(library: str) -> None:
     assert ran(code) == "{'balance': 5}"
 
 
+@pytest.mark.slow
 def test_a_library_that_is_imported_in_between_two_is_intercepted_by_the_second() -> None:
     code = f"""
     with credits.intercept("https://credits.internal"):
@@ -103,6 +106,7 @@ def test_a_library_that_is_not_installed_is_no_matter() -> None:
     assert ran(code) == "aiohttp\n{'balance': 5}"
 
 
+@pytest.mark.slow
 def test_a_module_that_does_not_exist_is_reported_as_ever() -> None:
     code = """
     import importlib.util
@@ -118,6 +122,7 @@ def test_a_module_that_does_not_exist_is_reported_as_ever() -> None:
     assert ran(code) == "None\nNo module named 'httpcore'"
 
 
+@pytest.mark.slow
 def test_a_library_whose_import_fails_fails_as_ever(tmp_path: Path) -> None:
     """It is not patched, and a later import that works is."""
     (tmp_path / "httpcore").mkdir()
