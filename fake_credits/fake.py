@@ -178,13 +178,19 @@ class FakeCredits:
         """Answer the requests of this process to some base URLs, whatever library sends them, until its ``with`` ends.
 
         It begins at once, and ends with this object at the latest. Of two sandboxes that intercept one URL the later
-        one answers. Raises TypeError or ValueError for what is no base URL, RuntimeError once this object is closed.
+        one answers. Raises TypeError or ValueError for what is no base URL, and for none; RuntimeError once this
+        object is closed.
         """
         if self.sandbox.closed:
             raise RuntimeError(f"{self!r} is closed: its test is over")
-        interception = intercept(base_urls, self._driver, self.sandbox.clock, self.sleep)
+        interception = intercept(base_urls, self._driver, self.sandbox.clock)
         self._interceptions.append(interception)
         return interception
+
+    @property
+    def intercepted(self) -> tuple[str, ...]:
+        """Return the base URLs that are intercepted now."""
+        return tuple(url for interception in self._interceptions for url in interception.base_urls)
 
     # ------------------------------------------------------------ clients
 

@@ -119,7 +119,8 @@ class Factory:
         if self._serving:
             self._server()  # before the sandbox's own, which may be another contract's: this is the constant one
         fake = FakeCredits(mode="live" if words.get("live") else "in-process", shared=self._shared, **settings)
-        fake.intercept(*cast("Sequence[str]", words.get("intercept", ())))
+        if urls := cast("Sequence[str]", words.get("intercept", ())):
+            fake.intercept(*urls)
         if self._serving:
             _serve(fake)
         self._watched.append(Watched(fake))

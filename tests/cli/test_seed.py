@@ -125,9 +125,9 @@ def test_quiet_is_quiet(server: FakeCredits) -> None:
 @pytest.mark.parametrize(
     ("variables", "shown"),
     [
-        ({}, rb"\rwriting \[#{24}\] 60/60 transactions \(100 %\), \d+/s, 0:00 left\x1b\[K\r\n"),
-        ({"CI": "true"}, rb"\nwriting: 60/60 transactions \(100 %\), \d+/s, 0:00 left\r\n"),
-        ({"TERM": "dumb"}, rb"\nwriting: 60/60 transactions \(100 %\), \d+/s, 0:00 left\r\n"),
+        ({}, rb"\rwriting \[#{24}\] 60/60 transactions \(100 %\), [\d,]+/s, 0:00 left\x1b\[K\r\n"),
+        ({"CI": "true"}, rb"\nwriting: 60/60 transactions \(100 %\), [\d,]+/s, 0:00 left\r\n"),
+        ({"TERM": "dumb"}, rb"\nwriting: 60/60 transactions \(100 %\), [\d,]+/s, 0:00 left\r\n"),
     ],
 )
 def test_a_terminal_gets_a_bar_but_for_ci_and_one_that_can_not_show_it(

@@ -98,12 +98,12 @@ def test_it(fake_credits, shared, told):
         (
             "fake_credits_intercept = credits.internal",
             "",
-            "*the sandbox can't start: 'credits.internal' is no base URL to intercept: it starts with http*",
+            "*the sandbox can't start: 'credits.internal' is no base URL to intercept: a base URL starts with http*",
         ),
         (
             "",
             "@pytest.mark.fake_credits(intercept='https://credits.internal/?a=b')",
-            "*test_it: the sandbox can't start: 'https://credits.internal/[?]a=b' is no base URL*it has no query*",
+            "*test_it: the sandbox can't start: 'https://credits.internal/[?]a=b' is no base URL*has no query*",
         ),
     ],
     ids=["ini", "marker"],

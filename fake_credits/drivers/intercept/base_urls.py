@@ -1,6 +1,7 @@
 """Own what a base URL is: which requests stand under it, and what is left of their target; know no HTTP library."""
 
 import re
+from collections.abc import Iterable
 from dataclasses import dataclass
 from urllib.parse import quote, urlsplit
 
@@ -48,22 +49,23 @@ def parse_base_url(url: str) -> BaseUrl:
     port and a path may be told.
     """
     if not isinstance(url, str):  # pyright: ignore[reportUnnecessaryIsInstance] - settings come from files
-        raise TypeError(f"a base URL to intercept is text, not {type(url).__name__}")
+        hint = ": give several one by one, as in intercept(*urls)" if isinstance(url, Iterable) else ""
+        raise TypeError(f"a base URL to intercept is text, not {type(url).__name__}{hint}")
     try:
         parts = urlsplit(url)
         port = parts.port
     except ValueError as error:
         raise _refusal(url, str(error)) from None
     if parts.scheme not in _PORTS:
-        raise _refusal(url, "it starts with http:// or https://")
+        raise _refusal(url, "a base URL starts with http:// or https://")
     if "@" in parts.netloc:
-        raise _refusal(url.replace(parts.netloc, "***@" + parts.netloc.rpartition("@")[2]), "it has no user name")
-    for name in ("query", "fragment"):
-        if getattr(parts, name):
-            raise _refusal(url, f"it has no {name}")
+        raise _refusal(url.replace(parts.netloc, "***@" + parts.netloc.rpartition("@")[2]), _has_no("user name", "one"))
+    for name, mark in (("query", "?"), ("fragment", "#")):
+        if part := getattr(parts, name):
+            raise _refusal(url, _has_no(name, mark + part))
     path = quote(parts.path, safe=_UNQUOTED).rstrip("/")
     if any(segment in (".", "..") for segment in path.split("/")):
-        raise _refusal(url, "its path has no segments . and .., which libraries walk before they send")
+        raise _refusal(url, "libraries walk the segments . and .. of a path before they send: leave them out")
     return BaseUrl(
         parts.scheme, _host(url, parts.hostname), _PORTS[parts.scheme] if port is None else port, path.encode()
     )
@@ -79,8 +81,13 @@ def _host(url: str, host: str | None) -> str:
         except httpx2.InvalidURL as error:
             raise _refusal(url, str(error)) from None
     if not _HOST.fullmatch(name):
-        raise _refusal(url, "it has a host, such as credits.internal")
+        shown = f"and this one has {name!r}" if name else "and this one has none"
+        raise _refusal(url, f"a base URL has a host's one name or address, such as credits.internal, {shown}")
     return name
+
+
+def _has_no(what: str, found: str) -> str:
+    return f"a base URL has no {what}, and this one has {found}"
 
 
 def _refusal(url: str, rule: str) -> ValueError:

@@ -15,7 +15,7 @@ class Patches:
     """
 
     def __init__(self) -> None:
-        self._lock = threading.Lock()
+        self._lock = threading.RLock()  # a finalizer may undo in the thread that sets
         self._made: list[tuple[Any, str, object, object]] = []
         self._over = False
 

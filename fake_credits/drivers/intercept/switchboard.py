@@ -6,6 +6,7 @@ It patches the libraries that are imported, and those that come to be imported w
 import importlib
 import sys
 import threading
+from collections import deque
 from collections.abc import Mapping, Sequence
 from types import ModuleType
 
@@ -29,6 +30,7 @@ class Switchboard:
 
     def __init__(self) -> None:
         self._lock = threading.Lock()
+        self._dropped: deque[Sequence[Route]] = deque()
         self._routes = Routes()
         self._patches = Patches()
         self._watch = ImportWatch(LIBRARIES, self._arrived)
@@ -43,15 +45,34 @@ class Switchboard:
             self._routes.replace([*routes, *self._routes.open])
             if begins and routes:
                 self._begin()
+        self._sweep()
 
     def remove(self, routes: Sequence[Route]) -> None:
         """Answer them no more; the last one puts every library back. Routes that are gone already are left out."""
         with self._lock:
-            rest = [route for route in self._routes.open if route not in routes]
-            ends = bool(self._routes.open) and not rest
-            self._routes.replace(rest)
-            if ends:
-                self._end()
+            self._remove(routes)
+        self._sweep()
+
+    def drop(self, routes: Sequence[Route]) -> None:
+        """Answer them no more, from a finalizer: it may run in a thread that is at work here, and so waits for none."""
+        self._dropped.append(routes)
+        self._sweep()
+
+    def _sweep(self) -> None:
+        """Remove what was dropped; where another is at work, he does so once he is done."""
+        while self._dropped and self._lock.acquire(blocking=False):
+            try:
+                while self._dropped:
+                    self._remove(self._dropped.popleft())
+            finally:
+                self._lock.release()
+
+    def _remove(self, routes: Sequence[Route]) -> None:
+        rest = [route for route in self._routes.open if route not in routes]
+        ends = bool(self._routes.open) and not rest
+        self._routes.replace(rest)
+        if ends:
+            self._end()
 
     def _begin(self) -> None:
         self._patches = Patches()

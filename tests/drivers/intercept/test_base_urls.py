@@ -30,19 +30,19 @@ REFUSED = {
     "credits.internal": "starts with http:// or https://",
     "ftp://credits.internal": "starts with http:// or https://",
     "": "starts with http:// or https://",
-    "https://": "has a host",
-    "https:///v1": "has a host",
-    "https://*.internal": "has a host",
-    "https://credits internal": "has a host",
-    "https://..": "has a host",
+    "https://": "credits.internal, and this one has none",
+    "https:///v1": "credits.internal, and this one has none",
+    "https://*.internal": "one name or address, such as credits.internal, and this one has '*.internal'",
+    "https://credits internal": "this one has 'credits internal'",
+    "https://..": "this one has '.'",
     "https://credits.internal:http": "Port could not be cast",
     "https://credits.internal:70000": "Port out of range",
     "https://[::1": "Invalid IPv6 URL",
-    "https://me@credits.internal": "has no user name",
+    "https://me@credits.internal": "a base URL has no user name, and this one has one",
     "https://me:secret@credits.internal": "https://***@credits.internal",
-    "https://credits.internal/?a=b": "has no query",
-    "https://credits.internal/#top": "has no fragment",
-    "https://credits.internal/v1/../v2": "no segments . and ..",
+    "https://credits.internal/?a=b": "a base URL has no query, and this one has ?a=b",
+    "https://credits.internal/#top": "a base URL has no fragment, and this one has #top",
+    "https://credits.internal/v1/../v2": "segments . and .. of a path before they send: leave them out",
     "https://\u2603..example": "is no base URL",
 }
 
@@ -56,8 +56,13 @@ def test_what_is_no_base_url_is_refused_and_the_rule_named(url: str, why: str) -
 
 
 def test_what_is_no_text_is_a_type_error() -> None:
-    with pytest.raises(TypeError, match="a base URL to intercept is text, not bytes"):
-        parse_base_url(b"https://credits.internal")  # type: ignore[arg-type]  # pyright: ignore[reportArgumentType]
+    with pytest.raises(TypeError, match="a base URL to intercept is text, not int$"):
+        parse_base_url(8000)  # type: ignore[arg-type]  # pyright: ignore[reportArgumentType]
+
+
+def test_a_list_is_refused_with_what_to_write_instead() -> None:
+    with pytest.raises(TypeError, match=r"is text, not list: give several one by one, as in intercept\(\*urls\)"):
+        parse_base_url(["https://credits.internal"])  # type: ignore[arg-type]  # pyright: ignore[reportArgumentType]
 
 
 @pytest.mark.parametrize(

@@ -1,5 +1,6 @@
 """Test what an interception answers, what it leaves alone, and that nothing of it stays: library by library."""
 
+import gc
 import sys
 import threading
 from collections.abc import Iterator, Mapping
@@ -13,8 +14,7 @@ import pytest
 import requests
 import urllib3
 
-from fake_credits.drivers.intercept.interception import intercept
-from fake_credits.drivers.intercept.switchboard import LIBRARIES, SWITCHBOARD
+from fake_credits.drivers.intercept.switchboard import LIBRARIES, SWITCHBOARD, Switchboard
 from fake_credits.fake import FakeCredits
 from tests.drivers.intercept.libraries import BALANCE, ORDER, SENDS, TRANSACTIONS, Ask, Send
 
@@ -298,10 +298,55 @@ def test_who_patches_on_top_stays_and_what_is_below_does_nothing(credits: FakeCr
         pool.urlopen = original  # type: ignore[method-assign]
 
 
-def test_nothing_is_patched_for_no_url(credits: FakeCredits) -> None:
-    before = in_place()
-    with intercept((), own(credits)["_driver"], credits.clock, credits.sleep):
-        assert in_place() == before
+def test_nothing_to_intercept_is_refused(credits: FakeCredits) -> None:
+    """Such as ``intercept(*urls)`` with a setting that is empty: it would let every request out."""
+    with pytest.raises(ValueError, match=r"needs a base URL, such as https://credits\.internal"):
+        credits.intercept()
+
+
+def test_one_that_is_over_is_not_entered_again(credits: FakeCredits) -> None:
+    interception = credits.intercept(URL)
+    with interception:
+        pass
+    with pytest.raises(
+        RuntimeError, match=r"<Interception: https://credits\.internal> is over: call credits\.intercept\("
+    ):
+        interception.__enter__()
+
+
+def test_the_sandbox_tells_what_is_intercepted_now(credits: FakeCredits) -> None:
+    with credits.intercept("https://Credits.Internal:443/"), credits.intercept(DEAD):
+        assert list(credits.intercepted) == [URL, DEAD]
+    assert list(credits.intercepted) == []
+
+
+def test_a_sandbox_that_is_dropped_intercepts_no_more_and_says_so() -> None:
+    with pytest.warns(ResourceWarning, match=r"interception of https://credits\.internal was dropped without close"):
+        FakeCredits(balance=1).intercept(URL)
+    assert "none" in repr(SWITCHBOARD)
+
+
+def test_one_that_is_held_outlives_its_dropped_sandbox(send: Send) -> None:
+    """As in ``with FakeCredits().intercept(URL)``: the block is not over."""
+    fake = FakeCredits(balance=1)
+    ask = balance(fake)
+    with fake.intercept(URL):
+        del fake
+        gc.collect()
+        assert send(ask).status == 200
+
+
+def test_one_that_is_dropped_while_another_begins_is_removed_by_that_one(credits: FakeCredits) -> None:
+    """A finalizer runs in any thread at any time: so it waits for no lock, which its own thread may hold."""
+    switchboard = Switchboard()
+    with credits.intercept(URL):
+        (route,) = own(SWITCHBOARD)["_routes"].open
+    switchboard.add([route])
+    with own(switchboard)["_lock"]:
+        switchboard.drop([route])
+        assert URL in repr(switchboard)
+    switchboard.add([])
+    assert "none" in repr(switchboard)
 
 
 def test_its_repr_names_the_urls(credits: FakeCredits) -> None:
