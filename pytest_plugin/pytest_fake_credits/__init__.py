@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from pytest_fake_credits.marker import checked_words, describe, words_of
+from pytest_fake_credits.marker import checked_words, describe, idle_words, may_ask_later, words_of
 from pytest_fake_credits.settings import (
     SETTINGS,
     Setting,
@@ -44,6 +44,7 @@ __all__ = [
 
 _FACTORY = pytest.StashKey["Factory"]()
 _EARLY = pytest.StashKey["Early"]()
+_STARTED = pytest.StashKey[bool]()
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:
@@ -103,13 +104,15 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
         words_of(item)
 
 
-@pytest.hookimpl(tryfirst=True)
+@pytest.hookimpl  # not tryfirst: of a test that is skipped nothing is asked
 def pytest_runtest_setup(item: pytest.Item) -> None:
-    """See the sandboxes that outlive a test afresh, and refuse a marker that was added late."""
-    _words_of(item)
+    """See the sandboxes that outlive a test afresh; refuse a marker that was added late, or that starts nothing."""
     factory = item.config.stash.get(_FACTORY, None)
     if factory is not None:
         factory.begin_test()
+    _words_of(item)
+    if not may_ask_later(item):
+        _refuse_idle_words(item)
 
 
 @pytest.hookimpl(wrapper=True)
@@ -119,6 +122,8 @@ def pytest_runtest_call(item: pytest.Item) -> Generator[None, object, object]:
     if factory is not None:
         factory.begin_call()
     result = yield
+    if _STARTED not in item.stash:
+        _refuse_idle_words(item)
     factory = item.config.stash.get(_FACTORY, None)  # a test may be the first to ask for it
     if factory is not None:
         _check_end(factory, words_of(item))
@@ -128,8 +133,18 @@ def pytest_runtest_call(item: pytest.Item) -> Generator[None, object, object]:
 def _check_end(factory: "Factory", words: Mapping[str, object]) -> None:
     problems, cause = factory.problems({**factory.words, **words}.get("allow"))
     if problems:
-        head = "fake-credits fails this test, which passed but proves nothing:"
-        raise _failure("\n".join([head, *problems])) from cause
+        head = f"{problems[0]}\nSo fake-credits fails this test, which passed but proves nothing"
+        raise _failure("\n".join([f"{head}; and:" if problems[1:] else f"{head}.", *problems[1:]])) from cause
+
+
+def _refuse_idle_words(item: pytest.Item) -> None:
+    words = ", ".join(f"{word}=" for word in idle_words(item))
+    if words:
+        raise _failure(
+            f"the marker's {words} would do nothing: this test does not use the fixture fake_credits. Write "
+            '@pytest.mark.usefixtures("fake_credits") or the parameter fake_credits, or turn on the ini '
+            "fake_credits_autouse; a sandbox of fake_credits_factory(...) takes its words there"
+        )
 
 
 @pytest.hookimpl(wrapper=True, tryfirst=True)
@@ -163,7 +178,7 @@ def _failure(message: str) -> BaseException:
 
 def _words_of(item: pytest.Item) -> dict[str, object]:
     try:
-        return words_of(item)
+        return words_of(item, named=False)
     except pytest.UsageError as error:
         raise _failure(str(error)) from None
 
@@ -205,7 +220,8 @@ def fake_credits(
     try:
         fake = fake_credits_factory.make(words)
     except (TypeError, ValueError) as error:
-        raise _failure(f"{node.nodeid}: the sandbox can't start: {error}") from None
+        raise _failure(f"the sandbox can't start: {error}") from None
+    node.stash[_STARTED] = True
     yield fake
     for late in fake.close():
         node.warn(pytest.PytestWarning(f"{node.nodeid}: fake-credits: {late}"))

@@ -199,4 +199,5 @@ def _serve(fake: FakeCredits) -> None:
 
 
 def _bug_text(bug: BaseException) -> str:
-    return "a bug of fake-credits answered 500:\n" + "".join(traceback.format_exception(bug)).rstrip()
+    trace = "".join(traceback.format_exception(bug)).rstrip()
+    return f"a bug of fake-credits answered 500: {bug!r}\n{trace}"

@@ -3,13 +3,14 @@
 PYTEST_DONT_REWRITE
 """
 
-from collections.abc import Callable, Mapping
+import inspect
+from collections.abc import Callable, Mapping, Sequence
 from datetime import datetime
 from typing import NamedTuple, cast
 
 import pytest
 
-__all__ = ["ALLOWED", "WORDS", "Word", "checked_words", "describe", "words_of"]
+__all__ = ["ALLOWED", "WORDS", "Word", "checked_words", "describe", "idle_words", "may_ask_later", "words_of"]
 
 ALLOWED = ("internal_errors", "unused_rules")
 """The end-of-call checks that ``allow=`` can turn off."""
@@ -84,6 +85,12 @@ def _delays(value: object) -> str:
     return str(value)
 
 
+def _seconds(value: object) -> float:
+    if isinstance(value, bool) or not isinstance(value, int | float) or not 0.001 <= value <= 3600:
+        raise ValueError(value)
+    return value
+
+
 def _trust(value: object) -> dict[str, str]:
     if not isinstance(value, Mapping):
         raise ValueError(value)
@@ -136,6 +143,7 @@ WORDS: Mapping[str, Word] = {
     "jwt": Word("the name of a provider's preset", _text),
     "keep_headers": Word("one or a list of names of headers", _names),
     "latency": Word('milliseconds, "uniform(10, 50)", "lognormal(20, 200)", or these by operation', _latency),
+    "limit_s": Word("seconds, from 0.001 to 3600, that a gate holds a call at most", _seconds),
     "live": Word("True or False", _flag),
     "seed": Word("an integer", _whole),
     "trust": Word('a mapping of foreign issuers to files of their keys, such as {"https://…/": "jwks.json"}', _trust),
@@ -155,12 +163,31 @@ def describe() -> str:
     )
 
 
-def words_of(item: pytest.Item) -> dict[str, object]:
-    """Return the merged words of a test's markers; raise UsageError, naming the test, for one that can't be.
+def idle_words(item: pytest.Item) -> list[str]:
+    """Return the words on a test's own function, or its parameter, that no sandbox will start from.
 
+    Those of a class or a module may be for other tests of it. ``allow`` is for the factory's sandboxes too.
+    """
+    fixtures = cast("Sequence[str]", getattr(item, "fixturenames", ()))
+    own = {word: None for mark in item.own_markers if mark.name == "fake_credits" for word in mark.kwargs}
+    if "fake_credits" in fixtures:
+        return []
+    return [word for word in own if word != "allow" or "fake_credits_factory" not in fixtures]
+
+
+def may_ask_later(item: pytest.Item) -> bool:
+    """Tell whether a test's function can ask for a fixture as it runs: it takes pytest's ``request``."""
+    function = getattr(item, "obj", None)
+    return callable(function) and "request" in inspect.signature(function).parameters
+
+
+def words_of(item: pytest.Item, *, named: bool = True) -> dict[str, object]:
+    """Return the merged words of a test's markers; raise UsageError, with the test's name, for one that can't be.
+
+    Where what is raised fails that test, its name stands there already: then it is not to be ``named``.
     On one object the marker added last wins: a parameter's over the function's, a subclass's over its base's.
     """
-    where = f"{item.nodeid}: the marker fake_credits"
+    where = f"{item.nodeid + ': ' if named else ''}the marker fake_credits"
     words: dict[str, object] = {}
     for node in item.listchain():
         for mark in node.own_markers:

@@ -85,14 +85,15 @@ def test_a_mistake_of_the_fake_fails_the_test_once(suite: Suite) -> None:
     for test in ("allowed_bug", "refusals_are_fine", "shared_is_told_once"):
         result.stdout.fnmatch_lines([f"PASSED test_suite.py::test_{test}"])
     text = result.stdout.str()
-    assert text.count("fake-credits fails this test, which passed but proves nothing:\n") == 4
+    assert text.count("\nSo fake-credits fails this test, which passed but proves nothing") == 4
+    assert "FAILED test_suite.py::test_ledger - Failed: the ledger is incon" in text, "the summary tells the reason"
     assert "in _bug" in text
     assert "assert 'own' == 'failure'" in text
     result.stdout.fnmatch_lines(
         [
             "a planted bug",
             "The above exception was the direct cause of the following exception:",
-            "a bug of fake-credits answered 500:",
+            "a bug of fake-credits answered 500: ZeroDivisionError('a planted bug')",
             "ZeroDivisionError: a planted bug",
             "the ledger is inconsistent: <Account 'user-id' of 'app-id': 4 in 1 transactions>: the deltas sum to 3",
         ]

@@ -103,7 +103,7 @@ def test_it(fake_credits, shared, told):
         (
             "",
             "@pytest.mark.fake_credits(intercept='https://credits.internal/?a=b')",
-            "*test_it: the sandbox can't start: 'https://credits.internal/[?]a=b' is no base URL*has no query*",
+            "the sandbox can't start: 'https://credits.internal/[?]a=b' is no base URL*has no query*",
         ),
     ],
     ids=["ini", "marker"],

@@ -101,9 +101,7 @@ def test_a_test_starts_from_a_world_and_another_is_no_error_but_its_own(suite: S
         """
     )
     result.assert_outcomes(passed=1, errors=1)
-    result.stdout.fnmatch_lines(
-        ["*test_edgy: the sandbox can't start: there is no world 'edgy', and no file; *'edge'*"]
-    )
+    result.stdout.fnmatch_lines(["the sandbox can't start: there is no world 'edgy', and no file; *'edge'*"])
 
 
 def test_a_marker_added_late_fails_the_setup(suite: Suite) -> None:
@@ -127,10 +125,96 @@ def test_a_marker_added_late_fails_the_setup(suite: Suite) -> None:
     result.assert_outcomes(errors=2)
     result.stdout.fnmatch_lines(
         [
-            "test_suite.py::test_preset: the sandbox can't start: there is no JWT preset 'okta': choose one of plain*",
-            "test_suite.py::test_late: the marker fake_credits has no word 'sed', did you mean 'seed'?*",
+            "the sandbox can't start: there is no JWT preset 'okta': choose one of plain*",
+            "the marker fake_credits has no word 'sed', did you mean 'seed'?*",
         ]
     )
+
+
+IDLE = """
+import pytest
+
+pytestmark = pytest.mark.fake_credits(balance=1)
+free = pytest.param(1, marks=pytest.mark.fake_credits(balance=1))
+
+
+@pytest.fixture
+def ours(fake_credits):
+    return fake_credits
+
+
+@pytest.mark.fake_credits(intercept="https://credits.internal", balance=2)
+def test_idle():
+    pass
+
+
+@pytest.mark.fake_credits(balance=2)
+def test_idle_beside_the_factory(fake_credits_factory):
+    pass
+
+
+@pytest.mark.parametrize("number", [free])
+def test_idle_parameter(number):
+    pass
+
+
+@pytest.mark.fake_credits(balance=2)
+def test_idle_to_its_end(request):
+    pass
+
+
+@pytest.mark.fake_credits(balance=2)
+def test_asks_as_it_runs(request):
+    assert request.getfixturevalue("ours").balance() == 2
+
+
+@pytest.mark.fake_credits(allow="unused_rules")
+def test_allows_the_factory(fake_credits_factory):
+    pass
+
+
+@pytest.mark.fake_credits(balance=2)
+def test_of_a_fixture_of_its_own(ours):
+    assert ours.balance() == 2
+
+
+@pytest.mark.usefixtures("fake_credits")
+@pytest.mark.fake_credits(balance=2)
+def test_use():
+    pass
+
+
+@pytest.mark.fake_credits
+def test_no_word():
+    pass
+
+
+@pytest.mark.skip
+@pytest.mark.fake_credits(balance=2)
+def test_skipped():
+    pass
+
+
+def test_of_a_marked_module():
+    pass
+"""
+
+
+def test_a_marker_that_would_start_nothing_fails_its_test(suite: Suite) -> None:
+    """Its requests would go out, its faults never come; a module's marker is for those of its tests that can use it."""
+    result = suite(IDLE, "-rEF")
+    result.assert_outcomes(errors=3, failed=1, passed=6, skipped=1)
+    result.stdout.fnmatch_lines(
+        [
+            "the marker's intercept=, balance= would do nothing: this test does not use the fixture fake_credits. *",
+            "ERROR test_suite.py::test_idle - Failed: the marker's intercept=, balan*",
+            "ERROR test_suite.py::test_idle_beside_the_factory - Failed: *",
+            "ERROR test_suite.py::test_idle_parameter?1? - Failed: *",
+            "FAILED test_suite.py::test_idle_to_its_end - Failed: *",
+        ]
+    )
+    marked = IDLE[: IDLE.index("@pytest.mark.fake_credits(allow")]
+    suite(marked, ini="fake_credits_autouse = true").assert_outcomes(passed=5)
 
 
 def test_the_marker_is_described(suite: Suite) -> None:

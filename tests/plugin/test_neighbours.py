@@ -109,7 +109,7 @@ def test_two_workers_in_any_order(suite: Suite) -> None:
         [
             "*- fake-credits -*",
             "*createUser  ada   201*",
-            "test_suite.py::test_typo: the marker fake_credits has no word 'sed', did you mean 'seed'?*",
+            "the marker fake_credits has no word 'sed', did you mean 'seed'?*",
         ]
     )
 
