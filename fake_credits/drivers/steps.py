@@ -63,8 +63,6 @@ class Never(Wait):
 CHECKPOINT = Wait()
 """The moment before an answer's first byte; it resumes with whether the client still waits."""
 
-_CUTS: dict[str, End] = {"close": "closed", "reset": "reset", "hang": "timeout"}
-
 
 class Call:
     """Be one request's receive and send, and its line: the sandbox is the transport's own, and no Host is checked."""
@@ -127,9 +125,10 @@ class Call:
             self._add(answer.body[: cut.body_bytes])
             if not answer.body:
                 return  # its head was all of it: its client has the answer, however the connection ends
-        self.break_at(_CUTS[cut.ending])
         if cut.ending == "hang":
-            await Never(exchange, after_byte=bool(self.status))
+            await Never(exchange, after_byte=bool(self.status))  # whoever ends it says how
+        else:
+            self.break_at("closed" if cut.ending == "close" else "reset")
 
     def break_at(self, end: End) -> None:
         """End the answer here, unless its client was told of an end before."""

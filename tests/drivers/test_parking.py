@@ -15,7 +15,7 @@ from fake_credits.drivers.in_process import BASE_URL, InProcess
 from fake_credits.drivers.transports import AsyncInProcessTransport, InProcessTransport
 from fake_credits.errors import ConnectionLost, Timeout
 from fake_credits.fake import FakeCredits, Mode
-from fake_credits.faults import Close, Drip, Effect, Garbage, Latency, Reset, Truncate
+from fake_credits.faults import Close, Drip, Effect, Garbage, Hang, Latency, Reset, Truncate
 from fake_credits.web.app import create_app
 
 APP = "app-id"
@@ -86,6 +86,26 @@ def test_a_delay_that_the_clock_has_forgotten_ends_in_a_closed_connection(
         while not credits.clock.parked():
             await asyncio.sleep(0)
         forget(credits.clock)
+        with pytest.raises(ConnectionLost):
+            await asyncio.wait_for(call, LIMIT_S)
+
+    asyncio.run(main())
+
+
+@pytest.mark.parametrize("timeout_s", [None, 0.5])
+@pytest.mark.parametrize("effect", [Hang(), Truncate(then="hang")], ids=repr)
+def test_a_hang_that_the_end_of_the_sandbox_ends_is_a_closed_connection(
+    effect: Effect, timeout_s: float | None
+) -> None:
+    """It is no timeout: its client, who may have none, was still there."""
+    credits = frozen()
+    credits.faults.add(effect)
+
+    async def main() -> None:
+        call = asyncio.create_task(patient_async(credits, timeout_s).get_balance(APP, USER))
+        while not credits.sandbox.endings:
+            await asyncio.sleep(0)
+        credits.close()
         with pytest.raises(ConnectionLost):
             await asyncio.wait_for(call, LIMIT_S)
 
