@@ -125,6 +125,7 @@ class Sandbox:
         with self.lock:
             self.clock.run_due()
             active = self.faults.add(rule)
+            self.journal.declared.add(active.name, rule)
             if isinstance(rule.effect, Gate):
                 self._make_gate(rule.effect.name)
             return active

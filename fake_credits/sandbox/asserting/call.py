@@ -18,6 +18,7 @@ from fake_credits.models import Reason
 __all__ = ["Call", "Criteria", "Criterion"]
 
 _OPERATIONS = tuple(operation.value for operation in Operation)
+_STATUSES = {0, *range(100, 600)}
 _TYPES = {field.name: field.type for field in structs.fields(Entry)}
 
 
@@ -110,6 +111,8 @@ def _field(name: str, wanted: object) -> Criterion:
         raise TypeError(f"a call has no {name!r}{hint} (it has: {', '.join(known)})")
     if name == "reason" and wanted not in ("", *Reason):
         raise ValueError(f"no call has the reason {wanted!r}: choose one of {', '.join(Reason)}")
+    if name == "status" and isinstance(wanted, int) and wanted not in _STATUSES:
+        raise ValueError(f"no call has the status {wanted!r}: it is 100 to 599, or 0 where nothing was answered")
     try:
         msgspec.convert(wanted, _TYPES[name])
     except msgspec.ValidationError as broken:

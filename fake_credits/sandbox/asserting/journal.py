@@ -15,6 +15,7 @@ from fake_credits.contract.kept_headers import ALWAYS_KEPT
 from fake_credits.journal import JOURNAL_LIMIT, Entry, Journal
 from fake_credits.sandbox.asserting.call import Call, Criteria
 from fake_credits.sandbox.asserting.failure import Seen, counted, shared_keys_text
+from fake_credits.sandbox.asserting.known import Declared
 
 __all__ = ["CallJournal"]
 
@@ -26,7 +27,7 @@ class CallJournal(Journal):
 
     A call is an operation, any unless given, and criteria (`Criteria`): keyword arguments of which all must hold. What
     no call could meet raises ValueError or TypeError. ``api_key`` is never shown; ``kept_headers`` are the names of
-    those that entries have.
+    those that entries have; ``declared`` are the rules that they can.
     """
 
     def __init__(
@@ -41,6 +42,7 @@ class CallJournal(Journal):
         super().__init__(lock, limit, catch_up=catch_up)
         self._api_key = api_key
         self._kept_headers = kept_headers
+        self.declared = Declared()
 
     def calls(self, operation: str = "", **criteria: Unpack[Criteria]) -> tuple[Entry, ...]:
         """Return the exchanges that a description fits, oldest first."""
@@ -160,6 +162,7 @@ class CallJournal(Journal):
             if name not in self._kept_headers:
                 kept = ", ".join(sorted(self._kept_headers))
                 raise ValueError(f"the header {name!r} is not kept: name it in keep_headers (kept: {kept})")
+        self.declared.check(call, self.entries)
         return call
 
     def _seen(self) -> Seen:

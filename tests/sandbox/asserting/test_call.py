@@ -102,6 +102,17 @@ def test_a_reason_that_there_is_not_is_refused() -> None:
     assert Call(reason="").matches(entry(1))
 
 
+@pytest.mark.parametrize("status", [-1, 99, 600, 999])
+def test_a_status_that_there_is_not_is_refused(status: int) -> None:
+    with pytest.raises(ValueError, match=f"no call has the status {status}: it is 100 to 599, or 0 where nothing was"):
+        Call(status=status)
+
+
+@pytest.mark.parametrize("status", [0, 100, 599])
+def test_a_status_that_there_is_is_taken(status: int) -> None:
+    assert Call(status=status).matches(entry(1, status=status))
+
+
 def test_a_foreign_enum_s_member_is_no_text() -> None:
     class Users(Enum):
         ADA = "ada"
