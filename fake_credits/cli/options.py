@@ -65,8 +65,11 @@ class ServerOptions:
         name="user",
     )
     world: str = _flag("", f"Start from users with histories: {_WORLDS}.", rules.Checked("WORLD", str))
-    scenario: str | None = _flag(
-        None, f"Let calls meet faults: {_BAD_DAYS}, or a scenario file (*.toml).", rules.Checked("NAME", rules.scenario)
+    scenarios: tuple[str, ...] = _flag(
+        (),
+        f"Let calls meet faults: {_BAD_DAYS}, or a scenario file (*.toml); may be repeated.",
+        rules.Checked("NAME", rules.scenario),
+        name="scenario",
     )
     latency: str | None = _flag(
         None,

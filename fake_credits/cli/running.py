@@ -24,6 +24,7 @@ from fake_credits.cli.lines import ExchangeLog
 from fake_credits.cli.options import RunOptions
 from fake_credits.cli.serving import listening
 from fake_credits.cli.start import control_of, control_variables, new_sandbox, variables
+from fake_credits.cli.telling import tell_problems
 from fake_credits.clock import monotonic_s
 from fake_credits.drivers.environment import FIELDS, with_loopback
 from fake_credits.drivers.live import Address, LiveServer
@@ -60,6 +61,7 @@ def run(options: RunOptions, command: tuple[str, ...]) -> int:
         finally:
             server.stop()
             log.close()
+            tell_problems(sandboxes, options.log)
 
 
 def _environment(options: RunOptions, ours: dict[str, str], trust: dict[str, str]) -> dict[str, str]:

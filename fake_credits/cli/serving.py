@@ -20,6 +20,7 @@ from fake_credits.cli.https import CA_VARIABLE, Https, https
 from fake_credits.cli.lines import ExchangeLog, LineWriter, writer_to
 from fake_credits.cli.options import ServeOptions
 from fake_credits.cli.start import control_of, control_variables, new_sandbox, variables
+from fake_credits.cli.telling import tell_problems
 from fake_credits.contract import Operation
 from fake_credits.drivers.live import Address, Runner, bind, listening_at, new_event_loop
 from fake_credits.sandbox import Sandbox, Sandboxes
@@ -58,6 +59,7 @@ def serve(options: ServeOptions) -> int:
             sandbox.journal.listener = log.write
             with asyncio.Runner(loop_factory=new_event_loop) as loop:
                 loop.run(_serve(runner, ours, stopper))
+    tell_problems(sandboxes, options.log)
     return stopper.exit_code
 
 

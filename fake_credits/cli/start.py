@@ -10,6 +10,7 @@ import click
 
 from fake_credits.cli.lines import ExchangeLog
 from fake_credits.cli.options import ServerOptions
+from fake_credits.cli.telling import tell_loading
 from fake_credits.cli.tokens import signing_keys
 from fake_credits.contract import DEFAULT, Contract, ContractError
 from fake_credits.contract.loading import load_contract
@@ -29,6 +30,8 @@ _TOKEN_LIFE_S = 24 * 3600
 def new_sandbox(options: ServerOptions) -> Sandbox:
     """Return the one sandbox that this process serves."""
     contract = contract_of(options.contract, options.cors_origins)
+    if options.world:
+        tell_loading(options.world, options.log)
     settings = SandboxSettings(
         contract=contract,
         seed=options.seed,
@@ -41,7 +44,7 @@ def new_sandbox(options: ServerOptions) -> Sandbox:
         jwt=options.jwt,
         trust=dict(options.trust),
         keep_headers=options.keep_headers,
-        faults=() if options.scenario is None else options.scenario,
+        faults=list(options.scenarios),
         latency=options.latency,
     )
     keys = signing_keys(options.key_file)

@@ -7,7 +7,7 @@ from fake_credits.faults.desk import unused_text
 from fake_credits.ledger import Inconsistency
 from fake_credits.sandbox.sandbox import Sandbox
 
-__all__ = ["last_exchanges", "problems_of"]
+__all__ = ["last_exchanges", "problems_beside_bugs", "problems_of"]
 
 _LAST_EXCHANGES_S = 1.0
 
@@ -18,8 +18,12 @@ def problems_of(sandbox: Sandbox) -> list[str]:
     A ledger that contradicts itself, a bug that answered 500, a call that would have hung for ever, a gate that nobody
     released, a scripted rule that stayed unused.
     """
-    found = [f"a bug of fake-credits answered 500: {bug!r}" for bug in sandbox.bugs]
-    found += sandbox.problems
+    return [f"a bug of fake-credits answered 500: {bug!r}" for bug in sandbox.bugs] + problems_beside_bugs(sandbox)
+
+
+def problems_beside_bugs(sandbox: Sandbox) -> list[str]:
+    """Return the same without the bugs, for whoever has told them already."""
+    found = list(sandbox.problems)
     with sandbox.lock:
         found += [unused_text(active) for active in sandbox.faults.unused()]
     try:

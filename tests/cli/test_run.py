@@ -251,14 +251,47 @@ def test_the_command_finds_a_world() -> None:
     assert (done.returncode, done.stdout) == (0, "5\n")
 
 
+UNUSED = """[[rules]]
+effect = "reset"
+operation = "createTransaction"
+nth = 1
+name = "first-write"
+"""
+
+
+@pytest.mark.parametrize("form", ["off", "text", "json"])
+def test_a_scripted_rule_that_stayed_unused_is_told_at_the_end_whatever_the_log(form: str, tmp_path: Path) -> None:
+    """And the exit code stays the command's own."""
+    file = tmp_path / "unused.toml"
+    file.write_text(UNUSED)
+    done = run("--scenario", str(file), "--log", form, "--", "sh", "-c", "exit 0")
+    assert done.returncode == 0
+    last = done.stderr.splitlines()[-1]
+    text = "the scripted rule 'first-write' never fired (no call matched it); say optional=True where that is right"
+    if form == "json":
+        assert json.loads(last) == {"problem": text, "sandbox": "s1"}
+    else:
+        assert last == f"Warning: sandbox s1: {text}"
+
+
+def test_several_scenarios_hold_together(tmp_path: Path) -> None:
+    file = tmp_path / "unused.toml"
+    file.write_text(UNUSED)
+    done = run("--scenario", str(file), "--scenario", "outage", "--", sys.executable, "-c", LISTS)
+    assert (done.returncode, done.stdout) == (0, "30\n")
+    assert "'first-write' never fired" in done.stderr
+
+
+LISTS = (
+    "import os; from fake_credits import ServerClient; from fake_credits.errors import Unavailable\n"
+    "client = ServerClient(os.environ['CREDITS_BASE_URL'], os.environ['CREDITS_API_KEY'])\n"
+    "try: client.list_users('app-id')\n"
+    "except Unavailable as error: print(error.retry_after_s)"
+)
+
+
 def test_the_command_meets_a_scenario() -> None:
-    code = (
-        "import os; from fake_credits import ServerClient; from fake_credits.errors import Unavailable\n"
-        "client = ServerClient(os.environ['CREDITS_BASE_URL'], os.environ['CREDITS_API_KEY'])\n"
-        "try: client.list_users('app-id')\n"
-        "except Unavailable as error: print(error.retry_after_s)"
-    )
-    done = run("--scenario", "outage", "--latency", "1", "--", sys.executable, "-c", code)
+    done = run("--scenario", "outage", "--latency", "1", "--", sys.executable, "-c", LISTS)
     assert (done.returncode, done.stdout) == (0, "30\n")
 
 

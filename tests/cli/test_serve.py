@@ -381,6 +381,15 @@ def test_it_starts_from_a_world_and_is_ready_only_when_that_is_loaded(start: Sta
         users = [user.user_id for user in client.iter_users("app-id")]
         assert len(users) == 6
         assert sum(len(list(client.iter_transactions("app-id", user_id))) for user_id in users) == 61
+    assert started.err.startswith("Loading the world tiny ...\n")
+
+
+def test_a_scripted_rule_that_stayed_unused_is_told_at_the_end(start: Start, tmp_path: Path) -> None:
+    """After the summary, and the end is still a success."""
+    (tmp_path / "unused.toml").write_text('[[rules]]\neffect = "reset"\nnth = 1\nname = "first"\n')
+    started = start("serve", "--scenario", str(tmp_path / "unused.toml"))
+    assert started.end() == 0
+    assert "Warning: sandbox s1: the scripted rule 'first' never fired" in started.err.splitlines()[-1]
 
 
 @pytest.mark.slow
