@@ -37,7 +37,7 @@ class Waits:
         while left_s > 0 and not future.done():
             begun_s = monotonic_s()
             await self._turn(future, max(min(left_s, _SLICE_S), _SHORTEST_S))
-            if not debugger_is_open():
+            if not future.done() and not debugger_is_open():
                 left_s -= monotonic_s() - begun_s
         return future.done()
 
@@ -51,14 +51,19 @@ class Waits:
         """Wait for a future for a while."""
         loop = asyncio.get_running_loop()
         turn: asyncio.Future[bool] = loop.create_future()
+
+        def end(_future: "asyncio.Future[bool]") -> None:
+            finish(turn)
+
         timer = loop.call_later(seconds, finish, turn)
-        future.add_done_callback(lambda _: finish(turn))
+        future.add_done_callback(end)
         self._pending.add(turn)
         try:
             await turn
         finally:
             self._pending.discard(turn)
             timer.cancel()
+            future.remove_done_callback(end)
 
 
 def finish(turn: "asyncio.Future[bool]") -> None:
