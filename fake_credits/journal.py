@@ -29,7 +29,8 @@ class Entry(msgspec.Struct, frozen=True, kw_only=True, gc=False):
     """Record one exchange. Empty strings and None mean that the exchange did not get that far.
 
     ``committed``: the ledger changed. ``delivered``: the client was still waiting just before the answer's first
-    byte; after that it can't be known. ``transaction`` names what was booked, ``rule`` the faults that fired and
+    byte; after that it can't be known. ``delta`` and ``reason`` are what the body asked for, also where the call was
+    refused before it was read. ``transaction`` names what was booked, ``rule`` the faults that fired and
     ``phase`` when. ``duration_us`` is wall time in microseconds, without the client's share.
     """
 
@@ -61,6 +62,14 @@ class Entry(msgspec.Struct, frozen=True, kw_only=True, gc=False):
     def __hash__(self) -> int:
         return hash(self.request_id)
 
+    @property
+    def causes(self) -> str:
+        """Return the cause and the faults that fired, those too that left the answer as it was, for people."""
+        if not self.rule:
+            return self.cause
+        own = "" if self.cause.startswith("fault:") else self.cause
+        return f"{own}+fault:{self.rule}".lstrip("+")
+
 
 class Journal:
     """Keep the last exchanges in order of arrival at their end, and count them all; ``seed`` is the sandbox's.
@@ -84,6 +93,7 @@ class Journal:
         self._cleared = 0
         self._watchers: tuple[Callable[[Entry], object], ...] = ()
         self.listener: Callable[[Entry], None] | None = None
+        self.late_listener: Callable[[Entry], None] | None = None
 
     def __repr__(self) -> str:
         return f"<Journal of {len(self._entries)} exchanges, seed {self.seed}>"
@@ -128,13 +138,15 @@ class Journal:
     def amend(self, entry: Entry) -> None:
         """Put an entry in the place of the one with its ordinal: what its exchange did later than its client believed.
 
-        One that has been dropped or cleared stays so.
+        One that has been dropped or cleared stays so. ``late_listener`` is told.
         """
         with self._lock:
             for position in range(len(self._entries) - 1, -1, -1):
                 if self._entries[position].ordinal == entry.ordinal:
                     self._entries[position] = entry
                     break
+        if self.late_listener is not None:
+            self.late_listener(entry)
         for watcher in self._watchers:
             watcher(entry)
 

@@ -112,10 +112,20 @@ class ExchangeLog:
         """Be a journal's listener."""
         self._write(entry, self._first)
 
+    def write_late(self, entry: Entry) -> None:
+        """Tell what an exchange did later than its client believed; it has been counted."""
+        if self._writer is not None and self._form != "off":
+            json_line = json.dumps({"late": msgspec.to_builtins(entry)}) if self._form == "json" else ""
+            self._writer.put(json_line or f"{_text(entry)} {'lands' if entry.committed else 'ends'} late")
+
+    def listen(self, journal: Journal) -> None:
+        """Tell of the exchanges of the sandbox whose bugs are ``bugs``."""
+        journal.listener, journal.late_listener = self.write, self.write_late
+
     def follow(self, journal: Journal, bugs: Sequence[BaseException]) -> None:
         """Listen to another sandbox's journal, and tell of its bugs as they come."""
         own = _Bugs(bugs)
-        journal.listener = lambda entry: self._write(entry, own)
+        journal.listener, journal.late_listener = lambda entry: self._write(entry, own), self.write_late
 
     def _write(self, entry: Entry, bugs: "_Bugs") -> None:
         self._counts[entry.operation, entry.status] += 1
@@ -181,7 +191,7 @@ def _bug_text(trace: str) -> str:
 
 def _text(entry: Entry) -> str:
     at = from_ms(entry.at_ms).strftime("%H:%M:%S.") + f"{entry.at_ms % 1000:03}"
-    words = (entry.method, entry.target, entry.operation, entry.user, str(entry.status), entry.code, entry.cause)
+    words = (entry.method, entry.target, entry.operation, entry.user, str(entry.status), entry.code, entry.causes)
     took = f"{entry.duration_us / 1000:.1f}ms"
     ending = "" if entry.delivered else " undelivered"
     return f"{at} {' '.join(plain_text(word) for word in words)} {took} {plain_text(entry.request_id)}{ending}"

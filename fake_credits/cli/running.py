@@ -45,7 +45,7 @@ def run(options: RunOptions, command: tuple[str, ...]) -> int:
     with child.at_once():  # a large world takes half a minute
         sandbox = new_sandbox(options)
     log = ExchangeLog(options.log, options.seed, sandbox.bugs)
-    sandbox.journal.listener = log.write
+    log.listen(sandbox.journal)
     plain = Address()
     with https(options, plain.host) as encrypted, trusting(encrypted.ca, os.environ) as trust:
         address = encrypted.at(plain)

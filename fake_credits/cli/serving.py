@@ -56,7 +56,7 @@ def serve(options: ServeOptions) -> int:
         control = control_of(options, sandboxes, log)
         runner = Runner(sandbox.contract, sandboxes, encrypted.at(address), listener, control)
         with closing(_Announcement(options, sandbox, encrypted, control)) as ours:
-            sandbox.journal.listener = log.write
+            log.listen(sandbox.journal)
             with asyncio.Runner(loop_factory=new_event_loop) as loop:
                 loop.run(_serve(runner, ours, stopper))
     tell_problems(sandboxes, options.log)

@@ -3,6 +3,7 @@
 It knows nothing of sockets, of waits or of what faults do.
 """
 
+from contextlib import suppress
 from typing import Protocol, cast
 
 from fake_credits.auth.credentials import Credential
@@ -82,6 +83,7 @@ class Exchange:
     __slots__ = (
         "_noted",
         "answer",
+        "body",
         "client",
         "committed",
         "credential",
@@ -119,6 +121,7 @@ class Exchange:
         self.request_id = f"req_{sandbox.name}_{self.ordinal}"
         self.matched: Matched | None = None
         self.client: Client = "none"
+        self.body = b""
         self.order: Order | None = None
         self.committed = False
         self.transaction = 0
@@ -204,10 +207,17 @@ class Exchange:
         with self.sandbox.lock:  # whoever moves the clock may run it meanwhile
             self._record(delivered=delivered)
 
+    def _asked(self) -> tuple[int | None, str]:
+        """Return what the body of a transaction asks for, though nobody came to do it."""
+        if self.body and self.matched is not None and self.matched.operation is Operation.CREATE_TRANSACTION:
+            with suppress(ApiError):
+                return self.service.codec.order(self.body)
+        return None, ""
+
     def _record(self, *, delivered: bool) -> None:
         answer, refusal, journal = self.answer, self.refusal, self.sandbox.journal
         operation, application, user = self.matched or _NOWHERE
-        delta, reason = self.order or (None, "")
+        delta, reason = self.order or self._asked()
         entry = Entry(
             ordinal=self.ordinal,
             request_id=self.request_id,

@@ -45,6 +45,7 @@ async def _attempt(exchange: Exchange, line: Line, receive: Receive) -> None:
         exchange.matched = exchange.service.routes.match(exchange.method, exchange.raw_path)
         announced = _announced_length(exchange.fields)
         body = await _read_body(announced, line, receive) if announced else b""
+        exchange.body = body
         sandbox.clock.run_due()
         if sandbox.faults and not sandbox.closed:
             await conduct(exchange, line, body)

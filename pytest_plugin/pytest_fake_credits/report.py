@@ -10,6 +10,7 @@ from collections.abc import Iterable, Sequence
 from msgspec import structs
 
 from fake_credits.clock import from_ms
+from fake_credits.contract import Operation
 from fake_credits.fake import FakeCredits
 from fake_credits.journal import Entry
 from fake_credits.models import Balance
@@ -38,7 +39,7 @@ def _sandbox(watched: Watched) -> str:
     head = f"sandbox {fake.sandbox.name}, seed {fake.sandbox.seed}, clock {fake.clock.mode}"
     more = [*_rules(fake), *_parked(fake)]
     if not raw:
-        return "\n".join([f"{head}: {_NO_EXCHANGE}", *more]) if watched.is_new else ""
+        return "\n".join([f"{head}: {_nothing(fake)}", *more]) if watched.is_new or fake.journal.under_way else ""
     entries = [_clean(entry, fake.api_key) for entry in raw[-_ROWS_MAX:]]
     lines = [f"{head}; exchanges of this test, the last {len(entries)} of {len(raw)}:", *_table(entries)]
     lines += [f"refusal of #{entry.ordinal}: {entry.message}" for entry in entries if entry.message][-1:]
@@ -62,10 +63,22 @@ def _parked(fake: FakeCredits) -> list[str]:
     return [f"still to happen: {', '.join((held + parked)[:_RULES_MAX])}"] if held + parked else []
 
 
+def _nothing(fake: FakeCredits) -> str:
+    if count := fake.journal.under_way:
+        return f"no request has ended, {count} {'is' if count == 1 else 'are'} under way"
+    if fake.intercepted:
+        urls = ", ".join(_shown(url, fake.api_key) for url in fake.intercepted[:_RULES_MAX])
+        return f"no request reached it, nor was one made by this process to the base URLs that it intercepts: {urls}"
+    return _NO_EXCHANGE
+
+
 _NO_EXCHANGE = (
     "no request reached it. Give the code under test a client of the fixture, fake_credits.transport(...), "
     "fake_credits.intercept(...), fake_credits.base_url or the fixture fake_credits_env"
 )
+
+
+_NO_ORDER = "<a body that asks for no transaction: it is not kept>"
 
 
 def _table(entries: Sequence[Entry]) -> list[str]:
@@ -75,7 +88,8 @@ def _table(entries: Sequence[Entry]) -> list[str]:
 
 
 def _row(entry: Entry) -> tuple[str, ...]:
-    cause = entry.code if entry.cause in ("", entry.code) else f"{entry.code} ({entry.cause})".strip()
+    told = entry.code and entry.causes not in ("", entry.code)
+    cause = f"{entry.code} ({entry.causes})" if told else entry.code or entry.causes
     order = "" if entry.delta is None else f" {entry.delta:+} {entry.reason}"
     operation = entry.operation + order if entry.operation else f"{entry.method} {entry.target}"
     cells = (str(entry.ordinal), operation, entry.user, str(entry.status), cause)
@@ -123,9 +137,10 @@ def _curl(fake: FakeCredits, entry: Entry) -> str:
     words.append('"$CREDITS_BASE_URL"' + shlex.quote(entry.target))
     if entry.client in forms:
         words += ["-H", f'"{forms[entry.client]}"']
-    if entry.delta is not None:
+    if entry.operation == Operation.CREATE_TRANSACTION.value:
         body = {contract.name_of("delta"): entry.delta, contract.name_of("reason"): entry.reason}
-        words += ["-H", "'Content-Type: application/json'", "-d", shlex.quote(json.dumps(body))]
+        text = _NO_ORDER if entry.delta is None else json.dumps(body)
+        words += ["-H", "'Content-Type: application/json'", "-d", shlex.quote(text)]
     return " ".join(words)
 
 

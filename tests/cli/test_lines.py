@@ -4,9 +4,10 @@ import os
 import threading
 
 import pytest
+from msgspec import structs
 
 from fake_credits.cli.lines import ExchangeLog, LineWriter, plain_text
-from fake_credits.journal import Entry
+from fake_credits.journal import Entry, Journal
 
 
 @pytest.mark.parametrize(
@@ -62,3 +63,22 @@ def test_each_bug_is_told_once_though_the_oldest_are_dropped(capfd: pytest.Captu
     log.close()
     told = capfd.readouterr().err
     assert [told.count(f"LookupError: number {number}") for number in range(5)] == [1] * 5
+
+
+@pytest.mark.parametrize(
+    ("form", "line"),
+    [("text", "201 - fault:zombie#1 0.0ms r lands late"), ("json", '{"late": {"ordinal": 1, ')],
+)
+def test_what_lands_late_has_a_line_and_is_counted_once(
+    form: str, line: str, capfd: pytest.CaptureFixture[str]
+) -> None:
+    log = ExchangeLog(form, 0)
+    journal = Journal(threading.RLock())
+    log.listen(journal)
+    entry = Entry(ordinal=1, request_id="r", at_ms=0, method="POST", target="/", status=201, rule="zombie#1")
+    journal.write(entry)
+    journal.amend(structs.replace(entry, committed=True))
+    log.close()
+    lines = capfd.readouterr().err.splitlines()
+    assert line in lines[1]
+    assert "1 exchanges" in lines[2] or '"exchanges": 1' in lines[2]

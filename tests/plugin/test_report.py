@@ -149,3 +149,79 @@ def test_a_comparison_with_a_balance_explains_itself(suite: Suite) -> None:
         "'90' == Balance(balance=90)",
         "a Balance is equal to a Balance only: compare its .balance",
     ]
+
+
+TROUBLED = """
+import threading
+
+import pytest
+
+from fake_credits.errors import FakeCreditsError
+from fake_credits.faults import Duplicate, Latency, Reset, Rule, Status
+
+
+@pytest.mark.fake_credits(users={"ada": 100}, clock="2026-01-01T12:00:00Z")
+def test_faults(fake_credits, fake_credits_server_client):
+    def grant(delta):
+        with pytest.raises(FakeCreditsError):
+            fake_credits_server_client.create_transaction("app-id", "ada", delta=delta, reason="grant")
+
+    with fake_credits.faults(Duplicate()):
+        fake_credits_server_client.create_transaction("app-id", "ada", delta=5, reason="grant")
+    with fake_credits.faults(Latency(1)):
+        grant(-5)
+    with fake_credits.faults(Status(status=503)):
+        grant(7)
+    assert False
+
+
+@pytest.fixture
+def held(fake_credits):
+    gate = fake_credits.hold("listUsers", name="door")
+    thread = threading.Thread(target=lambda: fake_credits.server_client.list_users("app-id"))
+    thread.start()
+    gate.wait_for(1)
+    yield
+    gate.release()
+    thread.join()
+
+
+def test_held(held):
+    assert False
+
+
+@pytest.mark.fake_credits(intercept="https://credits.internal/api")
+def test_intercepted(fake_credits):
+    assert False
+
+
+def test_no_transaction(fake_credits):
+    import httpx2
+
+    with httpx2.Client(transport=fake_credits.transport("httpx2"), base_url="https://a") as client:
+        client.post("/v1/applications/app-id/users/ada/transactions", headers={"X-API-Key": "no"}, content="{}")
+    assert False
+"""
+
+
+def test_the_section_names_each_fault_and_what_else_explains_it(suite: Suite) -> None:
+    """Faults that leave the answer as it was too; what is under way; the intercepted URLs; what a refused body said."""
+    result = suite(TROUBLED)
+    result.assert_outcomes(failed=4)
+    faults = _section(result, "test_faults")
+    rows = [row.split("  ") for row in faults.splitlines() if row[:1].isdigit()]
+    causes = [next(cell for cell in row if "fault:" in cell).strip() for row in rows]
+    assert causes == [
+        "fault:duplicate#1",
+        "validation_error (validation+fault:latency#1)",
+        "unavailable (fault:status#1)",
+    ]
+    assert '-H \'Content-Type: application/json\' -d \'{"delta": 7, "reason": "grant"}\'' in faults
+    held = _section(result, "test_held")
+    assert ": no request has ended, 1 is under way\nrules" in held
+    assert "still to happen: gate 'door' holds listUsers of app-id" in held
+    intercepted = _section(result, "test_intercepted")
+    assert "nor was one made by this process to the base URLs that it intercepts: https://credits.internal/api" in (
+        intercepted
+    )
+    assert "-d '<a body that asks for no transaction: it is not kept>'" in _section(result, "test_no_transaction")
