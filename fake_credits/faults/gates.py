@@ -37,6 +37,7 @@ class Hold:
         self._arrived = 0
         self._watchers: list[tuple[int, Callable[[], None]]] = []
         self.is_open = False
+        self._is_over = False
         self._bystanders = frozenset(thread for thread in threading.enumerate() if thread.daemon)
 
     def __repr__(self) -> str:
@@ -63,22 +64,26 @@ class Hold:
         return ", ".join(ticket.shown for ticket in self.held())
 
     def wait_for(self, count: int = 1, *, limit_s: float | None = None) -> None:
-        """Block this thread until ``count`` exchanges have arrived in all; raise GateLimit where they do not in time.
+        """Block this thread until ``count`` exchanges have arrived in all.
+
+        Raises GateLimit where they do not in time, and at once where the sandbox closes or is reset meanwhile.
 
         Raises RuntimeError on a running event loop, which it would stop: write ``await gate.arrived(2)`` there.
         """
         refuse_running_loop("gate.wait_for", f"await gate.arrived({count})")
         event = threading.Event()
         with self._watch(count, event.set) as there:
-            if not there and not block(event, self._limit(limit_s)):
-                raise self._too_late(count, limit_s)
+            if not there:
+                block(event, self._limit(limit_s))
+            self._check(count, limit_s)
 
     async def arrived(self, count: int = 1, *, limit_s: float | None = None) -> None:
         """Do as `wait_for`, in any event loop."""
         waker = Waker()
         with self._watch(count, waker.wake) as there:
-            if not there and not await waker.wait(self._limit(limit_s)):
-                raise self._too_late(count, limit_s)
+            if not there:
+                await waker.wait(self._limit(limit_s))
+            self._check(count, limit_s)
 
     def release(self, order: Sequence[int | str] = (), *, keep: bool = False) -> None:
         """Let the held exchanges go, one after the other, and open the gate for those that come later.
@@ -99,6 +104,15 @@ class Hold:
                 rest.callback(ticket.go)
             if not keep:
                 self._opened(self)
+
+    def close(self) -> None:
+        """Release everybody, and end the waits for arrivals: the sandbox's end, or its reset."""
+        self.release()
+        with self._lock:
+            self._is_over = True
+            waiting = [wake for _, wake in self._watchers]
+        for wake in waiting:
+            wake()
 
     def arrive(self, ticket: Ticket) -> bool:
         """Hold an exchange, and tell who waits for it; return False where the gate is open, and nobody is held."""
@@ -142,11 +156,11 @@ class Hold:
 
     @contextmanager
     def _watch(self, count: int, wake: Callable[[], None]) -> Generator[bool]:
-        """Let an arrival wake somebody, and tell whether so many are there already."""
+        """Let an arrival wake somebody, and tell whether there is nothing to wait for."""
         entry = (count, wake)
         with self._lock:
             self._watchers.append(entry)
-            there = self._arrived >= count
+            there = self._is_over or self._arrived >= count
         try:
             yield there
         finally:
@@ -156,6 +170,11 @@ class Hold:
     def _limit(self, limit_s: float | None) -> float:
         return self.limit_s if limit_s is None else limit_s
 
-    def _too_late(self, count: int, limit_s: float | None) -> GateLimit:
-        held = f"{self._arrived} of {count} arrived within {self._limit(limit_s):g} s"
-        return GateLimit(f"gate {self.name!r}: {held}; it holds {self.waiters() or 'nobody'}")
+    def _check(self, count: int, limit_s: float | None) -> None:
+        """Raise GateLimit where too few have arrived."""
+        with self._lock:
+            arrived, is_over = self._arrived, self._is_over
+        if arrived < count:
+            end = "before its sandbox's end or reset" if is_over else f"within {self._limit(limit_s):g} s"
+            held = f"{arrived} of {count} arrived {end}"
+            raise GateLimit(f"gate {self.name!r}: {held}; it holds {self.waiters() or 'nobody'}")

@@ -87,7 +87,7 @@ class Sandbox:
         What is held at a gate or parked runs to its end before that, in the world that it came to.
         """
         self.home.check()
-        self.release_gates()
+        self._close_gates()
         with self.lock:
             self.clock.settle()
             self.journal.clear()
@@ -99,9 +99,13 @@ class Sandbox:
         for gate in list(self.gates.values()):
             gate.release()
 
+    def _close_gates(self) -> None:
+        for gate in list(self.gates.values()):
+            gate.close()
+
     def close(self) -> list[Due]:
         """Open every gate, end what hangs, refuse further calls, and return what was to happen later."""
-        self.release_gates()
+        self._close_gates()
         with self.lock:
             self.closed = True
             self.end_waits()

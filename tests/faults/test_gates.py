@@ -312,3 +312,38 @@ def test_many_threads_arrive_and_none_is_lost() -> None:
         thread.join()
     house.gate.release()
     assert len(house.gone) == 400
+
+
+# ------------------------------------------------------------ the sandbox's end
+
+OVER = "gate 'pay': 1 of 2 arrived before its sandbox's end or reset; it holds nobody"
+
+
+def test_the_end_ends_a_wait_of_a_thread_at_once_and_lets_everybody_go() -> None:
+    house = House("ada")
+    ending = threading.Thread(target=house.gate.close)
+    ending.start()
+    with pytest.raises(GateLimit, match=OVER):
+        house.gate.wait_for(2, limit_s=LONG_S)
+    ending.join()
+    assert house.gone == ["ada"]
+
+
+@pytest.mark.parametrize("library", ["asyncio", "trio"])
+def test_the_end_ends_a_wait_of_a_task_at_once(library: str) -> None:
+    house = House("ada")
+
+    async def main() -> None:
+        with pytest.raises(GateLimit, match=OVER):
+            await house.gate.arrived(2, limit_s=LONG_S)
+
+    ending = threading.Thread(target=house.gate.close)
+    ending.start()
+    asyncio.run(main()) if library == "asyncio" else trio.run(main)
+    ending.join()
+
+
+def test_who_has_arrived_before_the_end_is_not_denied() -> None:
+    house = House("ada")
+    house.gate.close()
+    house.gate.wait_for(1)
