@@ -79,5 +79,6 @@ def unused_text(active: ActiveRule) -> str:
     """Return what to tell whoever declared a scripted rule that stayed unused."""
     left = active.script_left()
     what = f"has entries left: {', '.join(map(str, left))}" if active.rule.script else "never fired"
-    told = f"{active.matched} calls matched it" if active.matched else "no call matched it"
+    calls = "calls" if active.matched > 1 else "call"
+    told = f"{active.matched or 'no'} {calls} matched it"
     return f"the scripted rule {active.name!r} {what} ({told}); say optional=True where that is right"

@@ -180,7 +180,7 @@ def test_what_never_came_or_would_never_end_fails_a_test_that_passed(suite: Suit
     for test in ("unused", "unused_in_a_block", "left_over", "hangs_and_swallows_it", "gate_at_its_limit", "report"):
         assert f"FAILED test_suite.py::test_{test}" in text, text
     result.assert_outcomes(failed=6, passed=4)
-    assert "the scripted rule 'second' never fired (1 calls matched it)" in text
+    assert "the scripted rule 'second' never fired (1 call matched it)" in text
     assert "has entries left: ok" in text
     assert "getBalance of user-id would hang for ever: gate 'door' holds it" in text
     assert "gate 'door' held getBalance of user-id for 0.01 s, and nobody released it" in text
