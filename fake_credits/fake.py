@@ -1,7 +1,7 @@
 """Own the façade that a test author holds: a sandbox, the drivers that reach it, and clients that work at once."""
 
 import threading
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from datetime import datetime
 from functools import cached_property
@@ -29,6 +29,7 @@ from fake_credits.models import User
 from fake_credits.sandbox import Sandbox, SandboxSettings, StartingWorld, TokenWords
 from fake_credits.sandbox.asserting.journal import CallJournal
 from fake_credits.sandbox.ending import last_exchanges, problems_of
+from fake_credits.sandbox.settings import settings_from
 
 if TYPE_CHECKING:
     from fake_credits.drivers.for_httpx import HttpxTransport
@@ -49,7 +50,7 @@ class SettingWords(TypedDict, total=False):
     balance: int | None
     users: Mapping[str, int]
     world: str | Path | StartingWorld | None
-    clock: datetime | Literal["real", "frozen"]
+    clock: datetime | str
     api_key: str
     jwt: str
     trust: Mapping[str, str | Path]
@@ -57,7 +58,7 @@ class SettingWords(TypedDict, total=False):
     latency: object
     delays: Literal["virtual", "real"]
     limit_s: float
-    keep_headers: tuple[str, ...]
+    keep_headers: str | Sequence[str]
 
 
 class FakeCredits:
@@ -89,7 +90,7 @@ class FakeCredits:
     def _with_world(self, words: SettingWords) -> SandboxSettings:
         given: dict[str, Any] = {**words}
         named = given.pop("world", None)
-        settings = SandboxSettings(**given)
+        settings = settings_from(given)
         return settings if named is None else replace(settings, world=self._shared.world(named, settings.seed))
 
     def __repr__(self) -> str:

@@ -1,6 +1,7 @@
 """Test the façade that a test author holds: its example, both modes, its clients, its time and its end."""
 
 import asyncio
+import re
 import threading
 from collections.abc import Awaitable, Callable, Iterator
 from dataclasses import fields
@@ -29,6 +30,7 @@ from fake_credits.errors import (
     UserNotFound,
 )
 from fake_credits.fake import FakeCredits, Mode, SettingWords
+from fake_credits.faults import Reset
 from fake_credits.journal import Entry
 from fake_credits.models import Balance, Reason, User
 from fake_credits.sandbox import SandboxSettings
@@ -171,11 +173,45 @@ def test_the_balance_of_nobody_is_user_not_found() -> None:
 
 @pytest.mark.parametrize(
     ("words", "error"),
-    [({"mode": "on-line"}, ValueError), ({"balanec": 5}, TypeError), ({"jwt": "clark"}, ValueError)],
+    [
+        ({"mode": "on-line"}, ValueError("mode is 'on-line': choose 'in-process' or 'live'")),
+        ({"balanec": 5}, TypeError("has no word 'balanec': did you mean 'balance'? (it has: mode, shared, contract, ")),
+        ({"user": "ada"}, TypeError("has no word 'user': did you mean 'users'?")),
+        ({"live": True}, TypeError("""has no word 'live': say mode="live\"""")),
+        ({"intercept": "https://a"}, TypeError("has no word 'intercept': call credits.intercept(...)")),
+        ({"allow": "unused_rules"}, TypeError("has no word 'allow': allow= is the marker's")),
+        ({"jwt": "clark"}, ValueError("there is no JWT preset 'clark'")),
+        (
+            {"users": ["ada"]},
+            TypeError('users must be a mapping of user ids to balances, such as {"ada": 100}, not list'),
+        ),
+        ({"clock": "noon"}, ValueError("clock is 'noon': choose 'real', 'frozen', an aware datetime or")),
+        ({"clock": "2030-01-01"}, ValueError("is naive")),
+        ({"clock": 7}, TypeError('clock must be an aware datetime, its ISO 8601 text, "frozen" or "real", not int')),
+        ({"keep_headers": 7}, TypeError("keep_headers must be one or a list of names of headers, not int")),
+        ({"seed": "x"}, TypeError("seed must be an int, not str")),
+        ({"seed": 1.5}, TypeError("seed must be an int, not float")),
+        ({"seed": True}, TypeError("seed must be an int, not bool")),
+    ],
+    ids=str,
 )
-def test_a_word_or_a_value_that_cannot_be_is_refused(words: dict[str, Any], error: type[Exception]) -> None:
-    with pytest.raises(error):
+def test_a_word_or_a_value_that_cannot_be_is_refused(words: dict[str, Any], error: Exception) -> None:
+    with pytest.raises(type(error), match=re.escape(str(error))):
         FakeCredits(**words)
+
+
+def test_the_facade_takes_what_the_marker_takes() -> None:
+    """A moment as ISO text, one name for a list of headers."""
+    with FakeCredits(clock="2030-01-01T00:00:00Z", keep_headers="X-Tenant") as fake:
+        assert fake.clock.now() == datetime(2030, 1, 1, tzinfo=UTC)
+        assert "x-tenant" in fake.sandbox.kept_headers.names
+
+
+def test_a_clock_goes_to_no_text() -> None:
+    with FakeCredits() as fake:
+        for verb in (fake.clock.travel, fake.clock.freeze):
+            with pytest.raises(TypeError, match=r"a moment must be an aware datetime, such as .*, not str"):
+                verb("2030-01-01T00:00:00Z")  # type: ignore[arg-type] # pyright: ignore[reportArgumentType]
 
 
 def test_a_bad_token_is_refused_by_the_api_it_was_minted_for() -> None:
@@ -325,6 +361,28 @@ def test_a_closed_fake_refuses_further_calls_and_says_why() -> None:
     assert (by_key.value.status, by_key.value.code) == (401, "invalid_api_key")
     assert [entry.cause for entry in fake.journal.entries()[-2:]] == ["auth:closed_sandbox"] * 2
     assert [by_key.value.why, by_token.value.why] == ["closed_sandbox"] * 2
+
+
+CHANGES: tuple[Callable[[FakeCredits], object], ...] = (
+    lambda fake: fake.user("ada"),
+    lambda fake: fake.load_world("tiny"),
+    lambda fake: fake.reset(),
+    lambda fake: fake.faults.add(Reset()),
+    lambda fake: fake.hold(),
+    lambda fake: fake.sleep(1),
+    lambda fake: fake.clock.advance(seconds=1),
+    lambda fake: fake.clock.freeze(),
+)
+
+
+@pytest.mark.parametrize("verb", CHANGES)
+def test_nothing_can_be_done_to_a_closed_fake(verb: Callable[[FakeCredits], object]) -> None:
+    """It would have no effect, and nobody would know."""
+    with FakeCredits(balance=7) as fake:
+        pass
+    with pytest.raises(RuntimeError, match="is closed: its test is over"):
+        verb(fake)
+    assert fake.balance() == 7
 
 
 def test_closing_twice_does_nothing_more(mode: Mode) -> None:

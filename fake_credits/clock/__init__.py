@@ -43,7 +43,11 @@ def wall_ms() -> int:
 
 
 def to_ms(moment: datetime) -> int:
-    """Return an aware datetime as milliseconds since 1970; raise ValueError for a naive one."""
+    """Return an aware datetime as milliseconds since 1970; raise ValueError for a naive one, TypeError for none."""
+    if not isinstance(moment, datetime):  # pyright: ignore[reportUnnecessaryIsInstance] - people write texts
+        raise TypeError(
+            f"a moment must be an aware datetime, such as datetime(..., tzinfo=UTC), not {type(moment).__name__}"
+        )
     if moment.tzinfo is None:
         raise ValueError(f"{moment!r} is naive: give it a time zone, such as datetime(..., tzinfo=UTC)")
     return (moment - EPOCH) // timedelta(milliseconds=1)
@@ -90,6 +94,7 @@ class Clock:
         self._frozen_ms = self._start_ms
         self._queue: list[tuple[int, bool, int, int, Due]] = []
         self._numbers = itertools.count()
+        self._closed = False
 
     def __repr__(self) -> str:
         return f"<Clock {self.mode} at {self.now().isoformat()}>"
@@ -120,7 +125,7 @@ class Clock:
         """Stand still, now or at a later moment; raise ValueError for an earlier or a naive one."""
         with self._lock:
             now = self.now_ms()
-            target = now if at is None else self._forward(to_ms(at), now)
+            target = self._forward(now if at is None else to_ms(at), now)
             self._frozen_ms = now
             self.move_to(target)
 
@@ -202,7 +207,14 @@ class Clock:
                 due.cancel()
         return parked
 
+    def close(self) -> list[Due]:
+        """Drop what is to happen later, return it, and let nobody move this clock any more."""
+        self._closed = True
+        return self.drop()
+
     def _forward(self, target_ms: int, now_ms: int) -> int:
+        if self._closed:
+            raise RuntimeError("this clock's sandbox is closed: its test is over")
         if target_ms < now_ms:
             raise ValueError(
                 f"a sandbox's clock goes forward only: {from_ms(_checked(target_ms))} is before {self.now()}"

@@ -81,12 +81,19 @@ class Sandbox:
     def __repr__(self) -> str:
         return f"<Sandbox {self.name}: {self.ledger!r}, seed {self.seed}>"
 
+    def check_open(self) -> None:
+        """Raise RuntimeError once it is closed, and in a forked child: what is done to it then would have no effect."""
+        self.home.check()
+        if self.closed:
+            raise RuntimeError(f"sandbox {self.name} is closed: its test is over")
+
     def reset(self) -> None:
         """Return to how the sandbox started: users, balances, clock, rules and an empty journal; keys stay.
 
-        What is held at a gate or parked runs to its end before that, in the world that it came to.
+        What is held at a gate or parked runs to its end before that, in the world that it came to. Raises RuntimeError
+        once it is closed, as what else changes it does.
         """
-        self.home.check()
+        self.check_open()
         self._close_gates()
         with self.lock:
             self.clock.settle()
@@ -109,7 +116,7 @@ class Sandbox:
         with self.lock:
             self.closed = True
             self.end_waits()
-            return self.clock.drop()
+            return self.clock.close()
 
     def end_waits(self) -> None:
         """End what hangs."""
@@ -118,14 +125,14 @@ class Sandbox:
 
     def hold(self, rule: Rule) -> Hold:
         """Add a rule with a gate, and return the gate; raise FaultError for a rule that can't be."""
-        self.home.check()
+        self.check_open()
         with self.lock:
             active = self.add_fault(rule)
             return self.gates[cast("Gate", active.rule.effect).name]
 
     def add_fault(self, rule: Rule) -> ActiveRule:
         """Add a rule; raise FaultError for one that can't be."""
-        self.home.check()
+        self.check_open()
         with self.lock:
             self.clock.run_due()
             active = self.faults.add(rule)
@@ -184,6 +191,7 @@ class Sandbox:
 
         Raises ValueError, and adds none, where one exists already or breaks a rule of the contract.
         """
+        self.check_open()
         with self.lock:
             return world.load_into(self.ledger, self.settings.application_id, self.clock.now_ms())
 
@@ -192,7 +200,7 @@ class Sandbox:
 
         Raises ValueError for an id or a balance that the API could not have either.
         """
-        self.home.check()
+        self.check_open()
         application_id = application_id or self.settings.application_id
         _check_id("application", application_id, self.contract)
         _check_id("user", user_id, self.contract)

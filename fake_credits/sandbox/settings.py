@@ -1,15 +1,16 @@
 """Own the words that a sandbox starts from, and those of a token; know nothing of what becomes of them."""
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, fields
 from datetime import datetime
+from difflib import get_close_matches
 from pathlib import Path
-from typing import Literal, Protocol
+from typing import Any, Literal, Protocol
 
 from fake_credits.contract import DEFAULT, Contract
 from fake_credits.ledger import Ledger
 
-__all__ = ["SandboxSettings", "StartingWorld", "TokenWords"]
+__all__ = ["SandboxSettings", "StartingWorld", "TokenWords", "settings_from"]
 
 
 class StartingWorld(Protocol):
@@ -72,3 +73,51 @@ class TokenWords:
     expires_in_s: int | None = None
     claims: Mapping[str, object] = field(default_factory=dict[str, object])
     wall: bool = False
+
+
+_ELSEWHERE = {
+    "allow": "allow= is the marker's",
+    "intercept": "call credits.intercept(...)",
+    "live": 'say mode="live"',
+}
+
+
+def settings_from(words: Mapping[str, Any]) -> SandboxSettings:
+    """Return the settings of a person's words: an ISO 8601 text is a clock too, one name is a list of headers.
+
+    Raises TypeError for an unknown word and for a value of another type, ValueError for a text that is no moment.
+    """
+    known = [each.name for each in fields(SandboxSettings)]
+    for word, value in words.items():
+        if word not in known:
+            near = [f"did you mean {each!r}?" for each in get_close_matches(word, known, n=1)]
+            hint = _ELSEWHERE.get(word, "".join(near)) or "choose another"
+            raise TypeError(f"FakeCredits has no word {word!r}: {hint} (it has: mode, shared, {', '.join(known)})")
+        if (rule := _TYPES.get(word)) and (not isinstance(value, rule[0]) or isinstance(value, bool)):
+            raise TypeError(f"{word} must be {rule[1]}, not {type(value).__name__}")
+    given = dict(words)
+    if isinstance(given.get("keep_headers"), str):
+        given["keep_headers"] = (given["keep_headers"],)
+    given["clock"] = _moment(given.get("clock", "real"))
+    return SandboxSettings(**given)
+
+
+_TYPES: Mapping[str, tuple[type | tuple[type, ...], str]] = {
+    "clock": ((datetime, str), 'an aware datetime, its ISO 8601 text, "frozen" or "real"'),
+    "keep_headers": ((str, list, tuple), "one or a list of names of headers"),
+    "limit_s": ((int, float), "a number of seconds"),
+    "seed": (int, "an int"),
+    "trust": (Mapping, "a mapping of issuers to files of their keys"),
+    "users": (Mapping, 'a mapping of user ids to balances, such as {"ada": 100}'),
+}
+
+
+def _moment(clock: object) -> Any:
+    if not isinstance(clock, str) or clock in ("real", "frozen"):
+        return clock
+    try:
+        return datetime.fromisoformat(clock)
+    except ValueError:
+        raise ValueError(
+            f"clock is {clock!r}: choose 'real', 'frozen', an aware datetime or its ISO 8601 text"
+        ) from None
