@@ -6,11 +6,13 @@ hang while freezegun stops the loop's clock. It stands still while a debugger ha
 
 import asyncio
 import contextlib
+import faulthandler
 import math
+import re
 import sys
+import tempfile
 import threading
 from collections.abc import Callable
-from types import FrameType
 from typing import Any, Protocol
 
 from fake_credits.clock import monotonic_s
@@ -20,15 +22,8 @@ __all__ = ["Waker", "block", "debugger_is_open", "refuse_running_loop"]
 _SLICE_S = 0.25
 
 # A program that runs under a debugger has its frames at the bottom of every stack: only these mean an open prompt.
-_PROMPTS = frozenset(
-    {
-        ("bdb", "dispatch_line"),
-        ("bdb", "dispatch_call"),
-        ("bdb", "dispatch_return"),
-        ("bdb", "dispatch_exception"),
-        ("pdb", "interaction"),
-        ("pydevd", "do_wait_suspend"),
-    }
+_PROMPTS = re.compile(
+    rb'[/\\](?:bdb\.py", line \d+ in dispatch_|pdb\.py", line \d+ in interaction|pydevd\.py", .* in do_wait_suspend)'
 )
 
 
@@ -128,14 +123,11 @@ def _running_trio() -> Any:
 
 
 def debugger_is_open() -> bool:
-    """Tell whether a debugger has a prompt open, in whatever thread."""
-    frames = sys._current_frames()  # pyright: ignore[reportPrivateUsage] - documented, under this name
-    return any(map(_at_prompt, frames.values()))
+    """Tell whether a debugger has a prompt open, in whatever thread.
 
-
-def _at_prompt(frame: FrameType | None) -> bool:
-    while frame is not None:
-        if (frame.f_globals.get("__name__"), frame.f_code.co_name) in _PROMPTS:
-            return True
-        frame = frame.f_back
-    return False
+    The interpreter writes the stacks itself: to walk the frames of threads that run is not safe on CPython 3.11.
+    """
+    with tempfile.TemporaryFile() as stacks:
+        faulthandler.dump_traceback(stacks)
+        stacks.seek(0)
+        return _PROMPTS.search(stacks.read()) is not None
