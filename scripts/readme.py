@@ -155,7 +155,7 @@ RULE_WORDS = {
     "header": ("which", "names of headers and their values: `{name: value}`"),
     "where": (
         "which",
-        "in Python, a function of a `Call` (operation, user, headers, …); one that raises means no, and fails the test",
+        "in Python, a function of an `IncomingCall` (`user`, `headers`, …); if it raises, call and test fail",
     ),
     "at": ("when", "the sandbox's so-manieth exchange, from 1"),
     "nth": ("when", "the so-manieth of the calls that match, from 1"),

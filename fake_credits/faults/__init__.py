@@ -26,15 +26,15 @@ from fake_credits.faults.effects import (
     Zombie,
 )
 from fake_credits.faults.gates import Hold
+from fake_credits.faults.incoming import IncomingCall
 from fake_credits.faults.latency import Fixed, Lognormal, Uniform
 from fake_credits.faults.plan import ActiveRule, Plan
-from fake_credits.faults.rule import Call, Rule, lost_response, rule_from, rule_to_json
+from fake_credits.faults.rule import Rule, lost_response, rule_from, rule_to_json
 
 __all__ = [
     "EFFECTS",
     "ActiveRule",
     "BadCursor",
-    "Call",
     "Close",
     "Drift",
     "Drip",
@@ -46,6 +46,7 @@ __all__ = [
     "Gate",
     "Hang",
     "Hold",
+    "IncomingCall",
     "Latency",
     "Lognormal",
     "NotJson",

@@ -19,7 +19,8 @@ from fake_credits.clock import to_ms
 from fake_credits.contract import Operation
 from fake_credits.faults.checks import FaultError
 from fake_credits.faults.effects import Effect, Latency
-from fake_credits.faults.rule import Call, Moment, Rule, script_effect
+from fake_credits.faults.incoming import IncomingCall, WhereError
+from fake_credits.faults.rule import Moment, Rule, script_effect
 from fake_credits.faults.shares import Share, check_shares
 
 __all__ = ["LATENCY", "RULE_LIMIT", "ActiveRule", "Plan", "Shot"]
@@ -108,15 +109,14 @@ class ActiveRule:
         self.fired -= 1
         self._used[self._whose(application, user)] -= 1
 
-    def _is_meant(self, call: Call) -> bool:
-        """Ask the rule's own function; one that fails is the test's mistake, and means no call."""
+    def _is_meant(self, call: IncomingCall) -> bool:
+        """Ask the rule's own function; raise WhereError where that fails, which is the test's mistake."""
         try:
-            return bool(cast("Callable[[Call], bool]", self.rule.where)(call))
-        except Exception as error:  # noqa: BLE001 - told at the end of the test
-            self._plan.complain(f"the function of the rule {self.name!r} raised {error!r}")
-            return False
+            return bool(cast("Callable[[IncomingCall], bool]", self.rule.where)(call))
+        except Exception as error:
+            raise WhereError(self.name, error) from error
 
-    def count(self, call: Call) -> int:
+    def count(self, call: IncomingCall) -> int:
         """Count a matching call, and return which one it is: of all, or of its user's."""
         self.matched += 1
         if not self.rule.per:
@@ -125,7 +125,7 @@ class ActiveRule:
         self._counts[whose] += 1
         return self._counts[whose]
 
-    def is_due(self, call: Call, count: int) -> bool:
+    def is_due(self, call: IncomingCall, count: int) -> bool:
         """Tell whether all that the rule says about when holds, its probability aside."""
         rule = self.rule
         return (
@@ -137,7 +137,7 @@ class ActiveRule:
             and (rule.times is None or self._used[self._whose(call.application, call.user)] < rule.times)
         )
 
-    def fire(self, call: Call) -> tuple[bool, Effect | None]:
+    def fire(self, call: IncomingCall) -> tuple[bool, Effect | None]:
         """Return whether the rule fires, and with what; None with True is "try no further rule"."""
         rule, whose = self.rule, self._whose(call.application, call.user)
         if rule.effect is not None:
@@ -153,7 +153,7 @@ class ActiveRule:
         self.fired += 1
         return True, effect
 
-    def let_pass(self, call: Call) -> None:
+    def let_pass(self, call: IncomingCall) -> None:
         """Note a matching call for which the rule has not fired."""
         if self.rule.effect is not None and self.rule.effect.remembers:
             self.rule.effect.passed(self._memory(self._whose(call.application, call.user)), call.now_ms)
@@ -171,7 +171,6 @@ class Plan:
     def __init__(self, seed: int, lock: AbstractContextManager[object] | None = None) -> None:
         self.seed = seed
         self.lock = lock or nullcontext()
-        self.complain: Callable[[str], object] = str
         self.start_ms = 0
         self.ordinal_base = 0
         self.baseline: Callable[[], Mapping[tuple[str, str], int]] = dict
@@ -271,8 +270,8 @@ class Plan:
         """Return the scripted rules that stayed unused, those of a ``with`` block that is over too."""
         return self._ended + [active for active in self._rules if active.is_unused]
 
-    def decide(self, call: Call) -> "list[Shot]":
-        """Return what a call meets, in order, and count it."""
+    def decide(self, call: IncomingCall) -> "list[Shot]":
+        """Return what a call meets, in order, and count it; raise WhereError where a rule's own function fails."""
         _, operation, application, user, client, _, _, _ = call
         key = (operation, application, user)
         ordinal = self._calls[key] = self._calls.get(key, 0) + 1
@@ -315,7 +314,7 @@ class _Aim:
 
     __slots__ = ("_call", "_key", "_over", "_reached", "_seed", "_shared", "shots")
 
-    def __init__(self, call: Call, seed: int, key: tuple[Key, int]) -> None:
+    def __init__(self, call: IncomingCall, seed: int, key: tuple[Key, int]) -> None:
         self._call = call
         self._seed = seed
         self._key = key
@@ -352,7 +351,7 @@ class _Aim:
         return low <= self._shared < self._reached
 
 
-def _tests(rule: Rule, start_ms: float, end_ms: float) -> Iterator[Callable[[Call], bool]]:
+def _tests(rule: Rule, start_ms: float, end_ms: float) -> Iterator[Callable[[IncomingCall], bool]]:
     """Return what the rule asks of a call beside its operation, application, user, client and its own function."""
     if rule.during is not None:
         yield lambda call: start_ms <= call.now_ms < end_ms
@@ -362,8 +361,8 @@ def _tests(rule: Rule, start_ms: float, end_ms: float) -> Iterator[Callable[[Cal
         yield partial(_has_header, name.lower().encode("ascii"), value.encode("latin-1"))
 
 
-def _has_header(name: bytes, value: bytes, call: Call) -> bool:
-    return call.headers.get(name) == value
+def _has_header(name: bytes, value: bytes, call: IncomingCall) -> bool:
+    return call.fields.get(name) == value
 
 
 def _in_turn(

@@ -4,20 +4,19 @@ import re
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import MISSING, Field, dataclass, field, fields, replace
 from datetime import datetime
-from inspect import iscoroutinefunction
-from typing import Any, Literal, NamedTuple, cast
+from typing import Any, Literal, cast
 
 from fake_credits.clock import from_ms, to_ms
 from fake_credits.contract import Operation
 from fake_credits.faults.checks import FaultError, choice, number_in, shown, text_in, whole_in
 from fake_credits.faults.effects import ALL, EFFECTS, READS, WRITES, Close, Effect, Gate, Hang, Phase, Reset, Status
+from fake_credits.faults.incoming import IncomingCall, check_where
 from fake_credits.faults.latency import Distribution
 from fake_credits.models import Reason
 
 __all__ = [
     "OPERATION_WORDS",
     "SCRIPT_WORDS",
-    "Call",
     "Rule",
     "lost_response",
     "rule_from",
@@ -50,30 +49,13 @@ _REASONS = ("", *(reason.value for reason in Reason))
 Moment = datetime | float | None
 
 
-class Call(NamedTuple):
-    """Be what a rule is matched with: one call before its decision.
-
-    ``ordinal`` counts the sandbox's exchanges from 1; ``headers`` have lower-case names; ``reason`` is empty where the
-    call has none that can be read.
-    """
-
-    ordinal: int
-    operation: Operation
-    application: str
-    user: str
-    client: str
-    reason: str
-    headers: Mapping[bytes, bytes]
-    now_ms: int
-
-
 @dataclass(frozen=True, kw_only=True)
 class Rule:
     """Say which calls, when, and what.
 
     Which, all that are given: ``operation`` (its name, ``reads``, ``writes`` or ``*``), ``application``, ``user``,
-    ``client`` (``server`` or ``user``), ``reason``, ``header`` (names to values), ``where`` (a function of a `Call`;
-    one that raises means no, and fails the test).
+    ``client`` (``server`` or ``user``), ``reason``, ``header`` (names to values), ``where`` (a function of an
+    `IncomingCall`; where it raises, the call gets a 500 and the test fails).
 
     When, all that are given: ``at`` the sandbox's so-manieth exchange; of those that match, the ``nth``, the ``first``
     so many, ``every`` so-manieth, ``after`` so many, ``times`` at most; ``script``, one entry a call: a status, ``ok``,
@@ -95,7 +77,7 @@ class Rule:
     client: str = ""
     reason: str = ""
     header: Mapping[str, str] = field(default_factory=dict[str, str], hash=False)
-    where: Callable[[Call], bool] | None = None
+    where: Callable[[IncomingCall], bool] | None = None
     at: int | None = None
     nth: int | None = None
     first: int | None = None
@@ -192,8 +174,7 @@ def _check_which(rule: Rule) -> None:
     if only:
         object.__setattr__(rule, "client", only)
     object.__setattr__(rule, "header", _checked_header(rule.header))
-    if rule.where is not None and (not callable(rule.where) or iscoroutinefunction(rule.where)):
-        raise FaultError(f"where is {rule.where!r}, a {type(rule.where).__name__}: it must be a function of a call")
+    check_where(rule.where)
 
 
 def _check_operations(rule: Rule) -> None:

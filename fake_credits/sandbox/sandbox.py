@@ -73,7 +73,7 @@ class Sandbox:
         self.gates: dict[str, Hold] = {}
         self.endings: set[Callable[[], object]] = set()
         self.faults = Plan(settings.seed, self.lock)
-        self.faults.baseline, self.faults.complain = self._sizes, self.complain
+        self.faults.baseline = self._sizes
         self._rules = _rules(settings)
         _check_waits(settings)
         self._start()

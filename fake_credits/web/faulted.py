@@ -12,9 +12,9 @@ import msgspec
 
 from fake_credits.clock import LATEST_MS
 from fake_credits.contract import Operation
-from fake_credits.errors import ApiError, GatewayTimeout, Unavailable
+from fake_credits.errors import ApiError, GatewayTimeout, ServerError, Unavailable
+from fake_credits.faults.incoming import IncomingCall, WhereError
 from fake_credits.faults.plan import Shot
-from fake_credits.faults.rule import Call
 from fake_credits.faults.stage import Cut, PageTrick, Wire
 from fake_credits.web.answer import Answer
 from fake_credits.web.exchange import Exchange, Line
@@ -28,7 +28,7 @@ async def conduct(exchange: Exchange, line: Line, body: bytes) -> None:
     """Decide an exchange under the sandbox's rules; raise ApiError for a refusal that no fault has touched."""
     sandbox = exchange.sandbox
     with sandbox.lock:
-        shots = sandbox.faults.decide(_call(exchange, body))
+        shots = _shots(exchange, body)
     if not shots:
         exchange.decide(body)
         return
@@ -45,10 +45,21 @@ async def conduct(exchange: Exchange, line: Line, body: bytes) -> None:
             await stage.play(shot)
 
 
-def _call(exchange: Exchange, body: bytes) -> Call:
+def _shots(exchange: Exchange, body: bytes) -> list[Shot]:
+    """Return what a call meets; refuse it where a rule's own function fails, which fails the test too."""
+    try:
+        return exchange.sandbox.faults.decide(_call(exchange, body))
+    except WhereError as failed:
+        exchange.sandbox.complain(failed.told)
+        error = ServerError(failed.problem)
+        error.fault = failed.rule
+        raise error from None
+
+
+def _call(exchange: Exchange, body: bytes) -> IncomingCall:
     operation, application_id, user_id = cast("Matched", exchange.matched)
     sandbox, credential = exchange.sandbox, exchange.credential
-    return Call(
+    return IncomingCall(
         exchange.ordinal - sandbox.faults.ordinal_base,
         operation,
         application_id,

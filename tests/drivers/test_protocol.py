@@ -14,7 +14,7 @@ from fake_credits.drivers.live import LiveServer
 from fake_credits.drivers.protocol import without_upgrade
 from fake_credits.drivers.waits import Waits
 from fake_credits.fake import FakeCredits
-from fake_credits.faults import Call, Hang, Latency, Rule
+from fake_credits.faults import Hang, IncomingCall, Latency, Rule
 from fake_credits.faults.gates import Ticket
 from fake_credits.sandbox import Sandbox
 from tests.drivers.test_live import GET, LIMIT_S, POST_HEAD, SPEND, connect, sandbox, server, until
@@ -167,7 +167,7 @@ def test_a_limit_that_passes_during_the_release_lets_nobody_go_out_of_turn(
 def test_a_rules_function_can_release_a_gate_though_the_server_runs_it(fake: FakeCredits) -> None:
     gate = fake.hold("getUser")
 
-    def releases(_call: Call) -> bool:
+    def releases(_call: IncomingCall) -> bool:
         gate.release()
         return True
 

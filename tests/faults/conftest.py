@@ -4,12 +4,12 @@ from collections.abc import Iterable
 from typing import Any
 
 from fake_credits.contract import Operation
-from fake_credits.faults import Call, Plan, Rule, rule_from
+from fake_credits.faults import IncomingCall, Plan, Rule, rule_from
 
 START_MS = 1_700_000_000_000
 
 
-def call(**words: Any) -> Call:
+def call(**words: Any) -> IncomingCall:
     """Return a call of ada's by an API key, with what is said otherwise."""
     given: dict[str, Any] = {
         "ordinal": 1,
@@ -18,10 +18,10 @@ def call(**words: Any) -> Call:
         "user": "ada",
         "client": "server",
         "reason": "",
-        "headers": dict[bytes, bytes](),
+        "fields": dict[bytes, bytes](),
         "now_ms": START_MS,
     }
-    return Call(**{**given, **words})
+    return IncomingCall(**{**given, **words})
 
 
 def planned(*rules: object, seed: int = 0) -> Plan:
@@ -31,7 +31,7 @@ def planned(*rules: object, seed: int = 0) -> Plan:
     return plan
 
 
-def met(plan: Plan, calls: Iterable[Call]) -> list[str]:
+def met(plan: Plan, calls: Iterable[IncomingCall]) -> list[str]:
     """Return for each call the words of what it meets, with a status's number: ``"reset"``, ``"503"``, ``""``."""
     return ["+".join(_word(shot.effect) for shot in plan.decide(each)) for each in calls]
 
@@ -40,6 +40,6 @@ def _word(effect: Any) -> str:
     return str(getattr(effect, "status", effect.word))
 
 
-def fired(rule: Rule, calls: Iterable[Call]) -> list[int]:
+def fired(rule: Rule, calls: Iterable[IncomingCall]) -> list[int]:
     """Return which of the calls, counted from 1, a rule alone fires for."""
     return [number for number, word in enumerate(met(planned(rule), calls), 1) if word]

@@ -13,8 +13,8 @@ from fake_credits.chance import draw
 from fake_credits.clock import from_ms
 from fake_credits.contract import Operation
 from fake_credits.faults import (
-    Call,
     Close,
+    IncomingCall,
     Latency,
     Reset,
     Rule,
@@ -31,15 +31,15 @@ GRANT = call(operation=Operation.CREATE_TRANSACTION, reason="grant")
 # ------------------------------------------------------------ which
 
 
-def is_late(each: Call) -> bool:
+def is_late(each: IncomingCall) -> bool:
     return each.ordinal > 5
 
 
-def is_first(each: Call) -> bool:
+def is_first(each: IncomingCall) -> bool:
     return each.ordinal == 1
 
 
-WHICH: dict[str, tuple[dict[str, Any], Call, Call]] = {
+WHICH: dict[str, tuple[dict[str, Any], IncomingCall, IncomingCall]] = {
     "operation": ({"operation": "createTransaction"}, GRANT, call()),
     "reads": ({"operation": "reads"}, call(), GRANT),
     "writes": ({"operation": "writes"}, call(operation=Operation.CREATE_USER), call()),
@@ -47,9 +47,9 @@ WHICH: dict[str, tuple[dict[str, Any], Call, Call]] = {
     "user": ({"user": "bob"}, call(user="bob"), call()),
     "client": ({"client": "user"}, call(client="user"), call()),
     "reason": ({"reason": "consume"}, GRANT._replace(reason="consume"), GRANT),
-    "header": ({"header": {"X-Run": "a"}}, call(headers={b"x-run": b"a"}), call(headers={b"x-run": b"b"})),
-    "header's absence": ({"header": {"X-Run": "a"}}, call(headers={b"x-run": b"a", b"b": b""}), call()),
-    "header of Latin-1": ({"header": {"x": "é"}}, call(headers={b"x": b"\xe9"}), call(headers={b"x": b"\xc3\xa9"})),
+    "header": ({"header": {"X-Run": "a"}}, call(fields={b"x-run": b"a"}), call(fields={b"x-run": b"b"})),
+    "header's absence": ({"header": {"X-Run": "a"}}, call(fields={b"x-run": b"a", b"b": b""}), call()),
+    "header of Latin-1": ({"header": {"x": "é"}}, call(fields={b"x": b"\xe9"}), call(fields={b"x": b"\xc3\xa9"})),
     "where": ({"where": is_late}, call(ordinal=6), call(ordinal=5)),
     "the start of a window": (
         {"during": (10, None)},
@@ -66,7 +66,7 @@ WHICH: dict[str, tuple[dict[str, Any], Call, Call]] = {
 
 
 @pytest.mark.parametrize(("words", "yes", "no"), WHICH.values(), ids=WHICH)
-def test_a_rule_is_for_the_calls_that_it_names(words: dict[str, Any], yes: Call, no: Call) -> None:
+def test_a_rule_is_for_the_calls_that_it_names(words: dict[str, Any], yes: IncomingCall, no: IncomingCall) -> None:
     plan = planned(rule_from(Reset(), **words))
     assert met(plan, [no, yes, no]) == ["", "reset", ""]
     assert (plan.find("reset#1").matched, plan.find("reset#1").fired) == (1, 1)
@@ -83,14 +83,14 @@ def test_all_that_a_rule_names_must_hold() -> None:
         "where": is_first,
         "during": (0, 1),
     }
-    good = GRANT._replace(headers={b"a": b"1", b"b": b"2"})
+    good = GRANT._replace(fields={b"a": b"1", b"b": b"2"})
     others: list[dict[str, Any]] = [
         {"operation": Operation.CREATE_USER},
         {"application": "other"},
         {"user": "bob"},
         {"client": "user"},
         {"reason": "refund"},
-        {"headers": {b"a": b"1"}},
+        {"fields": {b"a": b"1"}},
         {"ordinal": 2},
         {"now_ms": START_MS + 1000},
     ]
@@ -281,7 +281,7 @@ def test_random_rules_that_stack_draw_each_for_itself() -> None:
     assert all(abs(hits[word] - 1000) <= 4 * 28 for word in ("", "reset", "close", "reset+close"))
 
 
-def a_day(users: str, order: random.Random | None) -> list[Call]:
+def a_day(users: str, order: random.Random | None) -> list[IncomingCall]:
     """Return 20 calls of each user, in turn or shuffled."""
     turns = [user for _ in range(20) for user in users]
     if order is not None:
@@ -298,7 +298,7 @@ RANDOM = [
 ]
 
 
-def by_user(plan: Plan, calls: list[Call]) -> dict[str, list[object]]:
+def by_user(plan: Plan, calls: list[IncomingCall]) -> dict[str, list[object]]:
     """Return what each user met, with a number that each effect has drawn."""
     found: defaultdict[str, list[object]] = defaultdict(list)
     for each in calls:

@@ -12,12 +12,12 @@ from hypothesis import given, settings
 
 from fake_credits.contract import Operation
 from fake_credits.faults import (
-    Call,
     Close,
     Drip,
     FaultError,
     Gate,
     Hang,
+    IncomingCall,
     Latency,
     NotJson,
     RateLimit,
@@ -132,7 +132,15 @@ def test_words_that_are_members_of_an_enumeration_become_texts() -> None:
 # ------------------------------------------------------------ what is refused
 
 
-async def _awaited(_call: Call) -> bool:
+def _unasked() -> bool:
+    raise AssertionError
+
+
+def _asked_two(_call: IncomingCall, _other: str) -> bool:
+    raise AssertionError
+
+
+async def _awaited(_call: IncomingCall) -> bool:
     raise AssertionError
 
 
@@ -180,6 +188,8 @@ REFUSED: Mapping[str, tuple[dict[str, Any], str]] = {
     "a number beyond any text": ({"nth": 10**5000}, "nth is an integer of 16610 bits: it must be from 1 to 10"),
     "a script with one": ({"effect": None, "script": [10**5000]}, "the entry an integer of 16610 bits: an entry is"),
     "a where that must be awaited": ({"where": _awaited}, "where is .*, a function: it must be a function of a call"),
+    "a where without an argument": ({"where": _unasked}, "it is called with one argument, a call .too many pos"),
+    "a where with two": ({"where": _asked_two}, "it is called with one argument, a call .missing a required"),
     "a where that can't be called": ({"where": "ada"}, "where is 'ada', a str: it must be a function of a call"),
     "at 0": ({"at": 0}, "at is 0: it must be from 1 to 1000000000"),
     "nth that is no number": ({"nth": "3"}, "nth is '3', a str: it must be an integer"),
@@ -337,7 +347,7 @@ def test_more_words_join_a_rule_an_effect_or_an_object() -> None:
 
 
 def test_an_object_of_json_may_be_given_a_function_in_python() -> None:
-    def is_ada_s(each: Call) -> bool:
+    def is_ada_s(each: IncomingCall) -> bool:
         return each.user == "ada"
 
     plan = planned(rule_from({"effect": "reset"}, where=is_ada_s))

@@ -1,5 +1,6 @@
 """An exchange that rules touch: what it leaves in the journal, and that no rule makes a bug of the fake."""
 
+import re
 from collections.abc import Callable
 from datetime import UTC, datetime, timedelta
 from typing import NoReturn
@@ -8,9 +9,9 @@ import pytest
 from freezegun import freeze_time
 
 from fake_credits.drivers.shared import Shared
-from fake_credits.errors import InvalidResponse, Timeout, Unavailable
+from fake_credits.errors import InvalidResponse, ServerError, Timeout, Unavailable
 from fake_credits.fake import FakeCredits
-from fake_credits.faults import Call, Drift, NotJson, Rule, Status, Zombie
+from fake_credits.faults import Drift, IncomingCall, NotJson, Rule, Status, Zombie
 from fake_credits.ledger import Ledger
 
 APP = "app-id"
@@ -83,17 +84,36 @@ def test_a_date_to_retry_after_is_at_most_the_last_there_is(shared: Shared) -> N
         assert fake.problems() == []
 
 
-def test_a_rules_function_that_raises_means_no_and_fails_the_test(shared: Shared) -> None:
+def test_a_rules_function_that_raises_fails_its_call_and_the_test(shared: Shared) -> None:
+    """It is the test's mistake, and no bug of the fake; the test's own traceback shows where."""
     with bad_day(shared) as fake:
 
-        def breaks(call: Call) -> bool:
+        def breaks(call: IncomingCall) -> bool:
             return bool(call.ordinal / 0)
 
         rule = fake.faults.add(Status(503), where=breaks)
-        assert fake.server_client.get_balance(APP, USER).balance == 100
-        assert rule.matched == 0
-        (problem,) = fake.problems()
-        assert problem == "the function of the rule 'status#1' raised ZeroDivisionError('division by zero')"
+        what = "the function `where` of the rule 'status#1' raised ZeroDivisionError: division by zero"
+        with pytest.raises(ServerError, match=re.escape(what)) as raised:
+            fake.server_client.get_balance(APP, USER)
+        (problem,), (entry,) = fake.problems(), fake.journal
+        assert (rule.matched, raised.value.fault, entry.cause) == (0, "status#1", "fault:status#1")
+        head, start, *lines = problem.splitlines()
+        assert (head, start) == (what, "Traceback (most recent call last):")
+        assert __file__ in lines[0]
+        assert "breaks" in lines[0]
+        assert lines[-1] == "ZeroDivisionError: division by zero"
+
+
+def test_a_rules_function_reads_headers_as_text_in_any_case(shared: Shared) -> None:
+    with bad_day(shared) as fake:
+
+        def is_ours(call: IncomingCall) -> bool:
+            return call.headers.get("X-API-Key") == fake.api_key
+
+        rule = fake.faults.add(Status(503), where=is_ours)
+        with pytest.raises(Unavailable):
+            fake.server_client.get_balance(APP, USER)
+        assert rule.fired == 1
 
 
 # ------------------------------------------------------------ what the journal says
