@@ -24,7 +24,7 @@ from fake_credits.drivers.transports import AsyncInProcessTransport, InProcessTr
 from fake_credits.faults.desk import Faults
 from fake_credits.faults.effects import Gate
 from fake_credits.faults.gates import Hold
-from fake_credits.faults.rule import rule_from
+from fake_credits.faults.reading import rule_from
 from fake_credits.models import User
 from fake_credits.sandbox import Sandbox, SandboxSettings, StartingWorld, TokenWords
 from fake_credits.sandbox.asserting.journal import CallJournal

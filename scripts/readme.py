@@ -169,7 +169,10 @@ RULE_WORDS = {
     ),
     "per": ("when", "`user` counts each user's calls apart"),
     "probability": ("when", "from 0, never, to 1, always"),
-    "during": ("when", "`[start, end]`, seconds since the sandbox started or dates; calls outside do not match"),
+    "during": (
+        "when",
+        "`[start, end]`, seconds since the sandbox started or dates, or `[start]`; calls outside do not match",
+    ),
     "stack": ("what", "whether the rules behind are tried too; of `latency` and `gate` they are"),
     "optional": ("when", "whether a scripted rule may stay unused"),
     "name": ("what", "in the journal and in `X-Fake-Credits-Cause`; `<effect>#<n>` unless given"),

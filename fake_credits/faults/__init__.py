@@ -29,7 +29,8 @@ from fake_credits.faults.gates import Hold
 from fake_credits.faults.incoming import IncomingCall
 from fake_credits.faults.latency import Fixed, Lognormal, Uniform
 from fake_credits.faults.plan import ActiveRule, Plan
-from fake_credits.faults.rule import Rule, lost_response, rule_from, rule_to_json
+from fake_credits.faults.reading import rule_from, rule_to_json
+from fake_credits.faults.rule import Rule, lost_response
 
 __all__ = [
     "EFFECTS",

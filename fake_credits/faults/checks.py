@@ -1,9 +1,9 @@
 """Own the refusal of a malformed rule, where it is declared; know nothing of what rules do."""
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from typing import TypeVar
 
-__all__ = ["FaultError", "choice", "number_in", "shown", "text_in", "whole_in"]
+__all__ = ["FaultError", "as_words", "choice", "number_in", "shown", "text_in", "whole_in"]
 
 T = TypeVar("T")
 
@@ -52,3 +52,8 @@ def shown(value: object) -> str:
         return f"an integer of {value.bit_length()} bits"  # Python does not say thousands of digits
     text = repr(value)
     return text if len(text) <= _SHOWN else f"{text[:_SHOWN]}..."
+
+
+def as_words(told: Mapping[str, object]) -> str:
+    """Return names and values for people, as Python's keyword arguments have them."""
+    return ", ".join(f"{name}={shown(value)}" for name, value in told.items())

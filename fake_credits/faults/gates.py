@@ -4,6 +4,7 @@ Release runs each held exchange up to its next wait or its end, one after the ot
 wake the clients in order is not enough, as they would race to run. README, "Gates".
 """
 
+import math
 import threading
 from collections.abc import Callable, Generator, Sequence
 from contextlib import ExitStack, contextmanager
@@ -36,6 +37,7 @@ class Hold:
         self._held: list[Ticket] = []
         self._arrived = 0
         self._watchers: list[tuple[int, Callable[[], None]]] = []
+        self._awaited: list[str] = []
         self.is_open = False
         self._is_over = False
         self._bystanders = frozenset(thread for thread in threading.enumerate() if thread.daemon)
@@ -48,6 +50,10 @@ class Hold:
 
     def __bool__(self) -> bool:
         return True
+
+    def tell(self, awaited: str) -> None:
+        """Note for which calls one of its rules is, to be told where they do not come."""
+        self._awaited.append(awaited)
 
     @property
     def arrivals(self) -> int:
@@ -66,10 +72,11 @@ class Hold:
     def wait_for(self, count: int = 1, *, limit_s: float | None = None) -> None:
         """Block this thread until ``count`` exchanges have arrived in all.
 
-        Raises GateLimit where they do not in time, and at once where the sandbox closes or is reset meanwhile.
-
-        Raises RuntimeError on a running event loop, which it would stop: write ``await gate.arrived(2)`` there.
+        Raises GateLimit where they do not in time, at once where the sandbox closes or is reset meanwhile; ``limit_s``
+        is in seconds, by default the sandbox's. Raises TypeError or ValueError for a count below 1 or a limit below 0,
+        RuntimeError on a running event loop, which it would stop: write ``await gate.arrived(2)`` there.
         """
+        _check_wait(count, limit_s)
         refuse_running_loop("gate.wait_for", f"await gate.arrived({count})")
         event = threading.Event()
         with self._watch(count, event.set) as there:
@@ -79,6 +86,7 @@ class Hold:
 
     async def arrived(self, count: int = 1, *, limit_s: float | None = None) -> None:
         """Do as `wait_for`, in any event loop."""
+        _check_wait(count, limit_s)
         waker = Waker()
         with self._watch(count, waker.wake) as there:
             if not there:
@@ -89,8 +97,9 @@ class Hold:
         """Let the held exchanges go, one after the other, and open the gate for those that come later.
 
         ``order`` names some by arrival from 0, or by user; the others follow by arrival. With ``keep`` the others stay,
-        and the gate stays closed. Raises ValueError for a name that is not held.
+        and the gate stays closed. Raises ValueError for a name that is not held, TypeError for what is no list.
         """
+        _check_order(order)
         with self._lock:
             going = [self._find(each) for each in order]
             if len(set(map(id, going))) < len(going):
@@ -177,4 +186,26 @@ class Hold:
         if arrived < count:
             end = "before its sandbox's end or reset" if is_over else f"within {self._limit(limit_s):g} s"
             held = f"{arrived} of {count} arrived {end}"
-            raise GateLimit(f"gate {self.name!r}: {held}; it holds {self.waiters() or 'nobody'}")
+            awaited = f"; it waits for {' or '.join(self._awaited)}" if self._awaited else ""
+            raise GateLimit(f"gate {self.name!r}: {held}; it holds {self.waiters() or 'nobody'}{awaited}")
+
+
+def _check_wait(count: object, limit_s: object) -> None:
+    if isinstance(count, bool) or not isinstance(count, int):
+        raise TypeError(f"count must be an int, not {type(count).__name__}")
+    if count < 1:
+        raise ValueError(f"count must be 1 or more, not {count}")
+    if limit_s is None:
+        return
+    if isinstance(limit_s, bool) or not isinstance(limit_s, int | float):
+        raise TypeError(f"limit_s must be a number of seconds, not {type(limit_s).__name__}")
+    if not 0 <= limit_s < math.inf:
+        raise ValueError(f"limit_s must be 0 or more and finite, not {limit_s!r}")
+
+
+def _check_order(order: object) -> None:
+    if isinstance(order, str):
+        raise TypeError(f"order is {order!r}, a str: it must be a list, such as [{order!r}]")
+    if not isinstance(order, Sequence):
+        kind = type(order).__name__
+        raise TypeError(f"order is {order!r}, a {kind}: it must be a list of users, or of numbers by arrival from 0")

@@ -113,7 +113,8 @@ def distribution(value: object, field: str = "latency") -> Distribution:
     if isinstance(value, Distribution):
         return value
     if isinstance(value, int | float) and not isinstance(value, bool):
-        return _made(Fixed, [value], value, field)
+        number_in(field, value, 0, DELAY_LIMIT_MS)
+        return Fixed(value)
     if isinstance(value, str):
         return _read(value.strip(), field)
     raise _unknown(value, field)

@@ -60,7 +60,7 @@ class Shot:
 
 
 class ActiveRule:
-    """Be a rule in a sandbox: ``fired`` times so far, of ``matched`` calls; ``remove`` takes it out."""
+    """Be a rule in a sandbox: ``fired`` times so far, of ``matched`` calls; ``remove`` or a block's end takes it out."""
 
     def __init__(self, rule: Rule, name: str, plan: "Plan") -> None:
         self.rule = rule
@@ -103,6 +103,17 @@ class ActiveRule:
         """Take the rule out; a call that it has hit already goes on as it was."""
         with self._plan.lock:
             self._plan.remove(self)
+
+    def end(self) -> None:
+        """Take the rule out as its time is over; where it stayed unused, that still fails the test."""
+        with self._plan.lock:
+            self._plan.end(self)
+
+    def __enter__(self) -> "ActiveRule":
+        return self
+
+    def __exit__(self, *_raised: object) -> None:
+        self.end()
 
     def take_back(self, application: str, user: str) -> None:
         """Let the rule have fired once less, for a user's call."""

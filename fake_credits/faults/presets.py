@@ -6,7 +6,8 @@ from dataclasses import dataclass
 from fake_credits.faults.checks import FaultError
 from fake_credits.faults.effects import Close, Drift, Latency, NotJson, RateLimit, Reset, Stale, Status, Truncate
 from fake_credits.faults.latency import Lognormal
-from fake_credits.faults.rule import Rule, lost_response, rule_from
+from fake_credits.faults.reading import rule_from
+from fake_credits.faults.rule import Rule, lost_response
 
 __all__ = ["PRESETS", "Preset", "preset_rules"]
 

@@ -2,16 +2,31 @@
 
 import re
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import MISSING, Field, dataclass, field, fields, replace
+from dataclasses import dataclass, field
 from datetime import datetime
-from typing import Any, Literal, cast
+from typing import Literal, cast
 
 from fake_credits.clock import from_ms, to_ms
 from fake_credits.contract import Operation
-from fake_credits.faults.checks import FaultError, choice, number_in, shown, text_in, whole_in
-from fake_credits.faults.effects import ALL, EFFECTS, READS, WRITES, Close, Effect, Gate, Hang, Phase, Reset, Status
+from fake_credits.faults.checks import FaultError, as_words, choice, number_in, shown, text_in, whole_in
+from fake_credits.faults.effects import (
+    ALL,
+    EFFECTS,
+    READS,
+    WRITES,
+    Close,
+    Effect,
+    Garbage,
+    Gate,
+    Hang,
+    NotJson,
+    Phase,
+    Reset,
+    Status,
+    Truncate,
+)
 from fake_credits.faults.incoming import IncomingCall, check_where
-from fake_credits.faults.latency import Distribution
+from fake_credits.faults.stage import Ending
 from fake_credits.models import Reason
 
 __all__ = [
@@ -19,8 +34,6 @@ __all__ = [
     "SCRIPT_WORDS",
     "Rule",
     "lost_response",
-    "rule_from",
-    "rule_to_json",
     "script_effect",
 ]
 
@@ -35,6 +48,8 @@ OPERATION_WORDS: Mapping[str, frozenset[Operation]] = {
 SCRIPT_WORDS: Mapping[str, Effect | None] = {"ok": None, "reset": Reset(), "close": Close(), "hang": Hang()}
 """What an entry of a script may be, beside a status."""
 
+_ENDINGS: Mapping[str, Effect] = {"reset": Reset(), "close": Close(), "hang": Hang()}
+_LOSING = (Reset, Close, Hang, Status, NotJson, Truncate, Garbage)
 _COUNT_LIMIT = 10**9
 _SCRIPT_LIMIT = 10_000
 _TEXT_LIMIT = 1024
@@ -131,12 +146,17 @@ class Rule:
         return "script" if self.effect is None else self.effect.word
 
 
-def lost_response(then: Effect | None = None) -> Rule:
+def lost_response(then: Effect | Ending = "reset") -> Rule:
     """Return the fault that costs real money: the write stands, and its client gets no answer, or a wrong one.
 
-    ``then`` is ``Reset()`` unless given; ``Close()``, ``Hang()`` and ``Status(502)`` are others.
+    ``then`` is ``reset``, ``close`` or ``hang``, as words or effects, or another effect that loses the answer:
+    ``Status(502)``, ``NotJson()``, ``Truncate()``, ``Garbage()``. Raises FaultError for one that loses nothing.
     """
-    return Rule(effect=then or Reset(), operation="writes", phase="after", name="")
+    effect = _ENDINGS.get(then) if isinstance(then, str) else then
+    if not isinstance(effect, _LOSING):
+        known = ", ".join(kind.word for kind in _LOSING)
+        raise FaultError(f"then is {shown(then)}, by which no answer is lost: choose {known}")
+    return Rule(effect=effect, operation="writes", phase="after", name="")
 
 
 # ------------------------------------------------------------ checks
@@ -160,6 +180,11 @@ def _check_what(rule: Rule) -> None:
 
 
 def _check_which(rule: Rule) -> None:
+    if not isinstance(rule.operation, str):  # pyright: ignore[reportUnnecessaryIsInstance]
+        kind = type(rule.operation).__name__
+        raise FaultError(
+            f"operation is {shown(rule.operation)}, a {kind}: it must be a text, such as 'createTransaction'"
+        )
     choice("operation", rule.operation, OPERATION_WORDS)
     for name in ("application", "user"):
         text_in(name, getattr(rule, name), 0, _TEXT_LIMIT)
@@ -214,8 +239,25 @@ def _check_when(rule: Rule) -> None:
     object.__setattr__(rule, "script", _checked_script(rule.script))
     if rule.during is not None:
         object.__setattr__(rule, "during", _checked_window(rule.during))
+    _check_that_it_can_be(rule)
     if rule.times is None and rule.effect is not None and rule.effect.times is not None:
         object.__setattr__(rule, "times", rule.effect.times)
+
+
+def _check_that_it_can_be(rule: Rule) -> None:
+    """Refuse counts that no call can meet, and ``per`` where there is nothing to count."""
+    low, high = (rule.after or 0) + 1, _COUNT_LIMIT if rule.first is None else rule.first
+    if rule.nth is not None:
+        low, high = max(low, rule.nth), min(high, rule.nth)
+    every = rule.every or 1
+    if -(-low // every) * every > high:
+        told = {name: getattr(rule, name) for name in ("nth", "first", "every", "after")}
+        said = as_words({name: value for name, value in told.items() if value is not None})
+        raise FaultError(f"{said} exclude each other: no call is all of that")
+    counts = (rule.nth, rule.first, rule.every, rule.after, rule.times)
+    remembers = rule.effect is not None and (rule.effect.remembers or rule.effect.times is not None)
+    if rule.per and not rule.script and not remembers and all(count is None for count in counts):
+        raise FaultError("per is 'user', but the rule counts nothing: give nth, first, every, after, times or a script")
 
 
 def _checked_script(script: object) -> tuple[int | str, ...]:
@@ -264,99 +306,3 @@ def _checked_moment(value: object) -> Moment:
 def script_effect(entry: int | str) -> Effect | None:
     """Return what an entry of a script does, None for ``ok``."""
     return Status(entry) if isinstance(entry, int) else SCRIPT_WORDS[entry]
-
-
-# ------------------------------------------------------------ JSON
-
-
-def rule_to_json(rule: Rule) -> dict[str, Any]:
-    """Return a rule as JSON has it; a function is told by its name, and `rule_from` refuses that."""
-    told = {"effect": rule.word, **_told(rule.effect)} if rule.effect is not None else {}
-    own = _told(rule)
-    own.pop("effect", None)
-    if rule.where is not None:
-        own["where"] = getattr(rule.where, "__qualname__", repr(rule.where))
-    # An effect's attributes stand beside the rule's. Only the name of a gate has a namesake, and its rule has no name.
-    return {**told, **own}
-
-
-def _told(thing: Any) -> dict[str, Any]:
-    return {
-        spec.name: _jsonable(value) for spec in fields(thing) if (value := getattr(thing, spec.name)) != _default(spec)
-    }
-
-
-def _default(spec: "Field[Any]") -> Any:
-    return spec.default_factory() if spec.default_factory is not MISSING else spec.default
-
-
-def _jsonable(value: object) -> object:
-    if isinstance(value, tuple):
-        # An open end is left out: TOML has no null.
-        return [_jsonable(part) for part in cast("tuple[object, ...]", value) if part is not None]
-    if isinstance(value, Mapping):
-        return dict(cast("Mapping[str, object]", value))
-    if isinstance(value, datetime):
-        return value.isoformat()
-    return str(value) if isinstance(value, Distribution) else value
-
-
-_WORDS = tuple(spec.name for spec in fields(Rule) if spec.name != "effect")
-
-
-def rule_from(told: object, **words: Any) -> Rule:
-    """Return a rule from itself, an effect, or an object of JSON, with more words of `Rule`.
-
-    Raises FaultError for an effect, an attribute or a value that there is not.
-    """
-    for name in words:
-        if name not in _WORDS:
-            raise FaultError(f"{name!r} is no word of a rule (it has: {', '.join(_WORDS)})")
-    if isinstance(told, Rule):
-        return replace(told, **words) if words else told
-    if isinstance(told, Effect):
-        return Rule(effect=told, **words)
-    if not isinstance(told, Mapping):
-        raise FaultError(f"a rule is {told!r}, a {type(told).__name__}: give an effect, a Rule or an object of JSON")
-    effect, own = _read({str(name): value for name, value in cast("Mapping[object, object]", told).items()})
-    return Rule(effect=effect, **{**own, **words})
-
-
-def _read(members: dict[str, Any]) -> tuple[Effect | None, dict[str, Any]]:
-    """Return an effect and the words of its rule."""
-    if "where" in members:
-        raise FaultError("where is a function: such a rule can be declared in Python only")
-    kind = _kind(members)
-    known = () if kind is None else _attributes(kind)
-    own = {name: value for name, value in members.items() if name in _WORDS and name not in known}
-    rest = {name: value for name, value in members.items() if name not in own}
-    for name in rest:
-        if name not in known:
-            raise FaultError(f"{name!r} is no attribute of {_shown(kind)} nor of a rule ({', '.join(_WORDS)})")
-    return None if kind is None else _effect(kind, rest), own
-
-
-def _attributes(kind: type[Effect]) -> tuple[str, ...]:
-    return tuple(spec.name for spec in fields(cast("Any", kind)))
-
-
-def _shown(kind: type[Effect] | None) -> str:
-    return "a script" if kind is None else f"{kind.word} (it has: {', '.join(_attributes(kind)) or 'none'})"
-
-
-def _kind(members: dict[str, Any]) -> type[Effect] | None:
-    """Take an effect's word from what is told, and return its class, or None for a script."""
-    word = members.pop("effect", None)
-    if word is not None:
-        choice("effect", word, EFFECTS)
-        return EFFECTS[word]
-    if not members.get("script"):
-        raise FaultError(f"effect is missing: choose {', '.join(EFFECTS)}, or give a script")
-    return None
-
-
-def _effect(kind: type[Effect], members: dict[str, Any]) -> Effect:
-    for spec in fields(cast("Any", kind)):
-        if _default(spec) is MISSING and spec.name not in members:
-            raise FaultError(f"{spec.name} is missing: {kind.word} needs it")
-    return kind(**members)

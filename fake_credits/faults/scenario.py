@@ -16,7 +16,8 @@ from fake_credits.faults.effects import Effect, Latency
 from fake_credits.faults.latency import distribution
 from fake_credits.faults.plan import LATENCY, Plan
 from fake_credits.faults.presets import preset_rules
-from fake_credits.faults.rule import Rule, rule_from
+from fake_credits.faults.reading import rule_from
+from fake_credits.faults.rule import Rule
 
 __all__ = ["latency_rules", "load_scenario", "rules_of", "scenario_from"]
 

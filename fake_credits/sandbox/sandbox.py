@@ -25,6 +25,7 @@ from fake_credits.faults.checks import FaultError, number_in
 from fake_credits.faults.effects import Gate
 from fake_credits.faults.gates import Hold
 from fake_credits.faults.plan import ActiveRule, Plan
+from fake_credits.faults.reading import waited_for
 from fake_credits.faults.rule import Rule
 from fake_credits.ledger import Account, Ledger
 from fake_credits.models import Reason
@@ -139,6 +140,7 @@ class Sandbox:
             self.journal.declared.add(active.name, rule)
             if isinstance(rule.effect, Gate):
                 self._make_gate(rule.effect.name)
+                self.gates[rule.effect.name].tell(waited_for(rule))
             return active
 
     def _make_gate(self, name: str) -> None:

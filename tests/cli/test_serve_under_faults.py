@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from fake_credits.faults.effects import Gate
-from fake_credits.faults.rule import rule_to_json
+from fake_credits.faults.reading import rule_to_json
 from tests.behaviour.test_no_noise import LIMITED, RULES, at_once, storms
 from tests.cli.conftest import Started
 

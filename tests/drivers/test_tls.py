@@ -17,7 +17,7 @@ from fake_credits.drivers.certificates import Issued, context_of, issue
 from fake_credits.drivers.live import Address, LiveServer, Tls
 from fake_credits.faults.effects import Close, Reset, Truncate
 from fake_credits.faults.effects.base import Effect
-from fake_credits.faults.rule import rule_from
+from fake_credits.faults.reading import rule_from
 from fake_credits.journal import Entry
 from fake_credits.sandbox import Sandbox, Sandboxes, SandboxSettings
 

@@ -123,7 +123,7 @@ def rules(draw: st.DrawFn) -> Rule:
     phases = ("before", "after") if effect is None else effect.phases
     what: dict[str, Any] = {"script": draw(_scripts)} if effect is None else {"effect": effect}
     what["phase"] = draw(st.sampled_from(["", *phases]))
-    for name in ("", "operation", "client", "name", "reason", "user"):
+    for name in ("", "operation", "client", "name", "reason", "user", "per", "nth", "every", "after"):
         words.pop(name, None)
         try:
             return Rule(**what, **words)

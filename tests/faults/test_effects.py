@@ -135,7 +135,8 @@ REFUSED: Mapping[str, tuple[Callable[[], object], str]] = {
     "a page without a body": (lambda: NotJson(304), "status is 304, which has no body at all"),
     "no status": (lambda: NotJson(600), "status is 600: it must be from 200 to 599"),
     "an unknown body": (lambda: NotJson(502, cast("Any", "xml")), "body is 'xml': choose 'html', 'empty', 'wrong_con"),
-    "neither ms nor writes": (lambda: Stale(), "by_ms and by_writes exclude each other: give one of them"),
+    "neither ms nor writes": (lambda: Stale(), "by_ms and by_writes are missing or 0: give one of them"),
+    "a slip in a code": (lambda: Status(402, "insuficient_credits"), "did you mean 'insufficient_credits'"),
     "both": (lambda: Stale(5, 5), "by_ms and by_writes exclude each other"),
     "a cut over a day ago": (lambda: Stale(by_ms=86_400_001), "by_ms is 86400001: it must be from 0"),
     "a zombie of the past": (lambda: Zombie(-1), "after_ms is -1: it must be from 0 to 86400000"),
@@ -147,7 +148,10 @@ REFUSED: Mapping[str, tuple[Callable[[], object], str]] = {
     "an unknown trick": (lambda: BadCursor(cast("Any", "x")), "kind is 'x': choose 'repeat', 'cycle', 'expired', 'emp"),
     "a gate without a name": (lambda: Gate(""), "name is '': it must be a text of 1 to 64 characters"),
     "a gate with a lone surrogate": (lambda: Gate("\ud800"), r"name is '\\ud800': it has a lone surrogate"),
-    "a delay beyond any float": (lambda: Latency(10**400), "distribution is an integer of 1329 bits: ms is an integer"),
+    "a delay beyond any float": (
+        lambda: Latency(10**400),
+        "distribution is an integer of 1329 bits: it must be",
+    ),
     "a gate with a number": (lambda: Gate(cast("Any", 5)), "name is 5: it must be a text"),
     "an unknown kind": (lambda: Unauthorized(cast("Any", "x")), "kind is 'x': choose '', 'revoked', 'rotated', 'clock"),
     "a skew of none": (lambda: Unauthorized("clock_skew"), "clock_skew_s 0: the skew is that kind's alone"),
@@ -301,6 +305,19 @@ def test_a_proxy_s_pages_are_no_json_of_the_api_s() -> None:
     assert page("empty") == ("b''", "text/plain")
     assert page("wrong_content_type") == ('b\'{"message":"proxy"}\'', "text/plain")
     assert page("bom") == ('b\'\\xef\\xbb\\xbf{"message":"proxy"}\'', "application/json")
+
+
+def test_a_code_may_be_another_status_s_or_unknown_to_all() -> None:
+    """A client must cope with a code that it does not know."""
+    assert Status(409, "rate_limited").code == "rate_limited"
+    for unknown in ("quota_exceeded", "transaction_not_found", "rejected", "teapot"):
+        assert Status(418, unknown).code == unknown
+
+
+@pytest.mark.parametrize("end", [Reset(), Close(), Hang()])
+def test_a_truncated_answer_ends_as_a_word_or_an_effect_says(end: Reset | Close | Hang) -> None:
+    assert Truncate(then=end) == Truncate(then=end.word)  # type: ignore[arg-type]
+    assert Truncate(then=end).then == end.word
 
 
 def test_a_rate_limit_refuses_with_the_time_to_wait() -> None:

@@ -1,8 +1,10 @@
 """Gates: who waits where, who is let go in which order, and what ends a wait."""
 
 import asyncio
+import math
 import threading
 from collections.abc import Callable, Iterator, Sequence
+from typing import Any
 
 import pytest
 import trio
@@ -119,7 +121,6 @@ WRONG: dict[str, tuple[Sequence[int | str], str]] = {
     "a user who is not there": (["eve"], r"holds 0 calls of 'eve' \(it holds createTransaction of ada \(#1\), .*cy"),
     "a user who is there twice": (["cy"], "holds 2 calls of 'cy'"),
     "somebody twice": (["ada", 0], r"order is \['ada', 0\], which names somebody twice"),
-    "a text for a list": ("ada", "holds 0 calls of 'a'"),
     "true for 1": ([True], "holds 0 calls of True"),
 }
 
@@ -130,6 +131,18 @@ def test_an_order_that_can_t_be_is_refused_and_nobody_goes(order: Sequence[int |
     with pytest.raises(ValueError, match=problem):
         house.gate.release(order)
     assert (house.gone, len(house.gate), house.opened) == ([], 3, 0)
+
+
+def test_an_order_that_is_no_list_is_refused_with_one() -> None:
+    house = House("ada")
+    for order, problem in (
+        ("ada", r"order is 'ada', a str: it must be a list, such as \['ada'\]"),
+        (5, "5, a int"),
+        (None, "None"),
+    ):
+        with pytest.raises(TypeError, match=problem):
+            house.gate.release(order)  # type: ignore[arg-type]
+    assert (house.gone, len(house.gate)) == ([], 1)
 
 
 def test_one_that_fails_stops_none_behind_it() -> None:
@@ -222,6 +235,37 @@ def test_a_wait_of_a_thread_has_a_limit_and_names_gate_and_waiters() -> None:
         house.gate.wait_for(2, limit_s=SHORT_S)
     with pytest.raises(GateLimit, match="0 of 1 arrived within 0.002 s; it holds nobody"):
         Hold("pay", SHORT_S, lambda _: None).wait_for()
+
+
+BAD_WAITS: dict[str, tuple[dict[str, Any], type[Exception], str]] = {
+    "for nobody": ({"count": 0}, ValueError, "count must be 1 or more, not 0"),
+    "for fewer": ({"count": -1}, ValueError, "count must be 1 or more, not -1"),
+    "for one and a half": ({"count": 1.5}, TypeError, "count must be an int, not float"),
+    "for truth": ({"count": True}, TypeError, "count must be an int, not bool"),
+    "for a text": ({"count": "1"}, TypeError, "count must be an int, not str"),
+    "less than no time": ({"limit_s": -1}, ValueError, "limit_s must be 0 or more and finite, not -1"),
+    "NaN": ({"limit_s": math.nan}, ValueError, "limit_s must be 0 or more and finite, not nan"),
+    "for ever": ({"limit_s": math.inf}, ValueError, "limit_s must be 0 or more and finite, not inf"),
+    "a text's time": ({"limit_s": "1"}, TypeError, "limit_s must be a number of seconds, not str"),
+    "truth's time": ({"limit_s": True}, TypeError, "limit_s must be a number of seconds, not bool"),
+}
+
+
+@pytest.mark.parametrize(("words", "kind", "problem"), BAD_WAITS.values(), ids=BAD_WAITS)
+def test_a_wait_that_can_t_be_is_refused(words: dict[str, Any], kind: type[Exception], problem: str) -> None:
+    gate = House("ada").gate
+    with pytest.raises(kind, match=problem):
+        gate.wait_for(**words)
+    with pytest.raises(kind, match=problem):
+        asyncio.run(gate.arrived(**words))
+
+
+def test_a_gate_tells_which_calls_it_waits_for() -> None:
+    gate = House().gate
+    gate.tell("getUser with user='ada'")
+    gate.tell("any call")
+    with pytest.raises(GateLimit, match="it holds nobody; it waits for getUser with user='ada' or any call$"):
+        gate.wait_for(limit_s=SHORT_S)
 
 
 async def waits_in_a_loop() -> None:

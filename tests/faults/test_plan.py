@@ -124,7 +124,7 @@ WHEN: dict[str, tuple[dict[str, Any], list[int]]] = {
     "every and after": ({"every": 5, "after": 5}, [10]),
     "every and times": ({"every": 5, "times": 1}, [5]),
     "after and times": ({"after": 3, "times": 2}, [4, 5]),
-    "two that exclude each other": ({"nth": 1, "after": 1}, []),
+    "the only one of its kind": ({"nth": 6, "every": 3, "after": 5, "first": 6}, [6]),
     "probability 0": ({"probability": 0}, []),
     "probability 1": ({"probability": 1}, list(range(1, 13))),
     "probability 1 and nth": ({"probability": 1, "nth": 4}, [4]),
@@ -263,9 +263,10 @@ def test_thresholds_are_cumulated_over_the_rules_that_match() -> None:
 
 
 def test_a_random_rule_that_is_used_up_leaves_the_others_rates_as_they_are() -> None:
-    rules = [Rule(effect=Reset(), probability=0.3, times=1), Rule(effect=Close(), probability=0.3)]
+    rare = Rule(effect=Reset(), probability=0.3)
+    rules = [rule_from(rare, times=1), Rule(effect=Close(), probability=0.3)]
     words = met(planned(*rules), [call()] * 500)
-    free = met(planned(rule_from(rules[0], times=10**9), rules[1]), [call()] * 500)
+    free = met(planned(rule_from(rare, times=10**9), rules[1]), [call()] * 500)
     assert [word == "close" for word in words] == [word == "close" for word in free]
     assert words.count("reset") == 1
 

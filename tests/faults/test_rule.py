@@ -33,6 +33,7 @@ from fake_credits.faults import (
     rule_to_json,
 )
 from fake_credits.faults.effects import ALL, READS, WRITES
+from fake_credits.faults.reading import waited_for
 from fake_credits.faults.rule import script_effect
 from fake_credits.models import Reason
 from tests.faults.conftest import call, planned
@@ -94,7 +95,7 @@ def test_a_rule_that_says_when_is_scripted(when: str) -> None:
 
 def test_a_script_is_scripted_and_who_during_and_chance_are_not() -> None:
     assert Rule(script=[503]).is_scripted
-    assert not Rule(effect=Reset(), user="ada", during=(0, 5), per="user").is_scripted
+    assert not Rule(effect=Reset(), user="ada", during=(0, 5)).is_scripted
     assert not Rule(effect=Reset(), probability=1).is_scripted
 
 
@@ -102,8 +103,50 @@ def test_a_lost_response_is_a_write_that_stands_without_an_answer() -> None:
     assert lost_response() == Rule(effect=Reset(), operation="writes", phase="after")
     for then in (Close(), Hang(), Status(502)):
         assert lost_response(then) == Rule(effect=then, operation="writes", phase="after")
-    with pytest.raises(FaultError, match="phase is 'after', which rate_limit does not have: choose before"):
-        lost_response(RateLimit(1, 1))
+    for word, effect in (("reset", Reset()), ("close", Close()), ("hang", Hang())):
+        assert lost_response(word).effect == effect  # type: ignore[arg-type]
+    for nothing in (RateLimit(1, 1), Latency(5), "after", None):
+        with pytest.raises(FaultError, match="by which no answer is lost: choose reset, close, hang, status, not_json"):
+            lost_response(nothing)  # type: ignore[arg-type]
+
+
+SAID_TWICE: dict[str, tuple[object, dict[str, Any], str]] = {
+    "an operation of JSON": (
+        {"effect": "reset", "operation": "getUser"},
+        {"operation": "getBalance"},
+        "operation is 'getUser' in the rule and 'getBalance' beside it: say it once",
+    ),
+    "a lost response to a read": (
+        lost_response(),
+        {"operation": "reads"},
+        "'writes' in the rule and 'reads'",
+    ),
+    "a lost response before the write": (
+        lost_response(),
+        {"phase": "before"},
+        "'after' in the rule and 'before'",
+    ),
+    "a count": (Rule(effect=Reset(), nth=1), {"nth": 2}, "nth is 1 in the rule and 2 beside it"),
+    "a script": (Rule(script=[503]), {"script": [504]}, r"script is \(503,\) in the rule and \[504\] beside it"),
+    "no user": (Reset(), {"user": ""}, "user is '', which is none: leave the word out where it may be any"),
+}
+
+
+@pytest.mark.parametrize(("told", "words", "problem"), SAID_TWICE.values(), ids=SAID_TWICE)
+def test_words_beside_a_rule_that_contradict_it_are_refused(told: object, words: dict[str, Any], problem: str) -> None:
+    with pytest.raises(FaultError, match=problem):
+        rule_from(told, **words)
+
+
+def test_an_operation_beside_a_rule_may_be_one_of_its_own() -> None:
+    assert rule_from(lost_response(), operation="createTransaction").operation == "createTransaction"
+    assert rule_from(Zombie(5), times=3).times == rule_from(Rule(effect=Zombie(5)), times=3).times == 3
+
+
+def test_a_rule_says_what_it_waits_for() -> None:
+    assert waited_for(Rule(effect=Reset())) == "any call"
+    rule = Rule(effect=Reset(), operation="getUser", user="ada", header={"x": "1"}, nth=2, phase="after", name="a")
+    assert waited_for(rule) == "getUser with user='ada', header={'x': '1'}, nth=2"
 
 
 def test_entries_of_a_script_mean_effects() -> None:
@@ -153,7 +196,10 @@ REFUSED: Mapping[str, tuple[dict[str, Any], str]] = {
         {"operation": "getuser"},
         r"operation is 'getuser': choose '\*', 'reads', 'writes', 'createUser', .*'listTransactions'",
     ),
-    "an operation that is a list": ({"operation": ["getUser"]}, r"operation is \['getUser'\]: choose"),
+    "an operation that is a list": (
+        {"operation": ["getUser"]},
+        r"operation is \['getUser'\], a list: it must be",
+    ),
     "an unknown phase": (
         {"phase": "during"},
         "phase is 'during': choose 'before', 'after', 'read', 'write', 'list'",
@@ -188,6 +234,13 @@ REFUSED: Mapping[str, tuple[dict[str, Any], str]] = {
     "a number beyond any text": ({"nth": 10**5000}, "nth is an integer of 16610 bits: it must be from 1 to 10"),
     "a script with one": ({"effect": None, "script": [10**5000]}, "the entry an integer of 16610 bits: an entry is"),
     "a where that must be awaited": ({"where": _awaited}, "where is .*, a function: it must be a function of a call"),
+    "an nth that is no every": ({"nth": 1, "every": 3}, "nth=1, every=3 exclude each other: no call is all of that"),
+    "an nth behind the first": ({"nth": 3, "first": 2}, "nth=3, first=2 exclude each other"),
+    "an nth not after": ({"nth": 3, "after": 3}, "nth=3, after=3 exclude each other"),
+    "no every between": ({"first": 5, "every": 3, "after": 3}, "first=5, every=3, after=3 exclude each other"),
+    "a per without a count": ({"per": "user"}, "per is 'user', but the rule counts nothing: give nth, first, every"),
+    "an effect for an operation": ({"operation": Close()}, r"operation is Close\(\), a Close: it must be a text"),
+    "no operation": ({"operation": None}, "operation is None, a NoneType: it must be a text"),
     "a where without an argument": ({"where": _unasked}, "it is called with one argument, a call .too many pos"),
     "a where with two": ({"where": _asked_two}, "it is called with one argument, a call .missing a required"),
     "a where that can't be called": ({"where": "ada"}, "where is 'ada', a str: it must be a function of a call"),
@@ -343,7 +396,7 @@ def test_more_words_join_a_rule_an_effect_or_an_object() -> None:
     wanted = Rule(effect=Reset(), user="ada", nth=2)
     assert rule_from(Rule(effect=Reset(), user="ada"), nth=2) == wanted
     assert rule_from(Reset(), user="ada", nth=2) == wanted
-    assert rule_from({"effect": "reset", "user": "bob"}, user="ada", nth=2) == wanted
+    assert rule_from({"effect": "reset", "user": "ada"}, user="ada", nth=2) == wanted
 
 
 def test_an_object_of_json_may_be_given_a_function_in_python() -> None:

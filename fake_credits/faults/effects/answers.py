@@ -15,6 +15,8 @@ __all__ = ["NotJson", "RateLimit", "Status"]
 RetryAfterForm = Literal["", "seconds", "date", "garbage", "absent"]
 _FORMS = ("", "seconds", "date", "garbage", "absent")
 _DAY_S = 86_400
+_NEAR = 0.85
+"""How alike, of 1, a code must be to one of the API's to be taken for a slip of the pen."""
 
 _CODES: Mapping[int, str] = {
     400: "validation_error",
@@ -38,7 +40,8 @@ _CODES: Mapping[int, str] = {
 class Status(Effect):
     """Answer with a ``status`` and the contract's error body. After the decision, a write stands.
 
-    ``code`` is the status's own unless given. ``retry_after_s`` adds Retry-After in ``retry_after_form``: ``seconds``,
+    ``code`` is the status's own unless given: another's, or a word that is no code of the API. ``retry_after_s`` adds
+    Retry-After in ``retry_after_form``: ``seconds``,
     ``date``, ``garbage`` or ``absent``; the contract's form unless given (README, "What is a guess", row 22).
     """
 
@@ -56,6 +59,7 @@ class Status(Effect):
             object.__setattr__(self, "code", code)
         if not isinstance(self.code, str) or not self.code.isidentifier() or len(self.code) > 64:  # pyright: ignore[reportUnnecessaryIsInstance]
             raise FaultError(f"code is {self.code!r}: a code is a word such as 'rate_limited'")
+        _check_spelling(self.code)
         if self.code == InternalError.code:
             raise FaultError(f"code is {self.code!r}, which tells a bug of the fake: take 'server_error'")
         if self.retry_after_s is not None:
@@ -71,6 +75,17 @@ class Status(Effect):
         says_when = self.retry_after_s is not None or self.retry_after_form == "garbage"
         header = stage.retry_after(self.retry_after_s or 0, self.retry_after_form) if says_when else ""
         stage.refuse(error, status=self.status, retry_after=header)
+
+
+def _check_spelling(code: str) -> None:
+    """Refuse a code that is nearly one of the API's; one that is far from all of them is meant to be unknown."""
+    if code in ERRORS or code in _CODES.values() or code == "rejected":
+        return
+    from difflib import get_close_matches  # for those who give an unknown code
+
+    near = get_close_matches(code, ERRORS, 1, cutoff=_NEAR)
+    if near:
+        raise FaultError(f"code is {code!r}: did you mean {near[0]!r}? An unknown code must be further from it")
 
 
 @dataclass(frozen=True)

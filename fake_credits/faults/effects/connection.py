@@ -1,7 +1,7 @@
 """Own the effects on the connection: it breaks, stalls, drips, or carries what is no HTTP."""
 
 from dataclasses import dataclass
-from typing import ClassVar
+from typing import ClassVar, cast
 
 from fake_credits.faults.checks import FaultError, choice, number_in, whole_in
 from fake_credits.faults.effects.base import Effect, Phase
@@ -55,15 +55,15 @@ class Hang(Effect):
 class Truncate(Effect):
     """Send the whole head and a part of the body: ``at_bytes`` of it, or a ``fraction``; ``then`` end it.
 
-    At least one byte is missing. An answer without a body is cut after its head.
-    """
+    ``then`` is ``close``, ``reset`` or ``hang``, in Python also ``Reset()`` and so on. At least one byte is missing. An
+    answer without a body is cut after its head."""
 
     word: ClassVar[str] = "truncate"
     exposes: ClassVar[str] = "takes a part for the whole"
     phases: ClassVar[tuple[Phase, ...]] = _AFTER
     at_bytes: int | None = None
     fraction: float | None = None
-    then: Ending = "close"
+    then: Ending | Reset | Close | Hang = "close"
 
     def __post_init__(self) -> None:
         if self.at_bytes is not None and self.fraction is not None:
@@ -72,13 +72,15 @@ class Truncate(Effect):
             whole_in("at_bytes", self.at_bytes, 0, _BODY_LIMIT)
         if self.fraction is not None:
             number_in("fraction", self.fraction, 0, 1)
+        if isinstance(self.then, Reset | Close | Hang):
+            object.__setattr__(self, "then", self.then.word)
         choice("then", self.then, ("close", "reset", "hang"))
 
     async def apply(self, stage: Stage) -> None:
         """Send a part."""
         size = stage.body_size()
         part = int(size * (0.5 if self.fraction is None else self.fraction)) if self.at_bytes is None else self.at_bytes
-        stage.leave(Cut(self.then, max(0, min(part, size - 1))))
+        stage.leave(Cut(cast("Ending", self.then), max(0, min(part, size - 1))))
 
 
 @dataclass(frozen=True)

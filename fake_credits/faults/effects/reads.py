@@ -32,8 +32,10 @@ class Stale(Effect):
     def __post_init__(self) -> None:
         whole_in("by_ms", self.by_ms, 0, _DAY_MS)
         whole_in("by_writes", self.by_writes, 0, 1_000_000)
-        if bool(self.by_ms) is bool(self.by_writes):
-            raise FaultError("by_ms and by_writes exclude each other: give one of them, more than 0")
+        if self.by_ms and self.by_writes:
+            raise FaultError("by_ms and by_writes exclude each other: give one of them")
+        if not self.by_ms and not self.by_writes:
+            raise FaultError("by_ms and by_writes are missing or 0: give one of them, more than 0")
 
     @property
     def operations(self) -> frozenset[Operation]:

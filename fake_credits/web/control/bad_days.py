@@ -3,7 +3,7 @@
 from fake_credits.errors import ControlError, GateLimit
 from fake_credits.faults.plan import ActiveRule
 from fake_credits.faults.presets import PRESETS
-from fake_credits.faults.rule import rule_from, rule_to_json
+from fake_credits.faults.reading import rule_from, rule_to_json
 from fake_credits.faults.scenario import scenario_from
 from fake_credits.web.control.call import ControlCall
 from fake_credits.web.control.shapes import Advance, Freeze, Release, Rules, Travel, WaitForArrivals, moment, naming

@@ -5,7 +5,7 @@ from collections.abc import Mapping
 from fake_credits.clock import Clock, from_ms
 from fake_credits.faults.gates import Hold
 from fake_credits.faults.plan import ActiveRule
-from fake_credits.faults.rule import rule_to_json
+from fake_credits.faults.reading import rule_to_json
 from fake_credits.ledger import Account
 from fake_credits.sandbox import Sandbox
 
