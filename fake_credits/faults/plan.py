@@ -60,7 +60,7 @@ class Shot:
 
 
 class ActiveRule:
-    """Be a rule in a sandbox: ``fired`` times so far, of ``matched`` calls; ``remove`` or a block's end takes it out."""
+    """Be a rule in a sandbox: ``fired`` times so far, of ``matched`` calls; ``remove``, or a block's end, ends it."""
 
     def __init__(self, rule: Rule, name: str, plan: "Plan") -> None:
         self.rule = rule
