@@ -406,6 +406,7 @@ def test_a_million_transactions_give_the_garbage_collector_nothing_to_walk(milli
     assert walked_for(account) == walked_for_one
 
 
+@pytest.mark.slow
 def test_a_million_transactions_take_at_most_sixty_bytes_each(million: tuple[Account, int]) -> None:
     account, _ = million
     assert len(account) == 1_000_000

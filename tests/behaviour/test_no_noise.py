@@ -179,6 +179,7 @@ def stalled(fake: FakeCredits, name: str, count: int = 3) -> Generator[list[Wire
         yield wires
 
 
+@pytest.mark.slow
 @stalling
 @pytest.mark.usefixtures("clean")
 def test_a_server_stops_at_once_whatever_its_calls_wait_for(name: str) -> None:
@@ -192,6 +193,7 @@ def test_a_server_stops_at_once_whatever_its_calls_wait_for(name: str) -> None:
         assert fake.problems() == []
 
 
+@pytest.mark.slow
 @stalling
 @pytest.mark.usefixtures("clean")
 def test_a_sandbox_closes_at_once_once_the_clients_have_gone(name: str) -> None:
@@ -236,6 +238,7 @@ def test_a_closed_sandbox_awaits_a_short_delay_and_cuts_a_long_one(shared: Share
 # ------------------------------------------------------------ clients that hang up
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("hang_up", ["FIN", "RST"])
 @pytest.mark.parametrize("name", [name for name in DAYS if not name.startswith("gate")])
 @pytest.mark.usefixtures("quiet")

@@ -140,7 +140,7 @@ def _ways(library: str, loop: str, *, stream: bool) -> Iterable[Way]:
 
 
 @pytest.mark.parametrize("loop", LOOPS)
-@pytest.mark.parametrize("library", ["httpx2", "httpx"])
+@pytest.mark.parametrize("library", ["httpx2", pytest.param("httpx", marks=pytest.mark.slow)])
 @pytest.mark.parametrize("name", BROKEN)
 def test_a_library_raises_in_process_what_it_raises_on_a_socket(
     shared: Shared, name: str, library: str, loop: str

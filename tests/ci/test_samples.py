@@ -72,6 +72,7 @@ def test_the_names_and_ports_of_the_services_are_those_of_the_urls() -> None:
     assert JOBS["service"]["services"]["credits"]["ports"] == [f"{PORT}:{PORT}"]
 
 
+@pytest.mark.slow
 def test_the_containers_line_serves_another_container(programs: dict[str, str], port: int, tmp_path: Path) -> None:
     """What can't be had without an engine is done here: pip has installed us, and the port is a free one."""
     service, key = COMPOSE["credits"], COMPOSE["tests"]["environment"]["CREDITS_API_KEY"]

@@ -91,6 +91,7 @@ def test_the_exit_code_is_the_commands_own(command: tuple[str, ...], code: int) 
     assert ("Error: can't run" in done.stderr) == (code in (126, 127))
 
 
+@pytest.mark.slow
 def test_the_log_and_the_summary_are_there_where_asked_for() -> None:
     fetch = (sys.executable, "-c", "import os, urllib.request as u; u.urlopen(os.environ['CREDITS_JWKS_URL'])")
     assert "fake-credits: 0 exchanges, 0 refused (seed 5)" in run("--log", "text", "--seed", "5", *fetch).stderr
@@ -182,6 +183,7 @@ def test_a_signal_to_us_alone_reaches_the_command_whose_code_is_ours(name: str, 
     assert started.err == ""
 
 
+@pytest.mark.slow
 def test_a_command_that_ignores_sigterm_is_killed_after_the_grace(start: Start, tmp_path: Path) -> None:
     script = f"trap '' TERM; echo $$ > {shlex.quote(str(tmp_path))}/draft; mv {tmp_path}/draft {tmp_path}/pid; "
     started = start("run", "--grace", "0.2", "--", "sh", "-c", script + "while :; do sleep 0.05; done")
@@ -190,6 +192,7 @@ def test_a_command_that_ignores_sigterm_is_killed_after_the_grace(start: Start, 
     assert not is_alive(child)
 
 
+@pytest.mark.slow
 @pytest.mark.skipif(not sys.platform.startswith("linux"), reason="only Linux lets us adopt orphans")
 @pytest.mark.parametrize(
     ("how", "daemon"),
@@ -259,7 +262,7 @@ name = "first-write"
 """
 
 
-@pytest.mark.parametrize("form", ["off", "text", "json"])
+@pytest.mark.parametrize("form", ["off", pytest.param("text", marks=pytest.mark.slow), "json"])
 def test_a_scripted_rule_that_stayed_unused_is_told_at_the_end_whatever_the_log(form: str, tmp_path: Path) -> None:
     """And the exit code stays the command's own."""
     file = tmp_path / "unused.toml"
@@ -267,13 +270,17 @@ def test_a_scripted_rule_that_stayed_unused_is_told_at_the_end_whatever_the_log(
     done = run("--scenario", str(file), "--log", form, "--", "sh", "-c", "exit 0")
     assert done.returncode == 0
     last = done.stderr.splitlines()[-1]
-    text = "the scripted rule 'first-write' never fired (no call matched it); say optional=True where that is right"
+    text = (
+        "the scripted rule 'first-write' never fired (no call matched it): it waits for createTransaction with nth=1; "
+        "say optional=True where that is right"
+    )
     if form == "json":
         assert json.loads(last) == {"problem": text, "sandbox": "s1"}
     else:
         assert last == f"Warning: sandbox s1: {text}"
 
 
+@pytest.mark.slow
 def test_several_scenarios_hold_together(tmp_path: Path) -> None:
     file = tmp_path / "unused.toml"
     file.write_text(UNUSED)

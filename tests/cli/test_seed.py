@@ -122,6 +122,7 @@ def test_quiet_is_quiet(server: FakeCredits) -> None:
     assert count(server, "quiet") == (5, 60)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("variables", "shown"),
     [
@@ -291,6 +292,7 @@ def test_a_world_that_the_contract_does_not_allow_is_refused_before_anything_is_
     assert server.journal.total == before
 
 
+@pytest.mark.slow
 def test_ctrl_c_ends_with_130_and_says_how_to_go_on(server: FakeCredits) -> None:
     script = (
         "import os, sys, signal\n"

@@ -145,6 +145,7 @@ def test_each_exchange_is_a_line_with_its_cause_and_the_end_is_a_summary(start: 
     ]
 
 
+@pytest.mark.slow
 def test_the_json_log_is_an_object_a_line(start: Start) -> None:
     started = start("serve", "--log", "json")
     put_user(started, "ad%C2%85a\u2028")
@@ -174,6 +175,7 @@ def test_a_signal_ends_it_with_its_code_and_frees_port_and_ready_file(start: Sta
     socket.create_server(("127.0.0.1", port)).close()
 
 
+@pytest.mark.slow
 def test_a_ready_file_of_another_server_is_left_alone(start: Start) -> None:
     started = start("serve")
     (started.folder / "ready").write_text("CREDITS_BASE_URL=http://another\n")
@@ -225,6 +227,7 @@ def test_a_host_that_does_not_exist_ends_with_3() -> None:
     assert "can't listen at 192.0.2.1" in done.stderr
 
 
+@pytest.mark.slow
 def test_beyond_loopback_it_warns_and_answers_any_host(start: Start) -> None:
     started = start("serve", "--host", "0.0.0.0", "--expose", "--log", "off")  # noqa: S104
     until(lambda: "Warning: --expose" in started.err, "the warning")
@@ -367,6 +370,7 @@ def test_a_server_that_announced_nothing_leaves_anothers_empty_ready_file(
     assert ready.exists()
 
 
+@pytest.mark.slow
 def test_pages_without_an_origin_of_their_own_can_be_let_in(start: Start) -> None:
     """Files and sandboxed frames send ``null``."""
     started = start("serve", "--cors-origin", "null", "--user", "ada=1")
@@ -374,6 +378,7 @@ def test_pages_without_an_origin_of_their_own_can_be_let_in(start: Start) -> Non
     assert answer.headers["access-control-allow-origin"] == "null"
 
 
+@pytest.mark.slow
 def test_it_starts_from_a_world_and_is_ready_only_when_that_is_loaded(start: Start) -> None:
     started = start("serve", "--world", "tiny", "--api-key", "my-key", "--user", "ada=7")
     assert ask(started, "/_fake/readyz").status_code == 200

@@ -23,6 +23,7 @@ def scenario(path: Path) -> Path:
     return path
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("count", [20, pytest.param(400, marks=pytest.mark.slow)])
 def test_a_storm_of_faults_prints_nothing(start: Callable[..., Started], tmp_path: Path, count: int) -> None:
     started = start(

@@ -107,6 +107,7 @@ def hang_up_at_once(connection: socket.socket) -> None:
     connection.shutdown(socket.SHUT_RDWR)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("way", [speak_plain_http, distrust, hang_up_in_the_handshake, hang_up_at_once])
 def test_clients_that_break_off_leave_no_line_in_the_log_and_no_entry(
     way: Callable[[socket.socket], None],
@@ -168,6 +169,7 @@ def test_a_fault_on_the_connection_is_the_same_below_tls(
     assert [entry.delivered for entry in entries(server)] == [False]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("sent", [b"", b"\x16\x03\x01\x02\x00\x01"])
 def test_a_handshake_that_never_ends_does_not_hold_up_the_end(
     sent: bytes, server: LiveServer, capfd: pytest.CaptureFixture[str]

@@ -94,6 +94,7 @@ def test_async_runners_and_developer_mode(suite: Suite, monkeypatch: pytest.Monk
     assert result.stderr.str() == ""
 
 
+@pytest.mark.slow
 def test_two_workers_in_any_order(suite: Suite) -> None:
     """Each worker has one server, each test its sandbox; section and refusals reach the one who reads."""
     result = suite(

@@ -326,6 +326,7 @@ def test_a_sandbox_that_is_dropped_intercepts_no_more_and_says_so() -> None:
     assert "none" in repr(SWITCHBOARD)
 
 
+@pytest.mark.slow
 def test_one_that_is_held_outlives_its_dropped_sandbox(send: Send) -> None:
     """As in ``with FakeCredits().intercept(URL)``: the block is not over."""
     fake = FakeCredits(balance=1)

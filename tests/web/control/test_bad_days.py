@@ -281,6 +281,7 @@ def test_a_server_stops_at_once_though_clients_wait_at_its_gates(
     asker.meet(live)
 
 
+@pytest.mark.slow
 def test_many_releases_at_once_end_each_other_in_nothing(asker: Asker, pool: ThreadPoolExecutor) -> None:
     """A release waits for its exchanges, which the server's loop must be free to run."""
     mades = [asker.make(users={"ada": 1}) for _ in range(8)]
