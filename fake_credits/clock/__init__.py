@@ -200,6 +200,8 @@ class Clock:
 
     def drop(self) -> list[Due]:
         """Let nothing of it happen, and return it."""
+        if not self._queue:
+            return []
         with self._lock:
             parked = self.parked()
             self._queue.clear()

@@ -215,11 +215,12 @@ class Plan:
 
     def reset(self, rules: Iterable[Rule], start_ms: int, ordinal_base: int) -> None:
         """Begin anew, with rules."""
-        for active in self._rules:
-            active.removed = True
         self.start_ms, self.ordinal_base = start_ms, ordinal_base
-        self._rules, self._ended, self._numbers, self._calls = [], [], Counter(), {}
-        self._note_change()
+        if self._rules or self._ended or self._numbers or self._calls:
+            for active in self._rules:
+                active.removed = True
+            self._rules, self._ended, self._numbers, self._calls = [], [], Counter(), {}
+            self._note_change()
         for rule in rules:
             self.add(rule)
 

@@ -156,7 +156,10 @@ REFUSED: Mapping[str, tuple[Callable[[], object], str]] = {
     "an unknown kind": (lambda: Unauthorized(cast("Any", "x")), "kind is 'x': choose '', 'revoked', 'rotated', 'clock"),
     "a skew of none": (lambda: Unauthorized("clock_skew"), "clock_skew_s 0: the skew is that kind's alone"),
     "a skew of another": (lambda: Unauthorized("revoked", 5), "clock_skew_s 5: the skew is that kind's alone"),
-    "a skew over a day": (lambda: Unauthorized(clock_skew_s=86_401), "clock_skew_s is 86401: it must be from -86400"),
+    "a skew over a week": (
+        lambda: Unauthorized(clock_skew_s=604_801),
+        "clock_skew_s is 604801: it must be from -604800",
+    ),
 }
 
 

@@ -10,7 +10,7 @@ from fake_credits.faults.stage import Stage
 
 __all__ = ["Unauthorized"]
 
-_DAY_S = 86_400
+_WEEK_S = 7 * 86_400  # a token of a day, and its leeway, must be able to be over
 
 
 @dataclass(frozen=True)
@@ -30,7 +30,7 @@ class Unauthorized(Effect):
 
     def __post_init__(self) -> None:
         choice("kind", self.kind, ("", "revoked", "rotated", "clock_skew"))
-        whole_in("clock_skew_s", self.clock_skew_s, -_DAY_S, _DAY_S)
+        whole_in("clock_skew_s", self.clock_skew_s, -_WEEK_S, _WEEK_S)
         if not self.kind:
             object.__setattr__(self, "kind", "clock_skew" if self.clock_skew_s else "revoked")
         if (self.kind == "clock_skew") is (self.clock_skew_s == 0):
