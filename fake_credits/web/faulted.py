@@ -29,12 +29,13 @@ async def conduct(exchange: Exchange, line: Line, body: bytes) -> None:
     sandbox = exchange.sandbox
     with sandbox.lock:
         shots = _shots(exchange, body)
-    if not shots:
+        # Of the world whose rules it meets: a reset waits for the lock.
+        stage = _Stage(exchange, line, body) if shots else None
+    if stage is None:
         exchange.decide(body)
         return
     if not isinstance(exchange.credential, ApiError):
         exchange.client = exchange.credential.kind
-    stage = _Stage(exchange, line, body)
     for shot in shots:
         if shot.rule.rule.phase != "after" and not stage.is_over:
             await stage.play(shot)

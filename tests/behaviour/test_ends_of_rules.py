@@ -166,9 +166,9 @@ def test_a_reset_lets_the_tasks_of_a_loop_go(fake: FakeCredits) -> None:
 def test_a_call_that_waits_in_real_time_books_nothing_in_the_next_world(shared: Shared, mode: Mode) -> None:
     """Nobody can hurry it: what a test left behind must not spend what the next one has."""
     with FakeCredits(mode=mode, shared=shared, balance=100, delays="real") as fake:
-        fake.faults.add(Latency(100), "createTransaction")
+        rule = fake.faults.add(Latency(100), "createTransaction")
         threads = spending(fake, 1)
-        until(lambda: fake.journal.begun == 1)
+        until(lambda: rule.fired == 1)  # not merely begun: what meets its rules after the reset is of the new world
         fake.reset()
         assert joined(threads) == ["Unavailable"]
         assert fake.balance() == 100
