@@ -200,9 +200,7 @@ class Parked:
                 self._waited_ms = 0.0
             self._take_delay(wait)
         elif isinstance(wait, Waiting):
-            exchange = wait.exchange
-            user = "" if exchange.matched is None else exchange.matched.user_id
-            self._ticket = Ticket(user, exchange.ordinal, exchange.shown, self._go)
+            self._ticket = wait.exchange.ticket(self._go)
             if not wait.gate.arrive(self._ticket):
                 self._run(value=True)
 

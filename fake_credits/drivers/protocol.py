@@ -126,8 +126,7 @@ class _Line:
             if not released.done():
                 released.set_result(True)
 
-        user = "" if exchange.matched is None else exchange.matched.user_id
-        return Ticket(user, exchange.ordinal, exchange.shown, go)
+        return exchange.ticket(go)
 
     def remind(self, ms: float, sandbox: Sandbox) -> None:
         """Come back when it is due: nobody else may."""

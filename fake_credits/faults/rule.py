@@ -239,13 +239,14 @@ def _check_when(rule: Rule) -> None:
     object.__setattr__(rule, "script", _checked_script(rule.script))
     if rule.during is not None:
         object.__setattr__(rule, "during", _checked_window(rule.during))
-    _check_that_it_can_be(rule)
+    _check_counts(rule)
+    _check_per(rule)
     if rule.times is None and rule.effect is not None and rule.effect.times is not None:
         object.__setattr__(rule, "times", rule.effect.times)
 
 
-def _check_that_it_can_be(rule: Rule) -> None:
-    """Refuse counts that no call can meet, and ``per`` where there is nothing to count."""
+def _check_counts(rule: Rule) -> None:
+    """Refuse counts that no call can meet."""
     low, high = (rule.after or 0) + 1, _COUNT_LIMIT if rule.first is None else rule.first
     if rule.nth is not None:
         low, high = max(low, rule.nth), min(high, rule.nth)
@@ -254,6 +255,10 @@ def _check_that_it_can_be(rule: Rule) -> None:
         told = {name: getattr(rule, name) for name in ("nth", "first", "every", "after")}
         said = as_words({name: value for name, value in told.items() if value is not None})
         raise FaultError(f"{said} exclude each other: no call is all of that")
+
+
+def _check_per(rule: Rule) -> None:
+    """Refuse ``per`` where there is nothing to count."""
     counts = (rule.nth, rule.first, rule.every, rule.after, rule.times)
     remembers = rule.effect is not None and (rule.effect.remembers or rule.effect.times is not None)
     if rule.per and not rule.script and not remembers and all(count is None for count in counts):

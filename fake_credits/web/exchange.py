@@ -3,6 +3,7 @@
 It knows nothing of sockets, of waits or of what faults do.
 """
 
+from collections.abc import Callable
 from contextlib import suppress
 from typing import Protocol, cast
 
@@ -14,7 +15,7 @@ from fake_credits.errors import (
     Forbidden,
     InsufficientScope,
 )
-from fake_credits.faults.gates import Hold
+from fake_credits.faults.gates import Hold, Ticket
 from fake_credits.faults.stage import Wire
 from fake_credits.journal import Client, Entry
 from fake_credits.sandbox import Sandbox
@@ -149,6 +150,10 @@ class Exchange:
         if matched is None:
             return f"{self.method} {escape(self.raw_path)}"
         return f"{matched.operation.value} of {matched.user_id or matched.application_id}"
+
+    def ticket(self, go: Callable[[], None]) -> Ticket:
+        """Return what a gate knows of this exchange; ``go`` runs it on."""
+        return Ticket("" if self.matched is None else self.matched.user_id, self.ordinal, self.shown, go)
 
     def decide(self, body: bytes, *, bent: Bent | None = None, skew_s: int = 0) -> None:
         """Check the credential and do what was asked for, all under the sandbox's lock; raise the refusal."""
