@@ -26,6 +26,8 @@ __all__ = ["conduct"]
 
 async def conduct(exchange: Exchange, line: Line, body: bytes) -> None:
     """Decide an exchange under the sandbox's rules; raise ApiError for a refusal that no fault has touched."""
+    if not isinstance(exchange.credential, ApiError):
+        exchange.client = exchange.credential.kind
     sandbox = exchange.sandbox
     with sandbox.lock:
         shots = _shots(exchange, body)
@@ -34,8 +36,6 @@ async def conduct(exchange: Exchange, line: Line, body: bytes) -> None:
     if stage is None:
         exchange.decide(body)
         return
-    if not isinstance(exchange.credential, ApiError):
-        exchange.client = exchange.credential.kind
     for shot in shots:
         if shot.rule.rule.phase != "after" and not stage.is_over:
             await stage.play(shot)

@@ -97,6 +97,7 @@ def test_a_rules_function_that_raises_fails_its_call_and_the_test(shared: Shared
             fake.server_client.get_balance(APP, USER)
         (problem,), (entry,) = fake.problems(), fake.journal
         assert (rule.matched, raised.value.fault, entry.cause) == (0, "status#1", "fault:status#1")
+        assert entry.client == "server"
         head, start, *lines = problem.splitlines()
         assert (head, start) == (what, "Traceback (most recent call last):")
         assert __file__ in lines[0]
