@@ -25,7 +25,7 @@ Client = Literal["server", "user", "none"]
 _CANONICAL = ("phase", "rule", "status", "code", "delta", "reason", "committed", "delivered")
 
 
-class Entry(msgspec.Struct, frozen=True, kw_only=True, gc=False):
+class Entry(msgspec.Struct, frozen=True, gc=False):
     """Record one exchange. Empty strings and None mean that the exchange did not get that far.
 
     ``committed``: the ledger changed. ``delivered``: the client was still waiting just before the answer's first

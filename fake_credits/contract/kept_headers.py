@@ -36,7 +36,7 @@ class KeptHeaders:
             raise ValueError(
                 f"keep_headers names {len(self.names)} headers: at most {_NAMES_MAX}, always kept ones too"
             )
-        self._raw = [(name.encode("ascii"), name) for name in self.names]
+        self._raw = {name.encode("ascii"): name for name in self.names}
         self._none: dict[str, str] = {}  # one for the thousands of entries without any
 
     def __repr__(self) -> str:
@@ -44,11 +44,9 @@ class KeptHeaders:
 
     def of(self, fields: Mapping[bytes, bytes]) -> Mapping[str, str]:
         """Return those of a request's fields that are kept, at most 256 characters of each."""
-        found = self._none
-        for raw, name in self._raw:
-            if raw in fields:
-                found = {**found, name: fields[raw][:_SHOWN].decode("latin-1")}
-        return found
+        if self._raw.keys().isdisjoint(fields):
+            return self._none
+        return {name: fields[raw][:_SHOWN].decode("latin-1") for raw, name in self._raw.items() if raw in fields}
 
 
 def _checked(name: str, secret: Set[str]) -> str:

@@ -1,23 +1,25 @@
-"""Own the in-process driver: it builds a request's scope and steps the application's coroutine by hand.
+"""Own the in-process driver: it decides a request at once, or steps the coroutine of one that has to wait by hand.
 
-No event loop, no thread, no socket. The application waits for nothing but our own objects, so one ``send(None)`` runs
+No event loop, no thread, no socket. What waits does so for nothing but our own objects, so one ``send(None)`` runs
 a request to the moment before its answer's first byte; an async caller passes a checkpoint of its own loop there and
 one before the decision, or tasks would never interleave and a check-then-act bug would stay green.
 """
 
 from collections.abc import Sequence
-from typing import Any, NamedTuple
+from typing import Any, Protocol, cast
 
+import msgspec
 from anyio.lowlevel import checkpoint
-from starlette.types import ASGIApp
 
 from fake_credits.drivers.parking import Parked, abandon
 from fake_credits.drivers.steps import CHECKPOINT, Call, End, Steps, step
 from fake_credits.sandbox import Sandbox
-from fake_credits.web.answer import Headers
+from fake_credits.web.answer import Answer, Headers, Message
 from fake_credits.web.app import EXTENSION
+from fake_credits.web.exchange import Asked, Exchange
+from fake_credits.web.way import attempt, go
 
-__all__ = ["BASE_URL", "End", "InProcess", "Outgoing", "Reply"]
+__all__ = ["BASE_URL", "Application", "End", "InProcess", "Outgoing", "Reply"]
 
 BASE_URL = "http://credits.fake-credits.test"
 """Where the in-process clients believe to be; the name can't be resolved (RFC 6761, section 6.2)."""
@@ -25,7 +27,7 @@ BASE_URL = "http://credits.fake-credits.test"
 _HOST = BASE_URL.removeprefix("http://")
 
 
-class Outgoing(NamedTuple):
+class Outgoing(msgspec.Struct, frozen=True):
     """Be one request as bytes; ``target`` is path and query, header names are lower case.
 
     ``timeout_s`` is how long the client waits for the next byte; None waits for ever.
@@ -38,7 +40,7 @@ class Outgoing(NamedTuple):
     timeout_s: float | None = None
 
 
-class Reply(NamedTuple):
+class Reply(msgspec.Struct, frozen=True):
     """Be one answer as far as it came: ``status`` is 0 where no head did, ``body`` may be a part."""
 
     status: int
@@ -47,10 +49,22 @@ class Reply(NamedTuple):
     end: End = "whole"
 
 
+class Application(Protocol):
+    """Be an application that tells which requests are exchanges, and answers the others as ASGI has it."""
+
+    def begin(self, sandbox: Sandbox, asked: Asked) -> Exchange | None:
+        """Return the exchange that a request is, None for one that is none."""
+        ...
+
+    def __call__(self, scope: Message, receive: Any, send: Any) -> Steps:
+        """Answer a request."""
+        ...
+
+
 class InProcess:
     """Carry requests to one sandbox."""
 
-    def __init__(self, app: ASGIApp, sandbox: Sandbox) -> None:
+    def __init__(self, app: Application, sandbox: Sandbox) -> None:
         self._app = app
         self._sandbox = sandbox
 
@@ -62,7 +76,10 @@ class InProcess:
 
         Raises WouldHangForever where nothing would ever end the call.
         """
-        call, steps = self._begin(request)
+        asked, exchange = self._begin(request)
+        if exchange is not None and attempt(exchange, request.body):
+            return _answered(request, exchange)
+        call, steps = self._steps(request, asked, exchange)
         wait = step(steps, None)
         if wait is CHECKPOINT:
             wait = step(steps, value=True)
@@ -77,7 +94,15 @@ class InProcess:
         journal says that it was not delivered.
         """
         await checkpoint()
-        call, steps = self._begin(request)
+        asked, exchange = self._begin(request)
+        if exchange is not None and attempt(exchange, request.body):
+            try:
+                await checkpoint()
+            except BaseException:
+                exchange.conclude(delivered=False)
+                raise
+            return _answered(request, exchange)
+        call, steps = self._steps(request, asked, exchange)
         wait = step(steps, None)
         if wait is CHECKPOINT:
             try:
@@ -90,30 +115,43 @@ class InProcess:
             await Parked(self._sandbox, call, steps, request.timeout_s).finish_async(wait)
         return _reply(request, call)
 
-    def _begin(self, request: Outgoing) -> tuple[Call, Steps]:
+    def _begin(self, request: Outgoing) -> tuple[Asked, Exchange | None]:
         self._sandbox.home.check()
         raw_path, _, query = request.target.partition(b"?")
         headers = list(request.headers)
         if request.body and not any(name in (b"content-length", b"transfer-encoding") for name, _ in headers):
             headers.append((b"content-length", b"%d" % len(request.body)))
+        asked = Asked(request.method, raw_path, query, headers)
+        return asked, self._app.begin(self._sandbox, asked)
+
+    def _steps(self, request: Outgoing, asked: Asked, exchange: Exchange | None) -> tuple[Call, Steps]:
         call = Call(self._sandbox, request.body)
+        if exchange is not None:
+            return call, go(exchange, call, call.receive, decided=False)
         scope = {
             "type": "http",
             "asgi": {"version": "3.0", "spec_version": "2.3"},
             "http_version": "1.1",
-            "method": request.method,
+            "method": asked.method,
             "scheme": "http",
-            "path": raw_path.decode("latin-1"),
-            "raw_path": raw_path,
-            "query_string": query,
+            "path": asked.raw_path.decode("latin-1"),
+            "raw_path": asked.raw_path,
+            "query_string": asked.query,
             "root_path": "",
-            "headers": headers,
+            "headers": asked.headers,
             "server": (_HOST, 80),
             "client": None,
             "extensions": {EXTENSION: call},
         }
-        steps: Any = self._app(scope, call.receive, call.send)
-        return call, steps
+        return call, self._app(scope, call.receive, call.send)
+
+
+def _answered(request: Outgoing, exchange: Exchange) -> Reply:
+    """Return the answer of an exchange that nothing came between."""
+    exchange.conclude(delivered=True)
+    answer = cast("Answer", exchange.answer)
+    body = b"" if request.method == "HEAD" else answer.body
+    return Reply(answer.status, answer.all_headers(exchange.request_id), body)
 
 
 def _reply(request: Outgoing, call: Call) -> Reply:

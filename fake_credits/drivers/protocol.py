@@ -25,9 +25,9 @@ from fake_credits.errors import ApiError, MalformedRequest
 from fake_credits.faults.gates import Hold, Ticket
 from fake_credits.faults.stage import Ending, Noise, Slow, Wire
 from fake_credits.sandbox import Sandbox, Sandboxes
-from fake_credits.web.answer import Answer, Message
+from fake_credits.web.answer import Answer
 from fake_credits.web.app import EXTENSION
-from fake_credits.web.exchange import Exchange, Withdrawn
+from fake_credits.web.exchange import Asked, Exchange, Withdrawn
 from fake_credits.web.hosts import HostPolicy
 from fake_credits.web.service import Service
 
@@ -363,8 +363,7 @@ class CreditsProtocol(HttpToolsProtocol):
         if self._head_bytes > HEAD_LIMIT_BYTES:
             msg = f"its head has more than {HEAD_LIMIT_BYTES} bytes (64 KiB)"
         refusal: ApiError = MalformedRequest(f"this is no HTTP request that can be read: {msg}")
-        scope: Message = {"method": "", "raw_path": b"", "query_string": b"", "headers": []}
-        exchange = Exchange(self.front.service, self.front.sandboxes.default, scope, refusal)
+        exchange = Exchange.begin(self.front.service, self.front.sandboxes.default, refusal, Asked("", b"", b"", []))
         newest = cast("RequestResponseCycle | None", self.cycle)  # uvicorn begins without one
         answered = newest is None or newest.response_complete
         broken = newest is not None and newest.more_body  # it is that request's own body that can't be read

@@ -7,14 +7,12 @@ from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from starlette.types import ASGIApp
-
 from fake_credits.auth.keys import SigningKeys
 from fake_credits.contract import Contract
 from fake_credits.drivers.live import LiveServer
 from fake_credits.sandbox import Sandbox, Sandboxes, SandboxSettings, StartingWorld
 from fake_credits.sandbox.home import Home
-from fake_credits.web.app import create_app
+from fake_credits.web.app import CreditsApplication, create_app
 from fake_credits.web.control.plane import ControlPlane
 
 if TYPE_CHECKING:
@@ -35,7 +33,7 @@ class Shared:
         self._home = Home("the live server")
         self._keys = keys or SigningKeys()
         self._names = itertools.count(1)
-        self._apps: list[tuple[Contract, ASGIApp]] = []
+        self._apps: list[tuple[Contract, CreditsApplication]] = []
         self._servers: list[LiveServer] = []
 
     def __repr__(self) -> str:
@@ -62,7 +60,7 @@ class Shared:
 
         return Worlds()
 
-    def app(self, contract: Contract) -> ASGIApp:
+    def app(self, contract: Contract) -> CreditsApplication:
         """Return the application for in-process use under a contract."""
         with self._lock:
             for known, app in self._apps:

@@ -18,15 +18,15 @@ from fake_credits.faults.gates import Hold
 from fake_credits.faults.stage import Wire
 from fake_credits.sandbox import Sandbox, Sandboxes
 from fake_credits.web.answer import Answer
-from fake_credits.web.exchange import Exchange, Line, Withdrawn
+from fake_credits.web.exchange import Asked, Exchange, Line
 from fake_credits.web.routing import escape
 from fake_credits.web.service import Service
-from fake_credits.web.way import go
+from fake_credits.web.way import attempt, go
 
 if TYPE_CHECKING:
     from fake_credits.web.control.plane import ControlPlane
 
-__all__ = ["EXTENSION", "create_app"]
+__all__ = ["EXTENSION", "CreditsApplication", "create_app"]
 
 EXTENSION = "fake_credits"
 """The key of ``scope["extensions"]`` under which a driver lends its `Line`."""
@@ -37,16 +37,16 @@ _CONTROL_PATHS = (b"/_fake/sandboxes", b"/_fake/presets")
 
 def create_app(
     contract: Contract, sandboxes: Sandboxes | None = None, control: "ControlPlane | None" = None
-) -> Starlette:
+) -> "CreditsApplication":
     """Return the API for one contract.
 
     ``sandboxes`` serve the requests whose line brings no sandbox of its own: None is for in-process use alone.
     ``control`` is the control plane of a live server.
     """
-    return _Application(Service(contract), sandboxes, control)
+    return CreditsApplication(Service(contract), sandboxes, control)
 
 
-class _Application(Starlette):
+class CreditsApplication(Starlette):
     """Send the API's paths to an `Exchange`, and the fake's own to Starlette's router.
 
     The API has a route table of its own (`fake_credits.web.routing`): Starlette's router normalises paths, and costs a
@@ -72,37 +72,50 @@ class _Application(Starlette):
         return self.router
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Answer one request, as ASGI has it."""
         line = _line(scope, send)
-        raw_path, headers = scope["raw_path"], scope["headers"]
-        refusal = line.refusal(raw_path, headers)
-        if refusal is None and raw_path.startswith(_OWN_PATHS):
-            if self._control is not None and raw_path.startswith(_CONTROL_PATHS):
-                await self._control.serve(scope, receive, line)
-                return
-            try:
-                await super().__call__(scope, receive, send)
-                return
-            except HTTPException as error:
-                refusal = _not_ours(error, scope)
-        elif refusal is None and scope["method"] == "OPTIONS":
-            preflight = self._service.cors.preflight(headers)
+        asked = Asked(scope["method"], scope["raw_path"], scope["query_string"], scope["headers"])
+        refusal = line.refusal(asked.raw_path, asked.headers)
+        if refusal is None and asked.raw_path.startswith(_OWN_PATHS):
+            await self._answer_own(scope, receive, send, line, asked)
+            return
+        if refusal is None and asked.method == "OPTIONS":
+            preflight = self._service.cors.preflight(asked.headers)
             if preflight is not None:
                 await line.deliver(preflight, "preflight")
                 return
-        exchange = self._exchange(line, scope)
-        try:
-            await go(exchange, line, receive, refusal)
-        except Withdrawn:
-            exchange.leave_behind()
+        exchange = self._begin(line.sandbox, asked)
+        if refusal is not None:
+            exchange.refuse(refusal)
+        decided = refusal is not None or attempt(exchange, line.body())
+        await go(exchange, line, receive, decided=decided)
 
-    def _exchange(self, line: Line, scope: Scope) -> Exchange:
+    def begin(self, sandbox: Sandbox, asked: Asked) -> Exchange | None:
+        """Return the exchange of a request, None where it may be none: OPTIONS and the fake's own paths."""
+        if asked.method == "OPTIONS" or asked.raw_path.startswith(_OWN_PATHS):
+            return None
+        return self._begin(sandbox, asked)
+
+    def _begin(self, sandbox: Sandbox | None, asked: Asked) -> Exchange:
         credential: Credential | ApiError
         try:
-            credential = self._service.credentials.find(scope["headers"])
+            credential = self._service.credentials.find(asked.headers)
         except ApiError as refusal:
             credential = refusal.with_traceback(None)
-        named = None if isinstance(credential, ApiError) else credential
-        return Exchange(self._service, line.sandbox or self._pick(named), scope, credential)
+        if sandbox is None:
+            sandbox = self._pick(None if isinstance(credential, ApiError) else credential)
+        return Exchange.begin(self._service, sandbox, credential, asked)
+
+    async def _answer_own(self, scope: Scope, receive: Receive, send: Send, line: Line, asked: Asked) -> None:
+        if self._control is not None and asked.raw_path.startswith(_CONTROL_PATHS):
+            await self._control.serve(scope, receive, line)
+            return
+        try:
+            await super().__call__(scope, receive, send)
+        except HTTPException as error:
+            exchange = self._begin(line.sandbox, asked)
+            exchange.refuse(_not_ours(error, scope))
+            await go(exchange, line, receive, decided=True)
 
     def _pick(self, credential: Credential | None) -> Sandbox:
         if self._sandboxes is None:

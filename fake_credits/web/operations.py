@@ -8,6 +8,8 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from urllib.parse import parse_qsl
 
+import msgspec
+
 from fake_credits.contract import Operation
 from fake_credits.errors import InvalidCursor, Problem, UnsupportedMediaType, ValidationError
 from fake_credits.faults.stage import PageTrick
@@ -15,7 +17,6 @@ from fake_credits.ledger import Account, Slice
 from fake_credits.sandbox import Sandbox
 from fake_credits.web.answer import Answer, Headers
 from fake_credits.web.cursors import open_cursor, seal_cursor
-from fake_credits.web.routing import Matched
 from fake_credits.web.service import Service
 from fake_credits.web.wire import Order
 
@@ -49,39 +50,25 @@ class Bent:
         return oldest + bisect_right(written, now_ms - self.by_ms, key=lambda position: account[position].at_ms)
 
 
-class Request:
+class Request(msgspec.Struct, eq=False):
     """Be an admitted request before the ledger.
 
     ``order``, ``committed`` and ``transaction`` (its number in the history, from 1) say afterwards what it did;
     ``bent`` is what a fault does to it.
     """
 
-    __slots__ = (
-        "application_id",
-        "bent",
-        "body",
-        "committed",
-        "headers",
-        "operation",
-        "order",
-        "query",
-        "sandbox",
-        "service",
-        "transaction",
-        "user_id",
-    )
-
-    def __init__(self, service: Service, sandbox: Sandbox, matched: Matched) -> None:
-        self.service = service
-        self.sandbox = sandbox
-        self.operation, self.application_id, self.user_id = matched
-        self.headers: Headers = []
-        self.query = b""
-        self.body = b""
-        self.order: Order | None = None
-        self.committed = False
-        self.transaction = 0
-        self.bent: Bent | None = None
+    service: Service
+    sandbox: Sandbox
+    operation: Operation
+    application_id: str
+    user_id: str
+    headers: Headers
+    query: bytes
+    body: bytes
+    bent: Bent | None
+    order: Order | None = None
+    committed: bool = False
+    transaction: int = 0
 
     def account(self) -> Account:
         """Return the account that the path names; raise UserNotFound or ApplicationNotFound.

@@ -13,8 +13,8 @@ from operator import itemgetter
 from typing import NamedTuple
 from urllib.parse import unquote_to_bytes
 
-from fake_credits.contract import Contract, Operation, RouteTemplate
-from fake_credits.errors import MalformedRequest, MethodNotAllowed, RouteNotFound
+from fake_credits.contract import Contract, Operation, RouteTemplate, id_problem
+from fake_credits.errors import MalformedRequest, MethodNotAllowed, Problem, RouteNotFound
 
 __all__ = ["HTTP_METHODS", "Matched", "RouteTable", "escape", "nearest_route", "segments_of"]
 
@@ -37,11 +37,15 @@ _HEX = frozenset(b"0123456789abcdefABCDEF")
 
 
 class Matched(NamedTuple):
-    """Be the outcome of routing: the operation and the ids that the path names (user "" where it names none)."""
+    """Be the outcome of routing: the operation and the ids that the path names (user "" where it names none).
+
+    ``flaw`` is how the first bad id breaks the contract's rule (row 24), which only an admitted caller learns.
+    """
 
     operation: Operation
     application_id: str
     user_id: str
+    flaw: Problem | None = None
 
 
 class _Place(NamedTuple):
@@ -66,6 +70,7 @@ class RouteTable:
     """
 
     def __init__(self, contract: Contract) -> None:
+        self._contract = contract
         self._routes = contract.routes
         self._remembering = lru_cache(_REMEMBERED)(self._match)
         self._shapes: dict[int, list[_Shape]] = {}
@@ -108,7 +113,15 @@ class RouteTable:
         if place is None:
             allow = ", ".join(sorted(methods))
             raise MethodNotAllowed(f"{method} is not allowed on {escape(raw_path)}; it takes {allow}", allow=allow)
-        return Matched(place.operation, segments[place.application_at], segments[place.user_at])
+        application_id, user_id = segments[place.application_at], segments[place.user_at]
+        flaw = self._flaw("applicationId", application_id)
+        if flaw is None and place.user_at:
+            flaw = self._flaw("userId", user_id)
+        return Matched(place.operation, application_id, user_id, flaw)
+
+    def _flaw(self, field: str, text: str) -> Problem | None:
+        problem = id_problem(self._contract, text)
+        return Problem(field, problem) if problem else None
 
     def _methods(self, segments: list[str]) -> dict[str, _Place] | None:
         for shape in self._shapes.get(len(segments), ()):

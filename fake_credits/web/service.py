@@ -1,8 +1,7 @@
 """Own what every exchange of one contract shares, made once; know nothing of any one request."""
 
 from fake_credits.auth.credentials import CredentialReader
-from fake_credits.contract import Contract, id_problem
-from fake_credits.errors import Problem, ValidationError
+from fake_credits.contract import Contract
 from fake_credits.web.cors import CorsPolicy
 from fake_credits.web.routing import RouteTable
 from fake_credits.web.wire import Codec
@@ -11,7 +10,7 @@ __all__ = ["Service"]
 
 
 class Service:
-    """Keep a contract with its routes, codec, credential reader, CORS policy and rule for ids."""
+    """Keep a contract with its routes, codec, credential reader and CORS policy."""
 
     def __init__(self, contract: Contract) -> None:
         self.contract = contract
@@ -22,9 +21,3 @@ class Service:
 
     def __repr__(self) -> str:
         return f"<Service: {self.routes!r}>"
-
-    def check_id(self, field: str, text: str) -> None:
-        """Raise ValidationError for an id that breaks the contract's rule (row 24)."""
-        problem = id_problem(self.contract, text)
-        if problem:
-            raise ValidationError(f"{field} {problem}", details=(Problem(field, problem),))

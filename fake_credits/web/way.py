@@ -6,65 +6,84 @@
 The order is README's, "The API". Each refusal leaves the ledger as it was.
 """
 
-from collections.abc import Awaitable, Callable, Mapping
+from collections.abc import Awaitable, Callable
 from typing import cast
 
 from fake_credits.contract import BODY_LIMIT_BYTES
 from fake_credits.errors import ApiError, InternalError, MalformedRequest, PayloadTooLarge
 from fake_credits.faults.stage import Slow
 from fake_credits.web.answer import Answer, Message
-from fake_credits.web.exchange import Exchange, Line
+from fake_credits.web.exchange import Exchange, Line, Withdrawn
 from fake_credits.web.faulted import conduct
 
-__all__ = ["Receive", "go"]
+__all__ = ["Receive", "attempt", "go"]
 
 Receive = Callable[[], Awaitable[Message]]
 
 
-async def go(exchange: Exchange, line: Line, receive: Receive, refusal: ApiError | None = None) -> None:
-    """Answer the request, with ``refusal`` where it is refused already, and journal it."""
-    exchange.refusal = refusal
-    if refusal is None:
-        await _attempt(exchange, line, receive)
-    if exchange.answer is None and exchange.wire is None:
-        exchange.refuse(exchange.refusal or InternalError("no answer"))
-    exchange.allow_origin()
-    delivered = await line.deliverable()
-    wire = exchange.wire
-    if wire is None:
-        exchange.record(delivered=delivered)
-        await line.deliver(cast("Answer", exchange.answer), exchange.request_id)
-    else:
-        exchange.record(delivered=delivered and isinstance(wire, Slow))
-        await line.break_off(wire, exchange)
+def attempt(exchange: Exchange, whole: bytes | None) -> bool:
+    """Go as far as the decision where nothing comes between, and return True; where something may, `go` has the rest.
 
-
-async def _attempt(exchange: Exchange, line: Line, receive: Receive) -> None:
+    What may come between is a body that is not here yet (``whole`` is None), and a rule. Nearly every call of a test
+    gets by with this, so none of it is a coroutine.
+    """
     sandbox = exchange.sandbox
     try:
         exchange.matched = exchange.service.routes.match(exchange.method, exchange.raw_path)
-        announced = _announced_length(exchange.fields)
-        body = await _read_body(announced, line, receive) if announced else b""
+        fields = exchange.fields
+        body: bytes | None = b""
+        if b"content-length" in fields or b"transfer-encoding" in fields:
+            body = _bounded(fields.get(b"content-length"), whole)
         exchange.body = body
+        if body is None:
+            return False
         sandbox.clock.run_due()
+        if sandbox.faults and not sandbox.closed:
+            return False
+        exchange.decide(body)
+    except ApiError as error:
+        exchange.refuse(error.with_traceback(None))  # it would hold this frame, and the frame it
+    except Exception as bug:  # noqa: BLE001 - remembered, and raised again in the test that met it
+        exchange.blame(bug)
+    return True
+
+
+async def go(exchange: Exchange, line: Line, receive: Receive, *, decided: bool) -> None:
+    """Go on to the end from where `attempt` left off: the answer is journalled, and then delivered."""
+    try:
+        if not decided:
+            await _decide(exchange, line, receive)
+        wire, delivered = exchange.wire, await line.deliverable()
+        if wire is None:
+            exchange.conclude(delivered=delivered)
+            await line.deliver(cast("Answer", exchange.answer), exchange.request_id)
+        else:
+            exchange.conclude(delivered=delivered and isinstance(wire, Slow))
+            await line.break_off(wire, exchange)
+    except Withdrawn:
+        exchange.leave_behind()
+
+
+async def _decide(exchange: Exchange, line: Line, receive: Receive) -> None:
+    sandbox, body = exchange.sandbox, exchange.body
+    try:
+        if body is None:
+            body = exchange.body = await _received(receive)
+            sandbox.clock.run_due()
         if sandbox.faults and not sandbox.closed:
             await conduct(exchange, line, body)
         else:
             exchange.decide(body)
     except ApiError as error:
-        exchange.refuse(error.with_traceback(None))  # it would hold this frame, and the frame it
-    except Exception as bug:  # noqa: BLE001 - remembered, and raised again in the test that met it
-        sandbox.remember(bug)
-        exchange.refuse(InternalError(f"a bug of fake-credits: {type(bug).__name__}: {bug}"))
+        exchange.refuse(error.with_traceback(None))
+    except Exception as bug:  # noqa: BLE001 - as above
+        exchange.blame(bug)
+    if exchange.answer is None and exchange.wire is None:
+        exchange.refuse(InternalError("no answer"))
 
 
-async def _read_body(announced: int, line: Line, receive: Receive) -> bytes:
+async def _received(receive: Receive) -> bytes:
     """Return the whole body; raise PayloadTooLarge as soon as it is known to be over the limit."""
-    whole = line.body()
-    if max(announced, len(whole or b"")) > BODY_LIMIT_BYTES:
-        raise _too_large()
-    if whole is not None:
-        return whole
     body = b""
     while True:
         message = await receive()
@@ -77,12 +96,14 @@ async def _read_body(announced: int, line: Line, receive: Receive) -> bytes:
             return body
 
 
-def _announced_length(fields: Mapping[bytes, bytes]) -> int:
-    """Return Content-Length, 1 where a body of unknown length follows, 0 where none does."""
-    length = fields.get(b"content-length")
-    if length is not None:
-        return _length(length)
-    return 1 if b"transfer-encoding" in fields else 0
+def _bounded(content_length: bytes | None, whole: bytes | None) -> bytes | None:
+    """Return the body, None where it has still to come; raise PayloadTooLarge for one that is or will be too large."""
+    announced = 1 if content_length is None else _length(content_length)
+    if not announced:
+        return b""
+    if max(announced, len(whole or b"")) > BODY_LIMIT_BYTES:
+        raise _too_large()
+    return whole
 
 
 def _length(value: bytes) -> int:

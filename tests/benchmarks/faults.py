@@ -8,11 +8,11 @@ from unittest import mock
 
 import tenacity
 
+from fake_credits.drivers import in_process
 from fake_credits.errors import ApiError, RateLimited, Timeout
 from fake_credits.fake import FakeCredits
 from fake_credits.faults import Latency, Reset, Status
-from fake_credits.web import way
-from fake_credits.web.exchange import Exchange, Line
+from fake_credits.web.exchange import Exchange
 from tests.benchmarks.load import served
 from tests.benchmarks.plan import Plan, best_us
 from tests.benchmarks.raw import USER
@@ -30,7 +30,7 @@ def rules(plan: Plan) -> str:
         read, read_ruled = without.server_client.get_balance, ruled.server_client.get_balance
 
         def plainly() -> None:
-            with mock.patch.object(way, "_attempt", _without_faults):
+            with mock.patch.object(in_process, "attempt", _without_faults):
                 for _ in range(_BATCH):
                     read("app-id", "user-id")
 
@@ -50,13 +50,14 @@ def rules(plan: Plan) -> str:
 _BATCH = 200
 
 
-async def _without_faults(exchange: Exchange, _line: Line, _receive: way.Receive) -> None:
+def _without_faults(exchange: Exchange, _whole: bytes | None) -> bool:
     """Be the way of a GET where there are no faults at all."""
     try:
         exchange.matched = exchange.service.routes.match(exchange.method, exchange.raw_path)
         exchange.decide(b"")
     except ApiError as error:
         exchange.refuse(error.with_traceback(None))
+    return True
 
 
 def timeouts(plan: Plan) -> str:

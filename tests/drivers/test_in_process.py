@@ -37,15 +37,20 @@ def sandbox() -> Sandbox:
     return Sandbox(SandboxSettings(api_key="key", balance=5), SigningKeys())
 
 
-def endpoint(wait: Callable[[], Awaitable[object]]) -> Any:
-    """Return an ASGI application that awaits something of its own before it answers."""
+class Endpoint:
+    """Be an application whose requests are no exchanges: it awaits something of its own before it answers."""
 
-    async def application(_scope: object, _receive: object, send: Callable[[dict[str, Any]], Awaitable[None]]) -> None:
-        await wait()
+    def __init__(self, wait: Callable[[], Awaitable[object]]) -> None:
+        self._wait = wait
+
+    def begin(self, sandbox: object, asked: object) -> None:
+        """Return that a request is no exchange."""
+
+    async def __call__(self, scope: object, receive: object, send: Any) -> None:
+        """Answer as ASGI has it."""
+        await self._wait()
         await send({"type": "http.response.start", "status": 200, "headers": []})
         await send({"type": "http.response.body", "body": b"late"})
-
-    return application
 
 
 class Foreign:
@@ -60,7 +65,7 @@ class Foreign:
 
 def test_a_foreign_await_is_a_type_error_that_names_it(sandbox: Sandbox) -> None:
     with pytest.raises(TypeError, match="awaits <a wait of somebody else's>, which no event loop drives"):
-        InProcess(endpoint(Foreign), sandbox).call(GET)
+        InProcess(Endpoint(Foreign), sandbox).call(GET)
 
 
 @pytest.mark.parametrize(
@@ -75,7 +80,7 @@ def test_a_foreign_await_is_a_type_error_that_names_it(sandbox: Sandbox) -> None
 def test_a_wait_for_asyncio_is_named_even_while_asyncio_runs(
     sandbox: Sandbox, wait: Callable[[], Awaitable[object]], name: str
 ) -> None:
-    driver = InProcess(endpoint(wait), sandbox)
+    driver = InProcess(Endpoint(wait), sandbox)
 
     async def main() -> None:
         with pytest.raises(TypeError, match=name):
@@ -89,7 +94,7 @@ def test_a_wait_for_asyncio_is_named_even_while_asyncio_runs(
 def test_a_wait_for_trio_is_a_type_error_too(sandbox: Sandbox) -> None:
     async def main() -> None:
         with pytest.raises(TypeError, match="which no event loop drives"):
-            await InProcess(endpoint(lambda: trio.sleep(1)), sandbox).call_async(GET)
+            await InProcess(Endpoint(lambda: trio.sleep(1)), sandbox).call_async(GET)
 
     trio.run(main)
 
@@ -104,7 +109,7 @@ def test_a_foreign_await_closes_what_was_awaiting(sandbox: Sandbox) -> None:
             closed.append("closed")
 
     with pytest.raises(TypeError):
-        InProcess(endpoint(wait), sandbox).call(GET)
+        InProcess(Endpoint(wait), sandbox).call(GET)
     assert closed == ["closed"]
 
 
@@ -112,7 +117,7 @@ def test_an_application_that_waits_for_nothing_needs_no_loop(sandbox: Sandbox) -
     async def wait() -> None:
         """Return at once."""
 
-    reply = InProcess(endpoint(wait), sandbox).call(GET)
+    reply = InProcess(Endpoint(wait), sandbox).call(GET)
     assert (reply.status, reply.body) == (200, b"late")
 
 
@@ -121,7 +126,7 @@ def test_what_the_application_raises_is_raised_to_the_caller(sandbox: Sandbox) -
         raise LookupError("a bug")
 
     with pytest.raises(LookupError, match="a bug"):
-        InProcess(endpoint(wait), sandbox).call(GET)
+        InProcess(Endpoint(wait), sandbox).call(GET)
 
 
 def test_a_head_request_is_answered_without_a_body(sandbox: Sandbox) -> None:

@@ -25,7 +25,7 @@ def test_ids_come_back_as_they_were_encoded(application: str, user: str, operati
     route = DEFAULT.routes[operation]
     path = route.path.replace("{applicationId}", quote(application, safe="")).replace("{userId}", quote(user, safe=""))
     named = user if "{userId}" in route.path else ""
-    assert TABLE.match(route.method, path.encode()) == Matched(operation, application, named)
+    assert TABLE.match(route.method, path.encode())[:3] == (operation, application, named)
 
 
 @given(raw_path=st.binary(max_size=60), method=st.sampled_from(sorted(HTTP_METHODS)) | st.text(max_size=8))
