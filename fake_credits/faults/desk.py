@@ -7,7 +7,7 @@ from typing import Any, cast
 
 from fake_credits.faults.checks import FaultError, shown
 from fake_credits.faults.plan import ActiveRule, Plan
-from fake_credits.faults.reading import rule_from, waited_for
+from fake_credits.faults.reading import rule_from, rule_of_words, waited_for
 from fake_credits.faults.rule import Rule
 
 __all__ = ["Faults", "LoadedRules", "unused_text"]
@@ -44,14 +44,14 @@ class Faults:
         with self._lock:
             return iter(tuple(self._plan))
 
-    def add(self, what: object = None, operation: str = "", **words: Any) -> ActiveRule:
+    def add(self, what: object = None, operation: str | None = None, **words: Any) -> ActiveRule:
         """Add a rule: an effect, a `Rule` or an object of JSON, for an operation, with the words of `Rule`.
 
         A script needs no effect: ``add(script=[503, "ok"])``. The rule holds until it is taken out or the sandbox ends;
         in ``with credits.faults.add(...) as rule`` until the block does. Raises FaultError for what can't be, naming
         the field.
         """
-        if operation != "":
+        if operation is not None:
             words["operation"] = operation
         if isinstance(what, str | Path | Sequence):
             kind = type(cast("object", what)).__name__
@@ -59,7 +59,7 @@ class Faults:
             loaded = f"credits.faults.load({shown(str(what) if isinstance(what, Path) else cast('object', what))})"
             told = f"a rule is {shown(cast('object', what))}, a {kind}: give {forms}"
             raise FaultError(f"{told}; a preset, a scenario file or a list of rules is loaded: {loaded}")
-        return self._add(Rule(**words) if what is None else rule_from(what, **words))
+        return self._add(rule_of_words(words) if what is None else rule_from(what, **words))
 
     def load(self, what: object) -> LoadedRules:
         """Add all rules of a preset by its name, of a scenario file by its path, or of a list.
@@ -79,7 +79,7 @@ class Faults:
             raise
         return LoadedRules(added)
 
-    def __call__(self, what: object = None, operation: str = "", **words: Any) -> ActiveRule:
+    def __call__(self, what: object = None, operation: str | None = None, **words: Any) -> ActiveRule:
         """Add a rule as `add` does, most often for a block: ``with credits.faults(Close(), "reads"):``.
 
         A scripted one that stayed unused in its block fails the test.

@@ -1,16 +1,16 @@
 """Own the way of a rule to JSON and back, and from what else declares one; know nothing of what a word may be."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import MISSING, Field, fields, replace
 from datetime import datetime
 from typing import Any, cast
 
-from fake_credits.faults.checks import FaultError, as_words, choice, shown
+from fake_credits.faults.checks import FaultError, as_words, choice, did_you_mean, shown
 from fake_credits.faults.effects import EFFECTS, Effect
 from fake_credits.faults.latency import Distribution
 from fake_credits.faults.rule import OPERATION_WORDS, Rule
 
-__all__ = ["rule_from", "rule_to_json", "waited_for"]
+__all__ = ["rule_from", "rule_of_words", "rule_to_json", "waited_for"]
 
 
 def rule_to_json(rule: Rule) -> dict[str, Any]:
@@ -53,6 +53,7 @@ def waited_for(rule: Rule) -> str:
 
 
 _WORDS = tuple(spec.name for spec in fields(Rule) if spec.name != "effect")
+_NOT_EMPTY = ("application", "user", "client", "reason")
 _WAITED = frozenset(_WORDS) - {"phase", "script", "stack", "optional", "name"}
 
 
@@ -61,11 +62,7 @@ def rule_from(told: object, **words: Any) -> Rule:
 
     Raises FaultError for an effect, an attribute or a value that there is not.
     """
-    for name in words:
-        if name not in _WORDS:
-            raise FaultError(f"{name!r} is no word of a rule (it has: {', '.join(_WORDS)})")
-        if name in ("application", "user", "client", "reason") and words[name] == "":
-            raise FaultError(f"{name} is '', which is none: leave the word out where it may be any")
+    _check_words(words, _WORDS)
     if isinstance(told, Rule):
         _check_once(_said(told), words)
         return replace(told, **words) if words else told
@@ -76,6 +73,27 @@ def rule_from(told: object, **words: Any) -> Rule:
     effect, own = _read({str(name): value for name, value in cast("Mapping[object, object]", told).items()})
     _check_once(own, words)
     return Rule(effect=effect, **{**own, **words})
+
+
+def rule_of_words(words: Mapping[str, Any]) -> Rule:
+    """Return a rule from the words of `Rule` alone, such as a script; raise FaultError for one that there is not."""
+    _check_words(words, ("effect", *_WORDS))
+    return Rule(**words)
+
+
+def _check_words(words: Mapping[str, object], known: Sequence[str]) -> None:
+    for name in words:
+        if name not in known:
+            near = did_you_mean(name, known)
+            raise FaultError(f"{name!r} is no word of a rule{near} (it has: {', '.join(known)})")
+    _check_not_empty(words)
+
+
+def _check_not_empty(words: Mapping[str, object]) -> None:
+    """Refuse a text that would say nothing: of a variable that is empty by mistake, a rule for every call is made."""
+    for name in _NOT_EMPTY:
+        if words.get(name) == "":
+            raise FaultError(f"{name} is '', which is none: leave the word out where it may be any")
 
 
 def _said(rule: Rule) -> dict[str, object]:
@@ -110,7 +128,9 @@ def _read(members: dict[str, Any]) -> tuple[Effect | None, dict[str, Any]]:
     rest = {name: value for name, value in members.items() if name not in own}
     for name in rest:
         if name not in known:
-            raise FaultError(f"{name!r} is no attribute of {_shown(kind)} nor of a rule ({', '.join(_WORDS)})")
+            near = did_you_mean(name, (*known, *_WORDS))
+            raise FaultError(f"{name!r} is no attribute of {_shown(kind)} nor of a rule ({', '.join(_WORDS)}){near}")
+    _check_not_empty(own)
     return None if kind is None else _effect(kind, rest), own
 
 

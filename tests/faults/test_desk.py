@@ -1,7 +1,8 @@
 """The desk where a test declares its faults: rules for good and for a block, and what is told of those unused."""
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -9,6 +10,7 @@ from fake_credits.errors import Unavailable
 from fake_credits.fake import FakeCredits
 from fake_credits.faults import FaultError, Reset, Status
 from fake_credits.faults.desk import unused_text
+from fake_credits.faults.scenario import scenario_from
 
 
 @pytest.fixture
@@ -55,3 +57,44 @@ def test_what_is_no_one_rule_is_refused_with_how_to_load_it(fake: FakeCredits, l
     for adds in (fake.faults, fake.faults.add):
         with pytest.raises(FaultError, match=rf"is loaded: credits\.faults\.load\('{loads}'\)$"):
             adds(loads)
+
+
+Way = Callable[[FakeCredits, dict[str, Any]], object]
+WAYS: Mapping[str, Way] = {
+    "an effect": lambda fake, words: fake.faults.add(Reset(), **words),
+    "a block": lambda fake, words: fake.faults(Reset(), **words),
+    "a script": lambda fake, words: fake.faults.add(script=[503], **words),
+    "an effect as a word": lambda fake, words: fake.faults.add(effect=Reset(), **words),
+    "an object": lambda fake, words: fake.faults.add({"effect": "reset", **words}),
+    "a script's object": lambda fake, words: fake.faults.add({"script": [503], **words}),
+    "an object and words": lambda fake, words: fake.faults.add({"effect": "reset"}, **words),
+    "a list": lambda fake, words: fake.faults.load([{"effect": "reset", **words}]),
+    "a scenario": lambda _, words: scenario_from({"rules": [{"script": [503], **words}]}),
+    "a gate": lambda fake, words: fake.hold(**words),
+}
+
+
+@pytest.mark.parametrize("way", WAYS.values(), ids=WAYS)
+def test_a_misspelt_word_is_refused_by_name_with_the_nearest_on_every_way(fake: FakeCredits, way: Way) -> None:
+    with pytest.raises(FaultError, match=r"^(\w+, entry 1: )?'usr' is no .*: did you mean 'user'\?"):
+        way(fake, {"usr": "ada"})
+    with pytest.raises(FaultError, match="'zzz' is no (word|attribute) of ") as raised:
+        way(fake, {"zzz": 1})
+    assert "did you mean" not in str(raised.value)
+    assert len(fake.faults) == 0
+
+
+@pytest.mark.parametrize("way", WAYS.values(), ids=WAYS)
+@pytest.mark.parametrize("name", ["application", "user", "client", "reason"])
+def test_an_empty_criterion_is_refused_on_every_way(fake: FakeCredits, way: Way, name: str) -> None:
+    """It comes of a variable that is empty by mistake, and would be a rule for every call."""
+    with pytest.raises(FaultError, match=f"{name} is '', which is none: leave the word out where it may be any"):
+        way(fake, {name: ""})
+    assert len(fake.faults) == 0
+
+
+@pytest.mark.parametrize("way", WAYS.values(), ids=WAYS)
+def test_an_empty_operation_is_refused_on_every_way(fake: FakeCredits, way: Way) -> None:
+    with pytest.raises(FaultError, match=r"operation is '': choose '\*', 'reads', 'writes', "):
+        way(fake, {"operation": ""})
+    assert len(fake.faults) == 0

@@ -409,7 +409,8 @@ def test_an_object_of_json_may_be_given_a_function_in_python() -> None:
 
 @pytest.mark.parametrize("told", [Reset(), Rule(effect=Reset()), {"effect": "reset"}])
 def test_an_unknown_word_is_refused_with_those_there_are(told: object) -> None:
-    with pytest.raises(FaultError, match=r"'usr' is no word of a rule \(it has: operation, phase, application, user, "):
+    says = r"'usr' is no word of a rule: did you mean 'user'\? \(it has: operation, phase, application, user, "
+    with pytest.raises(FaultError, match=says):
         rule_from(told, usr="ada")
 
 

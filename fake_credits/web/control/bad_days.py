@@ -1,6 +1,7 @@
 """Own the verbs on faults, gates and clocks; know nothing of HTTP."""
 
 from fake_credits.errors import ControlError, GateLimit
+from fake_credits.faults.checks import FaultError, shown
 from fake_credits.faults.plan import ActiveRule
 from fake_credits.faults.presets import PRESETS
 from fake_credits.faults.reading import rule_from, rule_to_json
@@ -92,8 +93,10 @@ def hold_gate(call: ControlCall) -> Told:
     """Hold the calls of a rule at a gate: the body is the rule's words, and `name` the gate's."""
     body: Rules = call.body
     sandbox = call.sandbox
-    with naming(""):
-        rule = rule_from({"name": f"gate{len(sandbox.gates) + 1}", **body, "effect": "gate"})
+    with naming(""), sandbox.lock:
+        if body.get("effect", "gate") != "gate":
+            raise FaultError(f"effect is {shown(body['effect'])}, but what is held has a gate: leave it out")
+        rule = rule_from({"name": sandbox.new_gate_name(), **body, "effect": "gate"})
         return gate_told(sandbox.hold(rule))
 
 

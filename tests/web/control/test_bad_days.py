@@ -111,6 +111,8 @@ def test_a_scenario_loads_as_an_object_whole_or_not_at_all(asker: Asker) -> None
         ({"effect": "reset", "probability": 1.5}, "from 0 to 1"),
         ({"effect": "latency", "distribution": 60_001}, "from 0 to 60000"),
         ({"effect": "reset", "nht": 1}, "'nht' is no attribute of reset"),
+        ({"script": [503], "usr": "ada"}, "did you mean 'user'?"),
+        ({"script": [503], "user": ""}, "user is '', which is none"),
         ({"effect": "reset", "where": "lambda call: True"}, "where"),
         ({"script": [503, "burn"]}, "entry 'burn'"),
         ({"effect": "reset", "header": {"X-T": "☃"}}, "header"),
@@ -130,6 +132,29 @@ def test_rules_have_a_limit(asker: Asker) -> None:
 
 
 # ------------------------------------------------------------ gates
+
+
+@pytest.mark.parametrize(
+    ("rule", "says"),
+    [
+        ({"usr": "ada"}, "did you mean 'user'?"),
+        ({"user": ""}, "user is '', which is none"),
+        ({"effect": "reset"}, "effect is 'reset', but what is held has a gate: leave it out"),
+        ({"script": [503]}, "a rule has an effect or a script: give one of them"),
+    ],
+)
+def test_a_gate_whose_calls_cannot_be_is_refused(asker: Asker, rule: object, says: str) -> None:
+    made = asker.make()
+    got = made.ask("POST", "/gates", rule)
+    assert (got.status, got.code) == (400, "validation_error")
+    assert says in got.body["error"]["message"]
+    assert made.told("GET", "/gates") == {"gates": []}
+
+
+def test_a_gate_without_a_name_gets_one_that_no_gate_has(asker: Asker) -> None:
+    made = asker.make()
+    names = [made.told("POST", "/gates", body)["name"] for body in ({"name": "gate2"}, {}, {})]
+    assert names == ["gate2", "gate3", "gate4"]
 
 
 def race(made: Made, pool: ThreadPoolExecutor, users: list[str]) -> list[Future[int]]:
