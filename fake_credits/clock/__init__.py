@@ -22,6 +22,9 @@ EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 LATEST_MS = 253_402_300_799_999
 """The last millisecond that an ISO 8601 date of four digits can say: 9999-12-31T23:59:59.999Z."""
 
+_FEW = 64
+"""So many are kept, whether cancelled or not, before it is looked who can be let go."""
+
 # Captured once, inside a tuple: freezegun replaces every function that it finds as an attribute of a module, and a
 # limit or a duration measured by a frozen clock would never end.
 _CAPTURED = (time.monotonic, time.perf_counter_ns)
@@ -93,6 +96,7 @@ class Clock:
         self._start_ms: int | None = None if frozen_at is None else _checked(to_ms(frozen_at))
         self._frozen_ms = self._start_ms
         self._queue: list[tuple[int, bool, int, int, Due]] = []
+        self._room = _FEW
         self._numbers = itertools.count()
         self._closed = False
 
@@ -159,8 +163,16 @@ class Clock:
         at_ms = min(at_ms, LATEST_MS)
         due = Due(at_ms, action, label)
         with self._lock:
+            if len(self._queue) >= self._room:
+                self._let_go()
             heapq.heappush(self._queue, (at_ms, is_timeout, ordinal, next(self._numbers), due))
         return due
+
+    def _let_go(self) -> None:
+        """Forget what was cancelled; at twice what is left it is looked again, so that it costs each a constant."""
+        self._queue = [entry for entry in self._queue if entry[-1].is_ahead]
+        heapq.heapify(self._queue)
+        self._room = max(_FEW, 2 * len(self._queue))
 
     def move_to(self, target_ms: int) -> int:
         """Move to a moment, unless it has passed, running on the way what is due, each at its own time.

@@ -2,12 +2,15 @@
 
 from collections.abc import Callable
 from datetime import UTC, datetime, timedelta, timezone
+from functools import partial
 from typing import Any
 
 import pytest
 from freezegun import freeze_time
+from hypothesis import given
+from hypothesis import strategies as st
 
-from fake_credits.clock import EPOCH, LATEST_MS, Clock, from_ms, monotonic_s, stopwatch_ns, to_ms, wall_ms
+from fake_credits.clock import EPOCH, LATEST_MS, Clock, Due, from_ms, monotonic_s, stopwatch_ns, to_ms, wall_ms
 
 NOON = datetime(2026, 3, 1, 12, tzinfo=UTC)
 NAIVE = NOON.replace(tzinfo=None)
@@ -174,3 +177,71 @@ def test_what_is_due_knows_whether_it_is_still_ahead() -> None:
     assert (ran.is_ahead, dropped.is_ahead) == (False, True)
     assert clock.drop() == [dropped]
     assert not dropped.is_ahead
+
+
+def kept_by(clock: Clock) -> int:
+    return len(clock._queue)  # pyright: ignore[reportPrivateUsage]
+
+
+def test_what_was_cancelled_is_let_go_though_the_clock_never_gets_there() -> None:
+    clock = Clock(NOON)
+    lasting = [clock.schedule(to_ms(NOON) + number, lambda: None, label="") for number in range(100)]
+    for _ in range(5_000):
+        clock.schedule(to_ms(NOON) + 30_000, lambda: None, label="patience", is_timeout=True).cancel()
+    assert kept_by(clock) <= 200
+    assert clock.parked() == lasting
+    clock.settle()
+    for _ in range(1_000):
+        clock.schedule(to_ms(NOON) + 30_000, lambda: None, label="patience", is_timeout=True).cancel()
+    assert kept_by(clock) <= 64  # and not as many as there once were
+
+
+STEPS = st.one_of(
+    st.tuples(st.just("schedule"), st.integers(1, 40), st.integers(0, 50), st.integers(0, 3)),
+    st.tuples(st.just("cancel"), st.integers(0, 500)),
+    st.tuples(st.just("cancel all but"), st.integers(0, 500)),
+    st.tuples(st.just("move"), st.integers(0, 20)),
+)
+
+
+class Model:
+    """Be a clock that keeps all that it was told, and looks through it each time."""
+
+    def __init__(self) -> None:
+        self.clock, self.ran, self.expected = Clock(NOON), list[int](), list[int]()
+        self._all: list[tuple[tuple[int, bool, int, int], Due]] = []
+
+    def schedule(self, count: int, in_ms: int, ordinal: int) -> None:
+        """Schedule so many at one moment, every second of them a timeout."""
+        at_ms = self.clock.now_ms() + in_ms
+        for number in range(len(self._all), len(self._all) + count):
+            happens, late = partial(self.ran.append, number), bool(number % 2)
+            due = self.clock.schedule(at_ms, happens, label="", ordinal=ordinal, is_timeout=late)
+            self._all.append(((at_ms, late, ordinal, number), due))
+
+    def cancel(self, which: int) -> None:
+        for _, due in self._all[which : which + 1]:
+            due.cancel()
+
+    def cancel_all_but(self, which: int) -> None:
+        for number in range(len(self._all)):
+            if number != which:
+                self.cancel(number)
+
+    def move(self, by_ms: int) -> None:
+        target = self.clock.now_ms() + by_ms
+        self.expected += [key[-1] for key, due in sorted(self._all) if due.is_ahead and key[0] <= target]
+        self.clock.move_to(target)
+
+    def ahead(self) -> list[Due]:
+        return [due for _, due in sorted(self._all, key=lambda each: each[0]) if due.is_ahead]
+
+
+@given(st.lists(STEPS, max_size=40))
+def test_what_is_due_runs_in_its_order_whatever_was_cancelled_before(steps: list[tuple[Any, ...]]) -> None:
+    model = Model()
+    for name, *words in steps:
+        getattr(model, name.replace(" ", "_"))(*words)
+        assert model.clock.parked() == model.ahead()
+    model.move(50)
+    assert model.ran == model.expected
