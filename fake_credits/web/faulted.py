@@ -118,8 +118,7 @@ class _Stage:
                 exchange.decide(self._body, bent=self._bent, skew_s=self._skew_s)
         except ApiError as error:
             exchange.refuse(error.with_traceback(None))
-        if self._writes > 1 and exchange.committed:
-            self._repeat()
+        self._repeat()
 
     def _check_world(self) -> None:
         """Refuse a call that has waited, in real time, while its sandbox was reset: its world is no more."""
@@ -127,8 +126,10 @@ class _Stage:
             raise Unavailable("the sandbox was reset while a fault of fake-credits held this call up")
 
     def _repeat(self) -> None:
-        """Apply the write again; its own outcome is nobody's."""
+        """Apply a write that stands again, where it is to come twice; the outcome of the second is nobody's."""
         exchange = self._exchange
+        if self._writes == 1 or not exchange.committed:
+            return
         first, refusal, number = exchange.answer, exchange.refusal, exchange.transaction
         self._operate(None)
         exchange.answer, exchange.refusal, exchange.transaction = first, refusal, number
@@ -258,6 +259,7 @@ class _Stage:
         sandbox = self._exchange.sandbox
         try:
             self._operate(None)
+            self._repeat()
         except Exception as bug:  # noqa: BLE001 - whoever moved the clock has nothing to do with it
             sandbox.remember(bug)
         self._exchange.record(delivered=False)

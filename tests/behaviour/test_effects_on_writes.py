@@ -113,6 +113,25 @@ def test_a_zombie_is_refused_by_the_ledger_that_it_lands_in(fake: FakeCredits, h
     assert (entry.delivered, entry.transaction) == (False, "")
 
 
+def test_a_zombie_with_a_duplicate_lands_twice(fake: FakeCredits, hasty: ServerClient) -> None:
+    fake.faults.add(Duplicate(), "createTransaction", stack=True)
+    zombie(fake, hasty, -10)
+    assert fake.balance(ADA) == 100
+    fake.clock.advance(seconds=60)
+    assert (fake.balance(ADA), history(fake)) == (80, [-10, -10, 100])
+    (entry,) = fake.journal.entries(operation="createTransaction")
+    assert (entry.status, entry.transaction, entry.committed, entry.delivered) == (201, "txn_2", True, False)
+    assert (entry.rule, entry.phase) == ("duplicate#1+zombie#1", "write+write")
+
+
+def test_the_second_of_a_zombie_that_the_ledger_refuses_is_nobodys(fake: FakeCredits, hasty: ServerClient) -> None:
+    fake.faults.add(Duplicate(), "createTransaction", stack=True)
+    zombie(fake, hasty, -60)
+    fake.clock.advance(seconds=60)
+    (entry,) = fake.journal.entries()
+    assert (fake.balance(ADA), entry.status, entry.code, entry.committed) == (40, 201, "", True)
+
+
 def test_a_retry_overtakes_a_zombie_and_the_user_pays_twice(fake: FakeCredits, hasty: ServerClient) -> None:
     zombie(fake, hasty, -10)
     fake.server_client.create_transaction(APP, ADA, delta=-10, reason="consume")
