@@ -240,21 +240,37 @@ def _check_when(rule: Rule) -> None:
     if rule.during is not None:
         object.__setattr__(rule, "during", _checked_window(rule.during))
     _check_counts(rule)
+    _check_script_fits(rule)
     _check_per(rule)
     if rule.times is None and rule.effect is not None and rule.effect.times is not None:
         object.__setattr__(rule, "times", rule.effect.times)
 
 
 def _check_counts(rule: Rule) -> None:
-    """Refuse counts that no call can meet."""
-    low, high = (rule.after or 0) + 1, _COUNT_LIMIT if rule.first is None else rule.first
+    """Refuse counts that no call can meet: the sandbox's so-manieth exchange is at most the so-manieth that matches."""
+    low, high = (rule.after or 0) + 1, min(rule.first or _COUNT_LIMIT, rule.at or _COUNT_LIMIT)
     if rule.nth is not None:
         low, high = max(low, rule.nth), min(high, rule.nth)
     every = rule.every or 1
     if -(-low // every) * every > high:
-        told = {name: getattr(rule, name) for name in ("nth", "first", "every", "after")}
-        said = as_words({name: value for name, value in told.items() if value is not None})
+        said = _said(rule, "at", "nth", "first", "every", "after")
         raise FaultError(f"{said} exclude each other: no call is all of that")
+
+
+def _check_script_fits(rule: Rule) -> None:
+    """Refuse entries of a script that no call could ever meet: such a rule would always stay unused."""
+    room = min(rule.times or _COUNT_LIMIT, _COUNT_LIMIT if rule.at is None and rule.nth is None else 1)
+    if rule.first is not None:
+        every = rule.every or 1
+        room = min(room, rule.first // every - (rule.after or 0) // every)
+    if len(rule.script) > room:
+        said = _said(rule, "at", "nth", "first", "every", "after", "times")
+        told = f"script has {len(rule.script)} entries, but with {said} no more than {room} can be played"
+        raise FaultError(f"{told}: leave out the rest, or the count")
+
+
+def _said(rule: Rule, *names: str) -> str:
+    return as_words({name: value for name in names if (value := getattr(rule, name)) is not None})
 
 
 def _check_per(rule: Rule) -> None:

@@ -114,6 +114,8 @@ _WORDS: Mapping[str, st.SearchStrategy[Any]] = {
 }
 """How chance makes each field of a rule that a file can hold, beside its effect, script and phase."""
 
+_COUNTS = ("at", "nth", "first", "every", "after", "times")
+
 
 @st.composite
 def rules(draw: st.DrawFn) -> Rule:
@@ -123,7 +125,7 @@ def rules(draw: st.DrawFn) -> Rule:
     phases = ("before", "after") if effect is None else effect.phases
     what: dict[str, Any] = {"script": draw(_scripts)} if effect is None else {"effect": effect}
     what["phase"] = draw(st.sampled_from(["", *phases]))
-    for name in ("", "operation", "client", "name", "reason", "user", "per", "nth", "every", "after"):
+    for name in ("", "operation", "client", "name", "reason", "user", "per", *_COUNTS):
         words.pop(name, None)
         try:
             return Rule(**what, **words)

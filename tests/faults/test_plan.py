@@ -184,7 +184,7 @@ def test_per_user_counts_each_user_s_calls_apart() -> None:
     assert fired(Rule(effect=Reset(), nth=2, per="user"), calls) == [3, 4]
     assert fired(Rule(effect=Reset(), times=1, per="user"), calls) == [1, 2]
     assert met(planned(Rule(script=[503, "reset"], per="user")), calls) == ["503", "503", "reset", "reset", ""]
-    assert met(planned(Rule(script=[503, "reset"], times=1, per="user")), calls) == ["503", "503", "", "", ""]
+    assert met(planned(Rule(script=[503], times=1, per="user")), calls) == ["503", "503", "", "", ""]
 
 
 def test_users_of_the_same_name_in_two_applications_are_two() -> None:

@@ -9,6 +9,7 @@ from typing import Any
 
 import pytest
 from hypothesis import given, settings
+from hypothesis import strategies as st
 
 from fake_credits.contract import Operation
 from fake_credits.faults import (
@@ -238,6 +239,20 @@ REFUSED: Mapping[str, tuple[dict[str, Any], str]] = {
     "an nth behind the first": ({"nth": 3, "first": 2}, "nth=3, first=2 exclude each other"),
     "an nth not after": ({"nth": 3, "after": 3}, "nth=3, after=3 exclude each other"),
     "no every between": ({"first": 5, "every": 3, "after": 3}, "first=5, every=3, after=3 exclude each other"),
+    "an nth that comes later": ({"at": 2, "nth": 3}, "at=2, nth=3 exclude each other: no call is all of that"),
+    "an every that comes later": ({"at": 2, "every": 3}, "at=2, every=3 exclude each other"),
+    "a script over times": (
+        {"effect": None, "script": [503, "ok", "reset"], "times": 2},
+        "script has 3 entries, but with times=2 no more than 2 can be played: leave out the rest, or the count",
+    ),
+    "a script over first": (
+        {"effect": None, "script": [503, 503], "first": 3, "every": 2},
+        "but with first=3, every=2 no",
+    ),
+    "a script at one call": (
+        {"effect": None, "script": [503, 503], "at": 7, "per": "user"},
+        "with at=7 no more than 1",
+    ),
     "a per without a count": ({"per": "user"}, "per is 'user', but the rule counts nothing: give nth, first, every"),
     "an effect for an operation": ({"operation": Close()}, r"operation is Close\(\), a Close: it must be a text"),
     "no operation": ({"operation": None}, "operation is None, a NoneType: it must be a text"),
@@ -412,6 +427,32 @@ def test_an_unknown_word_is_refused_with_those_there_are(told: object) -> None:
     says = r"'usr' is no word of a rule: did you mean 'user'\? \(it has: operation, phase, application, user, "
     with pytest.raises(FaultError, match=says):
         rule_from(told, usr="ada")
+
+
+@given(
+    st.fixed_dictionaries(
+        {},
+        optional={
+            "nth": st.integers(1, 12),
+            "first": st.integers(1, 12),
+            "every": st.integers(1, 4),
+            "after": st.integers(0, 12),
+            "times": st.integers(1, 4),
+        },
+    ),
+    st.integers(1, 12),
+)
+def test_a_script_is_refused_where_some_of_it_could_never_be_played(counts: dict[str, Any], size: int) -> None:
+    try:
+        endless = planned(Rule(effect=Close(), **counts))
+    except FaultError:  # no call is all of that
+        return
+    room = sum(len(endless.decide(call())) for _ in range(100))
+    if counts.keys() & {"nth", "first", "times"} and size > room:
+        with pytest.raises(FaultError, match=f"script has {size} entries, but with .* more than {room} can be played"):
+            Rule(script=[503] * size, **counts)
+    else:
+        assert len(Rule(script=[503] * size, **counts).script) == size
 
 
 def test_rules_are_values() -> None:
