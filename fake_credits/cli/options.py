@@ -257,7 +257,7 @@ def _option(spec: Any) -> Callable[[Callable[..., None]], Callable[..., None]]:
     kind = spec.metadata["type"]
     words: dict[str, Any] = {"type": kind, "multiple": isinstance(spec.default, tuple)}
     if isinstance(kind, rules.Checked):
-        words.update(type=str, metavar=kind.metavar, callback=kind)
+        words.update(type=rules.Several(), metavar=kind.metavar, callback=kind)
     if isinstance(spec.default, bool):
         words = {"is_flag": True, "default": spec.default}
     elif spec.default not in (None, "", ()):  # these mean "not given", and would have to pass the flag's rule

@@ -4,8 +4,9 @@ import difflib
 import math
 import os
 import re
+import shlex
 import unicodedata
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from string import Formatter
@@ -21,6 +22,7 @@ __all__ = [
     "LOG_FORMS",
     "PLACEHOLDERS",
     "Checked",
+    "Several",
     "api_key",
     "bad_token_kind",
     "base_url",
@@ -69,6 +71,20 @@ class Checked:
             return None if text is None else self.rule(text)
         except ValueError as broken:
             raise ValueError(f"{text!r} {broken}") from broken
+
+
+class Several(click.types.StringParamType):
+    """Be the type of a repeatable flag: its variable holds values with blanks between them, one with a blank quoted."""
+
+    def split_envvar_value(self, rv: str) -> Sequence[str]:
+        """Return the values of a variable; a backslash is one, as paths of Windows have them."""
+        lexer = shlex.shlex(rv, posix=True)
+        lexer.whitespace_split, lexer.escape, lexer.commenters = True, "", ""
+        try:
+            return list(lexer)
+        except ValueError:
+            rule = "a value with a blank or a quote stands in quotes"
+            raise click.BadParameter(f"{rv!r} has a quote that nothing closes: {rule}") from None
 
 
 def api_key(text: str) -> str:

@@ -89,6 +89,41 @@ def test_every_flag_has_a_twin_in_the_environment_that_says_the_same(
     assert command.make_context(flag.command, [*rest]).params == by_flag != by_default
 
 
+VALUES = {
+    "scenario": ('"my day.toml" slow', ("my day.toml", "slow")),
+    "two in either quotes": ("'my day.toml'\n  \"my day.toml\"", ("my day.toml", "my day.toml")),
+    "nothing but blanks": ("  ", ()),
+    "a backslash": ("days\\bad.toml", ("days\\bad.toml",)),
+}
+
+
+@pytest.mark.parametrize(("told", "values"), VALUES.values(), ids=VALUES)
+def test_a_variable_holds_several_values_and_quotes_those_with_a_blank(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path, told: str, values: tuple[str, ...]
+) -> None:
+    """A backslash is one: paths of Windows have them."""
+    monkeypatch.chdir(tmp_path)
+    for name in ("my day.toml", "days\\bad.toml"):
+        (tmp_path / name).write_text('preset = "flaky"')
+    monkeypatch.setenv("FAKE_CREDITS_SCENARIO", told)
+    assert cli.commands["serve"].make_context("serve", []).params["scenarios"] == values
+
+
+def test_every_repeatable_flag_s_variable_reads_quotes(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("FAKE_CREDITS_ENV", """GREETING="hello world" 'PORT={base_url} /' A=b""")
+    params = cli.commands["run"].make_context("run", ["true"]).params
+    assert params["env"] == (("GREETING", "hello world"), ("PORT", "{base_url} /"), ("A", "b"))
+
+
+def test_a_quote_that_stays_open_is_refused_by_the_variable_s_name() -> None:
+    got = CliRunner().invoke(cli, ["serve"], env={"FAKE_CREDITS_SCENARIO": "ada's.toml"})
+    assert got.exit_code == 2
+    assert "FAKE_CREDITS_SCENARIO" in got.output
+    assert (
+        '"ada\'s.toml" has a quote that nothing closes: a value with a blank or a quote stands in quotes' in got.output
+    )
+
+
 def test_every_flag_has_help_and_a_sample_here() -> None:
     flags = flags_of(cli)
     assert {flag.flag for flag in flags} == set(SAMPLES)
