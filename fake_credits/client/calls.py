@@ -8,7 +8,7 @@ import json
 import math
 from collections.abc import Callable
 from dataclasses import dataclass
-from functools import lru_cache, partial
+from functools import partial
 from typing import Generic, TypeVar
 
 from fake_credits.client.checks import quoted_id, quoted_text
@@ -32,7 +32,6 @@ __tracebackhide__ = True  # a failing test shows the caller's line, not ours
 
 T = TypeVar("T")
 
-_CACHED_IDS = 1024
 _encode = json.JSONEncoder(allow_nan=False, separators=(",", ":")).encode  # integers of any size, unlike msgspec's
 
 
@@ -52,12 +51,11 @@ class Call(Generic[T]):
 
 
 class Shaping:
-    """Hold what all calls under one contract share: routes, readers, and a bounded cache of encoded ids."""
+    """Hold what all calls under one contract share: routes and readers."""
 
     def __init__(self, contract: Contract) -> None:
         self.contract = contract
         self.outcome = Outcome(contract)
-        self._quoted = lru_cache(_CACHED_IDS)(quoted_id)
 
     def application(self, operation: Operation, application_id: str) -> tuple[str, str]:
         """Return the method and path of an operation on an application."""
@@ -82,7 +80,7 @@ class Shaping:
         return _encode({name_of("delta"): delta, name_of("reason"): reason}).encode()
 
     def _id(self, argument: str, value: str) -> str:
-        return self._quoted(argument, _text(argument, value))
+        return quoted_id(argument, _text(argument, value))
 
 
 def create_user(shaping: Shaping, application_id: str, user_id: str) -> Call[User]:

@@ -2,6 +2,7 @@
 
 import math
 from dataclasses import dataclass
+from functools import lru_cache
 from urllib.parse import quote, urlsplit
 
 __all__ = ["BaseUrl", "masked", "quoted_id", "quoted_text", "secret_bytes", "timeout"]
@@ -28,6 +29,12 @@ class BaseUrl:
         """
         if not isinstance(text, str):  # pyright: ignore[reportUnnecessaryIsInstance] callers may be untyped
             raise TypeError(f"base_url must be a str, not {type(text).__name__}")
+        return cls._parse(text)
+
+    @classmethod
+    @lru_cache(maxsize=16)
+    def _parse(cls, text: str) -> "BaseUrl":
+        """Return the parts; kept, as a suite makes thousands of clients of one URL."""
         if not text.isascii() or any(character <= " " or character == "\x7f" for character in text):
             raise ValueError("base_url must be ASCII without spaces: percent-encode its path")
         parts = urlsplit(text)
@@ -43,6 +50,7 @@ class BaseUrl:
         return cls(text.rstrip("/"), parts.scheme, parts.hostname, parts.path.rstrip("/"))
 
 
+@lru_cache(maxsize=1024)
 def quoted_id(argument: str, value: str) -> str:
     """Return an id as one percent-encoded path segment.
 

@@ -43,7 +43,8 @@ class Outcome:
     def __init__(self, contract: Contract) -> None:
         self._contract = contract
         self._form: CreatedAtForm = contract.created_at
-        self._shapes = _shapes(_names(contract), wrapped=contract.created_transaction == "wrapped")
+        renamed = tuple(contract.field_names.items())
+        self._shapes = _shapes(renamed, wrapped=contract.created_transaction == "wrapped")
 
     def user(self, answer: Answer) -> User:
         """Read the answer to createUser and getUser."""
@@ -159,9 +160,9 @@ class _Shapes:
 
 
 @lru_cache(maxsize=16)
-def _shapes(names: tuple[tuple[str, str], ...], *, wrapped: bool) -> _Shapes:
-    """Return the decoders for a set of members' names; kept, as making them takes 150 µs and clients are many."""
-    rename, cursor = dict(names), ("nextCursor", str | None, None)
+def _shapes(renamed: tuple[tuple[str, str], ...], *, wrapped: bool) -> _Shapes:
+    """Return the decoders for other names of members; kept, as making them takes 150 µs and clients are many."""
+    rename, cursor = {name: name for name in FIELD_NAMES} | dict(renamed), ("nextCursor", str | None, None)
     user: Any = _struct("User", rename, ("applicationId", str), ("userId", str), ("createdAt", Any))
     moved: Any = _struct("Transaction", rename, ("delta", int | float), ("reason", str), ("createdAt", Any))
     created = _struct("Created", rename, ("transaction", moved)) if wrapped else moved
@@ -172,10 +173,6 @@ def _shapes(names: tuple[tuple[str, str], ...], *, wrapped: bool) -> _Shapes:
         user_page=_decoder(_struct("Users", rename, ("users", list[user]), cursor)),
         transaction_page=_decoder(_struct("Transactions", rename, ("transactions", list[moved]), cursor)),
     )
-
-
-def _names(contract: Contract) -> tuple[tuple[str, str], ...]:
-    return tuple((name, contract.name_of(name)) for name in FIELD_NAMES)
 
 
 def _decoder(shape: Any) -> msgspec.json.Decoder[Any]:

@@ -75,6 +75,7 @@ class TokenWords:
     wall: bool = False
 
 
+_KNOWN = tuple(each.name for each in fields(SandboxSettings))
 _ELSEWHERE = {
     "allow": "allow= is the marker's",
     "intercept": "call credits.intercept(...)",
@@ -87,12 +88,11 @@ def settings_from(words: Mapping[str, Any]) -> SandboxSettings:
 
     Raises TypeError for an unknown word and for a value of another type, ValueError for a text that is no moment.
     """
-    known = [each.name for each in fields(SandboxSettings)]
     for word, value in words.items():
-        if word not in known:
-            near = [f"did you mean {each!r}?" for each in get_close_matches(word, known, n=1)]
+        if word not in _KNOWN:
+            near = [f"did you mean {each!r}?" for each in get_close_matches(word, _KNOWN, n=1)]
             hint = _ELSEWHERE.get(word, "".join(near)) or "choose another"
-            raise TypeError(f"FakeCredits has no word {word!r}: {hint} (it has: mode, shared, {', '.join(known)})")
+            raise TypeError(f"FakeCredits has no word {word!r}: {hint} (it has: mode, shared, {', '.join(_KNOWN)})")
         if (rule := _TYPES.get(word)) and (not isinstance(value, rule[0]) or isinstance(value, bool)):
             raise TypeError(f"{word} must be {rule[1]}, not {type(value).__name__}")
     given = dict(words)

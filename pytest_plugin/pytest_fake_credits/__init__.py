@@ -111,7 +111,7 @@ def pytest_runtest_setup(item: pytest.Item) -> None:
     if factory is not None:
         factory.begin_test()
     _words_of(item)
-    if not may_ask_later(item):
+    if idle_words(item) and not may_ask_later(item):
         _refuse_idle_words(item)
 
 

@@ -137,6 +137,7 @@ ENV_FIELDS = {
 """What ``fake_credits_env`` can set, each with the variable it is in unless the ini says otherwise."""
 
 SETTINGS = pytest.StashKey[Mapping[str, Setting]]()
+_DEFAULTS = pytest.StashKey[tuple[Mapping[str, object], Mapping[str, object]]]()
 
 
 def add_options(parser: pytest.Parser) -> None:
@@ -218,6 +219,14 @@ def trust_lines(config: pytest.Config) -> dict[str, str]:
 
 def default_words(config: pytest.Config, own: Mapping[str, object]) -> dict[str, object]:
     """Return the words that a sandbox starts from: command line > ``own`` > ini > environment > default."""
+    if _DEFAULTS not in config.stash:
+        config.stash[_DEFAULTS] = _read_defaults(config)
+    defaults, asked = config.stash[_DEFAULTS]
+    return {**defaults, **own, **asked}
+
+
+def _read_defaults(config: pytest.Config) -> tuple[Mapping[str, object], Mapping[str, object]]:
+    """Return the words of the whole session, and those of them that the command line has."""
     settings = config.stash[SETTINGS]
     names = ("seed", "application_id", "user_id", "api_key", "contract", "jwt", "keep_headers")
     words = {name: settings[name] for name in names}
@@ -227,7 +236,7 @@ def default_words(config: pytest.Config, own: Mapping[str, object]) -> dict[str,
         words["latency"] = settings["latency"]
     words["live"] = Setting(settings["mode"].value == "live", settings["mode"].source)
     asked = {name: setting.value for name, setting in words.items() if setting.on_command_line}
-    return {name: setting.value for name, setting in words.items()} | {**own} | asked
+    return {name: setting.value for name, setting in words.items()}, asked
 
 
 def env_templates(config: pytest.Config) -> dict[str, str]:
