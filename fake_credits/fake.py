@@ -18,7 +18,6 @@ from fake_credits.clock import Clock, from_ms
 from fake_credits.contract import Contract
 from fake_credits.drivers.in_process import BASE_URL, InProcess
 from fake_credits.drivers.intercept.interception import Interception, intercept
-from fake_credits.drivers.live import LiveServer
 from fake_credits.drivers.shared import Shared
 from fake_credits.drivers.transports import AsyncInProcessTransport, InProcessTransport, network_transports
 from fake_credits.faults.desk import Faults
@@ -34,6 +33,7 @@ from fake_credits.sandbox.settings import settings_from
 if TYPE_CHECKING:
     from fake_credits.drivers.for_httpx import HttpxTransport
     from fake_credits.drivers.for_httpx2 import Httpx2Transport
+    from fake_credits.drivers.live import LiveServer
 
 __all__ = ["FakeCredits", "Mode", "SettingWords"]
 
@@ -128,7 +128,7 @@ class FakeCredits:
             raise ValueError(f"{issuer!r} is not trusted here: name its keys with trust=... (trusted: {trusted})")
         self._attached().sandboxes.bind(self.sandbox, issuer, user_id)
 
-    def _attached(self) -> LiveServer:
+    def _attached(self) -> "LiveServer":
         if self._server is not None:
             return self._server
         self.sandbox.home.check()

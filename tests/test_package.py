@@ -42,11 +42,12 @@ def test_importing_an_error_or_a_noun_loads_nothing_heavy() -> None:
     assert "fake_credits.fake" not in loaded
 
 
-def test_importing_the_fake_loads_no_preset_no_scenario_and_no_statistics() -> None:
-    """Few sandboxes start with rules."""
+def test_importing_the_fake_loads_no_server_and_nothing_that_few_suites_need() -> None:
+    """Few sandboxes answer over a socket, start with rules, or sign with RSA."""
     loaded = loaded_by("import fake_credits.fake")
-    lazy = {"statistics", "tomllib", "fake_credits.faults.presets", "fake_credits.faults.scenario"}
-    assert loaded.isdisjoint(lazy)
+    rules = {"statistics", "tomllib", "fake_credits.faults.presets", "fake_credits.faults.scenario"}
+    server = {"uvicorn", "uvloop", "httptools", "fake_credits.drivers.live", "fake_credits.web.control.plane"}
+    assert loaded.isdisjoint(rules | server | {"jwt", "cryptography", "httpx2", "httpx"})
 
 
 def test_importing_a_client_loads_no_server_and_no_http_library() -> None:

@@ -9,13 +9,12 @@ from typing import TYPE_CHECKING
 
 from fake_credits.auth.keys import SigningKeys
 from fake_credits.contract import Contract
-from fake_credits.drivers.live import LiveServer
 from fake_credits.sandbox import Sandbox, Sandboxes, SandboxSettings, StartingWorld
 from fake_credits.sandbox.home import Home
 from fake_credits.web.app import CreditsApplication, create_app
-from fake_credits.web.control.plane import ControlPlane
 
 if TYPE_CHECKING:
+    from fake_credits.drivers.live import LiveServer
     from fake_credits.seeding.making import Worlds
 
 __all__ = ["Shared"]
@@ -70,11 +69,14 @@ class Shared:
             self._apps.append((contract, app))
             return app
 
-    def server(self, contract: Contract, listener: socket.socket | None = None) -> LiveServer:
+    def server(self, contract: Contract, listener: socket.socket | None = None) -> "LiveServer":
         """Return the running live server for a contract; it starts on ``listener``, else at any free port of loopback.
 
         A bound ``listener`` is the server's from then on. Raises RuntimeError in a forked child, where none runs.
         """
+        from fake_credits.drivers.live import LiveServer  # loads uvicorn and asyncio, which few suites need
+        from fake_credits.web.control.plane import ControlPlane
+
         self._home.check()
         with self._lock:
             for known in self._servers:

@@ -5,12 +5,11 @@ Imports the fake, so only fixtures import this. PYTEST_DONT_REWRITE
 
 import traceback
 from collections.abc import Mapping, Sequence
-from typing import Any, Unpack, cast
+from typing import TYPE_CHECKING, Any, Unpack, cast
 
 from fake_credits.clock import wall_ms
 from fake_credits.contract import DEFAULT, Contract
 from fake_credits.contract.loading import load_contract
-from fake_credits.drivers.live import LiveServer
 from fake_credits.drivers.shared import Shared
 from fake_credits.fake import FakeCredits, SettingWords
 from fake_credits.faults.desk import unused_text
@@ -19,6 +18,9 @@ from fake_credits.journal import Entry
 from fake_credits.ledger import Inconsistency
 from fake_credits.sandbox import SandboxSettings
 from pytest_fake_credits.early import Early
+
+if TYPE_CHECKING:
+    from fake_credits.drivers.live import LiveServer
 
 __all__ = ["Factory", "Watched"]
 
@@ -139,7 +141,7 @@ class Factory:
         minter = self._shared.new_sandbox(SandboxSettings(jwt=str(self.words["jwt"]))).minter
         return minter.mint(user_id or str(self.words["user_id"]), now_ms=wall_ms(), expires_in_s=expires_in_s)
 
-    def server(self) -> LiveServer:
+    def server(self) -> "LiveServer":
         """Return the session's live server, started on first use; every open sandbox answers there."""
         self._serving = True
         server = self._server()
@@ -147,7 +149,7 @@ class Factory:
             watched.fake.serve()
         return server
 
-    def _server(self) -> LiveServer:
+    def _server(self) -> "LiveServer":
         return self._shared.server(self._contract(self.words.get("contract")), self._listener)
 
     def watched(self) -> list[Watched]:
