@@ -67,7 +67,17 @@ class Inconsistency(AssertionError):
 class Account:
     """Be one user of one application with the whole history, oldest first."""
 
-    __slots__ = ("_balances", "_deltas", "_reasons", "_times", "application_id", "balance", "created_at_ms", "user_id")
+    __slots__ = (
+        "_balances",
+        "_deltas",
+        "_is_shared",
+        "_reasons",
+        "_times",
+        "application_id",
+        "balance",
+        "created_at_ms",
+        "user_id",
+    )
 
     def __init__(self, application_id: str, user_id: str, created_at_ms: int) -> None:
         self.application_id = application_id
@@ -78,6 +88,7 @@ class Account:
         self._reasons = array("b")
         self._times = array("q")
         self._balances = array("q")
+        self._is_shared = False
 
     def __repr__(self) -> str:
         return f"<Account {self.user_id!r} of {self.application_id!r}: {self.balance} in {len(self)} transactions>"
@@ -93,8 +104,26 @@ class Account:
         """Walk the history, oldest first."""
         return map(self.__getitem__, range(len(self)))
 
+    def twin(self) -> "Account":
+        """Return another account of this history, which both share until one of them goes on; nobody may write now."""
+        twin: Account = object.__new__(Account)
+        twin.application_id, twin.user_id = self.application_id, self.user_id
+        twin.created_at_ms, twin.balance = self.created_at_ms, self.balance
+        twin._deltas, twin._reasons = self._deltas, self._reasons
+        twin._times, twin._balances = self._times, self._balances
+        twin._is_shared = self._is_shared = True
+        return twin
+
+    def _part(self) -> None:
+        """Have a history of one's own."""
+        self._deltas, self._reasons = self._deltas[:], self._reasons[:]
+        self._times, self._balances = self._times[:], self._balances[:]
+        self._is_shared = False
+
     def book(self, row: Row) -> None:
         """Append a transaction that the ledger has checked; nobody else calls this."""
+        if self._is_shared:
+            self._part()
         self._deltas.append(row.delta)
         self._reasons.append(CODES[row.reason])
         self._times.append(row.at_ms)
@@ -176,7 +205,7 @@ class Ledger:
         return Account(application_id, user_id, at_ms)
 
     def adopt(self, account: Account) -> None:
-        """Make an account known that `stranger` gave out; one that is known already stays as it is."""
+        """Make an account known that `stranger` gave out, or its twin; one that is known already stays as it is."""
         application = self._applications.setdefault(account.application_id, _Application())
         if account.user_id not in application.accounts:
             application.add(account)

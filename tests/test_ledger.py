@@ -472,3 +472,21 @@ def test_what_was_booked_at_once_shares_nothing_with_what_was_given() -> None:
     ledger.append(account, 1, Reason.GRANT, 1)
     assert [row.delta for row in account.rows()] == [5, 1]
     assert len(given_columns.times) == 1
+
+
+def test_twins_share_a_history_until_one_of_them_goes_on() -> None:
+    ledgers = [Ledger(Contract()) for _ in range(3)]
+    original = ledgers[0].stranger(APPLICATION, "ada", 7)
+    ledgers[0].extend(original, columns_of((5, Reason.GRANT), (-2, Reason.CONSUME)))
+    before, twins = list(original.rows()), [original.twin() for _ in ledgers]
+    for ledger, twin in zip(ledgers, twins, strict=True):
+        ledger.adopt(twin)
+    ledgers[0].append(twins[0], 1, Reason.GRANT, 9)
+    ledgers[0].append(twins[0], -4, Reason.CONSUME, 9)
+    ledgers[1].extend(twins[1], columns_of((8, Reason.GRANT)))
+    ledgers[1].append(twins[1], -11, Reason.CONSUME, 9)
+    assert [[row.delta for row in twin.rows()] for twin in twins] == [[5, -2, 1, -4], [5, -2, 8, -11], [5, -2]]
+    assert [(twin.balance, twin.created_at_ms) for twin in twins] == [(0, 7), (0, 7), (3, 7)]
+    assert list(original.rows()) == list(twins[2].rows()) == before
+    for ledger in ledgers:
+        ledger.verify()

@@ -11,7 +11,7 @@ from fake_credits.seeding.files import load_world
 from fake_credits.seeding.people import People
 from fake_credits.seeding.plan import plans
 from fake_credits.seeding.profiles import PROFILES, Profile, load_profile
-from fake_credits.seeding.world import History, World
+from fake_credits.seeding.world import KEPT, History, World
 
 __all__ = ["Worlds", "make_world"]
 
@@ -34,7 +34,7 @@ def make_world(profile: Profile, seed: int) -> World:
 
 
 class Worlds:
-    """Find worlds by name, and keep the last that were made: they are the same each time."""
+    """Find worlds by name, and keep the last that were made: they are the same each time; a large one is let go."""
 
     def __init__(self) -> None:
         self._made = lru_cache(_REMEMBERED)(make_world)
@@ -52,4 +52,5 @@ class Worlds:
             raise UnknownWorld(f"there is no world {str(name)!r}, and no file; {nearest(str(name), PROFILES)}")
         if profile is None and path.suffix != ".toml":
             return load_world(path)
-        return self._made(profile or load_profile(path), seed)
+        profile = profile or load_profile(path)
+        return make_world(profile, seed) if profile.transactions > KEPT else self._made(profile, seed)

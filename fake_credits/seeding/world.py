@@ -1,11 +1,12 @@
 """Own the `World`: users and histories to start from, back-dated, whoever made them; know no chance and no HTTP."""
 
 import threading
+from array import array
 from collections.abc import Callable, Iterable, Iterator
 from typing import NamedTuple
 
 from fake_credits.clock import from_ms
-from fake_credits.contract import id_problem
+from fake_credits.contract import Contract, id_problem
 from fake_credits.errors import ApiError
 from fake_credits.ledger import Account, Columns, Ledger
 from fake_credits.seeding.errors import WorldError
@@ -17,7 +18,7 @@ SPAN_MS = 51 * WEEK_MS
 """How long a world's past is. With the days since the last Monday it is at most a year."""
 
 KEPT = 200_000
-"""A world of more transactions than this is made anew each time, rather than kept beside the ledger."""
+"""The histories of a world of more transactions than this are made anew each time, rather than kept."""
 
 _NO_IDS = ("", ".", "..")  # clients refuse them, whatever the contract: URL libraries walk to other operations
 _FIRST_MONDAY_MS = 4 * 86_400_000  # 1970-01-05
@@ -39,10 +40,24 @@ def start_before(now_ms: int) -> int:
     return start_ms
 
 
+class _Loaded(NamedTuple):
+    """Be a world's users as they were last loaded: the next ledger of the same kind has their histories from here."""
+
+    contract: Contract
+    application_id: str
+    start_ms: int
+    accounts: tuple[Account, ...]
+
+    def fits(self, contract: Contract, application_id: str, start_ms: int) -> bool:
+        """Tell whether a ledger of that contract would get the same."""
+        return self.contract is contract and (self.application_id, self.start_ms) == (application_id, start_ms)
+
+
 class World:
     """Be users with histories, in the order in which they signed up; ``make`` gives the same ones each time.
 
-    ``size`` is how many transactions they have together. README, "Demo data".
+    ``size`` is how many transactions they have together. What was loaded last is loaded again at the cost of the users
+    alone, in time and in memory: ledgers share a history until it goes on. README, "Demo data".
     """
 
     def __init__(self, name: str, seed: int, size: int, make: Callable[[], Iterable[History]]) -> None:
@@ -52,6 +67,8 @@ class World:
         self._make = make
         self._lock = threading.Lock()
         self._kept: tuple[History, ...] | None = None
+        self._load_lock = threading.Lock()
+        self._loaded: _Loaded | None = None
 
     def __repr__(self) -> str:
         return f"<World {self.name!r} of {self.size} transactions>"
@@ -70,30 +87,41 @@ class World:
 
         Raises WorldError where one exists already, or where a history breaks a rule of the ledger's contract.
         """
-        accounts = list(self.accounts(ledger, application_id, start_before(now_ms)))
+        accounts = self._accounts(ledger.contract, application_id, start_before(now_ms))
         for account in accounts:
-            ledger.adopt(account)
+            if ledger.find(application_id, account.user_id) is not None:
+                raise self._refused(account.user_id, "there is such a user already")
+        for account in accounts:
+            ledger.adopt(account.twin())
         return tuple(account.user_id for account in accounts)
 
+    def _accounts(self, contract: Contract, application_id: str, start_ms: int) -> tuple[Account, ...]:
+        """Return accounts that nobody writes to; whoever comes while they are made has them too."""
+        with self._load_lock:
+            loaded = self._loaded
+            if loaded is None or not loaded.fits(contract, application_id, start_ms):
+                self._loaded = None  # not both at once
+                accounts = tuple(self.accounts(Ledger(contract), application_id, start_ms))
+                loaded = self._loaded = _Loaded(contract, application_id, start_ms, accounts)
+            return loaded.accounts
+
     def accounts(self, ledger: Ledger, application_id: str, start_ms: int = 0) -> Iterator[Account]:
-        """Yield each user as an account that the ledger allows and does not know; raise WorldError."""
+        """Yield each user as an account that the ledger allows, and does not know yet; raise WorldError."""
         for history in self.histories():
             problem = "is none" if history.user_id in _NO_IDS else id_problem(ledger.contract, history.user_id)
             if problem:
-                raise self._refused(history, f"its id {problem}")
-            if ledger.find(application_id, history.user_id) is not None:
-                raise self._refused(history, "there is such a user already")
+                raise self._refused(history.user_id, f"its id {problem}")
             try:
                 account = ledger.stranger(application_id, history.user_id, start_ms + history.created)
                 ledger.extend(account, _moved(history.columns, start_ms))
             except ApiError as error:
-                raise self._refused(history, error.message) from error
+                raise self._refused(history.user_id, error.message) from error
             yield account
 
-    def _refused(self, history: History, problem: str) -> WorldError:
-        return WorldError(f"world {self.name!r} can't be had here: user {history.user_id!r}: {problem}")
+    def _refused(self, user_id: str, problem: str) -> WorldError:
+        return WorldError(f"world {self.name!r} can't be had here: user {user_id!r}: {problem}")
 
 
 def _moved(columns: Columns, start_ms: int) -> Columns:
-    times = columns.times
-    return columns._replace(times=type(times)("q", [start_ms + at for at in times]))
+    times = array("q", map(start_ms.__add__, columns.times))
+    return Columns(columns.deltas, columns.reasons, times)

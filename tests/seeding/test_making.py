@@ -12,6 +12,7 @@ from fake_credits.seeding.errors import UnknownWorld, WorldError
 from fake_credits.seeding.files import save_world
 from fake_credits.seeding.making import Worlds, make_world
 from fake_credits.seeding.profiles import PROFILES, Profile
+from fake_credits.seeding.world import KEPT
 
 NOW_MS = 1_900_000_000_000
 
@@ -111,3 +112,11 @@ def test_a_contract_that_allows_less_than_a_profile_needs_refuses_it() -> None:
         WorldError, match="world 'edge' can't be had here: user 'maximum-balance': .*over the ceiling of"
     ):
         Worlds().find("edge", 0).load_into(Ledger(Contract(ceiling=20_000)), "app-id", NOW_MS)
+
+
+def test_the_last_worlds_are_kept_unless_they_are_large(tmp_path: Path) -> None:
+    (tmp_path / "huge.toml").write_text(f"version = 1\nusers = 3\ntransactions = {KEPT + 1}\n")
+    worlds = Worlds()
+    assert worlds.find("tiny", 0) is worlds.find("tiny", 0)
+    for name in ("load", tmp_path / "huge.toml"):
+        assert worlds.find(name, 0) is not worlds.find(name, 0)

@@ -6,6 +6,7 @@ import pytest
 
 from fake_credits.clock import from_ms, to_ms
 from fake_credits.contract import MAX_AMOUNT, Contract
+from fake_credits.fake import FakeCredits
 from fake_credits.ledger import Ledger
 from fake_credits.seeding.errors import WorldError
 from fake_credits.seeding.world import KEPT, SPAN_MS, History, World, start_before
@@ -86,15 +87,58 @@ def test_a_user_who_exists_is_left_alone_and_named() -> None:
     world(history("bob")).load_into(ledger, "another-app", NOW_MS)
 
 
-@pytest.mark.parametrize(("size", "times_made"), [(KEPT, 1), (KEPT + 1, 2)])
-def test_a_world_is_made_once_unless_it_is_too_large_to_keep(size: int, times_made: int) -> None:
+def counted(size: int) -> tuple[World, list[int]]:
+    """Return a world that counts how often it was made."""
     made: list[int] = []
 
     def make() -> tuple[History, ...]:
         made.append(1)
-        return (history("ada"),)
+        return history("ada", (10, GRANT)), history("bob")
 
-    own = World("own", 0, size, make)
-    for _ in range(2):
-        own.load_into(Ledger(Contract()), APPLICATION, NOW_MS)
+    return World("own", 0, size, make), made
+
+
+@pytest.mark.parametrize("size", [KEPT, KEPT + 1])
+def test_a_world_is_made_once_for_ledgers_of_one_kind_whatever_its_size(size: int) -> None:
+    (own, made), contract = counted(size), Contract()
+    ledgers = [Ledger(contract) for _ in range(3)]
+    for minute, ledger in enumerate(ledgers):
+        assert own.load_into(ledger, APPLICATION, NOW_MS + 60_000 * minute) == ("ada", "bob")
+    ledgers[1].append(ledgers[1].account(APPLICATION, "ada"), -4, CONSUME, NOW_MS)
+    assert [ledger.account(APPLICATION, "ada").balance for ledger in ledgers] == [10, 6, 10]
+    for ledger in ledgers:
+        ledger.verify()
+    assert len(made) == 1
+
+
+WEEK = timedelta(days=7) // timedelta(milliseconds=1)
+
+
+@pytest.mark.parametrize(("size", "times_made"), [(KEPT, 1), (KEPT + 1, 4)])
+def test_another_week_application_or_contract_has_histories_of_its_own(size: int, times_made: int) -> None:
+    """They are moved in time, or checked by other rules; of a world that is too large to keep they are made anew."""
+    own, made = counted(size)
+    for contract, application, now_ms in (
+        (Contract(), APPLICATION, NOW_MS),
+        (Contract(), APPLICATION, NOW_MS + WEEK),
+        (Contract(), "shop", NOW_MS + WEEK),
+    ):
+        ledger = Ledger(contract)
+        own.load_into(ledger, application, now_ms)
+        account = ledger.account(application, "ada")
+        assert (account.application_id, account.created_at_ms) == (application, start_before(now_ms))
+        assert next(account.rows()).at_ms == start_before(now_ms)
+    with pytest.raises(WorldError, match="over the ceiling of 9"):
+        own.load_into(Ledger(Contract(ceiling=9)), "shop", NOW_MS + WEEK)
     assert len(made) == times_made
+
+
+def test_a_reset_and_another_sandbox_start_from_a_large_world_without_its_being_made_anew() -> None:
+    own, made = counted(KEPT + 1)
+    with FakeCredits(world=own) as one, FakeCredits(world=own) as another:
+        one.server_client.create_transaction(APPLICATION, "ada", delta=-3, reason="consume")
+        assert (one.balance("ada"), another.balance("ada")) == (7, 10)
+        one.reset()
+        assert one.balance("ada") == 10
+        assert one.problems() == another.problems() == []
+    assert len(made) == 1
