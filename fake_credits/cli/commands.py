@@ -4,6 +4,7 @@ Exit codes: 0; 1 failure; 2 usage; 3 could not bind; 130 interrupted. ``run`` en
 126 or 127 where that can't be run, and with 128 + N where signal N ended it, as a shell does.
 """
 
+import errno
 import os
 import sys
 
@@ -35,6 +36,11 @@ def main() -> None:
     except click.ClickException as error:
         error.show()
         sys.exit(error.exit_code)
+    except OSError as error:
+        if error.errno != errno.ENOSPC:  # any other is a bug of ours
+            raise
+        click.ClickException(f"stdout can't be written: {error.strerror}").show()  # a file's error names its flag
+        sys.exit(click.ClickException.exit_code)
 
 
 def _open_standard_streams() -> None:

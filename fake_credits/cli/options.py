@@ -64,7 +64,7 @@ class ServerOptions:
         rules.Checked("NAME=BALANCE", rules.user),
         name="user",
     )
-    world: str = _flag("", f"Start from users with histories: {_WORLDS}.", rules.Checked("WORLD", str))
+    world: str = _flag("", f"Start from users with histories: {_WORLDS}.", rules.Checked("WORLD", rules.world))
     scenarios: tuple[str, ...] = _flag(
         (),
         f"Let calls meet faults: {_BAD_DAYS}, or a scenario file (*.toml); may be repeated.",
@@ -168,7 +168,7 @@ class TokenOptions:
 class SeedOptions:
     """Say which demo data ``seed`` makes, and where they go."""
 
-    profile: str = _flag("demo", f"Make these users: {_WORLDS}.", rules.Checked("WORLD", str))
+    profile: str = _flag("demo", f"Make these users: {_WORLDS}.", rules.Checked("WORLD", rules.world))
     seed: int = _flag(0, "The number that all chance is drawn from.")
     out: Path | None = _flag(None, "Write a world's file.", rules.Checked("FILE", rules.file_to_write))  # noqa: RUF009 - a field
     url: str = _flag("", "Write to the server with this base URL.", rules.Checked("URL", rules.base_url))

@@ -40,6 +40,7 @@ __all__ = [
     "seconds",
     "user",
     "variable",
+    "world",
 ]
 
 LOG_FORMS = ("text", "json", "off")
@@ -172,10 +173,19 @@ def host(text: str) -> str:
 
 
 def file_to_write(text: str) -> Path:
-    """Return a path at which a file is, or can be made."""
+    """Return a path at which a file is, or can be made; a link's is the one that it leads to.
+
+    A device, a pipe or a socket is refused: the file would take its place, and be removed at the end.
+    """
+    if not text:
+        raise ValueError("is no file")
     path = Path(text)
-    if not text or path.is_dir():
+    if path.is_symlink():
+        path = Path(os.path.realpath(path))
+    if path.is_dir():
         raise ValueError("is a folder: give a file")
+    if path.exists() and not path.is_file():
+        raise ValueError("is a device, a pipe or a socket, which a file would take the place of: give a file")
     if not path.parent.is_dir():
         raise ValueError(f"can't be written: there is no folder {str(path.parent)!r}")
     if not os.access(path.parent, os.W_OK):
@@ -189,6 +199,13 @@ def file_to_read(text: str) -> Path:
     if not path.is_file():
         raise ValueError("is no file that is there")
     return path
+
+
+def world(text: str) -> str:
+    """Return the name of a world or of a file of one: which there are is the loader's to know."""
+    if not text:
+        raise ValueError("is no world: give a name or a file")
+    return text
 
 
 def path(text: str) -> Path:

@@ -29,6 +29,7 @@ _TOKEN_LIFE_S = 24 * 3600
 
 def new_sandbox(options: ServerOptions) -> Sandbox:
     """Return the one sandbox that this process serves."""
+    _check_users(options.users)
     contract = contract_of(options.contract, options.cors_origins)
     if options.world:
         tell_loading(options.world, options.log)
@@ -54,6 +55,13 @@ def new_sandbox(options: ServerOptions) -> Sandbox:
         raise click.ClickException(f"--world: {error}") from None
     except ValueError as error:  # a file without keys, a header not to keep; all else was checked with its flag
         raise click.UsageError(str(error)) from None
+
+
+def _check_users(users: tuple[tuple[str, int], ...]) -> None:
+    names = [name for name, _ in users]
+    for name in names:
+        if names.count(name) > 1:
+            raise click.UsageError(f"--user {name!r} is given {names.count(name)} times: once is enough")
 
 
 def control_of(options: ServerOptions, sandboxes: Sandboxes, log: ExchangeLog) -> ControlPlane:

@@ -167,6 +167,7 @@ def test_each_variable_that_run_sets_can_be_filled_in_elsewhere() -> None:
         (["serve", "--jwt", "clrk"], "--jwt.*'clrk' is unknown: did you mean 'clerk'"),
         (["serve", "--ready-file", "nowhere/ready"], "--ready-file.*no folder 'nowhere'"),
         (["serve", "--ready-file", "."], "--ready-file.*is a folder"),
+        (["serve", "--ready-file", ""], "--ready-file.*'' is no file"),
         (["serve", "--key-file", "nowhere/keys"], "--key-file.*no folder 'nowhere'"),
         (["serve", "--host", "http://localhost"], "--host.*without scheme and port"),
         (["serve", "--host", "0.0.0.0", "--port", "0"], "--host 0.0.0.0 is beyond loopback.*--expose"),  # noqa: S104
@@ -176,6 +177,8 @@ def test_each_variable_that_run_sets_can_be_filled_in_elsewhere() -> None:
         (["serve", "--balance", "-1"], "--balance.*-1 is not in the range"),
         (["serve", "--world", "dmo"], "--world: there is no world 'dmo', and no file; the nearest is 'demo'"),
         (["run", "--world", "gone.json", "true"], "--world: there is no world 'gone.json', and no file"),
+        (["run", "--world", "", "true"], "--world.*'' is no world: give a name or a file"),
+        (["run", "--user", "ada=1", "--user", "ada=2", "true"], "--user 'ada' is given 2 times"),
         (["serve", "--user", "ada"], "--user.*'ada' is not NAME=BALANCE"),
         (["serve", "--user", "ada=-1"], "--user.*a balance of 0 to"),
         (["serve", "--user", "a\nb=1"], "--user.*control characters"),
@@ -264,6 +267,15 @@ def test_a_mistake_and_an_interrupt_leave_no_traceback() -> None:
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
     assert done.returncode == 130
     assert "Traceback" not in done.stderr
+
+
+@pytest.mark.skipif(not Path("/dev/full").exists(), reason="only Linux has a device that is always full")
+def test_a_full_disk_behind_stdout_is_told_in_a_line() -> None:
+    with Path("/dev/full").open("w") as full:
+        done = subprocess.run(
+            [sys.executable, "-m", "fake_credits", "openapi"], stdout=full, stderr=subprocess.PIPE, text=True, check=False
+        )
+    assert (done.returncode, done.stderr) == (1, "Error: stdout can't be written: No space left on device\n")
 
 
 def test_the_version_is_the_packages_own() -> None:
