@@ -186,7 +186,7 @@ class Hold:
         if arrived < count:
             end = "before its sandbox's end or reset" if is_over else f"within {self._limit(limit_s):g} s"
             held = f"{arrived} of {count} arrived {end}"
-            awaited = f"; it waits for {' or '.join(self._awaited)}" if self._awaited else ""
+            awaited = f"; it waits for {' or '.join(dict.fromkeys(self._awaited))}" if self._awaited else ""
             raise GateLimit(f"gate {self.name!r}: {held}; it holds {self.waiters() or 'nobody'}{awaited}")
 
 

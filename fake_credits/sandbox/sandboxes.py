@@ -52,8 +52,10 @@ class Sandboxes:
     def attach(self, sandbox: Sandbox, *, as_default: bool = True) -> None:
         """Make a sandbox reachable, and the default unless told; raise ValueError where its name or key is taken."""
         with self._lock:
-            if sandbox.name in self._by_name or sandbox.api_key in self._by_key:
-                raise ValueError(f"a sandbox named {sandbox.name!r} or with the same API key is attached already")
+            if sandbox.name in self._by_name:
+                raise ValueError(f"a sandbox named {sandbox.name!r} is attached already")
+            if taken := self._by_key.get(sandbox.api_key):
+                raise ValueError(f"the API key is that of the sandbox {taken.name!r}, which is attached already")
             self._by_name[sandbox.name] = sandbox
             self._by_key[sandbox.api_key] = sandbox
             if as_default:

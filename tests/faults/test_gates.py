@@ -264,6 +264,7 @@ def test_a_gate_tells_which_calls_it_waits_for() -> None:
     gate = House().gate
     gate.tell("getUser with user='ada'")
     gate.tell("any call")
+    gate.tell("any call")
     with pytest.raises(GateLimit, match="it holds nobody; it waits for getUser with user='ada' or any call$"):
         gate.wait_for(limit_s=SHORT_S)
 

@@ -181,7 +181,7 @@ def test_without_a_sandbox_the_key_is_nobodys():
 def test_two_sandboxes_cannot_have_the_key(fake_credits_factory):
     with fake_credits_factory(api_key=KEY, users={"ada": 4}):
         assert call().json() == {"balance": 4}
-        with pytest.raises(ValueError, match="with the same API key is attached already"):
+        with pytest.raises(ValueError, match="the API key is that of the sandbox .*, which is attached already"):
             fake_credits_factory(api_key=KEY)
     assert [watched.fake for watched in fake_credits_factory.open()] == []
 """

@@ -130,13 +130,13 @@ class Travel(_Shape, frozen=True):
 class JournalQuery(_Shape, frozen=True):
     """Say which exchanges are wanted; without a word, all that are kept."""
 
-    operation: str | None = None
-    user: str | None = None
-    status: int | None = None
-    rule: str | None = None
+    operation: _Text | None = None
+    user: _Text | None = None
+    status: Annotated[int, Meta(ge=0, le=599)] | None = None
+    rule: _Text | None = None
     committed: bool | None = None
     delivered: bool | None = None
-    after: int | None = None
+    after: Annotated[int, Meta(ge=0)] | None = None
 
 
 # ------------------------------------------------------------ reading
@@ -175,6 +175,8 @@ def _shaped(told: Mapping[str, object], shape: type[T], *, strict: bool) -> T:
         if "unknown field" in text:
             field = text.split("`")[1]
             text = f"is unknown here (known: {', '.join(hints) or 'nothing'})"
+        elif "missing required field" in text:
+            field, text = text.split("`")[1], "is missing"
         elif "enum" in text:
             text = f"must be one of {', '.join(map(repr, get_args(hints[field])))}"
         raise _invalid(field, text[:1].lower() + text[1:]) from None

@@ -126,9 +126,7 @@ def mint_token(call: ControlCall) -> Told:
     sandbox = call.sandbox
     if body.bad is not None and body.bad not in BAD_TOKENS:
         raise _no_choice("bad", body.bad, BAD_TOKENS)
-    words = TokenWords(
-        bad=body.bad or "", expires_in_s=body.expires_in_s, claims=body.claims, wall=body.clock == "wall"
-    )
+    words = TokenWords(bad=body.bad, expires_in_s=body.expires_in_s, claims=body.claims, wall=body.clock == "wall")
     user_id = body.user_id or sandbox.settings.user_id
     with naming(""):
         return {"user_id": user_id, "token": sandbox.token(user_id, words)}

@@ -362,7 +362,7 @@ def test_what_is_to_happen_later_is_told_and_settled(asker: Asker) -> None:
         ("advance", {"seconds": "1"}, "seconds"),
         ("advance", {"days": 10**11}, ""),
         ("advance", {"weeks": 1}, "weeks"),
-        ("travel", {}, ""),
+        ("travel", {}, "to"),
         ("travel", {"to": "1999-01-01T00:00:00Z"}, "to"),
         ("travel", {"to": "2030-01-01"}, "to"),
         ("freeze", {"at": "soon"}, "at"),

@@ -208,11 +208,18 @@ def test_tokens_are_good_or_bad_as_asked_for(asker: Asker) -> None:
         ({"clock": "x"}, "clock"),
         ({"expires_in_s": 0}, "expires_in_s"),
         ({"claims": 1}, "claims"),
+        ({"user_id": "\0"}, ""),
+        ({"user_id": "x" * 300}, ""),
     ],
 )
 def test_a_token_that_cannot_be_is_refused(asker: Asker, words: object, field: str) -> None:
     got = asker.make().ask("POST", "/tokens", words)
     assert (got.code, got.details[0]["field"]) == ("validation_error", field)
+
+
+def test_what_is_missing_is_told_by_name(asker: Asker) -> None:
+    got = asker.make().ask("POST", "/clock/travel", {})
+    assert got.details == [{"field": "to", "problem": "is missing"}]
 
 
 def test_the_journal_is_queried_by_its_fields(asker: Asker) -> None:
@@ -241,7 +248,11 @@ def test_the_journal_is_queried_by_its_fields(asker: Asker) -> None:
     ("query", "field"),
     [
         ("?operation=drop", "operation"),
+        ("?operation=", "operation"),
+        ("?user=", "user"),
         ("?status=x", "status"),
+        ("?status=600", "status"),
+        ("?after=-1", "after"),
         ("?committed=maybe", "committed"),
         ("?who=ada", "who"),
         ("?user=a&user=b", ""),
