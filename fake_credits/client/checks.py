@@ -3,7 +3,7 @@
 import math
 from dataclasses import dataclass
 from functools import lru_cache
-from urllib.parse import quote, urlsplit
+from urllib.parse import SplitResult, quote, urlsplit
 
 __all__ = ["BaseUrl", "masked", "quoted_id", "quoted_text", "secret_bytes", "timeout"]
 
@@ -37,7 +37,7 @@ class BaseUrl:
         """Return the parts; kept, as a suite makes thousands of clients of one URL."""
         if not text.isascii() or any(character <= " " or character == "\x7f" for character in text):
             raise ValueError("base_url must be ASCII without spaces: percent-encode its path")
-        parts = urlsplit(text)
+        parts = _parts(text)
         if "@" in parts.netloc:
             raise ValueError("base_url must not bear user information: the credential is an argument of its own")
         if parts.scheme not in ("http", "https") or not parts.hostname:
@@ -46,8 +46,16 @@ class BaseUrl:
             raise ValueError(f"base_url {text!r} must have neither a query nor a fragment")
         if not _DOT_SEGMENTS.isdisjoint(parts.path.split("/")):
             raise ValueError(f"base_url {text!r} must have no '.' or '..' in its path: HTTP libraries walk them")
-        _ = parts.port  # raises ValueError for a port that is none
         return cls(text.rstrip("/"), parts.scheme, parts.hostname, parts.path.rstrip("/"))
+
+
+def _parts(text: str) -> SplitResult:
+    try:
+        parts = urlsplit(text)
+        _ = parts.port  # raises ValueError for a port that is none
+    except ValueError as error:
+        raise ValueError(f"base_url is no URL: {error}") from None
+    return parts
 
 
 @lru_cache(maxsize=1024)

@@ -6,6 +6,7 @@ PYTEST_DONT_REWRITE
 import inspect
 from collections.abc import Callable, Mapping, Sequence
 from datetime import datetime
+from pathlib import PurePath
 from typing import NamedTuple, cast
 
 import pytest
@@ -59,7 +60,11 @@ def _flag(value: object) -> bool:
 
 def _contract(value: object) -> object:
     # A `Contract` is known by its name: importing it would load the fake for every suite.
-    return value if type(value).__name__ == "Contract" else _text(value)
+    return value if type(value).__name__ == "Contract" else _file(value)
+
+
+def _file(value: object) -> str:
+    return _text(str(value) if isinstance(value, PurePath) else value)
 
 
 def _faults(value: object) -> object:
@@ -95,7 +100,7 @@ def _trust(value: object) -> dict[str, str]:
     if not isinstance(value, Mapping):
         raise ValueError(value)
     files = cast("Mapping[object, object]", value)
-    return {_text(issuer): _text(str(path)) for issuer, path in files.items()}
+    return {_text(issuer): _file(path) for issuer, path in files.items()}
 
 
 def _names(value: object) -> tuple[str, ...]:
@@ -149,7 +154,7 @@ WORDS: Mapping[str, Word] = {
     "trust": Word('a mapping of foreign issuers to files of their keys, such as {"https://…/": "jwks.json"}', _trust),
     "user_id": Word("text that is not empty", _text),
     "users": Word('a mapping of user ids to balances, such as {"ada": 100}', _users),
-    "world": Word('the name of a world, such as "demo", or of a file of one', _text),
+    "world": Word('the name of a world, such as "demo", or of a file of one', _file),
 }
 """Every word of the marker, which ``fake_credits_settings`` has too."""
 
@@ -201,11 +206,15 @@ def words_of(item: pytest.Item, *, named: bool = True) -> dict[str, object]:
 
 def checked_words(words: Mapping[str, object], where: str) -> dict[str, object]:
     """Return words in their one form; raise UsageError for an unknown one and for a value that can't be."""
+    if not isinstance(words, Mapping):  # pyright: ignore[reportUnnecessaryIsInstance] a person's fixture may say anything
+        raise pytest.UsageError(f"{where} must be a mapping of words to values, not {type(words).__name__}")
     return {name: _checked(name, value, where) for name, value in words.items()}
 
 
 def _checked(name: str, value: object, where: str) -> object:
     word = WORDS.get(name)
+    if word is None and not isinstance(name, str):  # pyright: ignore[reportUnnecessaryIsInstance]
+        raise pytest.UsageError(f"{where} has {name!r}, which must be a word, not {type(name).__name__}")
     if word is None:
         raise pytest.UsageError(f"{where} has no word {name!r}{_nearest(name)} (it has: {', '.join(WORDS)})")
     try:

@@ -24,7 +24,7 @@ def test_a_base_url_keeps_its_path_prefix_as_written() -> None:
      "http://h/a/../b", "http://h/./", "http://[::1"],
 )  # fmt: skip
 def test_what_is_no_base_url_is_a_value_error(text: str) -> None:
-    with pytest.raises(ValueError):
+    with pytest.raises(ValueError, match="^base_url "):
         BaseUrl.parse(text)
 
 

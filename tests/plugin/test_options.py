@@ -102,3 +102,18 @@ def test_the_settings_fixture_has_the_markers_words_only(suite: Suite) -> None:
     result = suite(_probe(), conftest=own)
     result.assert_outcomes(errors=1)
     result.stdout.fnmatch_lines(["the fixture fake_credits_settings has no word 'balanse', did you mean 'balance'?*"])
+
+
+@pytest.mark.parametrize(
+    ("told", "said"),
+    [
+        ("None", "must be a mapping of words to values, not NoneType"),
+        ("['live']", "must be a mapping of words to values, not list"),
+        ("{1: 2}", "has 1, which must be a word, not int"),
+    ],
+)
+def test_what_is_no_words_is_told_in_a_line(suite: Suite, told: str, said: str) -> None:
+    own = f"import pytest\n@pytest.fixture(scope='session')\ndef fake_credits_settings(): return {told}"
+    result = suite(_probe(), conftest=own)
+    result.assert_outcomes(errors=1)
+    result.stdout.fnmatch_lines([f"the fixture fake_credits_settings {said}"])
