@@ -27,6 +27,7 @@ from fake_credits.faults.reading import rule_from
 from fake_credits.models import User
 from fake_credits.sandbox import Sandbox, SandboxSettings, StartingWorld, TokenWords
 from fake_credits.sandbox.asserting.journal import CallJournal
+from fake_credits.sandbox.checks import check_id
 from fake_credits.sandbox.ending import last_exchanges, problems_of
 from fake_credits.sandbox.settings import settings_from
 
@@ -43,7 +44,7 @@ Mode = Literal["in-process", "live"]
 class SettingWords(TypedDict, total=False):
     """Name the words of `SandboxSettings`, for editors and type checkers."""
 
-    contract: Contract
+    contract: str | Path | Contract
     seed: int
     application_id: str
     user_id: str
@@ -89,6 +90,8 @@ class FakeCredits:
 
     def _with_world(self, words: SettingWords) -> SandboxSettings:
         given: dict[str, Any] = {**words}
+        if "contract" in given:
+            given["contract"] = self._shared.contract(given["contract"])
         named = given.pop("world", None)
         settings = settings_from(given)
         return settings if named is None else replace(settings, world=self._shared.world(named, settings.seed))
@@ -207,17 +210,30 @@ class FakeCredits:
         transport = self._both_transports()[1]
         return AsyncServerClient(self._client_url, self.api_key, contract=self.sandbox.contract, transport=transport)
 
-    def user_client(self, user_id: str = "") -> UserClient:
+    def user_client(self, user_id: str | None = None) -> UserClient:
         """Return a `UserClient` for a user, by default the default one; its token is minted anew once it expires."""
-        token = _LastingToken(self.sandbox, user_id or self.user_id)
+        token = _LastingToken(self.sandbox, self._user_id_or(user_id))
         transport, contract = self._both_transports()[0], self.sandbox.contract
         return UserClient(self._client_url, self.application_id, token, contract=contract, transport=transport)
 
-    def async_user_client(self, user_id: str = "") -> AsyncUserClient:
+    def async_user_client(self, user_id: str | None = None) -> AsyncUserClient:
         """Return the async twin of `user_client`, for any event loop."""
-        token = _LastingToken(self.sandbox, user_id or self.user_id)
+        token = _LastingToken(self.sandbox, self._user_id_or(user_id))
         transport, contract = self._both_transports()[1], self.sandbox.contract
         return AsyncUserClient(self._client_url, self.application_id, token, contract=contract, transport=transport)
+
+    def _user_id_or(self, user_id: str | None) -> str:
+        """Return an id that can be a user's, or the default one: an empty text is no way to say the latter."""
+        if user_id is None:
+            return self.user_id
+        check_id("user", user_id)
+        return user_id
+
+    def _application_id_or(self, application_id: str | None) -> str:
+        if application_id is None:
+            return self.application_id
+        check_id("application", application_id)
+        return application_id
 
     @property
     def _client_url(self) -> str:
@@ -235,13 +251,13 @@ class FakeCredits:
 
     # ------------------------------------------------------------ what it holds
 
-    def user(self, user_id: str, *, balance: int | None = None, application_id: str = "") -> User:
+    def user(self, user_id: str, *, balance: int | None = None, application_id: str | None = None) -> User:
         """Make a user exist and return it, without an exchange.
 
         Where ``balance`` is given, one grant (or consumption) brings the balance to it. ``application_id`` is the
         default one unless given. Raises ValueError or TypeError for an id or a balance that can't be.
         """
-        account = self.sandbox.fund(user_id, balance, application_id=application_id)
+        account = self.sandbox.fund(user_id, balance, application_id=self._application_id_or(application_id))
         return User(account.application_id, account.user_id, from_ms(account.created_at_ms))
 
     def load_world(self, world: str | Path | StartingWorld) -> tuple[str, ...]:
@@ -252,15 +268,19 @@ class FakeCredits:
         """
         return self.sandbox.load(self._shared.world(world, self.sandbox.seed))
 
-    def balance(self, user_id: str = "", *, application_id: str = "") -> int:
-        """Return a user's balance in credits, without an exchange; raise `UserNotFound` where there is no such user."""
-        return self.sandbox.account(user_id or self.user_id, application_id=application_id).balance
+    def balance(self, user_id: str | None = None, *, application_id: str | None = None) -> int:
+        """Return a user's balance in credits, without an exchange; raise `UserNotFound` where there is no such user.
+
+        User and application are the default ones unless given. Raises ValueError or TypeError for an id that can't be.
+        """
+        application = self._application_id_or(application_id)
+        return self.sandbox.account(self._user_id_or(user_id), application_id=application).balance
 
     def token(
         self,
-        user_id: str = "",
+        user_id: str | None = None,
         *,
-        bad: str = "",
+        bad: str | None = None,
         expires_in_s: int | None = None,
         claims: Mapping[str, object] | None = None,
         clock: Literal["sandbox", "wall"] = "sandbox",
@@ -269,12 +289,14 @@ class FakeCredits:
 
         ``bad`` names a kind of token that must be refused (README, "Bad tokens"). ``expires_in_s`` is a life in
         seconds, by default the provider's. ``clock="wall"`` is for an application whose own middleware verifies.
-        Raises ValueError for an unknown kind.
+        Raises ValueError or TypeError for an unknown kind, and for an id, a life or claims that can't be.
         """
         if clock not in ("sandbox", "wall"):
             raise ValueError(f"clock is {clock!r}: choose 'sandbox' or 'wall'")
-        words = TokenWords(bad=bad, expires_in_s=expires_in_s, claims=claims or {}, wall=clock == "wall")
-        return self.sandbox.token(user_id or self.user_id, words)
+        words = TokenWords(
+            bad=bad, expires_in_s=expires_in_s, claims={} if claims is None else claims, wall=clock == "wall"
+        )
+        return self.sandbox.token(self._user_id_or(user_id), words)
 
     @property
     def clock(self) -> Clock:

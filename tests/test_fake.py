@@ -19,6 +19,7 @@ import trio
 
 from fake_credits.client.server import ServerClient
 from fake_credits.client.user import UserClient
+from fake_credits.contract.loading import load_contract
 from fake_credits.drivers.shared import Shared
 from fake_credits.errors import (
     ConnectionLost,
@@ -192,6 +193,14 @@ def test_the_balance_of_nobody_is_user_not_found() -> None:
         ({"seed": "x"}, TypeError("seed must be an int, not str")),
         ({"seed": 1.5}, TypeError("seed must be an int, not float")),
         ({"seed": True}, TypeError("seed must be an int, not bool")),
+        ({"api_key": 5}, TypeError("api_key must be a str, not int")),
+        ({"api_key": "a b"}, ValueError("api_key must be 1 to 256 visible ASCII characters: it travels in a header")),
+        ({"contract": 5}, TypeError("contract must be a Contract, or the name of a contract file, not 5")),
+        ({"contract": ""}, TypeError("contract must be a Contract, or the name of a contract file, not ''")),
+        ({"contract": "no.toml"}, ValueError("no.toml: can't be read")),
+        ({"trust": {"https://x": 5}}, TypeError("trust must map issuers to files of their keys: 5 is of the type int")),
+        ({"trust": {5: "keys"}}, TypeError("trust must map issuers to files of their keys: 5 is of the type int")),
+        ({"clock": "0001-01-01T00:00:00Z"}, ValueError("clock can't be: ")),
     ],
     ids=str,
 )
@@ -201,8 +210,10 @@ def test_a_word_or_a_value_that_cannot_be_is_refused(words: dict[str, Any], erro
 
 
 def test_the_facade_takes_what_the_marker_takes() -> None:
-    """A moment as ISO text, one name for a list of headers."""
-    with FakeCredits(clock="2030-01-01T00:00:00Z", keep_headers="X-Tenant") as fake:
+    """A moment as ISO text, one name for a list of headers, the name of a contract file."""
+    file = "fixtures/contracts/stripe-manner.toml"
+    with FakeCredits(clock="2030-01-01T00:00:00Z", keep_headers="X-Tenant", contract=file) as fake:
+        assert fake.sandbox.contract == load_contract(file)
         assert fake.clock.now() == datetime(2030, 1, 1, tzinfo=UTC)
         assert "x-tenant" in fake.sandbox.kept_headers.names
 
@@ -502,3 +513,43 @@ def test_a_closed_fake_starts_no_server(shared: Shared) -> None:
     fake.close()
     with pytest.raises(RuntimeError, match="is closed: its test is over"):
         assert fake.base_url
+
+
+@pytest.mark.parametrize(
+    ("user_id", "error"),
+    [
+        ("", ValueError("the user id must not be empty, '.' or '..': ''")),
+        (5, TypeError("the user id must be a str, not int")),
+    ],
+    ids=repr,
+)
+def test_an_empty_id_does_not_mean_the_default_one(shared: Shared, user_id: Any, error: Exception) -> None:
+    with FakeCredits(shared=shared, balance=1) as fake:
+        for verb in (fake.balance, fake.token, fake.user_client, fake.async_user_client):
+            with pytest.raises(type(error), match=re.escape(str(error))):
+                verb(user_id)
+        for call in (fake.balance, fake.user):
+            with pytest.raises(ValueError, match="the application id must not be empty"):
+                call("user-id", application_id="")
+
+
+@pytest.mark.parametrize(
+    ("words", "error"),
+    [
+        ({"bad": ""}, ValueError("no bad token ''")),
+        ({"bad": 5}, TypeError("bad must be a str, the name of a kind of bad token, not int")),
+        ({"bad": ["expired"]}, TypeError("bad must be a str, the name of a kind of bad token, not list")),
+        ({"expires_in_s": "5"}, TypeError("expires_in_s must be an int or None, not str")),
+        ({"expires_in_s": True}, TypeError("expires_in_s must be an int or None, not bool")),
+        ({"expires_in_s": float("nan")}, TypeError("expires_in_s must be an int or None, not float")),
+        ({"expires_in_s": 10**30}, ValueError("expires_in_s must be from -316224000 to 316224000, not 1000")),
+        ({"claims": 5}, TypeError("claims must be a mapping of names to values of JSON, not int")),
+        ({"claims": {1: 2}}, TypeError("claims has the name 1, which must be a str, not int")),
+        ({"claims": {"at": datetime(2030, 1, 1)}}, ValueError("the claim 'at' is no JSON: Object of type datetime")),
+        ({"claims": {"share": float("nan")}}, ValueError("the claim 'share' is no JSON: ")),
+    ],
+    ids=repr,
+)
+def test_a_token_that_can_t_be_is_refused_by_name(shared: Shared, words: dict[str, Any], error: Exception) -> None:
+    with FakeCredits(shared=shared) as fake, pytest.raises(type(error), match=re.escape(str(error))):
+        fake.token("ada", **words)

@@ -159,8 +159,10 @@ def bad_token(
 ) -> str:
     """Return a token that breaks one rule, as of ``now_ms`` (ms since 1970); ``claims`` add to those it has.
 
-    Raise ValueError for a kind that is not in `BAD_TOKENS`; the message names the nearest.
+    Raise ValueError for a kind that is not in `BAD_TOKENS`, naming the nearest, and TypeError for what is no str.
     """
+    if not isinstance(kind, str):  # pyright: ignore[reportUnnecessaryIsInstance] callers may be untyped
+        raise TypeError(f"bad must be a str, the name of a kind of bad token, not {type(kind).__name__}")
     if kind not in BAD_TOKENS:
         nearest = difflib.get_close_matches(kind, BAD_TOKENS, n=1, cutoff=0)[0]
         raise ValueError(f"no bad token {kind!r}: did you mean {nearest!r}? There are {', '.join(BAD_TOKENS)}")

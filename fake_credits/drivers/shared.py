@@ -32,6 +32,7 @@ class Shared:
         self._home = Home("the live server")
         self._keys = keys or SigningKeys()
         self._names = itertools.count(1)
+        self._contracts: dict[str | Path, Contract] = {}
         self._apps: list[tuple[Contract, CreditsApplication]] = []
         self._servers: list[LiveServer] = []
 
@@ -52,6 +53,22 @@ class Shared:
         if not callable(getattr(name, "load_into", None)):
             raise TypeError(f"world must be a name, a file or a World, not {type(name).__name__}")
         return name
+
+    def contract(self, named: str | Path | Contract) -> Contract:
+        """Return the contract of a file, read once; a contract that is one already is returned as it is.
+
+        Raises ValueError for a file that can't be read or used, TypeError for another type.
+        """
+        if isinstance(named, Contract):
+            return named
+        if not isinstance(named, str | Path) or not str(named):  # pyright: ignore[reportUnnecessaryIsInstance]
+            raise TypeError(f"contract must be a Contract, or the name of a contract file, not {named!r:.80}")
+        from fake_credits.contract.loading import load_contract  # only who has a file pays for it
+
+        with self._lock:
+            if named not in self._contracts:
+                self._contracts[named] = load_contract(named)
+            return self._contracts[named]
 
     @cached_property
     def _worlds(self) -> "Worlds":

@@ -2,7 +2,6 @@
 
 import itertools
 import threading
-import unicodedata
 from collections.abc import Callable, Mapping
 from contextlib import AbstractContextManager
 from dataclasses import replace
@@ -18,7 +17,7 @@ from fake_credits.auth.providers import PRESETS, Preset
 from fake_credits.auth.verify import VerifiedToken, Verifier
 from fake_credits.chance import fresh_bytes
 from fake_credits.clock import Clock, Due, wall_ms
-from fake_credits.contract import MAX_AMOUNT, Contract, id_problem
+from fake_credits.contract import MAX_AMOUNT
 from fake_credits.contract.kept_headers import KeptHeaders
 from fake_credits.errors import InvalidApiKey, InvalidToken
 from fake_credits.faults.checks import FaultError, number_in
@@ -30,6 +29,7 @@ from fake_credits.faults.rule import Rule
 from fake_credits.ledger import Account, Ledger
 from fake_credits.models import Reason
 from fake_credits.sandbox.asserting.journal import CallJournal
+from fake_credits.sandbox.checks import check_api_key, check_balance, check_claims, check_id, check_life
 from fake_credits.sandbox.home import Home
 from fake_credits.sandbox.settings import SandboxSettings, StartingWorld, TokenWords
 
@@ -47,8 +47,8 @@ class Sandbox:
     """
 
     def __init__(self, settings: SandboxSettings, keys: SigningKeys, name: str = "sandbox") -> None:
-        _check_id("application", settings.application_id)
-        _check_id("user", settings.user_id)
+        check_id("application", settings.application_id)
+        check_id("user", settings.user_id)
         self.settings = settings
         self.name = name
         self.contract = settings.contract
@@ -59,6 +59,8 @@ class Sandbox:
         issuers = _issuers(self.issuer, settings)
         self.issuers = tuple(each.url for each in issuers)
         self.verifier = Verifier(issuers)
+        if settings.api_key:
+            check_api_key(settings.api_key)
         self.api_key = settings.api_key or new_api_key()
         self.lock = threading.RLock()
         self.kept_headers = KeptHeaders(settings.keep_headers, settings.contract)
@@ -204,10 +206,10 @@ class Sandbox:
         """
         self.check_open()
         application_id = application_id or self.settings.application_id
-        _check_id("application", application_id, self.contract)
-        _check_id("user", user_id, self.contract)
+        check_id("application", application_id, self.contract)
+        check_id("user", user_id, self.contract)
         if balance is not None:
-            _check_balance(self.contract, user_id, balance)
+            check_balance(self.contract, user_id, balance)
         with self.lock:
             self.clock.run_due()
             account, _ = self.ledger.create_user(application_id, user_id, self.clock.now_ms())
@@ -248,12 +250,16 @@ class Sandbox:
         return verified
 
     def token(self, user_id: str, words: "TokenWords | None" = None) -> str:
-        """Mint a user's token, good or bad; raise ValueError for an unknown kind of bad token."""
+        """Mint a user's token, good or bad; raise ValueError or TypeError for words that can't be."""
         self.home.check()  # a key that is made here would be unknown to the server
         words = words or TokenWords()
+        check_id("user", user_id, self.contract)
+        if words.expires_in_s is not None:
+            check_life(words.expires_in_s)
+        check_claims(words.claims)
         now_ms = wall_ms() if words.wall else self.clock.now_ms()
         claims = {SANDBOX_CLAIM: self.name, **words.claims}
-        if words.bad:
+        if words.bad is not None:
             return bad_token(words.bad, self.minter, user_id, now_ms=now_ms, claims=claims)
         return self.minter.mint(user_id, now_ms=now_ms, expires_in_s=words.expires_in_s, claims=claims)
 
@@ -291,7 +297,10 @@ def _issuers(own: Issuer, settings: SandboxSettings) -> list[Issuer]:
 
 def _clock(setting: datetime | str, lock: AbstractContextManager[object]) -> Clock:
     if isinstance(setting, datetime):
-        return Clock(setting, lock)
+        try:
+            return Clock(setting, lock)
+        except ValueError as error:
+            raise ValueError(f"clock can't be: {error}") from None
     if setting not in ("real", "frozen"):
         raise ValueError(f"clock is {setting!r}: choose 'real', 'frozen' or an aware datetime")
     return Clock(lock=lock)
@@ -316,27 +325,3 @@ def _preset(name: str) -> Preset:
         return PRESETS[name]
     except KeyError:
         raise ValueError(f"there is no JWT preset {name!r}: choose one of {', '.join(PRESETS)}") from None
-
-
-def _check_id(what: str, text: str, contract: Contract | None = None) -> None:
-    """Refuse an id that no contract allows or, where one is given, that one does not."""
-    if not isinstance(text, str):  # pyright: ignore[reportUnnecessaryIsInstance]
-        raise TypeError(f"the {what} id must be a str, not {type(text).__name__}")
-    if text in ("", ".", ".."):
-        raise ValueError(f"the {what} id must not be empty, '.' or '..': {text!r}")
-    if not text.isprintable() and any(unicodedata.category(character) in ("Cc", "Cs") for character in text):
-        raise ValueError(f"the {what} id must have no control characters and no lone surrogates: {text!r}")
-    problem = "" if contract is None else id_problem(contract, text)
-    if problem:
-        raise ValueError(f"the {what} id {text[:60]!r} {problem}")
-
-
-def _check_balance(contract: Contract, user_id: str, balance: int) -> None:
-    if isinstance(balance, bool) or not isinstance(balance, int):  # pyright: ignore[reportUnnecessaryIsInstance]
-        raise TypeError(f"the balance of {user_id!r} must be an int, not {type(balance).__name__}")
-    lowest = -MAX_AMOUNT if contract.floor is None else contract.floor
-    highest = MAX_AMOUNT if contract.ceiling is None else contract.ceiling
-    if not lowest <= balance <= highest:
-        raise ValueError(
-            f"the balance of {user_id!r} must be from {lowest} to {highest} (the contract's), not {balance}"
-        )

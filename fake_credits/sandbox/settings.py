@@ -69,7 +69,7 @@ class TokenWords:
     ``claims`` are added. ``wall`` mints for the wall clock rather than the sandbox's.
     """
 
-    bad: str = ""
+    bad: str | None = None
     expires_in_s: int | None = None
     claims: Mapping[str, object] = field(default_factory=dict[str, object])
     wall: bool = False
@@ -96,6 +96,7 @@ def settings_from(words: Mapping[str, Any]) -> SandboxSettings:
         if (rule := _TYPES.get(word)) and (not isinstance(value, rule[0]) or isinstance(value, bool)):
             raise TypeError(f"{word} must be {rule[1]}, not {type(value).__name__}")
     given = dict(words)
+    _check_trust(given.get("trust", {}))
     if isinstance(given.get("keep_headers"), str):
         given["keep_headers"] = (given["keep_headers"],)
     given["clock"] = _moment(given.get("clock", "real"))
@@ -103,13 +104,23 @@ def settings_from(words: Mapping[str, Any]) -> SandboxSettings:
 
 
 _TYPES: Mapping[str, tuple[type | tuple[type, ...], str]] = {
+    "api_key": (str, "a str"),
     "clock": ((datetime, str), 'an aware datetime, its ISO 8601 text, "frozen" or "real"'),
+    "contract": (Contract, "a Contract, or the name of a contract file"),
     "keep_headers": ((str, list, tuple), "one or a list of names of headers"),
     "limit_s": ((int, float), "a number of seconds"),
     "seed": (int, "an int"),
     "trust": (Mapping, "a mapping of issuers to files of their keys"),
     "users": (Mapping, 'a mapping of user ids to balances, such as {"ada": 100}'),
 }
+
+
+def _check_trust(trust: Mapping[object, object]) -> None:
+    for issuer, file in trust.items():
+        if not isinstance(issuer, str) or not isinstance(file, str | Path):
+            wrong = file if isinstance(issuer, str) else issuer
+            rule = "must map issuers to files of their keys"
+            raise TypeError(f"trust {rule}: {wrong!r} is of the type {type(wrong).__name__}")
 
 
 def _moment(clock: object) -> Any:

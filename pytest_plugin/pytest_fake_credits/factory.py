@@ -9,7 +9,6 @@ from typing import TYPE_CHECKING, Any, Unpack, cast
 
 from fake_credits.clock import wall_ms
 from fake_credits.contract import DEFAULT, Contract
-from fake_credits.contract.loading import load_contract
 from fake_credits.drivers.shared import Shared
 from fake_credits.fake import FakeCredits, SettingWords
 from fake_credits.faults.desk import unused_text
@@ -17,6 +16,7 @@ from fake_credits.faults.plan import ActiveRule
 from fake_credits.journal import Entry
 from fake_credits.ledger import Inconsistency
 from fake_credits.sandbox import SandboxSettings
+from fake_credits.sandbox.checks import check_id, check_life
 from pytest_fake_credits.early import Early
 
 if TYPE_CHECKING:
@@ -98,7 +98,6 @@ class Factory:
         self._listener = early.listener if early else None
         self._watched: list[Watched] = []
         self._serving = early is not None  # the environment names the server already
-        self._contracts: dict[str, Contract] = {}
 
     def __repr__(self) -> str:
         return f"<fake_credits_factory: {len(self._watched)} sandboxes>"
@@ -128,18 +127,16 @@ class Factory:
         self._watched.append(Watched(fake))
         return fake
 
-    def _contract(self, named: object) -> Contract:
-        if isinstance(named, Contract):
-            return named
-        path = str(named or "")
-        if path not in self._contracts:
-            self._contracts[path] = load_contract(path) if path else DEFAULT
-        return self._contracts[path]
+    def _contract(self, named: Any) -> Contract:
+        return self._shared.contract(named) if named else DEFAULT
 
-    def token(self, user_id: str = "", *, expires_in_s: int = 24 * 3600) -> str:
+    def token(self, user_id: str | None = None, *, expires_in_s: int = 24 * 3600) -> str:
         """Return a user's token that names no sandbox, for a fixture of any scope: the running test's accepts it."""
+        user_id = str(self.words["user_id"]) if user_id is None else user_id
+        check_id("user", user_id)
+        check_life(expires_in_s)
         minter = self._shared.new_sandbox(SandboxSettings(jwt=str(self.words["jwt"]))).minter
-        return minter.mint(user_id or str(self.words["user_id"]), now_ms=wall_ms(), expires_in_s=expires_in_s)
+        return minter.mint(user_id, now_ms=wall_ms(), expires_in_s=expires_in_s)
 
     def server(self) -> "LiveServer":
         """Return the session's live server, started on first use; every open sandbox answers there."""

@@ -273,7 +273,11 @@ def test_a_mistake_and_an_interrupt_leave_no_traceback() -> None:
 def test_a_full_disk_behind_stdout_is_told_in_a_line() -> None:
     with Path("/dev/full").open("w") as full:
         done = subprocess.run(
-            [sys.executable, "-m", "fake_credits", "openapi"], stdout=full, stderr=subprocess.PIPE, text=True, check=False
+            [sys.executable, "-m", "fake_credits", "openapi"],
+            stdout=full,
+            stderr=subprocess.PIPE,
+            text=True,
+            check=False,
         )
     assert (done.returncode, done.stderr) == (1, "Error: stdout can't be written: No space left on device\n")
 
