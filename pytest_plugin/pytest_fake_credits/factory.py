@@ -105,7 +105,14 @@ class Factory:
     def __call__(
         self, *, live: bool | None = None, intercept: str | Sequence[str] = (), **words: Unpack[SettingWords]
     ) -> FakeCredits:
-        """Return a `FakeCredits` on a fresh sandbox; leave its ``with`` block, or call ``close``, to end it."""
+        """Return a `FakeCredits` on a fresh sandbox; leave its ``with`` block, or call ``close``, to end it.
+
+        Raises TypeError for an unknown word and for a value of another type, ValueError for a value that can't be.
+        """
+        if not isinstance(live, bool | None):  # pyright: ignore[reportUnnecessaryIsInstance] callers may be untyped
+            raise TypeError(f"live must be True, False or None, not {type(live).__name__}")
+        if not isinstance(intercept, str | list | tuple):
+            raise TypeError(f"intercept must be a base URL or a list of them, not {type(intercept).__name__}")
         own: dict[str, object] = {**words, "intercept": (intercept,) if isinstance(intercept, str) else intercept}
         if live is not None:
             own["live"] = live
@@ -120,10 +127,14 @@ class Factory:
         if self._serving:
             self._server()  # before the sandbox's own, which may be another contract's: this is the constant one
         fake = FakeCredits(mode="live" if words.get("live") else "in-process", shared=self._shared, **settings)
-        if urls := cast("Sequence[str]", words.get("intercept", ())):
-            fake.intercept(*urls)
-        if self._serving:
-            _serve(fake)
+        try:
+            if urls := cast("Sequence[str]", words.get("intercept", ())):
+                fake.intercept(*urls)
+            if self._serving:
+                fake.serve()
+        except BaseException:
+            fake.close()  # nobody else can: it would keep its key
+            raise
         self._watched.append(Watched(fake))
         return fake
 
@@ -187,14 +198,6 @@ class Factory:
         for watched in self.open():
             watched.fake.close()
         self._shared.close()
-
-
-def _serve(fake: FakeCredits) -> None:
-    try:
-        fake.serve()
-    except ValueError:  # its API key is another's
-        fake.close()
-        raise
 
 
 def _bug_text(bug: BaseException) -> str:

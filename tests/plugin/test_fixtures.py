@@ -125,8 +125,9 @@ def test_fixtures_yield_what_the_table_says(suite: Suite, monkeypatch: pytest.Mo
     result.stdout.fnmatch_lines(["ENDED closed=True serving=False"])
 
 
-def test_a_suite_names_its_own_ids_key_and_variables(suite: Suite) -> None:
+def test_a_suite_names_its_own_ids_key_and_variables(suite: Suite, monkeypatch: pytest.MonkeyPatch) -> None:
     """A constant key is bound to each fresh sandbox in turn; the ini's variables stand for the default ones."""
+    monkeypatch.setenv("no_proxy", "*")
     result = suite(
         """
         import os
@@ -144,7 +145,6 @@ def test_a_suite_names_its_own_ids_key_and_variables(suite: Suite) -> None:
                 assert other.base_url == fake_credits.base_url
                 assert (other.application_id, other.api_key == "made-up-key") == ("acme", False)
         """,
-        conftest="import os\nos.environ['no_proxy'] = '*'",
         ini="""
 fake_credits_application_id = acme
 fake_credits_user_id = u1
@@ -190,3 +190,31 @@ def test_exchanges_under_way_at_the_end_are_a_warning(suite: Suite) -> None:
     )
     result.assert_outcomes(passed=1, warnings=1)
     result.stdout.fnmatch_lines(["*test_leak: fake-credits: 1 exchange* still under way a second after the end"])
+
+
+REFUSED = """
+import gc
+
+import pytest
+
+from fake_credits import FakeCredits
+
+
+@pytest.mark.parametrize("words, error, said", [
+    ({"live": "yes"}, TypeError, "live must be True, False or None, not str"),
+    ({"intercept": 5}, TypeError, "intercept must be a base URL or a list of them, not int"),
+    ({"balanc": 5}, TypeError, "has no word 'balanc': did you mean 'balance'"),
+    ({"intercept": "credits.internal"}, ValueError, "a base URL starts with http:// or https://"),
+])
+def test_a_word(fake_credits_factory, words, error, said):
+    with pytest.raises(error, match=said):
+        fake_credits_factory(**words)
+
+
+def test_nobody_is_left_open():
+    assert [fake for fake in gc.get_objects() if isinstance(fake, FakeCredits) and not fake.sandbox.closed] == []
+"""
+
+
+def test_a_word_that_the_factory_cannot_have_is_refused_and_leaves_no_sandbox(suite: Suite) -> None:
+    suite(REFUSED, "-p", "no:randomly").assert_outcomes(passed=5)
