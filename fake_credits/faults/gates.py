@@ -182,10 +182,12 @@ class Hold:
     def _check(self, count: int, limit_s: float | None) -> None:
         """Raise GateLimit where too few have arrived."""
         with self._lock:
-            arrived, is_over = self._arrived, self._is_over
+            arrived, is_over, is_open = self._arrived, self._is_over, self.is_open
         if arrived < count:
             end = "before its sandbox's end or reset" if is_over else f"within {self._limit(limit_s):g} s"
             held = f"{arrived} of {count} arrived {end}"
+            if is_open and not is_over:
+                raise GateLimit(f"gate {self.name!r}: {held}; it was released, so calls pass it: hold again")
             awaited = f"; it waits for {' or '.join(dict.fromkeys(self._awaited))}" if self._awaited else ""
             raise GateLimit(f"gate {self.name!r}: {held}; it holds {self.waiters() or 'nobody'}{awaited}")
 

@@ -229,6 +229,14 @@ def test_those_who_come_to_an_open_gate_have_arrived() -> None:
     thread.join()
 
 
+def test_a_wait_at_a_gate_that_was_released_says_so() -> None:
+    gate = House().gate
+    gate.tell("any call")
+    gate.release()
+    with pytest.raises(GateLimit, match=r"0 of 1 arrived within 0.002 s; it was released, so calls pass it: hold"):
+        gate.wait_for(limit_s=SHORT_S)
+
+
 def test_a_wait_of_a_thread_has_a_limit_and_names_gate_and_waiters() -> None:
     house = House("ada")
     with pytest.raises(GateLimit, match=r"gate 'pay': 1 of 2 arrived within 0.002 s; it holds .* of ada \(#1\)"):
