@@ -66,6 +66,8 @@ def quoted_id(argument: str, value: str) -> str:
     URL libraries walk even as ``%2E%2E``, and lone surrogates. All other limits are the server's (README,
     "What is a guess", row 24).
     """
+    if not isinstance(value, str):  # pyright: ignore[reportUnnecessaryIsInstance] callers may be untyped
+        raise TypeError(f"{argument} must be a str, not {type(value).__name__}")
     if not value or value in _DOT_SEGMENTS:
         raise ValueError(f"{argument} must not be {value!r}: as a part of a path it names another operation")
     return quoted_text(argument, value)

@@ -4,6 +4,7 @@ It speaks to `fake-credits run` and `serve` from another process, as a suite in 
 plane"); a test in the same process has `FakeCredits`.
 """
 
+import json
 from collections.abc import Mapping, Sequence
 from datetime import datetime
 from types import TracebackType
@@ -67,15 +68,15 @@ class ControlClient:
 
     ``base_url`` and ``token`` are FAKE_CREDITS_URL and FAKE_CREDITS_CONTROL_TOKEN. ``timeout_s`` is seconds since the
     last byte, None for no limit. Every method raises `ControlError` for a refusal, a `TransportFailure` where no usable
-    answer came, and ValueError for a name that no path can have.
+    answer came, and ValueError or TypeError for a name that no path, and a value that no JSON can have.
     """
 
     def __init__(
         self, base_url: str, token: str, *, timeout_s: float | None = 30, transport: Transport | None = None
     ) -> None:
         self._base = BaseUrl.parse(base_url)
-        self._shown = masked(token)
         self._headers = ((b"accept", b"application/json"), (_TOKEN_HEADER, secret_bytes("token", token)))
+        self._shown = masked(token)
         self._timeout_s = timeout(timeout_s)
         self._owned = transport is None
         self._transport = self._network() if transport is None else transport
@@ -121,7 +122,7 @@ class ControlClient:
     def ask(self, shape: type[T], method: str, path: str, body: object = None, *, wait_s: float = 0) -> T:
         """Ask for anything below ``/_fake``, and return the answer in a shape; ``wait_s`` comes on top of the limit."""
         verb = f"{method} {path}"
-        content = None if body is None else msgspec.json.encode(body)
+        content = None if body is None else _content(verb, body)
         headers = self._headers if content is None else (*self._headers, (b"content-type", b"application/json"))
         limit_s = None if self._timeout_s is None else self._timeout_s + wait_s
         answer = self._transport.send(WireRequest(verb, method, f"/_fake{path}", headers, content, limit_s))
@@ -314,6 +315,8 @@ class RemoteGate:
 
         The limit is 60 seconds at most.
         """
+        if isinstance(limit_s, bool) or not isinstance(limit_s, int | float):  # pyright: ignore[reportUnnecessaryIsInstance]
+            raise TypeError(f"limit_s must be a number of seconds, not {type(limit_s).__name__}")
         body = {"count": count, "limit_s": limit_s}
         return self._sandbox.ask_gate("POST", f"{self._path}/wait", body, wait_s=limit_s)
 
@@ -323,6 +326,14 @@ class RemoteGate:
         ``order`` names some by arrival from 0, or by user; the others follow by arrival, or stay with ``keep``.
         """
         return self._sandbox.ask_gate("POST", f"{self._path}/release", {"order": order, "keep": keep})
+
+
+def _content(verb: str, body: object) -> bytes:
+    """Return a body as JSON, which has no NaN: msgspec would say null for it, and that means "not given"."""
+    try:
+        return json.dumps(msgspec.to_builtins(body), allow_nan=False).encode()
+    except (TypeError, ValueError, RecursionError) as error:
+        raise ValueError(f"{verb}: what is to be sent is no JSON: {error}") from None
 
 
 def _query(words: Mapping[str, object]) -> str:

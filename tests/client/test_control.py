@@ -1,11 +1,13 @@
 """The client of the control plane: every route by a typed method, refusals as ControlError, and nothing of the fake."""
 
+import math
 import subprocess
 import sys
 import threading
 from collections.abc import Iterator
 from dataclasses import dataclass, field, fields
 from datetime import UTC, datetime
+from typing import Any
 
 import pytest
 
@@ -183,6 +185,27 @@ def test_an_answer_that_is_not_the_control_planes_is_an_invalid_response(status:
 
     with ControlClient("http://h", "token", transport=Odd()) as client, pytest.raises(InvalidResponse):
         client.sandboxes()
+
+
+def test_what_no_json_can_say_is_refused_before_anything_is_sent(control: Any, recorder: Recorder) -> None:
+    """A NaN would arrive as null, which means that nothing was given."""
+    asked = len(recorder.asked)
+    with pytest.raises(ValueError, match="POST /sandboxes: what is to be sent is no JSON: Out of range float"):
+        control.make_sandbox(balance=math.nan)
+    with pytest.raises(ValueError, match="POST /sandboxes: what is to be sent is no JSON: .* object is unsupported"):
+        control.make_sandbox(faults=object())
+    assert len(recorder.asked) == asked
+
+
+def test_a_token_an_id_and_a_limit_of_another_type_are_refused_by_name(server: LiveServer, control: Any) -> None:
+    untyped: Any = ControlClient
+    with pytest.raises(TypeError, match="^token must be a str, not NoneType$"):
+        untyped(server.base_url, None)
+    with control.make_sandbox() as sandbox:
+        with pytest.raises(TypeError, match="^user_id must be a str, not int$"):
+            sandbox.user(5)
+        with pytest.raises(TypeError, match="^limit_s must be a number of seconds, not str$"):
+            sandbox.hold("getBalance").wait_for(limit_s="1")
 
 
 def test_no_server_is_a_lost_connection() -> None:

@@ -26,14 +26,15 @@ def test_the_sessions_server(fake_credits_server, fake_credits):
 """
 
 
-@pytest.mark.parametrize("source", ["flag", "ini", "environment", "marker"])
+@pytest.mark.parametrize("source", ["flag", "ini", "environment", "marker", "path"])
 def test_a_contract_file_governs_clients_and_both_drivers(
     suite: Suite, pytester: pytest.Pytester, monkeypatch: pytest.MonkeyPatch, source: str
 ) -> None:
     (pytester.path / "mine.toml").write_text(CONTRACT)
     if source == "environment":
         monkeypatch.setenv("FAKE_CREDITS_CONTRACT", "mine.toml")
-    mark = 'import pytest\npytestmark = pytest.mark.fake_credits(contract="mine.toml")\n' if source == "marker" else ""
+    named = {"marker": '"mine.toml"', "path": 'pathlib.Path("mine.toml")'}.get(source)
+    mark = f"import pathlib, pytest\npytestmark = pytest.mark.fake_credits(contract={named})\n" if named else ""
     text = mark + SOURCE.partition("def test_the_sessions")[0] if mark else SOURCE
     flags = ("--fake-credits-contract=mine.toml",) if source == "flag" else ()
     result = suite(text, *flags, ini="fake_credits_contract = mine.toml" if source == "ini" else "")
