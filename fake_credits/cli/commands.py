@@ -6,7 +6,10 @@ Exit codes: 0; 1 failure; 2 usage; 3 could not bind; 130 interrupted. ``run`` en
 
 import errno
 import os
+import signal
 import sys
+from collections.abc import Generator
+from contextlib import contextmanager
 
 import click
 
@@ -50,6 +53,18 @@ def _open_standard_streams() -> None:
     os.close(descriptor)
 
 
+@contextmanager
+def _leaving_at_once() -> Generator[None]:
+    """Let Ctrl-C end the process, which has begun nothing: an import may swallow KeyboardInterrupt."""
+    before = signal.getsignal(signal.SIGINT)
+    if before is not signal.default_int_handler:
+        yield
+        return
+    signal.signal(signal.SIGINT, lambda *_: os._exit(_INTERRUPTED))
+    yield
+    signal.signal(signal.SIGINT, before)
+
+
 @click.group(context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100})
 @click.version_option(package_name="fake-credits", message="%(version)s")
 def cli() -> None:
@@ -60,7 +75,8 @@ def cli() -> None:
 @takes(ServeOptions)
 def serve(options: ServeOptions) -> None:
     """Serve until told to stop: SIGTERM is a success, Ctrl-C ends with 130."""
-    from fake_credits.cli.serving import serve as serve_until_told
+    with _leaving_at_once():
+        from fake_credits.cli.serving import serve as serve_until_told
 
     sys.exit(serve_until_told(options))
 
@@ -73,7 +89,8 @@ def run(options: RunOptions, command: tuple[str, ...]) -> None:
 
     Ends with the command's exit code, and leaves nothing behind. 126 or 127: the command can't be run.
     """
-    from fake_credits.cli.running import run as run_beside_server
+    with _leaving_at_once():
+        from fake_credits.cli.running import run as run_beside_server
 
     sys.exit(run_beside_server(options, command))
 

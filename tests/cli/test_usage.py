@@ -17,7 +17,7 @@ from fake_credits.cli.rules import PLACEHOLDERS
 from fake_credits.drivers.environment import environment
 from fake_credits.faults.presets import PRESETS as BAD_DAYS
 from fake_credits.sandbox import Sandbox, SandboxSettings
-from tests.cli.conftest import clean_environment
+from tests.cli.conftest import LIMIT_S, clean_environment
 
 SAMPLES = {
     "--seed": "7",
@@ -280,6 +280,26 @@ def test_a_full_disk_behind_stdout_is_told_in_a_line() -> None:
             check=False,
         )
     assert (done.returncode, done.stderr) == (1, "Error: stdout can't be written: No space left on device\n")
+
+
+@pytest.mark.parametrize(("command", "module"), [("serve --port 0", "serving"), ("run sleep 60", "running")])
+def test_an_interrupt_that_an_import_would_swallow_ends_the_command(command: str, module: str) -> None:
+    """Python drops a KeyboardInterrupt in a weak reference's callback, as importlib has one for each lock."""
+    code = (
+        f"import sys, signal, os, weakref; sys.argv[1:] = {command.split()}\n"
+        "class Lock: pass\n"
+        "class Finder:\n"
+        "    def find_spec(self, name, path, target=None):\n"
+        f"        if name == 'fake_credits.cli.{module}':\n"
+        "            lock = Lock()\n"
+        "            ended = weakref.ref(lock, lambda _: os.kill(os.getpid(), signal.SIGINT))\n"
+        "            del lock\n"
+        "sys.meta_path.insert(0, Finder())\n"
+        "from fake_credits.cli import main\n"
+        "main()"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False, timeout=LIMIT_S)
+    assert (done.returncode, done.stdout, done.stderr) == (130, "", "")
 
 
 def test_the_version_is_the_packages_own() -> None:
