@@ -10,6 +10,7 @@ import signal
 import sys
 from collections.abc import Generator
 from contextlib import contextmanager
+from types import FrameType
 
 import click
 
@@ -60,7 +61,11 @@ def _leaving_at_once() -> Generator[None]:
     if before is not signal.default_int_handler:
         yield
         return
-    signal.signal(signal.SIGINT, lambda *_: os._exit(_INTERRUPTED))
+
+    def leave(_number: int, _frame: FrameType | None) -> None:
+        os._exit(_INTERRUPTED)
+
+    signal.signal(signal.SIGINT, leave)
     yield
     signal.signal(signal.SIGINT, before)
 
