@@ -26,6 +26,7 @@ __all__ = [
 SigningAlgorithm = Literal["ES256", "RS256"]
 """What this server's own issuers sign with; a foreign issuer may use any of `ALGORITHMS`."""
 
+_PEM_BEGIN = re.compile(r"-----BEGIN [A-Z ]*PRIVATE KEY-----")
 _PEM_BLOCK = re.compile(r"-----BEGIN [A-Z ]*PRIVATE KEY-----.+?-----END [A-Z ]*PRIVATE KEY-----", re.DOTALL)
 
 ALGORITHMS: Final = ("ES256", "ES384", "ES512", "PS256", "PS384", "PS512", "RS256", "RS384", "RS512")
@@ -121,18 +122,26 @@ class SigningKeys:
     """Hold a server's signing keys: made on first use, rotated and retired on request; safe in threads.
 
     Nothing is stored and nothing is built in: a private key lives as long as this object. ``private_pem`` is what
-    `new_private_pem` returned, so that two processes sign alike. Raises ValueError where it holds no key of ours.
+    `new_private_pem` returned, so that two processes sign alike. Raises ValueError where it holds no key of ours, or a
+    part of one: another key in its place would sign tokens that nobody knows.
     """
 
-    def __init__(self, private_pem: str = "") -> None:
+    def __init__(self, private_pem: str | None = None) -> None:
         self._lock = threading.RLock()
         self._generation = 0
         self._current: dict[SigningAlgorithm, SigningKey] = {}
         self._published: Mapping[str, VerifyingKey] = {}  # replaced, never changed: readers take no lock
-        for block in _PEM_BLOCK.findall(private_pem):
-            self._install(*_load(block))
-        if private_pem and not self._published:
+        if private_pem is not None:
+            self._install_all(private_pem)
+
+    def _install_all(self, private_pem: str) -> None:
+        blocks = _PEM_BLOCK.findall(private_pem)
+        if not blocks:
             raise ValueError("there is no private key in PEM (RFC 7468) in it")
+        if len(_PEM_BEGIN.findall(private_pem)) > len(blocks):
+            raise ValueError("there is a private key in PEM (RFC 7468) in it that is cut off")
+        for block in blocks:
+            self._install(*_load(block))
 
     def __repr__(self) -> str:
         return f"<SigningKeys {len(self._published)} published, generation {self._generation}>"

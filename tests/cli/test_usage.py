@@ -9,7 +9,7 @@ import click
 import pytest
 from click.testing import CliRunner
 
-from fake_credits.auth.keys import SigningKeys
+from fake_credits.auth.keys import SigningKeys, new_private_pem
 from fake_credits.auth.providers import PRESETS
 from fake_credits.cli.commands import cli
 from fake_credits.cli.options import Flag, flags_of
@@ -233,12 +233,25 @@ def test_a_mistake_in_the_environment_is_refused_as_its_flag_is() -> None:
     assert "99999" in result.output
 
 
-def test_a_file_without_keys_is_refused_by_name(tmp_path: Path) -> None:
-    file = tmp_path / "keys.pem"
-    file.write_text("no key")
-    result = CliRunner().invoke(cli, ["token", "ada", "--key-file", str(file)])
-    assert result.exit_code == 2
-    assert "keys.pem' holds no signing keys: there is no private key" in " ".join(result.output.split())
+def refusal_of_keys(file: Path, text: str) -> str:
+    """Return what is said of a key file with a text, which stays as it is."""
+    file.write_text(text)
+    told = [
+        CliRunner().invoke(cli, words)
+        for words in (["token", "ada", "--key-file", str(file)], ["run", "--key-file", str(file), "true"])
+    ]
+    assert [result.exit_code for result in told] == [2, 2]
+    assert file.read_text() == text
+    return " ".join(told[0].output.split())
+
+
+def test_a_file_without_whole_keys_is_refused_by_name(tmp_path: Path) -> None:
+    """Keys of its own would make `token` mint what no server knows."""
+    for text in ("", "no key"):
+        said = refusal_of_keys(tmp_path / "keys.pem", text)
+        assert "keys.pem' holds no signing keys: there is no private key in PEM" in said
+    said = refusal_of_keys(tmp_path / "keys.pem", new_private_pem()[:300])
+    assert "keys.pem' holds no signing keys: there is a private key in PEM (RFC 7468) in it that is cut off" in said
 
 
 @pytest.mark.parametrize("arguments", [["--help"], ["serve", "--help"]])
