@@ -153,7 +153,7 @@ def _by_tasks(scene: Scene, shared: Shared, calls: Iterable[Act]) -> str:
 
         async def task(user: str) -> None:
             server: AsyncServerClient = fake.async_server_client
-            reader: AsyncUserClient = fake.async_user_client(user)
+            reader: AsyncUserClient = fake.async_user_client(user or None)
             made = Play(cast("ServerClient", server), cast("UserClient", reader))
             for act in calls:
                 if act.user == user:

@@ -170,7 +170,7 @@ class Scene:
 
 def player(fake: FakeCredits, user: str) -> Play:
     """Return who makes a user's calls."""
-    return Play(fake.server_client, fake.user_client(user))
+    return Play(fake.server_client, fake.user_client(user or None))
 
 
 def play(scene: Scene, shared: Shared, calls: Iterable[Act]) -> str:
