@@ -3,9 +3,9 @@
 It knows nothing of sockets, of waits or of what faults do.
 """
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
-from typing import Protocol, Self, cast
+from typing import NamedTuple, Protocol, Self, cast
 
 import msgspec
 
@@ -14,8 +14,10 @@ from fake_credits.clock import stopwatch_ns
 from fake_credits.contract import Operation
 from fake_credits.errors import ApiError, Forbidden, InsufficientScope, InternalError, ValidationError
 from fake_credits.faults.gates import Hold, Ticket
+from fake_credits.faults.plan import Shot
 from fake_credits.faults.stage import Wire
 from fake_credits.journal import Client, Entry
+from fake_credits.ledger import Ledger
 from fake_credits.sandbox import Sandbox
 from fake_credits.web.answer import Answer, Headers
 from fake_credits.web.errors import cause_of, render
@@ -24,7 +26,7 @@ from fake_credits.web.routing import Matched, escape
 from fake_credits.web.service import Service
 from fake_credits.web.wire import Order
 
-__all__ = ["Asked", "Exchange", "Line", "Withdrawn"]
+__all__ = ["Asked", "Exchange", "Line", "Met", "Withdrawn"]
 
 _NOWHERE = ("", "", "", None)
 _NOTHING = (None, "")
@@ -43,6 +45,13 @@ class Asked(msgspec.Struct, eq=False):
     raw_path: bytes
     query: bytes
     headers: Headers
+
+
+class Met(NamedTuple):
+    """Be the rules that fire for an exchange, in their order, and the world that they are of."""
+
+    shots: Sequence[Shot]
+    world: Ledger
 
 
 class Line(Protocol):
@@ -115,6 +124,7 @@ class Exchange(msgspec.Struct, eq=False):
     rule: str = ""
     phase: str = ""
     fault: str = ""
+    met: Met | None = None
     noted: bool = False
 
     @classmethod

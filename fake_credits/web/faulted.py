@@ -17,31 +17,32 @@ from fake_credits.faults.incoming import IncomingCall, WhereError
 from fake_credits.faults.plan import Shot
 from fake_credits.faults.stage import Cut, PageTrick, Wire
 from fake_credits.web.answer import Answer
-from fake_credits.web.exchange import Exchange, Line
+from fake_credits.web.exchange import Exchange, Line, Met
 from fake_credits.web.operations import Bent
 from fake_credits.web.routing import Matched
 
-__all__ = ["conduct"]
+__all__ = ["conduct", "meet"]
 
 
-async def conduct(exchange: Exchange, line: Line, body: bytes) -> None:
-    """Decide an exchange under the sandbox's rules; raise ApiError for a refusal that no fault has touched."""
+def meet(exchange: Exchange, body: bytes) -> Met | None:
+    """Return what of its sandbox's rules an exchange meets, None for nothing; raise ApiError where one of them fails."""
     if not isinstance(exchange.credential, ApiError):
         exchange.client = exchange.credential.kind
     sandbox = exchange.sandbox
-    with sandbox.lock:
+    with sandbox.lock:  # a reset waits for it
         shots = _shots(exchange, body)
-        # Of the world whose rules it meets: a reset waits for the lock.
-        stage = _Stage(exchange, line, body) if shots else None
-    if stage is None:
-        exchange.decide(body)
-        return
-    for shot in shots:
+        return Met(shots, sandbox.ledger) if shots else None
+
+
+async def conduct(exchange: Exchange, line: Line, met: Met, body: bytes) -> None:
+    """Decide an exchange as the rules that it has met want; raise ApiError for a refusal that no fault has touched."""
+    stage = _Stage(exchange, line, met, body)
+    for shot in met.shots:
         if shot.rule.rule.phase != "after" and not stage.is_over:
             await stage.play(shot)
     if not stage.is_over:
         stage.decide()
-    for shot in shots:
+    for shot in met.shots:
         if shot.rule.rule.phase == "after" and exchange.wire is None:
             await stage.play(shot)
 
@@ -84,11 +85,11 @@ def _reason(exchange: Exchange, body: bytes) -> str:
 class _Stage:
     """Be an exchange as its effects see it."""
 
-    def __init__(self, exchange: Exchange, line: Line, body: bytes) -> None:
+    def __init__(self, exchange: Exchange, line: Line, met: Met, body: bytes) -> None:
         self._exchange = exchange
         self._line = line
         self._body = body
-        self._world = exchange.sandbox.ledger
+        self._world = met.world
         self._shot: Shot | None = None
         self._noted_before = "", ""
         self._bent: Bent | None = None

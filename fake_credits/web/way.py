@@ -13,8 +13,8 @@ from fake_credits.contract import BODY_LIMIT_BYTES
 from fake_credits.errors import ApiError, InternalError, MalformedRequest, PayloadTooLarge
 from fake_credits.faults.stage import Slow
 from fake_credits.web.answer import Answer, Message
-from fake_credits.web.exchange import Exchange, Line, Withdrawn
-from fake_credits.web.faulted import conduct
+from fake_credits.web.exchange import Exchange, Line, Met, Withdrawn
+from fake_credits.web.faulted import conduct, meet
 
 __all__ = ["Receive", "attempt", "go"]
 
@@ -24,27 +24,31 @@ Receive = Callable[[], Awaitable[Message]]
 def attempt(exchange: Exchange, whole: bytes | None) -> bool:
     """Go as far as the decision where nothing comes between, and return True; where something may, `go` has the rest.
 
-    What may come between is a body that is not here yet (``whole`` is None), and a rule. Nearly every call of a test
-    gets by with this, so none of it is a coroutine.
+    What may come between is a body that is not here yet (``whole`` is None), and a rule that fires. Nearly every call
+    of a test gets by with this, so none of it is a coroutine.
     """
-    sandbox = exchange.sandbox
     try:
         exchange.matched = exchange.service.routes.match(exchange.method, exchange.raw_path)
         fields = exchange.fields
         body: bytes | None = b""
         if b"content-length" in fields or b"transfer-encoding" in fields:
             body = _bounded(fields.get(b"content-length"), whole)
-        exchange.body = body
-        if body is None:
-            return False
-        sandbox.clock.run_due()
-        if sandbox.faults and not sandbox.closed:
-            return False
-        exchange.decide(body)
+        return body is not None and _decide_at_once(exchange, body)
     except ApiError as error:
         exchange.refuse(error.with_traceback(None))  # it would hold this frame, and the frame it
     except Exception as bug:  # noqa: BLE001 - remembered, and raised again in the test that met it
         exchange.blame(bug)
+    return True
+
+
+def _decide_at_once(exchange: Exchange, body: bytes) -> bool:
+    sandbox, exchange.body = exchange.sandbox, body
+    sandbox.clock.run_due()
+    if sandbox.faults and not sandbox.closed:
+        exchange.met = meet(exchange, body)
+        if exchange.met is not None:
+            return False
+    exchange.decide(body)
     return True
 
 
@@ -65,15 +69,10 @@ async def go(exchange: Exchange, line: Line, receive: Receive, *, decided: bool)
 
 
 async def _decide(exchange: Exchange, line: Line, receive: Receive) -> None:
-    sandbox, body = exchange.sandbox, exchange.body
     try:
-        if body is None:
-            body = exchange.body = await _received(receive)
-            sandbox.clock.run_due()
-        if sandbox.faults and not sandbox.closed:
-            await conduct(exchange, line, body)
-        else:
-            exchange.decide(body)
+        if exchange.body is None and _decide_at_once(exchange, await _received(receive)):
+            return
+        await conduct(exchange, line, cast("Met", exchange.met), cast("bytes", exchange.body))
     except ApiError as error:
         exchange.refuse(error.with_traceback(None))
     except Exception as bug:  # noqa: BLE001 - as above
