@@ -25,7 +25,7 @@ __all__ = ["conduct", "meet"]
 
 
 def meet(exchange: Exchange, body: bytes) -> Met | None:
-    """Return what of its sandbox's rules an exchange meets, None for nothing; raise ApiError where one of them fails."""
+    """Return which of its sandbox's rules fire for an exchange, None for none; raise ApiError where one fails."""
     if not isinstance(exchange.credential, ApiError):
         exchange.client = exchange.credential.kind
     sandbox = exchange.sandbox
