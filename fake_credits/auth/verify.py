@@ -71,10 +71,10 @@ class Verifier:
         if len(self._by_url) < len(self._issuers):
             raise ValueError(f"issuers must differ by URL: {', '.join(issuer.url for issuer in issuers)}")
         self._sources = tuple({id(issuer.keys): issuer.keys for issuer in issuers}.values())
-        self._memory = _Memory(())
+        self._memory: _Memory | None = None
 
     def __repr__(self) -> str:
-        return f"<Verifier of {len(self._issuers)} issuers, {len(self._memory.tokens)} tokens remembered>"
+        return f"<Verifier of {len(self._issuers)} issuers, {len(self._current_memory().tokens)} tokens remembered>"
 
     def verify(self, token: str, now_ms: int) -> VerifiedToken:
         """Return what a good token says at ``now_ms`` (ms since 1970, the sandbox's clock).
@@ -97,7 +97,7 @@ class Verifier:
     def _current_memory(self) -> _Memory:
         generations = tuple([source.generation for source in self._sources])
         memory = self._memory
-        if memory.generations != generations:
+        if memory is None or memory.generations != generations:
             memory = self._memory = _Memory(generations)
         return memory
 

@@ -2,6 +2,7 @@
 
 import re
 from collections.abc import Mapping, Sequence, Set
+from functools import lru_cache
 
 from fake_credits.contract.model import Contract
 
@@ -27,16 +28,16 @@ class KeptHeaders:
     def __init__(self, names: Sequence[str], contract: Contract) -> None:
         if isinstance(names, str):
             raise TypeError(f"keep_headers must be several names, such as ({names!r},), not a str")
-        own = {contract.api_key.header.lower(), contract.user_token.header.lower()}
-        self.names = ALWAYS_KEPT if own.isdisjoint(ALWAYS_KEPT) else tuple(set(ALWAYS_KEPT) - own)
+        self.names, self._raw = _always_kept(contract.api_key.header, contract.user_token.header)
         if names:
+            own = {contract.api_key.header.lower(), contract.user_token.header.lower()}
             asked = [_checked(name, _CREDENTIALS | own) for name in names]
             self.names = tuple(dict.fromkeys([*self.names, *asked]))
+            self._raw = _by_raw_name(self.names)
         if len(self.names) > _NAMES_MAX:
             raise ValueError(
                 f"keep_headers names {len(self.names)} headers: at most {_NAMES_MAX}, always kept ones too"
             )
-        self._raw = {name.encode("ascii"): name for name in self.names}
         self._none: dict[str, str] = {}  # one for the thousands of entries without any
 
     def __repr__(self) -> str:
@@ -47,6 +48,18 @@ class KeptHeaders:
         if self._raw.keys().isdisjoint(fields):
             return self._none
         return {name: fields[raw][:_SHOWN].decode("latin-1") for raw, name in self._raw.items() if raw in fields}
+
+
+@lru_cache(maxsize=16)
+def _always_kept(*credentials: str) -> tuple[tuple[str, ...], Mapping[bytes, str]]:
+    """Return the names that are kept beside a contract's credentials; every sandbox asks."""
+    own = {name.lower() for name in credentials}
+    names = tuple(name for name in ALWAYS_KEPT if name not in own)
+    return names, _by_raw_name(names)
+
+
+def _by_raw_name(names: Sequence[str]) -> Mapping[bytes, str]:
+    return {name.encode("ascii"): name for name in names}
 
 
 def _checked(name: str, secret: Set[str]) -> str:
