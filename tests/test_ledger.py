@@ -191,7 +191,7 @@ def run(machine: type[RuleBasedStateMachine], *, examples: int, repeatable: bool
 
 
 def test_a_ledger_agrees_with_its_model_after_every_step() -> None:
-    run(LedgerMachine, examples=200)
+    run(LedgerMachine, examples=100)
 
 
 def test_a_fake_agrees_with_the_model_over_its_client() -> None:

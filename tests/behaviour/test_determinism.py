@@ -24,8 +24,8 @@ from tests.behaviour.workload import OWN, QUICK, SHORT, TIMED, USERS, Act, Play,
 CALLS = 25
 MANY = tuple(f"user-{number}" for number in range(16))
 
-_in_chunks = [range(start, start + 20) for start in range(0, 200, 20)]
-_all_seeds = [pytest.param(range(start, start + 250), marks=pytest.mark.slow) for start in range(200, 5200, 250)]
+_in_chunks = [range(start, start + 20) for start in range(0, 100, 20)]
+_all_seeds = [pytest.param(range(start, start + 250), marks=pytest.mark.slow) for start in range(100, 5100, 250)]
 
 
 def test_the_workload_has_every_effect() -> None:
