@@ -22,7 +22,7 @@ against the real API::
     └── GateLimit                     nobody released a gate, or too few arrived at it, in time
 """
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from typing import ClassVar
 
@@ -65,6 +65,7 @@ __all__ = [
     "UserNotFound",
     "ValidationError",
     "WouldHangForever",
+    "did_you_mean",
 ]
 
 
@@ -361,6 +362,16 @@ CONTROL_ERRORS: Mapping[str, tuple[int, str]] = {
     "internal_error": (500, "A bug of fake-credits; please report it."),
 }
 """Every code of the control plane with its status and meaning: README, "The control plane"."""
+
+
+def did_you_mean(word: str, known: Iterable[str], *, before: str = ": ", likeness: float = 0.6) -> str:
+    """Return a question after the known word that is nearest to a misspelt one; nothing where none is near.
+
+    ``likeness`` is how alike, of 1, the two must be at least.
+    """
+    from difflib import get_close_matches  # for those who misspell
+
+    return "".join(f"{before}did you mean {near!r}?" for near in get_close_matches(word, tuple(known), 1, likeness))
 
 
 class WouldHangForever(FakeCreditsError, AssertionError):

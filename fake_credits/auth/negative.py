@@ -4,7 +4,6 @@ Everything but the broken part is what a good token of the same provider has, so
 """
 
 import base64
-import difflib
 import hashlib
 import hmac
 import json
@@ -15,7 +14,7 @@ from typing import Final
 from fake_credits.auth.issuers import Minter, compact, encode_segment, to_json
 from fake_credits.auth.jws import TOKEN_LIMIT_BYTES
 from fake_credits.auth.keys import SigningKeys
-from fake_credits.errors import ApiError, Forbidden, InvalidToken, TokenExpired
+from fake_credits.errors import ApiError, Forbidden, InvalidToken, TokenExpired, did_you_mean
 
 __all__ = ["BAD_TOKENS", "BadToken", "bad_token"]
 
@@ -159,12 +158,12 @@ def bad_token(
 ) -> str:
     """Return a token that breaks one rule, as of ``now_ms`` (ms since 1970); ``claims`` add to those it has.
 
-    Raise ValueError for a kind that is not in `BAD_TOKENS`, naming the nearest, and TypeError for what is no str.
+    Raise ValueError for a kind that is not in `BAD_TOKENS`, naming one that is near, and TypeError for what is no str.
     """
     if not isinstance(kind, str):  # pyright: ignore[reportUnnecessaryIsInstance] callers may be untyped
         raise TypeError(f"bad must be a str, the name of a kind of bad token, not {type(kind).__name__}")
     if kind not in BAD_TOKENS:
-        nearest = difflib.get_close_matches(kind, BAD_TOKENS, n=1, cutoff=0)[0]
-        raise ValueError(f"no bad token {kind!r}: did you mean {nearest!r}? There are {', '.join(BAD_TOKENS)}")
+        hint = did_you_mean(kind, BAD_TOKENS)
+        raise ValueError(f"no bad token {kind!r}{hint} (there are {', '.join(BAD_TOKENS)})")
     own = {**minter.claims(user_id, now_ms=now_ms), **(claims or {})}
     return BAD_TOKENS[kind].make(_Order(minter, own, now_ms // 1000))

@@ -1,6 +1,5 @@
 """Own what a flag's value may be, and what is said where it may not; know nothing of which flag it is."""
 
-import difflib
 import math
 import os
 import re
@@ -17,6 +16,7 @@ import click
 
 from fake_credits.contract import DEFAULT, MAX_AMOUNT
 from fake_credits.drivers.environment import FIELDS
+from fake_credits.errors import did_you_mean
 
 __all__ = [
     "LOG_FORMS",
@@ -197,7 +197,7 @@ def file_to_read(text: str) -> Path:
     """Return the path of a file that is there."""
     path = Path(text)
     if not path.is_file():
-        raise ValueError("is no file that is there")
+        raise ValueError("is a folder: give a file" if text and path.is_dir() else "is no file that is there")
     return path
 
 
@@ -256,6 +256,5 @@ def health_url(text: str) -> str:
 def _known(text: str, names: Iterable[str]) -> str:
     known = list(names)
     if text not in known:
-        nearest = difflib.get_close_matches(text, known, n=1, cutoff=0)[0]
-        raise ValueError(f"is unknown: did you mean {nearest!r}? There are {', '.join(known)}")
+        raise ValueError(f"is unknown{did_you_mean(text, known)} (there are {', '.join(known)})")
     return text

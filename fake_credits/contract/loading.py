@@ -56,7 +56,7 @@ def contract_from(document: Mapping[str, object]) -> Contract:
         if key == "version":
             continue
         if key not in settings:
-            raise ContractError(key, f"there is no such setting; {nearest(key, settings)}")
+            raise ContractError(key, f"there is no such setting{nearest(key, settings)}")
         words[key] = _value(key, settings[key].type, value)
     return Contract(**words)  # type: ignore[arg-type] # each value was read by its setting's type
 
@@ -81,7 +81,7 @@ def _routes(table: Mapping[str, object]) -> dict[Operation, RouteTemplate]:
     for name, value in table.items():
         if name not in Operation.__members__.values():
             known = [operation.value for operation in Operation]
-            raise ContractError(f"routes.{name}", f"there is no such operation; {nearest(name, known)}")
+            raise ContractError(f"routes.{name}", f"there is no such operation{nearest(name, known)}")
         method, _, path = _text(f"routes.{name}", value).partition(" ")
         routes[Operation(name)] = RouteTemplate(method, path.strip())
     return routes

@@ -3,13 +3,12 @@
 Every function raises ContractError, which names the setting and the rule.
 """
 
-import difflib
 import re
 from collections.abc import Iterable, Mapping
 from typing import Literal, Protocol, get_args, get_origin
 
 from fake_credits.contract.parts import FIELD_NAMES, MAX_AMOUNT, ContractError, HeaderForm, Operation, RouteTemplate
-from fake_credits.errors import ERRORS
+from fake_credits.errors import ERRORS, did_you_mean
 
 __all__ = [
     "NOT_YET",
@@ -71,11 +70,10 @@ class _Numbers(Protocol):
 
 
 def nearest(name: str, known: Iterable[str]) -> str:
-    """Return a hint that names the known name nearest to one that is unknown."""
+    """Return a hint of the known name nearest to one that is unknown, and of all where they are few or none is near."""
     names = list(known)
-    found = difflib.get_close_matches(name, names, n=1, cutoff=0)
-    listed = f" (there are {', '.join(names)})" if len(names) <= _LISTED else ""
-    return f"the nearest is {found[0]!r}{listed}" if found else "there is none"
+    near = did_you_mean(name, names)
+    return near if near and len(names) > _LISTED else f"{near} (there are {', '.join(names)})"
 
 
 def check_choice(name: str, annotation: object, value: object) -> None:
@@ -146,7 +144,7 @@ def check_statuses(statuses: Mapping[str, int]) -> None:
     """Check that error codes are known and statuses are those of errors."""
     for code, status in statuses.items():
         if code not in ERRORS:
-            raise ContractError(f"statuses.{code}", f"there is no such error code; {nearest(code, ERRORS)}")
+            raise ContractError(f"statuses.{code}", f"there is no such error code{nearest(code, ERRORS)}")
         _between(f"statuses.{code}", status, 400, 599)
 
 
@@ -154,7 +152,7 @@ def check_names(names: Mapping[str, str]) -> None:
     """Check that members are known, and that no body gets two of one name."""
     for member, name in names.items():
         if member not in FIELD_NAMES:
-            raise ContractError(f"field_names.{member}", f"there is no such member; {nearest(member, FIELD_NAMES)}")
+            raise ContractError(f"field_names.{member}", f"there is no such member{nearest(member, FIELD_NAMES)}")
         if not (isinstance(name, str) and name and name.isprintable()):  # pyright: ignore[reportUnnecessaryIsInstance]
             raise ContractError(f"field_names.{member}", f"{name!r} is no name")
         if '"' in name or "\\" in name:

@@ -1,10 +1,9 @@
 """Own the refusal of a malformed rule, where it is declared; know nothing of what rules do."""
 
 from collections.abc import Iterable, Mapping
-from difflib import get_close_matches
 from typing import TypeVar
 
-__all__ = ["FaultError", "as_words", "choice", "did_you_mean", "number_in", "shown", "text_in", "whole_in"]
+__all__ = ["FaultError", "as_words", "choice", "number_in", "shown", "text_in", "whole_in"]
 
 T = TypeVar("T")
 
@@ -45,11 +44,6 @@ def choice(field: str, value: object, allowed: Iterable[object]) -> None:
     known = tuple(allowed)
     if not isinstance(value, str | int | None) or value not in known:
         raise FaultError(f"{field} is {shown(value)}: choose {', '.join(map(repr, known))}")
-
-
-def did_you_mean(word: str, known: Iterable[str]) -> str:
-    """Return a colon and a question after the known word that is nearest; nothing where none is near."""
-    return "".join(f": did you mean {near!r}?" for near in get_close_matches(word, tuple(known), n=1))
 
 
 def shown(value: object) -> str:

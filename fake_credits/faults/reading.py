@@ -5,7 +5,8 @@ from dataclasses import MISSING, Field, fields, replace
 from datetime import datetime
 from typing import Any, cast
 
-from fake_credits.faults.checks import FaultError, as_words, choice, did_you_mean, shown
+from fake_credits.errors import did_you_mean
+from fake_credits.faults.checks import FaultError, as_words, choice, shown
 from fake_credits.faults.effects import EFFECTS, Effect
 from fake_credits.faults.latency import Distribution
 from fake_credits.faults.rule import OPERATION_WORDS, Rule

@@ -3,11 +3,11 @@
 from collections.abc import Mapping
 from dataclasses import dataclass, field, fields
 from datetime import datetime
-from difflib import get_close_matches
 from pathlib import Path
 from typing import Any, Literal, Protocol
 
 from fake_credits.contract import DEFAULT, Contract
+from fake_credits.errors import did_you_mean
 from fake_credits.ledger import Ledger
 
 __all__ = ["SandboxSettings", "StartingWorld", "TokenWords", "settings_from"]
@@ -90,8 +90,7 @@ def settings_from(words: Mapping[str, Any]) -> SandboxSettings:
     """
     for word, value in words.items():
         if word not in _KNOWN:
-            near = [f"did you mean {each!r}?" for each in get_close_matches(word, _KNOWN, n=1)]
-            hint = _ELSEWHERE.get(word, "".join(near)) or "choose another"
+            hint = _ELSEWHERE.get(word, did_you_mean(word, _KNOWN, before="")) or "choose another"
             raise TypeError(f"FakeCredits has no word {word!r}: {hint} (it has: mode, shared, {', '.join(_KNOWN)})")
         if (rule := _TYPES.get(word)) and (not isinstance(value, rule[0]) or isinstance(value, bool)):
             raise TypeError(f"{word} must be {rule[1]}, not {type(value).__name__}")

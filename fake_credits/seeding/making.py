@@ -49,7 +49,11 @@ class Worlds:
         """
         path, profile = Path(name), PROFILES.get(str(name))
         if profile is None and not path.is_file():
-            raise UnknownWorld(f"there is no world {str(name)!r}, and no file; {nearest(str(name), PROFILES)}")
+            is_folder = path.is_dir() and str(name) != ""
+            what = (
+                f"the world {str(name)!r} is a folder" if is_folder else f"there is no world {str(name)!r}, and no file"
+            )
+            raise UnknownWorld(f"{what}{nearest(str(name), PROFILES)}")
         if profile is None and path.suffix != ".toml":
             return load_world(path)
         profile = profile or load_profile(path)

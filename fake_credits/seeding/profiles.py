@@ -127,5 +127,5 @@ def profile_from(document: Mapping[str, Any]) -> Profile:
     known = [each.name for each in fields(Profile)]
     for key in words:
         if key not in known:
-            raise WorldError(f"there is no {key!r} in a profile; {nearest(key, known)}")
+            raise WorldError(f"there is no {key!r} in a profile{nearest(key, known)}")
     return Profile(**words)

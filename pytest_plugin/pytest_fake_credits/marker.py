@@ -224,7 +224,6 @@ def _checked(name: str, value: object, where: str) -> object:
 
 
 def _nearest(name: str) -> str:
-    import difflib
+    from fake_credits.errors import did_you_mean  # for those who misspell: the module's suites load no fake
 
-    near = difflib.get_close_matches(name, WORDS, n=1)
-    return f", did you mean {near[0]!r}?" if near else ""
+    return did_you_mean(name, WORDS, before=", ")

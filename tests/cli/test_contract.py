@@ -32,7 +32,7 @@ def test_a_contract_that_can_not_be_is_wrong_usage_that_names_file_key_and_the_n
     contract.write_text("version = 1\npagesize = 3\n")
     refused = CliRunner().invoke(cli, ["openapi", "--contract", str(contract)])
     assert refused.exit_code == 2
-    assert "mine.toml: pagesize: there is no such setting; the nearest is 'page_size'" in refused.output
+    assert "mine.toml: pagesize: there is no such setting: did you mean 'page_size'?" in refused.output
 
 
 def test_a_server_speaks_its_contract(start: Callable[..., Started], contract: Path) -> None:

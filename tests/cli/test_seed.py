@@ -199,8 +199,9 @@ def test_a_dry_run_needs_no_place() -> None:
         (["--url", "api.example.com", "--api-key", "k"], "--url.*'api.example.com' is no URL of a server"),
         (
             ["--out", "w.json", "--profile", "dmo"],
-            "--profile: there is no world 'dmo', and no file; the nearest is 'demo'",
+            "--profile: there is no world 'dmo', and no file: did you mean 'demo'",
         ),
+        (["--out", "w.json", "--profile", "."], "--profile: the world '.' is a folder"),
         (["--out", "w.json", "--concurrency", "0"], "--concurrency.*0 is not in the range 1<=x<=100"),
         (["--out", "w.json", "--seed", "x"], "--seed.*'x' is not a valid integer"),
         (["--out", "nowhere/w.json"], "--out.*no folder 'nowhere'"),
@@ -229,7 +230,7 @@ def test_a_target_beyond_loopback_is_written_to_with_yes() -> None:
     [
         ("version = 1\nusers = -1\n", "users must be from 0 to 1000000, not -1"),
         ("version = 1\ntop_up = 0\nsignup_grant = 1\nmonthly_grant = 0\n", "can't be met: user 0 of 20 would consume"),
-        ("version = 1\nuser = 1\n", "there is no 'user' in a profile; the nearest is 'users'"),
+        ("version = 1\nuser = 1\n", "there is no 'user' in a profile: did you mean 'users'?"),
     ],
 )
 def test_a_profile_that_can_not_be_ends_with_1_says_why_and_writes_nothing(

@@ -47,7 +47,7 @@ def test_a_contract_that_can_not_be_is_an_error_that_names_file_key_and_the_near
     (pytester.path / "mine.toml").write_text("version = 1\npagesize = 3\n")
     result = suite("def test_it(fake_credits): pass", "--fake-credits-contract=mine.toml")
     result.assert_outcomes(errors=1)
-    result.stdout.fnmatch_lines(["*mine.toml: pagesize: there is no such setting; the nearest is 'page_size'*"])
+    result.stdout.fnmatch_lines(["*mine.toml: pagesize: there is no such setting: did you mean 'page_size'?*"])
 
 
 def tenant(folder: Path) -> str:

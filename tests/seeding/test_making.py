@@ -32,12 +32,17 @@ def test_a_name_a_profile_s_file_and_a_world_s_file_are_worlds(tmp_path: Path) -
     assert tuple(Worlds().find(str(tmp_path / "world.json"), 9).histories()) == tuple(made.histories())
 
 
-@pytest.mark.parametrize("name", ["dmo", "no/such/file.json", ""])
-def test_a_name_that_is_neither_is_refused_with_the_names_there_are(name: str) -> None:
-    with pytest.raises(
-        UnknownWorld, match=rf"there is no world '{name}', and no file; the nearest is .*\(there are tiny"
-    ):
+@pytest.mark.parametrize(("name", "hint"), [("dmo", ": did you mean 'demo'?"), ("no/such/file.json", ""), ("", "")])
+def test_a_name_that_is_neither_is_refused_with_the_names_there_are(name: str, hint: str) -> None:
+    with pytest.raises(UnknownWorld) as refused:
         Worlds().find(name, 0)
+    known = "(there are tiny, demo, edge, load)"
+    assert str(refused.value) == f"there is no world {name!r}, and no file{hint} {known}"
+
+
+def test_a_folder_is_no_world_and_said_to_be_one(tmp_path: Path) -> None:
+    with pytest.raises(UnknownWorld, match=r"the world '.*' is a folder \(there are tiny"):
+        Worlds().find(tmp_path, 0)
 
 
 def test_what_was_made_is_made_once_for_each_seed() -> None:

@@ -76,7 +76,7 @@ def test_a_profile_of_ones_own_is_a_file_and_named_as_that(tmp_path: Path) -> No
         ("users = 7\n", "version must be 1, not None"),
         ("version = 2\n", "version must be 1, not 2"),
         ("version = true\n", "version must be 1, not True"),
-        ("version = 1\nuser = 7\n", "there is no 'user' in a profile; the nearest is 'users'"),
+        ("version = 1\nuser = 7\n", "there is no 'user' in a profile: did you mean 'users'?"),
         ("version = 1\nusers = -7\n", "profile 'shop': users must be from 0 to 1000000, not -7"),
         ("version = 1\nusers =", "is no TOML"),
         ("#" * 70_000, "it is over 65536 bytes"),

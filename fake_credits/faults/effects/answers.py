@@ -5,7 +5,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import ClassVar, Literal
 
-from fake_credits.errors import ERRORS, ApiError, InternalError, RateLimited
+from fake_credits.errors import ERRORS, ApiError, InternalError, RateLimited, did_you_mean
 from fake_credits.faults.checks import FaultError, choice, number_in, whole_in
 from fake_credits.faults.effects.base import Effect, Phase
 from fake_credits.faults.stage import Stage
@@ -81,11 +81,9 @@ def _check_spelling(code: str) -> None:
     """Refuse a code that is nearly one of the API's; one that is far from all of them is meant to be unknown."""
     if code in ERRORS or code in _CODES.values() or code == "rejected":
         return
-    from difflib import get_close_matches  # for those who give an unknown code
-
-    near = get_close_matches(code, ERRORS, 1, cutoff=_NEAR)
-    if near:
-        raise FaultError(f"code is {code!r}: did you mean {near[0]!r}? An unknown code must be further from it")
+    hint = did_you_mean(code, ERRORS, likeness=_NEAR)
+    if hint:
+        raise FaultError(f"code is {code!r}{hint} An unknown code must be further from it")
 
 
 @dataclass(frozen=True)

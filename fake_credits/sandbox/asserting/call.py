@@ -3,7 +3,6 @@
 Whatever no call could ever meet is refused: a test that asserts the absence of a misspelt one would never fail.
 """
 
-import difflib
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from typing import TypedDict, Unpack
@@ -12,6 +11,7 @@ import msgspec
 from msgspec import structs
 
 from fake_credits.contract import Operation
+from fake_credits.errors import did_you_mean
 from fake_credits.journal import Client, Entry
 from fake_credits.models import Reason
 
@@ -106,8 +106,7 @@ def _operation(operation: str) -> Criterion:
 def _field(name: str, wanted: object) -> Criterion:
     if name not in _TYPES:
         known = [each for each in Criteria.__annotations__ if each != name]
-        near = difflib.get_close_matches(name, known, n=1)
-        hint = f", did you mean {near[0]!r}?" if near else ""
+        hint = did_you_mean(name, known, before=", ")
         raise TypeError(f"a call has no {name!r}{hint} (it has: {', '.join(known)})")
     if name == "reason" and wanted not in ("", *Reason):
         raise ValueError(f"no call has the reason {wanted!r}: choose one of {', '.join(Reason)}")

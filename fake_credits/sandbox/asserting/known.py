@@ -3,12 +3,11 @@
 A misspelt one is refused: a test that asserts its absence would never fail.
 """
 
-import difflib
 from collections.abc import Callable, Iterable, Mapping
 from types import MappingProxyType
 
 from fake_credits.auth.whys import AUTH_WHYS
-from fake_credits.errors import ERRORS
+from fake_credits.errors import ERRORS, did_you_mean
 from fake_credits.faults.rule import Rule, script_effect
 from fake_credits.journal import Entry
 from fake_credits.sandbox.asserting.call import Call
@@ -71,8 +70,7 @@ _KINDS: Mapping[str, Callable[[Mapping[str, frozenset[str]]], frozenset[str]]] =
 
 
 def _refusal(name: str, wanted: str, known: frozenset[str]) -> str:
-    near = difflib.get_close_matches(wanted, known, n=1)
-    hint = f", did you mean {near[0]!r}?" if near else ""
+    hint = did_you_mean(wanted, known, before=", ")
     there_are = ", ".join(sorted(known - _AUTH - {""})) or "none"
     more = ", auth:<why>" if name == "cause" else ""
     return f"no call here can have the {name} {wanted!r}{hint} (there are: {there_are}{more})"
