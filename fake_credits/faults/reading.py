@@ -54,7 +54,7 @@ def waited_for(rule: Rule) -> str:
 
 
 _WORDS = tuple(spec.name for spec in fields(Rule) if spec.name != "effect")
-_NOT_EMPTY = ("application", "user", "client", "reason")
+_NOT_EMPTY: Mapping[str, object] = {"application": "", "user": "", "client": "", "reason": "", "header": {}}
 _WAITED = frozenset(_WORDS) - {"phase", "script", "stack", "optional", "name"}
 
 
@@ -91,10 +91,13 @@ def _check_words(words: Mapping[str, object], known: Sequence[str]) -> None:
 
 
 def _check_not_empty(words: Mapping[str, object]) -> None:
-    """Refuse a text that would say nothing: of a variable that is empty by mistake, a rule for every call is made."""
-    for name in _NOT_EMPTY:
-        if words.get(name) == "":
-            raise FaultError(f"{name} is '', which is none: leave the word out where it may be any")
+    """Refuse a criterion that would say nothing: of a variable that is empty by mistake comes a rule for every call.
+
+    A word that chooses no calls may be empty: a name, a phase or a code of an effect is then the default, written out.
+    """
+    for name, empty in _NOT_EMPTY.items():
+        if words.get(name) == empty:
+            raise FaultError(f"{name} is {empty!r}, which is none: leave the word out where it may be any")
 
 
 def _said(rule: Rule) -> dict[str, object]:
@@ -129,7 +132,7 @@ def _read(members: dict[str, Any]) -> tuple[Effect | None, dict[str, Any]]:
     rest = {name: value for name, value in members.items() if name not in own}
     for name in rest:
         if name not in known:
-            near = did_you_mean(name, (*known, *_WORDS))
+            near = did_you_mean(name, (*known, "effect", *_WORDS))
             raise FaultError(f"{name!r} is no attribute of {_shown(kind)} nor of a rule ({', '.join(_WORDS)}){near}")
     _check_not_empty(own)
     return None if kind is None else _effect(kind, rest), own
@@ -150,6 +153,8 @@ def _kind(members: dict[str, Any]) -> type[Effect] | None:
         choice("effect", word, EFFECTS)
         return EFFECTS[word]
     if not members.get("script"):
+        attributes = {name for each in EFFECTS.values() for name in _attributes(each)}
+        _check_words({name: members[name] for name in members if name not in attributes}, ("effect", *_WORDS))
         raise FaultError(f"effect is missing: choose {', '.join(EFFECTS)}, or give a script")
     return None
 

@@ -11,6 +11,7 @@ from itertools import pairwise
 from pathlib import Path
 from typing import cast
 
+from fake_credits.errors import did_you_mean
 from fake_credits.faults.checks import FaultError, number_in
 from fake_credits.faults.effects import Effect, Latency
 from fake_credits.faults.latency import distribution
@@ -187,4 +188,6 @@ def _tables(table: Mapping[str, object], name: str, where: str = "") -> Iterator
 def _check_keys(table: Mapping[str, object], known: Collection[str]) -> None:
     for key in table:
         if key not in known:
-            raise FaultError(f"there is no {key!r} here: choose {', '.join(sorted(known))}")
+            raise FaultError(
+                f"there is no {key!r} here{did_you_mean(key, known)} (there are: {', '.join(sorted(known))})"
+            )

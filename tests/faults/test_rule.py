@@ -335,6 +335,11 @@ def test_every_rule_goes_through_toml_and_back(rule: Rule) -> None:
     assert rule_from(tomllib.loads(told)) == rule
 
 
+def test_a_word_that_chooses_no_calls_may_be_its_default_written_out() -> None:
+    written_out = {"phase": "", "per": "", "script": [], "name": "", "code": ""}
+    assert rule_from({"effect": "status", "status": 503, **written_out}) == Rule(effect=Status(503))
+
+
 def test_toml_s_own_dates_are_moments() -> None:
     told = tomllib.loads("effect = 'reset'\nduring = [2030-01-01T12:00:00Z]")
     assert rule_from(told) == Rule(effect=Reset(), during=(NOON, None))
@@ -379,6 +384,17 @@ def test_a_function_is_told_by_its_name_and_refused_from_json() -> None:
 NOT_JSON: Mapping[str, tuple[object, str]] = {
     "no object": (5, "a rule is 5, a int: give an effect, a Rule or an object of JSON"),
     "nothing": ({}, "effect is missing: choose latency, status, rate_limit, .*, or give a script"),
+    "a misspelt effect": (
+        {"efect": "reset"},
+        r"'efect' is no word of a rule: did you mean 'effect'\? \(it has: effect, op",
+    ),
+    "a misspelt effect beside a script": (
+        {"efect": "reset", "script": [503]},
+        r"'efect' is no attribute of a script nor .*: did you mean 'effect'\?",
+    ),
+    "a misspelt script": ({"scrpt": [503]}, r"'scrpt' is no word of a rule: did you mean 'script'\?"),
+    "an attribute without its effect": ({"status": 503}, "effect is missing: choose latency, status"),
+    "no header": ({"effect": "reset", "header": {}}, "header is {}, which is none: leave the word out"),
     "an unknown effect": ({"effect": "explode"}, "effect is 'explode': choose 'latency', 'status'"),
     "an effect that is a list": ({"effect": ["reset"]}, r"effect is \['reset'\]: choose"),
     "an unknown attribute": (

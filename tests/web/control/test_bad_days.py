@@ -104,6 +104,7 @@ def test_a_scenario_loads_as_an_object_whole_or_not_at_all(asker: Asker) -> None
     ("rule", "says"),
     [
         ({}, "effect is missing"),
+        ({"efect": "reset"}, "'efect' is no word of a rule: did you mean 'effect'?"),
         ({"effect": "burn"}, "'latency', 'status'"),
         ({"effect": "status", "status": "x"}, "status is 'x'"),
         ({"effect": "reset", "phase": "read"}, "choose before, after"),
@@ -113,6 +114,7 @@ def test_a_scenario_loads_as_an_object_whole_or_not_at_all(asker: Asker) -> None
         ({"effect": "reset", "nht": 1}, "'nht' is no attribute of reset"),
         ({"script": [503], "usr": "ada"}, "did you mean 'user'?"),
         ({"script": [503], "user": ""}, "user is '', which is none"),
+        ({"effect": "reset", "header": {}}, "header is {}, which is none"),
         ({"effect": "reset", "where": "lambda call: True"}, "where"),
         ({"script": [503, "burn"]}, "entry 'burn'"),
         ({"effect": "reset", "header": {"X-T": "☃"}}, "header"),
