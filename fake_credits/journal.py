@@ -165,21 +165,17 @@ class Journal:
             )
         return "".join(msgspec.json.encode(line).decode() + "\n" for line in told)
 
-    def entries(self, *, operation: str = "", user: str = "") -> tuple[Entry, ...]:
-        """Return the kept exchanges, oldest first, of an operation and of a user where these are given.
+    def entries(self, *, operation: str | None = None, user: str | None = None) -> tuple[Entry, ...]:
+        """Return the kept exchanges, oldest first, of an operation and of a user (``""`` for none) where these are given.
 
         Raises ValueError for an operation that there is not: a test that asserts its absence would never fail.
         """
-        if operation and operation not in _OPERATIONS:
+        if operation is not None and operation not in _OPERATIONS:
             raise ValueError(f"there is no operation {operation!r}: choose one of {', '.join(_OPERATIONS)}")
         self._catch_up()
         with self._lock:
             kept = tuple(self._entries)
-        return tuple(
-            entry
-            for entry in kept
-            if (not operation or entry.operation == operation) and (not user or entry.user == user)
-        )
+        return tuple(entry for entry in kept if operation in (None, entry.operation) and user in (None, entry.user))
 
     def watch(self, watcher: Callable[[Entry], object]) -> None:
         """Tell one more of each new or amended entry, in the thread that writes it, until `unwatch`."""

@@ -136,10 +136,14 @@ class Clock:
     def advance(self, *, days: float = 0, hours: float = 0, minutes: float = 0, seconds: float = 0) -> None:
         """Move forward by a duration of zero or more, rounded up to whole milliseconds.
 
-        Raises ValueError for a negative or an endless one.
+        Raises ValueError for a negative or an endless one, TypeError for what is no number.
         """
+        parts = {"days": days, "hours": hours, "minutes": minutes, "seconds": seconds}
+        for name, value in parts.items():
+            if isinstance(value, bool) or not isinstance(value, int | float):  # pyright: ignore[reportUnnecessaryIsInstance]
+                raise TypeError(f"{name} must be a number, not {type(value).__name__}")
         try:
-            step = -(-timedelta(days=days, hours=hours, minutes=minutes, seconds=seconds) // timedelta(milliseconds=1))
+            step = -(-timedelta(**parts) // timedelta(milliseconds=1))
         except (OverflowError, ValueError):  # endless, and not a number
             raise ValueError("the step is no duration within the years 1970 to 9999") from None
         with self._lock:

@@ -118,6 +118,15 @@ def test_a_step_past_the_year_9999_is_a_value_error_however_long(days: float) ->
     assert clock.now() == NOON
 
 
+@pytest.mark.parametrize("part", ["days", "hours", "minutes", "seconds"])
+@pytest.mark.parametrize("value", [True, "5", None, timedelta(1)])
+def test_a_step_that_is_no_number_is_refused_by_name(part: str, value: Any) -> None:
+    clock = Clock(NOON)
+    with pytest.raises(TypeError, match=f"^{part} must be a number, not {type(value).__name__}$"):
+        clock.advance(**{part: value})
+    assert clock.now() == NOON
+
+
 def test_a_moment_before_1970_is_refused() -> None:
     with pytest.raises(ValueError, match="1970 to 9999"):
         Clock(EPOCH - timedelta(milliseconds=1))

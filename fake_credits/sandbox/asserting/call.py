@@ -75,15 +75,16 @@ class Call:
 
     __slots__ = ("_shown", "criteria", "headers")
 
-    def __init__(self, operation: str = "", **criteria: Unpack[Criteria]) -> None:
+    def __init__(self, operation: str | None = None, **criteria: Unpack[Criteria]) -> None:
         given: dict[str, object] = {**criteria}
-        found = [_operation(operation)] if operation else []
+        found = [] if operation is None else [_operation(operation)]
         self.headers = _headers(given.pop("headers", {}))
         found += [_condition(value) if name == "where" else _field(name, value) for name, value in given.items()]
         found += [_header(name, text) for name, text in self.headers.items()]
         self.criteria = tuple(found)
-        words = ", ".join(f"{each.name}={_worded(each.wanted)}" for each in self.criteria[bool(operation) :])
-        self._shown = f"{operation or 'any call'}({words})" if words else str(operation) or "any call"
+        words = ", ".join(f"{each.name}={_worded(each.wanted)}" for each in self.criteria[operation is not None :])
+        name = "any call" if operation is None else operation
+        self._shown = f"{name}({words})" if words else str(name)
 
     def __repr__(self) -> str:
         return self._shown

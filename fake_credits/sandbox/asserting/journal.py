@@ -44,12 +44,12 @@ class CallJournal(Journal):
         self._kept_headers = kept_headers
         self.declared = Declared()
 
-    def calls(self, operation: str = "", **criteria: Unpack[Criteria]) -> tuple[Entry, ...]:
+    def calls(self, operation: str | None = None, **criteria: Unpack[Criteria]) -> tuple[Entry, ...]:
         """Return the exchanges that a description fits, oldest first."""
         return self._call(operation, criteria).among(self.entries())
 
     def assert_called(
-        self, operation: str = "", *, times: int | None = None, **criteria: Unpack[Criteria]
+        self, operation: str | None = None, *, times: int | None = None, **criteria: Unpack[Criteria]
     ) -> tuple[Entry, ...]:
         """Assert that a call was made, at least once or exactly so many times, and return its exchanges.
 
@@ -68,7 +68,7 @@ class CallJournal(Journal):
             raise AssertionError(seen.failure(f"nobody can tell whether {call} was called {_times(times)}", call))
         return found
 
-    def assert_not_called(self, operation: str = "", **criteria: Unpack[Criteria]) -> None:
+    def assert_not_called(self, operation: str | None = None, **criteria: Unpack[Criteria]) -> None:
         """Assert that no such call was made; without arguments: that no request came at all.
 
         Raises AssertionError as `assert_called` does.
@@ -95,14 +95,16 @@ class CallJournal(Journal):
             found.append(match)
         return tuple(found)
 
-    def committed_twice(self, operation: str = "", **criteria: Unpack[Criteria]) -> dict[str, tuple[Entry, ...]]:
+    def committed_twice(
+        self, operation: str | None = None, **criteria: Unpack[Criteria]
+    ) -> dict[str, tuple[Entry, ...]]:
         """Return each idempotency key that several committed writes share, with them: retries that took effect again.
 
         Keys are compared over all users and applications, by their first 256 characters.
         """
         return _shared_keys(self.calls(operation, **criteria))
 
-    def assert_committed_once(self, operation: str = "", **criteria: Unpack[Criteria]) -> None:
+    def assert_committed_once(self, operation: str | None = None, **criteria: Unpack[Criteria]) -> None:
         """Assert that committed writes share no idempotency key.
 
         Raises AssertionError with those that do; so too where none of them bears a key, as that would prove nothing,
@@ -121,7 +123,7 @@ class CallJournal(Journal):
 
     def wait_for(
         self,
-        operation: str = "",
+        operation: str | None = None,
         *,
         times: int = 1,
         timeout_s: float = WAIT_LIMIT_S,
@@ -141,7 +143,7 @@ class CallJournal(Journal):
 
     async def async_wait_for(
         self,
-        operation: str = "",
+        operation: str | None = None,
         *,
         times: int = 1,
         timeout_s: float = WAIT_LIMIT_S,
@@ -154,7 +156,7 @@ class CallJournal(Journal):
             await waker.wait(_limit(timeout_s))
         return self._waited(call, times, timeout_s)
 
-    def _call(self, operation: str, criteria: Criteria) -> Call:
+    def _call(self, operation: str | None, criteria: Criteria) -> Call:
         return self._checked(Call(operation, **criteria))
 
     def _checked(self, call: Call) -> Call:

@@ -137,7 +137,7 @@ def query_journal(call: ControlCall) -> Told:
     query: JournalQuery = call.query
     journal = call.sandbox.journal
     with naming("operation"):
-        entries = journal.entries(operation=query.operation or "", user=query.user or "")
+        entries = journal.entries(operation=query.operation, user=query.user)
     chosen = [entry for entry in entries if _matches(entry, query)]
     return {"total": journal.total, "entries": msgspec.to_builtins(chosen)}
 

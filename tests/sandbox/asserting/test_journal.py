@@ -285,3 +285,23 @@ def test_what_can_t_be_waited_for_is_refused(journal: CallJournal, words: Any, k
 def test_numbers_of_calls_are_checked(journal: CallJournal) -> None:
     with pytest.raises(ValueError, match="times must be 0 or more, not -1"):
         journal.assert_called("createUser", times=-1)
+
+
+@pytest.mark.parametrize(
+    "ask",
+    [
+        lambda journal: journal.calls(""),
+        lambda journal: journal.assert_called(""),
+        lambda journal: journal.assert_not_called(""),
+        lambda journal: journal.assert_order("createUser", ""),
+        lambda journal: journal.committed_twice(""),
+        lambda journal: journal.assert_committed_once(""),
+        lambda journal: journal.wait_for(""),
+    ],
+)
+def test_an_empty_operation_is_none_and_does_not_mean_any(
+    journal: CallJournal, ask: Callable[[CallJournal], object]
+) -> None:
+    """It comes of a variable that is empty by mistake."""
+    with pytest.raises(ValueError, match="there is no operation '': choose one of createUser"):
+        ask(journal)

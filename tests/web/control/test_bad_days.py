@@ -362,6 +362,7 @@ def test_what_is_to_happen_later_is_told_and_settled(asker: Asker) -> None:
     [
         ("advance", {"seconds": -1}, "seconds"),
         ("advance", {"seconds": "1"}, "seconds"),
+        ("advance", {"days": True}, "days"),
         ("advance", {"days": 10**11}, ""),
         ("advance", {"weeks": 1}, "weeks"),
         ("travel", {}, "to"),
