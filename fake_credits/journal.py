@@ -166,7 +166,7 @@ class Journal:
         return "".join(msgspec.json.encode(line).decode() + "\n" for line in told)
 
     def entries(self, *, operation: str | None = None, user: str | None = None) -> tuple[Entry, ...]:
-        """Return the kept exchanges, oldest first, of an operation and of a user (``""`` for none) where these are given.
+        """Return the kept exchanges, oldest first, of an operation and a user (``""`` for none) where these are given.
 
         Raises ValueError for an operation that there is not: a test that asserts its absence would never fail.
         """

@@ -336,7 +336,7 @@ def test_every_rule_goes_through_toml_and_back(rule: Rule) -> None:
 
 
 def test_a_word_that_chooses_no_calls_may_be_its_default_written_out() -> None:
-    written_out = {"phase": "", "per": "", "script": [], "name": "", "code": ""}
+    written_out: dict[str, object] = {"phase": "", "per": "", "script": [], "name": "", "code": ""}
     assert rule_from({"effect": "status", "status": 503, **written_out}) == Rule(effect=Status(503))
 
 

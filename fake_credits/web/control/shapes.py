@@ -43,6 +43,7 @@ _Balance = Annotated[int, Meta(ge=-MAX_AMOUNT, le=MAX_AMOUNT)]
 _Seconds = Annotated[float, Meta(gt=0, le=60)]
 _Share = Annotated[float, Meta(ge=0, le=10**12)]
 _INTEGER_LIMIT = 2**63
+_SHOWN = 40
 
 
 class _Shape(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
@@ -150,6 +151,7 @@ def read_body(body: bytes, shape: type[T]) -> T:
         raise ControlError(error.code, error.message) from None
     if not isinstance(told, dict):
         raise _invalid("", "the body must be a JSON object")
+    _check_numbers(cast("dict[str, object]", told))
     return _shaped(cast("dict[str, object]", told), shape, strict=True)
 
 
@@ -187,18 +189,34 @@ def _invalid(field: str, problem: str) -> ControlError:
     return ControlError("validation_error", message, details=(Problem(field, problem),))
 
 
-def _integer(digits: str) -> int:
+class _TooLarge(str):
+    """Be the text of a number that no member takes: it is JSON, and refused by its member's name."""
+
+    __slots__ = ()
+
+
+def _integer(digits: str) -> "int | _TooLarge":
     value = int(digits) if len(digits) < 40 else _INTEGER_LIMIT
-    if abs(value) >= _INTEGER_LIMIT:
-        raise ValueError(f"the number {digits[:40]} has more than 64 bits")
-    return value
+    return value if abs(value) < _INTEGER_LIMIT else _TooLarge(digits)
 
 
-def _fraction(text: str) -> float:
+def _fraction(text: str) -> "float | _TooLarge":
     value = float(text)
-    if abs(value) >= _INTEGER_LIMIT:
-        raise ValueError(f"the number {text[:40]} is too large")
-    return value
+    return value if abs(value) < _INTEGER_LIMIT else _TooLarge(text)
+
+
+def _check_numbers(told: dict[str, object]) -> None:
+    """Refuse a number of more than 64 bits, in whatever member; without recursion, as a body may be nested deeply."""
+    ahead: list[tuple[str, object]] = [*told.items()]
+    while ahead:
+        field, value = ahead.pop()
+        if isinstance(value, _TooLarge):
+            said = value if len(value) <= _SHOWN else f"{value[:_SHOWN]}..."
+            raise _invalid(field, f"is {said}, but a number has at most 64 bits here")
+        if isinstance(value, dict):
+            ahead += [(f"{field}.{name}", each) for name, each in cast("dict[str, object]", value).items()]
+        elif isinstance(value, list):
+            ahead += [(f"{field}[{number}]", each) for number, each in enumerate(cast("list[object]", value))]
 
 
 # ------------------------------------------------------------ what shapes can't say

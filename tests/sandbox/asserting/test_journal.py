@@ -287,18 +287,18 @@ def test_numbers_of_calls_are_checked(journal: CallJournal) -> None:
         journal.assert_called("createUser", times=-1)
 
 
-@pytest.mark.parametrize(
-    "ask",
-    [
-        lambda journal: journal.calls(""),
-        lambda journal: journal.assert_called(""),
-        lambda journal: journal.assert_not_called(""),
-        lambda journal: journal.assert_order("createUser", ""),
-        lambda journal: journal.committed_twice(""),
-        lambda journal: journal.assert_committed_once(""),
-        lambda journal: journal.wait_for(""),
-    ],
-)
+ASKED: list[Callable[[CallJournal], object]] = [
+    lambda journal: journal.calls(""),
+    lambda journal: journal.assert_called(""),
+    lambda journal: journal.assert_not_called(""),
+    lambda journal: journal.assert_order("createUser", ""),
+    lambda journal: journal.committed_twice(""),
+    lambda journal: journal.assert_committed_once(""),
+    lambda journal: journal.wait_for(""),
+]
+
+
+@pytest.mark.parametrize("ask", ASKED)
 def test_an_empty_operation_is_none_and_does_not_mean_any(
     journal: CallJournal, ask: Callable[[CallJournal], object]
 ) -> None:
