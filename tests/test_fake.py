@@ -186,6 +186,10 @@ def test_the_balance_of_nobody_is_user_not_found() -> None:
             {"users": ["ada"]},
             TypeError('users must be a mapping of user ids to balances, such as {"ada": 100}, not list'),
         ),
+        (
+            {"users": {"user-id": 5}, "balance": 7},
+            ValueError("balance=7 and users={'user-id': 5} contradict each other, also where one is inherited: give"),
+        ),
         ({"clock": "noon"}, ValueError("clock is 'noon': choose 'real', 'frozen', an aware datetime or")),
         ({"clock": "2030-01-01"}, ValueError("is naive")),
         ({"clock": 7}, TypeError('clock must be an aware datetime, its ISO 8601 text, "frozen" or "real", not int')),

@@ -69,6 +69,12 @@ def test_a_balance_is_one_grant_and_users_are_one_each() -> None:
     assert len(box.journal) == 0
 
 
+def test_a_balance_and_users_may_say_the_same_of_the_default_user() -> None:
+    box = sandbox(balance=5, users={"user-id": 5})
+    assert deltas(box) == [5]
+    assert deltas(sandbox(balance=5, users={"user-id": 7}, user_id="ada")) == [7]
+
+
 def test_without_a_balance_the_default_user_does_not_exist() -> None:
     with pytest.raises(UserNotFound):
         sandbox().ledger.account("app-id", "user-id")

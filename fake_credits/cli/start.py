@@ -29,32 +29,38 @@ _TOKEN_LIFE_S = 24 * 3600
 
 def new_sandbox(options: ServerOptions) -> Sandbox:
     """Return the one sandbox that this process serves."""
-    _check_users(options.users)
-    contract = contract_of(options.contract, options.cors_origins)
-    if options.world:
-        tell_loading(options.world, options.log)
-    settings = SandboxSettings(
-        contract=contract,
-        seed=options.seed,
-        application_id=options.application_id,
-        user_id=options.user_id,
-        balance=options.balance,
-        users=dict(options.users),
-        world=world(options.world, options.seed, "--world") if options.world else None,
-        api_key=options.api_key,
-        jwt=options.jwt,
-        trust=dict(options.trust),
-        keep_headers=options.keep_headers,
-        faults=list(options.scenarios),
-        latency=options.latency,
-    )
-    keys = signing_keys(options.key_file)
+    settings, keys = _settings(options), signing_keys(options.key_file)
     try:
         return Sandbox(settings, keys, "s1")
     except WorldError as error:  # of the users: they are made now
         raise click.ClickException(f"--world: {error}") from None
     except ValueError as error:  # a file without keys, a header not to keep; all else was checked with its flag
         raise click.UsageError(str(error)) from None
+
+
+def _settings(options: ServerOptions) -> SandboxSettings:
+    _check_users(options.users)
+    contract = contract_of(options.contract, options.cors_origins)
+    if options.world:
+        tell_loading(options.world, options.log)
+    try:
+        return SandboxSettings(
+            contract=contract,
+            seed=options.seed,
+            application_id=options.application_id,
+            user_id=options.user_id,
+            balance=options.balance,
+            users=dict(options.users),
+            world=world(options.world, options.seed, "--world") if options.world else None,
+            api_key=options.api_key,
+            jwt=options.jwt,
+            trust=dict(options.trust),
+            keep_headers=options.keep_headers,
+            faults=list(options.scenarios),
+            latency=options.latency,
+        )
+    except ValueError as error:
+        raise click.UsageError(f"--balance and --user: {error}") from None
 
 
 def _check_users(users: tuple[tuple[str, int], ...]) -> None:

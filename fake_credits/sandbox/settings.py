@@ -29,7 +29,7 @@ class SandboxSettings:
     """Say how a sandbox starts. ``reset`` returns to exactly this.
 
     ``world`` comes first. ``balance`` is one grant to ``user_id``; ``users`` is one grant each; a balance of 0 makes
-    the user without one.
+    the user without one. Both may name ``user_id``, with one number: raises ValueError for two.
     ``clock`` is ``"real"``, ``"frozen"`` (now) or an aware datetime to stand still at. An empty ``api_key`` means a
     fresh one. ``jwt`` names a preset. ``trust`` names foreign issuers by URL, beside those of the contract, each with a
     file of its keys (JWKS or PEM). ``keep_headers`` names headers of requests that the journal keeps, beside
@@ -56,6 +56,14 @@ class SandboxSettings:
     latency: object = None
     delays: Literal["virtual", "real"] = "virtual"
     limit_s: float = 10.0
+
+    def __post_init__(self) -> None:
+        for user_id, balance in self.users.items():
+            if user_id == self.user_id and self.balance not in (None, balance):
+                both = f"balance={self.balance} and users={{{user_id!r}: {balance}}}"
+                raise ValueError(
+                    f"{both} contradict each other, also where one is inherited: give {user_id!r} one number"
+                )
 
     def __repr__(self) -> str:
         return f"<SandboxSettings of {self.application_id!r}, seed {self.seed}, {len(self.users)} users>"

@@ -153,7 +153,10 @@ WORDS: Mapping[str, Word] = {
     "seed": Word("an integer", _whole),
     "trust": Word('a mapping of foreign issuers to files of their keys, such as {"https://…/": "jwks.json"}', _trust),
     "user_id": Word("text that is not empty", _text),
-    "users": Word('a mapping of user ids to balances, such as {"ada": 100}', _users),
+    "users": Word(
+        'a mapping of user ids to balances, such as {"ada": 100}; the default user has one number here and in balance=',
+        _users,
+    ),
     "world": Word('the name of a world, such as "demo", or of a file of one', _file),
 }
 """Every word of the marker, which ``fake_credits_settings`` has too."""

@@ -182,6 +182,10 @@ def test_each_variable_that_run_sets_can_be_filled_in_elsewhere() -> None:
         (["run", "--contract", ".", "true"], "--contract.*'.' is a folder: give a file"),
         (["run", "--world", "", "true"], "--world.*'' is no world: give a name or a file"),
         (["run", "--user", "ada=1", "--user", "ada=2", "true"], "--user 'ada' is given 2 times"),
+        (
+            ["run", "--user", "user-id=5", "--balance", "7", "true"],
+            r"--balance and --user: balance=7 and users=\{'user-id': 5\} contradict each other",
+        ),
         (["serve", "--user", "ada"], "--user.*'ada' is not NAME=BALANCE"),
         (["serve", "--user", "ada=-1"], "--user.*a balance of 0 to"),
         (["serve", "--user", "a\nb=1"], "--user.*control characters"),

@@ -204,6 +204,7 @@ from fake_credits import FakeCredits
     ({"live": "yes"}, TypeError, "live must be True, False or None, not str"),
     ({"intercept": 5}, TypeError, "intercept must be a base URL or a list of them, not int"),
     ({"balanc": 5}, TypeError, "has no word 'balanc': did you mean 'balance'"),
+    ({"balance": 7, "users": {"user-id": 5}}, ValueError, "balance=7 and users={'user-id': 5} contradict each other"),
     ({"intercept": "credits.internal"}, ValueError, "a base URL starts with http:// or https://"),
 ])
 def test_a_word(fake_credits_factory, words, error, said):
@@ -217,4 +218,4 @@ def test_nobody_is_left_open():
 
 
 def test_a_word_that_the_factory_cannot_have_is_refused_and_leaves_no_sandbox(suite: Suite) -> None:
-    suite(REFUSED, "-p", "no:randomly").assert_outcomes(passed=5)
+    suite(REFUSED, "-p", "no:randomly").assert_outcomes(passed=6)

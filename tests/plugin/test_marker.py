@@ -101,7 +101,28 @@ def test_a_test_starts_from_a_world_and_another_is_no_error_but_its_own(suite: S
         """
     )
     result.assert_outcomes(passed=1, errors=1)
-    result.stdout.fnmatch_lines(["the sandbox can't start: there is no world 'edgy', and no file; *'edge'*"])
+    result.stdout.fnmatch_lines(["the sandbox can't start: there is no world 'edgy', and no file: *'edge'*"])
+
+
+def test_a_balance_that_a_nearer_marker_contradicts_is_an_error(suite: Suite) -> None:
+    """Neither word is nearer to the user than the other, so neither wins."""
+    result = suite(
+        """
+        import pytest
+
+        @pytest.mark.fake_credits(balance=7)
+        class TestRich:
+            @pytest.mark.fake_credits(users={"user-id": 5})
+            def test_poor(self, fake_credits):
+                pass
+
+            @pytest.mark.fake_credits(users={"user-id": 5}, balance=5)
+            def test_said_twice(self, fake_credits):
+                assert fake_credits.balance() == 5
+        """
+    )
+    result.assert_outcomes(passed=1, errors=1)
+    result.stdout.fnmatch_lines(["the sandbox can't start: balance=7 and users={'user-id': 5} contradict each other*"])
 
 
 def test_a_marker_added_late_fails_the_setup(suite: Suite) -> None:

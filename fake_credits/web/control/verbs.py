@@ -64,7 +64,8 @@ def _settings(base: SandboxSettings, body: NewSandbox) -> SandboxSettings:
     if words.get("jwt", "plain") not in PRESETS:
         raise _no_choice("jwt", words["jwt"], PRESETS)
     _refuse_files(words.get("faults", ()))
-    return replace(base, **words)
+    with naming("balance"):
+        return replace(base, **words)
 
 
 def _refuse_files(faults: object) -> None:

@@ -110,6 +110,16 @@ def test_a_key_that_is_taken_is_a_conflict(asker: Asker) -> None:
         ({"balance": 5.5}, "balance", "expected `int"),
         ({"balance": True}, "balance", "expected `int"),
         ({"balance": -1}, "", "must be from 0"),
+        (
+            {"balance": 7, "users": {"user-id": 5}},
+            "balance",
+            "balance=7 and users={'user-id': 5} contradict each other",
+        ),
+        (
+            {"balance": 7, "user_id": "ada"},
+            "balance",
+            "balance=7 and users={'ada': 3} contradict each other, also where",
+        ),
         ({"users": {"ada": 2**53}}, "users[...]", "<="),
         ({"users": {"": 1}}, "", "must not be empty"),
         ({"users": ["ada"]}, "users", "expected"),
