@@ -59,9 +59,9 @@ def trusted_issuer(url: str, path: str | Path) -> Issuer:
     try:
         keys = _read(Path(path))
     except OSError as error:
-        raise TrustError(f"{path}: can't be read: {error.strerror}") from None
+        raise TrustError(f"trust of {url!r}: {path}: can't be read: {error.strerror}") from None
     except (ValueError, TypeError, PyJWTError, RecursionError) as error:
-        raise TrustError(f"{path}: {error}") from None
+        raise TrustError(f"trust of {url!r}: {path}: {error}") from None
     algorithms = tuple(sorted({key.algorithm for key in keys.published()}))
     return Issuer(url, algorithms, keys, audience=None)
 

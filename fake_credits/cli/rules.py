@@ -7,6 +7,7 @@ import shlex
 import unicodedata
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from string import Formatter
 from typing import Any
@@ -133,7 +134,7 @@ def scenario(text: str) -> str:
     """Return the name of a preset of faults, or of a scenario file that can be read."""
     from fake_credits.faults.scenario import rules_of
 
-    return _as_it_is(text, rules_of)
+    return _as_it_is(text, partial(rules_of, word=""))
 
 
 def latency(text: str) -> str:

@@ -116,7 +116,7 @@ def contract_of(path: Path | None, cors_origins: tuple[str, ...] = ()) -> Contra
     try:
         contract = DEFAULT if path is None else load_contract(path)
     except ContractError as error:
-        raise click.UsageError(str(error)) from None
+        raise click.UsageError(f"--contract: {error}") from None
     try:
         return replace(contract, cors_origins=cors_origins) if cors_origins else contract
     except ContractError as error:

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from fake_credits.auth.keys import SigningKeys
-from fake_credits.contract import Contract
+from fake_credits.contract import Contract, ContractError
 from fake_credits.sandbox import Sandbox, Sandboxes, SandboxSettings, StartingWorld
 from fake_credits.sandbox.home import Home
 from fake_credits.web.app import CreditsApplication, create_app
@@ -49,10 +49,20 @@ class Shared:
         Raises ValueError for a name that is none and for a file that can't be read or used, TypeError for another type.
         """
         if isinstance(name, str | Path):
-            return self._worlds.find(name, seed)
+            return self._world(name, seed)
         if not callable(getattr(name, "load_into", None)):
             raise TypeError(f"world must be a name, a file or a World, not {type(name).__name__}")
         return name
+
+    def _world(self, name: str | Path, seed: int) -> StartingWorld:
+        from fake_credits.seeding.errors import UnknownWorld, WorldError
+
+        try:
+            return self._worlds.find(name, seed)
+        except UnknownWorld:
+            raise
+        except WorldError as error:
+            raise WorldError(f"world: {error}") from None
 
     def contract(self, named: str | Path | Contract) -> Contract:
         """Return the contract of a file, read once; a contract that is one already is returned as it is.
@@ -67,7 +77,10 @@ class Shared:
 
         with self._lock:
             if named not in self._contracts:
-                self._contracts[named] = load_contract(named)
+                try:
+                    self._contracts[named] = load_contract(named)
+                except ContractError as error:
+                    raise ContractError("contract", str(error)) from None
             return self._contracts[named]
 
     @cached_property

@@ -32,14 +32,14 @@ _CHANGE = frozenset({"at_s", "preset", "rules"})
 _Placed = tuple[str, Rule]
 
 
-def rules_of(value: object) -> tuple[Rule, ...]:
+def rules_of(value: object, *, word: str = "faults") -> tuple[Rule, ...]:
     """Return the rules that a declaration means, in whatever form.
 
     A `Rule`, an effect, an object of JSON (a rule or a scenario), the name of a preset, a scenario file (a `Path`, or a
-    text that ends in ``.toml``), or a list of those. Raises FaultError, naming entry, field and what it may be; also
-    for rules that can't be together.
+    text that ends in ``.toml``), or a list of those. Raises FaultError, naming ``word``, entry, field and what it
+    may be; also for rules that can't be together.
     """
-    return _together(_placed(value))
+    return _together(_placed(value, word))
 
 
 def latency_rules(value: object) -> tuple[Rule, ...]:
@@ -61,13 +61,14 @@ def _latency_field(operation: str) -> str:
     return LATENCY if operation == "*" else f"{LATENCY} of {operation}"
 
 
-def _placed(value: object) -> Iterator[_Placed]:
+def _placed(value: object, word: str) -> Iterator[_Placed]:
     if isinstance(value, list | tuple):
         for number, entry in enumerate(cast("Sequence[object]", value), 1):
-            with _named(f"faults, entry {number}"):
-                yield from ((f"faults, entry {number}", rule) for rule in _rules(entry))
+            with _named(f"{word}, entry {number}"):
+                yield from ((f"{word}, entry {number}", rule) for rule in _rules(entry))
     else:
-        yield from (("faults", rule) for rule in _rules(value))
+        with _named(word):
+            yield from ((word, rule) for rule in _rules(value))
 
 
 def _rules(value: object) -> tuple[Rule, ...]:
@@ -97,11 +98,11 @@ def _together(placed: Iterable[_Placed]) -> tuple[Rule, ...]:
 
 @contextmanager
 def _named(place: str) -> Generator[None]:
-    """Put a place in front of what is refused."""
+    """Put a place, if there is one, in front of what is refused."""
     try:
         yield
     except FaultError as error:
-        raise FaultError(f"{place}: {error}") from None
+        raise FaultError(f"{place}: {error}" if place else str(error)) from None
 
 
 # ------------------------------------------------------------ scenarios

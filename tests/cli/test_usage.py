@@ -179,6 +179,11 @@ def test_each_variable_that_run_sets_can_be_filled_in_elsewhere() -> None:
         (["serve", "--world", "dmo"], "--world: there is no world 'dmo', and no file: did you mean 'demo'"),
         (["run", "--world", "gone.json", "true"], "--world: there is no world 'gone.json', and no file"),
         (["run", "--world", ".", "true"], r"--world: the world '.' is a folder \(there are tiny"),
+        (["run", "--contract", __file__, "true"], r"--contract: .*test_usage\.py: is no TOML"),
+        (
+            ["run", "--trust", f"https://x={__file__}", "true"],
+            r"trust of 'https://x': .*test_usage\.py: is neither PEM",
+        ),
         (["run", "--contract", ".", "true"], "--contract.*'.' is a folder: give a file"),
         (["run", "--world", "", "true"], "--world.*'' is no world: give a name or a file"),
         (["run", "--user", "ada=1", "--user", "ada=2", "true"], "--user 'ada' is given 2 times"),

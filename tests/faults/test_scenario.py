@@ -64,7 +64,7 @@ REFUSED: Mapping[str, tuple[object, str]] = {
     ),
     "nothing": (None, "None is a NoneType: give a rule"),
     "a preset that is not there": ("flakey", "there is no preset 'flakey': choose flaky, slow"),
-    "a file that is not there": ("no.toml", "no.toml: can't be read: No such file"),
+    "a file that is not there": ("no.toml", "^faults: no.toml: can't be read: No such file"),
     "an entry of a list": ([Reset(), 5], "^faults, entry 2: 5 is a int"),
     "a list in a list": ([[Reset()]], r"faults, entry 1: \[Reset\(\)\] is a list: give"),
     "an object in a list": ([{"effect": "drip", "chunks": 0}], "faults, entry 1: chunks is 0: it must be from 1"),
