@@ -9,13 +9,14 @@ import sys
 import threading
 from collections.abc import Callable, Generator
 from contextlib import closing, contextmanager, suppress
+from pathlib import Path
 from types import FrameType
 from typing import TextIO
 from urllib.parse import quote
 
 import click
 
-from fake_credits.cli import files
+from fake_credits.cli import files, rules
 from fake_credits.cli.https import CA_VARIABLE, Https, https
 from fake_credits.cli.lines import ExchangeLog, LineWriter, writer_to
 from fake_credits.cli.options import ServeOptions
@@ -30,6 +31,7 @@ __all__ = ["CannotBind", "listening", "serve"]
 
 _READY_FILE = "--ready-file"
 _ANNOUNCEMENT_LIMIT_S = 5.0
+_ANSWER_LIMIT_S = 1.0
 
 
 class CannotBind(click.ClickException):
@@ -133,6 +135,7 @@ class _Announcement:
         self._thread: threading.Thread | None = None
         self._writers: list[LineWriter] = []
         if options.ready_file is not None:
+            _check_not_in_use(options.ready_file)
             files.remove(options.ready_file, _READY_FILE)  # a killed server's: it would call us ready too early
 
     def begin(self, base_url: str, failed: Callable[[], object]) -> None:
@@ -176,6 +179,22 @@ class _Announcement:
         if writer is not None:
             self._writers.append(writer)
             writer.put(text)
+
+
+def _check_not_in_use(ready_file: Path) -> None:
+    """Refuse the ready file of a server that answers: who waits for that one would be sent to us, and then nowhere."""
+    try:
+        words = shlex.split(ready_file.read_text("utf-8"))
+        told = dict(word.split("=", 1) for word in words if "=" in word)
+        url = rules.health_url(told["FAKE_CREDITS_URL"])
+    except (OSError, ValueError, KeyError):  # there is none, or it is nobody's
+        return
+    from fake_credits.cli.waiting import problem_of  # loads urllib, for those who find a file
+
+    ca = Path(told[CA_VARIABLE]) if CA_VARIABLE in told else None
+    if not problem_of(url, _ANSWER_LIMIT_S, ca):
+        whose = f"is of a server that answers at {told['FAKE_CREDITS_URL']}"
+        raise click.UsageError(f"{_READY_FILE} {str(ready_file)!r} {whose}: end that, or give another file")
 
 
 async def _serve(runner: Runner, announcement: _Announcement, stopper: _Stopper) -> None:

@@ -11,7 +11,7 @@ import click
 
 from fake_credits.clock import monotonic_s
 
-__all__ = ["wait_for"]
+__all__ = ["problem_of", "wait_for"]
 
 _EVERY_S = 0.05
 
@@ -25,7 +25,7 @@ def wait_for(url: str, timeout_s: float, ca: Path | None = None) -> int:
     pause = threading.Event()
     limit_s = monotonic_s() + timeout_s
     while True:
-        reason = _ask(url, max(_EVERY_S, limit_s - monotonic_s()), ca)
+        reason = problem_of(url, max(_EVERY_S, limit_s - monotonic_s()), ca)
         if not reason:
             return 0
         left_s = limit_s - monotonic_s()
@@ -35,7 +35,8 @@ def wait_for(url: str, timeout_s: float, ca: Path | None = None) -> int:
         pause.wait(min(_EVERY_S, left_s))
 
 
-def _ask(url: str, timeout_s: float, ca: Path | None) -> str:
+def problem_of(url: str, timeout_s: float, ca: Path | None = None) -> str:
+    """Return why a URL does not answer 2xx within ``timeout_s``, 5 at most; nothing where it does."""
     try:
         handlers = [ProxyHandler({}), *_trusting(ca)]
         # The scheme is http or https: `health_url` has seen to it.

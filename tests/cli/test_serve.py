@@ -327,6 +327,44 @@ def serve_here(monkeypatch: pytest.MonkeyPatch) -> Callable[..., Result]:
     return lambda *arguments: CliRunner().invoke(cli, ["serve", "--port", "0", "--log", "off", *arguments])
 
 
+def test_a_ready_file_of_a_server_that_answers_is_refused_and_left_alone(
+    shared: Started, serve_here: Callable[..., Result]
+) -> None:
+    """Whoever waits for that server would be sent to this one, and at its end nowhere."""
+    ready = shared.folder / "ready"
+    before = ready.read_text()
+    refused = serve_here("--ready-file", str(ready))
+    assert refused.exit_code == 2
+    said = f"--ready-file {str(ready)!r} is of a server that answers at {shared.variables['FAKE_CREDITS_URL']}: end"
+    assert said in refused.output
+    assert ready.read_text() == before
+
+
+@pytest.mark.parametrize(
+    "stale",
+    [
+        "the other server's",
+        "FAKE_CREDITS_URL=file:///etc/hosts\n",
+        "FAKE_CREDITS_URL=http://127.0.0.1:{port}\n",
+        "x=1",
+        "",
+    ],
+)
+def test_a_ready_file_of_nobody_is_replaced(
+    stale: str, tmp_path: Path, serve_here: Callable[..., Result], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    ready = tmp_path / "ready"
+    with socket.create_server(("127.0.0.1", 0)) as ended:
+        port = ended.getsockname()[1]
+    ready.write_text(stale.format(port=port))
+
+    async def end_at_once(*_: object) -> None:
+        assert not ready.exists()
+
+    monkeypatch.setattr("fake_credits.cli.serving.Runner.run", end_at_once)
+    assert serve_here("--ready-file", str(ready)).exit_code == 0
+
+
 def test_a_ready_file_that_can_not_be_written_ends_it_with_a_reason(
     tmp_path: Path, serve_here: Callable[..., Result]
 ) -> None:
