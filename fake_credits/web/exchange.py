@@ -98,9 +98,9 @@ class Line(Protocol):
 class Exchange(msgspec.Struct, eq=False):
     """Be one request and its answer on their way through a sandbox.
 
-    ``fields`` are its headers by name, the last of each. ``body`` is None until it is here, ``met`` until rules fire for
-    it; ``noted`` says that the journal has an entry of it. A struct of msgspec, as one is made for every call: a class
-    of this size takes twice as long to make.
+    ``fields`` are its headers by name, the last of each. ``body`` is None until it is here, ``met`` until rules fire;
+    ``noted`` says that the journal has an entry of it. A struct of msgspec, as one is made for every call: a class of
+    this size takes twice as long to make.
     """
 
     service: Service
