@@ -64,6 +64,9 @@ class _Key(NamedTuple):
     route: Route
     is_ssl: bool = False
 
+    def __repr__(self) -> str:
+        return f"<{self.route.base} in memory>"  # aiohttp's own errors show it
+
 
 class _Wanted:
     """Be as much of a request as the connector reads while it finds a connection for it."""

@@ -159,6 +159,23 @@ def test_a_body_may_be_anything_that_the_library_takes(credits: FakeCredits) -> 
     assert credits.balance() == 2
 
 
+def test_a_body_that_raises_is_the_librarys_error_and_names_the_base_url_alone(credits: FakeCredits) -> None:
+    async def pieces() -> AsyncIterator[bytes]:
+        yield ORDER[:5]
+        raise KeyError("own")
+
+    async def work(session: aiohttp.ClientSession) -> None:
+        with pytest.raises(aiohttp.ClientConnectionError) as raised:
+            await session.post(URL + TRANSACTIONS, data=pieces())
+        assert str(raised.value) == (
+            f"Failed to send bytes into the underlying connection Connection<<{URL} in memory>>: KeyError('own')"
+        )
+        assert isinstance(raised.value.__cause__, KeyError)
+
+    run(credits, work)
+    assert len(credits.journal) == 0
+
+
 def test_a_middleware_is_the_librarys_business(credits: FakeCredits) -> None:
     seen: list[str] = []
 

@@ -243,3 +243,23 @@ def test_an_error_of_the_fake_itself_comes_through_and_frees_the_place(
             with pytest.raises(LookupError):
                 client.get(URL)
             assert pool_of(client).connections == []
+
+
+@pytest.mark.parametrize("wrong", ["text", KeyError("own")], ids=repr)
+def test_a_sync_body_that_goes_wrong_raises_what_it_does_on_a_socket(
+    credits: FakeCredits, headers: dict[str, str], library: Any, wrong: object
+) -> None:
+    def pieces() -> Iterator[Any]:
+        yield ORDER[:5]
+        if isinstance(wrong, Exception):
+            raise wrong
+        yield wrong
+
+    raised: list[tuple[type, str]] = []
+    with library.Client(headers=headers, verify=TLS) as client:
+        for url in (URL, credits.base_url):
+            with pytest.raises((TypeError, KeyError)) as error:
+                client.post(url + TRANSACTIONS, content=pieces())
+            raised.append((error.type, str(error.value)))
+    assert raised[0] == raised[1]
+    assert credits.journal.calls(committed=True) == ()
