@@ -286,7 +286,7 @@ def test_a_mistake_and_an_interrupt_leave_no_traceback() -> None:
     code = (
         "import sys, signal, os; sys.argv[1:] = ['wait', 'http://127.0.0.1:1']\n"
         "import fake_credits.cli.waiting as waiting\n"
-        "waiting._ask = lambda *_: os.kill(os.getpid(), signal.SIGINT) or 'no'\n"
+        "waiting.problem_of = lambda *_: os.kill(os.getpid(), signal.SIGINT) or 'no'\n"
         "from fake_credits.cli import main\n"
         "main()"
     )
