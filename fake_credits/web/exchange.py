@@ -28,7 +28,7 @@ from fake_credits.web.wire import Order
 
 __all__ = ["Asked", "Exchange", "Line", "Met", "Withdrawn"]
 
-_NOWHERE = ("", "", "", None)
+_NOWHERE = ("", "", "")
 _NOTHING = (None, "")
 _SHOWN = 1000
 """So many characters of an id or a message are journalled: a path can have 64 KiB, and 10,000 entries are kept."""
@@ -187,7 +187,7 @@ class Exchange(msgspec.Struct, eq=False):
 
     def operate(self, body: bytes, bent: Bent | None = None) -> None:
         """Do what was asked for once that is admitted; raise the refusal. The caller holds the sandbox's lock."""
-        operation, application_id, user_id, _ = cast("Matched", self.matched)
+        operation, application_id, user_id = cast("Matched", self.matched)[:3]
         request = Request(
             self.service, self.sandbox, operation, application_id, user_id, self.headers, self.query, body, bent
         )
@@ -237,9 +237,15 @@ class Exchange(msgspec.Struct, eq=False):
                 return self.service.codec.order(self.body)
         return _NOTHING
 
+    def _target(self) -> str:
+        """Return path and query for people; of most calls the routes remember it."""
+        if self.matched is not None and not self.query:
+            return self.matched.shown
+        return escape(self.raw_path + (b"?" + self.query if self.query else b""))
+
     def _record(self, *, delivered: bool) -> None:
         answer, refusal, journal = self.answer, self.refusal, self.sandbox.journal
-        operation, application, user, _ = self.matched or _NOWHERE
+        operation, application, user = _NOWHERE if self.matched is None else self.matched[:3]
         delta, reason = self.order or (self._asked() if self.body else _NOTHING)
         key = self.fields.get(b"idempotency-key", b"")
         entry = Entry(  # by position, in the order of its fields: by name it would cost seven times as much
@@ -247,7 +253,7 @@ class Exchange(msgspec.Struct, eq=False):
             self.request_id,
             self.sandbox.clock.now_ms(),
             self.method,
-            escape(self.raw_path + (b"?" + self.query if self.query else b"")),
+            self._target(),
             str(operation),
             application[:_SHOWN],
             user[:_SHOWN],

@@ -59,7 +59,7 @@ def _shots(exchange: Exchange, body: bytes) -> list[Shot]:
 
 
 def _call(exchange: Exchange, body: bytes) -> IncomingCall:
-    operation, application_id, user_id, _ = cast("Matched", exchange.matched)
+    operation, application_id, user_id = cast("Matched", exchange.matched)[:3]
     sandbox, credential = exchange.sandbox, exchange.credential
     return IncomingCall(
         exchange.ordinal - sandbox.faults.ordinal_base,

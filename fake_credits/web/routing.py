@@ -40,12 +40,14 @@ class Matched(NamedTuple):
     """Be the outcome of routing: the operation and the ids that the path names (user "" where it names none).
 
     ``flaw`` is how the first bad id breaks the contract's rule (row 24), which only an admitted caller learns.
+    ``shown`` is the path, for people.
     """
 
     operation: Operation
     application_id: str
     user_id: str
     flaw: Problem | None = None
+    shown: str = ""
 
 
 class _Place(NamedTuple):
@@ -117,7 +119,7 @@ class RouteTable:
         flaw = self._flaw("applicationId", application_id)
         if flaw is None and place.user_at:
             flaw = self._flaw("userId", user_id)
-        return Matched(place.operation, application_id, user_id, flaw)
+        return Matched(place.operation, application_id, user_id, flaw, escape(raw_path))
 
     def _flaw(self, field: str, text: str) -> Problem | None:
         problem = id_problem(self._contract, text)

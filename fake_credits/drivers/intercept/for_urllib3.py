@@ -203,16 +203,19 @@ def _encoded(body: object) -> bytes | None:
 
 def _encoded_fields(headers: Mapping[Any, Any]) -> list[Field] | None:
     """Return header fields as bytes; None where there is one that ``http.client`` would have to judge."""
+    pairs = getattr(headers, "lower_items", headers.items)()  # requests' own, at a third of the cost
     try:
-        fields = [(_latin(name).lower(), _latin(value)) for name, value in headers.items()]
+        fields = [
+            (
+                (name if isinstance(name, bytes) else name.encode("latin-1")).lower(),
+                value if isinstance(value, bytes) else value.encode("latin-1"),
+            )
+            for name, value in pairs
+        ]
     except (AttributeError, UnicodeEncodeError):
         return None
     whole = b" ".join([part for field in fields for part in field])
     return None if b"\n" in whole or b"\r" in whole or _SKIP_HEADER in whole else fields
-
-
-def _latin(text: str | bytes) -> bytes:
-    return text if isinstance(text, bytes) else text.encode("latin-1")
 
 
 class _RetryTime:

@@ -64,6 +64,12 @@ def _settings(base: SandboxSettings, body: NewSandbox) -> SandboxSettings:
     if words.get("jwt", "plain") not in PRESETS:
         raise _no_choice("jwt", words["jwt"], PRESETS)
     _refuse_files(words.get("faults", ()))
+    # Of the default user's balance, what is said here takes the place of what the server was started with.
+    user_id = words.get("user_id", base.user_id)
+    if user_id in words.get("users", ()):
+        words.setdefault("balance", None)
+    elif "balance" in words:
+        words.setdefault("users", {user: balance for user, balance in base.users.items() if user != user_id})
     with naming("balance"):
         return replace(base, **words)
 
