@@ -12,7 +12,7 @@ from contextlib import closing, contextmanager, suppress
 from pathlib import Path
 from types import FrameType
 from typing import TextIO
-from urllib.parse import quote
+from urllib.parse import quote, urlsplit
 
 import click
 
@@ -23,6 +23,7 @@ from fake_credits.cli.options import ServeOptions
 from fake_credits.cli.start import control_of, control_variables, new_sandbox, variables
 from fake_credits.cli.telling import tell_problems
 from fake_credits.contract import Operation
+from fake_credits.drivers.environment import LOOPBACK
 from fake_credits.drivers.live import Address, Runner, bind, listening_at, new_event_loop
 from fake_credits.sandbox import Sandbox, Sandboxes
 from fake_credits.web.control.plane import ControlPlane
@@ -188,6 +189,8 @@ def _check_not_in_use(ready_file: Path) -> None:
         told = dict(word.split("=", 1) for word in words if "=" in word)
         url = rules.health_url(told["FAKE_CREDITS_URL"])
     except (OSError, ValueError, KeyError):  # there is none, or it is nobody's
+        return
+    if urlsplit(url).hostname not in LOOPBACK:  # we ask no other machine
         return
     from fake_credits.cli.waiting import problem_of  # loads urllib, for those who find a file
 

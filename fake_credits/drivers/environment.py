@@ -9,9 +9,10 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from fake_credits.sandbox import Sandbox
 
-__all__ = ["FIELDS", "environment", "fields_of", "with_loopback"]
+__all__ = ["FIELDS", "LOOPBACK", "environment", "fields_of", "with_loopback"]
 
-_LOOPBACK = ("127.0.0.1", "localhost", "::1")
+LOOPBACK = ("127.0.0.1", "localhost", "::1")
+"""How URLs name this machine."""
 
 
 def _token(sandbox: "Sandbox", life_s: int | None) -> str:
@@ -52,5 +53,5 @@ def with_loopback(variables: Mapping[str, str]) -> dict[str, str]:
     """
     entries = f"{variables.get('no_proxy', '')},{variables.get('NO_PROXY', '')}".split(",")
     hosts = dict.fromkeys(entry.strip() for entry in entries if entry.strip())
-    merged = "*" if "*" in hosts else ",".join(hosts | dict.fromkeys(_LOOPBACK))
+    merged = "*" if "*" in hosts else ",".join(hosts | dict.fromkeys(LOOPBACK))
     return {"NO_PROXY": merged, "no_proxy": merged}

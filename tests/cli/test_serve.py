@@ -340,6 +340,27 @@ def test_a_ready_file_of_a_server_that_answers_is_refused_and_left_alone(
     assert ready.read_text() == before
 
 
+def test_a_ready_file_that_names_another_machine_is_not_asked_about(
+    tmp_path: Path, serve_here: Callable[..., Result], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    asked: list[str] = []
+
+    def ask(url: str, *_: object) -> str:
+        asked.append(url)
+        return "nobody is there"
+
+    async def end_at_once(*_: object) -> None:
+        """Be a server that ends as it starts."""
+
+    monkeypatch.setattr("fake_credits.cli.waiting.problem_of", ask)
+    monkeypatch.setattr("fake_credits.cli.serving.Runner.run", end_at_once)
+    ready = tmp_path / "ready"
+    for url in ("http://127.0.0.1:1", "http://credits.example:80"):
+        ready.write_text(f"FAKE_CREDITS_URL={url}\n")
+        assert serve_here("--ready-file", str(ready)).exit_code == 0
+    assert asked == ["http://127.0.0.1:1/_fake/readyz"]
+
+
 @pytest.mark.parametrize(
     "stale",
     [
