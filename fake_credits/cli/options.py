@@ -255,12 +255,12 @@ def _shown(default: object) -> str:
 def _option(spec: Any) -> Callable[[Callable[..., None]], Callable[..., None]]:
     name = spec.metadata["name"] or spec.name.replace("_", "-")
     kind = spec.metadata["type"]
+    variable = ENV_PREFIX + name.replace("-", "_").upper()
     words: dict[str, Any] = {"type": kind, "multiple": isinstance(spec.default, tuple)}
     if isinstance(kind, rules.Checked):
-        words.update(type=rules.Several(), metavar=kind.metavar, callback=kind)
+        words.update(type=rules.Several(variable), metavar=kind.metavar, callback=kind)
     if isinstance(spec.default, bool):
         words = {"is_flag": True, "default": spec.default}
     elif spec.default not in (None, "", ()):  # these mean "not given", and would have to pass the flag's rule
         words.update(default=spec.default, show_default=True)
-    variable = ENV_PREFIX + name.replace("-", "_").upper()
     return click.option(f"--{name}", spec.name, envvar=variable, show_envvar=True, help=spec.metadata["help"], **words)

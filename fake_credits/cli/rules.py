@@ -78,6 +78,9 @@ class Checked:
 class Several(click.types.StringParamType):
     """Be the type of a repeatable flag: its variable holds values with blanks between them, one with a blank quoted."""
 
+    def __init__(self, variable: str) -> None:
+        self._variable = variable
+
     def split_envvar_value(self, rv: str) -> Sequence[str]:
         """Return the values of a variable; a backslash is one, as paths of Windows have them."""
         lexer = shlex.shlex(rv, posix=True)
@@ -85,8 +88,8 @@ class Several(click.types.StringParamType):
         try:
             return list(lexer)
         except ValueError:
-            rule = "a value with a blank or a quote stands in quotes"
-            raise click.BadParameter(f"{rv!r} has a quote that nothing closes: {rule}") from None
+            said = f"{rv!r} has a quote that nothing closes: a value with a blank or a quote stands in quotes"
+            raise click.BadParameter(said, param_hint=self._variable) from None
 
 
 def api_key(text: str) -> str:
