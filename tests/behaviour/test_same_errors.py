@@ -22,7 +22,7 @@ from fake_credits.faults.effects import Drift, Drip, Effect, Truncate
 from fake_credits.faults.rule import Rule
 from tests.behaviour.bad_days import CALLS, DAYS, a_day
 
-PATIENCE_S, LITTLE_PATIENCE_S = 5.0, 0.05
+PATIENCE_S, LITTLE_PATIENCE_S = 5.0, 0.15
 LOOPS = ("sync", "asyncio", "trio")
 SLOW_DRIP = Rule(effect=Drip(2, 2000))
 
