@@ -237,15 +237,14 @@ class Exchange(msgspec.Struct, eq=False):
                 return self.service.codec.order(self.body)
         return _NOTHING
 
-    def _target(self) -> str:
-        """Return path and query for people; of most calls the routes remember it."""
-        if self.matched is not None and not self.query:
-            return self.matched.shown
-        return escape(self.raw_path + (b"?" + self.query if self.query else b""))
-
     def _record(self, *, delivered: bool) -> None:
         answer, refusal, journal = self.answer, self.refusal, self.sandbox.journal
-        operation, application, user = _NOWHERE if self.matched is None else self.matched[:3]
+        matched = self.matched
+        if matched is None or self.query:
+            target = escape(self.raw_path + (b"?" + self.query if self.query else b""))
+        else:
+            target = matched.shown  # which the routes remember
+        operation, application, user = _NOWHERE if matched is None else matched[:3]
         delta, reason = self.order or (self._asked() if self.body else _NOTHING)
         key = self.fields.get(b"idempotency-key", b"")
         entry = Entry(  # by position, in the order of its fields: by name it would cost seven times as much
@@ -253,7 +252,7 @@ class Exchange(msgspec.Struct, eq=False):
             self.request_id,
             self.sandbox.clock.now_ms(),
             self.method,
-            self._target(),
+            target,
             str(operation),
             application[:_SHOWN],
             user[:_SHOWN],

@@ -99,14 +99,18 @@ class _Core:
 
     def response(self, reply: Reply, place: "_BasePlace") -> Any:
         """Return a whole answer as the library would have read it; its own way would check each header again."""
-        extensions = {
-            "http_version": b"HTTP/1.1",
-            "reason_phrase": reason_phrase(reply.status),
-            "network_stream": place,
-        }
-        answer = {"status": reply.status, "headers": reply.headers, "stream": place, "extensions": extensions}
         response: Any = object.__new__(self.module.Response)
-        response.__dict__ = {**self._pattern, **answer}
+        response.__dict__ = {
+            **self._pattern,
+            "status": reply.status,
+            "headers": reply.headers,
+            "stream": place,
+            "extensions": {
+                "http_version": b"HTTP/1.1",
+                "reason_phrase": reason_phrase(reply.status),
+                "network_stream": place,
+            },
+        }
         return response
 
     def request(self, old: Any, body: bytes) -> Any:
