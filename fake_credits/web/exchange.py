@@ -29,7 +29,6 @@ from fake_credits.web.wire import Order
 __all__ = ["Asked", "Exchange", "Line", "Met", "Withdrawn"]
 
 _NOWHERE = ("", "", "")
-_NOTHING = (None, "")
 _SHOWN = 1000
 """So many characters of an id or a message are journalled: a path can have 64 KiB, and 10,000 entries are kept."""
 
@@ -235,24 +234,25 @@ class Exchange(msgspec.Struct, eq=False):
         if self.body and self.matched is not None and self.matched.operation is Operation.CREATE_TRANSACTION:
             with suppress(ApiError):
                 return self.service.codec.order(self.body)
-        return _NOTHING
+        return None, ""
+
+    def _target(self) -> str:
+        """Return path and query for people; the routes remember the paths of most calls."""
+        if self.matched is not None and not self.query:
+            return self.matched.shown
+        return escape(self.raw_path + (b"?" + self.query if self.query else b""))
 
     def _record(self, *, delivered: bool) -> None:
         answer, refusal, journal = self.answer, self.refusal, self.sandbox.journal
-        matched = self.matched
-        if matched is None or self.query:
-            target = escape(self.raw_path + (b"?" + self.query if self.query else b""))
-        else:
-            target = matched.shown  # which the routes remember
-        operation, application, user = _NOWHERE if matched is None else matched[:3]
-        delta, reason = self.order or (self._asked() if self.body else _NOTHING)
+        operation, application, user = _NOWHERE if self.matched is None else self.matched[:3]
+        delta, reason = self.order or self._asked()
         key = self.fields.get(b"idempotency-key", b"")
         entry = Entry(  # by position, in the order of its fields: by name it would cost seven times as much
             self.ordinal,
             self.request_id,
             self.sandbox.clock.now_ms(),
             self.method,
-            target,
+            self._target(),
             str(operation),
             application[:_SHOWN],
             user[:_SHOWN],

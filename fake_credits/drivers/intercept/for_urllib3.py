@@ -75,8 +75,7 @@ def _find(routes: Routes, pool: Any, url: str) -> Route | None:
 
 
 def _target(url: str) -> bytes:
-    target = url.encode("utf-8", "surrogateescape")
-    return target if target.startswith(b"/") else origin_form(target)
+    return origin_form(url.encode("utf-8", "surrogateescape"))
 
 
 def _make_request(original: Method, library: "_Library", current: _Current) -> Method:

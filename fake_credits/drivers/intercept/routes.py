@@ -59,7 +59,7 @@ class Routes:
 
     def find(self, scheme: str | bytes, host: str | bytes, port: int | None, target: bytes) -> Route | None:
         """Return the route that holds a URL; scheme and host are both text or both bytes."""
-        for route in self._table.get((scheme, host.lower(), port), ()):
-            if not route.base.path or route.base.holds(target):
+        for route in self.at(scheme, host, port):
+            if route.base.holds(target):
                 return route
         return None

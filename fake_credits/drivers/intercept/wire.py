@@ -100,7 +100,7 @@ def _read_head(head: bytes) -> Request:
 
 def origin_form(target: bytes) -> bytes:
     """Return path and query of a target that may have the form for a proxy (RFC 9112, section 3.2.2)."""
-    return _AUTHORITY.sub(b"", target, count=1)
+    return target if target.startswith(b"/") else _AUTHORITY.sub(b"", target, count=1)
 
 
 def answer_bytes(reply: Reply) -> bytes:
