@@ -1,0 +1,671 @@
+"""List every public word of every surface, one a line, and keep the list in fixtures/public_words.txt.
+
+    python scripts/public_words.py           print the list
+    python scripts/public_words.py --write   accept the words that there are now
+
+A test compares the list with the file, so no public word comes, goes or changes unnoticed. The words are read from the
+running product. Members of classes are named by the way that leads to them (``FakeCredits.hold().release``), so a class
+that nobody imports may be renamed or moved freely.
+"""
+
+import ast
+import dataclasses
+import enum
+import importlib
+import importlib.metadata
+import inspect
+import json
+import os
+import re
+import subprocess
+import sys
+import tempfile
+import textwrap
+import typing
+import urllib.error
+import urllib.request
+from collections import deque
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from functools import cache, cached_property
+from pathlib import Path
+from typing import Any, Literal, cast, get_args, get_origin, get_type_hints
+
+import click
+from click.testing import CliRunner
+from pytest_fake_credits.factory import Factory
+
+# ---- what stands inside the package and may move: these imports are all there is to change then
+from pytest_fake_credits.marker import ALLOWED, WORDS
+from pytest_fake_credits.settings import ENV_FIELDS, OPTIONS
+
+import fake_credits
+from fake_credits.auth.negative import BAD_TOKENS
+from fake_credits.auth.providers import PRESETS as PROVIDERS
+from fake_credits.auth.whys import AUTH_WHYS as AUTH_REASONS
+from fake_credits.contract.kept_headers import ALWAYS_KEPT
+from fake_credits.contract.parts import FIELD_NAMES, Operation
+from fake_credits.drivers.live import LiveServer
+from fake_credits.errors import CONTROL_ERRORS, ERRORS, FakeCreditsError
+from fake_credits.faults import EFFECTS, FaultError, Rule
+from fake_credits.faults.latency import DISTRIBUTIONS
+from fake_credits.faults.presets import PRESETS as FAULT_PRESETS
+from fake_credits.faults.rule import OPERATION_WORDS, SCRIPT_WORDS
+from fake_credits.seeding.profiles import PROFILES, Profile
+from fake_credits.web.control.table import ROUTES
+
+# ---- the end of what may move
+
+ROOT = Path(__file__).resolve().parent.parent
+FILE = ROOT / "fixtures" / "public_words.txt"
+README = (ROOT / "README.md").read_text()
+OWN_NAMES: tuple[str, ...] = tuple(fake_credits.__all__)
+OURS = ("fake_credits", "pytest_fake_credits")
+_OPERATORS = ("__call__", "__contains__", "__getitem__", "__iter__", "__len__")
+_BLOCKS = ("__enter__", "__aenter__")
+
+
+# ------------------------------------------------------------ Python
+
+_BESIDE = "beside README: "
+_WHOLE = ("fake_credits.client.", "fake_credits.errors")
+"""Where every class is public, and of clients every member too."""
+
+
+def public_modules() -> list[str]:
+    """Return the modules that README.md imports from, or names with one of their members."""
+    found = {"fake_credits"}
+    for path in re.findall(r"(?:^from |`)((?:pytest_)?fake_credits(?:\.\w+)+)", README, re.MULTILINE):
+        while path not in found:
+            try:
+                importlib.import_module(path)
+                found.add(path)
+            except ImportError:
+                path = path.rpartition(".")[0]
+    return sorted(found)
+
+
+def python() -> Iterator[str]:
+    """Yield the names that README.md tells, and the arguments and members of each."""
+    return (word for word in all_python() if not word.startswith(_BESIDE))
+
+
+def python_beside() -> Iterator[str]:
+    """Yield what stands beside them and README.md does not name, so that nobody should rely on it."""
+    return (word.removeprefix(_BESIDE) for word in all_python() if word.startswith(_BESIDE))
+
+
+@cache
+def all_python() -> tuple[str, ...]:
+    """Return both."""
+    # What leads on from the package itself comes first, so that it is named by the way that most people take.
+    ahead: deque[tuple[str, Any]] = deque((f"fake_credits.{name}", getattr(fake_credits, name)) for name in OWN_NAMES)
+    found = [f"fake_credits.{name}" for name in OWN_NAMES]
+    met: set[Any] = set()
+    found += _walked(ahead, met)
+    for module in public_modules()[1:]:
+        for name in importlib.import_module(module).__all__:
+            label, thing = f"{module}.{name}", getattr(importlib.import_module(module), name)
+            if _is_named(name) or (isinstance(thing, type) and module.startswith(_WHOLE)):
+                found.append(label)
+                ahead.append((label, thing))
+            else:
+                found.append(f"{_BESIDE}{label}")
+    ahead.append(("fake_credits_server", LiveServer))
+    found += _walked(ahead, met)
+    return tuple(found)
+
+
+def _walked(ahead: deque[tuple[str, Any]], met: set[Any]) -> Iterator[str]:
+    while ahead:
+        label, thing = ahead.popleft()
+        if not (isinstance(thing, type) or inspect.isroutine(thing)) or thing in met:
+            continue
+        met.add(thing)
+        yield from members(label, thing, ahead) if isinstance(thing, type) else function(label, thing, ahead)
+
+
+def _is_named(name: str) -> bool:
+    return re.search(rf"[.`]{name}\b|\b{name}[(`]|import .*\b{name}\b", README) is not None
+
+
+def _is_ours(thing: Any) -> bool:
+    return isinstance(thing, type) and thing.__module__.split(".")[0] in OURS
+
+
+def members(label: str, kind: type[Any], ahead: deque[tuple[str, Any]]) -> Iterator[str]:
+    """Yield what a class has, but for what it has from elsewhere; put the types that lead on at the queue's end."""
+    if issubclass(kind, enum.Enum):
+        yield from (f"{label}.{each.name} = {each.value!r}" for each in kind)
+    has_arguments = re.fullmatch(r"[\w.]+\.[A-Z]\w+", label) and not issubclass(kind, enum.Enum | BaseException)
+    if has_arguments:  # only who can import a class makes one
+        yield from parameters(label, kind)
+    hints = _hints(kind)
+    for name in fields_of(kind):
+        yield _placed(kind, name, f"{label}.{name}")
+        if not has_arguments:
+            yield from choices(f"{label}.{name}", hints.get(name))
+        if _is_public(kind, name):
+            ahead += [(f"{label}.{name}", each) for each in types_in(hints.get(name))]
+    for name, member in _own(kind).items():
+        for word in _member(label, kind, name, member, ahead):
+            yield _placed(kind, name, word)
+
+
+def _member(label: str, kind: type[Any], name: str, member: Any, ahead: deque[tuple[str, Any]]) -> Iterator[str]:
+    leads_on = ahead if _is_public(kind, name) and name not in _OPERATORS else deque[tuple[str, Any]]()
+    if name in _BLOCKS:
+        yield f"{label} {'async with' if name == '__aenter__' else 'with'}"
+    elif isinstance(member, property | cached_property):
+        getter: Any = member.fget if isinstance(member, property) else member.func
+        yield f"{label}.{name}"
+        leads_on += [(f"{label}.{name}", each) for each in types_in(_hints(getter).get("return"))]
+    elif inspect.isroutine(getattr(kind, name)):
+        yield from function(f"{label}.{name}", getattr(kind, name), leads_on)
+    else:
+        yield f"{label}.{name}"
+
+
+def _placed(kind: type[Any], name: str, word: str) -> str:
+    return word if _is_public(kind, name) else f"{_BESIDE}{word}"
+
+
+def _is_public(kind: type[Any], name: str) -> bool:
+    """Tell whether README.md names a member; of data and of clients it names none, or a few, and all are public."""
+    is_data = (
+        dataclasses.is_dataclass(kind) or issubclass(kind, tuple | Exception) or hasattr(kind, "__struct_fields__")
+    )
+    is_clients = kind.__module__.startswith(_WHOLE)
+    return is_clients or is_data or name in (*_OPERATORS, *_BLOCKS) or _is_named(name)
+
+
+def _own(kind: type[Any]) -> dict[str, Any]:
+    """Return what the class and its bases in this package define, by name; of an error, what is its own."""
+    own: dict[str, Any] = {}
+    if kind in EFFECTS.values():
+        return own  # what is public of an effect are its fields
+    bases = [base for base in reversed(kind.__mro__) if _is_ours(base)]
+    for base in bases:
+        own |= vars(base)
+    if issubclass(kind, BaseException):  # the others are the root's, and the tree is told elsewhere
+        inherited = {name for base in bases[:-1] for name in vars(base)}
+        own = {name: member for name, member in own.items() if name not in inherited}
+    dull = ("_", "__")
+    return {
+        name: member
+        for name, member in own.items()
+        if not isinstance(member, enum.Enum) and (not name.startswith(dull) or name in (*_OPERATORS, *_BLOCKS))
+    }
+
+
+def fields_of(kind: type[Any]) -> list[str]:
+    """Return a class's public attributes: fields, keys, and what its ``__init__`` sets."""
+    names: list[str] = [each.name for each in dataclasses.fields(kind)] if dataclasses.is_dataclass(kind) else []
+    names += getattr(kind, "__struct_fields__", ())
+    names += getattr(kind, "_fields", ()) if kind.__bases__ == (tuple,) else ()
+    names += kind.__annotations__ if typing.is_typeddict(kind) else ()
+    for base in (kind,) if issubclass(kind, BaseException) else kind.__mro__:
+        if _is_ours(base) and "__init__" in vars(base):
+            names += _assigned(base)
+    return [name for name in dict.fromkeys(names) if not name.startswith("_")]
+
+
+def _assigned(kind: type[Any]) -> Iterator[str]:
+    try:
+        tree = ast.parse(textwrap.dedent(inspect.getsource(vars(kind)["__init__"])))
+    except (OSError, TypeError):
+        return  # one that a decorator made
+    for node in ast.walk(tree):
+        if isinstance(node, ast.Attribute) and isinstance(node.ctx, ast.Store) and ast.unparse(node.value) == "self":
+            yield node.attr
+
+
+def function(label: str, routine: Any, ahead: deque[tuple[str, Any]]) -> Iterator[str]:
+    """Yield a function's name and arguments."""
+    yield f"{label}()"
+    yield from parameters(label, routine)
+    ahead += [(f"{label}()", each) for each in types_in(_hints(routine).get("return"))]
+
+
+def parameters(label: str, routine: Any) -> Iterator[str]:
+    """Yield each argument with its place (``*`` is by keyword only) and default, and the values that it may have."""
+    hints = _hints(vars(routine).get("__init__") if isinstance(routine, type) else routine)
+    try:
+        signature = inspect.signature(routine)
+    except (TypeError, ValueError):
+        return
+    place = 0
+    for each in signature.parameters.values():
+        if each.name in ("self", "cls"):
+            continue
+        if each.kind is each.VAR_KEYWORD:
+            keys = [key for part in get_args(hints.get(each.name)) if typing.is_typeddict(part) for key in _hints(part)]
+            yield from (f"{label}(*: {key})" for key in keys)
+            if not keys:
+                yield f"{label}(**)"
+            continue
+        place += each.kind is not each.KEYWORD_ONLY
+        where = "*" if each.kind is each.KEYWORD_ONLY else "..." if each.kind is each.VAR_POSITIONAL else str(place)
+        name = "" if each.kind in (each.POSITIONAL_ONLY, each.VAR_POSITIONAL) else f": {each.name}"
+        default = "" if each.default is each.empty else f"={shown(each.default)}"
+        yield f"{label}({where}{name}{default})"
+        yield from choices(f"{label}({where}{name})", hints.get(each.name))
+
+
+def shown(default: object) -> str:
+    """Return a default as text that is the same under every version of Python."""
+    if isinstance(default, enum.Enum):
+        return repr(default.value)
+    if isinstance(default, Mapping) and not default:
+        return "{}"
+    return repr(default) if default in ((), ("*",)) or isinstance(default, str | int | float | None) else "..."
+
+
+def _hints(thing: Any) -> dict[str, Any]:
+    try:
+        return get_type_hints(thing)
+    except (NameError, TypeError, AttributeError):
+        return {}  # of a type that is there for type checkers only
+
+
+def _parts(hint: Any) -> Iterator[Any]:
+    yield hint
+    if get_origin(hint) is not Literal:
+        for part in get_args(hint):
+            yield from _parts(part)
+
+
+def types_in(hint: Any) -> list[type[Any]]:
+    """Return this package's types in an annotation."""
+    return [part for part in _parts(hint) if _is_ours(part)]
+
+
+def choices(label: str, hint: Any) -> Iterator[str]:
+    """Yield the values that an annotation allows."""
+    for part in _parts(hint):
+        if get_origin(part) is Literal:
+            yield from (f"{label} = {value!r}" for value in get_args(part))
+
+
+# ------------------------------------------------------------ errors
+
+
+def errors() -> Iterator[str]:
+    """Yield codes with class and status, and the tree of exceptions."""
+    yield from (f"code {code}: {error.__name__} {error.default_status}" for code, error in ERRORS.items())
+    yield from (f"code of the control plane {code}: {status}" for code, (status, _) in CONTROL_ERRORS.items())
+    for error in _below(FakeCreditsError):
+        bases = ", ".join(base.__name__ for base in error.__bases__)
+        yield f"class {error.__name__}({bases})"
+
+
+def _below(kind: type[BaseException]) -> Iterator[type[BaseException]]:
+    yield kind
+    for each in kind.__subclasses__():
+        if _is_ours(each):
+            yield from _below(each)
+
+
+def causes() -> Iterator[str]:
+    """Yield what X-Fake-Credits-Cause says."""
+    yield from {error.cause for error in ERRORS.values() if error.cause not in ("auth", "fault")}
+    yield from (f"auth:{reason}" for reason in AUTH_REASONS)
+    sentence = README.partition("in its header `X-Fake-Credits-Cause`:")[2].partition("(ours")[0]
+    yield from (f"README.md: {cause}" for cause in re.findall(r"`([^`]+)`", sentence))
+
+
+# ------------------------------------------------------------ pytest
+
+
+class _Recorder:
+    """A parser of pytest's that takes down what the plugin adds."""
+
+    def __init__(self) -> None:
+        self.words: list[str] = []
+
+    def getgroup(self, *_names: str) -> "_Recorder":
+        return self
+
+    def addoption(self, flag: str, **_words: object) -> None:
+        self.words.append(f"flag {flag}")
+
+    def addini(self, name: str, _help: str, type: str = "string", **_words: object) -> None:  # noqa: A002 - pytest's
+        self.words.append(f"ini {name} ({type})")
+
+
+def plugin() -> Iterator[str]:
+    """Yield the marker's words, the fixtures, and the options by each of their names."""
+    (entry,) = [each for each in importlib.metadata.entry_points(group="pytest11") if each.value in OURS]
+    yield f"plugin {entry.name}"
+    module: Any = entry.load()
+    recorder = _Recorder()
+    module.pytest_addoption(recorder)
+    yield from recorder.words
+    for option in OPTIONS:
+        if not option.ini_only:
+            yield f"environment {option.environment}"
+        yield f"default of {option.ini}: {shown(option.default)}"
+    yield from (f"marker {word}=" for word in WORDS)
+    yield from (f"marker allow= {word!r}" for word in ALLOWED)
+    yield from (f"ini fake_credits_env {{{field}}}: {variable}" for field, variable in ENV_FIELDS.items())
+    for name in sorted(dir(module)):
+        member: object = getattr(module, name)
+        if type(member).__name__ == "FixtureFunctionDefinition":
+            scope = re.search(r"scope='(\w+)'", repr(getattr(member, "_fixture_function_marker", None)))
+            yield f"fixture {name} ({scope[1] if scope else 'function'})"
+
+
+# ------------------------------------------------------------ command line
+
+
+def group() -> click.Group:
+    """Return what the console script runs."""
+    (entry,) = [
+        each for each in importlib.metadata.entry_points(group="console_scripts") if each.name == "fake-credits"
+    ]
+    module = sys.modules[entry.load().__module__]
+    (found,) = [each for each in vars(module).values() if isinstance(each, click.Group)]
+    return found
+
+
+def command_line() -> Iterator[str]:
+    """Yield commands with their flags, arguments and variables, and the exit codes."""
+    for name, command in {"": group(), **group().commands}.items():
+        label = f"fake-credits {name}".rstrip()
+        yield label
+        for each in command.params:
+            yield from _parameter(label, each)
+    sentences = re.search(r"^Exit codes: 0; 1 failure.*?can't be run", README, re.MULTILINE | re.DOTALL)
+    yield from (f"exit code {number}" for number in re.findall(r"\d+", sentences[0] if sentences else ""))
+    yield from (f"exit code {kind.exit_code} of {kind.__name__}" for kind in (click.ClickException, click.UsageError))
+
+
+def _parameter(label: str, each: click.Parameter) -> Iterator[str]:
+    if isinstance(each, click.Argument):
+        yield f"{label} {each.human_readable_name}{'...' if each.nargs < 0 else ''}"
+        return
+    for flag in (*each.opts, *each.secondary_opts):
+        many = " (repeatable)" if each.multiple else ""
+        yield f"{label} {flag}{many}"
+    flag = each.opts[0]
+    if each.envvar:
+        yield f"{label} {flag} variable {each.envvar}"
+    if each.metavar:
+        yield f"{label} {flag} {each.metavar}"
+    if isinstance(each.type, click.Choice):
+        yield from (f"{label} {flag} = {choice!r}" for choice in each.type.choices)
+    if isinstance(each.default, str | int | float) and not isinstance(each.default, bool):
+        yield f"{label} {flag} by default {each.default!r}"
+
+
+_CHILD = """
+import json, os, ssl, urllib.request
+trusted = ssl.create_default_context(cafile=os.environ["CREDITS_CA_FILE"])
+headers = {"X-API-Key": os.environ["CREDITS_API_KEY"]}
+url = os.environ["CREDITS_BASE_URL"] + "/v1/applications/app-id/users/user-id/balance"
+urllib.request.urlopen(urllib.request.Request(url, headers=headers), context=trusted, timeout=10).read()
+print(json.dumps(sorted(os.environ)))
+"""
+
+
+def environment() -> Iterator[str]:
+    """Yield the variables that `run` gives its command, and the members of its log; run it to see them."""
+    before = {"PATH": os.defpath, "LC_ALL": "C.UTF-8"}
+    python_child = [sys.executable, "-I", "-c", _CHILD]
+    told = subprocess.run(
+        [sys.executable, "-m", "fake_credits", "run", "--tls", "--balance", "1", "--log", "json", "--", *python_child],
+        env=before,
+        cwd=ROOT,
+        capture_output=True,
+        text=True,
+        timeout=60,
+        check=False,
+    )
+    if told.returncode:
+        raise RuntimeError(told.stderr)
+    yield from (f"run sets {name}" for name in json.loads(told.stdout) if name not in before)
+    for line in told.stderr.splitlines():
+        if line.startswith("{"):
+            yield from (f"--log json {path}" for path in paths(json.loads(line)))
+
+
+# ------------------------------------------------------------ the control plane
+
+_CALLS: tuple[tuple[str, str, object], ...] = (
+    ("POST", "/sandboxes", {"users": {"ada": 5}, "clock": "2030-01-01T00:00:00Z"}),
+    ("GET", "/sandboxes", None),
+    ("GET", "/sandboxes/{sandbox}", None),
+    ("PUT", "/sandboxes/{sandbox}/users/{user}", {"balance": 3}),
+    ("GET", "/sandboxes/{sandbox}/users/{user}", None),
+    ("POST", "/sandboxes/{sandbox}/tokens", {"user_id": "ada"}),
+    ("GET", "/presets", None),
+    ("POST", "/sandboxes/{sandbox}/faults", {"effect": "reset", "nth": 1, "name": "mine"}),
+    ("POST", "/sandboxes/{sandbox}/faults/load", {"preset": "outage"}),
+    ("GET", "/sandboxes/{sandbox}/faults", None),
+    ("GET", "/sandboxes/{sandbox}/faults/{rule}", None),
+    ("DELETE", "/sandboxes/{sandbox}/faults/{rule}", None),
+    ("DELETE", "/sandboxes/{sandbox}/faults", None),
+    ("POST", "/sandboxes/{sandbox}/gates", {"name": "gate", "operation": "writes"}),
+    ("GET", "/sandboxes/{sandbox}/gates", None),
+    ("GET", "/sandboxes/{sandbox}/gates/{gate}", None),
+    ("POST", "/sandboxes/{sandbox}/gates/{gate}/wait", {"count": 1, "limit_s": 0.001}),
+    ("POST", "/sandboxes/{sandbox}/gates/{gate}/release", {}),
+    ("", "/v1/applications/app-id/users/ada", None),
+    ("GET", "/sandboxes/{sandbox}/journal", None),
+    ("GET", "/sandboxes/{sandbox}/journal/canonical", None),
+    ("GET", "/sandboxes/{sandbox}/clock", None),
+    ("POST", "/sandboxes/{sandbox}/clock/freeze", {}),
+    ("POST", "/sandboxes/{sandbox}/clock/advance", {"seconds": 1}),
+    ("POST", "/sandboxes/{sandbox}/clock/travel", {"to": "2030-02-01T00:00:00Z"}),
+    ("POST", "/sandboxes/{sandbox}/clock/settle", None),
+    ("POST", "/sandboxes/{sandbox}/reset", None),
+    ("GET", "/sandboxes/{sandbox}/problems", None),
+    ("DELETE", "/sandboxes/{sandbox}", None),
+)
+"""One call of every route, in an order in which each succeeds; one without a method is a call of the API itself."""
+
+
+def control() -> Iterator[str]:
+    """Yield each route with the members of its query and body, and those of a real answer."""
+    for route in ROUTES:
+        label = f"{route.method} {route.path}"
+        yield f"{label} -> {route.status}"
+        for what, shape in (("body", route.body), ("query", route.query)):
+            names: Any = getattr(shape, "__struct_fields__", ("<rule or scenario>",))
+            for name in names:
+                yield f"{label} {what} {name}"
+                yield from choices(f"{label} {what} {name}", _hints(shape).get(name))
+    factory = Factory({"contract": None})
+    try:
+        server = factory.server()
+        factory(api_key="")
+        yield from _answers(server.base_url, server.control_token)
+    finally:
+        factory.close()
+
+
+def _answers(base_url: str, token: str) -> Iterator[str]:
+    parts = {"sandbox": "", "user": "ada", "rule": "mine", "gate": "gate"}
+    api_key = ""
+    for method, path, body in _CALLS:
+        if not method:
+            _ask("GET", f"{base_url}{path}", {"X-API-Key": api_key, **dict.fromkeys(ALWAYS_KEPT, "x")}, None)
+            continue
+        headers = {"X-Fake-Credits-Control": token, "Content-Type": "application/json"}
+        status, answer, names = _ask(method, f"{base_url}/_fake{path.format(**parts)}", headers, body)
+        yield from (f"{method} {path} answers {word}" for word in paths(answer))
+        yield from (f"header {name}" for name in names if name.startswith("x-"))
+        if (method, path) == ("POST", "/sandboxes"):
+            parts["sandbox"], api_key = answer["name"], answer["api_key"]
+        if status >= 400 and not path.endswith("/wait"):
+            raise RuntimeError(f"{method} {path}: {status} {answer}")
+    yield "header X-Fake-Credits-Control"
+    for path in ("livez", "readyz", "openapi.json"):
+        status, _, _ = _ask("GET", f"{base_url}/_fake/{path}", {}, None)
+        yield f"GET /{path} -> {status}, for everybody"
+    status, _, _ = _ask("GET", f"{base_url}/.well-known/jwks.json", {}, None)
+    yield f"GET /.well-known/jwks.json -> {status}, for everybody"
+
+
+def _ask(method: str, url: str, headers: Mapping[str, str], body: object) -> tuple[int, Any, list[str]]:
+    data = None if body is None else json.dumps(body).encode()
+    request = urllib.request.Request(url, data, dict(headers), method=method)  # noqa: S310 - our own server
+    try:
+        with urllib.request.build_opener(urllib.request.ProxyHandler({})).open(request, timeout=10) as answer:
+            text, names = answer.read(), [name.lower() for name in answer.headers]
+            return answer.status, _json(text), names
+    except urllib.error.HTTPError as error:
+        with error:
+            return error.code, _json(error.read()), [name.lower() for name in error.headers]
+
+
+def _json(text: bytes) -> Any:
+    try:
+        return json.loads(text)
+    except ValueError:
+        return text.decode()
+
+
+def paths(value: Any, before: str = "") -> Iterator[str]:
+    """Yield the members of a JSON value by their paths."""
+    if isinstance(value, dict):
+        for name, member in cast("dict[str, Any]", value).items():
+            yield f"{before}.{name}".lstrip(".")
+            yield from paths(member, f"{before}.{name}")
+    elif isinstance(value, list):
+        for each in cast("list[object]", value):
+            yield from paths(each, f"{before}[]")
+
+
+# ------------------------------------------------------------ JSON and TOML
+
+
+def faults() -> Iterator[str]:
+    """Yield the words of rules, effects, presets, delays and scenarios in JSON and TOML."""
+    yield from _shape("rule", Rule)
+    yield from (f"rule operation = {word!r}" for word in OPERATION_WORDS)
+    yield from (f"rule script = {word!r}" for word in SCRIPT_WORDS)
+    for word, effect in EFFECTS.items():
+        yield f"effect {word}"
+        yield from _shape(f"effect {word}", effect)
+        yield from (f"effect {word} phase = {phase!r}" for phase in effect.phases)
+    yield from (f"preset {name}" for name in FAULT_PRESETS)
+    for word, kind in DISTRIBUTIONS.items():
+        yield from _shape(f"latency {word}", kind)
+    yield from (f"scenario {key}" for key in _known_keys({"version": 1, "?": 0}))
+    yield from (f"scenario changes {key}" for key in _known_keys({"changes": [{"?": 0}]}))
+
+
+def _known_keys(wrong: Mapping[str, object]) -> list[str]:
+    """Return the keys that the refusal of an unknown one lists."""
+    try:
+        fake_credits.FakeCredits(faults=wrong)
+    except FaultError as error:
+        listed = re.search(r"there are: ([\w, ]+)\)", str(error))
+        if listed:
+            return listed[1].split(", ")
+    raise RuntimeError("the refusal of an unknown key no longer lists the keys that there are")
+
+
+def _shape(label: str, kind: Any) -> Iterator[str]:
+    hints = _hints(kind)
+    for each in dataclasses.fields(kind):
+        required = each.default is dataclasses.MISSING and each.default_factory is dataclasses.MISSING
+        default = each.default if each.default_factory is dataclasses.MISSING else each.default_factory()
+        yield f"{label} {each.name}" + ("" if required else f" = {shown(default)} by default")
+        yield from choices(f"{label} {each.name}", hints.get(each.name))
+
+
+def contract() -> Iterator[str]:
+    """Yield the keys of a contract file, with the values that they may have."""
+    yield from _shape("contract", fake_credits.Contract)
+    default = fake_credits.Contract()
+    yield from (f"contract routes.{name.value} = {default.routes[name]}" for name in Operation)
+    yield from (f"contract statuses.{code}" for code in ERRORS)
+    yield from (f"contract field_names.{name}" for name in FIELD_NAMES)
+    yield from (f"contract {name} = {getattr(default, name)}" for name in ("api_key", "user_token"))
+
+
+def worlds() -> Iterator[str]:
+    """Yield the names of worlds, and the keys of profiles and of world files."""
+    yield from (f"world {name}" for name in PROFILES)
+    yield from _shape("profile", Profile)
+    with tempfile.TemporaryDirectory() as folder:
+        file = Path(folder) / "world.json"
+        told = CliRunner().invoke(group(), ["seed", "--profile", "edge", "--json", "--out", str(file)])
+        yield from (f"world file {path}" for path in paths(json.loads(file.read_text())))
+    for line in told.output.splitlines():
+        yield from (f"seed --json {path}" for path in paths(json.loads(line)))
+
+
+def tokens() -> Iterator[str]:
+    """Yield the providers whose tokens there are, and the kinds of bad tokens with the reasons that they give."""
+    yield from (f"provider {name}: {each.algorithm} {each.issuer}" for name, each in PROVIDERS.items())
+    yield from (f"bad token {name}: auth:{each.why} {each.code}" for name, each in BAD_TOKENS.items())
+
+
+# ------------------------------------------------------------ the API
+
+
+def api() -> Iterator[str]:
+    """Yield the paths, operations, schemas and headers of the OpenAPI document, and the headers that are kept."""
+    document = json.loads(CliRunner().invoke(group(), ["openapi"]).output)
+    for path, item in document["paths"].items():
+        for method, operation in item.items():
+            if not isinstance(operation, dict) or "responses" not in operation:
+                continue
+            described = cast("dict[str, Any]", operation)
+            yield f"{method.upper()} {path} {described.get('operationId', '')}".rstrip()
+            yield from (f"{method.upper()} {path} -> {status}" for status in described["responses"])
+    components: dict[str, dict[str, Any]] = document["components"]
+    yield from (f"{section} {name}" for section, named in components.items() for name in named)
+    for name, schema in components["schemas"].items():
+        yield from (f"schemas {name}.{member}" for member in schema.get("properties", ()))
+    yield from (f"header {name}" for name in set(re.findall(r'"((?:X|Retry)-[\w-]+)"', json.dumps(document))))
+    yield from (f"header {name} is journalled" for name in ALWAYS_KEPT)
+
+
+SURFACES: Mapping[str, Callable[[], Iterable[str]]] = {
+    "Python": python,
+    "Python beside README": python_beside,
+    "errors": errors,
+    "causes": causes,
+    "pytest": plugin,
+    "command line": command_line,
+    "environment": environment,
+    "control plane": control,
+    "faults": faults,
+    "contract": contract,
+    "worlds": worlds,
+    "tokens": tokens,
+    "API": api,
+}
+
+
+def words() -> dict[str, list[str]]:
+    """Return the words of each surface, sorted."""
+    return {surface: sorted(set(listed())) for surface, listed in SURFACES.items()}
+
+
+def text(found: Mapping[str, Iterable[str]]) -> str:
+    """Return the words as the file has them."""
+    return "\n".join(f"[{surface}]\n" + "".join(f"{word}\n" for word in listed) for surface, listed in found.items())
+
+
+def accepted() -> dict[str, list[str]]:
+    """Return the words that the file has."""
+    parts = re.split(r"^\[([\w ]+)\]\n", FILE.read_text(), flags=re.MULTILINE)[1:]
+    return {surface: listed.strip().splitlines() for surface, listed in zip(parts[::2], parts[1::2], strict=True)}
+
+
+def main() -> int:
+    """Print the words, or write them to the file."""
+    found = text(words())
+    if "--write" in sys.argv[1:]:
+        FILE.write_text(found)
+    else:
+        print(found, end="")
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,97 @@
+"""fixtures/public_words.txt lists every public word of every surface: none comes, goes or changes unnoticed."""
+
+import importlib.util
+import re
+from collections.abc import Iterable, Mapping
+from pathlib import Path
+from types import ModuleType
+
+import pytest
+
+ROOT = Path(__file__).resolve().parent.parent
+
+
+@pytest.fixture(scope="module")
+def script() -> ModuleType:
+    spec = importlib.util.spec_from_file_location("public_words_script", ROOT / "scripts" / "public_words.py")
+    assert spec is not None
+    assert spec.loader is not None
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module
+
+
+@pytest.fixture(scope="module")
+def words(script: ModuleType) -> Mapping[str, list[str]]:
+    found: Mapping[str, list[str]] = script.words()
+    return found
+
+
+def differences(now: Mapping[str, Iterable[str]], accepted: Mapping[str, Iterable[str]]) -> str:
+    """Return what has gone and what is new, surface by surface."""
+    lines: list[str] = []
+    for surface in dict.fromkeys([*accepted, *now]):
+        before, after = set(accepted.get(surface, ())), set(now.get(surface, ()))
+        changed = [f"  - {word}" for word in sorted(before - after)] + [
+            f"  + {word}" for word in sorted(after - before)
+        ]
+        lines += [f"[{surface}]", *sorted(changed, key=lambda line: line[4:])] if changed else []
+    return "\n".join(lines)
+
+
+def test_no_public_word_comes_goes_or_changes_unnoticed(script: ModuleType, words: Mapping[str, list[str]]) -> None:
+    changed = differences(words, script.accepted())
+    if changed:
+        pytest.fail(
+            "public words are others than those in fixtures/public_words.txt (- has gone, + is new):\n"
+            f"{changed}\nAn accident: take it back. Meant: python scripts/public_words.py --write, and tell of it in "
+            "CHANGELOG.md",
+            pytrace=False,
+        )
+
+
+def test_file_is_as_the_script_writes_it(script: ModuleType) -> None:
+    assert script.text(script.accepted()) == script.FILE.read_text()
+
+
+def test_every_word_stands_once_and_in_order(script: ModuleType) -> None:
+    for surface, listed in script.accepted().items():
+        assert listed == sorted(set(listed)), surface
+
+
+@pytest.mark.parametrize(
+    ("surface", "word"),
+    [
+        ("Python", "fake_credits.FakeCredits.token(*: clock='sandbox')"),
+        ("Python", "fake_credits.FakeCredits(*: balance)"),
+        ("Python", "fake_credits.ApiError.message"),
+        ("errors", "code insufficient_credits: InsufficientCredits 402"),
+        ("causes", "auth:bad_signature"),
+        ("pytest", "marker users="),
+        ("pytest", "fixture fake_credits_server (session)"),
+        ("command line", "fake-credits serve --port variable FAKE_CREDITS_PORT"),
+        ("command line", "exit code 130"),
+        ("environment", "run sets CREDITS_BASE_URL"),
+        ("control plane", "POST /sandboxes body users"),
+        ("control plane", "GET /sandboxes/{sandbox}/clock answers parked"),
+        ("faults", "effect rate_limit window_s"),
+        ("faults", "scenario changes at_s"),
+        ("contract", "contract error_body = 'problem'"),
+        ("worlds", "world file users[].deltas"),
+        ("tokens", "bad token alg_none: auth:algorithm_not_allowed invalid_token"),
+        ("API", "PUT /v1/applications/{applicationId}/users/{userId} createUser"),
+    ],
+)
+def test_words_of_every_kind_are_found(words: Mapping[str, list[str]], surface: str, word: str) -> None:
+    assert word in words[surface]
+
+
+def test_every_route_of_the_control_plane_is_called(script: ModuleType, words: Mapping[str, list[str]]) -> None:
+    routes = {word.rpartition(" -> ")[0] for word in words["control plane"] if re.search(r" -> \d+$", word)}
+    answered = {word.partition(" answers ")[0] for word in words["control plane"] if " answers " in word}
+    assert answered == routes
+
+
+def test_difference_tells_the_surface_and_both_words() -> None:
+    told = differences({"faults": ["effect close"]}, {"faults": ["effect shut"], "worlds": []})
+    assert told == "[faults]\n  + effect close\n  - effect shut"
