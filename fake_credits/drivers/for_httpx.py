@@ -6,6 +6,7 @@ import httpx
 
 from fake_credits.drivers.broken import Break, break_of
 from fake_credits.drivers.in_process import InProcess, Outgoing, Reply
+from fake_credits.http_status import reason_phrase
 
 __all__ = ["HttpxTransport", "error_of"]
 
@@ -63,8 +64,9 @@ def _outgoing(request: httpx.Request, body: bytes) -> Outgoing:
 
 
 def _response(reply: Reply) -> httpx.Response:
-    if reply.end == "whole":
-        return httpx.Response(reply.status, headers=reply.headers, stream=httpx.ByteStream(reply.body))
     if not reply.status:
         raise error_of(reply)
-    return httpx.Response(reply.status, headers=reply.headers, stream=_Part(reply))
+    stream = httpx.ByteStream(reply.body) if reply.end == "whole" else _Part(reply)
+    # httpx has a table of its own, with other phrases than those on the wire.
+    extensions = {"reason_phrase": reason_phrase(reply.status).encode("ascii")}
+    return httpx.Response(reply.status, headers=reply.headers, stream=stream, extensions=extensions)

@@ -14,7 +14,7 @@ from dataclasses import dataclass
 from typing import Any, TypeVar, cast
 
 from uvicorn.config import Config
-from uvicorn.protocols.http.httptools_impl import STATUS_LINE, HttpToolsProtocol, RequestResponseCycle
+from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol, RequestResponseCycle
 from uvicorn.server import ServerState
 
 from fake_credits.clock import monotonic_s
@@ -24,6 +24,7 @@ from fake_credits.drivers.waits import Waits, finish
 from fake_credits.errors import ApiError, MalformedRequest
 from fake_credits.faults.gates import Hold, Ticket
 from fake_credits.faults.stage import Ending, Noise, Slow, Wire
+from fake_credits.http_status import status_line
 from fake_credits.sandbox import Sandbox, Sandboxes
 from fake_credits.web.answer import Answer
 from fake_credits.web.app import EXTENSION
@@ -315,7 +316,7 @@ class CreditsProtocol(HttpToolsProtocol):
         if not (answer.headers and any(name == b"date" for name, _ in answer.headers)):
             date = b"%b: %b\r\n" % self.server_state.default_headers[0]  # the runner's, who keeps it fresh
         lines = answer.as_lines(request_id) + (b"connection: close\r\n\r\n" if close else b"\r\n")
-        return STATUS_LINE[answer.status] + date + lines
+        return status_line(answer.status) + date + lines
 
     def data_received(self, data: bytes) -> None:
         """Read on, and refuse a head that does not end."""

@@ -1,12 +1,12 @@
 """Own how a refusal looks on the wire; know nothing of why it came."""
 
 import http
-import http.client
 
 import msgspec
 
 from fake_credits.contract import Contract
 from fake_credits.errors import ApiError, MethodNotAllowed
+from fake_credits.http_status import reason_phrase
 from fake_credits.web.answer import Answer, Headers
 
 __all__ = ["cause_of", "render"]
@@ -38,7 +38,7 @@ def cause_of(error: ApiError) -> str:
 def _body(contract: Contract, error: ApiError, status: int, request_id: str) -> bytes:
     fields: dict[str, object] = {"code": error.code, "message": error.message}
     if contract.error_body == "problem":
-        title = http.client.responses.get(status, error.code)
+        title = reason_phrase(status) or error.code
         fields = {"type": "about:blank", "title": title, "status": status, "detail": error.message, "code": error.code}
     if contract.error_body != "flat":
         fields["requestId"] = request_id

@@ -1,12 +1,13 @@
 """Own the OpenAPI 3.1 document of a contract: made from the same settings as the answers; know nothing of requests."""
 
-import http.client
+import http
 import re
 from collections.abc import Collection
 from typing import Any
 
 from fake_credits.contract import BODY_LIMIT_BYTES, MAX_AMOUNT, Contract, Operation
 from fake_credits.errors import ERRORS
+from fake_credits.http_status import reason_phrase
 from fake_credits.models import Reason
 
 __all__ = ["openapi"]
@@ -157,7 +158,7 @@ def _refusal(contract: Contract, status: int, codes: Collection[str]) -> Json:
     narrowed: Json = {"properties": {"error": code}} if contract.error_body == "nested" else code
     media_type = "application/problem+json" if contract.error_body == "problem" else "application/json"
     return {
-        "description": f"{http.client.responses.get(status, 'Refused')}: {', '.join(codes)}",
+        "description": f"{reason_phrase(status) or 'Refused'}: {', '.join(codes)}",
         "headers": _header_refs(*names),
         "content": {media_type: {"schema": {"allOf": [_ref("ApiError"), narrowed]}}},
     }

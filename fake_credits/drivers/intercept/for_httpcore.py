@@ -14,7 +14,7 @@ from fake_credits.drivers.in_process import Outgoing, Reply
 from fake_credits.drivers.intercept.httpcore_stream import AsyncMemoryStream, MemoryStream
 from fake_credits.drivers.intercept.patches import Patches
 from fake_credits.drivers.intercept.routes import Route, Routes
-from fake_credits.drivers.intercept.wire import reason_phrase
+from fake_credits.http_status import reason_phrase
 
 __all__ = ["patch"]
 
@@ -107,7 +107,7 @@ class _Core:
             "stream": place,
             "extensions": {
                 "http_version": b"HTTP/1.1",
-                "reason_phrase": reason_phrase(reply.status),
+                "reason_phrase": reason_phrase(reply.status).encode("ascii"),
                 "network_stream": place,
             },
         }

@@ -20,7 +20,8 @@ from fake_credits.drivers.in_process import Reply
 from fake_credits.drivers.intercept.patches import Patches
 from fake_credits.drivers.intercept.routes import Route, Routes
 from fake_credits.drivers.intercept.urllib3_socket import MemorySocket
-from fake_credits.drivers.intercept.wire import Field, origin_form, reason_phrase
+from fake_credits.drivers.intercept.wire import Field, origin_form
+from fake_credits.http_status import reason_phrase
 
 __all__ = ["patch"]
 
@@ -158,7 +159,7 @@ class _Library:
             status=reply.status,
             version=11,
             **self._version,
-            reason=reason_phrase(reply.status).decode("ascii"),
+            reason=reason_phrase(reply.status),
             request_method=method,
             request_url=url,
             **{name: words[name] for name in _OPTIONS if name in words},

@@ -6,10 +6,10 @@ What comes is what a client library wrote in this process, so it is well formed:
 import errno
 import os
 import re
-from http import HTTPStatus
 from typing import NamedTuple
 
 from fake_credits.drivers.in_process import Reply
+from fake_credits.http_status import status_line
 
 __all__ = [
     "CONTINUE",
@@ -18,7 +18,6 @@ __all__ = [
     "RequestReader",
     "answer_bytes",
     "origin_form",
-    "reason_phrase",
     "reset_by_peer",
 ]
 
@@ -26,7 +25,6 @@ Field = tuple[bytes, bytes]
 
 CONTINUE = b"HTTP/1.1 100 Continue\r\n\r\n"
 _AUTHORITY = re.compile(rb"^https?://[^/?]*")
-_REASONS = {status.value: status.phrase.encode("ascii") for status in HTTPStatus}
 
 
 class Request(NamedTuple):
@@ -108,12 +106,7 @@ def answer_bytes(reply: Reply) -> bytes:
     if not reply.status:
         return reply.body
     lines = [b"%b: %b\r\n" % header for header in reply.headers]
-    return b"HTTP/1.1 %d %b\r\n%b\r\n%b" % (reply.status, reason_phrase(reply.status), b"".join(lines), reply.body)
-
-
-def reason_phrase(status: int) -> bytes:
-    """Return the standard words for a status; empty for one that has none."""
-    return _REASONS.get(status, b"")
+    return b"%b%b\r\n%b" % (status_line(reply.status), b"".join(lines), reply.body)
 
 
 def reset_by_peer() -> ConnectionResetError:

@@ -22,11 +22,12 @@ LIMIT_S = 20.0
 
 
 class Got(NamedTuple):
-    """Be one whole answer; header names are in lower case."""
+    """A whole response; header names are in lower case, and ``reason`` is empty where there is no phrase."""
 
     status: int
     body: bytes
     headers: Mapping[str, str]
+    reason: str = "OK"
 
 
 class Ask(NamedTuple):
@@ -53,45 +54,45 @@ def patience_s(library: str) -> float:
     return 0.15 if library == "aiohttp, total" else 0.05
 
 
-def _got(status: int, body: bytes, headers: Any) -> Got:
-    return Got(status, body, {name.lower(): value for name, value in headers.items()})
+def _got(status: int, body: bytes, headers: Any, reason: str | None) -> Got:
+    return Got(status, body, {name.lower(): value for name, value in headers.items()}, reason or "")
 
 
 def by_requests(ask: Ask) -> Got:
     timeout = (LIMIT_S, ask.timeout_s)
     answer = requests.request(ask.method, ask.url, headers=ask.headers, data=ask.body, timeout=timeout)
-    return _got(answer.status_code, answer.content, answer.headers)
+    return _got(answer.status_code, answer.content, answer.headers, answer.reason)
 
 
 def by_urllib3(ask: Ask) -> Got:
     with urllib3.PoolManager(retries=False) as pools:
         timeout = urllib3.Timeout(connect=LIMIT_S, read=ask.timeout_s)
         answer = pools.request(ask.method, ask.url, headers=ask.headers, body=ask.body, timeout=timeout)
-        return _got(answer.status, answer.data, answer.headers)
+        return _got(answer.status, answer.data, answer.headers, answer.reason)
 
 
 def by_httpx(ask: Ask) -> Got:
     with httpx.Client(timeout=httpx.Timeout(LIMIT_S, read=ask.timeout_s), verify=TLS) as client:
         answer = client.request(ask.method, ask.url, headers=ask.headers, content=ask.body)
-        return _got(answer.status_code, answer.content, answer.headers)
+        return _got(answer.status_code, answer.content, answer.headers, answer.reason_phrase)
 
 
 def by_httpx2(ask: Ask) -> Got:
     with httpx2.Client(timeout=httpx2.Timeout(LIMIT_S, read=ask.timeout_s), verify=TLS) as client:
         answer = client.request(ask.method, ask.url, headers=ask.headers, content=ask.body)
-        return _got(answer.status_code, answer.content, answer.headers)
+        return _got(answer.status_code, answer.content, answer.headers, answer.reason_phrase)
 
 
 async def async_httpx(ask: Ask) -> Got:
     async with httpx.AsyncClient(timeout=httpx.Timeout(LIMIT_S, read=ask.timeout_s), verify=TLS) as client:
         answer = await client.request(ask.method, ask.url, headers=ask.headers, content=ask.body)
-        return _got(answer.status_code, answer.content, answer.headers)
+        return _got(answer.status_code, answer.content, answer.headers, answer.reason_phrase)
 
 
 async def async_httpx2(ask: Ask) -> Got:
     async with httpx2.AsyncClient(timeout=httpx2.Timeout(LIMIT_S, read=ask.timeout_s), verify=TLS) as client:
         answer = await client.request(ask.method, ask.url, headers=ask.headers, content=ask.body)
-        return _got(answer.status_code, answer.content, answer.headers)
+        return _got(answer.status_code, answer.content, answer.headers, answer.reason_phrase)
 
 
 async def async_aiohttp(ask: Ask) -> Got:
@@ -109,7 +110,7 @@ async def _by_aiohttp(ask: Ask, timeout: aiohttp.ClientTimeout) -> Got:
         aiohttp.ClientSession(timeout=timeout, trust_env=True) as session,
         session.request(ask.method, ask.url, headers=ask.headers, data=ask.body) as answer,
     ):
-        return _got(answer.status, await answer.read(), answer.headers)
+        return _got(answer.status, await answer.read(), answer.headers, answer.reason)
 
 
 def in_asyncio(send: Callable[[Ask], Awaitable[Got]]) -> Send:

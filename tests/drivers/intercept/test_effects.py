@@ -106,7 +106,12 @@ def masked(got: object) -> object:
         return got
     named = ("content-type", "content-length", "retry-after")
     kept = {name: value for name, value in got.headers.items() if name in named}
-    return got.status, re.sub(rb'"(createdAt|nextCursor)":"[^"]*"|fake_credits_key_\w+', b"", got.body), kept
+    return (
+        got.status,
+        got.reason,
+        re.sub(rb'"(createdAt|nextCursor)":"[^"]*"|fake_credits_key_\w+', b"", got.body),
+        kept,
+    )
 
 
 @pytest.mark.parametrize("name", CASES)

@@ -3,7 +3,7 @@
 import pytest
 
 from fake_credits.drivers.in_process import Reply
-from fake_credits.drivers.intercept.wire import Request, RequestReader, answer_bytes, origin_form, reason_phrase
+from fake_credits.drivers.intercept.wire import Request, RequestReader, answer_bytes, origin_form
 
 GET = b"GET /v1/users?cursor=a HTTP/1.1\r\nHost: credits.internal\r\nX-API-Key:  key \r\n\r\n"
 POST = b"POST /v1 HTTP/1.1\r\nContent-Length: 5\r\n\r\nhello"
@@ -76,8 +76,3 @@ def test_an_answer_stands_on_the_wire_as_far_as_it_came() -> None:
     assert answer_bytes(Reply(404, head, b'{"bal', "reset")) == text + b'{"bal'
     assert answer_bytes(Reply(0, [], b"", "closed")) == b""
     assert answer_bytes(Reply(0, [], b"noise", "garbage")) == b"noise"
-
-
-@pytest.mark.parametrize(("status", "phrase"), [(200, b"OK"), (404, b"Not Found"), (299, b"")])
-def test_a_status_has_its_standard_words(status: int, phrase: bytes) -> None:
-    assert reason_phrase(status) == phrase
