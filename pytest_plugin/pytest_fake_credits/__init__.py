@@ -9,10 +9,15 @@ import sys
 from collections.abc import Generator, Iterator, Mapping
 from typing import TYPE_CHECKING
 
+import pluggy
 import pytest
 
-from pytest_fake_credits.marker import checked_words, describe, idle_words, may_ask_later, words_of
-from pytest_fake_credits.settings import (
+from pytest_fake_credits.versions import check_versions
+
+check_versions(pytest=pytest.__version__, pluggy=pluggy.__version__)  # before the imports that need them
+
+from pytest_fake_credits.marker import checked_words, describe, idle_words, may_ask_later, words_of  # noqa: E402
+from pytest_fake_credits.settings import (  # noqa: E402
     SETTINGS,
     Setting,
     add_options,
