@@ -83,8 +83,8 @@ def test_a_delay_is_never_early(shared: Shared, phase: str) -> None:
 
 def test_no_dripped_byte_is_early(shared: Shared) -> None:
     with a_day(shared, "live", Rule(effect=Drip(3, 21))) as fake, Wire(fake) as wire:
-        wire.send(CALLS["balance"])
         begun_s, got = monotonic_s(), b""
+        wire.send(CALLS["balance"])
         while not got.endswith(b'{"balance":100}'):
             got += wire.socket.recv(65536)
             pieces = len(got.partition(b"\r\n\r\n")[2]) / 5

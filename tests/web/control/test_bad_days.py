@@ -299,7 +299,7 @@ def test_a_server_stops_at_once_though_clients_wait_at_its_gates(
     until(lambda: limits() == 1)
     begun_s = monotonic_s()
     live.stop()
-    assert monotonic_s() - begun_s < 1
+    assert monotonic_s() - begun_s < 5  # the gate's limit is 10
     assert connection.recv(10) == b""
     assert caplog.records == []
     connection.close()
