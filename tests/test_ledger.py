@@ -186,7 +186,7 @@ class ClientMachine(RuleBasedStateMachine):
 
 def run(machine: type[RuleBasedStateMachine], *, examples: int, repeatable: bool = True) -> None:
     """Run a machine in histories of 50 steps: the same ones every time, or new ones."""
-    bounds = settings(max_examples=examples, stateful_step_count=50, deadline=None, derandomize=repeatable)
+    bounds = settings(max_examples=examples, stateful_step_count=50, derandomize=repeatable)
     run_state_machine_as_test(machine, settings=bounds)
 
 

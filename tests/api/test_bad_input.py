@@ -458,7 +458,7 @@ def test_a_body_that_announces_too_much_is_refused_unread(ada: Api, length: byte
 @example("GET", b"", b"", "server")
 @example("GET", b"?", b"", "server")
 @example("GET", b"/_fake/\xff", b"", "none")
-@settings(deadline=None, max_examples=150)
+@settings(max_examples=150)
 def test_no_bytes_make_a_500_or_raise(shared: Shared, method: str, target: bytes, body: bytes, who: str) -> None:
     with FakeCredits(shared=shared, users={"ada": BALANCE}) as fake:
         api = Api(fake, "in-process", shared)
@@ -471,7 +471,7 @@ def test_no_bytes_make_a_500_or_raise(shared: Shared, method: str, target: bytes
 @given(
     body=st.binary(max_size=60) | st.from_regex(rb'\{"(delta|reason)": ?[-0-9.eE"a-z\[\]{}]*(,.*)?\}', fullmatch=True)
 )
-@settings(deadline=None, max_examples=150)
+@settings(max_examples=150)
 def test_no_body_makes_a_500_or_raises(shared: Shared, body: bytes) -> None:
     with FakeCredits(shared=shared, users={"ada": BALANCE}) as fake:
         api = Api(fake, "in-process", shared)
@@ -485,7 +485,7 @@ def test_no_body_makes_a_500_or_raises(shared: Shared, body: bytes) -> None:
 
 
 @given(name=st.binary(min_size=1, max_size=20), value=st.binary(max_size=40))
-@settings(deadline=None, max_examples=150)
+@settings(max_examples=150)
 def test_no_header_makes_a_500_or_raises(shared: Shared, name: bytes, value: bytes) -> None:
     known = [b"x-api-key", b"authorization", b"content-type", b"content-length", b"host", b"origin", b"idempotency-key"]
     with FakeCredits(shared=shared, users={"ada": BALANCE}) as fake:

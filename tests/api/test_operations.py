@@ -245,7 +245,7 @@ def test_an_idempotency_key_is_ignored_and_journalled(api: Api) -> None:
 @given(
     deltas=st.lists(st.integers(-50, 100).filter(bool), max_size=30),
 )
-@settings(deadline=None, max_examples=40)
+@settings(max_examples=40)
 def test_the_balance_is_the_sum_of_the_deltas_that_were_accepted(shared: Shared, deltas: list[int]) -> None:
     with FakeCredits(shared=shared) as fake:
         api = Api(fake, "in-process", shared)
@@ -444,7 +444,7 @@ def walk(api: Api, operation: Operation, writes: list[int]) -> list[str]:
 WRITES = st.lists(st.integers(0, 30), max_size=6)
 
 
-@settings(deadline=None, max_examples=25)
+@settings(max_examples=25)
 @given(count=st.integers(0, 70), writes=WRITES)
 def test_pages_are_the_history_once_each_while_others_write(shared: Shared, count: int, writes: list[int]) -> None:
     """No skip or repeat while others write; what is written during the walk is newer than where it stands."""
@@ -454,7 +454,7 @@ def test_pages_are_the_history_once_each_while_others_write(shared: Shared, coun
         assert walk(api, Operation.LIST_TRANSACTIONS, writes) == history
 
 
-@settings(deadline=None, max_examples=25)
+@settings(max_examples=25)
 @given(count=st.integers(0, 70), writes=WRITES)
 def test_pages_are_the_users_once_each_while_others_write(shared: Shared, count: int, writes: list[int]) -> None:
     """No skip or repeat while others write; who comes during the walk is met at its end, or after it."""

@@ -4,7 +4,7 @@ import json
 from datetime import UTC, datetime
 
 import pytest
-from hypothesis import HealthCheck, given, settings
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from fake_credits.client.server import ServerClient
@@ -33,7 +33,7 @@ def allowed(contract: Contract, balance: int, delta: int) -> bool:
     return contract.ceiling is None or balance + delta <= contract.ceiling
 
 
-@settings(max_examples=50, deadline=None, suppress_health_check=[HealthCheck.too_slow])
+@settings(max_examples=50)
 @given(contract=contracts(), moves=MOVES)
 def test_what_was_booked_is_what_is_read_back(contract: Contract, moves: list[tuple[str, int]]) -> None:
     with FakeCredits(contract=contract, clock=NOW) as fake:
@@ -64,7 +64,7 @@ def test_what_was_booked_is_what_is_read_back(contract: Contract, moves: list[tu
         assert fake.problems() == []
 
 
-@settings(max_examples=50, deadline=None)
+@settings(max_examples=50)
 @given(contract=contracts())
 def test_a_document_is_json_and_names_every_operation(contract: Contract) -> None:
     document = json.loads(json.dumps(openapi(contract, "1")))

@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 from click.testing import CliRunner
-from hypothesis import HealthCheck, given, settings
+from hypothesis import given, settings
 from openapi_spec_validator import OpenAPIV31SpecValidator
 
 from fake_credits.cli.commands import cli
@@ -78,7 +78,7 @@ def test_the_document_of_any_contract_is_valid(name: str) -> None:
 
 
 @pytest.mark.slow
-@settings(max_examples=15, deadline=None, suppress_health_check=[HealthCheck.too_slow])
+@settings(max_examples=15)
 @given(contract=contracts())
 def test_the_document_of_a_contract_that_chance_made_is_valid(contract: Contract) -> None:
     assert_valid(contract)

@@ -6,7 +6,7 @@ from collections.abc import Callable, Iterator, Mapping
 from typing import Any, cast
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 
 from fake_credits.contract import Operation
 from fake_credits.errors import ERRORS, ApiError
@@ -64,7 +64,6 @@ def test_chance_can_make_every_effect() -> None:
     assert set(BUILDS) == set(EFFECTS)
 
 
-@settings(deadline=None)
 @given(effects)
 def test_effects_are_values(effect: Effect) -> None:
     twin = dataclasses.replace(cast("Any", effect))

@@ -5,7 +5,7 @@ from dataclasses import replace
 from typing import Any
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from fake_credits.chance import draw
@@ -43,13 +43,11 @@ def test_fixed_is_the_same_each_time() -> None:
     assert {Fixed(30).at(share) for share in (0.0, 0.5, 1 - 2**-53)} == {30}
 
 
-@settings(deadline=None)
 @given(distributions, st.floats(0, 1, exclude_max=True))
 def test_every_delay_is_from_0_to_a_minute(kind: Distribution, share: float) -> None:
     assert 0 <= kind.at(share) <= 60_000.001
 
 
-@settings(deadline=None)
 @given(distributions)
 def test_every_distribution_is_read_back_from_its_text(kind: Distribution) -> None:
     assert distribution(str(kind)) == kind

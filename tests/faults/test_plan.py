@@ -6,7 +6,7 @@ from collections import Counter, defaultdict
 from typing import Any
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from fake_credits.chance import draw
@@ -307,7 +307,6 @@ def by_user(plan: Plan, calls: list[IncomingCall]) -> dict[str, list[object]]:
     return found
 
 
-@settings(deadline=None)
 @given(st.integers(0, 2**32), st.integers(0, 2**32))
 def test_what_one_user_meets_does_not_depend_on_what_others_do(seed: int, shuffle: int) -> None:
     alone = by_user(planned(*RANDOM, seed=seed), a_day("a", None))

@@ -8,7 +8,7 @@ from datetime import UTC, datetime, timedelta, timezone
 from typing import Any
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from fake_credits.contract import Operation
@@ -321,14 +321,12 @@ def test_delays_over_a_minute_are_refused() -> None:
 # ------------------------------------------------------------ JSON and TOML
 
 
-@settings(deadline=None)
 @given(rules())
 def test_every_rule_goes_through_json_and_back(rule: Rule) -> None:
     told = json.dumps(rule_to_json(rule), allow_nan=False)
     assert rule_from(json.loads(told)) == rule
 
 
-@settings(deadline=None)
 @given(rules())
 def test_every_rule_goes_through_toml_and_back(rule: Rule) -> None:
     told = "\n".join(f"{name} = {toml(value)}" for name, value in rule_to_json(rule).items())

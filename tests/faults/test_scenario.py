@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from hypothesis import HealthCheck, given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from fake_credits.faults import (
@@ -255,7 +255,6 @@ def test_a_folder_is_no_file(tmp_path: Path) -> None:
         load_scenario(tmp_path)
 
 
-@settings(deadline=None, suppress_health_check=[HealthCheck.too_slow])
 @given(st.lists(rules(), max_size=4))
 def test_every_scenario_goes_through_toml_and_json_and_back(tmp_path_factory: Any, made: list[Rule]) -> None:
     """Rules that can't stand together are none, so each is alone in its change."""

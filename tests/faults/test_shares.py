@@ -123,7 +123,7 @@ def is_for(rule: Rule, operation: Operation, which: tuple[str, ...], at_s: float
     )
 
 
-@settings(max_examples=50, deadline=None)
+@settings(max_examples=50)
 @given(st.data())
 def test_a_rule_is_refused_exactly_where_some_call_would_meet_more_than_1(data: st.DataObject) -> None:
     plan, kept = planned(), list[Rule]()

@@ -43,7 +43,7 @@ def test_another_seed_and_another_name_give_other_data() -> None:
     assert same != list(plans(Profile(name="other", users=tiny.users, transactions=tiny.transactions), 0))
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60)
 @given(
     seed=st.integers(0, 2**64),
     users=st.integers(1, 12),

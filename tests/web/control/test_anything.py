@@ -37,7 +37,7 @@ def path_of(template: str, segment: str) -> str:
 
 
 @given(body=BODIES, effect=EFFECTS | st.none(), segment=st.sampled_from(["x", "gate", "status%231", "%00"]))
-@settings(deadline=None, max_examples=20)
+@settings(max_examples=20)
 def test_no_words_make_a_500(live: LiveServer, body: dict[str, Any], effect: str | None, segment: str) -> None:
     with_effect = body if effect is None else {**body, "effect": effect}
     asker = Asker(live)
@@ -49,7 +49,7 @@ def test_no_words_make_a_500(live: LiveServer, body: dict[str, Any], effect: str
 
 
 @given(body=st.binary(max_size=40), query=st.binary(max_size=20))
-@settings(deadline=None, max_examples=25)
+@settings(max_examples=25)
 def test_no_bytes_make_a_500(live: LiveServer, body: bytes, query: bytes) -> None:
     asker = Asker(live)
     with asker.http:
