@@ -7,9 +7,12 @@ import os
 import pkgutil
 import subprocess
 import sys
+import tomllib
 from pathlib import Path
+from typing import Any
 
 import pytest
+from packaging.specifiers import SpecifierSet
 
 import fake_credits
 from fake_credits import errors
@@ -20,6 +23,7 @@ MODULES = sorted(
     for module in pkgutil.walk_packages([str(ROOT)], "fake_credits.")
     if not module.name.endswith("__main__")
 )
+PROJECT: dict[str, Any] = tomllib.loads((ROOT.parent / "pyproject.toml").read_text())["project"]
 HEAVY = ("starlette", "uvicorn", "httpx2", "httpx", "jwt", "cryptography", "msgspec", "anyio", "asyncio", "ssl")
 
 
@@ -160,6 +164,32 @@ def test_a_code_is_the_name_of_its_class_and_its_status_an_error(error: type[err
     assert error.code.replace("_", "") == error.__name__.lower()
     assert 400 <= error.default_status < 600
     assert str(error("why")) == f"{error.default_status} {error.code}: why"
+
+
+def classified(category: str) -> list[str]:
+    """Return what the classifiers of a category say."""
+    prefix = f"{category} :: "
+    return [each.removeprefix(prefix) for each in PROJECT["classifiers"] if each.startswith(prefix)]
+
+
+def test_the_classifiers_name_each_python_from_the_lowest_that_is_required() -> None:
+    minors = [int(each.removeprefix("3.")) for each in classified("Programming Language :: Python") if each[:2] == "3."]
+    assert minors == list(range(minors[0], minors[-1] + 1))
+    required = SpecifierSet(PROJECT["requires-python"])
+    assert all(f"3.{minor}" in required for minor in minors)
+    assert f"3.{minors[0] - 1}" not in required
+
+
+def test_the_classifiers_name_cpython_and_the_system_that_the_tests_have_run_on() -> None:
+    assert classified("Programming Language :: Python :: Implementation") == ["CPython"]
+    assert classified("Operating System") == ["POSIX :: Linux"]
+
+
+def test_the_author_holds_the_licence() -> None:
+    """There is no URL yet, so the metadata have none."""
+    (author,) = PROJECT["authors"]
+    assert f"Copyright (c) 2026 {author['name']}\n" in (ROOT.parent / "LICENSE").read_text()
+    assert "urls" not in PROJECT
 
 
 STYLE = Path(__file__).parents[2] / "shared" / "tools"
