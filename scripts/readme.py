@@ -305,13 +305,10 @@ def control_errors() -> str:
 
 def dependencies() -> str:
     """Return the table of run-time dependencies with their licences."""
-    rows: list[tuple[str, ...]] = []
-    for requirement in importlib.metadata.requires("fake-credits") or []:
-        if "extra ==" in requirement:
-            continue
-        name = re.split(r"[\[<>=;! ]", requirement)[0]
-        rows.append((name, _licence(name), REASONS[name.lower()]))
-    return table("package | licence | what for", sorted(rows))
+    requirements = importlib.metadata.requires("fake-credits") or []
+    names = {re.split(r"[\[<>=;! ]", each)[0] for each in requirements if "extra ==" not in each}
+    rows = [(name, _licence(name), REASONS[name.lower()]) for name in sorted(names)]
+    return table("package | licence | what for", rows)
 
 
 def _licence(name: str) -> str:
@@ -342,7 +339,7 @@ REASONS = {
     "pyjwt": "signatures of tokens; with cryptography, which makes the certificates of https",
     "starlette": "the API as an application",
     "uvicorn": "the live server",
-    "uvloop": "its event loop; not on Windows",
+    "uvloop": "its event loop; on Linux and macOS only",
 }
 
 TABLES: dict[str, Callable[[], str]] = {

@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from packaging.requirements import Requirement
 from packaging.specifiers import SpecifierSet
 
 import fake_credits
@@ -190,6 +191,28 @@ def test_the_author_holds_the_licence() -> None:
     (author,) = PROJECT["authors"]
     assert f"Copyright (c) 2026 {author['name']}\n" in (ROOT.parent / "LICENSE").read_text()
     assert "urls" not in PROJECT
+
+
+def test_every_dependency_has_one_bound_the_lowest() -> None:
+    requirements = map(Requirement, PROJECT["dependencies"])
+    operators = {str(each): [clause.operator for clause in each.specifier] for each in requirements}
+    assert [text for text, found in operators.items() if found != [">="]] == []
+
+
+@pytest.mark.parametrize(
+    ("platform", "implementation", "expected"),
+    [
+        ("linux", "cpython", True),
+        ("darwin", "cpython", True),
+        ("win32", "cpython", False),
+        ("cygwin", "cpython", False),
+        ("linux", "pypy", False),
+    ],
+)
+def test_uvloop_is_required_only_where_it_has_wheels(platform: str, implementation: str, expected: bool) -> None:
+    environment = {"sys_platform": platform, "implementation_name": implementation, "python_version": "3.15"}
+    markers = [each.marker for each in map(Requirement, PROJECT["dependencies"]) if each.name == "uvloop"]
+    assert {marker is None or marker.evaluate(environment) for marker in markers} == {expected}
 
 
 STYLE = Path(__file__).parents[2] / "shared" / "tools"
