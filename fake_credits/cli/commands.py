@@ -107,7 +107,7 @@ def token(options: TokenOptions, user: str) -> None:
     """Print a token for a user, good or bad, that a server with the same --key-file accepts, or refuses."""
     from fake_credits.cli.tokens import mint
 
-    click.echo(mint(options, user))
+    click.echo(mint(options, user).encode("ascii"))  # as bytes: text would end with CRLF on Windows
 
 
 @cli.command()
@@ -128,7 +128,7 @@ def openapi(options: OpenApiOptions) -> None:
     """Print the OpenAPI 3.1 document of a contract."""
     from fake_credits.cli.start import document
 
-    click.echo(document(options.contract))
+    click.echo(document(options.contract).encode("utf-8"))  # as bytes: on Windows text has CRLF, and another encoding
 
 
 @cli.command()

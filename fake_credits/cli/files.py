@@ -4,6 +4,7 @@ Each failure names the flag that named the file.
 """
 
 import contextlib
+import errno
 import os
 from collections.abc import Generator
 from pathlib import Path
@@ -15,6 +16,8 @@ from fake_credits.chance import fresh_name
 __all__ = ["create", "holds", "read", "remove", "replace"]
 
 _OWNER_ALONE = 0o600
+# What systems answer where a file system has no hard links, or allows none; ENOTSUP is EOPNOTSUPP on some only.
+_NO_LINKS = {errno.EPERM, errno.EACCES, errno.ENOTSUP, errno.EOPNOTSUPP, errno.ENOSYS, errno.EINVAL, errno.EMLINK}
 
 
 def replace(path: Path, text: str, flag: str, *, mode: int = _OWNER_ALONE) -> None:
@@ -26,7 +29,12 @@ def replace(path: Path, text: str, flag: str, *, mode: int = _OWNER_ALONE) -> No
 def create(path: Path, text: str, flag: str) -> None:
     """Write a file in one step, unless there is one: of two processes that start together the first wins."""
     with _refused(flag, path, "written"), _draft(path, text) as draft, contextlib.suppress(FileExistsError):
-        os.link(draft, path)
+        try:
+            os.link(draft, path)
+        except OSError as error:
+            if error.errno not in _NO_LINKS:
+                raise
+            _claim(path, draft)
 
 
 def read(path: Path, flag: str) -> str:
@@ -58,14 +66,27 @@ def _refused(flag: str, path: Path, verb: str) -> Generator[None, None, None]:
         raise click.ClickException(f"{flag} {str(path)!r} can't be {verb}: {reason}") from error
 
 
+def _claim(path: Path, draft: Path) -> None:
+    """Put a draft in the place of a path that is free, without a hard link.
+
+    Raise FileExistsError where it is taken. Whoever reads the file between the two steps finds it empty.
+    """
+    os.close(os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, _OWNER_ALONE))
+    try:
+        draft.replace(path)
+    except BaseException:
+        path.unlink(missing_ok=True)
+        raise
+
+
 @contextlib.contextmanager
 def _draft(path: Path, text: str, mode: int = _OWNER_ALONE) -> Generator[Path, None, None]:
     """Write a file of another name beside the path; nothing of it stays, whatever happens: it may hold private keys."""
     draft = path.with_name(fresh_name(f".{path.name}."))
     descriptor = os.open(draft, os.O_WRONLY | os.O_CREAT | os.O_EXCL, mode)
     try:
-        with os.fdopen(descriptor, "w", encoding="utf-8") as file:
-            file.write(text)
+        with os.fdopen(descriptor, "wb") as file:  # text would have CRLF on Windows, which no shell reads
+            file.write(text.encode("utf-8"))
         yield draft
     finally:
         draft.unlink(missing_ok=True)

@@ -169,5 +169,5 @@ def _certificates_in(path: Path) -> list[str]:
 
 
 def _bundle(file: Path, certificates: list[str]) -> Path:
-    file.write_text("".join(f"{certificate}\n" for certificate in certificates))
+    file.write_bytes("".join(f"{certificate}\n" for certificate in certificates).encode("utf-8"))
     return file

@@ -90,8 +90,8 @@ def context_of(issued: Issued) -> ssl.SSLContext:
     # Python's ssl takes a key from a file only; this one is its owner's alone, and gone when it is read.
     with tempfile.TemporaryDirectory(prefix="fake-credits-") as folder:
         file = Path(folder) / "server.pem"
-        with os.fdopen(os.open(file, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "w") as draft:
-            draft.write(issued.key + issued.certificate)
+        with os.fdopen(os.open(file, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "wb") as draft:
+            draft.write((issued.key + issued.certificate).encode("ascii"))
         return context_from_files(file, file)
 
 

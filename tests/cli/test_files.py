@@ -1,5 +1,8 @@
 """A file is there whole or not at all, and nothing of a failed attempt stays: it may hold private keys."""
 
+import _pyio
+import errno
+import io
 import os
 from collections.abc import Callable
 from pathlib import Path
@@ -8,6 +11,8 @@ import click
 import pytest
 
 from fake_credits.cli import files
+from fake_credits.cli.https import trusting
+from fake_credits.drivers.certificates import issue
 
 
 def full(*_: object) -> None:
@@ -36,3 +41,76 @@ def test_a_file_that_can_not_be_read_holds_nothing(tmp_path: Path) -> None:
     assert not files.holds(tmp_path / "binary", "")
     with pytest.raises(click.ClickException, match="^--key-file '.*absent' can't be read: No such file or directory$"):
         files.read(tmp_path / "absent", "--key-file")
+
+
+@pytest.fixture
+def no_links(monkeypatch: pytest.MonkeyPatch, request: pytest.FixtureRequest) -> None:
+    """A file system without hard links, as exFAT is, or one that allows none."""
+
+    def refuse(*_: object) -> None:
+        raise OSError(request.param, os.strerror(request.param))
+
+    monkeypatch.setattr(os, "link", refuse)
+
+
+without_links = pytest.mark.parametrize(
+    "no_links", [errno.EPERM, errno.ENOTSUP, errno.EINVAL], ids=["EPERM", "ENOTSUP", "EINVAL"], indirect=True
+)
+
+
+@without_links
+@pytest.mark.usefixtures("no_links")
+def test_a_file_is_created_whole_where_there_are_no_hard_links(tmp_path: Path) -> None:
+    files.create(tmp_path / "keys", "private", "--key-file")
+    (file,) = tmp_path.iterdir()
+    assert file.read_text() == "private"
+    assert file.stat().st_mode & 0o777 == 0o600
+
+
+@without_links
+@pytest.mark.usefixtures("no_links")
+def test_a_file_that_is_there_stays_where_there_are_no_hard_links(tmp_path: Path) -> None:
+    (tmp_path / "keys").write_text("another's")
+    files.create(tmp_path / "keys", "private", "--key-file")
+    (file,) = tmp_path.iterdir()
+    assert file.read_text() == "another's"
+
+
+@pytest.mark.parametrize("no_links", [errno.EPERM], indirect=True)
+@pytest.mark.usefixtures("no_links")
+def test_a_failure_leaves_no_empty_file_where_there_are_no_hard_links(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """An empty file would be taken for the keys at the next start."""
+    monkeypatch.setattr(Path, "replace", full)
+    with pytest.raises(click.ClickException, match="No space left on device"):
+        files.create(tmp_path / "keys", "private", "--key-file")
+    assert list(tmp_path.iterdir()) == []
+
+
+@pytest.fixture
+def windows_newlines(monkeypatch: pytest.MonkeyPatch) -> None:
+    """What is written as text has CRLF: Python's own file objects go by `os.linesep`, unlike those in C."""
+    monkeypatch.setattr(io, "open", _pyio.open)
+    monkeypatch.setattr(os, "linesep", "\r\n")
+
+
+@pytest.mark.usefixtures("windows_newlines")
+def test_the_simulated_newlines_are_those_of_windows(tmp_path: Path) -> None:
+    (tmp_path / "text").write_text("a\n")
+    assert (tmp_path / "text").read_bytes() == b"a\r\n"
+
+
+@pytest.mark.usefixtures("windows_newlines")
+@pytest.mark.parametrize("write", [files.create, files.replace])
+def test_a_file_has_the_same_newlines_on_windows(write: Callable[[Path, str, str], None], tmp_path: Path) -> None:
+    write(tmp_path / "ready", "A=1\nB=2\n", "--ready-file")
+    assert (tmp_path / "ready").read_bytes() == b"A=1\nB=2\n"
+
+
+@pytest.mark.usefixtures("windows_newlines")
+def test_the_certificates_to_trust_have_the_same_newlines_on_windows(tmp_path: Path) -> None:
+    ca = tmp_path / "ca.pem"
+    ca.write_bytes(issue(()).ca.encode())
+    with trusting(ca, {}) as variables:
+        assert all(b"\r" not in Path(bundle).read_bytes() for bundle in variables.values())
