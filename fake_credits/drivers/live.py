@@ -6,6 +6,7 @@ import errno
 import ipaddress
 import socket
 import ssl
+import sys
 import threading
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -62,7 +63,9 @@ def bind(address: Address) -> socket.socket:
     # IPPROTO_TCP by name: without it asyncio leaves Nagle's algorithm on, 44 ms a keep-alive request.
     listener = socket.socket(family, socket.SOCK_STREAM, socket.IPPROTO_TCP)
     try:
-        listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        # On Windows SO_REUSEADDR would share the port with whoever listens there.
+        option = socket.SO_EXCLUSIVEADDRUSE if sys.platform == "win32" else socket.SO_REUSEADDR
+        listener.setsockopt(socket.SOL_SOCKET, option, 1)
         listener.bind(where)
     except BaseException:
         listener.close()
@@ -125,9 +128,11 @@ class _Uvicorn(Server):
     """Start and stop uvicorn without its main loop, which looks for a stop ten times a second only."""
 
     waits: Waits
+    listener: socket.socket
     encrypted: tuple[EncryptedListener, ...] = ()
 
     async def ready(self, listener: socket.socket, tls: Tls | None) -> None:
+        self.listener = listener
         self.lifespan = self.config.lifespan_class(self.config)
         self.servers = []
         if tls is None:
@@ -148,6 +153,10 @@ class _Uvicorn(Server):
 
         Cancelling would make uvicorn log each as an error of the application.
         """
+        # What asyncio has accepted it makes a connection in its next turn, and can't once the listener is closed.
+        with contextlib.suppress(NotImplementedError):  # Windows' loop
+            asyncio.get_running_loop().remove_reader(self.listener)
+        await asyncio.sleep(0)
         for server in self.servers:
             server.close()
         for listener in self.encrypted:

@@ -1,6 +1,8 @@
 """Contracts and foreign issuers on the command line."""
 
+import io
 import json
+import sys
 from collections.abc import Callable
 from pathlib import Path
 
@@ -49,3 +51,12 @@ def test_a_file_without_keys_is_wrong_usage(tmp_path: Path) -> None:
     refused = CliRunner().invoke(cli, ["run", "--trust", f"https://x/={tmp_path / 'jwks.json'}", "--", "true"])
     assert refused.exit_code == 2
     assert "is neither PEM nor a JWK Set" in refused.output
+
+
+def test_openapi_prints_the_same_bytes_on_windows(contract: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """There a redirected stdout has CRLF."""
+    printed = io.BytesIO()
+    monkeypatch.setattr(sys, "stdout", io.TextIOWrapper(printed, encoding="cp1252", newline="\r\n"))
+    cli.main(["openapi", "--contract", str(contract)], standalone_mode=False)
+    assert printed.getvalue().endswith(b"}\n")
+    assert b"\r" not in printed.getvalue()

@@ -1,5 +1,6 @@
 """Test the live server: it starts, serves, sees who hung up, stops in no time and leaves nothing."""
 
+import asyncio
 import contextlib
 import gc
 import logging
@@ -8,6 +9,7 @@ import statistics
 import struct
 import sys
 import threading
+import warnings
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from types import TracebackType
@@ -15,11 +17,14 @@ from typing import Any
 
 import pytest
 import requests
+import uvloop
 
 from fake_credits.auth.keys import SigningKeys
 from fake_credits.clock import monotonic_s, stopwatch_ns
 from fake_credits.contract import Contract
-from fake_credits.drivers.live import Address, LiveServer, bind
+from fake_credits.drivers.certificates import context_of, issue
+from fake_credits.drivers.live import Address, LiveServer, Runner, Tls, bind
+from fake_credits.drivers.live import _Uvicorn as Server  # pyright: ignore[reportPrivateUsage]
 from fake_credits.journal import Entry
 from fake_credits.sandbox import Sandbox, Sandboxes, SandboxSettings
 
@@ -217,6 +222,61 @@ def test_connections_that_arrive_with_the_end_do_not_hold_it_up_either(sandbox: 
                 connection.sendall(POST_HEAD)
             server.stop()
             assert sandbox.journal.under_way == 0
+
+
+@pytest.mark.parametrize("tls", [None, Tls(context_of(issue()))], ids=["http", "https"])
+@pytest.mark.parametrize("new_loop", [asyncio.new_event_loop, uvloop.new_event_loop], ids=["asyncio", "uvloop"])
+@pytest.mark.parametrize("turns", range(4))
+def test_a_connection_that_comes_just_before_the_end_is_closed(
+    sandbox: Sandbox,
+    monkeypatch: pytest.MonkeyPatch,
+    new_loop: Callable[[], asyncio.AbstractEventLoop],
+    tls: Tls | None,
+    turns: int,
+) -> None:
+    """Python warns of a socket or a transport that nobody closed; an accepted one is made in the loop's next turn."""
+    address = Address(tls=tls)
+    listener = bind(address)
+    runner = Runner(sandbox.contract, Sandboxes(sandbox), address, listener)
+    clients: list[socket.socket] = []
+    withdraw = Server.withdraw
+
+    async def withdraw_some_turns_later(server: Server) -> None:
+        clients.append(socket.create_connection(listener.getsockname(), timeout=LIMIT_S))
+        for _ in range(turns):
+            await asyncio.sleep(0)
+        await withdraw(server)
+
+    async def serve() -> None:
+        stop = asyncio.Event()
+        await runner.run(stop, stop.set)
+
+    monkeypatch.setattr(Server, "withdraw", withdraw_some_turns_later)
+    with warnings.catch_warnings(record=True) as caught:
+        warnings.simplefilter("always")
+        with asyncio.Runner(loop_factory=new_loop) as loop:
+            loop.run(serve())
+        gc.collect()
+    assert [str(each.message) for each in caught] == []
+    (client,) = clients
+    with client, contextlib.suppress(ConnectionError):
+        assert client.recv(1) == b""
+
+
+def test_a_port_is_shared_with_nobody_on_windows(monkeypatch: pytest.MonkeyPatch) -> None:
+    """There SO_REUSEADDR lets two servers listen at one port."""
+    options: list[int] = []
+
+    class Recorder(socket.socket):
+        def setsockopt(self, level: int, option: int, value: Any) -> None:  # type: ignore[override]
+            options.append(option)
+
+    exclusive = -5
+    monkeypatch.setattr(sys, "platform", "win32")
+    monkeypatch.setattr(socket, "SO_EXCLUSIVEADDRUSE", exclusive, raising=False)
+    monkeypatch.setattr(socket, "socket", Recorder)
+    bind(Address()).close()
+    assert options == [exclusive]
 
 
 def test_a_request_cut_by_the_end_is_journalled_and_changes_nothing(sandbox: Sandbox, server: LiveServer) -> None:
