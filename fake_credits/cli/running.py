@@ -2,13 +2,14 @@
 
 The command stays in our process group, so that a terminal's Ctrl-C, Ctrl-Z and job control treat it as if we were not
 there. What it leaves running is ended: on Linux we adopt orphans (a "subreaper"), so even what has left the group is
-found. Elsewhere the processes of its group that it did not wait for are its own business. Killed by SIGKILL ourselves,
-we can end nothing.
+found. Elsewhere nothing tells us what it left, and ending the group would end who started us, so that is left alone.
+Killed by SIGKILL ourselves, we can end nothing. On Windows Ctrl-C and Ctrl-Break reach the command by themselves.
 """
 
 import contextlib
 import ctypes
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -32,7 +33,7 @@ from fake_credits.sandbox import Sandboxes
 
 __all__ = ["run"]
 
-_STOPS = ("SIGINT", "SIGTERM", "SIGHUP", "SIGQUIT")
+_STOPS = ("SIGINT", "SIGTERM", "SIGHUP", "SIGQUIT", "SIGBREAK")
 _PASSED_ON = (*_STOPS, "SIGUSR1", "SIGUSR2")
 _CANNOT_RUN, _NOT_FOUND = 126, 127  # as sh(1) and env(1)
 _KILL_LIMIT_S = 1.0
@@ -92,7 +93,8 @@ class _Child:
     def run(self, command: tuple[str, ...], variables: dict[str, str]) -> int:
         adopting = _adopt_orphans()
         try:
-            process = self._process = subprocess.Popen(command, env=variables)  # noqa: S603 - this is what we are for
+            # The command line is what we are for.
+            process = self._process = subprocess.Popen(_found(command, variables), env=variables)  # noqa: S603
         except OSError as error:
             click.echo(f"Error: can't run {command[0]!r}: {error.strerror or error}", err=True)
             return _NOT_FOUND if isinstance(error, FileNotFoundError) else _CANNOT_RUN
@@ -101,6 +103,8 @@ class _Child:
         code = process.wait()
         if adopting:
             _end_orphans(self._grace_s)
+        if sys.platform == "win32":
+            return code - 2**32 if code >= 2**31 else code  # as sys.exit() takes it: else 0xC000013A would be -1
         return 128 - code if code < 0 else code
 
     def _hear(self, number: int, _frame: FrameType | None) -> None:
@@ -108,11 +112,14 @@ class _Child:
             sys.exit(128 + number)
         if self._process is None:
             self._early.append(number)
-        elif not (number in _numbers(("SIGINT", "SIGQUIT")) and _is_foreground()):
+        elif not (number in _numbers(("SIGINT", "SIGQUIT", "SIGBREAK")) and _is_foreground()):
             # A terminal has sent it to the command too, which may ignore it, as a shell does; twice means "at once".
             self._pass_on(self._process, number)
 
     def _pass_on(self, process: "subprocess.Popen[bytes]", number: int) -> None:
+        if sys.platform == "win32":
+            process.terminate()  # send_signal() raises there for all but SIGTERM, which is this
+            return
         process.send_signal(number)
         if number in _numbers(_STOPS):
             limit = threading.Timer(self._grace_s, process.kill)
@@ -121,10 +128,20 @@ class _Child:
 
 
 def _numbers(names: Iterable[str]) -> list[int]:
-    return [getattr(signal, name) for name in names if hasattr(signal, name)]  # Windows has two of them
+    return [getattr(signal, name) for name in names if hasattr(signal, name)]  # Windows lacks most
+
+
+def _found(command: tuple[str, ...], variables: dict[str, str]) -> tuple[str, ...]:
+    """Return the command with its program's file on Windows, which finds no batch files, such as npm.cmd, by itself."""
+    if sys.platform != "win32":
+        return command
+    return (shutil.which(command[0], path=variables.get("PATH")) or command[0], *command[1:])
 
 
 def _is_foreground() -> bool:
+    """Tell whether a terminal's signals reach the command too."""
+    if sys.platform == "win32":
+        return True  # a console sends them to every process of ours
     try:
         with Path("/dev/tty").open("rb", buffering=0) as terminal:
             return os.tcgetpgrp(terminal.fileno()) == os.getpgrp()

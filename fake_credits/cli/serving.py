@@ -84,15 +84,15 @@ def _reason(address: Address, error: OSError) -> str:
 
 
 class _Stopper:
-    """Be told by SIGINT, SIGTERM or SIGHUP to stop; also before the loop runs, and more than once."""
+    """Be told by SIGINT, SIGTERM, SIGHUP or SIGBREAK to stop; also before the loop runs, and more than once."""
 
     def __init__(self) -> None:
         self.exit_code = 0
         self._told = self._at_once = False
         self._loop: asyncio.AbstractEventLoop | None = None
         self._event: asyncio.Event | None = None
-        for name in ("SIGINT", "SIGTERM", "SIGHUP"):
-            number = getattr(signal, name, None)  # Windows has no SIGHUP; under nohup it stays ignored
+        for name in ("SIGINT", "SIGTERM", "SIGHUP", "SIGBREAK"):
+            number = getattr(signal, name, None)  # only Windows has SIGBREAK, and no SIGHUP, which nohup ignores
             if number is not None and not (name == "SIGHUP" and signal.getsignal(number) is signal.SIG_IGN):
                 signal.signal(number, self._hear)
 

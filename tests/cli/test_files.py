@@ -1,7 +1,7 @@
 """A file is there whole or not at all, and nothing of a failed attempt stays: it may hold private keys."""
 
-import _pyio
 import errno
+import importlib
 import io
 import os
 from collections.abc import Callable
@@ -91,7 +91,7 @@ def test_a_failure_leaves_no_empty_file_where_there_are_no_hard_links(
 @pytest.fixture
 def windows_newlines(monkeypatch: pytest.MonkeyPatch) -> None:
     """What is written as text has CRLF: Python's own file objects go by `os.linesep`, unlike those in C."""
-    monkeypatch.setattr(io, "open", _pyio.open)
+    monkeypatch.setattr(io, "open", importlib.import_module("_pyio").open)
     monkeypatch.setattr(os, "linesep", "\r\n")
 
 

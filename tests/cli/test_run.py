@@ -322,3 +322,65 @@ def test_it_ends_at_once_where_it_is_told_to_while_a_world_is_loaded(number: int
         env=clean_environment(),
     )
     assert (done.returncode, done.stdout, done.stderr) == (128 + number, "", "")
+
+
+ON_WINDOWS = """
+import os, shutil, signal, socket, subprocess, sys
+from fake_credits.cli import main
+from fake_credits.cli import running  # first: what it imports goes by the platform
+sys.platform = "win32"
+shutil.which = lambda name, path: {which}
+class Popen(subprocess.Popen):
+    def send_signal(self, number):
+        if number != signal.SIGTERM:
+            raise ValueError(f"Unsupported signal: {{number}}")
+        self.terminate()
+    def terminate(self):
+        super().send_signal(signal.SIGTERM)
+    def wait(self, timeout=None):
+        {at_wait}
+        return super().wait(timeout)
+subprocess.Popen = Popen
+signal.SIGBREAK, socket.SO_EXCLUSIVEADDRUSE = signal.SIGUSR2, socket.SO_REUSEADDR
+leave = sys.exit
+sys.exit = lambda code: leave(code if code < 2**31 else -1)  # it takes a C long
+main()
+"""
+
+
+def on_windows(*command: str, which: str = "None", at_wait: str = "pass") -> "subprocess.CompletedProcess[str]":
+    """Run a command as `run` does on Windows; ``which`` and ``at_wait`` are Python code."""
+    return subprocess.run(
+        [sys.executable, "-c", ON_WINDOWS.format(which=which, at_wait=at_wait), "run", "--", *command],
+        capture_output=True,
+        text=True,
+        check=False,
+        timeout=LIMIT_S,
+        env=clean_environment(),
+    )
+
+
+@pytest.mark.parametrize("name", ["SIGINT", "SIGBREAK"])
+def test_on_windows_a_console_ends_the_command_itself(name: str) -> None:
+    """Sending it on would raise."""
+    done = on_windows("sh", "-c", "sleep 0.01; exit 5", at_wait=f"os.kill(os.getpid(), signal.{name})")
+    assert (done.returncode, done.stdout, done.stderr) == (5, "", "")
+
+
+def test_on_windows_ctrl_c_before_the_command_starts_ends_it() -> None:
+    done = on_windows("sleep", "1000", which="os.kill(os.getpid(), signal.SIGINT)")
+    assert (done.stdout, done.stderr) == ("", "")
+
+
+def test_on_windows_a_batch_file_is_found_as_a_shell_finds_it(tmp_path: Path) -> None:
+    npm = tmp_path / "npm.cmd"
+    npm.write_text('#!/bin/sh\nprintf %s "$1"\n')
+    npm.chmod(0o755)
+    done = on_windows("npm", "test", which=f"{{'npm': {str(npm)!r}}}.get(name) if path == os.environ['PATH'] else None")
+    assert (done.returncode, done.stdout, done.stderr) == (0, "test", "")
+
+
+def test_on_windows_a_large_exit_code_stays_what_it_is() -> None:
+    """0xC000013A is that of Ctrl-C."""
+    done = on_windows("true", at_wait="super().wait(timeout); return 0xC000013A")
+    assert (done.returncode, done.stderr) == (0x3A, "")  # of which this system keeps a byte

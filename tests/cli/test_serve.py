@@ -456,6 +456,28 @@ def test_a_scripted_rule_that_stayed_unused_is_told_at_the_end(start: Start, tmp
     assert "Warning: sandbox s1: the scripted rule 'first' never fired" in started.err.splitlines()[-1]
 
 
+def test_ctrl_break_ends_it_on_windows() -> None:
+    """It is what another process can send there; by default it would end this one without a summary."""
+    script = (
+        "import os, signal, sys\n"
+        "signal.SIGBREAK = signal.SIGUSR2\n"
+        "from fake_credits.seeding import making\n"
+        "from fake_credits.cli import main\n"
+        "making.plans = lambda *_: os.kill(os.getpid(), signal.SIGBREAK) or iter(())\n"
+        "sys.argv[1:] = ['serve', '--world', 'tiny', '--port', '0']\n"
+        "main()\n"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", script],
+        capture_output=True,
+        text=True,
+        check=False,
+        timeout=LIMIT_S,
+        env=clean_environment(),
+    )
+    assert (done.returncode, done.stdout) == (0, "")
+
+
 @pytest.mark.slow
 @pytest.mark.parametrize(("number", "code"), [(signal.SIGTERM, 0), (signal.SIGINT, 130)])
 def test_it_ends_at_once_where_it_is_told_to_while_a_world_is_loaded(number: int, code: int, tmp_path: Path) -> None:
