@@ -3,6 +3,7 @@
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
+    from fake_credits.call_patterns import Call as Call
     from fake_credits.client.server import AsyncServerClient as AsyncServerClient
     from fake_credits.client.server import ServerClient as ServerClient
     from fake_credits.client.user import AsyncUserClient as AsyncUserClient
@@ -12,7 +13,6 @@ if TYPE_CHECKING:
     from fake_credits.errors import FakeCreditsError as FakeCreditsError
     from fake_credits.fake import FakeCredits as FakeCredits
     from fake_credits.models import Reason as Reason
-    from fake_credits.sandbox.asserting.call import Call as Call
 
 __all__ = [
     "ApiError",
@@ -29,11 +29,11 @@ __all__ = [
 
 if not TYPE_CHECKING:
     # Hidden from type checkers, or a misspelt import would pass them.
-    _HOMES = {
+    _MODULES_BY_NAME = {
         "ApiError": "errors",
         "AsyncServerClient": "client.server",
         "AsyncUserClient": "client.user",
-        "Call": "sandbox.asserting.call",
+        "Call": "call_patterns",
         "Contract": "contract",
         "FakeCredits": "fake",
         "FakeCreditsError": "errors",
@@ -44,9 +44,9 @@ if not TYPE_CHECKING:
 
     def __getattr__(name: str) -> object:
         """Load a promised name (PEP 562)."""
-        if name not in _HOMES:
+        if name not in _MODULES_BY_NAME:
             raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
         import importlib
 
-        value = globals()[name] = getattr(importlib.import_module(f"{__name__}.{_HOMES[name]}"), name)
+        value = globals()[name] = getattr(importlib.import_module(f"{__name__}.{_MODULES_BY_NAME[name]}"), name)
         return value

@@ -19,7 +19,7 @@ against the real API::
     │   └── InvalidResponse
     ├── ControlError                  the control plane refused a call
     ├── WouldHangForever              nothing would ever end the call: it fails the test even where it is swallowed
-    └── GateLimit                     nobody released a gate, or too few arrived at it, in time
+    └── GateTimeout                     nobody released a gate, or too few arrived at it, in time
 """
 
 from collections.abc import Iterable, Mapping
@@ -38,7 +38,7 @@ __all__ = [
     "ControlError",
     "FakeCreditsError",
     "Forbidden",
-    "GateLimit",
+    "GateTimeout",
     "GatewayTimeout",
     "HostNotAllowed",
     "InsufficientCredits",
@@ -85,7 +85,7 @@ class ApiError(FakeCreditsError):
     """Report a refusal by the API.
 
     ``code`` and ``status`` are the contract's (README, "Errors"); ``status`` is the one that was sent when
-    a client raises it. ``why`` is the reason behind a refused credential, as in ``X-Fake-Credits-Cause: auth:<why>``;
+    a client raises it. ``auth_reason`` is why a credential was refused, as in ``X-Fake-Credits-Cause: auth:<why>``;
     ``fault`` is the rule that gave it, as in ``fault:<rule>``. ``retry_after_s`` is Retry-After in seconds (RFC 9110,
     section 10.2.3), None where there was none that can be read.
     """
@@ -94,11 +94,11 @@ class ApiError(FakeCreditsError):
     default_status: ClassVar[int] = 500
     cause: ClassVar[str] = "domain"
 
-    def __init__(self, message: str, *, details: tuple[Problem, ...] = (), why: str = "") -> None:
+    def __init__(self, message: str, *, details: tuple[Problem, ...] = (), auth_reason: str = "") -> None:
         super().__init__(message)
         self.message = message
         self.details = details
-        self.why = why
+        self.auth_reason = auth_reason
         self.fault = ""
         self.retry_after_s: int | None = None
         self.status = self.default_status
@@ -158,7 +158,7 @@ class InvalidApiKey(ApiError):
 
 
 class InvalidToken(ApiError):
-    """Refuse a user's token; ``why`` names the failed check."""
+    """Refuse a user's token; ``auth_reason`` names the failed check."""
 
     code, default_status, cause = "invalid_token", 401, "auth"
 
@@ -364,19 +364,21 @@ CONTROL_ERRORS: Mapping[str, tuple[int, str]] = {
 """Every code of the control plane with its status and meaning: README, "The control plane"."""
 
 
-def did_you_mean(word: str, known: Iterable[str], *, before: str = ": ", likeness: float = 0.6) -> str:
+def did_you_mean(word: str, candidates: Iterable[str], *, prefix: str = ": ", min_similarity: float = 0.6) -> str:
     """Return a question after the known word that is nearest to a misspelt one; nothing where none is near.
 
-    ``likeness`` is how alike, of 1, the two must be at least.
+    ``min_similarity`` is how alike, of 1, the two must be at least.
     """
     from difflib import get_close_matches  # for those who misspell
 
-    return "".join(f"{before}did you mean {near!r}?" for near in get_close_matches(word, tuple(known), 1, likeness))
+    return "".join(
+        f"{prefix}did you mean {match!r}?" for match in get_close_matches(word, tuple(candidates), 1, min_similarity)
+    )
 
 
 class WouldHangForever(FakeCreditsError, AssertionError):
     """Report a call in process that nothing would ever end: no answer comes, and its client has no timeout."""
 
 
-class GateLimit(FakeCreditsError, AssertionError):
+class GateTimeout(FakeCreditsError, AssertionError):
     """Report a gate that nobody released, or at which too few arrived, within its limit."""

@@ -1,71 +1,54 @@
 """Own the façade that a test author holds: a sandbox, the drivers that reach it, and clients that work at once."""
 
 import threading
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import replace
-from datetime import datetime
 from functools import cached_property
 from pathlib import Path
 from types import TracebackType
-from typing import TYPE_CHECKING, Any, Literal, Self, TypedDict, Unpack, overload
+from typing import TYPE_CHECKING, Any, Literal, Self, Unpack, overload
 
 from anyio.lowlevel import checkpoint
 
+from fake_credits.assertions import JournalAssertions
 from fake_credits.client.server import AsyncServerClient, ServerClient
-from fake_credits.client.transport import AsyncTransport, Transport
 from fake_credits.client.user import AsyncUserClient, UserClient
 from fake_credits.clock import Clock, from_ms
-from fake_credits.contract import Contract
-from fake_credits.drivers.in_process import BASE_URL, InProcess
-from fake_credits.drivers.intercept.interception import Interception, intercept
-from fake_credits.drivers.shared import Shared
-from fake_credits.drivers.transports import AsyncInProcessTransport, InProcessTransport, network_transports
-from fake_credits.faults.desk import Faults
-from fake_credits.faults.effects import Gate
-from fake_credits.faults.gates import Hold
-from fake_credits.faults.reading import rule_from
+from fake_credits.faults.effects import HoldAtGate
+from fake_credits.faults.faults import Faults
+from fake_credits.faults.gates import Gate
+from fake_credits.faults.serialization import rule_from
+from fake_credits.http_message import AsyncTransport, Transport
+from fake_credits.intercept import Interception, intercept
 from fake_credits.models import User
-from fake_credits.sandbox import Sandbox, SandboxSettings, StartingWorld, TokenWords
-from fake_credits.sandbox.asserting.journal import CallJournal
-from fake_credits.sandbox.checks import check_id
-from fake_credits.sandbox.ending import last_exchanges, problems_of
-from fake_credits.sandbox.settings import settings_from
+from fake_credits.sandbox import Sandbox
+from fake_credits.sandbox_options import (
+    FakeCreditsKwargs,
+    LoadableWorld,
+    MintOptions,
+    SandboxOptions,
+    check_id,
+    options_from_kwargs,
+)
+from fake_credits.sandboxes import drain, find_problems
+from fake_credits.transports.client_transports import AsyncInProcessTransport, InProcessTransport, network_transports
+from fake_credits.transports.in_process import IN_PROCESS_BASE_URL, InProcessDriver
+from fake_credits.transports.shared_resources import SharedResources
 
 if TYPE_CHECKING:
-    from fake_credits.drivers.for_httpx import HttpxTransport
-    from fake_credits.drivers.for_httpx2 import Httpx2Transport
-    from fake_credits.drivers.live import LiveServer
+    from fake_credits.transports.httpx import HttpxTransport
+    from fake_credits.transports.httpx2 import Httpx2Transport
+    from fake_credits.transports.live import LiveServer
 
-__all__ = ["FakeCredits", "Mode", "SettingWords"]
+__all__ = ["ClientMode", "FakeCredits"]
 
-Mode = Literal["in-process", "live"]
-
-
-class SettingWords(TypedDict, total=False):
-    """Name the words of `SandboxSettings`, for editors and type checkers."""
-
-    contract: str | Path | Contract
-    seed: int
-    application_id: str
-    user_id: str
-    balance: int | None
-    users: Mapping[str, int]
-    world: str | Path | StartingWorld | None
-    clock: datetime | str
-    api_key: str
-    jwt: str
-    trust: Mapping[str, str | Path]
-    faults: object
-    latency: object
-    delays: Literal["virtual", "real"]
-    limit_s: float
-    keep_headers: str | Sequence[str]
+ClientMode = Literal["in-process", "live"]
 
 
 class FakeCredits:
     """Be a Credits Management API of one's own, with clients that already work.
 
-    The words are those of `SandboxSettings`: ``balance=100`` is one grant to the default user, ``users={"ada": 100}``
+    The words are those of `SandboxOptions`: ``balance=100`` is one grant to the default user, ``users={"ada": 100}``
     one grant each, ``world="demo"`` users with histories (README, "Demo data"). ``mode`` says how its own clients
     reach it; any other client reaches it over ``base_url``.
     ``shared`` is for those who make many: what it holds (signing keys, a live server) is then theirs to close.
@@ -74,27 +57,31 @@ class FakeCredits:
     """
 
     def __init__(
-        self, *, mode: Mode = "in-process", shared: Shared | None = None, **settings: Unpack[SettingWords]
+        self,
+        *,
+        mode: ClientMode = "in-process",
+        shared: SharedResources | None = None,
+        **options: Unpack[FakeCreditsKwargs],
     ) -> None:
         if mode not in ("in-process", "live"):
             raise ValueError(f"mode is {mode!r}: choose 'in-process' or 'live'")
         self._owns_shared = shared is None
-        self._shared = shared or Shared()
+        self._shared = shared or SharedResources()
         self._mode = mode
-        self.sandbox: Sandbox = self._shared.new_sandbox(self._with_world(settings))
-        self._driver = InProcess(self._shared.app(self.sandbox.contract), self.sandbox)
+        self.sandbox: Sandbox = self._shared.new_sandbox(self._build_options(options))
+        self._driver = InProcessDriver(self._shared.app(self.sandbox.contract), self.sandbox)
         self._lock = threading.RLock()  # threads of one test may be the first to ask, all at once
         self._server: LiveServer | None = None
         self._transports: tuple[Transport, AsyncTransport] | None = None
         self._interceptions: list[Interception] = []
 
-    def _with_world(self, words: SettingWords) -> SandboxSettings:
-        given: dict[str, Any] = {**words}
-        if "contract" in given:
-            given["contract"] = self._shared.contract(given["contract"])
-        named = given.pop("world", None)
-        settings = settings_from(given)
-        return settings if named is None else replace(settings, world=self._shared.world(named, settings.seed))
+    def _build_options(self, kwargs: FakeCreditsKwargs) -> SandboxOptions:
+        resolved: dict[str, Any] = {**kwargs}
+        if "contract" in resolved:
+            resolved["contract"] = self._shared.contract(resolved["contract"])
+        world = resolved.pop("world", None)
+        options = options_from_kwargs(resolved)
+        return options if world is None else replace(options, world=self._shared.world(world, options.seed))
 
     def __repr__(self) -> str:
         return f"<FakeCredits {self._mode}: {self.sandbox!r}>"
@@ -115,7 +102,7 @@ class FakeCredits:
         requests whose credential names no sandbox. Raises RuntimeError once this object is closed, unless it was
         attached before.
         """
-        return self._attached().base_url
+        return self._attach_to_server().base_url
 
     def serve(self) -> str:
         """Start answering over a socket, and return the base URL."""
@@ -126,18 +113,18 @@ class FakeCredits:
 
         Raises ValueError for an issuer that is not trusted (the word ``trust``), and where they name another sandbox.
         """
-        if issuer not in self.sandbox.issuers:
-            trusted = ", ".join(map(repr, self.sandbox.issuers))
+        if issuer not in self.sandbox.issuer_urls:
+            trusted = ", ".join(map(repr, self.sandbox.issuer_urls))
             raise ValueError(f"{issuer!r} is not trusted here: name its keys with trust=... (trusted: {trusted})")
-        self._attached().sandboxes.bind(self.sandbox, issuer, user_id)
+        self._attach_to_server().sandboxes.bind_token_subject(self.sandbox, issuer, user_id)
 
-    def _attached(self) -> "LiveServer":
+    def _attach_to_server(self) -> "LiveServer":
         if self._server is not None:
             return self._server
-        self.sandbox.home.check()
+        self.sandbox.fork_guard.check()
         with self._lock:
             if self._server is None:
-                if self.sandbox.closed:
+                if self.sandbox.is_closed:
                     raise RuntimeError(f"{self!r} is closed: its test is over")
                 server = self._shared.server(self.sandbox.contract)
                 server.sandboxes.attach(self.sandbox)
@@ -152,12 +139,12 @@ class FakeCredits:
     @property
     def application_id(self) -> str:
         """Return the id of the default application."""
-        return self.sandbox.settings.application_id
+        return self.sandbox.options.application_id
 
     @property
     def user_id(self) -> str:
         """Return the id of the default user; it exists where a balance was given."""
-        return self.sandbox.settings.user_id
+        return self.sandbox.options.user_id
 
     @overload
     def transport(self, library: Literal["httpx2"]) -> "Httpx2Transport": ...
@@ -169,11 +156,11 @@ class FakeCredits:
         It is sync and async at once. Any host of the application's URLs is answered by this sandbox.
         """
         if library == "httpx2":
-            from fake_credits.drivers.for_httpx2 import Httpx2Transport
+            from fake_credits.transports.httpx2 import Httpx2Transport
 
             return Httpx2Transport(self._driver)
         if library == "httpx":
-            from fake_credits.drivers.for_httpx import HttpxTransport
+            from fake_credits.transports.httpx import HttpxTransport
 
             return HttpxTransport(self._driver)
         raise ValueError(f"there is no transport for {library!r}: choose 'httpx2' or 'httpx', or use base_url")
@@ -185,7 +172,7 @@ class FakeCredits:
         one answers. Raises TypeError or ValueError for what is no base URL, and for none; RuntimeError once this
         object is closed.
         """
-        if self.sandbox.closed:
+        if self.sandbox.is_closed:
             raise RuntimeError(f"{self!r} is closed: its test is over")
         interception = intercept(base_urls, self._driver, self.sandbox.clock)
         self._interceptions.append(interception)
@@ -201,35 +188,35 @@ class FakeCredits:
     @cached_property
     def server_client(self) -> ServerClient:
         """Return a `ServerClient` with this sandbox's API key."""
-        transport = self._both_transports()[0]
+        transport = self._client_transports()[0]
         return ServerClient(self._client_url, self.api_key, contract=self.sandbox.contract, transport=transport)
 
     @cached_property
     def async_server_client(self) -> AsyncServerClient:
         """Return an `AsyncServerClient` with this sandbox's API key, for any event loop."""
-        transport = self._both_transports()[1]
+        transport = self._client_transports()[1]
         return AsyncServerClient(self._client_url, self.api_key, contract=self.sandbox.contract, transport=transport)
 
     def user_client(self, user_id: str | None = None) -> UserClient:
         """Return a `UserClient` for a user, by default the default one; its token is minted anew once it expires."""
-        token = _LastingToken(self.sandbox, self._user_id_or(user_id))
-        transport, contract = self._both_transports()[0], self.sandbox.contract
+        token = _RefreshingToken(self.sandbox, self._user_id_or_default(user_id))
+        transport, contract = self._client_transports()[0], self.sandbox.contract
         return UserClient(self._client_url, self.application_id, token, contract=contract, transport=transport)
 
     def async_user_client(self, user_id: str | None = None) -> AsyncUserClient:
         """Return the async twin of `user_client`, for any event loop."""
-        token = _LastingToken(self.sandbox, self._user_id_or(user_id))
-        transport, contract = self._both_transports()[1], self.sandbox.contract
+        token = _RefreshingToken(self.sandbox, self._user_id_or_default(user_id))
+        transport, contract = self._client_transports()[1], self.sandbox.contract
         return AsyncUserClient(self._client_url, self.application_id, token, contract=contract, transport=transport)
 
-    def _user_id_or(self, user_id: str | None) -> str:
+    def _user_id_or_default(self, user_id: str | None) -> str:
         """Return an id that can be a user's, or the default one: an empty text is no way to say the latter."""
         if user_id is None:
             return self.user_id
         check_id("user", user_id)
         return user_id
 
-    def _application_id_or(self, application_id: str | None) -> str:
+    def _application_id_or_default(self, application_id: str | None) -> str:
         if application_id is None:
             return self.application_id
         check_id("application", application_id)
@@ -237,9 +224,9 @@ class FakeCredits:
 
     @property
     def _client_url(self) -> str:
-        return BASE_URL if self._mode == "in-process" else self.base_url
+        return IN_PROCESS_BASE_URL if self._mode == "in-process" else self.base_url
 
-    def _both_transports(self) -> tuple[Transport, AsyncTransport]:
+    def _client_transports(self) -> tuple[Transport, AsyncTransport]:
         with self._lock:
             if self._transports is None:
                 self._transports = (
@@ -257,24 +244,26 @@ class FakeCredits:
         Where ``balance`` is given, one grant (or consumption) brings the balance to it. ``application_id`` is the
         default one unless given. Raises ValueError or TypeError for an id or a balance that can't be.
         """
-        account = self.sandbox.fund(user_id, balance, application_id=self._application_id_or(application_id))
+        account = self.sandbox.set_balance(
+            user_id, balance, application_id=self._application_id_or_default(application_id)
+        )
         return User(account.application_id, account.user_id, from_ms(account.created_at_ms))
 
-    def load_world(self, world: str | Path | StartingWorld) -> tuple[str, ...]:
+    def load_world(self, world: str | Path | LoadableWorld) -> tuple[str, ...]:
         """Add a world's users with their histories, back-dated over the last year; return their ids.
 
         ``world`` is a name (README, "Demo data") or a file. `reset` forgets it, unlike the word ``world``. Raises
         ValueError, and adds nobody, for a world that can't be, or does not fit the contract or the users there are.
         """
-        return self.sandbox.load(self._shared.world(world, self.sandbox.seed))
+        return self.sandbox.load_world(self._shared.world(world, self.sandbox.seed))
 
     def balance(self, user_id: str | None = None, *, application_id: str | None = None) -> int:
         """Return a user's balance in credits, without an exchange; raise `UserNotFound` where there is no such user.
 
         User and application are the default ones unless given. Raises ValueError or TypeError for an id that can't be.
         """
-        application = self._application_id_or(application_id)
-        return self.sandbox.account(self._user_id_or(user_id), application_id=application).balance
+        application = self._application_id_or_default(application_id)
+        return self.sandbox.account(self._user_id_or_default(user_id), application_id=application).balance
 
     def token(
         self,
@@ -285,7 +274,7 @@ class FakeCredits:
         claims: Mapping[str, object] | None = None,
         clock: Literal["sandbox", "wall"] = "sandbox",
     ) -> str:
-        """Return a user's token, as the provider of the setting ``jwt`` would shape it.
+        """Return a user's token, as the provider of the setting ``auth_provider`` would shape it.
 
         ``bad`` names a kind of token that must be refused (README, "Bad tokens"). ``expires_in_s`` is a life in
         seconds, by default the provider's. ``clock="wall"`` is for an application whose own middleware verifies.
@@ -293,15 +282,15 @@ class FakeCredits:
         """
         if clock not in ("sandbox", "wall"):
             raise ValueError(f"clock is {clock!r}: choose 'sandbox' or 'wall'")
-        words = TokenWords(
-            bad=bad, expires_in_s=expires_in_s, claims={} if claims is None else claims, wall=clock == "wall"
+        options = MintOptions(
+            bad=bad, expires_in_s=expires_in_s, claims={} if claims is None else claims, use_wall_clock=clock == "wall"
         )
-        return self.sandbox.token(self._user_id_or(user_id), words)
+        return self.sandbox.token(self._user_id_or_default(user_id), options)
 
     @property
     def clock(self) -> Clock:
         """Return the sandbox's clock: ``freeze``, ``advance``, ``travel``."""
-        self.sandbox.home.check()
+        self.sandbox.fork_guard.check()
         return self.sandbox.clock
 
     @property
@@ -310,21 +299,21 @@ class FakeCredits:
         sandbox = self.sandbox
         return Faults(sandbox.faults, sandbox.lock, sandbox.add_fault)
 
-    def hold(self, operation: str = "*", *, name: str = "", **words: Any) -> Hold:
-        """Hold the calls of a rule at a gate, and return the gate: ``wait_for`` or ``arrived``, then ``release``.
+    def hold(self, operation: str = "*", *, name: str = "", **criteria: Any) -> Gate:
+        """Hold the calls of a rule at a gate; return the gate: ``wait_for`` or ``async_wait_for``, then ``release``.
 
         The words are those of `Rule`, such as ``user="ada"`` and ``phase="after"``. Raises FaultError for a bad one.
         """
         with self.sandbox.lock:
-            gate = Gate(name or self.sandbox.new_gate_name())
-            return self.sandbox.hold(rule_from(gate, operation=operation, **words))
+            effect = HoldAtGate(name or self.sandbox.new_gate_name())
+            return self.sandbox.hold(rule_from(effect, operation=operation, **criteria))
 
     def settle(self) -> int:
         """Let everything that is parked happen, moving the clock as far as that takes; return how much there was.
 
-        Parked are writes whose client has given up, and zombies.
+        Parked are writes whose client has given up, and late writes.
         """
-        return self.clock.settle()
+        return self.clock.run_pending()
 
     def sleep(self, seconds: float) -> None:
         """Let time pass on the sandbox's clock and on no other: an application's back-off, injected."""
@@ -336,9 +325,9 @@ class FakeCredits:
         await checkpoint()
 
     @property
-    def journal(self) -> CallJournal:
+    def journal(self) -> JournalAssertions:
         """Return the record of this sandbox's exchanges, with questions and assertions on calls."""
-        self.sandbox.home.check()
+        self.sandbox.fork_guard.check()
         return self.sandbox.journal
 
     def reset(self) -> None:
@@ -353,46 +342,46 @@ class FakeCredits:
         A ledger that contradicts itself, a bug that answered 500, a call that would have hung for ever, a gate that
         nobody released, a scripted rule that stayed unused.
         """
-        return problems_of(self.sandbox)
+        return find_problems(self.sandbox)
 
     def close(self) -> list[str]:
         """Leave the live server and refuse further calls; return what was still under way after a second.
 
         A second call does nothing, and neither does one in a forked child: the API is its parent's to close.
         """
-        if self.sandbox.closed or self.sandbox.home.left:
+        if self.sandbox.is_closed or self.sandbox.fork_guard.in_child:
             return []
         for interception in self._interceptions:
             interception.close()
-        late: list[str] = []
+        unfinished: list[str] = []
         if self._server is not None:
-            late = last_exchanges(self.sandbox)
+            unfinished = drain(self.sandbox)
             self._server.sandboxes.detach(self.sandbox)
         self.sandbox.close()
         if self._transports is not None:
             self._transports[0].close()
         if self._owns_shared:
             self._shared.close()
-        return late
+        return unfinished
 
 
-class _LastingToken:
+class _RefreshingToken:
     """Be a user's token that is minted anew where the sandbox's clock has left its life, backwards by a reset too."""
 
     def __init__(self, sandbox: Sandbox, user_id: str) -> None:
         self._sandbox = sandbox
         self._user_id = user_id
         self._token = ""
-        self._from_ms = self._until_ms = 0
+        self._valid_from_ms = self._valid_until_ms = 0
         self._generation = -1
 
     def __call__(self) -> str:
         sandbox = self._sandbox
         now_ms = sandbox.clock.now_ms()
-        alive = self._from_ms <= now_ms < self._until_ms
-        if not alive or self._generation != sandbox.keys.generation:
+        is_valid = self._valid_from_ms <= now_ms < self._valid_until_ms
+        if not is_valid or self._generation != sandbox.keys.generation:
             self._token = sandbox.token(self._user_id)
-            self._from_ms = now_ms
-            self._until_ms = now_ms + sandbox.minter.preset.life_s * 1000
+            self._valid_from_ms = now_ms
+            self._valid_until_ms = now_ms + sandbox.minter.provider.lifetime_s * 1000
             self._generation = sandbox.keys.generation
         return self._token

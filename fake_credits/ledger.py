@@ -21,18 +21,20 @@ from fake_credits.errors import (
 )
 from fake_credits.models import Reason
 
-__all__ = ["CODES", "Account", "Columns", "Inconsistency", "Ledger", "Row", "Slice"]
+__all__ = ["REASON_CODES", "Account", "Ledger", "LedgerEntry", "LedgerInconsistency", "PageRange", "TransactionColumns"]
 
-_REASONS = tuple(Reason)
-CODES = {reason: code for code, reason in enumerate(_REASONS)}
+_REASONS_BY_CODE = tuple(Reason)
+REASON_CODES = {reason: code for code, reason in enumerate(_REASONS_BY_CODE)}
 """What a reason is in a column of reasons."""
 
-_SIGNS = {Reason.GRANT: 1, Reason.REFUND: 1, Reason.CONSUME: -1}
-_RISES = bytes(_SIGNS[reason] > 0 for reason in _REASONS).ljust(256, b"\0")  # by code, for `bytes.translate`
-_COLUMN_LIMIT = 2**63 - 1  # what a column holds, where the contract has no ceiling or no floor
+_SIGN_BY_REASON = {Reason.GRANT: 1, Reason.REFUND: 1, Reason.CONSUME: -1}
+_IS_CREDIT_BY_CODE = bytes(_SIGN_BY_REASON[reason] > 0 for reason in _REASONS_BY_CODE).ljust(
+    256, b"\0"
+)  # by code, for `bytes.translate`
+_MAX_COLUMN_VALUE = 2**63 - 1  # what a column holds, where the contract has no ceiling or no floor
 
 
-class Row(NamedTuple):
+class LedgerEntry(NamedTuple):
     """Be one transaction as it was booked; ``balance`` is the balance after it."""
 
     delta: int
@@ -41,26 +43,26 @@ class Row(NamedTuple):
     balance: int
 
 
-class Columns(NamedTuple):
-    """Be many transactions, oldest first: ``reasons`` are `CODES`, ``times`` milliseconds since 1970."""
+class TransactionColumns(NamedTuple):
+    """Be many transactions, oldest first: ``reasons`` are `REASON_CODES`, ``times`` milliseconds since 1970."""
 
     deltas: "array[int]"
     reasons: "array[int]"
     times: "array[int]"
 
-    def rows(self) -> "Iterator[tuple[int, Reason, int]]":
+    def entries(self) -> "Iterator[tuple[int, Reason, int]]":
         """Walk them as the arguments of `Ledger.append`."""
-        return zip(self.deltas, map(_REASONS.__getitem__, self.reasons), self.times, strict=True)
+        return zip(self.deltas, map(_REASONS_BY_CODE.__getitem__, self.reasons), self.times, strict=True)
 
 
-class Slice(NamedTuple):
+class PageRange(NamedTuple):
     """Be one page's positions in a list, in the page's order; ``next`` is where the following page starts."""
 
     positions: range
     next: int | None
 
 
-class Inconsistency(AssertionError):
+class LedgerInconsistency(AssertionError):
     """Report a ledger that contradicts itself: a bug of the fake."""
 
 
@@ -96,41 +98,41 @@ class Account:
     def __len__(self) -> int:
         return len(self._deltas)
 
-    def __getitem__(self, position: int) -> Row:
-        reason = _REASONS[self._reasons[position]]
-        return Row(self._deltas[position], reason, self._times[position], self._balances[position])
+    def __getitem__(self, position: int) -> LedgerEntry:
+        reason = _REASONS_BY_CODE[self._reasons[position]]
+        return LedgerEntry(self._deltas[position], reason, self._times[position], self._balances[position])
 
-    def rows(self) -> Iterator[Row]:
+    def entries(self) -> Iterator[LedgerEntry]:
         """Walk the history, oldest first."""
         return map(self.__getitem__, range(len(self)))
 
-    def twin(self) -> "Account":
+    def copy_on_write(self) -> "Account":
         """Return another account of this history, which both share until one of them goes on; nobody may write now."""
-        twin: Account = object.__new__(Account)
-        twin.application_id, twin.user_id = self.application_id, self.user_id
-        twin.created_at_ms, twin.balance = self.created_at_ms, self.balance
-        twin._deltas, twin._reasons = self._deltas, self._reasons
-        twin._times, twin._balances = self._times, self._balances
-        twin._is_shared = self._is_shared = True
-        return twin
+        copy: Account = object.__new__(Account)
+        copy.application_id, copy.user_id = self.application_id, self.user_id
+        copy.created_at_ms, copy.balance = self.created_at_ms, self.balance
+        copy._deltas, copy._reasons = self._deltas, self._reasons
+        copy._times, copy._balances = self._times, self._balances
+        copy._is_shared = self._is_shared = True
+        return copy
 
-    def _part(self) -> None:
+    def _unshare(self) -> None:
         """Have a history of one's own."""
         self._deltas, self._reasons = self._deltas[:], self._reasons[:]
         self._times, self._balances = self._times[:], self._balances[:]
         self._is_shared = False
 
-    def book(self, row: Row) -> None:
+    def append_entry(self, entry: LedgerEntry) -> None:
         """Append a transaction that the ledger has checked; nobody else calls this."""
         if self._is_shared:
-            self._part()
-        self._deltas.append(row.delta)
-        self._reasons.append(CODES[row.reason])
-        self._times.append(row.at_ms)
-        self._balances.append(row.balance)
-        self.balance = row.balance
+            self._unshare()
+        self._deltas.append(entry.delta)
+        self._reasons.append(REASON_CODES[entry.reason])
+        self._times.append(entry.at_ms)
+        self._balances.append(entry.balance)
+        self.balance = entry.balance
 
-    def book_all(self, columns: Columns, balances: "array[int]") -> None:
+    def append_columns(self, columns: TransactionColumns, balances: "array[int]") -> None:
         """Append what the ledger has checked, with the balance after each; nobody else calls this."""
         # Added, not extended: the sums have no room to spare, and share nothing with what was given.
         self._deltas = self._deltas + columns.deltas
@@ -141,15 +143,15 @@ class Account:
 
 
 class _Application:
-    __slots__ = ("accounts", "in_order")
+    __slots__ = ("accounts_by_id", "ordered_accounts")
 
     def __init__(self) -> None:
-        self.accounts: dict[str, Account] = {}
-        self.in_order: list[Account] = []
+        self.accounts_by_id: dict[str, Account] = {}
+        self.ordered_accounts: list[Account] = []
 
     def add(self, account: Account) -> None:
-        self.accounts[account.user_id] = account
-        self.in_order.append(account)
+        self.accounts_by_id[account.user_id] = account
+        self.ordered_accounts.append(account)
 
 
 class Ledger:
@@ -158,10 +160,10 @@ class Ledger:
     def __init__(self, contract: Contract) -> None:
         self._contract = contract
         self._applications: dict[str, _Application] = {}
-        self._closed_list = None if contract.applications is None else frozenset(contract.applications)
+        self._allowed_applications = None if contract.applications is None else frozenset(contract.applications)
 
     def __repr__(self) -> str:
-        users = sum(len(application.in_order) for application in self._applications.values())
+        users = sum(len(application.ordered_accounts) for application in self._applications.values())
         return f"<Ledger of {users} users in {len(self._applications)} applications>"
 
     @property
@@ -174,82 +176,82 @@ class Ledger:
 
         Raises ApplicationNotFound where the contract has a closed list of applications.
         """
-        self._admit(application_id)
+        self._check_application(application_id)
         application = self._applications.get(application_id)
         if application is None:
             application = self._applications[application_id] = _Application()
-        account = application.accounts.get(user_id)
+        account = application.accounts_by_id.get(user_id)
         if account is not None:
             return account, False
         account = Account(application_id, user_id, at_ms)
         application.add(account)
         return account, True
 
-    def account(self, application_id: str, user_id: str) -> Account:
+    def get_account(self, application_id: str, user_id: str) -> Account:
         """Return a user's account; raise UserNotFound or ApplicationNotFound."""
         application = self._applications.get(application_id)
-        account = None if application is None else application.accounts.get(user_id)
+        account = None if application is None else application.accounts_by_id.get(user_id)
         if account is None:
-            self._admit(application_id)
-            raise UserNotFound(self._whereabouts(application_id, user_id))
+            self._check_application(application_id)
+            raise UserNotFound(self._not_found_message(application_id, user_id))
         return account
 
-    def find(self, application_id: str, user_id: str) -> Account | None:
+    def find_account(self, application_id: str, user_id: str) -> Account | None:
         """Return a user's account, or None where there is none."""
         application = self._applications.get(application_id)
-        return None if application is None else application.accounts.get(user_id)
+        return None if application is None else application.accounts_by_id.get(user_id)
 
-    def stranger(self, application_id: str, user_id: str, at_ms: int) -> Account:
+    def new_account(self, application_id: str, user_id: str, at_ms: int) -> Account:
         """Return an empty account that the ledger does not know until it is adopted; raise ApplicationNotFound."""
-        self._admit(application_id)
+        self._check_application(application_id)
         return Account(application_id, user_id, at_ms)
 
-    def adopt(self, account: Account) -> None:
+    def add_account(self, account: Account) -> None:
         """Make an account known that `stranger` gave out, or its twin; one that is known already stays as it is."""
         application = self._applications.setdefault(account.application_id, _Application())
-        if account.user_id not in application.accounts:
+        if account.user_id not in application.accounts_by_id:
             application.add(account)
 
-    def check(self, delta: int, reason: Reason) -> None:
+    def check_amount(self, delta: int, reason: Reason) -> None:
         """Raise ValidationError where an amount breaks a rule that needs no account (rows 7 and 8)."""
         if delta == 0:
-            raise self._bad_delta("must not be 0")
+            raise self._delta_error("must not be 0")
         if not -MAX_AMOUNT <= delta <= MAX_AMOUNT:
-            raise self._bad_delta(f"must be at most {MAX_AMOUNT} in size (2^53 - 1), not {_shown(delta)}")
-        if self._contract.sign == "by_reason" and delta * _SIGNS[reason] < 0:
-            sign = "greater" if _SIGNS[reason] > 0 else "less"
-            raise self._bad_delta(f"must be {sign} than 0 for reason {reason.value!r}, not {delta}")
+            raise self._delta_error(f"must be at most {MAX_AMOUNT} in size (2^53 - 1), not {_short_number(delta)}")
+        if self._contract.sign == "by_reason" and delta * _SIGN_BY_REASON[reason] < 0:
+            sign = "greater" if _SIGN_BY_REASON[reason] > 0 else "less"
+            raise self._delta_error(f"must be {sign} than 0 for reason {reason.value!r}, not {delta}")
 
-    def _bad_delta(self, problem: str) -> ValidationError:
+    def _delta_error(self, problem: str) -> ValidationError:
         name = self._contract.name_of("delta")
         return ValidationError(f"{name} {problem}", details=(Problem(name, problem),))
 
-    def append(self, account: Account, delta: int, reason: Reason, at_ms: int) -> Row:
+    def append(self, account: Account, delta: int, reason: Reason, at_ms: int) -> LedgerEntry:
         """Book one transaction and return it.
 
         Raises ValidationError, InsufficientCredits or BalanceLimitExceeded, and then nothing has changed.
         """
-        row = self.examine(account, delta, reason, at_ms)
-        account.book(row)
-        return row
+        entry = self.preview(account, delta, reason, at_ms)
+        account.append_entry(entry)
+        return entry
 
-    def examine(self, account: Account, delta: int, reason: Reason, at_ms: int) -> Row:
+    def preview(self, account: Account, delta: int, reason: Reason, at_ms: int) -> LedgerEntry:
         """Return the transaction that `append` would book, or raise what it would; nothing changes."""
-        self.check(delta, reason)
+        self.check_amount(delta, reason)
         balance = account.balance + delta
         floor, ceiling = self._contract.floor, self._contract.ceiling
         if delta < 0 and floor is not None and balance < floor:
-            below = "" if floor == 0 else f" (it may fall to {floor})"
+            floor_note = "" if floor == 0 else f" (it may fall to {floor})"
             raise InsufficientCredits(
-                f"user {account.user_id!r} has a balance of {account.balance}, so {-delta} can't be taken{below}"
+                f"user {account.user_id!r} has a balance of {account.balance}, so {-delta} can't be taken{floor_note}"
             )
         if delta > 0 and ceiling is not None and balance > ceiling:
             raise BalanceLimitExceeded(f"a balance of {account.balance} plus {delta} is over the ceiling of {ceiling}")
-        if abs(balance) > _COLUMN_LIMIT:
+        if abs(balance) > _MAX_COLUMN_VALUE:
             raise BalanceLimitExceeded(f"a balance of {account.balance} plus {delta} is more than 64 bits hold")
-        return Row(delta, reason, at_ms, balance)
+        return LedgerEntry(delta, reason, at_ms, balance)
 
-    def extend(self, account: Account, columns: Columns) -> None:
+    def extend(self, account: Account, columns: TransactionColumns) -> None:
         """Book many transactions at once, each by the rules of `append`: all of them or, where one is refused, none.
 
         Ten times as fast as `append`. Raises what `append` would.
@@ -258,37 +260,39 @@ class Ledger:
             balances = array("q", list(accumulate(columns.deltas, initial=account.balance))[1:])
         except OverflowError:
             balances = array("q")
-        if not self._allows(columns, balances):
-            balances = self._one_by_one(account, columns)
-        account.book_all(columns, balances)
+        if not self._are_all_allowed(columns, balances):
+            balances = self._balances_one_by_one(account, columns)
+        account.append_columns(columns, balances)
 
-    def _allows(self, columns: Columns, balances: "array[int]") -> bool:
+    def _are_all_allowed(self, columns: TransactionColumns, balances: "array[int]") -> bool:
         """Tell whether all transactions keep the rules, by column: no balance before them breaks a limit."""
         if not balances:
             return False
         deltas, (floor, ceiling) = columns.deltas, (self._contract.floor, self._contract.ceiling)
         if 0 in deltas or not -MAX_AMOUNT <= min(deltas) <= max(deltas) <= MAX_AMOUNT:
             return False
-        rises = bytes(map((0).__lt__, deltas))
-        if self._contract.sign == "by_reason" and rises != columns.reasons.tobytes().translate(_RISES):
+        credit_flags = bytes(map((0).__lt__, deltas))
+        if self._contract.sign == "by_reason" and credit_flags != columns.reasons.tobytes().translate(
+            _IS_CREDIT_BY_CODE
+        ):
             return False
         return (floor is None or min(balances) >= floor) and (ceiling is None or max(balances) <= ceiling)
 
-    def _one_by_one(self, account: Account, columns: Columns) -> "array[int]":
+    def _balances_one_by_one(self, account: Account, columns: TransactionColumns) -> "array[int]":
         """Return the balance after each transaction; raise what the first that breaks a rule does."""
-        trial = Account(account.application_id, account.user_id, account.created_at_ms)
-        trial.balance = account.balance
-        return array("q", [self.append(trial, *row).balance for row in columns.rows()])
+        scratch = Account(account.application_id, account.user_id, account.created_at_ms)
+        scratch.balance = account.balance
+        return array("q", [self.append(scratch, *transaction).balance for transaction in columns.entries()])
 
-    def sizes(self) -> dict[tuple[str, str], int]:
+    def history_lengths(self) -> dict[tuple[str, str], int]:
         """Return how many transactions each user of each application has."""
         return {
             (account.application_id, account.user_id): len(account)
             for application in self._applications.values()
-            for account in application.in_order
+            for account in application.ordered_accounts
         }
 
-    def page_of_transactions(self, size: int, start: int | None, limit: int) -> Slice:
+    def page_of_transactions(self, size: int, start: int | None, limit: int) -> PageRange:
         """Return the positions of one page of a history of ``size`` in the contract's order.
 
         ``start`` is an earlier ``next``.
@@ -296,57 +300,63 @@ class Ledger:
         newest_first = self._contract.transactions_order == "newest_first"
         if start is not None and newest_first:
             start = min(start, size - 1)
-        return _page(size, start, limit, newest_first=newest_first)
+        return _page_range(size, start, limit, newest_first=newest_first)
 
-    def page_of_users(self, application_id: str, start: int | None, limit: int) -> tuple[Sequence[Account], Slice]:
+    def page_of_users(self, application_id: str, start: int | None, limit: int) -> tuple[Sequence[Account], PageRange]:
         """Return the application's users, oldest first, and the positions of one page in the contract's order."""
-        self._admit(application_id)
+        self._check_application(application_id)
         application = self._applications.get(application_id)
-        accounts: Sequence[Account] = () if application is None else application.in_order
-        return accounts, _page(len(accounts), start, limit, newest_first=self._contract.users_order == "newest_first")
+        accounts: Sequence[Account] = () if application is None else application.ordered_accounts
+        return accounts, _page_range(
+            len(accounts), start, limit, newest_first=self._contract.users_order == "newest_first"
+        )
 
-    def verify(self) -> None:
-        """Raise Inconsistency where a balance is not the sum of its deltas, at any moment of any history."""
+    def verify_balances(self) -> None:
+        """Raise LedgerInconsistency where a balance is not the sum of its deltas, at any moment of any history."""
         for application in self._applications.values():
-            for account in application.in_order:
-                _verify(account, self._contract.floor)
+            for account in application.ordered_accounts:
+                _verify_account(account, self._contract.floor)
 
-    def _admit(self, application_id: str) -> None:
-        if self._closed_list is not None and application_id not in self._closed_list:
-            known = ", ".join(sorted(self._closed_list)) or "none"
-            raise ApplicationNotFound(f"there is no application {application_id!r} (known: {known})")
+    def _check_application(self, application_id: str) -> None:
+        if self._allowed_applications is not None and application_id not in self._allowed_applications:
+            allowed = ", ".join(sorted(self._allowed_applications)) or "none"
+            raise ApplicationNotFound(f"there is no application {application_id!r} (known: {allowed})")
 
-    def _whereabouts(self, application_id: str, user_id: str) -> str:
+    def _not_found_message(self, application_id: str, user_id: str) -> str:
         message = f"application {application_id!r} has no user {user_id!r}"
-        for other_id, other in self._applications.items():
-            if user_id in other.accounts:
+        for other_id, other_application in self._applications.items():
+            if user_id in other_application.accounts_by_id:
                 return f"{message}; application {other_id!r} does have one"
         return f"{message}; create it with createUser first"
 
 
-def _page(size: int, start: int | None, limit: int, *, newest_first: bool) -> Slice:
+def _page_range(size: int, start: int | None, limit: int, *, newest_first: bool) -> PageRange:
     """Cut a page out of an append-only list: positions never move, so nothing is skipped or repeated."""
     if newest_first:
         first = size - 1 if start is None else start
         last = max(first - limit, -1)
-        return Slice(range(first, last, -1), last if last >= 0 else None)
+        return PageRange(range(first, last, -1), last if last >= 0 else None)
     first = 0 if start is None else start
     last = min(first + limit, size)
-    return Slice(range(first, last), last if last < size else None)
+    return PageRange(range(first, last), last if last < size else None)
 
 
-def _verify(account: Account, floor: int | None) -> None:
+def _verify_account(account: Account, floor: int | None) -> None:
     balance = 0
-    for position, row in enumerate(account.rows()):
-        balance += row.delta
-        if row.balance != balance:
-            raise Inconsistency(f"{account!r}: transaction {position} says {row.balance}, the deltas sum to {balance}")
-        if row.delta < 0 and floor is not None and balance < floor:
-            raise Inconsistency(f"{account!r}: transaction {position} went below the floor of {floor}, to {balance}")
+    for position, entry in enumerate(account.entries()):
+        balance += entry.delta
+        if entry.balance != balance:
+            raise LedgerInconsistency(
+                f"{account!r}: transaction {position} says {entry.balance}, the deltas sum to {balance}"
+            )
+        if entry.delta < 0 and floor is not None and balance < floor:
+            raise LedgerInconsistency(
+                f"{account!r}: transaction {position} went below the floor of {floor}, to {balance}"
+            )
     if account.balance != balance:
-        raise Inconsistency(f"{account!r}: the deltas sum to {balance}")
+        raise LedgerInconsistency(f"{account!r}: the deltas sum to {balance}")
 
 
-def _shown(number: int) -> str:
+def _short_number(number: int) -> str:
     text = str(number) if number.bit_length() < 1000 else f"a number of {number.bit_length()} bits"
     return text if len(text) <= 30 else text[:27] + "..."

@@ -17,41 +17,48 @@ import inspect
 import json
 import os
 import re
+import shlex
+import socket
 import subprocess
 import sys
 import tempfile
 import textwrap
+import threading
+import time
 import typing
 import urllib.error
 import urllib.request
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Mapping
+from contextlib import suppress
 from functools import cache, cached_property
+from http.client import HTTPException
 from pathlib import Path
 from typing import Any, Literal, cast, get_args, get_origin, get_type_hints
 
 import click
 from click.testing import CliRunner
+from pytest_fake_credits.config_options import ENV_FIELDS, PLUGIN_OPTIONS
 from pytest_fake_credits.factory import Factory
 
 # ---- what stands inside the package and may move: these imports are all there is to change then
-from pytest_fake_credits.marker import ALLOWED, WORDS
-from pytest_fake_credits.settings import ENV_FIELDS, OPTIONS
+from pytest_fake_credits.marker import ALLOWABLE_PROBLEMS, MARKER_OPTIONS
 
 import fake_credits
-from fake_credits.auth.negative import BAD_TOKENS
-from fake_credits.auth.providers import PRESETS as PROVIDERS
-from fake_credits.auth.whys import AUTH_WHYS as AUTH_REASONS
-from fake_credits.contract.kept_headers import ALWAYS_KEPT
-from fake_credits.contract.parts import FIELD_NAMES, Operation
-from fake_credits.drivers.live import LiveServer
+from fake_credits.contract.types import FIELD_NAMES, Operation
+from fake_credits.control.routes import CONTROL_ROUTES
 from fake_credits.errors import CONTROL_ERRORS, ERRORS, FakeCreditsError
 from fake_credits.faults import EFFECTS, FaultError, Rule
-from fake_credits.faults.latency import DISTRIBUTIONS
-from fake_credits.faults.presets import PRESETS as FAULT_PRESETS
-from fake_credits.faults.rule import OPERATION_WORDS, SCRIPT_WORDS
-from fake_credits.seeding.profiles import PROFILES, Profile
-from fake_credits.web.control.table import ROUTES
+from fake_credits.faults.latency import DISTRIBUTIONS_BY_NAME
+from fake_credits.faults.rule import OPERATIONS_BY_NAME, SCRIPT_ACTIONS
+from fake_credits.faults.scenarios import FAULT_PRESETS
+from fake_credits.journal import ALWAYS_JOURNALED
+from fake_credits.sandbox_options import SandboxOptions
+from fake_credits.tokens.bad_tokens import BAD_TOKENS
+from fake_credits.tokens.credentials import AUTH_FAILURE_REASONS
+from fake_credits.tokens.providers import AUTH_PROVIDERS
+from fake_credits.transports.live import LiveServer
+from fake_credits.worlds.profiles import PROFILES, Profile
 
 # ---- the end of what may move
 
@@ -110,6 +117,7 @@ def all_python() -> tuple[str, ...]:
                 ahead.append((label, thing))
             else:
                 found.append(f"{_BESIDE}{label}")
+    found += _shape("fake_credits.FakeCredits(*)", SandboxOptions)
     ahead.append(("fake_credits_server", LiveServer))
     found += _walked(ahead, met)
     return tuple(found)
@@ -308,7 +316,7 @@ def _below(kind: type[BaseException]) -> Iterator[type[BaseException]]:
 def causes() -> Iterator[str]:
     """Yield what X-Fake-Credits-Cause says."""
     yield from {error.cause for error in ERRORS.values() if error.cause not in ("auth", "fault")}
-    yield from (f"auth:{reason}" for reason in AUTH_REASONS)
+    yield from (f"auth:{reason}" for reason in AUTH_FAILURE_REASONS)
     sentence = README.partition("in its header `X-Fake-Credits-Cause`:")[2].partition("(ours")[0]
     yield from (f"README.md: {cause}" for cause in re.findall(r"`([^`]+)`", sentence))
 
@@ -340,12 +348,12 @@ def plugin() -> Iterator[str]:
     recorder = _Recorder()
     module.pytest_addoption(recorder)
     yield from recorder.words
-    for option in OPTIONS:
+    for option in PLUGIN_OPTIONS:
         if not option.ini_only:
-            yield f"environment {option.environment}"
+            yield f"environment {option.env_variable}"
         yield f"default of {option.ini}: {shown(option.default)}"
-    yield from (f"marker {word}=" for word in WORDS)
-    yield from (f"marker allow= {word!r}" for word in ALLOWED)
+    yield from (f"marker {word}=" for word in MARKER_OPTIONS)
+    yield from (f"marker allow= {word!r}" for word in ALLOWABLE_PROBLEMS)
     yield from (f"ini fake_credits_env {{{field}}}: {variable}" for field, variable in ENV_FIELDS.items())
     for name in sorted(dir(module)):
         member: object = getattr(module, name)
@@ -367,6 +375,9 @@ def group() -> click.Group:
     return found
 
 
+_CLEAN = {"PATH": os.defpath, "LC_ALL": "C.UTF-8"}
+
+
 def command_line() -> Iterator[str]:
     """Yield commands with their flags, arguments and variables, and the exit codes."""
     for name, command in {"": group(), **group().commands}.items():
@@ -375,8 +386,35 @@ def command_line() -> Iterator[str]:
         for each in command.params:
             yield from _parameter(label, each)
     sentences = re.search(r"^Exit codes: 0; 1 failure.*?can't be run", README, re.MULTILINE | re.DOTALL)
-    yield from (f"exit code {number}" for number in re.findall(r"\d+", sentences[0] if sentences else ""))
-    yield from (f"exit code {kind.exit_code} of {kind.__name__}" for kind in (click.ClickException, click.UsageError))
+    yield from (f"exit code {number} in README.md" for number in re.findall(r"\d+", sentences[0] if sentences else ""))
+    yield from exit_codes()
+
+
+def exit_codes() -> Iterator[str]:
+    """Yield what commands end with; run them to see it."""
+    with socket.create_server(("127.0.0.1", 0)) as taken, tempfile.TemporaryDirectory() as folder:
+        killed = f"{sys.executable} -c 'import os; os.kill(os.getpid(), 15)'"
+        commands = {
+            "openapi": ["openapi"],
+            "wait in vain": ["wait", "http://127.0.0.1:9", "--timeout", "0.1"],
+            "an unknown flag": ["serve", "--unknown"],
+            "serve at a port that is taken": ["serve", "--port", str(taken.getsockname()[1])],
+            "run a folder": ["run", "--", folder],
+            "run what is not there": ["run", "--", f"{folder}/nothing"],
+            "run what signal 15 ends": ["run", "--", *shlex.split(killed)],
+        }
+        started = {
+            what: subprocess.Popen(
+                [sys.executable, "-m", "fake_credits", *words],
+                env=_CLEAN,
+                cwd=ROOT,
+                stdout=subprocess.DEVNULL,
+                stderr=subprocess.DEVNULL,
+            )
+            for what, words in commands.items()
+        }
+        for what, process in started.items():
+            yield f"exit code {process.wait(60)}: {what}"
 
 
 def _parameter(label: str, each: click.Parameter) -> Iterator[str]:
@@ -409,11 +447,10 @@ print(json.dumps(sorted(os.environ)))
 
 def environment() -> Iterator[str]:
     """Yield the variables that `run` gives its command, and the members of its log; run it to see them."""
-    before = {"PATH": os.defpath, "LC_ALL": "C.UTF-8"}
     python_child = [sys.executable, "-I", "-c", _CHILD]
     told = subprocess.run(
         [sys.executable, "-m", "fake_credits", "run", "--tls", "--balance", "1", "--log", "json", "--", *python_child],
-        env=before,
+        env=_CLEAN,
         cwd=ROOT,
         capture_output=True,
         text=True,
@@ -422,7 +459,7 @@ def environment() -> Iterator[str]:
     )
     if told.returncode:
         raise RuntimeError(told.stderr)
-    yield from (f"run sets {name}" for name in json.loads(told.stdout) if name not in before)
+    yield from (f"run sets {name}" for name in json.loads(told.stdout) if name not in _CLEAN)
     for line in told.stderr.splitlines():
         if line.startswith("{"):
             yield from (f"--log json {path}" for path in paths(json.loads(line)))
@@ -430,6 +467,8 @@ def environment() -> Iterator[str]:
 
 # ------------------------------------------------------------ the control plane
 
+_CALL, _BEGIN = "call", "begin a call"  # of the API itself; the second goes on beside the others
+_TRANSACTIONS = "/v1/applications/app-id/users/ada/transactions"
 _CALLS: tuple[tuple[str, str, object], ...] = (
     ("POST", "/sandboxes", {"users": {"ada": 5}, "clock": "2030-01-01T00:00:00Z"}),
     ("GET", "/sandboxes", None),
@@ -438,6 +477,9 @@ _CALLS: tuple[tuple[str, str, object], ...] = (
     ("GET", "/sandboxes/{sandbox}/users/{user}", None),
     ("POST", "/sandboxes/{sandbox}/tokens", {"user_id": "ada"}),
     ("GET", "/presets", None),
+    ("POST", "/sandboxes/{sandbox}/faults", {"effect": "late_write", "after_ms": 60_000, "name": "later"}),
+    (_BEGIN, _TRANSACTIONS, None),
+    ("GET", "/sandboxes/{sandbox}/clock", "parked"),
     ("POST", "/sandboxes/{sandbox}/faults", {"effect": "reset", "nth": 1, "name": "mine"}),
     ("POST", "/sandboxes/{sandbox}/faults/load", {"preset": "outage"}),
     ("GET", "/sandboxes/{sandbox}/faults", None),
@@ -447,9 +489,11 @@ _CALLS: tuple[tuple[str, str, object], ...] = (
     ("POST", "/sandboxes/{sandbox}/gates", {"name": "gate", "operation": "writes"}),
     ("GET", "/sandboxes/{sandbox}/gates", None),
     ("GET", "/sandboxes/{sandbox}/gates/{gate}", None),
-    ("POST", "/sandboxes/{sandbox}/gates/{gate}/wait", {"count": 1, "limit_s": 0.001}),
+    ("POST", "/sandboxes/{sandbox}/gates/{gate}/wait", {"count": 9, "limit_s": 0.001}),
+    (_BEGIN, _TRANSACTIONS, None),
+    ("POST", "/sandboxes/{sandbox}/gates/{gate}/wait", {"count": 1}),
     ("POST", "/sandboxes/{sandbox}/gates/{gate}/release", {}),
-    ("", "/v1/applications/app-id/users/ada", None),
+    (_CALL, _TRANSACTIONS, None),
     ("GET", "/sandboxes/{sandbox}/journal", None),
     ("GET", "/sandboxes/{sandbox}/journal/canonical", None),
     ("GET", "/sandboxes/{sandbox}/clock", None),
@@ -461,12 +505,15 @@ _CALLS: tuple[tuple[str, str, object], ...] = (
     ("GET", "/sandboxes/{sandbox}/problems", None),
     ("DELETE", "/sandboxes/{sandbox}", None),
 )
-"""One call of every route, in an order in which each succeeds; one without a method is a call of the API itself."""
+"""One call of every route, in an order in which each succeeds, but for a wait that is too short.
+
+A word in place of a query's body is the member that is waited for.
+"""
 
 
 def control() -> Iterator[str]:
     """Yield each route with the members of its query and body, and those of a real answer."""
-    for route in ROUTES:
+    for route in CONTROL_ROUTES:
         label = f"{route.method} {route.path}"
         yield f"{label} -> {route.status}"
         for what, shape in (("body", route.body), ("query", route.query)):
@@ -487,17 +534,25 @@ def _answers(base_url: str, token: str) -> Iterator[str]:
     parts = {"sandbox": "", "user": "ada", "rule": "mine", "gate": "gate"}
     api_key = ""
     for method, path, body in _CALLS:
-        if not method:
-            _ask("GET", f"{base_url}{path}", {"X-API-Key": api_key, **dict.fromkeys(ALWAYS_KEPT, "x")}, None)
+        if method in (_CALL, _BEGIN):
+            thread = threading.Thread(target=_spend, args=(f"{base_url}{path}", api_key), daemon=True)
+            thread.start()
+            if method == _CALL:
+                thread.join()
             continue
         headers = {"X-Fake-Credits-Control": token, "Content-Type": "application/json"}
-        status, answer, names = _ask(method, f"{base_url}/_fake{path.format(**parts)}", headers, body)
+        url = f"{base_url}/_fake{path.format(**parts)}"
+        status, answer, names = _ask(method, url, headers, None if isinstance(body, str) else body)
+        deadline_s = time.monotonic() + 30
+        while isinstance(body, str) and not answer[body] and time.monotonic() < deadline_s:
+            time.sleep(0.01)
+            status, answer, names = _ask(method, url, headers, None)
+        if status >= 400 and answer["error"]["code"] not in ("gate_limit", "gate_timeout"):
+            raise RuntimeError(f"{method} {path}: {status} {answer}")
         yield from (f"{method} {path} answers {word}" for word in paths(answer))
         yield from (f"header {name}" for name in names if name.startswith("x-"))
         if (method, path) == ("POST", "/sandboxes"):
             parts["sandbox"], api_key = answer["name"], answer["api_key"]
-        if status >= 400 and not path.endswith("/wait"):
-            raise RuntimeError(f"{method} {path}: {status} {answer}")
     yield "header X-Fake-Credits-Control"
     for path in ("livez", "readyz", "openapi.json"):
         status, _, _ = _ask("GET", f"{base_url}/_fake/{path}", {}, None)
@@ -506,11 +561,17 @@ def _answers(base_url: str, token: str) -> Iterator[str]:
     yield f"GET /.well-known/jwks.json -> {status}, for everybody"
 
 
+def _spend(url: str, api_key: str) -> None:
+    headers = {"X-API-Key": api_key, "Content-Type": "application/json", **dict.fromkeys(ALWAYS_JOURNALED, "x")}
+    with suppress(OSError, HTTPException):  # a write that lands late has no answer
+        _ask("POST", url, headers, {"delta": -1, "reason": "consume"})
+
+
 def _ask(method: str, url: str, headers: Mapping[str, str], body: object) -> tuple[int, Any, list[str]]:
     data = None if body is None else json.dumps(body).encode()
     request = urllib.request.Request(url, data, dict(headers), method=method)  # noqa: S310 - our own server
     try:
-        with urllib.request.build_opener(urllib.request.ProxyHandler({})).open(request, timeout=10) as answer:
+        with urllib.request.build_opener(urllib.request.ProxyHandler({})).open(request, timeout=30) as answer:
             text, names = answer.read(), [name.lower() for name in answer.headers]
             return answer.status, _json(text), names
     except urllib.error.HTTPError as error:
@@ -542,14 +603,14 @@ def paths(value: Any, before: str = "") -> Iterator[str]:
 def faults() -> Iterator[str]:
     """Yield the words of rules, effects, presets, delays and scenarios in JSON and TOML."""
     yield from _shape("rule", Rule)
-    yield from (f"rule operation = {word!r}" for word in OPERATION_WORDS)
-    yield from (f"rule script = {word!r}" for word in SCRIPT_WORDS)
+    yield from (f"rule operation = {word!r}" for word in OPERATIONS_BY_NAME)
+    yield from (f"rule script = {word!r}" for word in SCRIPT_ACTIONS)
     for word, effect in EFFECTS.items():
         yield f"effect {word}"
         yield from _shape(f"effect {word}", effect)
         yield from (f"effect {word} phase = {phase!r}" for phase in effect.phases)
     yield from (f"preset {name}" for name in FAULT_PRESETS)
-    for word, kind in DISTRIBUTIONS.items():
+    for word, kind in DISTRIBUTIONS_BY_NAME.items():
         yield from _shape(f"latency {word}", kind)
     yield from (f"scenario {key}" for key in _known_keys({"version": 1, "?": 0}))
     yield from (f"scenario changes {key}" for key in _known_keys({"changes": [{"?": 0}]}))
@@ -599,8 +660,8 @@ def worlds() -> Iterator[str]:
 
 def tokens() -> Iterator[str]:
     """Yield the providers whose tokens there are, and the kinds of bad tokens with the reasons that they give."""
-    yield from (f"provider {name}: {each.algorithm} {each.issuer}" for name, each in PROVIDERS.items())
-    yield from (f"bad token {name}: auth:{each.why} {each.code}" for name, each in BAD_TOKENS.items())
+    yield from (f"provider {name}: {each.algorithm} {each.issuer}" for name, each in AUTH_PROVIDERS.items())
+    yield from (f"bad token {name}: auth:{each.auth_reason} {each.code}" for name, each in BAD_TOKENS.items())
 
 
 # ------------------------------------------------------------ the API
@@ -621,7 +682,7 @@ def api() -> Iterator[str]:
     for name, schema in components["schemas"].items():
         yield from (f"schemas {name}.{member}" for member in schema.get("properties", ()))
     yield from (f"header {name}" for name in set(re.findall(r'"((?:X|Retry)-[\w-]+)"', json.dumps(document))))
-    yield from (f"header {name} is journalled" for name in ALWAYS_KEPT)
+    yield from (f"header {name} is journalled" for name in ALWAYS_JOURNALED)
 
 
 SURFACES: Mapping[str, Callable[[], Iterable[str]]] = {

@@ -18,22 +18,22 @@ from pathlib import Path
 from typing import Any, cast
 
 import msgspec
-from pytest_fake_credits.marker import WORDS
-from pytest_fake_credits.settings import ENV_FIELDS, OPTIONS
+from pytest_fake_credits.config_options import ENV_FIELDS, PLUGIN_OPTIONS
+from pytest_fake_credits.marker import MARKER_OPTIONS
 
-from fake_credits.auth.negative import BAD_TOKENS
-from fake_credits.auth.providers import PRESETS
-from fake_credits.cli.commands import cli
-from fake_credits.cli.options import flags_of
-from fake_credits.contract import DEFAULT, Operation, settings
+from fake_credits.assertions import JournalAssertions
+from fake_credits.cli.flags import list_flags
+from fake_credits.cli.main import cli
+from fake_credits.contract import DEFAULT_CONTRACT, Operation, settings
+from fake_credits.control.routes import CONTROL_ROUTES, ControlRoute
+from fake_credits.control.schemas import JsonMembers
 from fake_credits.errors import CONTROL_ERRORS, ERRORS
 from fake_credits.fake import FakeCredits
 from fake_credits.faults import EFFECTS, Rule
-from fake_credits.faults.presets import PRESETS as BAD_DAYS
-from fake_credits.sandbox.asserting.journal import CallJournal
-from fake_credits.seeding.profiles import Profile
-from fake_credits.web.control.shapes import Rules
-from fake_credits.web.control.table import ROUTES, ControlRoute
+from fake_credits.faults.scenarios import FAULT_PRESETS
+from fake_credits.tokens.bad_tokens import BAD_TOKENS
+from fake_credits.tokens.providers import AUTH_PROVIDERS
+from fake_credits.worlds.profiles import Profile
 
 ROOT = Path(__file__).resolve().parent.parent
 PART = re.compile(r"(<!-- (table|example|file): ([\w./-]+) -->\n)(.*?)(<!-- end -->)", re.DOTALL)
@@ -59,7 +59,7 @@ def facade() -> str:
 
 def journal() -> str:
     """Return the table of what can be asked of a sandbox's journal."""
-    return members(CallJournal)
+    return members(JournalAssertions)
 
 
 def members(described: type[object]) -> str:
@@ -78,13 +78,19 @@ def members(described: type[object]) -> str:
 
 def operations() -> str:
     """Return the table of operations under the default contract."""
+    contract = DEFAULT_CONTRACT
     statuses = {
-        Operation.CREATE_USER: f"{DEFAULT.created_user_status} first, {DEFAULT.existing_user_status} after",
-        Operation.CREATE_TRANSACTION: str(DEFAULT.created_transaction_status),
+        Operation.CREATE_USER: f"{contract.created_user_status} first, {contract.existing_user_status} after",
+        Operation.CREATE_TRANSACTION: str(contract.created_transaction_status),
     }
     rows = [
-        (operation.value, f"`{route}`", statuses.get(operation, "200"), "403" if operation.server_only else "own only")
-        for operation, route in DEFAULT.routes.items()
+        (
+            operation.value,
+            f"`{route}`",
+            statuses.get(operation, "200"),
+            "403" if operation.requires_api_key else "own only",
+        )
+        for operation, route in DEFAULT_CONTRACT.routes.items()
     ]
     return table("operation | route | status | with a user's token", rows)
 
@@ -96,7 +102,7 @@ def contract() -> str:
 
 
 def _default(name: str) -> str:
-    value = getattr(DEFAULT, name)
+    value = getattr(DEFAULT_CONTRACT, name)
     if name == "routes":
         return "see above"
     if isinstance(value, Mapping):
@@ -111,7 +117,7 @@ def _default(name: str) -> str:
 def errors() -> str:
     """Return the table of error codes."""
     rows = (
-        (f"`{code}`", str(DEFAULT.status_of(error)), f"`{error.__name__}`", sentence(error.__doc__))
+        (f"`{code}`", str(DEFAULT_CONTRACT.status_of(error)), f"`{error.__name__}`", sentence(error.__doc__))
         for code, error in ERRORS.items()
     )
     return table("code | status | class | meaning", rows)
@@ -120,10 +126,10 @@ def errors() -> str:
 def presets() -> str:
     """Return the table of JWT presets."""
     rows = (
-        (f"`{name}`", p.algorithm, f"`{p.issuer}`", ", ".join(p.audience) or "none", f"{p.life_s} s")
-        for name, p in PRESETS.items()
+        (f"`{name}`", p.algorithm, f"`{p.issuer}`", ", ".join(p.audience) or "none", f"{p.lifetime_s} s")
+        for name, p in AUTH_PROVIDERS.items()
     )
-    return table("`jwt` | algorithm | `iss` | `aud` | life", rows)
+    return table("`auth_provider` | algorithm | `iss` | `aud` | life", rows)
 
 
 def effects() -> str:
@@ -133,7 +139,7 @@ def effects() -> str:
         names = ", ".join(each.name for each in dataclasses.fields(cast("type[Any]", effect)))
         phases = ", ".join(effect.phases)
         whole = " ".join((effect.__doc__ or "").split()).replace("``", "`").replace("(README, ", "(")
-        rows.append((f"`{word}`", f"`{effect.__name__}({names})`", phases, whole, effect.exposes))
+        rows.append((f"`{word}`", f"`{effect.__name__}({names})`", phases, whole, effect.reveals))
     return table("`effect` | in Python | phases | what it does | bug of a client that it exposes", rows)
 
 
@@ -162,7 +168,7 @@ RULE_WORDS = {
     "first": ("when", "the first so many of them"),
     "every": ("when", "each so-manieth of them: 10 is the 10th, the 20th, …"),
     "after": ("when", "all behind the first so many of them"),
-    "times": ("when", "at most so often; a `zombie` once unless given"),
+    "times": ("when", "at most so often; a `late_write` once unless given"),
     "script": (
         "when",
         "instead of an effect, entries consumed one a call: a status, `ok` (no fault), `reset`, `close` or `hang`",
@@ -173,7 +179,7 @@ RULE_WORDS = {
         "when",
         "`[start, end]`, seconds since the sandbox started or dates, or `[start]`; calls outside do not match",
     ),
-    "stack": ("what", "whether the rules behind are tried too; of `latency` and `gate` they are"),
+    "stack": ("what", "whether the rules behind are tried too; of `latency` and `hold_at_gate` they are"),
     "optional": ("when", "whether a scripted rule may stay unused"),
     "name": ("what", "in the journal and in `X-Fake-Credits-Cause`; `<effect>#<n>` unless given"),
 }
@@ -181,13 +187,14 @@ RULE_WORDS = {
 
 def fault_presets() -> str:
     """Return the table of named bad days."""
-    return table("preset | what goes wrong", ((f"`{name}`", each.explains) for name, each in BAD_DAYS.items()))
+    return table("preset | what goes wrong", ((f"`{name}`", each.description) for name, each in FAULT_PRESETS.items()))
 
 
 def bad_tokens() -> str:
     """Return the table of bad tokens."""
     rows = (
-        (f"`{kind}`", bad.breaks, f"{bad.status} `{bad.code}`", f"`auth:{bad.why}`") for kind, bad in BAD_TOKENS.items()
+        (f"`{kind}`", bad.description, f"{bad.status} `{bad.code}`", f"`auth:{bad.auth_reason}`")
+        for kind, bad in BAD_TOKENS.items()
     )
     return table("kind | it | answer | `X-Fake-Credits-Cause`", rows)
 
@@ -206,14 +213,14 @@ def fixtures() -> str:
 
 def marker() -> str:
     """Return the table of the marker's words."""
-    return table("word | must be", ((f"`{name}=`", word.rule) for name, word in WORDS.items()))
+    return table("word | must be", ((f"`{name}=`", word.expected) for name, word in MARKER_OPTIONS.items()))
 
 
 def options() -> str:
     """Return the table of the plugin's options."""
     rows: list[tuple[str, ...]] = []
-    for option in OPTIONS:
-        flag, variable = ("", "") if option.ini_only else (f"`{option.flag}`", f"`{option.environment}`")
+    for option in PLUGIN_OPTIONS:
+        flag, variable = ("", "") if option.ini_only else (f"`{option.flag}`", f"`{option.env_variable}`")
         rows.append((flag, f"`{option.ini}`", variable, _given(option.default, option.name), option.help))
     lines = "lines `NAME=text`: what the fixture of that name sets instead"
     rows.append(("", "`fake_credits_env`", "", "as `fake-credits run`", lines))
@@ -242,9 +249,9 @@ def _given(default: object, name: str = "") -> str:
 def commands() -> str:
     """Return the table of commands and their flags."""
     merged: dict[tuple[str, ...], list[str]] = {}
-    for flag in flags_of(cli):
+    for flag in list_flags(cli):
         default = f"`{flag.default}`" if flag.default else ""
-        row = (f"`{flag.flag}`", f"`{flag.variable}`", default, flag.explains)
+        row = (f"`{flag.flag}`", f"`{flag.variable}`", default, flag.help)
         merged.setdefault(row, []).append(f"`{flag.command}`")
     rows = ((", ".join(used_by), *row) for row, used_by in merged.items())
     return table("command | flag | environment | default | what it does", rows)
@@ -286,12 +293,12 @@ def environment() -> str:
 
 def control() -> str:
     """Return the table of the control plane's routes."""
-    rows = ((f"`{route.method} {route.path}`", _words(route), sentence(route.explains)) for route in ROUTES)
+    rows = ((f"`{route.method} {route.path}`", _words(route), sentence(route.summary)) for route in CONTROL_ROUTES)
     return table("route, below `/_fake` | body or query | what it does", rows)
 
 
 def _words(route: ControlRoute) -> str:
-    if Rules in (route.body, route.query):
+    if JsonMembers in (route.body, route.query):
         return "a scenario" if route.path.endswith("/load") else "a rule"
     shapes = [each for each in (route.body, route.query) if issubclass(each, msgspec.Struct)]
     return ", ".join(f"`{name}`" for shape in shapes for name in shape.__struct_fields__)

@@ -74,10 +74,10 @@ def spender(client: ServerClient, tries: int, successes: list[int]) -> Callable[
 
 
 def check_nothing_lost(fake: FakeCredits, *, exchanges: int, transactions: int, balance: int) -> None:
-    account = fake.sandbox.ledger.account(APPLICATION, USER)
-    assert (fake.journal.total, fake.journal.under_way) == (exchanges, 0)
+    account = fake.sandbox.ledger.get_account(APPLICATION, USER)
+    assert (fake.journal.total, fake.journal.in_flight) == (exchanges, 0)
     assert (len(account), fake.balance()) == (transactions, balance)
-    assert sum(row.delta for row in account.rows()) == balance
+    assert sum(row.delta for row in account.entries()) == balance
     assert fake.problems() == []
 
 
@@ -133,7 +133,7 @@ def test_a_race_for_the_last_credits_over_both_drivers_is_exact_too() -> None:
             client.close()
         assert sum(successes) == 200
         check_nothing_lost(fake, exchanges=400, transactions=201, balance=0)
-        assert min(row.balance for row in fake.sandbox.ledger.account(APPLICATION, USER).rows()) == 0
+        assert min(row.balance for row in fake.sandbox.ledger.get_account(APPLICATION, USER).entries()) == 0
 
 
 def test_a_history_read_by_pages_while_threads_write_misses_and_repeats_nothing() -> None:

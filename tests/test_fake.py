@@ -20,7 +20,6 @@ import trio
 from fake_credits.client.server import ServerClient
 from fake_credits.client.user import UserClient
 from fake_credits.contract.loading import load_contract
-from fake_credits.drivers.shared import Shared
 from fake_credits.errors import (
     ConnectionLost,
     InsufficientCredits,
@@ -30,11 +29,12 @@ from fake_credits.errors import (
     TokenExpired,
     UserNotFound,
 )
-from fake_credits.fake import FakeCredits, Mode, SettingWords
+from fake_credits.fake import ClientMode, FakeCredits
 from fake_credits.faults import Reset
-from fake_credits.journal import Entry
+from fake_credits.journal import JournalEntry
 from fake_credits.models import Balance, Reason, User
-from fake_credits.sandbox import SandboxSettings
+from fake_credits.sandbox_options import FakeCreditsKwargs, SandboxOptions
+from fake_credits.transports.shared_resources import SharedResources
 
 NOON = datetime(2026, 3, 1, 12, tzinfo=UTC)
 BALANCE = "/v1/applications/app-id/users/user-id/balance"
@@ -49,15 +49,15 @@ async def _coroutine(main: Callable[[], Awaitable[None]]) -> None:
 
 
 @pytest.fixture(params=["in-process", "live"])
-def mode(request: pytest.FixtureRequest) -> Mode:
-    chosen: Mode = request.param
+def mode(request: pytest.FixtureRequest) -> ClientMode:
+    chosen: ClientMode = request.param
     return chosen
 
 
 @pytest.fixture(scope="module")
-def shared() -> Iterator[Shared]:
+def shared() -> Iterator[SharedResources]:
     """Yield keys and a live server that the tests of this module share."""
-    parts = Shared()
+    parts = SharedResources()
     yield parts
     parts.close()
 
@@ -69,7 +69,7 @@ def test_the_designs_example_works_as_it_stands() -> None:
         assert credits.user_client("ada").get_balance("ada").balance == 90
 
 
-def test_both_modes_give_the_same_answers(mode: Mode, shared: Shared) -> None:
+def test_both_modes_give_the_same_answers(mode: ClientMode, shared: SharedResources) -> None:
     with FakeCredits(mode=mode, shared=shared, balance=10) as fake:
         with pytest.raises(InsufficientCredits):
             fake.server_client.create_transaction("app-id", "user-id", delta=-11, reason="consume")
@@ -84,7 +84,7 @@ def test_both_modes_give_the_same_answers(mode: Mode, shared: Shared) -> None:
 
 
 @loops
-def test_the_async_clients_work_in_both_modes_and_any_loop(mode: Mode, shared: Shared, run: Run) -> None:
+def test_the_async_clients_work_in_both_modes_and_any_loop(mode: ClientMode, shared: SharedResources, run: Run) -> None:
     with FakeCredits(mode=mode, shared=shared, balance=10) as fake:
 
         async def main() -> None:
@@ -95,7 +95,7 @@ def test_the_async_clients_work_in_both_modes_and_any_loop(mode: Mode, shared: S
         run(main)
 
 
-def test_what_python_sees_and_what_the_wire_sees_is_one_state(mode: Mode, shared: Shared) -> None:
+def test_what_python_sees_and_what_the_wire_sees_is_one_state(mode: ClientMode, shared: SharedResources) -> None:
     with FakeCredits(mode=mode, shared=shared) as fake:
         fake.server_client.create_user("app-id", "ada")
         assert fake.balance("ada") == 0
@@ -116,7 +116,9 @@ def test_user_without_a_balance_leaves_the_balance_alone() -> None:
         assert fake.balance("ada") == 5
 
 
-def test_a_world_has_histories_of_the_last_year_of_the_sandbox_s_clock(mode: Mode, shared: Shared) -> None:
+def test_a_world_has_histories_of_the_last_year_of_the_sandbox_s_clock(
+    mode: ClientMode, shared: SharedResources
+) -> None:
     with FakeCredits(world="tiny", clock=NOON, mode=mode, shared=shared) as fake:
         users = list(fake.server_client.iter_users("app-id"))
         moments = [
@@ -126,7 +128,7 @@ def test_a_world_has_histories_of_the_last_year_of_the_sandbox_s_clock(mode: Mod
         assert NOON - timedelta(days=365) <= min(moments) < max(moments) <= NOON
 
 
-def test_reset_returns_to_the_world_that_it_started_from(shared: Shared) -> None:
+def test_reset_returns_to_the_world_that_it_started_from(shared: SharedResources) -> None:
     with FakeCredits(world="tiny", users={"ada": 5}, shared=shared) as fake:
         user_id = next(fake.server_client.iter_users("app-id")).user_id
         balance = fake.balance(user_id)
@@ -135,12 +137,12 @@ def test_reset_returns_to_the_world_that_it_started_from(shared: Shared) -> None
         assert (fake.balance(user_id), fake.balance("ada")) == (balance, 5)
 
 
-def test_the_users_of_a_world_may_be_brought_to_a_balance(shared: Shared) -> None:
+def test_the_users_of_a_world_may_be_brought_to_a_balance(shared: SharedResources) -> None:
     with FakeCredits(world="edge", users={"one-credit": 7}, shared=shared) as fake:
         assert fake.balance("one-credit") == 7
 
 
-def test_a_world_is_loaded_into_a_running_sandbox_and_forgotten_by_a_reset(shared: Shared) -> None:
+def test_a_world_is_loaded_into_a_running_sandbox_and_forgotten_by_a_reset(shared: SharedResources) -> None:
     with FakeCredits(balance=3, application_id="shop", seed=4, shared=shared) as fake:
         ids = fake.load_world("tiny")
         assert [user.user_id for user in fake.server_client.iter_users("shop")] == ["user-id", *ids]
@@ -151,7 +153,7 @@ def test_a_world_is_loaded_into_a_running_sandbox_and_forgotten_by_a_reset(share
         assert [user.user_id for user in fake.server_client.iter_users("shop")] == ["user-id"]
 
 
-def test_a_world_in_a_file_is_loaded_as_one_with_a_name(shared: Shared) -> None:
+def test_a_world_in_a_file_is_loaded_as_one_with_a_name(shared: SharedResources) -> None:
     file = Path(__file__).resolve().parents[1] / "fixtures" / "worlds" / "tiny.json"
     with FakeCredits(world=file, shared=shared) as by_path, FakeCredits(shared=shared) as by_text:
         ids = by_text.load_world(str(file))
@@ -160,7 +162,7 @@ def test_a_world_in_a_file_is_loaded_as_one_with_a_name(shared: Shared) -> None:
 
 
 @pytest.mark.parametrize("name", ["dmo", "nowhere.json"])
-def test_a_world_that_there_is_not_is_refused_and_changes_nothing(name: str, shared: Shared) -> None:
+def test_a_world_that_there_is_not_is_refused_and_changes_nothing(name: str, shared: SharedResources) -> None:
     with pytest.raises(ValueError, match=f"there is no world '{name}', and no file"):
         FakeCredits(world=name, shared=shared)
     with FakeCredits(shared=shared) as fake, pytest.raises(TypeError, match="a name, a file or a World, not int"):
@@ -181,7 +183,7 @@ def test_the_balance_of_nobody_is_user_not_found() -> None:
         ({"live": True}, TypeError("""has no word 'live': say mode="live\"""")),
         ({"intercept": "https://a"}, TypeError("has no word 'intercept': call credits.intercept(...)")),
         ({"allow": "unused_rules"}, TypeError("has no word 'allow': allow= is the marker's")),
-        ({"jwt": "clark"}, ValueError("there is no JWT preset 'clark'")),
+        ({"auth_provider": "clark"}, ValueError("there is no JWT preset 'clark'")),
         (
             {"users": ["ada"]},
             TypeError('users must be a mapping of user ids to balances, such as {"ada": 100}, not list'),
@@ -226,7 +228,7 @@ def test_the_facade_takes_what_the_marker_takes() -> None:
     with FakeCredits(clock="2030-01-01T00:00:00Z", keep_headers="X-Tenant", contract=file) as fake:
         assert fake.sandbox.contract == load_contract(file)
         assert fake.clock.now() == datetime(2030, 1, 1, tzinfo=UTC)
-        assert "x-tenant" in fake.sandbox.kept_headers.names
+        assert "x-tenant" in fake.sandbox.journal_headers.names
 
 
 def test_a_clock_goes_to_no_text() -> None:
@@ -324,21 +326,23 @@ def test_an_unknown_library_is_refused_with_the_ways_there_are() -> None:
         fake.transport("aiohttp")  # type: ignore[call-overload]  # pyright: ignore[reportCallIssue, reportArgumentType]
 
 
-def test_any_library_reaches_the_base_url(shared: Shared) -> None:
+def test_any_library_reaches_the_base_url(shared: SharedResources) -> None:
     with FakeCredits(shared=shared, balance=7) as fake:
         response = requests.get(fake.base_url + BALANCE, headers={"X-API-Key": fake.api_key}, timeout=5)
         assert response.json() == {"balance": 7}
         assert fake.serve() == fake.base_url
 
 
-@pytest.mark.parametrize("jwt", ["plain", "clerk"])
-def test_a_user_client_survives_a_month_and_a_rotation_of_keys(jwt: str, mode: Mode, shared: Shared) -> None:
-    with FakeCredits(mode=mode, shared=shared, balance=7, jwt=jwt) as fake:
+@pytest.mark.parametrize("auth_provider", ["plain", "clerk"])
+def test_a_user_client_survives_a_month_and_a_rotation_of_keys(
+    auth_provider: str, mode: ClientMode, shared: SharedResources
+) -> None:
+    with FakeCredits(mode=mode, shared=shared, balance=7, auth_provider=auth_provider) as fake:
         user = fake.user_client()
         assert user.get_balance("user-id") == Balance(7)
         fake.clock.advance(days=30)
         assert user.get_balance("user-id") == Balance(7)
-        fake.sandbox.keys.rotate(fake.sandbox.minter.preset.algorithm)
+        fake.sandbox.keys.rotate(fake.sandbox.minter.provider.algorithm)
         assert user.get_balance("user-id") == Balance(7)
 
 
@@ -362,7 +366,7 @@ def test_a_cursor_from_before_a_reset_is_none_of_the_new_history() -> None:
         assert fake.problems() == []
 
 
-def test_reset_empties_the_journal_and_keeps_the_clients(mode: Mode, shared: Shared) -> None:
+def test_reset_empties_the_journal_and_keeps_the_clients(mode: ClientMode, shared: SharedResources) -> None:
     with FakeCredits(mode=mode, shared=shared, balance=7) as fake:
         client = fake.server_client
         client.create_transaction("app-id", "user-id", delta=-4, reason="consume")
@@ -382,7 +386,7 @@ def test_a_closed_fake_refuses_further_calls_and_says_why() -> None:
         user.get_balance("user-id")
     assert (by_key.value.status, by_key.value.code) == (401, "invalid_api_key")
     assert [entry.cause for entry in fake.journal.entries()[-2:]] == ["auth:closed_sandbox"] * 2
-    assert [by_key.value.why, by_token.value.why] == ["closed_sandbox"] * 2
+    assert [by_key.value.auth_reason, by_token.value.auth_reason] == ["closed_sandbox"] * 2
 
 
 CHANGES: tuple[Callable[[FakeCredits], object], ...] = (
@@ -407,7 +411,7 @@ def test_nothing_can_be_done_to_a_closed_fake(verb: Callable[[FakeCredits], obje
     assert fake.balance() == 7
 
 
-def test_closing_twice_does_nothing_more(mode: Mode) -> None:
+def test_closing_twice_does_nothing_more(mode: ClientMode) -> None:
     fake = FakeCredits(mode=mode, balance=7)
     fake.server_client.get_balance("app-id", "user-id")
     assert fake.close() == []
@@ -422,7 +426,7 @@ def test_a_closed_live_fake_of_its_own_leaves_no_server_behind() -> None:
         client.get_balance("app-id", "user-id")
 
 
-def test_a_closed_fake_on_a_shared_server_is_refused_there_too(shared: Shared) -> None:
+def test_a_closed_fake_on_a_shared_server_is_refused_there_too(shared: SharedResources) -> None:
     fake = FakeCredits(mode="live", shared=shared, balance=7)
     base_url, key = fake.base_url, fake.api_key
     fake.close()
@@ -431,7 +435,7 @@ def test_a_closed_fake_on_a_shared_server_is_refused_there_too(shared: Shared) -
 
 
 def test_closing_after_the_shared_server_starts_no_other() -> None:
-    parts = Shared()
+    parts = SharedResources()
     fake = FakeCredits(mode="live", shared=parts, balance=7)
     fake.server_client.get_balance("app-id", "user-id")
     parts.close()
@@ -439,18 +443,20 @@ def test_closing_after_the_shared_server_starts_no_other() -> None:
     assert repr(parts).endswith("0 live servers>")
 
 
-def test_close_tells_what_was_still_under_way_after_a_second(shared: Shared, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("fake_credits.sandbox.ending._LAST_EXCHANGES_S", 0.005)
+def test_close_tells_what_was_still_under_way_after_a_second(
+    shared: SharedResources, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("fake_credits.sandboxes._SANDBOX_DRAIN_TIMEOUT_S", 0.005)
     fake = FakeCredits(mode="live", shared=shared)
     fake.serve()
     fake.journal.next_ordinal()
     assert fake.close() == ["1 exchanges were still under way a second after the end"]
 
 
-def test_close_waits_for_an_exchange_that_ends_in_time(shared: Shared) -> None:
+def test_close_waits_for_an_exchange_that_ends_in_time(shared: SharedResources) -> None:
     fake = FakeCredits(mode="live", shared=shared)
     fake.serve()
-    last = Entry(ordinal=fake.journal.next_ordinal(), request_id="r", at_ms=0, method="GET", target="/")
+    last = JournalEntry(ordinal=fake.journal.next_ordinal(), request_id="r", at_ms=0, method="GET", target="/")
     late = threading.Timer(0.005, fake.journal.write, [last])
     late.start()
     assert fake.close() == []
@@ -461,13 +467,13 @@ def test_problems_report_a_ledger_that_contradicts_itself_and_a_bug_that_answere
     with FakeCredits(balance=7) as fake:
         assert fake.problems() == []
         fake.sandbox.bugs.append(ZeroDivisionError("oops"))
-        fake.sandbox.ledger.account("app-id", "user-id").balance = 8
+        fake.sandbox.ledger.get_account("app-id", "user-id").balance = 8
         bug, ledger = fake.problems()
         assert "ZeroDivisionError('oops')" in bug
         assert "the deltas sum to 7" in ledger
 
 
-def test_reprs_never_leak_a_key_or_a_token(mode: Mode, shared: Shared) -> None:
+def test_reprs_never_leak_a_key_or_a_token(mode: ClientMode, shared: SharedResources) -> None:
     with FakeCredits(mode=mode, shared=shared, api_key="fck_hush_hush_hush", balance=1) as fake:
         user = fake.user_client()
         user.get_balance("user-id")
@@ -478,7 +484,7 @@ def test_reprs_never_leak_a_key_or_a_token(mode: Mode, shared: Shared) -> None:
                 (
                     fake,
                     fake.sandbox,
-                    fake.sandbox.settings,
+                    fake.sandbox.options,
                     fake.server_client,
                     fake.async_server_client,
                     user,
@@ -495,7 +501,7 @@ def test_reprs_never_leak_a_key_or_a_token(mode: Mode, shared: Shared) -> None:
 
 
 def test_settings_have_the_words_that_the_facade_takes() -> None:
-    assert set(SettingWords.__annotations__) == {field.name for field in fields(SandboxSettings)}
+    assert set(FakeCreditsKwargs.__annotations__) == {field.name for field in fields(SandboxOptions)}
 
 
 def claims(token: str) -> dict[str, Any]:
@@ -509,17 +515,17 @@ def read_balance_with(fake: FakeCredits, token: str) -> None:
         client.get_balance("user-id")
 
 
-def test_an_issuer_that_is_not_trusted_can_not_be_bound(shared: Shared) -> None:
+def test_an_issuer_that_is_not_trusted_can_not_be_bound(shared: SharedResources) -> None:
     with FakeCredits(shared=shared) as fake, pytest.raises(ValueError, match="'https://x/' is not trusted here"):
         fake.bind("https://x/", "ada")
 
 
-def test_a_token_s_clock_is_one_of_two(shared: Shared) -> None:
+def test_a_token_s_clock_is_one_of_two(shared: SharedResources) -> None:
     with FakeCredits(shared=shared) as fake, pytest.raises(ValueError, match="clock is 'wal'"):
         fake.token("ada", clock="wal")  # type: ignore[arg-type] # pyright: ignore[reportArgumentType]
 
 
-def test_a_closed_fake_starts_no_server(shared: Shared) -> None:
+def test_a_closed_fake_starts_no_server(shared: SharedResources) -> None:
     fake = FakeCredits(shared=shared)
     fake.close()
     with pytest.raises(RuntimeError, match="is closed: its test is over"):
@@ -534,7 +540,7 @@ def test_a_closed_fake_starts_no_server(shared: Shared) -> None:
     ],
     ids=repr,
 )
-def test_an_empty_id_does_not_mean_the_default_one(shared: Shared, user_id: Any, error: Exception) -> None:
+def test_an_empty_id_does_not_mean_the_default_one(shared: SharedResources, user_id: Any, error: Exception) -> None:
     with FakeCredits(shared=shared, balance=1) as fake:
         for verb in (fake.balance, fake.token, fake.user_client, fake.async_user_client):
             with pytest.raises(type(error), match=re.escape(str(error))):
@@ -561,6 +567,8 @@ def test_an_empty_id_does_not_mean_the_default_one(shared: Shared, user_id: Any,
     ],
     ids=repr,
 )
-def test_a_token_that_can_t_be_is_refused_by_name(shared: Shared, words: dict[str, Any], error: Exception) -> None:
+def test_a_token_that_can_t_be_is_refused_by_name(
+    shared: SharedResources, words: dict[str, Any], error: Exception
+) -> None:
     with FakeCredits(shared=shared) as fake, pytest.raises(type(error), match=re.escape(str(error))):
         fake.token("ada", **words)

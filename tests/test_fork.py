@@ -7,8 +7,8 @@ from collections.abc import Callable
 import pytest
 import requests
 
-from fake_credits.drivers.shared import Shared
 from fake_credits.fake import FakeCredits
+from fake_credits.transports.shared_resources import SharedResources
 
 if not hasattr(os, "fork"):
     pytest.skip("there is no fork here", allow_module_level=True)
@@ -85,7 +85,7 @@ def test_a_child_that_leaves_the_with_block_closes_nothing() -> None:
 
 def test_a_sandbox_that_a_child_makes_of_its_parents_parts_has_no_server() -> None:
     """The server runs in the parent, which would never hear of it."""
-    shared = Shared()
+    shared = SharedResources()
     with FakeCredits(shared=shared) as fake:
         fake.serve()
         told = in_child(lambda: FakeCredits(shared=shared).serve())

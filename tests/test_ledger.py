@@ -23,7 +23,7 @@ from fake_credits.errors import (
     ValidationError,
 )
 from fake_credits.fake import FakeCredits
-from fake_credits.ledger import CODES, Account, Columns, Inconsistency, Ledger, Row
+from fake_credits.ledger import REASON_CODES, Account, Ledger, LedgerEntry, LedgerInconsistency, TransactionColumns
 from fake_credits.models import Reason
 
 APPLICATION = "app-id"
@@ -37,18 +37,18 @@ deltas = st.integers(-200, 200) | st.sampled_from([0, CEILING, CEILING + 1, -MAX
 reasons = st.sampled_from(list(Reason))
 
 
-class Model(dict[str, list[Row]]):
+class Model(dict[str, list[LedgerEntry]]):
     """Be the rules of a ledger in ten lines: each user's rows, and whether a transaction may join them."""
 
     floor: int | None = 0
 
-    def book(self, user: str, delta: int, reason: Reason, at_ms: int) -> Row | None:
+    def book(self, user: str, delta: int, reason: Reason, at_ms: int) -> LedgerEntry | None:
         balance = sum(row.delta for row in self.get(user, [])) + delta
         sign = delta < 0 if reason is Reason.CONSUME else delta > 0
         within = balance <= CEILING if delta > 0 else self.floor is None or balance >= self.floor
         if user not in self or not sign or abs(delta) > MAX_AMOUNT or not within:
             return None
-        self[user].append(Row(delta, reason, at_ms, balance))
+        self[user].append(LedgerEntry(delta, reason, at_ms, balance))
         return self[user][-1]
 
 
@@ -75,7 +75,7 @@ class LedgerMachine(RuleBasedStateMachine):
         self.now_ms += 1
         expected = self.model.book(user, delta, reason, self.now_ms)
         try:
-            got = self.ledger.append(self.ledger.account(APPLICATION, user), delta, reason, self.now_ms)
+            got = self.ledger.append(self.ledger.get_account(APPLICATION, user), delta, reason, self.now_ms)
         except ApiError:
             got = None
         assert got == expected
@@ -104,7 +104,7 @@ class LedgerMachine(RuleBasedStateMachine):
             self.turn_page(user, seen, start, begun_at)
 
     def turn_page(self, user: str, seen: list[int], start: int | None, begun_at: int) -> None:
-        page = self.ledger.page_of_transactions(len(self.ledger.account(APPLICATION, user)), start, PAGE)
+        page = self.ledger.page_of_transactions(len(self.ledger.get_account(APPLICATION, user)), start, PAGE)
         seen = [*seen, *page.positions]
         if page.next is not None:
             self.walks.append((user, seen, page.next, begun_at))
@@ -116,11 +116,11 @@ class LedgerMachine(RuleBasedStateMachine):
     @invariant()
     def every_history_is_the_models(self) -> None:
         for user, rows in self.model.items():
-            account = self.ledger.account(APPLICATION, user)
-            assert list(account.rows()) == rows
+            account = self.ledger.get_account(APPLICATION, user)
+            assert list(account.entries()) == rows
             assert account.balance == sum(row.delta for row in rows)
             assert self.model.floor is None or all(row.balance >= self.model.floor for row in rows)
-        self.ledger.verify()
+        self.ledger.verify_balances()
 
 
 class ClientMachine(RuleBasedStateMachine):
@@ -208,7 +208,7 @@ def test_a_fake_agrees_with_the_model_in_three_hundred_histories() -> None:
     run(ClientMachine, examples=300, repeatable=False)
 
 
-def opened(**words: Any) -> tuple[Ledger, Account, Callable[[int, Reason], Row]]:
+def opened(**words: Any) -> tuple[Ledger, Account, Callable[[int, Reason], LedgerEntry]]:
     """Return a ledger under a contract, its one account, and a function that books on it."""
     ledger = Ledger(Contract(**words))
     account, _ = ledger.create_user(APPLICATION, "ada", 0)
@@ -230,20 +230,20 @@ def test_a_sign_that_contradicts_the_reason_and_zero_are_refused(delta: int, rea
 @pytest.mark.parametrize(("delta", "reason"), [(-5, Reason.GRANT), (-5, Reason.REFUND), (5, Reason.CONSUME)])
 def test_a_free_sign_lets_any_reason_move_either_way(delta: int, reason: Reason) -> None:
     ledger, account, _ = opened(sign="free", floor=None)
-    assert ledger.append(account, delta, reason, 1) == Row(delta, reason, 1, delta)
+    assert ledger.append(account, delta, reason, 1) == LedgerEntry(delta, reason, 1, delta)
 
 
 def test_a_free_sign_still_refuses_zero() -> None:
     ledger, _, _ = opened(sign="free")
     with pytest.raises(ValidationError, match="must not be 0"):
-        ledger.check(0, Reason.GRANT)
+        ledger.check_amount(0, Reason.GRANT)
 
 
 def test_the_largest_amount_is_the_largest_exact_integer_of_javascript() -> None:
     ledger, account, _ = opened()
     ledger.append(account, 2**53 - 1, Reason.GRANT, 1)
     ledger.append(account, -(2**53 - 1), Reason.CONSUME, 1)
-    assert [row.balance for row in account.rows()] == [2**53 - 1, 0]
+    assert [row.balance for row in account.entries()] == [2**53 - 1, 0]
 
 
 @pytest.mark.parametrize("delta", [2**53, -(2**53), 2**63, 10**400])
@@ -279,7 +279,7 @@ def test_without_ceiling_and_floor_a_balance_stops_at_what_64_bits_hold(sign: in
     with pytest.raises(BalanceLimitExceeded, match="64 bits"):
         ledger.append(account, sign * MAX_AMOUNT, Reason.GRANT, 1)
     assert len(account) == 1024
-    ledger.verify()
+    ledger.verify_balances()
 
 
 @pytest.mark.parametrize("floor", [0, -10])
@@ -289,13 +289,13 @@ def test_a_balance_may_fall_to_the_floor_and_not_below(floor: int) -> None:
     ledger.append(account, floor - 5, Reason.CONSUME, 1)
     with pytest.raises(InsufficientCredits):
         ledger.append(account, -1, Reason.CONSUME, 1)
-    assert [row.balance for row in account.rows()] == [5, floor]
+    assert [row.balance for row in account.entries()] == [5, floor]
 
 
 def test_no_floor_means_that_overdraft_is_allowed() -> None:
     ledger, account, _ = opened(floor=None)
     assert ledger.append(account, -10, Reason.CONSUME, 1).balance == -10
-    ledger.verify()
+    ledger.verify_balances()
 
 
 def test_an_existing_user_is_returned_as_it_is() -> None:
@@ -311,7 +311,7 @@ def test_a_closed_list_of_applications_refuses_any_other_and_names_its_own() -> 
     ledger.create_user("a", "ada", 0)
     for call in (
         lambda: ledger.create_user("c", "ada", 0),
-        lambda: ledger.account("c", "ada"),
+        lambda: ledger.get_account("c", "ada"),
         lambda: ledger.page_of_users("c", None, 20),
     ):
         with pytest.raises(ApplicationNotFound, match=r"known: a, b"):
@@ -321,14 +321,14 @@ def test_a_closed_list_of_applications_refuses_any_other_and_names_its_own() -> 
 def test_an_unknown_user_is_reported_with_the_application_that_has_one() -> None:
     ledger, _, _ = opened()
     with pytest.raises(UserNotFound, match="application 'app-id' does have one"):
-        ledger.account("app-1d", "ada")
+        ledger.get_account("app-1d", "ada")
 
 
 def test_an_unknown_user_that_exists_nowhere_is_reported_with_the_way_to_create_one() -> None:
     ledger, _, _ = opened()
     with pytest.raises(UserNotFound, match="create it with createUser first"):
-        ledger.account(APPLICATION, "bob")
-    assert ledger.find(APPLICATION, "bob") is None
+        ledger.get_account(APPLICATION, "bob")
+    assert ledger.find_account(APPLICATION, "bob") is None
 
 
 def test_an_application_without_users_has_an_empty_page() -> None:
@@ -361,26 +361,26 @@ def test_verify_finds_a_column_that_was_tampered_with(column: str) -> None:
     ledger, account, book = opened()
     for _ in range(5):
         book(10, Reason.GRANT)
-    ledger.verify()
+    ledger.verify_balances()
     getattr(account, column)[3] += 1
-    with pytest.raises(Inconsistency, match="transaction 3"):
-        ledger.verify()
+    with pytest.raises(LedgerInconsistency, match="transaction 3"):
+        ledger.verify_balances()
 
 
 def test_verify_finds_a_balance_that_is_not_the_sum() -> None:
     ledger, account, book = opened()
     book(10, Reason.GRANT)
     account.balance = 11
-    with pytest.raises(Inconsistency, match="the deltas sum to 10"):
-        ledger.verify()
+    with pytest.raises(LedgerInconsistency, match="the deltas sum to 10"):
+        ledger.verify_balances()
 
 
 def test_verify_finds_a_history_that_went_below_the_floor() -> None:
     ledger, account, _ = opened()
-    account.book(Row(-5, Reason.CONSUME, 1, -5))
-    account.book(Row(5, Reason.GRANT, 1, 0))
-    with pytest.raises(Inconsistency, match="below the floor of 0, to -5"):
-        ledger.verify()
+    account.append_entry(LedgerEntry(-5, Reason.CONSUME, 1, -5))
+    account.append_entry(LedgerEntry(5, Reason.GRANT, 1, 0))
+    with pytest.raises(LedgerInconsistency, match="below the floor of 0, to -5"):
+        ledger.verify_balances()
 
 
 @pytest.fixture(scope="module")
@@ -420,9 +420,9 @@ def test_reprs_count_and_name_and_no_more() -> None:
     assert repr(account) == "<Account 'ada' of 'app-id': 7 in 1 transactions>"
 
 
-def columns_of(*rows: tuple[int, Reason]) -> Columns:
-    codes = array("b", [CODES[reason] for _, reason in rows])
-    return Columns(array("q", [delta for delta, _ in rows]), codes, array("q", range(len(rows))))
+def columns_of(*rows: tuple[int, Reason]) -> TransactionColumns:
+    codes = array("b", [REASON_CODES[reason] for _, reason in rows])
+    return TransactionColumns(array("q", [delta for delta, _ in rows]), codes, array("q", range(len(rows))))
 
 
 @pytest.mark.parametrize("sign", ["by_reason", "free"])
@@ -447,9 +447,9 @@ def test_many_transactions_at_once_are_booked_as_one_by_one_or_refused_as_the_fi
         assert (len(at_once), at_once.balance) == (1, 100)
     else:
         ledger.extend(at_once, columns_of(*rows))
-        assert list(at_once.rows()) == list(one_by_one.rows())
+        assert list(at_once.entries()) == list(one_by_one.entries())
         assert at_once.balance == one_by_one.balance
-    ledger.verify()
+    ledger.verify_balances()
 
 
 def test_a_balance_that_no_column_holds_is_refused_at_once_too() -> None:
@@ -470,23 +470,23 @@ def test_what_was_booked_at_once_shares_nothing_with_what_was_given() -> None:
     ledger.extend(account, given_columns)
     given_columns.deltas[0] = 7
     ledger.append(account, 1, Reason.GRANT, 1)
-    assert [row.delta for row in account.rows()] == [5, 1]
+    assert [row.delta for row in account.entries()] == [5, 1]
     assert len(given_columns.times) == 1
 
 
 def test_twins_share_a_history_until_one_of_them_goes_on() -> None:
     ledgers = [Ledger(Contract()) for _ in range(3)]
-    original = ledgers[0].stranger(APPLICATION, "ada", 7)
+    original = ledgers[0].new_account(APPLICATION, "ada", 7)
     ledgers[0].extend(original, columns_of((5, Reason.GRANT), (-2, Reason.CONSUME)))
-    before, twins = list(original.rows()), [original.twin() for _ in ledgers]
+    before, twins = list(original.entries()), [original.copy_on_write() for _ in ledgers]
     for ledger, twin in zip(ledgers, twins, strict=True):
-        ledger.adopt(twin)
+        ledger.add_account(twin)
     ledgers[0].append(twins[0], 1, Reason.GRANT, 9)
     ledgers[0].append(twins[0], -4, Reason.CONSUME, 9)
     ledgers[1].extend(twins[1], columns_of((8, Reason.GRANT)))
     ledgers[1].append(twins[1], -11, Reason.CONSUME, 9)
-    assert [[row.delta for row in twin.rows()] for twin in twins] == [[5, -2, 1, -4], [5, -2, 8, -11], [5, -2]]
+    assert [[row.delta for row in twin.entries()] for twin in twins] == [[5, -2, 1, -4], [5, -2, 8, -11], [5, -2]]
     assert [(twin.balance, twin.created_at_ms) for twin in twins] == [(0, 7), (0, 7), (3, 7)]
-    assert list(original.rows()) == list(twins[2].rows()) == before
+    assert list(original.entries()) == list(twins[2].entries()) == before
     for ledger in ledgers:
-        ledger.verify()
+        ledger.verify_balances()

@@ -11,10 +11,9 @@ import pytest
 
 from fake_credits.contract.loading import contract_from
 from fake_credits.errors import InsufficientCredits
-from fake_credits.faults.scenario import rules_of
-from fake_credits.seeding.edge import EDGE_CASES
-from fake_credits.seeding.plan import plans
-from fake_credits.seeding.profiles import PROFILES, profile_from
+from fake_credits.faults.scenarios import parse_rules
+from fake_credits.worlds.generator import EDGE_CASES, generate_histories
+from fake_credits.worlds.profiles import PROFILES, profile_from_dict
 
 ROOT = Path(__file__).resolve().parent.parent
 README = (ROOT / "README.md").read_text()
@@ -62,7 +61,7 @@ def toml_in(title: str) -> str:
 
 
 def test_the_scenario_that_it_shows_can_be_read() -> None:
-    rules = rules_of(tomllib.loads(toml_in("Presets and scenarios")))
+    rules = parse_rules(tomllib.loads(toml_in("Presets and scenarios")))
     assert [rule.word for rule in rules] == ["status", "latency", "status", "status", "latency"]
 
 
@@ -73,8 +72,8 @@ def test_the_contract_file_that_it_shows_can_be_read() -> None:
 
 def test_the_profile_that_it_shows_can_be_met() -> None:
     block = toml_in("A profile of your own")
-    profile = profile_from({"name": "own", **tomllib.loads(block)})
-    assert sum(len(plan.columns.deltas) for plan in plans(profile, 0)) == 2000
+    profile = profile_from_dict({"name": "own", **tomllib.loads(block)})
+    assert sum(len(plan.columns.deltas) for plan in generate_histories(profile, 0)) == 2000
 
 
 def test_the_worlds_that_it_lists_are_those_there_are_and_of_their_sizes() -> None:

@@ -1,3 +1,3 @@
 """Own the command line; know nothing of how the server does what it is told."""
 
-from fake_credits.cli.commands import main as main
+from fake_credits.cli.main import main as main

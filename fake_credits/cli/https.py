@@ -1,7 +1,7 @@
 """Own what `--tls` and its siblings do: the certificates, their files, and what clients are told to trust.
 
 A command that `run` starts trusts our CA beside what it would trust anyway, so that it still reaches other servers: its
-variables name bundles of ours. Know no server but its `Address`.
+variables name bundles of ours. Know no server but its `BindOptions`.
 """
 
 import contextlib
@@ -16,136 +16,145 @@ from pathlib import Path
 import click
 
 from fake_credits.cli import files
-from fake_credits.cli.options import ServerOptions
-from fake_credits.drivers.live import Address, Tls
+from fake_credits.cli.flags import ServerFlags
+from fake_credits.transports.live import BindOptions, TlsOptions
 
-__all__ = ["CA_VARIABLE", "Https", "https", "trusting"]
+__all__ = ["CA_VARIABLE", "TlsSetup", "tls_setup", "trust_env"]
 
 CA_VARIABLE = "CREDITS_CA_FILE"
-"""The variable that names the file of the CA that was made, beside those of `fake_credits.drivers.environment`."""
+"""The variable that names the file of the CA that was made, beside those of `fake_credits.transports.environment`."""
 
 _CA_FLAG, _CERT_FLAG, _KEY_FLAG = "--tls-ca", "--tls-cert", "--tls-key"
-_NODE, _OPENSSL, _REQUESTS, _CURL = "NODE_EXTRA_CA_CERTS", "SSL_CERT_FILE", "REQUESTS_CA_BUNDLE", "CURL_CA_BUNDLE"
-_PUBLIC = 0o644  # other users' programs are to trust it too; the umask has the last word
-_CERTIFICATE = re.compile(
+_NODE_VAR, _OPENSSL_VAR, _REQUESTS_VAR, _CURL_VAR = (
+    "NODE_EXTRA_CA_CERTS",
+    "SSL_CERT_FILE",
+    "REQUESTS_CA_BUNDLE",
+    "CURL_CA_BUNDLE",
+)
+_WORLD_READABLE_MODE = 0o644  # other users' programs are to trust it too; the umask has the last word
+_PEM_CERTIFICATE = re.compile(
     r"-----BEGIN (?:TRUSTED )?CERTIFICATE-----.*?-----END (?:TRUSTED )?CERTIFICATE-----", re.DOTALL
 )
-_HASHED = re.compile(r"[0-9a-f]{8}\.[0-9]+")  # what OpenSSL reads of a folder of certificates
+_HASHED_CA_FILE_NAME = re.compile(r"[0-9a-f]{8}\.[0-9]+")  # what OpenSSL reads of a folder of certificates
 
 
 @dataclass(frozen=True, slots=True)
-class Https:
+class TlsSetup:
     """Be how one server answers over https, or plain http where ``tls`` is None; ``ca`` is the file of our own CA."""
 
-    tls: Tls | None = None
+    tls: TlsOptions | None = None
     hosts: tuple[str, ...] = ()
-    ca: Path | None = None
+    ca_file: Path | None = None
 
-    def at(self, address: Address) -> Address:
+    def apply_to(self, address: BindOptions) -> BindOptions:
         """Return an address with this https; the names of a given certificate are answered to."""
         return replace(address, tls=self.tls, allow_hosts=(*address.allow_hosts, *self.hosts))
 
     @property
-    def variables(self) -> dict[str, str]:
+    def env_variables(self) -> dict[str, str]:
         """Return what an application under test has to know beside the server's own variables."""
-        return {} if self.ca is None else {CA_VARIABLE: str(self.ca)}
+        return {} if self.ca_file is None else {CA_VARIABLE: str(self.ca_file)}
 
 
 @contextlib.contextmanager
-def https(options: ServerOptions, at: str, hosts: Iterable[str] = ()) -> Generator[Https, None, None]:
+def tls_setup(options: ServerFlags, host: str, hosts: Iterable[str] = ()) -> Generator[TlsSetup, None, None]:
     """Make ready what the flags ask for, and remove what was made.
 
     ``at`` is the address at which the server is reached, ``hosts`` the names that it has beside loopback's.
     """
-    _check(options)
+    _check_tls_flags(options)
     if options.tls_cert is not None and options.tls_key is not None:
-        yield _given(options.tls_cert, options.tls_key, at)
+        yield _from_files(options.tls_cert, options.tls_key, host)
     elif options.tls:
-        with _made(options.tls_ca, (at, *hosts)) as made:
-            yield made
+        with _generated(options.tls_ca, (host, *hosts)) as setup:
+            yield setup
     else:
-        yield Https()
+        yield TlsSetup()
 
 
-def _check(options: ServerOptions) -> None:
+def _check_tls_flags(options: ServerFlags) -> None:
     if (options.tls_cert is None) is not (options.tls_key is None):
         raise click.UsageError(f"{_CERT_FLAG} and {_KEY_FLAG} belong together: give both or neither")
     if options.tls_ca is not None and (options.tls_cert is not None or not options.tls):
         raise click.UsageError(f"{_CA_FLAG} is where the CA of --tls is written: it needs --tls, and no {_CERT_FLAG}")
 
 
-def _given(certificate: Path, key: Path, at: str) -> Https:
-    from fake_credits.drivers.certificates import context_from_files, names_of
+def _from_files(certificate: Path, key: Path, host: str) -> TlsSetup:
+    from fake_credits.transports.certificates import certificate_hosts, server_ssl_context_from_files
 
     try:
-        context, names = context_from_files(certificate, key), names_of(certificate)
+        context, names = server_ssl_context_from_files(certificate, key), certificate_hosts(certificate)
     except ValueError as error:
         raise click.UsageError(f"{_CERT_FLAG} {str(certificate)!r} with {_KEY_FLAG} {str(key)!r}: {error}") from error
-    known = "" if at in names else "localhost" if "localhost" in names else next(iter(names), "")
-    return Https(Tls(context, known), names)
+    name = "" if host in names else "localhost" if "localhost" in names else next(iter(names), "")
+    return TlsSetup(TlsOptions(context, name), names)
 
 
 @contextlib.contextmanager
-def _made(file: Path | None, hosts: tuple[str, ...]) -> Generator[Https, None, None]:
-    from fake_credits.drivers.certificates import CA_NOTE, context_of, issue
+def _generated(ca_file: Path | None, hosts: tuple[str, ...]) -> Generator[TlsSetup, None, None]:
+    from fake_credits.transports.certificates import CA_FILE_COMMENT, issue_certificate, server_ssl_context
 
-    if file is not None and file.exists() and not _begins(file, CA_NOTE):
-        raise click.UsageError(f"{_CA_FLAG} {str(file)!r} is there already and is no CA of ours: it is left alone")
-    issued = issue(hosts)
+    if ca_file is not None and ca_file.exists() and not _starts_with(ca_file, CA_FILE_COMMENT):
+        raise click.UsageError(f"{_CA_FLAG} {str(ca_file)!r} is there already and is no CA of ours: it is left alone")
+    issued = issue_certificate(hosts)
     with tempfile.TemporaryDirectory(prefix="fake-credits-") as folder:
-        ca = (file or Path(folder) / "ca.pem").absolute()
-        files.replace(ca, issued.ca, _CA_FLAG, mode=_PUBLIC)
+        ca_path = (ca_file or Path(folder) / "ca.pem").absolute()
+        files.write_atomically(ca_path, issued.ca_pem, _CA_FLAG, mode=_WORLD_READABLE_MODE)
         try:
-            yield Https(Tls(context_of(issued)), ca=ca)
+            yield TlsSetup(TlsOptions(server_ssl_context(issued)), ca_file=ca_path)
         finally:
-            if files.holds(ca, issued.ca):  # else it is another server's by now
-                files.remove(ca, _CA_FLAG)
+            if files.has_content(ca_path, issued.ca_pem):  # else it is another server's by now
+                files.remove(ca_path, _CA_FLAG)
 
 
-def _begins(file: Path, text: str) -> bool:
+def _starts_with(file: Path, prefix: str) -> bool:
     try:
-        return file.read_text("utf-8", errors="replace").startswith(text)
+        return file.read_text("utf-8", errors="replace").startswith(prefix)
     except OSError:
         return False
 
 
 @contextlib.contextmanager
-def trusting(ca: Path | None, variables: Mapping[str, str]) -> Generator[dict[str, str], None, None]:
+def trust_env(ca_file: Path | None, env: Mapping[str, str]) -> Generator[dict[str, str], None, None]:
     """Lend the variables by which a command trusts a CA beside what it trusts under these variables; none without one.
 
     Node adds to roots of its own; what the others name replaces the roots, so theirs are in it.
     """
-    if ca is None:
+    if ca_file is None:
         yield {}
         return
     with tempfile.TemporaryDirectory(prefix="fake-credits-trust-") as folder:
         yield {
-            name: str(_bundle(Path(folder) / f"{name}.pem", [*roots, *_certificates_in(ca)]))
-            for name, roots in _trusted(variables).items()
+            name: str(_write_bundle(Path(folder) / f"{name}.pem", [*roots, *_read_certificates(ca_file)]))
+            for name, roots in _trusted_certificates(env).items()
         }
 
 
-def _trusted(variables: Mapping[str, str]) -> dict[str, list[str]]:
+def _trusted_certificates(env: Mapping[str, str]) -> dict[str, list[str]]:
     """Return the certificates that each variable is to name beside our CA."""
-    given = {name: _named(name, variables) for name in (_NODE, _OPENSSL, _REQUESTS, _CURL)}
-    system = _system_roots()
-    if not system and not given[_OPENSSL]:
-        click.echo("Warning: --tls: no root certificates here: the command trusts this server alone", err=True)
-    trusted = {
-        _NODE: given[_NODE],
-        _OPENSSL: given[_OPENSSL] or system,
-        _REQUESTS: given[_REQUESTS] or given[_CURL] or system,  # as requests itself does
+    configured = {
+        name: _certificates_from_env(name, env) for name in (_NODE_VAR, _OPENSSL_VAR, _REQUESTS_VAR, _CURL_VAR)
     }
-    return {**trusted, _CURL: given[_CURL]} if given[_CURL] else trusted  # unless set, curl goes by OpenSSL's
+    system = _system_roots()
+    if not system and not configured[_OPENSSL_VAR]:
+        click.echo("Warning: --tls: no root certificates here: the command trusts this server alone", err=True)
+    by_variable = {
+        _NODE_VAR: configured[_NODE_VAR],
+        _OPENSSL_VAR: configured[_OPENSSL_VAR] or system,
+        _REQUESTS_VAR: configured[_REQUESTS_VAR] or configured[_CURL_VAR] or system,  # as requests itself does
+    }
+    return (
+        {**by_variable, _CURL_VAR: configured[_CURL_VAR]} if configured[_CURL_VAR] else by_variable
+    )  # unless set, curl goes by OpenSSL's
 
 
-def _named(name: str, variables: Mapping[str, str]) -> list[str]:
-    if not variables.get(name):
+def _certificates_from_env(variable: str, env: Mapping[str, str]) -> list[str]:
+    if not env.get(variable):
         return []
     try:
-        return _certificates_in(Path(variables[name]))
+        return _read_certificates(Path(env[variable]))
     except OSError as error:
-        click.echo(f"Warning: --tls: {name} {variables[name]!r} can't be read: {error.strerror or error}", err=True)
+        click.echo(f"Warning: --tls: {variable} {env[variable]!r} can't be read: {error.strerror or error}", err=True)
         return []
 
 
@@ -156,18 +165,22 @@ def _system_roots() -> list[str]:
     paths = ssl.get_default_verify_paths()
     for path in (Path(paths.openssl_cafile), Path(paths.openssl_capath)):
         with contextlib.suppress(OSError):
-            if found := _certificates_in(path):
-                return found
+            if certificates := _read_certificates(path):
+                return certificates
     return []
 
 
-def _certificates_in(path: Path) -> list[str]:
+def _read_certificates(path: Path) -> list[str]:
     """Return the certificates of a PEM file, or of a folder as OpenSSL reads it, each once."""
-    read = [file for file in sorted(path.iterdir()) if _HASHED.fullmatch(file.name)] if path.is_dir() else [path]
-    texts = (file.read_text("utf-8", errors="replace") for file in read)
-    return list(dict.fromkeys(found[0] for text in texts for found in _CERTIFICATE.finditer(text)))
+    paths = (
+        [file for file in sorted(path.iterdir()) if _HASHED_CA_FILE_NAME.fullmatch(file.name)]
+        if path.is_dir()
+        else [path]
+    )
+    texts = (file.read_text("utf-8", errors="replace") for file in paths)
+    return list(dict.fromkeys(match[0] for text in texts for match in _PEM_CERTIFICATE.finditer(text)))
 
 
-def _bundle(file: Path, certificates: list[str]) -> Path:
+def _write_bundle(file: Path, certificates: list[str]) -> Path:
     file.write_bytes("".join(f"{certificate}\n" for certificate in certificates).encode("utf-8"))
     return file

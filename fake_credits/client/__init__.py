@@ -4,19 +4,19 @@
 loads no HTTP library and no event loop; httpx2 is loaded with the first client that goes over the network.
 """
 
-from fake_credits.client.calls import Call
+from fake_credits.client.operations import PreparedCall
 from fake_credits.client.server import AsyncServerClient, ServerClient
-from fake_credits.client.transport import Answer, AsyncTransport, Transport, WireRequest
 from fake_credits.client.user import AsyncUserClient, UserClient
+from fake_credits.http_message import AsyncTransport, ClientRequest, ClientResponse, Transport
 
 __all__ = [
-    "Answer",
     "AsyncServerClient",
     "AsyncTransport",
     "AsyncUserClient",
-    "Call",
+    "ClientRequest",
+    "ClientResponse",
+    "PreparedCall",
     "ServerClient",
     "Transport",
     "UserClient",
-    "WireRequest",
 ]

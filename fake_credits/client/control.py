@@ -12,19 +12,19 @@ from typing import Any, Literal, Self, TypedDict, TypeVar, Unpack
 
 import msgspec
 
-from fake_credits.client.checks import BaseUrl, masked, quoted_id, quoted_text, secret_bytes, timeout
-from fake_credits.client.governed import (
-    BadDay,
+from fake_credits.client.control_models import (
     ClockState,
-    Ending,
-    Exchange,
+    CloseReport,
     GateState,
+    PresetInfo,
+    RecordedExchange,
     RuleState,
     SandboxState,
     UserState,
 )
-from fake_credits.client.transport import Answer, Transport, WireRequest
+from fake_credits.client.operations import BaseUrl, check_timeout, encode_secret, mask, quote_id, quote_text
 from fake_credits.errors import ControlError, InvalidResponse, Problem
+from fake_credits.http_message import ClientRequest, ClientResponse, Transport
 
 __all__ = ["ControlClient", "JournalWords", "RemoteGate", "RemoteSandbox", "SandboxWords"]
 
@@ -44,11 +44,11 @@ class SandboxWords(TypedDict, total=False):
     users: Mapping[str, int]
     seed: int
     clock: datetime | Literal["real", "frozen"]
-    jwt: str
+    auth_provider: str
     api_key: str
     faults: str | Mapping[str, Any] | Sequence[str | Mapping[str, Any]]
     latency: float | str | Mapping[str, float | str]
-    limit_s: float
+    gate_timeout_s: float
 
 
 class JournalWords(TypedDict, total=False):
@@ -75,14 +75,14 @@ class ControlClient:
         self, base_url: str, token: str, *, timeout_s: float | None = 30, transport: Transport | None = None
     ) -> None:
         self._base = BaseUrl.parse(base_url)
-        self._headers = ((b"accept", b"application/json"), (_TOKEN_HEADER, secret_bytes("token", token)))
-        self._shown = masked(token)
-        self._timeout_s = timeout(timeout_s)
-        self._owned = transport is None
-        self._transport = self._network() if transport is None else transport
+        self._headers = ((b"accept", b"application/json"), (_TOKEN_HEADER, encode_secret("token", token)))
+        self._masked_token = mask(token)
+        self._timeout_s = check_timeout(timeout_s)
+        self._owns_transport = transport is None
+        self._transport = self._network_transport() if transport is None else transport
 
     def __repr__(self) -> str:
-        return f"ControlClient({self._base.text!r}, token={self._shown!r})"
+        return f"ControlClient({self._base.text!r}, token={self._masked_token!r})"
 
     def __enter__(self) -> Self:
         return self
@@ -92,19 +92,19 @@ class ControlClient:
 
     def close(self) -> None:
         """Close what this client made itself; a transport that was passed in stays open, and so do sandboxes."""
-        if self._owned:
+        if self._owns_transport:
             self._transport.close()
 
-    def _network(self) -> Transport:
-        from fake_credits.client.network import NetworkTransport  # loads httpx2
+    def _network_transport(self) -> Transport:
+        from fake_credits.client.http import NetworkTransport  # loads httpx2
 
         return NetworkTransport(self._base.text)
 
     # ------------------------------------------------------------ verbs
 
-    def make_sandbox(self, **words: Unpack[SandboxWords]) -> "RemoteSandbox":
+    def make_sandbox(self, **options: Unpack[SandboxWords]) -> "RemoteSandbox":
         """Make a sandbox with an API key of its own; leave its ``with`` block, or call ``close``, to end it."""
-        state = self.ask(SandboxState, "POST", "/sandboxes", dict(words))
+        state = self.ask(SandboxState, "POST", "/sandboxes", dict(options))
         return RemoteSandbox(self, state.name, state)
 
     def sandboxes(self) -> tuple[SandboxState, ...]:
@@ -113,26 +113,26 @@ class ControlClient:
 
     def sandbox(self, name: str = "default") -> "RemoteSandbox":
         """Return a handle for a sandbox that is there, by default the server's first one."""
-        return RemoteSandbox(self, name, self.ask(SandboxState, "GET", f"/sandboxes/{quoted_id('name', name)}"))
+        return RemoteSandbox(self, name, self.ask(SandboxState, "GET", f"/sandboxes/{quote_id('name', name)}"))
 
-    def presets(self) -> tuple[BadDay, ...]:
+    def presets(self) -> tuple[PresetInfo, ...]:
         """Return the bad days that have a name."""
-        return self.ask(dict[str, tuple[BadDay, ...]], "GET", "/presets")["presets"]
+        return self.ask(dict[str, tuple[PresetInfo, ...]], "GET", "/presets")["presets"]
 
     def ask(self, shape: type[T], method: str, path: str, body: object = None, *, wait_s: float = 0) -> T:
         """Ask for anything below ``/_fake``, and return the answer in a shape; ``wait_s`` comes on top of the limit."""
-        verb = f"{method} {path}"
-        content = None if body is None else _content(verb, body)
+        label = f"{method} {path}"
+        content = None if body is None else _encode_body(label, body)
         headers = self._headers if content is None else (*self._headers, (b"content-type", b"application/json"))
-        limit_s = None if self._timeout_s is None else self._timeout_s + wait_s
-        answer = self._transport.send(WireRequest(verb, method, f"/_fake{path}", headers, content, limit_s))
-        if answer.status >= 300:
-            raise _refusal(verb, answer)
+        timeout_s = None if self._timeout_s is None else self._timeout_s + wait_s
+        response = self._transport.send(ClientRequest(label, method, f"/_fake{path}", headers, content, timeout_s))
+        if response.status >= 300:
+            raise _error_from_response(label, response)
         try:
-            return msgspec.json.decode(answer.body, type=shape)
+            return msgspec.json.decode(response.body, type=shape)
         except (msgspec.MsgspecError, ValueError) as error:
             raise InvalidResponse(
-                f"{verb}: the answer is not the control plane's: {error}", status=answer.status
+                f"{label}: the answer is not the control plane's: {error}", status=response.status
             ) from error
 
 
@@ -141,7 +141,7 @@ class RemoteSandbox:
 
     def __init__(self, client: ControlClient, name: str, made: SandboxState) -> None:
         self._client = client
-        self._path = f"/sandboxes/{quoted_id('name', name)}"
+        self._path = f"/sandboxes/{quote_id('name', name)}"
         self.name = name
         self.made = made
 
@@ -166,36 +166,36 @@ class RemoteSandbox:
 
     def state(self) -> SandboxState:
         """Return what it is now."""
-        return self._ask(SandboxState, "GET", "")
+        return self._request(SandboxState, "GET", "")
 
     def reset(self) -> SandboxState:
         """Return to how it started: users, balances, clock, rules, an empty journal."""
-        return self._ask(SandboxState, "POST", "/reset")
+        return self._request(SandboxState, "POST", "/reset")
 
     def problems(self) -> tuple[str, ...]:
         """Return what makes a suite that passed prove nothing: assert at its end that there is none."""
-        return self._ask(dict[str, tuple[str, ...]], "GET", "/problems")["problems"]
+        return self._request(dict[str, tuple[str, ...]], "GET", "/problems")["problems"]
 
-    def close(self) -> Ending:
+    def close(self) -> CloseReport:
         """End it: its gates open, its key and tokens are refused. One that is gone has nothing to say."""
         try:
-            return self._ask(Ending, "DELETE", "")
+            return self._request(CloseReport, "DELETE", "")
         except ControlError as error:
             if error.code != "sandbox_not_found":
                 raise
-            return Ending((), ())
+            return CloseReport((), ())
 
     # ------------------------------------------------------------ users, tokens, journal
 
     def user(self, user_id: str, *, balance: int | None = None, application_id: str | None = None) -> UserState:
         """Make a user exist and, with ``balance``, bring the balance to it by one grant or consumption."""
         body = {"balance": balance, "application_id": application_id}
-        return self._ask(UserState, "PUT", f"/users/{quoted_id('user_id', user_id)}", body)
+        return self._request(UserState, "PUT", f"/users/{quote_id('user_id', user_id)}", body)
 
     def balance(self, user_id: str, *, application_id: str | None = None) -> int:
         """Return a user's balance in credits, without an exchange."""
-        query = _query({"application_id": application_id})
-        return self._ask(UserState, "GET", f"/users/{quoted_id('user_id', user_id)}{query}").balance
+        query = _query_string({"application_id": application_id})
+        return self._request(UserState, "GET", f"/users/{quote_id('user_id', user_id)}{query}").balance
 
     def token(
         self,
@@ -208,91 +208,93 @@ class RemoteSandbox:
     ) -> str:
         """Return a user's token, good or, with ``bad``, of a kind that must be refused (README, "Bad tokens")."""
         body = {"user_id": user_id, "bad": bad, "expires_in_s": expires_in_s, "claims": claims or {}, "clock": clock}
-        return self._ask(dict[str, str], "POST", "/tokens", body)["token"]
+        return self._request(dict[str, str], "POST", "/tokens", body)["token"]
 
-    def journal(self, **words: Unpack[JournalWords]) -> tuple[Exchange, ...]:
+    def journal(self, **filters: Unpack[JournalWords]) -> tuple[RecordedExchange, ...]:
         """Return the kept exchanges that all words choose, oldest first."""
-        told = self._ask(dict[str, msgspec.Raw], "GET", f"/journal{_query(words)}")
-        return msgspec.json.decode(told["entries"], type=tuple[Exchange, ...])
+        raw = self._request(dict[str, msgspec.Raw], "GET", f"/journal{_query_string(filters)}")
+        return msgspec.json.decode(raw["entries"], type=tuple[RecordedExchange, ...])
 
     def canonical_journal(self) -> str:
         """Return the journal in the form that the same seed and the same calls give again, byte for byte."""
-        return self._ask(dict[str, str], "GET", "/journal/canonical")["canonical"]
+        return self._request(dict[str, str], "GET", "/journal/canonical")["canonical"]
 
     # ------------------------------------------------------------ faults
 
-    def add_fault(self, effect: str | None = None, operation: str | None = None, **words: Any) -> RuleState:
+    def add_fault(self, effect: str | None = None, operation: str | None = None, **fields: Any) -> RuleState:
         """Add a rule: ``add_fault("reset", "createTransaction", phase="after", nth=1)`` or ``add_fault(script=[503])``.
 
         The words are those of a rule and of its effect (README, "Faults").
         """
-        named = {name: value for name, value in (("effect", effect), ("operation", operation)) if value is not None}
-        return self._ask(RuleState, "POST", "/faults", {**named, **words})
+        positional = {
+            name: value for name, value in (("effect", effect), ("operation", operation)) if value is not None
+        }
+        return self._request(RuleState, "POST", "/faults", {**positional, **fields})
 
     def load_faults(self, scenario: str | Mapping[str, Any]) -> tuple[RuleState, ...]:
         """Add all rules of a preset by its name, or of a scenario; none of them where one can't be."""
         body = {"preset": scenario} if isinstance(scenario, str) else scenario
-        return self._rules("POST", "/faults/load", body)
+        return self._request_rules("POST", "/faults/load", body)
 
     def faults(self) -> tuple[RuleState, ...]:
         """Return the rules with how many calls matched each, and how often it fired."""
-        return self._rules("GET", "/faults")
+        return self._request_rules("GET", "/faults")
 
     def fault(self, name: str) -> RuleState:
         """Return one rule."""
-        return self._ask(RuleState, "GET", f"/faults/{quoted_id('name', name)}")
+        return self._request(RuleState, "GET", f"/faults/{quote_id('name', name)}")
 
     def remove_fault(self, name: str) -> RuleState:
         """Take a rule out; a call that it has hit already goes on as it was."""
-        return self._ask(RuleState, "DELETE", f"/faults/{quoted_id('name', name)}")
+        return self._request(RuleState, "DELETE", f"/faults/{quote_id('name', name)}")
 
     def clear_faults(self) -> tuple[RuleState, ...]:
         """Take all rules out, and return them."""
-        return self._rules("DELETE", "/faults")
+        return self._request_rules("DELETE", "/faults")
 
-    def _rules(self, method: str, path: str, body: object = None) -> tuple[RuleState, ...]:
-        return self._ask(dict[str, tuple[RuleState, ...]], method, path, body)["faults"]
+    def _request_rules(self, method: str, path: str, body: object = None) -> tuple[RuleState, ...]:
+        return self._request(dict[str, tuple[RuleState, ...]], method, path, body)["faults"]
 
     # ------------------------------------------------------------ gates
 
-    def hold(self, operation: str | None = None, *, name: str | None = None, **words: Any) -> "RemoteGate":
+    def hold(self, operation: str | None = None, *, name: str | None = None, **fields: Any) -> "RemoteGate":
         """Hold the calls of a rule at a gate, and return the gate."""
-        named = {key: value for key, value in (("operation", operation), ("name", name)) if value is not None}
-        return RemoteGate(self, self._ask(GateState, "POST", "/gates", {**named, **words}).name)
+        given_fields = {key: value for key, value in (("operation", operation), ("name", name)) if value is not None}
+        return RemoteGate(self, self._request(GateState, "POST", "/gates", {**given_fields, **fields}).name)
 
     def gates(self) -> tuple[GateState, ...]:
         """Return all gates with whom each holds."""
-        return self._ask(dict[str, tuple[GateState, ...]], "GET", "/gates")["gates"]
+        return self._request(dict[str, tuple[GateState, ...]], "GET", "/gates")["gates"]
 
     # ------------------------------------------------------------ time
 
     def clock(self) -> ClockState:
         """Return what its clock says, and what is to happen later."""
-        return self._ask(ClockState, "GET", "/clock")
+        return self._request(ClockState, "GET", "/clock")
 
     def freeze(self, at: datetime | None = None) -> ClockState:
         """Let its clock stand still, now or at a later moment."""
-        return self._ask(ClockState, "POST", "/clock/freeze", {"at": at})
+        return self._request(ClockState, "POST", "/clock/freeze", {"at": at})
 
     def advance(self, *, days: float = 0, hours: float = 0, minutes: float = 0, seconds: float = 0) -> ClockState:
         """Move its clock forward; what is due on the way happens."""
-        step = {"days": days, "hours": hours, "minutes": minutes, "seconds": seconds}
-        return self._ask(ClockState, "POST", "/clock/advance", step)
+        duration = {"days": days, "hours": hours, "minutes": minutes, "seconds": seconds}
+        return self._request(ClockState, "POST", "/clock/advance", duration)
 
     def travel(self, to: datetime) -> ClockState:
         """Move its clock forward to a moment; what is due on the way happens."""
-        return self._ask(ClockState, "POST", "/clock/travel", {"to": to})
+        return self._request(ClockState, "POST", "/clock/travel", {"to": to})
 
     def settle(self) -> ClockState:
         """Let everything happen that is to happen later, moving the clock as far as that takes."""
-        return self._ask(ClockState, "POST", "/clock/settle")
+        return self._request(ClockState, "POST", "/clock/settle")
 
-    def _ask(self, shape: type[T], method: str, path: str, body: object = None, *, wait_s: float = 0) -> T:
-        return self._client.ask(shape, method, f"{self._path}{path}", body, wait_s=wait_s)
+    def _request(self, response_type: type[T], method: str, path: str, body: object = None, *, wait_s: float = 0) -> T:
+        return self._client.ask(response_type, method, f"{self._path}{path}", body, wait_s=wait_s)
 
     def ask_gate(self, method: str, path: str, body: object = None, *, wait_s: float = 0) -> GateState:
         """Ask something of a gate, whose handle this is for."""
-        return self._ask(GateState, method, f"/gates/{path}", body, wait_s=wait_s)
+        return self._request(GateState, method, f"/gates/{path}", body, wait_s=wait_s)
 
 
 class RemoteGate:
@@ -300,7 +302,7 @@ class RemoteGate:
 
     def __init__(self, sandbox: RemoteSandbox, name: str) -> None:
         self._sandbox = sandbox
-        self._path = quoted_id("name", name)
+        self._path = quote_id("name", name)
         self.name = name
 
     def __repr__(self) -> str:
@@ -328,32 +330,34 @@ class RemoteGate:
         return self._sandbox.ask_gate("POST", f"{self._path}/release", {"order": order, "keep": keep})
 
 
-def _content(verb: str, body: object) -> bytes:
+def _encode_body(label: str, body: object) -> bytes:
     """Return a body as JSON, which has no NaN: msgspec would say null for it, and that means "not given"."""
     try:
         return json.dumps(msgspec.to_builtins(body), allow_nan=False).encode()
     except (TypeError, ValueError, RecursionError) as error:
-        raise ValueError(f"{verb}: what is to be sent is no JSON: {error}") from None
+        raise ValueError(f"{label}: what is to be sent is no JSON: {error}") from None
 
 
-def _query(words: Mapping[str, object]) -> str:
-    given = {name: value for name, value in words.items() if value is not None}
-    texts = {name: str(value).lower() if isinstance(value, bool) else str(value) for name, value in given.items()}
-    return "?" * bool(texts) + "&".join(f"{name}={quoted_text(name, text)}" for name, text in texts.items())
+def _query_string(params: Mapping[str, object]) -> str:
+    present = {name: value for name, value in params.items() if value is not None}
+    texts = {name: str(value).lower() if isinstance(value, bool) else str(value) for name, value in present.items()}
+    return "?" * bool(texts) + "&".join(f"{name}={quote_text(name, text)}" for name, text in texts.items())
 
 
-class _Refused(msgspec.Struct):
+class _ControlErrorBody(msgspec.Struct):
     code: str
     message: str
     details: tuple[Problem, ...] = ()
 
 
-def _refusal(verb: str, answer: Answer) -> Exception:
+def _error_from_response(label: str, response: ClientResponse) -> Exception:
     try:
-        refused = msgspec.json.decode(answer.body, type=dict[str, _Refused])["error"]
+        body = msgspec.json.decode(response.body, type=dict[str, _ControlErrorBody])["error"]
     except (msgspec.MsgspecError, ValueError, KeyError):
-        excerpt = answer.body[:200].decode("utf-8", "replace")
-        return InvalidResponse(f"{verb}: status {answer.status}, but no refusal: {excerpt!r}", status=answer.status)
-    error = ControlError(refused.code, refused.message, details=refused.details, allow=answer.header(b"allow"))
-    error.status = answer.status
+        excerpt = response.body[:200].decode("utf-8", "replace")
+        return InvalidResponse(
+            f"{label}: status {response.status}, but no refusal: {excerpt!r}", status=response.status
+        )
+    error = ControlError(body.code, body.message, details=body.details, allow=response.header(b"allow"))
+    error.status = response.status
     return error

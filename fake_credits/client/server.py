@@ -8,7 +8,16 @@ from functools import partial
 from operator import attrgetter
 from typing import TYPE_CHECKING
 
-from fake_credits.client.calls import (
+from fake_credits.client.base import (
+    AsyncBaseClient,
+    AsyncItemIterator,
+    BaseClient,
+    ClientConfig,
+    ClientCredential,
+    iter_items,
+)
+from fake_credits.client.operations import (
+    BaseUrl,
     create_transaction,
     create_user,
     get_balance,
@@ -16,10 +25,8 @@ from fake_credits.client.calls import (
     list_transactions,
     list_users,
 )
-from fake_credits.client.checks import BaseUrl
-from fake_credits.client.sending import AsyncSender, AsyncWalk, Credential, Options, Sender, walk
-from fake_credits.client.transport import AsyncTransport, Transport
-from fake_credits.contract import DEFAULT, Contract
+from fake_credits.contract import DEFAULT_CONTRACT, Contract
+from fake_credits.http_message import AsyncTransport, Transport
 from fake_credits.models import Balance, Reason, Transaction, TransactionPage, User, UserPage
 
 if TYPE_CHECKING:
@@ -39,7 +46,7 @@ __all__ = [
 __tracebackhide__ = True  # a failing test shows the caller's line, not ours
 
 
-class ServerClient(Sender):
+class ServerClient(BaseClient):
     """Call the API with an API key: "full access to all operations" (API README).
 
     ``timeout_s`` is seconds since the last byte, 30 unless given, None for no limit. ``transport`` or ``http_client``
@@ -54,34 +61,34 @@ class ServerClient(Sender):
         api_key: str,
         *,
         timeout_s: float | None = 30,
-        contract: Contract = DEFAULT,
+        contract: Contract = DEFAULT_CONTRACT,
         transport: Transport | None = None,
         http_client: "httpx2.Client | None" = None,
     ) -> None:
-        super().__init__(_options(base_url, api_key, timeout_s, contract), transport, http_client)
+        super().__init__(_server_client_config(base_url, api_key, timeout_s, contract), transport, http_client)
 
     def __repr__(self) -> str:
-        return f"ServerClient({self._options.base_url.text!r}, {self._options.credential!r})"
+        return f"ServerClient({self._config.base_url.text!r}, {self._config.credential!r})"
 
     def create_user(self, application_id: str, user_id: str) -> User:
         """Create a user, or leave one that exists as it is: "idempotent" (API README)."""
-        return self._send(create_user(self._shaping, application_id, user_id))
+        return self._send(create_user(self._builder, application_id, user_id))
 
     def get_user(self, application_id: str, user_id: str) -> User:
         """Return a user; raise `UserNotFound` where the application has none of that id."""
-        return self._send(get_user(self._shaping, application_id, user_id))
+        return self._send(get_user(self._builder, application_id, user_id))
 
     def list_users(self, application_id: str, cursor: str | None = None) -> UserPage:
         """Return one page of the application's users: the first, or the one at another page's ``next_cursor``."""
-        return self._send(list_users(self._shaping, application_id, cursor))
+        return self._send(list_users(self._builder, application_id, cursor))
 
     def iter_users(self, application_id: str) -> Iterator[User]:
         """Yield all users of the application, fetching page after page; raise `InvalidResponse` for an endless list."""
-        return walk(partial(self.list_users, application_id), attrgetter("users"))
+        return iter_items(partial(self.list_users, application_id), attrgetter("users"))
 
     def get_balance(self, application_id: str, user_id: str) -> Balance:
         """Return a user's balance in credits."""
-        return self._send(get_balance(self._shaping, application_id, user_id))
+        return self._send(get_balance(self._builder, application_id, user_id))
 
     def create_transaction(
         self, application_id: str, user_id: str, *, delta: float, reason: Reason | str
@@ -91,18 +98,18 @@ class ServerClient(Sender):
         ``delta`` is in credits, negative to consume. It and ``reason`` are sent as given: the API judges them. After
         a `TransportFailure` look at the history before a second try: the first may have taken effect.
         """
-        return self._send(create_transaction(self._shaping, application_id, user_id, delta=delta, reason=reason))
+        return self._send(create_transaction(self._builder, application_id, user_id, delta=delta, reason=reason))
 
     def list_transactions(self, application_id: str, user_id: str, cursor: str | None = None) -> TransactionPage:
         """Return one page of a user's history: the first, or the one at another page's ``next_cursor``."""
-        return self._send(list_transactions(self._shaping, application_id, user_id, cursor))
+        return self._send(list_transactions(self._builder, application_id, user_id, cursor))
 
     def iter_transactions(self, application_id: str, user_id: str) -> Iterator[Transaction]:
         """Yield a user's whole history, fetching page after page; raise `InvalidResponse` for an endless list."""
-        return walk(partial(self.list_transactions, application_id, user_id), attrgetter("transactions"))
+        return iter_items(partial(self.list_transactions, application_id, user_id), attrgetter("transactions"))
 
 
-class AsyncServerClient(AsyncSender):
+class AsyncServerClient(AsyncBaseClient):
     """Be the async twin of `ServerClient`, under asyncio and trio; it may be made outside the event loop."""
 
     def __init__(
@@ -111,50 +118,50 @@ class AsyncServerClient(AsyncSender):
         api_key: str,
         *,
         timeout_s: float | None = 30,
-        contract: Contract = DEFAULT,
+        contract: Contract = DEFAULT_CONTRACT,
         transport: AsyncTransport | None = None,
         http_client: "httpx2.AsyncClient | None" = None,
     ) -> None:
-        super().__init__(_options(base_url, api_key, timeout_s, contract), transport, http_client)
+        super().__init__(_server_client_config(base_url, api_key, timeout_s, contract), transport, http_client)
 
     def __repr__(self) -> str:
-        return f"AsyncServerClient({self._options.base_url.text!r}, {self._options.credential!r})"
+        return f"AsyncServerClient({self._config.base_url.text!r}, {self._config.credential!r})"
 
     async def create_user(self, application_id: str, user_id: str) -> User:
         """Create a user, or leave one that exists as it is: "idempotent" (API README)."""
-        return await self._send(create_user(self._shaping, application_id, user_id))
+        return await self._send(create_user(self._builder, application_id, user_id))
 
     async def get_user(self, application_id: str, user_id: str) -> User:
         """Return a user; raise `UserNotFound` where the application has none of that id."""
-        return await self._send(get_user(self._shaping, application_id, user_id))
+        return await self._send(get_user(self._builder, application_id, user_id))
 
     async def list_users(self, application_id: str, cursor: str | None = None) -> UserPage:
         """Return one page of the application's users: the first, or the one at another page's ``next_cursor``."""
-        return await self._send(list_users(self._shaping, application_id, cursor))
+        return await self._send(list_users(self._builder, application_id, cursor))
 
     def iter_users(self, application_id: str) -> AsyncIterator[User]:
         """Yield all users of the application, fetching page after page; raise `InvalidResponse` for an endless list."""
-        return AsyncWalk(partial(self.list_users, application_id), attrgetter("users"))
+        return AsyncItemIterator(partial(self.list_users, application_id), attrgetter("users"))
 
     async def get_balance(self, application_id: str, user_id: str) -> Balance:
         """Return a user's balance in credits."""
-        return await self._send(get_balance(self._shaping, application_id, user_id))
+        return await self._send(get_balance(self._builder, application_id, user_id))
 
     async def create_transaction(
         self, application_id: str, user_id: str, *, delta: float, reason: Reason | str
     ) -> Transaction:
         """Grant, consume or refund credits, as `ServerClient.create_transaction` does."""
-        return await self._send(create_transaction(self._shaping, application_id, user_id, delta=delta, reason=reason))
+        return await self._send(create_transaction(self._builder, application_id, user_id, delta=delta, reason=reason))
 
     async def list_transactions(self, application_id: str, user_id: str, cursor: str | None = None) -> TransactionPage:
         """Return one page of a user's history: the first, or the one at another page's ``next_cursor``."""
-        return await self._send(list_transactions(self._shaping, application_id, user_id, cursor))
+        return await self._send(list_transactions(self._builder, application_id, user_id, cursor))
 
     def iter_transactions(self, application_id: str, user_id: str) -> AsyncIterator[Transaction]:
         """Yield a user's whole history, fetching page after page; raise `InvalidResponse` for an endless list."""
-        return AsyncWalk(partial(self.list_transactions, application_id, user_id), attrgetter("transactions"))
+        return AsyncItemIterator(partial(self.list_transactions, application_id, user_id), attrgetter("transactions"))
 
 
-def _options(base_url: str, api_key: str, timeout_s: float | None, contract: Contract) -> Options:
-    credential = Credential("api_key", api_key, contract.api_key)
-    return Options(BaseUrl.parse(base_url), credential, timeout_s, contract)
+def _server_client_config(base_url: str, api_key: str, timeout_s: float | None, contract: Contract) -> ClientConfig:
+    credential = ClientCredential("api_key", api_key, contract.api_key)
+    return ClientConfig(BaseUrl.parse(base_url), credential, timeout_s, contract)

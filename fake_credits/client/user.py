@@ -9,11 +9,17 @@ from functools import partial
 from operator import attrgetter
 from typing import TYPE_CHECKING
 
-from fake_credits.client.calls import get_balance, get_user, list_transactions
-from fake_credits.client.checks import BaseUrl, quoted_id
-from fake_credits.client.sending import AsyncSender, AsyncWalk, Credential, Options, Sender, walk
-from fake_credits.client.transport import AsyncTransport, Transport
-from fake_credits.contract import DEFAULT, Contract
+from fake_credits.client.base import (
+    AsyncBaseClient,
+    AsyncItemIterator,
+    BaseClient,
+    ClientConfig,
+    ClientCredential,
+    iter_items,
+)
+from fake_credits.client.operations import BaseUrl, get_balance, get_user, list_transactions, quote_id
+from fake_credits.contract import DEFAULT_CONTRACT, Contract
+from fake_credits.http_message import AsyncTransport, Transport
 from fake_credits.models import Balance, Reason, Transaction, TransactionPage, User
 
 if TYPE_CHECKING:
@@ -24,7 +30,7 @@ __all__ = ["AsyncUserClient", "Balance", "Reason", "Transaction", "TransactionPa
 __tracebackhide__ = True  # a failing test shows the caller's line, not ours
 
 
-class UserClient(Sender):
+class UserClient(BaseClient):
     """Call the API as one user: "can only access the authenticated user's own data (read-only)" (API README).
 
     ``bearer_token`` is the token, or a function without arguments that returns one and is asked before each call.
@@ -38,34 +44,34 @@ class UserClient(Sender):
         bearer_token: str | Callable[[], str],
         *,
         timeout_s: float | None = 30,
-        contract: Contract = DEFAULT,
+        contract: Contract = DEFAULT_CONTRACT,
         transport: Transport | None = None,
         http_client: "httpx2.Client | None" = None,
     ) -> None:
-        self._application_id = _application(application_id)
-        super().__init__(_options(base_url, bearer_token, timeout_s, contract), transport, http_client)
+        self._application_id = _check_application_id(application_id)
+        super().__init__(_user_client_config(base_url, bearer_token, timeout_s, contract), transport, http_client)
 
     def __repr__(self) -> str:
-        return f"UserClient({_inside(self._options, self._application_id)})"
+        return f"UserClient({_repr_arguments(self._config, self._application_id)})"
 
     def get_user(self, user_id: str) -> User:
         """Return the authenticated user; raise `Forbidden` for another one."""
-        return self._send(get_user(self._shaping, self._application_id, user_id))
+        return self._send(get_user(self._builder, self._application_id, user_id))
 
     def get_balance(self, user_id: str) -> Balance:
         """Return the authenticated user's balance in credits."""
-        return self._send(get_balance(self._shaping, self._application_id, user_id))
+        return self._send(get_balance(self._builder, self._application_id, user_id))
 
     def list_transactions(self, user_id: str, cursor: str | None = None) -> TransactionPage:
         """Return one page of the user's history: the first, or the one at another page's ``next_cursor``."""
-        return self._send(list_transactions(self._shaping, self._application_id, user_id, cursor))
+        return self._send(list_transactions(self._builder, self._application_id, user_id, cursor))
 
     def iter_transactions(self, user_id: str) -> Iterator[Transaction]:
         """Yield the user's whole history, fetching page after page; raise `InvalidResponse` for an endless list."""
-        return walk(partial(self.list_transactions, user_id), attrgetter("transactions"))
+        return iter_items(partial(self.list_transactions, user_id), attrgetter("transactions"))
 
 
-class AsyncUserClient(AsyncSender):
+class AsyncUserClient(AsyncBaseClient):
     """Be the async twin of `UserClient`, under asyncio and trio; it may be made outside the event loop."""
 
     def __init__(
@@ -75,46 +81,46 @@ class AsyncUserClient(AsyncSender):
         bearer_token: str | Callable[[], str],
         *,
         timeout_s: float | None = 30,
-        contract: Contract = DEFAULT,
+        contract: Contract = DEFAULT_CONTRACT,
         transport: AsyncTransport | None = None,
         http_client: "httpx2.AsyncClient | None" = None,
     ) -> None:
-        self._application_id = _application(application_id)
-        super().__init__(_options(base_url, bearer_token, timeout_s, contract), transport, http_client)
+        self._application_id = _check_application_id(application_id)
+        super().__init__(_user_client_config(base_url, bearer_token, timeout_s, contract), transport, http_client)
 
     def __repr__(self) -> str:
-        return f"AsyncUserClient({_inside(self._options, self._application_id)})"
+        return f"AsyncUserClient({_repr_arguments(self._config, self._application_id)})"
 
     async def get_user(self, user_id: str) -> User:
         """Return the authenticated user; raise `Forbidden` for another one."""
-        return await self._send(get_user(self._shaping, self._application_id, user_id))
+        return await self._send(get_user(self._builder, self._application_id, user_id))
 
     async def get_balance(self, user_id: str) -> Balance:
         """Return the authenticated user's balance in credits."""
-        return await self._send(get_balance(self._shaping, self._application_id, user_id))
+        return await self._send(get_balance(self._builder, self._application_id, user_id))
 
     async def list_transactions(self, user_id: str, cursor: str | None = None) -> TransactionPage:
         """Return one page of the user's history: the first, or the one at another page's ``next_cursor``."""
-        return await self._send(list_transactions(self._shaping, self._application_id, user_id, cursor))
+        return await self._send(list_transactions(self._builder, self._application_id, user_id, cursor))
 
     def iter_transactions(self, user_id: str) -> AsyncIterator[Transaction]:
         """Yield the user's whole history, fetching page after page; raise `InvalidResponse` for an endless list."""
-        return AsyncWalk(partial(self.list_transactions, user_id), attrgetter("transactions"))
+        return AsyncItemIterator(partial(self.list_transactions, user_id), attrgetter("transactions"))
 
 
-def _application(application_id: str) -> str:
+def _check_application_id(application_id: str) -> str:
     if not isinstance(application_id, str):  # pyright: ignore[reportUnnecessaryIsInstance] callers may be untyped
         raise TypeError(f"application_id must be a str, not {type(application_id).__name__}")
-    quoted_id("application_id", application_id)
+    quote_id("application_id", application_id)
     return application_id
 
 
-def _options(
+def _user_client_config(
     base_url: str, bearer_token: str | Callable[[], str], timeout_s: float | None, contract: Contract
-) -> Options:
-    credential = Credential("bearer_token", bearer_token, contract.user_token)
-    return Options(BaseUrl.parse(base_url), credential, timeout_s, contract)
+) -> ClientConfig:
+    credential = ClientCredential("bearer_token", bearer_token, contract.user_token)
+    return ClientConfig(BaseUrl.parse(base_url), credential, timeout_s, contract)
 
 
-def _inside(options: Options, application_id: str) -> str:
-    return f"{options.base_url.text!r}, application_id={application_id!r}, {options.credential!r}"
+def _repr_arguments(config: ClientConfig, application_id: str) -> str:
+    return f"{config.base_url.text!r}, application_id={application_id!r}, {config.credential!r}"

@@ -1,33 +1,33 @@
 """Own the wire as data: what the API's README leaves open, decided here, and nowhere else."""
 
-from fake_credits.contract.ids import id_problem
-from fake_credits.contract.model import DEFAULT, Contract, Setting, settings
-from fake_credits.contract.parts import (
-    BODY_LIMIT_BYTES,
+from fake_credits.contract.model import DEFAULT_CONTRACT, Contract, ContractSetting, id_problem, settings
+from fake_credits.contract.types import (
     FIELD_NAMES,
     MAX_AMOUNT,
+    MAX_BODY_BYTES,
     ContractError,
-    CreatedAtForm,
-    HeaderForm,
+    CredentialHeader,
     Operation,
     RouteTemplate,
+    TimestampFormat,
+    created_at_from_json,
+    created_at_to_json,
 )
-from fake_credits.contract.times import created_at_to_json, json_to_created_at
 
 __all__ = [
-    "BODY_LIMIT_BYTES",
-    "DEFAULT",
+    "DEFAULT_CONTRACT",
     "FIELD_NAMES",
     "MAX_AMOUNT",
+    "MAX_BODY_BYTES",
     "Contract",
     "ContractError",
-    "CreatedAtForm",
-    "HeaderForm",
+    "ContractSetting",
+    "CredentialHeader",
     "Operation",
     "RouteTemplate",
-    "Setting",
+    "TimestampFormat",
+    "created_at_from_json",
     "created_at_to_json",
     "id_problem",
-    "json_to_created_at",
     "settings",
 ]

@@ -3,64 +3,65 @@
 Presets and scenario files stand in modules of their own, which few who start a sandbox need.
 """
 
+from fake_credits.faults.active_rule import ActiveRule
 from fake_credits.faults.checks import FaultError
+from fake_credits.faults.context import IncomingCall
 from fake_credits.faults.effects import (
     EFFECTS,
     BadCursor,
     Close,
-    Drift,
     Drip,
-    Duplicate,
+    DuplicateWrite,
     Effect,
     Garbage,
-    Gate,
     Hang,
+    HoldAtGate,
     Latency,
+    LateWrite,
     NotJson,
     RateLimit,
     Reset,
-    Stale,
+    SchemaDrift,
+    StaleRead,
     Status,
     Truncate,
     Unauthorized,
-    Zombie,
 )
-from fake_credits.faults.gates import Hold
-from fake_credits.faults.incoming import IncomingCall
+from fake_credits.faults.engine import FaultEngine
+from fake_credits.faults.gates import Gate
 from fake_credits.faults.latency import Fixed, Lognormal, Uniform
-from fake_credits.faults.plan import ActiveRule, Plan
-from fake_credits.faults.reading import rule_from, rule_to_json
 from fake_credits.faults.rule import Rule, lost_response
+from fake_credits.faults.serialization import rule_from, rule_to_json
 
 __all__ = [
     "EFFECTS",
     "ActiveRule",
     "BadCursor",
     "Close",
-    "Drift",
     "Drip",
-    "Duplicate",
+    "DuplicateWrite",
     "Effect",
+    "FaultEngine",
     "FaultError",
     "Fixed",
     "Garbage",
     "Gate",
     "Hang",
-    "Hold",
+    "HoldAtGate",
     "IncomingCall",
+    "LateWrite",
     "Latency",
     "Lognormal",
     "NotJson",
-    "Plan",
     "RateLimit",
     "Reset",
     "Rule",
-    "Stale",
+    "SchemaDrift",
+    "StaleRead",
     "Status",
     "Truncate",
     "Unauthorized",
     "Uniform",
-    "Zombie",
     "lost_response",
     "rule_from",
     "rule_to_json",

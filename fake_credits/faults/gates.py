@@ -10,37 +10,37 @@ from collections.abc import Callable, Generator, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 
-from fake_credits.clock.waking import Waker, block, refuse_running_loop
-from fake_credits.errors import GateLimit
+from fake_credits.errors import GateTimeout
+from fake_credits.thread_events import CrossThreadEvent, ensure_no_running_loop, wait_event
 
-__all__ = ["Hold", "Ticket"]
+__all__ = ["Gate", "GateTicket"]
 
 
 @dataclass(frozen=True, eq=False, slots=True)
-class Ticket:
-    """Be one exchange at a gate. ``go`` runs it on, up to its next wait or its end, and then wakes its client."""
+class GateTicket:
+    """Be one exchange at a gate. ``resume`` runs it on, up to its next wait or its end, and then wakes its client."""
 
     user: str
     ordinal: int
-    shown: str
-    go: Callable[[], None]
+    label: str
+    resume: Callable[[], None]
 
 
-class Hold:
+class Gate:
     """Be a gate: it holds each exchange of its rule until it is released."""
 
-    def __init__(self, name: str, limit_s: float, opened: Callable[["Hold"], None]) -> None:
+    def __init__(self, name: str, limit_s: float, on_open: Callable[["Gate"], None]) -> None:
         self.name = name
         self.limit_s = limit_s
-        self._opened = opened
+        self._on_open = on_open
         self._lock = threading.Lock()
-        self._held: list[Ticket] = []
-        self._arrived = 0
-        self._watchers: list[tuple[int, Callable[[], None]]] = []
-        self._awaited: list[str] = []
+        self._held: list[GateTicket] = []
+        self._arrival_count = 0
+        self._arrival_callbacks: list[tuple[int, Callable[[], None]]] = []
+        self._expected_calls: list[str] = []
         self.is_open = False
-        self._is_over = False
-        self._bystanders = frozenset(thread for thread in threading.enumerate() if thread.daemon)
+        self._is_closed = False
+        self._preexisting_daemons = frozenset(thread for thread in threading.enumerate() if thread.daemon)
 
     def __repr__(self) -> str:
         return f"<gate {self.name!r}: {'open' if self.is_open else 'closed'}, holds {self.waiters() or 'nobody'}>"
@@ -51,47 +51,48 @@ class Hold:
     def __bool__(self) -> bool:
         return True
 
-    def tell(self, awaited: str) -> None:
+    def add_expected_calls(self, description: str) -> None:
         """Note for which calls one of its rules is, to be told where they do not come."""
-        self._awaited.append(awaited)
+        self._expected_calls.append(description)
 
     @property
     def arrivals(self) -> int:
         """Return how many exchanges have come to the gate so far."""
-        return self._arrived
+        return self._arrival_count
 
-    def held(self) -> tuple[Ticket, ...]:
+    def held(self) -> tuple[GateTicket, ...]:
         """Return who is held, by order of arrival."""
         with self._lock:
             return tuple(self._held)
 
     def waiters(self) -> str:
         """Return who is held, by order of arrival, for people."""
-        return ", ".join(ticket.shown for ticket in self.held())
+        return ", ".join(ticket.label for ticket in self.held())
 
     def wait_for(self, count: int = 1, *, limit_s: float | None = None) -> None:
         """Block this thread until ``count`` exchanges have arrived in all.
 
-        Raises GateLimit where they do not in time, at once where the sandbox closes or is reset meanwhile; ``limit_s``
-        is in seconds, by default the sandbox's. Raises TypeError or ValueError for a count below 1 or a limit below 0,
-        RuntimeError on a running event loop, which it would stop: write ``await gate.arrived(2)`` there.
+        ``limit_s`` is in seconds, by default the sandbox's. Raises GateTimeout where they do not arrive in time, at
+        once where the sandbox closes or is reset meanwhile; TypeError or ValueError for a count below 1 or a
+        limit below 0; RuntimeError on a running event loop, which it would stop: there, write
+        ``await gate.async_wait_for(2)``.
         """
         _check_wait(count, limit_s)
-        refuse_running_loop("gate.wait_for", f"await gate.arrived({count})")
+        ensure_no_running_loop("gate.wait_for", f"await gate.async_wait_for({count})")
         event = threading.Event()
-        with self._watch(count, event.set) as there:
-            if not there:
-                block(event, self._limit(limit_s))
-            self._check(count, limit_s)
+        with self._on_arrivals(count, event.set) as already_arrived:
+            if not already_arrived:
+                wait_event(event, self._limit_or_default(limit_s))
+            self._check_arrivals(count, limit_s)
 
-    async def arrived(self, count: int = 1, *, limit_s: float | None = None) -> None:
+    async def async_wait_for(self, count: int = 1, *, limit_s: float | None = None) -> None:
         """Do as `wait_for`, in any event loop."""
         _check_wait(count, limit_s)
-        waker = Waker()
-        with self._watch(count, waker.wake) as there:
-            if not there:
-                await waker.wait(self._limit(limit_s))
-            self._check(count, limit_s)
+        event = CrossThreadEvent()
+        with self._on_arrivals(count, event.set) as already_arrived:
+            if not already_arrived:
+                await event.wait(self._limit_or_default(limit_s))
+            self._check_arrivals(count, limit_s)
 
     def release(self, order: Sequence[int | str] = (), *, keep: bool = False) -> None:
         """Let the held exchanges go, one after the other, and open the gate for those that come later.
@@ -101,50 +102,52 @@ class Hold:
         """
         _check_order(order)
         with self._lock:
-            going = [self._find(each) for each in order]
-            if len(set(map(id, going))) < len(going):
+            released = [self._find_held(selector) for selector in order]
+            if len(set(map(id, released))) < len(released):
                 raise ValueError(f"order is {list(order)!r}, which names somebody twice")
             if not keep:
-                going += [ticket for ticket in self._held if ticket not in going]
+                released += [ticket for ticket in self._held if ticket not in released]
                 self.is_open = True
-            self._held = [ticket for ticket in self._held if ticket not in going]
-        with ExitStack() as rest:  # also where one of them fails
-            for ticket in reversed(going):
-                rest.callback(ticket.go)
+            self._held = [ticket for ticket in self._held if ticket not in released]
+        with ExitStack() as callbacks:  # also where one of them fails
+            for ticket in reversed(released):
+                callbacks.callback(ticket.resume)
             if not keep:
-                self._opened(self)
+                self._on_open(self)
 
     def close(self) -> None:
         """Release everybody, and end the waits for arrivals: the sandbox's end, or its reset."""
         self.release()
         with self._lock:
-            self._is_over = True
-            waiting = [wake for _, wake in self._watchers]
-        for wake in waiting:
-            wake()
+            self._is_closed = True
+            callbacks = [wake for _, wake in self._arrival_callbacks]
+        for callback in callbacks:
+            callback()
 
-    def arrive(self, ticket: Ticket) -> bool:
+    def try_hold(self, ticket: GateTicket) -> bool:
         """Hold an exchange, and tell who waits for it; return False where the gate is open, and nobody is held."""
         with self._lock:
-            held = not self.is_open
-            if held:
+            is_held = not self.is_open
+            if is_held:
                 self._held.append(ticket)
-            self._arrived += 1
-            ready = [wake for count, wake in self._watchers if count <= self._arrived]
-        for wake in ready:
-            wake()
-        return held
+            self._arrival_count += 1
+            callbacks = [wake for count, wake in self._arrival_callbacks if count <= self._arrival_count]
+        for callback in callbacks:
+            callback()
+        return is_held
 
-    def only_this_thread_can_open(self) -> bool:
+    def would_deadlock(self) -> bool:
         """Tell whether there is no other thread that could: daemons that were there before the gate are not the test's.
 
         Nor are the fake's own.
         """
         current = threading.current_thread()
-        others = (thread for thread in threading.enumerate() if thread is not current)
-        return all(thread in self._bystanders or thread.name.startswith("fake-credits") for thread in others)
+        other_threads = (thread for thread in threading.enumerate() if thread is not current)
+        return all(
+            thread in self._preexisting_daemons or thread.name.startswith("fake-credits") for thread in other_threads
+        )
 
-    def withdraw(self, ticket: Ticket) -> bool:
+    def remove_ticket(self, ticket: GateTicket) -> bool:
         """Take an exchange from the gate without letting it go; return False where it has gone."""
         with self._lock:
             if ticket not in self._held:
@@ -152,44 +155,50 @@ class Hold:
             self._held.remove(ticket)
             return True
 
-    def _find(self, each: int | str) -> Ticket:
-        if isinstance(each, int) and not isinstance(each, bool):
-            if not 0 <= each < len(self._held):
-                raise ValueError(f"the gate {self.name!r} holds {len(self._held)}: there is no number {each}")
-            return self._held[each]
-        found = [ticket for ticket in self._held if ticket.user == each]
-        if len(found) != 1:
-            whom = ", ".join(ticket.shown for ticket in self._held) or "nobody"
-            raise ValueError(f"the gate {self.name!r} holds {len(found)} calls of {each!r} (it holds {whom})")
-        return found[0]
+    def _find_held(self, selector: int | str) -> GateTicket:
+        if isinstance(selector, int) and not isinstance(selector, bool):
+            if not 0 <= selector < len(self._held):
+                raise ValueError(f"the gate {self.name!r} holds {len(self._held)}: there is no number {selector}")
+            return self._held[selector]
+        matches = [ticket for ticket in self._held if ticket.user == selector]
+        if len(matches) != 1:
+            held_labels = ", ".join(ticket.label for ticket in self._held) or "nobody"
+            raise ValueError(
+                f"the gate {self.name!r} holds {len(matches)} calls of {selector!r} (it holds {held_labels})"
+            )
+        return matches[0]
 
     @contextmanager
-    def _watch(self, count: int, wake: Callable[[], None]) -> Generator[bool]:
+    def _on_arrivals(self, count: int, callback: Callable[[], None]) -> Generator[bool]:
         """Let an arrival wake somebody, and tell whether there is nothing to wait for."""
-        entry = (count, wake)
+        entry = (count, callback)
         with self._lock:
-            self._watchers.append(entry)
-            there = self._is_over or self._arrived >= count
+            self._arrival_callbacks.append(entry)
+            already_arrived = self._is_closed or self._arrival_count >= count
         try:
-            yield there
+            yield already_arrived
         finally:
             with self._lock:
-                self._watchers.remove(entry)
+                self._arrival_callbacks.remove(entry)
 
-    def _limit(self, limit_s: float | None) -> float:
+    def _limit_or_default(self, limit_s: float | None) -> float:
         return self.limit_s if limit_s is None else limit_s
 
-    def _check(self, count: int, limit_s: float | None) -> None:
-        """Raise GateLimit where too few have arrived."""
+    def _check_arrivals(self, count: int, limit_s: float | None) -> None:
+        """Raise GateTimeout where too few have arrived."""
         with self._lock:
-            arrived, is_over, is_open = self._arrived, self._is_over, self.is_open
-        if arrived < count:
-            end = "before its sandbox's end or reset" if is_over else f"within {self._limit(limit_s):g} s"
-            held = f"{arrived} of {count} arrived {end}"
-            if is_open and not is_over:
-                raise GateLimit(f"gate {self.name!r}: {held}; it was released, so calls pass it: hold again")
-            awaited = f"; it waits for {' or '.join(dict.fromkeys(self._awaited))}" if self._awaited else ""
-            raise GateLimit(f"gate {self.name!r}: {held}; it holds {self.waiters() or 'nobody'}{awaited}")
+            arrival_count, is_closed, is_open = self._arrival_count, self._is_closed, self.is_open
+        if arrival_count < count:
+            deadline = (
+                "before its sandbox's end or reset" if is_closed else f"within {self._limit_or_default(limit_s):g} s"
+            )
+            summary = f"{arrival_count} of {count} arrived {deadline}"
+            if is_open and not is_closed:
+                raise GateTimeout(f"gate {self.name!r}: {summary}; it was released, so calls pass it: hold again")
+            expected = (
+                f"; it waits for {' or '.join(dict.fromkeys(self._expected_calls))}" if self._expected_calls else ""
+            )
+            raise GateTimeout(f"gate {self.name!r}: {summary}; it holds {self.waiters() or 'nobody'}{expected}")
 
 
 def _check_wait(count: object, limit_s: object) -> None:
@@ -209,5 +218,7 @@ def _check_order(order: object) -> None:
     if isinstance(order, str):
         raise TypeError(f"order is {order!r}, a str: it must be a list, such as [{order!r}]")
     if not isinstance(order, Sequence):
-        kind = type(order).__name__
-        raise TypeError(f"order is {order!r}, a {kind}: it must be a list of users, or of numbers by arrival from 0")
+        type_name = type(order).__name__
+        raise TypeError(
+            f"order is {order!r}, a {type_name}: it must be a list of users, or of numbers by arrival from 0"
+        )

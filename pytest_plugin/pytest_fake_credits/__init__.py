@@ -16,23 +16,29 @@ from pytest_fake_credits.versions import check_versions
 
 check_versions(pytest=pytest.__version__, pluggy=pluggy.__version__)  # before the imports that need them
 
-from pytest_fake_credits.marker import checked_words, describe, idle_words, may_ask_later, words_of  # noqa: E402
-from pytest_fake_credits.settings import (  # noqa: E402
-    SETTINGS,
-    Setting,
+from pytest_fake_credits.config_options import (  # noqa: E402
+    SETTINGS_KEY,
+    PluginSetting,
     add_options,
-    default_words,
+    default_options,
     env_templates,
-    is_on,
+    is_enabled,
     read_settings,
+)
+from pytest_fake_credits.marker import (  # noqa: E402
+    marker_help,
+    marker_options,
+    unused_options,
+    uses_request_fixture,
+    validate_options,
 )
 
 if TYPE_CHECKING:
     from fake_credits.client.server import AsyncServerClient, ServerClient
     from fake_credits.client.user import AsyncUserClient, UserClient
-    from fake_credits.drivers.live import LiveServer
     from fake_credits.fake import FakeCredits
-    from pytest_fake_credits.early import Early
+    from fake_credits.transports.live import LiveServer
+    from pytest_fake_credits.early_env import EarlyEnvironment
     from pytest_fake_credits.factory import Factory
 
 __all__ = [
@@ -47,9 +53,9 @@ __all__ = [
     "fake_credits_user_client",
 ]
 
-_FACTORY = pytest.StashKey["Factory"]()
-_EARLY = pytest.StashKey["Early"]()
-_STARTED = pytest.StashKey[bool]()
+_FACTORY_KEY = pytest.StashKey["Factory"]()
+_EARLY_ENVIRONMENT_KEY = pytest.StashKey["EarlyEnvironment"]()
+_STARTED_KEY = pytest.StashKey[bool]()
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:
@@ -60,40 +66,40 @@ def pytest_addoption(parser: pytest.Parser) -> None:
 @pytest.hookimpl(wrapper=True, tryfirst=True)
 def pytest_load_initial_conftests(early_config: pytest.Config) -> Generator[None, object, object]:
     """Set the environment, where the ini says so, before a conftest, or pytest-django, loads an application."""
-    if is_on(early_config, "early_env"):
-        from pytest_fake_credits import early
+    if is_enabled(early_config, "early_env"):
+        from pytest_fake_credits import early_env
 
         try:
-            promised = early.Early(read_settings(early_config), env_templates(early_config))
+            environment = early_env.EarlyEnvironment(read_settings(early_config), env_templates(early_config))
         except ValueError as error:
             raise pytest.UsageError(f"fake-credits: {error}") from None
-        early_config.stash[_EARLY] = promised
-        early_config.add_cleanup(promised.close)
+        early_config.stash[_EARLY_ENVIRONMENT_KEY] = environment
+        early_config.add_cleanup(environment.close)
     return (yield)
 
 
 def pytest_configure(config: pytest.Config) -> None:
     """Read the options, once, and announce the marker."""
-    settings = config.stash[SETTINGS] = read_settings(config)
-    config.addinivalue_line("markers", describe())
+    settings = config.stash[SETTINGS_KEY] = read_settings(config)
+    config.addinivalue_line("markers", marker_help())
     if settings["early_env"].value:
-        early = _early(config)
-        if early is None:
+        environment = _early_environment(config)
+        if environment is None:
             raise pytest.UsageError("fake-credits: ini fake_credits_early_env is too late for a plugin of a conftest")
-        settings["api_key"] = Setting(early.api_key, "ini fake_credits_early_env")
+        settings["api_key"] = PluginSetting(environment.api_key, "ini fake_credits_early_env")
     if settings["autouse"].value:
         from pytest_fake_credits import autouse
 
         config.pluginmanager.register(autouse, "pytest_fake_credits.autouse")
 
 
-def _early(config: pytest.Config) -> "Early | None":
-    return config.stash.get(_EARLY, None)
+def _early_environment(config: pytest.Config) -> "EarlyEnvironment | None":
+    return config.stash.get(_EARLY_ENVIRONMENT_KEY, None)
 
 
 def pytest_report_header(config: pytest.Config) -> str:
     """Say in one line what a rerun needs."""
-    settings = config.stash[SETTINGS]
+    settings = config.stash[SETTINGS_KEY]
     return f"fake-credits: seed {settings['seed'].value}, {settings['mode'].value}"
 
 
@@ -106,47 +112,47 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
     if hasattr(config, "workerinput"):
         return
     for item in items:
-        words_of(item)
+        marker_options(item)
 
 
 @pytest.hookimpl  # not tryfirst: of a test that is skipped nothing is asked
 def pytest_runtest_setup(item: pytest.Item) -> None:
     """See the sandboxes that outlive a test afresh; refuse a marker that was added late, or that starts nothing."""
-    factory = item.config.stash.get(_FACTORY, None)
+    factory = item.config.stash.get(_FACTORY_KEY, None)
     if factory is not None:
-        factory.begin_test()
-    _words_of(item)
-    if idle_words(item) and not may_ask_later(item):
-        _refuse_idle_words(item)
+        factory.start_test()
+    _marker_options_or_fail(item)
+    if unused_options(item) and not uses_request_fixture(item):
+        _fail_on_unused_options(item)
 
 
 @pytest.hookimpl(wrapper=True)
 def pytest_runtest_call(item: pytest.Item) -> Generator[None, object, object]:
     """Fail a test that passed so far where it proves nothing: the fake went wrong, a fault never came, a call hung."""
-    factory = item.config.stash.get(_FACTORY, None)
+    factory = item.config.stash.get(_FACTORY_KEY, None)
     if factory is not None:
-        factory.begin_call()
+        factory.start_call()
     result = yield
-    if _STARTED not in item.stash:
-        _refuse_idle_words(item)
-    factory = item.config.stash.get(_FACTORY, None)  # a test may be the first to ask for it
+    if _STARTED_KEY not in item.stash:
+        _fail_on_unused_options(item)
+    factory = item.config.stash.get(_FACTORY_KEY, None)  # a test may be the first to ask for it
     if factory is not None:
-        _check_end(factory, words_of(item))
+        _fail_on_problems(factory, marker_options(item))
     return result
 
 
-def _check_end(factory: "Factory", words: Mapping[str, object]) -> None:
-    problems, cause = factory.problems({**factory.words, **words}.get("allow"))
+def _fail_on_problems(factory: "Factory", options: Mapping[str, object]) -> None:
+    problems, cause = factory.problems({**factory.options, **options}.get("allow"))
     if problems:
-        head = f"{problems[0]}\nSo fake-credits fails this test, which passed but proves nothing"
-        raise _failure("\n".join([f"{head}; and:" if problems[1:] else f"{head}.", *problems[1:]])) from cause
+        message = f"{problems[0]}\nSo fake-credits fails this test, which passed but proves nothing"
+        raise _failure("\n".join([f"{message}; and:" if problems[1:] else f"{message}.", *problems[1:]])) from cause
 
 
-def _refuse_idle_words(item: pytest.Item) -> None:
-    words = ", ".join(f"{word}=" for word in idle_words(item))
-    if words:
+def _fail_on_unused_options(item: pytest.Item) -> None:
+    options = ", ".join(f"{name}=" for name in unused_options(item))
+    if options:
         raise _failure(
-            f"the marker's {words} would do nothing: this test does not use the fixture fake_credits. Write "
+            f"the marker's {options} would do nothing: this test does not use the fixture fake_credits. Write "
             '@pytest.mark.usefixtures("fake_credits") or the parameter fake_credits, or turn on the ini '
             "fake_credits_autouse; a sandbox of fake_credits_factory(...) takes its words there"
         )
@@ -156,13 +162,13 @@ def _refuse_idle_words(item: pytest.Item) -> None:
 def pytest_runtest_makereport(item: pytest.Item) -> Generator[None, pytest.TestReport, pytest.TestReport]:
     """Add the sandboxes' exchanges to the report of a failing test."""
     report = yield
-    factory = item.config.stash.get(_FACTORY, None)
-    log = item.config.stash[SETTINGS]["log"].value
-    wanted = log != "none" and (report.failed or (log == "all" and report.when == "call"))
-    if factory is not None and wanted:
-        from pytest_fake_credits.report import section
+    factory = item.config.stash.get(_FACTORY_KEY, None)
+    log = item.config.stash[SETTINGS_KEY]["log"].value
+    is_wanted = log != "none" and (report.failed or (log == "all" and report.when == "call"))
+    if factory is not None and is_wanted:
+        from pytest_fake_credits.report import render_section
 
-        text = section(factory.watched())
+        text = render_section(factory.tracked_sandboxes())
         if text:
             report.sections.append(("fake-credits", text))
     return report
@@ -181,19 +187,19 @@ def _failure(message: str) -> BaseException:
     return pytest.fail.Exception(message, pytrace=False)
 
 
-def _words_of(item: pytest.Item) -> dict[str, object]:
+def _marker_options_or_fail(item: pytest.Item) -> dict[str, object]:
     try:
-        return words_of(item, named=False)
+        return marker_options(item, with_test_name=False)
     except pytest.UsageError as error:
         raise _failure(str(error)) from None
 
 
-def _defaults(config: pytest.Config, own: Mapping[str, object]) -> dict[str, object]:
+def _fixture_defaults(config: pytest.Config, overrides: Mapping[str, object]) -> dict[str, object]:
     try:
-        words = checked_words(own, "the fixture fake_credits_settings")
+        options = validate_options(overrides, "the fixture fake_credits_settings")
     except pytest.UsageError as error:
         raise _failure(str(error)) from None
-    return default_words(config, words)
+    return default_options(config, options)
 
 
 @pytest.fixture(scope="session")
@@ -209,8 +215,8 @@ def fake_credits_factory(
     """Make sandboxes of any life, for fixtures of any scope: ``with fake_credits_factory(balance=100) as credits``."""
     from pytest_fake_credits.factory import Factory
 
-    words = _defaults(pytestconfig, fake_credits_settings)
-    factory = pytestconfig.stash[_FACTORY] = Factory(words, _early(pytestconfig))
+    options = _fixture_defaults(pytestconfig, fake_credits_settings)
+    factory = pytestconfig.stash[_FACTORY_KEY] = Factory(options, _early_environment(pytestconfig))
     yield factory
     factory.close()
 
@@ -221,15 +227,15 @@ def fake_credits(
 ) -> "Iterator[FakeCredits]":
     """Yield a `FakeCredits` on a fresh sandbox, as the test's markers say."""
     node: pytest.Item = request.node
-    words = {**_defaults(request.config, fake_credits_settings), **_words_of(node)}
+    options = {**_fixture_defaults(request.config, fake_credits_settings), **_marker_options_or_fail(node)}
     try:
-        fake = fake_credits_factory.make(words)
+        fake = fake_credits_factory.make(options)
     except (TypeError, ValueError) as error:
         raise _failure(f"the sandbox can't start: {error}") from None
-    node.stash[_STARTED] = True
+    node.stash[_STARTED_KEY] = True
     yield fake
-    for late in fake.close():
-        node.warn(pytest.PytestWarning(f"{node.nodeid}: fake-credits: {late}"))
+    for problem in fake.close():
+        node.warn(pytest.PytestWarning(f"{node.nodeid}: fake-credits: {problem}"))
 
 
 @pytest.fixture
@@ -272,11 +278,11 @@ def fake_credits_env(
 
     The names are the ini ``fake_credits_env``'s. Loopback is added to ``NO_PROXY``. The user need not exist.
     """
-    from fake_credits.drivers.environment import fields_of, with_loopback
+    from fake_credits.transports.environment import env_values, no_proxy_with_loopback
 
-    fields = fields_of(fake_credits.sandbox, fake_credits.base_url)
+    fields = env_values(fake_credits.sandbox, fake_credits.base_url)
     variables = {name: text.format_map(fields) for name, text in env_templates(request.config).items()}
-    variables |= with_loopback(os.environ)
+    variables |= no_proxy_with_loopback(os.environ)
     for name, value in variables.items():
         monkeypatch.setenv(name, value)
     return variables

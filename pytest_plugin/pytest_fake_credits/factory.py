@@ -7,56 +7,55 @@ import traceback
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any, Unpack, cast
 
-from fake_credits.clock import wall_ms
-from fake_credits.contract import DEFAULT, Contract
-from fake_credits.drivers.shared import Shared
-from fake_credits.fake import FakeCredits, SettingWords
-from fake_credits.faults.desk import unused_text
-from fake_credits.faults.plan import ActiveRule
-from fake_credits.journal import Entry
-from fake_credits.ledger import Inconsistency
-from fake_credits.sandbox import SandboxSettings
-from fake_credits.sandbox.checks import check_id, check_life
-from pytest_fake_credits.early import Early
+from fake_credits.clock import wall_clock_ms
+from fake_credits.contract import DEFAULT_CONTRACT, Contract
+from fake_credits.fake import FakeCredits
+from fake_credits.faults.active_rule import ActiveRule
+from fake_credits.faults.faults import describe_unused_rule
+from fake_credits.journal import JournalEntry
+from fake_credits.ledger import LedgerInconsistency
+from fake_credits.sandbox_options import FakeCreditsKwargs, SandboxOptions, check_id, check_lifetime
+from fake_credits.transports.shared_resources import SharedResources
+from pytest_fake_credits.early_env import EarlyEnvironment
 
 if TYPE_CHECKING:
-    from fake_credits.drivers.live import LiveServer
+    from fake_credits.transports.live import LiveServer
 
-__all__ = ["Factory", "Watched"]
-
-
-_NOT_THE_SANDBOXS = ("allow", "intercept", "live")
+__all__ = ["Factory", "TrackedSandbox"]
 
 
-class Watched:
+_PLUGIN_ONLY = ("allow", "intercept", "live")
+
+
+class TrackedSandbox:
     """Be a sandbox seen from the test that runs now: what is new since it began."""
 
     def __init__(self, fake: FakeCredits) -> None:
         self.fake = fake
-        self.is_new = True
+        self.is_from_this_test = True
         self._exchanges_before = 0
         self._bugs_before = 0
-        self._ledger_told = False
+        self._ledger_reported = False
         self._problems_before = 0
         self._rules_before: frozenset[ActiveRule] = frozenset()
-        self.lives_on = False
+        self.outlives_test = False
 
     def __repr__(self) -> str:
-        return f"<Watched {self.fake!r}>"
+        return f"<TrackedSandbox {self.fake!r}>"
 
-    def begin(self) -> None:
+    def start_test(self) -> None:
         """Take what has been so far as another test's."""
-        self.is_new = False
+        self.is_from_this_test = False
         self._exchanges_before = self.fake.journal.total
         self._bugs_before = len(self.fake.sandbox.bugs)
         self._problems_before = len(self.fake.sandbox.problems)
 
-    def begin_call(self) -> None:
+    def start_call(self) -> None:
         """Take the rules so far as of a longer life than the test's, where the sandbox is: they may fire later."""
-        if self.lives_on:
+        if self.outlives_test:
             self._rules_before = frozenset(self.fake.faults)
 
-    def entries(self) -> tuple[Entry, ...]:
+    def entries(self) -> tuple[JournalEntry, ...]:
         """Return the exchanges of this test, oldest first."""
         count = self.fake.journal.total - self._exchanges_before
         return self.fake.journal.entries()[-count:] if count else ()
@@ -71,16 +70,16 @@ class Watched:
 
     def unused_rules(self) -> list[ActiveRule]:
         """Return the scripted rules of this test that stayed unused."""
-        return [active for active in self.fake.sandbox.faults.unused() if active not in self._rules_before]
+        return [active for active in self.fake.sandbox.faults.unused_rules() if active not in self._rules_before]
 
-    def inconsistency(self) -> Inconsistency | None:
+    def inconsistency(self) -> LedgerInconsistency | None:
         """Return how the ledger contradicts itself, once: a sandbox of many tests fails one of them."""
-        if self._ledger_told:
+        if self._ledger_reported:
             return None
         try:
-            self.fake.sandbox.verify()
-        except Inconsistency as error:
-            self._ledger_told = True
+            self.fake.sandbox.verify_ledger()
+        except LedgerInconsistency as error:
+            self._ledger_reported = True
             return error
         return None
 
@@ -92,18 +91,18 @@ class Factory:
     is fresh unless given: the constant one is the fixture ``fake_credits``'s, and two sandboxes can't share it.
     """
 
-    def __init__(self, words: Mapping[str, object], early: Early | None = None) -> None:
-        self.words = dict(words)
-        self._shared = Shared(early.keys if early else None)
-        self._listener = early.listener if early else None
-        self._watched: list[Watched] = []
-        self._serving = early is not None  # the environment names the server already
+    def __init__(self, options: Mapping[str, object], early_environment: EarlyEnvironment | None = None) -> None:
+        self.options = dict(options)
+        self._shared = SharedResources(early_environment.keys if early_environment else None)
+        self._listener = early_environment.listener if early_environment else None
+        self._tracked: list[TrackedSandbox] = []
+        self._is_serving = early_environment is not None  # the environment names the server already
 
     def __repr__(self) -> str:
-        return f"<fake_credits_factory: {len(self._watched)} sandboxes>"
+        return f"<fake_credits_factory: {len(self._tracked)} sandboxes>"
 
     def __call__(
-        self, *, live: bool | None = None, intercept: str | Sequence[str] = (), **words: Unpack[SettingWords]
+        self, *, live: bool | None = None, intercept: str | Sequence[str] = (), **options: Unpack[FakeCreditsKwargs]
     ) -> FakeCredits:
         """Return a `FakeCredits` on a fresh sandbox; leave its ``with`` block, or call ``close``, to end it.
 
@@ -113,93 +112,96 @@ class Factory:
             raise TypeError(f"live must be True, False or None, not {type(live).__name__}")
         if not isinstance(intercept, str | list | tuple):
             raise TypeError(f"intercept must be a base URL or a list of them, not {type(intercept).__name__}")
-        own: dict[str, object] = {**words, "intercept": (intercept,) if isinstance(intercept, str) else intercept}
+        overrides: dict[str, object] = {
+            **options,
+            "intercept": (intercept,) if isinstance(intercept, str) else intercept,
+        }
         if live is not None:
-            own["live"] = live
-        fake = self.make({**self.words, "api_key": "", **own})
-        self._watched[-1].lives_on = True
+            overrides["live"] = live
+        fake = self.make({**self.options, "api_key": "", **overrides})
+        self._tracked[-1].outlives_test = True
         return fake
 
-    def make(self, words: Mapping[str, object]) -> FakeCredits:
+    def make(self, options: Mapping[str, object]) -> FakeCredits:
         """Return a `FakeCredits` of exactly these words of the marker; raise ValueError for what can't be."""
-        settings: dict[str, Any] = {name: value for name, value in words.items() if name not in _NOT_THE_SANDBOXS}
-        settings["contract"] = self._contract(words.get("contract"))
-        if self._serving:
+        settings: dict[str, Any] = {name: value for name, value in options.items() if name not in _PLUGIN_ONLY}
+        settings["contract"] = self._contract(options.get("contract"))
+        if self._is_serving:
             self._server()  # before the sandbox's own, which may be another contract's: this is the constant one
-        fake = FakeCredits(mode="live" if words.get("live") else "in-process", shared=self._shared, **settings)
+        fake = FakeCredits(mode="live" if options.get("live") else "in-process", shared=self._shared, **settings)
         try:
-            if urls := cast("Sequence[str]", words.get("intercept", ())):
+            if urls := cast("Sequence[str]", options.get("intercept", ())):
                 fake.intercept(*urls)
-            if self._serving:
+            if self._is_serving:
                 fake.serve()
         except BaseException:
             fake.close()  # nobody else can: it would keep its key
             raise
-        self._watched.append(Watched(fake))
+        self._tracked.append(TrackedSandbox(fake))
         return fake
 
-    def _contract(self, named: Any) -> Contract:
-        return self._shared.contract(named) if named else DEFAULT
+    def _contract(self, name: Any) -> Contract:
+        return self._shared.contract(name) if name else DEFAULT_CONTRACT
 
     def token(self, user_id: str | None = None, *, expires_in_s: int = 24 * 3600) -> str:
         """Return a user's token that names no sandbox, for a fixture of any scope: the running test's accepts it."""
-        user_id = str(self.words["user_id"]) if user_id is None else user_id
+        user_id = str(self.options["user_id"]) if user_id is None else user_id
         check_id("user", user_id)
-        check_life(expires_in_s)
-        minter = self._shared.new_sandbox(SandboxSettings(jwt=str(self.words["jwt"]))).minter
-        return minter.mint(user_id, now_ms=wall_ms(), expires_in_s=expires_in_s)
+        check_lifetime(expires_in_s)
+        minter = self._shared.new_sandbox(SandboxOptions(auth_provider=str(self.options["auth_provider"]))).minter
+        return minter.mint(user_id, now_ms=wall_clock_ms(), expires_in_s=expires_in_s)
 
     def server(self) -> "LiveServer":
         """Return the session's live server, started on first use; every open sandbox answers there."""
-        self._serving = True
+        self._is_serving = True
         server = self._server()
-        for watched in self.open():
-            watched.fake.serve()
+        for tracked in self.open_sandboxes():
+            tracked.fake.serve()
         return server
 
     def _server(self) -> "LiveServer":
-        return self._shared.server(self._contract(self.words.get("contract")), self._listener)
+        return self._shared.server(self._contract(self.options.get("contract")), self._listener)
 
-    def watched(self) -> list[Watched]:
+    def tracked_sandboxes(self) -> list[TrackedSandbox]:
         """Return the sandboxes that the running test can have met."""
-        return list(self._watched)
+        return list(self._tracked)
 
-    def open(self) -> list[Watched]:
+    def open_sandboxes(self) -> list[TrackedSandbox]:
         """Return the sandboxes that are not closed."""
-        return [watched for watched in self._watched if not watched.fake.sandbox.closed]
+        return [tracked for tracked in self._tracked if not tracked.fake.sandbox.is_closed]
 
-    def begin_test(self) -> None:
+    def start_test(self) -> None:
         """Forget the closed sandboxes, and see the others afresh."""
-        self._watched = self.open()
-        for watched in self._watched:
-            watched.begin()
+        self._tracked = self.open_sandboxes()
+        for tracked in self._tracked:
+            tracked.start_test()
 
-    def begin_call(self) -> None:
+    def start_call(self) -> None:
         """Tell the fixtures' rules from the test's own."""
-        for watched in self._watched:
-            watched.begin_call()
+        for tracked in self._tracked:
+            tracked.start_call()
 
     def problems(self, allowed: object) -> tuple[list[str], BaseException | None]:
         """Return why the test that ran proves nothing, and the first of the exceptions."""
         allow = cast("tuple[str, ...]", allowed or ())
         found: list[tuple[str, BaseException | None]] = []
-        for watched in self._watched:
+        for tracked in self._tracked:
             if "internal_errors" not in allow:
-                found += [(_bug_text(bug), bug) for bug in watched.bugs()]
-            if (error := watched.inconsistency()) is not None:
+                found += [(_describe_bug(bug), bug) for bug in tracked.bugs()]
+            if (error := tracked.inconsistency()) is not None:
                 found.append((f"the ledger is inconsistent: {error}", error))
-            found += [(problem, None) for problem in watched.problems()]
+            found += [(problem, None) for problem in tracked.problems()]
             if "unused_rules" not in allow:
-                found += [(unused_text(active), None) for active in watched.unused_rules()]
+                found += [(describe_unused_rule(active), None) for active in tracked.unused_rules()]
         return [text for text, _ in found], next((error for _, error in found if error is not None), None)
 
     def close(self) -> None:
         """Close what is still open, and stop the live server."""
-        for watched in self.open():
-            watched.fake.close()
+        for tracked in self.open_sandboxes():
+            tracked.fake.close()
         self._shared.close()
 
 
-def _bug_text(bug: BaseException) -> str:
+def _describe_bug(bug: BaseException) -> str:
     trace = "".join(traceback.format_exception(bug)).rstrip()
     return f"a bug of fake-credits answered 500: {bug!r}\n{trace}"

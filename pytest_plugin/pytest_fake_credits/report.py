@@ -12,136 +12,147 @@ from msgspec import structs
 from fake_credits.clock import from_ms
 from fake_credits.contract import Operation
 from fake_credits.fake import FakeCredits
-from fake_credits.journal import Entry
+from fake_credits.journal import JournalEntry
 from fake_credits.models import Balance
-from fake_credits.sandbox.asserting.showing import printable, short, without_secrets
-from pytest_fake_credits.factory import Watched
+from fake_credits.text import escape_control, redact, truncate
+from pytest_fake_credits.factory import TrackedSandbox
 
-__all__ = ["explain_balance", "section"]
+__all__ = ["explain_balance", "render_section"]
 
-_SANDBOXES_MAX = 3
-_ROWS_MAX = 20
-_USERS_MAX = 10
-_RULES_MAX = 20
-_COLUMNS = ("#", "operation", "user", "status", "cause", "committed", "delivered", "time")
+_MAX_REPORTED_SANDBOXES = 3
+_MAX_REPORTED_EXCHANGES = 20
+_MAX_REPORTED_USERS = 10
+_MAX_REPORTED_RULES = 20
+_REPORT_COLUMNS = ("#", "operation", "user", "status", "cause", "committed", "delivered", "time")
 
 
-def section(watched: Iterable[Watched]) -> str:
+def render_section(sandboxes: Iterable[TrackedSandbox]) -> str:
     """Return the text of the report's section, without secrets; empty where there is nothing to tell."""
-    texts = [text for text in map(_sandbox, watched) if text]
-    left_out = len(texts) - _SANDBOXES_MAX
+    texts = [text for text in map(_render_sandbox, sandboxes) if text]
+    left_out = len(texts) - _MAX_REPORTED_SANDBOXES
     head = [f"{left_out} more sandboxes before these"] if left_out > 0 else []
-    return "\n\n".join(head + texts[-_SANDBOXES_MAX:])
+    return "\n\n".join(head + texts[-_MAX_REPORTED_SANDBOXES:])
 
 
-def _sandbox(watched: Watched) -> str:
-    fake, raw = watched.fake, watched.entries()
+def _render_sandbox(tracked: TrackedSandbox) -> str:
+    fake, unredacted = tracked.fake, tracked.entries()
     head = f"sandbox {fake.sandbox.name}, seed {fake.sandbox.seed}, clock {fake.clock.mode}"
-    more = [*_rules(fake), *_parked(fake)]
-    if not raw:
-        return "\n".join([f"{head}: {_nothing(fake)}", *more]) if watched.is_new or fake.journal.under_way else ""
-    entries = [_clean(entry, fake.api_key) for entry in raw[-_ROWS_MAX:]]
-    lines = [f"{head}; exchanges of this test, the last {len(entries)} of {len(raw)}:", *_table(entries)]
+    more = [*_rule_lines(fake), *_pending_lines(fake)]
+    if not unredacted:
+        return (
+            "\n".join([f"{head}: {_no_exchange_message(fake)}", *more])
+            if tracked.is_from_this_test or fake.journal.in_flight
+            else ""
+        )
+    entries = [_redacted(entry, fake.api_key) for entry in unredacted[-_MAX_REPORTED_EXCHANGES:]]
+    lines = [f"{head}; exchanges of this test, the last {len(entries)} of {len(unredacted)}:", *_render_table(entries)]
     lines += [f"refusal of #{entry.ordinal}: {entry.message}" for entry in entries if entry.message][-1:]
-    lines += [f"balances: {_balances(fake, raw)}", f"the last call again: {_curl(fake, entries[-1])}"]
+    lines += [
+        f"balances: {_format_balances(fake, unredacted)}",
+        f"the last call again: {_curl_command(fake, entries[-1])}",
+    ]
     return "\n".join(lines + more)
 
 
-def _rules(fake: FakeCredits) -> list[str]:
+def _rule_lines(fake: FakeCredits) -> list[str]:
     rules = [f"{active.name} {active.fired} of {active.matched}" for active in fake.faults]
-    more = [f"{len(rules) - _RULES_MAX} more"] if len(rules) > _RULES_MAX else []
+    more = [f"{len(rules) - _MAX_REPORTED_RULES} more"] if len(rules) > _MAX_REPORTED_RULES else []
     return (
-        [f"rules, how often each fired of the calls that matched: {', '.join(rules[:_RULES_MAX] + more)}"]
+        [f"rules, how often each fired of the calls that matched: {', '.join(rules[:_MAX_REPORTED_RULES] + more)}"]
         if rules
         else []
     )
 
 
-def _parked(fake: FakeCredits) -> list[str]:
-    parked = [f"{_shown(due.label, fake.api_key)} at {_time(due.at_ms)}" for due in fake.clock.parked()]
+def _pending_lines(fake: FakeCredits) -> list[str]:
+    scheduled = [
+        f"{_redact_text(due.label, fake.api_key)} at {_format_time(due.at_ms)}" for due in fake.clock.pending()
+    ]
     held = [f"gate {gate.name!r} holds {gate.waiters()}" for gate in fake.sandbox.gates.values() if len(gate)]
-    return [f"still to happen: {', '.join((held + parked)[:_RULES_MAX])}"] if held + parked else []
+    return [f"still to happen: {', '.join((held + scheduled)[:_MAX_REPORTED_RULES])}"] if held + scheduled else []
 
 
-def _nothing(fake: FakeCredits) -> str:
-    if count := fake.journal.under_way:
+def _no_exchange_message(fake: FakeCredits) -> str:
+    if count := fake.journal.in_flight:
         return f"no request has ended, {count} {'is' if count == 1 else 'are'} under way"
     if fake.intercepted:
-        urls = ", ".join(_shown(url, fake.api_key) for url in fake.intercepted[:_RULES_MAX])
+        urls = ", ".join(_redact_text(url, fake.api_key) for url in fake.intercepted[:_MAX_REPORTED_RULES])
         return f"no request reached it, nor was one made by this process to the base URLs that it intercepts: {urls}"
-    return _NO_EXCHANGE
+    return _NO_EXCHANGE_HINT
 
 
-_NO_EXCHANGE = (
+_NO_EXCHANGE_HINT = (
     "no request reached it. Give the code under test a client of the fixture, fake_credits.transport(...), "
     "fake_credits.intercept(...), fake_credits.base_url or the fixture fake_credits_env"
 )
 
 
-_NO_ORDER = "<a body that asks for no transaction: it is not kept>"
+_BODY_PLACEHOLDER = "<a body that asks for no transaction: it is not kept>"
 
 
-def _table(entries: Sequence[Entry]) -> list[str]:
-    rows = [_COLUMNS, *map(_row, entries)]
+def _render_table(entries: Sequence[JournalEntry]) -> list[str]:
+    rows = [_REPORT_COLUMNS, *map(_table_row, entries)]
     widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
     return ["  ".join(map(str.ljust, row, widths)).rstrip() for row in rows]
 
 
-def _row(entry: Entry) -> tuple[str, ...]:
-    told = entry.code and entry.causes not in ("", entry.code)
-    cause = f"{entry.code} ({entry.causes})" if told else entry.code or entry.causes
-    order = "" if entry.delta is None else f" {entry.delta:+} {entry.reason}"
-    operation = entry.operation + order if entry.operation else f"{entry.method} {entry.target}"
+def _table_row(entry: JournalEntry) -> tuple[str, ...]:
+    has_other_cause = entry.code and entry.causes not in ("", entry.code)
+    cause = f"{entry.code} ({entry.causes})" if has_other_cause else entry.code or entry.causes
+    transaction = "" if entry.delta is None else f" {entry.delta:+} {entry.reason}"
+    operation = entry.operation + transaction if entry.operation else f"{entry.method} {entry.target}"
     cells = (str(entry.ordinal), operation, entry.user, str(entry.status), cause)
-    return (*map(short, cells), _yes(entry.committed), _yes(entry.delivered), _time(entry.at_ms))
+    return (*map(truncate, cells), _yes_no(entry.committed), _yes_no(entry.delivered), _format_time(entry.at_ms))
 
 
-def _time(at_ms: int) -> str:
+def _format_time(at_ms: int) -> str:
     return from_ms(at_ms).replace(tzinfo=None).isoformat(timespec="milliseconds") + "Z"
 
 
-def _yes(fact: object) -> str:
-    return "yes" if fact else "no"
+def _yes_no(value: object) -> str:
+    return "yes" if value else "no"
 
 
-def _clean(entry: Entry, api_key: str) -> Entry:
+def _redacted(entry: JournalEntry, api_key: str) -> JournalEntry:
     """Return an entry without secrets, before anything is cut, and with nothing that moves a terminal's cursor."""
     texts = {name: getattr(entry, name) for name in ("application", "message", "method", "target", "user")}
-    return structs.replace(entry, **{name: _shown(text, api_key) for name, text in texts.items()})
+    return structs.replace(entry, **{name: _redact_text(text, api_key) for name, text in texts.items()})
 
 
-def _shown(text: str, api_key: str) -> str:
-    return printable(without_secrets(text, api_key))
+def _redact_text(text: str, api_key: str) -> str:
+    return escape_control(redact(text, api_key))
 
 
-def _balances(fake: FakeCredits, entries: Iterable[Entry]) -> str:
-    touched = list(dict.fromkeys((entry.application, entry.user) for entry in entries if entry.user))
+def _format_balances(fake: FakeCredits, entries: Iterable[JournalEntry]) -> str:
+    users = list(dict.fromkeys((entry.application, entry.user) for entry in entries if entry.user))
     with fake.sandbox.lock:
-        found = [(*who, fake.sandbox.ledger.find(*who)) for who in touched[-_USERS_MAX:]]
+        accounts = [
+            (*user_key, fake.sandbox.ledger.find_account(*user_key)) for user_key in users[-_MAX_REPORTED_USERS:]
+        ]
     texts = [
-        short(_shown(user if application == fake.application_id else f"{application}/{user}", fake.api_key))
+        truncate(_redact_text(user if application == fake.application_id else f"{application}/{user}", fake.api_key))
         + (" does not exist" if account is None else f" {account.balance}")
-        for application, user, account in found
+        for application, user, account in accounts
     ]
-    more = [f"{len(touched) - len(texts)} more users"] if len(touched) > len(texts) else []
+    more = [f"{len(users) - len(texts)} more users"] if len(users) > len(texts) else []
     return ", ".join(texts + more) or "no user was touched"
 
 
-def _curl(fake: FakeCredits, entry: Entry) -> str:
+def _curl_command(fake: FakeCredits, entry: JournalEntry) -> str:
     contract = fake.sandbox.contract
-    forms = {
-        "server": f"{contract.api_key.header}: {contract.api_key.value('$CREDITS_API_KEY')}",
-        "user": f"{contract.user_token.header}: {contract.user_token.value('$CREDITS_USER_TOKEN')}",
+    headers = {
+        "server": f"{contract.api_key.header}: {contract.api_key.value_for('$CREDITS_API_KEY')}",
+        "user": f"{contract.user_token.header}: {contract.user_token.value_for('$CREDITS_USER_TOKEN')}",
     }
-    words = ["curl", *(() if entry.method == "GET" else ("-X", shlex.quote(entry.method)))]
-    words.append('"$CREDITS_BASE_URL"' + shlex.quote(entry.target))
-    if entry.client in forms:
-        words += ["-H", f'"{forms[entry.client]}"']
+    arguments = ["curl", *(() if entry.method == "GET" else ("-X", shlex.quote(entry.method)))]
+    arguments.append('"$CREDITS_BASE_URL"' + shlex.quote(entry.target))
+    if entry.client in headers:
+        arguments += ["-H", f'"{headers[entry.client]}"']
     if entry.operation == Operation.CREATE_TRANSACTION.value:
         body = {contract.name_of("delta"): entry.delta, contract.name_of("reason"): entry.reason}
-        text = _NO_ORDER if entry.delta is None else json.dumps(body)
-        words += ["-H", "'Content-Type: application/json'", "-d", shlex.quote(text)]
-    return " ".join(words)
+        text = _BODY_PLACEHOLDER if entry.delta is None else json.dumps(body)
+        arguments += ["-H", "'Content-Type: application/json'", "-d", shlex.quote(text)]
+    return " ".join(arguments)
 
 
 def explain_balance(left: object, right: object) -> list[str] | None:

@@ -9,13 +9,12 @@ from urllib.parse import quote, urlsplit
 
 import pytest
 
-from fake_credits.client.transport import Answer, Transport
-from fake_credits.contract import DEFAULT, Contract, Operation
-from fake_credits.drivers.in_process import InProcess, Outgoing
-from fake_credits.drivers.shared import Shared
+from fake_credits.contract import DEFAULT_CONTRACT, Contract, Operation
 from fake_credits.errors import ERRORS
-from fake_credits.fake import FakeCredits, Mode
-from fake_credits.web.answer import Headers
+from fake_credits.fake import ClientMode, FakeCredits
+from fake_credits.http_message import ClientResponse, RawHeaders, Transport
+from fake_credits.transports.in_process import InProcessDriver, InProcessRequest
+from fake_credits.transports.shared_resources import SharedResources
 from tests.contract.documented import Documented
 
 Field = tuple[bytes, bytes]
@@ -23,7 +22,7 @@ Field = tuple[bytes, bytes]
 APP = "app-id"
 JSON: Field = (b"content-type", b"application/json")
 GRANT = b'{"delta":100,"reason":"grant"}'
-_DEFAULT = Documented(DEFAULT)
+_DEFAULT = Documented(DEFAULT_CONTRACT)
 LIMIT_S = 20.0
 """No answer takes so long; a test that waits for it would fail rather than hang."""
 
@@ -47,12 +46,12 @@ class Got(NamedTuple):
 class Api:
     """Ask one sandbox over one driver."""
 
-    def __init__(self, fake: FakeCredits, mode: Mode, shared: Shared) -> None:
+    def __init__(self, fake: FakeCredits, mode: ClientMode, shared: SharedResources) -> None:
         self.credits = fake
-        self.mode: Mode = mode
+        self.mode: ClientMode = mode
         self.contract = fake.sandbox.contract
-        self._documented = _DEFAULT if self.contract is DEFAULT else Documented(self.contract)
-        self._in_process = InProcess(shared.app(self.contract), fake.sandbox)
+        self._documented = _DEFAULT if self.contract is DEFAULT_CONTRACT else Documented(self.contract)
+        self._in_process = InProcessDriver(shared.app(self.contract), fake.sandbox)
 
     def __repr__(self) -> str:
         return f"<Api {self.mode}>"
@@ -60,16 +59,16 @@ class Api:
     # ------------------------------------------------------------ who asks
 
     @property
-    def as_server(self) -> Headers:
-        return self._as(self.contract.api_key.header, self.contract.api_key.value(self.credits.api_key))
+    def as_server(self) -> RawHeaders:
+        return self._as(self.contract.api_key.header, self.contract.api_key.value_for(self.credits.api_key))
 
-    def as_user(self, user: str = "ada") -> Headers:
+    def as_user(self, user: str = "ada") -> RawHeaders:
         return self.as_token(self.credits.token(user))
 
-    def as_token(self, token: str) -> Headers:
-        return self._as(self.contract.user_token.header, self.contract.user_token.value(token))
+    def as_token(self, token: str) -> RawHeaders:
+        return self._as(self.contract.user_token.header, self.contract.user_token.value_for(token))
 
-    def _as(self, header: str, value: str) -> Headers:
+    def _as(self, header: str, value: str) -> RawHeaders:
         return [(header.lower().encode(), value.encode("latin-1"))]
 
     # ------------------------------------------------------------ what is asked
@@ -83,16 +82,16 @@ class Api:
         operation: Operation,
         user: str = "ada",
         *,
-        who: Headers | None = None,
+        who: RawHeaders | None = None,
         app: str = APP,
         query: bytes = b"",
         body: bytes = b"",
-        headers: Headers | None = None,
+        headers: RawHeaders | None = None,
     ) -> Got:
         """Send one well-formed request, by default as the server; a body is sent as JSON."""
         target = self.path(operation, user, app) + (b"?" + query if query else b"")
         sent = [*(self.as_server if who is None else who), *(headers or []), *([JSON] if body else [])]
-        return self.send(Outgoing(self.contract.routes[operation].method, target, sent, body))
+        return self.send(InProcessRequest(self.contract.routes[operation].method, target, sent, body))
 
     def grant(self, delta: int, user: str = "ada", app: str = APP) -> Got:
         body = json.dumps({"delta": delta, "reason": "grant" if delta > 0 else "consume"}).encode()
@@ -100,17 +99,17 @@ class Api:
 
     # ------------------------------------------------------------ how it travels
 
-    def send(self, request: Outgoing) -> Got:
+    def send(self, request: InProcessRequest) -> Got:
         """Send a request as it is, and check its answer against the OpenAPI document where it is an operation's."""
         got = self._sent(request)
         # A preflight is no operation's, nor are the fake's own paths.
         if request.method != "OPTIONS" and not request.target.startswith((b"/_fake/", b"/.well-known/")):
             headers = tuple((name.encode(), value.encode("latin-1")) for name, value in got.headers)
             target = request.target.decode("latin-1")
-            self._documented.check(request.method, target, Answer(got.status, headers, got.body))
+            self._documented.check(request.method, target, ClientResponse(got.status, headers, got.body))
         return got
 
-    def _sent(self, request: Outgoing) -> Got:
+    def _sent(self, request: InProcessRequest) -> Got:
         if self.mode == "live":
             return self._exchange(as_bytes(request, self.host), request.method)
         reply = self._in_process.call(request)
@@ -144,12 +143,14 @@ class Api:
         """Return all that the ledger holds, to compare."""
         ledger: Any = self.credits.sandbox.ledger
         return {
-            app: [(account.user_id, account.created_at_ms, *account.rows()) for account in application.in_order]
+            app: [
+                (account.user_id, account.created_at_ms, *account.entries()) for account in application.ordered_accounts
+            ]
             for app, application in ledger._applications.items()
         }
 
 
-def as_bytes(request: Outgoing, host: str) -> bytes:
+def as_bytes(request: InProcessRequest, host: str) -> bytes:
     """Return a request as HTTP/1.1, with Host and Content-Length where the test gave none."""
     names = {name for name, _ in request.headers}
     headers = list(request.headers)
@@ -170,7 +171,7 @@ def read(connection: socket.socket, method: str = "GET") -> Got:
         return Got(response.status, headers, body)
 
 
-def assert_refused(got: Got, code: str, contract: Contract = DEFAULT, *, head: bool = False) -> dict[str, Any]:
+def assert_refused(got: Got, code: str, contract: Contract = DEFAULT_CONTRACT, *, head: bool = False) -> dict[str, Any]:
     """Assert that an answer is the contract's refusal with a code, whole and in form; return the error's members."""
     shown = (got.status, got.body[:300])
     assert got.status == contract.status_of(ERRORS[code]), shown
@@ -199,9 +200,9 @@ def assert_refused(got: Got, code: str, contract: Contract = DEFAULT, *, head: b
 
 
 @pytest.fixture(scope="session")
-def shared() -> Iterator[Shared]:
+def shared() -> Iterator[SharedResources]:
     """Yield what every sandbox of the session shares: keys, applications, one live server a contract."""
-    shared = Shared()
+    shared = SharedResources()
     yield shared
     shared.close()
 
@@ -209,18 +210,18 @@ def shared() -> Iterator[Shared]:
 @pytest.fixture
 def contract() -> Contract:
     """Return the contract under test; a later suite runs the same text under others."""
-    return DEFAULT
+    return DEFAULT_CONTRACT
 
 
 @pytest.fixture(params=["in-process", "live"])
-def mode(request: pytest.FixtureRequest) -> Mode:
+def mode(request: pytest.FixtureRequest) -> ClientMode:
     """Return how the test reaches the API: every test that asks runs over both drivers."""
-    mode: Mode = request.param
+    mode: ClientMode = request.param
     return mode
 
 
 @pytest.fixture
-def api(mode: Mode, contract: Contract, shared: Shared) -> Iterator[Api]:
+def api(mode: ClientMode, contract: Contract, shared: SharedResources) -> Iterator[Api]:
     """Yield a fresh sandbox over one driver; at the end it must be sound and have met no bug."""
     with FakeCredits(mode=mode, shared=shared, contract=contract) as fake:
         if mode == "live":
@@ -230,7 +231,7 @@ def api(mode: Mode, contract: Contract, shared: Shared) -> Iterator[Api]:
 
 
 @pytest.fixture
-def live(contract: Contract, shared: Shared) -> Iterator[Api]:
+def live(contract: Contract, shared: SharedResources) -> Iterator[Api]:
     """Yield a fresh sandbox over a socket, for what only bytes on a wire can say."""
     with FakeCredits(mode="live", shared=shared, contract=contract) as fake:
         fake.serve()

@@ -9,14 +9,14 @@ import pytest
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
-from fake_credits.auth.negative import BAD_TOKENS
+from fake_credits.api.routing import HTTP_METHODS
 from fake_credits.clock import monotonic_s
-from fake_credits.contract import BODY_LIMIT_BYTES, Operation
-from fake_credits.drivers.in_process import Outgoing
-from fake_credits.drivers.shared import Shared
+from fake_credits.contract import MAX_BODY_BYTES, Operation
 from fake_credits.fake import FakeCredits
-from fake_credits.web.answer import Headers
-from fake_credits.web.routing import HTTP_METHODS
+from fake_credits.http_message import RawHeaders
+from fake_credits.tokens.bad_tokens import BAD_TOKENS
+from fake_credits.transports.in_process import InProcessRequest
+from fake_credits.transports.shared_resources import SharedResources
 from tests.api.conftest import GRANT, JSON, LIMIT_S, Api, assert_refused, read
 
 BALANCE = 50
@@ -180,10 +180,10 @@ MALFORMED: dict[str, bytes] = {
 }
 
 
-def post(api: Api, body: bytes, headers: Headers | None = None) -> Outgoing:
+def post(api: Api, body: bytes, headers: RawHeaders | None = None) -> InProcessRequest:
     sent = [*api.as_server, *([JSON] if headers is None else headers)]
     operation = Operation.CREATE_TRANSACTION
-    return Outgoing(api.contract.routes[operation].method, api.path(operation), sent, body)
+    return InProcessRequest(api.contract.routes[operation].method, api.path(operation), sent, body)
 
 
 @pytest.mark.parametrize("name", VALIDATION)
@@ -200,7 +200,7 @@ def test_a_body_that_breaks_a_rule_is_a_validation_error(ada: Api, name: str) ->
 def test_a_body_that_is_no_json_is_malformed(ada: Api, name: str) -> None:
     before = ada.state()
     body = MALFORMED[name]
-    code = "payload_too_large" if len(body) > BODY_LIMIT_BYTES else "malformed_json"
+    code = "payload_too_large" if len(body) > MAX_BODY_BYTES else "malformed_json"
     assert_refused(ada.send(post(ada, body)), code)
     assert_sound(ada, before)
 
@@ -245,7 +245,7 @@ def test_a_body_must_say_that_it_is_json(ada: Api, operation: Operation, media_t
     """415: no or another Content-Type on a body."""
     before = ada.state()
     headers = [*ada.as_server, *((b"content-type", media_type) for media_type in media_types)]
-    request = Outgoing(ada.contract.routes[operation].method, ada.path(operation), headers, GRANT)
+    request = InProcessRequest(ada.contract.routes[operation].method, ada.path(operation), headers, GRANT)
     assert_refused(ada.send(request), "unsupported_media_type")
     assert_sound(ada, before)
 
@@ -313,7 +313,7 @@ def test_paths_are_taken_as_they_come(ada: Api, name: str) -> None:
     """Each segment is decoded once; an empty one, `//`, `.` and `..` are 404, never normalised; `%zz` is 400."""
     target, code = PATHS[name]
     before = ada.state()
-    got = ada.send(Outgoing("GET", target, ada.as_server, b""))
+    got = ada.send(InProcessRequest("GET", target, ada.as_server, b""))
     if code:
         assert_refused(got, code)
     else:
@@ -322,7 +322,7 @@ def test_paths_are_taken_as_they_come(ada: Api, name: str) -> None:
 
 
 def test_an_id_of_256_characters_is_good(ada: Api) -> None:
-    got = ada.send(Outgoing("GET", b"/v1/applications/app-id/users/" + b"%C3%BC" * 256, ada.as_server, b""))
+    got = ada.send(InProcessRequest("GET", b"/v1/applications/app-id/users/" + b"%C3%BC" * 256, ada.as_server, b""))
     assert_refused(got, "user_not_found")
 
 
@@ -333,7 +333,7 @@ def test_an_id_of_256_characters_is_good(ada: Api) -> None:
 def test_a_method_that_the_parser_knows_is_405(ada: Api, method: str) -> None:
     """405 + Allow, for every method that the HTTP parser knows (QUERY is one)."""
     before = ada.state()
-    got = ada.send(Outgoing(method, USER, ada.as_server, b""))
+    got = ada.send(InProcessRequest(method, USER, ada.as_server, b""))
     assert_refused(got, "method_not_allowed")
     assert got.header("allow") == "GET, PUT"
     assert_sound(ada, before)
@@ -341,7 +341,7 @@ def test_a_method_that_the_parser_knows_is_405(ada: Api, method: str) -> None:
 
 def test_head_is_405_without_a_body(ada: Api) -> None:
     before = ada.state()
-    got = ada.send(Outgoing("HEAD", USER, ada.as_server, b""))
+    got = ada.send(InProcessRequest("HEAD", USER, ada.as_server, b""))
     assert_refused(got, "method_not_allowed", head=True)
     assert int(got.header("content-length") or 0) > 0
     assert_sound(ada, before)
@@ -350,14 +350,14 @@ def test_head_is_405_without_a_body(ada: Api) -> None:
 @pytest.mark.parametrize("method", ["FOO", "get", "Get", "GETT", "G", "PRI", "X" * 300, "0", "G-T", "BREW"])
 def test_what_is_no_method_is_malformed(ada: Api, method: str) -> None:
     before = ada.state()
-    assert_refused(ada.send(Outgoing(method, USER, ada.as_server, b"")), "malformed_request")
+    assert_refused(ada.send(InProcessRequest(method, USER, ada.as_server, b"")), "malformed_request")
     assert_sound(ada, before)
 
 
 # ---------------------------------------------------------------- credentials
 
 
-def credentials(api: Api) -> dict[str, tuple[Headers, str]]:
+def credentials(api: Api) -> dict[str, tuple[RawHeaders, str]]:
     key, token = api.as_server[0], api.as_user()[0]
     name = b"authorization"
     bearer = api.credits.token("ada").encode()
@@ -411,7 +411,7 @@ def test_every_bad_token_is_refused(ada: Api, kind: str, operation: Operation) -
     before = ada.state()
     body = GRANT if operation is Operation.CREATE_TRANSACTION else b""
     got = ada.ask(operation, who=ada.as_token(ada.credits.token("ada", bad=kind)), body=body)
-    foreign = operation.server_only and kind == "other_user"  # genuine: the write is what it may not
+    foreign = operation.requires_api_key and kind == "other_user"  # genuine: the write is what it may not
     assert_refused(got, "insufficient_scope" if foreign else BAD_TOKENS[kind].code)
     assert_sound(ada, before)
 
@@ -422,12 +422,12 @@ def test_every_bad_token_is_refused(ada: Api, kind: str, operation: Operation) -
 @pytest.mark.parametrize("operation", list(Operation))
 def test_a_body_over_the_limit_is_refused(ada: Api, operation: Operation) -> None:
     before = ada.state()
-    assert_refused(ada.ask(operation, body=b" " * (BODY_LIMIT_BYTES + 1)), "payload_too_large")
+    assert_refused(ada.ask(operation, body=b" " * (MAX_BODY_BYTES + 1)), "payload_too_large")
     assert_sound(ada, before)
 
 
 def test_a_body_of_just_the_limit_is_read(ada: Api) -> None:
-    body = GRANT + b" " * (BODY_LIMIT_BYTES - len(GRANT))
+    body = GRANT + b" " * (MAX_BODY_BYTES - len(GRANT))
     assert ada.send(post(ada, body)).status == 201
 
 
@@ -459,12 +459,14 @@ def test_a_body_that_announces_too_much_is_refused_unread(ada: Api, length: byte
 @example("GET", b"?", b"", "server")
 @example("GET", b"/_fake/\xff", b"", "none")
 @settings(max_examples=150)
-def test_no_bytes_make_a_500_or_raise(shared: Shared, method: str, target: bytes, body: bytes, who: str) -> None:
+def test_no_bytes_make_a_500_or_raise(
+    shared: SharedResources, method: str, target: bytes, body: bytes, who: str
+) -> None:
     with FakeCredits(shared=shared, users={"ada": BALANCE}) as fake:
         api = Api(fake, "in-process", shared)
         headers = {"server": api.as_server, "user": api.as_user(), "none": []}[who]
         for path in (target, USER + b"/" + target, USER + b"?" + target):
-            assert api.send(Outgoing(method, path, [*headers, JSON], body)).status < 500
+            assert api.send(InProcessRequest(method, path, [*headers, JSON], body)).status < 500
         assert fake.problems() == []
 
 
@@ -472,7 +474,7 @@ def test_no_bytes_make_a_500_or_raise(shared: Shared, method: str, target: bytes
     body=st.binary(max_size=60) | st.from_regex(rb'\{"(delta|reason)": ?[-0-9.eE"a-z\[\]{}]*(,.*)?\}', fullmatch=True)
 )
 @settings(max_examples=150)
-def test_no_body_makes_a_500_or_raises(shared: Shared, body: bytes) -> None:
+def test_no_body_makes_a_500_or_raises(shared: SharedResources, body: bytes) -> None:
     with FakeCredits(shared=shared, users={"ada": BALANCE}) as fake:
         api = Api(fake, "in-process", shared)
         got = api.send(post(api, body))
@@ -486,13 +488,13 @@ def test_no_body_makes_a_500_or_raises(shared: Shared, body: bytes) -> None:
 
 @given(name=st.binary(min_size=1, max_size=20), value=st.binary(max_size=40))
 @settings(max_examples=150)
-def test_no_header_makes_a_500_or_raises(shared: Shared, name: bytes, value: bytes) -> None:
+def test_no_header_makes_a_500_or_raises(shared: SharedResources, name: bytes, value: bytes) -> None:
     known = [b"x-api-key", b"authorization", b"content-type", b"content-length", b"host", b"origin", b"idempotency-key"]
     with FakeCredits(shared=shared, users={"ada": BALANCE}) as fake:
         api = Api(fake, "in-process", shared)
         for each in (name, *known):
             for target in (USER, b"/.well-known/openid-configuration", b"/_fake/livez"):
-                got = api.send(Outgoing("GET", target, [*api.as_server, (each, value)], b""))
+                got = api.send(InProcessRequest("GET", target, [*api.as_server, (each, value)], b""))
                 assert got.status < 500
         assert fake.problems() == []
 
@@ -572,7 +574,7 @@ def test_targets_that_name_nothing_are_404(ada: Api, method: str, target: bytes)
     if ada.mode == "live" and method == "CONNECT" and target == b"*":
         pytest.skip("no target of CONNECT: the parser refuses it")
     before = ada.state()
-    assert_refused(ada.send(Outgoing(method, target, ada.as_server, b"")), "route_not_found")
+    assert_refused(ada.send(InProcessRequest(method, target, ada.as_server, b"")), "route_not_found")
     assert_sound(ada, before)
 
 
@@ -582,7 +584,7 @@ def test_targets_that_name_nothing_are_404(ada: Api, method: str, target: bytes)
 @pytest.mark.parametrize("target", [USER, b"/nothing", b"/_fake/livez", b"/.well-known/jwks.json"])
 def test_a_foreign_host_is_421_and_the_message_names_the_flag(socketed: Api, host: bytes, target: bytes) -> None:
     before = socketed.state()
-    got = socketed.send(Outgoing("GET", target, [*socketed.as_server, (b"host", host)], b""))
+    got = socketed.send(InProcessRequest("GET", target, [*socketed.as_server, (b"host", host)], b""))
     assert "--allow-host" in assert_refused(got, "host_not_allowed")["message"]
     assert got.header("x-fake-credits-cause") == "host"
     assert_sound(socketed, before)
@@ -592,19 +594,19 @@ def test_a_foreign_host_is_421_and_the_message_names_the_flag(socketed: Api, hos
     "host", [b"localhost", b"LOCALHOST:1", b"api.localhost", b"127.0.0.1", b"127.9.9.9:80", b"[::1]:9"]
 )
 def test_loopback_names_are_answered(socketed: Api, host: bytes) -> None:
-    assert socketed.send(Outgoing("GET", USER, [*socketed.as_server, (b"host", host)], b"")).status == 200
+    assert socketed.send(InProcessRequest("GET", USER, [*socketed.as_server, (b"host", host)], b"")).status == 200
 
 
-def test_in_process_no_host_is_checked(shared: Shared) -> None:
+def test_in_process_no_host_is_checked(shared: SharedResources) -> None:
     with FakeCredits(shared=shared, users={"ada": BALANCE}) as fake:
         api = Api(fake, "in-process", shared)
         for host in (b"api.acme.com", b"", b"\xff"):
-            assert api.send(Outgoing("GET", USER, [*api.as_server, (b"host", host)], b"")).status == 200
+            assert api.send(InProcessRequest("GET", USER, [*api.as_server, (b"host", host)], b"")).status == 200
 
 
 def test_an_absolute_target_is_its_path(socketed: Api) -> None:
     target = b"http://elsewhere.test" + USER + b"/balance"
-    assert socketed.send(Outgoing("GET", target, socketed.as_server, b"")).json() == {"balance": BALANCE}
+    assert socketed.send(InProcessRequest("GET", target, socketed.as_server, b"")).json() == {"balance": BALANCE}
 
 
 def test_http_1_0_is_answered_and_closed(socketed: Api) -> None:
@@ -740,7 +742,7 @@ def test_broken_chunks_commit_nothing(socketed: Api, body: bytes) -> None:
         assert_refused(read(connection), "malformed_request")
         assert connection.recv(1) == b""
     limit_s = monotonic_s() + LIMIT_S
-    while socketed.credits.journal.under_way and monotonic_s() < limit_s:
+    while socketed.credits.journal.in_flight and monotonic_s() < limit_s:
         threading.Event().wait(0.001)
     assert_sound(socketed, before)
 
@@ -798,14 +800,14 @@ def test_a_head_without_end_is_refused(socketed: Api, head: bytes, piece: bytes)
 
 def test_a_whole_head_over_the_limit_gets_the_error_body(socketed: Api) -> None:
     before = socketed.state()
-    got = socketed.send(Outgoing("GET", USER, [*socketed.as_server, (b"x-long", b"x" * 66_000)], b""))
+    got = socketed.send(InProcessRequest("GET", USER, [*socketed.as_server, (b"x-long", b"x" * 66_000)], b""))
     assert_refused(got, "malformed_request")
     assert_sound(socketed, before)
 
 
 def test_a_head_below_the_limit_is_answered(ada: Api) -> None:
     sent = [*ada.as_server, (b"x-long", b"x" * 30_000), *[(b"x-many", b"many")] * 1_000]
-    assert ada.send(Outgoing("GET", USER, sent, b"")).status == 200
+    assert ada.send(InProcessRequest("GET", USER, sent, b"")).status == 200
 
 
 # ---------------------------------------------------------------- bodies without end

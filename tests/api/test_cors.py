@@ -5,11 +5,11 @@ from dataclasses import replace
 
 import pytest
 
-from fake_credits.contract import DEFAULT, Operation
-from fake_credits.drivers.in_process import Outgoing
-from fake_credits.drivers.shared import Shared
-from fake_credits.fake import FakeCredits, Mode
-from fake_credits.web.answer import Headers
+from fake_credits.contract import DEFAULT_CONTRACT, Operation
+from fake_credits.fake import ClientMode, FakeCredits
+from fake_credits.http_message import RawHeaders
+from fake_credits.transports.in_process import InProcessRequest
+from fake_credits.transports.shared_resources import SharedResources
 from tests.api.conftest import APP, GRANT, Api, Field, Got, assert_refused
 
 ORIGIN = "https://app.example"
@@ -23,8 +23,8 @@ def ada(api: Api) -> Api:
     return api
 
 
-def preflight(api: Api, operation: Operation = Operation.GET_BALANCE, headers: Headers | None = None) -> Got:
-    return api.send(Outgoing("OPTIONS", api.path(operation), [FROM, ASKS] if headers is None else headers, b""))
+def preflight(api: Api, operation: Operation = Operation.GET_BALANCE, headers: RawHeaders | None = None) -> Got:
+    return api.send(InProcessRequest("OPTIONS", api.path(operation), [FROM, ASKS] if headers is None else headers, b""))
 
 
 def cors_headers(got: Got) -> dict[str, str]:
@@ -64,19 +64,19 @@ def test_a_preflight_is_answered_before_credentials_and_is_no_exchange(ada: Api)
     for headers in ([FROM, ASKS], [FROM, ASKS, *ada.as_server], [FROM, ASKS, (b"x-api-key", b"wrong")]):
         assert preflight(ada, headers=headers).status == 204
     assert len(ada.credits.journal) == 0
-    assert ada.credits.journal.under_way == 0
+    assert ada.credits.journal.in_flight == 0
 
 
 def test_a_preflight_of_an_unknown_path_is_answered_too(ada: Api) -> None:
     """The browser then sends the request itself, and its script reads the 404 with the nearest route."""
-    assert ada.send(Outgoing("OPTIONS", b"/nothing", [FROM, ASKS], b"")).status == 204
-    got = ada.send(Outgoing("GET", b"/nothing", [FROM], b""))
+    assert ada.send(InProcessRequest("OPTIONS", b"/nothing", [FROM, ASKS], b"")).status == 204
+    got = ada.send(InProcessRequest("GET", b"/nothing", [FROM], b""))
     assert_refused(got, "route_not_found")
     assert cors_headers(got)["access-control-allow-origin"] == "*"
 
 
 @pytest.mark.parametrize("headers", [[], [FROM], [ASKS]])
-def test_an_options_that_is_no_preflight_is_405(ada: Api, headers: Headers) -> None:
+def test_an_options_that_is_no_preflight_is_405(ada: Api, headers: RawHeaders) -> None:
     assert_refused(preflight(ada, headers=headers), "method_not_allowed")
     assert len(ada.credits.journal) == 1
 
@@ -131,7 +131,7 @@ def test_credentials_mode_is_never_allowed(ada: Api) -> None:
 
 @pytest.mark.parametrize("path", ["/_fake/livez", "/_fake/nothing"])
 def test_the_fakes_own_paths_have_no_preflight(ada: Api, path: str) -> None:
-    got = ada.send(Outgoing("OPTIONS", path.encode(), [FROM, ASKS], b""))
+    got = ada.send(InProcessRequest("OPTIONS", path.encode(), [FROM, ASKS], b""))
     assert got.status in (404, 405)
 
 
@@ -139,9 +139,9 @@ def test_the_fakes_own_paths_have_no_preflight(ada: Api, path: str) -> None:
 
 
 @pytest.fixture
-def listed(mode: Mode, shared: Shared) -> Iterator[Api]:
+def listed(mode: ClientMode, shared: SharedResources) -> Iterator[Api]:
     """Yield an API that lists two origins."""
-    contract = replace(DEFAULT, cors_origins=(ORIGIN, "http://localhost:3000"))
+    contract = replace(DEFAULT_CONTRACT, cors_origins=(ORIGIN, "http://localhost:3000"))
     with FakeCredits(mode=mode, shared=shared, contract=contract, users={"ada": 5}) as fake:
         yield Api(fake, mode, shared)
 
@@ -165,8 +165,10 @@ def test_another_origin_gets_nothing(listed: Api, origin: str) -> None:
     assert cors_headers(listed.ask(Operation.GET_BALANCE, headers=[sent])) == {}
 
 
-def test_cors_can_be_off(mode: Mode, shared: Shared) -> None:
-    with FakeCredits(mode=mode, shared=shared, contract=replace(DEFAULT, cors_origins=()), users={"ada": 5}) as fake:
+def test_cors_can_be_off(mode: ClientMode, shared: SharedResources) -> None:
+    with FakeCredits(
+        mode=mode, shared=shared, contract=replace(DEFAULT_CONTRACT, cors_origins=()), users={"ada": 5}
+    ) as fake:
         api = Api(fake, mode, shared)
         got = preflight(api)
         assert_refused(got, "method_not_allowed")
@@ -175,10 +177,10 @@ def test_cors_can_be_off(mode: Mode, shared: Shared) -> None:
         assert (answered.status, cors_headers(answered)) == (200, {})
 
 
-def test_a_contract_with_another_token_header_allows_that_one(shared: Shared) -> None:
-    from fake_credits.contract import HeaderForm
+def test_a_contract_with_another_token_header_allows_that_one(shared: SharedResources) -> None:
+    from fake_credits.contract import CredentialHeader
 
-    contract = replace(DEFAULT, user_token=HeaderForm("X-User-Token"))
+    contract = replace(DEFAULT_CONTRACT, user_token=CredentialHeader("X-User-Token"))
     with FakeCredits(shared=shared, contract=contract) as fake:
         got = preflight(Api(fake, "in-process", shared))
         assert got.header("access-control-allow-headers") == "X-User-Token, Content-Type"

@@ -7,14 +7,14 @@ import httpx2
 import jwt
 import pytest
 
-from fake_credits.auth.keys import SigningKeys
-from fake_credits.auth.negative import BAD_TOKENS
-from fake_credits.auth.providers import PRESETS
 from fake_credits.contract import Operation
-from fake_credits.drivers.in_process import Outgoing
-from fake_credits.drivers.shared import Shared
-from fake_credits.fake import FakeCredits, Mode
-from fake_credits.web.answer import Headers
+from fake_credits.fake import ClientMode, FakeCredits
+from fake_credits.http_message import RawHeaders
+from fake_credits.tokens.bad_tokens import BAD_TOKENS
+from fake_credits.tokens.keys import SigningKeys
+from fake_credits.tokens.providers import AUTH_PROVIDERS
+from fake_credits.transports.in_process import InProcessRequest
+from fake_credits.transports.shared_resources import SharedResources
 from tests.api.conftest import APP, GRANT, Api, Got, assert_refused
 
 READS = [Operation.GET_USER, Operation.GET_BALANCE, Operation.LIST_TRANSACTIONS]
@@ -27,7 +27,7 @@ def ada(api: Api) -> Api:
     return api
 
 
-def ask(api: Api, operation: Operation, user: str, who: Headers) -> Got:
+def ask(api: Api, operation: Operation, user: str, who: RawHeaders) -> Got:
     return api.ask(operation, user, who=who, body=GRANT if operation is Operation.CREATE_TRANSACTION else b"")
 
 
@@ -41,8 +41,8 @@ def test_a_bad_token_is_refused_with_its_code_and_why(ada: Api, kind: str, opera
     expected = BAD_TOKENS[kind]
     got = ada.ask(operation, who=ada.as_token(ada.credits.token("ada", bad=kind)))
     assert_refused(got, expected.code)
-    assert (got.status, cause(got)) == (expected.status, f"auth:{expected.why}")
-    assert ada.credits.journal.entries()[-1].cause == f"auth:{expected.why}"
+    assert (got.status, cause(got)) == (expected.status, f"auth:{expected.auth_reason}")
+    assert ada.credits.journal.entries()[-1].cause == f"auth:{expected.auth_reason}"
 
 
 @pytest.mark.parametrize("operation", list(Operation))
@@ -50,7 +50,7 @@ def test_a_bad_token_is_refused_with_its_code_and_why(ada: Api, kind: str, opera
 def test_a_users_token_reads_its_own_data_and_nothing_else(ada: Api, operation: Operation, user: str) -> None:
     before = ada.state()
     got = ask(ada, operation, user, ada.as_user("ada"))
-    if operation.server_only:
+    if operation.requires_api_key:
         assert_refused(got, "insufficient_scope")
         assert cause(got) == "auth:insufficient_scope"
     elif user == "ada":
@@ -71,18 +71,21 @@ def test_a_users_own_token_does_not_make_the_user_exist(ada: Api) -> None:
     assert_refused(ada.ask(Operation.GET_BALANCE, "carol", who=ada.as_user("carol")), "user_not_found")
 
 
-@pytest.mark.parametrize("preset", PRESETS)
-def test_a_providers_token_is_accepted_end_to_end(mode: Mode, shared: Shared, preset: str) -> None:
-    user = PRESETS[preset].example_user_id
-    with FakeCredits(mode=mode, shared=shared, jwt=preset, users={user: 3}) as fake:
+@pytest.mark.parametrize("preset", AUTH_PROVIDERS)
+def test_a_providers_token_is_accepted_end_to_end(mode: ClientMode, shared: SharedResources, preset: str) -> None:
+    user = AUTH_PROVIDERS[preset].example_user_id
+    with FakeCredits(mode=mode, shared=shared, auth_provider=preset, users={user: 3}) as fake:
         assert fake.user_client(user).get_balance(user).balance == 3
         assert fake.problems() == []
 
 
-@pytest.mark.parametrize("preset", PRESETS)
-def test_another_providers_token_is_not(shared: Shared, preset: str) -> None:
+@pytest.mark.parametrize("preset", AUTH_PROVIDERS)
+def test_another_providers_token_is_not(shared: SharedResources, preset: str) -> None:
     other = "plain" if preset != "plain" else "clerk"
-    with FakeCredits(shared=shared, jwt=preset) as mine, FakeCredits(shared=shared, jwt=other) as theirs:
+    with (
+        FakeCredits(shared=shared, auth_provider=preset) as mine,
+        FakeCredits(shared=shared, auth_provider=other) as theirs,
+    ):
         api = Api(mine, "in-process", shared)
         assert_refused(api.ask(Operation.GET_BALANCE, who=api.as_token(theirs.token("ada"))), "invalid_token")
 
@@ -154,7 +157,7 @@ def test_a_stranger_learns_nothing_of_who_exists(ada: Api, user: str) -> None:
         ([(b"x-api-key", b"wrong")], 'Bearer realm="credits", error="invalid_token"'),
     ],
 )
-def test_a_401_bears_a_challenge(ada: Api, value: Headers, challenge: str) -> None:
+def test_a_401_bears_a_challenge(ada: Api, value: RawHeaders, challenge: str) -> None:
     """RFC 6750, section 3.1: an error code only where a credential was sent."""
     assert ada.ask(Operation.GET_BALANCE, who=value).header("www-authenticate") == challenge
 
@@ -185,7 +188,7 @@ def test_the_facades_client_outlives_its_token(ada: Api) -> None:
     assert client.get_balance("ada").balance == 100
 
 
-def test_a_closed_sandboxs_credentials_open_nothing(api: Api, shared: Shared) -> None:
+def test_a_closed_sandboxs_credentials_open_nothing(api: Api, shared: SharedResources) -> None:
     with FakeCredits(mode=api.mode, shared=shared, contract=api.contract) as closed:
         if api.mode == "live":
             closed.serve()
@@ -202,7 +205,7 @@ def test_a_closed_sandboxs_credentials_open_nothing(api: Api, shared: Shared) ->
 
 
 def document(api: Api, path: str) -> Got:
-    got = api.send(Outgoing("GET", path.encode(), [], b""))
+    got = api.send(InProcessRequest("GET", path.encode(), [], b""))
     assert got.status == 200
     assert got.header("content-type") == "application/json"
     assert got.header("cache-control") == "no-store"
@@ -218,17 +221,19 @@ def test_a_token_is_verified_with_the_published_keys(ada: Api) -> None:
     assert claims["sub"] == "ada"
 
 
-@pytest.mark.parametrize("preset", PRESETS)
-def test_discovery_names_the_issuer_and_where_its_keys_are(mode: Mode, shared: Shared, preset: str) -> None:
-    with FakeCredits(mode=mode, shared=shared, jwt=preset) as fake:
+@pytest.mark.parametrize("preset", AUTH_PROVIDERS)
+def test_discovery_names_the_issuer_and_where_its_keys_are(
+    mode: ClientMode, shared: SharedResources, preset: str
+) -> None:
+    with FakeCredits(mode=mode, shared=shared, auth_provider=preset) as fake:
         if mode == "live":
             fake.serve()
         api = Api(fake, mode, shared)
         found = document(api, "/.well-known/openid-configuration").json()
-        assert found["issuer"] == PRESETS[preset].issuer
-        assert found["id_token_signing_alg_values_supported"] == [PRESETS[preset].algorithm]
+        assert found["issuer"] == AUTH_PROVIDERS[preset].issuer
+        assert found["id_token_signing_alg_values_supported"] == [AUTH_PROVIDERS[preset].algorithm]
         keys = document(api, "/" + found["jwks_uri"].split("/", 3)[3]).json()["keys"]
-        assert PRESETS[preset].algorithm in {key["alg"] for key in keys}
+        assert AUTH_PROVIDERS[preset].algorithm in {key["alg"] for key in keys}
         assert jwt.get_unverified_header(fake.token())["kid"] in {key["kid"] for key in keys}
 
 
@@ -243,7 +248,7 @@ def test_the_documents_are_no_exchanges(ada: Api) -> None:
     assert len(ada.credits.journal) == 0
 
 
-def test_an_application_reads_the_documents_through_its_own_library(shared: Shared) -> None:
+def test_an_application_reads_the_documents_through_its_own_library(shared: SharedResources) -> None:
     with FakeCredits(shared=shared) as fake, httpx2.Client(transport=fake.transport("httpx2")) as client:
         discovery = client.get("https://api.acme.com/.well-known/openid-configuration").json()
         assert discovery["jwks_uri"].startswith("http")
@@ -252,7 +257,7 @@ def test_an_application_reads_the_documents_through_its_own_library(shared: Shar
 
 def test_a_stranger_with_the_right_kid_gets_nowhere(ada: Api) -> None:
     head, payload, _ = ada.credits.token("ada").split(".")
-    signature = SigningKeys().current("ES256").sign(f"{head}.{payload}".encode())
+    signature = SigningKeys().current_key("ES256").sign(f"{head}.{payload}".encode())
     forged = f"{head}.{payload}.{base64.urlsafe_b64encode(signature).rstrip(b'=').decode()}"
     assert_refused(ada.ask(Operation.GET_BALANCE, who=ada.as_token(forged)), "invalid_token")
 

@@ -12,11 +12,11 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from fake_credits.client.server import ServerClient
-from fake_credits.contract import DEFAULT, Contract, Operation
-from fake_credits.drivers.in_process import Outgoing
-from fake_credits.drivers.shared import Shared
-from fake_credits.fake import FakeCredits, Mode
-from fake_credits.web.answer import Headers
+from fake_credits.contract import DEFAULT_CONTRACT, Contract, Operation
+from fake_credits.fake import ClientMode, FakeCredits
+from fake_credits.http_message import RawHeaders
+from fake_credits.transports.in_process import InProcessRequest
+from fake_credits.transports.shared_resources import SharedResources
 from tests.api.conftest import APP, GRANT, Api, Got, assert_refused
 
 AT = datetime(2026, 1, 2, 3, 4, 5, 678000, tzinfo=UTC)
@@ -43,7 +43,7 @@ ODD_IDS = [
 
 
 @pytest.fixture
-def frozen(mode: Mode, contract: Contract, shared: Shared) -> Iterator[Api]:
+def frozen(mode: ClientMode, contract: Contract, shared: SharedResources) -> Iterator[Api]:
     """Yield the API with its clock standing still at AT, and nobody in it."""
     with FakeCredits(mode=mode, shared=shared, contract=contract, clock=AT) as fake:
         if mode == "live":
@@ -201,8 +201,8 @@ def test_created_at_is_the_sandboxs_clock(api: Api) -> None:
 def test_json_may_say_its_charset(api: Api, media_type: str, suffix: str) -> None:
     api.credits.user("ada")
     method, path = api.contract.routes[Operation.CREATE_TRANSACTION].method, api.path(Operation.CREATE_TRANSACTION)
-    sent: Headers = [*api.as_server, (b"content-type", (media_type + suffix).encode())]
-    assert api.send(Outgoing(method, path, sent, GRANT)).status == 201
+    sent: RawHeaders = [*api.as_server, (b"content-type", (media_type + suffix).encode())]
+    assert api.send(InProcessRequest(method, path, sent, GRANT)).status == 201
 
 
 def test_an_overdraft_is_refused_whole(api: Api) -> None:
@@ -246,7 +246,7 @@ def test_an_idempotency_key_is_ignored_and_journalled(api: Api) -> None:
     deltas=st.lists(st.integers(-50, 100).filter(bool), max_size=30),
 )
 @settings(max_examples=40)
-def test_the_balance_is_the_sum_of_the_deltas_that_were_accepted(shared: Shared, deltas: list[int]) -> None:
+def test_the_balance_is_the_sum_of_the_deltas_that_were_accepted(shared: SharedResources, deltas: list[int]) -> None:
     with FakeCredits(shared=shared) as fake:
         api = Api(fake, "in-process", shared)
         fake.user("ada")
@@ -286,7 +286,7 @@ def test_applications_are_apart(api: Api) -> None:
     assert len(api.ask(Operation.LIST_TRANSACTIONS, app="one").json()["transactions"]) == 1
 
 
-def test_sandboxes_are_apart(api: Api, shared: Shared) -> None:
+def test_sandboxes_are_apart(api: Api, shared: SharedResources) -> None:
     """The credential names the sandbox; over a socket both are at one address."""
     api.credits.user("ada", balance=1)
     with FakeCredits(mode=api.mode, shared=shared, contract=api.contract) as other:
@@ -330,7 +330,7 @@ def test_request_ids_differ_and_are_the_journals(api: Api) -> None:
     ],
 )
 def test_a_refusal_says_its_cause(api: Api, target: bytes, code: str, cause: str) -> None:
-    got = api.send(Outgoing("GET", target, api.as_server, b""))
+    got = api.send(InProcessRequest("GET", target, api.as_server, b""))
     assert_refused(got, code)
     assert got.header("x-fake-credits-cause") == cause
 
@@ -354,18 +354,18 @@ def test_a_live_answer_has_a_date(live: Api) -> None:
 
 @pytest.mark.parametrize("path", ["/_fake/livez", "/_fake/readyz"])
 def test_health_is_open_and_no_exchange(api: Api, path: str) -> None:
-    got = api.send(Outgoing("GET", path.encode(), [], b""))
+    got = api.send(InProcessRequest("GET", path.encode(), [], b""))
     assert_success(got, 200, b'{"status":"ok"}')
     assert len(api.credits.journal) == 0
 
 
 @pytest.mark.parametrize("path", [b"/_fake/nothing", b"/_fake/livez/", b"/.well-known/nothing", b"/_fake/", b"/_fake"])
 def test_an_unknown_path_of_the_fakes_own_is_404(api: Api, path: bytes) -> None:
-    assert_refused(api.send(Outgoing("GET", path, api.as_server, b"")), "route_not_found")
+    assert_refused(api.send(InProcessRequest("GET", path, api.as_server, b"")), "route_not_found")
 
 
 def test_a_wrong_method_on_the_fakes_own_path_is_405(api: Api) -> None:
-    got = api.send(Outgoing("POST", b"/_fake/livez", [], b""))
+    got = api.send(InProcessRequest("POST", b"/_fake/livez", [], b""))
     assert_refused(got, "method_not_allowed")
     assert "GET" in (got.header("allow") or "")
 
@@ -446,7 +446,9 @@ WRITES = st.lists(st.integers(0, 30), max_size=6)
 
 @settings(max_examples=25)
 @given(count=st.integers(0, 70), writes=WRITES)
-def test_pages_are_the_history_once_each_while_others_write(shared: Shared, count: int, writes: list[int]) -> None:
+def test_pages_are_the_history_once_each_while_others_write(
+    shared: SharedResources, count: int, writes: list[int]
+) -> None:
     """No skip or repeat while others write; what is written during the walk is newer than where it stands."""
     with FakeCredits(shared=shared) as fake:
         api = Api(fake, "in-process", shared)
@@ -456,7 +458,9 @@ def test_pages_are_the_history_once_each_while_others_write(shared: Shared, coun
 
 @settings(max_examples=25)
 @given(count=st.integers(0, 70), writes=WRITES)
-def test_pages_are_the_users_once_each_while_others_write(shared: Shared, count: int, writes: list[int]) -> None:
+def test_pages_are_the_users_once_each_while_others_write(
+    shared: SharedResources, count: int, writes: list[int]
+) -> None:
     """No skip or repeat while others write; who comes during the walk is met at its end, or after it."""
     with FakeCredits(shared=shared, users={"ada": 0}) as fake:
         api = Api(fake, "in-process", shared)
@@ -532,7 +536,7 @@ def test_a_cursor_is_bound_to_its_operation_application_and_user(api: Api) -> No
     assert api.ask(Operation.LIST_TRANSACTIONS, who=api.as_user(), query=b"cursor=" + history).status == 200
 
 
-def test_a_cursor_of_another_sandbox_is_refused(api: Api, shared: Shared) -> None:
+def test_a_cursor_of_another_sandbox_is_refused(api: Api, shared: SharedResources) -> None:
     fill(api, Operation.LIST_USERS, 21)
     with FakeCredits(shared=shared) as other:
         second = Api(other, "in-process", shared)
@@ -566,4 +570,4 @@ def test_parameters_that_the_contract_does_not_know_are_passed_over(api: Api, qu
 
 
 def test_the_default_contract_pages_by_20() -> None:
-    assert (DEFAULT.page_size, Contract().page_size) == (20, 20)
+    assert (DEFAULT_CONTRACT.page_size, Contract().page_size) == (20, 20)

@@ -7,18 +7,18 @@ from dataclasses import replace
 
 import pytest
 
-from fake_credits.contract import BODY_LIMIT_BYTES, DEFAULT, Contract, Operation
-from fake_credits.drivers.in_process import Outgoing
-from fake_credits.drivers.shared import Shared
+from fake_credits.contract import DEFAULT_CONTRACT, MAX_BODY_BYTES, Contract, Operation
 from fake_credits.fake import FakeCredits
-from fake_credits.web.answer import Headers
+from fake_credits.http_message import RawHeaders
+from fake_credits.transports.in_process import InProcessRequest
+from fake_credits.transports.shared_resources import SharedResources
 from tests.api.conftest import GRANT, JSON, Api, Field, assert_refused
 
 USER = b"/v1/applications/app-id/users/ada"
 NOBODY = b"/v1/applications/app-id/users/nobody"
 PLAIN: Field = (b"content-type", b"text/plain")
 HOST: Field = (b"host", b"example.com")
-BIG = b"x" * (BODY_LIMIT_BYTES + 1)
+BIG = b"x" * (MAX_BODY_BYTES + 1)
 
 
 @pytest.fixture
@@ -27,10 +27,10 @@ def ada(api: Api) -> Api:
     return api
 
 
-def who(api: Api, name: str) -> Headers:
+def who(api: Api, name: str) -> RawHeaders:
     if name in ("ada", "bob"):
         return api.as_user(name)
-    known: dict[str, Headers] = {
+    known: dict[str, RawHeaders] = {
         "server": api.as_server,
         "nobody": [],
         "both": [*api.as_server, *api.as_user("ada")],
@@ -42,7 +42,7 @@ def who(api: Api, name: str) -> Headers:
 
 
 # (winner, loser, method, target, who, more headers, body)
-PAIRS: list[tuple[str, str, str, bytes, str, Headers, bytes]] = [
+PAIRS: list[tuple[str, str, str, bytes, str, RawHeaders, bytes]] = [
     # path before route
     ("malformed_request", "route_not_found", "GET", b"/v1/%zz/nothing", "server", [], b""),
     ("malformed_request", "missing_credentials", "GET", USER + b"%zz", "nobody", [], b""),
@@ -116,10 +116,10 @@ PAIRS: list[tuple[str, str, str, bytes, str, Headers, bytes]] = [
 
 
 @pytest.mark.parametrize("pair", PAIRS, ids=lambda pair: f"{pair[0]} over {pair[1]}: {pair[2]} as {pair[4]}")
-def test_the_earlier_check_wins(ada: Api, pair: tuple[str, str, str, bytes, str, Headers, bytes]) -> None:
+def test_the_earlier_check_wins(ada: Api, pair: tuple[str, str, str, bytes, str, RawHeaders, bytes]) -> None:
     winner, _, method, target, asker, headers, body = pair
     before = ada.state()
-    assert_refused(ada.send(Outgoing(method, target, [*who(ada, asker), *headers], body)), winner)
+    assert_refused(ada.send(InProcessRequest(method, target, [*who(ada, asker), *headers], body)), winner)
     assert ada.state() == before
     assert [entry.committed for entry in ada.credits.journal] == [False]
 
@@ -138,7 +138,7 @@ def test_the_earlier_check_wins(ada: Api, pair: tuple[str, str, str, bytes, str,
 def test_the_host_comes_first(live: Api, method: str, target: bytes, asker: str) -> None:
     """Host (live only) → route → method → …: a page that rebinds DNS learns nothing, a preflight neither."""
     headers = [HOST, *who(live, asker), (b"origin", b"https://x.test"), (b"access-control-request-method", b"GET")]
-    assert_refused(live.send(Outgoing(method, target, headers, b"")), "host_not_allowed")
+    assert_refused(live.send(InProcessRequest(method, target, headers, b"")), "host_not_allowed")
 
 
 @pytest.mark.parametrize("body", [b'{"delta":-6,"reason":"consume"}', b'{"delta":6,"reason":"consume"}'])
@@ -150,16 +150,16 @@ def test_rules_of_an_amount_come_before_the_balance(ada: Api, body: bytes) -> No
 @pytest.mark.parametrize("mode", ["in-process"])
 @pytest.mark.parametrize("operation", list(Operation))
 def test_a_closed_list_of_applications_comes_after_credential_and_body(
-    shared: Shared, mode: str, operation: Operation
+    shared: SharedResources, mode: str, operation: Operation
 ) -> None:
     """404 application_not_found is of the domain: a stranger and a user of another learn nothing from it."""
-    closed: Contract = replace(DEFAULT, applications=("app-id",))
+    closed: Contract = replace(DEFAULT_CONTRACT, applications=("app-id",))
     with FakeCredits(shared=shared, contract=closed) as fake:
         api = Api(fake, "in-process", shared)
         body = GRANT if operation is Operation.CREATE_TRANSACTION else b""
         assert_refused(api.ask(operation, app="other", who=[], body=body), "missing_credentials")
         as_user = api.ask(operation, app="other", who=api.as_user("bob"), body=body)
-        assert_refused(as_user, "insufficient_scope" if operation.server_only else "forbidden")
+        assert_refused(as_user, "insufficient_scope" if operation.requires_api_key else "forbidden")
         assert_refused(api.ask(operation, app="other", body=body), "application_not_found")
         assert api.state() == {}
 

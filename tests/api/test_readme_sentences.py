@@ -19,13 +19,13 @@ import pytest
 import fake_credits.client.server as server_module
 import fake_credits.client.user as user_module
 from fake_credits.client.server import ServerClient
-from fake_credits.client.transport import Answer, WireRequest
 from fake_credits.client.user import UserClient
 from fake_credits.contract import Operation
-from fake_credits.drivers.shared import Shared
 from fake_credits.errors import Forbidden, InsufficientScope, InvalidApiKey, InvalidToken
 from fake_credits.fake import FakeCredits
+from fake_credits.http_message import ClientRequest, ClientResponse
 from fake_credits.models import Balance, Reason, Transaction, TransactionPage, User, UserPage
+from fake_credits.transports.shared_resources import SharedResources
 from tests.api.conftest import APP, GRANT, Api, assert_refused
 
 README = Path(__file__).parents[3] / "shared" / "API-README.md"
@@ -154,7 +154,7 @@ def test_another_way_to_fetch_can_be_given(api: Api) -> None:
     class Fetch:
         targets: typing.ClassVar[list[str]] = []
 
-        def send(self, request: WireRequest) -> Answer:
+        def send(self, request: ClientRequest) -> ClientResponse:
             self.targets.append(request.target)
             return api.transport.send(request)
 
@@ -300,12 +300,12 @@ def test_the_application_is_an_option_of_the_user_client(api: Api, ada: UserClie
 
 
 @pytest.mark.parametrize("provider", ["clerk", "auth0"])
-def test_the_token_is_a_providers(api: Api, shared: Shared, provider: str) -> None:
+def test_the_token_is_a_providers(api: Api, shared: SharedResources, provider: str) -> None:
     """bearerToken (string): JWT token from your auth provider
 
     bearerToken: userJwtToken, // From your auth provider (Clerk, Auth0, etc.)
     """
-    with FakeCredits(mode=api.mode, shared=shared, jwt=provider, balance=9) as fake:
+    with FakeCredits(mode=api.mode, shared=shared, auth_provider=provider, balance=9) as fake:
         url = fake.serve() if api.mode == "live" else "http://x.test"
         token = fake.token()
         assert token.count(".") == 2
@@ -378,7 +378,7 @@ class AsUser:
         self._headers = api.as_user()
         self._inner = api.transport
 
-    def send(self, request: WireRequest) -> Answer:
+    def send(self, request: ClientRequest) -> ClientResponse:
         kept = tuple((name, value) for name, value in request.headers if name.lower() != b"x-api-key")
         headers = (*kept, *self._headers)
         return self._inner.send(replace(request, headers=headers))

@@ -12,15 +12,15 @@ from typing import Any, Literal, NamedTuple, cast
 
 import pytest
 
-from fake_credits.client.network import AsyncNetworkTransport, NetworkTransport
+from fake_credits.client.http import AsyncNetworkTransport, NetworkTransport
 from fake_credits.client.server import AsyncServerClient, ServerClient
 from fake_credits.client.user import AsyncUserClient, UserClient
-from fake_credits.contract import DEFAULT, Contract
+from fake_credits.contract import DEFAULT_CONTRACT, Contract
 from fake_credits.contract.loading import load_contract
-from fake_credits.drivers.in_process import BASE_URL, InProcess
-from fake_credits.drivers.shared import Shared
-from fake_credits.drivers.transports import AsyncInProcessTransport, InProcessTransport
-from fake_credits.fake import FakeCredits, Mode
+from fake_credits.fake import ClientMode, FakeCredits
+from fake_credits.transports.client_transports import AsyncInProcessTransport, InProcessTransport
+from fake_credits.transports.in_process import IN_PROCESS_BASE_URL, InProcessDriver
+from fake_credits.transports.shared_resources import SharedResources
 from tests.contract.documented import AsyncChecked, Checked, Documented
 
 APP = "app-id"
@@ -28,7 +28,7 @@ NOW = datetime(2026, 3, 1, 12, 30, 15, 678_000, UTC)
 
 _FIXTURES = Path(__file__).parents[2] / "fixtures" / "contracts"
 CONTRACTS = {
-    "default": DEFAULT,
+    "default": DEFAULT_CONTRACT,
     "stripe-manner": load_contract(_FIXTURES / "stripe-manner.toml"),
     "formance-manner": load_contract(_FIXTURES / "formance-manner.toml"),
 }
@@ -73,14 +73,14 @@ async def _all(items: AsyncIterator[Any]) -> list[Any]:
 class World:
     """Be a fresh sandbox under one contract, at a clock that stands still, with clients that take one way to it."""
 
-    def __init__(self, fake: FakeCredits, way: Way, driver: InProcess, documented: Documented) -> None:
+    def __init__(self, fake: FakeCredits, way: Way, driver: InProcessDriver, documented: Documented) -> None:
         self.fake = fake
         self.contract = fake.sandbox.contract
         self.documented = documented
         self._way = way
         self._runner = asyncio.Runner()
         in_process = way.driver == "in-process"
-        self._url = BASE_URL if in_process else fake.base_url
+        self._url = IN_PROCESS_BASE_URL if in_process else fake.base_url
         sync = InProcessTransport(driver) if in_process else NetworkTransport(self._url)
         twin = AsyncInProcessTransport(driver) if in_process else AsyncNetworkTransport(self._url)
         self._sync, self._async = Checked(sync, documented), AsyncChecked(twin, documented)
@@ -118,16 +118,16 @@ class World:
 
 
 @pytest.fixture(params=["in-process", "live"])
-def mode(request: pytest.FixtureRequest) -> Mode:
+def mode(request: pytest.FixtureRequest) -> ClientMode:
     """Return each driver."""
-    chosen: Mode = request.param
+    chosen: ClientMode = request.param
     return chosen
 
 
 @pytest.fixture(scope="session")
-def shared() -> Iterator[Shared]:
+def shared() -> Iterator[SharedResources]:
     """Yield what every sandbox of the session shares."""
-    shared = Shared()
+    shared = SharedResources()
     yield shared
     shared.close()
 
@@ -150,14 +150,14 @@ def _worlds() -> list[Any]:
 
 
 @pytest.fixture(params=_worlds())
-def world(request: pytest.FixtureRequest, shared: Shared, documents: dict[str, Documented]) -> Iterator[World]:
+def world(request: pytest.FixtureRequest, shared: SharedResources, documents: dict[str, Documented]) -> Iterator[World]:
     """Yield a world; at the end the fake must be sound, and something must have been checked."""
     chosen: tuple[str, Way] = request.param
     name, way = chosen
     with FakeCredits(mode=way.driver, shared=shared, contract=CONTRACTS[name], clock=NOW) as fake:
         documented = documents[name]
         before = documented.checked
-        world = World(fake, way, InProcess(shared.app(CONTRACTS[name]), fake.sandbox), documented)
+        world = World(fake, way, InProcessDriver(shared.app(CONTRACTS[name]), fake.sandbox), documented)
         yield world
         world.close()
         assert fake.problems() == []

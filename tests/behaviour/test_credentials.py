@@ -4,8 +4,8 @@ from typing import Any
 
 import pytest
 
-from fake_credits.auth.negative import BAD_TOKENS
 from fake_credits.errors import ERRORS, ApiError, Forbidden, InsufficientScope, InvalidApiKey, InvalidToken
+from fake_credits.tokens.bad_tokens import BAD_TOKENS
 from tests.behaviour.conftest import APP, World
 
 READS = ["get_user", "get_balance", "list_transactions"]
@@ -38,7 +38,7 @@ def test_a_user_reads_what_the_server_reads(peopled: World) -> None:
 def test_a_user_reads_nobody_else_whether_they_exist_or_not(peopled: World, operation: str, other: str) -> None:
     with pytest.raises(Forbidden) as caught:
         getattr(peopled.user(), operation)(other)
-    assert (caught.value.status, caught.value.why) == (403, "other_user")
+    assert (caught.value.status, caught.value.auth_reason) == (403, "other_user")
 
 
 @pytest.mark.parametrize("operation", ["create_user", "create_transaction", "list_users"])
@@ -63,7 +63,7 @@ def test_a_bad_token_is_refused_with_its_code_and_why(peopled: World, kind: str)
     with pytest.raises(ERRORS[expected.code]) as caught:
         peopled.user_with(peopled.fake.token("ada", bad=kind)).get_balance("ada")
     error: ApiError = caught.value
-    assert (error.status, error.why) == (expected.status, expected.why)
+    assert (error.status, error.auth_reason) == (expected.status, expected.auth_reason)
 
 
 def test_a_token_expires_by_the_sandboxs_clock(peopled: World) -> None:

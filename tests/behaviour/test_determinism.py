@@ -15,10 +15,10 @@ import pytest
 
 from fake_credits.client.server import AsyncServerClient, ServerClient
 from fake_credits.client.user import AsyncUserClient, UserClient
-from fake_credits.drivers.shared import Shared
 from fake_credits.errors import FakeCreditsError
-from fake_credits.fake import Mode
+from fake_credits.fake import ClientMode
 from fake_credits.faults.effects import EFFECTS
+from fake_credits.transports.shared_resources import SharedResources
 from tests.behaviour.workload import OWN, QUICK, SHORT, TIMED, USERS, Act, Play, Scene, acts, play, player
 
 CALLS = 25
@@ -29,24 +29,24 @@ _all_seeds = [pytest.param(range(start, start + 250), marks=pytest.mark.slow) fo
 
 
 def test_the_workload_has_every_effect() -> None:
-    words = {"script" if rule.effect is None else rule.effect.word for rule in (*QUICK, *TIMED)}
+    words = {"script" if rule.effect is None else rule.effect.effect_name for rule in (*QUICK, *TIMED)}
     assert words == {*EFFECTS, "script"}
 
 
 @pytest.mark.parametrize("seeds", [*_in_chunks, *_all_seeds], ids=lambda seeds: f"from-{seeds.start}")
-def test_the_same_seed_and_the_same_calls_give_the_same_journal(shared: Shared, seeds: range) -> None:
+def test_the_same_seed_and_the_same_calls_give_the_same_journal(shared: SharedResources, seeds: range) -> None:
     for seed in seeds:
         calls = acts(seed, CALLS)
         first, second = (play(Scene(seed), shared, calls) for _ in range(2))
         assert first == second, f"seed {seed}"
 
 
-def test_another_seed_gives_another_journal(shared: Shared) -> None:
+def test_another_seed_gives_another_journal(shared: SharedResources) -> None:
     calls = acts(0, CALLS)
     assert len({play(Scene(seed), shared, calls) for seed in range(10)}) == 10
 
 
-def test_every_effect_of_the_workload_comes_about(shared: Shared) -> None:
+def test_every_effect_of_the_workload_comes_about(shared: SharedResources) -> None:
     """The seeds above prove nothing of an effect that never fires."""
     met: set[str] = set()
     for seed in range(60):
@@ -55,7 +55,7 @@ def test_every_effect_of_the_workload_comes_about(shared: Shared) -> None:
 
 
 @pytest.mark.parametrize("seed", range(20))
-def test_a_socket_gives_the_journal_that_in_process_gives(shared: Shared, seed: int) -> None:
+def test_a_socket_gives_the_journal_that_in_process_gives(shared: SharedResources, seed: int) -> None:
     calls = acts(seed, CALLS)
     over_a_socket = play(Scene(seed, "live", QUICK), shared, calls)
     assert over_a_socket == play(Scene(seed, "in-process", QUICK), shared, calls)
@@ -63,7 +63,7 @@ def test_a_socket_gives_the_journal_that_in_process_gives(shared: Shared, seed: 
 
 def digest() -> str:
     """Return a digest of the journals of some seeds, for the test in other processes."""
-    shared = Shared()
+    shared = SharedResources()
     texts = [play(Scene(seed), shared, acts(seed, CALLS)) for seed in range(10)]
     return hashlib.sha256("".join(texts).encode()).hexdigest()
 
@@ -87,7 +87,7 @@ def test_the_journal_is_the_same_under_any_hash_seed() -> None:
 
 
 @pytest.mark.parametrize("seed", range(10))
-def test_a_users_calls_meet_the_same_without_the_calls_of_others(shared: Shared, seed: int) -> None:
+def test_a_users_calls_meet_the_same_without_the_calls_of_others(shared: SharedResources, seed: int) -> None:
     calls, scene = acts(seed, 60), Scene(seed, rules=(SHORT, *OWN))
     together = _lines(play(scene, shared, calls))
     for user in USERS:
@@ -96,20 +96,22 @@ def test_a_users_calls_meet_the_same_without_the_calls_of_others(shared: Shared,
 
 
 @pytest.mark.parametrize("mode", ["in-process", "live"])
-def test_sixteen_threads_for_different_users_give_the_journal_of_one(shared: Shared, mode: Mode) -> None:
+def test_sixteen_threads_for_different_users_give_the_journal_of_one(shared: SharedResources, mode: ClientMode) -> None:
     calls, scene = _of_many(), Scene(5, mode, OWN, MANY)
     assert _by_threads(scene, shared, calls) == play(Scene(5, "in-process", OWN, MANY), shared, calls)
 
 
 @pytest.mark.parametrize("seed", range(5))
-def test_tasks_of_one_loop_with_delays_that_overlap_give_the_same_journal_again(shared: Shared, seed: int) -> None:
-    rules = [rule for rule in (*TIMED, *QUICK) if rule.effect is None or rule.effect.word != "gate"]
+def test_tasks_of_one_loop_with_delays_that_overlap_give_the_same_journal_again(
+    shared: SharedResources, seed: int
+) -> None:
+    rules = [rule for rule in (*TIMED, *QUICK) if rule.effect is None or rule.effect.effect_name != "hold_at_gate"]
     scene, calls = Scene(seed, rules=rules), acts(seed, 40)
     first, second = (_by_tasks(scene, shared, calls) for _ in range(2))
     assert first == second
 
 
-def test_tasks_for_different_users_give_the_journal_of_one_thread(shared: Shared) -> None:
+def test_tasks_for_different_users_give_the_journal_of_one_thread(shared: SharedResources) -> None:
     calls, scene = _of_many(), Scene(5, rules=(SHORT, *OWN), users=MANY)
     assert _by_tasks(scene, shared, calls) == play(scene, shared, calls)
 
@@ -135,7 +137,7 @@ def _job(made: Play, calls: Iterable[Act]) -> Callable[[], None]:
     return job
 
 
-def _by_threads(scene: Scene, shared: Shared, calls: Iterable[Act]) -> str:
+def _by_threads(scene: Scene, shared: SharedResources, calls: Iterable[Act]) -> str:
     """Play the calls of each user in a thread of its own."""
     with scene.opened(shared) as fake:
         jobs = [_job(player(fake, user), [act for act in calls if act.user == user]) for user in scene.users]
@@ -147,7 +149,7 @@ def _by_threads(scene: Scene, shared: Shared, calls: Iterable[Act]) -> str:
         return fake.journal.canonical()
 
 
-def _by_tasks(scene: Scene, shared: Shared, calls: Iterable[Act]) -> str:
+def _by_tasks(scene: Scene, shared: SharedResources, calls: Iterable[Act]) -> str:
     """Play the calls of each user in a task of its own, all in one loop."""
     with scene.opened(shared) as fake:
 

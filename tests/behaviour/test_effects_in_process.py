@@ -3,25 +3,25 @@
 import pytest
 
 from fake_credits.clock import monotonic_s
-from fake_credits.drivers.in_process import InProcess, Outgoing
-from fake_credits.drivers.shared import Shared
 from fake_credits.fake import FakeCredits
 from fake_credits.faults.effects import EFFECTS
-from tests.behaviour.bad_days import CALLS, DAYS, START, Seen, a_day, checked, with_gate_opened
+from fake_credits.transports.in_process import InProcessDriver, InProcessRequest
+from fake_credits.transports.shared_resources import SharedResources
+from tests.behaviour.effect_cases import CALLS, DAYS, START, Seen, a_day, checked, with_gate_opened
 
 PATIENCE_S = 30.0
 
 
-def seen_in_process(fake: FakeCredits, shared: Shared, call: str) -> Seen:
+def seen_in_process(fake: FakeCredits, shared: SharedResources, call: str) -> Seen:
     """Make a call as a client with a limit of 30 s."""
     asked = CALLS[call]
-    driver = InProcess(shared.app(fake.sandbox.contract), fake.sandbox)
-    outgoing = Outgoing(asked.method, asked.target.encode(), asked.headers(fake), asked.body, PATIENCE_S)
+    driver = InProcessDriver(shared.app(fake.sandbox.contract), fake.sandbox)
+    outgoing = InProcessRequest(asked.method, asked.target.encode(), asked.headers(fake), asked.body, PATIENCE_S)
     reply = driver.call(outgoing)
-    return Seen(reply.status, dict(reply.headers), reply.body, reply.end)
+    return Seen(reply.status, dict(reply.headers), reply.body, reply.outcome)
 
 
-def good_day(shared: Shared, call: str) -> Seen:
+def good_day(shared: SharedResources, call: str) -> Seen:
     """Return what a call shows where nothing goes wrong."""
     with a_day(shared, "in-process", None) as fake:
         return seen_in_process(fake, shared, call)
@@ -35,7 +35,7 @@ def test_every_effect_has_its_day() -> None:
 
 
 @pytest.mark.parametrize("name", DAYS)
-def test_a_client_sees(shared: Shared, name: str) -> None:
+def test_a_client_sees(shared: SharedResources, name: str) -> None:
     """Each bad day shows what its name says, and books and journals what it should."""
     day = DAYS[name]
     with a_day(shared, "in-process", day.rule) as fake:
@@ -50,7 +50,7 @@ def test_a_client_sees(shared: Shared, name: str) -> None:
     ("name", "passed_ms"),
     [("latency before", 5), ("latency after", 5), ("drip", 6), ("hang before", 30_000), ("truncate and hang", 30_000)],
 )
-def test_what_takes_time_moves_the_clock_and_nothing_else(shared: Shared, name: str, passed_ms: int) -> None:
+def test_what_takes_time_moves_the_clock_and_nothing_else(shared: SharedResources, name: str, passed_ms: int) -> None:
     day = DAYS[name]
     with a_day(shared, "in-process", day.rule) as fake:
         begun_s = monotonic_s()

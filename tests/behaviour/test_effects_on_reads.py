@@ -7,8 +7,6 @@ import pytest
 
 from fake_credits.client.user import UserClient
 from fake_credits.contract import Contract
-from fake_credits.drivers.in_process import BASE_URL
-from fake_credits.drivers.shared import Shared
 from fake_credits.errors import (
     InsufficientCredits,
     InvalidApiKey,
@@ -19,26 +17,28 @@ from fake_credits.errors import (
     TokenExpired,
     UserNotFound,
 )
-from fake_credits.fake import FakeCredits, Mode
+from fake_credits.fake import ClientMode, FakeCredits
 from fake_credits.faults.effects import (
     BadCursor,
-    Drift,
     RateLimit,
-    Stale,
+    SchemaDrift,
+    StaleRead,
     Unauthorized,
 )
-from tests.behaviour.bad_days import START, transport_to
+from fake_credits.transports.in_process import IN_PROCESS_BASE_URL
+from fake_credits.transports.shared_resources import SharedResources
 from tests.behaviour.conftest import CONTRACTS
+from tests.behaviour.effect_cases import START, transport_to
 
 APP, ADA = "app-id", "ada"
 
 
 @pytest.fixture
-def fake(mode: Mode, shared: Shared) -> Iterator[FakeCredits]:
+def fake(mode: ClientMode, shared: SharedResources) -> Iterator[FakeCredits]:
     """Yield a sandbox where ada has 100 credits, at a clock that stands still."""
     with FakeCredits(mode=mode, shared=shared, users={ADA: 100}, clock=START) as fake:
         yield fake
-        fake.sandbox.verify()
+        fake.sandbox.verify_ledger()
         assert fake.sandbox.bugs == []
 
 
@@ -112,7 +112,7 @@ def test_a_retry_after_that_is_no_whole_second_is_rounded_up(fake: FakeCredits) 
 
 def test_stale_reads_hide_the_last_writes_in_balance_and_list_alike(fake: FakeCredits) -> None:
     spend(fake, -1)
-    fake.faults.add(Stale(by_writes=2))
+    fake.faults.add(StaleRead(by_writes=2))
     assert (balance(fake), history(fake)) == (99, [-1, 100])
     spend(fake, -10)
     spend(fake, -20)
@@ -123,14 +123,14 @@ def test_stale_reads_hide_the_last_writes_in_balance_and_list_alike(fake: FakeCr
 
 
 def test_stale_reads_never_hide_what_stood_before_the_rule(fake: FakeCredits) -> None:
-    for rule in (Stale(by_writes=1000), Stale(by_ms=86_400_000)):
+    for rule in (StaleRead(by_writes=1000), StaleRead(by_ms=86_400_000)):
         spend(fake)
         with fake.faults(rule):
             assert (balance(fake), len(history(fake))) == (fake.balance(ADA), 101 - fake.balance(ADA))
 
 
 def test_a_stale_replica_catches_up_once_its_lag_has_passed(fake: FakeCredits) -> None:
-    fake.faults.add(Stale(by_ms=500))
+    fake.faults.add(StaleRead(by_ms=500))
     spend(fake, -10)
     fake.clock.advance(seconds=0.3)
     spend(fake, -20)
@@ -144,7 +144,7 @@ def test_a_stale_replica_catches_up_once_its_lag_has_passed(fake: FakeCredits) -
 
 
 def test_a_user_is_never_hidden_and_a_refusal_sees_the_truth(fake: FakeCredits) -> None:
-    fake.faults.add(Stale(by_writes=1000))
+    fake.faults.add(StaleRead(by_writes=1000))
     fake.server_client.create_user(APP, "bob")
     fake.server_client.create_transaction(APP, "bob", delta=5, reason="grant")
     assert fake.user_client("bob").get_balance("bob").balance == 0
@@ -158,14 +158,14 @@ def test_a_user_is_never_hidden_and_a_refusal_sees_the_truth(fake: FakeCredits) 
 
 def test_a_stale_rule_of_one_user_leaves_the_others_alone(fake: FakeCredits) -> None:
     fake.user("bob", balance=5)
-    fake.faults.add(Stale(by_writes=5), user="bob")
+    fake.faults.add(StaleRead(by_writes=5), user="bob")
     spend(fake)
     fake.server_client.create_transaction(APP, "bob", delta=-5, reason="consume")
     assert (balance(fake), fake.server_client.get_balance(APP, "bob").balance) == (99, 5)
 
 
 def test_a_stale_list_pages_through_the_cut_and_no_further(fake: FakeCredits) -> None:
-    fake.faults.add(Stale(by_writes=7))
+    fake.faults.add(StaleRead(by_writes=7))
     for number in range(1, 65):
         spend(fake, -1 - number % 2)
     shown = history(fake)
@@ -174,17 +174,19 @@ def test_a_stale_list_pages_through_the_cut_and_no_further(fake: FakeCredits) ->
 
 
 @pytest.mark.parametrize("contract", CONTRACTS.values(), ids=CONTRACTS)
-def test_a_fresh_cursor_walks_on_through_a_stale_list(shared: Shared, mode: Mode, contract: Contract) -> None:
+def test_a_fresh_cursor_walks_on_through_a_stale_list(
+    shared: SharedResources, mode: ClientMode, contract: Contract
+) -> None:
     """A cursor that points behind the cut is followed: no row twice, and never a refusal."""
     with FakeCredits(mode=mode, shared=shared, contract=contract, users={ADA: 5}, clock=START) as fake:
         client, size = fake.server_client, contract.page_size
-        lag = fake.faults.add(Stale(by_writes=2 * size))
+        lag = fake.faults.add(StaleRead(by_writes=2 * size))
         for _ in range(2 * size):
             client.create_transaction(APP, ADA, delta=1, reason="grant")
         lag.remove()
         page = client.list_transactions(APP, ADA)
         seen = len(page.transactions)
-        with fake.faults(Stale(by_writes=1)):
+        with fake.faults(StaleRead(by_writes=1)):
             client.create_transaction(APP, ADA, delta=1, reason="grant")
             while page.next_cursor is not None:
                 page = client.list_transactions(APP, ADA, page.next_cursor)
@@ -192,8 +194,8 @@ def test_a_fresh_cursor_walks_on_through_a_stale_list(shared: Shared, mode: Mode
         assert seen == 2 * size + 1
 
 
-def test_stale_rules_of_the_settings_begin_anew_with_a_reset(shared: Shared, mode: Mode) -> None:
-    words: dict[str, Any] = {"users": {ADA: 100}, "faults": [Stale(by_writes=5)], "clock": START}
+def test_stale_rules_of_the_settings_begin_anew_with_a_reset(shared: SharedResources, mode: ClientMode) -> None:
+    words: dict[str, Any] = {"users": {ADA: 100}, "faults": [StaleRead(by_writes=5)], "clock": START}
     with FakeCredits(mode=mode, shared=shared, **words) as fake:
         for _ in range(2):
             assert balance(fake) == 100
@@ -268,18 +270,18 @@ def test_an_empty_list_has_no_page_to_turn(fake: FakeCredits, kind: Any) -> None
 
 
 def test_our_clients_read_what_a_later_version_says(fake: FakeCredits) -> None:
-    with fake.faults(Drift("extra_field")):
+    with fake.faults(SchemaDrift("extra_field")):
         assert (balance(fake), history(fake), spend(fake).delta) == (100, [100], -1)
-    with fake.faults(Drift("unknown_reason")):
+    with fake.faults(SchemaDrift("unknown_reason")):
         assert spend(fake).reason == "adjustment"
         assert {each.reason for each in fake.server_client.iter_transactions(APP, ADA)} == {"adjustment"}
-    with fake.faults(Drift("null_for_absent")):
+    with fake.faults(SchemaDrift("null_for_absent")):
         assert len(history(fake)) == 3
     assert history(fake) == [-1, -1, 100]
 
 
 def test_a_client_that_needs_what_is_missing_says_what(fake: FakeCredits) -> None:
-    fake.faults.add(Drift("missing_optional"))
+    fake.faults.add(SchemaDrift("missing_optional"))
     with pytest.raises(InvalidResponse, match="createdAt"):
         spend(fake)
     assert fake.balance(ADA) == 99
@@ -301,13 +303,13 @@ def test_rotated_keys_are_the_users_alone(fake: FakeCredits) -> None:
 
 @pytest.mark.parametrize(("skew_s", "expired"), [(54, False), (64, False), (65, True), (86_400, True)])
 def test_a_fast_clock_ends_a_token_early_by_as_much(
-    fake: FakeCredits, mode: Mode, shared: Shared, skew_s: int, expired: bool
+    fake: FakeCredits, mode: ClientMode, shared: SharedResources, skew_s: int, expired: bool
 ) -> None:
     """A token of 60 s, with the 5 s of leeway that every verifier has."""
     token = fake.token(ADA, expires_in_s=60)
     fake.faults.add(Unauthorized(clock_skew_s=skew_s))
     with transport_to(fake, mode, shared) as transport:
-        client = UserClient(BASE_URL, APP, token, transport=transport)
+        client = UserClient(IN_PROCESS_BASE_URL, APP, token, transport=transport)
         if expired:
             with pytest.raises(TokenExpired):
                 client.get_balance(ADA)

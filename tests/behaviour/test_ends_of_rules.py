@@ -7,35 +7,35 @@ from typing import Any
 
 import pytest
 
-from fake_credits.drivers.shared import Shared
 from fake_credits.errors import FakeCreditsError, InvalidApiKey
-from fake_credits.fake import FakeCredits, Mode
+from fake_credits.fake import ClientMode, FakeCredits
 from fake_credits.faults.effects import (
     Close,
     Drip,
     Effect,
     Garbage,
-    Gate,
     Hang,
+    HoldAtGate,
     Latency,
     NotJson,
     Reset,
     Status,
     Unauthorized,
 )
-from tests.behaviour.bad_days import CALLS, START, Asked
-from tests.behaviour.wire import Wire, until
+from fake_credits.transports.shared_resources import SharedResources
+from tests.behaviour.effect_cases import CALLS, START, Asked
+from tests.behaviour.raw_connection import Wire, until
 
 APP = "app-id"
 OWN_PATHS = ("/_fake/livez", "/_fake/readyz", "/_fake/openapi.json", "/.well-known/jwks.json")
 
 
 @pytest.fixture
-def fake(mode: Mode, shared: Shared) -> Iterator[FakeCredits]:
+def fake(mode: ClientMode, shared: SharedResources) -> Iterator[FakeCredits]:
     """Yield a sandbox of a user with 100 credits."""
     with FakeCredits(mode=mode, shared=shared, balance=100, clock=START) as fake:
         yield fake
-        fake.sandbox.verify()
+        fake.sandbox.verify_ledger()
         assert fake.sandbox.bugs == []
 
 
@@ -82,7 +82,7 @@ def test_a_call_that_a_removed_rule_has_hit_goes_on_as_it_was(fake: FakeCredits)
     gate.release()
     assert joined(threads) == ["Unavailable"] * 3
     assert fake.balance() == 97
-    assert [entry.rule for entry in fake.journal] == ["gate#1+status#1"] * 3
+    assert [entry.rule for entry in fake.journal] == ["hold_at_gate#1+status#1"] * 3
     assert fake.server_client.create_transaction(APP, "user-id", delta=-1, reason="consume").delta == -1
 
 
@@ -144,7 +144,7 @@ def test_a_reset_lets_what_is_held_run_to_its_end_in_its_own_world(fake: FakeCre
     fake.reset()
     assert joined(threads) == [-1, -1, -1]
     assert (fake.balance(), len(fake.faults), fake.sandbox.gates) == (100, 0, {})
-    until(lambda: fake.journal.under_way == 0)
+    until(lambda: fake.journal.in_flight == 0)
     assert fake.server_client.create_transaction(APP, "user-id", delta=-1, reason="consume").delta == -1
     assert fake.balance() == 99
 
@@ -155,7 +155,7 @@ def test_a_reset_lets_the_tasks_of_a_loop_go(fake: FakeCredits) -> None:
         client = fake.async_server_client
         calls = [client.create_transaction(APP, "user-id", delta=-1, reason="consume") for _ in range(3)]
         tasks = [asyncio.ensure_future(call) for call in calls]
-        await gate.arrived(3)
+        await gate.async_wait_for(3)
         fake.reset()
         return await asyncio.gather(*tasks)
 
@@ -163,7 +163,9 @@ def test_a_reset_lets_the_tasks_of_a_loop_go(fake: FakeCredits) -> None:
     assert (fake.balance(), fake.sandbox.gates) == (100, {})
 
 
-def test_a_call_that_waits_in_real_time_books_nothing_in_the_next_world(shared: Shared, mode: Mode) -> None:
+def test_a_call_that_waits_in_real_time_books_nothing_in_the_next_world(
+    shared: SharedResources, mode: ClientMode
+) -> None:
     """Nobody can hurry it: what a test left behind must not spend what the next one has."""
     with FakeCredits(mode=mode, shared=shared, balance=100, delays="real") as fake:
         rule = fake.faults.add(Latency(100), "createTransaction")
@@ -172,12 +174,14 @@ def test_a_call_that_waits_in_real_time_books_nothing_in_the_next_world(shared: 
         fake.reset()
         assert joined(threads) == ["Unavailable"]
         assert fake.balance() == 100
-        until(lambda: fake.journal.under_way == 0)
+        until(lambda: fake.journal.in_flight == 0)
         assert [(entry.status, entry.committed) for entry in fake.journal] == [(503, False)]
 
 
-def test_rules_of_the_settings_are_back_after_a_reset_with_new_counts_and_a_closed_gate(shared: Shared) -> None:
-    words: dict[str, Any] = {"balance": 100, "faults": [Gate("door"), {"script": [503, "ok"]}]}
+def test_rules_of_the_settings_are_back_after_a_reset_with_new_counts_and_a_closed_gate(
+    shared: SharedResources,
+) -> None:
+    words: dict[str, Any] = {"balance": 100, "faults": [HoldAtGate("door"), {"script": [503, "ok"]}]}
     with FakeCredits(shared=shared, **words) as fake:
         for _ in range(2):
             gate = fake.sandbox.gate("door")
@@ -191,8 +195,10 @@ def test_rules_of_the_settings_are_back_after_a_reset_with_new_counts_and_a_clos
 # ------------------------------------------------------------ close
 
 
-@pytest.mark.parametrize("effect", [Hang(), Latency(60_000), Status(503), Reset(), Gate("late")], ids=lambda e: e.word)
-def test_a_closed_sandbox_refuses_and_injects_nothing_more(shared: Shared, effect: Effect) -> None:
+@pytest.mark.parametrize(
+    "effect", [Hang(), Latency(60_000), Status(503), Reset(), HoldAtGate("late")], ids=lambda e: e.effect_name
+)
+def test_a_closed_sandbox_refuses_and_injects_nothing_more(shared: SharedResources, effect: Effect) -> None:
     """A thread that a test has left behind learns at once that the test is over."""
     fake = FakeCredits(shared=shared, balance=100, faults=[effect])
     client = fake.server_client
@@ -206,10 +212,10 @@ def test_a_closed_sandbox_refuses_and_injects_nothing_more(shared: Shared, effec
 
 @pytest.mark.parametrize(
     "effect",
-    [Reset(), Close(), Hang(), Status(503), NotJson(), Garbage(), Drip(2, 60_000), Gate("door"), Unauthorized()],
-    ids=lambda effect: effect.word,
+    [Reset(), Close(), Hang(), Status(503), NotJson(), Garbage(), Drip(2, 60_000), HoldAtGate("door"), Unauthorized()],
+    ids=lambda effect: effect.effect_name,
 )
-def test_faults_touch_neither_health_nor_keys_nor_documents(shared: Shared, effect: Effect) -> None:
+def test_faults_touch_neither_health_nor_keys_nor_documents(shared: SharedResources, effect: Effect) -> None:
     with FakeCredits(mode="live", shared=shared, faults=[effect], latency=60_000) as fake, Wire(fake) as wire:
         for path in OWN_PATHS:
             wire.send(Asked("GET", path))

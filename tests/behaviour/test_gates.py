@@ -10,22 +10,22 @@ import pytest
 import trio
 
 from fake_credits.errors import GatewayTimeout, InsufficientCredits, WouldHangForever
-from fake_credits.fake import FakeCredits, Mode
-from fake_credits.faults import Hold, Latency
+from fake_credits.fake import ClientMode, FakeCredits
+from fake_credits.faults import Gate, Latency
 
 APP = "app-id"
-MODES: list[Mode] = ["in-process", "live"]
+MODES: list[ClientMode] = ["in-process", "live"]
 ORDERS = ([0, 1], [1, 0])
 WON = {0: ["booked", "refused"], 1: ["refused", "booked"]}
 
 Outcomes = list[str]
 
 
-def world(mode: Mode) -> FakeCredits:
+def world(mode: ClientMode) -> FakeCredits:
     return FakeCredits(users={"ada": 1}, mode=mode)
 
 
-def last_credit(credits: FakeCredits) -> Hold:
+def last_credit(credits: FakeCredits) -> Gate:
     return credits.hold("createTransaction", user="ada", phase="before")
 
 
@@ -63,7 +63,7 @@ def race_of_tasks(credits: FakeCredits, order: list[int]) -> Outcomes:
         async with asyncio.TaskGroup() as group:
             for number in (0, 1):
                 group.create_task(consume_async(credits, outcomes, number))
-                await gate.arrived(number + 1)
+                await gate.async_wait_for(number + 1)
             gate.release(order)
         return outcomes
 
@@ -76,7 +76,7 @@ def race_in_trio(credits: FakeCredits, order: list[int]) -> Outcomes:
         async with trio.open_nursery() as nursery:
             for number in (0, 1):
                 nursery.start_soon(consume_async, credits, outcomes, number)
-                await gate.arrived(number + 1)
+                await gate.async_wait_for(number + 1)
             gate.release(order)
         return outcomes
 
@@ -90,7 +90,7 @@ RACES = {"threads": race_of_threads, "asyncio": race_of_tasks, "trio": race_in_t
 @pytest.mark.parametrize("mode", MODES)
 @pytest.mark.parametrize("race", RACES.values(), ids=RACES.keys())
 def test_of_two_who_consume_the_last_credit_the_one_released_first_gets_it(
-    race: Callable[[FakeCredits, list[int]], Outcomes], mode: Mode, order: list[int]
+    race: Callable[[FakeCredits, list[int]], Outcomes], mode: ClientMode, order: list[int]
 ) -> None:
     with world(mode) as credits:
         for _ in range(5):
@@ -103,7 +103,7 @@ def test_of_two_who_consume_the_last_credit_the_one_released_first_gets_it(
 @pytest.mark.slow
 @pytest.mark.parametrize("mode", MODES)
 @pytest.mark.parametrize("race", RACES.values(), ids=RACES.keys())
-def test_it_does_200_times_in_a_row(race: Callable[[FakeCredits, list[int]], Outcomes], mode: Mode) -> None:
+def test_it_does_200_times_in_a_row(race: Callable[[FakeCredits, list[int]], Outcomes], mode: ClientMode) -> None:
     with world(mode) as credits:
         for turn in range(200):
             order = ORDERS[turn % 2]
@@ -136,7 +136,7 @@ def test_clients_in_other_processes_are_held_and_released_in_order() -> None:
 
 
 @pytest.mark.parametrize("mode", MODES)
-def test_release_returns_once_each_exchange_has_gone_on(mode: Mode) -> None:
+def test_release_returns_once_each_exchange_has_gone_on(mode: ClientMode) -> None:
     with world(mode) as credits:
         gate, outcomes = last_credit(credits), [""]
         thread = threading.Thread(target=consume, args=(credits, outcomes, 0))
@@ -149,7 +149,7 @@ def test_release_returns_once_each_exchange_has_gone_on(mode: Mode) -> None:
 
 
 @pytest.mark.parametrize("mode", MODES)
-def test_after_the_decision_a_gate_holds_an_answer_to_what_stands(mode: Mode) -> None:
+def test_after_the_decision_a_gate_holds_an_answer_to_what_stands(mode: ClientMode) -> None:
     with world(mode) as credits:
         gate, outcomes = credits.hold("createTransaction", phase="after"), [""]
         thread = threading.Thread(target=consume, args=(credits, outcomes, 0))
@@ -175,11 +175,11 @@ def test_a_released_exchange_runs_up_to_its_next_wait() -> None:
 
 
 @pytest.mark.parametrize("mode", MODES)
-def test_a_client_that_is_cancelled_leaves_its_exchange_which_commits_once_released(mode: Mode) -> None:
+def test_a_client_that_is_cancelled_leaves_its_exchange_which_commits_once_released(mode: ClientMode) -> None:
     async def main(credits: FakeCredits) -> None:
         gate = last_credit(credits)
         task = asyncio.create_task(consume_async(credits, [""], 0))
-        await gate.arrived()
+        await gate.async_wait_for()
         task.cancel()
         with pytest.raises(asyncio.CancelledError):
             await task
@@ -206,8 +206,8 @@ def test_a_held_exchange_spends_no_patience_and_no_others_jump_times_it_out() ->
 
 
 @pytest.mark.parametrize("mode", MODES)
-def test_at_its_limit_the_held_call_fails_and_so_does_the_test(mode: Mode) -> None:
-    with FakeCredits(users={"ada": 1}, mode=mode, limit_s=0.01) as credits:
+def test_at_its_limit_the_held_call_fails_and_so_does_the_test(mode: ClientMode) -> None:
+    with FakeCredits(users={"ada": 1}, mode=mode, gate_timeout_s=0.01) as credits:
         credits.hold("createTransaction", name="door")
         failures: list[str] = []
 
@@ -235,7 +235,7 @@ def test_the_only_thread_there_is_raises_at_once() -> None:
 
 
 @pytest.mark.parametrize("mode", MODES)
-def test_closing_releases_what_is_held(mode: Mode) -> None:
+def test_closing_releases_what_is_held(mode: ClientMode) -> None:
     outcomes = [""]
     with world(mode) as credits:
         gate = last_credit(credits)

@@ -12,12 +12,12 @@ from pathlib import Path
 import pytest
 
 from fake_credits.clock import monotonic_s
-from fake_credits.drivers.shared import Shared
 from fake_credits.fake import FakeCredits
-from fake_credits.faults.effects import EFFECTS, Drip, Gate, Hang, Latency, Status, Truncate, Zombie
+from fake_credits.faults.effects import EFFECTS, Drip, Hang, HoldAtGate, Latency, LateWrite, Status, Truncate
 from fake_credits.faults.rule import Rule
-from tests.behaviour.bad_days import CALLS, DAYS, START
-from tests.behaviour.wire import LIMIT_S, Wire, until
+from fake_credits.transports.shared_resources import SharedResources
+from tests.behaviour.effect_cases import CALLS, DAYS, START
+from tests.behaviour.raw_connection import LIMIT_S, Wire, until
 from tests.behaviour.workload import QUICK
 
 CONNECTIONS = 32
@@ -25,13 +25,13 @@ PATIENCE_S = 0.3
 
 RULES: tuple[Rule, ...] = (
     Rule(effect=Latency("uniform(0, 3)"), probability=0.1),
-    Rule(effect=Gate("door"), probability=0.02, phase="after"),
+    Rule(effect=HoldAtGate("door"), probability=0.02, phase="after"),
     Rule(effect=Status(503), probability=0.02),
     *(rule for rule in QUICK if rule.probability is not None),
     Rule(effect=Drip(3, 3), probability=0.02),
     Rule(effect=Hang(), phase="after", probability=0.01),
     Rule(effect=Truncate(at_bytes=2, then="hang"), probability=0.01),
-    Rule(effect=Zombie(5), probability=0.02, times=1000),
+    Rule(effect=LateWrite(5), probability=0.02, times=1000),
 )
 """Every effect but the rate limit by chance, about one call in three, and none that takes long."""
 
@@ -122,7 +122,7 @@ def clean(quiet: None, caplog: pytest.LogCaptureFixture) -> Iterator[None]:
 
 
 def test_the_storm_has_every_effect() -> None:
-    words = {rule.effect.word for rule in (*RULES, LIMITED) if rule.effect is not None}
+    words = {rule.effect.effect_name for rule in (*RULES, LIMITED) if rule.effect is not None}
     assert words == set(EFFECTS)
 
 
@@ -133,11 +133,11 @@ def test_a_storm_of_faults_is_not_logged_and_leaves_nothing(count: int) -> None:
         fake.faults.add(LIMITED)
         with gate_keeper(fake):
             at_once(storms(fake.serve(), fake.api_key, fake.token(), count))
-            until(lambda: fake.journal.under_way == 0)
+            until(lambda: fake.journal.in_flight == 0)
         fired = {active.rule.word for active in fake.faults if active.fired}
         assert fake.problems() == []
         assert fake.journal.total > CONNECTIONS * count / 2
-        fake.sandbox.verify()
+        fake.sandbox.verify_ledger()
     assert fired == set(EFFECTS)
 
 
@@ -153,9 +153,9 @@ STALLING: dict[str, Rule] = {
     "delay after": Rule(effect=Latency(MINUTE_MS), phase="after"),
     "drip": Rule(effect=Drip(5, MINUTE_MS)),
     "truncate and hang": Rule(effect=Truncate(1, then="hang")),
-    "zombie": Rule(effect=Zombie(MINUTE_MS)),
-    "gate before": Rule(effect=Gate("door")),
-    "gate after": Rule(effect=Gate("door"), phase="after"),
+    "late_write": Rule(effect=LateWrite(MINUTE_MS)),
+    "hold_at_gate before": Rule(effect=HoldAtGate("door")),
+    "hold_at_gate after": Rule(effect=HoldAtGate("door"), phase="after"),
 }
 """Rules that keep a call for longer than anybody waits."""
 
@@ -171,7 +171,7 @@ def stalled(fake: FakeCredits, name: str, count: int = 3) -> Generator[list[Wire
         wires = [stack.enter_context(Wire(fake)) for _ in range(count)]
         for wire in wires:
             wire.send(CALLS["spend"])
-        until(lambda: fake.journal.begun == count)
+        until(lambda: fake.journal.started_count == count)
         if door is not None:
             door.wait_for(count)
         elif not isinstance(effect, Latency):
@@ -183,12 +183,12 @@ def stalled(fake: FakeCredits, name: str, count: int = 3) -> Generator[list[Wire
 @stalling
 @pytest.mark.usefixtures("clean")
 def test_a_server_stops_at_once_whatever_its_calls_wait_for(name: str) -> None:
-    shared = Shared()
+    shared = SharedResources()
     with FakeCredits(mode="live", shared=shared, balance=100) as fake, stalled(fake, name):
         begun_s = monotonic_s()
         shared.close()
         assert monotonic_s() - begun_s < LIMIT_S
-        assert fake.journal.under_way == 0
+        assert fake.journal.in_flight == 0
         assert {entry.delivered for entry in fake.journal} == {name == "drip"}
         assert fake.problems() == []
 
@@ -197,7 +197,7 @@ def test_a_server_stops_at_once_whatever_its_calls_wait_for(name: str) -> None:
 @stalling
 @pytest.mark.usefixtures("clean")
 def test_a_sandbox_closes_at_once_once_the_clients_have_gone(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("fake_credits.sandbox.ending._LAST_EXCHANGES_S", 2 * LIMIT_S)
+    monkeypatch.setattr("fake_credits.sandboxes._SANDBOX_DRAIN_TIMEOUT_S", 2 * LIMIT_S)
     with FakeCredits(mode="live", balance=100) as fake:
         with stalled(fake, name) as wires:
             for wire in wires:
@@ -207,32 +207,32 @@ def test_a_sandbox_closes_at_once_once_the_clients_have_gone(name: str, monkeypa
         assert monotonic_s() - begun_s < LIMIT_S
 
 
-@pytest.mark.parametrize("name", ["hang before", "hang after", "truncate and hang", "zombie"])
-def test_a_closed_sandbox_lets_go_of_clients_that_hang(shared: Shared, name: str) -> None:
+@pytest.mark.parametrize("name", ["hang before", "hang after", "truncate and hang", "late_write"])
+def test_a_closed_sandbox_lets_go_of_clients_that_hang(shared: SharedResources, name: str) -> None:
     with FakeCredits(mode="live", shared=shared, balance=100) as fake, stalled(fake, name) as wires:
         fake.close()
         assert [wire.read().end for wire in wires] == ["closed"] * 3
 
 
-@pytest.mark.parametrize("name", ["gate before", "gate after"])
-def test_a_closed_sandbox_answers_those_at_its_gates(shared: Shared, name: str) -> None:
+@pytest.mark.parametrize("name", ["hold_at_gate before", "hold_at_gate after"])
+def test_a_closed_sandbox_answers_those_at_its_gates(shared: SharedResources, name: str) -> None:
     with FakeCredits(mode="live", shared=shared, balance=100) as fake, stalled(fake, name) as wires:
         assert fake.close() == []
         assert [wire.read().status for wire in wires] == [201] * 3
         assert fake.balance() == 97
 
 
-def test_a_closed_sandbox_awaits_a_short_delay_and_cuts_a_long_one(shared: Shared) -> None:
+def test_a_closed_sandbox_awaits_a_short_delay_and_cuts_a_long_one(shared: SharedResources) -> None:
     with FakeCredits(mode="live", shared=shared, balance=100) as fake, Wire(fake) as short, Wire(fake) as long:
         fake.faults.add(Latency(20), nth=1)
         fake.faults.add(Latency(MINUTE_MS), nth=2)
         for number, wire in enumerate((short, long), 1):
             wire.send(CALLS["spend"])
-            until(lambda number=number: fake.journal.begun == number)  # type: ignore[misc]
+            until(lambda number=number: fake.journal.started_count == number)  # type: ignore[misc]
         assert fake.close() == ["1 exchanges were still under way a second after the end"]
         assert (short.read().status, long.read().end) == (201, "closed")
         assert fake.balance() == 99
-        until(lambda: fake.journal.under_way == 0)
+        until(lambda: fake.journal.in_flight == 0)
         assert [entry.committed for entry in fake.journal] == [True, False]
 
 
@@ -241,9 +241,11 @@ def test_a_closed_sandbox_awaits_a_short_delay_and_cuts_a_long_one(shared: Share
 
 @pytest.mark.slow
 @pytest.mark.parametrize("hang_up", ["FIN", "RST"])
-@pytest.mark.parametrize("name", [name for name in DAYS if not name.startswith("gate")])
+@pytest.mark.parametrize("name", [name for name in DAYS if not name.startswith("hold_at_gate")])
 @pytest.mark.usefixtures("quiet")
-def test_a_client_that_hangs_up_before_a_fault_gets_to_it_is_no_error(shared: Shared, name: str, hang_up: str) -> None:
+def test_a_client_that_hangs_up_before_a_fault_gets_to_it_is_no_error(
+    shared: SharedResources, name: str, hang_up: str
+) -> None:
     """One request, or one with another behind it on the same connection."""
     with FakeCredits(
         mode="live", shared=shared, balance=100, clock=START, faults=[Latency(10), DAYS[name].rule]
@@ -252,11 +254,11 @@ def test_a_client_that_hangs_up_before_a_fault_gets_to_it_is_no_error(shared: Sh
             wire = Wire(fake)
             for _ in range(count):
                 wire.send(CALLS[DAYS[name].call])
-            until(lambda count=count: fake.journal.begun >= count)  # type: ignore[misc]
+            until(lambda count=count: fake.journal.started_count >= count)  # type: ignore[misc]
             if hang_up == "RST":
                 wire.reset()
             wire.socket.close()
-        until(lambda: fake.journal.under_way == 0)
+        until(lambda: fake.journal.in_flight == 0)
         with Wire(fake) as survivor:
             survivor.warm()
         assert fake.sandbox.bugs == []
@@ -265,7 +267,7 @@ def test_a_client_that_hangs_up_before_a_fault_gets_to_it_is_no_error(shared: Sh
 @stalling
 @pytest.mark.parametrize("hang_up", ["FIN", "RST"])
 @pytest.mark.usefixtures("quiet")
-def test_a_client_that_hangs_up_while_it_is_kept_is_no_error(shared: Shared, name: str, hang_up: str) -> None:
+def test_a_client_that_hangs_up_while_it_is_kept_is_no_error(shared: SharedResources, name: str, hang_up: str) -> None:
     with FakeCredits(mode="live", shared=shared, balance=100) as fake:
         with stalled(fake, name) as wires:
             for wire in wires:
@@ -274,6 +276,6 @@ def test_a_client_that_hangs_up_while_it_is_kept_is_no_error(shared: Shared, nam
                 wire.socket.close()
         for gate in list(fake.sandbox.gates.values()):
             gate.release()
-            until(lambda: fake.journal.under_way == 0)
+            until(lambda: fake.journal.in_flight == 0)
             assert {(entry.committed, entry.delivered) for entry in fake.journal} == {(True, False)}
             assert fake.balance() == 97

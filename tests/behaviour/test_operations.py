@@ -94,7 +94,7 @@ def test_grants_consumptions_and_refunds_add_up_to_the_balance(world: World) -> 
 def test_a_long_history_is_read_whole_over_many_pages(world: World) -> None:
     world.fake.user("ada")
     with world.fake.sandbox.lock:
-        account = world.fake.sandbox.ledger.account(APP, "ada")
+        account = world.fake.sandbox.ledger.get_account(APP, "ada")
         for delta in range(1, 65):
             world.fake.sandbox.ledger.append(account, delta, Reason.GRANT, world.fake.clock.now_ms())
     deltas = [each.delta for each in world.server.iter_transactions(APP, "ada")]
@@ -202,7 +202,7 @@ def test_a_cursor_is_good_for_its_own_list_only(world: World) -> None:
     for user in ("ada", "bob"):
         world.fake.user(user)
         with world.fake.sandbox.lock:
-            account = world.fake.sandbox.ledger.account(APP, user)
+            account = world.fake.sandbox.ledger.get_account(APP, user)
             for _ in range(25):
                 world.fake.sandbox.ledger.append(account, 1, Reason.GRANT, 0)
     cursor = world.server.list_transactions(APP, "ada").next_cursor

@@ -6,12 +6,12 @@ from typing import Any
 import pytest
 
 from fake_credits.client.server import ServerClient
-from fake_credits.drivers.shared import Shared
 from fake_credits.errors import ApiError, BadGateway, ConnectionLost, FakeCreditsError, Timeout
-from fake_credits.fake import FakeCredits, Mode
-from fake_credits.faults.effects import Close, Effect, Gate, Hang, Latency, NotJson, Reset, Status
+from fake_credits.fake import ClientMode, FakeCredits
+from fake_credits.faults.effects import Close, Effect, Hang, HoldAtGate, Latency, NotJson, Reset, Status
 from fake_credits.faults.rule import Rule, lost_response
-from tests.behaviour.bad_days import impatient
+from fake_credits.transports.shared_resources import SharedResources
+from tests.behaviour.effect_cases import impatient
 
 LOST: dict[str, tuple[Effect, type[FakeCreditsError]]] = {
     "reset": (Reset(), ConnectionLost),
@@ -25,7 +25,7 @@ FAILING = [Reset(), Close(), Hang(), Status(503), NotJson()]
 
 
 @pytest.fixture
-def fake(mode: Mode, shared: Shared) -> Iterator[FakeCredits]:
+def fake(mode: ClientMode, shared: SharedResources) -> Iterator[FakeCredits]:
     """Yield a sandbox of a user with 10 credits."""
     with FakeCredits(mode=mode, shared=shared, balance=10) as fake:
         yield fake
@@ -33,7 +33,7 @@ def fake(mode: Mode, shared: Shared) -> Iterator[FakeCredits]:
 
 
 @pytest.fixture
-def hasty(fake: FakeCredits, mode: Mode, shared: Shared) -> Iterator[ServerClient]:
+def hasty(fake: FakeCredits, mode: ClientMode, shared: SharedResources) -> Iterator[ServerClient]:
     """Yield a client with little patience."""
     with impatient(fake, mode, shared) as hasty:
         yield hasty
@@ -79,7 +79,7 @@ def test_a_client_that_retries_a_lost_response_blindly_charges_twice(
     assert [entry.transaction for entry in fake.journal.entries(operation="createTransaction")] == ["txn_2", "txn_3"]
 
 
-@pytest.mark.parametrize("effect", FAILING, ids=lambda effect: str(effect.word))
+@pytest.mark.parametrize("effect", FAILING, ids=lambda effect: str(effect.effect_name))
 def test_a_fault_before_the_decision_books_nothing_so_a_retry_charges_once(
     fake: FakeCredits, hasty: ServerClient, effect: Effect
 ) -> None:
@@ -91,7 +91,7 @@ def test_a_fault_before_the_decision_books_nothing_so_a_retry_charges_once(
     assert (booked.committed, booked.delivered, booked.rule) == (True, True, "")
 
 
-@pytest.mark.parametrize("effect", FAILING, ids=lambda effect: str(effect.word))
+@pytest.mark.parametrize("effect", FAILING, ids=lambda effect: str(effect.effect_name))
 def test_a_fault_after_a_refusal_books_nothing_either(fake: FakeCredits, hasty: ServerClient, effect: Effect) -> None:
     fake.faults.add(effect, "createTransaction", phase="after", times=1)
     with pytest.raises(FakeCreditsError):
@@ -139,7 +139,7 @@ def test_a_client_that_gives_up_during_a_delay_after_the_decision_leaves_a_write
     assert fake.balance() == 7
 
 
-@pytest.mark.parametrize("rule", [Rule(effect=Gate("door")), Rule(effect=Hang())], ids=["gate", "hang"])
+@pytest.mark.parametrize("rule", [Rule(effect=HoldAtGate("door")), Rule(effect=Hang())], ids=["gate", "hang"])
 def test_a_rule_that_touches_another_operation_leaves_this_one_alone(fake: FakeCredits, rule: Rule) -> None:
     fake.faults.add(rule, "listUsers", optional=True)
     assert spend(fake.server_client).delta == -3

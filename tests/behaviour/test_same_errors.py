@@ -9,18 +9,18 @@ from typing import Any, NamedTuple, cast
 import anyio
 import pytest
 
-from fake_credits.client.network import AsyncNetworkTransport, NetworkTransport
+from fake_credits.client.http import AsyncNetworkTransport, NetworkTransport
 from fake_credits.client.server import AsyncServerClient, ServerClient
-from fake_credits.client.transport import AsyncTransport, Transport
 from fake_credits.client.user import AsyncUserClient, UserClient
-from fake_credits.contract import DEFAULT
-from fake_credits.drivers.in_process import BASE_URL, InProcess
-from fake_credits.drivers.shared import Shared
-from fake_credits.drivers.transports import AsyncInProcessTransport, InProcessTransport
-from fake_credits.fake import FakeCredits, Mode
-from fake_credits.faults.effects import Drift, Drip, Effect, Truncate
+from fake_credits.contract import DEFAULT_CONTRACT
+from fake_credits.fake import ClientMode, FakeCredits
+from fake_credits.faults.effects import Drip, Effect, SchemaDrift, Truncate
 from fake_credits.faults.rule import Rule
-from tests.behaviour.bad_days import CALLS, DAYS, a_day
+from fake_credits.http_message import AsyncTransport, Transport
+from fake_credits.transports.client_transports import AsyncInProcessTransport, InProcessTransport
+from fake_credits.transports.in_process import IN_PROCESS_BASE_URL, InProcessDriver
+from fake_credits.transports.shared_resources import SharedResources
+from tests.behaviour.effect_cases import CALLS, DAYS, a_day
 
 PATIENCE_S, LITTLE_PATIENCE_S = 5.0, 0.15
 LOOPS = ("sync", "asyncio", "trio")
@@ -35,7 +35,7 @@ BROKEN: Mapping[str, Rule] = {
 EXPECTED = {
     "drip": "ReadTimeout",
     "hang": "ReadTimeout",
-    "zombie": "ReadTimeout",
+    "late_write": "ReadTimeout",
     "reset": "ReadError",
     "close": "RemoteProtocolError",
     "closed": "RemoteProtocolError",
@@ -48,7 +48,7 @@ class Way(NamedTuple):
 
     library: str
     loop: str
-    mode: Mode
+    mode: ClientMode
     warm: bool
     stream: bool
 
@@ -56,7 +56,7 @@ class Way(NamedTuple):
         """Return the arguments of a client."""
         if self.mode == "live":
             return {"base_url": fake.base_url, "verify": False, "trust_env": False}
-        return {"base_url": BASE_URL, "transport": fake.transport(cast("Any", self.library))}
+        return {"base_url": IN_PROCESS_BASE_URL, "transport": fake.transport(cast("Any", self.library))}
 
 
 class Outcome(NamedTuple):
@@ -143,7 +143,7 @@ def _ways(library: str, loop: str, *, stream: bool) -> Iterable[Way]:
 @pytest.mark.parametrize("library", ["httpx2", pytest.param("httpx", marks=pytest.mark.slow)])
 @pytest.mark.parametrize("name", BROKEN)
 def test_a_library_raises_in_process_what_it_raises_on_a_socket(
-    shared: Shared, name: str, library: str, loop: str
+    shared: SharedResources, name: str, library: str, loop: str
 ) -> None:
     """Cold and warm, with a body read whole and with one that streams."""
     for stream in (False, True):
@@ -196,9 +196,9 @@ def _calls(server: Any, user: Any) -> dict[str, Callable[[], Any]]:
     }
 
 
-def _sync_clients(fake: FakeCredits, shared: Shared, mode: Mode, patience_s: float, call: str) -> Told:
-    driver = InProcess(shared.app(fake.sandbox.contract), fake.sandbox)
-    url = BASE_URL if mode == "in-process" else fake.base_url
+def _sync_clients(fake: FakeCredits, shared: SharedResources, mode: ClientMode, patience_s: float, call: str) -> Told:
+    driver = InProcessDriver(shared.app(fake.sandbox.contract), fake.sandbox)
+    url = IN_PROCESS_BASE_URL if mode == "in-process" else fake.base_url
     transport: Transport = InProcessTransport(driver) if mode == "in-process" else NetworkTransport(url)
     server = ServerClient(url, fake.api_key, transport=transport, timeout_s=patience_s)
     user = UserClient(url, "app-id", fake.token(), transport=transport, timeout_s=patience_s)
@@ -208,9 +208,11 @@ def _sync_clients(fake: FakeCredits, shared: Shared, mode: Mode, patience_s: flo
         transport.close()
 
 
-async def _async_clients(fake: FakeCredits, shared: Shared, mode: Mode, patience_s: float, call: str) -> Told:
-    driver = InProcess(shared.app(fake.sandbox.contract), fake.sandbox)
-    url = BASE_URL if mode == "in-process" else fake.base_url
+async def _async_clients(
+    fake: FakeCredits, shared: SharedResources, mode: ClientMode, patience_s: float, call: str
+) -> Told:
+    driver = InProcessDriver(shared.app(fake.sandbox.contract), fake.sandbox)
+    url = IN_PROCESS_BASE_URL if mode == "in-process" else fake.base_url
     transport: AsyncTransport = AsyncInProcessTransport(driver) if mode == "in-process" else AsyncNetworkTransport(url)
     server = AsyncServerClient(url, fake.api_key, transport=transport, timeout_s=patience_s)
     user = AsyncUserClient(url, "app-id", fake.token(), transport=transport, timeout_s=patience_s)
@@ -220,7 +222,7 @@ async def _async_clients(fake: FakeCredits, shared: Shared, mode: Mode, patience
         await transport.aclose()
 
 
-def _own(shared: Shared, rule: Rule, mode: Mode, loop: str, patience_s: float, call: str) -> Told:
+def _own(shared: SharedResources, rule: Rule, mode: ClientMode, loop: str, patience_s: float, call: str) -> Told:
     with a_day(shared, mode, rule) as fake:
         if loop == "sync":
             return _sync_clients(fake, shared, mode, patience_s, call)
@@ -230,12 +232,14 @@ def _own(shared: Shared, rule: Rule, mode: Mode, loop: str, patience_s: float, c
 
 def _is_still(name: str) -> bool:
     """Tell whether a day needs nobody but its client."""
-    return name.split()[0] not in ("gate", "rate_limit", "stale")
+    return name.split()[0] not in ("hold_at_gate", "rate_limit", "stale_read")
 
 
 @pytest.mark.parametrize("loop", LOOPS)
 @pytest.mark.parametrize("name", [name for name in DAYS if _is_still(name)])
-def test_our_clients_raise_or_return_in_process_what_they_do_on_a_socket(shared: Shared, name: str, loop: str) -> None:
+def test_our_clients_raise_or_return_in_process_what_they_do_on_a_socket(
+    shared: SharedResources, name: str, loop: str
+) -> None:
     """The same type, with a cause of the same type."""
     day = DAYS[name]
     patience_s = LITTLE_PATIENCE_S if day.end == "timeout" else PATIENCE_S
@@ -248,7 +252,7 @@ def test_our_clients_raise_or_return_in_process_what_they_do_on_a_socket(shared:
 
 @pytest.mark.parametrize("name", ["reset before", "close before", "hang before", "garbage", "truncate all of it"])
 @pytest.mark.parametrize("loop", LOOPS)
-def test_a_users_client_raises_what_a_servers_does(shared: Shared, name: str, loop: str) -> None:
+def test_a_users_client_raises_what_a_servers_does(shared: SharedResources, name: str, loop: str) -> None:
     told = [
         _own(shared, DAYS[name].rule, mode, loop, _patience_s(name), call)
         for mode in ("in-process", "live")
@@ -258,11 +262,13 @@ def test_a_users_client_raises_what_a_servers_does(shared: Shared, name: str, lo
     assert told[0][1] == f"httpx2.{_expected(name)}"
 
 
-@pytest.mark.parametrize("rules", [[Truncate(5)], [Truncate(5, then="reset")], [Drip(3, 3)], [Drift()]], ids=str)
+@pytest.mark.parametrize("rules", [[Truncate(5)], [Truncate(5, then="reset")], [Drip(3, 3)], [SchemaDrift()]], ids=str)
 @pytest.mark.parametrize("loop", LOOPS)
-def test_an_answer_without_a_body_is_whole_wherever_it_is_cut(shared: Shared, rules: list[Effect], loop: str) -> None:
+def test_an_answer_without_a_body_is_whole_wherever_it_is_cut(
+    shared: SharedResources, rules: list[Effect], loop: str
+) -> None:
     """Its head is all that there is to read, so no client can tell."""
-    contract = replace(DEFAULT, created_transaction="empty")
+    contract = replace(DEFAULT_CONTRACT, created_transaction="empty")
     for mode in ("in-process", "live"):
         words: dict[str, Any] = {"mode": mode, "contract": contract, "balance": 100, "faults": rules}
         with FakeCredits(shared=shared, **words) as fake:

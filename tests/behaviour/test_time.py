@@ -10,11 +10,10 @@ import tenacity
 import time_machine
 import trio
 
+from fake_credits.api.app import create_app
 from fake_credits.client.server import AsyncServerClient, ServerClient
 from fake_credits.client.user import UserClient
 from fake_credits.clock import monotonic_s
-from fake_credits.drivers.in_process import InProcess
-from fake_credits.drivers.transports import AsyncInProcessTransport, InProcessTransport
 from fake_credits.errors import (
     FakeCreditsError,
     RateLimited,
@@ -22,15 +21,27 @@ from fake_credits.errors import (
     TokenExpired,
     WouldHangForever,
 )
-from fake_credits.fake import FakeCredits, Mode
-from fake_credits.faults import Drip, Hang, Latency, RateLimit, Reset, Stale, Status, Truncate, Unauthorized, Zombie
+from fake_credits.fake import ClientMode, FakeCredits
+from fake_credits.faults import (
+    Drip,
+    Hang,
+    Latency,
+    LateWrite,
+    RateLimit,
+    Reset,
+    StaleRead,
+    Status,
+    Truncate,
+    Unauthorized,
+)
 from fake_credits.models import Balance, Reason, Transaction
-from fake_credits.web.app import create_app
+from fake_credits.transports.client_transports import AsyncInProcessTransport, InProcessTransport
+from fake_credits.transports.in_process import InProcessDriver
 
 APP = "app-id"
 NOON = datetime(2026, 1, 1, 12, tzinfo=UTC)
 URL = "http://credits.test"
-MODES: list[Mode] = ["in-process", "live"]
+MODES: list[ClientMode] = ["in-process", "live"]
 
 
 def frozen(**words: int) -> FakeCredits:
@@ -41,8 +52,8 @@ def consume(client: ServerClient, amount: int = 10) -> Transaction:
     return client.create_transaction(APP, "ada", delta=-amount, reason=Reason.CONSUME)
 
 
-def driver(credits: FakeCredits) -> InProcess:
-    return InProcess(create_app(credits.sandbox.contract), credits.sandbox)
+def driver(credits: FakeCredits) -> InProcessDriver:
+    return InProcessDriver(create_app(credits.sandbox.contract), credits.sandbox)
 
 
 def patient(credits: FakeCredits, timeout_s: float | None) -> ServerClient:
@@ -165,7 +176,7 @@ def test_without_patience_an_async_hang_waits_for_its_limit_so_that_the_loops_ow
     run: Callable[..., object],
 ) -> None:
     async def main() -> None:
-        with FakeCredits(balance=1, limit_s=0.01) as credits:
+        with FakeCredits(balance=1, gate_timeout_s=0.01) as credits:
             credits.faults.add(Hang())
             with pytest.raises(WouldHangForever):
                 await patient_async(credits, None).get_balance(APP, "user-id")
@@ -282,7 +293,7 @@ def test_a_cancelled_delay_leaves_its_exchange_which_lands_when_the_clock_gets_t
 
 def test_a_zombie_lands_when_the_clock_gets_there_with_the_ledger_of_that_moment() -> None:
     with frozen() as credits:
-        credits.faults.add(Zombie(after_ms=60_000), "createTransaction", user="ada")
+        credits.faults.add(LateWrite(after_ms=60_000), "createTransaction", user="ada")
         with pytest.raises(Timeout):
             consume(credits.server_client, 80)
         consume(credits.server_client, 50)
@@ -295,7 +306,7 @@ def test_a_zombie_lands_when_the_clock_gets_there_with_the_ledger_of_that_moment
 
 def test_with_a_real_clock_what_is_due_runs_before_the_next_exchange() -> None:
     with FakeCredits(users={"ada": 100}) as credits:
-        credits.faults.add(Zombie(after_ms=0), "createTransaction")
+        credits.faults.add(LateWrite(after_ms=0), "createTransaction")
         with pytest.raises(Timeout):
             consume(credits.server_client)
         assert credits.server_client.get_balance(APP, "ada").balance == 90
@@ -318,7 +329,7 @@ def test_a_rate_windows_end_is_exactly_retry_after() -> None:
 
 def test_staleness_and_windows_of_faults_follow_the_clock() -> None:
     with frozen() as credits:
-        credits.faults.add(Stale(by_ms=1000))
+        credits.faults.add(StaleRead(by_ms=1000))
         credits.faults.add(Status(503), "getUser", during=(10, 20))
         consume(credits.server_client)
         assert credits.server_client.get_balance(APP, "ada").balance == 100
@@ -359,9 +370,9 @@ def test_closing_drops_what_is_parked_and_resetting_lets_it_happen_first() -> No
         credits.faults.add(Latency(45_000), "createTransaction")
         with pytest.raises(Timeout):
             consume(credits.server_client)
-        assert [due.label for due in credits.clock.parked()] == ["createTransaction of ada"]
+        assert [due.label for due in credits.clock.pending()] == ["createTransaction of ada"]
         credits.reset()
-        assert credits.clock.parked() == []
+        assert credits.clock.pending() == []
         assert (credits.balance("ada"), len(credits.journal), passed_ms(credits)) == (100, 0, 0)
 
 
@@ -405,7 +416,7 @@ def test_a_real_delay_beyond_the_patience_is_a_timeout(effect: Latency | Hang) -
 @pytest.mark.parametrize("mode", MODES)
 @pytest.mark.parametrize("delays", ["virtual", "real"])
 @pytest.mark.parametrize("stopper", ["freezegun", "time-machine"])
-def test_under_a_stopped_wall_clock_nothing_hangs(mode: Mode, delays: str, stopper: str) -> None:
+def test_under_a_stopped_wall_clock_nothing_hangs(mode: ClientMode, delays: str, stopper: str) -> None:
     """The clock of the sandbox is the one they stop; delays and limits count by another."""
     stopped = freezegun.freeze_time(NOON) if stopper == "freezegun" else time_machine.travel(NOON, tick=False)
     with stopped, FakeCredits(balance=100, mode=mode, delays=delays) as credits:  # type: ignore[arg-type]

@@ -10,29 +10,29 @@ from typing import Any, NamedTuple
 
 from fake_credits.client.server import ServerClient
 from fake_credits.client.user import UserClient
-from fake_credits.drivers.shared import Shared
 from fake_credits.errors import FakeCreditsError
-from fake_credits.fake import FakeCredits, Mode
+from fake_credits.fake import ClientMode, FakeCredits
 from fake_credits.faults.effects import (
     BadCursor,
     Close,
-    Drift,
     Drip,
-    Duplicate,
+    DuplicateWrite,
     Garbage,
-    Gate,
     Hang,
+    HoldAtGate,
     Latency,
+    LateWrite,
     NotJson,
     RateLimit,
     Reset,
-    Stale,
+    SchemaDrift,
+    StaleRead,
     Status,
     Truncate,
     Unauthorized,
-    Zombie,
 )
 from fake_credits.faults.rule import Rule
+from fake_credits.transports.shared_resources import SharedResources
 
 __all__ = ["APP", "OWN", "QUICK", "SHORT", "START", "TIMED", "USERS", "Act", "Play", "Scene", "acts", "play", "player"]
 
@@ -56,10 +56,10 @@ QUICK: tuple[Rule, ...] = (
     Rule(effect=NotJson(), probability=0.04, client="server"),
     Rule(effect=Unauthorized(), probability=0.05),
     Rule(effect=Unauthorized("rotated"), probability=0.05),
-    Rule(effect=Duplicate(), probability=0.15),
-    Rule(effect=Stale(by_writes=2), probability=0.2),
-    Rule(effect=Drift("extra_field"), probability=0.1),
-    Rule(effect=Drift("unknown_reason"), probability=0.1),
+    Rule(effect=DuplicateWrite(), probability=0.15),
+    Rule(effect=StaleRead(by_writes=2), probability=0.2),
+    Rule(effect=SchemaDrift("extra_field"), probability=0.1),
+    Rule(effect=SchemaDrift("unknown_reason"), probability=0.1),
     Rule(effect=BadCursor("empty_page"), probability=0.1),
 )
 """Rules whose effects take no time: over a socket they do what they do in process."""
@@ -69,11 +69,11 @@ TIMED: tuple[Rule, ...] = (
     Rule(effect=Latency("uniform(1, 50)"), phase="after", operation="writes"),
     Rule(effect=Hang(), probability=0.03),
     Rule(effect=Hang(), phase="after", operation="writes", probability=0.04),
-    Rule(effect=Zombie(700), probability=0.06, times=5, optional=True),
+    Rule(effect=LateWrite(700), probability=0.06, times=5, optional=True),
     Rule(effect=Drip(4, 59_000), probability=0.03, client="user"),
     Rule(effect=Truncate(at_bytes=1, then="hang"), probability=0.02),
-    Rule(effect=Stale(by_ms=5000), probability=0.1),
-    Rule(effect=Gate("never"), probability=0.02),
+    Rule(effect=StaleRead(by_ms=5000), probability=0.1),
+    Rule(effect=HoldAtGate("never"), probability=0.02),
 )
 """Rules whose effects take time, or read the clock."""
 
@@ -152,19 +152,19 @@ class Scene:
     """Say where a workload runs, and under which rules."""
 
     seed: int = 0
-    mode: Mode = "in-process"
+    mode: ClientMode = "in-process"
     rules: Sequence[Rule] = TIMED + QUICK
     users: Sequence[str] = USERS
 
     @contextlib.contextmanager
-    def opened(self, shared: Shared) -> Generator[FakeCredits]:
+    def opened(self, shared: SharedResources) -> Generator[FakeCredits]:
         """Yield a fresh sandbox at a clock that moves with delays only; its ledger must be sound at the end."""
         funds = dict.fromkeys(self.users[:-1], 20)
         words: dict[str, Any] = {"faults": self.rules, "clock": START, "users": funds, "seed": self.seed}
         with FakeCredits(mode=self.mode, shared=shared, **words) as fake:
             yield fake
             fake.settle()
-            fake.sandbox.verify()
+            fake.sandbox.verify_ledger()
             assert fake.sandbox.bugs == []
 
 
@@ -173,7 +173,7 @@ def player(fake: FakeCredits, user: str) -> Play:
     return Play(fake.server_client, fake.user_client(user or None))
 
 
-def play(scene: Scene, shared: Shared, calls: Iterable[Act]) -> str:
+def play(scene: Scene, shared: SharedResources, calls: Iterable[Act]) -> str:
     """Make the calls in a fresh sandbox, one after the other, and return its canonical journal."""
     with scene.opened(shared) as fake:
         players = {user: player(fake, user) for user in ("", *scene.users)}

@@ -8,11 +8,11 @@ from unittest import mock
 
 import tenacity
 
-from fake_credits.drivers import in_process
+from fake_credits.api.exchange import Exchange
 from fake_credits.errors import ApiError, RateLimited, Timeout
 from fake_credits.fake import FakeCredits
 from fake_credits.faults import Latency, Reset, Status
-from fake_credits.web.exchange import Exchange
+from fake_credits.transports import in_process
 from tests.benchmarks.load import served
 from tests.benchmarks.plan import Plan, best_us
 from tests.benchmarks.raw import USER
@@ -53,10 +53,10 @@ _BATCH = 200
 def _without_faults(exchange: Exchange, _whole: bytes | None) -> bool:
     """Be the way of a GET where there are no faults at all."""
     try:
-        exchange.matched = exchange.service.routes.match(exchange.method, exchange.raw_path)
-        exchange.decide(b"")
+        exchange.route_match = exchange.runtime.routes.match(exchange.method, exchange.raw_path)
+        exchange.authorize_and_execute(b"")
     except ApiError as error:
-        exchange.refuse(error.with_traceback(None))
+        exchange.respond_with_error(error.with_traceback(None))
     return True
 
 

@@ -7,11 +7,11 @@ from dataclasses import replace
 
 import httpx2
 
-from fake_credits.contract import DEFAULT
-from fake_credits.drivers.shared import Shared
+from fake_credits.contract import DEFAULT_CONTRACT
 from fake_credits.fake import FakeCredits
 from fake_credits.models import Reason
-from fake_credits.sandbox import SandboxSettings
+from fake_credits.sandbox_options import SandboxOptions
+from fake_credits.transports.shared_resources import SharedResources
 from tests.benchmarks.load import need_proc
 from tests.benchmarks.plan import ROOT, Plan, best_us, times
 from tests.benchmarks.raw import USER
@@ -55,11 +55,11 @@ def _balance(client: httpx2.Client) -> int:
 
 def sandbox(plan: Plan) -> str:
     """Measure how long a sandbox takes to make, and the façade around one."""
-    shared = Shared()
+    shared = SharedResources()
     bare, seeded, facade = best_us(
         [
-            lambda: shared.new_sandbox(SandboxSettings()),
-            lambda: shared.new_sandbox(SandboxSettings(balance=100)),
+            lambda: shared.new_sandbox(SandboxOptions()),
+            lambda: shared.new_sandbox(SandboxOptions(balance=100)),
             lambda: FakeCredits(shared=shared),
         ],
         plan,
@@ -82,8 +82,8 @@ def growth(plan: Plan) -> str:
 
 
 def _with_history(transactions: int) -> FakeCredits:
-    fake = FakeCredits(balance=1, contract=replace(DEFAULT, page_size=_PAGE))
-    account = fake.sandbox.ledger.account("app-id", "user-id")
+    fake = FakeCredits(balance=1, contract=replace(DEFAULT_CONTRACT, page_size=_PAGE))
+    account = fake.sandbox.ledger.get_account("app-id", "user-id")
     for _ in range(transactions):
         fake.sandbox.ledger.append(account, 1, Reason.GRANT, 1_700_000_000_000)
     return fake
@@ -95,7 +95,7 @@ def _append(fake: FakeCredits) -> object:
 
 def _book(fake: FakeCredits) -> object:
     ledger = fake.sandbox.ledger
-    return ledger.append(ledger.account("app-id", "user-id"), 1, Reason.GRANT, 1_700_000_000_000)
+    return ledger.append(ledger.get_account("app-id", "user-id"), 1, Reason.GRANT, 1_700_000_000_000)
 
 
 def _page(fake: FakeCredits) -> object:

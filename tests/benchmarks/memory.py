@@ -63,7 +63,7 @@ def main() -> None:
     """Measure, and print one line of JSON."""
     transactions = int(sys.argv[1])
     with FakeCredits(balance=1) as fake:
-        account = fake.sandbox.ledger.account("app-id", "user-id")
+        account = fake.sandbox.ledger.get_account("app-id", "user-id")
         stop_in_use_ms(fake)  # fills the journal
         forced_before_ms = forced_stop_ms()
         before = rss_bytes()

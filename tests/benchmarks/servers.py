@@ -20,12 +20,14 @@ from starlette.requests import Request
 from starlette.responses import JSONResponse
 from starlette.routing import Route
 
-from fake_credits.contract import DEFAULT
-from fake_credits.drivers.live import Address, Runner, bind, new_event_loop
-from fake_credits.drivers.shared import Shared
+from fake_credits.contract import DEFAULT_CONTRACT
 from fake_credits.faults import Latency, Rule
 from fake_credits.models import Reason
-from fake_credits.sandbox import Sandbox, Sandboxes, SandboxSettings
+from fake_credits.sandbox import Sandbox
+from fake_credits.sandbox_options import SandboxOptions
+from fake_credits.sandboxes import SandboxRegistry
+from fake_credits.transports.live import BindOptions, ServerRunner, bind, new_event_loop
+from fake_credits.transports.shared_resources import SharedResources
 from tests.benchmarks import raw
 
 KEY = "benchmark-key"
@@ -34,8 +36,8 @@ AT_MS = 1_700_000_000_000
 
 def sandbox(transactions: int) -> Sandbox:
     """Return a sandbox whose tokens are RS256, with a user of so many transactions."""
-    made = Shared().new_sandbox(SandboxSettings(api_key=KEY, balance=1, jwt="auth0"))
-    account = made.ledger.account("app-id", "user-id")
+    made = SharedResources().new_sandbox(SandboxOptions(api_key=KEY, balance=1, auth_provider="auth0"))
+    account = made.ledger.get_account("app-id", "user-id")
     for _ in range(transactions):
         made.ledger.append(account, 1, Reason.GRANT, AT_MS)
     return made
@@ -46,8 +48,8 @@ def ours(transactions: int, delay_ms: int = 0) -> None:
     box = sandbox(transactions)
     if delay_ms:
         box.add_fault(Rule(effect=Latency(delay_ms)))
-    address = Address()
-    runner = Runner(DEFAULT, Sandboxes(box), address, bind(address))
+    address = BindOptions()
+    runner = ServerRunner(DEFAULT_CONTRACT, SandboxRegistry(box), address, bind(address))
 
     async def main() -> None:
         await runner.run(asyncio.Event(), lambda: announce(runner.base_url, box.token("user-id")))
@@ -113,7 +115,7 @@ def naive(*, cached: bool) -> None:
 
 def yardstick(app: Any, token: str) -> None:
     """Serve an application with uvicorn as it comes, on a socket like ours."""
-    listener = bind(Address())
+    listener = bind(BindOptions())
     host, port = listener.getsockname()
 
     class Announcing(uvicorn.Server):

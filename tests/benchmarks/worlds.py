@@ -16,21 +16,21 @@ from dataclasses import replace
 from typing import Any
 
 from fake_credits.client.server import AsyncServerClient
-from fake_credits.contract import DEFAULT
-from fake_credits.drivers.live import new_event_loop
-from fake_credits.drivers.shared import Shared
+from fake_credits.contract import DEFAULT_CONTRACT
 from fake_credits.fake import FakeCredits
-from fake_credits.seeding.making import make_world
-from fake_credits.seeding.over_http import Seeder, Site
-from fake_credits.seeding.profiles import PROFILES, Profile
-from fake_credits.seeding.world import World
+from fake_credits.transports.live import new_event_loop
+from fake_credits.transports.shared_resources import SharedResources
+from fake_credits.worlds import make_world
+from fake_credits.worlds.profiles import PROFILES, Profile
+from fake_credits.worlds.seeding import Seeder, Target
+from fake_credits.worlds.world import World
 from tests.benchmarks.load import Server, need_proc, rss_bytes, served
 from tests.benchmarks.plan import ROOT, Plan, compiled
 
 _CONCURRENCY = 8
 _EACH = 50  # transactions a user, as in the profile
 
-Way = Callable[[World, Site], Awaitable[None]]
+Way = Callable[[World, Target], Awaitable[None]]
 
 
 def demo(plan: Plan) -> str:
@@ -56,7 +56,7 @@ def over_http(plan: Plan) -> str:
     with served("ours") as server:
         for number in range(1 + plan.call_rounds):
             for place, way in enumerate((_seeded, _looped)):
-                rate = world.size / _spent_s(way, world, server, f"app-{number}-{place}")
+                rate = world.transaction_count / _spent_s(way, world, server, f"app-{number}-{place}")
                 best[place] = max(best[place], rate) if number else 0.0
     return f"{best[0] / best[1]:.0%} ({best[0]:,.0f} : {best[1]:,.0f} transactions a second)"
 
@@ -65,28 +65,28 @@ def _spent_s(way: Way, world: World, server: Server, application_id: str) -> flo
     async def main() -> float:
         async with AsyncServerClient(server.url, server.key) as client:
             begun = time.perf_counter()
-            await way(world, Site(client, application_id, DEFAULT))
+            await way(world, Target(client, application_id, DEFAULT_CONTRACT))
             return time.perf_counter() - begun
 
     with asyncio.Runner(loop_factory=new_event_loop) as loop:
         return loop.run(main())
 
 
-async def _seeded(world: World, site: Site) -> None:
+async def _seeded(world: World, site: Target) -> None:
     seeder = Seeder(world, site, concurrency=_CONCURRENCY)
-    await seeder.look(_ignore)
+    await seeder.scan(_ignore)
     await seeder.create(_ignore)
-    await seeder.fill(_ignore)
+    await seeder.write_transactions(_ignore)
 
 
-async def _looped(world: World, site: Site) -> None:
+async def _looped(world: World, site: Target) -> None:
     """Do what somebody would write who needs it once: no reading, no second try; the longest first here too."""
     pending = iter(sorted(world.histories(), key=lambda each: -len(each.columns.deltas)))
 
     async def worker() -> None:
         for history in pending:
             await site.client.create_user(site.application_id, history.user_id)
-            for delta, reason, _ in history.columns.rows():
+            for delta, reason, _ in history.columns.entries():
                 await site.client.create_transaction(site.application_id, history.user_id, delta=delta, reason=reason)
 
     await asyncio.gather(*(worker() for _ in range(_CONCURRENCY)))
@@ -104,7 +104,7 @@ def _told(environment: dict[str, str], *words: str) -> dict[str, Any]:
 
 
 def _measured_demo() -> dict[str, float]:
-    shared = Shared()
+    shared = SharedResources()
     with FakeCredits(shared=shared) as first, FakeCredits(shared=shared) as second:
         begun = time.perf_counter()
         first.load_world("demo")

@@ -52,11 +52,11 @@ def test_its_stages_are_of_one_slim_python_and_it_does_not_run_as_root() -> None
 
 
 def test_the_port_that_it_exposes_is_the_one_that_serve_listens_at() -> None:
-    from fake_credits.cli.options import ServeOptions
+    from fake_credits.cli.flags import ServeFlags
 
     (exposed,) = (step.rest for step in STEPS if step.name == "EXPOSE")
     (health,) = (step.rest for step in STEPS if step.name == "HEALTHCHECK")
-    assert int(exposed) == ServeOptions().port
+    assert int(exposed) == ServeFlags().port
     assert f"${{FAKE_CREDITS_PORT:-{exposed}}}" in health
 
 

@@ -10,8 +10,8 @@ import httpx2
 import pytest
 import yaml
 
-from fake_credits.cli.commands import cli
-from fake_credits.cli.options import ServeOptions, flags_of
+from fake_credits.cli.flags import ServeFlags, list_flags
+from fake_credits.cli.main import cli
 from tests.cli.conftest import LIMIT_S, until
 
 ROOT = Path(__file__).resolve().parent.parent.parent
@@ -19,8 +19,8 @@ SAMPLES = ROOT / "fixtures" / "ci"
 README = (ROOT / "README.md").read_text()
 COMPOSE: dict[str, Any] = yaml.safe_load((SAMPLES / "compose.yml").read_text())["services"]
 JOBS: dict[str, Any] = yaml.safe_load((SAMPLES / "github-actions.yml").read_text())["jobs"]
-PORT = ServeOptions().port
-VARIABLES = {flag.variable for flag in flags_of(cli) if flag.command == "serve"}
+PORT = ServeFlags().port
+VARIABLES = {flag.variable for flag in list_flags(cli) if flag.command == "serve"}
 
 
 def our_lines() -> list[list[str]]:

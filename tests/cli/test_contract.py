@@ -10,7 +10,7 @@ import httpx2
 import pytest
 from click.testing import CliRunner
 
-from fake_credits.cli.commands import cli
+from fake_credits.cli.main import cli
 from fake_credits.client.server import ServerClient
 from fake_credits.contract.loading import load_contract
 from tests.cli.conftest import Started

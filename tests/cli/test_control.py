@@ -14,8 +14,8 @@ import pytest
 from fake_credits.client.control import ControlClient, RemoteSandbox
 from fake_credits.client.server import ServerClient
 from fake_credits.clock import monotonic_s
+from fake_credits.control.routes import CONTROL_ROUTES, match_route
 from fake_credits.errors import ConnectionLost, ControlError, FakeCreditsError
-from fake_credits.web.control.table import ROUTES, match
 from tests.cli.conftest import COMMAND, LIMIT_S, Started, clean_environment
 
 Start = Callable[..., Started]
@@ -41,8 +41,8 @@ def test_a_suite_in_node_uses_every_verb_in_four_files_at_once(tmp_path: Path) -
     assert len(FILES) == 4
     assert done.stderr == ""
     asked = [line.split(" ") for line in recorded.read_text().splitlines()]
-    used = [match(method, path.split("/")[2:], path)[0] for method, path in asked if path.startswith("/_fake/")]
-    assert [route for route in ROUTES if route not in used] == []
+    used = [match_route(method, path.split("/")[2:], path)[0] for method, path in asked if path.startswith("/_fake/")]
+    assert [route for route in CONTROL_ROUTES if route not in used] == []
 
 
 @pytest.mark.skipif(shutil.which("curl") is None, reason="curl is not installed")

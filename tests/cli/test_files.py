@@ -11,15 +11,17 @@ import click
 import pytest
 
 from fake_credits.cli import files
-from fake_credits.cli.https import trusting
-from fake_credits.drivers.certificates import issue
+from fake_credits.cli.https import trust_env
+from fake_credits.transports.certificates import issue_certificate
 
 
 def full(*_: object) -> None:
     raise OSError(28, "No space left on device")
 
 
-@pytest.mark.parametrize(("write", "step"), [(files.create, (os, "link")), (files.replace, (Path, "replace"))])
+@pytest.mark.parametrize(
+    ("write", "step"), [(files.create_if_missing, (os, "link")), (files.write_atomically, (Path, "replace"))]
+)
 def test_a_failure_names_flag_and_file_and_leaves_no_draft(
     write: Callable[[Path, str, str], None], step: tuple[object, str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -31,16 +33,16 @@ def test_a_failure_names_flag_and_file_and_leaves_no_draft(
 
 def test_a_text_that_can_not_be_written_leaves_no_draft(tmp_path: Path) -> None:
     with pytest.raises(click.ClickException, match="can't be written"):
-        files.replace(tmp_path / "ready", "\ud800", "--ready-file")
+        files.write_atomically(tmp_path / "ready", "\ud800", "--ready-file")
     assert list(tmp_path.iterdir()) == []
 
 
 def test_a_file_that_can_not_be_read_holds_nothing(tmp_path: Path) -> None:
     (tmp_path / "binary").write_bytes(b"\xff")
-    assert not files.holds(tmp_path / "absent", "")
-    assert not files.holds(tmp_path / "binary", "")
+    assert not files.has_content(tmp_path / "absent", "")
+    assert not files.has_content(tmp_path / "binary", "")
     with pytest.raises(click.ClickException, match="^--key-file '.*absent' can't be read: No such file or directory$"):
-        files.read(tmp_path / "absent", "--key-file")
+        files.read_text(tmp_path / "absent", "--key-file")
 
 
 @pytest.fixture
@@ -61,7 +63,7 @@ without_links = pytest.mark.parametrize(
 @without_links
 @pytest.mark.usefixtures("no_links")
 def test_a_file_is_created_whole_where_there_are_no_hard_links(tmp_path: Path) -> None:
-    files.create(tmp_path / "keys", "private", "--key-file")
+    files.create_if_missing(tmp_path / "keys", "private", "--key-file")
     (file,) = tmp_path.iterdir()
     assert file.read_text() == "private"
     assert file.stat().st_mode & 0o777 == 0o600
@@ -71,7 +73,7 @@ def test_a_file_is_created_whole_where_there_are_no_hard_links(tmp_path: Path) -
 @pytest.mark.usefixtures("no_links")
 def test_a_file_that_is_there_stays_where_there_are_no_hard_links(tmp_path: Path) -> None:
     (tmp_path / "keys").write_text("another's")
-    files.create(tmp_path / "keys", "private", "--key-file")
+    files.create_if_missing(tmp_path / "keys", "private", "--key-file")
     (file,) = tmp_path.iterdir()
     assert file.read_text() == "another's"
 
@@ -84,7 +86,7 @@ def test_a_failure_leaves_no_empty_file_where_there_are_no_hard_links(
     """An empty file would be taken for the keys at the next start."""
     monkeypatch.setattr(Path, "replace", full)
     with pytest.raises(click.ClickException, match="No space left on device"):
-        files.create(tmp_path / "keys", "private", "--key-file")
+        files.create_if_missing(tmp_path / "keys", "private", "--key-file")
     assert list(tmp_path.iterdir()) == []
 
 
@@ -102,7 +104,7 @@ def test_the_simulated_newlines_are_those_of_windows(tmp_path: Path) -> None:
 
 
 @pytest.mark.usefixtures("windows_newlines")
-@pytest.mark.parametrize("write", [files.create, files.replace])
+@pytest.mark.parametrize("write", [files.create_if_missing, files.write_atomically])
 def test_a_file_has_the_same_newlines_on_windows(write: Callable[[Path, str, str], None], tmp_path: Path) -> None:
     write(tmp_path / "ready", "A=1\nB=2\n", "--ready-file")
     assert (tmp_path / "ready").read_bytes() == b"A=1\nB=2\n"
@@ -111,6 +113,6 @@ def test_a_file_has_the_same_newlines_on_windows(write: Callable[[Path, str, str
 @pytest.mark.usefixtures("windows_newlines")
 def test_the_certificates_to_trust_have_the_same_newlines_on_windows(tmp_path: Path) -> None:
     ca = tmp_path / "ca.pem"
-    ca.write_bytes(issue(()).ca.encode())
-    with trusting(ca, {}) as variables:
+    ca.write_bytes(issue_certificate(()).ca_pem.encode())
+    with trust_env(ca, {}) as variables:
         assert all(b"\r" not in Path(bundle).read_bytes() for bundle in variables.values())

@@ -16,10 +16,10 @@ import pytest
 import trustme
 from click.testing import CliRunner
 
-from fake_credits.cli.commands import cli
-from fake_credits.cli.https import trusting
+from fake_credits.cli.https import trust_env
+from fake_credits.cli.main import cli
 from fake_credits.client.server import ServerClient
-from fake_credits.drivers.certificates import CA_NOTE, issue
+from fake_credits.transports.certificates import CA_FILE_COMMENT, issue_certificate
 from tests.cli.conftest import COMMAND, LIMIT_S, Started, clean_environment
 
 Start = Callable[..., Started]
@@ -97,14 +97,14 @@ def test_a_variable_of_the_users_own_wins() -> None:
 @pytest.fixture(scope="module")
 def theirs() -> str:
     """A certificate that a user trusts already."""
-    return issue().ca.removeprefix(CA_NOTE)
+    return issue_certificate().ca_pem.removeprefix(CA_FILE_COMMENT)
 
 
 @pytest.fixture
 def ca(tmp_path: Path) -> Path:
     """The file of our CA."""
     file = tmp_path / "ca.pem"
-    file.write_text(issue().ca)
+    file.write_text(issue_certificate().ca_pem)
     return file
 
 
@@ -116,23 +116,23 @@ def test_what_the_variables_name_already_stays_trusted(ca: Path, theirs: str, tm
     (tmp_path / "theirs.pem").write_text(f"a comment\n{theirs}{theirs}")
     (tmp_path / "folder").mkdir()
     (tmp_path / "folder" / "0a1b2c3d.0").write_text(theirs)
-    (tmp_path / "folder" / "README").write_text(issue().ca)
+    (tmp_path / "folder" / "README").write_text(issue_certificate().ca_pem)
     given = {name: str(tmp_path / "theirs.pem") for name in ("NODE_EXTRA_CA_CERTS", "SSL_CERT_FILE", "CURL_CA_BUNDLE")}
-    with trusting(ca, {**given, "REQUESTS_CA_BUNDLE": str(tmp_path / "folder")}) as variables:
+    with trust_env(ca, {**given, "REQUESTS_CA_BUNDLE": str(tmp_path / "folder")}) as variables:
         bundles = named(variables)
-    ours = ca.read_text().removeprefix(CA_NOTE)
+    ours = ca.read_text().removeprefix(CA_FILE_COMMENT)
     assert bundles == dict.fromkeys((*given, "REQUESTS_CA_BUNDLE"), theirs + ours)
 
 
 def test_requests_goes_by_curls_variable_where_its_own_is_not_set(ca: Path, theirs: str, tmp_path: Path) -> None:
     (tmp_path / "theirs.pem").write_text(theirs)
-    with trusting(ca, {"CURL_CA_BUNDLE": str(tmp_path / "theirs.pem")}) as variables:
-        assert named(variables)["REQUESTS_CA_BUNDLE"] == theirs + ca.read_text().removeprefix(CA_NOTE)
+    with trust_env(ca, {"CURL_CA_BUNDLE": str(tmp_path / "theirs.pem")}) as variables:
+        assert named(variables)["REQUESTS_CA_BUNDLE"] == theirs + ca.read_text().removeprefix(CA_FILE_COMMENT)
 
 
 @pytest.mark.skipif(not ssl.create_default_context().get_ca_certs(), reason="there are no root certificates here")
 def test_the_systems_roots_stay_trusted_but_node_has_its_own(ca: Path) -> None:
-    with trusting(ca, {}) as variables:
+    with trust_env(ca, {}) as variables:
         counts = {name: text.count("BEGIN CERTIFICATE") for name, text in named(variables).items()}
     assert counts["NODE_EXTRA_CA_CERTS"] == 1
     assert counts["SSL_CERT_FILE"] == counts["REQUESTS_CA_BUNDLE"] > 20
@@ -144,16 +144,16 @@ def test_a_system_without_roots_is_told_of(
 ) -> None:
     nowhere = ssl.DefaultVerifyPaths("", "", "", str(tmp_path / "cert.pem"), "", str(tmp_path / "certs"))
     monkeypatch.setattr(ssl, "get_default_verify_paths", lambda: nowhere)
-    with trusting(ca, {}) as variables:
-        assert set(named(variables).values()) == {ca.read_text().removeprefix(CA_NOTE)}
+    with trust_env(ca, {}) as variables:
+        assert set(named(variables).values()) == {ca.read_text().removeprefix(CA_FILE_COMMENT)}
     assert capsys.readouterr().err == (
         "Warning: --tls: no root certificates here: the command trusts this server alone\n"
     )
 
 
 def test_a_file_that_is_named_but_not_there_is_told_of(ca: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    with trusting(ca, {"NODE_EXTRA_CA_CERTS": "/nowhere.pem"}) as variables:
-        assert named(variables)["NODE_EXTRA_CA_CERTS"] == ca.read_text().removeprefix(CA_NOTE)
+    with trust_env(ca, {"NODE_EXTRA_CA_CERTS": "/nowhere.pem"}) as variables:
+        assert named(variables)["NODE_EXTRA_CA_CERTS"] == ca.read_text().removeprefix(CA_FILE_COMMENT)
     said = "Warning: --tls: NODE_EXTRA_CA_CERTS '/nowhere.pem' can't be read: No such file or directory\n"
     assert capsys.readouterr().err == said
 
@@ -174,7 +174,7 @@ def test_the_printed_curl_line_works(shared: Started) -> None:
 def test_the_ready_file_names_the_ca_that_others_may_read(shared: Started) -> None:
     file = Path(shared.variables["CREDITS_CA_FILE"])
     assert file.is_absolute()
-    assert file.read_text().startswith(CA_NOTE)
+    assert file.read_text().startswith(CA_FILE_COMMENT)
     assert stat.S_IMODE(file.stat().st_mode) & 0o777 == 0o644 & ~_umask()
     assert [each.name for each in file.parent.iterdir()] == ["ca.pem"]
 
@@ -241,11 +241,11 @@ def test_a_signal_ends_it_and_its_ca_goes_whatever_clients_did(start: Start, num
 @pytest.mark.slow
 def test_the_ca_is_written_where_it_is_told_and_another_servers_is_left_alone(start: Start, tmp_path: Path) -> None:
     file = tmp_path / "ca.pem"
-    file.write_text(issue().ca)  # a killed server's
+    file.write_text(issue_certificate().ca_pem)  # a killed server's
     started = start("serve", "--tls", "--tls-ca", str(file))
     assert started.variables["CREDITS_CA_FILE"] == str(file)
     assert CliRunner().invoke(cli, ["wait", started.variables["CREDITS_BASE_URL"], "--ca", str(file)]).exit_code == 0
-    others = issue().ca
+    others = issue_certificate().ca_pem
     file.write_text(others)
     assert started.end() == 0
     assert file.read_text() == others
@@ -263,8 +263,8 @@ def test_a_file_that_is_no_ca_of_ours_is_never_overwritten(tmp_path: Path) -> No
 @pytest.mark.slow
 def test_given_files_are_shown_and_their_names_are_answered_to(start: Start, tmp_path: Path) -> None:
     """A certificate of mkcert, say."""
-    issued = issue(["dev.example"])
-    for name, text in (("cert", issued.certificate), ("key", issued.key), ("ca", issued.ca)):
+    issued = issue_certificate(["dev.example"])
+    for name, text in (("cert", issued.certificate_pem), ("key", issued.key_pem), ("ca", issued.ca_pem)):
         (tmp_path / name).write_text(text)
     started = start("serve", "--tls-cert", str(tmp_path / "cert"), "--tls-key", str(tmp_path / "key"), "--balance", "5")
     url = started.variables["CREDITS_BASE_URL"]
@@ -297,8 +297,8 @@ def test_the_base_url_has_a_name_that_a_given_certificate_is_for(
 
 
 def test_files_that_do_not_belong_together_are_a_usage_error(tmp_path: Path) -> None:
-    (tmp_path / "cert").write_text(issue().certificate)
-    (tmp_path / "key").write_text(issue().key)
+    (tmp_path / "cert").write_text(issue_certificate().certificate_pem)
+    (tmp_path / "key").write_text(issue_certificate().key_pem)
     given = ["--tls-cert", str(tmp_path / "cert"), "--tls-key", str(tmp_path / "key")]
     for command in (["serve", "--port", "0", *given], ["run", *given, "true"]):
         refused = CliRunner().invoke(cli, command)

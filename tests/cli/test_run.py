@@ -54,7 +54,9 @@ def test_key_token_jwks_and_pem_of_the_environment_work(preset: str) -> None:
     # The proxy answers nothing: loopback has to go past it.
     proxied = {"http_proxy": "http://127.0.0.1:9", "NO_PROXY": "internal.example"}
     templates = ("--env", "MY_URL={base_url}/v1", "--env", "MY_TEXT={user_id}={{}}", "--env", "MY_PEM={jwt_public_key}")
-    done = run("--jwt", preset, "--balance", "90", *templates, "--", sys.executable, "-c", USES_IT_ALL, **proxied)
+    done = run(
+        "--auth-provider", preset, "--balance", "90", *templates, "--", sys.executable, "-c", USES_IT_ALL, **proxied
+    )
     assert (done.returncode, done.stderr) == (0, "")
     seen = json.loads(done.stdout)
     env, token = seen["env"], seen["env"]["CREDITS_USER_TOKEN"]
@@ -307,9 +309,9 @@ def test_the_command_meets_a_scenario() -> None:
 def test_it_ends_at_once_where_it_is_told_to_while_a_world_is_loaded(number: int) -> None:
     script = (
         "import os, sys\n"
-        "from fake_credits.seeding import making\n"
+        "import fake_credits.worlds as worlds\n"
         "from fake_credits.cli import main\n"
-        f"making.plans = lambda *_: os.kill(os.getpid(), {number}) or iter(())\n"
+        f"worlds.generate_histories = lambda *_: os.kill(os.getpid(), {number}) or iter(())\n"
         "sys.argv[1:] = ['run', '--world', 'tiny', '--', 'echo', 'started']\n"
         "main()\n"
     )
@@ -327,7 +329,7 @@ def test_it_ends_at_once_where_it_is_told_to_while_a_world_is_loaded(number: int
 ON_WINDOWS = """
 import os, shutil, signal, socket, subprocess, sys
 from fake_credits.cli import main
-from fake_credits.cli import running  # first: what it imports goes by the platform
+from fake_credits.cli import run  # first: what it imports goes by the platform
 sys.platform = "win32"
 shutil.which = lambda name, path: {which}
 class Popen(subprocess.Popen):

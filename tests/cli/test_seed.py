@@ -15,11 +15,11 @@ from typing import Any, NamedTuple
 import pytest
 from click.testing import CliRunner
 
-from fake_credits.cli.commands import cli
-from fake_credits.contract import Contract, HeaderForm
+from fake_credits.cli.main import cli
+from fake_credits.contract import Contract, CredentialHeader
 from fake_credits.fake import FakeCredits
-from fake_credits.seeding.files import load_world
-from fake_credits.seeding.making import Worlds
+from fake_credits.worlds import WorldLibrary
+from fake_credits.worlds.world import load_world
 from tests.cli.conftest import COMMAND, LIMIT_S, clean_environment
 
 ONE_LINE_OF_PROGRESS = r"writing: 60/60 transactions \(100 %\), [\d,]+/s, 0:00 left"
@@ -156,7 +156,7 @@ def test_a_file_is_written_and_is_taken_wherever_a_name_is(tmp_path: Path, serve
     done = seed("--profile", "tiny", "--seed", "5", "--out", str(file))
     assert done.exit_code == 0
     assert f"To the file {file}\n" in done.stderr
-    assert tuple(load_world(file).histories()) == tuple(Worlds().find("tiny", 5).histories())
+    assert tuple(load_world(file).histories()) == tuple(WorldLibrary().find("tiny", 5).histories())
     assert seed_into(server, "file", "--profile", str(file), "--quiet").exit_code == 0
     assert count(server, "file") == (5, 60)
     again = tmp_path / "again.json"
@@ -176,7 +176,7 @@ def test_a_profile_of_one_s_own_and_a_contract_of_one_s_own_are_kept(tmp_path: P
     (tmp_path / "shop.toml").write_text("version = 1\nusers = 4\ntransactions = 40\nsignup_grant = 500\n")
     (tmp_path / "contract.toml").write_text('version = 1\napi_key = "Authorization: Bearer"\npage_size = 7\n')
     words = ["--profile", str(tmp_path / "shop.toml"), "--contract", str(tmp_path / "contract.toml"), "--quiet"]
-    contract = Contract(api_key=HeaderForm("Authorization", "Bearer"), page_size=7)
+    contract = Contract(api_key=CredentialHeader("Authorization", "Bearer"), page_size=7)
     with FakeCredits(contract=contract) as other:
         done = seed_into(other, "app-id", *words)
         assert (done.exit_code, done.output, count(other, "app-id")) == (0, "", (4, 40))
@@ -271,7 +271,7 @@ def test_a_target_that_refuses_or_is_not_there_ends_with_1_at_once(
 
 
 def test_a_user_with_another_history_is_named_and_nothing_is_written(server: FakeCredits) -> None:
-    *_, last = Worlds().find("tiny", 0).histories()
+    *_, last = WorldLibrary().find("tiny", 0).histories()
     server.user(last.user_id, balance=99, application_id="other")
     done = seed_into(server, "other", "--profile", "tiny", "--json")
     assert done.exit_code == 1
@@ -297,12 +297,12 @@ def test_a_world_that_the_contract_does_not_allow_is_refused_before_anything_is_
 def test_ctrl_c_ends_with_130_and_says_how_to_go_on(server: FakeCredits) -> None:
     script = (
         "import os, sys, signal\n"
-        "from fake_credits.seeding import over_http\n"
-        "create = over_http.Seeder.create\n"
+        "from fake_credits.worlds import seeding\n"
+        "create = seeding.Seeder.create\n"
         "async def interrupted(*words):\n"
         "    os.kill(os.getpid(), signal.SIGINT)\n"
         "    await create(*words)\n"
-        "over_http.Seeder.create = interrupted\n"
+        "seeding.Seeder.create = interrupted\n"
         "from fake_credits.cli import main\n"
         f"sys.argv[1:] = ['seed', '--profile', 'tiny', '--url', {server.base_url!r}, '--api-key', {server.api_key!r},"
         "                '--application-id', 'interrupted']\n"

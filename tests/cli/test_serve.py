@@ -18,11 +18,11 @@ import httpx2
 import pytest
 from click.testing import CliRunner, Result
 
-from fake_credits.cli.commands import cli
+from fake_credits.cli.main import cli
 from fake_credits.client.server import ServerClient
 from fake_credits.client.user import UserClient
-from fake_credits.drivers.live import Address, bind
 from fake_credits.errors import InsufficientCredits, InvalidToken
+from fake_credits.transports.live import BindOptions, bind
 from tests.cli.conftest import COMMAND, LIMIT_S, Started, clean_environment, until
 
 Start = Callable[..., Started]
@@ -245,7 +245,7 @@ def test_two_servers_at_once_know_nothing_of_each_other(start: Start, shared: St
 
 def test_a_token_minted_elsewhere_with_the_same_keys_is_accepted(start: Start, tmp_path: Path) -> None:
     keys = str(tmp_path / "keys.pem")
-    started = start("serve", "--key-file", keys, "--user", "ada=5", "--jwt", "clerk")
+    started = start("serve", "--key-file", keys, "--user", "ada=5", "--auth-provider", "clerk")
     (line,) = re.findall(r"^  fake-credits (token .+)$", started.out, re.MULTILINE)
     arguments = [word.replace("USER", "ada") for word in shlex.split(line)]
     with UserClient(started.variables["CREDITS_BASE_URL"], "app-id", _printed(arguments)) as client:
@@ -323,7 +323,7 @@ def serve_here(monkeypatch: pytest.MonkeyPatch) -> Callable[..., Result]:
     def deaf(_number: int, _handler: object) -> None:
         """Hear no signal."""
 
-    monkeypatch.setattr("fake_credits.cli.serving.signal.signal", deaf)
+    monkeypatch.setattr("fake_credits.cli.serve.signal.signal", deaf)
     return lambda *arguments: CliRunner().invoke(cli, ["serve", "--port", "0", "--log", "off", *arguments])
 
 
@@ -352,8 +352,8 @@ def test_a_ready_file_that_names_another_machine_is_not_asked_about(
     async def end_at_once(*_: object) -> None:
         """Be a server that ends as it starts."""
 
-    monkeypatch.setattr("fake_credits.cli.waiting.problem_of", ask)
-    monkeypatch.setattr("fake_credits.cli.serving.Runner.run", end_at_once)
+    monkeypatch.setattr("fake_credits.cli.wait.readiness_problem", ask)
+    monkeypatch.setattr("fake_credits.cli.serve.ServerRunner.run", end_at_once)
     ready = tmp_path / "ready"
     for url in ("http://127.0.0.1:1", "http://credits.example:80"):
         ready.write_text(f"FAKE_CREDITS_URL={url}\n")
@@ -382,7 +382,7 @@ def test_a_ready_file_of_nobody_is_replaced(
     async def end_at_once(*_: object) -> None:
         assert not ready.exists()
 
-    monkeypatch.setattr("fake_credits.cli.serving.Runner.run", end_at_once)
+    monkeypatch.setattr("fake_credits.cli.serve.ServerRunner.run", end_at_once)
     assert serve_here("--ready-file", str(ready)).exit_code == 0
 
 
@@ -400,14 +400,14 @@ def test_a_stale_ready_file_that_can_not_be_removed_ends_it_and_frees_the_port(
 ) -> None:
     listeners: list[socket.socket] = []
 
-    def bind_and_tell(address: Address) -> socket.socket:
+    def bind_and_tell(address: BindOptions) -> socket.socket:
         listeners.append(bind(address))
         return listeners[-1]
 
     def refuse(_path: Path, *, missing_ok: bool) -> None:
         raise PermissionError(1, "Operation not permitted", missing_ok)
 
-    monkeypatch.setattr("fake_credits.cli.serving.bind", bind_and_tell)
+    monkeypatch.setattr("fake_credits.cli.serve.bind", bind_and_tell)
     monkeypatch.setattr(Path, "unlink", refuse)
     refused = serve_here("--ready-file", str(tmp_path / "ready"))
     assert refused.exit_code == 1
@@ -424,7 +424,7 @@ def test_a_server_that_announced_nothing_leaves_anothers_empty_ready_file(
     async def end_at_once(*_: object) -> None:
         ready.touch()
 
-    monkeypatch.setattr("fake_credits.cli.serving.Runner.run", end_at_once)
+    monkeypatch.setattr("fake_credits.cli.serve.ServerRunner.run", end_at_once)
     assert serve_here("--ready-file", str(ready)).exit_code == 0
     assert ready.exists()
 
@@ -461,9 +461,9 @@ def test_ctrl_break_ends_it_on_windows() -> None:
     script = (
         "import os, signal, sys\n"
         "signal.SIGBREAK = signal.SIGUSR2\n"
-        "from fake_credits.seeding import making\n"
+        "import fake_credits.worlds as worlds\n"
         "from fake_credits.cli import main\n"
-        "making.plans = lambda *_: os.kill(os.getpid(), signal.SIGBREAK) or iter(())\n"
+        "worlds.generate_histories = lambda *_: os.kill(os.getpid(), signal.SIGBREAK) or iter(())\n"
         "sys.argv[1:] = ['serve', '--world', 'tiny', '--port', '0']\n"
         "main()\n"
     )
@@ -484,13 +484,13 @@ def test_it_ends_at_once_where_it_is_told_to_while_a_world_is_loaded(number: int
     """The process stops itself in the middle of the loading, which would go on for half a minute."""
     script = (
         "import os, sys\n"
-        "from fake_credits.seeding import making\n"
+        "import fake_credits.worlds as worlds\n"
         "from fake_credits.cli import main\n"
-        "plans = making.plans\n"
+        "generate = worlds.generate_histories\n"
         "def told(*words):\n"
         f"    os.kill(os.getpid(), {number})\n"
-        "    yield from plans(*words)\n"
-        "making.plans = told\n"
+        "    yield from generate(*words)\n"
+        "worlds.generate_histories = told\n"
         f"sys.argv[1:] = ['serve', '--world', 'load', '--port', '0', '--ready-file', {str(tmp_path / 'ready')!r}]\n"
         "main()\n"
     )

@@ -6,8 +6,8 @@ from pathlib import Path
 
 import pytest
 
-from fake_credits.faults.effects import Gate
-from fake_credits.faults.reading import rule_to_json
+from fake_credits.faults.effects import HoldAtGate
+from fake_credits.faults.serialization import rule_to_json
 from tests.behaviour.test_no_noise import LIMITED, RULES, at_once, storms
 from tests.cli.conftest import Started
 
@@ -17,7 +17,7 @@ _SLOW = "Executing <"
 
 def scenario(path: Path) -> Path:
     """Write the rules of the storm as a file; a gate needs somebody who opens it."""
-    rules = [rule_to_json(rule) for rule in (*RULES, LIMITED) if not isinstance(rule.effect, Gate)]
+    rules = [rule_to_json(rule) for rule in (*RULES, LIMITED) if not isinstance(rule.effect, HoldAtGate)]
     tables = ("\n".join(f"{name} = {json.dumps(value)}" for name, value in rule.items()) for rule in rules)
     path.write_text("".join(f"[[rules]]\n{table}\n" for table in tables))
     return path

@@ -7,20 +7,21 @@ from pathlib import Path
 import pytest
 from click.testing import CliRunner
 
-from fake_credits.auth.keys import SigningKeys
-from fake_credits.auth.negative import BAD_TOKENS
-from fake_credits.auth.providers import PRESETS
+from fake_credits.api.app import create_app
 from fake_credits.cli import files
-from fake_credits.cli.commands import cli
-from fake_credits.cli.tokens import signing_keys
+from fake_credits.cli.bootstrap import load_signing_keys
+from fake_credits.cli.main import cli
 from fake_credits.client.user import UserClient
-from fake_credits.drivers.in_process import InProcess
-from fake_credits.drivers.transports import InProcessTransport
 from fake_credits.errors import ApiError
-from fake_credits.sandbox import Sandbox, SandboxSettings
-from fake_credits.web.app import create_app
+from fake_credits.sandbox import Sandbox
+from fake_credits.sandbox_options import SandboxOptions
+from fake_credits.tokens.bad_tokens import BAD_TOKENS
+from fake_credits.tokens.keys import SigningKeys
+from fake_credits.tokens.providers import AUTH_PROVIDERS
+from fake_credits.transports.client_transports import InProcessTransport
+from fake_credits.transports.in_process import InProcessDriver
 
-cached_keys = cache(signing_keys)  # loading an RSA key checks its primes: 50 ms
+cached_keys = cache(load_signing_keys)  # loading an RSA key checks its primes: 50 ms
 
 
 def printed(keys: Path, *arguments: str) -> str:
@@ -31,8 +32,8 @@ def printed(keys: Path, *arguments: str) -> str:
 
 def balance(keys: Path, token: str, preset: str = "plain") -> int:
     """Ask a server with the same key file for the user's balance."""
-    sandbox = Sandbox(SandboxSettings(users={"ada": 5}, jwt=preset), cached_keys(keys), "s1")
-    transport = InProcessTransport(InProcess(create_app(sandbox.contract), sandbox))
+    sandbox = Sandbox(SandboxOptions(users={"ada": 5}, auth_provider=preset), cached_keys(keys), "s1")
+    transport = InProcessTransport(InProcessDriver(create_app(sandbox.contract), sandbox))
     return UserClient("http://credits.test", "app-id", token, transport=transport).get_balance("ada").balance
 
 
@@ -43,9 +44,9 @@ def keys(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return file
 
 
-@pytest.mark.parametrize("preset", PRESETS)
+@pytest.mark.parametrize("preset", AUTH_PROVIDERS)
 def test_a_token_is_accepted_by_a_server_with_the_same_keys_and_preset(keys: Path, preset: str) -> None:
-    assert balance(keys, printed(keys, "--jwt", preset), preset) == 5
+    assert balance(keys, printed(keys, "--auth-provider", preset), preset) == 5
 
 
 @pytest.mark.parametrize("kind", BAD_TOKENS)
@@ -68,12 +69,12 @@ def test_the_key_file_is_its_owners_alone_and_nothing_lies_beside_it(keys: Path)
 
 
 def test_of_two_that_make_the_key_file_at_once_the_first_wins(tmp_path: Path) -> None:
-    files.create(tmp_path / "keys.pem", "the first's", "--key-file")
-    files.create(tmp_path / "keys.pem", "the second's", "--key-file")
+    files.create_if_missing(tmp_path / "keys.pem", "the first's", "--key-file")
+    files.create_if_missing(tmp_path / "keys.pem", "the second's", "--key-file")
     assert (tmp_path / "keys.pem").read_text() == "the first's"
     assert len(list(tmp_path.iterdir())) == 1
 
 
 def test_without_a_key_file_keys_are_made_and_not_stored() -> None:
-    assert isinstance(signing_keys(None), SigningKeys)
-    assert signing_keys(None).published() == ()
+    assert isinstance(load_signing_keys(None), SigningKeys)
+    assert load_signing_keys(None).published_keys() == ()

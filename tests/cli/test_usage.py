@@ -9,14 +9,15 @@ import click
 import pytest
 from click.testing import CliRunner
 
-from fake_credits.auth.keys import SigningKeys, new_private_pem
-from fake_credits.auth.providers import PRESETS
-from fake_credits.cli.commands import cli
-from fake_credits.cli.options import Flag, flags_of
-from fake_credits.cli.rules import PLACEHOLDERS
-from fake_credits.drivers.environment import environment
-from fake_credits.faults.presets import PRESETS as BAD_DAYS
-from fake_credits.sandbox import Sandbox, SandboxSettings
+from fake_credits.cli.flags import Flag, list_flags
+from fake_credits.cli.main import cli
+from fake_credits.cli.params import ENV_PLACEHOLDERS
+from fake_credits.faults.scenarios import FAULT_PRESETS
+from fake_credits.sandbox import Sandbox
+from fake_credits.sandbox_options import SandboxOptions
+from fake_credits.tokens.keys import SigningKeys, new_private_pem
+from fake_credits.tokens.providers import AUTH_PROVIDERS
+from fake_credits.transports.environment import env_variables
 from tests.cli.conftest import LIMIT_S, clean_environment
 
 SAMPLES = {
@@ -29,7 +30,7 @@ SAMPLES = {
     "--world": "demo",
     "--scenario": "flaky",
     "--latency": "lognormal(20, 200)",
-    "--jwt": "clerk",
+    "--auth-provider": "clerk",
     "--contract": "contract.toml",
     "--trust": "https://dev.example/=jwks.json",
     "--key-file": "keys.pem",
@@ -73,7 +74,7 @@ ARGUMENTS: dict[str, list[str]] = {
 SWITCHES = ("--expose", "--tls", "--dry-run", "--yes", "--json", "--quiet")
 
 
-@pytest.mark.parametrize("flag", flags_of(cli), ids=str)
+@pytest.mark.parametrize("flag", list_flags(cli), ids=str)
 def test_every_flag_has_a_twin_in_the_environment_that_says_the_same(
     flag: Flag, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
@@ -125,9 +126,9 @@ def test_a_quote_that_stays_open_is_refused_by_the_variable_s_name() -> None:
 
 
 def test_every_flag_has_help_and_a_sample_here() -> None:
-    flags = flags_of(cli)
+    flags = list_flags(cli)
     assert {flag.flag for flag in flags} == set(SAMPLES)
-    assert all(flag.explains.endswith(".") for flag in flags)
+    assert all(flag.help.endswith(".") for flag in flags)
 
 
 def test_a_header_that_carries_a_credential_is_not_kept() -> None:
@@ -137,18 +138,18 @@ def test_a_header_that_carries_a_credential_is_not_kept() -> None:
 
 
 def test_the_help_names_every_preset_of_faults() -> None:
-    (explains,) = {flag.explains for flag in flags_of(cli) if flag.flag == "--scenario"}
-    assert all(name in explains for name in BAD_DAYS)
+    (explains,) = {flag.help for flag in list_flags(cli) if flag.flag == "--scenario"}
+    assert all(name in explains for name in FAULT_PRESETS)
 
 
 def test_the_help_names_every_preset_of_a_token() -> None:
-    (explains,) = {flag.explains for flag in flags_of(cli) if flag.flag == "--jwt"}
-    assert all(name in explains for name in PRESETS)
+    (explains,) = {flag.help for flag in list_flags(cli) if flag.flag == "--auth-provider"}
+    assert all(name in explains for name in AUTH_PROVIDERS)
 
 
 def test_each_variable_that_run_sets_can_be_filled_in_elsewhere() -> None:
-    variables = environment(Sandbox(SandboxSettings(), SigningKeys()), "http://h")
-    assert tuple(name.removeprefix("CREDITS_").lower() for name in variables) == PLACEHOLDERS
+    variables = env_variables(Sandbox(SandboxOptions(), SigningKeys()), "http://h")
+    assert tuple(name.removeprefix("CREDITS_").lower() for name in variables) == ENV_PLACEHOLDERS
 
 
 @pytest.mark.parametrize(
@@ -164,8 +165,8 @@ def test_each_variable_that_run_sets_can_be_filled_in_elsewhere() -> None:
         (["run", "--scenario", "no.toml", "--", "true"], "--scenario.*no.toml: can't be read: No such file"),
         (["serve", "--latency", "60001"], "--latency.*'60001' can't be: latency is '60001': ms is 60001.0: it must be"),
         (["serve", "--latency", "slow"], "--latency.*give milliseconds, 'fixed"),
-        (["serve", "--jwt", "clrk"], "--jwt.*'clrk' is unknown: did you mean 'clerk'"),
-        (["serve", "--jwt", "x"], r"--jwt.*'x' is unknown \(there are plain"),
+        (["serve", "--auth-provider", "clrk"], "--auth-provider.*'clrk' is unknown: did you mean 'clerk'"),
+        (["serve", "--auth-provider", "x"], r"--auth-provider.*'x' is unknown \(there are plain"),
         (["serve", "--ready-file", "nowhere/ready"], "--ready-file.*no folder 'nowhere'"),
         (["serve", "--ready-file", "."], "--ready-file.*is a folder"),
         (["serve", "--ready-file", ""], "--ready-file.*'' is no file"),
@@ -285,8 +286,8 @@ def test_help_loads_neither_server_nor_cryptography(arguments: list[str]) -> Non
 def test_a_mistake_and_an_interrupt_leave_no_traceback() -> None:
     code = (
         "import sys, signal, os; sys.argv[1:] = ['wait', 'http://127.0.0.1:1']\n"
-        "import fake_credits.cli.waiting as waiting\n"
-        "waiting.problem_of = lambda *_: os.kill(os.getpid(), signal.SIGINT) or 'no'\n"
+        "from fake_credits.cli import wait\n"
+        "wait.readiness_problem = lambda *_: os.kill(os.getpid(), signal.SIGINT) or 'no'\n"
         "from fake_credits.cli import main\n"
         "main()"
     )
@@ -308,7 +309,7 @@ def test_a_full_disk_behind_stdout_is_told_in_a_line() -> None:
     assert (done.returncode, done.stderr) == (1, "Error: stdout can't be written: No space left on device\n")
 
 
-@pytest.mark.parametrize(("command", "module"), [("serve --port 0", "serving"), ("run sleep 60", "running")])
+@pytest.mark.parametrize(("command", "module"), [("serve --port 0", "serve"), ("run sleep 60", "run")])
 def test_an_interrupt_that_an_import_would_swallow_ends_the_command(command: str, module: str) -> None:
     """Python drops a KeyboardInterrupt in a weak reference's callback, as importlib has one for each lock."""
     code = (

@@ -7,7 +7,7 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 import pytest
 from click.testing import CliRunner
 
-from fake_credits.cli.commands import cli
+from fake_credits.cli.main import cli
 
 
 class _Slow(BaseHTTPRequestHandler):

@@ -13,23 +13,23 @@ import pytest
 
 from fake_credits.client import ServerClient
 from fake_credits.client.control import ControlClient, RemoteSandbox
-from fake_credits.client.governed import BadDay, Exchange
-from fake_credits.client.network import NetworkTransport
-from fake_credits.client.transport import Answer, WireRequest
-from fake_credits.contract import DEFAULT
-from fake_credits.drivers.live import LiveServer
-from fake_credits.drivers.shared import Shared
+from fake_credits.client.control_models import PresetInfo, RecordedExchange
+from fake_credits.client.http import NetworkTransport
+from fake_credits.contract import DEFAULT_CONTRACT
+from fake_credits.control.routes import CONTROL_ROUTES, match_route
 from fake_credits.errors import ConnectionLost, ControlError, InvalidResponse
-from fake_credits.journal import Entry
-from fake_credits.web.control.table import ROUTES, match
+from fake_credits.http_message import ClientRequest, ClientResponse
+from fake_credits.journal import JournalEntry
+from fake_credits.transports.live import LiveServer
+from fake_credits.transports.shared_resources import SharedResources
 
 START = datetime(2030, 1, 1, tzinfo=UTC)
 
 
 @pytest.fixture(scope="module")
 def server() -> Iterator[LiveServer]:
-    shared = Shared()
-    yield shared.server(DEFAULT)
+    shared = SharedResources()
+    yield shared.server(DEFAULT_CONTRACT)
     shared.close()
 
 
@@ -40,7 +40,7 @@ class Recorder:
     inner: NetworkTransport
     asked: list[tuple[str, str]] = field(default_factory=list[tuple[str, str]])
 
-    def send(self, request: WireRequest) -> Answer:
+    def send(self, request: ClientRequest) -> ClientResponse:
         self.asked.append((request.method, request.target.partition("?")[0]))
         return self.inner.send(request)
 
@@ -72,8 +72,8 @@ def spend(sandbox: RemoteSandbox, user: str = "ada", delta: int = -1) -> None:
 def test_every_route_has_its_method(control: ControlClient, recorder: Recorder) -> None:
     with control.make_sandbox(users={"ada": 2}, clock=START, faults=["outage"], latency="fixed(0)") as sandbox:
         use_all_of(control, sandbox)
-    used = [match(method, target.split("/")[2:], target)[0] for method, target in recorder.asked]
-    assert [route for route in ROUTES if route not in used] == []
+    used = [match_route(method, target.split("/")[2:], target)[0] for method, target in recorder.asked]
+    assert [route for route in CONTROL_ROUTES if route not in used] == []
 
 
 def use_all_of(control: ControlClient, sandbox: RemoteSandbox) -> None:
@@ -100,7 +100,7 @@ def use_all_of(control: ControlClient, sandbox: RemoteSandbox) -> None:
 
 
 def use_faults_of(control: ControlClient, sandbox: RemoteSandbox) -> None:
-    assert control.presets()[0] == BadDay("flaky", control.presets()[0].explains, control.presets()[0].rules)
+    assert control.presets()[0] == PresetInfo("flaky", control.presets()[0].explains, control.presets()[0].rules)
     added = sandbox.add_fault("reset", "createTransaction", phase="after", nth=1)
     assert (added.fired, added.is_unused, added.rule["operation"]) == (0, True, "createTransaction")
     assert sandbox.problems() != ()
@@ -129,7 +129,7 @@ def use_clock_of(sandbox: RemoteSandbox) -> None:
 
 
 def test_an_exchange_has_every_field_of_the_servers_entries() -> None:
-    assert [each.name for each in fields(Exchange)] == list(Entry.__struct_fields__)
+    assert [each.name for each in fields(RecordedExchange)] == list(JournalEntry.__struct_fields__)
 
 
 def test_a_refusal_names_code_status_and_member(control: ControlClient) -> None:
@@ -178,8 +178,8 @@ def test_a_name_that_no_path_can_have_is_refused_before_anything_is_sent(
 )
 def test_an_answer_that_is_not_the_control_planes_is_an_invalid_response(status: int, body: bytes) -> None:
     class Odd:
-        def send(self, request: WireRequest) -> Answer:
-            return Answer(status, (), body)
+        def send(self, request: ClientRequest) -> ClientResponse:
+            return ClientResponse(status, (), body)
 
         def close(self) -> None: ...
 
@@ -214,7 +214,7 @@ def test_no_server_is_a_lost_connection() -> None:
 
 
 def test_it_imports_no_fake_and_no_http_library() -> None:
-    heavy = ("fake_credits.sandbox", "fake_credits.web", "fake_credits.faults", "httpx2", "asyncio", "starlette")
+    heavy = ("fake_credits.sandbox", "fake_credits.api", "fake_credits.faults", "httpx2", "asyncio", "starlette")
     code = f"import sys, fake_credits.client.control; print([name for name in {heavy} if name in sys.modules])"
     loaded = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert loaded.stdout.strip() == "[]"

@@ -8,9 +8,9 @@ from typing import Any
 import pytest
 
 from fake_credits.clock import from_ms
-from fake_credits.contract import DEFAULT, Contract
-from fake_credits.drivers.shared import Shared
-from fake_credits.fake import FakeCredits, Mode
+from fake_credits.contract import DEFAULT_CONTRACT, Contract
+from fake_credits.fake import ClientMode, FakeCredits
+from fake_credits.transports.shared_resources import SharedResources
 from tests.api.conftest import Api
 
 NOW_MS = 1_772_368_215_678
@@ -21,28 +21,28 @@ Under = Callable[..., Api]
 
 
 @pytest.fixture(scope="session")
-def shared() -> Iterator[Shared]:
+def shared() -> Iterator[SharedResources]:
     """Yield what every sandbox of the session shares."""
-    shared = Shared()
+    shared = SharedResources()
     yield shared
     shared.close()
 
 
 @pytest.fixture(params=["in-process", "live"])
-def mode(request: pytest.FixtureRequest) -> Mode:
+def mode(request: pytest.FixtureRequest) -> ClientMode:
     """Return how the test reaches the API."""
-    mode: Mode = request.param
+    mode: ClientMode = request.param
     return mode
 
 
 @pytest.fixture
-def under(mode: Mode, shared: Shared) -> Iterator[Under]:
+def under(mode: ClientMode, shared: SharedResources) -> Iterator[Under]:
     """Yield a function that makes an API under the default contract but for some settings."""
     with ExitStack() as stack:
         fakes: list[FakeCredits] = []
 
         def make(users: dict[str, int] | None = None, **settings: Any) -> Api:
-            contract: Contract = replace(DEFAULT, **settings)
+            contract: Contract = replace(DEFAULT_CONTRACT, **settings)
             made = FakeCredits(mode=mode, shared=shared, contract=contract, clock=from_ms(NOW_MS))
             fake = stack.enter_context(made)
             for user, balance in (users or {}).items():

@@ -8,9 +8,9 @@ from typing import Any, cast
 
 import jsonschema
 
-from fake_credits.client.transport import Answer, AsyncTransport, Transport, WireRequest
+from fake_credits.api.openapi import openapi_document
 from fake_credits.contract import Contract
-from fake_credits.web.openapi import openapi
+from fake_credits.http_message import AsyncTransport, ClientRequest, ClientResponse, Transport
 
 __all__ = ["AsyncChecked", "Checked", "Documented"]
 
@@ -31,14 +31,14 @@ class Documented:
     """Check answers against the document of one contract, in which no object may have a member that is not named."""
 
     def __init__(self, contract: Contract) -> None:
-        self.document: Json = json.loads(json.dumps(openapi(contract, "0")))
+        self.document: Json = json.loads(json.dumps(openapi_document(contract, "0")))
         for schema in self.document["components"]["schemas"].values():
             _close(schema)
         self._paths = [(_pattern(path), path.count("{"), item) for path, item in self.document["paths"].items()]
         self._validators: dict[int, Any] = {}  # by the identity of a schema, which the document keeps alive
         self.checked = 0
 
-    def check(self, method: str, target: str, answer: Answer) -> None:
+    def check(self, method: str, target: str, answer: ClientResponse) -> None:
         """Assert that an operation's answer is described; a path of no operation is refused as any operation is."""
         path = _ABSOLUTE.sub("", target.partition("?")[0])
         operation = self._operation(method, path)
@@ -63,7 +63,7 @@ class Documented:
         matching = sorted((count, at) for at, (pattern, count, _) in enumerate(self._paths) if pattern.fullmatch(path))
         return self._paths[matching[0][1]][2].get(method.lower()) if matching else None
 
-    def _check_answer(self, what: str, operation: Json, answer: Answer, *, headless: bool) -> None:
+    def _check_answer(self, what: str, operation: Json, answer: ClientResponse, *, headless: bool) -> None:
         assert str(answer.status) in operation["responses"], f"{what} is not described: {answer.body[:200]!r}"
         described = operation["responses"][str(answer.status)]
         names = [name.decode() for name, _ in answer.headers]
@@ -101,7 +101,7 @@ class Checked:
         self._inner = inner
         self._documented = documented
 
-    def send(self, request: WireRequest) -> Answer:
+    def send(self, request: ClientRequest) -> ClientResponse:
         return _checked(self._documented, request, self._inner.send(request))
 
     def close(self) -> None:
@@ -109,20 +109,20 @@ class Checked:
 
 
 class AsyncChecked:
-    """Be the async twin of `Checked`."""
+    """Be the async twin of `Validated`."""
 
     def __init__(self, inner: AsyncTransport, documented: Documented) -> None:
         self._inner = inner
         self._documented = documented
 
-    async def send(self, request: WireRequest) -> Answer:
+    async def send(self, request: ClientRequest) -> ClientResponse:
         return _checked(self._documented, request, await self._inner.send(request))
 
     async def aclose(self) -> None:
         await self._inner.aclose()
 
 
-def _checked(documented: Documented, request: WireRequest, answer: Answer) -> Answer:
+def _checked(documented: Documented, request: ClientRequest, answer: ClientResponse) -> ClientResponse:
     documented.check(request.method, request.target, answer)
     if answer.status < 400:
         documented.check_request(request.method, request.target, request.body)

@@ -6,12 +6,12 @@ from typing import Any
 from hypothesis import strategies as st
 
 from fake_credits.contract import (
-    DEFAULT,
+    DEFAULT_CONTRACT,
     FIELD_NAMES,
     MAX_AMOUNT,
     Contract,
     ContractError,
-    HeaderForm,
+    CredentialHeader,
     Operation,
     RouteTemplate,
 )
@@ -24,8 +24,8 @@ _names = st.text(
     st.characters(codec="utf-8", categories=("L", "N", "P", "S"), exclude_characters='"\\'), min_size=1, max_size=6
 )
 _successes = st.sampled_from([200, 201, 202, 203, 206, 299])
-_headers = st.sampled_from([HeaderForm("Authorization"), HeaderForm("X-Token")]) | st.builds(
-    HeaderForm, st.sampled_from(["Authorization", "X-Key", "x-User"]), st.sampled_from(["", "Bearer", "Token"])
+_headers = st.sampled_from([CredentialHeader("Authorization"), CredentialHeader("X-Token")]) | st.builds(
+    CredentialHeader, st.sampled_from(["Authorization", "X-Key", "x-User"]), st.sampled_from(["", "Bearer", "Token"])
 )
 
 
@@ -40,7 +40,9 @@ def _route(draw: st.DrawFn, operation: Operation) -> RouteTemplate:
 
 
 _SETTINGS: dict[str, st.SearchStrategy[Any]] = {
-    "routes": st.fixed_dictionaries({each: st.just(DEFAULT.routes[each]) | _route(each) for each in Operation}),
+    "routes": st.fixed_dictionaries(
+        {each: st.just(DEFAULT_CONTRACT.routes[each]) | _route(each) for each in Operation}
+    ),
     "created_user_status": _successes,
     "existing_user_status": _successes,
     "created_transaction_status": _successes,

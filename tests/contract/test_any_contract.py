@@ -7,15 +7,15 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from fake_credits.api.openapi import openapi_document
 from fake_credits.client.server import ServerClient
 from fake_credits.client.user import UserClient
 from fake_credits.contract import Contract
-from fake_credits.drivers.in_process import BASE_URL, InProcess
-from fake_credits.drivers.shared import Shared
-from fake_credits.drivers.transports import InProcessTransport
 from fake_credits.errors import BalanceLimitExceeded, InsufficientCredits
 from fake_credits.fake import FakeCredits
-from fake_credits.web.openapi import openapi
+from fake_credits.transports.client_transports import InProcessTransport
+from fake_credits.transports.in_process import IN_PROCESS_BASE_URL, InProcessDriver
+from fake_credits.transports.shared_resources import SharedResources
 from tests.contract.documented import Checked, Documented
 from tests.contract.strategies import contracts
 
@@ -37,10 +37,10 @@ def allowed(contract: Contract, balance: int, delta: int) -> bool:
 @given(contract=contracts(), moves=MOVES)
 def test_what_was_booked_is_what_is_read_back(contract: Contract, moves: list[tuple[str, int]]) -> None:
     with FakeCredits(contract=contract, clock=NOW) as fake:
-        driver = InProcess(Shared().app(contract), fake.sandbox)
+        driver = InProcessDriver(SharedResources().app(contract), fake.sandbox)
         transport = Checked(InProcessTransport(driver), Documented(contract))
-        server = ServerClient(BASE_URL, fake.api_key, contract=contract, transport=transport)
-        user = UserClient(BASE_URL, APP, fake.token("ada"), contract=contract, transport=transport)
+        server = ServerClient(IN_PROCESS_BASE_URL, fake.api_key, contract=contract, transport=transport)
+        user = UserClient(IN_PROCESS_BASE_URL, APP, fake.token("ada"), contract=contract, transport=transport)
         assert server.create_user(APP, "ada").user_id == "ada"
         booked: list[tuple[str, int]] = []
         balance = 0
@@ -67,5 +67,5 @@ def test_what_was_booked_is_what_is_read_back(contract: Contract, moves: list[tu
 @settings(max_examples=50)
 @given(contract=contracts())
 def test_a_document_is_json_and_names_every_operation(contract: Contract) -> None:
-    document = json.loads(json.dumps(openapi(contract, "1")))
+    document = json.loads(json.dumps(openapi_document(contract, "1")))
     assert sum(len(path) for path in document["paths"].values()) == 6

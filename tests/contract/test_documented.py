@@ -4,8 +4,8 @@ import json
 
 import pytest
 
-from fake_credits.client.transport import Answer
-from fake_credits.contract import DEFAULT
+from fake_credits.contract import DEFAULT_CONTRACT
+from fake_credits.http_message import ClientResponse
 from tests.contract.documented import Documented
 
 BALANCE = "/v1/applications/app-id/users/ada/balance"
@@ -14,13 +14,13 @@ CAUSE = (b"x-fake-credits-cause", b"domain")
 ERROR = {"error": {"code": "user_not_found", "message": "none", "requestId": "r"}}
 
 
-def answer(status: int, body: object, *more: tuple[bytes, bytes]) -> Answer:
-    return Answer(status, (*HEADERS, *more), json.dumps(body).encode())
+def answer(status: int, body: object, *more: tuple[bytes, bytes]) -> ClientResponse:
+    return ClientResponse(status, (*HEADERS, *more), json.dumps(body).encode())
 
 
 @pytest.mark.parametrize("good", [answer(200, {"balance": 5}), answer(404, ERROR, CAUSE)])
-def test_an_answer_as_described_passes(good: Answer) -> None:
-    Documented(DEFAULT).check("GET", BALANCE, good)
+def test_an_answer_as_described_passes(good: ClientResponse) -> None:
+    Documented(DEFAULT_CONTRACT).check("GET", BALANCE, good)
 
 
 @pytest.mark.parametrize(
@@ -32,20 +32,20 @@ def test_an_answer_as_described_passes(good: Answer) -> None:
         (answer(200, {"balance": -1}), "less than the minimum"),
         (answer(200, {"balance": 5}, (b"x-other", b"1")), "x-other.* not described"),
         (answer(200, {"balance": 5}, HEADERS[0]), "a header twice"),
-        (Answer(200, HEADERS[1:], b'{"balance":5}'), "lacks .*x-request-id"),
+        (ClientResponse(200, HEADERS[1:], b'{"balance":5}'), "lacks .*x-request-id"),
         (answer(404, ERROR), "lacks .*x-fake-credits-cause"),
         (answer(404, {"error": {**ERROR["error"], "code": "forbidden"}}, CAUSE), "'forbidden' is not one of"),
         (answer(404, {"error": {**ERROR["error"], "extra": 1}}, CAUSE), "'extra' was unexpected"),
         (answer(401, {"error": {**ERROR["error"], "code": "invalid_token"}}, CAUSE), "lacks .*www-authenticate"),
-        (Answer(200, HEADERS[:2], b'{"balance":5}'), "200"),
+        (ClientResponse(200, HEADERS[:2], b'{"balance":5}'), "200"),
     ],
 )
-def test_an_answer_that_is_not_described_is_found(bad: Answer, message: str) -> None:
+def test_an_answer_that_is_not_described_is_found(bad: ClientResponse, message: str) -> None:
     with pytest.raises(AssertionError, match=message):
-        Documented(DEFAULT).check("GET", BALANCE, bad)
+        Documented(DEFAULT_CONTRACT).check("GET", BALANCE, bad)
 
 
 def test_a_time_that_is_none_is_found() -> None:
     user = {"applicationId": "a", "userId": "u", "createdAt": "2026-03-01T12:30:15.678"}
     with pytest.raises(AssertionError, match="is not a 'date-time'"):
-        Documented(DEFAULT).check("GET", BALANCE.removesuffix("/balance"), answer(200, user))
+        Documented(DEFAULT_CONTRACT).check("GET", BALANCE.removesuffix("/balance"), answer(200, user))

@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from fake_credits.contract import DEFAULT, Contract, HeaderForm, Operation
+from fake_credits.contract import DEFAULT_CONTRACT, Contract, CredentialHeader, Operation
 from fake_credits.contract.loading import load_contract
 from fake_credits.errors import ERRORS
 
@@ -15,12 +15,14 @@ FORMANCE = load_contract(FOLDER / "formance-manner.toml")
 
 
 def changed(contract: Contract) -> set[str]:
-    return {each.name for each in fields(contract) if getattr(contract, each.name) != getattr(DEFAULT, each.name)}
+    return {
+        each.name for each in fields(contract) if getattr(contract, each.name) != getattr(DEFAULT_CONTRACT, each.name)
+    }
 
 
 def test_stripes_manner_has_a_bearer_key_and_tokens_elsewhere() -> None:
-    assert STRIPE.api_key == HeaderForm("Authorization", "Bearer")
-    assert STRIPE.user_token == HeaderForm("X-User-Token")
+    assert STRIPE.api_key == CredentialHeader("Authorization", "Bearer")
+    assert STRIPE.user_token == CredentialHeader("X-User-Token")
 
 
 def test_stripes_manner_posts_to_create_and_answers_200_and_402() -> None:
@@ -43,7 +45,7 @@ def test_formances_manner_is_v2_with_400_flat_errors_and_the_oldest_first() -> N
 
 @pytest.mark.parametrize("contract", [STRIPE, FORMANCE], ids=["stripe", "formance"])
 def test_a_foreign_contract_moves_most_operations_and_renames_members(contract: Contract) -> None:
-    moved = [each for each in Operation if contract.routes[each] != DEFAULT.routes[each]]
+    moved = [each for each in Operation if contract.routes[each] != DEFAULT_CONTRACT.routes[each]]
     assert len(moved) == 6
     assert {"routes", "field_names", "page_size", "created_transaction", "end_of_list", "created_at"} <= changed(
         contract

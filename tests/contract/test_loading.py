@@ -4,12 +4,20 @@ from pathlib import Path
 
 import pytest
 
-from fake_credits.contract import DEFAULT, Contract, ContractError, HeaderForm, Operation, RouteTemplate, settings
+from fake_credits.contract import (
+    DEFAULT_CONTRACT,
+    Contract,
+    ContractError,
+    CredentialHeader,
+    Operation,
+    RouteTemplate,
+    settings,
+)
 from fake_credits.contract.loading import contract_from, load_contract
 
 
 def test_a_file_that_only_names_its_version_is_the_default_contract() -> None:
-    assert contract_from({"version": 1}) == DEFAULT
+    assert contract_from({"version": 1}) == DEFAULT_CONTRACT
 
 
 def test_a_file_changes_what_it_names_and_nothing_else(tmp_path: Path) -> None:
@@ -20,10 +28,10 @@ def test_a_file_changes_what_it_names_and_nothing_else(tmp_path: Path) -> None:
         "[statuses]\ninsufficient_credits = 409\n[field_names]\ndelta = 'amount'\n"
     )
     contract = load_contract(path)
-    assert contract.api_key == HeaderForm("Authorization", "Bearer")
+    assert contract.api_key == CredentialHeader("Authorization", "Bearer")
     assert (contract.floor, contract.applications, contract.cors_origins) == (None, ("a", "b"), ())
     assert contract.routes[Operation.GET_USER] == RouteTemplate("GET", "/x/{applicationId}/{userId}")
-    assert contract.routes[Operation.GET_BALANCE] == DEFAULT.routes[Operation.GET_BALANCE]
+    assert contract.routes[Operation.GET_BALANCE] == DEFAULT_CONTRACT.routes[Operation.GET_BALANCE]
     assert contract.statuses == {"insufficient_credits": 409}
     assert contract.name_of("delta") == "amount"
 
@@ -125,4 +133,4 @@ def test_every_setting_says_what_it_decides_and_where_the_choice_comes_from() ->
 
 
 def test_a_contract_is_equal_to_its_like() -> None:
-    assert Contract(page_size=3) == Contract(page_size=3) != DEFAULT
+    assert Contract(page_size=3) == Contract(page_size=3) != DEFAULT_CONTRACT

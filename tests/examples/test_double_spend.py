@@ -34,7 +34,7 @@ async def test_two_clicks_pay_twice(fake_credits: FakeCredits) -> None:
     shop = Shop(fake_credits.async_server_client)
     gate = fake_credits.hold("createTransaction", user="ada")
     clicks = [asyncio.create_task(shop.buy("ada")) for _ in range(2)]
-    await gate.arrived(2)  # both have looked, and neither has paid
+    await gate.async_wait_for(2)  # both have looked, and neither has paid
     gate.release()
     await asyncio.gather(*clicks)
     assert fake_credits.balance("ada") == 20  # found: paid twice
@@ -46,7 +46,7 @@ async def test_in_turn_they_pay_once(fake_credits: FakeCredits) -> None:
     shop = Shop(fake_credits.async_server_client)
     gate = fake_credits.hold("createTransaction", user="ada")
     clicks = [asyncio.create_task(shop.buy_in_turn("ada")) for _ in range(2)]
-    await gate.arrived(1)
+    await gate.async_wait_for(1)
     gate.release()
     await asyncio.gather(*clicks)
     assert fake_credits.balance("ada") == 60

@@ -4,7 +4,7 @@ from collections.abc import Iterable
 from typing import Any
 
 from fake_credits.contract import Operation
-from fake_credits.faults import IncomingCall, Plan, Rule, rule_from
+from fake_credits.faults import FaultEngine, IncomingCall, Rule, rule_from
 
 START_MS = 1_700_000_000_000
 
@@ -24,20 +24,20 @@ def call(**words: Any) -> IncomingCall:
     return IncomingCall(**{**given, **words})
 
 
-def planned(*rules: object, seed: int = 0) -> Plan:
+def planned(*rules: object, seed: int = 0) -> FaultEngine:
     """Return a plan with rules, in any form that `rule_from` takes."""
-    plan = Plan(seed)
+    plan = FaultEngine(seed)
     plan.reset([rule_from(rule) for rule in rules], START_MS, 0)
     return plan
 
 
-def met(plan: Plan, calls: Iterable[IncomingCall]) -> list[str]:
+def met(plan: FaultEngine, calls: Iterable[IncomingCall]) -> list[str]:
     """Return for each call the words of what it meets, with a status's number: ``"reset"``, ``"503"``, ``""``."""
-    return ["+".join(_word(shot.effect) for shot in plan.decide(each)) for each in calls]
+    return ["+".join(_word(shot.effect) for shot in plan.match(each)) for each in calls]
 
 
 def _word(effect: Any) -> str:
-    return str(getattr(effect, "status", effect.word))
+    return str(getattr(effect, "status", effect.effect_name))
 
 
 def fired(rule: Rule, calls: Iterable[IncomingCall]) -> list[int]:

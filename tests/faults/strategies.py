@@ -11,36 +11,36 @@ from fake_credits.faults import (
     EFFECTS,
     BadCursor,
     Close,
-    Drift,
     Drip,
-    Duplicate,
+    DuplicateWrite,
     Effect,
     FaultError,
     Fixed,
     Garbage,
-    Gate,
     Hang,
+    HoldAtGate,
     Latency,
+    LateWrite,
     Lognormal,
     NotJson,
     RateLimit,
     Reset,
     Rule,
-    Stale,
+    SchemaDrift,
+    StaleRead,
     Status,
     Truncate,
     Unauthorized,
     Uniform,
-    Zombie,
 )
-from fake_credits.faults.effects.reads import DriftKind
-from fake_credits.faults.rule import OPERATION_WORDS
-from fake_credits.faults.stage import Ending, PageTrick
+from fake_credits.faults.context import CloseMode, CursorFault
+from fake_credits.faults.effects.reads import SchemaDriftKind
+from fake_credits.faults.rule import OPERATIONS_BY_NAME
 
 __all__ = ["BUILDS", "distributions", "effects", "rules", "toml"]
 
 _ms = st.floats(0, 60_000) | st.integers(0, 60_000)
-_endings = st.sampled_from(get_args(Ending))
+_endings = st.sampled_from(get_args(CloseMode))
 
 distributions = (
     st.builds(Fixed, _ms)
@@ -68,12 +68,13 @@ BUILDS: Mapping[str, st.SearchStrategy[Effect]] = {
     "not_json": st.builds(
         NotJson, st.sampled_from([200, 502]), st.sampled_from(["html", "empty", "wrong_content_type", "bom"])
     ),
-    "stale": st.builds(Stale, by_ms=st.integers(1, 86_400_000)) | st.builds(Stale, by_writes=st.integers(1, 1_000_000)),
-    "duplicate": st.just(Duplicate()),
-    "zombie": st.builds(Zombie, st.integers(0, 86_400_000)),
-    "drift": st.builds(Drift, st.sampled_from(get_args(DriftKind))),
-    "bad_cursor": st.builds(BadCursor, st.sampled_from(get_args(PageTrick))),
-    "gate": st.builds(Gate, st.text(st.characters(codec="utf-8"), min_size=1, max_size=64)),
+    "stale_read": st.builds(StaleRead, by_ms=st.integers(1, 86_400_000))
+    | st.builds(StaleRead, by_writes=st.integers(1, 1_000_000)),
+    "duplicate_write": st.just(DuplicateWrite()),
+    "late_write": st.builds(LateWrite, st.integers(0, 86_400_000)),
+    "schema_drift": st.builds(SchemaDrift, st.sampled_from(get_args(SchemaDriftKind))),
+    "bad_cursor": st.builds(BadCursor, st.sampled_from(get_args(CursorFault))),
+    "hold_at_gate": st.builds(HoldAtGate, st.text(st.characters(codec="utf-8"), min_size=1, max_size=64)),
     "unauthorized": st.builds(Unauthorized, st.sampled_from(["revoked", "rotated"]))
     | st.builds(Unauthorized, clock_skew_s=st.integers(1, 86_400)),
 }
@@ -93,7 +94,7 @@ _windows = (
 _scripts = st.lists(st.sampled_from([400, 503, 599, "ok", "reset", "close", "hang"]), min_size=1, max_size=5)
 
 _WORDS: Mapping[str, st.SearchStrategy[Any]] = {
-    "operation": st.sampled_from(list(OPERATION_WORDS)),
+    "operation": st.sampled_from(list(OPERATIONS_BY_NAME)),
     "application": _texts,
     "user": _texts,
     "client": st.sampled_from(["", "server", "user"]),

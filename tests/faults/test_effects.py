@@ -14,25 +14,25 @@ from fake_credits.faults import (
     EFFECTS,
     BadCursor,
     Close,
-    Drift,
     Drip,
-    Duplicate,
+    DuplicateWrite,
     Effect,
     FaultError,
     Garbage,
-    Gate,
     Hang,
+    HoldAtGate,
     Latency,
+    LateWrite,
     NotJson,
     RateLimit,
     Reset,
-    Stale,
+    SchemaDrift,
+    StaleRead,
     Status,
     Truncate,
     Unauthorized,
-    Zombie,
 )
-from fake_credits.faults.effects import LISTS, WRITES
+from fake_credits.faults.effects import LIST_OPERATIONS, WRITE_OPERATIONS
 from tests.faults.conftest import call, planned
 from tests.faults.strategies import BUILDS, effects
 
@@ -48,14 +48,14 @@ def subclasses(kind: type[object]) -> Iterator[type[object]]:
 def test_every_effect_is_in_the_registry_by_its_word() -> None:
     public = {kind for kind in subclasses(Effect) if not kind.__name__.startswith("_")}
     assert set(EFFECTS.values()) == public
-    assert all(kind.word == word for word, kind in EFFECTS.items())
+    assert all(kind.effect_name == word for word, kind in EFFECTS.items())
 
 
 def test_every_effect_is_a_frozen_dataclass_that_says_which_bug_it_exposes() -> None:
     for kind in EFFECTS.values():
         assert dataclasses.is_dataclass(kind)
         assert cast("Any", kind).__dataclass_params__.frozen
-        assert kind.exposes
+        assert kind.reveals
         assert kind.phases
 
 
@@ -82,12 +82,12 @@ PHASES: Mapping[str, tuple[str, ...]] = {
     "drip": ("after",),
     "garbage": ("after",),
     "not_json": ("before", "after"),
-    "stale": ("read",),
-    "duplicate": ("write",),
-    "zombie": ("write",),
-    "drift": ("after",),
+    "stale_read": ("read",),
+    "duplicate_write": ("write",),
+    "late_write": ("write",),
+    "schema_drift": ("after",),
     "bad_cursor": ("list",),
-    "gate": ("before", "after"),
+    "hold_at_gate": ("before", "after"),
     "unauthorized": ("before",),
 }
 
@@ -97,11 +97,11 @@ def test_every_effect_has_its_phases() -> None:
 
 
 def test_effects_of_writes_and_lists_and_reads_touch_no_other_operation() -> None:
-    assert Duplicate().operations == Zombie(5).operations == WRITES
-    assert BadCursor().operations == Drift("null_for_absent").operations == LISTS
-    assert Stale(by_ms=5).operations == {Operation.GET_BALANCE, Operation.LIST_TRANSACTIONS}
-    assert Drift("unknown_reason").operations == {Operation.CREATE_TRANSACTION, Operation.LIST_TRANSACTIONS}
-    assert Operation.GET_BALANCE not in Drift("missing_optional").operations
+    assert DuplicateWrite().operations == LateWrite(5).operations == WRITE_OPERATIONS
+    assert BadCursor().operations == SchemaDrift("null_for_absent").operations == LIST_OPERATIONS
+    assert StaleRead(by_ms=5).operations == {Operation.GET_BALANCE, Operation.LIST_TRANSACTIONS}
+    assert SchemaDrift("unknown_reason").operations == {Operation.CREATE_TRANSACTION, Operation.LIST_TRANSACTIONS}
+    assert Operation.GET_BALANCE not in SchemaDrift("missing_optional").operations
 
 
 # ------------------------------------------------------------ what is refused
@@ -134,24 +134,27 @@ REFUSED: Mapping[str, tuple[Callable[[], object], str]] = {
     "a page without a body": (lambda: NotJson(304), "status is 304, which has no body at all"),
     "no status": (lambda: NotJson(600), "status is 600: it must be from 200 to 599"),
     "an unknown body": (lambda: NotJson(502, cast("Any", "xml")), "body is 'xml': choose 'html', 'empty', 'wrong_con"),
-    "neither ms nor writes": (lambda: Stale(), "by_ms and by_writes are missing or 0: give one of them"),
+    "neither ms nor writes": (lambda: StaleRead(), "by_ms and by_writes are missing or 0: give one of them"),
     "a slip in a code": (lambda: Status(402, "insuficient_credits"), "did you mean 'insufficient_credits'"),
-    "both": (lambda: Stale(5, 5), "by_ms and by_writes exclude each other"),
-    "a cut over a day ago": (lambda: Stale(by_ms=86_400_001), "by_ms is 86400001: it must be from 0"),
-    "a zombie of the past": (lambda: Zombie(-1), "after_ms is -1: it must be from 0 to 86400000"),
+    "both": (lambda: StaleRead(5, 5), "by_ms and by_writes exclude each other"),
+    "a cut over a day ago": (lambda: StaleRead(by_ms=86_400_001), "by_ms is 86400001: it must be from 0"),
+    "a zombie of the past": (lambda: LateWrite(-1), "after_ms is -1: it must be from 0 to 86400000"),
     "a zombie that is never": (
-        lambda: Zombie(cast("Any", None)),
+        lambda: LateWrite(cast("Any", None)),
         "after_ms is None, a NoneType: it must be an integer",
     ),
-    "an unknown drift": (lambda: Drift(cast("Any", "x")), "kind is 'x': choose 'extra_field', 'unknown_reason', 'null"),
+    "an unknown drift": (
+        lambda: SchemaDrift(cast("Any", "x")),
+        "kind is 'x': choose 'extra_field', 'unknown_reason', 'null",
+    ),
     "an unknown trick": (lambda: BadCursor(cast("Any", "x")), "kind is 'x': choose 'repeat', 'cycle', 'expired', 'emp"),
-    "a gate without a name": (lambda: Gate(""), "name is '': it must be a text of 1 to 64 characters"),
-    "a gate with a lone surrogate": (lambda: Gate("\ud800"), r"name is '\\ud800': it has a lone surrogate"),
+    "a gate without a name": (lambda: HoldAtGate(""), "name is '': it must be a text of 1 to 64 characters"),
+    "a gate with a lone surrogate": (lambda: HoldAtGate("\ud800"), r"name is '\\ud800': it has a lone surrogate"),
     "a delay beyond any float": (
         lambda: Latency(10**400),
         "distribution is an integer of 1329 bits: it must be",
     ),
-    "a gate with a number": (lambda: Gate(cast("Any", 5)), "name is 5: it must be a text"),
+    "a gate with a number": (lambda: HoldAtGate(cast("Any", 5)), "name is 5: it must be a text"),
     "an unknown kind": (lambda: Unauthorized(cast("Any", "x")), "kind is 'x': choose '', 'revoked', 'rotated', 'clock"),
     "a skew of none": (lambda: Unauthorized("clock_skew"), "clock_skew_s 0: the skew is that kind's alone"),
     "a skew of another": (lambda: Unauthorized("revoked", 5), "clock_skew_s 5: the skew is that kind's alone"),
@@ -203,29 +206,29 @@ class Recorder:
         self.size = size
         self.asked: list[object] = []
 
-    def draw(self) -> float:
+    def random(self) -> float:
         return 0.5
 
     def body_size(self) -> int:
         return self.size
 
-    def name_of(self, member: str) -> str:
-        return {"createdAt": "created", "nextCursor": "next"}.get(member, member)
+    def field_name(self, default_name: str) -> str:
+        return {"createdAt": "created", "nextCursor": "next"}.get(default_name, default_name)
 
-    def retry_after(self, seconds: float, form: str) -> str:
+    def format_retry_after(self, seconds: float, form: str) -> str:
         return f"{seconds:g} {form}".strip()
 
-    def refuse(self, error: ApiError, *, status: int | None = None, retry_after: str = "") -> None:
+    def respond_with_error(self, error: ApiError, *, status: int | None = None, retry_after: str = "") -> None:
         self.asked.append((type(error).__name__, error.code, status, retry_after))
 
-    def edit(self, change: Callable[[dict[str, Any]], None]) -> None:
-        self.asked.append(change)
+    def edit_body(self, edit: Callable[[dict[str, Any]], None]) -> None:
+        self.asked.append(edit)
 
     async def sleep(self, ms: float) -> None:
         self.asked.append(("sleep", ms))
 
-    async def hold(self, name: str) -> None:
-        self.asked.append(("hold", name))
+    async def hold_at_gate(self, gate_name: str) -> None:
+        self.asked.append(("hold", gate_name))
 
     def __getattr__(self, verb: str) -> Callable[..., None]:
         return lambda *values, **words: self.asked.append((verb, *map(str, values), *words.items()))
@@ -240,12 +243,12 @@ def applied(effect: Effect, size: int = 100) -> list[Any]:
 
 
 def cut(ending: str, body_bytes: int | None = None) -> list[object]:
-    return [("leave", f"Cut(ending='{ending}', body_bytes={body_bytes})")]
+    return [("set_delivery", f"Abort(close_mode='{ending}', sent_body_bytes={body_bytes})")]
 
 
 DOES: Mapping[str, tuple[Effect, list[object]]] = {
     "latency": (Latency("uniform(10, 50)"), [("sleep", 30.0)]),
-    "gate": (Gate("g"), [("hold", "g")]),
+    "hold_at_gate": (HoldAtGate("g"), [("hold", "g")]),
     "status": (Status(503), [("Unavailable", "unavailable", 503, "")]),
     "status of another code": (Status(429, "too_many"), [("ApiError", "too_many", 429, "")]),
     "status with a wait": (Status(503, retry_after_s=2.5), [("Unavailable", "unavailable", 503, "2.5")]),
@@ -266,14 +269,14 @@ DOES: Mapping[str, tuple[Effect, list[object]]] = {
     "all but a byte": (Truncate(5000, then="hang"), cut("hang", 99)),
     "a whole fraction": (Truncate(fraction=1), cut("close", 99)),
     "none of a body": (Truncate(fraction=0), cut("close", 0)),
-    "drip": (Drip(4, 1000), [("leave", "Slow(pieces=4, gap_ms=250.0)")]),
+    "drip": (Drip(4, 1000), [("set_delivery", "DripBody(chunk_count=4, interval_ms=250.0)")]),
     "revoked": (Unauthorized(), [("InvalidApiKey", "invalid_api_key", None, "")]),
     "rotated": (Unauthorized("rotated"), [("InvalidToken", "invalid_token", None, "")]),
-    "a fast clock": (Unauthorized(clock_skew_s=300), [("check_credential_at", "300")]),
-    "stale by time": (Stale(by_ms=5), [("read_as_of", ("by_ms", 5), ("by_writes", 0))]),
-    "stale by writes": (Stale(by_writes=2), [("read_as_of", ("by_ms", 0), ("by_writes", 2))]),
-    "duplicate": (Duplicate(), [("write_again",)]),
-    "bad cursor": (BadCursor("cycle"), [("turn_pages", "cycle")]),
+    "a fast clock": (Unauthorized(clock_skew_s=300), [("skew_token_clock", "300")]),
+    "stale by time": (StaleRead(by_ms=5), [("read_stale", ("by_ms", 5), ("by_writes", 0))]),
+    "stale by writes": (StaleRead(by_writes=2), [("read_stale", ("by_ms", 0), ("by_writes", 2))]),
+    "duplicate_write": (DuplicateWrite(), [("duplicate_write",)]),
+    "bad cursor": (BadCursor("cycle"), [("inject_cursor_fault", "cycle")]),
 }
 
 
@@ -283,7 +286,7 @@ def test_an_effect_asks_of_an_exchange(effect: Effect, asked: list[object]) -> N
 
 
 def test_a_zombie_puts_its_write_off() -> None:
-    assert ("defer", "500") in applied(Zombie(500))
+    assert ("defer_write", "500") in applied(LateWrite(500))
 
 
 def test_an_answer_without_a_body_is_cut_after_its_head() -> None:
@@ -292,7 +295,7 @@ def test_an_answer_without_a_body_is_cut_after_its_head() -> None:
 
 def test_garbage_is_bytes_that_no_http_begins_with() -> None:
     ((verb, noise),) = applied(Garbage())
-    assert verb == "leave"
+    assert verb == "set_delivery"
     assert "HTTP/" not in noise
 
 
@@ -318,14 +321,14 @@ def test_a_code_may_be_another_status_s_or_unknown_to_all() -> None:
 
 @pytest.mark.parametrize("end", [Reset(), Close(), Hang()])
 def test_a_truncated_answer_ends_as_a_word_or_an_effect_says(end: Reset | Close | Hang) -> None:
-    assert Truncate(then=end) == Truncate(then=end.word)  # type: ignore[arg-type]
-    assert Truncate(then=end).then == end.word
+    assert Truncate(then=end) == Truncate(then=end.effect_name)  # type: ignore[arg-type]
+    assert Truncate(then=end).then == end.effect_name
 
 
 def test_a_rate_limit_refuses_with_the_time_to_wait() -> None:
     plan = planned(RateLimit(1, 10))
-    plan.decide(call())
-    (shot,) = plan.decide(call(now_ms=call().now_ms + 4000))
+    plan.match(call())
+    (shot,) = plan.match(call(now_ms=call().now_ms + 4000))
     assert applied(shot.effect) == [("RateLimited", "rate_limited", None, "6")]
 
 
@@ -365,7 +368,7 @@ DRIFTS: Mapping[str, tuple[str, dict[str, Any], dict[str, Any]]] = {
 def test_a_drift_changes_a_body_by_the_contract_s_names(
     kind: str, body: dict[str, Any], drifted: dict[str, Any]
 ) -> None:
-    (change,) = applied(Drift(cast("Any", kind)))
+    (change,) = applied(SchemaDrift(cast("Any", kind)))
     members = copy.deepcopy(body)
     change(members)
     assert members == drifted

@@ -9,10 +9,10 @@ from typing import Any
 import pytest
 import trio
 
-from fake_credits.clock.waking import Waker
-from fake_credits.errors import GateLimit
-from fake_credits.faults import Hold, gates
-from fake_credits.faults.gates import Ticket
+from fake_credits.errors import GateTimeout
+from fake_credits.faults import Gate, gates
+from fake_credits.faults.gates import GateTicket
+from fake_credits.thread_events import CrossThreadEvent
 
 LONG_S = 30.0
 SHORT_S = 0.002
@@ -24,17 +24,17 @@ class House:
     def __init__(self, *users: str) -> None:
         self.opened = 0
         self.gone: list[str] = []
-        self.gate = Hold("pay", LONG_S, self._note_opening)
+        self.gate = Gate("pay", LONG_S, self._note_opening)
         self.tickets = [self.ticket(user, number) for number, user in enumerate(users, 1)]
         for ticket in self.tickets:
-            assert self.gate.arrive(ticket)
+            assert self.gate.try_hold(ticket)
 
-    def _note_opening(self, gate: Hold) -> None:
+    def _note_opening(self, gate: Gate) -> None:
         assert gate is self.gate
         self.opened += 1
 
-    def ticket(self, user: str, ordinal: int = 9, go: Callable[[], None] | None = None) -> Ticket:
-        return Ticket(
+    def ticket(self, user: str, ordinal: int = 9, go: Callable[[], None] | None = None) -> GateTicket:
+        return GateTicket(
             user, ordinal, f"createTransaction of {user} (#{ordinal})", go or (lambda: self.gone.append(user))
         )
 
@@ -76,7 +76,7 @@ def test_release_runs_each_to_its_next_wait_before_the_next_and_returns_after_th
 
     house = House()
     for user in ("ada", "bob"):
-        house.gate.arrive(house.ticket(user, go=go(user)))
+        house.gate.try_hold(house.ticket(user, go=go(user)))
     house.gate.release([1, 0])
     assert running == ["bob begins", "bob ends", "ada begins", "ada ends"]
 
@@ -85,14 +85,14 @@ def test_an_open_gate_holds_nobody() -> None:
     house = House("ada")
     house.gate.release()
     assert house.opened == 1
-    assert not house.gate.arrive(house.ticket("bob"))
+    assert not house.gate.try_hold(house.ticket("bob"))
     assert (len(house.gate), house.gate.arrivals, house.gone) == (0, 2, ["ada"])
 
 
 def test_a_gate_is_opened_before_those_it_held_run_so_that_none_of_them_meets_it_again() -> None:
     house = House()
     opened: list[int] = []
-    house.gate.arrive(house.ticket("ada", go=lambda: opened.append(house.opened)))
+    house.gate.try_hold(house.ticket("ada", go=lambda: opened.append(house.opened)))
     house.gate.release()
     assert opened == [1]
 
@@ -102,7 +102,7 @@ def test_with_keep_the_others_stay_and_the_gate_stays_closed() -> None:
     house.gate.release(["bob"], keep=True)
     assert (house.gone, house.opened, house.gate.is_open) == (["bob"], 0, False)
     assert house.gate.waiters() == "createTransaction of ada (#1), createTransaction of cy (#3)"
-    assert house.gate.arrive(house.ticket("dee"))
+    assert house.gate.try_hold(house.ticket("dee"))
     house.gate.release([1], keep=True)  # by arrival, among those that are still held
     assert house.gone == ["bob", "cy"]
     house.gate.release()
@@ -150,8 +150,8 @@ def test_one_that_fails_stops_none_behind_it() -> None:
         raise RuntimeError("ada failed")
 
     house = House()
-    house.gate.arrive(house.ticket("ada", go=fail))
-    house.gate.arrive(house.ticket("bob"))
+    house.gate.try_hold(house.ticket("ada", go=fail))
+    house.gate.try_hold(house.ticket("bob"))
     with pytest.raises(RuntimeError, match="ada failed"):
         house.gate.release()
     assert house.gone == ["bob"]
@@ -160,7 +160,7 @@ def test_one_that_fails_stops_none_behind_it() -> None:
 def test_one_that_goes_may_arrive_at_the_gate_again() -> None:
     house = House()
     again = house.ticket("ada")
-    house.gate.arrive(house.ticket("ada", go=lambda: house.gone.append(str(house.gate.arrive(again)))))
+    house.gate.try_hold(house.ticket("ada", go=lambda: house.gone.append(str(house.gate.try_hold(again)))))
     house.gate.release([0], keep=True)
     assert (house.gone, len(house.gate)) == (["True"], 1)
     house.gate.release()
@@ -169,11 +169,11 @@ def test_one_that_goes_may_arrive_at_the_gate_again() -> None:
 
 def test_who_withdraws_is_not_let_go() -> None:
     house = House("ada", "bob")
-    assert house.gate.withdraw(house.tickets[0])
-    assert not house.gate.withdraw(house.tickets[0])
+    assert house.gate.remove_ticket(house.tickets[0])
+    assert not house.gate.remove_ticket(house.tickets[0])
     house.gate.release()
     assert house.gone == ["bob"]
-    assert not house.gate.withdraw(house.tickets[1])
+    assert not house.gate.remove_ticket(house.tickets[1])
 
 
 def test_two_calls_of_one_user_are_two() -> None:
@@ -181,9 +181,9 @@ def test_two_calls_of_one_user_are_two() -> None:
     house = House()
     twins = [house.ticket("ada", 1), house.ticket("ada", 1)]
     for twin in twins:
-        house.gate.arrive(twin)
-    house.gate.withdraw(twins[1])
-    assert not house.gate.withdraw(twins[1])
+        house.gate.try_hold(twin)
+    house.gate.remove_ticket(twins[1])
+    assert not house.gate.remove_ticket(twins[1])
     assert len(house.gate) == 1
 
 
@@ -198,7 +198,7 @@ def test_a_gate_says_whom_it_holds() -> None:
 
 
 def arrive_from_a_thread(house: House, *users: str) -> threading.Thread:
-    thread = threading.Thread(target=lambda: [house.gate.arrive(house.ticket(user)) for user in users])
+    thread = threading.Thread(target=lambda: [house.gate.try_hold(house.ticket(user)) for user in users])
     thread.start()
     return thread
 
@@ -216,7 +216,7 @@ def test_a_thread_waits_until_so_many_have_arrived() -> None:
 def test_those_who_have_gone_have_arrived_all_the_same() -> None:
     house = House("ada", "bob")
     house.gate.release([0], keep=True)
-    house.gate.withdraw(house.tickets[1])
+    house.gate.remove_ticket(house.tickets[1])
     house.gate.wait_for(2)
 
 
@@ -231,18 +231,18 @@ def test_those_who_come_to_an_open_gate_have_arrived() -> None:
 
 def test_a_wait_at_a_gate_that_was_released_says_so() -> None:
     gate = House().gate
-    gate.tell("any call")
+    gate.add_expected_calls("any call")
     gate.release()
-    with pytest.raises(GateLimit, match=r"0 of 1 arrived within 0.002 s; it was released, so calls pass it: hold"):
+    with pytest.raises(GateTimeout, match=r"0 of 1 arrived within 0.002 s; it was released, so calls pass it: hold"):
         gate.wait_for(limit_s=SHORT_S)
 
 
 def test_a_wait_of_a_thread_has_a_limit_and_names_gate_and_waiters() -> None:
     house = House("ada")
-    with pytest.raises(GateLimit, match=r"gate 'pay': 1 of 2 arrived within 0.002 s; it holds .* of ada \(#1\)"):
+    with pytest.raises(GateTimeout, match=r"gate 'pay': 1 of 2 arrived within 0.002 s; it holds .* of ada \(#1\)"):
         house.gate.wait_for(2, limit_s=SHORT_S)
-    with pytest.raises(GateLimit, match="0 of 1 arrived within 0.002 s; it holds nobody"):
-        Hold("pay", SHORT_S, lambda _: None).wait_for()
+    with pytest.raises(GateTimeout, match="0 of 1 arrived within 0.002 s; it holds nobody"):
+        Gate("pay", SHORT_S, lambda _: None).wait_for()
 
 
 BAD_WAITS: dict[str, tuple[dict[str, Any], type[Exception], str]] = {
@@ -265,28 +265,28 @@ def test_a_wait_that_can_t_be_is_refused(words: dict[str, Any], kind: type[Excep
     with pytest.raises(kind, match=problem):
         gate.wait_for(**words)
     with pytest.raises(kind, match=problem):
-        asyncio.run(gate.arrived(**words))
+        asyncio.run(gate.async_wait_for(**words))
 
 
 def test_a_gate_tells_which_calls_it_waits_for() -> None:
     gate = House().gate
-    gate.tell("getUser with user='ada'")
-    gate.tell("any call")
-    gate.tell("any call")
-    with pytest.raises(GateLimit, match="it holds nobody; it waits for getUser with user='ada' or any call$"):
+    gate.add_expected_calls("getUser with user='ada'")
+    gate.add_expected_calls("any call")
+    gate.add_expected_calls("any call")
+    with pytest.raises(GateTimeout, match="it holds nobody; it waits for getUser with user='ada' or any call$"):
         gate.wait_for(limit_s=SHORT_S)
 
 
 async def waits_in_a_loop() -> None:
     house = House("ada")
-    await house.gate.arrived()
+    await house.gate.async_wait_for()
     thread = arrive_from_a_thread(house, "bob")
-    await house.gate.arrived(2)
+    await house.gate.async_wait_for(2)
     thread.join()
-    with pytest.raises(GateLimit, match="gate 'pay': 2 of 3 arrived within 0.002 s"):
-        await house.gate.arrived(3, limit_s=SHORT_S)
+    with pytest.raises(GateTimeout, match="gate 'pay': 2 of 3 arrived within 0.002 s"):
+        await house.gate.async_wait_for(3, limit_s=SHORT_S)
     with pytest.raises(
-        RuntimeError, match=r"gate.wait_for would stop the event loop .*: write `await gate.arrived\(2\)`"
+        RuntimeError, match=r"gate.wait_for would stop the event loop .*: write `await gate.async_wait_for\(2\)`"
     ):
         house.gate.wait_for(2)
 
@@ -304,10 +304,10 @@ def test_tasks_of_one_loop_wait_for_one_another() -> None:
         house = House()
 
         async def come(user: str) -> None:
-            house.gate.arrive(house.ticket(user))
+            house.gate.try_hold(house.ticket(user))
 
         async with asyncio.TaskGroup() as group:
-            waiting = [group.create_task(house.gate.arrived(count)) for count in (1, 2, 2)]
+            waiting = [group.create_task(house.gate.async_wait_for(count)) for count in (1, 2, 2)]
             group.create_task(come("ada"))
             group.create_task(come("bob"))
         assert all(task.done() for task in waiting)
@@ -319,42 +319,42 @@ def test_tasks_of_trio_wait_for_one_another() -> None:
     async def main() -> None:
         house = House()
         async with trio.open_nursery() as nursery:
-            nursery.start_soon(house.gate.arrived, 2)
+            nursery.start_soon(house.gate.async_wait_for, 2)
             await trio.lowlevel.checkpoint()
-            house.gate.arrive(house.ticket("ada"))
-            house.gate.arrive(house.ticket("bob"))
+            house.gate.try_hold(house.ticket("ada"))
+            house.gate.try_hold(house.ticket("bob"))
 
     trio.run(main)
 
 
-class CountedWaker(Waker):
+class CountingEvent(CrossThreadEvent):
     """Count how often a gate wakes anybody."""
 
-    woken = 0
+    set_count = 0
 
-    def wake(self) -> None:
-        CountedWaker.woken += 1
-        super().wake()
+    def set(self) -> None:
+        CountingEvent.set_count += 1
+        super().set()
 
 
 def test_who_waits_no_more_is_woken_no_more(monkeypatch: pytest.MonkeyPatch) -> None:
     """Neither one who was cancelled nor one who has gone on."""
-    monkeypatch.setattr(gates, "Waker", CountedWaker)
-    monkeypatch.setattr(CountedWaker, "woken", 0)
+    monkeypatch.setattr(gates, "CrossThreadEvent", CountingEvent)
+    monkeypatch.setattr(CountingEvent, "set_count", 0)
 
     async def main() -> None:
         house = House()
-        task, other = (asyncio.create_task(house.gate.arrived(1)) for _ in range(2))
+        task, other = (asyncio.create_task(house.gate.async_wait_for(1)) for _ in range(2))
         await asyncio.sleep(0)
         task.cancel()
         with pytest.raises(asyncio.CancelledError):
             await task
-        house.gate.arrive(house.ticket("ada"))
+        house.gate.try_hold(house.ticket("ada"))
         await other
-        house.gate.arrive(house.ticket("bob"))
+        house.gate.try_hold(house.ticket("bob"))
 
     asyncio.run(main())
-    assert CountedWaker.woken == 1
+    assert CountingEvent.set_count == 1
 
 
 def test_many_threads_arrive_and_none_is_lost() -> None:
@@ -376,7 +376,7 @@ def test_the_end_ends_a_wait_of_a_thread_at_once_and_lets_everybody_go() -> None
     house = House("ada")
     ending = threading.Thread(target=house.gate.close)
     ending.start()
-    with pytest.raises(GateLimit, match=OVER):
+    with pytest.raises(GateTimeout, match=OVER):
         house.gate.wait_for(2, limit_s=LONG_S)
     ending.join()
     assert house.gone == ["ada"]
@@ -387,8 +387,8 @@ def test_the_end_ends_a_wait_of_a_task_at_once(library: str) -> None:
     house = House("ada")
 
     async def main() -> None:
-        with pytest.raises(GateLimit, match=OVER):
-            await house.gate.arrived(2, limit_s=LONG_S)
+        with pytest.raises(GateTimeout, match=OVER):
+            await house.gate.async_wait_for(2, limit_s=LONG_S)
 
     ending = threading.Thread(target=house.gate.close)
     ending.start()

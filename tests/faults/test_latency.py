@@ -8,14 +8,14 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from fake_credits.chance import draw
 from fake_credits.faults import FaultError, Fixed, Latency, Lognormal, Uniform
-from fake_credits.faults.latency import DISTRIBUTIONS, Distribution, distribution
+from fake_credits.faults.latency import DISTRIBUTIONS_BY_NAME, Distribution, parse_distribution
+from fake_credits.keyed_random import keyed_random
 from tests.faults.strategies import distributions
 
 
 def drawn(kind: Distribution, count: int = 100_000) -> list[float]:
-    return sorted(kind.at(draw(0, "latency", number)) for number in range(count))
+    return sorted(kind.quantile(keyed_random(0, "latency", number)) for number in range(count))
 
 
 @pytest.mark.parametrize(("median_ms", "p99_ms"), [(20, 200), (1, 1.5), (300, 3000)])
@@ -40,17 +40,17 @@ def test_uniform_is_as_likely_anywhere_between_its_ends() -> None:
 
 
 def test_fixed_is_the_same_each_time() -> None:
-    assert {Fixed(30).at(share) for share in (0.0, 0.5, 1 - 2**-53)} == {30}
+    assert {Fixed(30).quantile(share) for share in (0.0, 0.5, 1 - 2**-53)} == {30}
 
 
 @given(distributions, st.floats(0, 1, exclude_max=True))
 def test_every_delay_is_from_0_to_a_minute(kind: Distribution, share: float) -> None:
-    assert 0 <= kind.at(share) <= 60_000.001
+    assert 0 <= kind.quantile(share) <= 60_000.001
 
 
 @given(distributions)
 def test_every_distribution_is_read_back_from_its_text(kind: Distribution) -> None:
-    assert distribution(str(kind)) == kind
+    assert parse_distribution(str(kind)) == kind
 
 
 TEXTS: Mapping[str, tuple[object, Distribution]] = {
@@ -68,7 +68,7 @@ TEXTS: Mapping[str, tuple[object, Distribution]] = {
 
 @pytest.mark.parametrize(("told", "meant"), TEXTS.values(), ids=TEXTS)
 def test_a_distribution_can_be_told_as(told: object, meant: Distribution) -> None:
-    assert distribution(told) == meant
+    assert parse_distribution(told) == meant
     assert Latency(told) == Latency(meant)  # type: ignore[arg-type] # what a file may hold
 
 
@@ -94,7 +94,7 @@ REFUSED: Mapping[str, tuple[object, str]] = {
 @pytest.mark.parametrize(("told", "problem"), REFUSED.values(), ids=REFUSED)
 def test_a_distribution_is_refused_with_what_it_may_be(told: object, problem: str) -> None:
     with pytest.raises(FaultError, match=problem):
-        distribution(told)
+        parse_distribution(told)
 
 
 def test_a_latency_names_its_attribute_in_a_refusal() -> None:
@@ -103,8 +103,8 @@ def test_a_latency_names_its_attribute_in_a_refusal() -> None:
 
 
 def test_every_distribution_is_known_by_its_word() -> None:
-    assert set(DISTRIBUTIONS.values()) == set(Distribution.__subclasses__())
-    assert all(kind.word == word for word, kind in DISTRIBUTIONS.items())
+    assert set(DISTRIBUTIONS_BY_NAME.values()) == set(Distribution.__subclasses__())
+    assert all(kind.name == word for word, kind in DISTRIBUTIONS_BY_NAME.items())
 
 
 def test_distributions_are_values() -> None:

@@ -16,26 +16,26 @@ from fake_credits.faults import (
     Close,
     Drip,
     FaultError,
-    Gate,
     Hang,
+    HoldAtGate,
     IncomingCall,
     Latency,
+    LateWrite,
     NotJson,
     RateLimit,
     Reset,
     Rule,
-    Stale,
+    StaleRead,
     Status,
     Truncate,
     Unauthorized,
-    Zombie,
     lost_response,
     rule_from,
     rule_to_json,
 )
-from fake_credits.faults.effects import ALL, READS, WRITES
-from fake_credits.faults.reading import waited_for
-from fake_credits.faults.rule import script_effect
+from fake_credits.faults.effects import ALL_OPERATIONS, READ_OPERATIONS, WRITE_OPERATIONS
+from fake_credits.faults.rule import effect_for_script_entry
+from fake_credits.faults.serialization import describe_match
 from fake_credits.models import Reason
 from tests.faults.conftest import call, planned
 from tests.faults.strategies import rules, toml
@@ -48,25 +48,25 @@ NOON = datetime(2030, 1, 1, 12, tzinfo=UTC)
 
 def test_a_rule_is_for_every_call_at_its_effect_s_first_phase() -> None:
     rule = Rule(effect=Reset())
-    assert (rule.operations, rule.phase, rule.stacks, rule.is_scripted) == (ALL, "before", False, False)
+    assert (rule.operations, rule.phase, rule.stacks, rule.is_scripted) == (ALL_OPERATIONS, "before", False, False)
     assert Rule(effect=Truncate()).phase == "after"
     assert Rule(script=["ok"]).phase == "before"
 
 
 def test_reads_writes_and_a_star_mean_operations() -> None:
-    assert Rule(effect=Reset(), operation="reads").operations == READS
-    assert Rule(effect=Reset(), operation="writes").operations == WRITES
-    assert Rule(effect=Reset(), operation="*").operations == READS | WRITES == ALL
+    assert Rule(effect=Reset(), operation="reads").operations == READ_OPERATIONS
+    assert Rule(effect=Reset(), operation="writes").operations == WRITE_OPERATIONS
+    assert Rule(effect=Reset(), operation="*").operations == READ_OPERATIONS | WRITE_OPERATIONS == ALL_OPERATIONS
     assert Rule(effect=Reset(), operation=Operation.GET_USER).operations == {Operation.GET_USER}
 
 
 def test_a_rule_touches_what_its_effect_its_user_and_its_reason_leave_of_its_operations() -> None:
-    assert Rule(effect=Zombie(5)).operations == WRITES
-    assert Rule(effect=Stale(by_ms=5), operation="reads").operations == {
+    assert Rule(effect=LateWrite(5)).operations == WRITE_OPERATIONS
+    assert Rule(effect=StaleRead(by_ms=5), operation="reads").operations == {
         Operation.GET_BALANCE,
         Operation.LIST_TRANSACTIONS,
     }
-    assert Rule(effect=Reset(), operation="reads", user="ada").operations == READS - {Operation.LIST_USERS}
+    assert Rule(effect=Reset(), operation="reads", user="ada").operations == READ_OPERATIONS - {Operation.LIST_USERS}
     assert Rule(effect=Reset(), reason="grant").operations == {Operation.CREATE_TRANSACTION}
 
 
@@ -76,14 +76,14 @@ def test_a_rule_for_a_credential_is_for_its_kind_of_client() -> None:
 
 
 def test_a_latency_and_a_gate_let_the_rules_behind_be_tried_unless_they_say_not() -> None:
-    assert [Rule(effect=effect).stacks for effect in (Latency(1), Gate("g"), Reset())] == [True, True, False]
+    assert [Rule(effect=effect).stacks for effect in (Latency(1), HoldAtGate("g"), Reset())] == [True, True, False]
     assert not Rule(effect=Latency(1), stack=False).stacks
     assert Rule(effect=Reset(), stack=True).stacks
 
 
 def test_a_zombie_fires_once_unless_times_says_more() -> None:
-    assert Rule(effect=Zombie(5)).times == 1
-    assert Rule(effect=Zombie(5), times=3).times == 3
+    assert Rule(effect=LateWrite(5)).times == 1
+    assert Rule(effect=LateWrite(5), times=3).times == 3
     assert Rule(effect=Reset()).times is None
 
 
@@ -141,17 +141,17 @@ def test_words_beside_a_rule_that_contradict_it_are_refused(told: object, words:
 
 def test_an_operation_beside_a_rule_may_be_one_of_its_own() -> None:
     assert rule_from(lost_response(), operation="createTransaction").operation == "createTransaction"
-    assert rule_from(Zombie(5), times=3).times == rule_from(Rule(effect=Zombie(5)), times=3).times == 3
+    assert rule_from(LateWrite(5), times=3).times == rule_from(Rule(effect=LateWrite(5)), times=3).times == 3
 
 
 def test_a_rule_says_what_it_waits_for() -> None:
-    assert waited_for(Rule(effect=Reset())) == "any call"
+    assert describe_match(Rule(effect=Reset())) == "any call"
     rule = Rule(effect=Reset(), operation="getUser", user="ada", header={"x": "1"}, nth=2, phase="after", name="a")
-    assert waited_for(rule) == "getUser with user='ada', header={'x': '1'}, nth=2"
+    assert describe_match(rule) == "getUser with user='ada', header={'x': '1'}, nth=2"
 
 
 def test_entries_of_a_script_mean_effects() -> None:
-    assert [script_effect(entry) for entry in (503, "ok", "reset", "close", "hang")] == [
+    assert [effect_for_script_entry(entry) for entry in (503, "ok", "reset", "close", "hang")] == [
         Status(503),
         None,
         Reset(),
@@ -211,8 +211,8 @@ REFUSED: Mapping[str, tuple[dict[str, Any], str]] = {
     ),
     "a phase that a script has not": ({"effect": None, "script": [503], "phase": "read"}, "which script does not have"),
     "an operation it can't touch": (
-        {"effect": Zombie(5), "operation": "reads"},
-        "operation is 'reads', which zombie can't touch: choose createTransaction, createUser",
+        {"effect": LateWrite(5), "operation": "reads"},
+        "operation is 'reads', which late_write can't touch: choose createTransaction, createUser",
     ),
     "an application that is no text": ({"application": 5}, "application is 5: it must be a text of at most 1024"),
     "a user that is too long": ({"user": "a" * 1025}, "it must be a text of at most 1024 characters"),
@@ -274,7 +274,7 @@ REFUSED: Mapping[str, tuple[dict[str, Any], str]] = {
     "optional that is none": ({"optional": None}, "optional is None: it must be true or false"),
     "a name with a blank": ({"name": "my rule"}, "name is 'my rule': a rule's name is 1 to 64 visible ASCII"),
     "a name that is too long": ({"name": "a" * 65}, "a rule's name is 1 to 64 visible ASCII characters"),
-    "a name beside a gate's": ({"effect": Gate("g"), "name": "n"}, "a rule with a gate has none of its own"),
+    "a name beside a gate's": ({"effect": HoldAtGate("g"), "name": "n"}, "a rule with a gate has none of its own"),
     "a window that ends before": ({"during": (5, 5)}, "the start must be before the end"),
     "a window that is one number": ({"during": 5}, r"during is 5: it must be \(start, end\) or \(start,\)"),
     "a window of three": ({"during": (1, 2, 3)}, r"during is \(1, 2, 3\): it must be \(start, end\)"),
@@ -366,7 +366,7 @@ def test_no_attribute_of_an_effect_has_the_name_of_a_rule_s_field_but_a_gate_s_n
         for each in fields(kind)  # type: ignore[arg-type] # each is a dataclass
         if each.name in own
     }
-    assert shared == {("gate", "name")}
+    assert shared == {("hold_at_gate", "name")}
 
 
 def test_a_function_is_told_by_its_name_and_refused_from_json() -> None:
@@ -408,7 +408,7 @@ NOT_JSON: Mapping[str, tuple[object, str]] = {
         {"script": ["ok"], "status": 503},
         "'status' is no attribute of a script nor of a rule",
     ),
-    "a missing attribute": ({"effect": "zombie"}, "after_ms is missing: zombie needs it"),
+    "a missing attribute": ({"effect": "late_write"}, "after_ms is missing: late_write needs it"),
     "an attribute that can't be": ({"effect": "drip", "chunks": 0}, "chunks is 0: it must be from 1 to 1000"),
     "both": ({"effect": "reset", "script": ["ok"]}, "a rule has an effect or a script"),
     "a header that is none": ({"effect": "reset", "header": "a"}, "header is 'a', a str: it must map"),
@@ -433,7 +433,7 @@ def test_an_object_of_json_may_be_given_a_function_in_python() -> None:
         return each.user == "ada"
 
     plan = planned(rule_from({"effect": "reset"}, where=is_ada_s))
-    assert [len(plan.decide(call(user=user))) for user in ("ada", "bob")] == [1, 0]
+    assert [len(plan.match(call(user=user))) for user in ("ada", "bob")] == [1, 0]
 
 
 @pytest.mark.parametrize("told", [Reset(), Rule(effect=Reset()), {"effect": "reset"}])
@@ -461,7 +461,7 @@ def test_a_script_is_refused_where_some_of_it_could_never_be_played(counts: dict
         endless = planned(Rule(effect=Close(), **counts))
     except FaultError:  # no call is all of that
         return
-    room = sum(len(endless.decide(call())) for _ in range(100))
+    room = sum(len(endless.match(call())) for _ in range(100))
     if counts.keys() & {"nth", "first", "times"} and size > room:
         with pytest.raises(FaultError, match=f"script has {size} entries, but with .* more than {room} can be played"):
             Rule(script=[503] * size, **counts)

@@ -8,7 +8,7 @@ from freezegun import freeze_time
 
 from fake_credits import FakeCredits
 from fake_credits.faults import Latency
-from tests.neighbours.ways import in_process, live
+from tests.neighbours.connections import in_process, live
 
 pytestmark = pytest.mark.fake_credits(users={"ada": 3})
 

@@ -12,7 +12,7 @@ from moto import mock_aws
 from pytest_httpx import HTTPXMock
 
 from fake_credits import FakeCredits
-from tests.neighbours.ways import in_process, live, over_httpx, over_requests
+from tests.neighbours.connections import in_process, live, over_httpx, over_requests
 
 pytestmark = pytest.mark.fake_credits(users={"ada": 3})
 

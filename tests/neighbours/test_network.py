@@ -4,7 +4,7 @@ import pytest
 import requests
 
 from fake_credits import FakeCredits
-from tests.neighbours.ways import in_process, live, over_requests
+from tests.neighbours.connections import in_process, live, over_requests
 from tests.plugin.conftest import Suite, suite
 
 __all__ = ["suite"]  # pytest finds the fixture by its name here
@@ -12,7 +12,7 @@ __all__ = ["suite"]  # pytest finds the fixture by its name here
 FORBIDDEN = """
 import pytest
 from pytest_socket import SocketBlockedError
-from tests.neighbours.ways import in_process, live
+from tests.neighbours.connections import in_process, live
 
 pytestmark = pytest.mark.fake_credits(users={"ada": 3})
 

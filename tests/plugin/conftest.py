@@ -6,12 +6,12 @@ import httpcore2
 import httpx2
 import pytest
 import requests
-from pytest_fake_credits.report import section
+from pytest_fake_credits.report import render_section
 
-from fake_credits.auth import crypto
 from fake_credits.fake import FakeCredits
+from fake_credits.tokens import crypto
 
-KEPT_LOADED = (FakeCredits, crypto, section, httpx2, httpcore2, requests)
+KEPT_LOADED = (FakeCredits, crypto, render_section, httpx2, httpcore2, requests)
 """Or each run inside this process would load them anew, and drop them: httpx2 would then not know its own errors."""
 
 Suite = Callable[..., pytest.RunResult]

@@ -14,7 +14,7 @@ SEEN = []
 
 @pytest.fixture(autouse=True)
 def seen(fake_credits_factory):
-    (watched,) = fake_credits_factory.open()
+    (watched,) = fake_credits_factory.open_sandboxes()
     SEEN.append(watched.fake.sandbox.name)
 
 

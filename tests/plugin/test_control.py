@@ -2,7 +2,7 @@
 
 from fake_credits import FakeCredits
 from fake_credits.client.control import ControlClient
-from fake_credits.drivers.live import LiveServer
+from fake_credits.transports.live import LiveServer
 
 
 def test_another_process_sees_and_bends_the_running_tests_sandbox(

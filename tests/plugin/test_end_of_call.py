@@ -9,7 +9,7 @@ import contextlib
 
 import pytest
 
-import fake_credits.web.exchange
+import fake_credits.api.exchange
 from fake_credits.errors import FakeCreditsError, UserNotFound
 
 
@@ -19,8 +19,8 @@ def _bug(request):
 
 @pytest.fixture
 def bug(monkeypatch):
-    planted = dict.fromkeys(fake_credits.web.exchange.OPERATIONS, _bug)
-    monkeypatch.setattr(fake_credits.web.exchange, "OPERATIONS", planted)
+    planted = dict.fromkeys(fake_credits.api.exchange.OPERATION_HANDLERS, _bug)
+    monkeypatch.setattr(fake_credits.api.exchange, "OPERATION_HANDLERS", planted)
 
 
 def call(client):
@@ -29,7 +29,7 @@ def call(client):
 
 
 def corrupt(credits):
-    credits.sandbox.ledger.account("app-id", "user-id").balance = 4
+    credits.sandbox.ledger.get_account("app-id", "user-id").balance = 4
 
 
 def test_bug(bug, fake_credits_server_client):

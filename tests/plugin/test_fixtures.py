@@ -13,7 +13,7 @@ BEFORE = set(threading.enumerate())
 
 def pytest_unconfigure():
     serving = any(thread.name == "fake-credits-server" for thread in set(threading.enumerate()) - BEFORE)
-    print(f"ENDED closed={KEPT[0].sandbox.closed} serving={serving}")
+    print(f"ENDED closed={KEPT[0].sandbox.is_closed} serving={serving}")
 """
 
 FIXTURES = """
@@ -213,7 +213,7 @@ def test_a_word(fake_credits_factory, words, error, said):
 
 
 def test_nobody_is_left_open():
-    assert [fake for fake in gc.get_objects() if isinstance(fake, FakeCredits) and not fake.sandbox.closed] == []
+    assert [fake for fake in gc.get_objects() if isinstance(fake, FakeCredits) and not fake.sandbox.is_closed] == []
 """
 
 

@@ -25,8 +25,8 @@ def test_one(fake_credits, amount):
     assert balance(fake_credits) == balance(fake_credits, "http://other.internal:81/api") == amount
 
 def test_between():
-    from fake_credits.drivers.intercept.switchboard import SWITCHBOARD
-    assert "none" in repr(SWITCHBOARD)
+    from fake_credits.intercept import INTERCEPTION_REGISTRY
+    assert "none" in repr(INTERCEPTION_REGISTRY)
 """,
         ini=INI,
     )
@@ -38,12 +38,12 @@ def test_the_nearest_marker_wins_whole(suite: Suite) -> None:
     result = suite(
         CALL
         + """
-from fake_credits.drivers.intercept.switchboard import SWITCHBOARD
+from fake_credits.intercept import INTERCEPTION_REGISTRY
 
 @pytest.mark.fake_credits(balance=3, intercept="https://mine.internal/x")
 def test_one_url(fake_credits):
     assert balance(fake_credits, "https://mine.internal/x") == 3
-    assert "credits.internal" not in repr(SWITCHBOARD)
+    assert "credits.internal" not in repr(INTERCEPTION_REGISTRY)
 
 @pytest.mark.fake_credits(balance=3, intercept=["https://a.internal", "https://b.internal"])
 def test_two(fake_credits):
@@ -51,7 +51,7 @@ def test_two(fake_credits):
 
 @pytest.mark.fake_credits(intercept=[])
 def test_none(fake_credits):
-    assert "none" in repr(SWITCHBOARD)
+    assert "none" in repr(INTERCEPTION_REGISTRY)
 """,
         ini=INI,
     )

@@ -3,7 +3,7 @@
 from datetime import UTC, datetime
 
 import pytest
-from pytest_fake_credits.marker import WORDS, checked_words
+from pytest_fake_credits.marker import MARKER_OPTIONS, validate_options
 
 from tests.plugin.conftest import Suite
 
@@ -47,11 +47,11 @@ class TestDerived(TestClass):
     test_function = test_parameter = None
 
 
-@pytest.mark.fake_credits(application_id="acme", user_id="u1", api_key="k", jwt="clerk", live=True)
+@pytest.mark.fake_credits(application_id="acme", user_id="u1", api_key="k", auth_provider="clerk", live=True)
 def test_the_other_words(fake_credits, fake_credits_async_user_client):
     assert (fake_credits.application_id, fake_credits.user_id, fake_credits.api_key) == ("acme", "u1", "k")
     assert "127.0.0.1" in repr(fake_credits.server_client)
-    assert fake_credits.sandbox.minter.preset.name == "clerk"
+    assert fake_credits.sandbox.minter.provider.name == "clerk"
 
 
 @pytest.mark.fake_credits
@@ -131,7 +131,7 @@ def test_a_marker_added_late_fails_the_setup(suite: Suite) -> None:
         """
         import pytest
 
-        @pytest.mark.fake_credits(jwt="okta")
+        @pytest.mark.fake_credits(auth_provider="okta")
         def test_preset(fake_credits):
             pass
 
@@ -242,7 +242,7 @@ def test_the_marker_is_described(suite: Suite) -> None:
     """``pytest --markers`` names every word."""
     result = suite("", "--markers")
     line = next(line for line in result.outlines if line.startswith("@pytest.mark.fake_credits("))
-    assert all(f"{word}=" in line for word in WORDS)
+    assert all(f"{word}=" in line for word in MARKER_OPTIONS)
 
 
 _NOON = datetime(2026, 1, 1, 12, tzinfo=UTC)
@@ -271,7 +271,7 @@ _NOON = datetime(2026, 1, 1, 12, tzinfo=UTC)
 )
 def test_a_word_has_one_form(word: str, value: object, form: object) -> None:
     """Whatever it may be written as, the fake gets one type."""
-    assert checked_words({word: value}, "here") == {word: form}
+    assert validate_options({word: value}, "here") == {word: form}
 
 
 @pytest.mark.parametrize(
@@ -294,7 +294,7 @@ def test_a_word_has_one_form(word: str, value: object, form: object) -> None:
         ("latency", None),
         ("clock", datetime(2026, 1, 1)),
         ("clock", 0),
-        ("jwt", 1),
+        ("auth_provider", 1),
         ("live", 1),
         ("seed", "1"),
         ("user_id", b"u"),
@@ -308,5 +308,5 @@ def test_a_word_has_one_form(word: str, value: object, form: object) -> None:
 def test_a_value_that_cannot_be_is_refused_with_its_rule(word: str, value: object) -> None:
     """The message names the place, the word, the value and the rule."""
     with pytest.raises(pytest.UsageError) as refused:
-        checked_words({word: value}, "here")
-    assert str(refused.value) == f"here has {word}={value!r}: that must be {WORDS[word].rule}"
+        validate_options({word: value}, "here")
+    assert str(refused.value) == f"here has {word}={value!r}: that must be {MARKER_OPTIONS[word].expected}"

@@ -1,7 +1,7 @@
 """Options: four sources and their order, and what is said of a value that can't be."""
 
 import pytest
-from pytest_fake_credits.settings import OPTIONS
+from pytest_fake_credits.config_options import PLUGIN_OPTIONS
 
 from tests.plugin.conftest import Suite
 
@@ -22,13 +22,13 @@ def _probe(mark: str = "") -> str:
 
 def test_every_option_derives_its_names() -> None:
     """One table row is a flag, an ini option and an environment variable."""
-    names = [(option.flag, option.ini, option.environment) for option in OPTIONS if not option.ini_only]
+    names = [(option.flag, option.ini, option.env_variable) for option in PLUGIN_OPTIONS if not option.ini_only]
     assert names[:2] == [
         ("--fake-credits-seed", "fake_credits_seed", "FAKE_CREDITS_SEED"),
         ("--fake-credits-mode", "fake_credits_mode", "FAKE_CREDITS_MODE"),
     ]
-    ids = ["application_id", "user_id", "api_key", "jwt", "early_env", "autouse", "keep_headers"]
-    assert [option.name for option in OPTIONS] == ["seed", "mode", "log", "latency", "contract", *ids]
+    ids = ["application_id", "user_id", "api_key", "auth_provider", "early_env", "autouse", "keep_headers"]
+    assert [option.name for option in PLUGIN_OPTIONS] == ["seed", "mode", "log", "latency", "contract", *ids]
     assert names[2][2] == "FAKE_CREDITS_PYTEST_LOG"  # serve's --log has the obvious one
 
 

@@ -157,7 +157,7 @@ import threading
 import pytest
 
 from fake_credits.errors import FakeCreditsError
-from fake_credits.faults import Duplicate, Latency, Reset, Rule, Status
+from fake_credits.faults import DuplicateWrite, Latency, Reset, Rule, Status
 
 
 @pytest.mark.fake_credits(users={"ada": 100}, clock="2026-01-01T12:00:00Z")
@@ -166,7 +166,7 @@ def test_faults(fake_credits, fake_credits_server_client):
         with pytest.raises(FakeCreditsError):
             fake_credits_server_client.create_transaction("app-id", "ada", delta=delta, reason="grant")
 
-    with fake_credits.faults(Duplicate()):
+    with fake_credits.faults(DuplicateWrite()):
         fake_credits_server_client.create_transaction("app-id", "ada", delta=5, reason="grant")
     with fake_credits.faults(Latency(1)):
         grant(-5)
@@ -212,7 +212,7 @@ def test_the_section_names_each_fault_and_what_else_explains_it(suite: Suite) ->
     rows = [row.split("  ") for row in faults.splitlines() if row[:1].isdigit()]
     causes = [next(cell for cell in row if "fault:" in cell).strip() for row in rows]
     assert causes == [
-        "fault:duplicate#1",
+        "fault:duplicate_write#1",
         "validation_error (validation+fault:latency#1)",
         "unavailable (fault:status#1)",
     ]

@@ -2,39 +2,45 @@
 
 from collections.abc import Mapping
 
-from fake_credits.faults.effects.answers import NotJson, RateLimit, Status
-from fake_credits.faults.effects.base import ALL, LISTS, READS, WRITES, Effect, Phase
+from fake_credits.faults.context import (
+    ALL_OPERATIONS,
+    LIST_OPERATIONS,
+    READ_OPERATIONS,
+    WRITE_OPERATIONS,
+    Effect,
+    Phase,
+)
 from fake_credits.faults.effects.connection import Close, Drip, Garbage, Hang, Reset, Truncate
-from fake_credits.faults.effects.credentials import Unauthorized
-from fake_credits.faults.effects.reads import BadCursor, Drift, Stale
-from fake_credits.faults.effects.timing import Gate, Latency
-from fake_credits.faults.effects.writes import Duplicate, Zombie
+from fake_credits.faults.effects.reads import BadCursor, SchemaDrift, StaleRead
+from fake_credits.faults.effects.responses import NotJson, RateLimit, Status, Unauthorized
+from fake_credits.faults.effects.timing import HoldAtGate, Latency
+from fake_credits.faults.effects.writes import DuplicateWrite, LateWrite
 
 __all__ = [
-    "ALL",
+    "ALL_OPERATIONS",
     "EFFECTS",
-    "LISTS",
-    "READS",
-    "WRITES",
+    "LIST_OPERATIONS",
+    "READ_OPERATIONS",
+    "WRITE_OPERATIONS",
     "BadCursor",
     "Close",
-    "Drift",
     "Drip",
-    "Duplicate",
+    "DuplicateWrite",
     "Effect",
     "Garbage",
-    "Gate",
     "Hang",
+    "HoldAtGate",
+    "LateWrite",
     "Latency",
     "NotJson",
     "Phase",
     "RateLimit",
     "Reset",
-    "Stale",
+    "SchemaDrift",
+    "StaleRead",
     "Status",
     "Truncate",
     "Unauthorized",
-    "Zombie",
 ]
 
 EFFECTS: Mapping[str, type[Effect]] = {
@@ -48,12 +54,12 @@ EFFECTS: Mapping[str, type[Effect]] = {
     "drip": Drip,
     "garbage": Garbage,
     "not_json": NotJson,
-    "stale": Stale,
-    "duplicate": Duplicate,
-    "zombie": Zombie,
-    "drift": Drift,
+    "stale_read": StaleRead,
+    "duplicate_write": DuplicateWrite,
+    "late_write": LateWrite,
+    "schema_drift": SchemaDrift,
     "bad_cursor": BadCursor,
-    "gate": Gate,
+    "hold_at_gate": HoldAtGate,
     "unauthorized": Unauthorized,
 }
 """Every effect by its word in files."""

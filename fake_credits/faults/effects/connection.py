@@ -3,52 +3,51 @@
 from dataclasses import dataclass
 from typing import ClassVar, cast
 
-from fake_credits.faults.checks import FaultError, choice, number_in, whole_in
-from fake_credits.faults.effects.base import Effect, Phase
-from fake_credits.faults.latency import DELAY_LIMIT_MS
-from fake_credits.faults.stage import Cut, Ending, Noise, Slow, Stage
+from fake_credits.faults.checks import FaultError, check_choice, check_int, check_number
+from fake_credits.faults.context import Abort, CloseMode, DripBody, Effect, FaultContext, Phase, RawBytes
+from fake_credits.faults.latency import MAX_DELAY_MS
 
 __all__ = ["Close", "Drip", "Garbage", "Hang", "Reset", "Truncate"]
 
-_AFTER: tuple[Phase, ...] = ("after",)
-_BODY_LIMIT = 2**31
-_NO_HTTP = b"\x16\x03\x01\x02\x00SSH-2.0-nonsense\r\n\x00\xff\xfe\r\n\r\n"
+_AFTER_ONLY: tuple[Phase, ...] = ("after",)
+_MAX_BODY_BYTES = 2**31
+_INVALID_HTTP = b"\x16\x03\x01\x02\x00SSH-2.0-nonsense\r\n\x00\xff\xfe\r\n\r\n"
 
 
 @dataclass(frozen=True)
 class Reset(Effect):
     """Reset the connection: a TCP RST instead of an answer."""
 
-    word: ClassVar[str] = "reset"
-    exposes: ClassVar[str] = "retries a POST blindly: a double charge"
+    effect_name: ClassVar[str] = "reset"
+    reveals: ClassVar[str] = "retries a POST blindly: a double charge"
 
-    async def apply(self, stage: Stage) -> None:
+    async def apply(self, context: FaultContext) -> None:
         """Send no byte."""
-        stage.leave(Cut("reset"))
+        context.set_delivery(Abort("reset"))
 
 
 @dataclass(frozen=True)
 class Close(Effect):
     """Close the connection: a FIN without a byte."""
 
-    word: ClassVar[str] = "close"
-    exposes: ClassVar[str] = "the same, and a stale keep-alive connection"
+    effect_name: ClassVar[str] = "close"
+    reveals: ClassVar[str] = "the same, and a stale keep-alive connection"
 
-    async def apply(self, stage: Stage) -> None:
+    async def apply(self, context: FaultContext) -> None:
         """Send no byte."""
-        stage.leave(Cut("close"))
+        context.set_delivery(Abort("close"))
 
 
 @dataclass(frozen=True)
 class Hang(Effect):
     """Send nothing until the client gives up."""
 
-    word: ClassVar[str] = "hang"
-    exposes: ClassVar[str] = "no timeout"
+    effect_name: ClassVar[str] = "hang"
+    reveals: ClassVar[str] = "no timeout"
 
-    async def apply(self, stage: Stage) -> None:
+    async def apply(self, context: FaultContext) -> None:
         """Send no byte."""
-        stage.leave(Cut("hang"))
+        context.set_delivery(Abort("hang"))
 
 
 @dataclass(frozen=True)
@@ -58,58 +57,62 @@ class Truncate(Effect):
     ``then`` is ``close``, ``reset`` or ``hang``, in Python also ``Reset()`` and so on. At least one byte is missing. An
     answer without a body is cut after its head."""
 
-    word: ClassVar[str] = "truncate"
-    exposes: ClassVar[str] = "takes a part for the whole"
-    phases: ClassVar[tuple[Phase, ...]] = _AFTER
+    effect_name: ClassVar[str] = "truncate"
+    reveals: ClassVar[str] = "takes a part for the whole"
+    phases: ClassVar[tuple[Phase, ...]] = _AFTER_ONLY
     at_bytes: int | None = None
     fraction: float | None = None
-    then: Ending | Reset | Close | Hang = "close"
+    then: CloseMode | Reset | Close | Hang = "close"
 
     def __post_init__(self) -> None:
         if self.at_bytes is not None and self.fraction is not None:
             raise FaultError("at_bytes and fraction exclude each other: give one of them")
         if self.at_bytes is not None:
-            whole_in("at_bytes", self.at_bytes, 0, _BODY_LIMIT)
+            check_int("at_bytes", self.at_bytes, 0, _MAX_BODY_BYTES)
         if self.fraction is not None:
-            number_in("fraction", self.fraction, 0, 1)
+            check_number("fraction", self.fraction, 0, 1)
         if isinstance(self.then, Reset | Close | Hang):
-            object.__setattr__(self, "then", self.then.word)
-        choice("then", self.then, ("close", "reset", "hang"))
+            object.__setattr__(self, "then", self.then.effect_name)
+        check_choice("then", self.then, ("close", "reset", "hang"))
 
-    async def apply(self, stage: Stage) -> None:
+    async def apply(self, context: FaultContext) -> None:
         """Send a part."""
-        size = stage.body_size()
-        part = int(size * (0.5 if self.fraction is None else self.fraction)) if self.at_bytes is None else self.at_bytes
-        stage.leave(Cut(cast("Ending", self.then), max(0, min(part, size - 1))))
+        body_size = context.body_size()
+        sent_bytes = (
+            int(body_size * (0.5 if self.fraction is None else self.fraction))
+            if self.at_bytes is None
+            else self.at_bytes
+        )
+        context.set_delivery(Abort(cast("CloseMode", self.then), max(0, min(sent_bytes, body_size - 1))))
 
 
 @dataclass(frozen=True)
 class Drip(Effect):
     """Send the head at once and the body in so many ``chunks``, evenly over ``over_ms`` milliseconds."""
 
-    word: ClassVar[str] = "drip"
-    exposes: ClassVar[str] = "a timeout for each chunk only"
-    phases: ClassVar[tuple[Phase, ...]] = _AFTER
+    effect_name: ClassVar[str] = "drip"
+    reveals: ClassVar[str] = "a timeout for each chunk only"
+    phases: ClassVar[tuple[Phase, ...]] = _AFTER_ONLY
     chunks: int = 5
     over_ms: float = 1000
 
     def __post_init__(self) -> None:
-        whole_in("chunks", self.chunks, 1, 1000)
-        number_in("over_ms", self.over_ms, 0, DELAY_LIMIT_MS)
+        check_int("chunks", self.chunks, 1, 1000)
+        check_number("over_ms", self.over_ms, 0, MAX_DELAY_MS)
 
-    async def apply(self, stage: Stage) -> None:
+    async def apply(self, context: FaultContext) -> None:
         """Send slowly."""
-        stage.leave(Slow(self.chunks, self.over_ms / self.chunks))
+        context.set_delivery(DripBody(self.chunks, self.over_ms / self.chunks))
 
 
 @dataclass(frozen=True)
 class Garbage(Effect):
     """Send bytes that are no HTTP, and close."""
 
-    word: ClassVar[str] = "garbage"
-    exposes: ClassVar[str] = "the parser crashes"
-    phases: ClassVar[tuple[Phase, ...]] = _AFTER
+    effect_name: ClassVar[str] = "garbage"
+    reveals: ClassVar[str] = "the parser crashes"
+    phases: ClassVar[tuple[Phase, ...]] = _AFTER_ONLY
 
-    async def apply(self, stage: Stage) -> None:
+    async def apply(self, context: FaultContext) -> None:
         """Send nonsense."""
-        stage.leave(Noise(_NO_HTTP))
+        context.set_delivery(RawBytes(_INVALID_HTTP))

@@ -5,33 +5,32 @@ from dataclasses import dataclass
 from typing import Any, ClassVar, Literal, cast
 
 from fake_credits.contract import Operation
-from fake_credits.faults.checks import FaultError, choice, whole_in
-from fake_credits.faults.effects.base import ALL, LISTS, Effect, Phase
-from fake_credits.faults.stage import PageTrick, Stage
+from fake_credits.faults.checks import FaultError, check_choice, check_int
+from fake_credits.faults.context import ALL_OPERATIONS, LIST_OPERATIONS, CursorFault, Effect, FaultContext, Phase
 
-__all__ = ["BadCursor", "Drift", "Stale"]
+__all__ = ["BadCursor", "SchemaDrift", "StaleRead"]
 
-DriftKind = Literal["extra_field", "unknown_reason", "null_for_absent", "missing_optional"]
-_DAY_MS = 86_400_000
+SchemaDriftKind = Literal["extra_field", "unknown_reason", "null_for_absent", "missing_optional"]
+_MAX_LAG_MS = 86_400_000
 
 
 @dataclass(frozen=True)
-class Stale(Effect):
+class StaleRead(Effect):
     """Show balance and history as of one cut in the past, as a lagging replica does.
 
     Hides the user's writes of the last ``by_ms`` milliseconds, or the last ``by_writes``; never a user, and never what
     stood before the rule was added.
     """
 
-    word: ClassVar[str] = "stale"
-    exposes: ClassVar[str] = "assumes to read its own writes"
+    effect_name: ClassVar[str] = "stale_read"
+    reveals: ClassVar[str] = "assumes to read its own writes"
     phases: ClassVar[tuple[Phase, ...]] = ("read",)
     by_ms: int = 0
     by_writes: int = 0
 
     def __post_init__(self) -> None:
-        whole_in("by_ms", self.by_ms, 0, _DAY_MS)
-        whole_in("by_writes", self.by_writes, 0, 1_000_000)
+        check_int("by_ms", self.by_ms, 0, _MAX_LAG_MS)
+        check_int("by_writes", self.by_writes, 0, 1_000_000)
         if self.by_ms and self.by_writes:
             raise FaultError("by_ms and by_writes exclude each other: give one of them")
         if not self.by_ms and not self.by_writes:
@@ -42,9 +41,9 @@ class Stale(Effect):
         """Return the reads of what writes change."""
         return frozenset({Operation.GET_BALANCE, Operation.LIST_TRANSACTIONS})
 
-    async def apply(self, stage: Stage) -> None:
+    async def apply(self, context: FaultContext) -> None:
         """Read the past."""
-        stage.read_as_of(by_ms=self.by_ms, by_writes=self.by_writes)
+        context.read_stale(by_ms=self.by_ms, by_writes=self.by_writes)
 
 
 @dataclass(frozen=True)
@@ -55,90 +54,90 @@ class BadCursor(Effect):
     cursor, ``empty_page`` begins with a page without entries, whose cursor leads to the first entry.
     """
 
-    word: ClassVar[str] = "bad_cursor"
-    exposes: ClassVar[str] = "an endless loop; lost rows"
+    effect_name: ClassVar[str] = "bad_cursor"
+    reveals: ClassVar[str] = "an endless loop; lost rows"
     phases: ClassVar[tuple[Phase, ...]] = ("list",)
-    kind: PageTrick = "repeat"
+    kind: CursorFault = "repeat"
 
     def __post_init__(self) -> None:
-        choice("kind", self.kind, ("repeat", "cycle", "expired", "empty_page"))
+        check_choice("kind", self.kind, ("repeat", "cycle", "expired", "empty_page"))
 
     @property
     def operations(self) -> frozenset[Operation]:
         """Return the lists."""
-        return LISTS
+        return LIST_OPERATIONS
 
-    async def apply(self, stage: Stage) -> None:
+    async def apply(self, context: FaultContext) -> None:
         """Turn the page."""
-        stage.turn_pages(self.kind)
+        context.inject_cursor_fault(self.kind)
 
 
 @dataclass(frozen=True)
-class Drift(Effect):
+class SchemaDrift(Effect):
     """Answer as a later version of the API would.
 
     ``kind``: ``extra_field`` adds a member, ``unknown_reason`` books for a reason that is new, ``null_for_absent`` says
     ``"nextCursor": null``, ``missing_optional`` leaves ``createdAt`` out.
     """
 
-    word: ClassVar[str] = "drift"
-    exposes: ClassVar[str] = "a strict decoder dies"
+    effect_name: ClassVar[str] = "schema_drift"
+    reveals: ClassVar[str] = "a strict decoder dies"
     phases: ClassVar[tuple[Phase, ...]] = ("after",)
-    kind: DriftKind = "extra_field"
+    kind: SchemaDriftKind = "extra_field"
 
     def __post_init__(self) -> None:
-        choice("kind", self.kind, _CHANGES)
+        check_choice("kind", self.kind, _EDITS_BY_KIND)
 
     @property
     def operations(self) -> frozenset[Operation]:
         """Return the operations whose answers can differ in this way."""
-        return _OPERATIONS[self.kind]
+        return _OPERATIONS_BY_KIND[self.kind]
 
-    async def apply(self, stage: Stage) -> None:
+    async def apply(self, context: FaultContext) -> None:
         """Change the answer."""
-        change = _CHANGES[self.kind]
-        stage.edit(lambda members: change(members, stage.name_of))
+        edit = _EDITS_BY_KIND[self.kind]
+        context.edit_body(lambda members: edit(members, context.field_name))
 
 
-def _things(members: dict[str, Any], name_of: Callable[[str], str]) -> list[dict[str, Any]]:
+def _records(members: dict[str, Any], field_name: Callable[[str], str]) -> list[dict[str, Any]]:
     """Return the objects of a body that are a user or a transaction."""
-    for plural in ("users", "transactions"):
-        listed = members.get(name_of(plural))
-        if isinstance(listed, list):
-            return cast("list[dict[str, Any]]", listed)
-    return [members.get(name_of("transaction"), members)]
+    for list_name in ("users", "transactions"):
+        records = members.get(field_name(list_name))
+        if isinstance(records, list):
+            return cast("list[dict[str, Any]]", records)
+    return [members.get(field_name("transaction"), members)]
 
 
-def _add_field(members: dict[str, Any], name_of: Callable[[str], str]) -> None:
-    for thing in (members, *_things(members, name_of)):
-        thing["schemaVersion"] = 2
+def _add_extra_field(members: dict[str, Any], field_name: Callable[[str], str]) -> None:
+    for record in (members, *_records(members, field_name)):
+        record["schemaVersion"] = 2
 
 
-def _new_reason(members: dict[str, Any], name_of: Callable[[str], str]) -> None:
-    for thing in _things(members, name_of):
-        if name_of("reason") in thing:
-            thing[name_of("reason")] = "adjustment"
+def _set_unknown_reason(members: dict[str, Any], field_name: Callable[[str], str]) -> None:
+    for record in _records(members, field_name):
+        if field_name("reason") in record:
+            record[field_name("reason")] = "adjustment"
 
 
-def _null(members: dict[str, Any], name_of: Callable[[str], str]) -> None:
-    members.setdefault(name_of("nextCursor"), None)
+def _add_null_cursor(members: dict[str, Any], field_name: Callable[[str], str]) -> None:
+    members.setdefault(field_name("nextCursor"), None)
 
 
-def _drop_optional(members: dict[str, Any], name_of: Callable[[str], str]) -> None:
-    for thing in _things(members, name_of):
-        thing.pop(name_of("createdAt"), None)
+def _remove_created_at(members: dict[str, Any], field_name: Callable[[str], str]) -> None:
+    for record in _records(members, field_name):
+        record.pop(field_name("createdAt"), None)
 
 
-_CHANGES: Mapping[str, Callable[[dict[str, Any], Callable[[str], str]], None]] = {
-    "extra_field": _add_field,
-    "unknown_reason": _new_reason,
-    "null_for_absent": _null,
-    "missing_optional": _drop_optional,
+_EDITS_BY_KIND: Mapping[str, Callable[[dict[str, Any], Callable[[str], str]], None]] = {
+    "extra_field": _add_extra_field,
+    "unknown_reason": _set_unknown_reason,
+    "null_for_absent": _add_null_cursor,
+    "missing_optional": _remove_created_at,
 }
 
-_OPERATIONS: Mapping[str, frozenset[Operation]] = {
-    "extra_field": ALL,
+_OPERATIONS_BY_KIND: Mapping[str, frozenset[Operation]] = {
+    "extra_field": ALL_OPERATIONS,
     "unknown_reason": frozenset({Operation.CREATE_TRANSACTION, Operation.LIST_TRANSACTIONS}),
-    "null_for_absent": LISTS,
-    "missing_optional": ALL - {Operation.GET_BALANCE},
+    "null_for_absent": LIST_OPERATIONS,
+    "missing_optional": ALL_OPERATIONS - {Operation.GET_BALANCE},
 }

@@ -3,49 +3,48 @@
 from dataclasses import dataclass
 from typing import ClassVar
 
-from fake_credits.faults.checks import text_in
-from fake_credits.faults.effects.base import Effect
-from fake_credits.faults.latency import Distribution, distribution
-from fake_credits.faults.stage import Stage
+from fake_credits.faults.checks import check_text
+from fake_credits.faults.context import Effect, FaultContext
+from fake_credits.faults.latency import Distribution, parse_distribution
 
-__all__ = ["Gate", "Latency"]
+__all__ = ["HoldAtGate", "Latency"]
 
-_NAME_LIMIT = 64
+_MAX_GATE_NAME_CHARS = 64
 
 
 @dataclass(frozen=True)
 class Latency(Effect):
     """Answer slowly. ``distribution`` is milliseconds, a `Distribution` or its text."""
 
-    word: ClassVar[str] = "latency"
-    exposes: ClassVar[str] = "no timeout; takes a timeout for a failure"
+    effect_name: ClassVar[str] = "latency"
+    reveals: ClassVar[str] = "no timeout; takes a timeout for a failure"
     stacks: ClassVar[bool] = True
     distribution: Distribution | float | str
 
     def __post_init__(self) -> None:
-        object.__setattr__(self, "distribution", distribution(self.distribution, "distribution"))
+        object.__setattr__(self, "distribution", parse_distribution(self.distribution, "distribution"))
 
-    async def apply(self, stage: Stage) -> None:
+    async def apply(self, context: FaultContext) -> None:
         """Wait."""
-        kind = distribution(self.distribution)
-        await stage.sleep(kind.at(stage.draw()))
+        delay_distribution = parse_distribution(self.distribution)
+        await context.sleep(delay_distribution.quantile(context.random()))
 
 
 @dataclass(frozen=True)
-class Gate(Effect):
+class HoldAtGate(Effect):
     """Hold the call until the test releases the gate of this ``name``.
 
     Several rules may hold at one gate. Such a rule has no name of its own: in files ``name`` is the gate's.
     """
 
-    word: ClassVar[str] = "gate"
-    exposes: ClassVar[str] = "the race itself"
+    effect_name: ClassVar[str] = "hold_at_gate"
+    reveals: ClassVar[str] = "the race itself"
     stacks: ClassVar[bool] = True
     name: str = "gate"
 
     def __post_init__(self) -> None:
-        text_in("name", self.name, 1, _NAME_LIMIT)
+        check_text("name", self.name, 1, _MAX_GATE_NAME_CHARS)
 
-    async def apply(self, stage: Stage) -> None:
+    async def apply(self, context: FaultContext) -> None:
         """Wait at the gate."""
-        await stage.hold(self.name)
+        await context.hold_at_gate(self.name)

@@ -25,7 +25,7 @@ test("a token expires with it", async () => {
 
 test("a write that lands after its client gave up is parked until the clock gets there", async () => {
   await sandbox.told("POST", "/reset");
-  await sandbox.told("POST", "/faults", { effect: "zombie", after_ms: 60000 });
+  await sandbox.told("POST", "/faults", { effect: "late_write", after_ms: 60000 });
   const body = JSON.stringify({ delta: -1, reason: "consume" });
   const headers = { "X-API-Key": sandbox.api_key, "Content-Type": "application/json" };
   const url = `${sandbox.base_url}/v1/applications/app-id/users/ada/transactions`;

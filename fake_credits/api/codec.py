@@ -1,0 +1,288 @@
+"""Request and response bodies of one contract, and signed pagination cursors."""
+
+import base64
+import binascii
+import hashlib
+import hmac
+from collections.abc import Callable, Iterable
+from decimal import Decimal, InvalidOperation
+from functools import lru_cache
+from typing import NamedTuple, Protocol, cast
+
+import msgspec
+
+from fake_credits.contract import MAX_AMOUNT, Contract, created_at_to_json
+from fake_credits.errors import InvalidCursor, Problem, ValidationError
+from fake_credits.ledger import Account, LedgerEntry
+from fake_credits.models import Reason
+from fake_credits.strict_json import parse_json, short_repr
+
+__all__ = ["Codec", "TransactionInput", "decode_cursor", "encode_cursor"]
+
+
+_MAX_CACHED_SECONDS = 256
+_REASON_BY_VALUE = {
+    reason.value: reason for reason in Reason
+}  # a call of the enumeration costs half of reading the body
+
+
+class TransactionInput(NamedTuple):
+    """Be what createTransaction asks for, checked for types but not yet for rules."""
+
+    delta: int
+    reason: Reason
+
+
+class _FastTransactionInput(Protocol):
+    delta: float  # 10.0 is an integer too, but a double can't tell 10.0 from 10.00000000000000001: the slow way can
+    reason: str
+
+
+class Codec:
+    """Encode and decode the bodies of one contract."""
+
+    def __init__(self, contract: Contract) -> None:
+        self._contract = contract
+        name_of = contract.name_of
+        self._delta_name, self._reason_name = name_of("delta"), name_of("reason")
+        self._balance_template = f"{{{_template_key(name_of('balance'))}:%d}}".encode()
+        self._transaction_template = ",".join(
+            f"{_template_key(name_of(key))}:%s" for key in ("delta", "reason", "createdAt")
+        )
+        self._user_template = (
+            "{"
+            + ",".join(f"{_template_key(name_of(key))}:%s" for key in ("applicationId", "userId", "createdAt"))
+            + "}"
+        )
+        self._json_by_reason = {reason: _json_string(reason.value) for reason in Reason}
+        self._decode_fast = self._make_fast_decoder()
+        self._cached_iso_second = lru_cache(_MAX_CACHED_SECONDS)(_iso_second)
+
+    def __repr__(self) -> str:
+        return f"<Codec, createdAt as {self._contract.created_at}>"
+
+    def _make_fast_decoder(self) -> Callable[[bytes], _FastTransactionInput]:
+        struct = msgspec.defstruct(
+            "_FastTransactionInput",
+            [("delta", int | float), ("reason", str)],
+            rename={"delta": self._delta_name, "reason": self._reason_name}.get,
+            forbid_unknown_fields=True,
+        )
+        return cast("Callable[[bytes], _FastTransactionInput]", msgspec.json.Decoder(struct).decode)
+
+    # ------------------------------------------------------------ out
+
+    def encode_balance(self, balance: int) -> bytes:
+        """Return the body of getBalance."""
+        return self._balance_template % balance
+
+    def encode_user(self, account: Account) -> bytes:
+        """Return the body of getUser and createUser."""
+        return self._user_json(account).encode()
+
+    def encode_user_page(self, accounts: Iterable[Account], next_cursor: str | None) -> bytes:
+        """Return the body of listUsers."""
+        return self._encode_page("users", map(self._user_json, accounts), next_cursor)
+
+    def encode_transaction(self, entry: LedgerEntry, position: int) -> bytes:
+        """Return the body of createTransaction (row 11)."""
+        form = self._contract.created_transaction
+        if form == "empty":
+            return b""
+        text = self._transaction_json(entry)
+        if form == "wrapped":
+            text = f"{{{_json_string(self._contract.name_of('transaction'))}:{text}}}"
+        elif form == "id":
+            text = f'{text[:-1]},{_json_string(self._contract.name_of("id"))}:"txn_{position + 1}"}}'
+        elif form == "balance":
+            text = f"{text[:-1]},{_json_string(self._contract.name_of('balance'))}:{entry.balance}}}"
+        return text.encode()
+
+    def encode_transaction_page(self, entries: Iterable[LedgerEntry], next_cursor: str | None) -> bytes:
+        """Return the body of listTransactions."""
+        return self._encode_page("transactions", map(self._transaction_json, entries), next_cursor)
+
+    def _user_json(self, account: Account) -> str:
+        return self._user_template % (
+            _json_string(account.application_id),
+            _json_string(account.user_id),
+            self._timestamp_json(account.created_at_ms),
+        )
+
+    def _transaction_json(self, entry: LedgerEntry) -> str:
+        return (
+            "{"
+            + self._transaction_template
+            % (entry.delta, self._json_by_reason[entry.reason], self._timestamp_json(entry.at_ms))
+            + "}"
+        )
+
+    def _timestamp_json(self, ms: int) -> str:
+        second, milliseconds = divmod(ms, 1000)
+        if self._contract.created_at == "iso_ms":
+            return f'"{self._cached_iso_second(second)}.{milliseconds:03d}Z"'
+        value = created_at_to_json(self._contract.created_at, ms)
+        return f'"{value}"' if isinstance(value, str) else str(value)
+
+    def _encode_page(self, member: str, items: Iterable[str], next_cursor: str | None) -> bytes:
+        trailer = ""
+        if next_cursor is not None or self._contract.end_of_list != "absent":
+            end_of_list = "null" if self._contract.end_of_list == "null" else '""'
+            cursor = end_of_list if next_cursor is None else f'"{next_cursor}"'
+            trailer = f",{_json_string(self._contract.name_of('nextCursor'))}:{cursor}"
+        return f"{{{_json_string(self._contract.name_of(member))}:[{','.join(items)}]{trailer}}}".encode()
+
+    # ------------------------------------------------------------ in
+
+    def decode_transaction(self, body: bytes) -> TransactionInput:
+        """Return the transaction that a body asks for.
+
+        Raises MalformedJson for what is no JSON, and ValidationError with every problem of type or name at once.
+        """
+        # Six quotation marks and no escape are two names and one text: then no member can stand there twice.
+        if body.count(b'"') == 6 and b"\\" not in body:
+            try:
+                decoded = self._decode_fast(body)
+            except (msgspec.MsgspecError, ValueError):
+                pass  # the slow way says what is wrong
+            else:
+                reason = _REASON_BY_VALUE.get(decoded.reason)
+                if reason is not None and isinstance(decoded.delta, int):
+                    return TransactionInput(decoded.delta, reason)
+        return self._decode_strict(_parse_object(body))
+
+    def require_empty_body(self, body: bytes) -> None:
+        """Refuse a body with members, for an operation that takes none; empty and ``{}`` pass."""
+        if body:
+            _raise_problems(_unknown_members(_parse_object(body), ()))
+
+    def _decode_strict(self, members: dict[str, object]) -> TransactionInput:
+        delta, delta_problem = _read_delta(members, self._delta_name)
+        reason, reason_problem = _read_reason(members, self._reason_name)
+        problems = [problem for problem in (delta_problem, reason_problem) if problem is not None]
+        _raise_problems([*problems, *_unknown_members(members, (self._delta_name, self._reason_name))])
+        return TransactionInput(delta, reason)
+
+
+def _iso_second(second: int) -> str:
+    """Return a second since 1970 as ISO 8601, without its zone: what most transactions of a page share."""
+    return str(created_at_to_json("iso_s", second * 1000)).removesuffix("Z")
+
+
+def _json_string(text: str) -> str:
+    return msgspec.json.encode(text).decode()
+
+
+def _template_key(name: str) -> str:
+    """Return a member's name as a template has it."""
+    return _json_string(name).replace("%", "%%")
+
+
+def _parse_object(body: bytes) -> dict[str, object]:
+    value = parse_json(body, parse_int=_parse_integer, parse_float=_parse_decimal)
+    if not isinstance(value, dict):
+        raise ValidationError(
+            f"the body must be a JSON object, not {_json_type_name(value)}",
+            details=(Problem("", f"must be a JSON object, not {_json_type_name(value)}"),),
+        )
+    return cast("dict[str, object]", value)
+
+
+def _parse_integer(digits: str) -> int | Decimal:
+    # int() refuses thousands of digits with advice about the interpreter; nobody here needs that many.
+    return int(digits) if len(digits) < 100 else Decimal(digits)
+
+
+def _parse_decimal(text: str) -> Decimal:
+    try:
+        return Decimal(text)
+    except InvalidOperation:  # an exponent of twenty digits: what is that large or small is no amount either way
+        return Decimal("1e-999999" if "e-" in text.lower() else "1e999999")
+
+
+def _read_delta(members: dict[str, object], name: str) -> tuple[int, Problem | None]:
+    if name not in members:
+        return 0, Problem(name, "is missing: an integer is required")
+    value = members[name]
+    if isinstance(value, bool) or not isinstance(value, int | Decimal):
+        return 0, Problem(name, f"must be an integer, not {_json_type_name(value)}")
+    if not -MAX_AMOUNT <= value <= MAX_AMOUNT:
+        return 0, Problem(name, f"must be at most {MAX_AMOUNT} in size (2^53 - 1), not {short_repr(value)}")
+    if value != int(value):
+        return 0, Problem(name, f"must be an integer, not {short_repr(value)}")
+    return int(value), None
+
+
+def _read_reason(members: dict[str, object], name: str) -> tuple[Reason, Problem | None]:
+    choices = ", ".join(f"{reason.value!r}" for reason in Reason)
+    if name not in members:
+        return Reason.GRANT, Problem(name, f"is missing: one of {choices} is required")
+    value = members[name]
+    if not isinstance(value, str):
+        return Reason.GRANT, Problem(name, f"must be one of {choices}, not {_json_type_name(value)}")
+    if value not in Reason.__members__.values():
+        return Reason.GRANT, Problem(name, f"must be one of {choices}, not {short_repr(value)}")
+    return Reason(value), None
+
+
+def _unknown_members(members: dict[str, object], allowed: tuple[str, ...]) -> list[Problem]:
+    problem = (
+        f"is no member of this body (known: {', '.join(allowed)})" if allowed else "is not allowed: the body is empty"
+    )
+    return [Problem(short_repr(name).strip("'"), problem) for name in members if name not in allowed]
+
+
+def _raise_problems(problems: list[Problem]) -> None:
+    if problems:
+        first = problems[0]
+        more = f" (and {len(problems) - 1} more)" if len(problems) > 1 else ""
+        raise ValidationError(f"{first.field} {first.problem}{more}", details=tuple(problems[:20]))
+
+
+_JSON_TYPE_NAMES: dict[type, str] = {
+    str: "a string",
+    int: "a number",
+    Decimal: "a number",
+    list: "an array",
+    dict: "an object",
+}
+
+
+def _json_type_name(value: object) -> str:
+    if isinstance(value, bool):
+        return f"a boolean ({str(value).lower()})"
+    return "null" if value is None else _JSON_TYPE_NAMES[type(value)]
+
+
+_POSITION_BYTES = 6
+_SIGNATURE_BYTES = 12
+
+
+def encode_cursor(key: bytes, scope: tuple[str, ...], position: int) -> str:
+    """Return the cursor for a position of the list that ``scope`` names."""
+    position_bytes = position.to_bytes(_POSITION_BYTES, "big")
+    return base64.urlsafe_b64encode(position_bytes + _sign(key, scope, position_bytes)).decode("ascii")
+
+
+def decode_cursor(key: bytes, scope: tuple[str, ...], cursor: str) -> int:
+    """Return the position behind a cursor; raise InvalidCursor for one that this list did not give out."""
+    try:
+        encoded = cursor.encode("ascii")
+        position = int.from_bytes(base64.b64decode(encoded, altchars=b"-_", validate=True)[:_POSITION_BYTES], "big")
+    except (UnicodeEncodeError, binascii.Error):
+        raise _invalid_cursor() from None
+    # The texts are compared, not what they decode to: base64 has several texts for the same bytes.
+    if not hmac.compare_digest(encoded, encode_cursor(key, scope, position).encode("ascii")):
+        raise _invalid_cursor()
+    return position
+
+
+def _sign(key: bytes, scope: tuple[str, ...], position_bytes: bytes) -> bytes:
+    # Lengths in front make the encoding unambiguous: no two scopes share one.
+    scope_bytes = b"".join(len(part).to_bytes(4, "big") + part for part in (text.encode() for text in scope))
+    return hashlib.blake2b(position_bytes + scope_bytes, digest_size=_SIGNATURE_BYTES, key=key).digest()
+
+
+def _invalid_cursor() -> InvalidCursor:
+    """Return the refusal of a cursor that a list did not give out."""
+    return InvalidCursor("this cursor was not given out by this list: pass on nextCursor as it came, to the same list")

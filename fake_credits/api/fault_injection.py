@@ -1,0 +1,273 @@
+"""Own the way of an exchange that rules may touch: what fires, before and after the decision, and what it then does.
+
+It implements the `FaultContext` that effects work on, and waits through the driver's `Connection`.
+"""
+
+import math
+from collections.abc import Callable, Mapping
+from email.utils import formatdate
+from typing import Any, cast
+
+import msgspec
+
+from fake_credits.api.exchange import Connection, Exchange, MatchedFaults
+from fake_credits.api.handlers import FaultOverrides
+from fake_credits.api.routing import RouteMatch
+from fake_credits.clock import MAX_TIMESTAMP_MS
+from fake_credits.contract import Operation
+from fake_credits.errors import ApiError, GatewayTimeout, ServerError, Unavailable
+from fake_credits.faults.active_rule import Firing
+from fake_credits.faults.context import Abort, CursorFault, Delivery, IncomingCall, PredicateError
+from fake_credits.http_message import Response
+
+__all__ = ["ExchangeFaultContext", "handle_with_faults", "match_faults"]
+
+
+def match_faults(exchange: Exchange, body: bytes) -> MatchedFaults | None:
+    """Return which of its sandbox's rules fire for an exchange, None for none; raise ApiError where one fails."""
+    if not isinstance(exchange.credential, ApiError):
+        exchange.client = exchange.credential.kind
+    sandbox = exchange.sandbox
+    with sandbox.lock:  # a reset waits for it
+        firings = _match_rules(exchange, body)
+        return MatchedFaults(firings, sandbox.ledger) if firings else None
+
+
+async def handle_with_faults(
+    exchange: Exchange, connection: Connection, matched_faults: MatchedFaults, body: bytes
+) -> None:
+    """Decide an exchange as the rules that it has met want; raise ApiError for a refusal that no fault has touched."""
+    context = ExchangeFaultContext(exchange, connection, matched_faults, body)
+    for firing in matched_faults.firings:
+        if firing.active_rule.rule.phase != "after" and not context.has_outcome:
+            await context.apply(firing)
+    if not context.has_outcome:
+        context.authorize_and_execute()
+    for firing in matched_faults.firings:
+        if firing.active_rule.rule.phase == "after" and exchange.delivery is None:
+            await context.apply(firing)
+
+
+def _match_rules(exchange: Exchange, body: bytes) -> list[Firing]:
+    """Return what a call meets; refuse it where a rule's own function fails, which fails the test too."""
+    try:
+        return exchange.sandbox.faults.match(_incoming_call(exchange, body))
+    except PredicateError as failure:
+        exchange.sandbox.add_problem(failure.problem_with_traceback)
+        error = ServerError(failure.problem)
+        error.fault = failure.rule_name
+        raise error from None
+
+
+def _incoming_call(exchange: Exchange, body: bytes) -> IncomingCall:
+    operation, application_id, user_id = cast("RouteMatch", exchange.route_match)[:3]
+    sandbox, credential = exchange.sandbox, exchange.credential
+    return IncomingCall(
+        exchange.ordinal - sandbox.faults.ordinal_offset,
+        operation,
+        application_id,
+        user_id,
+        "" if isinstance(credential, ApiError) else credential.kind,
+        _transaction_reason(exchange, body) if sandbox.faults.needs_reason else "",
+        exchange.headers_by_name,
+        sandbox.clock.now_ms(),
+    )
+
+
+def _transaction_reason(exchange: Exchange, body: bytes) -> str:
+    if cast("RouteMatch", exchange.route_match).operation is not Operation.CREATE_TRANSACTION:
+        return ""
+    try:
+        return exchange.runtime.codec.decode_transaction(body).reason.value
+    except ApiError:
+        return ""
+
+
+class ExchangeFaultContext:
+    """Be an exchange as its effects see it."""
+
+    def __init__(self, exchange: Exchange, connection: Connection, matched_faults: MatchedFaults, body: bytes) -> None:
+        self._exchange = exchange
+        self._connection = connection
+        self._body = body
+        self._ledger = matched_faults.ledger
+        self._firing: Firing | None = None
+        self._previous_rules = "", ""
+        self._overrides: FaultOverrides | None = None
+        self._clock_skew_s = 0
+        self._write_count = 1
+
+    @property
+    def has_outcome(self) -> bool:
+        """Tell whether the exchange has its answer, or will have none."""
+        return self._exchange.response is not None or self._exchange.delivery is not None
+
+    async def apply(self, firing: Firing) -> None:
+        """Let one effect work, and note that its rule has fired."""
+        self._firing = firing
+        exchange = self._exchange
+        self._previous_rules = exchange.rule_names, exchange.rule_phases
+        exchange.rule_names = f"{exchange.rule_names}+{firing.active_rule.name}".lstrip("+")
+        exchange.rule_phases = f"{exchange.rule_phases}+{firing.active_rule.rule.phase}".lstrip("+")
+        await firing.effect.apply(self)
+
+    def authorize_and_execute(self) -> None:
+        """Decide, and keep a refusal as an answer that effects can touch."""
+        exchange = self._exchange
+        try:
+            with exchange.sandbox.lock:
+                self._check_not_reset()
+                exchange.authorize_and_execute(self._body, overrides=self._overrides, clock_skew_s=self._clock_skew_s)
+        except ApiError as error:
+            exchange.respond_with_error(error.with_traceback(None))
+        self._repeat_write()
+
+    def _check_not_reset(self) -> None:
+        """Refuse a call that has waited, in real time, while its sandbox was reset: its world is no more."""
+        if self._exchange.sandbox.ledger is not self._ledger:
+            raise Unavailable("the sandbox was reset while a fault of fake-credits held this call up")
+
+    def _repeat_write(self) -> None:
+        """Apply a write that stands again, where it is to come twice; the outcome of the second is nobody's."""
+        exchange = self._exchange
+        if self._write_count == 1 or not exchange.committed:
+            return
+        response, error, transaction_number = exchange.response, exchange.error, exchange.transaction_number
+        self._execute(None)
+        exchange.response, exchange.error, exchange.transaction_number = response, error, transaction_number
+        exchange.committed = True
+
+    def _execute(self, overrides: FaultOverrides | None) -> None:
+        exchange = self._exchange
+        with exchange.sandbox.lock:
+            try:
+                exchange.execute(self._body, overrides)
+            except ApiError as error:
+                exchange.respond_with_error(error.with_traceback(None))
+
+    # ------------------------------------------------------------ what effects do
+
+    def random(self) -> float:
+        """Return the next number of the rule that works now."""
+        return cast("Firing", self._firing).random()
+
+    async def sleep(self, ms: float) -> None:
+        """Let time pass."""
+        await self._connection.sleep(ms, self._exchange)
+
+    async def hold_at_gate(self, gate_name: str) -> None:
+        """Wait at a gate."""
+        exchange = self._exchange
+        gate = exchange.sandbox.gates.get(gate_name)
+        if gate is None or await self._connection.wait_at_gate(gate, exchange):
+            return
+        problem = f"gate {gate_name!r} held {exchange.label} for {gate.limit_s:g} s, and nobody released it"
+        exchange.sandbox.add_problem(f"{problem}; it holds {gate.waiters() or 'nobody else'}")
+        exchange.fault_cause, error = "", GatewayTimeout(problem)
+        error.fault = cast("Firing", self._firing).active_rule.name
+        raise error
+
+    def respond_with_error(self, error: ApiError, *, status: int | None = None, retry_after: str = "") -> None:
+        """Answer with a refusal."""
+        rule_name = error.fault = cast("Firing", self._firing).active_rule.name
+        self._exchange.fault_cause = ""  # that of an answer before this one
+        error.message = f"{error.message} (the fault {rule_name!r} of fake-credits)"
+        response = self._exchange.respond_with_error(error, status=status)
+        if retry_after:
+            # A date means something beside the Date of the same clock only.
+            date = formatdate(self._exchange.sandbox.clock.now_ms() / 1000, usegmt=True)
+            response.headers += [(b"retry-after", retry_after.encode("ascii")), (b"date", date.encode("ascii"))]
+
+    def respond(self, status: int, body: bytes, media_type: str) -> None:
+        """Answer with bytes."""
+        cause = f"fault:{cast('Firing', self._firing).active_rule.name}"
+        headers = [(b"x-fake-credits-cause", cause.encode("ascii"))]
+        exchange = self._exchange
+        exchange.response = Response(status, body, headers, media_type.encode("ascii"))
+        exchange.error, exchange.fault_cause = None, cause
+
+    def edit_body(self, edit: Callable[[dict[str, Any]], None]) -> None:
+        """Change the members of a success's body."""
+        response = self._exchange.response
+        if response is None or not (200 <= response.status < 300 and response.body):
+            return
+        try:
+            members = msgspec.json.decode(response.body, type=dict[str, Any])
+        except msgspec.DecodeError:
+            return  # another fault has made a proxy's page of it
+        edit(members)
+        response.body = msgspec.json.encode(members)
+
+    def field_name(self, default_name: str) -> str:
+        """Return how the contract calls a member."""
+        return self._exchange.runtime.contract.name_of(default_name)
+
+    def body_size(self) -> int:
+        """Return the size of the body."""
+        response = self._exchange.response
+        return 0 if response is None else len(response.body)
+
+    def format_retry_after(self, seconds: float, form: str) -> str:
+        """Return the value of Retry-After (RFC 9110, section 10.2.3), rounded up to whole seconds."""
+        form = form or self._exchange.runtime.contract.retry_after
+        at_s = min(math.ceil(self._exchange.sandbox.clock.now_ms() / 1000 + seconds), MAX_TIMESTAMP_MS // 1000)
+        values: Mapping[str, str] = {
+            "seconds": str(math.ceil(seconds)),
+            "date": formatdate(at_s, usegmt=True),
+            "garbage": "soon",
+        }
+        return values.get(form, "")
+
+    def set_delivery(self, delivery: Delivery) -> None:
+        """Say how the answer leaves."""
+        exchange, firing = self._exchange, cast("Firing", self._firing)
+        exchange.delivery, exchange.fault_cause = delivery, f"fault:{firing.active_rule.name}"
+
+    def read_stale(self, *, by_ms: int, by_writes: int) -> None:
+        """Read the past, as far back as the rule reaches."""
+        overrides = self._overrides = self._overrides or FaultOverrides()
+        overrides.stale_by_ms, overrides.stale_by_writes, overrides.history_lengths = (
+            by_ms,
+            by_writes,
+            cast("Firing", self._firing).active_rule.history_lengths,
+        )
+
+    def duplicate_write(self) -> None:
+        """Apply the write twice."""
+        self._write_count = 2
+
+    def inject_cursor_fault(self, cursor_fault: CursorFault) -> None:
+        """Play a trick with the cursor."""
+        overrides = self._overrides = self._overrides or FaultOverrides()
+        overrides.cursor_fault = cursor_fault
+
+    def skew_token_clock(self, skew_s: int) -> None:
+        """Judge the token by a fast clock."""
+        self._clock_skew_s = skew_s
+
+    def defer_write(self, after_ms: int) -> None:
+        """Check the write now, and apply it later."""
+        exchange = self._exchange
+        with exchange.sandbox.lock:
+            self._overrides = FaultOverrides(dry_run=True)
+            self.authorize_and_execute()
+            if exchange.error is not None:
+                cast("Firing", self._firing).undo()
+                exchange.rule_names, exchange.rule_phases = self._previous_rules
+                return
+            exchange.response = None
+            self.set_delivery(Abort("hang"))
+            clock = exchange.sandbox.clock
+            clock.schedule(
+                clock.now_ms() + after_ms, self._apply_late_write, label=exchange.label, ordinal=exchange.ordinal
+            )
+        self._connection.schedule_run_due(after_ms, exchange.sandbox)
+
+    def _apply_late_write(self) -> None:
+        sandbox = self._exchange.sandbox
+        try:
+            self._execute(None)
+            self._repeat_write()
+        except Exception as bug:  # noqa: BLE001 - whoever moved the clock has nothing to do with it
+            sandbox.add_bug(bug)
+        self._exchange.journal(delivered=False)

@@ -1,0 +1,196 @@
+"""Own the way from a request line to an operation; know nothing of what an operation does.
+
+Paths are matched raw, segment by segment, each percent-decoded once: what a framework's own router normalises (`//`,
+`..`, a trailing slash, `%2F`) is here what the client sent. The table is a dictionary by number of segments and by
+the literal ones among them, so a match costs no regular expression.
+"""
+
+import difflib
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from functools import lru_cache
+from operator import itemgetter
+from typing import NamedTuple
+from urllib.parse import unquote_to_bytes
+
+from fake_credits.contract import Contract, Operation, RouteTemplate, id_problem
+from fake_credits.errors import MalformedRequest, MethodNotAllowed, Problem, RouteNotFound
+
+__all__ = ["HTTP_METHODS", "RouteMatch", "RouteTable", "closest_route", "escape_path", "split_path"]
+
+# fmt: off
+HTTP_METHODS = frozenset({
+    "ACL", "BIND", "CHECKOUT", "CONNECT", "COPY", "DELETE", "GET", "HEAD", "LINK", "LOCK", "M-SEARCH", "MERGE",
+    "MKACTIVITY", "MKCALENDAR", "MKCOL", "MOVE", "NOTIFY", "OPTIONS", "PATCH", "POST", "PROPFIND", "PROPPATCH",
+    "PURGE", "PUT", "QUERY", "REBIND", "REPORT", "SEARCH", "SOURCE", "SUBSCRIBE", "TRACE", "UNBIND", "UNLINK",
+    "UNLOCK", "UNSUBSCRIBE",
+})
+# fmt: on
+"""The methods that the live server's HTTP parser knows; any other is no HTTP to it, in process too."""
+
+_MAX_COMPARED_SEGMENTS = 16
+_MAX_COMPARED_CHARS = 64
+
+_MAX_CACHED_MATCHES = 1024
+_MAX_CACHED_PATH_BYTES = 1024
+_HEX_DIGITS = frozenset(b"0123456789abcdefABCDEF")
+
+
+class RouteMatch(NamedTuple):
+    """Be the outcome of routing: the operation and the ids that the path names (user "" where it names none).
+
+    ``id_error`` is how the first bad id breaks the contract's rule (row 24), which only an admitted caller learns.
+    ``shown`` is the path, for people.
+    """
+
+    operation: Operation
+    application_id: str
+    user_id: str
+    id_error: Problem | None = None
+    printable_path: str = ""
+
+
+class _Endpoint(NamedTuple):
+    operation: Operation
+    application_index: int
+    user_index: int
+
+
+@dataclass(frozen=True, slots=True)
+class _PathPattern:
+    """Be the routes whose literal segments stand at the same positions."""
+
+    literals_of: Callable[[Sequence[str]], tuple[str, ...]]
+    endpoints: dict[tuple[str, ...], dict[str, _Endpoint]] = field(
+        default_factory=dict[tuple[str, ...], dict[str, _Endpoint]]
+    )
+
+
+class RouteTable:
+    """Match a method and a raw path against a contract's templates, and remember the last.
+
+    It raises MalformedRequest for a path that does not decode or a method that is no HTTP method, RouteNotFound for a
+    path of no operation, and MethodNotAllowed for a method that its operation does not have. Refusals are not kept.
+    """
+
+    def __init__(self, contract: Contract) -> None:
+        self._contract = contract
+        self._routes = contract.routes
+        self._cached_match = lru_cache(_MAX_CACHED_MATCHES)(self._match)
+        self._patterns_by_length: dict[int, list[_PathPattern]] = {}
+        patterns: dict[tuple[int, ...], _PathPattern] = {}
+        # A literal segment goes before a parameter in its place, or nothing could reach it (OpenAPI 3.1, 4.8.8).
+        for operation, template in sorted(contract.routes.items(), key=lambda item: item[1].path.count("{")):
+            self._add(operation, template, patterns)
+
+    def __repr__(self) -> str:
+        return f"<RouteTable of {len(self._routes)} operations>"
+
+    def _add(
+        self, operation: Operation, template: RouteTemplate, patterns: dict[tuple[int, ...], _PathPattern]
+    ) -> None:
+        segments = template.path.split("/")
+        literal_indexes = tuple(index for index, segment in enumerate(segments) if not segment.startswith("{"))
+        key = (len(segments), *literal_indexes)
+        pattern = patterns.get(key)
+        if pattern is None:
+            # Position 0 is the empty text before the first slash: asking for it twice makes itemgetter return a tuple.
+            pattern = patterns[key] = _PathPattern(itemgetter(0, *literal_indexes))  # pyright: ignore[reportArgumentType, reportUnknownArgumentType]
+            self._patterns_by_length.setdefault(len(segments), []).append(pattern)
+        literals = pattern.literals_of(tuple(segments))
+        user_index = segments.index("{userId}") if "{userId}" in segments else 0
+        endpoint = _Endpoint(operation, segments.index("{applicationId}"), user_index)
+        pattern.endpoints.setdefault(literals, {})[template.method] = endpoint
+
+    def match(self, method: str, raw_path: bytes) -> RouteMatch:
+        """Return the operation that a request line names; a long path is matched anew each time."""
+        return (
+            self._cached_match(method, raw_path)
+            if len(raw_path) <= _MAX_CACHED_PATH_BYTES
+            else self._match(method, raw_path)
+        )
+
+    def _match(self, method: str, raw_path: bytes) -> RouteMatch:
+        if method not in HTTP_METHODS:
+            raise MalformedRequest(f"{method!r} is no HTTP method")
+        segments = split_path(raw_path)
+        endpoints = self._find_endpoints(segments)
+        if endpoints is None:
+            raise RouteNotFound(
+                f"there is no {method} {escape_path(raw_path)}; {closest_route(self._routes, method, segments)}"
+            )
+        endpoint = endpoints.get(method)
+        if endpoint is None:
+            allow = ", ".join(sorted(endpoints))
+            raise MethodNotAllowed(f"{method} is not allowed on {escape_path(raw_path)}; it takes {allow}", allow=allow)
+        application_id, user_id = segments[endpoint.application_index], segments[endpoint.user_index]
+        id_error = self._id_error("applicationId", application_id)
+        if id_error is None and endpoint.user_index:
+            id_error = self._id_error("userId", user_id)
+        return RouteMatch(endpoint.operation, application_id, user_id, id_error, escape_path(raw_path))
+
+    def _id_error(self, field: str, text: str) -> Problem | None:
+        problem = id_problem(self._contract, text)
+        return Problem(field, problem) if problem else None
+
+    def _find_endpoints(self, segments: list[str]) -> dict[str, _Endpoint] | None:
+        for pattern in self._patterns_by_length.get(len(segments), ()):
+            endpoints = pattern.endpoints.get(pattern.literals_of(segments))
+            if endpoints is not None and "" not in segments[1:] and "." not in segments and ".." not in segments:
+                return endpoints
+        return None
+
+
+def closest_route(routes: Mapping[Operation, RouteTemplate], method: str, segments: list[str]) -> str:
+    """Return a sentence that names the known route nearest to a path; of two as near, the one with its method."""
+    # Bounded, as the comparison is quadratic and a path may have 60 kB.
+    compared_segments = [segment[:_MAX_COMPARED_CHARS] for segment in segments[:_MAX_COMPARED_SEGMENTS]]
+
+    def similarity(item: tuple[Operation, RouteTemplate]) -> tuple[float, bool]:
+        template_segments = item[1].path.split("/")
+        # From either end, as a prefix that is missing would shift all that follows.
+        return max(
+            _similarity(template_segments, compared_segments),
+            _similarity(template_segments[::-1], compared_segments[::-1]),
+        ), item[1].method == method
+
+    operation, template = max(routes.items(), key=similarity)
+    return f"the nearest operation is {operation}: {template} (a contract's setting routes.{operation} moves it)"
+
+
+def _similarity(template_segments: list[str], segments: list[str]) -> float:
+    filled = [
+        actual if expected.startswith("{") else expected
+        for expected, actual in zip(template_segments, segments, strict=False)
+    ]
+    return difflib.SequenceMatcher(
+        None, "/".join([*filled, *template_segments[len(segments) :]]), "/".join(segments)
+    ).ratio()
+
+
+def escape_path(raw_path: bytes) -> str:
+    """Return a raw path as printable ASCII, at most 200 characters of it."""
+    text = raw_path.decode("ascii", "backslashreplace")
+    if not text.isprintable():
+        text = "".join(char if char.isprintable() else f"\\x{ord(char):02x}" for char in text)
+    return text if len(text) <= 200 else text[:200] + "…"
+
+
+def split_path(raw_path: bytes) -> list[str]:
+    """Return a path's segments, each percent-decoded once; raise MalformedRequest where one does not decode."""
+    if b"%" not in raw_path:
+        try:
+            return raw_path.decode("ascii").split("/")
+        except UnicodeDecodeError:
+            raise MalformedRequest("the path has bytes outside ASCII: percent-encode them") from None
+    return [_decode_segment(segment) for segment in raw_path.split(b"/")]
+
+
+def _decode_segment(segment: bytes) -> str:
+    for escaped in segment.split(b"%")[1:]:
+        if len(escaped) < 2 or escaped[0] not in _HEX_DIGITS or escaped[1] not in _HEX_DIGITS:
+            raise MalformedRequest(f"the path has a % without two hexadecimal digits: {escape_path(segment)}")
+    try:
+        return unquote_to_bytes(segment).decode("utf-8")
+    except UnicodeDecodeError:
+        raise MalformedRequest(f"the path's segment {escape_path(segment)} is no UTF-8 once decoded") from None

@@ -1,0 +1,322 @@
+"""Assertions on the journal: which calls were made, in which order, and waiting for them."""
+
+import math
+import threading
+from collections import defaultdict
+from collections.abc import Callable, Collection, Generator, Iterable, Mapping
+from contextlib import AbstractContextManager, contextmanager
+from types import MappingProxyType
+from typing import NoReturn, Unpack
+
+from fake_credits.call_patterns import Call, Criteria, JournalSnapshot, duplicate_commits_message, pluralize
+from fake_credits.errors import ERRORS, did_you_mean
+from fake_credits.faults.rule import Rule, effect_for_script_entry
+from fake_credits.journal import ALWAYS_JOURNALED, MAX_JOURNAL_ENTRIES, Journal, JournalEntry
+from fake_credits.thread_events import CrossThreadEvent, ensure_no_running_loop, wait_event
+from fake_credits.tokens.credentials import AUTH_FAILURE_REASONS
+
+__all__ = ["JournalAssertions", "RuleHistory"]
+
+DEFAULT_WAIT_TIMEOUT_S = 10.0
+
+
+class JournalAssertions(Journal):
+    """Be a sandbox's journal with the questions and assertions of a test.
+
+    A call is an operation, any unless given, and criteria (`Criteria`): keyword arguments of which all must hold. What
+    no call could meet raises ValueError or TypeError. ``api_key`` is never shown; ``kept_headers`` are the names of
+    those that entries have; ``declared`` are the rules that they can.
+    """
+
+    def __init__(
+        self,
+        lock: AbstractContextManager[object],
+        limit: int = MAX_JOURNAL_ENTRIES,
+        *,
+        run_due: Callable[[], object] = lambda: None,
+        api_key: str = "",
+        kept_headers: Collection[str] = ALWAYS_JOURNALED,
+    ) -> None:
+        super().__init__(lock, limit, run_due=run_due)
+        self._api_key = api_key
+        self._kept_headers = kept_headers
+        self.rule_history = RuleHistory()
+
+    def calls(self, operation: str | None = None, **criteria: Unpack[Criteria]) -> tuple[JournalEntry, ...]:
+        """Return the exchanges that a description fits, oldest first."""
+        return self._build_call(operation, criteria).filter(self.entries())
+
+    def assert_called(
+        self, operation: str | None = None, *, times: int | None = None, **criteria: Unpack[Criteria]
+    ) -> tuple[JournalEntry, ...]:
+        """Assert that a call was made, at least once or exactly so many times, and return its exchanges.
+
+        Raises AssertionError with the nearest calls and how they differ; so too where a number can't be told, as the
+        journal has dropped older exchanges.
+        """
+        __tracebackhide__ = True
+        call, snapshot = self._build_call(operation, criteria), self._snapshot()
+        matching = call.filter(snapshot.entries)
+        if times is None:
+            if not matching:
+                raise AssertionError(snapshot.failure_message(f"{call} was not called", call))
+        elif len(matching) != _check_times(times, minimum=0):
+            raise AssertionError(
+                snapshot.failure_message(
+                    f"{call} was called {_format_times(len(matching))}, not {_format_times(times)}", call
+                )
+            )
+        elif snapshot.dropped:
+            raise AssertionError(
+                snapshot.failure_message(f"nobody can tell whether {call} was called {_format_times(times)}", call)
+            )
+        return matching
+
+    def assert_not_called(self, operation: str | None = None, **criteria: Unpack[Criteria]) -> None:
+        """Assert that no such call was made; without arguments: that no request came at all.
+
+        Raises AssertionError as `assert_called` does.
+        """
+        __tracebackhide__ = True
+        self.assert_called(operation, times=0, **criteria)
+
+    def assert_order(self, *calls: str | Call) -> tuple[JournalEntry, ...]:
+        """Assert that calls were answered in this order, others between them or not, and return their exchanges.
+
+        Each is an operation or a `Call`. Raises AssertionError with the first that is missing and the calls nearest to
+        it among the later ones; ValueError for fewer than two.
+        """
+        __tracebackhide__ = True
+        if len(calls) < 2:
+            raise ValueError("an order needs two calls or more")
+        expected = [self._check_call(Call(each) if isinstance(each, str) else each) for each in calls]
+        snapshot, matching = self._snapshot(), list[JournalEntry]()
+        remaining = iter(snapshot.entries)
+        for call in expected:
+            match = next(filter(call.matches, remaining), None)
+            if match is None:
+                _raise_out_of_order(snapshot, expected, matching)
+            matching.append(match)
+        return tuple(matching)
+
+    def committed_twice(
+        self, operation: str | None = None, **criteria: Unpack[Criteria]
+    ) -> dict[str, tuple[JournalEntry, ...]]:
+        """Return each idempotency key that several committed writes share, with them: retries that took effect again.
+
+        Keys are compared over all users and applications, by their first 256 characters.
+        """
+        return _duplicate_commits(self.calls(operation, **criteria))
+
+    def assert_committed_once(self, operation: str | None = None, **criteria: Unpack[Criteria]) -> None:
+        """Assert that committed writes share no idempotency key.
+
+        Raises AssertionError with those that do; so too where none of them bears a key, as that would prove nothing,
+        and where the journal has dropped older exchanges.
+        """
+        __tracebackhide__ = True
+        call, snapshot = self._build_call(operation, criteria), self._snapshot()
+        matching = call.filter(snapshot.entries)
+        shared = _duplicate_commits(matching)
+        if shared:
+            raise AssertionError(duplicate_commits_message(shared, self._api_key))
+        if not any(each.committed and each.idempotency_key for each in matching):
+            raise AssertionError(
+                snapshot.failure_message(f"no committed write among {call} bears an idempotency key", call)
+            )
+        if snapshot.dropped:
+            raise AssertionError(
+                snapshot.failure_message(f"nobody can tell whether {call} was committed once a key", call)
+            )
+
+    def wait_for(
+        self,
+        operation: str | None = None,
+        *,
+        times: int = 1,
+        timeout_s: float = DEFAULT_WAIT_TIMEOUT_S,
+        **criteria: Unpack[Criteria],
+    ) -> tuple[JournalEntry, ...]:
+        """Wait in this thread until a call was made so many times or more, and return its exchanges.
+
+        The limit in seconds stands still while a debugger's prompt is open. Raises AssertionError at the limit,
+        RuntimeError where this thread runs an event loop: there it is ``await async_wait_for(...)``.
+        """
+        __tracebackhide__ = True
+        ensure_no_running_loop("journal.wait_for(...)", "await credits.journal.async_wait_for(...)")
+        call, event = self._build_call(operation, criteria), threading.Event()
+        with self._notify_on(call, _check_times(times), event.set):
+            wait_event(event, _check_timeout(timeout_s))
+        return self._check_wait(call, times, timeout_s)
+
+    async def async_wait_for(
+        self,
+        operation: str | None = None,
+        *,
+        times: int = 1,
+        timeout_s: float = DEFAULT_WAIT_TIMEOUT_S,
+        **criteria: Unpack[Criteria],
+    ) -> tuple[JournalEntry, ...]:
+        """Wait as `wait_for` does, in a task of asyncio or trio."""
+        __tracebackhide__ = True
+        call, waker = self._build_call(operation, criteria), CrossThreadEvent()
+        with self._notify_on(call, _check_times(times), waker.set):
+            await waker.wait(_check_timeout(timeout_s))
+        return self._check_wait(call, times, timeout_s)
+
+    def _build_call(self, operation: str | None, criteria: Criteria) -> Call:
+        return self._check_call(Call(operation, **criteria))
+
+    def _check_call(self, call: Call) -> Call:
+        for name in call.headers:
+            if name not in self._kept_headers:
+                kept_names = ", ".join(sorted(self._kept_headers))
+                raise ValueError(f"the header {name!r} is not kept: name it in keep_headers (kept: {kept_names})")
+        self.rule_history.check_call(call, self.entries)
+        return call
+
+    def _snapshot(self) -> JournalSnapshot:
+        with self._lock:
+            return JournalSnapshot(self.entries(), self.dropped, self.in_flight, self._api_key)
+
+    @contextmanager
+    def _notify_on(self, call: Call, times: int, wake: Callable[[], object]) -> Generator[None]:
+        def is_satisfied() -> bool:
+            with self._lock:
+                entries = tuple(self._entries)
+            return len(call.filter(entries)) >= times
+
+        def on_entry(entry: JournalEntry) -> None:
+            # In the thread of whoever is answered: an error of the test's own condition is the waiter's to meet.
+            try:
+                is_done = call.matches(entry) and is_satisfied()
+            except Exception:  # noqa: BLE001 - raised again by the waiter, who asks the same
+                is_done = True
+            if is_done:
+                wake()
+
+        self._run_due()
+        self.watch(on_entry)
+        try:
+            if is_satisfied():
+                wake()
+            yield
+        finally:
+            self.unwatch(on_entry)
+
+    def _check_wait(self, call: Call, times: int, timeout_s: float) -> tuple[JournalEntry, ...]:
+        __tracebackhide__ = True
+        snapshot = self._snapshot()
+        matching = call.filter(snapshot.entries)
+        if len(matching) < times:
+            head = (
+                f"within {timeout_s:g} s {call} was called {_format_times(len(matching))}, not {_format_times(times)}"
+            )
+            raise AssertionError(snapshot.failure_message(head, call))
+        return matching
+
+
+def _duplicate_commits(entries: Iterable[JournalEntry]) -> dict[str, tuple[JournalEntry, ...]]:
+    by_key: dict[str, list[JournalEntry]] = defaultdict(list)
+    for entry in entries:
+        if entry.committed and entry.idempotency_key:
+            by_key[entry.idempotency_key].append(entry)
+    return {key: tuple(group) for key, group in by_key.items() if len(group) > 1}
+
+
+def _raise_out_of_order(snapshot: JournalSnapshot, expected: list[Call], matching: list[JournalEntry]) -> NoReturn:
+    __tracebackhide__ = True
+    call = expected[len(matching)]
+    if not matching:
+        raise AssertionError(
+            snapshot.failure_message(f"{call} was not called, the first of {len(expected)} in order", call)
+        )
+    last = matching[-1]
+    later = snapshot.entries[snapshot.entries.index(last) + 1 :]
+    before = ", ".join(f"#{each.ordinal}" for each in call.filter(snapshot.entries)[-5:])
+    head = f"{call} was not called after {expected[len(matching) - 1]}, #{last.ordinal}"
+    raise AssertionError(
+        snapshot.failure_message(f"{head}; only at or before it: {before}" if before else head, call, later)
+    )
+
+
+def _format_times(number: int) -> str:
+    return pluralize(number, "time")
+
+
+def _check_times(times: int, *, minimum: int = 1) -> int:
+    if isinstance(times, bool) or not isinstance(times, int):  # pyright: ignore[reportUnnecessaryIsInstance]
+        raise TypeError(f"times must be an int, not {type(times).__name__}")
+    if times < minimum:
+        raise ValueError(f"times must be {minimum} or more, not {times}")
+    return times
+
+
+def _check_timeout(timeout_s: float) -> float:
+    if isinstance(timeout_s, bool) or not isinstance(timeout_s, int | float):  # pyright: ignore[reportUnnecessaryIsInstance]
+        raise TypeError(f"timeout_s must be a number of seconds, not {type(timeout_s).__name__}")
+    if not 0 <= timeout_s < math.inf:
+        raise ValueError(f"timeout_s must be 0 or more and finite, not {timeout_s!r}")
+    return timeout_s
+
+
+_MAX_KEPT_RULES = 10_000
+_ERROR_CAUSES = frozenset({"", *(error.cause for error in ERRORS.values() if error.cause != "auth")})
+_AUTH_CAUSES = frozenset(f"auth:{why}" for why in AUTH_FAILURE_REASONS)
+
+
+class RuleHistory:
+    """Remember the rules that a sandbox has had, the last 10,000, and the codes that they can give."""
+
+    def __init__(self) -> None:
+        self._codes_by_rule: dict[str, frozenset[str]] = {}
+
+    def __repr__(self) -> str:
+        return f"<RuleHistory: {len(self._codes_by_rule)} rules>"
+
+    def add(self, name: str, rule: Rule) -> None:
+        """Remember a rule, and its codes."""
+        effects = [rule.effect, *map(effect_for_script_entry, rule.script)]
+        self._codes_by_rule[name] = frozenset(str(getattr(effect, "code", "")) for effect in effects)
+        if len(self._codes_by_rule) > _MAX_KEPT_RULES:
+            del self._codes_by_rule[next(iter(self._codes_by_rule))]
+
+    def check_call(self, call: Call, entries: Callable[[], Iterable[JournalEntry]]) -> None:
+        """Refuse a call with a code, a cause or a rule that no exchange here can have; raise ValueError.
+
+        What one of the entries has is known.
+        """
+        for criterion in call.criteria:
+            allowed = _POSSIBLE_VALUES.get(criterion.name, _any_value)(self._codes_by_rule)
+            expected = str(criterion.expected)
+            expected_names = {expected} if criterion.name != "rule" or expected in allowed else {*expected.split("+")}
+            if allowed and not allowed.issuperset(expected_names) and not any(map(criterion.matches, entries())):
+                raise ValueError(_unknown_value_message(criterion.name, min(expected_names - allowed), allowed))
+
+
+def _possible_codes(rules: Mapping[str, frozenset[str]]) -> frozenset[str]:
+    return frozenset(ERRORS).union(("",), *rules.values())
+
+
+def _possible_causes(rules: Mapping[str, frozenset[str]]) -> frozenset[str]:
+    return _ERROR_CAUSES | _AUTH_CAUSES | {f"fault:{rule}" for rule in rules}
+
+
+def _any_value(_rules: Mapping[str, frozenset[str]]) -> frozenset[str]:
+    return frozenset()
+
+
+def _possible_rules(rules: Mapping[str, frozenset[str]]) -> frozenset[str]:
+    return frozenset(("", *rules))
+
+
+_POSSIBLE_VALUES: Mapping[str, Callable[[Mapping[str, frozenset[str]]], frozenset[str]]] = MappingProxyType(
+    {"code": _possible_codes, "cause": _possible_causes, "rule": _possible_rules}
+)
+
+
+def _unknown_value_message(name: str, value: str, allowed: frozenset[str]) -> str:
+    hint = did_you_mean(value, allowed, prefix=", ")
+    choices = ", ".join(sorted(allowed - _AUTH_CAUSES - {""})) or "none"
+    more = ", auth:<why>" if name == "cause" else ""
+    return f"no call here can have the {name} {value!r}{hint} (there are: {choices}{more})"

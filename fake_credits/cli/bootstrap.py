@@ -1,0 +1,176 @@
+"""What the commands share before they start: a sandbox from options, signing keys from a file, variables."""
+
+import itertools
+import json
+from dataclasses import replace
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import click
+
+from fake_credits.cli import files
+from fake_credits.cli.flags import ServerFlags, TokenFlags
+from fake_credits.cli.output import ExchangeLog, print_loading
+from fake_credits.clock import wall_clock_ms
+from fake_credits.contract import DEFAULT_CONTRACT, Contract, ContractError
+from fake_credits.contract.loading import load_contract
+from fake_credits.control.app import ControlPlane
+from fake_credits.sandbox import Sandbox
+from fake_credits.sandbox_options import SandboxOptions
+from fake_credits.sandboxes import SandboxRegistry
+from fake_credits.tokens.bad_tokens import mint_bad_token
+from fake_credits.tokens.keys import SigningKeys, new_private_pem
+from fake_credits.tokens.minting import Minter
+from fake_credits.tokens.providers import AUTH_PROVIDERS
+from fake_credits.transports.environment import env_variables
+from fake_credits.worlds.world import UnknownWorld, WorldError
+
+if TYPE_CHECKING:
+    from fake_credits.worlds.world import World
+
+__all__ = [
+    "application_env",
+    "contract_from_file",
+    "control_env",
+    "create_control_plane",
+    "create_sandbox",
+    "find_world",
+    "load_signing_keys",
+    "mint_token",
+    "openapi_json",
+]
+
+_ENV_TOKEN_LIFETIME_S = 24 * 3600
+
+
+def create_sandbox(options: ServerFlags) -> Sandbox:
+    """Return the one sandbox that this process serves."""
+    settings, keys = _sandbox_options(options), load_signing_keys(options.key_file)
+    try:
+        return Sandbox(settings, keys, "s1")
+    except WorldError as error:  # of the users: they are made now
+        raise click.ClickException(f"--world: {error}") from None
+    except ValueError as error:  # a file without keys, a header not to keep; all else was checked with its flag
+        raise click.UsageError(str(error)) from None
+
+
+def _sandbox_options(options: ServerFlags) -> SandboxOptions:
+    _check_duplicate_users(options.users)
+    contract = contract_from_file(options.contract, options.cors_origins)
+    if options.world:
+        print_loading(options.world, options.log)
+    try:
+        return SandboxOptions(
+            contract=contract,
+            seed=options.seed,
+            application_id=options.application_id,
+            user_id=options.user_id,
+            balance=options.balance,
+            users=dict(options.users),
+            world=find_world(options.world, options.seed, "--world") if options.world else None,
+            api_key=options.api_key,
+            auth_provider=options.auth_provider,
+            trust=dict(options.trust),
+            keep_headers=options.keep_headers,
+            faults=list(options.scenarios),
+            latency=options.latency,
+        )
+    except ValueError as error:
+        raise click.UsageError(f"--balance and --user: {error}") from None
+
+
+def _check_duplicate_users(users: tuple[tuple[str, int], ...]) -> None:
+    names = [name for name, _ in users]
+    for name in names:
+        if names.count(name) > 1:
+            raise click.UsageError(f"--user {name!r} is given {names.count(name)} times: once is enough")
+
+
+def create_control_plane(options: ServerFlags, sandboxes: SandboxRegistry, log: ExchangeLog) -> ControlPlane:
+    """Return the control plane of the process's sandboxes; those that it makes are logged as the first one is."""
+    ordinals = itertools.count(2)
+    keys = sandboxes.base_sandbox.keys
+
+    def create(settings: SandboxOptions) -> Sandbox:
+        sandbox = Sandbox(settings, keys, f"s{next(ordinals)}")
+        log.attach(sandbox.journal, sandbox.bugs)
+        return sandbox
+
+    return ControlPlane(sandboxes, create, options.control_token, sandbox_limit=options.sandbox_limit)
+
+
+def control_env(base_url: str, control: ControlPlane) -> dict[str, str]:
+    """Return the variables that a suite reads to reach the control plane."""
+    return {"FAKE_CREDITS_URL": base_url, "FAKE_CREDITS_CONTROL_TOKEN": control.token}
+
+
+def find_world(name: str, seed: int, flag: str) -> "World":
+    """Return the world of a name or a file that a flag gives; a name that is neither is wrong usage."""
+    from fake_credits.worlds import WorldLibrary
+
+    try:
+        return WorldLibrary().find(name, seed)
+    except UnknownWorld as error:
+        raise click.UsageError(f"{flag}: {error}") from None
+    except WorldError as error:
+        raise click.ClickException(f"{flag}: {error}") from None
+
+
+def openapi_json(contract: Path | None) -> str:
+    """Return the OpenAPI document of a contract file, as JSON."""
+    # These cost 15 ms, which every start would pay.
+    from importlib.metadata import version
+
+    from fake_credits.api.openapi import openapi_document
+
+    document = openapi_document(contract_from_file(contract), version("fake-credits"))
+    return json.dumps(document, indent=2, ensure_ascii=False)
+
+
+def contract_from_file(path: Path | None, cors_origins: tuple[str, ...] = ()) -> Contract:
+    """Return the contract in a file, the default one without; what it can't be is wrong usage."""
+    try:
+        contract = DEFAULT_CONTRACT if path is None else load_contract(path)
+    except ContractError as error:
+        raise click.UsageError(f"--contract: {error}") from None
+    try:
+        return replace(contract, cors_origins=cors_origins) if cors_origins else contract
+    except ContractError as error:
+        raise click.UsageError(f"--cors-origin: {error}") from None
+
+
+def application_env(sandbox: Sandbox, base_url: str) -> dict[str, str]:
+    """Return the variables that an application under test reads; the token is good for 24 hours."""
+    return env_variables(sandbox, base_url, token_lifetime_s=_ENV_TOKEN_LIFETIME_S)
+
+
+def load_signing_keys(path: Path | None) -> SigningKeys:
+    """Return the keys in a file, which is made where it is absent; without one, keys that die with this process."""
+    if path is None:
+        return SigningKeys()
+    if not path.exists():
+        files.create_if_missing(path, new_private_pem(), "--key-file")
+    try:
+        return SigningKeys(files.read_text(path, "--key-file"))
+    except ValueError as error:
+        raise click.UsageError(f"--key-file {str(path)!r} holds no signing keys: {error}") from error
+
+
+def mint_token(options: TokenFlags, user_id: str) -> str:
+    """Return a user's token that every server with the same keys and preset accepts; or one that it refuses."""
+    if options.key_file is None:
+        raise click.UsageError(
+            "--key-file is missing: signing keys die with their server, so give `serve` and `token` the same --key-file"
+            " FILE (it is made where it is absent); `run` has CREDITS_USER_TOKEN"
+        )
+    if options.bad and options.expires_in is not None:
+        raise click.UsageError(f"--expires-in {options.expires_in} has no effect on a token that is --bad")
+    if not options.key_file.exists():
+        note = (
+            f"Note: --key-file {str(options.key_file)!r} is made now: only a server started with it knows this token."
+        )
+        click.echo(note, err=True)
+    minter = Minter(load_signing_keys(options.key_file), AUTH_PROVIDERS[options.auth_provider])
+    if options.bad:
+        return mint_bad_token(options.bad, minter, user_id, now_ms=wall_clock_ms())
+    return minter.mint(user_id, now_ms=wall_clock_ms(), expires_in_s=options.expires_in)

@@ -1,0 +1,135 @@
+"""Own the commands and the exit codes; know nothing of how a command does its work, which it loads when it runs.
+
+Exit codes: 0; 1 failure; 2 usage; 3 could not bind; 130 interrupted. ``run`` ends with its command's own code, with
+126 or 127 where that can't be run, and with 128 + N where signal N ended it, as a shell does.
+"""
+
+import errno
+import os
+import signal
+import sys
+from collections.abc import Generator
+from contextlib import contextmanager
+from types import FrameType
+
+import click
+
+from fake_credits.cli.flags import OpenApiFlags, RunFlags, SeedFlags, ServeFlags, TokenFlags, WaitFlags, options_from
+from fake_credits.cli.params import Validated, health_url, validate_id
+
+__all__ = ["cli", "main"]
+
+_EXIT_INTERRUPTED = 130
+
+
+def main() -> None:
+    """Be ``fake-credits``: run a command and leave with its exit code, never with a traceback for a user's mistake."""
+    _ensure_standard_streams_open()
+    try:
+        cli.main(standalone_mode=False)
+    except click.exceptions.Abort:
+        sys.exit(_EXIT_INTERRUPTED)
+    except click.ClickException as error:
+        error.show()
+        sys.exit(error.exit_code)
+    except OSError as error:
+        if error.errno != errno.ENOSPC:  # any other is a bug of ours
+            raise
+        click.ClickException(f"stdout can't be written: {error.strerror}").show()  # a file's error names its flag
+        sys.exit(click.ClickException.exit_code)
+
+
+def _ensure_standard_streams_open() -> None:
+    """Open what is closed of stdin, stdout and stderr: libuv aborts where a socket of its own gets such a number."""
+    while (descriptor := os.open(os.devnull, os.O_RDWR)) <= 2:
+        pass
+    os.close(descriptor)
+
+
+@contextmanager
+def _exit_immediately_on_sigint() -> Generator[None]:
+    """Let Ctrl-C end the process, which has begun nothing: an import may swallow KeyboardInterrupt."""
+    previous_handler = signal.getsignal(signal.SIGINT)
+    if previous_handler is not signal.default_int_handler:
+        yield
+        return
+
+    def exit_process(_number: int, _frame: FrameType | None) -> None:
+        os._exit(_EXIT_INTERRUPTED)
+
+    signal.signal(signal.SIGINT, exit_process)
+    yield
+    signal.signal(signal.SIGINT, previous_handler)
+
+
+@click.group(context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100})
+@click.version_option(package_name="fake-credits", message="%(version)s")
+def cli() -> None:
+    """Be a Credits Management API for tests: stateful, in memory, the same every time."""
+
+
+@cli.command()
+@options_from(ServeFlags)
+def serve(options: ServeFlags) -> None:
+    """Serve until told to stop: SIGTERM is a success, Ctrl-C ends with 130."""
+    with _exit_immediately_on_sigint():
+        from fake_credits.cli.serve import serve as run_server
+
+    sys.exit(run_server(options))
+
+
+@cli.command(context_settings={"allow_interspersed_args": False})
+@options_from(RunFlags)
+@click.argument("command", nargs=-1, required=True, type=click.UNPROCESSED)
+def run(options: RunFlags, command: tuple[str, ...]) -> None:
+    """Run a command beside a server of its own, with CREDITS_BASE_URL, CREDITS_API_KEY, ... in its environment.
+
+    Ends with the command's exit code, and leaves nothing behind. 126 or 127: the command can't be run.
+    """
+    with _exit_immediately_on_sigint():
+        from fake_credits.cli.run import run as run_command
+
+    sys.exit(run_command(options, command))
+
+
+@cli.command()
+@options_from(TokenFlags)
+@click.argument("user", callback=Validated("USER", validate_id))
+def token(options: TokenFlags, user: str) -> None:
+    """Print a token for a user, good or bad, that a server with the same --key-file accepts, or refuses."""
+    from fake_credits.cli.bootstrap import mint_token
+
+    click.echo(mint_token(options, user).encode("ascii"))  # as bytes: text would end with CRLF on Windows
+
+
+@cli.command()
+@options_from(SeedFlags)
+def seed(options: SeedFlags) -> None:
+    """Make demo data: users with believable histories, into a file or into any server that speaks the contract.
+
+    Ended before its end, it goes on where it was: the same command again writes what is missing, and nothing twice.
+    """
+    from fake_credits.cli.seed import seed as seed_world
+
+    sys.exit(seed_world(options))
+
+
+@cli.command()
+@options_from(OpenApiFlags)
+def openapi(options: OpenApiFlags) -> None:
+    """Print the OpenAPI 3.1 document of a contract."""
+    from fake_credits.cli.bootstrap import openapi_json
+
+    click.echo(
+        openapi_json(options.contract).encode("utf-8")
+    )  # as bytes: on Windows text has CRLF, and another encoding
+
+
+@cli.command()
+@options_from(WaitFlags)
+@click.argument("url", callback=Validated("URL", health_url))
+def wait(options: WaitFlags, url: str) -> None:
+    """Wait until a server answers: its /_fake/readyz, or URL itself where that has a path."""
+    from fake_credits.cli.wait import wait_until_ready
+
+    sys.exit(wait_until_ready(url, options.timeout, options.ca))

@@ -1,0 +1,282 @@
+"""Own what an answer means: a model, or the error to raise; know nothing of who sent it or over what.
+
+A body is read strictly: a member that is missing, ill-typed or there twice is an `InvalidResponse`, as a client that
+guesses hides bugs. Members that the contract does not name are ignored, so a newer server may add some.
+"""
+
+import json
+from collections import Counter
+from collections.abc import Callable
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from functools import lru_cache
+from typing import Any, TypeGuard, TypeVar
+
+import msgspec
+
+from fake_credits.clock import from_ms, wall_clock_ms
+from fake_credits.contract import FIELD_NAMES, Contract, TimestampFormat, created_at_from_json
+from fake_credits.errors import ERRORS, ApiError, InvalidResponse, MethodNotAllowed, Problem
+from fake_credits.http_message import ClientResponse
+from fake_credits.models import Balance, Reason, Transaction, TransactionPage, User, UserPage
+
+__all__ = ["ResponseDecoder"]
+
+__tracebackhide__ = True  # a failing test shows the caller's line, not ours
+
+T = TypeVar("T")
+
+_MAX_EXCERPT_CHARS = 200
+_REASON_BY_TEXT = {reason.value: reason for reason in Reason}
+_AUTH_PREFIX = "auth:"
+_FAULT_PREFIX = "fault:"
+_DECODE_ERRORS = (msgspec.MsgspecError, ValueError, RecursionError)  # msgspec's are ValueErrors from 0.21 on
+
+
+class ResponseDecoder:
+    """Read answers as one contract shapes them; each method returns a model or raises an error of the tree.
+
+    All raise `ApiError` or one of its classes for a refusal, and `InvalidResponse` for what the contract does not
+    promise.
+    """
+
+    def __init__(self, contract: Contract) -> None:
+        self._contract = contract
+        self._timestamp_format: TimestampFormat = contract.created_at
+        renamed = tuple(contract.field_names.items())
+        self._decoders = _body_decoders(renamed, wrapped=contract.created_transaction == "wrapped")
+
+    def user(self, response: ClientResponse) -> User:
+        """Read the answer to createUser and getUser."""
+        return self._decode(response, self._decoders.user, self._to_user)
+
+    def balance(self, response: ClientResponse) -> Balance:
+        """Read the answer to getBalance (API README, ``GetBalanceResponse``)."""
+        return self._decode(response, self._decoders.balance, _to_balance)
+
+    def user_page(self, response: ClientResponse) -> UserPage:
+        """Read the answer to listUsers."""
+        return self._decode(response, self._decoders.user_page, self._to_user_page)
+
+    def transaction_page(self, response: ClientResponse) -> TransactionPage:
+        """Read the answer to listTransactions (API README, ``ListTransactionsResponse``)."""
+        return self._decode(response, self._decoders.transaction_page, self._to_transaction_page)
+
+    def transaction(self, response: ClientResponse, *, delta: float, reason: Reason | str) -> Transaction:
+        """Read the answer to createTransaction, in the contract's form (README, "What is a guess", row 11).
+
+        Where the contract answers without a body, the transaction is what was asked for, at the time that the
+        ``Date`` header says (whole seconds), else at this machine's: it was written, so there is nothing to raise.
+        """
+        if self._contract.created_transaction == "empty":
+            self._raise_for_status(response)
+            return Transaction(int(delta), _to_reason(reason), _response_date(response))
+        return self._decode(response, self._decoders.created_transaction, self._to_created_transaction)
+
+    def _decode(self, response: ClientResponse, decoder: msgspec.json.Decoder[Any], convert: Callable[[Any], T]) -> T:
+        self._raise_for_status(response)
+        try:
+            body = decoder.decode(response.body)
+            _reject_duplicate_members(body, response.body)
+            return convert(body)
+        except (*_DECODE_ERRORS, OverflowError) as error:
+            raise _invalid_response(response, str(error)) from error
+
+    def _raise_for_status(self, response: ClientResponse) -> None:
+        if not 200 <= response.status < 300:
+            raise self._response_error(response)
+
+    def _to_user(self, body: Any) -> User:
+        return User(body.applicationId, body.userId, created_at_from_json(self._timestamp_format, body.createdAt))
+
+    def _to_user_page(self, body: Any) -> UserPage:
+        return UserPage(tuple(self._to_user(user) for user in body.users), body.nextCursor or None)
+
+    def _to_transaction(self, body: Any) -> Transaction:
+        created_at = created_at_from_json(self._timestamp_format, body.createdAt)
+        return Transaction(_to_int("delta", body.delta), _to_reason(body.reason), created_at)
+
+    def _to_created_transaction(self, body: Any) -> Transaction:
+        return self._to_transaction(body.transaction if self._contract.created_transaction == "wrapped" else body)
+
+    def _to_transaction_page(self, body: Any) -> TransactionPage:
+        transactions = tuple(self._to_transaction(transaction) for transaction in body.transactions)
+        return TransactionPage(transactions, body.nextCursor or None)
+
+    def _response_error(self, response: ClientResponse) -> ApiError | InvalidResponse:
+        if response.status < 400:
+            return _invalid_response(response, "neither a success nor a refusal; clients follow no redirect")
+        try:
+            body: Any = msgspec.json.decode(response.body)
+        except _DECODE_ERRORS as error:
+            return _invalid_response(response, f"a refusal must be JSON ({error})")
+        if not _is_object(body):
+            return _invalid_response(response, "a refusal must be a JSON object")
+        return self._api_error(response, _ErrorFields(self._contract.error_body, body))
+
+    def _api_error(self, response: ClientResponse, fields: "_ErrorFields") -> ApiError:
+        error_class = ERRORS.get(fields.code) or _error_class_for_status(self._contract, response.status)
+        message = fields.message or _body_excerpt(response)
+        if fields.code and fields.code != error_class.code:
+            message = f"code {fields.code!r}: {message}"
+        error = error_class(message, details=fields.details)
+        cause = response.header(b"x-fake-credits-cause")
+        error.auth_reason = cause.removeprefix(_AUTH_PREFIX) if cause.startswith(_AUTH_PREFIX) else ""
+        error.fault = cause.removeprefix(_FAULT_PREFIX) if cause.startswith(_FAULT_PREFIX) else ""
+        error.retry_after_s = _retry_after_s(response)
+        error.status = response.status
+        error.request_id = fields.request_id or response.header(b"x-request-id")
+        if isinstance(error, MethodNotAllowed):
+            error.allow = response.header(b"allow")
+        return error
+
+
+class _ErrorFields:
+    """Be the members of a refusal's body, whichever of the three forms it has (README, "What is a guess", row 18).
+
+    It is read leniently: what is absent or ill-typed is empty, so that a refusal stays one.
+    """
+
+    def __init__(self, body_format: str, body: dict[str, Any]) -> None:
+        error: Any = body.get("error") if body_format == "nested" else body
+        members: dict[str, Any] = error if _is_object(error) else {}
+        self.code = _text_member(members, "code")
+        self.request_id = _text_member(members, "requestId")
+        self.message = _text_member(members, "message")
+        if body_format == "problem":
+            self.message = _text_member(members, "detail") or _text_member(members, "title")
+        self.details = _read_problems(members.get("details"))
+
+
+@dataclass(frozen=True, slots=True)
+class _BodyDecoders:
+    """Be the decoders of a contract's success bodies."""
+
+    user: msgspec.json.Decoder[Any]
+    balance: msgspec.json.Decoder[Any]
+    created_transaction: msgspec.json.Decoder[Any]
+    user_page: msgspec.json.Decoder[Any]
+    transaction_page: msgspec.json.Decoder[Any]
+
+
+@lru_cache(maxsize=16)
+def _body_decoders(field_names: tuple[tuple[str, str], ...], *, wrapped: bool) -> _BodyDecoders:
+    """Return the decoders for other names of members; kept, as making them takes 150 µs and clients are many."""
+    rename, cursor = {name: name for name in FIELD_NAMES} | dict(field_names), ("nextCursor", str | None, None)
+    user: Any = _define_struct("User", rename, ("applicationId", str), ("userId", str), ("createdAt", Any))
+    transaction: Any = _define_struct(
+        "Transaction", rename, ("delta", int | float), ("reason", str), ("createdAt", Any)
+    )
+    created = _define_struct("Created", rename, ("transaction", transaction)) if wrapped else transaction
+    return _BodyDecoders(
+        user=_decoder(user),
+        balance=_decoder(_define_struct("Balance", rename, ("balance", int | float))),
+        created_transaction=_decoder(created),
+        user_page=_decoder(_define_struct("Users", rename, ("users", list[user]), cursor)),
+        transaction_page=_decoder(_define_struct("Transactions", rename, ("transactions", list[transaction]), cursor)),
+    )
+
+
+def _decoder(struct: Any) -> msgspec.json.Decoder[Any]:
+    return msgspec.json.Decoder(struct)
+
+
+def _define_struct(name: str, names: dict[str, str], *members: Any) -> Any:
+    return msgspec.defstruct(name, members, rename=names, omit_defaults=True)
+
+
+def _error_class_for_status(contract: Contract, status: int) -> type[ApiError]:
+    """Return the class whose code alone has this status under the contract, else the plain `ApiError`."""
+    classes = [error_class for error_class in ERRORS.values() if contract.status_of(error_class) == status]
+    return classes[0] if len(classes) == 1 else ApiError
+
+
+def _to_balance(body: Any) -> Balance:
+    return Balance(_to_int("balance", body.balance))
+
+
+def _to_reason(text: str) -> Reason | str:
+    return _REASON_BY_TEXT.get(text, text)
+
+
+def _to_int(member: str, value: float) -> int:
+    whole = int(value)
+    if whole != value:
+        raise ValueError(f"{member} is {value!r}, not a whole number")
+    return whole
+
+
+def _reject_duplicate_members(decoded: Any, body: bytes) -> None:
+    """Raise ValueError where an object of the body has a member twice.
+
+    A body that is its own shape, encoded anew, has none, and that is much the cheaper thing to find out.
+    """
+    if msgspec.json.encode(decoded) != body:
+        json.loads(body, object_pairs_hook=_check_unique_members)
+
+
+def _check_unique_members(pairs: list[tuple[str, Any]]) -> None:
+    names = [name for name, _ in pairs]
+    if len(set(names)) < len(names):
+        raise ValueError(f"member {Counter(names).most_common(1)[0][0]!r} is there twice")
+
+
+def _is_object(value: Any) -> TypeGuard[dict[str, Any]]:
+    return isinstance(value, dict)
+
+
+def _is_array(value: Any) -> TypeGuard[list[Any]]:
+    return isinstance(value, list)
+
+
+def _text_member(members: dict[str, Any], name: str) -> str:
+    value = members.get(name)
+    return value if isinstance(value, str) else ""
+
+
+def _read_problems(details: Any) -> tuple[Problem, ...]:
+    if not _is_array(details):
+        return ()
+    return tuple(
+        Problem(_text_member(detail, "field"), _text_member(detail, "problem"))
+        for detail in details
+        if _is_object(detail)
+    )
+
+
+def _retry_after_s(response: ClientResponse) -> int | None:
+    """Return Retry-After in seconds, a date counted from the answer's own; None for what can't be read."""
+    text = response.header(b"retry-after").strip()
+    if not text:
+        return None
+    if text.isascii() and text.isdigit():
+        return int(text[:12])
+    from email.utils import parsedate_to_datetime
+
+    try:
+        seconds = (parsedate_to_datetime(text) - _response_date(response)).total_seconds()
+    except (TypeError, ValueError):  # a date without a zone can't be compared
+        return None
+    return max(0, round(seconds))
+
+
+def _response_date(response: ClientResponse) -> datetime:
+    from email.utils import parsedate_to_datetime  # costs 8 ms, and only this form of the contract needs it
+
+    try:
+        return parsedate_to_datetime(response.header(b"date")).astimezone(UTC)
+    except ValueError:
+        return from_ms(wall_clock_ms())
+
+
+def _invalid_response(response: ClientResponse, problem: str) -> InvalidResponse:
+    content_type = response.header(b"content-type") or "no content type"
+    return InvalidResponse(
+        f"unusable answer, status {response.status}, {content_type}: {problem}; it begins {_body_excerpt(response)!r}",
+        status=response.status,
+        request_id=response.header(b"x-request-id"),
+    )
+
+
+def _body_excerpt(response: ClientResponse) -> str:
+    return response.body[: 4 * _MAX_EXCERPT_CHARS].decode("utf-8", "replace")[:_MAX_EXCERPT_CHARS]

@@ -1,0 +1,139 @@
+"""The parts of a contract: operations, routes, credential headers, member names and timestamp formats."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from enum import StrEnum
+from types import MappingProxyType
+from typing import Literal
+
+from fake_credits.clock import from_ms
+
+__all__ = [
+    "DEFAULT_ROUTES",
+    "FIELD_NAMES",
+    "MAX_AMOUNT",
+    "MAX_BODY_BYTES",
+    "ContractError",
+    "CredentialHeader",
+    "Operation",
+    "RouteTemplate",
+    "TimestampFormat",
+    "created_at_from_json",
+    "created_at_to_json",
+]
+
+MAX_AMOUNT = 2**53 - 1
+"""The largest delta and, by default, balance: the largest integer that JavaScript's numbers hold exactly."""
+
+MAX_BODY_BYTES = 64 * 1024
+"""A larger body is refused with ``payload_too_large``, without being read to memory."""
+
+TimestampFormat = Literal["iso_ms", "iso_s", "unix_s", "unix_ms"]
+
+
+class ContractError(ValueError):
+    """Report a setting that is unknown or can't be; the message names ``setting`` and the rule."""
+
+    def __init__(self, setting: str, problem: str) -> None:
+        super().__init__(f"{setting}: {problem}")
+        self.setting = setting
+
+
+class Operation(StrEnum):
+    """Name the six operations as the API's README does; there is no seventh."""
+
+    CREATE_USER = "createUser"
+    GET_USER = "getUser"
+    LIST_USERS = "listUsers"
+    GET_BALANCE = "getBalance"
+    CREATE_TRANSACTION = "createTransaction"
+    LIST_TRANSACTIONS = "listTransactions"
+
+    @property
+    def requires_api_key(self) -> bool:
+        """Tell whether a user's token is refused here with ``insufficient_scope``."""
+        return self in _API_KEY_OPERATIONS
+
+
+_API_KEY_OPERATIONS = frozenset({Operation.CREATE_USER, Operation.LIST_USERS, Operation.CREATE_TRANSACTION})
+
+
+@dataclass(frozen=True, slots=True)
+class RouteTemplate:
+    """Be the method and path of an operation, over ``{applicationId}`` and ``{userId}``."""
+
+    method: str
+    path: str
+
+    def __str__(self) -> str:
+        return f"{self.method} {self.path}"
+
+
+@dataclass(frozen=True, slots=True)
+class CredentialHeader:
+    """Say where a credential travels: a header, and a scheme in front of it where ``scheme`` is not empty."""
+
+    header: str
+    scheme: str = ""
+
+    def __str__(self) -> str:
+        return f"{self.header}: {self.scheme}" if self.scheme else self.header
+
+    def value_for(self, credential: str) -> str:
+        """Return the header's value for a credential."""
+        return f"{self.scheme} {credential}" if self.scheme else credential
+
+
+_APPLICATION_PATH = "/v1/applications/{applicationId}"
+_USER_PATH = _APPLICATION_PATH + "/users/{userId}"
+
+DEFAULT_ROUTES: Mapping[Operation, RouteTemplate] = MappingProxyType(
+    {
+        Operation.CREATE_USER: RouteTemplate("PUT", _USER_PATH),
+        Operation.GET_USER: RouteTemplate("GET", _USER_PATH),
+        Operation.LIST_USERS: RouteTemplate("GET", _APPLICATION_PATH + "/users"),
+        Operation.GET_BALANCE: RouteTemplate("GET", _USER_PATH + "/balance"),
+        Operation.CREATE_TRANSACTION: RouteTemplate("POST", _USER_PATH + "/transactions"),
+        Operation.LIST_TRANSACTIONS: RouteTemplate("GET", _USER_PATH + "/transactions"),
+    }
+)
+
+FIELD_NAMES = (
+    "applicationId",
+    "userId",
+    "createdAt",
+    "users",
+    "transactions",
+    "transaction",
+    "nextCursor",
+    "balance",
+    "delta",
+    "reason",
+    "id",
+)
+"""The members of the API's bodies, as the README names them; ``Contract.field_names`` can rename each."""
+
+
+def created_at_to_json(timestamp_format: TimestampFormat, ms: int) -> str | int:
+    """Return a time in milliseconds since 1970 as the JSON value that the contract sends."""
+    if timestamp_format == "unix_ms":
+        return ms
+    if timestamp_format == "unix_s":
+        return ms // 1000
+    timespec = "milliseconds" if timestamp_format == "iso_ms" else "seconds"
+    return from_ms(ms).replace(tzinfo=None).isoformat(timespec=timespec) + "Z"
+
+
+def created_at_from_json(timestamp_format: TimestampFormat, value: object) -> datetime:
+    """Return the aware datetime (UTC) behind a JSON value; raise ValueError where it is not of the contract's form."""
+    if timestamp_format in ("unix_ms", "unix_s"):
+        if isinstance(value, bool) or not isinstance(value, int | float):
+            raise ValueError(f"createdAt is {value!r}, not a number")
+        return from_ms(int(value) if timestamp_format == "unix_ms" else int(value * 1000))
+    if not isinstance(value, str):
+        raise ValueError(f"createdAt is {value!r}, not a string")
+    moment = datetime.fromisoformat(value)
+    if moment.tzinfo is None:
+        raise ValueError(f"createdAt is {value!r}, without a time zone")
+    return moment.astimezone(UTC)

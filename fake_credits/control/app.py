@@ -1,0 +1,191 @@
+"""Own the way of one request to the control plane: who may ask, what was asked, and the answer as JSON.
+
+    path → method → origin → token → query → body, bounded → verb → answer
+
+No fault touches it, and no request of it is an exchange. It serves live servers only: verbs that wait for exchanges
+run in worker threads, so that the server's loop can run those.
+"""
+
+import asyncio
+import hmac
+from collections.abc import Awaitable, Callable, Mapping
+from typing import TYPE_CHECKING, TypeVar
+
+import msgspec
+
+from fake_credits.api.exchange import Connection
+from fake_credits.api.pipeline import AsgiReceive
+from fake_credits.api.routing import escape_path, split_path
+from fake_credits.control.request import ControlContext, ControlRequest
+from fake_credits.errors import CONTROL_ERRORS, ApiError, ControlError, MalformedRequest
+from fake_credits.http_message import AsgiMessage, RawHeaders, Response
+from fake_credits.keyed_random import random_name
+from fake_credits.sandbox import Sandbox
+from fake_credits.sandbox_options import SandboxOptions
+from fake_credits.sandboxes import SandboxRegistry
+
+if TYPE_CHECKING:
+    from fake_credits.control.routes import ControlRoute
+
+__all__ = ["MAX_CONTROL_BODY_BYTES", "TOKEN_HEADER", "ControlPlane"]
+
+T = TypeVar("T")
+
+TOKEN_HEADER = "X-Fake-Credits-Control"  # noqa: S105 - the name of a header
+"""Where the control token travels: in a header that no API has, so it is never taken for the API's credential."""
+
+MAX_CONTROL_BODY_BYTES = 1024 * 1024
+"""A body of the control plane may be larger than the API's: it may be a thousand rules."""
+
+_PATH_PREFIX = b"/_fake"
+_DISCONNECT_POLL_INTERVAL_S = 0.05
+_RAW_TOKEN_HEADER = TOKEN_HEADER.lower().encode("ascii")
+
+
+class ControlPlane:
+    """Govern a live server's sandboxes over HTTP, for whoever has the ``token``: a fresh one unless given.
+
+    ``new_sandbox`` makes sandboxes with the server's keys and a name of their own.
+    """
+
+    def __init__(
+        self,
+        sandboxes: SandboxRegistry,
+        new_sandbox: Callable[[SandboxOptions], Sandbox],
+        token: str = "",
+        *,
+        sandbox_limit: int = 1000,
+    ) -> None:
+        self.token = token or random_name("fake_credits_control_")
+        self._context = ControlContext(sandboxes, new_sandbox, sandbox_limit)
+
+    def __repr__(self) -> str:
+        return f"<ControlPlane of {len(self._context.sandboxes)} sandboxes>"
+
+    async def serve(self, scope: AsgiMessage, receive: AsgiReceive, connection: Connection) -> None:
+        """Answer one request."""
+        try:
+            response = await self._handle(scope, receive, connection)
+        except ControlError as control_error:
+            response = _error_response(control_error)
+        except ApiError as error:
+            code = error.code if error.code in CONTROL_ERRORS else "validation_error"
+            response = _error_response(ControlError(code, error.message, details=error.details))
+        except Exception as bug:  # noqa: BLE001 - remembered, and told
+            self._context.sandboxes.base_sandbox.add_bug(bug)
+            response = _error_response(
+                ControlError("internal_error", f"a bug of fake-credits: {type(bug).__name__}: {bug}")
+            )
+        await connection.send(response, "control")
+
+    async def _handle(self, scope: AsgiMessage, receive: AsgiReceive, connection: Connection) -> Response:
+        from fake_credits.control.schemas import parse_body, parse_query  # most servers are never asked
+
+        headers: RawHeaders = scope["headers"]
+        base_url = f"{scope['scheme']}://{_host_header(headers)}"
+        route, path_params = _match_scope(scope)
+        _check_origin(headers, base_url)
+        self._check_token(headers)
+        query: object = parse_query(scope["query_string"], route.query)
+        body = await _receive_body(connection, receive)
+        if body and not _has_json_content_type(headers):
+            raise ControlError("unsupported_media_type", "a body must be JSON: send Content-Type: application/json")
+        request = ControlRequest(self._context, base_url, path_params, query, parse_body(body, route.body))
+        if route.async_handler is not None:
+            return _success_response(route, await _until_disconnect(route.async_handler(request), connection))
+        return await asyncio.to_thread(_call_handler, route, request)
+
+    def _check_token(self, headers: RawHeaders) -> None:
+        tokens = [value for name, value in headers if name == _RAW_TOKEN_HEADER]
+        if len(tokens) != 1 or not hmac.compare_digest(tokens[0], self.token.encode("latin-1")):
+            problem = "holds another token" if tokens else "is missing"
+            raise ControlError(
+                "control_token_required",
+                f"the header {TOKEN_HEADER} {problem}: `serve` prints the token, `run` sets FAKE_CREDITS_CONTROL_TOKEN "
+                "(open to all are /_fake/livez, /_fake/readyz and /_fake/openapi.json)",
+            )
+
+
+def _match_scope(scope: AsgiMessage) -> "tuple[ControlRoute, Mapping[str, str]]":
+    from fake_credits.control.routes import match_route  # loads every effect, preset and scenario
+
+    raw_path: bytes = scope["raw_path"]
+    try:
+        segments = split_path(raw_path.removeprefix(_PATH_PREFIX))
+    except MalformedRequest as error:
+        raise ControlError(error.code, error.message) from None
+    return match_route(scope["method"], segments[1:], f"{scope['method']} {escape_path(raw_path)}")
+
+
+def _call_handler(route: "ControlRoute", request: ControlRequest) -> Response:
+    assert route.handler is not None  # noqa: S101 - a route has one or the other
+    return _success_response(route, route.handler(request))
+
+
+def _success_response(route: "ControlRoute", content: object) -> Response:
+    return Response(route.status, msgspec.json.encode(content))
+
+
+def _error_response(error: ControlError) -> Response:
+    fields: dict[str, object] = {"code": error.code, "message": error.message}
+    if error.details:
+        fields["details"] = [{"field": detail.field, "problem": detail.problem} for detail in error.details]
+    headers: RawHeaders = [(b"x-fake-credits-cause", b"control")]
+    if error.allow:
+        headers.append((b"allow", error.allow.encode("ascii")))
+    if error.code == "control_token_required":
+        headers.append((b"www-authenticate", TOKEN_HEADER.encode("ascii")))  # RFC 9110, 15.5.2: a 401 has a challenge
+    return Response(error.status, msgspec.json.encode({"error": fields}), headers)
+
+
+def _host_header(headers: RawHeaders) -> str:
+    return next((value.decode("latin-1") for name, value in headers if name == b"host"), "localhost")
+
+
+def _check_origin(headers: RawHeaders, base_url: str) -> None:
+    """Refuse what a page of another origin sends: this server's own pages may ask, and programs send no Origin."""
+    for name, value in headers:
+        if name == b"origin" and value.decode("latin-1") != base_url:
+            raise ControlError("origin_not_allowed", "the control plane answers to no page of another origin")
+
+
+def _has_json_content_type(headers: RawHeaders) -> bool:
+    content_types = [value for name, value in headers if name == b"content-type"]
+    return len(content_types) == 1 and content_types[0].partition(b";")[0].strip().lower() == b"application/json"
+
+
+async def _receive_body(connection: Connection, receive: AsgiReceive) -> bytes:
+    received_body = connection.body()
+    body = b"" if received_body is None else received_body
+    more_body = received_body is None
+    while more_body and len(body) <= MAX_CONTROL_BODY_BYTES:
+        message = await receive()
+        if message["type"] == "http.disconnect":
+            raise ControlError("malformed_request", "the client hung up before the body was whole")
+        body += bytes(message.get("body", b""))
+        more_body = bool(message.get("more_body", False))
+    if len(body) > MAX_CONTROL_BODY_BYTES:
+        raise ControlError("payload_too_large", f"a body may have at most {MAX_CONTROL_BODY_BYTES} bytes (1 MiB)")
+    return body
+
+
+async def _until_disconnect(awaitable: Awaitable[T], connection: Connection) -> T:
+    """Return what a wait brings; end it where the client goes first, which a stopping server makes it do.
+
+    The line is asked again and again, as `receive` tells the newest request of a connection only.
+    """
+    result, disconnect = asyncio.ensure_future(awaitable), asyncio.ensure_future(_wait_for_disconnect(connection))
+    try:
+        await asyncio.wait((result, disconnect), return_when=asyncio.FIRST_COMPLETED)
+        if not result.done():
+            raise ControlError("malformed_request", "the client hung up while it waited")
+        return result.result()
+    finally:
+        for future in (result, disconnect):
+            future.cancel()
+        await asyncio.gather(result, disconnect, return_exceptions=True)
+
+
+async def _wait_for_disconnect(connection: Connection) -> None:
+    while await connection.is_client_connected():
+        await asyncio.sleep(_DISCONNECT_POLL_INTERVAL_S)

@@ -1,0 +1,210 @@
+"""Effects that respond in place of the API: error statuses, rate limits, refused credentials, proxy pages."""
+
+from collections import deque
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import ClassVar, Literal
+
+from fake_credits.errors import ERRORS, ApiError, InternalError, InvalidApiKey, InvalidToken, RateLimited, did_you_mean
+from fake_credits.faults.checks import FaultError, check_choice, check_int, check_number
+from fake_credits.faults.context import Effect, FaultContext, Phase
+
+__all__ = ["NotJson", "RateLimit", "Status", "Unauthorized"]
+
+RetryAfterFormat = Literal["", "seconds", "date", "garbage", "absent"]
+_RETRY_AFTER_FORMATS = ("", "seconds", "date", "garbage", "absent")
+_SECONDS_PER_DAY = 86_400
+_TYPO_SIMILARITY = 0.85
+"""How alike, of 1, a code must be to one of the API's to be taken for a slip of the pen."""
+
+_DEFAULT_CODES: Mapping[int, str] = {
+    400: "validation_error",
+    401: "invalid_token",
+    402: "insufficient_credits",
+    403: "forbidden",
+    404: "user_not_found",
+    405: "method_not_allowed",
+    413: "payload_too_large",
+    415: "unsupported_media_type",
+    421: "host_not_allowed",
+    429: "rate_limited",
+    500: "server_error",
+    502: "bad_gateway",
+    503: "unavailable",
+    504: "gateway_timeout",
+}
+
+
+@dataclass(frozen=True)
+class Status(Effect):
+    """Answer with a ``status`` and the contract's error body. After the decision, a write stands.
+
+    ``code`` is the status's own unless given: another's, or a word that is no code of the API. ``retry_after_s`` adds
+    Retry-After in ``retry_after_form``: ``seconds``,
+    ``date``, ``garbage`` or ``absent``; the contract's form unless given (README, "What is a guess", row 22).
+    """
+
+    effect_name: ClassVar[str] = "status"
+    reveals: ClassVar[str] = "retries a refusal; retries a committed write"
+    status: int
+    code: str = ""
+    retry_after_s: float | None = None
+    retry_after_form: RetryAfterFormat = ""
+
+    def __post_init__(self) -> None:
+        check_int("status", self.status, 400, 599)
+        if not self.code:
+            code = _DEFAULT_CODES.get(self.status, "server_error" if self.status >= 500 else "rejected")
+            object.__setattr__(self, "code", code)
+        if not isinstance(self.code, str) or not self.code.isidentifier() or len(self.code) > 64:  # pyright: ignore[reportUnnecessaryIsInstance]
+            raise FaultError(f"code is {self.code!r}: a code is a word such as 'rate_limited'")
+        _check_code_spelling(self.code)
+        if self.code == InternalError.code:
+            raise FaultError(f"code is {self.code!r}, which tells a bug of the fake: take 'server_error'")
+        if self.retry_after_s is not None:
+            check_number("retry_after_s", self.retry_after_s, 0, _SECONDS_PER_DAY)
+        check_choice("retry_after_form", self.retry_after_form, _RETRY_AFTER_FORMATS)
+        if self.retry_after_s is None and self.retry_after_form in ("seconds", "date"):
+            raise FaultError(f"retry_after_form is {self.retry_after_form!r}, and retry_after_s is missing")
+
+    async def apply(self, context: FaultContext) -> None:
+        """Refuse."""
+        error = ERRORS.get(self.code, ApiError)(f"the API has a bad day: {self.status} {self.code}")
+        error.code = self.code
+        has_retry_after = self.retry_after_s is not None or self.retry_after_form == "garbage"
+        retry_after = (
+            context.format_retry_after(self.retry_after_s or 0, self.retry_after_form) if has_retry_after else ""
+        )
+        context.respond_with_error(error, status=self.status, retry_after=retry_after)
+
+
+def _check_code_spelling(code: str) -> None:
+    """Refuse a code that is nearly one of the API's; one that is far from all of them is meant to be unknown."""
+    if code in ERRORS or code in _DEFAULT_CODES.values() or code == "rejected":
+        return
+    hint = did_you_mean(code, ERRORS, min_similarity=_TYPO_SIMILARITY)
+    if hint:
+        raise FaultError(f"code is {code!r}{hint} An unknown code must be further from it")
+
+
+@dataclass(frozen=True)
+class RateLimit(Effect):
+    """Admit ``limit`` matching calls in any ``window_s`` seconds of the sandbox's clock; answer 429 to the others.
+
+    The window is (t - w, t]: waiting exactly Retry-After is admitted, and a refused call does not count.
+    """
+
+    effect_name: ClassVar[str] = "rate_limit"
+    reveals: ClassVar[str] = "a stampede; ignores Retry-After"
+    phases: ClassVar[tuple[Phase, ...]] = ("before",)
+    counts_passes: ClassVar[bool] = True
+    limit: int
+    window_s: float
+
+    def __post_init__(self) -> None:
+        check_int("limit", self.limit, 0, 1_000_000)
+        check_number("window_s", self.window_s, 0.001, _SECONDS_PER_DAY)
+
+    def effect_for(self, pass_times_ms: deque[int], now_ms: int) -> Effect | None:
+        """Return the refusal of a call that finds the window full."""
+        window_ms = round(self.window_s * 1000)
+        oldest_ms = pass_times_ms[0] if pass_times_ms else now_ms
+        remaining_ms = oldest_ms + window_ms - now_ms
+        if len(pass_times_ms) < self.limit or remaining_ms <= 0:
+            return None
+        return _RejectOverLimit(self.limit, self.window_s, retry_after_s=remaining_ms / 1000)
+
+    def record_pass(self, pass_times_ms: deque[int], now_ms: int) -> None:
+        """Count a call, and forget what is no more in the way of the next."""
+        pass_times_ms.append(now_ms)
+        while len(pass_times_ms) > self.limit:
+            pass_times_ms.popleft()
+
+
+@dataclass(frozen=True)
+class _RejectOverLimit(Effect):
+    limit: int
+    window_s: float
+    retry_after_s: float
+
+    async def apply(self, context: FaultContext) -> None:
+        error = RateLimited(f"more than {self.limit} calls in {self.window_s:g} s")
+        context.respond_with_error(error, retry_after=context.format_retry_after(self.retry_after_s, ""))
+
+
+_HTML_PAGE = b"<!DOCTYPE html>\n<html><head><title>%d</title></head><body><h1>%d</h1><p>proxy</p></body></html>\n"
+
+
+@dataclass(frozen=True)
+class NotJson(Effect):
+    """Answer as a proxy does that knows nothing of the API.
+
+    ``body`` is ``html``, ``empty``, ``wrong_content_type`` (JSON that calls itself text) or ``bom`` (JSON behind a byte
+    order mark).
+    """
+
+    effect_name: ClassVar[str] = "not_json"
+    reveals: ClassVar[str] = "a parse error hides the status"
+    status: int = 502
+    body: Literal["html", "empty", "wrong_content_type", "bom"] = "html"
+
+    def __post_init__(self) -> None:
+        check_int("status", self.status, 200, 599)
+        if self.status in (204, 205, 304):
+            raise FaultError(f"status is {self.status}, which has no body at all")
+        check_choice("body", self.body, ("html", "empty", "wrong_content_type", "bom"))
+
+    async def apply(self, context: FaultContext) -> None:
+        """Answer with a page."""
+        pages: dict[str, tuple[bytes, str]] = {
+            "html": (_HTML_PAGE % (self.status, self.status), "text/html; charset=utf-8"),
+            "empty": (b"", "text/plain"),
+            "wrong_content_type": (b'{"message":"proxy"}', "text/plain"),
+            "bom": (b'\xef\xbb\xbf{"message":"proxy"}', "application/json"),
+        }
+        context.respond(self.status, *pages[self.body])
+
+
+_MAX_CLOCK_SKEW_S = 7 * 86_400  # a token of a day, and its leeway, must be able to be over
+
+
+@dataclass(frozen=True)
+class Unauthorized(Effect):
+    """Answer 401 to a good credential.
+
+    ``kind``: ``revoked`` is an API key that was withdrawn; ``rotated`` a token whose key is no longer published;
+    ``clock_skew`` judges a token's life by a clock that is ``clock_skew_s`` seconds fast, and is meant where that is
+    given; else it is ``revoked``.
+    """
+
+    effect_name: ClassVar[str] = "unauthorized"
+    reveals: ClassVar[str] = "a loop of refreshes"
+    phases: ClassVar[tuple[Phase, ...]] = ("before",)
+    kind: Literal["", "revoked", "rotated", "clock_skew"] = ""
+    clock_skew_s: int = 0
+
+    def __post_init__(self) -> None:
+        check_choice("kind", self.kind, ("", "revoked", "rotated", "clock_skew"))
+        check_int("clock_skew_s", self.clock_skew_s, -_MAX_CLOCK_SKEW_S, _MAX_CLOCK_SKEW_S)
+        if not self.kind:
+            object.__setattr__(self, "kind", "clock_skew" if self.clock_skew_s else "revoked")
+        if (self.kind == "clock_skew") is (self.clock_skew_s == 0):
+            raise FaultError(
+                f"kind is {self.kind!r} and clock_skew_s {self.clock_skew_s}: the skew is that kind's alone"
+            )
+
+    @property
+    def only_client(self) -> Literal["server", "user", ""]:
+        """Return whose credential it is."""
+        return "server" if self.kind == "revoked" else "user"
+
+    async def apply(self, context: FaultContext) -> None:
+        """Refuse the credential, or judge it by a fast clock."""
+        if self.kind == "revoked":
+            context.respond_with_error(InvalidApiKey("this API key was revoked", auth_reason="revoked"))
+        elif self.kind == "rotated":
+            context.respond_with_error(
+                InvalidToken("no published key has this token's kid: the keys were rotated", auth_reason="rotated")
+            )
+        else:
+            context.skew_token_clock(self.clock_skew_s)

@@ -1,0 +1,261 @@
+"""Own a sandbox's rules in their order: which fire for a call, and how often each has; know nothing of what they do.
+
+Rules are tried in the order of their declaration, but scripted ones before random ones, and the default latency last.
+The first that fires wins; one that stacks lets the next be tried. Exclusive random rules share one draw, so each rate
+is exact. A draw is a pure function of (seed, rule, whose call it is, the ordinal of that), where whose is (operation,
+application, user): what one user's calls meet does not depend on what others do at the same time.
+"""
+
+from collections import Counter
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from contextlib import AbstractContextManager, nullcontext
+from datetime import datetime
+
+from fake_credits.clock import to_ms
+from fake_credits.contract import Operation
+from fake_credits.faults.active_rule import ActiveRule, CallKey, Firing
+from fake_credits.faults.checks import FaultError
+from fake_credits.faults.context import IncomingCall
+from fake_credits.faults.effects import Latency
+from fake_credits.faults.probability import check_total_probability
+from fake_credits.faults.rule import Moment, Rule
+from fake_credits.keyed_random import keyed_random
+
+__all__ = ["DEFAULT_LATENCY_NAME", "MAX_RULES", "FaultEngine"]
+
+MAX_RULES = 1000
+"""A sandbox has at most this many rules."""
+
+DEFAULT_LATENCY_NAME = "latency"
+"""The name of the default latency's rules."""
+
+
+class FaultEngine:
+    """Keep a sandbox's rules, and decide for each call what it meets; the caller holds ``lock``, the sandbox's."""
+
+    def __init__(self, seed: int, lock: AbstractContextManager[object] | None = None) -> None:
+        self.seed = seed
+        self.lock = lock or nullcontext()
+        self.start_ms = 0
+        self.ordinal_offset = 0
+        self.get_history_lengths: Callable[[], Mapping[tuple[str, str], int]] = dict
+        self._rules: list[ActiveRule] = []
+        self._ended_unused: list[ActiveRule] = []
+        self._name_counters: Counter[str] = Counter()
+        self._call_counts: dict[CallKey, int] = {}
+        # The rules to try for an operation, an application and a user ("" unless some rule names it), and a client.
+        self._candidates: dict[tuple[Operation, str, str, str], list[ActiveRule]] = {}
+        self._named_applications: frozenset[str] = frozenset()
+        self._named_users: frozenset[str] = frozenset()
+        self.needs_reason = False
+
+    def __repr__(self) -> str:
+        return f"<FaultEngine of {len(self._rules)} rules, seed {self.seed}>"
+
+    def __len__(self) -> int:
+        return len(self._rules)
+
+    def __bool__(self) -> bool:
+        return bool(self._rules)
+
+    def __iter__(self) -> Iterator[ActiveRule]:
+        return iter(tuple(self._rules))
+
+    def moment_ms(self, moment: Moment, default: float) -> float:
+        """Return a moment of a rule in milliseconds since 1970."""
+        if moment is None:
+            return default
+        return to_ms(moment) if isinstance(moment, datetime) else self.start_ms + round(moment * 1000)
+
+    def reset(self, rules: Iterable[Rule], start_ms: int, ordinal_offset: int) -> None:
+        """Begin anew, with rules."""
+        self.start_ms, self.ordinal_offset = start_ms, ordinal_offset
+        if self._rules or self._ended_unused or self._name_counters or self._call_counts:
+            for active in self._rules:
+                active.is_removed = True
+            self._rules, self._ended_unused, self._name_counters, self._call_counts = [], [], Counter(), {}
+            self._invalidate()
+        for rule in rules:
+            self.add(rule)
+
+    def add(self, rule: Rule) -> ActiveRule:
+        """Add a rule at the end.
+
+        Raises FaultError where there are too many, where the name is taken, and where the probabilities of the
+        exclusive random rules that can meet in one call come to more than 1.
+        """
+        remaining = self._rules_to_keep(rule)
+        if len(remaining) >= MAX_RULES:
+            raise FaultError(f"a sandbox has at most {MAX_RULES} rules")
+        active = ActiveRule(rule, rule.name or self._generate_name(rule.word), self)
+        check_total_probability(active.probability_slice, (other.probability_slice for other in remaining))
+        for replaced in {*self._rules}.difference(remaining):
+            replaced.is_removed = True
+        if rule.phase == "read":
+            active.history_lengths = self.get_history_lengths()
+        self._rules = [*remaining, active]
+        self._invalidate()
+        return active
+
+    def _rules_to_keep(self, rule: Rule) -> list[ActiveRule]:
+        """Return the rules that stay when one is added: a default latency takes the place of the one before."""
+        if rule.name != DEFAULT_LATENCY_NAME:
+            if rule.name and any(active.name == rule.name for active in self._rules):
+                raise FaultError(f"name is {rule.name!r}, which another rule has")
+            return self._rules
+        if rule != Rule(
+            effect=rule.effect,
+            script=rule.script,
+            operation=rule.operation,
+            phase=rule.phase,
+            name=DEFAULT_LATENCY_NAME,
+        ):
+            raise FaultError(
+                f"name is {DEFAULT_LATENCY_NAME!r}, the default latency's, which has an operation and a phase only"
+            )
+        if not isinstance(rule.effect, Latency):
+            raise FaultError(f"name is {DEFAULT_LATENCY_NAME!r}, the default latency's: {rule.word} needs another")
+        return [
+            active
+            for active in self._rules
+            if active.name != DEFAULT_LATENCY_NAME or active.rule.operation != rule.operation
+        ]
+
+    def remove(self, active: ActiveRule) -> None:
+        """Take a rule out; one that is out already stays out."""
+        if not active.is_removed:
+            active.is_removed = True
+            self._rules.remove(active)
+            self._invalidate()
+
+    def end(self, active: ActiveRule) -> None:
+        """Take a rule out whose time is over; one that stayed unused is still told."""
+        if not active.is_removed and active.is_unused and len(self._ended_unused) < MAX_RULES:
+            self._ended_unused.append(active)
+        self.remove(active)
+
+    def find(self, name: str) -> ActiveRule:
+        """Return the first rule of a name; raise FaultError where there is none."""
+        for active in self._rules:
+            if active.name == name:
+                return active
+        names = ", ".join(active.name for active in self._rules) or "none"
+        raise FaultError(f"there is no rule {name!r} (there are: {names})")
+
+    def unused_rules(self) -> list[ActiveRule]:
+        """Return the scripted rules that stayed unused, those of a ``with`` block that is over too."""
+        return self._ended_unused + [active for active in self._rules if active.is_unused]
+
+    def match(self, call: IncomingCall) -> list[Firing]:
+        """Return what a call meets, in order, and count it; raise PredicateError where a rule's own function fails."""
+        _, operation, application, user, client, _, _, _ = call
+        call_key = (operation, application, user)
+        ordinal = self._call_counts[call_key] = self._call_counts.get(call_key, 0) + 1
+        lookup_key = (
+            operation,
+            application if application in self._named_applications else "",
+            user if user in self._named_users else "",
+            client,
+        )
+        candidates = self._candidates.get(lookup_key)
+        if candidates is None:
+            candidates = self._candidates[lookup_key] = _rules_in_order(self._rules, *lookup_key)
+        matcher = None
+        for active in candidates:
+            for predicate in active.predicates:
+                if not predicate(call):
+                    break
+            else:
+                matcher = matcher or _Matcher(call, self.seed, (call_key, ordinal))
+                matcher.consider(active)
+        return [] if matcher is None else matcher.firings
+
+    def _generate_name(self, effect_name: str) -> str:
+        existing_names = {active.name for active in self._rules}
+        while True:
+            self._name_counters[effect_name] += 1
+            name = f"{effect_name}#{self._name_counters[effect_name]}"
+            if name not in existing_names:
+                return name
+
+    def _invalidate(self) -> None:
+        self._candidates = {}
+        self._named_applications = frozenset(active.rule.application for active in self._rules)
+        self._named_users = frozenset(active.rule.user for active in self._rules)
+        self.needs_reason = any(active.rule.reason or active.rule.where is not None for active in self._rules)
+
+
+class _Matcher:
+    """Be one call while its rules are tried."""
+
+    __slots__ = (
+        "_call",
+        "_cumulative_probability",
+        "_is_finished",
+        "_key_and_ordinal",
+        "_seed",
+        "_shared_draw",
+        "firings",
+    )
+
+    def __init__(self, call: IncomingCall, seed: int, key_and_ordinal: tuple[CallKey, int]) -> None:
+        self._call = call
+        self._seed = seed
+        self._key_and_ordinal = key_and_ordinal
+        self._is_finished = False
+        self._cumulative_probability = 0.0
+        self._shared_draw = -1.0
+        self.firings: list[Firing] = []
+
+    def consider(self, active: ActiveRule) -> None:
+        """Try one rule that matches; it counts the call also where an earlier one has won."""
+        call = self._call
+        match_count = active.count_match(call)
+        wins_draw = self._wins_draw(active)
+        has_fired, effect = False, None
+        if wins_draw and not self._is_finished and active.conditions_hold(call, match_count):
+            has_fired, effect = active.fire(call)
+        if not has_fired:
+            active.record_pass(call)
+            return
+        if effect is not None:
+            self.firings.append(Firing(active, effect, self._seed, self._key_and_ordinal))
+        self._is_finished = effect is None or not active.rule.stacks
+
+    def _wins_draw(self, active: ActiveRule) -> bool:
+        probability = active.rule.probability
+        if probability is None:
+            return True
+        call_key, ordinal = self._key_and_ordinal
+        if active.rule.stacks:
+            return keyed_random(self._seed, "chance", active.name, *call_key, ordinal) < probability
+        if self._shared_draw < 0:
+            self._shared_draw = keyed_random(self._seed, "chance", "", *call_key, ordinal)
+        lower_bound, self._cumulative_probability = (
+            self._cumulative_probability,
+            self._cumulative_probability + probability,
+        )
+        return lower_bound <= self._shared_draw < self._cumulative_probability
+
+
+def _rules_in_order(
+    rules: Iterable[ActiveRule], operation: Operation, application: str, user: str, client: str
+) -> list[ActiveRule]:
+    """Return the rules that are for such calls, in the order in which they are tried."""
+    deterministic: list[ActiveRule] = []
+    random_onwards: list[ActiveRule] = []
+    default_latencies: list[ActiveRule] = []
+    for active in rules:
+        rule = active.rule
+        criteria = (rule.application in ("", application), rule.user in ("", user), rule.client in ("", client))
+        if operation not in rule.operations or not all(criteria):
+            continue
+        if rule.name == DEFAULT_LATENCY_NAME:
+            default_latencies.append(active)
+        elif rule.is_random or (random_onwards and not rule.is_scripted):
+            random_onwards.append(active)
+        else:
+            deterministic.append(active)
+    # The default latency for fewer operations is that of its operations.
+    default_latencies.sort(key=lambda active: len(active.rule.operations))
+    return [*deterministic, *random_onwards, *default_latencies[:1]]

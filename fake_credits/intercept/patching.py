@@ -1,0 +1,101 @@
+"""Reversible patches of library attributes, and a hook for libraries that are imported later."""
+
+import sys
+import threading
+from collections.abc import Callable, Collection, Mapping, Sequence
+from importlib.abc import Loader, MetaPathFinder
+from importlib.machinery import ModuleSpec
+from types import ModuleType
+from typing import Any
+
+__all__ = ["ImportHook", "Patches"]
+
+OnImport = Callable[[ModuleType], None]
+
+
+class ImportHook(MetaPathFinder):
+    """Tell when one of some modules has been imported, at the end of its own code and before its importer goes on."""
+
+    def __init__(self, module_names: Collection[str], on_import: OnImport) -> None:
+        self._module_names = module_names
+        self._on_import = on_import
+
+    def __repr__(self) -> str:
+        return f"<ImportHook: {', '.join(self._module_names)}>"
+
+    def start(self) -> None:
+        """Watch."""
+        sys.meta_path.insert(0, self)
+
+    def stop(self) -> None:
+        """Watch no more."""
+        if self in sys.meta_path:
+            sys.meta_path.remove(self)
+
+    def find_spec(
+        self, fullname: str, path: Sequence[str] | None, target: ModuleType | None = None
+    ) -> ModuleSpec | None:
+        """Return what the other finders find of a watched module, to be told of once it is loaded."""
+        if fullname not in self._module_names:
+            return None
+        for finder in sys.meta_path:
+            spec = None if finder is self else finder.find_spec(fullname, path, target)
+            if spec is not None:
+                if spec.loader is not None:
+                    spec.loader = _NotifyingLoader(spec.loader, self._on_import)
+                return spec
+        return None
+
+
+class _NotifyingLoader(Loader):
+    """Load as another does, leave no trace in the module, and tell."""
+
+    def __init__(self, loader: Loader, on_import: OnImport) -> None:
+        self._loader = loader
+        self._on_import = on_import
+
+    def create_module(self, spec: ModuleSpec) -> ModuleType | None:
+        return self._loader.create_module(spec)
+
+    def exec_module(self, module: ModuleType) -> None:
+        module.__loader__ = self._loader
+        if module.__spec__ is not None:
+            module.__spec__.loader = self._loader
+        self._loader.exec_module(module)
+        self._on_import(module)
+
+
+class Patches:
+    """Replace attributes, and put back what was there.
+
+    An attribute that somebody else has replaced since stays his: what he calls in turn then does nothing of its own,
+    as there are no routes any more.
+    """
+
+    def __init__(self) -> None:
+        self._lock = threading.RLock()  # a finalizer may undo in the thread that sets
+        self._applied: list[tuple[Any, str, object, object]] = []
+        self._is_undone = False
+
+    def __repr__(self) -> str:
+        return f"<Patches: {len(self._applied)}>"
+
+    def set(self, owner: Any, name: str, replacement: object) -> None:
+        """Replace an attribute that a module or a class has of its own; once undone, do nothing."""
+        with self._lock:
+            if not self._is_undone:
+                self._applied.append((owner, name, _own_attributes(owner)[name], replacement))
+                setattr(owner, name, replacement)
+
+    def undo(self) -> None:
+        """Put everything back, and replace nothing any more."""
+        with self._lock:
+            self._is_undone = True
+            for owner, name, original, replacement in reversed(self._applied):
+                if _own_attributes(owner).get(name) is replacement:
+                    setattr(owner, name, original)
+            self._applied.clear()
+
+
+def _own_attributes(owner: object) -> Mapping[str, object]:
+    return vars(owner)

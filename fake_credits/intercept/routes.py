@@ -1,0 +1,159 @@
+"""Which intercepted base URL a request belongs to, and which sandbox answers there."""
+
+import re
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from urllib.parse import quote, urlsplit
+
+from fake_credits.transports.in_process import InProcessDriver, InProcessRequest
+
+__all__ = ["InterceptedUrl", "Route", "Routes", "parse_base_url"]
+
+_DEFAULT_PORTS = {"http": 80, "https": 443}
+_HOST_PATTERN = re.compile(r"[a-z0-9_-]+(\.[a-z0-9_-]+)*|[0-9a-f:.]*:[0-9a-f:.]*")
+_SAFE_PATH_CHARS = "/%:@!$&'()*+,;=~"  # RFC 3986, section 3.3: what a path may hold as it is
+
+
+@dataclass(frozen=True, slots=True)
+class InterceptedUrl:
+    """Be one base URL in its one form: lower case, no trailing dot, IDNA in ASCII, the port always told."""
+
+    scheme: str
+    host: str
+    port: int
+    path: bytes
+
+    def __str__(self) -> str:
+        host = f"[{self.host}]" if ":" in self.host else self.host
+        port = "" if _DEFAULT_PORTS[self.scheme] == self.port else f":{self.port}"
+        return f"{self.scheme}://{host}{port}{self.path.decode('ascii')}"
+
+    def origins(self) -> list[tuple[str, str, int | None]]:
+        """Return scheme, host and port as libraries tell them: a default port as None too, a host with its root dot."""
+        ports = [self.port, None] if _DEFAULT_PORTS[self.scheme] == self.port else [self.port]
+        return [(self.scheme, host, port) for host in (self.host, self.host + ".") for port in ports]
+
+    def contains(self, target: bytes) -> bool:
+        """Tell whether a target (path and query) stands under this URL's path, segment by segment."""
+        path = self.path
+        return not path or (target.startswith(path) and target[len(path) : len(path) + 1] in (b"", b"/", b"?"))
+
+    def relative_target(self, target: bytes) -> bytes:
+        """Return what is left of a target that this URL holds; it starts with a slash."""
+        rest = target[len(self.path) :]
+        return rest if rest.startswith(b"/") else b"/" + rest
+
+
+def parse_base_url(url: str) -> InterceptedUrl:
+    """Return a base URL in its one form.
+
+    Raises TypeError for what is no text, ValueError for what is no base URL: only a scheme (http or https), a host, a
+    port and a path may be told.
+    """
+    if not isinstance(url, str):  # pyright: ignore[reportUnnecessaryIsInstance] - settings come from files
+        hint = ": give several one by one, as in intercept(*urls)" if isinstance(url, Iterable) else ""
+        raise TypeError(f"a base URL to intercept is text, not {type(url).__name__}{hint}")
+    try:
+        split_url = urlsplit(url)
+        port = split_url.port
+    except ValueError as error:
+        raise _base_url_error(url, str(error)) from None
+    if split_url.scheme not in _DEFAULT_PORTS:
+        raise _base_url_error(url, "a base URL starts with http:// or https://")
+    if "@" in split_url.netloc:
+        raise _base_url_error(
+            url.replace(split_url.netloc, "***@" + split_url.netloc.rpartition("@")[2]),
+            _unexpected_component("user name", "one"),
+        )
+    for name, mark in (("query", "?"), ("fragment", "#")):
+        if component := getattr(split_url, name):
+            raise _base_url_error(url, _unexpected_component(name, mark + component))
+    path = quote(split_url.path, safe=_SAFE_PATH_CHARS).rstrip("/")
+    if any(segment in (".", "..") for segment in path.split("/")):
+        raise _base_url_error(url, "libraries walk the segments . and .. of a path before they send: leave them out")
+    return InterceptedUrl(
+        split_url.scheme,
+        _canonical_host(url, split_url.hostname),
+        _DEFAULT_PORTS[split_url.scheme] if port is None else port,
+        path.encode(),
+    )
+
+
+def _canonical_host(url: str, host: str | None) -> str:
+    name = (host or "").removesuffix(".")
+    if not name.isascii():
+        import httpx2  # only here: the libraries encode by IDNA 2008, the standard library by IDNA 2003
+
+        try:
+            name = httpx2.URL(f"http://{name}").raw_host.decode("ascii")
+        except httpx2.InvalidURL as error:
+            raise _base_url_error(url, str(error)) from None
+    if not _HOST_PATTERN.fullmatch(name):
+        reason = f"and this one has {name!r}" if name else "and this one has none"
+        raise _base_url_error(url, f"a base URL has a host's one name or address, such as credits.internal, {reason}")
+    return name
+
+
+def _unexpected_component(component: str, found: str) -> str:
+    return f"a base URL has no {component}, and this one has {found}"
+
+
+def _base_url_error(url: str, reason: str) -> ValueError:
+    return ValueError(f"{url!r} is no base URL to intercept: {reason}")
+
+
+_Origin = tuple[str | bytes, str | bytes, int | None]
+_RoutesByOrigin = Mapping[_Origin, Sequence["Route"]]
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Route:
+    """Be one base URL and the sandbox behind it: its driver, and its clock for whoever waits between two requests."""
+
+    base_url: InterceptedUrl
+    driver: InProcessDriver
+    sleep: Callable[[float], None]
+    now_s: Callable[[], float]
+
+    def build_request(
+        self, method: str, target: bytes, headers: Sequence[tuple[bytes, bytes]], body: bytes, timeout_s: float | None
+    ) -> InProcessRequest:
+        """Return a request as the sandbox's driver takes it, without the base URL's path."""
+        return InProcessRequest(method, self.base_url.relative_target(target), headers, body, timeout_s)
+
+
+class Routes:
+    """Find the sandbox for a URL; of several that hold it, the one that was added last.
+
+    Reading takes no lock: the table is replaced as a whole. Whoever adds or removes holds a lock of his own.
+    """
+
+    def __init__(self) -> None:
+        self._by_origin: _RoutesByOrigin = {}
+        self.active: tuple[Route, ...] = ()
+
+    def __repr__(self) -> str:
+        return f"<Routes: {', '.join(str(route.base_url) for route in self.active) or 'none'}>"
+
+    def replace_all(self, routes: Sequence[Route]) -> None:
+        """Let these be the routes, newest first."""
+        by_origin: dict[_Origin, list[Route]] = {}
+        for route in routes:
+            for scheme, host, port in route.base_url.origins():
+                by_origin.setdefault((scheme, host, port), []).append(route)
+                by_origin.setdefault((scheme.encode(), host.encode(), port), []).append(route)
+        self._by_origin, self.active = by_origin, tuple(routes)
+
+    def for_origin(self, scheme: str | bytes, host: str | bytes, port: int | None) -> Sequence[Route]:
+        """Return the routes of an origin, newest first; ``port`` may be None for the scheme's own.
+
+        Every request of the process comes here, and nearly all find nothing.
+        """
+        return self._by_origin.get((scheme, host.lower(), port), ())
+
+    def find(self, scheme: str | bytes, host: str | bytes, port: int | None, target: bytes) -> Route | None:
+        """Return the route that holds a URL; scheme and host are both text or both bytes."""
+        for route in self.for_origin(scheme, host, port):
+            if route.base_url.contains(target):
+                return route
+        return None

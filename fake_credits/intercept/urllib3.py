@@ -1,0 +1,316 @@
+"""Interception in urllib3, and so in requests and botocore: below `Retry`, at the connection pool."""
+
+import inspect
+import io
+import sys
+import threading
+import time
+from collections.abc import Callable, Mapping
+from functools import wraps
+from http.client import HTTPMessage
+from types import ModuleType
+from typing import Any, NamedTuple
+from urllib.parse import urlsplit
+
+from fake_credits.http_message import reason_phrase
+from fake_credits.intercept.memory_stream import (
+    HeaderField,
+    ParsedRequest,
+    RequestParser,
+    connection_reset_error,
+    origin_form,
+    response_bytes,
+)
+from fake_credits.intercept.patching import Patches
+from fake_credits.intercept.routes import Route, Routes
+from fake_credits.transports.in_process import InProcessResponse
+
+__all__ = ["MemorySocket", "patch"]
+
+
+class MemorySocket:
+    """Be a connected socket of one request: what is written goes to the sandbox, what is read is its answer.
+
+    Where ``reply`` is given, the request has been answered before and is written in vain.
+    """
+
+    def __init__(self, route: Route, response: InProcessResponse | None = None) -> None:
+        self._route = route
+        self._response = response
+        self._parser = RequestParser()
+        self._request: ParsedRequest | None = None
+        self._timeout_s: float | None = None
+
+    def settimeout(self, timeout_s: float | None) -> None:
+        """Say how long to wait for the next byte, in seconds; None waits for ever."""
+        self._timeout_s = timeout_s
+
+    def sendall(self, data: bytes) -> None:
+        """Take a part of the request."""
+        self._request = self._parser.feed(data) or self._request
+
+    def makefile(self, _mode: str) -> io.BufferedIOBase:
+        """Have the request answered, and return the answer to read."""
+        response = self._response or self._send_request()
+        return (
+            io.BytesIO(response_bytes(response))
+            if response.outcome == "whole"
+            else io.BufferedReader(_PartialResponseFile(response))
+        )
+
+    def _send_request(self) -> InProcessResponse:
+        if self._request is None:
+            raise RuntimeError("the answer is read before the request was written to its end")
+        return self._route.driver.call(self._route.build_request(*self._request, self._timeout_s))
+
+    def shutdown(self, _how: int) -> None:
+        """Do nothing: nobody waits at the other end."""
+
+    def close(self) -> None:
+        """Do nothing: nothing is open."""
+
+
+class _PartialResponseFile(io.RawIOBase):
+    """Be the file of an answer that does not end as it should."""
+
+    def __init__(self, response: InProcessResponse) -> None:
+        self._unread = response_bytes(response)
+        self._outcome = response.outcome
+
+    def readable(self) -> bool:
+        return True
+
+    def readinto(self, buffer: Any) -> int:
+        if self._unread:
+            chunk, self._unread = self._unread[: len(buffer)], self._unread[len(buffer) :]
+            buffer[: len(chunk)] = chunk
+            return len(chunk)
+        if self._outcome == "reset":
+            raise connection_reset_error()
+        if self._outcome == "timeout":
+            raise TimeoutError("timed out")
+        return 0
+
+
+Method = Callable[..., Any]
+Kwargs = dict[str, Any]
+
+_DEFAULT_PORTS = {"http": 80, "https": 443}
+_RESPONSE_OPTIONS = ("preload_content", "decode_content", "enforce_content_length")
+_SKIP_HEADER_MARK = b"@@@SKIP_HEADER@@@"  # urllib3's mark on a field that it would add and is not to
+
+
+class _CurrentRoute(threading.local):
+    """Know, thread by thread, which route the call of ``urlopen`` that runs now takes."""
+
+    route: Route | None = None
+
+
+def patch(module: ModuleType, routes: Routes, patches: Patches) -> None:
+    """Patch ``urllib3.connectionpool``, and the clock of ``urllib3.util.retry``."""
+    connectionpool: Any = module
+    current_route = _CurrentRoute()
+    http, https, retry = (
+        connectionpool.HTTPConnectionPool,
+        connectionpool.HTTPSConnectionPool,
+        sys.modules[connectionpool.Retry.__module__],
+    )
+    patches.set(http, "urlopen", _patched_urlopen(http.urlopen, routes, current_route))
+    patches.set(
+        http, "_make_request", _patched_make_request(http._make_request, _Urllib3(connectionpool), current_route)
+    )
+    patches.set(https, "_prepare_proxy", _patched_prepare_proxy(https._prepare_proxy, current_route))
+    patches.set(retry, "time", _RetryTime(current_route))
+
+
+def _patched_urlopen(original: Method, routes: Routes, current_route: _CurrentRoute) -> Method:
+    """Return a method that decides who answers an attempt; the next attempt comes here again, from within."""
+
+    @wraps(original)
+    def urlopen(pool: Any, method: str, url: str, *args: Any, **kwargs: Any) -> Any:
+        previous_route, route = current_route.route, _find_route(routes, pool, url)
+        if route is previous_route:
+            return original(pool, method, url, *args, **kwargs)
+        current_route.route = route
+        try:
+            return original(pool, method, url, *args, **kwargs)
+        finally:
+            current_route.route = previous_route
+
+    return urlopen
+
+
+def _find_route(routes: Routes, pool: Any, url: str) -> Route | None:
+    if pool.proxy is None or url.startswith("/"):
+        has_routes = routes.for_origin(pool.scheme, pool.host, pool.port)
+        return routes.find(pool.scheme, pool.host, pool.port, _request_target(url)) if has_routes else None
+    split_url = urlsplit(url)  # for a proxy, whose host the pool's is
+    return routes.find(split_url.scheme, split_url.hostname or "", split_url.port, _request_target(url))
+
+
+def _request_target(url: str) -> bytes:
+    return origin_form(url.encode("utf-8", "surrogateescape"))
+
+
+def _patched_make_request(original: Method, urllib3: "_Urllib3", current_route: _CurrentRoute) -> Method:
+    """Return a method that has a request answered; the pool's own connection lies by meanwhile."""
+
+    @wraps(original)
+    def make_request(pool: Any, conn: Any, method: str, url: str, **kwargs: Any) -> Any:
+        route = current_route.route
+        if route is None:
+            return original(pool, conn, method, url, **kwargs)
+        simple_request = urllib3.simple_request(method, url, kwargs)
+        response = None if simple_request is None else route.driver.call(route.build_request(*simple_request))
+        if response is not None and response.outcome == "whole":
+            return urllib3.build_response(pool, method, url, kwargs, response)
+        if conn.proxy is not None:
+            conn._has_connected_to_proxy = True  # or each of our errors would be put down to the proxy
+        return original(pool, urllib3.build_connection(pool, MemorySocket(route, response)), method, url, **kwargs)
+
+    return make_request
+
+
+def _patched_prepare_proxy(original: Method, current_route: _CurrentRoute) -> Method:
+    """Return a method that opens no tunnel for what needs none."""
+
+    @wraps(original)
+    def prepare_proxy(pool: Any, conn: Any) -> Any:
+        return original(pool, conn) if current_route.route is None else None
+
+    return prepare_proxy
+
+
+class _SimpleRequest(NamedTuple):
+    """Be a request that needs no writing; the order is that of `Route.outgoing`."""
+
+    method: str
+    target: bytes
+    headers: list[HeaderField]
+    body: bytes
+    timeout_s: float | None
+
+
+class _Urllib3:
+    """Do what urllib3's connection does, with urllib3's own classes."""
+
+    def __init__(self, connectionpool: Any) -> None:
+        package = connectionpool.__package__
+        self._connection_class = connectionpool.HTTPConnection
+        self._headers_class: Any = sys.modules[f"{package}._collections"].HTTPHeaderDict
+        self._response_class: Any = sys.modules[f"{package}.response"].HTTPResponse
+        parameters = inspect.signature(self._response_class.__init__).parameters
+        self._version_kwargs = {"version_string": "HTTP/1.1"} if "version_string" in parameters else {}  # since 2.3
+        self._pool_reads_response = hasattr(
+            connectionpool, "BaseHTTPResponse"
+        )  # since 2.0 the pool's method returns an answer
+
+    def build_connection(self, pool: Any, socket: MemorySocket) -> Any:
+        """Return a connection that holds a socket in memory already."""
+        port = _DEFAULT_PORTS[pool.scheme]
+        connection = self._connection_class(pool.host, pool.port or port)
+        connection.default_port = port  # which the header Host leaves out
+        connection.is_verified = True
+        connection.sock = socket
+        return connection
+
+    def simple_request(self, method: str, url: str, kwargs: Kwargs) -> _SimpleRequest | None:
+        """Return a request as urllib3 would write it; None for one that is better left to urllib3."""
+        body, headers = _encode_body(kwargs["body"]), _encode_headers(kwargs["headers"] or {})
+        if body is None or headers is None or kwargs["chunked"] or not self._pool_reads_response:
+            return None
+        timeout = kwargs["timeout"].clone()  # made for this attempt, and begun anew where urllib3 goes its own way
+        timeout.start_connect()
+        timeout_s = timeout.resolve_default_timeout(timeout.read_timeout)
+        return None if timeout_s == 0 else _SimpleRequest(method, _request_target(url), headers, body, timeout_s)
+
+    def build_response(self, pool: Any, method: str, url: str, kwargs: Kwargs, source: InProcessResponse) -> Any:
+        """Return a whole answer as urllib3 would have read it."""
+        body = _ResponseBody(source)
+        response = self._response_class(
+            body=body,
+            original_response=body,
+            headers=self._headers_class(
+                [(name.decode("latin-1"), value.decode("latin-1")) for name, value in source.headers]
+            ),
+            status=source.status,
+            version=11,
+            **self._version_kwargs,
+            reason=reason_phrase(source.status),
+            request_method=method,
+            request_url=url,
+            **{name: kwargs[name] for name in _RESPONSE_OPTIONS if name in kwargs},
+        )
+        response.retries = kwargs["retries"]
+        response._connection, response._pool = kwargs["response_conn"], pool
+        return response
+
+
+class _ResponseBody(io.BytesIO):
+    """Be a whole body, and of what ``http.client`` read as much as urllib3 and requests ask for: is it over, its head.
+
+    Once it is over urllib3 returns the connection to its pool.
+    """
+
+    def __init__(self, response: InProcessResponse) -> None:
+        super().__init__(response.body)
+        self._response = response
+
+    def isclosed(self) -> bool:
+        """Tell whether there is nothing left to read."""
+        return self.closed or self.tell() == len(self._response.body)
+
+    @property
+    def msg(self) -> HTTPMessage:
+        """Return as much of the head as requests looks at: cookies."""
+        message = HTTPMessage()
+        for name, value in self._response.headers:
+            if name == b"set-cookie":
+                message["Set-Cookie"] = value.decode("latin-1")
+        return message
+
+
+def _encode_body(body: object) -> bytes | None:
+    """Return a body that is one piece, as bytes; None for one that has to be read first."""
+    if body is None:
+        return b""
+    if isinstance(body, str):
+        return body.encode("utf-8")
+    return body if isinstance(body, bytes) else None
+
+
+def _encode_headers(headers: Mapping[Any, Any]) -> list[HeaderField] | None:
+    """Return header fields as bytes; None where there is one that ``http.client`` would have to judge."""
+    pairs = getattr(headers, "lower_items", headers.items)()  # requests' own, at a third of the cost
+    try:
+        fields = [
+            (
+                (name if isinstance(name, bytes) else name.encode("latin-1")).lower(),
+                value if isinstance(value, bytes) else value.encode("latin-1"),
+            )
+            for name, value in pairs
+        ]
+    except (AttributeError, UnicodeEncodeError):
+        return None
+    joined = b" ".join([text for field in fields for text in field])
+    return None if b"\n" in joined or b"\r" in joined or _SKIP_HEADER_MARK in joined else fields
+
+
+class _RetryTime:
+    """Be the module ``time`` of ``urllib3.util.retry``: between two attempts at a sandbox, its clock is the time."""
+
+    def __init__(self, current_route: _CurrentRoute) -> None:
+        self._current_route = current_route
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(time, name)
+
+    def sleep(self, seconds: float) -> None:
+        """Wait, on the sandbox's clock or the wall's."""
+        route = self._current_route.route
+        (time.sleep if route is None else route.sleep)(seconds)
+
+    def time(self) -> float:
+        """Return seconds since 1970, which a date in Retry-After is compared with."""
+        route = self._current_route.route
+        return time.time() if route is None else route.now_s()

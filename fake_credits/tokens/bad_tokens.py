@@ -1,0 +1,169 @@
+"""Own bad tokens: each breaks one rule and keeps the others; know nothing of who refuses them, or how.
+
+Everything but the broken part is what a good token of the same provider has, so a test sees the one check it means.
+"""
+
+import base64
+import hashlib
+import hmac
+import json
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from typing import Final
+
+from fake_credits.errors import ApiError, Forbidden, InvalidToken, TokenExpired, did_you_mean
+from fake_credits.tokens.jws import MAX_TOKEN_BYTES
+from fake_credits.tokens.keys import SigningKeys
+from fake_credits.tokens.minting import Minter, encode_json, encode_jws, encode_segment
+
+__all__ = ["BAD_TOKENS", "BadToken", "mint_bad_token"]
+
+_HOUR_S = 3600
+_OTHER_USER_ID = "somebody-else"
+
+
+@dataclass(frozen=True, slots=True)
+class _TokenSpec:
+    """Be what a bad token is made from: a minter, and the claims that a good one would have."""
+
+    minter: Minter
+    claims: Mapping[str, object]
+    now_s: int
+
+    def sign_claims(self, changes: Mapping[str, object] | None = None) -> str:
+        return encode_jws(self.minter.signing_key, encode_json({**self.claims, **(changes or {})}))
+
+    def signing_input(self, algorithm: str) -> str:
+        header = encode_json({"alg": algorithm, "typ": "JWT", "kid": self.minter.signing_key.kid})
+        return f"{encode_segment(header)}.{encode_segment(encode_json(self.claims))}"
+
+    @property
+    def other_user_id(self) -> str:
+        return _OTHER_USER_ID if self.claims["sub"] != _OTHER_USER_ID else f"not-{_OTHER_USER_ID}"
+
+
+@dataclass(frozen=True, slots=True)
+class BadToken:
+    """Say what a kind of bad token breaks, and the answer of the default contract to it.
+
+    ``auth_reason`` is what ``X-Fake-Credits-Cause`` says after ``auth:``.
+    """
+
+    description: str
+    auth_reason: str
+    make: Callable[[_TokenSpec], str] = field(repr=False)
+    error: type[ApiError] = InvalidToken
+
+    @property
+    def code(self) -> str:
+        """Return the error code of the answer."""
+        return self.error.code
+
+    @property
+    def status(self) -> int:
+        """Return the status that the default contract answers with."""
+        return self.error.default_status
+
+
+def _expired(spec: _TokenSpec) -> str:
+    expired_s = spec.now_s - _HOUR_S
+    issued_s = expired_s - spec.minter.provider.lifetime_s
+    nbf: dict[str, object] = {"nbf": issued_s} if "nbf" in spec.claims else {}
+    return spec.sign_claims({"iat": issued_s, "exp": expired_s, **nbf})
+
+
+def _not_yet_valid(spec: _TokenSpec) -> str:
+    return spec.sign_claims({"nbf": spec.now_s + _HOUR_S, "exp": spec.now_s + 2 * _HOUR_S})
+
+
+def _wrong_issuer(spec: _TokenSpec) -> str:
+    return spec.sign_claims({"iss": "https://another-issuer.fake-credits.test"})
+
+
+def _wrong_audience(spec: _TokenSpec) -> str:
+    return spec.sign_claims({"aud": "https://another-api.fake-credits.test"})
+
+
+def _wrong_key(spec: _TokenSpec) -> str:
+    other_key = SigningKeys().current_key(spec.minter.provider.algorithm)
+    return encode_jws(other_key, encode_json(spec.claims), kid=spec.minter.signing_key.kid)
+
+
+def _unknown_kid(spec: _TokenSpec) -> str:
+    return encode_jws(spec.minter.signing_key, encode_json(spec.claims), kid="fake-kid-that-was-never-published")
+
+
+def _alg_none(spec: _TokenSpec) -> str:
+    return spec.signing_input("none") + "."
+
+
+def _hs256_with_public_key(spec: _TokenSpec) -> str:
+    # By hand: PyJWT refuses to take a public key for a secret, which is the very mistake that this token looks for.
+    signing_input = spec.signing_input("HS256")
+    secret = spec.minter.signing_key.verifying_key.pem().encode()
+    return f"{signing_input}.{encode_segment(hmac.digest(secret, signing_input.encode(), hashlib.sha256))}"
+
+
+def _tampered(spec: _TokenSpec) -> str:
+    header, payload, signature = spec.sign_claims().split(".")
+    claims = json.loads(base64.urlsafe_b64decode(payload + "=" * (-len(payload) % 4)))
+    return f"{header}.{encode_segment(encode_json({**claims, 'sub': spec.other_user_id}))}.{signature}"
+
+
+def _missing_sub(spec: _TokenSpec) -> str:
+    claims = {name: value for name, value in spec.claims.items() if name != "sub"}
+    return encode_jws(spec.minter.signing_key, encode_json(claims))
+
+
+def _other_user(spec: _TokenSpec) -> str:
+    return spec.sign_claims({"sub": spec.other_user_id})
+
+
+def _duplicate_sub(spec: _TokenSpec) -> str:
+    second_sub = b"," + encode_json({"sub": spec.other_user_id})[1:]
+    return encode_jws(spec.minter.signing_key, encode_json(spec.claims)[:-1] + second_sub)
+
+
+def _string_exp(spec: _TokenSpec) -> str:
+    return spec.sign_claims({"exp": str(spec.claims["exp"])})
+
+
+def _oversize(spec: _TokenSpec) -> str:
+    return spec.sign_claims({"padding": "x" * MAX_TOKEN_BYTES})
+
+
+BAD_TOKENS: Final[dict[str, BadToken]] = {
+    "expired": BadToken("ended an hour ago", "expired", _expired, TokenExpired),
+    "not_yet_valid": BadToken("begins in an hour", "not_yet_valid", _not_yet_valid),
+    "wrong_issuer": BadToken("is from an issuer that nobody trusts", "wrong_issuer", _wrong_issuer),
+    "wrong_audience": BadToken("is for another API", "wrong_audience", _wrong_audience),
+    "wrong_key": BadToken("is signed by a stranger under a known kid", "bad_signature", _wrong_key),
+    "unknown_kid": BadToken("names a key that is not in the JWKS", "unknown_kid", _unknown_kid),
+    "alg_none": BadToken("is not signed at all", "algorithm_not_allowed", _alg_none),
+    "hs256_with_public_key": BadToken(
+        "uses the public key as an HMAC secret", "algorithm_not_allowed", _hs256_with_public_key
+    ),
+    "tampered": BadToken("names another user than was signed", "bad_signature", _tampered),
+    "missing_sub": BadToken("names no user", "missing_user", _missing_sub),
+    "other_user": BadToken("is genuine, but another user's", "other_user", _other_user, Forbidden),
+    "duplicate_sub": BadToken("names two users", "duplicate_payload_member", _duplicate_sub),
+    "string_exp": BadToken("has its end as a string", "malformed_exp", _string_exp),
+    "oversize": BadToken("is larger than 8 KiB", "oversize", _oversize),
+}
+"""Every kind of bad token with the answer to it: README, "Bad tokens"."""
+
+
+def mint_bad_token(
+    kind: str, minter: Minter, user_id: str, *, now_ms: int, claims: Mapping[str, object] | None = None
+) -> str:
+    """Return a token that breaks one rule, as of ``now_ms`` (ms since 1970); ``claims`` add to those it has.
+
+    Raise ValueError for a kind that is not in `BAD_TOKENS`, naming one that is near, and TypeError for what is no str.
+    """
+    if not isinstance(kind, str):  # pyright: ignore[reportUnnecessaryIsInstance] callers may be untyped
+        raise TypeError(f"bad must be a str, the name of a kind of bad token, not {type(kind).__name__}")
+    if kind not in BAD_TOKENS:
+        hint = did_you_mean(kind, BAD_TOKENS)
+        raise ValueError(f"no bad token {kind!r}{hint} (there are {', '.join(BAD_TOKENS)})")
+    good_claims = {**minter.claims(user_id, now_ms=now_ms), **(claims or {})}
+    return BAD_TOKENS[kind].make(_TokenSpec(minter, good_claims, now_ms // 1000))

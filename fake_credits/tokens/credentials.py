@@ -1,0 +1,203 @@
+"""The credential that a request carries, and the reasons for refusing one."""
+
+import base64
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field
+from functools import lru_cache
+from typing import Literal, NoReturn
+
+import msgspec
+
+from fake_credits.contract import Contract, CredentialHeader
+from fake_credits.errors import AmbiguousCredentials, MissingCredentials
+
+__all__ = [
+    "AUTH_FAILURE_REASONS",
+    "MAX_PEEKED_TOKEN_CHARS",
+    "Credential",
+    "CredentialKind",
+    "CredentialReader",
+    "peek_claims",
+]
+
+CredentialKind = Literal["server", "user"]
+
+MAX_PEEKED_TOKEN_CHARS = 8 * 1024
+"""A longer token, in characters, is not looked into: verification refuses it anyway."""
+
+_MAX_CACHED_CREDENTIALS = 1024
+_MAX_CACHED_VALUE_BYTES = 2048
+_CLAIMS_DECODER = msgspec.json.Decoder(dict[str, object])
+
+
+@dataclass(frozen=True, slots=True)
+class Credential:
+    """Be what a request bears: an API key (``server``) or a token (``user``); the repr never shows it."""
+
+    kind: CredentialKind
+    value: str = field(repr=False)
+
+
+@dataclass(frozen=True, slots=True)
+class _Placement:
+    kind: CredentialKind | None  # None: both kinds travel like this, and the shape of the value decides
+    scheme: str  # in lower case
+
+
+class CredentialReader:
+    """Find the credential of a request, as a contract says it travels (README, "What is a guess", rows 2 to 4)."""
+
+    def __init__(self, contract: Contract) -> None:
+        self._on_conflict = contract.both_credentials
+        self._placements = _placements_by_header(contract)
+        self._cached_parse = lru_cache(_MAX_CACHED_CREDENTIALS)(self._parse)
+        self._expected = f"send {_describe(contract.api_key)} (server) or {_describe(contract.user_token)} (user)"
+
+    def __repr__(self) -> str:
+        return f"<CredentialReader {self._expected}>"
+
+    def find(self, headers: Iterable[tuple[bytes, bytes]]) -> Credential:
+        """Return the one credential among ASGI headers, whose names are in lower case.
+
+        A header that holds no credential of the contract (another scheme, nothing after the scheme) is passed over
+        where another header holds one. Raise MissingCredentials (reason: ``no_credential``, ``unsupported_scheme``,
+        ``empty``) or AmbiguousCredentials (reason: ``repeated``, ``both``).
+        """
+        found: list[Credential] = []
+        reason = "no_credential"
+        for name, value in headers:
+            if name in self._placements:
+                result = (
+                    self._cached_parse(name, value)
+                    if len(value) <= _MAX_CACHED_VALUE_BYTES
+                    else self._parse(name, value)
+                )
+                if isinstance(result, Credential):
+                    found.append(result)
+                else:
+                    reason = result
+        if len(found) == 1:
+            return found[0]
+        return self._resolve_several(found) if found else self._raise_missing(reason)
+
+    def _parse(self, name: bytes, value: bytes) -> Credential | str:
+        return _parse_header(self._placements[name], value)
+
+    def _resolve_several(self, found: list[Credential]) -> Credential:
+        kinds = [credential.kind for credential in found]
+        for kind in kinds:
+            if kinds.count(kind) > 1:
+                noun = "API key" if kind == "server" else "user token"
+                raise AmbiguousCredentials(
+                    f"the request bears {kinds.count(kind)} {noun}s: send one", auth_reason="repeated"
+                )
+        if self._on_conflict == "refuse":
+            raise AmbiguousCredentials(
+                "the request bears an API key and a user token: send one of them", auth_reason="both"
+            )
+        winner: CredentialKind = "server" if self._on_conflict == "key" else "user"
+        return found[kinds.index(winner)]
+
+    def _raise_missing(self, reason: str) -> NoReturn:
+        raise MissingCredentials(f"{_MISSING_MESSAGES[reason]}: {self._expected}", auth_reason=reason)
+
+
+_MISSING_MESSAGES = {
+    "no_credential": "the request bears no credential",
+    "unsupported_scheme": "the request's Authorization scheme is not the contract's",
+    "empty": "the request's credential is empty",
+}
+
+
+def peek_claims(token: str) -> Mapping[str, object]:
+    """Return a token's claims unverified, to find the sandbox it is meant for; they authenticate nothing.
+
+    Never raise: whatever is odd, or longer than `MAX_PEEKED_TOKEN_CHARS`, has no claims.
+    """
+    if len(token) > MAX_PEEKED_TOKEN_CHARS or token.count(".") != 2:
+        return {}
+    payload = token.split(".")[1]
+    try:
+        return _CLAIMS_DECODER.decode(base64.urlsafe_b64decode(payload + "=" * (-len(payload) % 4)))
+    except (ValueError, msgspec.DecodeError, RecursionError):
+        return {}
+
+
+def _placements_by_header(contract: Contract) -> dict[bytes, tuple[_Placement, ...]]:
+    key, token = contract.api_key, contract.user_token
+    key_name, token_name = key.header.lower().encode("latin-1"), token.header.lower().encode("latin-1")
+    key_placement, token_placement = _Placement("server", key.scheme.lower()), _Placement("user", token.scheme.lower())
+    if key_name != token_name:
+        return {key_name: (key_placement,), token_name: (token_placement,)}
+    if key_placement.scheme == token_placement.scheme:
+        return {key_name: (_Placement(None, key_placement.scheme),)}
+    # A form without a scheme would match anything, so it comes last.
+    return {key_name: tuple(sorted((key_placement, token_placement), key=lambda placement: not placement.scheme))}
+
+
+def _parse_header(placements: tuple[_Placement, ...], raw: bytes) -> Credential | str:
+    """Return the credential in a header's value, or why there is none."""
+    value = raw.decode("latin-1").strip(" \t")
+    scheme, _, rest = value.partition(" ")
+    for placement in placements:
+        if not placement.scheme:
+            return _make_credential(placement, value)
+        if scheme.lower() == placement.scheme:  # RFC 9110, section 11.1: case-insensitive
+            return _make_credential(placement, rest.lstrip(" "))
+    return "unsupported_scheme" if value else "empty"
+
+
+def _make_credential(placement: _Placement, value: str) -> Credential | str:
+    if not value:
+        return "empty"
+    # Where both travel alike, three segments make a token: an unsigned one too, whose last segment is empty.
+    kind = placement.kind or ("user" if value.count(".") == 2 else "server")
+    return Credential(kind, value)
+
+
+def _describe(header: CredentialHeader) -> str:
+    return f"'{header.header}: {header.value_for('…')}'"
+
+
+AUTH_FAILURE_REASONS: tuple[str, ...] = (
+    "algorithm_not_allowed",
+    "bad_signature",
+    "both",
+    "closed_sandbox",
+    "duplicate_header_member",
+    "duplicate_payload_member",
+    "empty",
+    "expired",
+    "insufficient_scope",
+    "issued_in_future",
+    "key_mismatch",
+    "key_of_another_issuer",
+    "malformed_base64url",
+    "malformed_exp",
+    "malformed_header",
+    "malformed_iat",
+    "malformed_nbf",
+    "malformed_payload",
+    "malformed_segments",
+    "malformed_user",
+    "missing_exp",
+    "missing_kid",
+    "missing_user",
+    "no_credential",
+    "not_yet_valid",
+    "other_application",
+    "other_user",
+    "oversize",
+    "oversize_header",
+    "refused_header",
+    "repeated",
+    "revoked",
+    "rotated",
+    "unknown_key",
+    "unknown_kid",
+    "unsupported_scheme",
+    "wrong_audience",
+    "wrong_azp",
+    "wrong_issuer",
+)
+"""What stands after ``auth:`` in ``X-Fake-Credits-Cause``."""

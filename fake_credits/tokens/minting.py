@@ -1,0 +1,110 @@
+"""Own who may issue tokens, and the minting of good ones; know nothing of how a token is verified, or bent."""
+
+import base64
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Final
+
+from fake_credits.tokens.keys import VERIFYING_ALGORITHMS, KeySource, SigningKey, SigningKeys
+from fake_credits.tokens.providers import PLAIN_PROVIDER, AuthProvider
+
+__all__ = ["SANDBOX_CLAIM", "Issuer", "Minter", "encode_json", "encode_jws", "encode_segment", "issuer_for"]
+
+SANDBOX_CLAIM: Final = "fake_credits_sandbox"
+"""The private claim that names the sandbox a token is meant for; the caller puts it in ``claims``."""
+
+
+@dataclass(frozen=True)
+class Issuer:
+    """Say whose tokens are trusted, and what they must say (README, "Users' tokens").
+
+    ``audience`` lists the names this API answers to. RFC 7519, section 4.1.3: a token for others is refused, so with
+    none listed every token that has an ``aud`` is; None leaves ``aud`` unchecked. ``authorized_parties``, where not
+    empty, lists the values allowed for ``azp``, which must then be there. ``leeway_s`` is in seconds.
+
+    Raises ValueError for an algorithm outside `VERIFYING_ALGORITHMS`: neither ``none`` nor a symmetric one can be
+    configured.
+    """
+
+    url: str
+    algorithms: tuple[str, ...]
+    keys: KeySource
+    audience: tuple[str, ...] | None = ()
+    authorized_parties: tuple[str, ...] = ()
+    user_claim: str = "sub"
+    leeway_s: int = 5
+    max_user_id_chars: int = 256
+
+    def __post_init__(self) -> None:
+        unknown = [name for name in self.algorithms if name not in VERIFYING_ALGORITHMS]
+        if unknown or not self.algorithms:
+            raise ValueError(f"algorithms {self.algorithms!r}: give one or more of {', '.join(VERIFYING_ALGORITHMS)}")
+
+
+def issuer_for(provider: AuthProvider, keys: KeySource) -> Issuer:
+    """Return the issuer that trusts what a `Minter` of the same preset and keys mints."""
+    return Issuer(provider.issuer, (provider.algorithm,), keys, audience=provider.audience)
+
+
+@dataclass(frozen=True)
+class Minter:
+    """Mint tokens that look like one provider's, signed by a server's own keys."""
+
+    keys: SigningKeys
+    provider: AuthProvider = PLAIN_PROVIDER
+
+    @property
+    def issuer(self) -> Issuer:
+        """Return the issuer that trusts these tokens."""
+        return issuer_for(self.provider, self.keys)
+
+    @property
+    def signing_key(self) -> SigningKey:
+        """Return the key that signs now."""
+        return self.keys.current_key(self.provider.algorithm)
+
+    def claims(self, user_id: str, *, now_ms: int, expires_in_s: int | None = None) -> dict[str, object]:
+        """Return the claims of a token that is issued at ``now_ms``, in milliseconds since 1970.
+
+        Times are whole seconds (rounded down). It lives for ``expires_in_s`` seconds, else for as long as the
+        provider's do.
+        """
+        now_s = now_ms // 1000
+        lifetime_s = self.provider.lifetime_s if expires_in_s is None else expires_in_s
+        audience = self.provider.audience
+        aud: dict[str, object] = {"aud": audience[0] if len(audience) == 1 else list(audience)} if audience else {}
+        common = {"iss": self.provider.issuer, "sub": user_id, "iat": now_s, "exp": now_s + lifetime_s}
+        return {**common, **aud, **self.provider.extra_claims(user_id, now_s)}
+
+    def mint(
+        self,
+        user_id: str,
+        *,
+        now_ms: int,
+        expires_in_s: int | None = None,
+        claims: Mapping[str, object] | None = None,
+    ) -> str:
+        """Return a signed token (compact JWS, RFC 7515) for a user, issued at ``now_ms`` (ms since 1970).
+
+        ``claims`` add to the preset's and override them. Raise TypeError or ValueError for a claim that is no JSON.
+        """
+        default_claims = self.claims(user_id, now_ms=now_ms, expires_in_s=expires_in_s)
+        return encode_jws(self.signing_key, encode_json({**default_claims, **(claims or {})}))
+
+
+def encode_jws(key: SigningKey, payload: bytes, *, kid: str | None = None) -> str:
+    """Return a compact JWS over any payload; its header names the key's own id, or ``kid``."""
+    header = encode_json({"alg": key.algorithm, "typ": "JWT", "kid": key.kid if kid is None else kid})
+    signing_input = f"{encode_segment(header)}.{encode_segment(payload)}"
+    return f"{signing_input}.{encode_segment(key.sign(signing_input.encode()))}"
+
+
+def encode_segment(data: bytes) -> str:
+    """Return bytes as base64url without padding (RFC 7515, section 2)."""
+    return base64.urlsafe_b64encode(data).rstrip(b"=").decode()
+
+
+def encode_json(value: Mapping[str, object]) -> bytes:
+    """Return an object as compact JSON; raise TypeError or ValueError where it has no JSON form."""
+    return json.dumps(value, separators=(",", ":"), allow_nan=False).encode()

@@ -1,0 +1,138 @@
+"""Own how the tokens of known identity providers look; know nothing of keys, signatures or verification.
+
+The table is README's, "Users' tokens". Slugs, tenants, project names and audiences are made up, and constant: an
+application configured once keeps working.
+"""
+
+import uuid
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from typing import Final
+
+from fake_credits.keyed_random import random_bytes, random_name
+from fake_credits.tokens.keys import SigningAlgorithm
+
+__all__ = ["AUTH_PROVIDERS", "PLAIN_PROVIDER", "AuthProvider", "ExtraClaims"]
+
+ExtraClaims = Callable[[str, int], dict[str, object]]
+"""Make the claims beside ``iss, aud, sub, iat, exp``, from a user's id and the time in seconds since 1970."""
+
+_APP_ORIGIN = "https://app.fake-credits.test"
+_FIREBASE_PROJECT = "fake-credits"
+
+
+@dataclass(frozen=True, slots=True)
+class AuthProvider:
+    """Say how one provider's tokens look.
+
+    ``life_s`` is in seconds. ``example_user_id`` has the shape of the provider's real ids; a token bears whatever id
+    it is minted for. ``issuer`` is compared byte for byte, its trailing slash too.
+    """
+
+    name: str
+    algorithm: SigningAlgorithm
+    issuer: str
+    lifetime_s: int
+    example_user_id: str
+    extra_claims: ExtraClaims = field(repr=False)
+    audience: tuple[str, ...] = ()
+
+
+def _random_uuid() -> str:
+    return str(uuid.UUID(bytes=random_bytes(16), version=4))
+
+
+def _plain_claims(_user_id: str, now_s: int) -> dict[str, object]:
+    return {"nbf": now_s, "jti": random_name("")}
+
+
+def _clerk_claims(_user_id: str, now_s: int) -> dict[str, object]:
+    session = {"sid": random_name("sess_"), "sts": "active", "v": 2, "fva": [0, -1]}
+    return {"azp": _APP_ORIGIN, "nbf": now_s, "jti": random_name(""), **session}
+
+
+def _auth0_claims(_user_id: str, _now_s: int) -> dict[str, object]:
+    return {"azp": "fakeCreditsClientId0000000000000", "scope": "openid profile email"}
+
+
+def _supabase_claims(_user_id: str, _now_s: int) -> dict[str, object]:
+    return {
+        "role": "authenticated",
+        "aal": "aal1",
+        "session_id": _random_uuid(),
+        "email": "user@example.com",
+        "is_anonymous": False,
+    }
+
+
+def _firebase_claims(user_id: str, now_s: int) -> dict[str, object]:
+    return {
+        "auth_time": now_s,
+        "user_id": user_id,
+        "firebase": {"identities": {}, "sign_in_provider": "custom"},
+    }
+
+
+def _cognito_claims(_user_id: str, _now_s: int) -> dict[str, object]:
+    return {"token_use": "access", "client_id": "fakecreditsclient000000000"}
+
+
+def _workos_claims(_user_id: str, _now_s: int) -> dict[str, object]:
+    return {"sid": random_name("session_"), "org_id": "org_01FAKECREDITS0000000000000", "role": "member"}
+
+
+PLAIN_PROVIDER: Final = AuthProvider(
+    "plain", "ES256", "https://issuer.fake-credits.test", 24 * 3600, "user-id", _plain_claims
+)
+"""The default: no provider's shape, and the algorithm that costs the least."""
+
+AUTH_PROVIDERS: Final[dict[str, AuthProvider]] = {
+    "plain": PLAIN_PROVIDER,
+    "clerk": AuthProvider(
+        "clerk",
+        "RS256",
+        "https://fake-credits.clerk.accounts.dev",
+        60,
+        "user_2fAKEcReDiTs00000000000ada",
+        _clerk_claims,
+    ),
+    "auth0": AuthProvider(
+        "auth0",
+        "RS256",
+        "https://fake-credits.auth0.com/",
+        24 * 3600,
+        "auth0|65fa7ec4ed175000000000ad",
+        _auth0_claims,
+        audience=("https://credits.fake-credits.test",),
+    ),
+    "supabase": AuthProvider(
+        "supabase",
+        "ES256",
+        "https://fakecreditsabcdefghi.supabase.co/auth/v1",
+        3600,
+        "0fa7ec4e-d175-4000-8000-0000000000ad",
+        _supabase_claims,
+        audience=("authenticated",),
+    ),
+    "firebase": AuthProvider(
+        "firebase",
+        "RS256",
+        f"https://securetoken.google.com/{_FIREBASE_PROJECT}",
+        3600,
+        "fAkEcReDiTs00000000000000ada",
+        _firebase_claims,
+        audience=(_FIREBASE_PROJECT,),
+    ),
+    "cognito": AuthProvider(
+        "cognito",
+        "RS256",
+        "https://cognito-idp.us-east-1.amazonaws.com/us-east-1_FakeCred1",
+        3600,
+        "0fa7ec4e-d175-4000-8000-0000000000ad",
+        _cognito_claims,
+    ),
+    "workos": AuthProvider(
+        "workos", "RS256", "https://api.workos.com", 300, "user_01FAKECREDITS000000000ADA", _workos_claims
+    ),
+}
+"""Every preset by its name: README, "Users' tokens"."""

@@ -1,0 +1,77 @@
+"""Own the transport for an application that talks httpx: its requests are answered in process by one sandbox."""
+
+from collections.abc import AsyncIterator, Iterator, Mapping
+
+import httpx
+
+from fake_credits.http_message import reason_phrase
+from fake_credits.transports.in_process import (
+    FailureKind,
+    InProcessDriver,
+    InProcessRequest,
+    InProcessResponse,
+    failure_of,
+)
+
+__all__ = ["HttpxTransport", "httpx_error"]
+
+_HTTPX_ERRORS: Mapping[FailureKind, type[httpx.TransportError]] = {
+    "timeout": httpx.ReadTimeout,
+    "read": httpx.ReadError,
+    "protocol": httpx.RemoteProtocolError,
+}
+
+
+class HttpxTransport(httpx.BaseTransport, httpx.AsyncBaseTransport):
+    """Be the ``transport`` of a ``httpx.Client`` or a ``httpx.AsyncClient``; the host of its URLs does not matter.
+
+    A fault raises what httpx raises where it meets the same on a socket.
+    """
+
+    def __init__(self, driver: InProcessDriver) -> None:
+        self._driver = driver
+
+    def handle_request(self, request: httpx.Request) -> httpx.Response:
+        """Answer a request at once."""
+        return _to_httpx_response(self._driver.call(_to_in_process_request(request, request.read())))
+
+    async def handle_async_request(self, request: httpx.Request) -> httpx.Response:
+        """Answer a request, with a checkpoint of the running loop before and after."""
+        return _to_httpx_response(await self._driver.call_async(_to_in_process_request(request, await request.aread())))
+
+
+def httpx_error(response: InProcessResponse) -> httpx.TransportError:
+    """Return what httpx raises for an answer that broke off."""
+    kind, message = failure_of(response)
+    return _HTTPX_ERRORS[kind](message)
+
+
+class _PartialBody(httpx.SyncByteStream, httpx.AsyncByteStream):
+    """Be a body of which only a part comes."""
+
+    def __init__(self, response: InProcessResponse) -> None:
+        self._response = response
+
+    def __iter__(self) -> Iterator[bytes]:
+        yield self._response.body
+        raise httpx_error(self._response)
+
+    async def __aiter__(self) -> AsyncIterator[bytes]:
+        yield self._response.body
+        raise httpx_error(self._response)
+
+
+def _to_in_process_request(request: httpx.Request, body: bytes) -> InProcessRequest:
+    target = request.extensions.get("target", request.url.raw_path)
+    headers = [(name.lower(), value) for name, value in request.headers.raw]
+    timeouts: Mapping[str, float | None] = request.extensions.get("timeout", {})
+    return InProcessRequest(request.method, target, headers, body, timeouts.get("read"))
+
+
+def _to_httpx_response(response: InProcessResponse) -> httpx.Response:
+    if not response.status:
+        raise httpx_error(response)
+    stream = httpx.ByteStream(response.body) if response.outcome == "whole" else _PartialBody(response)
+    # httpx has a table of its own, with other phrases than those on the wire.
+    extensions = {"reason_phrase": reason_phrase(response.status).encode("ascii")}
+    return httpx.Response(response.status, headers=response.headers, stream=stream, extensions=extensions)

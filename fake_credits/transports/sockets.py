@@ -1,0 +1,199 @@
+"""A live server's sockets: kernel queries and resets, the TLS listener, and the waits of its event loop."""
+
+import asyncio
+import contextlib
+import socket
+import ssl
+import struct
+import sys
+from collections.abc import Callable, Coroutine
+from typing import Any
+
+from fake_credits.api.exchange import ServerStopping
+from fake_credits.clock import monotonic_s
+from fake_credits.thread_events import is_debugger_open
+
+__all__ = ["KernelSocket", "PendingWaits", "TlsListener", "set_done"]
+
+if sys.platform != "win32":
+    import fcntl
+    import termios
+
+_TCP_ESTABLISHED = 1  # Linux' TCP_ESTABLISHED
+_TCP_CONNECTION_INFO, _TCPS_ESTABLISHED, _SO_NWRITE = 0x106, 4, 0x1024  # macOS; Python's socket has no names for them
+
+
+class KernelSocket:
+    """Be the socket below a transport, which stays the loop's to close: ``detach`` once it is lost."""
+
+    def __init__(self, transport: asyncio.Transport) -> None:
+        self._transport_socket: Any = transport.get_extra_info("socket")
+        self._query_socket: socket.socket | None = None
+        if self._transport_socket is not None and sys.platform in ("linux", "darwin"):
+            # One object for the connection's life: uvloop makes one, with two system calls, for each question.
+            whole = self._transport_socket
+            self._query_socket = socket.socket(whole.family, whole.type, whole.proto, whole.fileno())
+
+    def __repr__(self) -> str:
+        return f"<KernelSocket of {self._transport_socket!r}>"
+
+    def detach(self) -> None:
+        """Let go of the socket."""
+        query_socket, self._query_socket = self._query_socket, None
+        if query_socket is not None:
+            query_socket.detach()
+
+    def unsent_bytes(self) -> int:
+        """Return how many bytes the client's machine has not taken yet, 0 where that can't be asked."""
+        if self._query_socket is None:
+            return 0
+        if sys.platform == "darwin":
+            with contextlib.suppress(OSError):  # a connection that was reset has no answer
+                return self._query_socket.getsockopt(socket.SOL_SOCKET, _SO_NWRITE)
+            return 0
+        return int.from_bytes(fcntl.ioctl(self._query_socket, termios.TIOCOUTQ, bytes(4)), sys.byteorder)
+
+    def is_established(self) -> bool:
+        """Tell whether the connection is open in both directions, where that can be asked."""
+        if self._query_socket is None:
+            return True
+        try:
+            # The state is the first byte of the answer on both.
+            if sys.platform == "darwin":
+                return (
+                    self._query_socket.getsockopt(socket.IPPROTO_TCP, _TCP_CONNECTION_INFO, 1)[0] == _TCPS_ESTABLISHED
+                )
+            return self._query_socket.getsockopt(socket.IPPROTO_TCP, socket.TCP_INFO, 1)[0] == _TCP_ESTABLISHED
+        except OSError:
+            return False
+
+    def reset_on_close(self) -> None:
+        """Let the end of the connection be a RST."""
+        if self._transport_socket is not None:
+            self._transport_socket.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
+
+
+_LISTEN_BACKLOG = 2048  # as uvicorn
+_ACCEPT_RETRY_DELAY_S = 0.1
+
+
+class TlsListener:
+    """Accept connections, shake hands, and let a protocol of ``protocol_factory`` speak on each.
+
+    A client that breaks off in the handshake, or speaks no TLS, is no error and none of the protocol's business.
+    ``tasks`` holds what is under way: it is empty soon after ``close``.
+    """
+
+    def __init__(
+        self,
+        listener: socket.socket,
+        ssl_context: ssl.SSLContext,
+        protocol_factory: Callable[[], asyncio.Protocol],
+        tasks: set[asyncio.Task[None]],
+    ) -> None:
+        self._listener = listener
+        self._ssl_context = ssl_context
+        self._protocol_factory = protocol_factory
+        self._tasks = tasks
+        self._handshaking: set[socket.socket] = set()
+        self._accept_task: asyncio.Task[None] | None = None
+
+    def start(self) -> None:
+        """Begin to accept."""
+        self._listener.listen(_LISTEN_BACKLOG)
+        self._accept_task = self._create_task(self._accept_connections())
+        self._accept_task.add_done_callback(lambda _: self._listener.close())
+
+    def close(self) -> None:
+        """Accept no more, close the socket, and cut who has not finished the handshake."""
+        if self._accept_task is not None:
+            self._accept_task.cancel()
+        for connection in self._handshaking:
+            with contextlib.suppress(OSError):  # it has gone by itself
+                connection.shutdown(socket.SHUT_RDWR)
+
+    def _create_task(self, coroutine: Coroutine[Any, Any, None]) -> asyncio.Task[None]:
+        task = asyncio.get_running_loop().create_task(coroutine)
+        self._tasks.add(task)
+        task.add_done_callback(self._tasks.discard)
+        return task
+
+    async def _accept_connections(self) -> None:
+        loop = asyncio.get_running_loop()
+        while True:
+            try:
+                connection, _ = await loop.sock_accept(self._listener)
+            except OSError:  # too many open files: some may be closed by then
+                await asyncio.sleep(_ACCEPT_RETRY_DELAY_S)
+                continue
+            self._handshaking.add(connection)
+            self._create_task(self._handshake(connection))
+
+    async def _handshake(self, connection: socket.socket) -> None:
+        loop = asyncio.get_running_loop()
+        try:
+            # An ssl.SSLError is an OSError.
+            with contextlib.suppress(OSError):
+                await loop.connect_accepted_socket(self._protocol_factory, connection, ssl=self._ssl_context)
+        finally:
+            self._handshaking.discard(connection)
+
+
+_MIN_TIMER_S = 0.001
+_DEBUGGER_CHECK_INTERVAL_S = 0.25
+
+
+class PendingWaits:
+    """Keep every wait of one server, so that all can be ended."""
+
+    def __init__(self) -> None:
+        self._pending: set[asyncio.Future[bool]] = set()
+
+    def __repr__(self) -> str:
+        return f"<PendingWaits: {len(self._pending)} pending>"
+
+    async def sleep(self, seconds: float, stop: "asyncio.Future[bool]") -> None:
+        """Let seconds pass, never fewer, unless it is over before."""
+        deadline_s = monotonic_s() + seconds
+        while not stop.done() and (remaining_s := deadline_s - monotonic_s()) > 0:
+            await self._wait_once(stop, max(remaining_s, _MIN_TIMER_S))
+
+    async def wait_until_done(self, future: "asyncio.Future[bool]", timeout_s: float) -> bool:
+        """Wait until a future is done, and tell whether it was: False at the limit, which a debugger stops."""
+        remaining_s = timeout_s
+        while remaining_s > 0 and not future.done():
+            started_s = monotonic_s()
+            await self._wait_once(future, max(min(remaining_s, _DEBUGGER_CHECK_INTERVAL_S), _MIN_TIMER_S))
+            if not future.done() and not is_debugger_open():
+                remaining_s -= monotonic_s() - started_s
+        return future.done()
+
+    def cancel_all(self) -> None:
+        """End every wait: the server stops."""
+        for future in list(self._pending):
+            if not future.done():
+                future.set_exception(ServerStopping())
+
+    async def _wait_once(self, future: "asyncio.Future[bool]", timeout_s: float) -> None:
+        """Wait for a future for a while."""
+        loop = asyncio.get_running_loop()
+        waiter: asyncio.Future[bool] = loop.create_future()
+
+        def wake(_future: "asyncio.Future[bool]") -> None:
+            set_done(waiter)
+
+        timer = loop.call_later(timeout_s, set_done, waiter)
+        future.add_done_callback(wake)
+        self._pending.add(waiter)
+        try:
+            await waiter
+        finally:
+            self._pending.discard(waiter)
+            timer.cancel()
+            future.remove_done_callback(wake)
+
+
+def set_done(future: "asyncio.Future[bool]") -> None:
+    """Let a wait be over, where it is not already."""
+    if not future.done():
+        future.set_result(True)

@@ -1,0 +1,61 @@
+"""Worlds: demo data for a sandbox. The library finds one by profile name or file."""
+
+from collections.abc import Iterator
+from functools import lru_cache
+from pathlib import Path
+
+from fake_credits.contract.validation import suggest_choices
+from fake_credits.worlds.generator import EDGE_CASES, IdGenerator, edge_histories, generate_histories
+from fake_credits.worlds.profiles import PROFILES, Profile, load_profile
+from fake_credits.worlds.world import MAX_KEPT_TRANSACTIONS, UnknownWorld, UserHistory, World, load_world
+
+__all__ = ["WorldLibrary", "make_world"]
+
+
+_MAX_CACHED_WORLDS = 8
+
+
+def make_world(profile: Profile, seed: int) -> World:
+    """Return the world of a profile and a seed; its users are made when they are first asked for."""
+    edge_transactions = sum(len(rows) for _, rows in EDGE_CASES) if profile.edge_cases else 0
+
+    def histories() -> Iterator[UserHistory]:
+        if profile.edge_cases:
+            yield from edge_histories()
+        if profile.users:
+            ids = IdGenerator(seed)
+            for ordinal, (id_bits, created, columns) in enumerate(generate_histories(profile, seed)):
+                yield UserHistory(ids.user_id(ordinal, id_bits), created, columns)
+
+    return World(profile.name, seed, profile.transactions + edge_transactions, histories)
+
+
+class WorldLibrary:
+    """Find worlds by name, and keep the last that were made: they are the same each time; a large one is let go."""
+
+    def __init__(self) -> None:
+        self._cached_make_world = lru_cache(_MAX_CACHED_WORLDS)(make_world)
+
+    def __repr__(self) -> str:
+        return f"<WorldLibrary: {self._cached_make_world.cache_info().currsize} made>"
+
+    def find(self, name: str | Path, seed: int) -> World:
+        """Return the world of a profile's name, of a profile's TOML file, or of a world's JSON file, whose seed stays.
+
+        Raises UnknownWorld for what is none of these, WorldError for a file that can't be read or used.
+        """
+        path, profile = Path(name), PROFILES.get(str(name))
+        if profile is None and not path.is_file():
+            is_folder = path.is_dir() and str(name) != ""
+            problem = (
+                f"the world {str(name)!r} is a folder" if is_folder else f"there is no world {str(name)!r}, and no file"
+            )
+            raise UnknownWorld(f"{problem}{suggest_choices(str(name), PROFILES)}")
+        if profile is None and path.suffix != ".toml":
+            return load_world(path)
+        profile = profile or load_profile(path)
+        return (
+            make_world(profile, seed)
+            if profile.transactions > MAX_KEPT_TRANSACTIONS
+            else self._cached_make_world(profile, seed)
+        )

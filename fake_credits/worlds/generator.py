@@ -1,0 +1,329 @@
+"""Generated users: their ids, and histories that are a pure function of seed, profile and ordinal."""
+
+from array import array
+from bisect import bisect_right
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from itertools import accumulate
+from math import sqrt
+from types import MappingProxyType
+from typing import NamedTuple
+from uuid import UUID
+
+from fake_credits.contract import MAX_AMOUNT
+from fake_credits.keyed_random import keyed_generator
+from fake_credits.ledger import REASON_CODES, TransactionColumns
+from fake_credits.models import Reason
+from fake_credits.worlds.profiles import Profile
+from fake_credits.worlds.world import WEEK_MS, WORLD_SPAN_MS, UserHistory, WorldError
+
+__all__ = [
+    "EDGE_CASES",
+    "GENERATOR_VERSION",
+    "ID_BITS",
+    "ID_SHAPES",
+    "GeneratedUser",
+    "IdGenerator",
+    "Identity",
+    "edge_histories",
+    "generate_histories",
+]
+
+ID_BITS = 192
+"""How many random bits an id is made of."""
+
+_NAME_POOL_SIZE = 150
+_BASE62 = "0123456789ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz"
+_CROCKFORD = "0123456789ABCDEFGHJKMNPQRSTVWXYZ"  # as in a ULID
+_EMAIL_DOMAINS = ("example.com", "example.org", "example.net", "mail.example.com")  # nobody's: RFC 2606
+
+
+class Identity(NamedTuple):
+    """Be what an id is made of: names, the user's number in the world, and random bits."""
+
+    first_name: str
+    last_name: str
+    foreign_name: str
+    ordinal: int
+    bits: int
+
+    @property
+    def email(self) -> str:
+        """Return an e-mail address that nobody else in the world has: names hold no digits."""
+        return f"{self.first_name}.{self.last_name}{self.ordinal}@{_EMAIL_DOMAINS[self.bits % 4]}".lower().replace(
+            " ", ""
+        )
+
+    def encode_bits(self, alphabet: str, length: int) -> str:
+        """Return a text of these bits, in an alphabet."""
+        letters: list[str] = []
+        bits = self.bits
+        for _ in range(length):
+            bits, digit = divmod(bits, len(alphabet))
+            letters.append(alphabet[digit])
+        return "".join(letters)
+
+
+_UNUSUAL_SHAPES: Sequence[Callable[[Identity], str]] = (
+    lambda person: f"{person.foreign_name} {person.ordinal}",
+    lambda person: f"{person.first_name} O'{person.last_name}, {person.ordinal}",
+    lambda person: f"team/{person.ordinal}/{person.first_name.lower()}",
+    lambda person: str(1_000_000 + person.ordinal),
+    lambda person: person.email.replace("@", "+credits@"),
+    lambda person: f"100% {person.last_name} #{person.ordinal}?",
+)
+
+ID_SHAPES: Mapping[str, Callable[[Identity], str]] = MappingProxyType(
+    {
+        "clerk": lambda person: f"user_{person.encode_bits(_BASE62, 27)}",
+        "e-mail": lambda person: person.email,
+        "auth0": lambda person: f"auth0|{person.bits % 2**96:024x}",
+        "odd": lambda person: _UNUSUAL_SHAPES[person.bits % len(_UNUSUAL_SHAPES)](person),
+        "firebase": lambda person: person.encode_bits(_BASE62, 28),
+        "cognito": lambda person: str(UUID(int=person.bits % 2**128, version=4)),
+        "google": lambda person: f"google-oauth2|1{person.bits % 10**20:020}",
+        "workos": lambda person: f"user_01{person.encode_bits(_CROCKFORD, 24)}",
+        "name": lambda person: f"{person.first_name}_{person.last_name}_{person.ordinal}".lower().replace(" ", ""),
+    }
+)
+"""How a user's id can look. Users have them by turns, so that a world of nine users has them all."""
+
+_SHAPES_CYCLE = tuple(ID_SHAPES.values())
+
+
+class IdGenerator:
+    """Name the users of one world; raise WorldError where Faker is not installed."""
+
+    def __init__(self, seed: int) -> None:
+        self._first_names, self._last_names, self._foreign_names = _draw_names(seed)
+
+    def __repr__(self) -> str:
+        return f"<IdGenerator of {len(self._first_names)} first names>"
+
+    def user_id(self, ordinal: int, bits: int) -> str:
+        """Return the id of the user of this number, which no other has; ``bits`` are `ID_BITS` random ones."""
+        rest, first = divmod(bits, _NAME_POOL_SIZE)
+        rest, last = divmod(rest, _NAME_POOL_SIZE)
+        identity = Identity(self._first_names[first], self._last_names[last], self._foreign_names[last], ordinal, rest)
+        return _SHAPES_CYCLE[ordinal % len(_SHAPES_CYCLE)](identity)
+
+
+def _draw_names(seed: int) -> tuple[list[str], list[str], list[str]]:
+    try:
+        from faker import Faker  # costs 0.2 s, and only worlds that are made here need it
+    except ImportError:
+        raise WorldError(
+            "names of users come from Faker, which is not installed: pip install 'fake-credits[demo]'"
+        ) from None
+    providers = ["faker.providers.person"]
+    english, japanese = Faker("en_US", providers), Faker("ja_JP", providers)
+    name_seed = keyed_generator(seed, "people").getrandbits(32)
+    english.seed_instance(name_seed)
+    japanese.seed_instance(name_seed)
+    return (
+        [str(english.first_name()) for _ in range(_NAME_POOL_SIZE)],
+        [str(english.last_name()) for _ in range(_NAME_POOL_SIZE)],
+        [str(japanese.name()) for _ in range(_NAME_POOL_SIZE)],
+    )
+
+
+GENERATOR_VERSION = 1
+"""Which data a seed and a profile mean; a change of what this module gives counts it up."""
+
+_HOUR_MS = 3_600_000
+_MONTH_MS = 30 * 24 * _HOUR_MS
+_REGULAR, _DEPLETED, _CHURNED = range(3)
+_GRANT_CODE, _CONSUME_CODE, _REFUND_CODE = (
+    REASON_CODES[Reason.GRANT],
+    REASON_CODES[Reason.CONSUME],
+    REASON_CODES[Reason.REFUND],
+)
+_MIN_TRANSACTIONS = 3
+_SIGNUP_PERIOD_SHARE = 0.97
+"""The part of a world's past in which users sign up, the more the later."""
+_MIN_ACTIVE_SHARE = 0.3
+"""The part of the rest of the past that those who run dry stay at least."""
+_SLOT_MS = _HOUR_MS // 4
+
+
+def _weekly_pattern() -> tuple[int, ...]:
+    """Return the moments of a week, from Monday, between which equally many things happen: many by day, few at night.
+
+    There are as many as quarters of an hour in a week, and the last is the week's end.
+    """
+    hours = (2, 1, 1, 1, 1, 2, 4, 8, 12, 14, 15, 15, 13, 14, 15, 14, 13, 12, 11, 10, 9, 7, 5, 3)
+    days = (10, 11, 11, 11, 9, 4, 3)
+    weights = [day * hour for day in days for hour in hours]
+    cumulative, slots = [0, *accumulate(weights)], WEEK_MS // _SLOT_MS
+    moments: list[int] = []
+    for slot in range(slots):
+        target = slot * cumulative[-1]
+        hour = bisect_right(cumulative, target // slots) - 1
+        moments.append(hour * _HOUR_MS + (target - cumulative[hour] * slots) * _HOUR_MS // (weights[hour] * slots))
+    return (*moments, WEEK_MS)
+
+
+_WEEKLY_PATTERN = _weekly_pattern()
+
+
+class GeneratedUser(NamedTuple):
+    """Be what one user does, and the random bits that the id is made of; times are after the world's start."""
+
+    id_bits: int
+    created_ms: int
+    columns: TransactionColumns
+
+
+class _UserPlan(NamedTuple):
+    kind: int
+    rows: int
+
+
+class _Lifetime(NamedTuple):
+    """Be one user before anything happens: the monthly grants, and when the other transactions but the first are."""
+
+    created_ms: int
+    months: int
+    times: list[int]
+    is_depleted: bool
+
+
+def generate_histories(profile: Profile, seed: int) -> Iterator[GeneratedUser]:
+    """Yield what each user does, in the order of signing up; raise WorldError for a profile that can't be met."""
+    for ordinal, user in enumerate(_plan_users(profile, seed)):
+        rng = keyed_generator(seed, profile.name, GENERATOR_VERSION, ordinal)
+        id_bits, draw = rng.getrandbits(ID_BITS), rng.random
+        lifetime = _draw_lifetime(draw, profile, user, (ordinal + draw()) / profile.users)
+        columns = _draw_history(draw, profile, lifetime)
+        if columns is None:
+            raise WorldError(
+                f"profile {profile.name!r} can't be met: user {ordinal} of {profile.users} would consume more than is "
+                "granted, and top_up is 0: grant more, let less be consumed, set top_up, or have fewer transactions"
+            )
+        yield GeneratedUser(id_bits, lifetime.created_ms, columns)
+
+
+def _plan_users(profile: Profile, seed: int) -> list[_UserPlan]:
+    """Return what kind of user each is and how many transactions it has: few have many, and the sum is exact."""
+    draw = keyed_generator(seed, profile.name, GENERATOR_VERSION, "sizes").random
+    users: list[_UserPlan] = []
+    weights: list[int] = []
+    for ordinal in range(profile.users):
+        chance, size = draw(), draw()
+        if chance < profile.gone_share and ordinal > 0:  # somebody has to have the others' transactions
+            users.append(_UserPlan(_CHURNED, 1 + int(size * _MIN_TRANSACTIONS)))
+            weights.append(0)
+        else:
+            is_depleted = chance < profile.gone_share + profile.dry_share
+            users.append(_UserPlan(_DEPLETED if is_depleted else _REGULAR, _MIN_TRANSACTIONS))
+            weights.append(int(1000 / sqrt(max(size, 0.001))))
+    remaining, cumulative = profile.transactions - sum(user.rows for user in users), [0, *accumulate(weights)]
+    shares = [remaining * end // (cumulative[-1] or 1) for end in cumulative]
+    return [user._replace(rows=user.rows + shares[index + 1] - shares[index]) for index, user in enumerate(users)]
+
+
+def _draw_lifetime(draw: Callable[[], float], profile: Profile, user: _UserPlan, position: float) -> _Lifetime:
+    """Return when a user signs up and comes back; ``place`` among the users is from 0 to 1."""
+    start_ms = int(sqrt(position) * _SIGNUP_PERIOD_SHARE * WORLD_SPAN_MS)
+    created_ms, chance = _apply_weekly_pattern(start_ms), draw()
+    if user.kind == _CHURNED:
+        times = sorted([created_ms + int(draw() * _HOUR_MS) for _ in range(user.rows - 1)])
+        return _Lifetime(created_ms, 0, times, is_depleted=False)
+    active_share = _MIN_ACTIVE_SHARE + (1 - _MIN_ACTIVE_SHARE) * chance if user.kind == _DEPLETED else 1
+    active_ms = int((WORLD_SPAN_MS - 1 - start_ms) * active_share)
+    end_ms = _apply_weekly_pattern(start_ms + active_ms)
+    months = min((end_ms - created_ms) // _MONTH_MS, (user.rows - 2) // 2) if profile.monthly_grant else 0
+    even_times = sorted([start_ms + int(draw() * active_ms) for _ in range(user.rows - 2 - months)])
+    return _Lifetime(
+        created_ms, months, [*map(_apply_weekly_pattern, even_times), end_ms], is_depleted=user.kind == _DEPLETED
+    )
+
+
+def _apply_weekly_pattern(even_ms: int) -> int:
+    """Return the moment in the rhythm of one in an even flow; later ones stay later."""
+    week, rest = divmod(even_ms, WEEK_MS)
+    slot, part_ms = divmod(rest, _SLOT_MS)
+    moment = _WEEKLY_PATTERN[slot]
+    return week * WEEK_MS + moment + (_WEEKLY_PATTERN[slot + 1] - moment) * part_ms // _SLOT_MS
+
+
+def _draw_history(draw: Callable[[], float], profile: Profile, lifetime: _Lifetime) -> TransactionColumns | None:
+    """Return what happens, a sign-up grant first; None where the balance does not suffice and nobody buys.
+
+    A consumption leaves a credit at least, so that the last one of those who run dry has something to take.
+    """
+    deltas, codes, times = [profile.signup_grant], [_GRANT_CODE], [lifetime.created_ms]
+    balance, refundable, next_grant_ms, months = (
+        profile.signup_grant,
+        0,
+        lifetime.created_ms + _MONTH_MS,
+        lifetime.months,
+    )
+    smallest, largest, refund_share = profile.smallest_consumption, profile.largest_consumption, profile.refund_share
+    depletion_number = len(lifetime.times) if lifetime.is_depleted else 0
+    for number, time_ms in enumerate(lifetime.times, 1):
+        while months and next_grant_ms <= time_ms:
+            deltas.append(profile.monthly_grant)
+            codes.append(_GRANT_CODE)
+            times.append(next_grant_ms)
+            balance, next_grant_ms, months, refundable = (
+                balance + profile.monthly_grant,
+                next_grant_ms + _MONTH_MS,
+                months - 1,
+                0,
+            )
+        size, chance = draw(), draw()
+        if number == depletion_number:
+            delta, code = -balance, _CONSUME_CODE
+        elif refundable and chance < refund_share:
+            delta, code = refundable, _REFUND_CODE
+        elif balance > smallest:
+            delta, code = -min(int(smallest / (1 - size)), largest, balance - 1), _CONSUME_CODE
+        elif profile.top_up:
+            delta, code = profile.top_up, _GRANT_CODE
+        else:
+            return None
+        refundable = -delta if code == _CONSUME_CODE else 0
+        balance += delta
+        deltas.append(delta)
+        codes.append(code)
+        times.append(time_ms)
+    return TransactionColumns(array("q", deltas), array("b", codes), array("q", times))
+
+
+EdgeTransactions = Sequence[tuple[int, Reason]]
+
+_GRANT, _CONSUME, _REFUND = Reason.GRANT, Reason.CONSUME, Reason.REFUND
+
+EDGE_CASES: tuple[tuple[str, EdgeTransactions], ...] = (
+    ("no-transactions", ()),
+    ("zero-balance", ((10, _GRANT), (-10, _CONSUME))),
+    ("maximum-balance", ((MAX_AMOUNT, _GRANT),)),
+    ("maximum-and-back", ((MAX_AMOUNT, _GRANT), (-MAX_AMOUNT, _CONSUME), (MAX_AMOUNT, _REFUND))),
+    ("one-credit", ((1, _GRANT),)),
+    ("last-credit", ((1, _GRANT), (-1, _CONSUME))),
+    ("refunded", ((5, _GRANT), (-5, _CONSUME), (5, _REFUND))),
+    ("10000-rows", ((10_000, _GRANT), *[(-1, _CONSUME)] * 9_999)),
+    ("equal-timestamps", ((60, _GRANT), *[(-1, _CONSUME)] * 59)),
+    ("日本語 ユーザー", ((7, _GRANT),)),
+    ("مستخدم", ((7, _GRANT),)),
+    ("🦊‍👩🏽‍🚀", ((7, _GRANT),)),
+    ("e\N{COMBINING ACUTE ACCENT}", ((7, _GRANT),)),
+    ("\N{LATIN SMALL LETTER E WITH ACUTE}", ((8, _GRANT),)),
+    ("a/b?c=d#e%2F&f", ((7, _GRANT),)),
+    (" spaces at both ends ", ((7, _GRANT),)),
+    ("i" * 256, ((7, _GRANT),)),
+)
+"""Users' ids with what they did; two that look the same are two."""
+
+
+def edge_histories() -> Iterator[UserHistory]:
+    """Yield these users, who sign up a millisecond after each other; all that one did happens then."""
+    for index, (user_id, rows) in enumerate(EDGE_CASES):
+        # One history spans the whole past; the rows of the others have one and the same time.
+        step_ms = (WORLD_SPAN_MS - index) // len(rows) if user_id == "10000-rows" else 0
+        deltas, codes = (
+            array("q", [delta for delta, _ in rows]),
+            array("b", [REASON_CODES[reason] for _, reason in rows]),
+        )
+        times = array("q", [index + step_ms * number for number in range(len(rows))])
+        yield UserHistory(user_id, index, TransactionColumns(deltas, codes, times))

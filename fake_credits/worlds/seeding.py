@@ -1,0 +1,280 @@
+"""Own how a world gets into a server that speaks the contract, through the six operations alone; know no terminal.
+
+Nothing is remembered between runs: each user's history is read, and the plan goes on behind it. A write without a
+usable answer may have happened, which the balance tells. At its end a user's balance must be the plan's: that finds a
+write that landed later still.
+"""
+
+import asyncio
+from collections.abc import Awaitable, Callable, Iterator
+from dataclasses import dataclass
+from itertools import accumulate, islice, zip_longest
+from itertools import count as count_from
+from typing import NamedTuple, TypeVar
+
+from fake_credits.client.server import AsyncServerClient
+from fake_credits.contract import Contract
+from fake_credits.errors import ApiError, FakeCreditsError, InvalidResponse, TransportFailure, UserNotFound
+from fake_credits.ledger import Ledger
+from fake_credits.models import Reason
+from fake_credits.worlds.world import MAX_KEPT_TRANSACTIONS, TargetError, UserHistory, World
+
+__all__ = ["ExistingData", "ProgressCallback", "RetryPolicy", "Seeder", "Target", "WorldTotals", "compute_totals"]
+
+T = TypeVar("T")
+ProgressCallback = Callable[[int], object]
+DeltaAndReason = tuple[int, Reason | str]
+
+_USER_ABSENT = -1
+_RETRYABLE_STATUSES = (408, 425, 429)  # too slow, too early, too many
+_CONFLICT_HINT = "somebody else writes to it, or what was lost has landed late"
+_MAX_PAUSE_S = 30.0
+
+
+class WorldTotals(NamedTuple):
+    """Be what a world comes to; amounts are in credits."""
+
+    users: int = 0
+    transactions: int = 0
+    granted: int = 0
+    consumed: int = 0
+    refunded: int = 0
+
+
+class ExistingData(NamedTuple):
+    """Be what of a world a server has already."""
+
+    users: int = 0
+    transactions: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class RetryPolicy:
+    """Say how often a call is tried while it gets nowhere, and how long the pauses are, each twice the one before."""
+
+    max_attempts: int = 8
+    initial_pause_s: float = 0.05
+    sleep: Callable[[float], Awaitable[object]] = asyncio.sleep
+
+    async def wait(self, failure: FakeCreditsError, attempts: int, label: str) -> None:
+        """Wait after a failure, as long as the server asks for; raise TargetError where waiting is of no use."""
+        if not _is_transient(failure):
+            raise TargetError(f"{label}: {failure}") from failure
+        if attempts >= self.max_attempts:
+            raise TargetError(f"{label}: gave up after {attempts} tries: {failure}") from failure
+        retry_after_s = failure.retry_after_s if isinstance(failure, ApiError) else None
+        await self.sleep(min(max(self.initial_pause_s * 2 ** (attempts - 1), retry_after_s or 0), _MAX_PAUSE_S))
+
+
+def compute_totals(world: World, contract: Contract, application_id: str, on_progress: ProgressCallback) -> WorldTotals:
+    """Return what a world comes to under a contract; raise WorldError where it can't be made or breaks a rule.
+
+    ``on_progress`` is told of the transactions of each user.
+    """
+    sums = dict.fromkeys(Reason, 0)
+    users = transactions = 0
+    for account in world.build_accounts(Ledger(contract), application_id):
+        on_progress(len(account))
+        users, transactions = users + 1, transactions + len(account)
+        for row in account.entries():
+            sums[row.reason] += row.delta
+    return WorldTotals(users, transactions, sums[Reason.GRANT], -sums[Reason.CONSUME], sums[Reason.REFUND])
+
+
+class Seeder:
+    """Bring the users of one application on a server to a world's histories.
+
+    `scan` comes first and only reads; then `create` and `write_transactions` write what is missing. All raise
+    TargetError where the server refuses or is not there, and where a user has a history that is no beginning of the
+    planned one. As many users are dealt with at once as ``concurrency`` says; the transactions of one come one after
+    the other.
+    """
+
+    def __init__(
+        self, world: World, target: "Target", *, concurrency: int = 8, retry_policy: RetryPolicy | None = None
+    ) -> None:
+        self._world = world
+        self._target = target
+        self._concurrency = concurrency
+        self._retry_policy = retry_policy or RetryPolicy()
+        self._existing_counts: dict[int, int] = {}
+
+    def __repr__(self) -> str:
+        return f"<Seeder of {self._world!r}>"
+
+    async def scan(self, on_progress: ProgressCallback) -> ExistingData:
+        """Read what is there, and return it; ``on_progress`` is told of each user."""
+
+        async def scan_user(index: int, user: "_UserSeeder") -> None:
+            # The first has no patience: of a server that is not there, or refuses the key, is told at once.
+            self._existing_counts[index] = await (user.count_existing() if index else user.count_without_retries())
+            on_progress(1)
+
+        self._existing_counts.clear()
+        histories = enumerate(self._world.histories())
+        await self._for_each_user(islice(histories, 1), scan_user)
+        await self._for_each_user(histories, scan_user)
+        counts = self._existing_counts.values()
+        return ExistingData(
+            sum(count != _USER_ABSENT for count in counts), sum(count for count in counts if count != _USER_ABSENT)
+        )
+
+    async def create(self, on_progress: ProgressCallback) -> None:
+        """Create the users that `scan` has not found, roughly in their order; ``on_progress`` is told of each."""
+
+        async def create_user(index: int, user: "_UserSeeder") -> None:
+            if self._existing_counts[index] == _USER_ABSENT:
+                await user.create_user()
+                on_progress(1)
+
+        await self._for_each_user(enumerate(self._world.histories()), create_user)
+
+    async def write_transactions(self, on_progress: ProgressCallback) -> None:
+        """Write the transactions that `scan` has not found; ``on_progress`` is told of each."""
+
+        async def write_user(index: int, user: "_UserSeeder") -> None:
+            existing = self._existing_counts[index]
+            if existing < len(user.planned):
+                await user.write_missing(existing, on_progress)
+
+        numbered: Iterator[tuple[int, UserHistory]] = enumerate(self._world.histories())
+        if (
+            self._world.transaction_count <= MAX_KEPT_TRANSACTIONS
+        ):  # the longest first, so that none of them is alone at the end
+            numbered = iter(sorted(numbered, key=lambda item: -len(item[1].columns.deltas)))
+        await self._for_each_user(numbered, write_user)
+
+    async def _for_each_user(
+        self, histories: Iterator[tuple[int, UserHistory]], work: Callable[[int, "_UserSeeder"], Awaitable[None]]
+    ) -> None:
+        async def worker() -> None:
+            for index, history in histories:  # shared: whoever is free takes the next
+                await work(index, _UserSeeder(self._target, self._retry_policy, history))
+
+        try:
+            async with asyncio.TaskGroup() as group:
+                for _ in range(self._concurrency):
+                    group.create_task(worker())
+        except ExceptionGroup as errors:
+            first = errors.exceptions[0]
+            raise first from first.__cause__
+
+
+@dataclass(frozen=True, slots=True)
+class Target:
+    """Be one application on a server, and the contract that the server speaks."""
+
+    client: AsyncServerClient
+    application_id: str
+    contract: Contract
+
+
+class _UserSeeder:
+    """Be one user on the way to the planned history."""
+
+    def __init__(self, target: Target, retry_policy: RetryPolicy, history: UserHistory) -> None:
+        self._target = target
+        self._retry_policy = retry_policy
+        self._id = history.user_id
+        self.planned: list[DeltaAndReason] = [(delta, reason) for delta, reason, _ in history.columns.entries()]
+        self._balances = [0, *accumulate(history.columns.deltas)]
+
+    async def count_without_retries(self) -> int:
+        """Return how many of the planned transactions are there, or `_USER_ABSENT`; raise TargetError for others."""
+        try:
+            return await self._read_existing_count()
+        except FakeCreditsError as failure:
+            raise TargetError(str(failure)) from failure
+
+    async def count_existing(self) -> int:
+        """Do the same with patience."""
+        return await self._with_retries(self._read_existing_count)
+
+    async def create_user(self) -> None:
+        """Make the user exist: a call that may be made twice."""
+        target = self._target
+        await self._with_retries(lambda: target.client.create_user(target.application_id, self._id))
+
+    async def write_missing(self, count: int, on_progress: ProgressCallback) -> None:
+        """Write what comes after the first ``count`` transactions, and see that the balance is the planned one."""
+        if count == _USER_ABSENT:
+            count = 0
+        else:  # once more: the last write of a run that was ended may have landed since
+            existing = max(await self.count_existing(), 0)
+            on_progress(existing - count)
+            count = existing
+        for index in range(count, len(self.planned)):
+            await self._write_one(index)
+            on_progress(1)
+        if await self._get_balance() != self._balances[-1]:
+            raise await self._conflict(len(self.planned))
+
+    async def _write_one(self, index: int) -> None:
+        """Make the transaction at a place of the plan happen once, whatever becomes of the answers.
+
+        Without one the balance tells whether it happened: no transaction leaves it as it was.
+        """
+        target, (delta, reason) = self._target, self.planned[index]
+        for attempts in count_from(1):
+            try:
+                await target.client.create_transaction(target.application_id, self._id, delta=delta, reason=reason)
+            except FakeCreditsError as failure:
+                await self._retry_policy.wait(failure, attempts, f"user {self._id!r}, transaction {index + 1}")
+                balance = await self._get_balance()
+                if balance == self._balances[index]:
+                    continue
+                if balance != self._balances[index + 1]:
+                    raise await self._conflict(index + 1) from None
+            return
+
+    async def _get_balance(self) -> int:
+        target = self._target
+        return (await self._with_retries(lambda: target.client.get_balance(target.application_id, self._id))).balance
+
+    async def _conflict(self, number: int) -> TargetError:
+        """Return what to say of a balance that is not the plan's; the history, where it is none either, says more."""
+        existing, balance = await self.count_existing(), await self._get_balance()
+        found = f"user {self._id!r} has {max(existing, 0)} transactions and a balance of {balance}"
+        return TargetError(f"{found}, and the plan's number {number} leaves {self._balances[number]}: {_CONFLICT_HINT}")
+
+    async def _read_existing_count(self) -> int:
+        target = self._target
+        try:
+            existing: list[DeltaAndReason] = [
+                (transaction.delta, transaction.reason)
+                async for transaction in target.client.iter_transactions(target.application_id, self._id)
+            ]
+        except UserNotFound:
+            return _USER_ABSENT
+        if target.contract.transactions_order == "newest_first":
+            existing.reverse()
+        if existing != self.planned[: len(existing)]:
+            raise TargetError(
+                f"user {self._id!r} has a history that is no beginning of the plan: {self._first_difference(existing)}"
+            )
+        return len(existing)
+
+    def _first_difference(self, existing: list[DeltaAndReason]) -> str:
+        for number, (found, expected) in enumerate(zip_longest(existing, self.planned), 1):
+            if found != expected:
+                planned = (
+                    "there is none in the plan" if expected is None else f"the plan has {expected[0]} {expected[1]}"
+                )
+                return f"its transaction {number} is {found[0]} {found[1]}, and {planned}"
+        raise AssertionError("only histories that differ are compared")
+
+    async def _with_retries(self, call: Callable[[], Awaitable[T]]) -> T:
+        """Return what a call returns that can be made twice."""
+        for attempts in count_from(1):
+            try:
+                return await call()
+            except FakeCreditsError as failure:
+                await self._retry_policy.wait(failure, attempts, f"user {self._id!r}")
+        raise AssertionError("there is always one more try, or an end of patience")
+
+
+def _is_transient(failure: FakeCreditsError) -> bool:
+    """Tell whether a failure says nothing of what the server makes of the call."""
+    if isinstance(failure, ApiError | InvalidResponse):
+        return failure.status >= 500 or failure.status in _RETRYABLE_STATUSES
+    return isinstance(failure, TransportFailure)

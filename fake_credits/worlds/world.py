@@ -1,0 +1,291 @@
+"""The `World`: users and back-dated histories to start from, and worlds in files."""
+
+import hashlib
+import threading
+from array import array
+from collections.abc import Callable, Generator, Iterable, Iterator
+from contextlib import contextmanager
+from operator import gt
+from pathlib import Path
+from typing import BinaryIO, NamedTuple
+
+import msgspec
+
+from fake_credits.clock import from_ms
+from fake_credits.contract import Contract, id_problem
+from fake_credits.errors import ApiError
+from fake_credits.keyed_random import random_name
+from fake_credits.ledger import REASON_CODES, Account, Ledger, TransactionColumns
+
+__all__ = [
+    "MAX_KEPT_TRANSACTIONS",
+    "WEEK_MS",
+    "WORLD_FORMAT_VERSION",
+    "WORLD_SPAN_MS",
+    "TargetError",
+    "UnknownWorld",
+    "UserHistory",
+    "World",
+    "WorldError",
+    "load_world",
+    "save_world",
+    "world_start_ms",
+]
+
+
+class WorldError(ValueError):
+    """Report a profile, a world or a file of one that can't be; the message names it, the value and the rule."""
+
+
+class UnknownWorld(WorldError):
+    """Report a name that is neither a profile's nor a file's."""
+
+
+class TargetError(Exception):
+    """Report a server that can't be filled: it refuses, is not there, or holds something else."""
+
+
+WEEK_MS = 7 * 86_400_000
+WORLD_SPAN_MS = 51 * WEEK_MS
+"""How long a world's past is. With the days since the last Monday it is at most a year."""
+
+MAX_KEPT_TRANSACTIONS = 200_000
+"""The histories of a world of more transactions than this are made anew each time, rather than kept."""
+
+_FORBIDDEN_IDS = ("", ".", "..")  # clients refuse them, whatever the contract: URL libraries walk to other operations
+_FIRST_MONDAY_MS = 4 * 86_400_000  # 1970-01-05
+
+
+class UserHistory(NamedTuple):
+    """Be one user: all times are milliseconds after the world's start, a Monday at midnight (UTC)."""
+
+    user_id: str
+    created_ms: int
+    columns: TransactionColumns
+
+
+def world_start_ms(now_ms: int) -> int:
+    """Return where a world starts that ends on the last Monday before a moment; raise WorldError before 1971."""
+    start_ms = now_ms - (now_ms - _FIRST_MONDAY_MS) % WEEK_MS - WORLD_SPAN_MS
+    if start_ms < 0:
+        raise WorldError(f"the clock is at {from_ms(now_ms):%Y-%m-%d}: a world needs the year before it, after 1970")
+    return start_ms
+
+
+class _LoadedAccounts(NamedTuple):
+    """Be a world's users as they were last loaded: the next ledger of the same kind has their histories from here."""
+
+    contract: Contract
+    application_id: str
+    start_ms: int
+    accounts: tuple[Account, ...]
+
+    def matches(self, contract: Contract, application_id: str, start_ms: int) -> bool:
+        """Tell whether a ledger of that contract would get the same."""
+        return self.contract is contract and (self.application_id, self.start_ms) == (application_id, start_ms)
+
+
+class World:
+    """Be users with histories, in the order in which they signed up; ``make`` gives the same ones each time.
+
+    ``size`` is how many transactions they have together. What was loaded last is loaded again at the cost of the users
+    alone, in time and in memory: ledgers share a history until it goes on. README, "Demo data".
+    """
+
+    def __init__(
+        self, name: str, seed: int, transaction_count: int, make_histories: Callable[[], Iterable[UserHistory]]
+    ) -> None:
+        self.name = name
+        self.seed = seed
+        self.transaction_count = transaction_count
+        self._make_histories = make_histories
+        self._lock = threading.Lock()
+        self._kept_histories: tuple[UserHistory, ...] | None = None
+        self._load_lock = threading.Lock()
+        self._loaded: _LoadedAccounts | None = None
+
+    def __repr__(self) -> str:
+        return f"<World {self.name!r} of {self.transaction_count} transactions>"
+
+    def histories(self) -> Iterable[UserHistory]:
+        """Return the users, kept where they are not too many; raise WorldError where they can't be made."""
+        if self.transaction_count > MAX_KEPT_TRANSACTIONS:
+            return self._make_histories()
+        with self._lock:
+            if self._kept_histories is None:
+                self._kept_histories = tuple(self._make_histories())
+            return self._kept_histories
+
+    def load_into(self, ledger: Ledger, application_id: str, now_ms: int) -> tuple[str, ...]:
+        """Add the users to a ledger, back-dated over the year before a moment, and return their ids; all or none.
+
+        Raises WorldError where one exists already, or where a history breaks a rule of the ledger's contract.
+        """
+        accounts = self._loaded_accounts(ledger.contract, application_id, world_start_ms(now_ms))
+        for account in accounts:
+            if ledger.find_account(application_id, account.user_id) is not None:
+                raise self._error(account.user_id, "there is such a user already")
+        for account in accounts:
+            ledger.add_account(account.copy_on_write())
+        return tuple(account.user_id for account in accounts)
+
+    def _loaded_accounts(self, contract: Contract, application_id: str, start_ms: int) -> tuple[Account, ...]:
+        """Return accounts that nobody writes to; whoever comes while they are made has them too."""
+        with self._load_lock:
+            loaded = self._loaded
+            if loaded is None or not loaded.matches(contract, application_id, start_ms):
+                self._loaded = None  # not both at once
+                accounts = tuple(self.build_accounts(Ledger(contract), application_id, start_ms))
+                loaded = self._loaded = _LoadedAccounts(contract, application_id, start_ms, accounts)
+            return loaded.accounts
+
+    def build_accounts(self, ledger: Ledger, application_id: str, start_ms: int = 0) -> Iterator[Account]:
+        """Yield each user as an account that the ledger allows, and does not know yet; raise WorldError."""
+        for history in self.histories():
+            problem = "is none" if history.user_id in _FORBIDDEN_IDS else id_problem(ledger.contract, history.user_id)
+            if problem:
+                raise self._error(history.user_id, f"its id {problem}")
+            try:
+                account = ledger.new_account(application_id, history.user_id, start_ms + history.created_ms)
+                ledger.extend(account, _shifted(history.columns, start_ms))
+            except ApiError as error:
+                raise self._error(history.user_id, error.message) from error
+            yield account
+
+    def _error(self, user_id: str, problem: str) -> WorldError:
+        return WorldError(f"world {self.name!r} can't be had here: user {user_id!r}: {problem}")
+
+
+def _shifted(columns: TransactionColumns, start_ms: int) -> TransactionColumns:
+    times = array("q", map(start_ms.__add__, columns.times))
+    return TransactionColumns(columns.deltas, columns.reasons, times)
+
+
+WORLD_FORMAT_VERSION = 1
+"""The version of the format of world files."""
+
+_MAX_WORLD_FILE_BYTES = 2**30  # ten times the largest world with a name
+_CODE_BY_LETTER = {reason.value[0]: code for reason, code in REASON_CODES.items()}
+_LETTER_TABLE = bytes(map(ord, _CODE_BY_LETTER)).ljust(256, b"?")  # by code, for `bytes.translate`
+
+
+class _UserRecord(msgspec.Struct, gc=False):
+    id: str
+    created: int
+    deltas: list[int]
+    reasons: str
+    times: list[int]
+
+
+class _VersionHeader(msgspec.Struct):
+    fake_credits_world: int
+
+
+class _WorldFile(msgspec.Struct):
+    name: str
+    users: list[msgspec.Raw]
+    seed: int = 0
+    sha256: str = ""
+
+
+def save_world(world: World, path: Path, on_progress: Callable[[int], object] = int) -> None:
+    """Write a world, and put it in the file's place once it is whole.
+
+    ``on_progress`` is told of each user's transactions.
+    Raises WorldError where the world can't be made or the file can't be written; then nothing of it is there.
+    """
+    try:
+        with _atomic_file(path) as file:
+            _write_world(world, file, on_progress)
+    except OSError as error:
+        raise WorldError(f"{path}: can't be written: {error.strerror or error}") from None
+
+
+@contextmanager
+def _atomic_file(path: Path) -> Generator[BinaryIO, None, None]:
+    temporary = path.with_name(random_name(f".{path.name[:100]}."))
+    try:
+        with temporary.open("xb") as file:
+            yield file
+        temporary.replace(path)
+    finally:
+        temporary.unlink(missing_ok=True)
+
+
+def _write_world(world: World, file: BinaryIO, on_progress: Callable[[int], object]) -> None:
+    digest = hashlib.sha256()
+    header = {"fake_credits_world": WORLD_FORMAT_VERSION, "name": world.name, "seed": world.seed}
+    file.write(msgspec.json.encode(header)[:-1] + b',"users":[')
+    separator = b"\n"
+    for history in world.histories():
+        line = _encode_user(history)
+        digest.update(line)
+        file.write(separator + line)
+        separator = b",\n"
+        on_progress(len(history.columns.deltas))
+    file.write(b'\n],"sha256":' + msgspec.json.encode(digest.hexdigest()) + b"}\n")
+
+
+def _encode_user(history: UserHistory) -> bytes:
+    columns = history.columns
+    letters = columns.reasons.tobytes().translate(_LETTER_TABLE).decode("ascii")
+    user = _UserRecord(history.user_id, history.created_ms, columns.deltas.tolist(), letters, columns.times.tolist())
+    return msgspec.json.encode(user)
+
+
+def load_world(path: Path) -> World:
+    """Return the world in a file.
+
+    Raises WorldError, with the file's name in front, for one that can't be read, is cut off or otherwise damaged, is
+    of a later version, or tells of what can't have been.
+    """
+    try:
+        if path.stat().st_size > _MAX_WORLD_FILE_BYTES:
+            raise WorldError(f"is over {_MAX_WORLD_FILE_BYTES} bytes")
+        return _decode_world(path.read_bytes())
+    except OSError as error:
+        raise WorldError(f"{path}: can't be read: {error.strerror or error}") from None
+    except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError) as error:
+        raise WorldError(f"{path}: is no world, or a damaged one: {error}") from None
+    except WorldError as error:
+        raise WorldError(f"{path}: {error}") from None
+
+
+def _decode_world(data: bytes) -> World:
+    version = msgspec.json.decode(data, type=_VersionHeader).fake_credits_world
+    if version != WORLD_FORMAT_VERSION:
+        raise WorldError(f"is a world of version {version}, and this release reads version {WORLD_FORMAT_VERSION}")
+    file, digest = msgspec.json.decode(data, type=_WorldFile), hashlib.sha256()
+    histories = tuple(_decode_histories(file, digest.update))
+    if file.sha256 and file.sha256 != digest.hexdigest():
+        raise WorldError("is damaged: its users are not those that its sha256 was made of")
+    return World(file.name, file.seed, sum(len(history.columns.deltas) for history in histories), lambda: histories)
+
+
+def _decode_histories(file: _WorldFile, update_digest: Callable[[bytes], object]) -> Iterator[UserHistory]:
+    user_ids: set[str] = set()
+    decoder = msgspec.json.Decoder(_UserRecord)
+    for raw in file.users:
+        user = decoder.decode(raw)
+        update_digest(msgspec.json.encode(user))
+        problem = _user_problem(user)
+        if problem or user.id in user_ids:
+            raise WorldError(f"is damaged: user {user.id!r} {problem or 'is there twice'}")
+        user_ids.add(user.id)
+        codes = array("b", [_CODE_BY_LETTER[letter] for letter in user.reasons])
+        yield UserHistory(
+            user.id, user.created, TransactionColumns(array("q", user.deltas), codes, array("q", user.times))
+        )
+
+
+def _user_problem(user: _UserRecord) -> str:
+    if not len(user.deltas) == len(user.reasons) == len(user.times):
+        return f"has {len(user.deltas)} deltas, {len(user.reasons)} reasons and {len(user.times)} times"
+    if not set(user.reasons) <= set(_CODE_BY_LETTER):
+        return f"has a reason that is none of {', '.join(_CODE_BY_LETTER)}"
+    times = [user.created, *user.times]
+    if any(map(gt, times, user.times)) or not 0 <= user.created <= times[-1] < WORLD_SPAN_MS:
+        return f"has times that are not one after the other, from 0 to {WORLD_SPAN_MS - 1}"
+    if any(abs(delta) >= 2**63 for delta in user.deltas):
+        return "has a delta of more than 64 bits"
+    return ""

@@ -1,0 +1,221 @@
+"""The environment before conftests load: what an application reads at import holds in every test."""
+
+import os
+
+import pytest
+from pytest_fake_credits.config_options import ENV_FIELDS
+from pytest_fake_credits.early_env import EARLY_VALUES
+
+from tests.plugin.conftest import Suite
+
+ON = "fake_credits_early_env = true"
+
+SETTINGS = """
+import os
+
+SECRET_KEY = "of a test"
+USE_TZ = True
+CREDITS = {name: os.environ[f"CREDITS_{name}"] for name in ("BASE_URL", "API_KEY", "USER_TOKEN")}
+"""
+
+APPLICATION = """
+import requests
+from django.conf import settings
+
+CREDITS = settings.CREDITS
+
+
+def balance(key=CREDITS["API_KEY"]):
+    path = "/v1/applications/app-id/users/user-id/balance"
+    return requests.get(CREDITS["BASE_URL"] + path, headers={"X-API-Key": key}, timeout=5)
+
+
+def own_balance(token=CREDITS["USER_TOKEN"]):
+    path = "/v1/applications/app-id/users/user-id/balance"
+    return requests.get(CREDITS["BASE_URL"] + path, headers={"Authorization": f"Bearer {token}"}, timeout=5)
+"""
+
+DJANGO = """
+import pytest
+from django.conf import settings
+
+import application
+
+pytestmark = pytest.mark.usefixtures("fake_credits")
+
+
+@pytest.mark.parametrize("number", range(4))
+def test_each_has_a_fresh_sandbox(fake_credits, number):
+    assert application.balance().status_code == application.own_balance().status_code == 404
+    fake_credits.user("user-id", balance=number)
+    assert application.balance().json() == application.own_balance().json() == {"balance": number}
+    assert [entry.client for entry in fake_credits.journal.entries()] == ["server", "user"] * 2
+    assert fake_credits.base_url == settings.CREDITS["BASE_URL"]
+
+
+@pytest.mark.fake_credits(balance=5)
+def test_a_fixtures_own_token_is_as_good(fake_credits, fake_credits_env):
+    assert fake_credits_env["CREDITS_BASE_URL"] == settings.CREDITS["BASE_URL"]
+    assert fake_credits_env["CREDITS_API_KEY"] == settings.CREDITS["API_KEY"]
+    assert application.own_balance(fake_credits_env["CREDITS_USER_TOKEN"]).json() == {"balance": 5}
+
+
+def test_the_servers_keys_are_the_ones_that_were_promised(fake_credits, fake_credits_env):
+    import os, jwt
+    public = os.environ["CREDITS_JWT_PUBLIC_KEY"]
+    assert jwt.decode(settings.CREDITS["USER_TOKEN"], public, ["ES256"])["sub"] == "user-id"
+"""
+
+
+@pytest.mark.slow
+def test_django_reads_its_settings_at_import_in_two_workers(suite: Suite, pytester: pytest.Pytester) -> None:
+    """Each worker has a port of its own; one key and one token are good in each test's fresh sandbox."""
+    pytester.makepyfile(shop_settings=SETTINGS, application=APPLICATION)
+    ini = f"{ON}\nDJANGO_SETTINGS_MODULE = shop_settings\npythonpath = ."
+    conftest = "import application"  # at the first moment that a suite's own code can
+    result = suite(DJANGO, "-n2", conftest=conftest, ini=ini, plugins=("xdist", "pytest_django.plugin"), alone=True)
+    result.assert_outcomes(passed=6)
+
+
+def test_the_promises_are_the_variables_of_the_ini() -> None:
+    """What can be named in a line of ``fake_credits_env`` can be had early."""
+    assert list(EARLY_VALUES) == list(ENV_FIELDS)
+
+
+LOADED = """
+import os, sys
+
+def pytest_sessionfinish():
+    names = {name.partition(".")[0] for name in sys.modules}
+    print("HEAVY", *sorted(names & {"starlette", "uvicorn", "httpx2", "msgspec", "jwt", "cryptography", "asyncio"}))
+    print("URL", os.environ["URL"])
+"""
+
+
+@pytest.mark.parametrize(("line", "heavy"), [("KEY={api_key}", ""), ("TOKEN={user_token}", " cryptography jwt")])
+def test_only_what_a_line_asks_for_is_loaded(suite: Suite, line: str, heavy: str) -> None:
+    """The port needs the standard library; a token needs its cryptography, and no server."""
+    ini = f"{ON}\nfake_credits_env =\n    URL={{base_url}}\n    {line}"
+    result = suite("def test_nothing(): pass", conftest=LOADED, ini=ini, alone=True)
+    result.assert_outcomes(passed=1)
+    result.stdout.fnmatch_lines_random([f"*HEAVY{heavy}", "URL http://127.0.0.1:*"])
+
+
+@pytest.mark.parametrize(
+    ("ini", "message"),
+    [
+        ("fake_credits_early_env = perhaps", "ini fake_credits_early_env is neither true nor false: *'perhaps'"),
+        (f"{ON}\nfake_credits_auth_provider = clark", "there is no JWT preset 'clark': choose one of plain, clerk, *"),
+        (f"{ON}\nfake_credits_env = A={{url}}", "ini fake_credits_env has the line *"),
+    ],
+)
+def test_what_cannot_be_is_a_usage_error(suite: Suite, ini: str, message: str) -> None:
+    """Before anything is loaded, and with a name."""
+    result = suite("def test_nothing(): pass", ini=ini)
+    assert result.ret == pytest.ExitCode.USAGE_ERROR
+    result.stderr.fnmatch_lines([f"ERROR: fake-credits: {message}"])
+
+
+def test_a_plugin_of_a_conftest_is_too_late(pytester: pytest.Pytester, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The environment can't be set before the file that asks for it; nothing is promised in vain."""
+    monkeypatch.setenv("PYTEST_DISABLE_PLUGIN_AUTOLOAD", "1")
+    pytester.makeini(f"[pytest]\n{ON}")
+    pytester.makeconftest("pytest_plugins = ['pytest_fake_credits']")
+    result = pytester.runpytest_inprocess("-p", "no:cacheprovider")
+    assert result.ret == pytest.ExitCode.USAGE_ERROR
+    result.stderr.fnmatch_lines(["ERROR: fake-credits: ini fake_credits_early_env is too late for a plugin of a conf*"])
+
+
+def test_a_preset_of_the_ini_shapes_the_early_token_too(suite: Suite) -> None:
+    """It lives for a day, however short the provider's life."""
+    probe = """
+    import os, jwt, requests
+
+    def test_token(fake_credits):
+        token = os.environ["CREDITS_USER_TOKEN"]
+        claims = jwt.decode(token, os.environ["CREDITS_JWT_PUBLIC_KEY"], ["RS256"])
+        assert claims["iss"] == "https://fake-credits.clerk.accounts.dev"
+        assert claims["exp"] - claims["iat"] == 86400
+        fake_credits.user("user-id", balance=1)
+        path = "/v1/applications/app-id/users/user-id/balance"
+        answer = requests.get(fake_credits.base_url + path, headers={"Authorization": f"Bearer {token}"}, timeout=5)
+        assert answer.json() == {"balance": 1}
+    """
+    suite(probe, ini=f"{ON}\nfake_credits_auth_provider = clerk").assert_outcomes(passed=1)
+
+
+IN_ORDER = """
+import os
+
+import pytest
+import requests
+
+URL, KEY = os.environ["CREDITS_BASE_URL"], os.environ["CREDITS_API_KEY"]
+
+
+def call(path="/v1/applications/app-id/users/ada/balance"):
+    return requests.get(URL + path, headers={"X-API-Key": KEY}, timeout=5)
+
+
+def test_before_the_first_sandbox_nobody_listens():
+    with pytest.raises(requests.ConnectionError, match="refused"):
+        call()
+
+
+@pytest.mark.fake_credits(users={"ada": 3}, contract="CONTRACT")
+def test_another_contract_has_another_server(fake_credits):
+    assert fake_credits.base_url != URL
+    assert call().status_code == 401
+
+
+@pytest.mark.fake_credits(users={"ada": 3})
+def test_the_sandbox_answers_where_the_environment_says(fake_credits):
+    assert call().json() == {"balance": 3}
+    assert os.environ["NO_PROXY"].endswith("::1")
+
+
+def test_without_a_sandbox_the_key_is_nobodys():
+    assert call().headers["X-Fake-Credits-Cause"] == "auth:unknown_key"
+
+
+def test_two_sandboxes_cannot_have_the_key(fake_credits_factory):
+    with fake_credits_factory(api_key=KEY, users={"ada": 4}):
+        assert call().json() == {"balance": 4}
+        with pytest.raises(ValueError, match="the API key is that of the sandbox .*, which is attached already"):
+            fake_credits_factory(api_key=KEY)
+    assert [watched.fake for watched in fake_credits_factory.open_sandboxes()] == []
+"""
+
+
+def test_the_server_starts_with_the_first_sandbox_and_the_key_moves_from_test_to_test(
+    suite: Suite, pytester: pytest.Pytester, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """And the environment is put back at the end."""
+    for name in ENV_FIELDS.values():
+        monkeypatch.setenv(name, "as it was")
+    contract = pytester.path / "small.toml"
+    contract.write_text("version = 1\npage_size = 1\n", encoding="utf-8")
+    before = {**os.environ, "PYTEST_CURRENT_TEST": ""}
+    suite(IN_ORDER.replace("CONTRACT", str(contract)), ini=ON).assert_outcomes(passed=5)
+    assert {**os.environ, "PYTEST_CURRENT_TEST": ""} == before
+
+
+def test_a_token_of_a_session_is_good_in_each_tests_fresh_sandbox(suite: Suite) -> None:
+    """In process and live, for any user, without an early environment."""
+    probe = """
+    import httpx2, pytest, requests
+
+    URL = "/v1/applications/app-id/users/ada/balance"
+
+    @pytest.fixture(scope="session")
+    def headers(fake_credits_factory):
+        return {"Authorization": "Bearer " + fake_credits_factory.token("ada")}
+
+    @pytest.mark.parametrize("balance", [1, 2])
+    def test_token(fake_credits, headers, balance):
+        fake_credits.user("ada", balance=balance)
+        with httpx2.Client(base_url="https://credits.internal", transport=fake_credits.transport("httpx2")) as client:
+            assert client.get(URL, headers=headers).json() == {"balance": balance}
+        assert requests.get(fake_credits.base_url + URL, headers=headers, timeout=5).json() == {"balance": balance}
+    """
+    suite(probe).assert_outcomes(passed=2)

@@ -1,0 +1,25 @@
+"""Keys that are made once: an RSA key takes 40 ms."""
+
+import pytest
+
+from fake_credits.tokens.keys import SigningKeys
+from fake_credits.tokens.minting import Minter
+from fake_credits.tokens.verifying import Verifier
+
+NOW_MS = 1_700_000_000_000
+
+
+@pytest.fixture(scope="session")
+def shared_keys() -> SigningKeys:
+    """Yield keys that no test rotates or retires."""
+    return SigningKeys()
+
+
+@pytest.fixture
+def minter(shared_keys: SigningKeys) -> Minter:
+    return Minter(shared_keys)
+
+
+@pytest.fixture
+def verifier(minter: Minter) -> Verifier:
+    return Verifier([minter.issuer])

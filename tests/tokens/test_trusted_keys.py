@@ -1,0 +1,113 @@
+"""Foreign issuers: trusted by their keys in a file, and by nothing else."""
+
+import json
+from collections.abc import Callable
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+
+import jwt
+import pytest
+from cryptography import x509
+from cryptography.hazmat.primitives import hashes
+from cryptography.hazmat.primitives.asymmetric import ec, ed25519, rsa
+from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption, PrivateFormat, PublicFormat
+from jwt.algorithms import ECAlgorithm, RSAAlgorithm
+
+from fake_credits.errors import InvalidToken
+from fake_credits.tokens.trusted_keys import TrustError, trusted_issuer
+from fake_credits.tokens.verifying import Verifier
+
+URL = "https://dev-tenant.example/"
+NOW_MS = 1_800_000_000_000
+EC = ec.generate_private_key(ec.SECP256R1())
+RSA = rsa.generate_private_key(public_exponent=65537, key_size=2048)
+
+
+def token(key: ec.EllipticCurvePrivateKey | rsa.RSAPrivateKey, algorithm: str, kid: str = "tenant-1") -> str:
+    claims = {"iss": URL, "sub": "auth0|ada", "aud": "https://api", "exp": NOW_MS // 1000 + 60}
+    return jwt.encode(claims, key, algorithm=algorithm, headers={"kid": kid})
+
+
+def jwks(*, kid: str = "tenant-1", **more: object) -> str:
+    public = {**RSAAlgorithm.to_jwk(RSA.public_key(), as_dict=True), "kid": kid, "use": "sig", "alg": "RS256", **more}
+    return json.dumps({"keys": [public]})
+
+
+def pem(key: ec.EllipticCurvePrivateKey | rsa.RSAPrivateKey) -> bytes:
+    return key.public_key().public_bytes(Encoding.PEM, PublicFormat.SubjectPublicKeyInfo)
+
+
+def certificate() -> bytes:
+    name = x509.Name([x509.NameAttribute(x509.NameOID.COMMON_NAME, "tenant")])
+    begin = datetime(2026, 1, 1, tzinfo=UTC)
+    builder = x509.CertificateBuilder().subject_name(name).issuer_name(name).public_key(RSA.public_key())
+    builder = builder.serial_number(1).not_valid_before(begin).not_valid_after(begin + timedelta(days=1))
+    return builder.sign(RSA, hashes.SHA256()).public_bytes(Encoding.PEM)
+
+
+GOOD: dict[str, tuple[Callable[[], str | bytes], str]] = {
+    "a JWK Set": (jwks, token(RSA, "RS256")),
+    "an RSA key as PEM, whatever the kid": (lambda: pem(RSA), token(RSA, "RS256", "anything")),
+    "a P-256 key as PEM": (lambda: pem(EC), token(EC, "ES256")),
+    "a certificate": (certificate, token(RSA, "RS256")),
+}
+
+
+def written(path: Path, content: str | bytes) -> Path:
+    path.write_bytes(content.encode() if isinstance(content, str) else content)
+    return path
+
+
+@pytest.mark.parametrize("name", GOOD)
+def test_a_token_of_a_trusted_issuer_is_accepted_by_its_key_in_a_file(tmp_path: Path, name: str) -> None:
+    make, sent = GOOD[name]
+    issuer = trusted_issuer(URL, written(tmp_path / "keys", make()))
+    assert Verifier((issuer,)).verify(sent, NOW_MS).user_id == "auth0|ada"
+
+
+def test_another_kid_than_the_set_s_is_refused(tmp_path: Path) -> None:
+    issuer = trusted_issuer(URL, written(tmp_path / "keys", jwks(kid="tenant-2")))
+    with pytest.raises(InvalidToken, match="tenant-2"):
+        Verifier((issuer,)).verify(token(RSA, "RS256"), NOW_MS)
+
+
+def test_a_key_for_encryption_is_passed_over(tmp_path: Path) -> None:
+    both = json.loads(jwks())
+    both["keys"].append({**ECAlgorithm.to_jwk(EC.public_key(), as_dict=True), "use": "enc", "alg": "ECDH-ES"})
+    issuer = trusted_issuer(URL, written(tmp_path / "keys", json.dumps(both)))
+    assert [key.kid for key in issuer.keys.published_keys()] == ["tenant-1"]
+
+
+PRIVATE = EC.private_bytes(Encoding.PEM, PrivateFormat.PKCS8, NoEncryption())
+ED25519 = (
+    ed25519.Ed25519PrivateKey.generate().public_key().public_bytes(Encoding.PEM, PublicFormat.SubjectPublicKeyInfo)
+)
+BAD: dict[str, tuple[str | bytes, str]] = {
+    "nothing": ("", "neither PEM nor a JWK Set"),
+    "no JSON": ("nonsense", "neither PEM nor a JWK Set"),
+    "a JSON array": ("[]", "neither PEM nor a JWK Set"),
+    "a set of texts": ('{"keys": ["x"]}', "neither PEM nor a JWK Set"),
+    "an empty set": ('{"keys": []}', "no key for signatures"),
+    "a key of no type": ('{"keys": [{}]}', r"keys\[0\] is no key"),
+    "a kid that is a number": (jwks().replace('"tenant-1"', "7"), r"keys\[0\] has a kid that is no string: 7"),
+    "a private PEM": (PRIVATE, "has a private key"),
+    "a private JWK": (jwks(d="AQAB"), "is a private key"),
+    "a symmetric JWK": ('{"keys": [{"kty": "oct", "k": "c2VjcmV0", "alg": "HS256"}]}', "is a symmetric key"),
+    "two of one kid": (json.dumps({"keys": json.loads(jwks())["keys"] * 2}), "two keys with the same kid"),
+    "a broken PEM": (b"-----BEGIN PUBLIC KEY-----\nAAAA\n-----END PUBLIC KEY-----\n", "."),
+    "a PEM of another kind": (ED25519, "another kind than RSA"),
+    "too much": (b" " * (1024 * 1024 + 1), "is over 1048576 bytes"),
+    "endless nesting": ("[" * 100_000, "."),
+}
+
+
+@pytest.mark.parametrize("name", BAD)
+def test_a_file_without_a_usable_public_key_is_refused_by_name(tmp_path: Path, name: str) -> None:
+    content, message = BAD[name]
+    with pytest.raises(TrustError, match=f"keys.txt: .*{message}"):
+        trusted_issuer(URL, written(tmp_path / "keys.txt", content))
+
+
+def test_a_file_that_is_not_there_is_refused_by_name(tmp_path: Path) -> None:
+    with pytest.raises(TrustError, match=r"none\.json: can't be read: No such file"):
+        trusted_issuer(URL, tmp_path / "none.json")

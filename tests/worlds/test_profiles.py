@@ -1,0 +1,101 @@
+"""Profiles: the numbers that a world is made from, and what is said of numbers that can't be."""
+
+import re
+from dataclasses import fields
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from fake_credits.worlds.profiles import PROFILES, Profile, load_profile, profile_from_dict
+from fake_credits.worlds.world import WorldError
+
+
+def test_the_profiles_that_have_names_are_of_the_promised_sizes() -> None:
+    sizes = {name: (profile.users, profile.transactions) for name, profile in PROFILES.items()}
+    assert sizes == {"tiny": (5, 60), "demo": (200, 20_000), "edge": (0, 0), "load": (100_000, 5_000_000)}
+    assert [profile.name for profile in PROFILES.values()] == list(PROFILES)
+    assert PROFILES["edge"].edge_cases
+
+
+def test_every_number_has_a_range_and_every_field_but_the_name_says_what_it_is() -> None:
+    for each in fields(Profile):
+        assert each.name == "name" or each.metadata["doc"]
+        assert each.type not in (int, float) or each.metadata["least"] < each.metadata["most"]
+
+
+@pytest.mark.parametrize(
+    ("words", "said"),
+    [
+        ({"users": -1}, "users must be from 0 to 1000000, not -1"),
+        ({"transactions": -5}, "transactions must be from 0 to 50000000, not -5"),
+        ({"users": 1_000_001}, "users must be from 0 to 1000000"),
+        ({"users": True}, "users must be a whole number, not True"),
+        ({"users": 1.5}, "users must be a whole number, not 1.5"),
+        ({"users": "5"}, "users must be a whole number, not '5'"),
+        ({"users": 0}, "users must be 1 or more, as there are no edge_cases"),
+        ({"users": 0, "edge_cases": True}, "transactions must be 0, as there are no users to have them"),
+        ({"users": 100, "transactions": 299}, "transactions must be 300 or more: three for each user"),
+        ({"signup_grant": 0}, "signup_grant must be from 1 to"),
+        ({"monthly_grant": -1}, "monthly_grant must be from 0 to"),
+        ({"top_up": 10**10}, "top_up must be from 0 to 1000000000"),
+        ({"smallest_consumption": 0}, "smallest_consumption must be from 1 to"),
+        ({"smallest_consumption": 10, "largest_consumption": 9}, "largest_consumption must be 10 or more"),
+        ({"refund_share": 1.5}, "refund_share must be from 0 to 1, not 1.5"),
+        ({"refund_share": float("nan")}, "refund_share must be from 0 to 1, not nan"),
+        ({"refund_share": "much"}, "refund_share must be a number, not 'much'"),
+        ({"dry_share": 0.6, "gone_share": 0.5}, "dry_share must be 0.5 or less"),
+        ({"edge_cases": 1}, "edge_cases must be true or false, not 1"),
+        ({"name": ""}, "name must not be empty"),
+    ],
+)
+def test_numbers_that_no_world_can_have_are_refused_with_profile_field_value_and_rule(
+    words: dict[str, Any], said: str
+) -> None:
+    given: dict[str, Any] = {"name": "shop", **words}
+    whole = f"profile {given['name']!r}: {said}"
+    with pytest.raises(WorldError, match=f"^{re.escape(whole)}"):
+        Profile(**given)
+
+
+def test_shares_may_be_whole_numbers() -> None:
+    assert Profile(name="shop", dry_share=0, gone_share=1).gone_share == 1
+
+
+def test_a_profile_of_ones_own_is_a_file_and_named_as_that(tmp_path: Path) -> None:
+    file = tmp_path / "shop.toml"
+    file.write_text("version = 1\nusers = 7\ntransactions = 70\nrefund_share = 0.5\n")
+    assert load_profile(file) == Profile(name="shop", users=7, transactions=70, refund_share=0.5)
+    file.write_text('version = 1\nname = "market"\n')
+    assert load_profile(file) == Profile(name="market")
+
+
+@pytest.mark.parametrize(
+    ("text", "said"),
+    [
+        ("users = 7\n", "version must be 1, not None"),
+        ("version = 2\n", "version must be 1, not 2"),
+        ("version = true\n", "version must be 1, not True"),
+        ("version = 1\nuser = 7\n", "there is no 'user' in a profile: did you mean 'users'?"),
+        ("version = 1\nusers = -7\n", "profile 'shop': users must be from 0 to 1000000, not -7"),
+        ("version = 1\nusers =", "is no TOML"),
+        ("#" * 70_000, "it is over 65536 bytes"),
+    ],
+)
+def test_a_file_that_is_no_profile_is_refused_by_its_name(text: str, said: str, tmp_path: Path) -> None:
+    file = tmp_path / "shop.toml"
+    file.write_text(text)
+    with pytest.raises(WorldError, match=re.escape(f"{file}: {said}")):
+        load_profile(file)
+
+
+def test_a_file_that_is_not_there_or_no_text_is_refused_by_its_name(tmp_path: Path) -> None:
+    with pytest.raises(WorldError, match=r"gone\.toml: can't be read: No such file"):
+        load_profile(tmp_path / "gone.toml")
+    (tmp_path / "binary.toml").write_bytes(b"\xff")
+    with pytest.raises(WorldError, match=r"binary\.toml: is no TOML"):
+        load_profile(tmp_path / "binary.toml")
+
+
+def test_a_document_needs_its_version() -> None:
+    assert profile_from_dict({"version": 1, "name": "a"}) == Profile(name="a")
