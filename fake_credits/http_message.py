@@ -1,20 +1,21 @@
-"""HTTP messages as bytes, and the protocols of the transports that carry them."""
+"""HTTP requests and responses, shared by clients, transports and server, and the protocols that carry them."""
 
-from collections.abc import MutableMapping
-from dataclasses import dataclass
-from typing import Any, Protocol
+from collections.abc import Callable, MutableMapping
+from functools import lru_cache
+from typing import Any, Literal, Protocol
 
 import msgspec
 
 __all__ = [
     "AsgiMessage",
     "AsyncTransport",
-    "ClientRequest",
-    "ClientResponse",
+    "Connection",
     "Headers",
-    "RawHeaders",
+    "Outcome",
+    "Request",
     "Response",
     "Transport",
+    "http_date",
     "reason_phrase",
     "status_line",
     "unknown_effect_message",
@@ -105,92 +106,140 @@ def status_line(status: int) -> bytes:
 
 
 AsgiMessage = MutableMapping[str, Any]
-RawHeaders = list[tuple[bytes, bytes]]
+
+Headers = list[tuple[bytes, bytes]]
+"""Header fields in order, as bytes. Names are lower case."""
+
+Outcome = Literal["whole", "closed", "reset", "timeout", "garbage"]
+"""How a response ended: complete, by a FIN, by an RST, by the client's timeout, or as bytes that are not HTTP."""
+
+
+class Request(msgspec.Struct, eq=False):
+    """An HTTP request.
+
+    ``target`` is the path with its query, as on the request line. ``body`` is None while it has not arrived. The
+    client waits ``timeout_s`` seconds for each further byte, forever if None. ``operation`` is for messages only.
+    """
+
+    method: str
+    target: bytes
+    headers: Headers = []
+    body: bytes | None = b""
+    timeout_s: float | None = None
+    operation: str = ""
 
 
 class Response(msgspec.Struct):
-    """Be what goes back to the client; ``headers`` come on top of those that every answer bears."""
+    """An HTTP response, as far as it came.
 
-    status: int
-    body: bytes
-    headers: RawHeaders = []
-    media_type: bytes = b"application/json"
-
-    def full_headers(self, request_id: str) -> RawHeaders:
-        """Return the headers as they go out."""
-        headers = [(b"x-request-id", request_id.encode("latin-1")), (b"cache-control", b"no-store"), *self.headers]
-        if self.status != 204:  # RFC 9110, section 8.6: a 204 has no Content-Length
-            headers += [(b"content-type", self.media_type), (b"content-length", b"%d" % len(self.body))]
-        return headers
-
-    def header_bytes(self, request_id: str) -> bytes:
-        """Return the same headers as lines of HTTP/1.1, at once: every live answer passes here."""
-        extra = b"".join([b"%b: %b\r\n" % header for header in self.headers]) if self.headers else b""
-        common = b"x-request-id: %b\r\ncache-control: no-store\r\n%b" % (request_id.encode("latin-1"), extra)
-        if self.status == 204:
-            return common
-        return b"%bcontent-type: %b\r\ncontent-length: %d\r\n" % (common, self.media_type, len(self.body))
-
-
-Headers = tuple[tuple[bytes, bytes], ...]
-"""Header fields in order, as bytes; names are lower case."""
-
-
-@dataclass(frozen=True, slots=True)
-class ClientRequest:
-    """Be one request, ready to go.
-
-    ``target`` is the percent-encoded path with its query, ASCII, relative to the base URL's path, and starts with
-    ``/``. ``operation`` is for people. ``body`` is None where nothing is sent. ``timeout_s`` counts from the last byte
-    received (and holds for connecting); None waits for ever.
+    On the server, ``headers`` are added to those that every response carries. What a client gets has them all; its
+    ``status`` is 0 if no head arrived, and ``outcome`` says how it ended. ``content_length`` is the length of the body
+    that a HEAD request does not get.
     """
 
-    operation: str
-    method: str
-    target: str
-    headers: Headers
-    body: bytes | None
-    timeout_s: float | None
-
-
-@dataclass(frozen=True, slots=True)
-class ClientResponse:
-    """Be one whole answer; ``body`` is already free of any content coding."""
-
     status: int
-    headers: Headers
-    body: bytes
+    body: bytes = b""
+    headers: Headers = []
+    media_type: bytes = b"application/json"
+    request_id: str = ""
+    content_length: int | None = None
+    outcome: Outcome = "whole"
 
     def header(self, name: bytes) -> str:
         """Return the first field of a lower-case name as text, or an empty string."""
         return next((value.decode("latin-1") for key, value in self.headers if key == name), "")
 
+    def full_headers(self, date: bytes) -> Headers:
+        """Return all headers of the response, in the order in which they are sent."""
+        headers = [(b"x-request-id", self.request_id.encode("latin-1")), (b"cache-control", b"no-store"), *self.headers]
+        if not self._has_date():
+            headers.insert(0, (b"date", date))
+        if self.status != 204:  # RFC 9110, section 8.6: a 204 has no Content-Length
+            length = len(self.body) if self.content_length is None else self.content_length
+            headers += [(b"content-type", self.media_type), (b"content-length", b"%d" % length)]
+        return headers
 
-class Transport(Protocol):
-    """Carry requests, blocking until the answer is whole."""
+    def head(self, date: bytes, *, close: bool) -> bytes:
+        """Return the status line and all headers as bytes."""
+        extra = b"".join([b"%b: %b\r\n" % header for header in self.headers]) if self.headers else b""
+        date_line = b"" if extra and self._has_date() else b"date: %b\r\n" % date
+        start = _STATUS_LINES[self.status] + date_line
+        common = b"x-request-id: %b\r\ncache-control: no-store\r\n%b" % (self.request_id.encode("latin-1"), extra)
+        end = b"connection: close\r\n\r\n" if close else b"\r\n"
+        if self.status == 204:
+            return start + common + end
+        length = len(self.body) if self.content_length is None else self.content_length
+        return b"%b%bcontent-type: %b\r\ncontent-length: %d\r\n%b" % (start, common, self.media_type, length, end)
 
-    def send(self, request: ClientRequest) -> ClientResponse:
-        """Return the answer; raise a `TransportFailure` where there is none."""
+    def _has_date(self) -> bool:
+        return bool(self.headers) and any(name == b"date" for name, _ in self.headers)
+
+
+@lru_cache(maxsize=64)
+def http_date(second: int) -> bytes:
+    """Return a second since 1970 in the format of the Date header (RFC 9110, section 5.6.7)."""
+    from email.utils import formatdate  # takes 8 ms to import, which the clients don't need
+
+    return formatdate(second, usegmt=True).encode("ascii")
+
+
+class Connection(Protocol):
+    """What a response is delivered over. Its methods do nothing once the client is gone."""
+
+    def send(self, response: Response) -> None:
+        """Send a whole response."""
+        ...
+
+    def start(self, response: Response) -> None:
+        """Send the head of a response."""
+        ...
+
+    def write(self, data: bytes) -> None:
+        """Send a part of the body, or anything else."""
+        ...
+
+    def end(self) -> None:
+        """Finish the response that was started."""
         ...
 
     def close(self) -> None:
-        """Let go of connections; a second call does nothing."""
+        """Close the connection (FIN)."""
+        ...
+
+    def reset(self) -> None:
+        """Reset the connection (RST)."""
+        ...
+
+    def call_later(self, ms: float, callback: Callable[[], object]) -> None:
+        """Call a function after a delay, unless a later request does so anyway."""
+        ...
+
+
+class Transport(Protocol):
+    """A blocking transport of requests."""
+
+    def send(self, request: Request) -> Response:
+        """Return the response; raise a `TransportFailure` if there is none."""
+        ...
+
+    def close(self) -> None:
+        """Close all connections; a second call does nothing."""
         ...
 
 
 class AsyncTransport(Protocol):
-    """Carry requests in an event loop."""
+    """A transport of requests in an event loop."""
 
-    async def send(self, request: ClientRequest) -> ClientResponse:
-        """Return the answer; raise a `TransportFailure` where there is none."""
+    async def send(self, request: Request) -> Response:
+        """Return the response; raise a `TransportFailure` if there is none."""
         ...
 
     async def aclose(self) -> None:
-        """Let go of connections; a second call does nothing."""
+        """Close all connections; a second call does nothing."""
         ...
 
 
-def unknown_effect_message(base_url: str, request: ClientRequest, problem: str) -> str:
-    """Return what to say of a request that went out and has no whole answer."""
-    where = f"{request.method} {base_url}{request.target}"
+def unknown_effect_message(base_url: str, request: Request, problem: str) -> str:
+    """Return the message for a request that was sent and got no whole response."""
+    where = f"{request.method} {base_url}{request.target.decode('ascii')}"
     return f"{request.operation}: {problem}; whether it took effect is unknown ({where})"

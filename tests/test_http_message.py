@@ -12,7 +12,7 @@ from fake_credits.api.openapi import openapi_document
 from fake_credits.contract import DEFAULT_CONTRACT, Contract, Operation
 from fake_credits.fake import FakeCredits
 from fake_credits.faults.effects import Status
-from fake_credits.http_message import ClientResponse, reason_phrase, status_line
+from fake_credits.http_message import Response, reason_phrase, status_line
 from tests.intercept.libraries import EACH, SENDS, Ask
 
 RENAMED = {
@@ -92,7 +92,7 @@ def test_a_problem_is_titled_with_the_phrase_or_else_its_code(status: int, title
 
 
 def test_an_answers_header_is_its_first_field_of_that_name_or_empty() -> None:
-    answer = ClientResponse(200, ((b"x-a", b"1"), (b"x-a", b"2"), (b"x-b", b"\xe9")), b"")
+    answer = Response(200, headers=[(b"x-a", b"1"), (b"x-a", b"2"), (b"x-b", b"\xe9")])
     assert [answer.header(name) for name in (b"x-a", b"x-b", b"x-c")] == ["1", "é", ""]
 
 

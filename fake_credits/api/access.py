@@ -5,7 +5,7 @@ import re
 
 from fake_credits.contract import Contract, Operation
 from fake_credits.errors import ApiError, HostNotAllowed, MalformedRequest
-from fake_credits.http_message import RawHeaders, Response
+from fake_credits.http_message import Headers, Response
 
 __all__ = ["CorsPolicy", "HostPolicy"]
 
@@ -29,7 +29,7 @@ class HostPolicy:
     def __repr__(self) -> str:
         return f"<HostPolicy: loopback and {len(self._allowed)} more{', exposed' if self._is_exposed else ''}>"
 
-    def host_error(self, raw_path: bytes, headers: RawHeaders) -> ApiError | None:
+    def host_error(self, raw_path: bytes, headers: Headers) -> ApiError | None:
         """Return HostNotAllowed or, for a missing, repeated or broken Host, MalformedRequest; None where it passes."""
         hosts = [value for name, value in headers if name == b"host"]
         return None if len(hosts) == 1 and hosts[0] in self._accepted_hosts else self._check(raw_path, hosts)
@@ -80,7 +80,7 @@ class CorsPolicy:
     def __repr__(self) -> str:
         return f"<CorsPolicy for {len(self._allowed_origins)} origins>"
 
-    def allowed_origin(self, headers: RawHeaders) -> bytes:
+    def allowed_origin(self, headers: Headers) -> bytes:
         """Return the value for Access-Control-Allow-Origin, b"" where the request gets none."""
         if not self._allowed_origins:
             return b""
@@ -89,7 +89,7 @@ class CorsPolicy:
             return b"*" if request_origin else b""
         return request_origin if request_origin in self._allowed_origins else b""
 
-    def preflight_response(self, headers: RawHeaders) -> Response | None:
+    def preflight_response(self, headers: Headers) -> Response | None:
         """Return the answer to an OPTIONS request that is a preflight, None where it is none.
 
         It allows what the contract allows, whatever was asked for: the browser compares.
@@ -104,9 +104,10 @@ class CorsPolicy:
             (b"access-control-allow-headers", self._allowed_headers),
             (b"access-control-max-age", _MAX_AGE_S),
         ]
-        return Response(204, b"", [*self._allow_origin_headers(origin), *preflight_headers])
+        headers = [*self._allow_origin_headers(origin), *preflight_headers]
+        return Response(204, b"", headers, request_id="preflight")
 
-    def add_headers(self, request_headers: RawHeaders, response_headers: RawHeaders) -> None:
+    def add_headers(self, request_headers: Headers, response_headers: Headers) -> None:
         """Add to an answer's headers what lets a browser's script read it."""
         origin = self.allowed_origin(request_headers)
         if origin:
@@ -115,6 +116,6 @@ class CorsPolicy:
                 (b"access-control-expose-headers", _EXPOSED_HEADERS),
             ]
 
-    def _allow_origin_headers(self, origin: bytes) -> RawHeaders:
+    def _allow_origin_headers(self, origin: bytes) -> Headers:
         headers = [(b"access-control-allow-origin", origin)]
         return headers if origin == b"*" else [*headers, (b"vary", b"Origin")]

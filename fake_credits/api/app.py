@@ -1,156 +1,162 @@
-"""Own the application: which paths are the API's and which are the fake's own, and who answers each."""
+"""The ASGI application: the API under any ASGI server, and the fake's own paths for every transport."""
 
-from collections.abc import Mapping
-from typing import Protocol
+from collections.abc import Callable, Mapping
+from typing import Any, Protocol
 
 import anyio
 from starlette.applications import Starlette
 from starlette.exceptions import HTTPException
-from starlette.requests import Request
+from starlette.requests import Request as StarletteRequest
 from starlette.responses import JSONResponse
 from starlette.responses import Response as StarletteResponse
 from starlette.routing import Route
 from starlette.types import ASGIApp, Receive, Scope, Send
 
 from fake_credits.api.contract_runtime import ContractRuntime
-from fake_credits.api.exchange import Connection, Exchange, RequestHead
-from fake_credits.api.pipeline import AsgiReceive, handle, handle_without_waiting
+from fake_credits.api.exchange import Exchange
+from fake_credits.api.pipeline import dispatch, handle
 from fake_credits.api.routing import escape_path
+from fake_credits.clock import wall_clock_ms
 from fake_credits.contract import Contract
-from fake_credits.errors import ApiError, MethodNotAllowed, RouteNotFound
-from fake_credits.faults.context import Delivery
-from fake_credits.faults.gates import Gate
-from fake_credits.http_message import AsgiMessage, Response
+from fake_credits.errors import ApiError, MalformedRequest, MethodNotAllowed, PayloadTooLarge, RouteNotFound
+from fake_credits.faults.waits import CHECKPOINT, Body, ExchangeCoroutine, Sleep, Wait, resume, throw
+from fake_credits.http_message import Headers, Request, Response, http_date
 from fake_credits.sandbox import Sandbox
 from fake_credits.sandboxes import SandboxRegistry
-from fake_credits.tokens.credentials import Credential
 
-__all__ = ["CONNECTION_EXTENSION", "AsgiConnection", "ControlHandler", "CreditsApplication", "create_app"]
+__all__ = [
+    "SANDBOX_KEY",
+    "AsgiConnection",
+    "ControlApp",
+    "CreditsApplication",
+    "WaitingConnection",
+    "create_app",
+    "drive",
+    "send_response",
+]
 
-CONNECTION_EXTENSION = "fake_credits"
-"""The key of ``scope["extensions"]`` under which a driver lends its `Connection`."""
+SANDBOX_KEY = "fake_credits.sandbox"
+"""The key of a scope under which the in-process transport names its sandbox."""
 
-_INTERNAL_PATHS = (b"/_fake/", b"/.well-known/")
-_CONTROL_PATHS = (b"/_fake/sandboxes", b"/_fake/presets")
+_CONTROL_PATHS = ("/_fake/sandboxes", "/_fake/presets")
 
 
-class ControlHandler(Protocol):
-    """What serves the control plane of a live server."""
+class ControlApp(Protocol):
+    """The control plane as an ASGI application."""
 
-    async def serve(self, scope: AsgiMessage, receive: AsgiReceive, connection: Connection) -> None:
-        """Answer one request."""
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Serve one request."""
+        ...
+
+
+class WaitingConnection(Protocol):
+    """A connection that can wait in an event loop."""
+
+    async def wait(self, wait: Wait) -> object:
+        """Wait, and return what the wait returns to the request."""
         ...
 
 
 def create_app(
-    contract: Contract, sandboxes: SandboxRegistry | None = None, control: "ControlHandler | None" = None
+    contract: Contract, sandboxes: SandboxRegistry | None = None, control: ControlApp | None = None
 ) -> "CreditsApplication":
-    """Return the API for one contract.
+    """Return the API for one contract as an ASGI application.
 
-    ``sandboxes`` serve the requests whose connection brings no sandbox of its own: None is for in-process use alone.
-    ``control`` is the control plane of a live server.
+    ``sandboxes`` serve the requests that come over ASGI, and from then on accept no fault that ASGI can't produce.
+    None is for the in-process transport alone. ``control`` is the control plane of a live server.
     """
     return CreditsApplication(ContractRuntime(contract), sandboxes, control)
 
 
 class CreditsApplication(Starlette):
-    """Send the API's paths to an `Exchange`, and the fake's own to Starlette's router.
+    """The API for one contract, with a route table of its own for the API's paths and Starlette's for the others.
 
-    The API has a route table of its own (`fake_credits.api.routing`): Starlette's router normalises paths, and costs a
-    regular expression a route. Its default middlewares answer errors in plain text, so one boundary replaces them.
+    Starlette's router normalises paths and costs a regular expression per route. Its default middlewares answer errors
+    in plain text, so there are none.
     """
 
-    def __init__(
-        self, runtime: ContractRuntime, sandboxes: SandboxRegistry | None, control: "ControlHandler | None"
-    ) -> None:
-        self._runtime = runtime
+    def __init__(self, runtime: ContractRuntime, sandboxes: SandboxRegistry | None, control: ControlApp | None) -> None:
+        self.runtime = runtime
         self._sandboxes = sandboxes
         self._control = control
-        internal_routes = [
+        routes = [
             Route("/_fake/livez", _health),
             Route("/_fake/readyz", _health),
             Route("/_fake/openapi.json", self._openapi),
             Route("/.well-known/jwks.json", self._jwks),
             Route("/.well-known/openid-configuration", self._discovery),
         ]
-        super().__init__(routes=internal_routes)
+        super().__init__(routes=routes)
         self.router.redirect_slashes = False
 
     def build_middleware_stack(self) -> ASGIApp:
-        """Return the router alone: `__call__` is the one boundary that turns refusals into the contract's errors."""
+        """Return the router alone."""
         return self.router
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        """Answer one request, as ASGI has it."""
-        connection = _connection_for(scope, send)
-        head = RequestHead(scope["method"], scope["raw_path"], scope["query_string"], scope["headers"])
-        host_error = connection.host_error(head.raw_path, head.headers)
-        if host_error is None and head.raw_path.startswith(_INTERNAL_PATHS):
-            await self._serve_internal(scope, receive, send, connection, head)
+        """Serve one request of any ASGI server; a lifespan is acknowledged and ignored."""
+        if scope["type"] == "lifespan":
+            await _acknowledge_lifespan(receive, send)
             return
-        if host_error is None and head.method == "OPTIONS":
-            preflight = self._runtime.cors.preflight_response(head.headers)
-            if preflight is not None:
-                await connection.send(preflight, "preflight")
-                return
-        exchange = self._create_exchange(connection.sandbox, head)
-        if host_error is not None:
-            exchange.respond_with_error(host_error)
-        is_decided = host_error is not None or handle_without_waiting(exchange, connection.body())
-        await handle(exchange, connection, receive, is_decided=is_decided)
-
-    def begin_exchange(self, sandbox: Sandbox, head: RequestHead) -> Exchange | None:
-        """Return the exchange of a request, None where it may be none: OPTIONS and the fake's own paths."""
-        if head.method == "OPTIONS" or head.raw_path.startswith(_INTERNAL_PATHS):
-            return None
-        return self._create_exchange(sandbox, head)
-
-    def _create_exchange(self, sandbox: Sandbox | None, head: RequestHead) -> Exchange:
-        credential: Credential | ApiError
-        try:
-            credential = self._runtime.credential_reader.find(head.headers)
-        except ApiError as error:
-            credential = error.with_traceback(None)
-        if sandbox is None:
-            sandbox = self._route_to_sandbox(None if isinstance(credential, ApiError) else credential)
-        return Exchange.begin(self._runtime, sandbox, credential, head)
-
-    async def _serve_internal(
-        self, scope: Scope, receive: Receive, send: Send, connection: Connection, head: RequestHead
-    ) -> None:
-        if self._control is not None and head.raw_path.startswith(_CONTROL_PATHS):
-            await self._control.serve(scope, receive, connection)
+        if scope["type"] != "http":
+            raise NotImplementedError(f"the Credits API does not serve {scope['type']!r}")
+        request = _request_of(scope)
+        exchange = dispatch(self.runtime, request, self._registry())
+        connection = AsgiConnection(receive)
+        if exchange is None:
+            await self.serve_internal({**scope, "raw_path": request.target.partition(b"?")[0]}, receive, send)
             return
+        if isinstance(exchange, Response):
+            connection.send(exchange)
+        else:
+            coroutine = handle(exchange, connection)
+            await drive(coroutine, resume(coroutine, None), connection)
+        await connection.flush(send)
+
+    async def serve_internal(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Serve one of the fake's own paths."""
+        path = scope["raw_path"].decode("latin-1")
+        if self._control is not None and path.startswith(_CONTROL_PATHS):
+            await self._control(scope, receive, send)
+            return
+        scope = {**scope, "path": path, "root_path": "", "app": self}
         try:
-            await super().__call__(scope, receive, send)
+            await self.router(scope, receive, send)
         except HTTPException as error:
-            exchange = self._create_exchange(connection.sandbox, head)
-            exchange.respond_with_error(_as_api_error(error, scope))
-            await handle(exchange, connection, receive, is_decided=True)
+            response = self._journal_refusal(scope, _as_api_error(error, scope))
+            await send_response(response, send)
 
-    def _route_to_sandbox(self, credential: Credential | None) -> Sandbox:
+    def _journal_refusal(self, scope: Scope, error: ApiError) -> Response:
+        """Return the response to a path that is neither the API's nor the fake's own; it is an exchange."""
+        sandbox = self._sandbox_of(scope)
+        request = Request(scope["method"], scope["raw_path"], scope["headers"])
+        exchange = Exchange.begin(self.runtime, sandbox, error, request)
+        response = exchange.respond_with_error(error)
+        exchange.finish(delivered=True)
+        return response
+
+    def _registry(self) -> SandboxRegistry:
         if self._sandboxes is None:
             raise RuntimeError("this application serves no sandbox: make it with create_app(contract, sandboxes)")
-        return self._sandboxes.resolve(credential)
+        return self._sandboxes
 
-    def _sandbox_for_request(self, request: Request) -> Sandbox:
-        connection: Connection | None = request.scope.get("extensions", {}).get(CONNECTION_EXTENSION)
-        connection_sandbox = None if connection is None else connection.sandbox
-        return connection_sandbox or self._route_to_sandbox(None)
+    def _sandbox_of(self, scope: Scope) -> Sandbox:
+        sandbox: Sandbox | None = scope.get(SANDBOX_KEY)
+        return self._registry().resolve(None) if sandbox is None else sandbox
 
-    async def _openapi(self, _request: Request) -> StarletteResponse:
+    async def _openapi(self, _request: StarletteRequest) -> StarletteResponse:
         # These cost 15 ms, which every start would pay.
         from importlib.metadata import version
 
         from fake_credits.api.openapi import openapi_document
 
-        return _json_response("openapi", openapi_document(self._runtime.contract, version("fake-credits")))
+        return _json_response("openapi", openapi_document(self.runtime.contract, version("fake-credits")))
 
-    async def _jwks(self, request: Request) -> StarletteResponse:
-        return _json_response("jwks", self._sandbox_for_request(request).jwks())
+    async def _jwks(self, request: StarletteRequest) -> StarletteResponse:
+        return _json_response("jwks", self._sandbox_of(request.scope).jwks())
 
-    async def _discovery(self, request: Request) -> StarletteResponse:
-        sandbox = self._sandbox_for_request(request)
+    async def _discovery(self, request: StarletteRequest) -> StarletteResponse:
+        sandbox = self._sandbox_of(request.scope)
         document = {
             "issuer": sandbox.issuer.url,
             "jwks_uri": f"{request.scope['scheme']}://{_host_header(request)}/.well-known/jwks.json",
@@ -161,52 +167,109 @@ class CreditsApplication(Starlette):
         return _json_response("openid-configuration", document)
 
 
+async def drive(coroutine: ExchangeCoroutine, wait: Wait | None, connection: WaitingConnection) -> None:
+    """Run a request that waits to its end, in an event loop."""
+    while wait is not None:
+        try:
+            value = await connection.wait(wait)
+        except BaseException as error:  # noqa: BLE001 - raised in the request, which handles it
+            wait = throw(coroutine, error)
+        else:
+            wait = resume(coroutine, value)
+
+
 class AsgiConnection:
-    """Be the connection of a request whose server is not one of our drivers: ASGI and no more."""
+    """The connection of a request that came over ASGI: whole responses only, as ASGI has no way to break one off."""
 
-    sandbox = None
+    def __init__(self, receive: Receive) -> None:
+        self._receive = receive
+        self._response: Response | None = None
 
-    def __init__(self, send: Send) -> None:
-        self._send = send
+    async def wait(self, wait: Wait) -> object:
+        """Wait as the server's event loop does."""
+        if wait is CHECKPOINT:
+            return True
+        if isinstance(wait, Body):
+            return await self._receive_body(wait.limit_bytes)
+        if isinstance(wait, Sleep):
+            await anyio.sleep(wait.ms / 1000)
+            return True
+        raise NotImplementedError(f"{wait!r} needs the live server: ASGI can't do this")
 
-    def host_error(self, raw_path: bytes, headers: object) -> None:
-        """Refuse nothing: the Host is that server's business."""
+    async def _receive_body(self, limit_bytes: int) -> bytes:
+        body = bytearray()
+        while True:
+            message = await self._receive()
+            if message["type"] == "http.disconnect":
+                raise MalformedRequest("the client disconnected before the body was complete")
+            body += message.get("body", b"")
+            if len(body) > limit_bytes:
+                raise PayloadTooLarge(f"a body may have at most {limit_bytes} bytes ({limit_bytes // 1024} KiB)")
+            if not message.get("more_body", False):
+                return bytes(body)
 
-    def body(self) -> None:
-        """Leave the body to be received."""
+    async def flush(self, send: Send) -> None:
+        """Send the response."""
+        if self._response is not None:
+            await send_response(self._response, send)
 
-    async def sleep(self, ms: float, exchange: Exchange) -> None:
-        """Wait as that server's event loop does."""
-        await anyio.sleep(ms / 1000)
+    def send(self, response: Response) -> None:
+        """Keep the whole response."""
+        self._response = response
 
-    async def wait_at_gate(self, gate: Gate, exchange: Exchange) -> bool:
-        """Refuse: only our drivers can run an exchange on in the order of its release."""
-        raise NotImplementedError(f"{gate!r} needs one of fake-credits' own drivers")
+    def start(self, response: Response) -> None:
+        """Keep the whole response, as ASGI servers choose their own pace."""
+        self._response = response
 
-    def schedule_run_due(self, ms: float, sandbox: Sandbox) -> None:
-        """Do nothing: whoever comes next runs what is due."""
+    def write(self, data: bytes) -> None:
+        """Do nothing: the body is sent whole."""
 
-    async def is_client_connected(self) -> bool:
-        """Believe that the client is there."""
-        return True
+    def end(self) -> None:
+        """Do nothing: the body is sent whole."""
 
-    async def send(self, response: Response, request_id: str) -> None:
-        """Send a whole answer as one head and one body."""
-        headers = response.full_headers(request_id)
-        await self._send({"type": "http.response.start", "status": response.status, "headers": headers})
-        await self._send({"type": "http.response.body", "body": response.body})
+    def close(self) -> None:
+        """Raise: ASGI can't do this."""
+        raise NotImplementedError("closing a connection needs the live server: ASGI can't do this")
 
-    async def abort(self, delivery: Delivery, exchange: Exchange) -> None:
-        """Refuse: ASGI has no way to break a connection."""
-        raise NotImplementedError(f"{delivery!r} needs one of fake-credits' own drivers")
+    def reset(self) -> None:
+        """Raise: ASGI can't do this."""
+        raise NotImplementedError("resetting a connection needs the live server: ASGI can't do this")
 
-
-def _connection_for(scope: Scope, send: Send) -> Connection:
-    connection: Connection | None = scope.get("extensions", {}).get(CONNECTION_EXTENSION)
-    return AsgiConnection(send) if connection is None else connection
+    def call_later(self, ms: float, callback: Callable[[], object]) -> None:
+        """Do nothing: the next request runs what is due."""
 
 
-def _host_header(request: Request) -> str:
+async def send_response(response: Response, send: Send) -> None:
+    """Send a whole response over ASGI."""
+    headers = response.full_headers(http_date(wall_clock_ms() // 1000))
+    await send({"type": "http.response.start", "status": response.status, "headers": headers})
+    await send({"type": "http.response.body", "body": response.body})
+
+
+async def _acknowledge_lifespan(receive: Receive, send: Send) -> None:
+    while (message := await receive())["type"] != "lifespan.shutdown":
+        await send({"type": f"{message['type']}.complete"})
+    await send({"type": "lifespan.shutdown.complete"})
+
+
+def _request_of(scope: Scope) -> Request:
+    """Return the request of a scope, relative to the path at which the application is mounted."""
+    path: bytes = scope.get("raw_path") or _quote_path(scope["path"])
+    root_path = _quote_path(scope.get("root_path", ""))
+    if root_path and path.startswith(root_path):
+        path = path[len(root_path) :] or b"/"
+    query: bytes = scope.get("query_string", b"")
+    headers: Headers = [(name.lower(), value.strip(b" \t")) for name, value in scope["headers"]]
+    return Request(scope["method"], path + (b"?" + query if query else b""), headers, None)
+
+
+def _quote_path(path: str) -> bytes:
+    from urllib.parse import quote
+
+    return quote(path, safe="/:@!$&'()*+,;=~").encode("ascii")
+
+
+def _host_header(request: StarletteRequest) -> str:
     """Return the Host as it was sent: in process it can be anything, and no URL."""
     return request.headers.get("host") or str((request.scope.get("server") or ("localhost",))[0])
 
@@ -222,10 +285,10 @@ def _as_api_error(error: HTTPException, scope: Scope) -> ApiError:
     return RouteNotFound(f"there is no {request_line}; the fake's own paths are {internal_paths}")
 
 
-async def _health(_request: Request) -> StarletteResponse:
+async def _health(_request: StarletteRequest) -> StarletteResponse:
     return _json_response("health", {"status": "ok"})
 
 
-def _json_response(name: str, content: Mapping[str, object]) -> StarletteResponse:
-    """Return an answer that is no exchange: its request id says what it is, as there is no entry of the journal."""
+def _json_response(name: str, content: Mapping[str, Any]) -> StarletteResponse:
+    """Return a response that is not an exchange: its request id says what it is, as the journal has no entry of it."""
     return JSONResponse(content, headers={"Cache-Control": "no-store", "X-Request-Id": name})

@@ -6,7 +6,7 @@ import msgspec
 
 from fake_credits.contract import Contract
 from fake_credits.errors import ApiError, MethodNotAllowed
-from fake_credits.http_message import RawHeaders, Response, reason_phrase
+from fake_credits.http_message import Headers, Response, reason_phrase
 
 __all__ = ["error_cause", "error_response"]
 
@@ -48,8 +48,8 @@ def _error_body(contract: Contract, error: ApiError, status: int, request_id: st
     return msgspec.json.encode({"error": fields} if contract.error_body == "nested" else fields)
 
 
-def _error_headers(contract: Contract, error: ApiError, status: int) -> RawHeaders:
-    headers: RawHeaders = [(b"x-fake-credits-cause", error_cause(error).encode("ascii", "replace"))]
+def _error_headers(contract: Contract, error: ApiError, status: int) -> Headers:
+    headers: Headers = [(b"x-fake-credits-cause", error_cause(error).encode("ascii", "replace"))]
     if status == http.HTTPStatus.UNAUTHORIZED:
         headers.append((b"www-authenticate", _www_authenticate(contract, error)))
     if isinstance(error, MethodNotAllowed):

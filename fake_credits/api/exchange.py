@@ -1,11 +1,8 @@
-"""Own one request and its answer: what is known of them, the decision, and the entry of the journal.
+"""One request in a sandbox together with its outcome: routing, authorization, execution, and its journal entry."""
 
-It knows nothing of sockets, of waits or of what faults do.
-"""
-
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping
 from contextlib import suppress
-from typing import NamedTuple, Protocol, Self, cast
+from typing import Self, cast
 
 import msgspec
 
@@ -15,138 +12,98 @@ from fake_credits.api.error_bodies import error_cause, error_response
 from fake_credits.api.handlers import OPERATION_HANDLERS, FaultOverrides, OperationCall
 from fake_credits.api.routing import RouteMatch, escape_path
 from fake_credits.clock import perf_counter_ns
-from fake_credits.contract import Operation
-from fake_credits.errors import ApiError, Forbidden, InsufficientScope, InternalError, ValidationError
-from fake_credits.faults.active_rule import Firing
-from fake_credits.faults.context import Delivery
-from fake_credits.faults.gates import Gate, GateTicket
-from fake_credits.http_message import RawHeaders, Response
+from fake_credits.contract import MAX_BODY_BYTES, Operation
+from fake_credits.errors import (
+    ApiError,
+    Forbidden,
+    InsufficientScope,
+    InternalError,
+    PayloadTooLarge,
+    ValidationError,
+)
+from fake_credits.faults.deliveries import WHOLE, Delivery
+from fake_credits.faults.gates import GateTicket
+from fake_credits.http_message import Request, Response
 from fake_credits.journal import ClientKind, JournalEntry
-from fake_credits.ledger import Ledger
 from fake_credits.sandbox import Sandbox
 from fake_credits.tokens.credentials import Credential
 
-__all__ = ["Connection", "Exchange", "MatchedFaults", "RequestHead", "ServerStopping"]
+__all__ = ["Exchange"]
 
 _NO_ROUTE = ("", "", "")
 _MAX_JOURNALED_CHARS = 1000
 """So many characters of an id or a message are journalled: a path can have 64 KiB, and 10,000 entries are kept."""
 
 
-class ServerStopping(BaseException):
-    """End an exchange that waits, as its server stops: no answer, and no error either."""
-
-
-class RequestHead(msgspec.Struct, eq=False):
-    """Be a request as it came; the headers' names are in lower case."""
-
-    method: str
-    raw_path: bytes
-    query: bytes
-    headers: RawHeaders
-
-
-class MatchedFaults(NamedTuple):
-    """Be the rules that fire for an exchange, in their order, and the world that they are of."""
-
-    firings: Sequence[Firing]
-    ledger: Ledger
-
-
-class Connection(Protocol):
-    """Be what the driver lends to an exchange: whose it is, whether the client still listens, and how to wait."""
-
-    @property
-    def sandbox(self) -> Sandbox | None:
-        """Return the driver's own sandbox, None where the credential names it."""
-        ...
-
-    def host_error(self, raw_path: bytes, headers: RawHeaders, /) -> ApiError | None:
-        """Return why this request is refused before all else (its Host), None where it is not."""
-        ...
-
-    def body(self) -> bytes | None:
-        """Return the whole body where it is here already, None where it is still to be received."""
-        ...
-
-    async def sleep(self, ms: float, exchange: "Exchange") -> None:
-        """Let milliseconds pass, never fewer; a client that gives up meanwhile is told to the exchange."""
-        ...
-
-    async def wait_at_gate(self, gate: Gate, exchange: "Exchange") -> bool:
-        """Wait until the gate lets the exchange go, and return True; False at the gate's limit."""
-        ...
-
-    def schedule_run_due(self, ms: float, sandbox: Sandbox) -> None:
-        """See to it that what is due by then is run, where nobody may come to do it."""
-        ...
-
-    async def is_client_connected(self) -> bool:
-        """Tell, just before the answer's first byte, whether the client is still there."""
-        ...
-
-    async def send(self, response: Response, request_id: str) -> None:
-        """Send a whole answer."""
-        ...
-
-    async def abort(self, delivery: Delivery, exchange: "Exchange") -> None:
-        """Send as much of an answer as a fault lets through, and end the connection as it says."""
-        ...
-
-
 class Exchange(msgspec.Struct, eq=False):
-    """Be one request and its answer on their way through a sandbox.
+    """A request in a sandbox and what came of it.
 
-    ``headers_by_name`` are the last headers of each name. ``body`` is None until it is here, ``matched_faults`` until
-    rules fire; ``is_journaled`` says that the journal has an entry of it. A struct of msgspec, as one is made for every
-    call: a class of this size takes twice as long to make.
+    ``headers_by_name`` has the last field of each name. ``body`` is empty until it is read. A msgspec struct, because
+    one is created for every call and a class of this size takes twice as long to create.
     """
 
     runtime: ContractRuntime
     sandbox: Sandbox
     credential: Credential | ApiError
-    method: str
-    raw_path: bytes
+    request: Request
+    path: bytes
     query: bytes
-    headers: RawHeaders
     headers_by_name: Mapping[bytes, bytes]
     ordinal: int
     request_id: str
     started_ns: int
     route_match: RouteMatch | None = None
     client: ClientKind = "none"
-    body: bytes | None = None
+    body: bytes = b""
     transaction_input: TransactionInput | None = None
     committed: bool = False
     transaction_number: int = 0
     error: ApiError | None = None
     response: Response | None = None
-    delivery: Delivery | None = None
+    delivery: Delivery = WHOLE
     rule_names: str = ""
     rule_phases: str = ""
     fault_cause: str = ""
-    matched_faults: MatchedFaults | None = None
     is_journaled: bool = False
 
     @classmethod
     def begin(
-        cls, runtime: ContractRuntime, sandbox: Sandbox, credential: Credential | ApiError, head: RequestHead
+        cls, runtime: ContractRuntime, sandbox: Sandbox, credential: Credential | ApiError, request: Request
     ) -> Self:
-        """Return the exchange of a request that has just come."""
+        """Return the exchange of a request that has just arrived."""
+        path, _, query = request.target.partition(b"?")
         ordinal = sandbox.journal.next_ordinal()
         return cls(
             runtime,
             sandbox,
             credential,
-            head.method,
-            head.raw_path,
-            head.query,
-            head.headers,
-            dict(head.headers),
+            request,
+            path,
+            query,
+            dict(request.headers),
             ordinal,
             f"req_{sandbox.name}_{ordinal}",
             perf_counter_ns(),
         )
+
+    def match_route(self) -> None:
+        """Find the operation; raise RouteNotFound, MethodNotAllowed or MalformedRequest."""
+        self.route_match = self.runtime.routes.match(self.request.method, self.path)
+
+    def must_wait_for_body(self) -> bool:
+        """Take the body if it has arrived; return whether it is announced and still to come.
+
+        Raises PayloadTooLarge for a body that is, or is announced to be, over the limit.
+        """
+        headers, body = self.headers_by_name, self.request.body
+        if b"content-length" not in headers and b"transfer-encoding" not in headers:
+            return False
+        if max(_announced_length(headers), len(body or b"")) > MAX_BODY_BYTES:
+            raise PayloadTooLarge(f"a body may have at most {MAX_BODY_BYTES} bytes (64 KiB)")
+        self.body = body or b""
+        if body is None and b"expect" in headers and not self.sandbox.faults:
+            self.authorize()  # so that a body that nobody will read is not asked for
+        return body is None
 
     def respond_with_error(self, error: ApiError, *, status: int | None = None) -> Response:
         """Let the answer be a refusal, with a status of its own where one is given, and return it."""
@@ -160,9 +117,14 @@ class Exchange(msgspec.Struct, eq=False):
         self.respond_with_error(InternalError(f"a bug of fake-credits: {type(bug).__name__}: {bug}"))
 
     def finish(self, *, delivered: bool) -> None:
-        """Let the page that asked read the answer, where the contract does, and journal the exchange."""
-        if self.response is not None and b"origin" in self.headers_by_name:
-            self.runtime.cors.add_headers(self.headers, self.response.headers)
+        """Complete the response, and journal the exchange."""
+        response = self.response
+        if response is not None:
+            response.request_id = self.request_id
+            if b"origin" in self.headers_by_name:
+                self.runtime.cors.add_headers(self.request.headers, response.headers)
+            if self.request.method == "HEAD":
+                response.content_length, response.body = len(response.body), b""
         self.journal(delivered=delivered)
 
     @property
@@ -170,33 +132,37 @@ class Exchange(msgspec.Struct, eq=False):
         """Return whose call it is, for people."""
         route_match = self.route_match
         if route_match is None:
-            return f"{self.method} {escape_path(self.raw_path)}"
+            return f"{self.request.method} {escape_path(self.path)}"
         return f"{route_match.operation.value} of {route_match.user_id or route_match.application_id}"
 
     def gate_ticket(self, resume: Callable[[], None]) -> GateTicket:
-        """Return what a gate knows of this exchange; ``resume`` runs it on."""
+        """Return what a gate knows of this exchange; ``go`` runs it on."""
         return GateTicket(
             "" if self.route_match is None else self.route_match.user_id, self.ordinal, self.label, resume
         )
 
-    def authorize_and_execute(
-        self, body: bytes, *, overrides: FaultOverrides | None = None, clock_skew_s: int = 0
-    ) -> None:
-        """Check the credential and do what was asked for, all under the sandbox's lock; raise the refusal."""
+    def authorize_and_execute(self, overrides: FaultOverrides | None = None, *, clock_skew_s: int = 0) -> None:
+        """Check credential, permission and ids, and execute the operation, all under the sandbox's lock."""
         with self.sandbox.lock:
-            route_match = cast("RouteMatch", self.route_match)
-            self._authorize(route_match, clock_skew_s)
-            if route_match.id_error is not None:
-                raise ValidationError(
-                    f"{route_match.id_error.field} {route_match.id_error.problem}", details=(route_match.id_error,)
-                )
-            self.execute(body, overrides)
+            self.authorize(clock_skew_s)
+            id_error = cast("RouteMatch", self.route_match).id_error
+            if id_error is not None:
+                raise ValidationError(f"{id_error.field} {id_error.problem}", details=(id_error,))
+            self.execute(overrides)
 
-    def execute(self, body: bytes, overrides: FaultOverrides | None = None) -> None:
-        """Do what was asked for once that is admitted; raise the refusal. The caller holds the sandbox's lock."""
+    def execute(self, overrides: FaultOverrides | None = None) -> None:
+        """Execute the operation; raise ApiError if it is refused. The caller holds the sandbox's lock."""
         operation, application_id, user_id = cast("RouteMatch", self.route_match)[:3]
         call = OperationCall(
-            self.runtime, self.sandbox, operation, application_id, user_id, self.headers, self.query, body, overrides
+            self.runtime,
+            self.sandbox,
+            operation,
+            application_id,
+            user_id,
+            self.request.headers,
+            self.query,
+            self.body,
+            overrides,
         )
         try:
             self.response = OPERATION_HANDLERS[operation](call)
@@ -207,9 +173,9 @@ class Exchange(msgspec.Struct, eq=False):
                 call.transaction_number,
             )
 
-    def _authorize(self, route_match: RouteMatch, clock_skew_s: int) -> None:
-        """Check credential and permission; existence comes later, so that a stranger learns nothing from it."""
-        credential = self.credential
+    def authorize(self, clock_skew_s: int = 0) -> None:
+        """Check credential and permission. Existence comes later, so that a stranger learns nothing about it."""
+        route_match, credential = cast("RouteMatch", self.route_match), self.credential
         if isinstance(credential, ApiError):
             raise credential
         self.client = credential.kind
@@ -252,7 +218,7 @@ class Exchange(msgspec.Struct, eq=False):
         """Return path and query for people; the routes remember the paths of most calls."""
         if self.route_match is not None and not self.query:
             return self.route_match.printable_path
-        return escape_path(self.raw_path + (b"?" + self.query if self.query else b""))
+        return escape_path(self.path + (b"?" + self.query if self.query else b""))
 
     def _write_journal_entry(self, *, delivered: bool) -> None:
         response, error, journal = self.response, self.error, self.sandbox.journal
@@ -263,7 +229,7 @@ class Exchange(msgspec.Struct, eq=False):
             self.ordinal,
             self.request_id,
             self.sandbox.clock.now_ms(),
-            self.method,
+            self.request.method,
             self._display_target(),
             str(operation),
             application[:_MAX_JOURNALED_CHARS],
@@ -289,3 +255,11 @@ class Exchange(msgspec.Struct, eq=False):
         else:
             self.is_journaled = True
             journal.write(entry)
+
+
+def _announced_length(headers: Mapping[bytes, bytes]) -> int:
+    """Return the Content-Length, bounded, or 0 if there is none that can be read."""
+    digits = headers.get(b"content-length", b"").lstrip(b"0")
+    if not digits.isdigit():
+        return 0
+    return int(digits) if len(digits) < 10 else MAX_BODY_BYTES + 1  # int() refuses thousands of digits

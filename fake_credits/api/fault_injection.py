@@ -1,57 +1,45 @@
-"""Own the way of an exchange that rules may touch: what fires, before and after the decision, and what it then does.
-
-It implements the `FaultContext` that effects work on, and waits through the driver's `Connection`.
-"""
+"""Which faults fire for an exchange, and what their effects do to it."""
 
 import math
-from collections.abc import Callable, Mapping
-from email.utils import formatdate
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any, cast
 
 import msgspec
 
-from fake_credits.api.exchange import Connection, Exchange, MatchedFaults
+from fake_credits.api.exchange import Exchange
 from fake_credits.api.handlers import FaultOverrides
 from fake_credits.api.routing import RouteMatch
 from fake_credits.clock import MAX_TIMESTAMP_MS
 from fake_credits.contract import Operation
 from fake_credits.errors import ApiError, GatewayTimeout, ServerError, Unavailable
 from fake_credits.faults.active_rule import Firing
-from fake_credits.faults.context import Abort, CursorFault, Delivery, IncomingCall, PredicateError
-from fake_credits.http_message import Response
+from fake_credits.faults.context import CursorFault, IncomingCall, PredicateError
+from fake_credits.faults.deliveries import WHOLE, Abort, Delivery
+from fake_credits.faults.waits import AtGate, Sleep
+from fake_credits.http_message import Connection, Response, http_date
 
-__all__ = ["ExchangeFaultContext", "handle_with_faults", "match_faults"]
+__all__ = ["ExchangeFaultContext", "match_faults"]
 
 
-def match_faults(exchange: Exchange, body: bytes) -> MatchedFaults | None:
-    """Return which of its sandbox's rules fire for an exchange, None for none; raise ApiError where one fails."""
+def match_faults(exchange: Exchange, connection: Connection) -> "ExchangeFaultContext | None":
+    """Run the sandbox's due actions and return the faults that fire for an exchange, None for none.
+
+    Raises ServerError if the predicate of a rule fails.
+    """
+    sandbox = exchange.sandbox
+    sandbox.clock.run_due()
+    if not sandbox.faults or sandbox.is_closed:
+        return None
     if not isinstance(exchange.credential, ApiError):
         exchange.client = exchange.credential.kind
-    sandbox = exchange.sandbox
     with sandbox.lock:  # a reset waits for it
-        firings = _match_rules(exchange, body)
-        return MatchedFaults(firings, sandbox.ledger) if firings else None
+        firings = _match_rules(exchange)
+        return ExchangeFaultContext(exchange, connection, firings) if firings else None
 
 
-async def handle_with_faults(
-    exchange: Exchange, connection: Connection, matched_faults: MatchedFaults, body: bytes
-) -> None:
-    """Decide an exchange as the rules that it has met want; raise ApiError for a refusal that no fault has touched."""
-    context = ExchangeFaultContext(exchange, connection, matched_faults, body)
-    for firing in matched_faults.firings:
-        if firing.active_rule.rule.phase != "after" and not context.has_outcome:
-            await context.apply(firing)
-    if not context.has_outcome:
-        context.authorize_and_execute()
-    for firing in matched_faults.firings:
-        if firing.active_rule.rule.phase == "after" and exchange.delivery is None:
-            await context.apply(firing)
-
-
-def _match_rules(exchange: Exchange, body: bytes) -> list[Firing]:
-    """Return what a call meets; refuse it where a rule's own function fails, which fails the test too."""
+def _match_rules(exchange: Exchange) -> list[Firing]:
     try:
-        return exchange.sandbox.faults.match(_incoming_call(exchange, body))
+        return exchange.sandbox.faults.match(_incoming_call(exchange))
     except PredicateError as failure:
         exchange.sandbox.add_problem(failure.problem_with_traceback)
         error = ServerError(failure.problem)
@@ -59,7 +47,7 @@ def _match_rules(exchange: Exchange, body: bytes) -> list[Firing]:
         raise error from None
 
 
-def _incoming_call(exchange: Exchange, body: bytes) -> IncomingCall:
+def _incoming_call(exchange: Exchange) -> IncomingCall:
     operation, application_id, user_id = cast("RouteMatch", exchange.route_match)[:3]
     sandbox, credential = exchange.sandbox, exchange.credential
     return IncomingCall(
@@ -68,42 +56,52 @@ def _incoming_call(exchange: Exchange, body: bytes) -> IncomingCall:
         application_id,
         user_id,
         "" if isinstance(credential, ApiError) else credential.kind,
-        _transaction_reason(exchange, body) if sandbox.faults.needs_reason else "",
+        _transaction_reason(exchange) if sandbox.faults.needs_reason else "",
         exchange.headers_by_name,
         sandbox.clock.now_ms(),
     )
 
 
-def _transaction_reason(exchange: Exchange, body: bytes) -> str:
+def _transaction_reason(exchange: Exchange) -> str:
     if cast("RouteMatch", exchange.route_match).operation is not Operation.CREATE_TRANSACTION:
         return ""
     try:
-        return exchange.runtime.codec.decode_transaction(body).reason.value
+        return exchange.runtime.codec.decode_transaction(exchange.body).reason.value
     except ApiError:
         return ""
 
 
 class ExchangeFaultContext:
-    """Be an exchange as its effects see it."""
+    """An exchange as the effects of its faults see it."""
 
-    def __init__(self, exchange: Exchange, connection: Connection, matched_faults: MatchedFaults, body: bytes) -> None:
+    def __init__(self, exchange: Exchange, connection: Connection, firings: Sequence[Firing]) -> None:
         self._exchange = exchange
         self._connection = connection
-        self._body = body
-        self._ledger = matched_faults.ledger
-        self._firing: Firing | None = None
+        self._firings = firings
+        self._ledger = exchange.sandbox.ledger
+        self._firing = firings[0]
         self._previous_rules = "", ""
         self._overrides: FaultOverrides | None = None
         self._clock_skew_s = 0
         self._write_count = 1
 
-    @property
-    def has_outcome(self) -> bool:
-        """Tell whether the exchange has its answer, or will have none."""
-        return self._exchange.response is not None or self._exchange.delivery is not None
+    async def apply_before(self) -> None:
+        """Apply the effects that precede the decision, until one of them responds in its place."""
+        for firing in self._firings:
+            if firing.active_rule.rule.phase != "after" and not self._has_outcome:
+                await self._apply(firing)
 
-    async def apply(self, firing: Firing) -> None:
-        """Let one effect work, and note that its rule has fired."""
+    async def apply_after(self) -> None:
+        """Apply the effects that follow the decision, until one of them ends the delivery."""
+        for firing in self._firings:
+            if firing.active_rule.rule.phase == "after" and self._exchange.delivery is WHOLE:
+                await self._apply(firing)
+
+    @property
+    def _has_outcome(self) -> bool:
+        return self._exchange.response is not None or self._exchange.delivery is not WHOLE
+
+    async def _apply(self, firing: Firing) -> None:
         self._firing = firing
         exchange = self._exchange
         self._previous_rules = exchange.rule_names, exchange.rule_phases
@@ -112,12 +110,16 @@ class ExchangeFaultContext:
         await firing.effect.apply(self)
 
     def authorize_and_execute(self) -> None:
-        """Decide, and keep a refusal as an answer that effects can touch."""
+        """Authorize and execute, unless an effect has responded; a refusal is a response that effects can touch."""
+        if not self._has_outcome:
+            self._authorize_and_execute()
+
+    def _authorize_and_execute(self) -> None:
         exchange = self._exchange
         try:
             with exchange.sandbox.lock:
                 self._check_not_reset()
-                exchange.authorize_and_execute(self._body, overrides=self._overrides, clock_skew_s=self._clock_skew_s)
+                exchange.authorize_and_execute(self._overrides, clock_skew_s=self._clock_skew_s)
         except ApiError as error:
             exchange.respond_with_error(error.with_traceback(None))
         self._repeat_write()
@@ -141,7 +143,7 @@ class ExchangeFaultContext:
         exchange = self._exchange
         with exchange.sandbox.lock:
             try:
-                exchange.execute(self._body, overrides)
+                exchange.execute(overrides)
             except ApiError as error:
                 exchange.respond_with_error(error.with_traceback(None))
 
@@ -149,38 +151,38 @@ class ExchangeFaultContext:
 
     def random(self) -> float:
         """Return the next number of the rule that works now."""
-        return cast("Firing", self._firing).random()
+        return self._firing.random()
 
     async def sleep(self, ms: float) -> None:
         """Let time pass."""
-        await self._connection.sleep(ms, self._exchange)
+        await Sleep(ms)
 
     async def hold_at_gate(self, gate_name: str) -> None:
         """Wait at a gate."""
         exchange = self._exchange
         gate = exchange.sandbox.gates.get(gate_name)
-        if gate is None or await self._connection.wait_at_gate(gate, exchange):
+        if gate is None or await AtGate(gate):
             return
         problem = f"gate {gate_name!r} held {exchange.label} for {gate.limit_s:g} s, and nobody released it"
         exchange.sandbox.add_problem(f"{problem}; it holds {gate.waiters() or 'nobody else'}")
         exchange.fault_cause, error = "", GatewayTimeout(problem)
-        error.fault = cast("Firing", self._firing).active_rule.name
+        error.fault = self._firing.active_rule.name
         raise error
 
     def respond_with_error(self, error: ApiError, *, status: int | None = None, retry_after: str = "") -> None:
         """Answer with a refusal."""
-        rule_name = error.fault = cast("Firing", self._firing).active_rule.name
+        rule_name = error.fault = self._firing.active_rule.name
         self._exchange.fault_cause = ""  # that of an answer before this one
         error.message = f"{error.message} (the fault {rule_name!r} of fake-credits)"
         response = self._exchange.respond_with_error(error, status=status)
         if retry_after:
-            # A date means something beside the Date of the same clock only.
-            date = formatdate(self._exchange.sandbox.clock.now_ms() / 1000, usegmt=True)
-            response.headers += [(b"retry-after", retry_after.encode("ascii")), (b"date", date.encode("ascii"))]
+            # A date means something only next to the Date of the same clock.
+            date = http_date(self._exchange.sandbox.clock.now_ms() // 1000)
+            response.headers += [(b"retry-after", retry_after.encode("ascii")), (b"date", date)]
 
     def respond(self, status: int, body: bytes, media_type: str) -> None:
         """Answer with bytes."""
-        cause = f"fault:{cast('Firing', self._firing).active_rule.name}"
+        cause = f"fault:{self._firing.active_rule.name}"
         headers = [(b"x-fake-credits-cause", cause.encode("ascii"))]
         exchange = self._exchange
         exchange.response = Response(status, body, headers, media_type.encode("ascii"))
@@ -213,15 +215,15 @@ class ExchangeFaultContext:
         at_s = min(math.ceil(self._exchange.sandbox.clock.now_ms() / 1000 + seconds), MAX_TIMESTAMP_MS // 1000)
         values: Mapping[str, str] = {
             "seconds": str(math.ceil(seconds)),
-            "date": formatdate(at_s, usegmt=True),
+            "date": http_date(at_s).decode("ascii"),
             "garbage": "soon",
         }
         return values.get(form, "")
 
     def set_delivery(self, delivery: Delivery) -> None:
         """Say how the answer leaves."""
-        exchange, firing = self._exchange, cast("Firing", self._firing)
-        exchange.delivery, exchange.fault_cause = delivery, f"fault:{firing.active_rule.name}"
+        exchange = self._exchange
+        exchange.delivery, exchange.fault_cause = delivery, f"fault:{self._firing.active_rule.name}"
 
     def read_stale(self, *, by_ms: int, by_writes: int) -> None:
         """Read the past, as far back as the rule reaches."""
@@ -229,7 +231,7 @@ class ExchangeFaultContext:
         overrides.stale_by_ms, overrides.stale_by_writes, overrides.history_lengths = (
             by_ms,
             by_writes,
-            cast("Firing", self._firing).active_rule.history_lengths,
+            self._firing.active_rule.history_lengths,
         )
 
     def duplicate_write(self) -> None:
@@ -250,9 +252,9 @@ class ExchangeFaultContext:
         exchange = self._exchange
         with exchange.sandbox.lock:
             self._overrides = FaultOverrides(dry_run=True)
-            self.authorize_and_execute()
+            self._authorize_and_execute()
             if exchange.error is not None:
-                cast("Firing", self._firing).undo()
+                self._firing.undo()
                 exchange.rule_names, exchange.rule_phases = self._previous_rules
                 return
             exchange.response = None
@@ -261,7 +263,7 @@ class ExchangeFaultContext:
             clock.schedule(
                 clock.now_ms() + after_ms, self._apply_late_write, label=exchange.label, ordinal=exchange.ordinal
             )
-        self._connection.schedule_run_due(after_ms, exchange.sandbox)
+        self._connection.call_later(after_ms, clock.run_due)
 
     def _apply_late_write(self) -> None:
         sandbox = self._exchange.sandbox

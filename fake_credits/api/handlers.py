@@ -15,7 +15,7 @@ from fake_credits.api.contract_runtime import ContractRuntime
 from fake_credits.contract import Operation
 from fake_credits.errors import InvalidCursor, Problem, UnsupportedMediaType, ValidationError
 from fake_credits.faults.context import CursorFault
-from fake_credits.http_message import RawHeaders, Response
+from fake_credits.http_message import Headers, Response
 from fake_credits.ledger import Account, PageRange
 from fake_credits.sandbox import Sandbox
 
@@ -63,7 +63,7 @@ class OperationCall(msgspec.Struct, eq=False):
     operation: Operation
     application_id: str
     user_id: str
-    headers: RawHeaders
+    headers: Headers
     query: bytes
     body: bytes
     overrides: FaultOverrides | None
@@ -221,7 +221,7 @@ OPERATION_HANDLERS: Mapping[Operation, Callable[[OperationCall], Response]] = {
 }
 
 
-def _check_media_type(headers: RawHeaders) -> None:
+def _check_media_type(headers: Headers) -> None:
     content_types = [value for name, value in headers if name == b"content-type"]
     if content_types == [b"application/json"]:
         return

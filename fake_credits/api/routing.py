@@ -119,9 +119,9 @@ class RouteTable:
             raise RouteNotFound(
                 f"there is no {method} {escape_path(raw_path)}; {closest_route(self._routes, method, segments)}"
             )
-        endpoint = endpoints.get(method)
+        endpoint = endpoints.get("GET" if method == "HEAD" else method)  # RFC 9110, section 9.3.2
         if endpoint is None:
-            allow = ", ".join(sorted(endpoints))
+            allow = ", ".join(sorted({*endpoints, "HEAD"} if "GET" in endpoints else endpoints))
             raise MethodNotAllowed(f"{method} is not allowed on {escape_path(raw_path)}; it takes {allow}", allow=allow)
         application_id, user_id = segments[endpoint.application_index], segments[endpoint.user_index]
         id_error = self._id_error("applicationId", application_id)

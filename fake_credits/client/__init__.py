@@ -7,15 +7,15 @@ loads no HTTP library and no event loop; httpx2 is loaded with the first client 
 from fake_credits.client.operations import PreparedCall
 from fake_credits.client.server import AsyncServerClient, ServerClient
 from fake_credits.client.user import AsyncUserClient, UserClient
-from fake_credits.http_message import AsyncTransport, ClientRequest, ClientResponse, Transport
+from fake_credits.http_message import AsyncTransport, Request, Response, Transport
 
 __all__ = [
     "AsyncServerClient",
     "AsyncTransport",
     "AsyncUserClient",
-    "ClientRequest",
-    "ClientResponse",
     "PreparedCall",
+    "Request",
+    "Response",
     "ServerClient",
     "Transport",
     "UserClient",

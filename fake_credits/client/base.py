@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Generic, Protocol, Self, TypeVar
 from fake_credits.client.operations import BaseUrl, PreparedCall, RequestBuilder, check_timeout, encode_secret, mask
 from fake_credits.contract import Contract, CredentialHeader
 from fake_credits.errors import InvalidResponse
-from fake_credits.http_message import AsyncTransport, ClientRequest, Headers, Transport
+from fake_credits.http_message import AsyncTransport, Headers, Request, Transport
 
 if TYPE_CHECKING:
     import httpx2
@@ -49,7 +49,7 @@ class ClientCredential:
         self._secret = "" if callable(secret) else secret
         self._last_secret: str | None = None
         self._headers_without_body, self._headers_with_body = (
-            ((), ()) if callable(secret) else self._build_headers(secret)
+            ([], []) if callable(secret) else self._build_headers(secret)
         )
 
     def __repr__(self) -> str:
@@ -70,8 +70,8 @@ class ClientCredential:
 
     def _build_headers(self, secret: str) -> tuple[Headers, Headers]:
         encode_secret(self._argument, secret)
-        headers: Headers = (_ACCEPT_JSON, (self._header_name, self._header.value_for(secret).encode("latin-1")))
-        return headers, (*headers, _CONTENT_TYPE_JSON)
+        headers: Headers = [_ACCEPT_JSON, (self._header_name, self._header.value_for(secret).encode("latin-1"))]
+        return headers, [*headers, _CONTENT_TYPE_JSON]
 
 
 @dataclass(frozen=True, slots=True)
@@ -86,10 +86,12 @@ class ClientConfig:
     def __post_init__(self) -> None:
         check_timeout(self.timeout_s)
 
-    def build_request(self, call: PreparedCall[T]) -> ClientRequest:
+    def build_request(self, call: PreparedCall[T]) -> Request:
         """Return a call as it goes to a transport."""
         headers = self.credential.headers(has_body=call.body is not None)
-        return ClientRequest(call.operation, call.method, call.target, headers, call.body, self.timeout_s)
+        return Request(
+            call.method, call.target.encode("ascii"), headers, call.body or b"", self.timeout_s, call.operation
+        )
 
 
 class BaseClient:

@@ -24,7 +24,7 @@ from fake_credits.client.control_models import (
 )
 from fake_credits.client.operations import BaseUrl, check_timeout, encode_secret, mask, quote_id, quote_text
 from fake_credits.errors import ControlError, InvalidResponse, Problem
-from fake_credits.http_message import ClientRequest, ClientResponse, Transport
+from fake_credits.http_message import Request, Response, Transport
 
 __all__ = ["ControlClient", "JournalWords", "RemoteGate", "RemoteSandbox", "SandboxWords"]
 
@@ -75,7 +75,7 @@ class ControlClient:
         self, base_url: str, token: str, *, timeout_s: float | None = 30, transport: Transport | None = None
     ) -> None:
         self._base = BaseUrl.parse(base_url)
-        self._headers = ((b"accept", b"application/json"), (_TOKEN_HEADER, encode_secret("token", token)))
+        self._headers = [(b"accept", b"application/json"), (_TOKEN_HEADER, encode_secret("token", token))]
         self._masked_token = mask(token)
         self._timeout_s = check_timeout(timeout_s)
         self._owns_transport = transport is None
@@ -123,9 +123,11 @@ class ControlClient:
         """Ask for anything below ``/_fake``, and return the answer in a shape; ``wait_s`` comes on top of the limit."""
         label = f"{method} {path}"
         content = None if body is None else _encode_body(label, body)
-        headers = self._headers if content is None else (*self._headers, (b"content-type", b"application/json"))
+        headers = self._headers if content is None else [*self._headers, (b"content-type", b"application/json")]
         timeout_s = None if self._timeout_s is None else self._timeout_s + wait_s
-        response = self._transport.send(ClientRequest(label, method, f"/_fake{path}", headers, content, timeout_s))
+        response = self._transport.send(
+            Request(method, f"/_fake{path}".encode(), headers, content or b"", timeout_s, label)
+        )
         if response.status >= 300:
             raise _error_from_response(label, response)
         try:
@@ -350,7 +352,7 @@ class _ControlErrorBody(msgspec.Struct):
     details: tuple[Problem, ...] = ()
 
 
-def _error_from_response(label: str, response: ClientResponse) -> Exception:
+def _error_from_response(label: str, response: Response) -> Exception:
     try:
         body = msgspec.json.decode(response.body, type=dict[str, _ControlErrorBody])["error"]
     except (msgspec.MsgspecError, ValueError, KeyError):

@@ -13,7 +13,7 @@ import httpx2
 
 from fake_credits.client.operations import BaseUrl
 from fake_credits.errors import ConnectionLost, InvalidResponse, Timeout
-from fake_credits.http_message import ClientRequest, ClientResponse, unknown_effect_message
+from fake_credits.http_message import Request, Response, unknown_effect_message
 
 __all__ = ["AsyncNetworkTransport", "NetworkTransport", "is_loopback"]
 
@@ -36,7 +36,7 @@ class NetworkTransport:
     def __repr__(self) -> str:
         return f"<NetworkTransport to {self._base.text}>"
 
-    def send(self, request: ClientRequest) -> ClientResponse:
+    def send(self, request: Request) -> Response:
         """Return the answer; raise `Timeout`, `ConnectionLost` or `InvalidResponse`, with httpx2's error as cause."""
         with _translate_errors(self._base, request):
             response = self._client.send(self._build_request(request), stream=True, follow_redirects=False)
@@ -52,7 +52,7 @@ class NetworkTransport:
         if self._owns_client:
             self._client.close()
 
-    def _build_request(self, request: ClientRequest) -> httpx2.Request:
+    def _build_request(self, request: Request) -> httpx2.Request:
         return self._client.build_request(
             request.method, _target_url(self._url, self._base, request), **_request_kwargs(request)
         )
@@ -77,7 +77,7 @@ class AsyncNetworkTransport:
     def __repr__(self) -> str:
         return f"<AsyncNetworkTransport to {self._base.text}>"
 
-    async def send(self, request: ClientRequest) -> ClientResponse:
+    async def send(self, request: Request) -> Response:
         """Return the answer; raise `Timeout`, `ConnectionLost` or `InvalidResponse`, with httpx2's error as cause."""
         with _translate_errors(self._base, request):
             response = await self._client.send(self._build_request(request), stream=True, follow_redirects=False)
@@ -94,7 +94,7 @@ class AsyncNetworkTransport:
         if self._owns_client:
             await self._client.aclose()
 
-    def _build_request(self, request: ClientRequest) -> httpx2.Request:
+    def _build_request(self, request: Request) -> httpx2.Request:
         return self._client.build_request(
             request.method, _target_url(self._url, self._base, request), **_request_kwargs(request)
         )
@@ -107,21 +107,21 @@ def _parse_url(base: BaseUrl) -> httpx2.URL:
         raise ValueError(f"base_url {base.text!r}: {error}") from error
 
 
-def _target_url(url: httpx2.URL, base: BaseUrl, request: ClientRequest) -> httpx2.URL:
+def _target_url(url: httpx2.URL, base: BaseUrl, request: Request) -> httpx2.URL:
     """Return where a request goes: the base URL's path and the target, as they are.
 
     Joined by hand, as joining URLs drops or walks parts of a path; httpx2 leaves what is percent-encoded alone.
     """
     try:
-        return url.copy_with(raw_path=(base.path_prefix + request.target).encode("ascii"))
+        return url.copy_with(raw_path=base.path_prefix.encode("ascii") + request.target)
     except httpx2.InvalidURL as error:
         raise ValueError(f"{request.operation}: nothing was sent, as httpx2 refuses the URL: {error}") from error
 
 
-def _request_kwargs(request: ClientRequest) -> dict[str, Any]:
+def _request_kwargs(request: Request) -> dict[str, Any]:
     return {
-        "headers": list(request.headers),
-        "content": request.body,
+        "headers": request.headers,
+        "content": request.body or None,
         "timeout": httpx2.Timeout(request.timeout_s),
     }
 
@@ -146,12 +146,12 @@ def is_loopback(host: str) -> bool:
         return host == "localhost" or host.endswith(".localhost")
 
 
-def _to_client_response(response: httpx2.Response, body: bytes) -> ClientResponse:
-    headers = tuple((name.lower(), value) for name, value in response.headers.raw)
-    return ClientResponse(response.status_code, headers, body)
+def _to_client_response(response: httpx2.Response, body: bytes) -> Response:
+    headers = [(name.lower(), value) for name, value in response.headers.raw]
+    return Response(response.status_code, body, headers)
 
 
-def _decode_body(request: ClientRequest, response: httpx2.Response, raw: bytes) -> bytes:
+def _decode_body(request: Request, response: httpx2.Response, raw: bytes) -> bytes:
     """Return a raw body free of its content coding; raise `InvalidResponse` where it does not decode.
 
     Decoded while it is read, such a body would leave an async generator of httpx2 behind, which warns.
@@ -168,7 +168,7 @@ def _decode_body(request: ClientRequest, response: httpx2.Response, raw: bytes) 
 
 
 @contextmanager
-def _translate_errors(base: BaseUrl, request: ClientRequest) -> Generator[None, None, None]:
+def _translate_errors(base: BaseUrl, request: Request) -> Generator[None, None, None]:
     """Turn httpx2's errors into ours, which say what is known: that no whole answer came."""
     try:
         yield
@@ -184,6 +184,6 @@ def _translate_errors(base: BaseUrl, request: ClientRequest) -> Generator[None, 
         ) from error
 
 
-def _connect_error_message(base: BaseUrl, request: ClientRequest, error: Exception) -> str:
-    where = f"{request.method} {base.text}{request.target}"
+def _connect_error_message(base: BaseUrl, request: Request, error: Exception) -> str:
+    where = f"{request.method} {base.text}{request.target.decode('ascii')}"
     return f"{request.operation}: no connection, so it was never sent: {error} ({where})"

@@ -10,7 +10,7 @@ from urllib.parse import SplitResult, quote, urlsplit
 
 from fake_credits.client.responses import ResponseDecoder
 from fake_credits.contract import Contract, Operation
-from fake_credits.http_message import ClientResponse
+from fake_credits.http_message import Response
 from fake_credits.models import Balance, Reason, Transaction, TransactionPage, User, UserPage
 
 __all__ = [
@@ -156,7 +156,7 @@ class PreparedCall(Generic[T]):
     method: str
     target: str
     body: bytes | None
-    decode: Callable[[ClientResponse], T]
+    decode: Callable[[Response], T]
 
 
 class RequestBuilder:

@@ -17,7 +17,7 @@ import msgspec
 from fake_credits.clock import from_ms, wall_clock_ms
 from fake_credits.contract import FIELD_NAMES, Contract, TimestampFormat, created_at_from_json
 from fake_credits.errors import ERRORS, ApiError, InvalidResponse, MethodNotAllowed, Problem
-from fake_credits.http_message import ClientResponse
+from fake_credits.http_message import Response
 from fake_credits.models import Balance, Reason, Transaction, TransactionPage, User, UserPage
 
 __all__ = ["ResponseDecoder"]
@@ -46,23 +46,23 @@ class ResponseDecoder:
         renamed = tuple(contract.field_names.items())
         self._decoders = _body_decoders(renamed, wrapped=contract.created_transaction == "wrapped")
 
-    def user(self, response: ClientResponse) -> User:
+    def user(self, response: Response) -> User:
         """Read the answer to createUser and getUser."""
         return self._decode(response, self._decoders.user, self._to_user)
 
-    def balance(self, response: ClientResponse) -> Balance:
+    def balance(self, response: Response) -> Balance:
         """Read the answer to getBalance (API README, ``GetBalanceResponse``)."""
         return self._decode(response, self._decoders.balance, _to_balance)
 
-    def user_page(self, response: ClientResponse) -> UserPage:
+    def user_page(self, response: Response) -> UserPage:
         """Read the answer to listUsers."""
         return self._decode(response, self._decoders.user_page, self._to_user_page)
 
-    def transaction_page(self, response: ClientResponse) -> TransactionPage:
+    def transaction_page(self, response: Response) -> TransactionPage:
         """Read the answer to listTransactions (API README, ``ListTransactionsResponse``)."""
         return self._decode(response, self._decoders.transaction_page, self._to_transaction_page)
 
-    def transaction(self, response: ClientResponse, *, delta: float, reason: Reason | str) -> Transaction:
+    def transaction(self, response: Response, *, delta: float, reason: Reason | str) -> Transaction:
         """Read the answer to createTransaction, in the contract's form (README, "What is a guess", row 11).
 
         Where the contract answers without a body, the transaction is what was asked for, at the time that the
@@ -73,7 +73,7 @@ class ResponseDecoder:
             return Transaction(int(delta), _to_reason(reason), _response_date(response))
         return self._decode(response, self._decoders.created_transaction, self._to_created_transaction)
 
-    def _decode(self, response: ClientResponse, decoder: msgspec.json.Decoder[Any], convert: Callable[[Any], T]) -> T:
+    def _decode(self, response: Response, decoder: msgspec.json.Decoder[Any], convert: Callable[[Any], T]) -> T:
         self._raise_for_status(response)
         try:
             body = decoder.decode(response.body)
@@ -82,7 +82,7 @@ class ResponseDecoder:
         except (*_DECODE_ERRORS, OverflowError) as error:
             raise _invalid_response(response, str(error)) from error
 
-    def _raise_for_status(self, response: ClientResponse) -> None:
+    def _raise_for_status(self, response: Response) -> None:
         if not 200 <= response.status < 300:
             raise self._response_error(response)
 
@@ -103,7 +103,7 @@ class ResponseDecoder:
         transactions = tuple(self._to_transaction(transaction) for transaction in body.transactions)
         return TransactionPage(transactions, body.nextCursor or None)
 
-    def _response_error(self, response: ClientResponse) -> ApiError | InvalidResponse:
+    def _response_error(self, response: Response) -> ApiError | InvalidResponse:
         if response.status < 400:
             return _invalid_response(response, "neither a success nor a refusal; clients follow no redirect")
         try:
@@ -114,7 +114,7 @@ class ResponseDecoder:
             return _invalid_response(response, "a refusal must be a JSON object")
         return self._api_error(response, _ErrorFields(self._contract.error_body, body))
 
-    def _api_error(self, response: ClientResponse, fields: "_ErrorFields") -> ApiError:
+    def _api_error(self, response: Response, fields: "_ErrorFields") -> ApiError:
         error_class = ERRORS.get(fields.code) or _error_class_for_status(self._contract, response.status)
         message = fields.message or _body_excerpt(response)
         if fields.code and fields.code != error_class.code:
@@ -244,7 +244,7 @@ def _read_problems(details: Any) -> tuple[Problem, ...]:
     )
 
 
-def _retry_after_s(response: ClientResponse) -> int | None:
+def _retry_after_s(response: Response) -> int | None:
     """Return Retry-After in seconds, a date counted from the answer's own; None for what can't be read."""
     text = response.header(b"retry-after").strip()
     if not text:
@@ -260,7 +260,7 @@ def _retry_after_s(response: ClientResponse) -> int | None:
     return max(0, round(seconds))
 
 
-def _response_date(response: ClientResponse) -> datetime:
+def _response_date(response: Response) -> datetime:
     from email.utils import parsedate_to_datetime  # costs 8 ms, and only this form of the contract needs it
 
     try:
@@ -269,7 +269,7 @@ def _response_date(response: ClientResponse) -> datetime:
         return from_ms(wall_clock_ms())
 
 
-def _invalid_response(response: ClientResponse, problem: str) -> InvalidResponse:
+def _invalid_response(response: Response, problem: str) -> InvalidResponse:
     content_type = response.header(b"content-type") or "no content type"
     return InvalidResponse(
         f"unusable answer, status {response.status}, {content_type}: {problem}; it begins {_body_excerpt(response)!r}",
@@ -278,5 +278,5 @@ def _invalid_response(response: ClientResponse, problem: str) -> InvalidResponse
     )
 
 
-def _body_excerpt(response: ClientResponse) -> str:
+def _body_excerpt(response: Response) -> str:
     return response.body[: 4 * _MAX_EXCERPT_CHARS].decode("utf-8", "replace")[:_MAX_EXCERPT_CHARS]

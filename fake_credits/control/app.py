@@ -12,13 +12,13 @@ from collections.abc import Awaitable, Callable, Mapping
 from typing import TYPE_CHECKING, TypeVar
 
 import msgspec
+from starlette.types import Receive, Scope, Send
 
-from fake_credits.api.exchange import Connection
-from fake_credits.api.pipeline import AsgiReceive
+from fake_credits.api.app import send_response
 from fake_credits.api.routing import escape_path, split_path
 from fake_credits.control.request import ControlContext, ControlRequest
 from fake_credits.errors import CONTROL_ERRORS, ApiError, ControlError, MalformedRequest
-from fake_credits.http_message import AsgiMessage, RawHeaders, Response
+from fake_credits.http_message import Headers, Response
 from fake_credits.keyed_random import random_name
 from fake_credits.sandbox import Sandbox
 from fake_credits.sandbox_options import SandboxOptions
@@ -38,7 +38,6 @@ MAX_CONTROL_BODY_BYTES = 1024 * 1024
 """A body of the control plane may be larger than the API's: it may be a thousand rules."""
 
 _PATH_PREFIX = b"/_fake"
-_DISCONNECT_POLL_INTERVAL_S = 0.05
 _RAW_TOKEN_HEADER = TOKEN_HEADER.lower().encode("ascii")
 
 
@@ -62,10 +61,10 @@ class ControlPlane:
     def __repr__(self) -> str:
         return f"<ControlPlane of {len(self._context.sandboxes)} sandboxes>"
 
-    async def serve(self, scope: AsgiMessage, receive: AsgiReceive, connection: Connection) -> None:
-        """Answer one request."""
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Serve one request."""
         try:
-            response = await self._handle(scope, receive, connection)
+            response = await self._handle(scope, receive)
         except ControlError as control_error:
             response = _error_response(control_error)
         except ApiError as error:
@@ -76,26 +75,27 @@ class ControlPlane:
             response = _error_response(
                 ControlError("internal_error", f"a bug of fake-credits: {type(bug).__name__}: {bug}")
             )
-        await connection.send(response, "control")
+        response.request_id = "control"
+        await send_response(response, send)
 
-    async def _handle(self, scope: AsgiMessage, receive: AsgiReceive, connection: Connection) -> Response:
+    async def _handle(self, scope: Scope, receive: Receive) -> Response:
         from fake_credits.control.schemas import parse_body, parse_query  # most servers are never asked
 
-        headers: RawHeaders = scope["headers"]
+        headers: Headers = scope["headers"]
         base_url = f"{scope['scheme']}://{_host_header(headers)}"
         route, path_params = _match_scope(scope)
         _check_origin(headers, base_url)
         self._check_token(headers)
         query: object = parse_query(scope["query_string"], route.query)
-        body = await _receive_body(connection, receive)
+        body = await _receive_body(receive)
         if body and not _has_json_content_type(headers):
             raise ControlError("unsupported_media_type", "a body must be JSON: send Content-Type: application/json")
         request = ControlRequest(self._context, base_url, path_params, query, parse_body(body, route.body))
         if route.async_handler is not None:
-            return _success_response(route, await _until_disconnect(route.async_handler(request), connection))
+            return _success_response(route, await _until_disconnect(route.async_handler(request), receive))
         return await asyncio.to_thread(_call_handler, route, request)
 
-    def _check_token(self, headers: RawHeaders) -> None:
+    def _check_token(self, headers: Headers) -> None:
         tokens = [value for name, value in headers if name == _RAW_TOKEN_HEADER]
         if len(tokens) != 1 or not hmac.compare_digest(tokens[0], self.token.encode("latin-1")):
             problem = "holds another token" if tokens else "is missing"
@@ -106,7 +106,7 @@ class ControlPlane:
             )
 
 
-def _match_scope(scope: AsgiMessage) -> "tuple[ControlRoute, Mapping[str, str]]":
+def _match_scope(scope: Scope) -> "tuple[ControlRoute, Mapping[str, str]]":
     from fake_credits.control.routes import match_route  # loads every effect, preset and scenario
 
     raw_path: bytes = scope["raw_path"]
@@ -130,7 +130,7 @@ def _error_response(error: ControlError) -> Response:
     fields: dict[str, object] = {"code": error.code, "message": error.message}
     if error.details:
         fields["details"] = [{"field": detail.field, "problem": detail.problem} for detail in error.details]
-    headers: RawHeaders = [(b"x-fake-credits-cause", b"control")]
+    headers: Headers = [(b"x-fake-credits-cause", b"control")]
     if error.allow:
         headers.append((b"allow", error.allow.encode("ascii")))
     if error.code == "control_token_required":
@@ -138,54 +138,44 @@ def _error_response(error: ControlError) -> Response:
     return Response(error.status, msgspec.json.encode({"error": fields}), headers)
 
 
-def _host_header(headers: RawHeaders) -> str:
+def _host_header(headers: Headers) -> str:
     return next((value.decode("latin-1") for name, value in headers if name == b"host"), "localhost")
 
 
-def _check_origin(headers: RawHeaders, base_url: str) -> None:
+def _check_origin(headers: Headers, base_url: str) -> None:
     """Refuse what a page of another origin sends: this server's own pages may ask, and programs send no Origin."""
     for name, value in headers:
         if name == b"origin" and value.decode("latin-1") != base_url:
             raise ControlError("origin_not_allowed", "the control plane answers to no page of another origin")
 
 
-def _has_json_content_type(headers: RawHeaders) -> bool:
+def _has_json_content_type(headers: Headers) -> bool:
     content_types = [value for name, value in headers if name == b"content-type"]
     return len(content_types) == 1 and content_types[0].partition(b";")[0].strip().lower() == b"application/json"
 
 
-async def _receive_body(connection: Connection, receive: AsgiReceive) -> bytes:
-    received_body = connection.body()
-    body = b"" if received_body is None else received_body
-    more_body = received_body is None
+async def _receive_body(receive: Receive) -> bytes:
+    body, more_body = b"", True
     while more_body and len(body) <= MAX_CONTROL_BODY_BYTES:
         message = await receive()
         if message["type"] == "http.disconnect":
-            raise ControlError("malformed_request", "the client hung up before the body was whole")
-        body += bytes(message.get("body", b""))
-        more_body = bool(message.get("more_body", False))
+            raise ControlError("malformed_request", "the client disconnected before the body was complete")
+        body += message.get("body", b"")
+        more_body = message.get("more_body", False)
     if len(body) > MAX_CONTROL_BODY_BYTES:
         raise ControlError("payload_too_large", f"a body may have at most {MAX_CONTROL_BODY_BYTES} bytes (1 MiB)")
     return body
 
 
-async def _until_disconnect(awaitable: Awaitable[T], connection: Connection) -> T:
-    """Return what a wait brings; end it where the client goes first, which a stopping server makes it do.
-
-    The line is asked again and again, as `receive` tells the newest request of a connection only.
-    """
-    result, disconnect = asyncio.ensure_future(awaitable), asyncio.ensure_future(_wait_for_disconnect(connection))
+async def _until_disconnect(awaitable: Awaitable[T], receive: Receive) -> T:
+    """Return the result of a wait; raise ControlError if the client disconnects first, or the server stops."""
+    result, disconnect = asyncio.ensure_future(awaitable), asyncio.ensure_future(receive())
     try:
         await asyncio.wait((result, disconnect), return_when=asyncio.FIRST_COMPLETED)
         if not result.done():
-            raise ControlError("malformed_request", "the client hung up while it waited")
+            raise ControlError("malformed_request", "the client disconnected while it waited")
         return result.result()
     finally:
         for future in (result, disconnect):
             future.cancel()
         await asyncio.gather(result, disconnect, return_exceptions=True)
-
-
-async def _wait_for_disconnect(connection: Connection) -> None:
-    while await connection.is_client_connected():
-        await asyncio.sleep(_DISCONNECT_POLL_INTERVAL_S)

@@ -3,63 +3,30 @@
 import traceback
 from collections import deque
 from collections.abc import Callable, Iterator, Mapping
-from dataclasses import dataclass
 from inspect import iscoroutinefunction, signature
 from typing import Any, ClassVar, Literal, NamedTuple, Protocol
 
 from fake_credits.contract import Operation
 from fake_credits.errors import ApiError
 from fake_credits.faults.checks import FaultError, short_repr
+from fake_credits.faults.deliveries import Delivery
 
 __all__ = [
     "ALL_OPERATIONS",
     "LIST_OPERATIONS",
     "READ_OPERATIONS",
     "WRITE_OPERATIONS",
-    "Abort",
-    "CloseMode",
     "CursorFault",
-    "Delivery",
-    "DripBody",
     "Effect",
     "FaultContext",
     "IncomingCall",
     "Phase",
     "PredicateError",
-    "RawBytes",
     "RequestHeaders",
     "check_where",
 ]
 
-CloseMode = Literal["close", "reset", "hang"]
 CursorFault = Literal["repeat", "cycle", "expired", "empty_page"]
-
-
-@dataclass(frozen=True, slots=True)
-class Abort:
-    """Break an answer off: nothing of it, or its head and ``body_bytes`` of its body, and then the ``ending``."""
-
-    close_mode: CloseMode
-    sent_body_bytes: int | None = None
-
-
-@dataclass(frozen=True, slots=True)
-class RawBytes:
-    """Send bytes that are no HTTP, and close."""
-
-    data: bytes
-
-
-@dataclass(frozen=True, slots=True)
-class DripBody:
-    """Send the head at once and the body in pieces, each after a gap in milliseconds."""
-
-    chunk_count: int
-    interval_ms: float
-
-
-Delivery = Abort | RawBytes | DripBody
-"""How an answer leaves where it does not leave whole and at once."""
 
 
 class FaultContext(Protocol):

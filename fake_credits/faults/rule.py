@@ -17,7 +17,8 @@ from fake_credits.faults.checks import (
     format_kwargs,
     short_repr,
 )
-from fake_credits.faults.context import CloseMode, IncomingCall, check_where
+from fake_credits.faults.context import IncomingCall, check_where
+from fake_credits.faults.deliveries import CloseMode
 from fake_credits.faults.effects import (
     ALL_OPERATIONS,
     EFFECTS,

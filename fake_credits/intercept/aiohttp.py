@@ -11,16 +11,15 @@ from functools import wraps
 from types import ModuleType
 from typing import Any, NamedTuple
 
+from fake_credits.http_message import Request, Response
 from fake_credits.intercept.memory_stream import (
     CONTINUE_RESPONSE,
-    ParsedRequest,
     RequestParser,
     connection_reset_error,
     response_bytes,
 )
 from fake_credits.intercept.patching import Patches
 from fake_credits.intercept.routes import Route, Routes
-from fake_credits.transports.in_process import InProcessResponse
 
 __all__ = ["patch"]
 
@@ -123,10 +122,10 @@ class _MemoryTransport(asyncio.Transport):
         elif self._parser.awaits_continue:
             self._loop.call_soon(self._feed_protocol, CONTINUE_RESPONSE)
 
-    async def _respond(self, request: ParsedRequest) -> None:
-        in_process_request = self._route.build_request(*request, self._timeouts.shortest_s())
+    async def _respond(self, request: Request) -> None:
+        local_request = self._route.localize(request, self._timeouts.shortest_s())
         try:
-            response = await self._route.driver.call_async(in_process_request)
+            response = await self._route.driver.call_async(local_request)
         except asyncio.CancelledError:
             raise
         except BaseException as error:  # noqa: BLE001 - it is raised to whoever awaits the answer
@@ -139,7 +138,7 @@ class _MemoryTransport(asyncio.Transport):
         if data and not self._is_closing:
             self._protocol.data_received(data)
 
-    def _end_response(self, response: InProcessResponse) -> None:
+    def _end_response(self, response: Response) -> None:
         if self._is_closing or response.outcome == "whole":
             return
         if response.outcome == "reset":

@@ -10,11 +10,10 @@ from functools import wraps
 from types import ModuleType
 from typing import Any, NamedTuple
 
-from fake_credits.http_message import reason_phrase
+from fake_credits.http_message import Request, Response, reason_phrase
 from fake_credits.intercept.memory_stream import AsyncMemoryStream, MemoryStream
 from fake_credits.intercept.patching import Patches
 from fake_credits.intercept.routes import Route, Routes
-from fake_credits.transports.in_process import InProcessRequest, InProcessResponse
 
 __all__ = ["patch"]
 
@@ -97,7 +96,7 @@ class _Httpcore:
         self.module: Any = module
         self._response_attributes: dict[str, Any] = vars(self.module.Response(200))
 
-    def build_response(self, source: InProcessResponse, connection: "_BaseConnection") -> Any:
+    def build_response(self, source: Response, connection: "_BaseConnection") -> Any:
         """Return a whole answer as the library would have read it; its own way would check each header again."""
         response: Any = object.__new__(self.module.Response)
         response.__dict__ = {
@@ -177,16 +176,15 @@ class _BaseConnection:
                 pool._connections.remove(self)
         return []
 
-    def build_request(self) -> InProcessRequest:
+    def build_request(self) -> Request:
         """Return the request as the sandbox's driver takes it."""
         request = self.request
         headers = [(name.lower(), value) for name, value in request.headers]
         timeout_s = request.extensions.get("timeout", {}).get("read")
-        return self.route.build_request(
-            request.method.decode("ascii"), request.url.target, headers, self.body, timeout_s
-        )
+        sent = Request(request.method.decode("ascii"), request.url.target, headers, self.body)
+        return self.route.localize(sent, timeout_s)
 
-    def accept_response(self, response: InProcessResponse) -> Any:
+    def accept_response(self, response: Response) -> Any:
         """Keep the reply, and return the answer; None where the library's connection is to read it."""
         self.response = response
         if response.outcome != "whole" or "trace" in self.request.extensions:

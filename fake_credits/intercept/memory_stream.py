@@ -4,17 +4,15 @@ import asyncio
 import errno
 import os
 import re
-from typing import Any, NamedTuple
+from typing import Any
 
-from fake_credits.http_message import status_line
-from fake_credits.transports.in_process import InProcessResponse
+from fake_credits.http_message import Request, Response, status_line
 
 __all__ = [
     "CONTINUE_RESPONSE",
     "AsyncMemoryStream",
     "HeaderField",
     "MemoryStream",
-    "ParsedRequest",
     "RequestParser",
     "connection_reset_error",
     "origin_form",
@@ -27,23 +25,14 @@ CONTINUE_RESPONSE = b"HTTP/1.1 100 Continue\r\n\r\n"
 _AUTHORITY_PATTERN = re.compile(rb"^https?://[^/?]*")
 
 
-class ParsedRequest(NamedTuple):
-    """Be one whole request as it went out; the target is path and query, names are in lower case."""
-
-    method: str
-    target: bytes
-    headers: list[tuple[bytes, bytes]]
-    body: bytes
-
-
 class RequestParser:
     """Read requests from bytes as a client writes them, one after the other on one connection."""
 
     def __init__(self) -> None:
         self._unparsed = b""
-        self._parsed_head: ParsedRequest | None = None
+        self._parsed_head: Request | None = None
 
-    def feed(self, data: bytes) -> ParsedRequest | None:
+    def feed(self, data: bytes) -> Request | None:
         """Take what was written, and return the request that it completes."""
         self._unparsed += data
         if self._parsed_head is None:
@@ -55,7 +44,8 @@ class RequestParser:
         body = self._parse_body(dict(self._parsed_head.headers))
         if body is None:
             return None
-        request, self._parsed_head = self._parsed_head._replace(body=body), None
+        request, self._parsed_head = self._parsed_head, None
+        request.body = body
         return request
 
     @property
@@ -92,12 +82,12 @@ class RequestParser:
             unparsed = unparsed[length + 2 :]
 
 
-def _parse_head(head: bytes) -> ParsedRequest:
+def _parse_head(head: bytes) -> Request:
     request_line, *fields = head.split(b"\r\n")
     method, target, _ = request_line.split(b" ", 2)
     pairs = (field.partition(b":") for field in fields)
     headers = [(name.lower(), value.strip()) for name, _, value in pairs]
-    return ParsedRequest(method.decode("ascii"), origin_form(target), headers, b"")
+    return Request(method.decode("ascii"), origin_form(target), headers, b"")
 
 
 def origin_form(target: bytes) -> bytes:
@@ -105,7 +95,7 @@ def origin_form(target: bytes) -> bytes:
     return target if target.startswith(b"/") else _AUTHORITY_PATTERN.sub(b"", target, count=1)
 
 
-def response_bytes(response: InProcessResponse) -> bytes:
+def response_bytes(response: Response) -> bytes:
     """Return a reply as it stands on the wire, as far as it came."""
     if not response.status:
         return response.body
@@ -121,7 +111,7 @@ def connection_reset_error() -> ConnectionResetError:
 class _BaseMemoryStream:
     """Be a connected stream: what is written was answered before, what is read is the answer as far as it came."""
 
-    def __init__(self, httpcore: Any, response: InProcessResponse) -> None:
+    def __init__(self, httpcore: Any, response: Response) -> None:
         self._httpcore = httpcore
         self._response = response
         self._unread: bytes | None = None

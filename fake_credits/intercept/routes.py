@@ -5,7 +5,8 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from urllib.parse import quote, urlsplit
 
-from fake_credits.transports.in_process import InProcessDriver, InProcessRequest
+from fake_credits.http_message import Request
+from fake_credits.transports.in_process import InProcessDriver
 
 __all__ = ["InterceptedUrl", "Route", "Routes", "parse_base_url"]
 
@@ -115,11 +116,10 @@ class Route:
     sleep: Callable[[float], None]
     now_s: Callable[[], float]
 
-    def build_request(
-        self, method: str, target: bytes, headers: Sequence[tuple[bytes, bytes]], body: bytes, timeout_s: float | None
-    ) -> InProcessRequest:
-        """Return a request as the sandbox's driver takes it, without the base URL's path."""
-        return InProcessRequest(method, self.base_url.relative_target(target), headers, body, timeout_s)
+    def localize(self, request: Request, timeout_s: float | None) -> Request:
+        """Return a request relative to the base URL."""
+        target = self.base_url.relative_target(request.target)
+        return Request(request.method, target, request.headers, request.body, timeout_s)
 
 
 class Routes:

@@ -9,13 +9,12 @@ from collections.abc import Callable, Mapping
 from functools import wraps
 from http.client import HTTPMessage
 from types import ModuleType
-from typing import Any, NamedTuple
+from typing import Any
 from urllib.parse import urlsplit
 
-from fake_credits.http_message import reason_phrase
+from fake_credits.http_message import Request, Response, reason_phrase
 from fake_credits.intercept.memory_stream import (
     HeaderField,
-    ParsedRequest,
     RequestParser,
     connection_reset_error,
     origin_form,
@@ -23,7 +22,6 @@ from fake_credits.intercept.memory_stream import (
 )
 from fake_credits.intercept.patching import Patches
 from fake_credits.intercept.routes import Route, Routes
-from fake_credits.transports.in_process import InProcessResponse
 
 __all__ = ["MemorySocket", "patch"]
 
@@ -34,11 +32,11 @@ class MemorySocket:
     Where ``reply`` is given, the request has been answered before and is written in vain.
     """
 
-    def __init__(self, route: Route, response: InProcessResponse | None = None) -> None:
+    def __init__(self, route: Route, response: Response | None = None) -> None:
         self._route = route
         self._response = response
         self._parser = RequestParser()
-        self._request: ParsedRequest | None = None
+        self._request: Request | None = None
         self._timeout_s: float | None = None
 
     def settimeout(self, timeout_s: float | None) -> None:
@@ -58,10 +56,10 @@ class MemorySocket:
             else io.BufferedReader(_PartialResponseFile(response))
         )
 
-    def _send_request(self) -> InProcessResponse:
+    def _send_request(self) -> Response:
         if self._request is None:
             raise RuntimeError("the answer is read before the request was written to its end")
-        return self._route.driver.call(self._route.build_request(*self._request, self._timeout_s))
+        return self._route.driver.call(self._route.localize(self._request, self._timeout_s))
 
     def shutdown(self, _how: int) -> None:
         """Do nothing: nobody waits at the other end."""
@@ -73,7 +71,7 @@ class MemorySocket:
 class _PartialResponseFile(io.RawIOBase):
     """Be the file of an answer that does not end as it should."""
 
-    def __init__(self, response: InProcessResponse) -> None:
+    def __init__(self, response: Response) -> None:
         self._unread = response_bytes(response)
         self._outcome = response.outcome
 
@@ -161,7 +159,11 @@ def _patched_make_request(original: Method, urllib3: "_Urllib3", current_route: 
         if route is None:
             return original(pool, conn, method, url, **kwargs)
         simple_request = urllib3.simple_request(method, url, kwargs)
-        response = None if simple_request is None else route.driver.call(route.build_request(*simple_request))
+        response = (
+            None
+            if simple_request is None
+            else route.driver.call(route.localize(simple_request, simple_request.timeout_s))
+        )
         if response is not None and response.outcome == "whole":
             return urllib3.build_response(pool, method, url, kwargs, response)
         if conn.proxy is not None:
@@ -179,16 +181,6 @@ def _patched_prepare_proxy(original: Method, current_route: _CurrentRoute) -> Me
         return original(pool, conn) if current_route.route is None else None
 
     return prepare_proxy
-
-
-class _SimpleRequest(NamedTuple):
-    """Be a request that needs no writing; the order is that of `Route.outgoing`."""
-
-    method: str
-    target: bytes
-    headers: list[HeaderField]
-    body: bytes
-    timeout_s: float | None
 
 
 class _Urllib3:
@@ -214,7 +206,7 @@ class _Urllib3:
         connection.sock = socket
         return connection
 
-    def simple_request(self, method: str, url: str, kwargs: Kwargs) -> _SimpleRequest | None:
+    def simple_request(self, method: str, url: str, kwargs: Kwargs) -> Request | None:
         """Return a request as urllib3 would write it; None for one that is better left to urllib3."""
         body, headers = _encode_body(kwargs["body"]), _encode_headers(kwargs["headers"] or {})
         if body is None or headers is None or kwargs["chunked"] or not self._pool_reads_response:
@@ -222,9 +214,9 @@ class _Urllib3:
         timeout = kwargs["timeout"].clone()  # made for this attempt, and begun anew where urllib3 goes its own way
         timeout.start_connect()
         timeout_s = timeout.resolve_default_timeout(timeout.read_timeout)
-        return None if timeout_s == 0 else _SimpleRequest(method, _request_target(url), headers, body, timeout_s)
+        return None if timeout_s == 0 else Request(method, _request_target(url), headers, body, timeout_s)
 
-    def build_response(self, pool: Any, method: str, url: str, kwargs: Kwargs, source: InProcessResponse) -> Any:
+    def build_response(self, pool: Any, method: str, url: str, kwargs: Kwargs, source: Response) -> Any:
         """Return a whole answer as urllib3 would have read it."""
         body = _ResponseBody(source)
         response = self._response_class(
@@ -252,7 +244,7 @@ class _ResponseBody(io.BytesIO):
     Once it is over urllib3 returns the connection to its pool.
     """
 
-    def __init__(self, response: InProcessResponse) -> None:
+    def __init__(self, response: Response) -> None:
         super().__init__(response.body)
         self._response = response
 

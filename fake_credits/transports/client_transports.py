@@ -3,8 +3,8 @@
 import threading
 
 from fake_credits.errors import ConnectionLost, Timeout, TransportFailure
-from fake_credits.http_message import AsyncTransport, ClientRequest, ClientResponse, Transport, unknown_effect_message
-from fake_credits.transports.in_process import IN_PROCESS_BASE_URL, InProcessDriver, InProcessRequest, InProcessResponse
+from fake_credits.http_message import AsyncTransport, Request, Response, Transport, unknown_effect_message
+from fake_credits.transports.in_process import IN_PROCESS_BASE_URL, InProcessDriver
 
 __all__ = ["AsyncInProcessTransport", "InProcessTransport", "network_transports"]
 
@@ -20,9 +20,9 @@ class InProcessTransport:
     def __repr__(self) -> str:
         return f"InProcessTransport({self._driver!r})"
 
-    def send(self, request: ClientRequest) -> ClientResponse:
+    def send(self, request: Request) -> Response:
         """Return the sandbox's answer."""
-        return _to_client_response(request, self._driver.call(_to_in_process_request(request)))
+        return _whole(request, self._driver.call(request))
 
     def close(self) -> None:
         """Do nothing: there is nothing to let go of."""
@@ -37,9 +37,9 @@ class AsyncInProcessTransport:
     def __repr__(self) -> str:
         return f"AsyncInProcessTransport({self._driver!r})"
 
-    async def send(self, request: ClientRequest) -> ClientResponse:
+    async def send(self, request: Request) -> Response:
         """Return the sandbox's answer; tasks interleave as they would over a network."""
-        return _to_client_response(request, await self._driver.call_async(_to_in_process_request(request)))
+        return _whole(request, await self._driver.call_async(request))
 
     async def aclose(self) -> None:
         """Do nothing: there is nothing to let go of."""
@@ -56,7 +56,7 @@ class _DrainOnClose:
     def __repr__(self) -> str:
         return f"<finishing {self._transport!r}>"
 
-    def send(self, request: ClientRequest) -> ClientResponse:
+    def send(self, request: Request) -> Response:
         """Return the answer."""
         with self._request_ended:
             self._in_flight += 1
@@ -82,19 +82,13 @@ def network_transports(base_url: str) -> tuple[Transport, AsyncTransport]:
     return _DrainOnClose(NetworkTransport(base_url)), AsyncNetworkTransport(base_url, keep_alive=False)
 
 
-def _to_in_process_request(request: ClientRequest) -> InProcessRequest:
-    return InProcessRequest(
-        request.method, request.target.encode("ascii"), request.headers, request.body or b"", request.timeout_s
-    )
-
-
-def _to_client_response(request: ClientRequest, response: InProcessResponse) -> ClientResponse:
+def _whole(request: Request, response: Response) -> Response:
     if response.outcome != "whole":
         raise _transport_failure(request, response)
-    return ClientResponse(response.status, tuple(response.headers), response.body)
+    return response
 
 
-def _transport_failure(request: ClientRequest, response: InProcessResponse) -> TransportFailure:
+def _transport_failure(request: Request, response: Response) -> TransportFailure:
     """Return the failure that the same client has over a network, with the same cause."""
     from fake_credits.transports.httpx2 import httpx_error  # loads httpx2, which only a fault needs
 

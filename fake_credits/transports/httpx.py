@@ -4,14 +4,8 @@ from collections.abc import AsyncIterator, Iterator, Mapping
 
 import httpx
 
-from fake_credits.http_message import reason_phrase
-from fake_credits.transports.in_process import (
-    FailureKind,
-    InProcessDriver,
-    InProcessRequest,
-    InProcessResponse,
-    failure_of,
-)
+from fake_credits.http_message import Request, Response, reason_phrase
+from fake_credits.transports.in_process import FailureKind, InProcessDriver, failure_of
 
 __all__ = ["HttpxTransport", "httpx_error"]
 
@@ -33,14 +27,14 @@ class HttpxTransport(httpx.BaseTransport, httpx.AsyncBaseTransport):
 
     def handle_request(self, request: httpx.Request) -> httpx.Response:
         """Answer a request at once."""
-        return _to_httpx_response(self._driver.call(_to_in_process_request(request, request.read())))
+        return _to_httpx_response(self._driver.call(_to_request(request, request.read())))
 
     async def handle_async_request(self, request: httpx.Request) -> httpx.Response:
         """Answer a request, with a checkpoint of the running loop before and after."""
-        return _to_httpx_response(await self._driver.call_async(_to_in_process_request(request, await request.aread())))
+        return _to_httpx_response(await self._driver.call_async(_to_request(request, await request.aread())))
 
 
-def httpx_error(response: InProcessResponse) -> httpx.TransportError:
+def httpx_error(response: Response) -> httpx.TransportError:
     """Return what httpx raises for an answer that broke off."""
     kind, message = failure_of(response)
     return _HTTPX_ERRORS[kind](message)
@@ -49,7 +43,7 @@ def httpx_error(response: InProcessResponse) -> httpx.TransportError:
 class _PartialBody(httpx.SyncByteStream, httpx.AsyncByteStream):
     """Be a body of which only a part comes."""
 
-    def __init__(self, response: InProcessResponse) -> None:
+    def __init__(self, response: Response) -> None:
         self._response = response
 
     def __iter__(self) -> Iterator[bytes]:
@@ -61,14 +55,14 @@ class _PartialBody(httpx.SyncByteStream, httpx.AsyncByteStream):
         raise httpx_error(self._response)
 
 
-def _to_in_process_request(request: httpx.Request, body: bytes) -> InProcessRequest:
+def _to_request(request: httpx.Request, body: bytes) -> Request:
     target = request.extensions.get("target", request.url.raw_path)
     headers = [(name.lower(), value) for name, value in request.headers.raw]
     timeouts: Mapping[str, float | None] = request.extensions.get("timeout", {})
-    return InProcessRequest(request.method, target, headers, body, timeouts.get("read"))
+    return Request(request.method, target, headers, body, timeouts.get("read"))
 
 
-def _to_httpx_response(response: InProcessResponse) -> httpx.Response:
+def _to_httpx_response(response: Response) -> httpx.Response:
     if not response.status:
         raise httpx_error(response)
     stream = httpx.ByteStream(response.body) if response.outcome == "whole" else _PartialBody(response)

@@ -1,179 +1,225 @@
 """The in-process transport: requests reach a sandbox without an event loop, a thread or a socket.
 
-A request that waits suspends only on our own objects, so it is stepped by hand. An async caller passes one checkpoint
-of its own loop before the decision and one after it; otherwise tasks would never interleave, and a check-then-act bug
-would go unnoticed.
+The coroutine of a request suspends only on our own objects, so it is stepped by hand. An async caller passes one
+checkpoint of its own loop before the decision and one after it; otherwise tasks would never interleave, and a
+check-then-act bug would go unnoticed.
 """
 
 import errno
-from collections.abc import Mapping, Sequence
-from typing import Any, Literal, NamedTuple, Protocol, cast
+from collections.abc import Callable, Mapping
+from typing import Any, Literal, NamedTuple, Protocol
 
-import msgspec
 from anyio.lowlevel import checkpoint
 
-from fake_credits.api.app import CONNECTION_EXTENSION
-from fake_credits.api.exchange import Exchange, RequestHead
-from fake_credits.api.pipeline import handle, handle_without_waiting
-from fake_credits.http_message import AsgiMessage, RawHeaders, Response
+from fake_credits.api.app import SANDBOX_KEY
+from fake_credits.api.contract_runtime import ContractRuntime
+from fake_credits.api.exchange import Exchange
+from fake_credits.api.pipeline import dispatch, handle
+from fake_credits.faults.waits import CHECKPOINT, ExchangeCoroutine, Wait, resume
+from fake_credits.http_message import AsgiMessage, Outcome, Request, Response, http_date
 from fake_credits.sandbox import Sandbox
-from fake_credits.transports.virtual_time import SuspendedExchange, finish_without_client
-from fake_credits.transports.waits import CHECKPOINT, ExchangeCoroutine, InProcessConnection, Outcome, resume
+from fake_credits.transports.virtual_time import SuspendedExchange, finish_without_client, run_to_wait
 
 __all__ = [
     "IN_PROCESS_BASE_URL",
     "ConnectionFailure",
     "FailureKind",
     "InProcessApp",
+    "InProcessConnection",
     "InProcessDriver",
-    "InProcessRequest",
-    "InProcessResponse",
-    "Outcome",
     "failure_of",
 ]
 
 IN_PROCESS_BASE_URL = "http://credits.fake-credits.test"
-"""Where the in-process clients believe to be; the name can't be resolved (RFC 6761, section 6.2)."""
+"""The base URL of the in-process clients; the name can't be resolved (RFC 6761, section 6.2)."""
 
 _IN_PROCESS_HOST = IN_PROCESS_BASE_URL.removeprefix("http://")
 
 
-class InProcessRequest(msgspec.Struct, frozen=True):
-    """Be one request as bytes; ``target`` is path and query, header names are lower case.
-
-    ``timeout_s`` is how long the client waits for the next byte; None waits for ever.
-    """
-
-    method: str
-    target: bytes
-    headers: Sequence[tuple[bytes, bytes]]
-    body: bytes
-    timeout_s: float | None = None
-
-
-class InProcessResponse(msgspec.Struct, frozen=True):
-    """Be one answer as far as it came: ``status`` is 0 where no head did, ``body`` may be a part."""
-
-    status: int
-    headers: RawHeaders
-    body: bytes
-    outcome: Outcome = "whole"
-
-
 class InProcessApp(Protocol):
-    """Be an application that tells which requests are exchanges, and answers the others as ASGI has it."""
+    """An application that a request of the API is dispatched to, and that serves the fake's own paths over ASGI."""
 
-    def begin_exchange(self, sandbox: Sandbox, head: RequestHead) -> Exchange | None:
-        """Return the exchange that a request is, None for one that is none."""
+    @property
+    def runtime(self) -> ContractRuntime:
+        """Return what the exchanges of its contract share."""
         ...
 
-    def __call__(self, scope: AsgiMessage, receive: Any, send: Any) -> ExchangeCoroutine:
-        """Answer a request."""
+    def serve_internal(self, scope: AsgiMessage, receive: Any, send: Any) -> ExchangeCoroutine:
+        """Serve one of the fake's own paths."""
         ...
+
+
+class InProcessConnection:
+    """The client's end of one request: what arrives there until the response is complete, or the client gives up."""
+
+    __slots__ = ("_chunks", "_response", "outcome")
+
+    def __init__(self) -> None:
+        self._response: Response | None = None
+        self._chunks: list[bytes] | None = None
+        self.outcome: Outcome = "whole"
+
+    @property
+    def is_complete(self) -> bool:
+        """Return whether the client has the whole response, however the connection ends."""
+        if self._response is None or self.outcome != "whole":
+            return False
+        return self._chunks is None or sum(map(len, self._chunks)) == len(self._response.body)
+
+    def result(self, date: bytes) -> Response:
+        """Return the response as far as it came."""
+        response = self._response
+        if response is None:
+            return Response(0, b"".join(self._chunks or ()), outcome=self.outcome)
+        headers, outcome = response.full_headers(date), self.outcome
+        if self._chunks is not None:
+            return Response(response.status, b"".join(self._chunks), headers, outcome=outcome)
+        response.headers, response.outcome = headers, outcome
+        return response
+
+    def end_with(self, outcome: Outcome) -> None:
+        """End the response here, unless the client already saw it end."""
+        if self.outcome == "whole":
+            self.outcome = outcome
+
+    def send(self, response: Response) -> None:
+        """Receive a whole response."""
+        if self.outcome == "whole":  # else the client is gone
+            self._response = response
+
+    def start(self, response: Response) -> None:
+        """Receive the head of a response."""
+        if self.outcome == "whole":
+            self._response, self._chunks = response, []
+
+    def write(self, data: bytes) -> None:
+        """Receive a part of the body, or bytes that are not HTTP."""
+        if self.outcome == "whole":
+            self._chunks = [*(self._chunks or ()), data]
+
+    def end(self) -> None:
+        """Do nothing: the body's length says where it ends."""
+
+    def close(self) -> None:
+        """See the connection closed, unless the response is complete."""
+        if not self.is_complete:
+            self.end_with("garbage" if self._chunks and self._response is None else "closed")
+
+    def reset(self) -> None:
+        """See the connection reset, unless the response is complete."""
+        if not self.is_complete:
+            self.end_with("reset")
+
+    def call_later(self, ms: float, callback: Callable[[], object]) -> None:
+        """Do nothing: whoever moves the clock, or sends the next request, runs what is due."""
 
 
 class InProcessDriver:
-    """Carry requests to one sandbox."""
+    """A driver that carries requests to one sandbox."""
 
     def __init__(self, app: InProcessApp, sandbox: Sandbox) -> None:
         self._app = app
+        self._runtime = app.runtime
         self._sandbox = sandbox
 
     def __repr__(self) -> str:
-        return f"<InProcess driver of {self._sandbox!r}>"
+        return f"<InProcessDriver of {self._sandbox!r}>"
 
-    def call(self, request: InProcessRequest) -> InProcessResponse:
-        """Answer a request at once; what an injected delay takes passes on the sandbox's clock.
+    def call(self, request: Request) -> Response:
+        """Return the response at once; what an injected delay takes passes on the sandbox's clock.
 
-        Raises WouldHangForever where nothing would ever end the call.
+        Raises WouldHangForever if nothing would ever end the call.
         """
-        head, exchange = self._begin_exchange(request)
-        if exchange is not None and handle_without_waiting(exchange, request.body):
-            return _finish_exchange(request, exchange)
-        connection, coroutine = self._start_coroutine(request, head, exchange)
-        wait = resume(coroutine, None)
+        exchange = self._dispatch(request)
+        if not isinstance(exchange, Exchange):
+            return exchange
+        connection = InProcessConnection()
+        coroutine = handle(exchange, connection)
+        wait = run_to_wait(coroutine, None)
         if wait is CHECKPOINT:
-            wait = resume(coroutine, value=True)
-        if wait is not None:
-            SuspendedExchange(self._sandbox, connection, coroutine, request.timeout_s).finish(wait)
-        return _response_of(request, connection)
+            wait = run_to_wait(coroutine, value=True)
+        if wait is not None and not _is_answered(connection, coroutine):
+            SuspendedExchange(exchange, connection, coroutine, request.timeout_s).finish(wait)
+        return connection.result(self._date())
 
-    async def call_async(self, request: InProcessRequest) -> InProcessResponse:
-        """Answer a request, with a checkpoint of the running loop before the decision and one after it.
+    async def call_async(self, request: Request) -> Response:
+        """Return the response, with a checkpoint of the running loop before the decision and one after it.
 
-        A caller that is cancelled at the first leaves no trace; at the second what was committed stands, and the
-        journal says that it was not delivered.
+        A caller that is cancelled at the first checkpoint leaves no trace. At the second, what was committed stays
+        committed, and the journal says that it was not delivered.
         """
         await checkpoint()
-        head, exchange = self._begin_exchange(request)
-        if exchange is not None and handle_without_waiting(exchange, request.body):
-            try:
-                await checkpoint()
-            except BaseException:
-                exchange.finish(delivered=False)
-                raise
-            return _finish_exchange(request, exchange)
-        connection, coroutine = self._start_coroutine(request, head, exchange)
-        wait = resume(coroutine, None)
+        exchange = self._dispatch(request)
+        if not isinstance(exchange, Exchange):
+            return exchange
+        connection = InProcessConnection()
+        coroutine = handle(exchange, connection)
+        wait = run_to_wait(coroutine, None)
         if wait is CHECKPOINT:
             try:
                 await checkpoint()
             except BaseException:
                 finish_without_client(coroutine)
                 raise
-            wait = resume(coroutine, value=True)
-        if wait is not None:
-            await SuspendedExchange(self._sandbox, connection, coroutine, request.timeout_s).finish_async(wait)
-        return _response_of(request, connection)
+            wait = run_to_wait(coroutine, value=True)
+        if wait is not None and not _is_answered(connection, coroutine):
+            await SuspendedExchange(exchange, connection, coroutine, request.timeout_s).finish_async(wait)
+        return connection.result(self._date())
 
-    def _begin_exchange(self, request: InProcessRequest) -> tuple[RequestHead, Exchange | None]:
+    def _dispatch(self, request: Request) -> Exchange | Response:
         self._sandbox.fork_guard.check()
-        raw_path, _, query = request.target.partition(b"?")
-        headers = list(request.headers)
-        if request.body and not any(name in (b"content-length", b"transfer-encoding") for name, _ in headers):
-            headers.append((b"content-length", b"%d" % len(request.body)))
-        head = RequestHead(request.method, raw_path, query, headers)
-        return head, self._app.begin_exchange(self._sandbox, head)
+        if request.body and not any(name in (b"content-length", b"transfer-encoding") for name, _ in request.headers):
+            length = (b"content-length", b"%d" % len(request.body))
+            request = Request(request.method, request.target, [*request.headers, length], request.body)
+        target = dispatch(self._runtime, request, self._sandbox)
+        if target is None:
+            return self._serve_internal(request)
+        if isinstance(target, Response):
+            target.headers = target.full_headers(self._date())
+        return target
 
-    def _start_coroutine(
-        self, request: InProcessRequest, head: RequestHead, exchange: Exchange | None
-    ) -> tuple[InProcessConnection, ExchangeCoroutine]:
-        connection = InProcessConnection(self._sandbox, request.body)
-        if exchange is not None:
-            return connection, handle(exchange, connection, connection.asgi_receive, is_decided=False)
+    def _date(self) -> bytes:
+        return http_date(self._sandbox.clock.now_ms() // 1000)
+
+    def _serve_internal(self, request: Request) -> Response:
+        path, _, query = request.target.partition(b"?")
         scope = {
             "type": "http",
             "asgi": {"version": "3.0", "spec_version": "2.3"},
             "http_version": "1.1",
-            "method": head.method,
+            "method": request.method,
             "scheme": "http",
-            "path": head.raw_path.decode("latin-1"),
-            "raw_path": head.raw_path,
-            "query_string": head.query,
+            "path": path.decode("latin-1"),
+            "raw_path": path,
+            "query_string": query,
             "root_path": "",
-            "headers": head.headers,
+            "headers": request.headers,
             "server": (_IN_PROCESS_HOST, 80),
             "client": None,
-            "extensions": {CONNECTION_EXTENSION: connection},
+            SANDBOX_KEY: self._sandbox,
         }
-        return connection, self._app(scope, connection.asgi_receive, connection.asgi_send)
+        response = Response(0)
+
+        async def receive() -> AsgiMessage:
+            return {"type": "http.request", "body": request.body or b"", "more_body": False}
+
+        async def send(message: AsgiMessage) -> None:
+            if message["type"] == "http.response.start":
+                response.status, response.headers = message["status"], list(message["headers"])
+            elif request.method != "HEAD":
+                response.body += message.get("body", b"")
+
+        wait: Wait | None = resume(self._app.serve_internal(scope, receive, send), None)
+        assert wait is None, wait  # noqa: S101 - nothing waits on these paths
+        return response
 
 
-def _finish_exchange(request: InProcessRequest, exchange: Exchange) -> InProcessResponse:
-    """Return the answer of an exchange that nothing came between."""
-    exchange.finish(delivered=True)
-    response = cast("Response", exchange.response)
-    body = b"" if request.method == "HEAD" else response.body
-    return InProcessResponse(response.status, response.full_headers(exchange.request_id), body)
-
-
-def _response_of(request: InProcessRequest, connection: InProcessConnection) -> InProcessResponse:
-    return InProcessResponse(
-        connection.status,
-        connection.headers,
-        b"" if request.method == "HEAD" else b"".join(connection.body_chunks),
-        connection.outcome,
-    )
+def _is_answered(connection: InProcessConnection, coroutine: ExchangeCoroutine) -> bool:
+    """Return whether the client has its whole response, so that it does not wait for what the server does then."""
+    if connection.is_complete:
+        coroutine.close()
+        return True
+    return False
 
 
 FailureKind = Literal["timeout", "read", "protocol"]
@@ -188,14 +234,14 @@ _FAILURE_KINDS: Mapping[Outcome, FailureKind] = {
 
 
 class ConnectionFailure(NamedTuple):
-    """Be a failure: its kind, and what to say."""
+    """A failure of a connection: its kind and message."""
 
     kind: FailureKind
     message: str
 
 
-def failure_of(response: InProcessResponse) -> ConnectionFailure:
-    """Return the failure of an answer that is not whole."""
+def failure_of(response: Response) -> ConnectionFailure:
+    """Return the failure of a response that is not whole."""
     kind = _FAILURE_KINDS[response.outcome]
     if response.outcome == "reset":
         return ConnectionFailure(kind, f"[Errno {errno.ECONNRESET}] Connection reset by peer")
@@ -205,6 +251,6 @@ def failure_of(response: InProcessResponse) -> ConnectionFailure:
         return ConnectionFailure(kind, "timed out")
     if not response.status:
         return ConnectionFailure(kind, "Server disconnected without sending a response.")
-    content_length = next((value.decode() for name, value in response.headers if name == b"content-length"), "more")
+    content_length = response.header(b"content-length") or "more"
     received = f"received {len(response.body)} bytes, expected {content_length}"
     return ConnectionFailure(kind, f"peer closed connection without sending complete message body ({received})")

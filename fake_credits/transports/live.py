@@ -10,26 +10,21 @@ import sys
 import threading
 from collections.abc import Callable
 from dataclasses import dataclass
-from email.utils import formatdate
 from functools import partial
-from typing import Any
-
-from uvicorn import Config
-from uvicorn.server import Server
 
 from fake_credits.api.access import HostPolicy
 from fake_credits.api.app import create_app
-from fake_credits.api.contract_runtime import ContractRuntime
-from fake_credits.clock import monotonic_s, wall_clock_ms
+from fake_credits.clock import monotonic_s
 from fake_credits.contract import Contract
 from fake_credits.control.app import ControlPlane
 from fake_credits.sandboxes import SandboxRegistry
-from fake_credits.transports.protocol import CreditsProtocol, ServerContext
-from fake_credits.transports.sockets import PendingWaits, TlsListener
+from fake_credits.transports.live_connection import ServerContext
+from fake_credits.transports.protocol import CreditsProtocol
+from fake_credits.transports.sockets import PendingWaits
+from fake_credits.transports.uvicorn_adapter import UvicornServer
 
 __all__ = ["BindOptions", "LiveServer", "ServerRunner", "TlsOptions", "bind", "new_event_loop", "reachable_host"]
 
-_STOP_TIMEOUT_S = 5.0
 _DATE_REFRESH_INTERVAL_S = 1.0
 
 
@@ -86,27 +81,11 @@ class ServerRunner:
         control: ControlPlane | None = None,
     ) -> None:
         pending_waits = PendingWaits()
+        app = create_app(contract, sandboxes, control)
         server_context = ServerContext(
-            ContractRuntime(contract),
-            sandboxes,
-            HostPolicy(options.allow_hosts, is_exposed=options.expose),
-            pending_waits,
+            app, sandboxes, HostPolicy(options.allow_hosts, is_exposed=options.expose), pending_waits
         )
-        config = Config(
-            create_app(contract, sandboxes, control),
-            http=partial(CreditsProtocol, server_context=server_context),  # type: ignore[arg-type]
-            interface="asgi3",
-            ws="none",
-            lifespan="off",
-            proxy_headers=False,
-            access_log=True,  # False would silence the whole process's "uvicorn.access"; our protocol writes none
-            log_config=None,
-            server_header=False,
-            date_header=False,
-        )
-        config.load()
-        self._server = _UvicornServer(config)
-        self._server.pending_waits = pending_waits
+        self._server = UvicornServer(app, partial(CreditsProtocol, server_context=server_context), pending_waits)
         self._listener = listener
         self._tls = options.tls
         self.base_url = _base_url(listener, options.tls)
@@ -118,7 +97,7 @@ class ServerRunner:
         """Serve until ``stop`` is set; call ``ready`` once requests are answered."""
         server = self._server
         server.refresh_date()
-        await server.start(self._listener, self._tls)
+        await server.start(self._listener, None if self._tls is None else self._tls.ssl_context)
         on_ready()
         try:
             while not stop.is_set():
@@ -127,56 +106,6 @@ class ServerRunner:
                 server.refresh_date()
         finally:
             await server.shut_down()
-
-
-class _UvicornServer(Server):
-    """Start and stop uvicorn without its main loop, which looks for a stop ten times a second only."""
-
-    pending_waits: PendingWaits
-    listener: socket.socket
-    tls_listeners: tuple[TlsListener, ...] = ()
-
-    async def start(self, listener: socket.socket, tls: TlsOptions | None) -> None:
-        self.listener = listener
-        self.lifespan = self.config.lifespan_class(self.config)
-        self.servers = []
-        if tls is None:
-            await self.startup(sockets=[listener])
-            return
-        protocol_class: Any = self.config.http_protocol_class
-        protocol_kwargs = {"config": self.config, "server_state": self.server_state, "app_state": self.lifespan.state}
-        tls_listener = TlsListener(
-            listener, tls.ssl_context, partial(protocol_class, **protocol_kwargs), self.server_state.tasks
-        )
-        tls_listener.start()
-        self.tls_listeners = (tls_listener,)
-
-    def refresh_date(self) -> None:
-        date = formatdate(wall_clock_ms() / 1000, usegmt=True).encode("ascii")
-        self.server_state.default_headers = [(b"date", date)]
-
-    async def shut_down(self) -> None:
-        """Close the listeners, cut every connection, and let the requests in them end by themselves.
-
-        Cancelling would make uvicorn log each as an error of the application.
-        """
-        # What asyncio has accepted it makes a connection in its next turn, and can't once the listener is closed.
-        with contextlib.suppress(NotImplementedError):  # Windows' loop
-            asyncio.get_running_loop().remove_reader(self.listener)
-        await asyncio.sleep(0)
-        for server in self.servers:
-            server.close()
-        for listener in self.tls_listeners:
-            listener.close()
-        await asyncio.sleep(0)  # uvloop sends what was written just now at the end of a turn, and an abort drops it
-        deadline_s = monotonic_s() + _STOP_TIMEOUT_S
-        while (self.server_state.connections or self.server_state.tasks) and monotonic_s() < deadline_s:
-            # Each time round: a connection that was accepted just before the end is only made after it.
-            for connection in list(self.server_state.connections):
-                connection.transport.abort()
-            if not self.server_state.connections:
-                self.pending_waits.cancel_all()
-            await asyncio.sleep(0.0005)
 
 
 class LiveServer:

@@ -6,14 +6,15 @@ import socket
 import ssl
 import struct
 import sys
-from collections.abc import Callable, Coroutine
+from collections.abc import Callable, Coroutine, Generator
 from typing import Any
 
-from fake_credits.api.exchange import ServerStopping
 from fake_credits.clock import monotonic_s
+from fake_credits.faults.waits import ServerStopping
+from fake_credits.sandbox import Sandbox
 from fake_credits.thread_events import is_debugger_open
 
-__all__ = ["KernelSocket", "PendingWaits", "TlsListener", "set_done"]
+__all__ = ["KernelSocket", "PendingWaits", "TlsListener", "set_done", "until_sandbox_closes"]
 
 if sys.platform != "win32":
     import fcntl
@@ -197,3 +198,30 @@ def set_done(future: "asyncio.Future[bool]") -> None:
     """Let a wait be over, where it is not already."""
     if not future.done():
         future.set_result(True)
+
+
+@contextlib.contextmanager
+def until_sandbox_closes(
+    sandbox: Sandbox, applies: Callable[[], bool] = lambda: True
+) -> Generator["asyncio.Future[bool]"]:
+    """Yield a future that is done once the sandbox ends its waits, if that ``applies``."""
+    loop = asyncio.get_running_loop()
+    closed: asyncio.Future[bool] = loop.create_future()
+
+    def on_close() -> None:
+        if applies():
+            set_done(closed)
+
+    def on_close_from_any_thread() -> None:
+        with contextlib.suppress(RuntimeError):  # the server has stopped
+            loop.call_soon_threadsafe(on_close)
+
+    with sandbox.lock:
+        sandbox.close_callbacks.add(on_close_from_any_thread)
+    if sandbox.is_closed:
+        set_done(closed)
+    try:
+        yield closed
+    finally:
+        with sandbox.lock:
+            sandbox.close_callbacks.discard(on_close_from_any_thread)

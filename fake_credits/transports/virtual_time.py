@@ -6,6 +6,7 @@ what is due, so an exchange whose client has given up lands when the clock gets 
 
 import math
 import threading
+from typing import Protocol
 
 from anyio.lowlevel import checkpoint
 
@@ -13,40 +14,48 @@ from fake_credits.api.exchange import Exchange
 from fake_credits.clock import Timer, monotonic_s
 from fake_credits.errors import WouldHangForever
 from fake_credits.faults.gates import GateTicket
-from fake_credits.sandbox import Sandbox
+from fake_credits.faults.waits import CHECKPOINT, AtGate, Drain, ExchangeCoroutine, Forever, Sleep, Wait, resume
+from fake_credits.http_message import Outcome
 from fake_credits.thread_events import CrossThreadEvent, wait_event
-from fake_credits.transports.waits import (
-    CHECKPOINT,
-    AtGate,
-    ExchangeCoroutine,
-    Forever,
-    InProcessConnection,
-    Sleep,
-    Suspend,
-    resume,
-)
 
-__all__ = ["SuspendedExchange", "finish_without_client"]
+__all__ = ["ClientEnd", "SuspendedExchange", "finish_without_client", "run_to_wait"]
+
+
+def run_to_wait(coroutine: ExchangeCoroutine, value: object) -> Wait | None:
+    """Run to the next wait and return it, or None at the end. In memory there is nothing to drain."""
+    wait = resume(coroutine, value)
+    while isinstance(wait, Drain):
+        wait = resume(coroutine, None)
+    return wait
 
 
 def finish_without_client(coroutine: ExchangeCoroutine) -> None:
-    """Run an exchange whose client has gone just before its answer to the end."""
-    wait = resume(coroutine, value=False)
+    """Run an exchange to its end whose client is gone just before the response."""
+    wait = run_to_wait(coroutine, value=False)
     if wait is not None:
         coroutine.close()
 
 
+class ClientEnd(Protocol):
+    """The client's end of a request."""
+
+    def end_with(self, outcome: Outcome) -> None:
+        """End the response here, unless the client already saw it end."""
+        ...
+
+
 class SuspendedExchange:
-    """Be one exchange that waits, with its client's patience of ``timeout_s`` seconds, None for ever.
+    """A suspended exchange and its client's timeout of ``timeout_s`` seconds, None for no limit.
 
     It is stepped under the sandbox's lock by whoever gets to it: its client, another one who moves the clock, or the
     one who releases a gate.
     """
 
     def __init__(
-        self, sandbox: Sandbox, connection: InProcessConnection, coroutine: ExchangeCoroutine, timeout_s: float | None
+        self, exchange: Exchange, connection: ClientEnd, coroutine: ExchangeCoroutine, timeout_s: float | None
     ) -> None:
-        self._sandbox = sandbox
+        self._exchange = exchange
+        self._sandbox = exchange.sandbox
         self._connection = connection
         self._coroutine = coroutine
         self._timeout_ms = math.inf if timeout_s is None else timeout_s * 1000
@@ -64,7 +73,7 @@ class SuspendedExchange:
     def __repr__(self) -> str:
         return f"<SuspendedExchange: {self._wait!r}>"
 
-    def finish(self, wait: Suspend) -> None:
+    def finish(self, wait: Wait) -> None:
         """Wait as a sync client does, until there is an answer or its patience ends."""
         try:
             with self._sandbox.lock:  # kept from the one to the other, so that the delays of threads add up
@@ -76,7 +85,7 @@ class SuspendedExchange:
         finally:
             self._stop_waiting()
 
-    async def finish_async(self, wait: Suspend) -> None:
+    async def finish_async(self, wait: Wait) -> None:
         """Wait as an async client does: delays of one loop's tasks overlap, and a cancelled one leaves its exchange."""
         self._async_changed = CrossThreadEvent()
         self._start_waiting(wait)
@@ -91,7 +100,7 @@ class SuspendedExchange:
 
     # ------------------------------------------------------------ the client's side
 
-    def _start_waiting(self, wait: Suspend) -> None:
+    def _start_waiting(self, wait: Wait) -> None:
         with self._sandbox.lock:
             self._sandbox.close_callbacks.add(self._on_sandbox_close)
             self._arm(wait)
@@ -179,13 +188,13 @@ class SuspendedExchange:
                     self._run_to_next_wait(wait_result=True)
 
     def _hang_error(self, reason: str) -> WouldHangForever:
-        label = _waiting_exchange(self._wait).label
+        label = self._exchange.label
         message = f"{label} would hang for ever: {reason}"
         self._sandbox.add_problem(message)
         with self._sandbox.lock:
             if self._ticket is not None and isinstance(self._wait, AtGate):
                 self._wait.gate.remove_ticket(self._ticket)
-                self._wait = Forever(self._wait.exchange)
+                self._wait = Forever()
             self._continue_without_client()
         return WouldHangForever(message)
 
@@ -199,7 +208,7 @@ class SuspendedExchange:
     def _is_finished(self) -> bool:
         return self._client_gone or self._wait is None
 
-    def _arm(self, new_wait: Suspend | None) -> None:
+    def _arm(self, new_wait: Wait | None) -> None:
         """Arrange what ends a wait."""
         for timer in self._timers:
             timer.cancel()
@@ -211,7 +220,7 @@ class SuspendedExchange:
                 self._waited_ms = 0.0
             self._arm_sleep(wait)
         elif isinstance(wait, AtGate):
-            self._ticket = wait.exchange.gate_ticket(self._on_gate_release)
+            self._ticket = self._exchange.gate_ticket(self._on_gate_release)
             if not wait.gate.try_hold(self._ticket):
                 self._run_to_next_wait(wait_result=True)
 
@@ -221,27 +230,27 @@ class SuspendedExchange:
         elif self._sandbox.options.delays == "virtual":
             remaining_ms = self._timeout_ms - self._waited_ms
             if isinstance(wait, Sleep):
-                self._schedule_resume(wait.ms, wait)
+                self._schedule_resume(wait.ms)
             if wait.ms <= remaining_ms < math.inf:
                 self._waited_ms += wait.ms
             elif remaining_ms < math.inf:
-                self._schedule_timeout(remaining_ms, wait)
+                self._schedule_timeout(remaining_ms)
 
     def _detach(self, wait: Sleep | Forever, remaining_ms: float) -> None:
         """Let a wait go on without its client; one that nothing would end is over."""
         if isinstance(wait, Sleep):
-            self._schedule_resume(max(0.0, remaining_ms), wait)
+            self._schedule_resume(max(0.0, remaining_ms))
         else:
             self._arm(None)
             self._coroutine.close()
 
-    def _schedule_resume(self, ms: float, wait: Sleep) -> None:
-        clock, exchange = self._sandbox.clock, wait.exchange
+    def _schedule_resume(self, ms: float) -> None:
+        clock, exchange = self._sandbox.clock, self._exchange
         at_ms = clock.now_ms() + math.ceil(ms)
         self._resume_timer = clock.schedule(at_ms, self._resume, label=exchange.label, ordinal=exchange.ordinal)
 
-    def _schedule_timeout(self, ms: float, wait: Sleep | Forever) -> None:
-        clock, exchange = self._sandbox.clock, wait.exchange
+    def _schedule_timeout(self, ms: float) -> None:
+        clock, exchange = self._sandbox.clock, self._exchange
         self._timeout_timer = clock.schedule(
             clock.now_ms() + math.ceil(ms),
             self._client_timed_out,
@@ -261,9 +270,9 @@ class SuspendedExchange:
 
     def _run_to_next_wait(self, *, wait_result: bool) -> None:
         try:
-            wait = resume(self._coroutine, wait_result)
+            wait = run_to_wait(self._coroutine, wait_result)
             while wait is CHECKPOINT:
-                wait = resume(self._coroutine, value=not self._client_gone)
+                wait = run_to_wait(self._coroutine, value=not self._client_gone)
         except Exception as bug:  # noqa: BLE001 - whoever moved the clock has nothing to do with it: its own client gets it
             self._sandbox.add_bug(bug)
             self._failure, wait = bug, None
@@ -287,7 +296,7 @@ class SuspendedExchange:
         if self._is_finished:
             return
         self._client_gone = True
-        _waiting_exchange(wait).abandon()
+        self._exchange.abandon()
         if self._timeout_timer is not None:
             self._timeout_timer.cancel()
         if isinstance(wait, Forever) or (isinstance(wait, Sleep) and self._resume_timer is None):
@@ -298,8 +307,3 @@ class SuspendedExchange:
         self._changed.set()
         if self._async_changed is not None:
             self._async_changed.set()
-
-
-def _waiting_exchange(wait: Suspend | None) -> Exchange:
-    assert isinstance(wait, Sleep | AtGate | Forever)  # noqa: S101 - the checkpoint is nobody's to park at
-    return wait.exchange

@@ -12,8 +12,8 @@ import pytest
 from fake_credits.contract import DEFAULT_CONTRACT, Contract, Operation
 from fake_credits.errors import ERRORS
 from fake_credits.fake import ClientMode, FakeCredits
-from fake_credits.http_message import ClientResponse, RawHeaders, Transport
-from fake_credits.transports.in_process import InProcessDriver, InProcessRequest
+from fake_credits.http_message import Headers, Request, Response, Transport
+from fake_credits.transports.in_process import InProcessDriver
 from fake_credits.transports.shared_resources import SharedResources
 from tests.contract.documented import Documented
 
@@ -59,16 +59,16 @@ class Api:
     # ------------------------------------------------------------ who asks
 
     @property
-    def as_server(self) -> RawHeaders:
+    def as_server(self) -> Headers:
         return self._as(self.contract.api_key.header, self.contract.api_key.value_for(self.credits.api_key))
 
-    def as_user(self, user: str = "ada") -> RawHeaders:
+    def as_user(self, user: str = "ada") -> Headers:
         return self.as_token(self.credits.token(user))
 
-    def as_token(self, token: str) -> RawHeaders:
+    def as_token(self, token: str) -> Headers:
         return self._as(self.contract.user_token.header, self.contract.user_token.value_for(token))
 
-    def _as(self, header: str, value: str) -> RawHeaders:
+    def _as(self, header: str, value: str) -> Headers:
         return [(header.lower().encode(), value.encode("latin-1"))]
 
     # ------------------------------------------------------------ what is asked
@@ -82,16 +82,16 @@ class Api:
         operation: Operation,
         user: str = "ada",
         *,
-        who: RawHeaders | None = None,
+        who: Headers | None = None,
         app: str = APP,
         query: bytes = b"",
         body: bytes = b"",
-        headers: RawHeaders | None = None,
+        headers: Headers | None = None,
     ) -> Got:
         """Send one well-formed request, by default as the server; a body is sent as JSON."""
         target = self.path(operation, user, app) + (b"?" + query if query else b"")
         sent = [*(self.as_server if who is None else who), *(headers or []), *([JSON] if body else [])]
-        return self.send(InProcessRequest(self.contract.routes[operation].method, target, sent, body))
+        return self.send(Request(self.contract.routes[operation].method, target, sent, body))
 
     def grant(self, delta: int, user: str = "ada", app: str = APP) -> Got:
         body = json.dumps({"delta": delta, "reason": "grant" if delta > 0 else "consume"}).encode()
@@ -99,17 +99,17 @@ class Api:
 
     # ------------------------------------------------------------ how it travels
 
-    def send(self, request: InProcessRequest) -> Got:
+    def send(self, request: Request) -> Got:
         """Send a request as it is, and check its answer against the OpenAPI document where it is an operation's."""
         got = self._sent(request)
         # A preflight is no operation's, nor are the fake's own paths.
         if request.method != "OPTIONS" and not request.target.startswith((b"/_fake/", b"/.well-known/")):
-            headers = tuple((name.encode(), value.encode("latin-1")) for name, value in got.headers)
+            headers = [(name.encode(), value.encode("latin-1")) for name, value in got.headers]
             target = request.target.decode("latin-1")
-            self._documented.check(request.method, target, ClientResponse(got.status, headers, got.body))
+            self._documented.check(request.method, target, Response(got.status, got.body, headers))
         return got
 
-    def _sent(self, request: InProcessRequest) -> Got:
+    def _sent(self, request: Request) -> Got:
         if self.mode == "live":
             return self._exchange(as_bytes(request, self.host), request.method)
         reply = self._in_process.call(request)
@@ -150,7 +150,7 @@ class Api:
         }
 
 
-def as_bytes(request: InProcessRequest, host: str) -> bytes:
+def as_bytes(request: Request, host: str) -> bytes:
     """Return a request as HTTP/1.1, with Host and Content-Length where the test gave none."""
     names = {name for name, _ in request.headers}
     headers = list(request.headers)
@@ -159,7 +159,7 @@ def as_bytes(request: InProcessRequest, host: str) -> bytes:
     if request.body and not names & {b"content-length", b"transfer-encoding"}:
         headers.append((b"content-length", b"%d" % len(request.body)))
     lines = b"".join(name + b": " + value + b"\r\n" for name, value in headers)
-    return request.method.encode() + b" " + request.target + b" HTTP/1.1\r\n" + lines + b"\r\n" + request.body
+    return request.method.encode() + b" " + request.target + b" HTTP/1.1\r\n" + lines + b"\r\n" + (request.body or b"")
 
 
 def read(connection: socket.socket, method: str = "GET") -> Got:

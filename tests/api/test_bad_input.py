@@ -1,5 +1,6 @@
 """Whatever comes, the answer is the contract's error body, the ledger is as before, and the next request works."""
 
+import re
 import socket
 import threading
 from collections.abc import Iterator
@@ -13,9 +14,8 @@ from fake_credits.api.routing import HTTP_METHODS
 from fake_credits.clock import monotonic_s
 from fake_credits.contract import MAX_BODY_BYTES, Operation
 from fake_credits.fake import FakeCredits
-from fake_credits.http_message import RawHeaders
+from fake_credits.http_message import Headers, Request
 from fake_credits.tokens.bad_tokens import BAD_TOKENS
-from fake_credits.transports.in_process import InProcessRequest
 from fake_credits.transports.shared_resources import SharedResources
 from tests.api.conftest import GRANT, JSON, LIMIT_S, Api, assert_refused, read
 
@@ -180,10 +180,10 @@ MALFORMED: dict[str, bytes] = {
 }
 
 
-def post(api: Api, body: bytes, headers: RawHeaders | None = None) -> InProcessRequest:
+def post(api: Api, body: bytes, headers: Headers | None = None) -> Request:
     sent = [*api.as_server, *([JSON] if headers is None else headers)]
     operation = Operation.CREATE_TRANSACTION
-    return InProcessRequest(api.contract.routes[operation].method, api.path(operation), sent, body)
+    return Request(api.contract.routes[operation].method, api.path(operation), sent, body)
 
 
 @pytest.mark.parametrize("name", VALIDATION)
@@ -245,7 +245,7 @@ def test_a_body_must_say_that_it_is_json(ada: Api, operation: Operation, media_t
     """415: no or another Content-Type on a body."""
     before = ada.state()
     headers = [*ada.as_server, *((b"content-type", media_type) for media_type in media_types)]
-    request = InProcessRequest(ada.contract.routes[operation].method, ada.path(operation), headers, GRANT)
+    request = Request(ada.contract.routes[operation].method, ada.path(operation), headers, GRANT)
     assert_refused(ada.send(request), "unsupported_media_type")
     assert_sound(ada, before)
 
@@ -313,7 +313,7 @@ def test_paths_are_taken_as_they_come(ada: Api, name: str) -> None:
     """Each segment is decoded once; an empty one, `//`, `.` and `..` are 404, never normalised; `%zz` is 400."""
     target, code = PATHS[name]
     before = ada.state()
-    got = ada.send(InProcessRequest("GET", target, ada.as_server, b""))
+    got = ada.send(Request("GET", target, ada.as_server, b""))
     if code:
         assert_refused(got, code)
     else:
@@ -322,7 +322,7 @@ def test_paths_are_taken_as_they_come(ada: Api, name: str) -> None:
 
 
 def test_an_id_of_256_characters_is_good(ada: Api) -> None:
-    got = ada.send(InProcessRequest("GET", b"/v1/applications/app-id/users/" + b"%C3%BC" * 256, ada.as_server, b""))
+    got = ada.send(Request("GET", b"/v1/applications/app-id/users/" + b"%C3%BC" * 256, ada.as_server, b""))
     assert_refused(got, "user_not_found")
 
 
@@ -333,16 +333,29 @@ def test_an_id_of_256_characters_is_good(ada: Api) -> None:
 def test_a_method_that_the_parser_knows_is_405(ada: Api, method: str) -> None:
     """405 + Allow, for every method that the HTTP parser knows (QUERY is one)."""
     before = ada.state()
-    got = ada.send(InProcessRequest(method, USER, ada.as_server, b""))
+    got = ada.send(Request(method, USER, ada.as_server, b""))
     assert_refused(got, "method_not_allowed")
-    assert got.header("allow") == "GET, PUT"
+    assert got.header("allow") == "GET, HEAD, PUT"
     assert_sound(ada, before)
 
 
-def test_head_is_405_without_a_body(ada: Api) -> None:
+def test_head_is_answered_as_get_is_without_the_body(ada: Api) -> None:
+    """RFC 9110, section 9.3.2: with the same headers, those of the body too."""
     before = ada.state()
-    got = ada.send(InProcessRequest("HEAD", USER, ada.as_server, b""))
-    assert_refused(got, "method_not_allowed", head=True)
+    got, head = (ada.send(Request(method, USER, ada.as_server)) for method in ("GET", "HEAD"))
+    assert (head.status, head.body, len(got.body)) == (200, b"", int(head.header("content-length") or 0))
+    own = {"x-request-id", "date"}
+    assert {header for header in head.headers if header[0] not in own} == {
+        header for header in got.headers if header[0] not in own
+    }
+    assert_sound(ada, before)
+
+
+@pytest.mark.parametrize(("target", "code"), [(USER + b"x", "user_not_found"), (b"/v1/x", "route_not_found")])
+def test_a_refusal_of_head_has_no_body(ada: Api, target: bytes, code: str) -> None:
+    before = ada.state()
+    got = ada.send(Request("HEAD", target, ada.as_server))
+    assert_refused(got, code, head=True)
     assert int(got.header("content-length") or 0) > 0
     assert_sound(ada, before)
 
@@ -350,14 +363,14 @@ def test_head_is_405_without_a_body(ada: Api) -> None:
 @pytest.mark.parametrize("method", ["FOO", "get", "Get", "GETT", "G", "PRI", "X" * 300, "0", "G-T", "BREW"])
 def test_what_is_no_method_is_malformed(ada: Api, method: str) -> None:
     before = ada.state()
-    assert_refused(ada.send(InProcessRequest(method, USER, ada.as_server, b"")), "malformed_request")
+    assert_refused(ada.send(Request(method, USER, ada.as_server, b"")), "malformed_request")
     assert_sound(ada, before)
 
 
 # ---------------------------------------------------------------- credentials
 
 
-def credentials(api: Api) -> dict[str, tuple[RawHeaders, str]]:
+def credentials(api: Api) -> dict[str, tuple[Headers, str]]:
     key, token = api.as_server[0], api.as_user()[0]
     name = b"authorization"
     bearer = api.credits.token("ada").encode()
@@ -466,7 +479,7 @@ def test_no_bytes_make_a_500_or_raise(
         api = Api(fake, "in-process", shared)
         headers = {"server": api.as_server, "user": api.as_user(), "none": []}[who]
         for path in (target, USER + b"/" + target, USER + b"?" + target):
-            assert api.send(InProcessRequest(method, path, [*headers, JSON], body)).status < 500
+            assert api.send(Request(method, path, [*headers, JSON], body)).status < 500
         assert fake.problems() == []
 
 
@@ -494,7 +507,7 @@ def test_no_header_makes_a_500_or_raises(shared: SharedResources, name: bytes, v
         api = Api(fake, "in-process", shared)
         for each in (name, *known):
             for target in (USER, b"/.well-known/openid-configuration", b"/_fake/livez"):
-                got = api.send(InProcessRequest("GET", target, [*api.as_server, (each, value)], b""))
+                got = api.send(Request("GET", target, [*api.as_server, (each, value)], b""))
                 assert got.status < 500
         assert fake.problems() == []
 
@@ -519,7 +532,10 @@ GARBAGE: dict[str, bytes] = {
     "HTTP/2": b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n",
     "HTTP/0.9": b"GET /\r\n\r\n",
     "HTTP/9.9": b"GET / HTTP/9.9\r\n\r\n",
-    "another protocol": b"GET / RTSP/1.0\r\n\r\n",
+    "another protocol": b"GET / SIP/2.0\r\n\r\n",
+    "HTTP/2.0": b"GET / HTTP/2.0\r\nHost: localhost\r\n\r\n",
+    "a fragment": b"GET /v1/x#y HTTP/1.1\r\nHost: localhost\r\n\r\n",
+    "a relative target": b"GET v1/x HTTP/1.1\r\nHost: localhost\r\n\r\n",
     "no target": b"GET HTTP/1.1\r\n\r\n",
     "two spaces and no slash": b"GET  x HTTP/1.1\r\n\r\n",
     "a space in the path": b"GET /a b HTTP/1.1\r\nHost: localhost\r\n\r\n",
@@ -537,6 +553,8 @@ GARBAGE: dict[str, bytes] = {
     "Content-Length beyond 2^64": b"POST / HTTP/1.1\r\nHost: localhost\r\nContent-Length: 99999999999999999999\r\n\r\n",
     "two Content-Lengths": b"POST / HTTP/1.1\r\nHost: localhost\r\nContent-Length: 1\r\nContent-Length: 2\r\n\r\nxx",
     "both lengths": b"POST / HTTP/1.1\r\nHost: localhost\r\nContent-Length: 1\r\nTransfer-Encoding: chunked\r\n\r\n0",
+    "two codings": b"POST / HTTP/1.1\r\nHost: localhost\r\nTransfer-Encoding: gzip, chunked\r\n\r\n0\r\n\r\n",
+    "chunked twice": b"POST / HTTP/1.1\r\nHost: localhost\r\nTransfer-Encoding: chunked, chunked\r\n\r\n0\r\n\r\n",
     "an unknown coding": b"POST / HTTP/1.1\r\nHost: localhost\r\nTransfer-Encoding: chunked, gzip\r\n\r\n",
     "CONNECT": b"CONNECT localhost:80 HTTP/1.1\r\nHost: localhost\r\n\r\n",
     "no Host": b"GET /v1/x HTTP/1.1\r\n\r\n",
@@ -549,8 +567,6 @@ GARBAGE: dict[str, bytes] = {
     "a Host of odd bytes": b"GET /v1/x HTTP/1.1\r\nHost: \xff\xfe\r\n\r\n",
     "a Host with an open bracket": b"GET /v1/x HTTP/1.1\r\nHost: [::1\r\n\r\n",
     "two Hosts in one": b"GET /v1/x HTTP/1.1\r\nHost: localhost, localhost\r\n\r\n",
-    "an absolute target without a path": b"GET http://localhost HTTP/1.1\r\nHost: localhost\r\n\r\n",
-    "HTTP/1.0 without Host": b"GET /v1/x HTTP/1.0\r\n\r\n",
 }
 
 
@@ -574,7 +590,7 @@ def test_targets_that_name_nothing_are_404(ada: Api, method: str, target: bytes)
     if ada.mode == "live" and method == "CONNECT" and target == b"*":
         pytest.skip("no target of CONNECT: the parser refuses it")
     before = ada.state()
-    assert_refused(ada.send(InProcessRequest(method, target, ada.as_server, b"")), "route_not_found")
+    assert_refused(ada.send(Request(method, target, ada.as_server, b"")), "route_not_found")
     assert_sound(ada, before)
 
 
@@ -584,7 +600,7 @@ def test_targets_that_name_nothing_are_404(ada: Api, method: str, target: bytes)
 @pytest.mark.parametrize("target", [USER, b"/nothing", b"/_fake/livez", b"/.well-known/jwks.json"])
 def test_a_foreign_host_is_421_and_the_message_names_the_flag(socketed: Api, host: bytes, target: bytes) -> None:
     before = socketed.state()
-    got = socketed.send(InProcessRequest("GET", target, [*socketed.as_server, (b"host", host)], b""))
+    got = socketed.send(Request("GET", target, [*socketed.as_server, (b"host", host)], b""))
     assert "--allow-host" in assert_refused(got, "host_not_allowed")["message"]
     assert got.header("x-fake-credits-cause") == "host"
     assert_sound(socketed, before)
@@ -594,24 +610,42 @@ def test_a_foreign_host_is_421_and_the_message_names_the_flag(socketed: Api, hos
     "host", [b"localhost", b"LOCALHOST:1", b"api.localhost", b"127.0.0.1", b"127.9.9.9:80", b"[::1]:9"]
 )
 def test_loopback_names_are_answered(socketed: Api, host: bytes) -> None:
-    assert socketed.send(InProcessRequest("GET", USER, [*socketed.as_server, (b"host", host)], b"")).status == 200
+    assert socketed.send(Request("GET", USER, [*socketed.as_server, (b"host", host)], b"")).status == 200
 
 
 def test_in_process_no_host_is_checked(shared: SharedResources) -> None:
     with FakeCredits(shared=shared, users={"ada": BALANCE}) as fake:
         api = Api(fake, "in-process", shared)
         for host in (b"api.acme.com", b"", b"\xff"):
-            assert api.send(InProcessRequest("GET", USER, [*api.as_server, (b"host", host)], b"")).status == 200
+            assert api.send(Request("GET", USER, [*api.as_server, (b"host", host)], b"")).status == 200
 
 
 def test_an_absolute_target_is_its_path(socketed: Api) -> None:
+    target = b"http://localhost" + USER + b"/balance"
+    assert socketed.send(Request("GET", target, socketed.as_server, b"")).json() == {"balance": BALANCE}
+
+
+def test_the_authority_of_an_absolute_target_takes_the_place_of_the_host(socketed: Api) -> None:
+    """RFC 9112, section 3.2.2."""
     target = b"http://elsewhere.test" + USER + b"/balance"
-    assert socketed.send(InProcessRequest("GET", target, socketed.as_server, b"")).json() == {"balance": BALANCE}
+    assert_refused(socketed.send(Request("GET", target, socketed.as_server, b"")), "host_not_allowed")
 
 
-def test_http_1_0_is_answered_and_closed(socketed: Api) -> None:
+@pytest.mark.parametrize("target", [b"http://localhost", b"http://localhost?a=b"])
+def test_an_absolute_target_without_a_path_is_the_root(socketed: Api, target: bytes) -> None:
+    """RFC 9110, section 4.2.3."""
+    assert (
+        "GET /;"
+        in assert_refused(socketed.send(Request("GET", target, socketed.as_server)), "route_not_found")["message"]
+    )
+
+
+@pytest.mark.parametrize("has_host", [True, False])
+def test_http_1_0_is_answered_and_closed(socketed: Api, *, has_host: bool) -> None:
+    """It knows no Host (RFC 9112, section 3.2)."""
     with socketed.connect() as connection:
-        connection.sendall(request(socketed, b"GET " + USER + b"/balance HTTP/1.0"))
+        sent = request(socketed, b"GET " + USER + b"/balance HTTP/1.0")
+        connection.sendall(sent if has_host else re.sub(rb"(?i)host: [^\r]*\r\n", b"", sent))
         assert read(connection).json() == {"balance": BALANCE}
         assert connection.recv(1) == b""
 
@@ -800,14 +834,14 @@ def test_a_head_without_end_is_refused(socketed: Api, head: bytes, piece: bytes)
 
 def test_a_whole_head_over_the_limit_gets_the_error_body(socketed: Api) -> None:
     before = socketed.state()
-    got = socketed.send(InProcessRequest("GET", USER, [*socketed.as_server, (b"x-long", b"x" * 66_000)], b""))
+    got = socketed.send(Request("GET", USER, [*socketed.as_server, (b"x-long", b"x" * 66_000)], b""))
     assert_refused(got, "malformed_request")
     assert_sound(socketed, before)
 
 
 def test_a_head_below_the_limit_is_answered(ada: Api) -> None:
     sent = [*ada.as_server, (b"x-long", b"x" * 30_000), *[(b"x-many", b"many")] * 1_000]
-    assert ada.send(InProcessRequest("GET", USER, sent, b"")).status == 200
+    assert ada.send(Request("GET", USER, sent, b"")).status == 200
 
 
 # ---------------------------------------------------------------- bodies without end

@@ -7,8 +7,7 @@ import pytest
 
 from fake_credits.contract import DEFAULT_CONTRACT, Operation
 from fake_credits.fake import ClientMode, FakeCredits
-from fake_credits.http_message import RawHeaders
-from fake_credits.transports.in_process import InProcessRequest
+from fake_credits.http_message import Headers, Request
 from fake_credits.transports.shared_resources import SharedResources
 from tests.api.conftest import APP, GRANT, Api, Field, Got, assert_refused
 
@@ -23,8 +22,8 @@ def ada(api: Api) -> Api:
     return api
 
 
-def preflight(api: Api, operation: Operation = Operation.GET_BALANCE, headers: RawHeaders | None = None) -> Got:
-    return api.send(InProcessRequest("OPTIONS", api.path(operation), [FROM, ASKS] if headers is None else headers, b""))
+def preflight(api: Api, operation: Operation = Operation.GET_BALANCE, headers: Headers | None = None) -> Got:
+    return api.send(Request("OPTIONS", api.path(operation), [FROM, ASKS] if headers is None else headers, b""))
 
 
 def cors_headers(got: Got) -> dict[str, str]:
@@ -69,14 +68,14 @@ def test_a_preflight_is_answered_before_credentials_and_is_no_exchange(ada: Api)
 
 def test_a_preflight_of_an_unknown_path_is_answered_too(ada: Api) -> None:
     """The browser then sends the request itself, and its script reads the 404 with the nearest route."""
-    assert ada.send(InProcessRequest("OPTIONS", b"/nothing", [FROM, ASKS], b"")).status == 204
-    got = ada.send(InProcessRequest("GET", b"/nothing", [FROM], b""))
+    assert ada.send(Request("OPTIONS", b"/nothing", [FROM, ASKS], b"")).status == 204
+    got = ada.send(Request("GET", b"/nothing", [FROM], b""))
     assert_refused(got, "route_not_found")
     assert cors_headers(got)["access-control-allow-origin"] == "*"
 
 
 @pytest.mark.parametrize("headers", [[], [FROM], [ASKS]])
-def test_an_options_that_is_no_preflight_is_405(ada: Api, headers: RawHeaders) -> None:
+def test_an_options_that_is_no_preflight_is_405(ada: Api, headers: Headers) -> None:
     assert_refused(preflight(ada, headers=headers), "method_not_allowed")
     assert len(ada.credits.journal) == 1
 
@@ -131,7 +130,7 @@ def test_credentials_mode_is_never_allowed(ada: Api) -> None:
 
 @pytest.mark.parametrize("path", ["/_fake/livez", "/_fake/nothing"])
 def test_the_fakes_own_paths_have_no_preflight(ada: Api, path: str) -> None:
-    got = ada.send(InProcessRequest("OPTIONS", path.encode(), [FROM, ASKS], b""))
+    got = ada.send(Request("OPTIONS", path.encode(), [FROM, ASKS], b""))
     assert got.status in (404, 405)
 
 

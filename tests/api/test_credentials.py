@@ -9,11 +9,10 @@ import pytest
 
 from fake_credits.contract import Operation
 from fake_credits.fake import ClientMode, FakeCredits
-from fake_credits.http_message import RawHeaders
+from fake_credits.http_message import Headers, Request
 from fake_credits.tokens.bad_tokens import BAD_TOKENS
 from fake_credits.tokens.keys import SigningKeys
 from fake_credits.tokens.providers import AUTH_PROVIDERS
-from fake_credits.transports.in_process import InProcessRequest
 from fake_credits.transports.shared_resources import SharedResources
 from tests.api.conftest import APP, GRANT, Api, Got, assert_refused
 
@@ -27,7 +26,7 @@ def ada(api: Api) -> Api:
     return api
 
 
-def ask(api: Api, operation: Operation, user: str, who: RawHeaders) -> Got:
+def ask(api: Api, operation: Operation, user: str, who: Headers) -> Got:
     return api.ask(operation, user, who=who, body=GRANT if operation is Operation.CREATE_TRANSACTION else b"")
 
 
@@ -157,7 +156,7 @@ def test_a_stranger_learns_nothing_of_who_exists(ada: Api, user: str) -> None:
         ([(b"x-api-key", b"wrong")], 'Bearer realm="credits", error="invalid_token"'),
     ],
 )
-def test_a_401_bears_a_challenge(ada: Api, value: RawHeaders, challenge: str) -> None:
+def test_a_401_bears_a_challenge(ada: Api, value: Headers, challenge: str) -> None:
     """RFC 6750, section 3.1: an error code only where a credential was sent."""
     assert ada.ask(Operation.GET_BALANCE, who=value).header("www-authenticate") == challenge
 
@@ -205,7 +204,7 @@ def test_a_closed_sandboxs_credentials_open_nothing(api: Api, shared: SharedReso
 
 
 def document(api: Api, path: str) -> Got:
-    got = api.send(InProcessRequest("GET", path.encode(), [], b""))
+    got = api.send(Request("GET", path.encode(), [], b""))
     assert got.status == 200
     assert got.header("content-type") == "application/json"
     assert got.header("cache-control") == "no-store"

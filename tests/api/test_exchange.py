@@ -9,7 +9,8 @@ from fake_credits.api import handlers
 from fake_credits.contract import Operation
 from fake_credits.errors import InternalError
 from fake_credits.fake import FakeCredits
-from fake_credits.transports.in_process import InProcessDriver, InProcessRequest, InProcessResponse
+from fake_credits.http_message import Request, Response
+from fake_credits.transports.in_process import InProcessDriver
 from fake_credits.transports.shared_resources import SharedResources
 
 USER = b"/v1/applications/app-id/users/user-id"
@@ -19,9 +20,9 @@ class Bug(Exception):
     """Be what no operation raises."""
 
 
-def ask(fake: FakeCredits, shared: SharedResources, path: bytes = USER + b"/balance") -> InProcessResponse:
+def ask(fake: FakeCredits, shared: SharedResources, path: bytes = USER + b"/balance") -> Response:
     driver = InProcessDriver(shared.app(fake.sandbox.contract), fake.sandbox)
-    return driver.call(InProcessRequest("GET", path, [(b"x-api-key", fake.api_key.encode())], b""))
+    return driver.call(Request("GET", path, [(b"x-api-key", fake.api_key.encode())], b""))
 
 
 @pytest.fixture

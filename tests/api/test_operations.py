@@ -14,8 +14,7 @@ from hypothesis import strategies as st
 from fake_credits.client.server import ServerClient
 from fake_credits.contract import DEFAULT_CONTRACT, Contract, Operation
 from fake_credits.fake import ClientMode, FakeCredits
-from fake_credits.http_message import RawHeaders
-from fake_credits.transports.in_process import InProcessRequest
+from fake_credits.http_message import Headers, Request
 from fake_credits.transports.shared_resources import SharedResources
 from tests.api.conftest import APP, GRANT, Api, Got, assert_refused
 
@@ -201,8 +200,8 @@ def test_created_at_is_the_sandboxs_clock(api: Api) -> None:
 def test_json_may_say_its_charset(api: Api, media_type: str, suffix: str) -> None:
     api.credits.user("ada")
     method, path = api.contract.routes[Operation.CREATE_TRANSACTION].method, api.path(Operation.CREATE_TRANSACTION)
-    sent: RawHeaders = [*api.as_server, (b"content-type", (media_type + suffix).encode())]
-    assert api.send(InProcessRequest(method, path, sent, GRANT)).status == 201
+    sent: Headers = [*api.as_server, (b"content-type", (media_type + suffix).encode())]
+    assert api.send(Request(method, path, sent, GRANT)).status == 201
 
 
 def test_an_overdraft_is_refused_whole(api: Api) -> None:
@@ -330,7 +329,7 @@ def test_request_ids_differ_and_are_the_journals(api: Api) -> None:
     ],
 )
 def test_a_refusal_says_its_cause(api: Api, target: bytes, code: str, cause: str) -> None:
-    got = api.send(InProcessRequest("GET", target, api.as_server, b""))
+    got = api.send(Request("GET", target, api.as_server, b""))
     assert_refused(got, code)
     assert got.header("x-fake-credits-cause") == cause
 
@@ -354,18 +353,18 @@ def test_a_live_answer_has_a_date(live: Api) -> None:
 
 @pytest.mark.parametrize("path", ["/_fake/livez", "/_fake/readyz"])
 def test_health_is_open_and_no_exchange(api: Api, path: str) -> None:
-    got = api.send(InProcessRequest("GET", path.encode(), [], b""))
+    got = api.send(Request("GET", path.encode(), [], b""))
     assert_success(got, 200, b'{"status":"ok"}')
     assert len(api.credits.journal) == 0
 
 
 @pytest.mark.parametrize("path", [b"/_fake/nothing", b"/_fake/livez/", b"/.well-known/nothing", b"/_fake/", b"/_fake"])
 def test_an_unknown_path_of_the_fakes_own_is_404(api: Api, path: bytes) -> None:
-    assert_refused(api.send(InProcessRequest("GET", path, api.as_server, b"")), "route_not_found")
+    assert_refused(api.send(Request("GET", path, api.as_server, b"")), "route_not_found")
 
 
 def test_a_wrong_method_on_the_fakes_own_path_is_405(api: Api) -> None:
-    got = api.send(InProcessRequest("POST", b"/_fake/livez", [], b""))
+    got = api.send(Request("POST", b"/_fake/livez", [], b""))
     assert_refused(got, "method_not_allowed")
     assert "GET" in (got.header("allow") or "")
 

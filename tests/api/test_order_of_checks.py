@@ -9,8 +9,7 @@ import pytest
 
 from fake_credits.contract import DEFAULT_CONTRACT, MAX_BODY_BYTES, Contract, Operation
 from fake_credits.fake import FakeCredits
-from fake_credits.http_message import RawHeaders
-from fake_credits.transports.in_process import InProcessRequest
+from fake_credits.http_message import Headers, Request
 from fake_credits.transports.shared_resources import SharedResources
 from tests.api.conftest import GRANT, JSON, Api, Field, assert_refused
 
@@ -27,10 +26,10 @@ def ada(api: Api) -> Api:
     return api
 
 
-def who(api: Api, name: str) -> RawHeaders:
+def who(api: Api, name: str) -> Headers:
     if name in ("ada", "bob"):
         return api.as_user(name)
-    known: dict[str, RawHeaders] = {
+    known: dict[str, Headers] = {
         "server": api.as_server,
         "nobody": [],
         "both": [*api.as_server, *api.as_user("ada")],
@@ -42,7 +41,7 @@ def who(api: Api, name: str) -> RawHeaders:
 
 
 # (winner, loser, method, target, who, more headers, body)
-PAIRS: list[tuple[str, str, str, bytes, str, RawHeaders, bytes]] = [
+PAIRS: list[tuple[str, str, str, bytes, str, Headers, bytes]] = [
     # path before route
     ("malformed_request", "route_not_found", "GET", b"/v1/%zz/nothing", "server", [], b""),
     ("malformed_request", "missing_credentials", "GET", USER + b"%zz", "nobody", [], b""),
@@ -116,10 +115,10 @@ PAIRS: list[tuple[str, str, str, bytes, str, RawHeaders, bytes]] = [
 
 
 @pytest.mark.parametrize("pair", PAIRS, ids=lambda pair: f"{pair[0]} over {pair[1]}: {pair[2]} as {pair[4]}")
-def test_the_earlier_check_wins(ada: Api, pair: tuple[str, str, str, bytes, str, RawHeaders, bytes]) -> None:
+def test_the_earlier_check_wins(ada: Api, pair: tuple[str, str, str, bytes, str, Headers, bytes]) -> None:
     winner, _, method, target, asker, headers, body = pair
     before = ada.state()
-    assert_refused(ada.send(InProcessRequest(method, target, [*who(ada, asker), *headers], body)), winner)
+    assert_refused(ada.send(Request(method, target, [*who(ada, asker), *headers], body)), winner)
     assert ada.state() == before
     assert [entry.committed for entry in ada.credits.journal] == [False]
 
@@ -138,7 +137,7 @@ def test_the_earlier_check_wins(ada: Api, pair: tuple[str, str, str, bytes, str,
 def test_the_host_comes_first(live: Api, method: str, target: bytes, asker: str) -> None:
     """Host (live only) → route → method → …: a page that rebinds DNS learns nothing, a preflight neither."""
     headers = [HOST, *who(live, asker), (b"origin", b"https://x.test"), (b"access-control-request-method", b"GET")]
-    assert_refused(live.send(InProcessRequest(method, target, headers, b"")), "host_not_allowed")
+    assert_refused(live.send(Request(method, target, headers, b"")), "host_not_allowed")
 
 
 @pytest.mark.parametrize("body", [b'{"delta":-6,"reason":"consume"}', b'{"delta":6,"reason":"consume"}'])

@@ -8,12 +8,12 @@ import json
 import re
 import typing
 from collections.abc import Callable
-from dataclasses import replace
 from datetime import datetime
 from pathlib import Path
 from typing import Any
 
 import httpx2
+import msgspec
 import pytest
 
 import fake_credits.client.server as server_module
@@ -23,7 +23,7 @@ from fake_credits.client.user import UserClient
 from fake_credits.contract import Operation
 from fake_credits.errors import Forbidden, InsufficientScope, InvalidApiKey, InvalidToken
 from fake_credits.fake import FakeCredits
-from fake_credits.http_message import ClientRequest, ClientResponse
+from fake_credits.http_message import Request, Response
 from fake_credits.models import Balance, Reason, Transaction, TransactionPage, User, UserPage
 from fake_credits.transports.shared_resources import SharedResources
 from tests.api.conftest import APP, GRANT, Api, assert_refused
@@ -152,9 +152,9 @@ def test_another_way_to_fetch_can_be_given(api: Api) -> None:
     api.credits.user("ada", balance=3)
 
     class Fetch:
-        targets: typing.ClassVar[list[str]] = []
+        targets: typing.ClassVar[list[bytes]] = []
 
-        def send(self, request: ClientRequest) -> ClientResponse:
+        def send(self, request: Request) -> Response:
             self.targets.append(request.target)
             return api.transport.send(request)
 
@@ -378,10 +378,10 @@ class AsUser:
         self._headers = api.as_user()
         self._inner = api.transport
 
-    def send(self, request: ClientRequest) -> ClientResponse:
-        kept = tuple((name, value) for name, value in request.headers if name.lower() != b"x-api-key")
-        headers = (*kept, *self._headers)
-        return self._inner.send(replace(request, headers=headers))
+    def send(self, request: Request) -> Response:
+        kept = [header for header in request.headers if header[0] != b"x-api-key"]
+        headers = [*kept, *self._headers]
+        return self._inner.send(msgspec.structs.replace(request, headers=headers))
 
     def close(self) -> None: ...
 

@@ -64,10 +64,10 @@ def test_an_unknown_path_names_the_nearest_route(method: str, path: bytes, neare
 @pytest.mark.parametrize(
     ("path", "allow"),
     [
-        (b"/v1/applications/a/users/u", "GET, PUT"),
-        (b"/v1/applications/a/users", "GET"),
-        (b"/v1/applications/a/users/u/balance", "GET"),
-        (b"/v1/applications/a/users/u/transactions", "GET, POST"),
+        (b"/v1/applications/a/users/u", "GET, HEAD, PUT"),
+        (b"/v1/applications/a/users", "GET, HEAD"),
+        (b"/v1/applications/a/users/u/balance", "GET, HEAD"),
+        (b"/v1/applications/a/users/u/transactions", "GET, HEAD, POST"),
     ],
 )
 def test_a_wrong_method_names_the_right_ones(path: bytes, allow: str) -> None:

@@ -9,7 +9,7 @@ from typing import Self
 
 from fake_credits.clock import monotonic_s
 from fake_credits.fake import FakeCredits
-from fake_credits.transports.waits import Outcome
+from fake_credits.http_message import Outcome
 from tests.behaviour.effect_cases import Asked, Seen
 
 __all__ = ["LIMIT_S", "Wire", "until"]

@@ -5,7 +5,8 @@ import pytest
 from fake_credits.clock import monotonic_s
 from fake_credits.fake import FakeCredits
 from fake_credits.faults.effects import EFFECTS
-from fake_credits.transports.in_process import InProcessDriver, InProcessRequest
+from fake_credits.http_message import Request
+from fake_credits.transports.in_process import InProcessDriver
 from fake_credits.transports.shared_resources import SharedResources
 from tests.behaviour.effect_cases import CALLS, DAYS, START, Seen, a_day, checked, with_gate_opened
 
@@ -16,7 +17,7 @@ def seen_in_process(fake: FakeCredits, shared: SharedResources, call: str) -> Se
     """Make a call as a client with a limit of 30 s."""
     asked = CALLS[call]
     driver = InProcessDriver(shared.app(fake.sandbox.contract), fake.sandbox)
-    outgoing = InProcessRequest(asked.method, asked.target.encode(), asked.headers(fake), asked.body, PATIENCE_S)
+    outgoing = Request(asked.method, asked.target.encode(), asked.headers(fake), asked.body, PATIENCE_S)
     reply = driver.call(outgoing)
     return Seen(reply.status, dict(reply.headers), reply.body, reply.outcome)
 

@@ -8,11 +8,10 @@ from unittest import mock
 
 import tenacity
 
-from fake_credits.api.exchange import Exchange
-from fake_credits.errors import ApiError, RateLimited, Timeout
+from fake_credits.api import pipeline
+from fake_credits.errors import RateLimited, Timeout
 from fake_credits.fake import FakeCredits
 from fake_credits.faults import Latency, Reset, Status
-from fake_credits.transports import in_process
 from tests.benchmarks.load import served
 from tests.benchmarks.plan import Plan, best_us
 from tests.benchmarks.raw import USER
@@ -30,7 +29,7 @@ def rules(plan: Plan) -> str:
         read, read_ruled = without.server_client.get_balance, ruled.server_client.get_balance
 
         def plainly() -> None:
-            with mock.patch.object(in_process, "attempt", _without_faults):
+            with mock.patch.object(pipeline, "match_faults", _without_faults):
                 for _ in range(_BATCH):
                     read("app-id", "user-id")
 
@@ -50,14 +49,8 @@ def rules(plan: Plan) -> str:
 _BATCH = 200
 
 
-def _without_faults(exchange: Exchange, _whole: bytes | None) -> bool:
-    """Be the way of a GET where there are no faults at all."""
-    try:
-        exchange.route_match = exchange.runtime.routes.match(exchange.method, exchange.raw_path)
-        exchange.authorize_and_execute(b"")
-    except ApiError as error:
-        exchange.respond_with_error(error.with_traceback(None))
-    return True
+def _without_faults(_exchange: object, _connection: object) -> None:
+    """Find no fault, without a look at the rules and the clock."""
 
 
 def timeouts(plan: Plan) -> str:

@@ -18,7 +18,7 @@ from fake_credits.client.http import NetworkTransport
 from fake_credits.contract import DEFAULT_CONTRACT
 from fake_credits.control.routes import CONTROL_ROUTES, match_route
 from fake_credits.errors import ConnectionLost, ControlError, InvalidResponse
-from fake_credits.http_message import ClientRequest, ClientResponse
+from fake_credits.http_message import Request, Response
 from fake_credits.journal import JournalEntry
 from fake_credits.transports.live import LiveServer
 from fake_credits.transports.shared_resources import SharedResources
@@ -40,8 +40,8 @@ class Recorder:
     inner: NetworkTransport
     asked: list[tuple[str, str]] = field(default_factory=list[tuple[str, str]])
 
-    def send(self, request: ClientRequest) -> ClientResponse:
-        self.asked.append((request.method, request.target.partition("?")[0]))
+    def send(self, request: Request) -> Response:
+        self.asked.append((request.method, request.target.decode().partition("?")[0]))
         return self.inner.send(request)
 
     def close(self) -> None:
@@ -178,8 +178,8 @@ def test_a_name_that_no_path_can_have_is_refused_before_anything_is_sent(
 )
 def test_an_answer_that_is_not_the_control_planes_is_an_invalid_response(status: int, body: bytes) -> None:
     class Odd:
-        def send(self, request: ClientRequest) -> ClientResponse:
-            return ClientResponse(status, (), body)
+        def send(self, request: Request) -> Response:
+            return Response(status, body)
 
         def close(self) -> None: ...
 

@@ -11,10 +11,11 @@ from typing import Any
 import httpx2
 import pytest
 
-from fake_credits.client import AsyncServerClient, ClientRequest, ServerClient
+from fake_credits.client import AsyncServerClient, ServerClient
 from fake_credits.client.http import AsyncNetworkTransport, NetworkTransport
 from fake_credits.contract import Contract, Operation
 from fake_credits.errors import BadGateway, ConnectionLost, InvalidResponse, Timeout, TransportFailure
+from fake_credits.http_message import Request
 from fake_credits.models import Balance
 
 Ask = Callable[..., Any]
@@ -247,7 +248,7 @@ def test_a_host_that_is_none_is_a_value_error() -> None:
 def test_without_keep_alive_no_socket_is_left_for_a_loop_to_close(raw_server: RawServer) -> None:
     url, requests = raw_server(OK.replace(b"Connection: close\r\n", b"") + BALANCE)
     transport = AsyncNetworkTransport(url, keep_alive=False)
-    request = ClientRequest(Operation.GET_BALANCE, "GET", "/", (), None, 5)
+    request = Request("GET", b"/", timeout_s=5, operation=Operation.GET_BALANCE)
     assert [asyncio.run(transport.send(request)).status for _ in range(2)] == [200, 200]
     assert len(requests) == 2
 

@@ -12,7 +12,7 @@ from fake_credits import errors
 from fake_credits.client.responses import ResponseDecoder
 from fake_credits.contract import DEFAULT_CONTRACT, FIELD_NAMES, Contract, TimestampFormat
 from fake_credits.errors import ERRORS, ApiError, InvalidResponse, Problem
-from fake_credits.http_message import ClientResponse, Headers
+from fake_credits.http_message import Headers, Response
 from fake_credits.models import Balance, Reason, Transaction, TransactionPage, User, UserPage
 
 OUTCOME = ResponseDecoder(DEFAULT_CONTRACT)
@@ -22,8 +22,8 @@ SPENT = {"delta": -10, "reason": "consume", "createdAt": "2026-01-02T03:04:05.67
 FORMS = ("nested", "problem", "flat")
 
 
-def answer(body: Any, status: int = 200, headers: Headers = ()) -> ClientResponse:
-    return ClientResponse(status, headers, body if isinstance(body, bytes) else json.dumps(body).encode())
+def answer(body: Any, status: int = 200, headers: Headers | None = None) -> Response:
+    return Response(status, body if isinstance(body, bytes) else json.dumps(body).encode(), headers or [])
 
 
 def refusal(form: str, code: str, status: int, **more: Any) -> bytes:
@@ -77,14 +77,14 @@ def test_a_whole_number_is_an_int_however_it_is_written(body: bytes) -> None:
 )  # fmt: skip
 def test_a_body_that_is_not_as_promised_is_an_invalid_response(body: bytes) -> None:
     with pytest.raises(InvalidResponse) as caught:
-        OUTCOME.balance(answer(body, 200, ((b"x-request-id", b"r-1"),)))
+        OUTCOME.balance(answer(body, 200, [(b"x-request-id", b"r-1")]))
     assert (caught.value.status, caught.value.request_id) == (200, "r-1")
     assert len(str(caught.value)) < 600
 
 
 def test_an_invalid_response_quotes_what_was_wrong_and_how_the_body_begins() -> None:
     with pytest.raises(InvalidResponse) as caught:
-        OUTCOME.user(answer(ADA | {"userId": 7}, headers=((b"content-type", b"application/json"),)))
+        OUTCOME.user(answer(ADA | {"userId": 7}, headers=[(b"content-type", b"application/json")]))
     assert str(caught.value) == (
         "unusable answer, status 200, application/json: Expected `str`, got `int` - at `$.userId`; "
         f"it begins {json.dumps(ADA | {'userId': 7})!r}"
@@ -137,12 +137,12 @@ def test_a_created_transaction_is_read_in_the_contracts_form(contract: Contract,
 
 def test_without_a_body_a_created_transaction_is_the_request_at_the_answers_date() -> None:
     outcome = ResponseDecoder(Contract(created_transaction="empty"))
-    dated = answer(b"", 204, ((b"date", b"Fri, 02 Jan 2026 03:04:05 GMT"),))
+    dated = answer(b"", 204, [(b"date", b"Fri, 02 Jan 2026 03:04:05 GMT")])
     created = outcome.transaction(dated, delta=-10, reason="consume")
     assert created == Transaction(-10, Reason.CONSUME, AT.replace(microsecond=0))
 
 
-@pytest.mark.parametrize("headers", [(), ((b"date", b"soon"),)])
+@pytest.mark.parametrize("headers", [[], [(b"date", b"soon")]])
 def test_without_body_and_date_a_created_transaction_is_still_no_error(headers: Headers) -> None:
     before = datetime.now(UTC).replace(microsecond=0)
     created = ResponseDecoder(Contract(created_transaction="empty")).transaction(
@@ -158,7 +158,7 @@ def test_every_code_in_every_form_is_its_class(form: Any, code: str) -> None:
     status = kind.default_status
     body = refusal(form, code, status, requestId="r-1", details=[{"field": "delta", "problem": "is 0"}])
     with pytest.raises(ApiError) as caught:
-        ResponseDecoder(Contract(error_body=form)).balance(answer(body, status, ((b"x-request-id", b"r-2"),)))
+        ResponseDecoder(Contract(error_body=form)).balance(answer(body, status, [(b"x-request-id", b"r-2")]))
     error = caught.value
     assert type(error) is kind
     assert (error.code, error.status, error.request_id) == (code, status, "r-1")
@@ -173,7 +173,7 @@ def test_the_status_is_the_one_that_was_sent() -> None:
 
 
 def test_headers_complete_a_refusal() -> None:
-    headers = ((b"x-request-id", b"r-2"), (b"x-fake-credits-cause", b"auth:wrong_key"))
+    headers = [(b"x-request-id", b"r-2"), (b"x-fake-credits-cause", b"auth:wrong_key")]
     with pytest.raises(errors.InvalidToken) as caught:
         OUTCOME.balance(answer(refusal("nested", "invalid_token", 401), 401, headers))
     assert (caught.value.request_id, caught.value.auth_reason) == ("r-2", "wrong_key")
@@ -181,13 +181,13 @@ def test_headers_complete_a_refusal() -> None:
 
 def test_a_cause_that_is_no_credentials_is_no_why() -> None:
     with pytest.raises(errors.UserNotFound) as caught:
-        OUTCOME.balance(answer(refusal("nested", "user_not_found", 404), 404, ((b"x-fake-credits-cause", b"domain"),)))
+        OUTCOME.balance(answer(refusal("nested", "user_not_found", 404), 404, [(b"x-fake-credits-cause", b"domain")]))
     assert caught.value.auth_reason == ""
 
 
 def test_a_method_that_is_not_allowed_names_those_that_are() -> None:
     with pytest.raises(errors.MethodNotAllowed) as caught:
-        OUTCOME.balance(answer(refusal("nested", "method_not_allowed", 405), 405, ((b"allow", b"GET, HEAD"),)))
+        OUTCOME.balance(answer(refusal("nested", "method_not_allowed", 405), 405, [(b"allow", b"GET, HEAD")]))
     assert caught.value.allow == "GET, HEAD"
 
 
@@ -223,7 +223,7 @@ def test_an_unknown_code_is_told_in_the_message() -> None:
 @pytest.mark.parametrize("status", [400, 404, 502, 599])
 def test_a_refusal_that_is_no_json_object_is_an_invalid_response(body: bytes, status: int) -> None:
     with pytest.raises(InvalidResponse, match=f"status {status}, text/html") as caught:
-        OUTCOME.balance(answer(body, status, ((b"content-type", b"text/html"),)))
+        OUTCOME.balance(answer(body, status, [(b"content-type", b"text/html")]))
     assert caught.value.status == status
 
 
@@ -235,7 +235,7 @@ values = st.recursive(
 
 @given(body=st.binary() | values.map(lambda value: json.dumps(value).encode()), status=st.integers(100, 599))
 def test_whatever_comes_is_a_model_or_an_error_of_the_tree(body: bytes, status: int) -> None:
-    odd = ClientResponse(status, (), body)
+    odd = Response(status, body)
     for read in (OUTCOME.user, OUTCOME.balance, OUTCOME.user_page, OUTCOME.transaction_page):
         seen = 200
         try:

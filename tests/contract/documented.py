@@ -10,7 +10,7 @@ import jsonschema
 
 from fake_credits.api.openapi import openapi_document
 from fake_credits.contract import Contract
-from fake_credits.http_message import AsyncTransport, ClientRequest, ClientResponse, Transport
+from fake_credits.http_message import AsyncTransport, Request, Response, Transport
 
 __all__ = ["AsyncChecked", "Checked", "Documented"]
 
@@ -38,7 +38,7 @@ class Documented:
         self._validators: dict[int, Any] = {}  # by the identity of a schema, which the document keeps alive
         self.checked = 0
 
-    def check(self, method: str, target: str, answer: ClientResponse) -> None:
+    def check(self, method: str, target: str, answer: Response) -> None:
         """Assert that an operation's answer is described; a path of no operation is refused as any operation is."""
         path = _ABSOLUTE.sub("", target.partition("?")[0])
         operation = self._operation(method, path)
@@ -61,9 +61,10 @@ class Documented:
 
     def _operation(self, method: str, path: str) -> Json | None:
         matching = sorted((count, at) for at, (pattern, count, _) in enumerate(self._paths) if pattern.fullmatch(path))
-        return self._paths[matching[0][1]][2].get(method.lower()) if matching else None
+        described = "get" if method == "HEAD" else method.lower()  # RFC 9110, section 9.3.2
+        return self._paths[matching[0][1]][2].get(described) if matching else None
 
-    def _check_answer(self, what: str, operation: Json, answer: ClientResponse, *, headless: bool) -> None:
+    def _check_answer(self, what: str, operation: Json, answer: Response, *, headless: bool) -> None:
         assert str(answer.status) in operation["responses"], f"{what} is not described: {answer.body[:200]!r}"
         described = operation["responses"][str(answer.status)]
         names = [name.decode() for name, _ in answer.headers]
@@ -101,7 +102,7 @@ class Checked:
         self._inner = inner
         self._documented = documented
 
-    def send(self, request: ClientRequest) -> ClientResponse:
+    def send(self, request: Request) -> Response:
         return _checked(self._documented, request, self._inner.send(request))
 
     def close(self) -> None:
@@ -115,17 +116,18 @@ class AsyncChecked:
         self._inner = inner
         self._documented = documented
 
-    async def send(self, request: ClientRequest) -> ClientResponse:
+    async def send(self, request: Request) -> Response:
         return _checked(self._documented, request, await self._inner.send(request))
 
     async def aclose(self) -> None:
         await self._inner.aclose()
 
 
-def _checked(documented: Documented, request: ClientRequest, answer: ClientResponse) -> ClientResponse:
-    documented.check(request.method, request.target, answer)
+def _checked(documented: Documented, request: Request, answer: Response) -> Response:
+    target = request.target.decode("ascii")
+    documented.check(request.method, target, answer)
     if answer.status < 400:
-        documented.check_request(request.method, request.target, request.body)
+        documented.check_request(request.method, target, request.body)
     return answer
 
 

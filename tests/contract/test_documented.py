@@ -5,21 +5,21 @@ import json
 import pytest
 
 from fake_credits.contract import DEFAULT_CONTRACT
-from fake_credits.http_message import ClientResponse
+from fake_credits.http_message import Response
 from tests.contract.documented import Documented
 
 BALANCE = "/v1/applications/app-id/users/ada/balance"
-HEADERS = ((b"x-request-id", b"r"), (b"cache-control", b"no-store"), (b"content-type", b"application/json"))
+HEADERS = [(b"x-request-id", b"r"), (b"cache-control", b"no-store"), (b"content-type", b"application/json")]
 CAUSE = (b"x-fake-credits-cause", b"domain")
 ERROR = {"error": {"code": "user_not_found", "message": "none", "requestId": "r"}}
 
 
-def answer(status: int, body: object, *more: tuple[bytes, bytes]) -> ClientResponse:
-    return ClientResponse(status, (*HEADERS, *more), json.dumps(body).encode())
+def answer(status: int, body: object, *more: tuple[bytes, bytes]) -> Response:
+    return Response(status, json.dumps(body).encode(), [*HEADERS, *more])
 
 
 @pytest.mark.parametrize("good", [answer(200, {"balance": 5}), answer(404, ERROR, CAUSE)])
-def test_an_answer_as_described_passes(good: ClientResponse) -> None:
+def test_an_answer_as_described_passes(good: Response) -> None:
     Documented(DEFAULT_CONTRACT).check("GET", BALANCE, good)
 
 
@@ -32,15 +32,15 @@ def test_an_answer_as_described_passes(good: ClientResponse) -> None:
         (answer(200, {"balance": -1}), "less than the minimum"),
         (answer(200, {"balance": 5}, (b"x-other", b"1")), "x-other.* not described"),
         (answer(200, {"balance": 5}, HEADERS[0]), "a header twice"),
-        (ClientResponse(200, HEADERS[1:], b'{"balance":5}'), "lacks .*x-request-id"),
+        (Response(200, b'{"balance":5}', HEADERS[1:]), "lacks .*x-request-id"),
         (answer(404, ERROR), "lacks .*x-fake-credits-cause"),
         (answer(404, {"error": {**ERROR["error"], "code": "forbidden"}}, CAUSE), "'forbidden' is not one of"),
         (answer(404, {"error": {**ERROR["error"], "extra": 1}}, CAUSE), "'extra' was unexpected"),
         (answer(401, {"error": {**ERROR["error"], "code": "invalid_token"}}, CAUSE), "lacks .*www-authenticate"),
-        (ClientResponse(200, HEADERS[:2], b'{"balance":5}'), "200"),
+        (Response(200, b'{"balance":5}', HEADERS[:2]), "200"),
     ],
 )
-def test_an_answer_that_is_not_described_is_found(bad: ClientResponse, message: str) -> None:
+def test_an_answer_that_is_not_described_is_found(bad: Response, message: str) -> None:
     with pytest.raises(AssertionError, match=message):
         Documented(DEFAULT_CONTRACT).check("GET", BALANCE, bad)
 

@@ -10,7 +10,8 @@ import pytest
 from fake_credits.client.server import ServerClient
 from fake_credits.contract import DEFAULT_CONTRACT, MAX_AMOUNT, Contract, CredentialHeader, Operation, RouteTemplate
 from fake_credits.errors import ERRORS, ApiError
-from fake_credits.transports.in_process import IN_PROCESS_BASE_URL, InProcessRequest
+from fake_credits.http_message import Request
+from fake_credits.transports.in_process import IN_PROCESS_BASE_URL
 from tests.api.conftest import APP, GRANT, JSON, Api, Got
 from tests.contract.conftest import NOW_MS, Under
 
@@ -52,7 +53,7 @@ def test_every_operation_moves_to_any_method_and_path(under: Under, method: str)
         assert ask(api, operation).status == (201 if operation is CREATE else 200)
         old = DEFAULT_CONTRACT.routes[operation]
         target = old.path.replace("{applicationId}", APP).replace("{userId}", "ada").encode()
-        assert code(api.send(InProcessRequest(old.method, target, [*api.as_server, JSON], b""))) == "route_not_found"
+        assert code(api.send(Request(old.method, target, [*api.as_server, JSON], b""))) == "route_not_found"
     assert client(api).get_balance(APP, "ada").balance == 105
 
 
@@ -68,7 +69,7 @@ def test_a_literal_segment_goes_before_a_parameter_in_its_place(under: Under) ->
 
 
 def test_an_unknown_path_names_the_nearest_operation_and_the_setting_that_moves_it(under: Under) -> None:
-    got = under().send(InProcessRequest("GET", b"/v2/applications/app-id/users/ada/balance", [], b""))
+    got = under().send(Request("GET", b"/v2/applications/app-id/users/ada/balance", [], b""))
     assert code(got) == "route_not_found"
     nearest = "getBalance: GET /v1/applications/{applicationId}/users/{userId}/balance"
     assert nearest in got.json()["error"]["message"]
@@ -369,7 +370,7 @@ def refusals(api: Api) -> dict[str, Got]:
     ada = [*api.as_user("ada")]
     path = api.path(BALANCE)
     sent = {
-        "malformed_request": api.send(InProcessRequest("GET", b"/%zz", [], b"")),
+        "malformed_request": api.send(Request("GET", b"/%zz", [], b"")),
         "malformed_json": api.ask(CREATE, body=b"{"),
         "validation_error": api.ask(CREATE, body=b"{}"),
         "invalid_cursor": api.ask(USERS, query=b"cursor=x"),
@@ -384,15 +385,15 @@ def refusals(api: Api) -> dict[str, Got]:
         "insufficient_scope": api.ask(CREATE, who=ada, body=GRANT),
         "user_not_found": api.ask(BALANCE, "nobody"),
         "application_not_found": api.ask(BALANCE, app="another"),
-        "route_not_found": api.send(InProcessRequest("GET", b"/nowhere", [], b"")),
-        "method_not_allowed": api.send(InProcessRequest("DELETE", path, api.as_server, b"")),
+        "route_not_found": api.send(Request("GET", b"/nowhere", [], b"")),
+        "method_not_allowed": api.send(Request("DELETE", path, api.as_server, b"")),
         "payload_too_large": api.ask(CREATE, body=b" " * (64 * 1024 + 1)),
         "unsupported_media_type": api.send(
-            InProcessRequest("POST", api.path(CREATE), [*api.as_server, (b"content-type", b"text/plain")], GRANT)
+            Request("POST", api.path(CREATE), [*api.as_server, (b"content-type", b"text/plain")], GRANT)
         ),
     }
     if api.mode == "live":
-        sent["host_not_allowed"] = api.send(InProcessRequest("GET", path, [(b"host", b"evil.example")], b""))
+        sent["host_not_allowed"] = api.send(Request("GET", path, [(b"host", b"evil.example")], b""))
     return sent
 
 
@@ -552,7 +553,7 @@ def test_pages_of_the_contracts_origins_may_read(under: Under, origins: tuple[st
 
 def test_a_preflight_allows_the_methods_that_reads_have(under: Under) -> None:
     routes = {**DEFAULT_CONTRACT.routes, BALANCE: RouteTemplate("PUT", "/balance/{applicationId}/{userId}")}
-    got = under(routes=routes).send(InProcessRequest("OPTIONS", b"/balance/app-id/ada", [ORIGIN, ASKS], b""))
+    got = under(routes=routes).send(Request("OPTIONS", b"/balance/app-id/ada", [ORIGIN, ASKS], b""))
     assert (got.status, got.header("access-control-allow-methods")) == (204, "GET, PUT")
 
 

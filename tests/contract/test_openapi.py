@@ -16,7 +16,8 @@ from fake_credits.contract import DEFAULT_CONTRACT, Contract, CredentialHeader, 
 from fake_credits.contract.loading import load_contract
 from fake_credits.errors import ERRORS
 from fake_credits.fake import FakeCredits
-from fake_credits.transports.in_process import InProcessDriver, InProcessRequest
+from fake_credits.http_message import Request
+from fake_credits.transports.in_process import InProcessDriver
 from fake_credits.transports.shared_resources import SharedResources
 from tests.contract.strategies import contracts
 
@@ -102,7 +103,7 @@ def test_the_command_line_and_the_server_give_the_same_document(name: str | None
     contract = DEFAULT_CONTRACT if name is None else load_contract(FILES[name])
     with FakeCredits(contract=contract) as fake:
         app = SharedResources().app(contract)
-        reply = InProcessDriver(app, fake.sandbox).call(InProcessRequest("GET", b"/_fake/openapi.json", [], b""))
+        reply = InProcessDriver(app, fake.sandbox).call(Request("GET", b"/_fake/openapi.json", [], b""))
     document = json.loads(printed.output)
     assert (reply.status, json.loads(reply.body)) == (200, document)
     assert document == openapi_document(contract, document["info"]["version"])

@@ -33,7 +33,8 @@ from fake_credits.faults import (
     Unauthorized,
     Uniform,
 )
-from fake_credits.faults.context import CloseMode, CursorFault
+from fake_credits.faults.context import CursorFault
+from fake_credits.faults.deliveries import CloseMode
 from fake_credits.faults.effects.reads import SchemaDriftKind
 from fake_credits.faults.rule import OPERATIONS_BY_NAME
 

@@ -9,10 +9,10 @@ from typing import NamedTuple, cast
 
 import pytest
 
+from fake_credits.http_message import Outcome, Request, Response
 from fake_credits.intercept import INTERCEPTION_REGISTRY, Interception
 from fake_credits.intercept.routes import Route, parse_base_url
-from fake_credits.transports.in_process import InProcessDriver, InProcessRequest, InProcessResponse
-from fake_credits.transports.waits import Outcome
+from fake_credits.transports.in_process import InProcessDriver
 from tests.intercept.libraries import EACH, LIMIT_S, ORDER, SENDS, Ask, Got, Send, patience_s
 
 URL = "https://credits.internal/v1"
@@ -24,7 +24,7 @@ class Case(NamedTuple):
     """Be an answer as far as it came, on the wire and as the driver tells it."""
 
     wire: bytes
-    reply: InProcessResponse
+    reply: Response
 
 
 def head(length: int) -> tuple[bytes, list[tuple[bytes, bytes]]]:
@@ -34,9 +34,9 @@ def head(length: int) -> tuple[bytes, list[tuple[bytes, bytes]]]:
 
 def case(body: bytes | None, end: Outcome) -> Case:
     if body is None:
-        return Case(b"", InProcessResponse(0, [], b"", end))
+        return Case(b"", Response(0, outcome=end))
     lines, fields = head(13)
-    return Case(lines + body, InProcessResponse(200, fields, body, end))
+    return Case(lines + body, Response(200, body, fields, outcome=end))
 
 
 JUNK = b"\x15\x03\x01\x00\x02\x02\x50 this is no HTTP\r\n\r\n"
@@ -45,7 +45,7 @@ CASES = {
     "closed without a byte": case(None, "closed"),
     "reset without a byte": case(None, "reset"),
     "nothing until the client gives up": case(None, "timeout"),
-    "bytes that are no HTTP": Case(JUNK, InProcessResponse(0, [], JUNK, "garbage")),
+    "bytes that are no HTTP": Case(JUNK, Response(0, JUNK, outcome="garbage")),
     "closed after the head": case(b"", "closed"),
     "reset after the head": case(b"", "reset"),
     "nothing after the head": case(b"", "timeout"),
@@ -59,15 +59,15 @@ CASES = {
 class Stub:
     """Be a driver that has one reply."""
 
-    def __init__(self, reply: InProcessResponse) -> None:
+    def __init__(self, reply: Response) -> None:
         self._reply = reply
-        self.asked: list[InProcessRequest] = []
+        self.asked: list[Request] = []
 
-    def call(self, request: InProcessRequest) -> InProcessResponse:
+    def call(self, request: Request) -> Response:
         self.asked.append(request)
         return self._reply
 
-    async def call_async(self, request: InProcessRequest) -> InProcessResponse:
+    async def call_async(self, request: Request) -> Response:
         return self.call(request)
 
 
@@ -151,7 +151,7 @@ def test_an_answer_that_is_not_whole_raises_what_a_socket_raises(library: str, n
     assert {request.timeout_s for request in stub.asked} == {limit_s}
 
 
-def decoded(reply: InProcessResponse) -> list[tuple[str, str]]:
+def decoded(reply: Response) -> list[tuple[str, str]]:
     return [(name.decode(), value.decode()) for name, value in reply.headers]
 
 
@@ -163,8 +163,8 @@ def test_what_the_driver_itself_raises_comes_through_as_it_is(library: str) -> N
         """Be no `Exception`."""
 
     class Raising(Stub):
-        def call(self, request: InProcessRequest) -> InProcessResponse:
+        def call(self, request: Request) -> Response:
             raise WouldHang
 
-    with intercepted(Raising(InProcessResponse(0, [], b""))), pytest.raises(WouldHang):
+    with intercepted(Raising(Response(0))), pytest.raises(WouldHang):
         SENDS[library](Ask(URL, {}))

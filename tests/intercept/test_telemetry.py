@@ -14,7 +14,8 @@ from opentelemetry.sdk.trace.export.in_memory_span_exporter import InMemorySpanE
 
 from fake_credits.fake import FakeCredits
 from fake_credits.faults.effects import Reset
-from fake_credits.transports.in_process import InProcessDriver, InProcessRequest, InProcessResponse
+from fake_credits.http_message import Request, Response
+from fake_credits.transports.in_process import InProcessDriver
 from tests.intercept.libraries import BALANCE, SENDS, TLS, Ask
 
 URL = "https://credits.internal"
@@ -45,11 +46,11 @@ def headers_out(monkeypatch: pytest.MonkeyPatch) -> list[dict[bytes, bytes]]:
     arrived: list[dict[bytes, bytes]] = []
     call, call_async = InProcessDriver.call, InProcessDriver.call_async
 
-    def noting(self: InProcessDriver, request: InProcessRequest) -> InProcessResponse:
+    def noting(self: InProcessDriver, request: Request) -> Response:
         arrived.append(dict(request.headers))
         return call(self, request)
 
-    async def noting_async(self: InProcessDriver, request: InProcessRequest) -> InProcessResponse:
+    async def noting_async(self: InProcessDriver, request: Request) -> Response:
         arrived.append(dict(request.headers))
         return await call_async(self, request)
 

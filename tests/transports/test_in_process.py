@@ -11,20 +11,24 @@ import pytest
 import trio
 
 from fake_credits.api.app import create_app
+from fake_credits.api.contract_runtime import ContractRuntime
 from fake_credits.client.server import AsyncServerClient
+from fake_credits.contract import DEFAULT_CONTRACT
 from fake_credits.errors import InsufficientCredits
 from fake_credits.fake import ClientMode, FakeCredits
+from fake_credits.http_message import Request
 from fake_credits.sandbox import Sandbox
 from fake_credits.sandbox_options import SandboxOptions
 from fake_credits.tokens.keys import SigningKeys
-from fake_credits.transports.in_process import InProcessDriver, InProcessRequest
+from fake_credits.transports.in_process import InProcessDriver
 
 Main = Callable[[], Coroutine[Any, Any, None]]
 LOOPS: dict[str, Callable[[Main], None]] = {
     "asyncio": lambda main: asyncio.run(main()),
     "trio": lambda main: trio.run(main),
 }
-GET = InProcessRequest("GET", b"/", [], b"")
+GET = Request("GET", b"/_fake/livez")
+RUNTIME = ContractRuntime(DEFAULT_CONTRACT)
 
 
 @pytest.fixture(params=LOOPS)
@@ -39,15 +43,16 @@ def sandbox() -> Sandbox:
 
 
 class Endpoint:
-    """Be an application whose requests are no exchanges: it awaits something of its own before it answers."""
+    """Be an application that awaits something of its own before it answers on the fake's own paths."""
 
     def __init__(self, wait: Callable[[], Awaitable[object]]) -> None:
         self._wait = wait
 
-    def begin_exchange(self, sandbox: object, head: object) -> None:
-        """Return that a request is no exchange."""
+    @property
+    def runtime(self) -> ContractRuntime:
+        return RUNTIME
 
-    async def __call__(self, scope: object, receive: object, send: Any) -> None:
+    async def serve_internal(self, scope: object, receive: object, send: Any) -> None:
         """Answer as ASGI has it."""
         await self._wait()
         await send({"type": "http.response.start", "status": 200, "headers": []})
@@ -132,7 +137,7 @@ def test_what_the_application_raises_is_raised_to_the_caller(sandbox: Sandbox) -
 
 def test_a_head_request_is_answered_without_a_body(sandbox: Sandbox) -> None:
     driver = InProcessDriver(create_app(sandbox.contract), sandbox)
-    reply = driver.call(InProcessRequest("HEAD", b"/_fake/livez", [], b""))
+    reply = driver.call(Request("HEAD", b"/_fake/livez", [], b""))
     assert reply.body == b""
 
 
@@ -141,7 +146,7 @@ def test_a_body_without_a_length_is_given_one(sandbox: Sandbox) -> None:
     driver = InProcessDriver(create_app(sandbox.contract), sandbox)
     headers = [(b"x-api-key", b"key"), (b"content-type", b"application/json")]
     target = b"/v1/applications/app-id/users/user-id/transactions"
-    reply = driver.call(InProcessRequest("POST", target, headers, b'{"delta":-1,"reason":"consume"}'))
+    reply = driver.call(Request("POST", target, headers, b'{"delta":-1,"reason":"consume"}'))
     assert reply.status == 201
     assert headers == [(b"x-api-key", b"key"), (b"content-type", b"application/json")]
 

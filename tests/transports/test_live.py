@@ -27,14 +27,8 @@ from fake_credits.sandbox_options import SandboxOptions
 from fake_credits.sandboxes import SandboxRegistry
 from fake_credits.tokens.keys import SigningKeys
 from fake_credits.transports.certificates import issue_certificate, server_ssl_context
-from fake_credits.transports.live import (
-    BindOptions,
-    LiveServer,
-    ServerRunner,
-    TlsOptions,
-    _UvicornServer,  # pyright: ignore[reportPrivateUsage]
-    bind,
-)
+from fake_credits.transports.live import BindOptions, LiveServer, ServerRunner, TlsOptions, bind
+from fake_credits.transports.uvicorn_adapter import UvicornServer as Server
 
 KEYS = SigningKeys()
 BALANCE = "/v1/applications/app-id/users/user-id/balance"
@@ -247,9 +241,9 @@ def test_a_connection_that_comes_just_before_the_end_is_closed(
     listener = bind(address)
     runner = ServerRunner(sandbox.contract, SandboxRegistry(sandbox), address, listener)
     clients: list[socket.socket] = []
-    withdraw = _UvicornServer.shut_down
+    withdraw = Server.shut_down
 
-    async def withdraw_some_turns_later(server: _UvicornServer) -> None:
+    async def withdraw_some_turns_later(server: Server) -> None:
         clients.append(socket.create_connection(listener.getsockname(), timeout=LIMIT_S))
         for _ in range(turns):
             await asyncio.sleep(0)
@@ -259,7 +253,7 @@ def test_a_connection_that_comes_just_before_the_end_is_closed(
         stop = asyncio.Event()
         await runner.run(stop, stop.set)
 
-    monkeypatch.setattr(_UvicornServer, "shut_down", withdraw_some_turns_later)
+    monkeypatch.setattr(Server, "shut_down", withdraw_some_turns_later)
     with warnings.catch_warnings(record=True) as caught:
         warnings.simplefilter("always")
         with asyncio.Runner(loop_factory=new_loop) as loop:

@@ -8,8 +8,8 @@ from typing import Any, cast
 
 import pytest
 
-from fake_credits.api.exchange import ServerStopping
 from fake_credits.clock import monotonic_s
+from fake_credits.faults.waits import ServerStopping
 from fake_credits.transports import sockets
 from fake_credits.transports.sockets import KernelSocket, PendingWaits
 

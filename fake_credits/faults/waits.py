@@ -1,0 +1,99 @@
+"""What a request's coroutine awaits: values that the transport interprets, so that the pipeline does no I/O."""
+
+import math
+from collections.abc import Coroutine, Generator
+from dataclasses import dataclass
+from typing import Any
+
+from fake_credits.faults.gates import Gate
+
+__all__ = [
+    "CHECKPOINT",
+    "AtGate",
+    "Body",
+    "Drain",
+    "ExchangeCoroutine",
+    "Forever",
+    "ServerStopping",
+    "Sleep",
+    "Wait",
+    "resume",
+    "throw",
+]
+
+ExchangeCoroutine = Coroutine["Wait", Any, None]
+
+
+class ServerStopping(BaseException):
+    """Raised in a waiting request when its server stops: there will be no response, and this is not an error."""
+
+
+class Wait:
+    """Something that a request awaits."""
+
+    def __await__(self) -> Generator["Wait", Any, Any]:
+        return (yield self)
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Body(Wait):
+    """The wait for the whole body, which it returns. Raises PayloadTooLarge over ``limit_bytes``."""
+
+    limit_bytes: int
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Sleep(Wait):
+    """A delay, never shorter than ``ms``. With ``after_byte`` the client's timeout starts anew."""
+
+    ms: float
+    after_byte: bool = False
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class AtGate(Wait):
+    """The wait at a gate; it returns False if nobody released the gate within its limit."""
+
+    gate: Gate
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Drain(Wait):
+    """The wait until the client's machine has received all that was written."""
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Forever(Wait):
+    """A wait that only the client, or a limit of the server, ends."""
+
+    after_byte: bool = False
+
+    @property
+    def ms(self) -> float:
+        """Return the length of the wait."""
+        return math.inf
+
+
+CHECKPOINT = Wait()
+"""The moment before the response's first byte; it returns whether the client is still connected."""
+
+
+def resume(coroutine: ExchangeCoroutine, value: object) -> Wait | None:
+    """Run to the next wait and return it, or None at the end. Raises TypeError if it awaits anything else."""
+    try:
+        wait = coroutine.send(value)
+    except StopIteration:
+        return None
+    if not isinstance(wait, Wait):  # pyright: ignore[reportUnnecessaryIsInstance]
+        coroutine.close()
+        awaited = "a bare yield, as of asyncio.sleep(0)" if wait is None else repr(wait)
+        raise TypeError(f"the application awaits {awaited}, which no event loop drives in process")
+    return wait
+
+
+def throw(coroutine: ExchangeCoroutine, error: BaseException) -> Wait | None:
+    """Raise an error at the current wait, run to the next one and return it, or None at the end."""
+    try:
+        return coroutine.throw(error)
+    except StopIteration:
+        return None

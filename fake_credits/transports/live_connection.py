@@ -1,0 +1,381 @@
+"""One request on a live connection: its coroutine, run straight from the parser, and the waits that make it a task."""
+
+import asyncio
+import contextlib
+import threading
+from collections.abc import Callable, Coroutine
+from typing import NamedTuple, Protocol
+
+from fake_credits.api.access import HostPolicy
+from fake_credits.api.app import CreditsApplication, drive
+from fake_credits.api.exchange import Exchange
+from fake_credits.api.pipeline import dispatch, handle
+from fake_credits.errors import ApiError, PayloadTooLarge
+from fake_credits.faults.gates import Gate, GateTicket
+from fake_credits.faults.waits import (
+    CHECKPOINT,
+    AtGate,
+    Body,
+    Drain,
+    ExchangeCoroutine,
+    Forever,
+    ServerStopping,
+    Sleep,
+    Wait,
+    resume,
+    throw,
+)
+from fake_credits.http_message import AsgiMessage, Request, Response
+from fake_credits.sandbox import Sandbox
+from fake_credits.sandboxes import SandboxRegistry
+from fake_credits.transports.sockets import KernelSocket, PendingWaits, set_done, until_sandbox_closes
+
+__all__ = ["ClientProtocol", "LiveConnection", "ServerContext"]
+
+_MAX_INTERNAL_BODY_BYTES = 1024 * 1024 + 1
+_HANG_TIMEOUT_S = 60.0
+_FLUSH_TIMEOUT_S = 5.0
+_HANDOFF_TIMEOUT_S = 5.0
+_TIMER_MARGIN_S = 0.002  # timers can be early, and what is due then would have to wait for the next one
+
+
+class ServerContext(NamedTuple):
+    """What all connections of a server share."""
+
+    app: CreditsApplication
+    sandboxes: SandboxRegistry
+    host_policy: HostPolicy
+    pending_waits: PendingWaits
+
+
+class ClientProtocol(Protocol):
+    """The protocol of a connection, as its requests see it."""
+
+    server_context: ServerContext
+    transport: asyncio.Transport
+    kernel_socket: KernelSocket
+    loop: asyncio.AbstractEventLoop
+    disconnected: "asyncio.Future[bool]"
+
+    def head(self, response: Response, *, close: bool) -> bytes:
+        """Return the head of a response."""
+        ...
+
+    def raw_head(self, response: Response, *, close: bool) -> bytes:
+        """Return the head of a response whose headers are complete but for the date."""
+        ...
+
+    def scope_of(self, request: Request, path: bytes, query: bytes) -> AsgiMessage:
+        """Return the ASGI scope of a request to one of the fake's own paths."""
+        ...
+
+    def create_task(self, coroutine: Coroutine[None, None, None], /) -> None:
+        """Run the rest of a request that waits as a task that the server's stop waits for."""
+        ...
+
+    async def wait_until_flushed(self, timeout_s: float) -> None:
+        """Wait until the client's machine has all that was written."""
+        ...
+
+    def finish_connection(self, *, is_received: bool) -> None:
+        """Close the connection; if the client is still sending, read on briefly so that it gets the response."""
+        ...
+
+    def on_request_done(self, connection: "LiveConnection", /) -> None:
+        """Go on with the next request."""
+        ...
+
+
+class LiveConnection:
+    """One request on a connection, and the connection as its response sees it."""
+
+    __slots__ = (
+        "_body_error",
+        "_body_wait",
+        "_coroutine",
+        "_exchange",
+        "_handoff",
+        "_protocol",
+        "awaits_continue",
+        "body",
+        "error",
+        "is_internal",
+        "is_received",
+        "keeps_alive",
+        "request",
+    )
+
+    def __init__(self, protocol: ClientProtocol, request: Request, error: ApiError | None = None) -> None:
+        self._protocol = protocol
+        self.request = request
+        self.error = error
+        self.body = bytearray()
+        self.is_received = False
+        self.is_internal = False
+        self.awaits_continue = False
+        self.keeps_alive = error is None
+        self._exchange: Exchange | None = None
+        self._coroutine: ExchangeCoroutine | None = None
+        self._body_wait: Body | None = None
+        self._body_error: ApiError | None = None
+        self._handoff: threading.Event | None = None
+
+    # ------------------------------------------------------------ the request
+
+    def begin(self) -> None:
+        """Serve the request as far as it can be without waiting."""
+        context = self._protocol.server_context
+        if self.is_received:
+            self.request.body = bytes(self.body)
+        target = dispatch(context.app.runtime, self.request, context.sandboxes, self.error)
+        if isinstance(target, Exchange):
+            self._exchange = target
+            self._coroutine = handle(target, self)
+            self._run(resume(self._coroutine, None))
+        elif target is None:
+            self.is_internal = True
+            self._serve_internal_once_received()
+        else:
+            self.send(target)
+            self._finish()
+
+    def add_body(self, data: bytes) -> None:
+        """Take a part of the body; what is over the limit of its reader is dropped."""
+        if self._body_error is not None:
+            return
+        self.body += data
+        if self.is_internal and len(self.body) >= _MAX_INTERNAL_BODY_BYTES:
+            self.keeps_alive = False
+            self.receive_all()
+        elif self._body_wait is not None and len(self.body) > self._body_wait.limit_bytes:
+            self.fail_body(_payload_too_large(self._body_wait))
+
+    def receive_all(self) -> None:
+        """Go on, as the body is complete."""
+        self.is_received = True
+        if self.is_internal:
+            self._serve_internal_once_received()
+        elif self._body_wait is not None and self._coroutine is not None:
+            self._body_wait = None
+            self._run(resume(self._coroutine, bytes(self.body)))
+
+    def fail_body(self, error: ApiError) -> None:
+        """Give up on the rest of the body, which is too large, unreadable or never coming."""
+        if self.is_received or self._body_error is not None:
+            return
+        self._body_error, self.keeps_alive = error, False
+        if self._body_wait is not None and self._coroutine is not None:
+            self._body_wait = None
+            self._run(throw(self._coroutine, error))
+
+    def _run(self, wait: Wait | None) -> None:
+        """Go on from a wait, to the end or until a task has to take over."""
+        coroutine = self._coroutine
+        assert coroutine is not None  # noqa: S101 - only a request that has begun runs
+        while wait is not None:
+            if wait is CHECKPOINT:
+                wait = resume(coroutine, self._is_client_connected())
+            elif isinstance(wait, Body):
+                wait = self._await_body(coroutine, wait)
+                if self._body_wait is not None:
+                    return
+            else:
+                self._protocol.create_task(self._drive(coroutine, wait))
+                return
+        self._finish()
+
+    def _await_body(self, coroutine: ExchangeCoroutine, wait: Body) -> Wait | None:
+        if len(self.body) > wait.limit_bytes:
+            self.fail_body(_payload_too_large(wait))
+        if self._body_error is not None:
+            return throw(coroutine, self._body_error)
+        self._body_wait = wait
+        self._continue()
+        return wait
+
+    def _continue(self) -> None:
+        if self.awaits_continue:
+            self.awaits_continue = False
+            if not self.body:
+                self._protocol.transport.write(b"HTTP/1.1 100 Continue\r\n\r\n")
+
+    async def _drive(self, coroutine: ExchangeCoroutine, wait: Wait) -> None:
+        await drive(coroutine, wait, self)
+        self._finish()
+
+    def _finish(self) -> None:
+        self._signal_progress()
+        self._coroutine = None
+        self._protocol.on_request_done(self)
+
+    def _serve_internal_once_received(self) -> None:
+        if self.is_received:
+            self._protocol.create_task(self._serve_internal())
+        else:
+            self._continue()
+
+    async def _serve_internal(self) -> None:
+        """Serve one of the fake's own paths by the ASGI application."""
+        protocol, is_read = self._protocol, False
+        path, _, query = self.request.target.partition(b"?")
+        response = Response(0)
+
+        async def receive() -> AsgiMessage:
+            nonlocal is_read
+            if not is_read:
+                is_read = True
+                return {"type": "http.request", "body": bytes(self.body), "more_body": False}
+            with contextlib.suppress(ServerStopping):
+                await protocol.server_context.pending_waits.wait_until_done(protocol.disconnected, float("inf"))
+            return {"type": "http.disconnect"}
+
+        async def send(message: AsgiMessage) -> None:
+            if message["type"] == "http.response.start":
+                response.status, response.headers = message["status"], list(message["headers"])
+            else:
+                response.body += message.get("body", b"")
+
+        try:
+            scope = protocol.scope_of(self.request, path, query)
+            await protocol.server_context.app.serve_internal(scope, receive, send)
+        except Exception as bug:  # noqa: BLE001 - recorded, as a bug in an exchange is
+            protocol.server_context.sandboxes.base_sandbox.add_bug(bug)
+            protocol.transport.close()
+        else:
+            self._send_head_and_body(protocol.raw_head(response, close=self._must_close()), response.body)
+        self._finish()
+
+    # ------------------------------------------------------------ waits, in the server's loop
+
+    async def wait(self, wait: Wait) -> object:
+        """Wait, and return what the wait returns to the request."""
+        if wait is CHECKPOINT:
+            return self._is_client_connected()
+        if isinstance(wait, AtGate):
+            return await self._wait_at_gate(wait.gate)
+        self._signal_progress()
+        if isinstance(wait, Drain):
+            await self._protocol.wait_until_flushed(_FLUSH_TIMEOUT_S)
+        elif isinstance(wait, Forever):
+            await self._hang()
+        elif isinstance(wait, Sleep):
+            await self._sleep(wait.ms)
+        else:
+            raise TypeError(f"{wait!r} is not waited for in a task")
+        return None
+
+    @property
+    def _sandbox(self) -> Sandbox:
+        assert self._exchange is not None  # noqa: S101 - only an exchange waits
+        return self._exchange.sandbox
+
+    async def _sleep(self, ms: float) -> None:
+        """Sleep at least ``ms``; raise ServerStopping if the sandbox closes, or resets without its client, before."""
+        disconnected, sandbox = self._protocol.disconnected, self._sandbox
+        with until_sandbox_closes(sandbox, lambda: disconnected.done() or sandbox.is_closed) as stop:
+            await self._protocol.server_context.pending_waits.sleep(ms / 1000, stop)
+        if stop.done():
+            self._protocol.transport.close()
+            raise ServerStopping
+
+    async def _wait_at_gate(self, gate: Gate) -> bool:
+        """Wait at a gate; its release waits until the exchange has reached its next wait or its end."""
+        waits, released = self._protocol.server_context.pending_waits, asyncio.get_running_loop().create_future()
+        ticket = self._gate_ticket(gate, released)
+        if not gate.try_hold(ticket):
+            return True
+        self._signal_progress()
+        try:
+            if await waits.wait_until_done(released, gate.limit_s):
+                return True
+            if gate.remove_ticket(ticket):
+                return False
+            # It is being released at this very moment, and goes on in its turn.
+            return await waits.wait_until_done(released, _HANDOFF_TIMEOUT_S)
+        finally:
+            gate.remove_ticket(ticket)
+
+    def _gate_ticket(self, gate: Gate, released: "asyncio.Future[bool]") -> GateTicket:
+        loop, own_thread, handoff = asyncio.get_running_loop(), threading.get_ident(), threading.Event()
+        exchange = self._exchange
+        assert exchange is not None  # noqa: S101 - as above
+
+        def release() -> None:
+            with contextlib.suppress(RuntimeError):  # the server has stopped
+                loop.call_soon_threadsafe(resume_exchange)
+                # The server's own thread, which a rule's predicate runs in, can't wait for itself.
+                if threading.get_ident() != own_thread and not handoff.wait(_HANDOFF_TIMEOUT_S):
+                    exchange.sandbox.add_problem(
+                        f"gate {gate.name!r} let {exchange.label} go, "
+                        f"which did not go on within {_HANDOFF_TIMEOUT_S:g} s: "
+                        "release it without the sandbox's lock"
+                    )
+
+        def resume_exchange() -> None:
+            self._handoff = handoff
+            if not released.done():
+                released.set_result(True)
+
+        return exchange.gate_ticket(release)
+
+    async def _hang(self) -> None:
+        """Wait until the client disconnects, the sandbox closes, or a minute has passed."""
+        protocol = self._protocol
+        with until_sandbox_closes(self._sandbox) as stop:
+            protocol.disconnected.add_done_callback(lambda _: set_done(stop))
+            await protocol.server_context.pending_waits.wait_until_done(stop, _HANG_TIMEOUT_S)
+
+    def _signal_progress(self) -> None:
+        """Tell whoever released a gate that the exchange has reached its next wait or its end."""
+        handoff, self._handoff = self._handoff, None
+        if handoff is not None:
+            handoff.set()
+
+    def _is_client_connected(self) -> bool:
+        return not self._protocol.transport.is_closing() and self._protocol.kernel_socket.is_established()
+
+    # ------------------------------------------------------------ the connection
+
+    def send(self, response: Response) -> None:
+        """Send a whole response."""
+        self._send_head_and_body(self._protocol.head(response, close=self._must_close()), response.body)
+
+    def start(self, response: Response) -> None:
+        """Send the head of a response."""
+        self.write(self._protocol.head(response, close=self._must_close()))
+
+    def write(self, data: bytes) -> None:
+        """Send bytes as they are."""
+        if not self._protocol.transport.is_closing():
+            self._protocol.transport.write(data)
+
+    def end(self) -> None:
+        """Close, unless the connection stays open for the next request."""
+        if self._must_close():
+            self._protocol.finish_connection(is_received=self.is_received)
+
+    def close(self) -> None:
+        """Close the connection."""
+        self._protocol.transport.close()
+
+    def reset(self) -> None:
+        """Reset the connection."""
+        if not self._protocol.transport.is_closing():
+            self._protocol.kernel_socket.reset_on_close()
+        self._protocol.transport.abort()
+
+    def call_later(self, ms: float, callback: Callable[[], object]) -> None:
+        """Call a function in the server's loop, as no further request may come."""
+        self._protocol.loop.call_later(ms / 1000 + _TIMER_MARGIN_S, callback)
+
+    def _send_head_and_body(self, head: bytes, body: bytes) -> None:
+        self.write(head if self.request.method == "HEAD" else head + body)
+        self.end()
+
+    def _must_close(self) -> bool:
+        # A client that was not told to continue sends its next request in the body's place (RFC 9110, section 10.1.1).
+        return not self.keeps_alive or not self.is_received or self.awaits_continue
+
+
+def _payload_too_large(wait: Body) -> PayloadTooLarge:
+    return PayloadTooLarge(f"a body may have at most {wait.limit_bytes} bytes ({wait.limit_bytes // 1024} KiB)")

@@ -1,0 +1,154 @@
+"""All that depends on uvicorn: a base class for protocols, and a server that starts and stops at once.
+
+``tests/transports/test_uvicorn_adapter.py`` checks the private names that are used here.
+"""
+
+import asyncio
+import contextlib
+import math
+import socket
+import ssl
+from collections.abc import Callable, Coroutine
+from functools import partial
+from typing import Any
+
+import httptools
+from starlette.types import ASGIApp
+from uvicorn import Config
+from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
+from uvicorn.server import Server
+
+from fake_credits.clock import monotonic_s, wall_clock_ms
+from fake_credits.http_message import http_date
+from fake_credits.transports.sockets import PendingWaits, TlsListener
+
+__all__ = ["UvicornProtocol", "UvicornServer"]
+
+_STOP_TIMEOUT_S = 5.0
+
+
+class UvicornProtocol(HttpToolsProtocol):
+    """uvicorn's HTTP protocol without its ASGI cycle: bookkeeping, flow control and the keep-alive timer."""
+
+    def __init__(self, *args: Any, **kwargs: Any) -> None:
+        super().__init__(*args, **kwargs)
+        self._idle_since_s = math.inf
+        self.access_log = False  # uvicorn writes one wherever somebody in the process listens; we have a journal
+
+    @property
+    def date(self) -> bytes:
+        """Return the value of the Date header."""
+        return self.server_state.default_headers[0][1]
+
+    @property
+    def is_write_paused(self) -> bool:
+        """Return whether the client does not read what was written."""
+        return self.flow.write_paused
+
+    def set_reading(self, *, is_paused: bool) -> None:
+        """Pause or resume reading."""
+        if is_paused:
+            self.flow.pause_reading()
+        else:
+            self.flow.resume_reading()
+
+    def start_keep_alive_timer(self) -> None:
+        """Close the connection unless a request comes soon."""
+        self._idle_since_s = monotonic_s()
+        if self.timeout_keep_alive_task is None:
+            self.timeout_keep_alive_task = self.loop.call_later(self.timeout_keep_alive, self._check_keep_alive)
+
+    def stop_keep_alive_timer(self) -> None:
+        """Keep the connection open."""
+        self._idle_since_s = (
+            math.inf
+        )  # the timer goes on: one that is made for each request costs more than the request
+
+    def _check_keep_alive(self) -> None:
+        self.timeout_keep_alive_task = None
+        if self._idle_since_s == math.inf:
+            return
+        remaining_s = self._idle_since_s + self.timeout_keep_alive - monotonic_s()
+        if remaining_s > 0:
+            self.timeout_keep_alive_task = self.loop.call_later(remaining_s, self._check_keep_alive)
+        else:
+            self.timeout_keep_alive_handler()
+
+    def create_task(self, coroutine: Coroutine[Any, Any, None]) -> None:
+        """Run the rest of a request that waits as a task that the server's stop waits for."""
+        task = self.loop.create_task(coroutine)
+        self.tasks.add(task)
+        task.add_done_callback(self.tasks.discard)
+
+    def new_parser(self) -> None:
+        """Start a fresh parser."""
+        self.parser = httptools.HttpRequestParser(self)
+        self.parser.set_dangerous_leniencies(lenient_data_after_close=True)
+
+    def count_request(self) -> None:
+        """Count a request that is done."""
+        self.server_state.total_requests += 1
+
+
+class UvicornServer(Server):
+    """A server that starts and stops without uvicorn's main loop, which looks for a stop only ten times a second."""
+
+    def __init__(self, app: ASGIApp, protocol: Callable[..., asyncio.Protocol], pending_waits: PendingWaits) -> None:
+        config = Config(
+            app,
+            http=protocol,  # type: ignore[arg-type]
+            interface="asgi3",
+            ws="none",
+            lifespan="off",
+            proxy_headers=False,
+            access_log=True,  # False would silence the whole process's "uvicorn.access"; our protocol writes none
+            log_config=None,
+            server_header=False,
+            date_header=False,
+        )
+        config.load()
+        super().__init__(config)
+        self._pending_waits = pending_waits
+        self._listener: socket.socket | None = None
+        self._tls_listeners: tuple[TlsListener, ...] = ()
+
+    async def start(self, listener: socket.socket, ssl_context: ssl.SSLContext | None) -> None:
+        """Accept connections, over TLS if there is a context."""
+        self._listener = listener
+        self.lifespan = self.config.lifespan_class(self.config)
+        self.servers = []
+        if ssl_context is None:
+            await self.startup(sockets=[listener])
+            return
+        protocol_class: Any = self.config.http_protocol_class
+        protocol_kwargs = {"config": self.config, "server_state": self.server_state, "app_state": self.lifespan.state}
+        tls_listener = TlsListener(
+            listener, ssl_context, partial(protocol_class, **protocol_kwargs), self.server_state.tasks
+        )
+        tls_listener.start()
+        self._tls_listeners = (tls_listener,)
+
+    def refresh_date(self) -> None:
+        """Set the Date of the responses of the next second."""
+        self.server_state.default_headers = [(b"date", http_date(wall_clock_ms() // 1000))]
+
+    async def shut_down(self) -> None:
+        """Close the listeners, abort every connection, and wait until the requests in them have ended by themselves."""
+        # What asyncio has accepted it makes a connection in its next turn, and can't once the listener is closed.
+        if self._listener is not None:
+            with contextlib.suppress(NotImplementedError):  # Windows' loop
+                asyncio.get_running_loop().remove_reader(self._listener)
+        await asyncio.sleep(0)
+        for server in self.servers:
+            server.close()
+        for listener in self._tls_listeners:
+            listener.close()
+        await asyncio.sleep(0)  # uvloop sends what was written just now at the end of a turn, and an abort drops it
+        deadline_s = monotonic_s() + _STOP_TIMEOUT_S
+        while (self.server_state.connections or self.server_state.tasks) and monotonic_s() < deadline_s:
+            # Each time round: a connection that was accepted just before the end is only made after it.
+            for connection in list(self.server_state.connections):
+                connection.transport.abort()
+            if not self.server_state.connections:
+                self._pending_waits.cancel_all()
+            await asyncio.sleep(0.0005)
