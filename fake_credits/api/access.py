@@ -15,10 +15,11 @@ _HEALTH_PATHS = (b"/_fake/livez", b"/_fake/readyz")
 
 
 class HostPolicy:
-    """Judge Host headers.
+    """The allow-list of Host headers.
 
-    ``exposed``: the server is bound beyond loopback, so any Host may ask the API and for health (compose and kubelet
-    use names of their own, and a credential guards the data); the control plane still wants an allowed name.
+    ``is_exposed`` means that the server is bound to a non-loopback address: any Host may then call the API and the
+    health checks (compose and kubelet use their own names, and a credential protects the data), but the control plane
+    still requires an allowed name. Otherwise a web page could reach loopback by DNS rebinding.
     """
 
     def __init__(self, allowed: tuple[str, ...] = (), *, is_exposed: bool = False) -> None:
@@ -30,7 +31,7 @@ class HostPolicy:
         return f"<HostPolicy: loopback and {len(self._allowed)} more{', exposed' if self._is_exposed else ''}>"
 
     def host_error(self, raw_path: bytes, headers: Headers) -> ApiError | None:
-        """Return HostNotAllowed or, for a missing, repeated or broken Host, MalformedRequest; None where it passes."""
+        """Return HostNotAllowed, MalformedRequest for a missing, repeated or invalid Host, or None if it is allowed."""
         hosts = [value for name, value in headers if name == b"host"]
         return None if len(hosts) == 1 and hosts[0] in self._accepted_hosts else self._check(raw_path, hosts)
 
@@ -40,7 +41,7 @@ class HostPolicy:
         host = hosts[0].decode("latin-1")
         match = _HOST_HEADER.fullmatch(host)
         if match is None:
-            return MalformedRequest(f"the Host header is no host: {host[:60]!r}")
+            return MalformedRequest(f"invalid Host header {host[:60]!r}")
         name = _normalize(match["name"])
         if _is_loopback(name) or name in self._allowed:
             if len(self._accepted_hosts) < _MAX_CACHED_HOSTS:
@@ -69,7 +70,7 @@ _MAX_AGE_S = b"600"
 
 
 class CorsPolicy:
-    """Answer preflights and mark answers, for the origins of a contract."""
+    """The CORS rules of a contract: browsers may read with a user's token, never with the API key."""
 
     def __init__(self, contract: Contract) -> None:
         self._allowed_origins = tuple(origin.encode("latin-1") for origin in contract.cors_origins)
@@ -81,7 +82,7 @@ class CorsPolicy:
         return f"<CorsPolicy for {len(self._allowed_origins)} origins>"
 
     def allowed_origin(self, headers: Headers) -> bytes:
-        """Return the value for Access-Control-Allow-Origin, b"" where the request gets none."""
+        """Return the value of Access-Control-Allow-Origin, or b"" if the origin is not allowed."""
         if not self._allowed_origins:
             return b""
         request_origin = next((value for name, value in headers if name == b"origin"), b"")
@@ -90,9 +91,9 @@ class CorsPolicy:
         return request_origin if request_origin in self._allowed_origins else b""
 
     def preflight_response(self, headers: Headers) -> Response | None:
-        """Return the answer to an OPTIONS request that is a preflight, None where it is none.
+        """Return the response to an OPTIONS request if it is a preflight.
 
-        It allows what the contract allows, whatever was asked for: the browser compares.
+        It lists what the contract allows, whatever the browser asked for: the browser compares.
         """
         if not any(name == b"access-control-request-method" for name, _ in headers):
             return None
@@ -108,7 +109,7 @@ class CorsPolicy:
         return Response(204, b"", headers, request_id="preflight")
 
     def add_headers(self, request_headers: Headers, response_headers: Headers) -> None:
-        """Add to an answer's headers what lets a browser's script read it."""
+        """Add the headers that let a script in the browser read a response."""
         origin = self.allowed_origin(request_headers)
         if origin:
             response_headers += [

@@ -1,4 +1,4 @@
-"""Own how a refusal looks on the wire; know nothing of why it came."""
+"""Responses to refused requests: the contract's error body, status and headers."""
 
 import http
 
@@ -19,7 +19,7 @@ _CHALLENGE_ERRORS = {
 
 
 def error_response(contract: Contract, error: ApiError, request_id: str, *, status: int | None = None) -> Response:
-    """Return the answer for a refusal, in the contract's error body (row 18), with its status (row 19) or a given."""
+    """Return an error response in the contract's error body (row 18), with its status (row 19) unless one is given."""
     status = contract.status_of(error) if status is None else status
     response = Response(
         status, _error_body(contract, error, status, request_id), _error_headers(contract, error, status)

@@ -125,12 +125,12 @@ class ExchangeFaultContext:
         self._repeat_write()
 
     def _check_not_reset(self) -> None:
-        """Refuse a call that has waited, in real time, while its sandbox was reset: its world is no more."""
+        """Raise Unavailable if the sandbox was reset while the call was held up: its users are gone."""
         if self._exchange.sandbox.ledger is not self._ledger:
             raise Unavailable("the sandbox was reset while a fault of fake-credits held this call up")
 
     def _repeat_write(self) -> None:
-        """Apply a write that stands again, where it is to come twice; the outcome of the second is nobody's."""
+        """Repeat a committed write if asked to, and discard the second result."""
         exchange = self._exchange
         if self._write_count == 1 or not exchange.committed:
             return
@@ -147,14 +147,14 @@ class ExchangeFaultContext:
             except ApiError as error:
                 exchange.respond_with_error(error.with_traceback(None))
 
-    # ------------------------------------------------------------ what effects do
+    # ------------------------------------------------------------ FaultContext
 
     def random(self) -> float:
-        """Return the next number of the rule that works now."""
+        """Return the next random number of the rule being applied."""
         return self._firing.random()
 
     async def sleep(self, ms: float) -> None:
-        """Let time pass."""
+        """Wait."""
         await Sleep(ms)
 
     async def hold_at_gate(self, gate_name: str) -> None:
@@ -170,9 +170,9 @@ class ExchangeFaultContext:
         raise error
 
     def respond_with_error(self, error: ApiError, *, status: int | None = None, retry_after: str = "") -> None:
-        """Answer with a refusal."""
+        """Respond with an error."""
         rule_name = error.fault = self._firing.active_rule.name
-        self._exchange.fault_cause = ""  # that of an answer before this one
+        self._exchange.fault_cause = ""  # that of a response before this one
         error.message = f"{error.message} (the fault {rule_name!r} of fake-credits)"
         response = self._exchange.respond_with_error(error, status=status)
         if retry_after:
@@ -181,7 +181,7 @@ class ExchangeFaultContext:
             response.headers += [(b"retry-after", retry_after.encode("ascii")), (b"date", date)]
 
     def respond(self, status: int, body: bytes, media_type: str) -> None:
-        """Answer with bytes."""
+        """Respond with bytes."""
         cause = f"fault:{self._firing.active_rule.name}"
         headers = [(b"x-fake-credits-cause", cause.encode("ascii"))]
         exchange = self._exchange
@@ -189,19 +189,19 @@ class ExchangeFaultContext:
         exchange.error, exchange.fault_cause = None, cause
 
     def edit_body(self, edit: Callable[[dict[str, Any]], None]) -> None:
-        """Change the members of a success's body."""
+        """Change the members of a successful response's body."""
         response = self._exchange.response
         if response is None or not (200 <= response.status < 300 and response.body):
             return
         try:
             members = msgspec.json.decode(response.body, type=dict[str, Any])
         except msgspec.DecodeError:
-            return  # another fault has made a proxy's page of it
+            return  # another fault has replaced it by a proxy's page
         edit(members)
         response.body = msgspec.json.encode(members)
 
     def field_name(self, default_name: str) -> str:
-        """Return how the contract calls a member."""
+        """Return the contract's name of a member."""
         return self._exchange.runtime.contract.name_of(default_name)
 
     def body_size(self) -> int:
@@ -221,12 +221,12 @@ class ExchangeFaultContext:
         return values.get(form, "")
 
     def set_delivery(self, delivery: Delivery) -> None:
-        """Say how the answer leaves."""
+        """Set how the response is delivered."""
         exchange = self._exchange
         exchange.delivery, exchange.fault_cause = delivery, f"fault:{self._firing.active_rule.name}"
 
     def read_stale(self, *, by_ms: int, by_writes: int) -> None:
-        """Read the past, as far back as the rule reaches."""
+        """Read an earlier state, but never one before the rule was added."""
         overrides = self._overrides = self._overrides or FaultOverrides()
         overrides.stale_by_ms, overrides.stale_by_writes, overrides.history_lengths = (
             by_ms,
@@ -239,16 +239,16 @@ class ExchangeFaultContext:
         self._write_count = 2
 
     def inject_cursor_fault(self, cursor_fault: CursorFault) -> None:
-        """Play a trick with the cursor."""
+        """Tamper with the list's cursor."""
         overrides = self._overrides = self._overrides or FaultOverrides()
         overrides.cursor_fault = cursor_fault
 
     def skew_token_clock(self, skew_s: int) -> None:
-        """Judge the token by a fast clock."""
+        """Verify the token by a clock that is fast."""
         self._clock_skew_s = skew_s
 
     def defer_write(self, after_ms: int) -> None:
-        """Check the write now, and apply it later."""
+        """Check the write now and apply it later; the client gets no response."""
         exchange = self._exchange
         with exchange.sandbox.lock:
             self._overrides = FaultOverrides(dry_run=True)
@@ -270,6 +270,6 @@ class ExchangeFaultContext:
         try:
             self._execute(None)
             self._repeat_write()
-        except Exception as bug:  # noqa: BLE001 - whoever moved the clock has nothing to do with it
+        except Exception as bug:  # noqa: BLE001 - recorded here, as the caller that moved the clock is not to blame
             sandbox.add_bug(bug)
         self._exchange.journal(delivered=False)

@@ -1,4 +1,4 @@
-"""Own the way from a request line to an operation; know nothing of what an operation does.
+"""Routing: from a method and a path to an operation and the ids in the path.
 
 Paths are matched raw, segment by segment, each percent-decoded once: what a framework's own router normalises (`//`,
 `..`, a trailing slash, `%2F`) is here what the client sent. The table is a dictionary by number of segments and by
@@ -26,7 +26,7 @@ HTTP_METHODS = frozenset({
     "UNLOCK", "UNSUBSCRIBE",
 })
 # fmt: on
-"""The methods that the live server's HTTP parser knows; any other is no HTTP to it, in process too."""
+"""The methods that the live server's HTTP parser accepts; the in-process transport accepts the same."""
 
 _MAX_COMPARED_SEGMENTS = 16
 _MAX_COMPARED_CHARS = 64
@@ -37,10 +37,10 @@ _HEX_DIGITS = frozenset(b"0123456789abcdefABCDEF")
 
 
 class RouteMatch(NamedTuple):
-    """Be the outcome of routing: the operation and the ids that the path names (user "" where it names none).
+    """The operation and the ids of a path; ``user_id`` is empty if the path has none.
 
-    ``id_error`` is how the first bad id breaks the contract's rule (row 24), which only an admitted caller learns.
-    ``shown`` is the path, for people.
+    ``id_error`` says how the first invalid id breaks the contract's rule (row 24); only an authorized caller learns it.
+    ``printable_path`` is the path for display.
     """
 
     operation: Operation
@@ -58,7 +58,7 @@ class _Endpoint(NamedTuple):
 
 @dataclass(frozen=True, slots=True)
 class _PathPattern:
-    """Be the routes whose literal segments stand at the same positions."""
+    """The routes that have their literal segments at the same positions."""
 
     literals_of: Callable[[Sequence[str]], tuple[str, ...]]
     endpoints: dict[tuple[str, ...], dict[str, _Endpoint]] = field(
@@ -67,10 +67,10 @@ class _PathPattern:
 
 
 class RouteTable:
-    """Match a method and a raw path against a contract's templates, and remember the last.
+    """The routes of a contract, with a cache of recent matches.
 
-    It raises MalformedRequest for a path that does not decode or a method that is no HTTP method, RouteNotFound for a
-    path of no operation, and MethodNotAllowed for a method that its operation does not have. Refusals are not kept.
+    `match` raises MalformedRequest for a path that can't be decoded or an unknown HTTP method, RouteNotFound for a path
+    without an operation, and MethodNotAllowed for a method that the operation does not have.
     """
 
     def __init__(self, contract: Contract) -> None:
@@ -103,7 +103,7 @@ class RouteTable:
         pattern.endpoints.setdefault(literals, {})[template.method] = endpoint
 
     def match(self, method: str, raw_path: bytes) -> RouteMatch:
-        """Return the operation that a request line names; a long path is matched anew each time."""
+        """Return the operation of a request line. Matches of long paths are not cached."""
         return (
             self._cached_match(method, raw_path)
             if len(raw_path) <= _MAX_CACHED_PATH_BYTES
@@ -112,7 +112,7 @@ class RouteTable:
 
     def _match(self, method: str, raw_path: bytes) -> RouteMatch:
         if method not in HTTP_METHODS:
-            raise MalformedRequest(f"{method!r} is no HTTP method")
+            raise MalformedRequest(f"unknown HTTP method {method!r}")
         segments = split_path(raw_path)
         endpoints = self._find_endpoints(segments)
         if endpoints is None:
@@ -142,7 +142,7 @@ class RouteTable:
 
 
 def closest_route(routes: Mapping[Operation, RouteTemplate], method: str, segments: list[str]) -> str:
-    """Return a sentence that names the known route nearest to a path; of two as near, the one with its method."""
+    """Return a sentence that names the route closest to a path, preferably one with its method."""
     # Bounded, as the comparison is quadratic and a path may have 60 kB.
     compared_segments = [segment[:_MAX_COMPARED_CHARS] for segment in segments[:_MAX_COMPARED_SEGMENTS]]
 
@@ -177,7 +177,7 @@ def escape_path(raw_path: bytes) -> str:
 
 
 def split_path(raw_path: bytes) -> list[str]:
-    """Return a path's segments, each percent-decoded once; raise MalformedRequest where one does not decode."""
+    """Return a path's segments, each percent-decoded once; raise MalformedRequest for one that can't be decoded."""
     if b"%" not in raw_path:
         try:
             return raw_path.decode("ascii").split("/")
