@@ -262,7 +262,9 @@ def _security_schemes(contract: Contract) -> Json:
         key = {"type": "http", "scheme": contract.api_key.scheme.lower()}
     token: Json = {"type": "apiKey", "in": "header", "name": contract.user_token.header}
     if contract.user_token.header.lower() == "authorization" and contract.user_token.scheme:
-        token = {"type": "http", "scheme": contract.user_token.scheme.lower(), "bearerFormat": "JWT"}
+        token = {"type": "http", "scheme": contract.user_token.scheme.lower()}
+        if token["scheme"] == "bearer":  # the only scheme that may have a format (OpenAPI 3.1, section 4.8.27)
+            token["bearerFormat"] = "JWT"
     return {"apiKey": key, "userToken": token}
 
 

@@ -43,6 +43,7 @@ ODD: dict[str, Contract] = {
     "one header": replace(DEFAULT_CONTRACT, api_key=CredentialHeader("Authorization", "Bearer")),
     "a scheme of its own": replace(DEFAULT_CONTRACT, api_key=CredentialHeader("Authorization", "ApiKey")),
     "a scheme in another header": replace(DEFAULT_CONTRACT, user_token=CredentialHeader("X-Token", "Bearer")),
+    "a token of another scheme": replace(DEFAULT_CONTRACT, user_token=CredentialHeader("Authorization", "Token")),
     "odd names": replace(DEFAULT_CONTRACT, field_names={"delta": "a b/~c%", "users": "ü", "nextCursor": "$ref"}),
     "parameters": replace(DEFAULT_CONTRACT, limit_parameter="page[size]", cursor_parameter="page[after]"),
     "one path": replace(
