@@ -28,13 +28,14 @@ from fake_credits.sandbox_options import (
     LoadableWorld,
     MintOptions,
     SandboxOptions,
+    api_keys_equal,
     check_api_key,
     check_balance,
     check_claims,
     check_id,
     check_lifetime,
+    new_api_key,
 )
-from fake_credits.tokens.api_keys import api_keys_equal, new_api_key
 from fake_credits.tokens.bad_tokens import mint_bad_token
 from fake_credits.tokens.credentials import Credential
 from fake_credits.tokens.keys import SigningKeys

@@ -1,5 +1,6 @@
-"""The options that a sandbox starts with, and the checks on ids, balances, keys and tokens."""
+"""The options that a sandbox starts with, and the checks on ids, balances, API keys and tokens."""
 
+import hmac
 import json
 import re
 import unicodedata
@@ -11,20 +12,27 @@ from typing import Any, Literal, Protocol, TypedDict
 
 from fake_credits.contract import DEFAULT_CONTRACT, MAX_AMOUNT, Contract, id_problem
 from fake_credits.errors import did_you_mean
+from fake_credits.keyed_random import random_name
 from fake_credits.ledger import Ledger
 
 __all__ = [
+    "API_KEY_PREFIX",
     "FakeCreditsKwargs",
     "LoadableWorld",
     "MintOptions",
     "SandboxOptions",
+    "api_keys_equal",
     "check_api_key",
     "check_balance",
     "check_claims",
     "check_id",
     "check_lifetime",
+    "new_api_key",
     "options_from_kwargs",
 ]
+
+API_KEY_PREFIX = "fake_credits_key_"
+"""What a made-up key starts with, so that a secret scanner or a reader sees at once that it opens nothing real."""
 
 
 class LoadableWorld(Protocol):
@@ -213,6 +221,16 @@ def check_api_key(value: str) -> None:
         raise TypeError(f"api_key must be a str, not {type(value).__name__}")
     if not _API_KEY_PATTERN.fullmatch(value):
         raise ValueError("api_key must be 1 to 256 visible ASCII characters: it travels in a header")
+
+
+def new_api_key() -> str:
+    """Return a fresh, unpredictable API key that says in its first characters that it is a fake."""
+    return random_name(API_KEY_PREFIX)
+
+
+def api_keys_equal(a: str, b: str) -> bool:
+    """Tell whether two API keys are the same, in a time that does not depend on where they differ."""
+    return hmac.compare_digest(a.encode(errors="surrogatepass"), b.encode(errors="surrogatepass"))
 
 
 def check_lifetime(expires_in_s: int) -> None:

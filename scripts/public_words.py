@@ -49,7 +49,7 @@ from fake_credits.contract.types import FIELD_NAMES, Operation
 from fake_credits.control.routes import CONTROL_ROUTES
 from fake_credits.errors import CONTROL_ERRORS, ERRORS, FakeCreditsError
 from fake_credits.faults import EFFECTS, FaultError, Rule
-from fake_credits.faults.latency import DISTRIBUTIONS_BY_NAME
+from fake_credits.faults.effects.timing import DISTRIBUTIONS_BY_NAME
 from fake_credits.faults.rule import OPERATIONS_BY_NAME, SCRIPT_ACTIONS
 from fake_credits.faults.scenarios import FAULT_PRESETS
 from fake_credits.journal import ALWAYS_JOURNALED

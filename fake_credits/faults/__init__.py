@@ -27,9 +27,9 @@ from fake_credits.faults.effects import (
     Truncate,
     Unauthorized,
 )
+from fake_credits.faults.effects.timing import Fixed, Lognormal, Uniform
 from fake_credits.faults.engine import FaultEngine
 from fake_credits.faults.gates import Gate
-from fake_credits.faults.latency import Fixed, Lognormal, Uniform
 from fake_credits.faults.rule import Rule, lost_response
 from fake_credits.faults.serialization import rule_from, rule_to_json
 

@@ -4,13 +4,11 @@ import math
 from collections import Counter, deque
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager
-from functools import partial
 from typing import Protocol, cast
 
 from fake_credits.contract import Operation
 from fake_credits.faults.context import IncomingCall, PredicateError
 from fake_credits.faults.effects import Effect
-from fake_credits.faults.probability import ProbabilitySlice
 from fake_credits.faults.rule import Moment, Rule, effect_for_script_entry
 from fake_credits.keyed_random import keyed_random
 
@@ -84,9 +82,9 @@ class ActiveRule:
         self._fire_counts: Counter[_CounterKey] = Counter()
         self._pass_times_ms: dict[_CounterKey, deque[int]] = {}
         start, end = rule.during or (None, None)
-        self._start_ms = engine.moment_ms(start, -math.inf)
-        self._end_ms = engine.moment_ms(end, math.inf)
-        self.predicates = tuple(_predicates(rule, self._start_ms, self._end_ms))
+        self.start_ms = engine.moment_ms(start, -math.inf)
+        self.end_ms = engine.moment_ms(end, math.inf)
+        self.predicates = tuple(_predicates(rule, self.start_ms, self.end_ms))
         if rule.where is not None:
             self.predicates += (self._predicate_matches,)
 
@@ -101,9 +99,9 @@ class ActiveRule:
         return bool(self.script_left()) if self.rule.script else not self.fired
 
     @property
-    def probability_slice(self) -> ProbabilitySlice:
-        """Return the rule with its window of time, to be weighed against others."""
-        return ProbabilitySlice(self.rule, self._start_ms, self._end_ms)
+    def draw_share(self) -> float:
+        """Return the rule's share of the draw of exclusive random rules; 0 if it is not one of them."""
+        return 0.0 if self.rule.stacks else self.rule.probability or 0.0
 
     def script_left(self) -> Sequence[int | str]:
         """Return the entries of the script that nobody has met; with ``per="user"``, that the luckiest user has not."""
@@ -194,9 +192,6 @@ def _predicates(rule: Rule, start_ms: float, end_ms: float) -> Iterator[Callable
         yield lambda call: start_ms <= call.now_ms < end_ms
     if rule.reason:
         yield lambda call: call.reason == rule.reason
-    for name, value in rule.header.items():
-        yield partial(_has_header, name.lower().encode("ascii"), value.encode("latin-1"))
-
-
-def _has_header(name: bytes, value: bytes, call: IncomingCall) -> bool:
-    return call.fields.get(name) == value
+    headers = [(name.lower().encode("ascii"), value.encode("latin-1")) for name, value in rule.header.items()]
+    if headers:
+        yield lambda call: all(call.fields.get(name) == value for name, value in headers)

@@ -6,8 +6,8 @@ is exact. A draw is a pure function of (seed, rule, whose call it is, the ordina
 application, user): what one user's calls meet does not depend on what others do at the same time.
 """
 
-from collections import Counter
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections import Counter, defaultdict
+from collections.abc import Callable, Hashable, Iterable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, nullcontext
 from datetime import datetime
 
@@ -17,7 +17,6 @@ from fake_credits.faults.active_rule import ActiveRule, CallKey, Firing
 from fake_credits.faults.checks import FaultError
 from fake_credits.faults.context import IncomingCall
 from fake_credits.faults.effects import Latency
-from fake_credits.faults.probability import check_total_probability
 from fake_credits.faults.rule import Moment, Rule
 from fake_credits.keyed_random import keyed_random
 
@@ -28,6 +27,9 @@ MAX_RULES = 1000
 
 DEFAULT_LATENCY_NAME = "latency"
 """The name of the default latency's rules."""
+
+_CRITERIA = ("application", "user", "client", "reason")
+_TOTAL_LIMIT = 1 + 1e-9  # ten times 0.1 is a little more than 1
 
 
 class FaultEngine:
@@ -88,7 +90,7 @@ class FaultEngine:
         if len(remaining) >= MAX_RULES:
             raise FaultError(f"a sandbox has at most {MAX_RULES} rules")
         active = ActiveRule(rule, rule.name or self._generate_name(rule.word), self)
-        check_total_probability(active.probability_slice, (other.probability_slice for other in remaining))
+        _check_total_probability(active, remaining)
         for replaced in {*self._rules}.difference(remaining):
             replaced.is_removed = True
         if rule.phase == "read":
@@ -259,3 +261,55 @@ def _rules_in_order(
     # The default latency for fewer operations is that of its operations.
     default_latencies.sort(key=lambda active: len(active.rule.operations))
     return [*deterministic, *random_onwards, *default_latencies[:1]]
+
+
+def _check_total_probability(new: ActiveRule, others: Iterable[ActiveRule]) -> None:
+    """Raise FaultError if the shares of the rules that some call can match add up to more than 1.
+
+    Headers and functions are taken to match.
+    """
+    if not new.draw_share:
+        return
+    rules = [new, *(other for other in others if other.draw_share and _can_overlap(other, new))]
+    for operation in sorted(new.rule.operations):
+        total = _max_total([active for active in rules if operation in active.rule.operations], _CRITERIA)
+        if total > _TOTAL_LIMIT:
+            raise FaultError(
+                f"probability is {new.draw_share}: with the other random rules of {operation} that makes {total:g}, "
+                "and one draw has room for 1"
+            )
+
+
+def _can_overlap(first: ActiveRule, second: ActiveRule) -> bool:
+    """Return whether one call can match both rules."""
+    pairs = ((getattr(first.rule, name), getattr(second.rule, name)) for name in _CRITERIA)
+    return (
+        first.start_ms < second.end_ms
+        and second.start_ms < first.end_ms
+        and all(
+            first_value == second_value or not first_value or not second_value for first_value, second_value in pairs
+        )
+    )
+
+
+def _total_share(rules: Iterable[ActiveRule]) -> float:
+    return sum(active.draw_share for active in rules)
+
+
+def _max_total(rules: Sequence[ActiveRule], criteria: Sequence[str]) -> float:
+    """Return the largest sum of shares that one call can meet; it is exact if it is over the limit."""
+    total = _total_share(rules)
+    if total <= _TOTAL_LIMIT:
+        return total
+    if not criteria:
+        return max(
+            _total_share(active for active in rules if active.start_ms <= latest.start_ms < active.end_ms)
+            for latest in rules
+        )
+    rules_by_value: defaultdict[Hashable, list[ActiveRule]] = defaultdict(list)
+    for active in rules:
+        rules_by_value[getattr(active.rule, criteria[0])].append(active)
+    unrestricted = rules_by_value.pop("", [])
+    remaining = _TOTAL_LIMIT - _total_share(unrestricted)
+    overfull = [group for group in rules_by_value.values() if _total_share(group) > remaining] or [[]]
+    return max(_max_total(unrestricted + group, criteria[1:]) for group in overfull)

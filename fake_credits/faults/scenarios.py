@@ -22,8 +22,8 @@ from fake_credits.faults.effects import (
     Status,
     Truncate,
 )
+from fake_credits.faults.effects.timing import Lognormal, parse_distribution
 from fake_credits.faults.engine import DEFAULT_LATENCY_NAME, FaultEngine
-from fake_credits.faults.latency import Lognormal, parse_distribution
 from fake_credits.faults.rule import Rule, lost_response
 from fake_credits.faults.serialization import rule_from
 

@@ -8,7 +8,7 @@ from typing import Any, cast
 from fake_credits.errors import did_you_mean
 from fake_credits.faults.checks import FaultError, check_choice, format_kwargs, short_repr
 from fake_credits.faults.effects import EFFECTS, Effect
-from fake_credits.faults.latency import Distribution
+from fake_credits.faults.effects.timing import Distribution
 from fake_credits.faults.rule import OPERATIONS_BY_NAME, Rule
 
 __all__ = ["describe_match", "rule_from", "rule_from_kwargs", "rule_to_json"]

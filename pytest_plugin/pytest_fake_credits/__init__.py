@@ -5,6 +5,7 @@ plugin must cost next to nothing. PYTEST_DONT_REWRITE
 """
 
 import os
+import re
 import sys
 from collections.abc import Generator, Iterator, Mapping
 from typing import TYPE_CHECKING
@@ -12,7 +13,17 @@ from typing import TYPE_CHECKING
 import pluggy
 import pytest
 
-from pytest_fake_credits.versions import check_versions
+_MINIMUM = {"pytest": (7, 0), "pluggy": (1, 2)}  # the first with StashKey, the first with hookimpl(wrapper=True)
+
+
+def check_versions(**versions: str) -> None:
+    """Check the installed versions of pytest and pluggy; raise UsageError where one is too old."""
+    major_minor = {name: tuple(map(int, re.findall(r"\d+", version)[:2])) for name, version in versions.items()}
+    if any(version < _MINIMUM[name] for name, version in major_minor.items()):
+        needed = " and ".join(f"{name} {major}.{minor} or later" for name, (major, minor) in _MINIMUM.items())
+        installed = " and ".join(f"{name} {version}" for name, version in versions.items())
+        raise pytest.UsageError(f"fake-credits needs {needed}, got {installed}: pip install -U pytest pluggy")
+
 
 check_versions(pytest=pytest.__version__, pluggy=pluggy.__version__)  # before the imports that need them
 
@@ -42,6 +53,7 @@ if TYPE_CHECKING:
     from pytest_fake_credits.factory import Factory
 
 __all__ = [
+    "check_versions",
     "fake_credits",
     "fake_credits_async_server_client",
     "fake_credits_async_user_client",
@@ -88,9 +100,15 @@ def pytest_configure(config: pytest.Config) -> None:
             raise pytest.UsageError("fake-credits: ini fake_credits_early_env is too late for a plugin of a conftest")
         settings["api_key"] = PluginSetting(environment.api_key, "ini fake_credits_early_env")
     if settings["autouse"].value:
-        from pytest_fake_credits import autouse
+        config.pluginmanager.register(_AutousePlugin(), "pytest_fake_credits.autouse")
 
-        config.pluginmanager.register(autouse, "pytest_fake_credits.autouse")
+
+class _AutousePlugin:
+    """The fixture that gives every test a sandbox; registered only if the ini ``fake_credits_autouse`` is on."""
+
+    @pytest.fixture(autouse=True)
+    def fake_credits_for_every_test(self, fake_credits: "FakeCredits") -> None:
+        """Give a test a sandbox, whether it asks for one or not."""
 
 
 def _early_environment(config: pytest.Config) -> "EarlyEnvironment | None":

@@ -9,7 +9,7 @@ import socket
 from collections.abc import Callable, Mapping
 from typing import TYPE_CHECKING
 
-from fake_credits.tokens.api_keys import new_api_key
+from fake_credits.sandbox_options import new_api_key
 from fake_credits.transports.environment import no_proxy_with_loopback
 from pytest_fake_credits.config_options import PluginSetting
 

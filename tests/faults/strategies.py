@@ -35,7 +35,7 @@ from fake_credits.faults import (
 )
 from fake_credits.faults.context import CursorFault
 from fake_credits.faults.deliveries import CloseMode
-from fake_credits.faults.effects.reads import SchemaDriftKind
+from fake_credits.faults.effects.data import SchemaDriftKind
 from fake_credits.faults.rule import OPERATIONS_BY_NAME
 
 __all__ = ["BUILDS", "distributions", "effects", "rules", "toml"]

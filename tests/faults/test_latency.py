@@ -9,7 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from fake_credits.faults import FaultError, Fixed, Latency, Lognormal, Uniform
-from fake_credits.faults.latency import DISTRIBUTIONS_BY_NAME, Distribution, parse_distribution
+from fake_credits.faults.effects.timing import DISTRIBUTIONS_BY_NAME, Distribution, parse_distribution
 from fake_credits.keyed_random import keyed_random
 from tests.faults.strategies import distributions
 

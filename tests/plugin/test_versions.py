@@ -6,7 +6,7 @@ import sys
 from pathlib import Path
 
 import pytest
-from pytest_fake_credits.versions import check_versions
+from pytest_fake_credits import check_versions
 
 NEEDED = "pytest 7.0 or later and pluggy 1.2 or later"
 README = Path(__file__).parents[2] / "README.md"

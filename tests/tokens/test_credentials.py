@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 import fake_credits
 from fake_credits.contract import DEFAULT_CONTRACT, Contract, CredentialHeader
 from fake_credits.errors import AmbiguousCredentials, MissingCredentials
-from fake_credits.tokens.api_keys import API_KEY_PREFIX, api_keys_equal, new_api_key
+from fake_credits.sandbox_options import API_KEY_PREFIX, api_keys_equal, new_api_key
 from fake_credits.tokens.credentials import (
     AUTH_FAILURE_REASONS,
     MAX_PEEKED_TOKEN_CHARS,

@@ -11,10 +11,9 @@ from fake_credits.faults.context import (
     Phase,
 )
 from fake_credits.faults.effects.connection import Close, Drip, Garbage, Hang, Reset, Truncate
-from fake_credits.faults.effects.reads import BadCursor, SchemaDrift, StaleRead
+from fake_credits.faults.effects.data import BadCursor, DuplicateWrite, LateWrite, SchemaDrift, StaleRead
 from fake_credits.faults.effects.responses import NotJson, RateLimit, Status, Unauthorized
 from fake_credits.faults.effects.timing import HoldAtGate, Latency
-from fake_credits.faults.effects.writes import DuplicateWrite, LateWrite
 
 __all__ = [
     "ALL_OPERATIONS",

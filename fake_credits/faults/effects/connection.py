@@ -6,7 +6,7 @@ from typing import ClassVar, cast
 from fake_credits.faults.checks import FaultError, check_choice, check_int, check_number
 from fake_credits.faults.context import Effect, FaultContext, Phase
 from fake_credits.faults.deliveries import Abort, CloseMode, DripBody, RawBytes
-from fake_credits.faults.latency import MAX_DELAY_MS
+from fake_credits.faults.effects.timing import MAX_DELAY_MS
 
 __all__ = ["Close", "Drip", "Garbage", "Hang", "Reset", "Truncate"]
 

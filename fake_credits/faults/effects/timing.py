@@ -1,13 +1,163 @@
-"""Own the effects that only take time: latency, and a gate that a test opens."""
+"""The effects on timing: latency, with the distributions of its delays, and holding a call at a gate.
 
-from dataclasses import dataclass
-from typing import ClassVar
+A distribution as text, for files and flags: ``50``, ``fixed(50)``, ``uniform(10, 50)``, ``lognormal(20, 200)``.
+"""
 
-from fake_credits.faults.checks import check_text
+import math
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass, fields
+from functools import cache
+from typing import TYPE_CHECKING, ClassVar
+
+from fake_credits.faults.checks import FaultError, check_number, check_text, short_repr
 from fake_credits.faults.context import Effect, FaultContext
-from fake_credits.faults.latency import Distribution, parse_distribution
 
-__all__ = ["HoldAtGate", "Latency"]
+if TYPE_CHECKING:
+    from statistics import NormalDist
+
+__all__ = [
+    "DISTRIBUTIONS_BY_NAME",
+    "MAX_DELAY_MS",
+    "Distribution",
+    "Fixed",
+    "HoldAtGate",
+    "Latency",
+    "Lognormal",
+    "Uniform",
+    "parse_distribution",
+]
+
+MAX_DELAY_MS = 60_000
+"""No delay is longer than a minute."""
+
+_P99_Z_SCORE = 2.3263478740408408
+"""Of a standard normal distribution, how far from its mean 99 values in 100 lie at most: in standard deviations."""
+
+_CALL_PATTERN = re.compile(r"([a-z]+)\(([^()]*)\)")
+
+
+class Distribution:
+    """Be how long something takes."""
+
+    name: ClassVar[str] = ""
+
+    def __str__(self) -> str:
+        values: list[float] = [getattr(self, spec.name) for spec in fields(self)]  # type: ignore[arg-type]
+        return f"{self.name}({', '.join(repr(int(number) if number == int(number) else number) for number in values)})"
+
+    def quantile(self, p: float) -> float:
+        """Return the delay in milliseconds below which a share of all delays lies; ``share`` is from 0 up to 1."""
+        raise NotImplementedError
+
+
+@dataclass(frozen=True)
+class Fixed(Distribution):
+    """Take ``ms`` milliseconds each time."""
+
+    name: ClassVar[str] = "fixed"
+    ms: float
+
+    def __post_init__(self) -> None:
+        check_number("ms", self.ms, 0, MAX_DELAY_MS)
+
+    def quantile(self, p: float) -> float:
+        """Return the one delay."""
+        return self.ms
+
+
+@dataclass(frozen=True)
+class Uniform(Distribution):
+    """Take from ``low_ms`` to ``high_ms`` milliseconds, each as likely."""
+
+    name: ClassVar[str] = "uniform"
+    low_ms: float
+    high_ms: float
+
+    def __post_init__(self) -> None:
+        check_number("low_ms", self.low_ms, 0, MAX_DELAY_MS)
+        check_number("high_ms", self.high_ms, self.low_ms, MAX_DELAY_MS)
+
+    def quantile(self, p: float) -> float:
+        """Return the delay at a share."""
+        return self.low_ms + (self.high_ms - self.low_ms) * p
+
+
+@dataclass(frozen=True)
+class Lognormal(Distribution):
+    """Take ``median_ms`` in the middle and ``p99_ms`` in one call of a hundred, never more than ``max_ms``.
+
+    These are the two numbers that people know of their API; most services' delays have this shape.
+    """
+
+    name: ClassVar[str] = "lognormal"
+    median_ms: float
+    p99_ms: float
+    max_ms: float = MAX_DELAY_MS
+
+    def __post_init__(self) -> None:
+        check_number("median_ms", self.median_ms, 0.001, MAX_DELAY_MS)
+        check_number("p99_ms", self.p99_ms, self.median_ms, MAX_DELAY_MS)
+        check_number("max_ms", self.max_ms, self.p99_ms, MAX_DELAY_MS)
+
+    def quantile(self, p: float) -> float:
+        """Return the delay at a share."""
+        if p <= 0.0:
+            return 0.0
+        sigma = math.log(self.p99_ms / self.median_ms) / _P99_Z_SCORE
+        return min(self.median_ms * math.exp(sigma * _standard_normal().inv_cdf(p)), self.max_ms)
+
+
+@cache
+def _standard_normal() -> "NormalDist":
+    from statistics import NormalDist  # loads a dozen modules, for those who draw
+
+    return NormalDist()
+
+
+DISTRIBUTIONS_BY_NAME: Mapping[str, type[Distribution]] = {kind.name: kind for kind in (Fixed, Uniform, Lognormal)}
+"""Every distribution by its word."""
+
+
+def parse_distribution(value: object, field: str = "latency") -> Distribution:
+    """Return a distribution from itself, from milliseconds or from its text; raise FaultError for anything else."""
+    if isinstance(value, Distribution):
+        return value
+    if isinstance(value, int | float) and not isinstance(value, bool):
+        check_number(field, value, 0, MAX_DELAY_MS)
+        return Fixed(value)
+    if isinstance(value, str):
+        return _parse(value.strip(), field)
+    raise _invalid_distribution(value, field)
+
+
+def _parse(text: str, field: str) -> Distribution:
+    match = _CALL_PATTERN.fullmatch(text)
+    name, arguments = match.groups() if match else ("fixed", text.removesuffix("ms"))
+    distribution_type = DISTRIBUTIONS_BY_NAME.get(name)
+    try:
+        numbers = [float(part) for part in arguments.split(",")]
+    except ValueError:
+        numbers = []
+    if distribution_type is None or not numbers:
+        raise _invalid_distribution(text, field)
+    return _build(distribution_type, numbers, text, field)
+
+
+def _build(distribution_type: type[Distribution], numbers: list[float], text: object, field: str) -> Distribution:
+    try:
+        return distribution_type(*numbers)
+    except TypeError:
+        field_names = ", ".join(spec.name for spec in fields(distribution_type))  # type: ignore[arg-type]
+        raise FaultError(f"{field} is {short_repr(text)}: {distribution_type.name} takes ({field_names})") from None
+    except FaultError as error:
+        raise FaultError(f"{field} is {short_repr(text)}: {error}") from None
+
+
+def _invalid_distribution(value: object, field: str) -> FaultError:
+    expected = "milliseconds, 'fixed(50)', 'uniform(10, 50)' or 'lognormal(20, 200)' (median and 99th percentile)"
+    return FaultError(f"{field} is {short_repr(value)}, a {type(value).__name__}: give {expected}")
+
 
 _MAX_GATE_NAME_CHARS = 64
 

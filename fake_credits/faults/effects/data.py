@@ -1,4 +1,4 @@
-"""Own the effects on what is read: old data, hostile pages, a schema a version ahead."""
+"""The effects on data: stale reads, hostile pages and a newer schema; writes that are applied twice or late."""
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
@@ -6,9 +6,17 @@ from typing import Any, ClassVar, Literal, cast
 
 from fake_credits.contract import Operation
 from fake_credits.faults.checks import FaultError, check_choice, check_int
-from fake_credits.faults.context import ALL_OPERATIONS, LIST_OPERATIONS, CursorFault, Effect, FaultContext, Phase
+from fake_credits.faults.context import (
+    ALL_OPERATIONS,
+    LIST_OPERATIONS,
+    WRITE_OPERATIONS,
+    CursorFault,
+    Effect,
+    FaultContext,
+    Phase,
+)
 
-__all__ = ["BadCursor", "SchemaDrift", "StaleRead"]
+__all__ = ["BadCursor", "DuplicateWrite", "LateWrite", "SchemaDrift", "StaleRead"]
 
 SchemaDriftKind = Literal["extra_field", "unknown_reason", "null_for_absent", "missing_optional"]
 _MAX_LAG_MS = 86_400_000
@@ -141,3 +149,50 @@ _OPERATIONS_BY_KIND: Mapping[str, frozenset[Operation]] = {
     "null_for_absent": LIST_OPERATIONS,
     "missing_optional": ALL_OPERATIONS - {Operation.GET_BALANCE},
 }
+
+
+_MAX_WRITE_DELAY_MS = 86_400_000
+
+
+@dataclass(frozen=True)
+class DuplicateWrite(Effect):
+    """Apply the write twice, as a proxy that replays does; the answer is the first one's."""
+
+    effect_name: ClassVar[str] = "duplicate_write"
+    reveals: ClassVar[str] = "no reconciliation"
+    phases: ClassVar[tuple[Phase, ...]] = ("write",)
+
+    @property
+    def operations(self) -> frozenset[Operation]:
+        """Return the writes."""
+        return WRITE_OPERATIONS
+
+    async def apply(self, context: FaultContext) -> None:
+        """Write again."""
+        context.duplicate_write()
+
+
+@dataclass(frozen=True)
+class LateWrite(Effect):
+    """Let the write land ``after_ms`` milliseconds of the sandbox's clock later, its client hanging.
+
+    It is checked at arrival: a refusal is answered, and the rule has not fired. Fires once unless ``times`` says more.
+    """
+
+    effect_name: ClassVar[str] = "late_write"
+    reveals: ClassVar[str] = "reorders; applies twice"
+    phases: ClassVar[tuple[Phase, ...]] = ("write",)
+    times: ClassVar[int | None] = 1
+    after_ms: int
+
+    def __post_init__(self) -> None:
+        check_int("after_ms", self.after_ms, 0, _MAX_WRITE_DELAY_MS)
+
+    @property
+    def operations(self) -> frozenset[Operation]:
+        """Return the writes."""
+        return WRITE_OPERATIONS
+
+    async def apply(self, context: FaultContext) -> None:
+        """Put the write off."""
+        context.defer_write(self.after_ms)
