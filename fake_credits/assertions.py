@@ -5,7 +5,6 @@ import threading
 from collections import defaultdict
 from collections.abc import Callable, Collection, Generator, Iterable, Mapping
 from contextlib import AbstractContextManager, contextmanager
-from types import MappingProxyType
 from typing import NoReturn, Unpack
 
 from fake_credits.call_patterns import Call, Criteria, JournalSnapshot, duplicate_commits_message, pluralize
@@ -287,32 +286,20 @@ class RuleHistory:
         What one of the entries has is known.
         """
         for criterion in call.criteria:
-            allowed = _POSSIBLE_VALUES.get(criterion.name, _any_value)(self._codes_by_rule)
+            allowed = _possible_values(criterion.name, self._codes_by_rule)
             expected = str(criterion.expected)
             expected_names = {expected} if criterion.name != "rule" or expected in allowed else {*expected.split("+")}
             if allowed and not allowed.issuperset(expected_names) and not any(map(criterion.matches, entries())):
                 raise ValueError(_unknown_value_message(criterion.name, min(expected_names - allowed), allowed))
 
 
-def _possible_codes(rules: Mapping[str, frozenset[str]]) -> frozenset[str]:
-    return frozenset(ERRORS).union(("",), *rules.values())
-
-
-def _possible_causes(rules: Mapping[str, frozenset[str]]) -> frozenset[str]:
-    return _ERROR_CAUSES | _AUTH_CAUSES | {f"fault:{rule}" for rule in rules}
-
-
-def _any_value(_rules: Mapping[str, frozenset[str]]) -> frozenset[str]:
-    return frozenset()
-
-
-def _possible_rules(rules: Mapping[str, frozenset[str]]) -> frozenset[str]:
-    return frozenset(("", *rules))
-
-
-_POSSIBLE_VALUES: Mapping[str, Callable[[Mapping[str, frozenset[str]]], frozenset[str]]] = MappingProxyType(
-    {"code": _possible_codes, "cause": _possible_causes, "rule": _possible_rules}
-)
+def _possible_values(name: str, codes_by_rule: Mapping[str, frozenset[str]]) -> frozenset[str]:
+    """Return the values that a criterion can have here; none if it isn't limited to a list."""
+    if name == "code":
+        return frozenset(ERRORS).union(("",), *codes_by_rule.values())
+    if name == "cause":
+        return _ERROR_CAUSES | _AUTH_CAUSES | {f"fault:{rule}" for rule in codes_by_rule}
+    return frozenset(("", *codes_by_rule)) if name == "rule" else frozenset()
 
 
 def _unknown_value_message(name: str, value: str, allowed: frozenset[str]) -> str:

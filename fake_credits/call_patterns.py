@@ -11,7 +11,7 @@ from fake_credits.contract import Operation
 from fake_credits.errors import did_you_mean
 from fake_credits.journal import ClientKind, JournalEntry
 from fake_credits.models import Reason
-from fake_credits.text import escape_control, redact, truncate
+from fake_credits.text import align_columns, escape_control, redact, truncate
 
 __all__ = ["Call", "Criteria", "Criterion", "JournalSnapshot", "duplicate_commits_message", "pluralize"]
 
@@ -75,12 +75,9 @@ class Call:
 
     def __init__(self, operation: str | None = None, **criteria: Unpack[Criteria]) -> None:
         remaining: dict[str, object] = {**criteria}
-        parsed = [] if operation is None else [_operation_criterion(operation)]
+        parsed = [] if operation is None else [_criterion("operation", operation)]
         self.headers = _parse_headers(remaining.pop("headers", {}))
-        parsed += [
-            _where_criterion(value) if name == "where" else _field_criterion(name, value)
-            for name, value in remaining.items()
-        ]
+        parsed += [_criterion(name, value) for name, value in remaining.items()]
         parsed += [_header_criterion(name, text) for name, text in self.headers.items()]
         self.criteria = tuple(parsed)
         criteria_text = ", ".join(
@@ -101,13 +98,17 @@ class Call:
         return tuple(filter(self.matches, entries))
 
 
-def _operation_criterion(operation: str) -> Criterion:
-    if operation not in _OPERATION_NAMES:
-        raise ValueError(f"there is no operation {operation!r}: choose one of {', '.join(_OPERATION_NAMES)}")
-    return Criterion("operation", str(operation), lambda entry: entry.operation)
-
-
-def _field_criterion(name: str, expected: object) -> Criterion:
+def _criterion(name: str, expected: object) -> Criterion:
+    """Return a criterion for a field of an entry, or for a function of one; raise ValueError or TypeError."""
+    if name == "operation":
+        if expected not in _OPERATION_NAMES:
+            raise ValueError(f"there is no operation {expected!r}: choose one of {', '.join(_OPERATION_NAMES)}")
+        return Criterion(name, str(expected), lambda entry: entry.operation)
+    if name == "where":
+        if not callable(expected):
+            raise TypeError(f"where must be a function that is told the entry, not {type(expected).__name__}")
+        label = f"where {getattr(expected, '__name__', expected)}"
+        return Criterion(label, True, lambda entry: bool(expected(entry)))
     if name not in _FIELD_TYPES:
         field_names = [each for each in Criteria.__annotations__ if each != name]
         hint = did_you_mean(name, field_names, prefix=", ")
@@ -132,12 +133,6 @@ def _parse_headers(headers: object) -> dict[str, str]:
 
 def _header_criterion(name: str, expected: str) -> Criterion:
     return Criterion(name, expected, lambda entry: entry.headers.get(name))
-
-
-def _where_criterion(where: object) -> Criterion:
-    if not callable(where):
-        raise TypeError(f"where must be a function that is told the entry, not {type(where).__name__}")
-    return Criterion(f"where {getattr(where, '__name__', where)}", True, lambda entry: bool(where(entry)))
 
 
 def _format_value(value: object) -> str:
@@ -207,15 +202,17 @@ def _summarize(entry: JournalEntry, api_key: str) -> str:
 def _comparison_table(call: Call, entries: Sequence[JournalEntry], api_key: str) -> list[str]:
     operation = () if any(each.name == "operation" for each in call.criteria) else ("operation",)
     names = ["", *operation, *(each.name for each in call.criteria), "answer"]
-    expected = ["wanted", *("" for _ in operation), *(_expected_cell(each, api_key) for each in call.criteria), ""]
-    rows = [names, expected]
+    wanted = [
+        str(each.expected) if each.name == "operation" else _format_cell(each.expected, api_key)
+        for each in call.criteria
+    ]
+    rows = [names, ["wanted", *("" for _ in operation), *wanted, ""]]
     for entry in _closest(call, entries):
         cells = [_actual_cell(each, entry, api_key) for each in call.criteria]
         rows.append(
             [f"#{entry.ordinal}", *(_operation_label(entry, api_key) for _ in operation), *cells, _response_cell(entry)]
         )
-    widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
-    return ["  ".join(map(str.ljust, row, widths)).rstrip() for row in rows]
+    return align_columns(rows)
 
 
 def _closest(call: Call, entries: Sequence[JournalEntry]) -> list[JournalEntry]:
@@ -226,10 +223,6 @@ def _closest(call: Call, entries: Sequence[JournalEntry]) -> list[JournalEntry]:
         return len(differing) + ("operation" in differing), -entry.ordinal
 
     return sorted(entries, key=distance)[:_MAX_FAILURE_ROWS]
-
-
-def _expected_cell(criterion: Criterion, api_key: str) -> str:
-    return str(criterion.expected) if criterion.name == "operation" else _format_cell(criterion.expected, api_key)
 
 
 def _actual_cell(criterion: Criterion, entry: JournalEntry, api_key: str) -> str:

@@ -177,15 +177,12 @@ class Clock:
         timer = Timer(at_ms, action, label)
         with self._lock:
             if len(self._queue) >= self._compact_at:
-                self._compact()
+                # Drop what was cancelled; the next time at twice what is left, so that it costs each a constant.
+                self._queue = [entry for entry in self._queue if entry[-1].is_pending]
+                heapq.heapify(self._queue)
+                self._compact_at = max(_MIN_COMPACT_SIZE, 2 * len(self._queue))
             heapq.heappush(self._queue, (at_ms, is_timeout, ordinal, next(self._sequence), timer))
         return timer
-
-    def _compact(self) -> None:
-        """Forget what was cancelled; at twice what is left it is looked again, so that it costs each a constant."""
-        self._queue = [entry for entry in self._queue if entry[-1].is_pending]
-        heapq.heapify(self._queue)
-        self._compact_at = max(_MIN_COMPACT_SIZE, 2 * len(self._queue))
 
     def move_to(self, target_ms: int) -> int:
         """Move to a moment, unless it has passed, running on the way what is due, each at its own time.

@@ -116,16 +116,12 @@ class Account:
         copy._is_shared = self._is_shared = True
         return copy
 
-    def _unshare(self) -> None:
-        """Have a history of one's own."""
-        self._deltas, self._reasons = self._deltas[:], self._reasons[:]
-        self._times, self._balances = self._times[:], self._balances[:]
-        self._is_shared = False
-
     def append_entry(self, entry: LedgerEntry) -> None:
         """Append a transaction that the ledger has checked; nobody else calls this."""
         if self._is_shared:
-            self._unshare()
+            self._deltas, self._reasons = self._deltas[:], self._reasons[:]
+            self._times, self._balances = self._times[:], self._balances[:]
+            self._is_shared = False
         self._deltas.append(entry.delta)
         self._reasons.append(REASON_CODES[entry.reason])
         self._times.append(entry.at_ms)
@@ -260,8 +256,10 @@ class Ledger:
             balances = array("q", list(accumulate(columns.deltas, initial=account.balance))[1:])
         except OverflowError:
             balances = array("q")
-        if not self._are_all_allowed(columns, balances):
-            balances = self._balances_one_by_one(account, columns)
+        if not self._are_all_allowed(columns, balances):  # then one by one, which raises for the first that is not
+            scratch = Account(account.application_id, account.user_id, account.created_at_ms)
+            scratch.balance = account.balance
+            balances = array("q", [self.append(scratch, *transaction).balance for transaction in columns.entries()])
         account.append_columns(columns, balances)
 
     def _are_all_allowed(self, columns: TransactionColumns, balances: "array[int]") -> bool:
@@ -277,12 +275,6 @@ class Ledger:
         ):
             return False
         return (floor is None or min(balances) >= floor) and (ceiling is None or max(balances) <= ceiling)
-
-    def _balances_one_by_one(self, account: Account, columns: TransactionColumns) -> "array[int]":
-        """Return the balance after each transaction; raise what the first that breaks a rule does."""
-        scratch = Account(account.application_id, account.user_id, account.created_at_ms)
-        scratch.balance = account.balance
-        return array("q", [self.append(scratch, *transaction).balance for transaction in columns.entries()])
 
     def history_lengths(self) -> dict[tuple[str, str], int]:
         """Return how many transactions each user of each application has."""

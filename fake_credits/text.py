@@ -1,8 +1,9 @@
-"""Shortening, escaping and redacting text for display."""
+"""Shortening, aligning, escaping and redacting text for display."""
 
 import re
+from collections.abc import Iterable, Sequence
 
-__all__ = ["escape_control", "redact", "truncate"]
+__all__ = ["align_columns", "escape_control", "redact", "truncate"]
 
 _JWT_PATTERN = re.compile(r"eyJ[\w.-]+")
 _MAX_CELL_CHARS = 48
@@ -21,3 +22,10 @@ def escape_control(text: str) -> str:
 def truncate(text: str) -> str:
     """Return a cell of a table, with at most 48 characters."""
     return text if len(text) <= _MAX_CELL_CHARS else text[: _MAX_CELL_CHARS - 1] + "…"
+
+
+def align_columns(rows: Iterable[Sequence[str]]) -> list[str]:
+    """Return the lines of a table whose columns are as wide as their widest cell."""
+    rows = list(rows)
+    widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
+    return ["  ".join(map(str.ljust, row, widths)).rstrip() for row in rows]

@@ -260,15 +260,17 @@ def options_from(flags_type: type[Any]) -> Callable[[Callable[..., None]], Calla
 def list_flags(group: click.Group) -> tuple[Flag, ...]:
     """Return every flag of every command with its twin in the environment: what README and tests go by."""
     return tuple(
-        Flag(name, option.opts[0], str(option.envvar), _format_default(option.default), option.help or "")
+        Flag(
+            command=name,
+            flag=option.opts[0],
+            variable=str(option.envvar),
+            default=str(option.default) if isinstance(option.default, str | int | float) and not option.is_flag else "",
+            help=option.help or "",
+        )
         for name, command in group.commands.items()
         for option in command.params
         if isinstance(option, click.Option) and not option.is_eager
     )
-
-
-def _format_default(default: object) -> str:
-    return str(default) if isinstance(default, str | int | float) and not isinstance(default, bool) else ""
 
 
 def _click_option(spec: Any) -> Callable[[Callable[..., None]], Callable[..., None]]:

@@ -124,10 +124,13 @@ def trust_env(ca_file: Path | None, env: Mapping[str, str]) -> Generator[dict[st
         yield {}
         return
     with tempfile.TemporaryDirectory(prefix="fake-credits-trust-") as folder:
-        yield {
-            name: str(_write_bundle(Path(folder) / f"{name}.pem", [*roots, *_read_certificates(ca_file)]))
-            for name, roots in _trusted_certificates(env).items()
-        }
+        bundles: dict[str, str] = {}
+        for name, roots in _trusted_certificates(env).items():
+            bundle = Path(folder) / f"{name}.pem"
+            certificates = [*roots, *_read_certificates(ca_file)]
+            bundle.write_bytes("".join(f"{certificate}\n" for certificate in certificates).encode("utf-8"))
+            bundles[name] = str(bundle)
+        yield bundles
 
 
 def _trusted_certificates(env: Mapping[str, str]) -> dict[str, list[str]]:
@@ -179,8 +182,3 @@ def _read_certificates(path: Path) -> list[str]:
     )
     texts = (file.read_text("utf-8", errors="replace") for file in paths)
     return list(dict.fromkeys(match[0] for text in texts for match in _PEM_CERTIFICATE.finditer(text)))
-
-
-def _write_bundle(file: Path, certificates: list[str]) -> Path:
-    file.write_bytes("".join(f"{certificate}\n" for certificate in certificates).encode("utf-8"))
-    return file

@@ -24,7 +24,10 @@ _EXIT_INTERRUPTED = 130
 
 def main() -> None:
     """Be ``fake-credits``: run a command and leave with its exit code, never with a traceback for a user's mistake."""
-    _ensure_standard_streams_open()
+    # Open what is closed of stdin, stdout and stderr: libuv aborts if one of its sockets gets such a number.
+    while (descriptor := os.open(os.devnull, os.O_RDWR)) <= 2:
+        pass
+    os.close(descriptor)
     try:
         cli.main(standalone_mode=False)
     except click.exceptions.Abort:
@@ -37,13 +40,6 @@ def main() -> None:
             raise
         click.ClickException(f"stdout can't be written: {error.strerror}").show()  # a file's error names its flag
         sys.exit(click.ClickException.exit_code)
-
-
-def _ensure_standard_streams_open() -> None:
-    """Open what is closed of stdin, stdout and stderr: libuv aborts where a socket of its own gets such a number."""
-    while (descriptor := os.open(os.devnull, os.O_RDWR)) <= 2:
-        pass
-    os.close(descriptor)
 
 
 @contextmanager

@@ -164,7 +164,12 @@ class ExchangeLog:
     def _write_bugs(self, writer: LineWriter, reporter: "_BugReporter") -> None:
         for bug in reporter.take_unreported():
             trace = "".join(traceback.format_exception(bug))
-            writer.put(json.dumps({"bug": trace}) if self._log_format == "json" else _format_bug(trace))
+            if self._log_format == "json":
+                writer.put(json.dumps({"bug": trace}))
+                continue
+            # A traceback may quote a client; indented, none of its lines is taken for a line of the log.
+            rows = ["  " + _escape_unprintable(row) for row in trace.rstrip("\n").split("\n")]
+            writer.put("\n".join(["fake-credits: a bug of fake-credits answered 500; please report it:", *rows]))
 
     def _summary_data(self) -> dict[str, object]:
         operations: dict[str, dict[str, int]] = {}
@@ -196,12 +201,6 @@ def escape_to_one_word(text: str) -> str:
 
 def _escape_unprintable(text: str) -> str:
     return "".join(c if c.isprintable() and c != "\\" else c.encode("unicode_escape").decode() for c in text)
-
-
-def _format_bug(trace: str) -> str:
-    """Return a traceback, which may quote a client, indented: so none of its lines is taken for one of the log."""
-    rows = (f"  {_escape_unprintable(row)}" for row in trace.rstrip("\n").split("\n"))
-    return "\n".join(["fake-credits: a bug of fake-credits answered 500; please report it:", *rows])
 
 
 def _format_entry(entry: JournalEntry) -> str:
@@ -279,18 +278,10 @@ def _render_bar(state: ProgressState) -> str:
     return f"\r{f'{state.label} [{filled:-<{_BAR_WIDTH}}] {_format_counts(state)}'[:width]}\x1b[K"
 
 
-def _render_line(state: ProgressState) -> str:
-    return f"{state.label}: {_format_counts(state)}\n"
-
-
 def _render_json(state: ProgressState) -> str:
     rate, remaining_s = round(state.rate_per_s, 1), None if state.remaining_s is None else round(state.remaining_s, 1)
     fields = {"doing": state.label, "unit": state.unit, "done": state.done, "total": state.total}
     return json.dumps({"progress": {**fields, "rate_per_s": rate, "left_s": remaining_s}}) + "\n"
-
-
-def _render_nothing(_state: ProgressState) -> str:
-    return ""
 
 
 def _format_counts(state: ProgressState) -> str:
@@ -308,9 +299,9 @@ class _Style(NamedTuple):
 STYLES: Mapping[StyleName, _Style] = MappingProxyType(
     {
         "bar": _Style(0.1, _render_bar),
-        "lines": _Style(5.0, _render_line),
+        "lines": _Style(5.0, lambda state: f"{state.label}: {_format_counts(state)}\n"),
         "json": _Style(1.0, _render_json),
-        "none": _Style(1e9, _render_nothing),
+        "none": _Style(1e9, lambda _state: ""),
     }
 )
 """How often each form is written, in seconds, and how it looks."""

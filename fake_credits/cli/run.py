@@ -56,18 +56,21 @@ def run(options: RunFlags, command: tuple[str, ...]) -> int:
             server.start()
         try:
             server_env = application_env(sandbox, server.base_url)
-            extra_env = {**tls.env_variables, **ca_env, **control_env(server.base_url, control)}
-            return child.run(command, _command_env(options, server_env, extra_env))
+            fields = dict(zip(ENV_VALUE_NAMES, server_env.values(), strict=True))
+            env = {
+                **os.environ,
+                **no_proxy_with_loopback(os.environ),
+                **server_env,
+                **tls.env_variables,
+                **ca_env,
+                **control_env(server.base_url, control),
+                **{name: template.format(**fields) for name, template in options.env},
+            }
+            return child.run(command, env)
         finally:
             server.stop()
             log.close()
             print_problems(sandboxes, options.log)
-
-
-def _command_env(options: RunFlags, server_env: dict[str, str], extra_env: dict[str, str]) -> dict[str, str]:
-    fields = dict(zip(ENV_VALUE_NAMES, server_env.values(), strict=True))
-    custom_env = {name: template.format(**fields) for name, template in options.env}
-    return {**os.environ, **no_proxy_with_loopback(os.environ), **server_env, **extra_env, **custom_env}
 
 
 class _ChildProcess:
@@ -90,10 +93,15 @@ class _ChildProcess:
         self._exits_immediately = False
 
     def run(self, command: tuple[str, ...], env: dict[str, str]) -> int:
-        is_subreaper = _become_subreaper()
+        is_subreaper = (
+            sys.platform.startswith("linux") and ctypes.CDLL(None).prctl(_PR_SET_CHILD_SUBREAPER, 1, 0, 0, 0) == 0
+        )
+        program = command[0]
+        if sys.platform == "win32":  # which finds no batch files, such as npm.cmd, by itself
+            program = shutil.which(program, path=env.get("PATH")) or program
         try:
             # The command line is what we are for.
-            process = self._process = subprocess.Popen(_found(command, env), env=env)  # noqa: S603
+            process = self._process = subprocess.Popen([program, *command[1:]], env=env)  # noqa: S603
         except OSError as error:
             click.echo(f"Error: can't run {command[0]!r}: {error.strerror or error}", err=True)
             return _EXIT_NOT_FOUND if isinstance(error, FileNotFoundError) else _EXIT_CANNOT_RUN
@@ -130,13 +138,6 @@ def _signal_numbers(names: Iterable[str]) -> list[int]:
     return [getattr(signal, name) for name in names if hasattr(signal, name)]  # Windows lacks most
 
 
-def _found(command: tuple[str, ...], variables: dict[str, str]) -> tuple[str, ...]:
-    """Return the command with its program's file on Windows, which finds no batch files, such as npm.cmd, by itself."""
-    if sys.platform != "win32":
-        return command
-    return (shutil.which(command[0], path=variables.get("PATH")) or command[0], *command[1:])
-
-
 def _is_foreground() -> bool:
     """Tell whether a terminal's signals reach the command too."""
     if sys.platform == "win32":
@@ -146,12 +147,6 @@ def _is_foreground() -> bool:
             return os.tcgetpgrp(terminal.fileno()) == os.getpgrp()
     except OSError:
         return False
-
-
-def _become_subreaper() -> bool:
-    if not sys.platform.startswith("linux"):
-        return False
-    return bool(ctypes.CDLL(None).prctl(_PR_SET_CHILD_SUBREAPER, 1, 0, 0, 0) == 0)
 
 
 def _terminate_orphans(grace_s: float) -> None:

@@ -59,14 +59,10 @@ class ClientCredential:
 
     def headers(self, *, has_body: bool) -> Headers:
         """Return a request's headers, all of them."""
-        if self._get_secret is not None:
-            self._refresh(self._get_secret())
-        return self._headers_with_body if has_body else self._headers_without_body
-
-    def _refresh(self, secret: str) -> None:
-        if secret is not self._last_secret:
+        if self._get_secret is not None and (secret := self._get_secret()) is not self._last_secret:
             self._headers_without_body, self._headers_with_body = self._build_headers(secret)
             self._last_secret = secret
+        return self._headers_with_body if has_body else self._headers_without_body
 
     def _build_headers(self, secret: str) -> tuple[Headers, Headers]:
         encode_secret(self._argument, secret)

@@ -214,7 +214,7 @@ class RemoteSandbox:
 
     def journal(self, **filters: Unpack[JournalWords]) -> tuple[RecordedExchange, ...]:
         """Return the kept exchanges that all words choose, oldest first."""
-        raw = self._request(dict[str, msgspec.Raw], "GET", f"/journal{_query_string(filters)}")
+        raw = self._request(dict[str, msgspec.Raw], "GET", "/journal" + _query_string(filters))
         return msgspec.json.decode(raw["entries"], type=tuple[RecordedExchange, ...])
 
     def canonical_journal(self) -> str:

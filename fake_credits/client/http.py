@@ -176,14 +176,10 @@ def _translate_errors(base: BaseUrl, request: Request) -> Generator[None, None, 
         problem = f"no answer within {request.timeout_s} s"
         raise Timeout(unknown_effect_message(base.text, request, f"{problem} ({type(error).__name__})")) from error
     except httpx2.ConnectError as error:
-        raise ConnectionLost(_connect_error_message(base, request, error)) from error
+        where = f"{request.method} {base.text}{request.target.decode('ascii')}"
+        raise ConnectionLost(f"{request.operation}: no connection, so it was never sent: {error} ({where})") from error
     except httpx2.RequestError as error:
         detail = str(error) or "no answer"
         raise ConnectionLost(
             unknown_effect_message(base.text, request, f"{detail} ({type(error).__name__})")
         ) from error
-
-
-def _connect_error_message(base: BaseUrl, request: Request, error: Exception) -> str:
-    where = f"{request.method} {base.text}{request.target.decode('ascii')}"
-    return f"{request.operation}: no connection, so it was never sent: {error} ({where})"

@@ -52,15 +52,23 @@ class ResponseDecoder:
 
     def balance(self, response: Response) -> Balance:
         """Read the answer to getBalance (API README, ``GetBalanceResponse``)."""
-        return self._decode(response, self._decoders.balance, _to_balance)
+        return self._decode(response, self._decoders.balance, lambda body: Balance(_to_int("balance", body.balance)))
 
     def user_page(self, response: Response) -> UserPage:
         """Read the answer to listUsers."""
-        return self._decode(response, self._decoders.user_page, self._to_user_page)
+        return self._decode(
+            response,
+            self._decoders.user_page,
+            lambda body: UserPage(tuple(map(self._to_user, body.users)), body.nextCursor or None),
+        )
 
     def transaction_page(self, response: Response) -> TransactionPage:
         """Read the answer to listTransactions (API README, ``ListTransactionsResponse``)."""
-        return self._decode(response, self._decoders.transaction_page, self._to_transaction_page)
+        return self._decode(
+            response,
+            self._decoders.transaction_page,
+            lambda body: TransactionPage(tuple(map(self._to_transaction, body.transactions)), body.nextCursor or None),
+        )
 
     def transaction(self, response: Response, *, delta: float, reason: Reason | str) -> Transaction:
         """Read the answer to createTransaction, in the contract's form (README, "What is a guess", row 11).
@@ -71,7 +79,12 @@ class ResponseDecoder:
         if self._contract.created_transaction == "empty":
             self._raise_for_status(response)
             return Transaction(int(delta), _to_reason(reason), _response_date(response))
-        return self._decode(response, self._decoders.created_transaction, self._to_created_transaction)
+        is_wrapped = self._contract.created_transaction == "wrapped"
+        return self._decode(
+            response,
+            self._decoders.created_transaction,
+            lambda body: self._to_transaction(body.transaction if is_wrapped else body),
+        )
 
     def _decode(self, response: Response, decoder: msgspec.json.Decoder[Any], convert: Callable[[Any], T]) -> T:
         self._raise_for_status(response)
@@ -89,19 +102,9 @@ class ResponseDecoder:
     def _to_user(self, body: Any) -> User:
         return User(body.applicationId, body.userId, created_at_from_json(self._timestamp_format, body.createdAt))
 
-    def _to_user_page(self, body: Any) -> UserPage:
-        return UserPage(tuple(self._to_user(user) for user in body.users), body.nextCursor or None)
-
     def _to_transaction(self, body: Any) -> Transaction:
         created_at = created_at_from_json(self._timestamp_format, body.createdAt)
         return Transaction(_to_int("delta", body.delta), _to_reason(body.reason), created_at)
-
-    def _to_created_transaction(self, body: Any) -> Transaction:
-        return self._to_transaction(body.transaction if self._contract.created_transaction == "wrapped" else body)
-
-    def _to_transaction_page(self, body: Any) -> TransactionPage:
-        transactions = tuple(self._to_transaction(transaction) for transaction in body.transactions)
-        return TransactionPage(transactions, body.nextCursor or None)
 
     def _response_error(self, response: Response) -> ApiError | InvalidResponse:
         if response.status < 400:
@@ -191,10 +194,6 @@ def _error_class_for_status(contract: Contract, status: int) -> type[ApiError]:
     return classes[0] if len(classes) == 1 else ApiError
 
 
-def _to_balance(body: Any) -> Balance:
-    return Balance(_to_int("balance", body.balance))
-
-
 def _to_reason(text: str) -> Reason | str:
     return _REASON_BY_TEXT.get(text, text)
 
@@ -225,22 +224,15 @@ def _is_object(value: Any) -> TypeGuard[dict[str, Any]]:
     return isinstance(value, dict)
 
 
-def _is_array(value: Any) -> TypeGuard[list[Any]]:
-    return isinstance(value, list)
-
-
 def _text_member(members: dict[str, Any], name: str) -> str:
     value = members.get(name)
     return value if isinstance(value, str) else ""
 
 
 def _read_problems(details: Any) -> tuple[Problem, ...]:
-    if not _is_array(details):
-        return ()
+    items: list[Any] = details if isinstance(details, list) else []
     return tuple(
-        Problem(_text_member(detail, "field"), _text_member(detail, "problem"))
-        for detail in details
-        if _is_object(detail)
+        Problem(_text_member(item, "field"), _text_member(item, "problem")) for item in items if _is_object(item)
     )
 
 

@@ -82,7 +82,8 @@ class ControlPlane:
         from fake_credits.control.schemas import parse_body, parse_query  # most servers are never asked
 
         headers: Headers = scope["headers"]
-        base_url = f"{scope['scheme']}://{_host_header(headers)}"
+        host = next((value.decode("latin-1") for name, value in headers if name == b"host"), "localhost")
+        base_url = f"{scope['scheme']}://{host}"
         route, path_params = _match_scope(scope)
         _check_origin(headers, base_url)
         self._check_token(headers)
@@ -136,10 +137,6 @@ def _error_response(error: ControlError) -> Response:
     if error.code == "control_token_required":
         headers.append((b"www-authenticate", TOKEN_HEADER.encode("ascii")))  # RFC 9110, 15.5.2: a 401 has a challenge
     return Response(error.status, msgspec.json.encode({"error": fields}), headers)
-
-
-def _host_header(headers: Headers) -> str:
-    return next((value.decode("latin-1") for name, value in headers if name == b"host"), "localhost")
 
 
 def _check_origin(headers: Headers, base_url: str) -> None:

@@ -32,7 +32,6 @@ from fake_credits.faults.active_rule import ActiveRule
 from fake_credits.faults.checks import FaultError, short_repr
 from fake_credits.faults.scenarios import FAULT_PRESETS, parse_scenario
 from fake_credits.faults.serialization import rule_from, rule_to_json
-from fake_credits.journal import JournalEntry
 from fake_credits.sandbox import Sandbox
 from fake_credits.sandbox_options import MintOptions, SandboxOptions
 from fake_credits.sandboxes import drain, find_problems
@@ -188,14 +187,14 @@ def query_journal(request: ControlRequest) -> JsonObject:
     journal = request.sandbox.journal
     with field_errors("operation"):
         entries = journal.entries(operation=query.operation, user=query.user)
-    matching = [entry for entry in entries if _matches_query(entry, query)]
+    criteria = ("status", "rule", "committed", "delivered")
+    matching = [
+        entry
+        for entry in entries
+        if (query.after is None or entry.ordinal > query.after)
+        and all(getattr(query, name) in (None, getattr(entry, name)) for name in criteria)
+    ]
     return {"total": journal.total, "entries": msgspec.to_builtins(matching)}
-
-
-def _matches_query(entry: JournalEntry, query: JournalQuery) -> bool:
-    return (query.after is None or entry.ordinal > query.after) and all(
-        getattr(query, name) in (None, getattr(entry, name)) for name in ("status", "rule", "committed", "delivered")
-    )
 
 
 def get_canonical_journal(request: ControlRequest) -> JsonObject:

@@ -158,7 +158,15 @@ class JournalQuery(_Schema, frozen=True):
 def parse_body(body: bytes, schema: type[T]) -> T:
     """Return a body in its shape; an empty one is an object without members. Raises ControlError."""
     try:
-        content: object = parse_json(body, parse_int=_parse_int, parse_float=_parse_float) if body else {}
+        content: object = (
+            parse_json(
+                body,
+                parse_int=lambda digits: _limit_number(int(digits) if len(digits) < 40 else _INT64_LIMIT, digits),
+                parse_float=lambda text: _limit_number(float(text), text),
+            )
+            if body
+            else {}
+        )
     except MalformedJson as error:
         raise ControlError(error.code, error.message) from None
     if not isinstance(content, dict):
@@ -207,13 +215,7 @@ class _OversizedNumber(str):
     __slots__ = ()
 
 
-def _parse_int(digits: str) -> "int | _OversizedNumber":
-    value = int(digits) if len(digits) < 40 else _INT64_LIMIT
-    return value if abs(value) < _INT64_LIMIT else _OversizedNumber(digits)
-
-
-def _parse_float(text: str) -> "float | _OversizedNumber":
-    value = float(text)
+def _limit_number(value: float, text: str) -> float | _OversizedNumber:
     return value if abs(value) < _INT64_LIMIT else _OversizedNumber(text)
 
 

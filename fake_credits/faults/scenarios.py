@@ -148,16 +148,16 @@ def latency_rules(value: object) -> tuple[Rule, ...]:
     by_operation = cast("Mapping[str, object]", value if isinstance(value, Mapping) else {"*": value})
     return tuple(
         Rule(
-            effect=Latency(parse_distribution(value, _latency_field_name(operation))),
+            effect=Latency(
+                parse_distribution(
+                    value, DEFAULT_LATENCY_NAME if operation == "*" else f"{DEFAULT_LATENCY_NAME} of {operation}"
+                )
+            ),
             operation=operation,
             name=DEFAULT_LATENCY_NAME,
         )
         for operation, value in by_operation.items()
     )
-
-
-def _latency_field_name(operation: str) -> str:
-    return DEFAULT_LATENCY_NAME if operation == "*" else f"{DEFAULT_LATENCY_NAME} of {operation}"
 
 
 def _with_source(value: object, source: str) -> Iterator[_SourcedRule]:

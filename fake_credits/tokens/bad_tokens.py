@@ -72,29 +72,9 @@ def _expired(spec: _TokenSpec) -> str:
     return spec.sign_claims({"iat": issued_s, "exp": expired_s, **nbf})
 
 
-def _not_yet_valid(spec: _TokenSpec) -> str:
-    return spec.sign_claims({"nbf": spec.now_s + _HOUR_S, "exp": spec.now_s + 2 * _HOUR_S})
-
-
-def _wrong_issuer(spec: _TokenSpec) -> str:
-    return spec.sign_claims({"iss": "https://another-issuer.fake-credits.test"})
-
-
-def _wrong_audience(spec: _TokenSpec) -> str:
-    return spec.sign_claims({"aud": "https://another-api.fake-credits.test"})
-
-
 def _wrong_key(spec: _TokenSpec) -> str:
     other_key = SigningKeys().current_key(spec.minter.provider.algorithm)
     return encode_jws(other_key, encode_json(spec.claims), kid=spec.minter.signing_key.kid)
-
-
-def _unknown_kid(spec: _TokenSpec) -> str:
-    return encode_jws(spec.minter.signing_key, encode_json(spec.claims), kid="fake-kid-that-was-never-published")
-
-
-def _alg_none(spec: _TokenSpec) -> str:
-    return spec.signing_input("none") + "."
 
 
 def _hs256_with_public_key(spec: _TokenSpec) -> str:
@@ -115,40 +95,57 @@ def _missing_sub(spec: _TokenSpec) -> str:
     return encode_jws(spec.minter.signing_key, encode_json(claims))
 
 
-def _other_user(spec: _TokenSpec) -> str:
-    return spec.sign_claims({"sub": spec.other_user_id})
-
-
 def _duplicate_sub(spec: _TokenSpec) -> str:
     second_sub = b"," + encode_json({"sub": spec.other_user_id})[1:]
     return encode_jws(spec.minter.signing_key, encode_json(spec.claims)[:-1] + second_sub)
 
 
-def _string_exp(spec: _TokenSpec) -> str:
-    return spec.sign_claims({"exp": str(spec.claims["exp"])})
-
-
-def _oversize(spec: _TokenSpec) -> str:
-    return spec.sign_claims({"padding": "x" * MAX_TOKEN_BYTES})
-
-
 BAD_TOKENS: Final[dict[str, BadToken]] = {
     "expired": BadToken("ended an hour ago", "expired", _expired, TokenExpired),
-    "not_yet_valid": BadToken("begins in an hour", "not_yet_valid", _not_yet_valid),
-    "wrong_issuer": BadToken("is from an issuer that nobody trusts", "wrong_issuer", _wrong_issuer),
-    "wrong_audience": BadToken("is for another API", "wrong_audience", _wrong_audience),
+    "not_yet_valid": BadToken(
+        "begins in an hour",
+        "not_yet_valid",
+        lambda spec: spec.sign_claims({"nbf": spec.now_s + _HOUR_S, "exp": spec.now_s + 2 * _HOUR_S}),
+    ),
+    "wrong_issuer": BadToken(
+        "is from an issuer that nobody trusts",
+        "wrong_issuer",
+        lambda spec: spec.sign_claims({"iss": "https://another-issuer.fake-credits.test"}),
+    ),
+    "wrong_audience": BadToken(
+        "is for another API",
+        "wrong_audience",
+        lambda spec: spec.sign_claims({"aud": "https://another-api.fake-credits.test"}),
+    ),
     "wrong_key": BadToken("is signed by a stranger under a known kid", "bad_signature", _wrong_key),
-    "unknown_kid": BadToken("names a key that is not in the JWKS", "unknown_kid", _unknown_kid),
-    "alg_none": BadToken("is not signed at all", "algorithm_not_allowed", _alg_none),
+    "unknown_kid": BadToken(
+        "names a key that is not in the JWKS",
+        "unknown_kid",
+        lambda spec: encode_jws(
+            spec.minter.signing_key, encode_json(spec.claims), kid="fake-kid-that-was-never-published"
+        ),
+    ),
+    "alg_none": BadToken(
+        "is not signed at all", "algorithm_not_allowed", lambda spec: spec.signing_input("none") + "."
+    ),
     "hs256_with_public_key": BadToken(
         "uses the public key as an HMAC secret", "algorithm_not_allowed", _hs256_with_public_key
     ),
     "tampered": BadToken("names another user than was signed", "bad_signature", _tampered),
     "missing_sub": BadToken("names no user", "missing_user", _missing_sub),
-    "other_user": BadToken("is genuine, but another user's", "other_user", _other_user, Forbidden),
+    "other_user": BadToken(
+        "is genuine, but another user's",
+        "other_user",
+        lambda spec: spec.sign_claims({"sub": spec.other_user_id}),
+        Forbidden,
+    ),
     "duplicate_sub": BadToken("names two users", "duplicate_payload_member", _duplicate_sub),
-    "string_exp": BadToken("has its end as a string", "malformed_exp", _string_exp),
-    "oversize": BadToken("is larger than 8 KiB", "oversize", _oversize),
+    "string_exp": BadToken(
+        "has its end as a string", "malformed_exp", lambda spec: spec.sign_claims({"exp": str(spec.claims["exp"])})
+    ),
+    "oversize": BadToken(
+        "is larger than 8 KiB", "oversize", lambda spec: spec.sign_claims({"padding": "x" * MAX_TOKEN_BYTES})
+    ),
 }
 """Every kind of bad token with the answer to it: README, "Bad tokens"."""
 

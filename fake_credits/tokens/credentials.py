@@ -4,7 +4,7 @@ import base64
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from functools import lru_cache
-from typing import Literal, NoReturn
+from typing import Literal
 
 import msgspec
 
@@ -76,9 +76,9 @@ class CredentialReader:
                     found.append(result)
                 else:
                     reason = result
-        if len(found) == 1:
-            return found[0]
-        return self._resolve_several(found) if found else self._raise_missing(reason)
+        if not found:
+            raise MissingCredentials(f"{_MISSING_MESSAGES[reason]}: {self._expected}", auth_reason=reason)
+        return found[0] if len(found) == 1 else self._resolve_several(found)
 
     def _parse(self, name: bytes, value: bytes) -> Credential | str:
         return _parse_header(self._placements[name], value)
@@ -97,9 +97,6 @@ class CredentialReader:
             )
         winner: CredentialKind = "server" if self._on_conflict == "key" else "user"
         return found[kinds.index(winner)]
-
-    def _raise_missing(self, reason: str) -> NoReturn:
-        raise MissingCredentials(f"{_MISSING_MESSAGES[reason]}: {self._expected}", auth_reason=reason)
 
 
 _MISSING_MESSAGES = {

@@ -38,28 +38,23 @@ class AuthProvider:
     audience: tuple[str, ...] = ()
 
 
-def _random_uuid() -> str:
-    return str(uuid.UUID(bytes=random_bytes(16), version=4))
-
-
-def _plain_claims(_user_id: str, now_s: int) -> dict[str, object]:
-    return {"nbf": now_s, "jti": random_name("")}
-
-
 def _clerk_claims(_user_id: str, now_s: int) -> dict[str, object]:
-    session = {"sid": random_name("sess_"), "sts": "active", "v": 2, "fva": [0, -1]}
-    return {"azp": _APP_ORIGIN, "nbf": now_s, "jti": random_name(""), **session}
-
-
-def _auth0_claims(_user_id: str, _now_s: int) -> dict[str, object]:
-    return {"azp": "fakeCreditsClientId0000000000000", "scope": "openid profile email"}
+    return {
+        "azp": _APP_ORIGIN,
+        "nbf": now_s,
+        "jti": random_name(""),
+        "sid": random_name("sess_"),
+        "sts": "active",
+        "v": 2,
+        "fva": [0, -1],
+    }
 
 
 def _supabase_claims(_user_id: str, _now_s: int) -> dict[str, object]:
     return {
         "role": "authenticated",
         "aal": "aal1",
-        "session_id": _random_uuid(),
+        "session_id": str(uuid.UUID(bytes=random_bytes(16), version=4)),
         "email": "user@example.com",
         "is_anonymous": False,
     }
@@ -73,16 +68,13 @@ def _firebase_claims(user_id: str, now_s: int) -> dict[str, object]:
     }
 
 
-def _cognito_claims(_user_id: str, _now_s: int) -> dict[str, object]:
-    return {"token_use": "access", "client_id": "fakecreditsclient000000000"}
-
-
-def _workos_claims(_user_id: str, _now_s: int) -> dict[str, object]:
-    return {"sid": random_name("session_"), "org_id": "org_01FAKECREDITS0000000000000", "role": "member"}
-
-
 PLAIN_PROVIDER: Final = AuthProvider(
-    "plain", "ES256", "https://issuer.fake-credits.test", 24 * 3600, "user-id", _plain_claims
+    "plain",
+    "ES256",
+    "https://issuer.fake-credits.test",
+    24 * 3600,
+    "user-id",
+    lambda _user_id, now_s: {"nbf": now_s, "jti": random_name("")},
 )
 """The default: no provider's shape, and the algorithm that costs the least."""
 
@@ -102,7 +94,7 @@ AUTH_PROVIDERS: Final[dict[str, AuthProvider]] = {
         "https://fake-credits.auth0.com/",
         24 * 3600,
         "auth0|65fa7ec4ed175000000000ad",
-        _auth0_claims,
+        lambda _user_id, _now_s: {"azp": "fakeCreditsClientId0000000000000", "scope": "openid profile email"},
         audience=("https://credits.fake-credits.test",),
     ),
     "supabase": AuthProvider(
@@ -129,10 +121,19 @@ AUTH_PROVIDERS: Final[dict[str, AuthProvider]] = {
         "https://cognito-idp.us-east-1.amazonaws.com/us-east-1_FakeCred1",
         3600,
         "0fa7ec4e-d175-4000-8000-0000000000ad",
-        _cognito_claims,
+        lambda _user_id, _now_s: {"token_use": "access", "client_id": "fakecreditsclient000000000"},
     ),
     "workos": AuthProvider(
-        "workos", "RS256", "https://api.workos.com", 300, "user_01FAKECREDITS000000000ADA", _workos_claims
+        "workos",
+        "RS256",
+        "https://api.workos.com",
+        300,
+        "user_01FAKECREDITS000000000ADA",
+        lambda _user_id, _now_s: {
+            "sid": random_name("session_"),
+            "org_id": "org_01FAKECREDITS0000000000000",
+            "role": "member",
+        },
     ),
 }
 """Every preset by its name: README, "Users' tokens"."""

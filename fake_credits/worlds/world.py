@@ -147,18 +147,15 @@ class World:
                 raise self._error(history.user_id, f"its id {problem}")
             try:
                 account = ledger.new_account(application_id, history.user_id, start_ms + history.created_ms)
-                ledger.extend(account, _shifted(history.columns, start_ms))
+                columns = history.columns
+                times = array("q", map(start_ms.__add__, columns.times))
+                ledger.extend(account, TransactionColumns(columns.deltas, columns.reasons, times))
             except ApiError as error:
                 raise self._error(history.user_id, error.message) from error
             yield account
 
     def _error(self, user_id: str, problem: str) -> WorldError:
         return WorldError(f"world {self.name!r} can't be had here: user {user_id!r}: {problem}")
-
-
-def _shifted(columns: TransactionColumns, start_ms: int) -> TransactionColumns:
-    times = array("q", map(start_ms.__add__, columns.times))
-    return TransactionColumns(columns.deltas, columns.reasons, times)
 
 
 WORLD_FORMAT_VERSION = 1

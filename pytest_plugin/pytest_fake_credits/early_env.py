@@ -35,22 +35,18 @@ class EarlyEnvironment:
         self.api_key = str(settings["api_key"].value) or new_api_key()
         self.listener = _bind_listener()
         self.base_url = "http://{}:{}".format(*self.listener.getsockname())
-        self._original_values: dict[str, str | None] = {}
         try:
             values = _LazyValues(self)
-            self._set_variables(
-                {name: text.format_map(values) for name, text in templates.items()} | no_proxy_with_loopback(os.environ)
-            )
+            variables = {name: text.format_map(values) for name, text in templates.items()}
+            variables |= no_proxy_with_loopback(os.environ)
         except BaseException:
             self.listener.close()
             raise
+        self._original_values = {name: os.environ.get(name) for name in variables}
+        os.environ.update(variables)
 
     def __repr__(self) -> str:
         return f"<Early environment for {self.base_url}>"
-
-    def _set_variables(self, variables: Mapping[str, str]) -> None:
-        self._original_values = {name: os.environ.get(name) for name in variables}
-        os.environ.update(variables)
 
     def close(self) -> None:
         """Put the environment back, and free the port where no server has taken it."""

@@ -187,7 +187,9 @@ class Factory:
         found: list[tuple[str, BaseException | None]] = []
         for tracked in self._tracked:
             if "internal_errors" not in allow:
-                found += [(_describe_bug(bug), bug) for bug in tracked.bugs()]
+                for bug in tracked.bugs():
+                    trace = "".join(traceback.format_exception(bug)).rstrip()
+                    found.append((f"a bug of fake-credits answered 500: {bug!r}\n{trace}", bug))
             if (error := tracked.inconsistency()) is not None:
                 found.append((f"the ledger is inconsistent: {error}", error))
             found += [(problem, None) for problem in tracked.problems()]
@@ -200,8 +202,3 @@ class Factory:
         for tracked in self.open_sandboxes():
             tracked.fake.close()
         self._shared.close()
-
-
-def _describe_bug(bug: BaseException) -> str:
-    trace = "".join(traceback.format_exception(bug)).rstrip()
-    return f"a bug of fake-credits answered 500: {bug!r}\n{trace}"

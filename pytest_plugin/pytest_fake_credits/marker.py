@@ -78,13 +78,10 @@ def _file_name(value: object) -> str:
 
 def _faults(value: object) -> object:
     # An effect or a rule is known by where it comes from: the fake, which refuses what is malformed.
-    if value == "" or not (_is_fake_credits_type(value) or isinstance(value, str | list | tuple | Mapping)):
+    is_ours = type(value).__module__.startswith("fake_credits.")
+    if value == "" or not (is_ours or isinstance(value, str | list | tuple | Mapping)):
         raise ValueError(value)
     return value  # pyright: ignore[reportUnknownVariableType] - of what, is the fake's to check
-
-
-def _is_fake_credits_type(value: object) -> bool:
-    return type(value).__module__.startswith("fake_credits.")
 
 
 def _latency(value: object) -> object:
@@ -112,9 +109,9 @@ def _trust(value: object) -> dict[str, str]:
     return {_non_empty_str(issuer): _file_name(path) for issuer, path in files.items()}
 
 
-def _header_names(value: object) -> tuple[str, ...]:
-    names = cast("list[object] | tuple[object, ...]", value if isinstance(value, list | tuple) else [value])
-    return tuple(map(_non_empty_str, names))
+def _one_or_several(value: object) -> tuple[str, ...]:
+    texts = cast("list[object] | tuple[object, ...]", value if isinstance(value, list | tuple) else [value])
+    return tuple(map(_non_empty_str, texts))
 
 
 def _users(value: object) -> dict[str, int]:
@@ -131,10 +128,6 @@ def _clock(value: object) -> datetime | str:
     if not isinstance(moment, datetime) or moment.tzinfo is None:
         raise ValueError(value)
     return moment
-
-
-def _urls(value: object) -> tuple[str, ...]:
-    return tuple(map(_non_empty_str, cast("list[object]", value) if isinstance(value, list | tuple) else [value]))
 
 
 def _allow(value: object) -> tuple[str, ...]:
@@ -155,9 +148,9 @@ MARKER_OPTIONS: Mapping[str, MarkerOption] = {
     "faults": MarkerOption(
         "a rule, or a list of them: Reset(), a Rule, an object of JSON, a preset or scenario file", _faults
     ),
-    "intercept": MarkerOption("a base URL such as https://credits.internal, or a list of them", _urls),
+    "intercept": MarkerOption("a base URL such as https://credits.internal, or a list of them", _one_or_several),
     "auth_provider": MarkerOption("the name of a provider's preset", _non_empty_str),
-    "keep_headers": MarkerOption("one or a list of names of headers", _header_names),
+    "keep_headers": MarkerOption("one or a list of names of headers", _one_or_several),
     "latency": MarkerOption('milliseconds, "uniform(10, 50)", "lognormal(20, 200)", or these by operation', _latency),
     "gate_timeout_s": MarkerOption("seconds, from 0.001 to 3600, that a gate holds a call at most", _gate_timeout),
     "live": MarkerOption("True or False", _bool),

@@ -5,7 +5,7 @@ Imports the fake, so only what runs after a fixture imports this; it knows nothi
 
 import json
 import shlex
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable
 
 from msgspec import structs
 
@@ -14,7 +14,7 @@ from fake_credits.contract import Operation
 from fake_credits.fake import FakeCredits
 from fake_credits.journal import JournalEntry
 from fake_credits.models import Balance
-from fake_credits.text import escape_control, redact, truncate
+from fake_credits.text import align_columns, escape_control, redact, truncate
 from pytest_fake_credits.factory import TrackedSandbox
 
 __all__ = ["explain_balance", "render_section"]
@@ -45,7 +45,8 @@ def _render_sandbox(tracked: TrackedSandbox) -> str:
             else ""
         )
     entries = [_redacted(entry, fake.api_key) for entry in unredacted[-_MAX_REPORTED_EXCHANGES:]]
-    lines = [f"{head}; exchanges of this test, the last {len(entries)} of {len(unredacted)}:", *_render_table(entries)]
+    table = align_columns([_REPORT_COLUMNS, *map(_table_row, entries)])
+    lines = [f"{head}; exchanges of this test, the last {len(entries)} of {len(unredacted)}:", *table]
     lines += [f"refusal of #{entry.ordinal}: {entry.message}" for entry in entries if entry.message][-1:]
     lines += [
         f"balances: {_format_balances(fake, unredacted)}",
@@ -88,12 +89,6 @@ _NO_EXCHANGE_HINT = (
 
 
 _BODY_PLACEHOLDER = "<a body that asks for no transaction: it is not kept>"
-
-
-def _render_table(entries: Sequence[JournalEntry]) -> list[str]:
-    rows = [_REPORT_COLUMNS, *map(_table_row, entries)]
-    widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
-    return ["  ".join(map(str.ljust, row, widths)).rstrip() for row in rows]
 
 
 def _table_row(entry: JournalEntry) -> tuple[str, ...]:

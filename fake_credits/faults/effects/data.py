@@ -94,7 +94,7 @@ class SchemaDrift(Effect):
     kind: SchemaDriftKind = "extra_field"
 
     def __post_init__(self) -> None:
-        check_choice("kind", self.kind, _EDITS_BY_KIND)
+        check_choice("kind", self.kind, _OPERATIONS_BY_KIND)
 
     @property
     def operations(self) -> frozenset[Operation]:
@@ -103,8 +103,22 @@ class SchemaDrift(Effect):
 
     async def apply(self, context: FaultContext) -> None:
         """Change the answer."""
-        edit = _EDITS_BY_KIND[self.kind]
-        context.edit_body(lambda members: edit(members, context.field_name))
+        context.edit_body(lambda members: self._edit(members, context.field_name))
+
+    def _edit(self, members: dict[str, Any], field_name: Callable[[str], str]) -> None:
+        records = _records(members, field_name)
+        if self.kind == "null_for_absent":
+            members.setdefault(field_name("nextCursor"), None)
+        elif self.kind == "extra_field":
+            for record in (members, *records):
+                record["schemaVersion"] = 2
+        elif self.kind == "missing_optional":
+            for record in records:
+                record.pop(field_name("createdAt"), None)
+        else:
+            for record in records:
+                if field_name("reason") in record:
+                    record[field_name("reason")] = "adjustment"
 
 
 def _records(members: dict[str, Any], field_name: Callable[[str], str]) -> list[dict[str, Any]]:
@@ -115,33 +129,6 @@ def _records(members: dict[str, Any], field_name: Callable[[str], str]) -> list[
             return cast("list[dict[str, Any]]", records)
     return [members.get(field_name("transaction"), members)]
 
-
-def _add_extra_field(members: dict[str, Any], field_name: Callable[[str], str]) -> None:
-    for record in (members, *_records(members, field_name)):
-        record["schemaVersion"] = 2
-
-
-def _set_unknown_reason(members: dict[str, Any], field_name: Callable[[str], str]) -> None:
-    for record in _records(members, field_name):
-        if field_name("reason") in record:
-            record[field_name("reason")] = "adjustment"
-
-
-def _add_null_cursor(members: dict[str, Any], field_name: Callable[[str], str]) -> None:
-    members.setdefault(field_name("nextCursor"), None)
-
-
-def _remove_created_at(members: dict[str, Any], field_name: Callable[[str], str]) -> None:
-    for record in _records(members, field_name):
-        record.pop(field_name("createdAt"), None)
-
-
-_EDITS_BY_KIND: Mapping[str, Callable[[dict[str, Any], Callable[[str], str]], None]] = {
-    "extra_field": _add_extra_field,
-    "unknown_reason": _set_unknown_reason,
-    "null_for_absent": _add_null_cursor,
-    "missing_optional": _remove_created_at,
-}
 
 _OPERATIONS_BY_KIND: Mapping[str, frozenset[Operation]] = {
     "extra_field": ALL_OPERATIONS,
