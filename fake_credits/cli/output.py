@@ -11,7 +11,6 @@ import threading
 import traceback
 from collections import Counter
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from types import MappingProxyType
 from typing import Literal, NamedTuple, Self, TextIO
 
 import msgspec
@@ -296,14 +295,12 @@ class _Style(NamedTuple):
     render: Callable[[ProgressState], str]
 
 
-STYLES: Mapping[StyleName, _Style] = MappingProxyType(
-    {
-        "bar": _Style(0.1, _render_bar),
-        "lines": _Style(5.0, lambda state: f"{state.label}: {_format_counts(state)}\n"),
-        "json": _Style(1.0, _render_json),
-        "none": _Style(1e9, lambda _state: ""),
-    }
-)
+STYLES: Mapping[StyleName, _Style] = {
+    "bar": _Style(0.1, _render_bar),
+    "lines": _Style(5.0, lambda state: f"{state.label}: {_format_counts(state)}\n"),
+    "json": _Style(1.0, _render_json),
+    "none": _Style(1e9, lambda _: ""),
+}
 """How often each form is written, in seconds, and how it looks."""
 
 

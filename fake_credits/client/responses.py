@@ -230,7 +230,9 @@ def _text_member(members: dict[str, Any], name: str) -> str:
 
 
 def _read_problems(details: Any) -> tuple[Problem, ...]:
-    items: list[Any] = details if isinstance(details, list) else []
+    if not isinstance(details, list):
+        return ()
+    items: list[Any] = details  # pyright: ignore[reportUnknownVariableType]
     return tuple(
         Problem(_text_member(item, "field"), _text_member(item, "problem")) for item in items if _is_object(item)
     )

@@ -8,6 +8,7 @@ import re
 import unicodedata
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from functools import partial
 from types import MappingProxyType
 from typing import Any, Literal
 
@@ -40,8 +41,12 @@ def _setting_field(row: int, default: Any, doc: str) -> Any:  # as `dataclasses.
     """Return a dataclass field with its documentation."""
     metadata = {"row": row, "doc": doc}
     if isinstance(default, MappingProxyType):  # unhashable, so dataclasses take it for mutable
-        return field(default_factory=lambda: default, metadata=metadata)
+        return field(default_factory=partial(_return, default), metadata=metadata)
     return field(default=default, metadata=metadata)
+
+
+def _return(value: object) -> object:
+    return value
 
 
 @dataclass(frozen=True, kw_only=True)

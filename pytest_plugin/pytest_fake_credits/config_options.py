@@ -82,6 +82,10 @@ def _choice_option(name: str, help_text: str, *choices: str, variable_override: 
     )
 
 
+def _split_names(text: str) -> tuple[str, ...]:
+    return tuple(text.replace(",", " ").split())
+
+
 def _text_option(name: str, help_text: str, default: str) -> PluginOption:
     return PluginOption(name=name, help=help_text, expected="text", parse=str, default=default, ini_only=True)
 
@@ -118,7 +122,7 @@ PLUGIN_OPTIONS = (
         name="keep_headers",
         help="headers of requests that the journal keeps, beside idempotency-key and traceparent",
         expected="names with blanks or commas between them",
-        parse=lambda text: tuple(text.replace(",", " ").split()),
+        parse=_split_names,
         default=(),
         ini_only=True,
     ),
