@@ -11,6 +11,7 @@ import threading
 import traceback
 from collections import Counter
 from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass
 from typing import Literal, NamedTuple, Self, TextIO
 
 import msgspec
@@ -290,7 +291,8 @@ def _format_counts(state: ProgressState) -> str:
     return f"{state.done:,}/{state.total:,} {state.unit} ({percent} %), {state.rate_per_s:,.0f}/s{remaining}"
 
 
-class _Style(NamedTuple):
+@dataclass(frozen=True, slots=True)
+class _Style:
     interval_s: float
     render: Callable[[ProgressState], str]
 

@@ -264,9 +264,9 @@ def _response_date(response: Response) -> datetime:
 
 
 def _invalid_response(response: Response, problem: str) -> InvalidResponse:
-    content_type = response.header(b"content-type") or "no content type"
+    content_type, excerpt = response.header(b"content-type") or "no content type", _body_excerpt(response)
     return InvalidResponse(
-        f"unusable answer, status {response.status}, {content_type}: {problem}; it begins {_body_excerpt(response)!r}",
+        f"unusable answer, status {response.status}, {content_type}: {problem}; it begins {excerpt!r}",
         status=response.status,
         request_id=response.header(b"x-request-id"),
     )

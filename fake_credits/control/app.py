@@ -88,9 +88,7 @@ class ControlPlane:
         _check_origin(headers, base_url)
         self._check_token(headers)
         query: object = parse_query(scope["query_string"], route.query)
-        body = await _receive_body(receive)
-        if body and not _has_json_content_type(headers):
-            raise ControlError("unsupported_media_type", "a body must be JSON: send Content-Type: application/json")
+        body = await _receive_json(headers, receive)
         request = ControlRequest(self._context, base_url, path_params, query, parse_body(body, route.body))
         if route.async_handler is not None:
             return _success_response(route, await _until_disconnect(route.async_handler(request), receive))
@@ -146,12 +144,8 @@ def _check_origin(headers: Headers, base_url: str) -> None:
             raise ControlError("origin_not_allowed", "the control plane answers to no page of another origin")
 
 
-def _has_json_content_type(headers: Headers) -> bool:
-    content_types = [value for name, value in headers if name == b"content-type"]
-    return len(content_types) == 1 and content_types[0].partition(b";")[0].strip().lower() == b"application/json"
-
-
-async def _receive_body(receive: Receive) -> bytes:
+async def _receive_json(headers: Headers, receive: Receive) -> bytes:
+    """Return the body; raise ControlError if it is too large, or neither empty nor declared as JSON."""
     body, more_body = b"", True
     while more_body and len(body) <= MAX_CONTROL_BODY_BYTES:
         message = await receive()
@@ -161,6 +155,9 @@ async def _receive_body(receive: Receive) -> bytes:
         more_body = message.get("more_body", False)
     if len(body) > MAX_CONTROL_BODY_BYTES:
         raise ControlError("payload_too_large", f"a body may have at most {MAX_CONTROL_BODY_BYTES} bytes (1 MiB)")
+    media_types = [value.partition(b";")[0].strip().lower() for name, value in headers if name == b"content-type"]
+    if body and media_types != [b"application/json"]:
+        raise ControlError("unsupported_media_type", "a body must be JSON: send Content-Type: application/json")
     return body
 
 

@@ -99,7 +99,10 @@ def _sandbox_settings(base: SandboxOptions, body: MakeSandboxBody) -> SandboxOpt
         options["clock"] = parse_datetime("clock", options["clock"])
     if options.get("auth_provider", "plain") not in AUTH_PROVIDERS:
         raise _unknown_choice("auth_provider", options["auth_provider"], AUTH_PROVIDERS)
-    _reject_scenario_files(options.get("faults", ()))
+    faults: Any = options.get("faults", ())
+    for name in faults if isinstance(faults, list) else [faults]:  # pyright: ignore[reportUnknownVariableType]
+        if isinstance(name, str) and name not in FAULT_PRESETS:  # a file's name would be one on the server
+            raise _unknown_choice("faults", name, FAULT_PRESETS)
     # Of the default user's balance, what is said here takes the place of what the server was started with.
     user_id = options.get("user_id", base.user_id)
     if user_id in options.get("users", ()):
@@ -108,13 +111,6 @@ def _sandbox_settings(base: SandboxOptions, body: MakeSandboxBody) -> SandboxOpt
         options.setdefault("users", {user: balance for user, balance in base.users.items() if user != user_id})
     with field_errors("balance"):
         return replace(base, **options)
-
-
-def _reject_scenario_files(faults: object) -> None:
-    """Let a text be a preset's name only: a file's would be one on the server."""
-    for name in faults if isinstance(faults, list) else [faults]:  # pyright: ignore[reportUnknownVariableType]
-        if isinstance(name, str) and name not in FAULT_PRESETS:
-            raise _unknown_choice("faults", name, FAULT_PRESETS)
 
 
 def list_sandboxes(request: ControlRequest) -> JsonObject:

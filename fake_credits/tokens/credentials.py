@@ -51,7 +51,8 @@ class CredentialReader:
         self._on_conflict = contract.both_credentials
         self._placements = _placements_by_header(contract)
         self._cached_parse = lru_cache(_MAX_CACHED_CREDENTIALS)(self._parse)
-        self._expected = f"send {_describe(contract.api_key)} (server) or {_describe(contract.user_token)} (user)"
+        key, token = _describe(contract.api_key), _describe(contract.user_token)
+        self._expected = f"send {key} (server) or {token} (user)"
 
     def __repr__(self) -> str:
         return f"<CredentialReader {self._expected}>"
