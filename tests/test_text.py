@@ -1,6 +1,6 @@
-"""Test how a client's text is shown: without secrets, printable, cut."""
+"""Test how a client's text is shown: without secrets, printable, cut, in columns."""
 
-from fake_credits.text import escape_control, redact, truncate
+from fake_credits.text import align_columns, escape_control, redact, truncate
 
 
 def test_api_keys_and_tokens_are_replaced_wherever_they_stand() -> None:
@@ -16,3 +16,7 @@ def test_what_moves_a_cursor_is_escaped() -> None:
 def test_a_long_cell_is_cut_with_a_mark() -> None:
     assert truncate("x" * 48) == "x" * 48
     assert truncate("x" * 49) == "x" * 47 + "…"
+
+
+def test_columns_are_as_wide_as_their_widest_cell() -> None:
+    assert align_columns([["#", "user", ""], ["10", "ada", "x"]]) == ["#   user", "10  ada   x"]

@@ -10,7 +10,6 @@ from hypothesis import strategies as st
 import fake_credits
 from fake_credits.contract import DEFAULT_CONTRACT, Contract, CredentialHeader
 from fake_credits.errors import AmbiguousCredentials, MissingCredentials
-from fake_credits.sandbox_options import API_KEY_PREFIX, api_keys_equal, new_api_key
 from fake_credits.tokens.credentials import (
     AUTH_FAILURE_REASONS,
     MAX_PEEKED_TOKEN_CHARS,
@@ -156,27 +155,6 @@ def test_an_oversize_token_has_no_claims() -> None:
 @given(st.one_of(st.text(), st.binary().map(lambda data: f"a.{encode_segment(data)}.c")))
 def test_peeking_never_raises(token: str) -> None:
     assert isinstance(peek_claims(token), dict)
-
-
-def test_a_key_says_that_it_is_fake() -> None:
-    assert new_api_key().startswith(API_KEY_PREFIX)
-
-
-def test_no_two_keys_are_the_same() -> None:
-    assert len({new_api_key() for _ in range(100)}) == 100
-
-
-def test_a_key_is_the_same_as_itself_only() -> None:
-    key = new_api_key()
-    assert api_keys_equal(key, key)
-    assert not api_keys_equal(key, key[:-1])
-    assert not api_keys_equal(key, "")
-
-
-def test_keys_outside_ascii_are_compared_too() -> None:
-    assert api_keys_equal("clé-ÿ", "clé-ÿ")
-    assert not api_keys_equal("clé-ÿ", "cle-y")
-    assert not api_keys_equal("\ud800", "?")
 
 
 SOURCES = [file.read_text(encoding="utf-8") for file in Path(fake_credits.__file__).parent.rglob("*.py")]

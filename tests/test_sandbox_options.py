@@ -1,0 +1,24 @@
+"""Test API keys: how a made-up one looks, and how two are compared."""
+
+from fake_credits.sandbox_options import API_KEY_PREFIX, api_keys_equal, new_api_key
+
+
+def test_a_key_says_that_it_is_fake() -> None:
+    assert new_api_key().startswith(API_KEY_PREFIX)
+
+
+def test_no_two_keys_are_the_same() -> None:
+    assert len({new_api_key() for _ in range(100)}) == 100
+
+
+def test_a_key_is_the_same_as_itself_only() -> None:
+    key = new_api_key()
+    assert api_keys_equal(key, key)
+    assert not api_keys_equal(key, key[:-1])
+    assert not api_keys_equal(key, "")
+
+
+def test_keys_outside_ascii_are_compared_too() -> None:
+    assert api_keys_equal("clé-ÿ", "clé-ÿ")
+    assert not api_keys_equal("clé-ÿ", "cle-y")
+    assert not api_keys_equal("\ud800", "?")
