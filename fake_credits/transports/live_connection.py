@@ -32,7 +32,7 @@ from fake_credits.transports.sockets import KernelSocket, PendingWaits, set_done
 
 __all__ = ["ClientProtocol", "LiveConnection", "ServerContext"]
 
-_MAX_INTERNAL_BODY_BYTES = 1024 * 1024 + 1
+_MAX_INTERNAL_BODY_BYTES = 1024 * 1024
 _HANG_TIMEOUT_S = 60.0
 _FLUSH_TIMEOUT_S = 5.0
 _HANDOFF_TIMEOUT_S = 5.0
@@ -90,6 +90,7 @@ class LiveConnection:
     """One request on a connection, and the connection as its response sees it."""
 
     __slots__ = (
+        "_body_end",
         "_body_error",
         "_body_wait",
         "_coroutine",
@@ -99,7 +100,6 @@ class LiveConnection:
         "awaits_continue",
         "body",
         "error",
-        "is_internal",
         "is_received",
         "keeps_alive",
         "request",
@@ -111,13 +111,13 @@ class LiveConnection:
         self.error = error
         self.body = bytearray()
         self.is_received = False
-        self.is_internal = False
         self.awaits_continue = False
         self.keeps_alive = error is None
         self._exchange: Exchange | None = None
         self._coroutine: ExchangeCoroutine | None = None
         self._body_wait: Body | None = None
         self._body_error: ApiError | None = None
+        self._body_end: asyncio.Future[bool] | None = None
         self._handoff: threading.Event | None = None
 
     # ------------------------------------------------------------ the request
@@ -133,8 +133,7 @@ class LiveConnection:
             self._coroutine = handle(target, self)
             self._run(resume(self._coroutine, None))
         elif target is None:
-            self.is_internal = True
-            self._serve_internal_once_received()
+            self._protocol.create_task(self._serve_internal())
         else:
             self.send(target)
             self._finish()
@@ -144,29 +143,27 @@ class LiveConnection:
         if self._body_error is not None:
             return
         self.body += data
-        if self.is_internal and len(self.body) >= _MAX_INTERNAL_BODY_BYTES:
-            self.keeps_alive = False
-            self.receive_all()
-        elif self._body_wait is not None and len(self.body) > self._body_wait.limit_bytes:
+        if self._body_wait is not None and len(self.body) > self._body_wait.limit_bytes:
             self.fail_body(_payload_too_large(self._body_wait))
 
     def receive_all(self) -> None:
         """Go on, as the body is complete."""
         self.is_received = True
-        if self.is_internal:
-            self._serve_internal_once_received()
-        elif self._body_wait is not None and self._coroutine is not None:
-            self._body_wait = None
-            self._run(resume(self._coroutine, bytes(self.body)))
+        self._end_body_wait(lambda coroutine: resume(coroutine, bytes(self.body)))
 
     def fail_body(self, error: ApiError) -> None:
         """Give up on the rest of the body, which is too large, unreadable or never coming."""
         if self.is_received or self._body_error is not None:
             return
         self._body_error, self.keeps_alive = error, False
-        if self._body_wait is not None and self._coroutine is not None:
+        self._end_body_wait(lambda coroutine: throw(coroutine, error))
+
+    def _end_body_wait(self, go_on: Callable[[ExchangeCoroutine], Wait | None]) -> None:
+        if self._body_end is not None:
+            set_done(self._body_end)
+        elif self._body_wait is not None and self._coroutine is not None:
             self._body_wait = None
-            self._run(throw(self._coroutine, error))
+            self._run(go_on(self._coroutine))
 
     def _run(self, wait: Wait | None) -> None:
         """Go on from a wait, to the end or until a task has to take over."""
@@ -208,11 +205,16 @@ class LiveConnection:
         self._coroutine = None
         self._protocol.on_request_done(self)
 
-    def _serve_internal_once_received(self) -> None:
-        if self.is_received:
-            self._protocol.create_task(self._serve_internal())
-        else:
+    async def _receive_body(self) -> bytes:
+        """Return the whole body; raise ApiError if it is too large, unreadable or never coming."""
+        if not self.is_received and self._body_error is None:
+            self._body_wait, self._body_end = Body(_MAX_INTERNAL_BODY_BYTES), self._protocol.loop.create_future()
+            self.add_body(b"")  # it may be too large by now
             self._continue()
+            await self._body_end
+        if self._body_error is not None:
+            raise self._body_error
+        return bytes(self.body)
 
     async def _serve_internal(self) -> None:
         """Serve one of the fake's own paths by the ASGI application."""
@@ -224,7 +226,7 @@ class LiveConnection:
             nonlocal is_read
             if not is_read:
                 is_read = True
-                return {"type": "http.request", "body": bytes(self.body), "more_body": False}
+                return {"type": "http.request", "body": await self._receive_body(), "more_body": False}
             with contextlib.suppress(ServerStopping):
                 await protocol.server_context.pending_waits.wait_until_done(protocol.disconnected, float("inf"))
             return {"type": "http.disconnect"}
@@ -374,7 +376,8 @@ class LiveConnection:
 
     def _must_close(self) -> bool:
         # A client that was not told to continue sends its next request in the body's place (RFC 9110, section 10.1.1).
-        return not self.keeps_alive or not self.is_received or self.awaits_continue
+        self.keeps_alive = self.keeps_alive and self.is_received
+        return not self.keeps_alive
 
 
 def _payload_too_large(wait: Body) -> PayloadTooLarge:

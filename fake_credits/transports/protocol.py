@@ -28,6 +28,7 @@ _LOG.setLevel(logging.ERROR)  # what uvicorn warns of, an unreadable request, is
 
 _FRAMING_HEADERS = (b"content-length", b"transfer-encoding")
 _MAX_FED_BYTES = 16 * 1024
+_MAX_UNFED_BYTES = 64 * 1024
 _MAX_DISCARDED_BYTES = 256 * 1024
 _LINGER_TIMEOUT_S = 0.5
 _FLUSH_POLL_INTERVAL_S = 0.0005
@@ -48,7 +49,7 @@ class CreditsProtocol(UvicornProtocol):
         self._queue: deque[LiveConnection] = deque()
         self._current: LiveConnection | None = None
         self._newest: LiveConnection | None = None
-        self._unfed = b""
+        self._unfed = bytearray()
         self._unparsed_bytes = 0
         self._in_head = self._awaits_continue = False
         self._replays_head = False
@@ -71,7 +72,7 @@ class CreditsProtocol(UvicornProtocol):
         super().connection_lost(exc)
         set_done(self.disconnected)
         self._queue.clear()
-        self._unfed = b""
+        self._unfed.clear()
         if self._current is not None:
             self._current.fail_body(MalformedRequest("the client disconnected before the body was complete"))
 
@@ -119,10 +120,13 @@ class CreditsProtocol(UvicornProtocol):
                 if self._current is None and self._queue:
                     if self._is_feeding and not self._queue[0].is_received:
                         return  # the rest may be in the same segment
+                    if self.is_read_paused and not self.kernel_socket.is_established():
+                        self.transport.abort()  # the end of the connection would be read behind all that was sent
+                        return
                     self._current = self._queue.popleft()
                     self._current.begin()
                 elif self._unfed and not self._is_feeding and not self._has_backlog():
-                    data, self._unfed = self._unfed, b""
+                    data, self._unfed = bytes(self._unfed), bytearray()
                     self._feed(data)
                 else:
                     break
@@ -131,11 +135,14 @@ class CreditsProtocol(UvicornProtocol):
         self._set_reading()
 
     def _set_reading(self) -> None:
-        if self.transport.is_closing():
+        """Pause reading while too much is waiting; until then, reading is how a disconnect is noticed."""
+        if self.transport.is_closing() or self._ignores_input:
             return
-        is_paused = self.is_write_paused or self._has_backlog()
+        is_paused = self.is_write_paused or len(self._unfed) > _MAX_UNFED_BYTES
         self.set_reading(is_paused=is_paused)
-        if not is_paused and self._current is None and (self._newest is None or self._newest.is_received):
+        if is_paused or self._current is not None or (self._newest is not None and not self._newest.is_received):
+            self.stop_keep_alive_timer()
+        else:
             self.start_keep_alive_timer()
 
     def _has_backlog(self) -> bool:
@@ -161,8 +168,9 @@ class CreditsProtocol(UvicornProtocol):
             self._discarded_bytes += len(data)
             if self._discarded_bytes > _MAX_DISCARDED_BYTES:
                 self.transport.close()
-        elif self._unfed:
+        elif self._unfed or self._has_backlog():
             self._unfed += data
+            self._set_reading()
         else:
             self._feed(data)
             if self._queue or self._unfed:
@@ -176,7 +184,7 @@ class CreditsProtocol(UvicornProtocol):
                 chunk, data = data[:_MAX_FED_BYTES], data[_MAX_FED_BYTES:]
                 self._feed_parser(chunk)
                 if data and self._has_backlog():
-                    self._unfed = data
+                    self._unfed += data
                     return
         finally:
             self._is_feeding = False
@@ -201,6 +209,9 @@ class CreditsProtocol(UvicornProtocol):
         """Read on in a body that the parser has skipped, as it takes what follows for another protocol."""
         newest = self._newest
         if newest is None or newest.is_received:
+            return
+        if newest.error is not None:
+            self._ignores_input = True  # the connection ends with the refusal
             return
         framing = next(field for field in newest.request.headers if field[0] in _FRAMING_HEADERS)
         self.new_parser()
@@ -237,8 +248,8 @@ class CreditsProtocol(UvicornProtocol):
     def on_header(self, name: bytes, value: bytes) -> None:
         """Take a field of the head. A trailer is dropped (RFC 9110, section 6.5.1)."""
         if self._in_head and not self._replays_head:
-            name = name.lower()
-            self.headers.append((name, value.strip(b" \t")))
+            name, value = name.lower(), value.strip(b" \t")
+            self.headers.append((name, value))
             if name == b"expect" and value.lower() == b"100-continue":
                 self._awaits_continue = True
 
@@ -247,9 +258,9 @@ class CreditsProtocol(UvicornProtocol):
         if self._replays_head:
             return
         self._in_head = False
-        # What was fed may hold more than the head, so that is measured only if it could be too large.
-        is_large = self._unparsed_bytes > MAX_HEAD_BYTES and (
-            len(self.url) + sum(len(name) + len(value) for name, value in self.headers) > MAX_HEAD_BYTES
+        # What was fed may be more or less than the head, so that is measured only if it could be too large.
+        is_large = self._unparsed_bytes > MAX_HEAD_BYTES - _MAX_FED_BYTES and (
+            _head_size(self.parser.get_method(), self.url, self.headers) > MAX_HEAD_BYTES
         )
         self._unparsed_bytes = 0
         if self._ignores_input or self.transport.is_closing():
@@ -264,7 +275,7 @@ class CreditsProtocol(UvicornProtocol):
             error = self.server_context.host_policy.host_error(target, self.headers)
         newest = self._newest = LiveConnection(self, request, error)
         newest.keeps_alive = is_readable and version == "1.1" and self.parser.should_keep_alive()
-        newest.awaits_continue = self._awaits_continue
+        newest.awaits_continue = self._awaits_continue and version == "1.1"
         self._queue.append(newest)
 
     def on_body(self, body: bytes) -> None:
@@ -329,6 +340,16 @@ class CreditsProtocol(UvicornProtocol):
             "server": self.server,
             "client": self.client,
         }
+
+
+def _head_size(method: bytes, target: bytes, headers: Headers) -> int:
+    """Return the size of a head without optional white space."""
+    return (
+        len(method)
+        + len(target)
+        + len("  HTTP/1.1\r\n\r\n")
+        + sum(len(name) + len(value) + 4 for name, value in headers)
+    )
 
 
 def _framing_error(version: str, target: bytes, headers: Headers, *, is_large: bool) -> MalformedRequest | None:

@@ -45,6 +45,11 @@ class UvicornProtocol(HttpToolsProtocol):
         """Return whether the client does not read what was written."""
         return self.flow.write_paused
 
+    @property
+    def is_read_paused(self) -> bool:
+        """Return whether reading is paused."""
+        return self.flow.read_paused
+
     def set_reading(self, *, is_paused: bool) -> None:
         """Pause or resume reading."""
         if is_paused:
@@ -60,9 +65,8 @@ class UvicornProtocol(HttpToolsProtocol):
 
     def stop_keep_alive_timer(self) -> None:
         """Keep the connection open."""
-        self._idle_since_s = (
-            math.inf
-        )  # the timer goes on: one that is made for each request costs more than the request
+        # The timer goes on: one that is made for each request costs more than the request.
+        self._idle_since_s = math.inf
 
     def _check_keep_alive(self) -> None:
         self.timeout_keep_alive_task = None
