@@ -11,15 +11,12 @@ from functools import wraps
 from types import ModuleType
 from typing import Any, NamedTuple
 
-from fake_credits.http_message import Request, Response
-from fake_credits.intercept.memory_stream import (
-    CONTINUE_RESPONSE,
-    RequestParser,
-    connection_reset_error,
-    response_bytes,
-)
+from fake_credits.http_message import Response
 from fake_credits.intercept.patching import Patches
 from fake_credits.intercept.routes import Route, Routes
+from fake_credits.transports.framing import ReceivedRequest
+from fake_credits.transports.memory_stream import CONTINUE_RESPONSE, connection_reset_error, response_bytes
+from fake_credits.transports.request_parser import RequestParser
 
 __all__ = ["patch"]
 
@@ -116,16 +113,15 @@ class _MemoryTransport(asyncio.Transport):
 
     def write(self, data: bytes | bytearray | memoryview) -> None:
         """Take a part of a request; with its last one, have it answered."""
-        request = self._parser.feed(bytes(data))
-        if request is not None:
-            self._respond_task = self._loop.create_task(self._respond(request))
+        received = self._parser.feed(bytes(data))
+        if received is not None:
+            self._respond_task = self._loop.create_task(self._respond(received))
         elif self._parser.awaits_continue:
             self._loop.call_soon(self._feed_protocol, CONTINUE_RESPONSE)
 
-    async def _respond(self, request: Request) -> None:
-        local_request = self._route.localize(request, self._timeouts.shortest_s())
+    async def _respond(self, received: ReceivedRequest) -> None:
         try:
-            response = await self._route.driver.call_async(local_request)
+            response = await self._route.respond_async(received, self._timeouts.shortest_s())
         except asyncio.CancelledError:
             raise
         except BaseException as error:  # noqa: BLE001 - it is raised to whoever awaits the answer

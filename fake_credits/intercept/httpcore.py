@@ -2,18 +2,20 @@
 
 An intercepted request takes a place in the pool like a connection, so the pool's limit and its timeout hold. A whole
 answer goes past the library's connection, which would cost as much as all the rest; any other is read by that
-connection from a stream in memory, so that its errors are the library's own.
+connection from a stream in memory, so that its errors are the library's own. That connection also writes every request
+that is out of the ordinary, so that h11 refuses what it would refuse on a socket.
 """
 
-from collections.abc import AsyncIterator, Callable, Iterator
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
 from functools import wraps
 from types import ModuleType
 from typing import Any, NamedTuple
 
 from fake_credits.http_message import Request, Response, reason_phrase
-from fake_credits.intercept.memory_stream import AsyncMemoryStream, MemoryStream
 from fake_credits.intercept.patching import Patches
 from fake_credits.intercept.routes import Route, Routes
+from fake_credits.transports.framing import is_plain
+from fake_credits.transports.memory_stream import AsyncMemoryStream, MemoryStream, WrittenRequest
 
 __all__ = ["patch"]
 
@@ -114,9 +116,9 @@ class _Httpcore:
 
     def copy_request(self, request: Any, body: bytes) -> Any:
         """Return a request anew whose body has been read."""
-        return self.module.Request(
-            request.method, request.url, headers=request.headers, content=body, extensions=request.extensions
-        )
+        copied = self.module.Request(request.method, request.url, content=body, extensions=request.extensions)
+        copied.headers = request.headers  # as they are: the constructor would add what is missing
+        return copied
 
 
 class _PoolRequestUrl(NamedTuple):
@@ -177,12 +179,16 @@ class _BaseConnection:
         return []
 
     def build_request(self) -> Request:
-        """Return the request as the sandbox's driver takes it."""
+        """Return the request, whose body has been read."""
         request = self.request
         headers = [(name.lower(), value) for name, value in request.headers]
-        timeout_s = request.extensions.get("timeout", {}).get("read")
-        sent = Request(request.method.decode("ascii"), request.url.target, headers, self.body)
-        return self.route.localize(sent, timeout_s)
+        return Request(request.method.decode("ascii"), request.url.target, headers, self.body)
+
+    @property
+    def timeout_s(self) -> float | None:
+        """Return how long the request's client waits for the next byte, in seconds."""
+        timeout_s: float | None = self.request.extensions.get("timeout", {}).get("read")
+        return timeout_s
 
     def accept_response(self, response: Response) -> Any:
         """Keep the reply, and return the answer; None where the library's connection is to read it."""
@@ -225,20 +231,29 @@ class _Connection(_BaseConnection):
     def complete_response(self) -> Any:
         """Have the request answered; return None where the answer is not whole."""
         self.body = b"".join(self.request.stream)
-        return self.accept_response(self.route.driver.call(self.build_request()))
+        request = self.build_request()
+        if not is_plain(request):
+            return self._send_with_httpcore(self._respond_to_written)
+        return self.accept_response(self.route.driver.call(self.route.localize(request, self.timeout_s)))
+
+    def _respond_to_written(self, written: WrittenRequest) -> Response:
+        if self.response is None:
+            self.response = self.route.respond(written.received(), self.timeout_s)
+        response: Response = self.response
+        return response
 
     def handle_request(self, _request: _PoolRequest) -> Any:
         """Answer the one request, for the pool."""
         try:
             response = self.complete_response() if self.response is None else None
-            return self._read_with_httpcore() if response is None else response
+            return self._send_with_httpcore(self._respond_to_written) if response is None else response
         except BaseException:
             self.released = True
             raise
 
-    def _read_with_httpcore(self) -> Any:
+    def _send_with_httpcore(self, respond: Callable[[WrittenRequest], Response]) -> Any:
         module = self.httpcore.module
-        connection = module.HTTP11Connection(self.request.url.origin, MemoryStream(module, self.response))
+        connection = module.HTTP11Connection(self.request.url.origin, MemoryStream(module, respond))
         response = connection.handle_request(self.httpcore.copy_request(self.request, self.body))
         self.stream, response.stream = response.stream, self
         return response
@@ -258,20 +273,30 @@ class _AsyncConnection(_BaseConnection):
     async def complete_response(self) -> Any:
         """Have the request answered; return None where the answer is not whole."""
         self.body = b"".join([part async for part in self.request.stream])
-        return self.accept_response(await self.route.driver.call_async(self.build_request()))
+        request = self.build_request()
+        if not is_plain(request):
+            return await self._send_with_httpcore(self._respond_to_written)
+        local_request = self.route.localize(request, self.timeout_s)
+        return self.accept_response(await self.route.driver.call_async(local_request))
+
+    async def _respond_to_written(self, written: WrittenRequest) -> Response:
+        if self.response is None:
+            self.response = await self.route.respond_async(written.received(), self.timeout_s)
+        response: Response = self.response
+        return response
 
     async def handle_async_request(self, _request: _PoolRequest) -> Any:
         """Answer the one request, for the pool."""
         try:
             response = await self.complete_response() if self.response is None else None
-            return await self._read_with_httpcore() if response is None else response
+            return await self._send_with_httpcore(self._respond_to_written) if response is None else response
         except BaseException:
             self.released = True
             raise
 
-    async def _read_with_httpcore(self) -> Any:
+    async def _send_with_httpcore(self, respond: Callable[[WrittenRequest], Awaitable[Response]]) -> Any:
         module = self.httpcore.module
-        connection = module.AsyncHTTP11Connection(self.request.url.origin, AsyncMemoryStream(module, self.response))
+        connection = module.AsyncHTTP11Connection(self.request.url.origin, AsyncMemoryStream(module, respond))
         response = await connection.handle_async_request(self.httpcore.copy_request(self.request, self.body))
         self.stream, response.stream = response.stream, self
         return response

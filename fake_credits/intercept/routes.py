@@ -5,7 +5,8 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from urllib.parse import quote, urlsplit
 
-from fake_credits.http_message import Request
+from fake_credits.http_message import Request, Response
+from fake_credits.transports.framing import ReceivedRequest
 from fake_credits.transports.in_process import InProcessDriver
 
 __all__ = ["InterceptedUrl", "Route", "Routes", "parse_base_url"]
@@ -120,6 +121,16 @@ class Route:
         """Return a request relative to the base URL."""
         target = self.base_url.relative_target(request.target)
         return Request(request.method, target, request.headers, request.body, timeout_s)
+
+    def respond(self, received: ReceivedRequest, timeout_s: float | None) -> Response:
+        """Return the response to a request that was written in memory."""
+        request = self.localize(received.request, timeout_s)
+        return received.finish(self.driver.call(request, received.error))
+
+    async def respond_async(self, received: ReceivedRequest, timeout_s: float | None) -> Response:
+        """Return the response to a request that was written in memory, with checkpoints of the running loop."""
+        request = self.localize(received.request, timeout_s)
+        return received.finish(await self.driver.call_async(request, received.error))
 
 
 class Routes:

@@ -13,30 +13,30 @@ from typing import Any
 from urllib.parse import urlsplit
 
 from fake_credits.http_message import Request, Response, reason_phrase
-from fake_credits.intercept.memory_stream import (
+from fake_credits.intercept.patching import Patches
+from fake_credits.intercept.routes import Route, Routes
+from fake_credits.transports.framing import is_plain
+from fake_credits.transports.memory_stream import (
     HeaderField,
-    RequestParser,
+    WrittenRequest,
     connection_reset_error,
     origin_form,
     response_bytes,
 )
-from fake_credits.intercept.patching import Patches
-from fake_credits.intercept.routes import Route, Routes
 
 __all__ = ["MemorySocket", "patch"]
 
 
 class MemorySocket:
-    """Be a connected socket of one request: what is written goes to the sandbox, what is read is its answer.
+    """A connected socket of one request: what is written goes to the sandbox, what is read is the response.
 
-    Where ``reply`` is given, the request has been answered before and is written in vain.
+    If a ``response`` is given, the request had it before and is written in vain.
     """
 
     def __init__(self, route: Route, response: Response | None = None) -> None:
         self._route = route
         self._response = response
-        self._parser = RequestParser()
-        self._request: Request | None = None
+        self._written = WrittenRequest()
         self._timeout_s: float | None = None
 
     def settimeout(self, timeout_s: float | None) -> None:
@@ -45,21 +45,16 @@ class MemorySocket:
 
     def sendall(self, data: bytes) -> None:
         """Take a part of the request."""
-        self._request = self._parser.feed(data) or self._request
+        self._written.write(data)
 
     def makefile(self, _mode: str) -> io.BufferedIOBase:
         """Have the request answered, and return the answer to read."""
-        response = self._response or self._send_request()
+        response = self._response or self._route.respond(self._written.received(), self._timeout_s)
         return (
             io.BytesIO(response_bytes(response))
             if response.outcome == "whole"
             else io.BufferedReader(_PartialResponseFile(response))
         )
-
-    def _send_request(self) -> Response:
-        if self._request is None:
-            raise RuntimeError("the answer is read before the request was written to its end")
-        return self._route.driver.call(self._route.localize(self._request, self._timeout_s))
 
     def shutdown(self, _how: int) -> None:
         """Do nothing: nobody waits at the other end."""
@@ -214,7 +209,8 @@ class _Urllib3:
         timeout = kwargs["timeout"].clone()  # made for this attempt, and begun anew where urllib3 goes its own way
         timeout.start_connect()
         timeout_s = timeout.resolve_default_timeout(timeout.read_timeout)
-        return None if timeout_s == 0 else Request(method, _request_target(url), headers, body, timeout_s)
+        request = Request(method, _request_target(url), headers, body, timeout_s)
+        return request if timeout_s != 0 and is_plain(request, has_host=False) else None
 
     def build_response(self, pool: Any, method: str, url: str, kwargs: Kwargs, source: Response) -> Any:
         """Return a whole answer as urllib3 would have read it."""
@@ -284,8 +280,7 @@ def _encode_headers(headers: Mapping[Any, Any]) -> list[HeaderField] | None:
         ]
     except (AttributeError, UnicodeEncodeError):
         return None
-    joined = b" ".join([text for field in fields for text in field])
-    return None if b"\n" in joined or b"\r" in joined or _SKIP_HEADER_MARK in joined else fields
+    return None if any(value == _SKIP_HEADER_MARK for _, value in fields) else fields
 
 
 class _RetryTime:

@@ -90,9 +90,11 @@ def _whole(request: Request, response: Response) -> Response:
 
 def _transport_failure(request: Request, response: Response) -> TransportFailure:
     """Return the failure that the same client has over a network, with the same cause."""
-    from fake_credits.transports.httpx2 import httpx_error  # loads httpx2, which only a fault needs
+    import httpx2  # only a fault needs it
 
-    error = httpx_error(response)
+    from fake_credits.transports.httpx_family import httpx_error
+
+    error = httpx_error(httpx2, response)
     problem = f"no answer within {request.timeout_s:g} s" if response.outcome == "timeout" else str(error)
     error_class = Timeout if response.outcome == "timeout" else ConnectionLost
     failure = error_class(unknown_effect_message(IN_PROCESS_BASE_URL, request, f"{problem} ({type(error).__name__})"))

@@ -1,71 +1,28 @@
-"""Own the transport for an application that talks httpx: its requests are answered in process by one sandbox."""
-
-from collections.abc import AsyncIterator, Iterator, Mapping
+"""The transport for an application that uses httpx: its requests are answered in process by one sandbox."""
 
 import httpx
 
-from fake_credits.http_message import Request, Response, reason_phrase
-from fake_credits.transports.in_process import FailureKind, InProcessDriver, failure_of
+from fake_credits.transports.httpx_family import HttpxFamilyAdapter
+from fake_credits.transports.in_process import InProcessDriver
 
-__all__ = ["HttpxTransport", "httpx_error"]
-
-_HTTPX_ERRORS: Mapping[FailureKind, type[httpx.TransportError]] = {
-    "timeout": httpx.ReadTimeout,
-    "read": httpx.ReadError,
-    "protocol": httpx.RemoteProtocolError,
-}
+__all__ = ["HttpxTransport"]
 
 
 class HttpxTransport(httpx.BaseTransport, httpx.AsyncBaseTransport):
-    """Be the ``transport`` of a ``httpx.Client`` or a ``httpx.AsyncClient``; the host of its URLs does not matter.
+    """The ``transport`` of a ``httpx.Client`` or a ``httpx.AsyncClient``; the host of its URLs does not matter.
 
-    A fault raises what httpx raises where it meets the same on a socket.
+    A fault, or a request that is not sent, raises what httpx raises for the same on a socket.
     """
 
     def __init__(self, driver: InProcessDriver) -> None:
-        self._driver = driver
+        self._adapter = HttpxFamilyAdapter(httpx, driver)
 
     def handle_request(self, request: httpx.Request) -> httpx.Response:
-        """Answer a request at once."""
-        return _to_httpx_response(self._driver.call(_to_request(request, request.read())))
+        """Return the response at once."""
+        response: httpx.Response = self._adapter.send(request)
+        return response
 
     async def handle_async_request(self, request: httpx.Request) -> httpx.Response:
-        """Answer a request, with a checkpoint of the running loop before and after."""
-        return _to_httpx_response(await self._driver.call_async(_to_request(request, await request.aread())))
-
-
-def httpx_error(response: Response) -> httpx.TransportError:
-    """Return what httpx raises for an answer that broke off."""
-    kind, message = failure_of(response)
-    return _HTTPX_ERRORS[kind](message)
-
-
-class _PartialBody(httpx.SyncByteStream, httpx.AsyncByteStream):
-    """Be a body of which only a part comes."""
-
-    def __init__(self, response: Response) -> None:
-        self._response = response
-
-    def __iter__(self) -> Iterator[bytes]:
-        yield self._response.body
-        raise httpx_error(self._response)
-
-    async def __aiter__(self) -> AsyncIterator[bytes]:
-        yield self._response.body
-        raise httpx_error(self._response)
-
-
-def _to_request(request: httpx.Request, body: bytes) -> Request:
-    target = request.extensions.get("target", request.url.raw_path)
-    headers = [(name.lower(), value) for name, value in request.headers.raw]
-    timeouts: Mapping[str, float | None] = request.extensions.get("timeout", {})
-    return Request(request.method, target, headers, body, timeouts.get("read"))
-
-
-def _to_httpx_response(response: Response) -> httpx.Response:
-    if not response.status:
-        raise httpx_error(response)
-    stream = httpx.ByteStream(response.body) if response.outcome == "whole" else _PartialBody(response)
-    # httpx has a table of its own, with other phrases than those on the wire.
-    extensions = {"reason_phrase": reason_phrase(response.status).encode("ascii")}
-    return httpx.Response(response.status, headers=response.headers, stream=stream, extensions=extensions)
+        """Return the response, with a checkpoint of the running loop before and after."""
+        response: httpx.Response = await self._adapter.send_async(request)
+        return response

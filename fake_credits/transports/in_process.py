@@ -15,7 +15,8 @@ from fake_credits.api.app import SANDBOX_KEY
 from fake_credits.api.contract_runtime import ContractRuntime
 from fake_credits.api.exchange import Exchange
 from fake_credits.api.pipeline import dispatch, handle
-from fake_credits.faults.waits import CHECKPOINT, ExchangeCoroutine, Wait, resume
+from fake_credits.errors import ApiError
+from fake_credits.faults.waits import CHECKPOINT, Body, ExchangeCoroutine, Forever, Wait, resume
 from fake_credits.http_message import AsgiMessage, Outcome, Request, Response, http_date
 from fake_credits.sandbox import Sandbox
 from fake_credits.transports.virtual_time import SuspendedExchange, finish_without_client, run_to_wait
@@ -125,12 +126,13 @@ class InProcessDriver:
     def __repr__(self) -> str:
         return f"<InProcessDriver of {self._sandbox!r}>"
 
-    def call(self, request: Request) -> Response:
+    def call(self, request: Request, error: ApiError | None = None) -> Response:
         """Return the response at once; what an injected delay takes passes on the sandbox's clock.
 
-        Raises WouldHangForever if nothing would ever end the call.
+        A request that can't be read is refused with ``error``. One whose body is None gets no response before the
+        client's timeout. Raises WouldHangForever if nothing would ever end the call.
         """
-        exchange = self._dispatch(request)
+        exchange = self._dispatch(request, error)
         if not isinstance(exchange, Exchange):
             return exchange
         connection = InProcessConnection()
@@ -139,17 +141,17 @@ class InProcessDriver:
         if wait is CHECKPOINT:
             wait = run_to_wait(coroutine, value=True)
         if wait is not None and not _is_answered(connection, coroutine):
-            SuspendedExchange(exchange, connection, coroutine, request.timeout_s).finish(wait)
+            SuspendedExchange(exchange, connection, coroutine, request.timeout_s).finish(_endless_if_body(wait))
         return connection.result(self._date())
 
-    async def call_async(self, request: Request) -> Response:
-        """Return the response, with a checkpoint of the running loop before the decision and one after it.
+    async def call_async(self, request: Request, error: ApiError | None = None) -> Response:
+        """Return the response as `call` does, with a checkpoint of the running loop before the decision and after it.
 
         A caller that is cancelled at the first checkpoint leaves no trace. At the second, what was committed stays
         committed, and the journal says that it was not delivered.
         """
         await checkpoint()
-        exchange = self._dispatch(request)
+        exchange = self._dispatch(request, error)
         if not isinstance(exchange, Exchange):
             return exchange
         connection = InProcessConnection()
@@ -163,15 +165,16 @@ class InProcessDriver:
                 raise
             wait = run_to_wait(coroutine, value=True)
         if wait is not None and not _is_answered(connection, coroutine):
-            await SuspendedExchange(exchange, connection, coroutine, request.timeout_s).finish_async(wait)
+            suspended = SuspendedExchange(exchange, connection, coroutine, request.timeout_s)
+            await suspended.finish_async(_endless_if_body(wait))
         return connection.result(self._date())
 
-    def _dispatch(self, request: Request) -> Exchange | Response:
+    def _dispatch(self, request: Request, error: ApiError | None) -> Exchange | Response:
         self._sandbox.fork_guard.check()
         if request.body and not any(name in (b"content-length", b"transfer-encoding") for name, _ in request.headers):
             length = (b"content-length", b"%d" % len(request.body))
             request = Request(request.method, request.target, [*request.headers, length], request.body)
-        target = dispatch(self._runtime, request, self._sandbox)
+        target = dispatch(self._runtime, request, self._sandbox, error)
         if target is None:
             return self._serve_internal(request)
         if isinstance(target, Response):
@@ -211,7 +214,14 @@ class InProcessDriver:
 
         wait: Wait | None = resume(self._app.serve_internal(scope, receive, send), None)
         assert wait is None, wait  # noqa: S101 - nothing waits on these paths
+        if not any(name == b"date" for name, _ in response.headers):
+            response.headers.insert(0, (b"date", self._date()))
         return response
+
+
+def _endless_if_body(wait: Wait) -> Wait:
+    """Return a wait for a body that was announced and is not coming as one without an end, any other as it is."""
+    return Forever() if isinstance(wait, Body) else wait
 
 
 def _is_answered(connection: InProcessConnection, coroutine: ExchangeCoroutine) -> bool:

@@ -14,19 +14,16 @@ import httptools
 from fake_credits.clock import monotonic_s
 from fake_credits.errors import ApiError, MalformedRequest
 from fake_credits.http_message import AsgiMessage, Headers, Request, Response, status_line
+from fake_credits.transports.framing import FRAMING_HEADERS, MAX_HEAD_BYTES, framing_error, normalize_target
 from fake_credits.transports.live_connection import LiveConnection, ServerContext
 from fake_credits.transports.sockets import KernelSocket, set_done
 from fake_credits.transports.uvicorn_adapter import UvicornProtocol
 
-__all__ = ["MAX_HEAD_BYTES", "CreditsProtocol"]
-
-MAX_HEAD_BYTES = 64 * 1024
-"""The limit of a request's head, and of its trailers; httptools itself has none."""
+__all__ = ["CreditsProtocol"]
 
 _LOG = logging.getLogger("fake_credits.server")
 _LOG.setLevel(logging.ERROR)  # what uvicorn warns of, an unreadable request, is in the journal
 
-_FRAMING_HEADERS = (b"content-length", b"transfer-encoding")
 _MAX_FED_BYTES = 16 * 1024
 _MAX_UNFED_BYTES = 64 * 1024
 _MAX_DISCARDED_BYTES = 256 * 1024
@@ -213,7 +210,7 @@ class CreditsProtocol(UvicornProtocol):
         if newest.error is not None:
             self._ignores_input = True  # the connection ends with the refusal
             return
-        framing = next(field for field in newest.request.headers if field[0] in _FRAMING_HEADERS)
+        framing = next(field for field in newest.request.headers if field[0] in FRAMING_HEADERS)
         self.new_parser()
         self._replays_head = True
         self.parser.feed_data(b"POST / HTTP/1.1\r\nhost: x\r\n%b: %b\r\n\r\n" % framing)
@@ -266,10 +263,10 @@ class CreditsProtocol(UvicornProtocol):
         if self._ignores_input or self.transport.is_closing():
             return
         version = self.parser.get_http_version()
-        error: ApiError | None = _framing_error(version, self.url, self.headers, is_large=is_large)
+        error: ApiError | None = framing_error(version, self.url, self.headers, is_large=is_large)
         is_readable, target = error is None, self.url
         if is_readable and not target.startswith((b"/", b"*")):
-            target, self.headers = _origin_form(target, self.headers)
+            target, self.headers = normalize_target(target, self.headers)
         request = Request(self.parser.get_method().decode("ascii"), target, self.headers, None)
         if is_readable and (version == "1.1" or any(name == b"host" for name, _ in self.headers)):
             error = self.server_context.host_policy.host_error(target, self.headers)
@@ -306,7 +303,7 @@ class CreditsProtocol(UvicornProtocol):
             and self.parser.should_upgrade()
             and not newest.is_received
             and any(
-                name in _FRAMING_HEADERS and not (name == b"content-length" and not value.strip(b"0"))
+                name in FRAMING_HEADERS and not (name == b"content-length" and not value.strip(b"0"))
                 for name, value in newest.request.headers
             )
         )
@@ -350,30 +347,3 @@ def _head_size(method: bytes, target: bytes, headers: Headers) -> int:
         + len("  HTTP/1.1\r\n\r\n")
         + sum(len(name) + len(value) + 4 for name, value in headers)
     )
-
-
-def _framing_error(version: str, target: bytes, headers: Headers, *, is_large: bool) -> MalformedRequest | None:
-    """Return why a request that the parser accepts is malformed, None if it is not."""
-    problem = ""
-    if is_large:
-        problem = f"the head has more than {MAX_HEAD_BYTES} bytes (64 KiB)"
-    elif version not in ("1.0", "1.1"):
-        problem = f"unsupported version HTTP/{version}; use HTTP/1.1"
-    elif b"#" in target:
-        problem = "the target has a fragment (RFC 9112, section 3.2)"
-    elif not target.startswith((b"/", b"http://", b"https://")) and target != b"*":
-        problem = f"the target {target[:60].decode('latin-1')!r} is neither a path nor a URL"
-    else:
-        codings = [value for name, value in headers if name == b"transfer-encoding"]
-        if codings and [coding.lower() for coding in codings] != [b"chunked"]:
-            problem = f"unsupported Transfer-Encoding {b', '.join(codings)[:60].decode('latin-1')!r}; use chunked"
-    return MalformedRequest(f"malformed HTTP request: {problem}") if problem else None
-
-
-def _origin_form(target: bytes, headers: Headers) -> tuple[bytes, Headers]:
-    """Return a URL's path and query, and the headers with its authority as Host (RFC 9112, section 3.2.2)."""
-    authority, slash, rest = target.partition(b"://")[2].partition(b"/")
-    authority, question_mark, query = authority.partition(b"?")
-    host = (b"host", authority.rpartition(b"@")[2])
-    others = [(name, value) for name, value in headers if name != b"host"]
-    return (slash + rest if slash else b"/" + question_mark + query), [host, *others]

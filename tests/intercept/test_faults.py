@@ -63,11 +63,11 @@ class Stub:
         self._reply = reply
         self.asked: list[Request] = []
 
-    def call(self, request: Request) -> Response:
+    def call(self, request: Request, _error: object = None) -> Response:
         self.asked.append(request)
         return self._reply
 
-    async def call_async(self, request: Request) -> Response:
+    async def call_async(self, request: Request, _error: object = None) -> Response:
         return self.call(request)
 
 
@@ -163,7 +163,7 @@ def test_what_the_driver_itself_raises_comes_through_as_it_is(library: str) -> N
         """Be no `Exception`."""
 
     class Raising(Stub):
-        def call(self, request: Request) -> Response:
+        def call(self, request: Request, _error: object = None) -> Response:
             raise WouldHang
 
     with intercepted(Raising(Response(0))), pytest.raises(WouldHang):

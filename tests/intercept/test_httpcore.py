@@ -217,10 +217,10 @@ def test_an_error_of_the_fake_itself_comes_through_and_frees_the_place(
     library: Any, run: Callable[[Any], None]
 ) -> None:
     class Broken:
-        def call(self, _request: object) -> None:
+        def call(self, _request: object, _error: object = None) -> None:
             raise LookupError("a bug")
 
-        async def call_async(self, _request: object) -> None:
+        async def call_async(self, _request: object, _error: object = None) -> None:
             raise LookupError("a bug")
 
     def sleep(_seconds: float) -> None:

@@ -1,0 +1,104 @@
+"""What a request must look like on the wire: the live server's rules, and a quick check that proves most requests."""
+
+import re
+from typing import NamedTuple
+
+from fake_credits.errors import ApiError, MalformedRequest
+from fake_credits.http_message import Headers, Request, Response
+
+__all__ = [
+    "FRAMING_HEADERS",
+    "MAX_HEAD_BYTES",
+    "ReceivedRequest",
+    "framing_error",
+    "is_plain",
+    "normalize_target",
+]
+
+MAX_HEAD_BYTES = 64 * 1024
+"""The limit of a request's head, and of its trailers; httptools itself has none."""
+
+FRAMING_HEADERS = (b"content-length", b"transfer-encoding")
+
+_MAX_PLAIN_HEAD_BYTES = 32 * 1024
+_PLAIN_METHODS = frozenset({"DELETE", "GET", "HEAD", "PATCH", "POST", "PUT"})
+_PLAIN_TARGET = re.compile(rb'/[!"$-~]*')
+_PLAIN_FIELDS = re.compile(rb"(?:[-!#$%&'*+.^_`|~0-9a-z]+\0(?:[!-~]+(?: +[!-~]+)*)?\n)*")
+_PLAIN_HOST = re.compile(rb"[A-Za-z0-9._~-]+(?::[0-9]{1,5})?")
+_PLAIN_FRAMING_HEADERS = frozenset({*FRAMING_HEADERS, b"host", b"connection"})
+_CHECKED_HEADERS = _PLAIN_FRAMING_HEADERS | {b"expect", b"upgrade"}
+
+
+class ReceivedRequest(NamedTuple):
+    """A request as the server reads it, why it is refused, and whether the connection stays open after it."""
+
+    request: Request
+    error: ApiError | None = None
+    keeps_alive: bool = True
+
+    def finish(self, response: Response) -> Response:
+        """Return a response with the header that announces the end of the connection, if it ends."""
+        if response.status and not self.keeps_alive:
+            response.headers.append((b"connection", b"close"))
+        return response
+
+
+def is_plain(request: Request, *, has_host: bool = True) -> bool:
+    """Return whether every HTTP library sends this request as it is, and the live server accepts its framing.
+
+    Header names are lower case. Without ``has_host`` the library is still to add Host and Content-Length.
+    """
+    headers = request.headers
+    head = b"".join([b"%b\0%b\n" % field for field in headers])
+    return (
+        request.method in _PLAIN_METHODS
+        and len(head) + len(request.target) < _MAX_PLAIN_HEAD_BYTES
+        and _PLAIN_TARGET.fullmatch(request.target) is not None
+        and head.count(b"\n") == len(headers)
+        and _PLAIN_FIELDS.fullmatch(head) is not None
+        and _is_plain_framing(
+            [field for field in headers if field[0] in _CHECKED_HEADERS], request.body or b"", has_host=has_host
+        )
+    )
+
+
+def _is_plain_framing(checked: Headers, body: bytes, *, has_host: bool) -> bool:
+    fields = dict(checked)
+    if len(fields) != len(checked) or not fields.keys() <= _PLAIN_FRAMING_HEADERS:
+        return False
+    if fields.get(b"connection", b"keep-alive") != b"keep-alive":
+        return False
+    host = fields.get(b"host")
+    if (host is None and has_host) or (host is not None and _PLAIN_HOST.fullmatch(host) is None):
+        return False
+    length = fields.get(b"content-length")
+    if b"transfer-encoding" in fields:
+        return length is None and fields[b"transfer-encoding"] == b"chunked" and has_host
+    return length == b"%d" % len(body) if length is not None else not (body and has_host)
+
+
+def framing_error(version: str, target: bytes, headers: Headers, *, is_large: bool) -> MalformedRequest | None:
+    """Return why a request that the parser accepts is malformed, None if it is not."""
+    problem = ""
+    if is_large:
+        problem = f"the head has more than {MAX_HEAD_BYTES} bytes (64 KiB)"
+    elif version not in ("1.0", "1.1"):
+        problem = f"unsupported version HTTP/{version}; use HTTP/1.1"
+    elif b"#" in target:
+        problem = "the target has a fragment (RFC 9112, section 3.2)"
+    elif not target.startswith((b"/", b"http://", b"https://")) and target != b"*":
+        problem = f"the target {target[:60].decode('latin-1')!r} is neither a path nor a URL"
+    else:
+        codings = [value for name, value in headers if name == b"transfer-encoding"]
+        if codings and [coding.lower() for coding in codings] != [b"chunked"]:
+            problem = f"unsupported Transfer-Encoding {b', '.join(codings)[:60].decode('latin-1')!r}; use chunked"
+    return MalformedRequest(f"malformed HTTP request: {problem}") if problem else None
+
+
+def normalize_target(target: bytes, headers: Headers) -> tuple[bytes, Headers]:
+    """Return a URL's path and query, and the headers with its authority as Host (RFC 9112, section 3.2.2)."""
+    authority, slash, rest = target.partition(b"://")[2].partition(b"/")
+    authority, question_mark, query = authority.partition(b"?")
+    host = (b"host", authority.rpartition(b"@")[2])
+    others = [(name, value) for name, value in headers if name != b"host"]
+    return (slash + rest if slash else b"/" + question_mark + query), [host, *others]

@@ -1,0 +1,126 @@
+"""The live server's reading of requests, for bytes that a library writes in memory."""
+
+import httptools
+
+from fake_credits.api.access import HostPolicy
+from fake_credits.errors import ApiError, MalformedRequest
+from fake_credits.http_message import Headers, Request
+from fake_credits.transports.framing import (
+    FRAMING_HEADERS,
+    MAX_HEAD_BYTES,
+    ReceivedRequest,
+    framing_error,
+    normalize_target,
+)
+
+__all__ = ["RequestParser"]
+
+
+class RequestParser:
+    """Read requests as a client writes them, one after the other on one connection.
+
+    Any host may be asked, as the base URL was the application's choice; but the header must name one.
+    """
+
+    def __init__(self) -> None:
+        self._parser: httptools.HttpRequestParser = httptools.HttpRequestParser(self)
+        self._host_policy = HostPolicy(is_exposed=True)
+        self._received: ReceivedRequest | None = None
+        self._head: ReceivedRequest | None = None
+        self._replays_head = self._ignores_input = False
+        self._start()
+
+    def _start(self) -> None:
+        self._target = b""
+        self._headers: Headers = []
+        self._body: list[bytes] = []
+
+    def feed(self, data: bytes) -> ReceivedRequest | None:
+        """Take what was written, and return the request that it completes, or why it can't be read."""
+        self._received = None
+        if self._ignores_input:
+            return None
+        try:
+            self._feed(data)
+        except httptools.HttpParserError as error:
+            if self._received is None:
+                problem = MalformedRequest(f"malformed HTTP request: {error}")
+                head = Request("", b"") if self._head is None else self._head.request
+                self._received = ReceivedRequest(head, problem, keeps_alive=False)
+        if self._received is None and self._head is not None and self._head.error is not None:
+            self._received = self._head  # refused before its body comes
+        self._ignores_input = self._received is not None and not self._received.keeps_alive
+        return self._received
+
+    def unfinished(self) -> ReceivedRequest | None:
+        """Return the request whose body is still to come."""
+        return self._head
+
+    @property
+    def awaits_continue(self) -> bool:
+        """Return whether the client waits for permission to send its body (RFC 9110, section 10.1.1)."""
+        return self._head is not None and not self._body and (b"expect", b"100-continue") in self._head.request.headers
+
+    def _feed(self, data: bytes) -> None:
+        try:
+            self._parser.feed_data(data)
+        except httptools.HttpParserUpgrade as upgrade:  # RFC 9110, section 7.8: a server may ignore it
+            self._parser = httptools.HttpRequestParser(self)
+            if self._head is not None:
+                self._read_body_after_upgrade(self._head, data[upgrade.args[0] :])
+
+    def _read_body_after_upgrade(self, head: ReceivedRequest, data: bytes) -> None:
+        """Read a body that the parser has skipped, as it takes what follows for another protocol."""
+        framing = next(field for field in head.request.headers if field[0] in FRAMING_HEADERS)
+        self._replays_head = True
+        self._parser.feed_data(b"POST / HTTP/1.1\r\nhost: x\r\n%b: %b\r\n\r\n" % framing)
+        self._replays_head = False
+        self._parser.feed_data(data)
+
+    # ------------------------------------------------------------ the parser's callbacks
+
+    def on_url(self, url: bytes) -> None:
+        """Take a part of the target."""
+        if not self._replays_head:
+            self._target += url
+
+    def on_header(self, name: bytes, value: bytes) -> None:
+        """Take a field of the head. A trailer is dropped (RFC 9110, section 6.5.1)."""
+        if self._head is None:
+            self._headers.append((name.lower(), value.strip(b" \t")))
+
+    def on_headers_complete(self) -> None:
+        """Judge the head."""
+        if self._replays_head:
+            return
+        target, headers, version = self._target, self._headers, self._parser.get_http_version()
+        size = len(target) + sum(len(name) + len(value) for name, value in headers)
+        error: ApiError | None = framing_error(version, target, headers, is_large=size > MAX_HEAD_BYTES)
+        if error is None:
+            if not target.startswith((b"/", b"*")):
+                target, headers = normalize_target(target, headers)
+            error = self._host_policy.host_error(b"/", headers)
+        request = Request(self._parser.get_method().decode("ascii"), target, headers, None)
+        keeps_alive = error is None and version == "1.1" and self._parser.should_keep_alive()
+        self._head = ReceivedRequest(request, error, keeps_alive)
+
+    def on_body(self, body: bytes) -> None:
+        """Take a part of the body."""
+        self._body.append(body)
+
+    def on_message_complete(self) -> None:
+        """Finish the request; another one in the same piece of data is ignored."""
+        head = self._head
+        if self._replays_head or head is None or (self._parser.should_upgrade() and _has_body(head.request.headers)):
+            return
+        head.request.body = b"".join(self._body)
+        if self._received is None:
+            self._received = head
+        self._head = None
+        self._start()
+
+
+def _has_body(headers: Headers) -> bool:
+    return any(
+        name in FRAMING_HEADERS and not (name == b"content-length" and not value.strip(b"0")) for name, value in headers
+    )
