@@ -27,7 +27,7 @@ class RequestParser:
         self._host_policy = HostPolicy(is_exposed=True)
         self._received: ReceivedRequest | None = None
         self._head: ReceivedRequest | None = None
-        self._replays_head = self._ignores_input = False
+        self._replays_head = self._is_unreadable = self._ignores_input = False
         self._start()
 
     def _start(self) -> None:
@@ -47,9 +47,10 @@ class RequestParser:
                 problem = MalformedRequest(f"malformed HTTP request: {error}")
                 head = Request("", b"") if self._head is None else self._head.request
                 self._received = ReceivedRequest(head, problem, keeps_alive=False)
-        if self._received is None and self._head is not None and self._head.error is not None:
+                self._is_unreadable = True
+        if self._received is None and self._head is not None and self._is_unreadable:
             self._received = self._head  # refused before its body comes
-        self._ignores_input = self._received is not None and not self._received.keeps_alive
+        self._ignores_input = self._is_unreadable
         return self._received
 
     def unfinished(self) -> ReceivedRequest | None:
@@ -96,12 +97,13 @@ class RequestParser:
         target, headers, version = self._target, self._headers, self._parser.get_http_version()
         size = len(target) + sum(len(name) + len(value) for name, value in headers)
         error: ApiError | None = framing_error(version, target, headers, is_large=size > MAX_HEAD_BYTES)
+        self._is_unreadable = error is not None
         if error is None:
             if not target.startswith((b"/", b"*")):
                 target, headers = normalize_target(target, headers)
             error = self._host_policy.host_error(b"/", headers)
         request = Request(self._parser.get_method().decode("ascii"), target, headers, None)
-        keeps_alive = error is None and version == "1.1" and self._parser.should_keep_alive()
+        keeps_alive = not self._is_unreadable and version == "1.1" and self._parser.should_keep_alive()
         self._head = ReceivedRequest(request, error, keeps_alive)
 
     def on_body(self, body: bytes) -> None:

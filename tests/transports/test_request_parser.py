@@ -79,7 +79,6 @@ def test_what_the_live_server_refuses_is_refused_with_its_error(text: bytes, pro
     received = RequestParser().feed(text)
     assert received is not None
     assert problem in str(received.error)
-    assert not received.keeps_alive
 
 
 def test_a_body_after_an_ignored_upgrade_is_read() -> None:
