@@ -149,10 +149,10 @@ class Response(msgspec.Struct):
         """Return the first field of a lower-case name as text, or an empty string."""
         return next((value.decode("latin-1") for key, value in self.headers if key == name), "")
 
-    def full_headers(self, date: bytes) -> Headers:
-        """Return all headers of the response, in the order in which they are sent."""
+    def full_headers(self, date: bytes | None) -> Headers:
+        """Return all headers of the response, in the order in which they are sent; ``date`` is for one without Date."""
         headers = [(b"x-request-id", self.request_id.encode("latin-1")), (b"cache-control", b"no-store"), *self.headers]
-        if not self._has_date():
+        if date is not None and not self._has_date():
             headers.insert(0, (b"date", date))
         if self.status != 204:  # RFC 9110, section 8.6: a 204 has no Content-Length
             length = len(self.body) if self.content_length is None else self.content_length

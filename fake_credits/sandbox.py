@@ -126,6 +126,7 @@ class Sandbox:
         self.bugs: list[BaseException] = []
         self.problems: list[str] = []
         self.is_closed = False
+        self._refuses_connection_faults = False
         self.fork_guard = ForkGuard(f"sandbox {name}")
         self.gates: dict[str, Gate] = {}
         self.close_callbacks: set[Callable[[], object]] = set()
@@ -191,6 +192,8 @@ class Sandbox:
     def add_fault(self, rule: Rule) -> ActiveRule:
         """Add a rule; raise FaultError for one that can't be."""
         self.check_open()
+        if self._refuses_connection_faults:
+            rule.check_without_connection()
         with self.lock:
             self.clock.run_due()
             active = self.faults.add(rule)
@@ -199,6 +202,13 @@ class Sandbox:
                 self._create_gate(rule.effect.name)
                 self.gates[rule.effect.name].add_expected_calls(describe_match(rule))
             return active
+
+    def refuse_connection_faults(self) -> None:
+        """Refuse faults that ASGI can't produce from now on; raise FaultError if there is one already."""
+        with self.lock:
+            for rule in (*self._initial_rules, *(active.rule for active in self.faults)):
+                rule.check_without_connection()
+            self._refuses_connection_faults = True
 
     def _create_gate(self, name: str) -> None:
         gate = self.gates.get(name)

@@ -29,6 +29,7 @@ class SandboxRegistry:
         self._by_name: dict[str, Sandbox] = {}
         self._by_token_subject: dict[tuple[str, str], Sandbox] = {}
         self._defaults: list[Sandbox] = []
+        self._refuses_connection_faults = False
         self._cached_token_hints = lru_cache(_TOKEN_CACHE_SIZE)(_token_hints)
         self.base_sandbox = base_sandbox
         self.attach(base_sandbox)
@@ -53,16 +54,28 @@ class SandboxRegistry:
         return self._by_name.get(name)
 
     def attach(self, sandbox: Sandbox, *, as_default: bool = True) -> None:
-        """Make a sandbox reachable, and the default unless told; raise ValueError where its name or key is taken."""
+        """Make a sandbox reachable, and the default unless told; raise ValueError where its name or key is taken.
+
+        Raises FaultError for a sandbox with a fault that ASGI can't produce, if the sandboxes are served over ASGI.
+        """
         with self._lock:
             if sandbox.name in self._by_name:
                 raise ValueError(f"a sandbox named {sandbox.name!r} is attached already")
             if other := self._by_api_key.get(sandbox.api_key):
                 raise ValueError(f"the API key is that of the sandbox {other.name!r}, which is attached already")
+            if self._refuses_connection_faults:
+                sandbox.refuse_connection_faults()
             self._by_name[sandbox.name] = sandbox
             self._by_api_key[sandbox.api_key] = sandbox
             if as_default:
                 self._defaults.append(sandbox)
+
+    def refuse_connection_faults(self) -> None:
+        """Refuse faults that ASGI can't produce from now on; raise FaultError if a sandbox has one already."""
+        with self._lock:
+            for sandbox in self._by_name.values():
+                sandbox.refuse_connection_faults()
+            self._refuses_connection_faults = True
 
     def detach(self, sandbox: Sandbox) -> None:
         """Forget a sandbox; one that is not attached is none of our business."""

@@ -2,6 +2,7 @@
 
 from collections.abc import Callable, Mapping
 from typing import Any, Protocol
+from urllib.parse import quote
 
 import anyio
 from starlette.applications import Starlette
@@ -16,11 +17,10 @@ from fake_credits.api.contract_runtime import ContractRuntime
 from fake_credits.api.exchange import Exchange
 from fake_credits.api.pipeline import dispatch, handle
 from fake_credits.api.routing import escape_path
-from fake_credits.clock import wall_clock_ms
 from fake_credits.contract import Contract
 from fake_credits.errors import ApiError, MalformedRequest, MethodNotAllowed, PayloadTooLarge, RouteNotFound
 from fake_credits.faults.waits import CHECKPOINT, Body, ExchangeCoroutine, Sleep, Wait, resume, throw
-from fake_credits.http_message import Headers, Request, Response, http_date
+from fake_credits.http_message import AsgiMessage, Headers, Request, Response
 from fake_credits.sandbox import Sandbox
 from fake_credits.sandboxes import SandboxRegistry
 
@@ -57,26 +57,28 @@ class WaitingConnection(Protocol):
         ...
 
 
-def create_app(
-    contract: Contract, sandboxes: SandboxRegistry | None = None, control: ControlApp | None = None
-) -> "CreditsApplication":
-    """Return the API for one contract as an ASGI application.
+def create_app(contract: Contract, sandboxes: SandboxRegistry | None = None) -> "CreditsApplication":
+    """Return the API for one contract as an ASGI application, for any ASGI server.
 
-    ``sandboxes`` serve the requests that come over ASGI, and from then on accept no fault that ASGI can't produce.
-    None is for the in-process transport alone. ``control`` is the control plane of a live server.
+    ``sandboxes`` serve its requests, and from then on refuse faults that ASGI can't produce. None is for the in-process
+    transport alone. Raises FaultError if a sandbox already has such a fault.
     """
-    return CreditsApplication(ContractRuntime(contract), sandboxes, control)
+    if sandboxes is not None:
+        sandboxes.refuse_connection_faults()
+    return CreditsApplication(contract, sandboxes)
 
 
 class CreditsApplication(Starlette):
     """The API for one contract, with a route table of its own for the API's paths and Starlette's for the others.
 
     Starlette's router normalises paths and costs a regular expression per route. Its default middlewares answer errors
-    in plain text, so there are none.
+    in plain text, so there are none. ``control`` is the control plane of a live server.
     """
 
-    def __init__(self, runtime: ContractRuntime, sandboxes: SandboxRegistry | None, control: ControlApp | None) -> None:
-        self.runtime = runtime
+    def __init__(
+        self, contract: Contract, sandboxes: SandboxRegistry | None, control: ControlApp | None = None
+    ) -> None:
+        self.runtime = ContractRuntime(contract)
         self._sandboxes = sandboxes
         self._control = control
         routes = [
@@ -97,29 +99,34 @@ class CreditsApplication(Starlette):
         """Serve one request of any ASGI server; a lifespan is acknowledged and ignored."""
         if scope["type"] == "lifespan":
             await _acknowledge_lifespan(receive, send)
-            return
-        if scope["type"] != "http":
-            raise NotImplementedError(f"the Credits API does not serve {scope['type']!r}")
-        request = _request_of(scope)
-        exchange = dispatch(self.runtime, request, self._registry())
-        connection = AsgiConnection(receive)
-        if exchange is None:
-            await self.serve_internal({**scope, "raw_path": request.target.partition(b"?")[0]}, receive, send)
-            return
-        if isinstance(exchange, Response):
-            connection.send(exchange)
+        elif scope["type"] == "websocket":
+            await receive()
+            await send({"type": "websocket.close"})  # before it is accepted: the server responds with 403
+        elif scope["type"] == "http":
+            await self._serve(scope, receive, send)
         else:
-            coroutine = handle(exchange, connection)
+            raise NotImplementedError(f"the Credits API does not serve {scope['type']!r}")
+
+    async def _serve(self, scope: Scope, receive: Receive, send: Send) -> None:
+        request = _request_of(scope)
+        target = dispatch(self.runtime, request, self._registry())
+        if isinstance(target, Exchange):
+            connection = AsgiConnection(receive, send)
+            coroutine = handle(target, connection)
             await drive(coroutine, resume(coroutine, None), connection)
-        await connection.flush(send)
+            await connection.flush()
+        elif target is None:
+            await self.serve_internal({**scope, "raw_path": request.target.partition(b"?")[0]}, receive, send)
+        else:
+            await send_response(target, send)
 
     async def serve_internal(self, scope: Scope, receive: Receive, send: Send) -> None:
-        """Serve one of the fake's own paths."""
+        """Serve one of the fake's own paths. The scope's ``raw_path`` is relative to its ``root_path``."""
         path = scope["raw_path"].decode("latin-1")
         if self._control is not None and path.startswith(_CONTROL_PATHS):
             await self._control(scope, receive, send)
             return
-        scope = {**scope, "path": path, "root_path": "", "app": self}
+        scope = {**scope, "path": scope.get("root_path", "") + path, "app": self}
         try:
             await self.router(scope, receive, send)
         except HTTPException as error:
@@ -159,7 +166,7 @@ class CreditsApplication(Starlette):
         sandbox = self._sandbox_of(request.scope)
         document = {
             "issuer": sandbox.issuer.url,
-            "jwks_uri": f"{request.scope['scheme']}://{_host_header(request)}/.well-known/jwks.json",
+            "jwks_uri": f"{_base_url(request)}/.well-known/jwks.json",
             "id_token_signing_alg_values_supported": list(sandbox.issuer.algorithms),
             "response_types_supported": ["id_token"],
             "subject_types_supported": ["public"],
@@ -179,60 +186,75 @@ async def drive(coroutine: ExchangeCoroutine, wait: Wait | None, connection: Wai
 
 
 class AsgiConnection:
-    """The connection of a request that came over ASGI: whole responses only, as ASGI has no way to break one off."""
+    """The connection of a request that came over ASGI, which can't be broken off.
 
-    def __init__(self, receive: Receive) -> None:
+    ASGI's ``send`` has to be awaited: messages are kept until the request waits or ends.
+    """
+
+    def __init__(self, receive: Receive, send: Send) -> None:
         self._receive = receive
-        self._response: Response | None = None
+        self._send = send
+        self._messages: list[AsgiMessage] = []
+        self._is_connected = True
 
     async def wait(self, wait: Wait) -> object:
-        """Wait as the server's event loop does."""
+        """Send what there is, and wait as the server's event loop does."""
+        await self.flush()
         if wait is CHECKPOINT:
-            return True
+            return self._is_connected
         if isinstance(wait, Body):
             return await self._receive_body(wait.limit_bytes)
         if isinstance(wait, Sleep):
-            await anyio.sleep(wait.ms / 1000)
-            return True
+            return await self._sleep(wait.ms / 1000)
         raise NotImplementedError(f"{wait!r} needs the live server: ASGI can't do this")
+
+    async def flush(self) -> None:
+        """Send the messages that are kept."""
+        messages, self._messages = self._messages, []
+        for message in messages:
+            await self._send(message)
 
     async def _receive_body(self, limit_bytes: int) -> bytes:
         body = bytearray()
-        while True:
-            message = await self._receive()
-            if message["type"] == "http.disconnect":
-                raise MalformedRequest("the client disconnected before the body was complete")
+        while (message := await self._receive())["type"] != "http.disconnect":
             body += message.get("body", b"")
             if len(body) > limit_bytes:
                 raise PayloadTooLarge(f"a body may have at most {limit_bytes} bytes ({limit_bytes // 1024} KiB)")
             if not message.get("more_body", False):
                 return bytes(body)
+        self._is_connected = False
+        raise MalformedRequest("the client disconnected before the body was complete")
 
-    async def flush(self, send: Send) -> None:
-        """Send the response."""
-        if self._response is not None:
-            await send_response(self._response, send)
+    async def _sleep(self, seconds: float) -> None:
+        """Sleep, and note a disconnect meanwhile; the request goes on as it would without a fault."""
+        end_s = anyio.current_time() + seconds
+        with anyio.CancelScope(deadline=end_s):
+            while self._is_connected:
+                self._is_connected = (await self._receive())["type"] != "http.disconnect"
+        await anyio.sleep_until(end_s)
 
     def send(self, response: Response) -> None:
-        """Keep the whole response."""
-        self._response = response
+        """Send a whole response."""
+        self._messages += _messages_of(response)
 
     def start(self, response: Response) -> None:
-        """Keep the whole response, as ASGI servers choose their own pace."""
-        self._response = response
+        """Send the head of a response."""
+        self._messages.append(_messages_of(response)[0])
 
     def write(self, data: bytes) -> None:
-        """Do nothing: the body is sent whole."""
+        """Send a part of the body."""
+        self._messages.append({"type": "http.response.body", "body": data, "more_body": True})
 
     def end(self) -> None:
-        """Do nothing: the body is sent whole."""
+        """Finish the response that was started."""
+        self._messages.append({"type": "http.response.body", "body": b""})
 
     def close(self) -> None:
-        """Raise: ASGI can't do this."""
+        """Raise NotImplementedError."""
         raise NotImplementedError("closing a connection needs the live server: ASGI can't do this")
 
     def reset(self) -> None:
-        """Raise: ASGI can't do this."""
+        """Raise NotImplementedError."""
         raise NotImplementedError("resetting a connection needs the live server: ASGI can't do this")
 
     def call_later(self, ms: float, callback: Callable[[], object]) -> None:
@@ -241,9 +263,17 @@ class AsgiConnection:
 
 async def send_response(response: Response, send: Send) -> None:
     """Send a whole response over ASGI."""
-    headers = response.full_headers(http_date(wall_clock_ms() // 1000))
-    await send({"type": "http.response.start", "status": response.status, "headers": headers})
-    await send({"type": "http.response.body", "body": response.body})
+    for message in _messages_of(response):
+        await send(message)
+
+
+def _messages_of(response: Response) -> tuple[AsgiMessage, AsgiMessage]:
+    """Return the messages of a response; the server adds Date, unless a fault has set it."""
+    headers = response.full_headers(None)
+    return (
+        {"type": "http.response.start", "status": response.status, "headers": headers},
+        {"type": "http.response.body", "body": response.body},
+    )
 
 
 async def _acknowledge_lifespan(receive: Receive, send: Send) -> None:
@@ -253,25 +283,30 @@ async def _acknowledge_lifespan(receive: Receive, send: Send) -> None:
 
 
 def _request_of(scope: Scope) -> Request:
-    """Return the request of a scope, relative to the path at which the application is mounted."""
+    """Return the request of a scope, relative to the path at which the application is mounted.
+
+    Without ``raw_path`` an id with a slash can't be told from two segments, and is refused as an unknown path.
+    """
     path: bytes = scope.get("raw_path") or _quote_path(scope["path"])
     root_path = _quote_path(scope.get("root_path", ""))
-    if root_path and path.startswith(root_path):
-        path = path[len(root_path) :] or b"/"
+    if root_path and (path + b"/").startswith(root_path.rstrip(b"/") + b"/"):
+        path = path[len(root_path.rstrip(b"/")) :] or b"/"
     query: bytes = scope.get("query_string", b"")
     headers: Headers = [(name.lower(), value.strip(b" \t")) for name, value in scope["headers"]]
+    if not scope.get("http_version", "1.1").startswith("1") and scope["method"] not in ("GET", "HEAD", "OPTIONS"):
+        headers.append((b"transfer-encoding", b"chunked"))  # HTTP/2 and 3 need not announce a body
     return Request(scope["method"], path + (b"?" + query if query else b""), headers, None)
 
 
 def _quote_path(path: str) -> bytes:
-    from urllib.parse import quote
+    """Return a path that the server has decoded in its encoded form; bytes that are not UTF-8 stay so."""
+    return quote(path, safe="/:@!$&'()*+,;=~", errors="surrogatepass").encode("ascii")
 
-    return quote(path, safe="/:@!$&'()*+,;=~").encode("ascii")
 
-
-def _host_header(request: StarletteRequest) -> str:
-    """Return the Host as it was sent: in process it can be anything, and no URL."""
-    return request.headers.get("host") or str((request.scope.get("server") or ("localhost",))[0])
+def _base_url(request: StarletteRequest) -> str:
+    """Return the URL of the application, with the Host as it was sent: in process it can be anything."""
+    host = request.headers.get("host") or str((request.scope.get("server") or ("localhost",))[0])
+    return f"{request.scope['scheme']}://{host}{_quote_path(request.scope.get('root_path', '')).decode()}"
 
 
 def _as_api_error(error: HTTPException, scope: Scope) -> ApiError:

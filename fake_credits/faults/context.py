@@ -184,6 +184,7 @@ class Effect:
     ``effect_name`` is its name in files. ``phases`` are those it has, the first unless one is given. ``stacks``: the
     rules behind are tried too. ``times``: how often a rule fires unless it says so, None for ever.
     ``counts_passes``: it is told of the calls that it let pass. ``reveals``: the bug of a client that it shows.
+    ``needs_connection``: it breaks or holds the connection, which ASGI can't do.
     """
 
     effect_name: ClassVar[str] = ""
@@ -192,6 +193,7 @@ class Effect:
     times: ClassVar[int | None] = None
     counts_passes: ClassVar[bool] = False
     reveals: ClassVar[str] = ""
+    needs_connection: ClassVar[bool] = False
 
     @property
     def operations(self) -> frozenset[Operation]:

@@ -150,6 +150,16 @@ class Rule:
         """Tell whether chance decides if the rule fires."""
         return self.probability is not None and 0 < self.probability < 1
 
+    def check_without_connection(self) -> None:
+        """Raise FaultError if an effect breaks or holds the connection, which ASGI can't do."""
+        for effect in (self.effect, *map(effect_for_script_entry, self.script)):
+            if effect is not None and effect.needs_connection:
+                place = "script" if self.script else "effect"
+                raise FaultError(
+                    f"{place} has {effect.effect_name!r}, which ASGI can't produce: "
+                    "use the live server (FakeCredits(mode='live'), fake-credits serve)"
+                )
+
     @property
     def word(self) -> str:
         """Return what the rule does, in a word."""

@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from functools import partial
 
 from fake_credits.api.access import HostPolicy
-from fake_credits.api.app import create_app
+from fake_credits.api.app import CreditsApplication
 from fake_credits.clock import monotonic_s
 from fake_credits.contract import Contract
 from fake_credits.control.app import ControlPlane
@@ -81,7 +81,7 @@ class ServerRunner:
         control: ControlPlane | None = None,
     ) -> None:
         pending_waits = PendingWaits()
-        app = create_app(contract, sandboxes, control)
+        app = CreditsApplication(contract, sandboxes, control)
         server_context = ServerContext(
             app, sandboxes, HostPolicy(options.allow_hosts, is_exposed=options.expose), pending_waits
         )

@@ -20,6 +20,7 @@ class Reset(Effect):
     """Reset the connection: a TCP RST instead of an answer."""
 
     effect_name: ClassVar[str] = "reset"
+    needs_connection: ClassVar[bool] = True
     reveals: ClassVar[str] = "retries a POST blindly: a double charge"
 
     async def apply(self, context: FaultContext) -> None:
@@ -32,6 +33,7 @@ class Close(Effect):
     """Close the connection: a FIN without a byte."""
 
     effect_name: ClassVar[str] = "close"
+    needs_connection: ClassVar[bool] = True
     reveals: ClassVar[str] = "the same, and a stale keep-alive connection"
 
     async def apply(self, context: FaultContext) -> None:
@@ -44,6 +46,7 @@ class Hang(Effect):
     """Send nothing until the client gives up."""
 
     effect_name: ClassVar[str] = "hang"
+    needs_connection: ClassVar[bool] = True
     reveals: ClassVar[str] = "no timeout"
 
     async def apply(self, context: FaultContext) -> None:
@@ -59,6 +62,7 @@ class Truncate(Effect):
     answer without a body is cut after its head."""
 
     effect_name: ClassVar[str] = "truncate"
+    needs_connection: ClassVar[bool] = True
     reveals: ClassVar[str] = "takes a part for the whole"
     phases: ClassVar[tuple[Phase, ...]] = _AFTER_ONLY
     at_bytes: int | None = None
@@ -111,6 +115,7 @@ class Garbage(Effect):
     """Send bytes that are no HTTP, and close."""
 
     effect_name: ClassVar[str] = "garbage"
+    needs_connection: ClassVar[bool] = True
     reveals: ClassVar[str] = "the parser crashes"
     phases: ClassVar[tuple[Phase, ...]] = _AFTER_ONLY
 

@@ -167,6 +167,7 @@ class LateWrite(Effect):
     """
 
     effect_name: ClassVar[str] = "late_write"
+    needs_connection: ClassVar[bool] = True
     reveals: ClassVar[str] = "reorders; applies twice"
     phases: ClassVar[tuple[Phase, ...]] = ("write",)
     times: ClassVar[int | None] = 1

@@ -188,6 +188,7 @@ class HoldAtGate(Effect):
     """
 
     effect_name: ClassVar[str] = "hold_at_gate"
+    needs_connection: ClassVar[bool] = True
     reveals: ClassVar[str] = "the race itself"
     stacks: ClassVar[bool] = True
     name: str = "gate"
