@@ -1,5 +1,6 @@
 """The state of one isolated Credits API, independent of HTTP."""
 
+import hmac
 import itertools
 import os
 import threading
@@ -28,7 +29,6 @@ from fake_credits.sandbox_options import (
     LoadableWorld,
     MintOptions,
     SandboxOptions,
-    api_keys_equal,
     check_api_key,
     check_balance,
     check_claims,
@@ -116,6 +116,7 @@ class Sandbox:
         if options.api_key:
             check_api_key(options.api_key)
         self.api_key = options.api_key or new_api_key()
+        self._raw_api_key = self.api_key.encode()
         self.lock = threading.RLock()
         self.journal_headers = JournalHeaders(options.keep_headers, options.contract)
         self.clock = _create_clock(options.clock, self.lock)
@@ -302,7 +303,7 @@ class Sandbox:
             return self._authenticate_user(credential.value, skew_s)
         if self.is_closed:
             raise InvalidApiKey("the sandbox of this API key is closed: its test is over", auth_reason="closed_sandbox")
-        if not api_keys_equal(credential.value, self.api_key):
+        if not hmac.compare_digest(credential.value.encode(errors="surrogatepass"), self._raw_api_key):
             raise InvalidApiKey("this API key is not the sandbox's", auth_reason="unknown_key")
         return None
 

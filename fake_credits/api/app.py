@@ -139,7 +139,7 @@ class CreditsApplication(Starlette):
         request = Request(scope["method"], scope["raw_path"], scope["headers"])
         exchange = Exchange.begin(self.runtime, sandbox, error, request)
         response = exchange.respond_with_error(error)
-        exchange.finish(delivered=True)
+        exchange.finish(is_connected=True)
         return response
 
     def _registry(self) -> SandboxRegistry:

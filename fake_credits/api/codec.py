@@ -45,7 +45,9 @@ class Codec:
         self._contract = contract
         name_of = contract.name_of
         self._delta_name, self._reason_name = name_of("delta"), name_of("reason")
-        self._balance_template = f"{{{_template_key(name_of('balance'))}:%d}}".encode()
+        balance_template = f"{{{_template_key(name_of('balance'))}:%d}}".encode()
+        self.encode_balance: Callable[[int], bytes] = balance_template.__mod__
+        """Return the body of getBalance."""
         self._transaction_template = ",".join(
             f"{_template_key(name_of(key))}:%s" for key in ("delta", "reason", "createdAt")
         )
@@ -71,10 +73,6 @@ class Codec:
         return cast("Callable[[bytes], _FastTransactionInput]", msgspec.json.Decoder(struct).decode)
 
     # ------------------------------------------------------------ out
-
-    def encode_balance(self, balance: int) -> bytes:
-        """Return the body of getBalance."""
-        return self._balance_template % balance
 
     def encode_user(self, account: Account) -> bytes:
         """Return the body of getUser and createUser."""

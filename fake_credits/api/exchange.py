@@ -10,7 +10,7 @@ from fake_credits.api.codec import TransactionInput
 from fake_credits.api.contract_runtime import ContractRuntime
 from fake_credits.api.error_bodies import error_cause, error_response
 from fake_credits.api.handlers import OPERATION_HANDLERS, FaultOverrides, OperationCall
-from fake_credits.api.routing import RouteMatch, escape_path
+from fake_credits.api.routing import MAX_CACHED_PATH_BYTES, RouteMatch, escape_path
 from fake_credits.clock import perf_counter_ns
 from fake_credits.contract import MAX_BODY_BYTES, Operation
 from fake_credits.errors import (
@@ -21,7 +21,7 @@ from fake_credits.errors import (
     PayloadTooLarge,
     ValidationError,
 )
-from fake_credits.faults.deliveries import WHOLE, Delivery
+from fake_credits.faults.deliveries import Delivery
 from fake_credits.faults.gates import GateTicket
 from fake_credits.http_message import Request, Response
 from fake_credits.journal import ClientKind, JournalEntry
@@ -38,7 +38,8 @@ _MAX_JOURNALED_CHARS = 1000
 class Exchange(msgspec.Struct, eq=False):
     """A request in a sandbox and what came of it.
 
-    ``headers_by_name`` has the last field of each name. ``body`` is empty until it is read. A msgspec struct, because
+    ``headers_by_name`` has the last field of each name. ``body`` is empty until it is read. ``delivery`` is None for a
+    response that is sent whole. A msgspec struct, because
     one is created for every call and a class of this size takes twice as long to create.
     """
 
@@ -60,7 +61,7 @@ class Exchange(msgspec.Struct, eq=False):
     transaction_number: int = 0
     error: ApiError | None = None
     response: Response | None = None
-    delivery: Delivery = WHOLE
+    delivery: Delivery | None = None
     rule_names: str = ""
     rule_phases: str = ""
     fault_cause: str = ""
@@ -88,7 +89,9 @@ class Exchange(msgspec.Struct, eq=False):
 
     def match_route(self) -> None:
         """Find the operation; raise RouteNotFound, MethodNotAllowed or MalformedRequest."""
-        self.route_match = self.runtime.routes.match(self.request.method, self.path)
+        routes = self.runtime.routes
+        match = routes.cached_match if len(self.path) <= MAX_CACHED_PATH_BYTES else routes.match
+        self.route_match = match(self.request.method, self.path)
 
     def must_wait_for_body(self) -> bool:
         """Take the body if it has arrived; return whether it is announced and still to come.
@@ -116,7 +119,7 @@ class Exchange(msgspec.Struct, eq=False):
         self.sandbox.add_bug(bug)
         self.respond_with_error(InternalError(f"a bug of fake-credits: {type(bug).__name__}: {bug}"))
 
-    def finish(self, *, delivered: bool) -> None:
+    def finish(self, *, is_connected: bool) -> None:
         """Complete the response, and journal the exchange."""
         response = self.response
         if response is not None:
@@ -125,7 +128,7 @@ class Exchange(msgspec.Struct, eq=False):
                 self.runtime.cors.add_headers(self.request.headers, response.headers)
             if self.request.method == "HEAD":
                 response.content_length, response.body = len(response.body), b""
-        self.journal(delivered=delivered)
+        self.journal(delivered=is_connected and (self.delivery is None or self.delivery.is_complete))
 
     @property
     def label(self) -> str:

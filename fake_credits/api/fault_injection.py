@@ -14,7 +14,7 @@ from fake_credits.contract import Operation
 from fake_credits.errors import ApiError, GatewayTimeout, ServerError, Unavailable
 from fake_credits.faults.active_rule import Firing
 from fake_credits.faults.context import CursorFault, IncomingCall, PredicateError
-from fake_credits.faults.deliveries import WHOLE, Abort, Delivery
+from fake_credits.faults.deliveries import Abort, Delivery
 from fake_credits.faults.waits import AtGate, Sleep
 from fake_credits.http_message import Connection, Response, http_date
 
@@ -22,13 +22,12 @@ __all__ = ["ExchangeFaultContext", "match_faults"]
 
 
 def match_faults(exchange: Exchange, connection: Connection) -> "ExchangeFaultContext | None":
-    """Run the sandbox's due actions and return the faults that fire for an exchange, None for none.
+    """Return the faults that fire for an exchange, None for none.
 
     Raises ServerError if the predicate of a rule fails.
     """
     sandbox = exchange.sandbox
-    sandbox.clock.run_due()
-    if not sandbox.faults or sandbox.is_closed:
+    if sandbox.is_closed:
         return None
     if not isinstance(exchange.credential, ApiError):
         exchange.client = exchange.credential.kind
@@ -94,12 +93,12 @@ class ExchangeFaultContext:
     async def apply_after(self) -> None:
         """Apply the effects that follow the decision, until one of them ends the delivery."""
         for firing in self._firings:
-            if firing.active_rule.rule.phase == "after" and self._exchange.delivery is WHOLE:
+            if firing.active_rule.rule.phase == "after" and self._exchange.delivery is None:
                 await self._apply(firing)
 
     @property
     def _has_outcome(self) -> bool:
-        return self._exchange.response is not None or self._exchange.delivery is not WHOLE
+        return self._exchange.response is not None or self._exchange.delivery is not None
 
     async def _apply(self, firing: Firing) -> None:
         self._firing = firing

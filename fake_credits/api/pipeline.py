@@ -1,10 +1,4 @@
-"""The path of one request through a sandbox, from dispatch to delivery; it does no I/O.
-
-    route → method → body, up to a limit → faults before → credential → permission → ids → body decoded → ledger
-    → faults after → is the client still connected? → journal → delivery
-
-The order is README's, "The API". Each refusal leaves the ledger unchanged.
-"""
+"""The path of one request through a sandbox, from dispatch to delivery; it does no I/O."""
 
 from fake_credits.api.contract_runtime import ContractRuntime
 from fake_credits.api.exchange import Exchange
@@ -54,14 +48,19 @@ def dispatch(
 
 
 async def handle(exchange: Exchange, connection: Connection) -> None:
-    """Serve one request: route, read the body, inject faults, authorize, execute, journal, respond."""
+    """Serve one request: route → method → body, bounded → faults before → credential → permission → ids → body decoded
+    → domain → faults after → journal → delivery.
+
+    The order is that of README, "The API". A refusal writes nothing.
+    """
     try:
         try:
             if exchange.response is None:
                 exchange.match_route()
                 if exchange.must_wait_for_body():
                     exchange.body = await Body(MAX_BODY_BYTES)
-                faults = match_faults(exchange, connection)
+                exchange.sandbox.clock.run_due()
+                faults = match_faults(exchange, connection) if exchange.sandbox.faults.rules else None
                 if faults is None:
                     exchange.authorize_and_execute()
                 else:
@@ -73,7 +72,10 @@ async def handle(exchange: Exchange, connection: Connection) -> None:
         except Exception as bug:  # noqa: BLE001 - recorded, and raised again in the test that caused it
             exchange.fail_with_bug(bug)
         is_connected = await CHECKPOINT
-        exchange.finish(delivered=is_connected and exchange.delivery.is_complete)
-        await exchange.delivery.send(exchange.response, connection)
+        exchange.finish(is_connected=is_connected)
+        if exchange.delivery is not None:
+            await exchange.delivery.send(exchange.response, connection)
+        elif exchange.response is not None:
+            connection.send(exchange.response)
     except ServerStopping:
         exchange.abandon()

@@ -16,7 +16,15 @@ from urllib.parse import unquote_to_bytes
 from fake_credits.contract import Contract, Operation, RouteTemplate, id_problem
 from fake_credits.errors import MalformedRequest, MethodNotAllowed, Problem, RouteNotFound
 
-__all__ = ["HTTP_METHODS", "RouteMatch", "RouteTable", "closest_route", "escape_path", "split_path"]
+__all__ = [
+    "HTTP_METHODS",
+    "MAX_CACHED_PATH_BYTES",
+    "RouteMatch",
+    "RouteTable",
+    "closest_route",
+    "escape_path",
+    "split_path",
+]
 
 # fmt: off
 HTTP_METHODS = frozenset({
@@ -32,7 +40,9 @@ _MAX_COMPARED_SEGMENTS = 16
 _MAX_COMPARED_CHARS = 64
 
 _MAX_CACHED_MATCHES = 1024
-_MAX_CACHED_PATH_BYTES = 1024
+MAX_CACHED_PATH_BYTES = 1024
+"""A longer path is matched anew each time, so that the cache stays small."""
+
 _HEX_DIGITS = frozenset(b"0123456789abcdefABCDEF")
 
 
@@ -67,7 +77,7 @@ class _PathPattern:
 
 
 class RouteTable:
-    """The routes of a contract, with a cache of recent matches.
+    """The routes of a contract; ``cached_match`` is `match` with a cache, for short paths.
 
     `match` raises MalformedRequest for a path that can't be decoded or an unknown HTTP method, RouteNotFound for a path
     without an operation, and MethodNotAllowed for a method that the operation does not have.
@@ -76,7 +86,7 @@ class RouteTable:
     def __init__(self, contract: Contract) -> None:
         self._contract = contract
         self._routes = contract.routes
-        self._cached_match = lru_cache(_MAX_CACHED_MATCHES)(self._match)
+        self.cached_match = lru_cache(_MAX_CACHED_MATCHES)(self.match)
         self._patterns_by_length: dict[int, list[_PathPattern]] = {}
         patterns: dict[tuple[int, ...], _PathPattern] = {}
         # A literal segment goes before a parameter in its place, or nothing could reach it (OpenAPI 3.1, 4.8.8).
@@ -103,14 +113,7 @@ class RouteTable:
         pattern.endpoints.setdefault(literals, {})[template.method] = endpoint
 
     def match(self, method: str, raw_path: bytes) -> RouteMatch:
-        """Return the operation of a request line. Matches of long paths are not cached."""
-        return (
-            self._cached_match(method, raw_path)
-            if len(raw_path) <= _MAX_CACHED_PATH_BYTES
-            else self._match(method, raw_path)
-        )
-
-    def _match(self, method: str, raw_path: bytes) -> RouteMatch:
+        """Return the operation of a request line."""
         if method not in HTTP_METHODS:
             raise MalformedRequest(f"unknown HTTP method {method!r}")
         segments = split_path(raw_path)

@@ -72,6 +72,7 @@ class ActiveRule:
 
     def __init__(self, rule: Rule, name: str, engine: RuleEngine) -> None:
         self.rule = rule
+        self.stacks = rule.stacks
         self.name = name
         self.fired = 0
         self.matched = 0
@@ -160,7 +161,9 @@ class ActiveRule:
         """Return whether the rule fires, and with what; None with True is "try no further rule"."""
         rule, counter_key = self.rule, self._counter_key(call.application, call.user)
         if rule.effect is not None:
-            effect = rule.effect.effect_for(self._pass_times_of(counter_key), call.now_ms)
+            effect: Effect | None = rule.effect
+            if rule.effect.counts_passes:
+                effect = rule.effect.effect_for(self._pass_times_of(counter_key), call.now_ms)
             if effect is None:
                 return False, None
         else:

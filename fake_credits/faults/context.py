@@ -182,9 +182,9 @@ class Effect:
     """Be what a rule does to a call.
 
     ``effect_name`` is its name in files. ``phases`` are those it has, the first unless one is given. ``stacks``: the
-    rules behind are tried too. ``times``: how often a rule fires unless it says so, None for ever.
-    ``counts_passes``: it is told of the calls that it let pass. ``reveals``: the bug of a client that it shows.
-    ``needs_connection``: it breaks or holds the connection, which ASGI can't do.
+    rules behind are tried too. ``times``: how often a rule fires unless it says so, None for ever. ``counts_passes``:
+    it is told of the calls that it let pass, and only then asked for `effect_for`. ``reveals``: the bug of a client
+    that it shows. ``needs_connection``: it breaks or holds the connection, which ASGI can't do.
     """
 
     effect_name: ClassVar[str] = ""

@@ -1,4 +1,4 @@
-"""How a response reaches the client: whole, or as a fault delivers it."""
+"""How a fault delivers a response. Without one it is sent whole."""
 
 import itertools
 from dataclasses import dataclass
@@ -7,7 +7,7 @@ from typing import Literal, Protocol
 from fake_credits.faults.waits import Drain, Forever, Sleep
 from fake_credits.http_message import Connection, Response
 
-__all__ = ["WHOLE", "Abort", "CloseMode", "Delivery", "DripBody", "RawBytes", "WholeResponse", "split_evenly"]
+__all__ = ["Abort", "CloseMode", "Delivery", "DripBody", "RawBytes", "split_evenly"]
 
 CloseMode = Literal["close", "reset", "hang"]
 
@@ -20,21 +20,6 @@ class Delivery(Protocol):
     async def send(self, response: Response | None, connection: Connection) -> None:
         """Send the response, or as much of it as the fault lets through, over a connection."""
         ...
-
-
-@dataclass(frozen=True, slots=True)
-class WholeResponse:
-    """The whole response at once: what happens without a fault."""
-
-    is_complete = True
-
-    async def send(self, response: Response | None, connection: Connection) -> None:
-        """Send the whole response."""
-        if response is not None:
-            connection.send(response)
-
-
-WHOLE = WholeResponse()
 
 
 @dataclass(frozen=True, slots=True)

@@ -41,7 +41,7 @@ class FaultEngine:
         self.start_ms = 0
         self.ordinal_offset = 0
         self.get_history_lengths: Callable[[], Mapping[tuple[str, str], int]] = dict
-        self._rules: list[ActiveRule] = []
+        self.rules: list[ActiveRule] = []
         self._ended_unused: list[ActiveRule] = []
         self._name_counters: Counter[str] = Counter()
         self._call_counts: dict[CallKey, int] = {}
@@ -52,16 +52,16 @@ class FaultEngine:
         self.needs_reason = False
 
     def __repr__(self) -> str:
-        return f"<FaultEngine of {len(self._rules)} rules, seed {self.seed}>"
+        return f"<FaultEngine of {len(self.rules)} rules, seed {self.seed}>"
 
     def __len__(self) -> int:
-        return len(self._rules)
+        return len(self.rules)
 
     def __bool__(self) -> bool:
-        return bool(self._rules)
+        return bool(self.rules)
 
     def __iter__(self) -> Iterator[ActiveRule]:
-        return iter(tuple(self._rules))
+        return iter(tuple(self.rules))
 
     def moment_ms(self, moment: Moment, default: float) -> float:
         """Return a moment of a rule in milliseconds since 1970."""
@@ -72,10 +72,10 @@ class FaultEngine:
     def reset(self, rules: Iterable[Rule], start_ms: int, ordinal_offset: int) -> None:
         """Begin anew, with rules."""
         self.start_ms, self.ordinal_offset = start_ms, ordinal_offset
-        if self._rules or self._ended_unused or self._name_counters or self._call_counts:
-            for active in self._rules:
+        if self.rules or self._ended_unused or self._name_counters or self._call_counts:
+            for active in self.rules:
                 active.is_removed = True
-            self._rules, self._ended_unused, self._name_counters, self._call_counts = [], [], Counter(), {}
+            self.rules, self._ended_unused, self._name_counters, self._call_counts = [], [], Counter(), {}
             self._invalidate()
         for rule in rules:
             self.add(rule)
@@ -91,20 +91,20 @@ class FaultEngine:
             raise FaultError(f"a sandbox has at most {MAX_RULES} rules")
         active = ActiveRule(rule, rule.name or self._generate_name(rule.word), self)
         _check_total_probability(active, remaining)
-        for replaced in {*self._rules}.difference(remaining):
+        for replaced in {*self.rules}.difference(remaining):
             replaced.is_removed = True
         if rule.phase == "read":
             active.history_lengths = self.get_history_lengths()
-        self._rules = [*remaining, active]
+        self.rules = [*remaining, active]
         self._invalidate()
         return active
 
     def _rules_to_keep(self, rule: Rule) -> list[ActiveRule]:
         """Return the rules that stay when one is added: a default latency takes the place of the one before."""
         if rule.name != DEFAULT_LATENCY_NAME:
-            if rule.name and any(active.name == rule.name for active in self._rules):
+            if rule.name and any(active.name == rule.name for active in self.rules):
                 raise FaultError(f"name is {rule.name!r}, which another rule has")
-            return self._rules
+            return self.rules
         if rule != Rule(
             effect=rule.effect,
             script=rule.script,
@@ -119,7 +119,7 @@ class FaultEngine:
             raise FaultError(f"name is {DEFAULT_LATENCY_NAME!r}, the default latency's: {rule.word} needs another")
         return [
             active
-            for active in self._rules
+            for active in self.rules
             if active.name != DEFAULT_LATENCY_NAME or active.rule.operation != rule.operation
         ]
 
@@ -127,7 +127,7 @@ class FaultEngine:
         """Take a rule out; one that is out already stays out."""
         if not active.is_removed:
             active.is_removed = True
-            self._rules.remove(active)
+            self.rules.remove(active)
             self._invalidate()
 
     def end(self, active: ActiveRule) -> None:
@@ -138,15 +138,15 @@ class FaultEngine:
 
     def find(self, name: str) -> ActiveRule:
         """Return the first rule of a name; raise FaultError where there is none."""
-        for active in self._rules:
+        for active in self.rules:
             if active.name == name:
                 return active
-        names = ", ".join(active.name for active in self._rules) or "none"
+        names = ", ".join(active.name for active in self.rules) or "none"
         raise FaultError(f"there is no rule {name!r} (there are: {names})")
 
     def unused_rules(self) -> list[ActiveRule]:
         """Return the scripted rules that stayed unused, those of a ``with`` block that is over too."""
-        return self._ended_unused + [active for active in self._rules if active.is_unused]
+        return self._ended_unused + [active for active in self.rules if active.is_unused]
 
     def match(self, call: IncomingCall) -> list[Firing]:
         """Return what a call meets, in order, and count it; raise PredicateError where a rule's own function fails."""
@@ -161,7 +161,7 @@ class FaultEngine:
         )
         candidates = self._candidates.get(lookup_key)
         if candidates is None:
-            candidates = self._candidates[lookup_key] = _rules_in_order(self._rules, *lookup_key)
+            candidates = self._candidates[lookup_key] = _rules_in_order(self.rules, *lookup_key)
         matcher = None
         for active in candidates:
             for predicate in active.predicates:
@@ -173,7 +173,7 @@ class FaultEngine:
         return [] if matcher is None else matcher.firings
 
     def _generate_name(self, effect_name: str) -> str:
-        existing_names = {active.name for active in self._rules}
+        existing_names = {active.name for active in self.rules}
         while True:
             self._name_counters[effect_name] += 1
             name = f"{effect_name}#{self._name_counters[effect_name]}"
@@ -182,9 +182,9 @@ class FaultEngine:
 
     def _invalidate(self) -> None:
         self._candidates = {}
-        self._named_applications = frozenset(active.rule.application for active in self._rules)
-        self._named_users = frozenset(active.rule.user for active in self._rules)
-        self.needs_reason = any(active.rule.reason or active.rule.where is not None for active in self._rules)
+        self._named_applications = frozenset(active.rule.application for active in self.rules)
+        self._named_users = frozenset(active.rule.user for active in self.rules)
+        self.needs_reason = any(active.rule.reason or active.rule.where is not None for active in self.rules)
 
 
 class _Matcher:
@@ -222,14 +222,14 @@ class _Matcher:
             return
         if effect is not None:
             self.firings.append(Firing(active, effect, self._seed, self._key_and_ordinal))
-        self._is_finished = effect is None or not active.rule.stacks
+        self._is_finished = effect is None or not active.stacks
 
     def _wins_draw(self, active: ActiveRule) -> bool:
         probability = active.rule.probability
         if probability is None:
             return True
         call_key, ordinal = self._key_and_ordinal
-        if active.rule.stacks:
+        if active.stacks:
             return keyed_random(self._seed, "chance", active.name, *call_key, ordinal) < probability
         if self._shared_draw < 0:
             self._shared_draw = keyed_random(self._seed, "chance", "", *call_key, ordinal)

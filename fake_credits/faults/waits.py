@@ -18,6 +18,7 @@ __all__ = [
     "Sleep",
     "Wait",
     "resume",
+    "run_to_wait",
     "throw",
 ]
 
@@ -88,6 +89,14 @@ def resume(coroutine: ExchangeCoroutine, value: object) -> Wait | None:
         coroutine.close()
         awaited = "a bare yield, as of asyncio.sleep(0)" if wait is None else repr(wait)
         raise TypeError(f"the application awaits {awaited}, which no event loop drives in process")
+    return wait
+
+
+def run_to_wait(coroutine: ExchangeCoroutine, value: object) -> Wait | None:
+    """Run to the next wait and return it, or None at the end. In memory there is nothing to drain."""
+    wait = resume(coroutine, value)
+    while isinstance(wait, Drain):
+        wait = resume(coroutine, None)
     return wait
 
 

@@ -16,10 +16,10 @@ from fake_credits.api.contract_runtime import ContractRuntime
 from fake_credits.api.exchange import Exchange
 from fake_credits.api.pipeline import dispatch, handle
 from fake_credits.errors import ApiError
-from fake_credits.faults.waits import CHECKPOINT, Body, ExchangeCoroutine, Forever, Wait, resume
+from fake_credits.faults.waits import CHECKPOINT, Body, ExchangeCoroutine, Forever, Wait, resume, run_to_wait
 from fake_credits.http_message import AsgiMessage, Outcome, Request, Response, http_date
 from fake_credits.sandbox import Sandbox
-from fake_credits.transports.virtual_time import SuspendedExchange, finish_without_client, run_to_wait
+from fake_credits.transports.virtual_time import SuspendedExchange, finish_without_client
 
 __all__ = [
     "IN_PROCESS_BASE_URL",

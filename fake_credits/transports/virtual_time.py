@@ -14,19 +14,11 @@ from fake_credits.api.exchange import Exchange
 from fake_credits.clock import Timer, monotonic_s
 from fake_credits.errors import WouldHangForever
 from fake_credits.faults.gates import GateTicket
-from fake_credits.faults.waits import CHECKPOINT, AtGate, Drain, ExchangeCoroutine, Forever, Sleep, Wait, resume
+from fake_credits.faults.waits import CHECKPOINT, AtGate, ExchangeCoroutine, Forever, Sleep, Wait, run_to_wait
 from fake_credits.http_message import Outcome
 from fake_credits.thread_events import CrossThreadEvent, wait_event
 
-__all__ = ["ClientEnd", "SuspendedExchange", "finish_without_client", "run_to_wait"]
-
-
-def run_to_wait(coroutine: ExchangeCoroutine, value: object) -> Wait | None:
-    """Run to the next wait and return it, or None at the end. In memory there is nothing to drain."""
-    wait = resume(coroutine, value)
-    while isinstance(wait, Drain):
-        wait = resume(coroutine, None)
-    return wait
+__all__ = ["ClientEnd", "SuspendedExchange", "finish_without_client"]
 
 
 def finish_without_client(coroutine: ExchangeCoroutine) -> None:

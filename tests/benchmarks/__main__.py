@@ -16,11 +16,12 @@ from datetime import UTC, datetime
 from importlib.metadata import version
 from pathlib import Path
 
-from tests.benchmarks import faults, intercepted, live, local, suites, worlds
+from tests.benchmarks import before, faults, intercepted, live, local, suites, worlds
 from tests.benchmarks.plan import FULL, QUICK, Benchmark, Plan, Skipped
 
 RAW = "the raw app on uvicorn + uvloop + httptools"
 MOCK = "httpx2 `MockTransport`"
+BEFORE = f"the same at commit {before.COMMIT}"
 
 BENCHMARKS: Mapping[str, Benchmark] = {
     "get-key": Benchmark("live GET balance, API key", RAW, "≤ 1.4× CPU", live.get_with_key),
@@ -28,12 +29,17 @@ BENCHMARKS: Mapping[str, Benchmark] = {
     "post": Benchmark(
         "live POST transaction", RAW, "≤ 1.6× CPU; within 30 % at 10 and at 1,000,000 transactions", live.post
     ),
-    "client": Benchmark("in-process `ServerClient.get_balance`", MOCK, "≤ 0.4×", local.client_call),
+    "live-before-key": Benchmark("live GET balance, API key", BEFORE, "≤ 0.80× CPU", before.get_with_key),
+    "live-before-token": Benchmark(
+        "live GET balance, user's RS256 token", BEFORE, "≤ 0.80× CPU", before.get_with_token
+    ),
+    "live-before-post": Benchmark("live POST transaction", BEFORE, "≤ 0.85× CPU", before.post),
+    "client": Benchmark("in-process `ServerClient.get_balance`", MOCK, "≤ 0.18×", local.client_call),
     "transport": Benchmark("a call through our httpx2 transport", MOCK, "≤ 1.5×", local.transport_call),
     "intercept-requests": Benchmark(
         "an intercepted call of requests", "the same to the live server on loopback", "≤ 0.6×", intercepted.by_requests
     ),
-    "intercept-httpx2": Benchmark("an intercepted call of httpx2", MOCK, "≤ 1.6×", intercepted.by_httpx2),
+    "intercept-httpx2": Benchmark("an intercepted call of httpx2", MOCK, "≤ 1.5×", intercepted.by_httpx2),
     "intercept-others": Benchmark(
         "what interception adds to a call to another URL, on loopback", "none", "not measurable", intercepted.passing
     ),

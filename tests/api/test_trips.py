@@ -1,0 +1,82 @@
+"""How far one request travels: through how many modules, and through how much of the pipeline."""
+
+import ast
+import inspect
+import sys
+from collections.abc import Callable
+from contextlib import suppress
+from pathlib import Path
+from types import FrameType
+from typing import Any
+
+import fake_credits
+from fake_credits import FakeCredits
+from fake_credits.api import pipeline
+from fake_credits.errors import TransportFailure
+from fake_credits.faults import Reset
+from fake_credits.faults.waits import Wait
+
+PACKAGE = Path(fake_credits.__file__).parent
+MAX_PLAIN_MODULES = 16
+MAX_FAULT_MODULES = 6
+MAX_HANDLE_LINES = 40
+
+
+def modules_of(call: Callable[[], object]) -> set[str]:
+    """Return the modules of the package from which a call runs code."""
+    modules: set[str] = set()
+
+    def note(frame: FrameType, event: str, _argument: Any) -> None:
+        if event == "call" and Path(frame.f_code.co_filename).is_relative_to(PACKAGE):
+            modules.add(str(Path(frame.f_code.co_filename).relative_to(PACKAGE)))
+
+    previous = sys.getprofile()
+    sys.setprofile(note)
+    try:
+        with suppress(TransportFailure):
+            call()
+    finally:
+        sys.setprofile(previous)
+    return modules
+
+
+def test_a_plain_get_in_process_runs_few_modules_and_a_fault_adds_few() -> None:
+    with FakeCredits(balance=100) as credits:
+
+        def get_balance() -> object:
+            return credits.server_client.get_balance("app-id", "user-id")
+
+        get_balance()  # fills the caches
+        plain = modules_of(get_balance)
+        credits.faults.add(Reset(), "getBalance", phase="after", times=2)
+        with suppress(TransportFailure):
+            get_balance()
+        faulted = modules_of(get_balance)
+    assert len(plain) <= MAX_PLAIN_MODULES, sorted(plain)
+    assert "faults/effects/connection.py" in faulted
+    assert len(faulted - plain) <= MAX_FAULT_MODULES, sorted(faulted - plain)
+
+
+def test_handle_fits_on_one_screen_and_awaits_only_waits() -> None:
+    """It awaits waits, and methods of faults and deliveries, which await nothing else either."""
+    source = inspect.getsource(pipeline.handle)
+    assert len(source.splitlines()) <= MAX_HANDLE_LINES
+    awaited = [ast.unparse(node.value) for node in ast.walk(ast.parse(source)) if isinstance(node, ast.Await)]
+    assert sorted(awaited) == [
+        "Body(MAX_BODY_BYTES)",
+        "CHECKPOINT",
+        "exchange.delivery.send(exchange.response, connection)",
+        "faults.apply_after()",
+        "faults.apply_before()",
+    ]
+    assert issubclass(pipeline.Body, Wait)
+    assert isinstance(pipeline.CHECKPOINT, Wait)
+
+
+def test_handle_names_the_checks_in_the_order_of_the_readme() -> None:
+    readme = " ".join((PACKAGE.parent / "README.md").read_text(encoding="utf-8").split())
+    order = readme.partition("Host (of a live server) → ")[2].partition(". A refusal")[0].replace(" (64 KiB)", "")
+    checks = order.split(" → ")
+    assert len(checks) == 8
+    documented = " ".join((pipeline.handle.__doc__ or "").split()).partition(": ")[2].partition(".")[0].split(" → ")
+    assert [step for step in documented if step in checks] == checks
