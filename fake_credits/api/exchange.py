@@ -30,7 +30,7 @@ from fake_credits.tokens.credentials import Credential
 
 __all__ = ["Exchange"]
 
-_NO_ROUTE = ("", "", "")
+_NO_ROUTE = RouteMatch(cast("Operation", ""), "", "")
 _MAX_JOURNALED_CHARS = 1000
 """So many characters of an id or a message are journalled: a path can have 64 KiB, and 10,000 entries are kept."""
 
@@ -155,7 +155,7 @@ class Exchange(msgspec.Struct, eq=False):
 
     def execute(self, overrides: FaultOverrides | None = None) -> None:
         """Execute the operation; raise ApiError if it is refused. The caller holds the sandbox's lock."""
-        operation, application_id, user_id = cast("RouteMatch", self.route_match)[:3]
+        operation, application_id, user_id, _, _ = cast("RouteMatch", self.route_match)
         call = OperationCall(
             self.runtime,
             self.sandbox,
@@ -212,28 +212,24 @@ class Exchange(msgspec.Struct, eq=False):
 
     def _requested_transaction(self) -> tuple[int | None, str]:
         """Return what the body of a transaction asks for, though nobody came to do it."""
-        if self.body and self.route_match is not None and self.route_match.operation is Operation.CREATE_TRANSACTION:
+        if self.route_match is not None and self.route_match.operation is Operation.CREATE_TRANSACTION:
             with suppress(ApiError):
                 return self.runtime.codec.decode_transaction(self.body)
         return None, ""
 
-    def _display_target(self) -> str:
-        """Return path and query for people; the routes remember the paths of most calls."""
-        if self.route_match is not None and not self.query:
-            return self.route_match.printable_path
-        return escape_path(self.path + (b"?" + self.query if self.query else b""))
-
     def _write_journal_entry(self, *, delivered: bool) -> None:
-        response, error, journal = self.response, self.error, self.sandbox.journal
-        operation, application, user = _NO_ROUTE if self.route_match is None else self.route_match[:3]
-        delta, reason = self.transaction_input or self._requested_transaction()
+        response, error, sandbox = self.response, self.error, self.sandbox
+        operation, application, user, _, target = self.route_match or _NO_ROUTE
+        if self.query or not target:
+            target = escape_path(self.request.target)
+        delta, reason = self.transaction_input or (self._requested_transaction() if self.body else (None, ""))
         idempotency_key = self.headers_by_name.get(b"idempotency-key", b"")
         entry = JournalEntry(  # by position, in the order of its fields: by name it would cost seven times as much
             self.ordinal,
             self.request_id,
-            self.sandbox.clock.now_ms(),
+            sandbox.clock.now_ms(),
             self.request.method,
-            self._display_target(),
+            target,
             str(operation),
             application[:_MAX_JOURNALED_CHARS],
             user[:_MAX_JOURNALED_CHARS],
@@ -251,13 +247,13 @@ class Exchange(msgspec.Struct, eq=False):
             self.rule_phases,
             idempotency_key.decode("latin-1")[:256] if idempotency_key else "",
             (perf_counter_ns() - self.started_ns) // 1000,
-            self.sandbox.journal_headers.select(self.headers_by_name),
+            sandbox.journal_headers.select(self.headers_by_name),
         )
         if self.is_journaled:
-            journal.replace(entry)
+            sandbox.journal.replace(entry)
         else:
             self.is_journaled = True
-            journal.write(entry)
+            sandbox.journal.write(entry)
 
 
 def _announced_length(headers: Mapping[bytes, bytes]) -> int:
