@@ -77,7 +77,9 @@ class Call:
         remaining: dict[str, object] = {**criteria}
         parsed = [] if operation is None else [_criterion("operation", operation)]
         self.headers = _parse_headers(remaining.pop("headers", {}))
-        parsed += [_criterion(name, value) for name, value in remaining.items()]
+        parsed += [
+            _where_criterion(value) if name == "where" else _criterion(name, value) for name, value in remaining.items()
+        ]
         parsed += [_header_criterion(name, text) for name, text in self.headers.items()]
         self.criteria = tuple(parsed)
         criteria_text = ", ".join(
@@ -99,16 +101,10 @@ class Call:
 
 
 def _criterion(name: str, expected: object) -> Criterion:
-    """Return a criterion for a field of an entry, or for a function of one; raise ValueError or TypeError."""
     if name == "operation":
         if expected not in _OPERATION_NAMES:
             raise ValueError(f"there is no operation {expected!r}: choose one of {', '.join(_OPERATION_NAMES)}")
         return Criterion(name, str(expected), lambda entry: entry.operation)
-    if name == "where":
-        if not callable(expected):
-            raise TypeError(f"where must be a function that is told the entry, not {type(expected).__name__}")
-        label = f"where {getattr(expected, '__name__', expected)}"
-        return Criterion(label, True, lambda entry: bool(expected(entry)))
     if name not in _FIELD_TYPES:
         field_names = [each for each in Criteria.__annotations__ if each != name]
         hint = did_you_mean(name, field_names, prefix=", ")
@@ -133,6 +129,12 @@ def _parse_headers(headers: object) -> dict[str, str]:
 
 def _header_criterion(name: str, expected: str) -> Criterion:
     return Criterion(name, expected, lambda entry: entry.headers.get(name))
+
+
+def _where_criterion(where: object) -> Criterion:
+    if not callable(where):
+        raise TypeError(f"where must be a function that is told the entry, not {type(where).__name__}")
+    return Criterion(f"where {getattr(where, '__name__', where)}", True, lambda entry: bool(where(entry)))
 
 
 def _format_value(value: object) -> str:

@@ -8,9 +8,8 @@ import re
 import unicodedata
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from functools import partial
 from types import MappingProxyType
-from typing import Any, Literal
+from typing import Any, Literal, cast
 
 from fake_credits.contract import validation
 from fake_credits.contract.types import (
@@ -41,12 +40,8 @@ def _setting_field(row: int, default: Any, doc: str) -> Any:  # as `dataclasses.
     """Return a dataclass field with its documentation."""
     metadata = {"row": row, "doc": doc}
     if isinstance(default, MappingProxyType):  # unhashable, so dataclasses take it for mutable
-        return field(default_factory=partial(_return, default), metadata=metadata)
+        return field(default_factory=lambda: cast("Any", default), metadata=metadata)
     return field(default=default, metadata=metadata)
-
-
-def _return(value: object) -> object:
-    return value
 
 
 @dataclass(frozen=True, kw_only=True)
