@@ -1,4 +1,4 @@
-"""Own what the control plane's tests share: one live server, asked over plain HTTP as any language would."""
+"""Fixtures for the control plane's tests: one live server and a session that calls it over plain HTTP."""
 
 import itertools
 import json
@@ -21,8 +21,8 @@ LIMIT = 50
 
 
 @dataclass
-class Got:
-    """Be an answer."""
+class ControlResponse:
+    """A response of the control plane."""
 
     status: int
     body: dict[str, Any]
@@ -30,23 +30,23 @@ class Got:
 
     @property
     def code(self) -> str:
-        """Return the code of a refusal."""
+        """Return the error's code."""
         return str(self.body["error"]["code"])
 
     @property
     def details(self) -> list[dict[str, str]]:
-        """Return what a refusal says of members."""
+        """Return the error's details, one for each rejected member."""
         return list(self.body["error"].get("details", []))
 
 
-class Asker:
-    """Ask one server's control plane, and the API of its sandboxes."""
+class ControlSession:
+    """A client of one server's control plane."""
 
     def __init__(self, server: LiveServer) -> None:
-        self.meet(server)
+        self.connect(server)
 
-    def meet(self, server: LiveServer) -> None:
-        """Go to a server, or to where one is after it was started anew."""
+    def connect(self, server: LiveServer) -> None:
+        """Connect to a server, or reconnect after its restart."""
         self.server = server
         self.base_url = server.base_url
         self.http = httpx2.Client(base_url=server.base_url, trust_env=False, timeout=20)
@@ -55,84 +55,84 @@ class Asker:
         """Close the connections."""
         self.http.close()
 
-    def ask(self, method: str, path: str, body: object = None, **headers: str) -> Got:
-        """Send one request with the token, and return the answer; a text or bytes is a body as it is."""
+    def request(self, method: str, path: str, body: object = None, **headers: str) -> ControlResponse:
+        """Send one request with the token; a string or bytes is sent as the body unchanged."""
         content = body if isinstance(body, str | bytes) else b"" if body is None else json.dumps(body).encode()
-        sent = {TOKEN_HEADER: TOKEN, **({"Content-Type": "application/json"} if content else {}), **headers}
-        answer = self.http.request(method, f"/_fake{path}", content=content, headers=sent)
-        return Got(answer.status_code, answer.json(), answer.headers)
+        request_headers = {TOKEN_HEADER: TOKEN, **({"Content-Type": "application/json"} if content else {}), **headers}
+        response = self.http.request(method, f"/_fake{path}", content=content, headers=request_headers)
+        return ControlResponse(response.status_code, response.json(), response.headers)
 
-    def told(self, method: str, path: str, body: object = None) -> dict[str, Any]:
-        """Return what a request that must succeed is told."""
-        got = self.ask(method, path, body)
-        assert got.status in (200, 201), got.body
-        return got.body
+    def request_json(self, method: str, path: str, body: object = None) -> dict[str, Any]:
+        """Return the JSON body of a request that must succeed."""
+        response = self.request(method, path, body)
+        assert response.status in (200, 201), response.body
+        return response.body
 
-    def make(self, **words: object) -> "Made":
-        """Make a sandbox."""
-        return Made(self, self.told("POST", "/sandboxes", words))
+    def create_sandbox(self, **options: object) -> "SandboxSession":
+        """Create a sandbox."""
+        return SandboxSession(self, self.request_json("POST", "/sandboxes", options))
 
-    def sandbox(self, name: str) -> Sandbox:
-        """Return a sandbox itself."""
-        found = self.server.sandboxes.get(name)
-        assert found is not None
-        return found
+    def find_sandbox(self, name: str) -> Sandbox:
+        """Return the server's own sandbox object."""
+        sandbox = self.server.sandboxes.get(name)
+        assert sandbox is not None
+        return sandbox
 
 
 @dataclass
-class Made:
-    """Be a sandbox that was made over the control plane."""
+class SandboxSession:
+    """A sandbox that was created over the control plane."""
 
-    asker: Asker
+    control: ControlSession
     info: dict[str, Any]
 
     @property
     def path(self) -> str:
         return f"/sandboxes/{self.info['name']}"
 
-    def told(self, method: str, path: str, body: object = None) -> dict[str, Any]:
-        """Return what a verb on the sandbox tells."""
-        return self.asker.told(method, self.path + path, body)
+    def request_json(self, method: str, path: str, body: object = None) -> dict[str, Any]:
+        """Return the JSON body of a request for this sandbox that must succeed."""
+        return self.control.request_json(method, self.path + path, body)
 
-    def ask(self, method: str, path: str, body: object = None) -> Got:
-        """Return the answer of a verb on the sandbox, whatever it is."""
-        return self.asker.ask(method, self.path + path, body)
+    def request(self, method: str, path: str, body: object = None) -> ControlResponse:
+        """Return the response to a request for this sandbox, whether it succeeds or not."""
+        return self.control.request(method, self.path + path, body)
 
     def spend(self, user: str = "ada", delta: int = -1) -> int:
-        """Consume credits over the API, and return the status."""
+        """Create a transaction over the API and return the status."""
         headers = {"X-API-Key": self.info["api_key"]}
-        order = {"delta": delta, "reason": "consume" if delta < 0 else "grant"}
+        transaction = {"delta": delta, "reason": "consume" if delta < 0 else "grant"}
         path = f"/v1/applications/app-id/users/{user}/transactions"
-        with httpx2.Client(base_url=self.asker.base_url, trust_env=False, timeout=20) as http:
-            return http.post(path, json=order, headers=headers).status_code
+        with httpx2.Client(base_url=self.control.base_url, trust_env=False, timeout=20) as http:
+            return http.post(path, json=transaction, headers=headers).status_code
 
     def balance(self, user: str = "ada") -> int:
-        """Return a balance by the control plane."""
-        return int(self.told("GET", f"/users/{user}")["balance"])
+        """Return a balance as the control plane reports it."""
+        return int(self.request_json("GET", f"/users/{user}")["balance"])
 
 
 @pytest.fixture(scope="module")
-def live() -> Iterator[LiveServer]:
-    """Serve a control plane of a fixed token over a socket."""
-    keys, numbers = SigningKeys(), itertools.count(2)
+def live_server() -> Iterator[LiveServer]:
+    """Serve a control plane with a fixed token over a socket."""
+    keys, sandbox_numbers = SigningKeys(), itertools.count(2)
     sandboxes = SandboxRegistry(Sandbox(SandboxOptions(seed=7, users={"ada": 3}), keys, "s1"))
-    control = ControlPlane(
-        sandboxes, lambda settings: Sandbox(settings, keys, f"s{next(numbers)}"), TOKEN, sandbox_limit=LIMIT
+    control_plane = ControlPlane(
+        sandboxes, lambda options: Sandbox(options, keys, f"s{next(sandbox_numbers)}"), TOKEN, sandbox_limit=LIMIT
     )
-    server = LiveServer(sandboxes.base_sandbox.contract, sandboxes, control=control)
+    server = LiveServer(sandboxes.base_sandbox.contract, sandboxes, control=control_plane)
     server.start()
     yield server
     server.stop()
 
 
 @pytest.fixture
-def asker(live: LiveServer) -> Iterator[Asker]:
-    """Ask the module's server; each test closes what it made, and leaves no bug."""
-    asker = Asker(live)
-    yield asker
-    for sandbox in list(live.sandboxes):
-        if sandbox is not live.sandboxes.base_sandbox:
-            asker.ask("DELETE", f"/sandboxes/{sandbox.name}")
+def control(live_server: LiveServer) -> Iterator[ControlSession]:
+    """Yield a session with the module's server; close the sandboxes and check for internal errors afterwards."""
+    control = ControlSession(live_server)
+    yield control
+    for sandbox in list(live_server.sandboxes):
+        if sandbox is not live_server.sandboxes.base_sandbox:
+            control.request("DELETE", f"/sandboxes/{sandbox.name}")
         assert sandbox.bugs == []
-    assert live.sandboxes.base_sandbox.bugs == []
-    asker.close()
+    assert live_server.sandboxes.base_sandbox.bugs == []
+    control.close()
