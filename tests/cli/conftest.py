@@ -1,4 +1,4 @@
-"""Own the processes that the command line's tests start: each is awaited by its files, and ended by its id."""
+"""Fixtures that start ``fake-credits`` as a process and end it after the test."""
 
 import os
 import shlex
@@ -17,24 +17,24 @@ COMMAND = (sys.executable, "-m", "fake_credits")
 LIMIT_S = 20.0
 
 
-def until(condition: Callable[[], object], what: str) -> None:
-    """Wait until a condition holds, and fail where it never does."""
+def until(condition: Callable[[], object], description: str) -> None:
+    """Wait until a condition holds; fail after ``LIMIT_S``."""
     pause = threading.Event()
-    end = time.monotonic() + LIMIT_S
+    deadline_s = time.monotonic() + LIMIT_S
     while not condition():
-        assert time.monotonic() < end, f"{what} did not happen within {LIMIT_S} s"
+        assert time.monotonic() < deadline_s, f"{description} did not happen within {LIMIT_S} s"
         pause.wait(0.01)
 
 
 def clean_environment(**variables: str) -> dict[str, str]:
-    """Return this process's environment without proxies and settings of ours, and with some variables."""
+    """Return this process's environment without proxies and variables of fake-credits, plus ``variables``."""
     inherited = {name: value for name, value in os.environ.items() if "proxy" not in name.lower()}
-    own = {name: value for name, value in inherited.items() if not name.startswith(("FAKE_CREDITS_", "CREDITS_"))}
-    return {**own, **variables}
+    cleaned = {name: value for name, value in inherited.items() if not name.startswith(("FAKE_CREDITS_", "CREDITS_"))}
+    return {**cleaned, **variables}
 
 
 def is_alive(process_id: int) -> bool:
-    """Tell whether a process runs; one that has ended and waits for its parent does not."""
+    """Return whether a process is running; a zombie process is not."""
     try:
         os.kill(process_id, 0)
         state = Path(f"/proc/{process_id}/stat").read_text().rpartition(")")[2].split()[0]
@@ -44,52 +44,52 @@ def is_alive(process_id: int) -> bool:
 
 
 @dataclass
-class Started:
-    """Be a process that a test started, with its output in files."""
+class CliProcess:
+    """A ``fake-credits`` process with its output in files."""
 
-    process: subprocess.Popen[bytes]
-    folder: Path
+    popen: subprocess.Popen[bytes]
+    directory: Path
 
     @property
     def out(self) -> str:
-        return (self.folder / "out").read_text()
+        return (self.directory / "out").read_text()
 
     @property
     def err(self) -> str:
-        return (self.folder / "err").read_text()
+        return (self.directory / "err").read_text()
 
     @property
     def variables(self) -> dict[str, str]:
-        """Return what the ready file says, as a shell would read it."""
-        lines = (self.folder / "ready").read_text().splitlines()
+        """Return the variables of the ready file, parsed as a shell does."""
+        lines = (self.directory / "ready").read_text().splitlines()
         return dict(shlex.split(line)[0].split("=", 1) for line in lines)
 
-    def end(self, number: int = signal.SIGTERM) -> int:
+    def stop(self, signal_number: int = signal.SIGTERM) -> int:
         """Send a signal, and return the exit code."""
-        self.process.send_signal(number)
-        return self.process.wait(LIMIT_S)
+        self.popen.send_signal(signal_number)
+        return self.popen.wait(LIMIT_S)
 
 
 @pytest.fixture
-def start(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Callable[..., Started]]:
-    """Return a function that starts ``fake-credits`` with arguments, and with variables."""
-    yield from _starting(tmp_path_factory)
+def start(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Callable[..., CliProcess]]:
+    """Return a function that starts ``fake-credits`` with arguments and environment variables."""
+    yield from _process_starter(tmp_path_factory)
 
 
 @pytest.fixture(scope="module")
-def start_once(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Callable[..., Started]]:
-    """Return the same function for a process that a module's tests share."""
-    yield from _starting(tmp_path_factory)
+def start_for_module(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Callable[..., CliProcess]]:
+    """Return the same function for a process that is shared by a module's tests."""
+    yield from _process_starter(tmp_path_factory)
 
 
-def _starting(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Callable[..., Started]]:
+def _process_starter(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Callable[..., CliProcess]]:
     processes: list[subprocess.Popen[bytes]] = []
 
-    def start(*arguments: str, **variables: str) -> Started:
-        folder = tmp_path_factory.mktemp("started")
+    def start(*arguments: str, **variables: str) -> CliProcess:
+        directory = tmp_path_factory.mktemp("started")
         serves = bool(arguments) and arguments[0] == "serve"
-        ready = ["--ready-file", str(folder / "ready"), "--port", "0"] if serves else []
-        with (folder / "out").open("wb") as out, (folder / "err").open("wb") as err:
+        ready = ["--ready-file", str(directory / "ready"), "--port", "0"] if serves else []
+        with (directory / "out").open("wb") as out, (directory / "err").open("wb") as err:
             process = subprocess.Popen(
                 [*COMMAND, *arguments[:1], *ready, *arguments[1:]],
                 stdin=subprocess.DEVNULL,
@@ -98,11 +98,11 @@ def _starting(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Callable[...
                 env=clean_environment(**variables),
             )
         processes.append(process)
-        started = Started(process, folder)
+        cli_process = CliProcess(process, directory)
         if serves:
             # The banner comes after the ready file, and ends with this line.
-            until(lambda: "fake-credits token" in started.out or process.poll() is not None, "an answering server")
-        return started
+            until(lambda: "fake-credits token" in cli_process.out or process.poll() is not None, "an answering server")
+        return cli_process
 
     yield start
     for process in processes:

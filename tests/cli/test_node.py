@@ -1,4 +1,4 @@
-"""An application in another language, with nothing of ours in it, meets the API that the README describes."""
+"""The README's API from another language, without a client library."""
 
 import shutil
 import subprocess
@@ -10,9 +10,9 @@ from tests.cli.conftest import COMMAND, LIMIT_S, clean_environment
 
 
 @pytest.mark.skipif(shutil.which("node") is None, reason="node is not installed")
-def test_the_readmes_whole_example_runs_in_node_over_plain_fetch() -> None:
+def test_readme_example_runs_in_node_over_fetch() -> None:
     script = Path(__file__).parent / "readme.mjs"
-    done = subprocess.run(
+    result = subprocess.run(
         [*COMMAND, "run", "--", "node", str(script)],
         capture_output=True,
         text=True,
@@ -20,4 +20,4 @@ def test_the_readmes_whole_example_runs_in_node_over_plain_fetch() -> None:
         timeout=LIMIT_S,
         env=clean_environment(),
     )
-    assert (done.returncode, done.stdout) == (0, "all as the README says\n"), done.stderr
+    assert (result.returncode, result.stdout) == (0, "all as the README says\n"), result.stderr

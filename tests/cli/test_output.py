@@ -1,4 +1,4 @@
-"""A client's text in the log is one word that can neither fake a line nor move a terminal's cursor."""
+"""Terminal output: escaping of client text, the exchange log, and progress."""
 
 import io
 import json
@@ -21,7 +21,7 @@ from fake_credits.journal import Journal, JournalEntry
 
 
 @pytest.mark.parametrize(
-    ("text", "shown"),
+    ("text", "expected"),
     [
         ("ada", "ada"),
         ("é✓", "é✓"),
@@ -35,35 +35,35 @@ from fake_credits.journal import Journal, JournalEntry
         ("\\n", r"\\n"),
     ],
 )
-def test_what_is_not_printable_is_escaped(text: str, shown: str) -> None:
-    assert escape_to_one_word(text) == shown
+def test_unprintable_characters_are_escaped(text: str, expected: str) -> None:
+    assert escape_to_one_word(text) == expected
 
 
-def test_a_full_pipe_drops_lines_and_counts_them() -> None:
-    pipe, end = os.pipe()
-    writer = LineWriter(end, max_lines=10)
+def test_full_pipe_drops_lines_and_counts_them() -> None:
+    read_end, write_end = os.pipe()
+    writer = LineWriter(write_end, max_lines=10)
     for _ in range(200):
         writer.put("x" * 1000)
     assert writer.dropped_lines > 0
-    reader = threading.Thread(target=lambda: [None for _ in iter(lambda: os.read(pipe, 65536), b"")])
+    reader = threading.Thread(target=lambda: [None for _ in iter(lambda: os.read(read_end, 65536), b"")])
     reader.start()
     writer.close()
-    os.close(end)
+    os.close(write_end)
     reader.join()
-    os.close(pipe)
+    os.close(read_end)
 
 
-def test_a_pipe_that_nobody_reads_blocks_nobody() -> None:
-    pipe, end = os.pipe()
-    os.close(pipe)
-    writer = LineWriter(end)
+def test_closed_pipe_does_not_block_the_writer() -> None:
+    read_end, write_end = os.pipe()
+    os.close(read_end)
+    writer = LineWriter(write_end)
     writer.put("one")
     writer.put("two")
     writer.close()
-    os.close(end)
+    os.close(write_end)
 
 
-def test_each_bug_is_told_once_though_the_oldest_are_dropped(capfd: pytest.CaptureFixture[str]) -> None:
+def test_each_internal_error_is_logged_once(capfd: pytest.CaptureFixture[str]) -> None:
     bugs: list[BaseException] = []
     log = ExchangeLog("off", 0, bugs)
     for number in range(5):
@@ -73,18 +73,16 @@ def test_each_bug_is_told_once_though_the_oldest_are_dropped(capfd: pytest.Captu
             JournalEntry(ordinal=number, request_id="r", at_ms=0, method="GET", target="/", code="internal_error")
         )
     log.close()
-    told = capfd.readouterr().err
-    assert [told.count(f"LookupError: number {number}") for number in range(5)] == [1] * 5
+    stderr = capfd.readouterr().err
+    assert [stderr.count(f"LookupError: number {number}") for number in range(5)] == [1] * 5
 
 
 @pytest.mark.parametrize(
-    ("form", "line"),
+    ("log_format", "line"),
     [("text", "201 - fault:late_write#1 0.0ms r lands late"), ("json", '{"late": {"ordinal": 1, ')],
 )
-def test_what_lands_late_has_a_line_and_is_counted_once(
-    form: str, line: str, capfd: pytest.CaptureFixture[str]
-) -> None:
-    log = ExchangeLog(form, 0)
+def test_late_write_is_logged_and_counted_once(log_format: str, line: str, capfd: pytest.CaptureFixture[str]) -> None:
+    log = ExchangeLog(log_format, 0)
     journal = Journal(threading.RLock())
     log.attach_default(journal)
     entry = JournalEntry(ordinal=1, request_id="r", at_ms=0, method="POST", target="/", status=201, rule="late_write#1")
@@ -96,8 +94,8 @@ def test_what_lands_late_has_a_line_and_is_counted_once(
     assert "1 exchanges" in lines[2] or '"exchanges": 1' in lines[2]
 
 
-class Clock:
-    """Be a clock that goes as far with each look as it is told."""
+class SteppingClock:
+    """A clock that advances by a fixed step with each reading."""
 
     def __init__(self, step_s: float) -> None:
         self.now_s = -step_s
@@ -108,38 +106,40 @@ class Clock:
         return self.now_s
 
 
-def shown(form: StyleName, *, step_s: float = 1.0, total: int = 10, steps: int = 4) -> str:
-    """Return what is written of so many steps, each of which takes so long."""
+def render_progress(style: StyleName, *, step_s: float = 1.0, total: int = 10, steps: int = 4) -> str:
+    """Return the progress output of ``steps`` steps of ``step_s`` seconds each."""
     stream = io.StringIO()
-    with Progress(form, stream, ProgressState("writing", "transactions", total), clock_s=Clock(step_s)) as progress:
+    with Progress(
+        style, stream, ProgressState("writing", "transactions", total), clock_s=SteppingClock(step_s)
+    ) as progress:
         for _ in range(steps):
             progress(1)
     return stream.getvalue()
 
 
-def test_a_terminal_gets_a_bar_in_one_line_with_rate_and_time_left(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_bar_shows_rate_and_remaining_time_in_one_line(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("COLUMNS", "100")
-    text = shown("bar", steps=5)
+    text = render_progress("bar", steps=5)
     assert text.startswith("\rwriting [##----------------------] 1/10 transactions (10 %), 1/s, 0:09 left\x1b[K")
     assert text.endswith("\rwriting [############------------] 5/10 transactions (50 %), 1/s, 0:06 left\x1b[K\n")
     assert text.count("\n") == 1
 
 
-def test_a_bar_is_no_wider_than_its_terminal(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_bar_fits_the_terminal_width(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("COLUMNS", "20")
-    assert {len(line) for line in shown("bar").rstrip("\n").replace("\x1b[K", "").split("\r")} == {0, 19}
+    assert {len(line) for line in render_progress("bar").rstrip("\n").replace("\x1b[K", "").split("\r")} == {0, 19}
 
 
-def test_elsewhere_a_line_comes_every_five_seconds_and_at_the_end() -> None:
-    assert shown("lines", step_s=2, steps=6).splitlines() == [
+def test_lines_style_prints_every_five_seconds_and_at_the_end() -> None:
+    assert render_progress("lines", step_s=2, steps=6).splitlines() == [
         "writing: 3/10 transactions (30 %), 0/s, 0:14 left",
         "writing: 6/10 transactions (60 %), 0/s, 0:08 left",
         "writing: 6/10 transactions (60 %), 0/s, 0:09 left",
     ]
 
 
-def test_a_program_gets_an_object_a_line() -> None:
-    first, *_, last = map(json.loads, shown("json", step_s=0.5).splitlines())
+def test_json_style_prints_one_object_per_line() -> None:
+    first, *_, last = map(json.loads, render_progress("json", step_s=0.5).splitlines())
     assert first == {
         "progress": {
             "doing": "writing",
@@ -153,24 +153,24 @@ def test_a_program_gets_an_object_a_line() -> None:
     assert last["progress"]["done"] == 4
 
 
-def test_nothing_is_written_where_nothing_is_wanted() -> None:
-    assert shown("none") == ""
+def test_none_style_prints_nothing() -> None:
+    assert render_progress("none") == ""
 
 
-def test_no_form_divides_by_nothing() -> None:
-    for form in STYLES:
-        text = shown(form, step_s=0, total=0, steps=0)
-        assert form in ("none", "json") or "0/0 transactions (100 %), 0/s" in text
+def test_no_style_divides_by_zero() -> None:
+    for style in STYLES:
+        text = render_progress(style, step_s=0, total=0, steps=0)
+        assert style in ("none", "json") or "0/0 transactions (100 %), 0/s" in text
 
 
-def test_an_hour_is_shown_in_minutes() -> None:
+def test_remaining_hours_are_shown_in_minutes() -> None:
     assert ProgressState("writing", "users", 10_000, 1, 1.0).remaining_s == 9999
     assert "166:39 left" in STYLES["lines"].render(ProgressState("writing", "users", 10_000, 1, 1.0))
 
 
-def test_a_reader_who_has_gone_stops_nothing() -> None:
+def test_closed_stream_does_not_stop_progress() -> None:
     stream = io.StringIO()
-    with Progress("lines", stream, ProgressState("writing", "users", 2), clock_s=Clock(9)) as progress:
+    with Progress("lines", stream, ProgressState("writing", "users", 2), clock_s=SteppingClock(9)) as progress:
         stream.close()
         progress(1)
     assert "1 of 2 users" in repr(progress)

@@ -1,4 +1,4 @@
-"""What a flag's value may be: a file to write takes no other thing's place."""
+"""Conversion of flag values: files to be written."""
 
 import os
 from pathlib import Path
@@ -8,7 +8,7 @@ import pytest
 from fake_credits.cli.params import writable_file
 
 
-def test_a_pipe_or_a_device_is_refused_as_a_file_would_take_its_place_and_be_removed(tmp_path: Path) -> None:
+def test_writable_file_rejects_pipes_and_devices(tmp_path: Path) -> None:
     os.mkfifo(tmp_path / "pipe")
     (tmp_path / "link").symlink_to(tmp_path / "pipe")
     for path in (str(tmp_path / "pipe"), str(tmp_path / "link"), os.devnull):
@@ -16,6 +16,6 @@ def test_a_pipe_or_a_device_is_refused_as_a_file_would_take_its_place_and_be_rem
             writable_file(path)
 
 
-def test_a_link_stays_and_the_file_that_it_leads_to_is_written(tmp_path: Path) -> None:
+def test_writable_file_resolves_symbolic_links(tmp_path: Path) -> None:
     (tmp_path / "link").symlink_to(tmp_path / "file")
     assert writable_file(str(tmp_path / "link")) == tmp_path / "file"

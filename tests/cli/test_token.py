@@ -1,4 +1,4 @@
-"""`token`: printed for a key file that servers share, which is made once, whole, and for its owner alone."""
+"""`token`: tokens for servers that share a key file, and the key file itself."""
 
 import stat
 from functools import cache
@@ -24,14 +24,14 @@ from fake_credits.transports.in_process import InProcessDriver
 cached_keys = cache(load_signing_keys)  # loading an RSA key checks its primes: 50 ms
 
 
-def printed(keys: Path, *arguments: str) -> str:
+def print_token(keys: Path, *arguments: str) -> str:
     result = CliRunner().invoke(cli, ["token", "ada", "--key-file", str(keys), *arguments])
     assert result.exit_code == 0, result.output
     return result.output.strip()
 
 
-def balance(keys: Path, token: str, preset: str = "plain") -> int:
-    """Ask a server with the same key file for the user's balance."""
+def get_balance(keys: Path, token: str, preset: str = "plain") -> int:
+    """Return the user's balance from a server with the same key file."""
     sandbox = Sandbox(SandboxOptions(users={"ada": 5}, auth_provider=preset), cached_keys(keys), "s1")
     transport = InProcessTransport(InProcessDriver(create_app(sandbox.contract), sandbox))
     return UserClient("http://credits.test", "app-id", token, transport=transport).get_balance("ada").balance
@@ -40,41 +40,41 @@ def balance(keys: Path, token: str, preset: str = "plain") -> int:
 @pytest.fixture(scope="module")
 def keys(tmp_path_factory: pytest.TempPathFactory) -> Path:
     file = tmp_path_factory.mktemp("keys") / "keys.pem"
-    printed(file)
+    print_token(file)
     return file
 
 
 @pytest.mark.parametrize("preset", AUTH_PROVIDERS)
-def test_a_token_is_accepted_by_a_server_with_the_same_keys_and_preset(keys: Path, preset: str) -> None:
-    assert balance(keys, printed(keys, "--auth-provider", preset), preset) == 5
+def test_token_is_accepted_by_a_server_with_the_same_keys_and_preset(keys: Path, preset: str) -> None:
+    assert get_balance(keys, print_token(keys, "--auth-provider", preset), preset) == 5
 
 
 @pytest.mark.parametrize("kind", BAD_TOKENS)
-def test_a_bad_token_is_refused_for_its_own_reason(keys: Path, kind: str) -> None:
-    with pytest.raises(ApiError) as refusal:
-        balance(keys, printed(keys, "--bad", kind))
-    assert (refusal.value.status, refusal.value.code) == (BAD_TOKENS[kind].status, BAD_TOKENS[kind].code)
+def test_bad_token_is_rejected_with_its_error_code(keys: Path, kind: str) -> None:
+    with pytest.raises(ApiError) as exc_info:
+        get_balance(keys, print_token(keys, "--bad", kind))
+    assert (exc_info.value.status, exc_info.value.code) == (BAD_TOKENS[kind].status, BAD_TOKENS[kind].code)
 
 
-def test_a_token_lives_for_as_long_as_it_is_told_to(keys: Path) -> None:
+def test_expires_in_sets_the_token_lifetime(keys: Path) -> None:
     import jwt
 
-    claims = jwt.decode(printed(keys, "--expires-in", "60"), options={"verify_signature": False})
+    claims = jwt.decode(print_token(keys, "--expires-in", "60"), options={"verify_signature": False})
     assert claims["exp"] - claims["iat"] == 60
 
 
-def test_the_key_file_is_its_owners_alone_and_nothing_lies_beside_it(keys: Path) -> None:
+def test_key_file_is_private_and_leaves_no_temporary_file(keys: Path) -> None:
     assert stat.S_IMODE(keys.stat().st_mode) == 0o600
     assert list(keys.parent.iterdir()) == [keys]
 
 
-def test_of_two_that_make_the_key_file_at_once_the_first_wins(tmp_path: Path) -> None:
+def test_create_if_missing_keeps_the_first_key_file(tmp_path: Path) -> None:
     files.create_if_missing(tmp_path / "keys.pem", "the first's", "--key-file")
     files.create_if_missing(tmp_path / "keys.pem", "the second's", "--key-file")
     assert (tmp_path / "keys.pem").read_text() == "the first's"
     assert len(list(tmp_path.iterdir())) == 1
 
 
-def test_without_a_key_file_keys_are_made_and_not_stored() -> None:
+def test_keys_without_a_key_file_are_generated_in_memory() -> None:
     assert isinstance(load_signing_keys(None), SigningKeys)
     assert load_signing_keys(None).published_keys() == ()

@@ -1,4 +1,4 @@
-"""Flags: each has a rule that its refusal names, and a twin in the environment; help loads no server."""
+"""Command line flags: environment variables, help and usage errors."""
 
 import re
 import subprocess
@@ -75,7 +75,7 @@ SWITCHES = ("--expose", "--tls", "--dry-run", "--yes", "--json", "--quiet")
 
 
 @pytest.mark.parametrize("flag", list_flags(cli), ids=str)
-def test_every_flag_has_a_twin_in_the_environment_that_says_the_same(
+def test_every_flag_has_an_equivalent_environment_variable(
     flag: Flag, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
     monkeypatch.chdir(tmp_path)
@@ -83,14 +83,14 @@ def test_every_flag_has_a_twin_in_the_environment_that_says_the_same(
         (tmp_path / name).touch()
     assert flag.variable == "FAKE_CREDITS_" + flag.flag.removeprefix("--").upper().replace("-", "_")
     sample, rest, command = SAMPLES[flag.flag], ARGUMENTS[flag.command], cli.commands[flag.command]
-    given = [flag.flag] if flag.flag in SWITCHES else [flag.flag, sample]
-    by_flag = command.make_context(flag.command, [*given, *rest]).params
+    flag_arguments = [flag.flag] if flag.flag in SWITCHES else [flag.flag, sample]
+    by_flag = command.make_context(flag.command, [*flag_arguments, *rest]).params
     by_default = command.make_context(flag.command, [*rest]).params
     monkeypatch.setenv(flag.variable, sample)
     assert command.make_context(flag.command, [*rest]).params == by_flag != by_default
 
 
-VALUES = {
+MULTIPLE_VALUES = {
     "scenario": ('"my day.toml" slow', ("my day.toml", "slow")),
     "two in either quotes": ("'my day.toml'\n  \"my day.toml\"", ("my day.toml", "my day.toml")),
     "nothing but blanks": ("  ", ()),
@@ -98,62 +98,63 @@ VALUES = {
 }
 
 
-@pytest.mark.parametrize(("told", "values"), VALUES.values(), ids=VALUES)
-def test_a_variable_holds_several_values_and_quotes_those_with_a_blank(
-    monkeypatch: pytest.MonkeyPatch, tmp_path: Path, told: str, values: tuple[str, ...]
+@pytest.mark.parametrize(("text", "values"), MULTIPLE_VALUES.values(), ids=MULTIPLE_VALUES)
+def test_variable_holds_several_values_with_shell_quoting(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path, text: str, values: tuple[str, ...]
 ) -> None:
-    """A backslash is one: paths of Windows have them."""
+    """A backslash is kept, since Windows paths have them."""
     monkeypatch.chdir(tmp_path)
     for name in ("my day.toml", "days\\bad.toml"):
         (tmp_path / name).write_text('preset = "flaky"')
-    monkeypatch.setenv("FAKE_CREDITS_SCENARIO", told)
+    monkeypatch.setenv("FAKE_CREDITS_SCENARIO", text)
     assert cli.commands["serve"].make_context("serve", []).params["scenarios"] == values
 
 
-def test_every_repeatable_flag_s_variable_reads_quotes(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_env_variable_values_may_be_quoted(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("FAKE_CREDITS_ENV", """GREETING="hello world" 'PORT={base_url} /' A=b""")
     params = cli.commands["run"].make_context("run", ["true"]).params
     assert params["env"] == (("GREETING", "hello world"), ("PORT", "{base_url} /"), ("A", "b"))
 
 
-def test_a_quote_that_stays_open_is_refused_by_the_variable_s_name() -> None:
-    got = CliRunner().invoke(cli, ["serve"], env={"FAKE_CREDITS_SCENARIO": "ada's.toml"})
-    assert got.exit_code == 2
-    assert "FAKE_CREDITS_SCENARIO" in got.output
+def test_unclosed_quote_in_a_variable_is_rejected() -> None:
+    result = CliRunner().invoke(cli, ["serve"], env={"FAKE_CREDITS_SCENARIO": "ada's.toml"})
+    assert result.exit_code == 2
+    assert "FAKE_CREDITS_SCENARIO" in result.output
     assert (
-        '"ada\'s.toml" has a quote that nothing closes: a value with a blank or a quote stands in quotes' in got.output
+        '"ada\'s.toml" has a quote that nothing closes: a value with a blank or a quote stands in quotes'
+        in result.output
     )
 
 
-def test_every_flag_has_help_and_a_sample_here() -> None:
+def test_every_flag_has_help_and_a_sample() -> None:
     flags = list_flags(cli)
     assert {flag.flag for flag in flags} == set(SAMPLES)
     assert all(flag.help.endswith(".") for flag in flags)
 
 
-def test_a_header_that_carries_a_credential_is_not_kept() -> None:
-    refused = CliRunner().invoke(cli, ["run", "--keep-header", "X-API-Key", "--", "true"])
-    assert refused.exit_code == 2
-    assert "keep_headers has 'X-API-Key', which carries a credential" in refused.output
+def test_keep_header_rejects_credential_headers() -> None:
+    result = CliRunner().invoke(cli, ["run", "--keep-header", "X-API-Key", "--", "true"])
+    assert result.exit_code == 2
+    assert "keep_headers has 'X-API-Key', which carries a credential" in result.output
 
 
-def test_the_help_names_every_preset_of_faults() -> None:
-    (explains,) = {flag.help for flag in list_flags(cli) if flag.flag == "--scenario"}
-    assert all(name in explains for name in FAULT_PRESETS)
+def test_scenario_help_lists_every_fault_preset() -> None:
+    (help_text,) = {flag.help for flag in list_flags(cli) if flag.flag == "--scenario"}
+    assert all(name in help_text for name in FAULT_PRESETS)
 
 
-def test_the_help_names_every_preset_of_a_token() -> None:
-    (explains,) = {flag.help for flag in list_flags(cli) if flag.flag == "--auth-provider"}
-    assert all(name in explains for name in AUTH_PROVIDERS)
+def test_auth_provider_help_lists_every_provider() -> None:
+    (help_text,) = {flag.help for flag in list_flags(cli) if flag.flag == "--auth-provider"}
+    assert all(name in help_text for name in AUTH_PROVIDERS)
 
 
-def test_each_variable_that_run_sets_can_be_filled_in_elsewhere() -> None:
+def test_every_run_variable_has_an_env_placeholder() -> None:
     variables = env_variables(Sandbox(SandboxOptions(), SigningKeys()), "http://h")
     assert tuple(name.removeprefix("CREDITS_").lower() for name in variables) == ENV_PLACEHOLDERS
 
 
 @pytest.mark.parametrize(
-    ("arguments", "said"),
+    ("arguments", "message"),
     [
         (["serve", "--port", "65536"], "--port.*65536.*0<=x<=65535"),
         (["serve", "--port", "http"], "--port.*'http' is not a valid integer"),
@@ -230,46 +231,46 @@ def test_each_variable_that_run_sets_can_be_filled_in_elsewhere() -> None:
         (["sreve"], "No such command 'sreve'"),
     ],
 )
-def test_a_mistake_ends_with_2_and_names_flag_value_and_rule(
-    arguments: list[str], said: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+def test_usage_error_exits_with_2_and_names_flag_and_value(
+    arguments: list[str], message: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.chdir(tmp_path)
     result = CliRunner().invoke(cli, arguments)
     assert result.exit_code == 2
-    assert re.search(said, " ".join(result.output.split())), result.output
+    assert re.search(message, " ".join(result.output.split())), result.output
     assert list(tmp_path.iterdir()) == []
 
 
-def test_a_mistake_in_the_environment_is_refused_as_its_flag_is() -> None:
+def test_invalid_environment_variable_is_a_usage_error() -> None:
     result = CliRunner().invoke(cli, ["serve"], env={"FAKE_CREDITS_PORT": "99999"})
     assert result.exit_code == 2
     assert "--port" in result.output  # click 8.2 and later name the variable too
     assert "99999" in result.output
 
 
-def refusal_of_keys(file: Path, text: str) -> str:
-    """Return what is said of a key file with a text, which stays as it is."""
+def reject_key_file(file: Path, text: str) -> str:
+    """Return the error for a key file with this content, which must stay unchanged."""
     file.write_text(text)
-    told = [
-        CliRunner().invoke(cli, words)
-        for words in (["token", "ada", "--key-file", str(file)], ["run", "--key-file", str(file), "true"])
+    results = [
+        CliRunner().invoke(cli, arguments)
+        for arguments in (["token", "ada", "--key-file", str(file)], ["run", "--key-file", str(file), "true"])
     ]
-    assert [result.exit_code for result in told] == [2, 2]
+    assert [result.exit_code for result in results] == [2, 2]
     assert file.read_text() == text
-    return " ".join(told[0].output.split())
+    return " ".join(results[0].output.split())
 
 
-def test_a_file_without_whole_keys_is_refused_by_name(tmp_path: Path) -> None:
-    """Keys of its own would make `token` mint what no server knows."""
+def test_key_file_without_complete_keys_is_rejected(tmp_path: Path) -> None:
+    """With generated keys `token` would mint tokens that no server accepts."""
     for text in ("", "no key"):
-        said = refusal_of_keys(tmp_path / "keys.pem", text)
-        assert "keys.pem' holds no signing keys: there is no private key in PEM" in said
-    said = refusal_of_keys(tmp_path / "keys.pem", new_private_pem()[:300])
-    assert "keys.pem' holds no signing keys: there is a private key in PEM (RFC 7468) in it that is cut off" in said
+        output = reject_key_file(tmp_path / "keys.pem", text)
+        assert "keys.pem' holds no signing keys: there is no private key in PEM" in output
+    output = reject_key_file(tmp_path / "keys.pem", new_private_pem()[:300])
+    assert "keys.pem' holds no signing keys: there is a private key in PEM (RFC 7468) in it that is cut off" in output
 
 
 @pytest.mark.parametrize("arguments", [["--help"], ["serve", "--help"]])
-def test_help_loads_neither_server_nor_cryptography(arguments: list[str]) -> None:
+def test_help_imports_no_heavy_modules(arguments: list[str]) -> None:
     code = (
         f"import sys; sys.argv[1:] = {arguments}\n"
         "from fake_credits.cli import main\n"
@@ -278,12 +279,12 @@ def test_help_loads_neither_server_nor_cryptography(arguments: list[str]) -> Non
         "    heavy = ('starlette', 'uvicorn', 'uvloop', 'jwt', 'cryptography', 'httpx2', 'asyncio', 'msgspec')\n"
         "    print('LOADED', [name for name in heavy if name in sys.modules])"
     )
-    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
-    assert "Usage:" in done.stdout
-    assert "LOADED []" in done.stdout
+    result = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert "Usage:" in result.stdout
+    assert "LOADED []" in result.stdout
 
 
-def test_a_mistake_and_an_interrupt_leave_no_traceback() -> None:
+def test_interrupt_exits_with_130_without_traceback() -> None:
     code = (
         "import sys, signal, os; sys.argv[1:] = ['wait', 'http://127.0.0.1:1']\n"
         "from fake_credits.cli import wait\n"
@@ -291,27 +292,27 @@ def test_a_mistake_and_an_interrupt_leave_no_traceback() -> None:
         "from fake_credits.cli import main\n"
         "main()"
     )
-    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
-    assert done.returncode == 130
-    assert "Traceback" not in done.stderr
+    result = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
+    assert result.returncode == 130
+    assert "Traceback" not in result.stderr
 
 
 @pytest.mark.skipif(not Path("/dev/full").exists(), reason="only Linux has a device that is always full")
-def test_a_full_disk_behind_stdout_is_told_in_a_line() -> None:
-    with Path("/dev/full").open("w") as full:
-        done = subprocess.run(
+def test_full_stdout_prints_a_one_line_error() -> None:
+    with Path("/dev/full").open("w") as full_device:
+        result = subprocess.run(
             [sys.executable, "-m", "fake_credits", "openapi"],
-            stdout=full,
+            stdout=full_device,
             stderr=subprocess.PIPE,
             text=True,
             check=False,
         )
-    assert (done.returncode, done.stderr) == (1, "Error: stdout can't be written: No space left on device\n")
+    assert (result.returncode, result.stderr) == (1, "Error: stdout can't be written: No space left on device\n")
 
 
 @pytest.mark.parametrize(("command", "module"), [("serve --port 0", "serve"), ("run sleep 60", "run")])
-def test_an_interrupt_that_an_import_would_swallow_ends_the_command(command: str, module: str) -> None:
-    """Python drops a KeyboardInterrupt in a weak reference's callback, as importlib has one for each lock."""
+def test_interrupt_during_an_import_ends_the_command(command: str, module: str) -> None:
+    """Python drops a KeyboardInterrupt in a weak reference's callback; importlib has one for each lock."""
     code = (
         f"import sys, signal, os, weakref; sys.argv[1:] = {command.split()}\n"
         "class Lock: pass\n"
@@ -325,31 +326,31 @@ def test_an_interrupt_that_an_import_would_swallow_ends_the_command(command: str
         "from fake_credits.cli import main\n"
         "main()"
     )
-    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False, timeout=LIMIT_S)
-    assert (done.returncode, done.stdout, done.stderr) == (130, "", "")
+    result = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False, timeout=LIMIT_S)
+    assert (result.returncode, result.stdout, result.stderr) == (130, "", "")
 
 
-def test_the_version_is_the_packages_own() -> None:
+def test_version_matches_the_package_metadata() -> None:
     from importlib.metadata import version
 
-    done = subprocess.run(
+    result = subprocess.run(
         [sys.executable, "-m", "fake_credits", "--version"],
         capture_output=True,
         text=True,
         check=True,
         env=clean_environment(),
     )
-    assert done.stdout.strip() == version("fake-credits")
+    assert result.stdout.strip() == version("fake-credits")
 
 
-def test_commands_are_listed_with_a_sentence_each() -> None:
+def test_every_command_has_help() -> None:
     assert set(cli.commands) >= {"serve", "run", "token", "wait"}
     assert all(isinstance(command, click.Command) and command.help for command in cli.commands.values())
 
 
 @pytest.mark.parametrize("text", ["nan", "inf", "-1", "soon"])
-def test_a_limit_that_is_no_duration_is_refused(text: str) -> None:
-    refused = CliRunner().invoke(cli, ["wait", "http://127.0.0.1:1", "--timeout", text])
-    assert refused.exit_code == 2
-    assert "'--timeout'" in refused.output
-    assert f"{text!r} is no number of seconds" in refused.output
+def test_invalid_timeout_is_a_usage_error(text: str) -> None:
+    result = CliRunner().invoke(cli, ["wait", "http://127.0.0.1:1", "--timeout", text])
+    assert result.exit_code == 2
+    assert "'--timeout'" in result.output
+    assert f"{text!r} is no number of seconds" in result.output

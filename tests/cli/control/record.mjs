@@ -1,8 +1,8 @@
-// Preloaded by the test that runs these files: it notes each request, so that it can tell which routes were never used.
+// Preloaded by the Python test that runs these files: records each request, to find routes that were never used.
 import { appendFileSync } from "node:fs";
 
-const inner = globalThis.fetch;
+const originalFetch = globalThis.fetch;
 globalThis.fetch = (url, options = {}) => {
   appendFileSync(process.env.RECORDED, `${options.method ?? "GET"} ${new URL(url).pathname}\n`);
-  return inner(url, options);
+  return originalFetch(url, options);
 };

@@ -1,10 +1,10 @@
-// What the other files share: a sandbox of its own for each, closed at its end, which must have nothing to complain of.
+// Shared by the test files: a separate sandbox for each, closed at the end, which must report no problems.
 import assert from "node:assert/strict";
 import { after, before } from "node:test";
 
 const { FAKE_CREDITS_URL, FAKE_CREDITS_CONTROL_TOKEN } = process.env;
 
-export async function ask(method, path, body) {
+export async function request(method, path, body) {
   const headers = { "X-Fake-Credits-Control": FAKE_CREDITS_CONTROL_TOKEN };
   if (body !== undefined) headers["Content-Type"] = "application/json";
   const options = { method, headers, body: body === undefined ? undefined : JSON.stringify(body) };
@@ -12,20 +12,20 @@ export async function ask(method, path, body) {
   return { status: response.status, body: await response.json() };
 }
 
-export async function told(method, path, body) {
-  const answer = await ask(method, path, body);
-  assert.ok(answer.status < 300, JSON.stringify(answer.body));
-  return answer.body;
+export async function requestJson(method, path, body) {
+  const response = await request(method, path, body);
+  assert.ok(response.status < 300, JSON.stringify(response.body));
+  return response.body;
 }
 
 export class Sandbox {
-  async make(words) {
-    Object.assign(this, await told("POST", "/sandboxes", words));
+  async create(options) {
+    Object.assign(this, await requestJson("POST", "/sandboxes", options));
     this.path = `/sandboxes/${this.name}`;
   }
 
-  told(method, path, body) {
-    return told(method, this.path + path, body);
+  requestJson(method, path, body) {
+    return requestJson(method, this.path + path, body);
   }
 
   async call(method, path, { token, body } = {}) {
@@ -41,17 +41,17 @@ export class Sandbox {
   }
 
   async balance(user = "ada") {
-    return (await this.told("GET", `/users/${user}`)).balance;
+    return (await this.requestJson("GET", `/users/${user}`)).balance;
   }
 }
 
-export function withSandbox(words) {
+export function withSandbox(options) {
   const sandbox = new Sandbox();
-  before(() => sandbox.make(words));
+  before(() => sandbox.create(options));
   after(async () => {
-    assert.deepEqual(await sandbox.told("GET", "/problems"), { problems: [] });
-    assert.deepEqual(await sandbox.told("DELETE", ""), { problems: [], dropped: [] });
-    assert.equal((await ask("GET", sandbox.path)).body.error.code, "sandbox_not_found");
+    assert.deepEqual(await sandbox.requestJson("GET", "/problems"), { problems: [] });
+    assert.deepEqual(await sandbox.requestJson("DELETE", ""), { problems: [], dropped: [] });
+    assert.equal((await request("GET", sandbox.path)).body.error.code, "sandbox_not_found");
   });
   return sandbox;
 }
