@@ -1,4 +1,4 @@
-"""Own the doubles that the clients' tests share: one text for sync and async, and a server of raw bytes."""
+"""Fixtures for the clients' tests: one call for sync and async clients, and a server that replies with raw bytes."""
 
 import asyncio
 import socket
@@ -18,33 +18,33 @@ _CLIENTS: dict[str, tuple[type[Any], type[Any]]] = {
 
 
 @pytest.fixture(params=["sync", "asyncio", "trio"])
-def ask(request: pytest.FixtureRequest) -> Callable[..., Any]:
-    """Return a function that makes a client, calls one method of it and closes it: sync, in asyncio, in trio."""
-    flavour = str(request.param)
+def call_client(request: pytest.FixtureRequest) -> Callable[..., Any]:
+    """Return a function that calls one method of a new client: sync, in asyncio, or in trio."""
+    runner = str(request.param)
 
-    def ask(kind: str, made_of: tuple[Any, ...], method: str, *args: Any, **options: Any) -> Any:
-        call = {name: options.pop(name) for name in ("delta", "reason") if name in options}
+    def call_client(kind: str, client_args: tuple[Any, ...], method: str, *args: Any, **options: Any) -> Any:
+        method_options = {name: options.pop(name) for name in ("delta", "reason") if name in options}
         blocking, asynchronous = _CLIENTS[kind]
-        if flavour == "sync":
-            with blocking(*made_of, **options) as client:
-                result = getattr(client, method)(*args, **call)
+        if runner == "sync":
+            with blocking(*client_args, **options) as client:
+                result = getattr(client, method)(*args, **method_options)
                 return list(result) if method.startswith("iter_") else result
 
-        async def main() -> Any:
-            async with asynchronous(*made_of, **options) as client:
-                result = getattr(client, method)(*args, **call)
+        async def call_async() -> Any:
+            async with asynchronous(*client_args, **options) as client:
+                result = getattr(client, method)(*args, **method_options)
                 if method.startswith("iter_"):
                     return [item async for item in result]
                 return await result
 
-        return asyncio.run(main()) if flavour == "asyncio" else trio.run(main)
+        return asyncio.run(call_async()) if runner == "asyncio" else trio.run(call_async)
 
-    return ask
+    return call_client
 
 
 @pytest.fixture
 def raw_server() -> Iterator[Callable[[bytes | Callable[[socket.socket], None]], tuple[str, list[bytes]]]]:
-    """Return a function that starts a server with one reply, as bytes or a deed, and gives its URL and what it got."""
+    """Return a function that starts a server with a reply (bytes or a handler) and returns its URL and requests."""
     listeners: list[socket.socket] = []
     threads: list[threading.Thread] = []
 
@@ -72,21 +72,21 @@ def _serve(listener: socket.socket, reply: bytes | Callable[[socket.socket], Non
         except OSError:
             return
         with connection:
-            requests.append(_request(connection))
+            requests.append(_read_request(connection))
             if callable(reply):
                 reply(connection)
             else:
                 connection.sendall(reply)
 
 
-def _request(connection: socket.socket) -> bytes:
-    got = b""
-    while b"\r\n\r\n" not in got:
+def _read_request(connection: socket.socket) -> bytes:
+    received = b""
+    while b"\r\n\r\n" not in received:
         chunk = connection.recv(65536)
         if not chunk:
-            return got
-        got += chunk
-    head, _, body = got.partition(b"\r\n\r\n")
+            return received
+        received += chunk
+    head, _, body = received.partition(b"\r\n\r\n")
     lengths = [int(line[15:]) for line in head.split(b"\r\n") if line.lower().startswith(b"content-length:")]
     while len(body) < (lengths or [0])[0]:
         body += connection.recv(65536)

@@ -1,4 +1,4 @@
-"""Test how the clients send, over transports in memory."""
+"""How the clients send requests, over in-memory transports."""
 
 import asyncio
 
@@ -16,12 +16,12 @@ from fake_credits.models import Balance
 BALANCE = b'{"balance":90}'
 
 
-class Canned:
-    """Answer from a list, the last body again and again, and remember what was sent."""
+class CannedTransport:
+    """Reply with the given bodies in order, repeating the last one, and record the requests."""
 
     def __init__(self, *bodies: bytes, status: int = 200) -> None:
         self.requests: list[Request] = []
-        self.closed = 0
+        self.close_count = 0
         self._bodies = list(bodies)
         self._status = status
 
@@ -31,11 +31,11 @@ class Canned:
         return Response(self._status, body)
 
     def close(self) -> None:
-        self.closed += 1
+        self.close_count += 1
 
 
-class AsyncCanned(Canned):
-    """Be the async twin of `Canned`."""
+class AsyncCannedTransport(CannedTransport):
+    """The async variant of `CannedTransport`."""
 
     async def send(self, request: Request) -> Response:  # type: ignore[override]
         return super().send(request)
@@ -44,16 +44,18 @@ class AsyncCanned(Canned):
         self.close()
 
 
-def users(*names: str, cursor: str = "") -> bytes:
-    each = ",".join(f'{{"applicationId":"a","userId":"{name}","createdAt":"2026-01-02T03:04:05Z"}}' for name in names)
+def users_page(*names: str, cursor: str = "") -> bytes:
+    items = ",".join(f'{{"applicationId":"a","userId":"{name}","createdAt":"2026-01-02T03:04:05Z"}}' for name in names)
     end = f',"nextCursor":"{cursor}"' if cursor else ""
-    return f'{{"users":[{each}]{end}}}'.encode()
+    return f'{{"users":[{items}]{end}}}'.encode()
 
 
-def test_a_server_client_sends_its_key_and_nothing_else_that_is_secret() -> None:
-    wire = Canned(BALANCE)
-    assert ServerClient("http://h", "fck_0123456789", transport=wire).get_balance("app-id", "user-id") == Balance(90)
-    (request,) = wire.requests
+def test_server_client_sends_its_api_key_header() -> None:
+    transport = CannedTransport(BALANCE)
+    assert ServerClient("http://h", "fck_0123456789", transport=transport).get_balance("app-id", "user-id") == Balance(
+        90
+    )
+    (request,) = transport.requests
     assert msgspec.structs.asdict(request) == {
         "method": "GET",
         "target": b"/v1/applications/app-id/users/user-id/balance",
@@ -64,129 +66,129 @@ def test_a_server_client_sends_its_key_and_nothing_else_that_is_secret() -> None
     }
 
 
-def test_a_body_is_announced_as_json() -> None:
-    wire = Canned(b'{"delta":1,"reason":"grant","createdAt":"2026-01-02T03:04:05Z"}')
-    ServerClient("http://h", "key", transport=wire).create_transaction("a", "u", delta=1, reason="grant")
-    assert (b"content-type", b"application/json") in wire.requests[0].headers
+def test_body_is_sent_with_json_content_type() -> None:
+    transport = CannedTransport(b'{"delta":1,"reason":"grant","createdAt":"2026-01-02T03:04:05Z"}')
+    ServerClient("http://h", "key", transport=transport).create_transaction("a", "u", delta=1, reason="grant")
+    assert (b"content-type", b"application/json") in transport.requests[0].headers
 
 
-def test_a_user_client_sends_its_token_as_bearer() -> None:
-    wire = Canned(BALANCE)
-    UserClient("http://h", "app-id", "eyJ.a.b", transport=wire).get_balance("ada")
-    assert (b"authorization", b"Bearer eyJ.a.b") in wire.requests[0].headers
+def test_user_client_sends_its_token_as_bearer() -> None:
+    transport = CannedTransport(BALANCE)
+    UserClient("http://h", "app-id", "eyJ.a.b", transport=transport).get_balance("ada")
+    assert (b"authorization", b"Bearer eyJ.a.b") in transport.requests[0].headers
 
 
-def test_the_contract_says_where_credentials_travel() -> None:
-    wire = Canned(BALANCE)
+def test_contract_determines_the_credential_header() -> None:
+    transport = CannedTransport(BALANCE)
     contract = Contract(api_key=CredentialHeader("Authorization", "Bearer"))
-    ServerClient("http://h", "key", transport=wire, contract=contract).get_balance("a", "u")
-    assert wire.requests[0].headers[1] == (b"authorization", b"Bearer key")
+    ServerClient("http://h", "key", transport=transport, contract=contract).get_balance("a", "u")
+    assert transport.requests[0].headers[1] == (b"authorization", b"Bearer key")
 
 
-def test_a_function_is_asked_for_a_token_before_each_call() -> None:
-    wire, tokens = Canned(BALANCE), iter(["one", "two"])
-    client = UserClient("http://h", "a", lambda: next(tokens), transport=wire)
+def test_token_callable_is_called_before_each_request() -> None:
+    transport, tokens = CannedTransport(BALANCE), iter(["one", "two"])
+    client = UserClient("http://h", "a", lambda: next(tokens), transport=transport)
     client.get_balance("ada")
     client.get_balance("ada")
-    assert [request.headers[1][1] for request in wire.requests] == [b"Bearer one", b"Bearer two"]
+    assert [request.headers[1][1] for request in transport.requests] == [b"Bearer one", b"Bearer two"]
 
 
-def test_a_token_that_no_header_carries_is_refused_when_the_function_gives_it() -> None:
-    wire = Canned(BALANCE)
+def test_invalid_token_from_callable_is_rejected() -> None:
+    transport = CannedTransport(BALANCE)
     with pytest.raises(ValueError, match="bearer_token"):
-        UserClient("http://h", "a", lambda: "a\nb", transport=wire).get_balance("ada")
-    assert wire.requests == []
+        UserClient("http://h", "a", lambda: "a\nb", transport=transport).get_balance("ada")
+    assert transport.requests == []
 
 
-def test_a_timeout_of_none_reaches_the_transport() -> None:
-    wire = Canned(BALANCE)
-    ServerClient("http://h", "key", timeout_s=None, transport=wire).get_balance("a", "u")
-    assert wire.requests[0].timeout_s is None
+def test_timeout_of_none_reaches_the_transport() -> None:
+    transport = CannedTransport(BALANCE)
+    ServerClient("http://h", "key", timeout_s=None, transport=transport).get_balance("a", "u")
+    assert transport.requests[0].timeout_s is None
 
 
-def test_a_refusal_is_raised_once_and_nothing_is_retried() -> None:
-    wire = Canned(b'{"error":{"code":"user_not_found","message":"no"}}', status=404)
+def test_error_response_is_raised_without_retry() -> None:
+    transport = CannedTransport(b'{"error":{"code":"user_not_found","message":"no"}}', status=404)
     with pytest.raises(UserNotFound):
-        ServerClient("http://h", "key", transport=wire).get_balance("a", "u")
-    assert len(wire.requests) == 1
+        ServerClient("http://h", "key", transport=transport).get_balance("a", "u")
+    assert len(transport.requests) == 1
 
 
-def test_nothing_is_sent_for_an_id_that_is_refused() -> None:
-    wire = Canned(BALANCE)
+def test_invalid_id_sends_no_request() -> None:
+    transport = CannedTransport(BALANCE)
     with pytest.raises(ValueError, match="user_id"):
-        ServerClient("http://h", "key", transport=wire).get_balance("a", "..")
-    assert wire.requests == []
+        ServerClient("http://h", "key", transport=transport).get_balance("a", "..")
+    assert transport.requests == []
 
 
 @pytest.mark.parametrize("loop", ["asyncio", "trio"])
-def test_async_clients_send_the_same(loop: str) -> None:
-    blocking, wire = Canned(BALANCE), AsyncCanned(BALANCE)
-    ServerClient("http://h", "key", transport=blocking).get_balance("a", "u")
-    UserClient("http://h", "a", "token", transport=blocking).get_balance("u")
+def test_async_clients_send_the_same_requests(loop: str) -> None:
+    sync_transport, transport = CannedTransport(BALANCE), AsyncCannedTransport(BALANCE)
+    ServerClient("http://h", "key", transport=sync_transport).get_balance("a", "u")
+    UserClient("http://h", "a", "token", transport=sync_transport).get_balance("u")
 
     async def main() -> None:
-        await AsyncServerClient("http://h", "key", transport=wire).get_balance("a", "u")
-        await AsyncUserClient("http://h", "a", "token", transport=wire).get_balance("u")
+        await AsyncServerClient("http://h", "key", transport=transport).get_balance("a", "u")
+        await AsyncUserClient("http://h", "a", "token", transport=transport).get_balance("u")
 
     asyncio.run(main()) if loop == "asyncio" else trio.run(main)
-    assert [*map(msgspec.structs.asdict, wire.requests)] == [*map(msgspec.structs.asdict, blocking.requests)]
+    assert [*map(msgspec.structs.asdict, transport.requests)] == [*map(msgspec.structs.asdict, sync_transport.requests)]
 
 
-def test_a_walk_fetches_a_page_when_it_is_needed() -> None:
-    wire = Canned(users("ada", "bob", cursor="x y"), users("cyd"))
-    walk = ServerClient("http://h", "key", transport=wire).iter_users("a")
-    assert wire.requests == []
-    assert [next(walk).user_id, next(walk).user_id, len(wire.requests)] == ["ada", "bob", 1]
-    assert [user.user_id for user in walk] == ["cyd"]
-    assert [request.target for request in wire.requests] == [
+def test_iteration_fetches_pages_lazily() -> None:
+    transport = CannedTransport(users_page("ada", "bob", cursor="x y"), users_page("cyd"))
+    users = ServerClient("http://h", "key", transport=transport).iter_users("a")
+    assert transport.requests == []
+    assert [next(users).user_id, next(users).user_id, len(transport.requests)] == ["ada", "bob", 1]
+    assert [user.user_id for user in users] == ["cyd"]
+    assert [request.target for request in transport.requests] == [
         b"/v1/applications/a/users",
         b"/v1/applications/a/users?cursor=x%20y",
     ]
 
 
-def test_an_async_walk_may_be_left_and_taken_up_again() -> None:
-    wire = AsyncCanned(users("ada", cursor="1"), users(cursor="2"), users("bob", "cyd"))
+def test_async_iteration_can_be_interrupted_and_resumed() -> None:
+    transport = AsyncCannedTransport(users_page("ada", cursor="1"), users_page(cursor="2"), users_page("bob", "cyd"))
 
     async def main() -> list[str]:
-        walk = AsyncServerClient("http://h", "key", transport=wire).iter_users("a")
+        users = AsyncServerClient("http://h", "key", transport=transport).iter_users("a")
         names: list[str] = []
-        async for user in walk:
+        async for user in users:
             names.append(user.user_id)
             break
-        return [*names, *[user.user_id async for user in walk]]
+        return [*names, *[user.user_id async for user in users]]
 
     assert asyncio.run(main()) == ["ada", "bob", "cyd"]
-    assert trio.run(_left_alone, AsyncCanned(users("ada", "bob"))) == "ada"
+    assert trio.run(first_user, AsyncCannedTransport(users_page("ada", "bob"))) == "ada"
 
 
-async def _left_alone(wire: AsyncCanned) -> str:
-    async for user in AsyncServerClient("http://h", "key", transport=wire).iter_users("a"):
+async def first_user(transport: AsyncCannedTransport) -> str:
+    async for user in AsyncServerClient("http://h", "key", transport=transport).iter_users("a"):
         return user.user_id
     return ""
 
 
 @pytest.mark.parametrize("cursors", [("x", "x"), ("x", "y", "x")])
-def test_a_cursor_that_comes_back_ends_a_walk_loudly(cursors: tuple[str, ...]) -> None:
-    pages = [users("ada", cursor=cursor) for cursor in cursors]
+def test_repeated_cursor_raises_invalid_response(cursors: tuple[str, ...]) -> None:
+    pages = [users_page("ada", cursor=cursor) for cursor in cursors]
     with pytest.raises(InvalidResponse, match="'x' a second time"):
-        list(ServerClient("http://h", "key", transport=Canned(*pages)).iter_users("a"))
+        list(ServerClient("http://h", "key", transport=CannedTransport(*pages)).iter_users("a"))
 
     async def main() -> None:
-        async for _ in AsyncServerClient("http://h", "key", transport=AsyncCanned(*pages)).iter_users("a"):
+        async for _ in AsyncServerClient("http://h", "key", transport=AsyncCannedTransport(*pages)).iter_users("a"):
             pass
 
     with pytest.raises(InvalidResponse, match="'x' a second time"):
         asyncio.run(main())
 
 
-def test_a_transport_that_was_passed_in_stays_open() -> None:
-    wire = Canned(BALANCE)
-    with ServerClient("http://h", "key", transport=wire) as client:
+def test_given_transport_stays_open() -> None:
+    transport = CannedTransport(BALANCE)
+    with ServerClient("http://h", "key", transport=transport) as client:
         client.get_balance("a", "u")
-    assert wire.closed == 0
+    assert transport.close_count == 0
 
 
-def test_an_http_client_that_was_passed_in_stays_open() -> None:
+def test_given_http_client_stays_open() -> None:
     http_client = httpx2.Client(transport=httpx2.MockTransport(lambda _: httpx2.Response(200, content=BALANCE)))
     with http_client:
         with ServerClient("http://h", "key", http_client=http_client) as client:
@@ -194,7 +196,7 @@ def test_an_http_client_that_was_passed_in_stays_open() -> None:
         assert not http_client.is_closed
 
 
-def test_a_client_closes_what_it_made_and_may_be_closed_twice() -> None:
+def test_client_can_be_closed_twice_and_rejects_further_calls() -> None:
     client = ServerClient("http://h", "key")
     client.close()
     client.close()
@@ -202,9 +204,9 @@ def test_a_client_closes_what_it_made_and_may_be_closed_twice() -> None:
         client.get_balance("a", "u")
 
 
-def test_transport_and_http_client_exclude_each_other() -> None:
+def test_transport_and_http_client_are_mutually_exclusive() -> None:
     with httpx2.Client() as http_client, pytest.raises(TypeError, match="exclude"):
-        ServerClient("http://h", "key", transport=Canned(BALANCE), http_client=http_client)
+        ServerClient("http://h", "key", transport=CannedTransport(BALANCE), http_client=http_client)
 
 
 @pytest.mark.parametrize(
@@ -219,7 +221,7 @@ def test_transport_and_http_client_exclude_each_other() -> None:
         ),
     ],
 )
-def test_a_repr_masks_the_secret(client: object, text: str) -> None:
+def test_repr_masks_the_secret(client: object, text: str) -> None:
     assert repr(client) == text
     assert "0123456789" not in repr(vars(client))
     assert "hbGciOi" not in repr(vars(client))

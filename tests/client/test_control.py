@@ -1,4 +1,4 @@
-"""The client of the control plane: every route by a typed method, refusals as ControlError, and nothing of the fake."""
+"""The control plane's client: a typed method for every route, errors as ControlError, and few imports."""
 
 import math
 import subprocess
@@ -34,14 +34,14 @@ def server() -> Iterator[LiveServer]:
 
 
 @dataclass
-class Recorder:
-    """Be a transport that remembers what went over it."""
+class RecordingTransport:
+    """A transport that records its requests."""
 
     inner: NetworkTransport
-    asked: list[tuple[str, str]] = field(default_factory=list[tuple[str, str]])
+    requests: list[tuple[str, str]] = field(default_factory=list[tuple[str, str]])
 
     def send(self, request: Request) -> Response:
-        self.asked.append((request.method, request.target.decode().partition("?")[0]))
+        self.requests.append((request.method, request.target.decode().partition("?")[0]))
         return self.inner.send(request)
 
     def close(self) -> None:
@@ -49,15 +49,15 @@ class Recorder:
 
 
 @pytest.fixture
-def recorder(server: LiveServer) -> Iterator[Recorder]:
-    recorder = Recorder(NetworkTransport(server.base_url))
-    yield recorder
-    recorder.close()
+def recording_transport(server: LiveServer) -> Iterator[RecordingTransport]:
+    recording_transport = RecordingTransport(NetworkTransport(server.base_url))
+    yield recording_transport
+    recording_transport.close()
 
 
 @pytest.fixture
-def control(server: LiveServer, recorder: Recorder) -> Iterator[ControlClient]:
-    with ControlClient(server.base_url, server.control_token, transport=recorder) as client:
+def control(server: LiveServer, recording_transport: RecordingTransport) -> Iterator[ControlClient]:
+    with ControlClient(server.base_url, server.control_token, transport=recording_transport) as client:
         yield client
         for state in client.sandboxes():
             if not state.is_default:
@@ -69,14 +69,16 @@ def spend(sandbox: RemoteSandbox, user: str = "ada", delta: int = -1) -> None:
         client.create_transaction("app-id", user, delta=delta, reason="consume")
 
 
-def test_every_route_has_its_method(control: ControlClient, recorder: Recorder) -> None:
+def test_client_has_a_method_for_every_route(control: ControlClient, recording_transport: RecordingTransport) -> None:
     with control.make_sandbox(users={"ada": 2}, clock=START, faults=["outage"], latency="fixed(0)") as sandbox:
-        use_all_of(control, sandbox)
-    used = [match_route(method, target.split("/")[2:], target)[0] for method, target in recorder.asked]
-    assert [route for route in CONTROL_ROUTES if route not in used] == []
+        call_all_routes(control, sandbox)
+    used_routes = [
+        match_route(method, target.split("/")[2:], target)[0] for method, target in recording_transport.requests
+    ]
+    assert [route for route in CONTROL_ROUTES if route not in used_routes] == []
 
 
-def use_all_of(control: ControlClient, sandbox: RemoteSandbox) -> None:
+def call_all_routes(control: ControlClient, sandbox: RemoteSandbox) -> None:
     assert control.sandbox().made.is_default
     assert [state.name for state in control.sandboxes()] == [control.sandbox().state().name, sandbox.name]
     assert len(sandbox.clear_faults()) == 2
@@ -84,8 +86,8 @@ def use_all_of(control: ControlClient, sandbox: RemoteSandbox) -> None:
     assert sandbox.user("bob", application_id="shop").application_id == "shop"
     assert sandbox.balance("bob", application_id="shop") == 0
     assert sandbox.token("ada", claims={"role": "x"}) != sandbox.token(bad="expired")
-    use_faults_of(control, sandbox)
-    use_clock_of(sandbox)
+    call_fault_routes(control, sandbox)
+    call_clock_and_journal_routes(sandbox)
     gate = sandbox.hold("createTransaction", name="last", user="ada")
     call = threading.Thread(target=spend, args=(sandbox,))
     call.start()
@@ -99,7 +101,7 @@ def use_all_of(control: ControlClient, sandbox: RemoteSandbox) -> None:
     assert sandbox.balance("ada") == 2
 
 
-def use_faults_of(control: ControlClient, sandbox: RemoteSandbox) -> None:
+def call_fault_routes(control: ControlClient, sandbox: RemoteSandbox) -> None:
     assert control.presets()[0] == PresetInfo("flaky", control.presets()[0].explains, control.presets()[0].rules)
     added = sandbox.add_fault("reset", "createTransaction", phase="after", nth=1)
     assert (added.fired, added.is_unused, added.rule["operation"]) == (0, True, "createTransaction")
@@ -114,7 +116,7 @@ def use_faults_of(control: ControlClient, sandbox: RemoteSandbox) -> None:
     assert sandbox.faults() == ()
 
 
-def use_clock_of(sandbox: RemoteSandbox) -> None:
+def call_clock_and_journal_routes(sandbox: RemoteSandbox) -> None:
     assert sandbox.clock().now == START
     assert sandbox.advance(days=1).now == datetime(2030, 1, 2, tzinfo=UTC)
     assert sandbox.travel(datetime(2030, 2, 1, tzinfo=UTC)).now.month == 2
@@ -128,26 +130,26 @@ def use_clock_of(sandbox: RemoteSandbox) -> None:
     sandbox.user("bob", balance=7)
 
 
-def test_an_exchange_has_every_field_of_the_servers_entries() -> None:
-    assert [each.name for each in fields(RecordedExchange)] == list(JournalEntry.__struct_fields__)
+def test_recorded_exchange_has_every_journal_entry_field() -> None:
+    assert [field_info.name for field_info in fields(RecordedExchange)] == list(JournalEntry.__struct_fields__)
 
 
-def test_a_refusal_names_code_status_and_member(control: ControlClient) -> None:
-    with pytest.raises(ControlError, match="400 validation_error: effect is 'burn'") as refused:
+def test_control_error_has_code_status_and_field(control: ControlClient) -> None:
+    with pytest.raises(ControlError, match="400 validation_error: effect is 'burn'") as exc_info:
         control.sandbox().add_fault("burn")
-    assert (refused.value.code, refused.value.status) == ("validation_error", 400)
-    with pytest.raises(ControlError, match="balance") as refused:
+    assert (exc_info.value.code, exc_info.value.status) == ("validation_error", 400)
+    with pytest.raises(ControlError, match="balance") as exc_info:
         control.make_sandbox(balance="5")  # type: ignore[arg-type]  # pyright: ignore[reportArgumentType]
-    assert refused.value.details[0].field == "balance"
+    assert exc_info.value.details[0].field == "balance"
 
 
-def test_a_gate_to_which_too_few_come_says_so(control: ControlClient) -> None:
-    with control.make_sandbox() as sandbox, pytest.raises(ControlError, match="0 of 2 arrived") as refused:
+def test_gate_wait_timeout_raises_gate_limit(control: ControlClient) -> None:
+    with control.make_sandbox() as sandbox, pytest.raises(ControlError, match="0 of 2 arrived") as exc_info:
         sandbox.hold(name="lonely").wait_for(2, limit_s=0.005)
-    assert refused.value.code == "gate_limit"
+    assert exc_info.value.code == "gate_limit"
 
 
-def test_a_sandbox_may_be_closed_twice_and_tells_its_problems_once(control: ControlClient) -> None:
+def test_sandbox_close_is_idempotent_and_reports_problems_once(control: ControlClient) -> None:
     sandbox = control.make_sandbox()
     sandbox.add_fault("reset", nth=1)
     assert len(sandbox.close().problems) == 1
@@ -156,48 +158,50 @@ def test_a_sandbox_may_be_closed_twice_and_tells_its_problems_once(control: Cont
         sandbox.state()
 
 
-def test_a_wrong_token_is_refused_and_never_shown(server: LiveServer) -> None:
+def test_wrong_token_is_rejected_and_never_shown(server: LiveServer) -> None:
     with ControlClient(server.base_url, "wrong-secret-token") as client:
         assert "secret" not in repr(client)
-        with pytest.raises(ControlError, match="401 control_token_required") as refused:
+        with pytest.raises(ControlError, match="401 control_token_required") as exc_info:
             client.sandboxes()
-    assert "secret" not in str(refused.value)
+    assert "secret" not in str(exc_info.value)
 
 
 @pytest.mark.parametrize("name", ["", ".", ".."])
-def test_a_name_that_no_path_can_have_is_refused_before_anything_is_sent(
-    control: ControlClient, recorder: Recorder, name: str
+def test_invalid_sandbox_name_sends_no_request(
+    control: ControlClient, recording_transport: RecordingTransport, name: str
 ) -> None:
     with pytest.raises(ValueError, match="must not be"):
         control.sandbox(name)
-    assert recorder.asked == []
+    assert recording_transport.requests == []
 
 
 @pytest.mark.parametrize(
     ("status", "body"), [(200, b"<html>"), (200, b'{"sandboxes":[{}]}'), (502, b"<html>"), (500, b"{}")]
 )
-def test_an_answer_that_is_not_the_control_planes_is_an_invalid_response(status: int, body: bytes) -> None:
-    class Odd:
+def test_unexpected_body_raises_invalid_response(status: int, body: bytes) -> None:
+    class StubTransport:
         def send(self, request: Request) -> Response:
             return Response(status, body)
 
         def close(self) -> None: ...
 
-    with ControlClient("http://h", "token", transport=Odd()) as client, pytest.raises(InvalidResponse):
+    with ControlClient("http://h", "token", transport=StubTransport()) as client, pytest.raises(InvalidResponse):
         client.sandboxes()
 
 
-def test_what_no_json_can_say_is_refused_before_anything_is_sent(control: Any, recorder: Recorder) -> None:
-    """A NaN would arrive as null, which means that nothing was given."""
-    asked = len(recorder.asked)
+def test_options_that_json_cannot_represent_send_no_request(
+    control: Any, recording_transport: RecordingTransport
+) -> None:
+    """A NaN would be sent as null, which means that the option is not set."""
+    request_count = len(recording_transport.requests)
     with pytest.raises(ValueError, match="POST /sandboxes: what is to be sent is no JSON: Out of range float"):
         control.make_sandbox(balance=math.nan)
     with pytest.raises(ValueError, match="POST /sandboxes: what is to be sent is no JSON: .* object is unsupported"):
         control.make_sandbox(faults=object())
-    assert len(recorder.asked) == asked
+    assert len(recording_transport.requests) == request_count
 
 
-def test_a_token_an_id_and_a_limit_of_another_type_are_refused_by_name(server: LiveServer, control: Any) -> None:
+def test_arguments_of_the_wrong_type_raise_type_error(server: LiveServer, control: Any) -> None:
     untyped: Any = ControlClient
     with pytest.raises(TypeError, match="^token must be a str, not NoneType$"):
         untyped(server.base_url, None)
@@ -208,13 +212,13 @@ def test_a_token_an_id_and_a_limit_of_another_type_are_refused_by_name(server: L
             sandbox.hold("getBalance").wait_for(limit_s="1")
 
 
-def test_no_server_is_a_lost_connection() -> None:
+def test_unreachable_server_raises_connection_lost() -> None:
     with ControlClient("http://127.0.0.1:1", "token") as client, pytest.raises(ConnectionLost):
         client.presets()
 
 
-def test_it_imports_no_fake_and_no_http_library() -> None:
-    heavy = ("fake_credits.sandbox", "fake_credits.api", "fake_credits.faults", "httpx2", "asyncio", "starlette")
-    code = f"import sys, fake_credits.client.control; print([name for name in {heavy} if name in sys.modules])"
-    loaded = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
-    assert loaded.stdout.strip() == "[]"
+def test_control_client_imports_neither_the_fake_nor_httpx2() -> None:
+    modules = ("fake_credits.sandbox", "fake_credits.api", "fake_credits.faults", "httpx2", "asyncio", "starlette")
+    code = f"import sys, fake_credits.client.control; print([name for name in {modules} if name in sys.modules])"
+    result = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert result.stdout.strip() == "[]"

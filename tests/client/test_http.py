@@ -1,4 +1,4 @@
-"""Test the way over the network, against servers that this package had no hand in."""
+"""The clients over the network, against servers that send raw bytes."""
 
 import asyncio
 import gzip
@@ -18,31 +18,31 @@ from fake_credits.errors import BadGateway, ConnectionLost, InvalidResponse, Tim
 from fake_credits.http_message import Request
 from fake_credits.models import Balance
 
-Ask = Callable[..., Any]
+CallClient = Callable[..., Any]
 RawServer = Callable[[bytes | Callable[[socket.socket], None]], tuple[str, list[bytes]]]
 
-SECRET = "fck_do-not-tell"
-OK = b"HTTP/1.1 200 OK\r\nContent-Type: application/json\r\nConnection: close\r\nContent-Length: 14\r\n\r\n"
+API_KEY = "fck_do-not-tell"
+OK_HEAD = b"HTTP/1.1 200 OK\r\nContent-Type: application/json\r\nConnection: close\r\nContent-Length: 14\r\n\r\n"
 BALANCE = b'{"balance":90}'
 
 
-def reply(head: str, body: bytes = b"", length: int | None = None) -> bytes:
+def http_reply(head: str, body: bytes = b"", length: int | None = None) -> bytes:
     lines = f"HTTP/1.1 {head}\r\nConnection: close\r\nContent-Length: {len(body) if length is None else length}\r\n\r\n"
     return lines.encode() + body
 
 
-def reset(connection: socket.socket) -> None:
+def reset_connection(connection: socket.socket) -> None:
     connection.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
 
 
-def test_a_call_reaches_the_wire_as_it_was_described(ask: Ask, raw_server: RawServer) -> None:
-    url, requests = raw_server(OK + BALANCE)
-    assert ask("server", (url, SECRET), "get_balance", "app-id", "user-id") == Balance(90)
+def test_request_line_and_headers_are_sent_as_built(call_client: CallClient, raw_server: RawServer) -> None:
+    url, requests = raw_server(OK_HEAD + BALANCE)
+    assert call_client("server", (url, API_KEY), "get_balance", "app-id", "user-id") == Balance(90)
     head = requests[0].decode().lower().split("\r\n")
     assert requests[0].startswith(b"GET /v1/applications/app-id/users/user-id/balance HTTP/1.1\r\n")
     assert [line for line in head if line.startswith(("x-api-key", "authorization", "accept:"))] == [
         "accept: application/json",
-        f"x-api-key: {SECRET}",
+        f"x-api-key: {API_KEY}",
     ]
 
 
@@ -59,220 +59,222 @@ def test_a_call_reaches_the_wire_as_it_was_described(ask: Ask, raw_server: RawSe
         ("é", b"%C3%A9"),
     ],
 )
-def test_odd_ids_reach_the_wire_byte_for_byte(ask: Ask, raw_server: RawServer, user_id: str, encoded: bytes) -> None:
-    url, requests = raw_server(OK + BALANCE)
-    ask("server", (url, "key"), "get_balance", user_id, user_id)
+def test_special_characters_in_ids_are_percent_encoded(
+    call_client: CallClient, raw_server: RawServer, user_id: str, encoded: bytes
+) -> None:
+    url, requests = raw_server(OK_HEAD + BALANCE)
+    call_client("server", (url, "key"), "get_balance", user_id, user_id)
     assert requests[0].split(b" ")[1] == b"/v1/applications/%b/users/%b/balance" % (encoded, encoded)
 
 
-def test_a_cursor_reaches_the_wire_byte_for_byte(ask: Ask, raw_server: RawServer) -> None:
+def test_cursor_is_percent_encoded(call_client: CallClient, raw_server: RawServer) -> None:
     body = b'{"transactions":[]}'
-    url, requests = raw_server(reply("200 OK", body))
-    ask("user", (url, "a", "token"), "list_transactions", "u", "a=b&c/d+e %2F..")
+    url, requests = raw_server(http_reply("200 OK", body))
+    call_client("user", (url, "a", "token"), "list_transactions", "u", "a=b&c/d+e %2F..")
     assert requests[0].split(b" ")[1].endswith(b"/transactions?cursor=a%3Db%26c%2Fd%2Be%20%252F..")
 
 
 @pytest.mark.parametrize("prefix", ["", "/", "/api", "/api/", "/a%2Fb/%2E%2E/c"])
-def test_a_base_url_may_have_a_path_which_is_not_normalised(raw_server: RawServer, prefix: str) -> None:
-    url, requests = raw_server(OK + BALANCE)
+def test_base_url_path_is_not_normalised(raw_server: RawServer, prefix: str) -> None:
+    url, requests = raw_server(OK_HEAD + BALANCE)
     with ServerClient(url + prefix, "key") as client:
         client.get_balance("a", "u")
     expected = prefix.rstrip("/") + "/v1/applications/a/users/u/balance"
     assert requests[0].split(b" ")[1] == expected.encode()
 
 
-def test_an_http_client_that_was_passed_in_keeps_the_target_too(raw_server: RawServer) -> None:
+def test_given_http_client_keeps_the_encoded_target(raw_server: RawServer) -> None:
     """README: "fetch (function, optional): Custom fetch implementation\""""
-    url, requests = raw_server(OK + BALANCE)
+    url, requests = raw_server(OK_HEAD + BALANCE)
     with httpx2.Client(base_url="http://elsewhere.test/x/", headers={"x-team": "blue"}) as http_client:
         ServerClient(url, "key", http_client=http_client).get_balance("a/../b", "u")
     assert requests[0].split(b" ")[1] == b"/v1/applications/a%2F..%2Fb/users/u/balance"
     assert b"x-team: blue" in requests[0]
 
 
-def test_a_transaction_goes_out_as_json(ask: Ask, raw_server: RawServer) -> None:
+def test_create_transaction_sends_json(call_client: CallClient, raw_server: RawServer) -> None:
     body = b'{"delta":-10,"reason":"consume","createdAt":"2026-01-02T03:04:05.678Z"}'
-    url, requests = raw_server(reply("201 Created", body))
-    ask("server", (url, "key"), "create_transaction", "a", "u", delta=-10, reason="consume")
+    url, requests = raw_server(http_reply("201 Created", body))
+    call_client("server", (url, "key"), "create_transaction", "a", "u", delta=-10, reason="consume")
     assert requests[0].startswith(b"POST /v1/applications/a/users/u/transactions HTTP/1.1\r\n")
     assert b"content-type: application/json\r\n" in requests[0].lower()
     assert requests[0].endswith(b'\r\n\r\n{"delta":-10,"reason":"consume"}')
 
 
-def test_an_id_that_is_too_long_for_any_url_is_a_value_error(ask: Ask, raw_server: RawServer) -> None:
-    url, requests = raw_server(OK + BALANCE)
+def test_id_too_long_for_a_url_raises_value_error(call_client: CallClient, raw_server: RawServer) -> None:
+    url, requests = raw_server(OK_HEAD + BALANCE)
     with pytest.raises(ValueError, match="nothing was sent"):
-        ask("server", (url, "key"), "get_balance", "a", "u" * 70_000)
+        call_client("server", (url, "key"), "get_balance", "a", "u" * 70_000)
     assert requests == []
 
 
-def test_a_key_in_latin_1_reaches_the_wire_as_such(ask: Ask, raw_server: RawServer) -> None:
-    url, requests = raw_server(OK + BALANCE)
-    ask("server", (url, "clé"), "get_balance", "a", "u")
+def test_latin_1_api_key_is_sent_unchanged(call_client: CallClient, raw_server: RawServer) -> None:
+    url, requests = raw_server(OK_HEAD + BALANCE)
+    call_client("server", (url, "clé"), "get_balance", "a", "u")
     assert b": cl\xe9\r\n" in requests[0]
 
 
-def test_create_user_sends_no_body(ask: Ask, raw_server: RawServer) -> None:
+def test_create_user_sends_no_body(call_client: CallClient, raw_server: RawServer) -> None:
     body = b'{"applicationId":"a","userId":"u","createdAt":"2026-01-02T03:04:05.678Z"}'
-    url, requests = raw_server(reply("200 OK", body))
-    ask("server", (url, "key"), "create_user", "a", "u")
+    url, requests = raw_server(http_reply("200 OK", body))
+    call_client("server", (url, "key"), "create_user", "a", "u")
     assert requests[0].startswith(b"PUT ")
     assert requests[0].endswith(b"\r\n\r\n")
     assert b"content-type" not in requests[0].lower()
 
 
-def test_a_server_that_never_answers_is_a_timeout(ask: Ask, raw_server: RawServer) -> None:
-    done = threading.Event()
+def test_missing_response_raises_timeout(call_client: CallClient, raw_server: RawServer) -> None:
+    client_timed_out = threading.Event()
 
-    def wait(_: socket.socket) -> None:
-        done.wait(5)
+    def never_reply(_: socket.socket) -> None:
+        client_timed_out.wait(5)
 
-    url, requests = raw_server(wait)
-    with pytest.raises(Timeout) as caught:
-        ask("server", (url, SECRET), "create_user", "a", "u", timeout_s=0.05)
-    done.set()
-    assert isinstance(caught.value.__cause__, httpx2.ReadTimeout)
-    assert str(caught.value) == (
+    url, requests = raw_server(never_reply)
+    with pytest.raises(Timeout) as exc_info:
+        call_client("server", (url, API_KEY), "create_user", "a", "u", timeout_s=0.05)
+    client_timed_out.set()
+    assert isinstance(exc_info.value.__cause__, httpx2.ReadTimeout)
+    assert str(exc_info.value) == (
         "createUser: no answer within 0.05 s (ReadTimeout); whether it took effect is unknown "
         f"(PUT {url}/v1/applications/a/users/u)"
     )
     assert len(requests) == 1
 
 
-def test_an_answer_that_stops_in_the_middle_is_a_timeout(ask: Ask, raw_server: RawServer) -> None:
-    done = threading.Event()
+def test_stalled_response_raises_timeout(call_client: CallClient, raw_server: RawServer) -> None:
+    client_timed_out = threading.Event()
 
-    def stall(connection: socket.socket) -> None:
-        connection.sendall(OK + BALANCE[:5])
-        done.wait(5)
+    def send_half_a_body(connection: socket.socket) -> None:
+        connection.sendall(OK_HEAD + BALANCE[:5])
+        client_timed_out.wait(5)
 
-    url, _ = raw_server(stall)
+    url, _ = raw_server(send_half_a_body)
     with pytest.raises(Timeout):
-        ask("server", (url, "key"), "get_balance", "a", "u", timeout_s=0.05)
-    done.set()
+        call_client("server", (url, "key"), "get_balance", "a", "u", timeout_s=0.05)
+    client_timed_out.set()
 
 
 @pytest.mark.parametrize(
-    "answer",
+    "reply",
     [
-        pytest.param(OK + BALANCE[:5], id="truncated body"),
+        pytest.param(OK_HEAD + BALANCE[:5], id="truncated body"),
         pytest.param(b"HTTP/1.1 200 OK\r\nContent-", id="truncated head"),
         pytest.param(b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\nff\r\n{", id="truncated chunk"),
         pytest.param(b"", id="closed without an answer"),
         pytest.param(b"no HTTP at all\r\n\r\n", id="no HTTP"),
-        pytest.param(reset, id="reset"),
+        pytest.param(reset_connection, id="reset"),
     ],
 )
-def test_an_answer_that_is_not_whole_is_a_lost_connection(ask: Ask, raw_server: RawServer, answer: Any) -> None:
-    url, requests = raw_server(answer)
-    with pytest.raises(ConnectionLost, match="whether it took effect is unknown") as caught:
-        ask("server", (url, SECRET), "get_balance", "a", "u")
-    assert isinstance(caught.value.__cause__, httpx2.TransportError)
-    assert SECRET not in str(caught.value)
+def test_incomplete_response_raises_connection_lost(call_client: CallClient, raw_server: RawServer, reply: Any) -> None:
+    url, requests = raw_server(reply)
+    with pytest.raises(ConnectionLost, match="whether it took effect is unknown") as exc_info:
+        call_client("server", (url, API_KEY), "get_balance", "a", "u")
+    assert isinstance(exc_info.value.__cause__, httpx2.TransportError)
+    assert API_KEY not in str(exc_info.value)
     assert len(requests) == 1
 
 
-def test_a_refused_connection_is_a_lost_one(ask: Ask) -> None:
+def test_refused_connection_raises_connection_lost(call_client: CallClient) -> None:
     with socket.create_server(("127.0.0.1", 0)) as listener:
         port = listener.getsockname()[1]
-    with pytest.raises(ConnectionLost) as caught:
-        ask("server", (f"http://127.0.0.1:{port}", "key"), "get_balance", "a", "u")
-    assert isinstance(caught.value.__cause__, httpx2.ConnectError)
-    assert isinstance(caught.value, TransportFailure)
+    with pytest.raises(ConnectionLost) as exc_info:
+        call_client("server", (f"http://127.0.0.1:{port}", "key"), "get_balance", "a", "u")
+    assert isinstance(exc_info.value.__cause__, httpx2.ConnectError)
+    assert isinstance(exc_info.value, TransportFailure)
 
 
-def test_a_coding_that_does_not_decode_is_an_invalid_response(ask: Ask, raw_server: RawServer) -> None:
-    url, _ = raw_server(reply("200 OK\r\nX-Request-Id: r-1\r\nContent-Encoding: gzip", b"no gzip"))
-    with pytest.raises(InvalidResponse, match="gzip") as caught:
-        ask("server", (url, "key"), "get_balance", "a", "u")
-    assert (caught.value.status, caught.value.request_id) == (200, "r-1")
-    assert isinstance(caught.value.__cause__, httpx2.DecodingError)
+def test_undecodable_content_encoding_raises_invalid_response(call_client: CallClient, raw_server: RawServer) -> None:
+    url, _ = raw_server(http_reply("200 OK\r\nX-Request-Id: r-1\r\nContent-Encoding: gzip", b"no gzip"))
+    with pytest.raises(InvalidResponse, match="gzip") as exc_info:
+        call_client("server", (url, "key"), "get_balance", "a", "u")
+    assert (exc_info.value.status, exc_info.value.request_id) == (200, "r-1")
+    assert isinstance(exc_info.value.__cause__, httpx2.DecodingError)
 
 
-def test_a_content_coding_is_undone(ask: Ask, raw_server: RawServer) -> None:
-    url, _ = raw_server(reply("200 OK\r\nContent-Encoding: gzip", gzip.compress(BALANCE)))
-    assert ask("server", (url, "key"), "get_balance", "a", "u") == Balance(90)
+def test_gzip_response_is_decoded(call_client: CallClient, raw_server: RawServer) -> None:
+    url, _ = raw_server(http_reply("200 OK\r\nContent-Encoding: gzip", gzip.compress(BALANCE)))
+    assert call_client("server", (url, "key"), "get_balance", "a", "u") == Balance(90)
 
 
-def test_no_redirect_is_followed(ask: Ask, raw_server: RawServer) -> None:
-    url, requests = raw_server(reply("307 Temporary Redirect\r\nLocation: /elsewhere"))
-    with pytest.raises(InvalidResponse, match="no redirect") as caught:
-        ask("server", (url, "key"), "get_balance", "a", "u")
-    assert caught.value.status == 307
+def test_redirect_raises_invalid_response(call_client: CallClient, raw_server: RawServer) -> None:
+    url, requests = raw_server(http_reply("307 Temporary Redirect\r\nLocation: /elsewhere"))
+    with pytest.raises(InvalidResponse, match="no redirect") as exc_info:
+        call_client("server", (url, "key"), "get_balance", "a", "u")
+    assert exc_info.value.status == 307
     assert len(requests) == 1
 
 
-def test_a_proxys_page_is_an_invalid_response_and_not_retried(ask: Ask, raw_server: RawServer) -> None:
-    url, requests = raw_server(reply("502 Bad Gateway\r\nContent-Type: text/html", b"<html>nginx</html>"))
-    with pytest.raises(InvalidResponse, match="status 502, text/html") as caught:
-        ask("server", (url, "key"), "get_balance", "a", "u")
-    assert caught.value.status == 502
+def test_html_error_page_raises_invalid_response_without_retry(call_client: CallClient, raw_server: RawServer) -> None:
+    url, requests = raw_server(http_reply("502 Bad Gateway\r\nContent-Type: text/html", b"<html>nginx</html>"))
+    with pytest.raises(InvalidResponse, match="status 502, text/html") as exc_info:
+        call_client("server", (url, "key"), "get_balance", "a", "u")
+    assert exc_info.value.status == 502
     assert len(requests) == 1
 
 
-def test_a_refusal_over_the_network_is_its_class(ask: Ask, raw_server: RawServer) -> None:
+def test_error_response_raises_its_class(call_client: CallClient, raw_server: RawServer) -> None:
     body = b'{"type":"about:blank","title":"Bad","status":502,"detail":"Down.","code":"bad_gateway"}'
-    url, _ = raw_server(reply("502 Bad Gateway\r\nX-Request-Id: r-1", body))
+    url, _ = raw_server(http_reply("502 Bad Gateway\r\nX-Request-Id: r-1", body))
     with pytest.raises(BadGateway, match=r"Down\. \(request r-1\)"):
-        ask("server", (url, "key"), "get_balance", "a", "u", contract=Contract(error_body="problem"))
+        call_client("server", (url, "key"), "get_balance", "a", "u", contract=Contract(error_body="problem"))
 
 
-def test_a_proxy_of_the_environment_never_stands_before_loopback(
-    ask: Ask, raw_server: RawServer, monkeypatch: pytest.MonkeyPatch
+def test_proxy_variables_do_not_apply_to_loopback(
+    call_client: CallClient, raw_server: RawServer, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("HTTP_PROXY", "http://127.0.0.1:9")
     monkeypatch.delenv("NO_PROXY", raising=False)
-    url, _ = raw_server(OK + BALANCE)
-    assert ask("server", (url, "key"), "get_balance", "a", "u") == Balance(90)
+    url, _ = raw_server(OK_HEAD + BALANCE)
+    assert call_client("server", (url, "key"), "get_balance", "a", "u") == Balance(90)
 
 
-def test_a_proxy_of_the_environment_stands_before_anything_else(
-    ask: Ask, raw_server: RawServer, monkeypatch: pytest.MonkeyPatch
+def test_proxy_variables_apply_to_other_hosts(
+    call_client: CallClient, raw_server: RawServer, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    url, requests = raw_server(OK + BALANCE)
+    url, requests = raw_server(OK_HEAD + BALANCE)
     monkeypatch.setenv("http_proxy", url)
-    assert ask("server", ("http://credits.test", "key"), "get_balance", "a", "u%") == Balance(90)
+    assert call_client("server", ("http://credits.test", "key"), "get_balance", "a", "u%") == Balance(90)
     assert requests[0].startswith(b"GET http://credits.test/v1/applications/a/users/u%25/balance HTTP/1.1\r\n")
 
 
 @pytest.mark.parametrize("transport", [NetworkTransport, AsyncNetworkTransport])
-def test_a_transport_says_where_it_goes(transport: Any) -> None:
+def test_transport_repr_shows_the_base_url(transport: Any) -> None:
     assert repr(transport("http://h/api/")) == f"<{transport.__name__} to http://h/api>"
 
 
-def test_a_host_that_is_none_is_a_value_error() -> None:
+def test_invalid_host_raises_value_error() -> None:
     with pytest.raises(ValueError, match="base_url"):
         NetworkTransport("http://1.2.3.999/")
 
 
-def test_without_keep_alive_no_socket_is_left_for_a_loop_to_close(raw_server: RawServer) -> None:
-    url, requests = raw_server(OK.replace(b"Connection: close\r\n", b"") + BALANCE)
+def test_async_transport_without_keep_alive_works_across_event_loops(raw_server: RawServer) -> None:
+    url, requests = raw_server(OK_HEAD.replace(b"Connection: close\r\n", b"") + BALANCE)
     transport = AsyncNetworkTransport(url, keep_alive=False)
     request = Request("GET", b"/", timeout_s=5, operation=Operation.GET_BALANCE)
     assert [asyncio.run(transport.send(request)).status for _ in range(2)] == [200, 200]
     assert len(requests) == 2
 
 
-def test_an_http_client_whose_hook_reads_the_answer_is_fine(raw_server: RawServer) -> None:
-    url, _ = raw_server(reply("200 OK\r\nContent-Encoding: gzip", gzip.compress(BALANCE)))
+def test_response_hook_may_read_the_body(raw_server: RawServer) -> None:
+    url, _ = raw_server(http_reply("200 OK\r\nContent-Encoding: gzip", gzip.compress(BALANCE)))
 
-    def read(response: httpx2.Response) -> None:
+    def read_body(response: httpx2.Response) -> None:
         response.read()
 
-    with httpx2.Client(event_hooks={"response": [read]}) as http_client:
+    with httpx2.Client(event_hooks={"response": [read_body]}) as http_client:
         assert ServerClient(url, "key", http_client=http_client).get_balance("a", "u") == Balance(90)
 
 
-def test_an_async_http_client_stays_open_and_keeps_its_hooks(raw_server: RawServer) -> None:
-    url, _ = raw_server(OK + BALANCE)
+def test_given_async_http_client_stays_open_and_keeps_its_hooks(raw_server: RawServer) -> None:
+    url, _ = raw_server(OK_HEAD + BALANCE)
 
-    async def read(response: httpx2.Response) -> None:
+    async def read_body(response: httpx2.Response) -> None:
         await response.aread()
 
-    async def main() -> bool:
-        async with httpx2.AsyncClient(event_hooks={"response": [read]}) as http_client:
+    async def get_and_check() -> bool:
+        async with httpx2.AsyncClient(event_hooks={"response": [read_body]}) as http_client:
             async with AsyncServerClient(url, "key", http_client=http_client) as client:
                 assert await client.get_balance("a", "u") == Balance(90)
             return http_client.is_closed
 
-    assert asyncio.run(main()) is False
+    assert asyncio.run(get_and_check()) is False

@@ -1,4 +1,4 @@
-"""Test the README's sentences about ``ServerClient``, against pytest-httpserver as an independent double."""
+"""The README's sentences about ``ServerClient``, tested against pytest-httpserver."""
 
 from collections.abc import Callable
 from datetime import UTC, datetime
@@ -12,7 +12,7 @@ from fake_credits.client.server import AsyncServerClient, ServerClient
 from fake_credits.errors import InsufficientCredits
 from fake_credits.models import Balance, Reason, Transaction, User
 
-Ask = Callable[..., Any]
+CallClient = Callable[..., Any]
 
 AT = datetime(2026, 1, 2, 3, 4, 5, 678000, tzinfo=UTC)
 STAMP = "2026-01-02T03:04:05.678Z"
@@ -22,73 +22,77 @@ KEY = {"X-API-Key": "your-api-key"}
 METHODS = ("create_user", "get_user", "list_users", "get_balance", "create_transaction", "list_transactions")
 
 
-def made_of(httpserver: HTTPServer) -> tuple[str, str]:
+def client_args(httpserver: HTTPServer) -> tuple[str, str]:
     return httpserver.url_for("/"), "your-api-key"
 
 
-def test_it_authenticates_with_an_api_key(ask: Ask, httpserver: HTTPServer) -> None:
+def test_server_client_authenticates_with_an_api_key(call_client: CallClient, httpserver: HTTPServer) -> None:
     """README: "Requires API key authentication.\""""
     httpserver.expect_oneshot_request(USER + "/balance", headers=KEY).respond_with_json({"balance": 90})
-    assert ask("server", made_of(httpserver), "get_balance", "app-id", "user-id") == Balance(90)
+    assert call_client("server", client_args(httpserver), "get_balance", "app-id", "user-id") == Balance(90)
 
 
 @pytest.mark.parametrize("status", [201, 200])
-def test_create_user_creates_or_updates(ask: Ask, httpserver: HTTPServer, status: int) -> None:
+def test_create_user_creates_or_updates(call_client: CallClient, httpserver: HTTPServer, status: int) -> None:
     """README: "createUser(applicationId, userId): Create or update a user (idempotent)\""""
-    expected = httpserver.expect_oneshot_request(USER, method="PUT", headers=KEY, data="")
-    expected.respond_with_json(USER_JSON, status=status)
-    assert ask("server", made_of(httpserver), "create_user", "app-id", "user-id") == User("app-id", "user-id", AT)
+    handler = httpserver.expect_oneshot_request(USER, method="PUT", headers=KEY, data="")
+    handler.respond_with_json(USER_JSON, status=status)
+    assert call_client("server", client_args(httpserver), "create_user", "app-id", "user-id") == User(
+        "app-id", "user-id", AT
+    )
 
 
-def test_get_user_gets_user_information(ask: Ask, httpserver: HTTPServer) -> None:
+def test_get_user_gets_user_information(call_client: CallClient, httpserver: HTTPServer) -> None:
     """README: "getUser(applicationId, userId): Get user information\""""
     httpserver.expect_oneshot_request(USER, method="GET", headers=KEY).respond_with_json(USER_JSON)
-    assert ask("server", made_of(httpserver), "get_user", "app-id", "user-id") == User("app-id", "user-id", AT)
+    assert call_client("server", client_args(httpserver), "get_user", "app-id", "user-id") == User(
+        "app-id", "user-id", AT
+    )
 
 
-def test_list_users_lists_all_users_in_the_application(ask: Ask, httpserver: HTTPServer) -> None:
+def test_list_users_lists_all_users_in_the_application(call_client: CallClient, httpserver: HTTPServer) -> None:
     """README: "listUsers(applicationId, cursor?): List all users in the application\""""
     path = "/v1/applications/app-id/users"
     httpserver.expect_oneshot_request(path, query_string="").respond_with_json(
         {"users": [USER_JSON], "nextCursor": "c"}
     )
-    page = ask("server", made_of(httpserver), "list_users", "app-id")
+    page = call_client("server", client_args(httpserver), "list_users", "app-id")
     assert ([user.user_id for user in page.users], page.next_cursor) == (["user-id"], "c")
     httpserver.expect_oneshot_request(path, query_string="cursor=c").respond_with_json({"users": []})
-    assert ask("server", made_of(httpserver), "list_users", "app-id", "c").next_cursor is None
+    assert call_client("server", client_args(httpserver), "list_users", "app-id", "c").next_cursor is None
 
 
-def test_get_balance_gets_the_credit_balance(ask: Ask, httpserver: HTTPServer) -> None:
+def test_get_balance_gets_the_credit_balance(call_client: CallClient, httpserver: HTTPServer) -> None:
     """README: "getBalance(applicationId, userId): Get user's credit balance"; ``{balance: number}``."""
     httpserver.expect_oneshot_request(USER + "/balance", method="GET").respond_with_json({"balance": -5})
-    assert ask("server", made_of(httpserver), "get_balance", "app-id", "user-id").balance == -5
+    assert call_client("server", client_args(httpserver), "get_balance", "app-id", "user-id").balance == -5
 
 
 @pytest.mark.parametrize(("delta", "reason"), [(100, "grant"), (-10, "consume"), (10, "refund")])
 def test_create_transaction_grants_consumes_and_refunds(
-    ask: Ask, httpserver: HTTPServer, delta: int, reason: str
+    call_client: CallClient, httpserver: HTTPServer, delta: int, reason: str
 ) -> None:
     """README: "Create a credit transaction (grant/consume/refund)"; its examples' bodies."""
     body = {"delta": delta, "reason": reason}
-    expected = httpserver.expect_oneshot_request(USER + "/transactions", method="POST", headers=KEY, json=body)
-    expected.respond_with_json({**body, "createdAt": STAMP}, status=201)
-    created = ask(
-        "server", made_of(httpserver), "create_transaction", "app-id", "user-id", delta=delta, reason=Reason(reason)
+    handler = httpserver.expect_oneshot_request(USER + "/transactions", method="POST", headers=KEY, json=body)
+    handler.respond_with_json({**body, "createdAt": STAMP}, status=201)
+    transaction = call_client(
+        "server", client_args(httpserver), "create_transaction", "app-id", "user-id", delta=delta, reason=Reason(reason)
     )
-    assert created == Transaction(delta, Reason(reason), AT)
+    assert transaction == Transaction(delta, Reason(reason), AT)
 
 
-def test_list_transactions_lists_the_history(ask: Ask, httpserver: HTTPServer) -> None:
+def test_list_transactions_lists_the_history(call_client: CallClient, httpserver: HTTPServer) -> None:
     """README: "listTransactions(applicationId, userId, cursor?): List user's transaction history\""""
-    row = {"delta": -10, "reason": "consume", "createdAt": STAMP}
-    body = {"transactions": [row], "nextCursor": "c"}
+    item = {"delta": -10, "reason": "consume", "createdAt": STAMP}
+    body = {"transactions": [item], "nextCursor": "c"}
     httpserver.expect_oneshot_request(USER + "/transactions", query_string="cursor=b").respond_with_json(body)
-    page = ask("server", made_of(httpserver), "list_transactions", "app-id", "user-id", "b")
+    page = call_client("server", client_args(httpserver), "list_transactions", "app-id", "user-id", "b")
     assert (page.transactions, page.next_cursor) == ((Transaction(-10, Reason.CONSUME, AT),), "c")
 
 
 @pytest.mark.parametrize(
-    ("method", "arguments", "path", "member", "row"),
+    ("method", "arguments", "path", "member", "item"),
     [
         ("iter_users", ("app-id",), "/v1/applications/app-id/users", "users", USER_JSON),
         (
@@ -100,29 +104,39 @@ def test_list_transactions_lists_the_history(ask: Ask, httpserver: HTTPServer) -
         ),
     ],
 )
-def test_iter_walks_all_pages(
-    ask: Ask, httpserver: HTTPServer, method: str, arguments: tuple[str, ...], path: str, member: str, row: Any
+def test_iter_methods_fetch_all_pages(
+    call_client: CallClient,
+    httpserver: HTTPServer,
+    method: str,
+    arguments: tuple[str, ...],
+    path: str,
+    member: str,
+    item: Any,
 ) -> None:
-    httpserver.expect_ordered_request(path, query_string="").respond_with_json({member: [row, row], "nextCursor": "1"})
+    httpserver.expect_ordered_request(path, query_string="").respond_with_json(
+        {member: [item, item], "nextCursor": "1"}
+    )
     httpserver.expect_ordered_request(path, query_string="cursor=1").respond_with_json({member: [], "nextCursor": "2"})
-    httpserver.expect_ordered_request(path, query_string="cursor=2").respond_with_json({member: [row]})
-    assert len(ask("server", made_of(httpserver), method, *arguments)) == 3
+    httpserver.expect_ordered_request(path, query_string="cursor=2").respond_with_json({member: [item]})
+    assert len(call_client("server", client_args(httpserver), method, *arguments)) == 3
 
 
-def test_a_refusal_is_raised_as_its_class(ask: Ask, httpserver: HTTPServer) -> None:
+def test_error_response_raises_its_class(call_client: CallClient, httpserver: HTTPServer) -> None:
     body = {"error": {"code": "insufficient_credits", "message": "The balance is 5.", "requestId": "r-1"}}
     httpserver.expect_oneshot_request(USER + "/transactions").respond_with_json(body, status=402)
     with pytest.raises(InsufficientCredits, match=r"402 insufficient_credits: The balance is 5\. \(request r-1\)"):
-        ask("server", made_of(httpserver), "create_transaction", "app-id", "user-id", delta=-10, reason="consume")
+        call_client(
+            "server", client_args(httpserver), "create_transaction", "app-id", "user-id", delta=-10, reason="consume"
+        )
 
 
 @pytest.mark.parametrize("client", [ServerClient, AsyncServerClient])
-def test_it_has_every_method_of_the_readme(client: type[Any]) -> None:
+def test_server_client_has_every_method_of_the_readme(client: type[Any]) -> None:
     """README: "This client has full access to all operations\""""
     assert all(callable(getattr(client, method)) for method in METHODS)
 
 
-def test_its_entry_point_exports_its_types() -> None:
+def test_server_module_exports_its_types() -> None:
     """README: "Types are automatically exported from each entry point\""""
     assert server.__all__ == sorted(server.__all__)
     assert {"Balance", "Reason", "Transaction", "TransactionPage", "User", "UserPage"} <= set(server.__all__)
@@ -141,7 +155,7 @@ def test_its_entry_point_exports_its_types() -> None:
         (("http://h", "key"), {"timeout_s": "1"}, TypeError),
     ],
 )
-def test_bad_arguments_are_told_at_once(
+def test_invalid_arguments_raise_immediately(
     client: type[Any], arguments: tuple[Any, ...], options: dict[str, Any], error: type[Exception]
 ) -> None:
     with pytest.raises(error):

@@ -1,4 +1,4 @@
-"""Test the README's sentences about ``UserClient``, against pytest-httpserver as an independent double."""
+"""The README's sentences about ``UserClient``, tested against pytest-httpserver."""
 
 from collections.abc import Callable
 from datetime import UTC, datetime
@@ -12,7 +12,7 @@ from fake_credits.client.user import AsyncUserClient, UserClient
 from fake_credits.errors import Forbidden
 from fake_credits.models import Balance, Reason, Transaction, User
 
-Ask = Callable[..., Any]
+CallClient = Callable[..., Any]
 
 AT = datetime(2026, 1, 2, 3, 4, 5, 678000, tzinfo=UTC)
 STAMP = "2026-01-02T03:04:05.678Z"
@@ -20,58 +20,60 @@ USER = "/v1/applications/app-id/users/user-id"
 BEARER = {"Authorization": "Bearer header.payload.signature"}
 
 
-def made_of(httpserver: HTTPServer) -> tuple[str, str, str]:
+def client_args(httpserver: HTTPServer) -> tuple[str, str, str]:
     return httpserver.url_for("/"), "app-id", "header.payload.signature"
 
 
-def test_it_authenticates_with_a_bearer_token(ask: Ask, httpserver: HTTPServer) -> None:
+def test_user_client_authenticates_with_a_bearer_token(call_client: CallClient, httpserver: HTTPServer) -> None:
     """README: "Requires JWT bearer token authentication.\""""
     httpserver.expect_oneshot_request(USER + "/balance", headers=BEARER).respond_with_json({"balance": 90})
-    assert ask("user", made_of(httpserver), "get_balance", "user-id") == Balance(90)
+    assert call_client("user", client_args(httpserver), "get_balance", "user-id") == Balance(90)
     assert "X-API-Key" not in httpserver.log[0][0].headers
 
 
-def test_get_user_gets_the_authenticated_users_information(ask: Ask, httpserver: HTTPServer) -> None:
+def test_get_user_gets_the_authenticated_users_information(call_client: CallClient, httpserver: HTTPServer) -> None:
     """README: "getUser(userId): Get authenticated user's information\""""
     body = {"applicationId": "app-id", "userId": "user-id", "createdAt": STAMP}
     httpserver.expect_oneshot_request(USER, method="GET", headers=BEARER).respond_with_json(body)
-    assert ask("user", made_of(httpserver), "get_user", "user-id") == User("app-id", "user-id", AT)
+    assert call_client("user", client_args(httpserver), "get_user", "user-id") == User("app-id", "user-id", AT)
 
 
-def test_get_balance_gets_the_authenticated_users_balance(ask: Ask, httpserver: HTTPServer) -> None:
+def test_get_balance_gets_the_authenticated_users_balance(call_client: CallClient, httpserver: HTTPServer) -> None:
     """README: "getBalance(userId): Get authenticated user's credit balance\""""
     httpserver.expect_oneshot_request(USER + "/balance", method="GET").respond_with_json({"balance": 0})
-    assert ask("user", made_of(httpserver), "get_balance", "user-id").balance == 0
+    assert call_client("user", client_args(httpserver), "get_balance", "user-id").balance == 0
 
 
-def test_list_transactions_lists_the_authenticated_users_history(ask: Ask, httpserver: HTTPServer) -> None:
+def test_list_transactions_lists_the_authenticated_users_history(
+    call_client: CallClient, httpserver: HTTPServer
+) -> None:
     """README: "listTransactions(userId, cursor?): List authenticated user's transaction history\""""
-    row = {"delta": 100, "reason": "grant", "createdAt": STAMP}
+    item = {"delta": 100, "reason": "grant", "createdAt": STAMP}
     path = USER + "/transactions"
     httpserver.expect_ordered_request(path, query_string="").respond_with_json(
-        {"transactions": [row], "nextCursor": "c"}
+        {"transactions": [item], "nextCursor": "c"}
     )
-    httpserver.expect_ordered_request(path, query_string="cursor=c").respond_with_json({"transactions": [row]})
-    rows = ask("user", made_of(httpserver), "iter_transactions", "user-id")
-    assert rows == [Transaction(100, Reason.GRANT, AT)] * 2
+    httpserver.expect_ordered_request(path, query_string="cursor=c").respond_with_json({"transactions": [item]})
+    items = call_client("user", client_args(httpserver), "iter_transactions", "user-id")
+    assert items == [Transaction(100, Reason.GRANT, AT)] * 2
 
 
-def test_another_users_data_is_forbidden(ask: Ask, httpserver: HTTPServer) -> None:
-    """README: "ensures users can only access their own data"; the API refuses, the client tells."""
+def test_other_users_data_is_forbidden(call_client: CallClient, httpserver: HTTPServer) -> None:
+    """README: "ensures users can only access their own data"; the API rejects the request."""
     body = {"error": {"code": "forbidden", "message": "No."}}
     httpserver.expect_oneshot_request("/v1/applications/app-id/users/bob/balance").respond_with_json(body, status=403)
     with pytest.raises(Forbidden):
-        ask("user", made_of(httpserver), "get_balance", "bob")
+        call_client("user", client_args(httpserver), "get_balance", "bob")
 
 
 @pytest.mark.parametrize("client", [UserClient, AsyncUserClient])
-def test_it_cannot_write(client: type[Any]) -> None:
+def test_user_client_has_no_write_methods(client: type[Any]) -> None:
     """README: "Client-side users cannot create transactions.\""""
-    public = {name for name in dir(client) if not name.startswith("_")}
-    assert public - {"close", "aclose"} == {"get_balance", "get_user", "iter_transactions", "list_transactions"}
+    public_names = {name for name in dir(client) if not name.startswith("_")}
+    assert public_names - {"close", "aclose"} == {"get_balance", "get_user", "iter_transactions", "list_transactions"}
 
 
-def test_its_module_has_no_way_to_write() -> None:
+def test_user_module_exports_no_write_operations() -> None:
     """README: "Each entry point exports only the relevant code\""""
     assert not [name for name in vars(user) if "create" in name or "list_users" in name]
     assert user.__all__ == sorted(user.__all__)
@@ -90,6 +92,8 @@ def test_its_module_has_no_way_to_write() -> None:
         (("http://h", "a", None), TypeError),
     ],
 )
-def test_bad_arguments_are_told_at_once(client: type[Any], arguments: tuple[Any, ...], error: type[Exception]) -> None:
+def test_invalid_arguments_raise_immediately(
+    client: type[Any], arguments: tuple[Any, ...], error: type[Exception]
+) -> None:
     with pytest.raises(error):
         client(*arguments)
