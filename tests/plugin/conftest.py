@@ -1,4 +1,4 @@
-"""Own how these tests run a downstream suite: only the plugins that are asked for, and every warning an error."""
+"""Fixture that runs a downstream test suite with selected plugins only and every warning as an error."""
 
 from collections.abc import Callable
 
@@ -11,8 +11,8 @@ from pytest_fake_credits.report import render_section
 from fake_credits.fake import FakeCredits
 from fake_credits.tokens import crypto
 
-KEPT_LOADED = (FakeCredits, crypto, render_section, httpx2, httpcore2, requests)
-"""Or each run inside this process would load them anew, and drop them: httpx2 would then not know its own errors."""
+PRELOADED = (FakeCredits, crypto, render_section, httpx2, httpcore2, requests)
+"""Modules to keep loaded: pytester unloads what a run imports, and a reloaded httpx2 has other exception classes."""
 
 Suite = Callable[..., pytest.RunResult]
 
@@ -21,7 +21,7 @@ _ARGS = ("-p", "pytest_fake_credits", "-p", "no:cacheprovider", "-W", "error", "
 
 @pytest.fixture
 def suite(pytester: pytest.Pytester, monkeypatch: pytest.MonkeyPatch) -> Suite:
-    """Return a function that runs a suite of one file, inside this process or as one of its own."""
+    """Return a function that runs a suite of one file, in this process or (``alone``) in a subprocess."""
     monkeypatch.setenv("PYTEST_DISABLE_PLUGIN_AUTOLOAD", "1")
     for name in ("CI", "BUILD_NUMBER"):  # pytest's summary is longer there
         monkeypatch.delenv(name, raising=False)
@@ -32,7 +32,7 @@ def suite(pytester: pytest.Pytester, monkeypatch: pytest.MonkeyPatch) -> Suite:
         pytester.makeini(f"[pytest]\n{ini}")
         pytester.makeconftest(conftest)
         pytester.makepyfile(test_suite=source)
-        given = [*_ARGS, *(word for plugin in plugins for word in ("-p", plugin)), *args]
-        return pytester.runpytest_subprocess(*given) if alone else pytester.runpytest_inprocess(*given)
+        pytest_args = [*_ARGS, *(arg for plugin in plugins for arg in ("-p", plugin)), *args]
+        return pytester.runpytest_subprocess(*pytest_args) if alone else pytester.runpytest_inprocess(*pytest_args)
 
     return run

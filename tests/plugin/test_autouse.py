@@ -1,21 +1,21 @@
-"""The ini ``fake_credits_autouse``: a sandbox for every test; and nothing at all where it is off."""
+"""The ini option ``fake_credits_autouse``: a sandbox for every test."""
 
 import pytest
 
 from tests.plugin.conftest import Suite
 
-EVERY_SHAPE = """
+ALL_TEST_TYPES = """
 import unittest
 
 import pytest
 
-SEEN = []
+SANDBOX_NAMES = []
 
 
 @pytest.fixture(autouse=True)
-def seen(fake_credits_factory):
+def record_sandbox(fake_credits_factory):
     (watched,) = fake_credits_factory.open_sandboxes()
-    SEEN.append(watched.fake.sandbox.name)
+    SANDBOX_NAMES.append(watched.fake.sandbox.name)
 
 
 def test_function(): pass
@@ -30,23 +30,23 @@ class TestCase(unittest.TestCase):
 
 
 @pytest.mark.fake_credits(balance=3)
-def test_that_asks(fake_credits):
+def test_with_fixture(fake_credits):
     assert fake_credits.balance() == 3
-    assert fake_credits.sandbox.name == SEEN[-1]
+    assert fake_credits.sandbox.name == SANDBOX_NAMES[-1]
 
 
-def test_each_had_its_own():
-    assert len(SEEN) == len(set(SEEN)) == 5
+def test_sandboxes_were_different():
+    assert len(SANDBOX_NAMES) == len(set(SANDBOX_NAMES)) == 5
 """
 
 
-def test_every_test_has_a_sandbox_of_its_own(suite: Suite) -> None:
-    """Functions, methods and unittest's, asked for or not."""
-    suite(EVERY_SHAPE, ini="fake_credits_autouse = true").assert_outcomes(passed=5)
+def test_autouse_gives_every_test_a_separate_sandbox(suite: Suite) -> None:
+    """Functions, methods and unittest's, with or without the fixture."""
+    suite(ALL_TEST_TYPES, ini="fake_credits_autouse = true").assert_outcomes(passed=5)
 
 
-@pytest.mark.parametrize("word", ["false", "0"])
-def test_off_no_test_has_a_fixture_more(suite: Suite, word: str) -> None:
-    """It is not there at all: a fixture that does nothing would cost each test of every suite."""
+@pytest.mark.parametrize("value", ["false", "0"])
+def test_autouse_off_adds_no_fixture(suite: Suite, value: str) -> None:
+    """Even an empty autouse fixture would slow down each test of every suite."""
     probe = "def test_probe(request): assert request.fixturenames == ['request']"
-    suite(probe, ini=f"fake_credits_autouse = {word}").assert_outcomes(passed=1)
+    suite(probe, ini=f"fake_credits_autouse = {value}").assert_outcomes(passed=1)

@@ -1,4 +1,4 @@
-"""A suite under another contract, and one that trusts a real tenant's tokens."""
+"""The contract and trust options of a suite."""
 
 import json
 from pathlib import Path
@@ -11,7 +11,7 @@ from jwt.algorithms import ECAlgorithm
 from tests.plugin.conftest import Suite
 
 CONTRACT = 'version = 1\nfloor = -50\n[routes]\ngetBalance = "GET /v9/{applicationId}/{userId}/credits"\n'
-SOURCE = """
+BOTH_DRIVERS = """
 import pytest, httpx2
 
 @pytest.mark.fake_credits(users={"ada": 10})
@@ -27,31 +27,33 @@ def test_the_sessions_server(fake_credits_server, fake_credits):
 
 
 @pytest.mark.parametrize("source", ["flag", "ini", "environment", "marker", "path"])
-def test_a_contract_file_governs_clients_and_both_drivers(
+def test_contract_applies_to_clients_and_both_drivers(
     suite: Suite, pytester: pytest.Pytester, monkeypatch: pytest.MonkeyPatch, source: str
 ) -> None:
     (pytester.path / "mine.toml").write_text(CONTRACT)
     if source == "environment":
         monkeypatch.setenv("FAKE_CREDITS_CONTRACT", "mine.toml")
-    named = {"marker": '"mine.toml"', "path": 'pathlib.Path("mine.toml")'}.get(source)
-    mark = f"import pathlib, pytest\npytestmark = pytest.mark.fake_credits(contract={named})\n" if named else ""
-    text = mark + SOURCE.partition("def test_the_sessions")[0] if mark else SOURCE
+    contract_option = {"marker": '"mine.toml"', "path": 'pathlib.Path("mine.toml")'}.get(source)
+    mark = (
+        f"import pathlib, pytest\npytestmark = pytest.mark.fake_credits(contract={contract_option})\n"
+        if contract_option
+        else ""
+    )
+    text = mark + BOTH_DRIVERS.partition("def test_the_sessions")[0] if mark else BOTH_DRIVERS
     flags = ("--fake-credits-contract=mine.toml",) if source == "flag" else ()
     result = suite(text, *flags, ini="fake_credits_contract = mine.toml" if source == "ini" else "")
     result.assert_outcomes(passed=1 if mark else 2)
 
 
-def test_a_contract_that_can_not_be_is_an_error_that_names_file_key_and_the_nearest_name(
-    suite: Suite, pytester: pytest.Pytester
-) -> None:
+def test_unknown_contract_key_is_an_error_with_a_suggestion(suite: Suite, pytester: pytest.Pytester) -> None:
     (pytester.path / "mine.toml").write_text("version = 1\npagesize = 3\n")
     result = suite("def test_it(fake_credits): pass", "--fake-credits-contract=mine.toml")
     result.assert_outcomes(errors=1)
     result.stdout.fnmatch_lines(["*mine.toml: pagesize: there is no such setting: did you mean 'page_size'?*"])
 
 
-def tenant(folder: Path) -> str:
-    """Write a tenant's JWKS to a file, and return a token of a user of its."""
+def write_tenant_keys(folder: Path) -> str:
+    """Write a tenant's JWKS to a file and return a token for one of its users."""
     key = ec.generate_private_key(ec.SECP256R1())
     public = {**ECAlgorithm.to_jwk(key.public_key(), as_dict=True), "kid": "1", "alg": "ES256"}
     (folder / "jwks.json").write_text(json.dumps({"keys": [public]}))
@@ -59,7 +61,7 @@ def tenant(folder: Path) -> str:
     return jwt.encode(claims, key, algorithm="ES256", headers={"kid": "1"})
 
 
-FOREIGN = """
+TRUSTED_ISSUER = """
 import httpx2
 import pytest
 
@@ -70,23 +72,23 @@ def test_a_tenants_user(fake_credits, run):
     token = {token!r}
     fake_credits.bind("https://dev.example/", "ada")
     url = fake_credits.base_url + "/v1/applications/app-id/users/ada/balance"
-    answer = httpx2.get(url, headers={{"Authorization": "Bearer " + token}})
-    assert answer.json() == {{"balance": 10}}
+    response = httpx2.get(url, headers={{"Authorization": "Bearer " + token}})
+    assert response.json() == {{"balance": 10}}
     assert len(fake_credits.journal) == 1
 """
 
 
 @pytest.mark.parametrize("source", ["ini", "marker"])
-def test_a_tenants_token_is_accepted_and_names_the_sandbox_its_user_is_bound_to(
+def test_trusted_issuers_token_reaches_the_users_bound_sandbox(
     suite: Suite, pytester: pytest.Pytester, source: str
 ) -> None:
-    token = tenant(pytester.path)
+    token = write_tenant_keys(pytester.path)
     trust = '{"https://dev.example/": "jwks.json"}'
     mark = f"@pytest.mark.fake_credits(trust={trust})" if source == "marker" else ""
     ini = "fake_credits_trust =\n    https://dev.example/=jwks.json" if source == "ini" else ""
-    suite(FOREIGN.format(mark=mark, token=token), ini=ini).assert_outcomes(passed=2)
+    suite(TRUSTED_ISSUER.format(mark=mark, token=token), ini=ini).assert_outcomes(passed=2)
 
 
-def test_a_line_of_trust_that_names_no_file_is_a_usage_error(suite: Suite) -> None:
+def test_trust_line_without_file_is_a_usage_error(suite: Suite) -> None:
     result = suite("def test_it(): pass", ini="fake_credits_trust = https://dev.example/")
     result.stderr.fnmatch_lines(["*ini fake_credits_trust has the line 'https://dev.example/', not ISSUER=FILE*"])

@@ -1,11 +1,11 @@
-"""The control plane of the plugin's live server governs a test's own sandbox, from whatever process."""
+"""The control plane of the plugin's live server and the running test's sandbox."""
 
 from fake_credits import FakeCredits
 from fake_credits.client.control import ControlClient
 from fake_credits.transports.live import LiveServer
 
 
-def test_another_process_sees_and_bends_the_running_tests_sandbox(
+def test_control_client_can_read_and_change_the_tests_sandbox(
     fake_credits: FakeCredits, fake_credits_server: LiveServer
 ) -> None:
     fake_credits.user("ada", balance=5)
@@ -16,7 +16,7 @@ def test_another_process_sees_and_bends_the_running_tests_sandbox(
     assert fake_credits.faults.find("mine").fired == 0
 
 
-def test_a_sandbox_that_is_made_there_takes_nothing_from_the_running_tests(
+def test_sandbox_made_by_control_client_is_separate_from_the_tests(
     fake_credits: FakeCredits, fake_credits_server: LiveServer
 ) -> None:
     with ControlClient(fake_credits.base_url, fake_credits_server.control_token) as control:

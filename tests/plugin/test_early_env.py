@@ -1,4 +1,4 @@
-"""The environment before conftests load: what an application reads at import holds in every test."""
+"""The early environment: variables that an application can read at import."""
 
 import os
 
@@ -8,9 +8,9 @@ from pytest_fake_credits.early_env import EARLY_VALUES
 
 from tests.plugin.conftest import Suite
 
-ON = "fake_credits_early_env = true"
+EARLY_ENV = "fake_credits_early_env = true"
 
-SETTINGS = """
+DJANGO_SETTINGS = """
 import os
 
 SECRET_KEY = "of a test"
@@ -35,7 +35,7 @@ def own_balance(token=CREDITS["USER_TOKEN"]):
     return requests.get(CREDITS["BASE_URL"] + path, headers={"Authorization": f"Bearer {token}"}, timeout=5)
 """
 
-DJANGO = """
+DJANGO_SUITE = """
 import pytest
 from django.conf import settings
 
@@ -45,7 +45,7 @@ pytestmark = pytest.mark.usefixtures("fake_credits")
 
 
 @pytest.mark.parametrize("number", range(4))
-def test_each_has_a_fresh_sandbox(fake_credits, number):
+def test_each_test_has_a_new_sandbox(fake_credits, number):
     assert application.balance().status_code == application.own_balance().status_code == 404
     fake_credits.user("user-id", balance=number)
     assert application.balance().json() == application.own_balance().json() == {"balance": number}
@@ -54,13 +54,13 @@ def test_each_has_a_fresh_sandbox(fake_credits, number):
 
 
 @pytest.mark.fake_credits(balance=5)
-def test_a_fixtures_own_token_is_as_good(fake_credits, fake_credits_env):
+def test_token_of_the_env_fixture_is_accepted(fake_credits, fake_credits_env):
     assert fake_credits_env["CREDITS_BASE_URL"] == settings.CREDITS["BASE_URL"]
     assert fake_credits_env["CREDITS_API_KEY"] == settings.CREDITS["API_KEY"]
     assert application.own_balance(fake_credits_env["CREDITS_USER_TOKEN"]).json() == {"balance": 5}
 
 
-def test_the_servers_keys_are_the_ones_that_were_promised(fake_credits, fake_credits_env):
+def test_server_uses_the_early_signing_keys(fake_credits, fake_credits_env):
     import os, jwt
     public = os.environ["CREDITS_JWT_PUBLIC_KEY"]
     assert jwt.decode(settings.CREDITS["USER_TOKEN"], public, ["ES256"])["sub"] == "user-id"
@@ -68,21 +68,23 @@ def test_the_servers_keys_are_the_ones_that_were_promised(fake_credits, fake_cre
 
 
 @pytest.mark.slow
-def test_django_reads_its_settings_at_import_in_two_workers(suite: Suite, pytester: pytest.Pytester) -> None:
-    """Each worker has a port of its own; one key and one token are good in each test's fresh sandbox."""
-    pytester.makepyfile(shop_settings=SETTINGS, application=APPLICATION)
-    ini = f"{ON}\nDJANGO_SETTINGS_MODULE = shop_settings\npythonpath = ."
+def test_django_settings_at_import_work_with_two_workers(suite: Suite, pytester: pytest.Pytester) -> None:
+    """Each worker has a separate port; its key and token are accepted by each test's new sandbox."""
+    pytester.makepyfile(shop_settings=DJANGO_SETTINGS, application=APPLICATION)
+    ini = f"{EARLY_ENV}\nDJANGO_SETTINGS_MODULE = shop_settings\npythonpath = ."
     conftest = "import application"  # at the first moment that a suite's own code can
-    result = suite(DJANGO, "-n2", conftest=conftest, ini=ini, plugins=("xdist", "pytest_django.plugin"), alone=True)
+    result = suite(
+        DJANGO_SUITE, "-n2", conftest=conftest, ini=ini, plugins=("xdist", "pytest_django.plugin"), alone=True
+    )
     result.assert_outcomes(passed=6)
 
 
-def test_the_promises_are_the_variables_of_the_ini() -> None:
-    """What can be named in a line of ``fake_credits_env`` can be had early."""
+def test_early_values_match_the_env_fields() -> None:
+    """Every placeholder of ``fake_credits_env`` is available early."""
     assert list(EARLY_VALUES) == list(ENV_FIELDS)
 
 
-LOADED = """
+REPORT_MODULES = """
 import os, sys
 
 def pytest_sessionfinish():
@@ -93,10 +95,10 @@ def pytest_sessionfinish():
 
 
 @pytest.mark.parametrize(("line", "heavy"), [("KEY={api_key}", ""), ("TOKEN={user_token}", " cryptography jwt")])
-def test_only_what_a_line_asks_for_is_loaded(suite: Suite, line: str, heavy: str) -> None:
-    """The port needs the standard library; a token needs its cryptography, and no server."""
-    ini = f"{ON}\nfake_credits_env =\n    URL={{base_url}}\n    {line}"
-    result = suite("def test_nothing(): pass", conftest=LOADED, ini=ini, alone=True)
+def test_only_modules_that_the_variables_need_are_loaded(suite: Suite, line: str, heavy: str) -> None:
+    """The port needs only the standard library; a token needs cryptography, but no server."""
+    ini = f"{EARLY_ENV}\nfake_credits_env =\n    URL={{base_url}}\n    {line}"
+    result = suite("def test_nothing(): pass", conftest=REPORT_MODULES, ini=ini, alone=True)
     result.assert_outcomes(passed=1)
     result.stdout.fnmatch_lines_random([f"*HEAVY{heavy}", "URL http://127.0.0.1:*"])
 
@@ -105,30 +107,33 @@ def test_only_what_a_line_asks_for_is_loaded(suite: Suite, line: str, heavy: str
     ("ini", "message"),
     [
         ("fake_credits_early_env = perhaps", "ini fake_credits_early_env is neither true nor false: *'perhaps'"),
-        (f"{ON}\nfake_credits_auth_provider = clark", "there is no JWT preset 'clark': choose one of plain, clerk, *"),
-        (f"{ON}\nfake_credits_env = A={{url}}", "ini fake_credits_env has the line *"),
+        (
+            f"{EARLY_ENV}\nfake_credits_auth_provider = clark",
+            "there is no JWT preset 'clark': choose one of plain, clerk, *",
+        ),
+        (f"{EARLY_ENV}\nfake_credits_env = A={{url}}", "ini fake_credits_env has the line *"),
     ],
 )
-def test_what_cannot_be_is_a_usage_error(suite: Suite, ini: str, message: str) -> None:
-    """Before anything is loaded, and with a name."""
+def test_invalid_option_is_a_usage_error(suite: Suite, ini: str, message: str) -> None:
+    """The error names the option and is raised before anything is loaded."""
     result = suite("def test_nothing(): pass", ini=ini)
     assert result.ret == pytest.ExitCode.USAGE_ERROR
     result.stderr.fnmatch_lines([f"ERROR: fake-credits: {message}"])
 
 
-def test_a_plugin_of_a_conftest_is_too_late(pytester: pytest.Pytester, monkeypatch: pytest.MonkeyPatch) -> None:
-    """The environment can't be set before the file that asks for it; nothing is promised in vain."""
+def test_plugin_loaded_by_conftest_is_a_usage_error(pytester: pytest.Pytester, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The environment can't be set before the conftest that loads the plugin."""
     monkeypatch.setenv("PYTEST_DISABLE_PLUGIN_AUTOLOAD", "1")
-    pytester.makeini(f"[pytest]\n{ON}")
+    pytester.makeini(f"[pytest]\n{EARLY_ENV}")
     pytester.makeconftest("pytest_plugins = ['pytest_fake_credits']")
     result = pytester.runpytest_inprocess("-p", "no:cacheprovider")
     assert result.ret == pytest.ExitCode.USAGE_ERROR
     result.stderr.fnmatch_lines(["ERROR: fake-credits: ini fake_credits_early_env is too late for a plugin of a conf*"])
 
 
-def test_a_preset_of_the_ini_shapes_the_early_token_too(suite: Suite) -> None:
-    """It lives for a day, however short the provider's life."""
-    probe = """
+def test_auth_provider_option_applies_to_the_early_token(suite: Suite) -> None:
+    """The token lives for a day, however short the provider's lifetime is."""
+    source = """
     import os, jwt, requests
 
     def test_token(fake_credits):
@@ -138,13 +143,13 @@ def test_a_preset_of_the_ini_shapes_the_early_token_too(suite: Suite) -> None:
         assert claims["exp"] - claims["iat"] == 86400
         fake_credits.user("user-id", balance=1)
         path = "/v1/applications/app-id/users/user-id/balance"
-        answer = requests.get(fake_credits.base_url + path, headers={"Authorization": f"Bearer {token}"}, timeout=5)
-        assert answer.json() == {"balance": 1}
+        response = requests.get(fake_credits.base_url + path, headers={"Authorization": f"Bearer {token}"}, timeout=5)
+        assert response.json() == {"balance": 1}
     """
-    suite(probe, ini=f"{ON}\nfake_credits_auth_provider = clerk").assert_outcomes(passed=1)
+    suite(source, ini=f"{EARLY_ENV}\nfake_credits_auth_provider = clerk").assert_outcomes(passed=1)
 
 
-IN_ORDER = """
+ORDERED_SUITE = """
 import os
 
 import pytest
@@ -157,28 +162,28 @@ def call(path="/v1/applications/app-id/users/ada/balance"):
     return requests.get(URL + path, headers={"X-API-Key": KEY}, timeout=5)
 
 
-def test_before_the_first_sandbox_nobody_listens():
+def test_no_server_before_the_first_sandbox():
     with pytest.raises(requests.ConnectionError, match="refused"):
         call()
 
 
 @pytest.mark.fake_credits(users={"ada": 3}, contract="CONTRACT")
-def test_another_contract_has_another_server(fake_credits):
+def test_other_contract_has_another_server(fake_credits):
     assert fake_credits.base_url != URL
     assert call().status_code == 401
 
 
 @pytest.mark.fake_credits(users={"ada": 3})
-def test_the_sandbox_answers_where_the_environment_says(fake_credits):
+def test_sandbox_serves_the_url_of_the_environment(fake_credits):
     assert call().json() == {"balance": 3}
     assert os.environ["NO_PROXY"].endswith("::1")
 
 
-def test_without_a_sandbox_the_key_is_nobodys():
+def test_key_is_unknown_without_a_sandbox():
     assert call().headers["X-Fake-Credits-Cause"] == "auth:unknown_key"
 
 
-def test_two_sandboxes_cannot_have_the_key(fake_credits_factory):
+def test_two_sandboxes_cannot_share_the_key(fake_credits_factory):
     with fake_credits_factory(api_key=KEY, users={"ada": 4}):
         assert call().json() == {"balance": 4}
         with pytest.raises(ValueError, match="the API key is that of the sandbox .*, which is attached already"):
@@ -187,22 +192,22 @@ def test_two_sandboxes_cannot_have_the_key(fake_credits_factory):
 """
 
 
-def test_the_server_starts_with_the_first_sandbox_and_the_key_moves_from_test_to_test(
+def test_server_starts_with_the_first_sandbox_and_reuses_the_key(
     suite: Suite, pytester: pytest.Pytester, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """And the environment is put back at the end."""
+    """The environment is restored at the end."""
     for name in ENV_FIELDS.values():
         monkeypatch.setenv(name, "as it was")
     contract = pytester.path / "small.toml"
     contract.write_text("version = 1\npage_size = 1\n", encoding="utf-8")
     before = {**os.environ, "PYTEST_CURRENT_TEST": ""}
-    suite(IN_ORDER.replace("CONTRACT", str(contract)), ini=ON).assert_outcomes(passed=5)
+    suite(ORDERED_SUITE.replace("CONTRACT", str(contract)), ini=EARLY_ENV).assert_outcomes(passed=5)
     assert {**os.environ, "PYTEST_CURRENT_TEST": ""} == before
 
 
-def test_a_token_of_a_session_is_good_in_each_tests_fresh_sandbox(suite: Suite) -> None:
-    """In process and live, for any user, without an early environment."""
-    probe = """
+def test_session_token_is_accepted_by_every_tests_sandbox(suite: Suite) -> None:
+    """In process and live, for any user, without the early environment."""
+    source = """
     import httpx2, pytest, requests
 
     URL = "/v1/applications/app-id/users/ada/balance"
@@ -218,4 +223,4 @@ def test_a_token_of_a_session_is_good_in_each_tests_fresh_sandbox(suite: Suite) 
             assert client.get(URL, headers=headers).json() == {"balance": balance}
         assert requests.get(fake_credits.base_url + URL, headers=headers, timeout=5).json() == {"balance": balance}
     """
-    suite(probe).assert_outcomes(passed=2)
+    suite(source).assert_outcomes(passed=2)

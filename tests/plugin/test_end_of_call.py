@@ -1,10 +1,10 @@
-"""What fails a test that passed: the fake's own mistakes, once, and nothing else."""
+"""Checks after a passing test: internal errors, unused rules and unreleased gates fail it."""
 
 from tests.plugin.conftest import Suite
 
-BACKEND = "import pytest\n@pytest.fixture\ndef anyio_backend(): return 'asyncio'"
+ANYIO_BACKEND = "import pytest\n@pytest.fixture\ndef anyio_backend(): return 'asyncio'"
 
-BROKEN = """
+BUG_SUITE = """
 import contextlib
 
 import pytest
@@ -73,16 +73,16 @@ def test_shared_breaks(shared, bug):
     corrupt(shared)
 
 
-def test_shared_is_told_once(shared):
+def test_shared_is_reported_once(shared):
     shared.server_client.list_users("app-id")
 """
 
 
-def test_a_mistake_of_the_fake_fails_the_test_once(suite: Suite) -> None:
-    """The call fails, not the teardown; a test that failed by itself keeps its own failure."""
-    result = suite(BROKEN, "-rfEp", plugins=("anyio.pytest_plugin",), conftest=BACKEND)
+def test_internal_error_fails_the_passing_test_once(suite: Suite) -> None:
+    """The call phase fails, not the teardown; a failed test keeps its failure."""
+    result = suite(BUG_SUITE, "-rfEp", plugins=("anyio.pytest_plugin",), conftest=ANYIO_BACKEND)
     result.assert_outcomes(failed=5, passed=3)
-    for test in ("allowed_bug", "refusals_are_fine", "shared_is_told_once"):
+    for test in ("allowed_bug", "refusals_are_fine", "shared_is_reported_once"):
         result.stdout.fnmatch_lines([f"PASSED test_suite.py::test_{test}"])
     text = result.stdout.str()
     assert text.count("\nSo fake-credits fails this test, which passed but proves nothing") == 4
@@ -100,7 +100,7 @@ def test_a_mistake_of_the_fake_fails_the_test_once(suite: Suite) -> None:
     )
 
 
-FAULTY = """
+FAULT_SUITE = """
 import threading
 
 import pytest
@@ -174,8 +174,8 @@ def test_report(fake_credits):
 """
 
 
-def test_what_never_came_or_would_never_end_fails_a_test_that_passed(suite: Suite) -> None:
-    result = suite(FAULTY)
+def test_unused_rules_and_unreleased_gates_fail_a_passing_test(suite: Suite) -> None:
+    result = suite(FAULT_SUITE)
     text = result.stdout.str()
     for test in ("unused", "unused_in_a_block", "left_over", "hangs_and_swallows_it", "gate_at_its_limit", "report"):
         assert f"FAILED test_suite.py::test_{test}" in text, text

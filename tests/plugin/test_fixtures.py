@@ -1,19 +1,19 @@
-"""Every fixture of the plugin, as a downstream suite sees it."""
+"""The plugin's fixtures in a downstream suite."""
 
 import pytest
 
 from tests.plugin.conftest import Suite
 
-ENDING = """
+END_REPORT = """
 import threading
 
-KEPT = []
+SANDBOXES = []
 BEFORE = set(threading.enumerate())
 
 
 def pytest_unconfigure():
     serving = any(thread.name == "fake-credits-server" for thread in set(threading.enumerate()) - BEFORE)
-    print(f"ENDED closed={KEPT[0].sandbox.is_closed} serving={serving}")
+    print(f"ENDED closed={SANDBOXES[0].sandbox.is_closed} serving={serving}")
 """
 
 FIXTURES = """
@@ -99,7 +99,7 @@ def test_environment(fake_credits, fake_credits_env):
 def test_forgotten(fake_credits_factory):
     import conftest
 
-    conftest.KEPT.append(fake_credits_factory())
+    conftest.SANDBOXES.append(fake_credits_factory())
 
 
 def test_environment_is_restored():
@@ -108,7 +108,7 @@ def test_environment_is_restored():
 
 
 @pytest.mark.fake_credits(live=True)
-def test_a_live_sandbox_is_its_servers_default(fake_credits, url):
+def test_live_sandbox_is_its_servers_default(fake_credits, url):
     with pytest.raises(urllib.request.HTTPError) as refused:
         _balance(url, "somebody-elses")
     refused.value.close()
@@ -116,17 +116,17 @@ def test_a_live_sandbox_is_its_servers_default(fake_credits, url):
 """
 
 
-def test_fixtures_yield_what_the_table_says(suite: Suite, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Fresh sandboxes, working clients, sandboxes of any life, one URL, and variables that go away again."""
+def test_fixtures_behave_as_documented(suite: Suite, monkeypatch: pytest.MonkeyPatch) -> None:
+    """New sandboxes, clients, wider scopes, one URL, and restored variables."""
     monkeypatch.setenv("no_proxy", "db.internal")
     monkeypatch.setenv("NO_PROXY", "cache.internal, localhost")
-    result = suite(FIXTURES, conftest=ENDING)
+    result = suite(FIXTURES, conftest=END_REPORT)
     result.assert_outcomes(passed=12)
     result.stdout.fnmatch_lines(["ENDED closed=True serving=False"])
 
 
-def test_a_suite_names_its_own_ids_key_and_variables(suite: Suite, monkeypatch: pytest.MonkeyPatch) -> None:
-    """A constant key is bound to each fresh sandbox in turn; the ini's variables stand for the default ones."""
+def test_suite_can_set_ids_api_key_and_variables(suite: Suite, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A constant key belongs to each new sandbox in turn; the ini's variables replace the default ones."""
     monkeypatch.setenv("no_proxy", "*")
     result = suite(
         """
@@ -157,12 +157,12 @@ fake_credits_env =
 
 
 def test_every_fixture_is_prefixed_and_documented(suite: Suite) -> None:
-    """Two plugins with a fixture of the same name shadow each other silently."""
+    """The prefix avoids that fixtures of two plugins shadow each other silently."""
     result = suite("", "--fixtures")
-    listed = result.outlines[
+    fixture_lines = result.outlines[
         result.outlines.index(next(line for line in result.outlines if "from pytest_fake_" in line)) :
     ]
-    names = [line.split()[0] for line in listed if " -- " in line]
+    names = [line.split()[0] for line in fixture_lines if " -- " in line]
     assert sorted(names) == [
         "fake_credits",
         "fake_credits_async_server_client",
@@ -177,8 +177,8 @@ def test_every_fixture_is_prefixed_and_documented(suite: Suite) -> None:
     assert "no docstring" not in result.stdout.str()
 
 
-def test_exchanges_under_way_at_the_end_are_a_warning(suite: Suite) -> None:
-    """They are awaited for a second; with warnings as errors the test's teardown fails."""
+def test_unfinished_exchanges_at_teardown_are_a_warning(suite: Suite) -> None:
+    """The teardown waits for a second; with warnings as errors it fails."""
     result = suite(
         """
         def test_leak(fake_credits):
@@ -192,7 +192,7 @@ def test_exchanges_under_way_at_the_end_are_a_warning(suite: Suite) -> None:
     result.stdout.fnmatch_lines(["*test_leak: fake-credits: 1 exchange* still under way a second after the end"])
 
 
-REFUSED = """
+INVALID_OPTIONS = """
 import gc
 
 import pytest
@@ -200,22 +200,22 @@ import pytest
 from fake_credits import FakeCredits
 
 
-@pytest.mark.parametrize("words, error, said", [
+@pytest.mark.parametrize("options, error, message", [
     ({"live": "yes"}, TypeError, "live must be True, False or None, not str"),
     ({"intercept": 5}, TypeError, "intercept must be a base URL or a list of them, not int"),
     ({"balanc": 5}, TypeError, "has no word 'balanc': did you mean 'balance'"),
     ({"balance": 7, "users": {"user-id": 5}}, ValueError, "balance=7 and users={'user-id': 5} contradict each other"),
     ({"intercept": "credits.internal"}, ValueError, "a base URL starts with http:// or https://"),
 ])
-def test_a_word(fake_credits_factory, words, error, said):
-    with pytest.raises(error, match=said):
-        fake_credits_factory(**words)
+def test_invalid_option(fake_credits_factory, options, error, message):
+    with pytest.raises(error, match=message):
+        fake_credits_factory(**options)
 
 
-def test_nobody_is_left_open():
+def test_no_sandbox_is_left_open():
     assert [fake for fake in gc.get_objects() if isinstance(fake, FakeCredits) and not fake.sandbox.is_closed] == []
 """
 
 
-def test_a_word_that_the_factory_cannot_have_is_refused_and_leaves_no_sandbox(suite: Suite) -> None:
-    suite(REFUSED, "-p", "no:randomly").assert_outcomes(passed=6)
+def test_invalid_factory_option_raises_and_leaves_no_sandbox(suite: Suite) -> None:
+    suite(INVALID_OPTIONS, "-p", "no:randomly").assert_outcomes(passed=6)

@@ -1,4 +1,4 @@
-"""Interception by ini, marker, settings and factory: it lasts as long as the sandbox, and no longer."""
+"""Interception by ini option, marker, settings fixture and factory."""
 
 import pytest
 
@@ -14,8 +14,8 @@ def balance(credits, base="https://credits.internal"):
 INI = "fake_credits_intercept =\n    https://credits.internal\n    http://other.internal:81/api"
 
 
-def test_the_ini_lets_every_tests_sandbox_answer(suite: Suite) -> None:
-    """Line by line; the next test's sandbox answers the next test."""
+def test_ini_option_intercepts_for_every_tests_sandbox(suite: Suite) -> None:
+    """One URL per line; each test's requests reach that test's sandbox."""
     result = suite(
         CALL
         + """
@@ -33,8 +33,8 @@ def test_between():
     result.assert_outcomes(passed=3)
 
 
-def test_the_nearest_marker_wins_whole(suite: Suite) -> None:
-    """A list replaces the ini's; an empty one turns it off."""
+def test_nearest_marker_replaces_all_intercepted_urls(suite: Suite) -> None:
+    """A list replaces the ini's list; an empty list turns interception off."""
     result = suite(
         CALL
         + """
@@ -58,17 +58,17 @@ def test_none(fake_credits):
     result.assert_outcomes(passed=3)
 
 
-def test_the_settings_fixture_has_the_word_too(suite: Suite) -> None:
-    own = (
+def test_settings_fixture_can_set_intercepted_urls(suite: Suite) -> None:
+    conftest = (
         "import pytest\n@pytest.fixture(scope='session')\n"
         "def fake_credits_settings(): return {'intercept': 'https://own.internal', 'balance': 4}"
     )
     source = CALL + "def test_it(fake_credits): assert balance(fake_credits, 'https://own.internal') == 4"
-    suite(source, conftest=own, ini=INI).assert_outcomes(passed=1)
+    suite(source, conftest=conftest, ini=INI).assert_outcomes(passed=1)
 
 
-def test_a_sandbox_of_the_factory_intercepts_only_where_it_is_told(suite: Suite) -> None:
-    """The ini is the fixture's: a module's sandbox beside it would take its requests away."""
+def test_factory_sandbox_intercepts_only_its_given_urls(suite: Suite) -> None:
+    """The ini option applies to the fixture only; otherwise a module's sandbox would take its requests."""
     result = suite(
         CALL
         + """
@@ -78,14 +78,14 @@ def shared(fake_credits_factory):
         yield credits
 
 @pytest.fixture(scope="module")
-def told(fake_credits_factory):
-    with fake_credits_factory(balance=8, intercept="https://told.internal") as credits:
+def intercepting(fake_credits_factory):
+    with fake_credits_factory(balance=8, intercept="https://factory.internal") as credits:
         yield credits
 
 @pytest.mark.fake_credits(balance=1)
-def test_it(fake_credits, shared, told):
+def test_it(fake_credits, shared, intercepting):
     assert balance(fake_credits) == 1
-    assert balance(told, "https://told.internal") == 8
+    assert balance(intercepting, "https://factory.internal") == 8
 """,
         ini=INI,
     )
@@ -108,12 +108,12 @@ def test_it(fake_credits, shared, told):
     ],
     ids=["ini", "marker"],
 )
-def test_a_bad_base_url_is_an_error_that_names_it(suite: Suite, ini: str, mark: str, line: str) -> None:
+def test_invalid_base_url_is_a_setup_error(suite: Suite, ini: str, mark: str, line: str) -> None:
     result = suite(f"import pytest\n{mark}\ndef test_it(fake_credits): pass", ini=ini)
     result.assert_outcomes(errors=1)
     result.stdout.fnmatch_lines([line])
 
 
-def test_a_marker_of_another_form_is_refused_before_any_test(suite: Suite) -> None:
+def test_invalid_marker_value_is_a_usage_error(suite: Suite) -> None:
     result = suite("import pytest\n@pytest.mark.fake_credits(intercept=1)\ndef test_it(fake_credits): pass")
     result.stderr.fnmatch_lines(["*intercept=1: that must be a base URL such as https://credits.internal, or a list*"])

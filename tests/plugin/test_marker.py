@@ -1,4 +1,4 @@
-"""The marker: its words, how markers merge, and what is said of one that can't be."""
+"""The marker: its options, merging and validation."""
 
 from datetime import UTC, datetime
 
@@ -13,55 +13,55 @@ import pytest
 pytestmark = pytest.mark.fake_credits(balance=1, seed=1, users={"ada": 1})
 
 
-def words(credits):
+def options(credits):
     return credits.balance(), credits.sandbox.seed, credits.clock.mode
 
 
 def test_module(fake_credits):
-    assert words(fake_credits) == (1, 1, "real")
+    assert options(fake_credits) == (1, 1, "real")
     assert fake_credits.balance("ada") == 1
 
 
 @pytest.mark.fake_credits(seed=2, clock="frozen")
 class TestClass:
     def test_class(self, fake_credits):
-        assert words(fake_credits) == (1, 2, "frozen")
+        assert options(fake_credits) == (1, 2, "frozen")
 
     @pytest.mark.fake_credits(balance=3)
     def test_function(self, fake_credits):
-        assert words(fake_credits) == (3, 2, "frozen")
+        assert options(fake_credits) == (3, 2, "frozen")
 
     @pytest.mark.fake_credits(balance=3)
     @pytest.mark.parametrize("balance", [3, pytest.param(4, marks=pytest.mark.fake_credits(balance=4))])
     def test_parameter(self, fake_credits, balance):
-        assert words(fake_credits) == (balance, 2, "frozen")
+        assert options(fake_credits) == (balance, 2, "frozen")
 
 
 class TestDerived(TestClass):
     pytestmark = pytest.mark.fake_credits(seed=5, clock="2030-01-01T00:00:00Z")
 
     def test_class(self, fake_credits):
-        assert words(fake_credits) == (1, 5, "frozen")
+        assert options(fake_credits) == (1, 5, "frozen")
         assert fake_credits.clock.now().year == 2030
 
     test_function = test_parameter = None
 
 
 @pytest.mark.fake_credits(application_id="acme", user_id="u1", api_key="k", auth_provider="clerk", live=True)
-def test_the_other_words(fake_credits, fake_credits_async_user_client):
+def test_other_options(fake_credits, fake_credits_async_user_client):
     assert (fake_credits.application_id, fake_credits.user_id, fake_credits.api_key) == ("acme", "u1", "k")
     assert "127.0.0.1" in repr(fake_credits.server_client)
     assert fake_credits.sandbox.minter.provider.name == "clerk"
 
 
 @pytest.mark.fake_credits
-def test_no_word(fake_credits):
-    assert words(fake_credits) == (1, 1, "real")
+def test_no_options(fake_credits):
+    assert options(fake_credits) == (1, 1, "real")
 """
 
 
-def test_markers_merge_word_by_word(suite: Suite) -> None:
-    """Module, class, subclass, function, parameter: the nearest wins, and only for the words that it has."""
+def test_markers_merge_option_by_option(suite: Suite) -> None:
+    """Module, class, subclass, function, parameter: the nearest wins, for the options that it sets."""
     suite(MERGING).assert_outcomes(passed=8)
 
 
@@ -76,16 +76,16 @@ def test_markers_merge_word_by_word(suite: Suite) -> None:
         ("balance='1'", "*test_it: the marker fake_credits has balance='1': that must be an integer, 0 or more"),
     ],
 )
-def test_a_marker_that_cannot_be_stops_the_run(suite: Suite, mark: str, message: str) -> None:
-    """No test runs, not even where the marked one is deselected or does not use the fixture."""
+def test_invalid_marker_stops_the_run(suite: Suite, mark: str, message: str) -> None:
+    """No test runs, even if the marked test is deselected or does not use the fixture."""
     source = f"import pytest\n@pytest.mark.fake_credits({mark})\ndef test_it(): pass\ndef test_other(): pass"
     result = suite(source, "-k", "other")
     assert result.ret == pytest.ExitCode.USAGE_ERROR
     result.stderr.fnmatch_lines([f"ERROR: test_suite.py::{message[1:]}"])
 
 
-def test_a_test_starts_from_a_world_and_another_is_no_error_but_its_own(suite: Suite) -> None:
-    """What only the fake can judge, such as a name that no world has, fails the setup."""
+def test_unknown_world_fails_only_its_tests_setup(suite: Suite) -> None:
+    """Values that only the fake can check, such as a world's name, fail the setup."""
     result = suite(
         """
         import pytest
@@ -104,8 +104,8 @@ def test_a_test_starts_from_a_world_and_another_is_no_error_but_its_own(suite: S
     result.stdout.fnmatch_lines(["the sandbox can't start: there is no world 'edgy', and no file: *'edge'*"])
 
 
-def test_a_balance_that_a_nearer_marker_contradicts_is_an_error(suite: Suite) -> None:
-    """Neither word is nearer to the user than the other, so neither wins."""
+def test_contradicting_balance_and_users_markers_are_an_error(suite: Suite) -> None:
+    """Neither option takes precedence over the other."""
     result = suite(
         """
         import pytest
@@ -117,7 +117,7 @@ def test_a_balance_that_a_nearer_marker_contradicts_is_an_error(suite: Suite) ->
                 pass
 
             @pytest.mark.fake_credits(users={"user-id": 5}, balance=5)
-            def test_said_twice(self, fake_credits):
+            def test_consistent(self, fake_credits):
                 assert fake_credits.balance() == 5
         """
     )
@@ -125,8 +125,8 @@ def test_a_balance_that_a_nearer_marker_contradicts_is_an_error(suite: Suite) ->
     result.stdout.fnmatch_lines(["the sandbox can't start: balance=7 and users={'user-id': 5} contradict each other*"])
 
 
-def test_a_marker_added_late_fails_the_setup(suite: Suite) -> None:
-    """So does a value that only the fake can judge."""
+def test_invalid_marker_added_at_run_time_fails_the_setup(suite: Suite) -> None:
+    """So does a value that only the fake can check."""
     result = suite(
         """
         import pytest
@@ -136,10 +136,10 @@ def test_a_marker_added_late_fails_the_setup(suite: Suite) -> None:
             pass
 
         @pytest.fixture
-        def late(request):
+        def late_marker(request):
             request.node.add_marker(pytest.mark.fake_credits(sed=1))
 
-        def test_late(late, fake_credits):
+        def test_late(late_marker, fake_credits):
             pass
         """
     )
@@ -152,7 +152,7 @@ def test_a_marker_added_late_fails_the_setup(suite: Suite) -> None:
     )
 
 
-IDLE = """
+UNUSED_MARKERS = """
 import pytest
 
 pytestmark = pytest.mark.fake_credits(balance=1)
@@ -160,33 +160,33 @@ free = pytest.param(1, marks=pytest.mark.fake_credits(balance=1))
 
 
 @pytest.fixture
-def ours(fake_credits):
+def wrapper(fake_credits):
     return fake_credits
 
 
 @pytest.mark.fake_credits(intercept="https://credits.internal", balance=2)
-def test_idle():
+def test_unused():
     pass
 
 
 @pytest.mark.fake_credits(balance=2)
-def test_idle_beside_the_factory(fake_credits_factory):
+def test_unused_beside_the_factory(fake_credits_factory):
     pass
 
 
 @pytest.mark.parametrize("number", [free])
-def test_idle_parameter(number):
+def test_unused_parameter(number):
     pass
 
 
 @pytest.mark.fake_credits(balance=2)
-def test_idle_to_its_end(request):
+def test_unused_with_request(request):
     pass
 
 
 @pytest.mark.fake_credits(balance=2)
-def test_asks_as_it_runs(request):
-    assert request.getfixturevalue("ours").balance() == 2
+def test_uses_fixture_at_run_time(request):
+    assert request.getfixturevalue("wrapper").balance() == 2
 
 
 @pytest.mark.fake_credits(allow="unused_rules")
@@ -195,8 +195,8 @@ def test_allows_the_factory(fake_credits_factory):
 
 
 @pytest.mark.fake_credits(balance=2)
-def test_of_a_fixture_of_its_own(ours):
-    assert ours.balance() == 2
+def test_uses_fixture_indirectly(wrapper):
+    assert wrapper.balance() == 2
 
 
 @pytest.mark.usefixtures("fake_credits")
@@ -206,7 +206,7 @@ def test_use():
 
 
 @pytest.mark.fake_credits
-def test_no_word():
+def test_no_options():
     pass
 
 
@@ -216,45 +216,45 @@ def test_skipped():
     pass
 
 
-def test_of_a_marked_module():
+def test_marked_by_module_only():
     pass
 """
 
 
-def test_a_marker_that_would_start_nothing_fails_its_test(suite: Suite) -> None:
-    """Its requests would go out, its faults never come; a module's marker is for those of its tests that can use it."""
-    result = suite(IDLE, "-rEF")
+def test_marker_without_fixture_fails_its_test(suite: Suite) -> None:
+    """The marker would have no effect; a module's marker applies to those of its tests that use the fixture."""
+    result = suite(UNUSED_MARKERS, "-rEF")
     result.assert_outcomes(errors=3, failed=1, passed=6, skipped=1)
     result.stdout.fnmatch_lines(
         [
             "the marker's intercept=, balance= would do nothing: this test does not use the fixture fake_credits. *",
-            "ERROR test_suite.py::test_idle - Failed: the marker's intercept=, balan*",
-            "ERROR test_suite.py::test_idle_beside_the_factory - Failed: *",
-            "ERROR test_suite.py::test_idle_parameter?1? - Failed: *",
-            "FAILED test_suite.py::test_idle_to_its_end - Failed: *",
+            "ERROR test_suite.py::test_unused - Failed: the marker's intercept=, balan*",
+            "ERROR test_suite.py::test_unused_beside_the_factory - Failed: *",
+            "ERROR test_suite.py::test_unused_parameter?1? - Failed: *",
+            "FAILED test_suite.py::test_unused_with_request - Failed: *",
         ]
     )
-    marked = IDLE[: IDLE.index("@pytest.mark.fake_credits(allow")]
+    marked = UNUSED_MARKERS[: UNUSED_MARKERS.index("@pytest.mark.fake_credits(allow")]
     suite(marked, ini="fake_credits_autouse = true").assert_outcomes(passed=5)
 
 
-def test_the_marker_is_described(suite: Suite) -> None:
-    """``pytest --markers`` names every word."""
+def test_markers_flag_lists_every_option(suite: Suite) -> None:
+    """``pytest --markers`` lists every option."""
     result = suite("", "--markers")
     line = next(line for line in result.outlines if line.startswith("@pytest.mark.fake_credits("))
-    assert all(f"{word}=" in line for word in MARKER_OPTIONS)
+    assert all(f"{option}=" in line for option in MARKER_OPTIONS)
 
 
-_NOON = datetime(2026, 1, 1, 12, tzinfo=UTC)
+NOON = datetime(2026, 1, 1, 12, tzinfo=UTC)
 
 
 @pytest.mark.parametrize(
-    ("word", "value", "form"),
+    ("option", "value", "normalized"),
     [
         ("allow", "internal_errors", ("internal_errors",)),
         ("allow", ["internal_errors"], ("internal_errors",)),
-        ("clock", "2026-01-01T12:00:00Z", _NOON),
-        ("clock", _NOON, _NOON),
+        ("clock", "2026-01-01T12:00:00Z", NOON),
+        ("clock", NOON, NOON),
         ("allow", "unused_rules", ("unused_rules",)),
         ("clock", "frozen", "frozen"),
         ("delays", "real", "real"),
@@ -269,13 +269,13 @@ _NOON = datetime(2026, 1, 1, 12, tzinfo=UTC)
         ("world", "demo", "demo"),
     ],
 )
-def test_a_word_has_one_form(word: str, value: object, form: object) -> None:
-    """Whatever it may be written as, the fake gets one type."""
-    assert validate_options({word: value}, "here") == {word: form}
+def test_option_values_are_normalized(option: str, value: object, normalized: object) -> None:
+    """The fake receives one type per option, however the value is written."""
+    assert validate_options({option: value}, "here") == {option: normalized}
 
 
 @pytest.mark.parametrize(
-    ("word", "value"),
+    ("option", "value"),
     [
         ("allow", "unused_gates"),
         ("allow", [1]),
@@ -305,8 +305,8 @@ def test_a_word_has_one_form(word: str, value: object, form: object) -> None:
         ("users", {1: 1}),
     ],
 )
-def test_a_value_that_cannot_be_is_refused_with_its_rule(word: str, value: object) -> None:
-    """The message names the place, the word, the value and the rule."""
+def test_invalid_option_value_is_a_usage_error(option: str, value: object) -> None:
+    """The message names the place, the option, the value and the expected values."""
     with pytest.raises(pytest.UsageError) as refused:
-        validate_options({word: value}, "here")
-    assert str(refused.value) == f"here has {word}={value!r}: that must be {MARKER_OPTIONS[word].expected}"
+        validate_options({option: value}, "here")
+    assert str(refused.value) == f"here has {option}={value!r}: that must be {MARKER_OPTIONS[option].expected}"

@@ -1,4 +1,4 @@
-"""The plugin beside others: async runners, several processes, any order, second tries; and what it costs."""
+"""The plugin with other plugins: async runners, xdist, random order, reruns; and its import cost."""
 
 import importlib.metadata
 import sys
@@ -7,7 +7,7 @@ import pytest
 
 from tests.plugin.conftest import Suite
 
-ASYNC = """
+ASYNC_SUITE = """
 import asyncio
 
 import pytest
@@ -43,15 +43,15 @@ class TestLive(TestInProcess):
     pass
 
 
-def test_all_was_clean(fake_credits_server):
+def test_server_still_runs(fake_credits_server):
     assert fake_credits_server.base_url.startswith("http://127.0.0.1:")
 """
 
-MANY = """
+XDIST_SUITE = """
 import os
 import pytest
 
-def bought(credits, url):
+def create_user(credits, url):
     assert credits.sandbox.seed == 11
     assert credits.base_url == url
     assert credits.server_client.list_users("app-id").users == ()
@@ -62,11 +62,11 @@ def url(fake_credits_server):
     return fake_credits_server.base_url
 
 @pytest.mark.parametrize("number", range(8))
-def test_alone(fake_credits, url, number):
-    bought(fake_credits, url)
+def test_numbered(fake_credits, url, number):
+    create_user(fake_credits, url)
 
 def test_fails(fake_credits, url):
-    bought(fake_credits, url)
+    create_user(fake_credits, url)
     assert False
 
 @pytest.mark.skipif("PYTEST_XDIST_WORKER" not in os.environ, reason="a collection of one process is refused at once")
@@ -74,17 +74,19 @@ def test_typo():
     pass
 """
 
-TYPO = '\ndef pytest_itemcollected(item):\n    if "typo" in item.name: item.add_marker(pytest.mark.fake_credits(sed=1))'
+TYPO_HOOK = (
+    '\ndef pytest_itemcollected(item):\n    if "typo" in item.name: item.add_marker(pytest.mark.fake_credits(sed=1))'
+)
 
 
 @pytest.mark.parametrize("mode", ["strict", "auto"])
-def test_async_runners_and_developer_mode(suite: Suite, monkeypatch: pytest.MonkeyPatch, mode: str) -> None:
-    """pytest-asyncio, anyio on asyncio and trio, in process and live: no socket, loop or thread stays open."""
+def test_async_runners_leave_no_resources_open(suite: Suite, monkeypatch: pytest.MonkeyPatch, mode: str) -> None:
+    """With pytest-asyncio and anyio, in process and live: no socket, loop or thread stays open."""
     monkeypatch.setenv("PYTHONDEVMODE", "1")
     monkeypatch.setenv("PYTHONWARNINGS", "error")
     runner = "@pytest.mark.asyncio" if mode == "strict" else ""
     result = suite(
-        ASYNC.replace("    RUNNER\n", f"    {runner}\n"),
+        ASYNC_SUITE.replace("    RUNNER\n", f"    {runner}\n"),
         f"--asyncio-mode={mode}",
         ini="asyncio_default_fixture_loop_scope = function",
         plugins=("pytest_asyncio.plugin", "anyio.pytest_plugin"),
@@ -95,12 +97,12 @@ def test_async_runners_and_developer_mode(suite: Suite, monkeypatch: pytest.Monk
 
 
 @pytest.mark.slow
-def test_two_workers_in_any_order(suite: Suite) -> None:
-    """Each worker has one server, each test its sandbox; section and refusals reach the one who reads."""
+def test_xdist_workers_with_random_order(suite: Suite) -> None:
+    """Each worker has one server; report sections and usage errors reach the terminal."""
     result = suite(
-        MANY,
+        XDIST_SUITE,
         "-n2",
-        conftest="import pytest" + TYPO,
+        conftest="import pytest" + TYPO_HOOK,
         plugins=("xdist", "randomly"),
         ini="fake_credits_seed = 11",
         alone=True,
@@ -115,8 +117,8 @@ def test_two_workers_in_any_order(suite: Suite) -> None:
     )
 
 
-def test_a_second_try_meets_a_fresh_sandbox(suite: Suite) -> None:
-    """What a flaky test bought the first time is not there the second time, and neither is its end-of-call failure."""
+def test_rerun_gets_a_new_sandbox(suite: Suite) -> None:
+    """Neither data nor end-of-call failures of the first run reach the second."""
     result = suite(
         """
         tries = []
@@ -136,13 +138,15 @@ def test_a_second_try_meets_a_fresh_sandbox(suite: Suite) -> None:
     result.stdout.fnmatch_lines(["*1 passed, 1 rerun*"])
 
 
-def test_unused_it_loads_nothing(pytester: pytest.Pytester) -> None:
-    """Installed, found by its entry point and unused, it loads neither the fake nor what the fake stands on."""
+def test_unused_plugin_imports_no_heavy_modules(pytester: pytest.Pytester) -> None:
+    """Installed and found by its entry point, but unused, the plugin does not import the fake."""
     pytester.makepyfile(test_one="def test_one(): pass")
     pytester.makeconftest("import sys\ndef pytest_sessionfinish(): print('LOADED', *sorted(sys.modules))")
-    entries = importlib.metadata.entry_points(group="pytest11")
-    others = [word for entry in entries if entry.name != "pytest_fake_credits" for word in ("-p", f"no:{entry.name}")]
-    result = pytester.run(sys.executable, "-m", "pytest", "--collect-only", "-p", "no:cacheprovider", *others)
+    entry_points = importlib.metadata.entry_points(group="pytest11")
+    disable_others = [
+        arg for entry in entry_points if entry.name != "pytest_fake_credits" for arg in ("-p", f"no:{entry.name}")
+    ]
+    result = pytester.run(sys.executable, "-m", "pytest", "--collect-only", "-p", "no:cacheprovider", *disable_others)
     assert result.ret == 0
     line = next(line for line in result.outlines if line.startswith("LOADED"))
     loaded = set(line.split())
@@ -157,5 +161,5 @@ def test_unused_it_loads_nothing(pytester: pytest.Pytester) -> None:
         "msgspec",
         "anyio",
     }
-    ours = {name for name in loaded if name.startswith("pytest_fake_credits")}
-    assert ours == {f"pytest_fake_credits{name}" for name in ("", ".marker", ".config_options")}
+    own_modules = {name for name in loaded if name.startswith("pytest_fake_credits")}
+    assert own_modules == {f"pytest_fake_credits{name}" for name in ("", ".marker", ".config_options")}

@@ -1,4 +1,4 @@
-"""What a person reads: the section of a failing test's report, and a comparison with a Balance."""
+"""The report section of a failing test, and the explanation of Balance comparisons."""
 
 import pytest
 from pytest_fake_credits.report import explain_balance
@@ -6,7 +6,7 @@ from pytest_fake_credits.report import explain_balance
 from fake_credits.models import Balance
 from tests.plugin.conftest import Suite
 
-FAILING = """
+FAILING_TEST = """
 import pytest
 from fake_credits.errors import InsufficientCredits
 
@@ -19,7 +19,7 @@ def test_purchase(fake_credits, fake_credits_server_client):
     assert False
 """
 
-SECTION = """\
+EXPECTED_SECTION = """\
 sandbox s1, seed 7, clock frozen; exchanges of this test, the last 3 of 3:
 #  operation                      user  status  cause                          committed  delivered  time
 1  createTransaction -90 consume  ada   201                                    yes        yes        2026-01-01T12:00:00.000Z
@@ -30,7 +30,7 @@ balances: ada 10
 the last call again: curl -X POST "$CREDITS_BASE_URL"/v1/applications/app-id/users/ada/transactions \
 -H "X-API-Key: $CREDITS_API_KEY" -H 'Content-Type: application/json' -d '{"delta": -90, "reason": "consume"}'"""  # noqa: E501
 
-HOSTILE = """
+UNTRUSTED_TEXT = """
 import urllib.error
 import urllib.request
 import pytest
@@ -71,55 +71,55 @@ def test_unrelated():
 """
 
 
-def _section(result: pytest.RunResult, test: str) -> str:
+def find_section(result: pytest.RunResult, test: str) -> str:
     text = result.stdout.str()
     test_text = text[text.index(f"_ {test} _") :]
     return test_text[test_text.index(" fake-credits -") :].split("\n", 1)[1].split("\n___")[0].split("\n===")[0]
 
 
-def test_a_failing_test_shows_its_exchanges(suite: Suite) -> None:
-    """A table, the seed, the last refusal, balances and a curl line, without the key."""
-    result = suite(FAILING)
+def test_failing_test_report_shows_its_exchanges(suite: Suite) -> None:
+    """A table, the seed, the last error, balances and a curl command without the key."""
+    result = suite(FAILING_TEST)
     result.assert_outcomes(failed=1)
-    assert _section(result, "test_purchase") == SECTION
+    assert find_section(result, "test_purchase") == EXPECTED_SECTION
 
 
-def test_the_section_is_safe_and_of_this_test_only(suite: Suite) -> None:
-    """Secrets and control characters stay out; a sandbox of many tests shows what this one did."""
-    result = suite(HOSTILE)
-    hostile = _section(result, "test_hostile")
-    assert "GET /x?key=<api key>&token=<token>" in hostile
-    assert "a\\u202eb 3" in hostile
-    assert "fake_credits_key_" not in hostile
-    assert "eyJ" not in hostile
-    assert "\x1b" not in hostile
-    assert "\u202e" not in hostile
-    two = _section(result, "test_shared_two")
-    assert "the last 20 of 25" in two
-    assert "two-24 0, 15 more users" in two
-    assert "one" not in two.split("balances")[0]
-    assert two.count("no request reached it.") == 1
-    assert "three" in two
-    assert "no request reached it. Give the code under test" in _section(result, "test_no_exchange")
-    assert "test_unrelated" not in _section(result, "test_no_exchange")
+def test_report_section_masks_secrets_and_covers_one_test(suite: Suite) -> None:
+    """No secrets or control characters; a shared sandbox shows only this test's exchanges."""
+    result = suite(UNTRUSTED_TEXT)
+    untrusted_section = find_section(result, "test_hostile")
+    assert "GET /x?key=<api key>&token=<token>" in untrusted_section
+    assert "a\\u202eb 3" in untrusted_section
+    assert "fake_credits_key_" not in untrusted_section
+    assert "eyJ" not in untrusted_section
+    assert "\x1b" not in untrusted_section
+    assert "\u202e" not in untrusted_section
+    shared_section = find_section(result, "test_shared_two")
+    assert "the last 20 of 25" in shared_section
+    assert "two-24 0, 15 more users" in shared_section
+    assert "one" not in shared_section.split("balances")[0]
+    assert shared_section.count("no request reached it.") == 1
+    assert "three" in shared_section
+    assert "no request reached it. Give the code under test" in find_section(result, "test_no_exchange")
+    assert "test_unrelated" not in find_section(result, "test_no_exchange")
     text = result.stdout.str()
     assert " fake-credits -" not in text[text.index("_ test_unrelated _") :]
 
 
-@pytest.mark.parametrize(("log", "failing", "passing"), [("failed", 1, 0), ("all", 1, 1), ("none", 0, 0)])
-def test_which_reports_have_the_section(suite: Suite, log: str, failing: int, passing: int) -> None:
-    """``--fake-credits-log`` says it; an expected failure is none, and a run without a terminal does not mind."""
-    passes = FAILING.replace("test_purchase", "test_pass").replace("assert False", "assert True")
-    expected = FAILING.replace("test_purchase", "test_expected").replace("@", "@pytest.mark.xfail\n@")
-    source = FAILING + passes + (expected if log == "failed" else "")
-    result = suite(source, f"--fake-credits-log={log}", "-rA", "--xfail-tb", "--junitxml=out.xml")
-    result.assert_outcomes(passed=1, failed=1, xfailed=log == "failed")
+@pytest.mark.parametrize(("option", "failing", "passing"), [("failed", 1, 0), ("all", 1, 1), ("none", 0, 0)])
+def test_log_option_selects_reports_with_a_section(suite: Suite, option: str, failing: int, passing: int) -> None:
+    """An xfailed test has none, and the option works without the terminal plugin."""
+    passes = FAILING_TEST.replace("test_purchase", "test_pass").replace("assert False", "assert True")
+    expected = FAILING_TEST.replace("test_purchase", "test_expected").replace("@", "@pytest.mark.xfail\n@")
+    source = FAILING_TEST + passes + (expected if option == "failed" else "")
+    result = suite(source, f"--fake-credits-log={option}", "-rA", "--xfail-tb", "--junitxml=out.xml")
+    result.assert_outcomes(passed=1, failed=1, xfailed=option == "failed")
     assert result.stdout.str().count(" fake-credits -") == failing + passing
-    assert suite(FAILING, f"--fake-credits-log={log}", "-p", "no:terminal").ret == pytest.ExitCode.TESTS_FAILED
+    assert suite(FAILING_TEST, f"--fake-credits-log={option}", "-p", "no:terminal").ret == pytest.ExitCode.TESTS_FAILED
 
 
-def test_a_comparison_with_a_balance_explains_itself(suite: Suite) -> None:
-    """A Balance is no number, and two balances differ by so much."""
+def test_balance_comparison_failure_is_explained(suite: Suite) -> None:
+    """A Balance is not a number, and the difference of two balances is shown."""
     result = suite(
         """
         def test_number(fake_credits_user_client):
@@ -151,7 +151,7 @@ def test_a_comparison_with_a_balance_explains_itself(suite: Suite) -> None:
     ]
 
 
-TROUBLED = """
+FAULT_TESTS = """
 import threading
 
 import pytest
@@ -204,24 +204,24 @@ def test_no_transaction(fake_credits):
 """
 
 
-def test_the_section_names_each_fault_and_what_else_explains_it(suite: Suite) -> None:
-    """Faults that leave the answer as it was too; what is under way; the intercepted URLs; what a refused body said."""
-    result = suite(TROUBLED)
+def test_report_section_names_faults_gates_and_interception(suite: Suite) -> None:
+    """Including faults without effect on the response, unfinished exchanges, and rejected bodies."""
+    result = suite(FAULT_TESTS)
     result.assert_outcomes(failed=4)
-    faults = _section(result, "test_faults")
-    rows = [row.split("  ") for row in faults.splitlines() if row[:1].isdigit()]
+    faults_section = find_section(result, "test_faults")
+    rows = [row.split("  ") for row in faults_section.splitlines() if row[:1].isdigit()]
     causes = [next(cell for cell in row if "fault:" in cell).strip() for row in rows]
     assert causes == [
         "fault:duplicate_write#1",
         "validation_error (validation+fault:latency#1)",
         "unavailable (fault:status#1)",
     ]
-    assert '-H \'Content-Type: application/json\' -d \'{"delta": 7, "reason": "grant"}\'' in faults
-    held = _section(result, "test_held")
-    assert ": no request has ended, 1 is under way\nrules" in held
-    assert "still to happen: gate 'door' holds listUsers of app-id" in held
-    intercepted = _section(result, "test_intercepted")
+    assert '-H \'Content-Type: application/json\' -d \'{"delta": 7, "reason": "grant"}\'' in faults_section
+    held_section = find_section(result, "test_held")
+    assert ": no request has ended, 1 is under way\nrules" in held_section
+    assert "still to happen: gate 'door' holds listUsers of app-id" in held_section
+    intercepted_section = find_section(result, "test_intercepted")
     assert "nor was one made by this process to the base URLs that it intercepts: https://credits.internal/api" in (
-        intercepted
+        intercepted_section
     )
-    assert "-d '<a body that asks for no transaction: it is not kept>'" in _section(result, "test_no_transaction")
+    assert "-d '<a body that asks for no transaction: it is not kept>'" in find_section(result, "test_no_transaction")

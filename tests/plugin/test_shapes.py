@@ -1,4 +1,4 @@
-"""Every shape of test that the README shows works as it stands there; the rest of tests/examples runs by itself."""
+"""The README's examples that need a separate process, unittest or Hypothesis."""
 
 import unittest
 from pathlib import Path
@@ -20,48 +20,48 @@ CREDITS_URL, CREDITS_KEY = os.environ["CREDITS_BASE_URL"], os.environ["CREDITS_A
 """
 
 
-class Alone(NamedTuple):
-    """Say what an example needs that runs in a process of its own."""
+class StandaloneRun(NamedTuple):
+    """Configuration for an example that runs in a subprocess."""
 
     ini: str = ""
     plugins: tuple[str, ...] = ()
 
 
-ALONE = {
-    "celery_worker.py": Alone(),
-    "django_view.py": Alone(
+STANDALONE = {
+    "celery_worker.py": StandaloneRun(),
+    "django_view.py": StandaloneRun(
         "fake_credits_early_env = true\nDJANGO_SETTINGS_MODULE = shop_settings\npythonpath = .",
         ("pytest_django.plugin",),
     ),
-    "processes.py": Alone(),
+    "processes.py": StandaloneRun(),
 }
 
 
 @pytest.mark.parametrize(
-    "name", [pytest.param(name, marks=[] if name == "processes.py" else [pytest.mark.slow]) for name in ALONE]
+    "name", [pytest.param(name, marks=[] if name == "processes.py" else [pytest.mark.slow]) for name in STANDALONE]
 )
-def test_an_example_runs_in_a_process_of_its_own(suite: Suite, pytester: pytest.Pytester, name: str) -> None:
-    """It starts processes, or reads settings at import."""
+def test_standalone_example_passes_in_a_subprocess(suite: Suite, pytester: pytest.Pytester, name: str) -> None:
+    """These examples start processes or read settings at import."""
     pytester.makepyfile(shop_settings=SHOP_SETTINGS)
     source = (EXAMPLES / "alone" / name).read_text(encoding="utf-8")
-    result = suite(source, ini=ALONE[name].ini, plugins=ALONE[name].plugins, alone=True)
+    result = suite(source, ini=STANDALONE[name].ini, plugins=STANDALONE[name].plugins, alone=True)
     result.assert_outcomes(passed=1)
 
 
-def test_every_example_that_stands_alone_is_run() -> None:
-    assert sorted(ALONE) == sorted(path.name for path in (EXAMPLES / "alone").glob("*.py"))
+def test_every_standalone_example_is_tested() -> None:
+    assert sorted(STANDALONE) == sorted(path.name for path in (EXAMPLES / "alone").glob("*.py"))
 
 
-def test_plain_unittest_needs_no_pytest() -> None:
-    """unittest's own loader and result run it."""
+def test_plain_unittest_example_runs_without_pytest() -> None:
+    """It runs with unittest's loader and result."""
     tests = unittest.defaultTestLoader.loadTestsFromModule(test_plain_unittest)
     result = unittest.TestResult()
     tests.run(result)
     assert (result.testsRun, result.errors, result.failures) == (1, [], [])
 
 
-def test_a_falsified_example_is_told_in_a_few_sandboxes(suite: Suite) -> None:
-    """Hypothesis tries hundreds; the report shows the last, which is the smallest that fails."""
+def test_hypothesis_failure_report_shows_few_sandboxes(suite: Suite) -> None:
+    """Hypothesis tries hundreds; the report shows the last ones, including the smallest failure."""
     source = """
     from hypothesis import given, settings, strategies as st
 
@@ -78,8 +78,8 @@ def test_a_falsified_example_is_told_in_a_few_sandboxes(suite: Suite) -> None:
     result.stdout.fnmatch_lines(["* more sandboxes before these", "balances: ada 1000", "the last call again*"])
 
 
-def test_hypothesis_complains_of_one_sandbox_for_all_examples(suite: Suite) -> None:
-    """A function's fixture is made once; the README's way is the factory."""
+def test_hypothesis_rejects_the_function_scoped_fixture(suite: Suite) -> None:
+    """A function-scoped fixture is shared by all examples; the README recommends the factory."""
     source = """
     from hypothesis import given, settings, strategies as st
 

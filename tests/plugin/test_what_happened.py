@@ -1,23 +1,23 @@
-"""Assertions on calls in a suite: what a failing one looks like, and the headers that settings keep."""
+"""Assertions on calls in a suite: failure output and kept headers."""
 
 import pytest
 
 from tests.plugin.conftest import Suite
 
-WRONG = """
+FAILING_ASSERTION = """
 def test_wrong(fake_credits):
     fake_credits.user("ada", balance=5)
     fake_credits.server_client.get_balance("app-id", "ada")
     fake_credits.journal.assert_called("createTransaction", user="ada")
 """
 
-KEPT = """
+KEEP_HEADERS = """
 import httpx2
 import pytest
 
 MARK
 
-def test_kept(fake_credits):
+def test_keep_headers(fake_credits):
     transport = fake_credits.transport("httpx2")
     with httpx2.Client(transport=transport) as client:
         client.get("https://x/", headers={"X-Tenant": "a", "X-Team": "b", "X-Other": "c", "traceparent": "00-1"})
@@ -25,9 +25,9 @@ def test_kept(fake_credits):
 """
 
 
-def test_a_failed_assertion_shows_the_test_s_line_and_the_nearest_calls_only(suite: Suite) -> None:
-    """No frame of ours stands between."""
-    result = suite(WRONG)
+def test_failed_assertion_shows_only_the_tests_line_and_nearest_calls(suite: Suite) -> None:
+    """The traceback has no frames of fake-credits."""
+    result = suite(FAILING_ASSERTION)
     result.assert_outcomes(failed=1)
     result.stdout.fnmatch_lines(
         [
@@ -43,7 +43,7 @@ def test_a_failed_assertion_shows_the_test_s_line_and_the_nearest_calls_only(sui
 
 
 @pytest.mark.parametrize(
-    ("mark", "ini", "kept"),
+    ("marker_options", "ini", "kept_headers"),
     [
         ("", "", "{'traceparent': '00-1'}"),
         ("", "X-Tenant, X-Team", "{'traceparent': '00-1', 'x-team': 'b', 'x-tenant': 'a'}"),
@@ -51,20 +51,20 @@ def test_a_failed_assertion_shows_the_test_s_line_and_the_nearest_calls_only(sui
         ("keep_headers=['X-Tenant', 'X-Team']", "", "{'traceparent': '00-1', 'x-team': 'b', 'x-tenant': 'a'}"),
     ],
 )
-def test_marker_and_ini_say_which_headers_are_kept(suite: Suite, mark: str, ini: str, kept: str) -> None:
-    source = KEPT.replace("MARK", f"@pytest.mark.fake_credits({mark})" if mark else "")
+def test_marker_and_ini_select_the_kept_headers(suite: Suite, marker_options: str, ini: str, kept_headers: str) -> None:
+    source = KEEP_HEADERS.replace("MARK", f"@pytest.mark.fake_credits({marker_options})" if marker_options else "")
     result = suite(source, ini=f"fake_credits_keep_headers = {ini}" if ini else "")
-    result.stdout.fnmatch_lines([f"E*Failed: {kept}"])
+    result.stdout.fnmatch_lines([f"E*Failed: {kept_headers}"])
 
 
 @pytest.mark.parametrize(
-    ("mark", "message"),
+    ("marker_options", "message"),
     [
         ("keep_headers=5", "*has keep_headers=5: that must be one or a list of names of headers*"),
         ("keep_headers='Cookie'", "*the sandbox can't start: keep_headers has 'Cookie', which carries a credential*"),
     ],
 )
-def test_headers_that_can_t_be_kept_are_refused(suite: Suite, mark: str, message: str) -> None:
-    result = suite(KEPT.replace("MARK", f"@pytest.mark.fake_credits({mark})"))
+def test_invalid_keep_headers_value_is_rejected(suite: Suite, marker_options: str, message: str) -> None:
+    result = suite(KEEP_HEADERS.replace("MARK", f"@pytest.mark.fake_credits({marker_options})"))
     assert result.ret != pytest.ExitCode.OK
     result.stdout.fnmatch_lines([message]) if "start" in message else result.stderr.fnmatch_lines([message])
