@@ -3,7 +3,7 @@
 from fake_credits.sandbox_options import API_KEY_PREFIX, api_keys_equal, new_api_key
 
 
-def test_a_key_says_that_it_is_fake() -> None:
+def test_api_key_has_the_fake_prefix() -> None:
     assert new_api_key().startswith(API_KEY_PREFIX)
 
 

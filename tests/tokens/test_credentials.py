@@ -1,4 +1,4 @@
-"""Which credential a request bears."""
+"""Credentials in request headers, and API keys."""
 
 import re
 from pathlib import Path
@@ -40,12 +40,12 @@ TOKEN = (b"authorization", b"Bearer a.b.c")
         ([(b"x-api-key", b"cl\xe9")], Credential("server", "clé")),
     ],
 )
-def test_a_credential_is_found_where_the_contract_puts_it(headers: Headers, credential: Credential) -> None:
+def test_credential_is_read_from_the_contracts_header(headers: Headers, credential: Credential) -> None:
     assert CredentialReader(DEFAULT_CONTRACT).find(headers) == credential
 
 
 @pytest.mark.parametrize(
-    ("headers", "why"),
+    ("headers", "reason"),
     [
         ([], "no_credential"),
         ([(b"accept", b"*/*")], "no_credential"),
@@ -58,83 +58,83 @@ def test_a_credential_is_found_where_the_contract_puts_it(headers: Headers, cred
         ([(b"x-api-key", b"")], "empty"),
     ],
 )
-def test_a_missing_credential_says_why(headers: Headers, why: str) -> None:
-    with pytest.raises(MissingCredentials) as refusal:
+def test_missing_credential_error_has_the_reason(headers: Headers, reason: str) -> None:
+    with pytest.raises(MissingCredentials) as exc_info:
         CredentialReader(DEFAULT_CONTRACT).find(headers)
-    assert refusal.value.auth_reason == why
-    assert "X-API-Key" in refusal.value.message
-    assert "Authorization: Bearer" in refusal.value.message
+    assert exc_info.value.auth_reason == reason
+    assert "X-API-Key" in exc_info.value.message
+    assert "Authorization: Bearer" in exc_info.value.message
 
 
-def test_a_header_without_a_credential_is_passed_over() -> None:
+def test_header_with_another_scheme_is_ignored() -> None:
     """A proxy's Basic authorization does not hide an API key."""
     assert CredentialReader(DEFAULT_CONTRACT).find([(b"authorization", b"Basic YTpi"), KEY]) == Credential(
         "server", "key-1"
     )
 
 
-@pytest.mark.parametrize(("headers", "why"), [([KEY, TOKEN], "both"), ([KEY, KEY], "repeated")])
-def test_an_ambiguous_request_is_refused(headers: Headers, why: str) -> None:
-    with pytest.raises(AmbiguousCredentials) as refusal:
+@pytest.mark.parametrize(("headers", "reason"), [([KEY, TOKEN], "both"), ([KEY, KEY], "repeated")])
+def test_ambiguous_credentials_are_rejected(headers: Headers, reason: str) -> None:
+    with pytest.raises(AmbiguousCredentials) as exc_info:
         CredentialReader(DEFAULT_CONTRACT).find(headers)
-    assert refusal.value.auth_reason == why
-    assert "key-1" not in refusal.value.message
+    assert exc_info.value.auth_reason == reason
+    assert "key-1" not in exc_info.value.message
 
 
-def test_the_contract_may_let_the_key_win() -> None:
+def test_contract_can_prefer_the_api_key() -> None:
     assert CredentialReader(Contract(both_credentials="key")).find([TOKEN, KEY]).kind == "server"
 
 
-def test_the_contract_may_let_the_token_win() -> None:
+def test_contract_can_prefer_the_token() -> None:
     assert CredentialReader(Contract(both_credentials="token")).find([KEY, TOKEN]).kind == "user"
 
 
 @pytest.mark.parametrize("headers", [[KEY, KEY, TOKEN], [KEY, TOKEN, TOKEN]])
-def test_a_repeated_credential_is_refused_whoever_wins(headers: Headers) -> None:
-    for knob in (Contract(both_credentials="key"), Contract(both_credentials="token")):
+def test_repeated_credential_is_rejected_despite_a_preference(headers: Headers) -> None:
+    for contract in (Contract(both_credentials="key"), Contract(both_credentials="token")):
         with pytest.raises(AmbiguousCredentials):
-            CredentialReader(knob).find(headers)
+            CredentialReader(contract).find(headers)
 
 
 @pytest.mark.parametrize(
     ("value", "kind"),
     [("a.b.c", "user"), ("a.b.", "user"), ("sk_test_1", "server"), ("a.b", "server"), ("a.b.c.d", "server")],
 )
-def test_three_segments_make_a_token_where_both_travel_alike(value: str, kind: str) -> None:
+def test_three_segments_make_a_token_when_both_use_the_same_header(value: str, kind: str) -> None:
     credential = CredentialReader(SAME_FORM).find([(b"authorization", f"Bearer {value}".encode())])
     assert (credential.kind, credential.value) == (kind, value)
 
 
-def test_two_schemes_of_one_header_are_told_apart() -> None:
+def test_two_schemes_of_one_header_are_distinguished() -> None:
     contract = Contract(api_key=CredentialHeader("Authorization", "Token"))
     reader = CredentialReader(contract)
     assert reader.find([(b"authorization", b"token k")]) == Credential("server", "k")
     assert reader.find([(b"authorization", b"Bearer t")]) == Credential("user", "t")
 
 
-def test_a_bare_value_beside_a_scheme_of_the_same_header_is_the_other_kind() -> None:
+def test_value_without_scheme_is_the_other_credential_kind() -> None:
     reader = CredentialReader(Contract(api_key=CredentialHeader("Authorization")))
     assert reader.find([(b"authorization", b"sk_1")]) == Credential("server", "sk_1")
     assert reader.find([(b"authorization", b"Bearer t")]) == Credential("user", "t")
 
 
-def test_no_repr_shows_a_credential() -> None:
+def test_repr_does_not_contain_the_credential() -> None:
     assert "key-1" not in repr(Credential("server", "key-1"))
 
 
 @given(st.lists(st.tuples(st.sampled_from([b"x-api-key", b"authorization", b"host"]), st.binary(max_size=20))))
-def test_any_headers_give_a_credential_or_a_refusal(headers: Headers) -> None:
+def test_arbitrary_headers_yield_a_credential_or_an_error(headers: Headers) -> None:
     for contract in (DEFAULT_CONTRACT, SAME_FORM):
         try:
             assert CredentialReader(contract).find(headers).value
         except (MissingCredentials, AmbiguousCredentials) as error:
-            refused = error
+            caught_error = error
         else:
             continue
-        assert refused.auth_reason
+        assert caught_error.auth_reason
 
 
-def test_a_token_can_be_peeked_into_for_its_sandbox(minter: Minter) -> None:
+def test_peek_claims_returns_the_sandbox_claim(minter: Minter) -> None:
     token = minter.mint("ada", now_ms=NOW_MS, claims={SANDBOX_CLAIM: "box-1"})
     assert peek_claims(token)[SANDBOX_CLAIM] == "box-1"
 
@@ -143,43 +143,45 @@ def test_a_token_can_be_peeked_into_for_its_sandbox(minter: Minter) -> None:
     "token",
     ["", "..", "a.b", "a.!.c", "a.W10.c", "a.MQ.c", "a.b.c.d", "a.\ud800.c", f"a.{encode_segment(b'[' * 6000)}.c"],
 )
-def test_an_odd_token_has_no_claims(token: str) -> None:
+def test_peek_claims_of_malformed_token_is_empty(token: str) -> None:
     assert peek_claims(token) == {}
 
 
-def test_an_oversize_token_has_no_claims() -> None:
+def test_peek_claims_of_oversize_token_is_empty() -> None:
     payload = encode_segment(b'{"iss":"x"}' + b" " * MAX_PEEKED_TOKEN_CHARS)
     assert peek_claims(f"a.{payload}.c") == {}
 
 
 @given(st.one_of(st.text(), st.binary().map(lambda data: f"a.{encode_segment(data)}.c")))
-def test_peeking_never_raises(token: str) -> None:
+def test_peek_claims_never_raises(token: str) -> None:
     assert isinstance(peek_claims(token), dict)
 
 
 SOURCES = [file.read_text(encoding="utf-8") for file in Path(fake_credits.__file__).parent.rglob("*.py")]
-MADE = {
+FORMATTED_REASONS = {
     "duplicate_{part}_member": ("duplicate_header_member", "duplicate_payload_member"),
     "malformed_{part}": ("malformed_header", "malformed_payload"),
     "malformed_{name}": ("malformed_exp", "malformed_iat", "malformed_nbf"),
 }
-FOUND = ("no_credential", "unsupported_scheme", "empty")
-"""What the reader of credentials finds, and hands over under a name."""
+READER_REASONS = ("no_credential", "unsupported_scheme", "empty")
+"""Reasons that `CredentialReader` passes on by name."""
 
 
-def test_every_reason_of_the_code_is_listed_and_no_other() -> None:
-    given = {why for source in SOURCES for why in re.findall(r'auth_reason=f?"([^"]+)"', source)}
-    assert {why for why in given if "{" in why} == set(MADE)
-    plain = {why for why in given if "{" not in why}
-    assert plain | {why for whys in MADE.values() for why in whys} | set(FOUND) == set(AUTH_FAILURE_REASONS)
+def test_auth_failure_reasons_lists_exactly_the_reasons_in_the_code() -> None:
+    reasons = {reason for source in SOURCES for reason in re.findall(r'auth_reason=f?"([^"]+)"', source)}
+    assert {reason for reason in reasons if "{" in reason} == set(FORMATTED_REASONS)
+    literal_reasons = {reason for reason in reasons if "{" not in reason}
+    assert literal_reasons | {reason for names in FORMATTED_REASONS.values() for reason in names} | set(
+        READER_REASONS
+    ) == set(AUTH_FAILURE_REASONS)
 
 
-def test_what_the_reader_finds_stands_in_its_table() -> None:
+def test_reader_has_a_message_for_each_of_its_reasons() -> None:
     from fake_credits.tokens import credentials
 
     table: dict[str, str] = vars(credentials)["_MISSING_MESSAGES"]
-    assert set(table) == set(FOUND)
+    assert set(table) == set(READER_REASONS)
 
 
-def test_they_are_sorted() -> None:
+def test_auth_failure_reasons_are_sorted() -> None:
     assert sorted(AUTH_FAILURE_REASONS) == list(AUTH_FAILURE_REASONS)

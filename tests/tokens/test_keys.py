@@ -1,4 +1,4 @@
-"""Keys: made when needed, published without their private part, rotated and retired."""
+"""Signing keys: creation on demand, publication, rotation and retirement."""
 
 import threading
 import time
@@ -17,7 +17,7 @@ from fake_credits.tokens.keys import (
     new_private_pem,
 )
 
-BOTH: tuple[SigningAlgorithm, ...] = ("ES256", "RS256")
+ALGORITHMS: tuple[SigningAlgorithm, ...] = ("ES256", "RS256")
 
 
 @pytest.fixture
@@ -25,16 +25,16 @@ def keys() -> SigningKeys:
     return SigningKeys()
 
 
-def test_no_key_is_made_before_it_is_needed(keys: SigningKeys) -> None:
+def test_keys_are_created_on_demand(keys: SigningKeys) -> None:
     assert keys.published_keys() == ()
 
 
-def test_the_jwks_has_an_es256_key_and_makes_no_rsa_key(keys: SigningKeys) -> None:
+def test_default_jwks_has_only_an_es256_key(keys: SigningKeys) -> None:
     assert [key["alg"] for key in keys.jwks()["keys"]] == ["ES256"]
 
 
-@pytest.mark.parametrize("algorithm", BOTH)
-def test_a_signature_is_verified_by_the_published_key(shared_keys: SigningKeys, algorithm: SigningAlgorithm) -> None:
+@pytest.mark.parametrize("algorithm", ALGORITHMS)
+def test_published_key_verifies_the_signature(shared_keys: SigningKeys, algorithm: SigningAlgorithm) -> None:
     key = shared_keys.current_key(algorithm)
     published = shared_keys.find(key.kid)
     assert published is not None
@@ -42,37 +42,37 @@ def test_a_signature_is_verified_by_the_published_key(shared_keys: SigningKeys, 
     assert not published.verifies(b"another", key.sign(b"message"))
 
 
-def test_a_kid_is_looked_up_exactly(keys: SigningKeys) -> None:
+def test_kid_lookup_is_exact(keys: SigningKeys) -> None:
     kid = keys.current_key("ES256").kid
     assert keys.find(kid.upper()) is None
     assert keys.find(kid + " ") is None
     assert keys.find("") is None
 
 
-def test_the_jwks_has_the_public_members_only(shared_keys: SigningKeys) -> None:
+def test_jwks_has_only_public_members(shared_keys: SigningKeys) -> None:
     common = {"kty", "use", "alg", "kid"}
-    by_type = {key["kty"]: key for key in shared_keys.jwks(BOTH)["keys"]}
+    by_type = {key["kty"]: key for key in shared_keys.jwks(ALGORITHMS)["keys"]}
     assert by_type["EC"].keys() == common | {"crv", "x", "y"}
     assert by_type["RSA"].keys() == common | {"n", "e"}
     assert {key["use"] for key in by_type.values()} == {"sig"}
 
 
-@pytest.mark.parametrize("algorithm", BOTH)
-def test_another_library_reads_the_jwk(shared_keys: SigningKeys, algorithm: SigningAlgorithm) -> None:
+@pytest.mark.parametrize("algorithm", ALGORITHMS)
+def test_pyjwt_can_use_the_jwk(shared_keys: SigningKeys, algorithm: SigningAlgorithm) -> None:
     key = shared_keys.current_key(algorithm)
-    read = PyJWK(dict(key.verifying_key.jwk()))
-    assert read.key_id == key.kid
-    assert read.Algorithm.verify(b"m", read.key, key.sign(b"m"))
+    jwk = PyJWK(dict(key.verifying_key.jwk()))
+    assert jwk.key_id == key.kid
+    assert jwk.Algorithm.verify(b"m", jwk.key, key.sign(b"m"))
 
 
-@pytest.mark.parametrize("algorithm", BOTH)
-def test_the_pem_is_the_public_key(shared_keys: SigningKeys, algorithm: SigningAlgorithm) -> None:
+@pytest.mark.parametrize("algorithm", ALGORITHMS)
+def test_pem_contains_only_the_public_key(shared_keys: SigningKeys, algorithm: SigningAlgorithm) -> None:
     pem = shared_keys.public_pem(algorithm)
     assert load_pem_public_key(pem.encode()) == shared_keys.current_key(algorithm).verifying_key.key
     assert "PRIVATE" not in pem
 
 
-def test_a_rotated_key_stays_published_until_it_is_retired(keys: SigningKeys) -> None:
+def test_rotated_key_stays_published_until_it_is_retired(keys: SigningKeys) -> None:
     old = keys.current_key("ES256")
     new = keys.rotate("ES256")
     assert keys.current_key("ES256") is new
@@ -81,20 +81,20 @@ def test_a_rotated_key_stays_published_until_it_is_retired(keys: SigningKeys) ->
     assert [key["kid"] for key in keys.jwks()["keys"]] == [new.kid]
 
 
-def test_a_retired_signing_key_is_replaced(keys: SigningKeys) -> None:
+def test_retired_signing_key_is_replaced(keys: SigningKeys) -> None:
     old = keys.current_key("ES256")
     keys.retire(old.kid)
     assert keys.current_key("ES256").kid != old.kid
     assert keys.find(old.kid) is None
 
 
-def test_retiring_an_unknown_kid_names_the_known_ones(keys: SigningKeys) -> None:
+def test_retiring_an_unknown_kid_lists_the_known_kids(keys: SigningKeys) -> None:
     kid = keys.current_key("ES256").kid
     with pytest.raises(ValueError, match=kid):
         keys.retire("nonsense")
 
 
-def test_the_generation_changes_with_rotate_and_retire_only(keys: SigningKeys) -> None:
+def test_generation_changes_only_with_rotate_and_retire(keys: SigningKeys) -> None:
     old = keys.current_key("ES256")
     before = keys.generation
     keys.jwks()
@@ -105,38 +105,38 @@ def test_the_generation_changes_with_rotate_and_retire_only(keys: SigningKeys) -
     assert len({before, rotated, keys.generation}) == 3
 
 
-def test_threads_that_ask_at_once_get_one_key(keys: SigningKeys, monkeypatch: pytest.MonkeyPatch) -> None:
-    real = SigningKeys._install  # pyright: ignore[reportPrivateUsage]
+def test_concurrent_threads_get_the_same_key(keys: SigningKeys, monkeypatch: pytest.MonkeyPatch) -> None:
+    original_install = SigningKeys._install  # pyright: ignore[reportPrivateUsage]
 
-    def slowly(self: SigningKeys, algorithm: SigningAlgorithm) -> SigningKey:
+    def slow_install(self: SigningKeys, algorithm: SigningAlgorithm) -> SigningKey:
         time.sleep(0.005)  # as an RSA key is made, so that all the others come to wait
-        return real(self, algorithm)
+        return original_install(self, algorithm)
 
-    monkeypatch.setattr(SigningKeys, "_install", slowly)
+    monkeypatch.setattr(SigningKeys, "_install", slow_install)
     barrier = threading.Barrier(8)
-    made: list[SigningKey] = []
+    collected_keys: list[SigningKey] = []
 
-    def ask() -> None:
+    def get_key() -> None:
         barrier.wait()
-        made.append(keys.current_key("ES256"))
+        collected_keys.append(keys.current_key("ES256"))
 
-    threads = [threading.Thread(target=ask) for _ in range(8)]
+    threads = [threading.Thread(target=get_key) for _ in range(8)]
     for thread in threads:
         thread.start()
     for thread in threads:
         thread.join()
-    assert len({key.kid for key in made}) == 1
+    assert len({key.kid for key in collected_keys}) == 1
     assert len(keys.published_keys()) == 1
 
 
-def test_no_repr_shows_a_key(keys: SigningKeys) -> None:
+def test_repr_does_not_contain_keys(keys: SigningKeys) -> None:
     key = keys.current_key("ES256")
     text = repr(keys) + repr(key)
     assert "rivate" not in text
     assert "ECPublicKey" not in text
 
 
-def test_no_symmetric_algorithm_can_be_used() -> None:
+def test_only_asymmetric_algorithms_are_supported() -> None:
     assert set(VERIFYING_ALGORITHMS) == {f"{family}{bits}" for family in ("ES", "PS", "RS") for bits in (256, 384, 512)}
 
 
@@ -158,32 +158,32 @@ def _rsa1024() -> rsa.RSAPublicKey:
         (VerifyingKey("k", "RS256", _rsa1024()), "RS256", "1024 bits"),
     ],
 )
-def test_a_key_that_does_not_fit_says_why(key: VerifyingKey, algorithm: str, reason: str) -> None:
+def test_mismatch_reason_describes_the_mismatch(key: VerifyingKey, algorithm: str, reason: str) -> None:
     assert reason in key.mismatch_reason(algorithm)
 
 
-def test_a_key_that_fits_has_no_misfit() -> None:
+def test_mismatch_reason_of_matching_key_is_empty() -> None:
     assert VerifyingKey("k", "ES256", _p256()).mismatch_reason("ES256") == ""
 
 
-def test_keys_written_as_pem_sign_alike_in_another_process() -> None:
-    """The kid is derived from the key, so two processes that share a file agree on it too."""
+def test_keys_loaded_from_the_same_pem_are_equal() -> None:
+    """The kid is derived from the key, so two processes that share a file also agree on the kid."""
     pem = new_private_pem()
-    one, other = SigningKeys(pem), SigningKeys(pem)
-    for algorithm in BOTH:
-        key = other.find(one.current_key(algorithm).kid)
+    first, second = SigningKeys(pem), SigningKeys(pem)
+    for algorithm in ALGORITHMS:
+        key = second.find(first.current_key(algorithm).kid)
         assert key is not None
-        assert key.verifies(b"message", one.current_key(algorithm).sign(b"message"))
+        assert key.verifies(b"message", first.current_key(algorithm).sign(b"message"))
 
 
 @pytest.mark.parametrize("text", ["no key", "-----BEGIN PRIVATE KEY-----\nAAAA\n-----END PRIVATE KEY-----"])
-def test_text_without_a_private_key_is_refused(text: str) -> None:
+def test_pem_without_private_key_raises_value_error(text: str) -> None:
     with pytest.raises(ValueError, match=r".+"):
         SigningKeys(text)
 
 
-def test_a_key_on_another_curve_is_refused() -> None:
-    form = (Encoding.PEM, PrivateFormat.PKCS8, NoEncryption())
-    pem = ec.generate_private_key(ec.SECP384R1()).private_bytes(*form).decode()
+def test_pem_key_on_another_curve_raises_value_error() -> None:
+    encoding = (Encoding.PEM, PrivateFormat.PKCS8, NoEncryption())
+    pem = ec.generate_private_key(ec.SECP384R1()).private_bytes(*encoding).decode()
     with pytest.raises(ValueError, match="neither P-256 nor RSA"):
         SigningKeys(pem)

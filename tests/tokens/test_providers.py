@@ -1,4 +1,4 @@
-"""Presets: tokens as providers shape them (README, "Users' tokens")."""
+"""Tokens in the shape of each auth provider (README, "Users' tokens")."""
 
 import pytest
 
@@ -9,9 +9,9 @@ from fake_credits.tokens.verifying import Verifier
 from tests.tokens.conftest import NOW_MS
 
 NOW_S = NOW_MS // 1000
-COMMON = {"iss", "sub", "iat", "exp"}
+COMMON_CLAIMS = {"iss", "sub", "iat", "exp"}
 
-TABLE = {
+EXPECTED_CLAIMS = {
     "plain": ("ES256", "https://issuer.fake-credits.test", None, 86_400, {"nbf", "jti"}),
     "clerk": (
         "RS256",
@@ -52,44 +52,44 @@ TABLE = {
 }
 
 
-def test_the_presets_are_the_tables_and_bear_their_own_names() -> None:
-    assert AUTH_PROVIDERS.keys() == TABLE.keys()
+def test_providers_match_the_expected_table() -> None:
+    assert AUTH_PROVIDERS.keys() == EXPECTED_CLAIMS.keys()
     assert all(preset.name == name for name, preset in AUTH_PROVIDERS.items())
     assert AUTH_PROVIDERS["plain"] is PLAIN_PROVIDER
 
 
 @pytest.mark.parametrize("name", AUTH_PROVIDERS)
-def test_a_token_has_the_shape_of_its_provider(shared_keys: SigningKeys, name: str) -> None:
-    algorithm, issuer, audience, life_s, extra = TABLE[name]
+def test_token_has_the_providers_claims(shared_keys: SigningKeys, name: str) -> None:
+    algorithm, issuer, audience, life_s, extra = EXPECTED_CLAIMS[name]
     preset = AUTH_PROVIDERS[name]
     claims = Minter(shared_keys, preset).claims("ada", now_ms=NOW_MS + 999)
-    assert claims.keys() == COMMON | extra | ({"aud"} if audience else set())
+    assert claims.keys() == COMMON_CLAIMS | extra | ({"aud"} if audience else set())
     assert (preset.algorithm, claims["iss"], claims.get("aud")) == (algorithm, issuer, audience)
     assert (claims["sub"], claims["iat"], claims["exp"]) == ("ada", NOW_S, NOW_S + life_s)
 
 
 @pytest.mark.parametrize("name", AUTH_PROVIDERS)
-def test_a_minted_token_is_good_for_its_own_issuer(shared_keys: SigningKeys, name: str) -> None:
+def test_minted_token_is_verified_by_its_providers_issuer(shared_keys: SigningKeys, name: str) -> None:
     preset = AUTH_PROVIDERS[name]
     minter = Minter(shared_keys, preset)
-    verifier = Verifier([Minter(shared_keys, other).issuer for other in AUTH_PROVIDERS.values()])
+    verifier = Verifier([Minter(shared_keys, provider).issuer for provider in AUTH_PROVIDERS.values()])
     verified = verifier.verify(minter.mint(preset.example_user_id, now_ms=NOW_MS), NOW_MS)
     assert (verified.user_id, verified.issuer) == (preset.example_user_id, preset.issuer)
 
 
-def test_two_tokens_never_share_an_id() -> None:
+def test_every_token_has_a_unique_jti() -> None:
     minter = Minter(SigningKeys())
     assert minter.claims("ada", now_ms=NOW_MS)["jti"] != minter.claims("ada", now_ms=NOW_MS)["jti"]
 
 
-def test_clerk_says_version_two() -> None:
+def test_clerk_token_has_version_2() -> None:
     claims = Minter(SigningKeys(), AUTH_PROVIDERS["clerk"]).claims("ada", now_ms=NOW_MS)
     assert (claims["v"], claims["sts"], claims["fva"]) == (2, "active", [0, -1])
 
 
-def test_firebase_repeats_the_user() -> None:
+def test_firebase_token_repeats_the_user_id() -> None:
     assert Minter(SigningKeys(), AUTH_PROVIDERS["firebase"]).claims("ada", now_ms=NOW_MS)["user_id"] == "ada"
 
 
-def test_cognito_is_an_access_token() -> None:
+def test_cognito_token_is_an_access_token() -> None:
     assert Minter(SigningKeys(), AUTH_PROVIDERS["cognito"]).claims("ada", now_ms=NOW_MS)["token_use"] == "access"

@@ -1,4 +1,4 @@
-"""Foreign issuers: trusted by their keys in a file, and by nothing else."""
+"""Foreign issuers that are trusted by the keys in a file."""
 
 import json
 from collections.abc import Callable
@@ -28,8 +28,14 @@ def token(key: ec.EllipticCurvePrivateKey | rsa.RSAPrivateKey, algorithm: str, k
     return jwt.encode(claims, key, algorithm=algorithm, headers={"kid": kid})
 
 
-def jwks(*, kid: str = "tenant-1", **more: object) -> str:
-    public = {**RSAAlgorithm.to_jwk(RSA.public_key(), as_dict=True), "kid": kid, "use": "sig", "alg": "RS256", **more}
+def jwks(*, kid: str = "tenant-1", **members: object) -> str:
+    public = {
+        **RSAAlgorithm.to_jwk(RSA.public_key(), as_dict=True),
+        "kid": kid,
+        "use": "sig",
+        "alg": "RS256",
+        **members,
+    }
     return json.dumps({"keys": [public]})
 
 
@@ -39,13 +45,13 @@ def pem(key: ec.EllipticCurvePrivateKey | rsa.RSAPrivateKey) -> bytes:
 
 def certificate() -> bytes:
     name = x509.Name([x509.NameAttribute(x509.NameOID.COMMON_NAME, "tenant")])
-    begin = datetime(2026, 1, 1, tzinfo=UTC)
+    not_before = datetime(2026, 1, 1, tzinfo=UTC)
     builder = x509.CertificateBuilder().subject_name(name).issuer_name(name).public_key(RSA.public_key())
-    builder = builder.serial_number(1).not_valid_before(begin).not_valid_after(begin + timedelta(days=1))
+    builder = builder.serial_number(1).not_valid_before(not_before).not_valid_after(not_before + timedelta(days=1))
     return builder.sign(RSA, hashes.SHA256()).public_bytes(Encoding.PEM)
 
 
-GOOD: dict[str, tuple[Callable[[], str | bytes], str]] = {
+VALID_KEY_FILES: dict[str, tuple[Callable[[], str | bytes], str]] = {
     "a JWK Set": (jwks, token(RSA, "RS256")),
     "an RSA key as PEM, whatever the kid": (lambda: pem(RSA), token(RSA, "RS256", "anything")),
     "a P-256 key as PEM": (lambda: pem(EC), token(EC, "ES256")),
@@ -53,28 +59,28 @@ GOOD: dict[str, tuple[Callable[[], str | bytes], str]] = {
 }
 
 
-def written(path: Path, content: str | bytes) -> Path:
+def write_file(path: Path, content: str | bytes) -> Path:
     path.write_bytes(content.encode() if isinstance(content, str) else content)
     return path
 
 
-@pytest.mark.parametrize("name", GOOD)
-def test_a_token_of_a_trusted_issuer_is_accepted_by_its_key_in_a_file(tmp_path: Path, name: str) -> None:
-    make, sent = GOOD[name]
-    issuer = trusted_issuer(URL, written(tmp_path / "keys", make()))
-    assert Verifier((issuer,)).verify(sent, NOW_MS).user_id == "auth0|ada"
+@pytest.mark.parametrize("name", VALID_KEY_FILES)
+def test_token_signed_with_a_trusted_key_is_accepted(tmp_path: Path, name: str) -> None:
+    make_content, user_token = VALID_KEY_FILES[name]
+    issuer = trusted_issuer(URL, write_file(tmp_path / "keys", make_content()))
+    assert Verifier((issuer,)).verify(user_token, NOW_MS).user_id == "auth0|ada"
 
 
-def test_another_kid_than_the_set_s_is_refused(tmp_path: Path) -> None:
-    issuer = trusted_issuer(URL, written(tmp_path / "keys", jwks(kid="tenant-2")))
+def test_kid_missing_from_the_key_set_is_rejected(tmp_path: Path) -> None:
+    issuer = trusted_issuer(URL, write_file(tmp_path / "keys", jwks(kid="tenant-2")))
     with pytest.raises(InvalidToken, match="tenant-2"):
         Verifier((issuer,)).verify(token(RSA, "RS256"), NOW_MS)
 
 
-def test_a_key_for_encryption_is_passed_over(tmp_path: Path) -> None:
-    both = json.loads(jwks())
-    both["keys"].append({**ECAlgorithm.to_jwk(EC.public_key(), as_dict=True), "use": "enc", "alg": "ECDH-ES"})
-    issuer = trusted_issuer(URL, written(tmp_path / "keys", json.dumps(both)))
+def test_encryption_key_is_ignored(tmp_path: Path) -> None:
+    key_set = json.loads(jwks())
+    key_set["keys"].append({**ECAlgorithm.to_jwk(EC.public_key(), as_dict=True), "use": "enc", "alg": "ECDH-ES"})
+    issuer = trusted_issuer(URL, write_file(tmp_path / "keys", json.dumps(key_set)))
     assert [key.kid for key in issuer.keys.published_keys()] == ["tenant-1"]
 
 
@@ -82,32 +88,32 @@ PRIVATE = EC.private_bytes(Encoding.PEM, PrivateFormat.PKCS8, NoEncryption())
 ED25519 = (
     ed25519.Ed25519PrivateKey.generate().public_key().public_bytes(Encoding.PEM, PublicFormat.SubjectPublicKeyInfo)
 )
-BAD: dict[str, tuple[str | bytes, str]] = {
-    "nothing": ("", "neither PEM nor a JWK Set"),
+INVALID_KEY_FILES: dict[str, tuple[str | bytes, str]] = {
+    "an empty file": ("", "neither PEM nor a JWK Set"),
     "no JSON": ("nonsense", "neither PEM nor a JWK Set"),
     "a JSON array": ("[]", "neither PEM nor a JWK Set"),
-    "a set of texts": ('{"keys": ["x"]}', "neither PEM nor a JWK Set"),
+    "a set of strings": ('{"keys": ["x"]}', "neither PEM nor a JWK Set"),
     "an empty set": ('{"keys": []}', "no key for signatures"),
-    "a key of no type": ('{"keys": [{}]}', r"keys\[0\] is no key"),
+    "a key without a type": ('{"keys": [{}]}', r"keys\[0\] is no key"),
     "a kid that is a number": (jwks().replace('"tenant-1"', "7"), r"keys\[0\] has a kid that is no string: 7"),
     "a private PEM": (PRIVATE, "has a private key"),
     "a private JWK": (jwks(d="AQAB"), "is a private key"),
     "a symmetric JWK": ('{"keys": [{"kty": "oct", "k": "c2VjcmV0", "alg": "HS256"}]}', "is a symmetric key"),
     "two of one kid": (json.dumps({"keys": json.loads(jwks())["keys"] * 2}), "two keys with the same kid"),
-    "a broken PEM": (b"-----BEGIN PUBLIC KEY-----\nAAAA\n-----END PUBLIC KEY-----\n", "."),
-    "a PEM of another kind": (ED25519, "another kind than RSA"),
-    "too much": (b" " * (1024 * 1024 + 1), "is over 1048576 bytes"),
+    "an invalid PEM": (b"-----BEGIN PUBLIC KEY-----\nAAAA\n-----END PUBLIC KEY-----\n", "."),
+    "a PEM of another key type": (ED25519, "another kind than RSA"),
+    "a file over 1 MiB": (b" " * (1024 * 1024 + 1), "is over 1048576 bytes"),
     "endless nesting": ("[" * 100_000, "."),
 }
 
 
-@pytest.mark.parametrize("name", BAD)
-def test_a_file_without_a_usable_public_key_is_refused_by_name(tmp_path: Path, name: str) -> None:
-    content, message = BAD[name]
+@pytest.mark.parametrize("name", INVALID_KEY_FILES)
+def test_file_without_usable_public_key_raises_trust_error(tmp_path: Path, name: str) -> None:
+    content, message = INVALID_KEY_FILES[name]
     with pytest.raises(TrustError, match=f"keys.txt: .*{message}"):
-        trusted_issuer(URL, written(tmp_path / "keys.txt", content))
+        trusted_issuer(URL, write_file(tmp_path / "keys.txt", content))
 
 
-def test_a_file_that_is_not_there_is_refused_by_name(tmp_path: Path) -> None:
+def test_missing_file_raises_trust_error(tmp_path: Path) -> None:
     with pytest.raises(TrustError, match=r"none\.json: can't be read: No such file"):
         trusted_issuer(URL, tmp_path / "none.json")
