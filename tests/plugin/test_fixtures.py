@@ -109,9 +109,9 @@ def test_environment_is_restored():
 
 @pytest.mark.fake_credits(live=True)
 def test_live_sandbox_is_its_servers_default(fake_credits, url):
-    with pytest.raises(urllib.request.HTTPError) as refused:
+    with pytest.raises(urllib.request.HTTPError) as exc_info:
         _balance(url, "somebody-elses")
-    refused.value.close()
+    exc_info.value.close()
     assert fake_credits.journal.entries()[-1].code == "invalid_api_key"
 """
 

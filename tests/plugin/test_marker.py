@@ -307,6 +307,6 @@ def test_option_values_are_normalized(option: str, value: object, normalized: ob
 )
 def test_invalid_option_value_is_a_usage_error(option: str, value: object) -> None:
     """The message names the place, the option, the value and the expected values."""
-    with pytest.raises(pytest.UsageError) as refused:
+    with pytest.raises(pytest.UsageError) as exc_info:
         validate_options({option: value}, "here")
-    assert str(refused.value) == f"here has {option}={value!r}: that must be {MARKER_OPTIONS[option].expected}"
+    assert str(exc_info.value) == f"here has {option}={value!r}: that must be {MARKER_OPTIONS[option].expected}"

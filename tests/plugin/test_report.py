@@ -41,9 +41,9 @@ def test_hostile(fake_credits, fake_credits_factory):
     as_user = f"/v1/applications/app-id/users/{fake_credits.api_key}/balance"
     for target in (secrets, as_user, "/v1/applications/a%1B%5B2J%E2%80%AE/users"):
         request = urllib.request.Request(url + target, headers={"X-API-Key": fake_credits.api_key})
-        with pytest.raises(urllib.error.HTTPError) as refused:
+        with pytest.raises(urllib.error.HTTPError) as exc_info:
             urllib.request.urlopen(request)
-        refused.value.close()
+        exc_info.value.close()
     fake_credits.user("a\\u202eb", balance=3)
     fake_credits.server_client.get_balance("app-id", "a\\u202eb")
     assert False, "SECRET=" + fake_credits.api_key

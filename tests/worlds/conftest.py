@@ -1,4 +1,4 @@
-"""Own what the tests of demo data share: small worlds, and histories as rows."""
+"""Helpers for the tests of demo data: small worlds, and user histories from rows."""
 
 from array import array
 from collections.abc import Sequence
@@ -10,15 +10,15 @@ from fake_credits.worlds.world import UserHistory, World
 GRANT, CONSUME, REFUND = Reason.GRANT, Reason.CONSUME, Reason.REFUND
 
 
-def history(
-    user_id: str, *rows: tuple[int, Reason], created: int = 0, times: Sequence[int] | None = None
+def make_history(
+    user_id: str, *rows: tuple[int, Reason], created_ms: int = 0, times: Sequence[int] | None = None
 ) -> UserHistory:
-    """Return a user with these rows, a millisecond apart unless ``times`` are given."""
+    """Return a user's history with these rows, one millisecond apart unless ``times`` are given."""
     deltas, codes = array("q", [delta for delta, _ in rows]), array("b", [REASON_CODES[reason] for _, reason in rows])
-    moments = range(created, created + len(rows)) if times is None else times
-    return UserHistory(user_id, created, TransactionColumns(deltas, codes, array("q", moments)))
+    times_ms = range(created_ms, created_ms + len(rows)) if times is None else times
+    return UserHistory(user_id, created_ms, TransactionColumns(deltas, codes, array("q", times_ms)))
 
 
-def world(*histories: UserHistory, name: str = "own") -> World:
-    """Return a world of these users."""
-    return World(name, 0, sum(len(each.columns.deltas) for each in histories), lambda: histories)
+def build_world(*histories: UserHistory, name: str = "own") -> World:
+    """Return a world with these users."""
+    return World(name, 0, sum(len(user_history.columns.deltas) for user_history in histories), lambda: histories)

@@ -1,4 +1,4 @@
-"""What users do: the same from the same key, lawful, of exact size, and as believable as the profile says."""
+"""Generated histories: determinism, size, validity, and the distributions of a profile."""
 
 import hashlib
 from collections import Counter
@@ -14,50 +14,55 @@ from fake_credits.worlds.profiles import PROFILES, Profile
 from fake_credits.worlds.world import WORLD_SPAN_MS, WorldError
 from tests.worlds.conftest import CONSUME, GRANT, REFUND
 
-DEMO = tuple(generate_histories(PROFILES["demo"], 0))
+DEMO_USERS = tuple(generate_histories(PROFILES["demo"], 0))
 DAY_MS = 86_400_000
 
 
-def rows(plan: GeneratedUser) -> list[tuple[int, str, int]]:
-    return [(delta, reason.value, at) for delta, reason, at in plan.columns.entries()]
+def list_rows(user: GeneratedUser) -> list[tuple[int, str, int]]:
+    return [(delta, reason.value, at) for delta, reason, at in user.columns.entries()]
 
 
-def consumptions(columns: TransactionColumns) -> list[tuple[int, int]]:
+def list_consumptions(columns: TransactionColumns) -> list[tuple[int, int]]:
     return [(-delta, at) for delta, reason, at in columns.entries() if reason is CONSUME]
 
 
-def test_a_seed_and_a_profile_always_give_the_same_data() -> None:
-    """The digest is written down here: a change of it is another `GENERATOR_VERSION`, and a line of the changelog."""
+def test_generator_output_is_stable() -> None:
+    """A change of this digest needs a new `GENERATOR_VERSION` and a line in the changelog."""
     digest = hashlib.sha256()
-    for plan in DEMO:
-        digest.update(ascii((plan.id_bits, plan.created_ms, rows(plan))).encode())
+    for user in DEMO_USERS:
+        digest.update(ascii((user.id_bits, user.created_ms, list_rows(user))).encode())
     assert digest.hexdigest() == "1f683f9e52c423e8a5560e67f31260fbc3db96b69d8afc5321ed67989d9f5e8f"
 
 
-def test_another_seed_and_another_name_give_other_data() -> None:
+def test_seed_and_profile_name_change_the_data() -> None:
     tiny = PROFILES["tiny"]
-    same = list(generate_histories(tiny, 0))
-    assert same == list(generate_histories(tiny, 0))
-    assert same != list(generate_histories(tiny, 1))
-    assert same != list(generate_histories(Profile(name="other", users=tiny.users, transactions=tiny.transactions), 0))
+    first = list(generate_histories(tiny, 0))
+    assert first == list(generate_histories(tiny, 0))
+    assert first != list(generate_histories(tiny, 1))
+    assert first != list(generate_histories(Profile(name="other", users=tiny.users, transactions=tiny.transactions), 0))
 
 
 @settings(max_examples=60)
 @given(
     seed=st.integers(0, 2**64),
     users=st.integers(1, 12),
-    each=st.integers(3, 60),
+    transactions_per_user=st.integers(3, 60),
     shares=st.sampled_from([(0, 0), (1, 0), (0, 1), (0.5, 0.5), (0.15, 0.15)]),
     grants=st.sampled_from([(100, 50, 200), (1, 0, 1), (5, 3, 4)]),
     sizes=st.sampled_from([(1, 500), (3, 3), (10, 1000)]),
 )
-def test_any_profile_gives_the_promised_number_of_lawful_transactions(
-    seed: int, users: int, each: int, shares: tuple[float, float], grants: tuple[int, int, int], sizes: tuple[int, int]
+def test_any_profile_yields_its_number_of_valid_transactions(
+    seed: int,
+    users: int,
+    transactions_per_user: int,
+    shares: tuple[float, float],
+    grants: tuple[int, int, int],
+    sizes: tuple[int, int],
 ) -> None:
     profile = Profile(
         name="any",
         users=users,
-        transactions=users * each,
+        transactions=users * transactions_per_user,
         dry_share=shares[0],
         gone_share=shares[1],
         signup_grant=grants[0],
@@ -66,71 +71,76 @@ def test_any_profile_gives_the_promised_number_of_lawful_transactions(
         smallest_consumption=sizes[0],
         largest_consumption=sizes[1],
     )
-    planned = list(generate_histories(profile, seed))
-    assert (len(planned), sum(len(plan.columns.deltas) for plan in planned)) == (users, users * each)
-    assert [plan.created_ms for plan in planned] == sorted(plan.created_ms for plan in planned)
-    for plan in planned:
-        deltas, codes, times = plan.columns
+    generated_users = list(generate_histories(profile, seed))
+    assert (len(generated_users), sum(len(user.columns.deltas) for user in generated_users)) == (
+        users,
+        users * transactions_per_user,
+    )
+    assert [user.created_ms for user in generated_users] == sorted(user.created_ms for user in generated_users)
+    for user in generated_users:
+        deltas, codes, times = user.columns
         assert min(accumulate(deltas)) >= 0
         assert list(times) == sorted(times)
-        assert times[0] == plan.created_ms >= 0
+        assert times[0] == user.created_ms >= 0
         assert times[-1] < WORLD_SPAN_MS
         assert all((delta < 0) == (code == REASON_CODES[CONSUME]) for delta, code in zip(deltas, codes, strict=True))
 
 
-def test_everybody_begins_with_the_sign_up_grant_and_gets_one_each_month() -> None:
-    longest = max(DEMO, key=lambda plan: plan.columns.times[-1] - plan.created_ms)
+def test_users_get_a_signup_grant_and_monthly_grants() -> None:
+    longest = max(DEMO_USERS, key=lambda user: user.columns.times[-1] - user.created_ms)
     grants = [
-        (delta, at - longest.created_ms) for delta, reason, at in rows(longest) if reason == "grant" and delta != 200
+        (delta, at - longest.created_ms)
+        for delta, reason, at in list_rows(longest)
+        if reason == "grant" and delta != 200
     ]
     assert grants == [(100, 0), *((50, 30 * DAY_MS * month) for month in range(1, len(grants)))]
     assert len(grants) > 6
-    assert all(plan.columns.deltas[0] == 100 for plan in DEMO)
+    assert all(user.columns.deltas[0] == 100 for user in DEMO_USERS)
 
 
-def test_a_refund_follows_the_consumption_that_it_gives_back() -> None:
-    found = 0
-    for plan in DEMO:
-        for before, after in zip(rows(plan), rows(plan)[1:], strict=False):
+def test_refund_follows_its_consumption() -> None:
+    refund_count = 0
+    for user in DEMO_USERS:
+        for before, after in zip(list_rows(user), list_rows(user)[1:], strict=False):
             if after[1] == REFUND:
                 assert (before[1], before[0]) == ("consume", -after[0])
-                found += 1
-    assert 0.03 < found / sum(len(consumptions(plan.columns)) for plan in DEMO) < 0.05
+                refund_count += 1
+    assert 0.03 < refund_count / sum(len(list_consumptions(user.columns)) for user in DEMO_USERS) < 0.05
 
 
-def test_more_is_consumed_by_day_than_by_night_and_on_weekdays_than_at_the_weekend() -> None:
-    moments = [at for plan in DEMO for _, at in consumptions(plan.columns)]
-    hours, days = Counter(at // 3_600_000 % 24 for at in moments), Counter(at // DAY_MS % 7 for at in moments)
+def test_consumption_is_higher_by_day_and_on_weekdays() -> None:
+    times_ms = [at for user in DEMO_USERS for _, at in list_consumptions(user.columns)]
+    hours, days = Counter(at // 3_600_000 % 24 for at in times_ms), Counter(at // DAY_MS % 7 for at in times_ms)
     assert sum(hours[hour] for hour in range(9, 18)) > 8 * sum(hours[hour] for hour in range(6))
     assert min(days[day] for day in range(5)) > 2 * max(days[5], days[6])
 
 
-def test_consumption_has_a_heavy_tail() -> None:
-    sizes = sorted(size for plan in DEMO for size, _ in consumptions(plan.columns))
+def test_consumption_sizes_have_a_heavy_tail() -> None:
+    sizes = sorted(size for user in DEMO_USERS for size, _ in list_consumptions(user.columns))
     assert sizes[len(sizes) // 2] <= 2
     assert sum(sizes[-len(sizes) // 10 :]) > sum(sizes) / 2
 
 
-def test_few_users_have_many_transactions() -> None:
-    counts = sorted(len(plan.columns.deltas) for plan in DEMO)
+def test_transaction_counts_have_a_heavy_tail() -> None:
+    counts = sorted(len(user.columns.deltas) for user in DEMO_USERS)
     assert counts[-1] > 5 * counts[len(counts) // 2]
 
 
-def test_some_ran_dry_with_their_last_transaction_and_some_never_came_back() -> None:
-    dry = [plan for plan in DEMO if sum(plan.columns.deltas) == 0]
-    gone = [plan for plan in DEMO if plan.columns.times[-1] - plan.created_ms <= 3_600_000]
-    assert 0.1 < len(dry) / len(DEMO) < 0.25
-    assert 0.1 < len(gone) / len(DEMO) < 0.25
-    assert all(len(plan.columns.deltas) <= 3 for plan in gone)
-    assert all(plan.columns.times[-1] < WORLD_SPAN_MS - DAY_MS for plan in dry[:10])
-    assert any(reason == GRANT and delta == 200 for plan in DEMO for delta, reason, _ in rows(plan))
+def test_some_users_run_out_of_credits_and_some_become_inactive() -> None:
+    users_without_credits = [user for user in DEMO_USERS if sum(user.columns.deltas) == 0]
+    inactive_users = [user for user in DEMO_USERS if user.columns.times[-1] - user.created_ms <= 3_600_000]
+    assert 0.1 < len(users_without_credits) / len(DEMO_USERS) < 0.25
+    assert 0.1 < len(inactive_users) / len(DEMO_USERS) < 0.25
+    assert all(len(user.columns.deltas) <= 3 for user in inactive_users)
+    assert all(user.columns.times[-1] < WORLD_SPAN_MS - DAY_MS for user in users_without_credits[:10])
+    assert any(reason == GRANT and delta == 200 for user in DEMO_USERS for delta, reason, _ in list_rows(user))
 
 
-def test_a_profile_whose_users_would_consume_more_than_is_granted_is_refused() -> None:
+def test_profile_without_enough_grants_raises_world_error() -> None:
     profile = Profile(name="poor", users=5, transactions=1_000, signup_grant=10, monthly_grant=0, top_up=0)
     with pytest.raises(WorldError, match="profile 'poor' can't be met: user 0 of 5 would consume more than is granted"):
         list(generate_histories(profile, 0))
 
 
-def test_users_of_no_number_do_nothing() -> None:
+def test_profile_without_users_yields_no_histories() -> None:
     assert list(generate_histories(PROFILES["edge"], 0)) == []

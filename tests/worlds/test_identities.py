@@ -1,4 +1,4 @@
-"""Users' ids: the shapes of auth providers, odd ones among them, and never one twice."""
+"""Generated user ids: the formats of auth providers, unusual characters, and uniqueness."""
 
 import re
 import sys
@@ -10,7 +10,7 @@ from fake_credits.keyed_random import keyed_generator
 from fake_credits.worlds.generator import ID_BITS, ID_SHAPES, IdGenerator
 from fake_credits.worlds.world import WorldError
 
-FORMS = {
+ID_PATTERNS = {
     "clerk": r"user_[0-9A-Za-z]{27}",
     "e-mail": r"[a-z'-]+\.[a-z'-]+\d+@(mail\.)?example\.(com|org|net)",
     "auth0": r"auth0\|[0-9a-f]{24}",
@@ -23,37 +23,37 @@ FORMS = {
 }
 
 
-def ids(people: IdGenerator, count: int) -> list[str]:
+def generate_ids(generator: IdGenerator, count: int) -> list[str]:
     return [
-        people.user_id(ordinal, keyed_generator(0, "test", ordinal).getrandbits(ID_BITS)) for ordinal in range(count)
+        generator.user_id(ordinal, keyed_generator(0, "test", ordinal).getrandbits(ID_BITS)) for ordinal in range(count)
     ]
 
 
-def test_each_provider_s_shape_has_its_turn() -> None:
-    """The forms are those that the providers document; the test's table has one for each shape."""
-    assert list(FORMS) == list(ID_SHAPES)
-    for ordinal, user_id in enumerate(ids(IdGenerator(0), 900)):
-        assert re.fullmatch(list(FORMS.values())[ordinal % len(FORMS)], user_id), user_id
+def test_ids_cycle_through_the_provider_formats() -> None:
+    """The table has the documented format of each provider."""
+    assert list(ID_PATTERNS) == list(ID_SHAPES)
+    for ordinal, user_id in enumerate(generate_ids(IdGenerator(0), 900)):
+        assert re.fullmatch(list(ID_PATTERNS.values())[ordinal % len(ID_PATTERNS)], user_id), user_id
 
 
-def test_odd_ids_have_blanks_slashes_percents_quotes_digits_alone_and_foreign_letters() -> None:
-    odd = ids(IdGenerator(0), 900)[3 :: len(ID_SHAPES)]
+def test_unusual_ids_cover_special_characters() -> None:
+    unusual_ids = generate_ids(IdGenerator(0), 900)[3 :: len(ID_SHAPES)]
     for pattern in (r" ", r"/", r"%", r"'", r"^\d+$", r"[^\x00-\x7f]", r"\+"):
-        assert any(re.search(pattern, user_id) for user_id in odd), pattern
+        assert any(re.search(pattern, user_id) for user_id in unusual_ids), pattern
 
 
-def test_no_two_users_have_the_same_id_and_the_default_contract_allows_them_all() -> None:
-    found = ids(IdGenerator(0), 20_000)
-    assert len(set(found)) == len(found)
-    assert not any(id_problem(DEFAULT_CONTRACT, user_id) for user_id in found)
+def test_ids_are_unique_and_valid_under_the_default_contract() -> None:
+    user_ids = generate_ids(IdGenerator(0), 20_000)
+    assert len(set(user_ids)) == len(user_ids)
+    assert not any(id_problem(DEFAULT_CONTRACT, user_id) for user_id in user_ids)
 
 
-def test_the_same_seed_names_the_same_people_and_another_does_not() -> None:
-    assert ids(IdGenerator(1), 50) == ids(IdGenerator(1), 50)
-    assert ids(IdGenerator(1), 50) != ids(IdGenerator(2), 50)
+def test_ids_depend_only_on_the_seed() -> None:
+    assert generate_ids(IdGenerator(1), 50) == generate_ids(IdGenerator(1), 50)
+    assert generate_ids(IdGenerator(1), 50) != generate_ids(IdGenerator(2), 50)
 
 
-def test_without_faker_it_is_said_how_to_install_it(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_missing_faker_error_has_the_install_command(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(sys.modules, "faker", None)
     with pytest.raises(WorldError, match=r"pip install 'fake-credits\[demo\]'"):
         IdGenerator(0)

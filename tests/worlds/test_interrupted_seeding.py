@@ -1,4 +1,4 @@
-"""Ended at any moment, by Ctrl-C or without a word, and with answers lost: run again, it ends where it was to end."""
+"""Seeding that is interrupted or killed, with lost responses, reaches the planned state when repeated."""
 
 import signal
 import subprocess
@@ -21,7 +21,7 @@ from tests.cli.conftest import LIMIT_S, clean_environment
 from tests.worlds.test_seeding import is_seeded
 
 WORLD = make_world(Profile(name="killed", users=12, transactions=300), 0)
-LOST = (
+LOST_RESPONSES = (
     Rule(name="lost", effect=Reset(), operation="createTransaction", phase="after", every=7),
     Rule(name="late", effect=Status(status=502), operation="createTransaction", phase="after", every=11),
     Rule(name="unsent", effect=Reset(), operation="createTransaction", phase="before", every=13),
@@ -30,8 +30,8 @@ LOST = (
 
 @pytest.fixture
 def fake() -> Iterator[FakeCredits]:
-    """A server that loses answers; its pages are short, so that a history has many."""
-    with FakeCredits(mode="live", contract=Contract(page_size=10), faults=LOST) as credits:
+    """Yield a server that loses responses; with small pages, so that a history has many."""
+    with FakeCredits(mode="live", contract=Contract(page_size=10), faults=LOST_RESPONSES) as credits:
         credits.serve()
         yield credits
 
@@ -40,36 +40,42 @@ def fake() -> Iterator[FakeCredits]:
 def command(fake: FakeCredits, tmp_path: Path) -> list[str]:
     save_world(WORLD, tmp_path / "world.json")
     (tmp_path / "contract.toml").write_text("version = 1\npage_size = 10\n")
-    words = ["--profile", str(tmp_path / "world.json"), "--contract", str(tmp_path / "contract.toml"), "--quiet"]
-    where = ["--url", fake.base_url, "--api-key", fake.api_key]
-    return [sys.executable, "-m", "fake_credits", "seed", *words, *where]
+    profile_flags = [
+        "--profile",
+        str(tmp_path / "world.json"),
+        "--contract",
+        str(tmp_path / "contract.toml"),
+        "--quiet",
+    ]
+    target_flags = ["--url", fake.base_url, "--api-key", fake.api_key]
+    return [sys.executable, "-m", "fake_credits", "seed", *profile_flags, *target_flags]
 
 
-class Moment:
-    """Be the moment at which a number of exchanges more has ended."""
+class ExchangeCountdown:
+    """Sets an event after a number of further exchanges."""
 
     def __init__(self, fake: FakeCredits) -> None:
-        self._left = 0
-        self._come = threading.Event()
-        fake.journal.on_write = self._hear
+        self._remaining = 0
+        self._event = threading.Event()
+        fake.journal.on_write = self._count_exchange
 
-    def set(self, exchanges: int) -> threading.Event:
-        self._come.clear()
-        self._left = exchanges
-        return self._come
+    def expect(self, exchanges: int) -> threading.Event:
+        self._event.clear()
+        self._remaining = exchanges
+        return self._event
 
-    def _hear(self, _entry: JournalEntry) -> None:
-        self._left -= 1
-        if self._left == 0:
-            self._come.set()
+    def _count_exchange(self, _entry: JournalEntry) -> None:
+        self._remaining -= 1
+        if self._remaining == 0:
+            self._event.set()
 
 
-def run_until(command: list[str], moment: threading.Event, number: int) -> int:
-    """Run the command, send it a signal at a moment, and return its exit code."""
+def run_until(command: list[str], event: threading.Event, signal_number: int) -> int:
+    """Run the command, send it a signal once the event is set, and return its exit code."""
     process = subprocess.Popen(command, env=clean_environment(), stderr=subprocess.DEVNULL)
     try:
-        assert moment.wait(LIMIT_S), "the moment did not come"
-        process.send_signal(number)
+        assert event.wait(LIMIT_S), "the exchanges did not happen"
+        process.send_signal(signal_number)
         return process.wait(LIMIT_S)
     finally:
         process.kill()
@@ -77,17 +83,17 @@ def run_until(command: list[str], moment: threading.Event, number: int) -> int:
 
 
 @pytest.mark.parametrize("kills", [1, pytest.param(50, marks=pytest.mark.slow)])
-def test_every_user_ends_with_the_planned_history(kills: int, fake: FakeCredits, command: list[str]) -> None:
-    moment, draw = Moment(fake), keyed_generator(7, "kills").random
+def test_repeated_seeding_completes_after_interruptions(kills: int, fake: FakeCredits, command: list[str]) -> None:
+    countdown, random_fraction = ExchangeCountdown(fake), keyed_generator(7, "kills").random
     codes: list[int] = []
     for kill in range(kills):
-        # A run asks for each user at least once, and then writes what is left: so the moment comes.
-        left = 300 - sum(map(len, fake.sandbox.ledger.page_of_users("app-id", None, 1)[0]))
-        exchanges = 1 + int(draw() * (12 if kill % 5 == 4 else 12 + min(left, 2 * 300 // kills)))
-        codes.append(run_until(command, moment.set(exchanges), (signal.SIGKILL, signal.SIGINT)[kill % 2]))
+        # A run sends at least one request per user and then the remaining writes, so the event is set.
+        remaining = 300 - sum(map(len, fake.sandbox.ledger.page_of_users("app-id", None, 1)[0]))
+        exchanges = 1 + int(random_fraction() * (12 if kill % 5 == 4 else 12 + min(remaining, 2 * 300 // kills)))
+        codes.append(run_until(command, countdown.expect(exchanges), (signal.SIGKILL, signal.SIGINT)[kill % 2]))
     assert set(codes) <= {-signal.SIGKILL, 130, 0}
     assert codes.count(0) <= kills // 10
-    done = subprocess.run(command, env=clean_environment(), capture_output=True, text=True, check=False)
-    assert (done.returncode, done.stderr) == (0, "")
+    result = subprocess.run(command, env=clean_environment(), capture_output=True, text=True, check=False)
+    assert (result.returncode, result.stderr) == (0, "")
     assert is_seeded(fake, WORLD)
     assert all(rule.fired for rule in fake.faults)

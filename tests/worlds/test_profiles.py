@@ -1,4 +1,4 @@
-"""Profiles: the numbers that a world is made from, and what is said of numbers that can't be."""
+"""Profiles: built-in profiles, validation and profile files."""
 
 import re
 from dataclasses import fields
@@ -11,21 +11,21 @@ from fake_credits.worlds.profiles import PROFILES, Profile, load_profile, profil
 from fake_credits.worlds.world import WorldError
 
 
-def test_the_profiles_that_have_names_are_of_the_promised_sizes() -> None:
+def test_built_in_profiles_have_the_documented_sizes() -> None:
     sizes = {name: (profile.users, profile.transactions) for name, profile in PROFILES.items()}
     assert sizes == {"tiny": (5, 60), "demo": (200, 20_000), "edge": (0, 0), "load": (100_000, 5_000_000)}
     assert [profile.name for profile in PROFILES.values()] == list(PROFILES)
     assert PROFILES["edge"].edge_cases
 
 
-def test_every_number_has_a_range_and_every_field_but_the_name_says_what_it_is() -> None:
-    for each in fields(Profile):
-        assert each.name == "name" or each.metadata["doc"]
-        assert each.type not in (int, float) or each.metadata["least"] < each.metadata["most"]
+def test_profile_fields_have_documentation_and_ranges() -> None:
+    for field_info in fields(Profile):
+        assert field_info.name == "name" or field_info.metadata["doc"]
+        assert field_info.type not in (int, float) or field_info.metadata["least"] < field_info.metadata["most"]
 
 
 @pytest.mark.parametrize(
-    ("words", "said"),
+    ("options", "message"),
     [
         ({"users": -1}, "users must be from 0 to 1000000, not -1"),
         ({"transactions": -5}, "transactions must be from 0 to 50000000, not -5"),
@@ -49,20 +49,18 @@ def test_every_number_has_a_range_and_every_field_but_the_name_says_what_it_is()
         ({"name": ""}, "name must not be empty"),
     ],
 )
-def test_numbers_that_no_world_can_have_are_refused_with_profile_field_value_and_rule(
-    words: dict[str, Any], said: str
-) -> None:
-    given: dict[str, Any] = {"name": "shop", **words}
-    whole = f"profile {given['name']!r}: {said}"
-    with pytest.raises(WorldError, match=f"^{re.escape(whole)}"):
-        Profile(**given)
+def test_invalid_value_error_names_profile_field_and_rule(options: dict[str, Any], message: str) -> None:
+    profile_options: dict[str, Any] = {"name": "shop", **options}
+    expected = f"profile {profile_options['name']!r}: {message}"
+    with pytest.raises(WorldError, match=f"^{re.escape(expected)}"):
+        Profile(**profile_options)
 
 
-def test_shares_may_be_whole_numbers() -> None:
+def test_shares_may_be_integers() -> None:
     assert Profile(name="shop", dry_share=0, gone_share=1).gone_share == 1
 
 
-def test_a_profile_of_ones_own_is_a_file_and_named_as_that(tmp_path: Path) -> None:
+def test_profile_file_is_named_after_its_file(tmp_path: Path) -> None:
     file = tmp_path / "shop.toml"
     file.write_text("version = 1\nusers = 7\ntransactions = 70\nrefund_share = 0.5\n")
     assert load_profile(file) == Profile(name="shop", users=7, transactions=70, refund_share=0.5)
@@ -71,7 +69,7 @@ def test_a_profile_of_ones_own_is_a_file_and_named_as_that(tmp_path: Path) -> No
 
 
 @pytest.mark.parametrize(
-    ("text", "said"),
+    ("text", "message"),
     [
         ("users = 7\n", "version must be 1, not None"),
         ("version = 2\n", "version must be 1, not 2"),
@@ -82,14 +80,14 @@ def test_a_profile_of_ones_own_is_a_file_and_named_as_that(tmp_path: Path) -> No
         ("#" * 70_000, "it is over 65536 bytes"),
     ],
 )
-def test_a_file_that_is_no_profile_is_refused_by_its_name(text: str, said: str, tmp_path: Path) -> None:
+def test_invalid_profile_file_error_names_the_file(text: str, message: str, tmp_path: Path) -> None:
     file = tmp_path / "shop.toml"
     file.write_text(text)
-    with pytest.raises(WorldError, match=re.escape(f"{file}: {said}")):
+    with pytest.raises(WorldError, match=re.escape(f"{file}: {message}")):
         load_profile(file)
 
 
-def test_a_file_that_is_not_there_or_no_text_is_refused_by_its_name(tmp_path: Path) -> None:
+def test_unreadable_profile_file_error_names_the_file(tmp_path: Path) -> None:
     with pytest.raises(WorldError, match=r"gone\.toml: can't be read: No such file"):
         load_profile(tmp_path / "gone.toml")
     (tmp_path / "binary.toml").write_bytes(b"\xff")
@@ -97,5 +95,5 @@ def test_a_file_that_is_not_there_or_no_text_is_refused_by_its_name(tmp_path: Pa
         load_profile(tmp_path / "binary.toml")
 
 
-def test_a_document_needs_its_version() -> None:
+def test_document_with_version_is_accepted() -> None:
     assert profile_from_dict({"version": 1, "name": "a"}) == Profile(name="a")

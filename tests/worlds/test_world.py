@@ -1,4 +1,4 @@
-"""Worlds: back-dated into a ledger whole or not at all, by the rules of its contract."""
+"""Loading worlds into a ledger: back-dating, contract rules and reuse."""
 
 from datetime import UTC, datetime, timedelta
 
@@ -16,13 +16,13 @@ from fake_credits.worlds.world import (
     WorldError,
     world_start_ms,
 )
-from tests.worlds.conftest import CONSUME, GRANT, REFUND, history, world
+from tests.worlds.conftest import CONSUME, GRANT, REFUND, build_world, make_history
 
 NOW_MS = to_ms(datetime(2030, 6, 15, 12, 30, tzinfo=UTC))
 APPLICATION = "app-id"
 
 
-def test_a_world_ends_on_the_last_monday_and_starts_within_the_last_year() -> None:
+def test_world_ends_on_the_last_monday_within_the_last_year() -> None:
     monday = datetime(2030, 6, 10, tzinfo=UTC)
     for hours in (0, 1, 24 * 5, 24 * 7 - 1):
         now_ms = to_ms(monday + timedelta(hours=hours))
@@ -30,16 +30,19 @@ def test_a_world_ends_on_the_last_monday_and_starts_within_the_last_year() -> No
         assert now_ms - world_start_ms(now_ms) < 365 * 86_400_000
 
 
-def test_a_clock_without_a_year_before_it_is_refused() -> None:
+def test_clock_in_the_first_year_raises_world_error() -> None:
     assert world_start_ms(to_ms(datetime(1971, 1, 1, tzinfo=UTC))) >= 0
     with pytest.raises(WorldError, match="the clock is at 1970-12-01: a world needs the year before it"):
         world_start_ms(to_ms(datetime(1970, 12, 1, tzinfo=UTC)))
 
 
-def test_users_are_loaded_in_order_with_balances_and_with_times_of_the_past() -> None:
+def test_users_are_loaded_in_order_with_back_dated_entries() -> None:
     ledger = Ledger(Contract())
-    ada = history("ada", (10, GRANT), (-4, CONSUME), (4, REFUND), created=5, times=(5, 6, 6))
-    assert world(ada, history("bob", created=7)).load_into(ledger, APPLICATION, NOW_MS) == ("ada", "bob")
+    ada = make_history("ada", (10, GRANT), (-4, CONSUME), (4, REFUND), created_ms=5, times=(5, 6, 6))
+    assert build_world(ada, make_history("bob", created_ms=7)).load_into(ledger, APPLICATION, NOW_MS) == (
+        "ada",
+        "bob",
+    )
     account, start_ms = ledger.get_account(APPLICATION, "ada"), world_start_ms(NOW_MS)
     assert [tuple(row) for row in account.entries()] == [
         (10, GRANT, start_ms + 5, 10),
@@ -47,104 +50,108 @@ def test_users_are_loaded_in_order_with_balances_and_with_times_of_the_past() ->
         (4, REFUND, start_ms + 6, 10),
     ]
     assert account.created_at_ms == start_ms + 5
-    assert [each.user_id for each in ledger.page_of_users(APPLICATION, None, 9)[0]] == ["ada", "bob"]
+    assert [account.user_id for account in ledger.page_of_users(APPLICATION, None, 9)[0]] == ["ada", "bob"]
     ledger.verify_balances()
 
 
 @pytest.mark.parametrize(
-    ("contract", "second", "said"),
+    ("contract", "invalid_history", "message"),
     [
         (
             Contract(),
-            history("eve", (1, GRANT), (-2, CONSUME)),
+            make_history("eve", (1, GRANT), (-2, CONSUME)),
             "user 'eve': user 'eve' has a balance of 1, so 2 can't",
         ),
-        (Contract(), history("eve", (-1, GRANT)), "user 'eve': delta must be greater than 0 for reason 'grant'"),
-        (Contract(ceiling=9), history("eve", (10, GRANT)), "user 'eve': a balance of 0 plus 10 is over the ceiling"),
-        (Contract(), history("eve", (MAX_AMOUNT + 1, GRANT)), "user 'eve': delta must be at most"),
-        (Contract(id_max_length=3), history("evelyn"), "user 'evelyn': its id must have at most 3 characters"),
-        (Contract(id_pattern="[a-z]+"), history("Eve"), "user 'Eve': its id must match the contract's pattern"),
-        (Contract(), history("a\nb"), "its id must not have control characters"),
-        (Contract(), history(".."), r"user '\.\.': its id is none"),
-        (Contract(applications=("shop",)), history("eve"), "there is no application 'app-id'"),
+        (Contract(), make_history("eve", (-1, GRANT)), "user 'eve': delta must be greater than 0 for reason 'grant'"),
+        (
+            Contract(ceiling=9),
+            make_history("eve", (10, GRANT)),
+            "user 'eve': a balance of 0 plus 10 is over the ceiling",
+        ),
+        (Contract(), make_history("eve", (MAX_AMOUNT + 1, GRANT)), "user 'eve': delta must be at most"),
+        (Contract(id_max_length=3), make_history("evelyn"), "user 'evelyn': its id must have at most 3 characters"),
+        (Contract(id_pattern="[a-z]+"), make_history("Eve"), "user 'Eve': its id must match the contract's pattern"),
+        (Contract(), make_history("a\nb"), "its id must not have control characters"),
+        (Contract(), make_history(".."), r"user '\.\.': its id is none"),
+        (Contract(applications=("shop",)), make_history("eve"), "there is no application 'app-id'"),
     ],
 )
-def test_a_world_that_breaks_a_rule_of_the_contract_is_refused_by_the_user_s_name_and_nobody_is_loaded(
-    contract: Contract, second: UserHistory, said: str
+def test_world_that_violates_the_contract_loads_no_users(
+    contract: Contract, invalid_history: UserHistory, message: str
 ) -> None:
     ledger = Ledger(contract)
-    with pytest.raises(WorldError, match=f"world 'own' can't be had here: .*{said}"):
-        world(history("ada"), second).load_into(ledger, APPLICATION, NOW_MS)
+    with pytest.raises(WorldError, match=f"world 'own' can't be had here: .*{message}"):
+        build_world(make_history("ada"), invalid_history).load_into(ledger, APPLICATION, NOW_MS)
     assert ledger.find_account(APPLICATION, "ada") is None
 
 
-def test_what_another_contract_allows_is_loaded() -> None:
+def test_world_is_checked_against_the_ledgers_contract() -> None:
     ledger = Ledger(Contract(floor=-5, sign="free", ceiling=None))
-    world(history("ada", (-5, GRANT))).load_into(ledger, APPLICATION, NOW_MS)
+    build_world(make_history("ada", (-5, GRANT))).load_into(ledger, APPLICATION, NOW_MS)
     assert ledger.get_account(APPLICATION, "ada").balance == -5
 
 
-def test_a_user_who_exists_is_left_alone_and_named() -> None:
+def test_existing_user_raises_and_loads_no_users() -> None:
     ledger = Ledger(Contract())
     ledger.create_user(APPLICATION, "bob", NOW_MS)
     with pytest.raises(WorldError, match="user 'bob': there is such a user already"):
-        world(history("ada"), history("bob")).load_into(ledger, APPLICATION, NOW_MS)
+        build_world(make_history("ada"), make_history("bob")).load_into(ledger, APPLICATION, NOW_MS)
     assert ledger.find_account(APPLICATION, "ada") is None
-    world(history("bob")).load_into(ledger, "another-app", NOW_MS)
+    build_world(make_history("bob")).load_into(ledger, "another-app", NOW_MS)
 
 
-def counted(size: int) -> tuple[World, list[int]]:
-    """Return a world that counts how often it was made."""
-    made: list[int] = []
+def counting_world(size: int) -> tuple[World, list[int]]:
+    """Return a world and a list that grows with each generation of its histories."""
+    calls: list[int] = []
 
-    def make() -> tuple[UserHistory, ...]:
-        made.append(1)
-        return history("ada", (10, GRANT)), history("bob")
+    def histories() -> tuple[UserHistory, ...]:
+        calls.append(1)
+        return make_history("ada", (10, GRANT)), make_history("bob")
 
-    return World("own", 0, size, make), made
+    return World("own", 0, size, histories), calls
 
 
 @pytest.mark.parametrize("size", [MAX_KEPT_TRANSACTIONS, MAX_KEPT_TRANSACTIONS + 1])
-def test_a_world_is_made_once_for_ledgers_of_one_kind_whatever_its_size(size: int) -> None:
-    (own, made), contract = counted(size), Contract()
+def test_histories_are_generated_once_for_equal_ledgers(size: int) -> None:
+    (custom_world, calls), contract = counting_world(size), Contract()
     ledgers = [Ledger(contract) for _ in range(3)]
     for minute, ledger in enumerate(ledgers):
-        assert own.load_into(ledger, APPLICATION, NOW_MS + 60_000 * minute) == ("ada", "bob")
+        assert custom_world.load_into(ledger, APPLICATION, NOW_MS + 60_000 * minute) == ("ada", "bob")
     ledgers[1].append(ledgers[1].get_account(APPLICATION, "ada"), -4, CONSUME, NOW_MS)
     assert [ledger.get_account(APPLICATION, "ada").balance for ledger in ledgers] == [10, 6, 10]
     for ledger in ledgers:
         ledger.verify_balances()
-    assert len(made) == 1
+    assert len(calls) == 1
 
 
-WEEK = timedelta(days=7) // timedelta(milliseconds=1)
+WEEK_MS = timedelta(days=7) // timedelta(milliseconds=1)
 
 
-@pytest.mark.parametrize(("size", "times_made"), [(MAX_KEPT_TRANSACTIONS, 1), (MAX_KEPT_TRANSACTIONS + 1, 4)])
-def test_another_week_application_or_contract_has_histories_of_its_own(size: int, times_made: int) -> None:
-    """They are moved in time, or checked by other rules; of a world that is too large to keep they are made anew."""
-    own, made = counted(size)
+@pytest.mark.parametrize(("size", "call_count"), [(MAX_KEPT_TRANSACTIONS, 1), (MAX_KEPT_TRANSACTIONS + 1, 4)])
+def test_other_week_application_or_contract_reloads_large_worlds(size: int, call_count: int) -> None:
+    """Their times or rules differ; the histories of a world that is too large to keep are generated again."""
+    custom_world, calls = counting_world(size)
     for contract, application, now_ms in (
         (Contract(), APPLICATION, NOW_MS),
-        (Contract(), APPLICATION, NOW_MS + WEEK),
-        (Contract(), "shop", NOW_MS + WEEK),
+        (Contract(), APPLICATION, NOW_MS + WEEK_MS),
+        (Contract(), "shop", NOW_MS + WEEK_MS),
     ):
         ledger = Ledger(contract)
-        own.load_into(ledger, application, now_ms)
+        custom_world.load_into(ledger, application, now_ms)
         account = ledger.get_account(application, "ada")
         assert (account.application_id, account.created_at_ms) == (application, world_start_ms(now_ms))
         assert next(account.entries()).at_ms == world_start_ms(now_ms)
     with pytest.raises(WorldError, match="over the ceiling of 9"):
-        own.load_into(Ledger(Contract(ceiling=9)), "shop", NOW_MS + WEEK)
-    assert len(made) == times_made
+        custom_world.load_into(Ledger(Contract(ceiling=9)), "shop", NOW_MS + WEEK_MS)
+    assert len(calls) == call_count
 
 
-def test_a_reset_and_another_sandbox_start_from_a_large_world_without_its_being_made_anew() -> None:
-    own, made = counted(MAX_KEPT_TRANSACTIONS + 1)
-    with FakeCredits(world=own) as one, FakeCredits(world=own) as another:
-        one.server_client.create_transaction(APPLICATION, "ada", delta=-3, reason="consume")
-        assert (one.balance("ada"), another.balance("ada")) == (7, 10)
-        one.reset()
-        assert one.balance("ada") == 10
-        assert one.problems() == another.problems() == []
-    assert len(made) == 1
+def test_reset_and_second_sandbox_reuse_a_large_world() -> None:
+    custom_world, calls = counting_world(MAX_KEPT_TRANSACTIONS + 1)
+    with FakeCredits(world=custom_world) as first, FakeCredits(world=custom_world) as second:
+        first.server_client.create_transaction(APPLICATION, "ada", delta=-3, reason="consume")
+        assert (first.balance("ada"), second.balance("ada")) == (7, 10)
+        first.reset()
+        assert first.balance("ada") == 10
+        assert first.problems() == second.problems() == []
+    assert len(calls) == 1
