@@ -100,7 +100,7 @@ def _process_starter(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Calla
         processes.append(process)
         cli_process = CliProcess(process, directory)
         if serves:
-            # The banner comes after the ready file, and ends with this line.
+            # The banner is printed after the ready file is written, and ends with this line.
             until(lambda: "fake-credits token" in cli_process.out or process.poll() is not None, "an answering server")
         return cli_process
 

@@ -250,7 +250,7 @@ def test_signal_stops_tls_server_and_removes_its_ca(start: Start, number: int, c
 @pytest.mark.slow
 def test_tls_ca_file_is_written_and_kept_if_replaced_by_another_server(start: Start, tmp_path: Path) -> None:
     file = tmp_path / "ca.pem"
-    file.write_text(issue_certificate().ca_pem)  # a killed server's
+    file.write_text(issue_certificate().ca_pem)  # left by a killed server
     cli_process = start("serve", "--tls", "--tls-ca", str(file))
     assert cli_process.variables["CREDITS_CA_FILE"] == str(file)
     assert (

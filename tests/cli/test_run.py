@@ -52,7 +52,7 @@ def run(*arguments: str, **variables: str) -> "subprocess.CompletedProcess[str]"
 
 @pytest.mark.parametrize("preset", ["plain", pytest.param("clerk", marks=pytest.mark.slow)])
 def test_credentials_in_the_environment_work(preset: str) -> None:
-    # The proxy answers nothing: loopback has to go past it.
+    # Nothing listens at the proxy's address, so loopback must bypass the proxy.
     proxied = {"http_proxy": "http://127.0.0.1:9", "NO_PROXY": "internal.example"}
     templates = ("--env", "MY_URL={base_url}/v1", "--env", "MY_TEXT={user_id}={{}}", "--env", "MY_PEM={jwt_public_key}")
     result = run(
@@ -134,7 +134,7 @@ def test_internal_error_traceback_is_printed_once_with_any_log_format(log_format
         env=clean_environment(),
     )
     assert (result.returncode, result.stdout) == (0, "")
-    assert result.stderr.count("Traceback (most recent call last)") == 2  # of two exchanges, one each
+    assert result.stderr.count("Traceback (most recent call last)") == 2  # one for each of the two exchanges
     assert result.stderr.count("in broken") == 2
     assert "\x1b" not in result.stderr
     lines = result.stderr.splitlines()
@@ -332,7 +332,7 @@ def test_signal_during_world_loading_ends_run_immediately(number: int) -> None:
 WINDOWS_RUN = """
 import os, shutil, signal, socket, subprocess, sys
 from fake_credits.cli import main
-from fake_credits.cli import run  # first: what it imports goes by the platform
+from fake_credits.cli import run  # before the patch: its imports depend on the platform
 sys.platform = "win32"
 shutil.which = lambda name, path: {which}
 class Popen(subprocess.Popen):
@@ -348,7 +348,7 @@ class Popen(subprocess.Popen):
 subprocess.Popen = Popen
 signal.SIGBREAK, socket.SO_EXCLUSIVEADDRUSE = signal.SIGUSR2, socket.SO_REUSEADDR
 leave = sys.exit
-sys.exit = lambda code: leave(code if code < 2**31 else -1)  # it takes a C long
+sys.exit = lambda code: leave(code if code < 2**31 else -1)  # sys.exit takes a C long
 main()
 """
 
@@ -390,4 +390,4 @@ def test_batch_file_is_found_on_path_on_windows(tmp_path: Path) -> None:
 def test_32_bit_exit_code_is_passed_through_on_windows() -> None:
     """0xC000013A is the exit code after Ctrl-C."""
     result = run_as_on_windows("true", at_wait="super().wait(timeout); return 0xC000013A")
-    assert (result.returncode, result.stderr) == (0x3A, "")  # of which this system keeps a byte
+    assert (result.returncode, result.stderr) == (0x3A, "")  # this system keeps only the lowest byte

@@ -146,7 +146,7 @@ def test_terminal_shows_a_bar_except_in_ci_and_dumb_terminals(
         try:
             while part := os.read(parent, 65536):
                 text += part
-        except OSError:  # Linux says so where the other end is closed
+        except OSError:  # raised on Linux when the other end is closed
             pass
         assert process.wait(LIMIT_S) == 0
     os.close(parent)

@@ -280,7 +280,7 @@ def test_server_keeps_serving_when_its_output_is_closed_or_unread(output_state: 
         until(lambda: ready.exists() or process.poll() is not None, "an answering server")
         cli_process = CliProcess(process, tmp_path)
         variables = cli_process.variables
-        # 64 KiB is what a pipe holds on Linux.
+        # A pipe holds 64 KiB on Linux.
         with httpx2.Client(trust_env=False, headers={"X-API-Key": variables["CREDITS_API_KEY"]}) as client:
             url = f"{variables['CREDITS_BASE_URL']}/v1/applications/{'a' * 200}/users/{'u' * 200}"
             statuses = {client.get(url).status_code for _ in range(120)}
@@ -391,7 +391,9 @@ def test_stale_ready_file_is_replaced(
 
 
 def test_unwritable_ready_file_exits_with_1(tmp_path: Path, serve_in_process: Callable[..., Result]) -> None:
-    result = serve_in_process("--ready-file", str(tmp_path / ("r" * 250)))  # its draft's name is longer than 255
+    result = serve_in_process(
+        "--ready-file", str(tmp_path / ("r" * 250))
+    )  # the temporary file's name is longer than 255 bytes
     assert result.exit_code == 1
     assert "--ready-file" in result.output
     assert "can't be written: File name too long" in result.output

@@ -11,7 +11,7 @@ from fake_credits.faults.serialization import rule_to_json
 from tests.behaviour.test_no_noise import LIMITED, RULES, at_once, storms
 from tests.cli.conftest import CliProcess
 
-_SLOW = "Executing <"
+SLOW_STEP_MESSAGE = "Executing <"
 """The start of an event loop's debug message about a slow step, which a busy machine may cause."""
 
 
@@ -45,4 +45,4 @@ def test_server_prints_nothing_during_a_storm_of_faults(
     assert cli_process.popen.poll() is None
     assert cli_process.stop() == 0
     assert cli_process.out == banner
-    assert [line for line in cli_process.err.splitlines() if _SLOW not in line] == []
+    assert [line for line in cli_process.err.splitlines() if SLOW_STEP_MESSAGE not in line] == []

@@ -42,7 +42,7 @@ def server() -> Iterator[str]:
 
 @pytest.mark.parametrize("slash", ["", "/"])
 def test_wait_polls_readyz_until_it_succeeds(server: str, slash: str) -> None:
-    # Nothing listens at the proxy's address: it is not used.
+    # Nothing listens at the proxy's address, so the proxy must not be used.
     result = CliRunner().invoke(cli, ["wait", server + slash], env={"http_proxy": "http://127.0.0.1:9"})
     assert (result.exit_code, result.output) == (0, "")
     assert SlowStartHandler.requested_paths == ["/_fake/readyz"] * 3

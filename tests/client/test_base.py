@@ -17,7 +17,7 @@ BALANCE = b'{"balance":90}'
 
 
 class CannedTransport:
-    """Reply with the given bodies in order, repeating the last one, and record the requests."""
+    """A transport that replies with the given bodies, repeating the last one, and records the requests."""
 
     def __init__(self, *bodies: bytes, status: int = 200) -> None:
         self.requests: list[Request] = []

@@ -16,7 +16,7 @@ from fake_credits.http_message import Headers, Response
 from fake_credits.models import Balance, Reason, Transaction, TransactionPage, User, UserPage
 
 DECODER = ResponseDecoder(DEFAULT_CONTRACT)
-AT = datetime(2026, 1, 2, 3, 4, 5, 678000, tzinfo=UTC)
+CREATED_AT = datetime(2026, 1, 2, 3, 4, 5, 678000, tzinfo=UTC)
 USER_JSON = {"applicationId": "app-id", "userId": "ada", "createdAt": "2026-01-02T03:04:05.678Z"}
 TRANSACTION_JSON = {"delta": -10, "reason": "consume", "createdAt": "2026-01-02T03:04:05.678Z"}
 ERROR_BODIES = ("nested", "problem", "flat")
@@ -36,7 +36,7 @@ def make_error_body(error_body: str, code: str, status: int, **fields: Any) -> b
 
 
 def test_success_bodies_are_decoded_into_models() -> None:
-    user, transaction = User("app-id", "ada", AT), Transaction(-10, Reason.CONSUME, AT)
+    user, transaction = User("app-id", "ada", CREATED_AT), Transaction(-10, Reason.CONSUME, CREATED_AT)
     assert DECODER.user(make_response(USER_JSON)) == user
     assert DECODER.balance(make_response({"balance": 90})) == Balance(90)
     assert DECODER.transaction(make_response(TRANSACTION_JSON, 201), delta=-10, reason="consume") == transaction
@@ -119,7 +119,7 @@ def test_created_at_is_decoded_in_the_contracts_format(timestamp_format: Timesta
         .user(make_response(USER_JSON | {"createdAt": value}))
         .created_at
     )
-    assert created_at == (AT if timestamp_format.endswith("ms") else AT.replace(microsecond=0))
+    assert created_at == (CREATED_AT if timestamp_format.endswith("ms") else CREATED_AT.replace(microsecond=0))
 
 
 def test_contract_field_names_are_used() -> None:
@@ -140,14 +140,14 @@ def test_contract_field_names_are_used() -> None:
 )
 def test_created_transaction_is_decoded_in_the_contracts_format(contract: Contract, body: Any) -> None:
     transaction = ResponseDecoder(contract).transaction(make_response(body, 201), delta=-10, reason="consume")
-    assert transaction == Transaction(-10, Reason.CONSUME, AT)
+    assert transaction == Transaction(-10, Reason.CONSUME, CREATED_AT)
 
 
 def test_empty_created_transaction_uses_request_and_date_header() -> None:
     decoder = ResponseDecoder(Contract(created_transaction="empty"))
     response = make_response(b"", 204, [(b"date", b"Fri, 02 Jan 2026 03:04:05 GMT")])
     transaction = decoder.transaction(response, delta=-10, reason="consume")
-    assert transaction == Transaction(-10, Reason.CONSUME, AT.replace(microsecond=0))
+    assert transaction == Transaction(-10, Reason.CONSUME, CREATED_AT.replace(microsecond=0))
 
 
 @pytest.mark.parametrize("headers", [[], [(b"date", b"soon")]])

@@ -14,11 +14,11 @@ from fake_credits.models import Balance, Reason, Transaction, User
 
 CallClient = Callable[..., Any]
 
-AT = datetime(2026, 1, 2, 3, 4, 5, 678000, tzinfo=UTC)
-STAMP = "2026-01-02T03:04:05.678Z"
-USER = "/v1/applications/app-id/users/user-id"
-USER_JSON = {"applicationId": "app-id", "userId": "user-id", "createdAt": STAMP}
-KEY = {"X-API-Key": "your-api-key"}
+CREATED_AT = datetime(2026, 1, 2, 3, 4, 5, 678000, tzinfo=UTC)
+CREATED_AT_TEXT = "2026-01-02T03:04:05.678Z"
+USER_PATH = "/v1/applications/app-id/users/user-id"
+USER_JSON = {"applicationId": "app-id", "userId": "user-id", "createdAt": CREATED_AT_TEXT}
+API_KEY_HEADER = {"X-API-Key": "your-api-key"}
 METHODS = ("create_user", "get_user", "list_users", "get_balance", "create_transaction", "list_transactions")
 
 
@@ -28,25 +28,25 @@ def client_args(httpserver: HTTPServer) -> tuple[str, str]:
 
 def test_server_client_authenticates_with_an_api_key(call_client: CallClient, httpserver: HTTPServer) -> None:
     """README: "Requires API key authentication.\""""
-    httpserver.expect_oneshot_request(USER + "/balance", headers=KEY).respond_with_json({"balance": 90})
+    httpserver.expect_oneshot_request(USER_PATH + "/balance", headers=API_KEY_HEADER).respond_with_json({"balance": 90})
     assert call_client("server", client_args(httpserver), "get_balance", "app-id", "user-id") == Balance(90)
 
 
 @pytest.mark.parametrize("status", [201, 200])
 def test_create_user_creates_or_updates(call_client: CallClient, httpserver: HTTPServer, status: int) -> None:
     """README: "createUser(applicationId, userId): Create or update a user (idempotent)\""""
-    handler = httpserver.expect_oneshot_request(USER, method="PUT", headers=KEY, data="")
+    handler = httpserver.expect_oneshot_request(USER_PATH, method="PUT", headers=API_KEY_HEADER, data="")
     handler.respond_with_json(USER_JSON, status=status)
     assert call_client("server", client_args(httpserver), "create_user", "app-id", "user-id") == User(
-        "app-id", "user-id", AT
+        "app-id", "user-id", CREATED_AT
     )
 
 
 def test_get_user_gets_user_information(call_client: CallClient, httpserver: HTTPServer) -> None:
     """README: "getUser(applicationId, userId): Get user information\""""
-    httpserver.expect_oneshot_request(USER, method="GET", headers=KEY).respond_with_json(USER_JSON)
+    httpserver.expect_oneshot_request(USER_PATH, method="GET", headers=API_KEY_HEADER).respond_with_json(USER_JSON)
     assert call_client("server", client_args(httpserver), "get_user", "app-id", "user-id") == User(
-        "app-id", "user-id", AT
+        "app-id", "user-id", CREATED_AT
     )
 
 
@@ -64,7 +64,7 @@ def test_list_users_lists_all_users_in_the_application(call_client: CallClient, 
 
 def test_get_balance_gets_the_credit_balance(call_client: CallClient, httpserver: HTTPServer) -> None:
     """README: "getBalance(applicationId, userId): Get user's credit balance"; ``{balance: number}``."""
-    httpserver.expect_oneshot_request(USER + "/balance", method="GET").respond_with_json({"balance": -5})
+    httpserver.expect_oneshot_request(USER_PATH + "/balance", method="GET").respond_with_json({"balance": -5})
     assert call_client("server", client_args(httpserver), "get_balance", "app-id", "user-id").balance == -5
 
 
@@ -74,21 +74,23 @@ def test_create_transaction_grants_consumes_and_refunds(
 ) -> None:
     """README: "Create a credit transaction (grant/consume/refund)"; its examples' bodies."""
     body = {"delta": delta, "reason": reason}
-    handler = httpserver.expect_oneshot_request(USER + "/transactions", method="POST", headers=KEY, json=body)
-    handler.respond_with_json({**body, "createdAt": STAMP}, status=201)
+    handler = httpserver.expect_oneshot_request(
+        USER_PATH + "/transactions", method="POST", headers=API_KEY_HEADER, json=body
+    )
+    handler.respond_with_json({**body, "createdAt": CREATED_AT_TEXT}, status=201)
     transaction = call_client(
         "server", client_args(httpserver), "create_transaction", "app-id", "user-id", delta=delta, reason=Reason(reason)
     )
-    assert transaction == Transaction(delta, Reason(reason), AT)
+    assert transaction == Transaction(delta, Reason(reason), CREATED_AT)
 
 
 def test_list_transactions_lists_the_history(call_client: CallClient, httpserver: HTTPServer) -> None:
     """README: "listTransactions(applicationId, userId, cursor?): List user's transaction history\""""
-    item = {"delta": -10, "reason": "consume", "createdAt": STAMP}
+    item = {"delta": -10, "reason": "consume", "createdAt": CREATED_AT_TEXT}
     body = {"transactions": [item], "nextCursor": "c"}
-    httpserver.expect_oneshot_request(USER + "/transactions", query_string="cursor=b").respond_with_json(body)
+    httpserver.expect_oneshot_request(USER_PATH + "/transactions", query_string="cursor=b").respond_with_json(body)
     page = call_client("server", client_args(httpserver), "list_transactions", "app-id", "user-id", "b")
-    assert (page.transactions, page.next_cursor) == ((Transaction(-10, Reason.CONSUME, AT),), "c")
+    assert (page.transactions, page.next_cursor) == ((Transaction(-10, Reason.CONSUME, CREATED_AT),), "c")
 
 
 @pytest.mark.parametrize(
@@ -98,9 +100,9 @@ def test_list_transactions_lists_the_history(call_client: CallClient, httpserver
         (
             "iter_transactions",
             ("app-id", "user-id"),
-            USER + "/transactions",
+            USER_PATH + "/transactions",
             "transactions",
-            {"delta": 1, "reason": "grant", "createdAt": STAMP},
+            {"delta": 1, "reason": "grant", "createdAt": CREATED_AT_TEXT},
         ),
     ],
 )
@@ -123,7 +125,7 @@ def test_iter_methods_fetch_all_pages(
 
 def test_error_response_raises_its_class(call_client: CallClient, httpserver: HTTPServer) -> None:
     body = {"error": {"code": "insufficient_credits", "message": "The balance is 5.", "requestId": "r-1"}}
-    httpserver.expect_oneshot_request(USER + "/transactions").respond_with_json(body, status=402)
+    httpserver.expect_oneshot_request(USER_PATH + "/transactions").respond_with_json(body, status=402)
     with pytest.raises(InsufficientCredits, match=r"402 insufficient_credits: The balance is 5\. \(request r-1\)"):
         call_client(
             "server", client_args(httpserver), "create_transaction", "app-id", "user-id", delta=-10, reason="consume"

@@ -14,10 +14,10 @@ from fake_credits.models import Balance, Reason, Transaction, User
 
 CallClient = Callable[..., Any]
 
-AT = datetime(2026, 1, 2, 3, 4, 5, 678000, tzinfo=UTC)
-STAMP = "2026-01-02T03:04:05.678Z"
-USER = "/v1/applications/app-id/users/user-id"
-BEARER = {"Authorization": "Bearer header.payload.signature"}
+CREATED_AT = datetime(2026, 1, 2, 3, 4, 5, 678000, tzinfo=UTC)
+CREATED_AT_TEXT = "2026-01-02T03:04:05.678Z"
+USER_PATH = "/v1/applications/app-id/users/user-id"
+BEARER_HEADER = {"Authorization": "Bearer header.payload.signature"}
 
 
 def client_args(httpserver: HTTPServer) -> tuple[str, str, str]:
@@ -26,21 +26,21 @@ def client_args(httpserver: HTTPServer) -> tuple[str, str, str]:
 
 def test_user_client_authenticates_with_a_bearer_token(call_client: CallClient, httpserver: HTTPServer) -> None:
     """README: "Requires JWT bearer token authentication.\""""
-    httpserver.expect_oneshot_request(USER + "/balance", headers=BEARER).respond_with_json({"balance": 90})
+    httpserver.expect_oneshot_request(USER_PATH + "/balance", headers=BEARER_HEADER).respond_with_json({"balance": 90})
     assert call_client("user", client_args(httpserver), "get_balance", "user-id") == Balance(90)
     assert "X-API-Key" not in httpserver.log[0][0].headers
 
 
 def test_get_user_gets_the_authenticated_users_information(call_client: CallClient, httpserver: HTTPServer) -> None:
     """README: "getUser(userId): Get authenticated user's information\""""
-    body = {"applicationId": "app-id", "userId": "user-id", "createdAt": STAMP}
-    httpserver.expect_oneshot_request(USER, method="GET", headers=BEARER).respond_with_json(body)
-    assert call_client("user", client_args(httpserver), "get_user", "user-id") == User("app-id", "user-id", AT)
+    body = {"applicationId": "app-id", "userId": "user-id", "createdAt": CREATED_AT_TEXT}
+    httpserver.expect_oneshot_request(USER_PATH, method="GET", headers=BEARER_HEADER).respond_with_json(body)
+    assert call_client("user", client_args(httpserver), "get_user", "user-id") == User("app-id", "user-id", CREATED_AT)
 
 
 def test_get_balance_gets_the_authenticated_users_balance(call_client: CallClient, httpserver: HTTPServer) -> None:
     """README: "getBalance(userId): Get authenticated user's credit balance\""""
-    httpserver.expect_oneshot_request(USER + "/balance", method="GET").respond_with_json({"balance": 0})
+    httpserver.expect_oneshot_request(USER_PATH + "/balance", method="GET").respond_with_json({"balance": 0})
     assert call_client("user", client_args(httpserver), "get_balance", "user-id").balance == 0
 
 
@@ -48,14 +48,14 @@ def test_list_transactions_lists_the_authenticated_users_history(
     call_client: CallClient, httpserver: HTTPServer
 ) -> None:
     """README: "listTransactions(userId, cursor?): List authenticated user's transaction history\""""
-    item = {"delta": 100, "reason": "grant", "createdAt": STAMP}
-    path = USER + "/transactions"
+    item = {"delta": 100, "reason": "grant", "createdAt": CREATED_AT_TEXT}
+    path = USER_PATH + "/transactions"
     httpserver.expect_ordered_request(path, query_string="").respond_with_json(
         {"transactions": [item], "nextCursor": "c"}
     )
     httpserver.expect_ordered_request(path, query_string="cursor=c").respond_with_json({"transactions": [item]})
     items = call_client("user", client_args(httpserver), "iter_transactions", "user-id")
-    assert items == [Transaction(100, Reason.GRANT, AT)] * 2
+    assert items == [Transaction(100, Reason.GRANT, CREATED_AT)] * 2
 
 
 def test_other_users_data_is_forbidden(call_client: CallClient, httpserver: HTTPServer) -> None:

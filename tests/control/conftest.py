@@ -16,8 +16,8 @@ from fake_credits.sandboxes import SandboxRegistry
 from fake_credits.tokens.keys import SigningKeys
 from fake_credits.transports.live import LiveServer
 
-TOKEN = "my-token"
-LIMIT = 50
+CONTROL_TOKEN = "my-token"
+SANDBOX_LIMIT = 50
 
 
 @dataclass
@@ -58,7 +58,11 @@ class ControlSession:
     def request(self, method: str, path: str, body: object = None, **headers: str) -> ControlResponse:
         """Send one request with the token; a string or bytes is sent as the body unchanged."""
         content = body if isinstance(body, str | bytes) else b"" if body is None else json.dumps(body).encode()
-        request_headers = {TOKEN_HEADER: TOKEN, **({"Content-Type": "application/json"} if content else {}), **headers}
+        request_headers = {
+            TOKEN_HEADER: CONTROL_TOKEN,
+            **({"Content-Type": "application/json"} if content else {}),
+            **headers,
+        }
         response = self.http.request(method, f"/_fake{path}", content=content, headers=request_headers)
         return ControlResponse(response.status_code, response.json(), response.headers)
 
@@ -117,7 +121,10 @@ def live_server() -> Iterator[LiveServer]:
     keys, sandbox_numbers = SigningKeys(), itertools.count(2)
     sandboxes = SandboxRegistry(Sandbox(SandboxOptions(seed=7, users={"ada": 3}), keys, "s1"))
     control_plane = ControlPlane(
-        sandboxes, lambda options: Sandbox(options, keys, f"s{next(sandbox_numbers)}"), TOKEN, sandbox_limit=LIMIT
+        sandboxes,
+        lambda options: Sandbox(options, keys, f"s{next(sandbox_numbers)}"),
+        CONTROL_TOKEN,
+        sandbox_limit=SANDBOX_LIMIT,
     )
     server = LiveServer(sandboxes.base_sandbox.contract, sandboxes, control=control_plane)
     server.start()

@@ -10,7 +10,7 @@ from fake_credits.control import app, handlers, request, routes, schemas
 from fake_credits.control.app import MAX_CONTROL_BODY_BYTES, TOKEN_HEADER, ControlPlane
 from fake_credits.control.routes import CONTROL_ROUTES
 from fake_credits.errors import CONTROL_ERRORS
-from tests.control.conftest import TOKEN, ControlSession
+from tests.control.conftest import CONTROL_TOKEN, ControlSession
 
 HANDLERS = {name: getattr(handlers, name) for name in handlers.__all__}
 
@@ -50,7 +50,7 @@ def test_internal_error_answers_500_and_is_reported_as_problem(
     control.server.sandboxes.base_sandbox.bugs.clear()
 
 
-@pytest.mark.parametrize("token", [None, "", "wrong", TOKEN + "x", TOKEN[:-1], "é"])
+@pytest.mark.parametrize("token", [None, "", "wrong", CONTROL_TOKEN + "x", CONTROL_TOKEN[:-1], "é"])
 @pytest.mark.parametrize(("method", "path"), [("GET", "/sandboxes"), ("DELETE", "/sandboxes/s1"), ("GET", "/presets")])
 def test_missing_or_wrong_control_token_returns_401(
     control: ControlSession, method: str, path: str, token: str | None
@@ -60,17 +60,17 @@ def test_missing_or_wrong_control_token_returns_401(
     assert response.status_code == 401
     assert response.json()["error"]["code"] == "control_token_required"
     assert response.headers["www-authenticate"] == TOKEN_HEADER
-    assert TOKEN not in response.text
+    assert CONTROL_TOKEN not in response.text
 
 
 def test_repeated_control_token_header_returns_401(control: ControlSession) -> None:
-    headers = [(TOKEN_HEADER, TOKEN), (TOKEN_HEADER, TOKEN)]
+    headers = [(TOKEN_HEADER, CONTROL_TOKEN), (TOKEN_HEADER, CONTROL_TOKEN)]
     assert control.http.get("/_fake/sandboxes", headers=headers).status_code == 401
 
 
 def test_api_key_and_bearer_token_do_not_authenticate_control_requests(control: ControlSession) -> None:
     sandbox = control.create_sandbox()
-    for headers in ({"X-API-Key": sandbox.info["api_key"]}, {"Authorization": f"Bearer {TOKEN}"}):
+    for headers in ({"X-API-Key": sandbox.info["api_key"]}, {"Authorization": f"Bearer {CONTROL_TOKEN}"}):
         assert control.http.get("/_fake/sandboxes", headers=headers).status_code == 401
 
 
@@ -111,7 +111,8 @@ def test_preflight_request_returns_405_without_cors_headers(control: ControlSess
 
 def test_foreign_host_header_returns_421(control: ControlSession) -> None:
     assert (
-        control.http.get("/_fake/sandboxes", headers={"Host": "evil.example", TOKEN_HEADER: TOKEN}).status_code == 421
+        control.http.get("/_fake/sandboxes", headers={"Host": "evil.example", TOKEN_HEADER: CONTROL_TOKEN}).status_code
+        == 421
     )
 
 
@@ -135,7 +136,7 @@ def test_foreign_host_header_returns_421(control: ControlSession) -> None:
 def test_unknown_resources_and_methods_return_their_error_code(
     control: ControlSession, method: str, path: str, code: str, allow: str | None
 ) -> None:
-    headers = {TOKEN_HEADER: TOKEN}
+    headers = {TOKEN_HEADER: CONTROL_TOKEN}
     response = control.http.request(method, f"/_fake{path}", headers=headers)
     assert response.status_code == CONTROL_ERRORS[code][0]
     assert response.headers.get("allow") == allow
@@ -200,7 +201,7 @@ def test_route_without_parameters_rejects_body_and_query(control: ControlSession
 
 
 def test_chunked_body_is_read_up_to_the_size_limit(control: ControlSession) -> None:
-    headers = {TOKEN_HEADER: TOKEN, "Content-Type": "application/json"}
+    headers = {TOKEN_HEADER: CONTROL_TOKEN, "Content-Type": "application/json"}
     response = control.http.post("/_fake/sandboxes", content=iter([b'{"seed"', b": 5}"]), headers=headers)
     assert response.json()["seed"] == 5
     endless = (b" " * 65536 for _ in range(40))
@@ -219,7 +220,8 @@ def test_control_requests_ignore_faults_and_are_not_journaled(control: ControlSe
 def test_client_disconnect_during_body_creates_no_sandbox(control: ControlSession) -> None:
     host, port = control.base_url.removeprefix("http://").split(":")
     head = (
-        f"POST /_fake/sandboxes HTTP/1.1\r\nHost: localhost\r\n{TOKEN_HEADER}: {TOKEN}\r\nContent-Length: 9\r\n\r\n{{"
+        f"POST /_fake/sandboxes HTTP/1.1\r\nHost: localhost\r\n{TOKEN_HEADER}: {CONTROL_TOKEN}\r\n"
+        "Content-Length: 9\r\n\r\n{"
     )
     with socket.create_connection((host, int(port))) as connection:
         connection.sendall(head.encode())

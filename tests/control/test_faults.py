@@ -13,9 +13,9 @@ from fake_credits.clock import monotonic_s, to_ms
 from fake_credits.control.app import TOKEN_HEADER
 from fake_credits.faults.scenarios import FAULT_PRESETS
 from fake_credits.transports.live import LiveServer
-from tests.control.conftest import TOKEN, ControlSession, SandboxSession
+from tests.control.conftest import CONTROL_TOKEN, ControlSession, SandboxSession
 
-CONSUME = {"operation": "createTransaction"}
+CREATE_TRANSACTION = {"operation": "createTransaction"}
 
 
 @pytest.fixture
@@ -51,7 +51,7 @@ def test_rule_fires_on_nth_matching_call_and_counts_matches(control: ControlSess
 
 def test_reset_after_phase_commits_and_breaks_the_connection(control: ControlSession) -> None:
     sandbox = control.create_sandbox(users={"ada": 5})
-    sandbox.request_json("POST", "/faults", {"effect": "reset", **CONSUME, "phase": "after", "first": 1})
+    sandbox.request_json("POST", "/faults", {"effect": "reset", **CREATE_TRANSACTION, "phase": "after", "first": 1})
     with pytest.raises(httpx2.ReadError):
         sandbox.spend()
     assert sandbox.balance() == 4
@@ -179,12 +179,12 @@ def test_first_released_call_gets_the_last_credit(
 ) -> None:
     for _ in range(10):
         sandbox = control.create_sandbox(users={"ada": 1})
-        assert sandbox.request_json("POST", "/gates", {"name": "last", **CONSUME})["held"] == []
+        assert sandbox.request_json("POST", "/gates", {"name": "last", **CREATE_TRANSACTION})["held"] == []
         calls = hold_calls_at_gate(sandbox, pool, ["ada", "ada"])
         assert [item["ordinal"] for item in sandbox.request_json("GET", "/gates/last")["held"]] == [1, 2]
         released = sandbox.request_json("POST", "/gates/last/release", {"order": order})
         assert (released["is_open"], released["held"], released["arrivals"]) == (True, [], 2)
-        assert sandbox.balance() == 0  # each has run on before release answers
+        assert sandbox.balance() == 0  # release returns after the released calls have completed
         statuses = [call.result(5) for call in calls]
         assert statuses == ([201, 402] if order == [0, 1] else [402, 201])
         sandbox.request_json("DELETE", "")
@@ -192,7 +192,7 @@ def test_first_released_call_gets_the_last_credit(
 
 def test_release_with_keep_releases_only_the_listed_calls(control: ControlSession, pool: ThreadPoolExecutor) -> None:
     sandbox = control.create_sandbox(users={"ada": 1, "bob": 1})
-    sandbox.request_json("POST", "/gates", {"name": "last", **CONSUME, "phase": "after"})
+    sandbox.request_json("POST", "/gates", {"name": "last", **CREATE_TRANSACTION, "phase": "after"})
     calls = hold_calls_at_gate(sandbox, pool, ["ada", "bob"])
     gate = sandbox.request_json("POST", "/gates/last/release", {"order": ["bob"], "keep": True})
     assert [item["user"] for item in gate["held"]] == ["ada"]
@@ -273,7 +273,7 @@ def start_gate_wait(control: ControlSession, sandbox: SandboxSession) -> socket.
     host, port = control.base_url.removeprefix("http://").split(":")
     connection = socket.create_connection((host, int(port)))
     body = '{"limit_s": 60}'
-    head = f"Host: localhost\r\n{TOKEN_HEADER}: {TOKEN}\r\nContent-Type: application/json\r\n"
+    head = f"Host: localhost\r\n{TOKEN_HEADER}: {CONTROL_TOKEN}\r\nContent-Type: application/json\r\n"
     line = f"POST /_fake{sandbox.path}/gates/last/wait HTTP/1.1\r\n"
     connection.sendall(f"{line}{head}Content-Length: {len(body)}\r\n\r\n{body}".encode())
     return connection

@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 from fake_credits.sandbox_options import SandboxOptions
-from tests.control.conftest import LIMIT, ControlSession
+from tests.control.conftest import SANDBOX_LIMIT, ControlSession
 
 
 def test_sandboxes_have_separate_keys_tokens_and_balances(control: ControlSession) -> None:
@@ -120,7 +120,7 @@ def test_default_sandbox_cannot_be_closed(control: ControlSession) -> None:
 
 def test_sandbox_limit_is_enforced(control: ControlSession) -> None:
     sandbox = control.create_sandbox()
-    for _ in range(LIMIT - 2):
+    for _ in range(SANDBOX_LIMIT - 2):
         control.create_sandbox()
     response = control.request("POST", "/sandboxes", {})
     assert (response.status, response.code) == (409, "sandbox_limit")

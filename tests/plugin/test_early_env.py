@@ -72,7 +72,7 @@ def test_django_settings_at_import_work_with_two_workers(suite: Suite, pytester:
     """Each worker has a separate port; its key and token are accepted by each test's new sandbox."""
     pytester.makepyfile(shop_settings=DJANGO_SETTINGS, application=APPLICATION)
     ini = f"{EARLY_ENV}\nDJANGO_SETTINGS_MODULE = shop_settings\npythonpath = ."
-    conftest = "import application"  # at the first moment that a suite's own code can
+    conftest = "import application"  # as early as a suite can import it
     result = suite(
         DJANGO_SUITE, "-n2", conftest=conftest, ini=ini, plugins=("xdist", "pytest_django.plugin"), alone=True
     )

@@ -146,7 +146,7 @@ def test_hangs_and_swallows_it(fake_credits):
 def test_gate_at_its_limit(fake_credits):
     gate = fake_credits.hold("getBalance", name="door")
     gate.limit_s = 0.01
-    other = threading.Event()  # a thread that could release it, and does not
+    other = threading.Event()  # a thread that could release the gate but does not
     thread = threading.Thread(target=other.wait)
     thread.start()
     with pytest.raises(FakeCreditsError):

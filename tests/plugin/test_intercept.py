@@ -4,7 +4,7 @@ import pytest
 
 from tests.plugin.conftest import Suite
 
-CALL = """
+BALANCE_HELPER = """
 import pytest, httpx2
 
 def balance(credits, base="https://credits.internal"):
@@ -17,7 +17,7 @@ INI = "fake_credits_intercept =\n    https://credits.internal\n    http://other.
 def test_ini_option_intercepts_for_every_tests_sandbox(suite: Suite) -> None:
     """One URL per line; each test's requests reach that test's sandbox."""
     result = suite(
-        CALL
+        BALANCE_HELPER
         + """
 @pytest.mark.parametrize("amount", [1, 2])
 def test_one(fake_credits, amount):
@@ -36,7 +36,7 @@ def test_between():
 def test_nearest_marker_replaces_all_intercepted_urls(suite: Suite) -> None:
     """A list replaces the ini's list; an empty list turns interception off."""
     result = suite(
-        CALL
+        BALANCE_HELPER
         + """
 from fake_credits.intercept import INTERCEPTION_REGISTRY
 
@@ -63,14 +63,14 @@ def test_settings_fixture_can_set_intercepted_urls(suite: Suite) -> None:
         "import pytest\n@pytest.fixture(scope='session')\n"
         "def fake_credits_settings(): return {'intercept': 'https://own.internal', 'balance': 4}"
     )
-    source = CALL + "def test_it(fake_credits): assert balance(fake_credits, 'https://own.internal') == 4"
+    source = BALANCE_HELPER + "def test_it(fake_credits): assert balance(fake_credits, 'https://own.internal') == 4"
     suite(source, conftest=conftest, ini=INI).assert_outcomes(passed=1)
 
 
 def test_factory_sandbox_intercepts_only_its_given_urls(suite: Suite) -> None:
     """The ini option applies to the fixture only; otherwise a module's sandbox would take its requests."""
     result = suite(
-        CALL
+        BALANCE_HELPER
         + """
 @pytest.fixture(scope="module")
 def shared(fake_credits_factory):

@@ -7,7 +7,7 @@ from pytest_fake_credits.marker import MARKER_OPTIONS, validate_options
 
 from tests.plugin.conftest import Suite
 
-MERGING = """
+MERGED_MARKERS = """
 import pytest
 
 pytestmark = pytest.mark.fake_credits(balance=1, seed=1, users={"ada": 1})
@@ -62,7 +62,7 @@ def test_no_options(fake_credits):
 
 def test_markers_merge_option_by_option(suite: Suite) -> None:
     """Module, class, subclass, function, parameter: the nearest wins, for the options that it sets."""
-    suite(MERGING).assert_outcomes(passed=8)
+    suite(MERGED_MARKERS).assert_outcomes(passed=8)
 
 
 @pytest.mark.parametrize(

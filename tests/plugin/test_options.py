@@ -29,7 +29,7 @@ def test_every_option_derives_flag_ini_and_variable_names() -> None:
     ]
     ids = ["application_id", "user_id", "api_key", "auth_provider", "early_env", "autouse", "keep_headers"]
     assert [option.name for option in PLUGIN_OPTIONS] == ["seed", "mode", "log", "latency", "contract", *ids]
-    assert names[2][2] == "FAKE_CREDITS_PYTEST_LOG"  # serve's --log has the obvious one
+    assert names[2][2] == "FAKE_CREDITS_PYTEST_LOG"  # FAKE_CREDITS_LOG belongs to serve's --log
 
 
 @pytest.mark.parametrize("strongest", range(6))

@@ -72,7 +72,7 @@ def test_sample_files_match_the_generator_except_faker_names(name: str) -> None:
 
 def test_file_truncated_anywhere_raises_world_error(file: Path) -> None:
     text = file.read_bytes()
-    for length in range(len(text) - 1):  # the last byte is a line's end
+    for length in range(len(text) - 1):  # the last byte is the final newline
         file.write_bytes(text[:length])
         with pytest.raises(WorldError, match=r"world\.json: is no world, or a damaged one"):
             load_world(file)
