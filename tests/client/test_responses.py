@@ -189,7 +189,7 @@ def test_headers_supply_request_id_and_auth_reason() -> None:
     assert (exc_info.value.request_id, exc_info.value.auth_reason) == ("r-2", "wrong_key")
 
 
-def test_a_cause_that_is_no_credentials_is_no_why() -> None:
+def test_cause_other_than_auth_sets_no_auth_reason() -> None:
     with pytest.raises(errors.UserNotFound) as exc_info:
         DECODER.balance(
             make_response(make_error_body("nested", "user_not_found", 404), 404, [(b"x-fake-credits-cause", b"domain")])

@@ -21,7 +21,7 @@ def test_both_drivers(fake_credits):
     url = fake_credits.base_url + "/v9/app-id/ada/credits"
     assert httpx2.get(url, headers={"X-API-Key": fake_credits.api_key}).json() == {"balance": -50}
 
-def test_the_sessions_server(fake_credits_server, fake_credits):
+def test_session_server(fake_credits_server, fake_credits):
     assert fake_credits.base_url == fake_credits_server.base_url
 """
 
@@ -39,7 +39,7 @@ def test_contract_applies_to_clients_and_both_drivers(
         if contract_option
         else ""
     )
-    text = mark + BOTH_DRIVERS.partition("def test_the_sessions")[0] if mark else BOTH_DRIVERS
+    text = mark + BOTH_DRIVERS.partition("def test_session_server")[0] if mark else BOTH_DRIVERS
     flags = ("--fake-credits-contract=mine.toml",) if source == "flag" else ()
     result = suite(text, *flags, ini="fake_credits_contract = mine.toml" if source == "ini" else "")
     result.assert_outcomes(passed=1 if mark else 2)
@@ -68,7 +68,7 @@ import pytest
 {mark}
 @pytest.mark.fake_credits(users={{"ada": 10}})
 @pytest.mark.parametrize("run", [1, 2])
-def test_a_tenants_user(fake_credits, run):
+def test_trusted_token(fake_credits, run):
     token = {token!r}
     fake_credits.bind("https://dev.example/", "ada")
     url = fake_credits.base_url + "/v1/applications/app-id/users/ada/balance"

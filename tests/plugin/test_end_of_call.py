@@ -57,7 +57,7 @@ async def test_async_ledger(fake_credits, fake_credits_async_server_client):
     corrupt(fake_credits)
 
 
-def test_refusals_are_fine(fake_credits_server_client):
+def test_expected_errors_pass(fake_credits_server_client):
     with pytest.raises(UserNotFound):
         fake_credits_server_client.get_balance("app-id", "nobody")
 
@@ -82,7 +82,7 @@ def test_internal_error_fails_the_passing_test_once(suite: Suite) -> None:
     """The call phase fails, not the teardown; a failed test keeps its failure."""
     result = suite(BUG_SUITE, "-rfEp", plugins=("anyio.pytest_plugin",), conftest=ANYIO_BACKEND)
     result.assert_outcomes(failed=5, passed=3)
-    for test in ("allowed_bug", "refusals_are_fine", "shared_is_reported_once"):
+    for test in ("allowed_bug", "expected_errors_pass", "shared_is_reported_once"):
         result.stdout.fnmatch_lines([f"PASSED test_suite.py::test_{test}"])
     text = result.stdout.str()
     assert text.count("\nSo fake-credits fails this test, which passed but proves nothing") == 4
