@@ -1,4 +1,4 @@
-"""Own how the API's tests ask: one text for both drivers, in bytes, so that nothing normalises what a test means."""
+"""A raw HTTP client for the API tests, over both drivers; requests are bytes, so nothing normalizes them."""
 
 import http.client
 import json
@@ -22,13 +22,13 @@ Field = tuple[bytes, bytes]
 APP = "app-id"
 JSON: Field = (b"content-type", b"application/json")
 GRANT = b'{"delta":100,"reason":"grant"}'
-_DEFAULT = Documented(DEFAULT_CONTRACT)
-LIMIT_S = 20.0
-"""No answer takes so long; a test that waits for it would fail rather than hang."""
+_DEFAULT_DOCUMENT = Documented(DEFAULT_CONTRACT)
+TIMEOUT_S = 20.0
+"""Upper limit for one response, so that a broken test fails instead of hanging."""
 
 
-class Got(NamedTuple):
-    """Be one whole answer; header names are in lower case."""
+class ApiResponse(NamedTuple):
+    """A complete HTTP response; header names are in lower case."""
 
     status: int
     headers: tuple[tuple[str, str], ...]
@@ -44,19 +44,19 @@ class Got(NamedTuple):
 
 
 class Api:
-    """Ask one sandbox over one driver."""
+    """A raw HTTP client for one sandbox over one driver."""
 
     def __init__(self, fake: FakeCredits, mode: ClientMode, shared: SharedResources) -> None:
         self.credits = fake
         self.mode: ClientMode = mode
         self.contract = fake.sandbox.contract
-        self._documented = _DEFAULT if self.contract is DEFAULT_CONTRACT else Documented(self.contract)
+        self._documented = _DEFAULT_DOCUMENT if self.contract is DEFAULT_CONTRACT else Documented(self.contract)
         self._in_process = InProcessDriver(shared.app(self.contract), fake.sandbox)
 
     def __repr__(self) -> str:
         return f"<Api {self.mode}>"
 
-    # ------------------------------------------------------------ who asks
+    # ------------------------------------------------------------ credentials
 
     @property
     def as_server(self) -> Headers:
@@ -71,54 +71,54 @@ class Api:
     def _as(self, header: str, value: str) -> Headers:
         return [(header.lower().encode(), value.encode("latin-1"))]
 
-    # ------------------------------------------------------------ what is asked
+    # ------------------------------------------------------------ requests
 
     def path(self, operation: Operation, user: str = "ada", app: str = APP) -> bytes:
         path = self.contract.routes[operation].path.replace("{applicationId}", quote(app, safe=""))
         return path.replace("{userId}", quote(user, safe="")).encode()
 
-    def ask(
+    def call(
         self,
         operation: Operation,
         user: str = "ada",
         *,
-        who: Headers | None = None,
+        credentials: Headers | None = None,
         app: str = APP,
         query: bytes = b"",
         body: bytes = b"",
         headers: Headers | None = None,
-    ) -> Got:
-        """Send one well-formed request, by default as the server; a body is sent as JSON."""
+    ) -> ApiResponse:
+        """Send one well-formed request, by default with the API key; a body is sent as JSON."""
         target = self.path(operation, user, app) + (b"?" + query if query else b"")
-        sent = [*(self.as_server if who is None else who), *(headers or []), *([JSON] if body else [])]
+        sent = [*(self.as_server if credentials is None else credentials), *(headers or []), *([JSON] if body else [])]
         return self.send(Request(self.contract.routes[operation].method, target, sent, body))
 
-    def grant(self, delta: int, user: str = "ada", app: str = APP) -> Got:
+    def grant(self, delta: int, user: str = "ada", app: str = APP) -> ApiResponse:
         body = json.dumps({"delta": delta, "reason": "grant" if delta > 0 else "consume"}).encode()
-        return self.ask(Operation.CREATE_TRANSACTION, user, app=app, body=body)
+        return self.call(Operation.CREATE_TRANSACTION, user, app=app, body=body)
 
-    # ------------------------------------------------------------ how it travels
+    # ------------------------------------------------------------ transport
 
-    def send(self, request: Request) -> Got:
-        """Send a request as it is, and check its answer against the OpenAPI document where it is an operation's."""
-        got = self._sent(request)
-        # A preflight is no operation's, nor are the fake's own paths.
+    def send(self, request: Request) -> ApiResponse:
+        """Send a request unchanged; check the response of an API path against the OpenAPI document."""
+        response = self._send(request)
+        # The OpenAPI document describes neither preflights nor the fake's own paths.
         if request.method != "OPTIONS" and not request.target.startswith((b"/_fake/", b"/.well-known/")):
-            headers = [(name.encode(), value.encode("latin-1")) for name, value in got.headers]
+            headers = [(name.encode(), value.encode("latin-1")) for name, value in response.headers]
             target = request.target.decode("latin-1")
-            self._documented.check(request.method, target, Response(got.status, got.body, headers))
-        return got
+            self._documented.check(request.method, target, Response(response.status, response.body, headers))
+        return response
 
-    def _sent(self, request: Request) -> Got:
+    def _send(self, request: Request) -> ApiResponse:
         if self.mode == "live":
-            return self._exchange(as_bytes(request, self.host), request.method)
+            return self._exchange(encode_request(request, self.host), request.method)
         reply = self._in_process.call(request)
         headers = tuple((name.decode(), value.decode("latin-1")) for name, value in reply.headers)
-        return Got(reply.status, headers, reply.body)
+        return ApiResponse(reply.status, headers, reply.body)
 
     @property
     def transport(self) -> Transport:
-        """Return what carries the requests of a client that a test makes itself, to this sandbox."""
+        """Return a transport to this sandbox, for clients that a test creates itself."""
         return self.credits.server_client._transport  # pyright: ignore[reportPrivateUsage]
 
     @property
@@ -127,20 +127,20 @@ class Api:
 
     def connect(self) -> socket.socket:
         """Return a connection to the live server."""
-        where = urlsplit(self.credits.base_url)
-        connection = socket.create_connection((where.hostname, where.port), timeout=LIMIT_S)
+        url = urlsplit(self.credits.base_url)
+        connection = socket.create_connection((url.hostname, url.port), timeout=TIMEOUT_S)
         connection.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
         return connection
 
-    def _exchange(self, raw: bytes, method: str) -> Got:
+    def _exchange(self, raw: bytes, method: str) -> ApiResponse:
         with self.connect() as connection:
             connection.sendall(raw)
-            return read(connection, method)
+            return read_response(connection, method)
 
-    # ------------------------------------------------------------ what it holds
+    # ------------------------------------------------------------ state
 
     def state(self) -> object:
-        """Return all that the ledger holds, to compare."""
+        """Return the full content of the ledger, for comparison."""
         ledger: Any = self.credits.sandbox.ledger
         return {
             app: [
@@ -150,8 +150,8 @@ class Api:
         }
 
 
-def as_bytes(request: Request, host: str) -> bytes:
-    """Return a request as HTTP/1.1, with Host and Content-Length where the test gave none."""
+def encode_request(request: Request, host: str) -> bytes:
+    """Encode a request as HTTP/1.1, adding Host and Content-Length where they are missing."""
     names = {name for name, _ in request.headers}
     headers = list(request.headers)
     if b"host" not in names:
@@ -162,33 +162,35 @@ def as_bytes(request: Request, host: str) -> bytes:
     return request.method.encode() + b" " + request.target + b" HTTP/1.1\r\n" + lines + b"\r\n" + (request.body or b"")
 
 
-def read(connection: socket.socket, method: str = "GET") -> Got:
-    """Return the next answer of a connection."""
+def read_response(connection: socket.socket, method: str = "GET") -> ApiResponse:
+    """Read the next response from a connection."""
     with http.client.HTTPResponse(connection, method=method) as response:
         response.begin()
         body = response.read()
         headers = tuple((name.lower(), value) for name, value in response.getheaders())
-        return Got(response.status, headers, body)
+        return ApiResponse(response.status, headers, body)
 
 
-def assert_refused(got: Got, code: str, contract: Contract = DEFAULT_CONTRACT, *, head: bool = False) -> dict[str, Any]:
-    """Assert that an answer is the contract's refusal with a code, whole and in form; return the error's members."""
-    shown = (got.status, got.body[:300])
-    assert got.status == contract.status_of(ERRORS[code]), shown
-    assert got.header("content-type") == "application/json", shown
-    assert got.header("cache-control") == "no-store"
-    request_id = got.header("x-request-id")
+def assert_error(
+    response: ApiResponse, code: str, contract: Contract = DEFAULT_CONTRACT, *, head: bool = False
+) -> dict[str, Any]:
+    """Assert that a response is a complete error response with a code; return the members of the error."""
+    summary = (response.status, response.body[:300])
+    assert response.status == contract.status_of(ERRORS[code]), summary
+    assert response.header("content-type") == "application/json", summary
+    assert response.header("cache-control") == "no-store"
+    request_id = response.header("x-request-id")
     assert request_id
-    assert got.header("x-fake-credits-cause"), shown
-    assert (got.header("www-authenticate") is not None) == (got.status == 401)
-    assert (got.header("allow") is not None) == (got.status == 405)
+    assert response.header("x-fake-credits-cause"), summary
+    assert (response.header("www-authenticate") is not None) == (response.status == 401)
+    assert (response.header("allow") is not None) == (response.status == 405)
     if head:
-        assert got.body == b""
+        assert response.body == b""
         return {}
-    body = got.json()
+    body = response.json()
     assert list(body) == ["error"]
     error: dict[str, Any] = body["error"]
-    assert error["code"] == code, shown
+    assert error["code"] == code, summary
     assert error["requestId"] == request_id
     assert isinstance(error["message"], str)
     assert error["message"]
@@ -201,7 +203,7 @@ def assert_refused(got: Got, code: str, contract: Contract = DEFAULT_CONTRACT, *
 
 @pytest.fixture(scope="session")
 def shared() -> Iterator[SharedResources]:
-    """Yield what every sandbox of the session shares: keys, applications, one live server a contract."""
+    """Yield the resources shared by all sandboxes of the session: keys, apps, one live server per contract."""
     shared = SharedResources()
     yield shared
     shared.close()
@@ -209,20 +211,20 @@ def shared() -> Iterator[SharedResources]:
 
 @pytest.fixture
 def contract() -> Contract:
-    """Return the contract under test; a later suite runs the same text under others."""
+    """Return the contract under test."""
     return DEFAULT_CONTRACT
 
 
 @pytest.fixture(params=["in-process", "live"])
 def mode(request: pytest.FixtureRequest) -> ClientMode:
-    """Return how the test reaches the API: every test that asks runs over both drivers."""
+    """Return the driver; every test that sends requests runs over both."""
     mode: ClientMode = request.param
     return mode
 
 
 @pytest.fixture
 def api(mode: ClientMode, contract: Contract, shared: SharedResources) -> Iterator[Api]:
-    """Yield a fresh sandbox over one driver; at the end it must be sound and have met no bug."""
+    """Yield a client for a fresh sandbox; at the end the sandbox must have no problems."""
     with FakeCredits(mode=mode, shared=shared, contract=contract) as fake:
         if mode == "live":
             fake.serve()
@@ -231,8 +233,8 @@ def api(mode: ClientMode, contract: Contract, shared: SharedResources) -> Iterat
 
 
 @pytest.fixture
-def live(contract: Contract, shared: SharedResources) -> Iterator[Api]:
-    """Yield a fresh sandbox over a socket, for what only bytes on a wire can say."""
+def live_api(contract: Contract, shared: SharedResources) -> Iterator[Api]:
+    """Yield a client for a fresh sandbox on the live server."""
     with FakeCredits(mode="live", shared=shared, contract=contract) as fake:
         fake.serve()
         yield Api(fake, "live", shared)

@@ -1,4 +1,4 @@
-"""Whatever comes, the answer is the contract's error body, the ledger is as before, and the next request works."""
+"""Bad input gets a contract error response, leaves the ledger unchanged, and does not affect the next request."""
 
 import re
 import socket
@@ -17,7 +17,7 @@ from fake_credits.fake import FakeCredits
 from fake_credits.http_message import Headers, Request
 from fake_credits.tokens.bad_tokens import BAD_TOKENS
 from fake_credits.transports.shared_resources import SharedResources
-from tests.api.conftest import GRANT, JSON, LIMIT_S, Api, assert_refused, read
+from tests.api.conftest import GRANT, JSON, TIMEOUT_S, Api, assert_error, read_response
 
 BALANCE = 50
 USER = b"/v1/applications/app-id/users/ada"
@@ -25,81 +25,81 @@ MIB = 1024 * 1024
 
 
 @pytest.fixture
-def ada(api: Api) -> Api:
+def api_with_ada(api: Api) -> Api:
     api.credits.user("ada", balance=BALANCE)
     return api
 
 
 @pytest.fixture
-def socketed(live: Api) -> Api:
-    live.credits.user("ada", balance=BALANCE)
-    return live
+def live_api_with_ada(live_api: Api) -> Api:
+    live_api.credits.user("ada", balance=BALANCE)
+    return live_api
 
 
-def assert_sound(api: Api, before: object) -> None:
-    """Assert that the ledger is as before, that nothing was a bug, and that the next request works."""
+def assert_unchanged(api: Api, before: object) -> None:
+    """Assert that the ledger is unchanged, that no bug was recorded, and that the next request works."""
     assert api.state() == before
     assert api.credits.problems() == []
     assert not [entry for entry in api.credits.journal if entry.status >= 500 or entry.committed]
-    assert api.ask(Operation.GET_BALANCE).json() == {"balance": BALANCE}
+    assert api.call(Operation.GET_BALANCE).json() == {"balance": BALANCE}
 
 
 # ---------------------------------------------------------------- bodies of createTransaction
 
 
-def delta(text: str) -> bytes:
+def delta_body(text: str) -> bytes:
     return f'{{"delta":{text},"reason":"grant"}}'.encode()
 
 
-def reason(text: str) -> bytes:
+def reason_body(text: str) -> bytes:
     return f'{{"delta":1,"reason":{text}}}'.encode()
 
 
-VALIDATION: dict[str, tuple[bytes, list[str]]] = {
-    "delta is true": (delta("true"), ["delta"]),
-    "delta is false": (delta("false"), ["delta"]),
-    "delta is null": (delta("null"), ["delta"]),
-    "delta is text": (delta('"10"'), ["delta"]),
-    "delta is empty text": (delta('""'), ["delta"]),
-    "delta is an array": (delta("[10]"), ["delta"]),
-    "delta is an object": (delta('{"value":10}'), ["delta"]),
-    "delta is 10.5": (delta("10.5"), ["delta"]),
-    "delta is a little more than 10": (delta("10.00000000000000000001"), ["delta"]),
-    "delta is a little less than the limit": (delta("90071992547409909e-1"), ["delta"]),
-    "delta is 1e-1": (delta("1e-1"), ["delta"]),
-    "delta is 1e-400": (delta("1e-400"), ["delta"]),
-    "delta is 1e400": (delta("1e400"), ["delta"]),
-    "delta is -1e400": (delta("-1e400"), ["delta"]),
-    "delta is 1e999999": (delta("1e999999"), ["delta"]),
-    "delta is 1e99999999999999999999": (delta("1e99999999999999999999"), ["delta"]),
-    "delta is 1e-99999999999999999999": (delta("1e-99999999999999999999"), ["delta"]),
-    "delta is 2^53": (delta(str(2**53)), ["delta"]),
-    "delta is 2^53 as a decimal": (delta(f"{2**53}.0"), ["delta"]),
-    "delta is -2^53": (delta(str(-(2**53))), ["delta"]),
-    "delta is 2^63": (delta(str(2**63)), ["delta"]),
-    "delta is -2^63 - 1": (delta(str(-(2**63) - 1)), ["delta"]),
-    "delta is 2^64": (delta(str(2**64)), ["delta"]),
-    "delta is 10^30": (delta(str(10**30)), ["delta"]),
-    "delta has 10,000 digits": (delta("1" * 10_000), ["delta"]),
-    "delta has 10,000 decimals": (delta("1." + "1" * 10_000), ["delta"]),
-    "delta is 0": (delta("0"), ["delta"]),
-    "delta is -0": (delta("-0"), ["delta"]),
-    "delta is 0.0": (delta("0.0"), ["delta"]),
-    "delta is -0.0": (delta("-0.0"), ["delta"]),
-    "delta is 0e9": (delta("0e9"), ["delta"]),
-    "a negative grant": (delta("-10"), ["delta"]),
+INVALID_BODIES: dict[str, tuple[bytes, list[str]]] = {
+    "delta is true": (delta_body("true"), ["delta"]),
+    "delta is false": (delta_body("false"), ["delta"]),
+    "delta is null": (delta_body("null"), ["delta"]),
+    "delta is text": (delta_body('"10"'), ["delta"]),
+    "delta is empty text": (delta_body('""'), ["delta"]),
+    "delta is an array": (delta_body("[10]"), ["delta"]),
+    "delta is an object": (delta_body('{"value":10}'), ["delta"]),
+    "delta is 10.5": (delta_body("10.5"), ["delta"]),
+    "delta is a little more than 10": (delta_body("10.00000000000000000001"), ["delta"]),
+    "delta is a little less than the limit": (delta_body("90071992547409909e-1"), ["delta"]),
+    "delta is 1e-1": (delta_body("1e-1"), ["delta"]),
+    "delta is 1e-400": (delta_body("1e-400"), ["delta"]),
+    "delta is 1e400": (delta_body("1e400"), ["delta"]),
+    "delta is -1e400": (delta_body("-1e400"), ["delta"]),
+    "delta is 1e999999": (delta_body("1e999999"), ["delta"]),
+    "delta is 1e99999999999999999999": (delta_body("1e99999999999999999999"), ["delta"]),
+    "delta is 1e-99999999999999999999": (delta_body("1e-99999999999999999999"), ["delta"]),
+    "delta is 2^53": (delta_body(str(2**53)), ["delta"]),
+    "delta is 2^53 as a decimal": (delta_body(f"{2**53}.0"), ["delta"]),
+    "delta is -2^53": (delta_body(str(-(2**53))), ["delta"]),
+    "delta is 2^63": (delta_body(str(2**63)), ["delta"]),
+    "delta is -2^63 - 1": (delta_body(str(-(2**63) - 1)), ["delta"]),
+    "delta is 2^64": (delta_body(str(2**64)), ["delta"]),
+    "delta is 10^30": (delta_body(str(10**30)), ["delta"]),
+    "delta has 10,000 digits": (delta_body("1" * 10_000), ["delta"]),
+    "delta has 10,000 decimals": (delta_body("1." + "1" * 10_000), ["delta"]),
+    "delta is 0": (delta_body("0"), ["delta"]),
+    "delta is -0": (delta_body("-0"), ["delta"]),
+    "delta is 0.0": (delta_body("0.0"), ["delta"]),
+    "delta is -0.0": (delta_body("-0.0"), ["delta"]),
+    "delta is 0e9": (delta_body("0e9"), ["delta"]),
+    "a negative grant": (delta_body("-10"), ["delta"]),
     "a negative refund": (b'{"delta":-10,"reason":"refund"}', ["delta"]),
     "a positive consumption": (b'{"delta":10,"reason":"consume"}', ["delta"]),
-    "reason is null": (reason("null"), ["reason"]),
-    "reason is a number": (reason("1"), ["reason"]),
-    "reason is true": (reason("true"), ["reason"]),
-    "reason is an array": (reason('["grant"]'), ["reason"]),
-    "reason is empty": (reason('""'), ["reason"]),
-    "reason is unknown": (reason('"gift"'), ["reason"]),
-    "reason in capitals": (reason('"Grant"'), ["reason"]),
-    "reason with a space": (reason('"grant "'), ["reason"]),
-    "reason with an escaped NUL": (reason('"grant\\u0000"'), ["reason"]),
-    "reason is long": (reason(f'"{"x" * 60_000}"'), ["reason"]),
+    "reason is null": (reason_body("null"), ["reason"]),
+    "reason is a number": (reason_body("1"), ["reason"]),
+    "reason is true": (reason_body("true"), ["reason"]),
+    "reason is an array": (reason_body('["grant"]'), ["reason"]),
+    "reason is empty": (reason_body('""'), ["reason"]),
+    "reason is unknown": (reason_body('"gift"'), ["reason"]),
+    "reason in capitals": (reason_body('"Grant"'), ["reason"]),
+    "reason with a space": (reason_body('"grant "'), ["reason"]),
+    "reason with an escaped NUL": (reason_body('"grant\\u0000"'), ["reason"]),
+    "reason is long": (reason_body(f'"{"x" * 60_000}"'), ["reason"]),
     "no delta": (b'{"reason":"grant"}', ["delta"]),
     "no reason": (b'{"delta":1}', ["reason"]),
     "an empty object": (b"{}", ["delta", "reason"]),
@@ -120,24 +120,24 @@ VALIDATION: dict[str, tuple[bytes, list[str]]] = {
     "900 brackets": (b"[" * 900 + b"]" * 900, [""]),
 }
 
-MALFORMED: dict[str, bytes] = {
+MALFORMED_BODIES: dict[str, bytes] = {
     "empty": b"",
     "a space": b" ",
     "NUL": b"\0",
     "NUL in a member": b'{"delta":1,"reason":"gr\0ant"}',
     "NUL after the object": GRANT + b"\0",
     "a line feed in text": b'{"delta":1,"reason":"gr\nant"}',
-    "NaN": delta("NaN"),
-    "Infinity": delta("Infinity"),
-    "-Infinity": delta("-Infinity"),
-    "nan": delta("nan"),
-    "+10": delta("+10"),
-    "010": delta("010"),
-    "0x10": delta("0x10"),
-    ".5": delta(".5"),
-    "5.": delta("5."),
-    "1e": delta("1e"),
-    "1_000": delta("1_000"),
+    "NaN": delta_body("NaN"),
+    "Infinity": delta_body("Infinity"),
+    "-Infinity": delta_body("-Infinity"),
+    "nan": delta_body("nan"),
+    "+10": delta_body("+10"),
+    "010": delta_body("010"),
+    "0x10": delta_body("0x10"),
+    ".5": delta_body(".5"),
+    "5.": delta_body("5."),
+    "1e": delta_body("1e"),
+    "1_000": delta_body("1_000"),
     "other digits": '{"delta":\u0661\u0660,"reason":"grant"}'.encode(),
     "a BOM": b"\xef\xbb\xbf" + GRANT,
     "UTF-16": GRANT.decode().encode("utf-16"),
@@ -147,8 +147,8 @@ MALFORMED: dict[str, bytes] = {
     "broken UTF-8": b'{"delta":1,"reason":"\xc3"}',
     "overlong UTF-8": b'{"delta":1,"reason":"\xc0\xaf"}',
     "a surrogate in UTF-8": b'{"delta":1,"reason":"\xed\xa0\x80"}',
-    "a lone high surrogate": reason('"\\ud800"'),
-    "a lone low surrogate": reason('"\\udc00"'),
+    "a lone high surrogate": reason_body('"\\ud800"'),
+    "a lone low surrogate": reason_body('"\\udc00"'),
     "a lone surrogate in a name": b'{"delta":1,"reason":"grant","\\ud800":1}',
     "a lone surrogate in an unknown member": b'{"delta":1,"reason":"grant","x":["\\udfff"]}',
     "delta twice": b'{"delta":1,"delta":1,"reason":"grant"}',
@@ -180,38 +180,38 @@ MALFORMED: dict[str, bytes] = {
 }
 
 
-def post(api: Api, body: bytes, headers: Headers | None = None) -> Request:
+def transaction_request(api: Api, body: bytes, headers: Headers | None = None) -> Request:
     sent = [*api.as_server, *([JSON] if headers is None else headers)]
     operation = Operation.CREATE_TRANSACTION
     return Request(api.contract.routes[operation].method, api.path(operation), sent, body)
 
 
-@pytest.mark.parametrize("name", VALIDATION)
-def test_a_body_that_breaks_a_rule_is_a_validation_error(ada: Api, name: str) -> None:
-    """validation_error, with details naming each field and its problem."""
-    body, fields = VALIDATION[name]
-    before = ada.state()
-    error = assert_refused(ada.send(post(ada, body)), "validation_error")
+@pytest.mark.parametrize("name", INVALID_BODIES)
+def test_body_breaking_a_rule_is_rejected_as_validation_error(api_with_ada: Api, name: str) -> None:
+    """The error details name each field and its problem."""
+    body, fields = INVALID_BODIES[name]
+    before = api_with_ada.state()
+    error = assert_error(api_with_ada.send(transaction_request(api_with_ada, body)), "validation_error")
     assert [problem["field"] for problem in error["details"]] == fields
-    assert_sound(ada, before)
+    assert_unchanged(api_with_ada, before)
 
 
-@pytest.mark.parametrize("name", MALFORMED)
-def test_a_body_that_is_no_json_is_malformed(ada: Api, name: str) -> None:
-    before = ada.state()
-    body = MALFORMED[name]
+@pytest.mark.parametrize("name", MALFORMED_BODIES)
+def test_malformed_json_body_is_rejected(api_with_ada: Api, name: str) -> None:
+    before = api_with_ada.state()
+    body = MALFORMED_BODIES[name]
     code = "payload_too_large" if len(body) > MAX_BODY_BYTES else "malformed_json"
-    assert_refused(ada.send(post(ada, body)), code)
-    assert_sound(ada, before)
+    assert_error(api_with_ada.send(transaction_request(api_with_ada, body)), code)
+    assert_unchanged(api_with_ada, before)
 
 
-@pytest.mark.parametrize("name", [*MALFORMED, *VALIDATION])
-def test_create_user_survives_the_same_bodies(ada: Api, name: str) -> None:
-    body = MALFORMED.get(name) or VALIDATION.get(name, (b"", []))[0]
-    before = ada.state()
-    got = ada.ask(Operation.CREATE_USER, body=body)
-    assert got.status == 200 if body in (b"", b"{}") else got.status in (400, 413)
-    assert_sound(ada, before)
+@pytest.mark.parametrize("name", [*MALFORMED_BODIES, *INVALID_BODIES])
+def test_create_user_rejects_bad_bodies_without_side_effects(api_with_ada: Api, name: str) -> None:
+    body = MALFORMED_BODIES.get(name) or INVALID_BODIES.get(name, (b"", []))[0]
+    before = api_with_ada.state()
+    response = api_with_ada.call(Operation.CREATE_USER, body=body)
+    assert response.status == 200 if body in (b"", b"{}") else response.status in (400, 413)
+    assert_unchanged(api_with_ada, before)
 
 
 # ---------------------------------------------------------------- content types
@@ -241,13 +241,15 @@ def test_create_user_survives_the_same_bodies(ada: Api, name: str) -> None:
     ],
 )
 @pytest.mark.parametrize("operation", [Operation.CREATE_TRANSACTION, Operation.CREATE_USER])
-def test_a_body_must_say_that_it_is_json(ada: Api, operation: Operation, media_types: tuple[bytes, ...]) -> None:
-    """415: no or another Content-Type on a body."""
-    before = ada.state()
-    headers = [*ada.as_server, *((b"content-type", media_type) for media_type in media_types)]
-    request = Request(ada.contract.routes[operation].method, ada.path(operation), headers, GRANT)
-    assert_refused(ada.send(request), "unsupported_media_type")
-    assert_sound(ada, before)
+def test_body_without_json_content_type_is_rejected(
+    api_with_ada: Api, operation: Operation, media_types: tuple[bytes, ...]
+) -> None:
+    """A missing or different Content-Type gives 415."""
+    before = api_with_ada.state()
+    headers = [*api_with_ada.as_server, *((b"content-type", media_type) for media_type in media_types)]
+    request = Request(api_with_ada.contract.routes[operation].method, api_with_ada.path(operation), headers, GRANT)
+    assert_error(api_with_ada.send(request), "unsupported_media_type")
+    assert_unchanged(api_with_ada, before)
 
 
 # ---------------------------------------------------------------- paths
@@ -309,68 +311,70 @@ PATHS: dict[str, tuple[bytes, str]] = {
 
 
 @pytest.mark.parametrize("name", PATHS)
-def test_paths_are_taken_as_they_come(ada: Api, name: str) -> None:
+def test_path_segments_are_decoded_once_and_never_normalized(api_with_ada: Api, name: str) -> None:
     """Each segment is decoded once; an empty one, `//`, `.` and `..` are 404, never normalised; `%zz` is 400."""
     target, code = PATHS[name]
-    before = ada.state()
-    got = ada.send(Request("GET", target, ada.as_server, b""))
+    before = api_with_ada.state()
+    response = api_with_ada.send(Request("GET", target, api_with_ada.as_server, b""))
     if code:
-        assert_refused(got, code)
+        assert_error(response, code)
     else:
-        assert got.status == 200
-    assert_sound(ada, before)
+        assert response.status == 200
+    assert_unchanged(api_with_ada, before)
 
 
-def test_an_id_of_256_characters_is_good(ada: Api) -> None:
-    got = ada.send(Request("GET", b"/v1/applications/app-id/users/" + b"%C3%BC" * 256, ada.as_server, b""))
-    assert_refused(got, "user_not_found")
+def test_id_of_256_characters_is_accepted(api_with_ada: Api) -> None:
+    response = api_with_ada.send(
+        Request("GET", b"/v1/applications/app-id/users/" + b"%C3%BC" * 256, api_with_ada.as_server, b"")
+    )
+    assert_error(response, "user_not_found")
 
 
 # ---------------------------------------------------------------- methods
 
 
 @pytest.mark.parametrize("method", sorted(HTTP_METHODS - {"GET", "PUT", "CONNECT", "HEAD"}))
-def test_a_method_that_the_parser_knows_is_405(ada: Api, method: str) -> None:
+def test_unsupported_http_method_is_rejected_with_405(api_with_ada: Api, method: str) -> None:
     """405 + Allow, for every method that the HTTP parser knows (QUERY is one)."""
-    before = ada.state()
-    got = ada.send(Request(method, USER, ada.as_server, b""))
-    assert_refused(got, "method_not_allowed")
-    assert got.header("allow") == "GET, HEAD, PUT"
-    assert_sound(ada, before)
+    before = api_with_ada.state()
+    response = api_with_ada.send(Request(method, USER, api_with_ada.as_server, b""))
+    assert_error(response, "method_not_allowed")
+    assert response.header("allow") == "GET, HEAD, PUT"
+    assert_unchanged(api_with_ada, before)
 
 
-def test_head_is_answered_as_get_is_without_the_body(ada: Api) -> None:
+def test_head_response_equals_get_response_without_body(api_with_ada: Api) -> None:
     """RFC 9110, section 9.3.2: with the same headers, those of the body too."""
-    before = ada.state()
-    got, head = (ada.send(Request(method, USER, ada.as_server)) for method in ("GET", "HEAD"))
-    assert (head.status, head.body, len(got.body)) == (200, b"", int(head.header("content-length") or 0))
-    own = {"x-request-id", "date"}
-    assert {header for header in head.headers if header[0] not in own} == {
-        header for header in got.headers if header[0] not in own
+    before = api_with_ada.state()
+    response, head = (api_with_ada.send(Request(method, USER, api_with_ada.as_server)) for method in ("GET", "HEAD"))
+    assert (head.status, head.body, len(response.body)) == (200, b"", int(head.header("content-length") or 0))
+    ignored = {"x-request-id", "date"}
+    assert {header for header in head.headers if header[0] not in ignored} == {
+        header for header in response.headers if header[0] not in ignored
     }
-    assert_sound(ada, before)
+    assert_unchanged(api_with_ada, before)
 
 
 @pytest.mark.parametrize(("target", "code"), [(USER + b"x", "user_not_found"), (b"/v1/x", "route_not_found")])
-def test_a_refusal_of_head_has_no_body(ada: Api, target: bytes, code: str) -> None:
-    before = ada.state()
-    got = ada.send(Request("HEAD", target, ada.as_server))
-    assert_refused(got, code, head=True)
-    assert int(got.header("content-length") or 0) > 0
-    assert_sound(ada, before)
+def test_error_response_to_head_has_no_body(api_with_ada: Api, target: bytes, code: str) -> None:
+    before = api_with_ada.state()
+    response = api_with_ada.send(Request("HEAD", target, api_with_ada.as_server))
+    assert_error(response, code, head=True)
+    assert int(response.header("content-length") or 0) > 0
+    assert_unchanged(api_with_ada, before)
 
 
 @pytest.mark.parametrize("method", ["FOO", "get", "Get", "GETT", "G", "PRI", "X" * 300, "0", "G-T", "BREW"])
-def test_what_is_no_method_is_malformed(ada: Api, method: str) -> None:
-    before = ada.state()
-    assert_refused(ada.send(Request(method, USER, ada.as_server, b"")), "malformed_request")
-    assert_sound(ada, before)
+def test_unknown_method_is_rejected_as_malformed_request(api_with_ada: Api, method: str) -> None:
+    before = api_with_ada.state()
+    assert_error(api_with_ada.send(Request(method, USER, api_with_ada.as_server, b"")), "malformed_request")
+    assert_unchanged(api_with_ada, before)
 
 
 # ---------------------------------------------------------------- credentials
 
 
-def credentials(api: Api) -> dict[str, tuple[Headers, str]]:
+def credential_cases(api: Api) -> dict[str, tuple[Headers, str]]:
     key, token = api.as_server[0], api.as_user()[0]
     name = b"authorization"
     bearer = api.credits.token("ada").encode()
@@ -408,53 +412,55 @@ def credentials(api: Api) -> dict[str, tuple[Headers, str]]:
     }
 
 
-@pytest.mark.parametrize("at", range(30))
-def test_a_bad_credential_is_refused(ada: Api, at: int) -> None:
-    name, (headers, code) = list(credentials(ada).items())[at]
-    before = ada.state()
+@pytest.mark.parametrize("index", range(30))
+def test_bad_credentials_are_rejected(api_with_ada: Api, index: int) -> None:
+    name, (headers, code) = list(credential_cases(api_with_ada).items())[index]
+    before = api_with_ada.state()
     for operation in (Operation.GET_BALANCE, Operation.CREATE_TRANSACTION):
         body = GRANT if operation is Operation.CREATE_TRANSACTION else b""
-        assert assert_refused(ada.ask(operation, who=headers, body=body), code), name
-    assert_sound(ada, before)
+        assert assert_error(api_with_ada.call(operation, credentials=headers, body=body), code), name
+    assert_unchanged(api_with_ada, before)
 
 
 @pytest.mark.parametrize("kind", BAD_TOKENS)
 @pytest.mark.parametrize("operation", [Operation.GET_BALANCE, Operation.CREATE_TRANSACTION])
-def test_every_bad_token_is_refused(ada: Api, kind: str, operation: Operation) -> None:
-    before = ada.state()
+def test_bad_tokens_are_rejected(api_with_ada: Api, kind: str, operation: Operation) -> None:
+    before = api_with_ada.state()
     body = GRANT if operation is Operation.CREATE_TRANSACTION else b""
-    got = ada.ask(operation, who=ada.as_token(ada.credits.token("ada", bad=kind)), body=body)
-    foreign = operation.requires_api_key and kind == "other_user"  # genuine: the write is what it may not
-    assert_refused(got, "insufficient_scope" if foreign else BAD_TOKENS[kind].code)
-    assert_sound(ada, before)
+    response = api_with_ada.call(
+        operation, credentials=api_with_ada.as_token(api_with_ada.credits.token("ada", bad=kind)), body=body
+    )
+    foreign = operation.requires_api_key and kind == "other_user"  # the token is valid, but may not write
+    assert_error(response, "insufficient_scope" if foreign else BAD_TOKENS[kind].code)
+    assert_unchanged(api_with_ada, before)
 
 
 # ---------------------------------------------------------------- sizes
 
 
 @pytest.mark.parametrize("operation", list(Operation))
-def test_a_body_over_the_limit_is_refused(ada: Api, operation: Operation) -> None:
-    before = ada.state()
-    assert_refused(ada.ask(operation, body=b" " * (MAX_BODY_BYTES + 1)), "payload_too_large")
-    assert_sound(ada, before)
+def test_body_over_size_limit_is_rejected(api_with_ada: Api, operation: Operation) -> None:
+    before = api_with_ada.state()
+    assert_error(api_with_ada.call(operation, body=b" " * (MAX_BODY_BYTES + 1)), "payload_too_large")
+    assert_unchanged(api_with_ada, before)
 
 
-def test_a_body_of_just_the_limit_is_read(ada: Api) -> None:
+def test_body_at_size_limit_is_accepted(api_with_ada: Api) -> None:
     body = GRANT + b" " * (MAX_BODY_BYTES - len(GRANT))
-    assert ada.send(post(ada, body)).status == 201
+    assert api_with_ada.send(transaction_request(api_with_ada, body)).status == 201
 
 
 @pytest.mark.parametrize("length", [b"65537", b"9" * 30, b"9" * 5000])
-def test_a_body_that_announces_too_much_is_refused_unread(ada: Api, length: bytes) -> None:
-    before = ada.state()
-    got = ada.send(post(ada, b"", [JSON, (b"content-length", length)]))
+def test_oversized_content_length_is_rejected_without_reading_body(api_with_ada: Api, length: bytes) -> None:
+    before = api_with_ada.state()
+    response = api_with_ada.send(transaction_request(api_with_ada, b"", [JSON, (b"content-length", length)]))
     # A length beyond 2^64 is no HTTP to the live server's parser.
-    assert got.status in (400, 413)
-    assert got.json()["error"]["code"] in ("payload_too_large", "malformed_request")
-    assert_sound(ada, before)
+    assert response.status in (400, 413)
+    assert response.json()["error"]["code"] in ("payload_too_large", "malformed_request")
+    assert_unchanged(api_with_ada, before)
 
 
-# ---------------------------------------------------------------- anything at all, in process
+# ---------------------------------------------------------------- fuzzing, in process
 
 
 @given(
@@ -466,18 +472,18 @@ def test_a_body_that_announces_too_much_is_refused_unread(ada: Api, length: byte
         )
     ).map(b"".join),
     body=st.binary(max_size=200),
-    who=st.sampled_from(["server", "user", "none"]),
+    credentials=st.sampled_from(["server", "user", "none"]),
 )
 @example("GET", b"", b"", "server")
 @example("GET", b"?", b"", "server")
 @example("GET", b"/_fake/\xff", b"", "none")
 @settings(max_examples=150)
-def test_no_bytes_make_a_500_or_raise(
-    shared: SharedResources, method: str, target: bytes, body: bytes, who: str
+def test_arbitrary_targets_never_cause_server_error(
+    shared: SharedResources, method: str, target: bytes, body: bytes, credentials: str
 ) -> None:
     with FakeCredits(shared=shared, users={"ada": BALANCE}) as fake:
         api = Api(fake, "in-process", shared)
-        headers = {"server": api.as_server, "user": api.as_user(), "none": []}[who]
+        headers = {"server": api.as_server, "user": api.as_user(), "none": []}[credentials]
         for path in (target, USER + b"/" + target, USER + b"?" + target):
             assert api.send(Request(method, path, [*headers, JSON], body)).status < 500
         assert fake.problems() == []
@@ -487,11 +493,11 @@ def test_no_bytes_make_a_500_or_raise(
     body=st.binary(max_size=60) | st.from_regex(rb'\{"(delta|reason)": ?[-0-9.eE"a-z\[\]{}]*(,.*)?\}', fullmatch=True)
 )
 @settings(max_examples=150)
-def test_no_body_makes_a_500_or_raises(shared: SharedResources, body: bytes) -> None:
+def test_arbitrary_bodies_never_cause_server_error(shared: SharedResources, body: bytes) -> None:
     with FakeCredits(shared=shared, users={"ada": BALANCE}) as fake:
         api = Api(fake, "in-process", shared)
-        got = api.send(post(api, body))
-        assert got.status == 201 or got.json()["error"]["code"] in (
+        response = api.send(transaction_request(api, body))
+        assert response.status == 201 or response.json()["error"]["code"] in (
             "malformed_json",
             "validation_error",
             "insufficient_credits",
@@ -501,22 +507,30 @@ def test_no_body_makes_a_500_or_raises(shared: SharedResources, body: bytes) -> 
 
 @given(name=st.binary(min_size=1, max_size=20), value=st.binary(max_size=40))
 @settings(max_examples=150)
-def test_no_header_makes_a_500_or_raises(shared: SharedResources, name: bytes, value: bytes) -> None:
-    known = [b"x-api-key", b"authorization", b"content-type", b"content-length", b"host", b"origin", b"idempotency-key"]
+def test_arbitrary_headers_never_cause_server_error(shared: SharedResources, name: bytes, value: bytes) -> None:
+    header_names = [
+        b"x-api-key",
+        b"authorization",
+        b"content-type",
+        b"content-length",
+        b"host",
+        b"origin",
+        b"idempotency-key",
+    ]
     with FakeCredits(shared=shared, users={"ada": BALANCE}) as fake:
         api = Api(fake, "in-process", shared)
-        for each in (name, *known):
+        for header in (name, *header_names):
             for target in (USER, b"/.well-known/openid-configuration", b"/_fake/livez"):
-                got = api.send(Request("GET", target, [*api.as_server, (each, value)], b""))
-                assert got.status < 500
+                response = api.send(Request("GET", target, [*api.as_server, (header, value)], b""))
+                assert response.status < 500
         assert fake.problems() == []
 
 
-# ---------------------------------------------------------------- the wire itself
+# ---------------------------------------------------------------- raw HTTP
 
 
-def request(api: Api, *lines: bytes, host: bool = True, key: bool = True) -> bytes:
-    """Return a request's bytes: its lines, with Host and the API key after the first unless told otherwise."""
+def raw_request(api: Api, *lines: bytes, host: bool = True, key: bool = True) -> bytes:
+    """Return a request's bytes: its lines, with Host and the API key after the request line by default."""
     first, *rest = lines
     extra = [b"Host: " + api.host.encode()] if host else []
     if key:
@@ -524,7 +538,7 @@ def request(api: Api, *lines: bytes, host: bool = True, key: bool = True) -> byt
     return b"\r\n".join([first, *extra, *rest, b"", b""])
 
 
-GARBAGE: dict[str, bytes] = {
+INVALID_HTTP: dict[str, bytes] = {
     "NULs": b"\0" * 100,
     "TLS": bytes.fromhex("16030100050100000100") + b"\r\n\r\n",
     "random bytes": bytes(range(256)),
@@ -570,139 +584,151 @@ GARBAGE: dict[str, bytes] = {
 }
 
 
-@pytest.mark.parametrize("name", GARBAGE)
-def test_what_is_no_http_gets_the_contracts_error_body(socketed: Api, name: str) -> None:
-    """400 malformed_request: what the HTTP parser refuses, in the error body too."""
-    before = socketed.state()
-    with socketed.connect() as connection:
-        connection.sendall(GARBAGE[name])
+@pytest.mark.parametrize("name", INVALID_HTTP)
+def test_invalid_http_is_rejected_with_contract_error_body(live_api_with_ada: Api, name: str) -> None:
+    """Errors of the HTTP parser use the error body of the contract too."""
+    before = live_api_with_ada.state()
+    with live_api_with_ada.connect() as connection:
+        connection.sendall(INVALID_HTTP[name])
         connection.shutdown(socket.SHUT_WR)
-        got = read(connection)
-    assert_refused(got, "malformed_request")
-    assert socketed.credits.journal.entries()[-1].request_id == got.header("x-request-id")
-    assert_sound(socketed, before)
+        response = read_response(connection)
+    assert_error(response, "malformed_request")
+    assert live_api_with_ada.credits.journal.entries()[-1].request_id == response.header("x-request-id")
+    assert_unchanged(live_api_with_ada, before)
 
 
 @pytest.mark.parametrize("target", [b"*", b"/", b"/v1/x"])
 @pytest.mark.parametrize("method", ["OPTIONS", "GET", "CONNECT"])
-def test_targets_that_name_nothing_are_404(ada: Api, method: str, target: bytes) -> None:
-    """`OPTIONS *` asks about the server as a whole; the contract has no answer to that but 404."""
-    if ada.mode == "live" and method == "CONNECT" and target == b"*":
-        pytest.skip("no target of CONNECT: the parser refuses it")
-    before = ada.state()
-    assert_refused(ada.send(Request(method, target, ada.as_server, b"")), "route_not_found")
-    assert_sound(ada, before)
+def test_target_without_route_returns_404(api_with_ada: Api, method: str, target: bytes) -> None:
+    """`OPTIONS *` addresses the server as a whole, which the contract does not define."""
+    if api_with_ada.mode == "live" and method == "CONNECT" and target == b"*":
+        pytest.skip("the parser rejects this target of CONNECT")
+    before = api_with_ada.state()
+    assert_error(api_with_ada.send(Request(method, target, api_with_ada.as_server, b"")), "route_not_found")
+    assert_unchanged(api_with_ada, before)
 
 
 @pytest.mark.parametrize(
     "host", [b"example.com", b"api.acme.com:443", b"127.0.0.1.nip.io", b"169.254.169.254", b"[2001:db8::1]", b"0.0.0.0"]
 )
 @pytest.mark.parametrize("target", [USER, b"/nothing", b"/_fake/livez", b"/.well-known/jwks.json"])
-def test_a_foreign_host_is_421_and_the_message_names_the_flag(socketed: Api, host: bytes, target: bytes) -> None:
-    before = socketed.state()
-    got = socketed.send(Request("GET", target, [*socketed.as_server, (b"host", host)], b""))
-    assert "--allow-host" in assert_refused(got, "host_not_allowed")["message"]
-    assert got.header("x-fake-credits-cause") == "host"
-    assert_sound(socketed, before)
+def test_foreign_host_is_rejected_with_421_naming_allow_host_flag(
+    live_api_with_ada: Api, host: bytes, target: bytes
+) -> None:
+    before = live_api_with_ada.state()
+    response = live_api_with_ada.send(Request("GET", target, [*live_api_with_ada.as_server, (b"host", host)], b""))
+    assert "--allow-host" in assert_error(response, "host_not_allowed")["message"]
+    assert response.header("x-fake-credits-cause") == "host"
+    assert_unchanged(live_api_with_ada, before)
 
 
 @pytest.mark.parametrize(
     "host", [b"localhost", b"LOCALHOST:1", b"api.localhost", b"127.0.0.1", b"127.9.9.9:80", b"[::1]:9"]
 )
-def test_loopback_names_are_answered(socketed: Api, host: bytes) -> None:
-    assert socketed.send(Request("GET", USER, [*socketed.as_server, (b"host", host)], b"")).status == 200
+def test_loopback_hosts_are_accepted(live_api_with_ada: Api, host: bytes) -> None:
+    assert (
+        live_api_with_ada.send(Request("GET", USER, [*live_api_with_ada.as_server, (b"host", host)], b"")).status == 200
+    )
 
 
-def test_in_process_no_host_is_checked(shared: SharedResources) -> None:
+def test_host_is_not_checked_in_process(shared: SharedResources) -> None:
     with FakeCredits(shared=shared, users={"ada": BALANCE}) as fake:
         api = Api(fake, "in-process", shared)
         for host in (b"api.acme.com", b"", b"\xff"):
             assert api.send(Request("GET", USER, [*api.as_server, (b"host", host)], b"")).status == 200
 
 
-def test_an_absolute_target_is_its_path(socketed: Api) -> None:
+def test_absolute_target_is_routed_by_its_path(live_api_with_ada: Api) -> None:
     target = b"http://localhost" + USER + b"/balance"
-    assert socketed.send(Request("GET", target, socketed.as_server, b"")).json() == {"balance": BALANCE}
+    assert live_api_with_ada.send(Request("GET", target, live_api_with_ada.as_server, b"")).json() == {
+        "balance": BALANCE
+    }
 
 
-def test_the_authority_of_an_absolute_target_takes_the_place_of_the_host(socketed: Api) -> None:
+def test_authority_of_absolute_target_overrides_host_header(live_api_with_ada: Api) -> None:
     """RFC 9112, section 3.2.2."""
     target = b"http://elsewhere.test" + USER + b"/balance"
-    assert_refused(socketed.send(Request("GET", target, socketed.as_server, b"")), "host_not_allowed")
+    assert_error(live_api_with_ada.send(Request("GET", target, live_api_with_ada.as_server, b"")), "host_not_allowed")
 
 
 @pytest.mark.parametrize("target", [b"http://localhost", b"http://localhost?a=b"])
-def test_an_absolute_target_without_a_path_is_the_root(socketed: Api, target: bytes) -> None:
+def test_absolute_target_without_path_is_root(live_api_with_ada: Api, target: bytes) -> None:
     """RFC 9110, section 4.2.3."""
     assert (
         "GET /;"
-        in assert_refused(socketed.send(Request("GET", target, socketed.as_server)), "route_not_found")["message"]
+        in assert_error(live_api_with_ada.send(Request("GET", target, live_api_with_ada.as_server)), "route_not_found")[
+            "message"
+        ]
     )
 
 
 @pytest.mark.parametrize("has_host", [True, False])
-def test_http_1_0_is_answered_and_closed(socketed: Api, *, has_host: bool) -> None:
-    """It knows no Host (RFC 9112, section 3.2)."""
-    with socketed.connect() as connection:
-        sent = request(socketed, b"GET " + USER + b"/balance HTTP/1.0")
+def test_http_1_0_request_is_answered_and_connection_closed(live_api_with_ada: Api, *, has_host: bool) -> None:
+    """HTTP/1.0 does not require a Host header (RFC 9112, section 3.2)."""
+    with live_api_with_ada.connect() as connection:
+        sent = raw_request(live_api_with_ada, b"GET " + USER + b"/balance HTTP/1.0")
         connection.sendall(sent if has_host else re.sub(rb"(?i)host: [^\r]*\r\n", b"", sent))
-        assert read(connection).json() == {"balance": BALANCE}
+        assert read_response(connection).json() == {"balance": BALANCE}
         assert connection.recv(1) == b""
 
 
-def test_a_bare_line_feed_ends_a_line(socketed: Api) -> None:
-    """RFC 9112, section 2.2, lets a server take LF for CRLF; refusing is as good, a 500 is not."""
-    before = socketed.state()
-    with socketed.connect() as connection:
-        connection.sendall(request(socketed, b"GET " + USER + b"/balance HTTP/1.1").replace(b"\r\n", b"\n"))
+def test_bare_line_feeds_do_not_cause_server_error(live_api_with_ada: Api) -> None:
+    """RFC 9112, section 2.2: a server may accept LF as a line terminator; both 200 and 400 are fine."""
+    before = live_api_with_ada.state()
+    with live_api_with_ada.connect() as connection:
+        connection.sendall(
+            raw_request(live_api_with_ada, b"GET " + USER + b"/balance HTTP/1.1").replace(b"\r\n", b"\n")
+        )
         connection.shutdown(socket.SHUT_WR)
-        assert read(connection).status in (200, 400)
-    assert_sound(socketed, before)
+        assert read_response(connection).status in (200, 400)
+    assert_unchanged(live_api_with_ada, before)
 
 
 @pytest.mark.parametrize(
     "upgrade", [(b"websocket", b"GET"), (b"h2c", b"GET"), (b"websocket", b"POST"), (b"h2c", b"POST")]
 )
-def test_an_upgrade_is_passed_over(socketed: Api, upgrade: tuple[bytes, bytes]) -> None:
+def test_upgrade_header_is_ignored(live_api_with_ada: Api, upgrade: tuple[bytes, bytes]) -> None:
     protocol, method = upgrade
     lines = [method + b" " + USER + b" HTTP/1.1", b"Connection: Upgrade", b"Upgrade: " + protocol]
-    with socketed.connect() as connection:
-        connection.sendall(request(socketed, *lines))
-        got = read(connection)
-    assert got.status == (200 if method == b"GET" else 405)
+    with live_api_with_ada.connect() as connection:
+        connection.sendall(raw_request(live_api_with_ada, *lines))
+        response = read_response(connection)
+    assert response.status == (200 if method == b"GET" else 405)
 
 
 @pytest.mark.parametrize("name", [b"Upgrade", b"upgrade", b"UPGRADE"])
-def test_the_body_and_the_next_request_outlive_an_offer_to_upgrade(socketed: Api, name: bytes) -> None:
-    """Java's HttpClient offers h2c with each request; RFC 9110, section 7.8, lets a server pass it over."""
+def test_body_and_next_request_survive_upgrade_header(live_api_with_ada: Api, name: bytes) -> None:
+    """Java's HttpClient offers h2c with each request; RFC 9110, section 7.8, lets a server ignore it."""
     lines = [
         b"Connection: Upgrade, HTTP2-Settings",
         name + b": h2c",
         b"HTTP2-Settings: AAEAAEAAAAIAAAABAAMAAABkAAQBAAAAAAUAAEAA",
     ]
     body = [b"Content-Type: application/json", b"Content-Length: %d" % len(GRANT)]
-    with socketed.connect() as connection:
-        connection.sendall(request(socketed, b"POST " + USER + b"/transactions HTTP/1.1", *lines, *body) + GRANT)
-        assert read(connection).status == 201
-        connection.sendall(request(socketed, b"GET " + USER + b"/balance HTTP/1.1", *lines))
-        assert read(connection).json() == {"balance": BALANCE + 100}
-        connection.sendall(request(socketed, b"GET " + USER + b"/balance HTTP/1.1", *lines))
-        assert read(connection).status == 200
+    with live_api_with_ada.connect() as connection:
+        connection.sendall(
+            raw_request(live_api_with_ada, b"POST " + USER + b"/transactions HTTP/1.1", *lines, *body) + GRANT
+        )
+        assert read_response(connection).status == 201
+        connection.sendall(raw_request(live_api_with_ada, b"GET " + USER + b"/balance HTTP/1.1", *lines))
+        assert read_response(connection).json() == {"balance": BALANCE + 100}
+        connection.sendall(raw_request(live_api_with_ada, b"GET " + USER + b"/balance HTTP/1.1", *lines))
+        assert read_response(connection).status == 200
 
 
-def test_pipelined_requests_are_answered_in_order(socketed: Api) -> None:
+def test_pipelined_requests_are_answered_in_order(live_api_with_ada: Api) -> None:
     paths = [USER + b"/balance", USER, USER + b"/nothing", USER + b"/balance"]
-    with socketed.connect() as connection:
-        connection.sendall(b"".join(request(socketed, b"GET " + path + b" HTTP/1.1") for path in paths))
+    with live_api_with_ada.connect() as connection:
+        connection.sendall(b"".join(raw_request(live_api_with_ada, b"GET " + path + b" HTTP/1.1") for path in paths))
         reader = connection.makefile("rb")
         with reader:
             statuses = [status_and_skip(reader) for _ in paths]
     assert statuses == [200, 200, 404, 200]
-    assert [entry.status for entry in socketed.credits.journal] == statuses
+    assert [entry.status for entry in live_api_with_ada.credits.journal] == statuses
 
 
 def status_and_skip(reader: socket.SocketIO | object) -> int:
-    """Return the next answer's status from a buffered reader, and leave it at the following one."""
+    """Read one response from a buffered reader and return its status."""
     from io import BufferedReader
 
     assert isinstance(reader, BufferedReader)
@@ -716,16 +742,16 @@ def status_and_skip(reader: socket.SocketIO | object) -> int:
     return status
 
 
-def test_a_half_closed_client_gets_its_answer(socketed: Api) -> None:
-    with socketed.connect() as connection:
-        connection.sendall(request(socketed, b"GET " + USER + b"/balance HTTP/1.1"))
+def test_half_closed_connection_still_receives_response(live_api_with_ada: Api) -> None:
+    with live_api_with_ada.connect() as connection:
+        connection.sendall(raw_request(live_api_with_ada, b"GET " + USER + b"/balance HTTP/1.1"))
         connection.shutdown(socket.SHUT_WR)
-        assert read(connection).json() == {"balance": BALANCE}
+        assert read_response(connection).json() == {"balance": BALANCE}
 
 
-def wait_for(api: Api, count: int) -> None:
-    """Wait until so many exchanges are in the journal: the server has no other way to say that it noticed."""
-    limit_s, pause = monotonic_s() + LIMIT_S, threading.Event()
+def wait_for_entries(api: Api, count: int) -> None:
+    """Wait until the journal has `count` entries."""
+    limit_s, pause = monotonic_s() + TIMEOUT_S, threading.Event()
     while len(api.credits.journal) < count:
         assert monotonic_s() < limit_s, list(api.credits.journal)
         pause.wait(0.001)
@@ -733,83 +759,90 @@ def wait_for(api: Api, count: int) -> None:
 
 @pytest.mark.parametrize("sent", [b"", GRANT[:10]])
 @pytest.mark.parametrize("announced", [b"Content-Length: %d" % len(GRANT), b"Transfer-Encoding: chunked"])
-@pytest.mark.parametrize("cut", ["close", "reset"])
-def test_a_client_that_dies_in_its_body_commits_nothing(socketed: Api, sent: bytes, announced: bytes, cut: str) -> None:
-    before = socketed.state()
+@pytest.mark.parametrize("close_mode", ["close", "reset"])
+def test_client_disconnecting_mid_body_commits_nothing(
+    live_api_with_ada: Api, sent: bytes, announced: bytes, close_mode: str
+) -> None:
+    before = live_api_with_ada.state()
     body = b"%x\r\n%b" % (len(GRANT), sent) if sent and b"chunked" in announced else sent
-    head = request(socketed, b"POST " + USER + b"/transactions HTTP/1.1", b"Content-Type: application/json", announced)
-    connection = socketed.connect()
+    head = raw_request(
+        live_api_with_ada, b"POST " + USER + b"/transactions HTTP/1.1", b"Content-Type: application/json", announced
+    )
+    connection = live_api_with_ada.connect()
     connection.sendall(head + body)
-    if cut == "reset":
+    if close_mode == "reset":
         connection.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, b"\1\0\0\0\0\0\0\0")
     connection.close()
-    wait_for(socketed, 1)
-    entry = socketed.credits.journal.entries()[0]
+    wait_for_entries(live_api_with_ada, 1)
+    entry = live_api_with_ada.credits.journal.entries()[0]
     assert (entry.code, entry.committed, entry.delivered) == ("malformed_request", False, False)
-    assert_sound(socketed, before)
+    assert_unchanged(live_api_with_ada, before)
 
 
-def test_a_length_that_says_too_little_cuts_the_body(socketed: Api) -> None:
-    """What follows the announced body is the next request, and is none."""
-    before = socketed.state()
-    sent = request(
-        socketed, b"POST " + USER + b"/transactions HTTP/1.1", b"Content-Type: application/json", b"Content-Length: 5"
+def test_body_is_cut_at_content_length(live_api_with_ada: Api) -> None:
+    """The bytes after the announced body are parsed as the next request, which is invalid."""
+    before = live_api_with_ada.state()
+    sent = raw_request(
+        live_api_with_ada,
+        b"POST " + USER + b"/transactions HTTP/1.1",
+        b"Content-Type: application/json",
+        b"Content-Length: 5",
     )
-    with socketed.connect() as connection:
+    with live_api_with_ada.connect() as connection:
         connection.sendall(sent + GRANT)
-        got = read(connection)
-    assert got.status == 400
-    assert got.json()["error"]["code"] in ("malformed_json", "malformed_request")
-    wait_for(socketed, 2)
-    assert_sound(socketed, before)
+        response = read_response(connection)
+    assert response.status == 400
+    assert response.json()["error"]["code"] in ("malformed_json", "malformed_request")
+    wait_for_entries(live_api_with_ada, 2)
+    assert_unchanged(live_api_with_ada, before)
 
 
 @pytest.mark.parametrize(
     "body",
     [b"zz\r\n", b"-1\r\n", b"5\r\nabcdefgh\r\n", b"ffffffffffffffffff\r\n", b"5 5\r\nabcde\r\n", b"\r\n"],
 )
-def test_broken_chunks_commit_nothing(socketed: Api, body: bytes) -> None:
-    before = socketed.state()
+def test_invalid_chunked_encoding_commits_nothing(live_api_with_ada: Api, body: bytes) -> None:
+    before = live_api_with_ada.state()
     lines = [b"POST " + USER + b"/transactions HTTP/1.1", b"Content-Type: application/json"]
-    with socketed.connect() as connection:
-        connection.sendall(request(socketed, *lines, b"Transfer-Encoding: chunked") + body)
-        assert_refused(read(connection), "malformed_request")
+    with live_api_with_ada.connect() as connection:
+        connection.sendall(raw_request(live_api_with_ada, *lines, b"Transfer-Encoding: chunked") + body)
+        assert_error(read_response(connection), "malformed_request")
         assert connection.recv(1) == b""
-    limit_s = monotonic_s() + LIMIT_S
-    while socketed.credits.journal.in_flight and monotonic_s() < limit_s:
+    limit_s = monotonic_s() + TIMEOUT_S
+    while live_api_with_ada.credits.journal.in_flight and monotonic_s() < limit_s:
         threading.Event().wait(0.001)
-    assert_sound(socketed, before)
+    assert_unchanged(live_api_with_ada, before)
 
 
-def test_chunks_and_trailers_make_one_body(socketed: Api) -> None:
+def test_chunked_body_with_extensions_and_trailers_is_accepted(live_api_with_ada: Api) -> None:
     lines = [b"POST " + USER + b"/transactions HTTP/1.1", b"Content-Type: application/json"]
     chunks = b"".join(b"1;ext=1\r\n%c\r\n" % byte for byte in GRANT) + b"0\r\nX-Trailer: x\r\n\r\n"
-    with socketed.connect() as connection:
-        connection.sendall(request(socketed, *lines, b"Transfer-Encoding: chunked") + chunks)
-        assert read(connection).status == 201
-    assert socketed.credits.balance("ada") == BALANCE + 100
+    with live_api_with_ada.connect() as connection:
+        connection.sendall(raw_request(live_api_with_ada, *lines, b"Transfer-Encoding: chunked") + chunks)
+        assert read_response(connection).status == 201
+    assert live_api_with_ada.credits.balance("ada") == BALANCE + 100
 
 
-def test_a_client_that_waits_to_be_told_to_continue_is_told(socketed: Api) -> None:
+def test_expect_100_continue_is_answered(live_api_with_ada: Api) -> None:
     lines = [b"POST " + USER + b"/transactions HTTP/1.1", b"Content-Type: application/json", b"Expect: 100-continue"]
-    with socketed.connect() as connection:
-        connection.sendall(request(socketed, *lines, b"Content-Length: %d" % len(GRANT)))
+    with live_api_with_ada.connect() as connection:
+        connection.sendall(raw_request(live_api_with_ada, *lines, b"Content-Length: %d" % len(GRANT)))
         assert connection.recv(100).startswith(b"HTTP/1.1 100 ")
         connection.sendall(GRANT)
-        assert read(connection).status == 201
+        assert read_response(connection).status == 201
 
 
-# ---------------------------------------------------------------- heads without end
+# ---------------------------------------------------------------- oversized heads
 
 
-def flood(head: bytes, piece: bytes) -> Iterator[bytes]:
+def endless_head(head: bytes, chunk: bytes) -> Iterator[bytes]:
     yield head
     for _ in range(64):
-        yield piece
+        yield chunk
 
 
 @pytest.mark.parametrize(
-    ("head", "piece"),
+    ("head", "chunk"),
     [
         (b"GET /", b"x" * 65_536),
         (b"GET / HTTP/1.1\r\nHost: localhost\r\nX-Long: ", b"x" * 65_536),
@@ -818,41 +851,43 @@ def flood(head: bytes, piece: bytes) -> Iterator[bytes]:
     ],
     ids=["request line", "header value", "header bomb", "header name"],
 )
-def test_a_head_without_end_is_refused(socketed: Api, head: bytes, piece: bytes) -> None:
-    """Everything has a limit: a head of more than 64 KiB is refused before it is whole."""
-    before = socketed.state()
-    with socketed.connect() as connection:
+def test_endless_request_head_is_rejected(live_api_with_ada: Api, head: bytes, chunk: bytes) -> None:
+    """A head of more than 64 KiB is rejected before it is complete."""
+    before = live_api_with_ada.state()
+    with live_api_with_ada.connect() as connection:
         try:
-            for part in flood(head, piece):
+            for part in endless_head(head, chunk):
                 connection.sendall(part)
         except OSError:
-            pass  # it stopped listening, as it should
-        wait_for(socketed, 1)
-    assert [entry.code for entry in socketed.credits.journal] == ["malformed_request"]
-    assert_sound(socketed, before)
+            pass  # the server has closed the connection, as it should
+        wait_for_entries(live_api_with_ada, 1)
+    assert [entry.code for entry in live_api_with_ada.credits.journal] == ["malformed_request"]
+    assert_unchanged(live_api_with_ada, before)
 
 
-def test_a_whole_head_over_the_limit_gets_the_error_body(socketed: Api) -> None:
-    before = socketed.state()
-    got = socketed.send(Request("GET", USER, [*socketed.as_server, (b"x-long", b"x" * 66_000)], b""))
-    assert_refused(got, "malformed_request")
-    assert_sound(socketed, before)
+def test_complete_head_over_size_limit_is_rejected_with_error_body(live_api_with_ada: Api) -> None:
+    before = live_api_with_ada.state()
+    response = live_api_with_ada.send(
+        Request("GET", USER, [*live_api_with_ada.as_server, (b"x-long", b"x" * 66_000)], b"")
+    )
+    assert_error(response, "malformed_request")
+    assert_unchanged(live_api_with_ada, before)
 
 
-def test_a_head_below_the_limit_is_answered(ada: Api) -> None:
-    sent = [*ada.as_server, (b"x-long", b"x" * 30_000), *[(b"x-many", b"many")] * 1_000]
-    assert ada.send(Request("GET", USER, sent, b"")).status == 200
+def test_large_head_below_size_limit_is_accepted(api_with_ada: Api) -> None:
+    sent = [*api_with_ada.as_server, (b"x-long", b"x" * 30_000), *[(b"x-many", b"many")] * 1_000]
+    assert api_with_ada.send(Request("GET", USER, sent, b"")).status == 200
 
 
-# ---------------------------------------------------------------- bodies without end
+# ---------------------------------------------------------------- oversized bodies
 
 
 def resident_bytes() -> int:
     return int(Path("/proc/self/statm").read_text().split()[1]) * 4096
 
 
-def pour(connection: socket.socket, head: bytes, size: int) -> None:
-    """Send a chunked body of so many bytes from one buffer, for as long as the server takes it."""
+def send_chunked_body(connection: socket.socket, head: bytes, size: int) -> None:
+    """Send a chunked body of `size` bytes, until the server closes the connection."""
     chunk = memoryview(b"%x\r\n" % MIB + b" " * MIB + b"\r\n")
     try:
         connection.sendall(head)
@@ -860,26 +895,26 @@ def pour(connection: socket.socket, head: bytes, size: int) -> None:
             connection.sendall(chunk)
         connection.sendall(b"0\r\n\r\n")
     except OSError:
-        pass  # refused and cut: that is the server's right
+        pass  # rejected, and the connection closed
 
 
 @pytest.mark.parametrize("size", [64 * MIB, pytest.param(1024 * MIB, marks=pytest.mark.slow)], ids=["64 MiB", "1 GiB"])
 @pytest.mark.skipif(not Path("/proc/self/statm").exists(), reason="resident memory is read from /proc")
-def test_a_chunked_body_without_end_is_refused_and_memory_stays_flat(socketed: Api, size: int) -> None:
-    """413 payload_too_large: a body over the limit is refused without being read to memory."""
-    before, resident = socketed.state(), resident_bytes()
+def test_endless_chunked_body_is_rejected_with_flat_memory(live_api_with_ada: Api, size: int) -> None:
+    """A body over the limit is rejected with 413 without being read into memory."""
+    before, resident = live_api_with_ada.state(), resident_bytes()
     lines = [b"POST " + USER + b"/transactions HTTP/1.1", b"Content-Type: application/json"]
-    head = request(socketed, *lines, b"Transfer-Encoding: chunked")
-    with socketed.connect() as connection:
-        sender = threading.Thread(target=pour, args=(connection, head, size))
+    head = raw_request(live_api_with_ada, *lines, b"Transfer-Encoding: chunked")
+    with live_api_with_ada.connect() as connection:
+        sender = threading.Thread(target=send_chunked_body, args=(connection, head, size))
         sender.start()
-        got = read(connection)
-        sender.join(LIMIT_S)
+        response = read_response(connection)
+        sender.join(TIMEOUT_S)
         assert not sender.is_alive()
-        assert_refused(got, "payload_too_large")
+        assert_error(response, "payload_too_large")
     assert resident_bytes() - resident < 20_000_000
-    assert_sound(socketed, before)
+    assert_unchanged(live_api_with_ada, before)
 
 
-def test_there_are_more_than_120_bad_requests() -> None:
-    assert len(VALIDATION) + len(MALFORMED) + len(PATHS) + len(GARBAGE) + len(BAD_TOKENS) > 120
+def test_more_than_120_bad_requests_are_covered() -> None:
+    assert len(INVALID_BODIES) + len(MALFORMED_BODIES) + len(PATHS) + len(INVALID_HTTP) + len(BAD_TOKENS) > 120

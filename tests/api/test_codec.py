@@ -1,4 +1,4 @@
-"""The codec's fast way reads what its slow way reads, and both refuse the same."""
+"""The codec: fast and strict decoding agree, and every configurable form of a body."""
 
 import json
 from collections.abc import Callable
@@ -33,8 +33,8 @@ SPACES = st.sampled_from(["", "", "", " ", "\n", "\t ", "\v", "\xa0", "\ufeff"])
 
 
 @st.composite
-def bodies(draw: st.DrawFn) -> bytes:
-    """Draw what a createTransaction may look like, well-formed or nearly so."""
+def transaction_bodies(draw: st.DrawFn) -> bytes:
+    """Draw a valid or nearly valid body of createTransaction."""
     members = [f'"delta"{draw(SPACES)}:{draw(SPACES)}{draw(NUMBERS)}', f'"reason":{draw(SPACES)}{draw(REASONS)}']
     members += draw(st.lists(st.sampled_from(['"delta":1', '"reason":"grant"', '"x":1', '"":"']), max_size=1))
     members = draw(st.permutations(members))[: draw(st.integers(1, 3))]
@@ -44,35 +44,35 @@ def bodies(draw: st.DrawFn) -> bytes:
     return text.encode("utf-8", "surrogatepass")
 
 
-def result(read: Callable[[], TransactionInput]) -> object:
-    """Return what a body was read as, or the kind of its refusal with the fields at fault."""
+def decode_result(read: Callable[[], TransactionInput]) -> object:
+    """Return the decoded input, or the error type with the fields at fault."""
     try:
-        order = read()
+        transaction = read()
     except ApiError as error:
         return type(error), tuple(problem.field for problem in error.details)
-    return order, type(order.delta)
+    return transaction, type(transaction.delta)
 
 
-def slowly(body: bytes) -> TransactionInput:
-    slow: Any = CODEC
-    order: TransactionInput = slow._decode_strict(codec._parse_object(body))  # pyright: ignore[reportPrivateUsage]
-    return order
+def decode_strictly(body: bytes) -> TransactionInput:
+    strict_codec: Any = CODEC
+    transaction: TransactionInput = strict_codec._decode_strict(codec._parse_object(body))  # pyright: ignore[reportPrivateUsage]
+    return transaction
 
 
-def within(read: Callable[[], TransactionInput]) -> Callable[[], TransactionInput]:
-    """Refuse a delta over the limit as the slow way does; the fast way leaves that to the ledger."""
+def with_amount_limit(read: Callable[[], TransactionInput]) -> Callable[[], TransactionInput]:
+    """Reject a delta over the limit like strict decoding does; fast decoding leaves that to the ledger."""
 
-    def checked() -> TransactionInput:
-        order = read()
-        if abs(order.delta) > MAX_AMOUNT:
+    def decode() -> TransactionInput:
+        transaction = read()
+        if abs(transaction.delta) > MAX_AMOUNT:
             raise ValidationError("too large", details=(Problem("delta", "is too large"),))
-        return order
+        return transaction
 
-    return checked
+    return decode
 
 
 @settings(max_examples=300)
-@given(body=bodies() | st.binary(max_size=50))
+@given(body=transaction_bodies() | st.binary(max_size=50))
 @example(b'{"delta":10.00000000000000000001,"reason":"grant"}')
 @example(b'{"delta":90071992547409911e-1,"reason":"grant"}')
 @example(b'{"delta":1e-400,"reason":"grant"}')
@@ -84,18 +84,20 @@ def within(read: Callable[[], TransactionInput]) -> Callable[[], TransactionInpu
 @example(b'\xef\xbb\xbf{"delta":1,"reason":"grant"}')
 @example(b'{"delta":1,"reason":"grant"}\x00')
 @example(b'\x0b{"delta":1,"reason":"grant"}')
-def test_the_fast_way_reads_what_the_slow_way_reads(body: bytes) -> None:
-    assert result(within(lambda: CODEC.decode_transaction(body))) == result(lambda: slowly(body))
+def test_fast_and_strict_decoding_agree(body: bytes) -> None:
+    assert decode_result(with_amount_limit(lambda: CODEC.decode_transaction(body))) == decode_result(
+        lambda: decode_strictly(body)
+    )
 
 
 @given(delta=st.integers(-MAX_AMOUNT, MAX_AMOUNT), reason=st.sampled_from(Reason))
-def test_an_order_comes_back_as_it_was_sent(delta: int, reason: Reason) -> None:
+def test_transaction_input_round_trips_through_json(delta: int, reason: Reason) -> None:
     for separators in ((",", ":"), (", ", ": ")):
         body = json.dumps({"delta": delta, "reason": reason}, separators=separators).encode()
         assert CODEC.decode_transaction(body) == TransactionInput(delta, reason)
 
 
-def test_all_problems_are_told_at_once_but_no_more_than_20() -> None:
+def test_validation_lists_all_problems_up_to_20() -> None:
     body = json.dumps({"delta": "1", "reason": 1, **{f"x{number}": 0 for number in range(50)}}).encode()
     with pytest.raises(ValidationError) as caught:
         CODEC.decode_transaction(body)
@@ -103,7 +105,7 @@ def test_all_problems_are_told_at_once_but_no_more_than_20() -> None:
     assert len(caught.value.details) == 20
 
 
-def test_a_member_twice_among_thousands_is_named() -> None:
+def test_duplicate_member_among_thousands_is_named() -> None:
     names = [f'"{number:x}":0' for number in range(8_000)]
     with pytest.raises(MalformedJson, match="'1f3f' stands twice"):
         CODEC.decode_transaction(("{" + ",".join([*names, names[-1]]) + "}").encode())
@@ -113,7 +115,7 @@ TEXTS = st.text(st.characters(exclude_categories=["Cs"]), max_size=20)
 
 
 @given(application=TEXTS, user=TEXTS, at_ms=st.integers(0, 253_402_300_799_999))
-def test_a_user_is_json_whatever_the_ids(application: str, user: str, at_ms: int) -> None:
+def test_user_with_any_ids_encodes_as_json(application: str, user: str, at_ms: int) -> None:
     body = json.loads(CODEC.encode_user(Account(application, user, at_ms)))
     assert list(body) == ["applicationId", "userId", "createdAt"]
     assert (body["applicationId"], body["userId"]) == (application, user)
@@ -129,7 +131,7 @@ def test_a_user_is_json_whatever_the_ids(application: str, user: str, at_ms: int
         ("empty", b""),
     ],
 )
-def test_a_created_transaction_has_five_forms(form: Any, expected: bytes) -> None:
+def test_created_transaction_encodes_in_each_configured_form(form: Any, expected: bytes) -> None:
     codec = Codec(replace(DEFAULT_CONTRACT, created_transaction=form))
     assert codec.encode_transaction(LedgerEntry(5, Reason.GRANT, 0, 9), 0) == expected
 
@@ -137,7 +139,7 @@ def test_a_created_transaction_has_five_forms(form: Any, expected: bytes) -> Non
 @pytest.mark.parametrize(
     ("end", "trailer"), [("absent", b""), ("null", b',"nextCursor":null'), ("empty", b',"nextCursor":""')]
 )
-def test_the_end_of_a_list_has_three_forms(end: Any, trailer: bytes) -> None:
+def test_end_of_list_encodes_in_each_configured_form(end: Any, trailer: bytes) -> None:
     codec = Codec(replace(DEFAULT_CONTRACT, end_of_list=end))
     assert codec.encode_user_page([], None) == b'{"users":[]' + trailer + b"}"
     assert codec.encode_user_page([], "c") == b'{"users":[],"nextCursor":"c"}'
@@ -152,12 +154,12 @@ def test_the_end_of_a_list_has_three_forms(end: Any, trailer: bytes) -> None:
         ("unix_ms", b"1999"),
     ],
 )
-def test_created_at_has_four_forms(form: Any, value: bytes) -> None:
+def test_created_at_encodes_in_each_configured_form(form: Any, value: bytes) -> None:
     codec = Codec(replace(DEFAULT_CONTRACT, created_at=form))
     assert b'"createdAt":' + value in codec.encode_user(Account("a", "u", 1999))
 
 
-def test_fields_can_be_renamed() -> None:
+def test_field_names_can_be_renamed() -> None:
     codec = Codec(replace(DEFAULT_CONTRACT, field_names={"delta": "amount", "reason": "kind", "balance": "credits"}))
     assert codec.decode_transaction(b'{"amount":1,"kind":"grant"}') == TransactionInput(1, Reason.GRANT)
     assert codec.encode_balance(5) == b'{"credits":5}'

@@ -1,4 +1,4 @@
-"""CORS on the API (README, "What is a guess", row 23): what the API README's browser client may do, and no more."""
+"""CORS on the API (README, "What is a guess", row 23): what the browser client of the API README may do."""
 
 from collections.abc import Iterator
 from dataclasses import replace
@@ -9,85 +9,95 @@ from fake_credits.contract import DEFAULT_CONTRACT, Operation
 from fake_credits.fake import ClientMode, FakeCredits
 from fake_credits.http_message import Headers, Request
 from fake_credits.transports.shared_resources import SharedResources
-from tests.api.conftest import APP, GRANT, Api, Field, Got, assert_refused
+from tests.api.conftest import APP, GRANT, Api, ApiResponse, Field, assert_error
 
 ORIGIN = "https://app.example"
-FROM: Field = (b"origin", ORIGIN.encode())
-ASKS: Field = (b"access-control-request-method", b"GET")
+ORIGIN_HEADER: Field = (b"origin", ORIGIN.encode())
+REQUEST_METHOD_HEADER: Field = (b"access-control-request-method", b"GET")
 
 
 @pytest.fixture
-def ada(api: Api) -> Api:
+def api_with_ada(api: Api) -> Api:
     api.credits.user("ada", balance=5)
     return api
 
 
-def preflight(api: Api, operation: Operation = Operation.GET_BALANCE, headers: Headers | None = None) -> Got:
-    return api.send(Request("OPTIONS", api.path(operation), [FROM, ASKS] if headers is None else headers, b""))
+def preflight(api: Api, operation: Operation = Operation.GET_BALANCE, headers: Headers | None = None) -> ApiResponse:
+    return api.send(
+        Request(
+            "OPTIONS", api.path(operation), [ORIGIN_HEADER, REQUEST_METHOD_HEADER] if headers is None else headers, b""
+        )
+    )
 
 
-def cors_headers(got: Got) -> dict[str, str]:
-    return {name: value for name, value in got.headers if name.startswith("access-control-")}
+def cors_headers(response: ApiResponse) -> dict[str, str]:
+    return {name: value for name, value in response.headers if name.startswith("access-control-")}
 
 
 @pytest.mark.parametrize("operation", list(Operation))
-def test_a_preflight_allows_get_with_authorization_and_content_type_from_any_origin(
-    ada: Api, operation: Operation
-) -> None:
+def test_preflight_allows_get_from_any_origin_with_token_headers(api_with_ada: Api, operation: Operation) -> None:
     """Any origin, GET, headers `Authorization` and `Content-Type`, never the API key."""
-    got = preflight(ada, operation)
-    assert (got.status, got.body) == (204, b"")
-    assert cors_headers(got) == {
+    response = preflight(api_with_ada, operation)
+    assert (response.status, response.body) == (204, b"")
+    assert cors_headers(response) == {
         "access-control-allow-origin": "*",
         "access-control-allow-methods": "GET",
         "access-control-allow-headers": "Authorization, Content-Type",
         "access-control-max-age": "600",
     }
-    assert got.header("content-length") is None
-    assert got.header("x-request-id")
-    assert got.header("cache-control") == "no-store"
+    assert response.header("content-length") is None
+    assert response.header("x-request-id")
+    assert response.header("cache-control") == "no-store"
 
 
-@pytest.mark.parametrize("wanted", [b"x-api-key", b"X-API-Key, authorization", b"*"])
+@pytest.mark.parametrize("requested_headers", [b"x-api-key", b"X-API-Key, authorization", b"*"])
 @pytest.mark.parametrize("method", [b"GET", b"POST", b"PUT", b"DELETE"])
-def test_no_preflight_ever_allows_the_api_key_or_a_write(ada: Api, wanted: bytes, method: bytes) -> None:
-    """The browser compares what is allowed with what it wants; the answer names neither key nor write."""
-    asks = [FROM, (b"access-control-request-method", method), (b"access-control-request-headers", wanted)]
-    allowed = cors_headers(preflight(ada, headers=asks))
+def test_preflight_never_allows_api_key_or_writes(api_with_ada: Api, requested_headers: bytes, method: bytes) -> None:
+    """The response allows neither the API key header nor any write method."""
+    headers = [
+        ORIGIN_HEADER,
+        (b"access-control-request-method", method),
+        (b"access-control-request-headers", requested_headers),
+    ]
+    allowed = cors_headers(preflight(api_with_ada, headers=headers))
     assert "api-key" not in allowed["access-control-allow-headers"].lower()
     assert "*" not in allowed["access-control-allow-headers"]
     assert allowed["access-control-allow-methods"] == "GET"
 
 
-def test_a_preflight_is_answered_before_credentials_and_is_no_exchange(ada: Api) -> None:
-    for headers in ([FROM, ASKS], [FROM, ASKS, *ada.as_server], [FROM, ASKS, (b"x-api-key", b"wrong")]):
-        assert preflight(ada, headers=headers).status == 204
-    assert len(ada.credits.journal) == 0
-    assert ada.credits.journal.in_flight == 0
+def test_preflight_needs_no_credentials_and_is_not_journaled(api_with_ada: Api) -> None:
+    for headers in (
+        [ORIGIN_HEADER, REQUEST_METHOD_HEADER],
+        [ORIGIN_HEADER, REQUEST_METHOD_HEADER, *api_with_ada.as_server],
+        [ORIGIN_HEADER, REQUEST_METHOD_HEADER, (b"x-api-key", b"wrong")],
+    ):
+        assert preflight(api_with_ada, headers=headers).status == 204
+    assert len(api_with_ada.credits.journal) == 0
+    assert api_with_ada.credits.journal.in_flight == 0
 
 
-def test_a_preflight_of_an_unknown_path_is_answered_too(ada: Api) -> None:
-    """The browser then sends the request itself, and its script reads the 404 with the nearest route."""
-    assert ada.send(Request("OPTIONS", b"/nothing", [FROM, ASKS], b"")).status == 204
-    got = ada.send(Request("GET", b"/nothing", [FROM], b""))
-    assert_refused(got, "route_not_found")
-    assert cors_headers(got)["access-control-allow-origin"] == "*"
+def test_preflight_of_unknown_path_is_answered(api_with_ada: Api) -> None:
+    """The browser then sends the actual request, and the script can read the 404 with the nearest route."""
+    assert api_with_ada.send(Request("OPTIONS", b"/nothing", [ORIGIN_HEADER, REQUEST_METHOD_HEADER], b"")).status == 204
+    response = api_with_ada.send(Request("GET", b"/nothing", [ORIGIN_HEADER], b""))
+    assert_error(response, "route_not_found")
+    assert cors_headers(response)["access-control-allow-origin"] == "*"
 
 
-@pytest.mark.parametrize("headers", [[], [FROM], [ASKS]])
-def test_an_options_that_is_no_preflight_is_405(ada: Api, headers: Headers) -> None:
-    assert_refused(preflight(ada, headers=headers), "method_not_allowed")
-    assert len(ada.credits.journal) == 1
+@pytest.mark.parametrize("headers", [[], [ORIGIN_HEADER], [REQUEST_METHOD_HEADER]])
+def test_options_without_preflight_headers_is_rejected_with_405(api_with_ada: Api, headers: Headers) -> None:
+    assert_error(preflight(api_with_ada, headers=headers), "method_not_allowed")
+    assert len(api_with_ada.credits.journal) == 1
 
 
-EXPOSED = {
+EXPOSED_CORS_HEADERS = {
     "access-control-allow-origin": "*",
     "access-control-expose-headers": "X-Request-Id, X-Fake-Credits-Cause, Retry-After",
 }
 
 
 @pytest.mark.parametrize(
-    ("operation", "user", "who", "status"),
+    ("operation", "user", "credentials", "status"),
     [
         (Operation.GET_BALANCE, "ada", "ada", 200),
         (Operation.GET_USER, "ada", "ada", 200),
@@ -99,90 +109,104 @@ EXPOSED = {
         (Operation.GET_BALANCE, "ada", "", 401),
     ],
 )
-def test_answers_and_refusals_can_be_read_by_a_script(
-    ada: Api, operation: Operation, user: str, who: str, status: int
+def test_success_and_error_responses_expose_headers_to_scripts(
+    api_with_ada: Api, operation: Operation, user: str, credentials: str, status: int
 ) -> None:
     """X-Request-Id, X-Fake-Credits-Cause and Retry-After are exposed, on refusals too."""
     body = GRANT if operation is Operation.CREATE_TRANSACTION else b""
-    got = ada.ask(operation, user, who=ada.as_user(who) if who else [], headers=[FROM], body=body)
-    assert got.status == status
-    assert cors_headers(got) == EXPOSED
+    response = api_with_ada.call(
+        operation,
+        user,
+        credentials=api_with_ada.as_user(credentials) if credentials else [],
+        headers=[ORIGIN_HEADER],
+        body=body,
+    )
+    assert response.status == status
+    assert cors_headers(response) == EXPOSED_CORS_HEADERS
 
 
 @pytest.mark.parametrize("origin", [b"null", b"http://localhost:3000", b"https://a.b.c:8443", b"chrome-extension://x"])
-def test_any_origin_is_any_origin(ada: Api, origin: bytes) -> None:
-    got = ada.ask(Operation.GET_BALANCE, who=ada.as_user(), headers=[(b"origin", origin)])
-    assert cors_headers(got) == EXPOSED
-    assert got.header("vary") is None
+def test_any_origin_is_allowed_by_default(api_with_ada: Api, origin: bytes) -> None:
+    response = api_with_ada.call(
+        Operation.GET_BALANCE, credentials=api_with_ada.as_user(), headers=[(b"origin", origin)]
+    )
+    assert cors_headers(response) == EXPOSED_CORS_HEADERS
+    assert response.header("vary") is None
 
 
-def test_who_is_no_browser_gets_no_such_headers(ada: Api) -> None:
-    assert cors_headers(ada.ask(Operation.GET_BALANCE)) == {}
-    assert cors_headers(ada.ask(Operation.GET_BALANCE, "nobody")) == {}
-    assert cors_headers(ada.ask(Operation.GET_BALANCE, headers=[(b"origin", b"")])) == {}
+def test_requests_without_origin_get_no_cors_headers(api_with_ada: Api) -> None:
+    assert cors_headers(api_with_ada.call(Operation.GET_BALANCE)) == {}
+    assert cors_headers(api_with_ada.call(Operation.GET_BALANCE, "nobody")) == {}
+    assert cors_headers(api_with_ada.call(Operation.GET_BALANCE, headers=[(b"origin", b"")])) == {}
 
 
-def test_credentials_mode_is_never_allowed(ada: Api) -> None:
-    """Cookies play no part: `Access-Control-Allow-Credentials` would turn any origin into a promise to all."""
-    for got in (preflight(ada), ada.ask(Operation.GET_BALANCE, who=ada.as_user(), headers=[FROM])):
-        assert got.header("access-control-allow-credentials") is None
+def test_allow_credentials_header_is_never_sent(api_with_ada: Api) -> None:
+    """The API uses no cookies, and the header is not allowed together with the origin `*`."""
+    for response in (
+        preflight(api_with_ada),
+        api_with_ada.call(Operation.GET_BALANCE, credentials=api_with_ada.as_user(), headers=[ORIGIN_HEADER]),
+    ):
+        assert response.header("access-control-allow-credentials") is None
 
 
 @pytest.mark.parametrize("path", ["/_fake/livez", "/_fake/nothing"])
-def test_the_fakes_own_paths_have_no_preflight(ada: Api, path: str) -> None:
-    got = ada.send(Request("OPTIONS", path.encode(), [FROM, ASKS], b""))
-    assert got.status in (404, 405)
+def test_fake_paths_reject_preflight(api_with_ada: Api, path: str) -> None:
+    response = api_with_ada.send(Request("OPTIONS", path.encode(), [ORIGIN_HEADER, REQUEST_METHOD_HEADER], b""))
+    assert response.status in (404, 405)
 
 
-# ---------------------------------------------------------------- off, and a list
+# ---------------------------------------------------------------- disabled, and a list of origins
 
 
 @pytest.fixture
-def listed(mode: ClientMode, shared: SharedResources) -> Iterator[Api]:
-    """Yield an API that lists two origins."""
+def api_with_two_origins(mode: ClientMode, shared: SharedResources) -> Iterator[Api]:
+    """Yield a client for a sandbox whose contract allows two origins."""
     contract = replace(DEFAULT_CONTRACT, cors_origins=(ORIGIN, "http://localhost:3000"))
     with FakeCredits(mode=mode, shared=shared, contract=contract, users={"ada": 5}) as fake:
         yield Api(fake, mode, shared)
 
 
-def test_a_listed_origin_is_named_and_caches_are_told(listed: Api) -> None:
+def test_listed_origin_is_echoed_with_vary_header(api_with_two_origins: Api) -> None:
     for origin in (ORIGIN, "http://localhost:3000"):
-        sent = (b"origin", origin.encode())
-        for got in (preflight(listed, headers=[sent, ASKS]), listed.ask(Operation.GET_BALANCE, headers=[sent])):
-            assert got.header("access-control-allow-origin") == origin
-            assert got.header("vary") == "Origin"
+        origin_header = (b"origin", origin.encode())
+        for response in (
+            preflight(api_with_two_origins, headers=[origin_header, REQUEST_METHOD_HEADER]),
+            api_with_two_origins.call(Operation.GET_BALANCE, headers=[origin_header]),
+        ):
+            assert response.header("access-control-allow-origin") == origin
+            assert response.header("vary") == "Origin"
 
 
 @pytest.mark.parametrize(
     "origin", ["https://app.example.evil", "http://app.example", "https://APP.example", "null", "*"]
 )
-def test_another_origin_gets_nothing(listed: Api, origin: str) -> None:
-    sent = (b"origin", origin.encode())
-    got = preflight(listed, headers=[sent, ASKS])
-    assert_refused(got, "method_not_allowed")
-    assert cors_headers(got) == {}
-    assert cors_headers(listed.ask(Operation.GET_BALANCE, headers=[sent])) == {}
+def test_unlisted_origin_gets_no_cors_headers(api_with_two_origins: Api, origin: str) -> None:
+    origin_header = (b"origin", origin.encode())
+    response = preflight(api_with_two_origins, headers=[origin_header, REQUEST_METHOD_HEADER])
+    assert_error(response, "method_not_allowed")
+    assert cors_headers(response) == {}
+    assert cors_headers(api_with_two_origins.call(Operation.GET_BALANCE, headers=[origin_header])) == {}
 
 
-def test_cors_can_be_off(mode: ClientMode, shared: SharedResources) -> None:
+def test_cors_can_be_disabled(mode: ClientMode, shared: SharedResources) -> None:
     with FakeCredits(
         mode=mode, shared=shared, contract=replace(DEFAULT_CONTRACT, cors_origins=()), users={"ada": 5}
     ) as fake:
         api = Api(fake, mode, shared)
-        got = preflight(api)
-        assert_refused(got, "method_not_allowed")
-        assert cors_headers(got) == {}
-        answered = api.ask(Operation.GET_BALANCE, who=api.as_user(), headers=[FROM])
-        assert (answered.status, cors_headers(answered)) == (200, {})
+        response = preflight(api)
+        assert_error(response, "method_not_allowed")
+        assert cors_headers(response) == {}
+        response = api.call(Operation.GET_BALANCE, credentials=api.as_user(), headers=[ORIGIN_HEADER])
+        assert (response.status, cors_headers(response)) == (200, {})
 
 
-def test_a_contract_with_another_token_header_allows_that_one(shared: SharedResources) -> None:
+def test_preflight_allows_custom_token_header(shared: SharedResources) -> None:
     from fake_credits.contract import CredentialHeader
 
     contract = replace(DEFAULT_CONTRACT, user_token=CredentialHeader("X-User-Token"))
     with FakeCredits(shared=shared, contract=contract) as fake:
-        got = preflight(Api(fake, "in-process", shared))
-        assert got.header("access-control-allow-headers") == "X-User-Token, Content-Type"
+        response = preflight(Api(fake, "in-process", shared))
+        assert response.header("access-control-allow-headers") == "X-User-Token, Content-Type"
 
 
 def test_app_is_the_default_application() -> None:

@@ -1,4 +1,4 @@
-"""How a refusal looks on the wire, in the contract's three forms."""
+"""Error responses in the three forms of the contract."""
 
 import json
 from dataclasses import replace
@@ -19,15 +19,15 @@ from fake_credits.errors import (
     ValidationError,
 )
 
-DETAILS = ValidationError("delta must not be 0", details=(Problem("delta", "must not be 0"),))
+VALIDATION_ERROR = ValidationError("delta must not be 0", details=(Problem("delta", "must not be 0"),))
 
 
-def body(form: Any, error: ApiError) -> Any:
+def error_body(form: Any, error: ApiError) -> Any:
     return json.loads(error_response(replace(DEFAULT_CONTRACT, error_body=form), error, "req_1").body)
 
 
-def test_the_default_form_is_nested() -> None:
-    assert body("nested", DETAILS) == {
+def test_default_error_body_is_nested() -> None:
+    assert error_body("nested", VALIDATION_ERROR) == {
         "error": {
             "code": "validation_error",
             "message": "delta must not be 0",
@@ -35,15 +35,15 @@ def test_the_default_form_is_nested() -> None:
             "details": [{"field": "delta", "problem": "must not be 0"}],
         }
     }
-    assert body("nested", UserNotFound("none")) == {
+    assert error_body("nested", UserNotFound("none")) == {
         "error": {"code": "user_not_found", "message": "none", "requestId": "req_1"}
     }
 
 
-def test_a_problem_is_rfc_9457s() -> None:
-    answer = error_response(replace(DEFAULT_CONTRACT, error_body="problem"), DETAILS, "req_1")
-    assert answer.media_type == b"application/problem+json"
-    assert json.loads(answer.body) == {
+def test_problem_error_body_follows_rfc_9457() -> None:
+    response = error_response(replace(DEFAULT_CONTRACT, error_body="problem"), VALIDATION_ERROR, "req_1")
+    assert response.media_type == b"application/problem+json"
+    assert json.loads(response.body) == {
         "type": "about:blank",
         "title": "Bad Request",
         "status": 400,
@@ -54,34 +54,36 @@ def test_a_problem_is_rfc_9457s() -> None:
     }
 
 
-def test_a_flat_body_has_code_and_message() -> None:
-    assert body("flat", DETAILS) == {"code": "validation_error", "message": "delta must not be 0"}
+def test_flat_error_body_has_code_and_message() -> None:
+    assert error_body("flat", VALIDATION_ERROR) == {"code": "validation_error", "message": "delta must not be 0"}
 
 
 @pytest.mark.parametrize("code", ERRORS)
 @pytest.mark.parametrize("form", ["nested", "problem", "flat"])
-def test_every_code_can_be_rendered(code: str, form: Any) -> None:
+def test_every_error_code_renders_in_every_form(code: str, form: Any) -> None:
     error = ERRORS[code]("why")
-    answer = error_response(replace(DEFAULT_CONTRACT, error_body=form), error, "req_1")
-    assert answer.status == error.default_status
-    assert code.encode() in answer.body
-    headers = dict(answer.headers)
+    response = error_response(replace(DEFAULT_CONTRACT, error_body=form), error, "req_1")
+    assert response.status == error.default_status
+    assert code.encode() in response.body
+    headers = dict(response.headers)
     assert headers[b"x-fake-credits-cause"]
-    assert (b"www-authenticate" in headers) == (answer.status == 401)
-    assert (b"allow" in headers) == (answer.status == 405)
+    assert (b"www-authenticate" in headers) == (response.status == 401)
+    assert (b"allow" in headers) == (response.status == 405)
 
 
 @pytest.mark.parametrize("status", [400, 403, 409, 422, 429, 599])
-def test_a_status_can_be_another(status: int) -> None:
+def test_error_status_can_be_overridden(status: int) -> None:
     contract = replace(DEFAULT_CONTRACT, statuses={"insufficient_credits": status}, error_body="problem")
-    answer = error_response(contract, ERRORS["insufficient_credits"]("no"), "req_1")
-    assert answer.status == json.loads(answer.body)["status"] == status
+    response = error_response(contract, ERRORS["insufficient_credits"]("no"), "req_1")
+    assert response.status == json.loads(response.body)["status"] == status
 
 
-def test_a_code_that_is_made_a_401_bears_a_challenge() -> None:
+def test_code_moved_to_401_has_challenge() -> None:
     """RFC 9110, section 15.5.2: a 401 has a challenge."""
-    answer = error_response(replace(DEFAULT_CONTRACT, statuses={"forbidden": 401}), ERRORS["forbidden"]("no"), "req_1")
-    assert dict(answer.headers)[b"www-authenticate"].startswith(b"Bearer ")
+    response = error_response(
+        replace(DEFAULT_CONTRACT, statuses={"forbidden": 401}), ERRORS["forbidden"]("no"), "req_1"
+    )
+    assert dict(response.headers)[b"www-authenticate"].startswith(b"Bearer ")
 
 
 @pytest.mark.parametrize(
@@ -91,14 +93,14 @@ def test_a_code_that_is_made_a_401_bears_a_challenge() -> None:
         (InvalidToken("x", auth_reason="bad_signature"), "auth:bad_signature"),
         (InvalidToken("x"), "auth:invalid_token"),
         (UserNotFound("x"), "domain"),
-        (DETAILS, "validation"),
+        (VALIDATION_ERROR, "validation"),
         (MethodNotAllowed("x", allow="GET"), "routing"),
     ],
 )
-def test_the_cause_says_who_refused(error: ApiError, cause: str) -> None:
+def test_error_cause_names_the_rejecting_stage(error: ApiError, cause: str) -> None:
     assert error_cause(error) == cause
 
 
 @pytest.mark.parametrize("message", ["ü", "日本", '"quoted"', "a\nb", "\u2028", "</script>"])
-def test_any_message_is_json(message: str) -> None:
-    assert body("nested", UserNotFound(message))["error"]["message"] == message
+def test_error_message_is_valid_json(message: str) -> None:
+    assert error_body("nested", UserNotFound(message))["error"]["message"] == message

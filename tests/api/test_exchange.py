@@ -1,4 +1,4 @@
-"""A bug of the fake answers 500, is remembered, and does no more harm."""
+"""A bug in the fake returns 500, is recorded, and does not affect later requests."""
 
 import json
 from typing import Any, NoReturn
@@ -16,66 +16,68 @@ from fake_credits.transports.shared_resources import SharedResources
 USER = b"/v1/applications/app-id/users/user-id"
 
 
-class Bug(Exception):
-    """Be what no operation raises."""
+class UnexpectedError(Exception):
+    """An exception that no operation raises."""
 
 
-def ask(fake: FakeCredits, shared: SharedResources, path: bytes = USER + b"/balance") -> Response:
+def get(fake: FakeCredits, shared: SharedResources, path: bytes = USER + b"/balance") -> Response:
     driver = InProcessDriver(shared.app(fake.sandbox.contract), fake.sandbox)
     return driver.call(Request("GET", path, [(b"x-api-key", fake.api_key.encode())], b""))
 
 
 @pytest.fixture
-def broken(monkeypatch: pytest.MonkeyPatch) -> Bug:
-    """Break getBalance, and return what it raises."""
-    bug = Bug("it broke")
+def get_balance_bug(monkeypatch: pytest.MonkeyPatch) -> UnexpectedError:
+    """Make getBalance raise an unexpected error, and return the error."""
+    bug = UnexpectedError("it broke")
 
-    def breaks(_request: object) -> NoReturn:
+    def raise_bug(_request: object) -> NoReturn:
         raise bug
 
     table: Any = handlers.OPERATION_HANDLERS
-    monkeypatch.setitem(table, Operation.GET_BALANCE, breaks)
+    monkeypatch.setitem(table, Operation.GET_BALANCE, raise_bug)
     return bug
 
 
-def test_a_bug_answers_500_in_the_contracts_body(shared: SharedResources, broken: Bug) -> None:
+def test_internal_bug_returns_500_with_error_body(shared: SharedResources, get_balance_bug: UnexpectedError) -> None:
     with FakeCredits(shared=shared, balance=5) as fake:
-        reply = ask(fake, shared)
+        reply = get(fake, shared)
         error = json.loads(reply.body)["error"]
         assert (reply.status, error["code"]) == (500, "internal_error")
-        assert "Bug: it broke" in error["message"]
+        assert "UnexpectedError: it broke" in error["message"]
         assert dict(reply.headers)[b"x-fake-credits-cause"] == b"bug"
-        assert fake.sandbox.bugs == [broken]
+        assert fake.sandbox.bugs == [get_balance_bug]
 
 
-def test_a_bug_is_told_at_the_end(shared: SharedResources, broken: Bug) -> None:
+def test_internal_bug_is_reported_as_problem(shared: SharedResources, get_balance_bug: UnexpectedError) -> None:
     with FakeCredits(shared=shared, balance=5) as fake:
-        ask(fake, shared)
-        assert fake.problems() == [f"a bug of fake-credits answered 500: {broken!r}"]
+        get(fake, shared)
+        assert fake.problems() == [f"a bug of fake-credits answered 500: {get_balance_bug!r}"]
 
 
-def test_a_bug_is_journalled_and_raised_by_the_client(shared: SharedResources, broken: Bug) -> None:
+def test_internal_bug_is_journaled_and_raised_by_client(
+    shared: SharedResources, get_balance_bug: UnexpectedError
+) -> None:
     with FakeCredits(shared=shared, balance=5) as fake:
-        with pytest.raises(InternalError, match=str(broken)):
+        with pytest.raises(InternalError, match=str(get_balance_bug)):
             fake.server_client.get_balance("app-id", "user-id")
         entry = fake.journal.entries()[0]
         assert (entry.status, entry.code, entry.cause, entry.committed) == (500, "internal_error", "bug", False)
 
 
-@pytest.mark.usefixtures("broken")
-def test_the_next_request_works(shared: SharedResources) -> None:
+@pytest.mark.usefixtures("get_balance_bug")
+def test_request_after_internal_bug_succeeds(shared: SharedResources) -> None:
     with FakeCredits(shared=shared, balance=5) as fake:
-        ask(fake, shared)
-        assert ask(fake, shared, USER).status == 200
+        get(fake, shared)
+        assert get(fake, shared, USER).status == 200
         assert fake.journal.in_flight == 0
 
 
-def test_the_operations_are_complete() -> None:
+def test_every_operation_has_a_handler() -> None:
     assert set(handlers.OPERATION_HANDLERS) == set(Operation)
 
 
-def test_an_application_without_sandboxes_says_so(shared: SharedResources) -> None:
-    """The application for in-process use has no sandbox of its own: serving it by another server is a mistake."""
+def test_app_without_sandboxes_raises_runtime_error(shared: SharedResources) -> None:
+    """The app for in-process use has no sandbox, so it cannot be served by another server."""
     from fake_credits.contract import DEFAULT_CONTRACT
 
     async def receive() -> dict[str, object]:

@@ -1,6 +1,6 @@
-"""What the API's README says is law: each test's docstring quotes, to the letter, what it holds the fake to.
+"""Tests for every statement of the API README; each docstring quotes the statements that its test checks.
 
-One paragraph of a docstring is one quotation, where white space does not count.
+One paragraph of a docstring is one quotation; whitespace is not significant.
 """
 
 import inspect
@@ -26,7 +26,7 @@ from fake_credits.fake import FakeCredits
 from fake_credits.http_message import Request, Response
 from fake_credits.models import Balance, Reason, Transaction, TransactionPage, User, UserPage
 from fake_credits.transports.shared_resources import SharedResources
-from tests.api.conftest import APP, GRANT, Api, assert_refused
+from tests.api.conftest import APP, GRANT, Api, assert_error
 
 README = Path(__file__).parents[3] / "shared" / "API-README.md"
 NOT_BEHAVIOUR = {
@@ -50,13 +50,13 @@ WRITES = ("create_user", "create_transaction")
 
 
 @pytest.fixture
-def admin(api: Api) -> ServerClient:
+def server_client(api: Api) -> ServerClient:
     return api.credits.server_client
 
 
 @pytest.fixture
-def ada(api: Api) -> UserClient:
-    """Return ada's client; she exists, with 100 credits, and so does bob."""
+def ada_client(api: Api) -> UserClient:
+    """Return a client of the user ada, who has 100 credits; bob exists too."""
     api.credits.user("ada", balance=100)
     api.credits.user("bob", balance=7)
     return api.credits.user_client("ada")
@@ -73,17 +73,17 @@ def parameters(method: Callable[..., Any]) -> list[str]:
 # ---------------------------------------------------------------- entry points
 
 
-def test_the_user_module_is_an_entry_point() -> None:
+def test_user_module_is_an_entry_point() -> None:
     """@ocx-inc/credits/client - Client-side API (frontend/browser)"""
     assert user_module.UserClient is UserClient
 
 
-def test_the_server_module_is_an_entry_point() -> None:
+def test_server_module_is_an_entry_point() -> None:
     """@ocx-inc/credits/server - Server-side API (backend/admin)"""
     assert server_module.ServerClient is ServerClient
 
 
-def test_each_module_has_only_the_relevant_client() -> None:
+def test_each_module_has_only_its_own_client() -> None:
     """Each entry point exports only the relevant code, enabling better tree-shaking and clearer separation of
     concerns.
     """
@@ -94,44 +94,44 @@ def test_each_module_has_only_the_relevant_client() -> None:
 # ---------------------------------------------------------------- ServerClient
 
 
-def test_the_server_client_can_do_everything(api: Api, admin: ServerClient) -> None:
+def test_server_client_can_call_every_operation(api: Api, server_client: ServerClient) -> None:
     """Use ServerClient for backend operations with API key authentication.
 
     This client has full access to all operations including creating transactions and managing users.
 
     Server Client: Full access with API key authentication.
     """
-    admin.create_user(APP, "ada")
-    admin.create_transaction(APP, "ada", delta=1, reason="grant")
-    admin.get_user(APP, "ada")
-    admin.list_users(APP)
-    admin.get_balance(APP, "ada")
-    admin.list_transactions(APP, "ada")
+    server_client.create_user(APP, "ada")
+    server_client.create_transaction(APP, "ada", delta=1, reason="grant")
+    server_client.get_user(APP, "ada")
+    server_client.list_users(APP)
+    server_client.get_balance(APP, "ada")
+    server_client.list_transactions(APP, "ada")
     assert {entry.operation for entry in api.credits.journal} == {operation.value for operation in Operation}
     assert {(entry.client, entry.status // 100) for entry in api.credits.journal} == {("server", 2)}
 
 
-def test_the_server_side_needs_an_api_key(api: Api) -> None:
+def test_server_operations_require_api_key(api: Api) -> None:
     """Server-side client for backend/admin operations. Requires API key authentication."""
     api.credits.user("ada")
     for operation in Operation:
         body = GRANT if operation is Operation.CREATE_TRANSACTION else b""
-        assert_refused(api.ask(operation, who=[], body=body), "missing_credentials")
+        assert_error(api.call(operation, credentials=[], body=body), "missing_credentials")
     wrong = ServerClient("http://x.test", "wrong", transport=api.transport)
     with pytest.raises(InvalidApiKey):
         wrong.get_balance(APP, "ada")
 
 
-def test_a_user_cannot_read_an_api_key_anywhere(api: Api, ada: UserClient) -> None:
+def test_user_cannot_read_api_key(api: Api, ada_client: UserClient) -> None:
     """Keep your API key secret and only use it server-side."""
-    bodies = [api.ask(operation, who=api.as_user()).body for operation in Operation]
-    bodies += [api.ask(operation, who=[(b"x-api-key", b"wrong")]).body for operation in Operation]
+    bodies = [api.call(operation, credentials=api.as_user()).body for operation in Operation]
+    bodies += [api.call(operation, credentials=[(b"x-api-key", b"wrong")]).body for operation in Operation]
     assert not [body for body in bodies if api.credits.api_key.encode() in body]
     assert api.credits.api_key not in repr(api.credits.server_client)
     assert api.credits.api_key not in repr(list(api.credits.journal))
 
 
-def test_the_base_url_is_the_first_option() -> None:
+def test_base_url_is_the_first_option() -> None:
     """baseUrl (string): The base URL of the API"""
     assert [parameters(client.__init__)[0] for client in (ServerClient, UserClient)] == ["base_url"] * 2
     with pytest.raises(ValueError, match="base_url"):
@@ -140,18 +140,18 @@ def test_the_base_url_is_the_first_option() -> None:
         UserClient("not a url", APP, "token")
 
 
-def test_the_api_key_authenticates(api: Api) -> None:
+def test_api_key_authenticates(api: Api) -> None:
     """apiKey (string): API key for authentication"""
     api.credits.user("ada", balance=3)
     client = ServerClient("http://x.test", api.credits.api_key, transport=api.transport)
     assert client.get_balance(APP, "ada") == Balance(3)
 
 
-def test_another_way_to_fetch_can_be_given(api: Api) -> None:
+def test_custom_transport_can_be_passed(api: Api) -> None:
     """fetch (function, optional): Custom fetch implementation"""
     api.credits.user("ada", balance=3)
 
-    class Fetch:
+    class RecordingTransport:
         targets: typing.ClassVar[list[bytes]] = []
 
         def send(self, request: Request) -> Response:
@@ -161,38 +161,38 @@ def test_another_way_to_fetch_can_be_given(api: Api) -> None:
         def close(self) -> None: ...
 
     base_url = api.credits.base_url
-    fetch = Fetch()
-    assert ServerClient(base_url, api.credits.api_key, transport=fetch).get_balance(APP, "ada") == Balance(3)
+    transport = RecordingTransport()
+    assert ServerClient(base_url, api.credits.api_key, transport=transport).get_balance(APP, "ada") == Balance(3)
     token = api.credits.token("ada")
-    assert UserClient(base_url, APP, token, transport=fetch).get_balance("ada") == Balance(3)
-    assert len(fetch.targets) == 2
+    assert UserClient(base_url, APP, token, transport=transport).get_balance("ada") == Balance(3)
+    assert len(transport.targets) == 2
     with httpx2.Client(transport=api.credits.transport("httpx2")) as http_client:
         client = ServerClient("http://x.test", api.credits.api_key, http_client=http_client)
         assert client.get_balance(APP, "ada") == Balance(3)
 
 
-def test_create_user(api: Api, admin: ServerClient) -> None:
+def test_create_user(api: Api, server_client: ServerClient) -> None:
     """createUser(applicationId, userId): Create or update a user (idempotent)
 
     // Create a user (idempotent)
 
     await serverClient.createUser('app-id', 'user-id');
     """
-    first = admin.create_user("app-id", "user-id")
+    first = server_client.create_user("app-id", "user-id")
     before = api.state()
     assert (first.application_id, first.user_id) == ("app-id", "user-id")
-    assert admin.create_user("app-id", "user-id") == first
+    assert server_client.create_user("app-id", "user-id") == first
     assert api.state() == before
 
 
-def test_get_user(admin: ServerClient) -> None:
+def test_get_user(server_client: ServerClient) -> None:
     """getUser(applicationId, userId): Get user information"""
-    created = admin.create_user(APP, "ada")
-    assert admin.get_user(APP, "ada") == created
+    created = server_client.create_user(APP, "ada")
+    assert server_client.get_user(APP, "ada") == created
     assert isinstance(created, User)
 
 
-def test_list_users(api: Api, admin: ServerClient) -> None:
+def test_list_users(api: Api, server_client: ServerClient) -> None:
     """listUsers(applicationId, cursor?): List all users in the application
 
     // List all users (admin only)
@@ -203,27 +203,27 @@ def test_list_users(api: Api, admin: ServerClient) -> None:
     for name in names:
         api.credits.user(name)
     api.credits.user("stranger", application_id="other")
-    page = admin.list_users("app-id")
+    page = server_client.list_users("app-id")
     assert isinstance(page, UserPage)
-    found = list(page.users)
+    users = list(page.users)
     while page.next_cursor is not None:
-        page = admin.list_users("app-id", page.next_cursor)
-        found += page.users
-    assert [user.user_id for user in found] == names
-    assert_refused(api.ask(Operation.LIST_USERS, who=api.as_user("u1")), "insufficient_scope")
+        page = server_client.list_users("app-id", page.next_cursor)
+        users += page.users
+    assert [user.user_id for user in users] == names
+    assert_error(api.call(Operation.LIST_USERS, credentials=api.as_user("u1")), "insufficient_scope")
 
 
-def test_get_balance(admin: ServerClient, ada: UserClient) -> None:
+def test_get_balance(server_client: ServerClient, ada_client: UserClient) -> None:
     """getBalance(applicationId, userId): Get user's credit balance
 
     // Get any user's balance
 
     const balance = await serverClient.getBalance('app-id', 'user-id');
     """
-    assert [admin.get_balance(APP, user) for user in ("ada", "bob")] == [Balance(100), Balance(7)]
+    assert [server_client.get_balance(APP, user) for user in ("ada", "bob")] == [Balance(100), Balance(7)]
 
 
-def test_create_transaction(admin: ServerClient) -> None:
+def test_create_transaction(server_client: ServerClient) -> None:
     """createTransaction(applicationId, userId, transaction): Create a credit transaction (grant/consume/refund)
 
     // Grant credits
@@ -240,30 +240,30 @@ def test_create_transaction(admin: ServerClient) -> None:
       reason: 'consume',
     });
     """
-    admin.create_user("app-id", "user-id")
-    granted = admin.create_transaction("app-id", "user-id", delta=100, reason="grant")
+    server_client.create_user("app-id", "user-id")
+    granted = server_client.create_transaction("app-id", "user-id", delta=100, reason="grant")
     assert (granted.delta, granted.reason) == (100, Reason.GRANT)
-    admin.create_transaction("app-id", "user-id", delta=-10, reason="consume")
-    assert admin.get_balance("app-id", "user-id").balance == 90
-    admin.create_transaction("app-id", "user-id", delta=10, reason="refund")
-    assert admin.get_balance("app-id", "user-id").balance == 100
+    server_client.create_transaction("app-id", "user-id", delta=-10, reason="consume")
+    assert server_client.get_balance("app-id", "user-id").balance == 90
+    server_client.create_transaction("app-id", "user-id", delta=10, reason="refund")
+    assert server_client.get_balance("app-id", "user-id").balance == 100
 
 
-def test_list_transactions(api: Api, admin: ServerClient) -> None:
+def test_list_transactions(api: Api, server_client: ServerClient) -> None:
     """listTransactions(applicationId, userId, cursor?): List user's transaction history"""
     api.credits.user("ada")
     for delta in range(1, 31):
         api.grant(delta)
-    first = admin.list_transactions(APP, "ada")
+    first = server_client.list_transactions(APP, "ada")
     assert isinstance(first, TransactionPage)
-    second = admin.list_transactions(APP, "ada", first.next_cursor)
+    second = server_client.list_transactions(APP, "ada", first.next_cursor)
     assert [item.delta for item in (*first.transactions, *second.transactions)] == list(range(30, 0, -1))
 
 
 # ---------------------------------------------------------------- UserClient
 
 
-def test_the_user_client_reads_its_own_data_only(api: Api, ada: UserClient) -> None:
+def test_user_client_reads_only_its_own_user(api: Api, ada_client: UserClient) -> None:
     """Use UserClient for frontend operations with JWT authentication.
 
     This client can only access the authenticated user's own data (read-only).
@@ -272,25 +272,25 @@ def test_the_user_client_reads_its_own_data_only(api: Api, ada: UserClient) -> N
     """
     before = api.state()
     for name in READS:
-        getattr(ada, name)("ada")
+        getattr(ada_client, name)("ada")
         with pytest.raises(Forbidden):
-            getattr(ada, name)("bob")
-    for bad in ("tampered", "wrong_key", "alg_none", "expired"):
-        forged = api.credits.token("bob", bad=bad)
-        assert api.ask(Operation.GET_BALANCE, "bob", who=api.as_token(forged)).status == 401
+            getattr(ada_client, name)("bob")
+    for kind in ("tampered", "wrong_key", "alg_none", "expired"):
+        forged = api.credits.token("bob", bad=kind)
+        assert api.call(Operation.GET_BALANCE, "bob", credentials=api.as_token(forged)).status == 401
     assert api.state() == before
 
 
-def test_the_user_side_needs_a_token(api: Api, ada: UserClient) -> None:
+def test_user_operations_require_token(api: Api, ada_client: UserClient) -> None:
     """Client-side client for end-user operations. Requires JWT bearer token authentication."""
     for token in ("nonsense", api.credits.api_key):
-        stranger = UserClient("http://x.test", APP, token, transport=api.transport)
+        client = UserClient("http://x.test", APP, token, transport=api.transport)
         with pytest.raises(InvalidToken):
-            stranger.get_balance("ada")
-    assert_refused(api.ask(Operation.GET_BALANCE, who=[]), "missing_credentials")
+            client.get_balance("ada")
+    assert_error(api.call(Operation.GET_BALANCE, credentials=[]), "missing_credentials")
 
 
-def test_the_application_is_an_option_of_the_user_client(api: Api, ada: UserClient) -> None:
+def test_application_id_is_an_option_of_user_client(api: Api, ada_client: UserClient) -> None:
     """applicationId (string): The application ID"""
     api.credits.user("ada", balance=1, application_id="other")
     token = api.credits.token("ada")
@@ -300,7 +300,7 @@ def test_the_application_is_an_option_of_the_user_client(api: Api, ada: UserClie
 
 
 @pytest.mark.parametrize("provider", ["clerk", "auth0"])
-def test_the_token_is_a_providers(api: Api, shared: SharedResources, provider: str) -> None:
+def test_token_of_auth_provider_is_accepted(api: Api, shared: SharedResources, provider: str) -> None:
     """bearerToken (string): JWT token from your auth provider
 
     bearerToken: userJwtToken, // From your auth provider (Clerk, Auth0, etc.)
@@ -313,17 +313,17 @@ def test_the_token_is_a_providers(api: Api, shared: SharedResources, provider: s
         assert UserClient(url, "app-id", token, transport=transport).get_balance("user-id") == Balance(9)
 
 
-def test_get_own_user(api: Api, ada: UserClient) -> None:
+def test_get_user_of_user_client(api: Api, ada_client: UserClient) -> None:
     """getUser(userId): Get authenticated user's information
 
     // Get own user info
 
     const user = await client.getUser('user-id');
     """
-    assert ada.get_user("ada") == api.credits.server_client.get_user(APP, "ada")
+    assert ada_client.get_user("ada") == api.credits.server_client.get_user(APP, "ada")
 
 
-def test_get_own_balance(ada: UserClient) -> None:
+def test_get_balance_of_user_client(ada_client: UserClient) -> None:
     """getBalance(userId): Get authenticated user's credit balance
 
     // Get own balance
@@ -332,11 +332,11 @@ def test_get_own_balance(ada: UserClient) -> None:
 
     console.log(`Balance: ${balance.balance} credits`);
     """
-    balance = ada.get_balance("ada")
+    balance = ada_client.get_balance("ada")
     assert f"Balance: {balance.balance} credits" == "Balance: 100 credits"
 
 
-def test_list_own_transactions(api: Api, ada: UserClient) -> None:
+def test_list_transactions_of_user_client(api: Api, ada_client: UserClient) -> None:
     """listTransactions(userId, cursor?): List authenticated user's transaction history
 
     // List own transaction history
@@ -345,12 +345,12 @@ def test_list_own_transactions(api: Api, ada: UserClient) -> None:
     """
     for _ in range(25):
         api.grant(1)
-    page = ada.list_transactions("ada")
-    second = ada.list_transactions("ada", page.next_cursor)
+    page = ada_client.list_transactions("ada")
+    second = ada_client.list_transactions("ada", page.next_cursor)
     assert [item.delta for item in (*page.transactions, *second.transactions)] == [1] * 25 + [100]
 
 
-def test_users_cannot_write(api: Api, ada: UserClient) -> None:
+def test_user_client_cannot_write(api: Api, ada_client: UserClient) -> None:
     """Note: Client-side users cannot create transactions.
 
     All credit modifications must be done through the server using ServerClient.
@@ -360,19 +360,19 @@ def test_users_cannot_write(api: Api, ada: UserClient) -> None:
     before = api.state()
     for operation, body in ((Operation.CREATE_TRANSACTION, GRANT), (Operation.CREATE_USER, b"")):
         for user in ("ada", "bob", "new"):
-            assert_refused(api.ask(operation, user, who=api.as_user(), body=body), "insufficient_scope")
+            assert_error(api.call(operation, user, credentials=api.as_user(), body=body), "insufficient_scope")
     assert api.state() == before
     assert public_methods(UserClient) - {"close", "iter_transactions"} == set(READS)
     with pytest.raises(InsufficientScope):
         ServerClient(
             "http://x.test",
             "unused",
-            transport=AsUser(api, ada),
+            transport=UserTokenTransport(api, ada_client),
         ).create_transaction(APP, "ada", delta=1, reason="grant")
 
 
-class AsUser:
-    """Be a transport that swaps the API key for a user's token, as a tampered front end would."""
+class UserTokenTransport:
+    """A transport that replaces the API key with a user token, like a tampered front end."""
 
     def __init__(self, api: Api, client: UserClient) -> None:
         self._headers = api.as_user()
@@ -389,38 +389,38 @@ class AsUser:
 # ---------------------------------------------------------------- types
 
 
-def test_the_reasons() -> None:
+def test_transaction_reasons() -> None:
     """export type CreditTransactionReason = "grant" | "consume" | "refund";"""
     assert [reason.value for reason in Reason] == ["grant", "consume", "refund"]
 
 
-def test_what_a_transaction_is_made_from(api: Api) -> None:
+def test_create_transaction_request_members(api: Api) -> None:
     """export type CreateTransactionRequest = {
       delta: number;
       reason: CreditTransactionReason;
     };
     """
     api.credits.user("ada")
-    assert api.ask(Operation.CREATE_TRANSACTION, body=b'{"delta":1,"reason":"grant"}').status == 201
+    assert api.call(Operation.CREATE_TRANSACTION, body=b'{"delta":1,"reason":"grant"}').status == 201
     for body in (
         b'{"delta":1}',
         b'{"reason":"grant"}',
         b'{"delta":1,"reason":"gift"}',
         b'{"delta":"1","reason":"grant"}',
     ):
-        assert_refused(api.ask(Operation.CREATE_TRANSACTION, body=body), "validation_error")
+        assert_error(api.call(Operation.CREATE_TRANSACTION, body=body), "validation_error")
 
 
-def test_what_a_balance_is(api: Api, ada: UserClient) -> None:
+def test_get_balance_response_members(api: Api, ada_client: UserClient) -> None:
     """export type GetBalanceResponse = {
       balance: number;
     };
     """
-    assert json.loads(api.ask(Operation.GET_BALANCE).body) == {"balance": 100}
-    assert isinstance(ada.get_balance("ada").balance, int)
+    assert json.loads(api.call(Operation.GET_BALANCE).body) == {"balance": 100}
+    assert isinstance(ada_client.get_balance("ada").balance, int)
 
 
-def test_what_a_history_is(api: Api, ada: UserClient) -> None:
+def test_list_transactions_response_members(api: Api, ada_client: UserClient) -> None:
     """export type ListTransactionsResponse = {
       transactions: Array<{
         delta: number;
@@ -430,15 +430,15 @@ def test_what_a_history_is(api: Api, ada: UserClient) -> None:
       nextCursor?: string;
     };
     """
-    short = api.ask(Operation.LIST_TRANSACTIONS).json()
+    short = api.call(Operation.LIST_TRANSACTIONS).json()
     assert list(short) == ["transactions"]
     assert [list(item) for item in short["transactions"]] == [["delta", "reason", "createdAt"]]
     for _ in range(20):
         api.grant(1)
-    long = api.ask(Operation.LIST_TRANSACTIONS).json()
+    long = api.call(Operation.LIST_TRANSACTIONS).json()
     assert list(long) == ["transactions", "nextCursor"]
     assert isinstance(long["nextCursor"], str)
-    first = ada.list_transactions("ada").transactions[0]
+    first = ada_client.list_transactions("ada").transactions[0]
     assert isinstance(first, Transaction)
     assert isinstance(first.reason, Reason)
     assert isinstance(first.created_at, datetime)
@@ -461,26 +461,26 @@ def test_what_a_history_is(api: Api, ada: UserClient) -> None:
         (UserClient.__init__, ["base_url", "application_id", "bearer_token"]),
     ],
 )
-def test_the_methods_take_the_readmes_arguments_in_its_order(method: Callable[..., Any], expected: list[str]) -> None:
+def test_client_methods_take_readme_arguments_in_order(method: Callable[..., Any], expected: list[str]) -> None:
     assert parameters(method)[: len(expected)] == expected
 
 
-def test_there_is_no_seventh_operation() -> None:
+def test_readme_has_exactly_six_operations() -> None:
     methods = {each.split("(")[0] for each in re.findall(r"(?m)^(\w+\(.*?\)): ", "\n".join(quotations()))}
     assert methods == {operation.value for operation in Operation}
 
 
-# ---------------------------------------------------------------- the quotations themselves
+# ---------------------------------------------------------------- the quotations are complete
 
 
-def squeezed(text: str) -> str:
+def collapse_whitespace(text: str) -> str:
     return " ".join(text.split())
 
 
 def quotations() -> list[str]:
-    """Return what the docstrings of this module's tests quote."""
+    """Return the quotations in the docstrings of this module."""
     tests = [value for name, value in globals().items() if name.startswith("test_") and value.__doc__]
-    return [squeezed(part) for test in tests for part in test.__doc__.split("\n\n") if part.strip()]
+    return [collapse_whitespace(part) for test in tests for part in test.__doc__.split("\n\n") if part.strip()]
 
 
 @pytest.fixture(scope="module")
@@ -490,40 +490,40 @@ def readme() -> str:
     return README.read_text(encoding="utf-8")
 
 
-def test_each_quotation_stands_in_the_readme(readme: str) -> None:
-    whole = squeezed(readme)
+def test_every_quotation_appears_in_readme(readme: str) -> None:
+    whole = collapse_whitespace(readme)
     assert [quotation for quotation in quotations() if quotation not in whole] == []
 
 
-def test_each_bullet_and_sentence_of_the_readme_is_quoted(readme: str) -> None:
+def test_every_readme_bullet_and_sentence_is_quoted(readme: str) -> None:
     quoted = quotations()
     assert [each for each in statements(readme) if not any(each in quotation for quotation in quoted)] == []
 
 
-def test_each_type_and_example_of_the_readme_is_quoted(readme: str) -> None:
+def test_every_readme_type_and_example_is_quoted(readme: str) -> None:
     quoted = quotations()
     types = re.findall(r"(?ms)^export type [^{\n]*;|^export type .*?^};", readme)
     calls_of = re.findall(r"(?ms)await \w*[cC]lient\.\w+\(.*?\);", readme)
     comments = re.findall(r"(?m)^// [A-Z].*$", readme)
-    wanted = [squeezed(each) for each in (*types, *calls_of, *comments) if "Import from" not in each]
-    assert len(wanted) >= 20
-    assert [each for each in wanted if not any(each in quotation for quotation in quoted)] == []
+    expected = [collapse_whitespace(each) for each in (*types, *calls_of, *comments) if "Import from" not in each]
+    assert len(expected) >= 20
+    assert [each for each in expected if not any(each in quotation for quotation in quoted)] == []
 
 
 def statements(readme: str) -> list[str]:
-    """Return the bullets and the sentences of the README's prose: neither code, nor headings, nor packaging."""
-    found: list[str] = []
-    lines = (squeezed(line) for line in prose(readme).splitlines())
+    """Return the bullets and sentences of the README, without code, headings and packaging."""
+    users: list[str] = []
+    lines = (collapse_whitespace(line) for line in prose(readme).splitlines())
     for line in filter(None, lines):
         text = line.removeprefix("• ")
         if line in HEADINGS or line in NOT_BEHAVIOUR:
             continue
-        found += re.split(r"(?<=\.) (?=[A-Z])", text)
-    return found
+        users += re.split(r"(?<=\.) (?=[A-Z])", text)
+    return users
 
 
 def prose(readme: str) -> str:
-    """Return the README without its code, which starts with a keyword, a comment or a brace."""
+    """Return the README without its code."""
     without_types = re.sub(r"(?ms)^export type [^{\n]*;|^export type .*?^};|^import .*?;$", "", readme)
     without_calls = re.sub(r"(?ms)^(const .*?|await .*?|console.*?);$", "", without_types)
     return re.sub(r"(?m)^//.*$", "", without_calls)

@@ -1,4 +1,4 @@
-"""From a request line to an operation."""
+"""Routing: matching a request line to an operation."""
 
 import difflib
 import string
@@ -15,27 +15,27 @@ from fake_credits.contract import DEFAULT_CONTRACT, Operation, RouteTemplate
 from fake_credits.errors import ApiError, MalformedRequest, MethodNotAllowed, RouteNotFound
 
 TABLE = RouteTable(DEFAULT_CONTRACT)
-TEXT = st.text(st.characters(exclude_categories=["Cs"]), min_size=1, max_size=20).filter(
+IDS = st.text(st.characters(exclude_categories=["Cs"]), min_size=1, max_size=20).filter(
     lambda text: text not in (".", "..")
 )
 
 
-@given(application=TEXT, user=TEXT, operation=st.sampled_from(Operation))
-def test_ids_come_back_as_they_were_encoded(application: str, user: str, operation: Operation) -> None:
+@given(application=IDS, user=IDS, operation=st.sampled_from(Operation))
+def test_encoded_ids_are_decoded_exactly(application: str, user: str, operation: Operation) -> None:
     route = DEFAULT_CONTRACT.routes[operation]
     path = route.path.replace("{applicationId}", quote(application, safe="")).replace("{userId}", quote(user, safe=""))
-    named = user if "{userId}" in route.path else ""
-    assert TABLE.match(route.method, path.encode())[:3] == (operation, application, named)
+    user_id = user if "{userId}" in route.path else ""
+    assert TABLE.match(route.method, path.encode())[:3] == (operation, application, user_id)
 
 
 @given(raw_path=st.binary(max_size=60), method=st.sampled_from(sorted(HTTP_METHODS)) | st.text(max_size=8))
-def test_whatever_comes_is_matched_or_refused(raw_path: bytes, method: str) -> None:
-    outcome = matched_or_refused(method, raw_path)
+def test_arbitrary_request_line_is_matched_or_rejected(raw_path: bytes, method: str) -> None:
+    outcome = match_or_error(method, raw_path)
     assert isinstance(outcome, RouteMatch | MalformedRequest | RouteNotFound | MethodNotAllowed)
     assert isinstance(outcome, RouteMatch) or outcome.message.isprintable()
 
 
-def matched_or_refused(method: str, raw_path: bytes) -> RouteMatch | ApiError:
+def match_or_error(method: str, raw_path: bytes) -> RouteMatch | ApiError:
     try:
         return TABLE.match(method, raw_path)
     except ApiError as error:
@@ -54,7 +54,7 @@ def matched_or_refused(method: str, raw_path: bytes) -> RouteMatch | ApiError:
         ("GET", b"/v1/applications/app-id/users/ada/balance/", "getBalance"),
     ],
 )
-def test_an_unknown_path_names_the_nearest_route(method: str, path: bytes, nearest: str) -> None:
+def test_unknown_path_error_names_nearest_route(method: str, path: bytes, nearest: str) -> None:
     with pytest.raises(RouteNotFound) as caught:
         TABLE.match(method, path)
     assert nearest in caught.value.message
@@ -70,15 +70,15 @@ def test_an_unknown_path_names_the_nearest_route(method: str, path: bytes, neare
         (b"/v1/applications/a/users/u/transactions", "GET, HEAD, POST"),
     ],
 )
-def test_a_wrong_method_names_the_right_ones(path: bytes, allow: str) -> None:
+def test_wrong_method_error_names_allowed_methods(path: bytes, allow: str) -> None:
     with pytest.raises(MethodNotAllowed) as caught:
         TABLE.match("DELETE", path)
     assert caught.value.allow == allow
     assert allow in caught.value.message
 
 
-class _Parsed:
-    """Be told by httptools that a request has begun."""
+class _ParserCallbacks:
+    """Parser callbacks for httptools that record whether the headers are complete."""
 
     def __init__(self) -> None:
         self.complete = False
@@ -88,15 +88,15 @@ class _Parsed:
 
 
 def is_parsed(method: str) -> bool:
-    heard = _Parsed()
+    callbacks = _ParserCallbacks()
     target = "localhost:80" if method == "CONNECT" else "/"
     try:
-        httptools.HttpRequestParser(heard).feed_data(f"{method} {target} HTTP/1.1\r\nHost: x\r\n\r\n".encode())
+        httptools.HttpRequestParser(callbacks).feed_data(f"{method} {target} HTTP/1.1\r\nHost: x\r\n\r\n".encode())
     except httptools.HttpParserUpgrade:
         return True
     except httptools.HttpParserError:
         return False
-    return heard.complete
+    return callbacks.complete
 
 
 # The methods of IANA's registry, of RTSP and ICAP, and misspellings: what a parser may or may not know.
@@ -110,11 +110,11 @@ CANDIDATES = sorted(
 
 
 @pytest.mark.parametrize("method", CANDIDATES)
-def test_the_known_methods_are_those_of_the_live_servers_parser(method: str) -> None:
+def test_http_methods_match_those_of_live_server_parser(method: str) -> None:
     assert is_parsed(method) == (method in HTTP_METHODS)
 
 
-def test_a_contract_may_have_other_routes() -> None:
+def test_custom_routes_replace_default_routes() -> None:
     balance = RouteTemplate("POST", "/rpc/{applicationId}/balance-of/{userId}")
     table = RouteTable(replace(DEFAULT_CONTRACT, routes={**DEFAULT_CONTRACT.routes, Operation.GET_BALANCE: balance}))
     assert table.match("POST", b"/rpc/a/balance-of/b%20c")[:3] == (Operation.GET_BALANCE, "a", "b c")
@@ -124,26 +124,24 @@ def test_a_contract_may_have_other_routes() -> None:
 @pytest.mark.parametrize(
     "path", [b"/" + b"users/" * 10_000, b"/v1/applications/" + b"applications" * 5_000, b"/" * 60_000]
 )
-def test_the_nearest_route_of_a_very_long_path_is_found_by_its_beginning(
-    monkeypatch: pytest.MonkeyPatch, path: bytes
-) -> None:
-    """The comparison is quadratic, so what is compared is bounded."""
+def test_nearest_route_search_is_bounded_for_long_paths(monkeypatch: pytest.MonkeyPatch, path: bytes) -> None:
+    """The comparison is quadratic, so the compared text is bounded."""
     compared: list[int] = []
 
-    class Recording(difflib.SequenceMatcher[str]):
+    class RecordingMatcher(difflib.SequenceMatcher[str]):
         def __init__(self, isjunk: None, a: str, b: str) -> None:
             compared.append(max(len(a), len(b)))
             super().__init__(isjunk, a, b)
 
-    monkeypatch.setattr(difflib, "SequenceMatcher", Recording)
+    monkeypatch.setattr(difflib, "SequenceMatcher", RecordingMatcher)
     with pytest.raises(RouteNotFound):
         TABLE.match("GET", path)
     assert max(compared) < 2_000
 
 
 @given(st.binary(max_size=400))
-def test_a_shown_path_is_short_and_printable(raw_path: bytes) -> None:
-    shown = escape_path(raw_path)
-    assert len(shown) <= 201
-    assert shown.isprintable()
-    assert shown.rstrip("…").isascii()
+def test_escaped_path_is_short_and_printable(raw_path: bytes) -> None:
+    escaped = escape_path(raw_path)
+    assert len(escaped) <= 201
+    assert escaped.isprintable()
+    assert escaped.rstrip("…").isascii()

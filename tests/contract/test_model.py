@@ -12,7 +12,7 @@ from fake_credits.contract import DEFAULT_CONTRACT, MAX_AMOUNT, Contract, Creden
 from fake_credits.errors import ERRORS, ApiError
 from fake_credits.http_message import Request
 from fake_credits.transports.in_process import IN_PROCESS_BASE_URL
-from tests.api.conftest import APP, GRANT, JSON, Api, Got
+from tests.api.conftest import APP, GRANT, JSON, Api, ApiResponse
 from tests.contract.conftest import NOW_MS, Under
 
 CREATE = Operation.CREATE_TRANSACTION
@@ -25,14 +25,14 @@ def order(delta: int, reason: str) -> bytes:
     return json.dumps({"delta": delta, "reason": reason}).encode()
 
 
-def code(got: Got) -> str:
+def code(got: ApiResponse) -> str:
     """Return the code of a refusal of any form."""
     body = got.json()
     return str(body.get("error", body)["code"])
 
 
-def ask(api: Api, operation: Operation, user: str = "ada", app: str = APP) -> Got:
-    return api.ask(operation, user, app=app, body=GRANT if operation is CREATE else b"")
+def ask(api: Api, operation: Operation, user: str = "ada", app: str = APP) -> ApiResponse:
+    return api.call(operation, user, app=app, body=GRANT if operation is CREATE else b"")
 
 
 def client(api: Api, **changes: Any) -> ServerClient:
@@ -108,9 +108,11 @@ def test_credentials_travel_in_the_contracts_headers(under: Under, name: str) ->
     key, token = FORMS[name]
     api = under({"ada": 5}, api_key=key, user_token=token)
     assert ask(api, CREATE).status == 201
-    assert api.ask(BALANCE, who=api.as_user()).json() == {"balance": 105}
-    assert code(api.ask(CREATE, who=api.as_user(), body=GRANT)) == "insufficient_scope"
-    assert code(api.ask(BALANCE, who=api.as_token(api.credits.token("ada", bad="tampered")))) == "invalid_token"
+    assert api.call(BALANCE, credentials=api.as_user()).json() == {"balance": 105}
+    assert code(api.call(CREATE, credentials=api.as_user(), body=GRANT)) == "insufficient_scope"
+    assert (
+        code(api.call(BALANCE, credentials=api.as_token(api.credits.token("ada", bad="tampered")))) == "invalid_token"
+    )
     assert client(api).get_balance(APP, "ada").balance == 105
     assert api.credits.user_client("ada").get_balance("ada").balance == 105
 
@@ -120,7 +122,7 @@ def test_credentials_travel_in_the_contracts_headers(under: Under, name: str) ->
 )
 def test_of_both_credentials_one_wins_or_neither(under: Under, both: str, status: int, client_kind: str) -> None:
     api = under({"ada": 5, "bob": 1}, both_credentials=both)
-    got = api.ask(BALANCE, "ada", who=[*api.as_user("bob"), *api.as_server])
+    got = api.call(BALANCE, "ada", credentials=[*api.as_user("bob"), *api.as_server])
     assert got.status == status
     assert api.credits.journal.entries()[-1].client == client_kind
 
@@ -128,7 +130,7 @@ def test_of_both_credentials_one_wins_or_neither(under: Under, both: str, status
 @pytest.mark.parametrize("both", ["refuse", "key", "token"])
 def test_one_credential_twice_is_refused_whoever_wins(under: Under, both: str) -> None:
     api = under({"ada": 5}, both_credentials=both)
-    assert code(api.ask(BALANCE, who=[*api.as_server, *api.as_server])) == "ambiguous_credentials"
+    assert code(api.call(BALANCE, credentials=[*api.as_server, *api.as_server])) == "ambiguous_credentials"
 
 
 # ---------------------------------------------------------------- row 5: applications
@@ -195,7 +197,7 @@ def test_an_unknown_user_has_nothing(under: Under, policy: str) -> None:
     api = under(unknown_user=policy)
     assert ask(api, BALANCE).json() == {"balance": 0}
     assert ask(api, HISTORY).json() == {"transactions": []}
-    assert api.ask(BALANCE, "bob", who=api.as_user("bob")).json() == {"balance": 0}
+    assert api.call(BALANCE, "bob", credentials=api.as_user("bob")).json() == {"balance": 0}
 
 
 @pytest.mark.parametrize("policy", ["create", "zero"])
@@ -212,7 +214,7 @@ def test_a_transaction_that_is_refused_leaves_no_user_behind(
     under: Under, policy: str, body: bytes, refusal: str
 ) -> None:
     api = under(unknown_user=policy)
-    assert code(api.ask(CREATE, body=body)) == refusal
+    assert code(api.call(CREATE, body=body)) == refusal
     assert ask(api, USERS).json() == {"users": []}
     assert not any(entry.committed for entry in api.credits.journal.entries())
 
@@ -223,41 +225,41 @@ def test_a_transaction_that_is_refused_leaves_no_user_behind(
 @pytest.mark.parametrize(("delta", "reason"), [(-5, "grant"), (-5, "refund"), (5, "consume")])
 def test_a_free_sign_takes_either(under: Under, delta: int, reason: str) -> None:
     body = order(delta, reason)
-    assert code(under({"ada": 10}).ask(CREATE, body=body)) == "validation_error"
+    assert code(under({"ada": 10}).call(CREATE, body=body)) == "validation_error"
     free = under({"ada": 10}, sign="free")
-    assert free.ask(CREATE, body=body).status == 201
+    assert free.call(CREATE, body=body).status == 201
     assert free.credits.balance("ada") == 10 + delta
-    assert code(free.ask(CREATE, body=order(-11 - delta, "grant"))) == "insufficient_credits"
+    assert code(free.call(CREATE, body=order(-11 - delta, "grant"))) == "insufficient_credits"
 
 
 @pytest.mark.parametrize("floor", [0, -1, -50, -MAX_AMOUNT])
 def test_a_balance_falls_to_the_very_floor_and_no_further(under: Under, floor: int) -> None:
     api = under({"ada": 0}, floor=floor)
     if floor:
-        assert api.ask(CREATE, body=order(floor, "consume")).status == 201
-    assert code(api.ask(CREATE, body=order(-1, "consume"))) == "insufficient_credits"
+        assert api.call(CREATE, body=order(floor, "consume")).status == 201
+    assert code(api.call(CREATE, body=order(-1, "consume"))) == "insufficient_credits"
     assert client(api).get_balance(APP, "ada").balance == floor
 
 
 def test_without_a_floor_a_balance_falls_as_far_as_64_bits_hold(under: Under) -> None:
     api = under({"ada": 0}, floor=None, statuses={"insufficient_credits": 599})
     for _ in range(3):
-        assert api.ask(CREATE, body=order(-MAX_AMOUNT, "consume")).status == 201
+        assert api.call(CREATE, body=order(-MAX_AMOUNT, "consume")).status == 201
     assert client(api).get_balance(APP, "ada").balance == -3 * MAX_AMOUNT
 
 
 @pytest.mark.parametrize("ceiling", [1, 100, MAX_AMOUNT])
 def test_a_balance_rises_to_the_very_ceiling_and_no_further(under: Under, ceiling: int) -> None:
     api = under({"ada": 0}, ceiling=ceiling)
-    assert api.ask(CREATE, body=order(ceiling, "grant")).status == 201
-    assert code(api.ask(CREATE, body=order(1, "refund"))) == "balance_limit_exceeded"
+    assert api.call(CREATE, body=order(ceiling, "grant")).status == 201
+    assert code(api.call(CREATE, body=order(1, "refund"))) == "balance_limit_exceeded"
     assert client(api).get_balance(APP, "ada").balance == ceiling
 
 
 def test_without_a_ceiling_a_balance_passes_what_javascript_counts(under: Under) -> None:
     api = under({"ada": 0}, ceiling=None)
     for _ in range(3):
-        assert api.ask(CREATE, body=order(MAX_AMOUNT, "grant")).status == 201
+        assert api.call(CREATE, body=order(MAX_AMOUNT, "grant")).status == 201
     assert client(api).get_balance(APP, "ada").balance == 3 * MAX_AMOUNT
 
 
@@ -316,26 +318,26 @@ def test_a_limit_is_taken_by_its_parameters_name(under: Under, operation: Operat
         api.grant(delta)
 
     def count(query: bytes) -> int:
-        [items, *_] = api.ask(operation, query=query).json().values()
+        [items, *_] = api.call(operation, query=query).json().values()
         return len(items)
 
     assert [count(query) for query in (b"", b"page%5Bsize%5D=2", b"page[size]=1000", b"limit=1")] == [3, 2, 3, 3]
     for bad in (b"0", b"1001", b"-1", b"1.5", b"", b"x", b"%D9%A1"):
-        got = api.ask(operation, query=b"page[size]=" + bad)
+        got = api.call(operation, query=b"page[size]=" + bad)
         assert code(got) == "validation_error"
         assert got.json()["error"]["details"][0]["field"] == "page[size]"
 
 
 def test_without_a_limit_parameter_no_name_sets_the_page_size(under: Under) -> None:
     api = under({"ada": 0, "bob": 0})
-    assert len(api.ask(USERS, query=b"limit=1&=1").json()["users"]) == 2
+    assert len(api.call(USERS, query=b"limit=1&=1").json()["users"]) == 2
 
 
 @pytest.mark.parametrize("name", ["after", "page[after]", "ü&=", "a b+"])
 def test_a_cursor_goes_by_its_parameters_name(under: Under, name: str) -> None:
     api = under({"ada": 0, "bob": 0, "cy": 0}, cursor_parameter=name, page_size=1)
     assert [user.user_id for user in client(api).iter_users(APP)] == ["ada", "bob", "cy"]
-    assert len(api.ask(USERS, query=b"cursor=rubbish").json()["users"]) == 1
+    assert len(api.call(USERS, query=b"cursor=rubbish").json()["users"]) == 1
 
 
 @pytest.mark.parametrize(
@@ -346,7 +348,7 @@ def test_the_end_of_a_list_has_the_contracts_form(under: Under, form: str, trail
     assert ask(api, HISTORY).json() == {"transactions": [], **trailer}
     first = ask(api, USERS).json()
     assert first["nextCursor"]
-    last = api.ask(USERS, query=b"cursor=" + first["nextCursor"].encode()).json()
+    last = api.call(USERS, query=b"cursor=" + first["nextCursor"].encode()).json()
     assert {name: value for name, value in last.items() if name != "users"} == trailer
     assert [user.user_id for user in client(api).iter_users(APP)] == ["ada", "bob"]
 
@@ -357,7 +359,7 @@ def test_the_end_of_a_list_has_the_contracts_form(under: Under, form: str, trail
 def test_an_idempotency_key_changes_nothing_and_is_journalled(under: Under) -> None:
     api = under({"ada": 0}, idempotency="ignore")
     for _ in range(2):
-        api.ask(CREATE, body=GRANT, headers=[(b"idempotency-key", b"once")])
+        api.call(CREATE, body=GRANT, headers=[(b"idempotency-key", b"once")])
     assert api.credits.balance("ada") == 200
     assert [entry.idempotency_key for entry in api.credits.journal.entries()] == ["once", "once"]
 
@@ -365,29 +367,29 @@ def test_an_idempotency_key_changes_nothing_and_is_journalled(under: Under) -> N
 # ---------------------------------------------------------------- rows 18 and 19: refusals
 
 
-def refusals(api: Api) -> dict[str, Got]:
+def refusals(api: Api) -> dict[str, ApiResponse]:
     """Return one refusal of each kind that needs no fault."""
     ada = [*api.as_user("ada")]
     path = api.path(BALANCE)
     sent = {
         "malformed_request": api.send(Request("GET", b"/%zz", [], b"")),
-        "malformed_json": api.ask(CREATE, body=b"{"),
-        "validation_error": api.ask(CREATE, body=b"{}"),
-        "invalid_cursor": api.ask(USERS, query=b"cursor=x"),
-        "balance_limit_exceeded": api.ask(CREATE, body=order(101, "grant")),
-        "ambiguous_credentials": api.ask(BALANCE, who=[*ada, *api.as_server]),
-        "missing_credentials": api.ask(BALANCE, who=[]),
-        "invalid_api_key": api.ask(BALANCE, who=[(b"x-api-key", b"sk_wrong")]),
-        "invalid_token": api.ask(BALANCE, who=api.as_token("x.y.z")),
-        "token_expired": api.ask(BALANCE, who=api.as_token(api.credits.token("ada", bad="expired"))),
-        "insufficient_credits": api.ask(CREATE, body=order(-101, "consume")),
-        "forbidden": api.ask(BALANCE, "bob", who=ada),
-        "insufficient_scope": api.ask(CREATE, who=ada, body=GRANT),
-        "user_not_found": api.ask(BALANCE, "nobody"),
-        "application_not_found": api.ask(BALANCE, app="another"),
+        "malformed_json": api.call(CREATE, body=b"{"),
+        "validation_error": api.call(CREATE, body=b"{}"),
+        "invalid_cursor": api.call(USERS, query=b"cursor=x"),
+        "balance_limit_exceeded": api.call(CREATE, body=order(101, "grant")),
+        "ambiguous_credentials": api.call(BALANCE, credentials=[*ada, *api.as_server]),
+        "missing_credentials": api.call(BALANCE, credentials=[]),
+        "invalid_api_key": api.call(BALANCE, credentials=[(b"x-api-key", b"sk_wrong")]),
+        "invalid_token": api.call(BALANCE, credentials=api.as_token("x.y.z")),
+        "token_expired": api.call(BALANCE, credentials=api.as_token(api.credits.token("ada", bad="expired"))),
+        "insufficient_credits": api.call(CREATE, body=order(-101, "consume")),
+        "forbidden": api.call(BALANCE, "bob", credentials=ada),
+        "insufficient_scope": api.call(CREATE, credentials=ada, body=GRANT),
+        "user_not_found": api.call(BALANCE, "nobody"),
+        "application_not_found": api.call(BALANCE, app="another"),
         "route_not_found": api.send(Request("GET", b"/nowhere", [], b"")),
         "method_not_allowed": api.send(Request("DELETE", path, api.as_server, b"")),
-        "payload_too_large": api.ask(CREATE, body=b" " * (64 * 1024 + 1)),
+        "payload_too_large": api.call(CREATE, body=b" " * (64 * 1024 + 1)),
         "unsupported_media_type": api.send(
             Request("POST", api.path(CREATE), [*api.as_server, (b"content-type", b"text/plain")], GRANT)
         ),
@@ -453,7 +455,7 @@ def test_a_401_bears_a_challenge_whichever_code_it_is(under: Under) -> None:
 def test_a_challenge_names_the_contracts_scheme(
     under: Under, key: CredentialHeader, token: CredentialHeader, scheme: str
 ) -> None:
-    got = under(api_key=key, user_token=token).ask(BALANCE, who=[])
+    got = under(api_key=key, user_token=token).call(BALANCE, credentials=[])
     assert got.header("www-authenticate") == f'{scheme} realm="credits"'
 
 
@@ -499,7 +501,7 @@ def test_members_have_the_contracts_names(under: Under, form: str) -> None:
     api = under({"ada": 0, "bob": 0}, field_names=NAMES, created_transaction=form, page_size=1)
     assert ask(api, Operation.GET_USER).json() == {"tenant": APP, "a%sb": "ada", "ü": MADE["createdAt"]}
     body = json.dumps({"amount%": 7, "'why'": "grant"}).encode()
-    made = api.ask(CREATE, body=body).json()
+    made = api.call(CREATE, body=body).json()
     moved = {"amount%": 7, "'why'": "grant", "ü": MADE["createdAt"]}
     assert (
         made
@@ -530,7 +532,7 @@ def test_members_have_the_contracts_names(under: Under, form: str) -> None:
 )
 def test_what_is_wrong_is_named_as_on_the_wire(under: Under, body: bytes, fields_named: list[str]) -> None:
     api = under({"ada": 0}, field_names={"delta": "amount", "reason": "type"})
-    details = api.ask(CREATE, body=body).json()["error"]["details"]
+    details = api.call(CREATE, body=body).json()["error"]["details"]
     assert [each["field"] for each in details] == fields_named
 
 
@@ -547,7 +549,7 @@ ASKS = (b"access-control-request-method", b"GET")
 def test_pages_of_the_contracts_origins_may_read(under: Under, origins: tuple[str, ...], allowed: str | None) -> None:
     api = under({"ada": 5}, cors_origins=origins)
     for user in ("ada", "bob"):
-        got = api.ask(BALANCE, user, who=api.as_user("ada"), headers=[ORIGIN])
+        got = api.call(BALANCE, user, credentials=api.as_user("ada"), headers=[ORIGIN])
         assert got.header("access-control-allow-origin") == allowed
 
 
@@ -564,18 +566,18 @@ def test_a_preflight_allows_the_methods_that_reads_have(under: Under) -> None:
 def test_an_id_has_at_most_the_contracts_length(under: Under, longest: int) -> None:
     api = under(id_max_length=longest)
     app = "a" * longest
-    assert api.ask(Operation.CREATE_USER, "ü" * longest, app=app).status == 201
+    assert api.call(Operation.CREATE_USER, "ü" * longest, app=app).status == 201
     for user, application, field in [("u" * (longest + 1), app, "userId"), ("u", app + "a", "applicationId")]:
-        got = api.ask(Operation.CREATE_USER, user, app=application)
+        got = api.call(Operation.CREATE_USER, user, app=application)
         assert (got.status, got.json()["error"]["details"][0]["field"]) == (400, field)
 
 
 def test_an_id_matches_the_contracts_pattern_as_a_whole(under: Under) -> None:
     api = under(id_pattern="[a-z-]+")
-    assert api.ask(Operation.CREATE_USER, "ada").status == 201
+    assert api.call(Operation.CREATE_USER, "ada").status == 201
     assert len(ask(api, USERS).json()["users"]) == 1  # whose path names no user
     for user in ("Ada", "ada1", "ada\n", "1"):
-        assert code(api.ask(Operation.CREATE_USER, user)) == "validation_error"
+        assert code(api.call(Operation.CREATE_USER, user)) == "validation_error"
 
 
 # ---------------------------------------------------------------- none is left out
