@@ -15,14 +15,14 @@ from fake_credits.fake import ClientMode, FakeCredits
 from fake_credits.http_message import Headers, Request, Response, Transport
 from fake_credits.transports.in_process import InProcessDriver
 from fake_credits.transports.shared_resources import SharedResources
-from tests.contract.documented import Documented
+from tests.contract.openapi_checker import OpenApiChecker
 
 Field = tuple[bytes, bytes]
 
 APP = "app-id"
 JSON: Field = (b"content-type", b"application/json")
 GRANT = b'{"delta":100,"reason":"grant"}'
-_DEFAULT_DOCUMENT = Documented(DEFAULT_CONTRACT)
+_DEFAULT_CHECKER = OpenApiChecker(DEFAULT_CONTRACT)
 TIMEOUT_S = 20.0
 """Upper limit for one response, so that a broken test fails instead of hanging."""
 
@@ -50,7 +50,7 @@ class Api:
         self.credits = fake
         self.mode: ClientMode = mode
         self.contract = fake.sandbox.contract
-        self._documented = _DEFAULT_DOCUMENT if self.contract is DEFAULT_CONTRACT else Documented(self.contract)
+        self._checker = _DEFAULT_CHECKER if self.contract is DEFAULT_CONTRACT else OpenApiChecker(self.contract)
         self._in_process = InProcessDriver(shared.app(self.contract), fake.sandbox)
 
     def __repr__(self) -> str:
@@ -106,7 +106,7 @@ class Api:
         if request.method != "OPTIONS" and not request.target.startswith((b"/_fake/", b"/.well-known/")):
             headers = [(name.encode(), value.encode("latin-1")) for name, value in response.headers]
             target = request.target.decode("latin-1")
-            self._documented.check(request.method, target, Response(response.status, response.body, headers))
+            self._checker.check(request.method, target, Response(response.status, response.body, headers))
         return response
 
     def _send(self, request: Request) -> ApiResponse:

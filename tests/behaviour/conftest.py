@@ -21,7 +21,7 @@ from fake_credits.fake import ClientMode, FakeCredits
 from fake_credits.transports.client_transports import AsyncInProcessTransport, InProcessTransport
 from fake_credits.transports.in_process import IN_PROCESS_BASE_URL, InProcessDriver
 from fake_credits.transports.shared_resources import SharedResources
-from tests.contract.documented import AsyncChecked, Checked, Documented
+from tests.contract.openapi_checker import AsyncCheckedTransport, CheckedTransport, OpenApiChecker
 
 APP = "app-id"
 NOW = datetime(2026, 3, 1, 12, 30, 15, 678_000, UTC)
@@ -73,17 +73,17 @@ async def _all(items: AsyncIterator[Any]) -> list[Any]:
 class World:
     """Be a fresh sandbox under one contract, at a clock that stands still, with clients that take one way to it."""
 
-    def __init__(self, fake: FakeCredits, way: Way, driver: InProcessDriver, documented: Documented) -> None:
+    def __init__(self, fake: FakeCredits, way: Way, driver: InProcessDriver, checker: OpenApiChecker) -> None:
         self.fake = fake
         self.contract = fake.sandbox.contract
-        self.documented = documented
+        self.documented = checker
         self._way = way
         self._runner = asyncio.Runner()
         in_process = way.driver == "in-process"
         self._url = IN_PROCESS_BASE_URL if in_process else fake.base_url
         sync = InProcessTransport(driver) if in_process else NetworkTransport(self._url)
         twin = AsyncInProcessTransport(driver) if in_process else AsyncNetworkTransport(self._url)
-        self._sync, self._async = Checked(sync, documented), AsyncChecked(twin, documented)
+        self._sync, self._async = CheckedTransport(sync, checker), AsyncCheckedTransport(twin, checker)
 
     def close(self) -> None:
         self._sync.close()
@@ -133,9 +133,9 @@ def shared() -> Iterator[SharedResources]:
 
 
 @pytest.fixture(scope="session")
-def documents() -> dict[str, Documented]:
+def documents() -> dict[str, OpenApiChecker]:
     """Return a checker for each contract."""
-    return {name: Documented(contract) for name, contract in CONTRACTS.items()}
+    return {name: OpenApiChecker(contract) for name, contract in CONTRACTS.items()}
 
 
 def _worlds() -> list[Any]:
@@ -150,15 +150,17 @@ def _worlds() -> list[Any]:
 
 
 @pytest.fixture(params=_worlds())
-def world(request: pytest.FixtureRequest, shared: SharedResources, documents: dict[str, Documented]) -> Iterator[World]:
+def world(
+    request: pytest.FixtureRequest, shared: SharedResources, documents: dict[str, OpenApiChecker]
+) -> Iterator[World]:
     """Yield a world; at the end the fake must be sound, and something must have been checked."""
     chosen: tuple[str, Way] = request.param
     name, way = chosen
     with FakeCredits(mode=way.driver, shared=shared, contract=CONTRACTS[name], clock=NOW) as fake:
-        documented = documents[name]
-        before = documented.checked
-        world = World(fake, way, InProcessDriver(shared.app(CONTRACTS[name]), fake.sandbox), documented)
+        checker = documents[name]
+        before = checker.check_count
+        world = World(fake, way, InProcessDriver(shared.app(CONTRACTS[name]), fake.sandbox), checker)
         yield world
         world.close()
         assert fake.problems() == []
-        assert documented.checked > before
+        assert checker.check_count > before

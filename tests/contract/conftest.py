@@ -1,4 +1,4 @@
-"""Own a harness for any contract: bytes over both drivers, as the API's own tests have it."""
+"""Fixtures for contract tests: the raw HTTP client of the API tests, under any contract."""
 
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack
@@ -14,15 +14,15 @@ from fake_credits.transports.shared_resources import SharedResources
 from tests.api.conftest import Api
 
 NOW_MS = 1_772_368_215_678
-"""The moment at which the clock of these sandboxes stands still: 2026-03-01T12:30:15.678Z."""
+"""The time at which the clocks of these sandboxes are frozen: 2026-03-01T12:30:15.678Z."""
 
 
-Under = Callable[..., Api]
+ApiFactory = Callable[..., Api]
 
 
 @pytest.fixture(scope="session")
 def shared() -> Iterator[SharedResources]:
-    """Yield what every sandbox of the session shares."""
+    """Yield the resources shared by all sandboxes of the session."""
     shared = SharedResources()
     yield shared
     shared.close()
@@ -30,21 +30,21 @@ def shared() -> Iterator[SharedResources]:
 
 @pytest.fixture(params=["in-process", "live"])
 def mode(request: pytest.FixtureRequest) -> ClientMode:
-    """Return how the test reaches the API."""
+    """Return the driver."""
     mode: ClientMode = request.param
     return mode
 
 
 @pytest.fixture
-def under(mode: ClientMode, shared: SharedResources) -> Iterator[Under]:
-    """Yield a function that makes an API under the default contract but for some settings."""
+def make_api(mode: ClientMode, shared: SharedResources) -> Iterator[ApiFactory]:
+    """Yield a function that creates a client for the default contract with some settings changed."""
     with ExitStack() as stack:
         fakes: list[FakeCredits] = []
 
-        def make(users: dict[str, int] | None = None, **settings: Any) -> Api:
+        def create(users: dict[str, int] | None = None, **settings: Any) -> Api:
             contract: Contract = replace(DEFAULT_CONTRACT, **settings)
-            made = FakeCredits(mode=mode, shared=shared, contract=contract, clock=from_ms(NOW_MS))
-            fake = stack.enter_context(made)
+            sandbox = FakeCredits(mode=mode, shared=shared, contract=contract, clock=from_ms(NOW_MS))
+            fake = stack.enter_context(sandbox)
             for user, balance in (users or {}).items():
                 fake.user(user, balance=balance)
             fakes.append(fake)
@@ -52,6 +52,6 @@ def under(mode: ClientMode, shared: SharedResources) -> Iterator[Under]:
                 fake.serve()
             return Api(fake, mode, shared)
 
-        yield make
+        yield create
         for fake in fakes:
             assert fake.problems() == []

@@ -1,4 +1,4 @@
-"""Own contracts made by chance: every setting within what its rule allows."""
+"""Hypothesis strategies for contracts: every setting within its valid range."""
 
 from dataclasses import fields
 from typing import Any
@@ -23,7 +23,7 @@ _words = st.text("abcdefghijklmnopqrstuvwxyzABC_-", min_size=1, max_size=8)
 _names = st.text(
     st.characters(codec="utf-8", categories=("L", "N", "P", "S"), exclude_characters='"\\'), min_size=1, max_size=6
 )
-_successes = st.sampled_from([200, 201, 202, 203, 206, 299])
+_success_statuses = st.sampled_from([200, 201, 202, 203, 206, 299])
 _headers = st.sampled_from([CredentialHeader("Authorization"), CredentialHeader("X-Token")]) | st.builds(
     CredentialHeader, st.sampled_from(["Authorization", "X-Key", "x-User"]), st.sampled_from(["", "Bearer", "Token"])
 )
@@ -33,7 +33,7 @@ _headers = st.sampled_from([CredentialHeader("Authorization"), CredentialHeader(
 def _route(draw: st.DrawFn, operation: Operation) -> RouteTemplate:
     method = draw(st.sampled_from(["DELETE", "GET", "PATCH", "POST", "PUT"]))
     segments = ["{applicationId}", *([] if operation is Operation.LIST_USERS else ["{userId}"])]
-    # A first segment of its own keeps the routes of chance apart.
+    # A distinct first segment keeps random routes from colliding.
     return RouteTemplate(
         method, "/" + "/".join([f"{operation.value}-{draw(_words)}", *draw(st.permutations(segments))])
     )
@@ -43,9 +43,9 @@ _SETTINGS: dict[str, st.SearchStrategy[Any]] = {
     "routes": st.fixed_dictionaries(
         {each: st.just(DEFAULT_CONTRACT.routes[each]) | _route(each) for each in Operation}
     ),
-    "created_user_status": _successes,
-    "existing_user_status": _successes,
-    "created_transaction_status": _successes,
+    "created_user_status": _success_statuses,
+    "existing_user_status": _success_statuses,
+    "created_transaction_status": _success_statuses,
     "api_key": _headers,
     "user_token": _headers,
     "both_credentials": st.sampled_from(["refuse", "key", "token"]),
@@ -71,18 +71,18 @@ _SETTINGS: dict[str, st.SearchStrategy[Any]] = {
     "id_max_length": st.integers(16, 4096),
     "id_pattern": st.sampled_from(["", r"[\w@|.-]+", r"(?i)[a-z-]+"]),
 }
-_LEFT_OUT = {"trust", "amounts", "idempotency"}  # a file on disk; one value each
-assert set(_SETTINGS) | _LEFT_OUT == {each.name for each in fields(Contract)}
+_EXCLUDED = {"trust", "amounts", "idempotency"}  # a file on disk; one value each
+assert set(_SETTINGS) | _EXCLUDED == {each.name for each in fields(Contract)}
 
 
 @st.composite
 def contracts(draw: st.DrawFn) -> Contract:
-    """Return a contract that its rules allow."""
-    chosen: dict[str, Any] = draw(st.fixed_dictionaries({}, optional=_SETTINGS))
+    """Draw a valid contract."""
+    settings: dict[str, Any] = draw(st.fixed_dictionaries({}, optional=_SETTINGS))
     try:
-        return Contract(**chosen)
+        return Contract(**settings)
     except ContractError as error:
-        if error.setting != "field_names":  # two members of one name are all that can be at odds
+        if error.setting != "field_names":  # settings can only conflict by two fields with one name
             raise
-        chosen["field_names"] = {}
-        return Contract(**chosen)
+        settings["field_names"] = {}
+        return Contract(**settings)

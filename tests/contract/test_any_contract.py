@@ -1,4 +1,4 @@
-"""What holds under every contract, driven by chance: what was booked is what our clients read back."""
+"""Properties that hold under every contract, tested with random contracts."""
 
 import json
 from datetime import UTC, datetime
@@ -16,47 +16,47 @@ from fake_credits.fake import FakeCredits
 from fake_credits.transports.client_transports import InProcessTransport
 from fake_credits.transports.in_process import IN_PROCESS_BASE_URL, InProcessDriver
 from fake_credits.transports.shared_resources import SharedResources
-from tests.contract.documented import Checked, Documented
+from tests.contract.openapi_checker import CheckedTransport, OpenApiChecker
 from tests.contract.strategies import contracts
 
 APP = "app-id"
 NOW = datetime(2026, 3, 1, 12, 30, 15, tzinfo=UTC)
-MOVES = st.lists(
+CHANGES = st.lists(
     st.tuples(st.sampled_from(["grant", "refund", "consume"]), st.integers(1, 300)), min_size=1, max_size=12
-).map(lambda moves: [(reason, -size if reason == "consume" else size) for reason, size in moves])
+).map(lambda changes: [(reason, -size if reason == "consume" else size) for reason, size in changes])
 
 
-def allowed(contract: Contract, balance: int, delta: int) -> bool:
-    """Say, apart from the ledger, whether the contract lets a balance change so."""
+def is_allowed(contract: Contract, balance: int, delta: int) -> bool:
+    """Return whether the contract allows a change of the balance, computed independently of the ledger."""
     if delta < 0:
         return contract.floor is None or balance + delta >= contract.floor
     return contract.ceiling is None or balance + delta <= contract.ceiling
 
 
 @settings(max_examples=50)
-@given(contract=contracts(), moves=MOVES)
-def test_what_was_booked_is_what_is_read_back(contract: Contract, moves: list[tuple[str, int]]) -> None:
+@given(contract=contracts(), changes=CHANGES)
+def test_transactions_round_trip_under_any_contract(contract: Contract, changes: list[tuple[str, int]]) -> None:
     with FakeCredits(contract=contract, clock=NOW) as fake:
         driver = InProcessDriver(SharedResources().app(contract), fake.sandbox)
-        transport = Checked(InProcessTransport(driver), Documented(contract))
+        transport = CheckedTransport(InProcessTransport(driver), OpenApiChecker(contract))
         server = ServerClient(IN_PROCESS_BASE_URL, fake.api_key, contract=contract, transport=transport)
         user = UserClient(IN_PROCESS_BASE_URL, APP, fake.token("ada"), contract=contract, transport=transport)
         assert server.create_user(APP, "ada").user_id == "ada"
-        booked: list[tuple[str, int]] = []
+        accepted: list[tuple[str, int]] = []
         balance = 0
-        for reason, delta in moves:
-            if not allowed(contract, balance, delta):
-                refusal = InsufficientCredits if delta < 0 else BalanceLimitExceeded
-                with pytest.raises(refusal) as caught:
+        for reason, delta in changes:
+            if not is_allowed(contract, balance, delta):
+                error_type = InsufficientCredits if delta < 0 else BalanceLimitExceeded
+                with pytest.raises(error_type) as caught:
                     server.create_transaction(APP, "ada", delta=delta, reason=reason)
-                assert caught.value.status == contract.status_of(refusal)
+                assert caught.value.status == contract.status_of(error_type)
                 continue
-            made = server.create_transaction(APP, "ada", delta=delta, reason=reason)
-            assert (made.delta, made.reason) == (delta, reason)
-            booked.append((reason, delta))
+            created = server.create_transaction(APP, "ada", delta=delta, reason=reason)
+            assert (created.delta, created.reason) == (delta, reason)
+            accepted.append((reason, delta))
             balance += delta
         history = [(str(each.reason), each.delta) for each in server.iter_transactions(APP, "ada")]
-        assert history == (booked if contract.transactions_order == "oldest_first" else booked[::-1])
+        assert history == (accepted if contract.transactions_order == "oldest_first" else accepted[::-1])
         assert server.get_balance(APP, "ada").balance == user.get_balance("ada").balance == balance
         assert list(user.iter_transactions("ada")) == list(server.iter_transactions(APP, "ada"))
         assert [each.user_id for each in server.iter_users(APP)] == ["ada"]
@@ -66,6 +66,6 @@ def test_what_was_booked_is_what_is_read_back(contract: Contract, moves: list[tu
 
 @settings(max_examples=50)
 @given(contract=contracts())
-def test_a_document_is_json_and_names_every_operation(contract: Contract) -> None:
+def test_openapi_document_names_every_operation_under_any_contract(contract: Contract) -> None:
     document = json.loads(json.dumps(openapi_document(contract, "1")))
     assert sum(len(path) for path in document["paths"].values()) == 6

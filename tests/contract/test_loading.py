@@ -1,4 +1,4 @@
-"""Contract files: what they may say, and what is refused, by name."""
+"""Loading contract files: valid settings and errors."""
 
 from pathlib import Path
 
@@ -16,11 +16,11 @@ from fake_credits.contract import (
 from fake_credits.contract.loading import contract_from, load_contract
 
 
-def test_a_file_that_only_names_its_version_is_the_default_contract() -> None:
+def test_file_with_only_a_version_is_the_default_contract() -> None:
     assert contract_from({"version": 1}) == DEFAULT_CONTRACT
 
 
-def test_a_file_changes_what_it_names_and_nothing_else(tmp_path: Path) -> None:
+def test_file_changes_only_the_settings_it_names(tmp_path: Path) -> None:
     path = tmp_path / "contract.toml"
     path.write_text(
         'version = 1\napi_key = "Authorization: Bearer"\nfloor = "none"\napplications = ["a", "b"]\n'
@@ -36,7 +36,7 @@ def test_a_file_changes_what_it_names_and_nothing_else(tmp_path: Path) -> None:
     assert contract.name_of("delta") == "amount"
 
 
-REFUSED: dict[str, tuple[dict[str, object], str]] = {
+INVALID_DOCUMENTS: dict[str, tuple[dict[str, object], str]] = {
     "no version": ({}, "version: must be 1, not None"),
     "a later version": ({"version": 2}, "version: must be 1, not 2"),
     "true for a version": ({"version": True}, "version: must be 1, not True"),
@@ -99,15 +99,15 @@ REFUSED: dict[str, tuple[dict[str, object], str]] = {
 }
 
 
-@pytest.mark.parametrize("name", REFUSED)
-def test_a_setting_that_can_not_be_is_refused_by_name(name: str) -> None:
-    document, message = REFUSED[name]
+@pytest.mark.parametrize("name", INVALID_DOCUMENTS)
+def test_invalid_setting_is_rejected_by_name(name: str) -> None:
+    document, message = INVALID_DOCUMENTS[name]
     version: dict[str, object] = {} if "version" in name else {"version": 1}
     with pytest.raises(ContractError, match=message):
         contract_from({**version, **document})
 
 
-def test_a_refusal_names_the_file(tmp_path: Path) -> None:
+def test_load_error_names_the_file(tmp_path: Path) -> None:
     path = tmp_path / "mine.toml"
     path.write_text("version = 1\npagesize = 3\n")
     with pytest.raises(ContractError, match="mine.toml: pagesize: there is no such setting"):
@@ -115,22 +115,22 @@ def test_a_refusal_names_the_file(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(("content", "message"), [(b"version = ", "is no TOML"), (b"\xff", "is no TOML")])
-def test_a_file_that_is_no_toml_is_refused(tmp_path: Path, content: bytes, message: str) -> None:
+def test_invalid_toml_is_rejected(tmp_path: Path, content: bytes, message: str) -> None:
     path = tmp_path / "mine.toml"
     path.write_bytes(content)
     with pytest.raises(ContractError, match=message):
         load_contract(path)
 
 
-def test_a_file_that_is_not_there_is_refused(tmp_path: Path) -> None:
+def test_missing_file_is_rejected(tmp_path: Path) -> None:
     with pytest.raises(ContractError, match="can't be read: No such file"):
         load_contract(tmp_path / "none.toml")
 
 
-def test_every_setting_says_what_it_decides_and_where_the_choice_comes_from() -> None:
+def test_every_setting_has_documentation_and_row() -> None:
     assert all(each.doc and 1 <= each.row <= 24 for each in settings())
     assert [each.row for each in settings()] == sorted(each.row for each in settings())
 
 
-def test_a_contract_is_equal_to_its_like() -> None:
+def test_contracts_with_equal_settings_are_equal() -> None:
     assert Contract(page_size=3) == Contract(page_size=3) != DEFAULT_CONTRACT

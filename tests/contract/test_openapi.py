@@ -1,4 +1,4 @@
-"""The OpenAPI document: valid for any contract, complete, and the committed copy changes only on purpose."""
+"""The OpenAPI document: valid for any contract, complete, and identical to the committed copy."""
 
 import json
 from dataclasses import replace
@@ -22,10 +22,10 @@ from fake_credits.transports.shared_resources import SharedResources
 from tests.contract.strategies import contracts
 
 ROOT = Path(__file__).parents[2]
-COMMITTED = ROOT / "fixtures" / "openapi.json"
-FILES = {path.stem: path for path in sorted((ROOT / "fixtures" / "contracts").glob("*.toml"))}
+COMMITTED_DOCUMENT = ROOT / "fixtures" / "openapi.json"
+CONTRACT_FILES = {path.stem: path for path in sorted((ROOT / "fixtures" / "contracts").glob("*.toml"))}
 
-ODD: dict[str, Contract] = {
+UNUSUAL_CONTRACTS: dict[str, Contract] = {
     "default": DEFAULT_CONTRACT,
     "no bodies": replace(DEFAULT_CONTRACT, created_transaction="empty"),
     "every code a 400": replace(DEFAULT_CONTRACT, statuses=dict.fromkeys(ERRORS, 400)),
@@ -56,7 +56,7 @@ ODD: dict[str, Contract] = {
             Operation.LIST_TRANSACTIONS: RouteTemplate("DELETE", "/{userId}/{applicationId}"),
         },
     ),
-    **{name: load_contract(path) for name, path in FILES.items()},
+    **{name: load_contract(path) for name, path in CONTRACT_FILES.items()},
 }
 
 
@@ -67,14 +67,14 @@ def assert_valid(contract: Contract) -> dict[str, Any]:
     return dict(document)
 
 
-QUICK = ("default", *FILES)
+FAST = ("default", *CONTRACT_FILES)
 
 
 @pytest.mark.parametrize(
-    "name", [each if each in QUICK else pytest.param(each, marks=pytest.mark.slow) for each in ODD]
+    "name", [each if each in FAST else pytest.param(each, marks=pytest.mark.slow) for each in UNUSUAL_CONTRACTS]
 )
-def test_the_document_of_any_contract_is_valid(name: str) -> None:
-    document = assert_valid(ODD[name])
+def test_document_is_valid_for_unusual_contracts(name: str) -> None:
+    document = assert_valid(UNUSUAL_CONTRACTS[name])
     described = [operation["operationId"] for path in document["paths"].values() for operation in path.values()]
     assert sorted(described) == sorted(operation.value for operation in Operation)
 
@@ -82,26 +82,26 @@ def test_the_document_of_any_contract_is_valid(name: str) -> None:
 @pytest.mark.slow
 @settings(max_examples=15)
 @given(contract=contracts())
-def test_the_document_of_a_contract_that_chance_made_is_valid(contract: Contract) -> None:
+def test_document_is_valid_for_random_contracts(contract: Contract) -> None:
     assert_valid(contract)
 
 
-def test_the_committed_document_is_the_default_contracts() -> None:
-    """A change of it is a change of the default contract: a major release, unless it only says more than before."""
-    committed = json.loads(COMMITTED.read_text())
-    # The version is that of the package that wrote it, so that a release alone does not change the document.
+def test_committed_document_matches_default_contract() -> None:
+    """Changing the default contract needs a major release, unless it only adds to the document."""
+    committed = json.loads(COMMITTED_DOCUMENT.read_text())
+    # Use the committed version, so that a release alone does not change the document.
     assert openapi_document(DEFAULT_CONTRACT, committed["info"]["version"]) == committed, (
-        "the OpenAPI document of the default contract has changed; where that is meant, run "
-        "`python -m fake_credits openapi > fixtures/openapi.json`, commit it, and say so in CHANGELOG.md"
+        "the OpenAPI document of the default contract has changed; if this is intended, run "
+        "`python -m fake_credits openapi > fixtures/openapi.json`, commit the file, and update CHANGELOG.md"
     )
 
 
-@pytest.mark.parametrize("name", [None, *FILES])
-def test_the_command_line_and_the_server_give_the_same_document(name: str | None) -> None:
-    flags = [] if name is None else ["--contract", str(FILES[name])]
+@pytest.mark.parametrize("name", [None, *CONTRACT_FILES])
+def test_command_line_and_server_return_the_same_document(name: str | None) -> None:
+    flags = [] if name is None else ["--contract", str(CONTRACT_FILES[name])]
     printed = CliRunner().invoke(cli, ["openapi", *flags])
     assert printed.exit_code == 0
-    contract = DEFAULT_CONTRACT if name is None else load_contract(FILES[name])
+    contract = DEFAULT_CONTRACT if name is None else load_contract(CONTRACT_FILES[name])
     with FakeCredits(contract=contract) as fake:
         app = SharedResources().app(contract)
         reply = InProcessDriver(app, fake.sandbox).call(Request("GET", b"/_fake/openapi.json", [], b""))
@@ -110,9 +110,9 @@ def test_the_command_line_and_the_server_give_the_same_document(name: str | None
     assert document == openapi_document(contract, document["info"]["version"])
 
 
-@pytest.mark.parametrize("name", ODD)
-def test_every_code_stands_at_its_status_in_some_operation(name: str) -> None:
-    contract = ODD[name]
+@pytest.mark.parametrize("name", UNUSUAL_CONTRACTS)
+def test_every_error_code_is_described_at_its_status(name: str) -> None:
+    contract = UNUSUAL_CONTRACTS[name]
     document = openapi_document(contract, "0")
     operations = [operation for path in document["paths"].values() for operation in path.values()]
     for code, error in ERRORS.items():
@@ -122,16 +122,18 @@ def test_every_code_stands_at_its_status_in_some_operation(name: str) -> None:
         assert any(f" {code}" in text for text in described) == known, code
 
 
-def operation(contract: Contract, which: Operation) -> Any:
-    route = contract.routes[which]
+def operation_object(contract: Contract, operation: Operation) -> Any:
+    route = contract.routes[operation]
     return openapi_document(contract, "0")["paths"][route.path][route.method.lower()]
 
 
-@pytest.mark.parametrize("which", [Operation.LIST_USERS, Operation.LIST_TRANSACTIONS])
-def test_the_parameters_of_a_list_are_the_contracts(which: Operation) -> None:
+@pytest.mark.parametrize("operation", [Operation.LIST_USERS, Operation.LIST_TRANSACTIONS])
+def test_list_parameters_follow_the_contract(operation: Operation) -> None:
     contract = replace(DEFAULT_CONTRACT, cursor_parameter="after", limit_parameter="size", page_size=7)
     queries = {
-        each["name"]: each["schema"] for each in operation(contract, which)["parameters"] if each["in"] == "query"
+        each["name"]: each["schema"]
+        for each in operation_object(contract, operation)["parameters"]
+        if each["in"] == "query"
     }
     assert queries == {
         "after": {"type": "string"},
@@ -139,14 +141,14 @@ def test_the_parameters_of_a_list_are_the_contracts(which: Operation) -> None:
     }
 
 
-def test_an_operation_says_which_credential_opens_it() -> None:
-    for which in Operation:
-        allowed = [name for each in operation(DEFAULT_CONTRACT, which)["security"] for name in each]
-        assert allowed == (["apiKey"] if which.requires_api_key else ["apiKey", "userToken"])
+def test_security_lists_accepted_credentials_per_operation() -> None:
+    for operation in Operation:
+        allowed = [name for each in operation_object(DEFAULT_CONTRACT, operation)["security"] for name in each]
+        assert allowed == (["apiKey"] if operation.requires_api_key else ["apiKey", "userToken"])
 
 
-def test_credentials_travel_in_the_document_as_in_the_contract() -> None:
-    schemes = openapi_document(ODD["stripe-manner"], "0")["components"]["securitySchemes"]
+def test_security_schemes_follow_the_contract() -> None:
+    schemes = openapi_document(UNUSUAL_CONTRACTS["stripe-manner"], "0")["components"]["securitySchemes"]
     assert schemes == {
         "apiKey": {"type": "http", "scheme": "bearer"},
         "userToken": {"type": "apiKey", "in": "header", "name": "X-User-Token"},
@@ -161,19 +163,21 @@ def test_credentials_travel_in_the_document_as_in_the_contract() -> None:
         ("forbidden", 401, "WWW-Authenticate"),
     ],
 )
-def test_a_code_that_is_moved_takes_its_header_with_it(code: str, status: int, header: str) -> None:
-    responses = operation(replace(DEFAULT_CONTRACT, statuses={code: status}), Operation.GET_BALANCE)["responses"]
+def test_moved_error_code_keeps_its_header(code: str, status: int, header: str) -> None:
+    responses = operation_object(replace(DEFAULT_CONTRACT, statuses={code: status}), Operation.GET_BALANCE)["responses"]
     assert header in responses[str(status)]["headers"]
 
 
-def test_a_server_without_retry_after_does_not_describe_it() -> None:
-    responses = operation(replace(DEFAULT_CONTRACT, retry_after="absent"), Operation.GET_BALANCE)["responses"]
+def test_retry_after_is_not_described_when_absent() -> None:
+    responses = operation_object(replace(DEFAULT_CONTRACT, retry_after="absent"), Operation.GET_BALANCE)["responses"]
     assert "Retry-After" not in responses["429"]["headers"]
 
 
-def test_a_pattern_of_ids_is_described_in_words_where_only_python_knows_it() -> None:
-    parameters = operation(replace(DEFAULT_CONTRACT, id_pattern="[a-z]+"), Operation.GET_USER)["parameters"]
+def test_python_only_id_pattern_is_described_in_text() -> None:
+    parameters = operation_object(replace(DEFAULT_CONTRACT, id_pattern="[a-z]+"), Operation.GET_USER)["parameters"]
     assert {each["schema"]["pattern"] for each in parameters} == {"^(?:[a-z]+)$"}
-    [parameter] = operation(replace(DEFAULT_CONTRACT, id_pattern="(?i)[a-z]+"), Operation.LIST_USERS)["parameters"][:1]
+    [parameter] = operation_object(replace(DEFAULT_CONTRACT, id_pattern="(?i)[a-z]+"), Operation.LIST_USERS)[
+        "parameters"
+    ][:1]
     assert "pattern" not in parameter["schema"]
     assert "(?i)[a-z]+" in parameter["schema"]["description"]

@@ -1,4 +1,4 @@
-"""Own calls to match rules with, and what a plan makes of them."""
+"""Helpers to build incoming calls and fault engines, and to list the effects of matched rules."""
 
 from collections.abc import Iterable
 from typing import Any
@@ -9,9 +9,9 @@ from fake_credits.faults import FaultEngine, IncomingCall, Rule, rule_from
 START_MS = 1_700_000_000_000
 
 
-def call(**words: Any) -> IncomingCall:
-    """Return a call of ada's by an API key, with what is said otherwise."""
-    given: dict[str, Any] = {
+def call(**fields: Any) -> IncomingCall:
+    """Return a getBalance call for ada by an API key, with some fields replaced."""
+    defaults: dict[str, Any] = {
         "ordinal": 1,
         "operation": Operation.GET_BALANCE,
         "application": "app-id",
@@ -21,25 +21,25 @@ def call(**words: Any) -> IncomingCall:
         "fields": dict[bytes, bytes](),
         "now_ms": START_MS,
     }
-    return IncomingCall(**{**given, **words})
+    return IncomingCall(**{**defaults, **fields})
 
 
-def planned(*rules: object, seed: int = 0) -> FaultEngine:
-    """Return a plan with rules, in any form that `rule_from` takes."""
-    plan = FaultEngine(seed)
-    plan.reset([rule_from(rule) for rule in rules], START_MS, 0)
-    return plan
+def engine_with_rules(*rules: object, seed: int = 0) -> FaultEngine:
+    """Return an engine with rules, in any form that `rule_from` accepts."""
+    engine = FaultEngine(seed)
+    engine.reset([rule_from(rule) for rule in rules], START_MS, 0)
+    return engine
 
 
-def met(plan: FaultEngine, calls: Iterable[IncomingCall]) -> list[str]:
-    """Return for each call the words of what it meets, with a status's number: ``"reset"``, ``"503"``, ``""``."""
-    return ["+".join(_word(shot.effect) for shot in plan.match(each)) for each in calls]
+def effect_names(engine: FaultEngine, calls: Iterable[IncomingCall]) -> list[str]:
+    """Return the effects applied to each call, joined by `+`: `"reset"`, `"503"`, `"latency+reset"` or `""`."""
+    return ["+".join(_effect_name(firing.effect) for firing in engine.match(each)) for each in calls]
 
 
-def _word(effect: Any) -> str:
+def _effect_name(effect: Any) -> str:
     return str(getattr(effect, "status", effect.effect_name))
 
 
-def fired(rule: Rule, calls: Iterable[IncomingCall]) -> list[int]:
-    """Return which of the calls, counted from 1, a rule alone fires for."""
-    return [number for number, word in enumerate(met(planned(rule), calls), 1) if word]
+def fired_calls(rule: Rule, calls: Iterable[IncomingCall]) -> list[int]:
+    """Return the numbers of the calls, counted from 1, for which a rule fires."""
+    return [number for number, word in enumerate(effect_names(engine_with_rules(rule), calls), 1) if word]

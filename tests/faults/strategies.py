@@ -1,4 +1,4 @@
-"""Own rules made by chance: every effect and every field of a rule within what it allows; and TOML written."""
+"""Hypothesis strategies for effects and rules, and a TOML writer."""
 
 import json
 from collections.abc import Mapping
@@ -38,7 +38,7 @@ from fake_credits.faults.deliveries import CloseMode
 from fake_credits.faults.effects.data import SchemaDriftKind
 from fake_credits.faults.rule import OPERATIONS_BY_NAME
 
-__all__ = ["BUILDS", "distributions", "effects", "rules", "toml"]
+__all__ = ["EFFECT_STRATEGIES", "distributions", "effects", "rules", "to_toml"]
 
 _ms = st.floats(0, 60_000) | st.integers(0, 60_000)
 _endings = st.sampled_from(get_args(CloseMode))
@@ -46,10 +46,10 @@ _endings = st.sampled_from(get_args(CloseMode))
 distributions = (
     st.builds(Fixed, _ms)
     | st.tuples(_ms, _ms).map(lambda ends: Uniform(min(ends), max(ends)))
-    | st.lists(st.floats(0.001, 60_000), min_size=3, max_size=3).map(lambda three: Lognormal(*sorted(three)))
+    | st.lists(st.floats(0.001, 60_000), min_size=3, max_size=3).map(lambda values: Lognormal(*sorted(values)))
 )
 
-BUILDS: Mapping[str, st.SearchStrategy[Effect]] = {
+EFFECT_STRATEGIES: Mapping[str, st.SearchStrategy[Effect]] = {
     "latency": st.builds(Latency, distributions),
     "status": st.builds(
         Status,
@@ -79,9 +79,9 @@ BUILDS: Mapping[str, st.SearchStrategy[Effect]] = {
     "unauthorized": st.builds(Unauthorized, st.sampled_from(["revoked", "rotated"]))
     | st.builds(Unauthorized, clock_skew_s=st.integers(1, 86_400)),
 }
-"""How chance makes each effect."""
+"""The strategy of each effect, by name."""
 
-effects = st.sampled_from(list(EFFECTS)).flatmap(BUILDS.__getitem__)
+effects = st.sampled_from(list(EFFECTS)).flatmap(EFFECT_STRATEGIES.__getitem__)
 
 _counts = st.none() | st.integers(1, 10**9)
 _texts = st.just("") | st.text(st.characters(codec="utf-8"), min_size=1, max_size=8)
@@ -94,7 +94,7 @@ _windows = (
 )
 _scripts = st.lists(st.sampled_from([400, 503, 599, "ok", "reset", "close", "hang"]), min_size=1, max_size=5)
 
-_WORDS: Mapping[str, st.SearchStrategy[Any]] = {
+_OPTIONAL_FIELDS: Mapping[str, st.SearchStrategy[Any]] = {
     "operation": st.sampled_from(list(OPERATIONS_BY_NAME)),
     "application": _texts,
     "user": _texts,
@@ -114,38 +114,38 @@ _WORDS: Mapping[str, st.SearchStrategy[Any]] = {
     "optional": st.booleans(),
     "name": st.just("") | st.text("az09#-!~", min_size=1, max_size=64),
 }
-"""How chance makes each field of a rule that a file can hold, beside its effect, script and phase."""
+"""The strategies of the serializable fields of a rule, except effect, script and phase."""
 
 _COUNTS = ("at", "nth", "first", "every", "after", "times")
 
 
 @st.composite
 def rules(draw: st.DrawFn) -> Rule:
-    """Return a rule, leaving out the words that its effect can't have."""
-    words = {name: draw(made) for name, made in _WORDS.items() if draw(st.booleans())}
+    """Draw a valid rule, without the fields that do not fit its effect."""
+    fields = {name: draw(strategy) for name, strategy in _OPTIONAL_FIELDS.items() if draw(st.booleans())}
     effect = draw(st.none() | effects)
     phases = ("before", "after") if effect is None else effect.phases
-    what: dict[str, Any] = {"script": draw(_scripts)} if effect is None else {"effect": effect}
-    what["phase"] = draw(st.sampled_from(["", *phases]))
+    effect_fields: dict[str, Any] = {"script": draw(_scripts)} if effect is None else {"effect": effect}
+    effect_fields["phase"] = draw(st.sampled_from(["", *phases]))
     for name in ("", "operation", "client", "name", "reason", "user", "per", *_COUNTS):
-        words.pop(name, None)
+        fields.pop(name, None)
         try:
-            return Rule(**what, **words)
+            return Rule(**effect_fields, **fields)
         except FaultError:
             continue
-    raise AssertionError(words)
+    raise AssertionError(fields)
 
 
-def toml(value: object) -> str:
-    """Return a value of JSON as TOML has it, on one line."""
+def to_toml(value: object) -> str:
+    """Return a JSON value as TOML on one line."""
     if isinstance(value, Mapping):
         members = cast("Mapping[str, object]", value).items()
-        return f"{{{', '.join(f'{_text(name)} = {toml(member)}' for name, member in members)}}}"
+        return f"{{{', '.join(f'{_text(name)} = {to_toml(member)}' for name, member in members)}}}"
     if isinstance(value, list):
-        return f"[{', '.join(map(toml, cast('list[object]', value)))}]"
+        return f"[{', '.join(map(to_toml, cast('list[object]', value)))}]"
     return _text(value) if isinstance(value, str) else json.dumps(value)
 
 
 def _text(text: str) -> str:
-    """Return a basic string (TOML 1.0): as JSON's, but without pairs of surrogates, and with DEL escaped."""
+    """Return a TOML basic string: like JSON, but without surrogate pairs and with DEL escaped."""
     return json.dumps(text, ensure_ascii=False).replace("\x7f", "\\u007f")

@@ -1,4 +1,4 @@
-"""Effects: the registry, what their attributes may be, and what each does to an exchange."""
+"""Effects: the registry, validation of attributes, and the actions on an exchange."""
 
 import copy
 import dataclasses
@@ -33,8 +33,8 @@ from fake_credits.faults import (
     Unauthorized,
 )
 from fake_credits.faults.effects import LIST_OPERATIONS, WRITE_OPERATIONS
-from tests.faults.conftest import call, planned
-from tests.faults.strategies import BUILDS, effects
+from tests.faults.conftest import call, engine_with_rules
+from tests.faults.strategies import EFFECT_STRATEGIES, effects
 
 # ------------------------------------------------------------ the registry
 
@@ -45,13 +45,13 @@ def subclasses(kind: type[object]) -> Iterator[type[object]]:
         yield from subclasses(sub)
 
 
-def test_every_effect_is_in_the_registry_by_its_word() -> None:
+def test_registry_has_every_effect_by_name() -> None:
     public = {kind for kind in subclasses(Effect) if not kind.__name__.startswith("_")}
     assert set(EFFECTS.values()) == public
-    assert all(kind.effect_name == word for word, kind in EFFECTS.items())
+    assert all(kind.effect_name == name for name, kind in EFFECTS.items())
 
 
-def test_every_effect_is_a_frozen_dataclass_that_says_which_bug_it_exposes() -> None:
+def test_every_effect_is_a_frozen_dataclass_that_says_what_it_reveals() -> None:
     for kind in EFFECTS.values():
         assert dataclasses.is_dataclass(kind)
         assert cast("Any", kind).__dataclass_params__.frozen
@@ -59,19 +59,19 @@ def test_every_effect_is_a_frozen_dataclass_that_says_which_bug_it_exposes() -> 
         assert kind.phases
 
 
-def test_chance_can_make_every_effect() -> None:
-    """So that the round trips through JSON and TOML try each."""
-    assert set(BUILDS) == set(EFFECTS)
+def test_every_effect_has_a_strategy() -> None:
+    """Otherwise the round trips through JSON and TOML would skip it."""
+    assert set(EFFECT_STRATEGIES) == set(EFFECTS)
 
 
 @given(effects)
-def test_effects_are_values(effect: Effect) -> None:
-    twin = dataclasses.replace(cast("Any", effect))
-    assert twin == effect
-    assert hash(twin) == hash(effect)
+def test_effects_have_value_equality(effect: Effect) -> None:
+    copied = dataclasses.replace(cast("Any", effect))
+    assert copied == effect
+    assert hash(copied) == hash(effect)
 
 
-PHASES: Mapping[str, tuple[str, ...]] = {
+EXPECTED_PHASES: Mapping[str, tuple[str, ...]] = {
     "latency": ("before", "after"),
     "status": ("before", "after"),
     "rate_limit": ("before",),
@@ -92,11 +92,11 @@ PHASES: Mapping[str, tuple[str, ...]] = {
 }
 
 
-def test_every_effect_has_its_phases() -> None:
-    assert {word: kind.phases for word, kind in EFFECTS.items()} == PHASES
+def test_every_effect_has_expected_phases() -> None:
+    assert {name: kind.phases for name, kind in EFFECTS.items()} == EXPECTED_PHASES
 
 
-def test_effects_of_writes_and_lists_and_reads_touch_no_other_operation() -> None:
+def test_effects_apply_only_to_matching_operations() -> None:
     assert DuplicateWrite().operations == LateWrite(5).operations == WRITE_OPERATIONS
     assert BadCursor().operations == SchemaDrift("null_for_absent").operations == LIST_OPERATIONS
     assert StaleRead(by_ms=5).operations == {Operation.GET_BALANCE, Operation.LIST_TRANSACTIONS}
@@ -104,9 +104,9 @@ def test_effects_of_writes_and_lists_and_reads_touch_no_other_operation() -> Non
     assert Operation.GET_BALANCE not in SchemaDrift("missing_optional").operations
 
 
-# ------------------------------------------------------------ what is refused
+# ------------------------------------------------------------ validation
 
-REFUSED: Mapping[str, tuple[Callable[[], object], str]] = {
+INVALID: Mapping[str, tuple[Callable[[], object], str]] = {
     "a status that is no refusal": (lambda: Status(200), "status is 200: it must be from 400 to 599"),
     "a status that is a text": (lambda: Status(cast("Any", "503")), "status is '503', a str: it must be an integer"),
     "a code of two words": (lambda: Status(503, "too bad"), "code is 'too bad': a code is a word such as"),
@@ -165,18 +165,18 @@ REFUSED: Mapping[str, tuple[Callable[[], object], str]] = {
 }
 
 
-@pytest.mark.parametrize(("make", "problem"), REFUSED.values(), ids=REFUSED)
-def test_an_attribute_is_refused_with_what_it_may_be(make: Callable[[], object], problem: str) -> None:
+@pytest.mark.parametrize(("create", "problem"), INVALID.values(), ids=INVALID)
+def test_invalid_attribute_is_rejected_with_allowed_values(create: Callable[[], object], problem: str) -> None:
     with pytest.raises(FaultError, match=problem):
-        make()
+        create()
 
 
-def test_a_skew_says_by_itself_which_kind_is_meant() -> None:
+def test_unauthorized_kind_defaults_from_clock_skew() -> None:
     assert Unauthorized(clock_skew_s=-60).kind == "clock_skew"
     assert Unauthorized().kind == "revoked"
 
 
-def test_a_status_has_the_code_that_belongs_to_it() -> None:
+def test_status_defaults_to_matching_error_code() -> None:
     codes = {status: Status(status).code for status in (402, 429, 500, 503, 504, 418, 599)}
     assert codes == {
         402: "insufficient_credits",
@@ -190,21 +190,21 @@ def test_a_status_has_the_code_that_belongs_to_it() -> None:
     assert Status(429, "too_many").code == "too_many"
 
 
-def test_every_code_that_a_status_has_by_itself_is_the_contract_s() -> None:
+def test_default_status_codes_are_contract_codes() -> None:
     for error in ERRORS.values():
         if error.code != "internal_error":
             assert Status(error.default_status).code in ERRORS
 
 
-# ------------------------------------------------------------ what each does
+# ------------------------------------------------------------ actions
 
 
-class Recorder:
-    """Be a stage that notes what an effect asks for; a body has ``size`` bytes, a draw is one half."""
+class RecordingExchange:
+    """An exchange that records the actions of an effect; a body has `size` bytes, a random draw is 0.5."""
 
     def __init__(self, size: int = 100) -> None:
         self.size = size
-        self.asked: list[object] = []
+        self.actions: list[object] = []
 
     def random(self) -> float:
         return 0.5
@@ -219,34 +219,34 @@ class Recorder:
         return f"{seconds:g} {form}".strip()
 
     def respond_with_error(self, error: ApiError, *, status: int | None = None, retry_after: str = "") -> None:
-        self.asked.append((type(error).__name__, error.code, status, retry_after))
+        self.actions.append((type(error).__name__, error.code, status, retry_after))
 
     def edit_body(self, edit: Callable[[dict[str, Any]], None]) -> None:
-        self.asked.append(edit)
+        self.actions.append(edit)
 
     async def sleep(self, ms: float) -> None:
-        self.asked.append(("sleep", ms))
+        self.actions.append(("sleep", ms))
 
     async def hold_at_gate(self, gate_name: str) -> None:
-        self.asked.append(("hold", gate_name))
+        self.actions.append(("hold", gate_name))
 
     def __getattr__(self, verb: str) -> Callable[..., None]:
-        return lambda *values, **words: self.asked.append((verb, *map(str, values), *words.items()))
+        return lambda *values, **options: self.actions.append((verb, *map(str, values), *options.items()))
 
 
-def applied(effect: Effect, size: int = 100) -> list[Any]:
-    """Return what an effect asks of an exchange; it waits for nothing but the stage."""
-    stage = Recorder(size)
+def apply_effect(effect: Effect, size: int = 100) -> list[Any]:
+    """Apply an effect to a recording exchange and return the recorded actions."""
+    exchange = RecordingExchange(size)
     with pytest.raises(StopIteration):
-        effect.apply(cast("Any", stage)).send(None)
-    return stage.asked
+        effect.apply(cast("Any", exchange)).send(None)
+    return exchange.actions
 
 
-def cut(ending: str, body_bytes: int | None = None) -> list[object]:
+def abort_delivery(ending: str, body_bytes: int | None = None) -> list[object]:
     return [("set_delivery", f"Abort(close_mode='{ending}', sent_body_bytes={body_bytes})")]
 
 
-DOES: Mapping[str, tuple[Effect, list[object]]] = {
+ACTIONS: Mapping[str, tuple[Effect, list[object]]] = {
     "latency": (Latency("uniform(10, 50)"), [("sleep", 30.0)]),
     "hold_at_gate": (HoldAtGate("g"), [("hold", "g")]),
     "status": (Status(503), [("Unavailable", "unavailable", 503, "")]),
@@ -261,14 +261,14 @@ DOES: Mapping[str, tuple[Effect, list[object]]] = {
         Status(503, retry_after_form="garbage"),
         [("Unavailable", "unavailable", 503, "0 garbage")],
     ),
-    "reset": (Reset(), cut("reset")),
-    "close": (Close(), cut("close")),
-    "hang": (Hang(), cut("hang")),
-    "half a body": (Truncate(), cut("close", 50)),
-    "so many bytes of a body": (Truncate(7, then="reset"), cut("reset", 7)),
-    "all but a byte": (Truncate(5000, then="hang"), cut("hang", 99)),
-    "a whole fraction": (Truncate(fraction=1), cut("close", 99)),
-    "none of a body": (Truncate(fraction=0), cut("close", 0)),
+    "reset": (Reset(), abort_delivery("reset")),
+    "close": (Close(), abort_delivery("close")),
+    "hang": (Hang(), abort_delivery("hang")),
+    "half a body": (Truncate(), abort_delivery("close", 50)),
+    "so many bytes of a body": (Truncate(7, then="reset"), abort_delivery("reset", 7)),
+    "all but a byte": (Truncate(5000, then="hang"), abort_delivery("hang", 99)),
+    "a whole fraction": (Truncate(fraction=1), abort_delivery("close", 99)),
+    "none of a body": (Truncate(fraction=0), abort_delivery("close", 0)),
     "drip": (Drip(4, 1000), [("set_delivery", "DripBody(chunk_count=4, interval_ms=250.0)")]),
     "revoked": (Unauthorized(), [("InvalidApiKey", "invalid_api_key", None, "")]),
     "rotated": (Unauthorized("rotated"), [("InvalidToken", "invalid_token", None, "")]),
@@ -280,28 +280,28 @@ DOES: Mapping[str, tuple[Effect, list[object]]] = {
 }
 
 
-@pytest.mark.parametrize(("effect", "asked"), DOES.values(), ids=DOES)
-def test_an_effect_asks_of_an_exchange(effect: Effect, asked: list[object]) -> None:
-    assert applied(effect) == asked
+@pytest.mark.parametrize(("effect", "actions"), ACTIONS.values(), ids=ACTIONS)
+def test_effect_performs_expected_actions(effect: Effect, actions: list[object]) -> None:
+    assert apply_effect(effect) == actions
 
 
-def test_a_zombie_puts_its_write_off() -> None:
-    assert ("defer_write", "500") in applied(LateWrite(500))
+def test_late_write_defers_the_write() -> None:
+    assert ("defer_write", "500") in apply_effect(LateWrite(500))
 
 
-def test_an_answer_without_a_body_is_cut_after_its_head() -> None:
-    assert applied(Truncate(), size=0) == cut("close", 0)
+def test_truncate_of_empty_body_aborts_after_head() -> None:
+    assert apply_effect(Truncate(), size=0) == abort_delivery("close", 0)
 
 
-def test_garbage_is_bytes_that_no_http_begins_with() -> None:
-    ((verb, noise),) = applied(Garbage())
+def test_garbage_does_not_start_like_http() -> None:
+    ((verb, noise),) = apply_effect(Garbage())
     assert verb == "set_delivery"
     assert "HTTP/" not in noise
 
 
-def test_a_proxy_s_pages_are_no_json_of_the_api_s() -> None:
+def test_not_json_bodies_have_expected_content() -> None:
     def page(body: str) -> tuple[str, str]:
-        ((_, status, data, media_type),) = applied(NotJson(502, cast("Any", body)))
+        ((_, status, data, media_type),) = apply_effect(NotJson(502, cast("Any", body)))
         assert status == "502"
         return data, media_type
 
@@ -312,46 +312,46 @@ def test_a_proxy_s_pages_are_no_json_of_the_api_s() -> None:
     assert page("bom") == ('b\'\\xef\\xbb\\xbf{"message":"proxy"}\'', "application/json")
 
 
-def test_a_code_may_be_another_status_s_or_unknown_to_all() -> None:
-    """A client must cope with a code that it does not know."""
+def test_status_accepts_any_error_code() -> None:
+    """Clients must handle codes that they do not know."""
     assert Status(409, "rate_limited").code == "rate_limited"
     for unknown in ("quota_exceeded", "transaction_not_found", "rejected", "teapot"):
         assert Status(418, unknown).code == unknown
 
 
 @pytest.mark.parametrize("end", [Reset(), Close(), Hang()])
-def test_a_truncated_answer_ends_as_a_word_or_an_effect_says(end: Reset | Close | Hang) -> None:
+def test_truncate_accepts_ending_as_name_or_effect(end: Reset | Close | Hang) -> None:
     assert Truncate(then=end) == Truncate(then=end.effect_name)  # type: ignore[arg-type]
     assert Truncate(then=end).then == end.effect_name
 
 
-def test_a_rate_limit_refuses_with_the_time_to_wait() -> None:
-    plan = planned(RateLimit(1, 10))
-    plan.match(call())
-    (shot,) = plan.match(call(now_ms=call().now_ms + 4000))
-    assert applied(shot.effect) == [("RateLimited", "rate_limited", None, "6")]
+def test_rate_limit_rejects_with_retry_after() -> None:
+    engine = engine_with_rules(RateLimit(1, 10))
+    engine.match(call())
+    (firing,) = engine.match(call(now_ms=call().now_ms + 4000))
+    assert apply_effect(firing.effect) == [("RateLimited", "rate_limited", None, "6")]
 
 
-ADA = {"userId": "ada", "created": "2030"}
-SPENT = {"delta": -5, "reason": "consume", "created": "2030"}
+USER = {"userId": "ada", "created": "2030"}
+TRANSACTION = {"delta": -5, "reason": "consume", "created": "2030"}
 
-DRIFTS: Mapping[str, tuple[str, dict[str, Any], dict[str, Any]]] = {
+SCHEMA_DRIFTS: Mapping[str, tuple[str, dict[str, Any], dict[str, Any]]] = {
     "a new member": ("extra_field", {"balance": 5}, {"balance": 5, "schemaVersion": 2}),
     "a new member of a list and its entries": (
         "extra_field",
-        {"users": [ADA]},
-        {"users": [{**ADA, "schemaVersion": 2}], "schemaVersion": 2},
+        {"users": [USER]},
+        {"users": [{**USER, "schemaVersion": 2}], "schemaVersion": 2},
     ),
     "a new member of what is wrapped": (
         "extra_field",
-        {"transaction": SPENT},
-        {"transaction": {**SPENT, "schemaVersion": 2}, "schemaVersion": 2},
+        {"transaction": TRANSACTION},
+        {"transaction": {**TRANSACTION, "schemaVersion": 2}, "schemaVersion": 2},
     ),
-    "a new reason": ("unknown_reason", SPENT, {**SPENT, "reason": "adjustment"}),
+    "a new reason": ("unknown_reason", TRANSACTION, {**TRANSACTION, "reason": "adjustment"}),
     "new reasons in a list": (
         "unknown_reason",
-        {"transactions": [SPENT]},
-        {"transactions": [{**SPENT, "reason": "adjustment"}]},
+        {"transactions": [TRANSACTION]},
+        {"transactions": [{**TRANSACTION, "reason": "adjustment"}]},
     ),
     "null at the end of a list": ("null_for_absent", {"users": []}, {"users": [], "next": None}),
     "no null where there is a next page": (
@@ -359,21 +359,21 @@ DRIFTS: Mapping[str, tuple[str, dict[str, Any], dict[str, Any]]] = {
         {"users": [], "next": "c"},
         {"users": [], "next": "c"},
     ),
-    "no time of creation": ("missing_optional", ADA, {"userId": "ada"}),
-    "no times in a list": ("missing_optional", {"users": [ADA, ADA]}, {"users": [{"userId": "ada"}] * 2}),
+    "no time of creation": ("missing_optional", USER, {"userId": "ada"}),
+    "no times in a list": ("missing_optional", {"users": [USER, USER]}, {"users": [{"userId": "ada"}] * 2}),
 }
 
 
-@pytest.mark.parametrize(("kind", "body", "drifted"), DRIFTS.values(), ids=DRIFTS)
-def test_a_drift_changes_a_body_by_the_contract_s_names(
-    kind: str, body: dict[str, Any], drifted: dict[str, Any]
+@pytest.mark.parametrize(("kind", "body", "expected"), SCHEMA_DRIFTS.values(), ids=SCHEMA_DRIFTS)
+def test_schema_drift_edits_body_with_contract_field_names(
+    kind: str, body: dict[str, Any], expected: dict[str, Any]
 ) -> None:
-    (change,) = applied(SchemaDrift(cast("Any", kind)))
+    (change,) = apply_effect(SchemaDrift(cast("Any", kind)))
     members = copy.deepcopy(body)
     change(members)
-    assert members == drifted
+    assert members == expected
 
 
-def test_a_base_effect_does_nothing_of_its_own() -> None:
+def test_base_effect_is_abstract() -> None:
     with pytest.raises(NotImplementedError):
-        applied(Effect())
+        apply_effect(Effect())

@@ -1,4 +1,4 @@
-"""The plan: which rules fire for a call, in which order, and how often."""
+"""The fault engine: which rules fire for a call, in which order, and how often."""
 
 import random
 import threading
@@ -23,12 +23,12 @@ from fake_credits.faults import (
 )
 from fake_credits.faults.engine import FaultEngine
 from fake_credits.keyed_random import keyed_random
-from tests.faults.conftest import START_MS, call, fired, met, planned
+from tests.faults.conftest import START_MS, call, effect_names, engine_with_rules, fired_calls
 
 GRANT = call(operation=Operation.CREATE_TRANSACTION, reason="grant")
 
 
-# ------------------------------------------------------------ which
+# ------------------------------------------------------------ criteria
 
 
 def is_late(each: IncomingCall) -> bool:
@@ -39,7 +39,7 @@ def is_first(each: IncomingCall) -> bool:
     return each.ordinal == 1
 
 
-WHICH: dict[str, tuple[dict[str, Any], IncomingCall, IncomingCall]] = {
+CRITERIA: dict[str, tuple[dict[str, Any], IncomingCall, IncomingCall]] = {
     "operation": ({"operation": "createTransaction"}, GRANT, call()),
     "reads": ({"operation": "reads"}, call(), GRANT),
     "writes": ({"operation": "writes"}, call(operation=Operation.CREATE_USER), call()),
@@ -65,15 +65,17 @@ WHICH: dict[str, tuple[dict[str, Any], IncomingCall, IncomingCall]] = {
 }
 
 
-@pytest.mark.parametrize(("words", "yes", "no"), WHICH.values(), ids=WHICH)
-def test_a_rule_is_for_the_calls_that_it_names(words: dict[str, Any], yes: IncomingCall, no: IncomingCall) -> None:
-    plan = planned(rule_from(Reset(), **words))
-    assert met(plan, [no, yes, no]) == ["", "reset", ""]
-    assert (plan.find("reset#1").matched, plan.find("reset#1").fired) == (1, 1)
+@pytest.mark.parametrize(("options", "matching", "other"), CRITERIA.values(), ids=CRITERIA)
+def test_rule_fires_only_for_matching_calls(
+    options: dict[str, Any], matching: IncomingCall, other: IncomingCall
+) -> None:
+    engine = engine_with_rules(rule_from(Reset(), **options))
+    assert effect_names(engine, [other, matching, other]) == ["", "reset", ""]
+    assert (engine.find("reset#1").matched, engine.find("reset#1").fired) == (1, 1)
 
 
-def test_all_that_a_rule_names_must_hold() -> None:
-    words: dict[str, Any] = {
+def test_all_criteria_of_a_rule_must_match() -> None:
+    options: dict[str, Any] = {
         "operation": "createTransaction",
         "application": "app-id",
         "user": "ada",
@@ -83,8 +85,8 @@ def test_all_that_a_rule_names_must_hold() -> None:
         "where": is_first,
         "during": (0, 1),
     }
-    good = GRANT._replace(fields={b"a": b"1", b"b": b"2"})
-    others: list[dict[str, Any]] = [
+    matching = GRANT._replace(fields={b"a": b"1", b"b": b"2"})
+    mismatches: list[dict[str, Any]] = [
         {"operation": Operation.CREATE_USER},
         {"application": "other"},
         {"user": "bob"},
@@ -94,26 +96,31 @@ def test_all_that_a_rule_names_must_hold() -> None:
         {"ordinal": 2},
         {"now_ms": START_MS + 1000},
     ]
-    plan = planned(rule_from(Reset(), **words))
-    assert met(plan, [good, *(good._replace(**each) for each in others)]) == ["reset", *[""] * len(others)]
+    engine = engine_with_rules(rule_from(Reset(), **options))
+    assert effect_names(engine, [matching, *(matching._replace(**each) for each in mismatches)]) == [
+        "reset",
+        *[""] * len(mismatches),
+    ]
 
 
-def test_a_call_without_a_credential_is_of_no_kind_of_client() -> None:
-    assert met(planned(Rule(effect=Reset(), client="user"), Rule(effect=Close())), [call(client="")]) == ["close"]
+def test_call_without_credential_matches_no_client_kind() -> None:
+    assert effect_names(
+        engine_with_rules(Rule(effect=Reset(), client="user"), Rule(effect=Close())), [call(client="")]
+    ) == ["close"]
 
 
-def test_reasons_are_read_only_where_some_rule_asks() -> None:
-    assert not planned(Reset()).needs_reason
-    assert planned(Reset(), Rule(effect=Close(), reason="grant")).needs_reason
-    assert planned(Rule(effect=Close(), where=lambda _: True)).needs_reason
-    plan = planned(Rule(effect=Close(), reason="grant"))
-    plan.find("close#1").remove()
-    assert not plan.needs_reason
+def test_reasons_are_needed_only_if_a_rule_uses_them() -> None:
+    assert not engine_with_rules(Reset()).needs_reason
+    assert engine_with_rules(Reset(), Rule(effect=Close(), reason="grant")).needs_reason
+    assert engine_with_rules(Rule(effect=Close(), where=lambda _: True)).needs_reason
+    engine = engine_with_rules(Rule(effect=Close(), reason="grant"))
+    engine.find("close#1").remove()
+    assert not engine.needs_reason
 
 
-# ------------------------------------------------------------ when
+# ------------------------------------------------------------ schedules
 
-WHEN: dict[str, tuple[dict[str, Any], list[int]]] = {
+SCHEDULES: dict[str, tuple[dict[str, Any], list[int]]] = {
     "always": ({}, list(range(1, 13))),
     "nth": ({"nth": 3}, [3]),
     "first": ({"first": 2}, [1, 2]),
@@ -131,158 +138,177 @@ WHEN: dict[str, tuple[dict[str, Any], list[int]]] = {
 }
 
 
-@pytest.mark.parametrize(("words", "numbers"), WHEN.values(), ids=WHEN)
-def test_a_rule_fires_when_all_that_it_says_holds(words: dict[str, Any], numbers: list[int]) -> None:
-    assert fired(rule_from(Reset(), **words), [call()] * 12) == numbers
+@pytest.mark.parametrize(("options", "fired_numbers"), SCHEDULES.values(), ids=SCHEDULES)
+def test_rule_fires_when_all_conditions_hold(options: dict[str, Any], fired_numbers: list[int]) -> None:
+    assert fired_calls(rule_from(Reset(), **options), [call()] * 12) == fired_numbers
 
 
-def test_at_is_the_sandbox_s_own_count_of_exchanges() -> None:
-    """A call that does not match at that moment is none the rule waits for."""
+def test_at_counts_all_exchanges_of_the_sandbox() -> None:
+    """The rule does not fire if the call with that ordinal does not match."""
     rule = Rule(effect=Reset(), at=7, user="ada")
-    assert fired(rule, [call(ordinal=number) for number in (5, 6, 7, 8)]) == [3]
-    assert fired(rule, [call(ordinal=7, user="bob"), call(ordinal=8)]) == []
+    assert fired_calls(rule, [call(ordinal=number) for number in (5, 6, 7, 8)]) == [3]
+    assert fired_calls(rule, [call(ordinal=7, user="bob"), call(ordinal=8)]) == []
 
 
-def test_counts_are_of_the_calls_that_match() -> None:
+def test_nth_counts_only_matching_calls() -> None:
     calls = [call(user="bob"), call(), call(user="bob"), call(), call()]
-    assert fired(Rule(effect=Reset(), user="ada", nth=2), calls) == [4]
+    assert fired_calls(Rule(effect=Reset(), user="ada", nth=2), calls) == [4]
 
 
-def test_calls_outside_a_window_are_not_counted() -> None:
+def test_calls_outside_window_are_not_counted() -> None:
     calls = [call(now_ms=START_MS + s * 1000) for s in (1, 2, 60, 61, 62)]
-    assert fired(Rule(effect=Reset(), during=(60, None), nth=2), calls) == [4]
+    assert fired_calls(Rule(effect=Reset(), during=(60, None), nth=2), calls) == [4]
 
 
-def test_counters_count_every_matching_call_also_one_that_an_earlier_rule_won() -> None:
-    plan = planned(Rule(effect=Close(), first=2), Rule(effect=Reset(), nth=3))
-    assert met(plan, [call()] * 4) == ["close", "close", "reset", ""]
-    assert [active.matched for active in plan] == [4, 4]
+def test_calls_won_by_earlier_rule_are_counted() -> None:
+    engine = engine_with_rules(Rule(effect=Close(), first=2), Rule(effect=Reset(), nth=3))
+    assert effect_names(engine, [call()] * 4) == ["close", "close", "reset", ""]
+    assert [active.matched for active in engine] == [4, 4]
 
 
-def test_a_script_is_consumed_one_call_at_a_time() -> None:
-    plan = planned(Rule(script=[503, "ok", "reset", "close", "hang", 429]))
-    assert met(plan, [call()] * 8) == ["503", "", "reset", "close", "hang", "429", "", ""]
-    assert plan.find("script#1").fired == 6
+def test_script_is_consumed_one_call_at_a_time() -> None:
+    engine = engine_with_rules(Rule(script=[503, "ok", "reset", "close", "hang", 429]))
+    assert effect_names(engine, [call()] * 8) == ["503", "", "reset", "close", "hang", "429", "", ""]
+    assert engine.find("script#1").fired == 6
 
 
-def test_ok_tries_no_further_rule() -> None:
-    plan = planned(Rule(script=["ok", "reset"], stack=True), Rule(effect=Close()))
-    assert met(plan, [call()] * 3) == ["", "reset+close", "close"]
+def test_ok_entry_tries_no_further_rule() -> None:
+    engine = engine_with_rules(Rule(script=["ok", "reset"], stack=True), Rule(effect=Close()))
+    assert effect_names(engine, [call()] * 3) == ["", "reset+close", "close"]
 
 
-def test_a_script_s_entry_is_consumed_only_when_its_rule_is_reached() -> None:
-    plan = planned(Rule(effect=Close(), first=2), Rule(script=[503, "reset"]))
-    assert met(plan, [call()] * 5) == ["close", "close", "503", "reset", ""]
+def test_script_entry_is_consumed_only_when_rule_is_reached() -> None:
+    engine = engine_with_rules(Rule(effect=Close(), first=2), Rule(script=[503, "reset"]))
+    assert effect_names(engine, [call()] * 5) == ["close", "close", "503", "reset", ""]
 
 
-def test_a_script_s_entry_is_consumed_only_when_the_rule_s_time_has_come() -> None:
-    assert met(planned(Rule(script=[503, "reset"], every=2)), [call()] * 5) == ["", "503", "", "reset", ""]
+def test_script_entry_is_consumed_only_when_rule_fires() -> None:
+    assert effect_names(engine_with_rules(Rule(script=[503, "reset"], every=2)), [call()] * 5) == [
+        "",
+        "503",
+        "",
+        "reset",
+        "",
+    ]
 
 
-def test_per_user_counts_each_user_s_calls_apart() -> None:
+def test_per_user_counts_each_user_separately() -> None:
     calls = [call(user=user) for user in ("ada", "bob", "ada", "bob", "ada")]
-    assert fired(Rule(effect=Reset(), nth=2, per="user"), calls) == [3, 4]
-    assert fired(Rule(effect=Reset(), times=1, per="user"), calls) == [1, 2]
-    assert met(planned(Rule(script=[503, "reset"], per="user")), calls) == ["503", "503", "reset", "reset", ""]
-    assert met(planned(Rule(script=[503], times=1, per="user")), calls) == ["503", "503", "", "", ""]
+    assert fired_calls(Rule(effect=Reset(), nth=2, per="user"), calls) == [3, 4]
+    assert fired_calls(Rule(effect=Reset(), times=1, per="user"), calls) == [1, 2]
+    assert effect_names(engine_with_rules(Rule(script=[503, "reset"], per="user")), calls) == [
+        "503",
+        "503",
+        "reset",
+        "reset",
+        "",
+    ]
+    assert effect_names(engine_with_rules(Rule(script=[503], times=1, per="user")), calls) == ["503", "503", "", "", ""]
 
 
-def test_users_of_the_same_name_in_two_applications_are_two() -> None:
+def test_same_user_id_in_two_applications_is_counted_separately() -> None:
     calls = [call(), call(application="other"), call(), call(application="other")]
-    assert fired(Rule(effect=Reset(), nth=2, per="user"), calls) == [3, 4]
+    assert fired_calls(Rule(effect=Reset(), nth=2, per="user"), calls) == [3, 4]
 
 
-def test_a_rule_that_fired_for_nothing_is_taken_back() -> None:
-    """A write that is refused at its arrival is none that a zombie could let land later."""
+def test_undo_reverts_a_fired_rule() -> None:
+    """A write that is rejected on arrival can't be committed late."""
     for per in ("", "user"):
-        plan = planned(rule_from(LateWrite(500), per=per))
-        (shot,) = plan.match(GRANT)
-        assert met(plan, [GRANT]) == [""]
-        shot.undo()
-        assert shot.active_rule.fired == 0
-        assert met(plan, [GRANT, GRANT]) == ["late_write", ""]
-        assert shot.active_rule.fired == 1
+        engine = engine_with_rules(rule_from(LateWrite(500), per=per))
+        (firing,) = engine.match(GRANT)
+        assert effect_names(engine, [GRANT]) == [""]
+        firing.undo()
+        assert firing.active_rule.fired == 0
+        assert effect_names(engine, [GRANT, GRANT]) == ["late_write", ""]
+        assert firing.active_rule.fired == 1
 
 
 # ------------------------------------------------------------ order
 
 
-def test_the_first_that_fires_wins() -> None:
-    assert met(planned(Reset(), Close()), [call()]) == ["reset"]
-    assert met(planned(Close(), Reset()), [call()]) == ["close"]
+def test_first_matching_rule_wins() -> None:
+    assert effect_names(engine_with_rules(Reset(), Close()), [call()]) == ["reset"]
+    assert effect_names(engine_with_rules(Close(), Reset()), [call()]) == ["close"]
 
 
-def test_a_rule_that_stacks_lets_the_next_be_tried() -> None:
-    plan = planned(Latency(5), Rule(effect=Status(503), stack=True, phase="after"), Reset(), Close())
-    assert met(plan, [call()]) == ["latency+503+reset"]
-    assert met(planned(Rule(effect=Latency(5), stack=False), Reset()), [call()]) == ["latency"]
+def test_stacking_rule_continues_with_next_rule() -> None:
+    engine = engine_with_rules(Latency(5), Rule(effect=Status(503), stack=True, phase="after"), Reset(), Close())
+    assert effect_names(engine, [call()]) == ["latency+503+reset"]
+    assert effect_names(engine_with_rules(Rule(effect=Latency(5), stack=False), Reset()), [call()]) == ["latency"]
 
 
-def test_a_rule_that_has_won_ends_the_turn_also_of_those_that_stack() -> None:
-    assert met(planned(Reset(), Latency(5)), [call()]) == ["reset"]
+def test_winning_rule_stops_later_stacking_rules() -> None:
+    assert effect_names(engine_with_rules(Reset(), Latency(5)), [call()]) == ["reset"]
 
 
-def test_a_scripted_rule_is_tried_before_random_ones() -> None:
-    """Chance never takes a call away from what a test has written down."""
-    plan = planned(Rule(effect=Close(), probability=0.999999), Rule(effect=Reset(), nth=2))
-    assert met(plan, [call()] * 3) == ["close", "reset", "close"]
+def test_scripted_rule_is_tried_before_random_rules() -> None:
+    """Random rules never pre-empt scripted rules."""
+    engine = engine_with_rules(Rule(effect=Close(), probability=0.999999), Rule(effect=Reset(), nth=2))
+    assert effect_names(engine, [call()] * 3) == ["close", "reset", "close"]
 
 
-def test_a_rule_that_always_fires_keeps_its_place_before_and_behind_chance() -> None:
-    assert set(met(planned(Reset(), Rule(effect=Close(), probability=0.5)), [call()] * 50)) == {"reset"}
-    assert set(met(planned(Rule(effect=Close(), probability=0.5), Reset()), [call()] * 50)) == {"reset", "close"}
-    assert met(planned(Rule(effect=Close(), probability=1), Rule(effect=Reset(), nth=1)), [call()]) == ["close"]
+def test_unconditional_rule_keeps_its_order_among_random_rules() -> None:
+    assert set(effect_names(engine_with_rules(Reset(), Rule(effect=Close(), probability=0.5)), [call()] * 50)) == {
+        "reset"
+    }
+    assert set(effect_names(engine_with_rules(Rule(effect=Close(), probability=0.5), Reset()), [call()] * 50)) == {
+        "reset",
+        "close",
+    }
+    assert effect_names(
+        engine_with_rules(Rule(effect=Close(), probability=1), Rule(effect=Reset(), nth=1)), [call()]
+    ) == ["close"]
 
 
-# ------------------------------------------------------------ chance
+# ------------------------------------------------------------ probability
 
 
-def rates(plan: FaultEngine, count: int = 10_000) -> Counter[str]:
-    return Counter(met(plan, [call()] * count))
+def count_effects(engine: FaultEngine, count: int = 10_000) -> Counter[str]:
+    return Counter(effect_names(engine, [call()] * count))
 
 
-def test_probability_02_over_10_000_calls_is_within_4_standard_deviations() -> None:
+def test_probability_is_met_within_4_standard_deviations() -> None:
     for seed in range(3):
-        hits = rates(planned(Rule(effect=Reset(), probability=0.2), seed=seed))["reset"]
-        assert abs(hits - 2000) <= 4 * 40
+        counts = count_effects(engine_with_rules(Rule(effect=Reset(), probability=0.2), seed=seed))["reset"]
+        assert abs(counts - 2000) <= 4 * 40
 
 
-def test_exclusive_random_rules_share_one_draw_so_each_rate_is_exact() -> None:
-    """Drawn apart, the second would fire in 0.8 * 0.3 of the calls."""
-    plan = planned(Rule(effect=Reset(), probability=0.2), Rule(effect=Close(), probability=0.3))
-    hits = rates(plan)
-    assert abs(hits["reset"] - 2000) <= 4 * 40
-    assert abs(hits["close"] - 3000) <= 4 * 46
-    assert hits["reset+close"] == 0
+def test_exclusive_random_rules_share_one_draw() -> None:
+    """With separate draws, the second rule would fire for 0.8 * 0.3 of the calls."""
+    engine = engine_with_rules(Rule(effect=Reset(), probability=0.2), Rule(effect=Close(), probability=0.3))
+    counts = count_effects(engine)
+    assert abs(counts["reset"] - 2000) <= 4 * 40
+    assert abs(counts["close"] - 3000) <= 4 * 46
+    assert counts["reset+close"] == 0
 
 
-def test_thresholds_are_cumulated_over_the_rules_that_match() -> None:
+def test_probability_thresholds_cover_matching_rules_only() -> None:
     rules = [Rule(effect=Reset(), probability=0.5, user="bob"), Rule(effect=Close(), probability=0.5)]
     calls = [call()] * 100
-    assert met(planned(*rules), calls) == met(planned(rules[1]), calls)
+    assert effect_names(engine_with_rules(*rules), calls) == effect_names(engine_with_rules(rules[1]), calls)
 
 
-def test_a_random_rule_that_is_used_up_leaves_the_others_rates_as_they_are() -> None:
+def test_exhausted_random_rule_does_not_change_other_rates() -> None:
     rare = Rule(effect=Reset(), probability=0.3)
     rules = [rule_from(rare, times=1), Rule(effect=Close(), probability=0.3)]
-    words = met(planned(*rules), [call()] * 500)
-    free = met(planned(rule_from(rare, times=10**9), rules[1]), [call()] * 500)
-    assert [word == "close" for word in words] == [word == "close" for word in free]
-    assert words.count("reset") == 1
+    names = effect_names(engine_with_rules(*rules), [call()] * 500)
+    unlimited = effect_names(engine_with_rules(rule_from(rare, times=10**9), rules[1]), [call()] * 500)
+    assert [word == "close" for word in names] == [word == "close" for word in unlimited]
+    assert names.count("reset") == 1
 
 
-def test_rules_whose_rates_make_1_leave_no_call_alone() -> None:
-    plan = planned(*(Rule(effect=effect, probability=0.1) for effect in [Reset(), Close()] * 5))
-    assert "" not in rates(plan, 2000)
+def test_rules_with_total_probability_1_affect_every_call() -> None:
+    engine = engine_with_rules(*(Rule(effect=effect, probability=0.1) for effect in [Reset(), Close()] * 5))
+    assert "" not in count_effects(engine, 2000)
 
 
-def test_random_rules_that_stack_draw_each_for_itself() -> None:
+def test_stacking_random_rules_draw_independently() -> None:
     rules = [Rule(effect=effect, probability=0.5, stack=True) for effect in (Reset(), Close())]
-    hits = rates(planned(*rules), 4000)
-    assert all(abs(hits[word] - 1000) <= 4 * 28 for word in ("", "reset", "close", "reset+close"))
+    counts = count_effects(engine_with_rules(*rules), 4000)
+    assert all(abs(counts[word] - 1000) <= 4 * 28 for word in ("", "reset", "close", "reset+close"))
 
 
-def a_day(users: str, order: random.Random | None) -> list[IncomingCall]:
+def calls_of_users(users: str, order: random.Random | None) -> list[IncomingCall]:
     """Return 20 calls of each user, in turn or shuffled."""
     turns = [user for _ in range(20) for user in users]
     if order is not None:
@@ -290,7 +316,7 @@ def a_day(users: str, order: random.Random | None) -> list[IncomingCall]:
     return [call(user=user) for user in turns]
 
 
-RANDOM = [
+RANDOM_RULES = [
     Rule(effect=Reset(), probability=0.3),
     Rule(effect=Close(), probability=0.2),
     Rule(effect=Latency("uniform(0, 100)"), probability=0.5),
@@ -299,68 +325,82 @@ RANDOM = [
 ]
 
 
-def by_user(plan: FaultEngine, calls: list[IncomingCall]) -> dict[str, list[object]]:
-    """Return what each user met, with a number that each effect has drawn."""
-    found: defaultdict[str, list[object]] = defaultdict(list)
+def matches_by_user(engine: FaultEngine, calls: list[IncomingCall]) -> dict[str, list[object]]:
+    """Return the firings of each user, with a random number drawn for each."""
+    matches: defaultdict[str, list[object]] = defaultdict(list)
     for each in calls:
-        found[each.user].append([(shot.active_rule.name, shot.effect, shot.random()) for shot in plan.match(each)])
-    return found
+        matches[each.user].append(
+            [(firing.active_rule.name, firing.effect, firing.random()) for firing in engine.match(each)]
+        )
+    return matches
 
 
 @given(st.integers(0, 2**32), st.integers(0, 2**32))
-def test_what_one_user_meets_does_not_depend_on_what_others_do(seed: int, shuffle: int) -> None:
-    alone = by_user(planned(*RANDOM, seed=seed), a_day("a", None))
-    together = by_user(planned(*RANDOM, seed=seed), a_day("abc", random.Random(shuffle)))  # noqa: S311 - an order to try
+def test_faults_of_one_user_do_not_depend_on_other_users(seed: int, shuffle: int) -> None:
+    alone = matches_by_user(engine_with_rules(*RANDOM_RULES, seed=seed), calls_of_users("a", None))
+    order = random.Random(shuffle)  # noqa: S311 - a test order
+    together = matches_by_user(engine_with_rules(*RANDOM_RULES, seed=seed), calls_of_users("abc", order))
     assert together["a"] == alone["a"]
 
 
-def test_what_a_user_meets_is_the_same_with_16_threads() -> None:
-    plan, lock = planned(*RANDOM, seed=3), threading.Lock()
-    found: dict[str, list[object]] = {}
+def test_faults_of_one_user_are_the_same_with_16_threads() -> None:
+    engine, lock = engine_with_rules(*RANDOM_RULES, seed=3), threading.Lock()
+    matches: dict[str, list[object]] = {}
 
-    def act(user: str) -> None:
-        met_so_far: list[object] = []
+    def match_calls(user: str) -> None:
+        user_matches: list[object] = []
         for _ in range(30):
             with lock:
-                met_so_far.append([(shot.active_rule.name, shot.random()) for shot in plan.match(call(user=user))])
-        found[user] = met_so_far
+                user_matches.append(
+                    [(firing.active_rule.name, firing.random()) for firing in engine.match(call(user=user))]
+                )
+        matches[user] = user_matches
 
-    threads = [threading.Thread(target=act, args=(str(number),)) for number in range(16)]
+    threads = [threading.Thread(target=match_calls, args=(str(number),)) for number in range(16)]
     for thread in threads:
         thread.start()
     for thread in threads:
         thread.join()
-    for user, words in found.items():
-        alone = planned(*RANDOM, seed=3)
-        assert words == [
-            [(shot.active_rule.name, shot.random()) for shot in alone.match(call(user=user))] for _ in range(30)
+    for user, drawn in matches.items():
+        alone = engine_with_rules(*RANDOM_RULES, seed=3)
+        assert drawn == [
+            [(firing.active_rule.name, firing.random()) for firing in alone.match(call(user=user))] for _ in range(30)
         ]
 
 
-def test_a_rule_for_others_changes_no_draw() -> None:
+def test_rule_for_other_calls_does_not_change_draws() -> None:
     extra = Rule(effect=Reset(), reason="refund", probability=0.9)
     rules = [Rule(effect=Close(), probability=0.4), Rule(effect=Latency("uniform(0, 9)"), probability=0.4)]
     calls = [GRANT._replace(reason=reason) for reason in ("grant", "refund", "consume") * 30]
-    plain, more = planned(*rules), planned(rules[0], rule_from(extra, stack=True), rules[1])
+    without_extra, with_extra = (
+        engine_with_rules(*rules),
+        engine_with_rules(rules[0], rule_from(extra, stack=True), rules[1]),
+    )
     for each in calls:
-        mine = [(shot.effect, shot.random()) for shot in plain.match(each)]
-        assert [(shot.effect, shot.random()) for shot in more.match(each) if shot.active_rule.rule.reason == ""] == mine
+        expected = [(firing.effect, firing.random()) for firing in without_extra.match(each)]
+        assert [
+            (firing.effect, firing.random())
+            for firing in with_extra.match(each)
+            if firing.active_rule.rule.reason == ""
+        ] == expected
 
 
-def test_seeds_and_rules_and_calls_and_draws_draw_apart() -> None:
-    def numbers(seed: int, name: str) -> list[float]:
-        plan = planned(Rule(effect=Latency(5), name=name), seed=seed)
-        return [shot.random() for each in (call(), call(), call(user="b")) for shot in plan.match(each) for _ in "12"]
+def test_draws_differ_by_seed_rule_user_and_index() -> None:
+    def fired_numbers(seed: int, name: str) -> list[float]:
+        engine = engine_with_rules(Rule(effect=Latency(5), name=name), seed=seed)
+        return [
+            firing.random() for each in (call(), call(), call(user="b")) for firing in engine.match(each) for _ in "12"
+        ]
 
-    drawn = [*numbers(0, "a"), *numbers(0, "b"), *numbers(1, "a")]
+    drawn = [*fired_numbers(0, "a"), *fired_numbers(0, "b"), *fired_numbers(1, "a")]
     assert len(set(drawn)) == len(drawn) == 18
-    assert numbers(0, "a") == drawn[:6]
+    assert fired_numbers(0, "a") == drawn[:6]
 
 
-def test_a_draw_is_keyed_by_seed_rule_operation_application_user_and_ordinals() -> None:
-    """So that a seed in a bug report means the same faults next year."""
-    plan = planned(Rule(effect=Latency(5), name="slow"), seed=7)
-    plan.match(call())
-    (shot,) = plan.match(call())
-    shot.random()
-    assert shot.random() == keyed_random(7, "effect", "slow", "getBalance", "app-id", "ada", 2, 2)
+def test_draw_is_keyed_by_seed_rule_call_and_index() -> None:
+    """A seed in a bug report must reproduce the same faults in later versions."""
+    engine = engine_with_rules(Rule(effect=Latency(5), name="slow"), seed=7)
+    engine.match(call())
+    (firing,) = engine.match(call())
+    firing.random()
+    assert firing.random() == keyed_random(7, "effect", "slow", "getBalance", "app-id", "ada", 2, 2)

@@ -1,4 +1,4 @@
-"""The desk where a test declares its faults: rules for good and for a block, and what is told of those unused."""
+"""Declaring faults: permanent rules, rules for a with block, and reports of unused rules."""
 
 from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
@@ -15,25 +15,25 @@ from fake_credits.faults.scenarios import parse_scenario
 
 @pytest.fixture
 def fake() -> Iterator[FakeCredits]:
-    with FakeCredits(balance=5) as made:
-        yield made
+    with FakeCredits(balance=5) as fake:
+        yield fake
 
 
-def test_a_rule_without_a_block_holds_as_one_that_was_added(fake: FakeCredits) -> None:
+def test_rule_without_with_block_stays_active(fake: FakeCredits) -> None:
     rule = fake.faults(Status(503), "reads")
     with pytest.raises(Unavailable):
         fake.server_client.get_balance("app-id", "user-id")
     assert (rule.fired, list(fake.faults)) == (1, [rule])
 
 
-def test_a_rule_that_can_t_be_is_refused_without_a_block_too(fake: FakeCredits) -> None:
+def test_invalid_rule_is_rejected_without_with_block(fake: FakeCredits) -> None:
     with pytest.raises(FaultError, match="'usr' is no word of a rule"):
         fake.faults(Reset(), usr="ada")
 
 
-def test_a_block_ends_its_rule_and_tells_of_one_that_stayed_unused(fake: FakeCredits) -> None:
-    for adds in (fake.faults, fake.faults.add):
-        with adds(Reset(), "getUser", user="ada", nth=1) as rule:
+def test_with_block_removes_rule_and_reports_it_if_unused(fake: FakeCredits) -> None:
+    for add_rule in (fake.faults, fake.faults.add):
+        with add_rule(Reset(), "getUser", user="ada", nth=1) as rule:
             assert list(fake.faults) == [rule]
         assert len(fake.faults) == 0
     assert [active.name for active in fake.sandbox.faults.unused_rules()] == ["reset#1", "reset#2"]
@@ -43,7 +43,7 @@ def test_a_block_ends_its_rule_and_tells_of_one_that_stayed_unused(fake: FakeCre
     )
 
 
-def test_a_preset_holds_for_a_block(fake: FakeCredits) -> None:
+def test_loaded_preset_is_active_for_with_block(fake: FakeCredits) -> None:
     with fake.faults.load(["outage", "slow"]) as rules:
         assert tuple(fake.faults) == rules
         with pytest.raises(Unavailable):
@@ -52,50 +52,50 @@ def test_a_preset_holds_for_a_block(fake: FakeCredits) -> None:
     assert fake.server_client.get_balance("app-id", "user-id").balance == 5
 
 
-@pytest.mark.parametrize("loads", ["outage", Path("outage"), "day.toml"])
-def test_what_is_no_one_rule_is_refused_with_how_to_load_it(fake: FakeCredits, loads: object) -> None:
-    for adds in (fake.faults, fake.faults.add):
-        with pytest.raises(FaultError, match=rf"is loaded: credits\.faults\.load\('{loads}'\)$"):
-            adds(loads)
+@pytest.mark.parametrize("source", ["outage", Path("outage"), "day.toml"])
+def test_preset_or_file_is_rejected_with_hint_to_load(fake: FakeCredits, source: object) -> None:
+    for add_rule in (fake.faults, fake.faults.add):
+        with pytest.raises(FaultError, match=rf"is loaded: credits\.faults\.load\('{source}'\)$"):
+            add_rule(source)
 
 
-Way = Callable[[FakeCredits, dict[str, Any]], object]
-WAYS: Mapping[str, Way] = {
-    "an effect": lambda fake, words: fake.faults.add(Reset(), **words),
-    "a block": lambda fake, words: fake.faults(Reset(), **words),
-    "a script": lambda fake, words: fake.faults.add(script=[503], **words),
-    "an effect as a word": lambda fake, words: fake.faults.add(effect=Reset(), **words),
-    "an object": lambda fake, words: fake.faults.add({"effect": "reset", **words}),
-    "a script's object": lambda fake, words: fake.faults.add({"script": [503], **words}),
-    "an object and words": lambda fake, words: fake.faults.add({"effect": "reset"}, **words),
-    "a list": lambda fake, words: fake.faults.load([{"effect": "reset", **words}]),
-    "a scenario": lambda _, words: parse_scenario({"rules": [{"script": [503], **words}]}),
-    "a gate": lambda fake, words: fake.hold(**words),
+Declare = Callable[[FakeCredits, dict[str, Any]], object]
+DECLARATIONS: Mapping[str, Declare] = {
+    "an effect": lambda fake, options: fake.faults.add(Reset(), **options),
+    "a block": lambda fake, options: fake.faults(Reset(), **options),
+    "a script": lambda fake, options: fake.faults.add(script=[503], **options),
+    "an effect as a word": lambda fake, options: fake.faults.add(effect=Reset(), **options),
+    "an object": lambda fake, options: fake.faults.add({"effect": "reset", **options}),
+    "a script's object": lambda fake, options: fake.faults.add({"script": [503], **options}),
+    "an object and words": lambda fake, options: fake.faults.add({"effect": "reset"}, **options),
+    "a list": lambda fake, options: fake.faults.load([{"effect": "reset", **options}]),
+    "a scenario": lambda _, options: parse_scenario({"rules": [{"script": [503], **options}]}),
+    "a gate": lambda fake, options: fake.hold(**options),
 }
 
 
-@pytest.mark.parametrize("way", WAYS.values(), ids=WAYS)
-def test_a_misspelt_word_is_refused_by_name_with_the_nearest_on_every_way(fake: FakeCredits, way: Way) -> None:
+@pytest.mark.parametrize("declare", DECLARATIONS.values(), ids=DECLARATIONS)
+def test_misspelled_option_is_rejected_with_suggestion(fake: FakeCredits, declare: Declare) -> None:
     with pytest.raises(FaultError, match=r"^(\w+, entry 1: )?'usr' is no .*: did you mean 'user'\?"):
-        way(fake, {"usr": "ada"})
+        declare(fake, {"usr": "ada"})
     with pytest.raises(FaultError, match="'zzz' is no (word|attribute) of ") as raised:
-        way(fake, {"zzz": 1})
+        declare(fake, {"zzz": 1})
     assert "did you mean" not in str(raised.value)
     assert len(fake.faults) == 0
 
 
-@pytest.mark.parametrize("way", WAYS.values(), ids=WAYS)
+@pytest.mark.parametrize("declare", DECLARATIONS.values(), ids=DECLARATIONS)
 @pytest.mark.parametrize("name", ["application", "user", "client", "reason", "header"])
-def test_an_empty_criterion_is_refused_on_every_way(fake: FakeCredits, way: Way, name: str) -> None:
-    """It comes of a variable that is empty by mistake, and would be a rule for every call."""
+def test_empty_criterion_is_rejected(fake: FakeCredits, declare: Declare, name: str) -> None:
+    """An empty value is usually a mistake, and the rule would match every call."""
     empty: object = {} if name == "header" else ""
     with pytest.raises(FaultError, match=f"{name} is {empty!r}, which is none: leave the word out where it may be any"):
-        way(fake, {name: empty})
+        declare(fake, {name: empty})
     assert len(fake.faults) == 0
 
 
-@pytest.mark.parametrize("way", WAYS.values(), ids=WAYS)
-def test_an_empty_operation_is_refused_on_every_way(fake: FakeCredits, way: Way) -> None:
+@pytest.mark.parametrize("declare", DECLARATIONS.values(), ids=DECLARATIONS)
+def test_empty_operation_is_rejected(fake: FakeCredits, declare: Declare) -> None:
     with pytest.raises(FaultError, match=r"operation is '': choose '\*', 'reads', 'writes', "):
-        way(fake, {"operation": ""})
+        declare(fake, {"operation": ""})
     assert len(fake.faults) == 0

@@ -1,4 +1,4 @@
-"""Gates: who waits where, who is let go in which order, and what ends a wait."""
+"""Gates: holding and releasing calls, waiting for arrivals, and closing."""
 
 import asyncio
 import math
@@ -18,12 +18,12 @@ LONG_S = 30.0
 SHORT_S = 0.002
 
 
-class House:
-    """Be a gate with guests, noting in which order they go."""
+class GateHarness:
+    """A gate with held calls that records the order in which they are released."""
 
     def __init__(self, *users: str) -> None:
-        self.opened = 0
-        self.gone: list[str] = []
+        self.open_count = 0
+        self.released: list[str] = []
         self.gate = Gate("pay", LONG_S, self._note_opening)
         self.tickets = [self.ticket(user, number) for number, user in enumerate(users, 1)]
         for ticket in self.tickets:
@@ -31,17 +31,20 @@ class House:
 
     def _note_opening(self, gate: Gate) -> None:
         assert gate is self.gate
-        self.opened += 1
+        self.open_count += 1
 
-    def ticket(self, user: str, ordinal: int = 9, go: Callable[[], None] | None = None) -> GateTicket:
+    def ticket(self, user: str, ordinal: int = 9, on_release: Callable[[], None] | None = None) -> GateTicket:
         return GateTicket(
-            user, ordinal, f"createTransaction of {user} (#{ordinal})", go or (lambda: self.gone.append(user))
+            user,
+            ordinal,
+            f"createTransaction of {user} (#{ordinal})",
+            on_release or (lambda: self.released.append(user)),
         )
 
 
 @pytest.fixture(autouse=True)
-def threads_end() -> Iterator[None]:
-    """No wait leaves a thread behind."""
+def no_leaked_threads() -> Iterator[None]:
+    """Check that no thread is left running."""
     before = threading.active_count()
     yield
     assert threading.active_count() == before
@@ -58,64 +61,64 @@ ORDERS: dict[str, tuple[Sequence[int | str], list[str]]] = {
 }
 
 
-@pytest.mark.parametrize(("order", "gone"), ORDERS.values(), ids=ORDERS)
-def test_release_lets_go_in_the_order_that_it_is_told(order: Sequence[int | str], gone: list[str]) -> None:
-    house = House("ada", "bob", "cy")
-    house.gate.release(order)
-    assert house.gone == gone
-    assert len(house.gate) == 0
-    assert house.gate.is_open
+@pytest.mark.parametrize(("order", "released"), ORDERS.values(), ids=ORDERS)
+def test_release_follows_the_given_order(order: Sequence[int | str], released: list[str]) -> None:
+    harness = GateHarness("ada", "bob", "cy")
+    harness.gate.release(order)
+    assert harness.released == released
+    assert len(harness.gate) == 0
+    assert harness.gate.is_open
 
 
-def test_release_runs_each_to_its_next_wait_before_the_next_and_returns_after_the_last() -> None:
-    """Waking them in order is not enough: they would race to run."""
+def test_release_runs_each_call_before_the_next() -> None:
+    """Waking the calls in order is not enough, because they would race."""
     running: list[str] = []
 
-    def go(user: str) -> Callable[[], None]:
+    def on_release(user: str) -> Callable[[], None]:
         return lambda: running.extend((f"{user} begins", f"{user} ends"))
 
-    house = House()
+    harness = GateHarness()
     for user in ("ada", "bob"):
-        house.gate.try_hold(house.ticket(user, go=go(user)))
-    house.gate.release([1, 0])
+        harness.gate.try_hold(harness.ticket(user, on_release=on_release(user)))
+    harness.gate.release([1, 0])
     assert running == ["bob begins", "bob ends", "ada begins", "ada ends"]
 
 
-def test_an_open_gate_holds_nobody() -> None:
-    house = House("ada")
-    house.gate.release()
-    assert house.opened == 1
-    assert not house.gate.try_hold(house.ticket("bob"))
-    assert (len(house.gate), house.gate.arrivals, house.gone) == (0, 2, ["ada"])
+def test_open_gate_holds_no_call() -> None:
+    harness = GateHarness("ada")
+    harness.gate.release()
+    assert harness.open_count == 1
+    assert not harness.gate.try_hold(harness.ticket("bob"))
+    assert (len(harness.gate), harness.gate.arrivals, harness.released) == (0, 2, ["ada"])
 
 
-def test_a_gate_is_opened_before_those_it_held_run_so_that_none_of_them_meets_it_again() -> None:
-    house = House()
-    opened: list[int] = []
-    house.gate.try_hold(house.ticket("ada", go=lambda: opened.append(house.opened)))
-    house.gate.release()
-    assert opened == [1]
+def test_gate_opens_before_held_calls_run() -> None:
+    harness = GateHarness()
+    open_counts: list[int] = []
+    harness.gate.try_hold(harness.ticket("ada", on_release=lambda: open_counts.append(harness.open_count)))
+    harness.gate.release()
+    assert open_counts == [1]
 
 
-def test_with_keep_the_others_stay_and_the_gate_stays_closed() -> None:
-    house = House("ada", "bob", "cy")
-    house.gate.release(["bob"], keep=True)
-    assert (house.gone, house.opened, house.gate.is_open) == (["bob"], 0, False)
-    assert house.gate.waiters() == "createTransaction of ada (#1), createTransaction of cy (#3)"
-    assert house.gate.try_hold(house.ticket("dee"))
-    house.gate.release([1], keep=True)  # by arrival, among those that are still held
-    assert house.gone == ["bob", "cy"]
-    house.gate.release()
-    assert house.gone == ["bob", "cy", "ada", "dee"]
+def test_release_with_keep_holds_the_other_calls() -> None:
+    harness = GateHarness("ada", "bob", "cy")
+    harness.gate.release(["bob"], keep=True)
+    assert (harness.released, harness.open_count, harness.gate.is_open) == (["bob"], 0, False)
+    assert harness.gate.waiters() == "createTransaction of ada (#1), createTransaction of cy (#3)"
+    assert harness.gate.try_hold(harness.ticket("dee"))
+    harness.gate.release([1], keep=True)  # the index counts the calls that are still held
+    assert harness.released == ["bob", "cy"]
+    harness.gate.release()
+    assert harness.released == ["bob", "cy", "ada", "dee"]
 
 
-def test_with_keep_and_nobody_named_nobody_goes() -> None:
-    house = House("ada")
-    house.gate.release(keep=True)
-    assert (house.gone, len(house.gate)) == ([], 1)
+def test_release_with_keep_and_no_order_releases_no_call() -> None:
+    harness = GateHarness("ada")
+    harness.gate.release(keep=True)
+    assert (harness.released, len(harness.gate)) == ([], 1)
 
 
-WRONG: dict[str, tuple[Sequence[int | str], str]] = {
+INVALID_ORDERS: dict[str, tuple[Sequence[int | str], str]] = {
     "a number too high": ([3], "the gate 'pay' holds 3: there is no number 3"),
     "a number below 0": ([-1], "there is no number -1"),
     "a user who is not there": (["eve"], r"holds 0 calls of 'eve' \(it holds createTransaction of ada \(#1\), .*cy"),
@@ -125,127 +128,129 @@ WRONG: dict[str, tuple[Sequence[int | str], str]] = {
 }
 
 
-@pytest.mark.parametrize(("order", "problem"), WRONG.values(), ids=WRONG)
-def test_an_order_that_can_t_be_is_refused_and_nobody_goes(order: Sequence[int | str], problem: str) -> None:
-    house = House("ada", "cy", "cy") if "cy" in order else House("ada", "bob", "cy")
+@pytest.mark.parametrize(("order", "problem"), INVALID_ORDERS.values(), ids=INVALID_ORDERS)
+def test_invalid_order_is_rejected_and_releases_no_call(order: Sequence[int | str], problem: str) -> None:
+    harness = GateHarness("ada", "cy", "cy") if "cy" in order else GateHarness("ada", "bob", "cy")
     with pytest.raises(ValueError, match=problem):
-        house.gate.release(order)
-    assert (house.gone, len(house.gate), house.opened) == ([], 3, 0)
+        harness.gate.release(order)
+    assert (harness.released, len(harness.gate), harness.open_count) == ([], 3, 0)
 
 
-def test_an_order_that_is_no_list_is_refused_with_one() -> None:
-    house = House("ada")
+def test_order_that_is_not_a_list_is_rejected() -> None:
+    harness = GateHarness("ada")
     for order, problem in (
         ("ada", r"order is 'ada', a str: it must be a list, such as \['ada'\]"),
         (5, "5, a int"),
         (None, "None"),
     ):
         with pytest.raises(TypeError, match=problem):
-            house.gate.release(order)  # type: ignore[arg-type]
-    assert (house.gone, len(house.gate)) == ([], 1)
+            harness.gate.release(order)  # type: ignore[arg-type]
+    assert (harness.released, len(harness.gate)) == ([], 1)
 
 
-def test_one_that_fails_stops_none_behind_it() -> None:
+def test_failing_call_does_not_stop_later_calls() -> None:
     def fail() -> None:
         raise RuntimeError("ada failed")
 
-    house = House()
-    house.gate.try_hold(house.ticket("ada", go=fail))
-    house.gate.try_hold(house.ticket("bob"))
+    harness = GateHarness()
+    harness.gate.try_hold(harness.ticket("ada", on_release=fail))
+    harness.gate.try_hold(harness.ticket("bob"))
     with pytest.raises(RuntimeError, match="ada failed"):
-        house.gate.release()
-    assert house.gone == ["bob"]
+        harness.gate.release()
+    assert harness.released == ["bob"]
 
 
-def test_one_that_goes_may_arrive_at_the_gate_again() -> None:
-    house = House()
-    again = house.ticket("ada")
-    house.gate.try_hold(house.ticket("ada", go=lambda: house.gone.append(str(house.gate.try_hold(again)))))
-    house.gate.release([0], keep=True)
-    assert (house.gone, len(house.gate)) == (["True"], 1)
-    house.gate.release()
-    assert house.gone == ["True", "ada"]
+def test_released_call_can_be_held_again() -> None:
+    harness = GateHarness()
+    second_ticket = harness.ticket("ada")
+    harness.gate.try_hold(
+        harness.ticket("ada", on_release=lambda: harness.released.append(str(harness.gate.try_hold(second_ticket))))
+    )
+    harness.gate.release([0], keep=True)
+    assert (harness.released, len(harness.gate)) == (["True"], 1)
+    harness.gate.release()
+    assert harness.released == ["True", "ada"]
 
 
-def test_who_withdraws_is_not_let_go() -> None:
-    house = House("ada", "bob")
-    assert house.gate.remove_ticket(house.tickets[0])
-    assert not house.gate.remove_ticket(house.tickets[0])
-    house.gate.release()
-    assert house.gone == ["bob"]
-    assert not house.gate.remove_ticket(house.tickets[1])
+def test_removed_ticket_is_not_released() -> None:
+    harness = GateHarness("ada", "bob")
+    assert harness.gate.remove_ticket(harness.tickets[0])
+    assert not harness.gate.remove_ticket(harness.tickets[0])
+    harness.gate.release()
+    assert harness.released == ["bob"]
+    assert not harness.gate.remove_ticket(harness.tickets[1])
 
 
-def test_two_calls_of_one_user_are_two() -> None:
-    """They are told apart by what they are, not by what they look like."""
-    house = House()
-    twins = [house.ticket("ada", 1), house.ticket("ada", 1)]
-    for twin in twins:
-        house.gate.try_hold(twin)
-    house.gate.remove_ticket(twins[1])
-    assert not house.gate.remove_ticket(twins[1])
-    assert len(house.gate) == 1
+def test_equal_tickets_are_distinct() -> None:
+    """Tickets are compared by identity."""
+    harness = GateHarness()
+    tickets = [harness.ticket("ada", 1), harness.ticket("ada", 1)]
+    for ticket in tickets:
+        harness.gate.try_hold(ticket)
+    harness.gate.remove_ticket(tickets[1])
+    assert not harness.gate.remove_ticket(tickets[1])
+    assert len(harness.gate) == 1
 
 
-def test_a_gate_says_whom_it_holds() -> None:
-    house = House("ada")
-    assert repr(house.gate) == "<gate 'pay': closed, holds createTransaction of ada (#1)>"
-    house.gate.release()
-    assert repr(house.gate) == "<gate 'pay': open, holds nobody>"
+def test_repr_names_held_calls() -> None:
+    harness = GateHarness("ada")
+    assert repr(harness.gate) == "<gate 'pay': closed, holds createTransaction of ada (#1)>"
+    harness.gate.release()
+    assert repr(harness.gate) == "<gate 'pay': open, holds nobody>"
 
 
 # ------------------------------------------------------------ waiting
 
 
-def arrive_from_a_thread(house: House, *users: str) -> threading.Thread:
-    thread = threading.Thread(target=lambda: [house.gate.try_hold(house.ticket(user)) for user in users])
+def arrive_in_thread(harness: GateHarness, *users: str) -> threading.Thread:
+    thread = threading.Thread(target=lambda: [harness.gate.try_hold(harness.ticket(user)) for user in users])
     thread.start()
     return thread
 
 
-def test_a_thread_waits_until_so_many_have_arrived() -> None:
-    house = House("ada")
-    house.gate.wait_for()
-    house.gate.wait_for(1)
-    thread = arrive_from_a_thread(house, "bob", "cy")
-    house.gate.wait_for(3)
-    assert house.gate.arrivals == 3
+def test_wait_for_returns_after_enough_arrivals() -> None:
+    harness = GateHarness("ada")
+    harness.gate.wait_for()
+    harness.gate.wait_for(1)
+    thread = arrive_in_thread(harness, "bob", "cy")
+    harness.gate.wait_for(3)
+    assert harness.gate.arrivals == 3
     thread.join()
 
 
-def test_those_who_have_gone_have_arrived_all_the_same() -> None:
-    house = House("ada", "bob")
-    house.gate.release([0], keep=True)
-    house.gate.remove_ticket(house.tickets[1])
-    house.gate.wait_for(2)
+def test_released_and_removed_calls_count_as_arrived() -> None:
+    harness = GateHarness("ada", "bob")
+    harness.gate.release([0], keep=True)
+    harness.gate.remove_ticket(harness.tickets[1])
+    harness.gate.wait_for(2)
 
 
-def test_those_who_come_to_an_open_gate_have_arrived() -> None:
-    """Else a wait that came late would never end."""
-    house = House("ada")
-    house.gate.release()
-    thread = arrive_from_a_thread(house, "bob")
-    house.gate.wait_for(2)
+def test_calls_passing_open_gate_count_as_arrived() -> None:
+    """Otherwise a late wait would never end."""
+    harness = GateHarness("ada")
+    harness.gate.release()
+    thread = arrive_in_thread(harness, "bob")
+    harness.gate.wait_for(2)
     thread.join()
 
 
-def test_a_wait_at_a_gate_that_was_released_says_so() -> None:
-    gate = House().gate
+def test_wait_for_timeout_says_that_gate_was_released() -> None:
+    gate = GateHarness().gate
     gate.add_expected_calls("any call")
     gate.release()
     with pytest.raises(GateTimeout, match=r"0 of 1 arrived within 0.002 s; it was released, so calls pass it: hold"):
         gate.wait_for(limit_s=SHORT_S)
 
 
-def test_a_wait_of_a_thread_has_a_limit_and_names_gate_and_waiters() -> None:
-    house = House("ada")
+def test_wait_for_timeout_names_gate_and_held_calls() -> None:
+    harness = GateHarness("ada")
     with pytest.raises(GateTimeout, match=r"gate 'pay': 1 of 2 arrived within 0.002 s; it holds .* of ada \(#1\)"):
-        house.gate.wait_for(2, limit_s=SHORT_S)
+        harness.gate.wait_for(2, limit_s=SHORT_S)
     with pytest.raises(GateTimeout, match="0 of 1 arrived within 0.002 s; it holds nobody"):
         Gate("pay", SHORT_S, lambda _: None).wait_for()
 
 
-BAD_WAITS: dict[str, tuple[dict[str, Any], type[Exception], str]] = {
+INVALID_WAITS: dict[str, tuple[dict[str, Any], type[Exception], str]] = {
     "for nobody": ({"count": 0}, ValueError, "count must be 1 or more, not 0"),
     "for fewer": ({"count": -1}, ValueError, "count must be 1 or more, not -1"),
     "for one and a half": ({"count": 1.5}, TypeError, "count must be an int, not float"),
@@ -259,17 +264,17 @@ BAD_WAITS: dict[str, tuple[dict[str, Any], type[Exception], str]] = {
 }
 
 
-@pytest.mark.parametrize(("words", "kind", "problem"), BAD_WAITS.values(), ids=BAD_WAITS)
-def test_a_wait_that_can_t_be_is_refused(words: dict[str, Any], kind: type[Exception], problem: str) -> None:
-    gate = House("ada").gate
-    with pytest.raises(kind, match=problem):
-        gate.wait_for(**words)
-    with pytest.raises(kind, match=problem):
-        asyncio.run(gate.async_wait_for(**words))
+@pytest.mark.parametrize(("options", "error_type", "problem"), INVALID_WAITS.values(), ids=INVALID_WAITS)
+def test_wait_for_rejects_invalid_arguments(options: dict[str, Any], error_type: type[Exception], problem: str) -> None:
+    gate = GateHarness("ada").gate
+    with pytest.raises(error_type, match=problem):
+        gate.wait_for(**options)
+    with pytest.raises(error_type, match=problem):
+        asyncio.run(gate.async_wait_for(**options))
 
 
-def test_a_gate_tells_which_calls_it_waits_for() -> None:
-    gate = House().gate
+def test_wait_for_timeout_names_expected_calls() -> None:
+    gate = GateHarness().gate
     gate.add_expected_calls("getUser with user='ada'")
     gate.add_expected_calls("any call")
     gate.add_expected_calls("any call")
@@ -277,58 +282,58 @@ def test_a_gate_tells_which_calls_it_waits_for() -> None:
         gate.wait_for(limit_s=SHORT_S)
 
 
-async def waits_in_a_loop() -> None:
-    house = House("ada")
-    await house.gate.async_wait_for()
-    thread = arrive_from_a_thread(house, "bob")
-    await house.gate.async_wait_for(2)
+async def wait_in_event_loop() -> None:
+    harness = GateHarness("ada")
+    await harness.gate.async_wait_for()
+    thread = arrive_in_thread(harness, "bob")
+    await harness.gate.async_wait_for(2)
     thread.join()
     with pytest.raises(GateTimeout, match="gate 'pay': 2 of 3 arrived within 0.002 s"):
-        await house.gate.async_wait_for(3, limit_s=SHORT_S)
+        await harness.gate.async_wait_for(3, limit_s=SHORT_S)
     with pytest.raises(
         RuntimeError, match=r"gate.wait_for would stop the event loop .*: write `await gate.async_wait_for\(2\)`"
     ):
-        house.gate.wait_for(2)
+        harness.gate.wait_for(2)
 
 
-def test_a_task_of_asyncio_waits_until_so_many_have_arrived() -> None:
-    asyncio.run(waits_in_a_loop())
+def test_async_wait_for_works_with_asyncio() -> None:
+    asyncio.run(wait_in_event_loop())
 
 
-def test_a_task_of_trio_waits_until_so_many_have_arrived() -> None:
-    trio.run(waits_in_a_loop)
+def test_async_wait_for_works_with_trio() -> None:
+    trio.run(wait_in_event_loop)
 
 
-def test_tasks_of_one_loop_wait_for_one_another() -> None:
+def test_asyncio_tasks_can_wait_for_each_other() -> None:
     async def main() -> None:
-        house = House()
+        harness = GateHarness()
 
-        async def come(user: str) -> None:
-            house.gate.try_hold(house.ticket(user))
+        async def arrive(user: str) -> None:
+            harness.gate.try_hold(harness.ticket(user))
 
         async with asyncio.TaskGroup() as group:
-            waiting = [group.create_task(house.gate.async_wait_for(count)) for count in (1, 2, 2)]
-            group.create_task(come("ada"))
-            group.create_task(come("bob"))
+            waiting = [group.create_task(harness.gate.async_wait_for(count)) for count in (1, 2, 2)]
+            group.create_task(arrive("ada"))
+            group.create_task(arrive("bob"))
         assert all(task.done() for task in waiting)
 
     asyncio.run(main())
 
 
-def test_tasks_of_trio_wait_for_one_another() -> None:
+def test_trio_tasks_can_wait_for_each_other() -> None:
     async def main() -> None:
-        house = House()
+        harness = GateHarness()
         async with trio.open_nursery() as nursery:
-            nursery.start_soon(house.gate.async_wait_for, 2)
+            nursery.start_soon(harness.gate.async_wait_for, 2)
             await trio.lowlevel.checkpoint()
-            house.gate.try_hold(house.ticket("ada"))
-            house.gate.try_hold(house.ticket("bob"))
+            harness.gate.try_hold(harness.ticket("ada"))
+            harness.gate.try_hold(harness.ticket("bob"))
 
     trio.run(main)
 
 
 class CountingEvent(CrossThreadEvent):
-    """Count how often a gate wakes anybody."""
+    """An event that counts how often it is set."""
 
     set_count = 0
 
@@ -337,66 +342,66 @@ class CountingEvent(CrossThreadEvent):
         super().set()
 
 
-def test_who_waits_no_more_is_woken_no_more(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Neither one who was cancelled nor one who has gone on."""
+def test_finished_and_cancelled_waiters_are_not_notified(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A notification after cancellation or completion would be lost work."""
     monkeypatch.setattr(gates, "CrossThreadEvent", CountingEvent)
     monkeypatch.setattr(CountingEvent, "set_count", 0)
 
     async def main() -> None:
-        house = House()
-        task, other = (asyncio.create_task(house.gate.async_wait_for(1)) for _ in range(2))
+        harness = GateHarness()
+        task, other = (asyncio.create_task(harness.gate.async_wait_for(1)) for _ in range(2))
         await asyncio.sleep(0)
         task.cancel()
         with pytest.raises(asyncio.CancelledError):
             await task
-        house.gate.try_hold(house.ticket("ada"))
+        harness.gate.try_hold(harness.ticket("ada"))
         await other
-        house.gate.try_hold(house.ticket("bob"))
+        harness.gate.try_hold(harness.ticket("bob"))
 
     asyncio.run(main())
     assert CountingEvent.set_count == 1
 
 
-def test_many_threads_arrive_and_none_is_lost() -> None:
-    house = House()
-    threads = [arrive_from_a_thread(house, *[f"user-{number}"] * 50) for number in range(8)]
-    house.gate.wait_for(400)
+def test_no_arrival_is_lost_with_many_threads() -> None:
+    harness = GateHarness()
+    threads = [arrive_in_thread(harness, *[f"user-{number}"] * 50) for number in range(8)]
+    harness.gate.wait_for(400)
     for thread in threads:
         thread.join()
-    house.gate.release()
-    assert len(house.gone) == 400
+    harness.gate.release()
+    assert len(harness.released) == 400
 
 
-# ------------------------------------------------------------ the sandbox's end
+# ------------------------------------------------------------ closing
 
-OVER = "gate 'pay': 1 of 2 arrived before its sandbox's end or reset; it holds nobody"
+CLOSED_MESSAGE = "gate 'pay': 1 of 2 arrived before its sandbox's end or reset; it holds nobody"
 
 
-def test_the_end_ends_a_wait_of_a_thread_at_once_and_lets_everybody_go() -> None:
-    house = House("ada")
-    ending = threading.Thread(target=house.gate.close)
+def test_close_ends_blocking_wait_and_releases_held_calls() -> None:
+    harness = GateHarness("ada")
+    ending = threading.Thread(target=harness.gate.close)
     ending.start()
-    with pytest.raises(GateTimeout, match=OVER):
-        house.gate.wait_for(2, limit_s=LONG_S)
+    with pytest.raises(GateTimeout, match=CLOSED_MESSAGE):
+        harness.gate.wait_for(2, limit_s=LONG_S)
     ending.join()
-    assert house.gone == ["ada"]
+    assert harness.released == ["ada"]
 
 
 @pytest.mark.parametrize("library", ["asyncio", "trio"])
-def test_the_end_ends_a_wait_of_a_task_at_once(library: str) -> None:
-    house = House("ada")
+def test_close_ends_async_wait(library: str) -> None:
+    harness = GateHarness("ada")
 
     async def main() -> None:
-        with pytest.raises(GateTimeout, match=OVER):
-            await house.gate.async_wait_for(2, limit_s=LONG_S)
+        with pytest.raises(GateTimeout, match=CLOSED_MESSAGE):
+            await harness.gate.async_wait_for(2, limit_s=LONG_S)
 
-    ending = threading.Thread(target=house.gate.close)
+    ending = threading.Thread(target=harness.gate.close)
     ending.start()
     asyncio.run(main()) if library == "asyncio" else trio.run(main)
     ending.join()
 
 
-def test_who_has_arrived_before_the_end_is_not_denied() -> None:
-    house = House("ada")
-    house.gate.close()
-    house.gate.wait_for(1)
+def test_wait_for_succeeds_after_close_if_calls_had_arrived() -> None:
+    harness = GateHarness("ada")
+    harness.gate.close()
+    harness.gate.wait_for(1)

@@ -1,4 +1,4 @@
-"""Rules: what each field may be, what is refused where it is declared, and the way to JSON and TOML and back."""
+"""Rules: defaults, validation, and serialization to JSON and TOML."""
 
 import json
 import tomllib
@@ -37,30 +37,30 @@ from fake_credits.faults.effects import ALL_OPERATIONS, READ_OPERATIONS, WRITE_O
 from fake_credits.faults.rule import effect_for_script_entry
 from fake_credits.faults.serialization import describe_match
 from fake_credits.models import Reason
-from tests.faults.conftest import call, planned
-from tests.faults.strategies import rules, toml
+from tests.faults.conftest import call, engine_with_rules
+from tests.faults.strategies import rules, to_toml
 
 NOON = datetime(2030, 1, 1, 12, tzinfo=UTC)
 
 
-# ------------------------------------------------------------ what a rule is unless it says so
+# ------------------------------------------------------------ defaults
 
 
-def test_a_rule_is_for_every_call_at_its_effect_s_first_phase() -> None:
+def test_rule_defaults_to_all_operations_and_first_phase_of_effect() -> None:
     rule = Rule(effect=Reset())
     assert (rule.operations, rule.phase, rule.stacks, rule.is_scripted) == (ALL_OPERATIONS, "before", False, False)
     assert Rule(effect=Truncate()).phase == "after"
     assert Rule(script=["ok"]).phase == "before"
 
 
-def test_reads_writes_and_a_star_mean_operations() -> None:
+def test_operation_groups_expand_to_operations() -> None:
     assert Rule(effect=Reset(), operation="reads").operations == READ_OPERATIONS
     assert Rule(effect=Reset(), operation="writes").operations == WRITE_OPERATIONS
     assert Rule(effect=Reset(), operation="*").operations == READ_OPERATIONS | WRITE_OPERATIONS == ALL_OPERATIONS
     assert Rule(effect=Reset(), operation=Operation.GET_USER).operations == {Operation.GET_USER}
 
 
-def test_a_rule_touches_what_its_effect_its_user_and_its_reason_leave_of_its_operations() -> None:
+def test_operations_are_narrowed_by_effect_user_and_reason() -> None:
     assert Rule(effect=LateWrite(5)).operations == WRITE_OPERATIONS
     assert Rule(effect=StaleRead(by_ms=5), operation="reads").operations == {
         Operation.GET_BALANCE,
@@ -70,48 +70,48 @@ def test_a_rule_touches_what_its_effect_its_user_and_its_reason_leave_of_its_ope
     assert Rule(effect=Reset(), reason="grant").operations == {Operation.CREATE_TRANSACTION}
 
 
-def test_a_rule_for_a_credential_is_for_its_kind_of_client() -> None:
+def test_unauthorized_rule_is_limited_to_its_client_kind() -> None:
     assert Rule(effect=Unauthorized("revoked")).client == "server"
     assert Rule(effect=Unauthorized(clock_skew_s=60)).client == "user"
 
 
-def test_a_latency_and_a_gate_let_the_rules_behind_be_tried_unless_they_say_not() -> None:
+def test_latency_and_gate_rules_stack_by_default() -> None:
     assert [Rule(effect=effect).stacks for effect in (Latency(1), HoldAtGate("g"), Reset())] == [True, True, False]
     assert not Rule(effect=Latency(1), stack=False).stacks
     assert Rule(effect=Reset(), stack=True).stacks
 
 
-def test_a_zombie_fires_once_unless_times_says_more() -> None:
+def test_late_write_fires_once_by_default() -> None:
     assert Rule(effect=LateWrite(5)).times == 1
     assert Rule(effect=LateWrite(5), times=3).times == 3
     assert Rule(effect=Reset()).times is None
 
 
 @pytest.mark.parametrize("when", ["at", "nth", "first", "every", "after", "times"])
-def test_a_rule_that_says_when_is_scripted(when: str) -> None:
+def test_rule_with_count_is_scripted(when: str) -> None:
     assert rule_from(Reset(), **{when: 1}).is_scripted
     assert rule_from(Reset(), **{when: 1}, probability=1).is_scripted
-    assert not rule_from(Reset(), **{when: 1}, probability=0.5).is_scripted  # chance may well never let it fire
+    assert not rule_from(Reset(), **{when: 1}, probability=0.5).is_scripted  # it may never fire by chance
 
 
-def test_a_script_is_scripted_and_who_during_and_chance_are_not() -> None:
+def test_script_is_scripted_but_criteria_and_probability_are_not() -> None:
     assert Rule(script=[503]).is_scripted
     assert not Rule(effect=Reset(), user="ada", during=(0, 5)).is_scripted
     assert not Rule(effect=Reset(), probability=1).is_scripted
 
 
-def test_a_lost_response_is_a_write_that_stands_without_an_answer() -> None:
+def test_lost_response_is_a_write_rule_after_commit() -> None:
     assert lost_response() == Rule(effect=Reset(), operation="writes", phase="after")
     for then in (Close(), Hang(), Status(502)):
         assert lost_response(then) == Rule(effect=then, operation="writes", phase="after")
-    for word, effect in (("reset", Reset()), ("close", Close()), ("hang", Hang())):
-        assert lost_response(word).effect == effect  # type: ignore[arg-type]
-    for nothing in (RateLimit(1, 1), Latency(5), "after", None):
+    for name, effect in (("reset", Reset()), ("close", Close()), ("hang", Hang())):
+        assert lost_response(name).effect == effect  # type: ignore[arg-type]
+    for invalid in (RateLimit(1, 1), Latency(5), "after", None):
         with pytest.raises(FaultError, match="by which no answer is lost: choose reset, close, hang, status, not_json"):
-            lost_response(nothing)  # type: ignore[arg-type]
+            lost_response(invalid)  # type: ignore[arg-type]
 
 
-SAID_TWICE: dict[str, tuple[object, dict[str, Any], str]] = {
+CONFLICTS: dict[str, tuple[object, dict[str, Any], str]] = {
     "an operation of JSON": (
         {"effect": "reset", "operation": "getUser"},
         {"operation": "getBalance"},
@@ -133,24 +133,24 @@ SAID_TWICE: dict[str, tuple[object, dict[str, Any], str]] = {
 }
 
 
-@pytest.mark.parametrize(("told", "words", "problem"), SAID_TWICE.values(), ids=SAID_TWICE)
-def test_words_beside_a_rule_that_contradict_it_are_refused(told: object, words: dict[str, Any], problem: str) -> None:
+@pytest.mark.parametrize(("data", "options", "problem"), CONFLICTS.values(), ids=CONFLICTS)
+def test_conflicting_options_are_rejected(data: object, options: dict[str, Any], problem: str) -> None:
     with pytest.raises(FaultError, match=problem):
-        rule_from(told, **words)
+        rule_from(data, **options)
 
 
-def test_an_operation_beside_a_rule_may_be_one_of_its_own() -> None:
+def test_options_may_narrow_the_rule() -> None:
     assert rule_from(lost_response(), operation="createTransaction").operation == "createTransaction"
     assert rule_from(LateWrite(5), times=3).times == rule_from(Rule(effect=LateWrite(5)), times=3).times == 3
 
 
-def test_a_rule_says_what_it_waits_for() -> None:
+def test_describe_match_names_criteria() -> None:
     assert describe_match(Rule(effect=Reset())) == "any call"
     rule = Rule(effect=Reset(), operation="getUser", user="ada", header={"x": "1"}, nth=2, phase="after", name="a")
     assert describe_match(rule) == "getUser with user='ada', header={'x': '1'}, nth=2"
 
 
-def test_entries_of_a_script_mean_effects() -> None:
+def test_script_entries_map_to_effects() -> None:
     assert [effect_for_script_entry(entry) for entry in (503, "ok", "reset", "close", "hang")] == [
         Status(503),
         None,
@@ -160,7 +160,7 @@ def test_entries_of_a_script_mean_effects() -> None:
     ]
 
 
-def test_a_window_s_moments_are_seconds_or_any_aware_time_and_open_ends() -> None:
+def test_during_accepts_seconds_aware_datetimes_and_open_ends() -> None:
     assert Rule(effect=Reset(), during=(None, 5)).during == (0, 5)
     assert rule_from(Reset(), during=[5]).during == (5, None)
     assert rule_from(Reset(), during=["2030-01-01T12:00:00Z", None]).during == (NOON, None)
@@ -168,27 +168,27 @@ def test_a_window_s_moments_are_seconds_or_any_aware_time_and_open_ends() -> Non
     assert Rule(effect=Reset(), during=(east, None)).during == (NOON, None)
 
 
-def test_words_that_are_members_of_an_enumeration_become_texts() -> None:
+def test_enum_options_become_strings() -> None:
     rule = Rule(effect=Reset(), operation=Operation.CREATE_TRANSACTION, reason=Reason.GRANT)
     assert type(rule.operation) is type(rule.reason) is str
 
 
-# ------------------------------------------------------------ what is refused
+# ------------------------------------------------------------ validation
 
 
-def _unasked() -> bool:
+def _without_argument() -> bool:
     raise AssertionError
 
 
-def _asked_two(_call: IncomingCall, _other: str) -> bool:
+def _with_two_arguments(_call: IncomingCall, _other: str) -> bool:
     raise AssertionError
 
 
-async def _awaited(_call: IncomingCall) -> bool:
+async def _async_where(_call: IncomingCall) -> bool:
     raise AssertionError
 
 
-REFUSED: Mapping[str, tuple[dict[str, Any], str]] = {
+INVALID_RULES: Mapping[str, tuple[dict[str, Any], str]] = {
     "neither effect nor script": ({}, "a rule has an effect or a script: give one of them"),
     "both": ({"effect": Reset(), "script": [503]}, "a rule has an effect or a script"),
     "a class for an effect": ({"effect": Reset}, r"effect is .*Reset.*: give an effect, such as Reset\(\)"),
@@ -234,7 +234,10 @@ REFUSED: Mapping[str, tuple[dict[str, Any], str]] = {
     "a probability beyond any float": ({"probability": 10**400}, "probability is an integer of 1329 bits"),
     "a number beyond any text": ({"nth": 10**5000}, "nth is an integer of 16610 bits: it must be from 1 to 10"),
     "a script with one": ({"effect": None, "script": [10**5000]}, "the entry an integer of 16610 bits: an entry is"),
-    "a where that must be awaited": ({"where": _awaited}, "where is .*, a function: it must be a function of a call"),
+    "a where that must be awaited": (
+        {"where": _async_where},
+        "where is .*, a function: it must be a function of a call",
+    ),
     "an nth that is no every": ({"nth": 1, "every": 3}, "nth=1, every=3 exclude each other: no call is all of that"),
     "an nth behind the first": ({"nth": 3, "first": 2}, "nth=3, first=2 exclude each other"),
     "an nth not after": ({"nth": 3, "after": 3}, "nth=3, after=3 exclude each other"),
@@ -256,8 +259,11 @@ REFUSED: Mapping[str, tuple[dict[str, Any], str]] = {
     "a per without a count": ({"per": "user"}, "per is 'user', but the rule counts nothing: give nth, first, every"),
     "an effect for an operation": ({"operation": Close()}, r"operation is Close\(\), a Close: it must be a text"),
     "no operation": ({"operation": None}, "operation is None, a NoneType: it must be a text"),
-    "a where without an argument": ({"where": _unasked}, "it is called with one argument, a call .too many pos"),
-    "a where with two": ({"where": _asked_two}, "it is called with one argument, a call .missing a required"),
+    "a where without an argument": (
+        {"where": _without_argument},
+        "it is called with one argument, a call .too many pos",
+    ),
+    "a where with two": ({"where": _with_two_arguments}, "it is called with one argument, a call .missing a required"),
     "a where that can't be called": ({"where": "ada"}, "where is 'ada', a str: it must be a function of a call"),
     "at 0": ({"at": 0}, "at is 0: it must be from 1 to 1000000000"),
     "nth that is no number": ({"nth": "3"}, "nth is '3', a str: it must be an integer"),
@@ -286,33 +292,33 @@ REFUSED: Mapping[str, tuple[dict[str, Any], str]] = {
 }
 
 
-@pytest.mark.parametrize(("words", "problem"), REFUSED.values(), ids=REFUSED)
-def test_a_rule_is_refused_where_it_is_declared(words: dict[str, Any], problem: str) -> None:
-    """The refusal names the field, what it is and what it may be."""
-    given: dict[str, Any] = {} if words == {} else {"effect": Reset(), **words}
+@pytest.mark.parametrize(("options", "problem"), INVALID_RULES.values(), ids=INVALID_RULES)
+def test_invalid_rule_is_rejected_naming_field_and_allowed_values(options: dict[str, Any], problem: str) -> None:
+    """The error names the field, its value and the allowed values."""
+    arguments: dict[str, Any] = {} if options == {} else {"effect": Reset(), **options}
     with pytest.raises(FaultError, match=problem):
-        Rule(**given)
+        Rule(**arguments)
 
 
 @pytest.mark.parametrize("entry", [200, 399, 600, 503.0, True, "503", "no", "OK", None, ["ok"], Reset()])
-def test_an_entry_of_a_script_that_names_no_effect_is_refused(entry: object) -> None:
+def test_invalid_script_entry_is_rejected(entry: object) -> None:
     with pytest.raises(FaultError, match="an entry is a status from 400 to 599, 'ok', 'reset', 'close', 'hang'"):
         rule_from({"script": ["ok", entry]})
 
 
 @pytest.mark.parametrize("script", ["ok", 503, {"ok": 1}])
-def test_a_script_that_is_no_list_is_refused(script: Any) -> None:
+def test_script_that_is_not_a_list_is_rejected(script: Any) -> None:
     with pytest.raises(FaultError, match="script is .*: it must be a list"):
         Rule(script=script)
 
 
-def test_a_script_has_a_limit() -> None:
+def test_script_length_is_limited() -> None:
     Rule(script=["ok"] * 10_000)
     with pytest.raises(FaultError, match="script has 10001 entries: it may have at most 10000"):
         Rule(script=["ok"] * 10_001)
 
 
-def test_delays_over_a_minute_are_refused() -> None:
+def test_delay_over_one_minute_is_rejected() -> None:
     for make in (lambda: Latency(60_001), lambda: Drip(5, 60_001), lambda: Latency("uniform(1, 60001)")):
         with pytest.raises(FaultError, match="must be from 0|from 1"):
             make()
@@ -322,28 +328,28 @@ def test_delays_over_a_minute_are_refused() -> None:
 
 
 @given(rules())
-def test_every_rule_goes_through_json_and_back(rule: Rule) -> None:
-    told = json.dumps(rule_to_json(rule), allow_nan=False)
-    assert rule_from(json.loads(told)) == rule
+def test_rule_round_trips_through_json(rule: Rule) -> None:
+    data = json.dumps(rule_to_json(rule), allow_nan=False)
+    assert rule_from(json.loads(data)) == rule
 
 
 @given(rules())
-def test_every_rule_goes_through_toml_and_back(rule: Rule) -> None:
-    told = "\n".join(f"{name} = {toml(value)}" for name, value in rule_to_json(rule).items())
-    assert rule_from(tomllib.loads(told)) == rule
+def test_rule_round_trips_through_toml(rule: Rule) -> None:
+    data = "\n".join(f"{name} = {to_toml(value)}" for name, value in rule_to_json(rule).items())
+    assert rule_from(tomllib.loads(data)) == rule
 
 
-def test_a_word_that_chooses_no_calls_may_be_its_default_written_out() -> None:
-    written_out: dict[str, object] = {"phase": "", "per": "", "script": [], "name": "", "code": ""}
-    assert rule_from({"effect": "status", "status": 503, **written_out}) == Rule(effect=Status(503))
+def test_explicit_default_values_are_accepted() -> None:
+    defaults: dict[str, object] = {"phase": "", "per": "", "script": [], "name": "", "code": ""}
+    assert rule_from({"effect": "status", "status": 503, **defaults}) == Rule(effect=Status(503))
 
 
-def test_toml_s_own_dates_are_moments() -> None:
-    told = tomllib.loads("effect = 'reset'\nduring = [2030-01-01T12:00:00Z]")
-    assert rule_from(told) == Rule(effect=Reset(), during=(NOON, None))
+def test_toml_datetimes_are_accepted_in_during() -> None:
+    data = tomllib.loads("effect = 'reset'\nduring = [2030-01-01T12:00:00Z]")
+    assert rule_from(data) == Rule(effect=Reset(), during=(NOON, None))
 
 
-def test_a_rule_is_told_as_an_effect_s_attributes_beside_its_own() -> None:
+def test_rule_json_merges_effect_attributes_and_rule_fields() -> None:
     rule = Rule(effect=Reset(), operation="createTransaction", user="ada", phase="after", nth=1)
     assert rule_to_json(rule) == {
         "effect": "reset",
@@ -355,31 +361,31 @@ def test_a_rule_is_told_as_an_effect_s_attributes_beside_its_own() -> None:
     assert rule_to_json(Rule(effect=NotJson(502, "bom"))) == {"effect": "not_json", "body": "bom", "phase": "before"}
 
 
-def test_no_attribute_of_an_effect_has_the_name_of_a_rule_s_field_but_a_gate_s_name() -> None:
-    """They stand side by side in JSON; a rule with a gate has no name of its own."""
+def test_effect_attributes_do_not_clash_with_rule_fields() -> None:
+    """Both are members of one JSON object; only the name of a gate doubles as the name of its rule."""
     from fake_credits.faults import EFFECTS
 
-    own = {each.name for each in fields(Rule)}
+    rule_fields = {each.name for each in fields(Rule)}
     shared = {
-        (word, each.name)
-        for word, kind in EFFECTS.items()
+        (name, each.name)
+        for name, kind in EFFECTS.items()
         for each in fields(kind)  # type: ignore[arg-type] # each is a dataclass
-        if each.name in own
+        if each.name in rule_fields
     }
     assert shared == {("hold_at_gate", "name")}
 
 
-def test_a_function_is_told_by_its_name_and_refused_from_json() -> None:
+def test_where_function_serializes_by_name_and_is_rejected_from_json() -> None:
     def from_ada(_: object) -> bool:
         return True
 
-    told = rule_to_json(Rule(effect=Reset(), where=from_ada))
-    assert told["where"].endswith("from_ada")
+    data = rule_to_json(Rule(effect=Reset(), where=from_ada))
+    assert data["where"].endswith("from_ada")
     with pytest.raises(FaultError, match="where is a function: such a rule can be declared in Python only"):
-        rule_from(told)
+        rule_from(data)
 
 
-NOT_JSON: Mapping[str, tuple[object, str]] = {
+INVALID_OBJECTS: Mapping[str, tuple[object, str]] = {
     "no object": (5, "a rule is 5, a int: give an effect, a Rule or an object of JSON"),
     "nothing": ({}, "effect is missing: choose latency, status, rate_limit, .*, or give a script"),
     "a misspelt effect": (
@@ -415,32 +421,32 @@ NOT_JSON: Mapping[str, tuple[object, str]] = {
 }
 
 
-@pytest.mark.parametrize(("told", "problem"), NOT_JSON.values(), ids=NOT_JSON)
-def test_a_malformed_object_is_refused(told: object, problem: str) -> None:
+@pytest.mark.parametrize(("data", "problem"), INVALID_OBJECTS.values(), ids=INVALID_OBJECTS)
+def test_malformed_object_is_rejected(data: object, problem: str) -> None:
     with pytest.raises(FaultError, match=problem):
-        rule_from(told)
+        rule_from(data)
 
 
-def test_more_words_join_a_rule_an_effect_or_an_object() -> None:
-    wanted = Rule(effect=Reset(), user="ada", nth=2)
-    assert rule_from(Rule(effect=Reset(), user="ada"), nth=2) == wanted
-    assert rule_from(Reset(), user="ada", nth=2) == wanted
-    assert rule_from({"effect": "reset", "user": "ada"}, user="ada", nth=2) == wanted
+def test_options_extend_rule_effect_or_object() -> None:
+    expected = Rule(effect=Reset(), user="ada", nth=2)
+    assert rule_from(Rule(effect=Reset(), user="ada"), nth=2) == expected
+    assert rule_from(Reset(), user="ada", nth=2) == expected
+    assert rule_from({"effect": "reset", "user": "ada"}, user="ada", nth=2) == expected
 
 
-def test_an_object_of_json_may_be_given_a_function_in_python() -> None:
-    def is_ada_s(each: IncomingCall) -> bool:
+def test_where_function_can_extend_json_object() -> None:
+    def is_ada(each: IncomingCall) -> bool:
         return each.user == "ada"
 
-    plan = planned(rule_from({"effect": "reset"}, where=is_ada_s))
-    assert [len(plan.match(call(user=user))) for user in ("ada", "bob")] == [1, 0]
+    engine = engine_with_rules(rule_from({"effect": "reset"}, where=is_ada))
+    assert [len(engine.match(call(user=user))) for user in ("ada", "bob")] == [1, 0]
 
 
-@pytest.mark.parametrize("told", [Reset(), Rule(effect=Reset()), {"effect": "reset"}])
-def test_an_unknown_word_is_refused_with_those_there_are(told: object) -> None:
-    says = r"'usr' is no word of a rule: did you mean 'user'\? \(it has: operation, phase, application, user, "
-    with pytest.raises(FaultError, match=says):
-        rule_from(told, usr="ada")
+@pytest.mark.parametrize("data", [Reset(), Rule(effect=Reset()), {"effect": "reset"}])
+def test_unknown_option_is_rejected_listing_known_options(data: object) -> None:
+    message = r"'usr' is no word of a rule: did you mean 'user'\? \(it has: operation, phase, application, user, "
+    with pytest.raises(FaultError, match=message):
+        rule_from(data, usr="ada")
 
 
 @given(
@@ -456,27 +462,29 @@ def test_an_unknown_word_is_refused_with_those_there_are(told: object) -> None:
     ),
     st.integers(1, 12),
 )
-def test_a_script_is_refused_where_some_of_it_could_never_be_played(counts: dict[str, Any], size: int) -> None:
+def test_script_that_cannot_be_fully_played_is_rejected(counts: dict[str, Any], size: int) -> None:
     try:
-        endless = planned(Rule(effect=Close(), **counts))
-    except FaultError:  # no call is all of that
+        engine = engine_with_rules(Rule(effect=Close(), **counts))
+    except FaultError:  # the conditions exclude each other
         return
-    room = sum(len(endless.match(call())) for _ in range(100))
-    if counts.keys() & {"nth", "first", "times"} and size > room:
-        with pytest.raises(FaultError, match=f"script has {size} entries, but with .* more than {room} can be played"):
+    playable = sum(len(engine.match(call())) for _ in range(100))
+    if counts.keys() & {"nth", "first", "times"} and size > playable:
+        with pytest.raises(
+            FaultError, match=f"script has {size} entries, but with .* more than {playable} can be played"
+        ):
             Rule(script=[503] * size, **counts)
     else:
         assert len(Rule(script=[503] * size, **counts).script) == size
 
 
-def test_rules_are_values() -> None:
+def test_rules_have_value_equality() -> None:
     rule = Rule(effect=Reset(), script=(), header={"a": "1"}, user="ada")
     assert rule == Rule(effect=Reset(), user="ada", header={"a": "1"})
     assert len({rule, Rule(effect=Reset(), user="ada", header={"a": "1"}), Rule(effect=Close())}) == 2
 
 
-def test_a_rule_keeps_headers_of_its_own() -> None:
-    mine = {"a": "1"}
-    rule = Rule(effect=Reset(), header=mine)
-    mine["a"] = "2"
+def test_rule_copies_its_headers() -> None:
+    headers = {"a": "1"}
+    rule = Rule(effect=Reset(), header=headers)
+    headers["a"] = "2"
     assert rule.header == {"a": "1"}

@@ -1,4 +1,4 @@
-"""Presets: every named bad day is there, explained, and can be declared at once."""
+"""Fault presets, rule declarations, default latencies and scenario files."""
 
 import json
 from collections.abc import Mapping
@@ -28,11 +28,11 @@ from fake_credits.faults.scenarios import (
     parse_scenario,
     preset_rules,
 )
-from tests.faults.conftest import START_MS, call, met, planned
-from tests.faults.strategies import rules, toml
+from tests.faults.conftest import START_MS, call, effect_names, engine_with_rules
+from tests.faults.strategies import rules, to_toml
 
 
-def test_every_preset_is_there() -> None:
+def test_every_preset_exists() -> None:
     assert set(FAULT_PRESETS) == {
         "flaky",
         "slow",
@@ -47,28 +47,28 @@ def test_every_preset_is_there() -> None:
 
 
 @pytest.mark.parametrize("name", FAULT_PRESETS)
-def test_a_preset_says_what_it_does_and_its_rules_stand_together(name: str) -> None:
+def test_preset_has_description_and_compatible_rules(name: str) -> None:
     preset = FAULT_PRESETS[name]
     assert preset.description.endswith(".")
-    plan = FaultEngine(0)
-    plan.reset(preset.rules, START_MS, 0)
-    assert len(plan) == len(preset.rules) > 0
+    engine = FaultEngine(0)
+    engine.reset(preset.rules, START_MS, 0)
+    assert len(engine) == len(preset.rules) > 0
 
 
 @pytest.mark.parametrize("name", FAULT_PRESETS)
-def test_a_preset_never_fails_a_test_by_staying_unused(name: str) -> None:
-    assert planned(*FAULT_PRESETS[name].rules).unused_rules() == []
+def test_preset_rules_are_never_reported_as_unused(name: str) -> None:
+    assert engine_with_rules(*FAULT_PRESETS[name].rules).unused_rules() == []
 
 
-def test_presets_can_be_declared_together_and_twice() -> None:
-    planned(*FAULT_PRESETS["flaky"].rules, *FAULT_PRESETS["brownout"].rules, *FAULT_PRESETS["flaky"].rules)
+def test_presets_can_be_combined_and_repeated() -> None:
+    engine_with_rules(*FAULT_PRESETS["flaky"].rules, *FAULT_PRESETS["brownout"].rules, *FAULT_PRESETS["flaky"].rules)
 
 
-def test_no_preset_could_be_a_file() -> None:
+def test_no_preset_name_looks_like_a_file() -> None:
     assert not any(name.endswith(".toml") for name in FAULT_PRESETS)
 
 
-def test_an_unknown_preset_is_refused_with_those_there_are() -> None:
+def test_unknown_preset_is_rejected_listing_known_presets() -> None:
     for name in ("flakey", 5):
         with pytest.raises(
             FaultError, match=f"there is no preset {name!r}: choose flaky, slow, .*version_ahead, or a fi"
@@ -80,27 +80,27 @@ def test_an_unknown_preset_is_refused_with_those_there_are() -> None:
     ("name", "rate"),
     [("flaky", 0.05), ("brownout", 0.3), ("outage", 1), ("bad_proxy", 0.1)],
 )
-def test_a_preset_fails_as_many_calls_as_it_says(name: str, rate: float) -> None:
-    words = met(planned(*FAULT_PRESETS[name].rules), [call()] * 4000)
-    failed = sum(word not in ("", "latency") for word in words)
-    assert abs(failed - 4000 * rate) <= 4 * (4000 * rate * (1 - rate)) ** 0.5
+def test_preset_fails_calls_at_its_documented_rate(name: str, rate: float) -> None:
+    names = effect_names(engine_with_rules(*FAULT_PRESETS[name].rules), [call()] * 4000)
+    failure_count = sum(name not in ("", "latency") for name in names)
+    assert abs(failure_count - 4000 * rate) <= 4 * (4000 * rate * (1 - rate)) ** 0.5
 
 
-def test_lost_responses_lose_a_fifth_of_the_writes_after_they_took_effect() -> None:
+def test_lost_responses_preset_affects_a_fifth_of_writes_after_commit() -> None:
     from fake_credits.contract import Operation
 
-    plan = planned(*FAULT_PRESETS["lost_responses"].rules)
-    assert set(met(plan, [call()] * 100)) == {""}
-    shots = [shot for _ in range(4000) for shot in plan.match(call(operation=Operation.CREATE_TRANSACTION))]
-    assert {shot.active_rule.rule.phase for shot in shots} == {"after"}
-    assert abs(len(shots) - 800) <= 4 * 25.3
+    engine = engine_with_rules(*FAULT_PRESETS["lost_responses"].rules)
+    assert set(effect_names(engine, [call()] * 100)) == {""}
+    firings = [firing for _ in range(4000) for firing in engine.match(call(operation=Operation.CREATE_TRANSACTION))]
+    assert {firing.active_rule.rule.phase for firing in firings} == {"after"}
+    assert abs(len(firings) - 800) <= 4 * 25.3
 
 
-def test_a_version_ahead_differs_in_every_way_at_once() -> None:
+def test_version_ahead_preset_combines_all_schema_drifts() -> None:
     from fake_credits.contract import Operation
 
-    plan = planned(*FAULT_PRESETS["version_ahead"].rules)
-    assert met(plan, [call(operation=Operation.LIST_TRANSACTIONS)]) == [
+    engine = engine_with_rules(*FAULT_PRESETS["version_ahead"].rules)
+    assert effect_names(engine, [call(operation=Operation.LIST_TRANSACTIONS)]) == [
         "schema_drift+schema_drift+schema_drift+schema_drift"
     ]
 
@@ -108,27 +108,34 @@ def test_a_version_ahead_differs_in_every_way_at_once() -> None:
 SCENARIOS = Path(__file__).resolve().parents[2] / "fixtures" / "scenarios"
 
 
-# ------------------------------------------------------------ what a declaration may be
+# ------------------------------------------------------------ declarations
 
 
-def test_a_declaration_is_a_rule_an_effect_an_object_a_preset_a_file_or_a_list(tmp_path: Path) -> None:
-    file = tmp_path / "day.toml"
-    file.write_text("[[rules]]\neffect = 'reset'\n")
-    wanted = (Rule(effect=Reset()),)
-    for told in (Rule(effect=Reset()), Reset(), {"effect": "reset"}, {"rules": [{"effect": "reset"}]}, file, str(file)):
-        assert parse_rules(told) == wanted
-        assert parse_rules([told]) == wanted
+def test_parse_rules_accepts_every_kind_of_declaration(tmp_path: Path) -> None:
+    path = tmp_path / "day.toml"
+    path.write_text("[[rules]]\neffect = 'reset'\n")
+    expected = (Rule(effect=Reset()),)
+    for declaration in (
+        Rule(effect=Reset()),
+        Reset(),
+        {"effect": "reset"},
+        {"rules": [{"effect": "reset"}]},
+        path,
+        str(path),
+    ):
+        assert parse_rules(declaration) == expected
+        assert parse_rules([declaration]) == expected
     assert parse_rules("flaky") == FAULT_PRESETS["flaky"].rules
     assert parse_rules([]) == parse_rules(()) == ()
     assert parse_rules([Reset(), "outage", {"script": ["ok"]}]) == (
-        *wanted,
+        *expected,
         *FAULT_PRESETS["outage"].rules,
         Rule(script=["ok"]),
     )
 
 
-def test_a_preset_s_name_is_never_taken_for_a_file(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """A text that ends in .toml is a file, and any other is a preset."""
+def test_preset_name_is_never_read_as_file(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A string ending in .toml is a file; any other string is a preset."""
     monkeypatch.chdir(tmp_path)
     (tmp_path / "flaky").write_text("[[rules]]\neffect = 'reset'\n")
     (tmp_path / "other").write_text("")
@@ -138,7 +145,7 @@ def test_a_preset_s_name_is_never_taken_for_a_file(tmp_path: Path, monkeypatch: 
         parse_rules("other")
 
 
-REFUSED: Mapping[str, tuple[object, str]] = {
+INVALID_DECLARATIONS: Mapping[str, tuple[object, str]] = {
     "a number": (
         5,
         "5 is a int: give a rule, an effect, an object of JSON, a preset's name, a scenario file, or a list",
@@ -166,16 +173,16 @@ REFUSED: Mapping[str, tuple[object, str]] = {
 }
 
 
-@pytest.mark.parametrize(("told", "problem"), REFUSED.values(), ids=REFUSED)
-def test_a_declaration_is_refused_naming_its_entry(told: object, problem: str) -> None:
+@pytest.mark.parametrize(("declaration", "problem"), INVALID_DECLARATIONS.values(), ids=INVALID_DECLARATIONS)
+def test_invalid_declaration_is_rejected_naming_its_entry(declaration: object, problem: str) -> None:
     with pytest.raises(FaultError, match=problem):
-        parse_rules(told)
+        parse_rules(declaration)
 
 
 # ------------------------------------------------------------ default latencies
 
 
-def test_a_default_latency_is_for_all_operations_or_for_those_that_are_named() -> None:
+def test_default_latency_applies_to_all_or_named_operations() -> None:
     assert latency_rules(None) == ()
     assert latency_rules(50) == (Rule(effect=Latency(Fixed(50)), name="latency"),)
     assert latency_rules("lognormal(20, 200)") == latency_rules(Lognormal(20, 200))
@@ -186,7 +193,7 @@ def test_a_default_latency_is_for_all_operations_or_for_those_that_are_named() -
     )
 
 
-LATENCIES: Mapping[str, tuple[object, str]] = {
+INVALID_LATENCIES: Mapping[str, tuple[object, str]] = {
     "too long": (60_001, "latency is 60001: it must be from 0 to 60000"),
     "no distribution": ("slow", r"latency is 'slow', a str: give milliseconds, 'fixed\(50\)'"),
     "too long for one": ({"getUser": 60_001}, "latency of getUser is 60001"),
@@ -196,21 +203,21 @@ LATENCIES: Mapping[str, tuple[object, str]] = {
 }
 
 
-@pytest.mark.parametrize(("told", "problem"), LATENCIES.values(), ids=LATENCIES)
-def test_a_default_latency_is_refused_naming_its_operation(told: object, problem: str) -> None:
+@pytest.mark.parametrize(("declaration", "problem"), INVALID_LATENCIES.values(), ids=INVALID_LATENCIES)
+def test_invalid_default_latency_is_rejected_naming_its_operation(declaration: object, problem: str) -> None:
     with pytest.raises(FaultError, match=problem):
-        latency_rules(told)
+        latency_rules(declaration)
 
 
 # ------------------------------------------------------------ scenarios
 
 
-def at(rules_: tuple[Rule, ...], *seconds: float) -> list[str]:
-    """Return what a call meets so many seconds after the start."""
-    return met(planned(*rules_), [call(now_ms=START_MS + round(s * 1000)) for s in seconds])
+def effects_at(rules_: tuple[Rule, ...], *seconds: float) -> list[str]:
+    """Return the effects on calls at the given seconds after the start."""
+    return effect_names(engine_with_rules(*rules_), [call(now_ms=START_MS + round(s * 1000)) for s in seconds])
 
 
-def test_rules_hold_always_and_a_change_until_the_next() -> None:
+def test_change_holds_until_the_next_change() -> None:
     scenario = parse_scenario(
         {
             "version": 1,
@@ -223,7 +230,7 @@ def test_rules_hold_always_and_a_change_until_the_next() -> None:
             ],
         }
     )
-    assert at(scenario, 0, 59.999, 60, 120.499, 120.5, 179.999, 180, 10**6) == [
+    assert effects_at(scenario, 0, 59.999, 60, 120.499, 120.5, 179.999, 180, 10**6) == [
         "latency+latency",
         "latency+latency",
         "latency+503",
@@ -236,33 +243,33 @@ def test_rules_hold_always_and_a_change_until_the_next() -> None:
     assert [rule.during for rule in scenario[1:4]] == [(60, 120.5), (60, 120.5), (120.5, 180)]
 
 
-def test_the_last_change_holds_for_ever() -> None:
+def test_last_change_holds_forever() -> None:
     scenario = parse_scenario({"changes": [{"at_s": 0, "rules": [{"effect": "reset"}]}]})
-    assert at(scenario, 0, 10**6) == ["reset", "reset"]
+    assert effects_at(scenario, 0, 10**6) == ["reset", "reset"]
     assert scenario[0].during == (0, None)
 
 
-def test_counts_of_a_change_s_rules_begin_with_it() -> None:
+def test_counts_of_a_change_start_with_it() -> None:
     scenario = parse_scenario({"changes": [{"at_s": 60, "rules": [{"effect": "reset", "first": 1}]}]})
-    assert at(scenario, 0, 1, 60, 61) == ["", "", "reset", ""]
+    assert effects_at(scenario, 0, 1, 60, 61) == ["", "", "reset", ""]
 
 
-def test_changes_may_each_have_random_rules_of_their_own() -> None:
-    """They never meet in one call, so each has the whole draw."""
+def test_each_change_has_its_own_probability_budget() -> None:
+    """Rules of different changes never match the same call."""
     change = {"rules": [{"effect": "reset", "probability": 0.9}]}
     assert len(parse_scenario({"changes": [{"at_s": at_s, **change} for at_s in range(10)]})) == 10
 
 
-def test_a_scenario_may_be_a_preset_beside_rules() -> None:
+def test_scenario_combines_preset_and_rules() -> None:
     scenario = parse_scenario({"preset": "slow", "rules": [{"effect": "reset"}]})
     assert scenario == (*FAULT_PRESETS["slow"].rules, Rule(effect=Reset()))
 
 
-def test_an_empty_scenario_has_no_rules() -> None:
+def test_empty_scenario_has_no_rules() -> None:
     assert parse_scenario({}) == parse_scenario({"version": 1, "rules": [], "changes": []}) == ()
 
 
-BAD: Mapping[str, tuple[dict[str, Any], str]] = {
+INVALID_SCENARIOS: Mapping[str, tuple[dict[str, Any], str]] = {
     "an unknown key": ({"rule": []}, r"there is no 'rule' here: did you mean 'rules'\? \(there are: changes, latency"),
     "a later version": ({"version": 2}, "version is 2: it must be 1"),
     "true for a version": ({"version": True}, "version is True: it must be 1"),
@@ -306,13 +313,13 @@ BAD: Mapping[str, tuple[dict[str, Any], str]] = {
 }
 
 
-@pytest.mark.parametrize(("document", "problem"), BAD.values(), ids=BAD)
-def test_a_scenario_is_refused_naming_entry_and_field(document: dict[str, Any], problem: str) -> None:
+@pytest.mark.parametrize(("document", "problem"), INVALID_SCENARIOS.values(), ids=INVALID_SCENARIOS)
+def test_invalid_scenario_is_rejected_naming_entry_and_field(document: dict[str, Any], problem: str) -> None:
     with pytest.raises(FaultError, match=problem):
         parse_scenario(document)
 
 
-FILES: Mapping[str, tuple[bytes, str]] = {
+INVALID_FILES: Mapping[str, tuple[bytes, str]] = {
     "no TOML": (b"rules = [", "is no TOML: "),
     "no UTF-8": (b"# \xff", "is no TOML: 'utf-8' codec"),
     "too large": (b"#" * (1024 * 1024 + 1), "is over 1048576 bytes"),
@@ -323,63 +330,63 @@ FILES: Mapping[str, tuple[bytes, str]] = {
 }
 
 
-@pytest.mark.parametrize(("data", "problem"), FILES.values(), ids=FILES)
-def test_a_file_is_refused_by_its_name(data: bytes, problem: str, tmp_path: Path) -> None:
+@pytest.mark.parametrize(("data", "problem"), INVALID_FILES.values(), ids=INVALID_FILES)
+def test_invalid_file_is_rejected_naming_the_file(data: bytes, problem: str, tmp_path: Path) -> None:
     path = tmp_path / "day.toml"
     path.write_bytes(data)
     with pytest.raises(FaultError, match=f"day.toml: {problem}"):
         load_scenario(path)
 
 
-def test_a_folder_is_no_file(tmp_path: Path) -> None:
+def test_directory_is_rejected(tmp_path: Path) -> None:
     with pytest.raises(FaultError, match="can't be read: "):
         load_scenario(tmp_path)
 
 
 @given(st.lists(rules(), max_size=4))
-def test_every_scenario_goes_through_toml_and_json_and_back(tmp_path_factory: Any, made: list[Rule]) -> None:
-    """Rules that can't stand together are none, so each is alone in its change."""
-    told: dict[str, Any] = {"changes": []}
-    wanted: list[tuple[object, ...]] = []
-    for number, rule in enumerate(made):
+def test_scenario_round_trips_through_toml_and_json(tmp_path_factory: Any, drawn_rules: list[Rule]) -> None:
+    """Each rule gets its own change, because random rules may be incompatible."""
+    declaration: dict[str, Any] = {"changes": []}
+    expected: list[tuple[object, ...]] = []
+    for number, rule in enumerate(drawn_rules):
         if rule.name == "latency":
             continue
         members = rule_to_json(rule)
         members.pop("during", None)
         members.pop("name", None) if rule.name else None
-        told["changes"].append({"at_s": number, "rules": [members]})
-        wanted.append((rule.effect, rule.script, rule.operation, rule.times, rule.probability))
+        declaration["changes"].append({"at_s": number, "rules": [members]})
+        expected.append((rule.effect, rule.script, rule.operation, rule.times, rule.probability))
     path = tmp_path_factory.getbasetemp() / "chance.toml"
-    path.write_text(f"changes = {toml(told['changes'])}\n")
-    read = load_scenario(path)
-    assert [(each.effect, each.script, each.operation, each.times, each.probability) for each in read] == wanted
-    assert parse_rules(json.loads(json.dumps(told))) == read
-    assert parse_rules([rule_to_json(each) for each in read]) == read
+    path.write_text(f"changes = {to_toml(declaration['changes'])}\n")
+    loaded = load_scenario(path)
+    assert [(each.effect, each.script, each.operation, each.times, each.probability) for each in loaded] == expected
+    assert parse_rules(json.loads(json.dumps(declaration))) == loaded
+    assert parse_rules([rule_to_json(each) for each in loaded]) == loaded
 
 
 # ------------------------------------------------------------ samples
 
 
-def test_there_are_samples() -> None:
+def test_sample_scenarios_exist() -> None:
     assert {path.name for path in SCENARIOS.iterdir()} == {"double-charge.toml", "launch-day.toml", "mobile.toml"}
 
 
 @pytest.mark.parametrize("path", sorted(SCENARIOS.glob("*.toml")), ids=lambda path: path.stem)
-def test_a_sample_is_read_and_goes_through_json_and_back(path: Path) -> None:
-    read = parse_rules(path)
-    assert read
-    assert parse_rules([rule_to_json(rule) for rule in read]) == read
-    assert planned(*read)
+def test_sample_scenario_round_trips_through_json(path: Path) -> None:
+    loaded = parse_rules(path)
+    assert loaded
+    assert parse_rules([rule_to_json(rule) for rule in loaded]) == loaded
+    assert engine_with_rules(*loaded)
 
 
-def test_launch_day_is_slow_overloaded_down_and_well_again() -> None:
-    read = load_scenario(SCENARIOS / "launch-day.toml")
-    assert at(read, 0, 59.9) == ["latency", "latency"]
-    assert at(read, *[60 + number / 10 for number in range(600)]).count("latency+latency") < 500
-    assert set(at(read, *range(120, 180))) == {"503"}
-    assert at(read, 180, 10**6) == ["latency", "latency"]
+def test_launch_day_sample_changes_from_slow_to_overload_to_outage() -> None:
+    loaded = load_scenario(SCENARIOS / "launch-day.toml")
+    assert effects_at(loaded, 0, 59.9) == ["latency", "latency"]
+    assert effects_at(loaded, *[60 + number / 10 for number in range(600)]).count("latency+latency") < 500
+    assert set(effects_at(loaded, *range(120, 180))) == {"503"}
+    assert effects_at(loaded, 180, 10**6) == ["latency", "latency"]
 
 
-def test_a_status_in_a_sample_says_when_to_come_back() -> None:
+def test_sample_outage_has_retry_after_date() -> None:
     (outage,) = [rule for rule in load_scenario(SCENARIOS / "launch-day.toml") if rule.during == (120, 180)]
     assert outage.effect == Status(503, retry_after_s=60, retry_after_form="date")

@@ -1,4 +1,4 @@
-"""Latency: distributions of delays, and the texts that mean them."""
+"""Latency: distributions of delays and their text form."""
 
 from collections.abc import Mapping
 from dataclasses import replace
@@ -14,46 +14,46 @@ from fake_credits.keyed_random import keyed_random
 from tests.faults.strategies import distributions
 
 
-def drawn(kind: Distribution, count: int = 100_000) -> list[float]:
-    return sorted(kind.quantile(keyed_random(0, "latency", number)) for number in range(count))
+def draw_delays(distribution: Distribution, count: int = 100_000) -> list[float]:
+    return sorted(distribution.quantile(keyed_random(0, "latency", number)) for number in range(count))
 
 
 @pytest.mark.parametrize(("median_ms", "p99_ms"), [(20, 200), (1, 1.5), (300, 3000)])
-def test_lognormal_hits_median_and_p99_within_3_percent_over_100_000_draws(median_ms: float, p99_ms: float) -> None:
-    delays = drawn(Lognormal(median_ms, p99_ms))
+def test_lognormal_meets_median_and_p99_within_3_percent(median_ms: float, p99_ms: float) -> None:
+    delays = draw_delays(Lognormal(median_ms, p99_ms))
     assert delays[50_000] == pytest.approx(median_ms, rel=0.03)
     assert delays[99_000] == pytest.approx(p99_ms, rel=0.03)
 
 
-def test_lognormal_is_never_over_its_maximum_and_keeps_its_median() -> None:
-    delays = drawn(Lognormal(20, 200, 250), 10_000)
+def test_lognormal_respects_maximum_and_keeps_median() -> None:
+    delays = draw_delays(Lognormal(20, 200, 250), 10_000)
     assert delays[-1] == 250
     assert delays[5000] == pytest.approx(20, rel=0.05)
 
 
-def test_uniform_is_as_likely_anywhere_between_its_ends() -> None:
-    delays = drawn(Uniform(10, 50), 10_000)
+def test_uniform_is_evenly_distributed() -> None:
+    delays = draw_delays(Uniform(10, 50), 10_000)
     assert delays[0] >= 10
     assert delays[-1] < 50
     assert delays[2500] == pytest.approx(20, rel=0.03)
     assert delays[7500] == pytest.approx(40, rel=0.03)
 
 
-def test_fixed_is_the_same_each_time() -> None:
+def test_fixed_is_constant() -> None:
     assert {Fixed(30).quantile(share) for share in (0.0, 0.5, 1 - 2**-53)} == {30}
 
 
 @given(distributions, st.floats(0, 1, exclude_max=True))
-def test_every_delay_is_from_0_to_a_minute(kind: Distribution, share: float) -> None:
-    assert 0 <= kind.quantile(share) <= 60_000.001
+def test_every_delay_is_between_0_and_60_seconds(distribution: Distribution, share: float) -> None:
+    assert 0 <= distribution.quantile(share) <= 60_000.001
 
 
 @given(distributions)
-def test_every_distribution_is_read_back_from_its_text(kind: Distribution) -> None:
-    assert parse_distribution(str(kind)) == kind
+def test_distribution_round_trips_through_text(distribution: Distribution) -> None:
+    assert parse_distribution(str(distribution)) == distribution
 
 
-TEXTS: Mapping[str, tuple[object, Distribution]] = {
+VALID: Mapping[str, tuple[object, Distribution]] = {
     "a number": (50, Fixed(50)),
     "a fraction": (0.5, Fixed(0.5)),
     "a number as text": ("50", Fixed(50)),
@@ -66,13 +66,13 @@ TEXTS: Mapping[str, tuple[object, Distribution]] = {
 }
 
 
-@pytest.mark.parametrize(("told", "meant"), TEXTS.values(), ids=TEXTS)
-def test_a_distribution_can_be_told_as(told: object, meant: Distribution) -> None:
-    assert parse_distribution(told) == meant
-    assert Latency(told) == Latency(meant)  # type: ignore[arg-type] # what a file may hold
+@pytest.mark.parametrize(("value", "expected"), VALID.values(), ids=VALID)
+def test_valid_distribution_is_parsed(value: object, expected: Distribution) -> None:
+    assert parse_distribution(value) == expected
+    assert Latency(value) == Latency(expected)  # type: ignore[arg-type] # what a file may hold
 
 
-REFUSED: Mapping[str, tuple[object, str]] = {
+INVALID: Mapping[str, tuple[object, str]] = {
     "over a minute": (60_001, r"latency is 60001: it must be from 0 to 60000"),
     "over a minute in text": ("uniform(1, 60001)", r"latency is 'uniform\(1, 60001\)': high_ms is 60001.0"),
     "less than nothing": (-1, "^latency is -1: it must be from 0"),
@@ -91,24 +91,24 @@ REFUSED: Mapping[str, tuple[object, str]] = {
 }
 
 
-@pytest.mark.parametrize(("told", "problem"), REFUSED.values(), ids=REFUSED)
-def test_a_distribution_is_refused_with_what_it_may_be(told: object, problem: str) -> None:
+@pytest.mark.parametrize(("value", "problem"), INVALID.values(), ids=INVALID)
+def test_invalid_distribution_is_rejected_with_allowed_values(value: object, problem: str) -> None:
     with pytest.raises(FaultError, match=problem):
-        parse_distribution(told)
+        parse_distribution(value)
 
 
-def test_a_latency_names_its_attribute_in_a_refusal() -> None:
+def test_latency_error_names_the_attribute() -> None:
     with pytest.raises(FaultError, match="^distribution is 60001: it must be"):
         Latency(60_001)
 
 
-def test_every_distribution_is_known_by_its_word() -> None:
+def test_every_distribution_is_registered_by_name() -> None:
     assert set(DISTRIBUTIONS_BY_NAME.values()) == set(Distribution.__subclasses__())
-    assert all(kind.name == word for word, kind in DISTRIBUTIONS_BY_NAME.items())
+    assert all(distribution.name == name for name, distribution in DISTRIBUTIONS_BY_NAME.items())
 
 
-def test_distributions_are_values() -> None:
-    one: Any = Lognormal(20, 200)
-    assert one == Lognormal(20.0, 200.0)
-    assert replace(one, median_ms=30) == Lognormal(30, 200)
-    assert len({one, Lognormal(20, 200), Fixed(20)}) == 2
+def test_distributions_have_value_equality() -> None:
+    lognormal: Any = Lognormal(20, 200)
+    assert lognormal == Lognormal(20.0, 200.0)
+    assert replace(lognormal, median_ms=30) == Lognormal(30, 200)
+    assert len({lognormal, Lognormal(20, 200), Fixed(20)}) == 2
