@@ -34,22 +34,22 @@ CONTRACTS = {
 }
 
 
-class Way(NamedTuple):
+class ClientSetup(NamedTuple):
     """Say how the clients reach the API."""
 
     driver: Literal["in-process", "live"]
     clients: Literal["sync", "async"]
 
 
-WAYS = [
-    Way("in-process", "sync"),
-    Way("live", "sync"),
-    Way("in-process", "async"),
-    Way("live", "async"),
+CLIENT_SETUPS = [
+    ClientSetup("in-process", "sync"),
+    ClientSetup("live", "sync"),
+    ClientSetup("in-process", "async"),
+    ClientSetup("live", "async"),
 ]
 
 
-class _Blocking:
+class _BlockingClient:
     """Be an async client whose calls block, so that one text serves both."""
 
     def __init__(self, client: object, runner: asyncio.Runner) -> None:
@@ -59,35 +59,38 @@ class _Blocking:
     def __getattr__(self, name: str) -> Any:
         method = getattr(self._client, name)
 
-        def call(*args: Any, **words: Any) -> Any:
-            result = method(*args, **words)
-            return self._runner.run(_all(result) if hasattr(result, "__anext__") else result)
+        def call(*args: Any, **kwargs: Any) -> Any:
+            result = method(*args, **kwargs)
+            return self._runner.run(_collect(result) if hasattr(result, "__anext__") else result)
 
         return call
 
 
-async def _all(items: AsyncIterator[Any]) -> list[Any]:
+async def _collect(items: AsyncIterator[Any]) -> list[Any]:
     return [item async for item in items]
 
 
-class World:
+class ApiEnvironment:
     """Be a fresh sandbox under one contract, at a clock that stands still, with clients that take one way to it."""
 
-    def __init__(self, fake: FakeCredits, way: Way, driver: InProcessDriver, checker: OpenApiChecker) -> None:
+    def __init__(self, fake: FakeCredits, setup: ClientSetup, driver: InProcessDriver, checker: OpenApiChecker) -> None:
         self.fake = fake
         self.contract = fake.sandbox.contract
         self.documented = checker
-        self._way = way
+        self._setup = setup
         self._runner = asyncio.Runner()
-        in_process = way.driver == "in-process"
+        in_process = setup.driver == "in-process"
         self._url = IN_PROCESS_BASE_URL if in_process else fake.base_url
-        sync = InProcessTransport(driver) if in_process else NetworkTransport(self._url)
-        twin = AsyncInProcessTransport(driver) if in_process else AsyncNetworkTransport(self._url)
-        self._sync, self._async = CheckedTransport(sync, checker), AsyncCheckedTransport(twin, checker)
+        sync_transport = InProcessTransport(driver) if in_process else NetworkTransport(self._url)
+        async_transport = AsyncInProcessTransport(driver) if in_process else AsyncNetworkTransport(self._url)
+        self._sync, self._async = (
+            CheckedTransport(sync_transport, checker),
+            AsyncCheckedTransport(async_transport, checker),
+        )
 
     def close(self) -> None:
         self._sync.close()
-        if self._way.clients == "async":
+        if self._setup.clients == "async":
             self._runner.run(self._async.aclose())
         self._runner.close()
 
@@ -98,12 +101,12 @@ class World:
     def server_with(self, key: str, contract: Contract | None = None) -> ServerClient:
         """Return a client with another key, or one that believes in another contract."""
         contract = contract or self.contract
-        if self._way.clients == "sync":
+        if self._setup.clients == "sync":
             return ServerClient(self._url, key, contract=contract, transport=self._sync)
         client = AsyncServerClient(self._url, key, contract=contract, transport=self._async)
-        return cast("ServerClient", _Blocking(client, self._runner))
+        return cast("ServerClient", _BlockingClient(client, self._runner))
 
-    def writer_with(self, token: str) -> ServerClient:
+    def server_with_user_token(self, token: str) -> ServerClient:
         """Return a client that can write and bears a user's token."""
         return self.server_with(token, replace(self.contract, api_key=self.contract.user_token))
 
@@ -111,17 +114,17 @@ class World:
         return self.user_with(self.fake.token(user_id), application_id)
 
     def user_with(self, token: str, application_id: str = APP) -> UserClient:
-        if self._way.clients == "sync":
+        if self._setup.clients == "sync":
             return UserClient(self._url, application_id, token, contract=self.contract, transport=self._sync)
         client = AsyncUserClient(self._url, application_id, token, contract=self.contract, transport=self._async)
-        return cast("UserClient", _Blocking(client, self._runner))
+        return cast("UserClient", _BlockingClient(client, self._runner))
 
 
 @pytest.fixture(params=["in-process", "live"])
 def mode(request: pytest.FixtureRequest) -> ClientMode:
     """Return each driver."""
-    chosen: ClientMode = request.param
-    return chosen
+    param: ClientMode = request.param
+    return param
 
 
 @pytest.fixture(scope="session")
@@ -138,29 +141,29 @@ def documents() -> dict[str, OpenApiChecker]:
     return {name: OpenApiChecker(contract) for name, contract in CONTRACTS.items()}
 
 
-def _worlds() -> list[Any]:
+def _environment_params() -> list[Any]:
     """Return every contract by every way; async clients under a foreign contract are for the slow share."""
-    worlds: list[Any] = []
+    params: list[Any] = []
     for name in CONTRACTS:
-        for way in WAYS:
-            quick = way.clients == "sync" or (name, way.driver) == ("default", "in-process")
-            marks = () if quick else pytest.mark.slow
-            worlds.append(pytest.param((name, way), marks=marks, id="-".join((name, *way))))
-    return worlds
+        for setup in CLIENT_SETUPS:
+            is_fast = setup.clients == "sync" or (name, setup.driver) == ("default", "in-process")
+            marks = () if is_fast else pytest.mark.slow
+            params.append(pytest.param((name, setup), marks=marks, id="-".join((name, *setup))))
+    return params
 
 
-@pytest.fixture(params=_worlds())
-def world(
+@pytest.fixture(params=_environment_params())
+def env(
     request: pytest.FixtureRequest, shared: SharedResources, documents: dict[str, OpenApiChecker]
-) -> Iterator[World]:
+) -> Iterator[ApiEnvironment]:
     """Yield a world; at the end the fake must be sound, and something must have been checked."""
-    chosen: tuple[str, Way] = request.param
-    name, way = chosen
-    with FakeCredits(mode=way.driver, shared=shared, contract=CONTRACTS[name], clock=NOW) as fake:
+    param: tuple[str, ClientSetup] = request.param
+    name, setup = param
+    with FakeCredits(mode=setup.driver, shared=shared, contract=CONTRACTS[name], clock=NOW) as fake:
         checker = documents[name]
         before = checker.check_count
-        world = World(fake, way, InProcessDriver(shared.app(CONTRACTS[name]), fake.sandbox), checker)
-        yield world
-        world.close()
+        env = ApiEnvironment(fake, setup, InProcessDriver(shared.app(CONTRACTS[name]), fake.sandbox), checker)
+        yield env
+        env.close()
         assert fake.problems() == []
         assert checker.check_count > before

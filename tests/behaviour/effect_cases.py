@@ -40,24 +40,24 @@ from fake_credits.transports.shared_resources import SharedResources
 
 __all__ = [
     "CALLS",
-    "DAYS",
+    "EFFECT_CASES",
     "START",
-    "Asked",
-    "Day",
-    "Seen",
-    "a_day",
-    "checked",
-    "impatient",
-    "transport_to",
-    "with_gate_opened",
+    "EffectCase",
+    "ReceivedResponse",
+    "RequestSpec",
+    "assert_effect_case",
+    "client_with_short_timeout",
+    "fake_with_rule",
+    "gates_released",
+    "open_transport",
 ]
 
 START = datetime(2026, 3, 1, 12, 30, 15, 678_000, UTC)
-NOISE = b"\x16\x03\x01\x02\x00SSH-2.0-nonsense\r\n\x00\xff\xfe\r\n\r\n"
+GARBAGE_BYTES = b"\x16\x03\x01\x02\x00SSH-2.0-nonsense\r\n\x00\xff\xfe\r\n\r\n"
 _USER = "/v1/applications/app-id/users/user-id"
 
 
-class Asked(NamedTuple):
+class RequestSpec(NamedTuple):
     """Be one request; ``by_user`` bears a user's token, all others the API key."""
 
     method: str
@@ -73,25 +73,25 @@ class Asked(NamedTuple):
         return [credential, *json_type]
 
 
-CALLS: Mapping[str, Asked] = {
-    "balance": Asked("GET", f"{_USER}/balance"),
-    "own balance": Asked("GET", f"{_USER}/balance", by_user=True),
-    "spend": Asked("POST", f"{_USER}/transactions", b'{"delta":-1,"reason":"consume"}'),
-    "overspend": Asked("POST", f"{_USER}/transactions", b'{"delta":-101,"reason":"consume"}'),
-    "history": Asked("GET", f"{_USER}/transactions"),
-    "users": Asked("GET", "/v1/applications/app-id/users"),
-    "user": Asked("GET", _USER),
-    "new user": Asked("PUT", "/v1/applications/app-id/users/bob"),
+CALLS: Mapping[str, RequestSpec] = {
+    "balance": RequestSpec("GET", f"{_USER}/balance"),
+    "own balance": RequestSpec("GET", f"{_USER}/balance", by_user=True),
+    "spend": RequestSpec("POST", f"{_USER}/transactions", b'{"delta":-1,"reason":"consume"}'),
+    "overspend": RequestSpec("POST", f"{_USER}/transactions", b'{"delta":-101,"reason":"consume"}'),
+    "history": RequestSpec("GET", f"{_USER}/transactions"),
+    "users": RequestSpec("GET", "/v1/applications/app-id/users"),
+    "user": RequestSpec("GET", _USER),
+    "new user": RequestSpec("PUT", "/v1/applications/app-id/users/bob"),
 }
 
 
-class Seen(NamedTuple):
+class ReceivedResponse(NamedTuple):
     """Be what a client saw: a status of 0 is no head at all."""
 
     status: int
     headers: Mapping[bytes, bytes]
     body: bytes
-    end: Outcome = "whole"
+    outcome: Outcome = "whole"
 
     @property
     def members(self) -> dict[str, Any]:
@@ -99,11 +99,11 @@ class Seen(NamedTuple):
         return dict(json.loads(self.body))
 
 
-Check = Callable[[Seen, Seen], None]
+Check = Callable[[ReceivedResponse, ReceivedResponse], None]
 """What must hold for what was seen, beside what is seen on a good day."""
 
 
-class Day(NamedTuple):
+class EffectCase(NamedTuple):
     """Be a bad day: under the rule the ``call`` is made, after those ``before`` it, which the rule lets be.
 
     ``end`` is how the client's answer ends, and ``part`` how much of a good day's body it then has; ``spent`` is what
@@ -114,78 +114,78 @@ class Day(NamedTuple):
     call: str
     check: Check
     journal: tuple[int, bool, bool]
-    end: Outcome = "whole"
-    part: Callable[[int], int] | None = None
+    outcome: Outcome = "whole"
+    partial_size: Callable[[int], int] | None = None
     spent: int = 0
-    before: Sequence[str] = ()
+    prior_calls: Sequence[str] = ()
 
 
 # ------------------------------------------------------------ what can be seen
 
 
-def _as_ever(seen: Seen, good: Seen) -> None:
-    own = (b"x-request-id", b"date")
-    assert (seen.status, seen.body, seen.end) == (good.status, good.body, "whole")
-    assert {**seen.headers, **dict.fromkeys(own)} == {**good.headers, **dict.fromkeys(own)}
+def _unchanged(response: ReceivedResponse, baseline: ReceivedResponse) -> None:
+    ignored = (b"x-request-id", b"date")
+    assert (response.status, response.body, response.outcome) == (baseline.status, baseline.body, "whole")
+    assert {**response.headers, **dict.fromkeys(ignored)} == {**baseline.headers, **dict.fromkeys(ignored)}
 
 
-def _nothing(seen: Seen, _good: Seen) -> None:
-    assert (seen.status, seen.headers, seen.body) == (0, {}, b"")
+def _no_response(response: ReceivedResponse, _baseline: ReceivedResponse) -> None:
+    assert (response.status, response.headers, response.body) == (0, {}, b"")
 
 
-def _noise(seen: Seen, _good: Seen) -> None:
-    assert (seen.status, seen.headers, seen.body) == (0, {}, NOISE)
+def _garbage(response: ReceivedResponse, _baseline: ReceivedResponse) -> None:
+    assert (response.status, response.headers, response.body) == (0, {}, GARBAGE_BYTES)
 
 
-def _a_part(seen: Seen, good: Seen) -> None:
+def _partial_body(response: ReceivedResponse, baseline: ReceivedResponse) -> None:
     """See the whole head, with the whole length, and less than the whole body."""
-    assert (seen.status, seen.headers[b"content-length"]) == (good.status, b"%d" % len(good.body))
-    assert good.body.startswith(seen.body)
-    assert len(seen.body) < len(good.body)
+    assert (response.status, response.headers[b"content-length"]) == (baseline.status, b"%d" % len(baseline.body))
+    assert baseline.body.startswith(response.body)
+    assert len(response.body) < len(baseline.body)
 
 
-def _refused(status: int, code: str, retry_after: bytes | None = None) -> Check:
-    def check(seen: Seen, _good: Seen) -> None:
-        assert (seen.status, seen.members["error"]["code"]) == (status, code)
-        assert seen.members["error"]["requestId"].encode() == seen.headers[b"x-request-id"]
-        assert seen.headers.get(b"retry-after") == retry_after
-        assert seen.headers[b"content-type"] == b"application/json"
-
-    return check
-
-
-def _page(status: int, media_type: bytes, start: bytes) -> Check:
-    def check(seen: Seen, _good: Seen) -> None:
-        assert (seen.status, seen.headers[b"content-type"]) == (status, media_type)
-        assert seen.body[: len(start) or None] == start
-        assert seen.headers[b"content-length"] == b"%d" % len(seen.body)
+def _error(status: int, code: str, retry_after: bytes | None = None) -> Check:
+    def check(response: ReceivedResponse, _baseline: ReceivedResponse) -> None:
+        assert (response.status, response.members["error"]["code"]) == (status, code)
+        assert response.members["error"]["requestId"].encode() == response.headers[b"x-request-id"]
+        assert response.headers.get(b"retry-after") == retry_after
+        assert response.headers[b"content-type"] == b"application/json"
 
     return check
 
 
-def _shows(**members: object) -> Check:
-    def check(seen: Seen, good: Seen) -> None:
-        assert seen.status == good.status
-        assert seen.members.items() >= members.items()
+def _not_json(status: int, media_type: bytes, start: bytes) -> Check:
+    def check(response: ReceivedResponse, _baseline: ReceivedResponse) -> None:
+        assert (response.status, response.headers[b"content-type"]) == (status, media_type)
+        assert response.body[: len(start) or None] == start
+        assert response.headers[b"content-length"] == b"%d" % len(response.body)
 
     return check
 
 
-def _without_created_at(seen: Seen, good: Seen) -> None:
-    shown = good.members
-    del shown["createdAt"]
-    assert seen.members == shown
+def _has_members(**members: object) -> Check:
+    def check(response: ReceivedResponse, baseline: ReceivedResponse) -> None:
+        assert response.status == baseline.status
+        assert response.members.items() >= members.items()
+
+    return check
 
 
-def _with_a_cursor(seen: Seen, good: Seen) -> None:
-    assert seen.members["transactions"] == good.members["transactions"]
-    assert "nextCursor" in seen.members
-    assert "nextCursor" not in good.members
+def _without_created_at(response: ReceivedResponse, baseline: ReceivedResponse) -> None:
+    expected = baseline.members
+    del expected["createdAt"]
+    assert response.members == expected
 
 
-def _empty_with_a_cursor(seen: Seen, _good: Seen) -> None:
-    assert seen.members["transactions"] == []
-    assert seen.members["nextCursor"]
+def _with_cursor(response: ReceivedResponse, baseline: ReceivedResponse) -> None:
+    assert response.members["transactions"] == baseline.members["transactions"]
+    assert "nextCursor" in response.members
+    assert "nextCursor" not in baseline.members
+
+
+def _empty_page_with_cursor(response: ReceivedResponse, _baseline: ReceivedResponse) -> None:
+    assert response.members["transactions"] == []
+    assert response.members["nextCursor"]
 
 
 # ------------------------------------------------------------ the days
@@ -195,125 +195,149 @@ def _half(size: int) -> int:
     return size // 2
 
 
-def _first(count: int) -> Callable[[int], int]:
+def _first_bytes(count: int) -> Callable[[int], int]:
     return lambda size: min(count, size - 1)
 
 
-def _after(effect: Any) -> Rule:
+def _after_rule(effect: Any) -> Rule:
     return Rule(effect=effect, phase="after")
 
 
-def _rule(effect: Any, **words: Any) -> Rule:
-    return Rule(effect=effect, **words)
+def _rule(effect: Any, **options: Any) -> Rule:
+    return Rule(effect=effect, **options)
 
 
-OK, SPENT, LOST = (200, False, True), (201, True, True), (201, True, False)
-NEVER, UNREAD = (0, False, False), (200, False, False)
+OK, COMMITTED, COMMITTED_LOST = (200, False, True), (201, True, True), (201, True, False)
+NO_RESPONSE, READ_LOST = (0, False, False), (200, False, False)
 
-DAYS: Mapping[str, Day] = {
-    "latency before": Day(_rule(Latency(5)), "balance", _as_ever, OK),
-    "latency after": Day(_after(Latency(5)), "spend", _as_ever, SPENT, spent=1),
-    "status before": Day(_rule(Status(503)), "spend", _refused(503, "unavailable"), (503, False, True)),
-    "status after": Day(_after(Status(502)), "spend", _refused(502, "bad_gateway"), (502, True, True), spent=1),
-    "status after a refusal": Day(_after(Status(500)), "overspend", _refused(500, "server_error"), (500, False, True)),
-    "status with a code": Day(_rule(Status(409, "too_late")), "spend", _refused(409, "too_late"), (409, False, True)),
-    "status to wait for": Day(
-        _rule(Status(503, retry_after_s=2.2)), "balance", _refused(503, "unavailable", b"3"), (503, False, True)
+EFFECT_CASES: Mapping[str, EffectCase] = {
+    "latency before": EffectCase(_rule(Latency(5)), "balance", _unchanged, OK),
+    "latency after": EffectCase(_after_rule(Latency(5)), "spend", _unchanged, COMMITTED, spent=1),
+    "status before": EffectCase(_rule(Status(503)), "spend", _error(503, "unavailable"), (503, False, True)),
+    "status after": EffectCase(
+        _after_rule(Status(502)), "spend", _error(502, "bad_gateway"), (502, True, True), spent=1
     ),
-    "status until a date": Day(
+    "status after a refusal": EffectCase(
+        _after_rule(Status(500)), "overspend", _error(500, "server_error"), (500, False, True)
+    ),
+    "status with a code": EffectCase(
+        _rule(Status(409, "too_late")), "spend", _error(409, "too_late"), (409, False, True)
+    ),
+    "status to wait for": EffectCase(
+        _rule(Status(503, retry_after_s=2.2)), "balance", _error(503, "unavailable", b"3"), (503, False, True)
+    ),
+    "status until a date": EffectCase(
         _rule(Status(429, retry_after_s=2, retry_after_form="date")),
         "balance",
-        _refused(429, "rate_limited", b"Sun, 01 Mar 2026 12:30:18 GMT"),
+        _error(429, "rate_limited", b"Sun, 01 Mar 2026 12:30:18 GMT"),
         (429, False, True),
     ),
-    "status with garbage": Day(
+    "status with garbage": EffectCase(
         _rule(Status(503, retry_after_s=2, retry_after_form="garbage")),
         "balance",
-        _refused(503, "unavailable", b"soon"),
+        _error(503, "unavailable", b"soon"),
         (503, False, True),
     ),
-    "status without a time": Day(
+    "status without a time": EffectCase(
         _rule(Status(503, retry_after_s=2, retry_after_form="absent")),
         "balance",
-        _refused(503, "unavailable"),
+        _error(503, "unavailable"),
         (503, False, True),
     ),
-    "rate_limit": Day(
-        _rule(RateLimit(1, 60)), "spend", _refused(429, "rate_limited", b"60"), (429, False, True), before=["balance"]
-    ),
-    "reset before": Day(_rule(Reset()), "spend", _nothing, NEVER, "reset"),
-    "reset after": Day(_after(Reset()), "spend", _nothing, LOST, "reset", spent=1),
-    "reset after a refusal": Day(_after(Reset()), "overspend", _nothing, (402, False, False), "reset"),
-    "close before": Day(_rule(Close()), "spend", _nothing, NEVER, "closed"),
-    "close after": Day(_after(Close()), "spend", _nothing, LOST, "closed", spent=1),
-    "hang before": Day(_rule(Hang()), "spend", _nothing, NEVER, "timeout"),
-    "hang after": Day(_after(Hang()), "spend", _nothing, LOST, "timeout", spent=1),
-    "truncate and close": Day(_rule(Truncate(5)), "spend", _a_part, LOST, "closed", _first(5), spent=1),
-    "truncate and reset": Day(_rule(Truncate(5, then="reset")), "spend", _a_part, LOST, "reset", _first(5), spent=1),
-    "truncate and hang": Day(_rule(Truncate(5, then="hang")), "spend", _a_part, LOST, "timeout", _first(5), spent=1),
-    "truncate a share": Day(_rule(Truncate(fraction=0.5)), "balance", _a_part, UNREAD, "closed", _half),
-    "truncate all of it": Day(_rule(Truncate(0)), "balance", _a_part, UNREAD, "closed", _first(0)),
-    "truncate one byte": Day(_rule(Truncate(10**6)), "balance", _a_part, UNREAD, "closed", _first(10**6)),
-    "drip": Day(_rule(Drip(3, 6)), "history", _as_ever, OK),
-    "drip more than there is": Day(_rule(Drip(1000, 5)), "balance", _as_ever, OK),
-    "garbage": Day(_rule(Garbage()), "spend", _noise, LOST, "garbage", spent=1),
-    "not_json before": Day(
-        _rule(NotJson()), "spend", _page(502, b"text/html; charset=utf-8", b"<!DOCTYPE html>"), (502, False, True)
-    ),
-    "not_json after": Day(
-        _after(NotJson(504)),
+    "rate_limit": EffectCase(
+        _rule(RateLimit(1, 60)),
         "spend",
-        _page(504, b"text/html; charset=utf-8", b"<!DOCTYPE html>"),
+        _error(429, "rate_limited", b"60"),
+        (429, False, True),
+        prior_calls=["balance"],
+    ),
+    "reset before": EffectCase(_rule(Reset()), "spend", _no_response, NO_RESPONSE, "reset"),
+    "reset after": EffectCase(_after_rule(Reset()), "spend", _no_response, COMMITTED_LOST, "reset", spent=1),
+    "reset after a refusal": EffectCase(_after_rule(Reset()), "overspend", _no_response, (402, False, False), "reset"),
+    "close before": EffectCase(_rule(Close()), "spend", _no_response, NO_RESPONSE, "closed"),
+    "close after": EffectCase(_after_rule(Close()), "spend", _no_response, COMMITTED_LOST, "closed", spent=1),
+    "hang before": EffectCase(_rule(Hang()), "spend", _no_response, NO_RESPONSE, "timeout"),
+    "hang after": EffectCase(_after_rule(Hang()), "spend", _no_response, COMMITTED_LOST, "timeout", spent=1),
+    "truncate and close": EffectCase(
+        _rule(Truncate(5)), "spend", _partial_body, COMMITTED_LOST, "closed", _first_bytes(5), spent=1
+    ),
+    "truncate and reset": EffectCase(
+        _rule(Truncate(5, then="reset")), "spend", _partial_body, COMMITTED_LOST, "reset", _first_bytes(5), spent=1
+    ),
+    "truncate and hang": EffectCase(
+        _rule(Truncate(5, then="hang")), "spend", _partial_body, COMMITTED_LOST, "timeout", _first_bytes(5), spent=1
+    ),
+    "truncate a share": EffectCase(_rule(Truncate(fraction=0.5)), "balance", _partial_body, READ_LOST, "closed", _half),
+    "truncate all of it": EffectCase(
+        _rule(Truncate(0)), "balance", _partial_body, READ_LOST, "closed", _first_bytes(0)
+    ),
+    "truncate one byte": EffectCase(
+        _rule(Truncate(10**6)), "balance", _partial_body, READ_LOST, "closed", _first_bytes(10**6)
+    ),
+    "drip": EffectCase(_rule(Drip(3, 6)), "history", _unchanged, OK),
+    "drip more than there is": EffectCase(_rule(Drip(1000, 5)), "balance", _unchanged, OK),
+    "garbage": EffectCase(_rule(Garbage()), "spend", _garbage, COMMITTED_LOST, "garbage", spent=1),
+    "not_json before": EffectCase(
+        _rule(NotJson()), "spend", _not_json(502, b"text/html; charset=utf-8", b"<!DOCTYPE html>"), (502, False, True)
+    ),
+    "not_json after": EffectCase(
+        _after_rule(NotJson(504)),
+        "spend",
+        _not_json(504, b"text/html; charset=utf-8", b"<!DOCTYPE html>"),
         (504, True, True),
         spent=1,
     ),
-    "not_json and empty": Day(
-        _rule(NotJson(503, "empty")), "balance", _page(503, b"text/plain", b""), (503, False, True)
+    "not_json and empty": EffectCase(
+        _rule(NotJson(503, "empty")), "balance", _not_json(503, b"text/plain", b""), (503, False, True)
     ),
-    "not_json by its type": Day(
-        _rule(NotJson(200, "wrong_content_type")), "balance", _page(200, b"text/plain", b'{"message"'), OK
+    "not_json by its type": EffectCase(
+        _rule(NotJson(200, "wrong_content_type")), "balance", _not_json(200, b"text/plain", b'{"message"'), OK
     ),
-    "not_json for its mark": Day(
-        _rule(NotJson(200, "bom")), "balance", _page(200, b"application/json", b"\xef\xbb\xbf{"), OK
+    "not_json for its mark": EffectCase(
+        _rule(NotJson(200, "bom")), "balance", _not_json(200, b"application/json", b"\xef\xbb\xbf{"), OK
     ),
-    "stale_read": Day(_rule(StaleRead(by_writes=1)), "balance", _shows(balance=100), OK, spent=1, before=["spend"]),
-    "duplicate_write": Day(_rule(DuplicateWrite()), "spend", _as_ever, SPENT, spent=2),
-    "duplicate_write of a user": Day(_rule(DuplicateWrite()), "new user", _as_ever, SPENT),
-    "duplicate_write of a refusal": Day(
-        _rule(DuplicateWrite()), "overspend", _refused(402, "insufficient_credits"), (402, False, True)
+    "stale_read": EffectCase(
+        _rule(StaleRead(by_writes=1)), "balance", _has_members(balance=100), OK, spent=1, prior_calls=["spend"]
     ),
-    "late_write": Day(_rule(LateWrite(60_000)), "spend", _nothing, NEVER, "timeout"),
-    "schema_drift with a field": Day(
-        _rule(SchemaDrift("extra_field")), "spend", _shows(schemaVersion=2), SPENT, spent=1
+    "duplicate_write": EffectCase(_rule(DuplicateWrite()), "spend", _unchanged, COMMITTED, spent=2),
+    "duplicate_write of a user": EffectCase(_rule(DuplicateWrite()), "new user", _unchanged, COMMITTED),
+    "duplicate_write of a refusal": EffectCase(
+        _rule(DuplicateWrite()), "overspend", _error(402, "insufficient_credits"), (402, False, True)
     ),
-    "schema_drift to a new reason": Day(
-        _rule(SchemaDrift("unknown_reason")), "spend", _shows(reason="adjustment", delta=-1), SPENT, spent=1
+    "late_write": EffectCase(_rule(LateWrite(60_000)), "spend", _no_response, NO_RESPONSE, "timeout"),
+    "schema_drift with a field": EffectCase(
+        _rule(SchemaDrift("extra_field")), "spend", _has_members(schemaVersion=2), COMMITTED, spent=1
     ),
-    "schema_drift to null": Day(_rule(SchemaDrift("null_for_absent")), "history", _shows(nextCursor=None), OK),
-    "schema_drift without a field": Day(
-        _rule(SchemaDrift("missing_optional")), "spend", _without_created_at, SPENT, spent=1
+    "schema_drift to a new reason": EffectCase(
+        _rule(SchemaDrift("unknown_reason")), "spend", _has_members(reason="adjustment", delta=-1), COMMITTED, spent=1
     ),
-    "schema_drift of a refusal": Day(
-        _rule(SchemaDrift()), "overspend", _refused(402, "insufficient_credits"), (402, False, True)
+    "schema_drift to null": EffectCase(
+        _rule(SchemaDrift("null_for_absent")), "history", _has_members(nextCursor=None), OK
     ),
-    "bad_cursor that repeats": Day(_rule(BadCursor("repeat")), "history", _with_a_cursor, OK),
-    "bad_cursor in a circle": Day(_rule(BadCursor("cycle")), "history", _with_a_cursor, OK),
-    "bad_cursor behind nothing": Day(_rule(BadCursor("empty_page")), "history", _empty_with_a_cursor, OK),
-    "unauthorized key": Day(_rule(Unauthorized()), "spend", _refused(401, "invalid_api_key"), (401, False, True)),
-    "unauthorized by rotation": Day(
-        _rule(Unauthorized("rotated")), "own balance", _refused(401, "invalid_token"), (401, False, True)
+    "schema_drift without a field": EffectCase(
+        _rule(SchemaDrift("missing_optional")), "spend", _without_created_at, COMMITTED, spent=1
     ),
-    "unauthorized by a slow clock": Day(
-        _rule(Unauthorized(clock_skew_s=-600)), "own balance", _refused(401, "invalid_token"), (401, False, True)
+    "schema_drift of a refusal": EffectCase(
+        _rule(SchemaDrift()), "overspend", _error(402, "insufficient_credits"), (402, False, True)
     ),
-    "hold_at_gate before": Day(_rule(HoldAtGate("door")), "spend", _as_ever, SPENT, spent=1),
-    "hold_at_gate after": Day(_after(HoldAtGate("door")), "spend", _as_ever, SPENT, spent=1),
+    "bad_cursor that repeats": EffectCase(_rule(BadCursor("repeat")), "history", _with_cursor, OK),
+    "bad_cursor in a circle": EffectCase(_rule(BadCursor("cycle")), "history", _with_cursor, OK),
+    "bad_cursor behind nothing": EffectCase(_rule(BadCursor("empty_page")), "history", _empty_page_with_cursor, OK),
+    "unauthorized key": EffectCase(_rule(Unauthorized()), "spend", _error(401, "invalid_api_key"), (401, False, True)),
+    "unauthorized by rotation": EffectCase(
+        _rule(Unauthorized("rotated")), "own balance", _error(401, "invalid_token"), (401, False, True)
+    ),
+    "unauthorized by a slow clock": EffectCase(
+        _rule(Unauthorized(clock_skew_s=-600)), "own balance", _error(401, "invalid_token"), (401, False, True)
+    ),
+    "hold_at_gate before": EffectCase(_rule(HoldAtGate("door")), "spend", _unchanged, COMMITTED, spent=1),
+    "hold_at_gate after": EffectCase(_after_rule(HoldAtGate("door")), "spend", _unchanged, COMMITTED, spent=1),
 }
 """Every bad day by the effect's word and what is special about it."""
 
 
 @contextlib.contextmanager
-def a_day(shared: SharedResources, mode: ClientMode, rule: Rule | None) -> Generator[FakeCredits]:
+def fake_with_rule(shared: SharedResources, mode: ClientMode, rule: Rule | None) -> Generator[FakeCredits]:
     """Yield a sandbox of a user with 100 credits and two transactions, under a rule."""
     with FakeCredits(mode=mode, shared=shared, balance=50, clock=START) as fake:
         fake.user("user-id", balance=100)
@@ -323,7 +347,7 @@ def a_day(shared: SharedResources, mode: ClientMode, rule: Rule | None) -> Gener
 
 
 @contextlib.contextmanager
-def with_gate_opened(fake: FakeCredits) -> Generator[None]:
+def gates_released(fake: FakeCredits) -> Generator[None]:
     """Let somebody open the gate, where there is one, once a call is held there."""
     gates = list(fake.sandbox.gates.values())
 
@@ -332,14 +356,14 @@ def with_gate_opened(fake: FakeCredits) -> Generator[None]:
             gate.wait_for()
             gate.release()
 
-    opener = threading.Thread(target=open_gate)
-    opener.start()
+    releaser = threading.Thread(target=open_gate)
+    releaser.start()
     yield
-    opener.join()
+    releaser.join()
 
 
 @contextlib.contextmanager
-def transport_to(fake: FakeCredits, mode: ClientMode, shared: SharedResources) -> Generator[Transport]:
+def open_transport(fake: FakeCredits, mode: ClientMode, shared: SharedResources) -> Generator[Transport]:
     """Yield a transport for clients of one's own, by a driver."""
     driver = InProcessDriver(shared.app(fake.sandbox.contract), fake.sandbox)
     transport = InProcessTransport(driver) if mode == "in-process" else NetworkTransport(fake.base_url)
@@ -348,21 +372,23 @@ def transport_to(fake: FakeCredits, mode: ClientMode, shared: SharedResources) -
 
 
 @contextlib.contextmanager
-def impatient(fake: FakeCredits, mode: ClientMode, shared: SharedResources) -> Generator[ServerClient]:
+def client_with_short_timeout(fake: FakeCredits, mode: ClientMode, shared: SharedResources) -> Generator[ServerClient]:
     """Yield a client that waits 150 ms: for calls that will not be answered."""
-    with transport_to(fake, mode, shared) as transport:
+    with open_transport(fake, mode, shared) as transport:
         yield ServerClient(IN_PROCESS_BASE_URL, fake.api_key, transport=transport, timeout_s=0.15)
 
 
-def checked(day: Day, fake: FakeCredits, seen: Seen, good: Seen) -> None:
+def assert_effect_case(
+    case: EffectCase, fake: FakeCredits, response: ReceivedResponse, baseline: ReceivedResponse
+) -> None:
     """Check what was seen, what the ledger has, and what the journal says."""
-    assert seen.end == day.end
-    if day.part is not None:
-        assert len(seen.body) == day.part(len(good.body))
-    day.check(seen, good)
-    assert fake.balance() == 100 - day.spent
+    assert response.outcome == case.outcome
+    if case.partial_size is not None:
+        assert len(response.body) == case.partial_size(len(baseline.body))
+    case.check(response, baseline)
+    assert fake.balance() == 100 - case.spent
     last = fake.journal.entries()[-1]
-    assert (last.status, last.committed, last.delivered) == day.journal
-    assert (last.rule, last.phase) == (f"{day.rule.word}#1", day.rule.phase)
-    assert bool(last.transaction) is (last.committed and day.call == "spend")
+    assert (last.status, last.committed, last.delivered) == case.journal
+    assert (last.rule, last.phase) == (f"{case.rule.word}#1", case.rule.phase)
+    assert bool(last.transaction) is (last.committed and case.call == "spend")
     assert fake.sandbox.bugs == []

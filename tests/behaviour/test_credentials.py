@@ -6,10 +6,10 @@ import pytest
 
 from fake_credits.errors import ERRORS, ApiError, Forbidden, InsufficientScope, InvalidApiKey, InvalidToken
 from fake_credits.tokens.bad_tokens import BAD_TOKENS
-from tests.behaviour.conftest import APP, World
+from tests.behaviour.conftest import APP, ApiEnvironment
 
 READS = ["get_user", "get_balance", "list_transactions"]
-CALLS: dict[str, dict[str, Any]] = {
+ARGUMENTS: dict[str, dict[str, Any]] = {
     "create_user": {"user_id": "ada"},
     "get_user": {"user_id": "ada"},
     "list_users": {},
@@ -20,14 +20,14 @@ CALLS: dict[str, dict[str, Any]] = {
 
 
 @pytest.fixture
-def peopled(world: World) -> World:
-    world.fake.user("ada", balance=100)
-    world.fake.user("bob", balance=7)
-    return world
+def env_with_users(env: ApiEnvironment) -> ApiEnvironment:
+    env.fake.user("ada", balance=100)
+    env.fake.user("bob", balance=7)
+    return env
 
 
-def test_a_user_reads_what_the_server_reads(peopled: World) -> None:
-    user, server = peopled.user(), peopled.server
+def test_user_and_server_client_read_the_same_data(env_with_users: ApiEnvironment) -> None:
+    user, server = env_with_users.user(), env_with_users.server
     assert user.get_user("ada") == server.get_user(APP, "ada")
     assert user.get_balance("ada") == server.get_balance(APP, "ada")
     assert user.list_transactions("ada") == server.list_transactions(APP, "ada")
@@ -35,51 +35,55 @@ def test_a_user_reads_what_the_server_reads(peopled: World) -> None:
 
 @pytest.mark.parametrize("operation", READS)
 @pytest.mark.parametrize("other", ["bob", "nobody"])
-def test_a_user_reads_nobody_else_whether_they_exist_or_not(peopled: World, operation: str, other: str) -> None:
+def test_user_cannot_read_other_users_whether_they_exist_or_not(
+    env_with_users: ApiEnvironment, operation: str, other: str
+) -> None:
     with pytest.raises(Forbidden) as caught:
-        getattr(peopled.user(), operation)(other)
+        getattr(env_with_users.user(), operation)(other)
     assert (caught.value.status, caught.value.auth_reason) == (403, "other_user")
 
 
 @pytest.mark.parametrize("operation", ["create_user", "create_transaction", "list_users"])
-def test_a_users_token_neither_writes_nor_lists_users(peopled: World, operation: str) -> None:
+def test_user_token_can_neither_write_nor_list_users(env_with_users: ApiEnvironment, operation: str) -> None:
     with pytest.raises(InsufficientScope) as caught:
-        getattr(peopled.writer_with(peopled.fake.token("ada")), operation)(APP, **CALLS[operation])
+        getattr(env_with_users.server_with_user_token(env_with_users.fake.token("ada")), operation)(
+            APP, **ARGUMENTS[operation]
+        )
     assert caught.value.status == 403
-    assert peopled.fake.balance("ada") == 100
+    assert env_with_users.fake.balance("ada") == 100
 
 
-def test_a_key_that_is_not_the_sandboxs_opens_nothing(peopled: World) -> None:
-    for operation, words in CALLS.items():
+def test_wrong_api_key_is_rejected(env_with_users: ApiEnvironment) -> None:
+    for operation, arguments in ARGUMENTS.items():
         with pytest.raises(InvalidApiKey) as caught:
-            getattr(peopled.server_with("sk_wrong"), operation)(APP, **words)
+            getattr(env_with_users.server_with("sk_wrong"), operation)(APP, **arguments)
         assert caught.value.status == 401
-    assert peopled.fake.balance("ada") == 100
+    assert env_with_users.fake.balance("ada") == 100
 
 
 @pytest.mark.parametrize("kind", BAD_TOKENS)
-def test_a_bad_token_is_refused_with_its_code_and_why(peopled: World, kind: str) -> None:
+def test_bad_token_is_rejected_with_code_and_reason(env_with_users: ApiEnvironment, kind: str) -> None:
     expected = BAD_TOKENS[kind]
     with pytest.raises(ERRORS[expected.code]) as caught:
-        peopled.user_with(peopled.fake.token("ada", bad=kind)).get_balance("ada")
+        env_with_users.user_with(env_with_users.fake.token("ada", bad=kind)).get_balance("ada")
     error: ApiError = caught.value
     assert (error.status, error.auth_reason) == (expected.status, expected.auth_reason)
 
 
-def test_a_token_expires_by_the_sandboxs_clock(peopled: World) -> None:
-    user = peopled.user_with(peopled.fake.token("ada", expires_in_s=60))
+def test_token_expires_by_sandbox_clock(env_with_users: ApiEnvironment) -> None:
+    user = env_with_users.user_with(env_with_users.fake.token("ada", expires_in_s=60))
     assert user.get_balance("ada").balance == 100
-    peopled.fake.clock.advance(seconds=3600)
+    env_with_users.fake.clock.advance(seconds=3600)
     with pytest.raises(ApiError) as caught:
         user.get_balance("ada")
     assert caught.value.code == "token_expired"
 
 
-def test_an_api_key_is_no_token(peopled: World) -> None:
+def test_api_key_is_rejected_as_token(env_with_users: ApiEnvironment) -> None:
     with pytest.raises((InvalidToken, InvalidApiKey)):
-        peopled.user_with("sk_rubbish").get_balance("ada")
+        env_with_users.user_with("sk_rubbish").get_balance("ada")
 
 
-def test_a_token_is_good_for_every_application(peopled: World) -> None:
-    peopled.fake.user("ada", balance=3, application_id="other")
-    assert peopled.user(application_id="other").get_balance("ada").balance == 3
+def test_token_is_valid_for_every_application(env_with_users: ApiEnvironment) -> None:
+    env_with_users.fake.user("ada", balance=3, application_id="other")
+    assert env_with_users.user(application_id="other").get_balance("ada").balance == 3

@@ -19,57 +19,73 @@ from fake_credits.errors import FakeCreditsError
 from fake_credits.fake import ClientMode
 from fake_credits.faults.effects import EFFECTS
 from fake_credits.transports.shared_resources import SharedResources
-from tests.behaviour.workload import OWN, QUICK, SHORT, TIMED, USERS, Act, Play, Scene, acts, play, player
+from tests.behaviour.workload import (
+    INSTANT_RULES,
+    PER_USER_RULES,
+    SHORT_LATENCY,
+    TIMED_RULES,
+    USERS,
+    UserClients,
+    WorkloadCall,
+    WorkloadConfig,
+    clients_for,
+    generate_calls,
+    run_workload,
+)
 
-CALLS = 25
-MANY = tuple(f"user-{number}" for number in range(16))
+CALL_COUNT = 25
+MANY_USERS = tuple(f"user-{number}" for number in range(16))
 
-_in_chunks = [range(start, start + 20) for start in range(0, 100, 20)]
-_all_seeds = [pytest.param(range(start, start + 250), marks=pytest.mark.slow) for start in range(100, 5100, 250)]
-
-
-def test_the_workload_has_every_effect() -> None:
-    words = {"script" if rule.effect is None else rule.effect.effect_name for rule in (*QUICK, *TIMED)}
-    assert words == {*EFFECTS, "script"}
+_seed_ranges = [range(start, start + 20) for start in range(0, 100, 20)]
+_slow_seed_ranges = [pytest.param(range(start, start + 250), marks=pytest.mark.slow) for start in range(100, 5100, 250)]
 
 
-@pytest.mark.parametrize("seeds", [*_in_chunks, *_all_seeds], ids=lambda seeds: f"from-{seeds.start}")
-def test_the_same_seed_and_the_same_calls_give_the_same_journal(shared: SharedResources, seeds: range) -> None:
+def test_workload_rules_cover_every_effect() -> None:
+    names = {"script" if rule.effect is None else rule.effect.effect_name for rule in (*INSTANT_RULES, *TIMED_RULES)}
+    assert names == {*EFFECTS, "script"}
+
+
+@pytest.mark.parametrize("seeds", [*_seed_ranges, *_slow_seed_ranges], ids=lambda seeds: f"from-{seeds.start}")
+def test_same_seed_and_calls_give_the_same_journal(shared: SharedResources, seeds: range) -> None:
     for seed in seeds:
-        calls = acts(seed, CALLS)
-        first, second = (play(Scene(seed), shared, calls) for _ in range(2))
+        calls = generate_calls(seed, CALL_COUNT)
+        first, second = (run_workload(WorkloadConfig(seed), shared, calls) for _ in range(2))
         assert first == second, f"seed {seed}"
 
 
-def test_another_seed_gives_another_journal(shared: SharedResources) -> None:
-    calls = acts(0, CALLS)
-    assert len({play(Scene(seed), shared, calls) for seed in range(10)}) == 10
+def test_different_seeds_give_different_journals(shared: SharedResources) -> None:
+    calls = generate_calls(0, CALL_COUNT)
+    assert len({run_workload(WorkloadConfig(seed), shared, calls) for seed in range(10)}) == 10
 
 
-def test_every_effect_of_the_workload_comes_about(shared: SharedResources) -> None:
+def test_every_effect_fires_in_the_workload(shared: SharedResources) -> None:
     """The seeds above prove nothing of an effect that never fires."""
-    met: set[str] = set()
+    fired_names: set[str] = set()
     for seed in range(60):
-        met.update(rule for line in _lines(play(Scene(seed), shared, acts(seed, CALLS))) for rule in _rules(line))
-    assert {name.partition("#")[0] for name in met} == {*EFFECTS, "script"}
+        fired_names.update(
+            rule
+            for line in _lines(run_workload(WorkloadConfig(seed), shared, generate_calls(seed, CALL_COUNT)))
+            for rule in _rule_names(line)
+        )
+    assert {name.partition("#")[0] for name in fired_names} == {*EFFECTS, "script"}
 
 
 @pytest.mark.parametrize("seed", range(20))
-def test_a_socket_gives_the_journal_that_in_process_gives(shared: SharedResources, seed: int) -> None:
-    calls = acts(seed, CALLS)
-    over_a_socket = play(Scene(seed, "live", QUICK), shared, calls)
-    assert over_a_socket == play(Scene(seed, "in-process", QUICK), shared, calls)
+def test_live_and_in_process_journals_are_equal(shared: SharedResources, seed: int) -> None:
+    calls = generate_calls(seed, CALL_COUNT)
+    live_journal = run_workload(WorkloadConfig(seed, "live", INSTANT_RULES), shared, calls)
+    assert live_journal == run_workload(WorkloadConfig(seed, "in-process", INSTANT_RULES), shared, calls)
 
 
-def digest() -> str:
+def journal_digest() -> str:
     """Return a digest of the journals of some seeds, for the test in other processes."""
     shared = SharedResources()
-    texts = [play(Scene(seed), shared, acts(seed, CALLS)) for seed in range(10)]
+    texts = [run_workload(WorkloadConfig(seed), shared, generate_calls(seed, CALL_COUNT)) for seed in range(10)]
     return hashlib.sha256("".join(texts).encode()).hexdigest()
 
 
-def test_the_journal_is_the_same_under_any_hash_seed() -> None:
-    command = [sys.executable, "-c", "from tests.behaviour import test_determinism as t; print(t.digest())"]
+def test_journal_does_not_depend_on_hash_seed() -> None:
+    command = [sys.executable, "-c", "from tests.behaviour import test_determinism as t; print(t.journal_digest())"]
     found = [
         subprocess.run(
             command,
@@ -80,67 +96,76 @@ def test_the_journal_is_the_same_under_any_hash_seed() -> None:
         ).stdout.strip()
         for seed in ("1", "2")
     ]
-    assert found == [digest()] * 2
+    assert found == [journal_digest()] * 2
 
 
 # What one user's calls meet does not depend on others.
 
 
 @pytest.mark.parametrize("seed", range(10))
-def test_a_users_calls_meet_the_same_without_the_calls_of_others(shared: SharedResources, seed: int) -> None:
-    calls, scene = acts(seed, 60), Scene(seed, rules=(SHORT, *OWN))
-    together = _lines(play(scene, shared, calls))
+def test_faults_of_one_user_do_not_depend_on_other_users(shared: SharedResources, seed: int) -> None:
+    calls, config = generate_calls(seed, 60), WorkloadConfig(seed, rules=(SHORT_LATENCY, *PER_USER_RULES))
+    together = _lines(run_workload(config, shared, calls))
     for user in USERS:
-        alone = _lines(play(scene, shared, [act for act in calls if act.user == user]))
+        alone = _lines(
+            run_workload(config, shared, [workload_call for workload_call in calls if workload_call.user == user])
+        )
         assert alone == [line for line in together if line[2] == user] != []
 
 
 @pytest.mark.parametrize("mode", ["in-process", "live"])
-def test_sixteen_threads_for_different_users_give_the_journal_of_one(shared: SharedResources, mode: ClientMode) -> None:
-    calls, scene = _of_many(), Scene(5, mode, OWN, MANY)
-    assert _by_threads(scene, shared, calls) == play(Scene(5, "in-process", OWN, MANY), shared, calls)
+def test_sixteen_threads_give_the_journal_of_one_thread(shared: SharedResources, mode: ClientMode) -> None:
+    calls, config = _calls_of_many_users(), WorkloadConfig(5, mode, PER_USER_RULES, MANY_USERS)
+    assert _run_in_threads(config, shared, calls) == run_workload(
+        WorkloadConfig(5, "in-process", PER_USER_RULES, MANY_USERS), shared, calls
+    )
 
 
 @pytest.mark.parametrize("seed", range(5))
-def test_tasks_of_one_loop_with_delays_that_overlap_give_the_same_journal_again(
-    shared: SharedResources, seed: int
-) -> None:
-    rules = [rule for rule in (*TIMED, *QUICK) if rule.effect is None or rule.effect.effect_name != "hold_at_gate"]
-    scene, calls = Scene(seed, rules=rules), acts(seed, 40)
-    first, second = (_by_tasks(scene, shared, calls) for _ in range(2))
+def test_overlapping_tasks_give_a_reproducible_journal(shared: SharedResources, seed: int) -> None:
+    rules = [
+        rule
+        for rule in (*TIMED_RULES, *INSTANT_RULES)
+        if rule.effect is None or rule.effect.effect_name != "hold_at_gate"
+    ]
+    config, calls = WorkloadConfig(seed, rules=rules), generate_calls(seed, 40)
+    first, second = (_run_in_tasks(config, shared, calls) for _ in range(2))
     assert first == second
 
 
-def test_tasks_for_different_users_give_the_journal_of_one_thread(shared: SharedResources) -> None:
-    calls, scene = _of_many(), Scene(5, rules=(SHORT, *OWN), users=MANY)
-    assert _by_tasks(scene, shared, calls) == play(scene, shared, calls)
+def test_tasks_of_different_users_give_the_journal_of_one_thread(shared: SharedResources) -> None:
+    calls, config = _calls_of_many_users(), WorkloadConfig(5, rules=(SHORT_LATENCY, *PER_USER_RULES), users=MANY_USERS)
+    assert _run_in_tasks(config, shared, calls) == run_workload(config, shared, calls)
 
 
-def _of_many() -> list[Act]:
-    return [act for act in acts(5, 400, MANY) if act.user]
+def _calls_of_many_users() -> list[WorkloadCall]:
+    return [workload_call for workload_call in generate_calls(5, 400, MANY_USERS) if workload_call.user]
 
 
 def _lines(canonical: str) -> list[list[object]]:
     return [msgspec.json.decode(line) for line in canonical.splitlines()]
 
 
-def _rules(line: list[object]) -> Iterable[str]:
+def _rule_names(line: list[object]) -> Iterable[str]:
     return (name for name in cast("str", line[5]).split("+") if name)
 
 
-def _job(made: Play, calls: Iterable[Act]) -> Callable[[], None]:
+def _make_job(clients: UserClients, calls: Iterable[WorkloadCall]) -> Callable[[], None]:
     def job() -> None:
-        for act in calls:
+        for workload_call in calls:
             with contextlib.suppress(FakeCreditsError):
-                act.call(made)
+                workload_call.call(clients)
 
     return job
 
 
-def _by_threads(scene: Scene, shared: SharedResources, calls: Iterable[Act]) -> str:
+def _run_in_threads(config: WorkloadConfig, shared: SharedResources, calls: Iterable[WorkloadCall]) -> str:
     """Play the calls of each user in a thread of its own."""
-    with scene.opened(shared) as fake:
-        jobs = [_job(player(fake, user), [act for act in calls if act.user == user]) for user in scene.users]
+    with config.open_fake(shared) as fake:
+        jobs = [
+            _make_job(clients_for(fake, user), [workload_call for workload_call in calls if workload_call.user == user])
+            for user in config.users
+        ]
         threads = [threading.Thread(target=job) for job in jobs]
         for thread in threads:
             thread.start()
@@ -149,21 +174,21 @@ def _by_threads(scene: Scene, shared: SharedResources, calls: Iterable[Act]) -> 
         return fake.journal.canonical()
 
 
-def _by_tasks(scene: Scene, shared: SharedResources, calls: Iterable[Act]) -> str:
+def _run_in_tasks(config: WorkloadConfig, shared: SharedResources, calls: Iterable[WorkloadCall]) -> str:
     """Play the calls of each user in a task of its own, all in one loop."""
-    with scene.opened(shared) as fake:
+    with config.open_fake(shared) as fake:
 
         async def task(user: str) -> None:
             server: AsyncServerClient = fake.async_server_client
             reader: AsyncUserClient = fake.async_user_client(user or None)
-            made = Play(cast("ServerClient", server), cast("UserClient", reader))
-            for act in calls:
-                if act.user == user:
+            clients = UserClients(cast("ServerClient", server), cast("UserClient", reader))
+            for workload_call in calls:
+                if workload_call.user == user:
                     with contextlib.suppress(FakeCreditsError):
-                        await act.call(made)  # type: ignore[misc]
+                        await workload_call.call(clients)  # type: ignore[misc]
 
         async def main() -> None:
-            await asyncio.gather(*map(task, ("", *scene.users)))
+            await asyncio.gather(*map(task, ("", *config.users)))
 
         asyncio.run(main())
         fake.settle()

@@ -8,53 +8,61 @@ from fake_credits.faults.effects import EFFECTS
 from fake_credits.http_message import Request
 from fake_credits.transports.in_process import InProcessDriver
 from fake_credits.transports.shared_resources import SharedResources
-from tests.behaviour.effect_cases import CALLS, DAYS, START, Seen, a_day, checked, with_gate_opened
+from tests.behaviour.effect_cases import (
+    CALLS,
+    EFFECT_CASES,
+    START,
+    ReceivedResponse,
+    assert_effect_case,
+    fake_with_rule,
+    gates_released,
+)
 
-PATIENCE_S = 30.0
+CLIENT_TIMEOUT_S = 30.0
 
 
-def seen_in_process(fake: FakeCredits, shared: SharedResources, call: str) -> Seen:
+def call_in_process(fake: FakeCredits, shared: SharedResources, call: str) -> ReceivedResponse:
     """Make a call as a client with a limit of 30 s."""
-    asked = CALLS[call]
+    request = CALLS[call]
     driver = InProcessDriver(shared.app(fake.sandbox.contract), fake.sandbox)
-    outgoing = Request(asked.method, asked.target.encode(), asked.headers(fake), asked.body, PATIENCE_S)
+    outgoing = Request(request.method, request.target.encode(), request.headers(fake), request.body, CLIENT_TIMEOUT_S)
     reply = driver.call(outgoing)
-    return Seen(reply.status, dict(reply.headers), reply.body, reply.outcome)
+    return ReceivedResponse(reply.status, dict(reply.headers), reply.body, reply.outcome)
 
 
-def good_day(shared: SharedResources, call: str) -> Seen:
+def baseline_response(shared: SharedResources, call: str) -> ReceivedResponse:
     """Return what a call shows where nothing goes wrong."""
-    with a_day(shared, "in-process", None) as fake:
-        return seen_in_process(fake, shared, call)
+    with fake_with_rule(shared, "in-process", None) as fake:
+        return call_in_process(fake, shared, call)
 
 
-def test_every_effect_has_its_day() -> None:
-    assert {name.split()[0] for name in DAYS} == set(EFFECTS)
-    assert {(day.rule.word, day.rule.phase) for day in DAYS.values()} == {
-        (word, phase) for word, effect in EFFECTS.items() for phase in effect.phases
+def test_every_effect_and_phase_has_a_case() -> None:
+    assert {name.split()[0] for name in EFFECT_CASES} == set(EFFECTS)
+    assert {(case.rule.word, case.rule.phase) for case in EFFECT_CASES.values()} == {
+        (name, phase) for name, effect in EFFECTS.items() for phase in effect.phases
     }
 
 
-@pytest.mark.parametrize("name", DAYS)
-def test_a_client_sees(shared: SharedResources, name: str) -> None:
+@pytest.mark.parametrize("name", EFFECT_CASES)
+def test_effect_in_process(shared: SharedResources, name: str) -> None:
     """Each bad day shows what its name says, and books and journals what it should."""
-    day = DAYS[name]
-    with a_day(shared, "in-process", day.rule) as fake:
-        for call in day.before:
-            seen_in_process(fake, shared, call)
-        with with_gate_opened(fake):
-            seen = seen_in_process(fake, shared, day.call)
-        checked(day, fake, seen, good_day(shared, day.call))
+    case = EFFECT_CASES[name]
+    with fake_with_rule(shared, "in-process", case.rule) as fake:
+        for call in case.prior_calls:
+            call_in_process(fake, shared, call)
+        with gates_released(fake):
+            response = call_in_process(fake, shared, case.call)
+        assert_effect_case(case, fake, response, baseline_response(shared, case.call))
 
 
 @pytest.mark.parametrize(
-    ("name", "passed_ms"),
+    ("name", "elapsed_ms"),
     [("latency before", 5), ("latency after", 5), ("drip", 6), ("hang before", 30_000), ("truncate and hang", 30_000)],
 )
-def test_what_takes_time_moves_the_clock_and_nothing_else(shared: SharedResources, name: str, passed_ms: int) -> None:
-    day = DAYS[name]
-    with a_day(shared, "in-process", day.rule) as fake:
-        begun_s = monotonic_s()
-        seen_in_process(fake, shared, day.call)
-        assert monotonic_s() - begun_s < 5
-        assert (fake.clock.now() - START).total_seconds() * 1000 == passed_ms
+def test_delays_move_the_virtual_clock_only(shared: SharedResources, name: str, elapsed_ms: int) -> None:
+    case = EFFECT_CASES[name]
+    with fake_with_rule(shared, "in-process", case.rule) as fake:
+        started_s = monotonic_s()
+        call_in_process(fake, shared, case.call)
+        assert monotonic_s() - started_s < 5
+        assert (fake.clock.now() - START).total_seconds() * 1000 == elapsed_ms

@@ -28,7 +28,7 @@ from fake_credits.faults.effects import (
 from fake_credits.transports.in_process import IN_PROCESS_BASE_URL
 from fake_credits.transports.shared_resources import SharedResources
 from tests.behaviour.conftest import CONTRACTS
-from tests.behaviour.effect_cases import START, transport_to
+from tests.behaviour.effect_cases import START, open_transport
 
 APP, ADA = "app-id", "ada"
 
@@ -58,7 +58,7 @@ def history(fake: FakeCredits) -> list[int]:
 # ------------------------------------------------------------ rate_limit
 
 
-def admitted(fake: FakeCredits, user: str = ADA) -> int | None:
+def retry_after_of_call(fake: FakeCredits, user: str = ADA) -> int | None:
     """Return None for a call that is admitted, else Retry-After in seconds."""
     try:
         fake.user_client(user).get_balance(user)
@@ -67,50 +67,50 @@ def admitted(fake: FakeCredits, user: str = ADA) -> int | None:
     return None
 
 
-def test_a_window_slides_and_waiting_exactly_retry_after_is_admitted(fake: FakeCredits) -> None:
+def test_rate_limit_window_slides_and_admits_after_retry_after(fake: FakeCredits) -> None:
     fake.faults.add(RateLimit(2, 10))
-    assert admitted(fake) is None
+    assert retry_after_of_call(fake) is None
     fake.clock.advance(seconds=3)
-    assert admitted(fake) is None
+    assert retry_after_of_call(fake) is None
     fake.clock.advance(seconds=1)
-    assert admitted(fake) == 6
+    assert retry_after_of_call(fake) == 6
     fake.clock.advance(seconds=5.999)
-    assert admitted(fake) == 1
+    assert retry_after_of_call(fake) == 1
     fake.clock.advance(seconds=0.001)
-    assert admitted(fake) is None
-    assert admitted(fake) == 3
+    assert retry_after_of_call(fake) is None
+    assert retry_after_of_call(fake) == 3
 
 
-def test_refused_calls_do_not_count(fake: FakeCredits) -> None:
+def test_rejected_calls_are_not_counted_by_rate_limit(fake: FakeCredits) -> None:
     fake.faults.add(RateLimit(1, 10))
-    assert admitted(fake) is None
+    assert retry_after_of_call(fake) is None
     for _ in range(9):
         fake.clock.advance(seconds=1)
-        assert admitted(fake) is not None
+        assert retry_after_of_call(fake) is not None
     fake.clock.advance(seconds=1)
-    assert admitted(fake) is None
+    assert retry_after_of_call(fake) is None
 
 
-def test_a_window_counts_every_user_unless_it_is_per_user(fake: FakeCredits) -> None:
+def test_rate_limit_counts_all_users_unless_per_user(fake: FakeCredits) -> None:
     fake.user("bob")
     rule = fake.faults.add(RateLimit(1, 10))
-    assert [admitted(fake), admitted(fake, "bob")] == [None, 10]
+    assert [retry_after_of_call(fake), retry_after_of_call(fake, "bob")] == [None, 10]
     rule.remove()
     fake.faults.add(RateLimit(1, 10), per="user")
-    assert [admitted(fake), admitted(fake, "bob"), admitted(fake)] == [None, None, 10]
+    assert [retry_after_of_call(fake), retry_after_of_call(fake, "bob"), retry_after_of_call(fake)] == [None, None, 10]
 
 
-def test_a_retry_after_that_is_no_whole_second_is_rounded_up(fake: FakeCredits) -> None:
+def test_retry_after_is_rounded_up_to_whole_seconds(fake: FakeCredits) -> None:
     fake.faults.add(RateLimit(1, 0.25))
-    assert [admitted(fake), admitted(fake)] == [None, 1]
+    assert [retry_after_of_call(fake), retry_after_of_call(fake)] == [None, 1]
     fake.clock.advance(seconds=0.25)
-    assert admitted(fake) is None
+    assert retry_after_of_call(fake) is None
 
 
 # ------------------------------------------------------------ stale
 
 
-def test_stale_reads_hide_the_last_writes_in_balance_and_list_alike(fake: FakeCredits) -> None:
+def test_stale_read_hides_last_writes_in_balance_and_list(fake: FakeCredits) -> None:
     spend(fake, -1)
     fake.faults.add(StaleRead(by_writes=2))
     assert (balance(fake), history(fake)) == (99, [-1, 100])
@@ -122,14 +122,14 @@ def test_stale_reads_hide_the_last_writes_in_balance_and_list_alike(fake: FakeCr
     assert fake.balance(ADA) == 39
 
 
-def test_stale_reads_never_hide_what_stood_before_the_rule(fake: FakeCredits) -> None:
+def test_stale_read_never_hides_entries_from_before_the_rule(fake: FakeCredits) -> None:
     for rule in (StaleRead(by_writes=1000), StaleRead(by_ms=86_400_000)):
         spend(fake)
         with fake.faults(rule):
             assert (balance(fake), len(history(fake))) == (fake.balance(ADA), 101 - fake.balance(ADA))
 
 
-def test_a_stale_replica_catches_up_once_its_lag_has_passed(fake: FakeCredits) -> None:
+def test_stale_read_catches_up_after_its_lag(fake: FakeCredits) -> None:
     fake.faults.add(StaleRead(by_ms=500))
     spend(fake, -10)
     fake.clock.advance(seconds=0.3)
@@ -143,7 +143,7 @@ def test_a_stale_replica_catches_up_once_its_lag_has_passed(fake: FakeCredits) -
     assert (balance(fake), history(fake)) == (70, [-20, -10, 100])
 
 
-def test_a_user_is_never_hidden_and_a_refusal_sees_the_truth(fake: FakeCredits) -> None:
+def test_stale_read_affects_neither_users_nor_write_checks(fake: FakeCredits) -> None:
     fake.faults.add(StaleRead(by_writes=1000))
     fake.server_client.create_user(APP, "bob")
     fake.server_client.create_transaction(APP, "bob", delta=5, reason="grant")
@@ -156,7 +156,7 @@ def test_a_user_is_never_hidden_and_a_refusal_sees_the_truth(fake: FakeCredits) 
         fake.server_client.create_transaction(APP, "bob", delta=-6, reason="consume")
 
 
-def test_a_stale_rule_of_one_user_leaves_the_others_alone(fake: FakeCredits) -> None:
+def test_stale_read_for_one_user_leaves_others_unchanged(fake: FakeCredits) -> None:
     fake.user("bob", balance=5)
     fake.faults.add(StaleRead(by_writes=5), user="bob")
     spend(fake)
@@ -164,39 +164,39 @@ def test_a_stale_rule_of_one_user_leaves_the_others_alone(fake: FakeCredits) -> 
     assert (balance(fake), fake.server_client.get_balance(APP, "bob").balance) == (99, 5)
 
 
-def test_a_stale_list_pages_through_the_cut_and_no_further(fake: FakeCredits) -> None:
+def test_stale_list_pages_end_at_the_stale_position(fake: FakeCredits) -> None:
     fake.faults.add(StaleRead(by_writes=7))
     for number in range(1, 65):
         spend(fake, -1 - number % 2)
-    shown = history(fake)
-    assert len(shown) == 65 - 7
-    assert sum(shown) == balance(fake)
+    deltas = history(fake)
+    assert len(deltas) == 65 - 7
+    assert sum(deltas) == balance(fake)
 
 
 @pytest.mark.parametrize("contract", CONTRACTS.values(), ids=CONTRACTS)
-def test_a_fresh_cursor_walks_on_through_a_stale_list(
+def test_cursor_from_fresh_read_works_in_stale_list(
     shared: SharedResources, mode: ClientMode, contract: Contract
 ) -> None:
     """A cursor that points behind the cut is followed: no row twice, and never a refusal."""
     with FakeCredits(mode=mode, shared=shared, contract=contract, users={ADA: 5}, clock=START) as fake:
         client, size = fake.server_client, contract.page_size
-        lag = fake.faults.add(StaleRead(by_writes=2 * size))
+        stale_rule = fake.faults.add(StaleRead(by_writes=2 * size))
         for _ in range(2 * size):
             client.create_transaction(APP, ADA, delta=1, reason="grant")
-        lag.remove()
+        stale_rule.remove()
         page = client.list_transactions(APP, ADA)
-        seen = len(page.transactions)
+        collected = len(page.transactions)
         with fake.faults(StaleRead(by_writes=1)):
             client.create_transaction(APP, ADA, delta=1, reason="grant")
             while page.next_cursor is not None:
                 page = client.list_transactions(APP, ADA, page.next_cursor)
-                seen += len(page.transactions)
-        assert seen == 2 * size + 1
+                collected += len(page.transactions)
+        assert collected == 2 * size + 1
 
 
-def test_stale_rules_of_the_settings_begin_anew_with_a_reset(shared: SharedResources, mode: ClientMode) -> None:
-    words: dict[str, Any] = {"users": {ADA: 100}, "faults": [StaleRead(by_writes=5)], "clock": START}
-    with FakeCredits(mode=mode, shared=shared, **words) as fake:
+def test_configured_stale_read_rule_restarts_after_reset(shared: SharedResources, mode: ClientMode) -> None:
+    options: dict[str, Any] = {"users": {ADA: 100}, "faults": [StaleRead(by_writes=5)], "clock": START}
+    with FakeCredits(mode=mode, shared=shared, **options) as fake:
         for _ in range(2):
             assert balance(fake) == 100
             spend(fake)
@@ -208,7 +208,7 @@ def test_stale_rules_of_the_settings_begin_anew_with_a_reset(shared: SharedResou
 
 
 @pytest.fixture(params=[3, 45], ids=["one page", "three pages"])
-def listed(request: pytest.FixtureRequest, fake: FakeCredits) -> int:
+def item_count(request: pytest.FixtureRequest, fake: FakeCredits) -> int:
     """Let there be so many users and transactions, and return how many."""
     count: int = request.param
     for number in range(count - 1):
@@ -217,51 +217,51 @@ def listed(request: pytest.FixtureRequest, fake: FakeCredits) -> int:
     return count
 
 
-def walks(fake: FakeCredits) -> list[Iterator[Any]]:
+def list_iterators(fake: FakeCredits) -> list[Iterator[Any]]:
     client = fake.server_client
     return [client.iter_users(APP), client.iter_transactions(APP, ADA), fake.user_client(ADA).iter_transactions(ADA)]
 
 
 @pytest.mark.parametrize("kind", ["repeat", "cycle"])
-def test_our_walks_end_a_list_that_has_no_end(fake: FakeCredits, listed: int, kind: Any) -> None:
+def test_iterators_detect_an_endless_list(fake: FakeCredits, item_count: int, kind: Any) -> None:
     fake.faults.add(BadCursor(kind))
-    for walk in walks(fake):
+    for items in list_iterators(fake):
         with pytest.raises(InvalidResponse, match="the list has no end"):
-            list(walk)
+            list(items)
 
 
-def test_a_cycle_shows_every_row_before_it_begins_again(fake: FakeCredits, listed: int) -> None:
+def test_cycle_returns_every_item_before_repeating(fake: FakeCredits, item_count: int) -> None:
     fake.faults.add(BadCursor("cycle"))
     client = fake.server_client
     first = page = client.list_users(APP)
-    seen = list(page.users)
-    while len(seen) < listed:
+    collected = list(page.users)
+    while len(collected) < item_count:
         page = client.list_users(APP, page.next_cursor)
-        seen += page.users
-    assert len({user.user_id for user in seen}) == listed == len(seen)
+        collected += page.users
+    assert len({user.user_id for user in collected}) == item_count == len(collected)
     assert client.list_users(APP, page.next_cursor).users == first.users
 
 
-def test_an_expired_cursor_is_refused_and_the_first_page_is_not(fake: FakeCredits, listed: int) -> None:
+def test_expired_cursor_is_rejected_but_first_page_is_not(fake: FakeCredits, item_count: int) -> None:
     fake.faults.add(BadCursor("expired"))
-    for walk in walks(fake):
-        if listed == 3:
-            assert len(list(walk)) == 3
+    for items in list_iterators(fake):
+        if item_count == 3:
+            assert len(list(items)) == 3
         else:
             with pytest.raises(InvalidCursor, match="expired") as caught:
-                list(walk)
+                list(items)
             assert caught.value.status == 400
 
 
-def test_an_empty_page_in_front_loses_no_row(fake: FakeCredits, listed: int) -> None:
-    expected = [list(walk) for walk in walks(fake)]
+def test_empty_first_page_loses_no_item(fake: FakeCredits, item_count: int) -> None:
+    expected = [list(items) for items in list_iterators(fake)]
     fake.faults.add(BadCursor("empty_page"))
-    assert [list(walk) for walk in walks(fake)] == expected
+    assert [list(items) for items in list_iterators(fake)] == expected
     assert fake.server_client.list_users(APP).users == ()
 
 
 @pytest.mark.parametrize("kind", ["repeat", "cycle", "expired", "empty_page"])
-def test_an_empty_list_has_no_page_to_turn(fake: FakeCredits, kind: Any) -> None:
+def test_bad_cursor_does_not_affect_empty_list(fake: FakeCredits, kind: Any) -> None:
     fake.faults.add(BadCursor(kind))
     assert list(fake.server_client.iter_users("nothing")) == []
 
@@ -269,7 +269,7 @@ def test_an_empty_list_has_no_page_to_turn(fake: FakeCredits, kind: Any) -> None
 # ------------------------------------------------------------ drift and unauthorized
 
 
-def test_our_clients_read_what_a_later_version_says(fake: FakeCredits) -> None:
+def test_clients_accept_schema_drift(fake: FakeCredits) -> None:
     with fake.faults(SchemaDrift("extra_field")):
         assert (balance(fake), history(fake), spend(fake).delta) == (100, [100], -1)
     with fake.faults(SchemaDrift("unknown_reason")):
@@ -280,21 +280,21 @@ def test_our_clients_read_what_a_later_version_says(fake: FakeCredits) -> None:
     assert history(fake) == [-1, -1, 100]
 
 
-def test_a_client_that_needs_what_is_missing_says_what(fake: FakeCredits) -> None:
+def test_missing_field_raises_invalid_response_naming_it(fake: FakeCredits) -> None:
     fake.faults.add(SchemaDrift("missing_optional"))
     with pytest.raises(InvalidResponse, match="createdAt"):
         spend(fake)
     assert fake.balance(ADA) == 99
 
 
-def test_a_revoked_key_is_the_servers_alone(fake: FakeCredits) -> None:
+def test_revoked_key_affects_server_client_only(fake: FakeCredits) -> None:
     fake.faults.add(Unauthorized("revoked"))
     with pytest.raises(InvalidApiKey, match="revoked"):
         spend(fake)
     assert fake.user_client(ADA).get_balance(ADA).balance == 100
 
 
-def test_rotated_keys_are_the_users_alone(fake: FakeCredits) -> None:
+def test_rotated_keys_affect_user_client_only(fake: FakeCredits) -> None:
     fake.faults.add(Unauthorized("rotated"))
     with pytest.raises(InvalidToken, match="rotated"):
         fake.user_client(ADA).get_balance(ADA)
@@ -302,13 +302,13 @@ def test_rotated_keys_are_the_users_alone(fake: FakeCredits) -> None:
 
 
 @pytest.mark.parametrize(("skew_s", "expired"), [(54, False), (64, False), (65, True), (86_400, True)])
-def test_a_fast_clock_ends_a_token_early_by_as_much(
+def test_clock_skew_expires_token_early(
     fake: FakeCredits, mode: ClientMode, shared: SharedResources, skew_s: int, expired: bool
 ) -> None:
     """A token of 60 s, with the 5 s of leeway that every verifier has."""
     token = fake.token(ADA, expires_in_s=60)
     fake.faults.add(Unauthorized(clock_skew_s=skew_s))
-    with transport_to(fake, mode, shared) as transport:
+    with open_transport(fake, mode, shared) as transport:
         client = UserClient(IN_PROCESS_BASE_URL, APP, token, transport=transport)
         if expired:
             with pytest.raises(TokenExpired):

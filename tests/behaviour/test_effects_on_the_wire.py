@@ -11,11 +11,18 @@ from fake_credits.contract import DEFAULT_CONTRACT
 from fake_credits.faults.effects import EFFECTS, Drip, Latency
 from fake_credits.faults.rule import Rule
 from fake_credits.transports.shared_resources import SharedResources
-from tests.behaviour.effect_cases import CALLS, DAYS, Asked, a_day, checked, with_gate_opened
-from tests.behaviour.raw_connection import Wire, until
-from tests.behaviour.test_effects_in_process import good_day
+from tests.behaviour.effect_cases import (
+    CALLS,
+    EFFECT_CASES,
+    RequestSpec,
+    assert_effect_case,
+    fake_with_rule,
+    gates_released,
+)
+from tests.behaviour.raw_connection import RawConnection, wait_until
+from tests.behaviour.test_effects_in_process import baseline_response
 
-HEALTH = Asked("GET", "/_fake/livez")
+HEALTH_REQUEST = RequestSpec("GET", "/_fake/livez")
 
 
 @pytest.fixture(scope="module", params=["uvloop", "asyncio"])
@@ -30,86 +37,89 @@ def shared(request: pytest.FixtureRequest) -> Iterator[SharedResources]:
     shared.close()
 
 
-def test_every_effect_has_its_day() -> None:
-    assert {name.split()[0] for name in DAYS} == set(EFFECTS)
+def test_every_effect_has_a_case() -> None:
+    assert {name.split()[0] for name in EFFECT_CASES} == set(EFFECTS)
 
 
-@pytest.mark.parametrize("connection", ["cold", "warm"])
-@pytest.mark.parametrize("name", DAYS)
-def test_a_client_sees(shared: SharedResources, name: str, connection: str) -> None:
+@pytest.mark.parametrize("connection_state", ["cold", "warm"])
+@pytest.mark.parametrize("name", EFFECT_CASES)
+def test_effect_on_the_wire(shared: SharedResources, name: str, connection_state: str) -> None:
     """Each bad day shows on the wire what it shows in process, whether the connection is new or was used before."""
-    day = DAYS[name]
-    good = good_day(shared, day.call)
-    with a_day(shared, "live", day.rule) as fake, Wire(fake) as wire:
-        if connection == "warm":
-            wire.warm()
-        for call in day.before:
-            wire.send(CALLS[call])
-            assert wire.read().end == "whole"
-        begun = fake.journal.started_count
-        with with_gate_opened(fake):
-            wire.send(CALLS[day.call])
-            until(lambda: fake.journal.total > begun)
-        seen = wire.read(then_silence=_before_silence(name, len(good.body)))
-        until(lambda: fake.journal.in_flight == 0)
-        checked(day, fake, seen, good)
-        if seen.end == "whole":
-            wire.warm()
+    case = EFFECT_CASES[name]
+    baseline = baseline_response(shared, case.call)
+    with fake_with_rule(shared, "live", case.rule) as fake, RawConnection(fake) as connection:
+        if connection_state == "warm":
+            connection.warm_up()
+        for call in case.prior_calls:
+            connection.send(CALLS[call])
+            assert connection.read().outcome == "whole"
+        started = fake.journal.started_count
+        with gates_released(fake):
+            connection.send(CALLS[case.call])
+            wait_until(lambda: fake.journal.total > started)
+        response = connection.read(stall_after=_bytes_before_stall(name, len(baseline.body)))
+        wait_until(lambda: fake.journal.in_flight == 0)
+        assert_effect_case(case, fake, response, baseline)
+        if response.outcome == "whole":
+            connection.warm_up()
 
 
-def _before_silence(name: str, size: int) -> int | None:
-    day = DAYS[name]
-    if day.end != "timeout":
+def _bytes_before_stall(name: str, size: int) -> int | None:
+    case = EFFECT_CASES[name]
+    if case.outcome != "timeout":
         return None
-    return -1 if day.part is None else day.part(size)
+    return -1 if case.partial_size is None else case.partial_size(size)
 
 
-def test_garbage_is_no_http_and_then_the_connection_ends(shared: SharedResources) -> None:
-    with a_day(shared, "live", DAYS["garbage"].rule) as fake, Wire(fake) as wire:
-        wire.send(CALLS["balance"])
-        assert (wire.read().end, wire.socket.recv(1)) == ("garbage", b"")
+def test_garbage_is_not_http_and_closes_connection(shared: SharedResources) -> None:
+    with fake_with_rule(shared, "live", EFFECT_CASES["garbage"].rule) as fake, RawConnection(fake) as connection:
+        connection.send(CALLS["balance"])
+        assert (connection.read().outcome, connection.socket.recv(1)) == ("garbage", b"")
 
 
 @pytest.mark.parametrize("phase", ["before", "after"])
-def test_a_delay_is_never_early(shared: SharedResources, phase: str) -> None:
+def test_latency_is_never_shorter_than_configured(shared: SharedResources, phase: str) -> None:
     rule = Rule(effect=Latency(7), phase=phase)  # type: ignore[arg-type]
-    with a_day(shared, "live", rule) as fake, Wire(fake) as wire:
+    with fake_with_rule(shared, "live", rule) as fake, RawConnection(fake) as connection:
         for _ in range(5):
-            begun_s = monotonic_s()
-            wire.send(CALLS["balance"])
-            wire.read()
-            assert monotonic_s() - begun_s >= 0.007
+            started_s = monotonic_s()
+            connection.send(CALLS["balance"])
+            connection.read()
+            assert monotonic_s() - started_s >= 0.007
 
 
-def test_no_dripped_byte_is_early(shared: SharedResources) -> None:
-    with a_day(shared, "live", Rule(effect=Drip(3, 21))) as fake, Wire(fake) as wire:
-        begun_s, got = monotonic_s(), b""
-        wire.send(CALLS["balance"])
-        while not got.endswith(b'{"balance":100}'):
-            got += wire.socket.recv(65536)
-            pieces = len(got.partition(b"\r\n\r\n")[2]) / 5
-            assert pieces == int(pieces)
-            assert monotonic_s() - begun_s >= 0.007 * pieces
+def test_drip_never_sends_a_byte_early(shared: SharedResources) -> None:
+    with fake_with_rule(shared, "live", Rule(effect=Drip(3, 21))) as fake, RawConnection(fake) as connection:
+        started_s, received = monotonic_s(), b""
+        connection.send(CALLS["balance"])
+        while not received.endswith(b'{"balance":100}'):
+            received += connection.socket.recv(65536)
+            piece_count = len(received.partition(b"\r\n\r\n")[2]) / 5
+            assert piece_count == int(piece_count)
+            assert monotonic_s() - started_s >= 0.007 * piece_count
 
 
-def test_the_gate_keeps_its_call_until_it_is_released(shared: SharedResources) -> None:
-    with a_day(shared, "live", None) as fake, Wire(fake) as wire:
+def test_gate_holds_call_until_released(shared: SharedResources) -> None:
+    with fake_with_rule(shared, "live", None) as fake, RawConnection(fake) as connection:
         gate = fake.hold("createTransaction")
-        wire.send(CALLS["spend"])
+        connection.send(CALLS["spend"])
         gate.wait_for()
-        wire.socket.settimeout(0.01)
+        connection.socket.settimeout(0.01)
         with pytest.raises(TimeoutError):
-            wire.socket.recv(1)
+            connection.socket.recv(1)
         assert fake.balance() == 100
         threading.Thread(target=gate.release).start()
-        wire.socket.settimeout(5)
-        assert wire.read().status == 201
+        connection.socket.settimeout(5)
+        assert connection.read().status == 201
 
 
-def test_requests_behind_one_that_breaks_off_are_not_answered(shared: SharedResources) -> None:
+def test_pipelined_requests_after_closed_response_are_not_answered(shared: SharedResources) -> None:
     """A pipelined request dies with its connection, as it would with a proxy's (RFC 9112, section 9.3.2)."""
-    with a_day(shared, "live", Rule(effect=DAYS["close before"].rule.effect, nth=1)) as fake, Wire(fake) as wire:
-        wire.send(CALLS["balance"])
-        wire.send(CALLS["balance"])
-        assert wire.read().end in ("closed", "reset")
-        until(lambda: fake.journal.in_flight == 0)
+    with (
+        fake_with_rule(shared, "live", Rule(effect=EFFECT_CASES["close before"].rule.effect, nth=1)) as fake,
+        RawConnection(fake) as connection,
+    ):
+        connection.send(CALLS["balance"])
+        connection.send(CALLS["balance"])
+        assert connection.read().outcome in ("closed", "reset")
+        wait_until(lambda: fake.journal.in_flight == 0)

@@ -20,8 +20,8 @@ from fake_credits.faults.effects import (
     LateWrite,
 )
 from fake_credits.transports.shared_resources import SharedResources
-from tests.behaviour.effect_cases import START, impatient
-from tests.behaviour.raw_connection import until
+from tests.behaviour.effect_cases import START, client_with_short_timeout
+from tests.behaviour.raw_connection import wait_until
 
 APP, ADA = "app-id", "ada"
 
@@ -47,7 +47,7 @@ def history(fake: FakeCredits) -> list[int]:
 # ------------------------------------------------------------ duplicate
 
 
-def test_a_duplicate_books_twice_behind_one_answer_and_one_entry(fake: FakeCredits) -> None:
+def test_duplicate_write_commits_twice_with_one_response_and_entry(fake: FakeCredits) -> None:
     fake.faults.add(DuplicateWrite(), times=1)
     spend(fake, -10)
     assert (fake.balance(ADA), history(fake)) == (80, [-10, -10, 100])
@@ -55,7 +55,7 @@ def test_a_duplicate_books_twice_behind_one_answer_and_one_entry(fake: FakeCredi
     assert (entry.status, entry.transaction, entry.committed, entry.rule) == (201, "txn_2", True, "duplicate_write#1")
 
 
-def test_a_duplicate_that_the_ledger_refuses_is_nobodys(fake: FakeCredits) -> None:
+def test_duplicate_rejected_by_ledger_is_not_reported(fake: FakeCredits) -> None:
     fake.faults.add(DuplicateWrite())
     assert spend(fake, -60).delta == -60
     assert (fake.balance(ADA), history(fake)) == (40, [-60, 100])
@@ -63,7 +63,7 @@ def test_a_duplicate_that_the_ledger_refuses_is_nobodys(fake: FakeCredits) -> No
     assert (entry.status, entry.code, entry.committed, entry.delta) == (201, "", True, -60)
 
 
-def test_a_duplicate_of_a_new_user_makes_one_and_says_so(fake: FakeCredits) -> None:
+def test_duplicate_write_of_new_user_creates_one_user(fake: FakeCredits) -> None:
     fake.faults.add(DuplicateWrite())
     assert fake.server_client.create_user(APP, "bob").user_id == "bob"
     entry = fake.journal.entries()[-1]
@@ -74,23 +74,27 @@ def test_a_duplicate_of_a_new_user_makes_one_and_says_so(fake: FakeCredits) -> N
 
 
 @pytest.fixture
-def hasty(fake: FakeCredits, mode: ClientMode, shared: SharedResources) -> Iterator[ServerClient]:
+def short_timeout_client(fake: FakeCredits, mode: ClientMode, shared: SharedResources) -> Iterator[ServerClient]:
     """Yield a client with little patience."""
-    with impatient(fake, mode, shared) as hasty:
-        yield hasty
+    with client_with_short_timeout(fake, mode, shared) as short_timeout_client:
+        yield short_timeout_client
 
 
-def zombie(fake: FakeCredits, hasty: ServerClient, delta: int, after_ms: int = 60_000) -> ActiveRule:
+def add_late_write(
+    fake: FakeCredits, short_timeout_client: ServerClient, delta: int, after_ms: int = 60_000
+) -> ActiveRule:
     """Let a write of ada's come to life later."""
     rule = fake.faults.add(LateWrite(after_ms), "createTransaction")
     with pytest.raises(Timeout):
-        hasty.create_transaction(APP, ADA, delta=delta, reason="consume")
+        short_timeout_client.create_transaction(APP, ADA, delta=delta, reason="consume")
     assert rule.fired == 1
     return rule
 
 
-def test_a_zombie_lands_later_and_its_entry_of_the_journal_then_says_so(fake: FakeCredits, hasty: ServerClient) -> None:
-    zombie(fake, hasty, -10)
+def test_late_write_commits_later_and_updates_its_journal_entry(
+    fake: FakeCredits, short_timeout_client: ServerClient
+) -> None:
+    add_late_write(fake, short_timeout_client, -10)
     (before,) = fake.journal.entries()
     assert (before.status, before.committed, before.delivered, before.transaction) == (0, False, False, "")
     assert fake.balance(ADA) == 100
@@ -103,8 +107,10 @@ def test_a_zombie_lands_later_and_its_entry_of_the_journal_then_says_so(fake: Fa
     assert len(fake.journal) == 2
 
 
-def test_a_zombie_is_refused_by_the_ledger_that_it_lands_in(fake: FakeCredits, hasty: ServerClient) -> None:
-    zombie(fake, hasty, -60)
+def test_late_write_is_rejected_by_the_ledger_at_commit_time(
+    fake: FakeCredits, short_timeout_client: ServerClient
+) -> None:
+    add_late_write(fake, short_timeout_client, -60)
     spend(fake, -50)
     fake.clock.advance(seconds=60)
     assert fake.balance(ADA) == 50
@@ -113,9 +119,9 @@ def test_a_zombie_is_refused_by_the_ledger_that_it_lands_in(fake: FakeCredits, h
     assert (entry.delivered, entry.transaction) == (False, "")
 
 
-def test_a_zombie_with_a_duplicate_lands_twice(fake: FakeCredits, hasty: ServerClient) -> None:
+def test_late_write_with_duplicate_write_commits_twice(fake: FakeCredits, short_timeout_client: ServerClient) -> None:
     fake.faults.add(DuplicateWrite(), "createTransaction", stack=True)
-    zombie(fake, hasty, -10)
+    add_late_write(fake, short_timeout_client, -10)
     assert fake.balance(ADA) == 100
     fake.clock.advance(seconds=60)
     assert (fake.balance(ADA), history(fake)) == (80, [-10, -10, 100])
@@ -124,23 +130,25 @@ def test_a_zombie_with_a_duplicate_lands_twice(fake: FakeCredits, hasty: ServerC
     assert (entry.rule, entry.phase) == ("duplicate_write#1+late_write#1", "write+write")
 
 
-def test_the_second_of_a_zombie_that_the_ledger_refuses_is_nobodys(fake: FakeCredits, hasty: ServerClient) -> None:
+def test_late_write_duplicate_rejected_by_ledger_is_not_reported(
+    fake: FakeCredits, short_timeout_client: ServerClient
+) -> None:
     fake.faults.add(DuplicateWrite(), "createTransaction", stack=True)
-    zombie(fake, hasty, -60)
+    add_late_write(fake, short_timeout_client, -60)
     fake.clock.advance(seconds=60)
     (entry,) = fake.journal.entries()
     assert (fake.balance(ADA), entry.status, entry.code, entry.committed) == (40, 201, "", True)
 
 
-def test_a_retry_overtakes_a_zombie_and_the_user_pays_twice(fake: FakeCredits, hasty: ServerClient) -> None:
-    zombie(fake, hasty, -10)
+def test_retry_before_late_write_charges_twice(fake: FakeCredits, short_timeout_client: ServerClient) -> None:
+    add_late_write(fake, short_timeout_client, -10)
     fake.server_client.create_transaction(APP, ADA, delta=-10, reason="consume")
     assert fake.settle() >= 1
     assert fake.balance(ADA) == 80
 
 
-def test_a_zombie_that_is_refused_at_arrival_is_answered_and_has_not_fired(
-    fake: FakeCredits, hasty: ServerClient
+def test_late_write_rejected_on_arrival_is_answered_and_not_fired(
+    fake: FakeCredits, short_timeout_client: ServerClient
 ) -> None:
     rule = fake.faults.add(LateWrite(10), "createTransaction")
     with pytest.raises(InsufficientCredits):
@@ -149,22 +157,20 @@ def test_a_zombie_that_is_refused_at_arrival_is_answered_and_has_not_fired(
     assert (rule.fired, rule.is_unused) == (0, True)
     assert (entry.status, entry.rule, entry.phase, entry.delivered) == (402, "", "", True)
     with pytest.raises(Timeout):
-        hasty.create_transaction(APP, ADA, delta=-100, reason="consume")
+        short_timeout_client.create_transaction(APP, ADA, delta=-100, reason="consume")
     assert rule.fired == 1
 
 
-def test_a_refused_zombie_is_not_used_up_for_its_user_either(fake: FakeCredits, hasty: ServerClient) -> None:
+def test_rejected_late_write_is_not_used_up_for_its_user(fake: FakeCredits, short_timeout_client: ServerClient) -> None:
     rule = fake.faults.add(LateWrite(10), "createTransaction", per="user")
     with pytest.raises(InsufficientCredits):
         fake.server_client.create_transaction(APP, ADA, delta=-101, reason="consume")
     with pytest.raises(Timeout):
-        hasty.create_transaction(APP, ADA, delta=-100, reason="consume")
+        short_timeout_client.create_transaction(APP, ADA, delta=-100, reason="consume")
     assert rule.fired == 1
 
 
-def test_a_refused_zombie_behind_a_delay_leaves_the_delay_in_the_journal(
-    fake: FakeCredits, hasty: ServerClient
-) -> None:
+def test_rejected_late_write_keeps_latency_in_journal(fake: FakeCredits, short_timeout_client: ServerClient) -> None:
     fake.faults.add(Latency(1), name="slow")
     fake.faults.add(LateWrite(10), "createTransaction")
     with pytest.raises(InsufficientCredits):
@@ -173,35 +179,35 @@ def test_a_refused_zombie_behind_a_delay_leaves_the_delay_in_the_journal(
     assert (entry.rule, entry.phase) == ("slow", "before")
 
 
-def test_a_zombie_comes_once_unless_times_says_more(fake: FakeCredits, hasty: ServerClient) -> None:
-    zombie(fake, hasty, -1)
+def test_late_write_fires_once_unless_times_is_given(fake: FakeCredits, short_timeout_client: ServerClient) -> None:
+    add_late_write(fake, short_timeout_client, -1)
     assert fake.server_client.create_transaction(APP, ADA, delta=-1, reason="consume").delta == -1
     rule = fake.faults.add(LateWrite(10), "createTransaction", times=2)
     for _ in range(2):
         with pytest.raises(Timeout):
-            hasty.create_transaction(APP, ADA, delta=-1, reason="consume")
+            short_timeout_client.create_transaction(APP, ADA, delta=-1, reason="consume")
     fake.server_client.create_transaction(APP, ADA, delta=-1, reason="consume")
     assert rule.fired == 2
     fake.settle()
     assert fake.balance(ADA) == 95
 
 
-def test_a_zombie_of_a_real_clock_lands_on_its_own_on_a_socket(shared: SharedResources) -> None:
+def test_late_write_on_real_clock_commits_on_live_server(shared: SharedResources) -> None:
     with (
         FakeCredits(mode="live", shared=shared, users={ADA: 100}) as fake,
-        impatient(fake, "live", shared) as hasty,
+        client_with_short_timeout(fake, "live", shared) as short_timeout_client,
     ):
-        zombie(fake, hasty, -10, after_ms=30)
-        until(lambda: fake.balance(ADA) == 90)
+        add_late_write(fake, short_timeout_client, -10, after_ms=30)
+        wait_until(lambda: fake.balance(ADA) == 90)
         assert fake.journal.entries()[0].committed
 
 
-def test_a_zombie_of_a_new_user_makes_them_later(fake: FakeCredits, hasty: ServerClient) -> None:
+def test_late_write_of_new_user_creates_user_later(fake: FakeCredits, short_timeout_client: ServerClient) -> None:
     fake.faults.add(LateWrite(1000), "createUser")
     with pytest.raises(Timeout):
-        hasty.create_user(APP, "bob")
+        short_timeout_client.create_user(APP, "bob")
     with pytest.raises(UserNotFound):
         fake.server_client.get_user(APP, "bob")
     fake.clock.advance(seconds=1)
-    made = fake.server_client.get_user(APP, "bob")
-    assert made.created_at >= START + timedelta(seconds=1)
+    created = fake.server_client.get_user(APP, "bob")
+    assert created.created_at >= START + timedelta(seconds=1)

@@ -16,16 +16,16 @@ from fake_credits.faults import Gate, Latency
 APP = "app-id"
 MODES: list[ClientMode] = ["in-process", "live"]
 ORDERS = ([0, 1], [1, 0])
-WON = {0: ["booked", "refused"], 1: ["refused", "booked"]}
+EXPECTED_OUTCOMES = {0: ["booked", "refused"], 1: ["refused", "booked"]}
 
 Outcomes = list[str]
 
 
-def world(mode: ClientMode) -> FakeCredits:
+def fake_with_one_credit(mode: ClientMode) -> FakeCredits:
     return FakeCredits(users={"ada": 1}, mode=mode)
 
 
-def last_credit(credits: FakeCredits) -> Gate:
+def hold_last_credit(credits: FakeCredits) -> Gate:
     return credits.hold("createTransaction", user="ada", phase="before")
 
 
@@ -45,8 +45,8 @@ async def consume_async(credits: FakeCredits, outcomes: Outcomes, number: int) -
         outcomes[number] = "refused"
 
 
-def race_of_threads(credits: FakeCredits, order: list[int]) -> Outcomes:
-    gate, outcomes = last_credit(credits), ["", ""]
+def race_with_threads(credits: FakeCredits, order: list[int]) -> Outcomes:
+    gate, outcomes = hold_last_credit(credits), ["", ""]
     threads = [threading.Thread(target=consume, args=(credits, outcomes, number)) for number in (0, 1)]
     for number, thread in enumerate(threads):
         thread.start()
@@ -57,9 +57,9 @@ def race_of_threads(credits: FakeCredits, order: list[int]) -> Outcomes:
     return outcomes
 
 
-def race_of_tasks(credits: FakeCredits, order: list[int]) -> Outcomes:
+def race_with_asyncio(credits: FakeCredits, order: list[int]) -> Outcomes:
     async def main() -> Outcomes:
-        gate, outcomes = last_credit(credits), ["", ""]
+        gate, outcomes = hold_last_credit(credits), ["", ""]
         async with asyncio.TaskGroup() as group:
             for number in (0, 1):
                 group.create_task(consume_async(credits, outcomes, number))
@@ -70,9 +70,9 @@ def race_of_tasks(credits: FakeCredits, order: list[int]) -> Outcomes:
     return asyncio.run(main())
 
 
-def race_in_trio(credits: FakeCredits, order: list[int]) -> Outcomes:
+def race_with_trio(credits: FakeCredits, order: list[int]) -> Outcomes:
     async def main() -> Outcomes:
-        gate, outcomes = last_credit(credits), ["", ""]
+        gate, outcomes = hold_last_credit(credits), ["", ""]
         async with trio.open_nursery() as nursery:
             for number in (0, 1):
                 nursery.start_soon(consume_async, credits, outcomes, number)
@@ -83,18 +83,18 @@ def race_in_trio(credits: FakeCredits, order: list[int]) -> Outcomes:
     return trio.run(main)
 
 
-RACES = {"threads": race_of_threads, "asyncio": race_of_tasks, "trio": race_in_trio}
+RACES = {"threads": race_with_threads, "asyncio": race_with_asyncio, "trio": race_with_trio}
 
 
 @pytest.mark.parametrize("order", ORDERS, ids=str)
 @pytest.mark.parametrize("mode", MODES)
 @pytest.mark.parametrize("race", RACES.values(), ids=RACES.keys())
-def test_of_two_who_consume_the_last_credit_the_one_released_first_gets_it(
+def test_first_released_call_gets_the_last_credit(
     race: Callable[[FakeCredits, list[int]], Outcomes], mode: ClientMode, order: list[int]
 ) -> None:
-    with world(mode) as credits:
+    with fake_with_one_credit(mode) as credits:
         for _ in range(5):
-            assert race(credits, order) == WON[order[0]]
+            assert race(credits, order) == EXPECTED_OUTCOMES[order[0]]
             assert credits.balance("ada") == 0
             credits.reset()
         assert credits.problems() == []
@@ -103,11 +103,13 @@ def test_of_two_who_consume_the_last_credit_the_one_released_first_gets_it(
 @pytest.mark.slow
 @pytest.mark.parametrize("mode", MODES)
 @pytest.mark.parametrize("race", RACES.values(), ids=RACES.keys())
-def test_it_does_200_times_in_a_row(race: Callable[[FakeCredits, list[int]], Outcomes], mode: ClientMode) -> None:
-    with world(mode) as credits:
+def test_first_released_call_gets_the_last_credit_200_times(
+    race: Callable[[FakeCredits, list[int]], Outcomes], mode: ClientMode
+) -> None:
+    with fake_with_one_credit(mode) as credits:
         for turn in range(200):
             order = ORDERS[turn % 2]
-            assert race(credits, order) == WON[order[0]]
+            assert race(credits, order) == EXPECTED_OUTCOMES[order[0]]
             credits.reset()
 
 
@@ -124,21 +126,21 @@ except InsufficientCredits:
 
 
 def test_clients_in_other_processes_are_held_and_released_in_order() -> None:
-    with world("live") as credits:
-        gate = last_credit(credits)
-        words = [sys.executable, "-c", CLIENT, credits.base_url, credits.api_key]
-        children: list[subprocess.Popen[str]] = []
+    with fake_with_one_credit("live") as credits:
+        gate = hold_last_credit(credits)
+        command = [sys.executable, "-c", CLIENT, credits.base_url, credits.api_key]
+        processes: list[subprocess.Popen[str]] = []
         for number in (1, 2):
-            children.append(subprocess.Popen(words, stdout=subprocess.PIPE, text=True))
+            processes.append(subprocess.Popen(command, stdout=subprocess.PIPE, text=True))
             gate.wait_for(number)
         gate.release([1, 0])
-        assert [child.communicate()[0].strip() for child in children] == ["refused", "booked"]
+        assert [process.communicate()[0].strip() for process in processes] == ["refused", "booked"]
 
 
 @pytest.mark.parametrize("mode", MODES)
-def test_release_returns_once_each_exchange_has_gone_on(mode: ClientMode) -> None:
-    with world(mode) as credits:
-        gate, outcomes = last_credit(credits), [""]
+def test_release_returns_after_released_call_has_proceeded(mode: ClientMode) -> None:
+    with fake_with_one_credit(mode) as credits:
+        gate, outcomes = hold_last_credit(credits), [""]
         thread = threading.Thread(target=consume, args=(credits, outcomes, 0))
         thread.start()
         gate.wait_for()
@@ -149,8 +151,8 @@ def test_release_returns_once_each_exchange_has_gone_on(mode: ClientMode) -> Non
 
 
 @pytest.mark.parametrize("mode", MODES)
-def test_after_the_decision_a_gate_holds_an_answer_to_what_stands(mode: ClientMode) -> None:
-    with world(mode) as credits:
+def test_gate_in_after_phase_holds_response_of_committed_write(mode: ClientMode) -> None:
+    with fake_with_one_credit(mode) as credits:
         gate, outcomes = credits.hold("createTransaction", phase="after"), [""]
         thread = threading.Thread(target=consume, args=(credits, outcomes, 0))
         thread.start()
@@ -161,23 +163,23 @@ def test_after_the_decision_a_gate_holds_an_answer_to_what_stands(mode: ClientMo
         assert outcomes == ["booked"]
 
 
-def test_a_released_exchange_runs_up_to_its_next_wait() -> None:
+def test_released_call_runs_to_its_next_wait() -> None:
     with FakeCredits(users={"ada": 1}, clock="frozen") as credits:
-        gate, outcomes = last_credit(credits), [""]
-        second = credits.hold("createTransaction", phase="after")
+        gate, outcomes = hold_last_credit(credits), [""]
+        second_gate = credits.hold("createTransaction", phase="after")
         thread = threading.Thread(target=consume, args=(credits, outcomes, 0))
         thread.start()
         gate.wait_for()
         gate.release()
-        assert (credits.balance("ada"), len(second)) == (0, 1)
-        second.release()
+        assert (credits.balance("ada"), len(second_gate)) == (0, 1)
+        second_gate.release()
         thread.join()
 
 
 @pytest.mark.parametrize("mode", MODES)
-def test_a_client_that_is_cancelled_leaves_its_exchange_which_commits_once_released(mode: ClientMode) -> None:
+def test_cancelled_call_stays_held_and_commits_after_release(mode: ClientMode) -> None:
     async def main(credits: FakeCredits) -> None:
-        gate = last_credit(credits)
+        gate = hold_last_credit(credits)
         task = asyncio.create_task(consume_async(credits, [""], 0))
         await gate.async_wait_for()
         task.cancel()
@@ -187,15 +189,15 @@ def test_a_client_that_is_cancelled_leaves_its_exchange_which_commits_once_relea
         gate.release()
         assert credits.balance("ada") == 0
 
-    with world(mode) as credits:
+    with fake_with_one_credit(mode) as credits:
         asyncio.run(main(credits))
         (entry,) = credits.journal
         assert (entry.committed, entry.delivered) == (True, False)
 
 
-def test_a_held_exchange_spends_no_patience_and_no_others_jump_times_it_out() -> None:
+def test_held_call_does_not_time_out_when_clock_advances() -> None:
     with FakeCredits(users={"ada": 1}, clock="frozen") as credits:
-        gate, outcomes = last_credit(credits), [""]
+        gate, outcomes = hold_last_credit(credits), [""]
         thread = threading.Thread(target=consume, args=(credits, outcomes, 0))
         thread.start()
         gate.wait_for()
@@ -206,7 +208,7 @@ def test_a_held_exchange_spends_no_patience_and_no_others_jump_times_it_out() ->
 
 
 @pytest.mark.parametrize("mode", MODES)
-def test_at_its_limit_the_held_call_fails_and_so_does_the_test(mode: ClientMode) -> None:
+def test_gate_timeout_fails_held_call_and_test(mode: ClientMode) -> None:
     with FakeCredits(users={"ada": 1}, mode=mode, gate_timeout_s=0.01) as credits:
         credits.hold("createTransaction", name="door")
         failures: list[str] = []
@@ -226,8 +228,8 @@ def test_at_its_limit_the_held_call_fails_and_so_does_the_test(mode: ClientMode)
         assert credits.balance("ada") == 1
 
 
-def test_the_only_thread_there_is_raises_at_once() -> None:
-    with world("in-process") as credits:
+def test_call_held_in_the_only_thread_raises_at_once() -> None:
+    with fake_with_one_credit("in-process") as credits:
         gate = credits.hold("createTransaction", name="door")
         with pytest.raises(WouldHangForever, match="gate 'door' holds it, and there is no other thread"):
             credits.server_client.create_transaction(APP, "ada", delta=-1, reason="consume")
@@ -235,10 +237,10 @@ def test_the_only_thread_there_is_raises_at_once() -> None:
 
 
 @pytest.mark.parametrize("mode", MODES)
-def test_closing_releases_what_is_held(mode: ClientMode) -> None:
+def test_close_releases_held_calls(mode: ClientMode) -> None:
     outcomes = [""]
-    with world(mode) as credits:
-        gate = last_credit(credits)
+    with fake_with_one_credit(mode) as credits:
+        gate = hold_last_credit(credits)
         thread = threading.Thread(target=consume, args=(credits, outcomes, 0))
         thread.start()
         gate.wait_for()
@@ -246,9 +248,9 @@ def test_closing_releases_what_is_held(mode: ClientMode) -> None:
     assert outcomes == ["booked"]
 
 
-def test_a_delay_behind_a_gate_is_waited_out_by_the_client_that_was_held() -> None:
+def test_latency_after_gate_is_waited_by_held_client() -> None:
     with FakeCredits(users={"ada": 1}, clock="frozen") as credits:
-        gate, outcomes = last_credit(credits), [""]
+        gate, outcomes = hold_last_credit(credits), [""]
         credits.faults.add(Latency(5_000))
         before_ms = credits.clock.now_ms()
         thread = threading.Thread(target=consume, args=(credits, outcomes, 0))

@@ -16,126 +16,126 @@ from fake_credits.errors import (
     ValidationError,
 )
 from fake_credits.models import Reason
-from tests.behaviour.conftest import APP, NOW, World
+from tests.behaviour.conftest import APP, NOW, ApiEnvironment
 
-ODD_IDS = ["a/b", "..a", "ü", "日本", " ", "a b", "%2F", "a?b#c", "auth0|1", "a+b", "x" * 256]
+UNUSUAL_IDS = ["a/b", "..a", "ü", "日本", " ", "a b", "%2F", "a?b#c", "auth0|1", "a+b", "x" * 256]
 
 
-def as_sent(world: World, moment: datetime = NOW) -> datetime:
+def with_contract_precision(env: ApiEnvironment, moment: datetime = NOW) -> datetime:
     """Return a moment as exactly as the contract can say it."""
-    return moment if world.contract.created_at in ("iso_ms", "unix_ms") else moment.replace(microsecond=0)
+    return moment if env.contract.created_at in ("iso_ms", "unix_ms") else moment.replace(microsecond=0)
 
 
-def test_a_user_that_is_created_is_the_user_that_is_read(world: World) -> None:
-    created = world.server.create_user(APP, "ada")
+def test_created_user_equals_user_read_back(env: ApiEnvironment) -> None:
+    created = env.server.create_user(APP, "ada")
     assert (created.application_id, created.user_id) == (APP, "ada")
-    assert created.created_at == as_sent(world)
+    assert created.created_at == with_contract_precision(env)
     assert created.created_at.tzinfo is UTC
-    assert world.server.get_user(APP, "ada") == created
+    assert env.server.get_user(APP, "ada") == created
 
 
-def test_creating_a_user_again_changes_nothing(world: World) -> None:
-    server = world.server
+def test_creating_existing_user_changes_nothing(env: ApiEnvironment) -> None:
+    server = env.server
     created = server.create_user(APP, "ada")
     server.create_transaction(APP, "ada", delta=5, reason="grant")
-    world.fake.clock.advance(seconds=60)
+    env.fake.clock.advance(seconds=60)
     assert server.create_user(APP, "ada") == created
     assert server.get_balance(APP, "ada").balance == 5
     assert len(server.list_users(APP).users) == 1
 
 
-def test_a_new_user_has_no_credits_and_no_history(world: World) -> None:
-    world.server.create_user(APP, "ada")
-    assert world.server.get_balance(APP, "ada").balance == 0
-    page = world.server.list_transactions(APP, "ada")
+def test_new_user_has_zero_balance_and_empty_history(env: ApiEnvironment) -> None:
+    env.server.create_user(APP, "ada")
+    assert env.server.get_balance(APP, "ada").balance == 0
+    page = env.server.list_transactions(APP, "ada")
     assert (page.transactions, page.next_cursor) == ((), None)
 
 
-def test_an_application_without_users_has_an_empty_list(world: World) -> None:
-    page = world.server.list_users(APP)
+def test_application_without_users_has_empty_list(env: ApiEnvironment) -> None:
+    page = env.server.list_users(APP)
     assert (page.users, page.next_cursor) == ((), None)
 
 
 @pytest.mark.parametrize("count", [1, 20, 45])
-def test_every_user_is_listed_once_in_the_contracts_order(world: World, count: int) -> None:
+def test_every_user_is_listed_once_in_contract_order(env: ApiEnvironment, count: int) -> None:
     names = [f"user-{number}" for number in range(count)]
     for name in names:
-        world.fake.user(name)
-    listed = [user.user_id for user in world.server.iter_users(APP)]
-    assert listed == (names if world.contract.users_order == "oldest_first" else names[::-1])
+        env.fake.user(name)
+    listed = [user.user_id for user in env.server.iter_users(APP)]
+    assert listed == (names if env.contract.users_order == "oldest_first" else names[::-1])
 
 
-def test_a_page_has_the_contracts_size_and_the_last_has_no_cursor(world: World) -> None:
-    size = world.contract.page_size
-    world.fake.user("ada")
+def test_page_has_contract_size_and_last_page_has_no_cursor(env: ApiEnvironment) -> None:
+    size = env.contract.page_size
+    env.fake.user("ada")
     for _ in range(2 * size):
-        world.server.create_transaction(APP, "ada", delta=1, reason="grant")
-    first = world.server.list_transactions(APP, "ada")
+        env.server.create_transaction(APP, "ada", delta=1, reason="grant")
+    first = env.server.list_transactions(APP, "ada")
     assert first.next_cursor is not None
-    second = world.server.list_transactions(APP, "ada", first.next_cursor)
+    second = env.server.list_transactions(APP, "ada", first.next_cursor)
     assert [len(first.transactions), len(second.transactions)] == [size, size]
     assert second.next_cursor is None
 
 
-def test_grants_consumptions_and_refunds_add_up_to_the_balance(world: World) -> None:
-    server = world.server
+def test_transactions_add_up_to_the_balance(env: ApiEnvironment) -> None:
+    server = env.server
     server.create_user(APP, "ada")
-    moves = [(100, Reason.GRANT), (-30, Reason.CONSUME), (5, Reason.REFUND), (-75, Reason.CONSUME)]
+    changes = [(100, Reason.GRANT), (-30, Reason.CONSUME), (5, Reason.REFUND), (-75, Reason.CONSUME)]
     balance = 0
-    for delta, reason in moves:
-        made = server.create_transaction(APP, "ada", delta=delta, reason=reason)
-        assert (made.delta, made.reason, made.created_at) == (delta, reason, as_sent(world))
+    for delta, reason in changes:
+        created = server.create_transaction(APP, "ada", delta=delta, reason=reason)
+        assert (created.delta, created.reason, created.created_at) == (delta, reason, with_contract_precision(env))
         balance += delta
         assert server.get_balance(APP, "ada").balance == balance
     history = [(each.delta, each.reason) for each in server.iter_transactions(APP, "ada")]
-    assert history == (moves if world.contract.transactions_order == "oldest_first" else moves[::-1])
+    assert history == (changes if env.contract.transactions_order == "oldest_first" else changes[::-1])
 
 
-def test_a_long_history_is_read_whole_over_many_pages(world: World) -> None:
-    world.fake.user("ada")
-    with world.fake.sandbox.lock:
-        account = world.fake.sandbox.ledger.get_account(APP, "ada")
+def test_long_history_is_read_completely(env: ApiEnvironment) -> None:
+    env.fake.user("ada")
+    with env.fake.sandbox.lock:
+        account = env.fake.sandbox.ledger.get_account(APP, "ada")
         for delta in range(1, 65):
-            world.fake.sandbox.ledger.append(account, delta, Reason.GRANT, world.fake.clock.now_ms())
-    deltas = [each.delta for each in world.server.iter_transactions(APP, "ada")]
+            env.fake.sandbox.ledger.append(account, delta, Reason.GRANT, env.fake.clock.now_ms())
+    deltas = [each.delta for each in env.server.iter_transactions(APP, "ada")]
     expected = list(range(1, 65))
-    assert deltas == (expected if world.contract.transactions_order == "oldest_first" else expected[::-1])
-    assert [each.delta for each in world.user().iter_transactions("ada")] == deltas
+    assert deltas == (expected if env.contract.transactions_order == "oldest_first" else expected[::-1])
+    assert [each.delta for each in env.user().iter_transactions("ada")] == deltas
 
 
-def test_what_is_written_meanwhile_makes_no_entry_skip_or_repeat(world: World) -> None:
-    server, size = world.server, world.contract.page_size
-    world.fake.user("ada")
+def test_concurrent_write_neither_skips_nor_repeats_entries(env: ApiEnvironment) -> None:
+    server, size = env.server, env.contract.page_size
+    env.fake.user("ada")
     for delta in range(1, size + 3):
         server.create_transaction(APP, "ada", delta=delta, reason="grant")
     first = server.list_transactions(APP, "ada")
     server.create_transaction(APP, "ada", delta=1000, reason="grant")
     second = server.list_transactions(APP, "ada", first.next_cursor)
-    seen = [each.delta for each in (*first.transactions, *second.transactions) if each.delta != 1000]
-    assert sorted(seen) == list(range(1, size + 3))
+    deltas = [each.delta for each in (*first.transactions, *second.transactions) if each.delta != 1000]
+    assert sorted(deltas) == list(range(1, size + 3))
 
 
-def test_an_overdraft_is_refused_whole_with_the_contracts_status(world: World) -> None:
-    world.fake.user("ada", balance=10)
+def test_overdraft_is_rejected_with_contract_status(env: ApiEnvironment) -> None:
+    env.fake.user("ada", balance=10)
     with pytest.raises(InsufficientCredits) as caught:
-        world.server.create_transaction(APP, "ada", delta=-11, reason="consume")
-    assert caught.value.status == world.contract.status_of(InsufficientCredits)
-    assert world.server.get_balance(APP, "ada").balance == 10
-    assert len(world.server.list_transactions(APP, "ada").transactions) == 1
+        env.server.create_transaction(APP, "ada", delta=-11, reason="consume")
+    assert caught.value.status == env.contract.status_of(InsufficientCredits)
+    assert env.server.get_balance(APP, "ada").balance == 10
+    assert len(env.server.list_transactions(APP, "ada").transactions) == 1
 
 
-def test_the_last_credit_can_be_consumed(world: World) -> None:
-    world.fake.user("ada", balance=10)
-    world.server.create_transaction(APP, "ada", delta=-10, reason="consume")
-    assert world.server.get_balance(APP, "ada").balance == 0
+def test_last_credit_can_be_consumed(env: ApiEnvironment) -> None:
+    env.fake.user("ada", balance=10)
+    env.server.create_transaction(APP, "ada", delta=-10, reason="consume")
+    assert env.server.get_balance(APP, "ada").balance == 0
 
 
-def test_a_grant_over_the_ceiling_is_refused(world: World) -> None:
-    world.fake.user("ada", balance=MAX_AMOUNT)
+def test_grant_over_ceiling_is_rejected(env: ApiEnvironment) -> None:
+    env.fake.user("ada", balance=MAX_AMOUNT)
     with pytest.raises(BalanceLimitExceeded) as caught:
-        world.server.create_transaction(APP, "ada", delta=1, reason="refund")
+        env.server.create_transaction(APP, "ada", delta=1, reason="refund")
     assert caught.value.status == 400
-    assert world.server.get_balance(APP, "ada").balance == MAX_AMOUNT
+    assert env.server.get_balance(APP, "ada").balance == MAX_AMOUNT
 
 
 @pytest.mark.parametrize(
@@ -150,83 +150,83 @@ def test_a_grant_over_the_ceiling_is_refused(world: World) -> None:
         (1, "gift", "reason"),
     ],
 )
-def test_a_transaction_that_breaks_a_rule_names_the_member_by_its_name_on_the_wire(
-    world: World, delta: float, reason: str, member: str
+def test_validation_error_names_field_as_in_contract(
+    env: ApiEnvironment, delta: float, reason: str, member: str
 ) -> None:
-    world.fake.user("ada", balance=10)
+    env.fake.user("ada", balance=10)
     with pytest.raises(ValidationError) as caught:
-        world.server.create_transaction(APP, "ada", delta=delta, reason=reason)
-    name = world.contract.name_of(member)
+        env.server.create_transaction(APP, "ada", delta=delta, reason=reason)
+    name = env.contract.name_of(member)
     assert name in caught.value.message
-    if world.contract.error_body != "flat":
+    if env.contract.error_body != "flat":
         assert [each.field for each in caught.value.details] == [name]
-    assert world.fake.balance("ada") == 10
+    assert env.fake.balance("ada") == 10
 
 
-def test_users_and_applications_know_nothing_of_each_other(world: World) -> None:
-    server = world.server
+def test_users_and_applications_are_isolated(env: ApiEnvironment) -> None:
+    server = env.server
     for app, user, amount in [(APP, "ada", 1), (APP, "bob", 2), ("other", "ada", 3)]:
         server.create_user(app, user)
         server.create_transaction(app, user, delta=amount, reason="grant")
-    assert [server.get_balance(*whose).balance for whose in [(APP, "ada"), (APP, "bob"), ("other", "ada")]] == [1, 2, 3]
+    assert [server.get_balance(*key).balance for key in [(APP, "ada"), (APP, "bob"), ("other", "ada")]] == [1, 2, 3]
     assert [user.user_id for user in server.iter_users("other")] == ["ada"]
     assert [each.delta for each in server.iter_transactions(APP, "bob")] == [2]
 
 
 @pytest.mark.parametrize("operation", ["get_user", "get_balance", "list_transactions", "create_transaction"])
-def test_a_user_who_does_not_exist_is_not_found(world: World, operation: str) -> None:
-    world.fake.user("ada", application_id="other")
-    words = {"delta": 1, "reason": "grant"} if operation == "create_transaction" else {}
+def test_unknown_user_is_not_found(env: ApiEnvironment, operation: str) -> None:
+    env.fake.user("ada", application_id="other")
+    arguments = {"delta": 1, "reason": "grant"} if operation == "create_transaction" else {}
     with pytest.raises(UserNotFound, match="application 'other' does have one") as caught:
-        getattr(world.server, operation)(APP, "ada", **words)
+        getattr(env.server, operation)(APP, "ada", **arguments)
     assert caught.value.status == 404
-    assert world.server.list_users(APP).users == ()
+    assert env.server.list_users(APP).users == ()
 
 
-def test_an_id_is_compared_exactly_and_comes_back_as_it_was(world: World) -> None:
-    for user_id in ODD_IDS:
-        assert world.server.create_user("a/p?p", user_id).user_id == user_id
-        read = world.user(user_id, "a/p?p").get_user(user_id)
+def test_ids_are_preserved_exactly(env: ApiEnvironment) -> None:
+    for user_id in UNUSUAL_IDS:
+        assert env.server.create_user("a/p?p", user_id).user_id == user_id
+        read = env.user(user_id, "a/p?p").get_user(user_id)
         assert (read.application_id, read.user_id) == ("a/p?p", user_id)
 
 
-def test_a_cursor_that_no_list_gave_out_is_refused(world: World) -> None:
-    world.fake.user("ada")
+def test_invalid_cursor_is_rejected(env: ApiEnvironment) -> None:
+    env.fake.user("ada")
     for cursor in ("", "rubbish", "☃", "AAAA", "null"):
         with pytest.raises(InvalidCursor) as caught:
-            world.server.list_transactions(APP, "ada", cursor)
+            env.server.list_transactions(APP, "ada", cursor)
         assert caught.value.status == 400
 
 
-def test_a_cursor_is_good_for_its_own_list_only(world: World) -> None:
+def test_cursor_is_valid_for_its_own_list_only(env: ApiEnvironment) -> None:
     for user in ("ada", "bob"):
-        world.fake.user(user)
-        with world.fake.sandbox.lock:
-            account = world.fake.sandbox.ledger.get_account(APP, user)
+        env.fake.user(user)
+        with env.fake.sandbox.lock:
+            account = env.fake.sandbox.ledger.get_account(APP, user)
             for _ in range(25):
-                world.fake.sandbox.ledger.append(account, 1, Reason.GRANT, 0)
-    cursor = world.server.list_transactions(APP, "ada").next_cursor
+                env.fake.sandbox.ledger.append(account, 1, Reason.GRANT, 0)
+    cursor = env.server.list_transactions(APP, "ada").next_cursor
     with pytest.raises(InvalidCursor):
-        world.server.list_transactions(APP, "bob", cursor)
+        env.server.list_transactions(APP, "bob", cursor)
     with pytest.raises(InvalidCursor):
-        world.server.list_users(APP, cursor)
-    assert world.user().list_transactions("ada", cursor) == world.server.list_transactions(APP, "ada", cursor)
+        env.server.list_users(APP, cursor)
+    assert env.user().list_transactions("ada", cursor) == env.server.list_transactions(APP, "ada", cursor)
 
 
-def test_a_walk_fetches_no_page_before_it_is_needed(world: World) -> None:
-    for number in range(world.contract.page_size + 1):
-        world.fake.user(f"user-{number}")
-    before = len(world.fake.journal)
-    list(islice(world.server.iter_users(APP), 1))
-    fetched = len(world.fake.journal) - before
-    assert fetched in (1, 2)  # the blocking twin of an async walk is read whole
+def test_iterator_fetches_pages_lazily(env: ApiEnvironment) -> None:
+    for number in range(env.contract.page_size + 1):
+        env.fake.user(f"user-{number}")
+    before = len(env.fake.journal)
+    list(islice(env.server.iter_users(APP), 1))
+    page_count = len(env.fake.journal) - before
+    assert page_count in (1, 2)  # the blocking twin of an async walk is read whole
 
 
-def test_a_client_of_another_contract_is_told_the_nearest_operation_and_what_moves_it(world: World) -> None:
-    wanted = world.contract.routes[Operation.GET_BALANCE]
-    moved = {**world.contract.routes, Operation.GET_BALANCE: RouteTemplate(wanted.method, wanted.path + "_of")}
-    stranger = world.server_with(world.fake.api_key, replace(world.contract, routes=moved))
+def test_unknown_route_error_names_nearest_operation_and_its_setting(env: ApiEnvironment) -> None:
+    route = env.contract.routes[Operation.GET_BALANCE]
+    routes = {**env.contract.routes, Operation.GET_BALANCE: RouteTemplate(route.method, route.path + "_of")}
+    client = env.server_with(env.fake.api_key, replace(env.contract, routes=routes))
     with pytest.raises(RouteNotFound) as caught:
-        stranger.get_balance(APP, "ada")
-    assert f"the nearest operation is getBalance: {wanted}" in caught.value.message
+        client.get_balance(APP, "ada")
+    assert f"the nearest operation is getBalance: {route}" in caught.value.message
     assert "routes.getBalance" in caught.value.message

@@ -44,45 +44,45 @@ URL = "http://credits.test"
 MODES: list[ClientMode] = ["in-process", "live"]
 
 
-def frozen(**words: int) -> FakeCredits:
-    return FakeCredits(users={"ada": words.pop("ada", 100)}, clock=NOON)
+def frozen_fake(**balances: int) -> FakeCredits:
+    return FakeCredits(users={"ada": balances.pop("ada", 100)}, clock=NOON)
 
 
 def consume(client: ServerClient, amount: int = 10) -> Transaction:
     return client.create_transaction(APP, "ada", delta=-amount, reason=Reason.CONSUME)
 
 
-def driver(credits: FakeCredits) -> InProcessDriver:
+def driver_for(credits: FakeCredits) -> InProcessDriver:
     return InProcessDriver(create_app(credits.sandbox.contract), credits.sandbox)
 
 
-def patient(credits: FakeCredits, timeout_s: float | None) -> ServerClient:
+def client_with_timeout(credits: FakeCredits, timeout_s: float | None) -> ServerClient:
     """Return a client in process with a patience of its own."""
-    return ServerClient(URL, credits.api_key, transport=InProcessTransport(driver(credits)), timeout_s=timeout_s)
+    return ServerClient(URL, credits.api_key, transport=InProcessTransport(driver_for(credits)), timeout_s=timeout_s)
 
 
-def patient_async(credits: FakeCredits, timeout_s: float | None) -> AsyncServerClient:
-    transport = AsyncInProcessTransport(driver(credits))
+def async_client_with_timeout(credits: FakeCredits, timeout_s: float | None) -> AsyncServerClient:
+    transport = AsyncInProcessTransport(driver_for(credits))
     return AsyncServerClient(URL, credits.api_key, transport=transport, timeout_s=timeout_s)
 
 
-def passed_ms(credits: FakeCredits) -> int:
+def elapsed_ms(credits: FakeCredits) -> int:
     return round((credits.clock.now() - NOON) / timedelta(milliseconds=1))
 
 
 # ------------------------------------------------------------ delays and timeouts
 
 
-def test_a_delay_moves_the_clock_and_costs_no_time() -> None:
-    with frozen() as credits:
+def test_latency_moves_virtual_clock_without_real_time() -> None:
+    with frozen_fake() as credits:
         credits.faults.add(Latency(20_000))
-        begun_s = monotonic_s()
+        started_s = monotonic_s()
         consume(credits.server_client)
-        assert passed_ms(credits) == 20_000
-        assert monotonic_s() - begun_s < 10
+        assert elapsed_ms(credits) == 20_000
+        assert monotonic_s() - started_s < 10
 
 
-def test_a_delay_makes_a_real_clock_an_offset_one() -> None:
+def test_latency_switches_real_clock_to_offset() -> None:
     with FakeCredits(balance=1) as credits:
         credits.faults.add(Latency(5_000))
         modes = [credits.clock.mode]
@@ -91,29 +91,29 @@ def test_a_delay_makes_a_real_clock_an_offset_one() -> None:
         assert modes == ["real", "offset"]
 
 
-def test_a_timeout_of_30_seconds_with_a_retry_leaves_a_write_that_lands_late() -> None:
+def test_write_delayed_beyond_timeout_commits_late_after_retry() -> None:
     """The application's back-off is injected, so nothing of it takes time."""
-    with frozen() as credits:
+    with frozen_fake() as credits:
         credits.faults.add(Latency(45_000), "createTransaction", phase="before", nth=1)
         with pytest.raises(Timeout):
             consume(credits.server_client)
-        assert passed_ms(credits) == 30_000
+        assert elapsed_ms(credits) == 30_000
         assert credits.balance("ada") == 100
-        (parked,) = credits.journal
-        assert (parked.committed, parked.delivered, parked.status) == (False, False, 0)
+        (pending,) = credits.journal
+        assert (pending.committed, pending.delivered, pending.status) == (False, False, 0)
         credits.sleep(2)
         consume(credits.server_client)
         assert credits.balance("ada") == 90
         assert credits.settle() == 1
         assert credits.balance("ada") == 80
-        landed = credits.journal.entries()[0]
-        assert (landed.ordinal, landed.committed, landed.delivered) == (1, True, False)
-        assert landed.transaction == "txn_3"
-        assert passed_ms(credits) == 45_000
+        late_entry = credits.journal.entries()[0]
+        assert (late_entry.ordinal, late_entry.committed, late_entry.delivered) == (1, True, False)
+        assert late_entry.transaction == "txn_3"
+        assert elapsed_ms(credits) == 45_000
 
 
-def test_a_delay_after_the_decision_has_committed_when_the_client_gives_up() -> None:
-    with frozen() as credits:
+def test_latency_after_commit_keeps_write_when_client_times_out() -> None:
+    with frozen_fake() as credits:
         credits.faults.add(Latency(45_000), "createTransaction", phase="after")
         with pytest.raises(Timeout):
             consume(credits.server_client)
@@ -121,65 +121,65 @@ def test_a_delay_after_the_decision_has_committed_when_the_client_gives_up() -> 
         assert [entry.committed for entry in credits.journal] == [True]
 
 
-def test_a_delay_as_long_as_the_patience_is_no_timeout() -> None:
+def test_latency_equal_to_timeout_does_not_time_out() -> None:
     """At equal times, resumptions precede timeouts."""
-    with frozen() as credits:
+    with frozen_fake() as credits:
         credits.faults.add(Latency(30_000))
         consume(credits.server_client)
-        assert passed_ms(credits) == 30_000
+        assert elapsed_ms(credits) == 30_000
 
 
-def test_patience_counts_from_the_last_byte_and_adds_up_until_then() -> None:
-    with frozen() as credits:
+def test_timeout_restarts_with_each_received_byte() -> None:
+    with frozen_fake() as credits:
         credits.faults.add(Latency(20_000), phase="before")
         credits.faults.add(Latency(20_000), phase="after")
         with pytest.raises(Timeout):
             consume(credits.server_client)
-        assert passed_ms(credits) == 30_000
-    with frozen() as credits:
+        assert elapsed_ms(credits) == 30_000
+    with frozen_fake() as credits:
         credits.faults.add(Drip(chunks=3, over_ms=60_000))
         consume(credits.server_client)
-        assert passed_ms(credits) == 60_000
+        assert elapsed_ms(credits) == 60_000
 
 
-def test_one_gap_of_a_drip_that_is_too_long_is_a_timeout_within_the_body() -> None:
-    with frozen() as credits:
+def test_gap_of_drip_longer_than_timeout_times_out() -> None:
+    with frozen_fake() as credits:
         credits.faults.add(Drip(chunks=1, over_ms=31_000))
         with pytest.raises(Timeout):
             consume(credits.server_client)
-        assert passed_ms(credits) == 30_000
+        assert elapsed_ms(credits) == 30_000
         assert credits.balance("ada") == 90
 
 
 @pytest.mark.parametrize("effect", [Hang(), Truncate(then="hang")])
-def test_a_hang_ends_with_the_clients_patience(effect: Hang | Truncate) -> None:
-    with frozen() as credits:
+def test_hang_ends_at_client_timeout(effect: Hang | Truncate) -> None:
+    with frozen_fake() as credits:
         credits.faults.add(effect)
         with pytest.raises(Timeout):
             consume(credits.server_client)
-        assert passed_ms(credits) == 30_000
+        assert elapsed_ms(credits) == 30_000
         assert credits.problems() == []
 
 
-def test_without_patience_a_hang_raises_at_once_and_fails_the_test_also_where_it_is_swallowed() -> None:
-    with frozen() as credits:
+def test_hang_without_timeout_raises_at_once_and_fails_the_test() -> None:
+    with frozen_fake() as credits:
         credits.faults.add(Hang())
         with pytest.raises(WouldHangForever, match="createTransaction of ada would hang for ever"):
-            consume(patient(credits, None))
-        assert passed_ms(credits) == 0
+            consume(client_with_timeout(credits, None))
+        assert elapsed_ms(credits) == 0
         assert len(credits.problems()) == 1
         assert [entry.delivered for entry in credits.journal] == [False]
 
 
 @pytest.mark.parametrize("run", [asyncio.run, trio.run], ids=["asyncio", "trio"])
-def test_without_patience_an_async_hang_waits_for_its_limit_so_that_the_loops_own_timeout_works(
+def test_async_hang_without_timeout_waits_for_gate_timeout(
     run: Callable[..., object],
 ) -> None:
     async def main() -> None:
         with FakeCredits(balance=1, gate_timeout_s=0.01) as credits:
             credits.faults.add(Hang())
             with pytest.raises(WouldHangForever):
-                await patient_async(credits, None).get_balance(APP, "user-id")
+                await async_client_with_timeout(credits, None).get_balance(APP, "user-id")
             assert len(credits.problems()) == 1
 
     if run is trio.run:
@@ -188,21 +188,21 @@ def test_without_patience_an_async_hang_waits_for_its_limit_so_that_the_loops_ow
         run(main())
 
 
-def test_a_loops_timeout_ends_a_hang() -> None:
+def test_event_loop_timeout_ends_a_hang() -> None:
     async def main() -> None:
         with FakeCredits(balance=1) as credits:
             credits.faults.add(Hang())
             with pytest.raises(TimeoutError):
                 async with asyncio.timeout(0.01):
-                    await patient_async(credits, None).get_balance(APP, "user-id")
+                    await async_client_with_timeout(credits, None).get_balance(APP, "user-id")
             assert credits.problems() == []
             assert [entry.delivered for entry in credits.journal] == [False]
 
     asyncio.run(main())
 
 
-def test_tenacity_waits_out_retry_after_on_the_sandboxs_clock() -> None:
-    with frozen() as credits:
+def test_tenacity_waits_for_retry_after_on_sandbox_clock() -> None:
+    with frozen_fake() as credits:
         credits.faults.add(Status(429, retry_after_s=30), "getBalance", first=4)
 
         def wait(state: tenacity.RetryCallState) -> float:
@@ -211,25 +211,25 @@ def test_tenacity_waits_out_retry_after_on_the_sandboxs_clock() -> None:
 
         retrying = tenacity.Retrying(stop=tenacity.stop_after_attempt(5), wait=wait, sleep=credits.sleep)
         assert retrying(credits.server_client.get_balance, APP, "ada").balance == 100
-        assert passed_ms(credits) == 120_000
+        assert elapsed_ms(credits) == 120_000
 
 
-def test_async_tenacity_does_too() -> None:
+def test_async_tenacity_waits_for_retry_after_on_sandbox_clock() -> None:
     async def main() -> None:
-        with frozen() as credits:
+        with frozen_fake() as credits:
             credits.faults.add(Status(503, retry_after_s=30), "getBalance", first=4)
             retrying = tenacity.AsyncRetrying(
                 stop=tenacity.stop_after_attempt(5), wait=tenacity.wait_fixed(30), sleep=credits.async_sleep
             )
             balance: Balance = await retrying(credits.async_server_client.get_balance, APP, "ada")
             assert balance.balance == 100
-            assert passed_ms(credits) == 120_000
+            assert elapsed_ms(credits) == 120_000
 
     asyncio.run(main())
 
 
 @pytest.mark.parametrize("run", ["asyncio", "trio"])
-def test_delays_of_one_loops_tasks_overlap(run: str) -> None:
+def test_latencies_of_concurrent_tasks_overlap(run: str) -> None:
     """Ten gathered calls of 100 ms move the clock by 100 ms."""
 
     async def with_asyncio(credits: FakeCredits) -> None:
@@ -240,17 +240,17 @@ def test_delays_of_one_loops_tasks_overlap(run: str) -> None:
             for _ in range(10):
                 nursery.start_soon(credits.async_server_client.get_balance, APP, "ada")
 
-    with frozen() as credits:
+    with frozen_fake() as credits:
         credits.faults.add(Latency(100))
         if run == "asyncio":
             asyncio.run(with_asyncio(credits))
         else:
             trio.run(with_trio, credits)
-        assert passed_ms(credits) == 100
+        assert elapsed_ms(credits) == 100
         assert len(credits.journal) == 10
 
 
-def test_tasks_come_back_in_the_order_of_their_delays() -> None:
+def test_tasks_finish_in_order_of_their_latencies() -> None:
     async def call(credits: FakeCredits, user: str, done: list[str]) -> None:
         await credits.async_server_client.get_balance(APP, user)
         done.append(user)
@@ -263,14 +263,14 @@ def test_tasks_come_back_in_the_order_of_their_delays() -> None:
             done: list[str] = []
             await asyncio.gather(*(call(credits, user, done) for user in users))
             assert [entry.user for entry in credits.journal] == ["quick", "middle", "slow"]
-            assert passed_ms(credits) == 300
+            assert elapsed_ms(credits) == 300
 
     asyncio.run(main())
 
 
-def test_a_cancelled_delay_leaves_its_exchange_which_lands_when_the_clock_gets_there() -> None:
+def test_cancelled_call_commits_when_clock_reaches_its_time() -> None:
     async def main() -> None:
-        with frozen() as credits:
+        with frozen_fake() as credits:
             credits.faults.add(Latency(20_000), "createTransaction")
             client = credits.async_server_client
             task = asyncio.create_task(client.create_transaction(APP, "ada", delta=-10, reason="consume"))
@@ -291,8 +291,8 @@ def test_a_cancelled_delay_leaves_its_exchange_which_lands_when_the_clock_gets_t
 # ------------------------------------------------------------ what follows the clock
 
 
-def test_a_zombie_lands_when_the_clock_gets_there_with_the_ledger_of_that_moment() -> None:
-    with frozen() as credits:
+def test_late_write_commits_against_the_ledger_at_that_time() -> None:
+    with frozen_fake() as credits:
         credits.faults.add(LateWrite(after_ms=60_000), "createTransaction", user="ada")
         with pytest.raises(Timeout):
             consume(credits.server_client, 80)
@@ -304,7 +304,7 @@ def test_a_zombie_lands_when_the_clock_gets_there_with_the_ledger_of_that_moment
         assert credits.balance("ada") == 50
 
 
-def test_with_a_real_clock_what_is_due_runs_before_the_next_exchange() -> None:
+def test_due_events_run_before_next_exchange_on_real_clock() -> None:
     with FakeCredits(users={"ada": 100}) as credits:
         credits.faults.add(LateWrite(after_ms=0), "createTransaction")
         with pytest.raises(Timeout):
@@ -312,23 +312,23 @@ def test_with_a_real_clock_what_is_due_runs_before_the_next_exchange() -> None:
         assert credits.server_client.get_balance(APP, "ada").balance == 90
 
 
-def test_a_rate_windows_end_is_exactly_retry_after() -> None:
-    with frozen() as credits:
+def test_rate_limit_window_ends_exactly_after_retry_after() -> None:
+    with frozen_fake() as credits:
         credits.faults.add(RateLimit(2, 10), "getBalance")
         client = credits.server_client
         client.get_balance(APP, "ada")
         credits.clock.advance(seconds=3.5)
         client.get_balance(APP, "ada")
-        with pytest.raises(RateLimited) as refused:
+        with pytest.raises(RateLimited) as caught:
             client.get_balance(APP, "ada")
-        assert refused.value.retry_after_s == 7
-        assert refused.value.fault == "rate_limit#1"
-        credits.sleep(refused.value.retry_after_s)
+        assert caught.value.retry_after_s == 7
+        assert caught.value.fault == "rate_limit#1"
+        credits.sleep(caught.value.retry_after_s)
         client.get_balance(APP, "ada")
 
 
-def test_staleness_and_windows_of_faults_follow_the_clock() -> None:
-    with frozen() as credits:
+def test_stale_read_and_during_follow_the_clock() -> None:
+    with frozen_fake() as credits:
         credits.faults.add(StaleRead(by_ms=1000))
         credits.faults.add(Status(503), "getUser", during=(10, 20))
         consume(credits.server_client)
@@ -343,57 +343,57 @@ def test_staleness_and_windows_of_faults_follow_the_clock() -> None:
         credits.server_client.get_user(APP, "ada")
 
 
-def test_created_at_and_a_tokens_end_follow_a_delay() -> None:
-    with frozen() as credits:
+def test_created_at_and_token_expiry_follow_latency() -> None:
+    with frozen_fake() as credits:
         token = credits.token("ada", expires_in_s=10)
         credits.faults.add(Latency(20_000), "createTransaction")
         assert consume(credits.server_client, 1).created_at == NOON + timedelta(seconds=20)
         for _ in range(4):  # beyond the leeway of a minute
             consume(credits.server_client, 1)
-        transport = InProcessTransport(driver(credits))
+        transport = InProcessTransport(driver_for(credits))
         with pytest.raises(TokenExpired):
             UserClient(URL, APP, token, transport=transport).get_balance("ada")
 
 
-def test_a_fast_clock_of_the_server_refuses_a_token_that_is_alive() -> None:
-    with frozen() as credits:
+def test_clock_skew_rejects_a_valid_token() -> None:
+    with frozen_fake() as credits:
         token = credits.token("ada", expires_in_s=60)
-        transport = InProcessTransport(driver(credits))
+        transport = InProcessTransport(driver_for(credits))
         client = UserClient(URL, APP, token, transport=transport)
         with credits.faults(Unauthorized("clock_skew", clock_skew_s=121)), pytest.raises(TokenExpired):
             client.get_balance("ada")
         assert client.get_balance("ada").balance == 100
 
 
-def test_closing_drops_what_is_parked_and_resetting_lets_it_happen_first() -> None:
-    with frozen() as credits:
+def test_reset_drops_pending_writes() -> None:
+    with frozen_fake() as credits:
         credits.faults.add(Latency(45_000), "createTransaction")
         with pytest.raises(Timeout):
             consume(credits.server_client)
         assert [due.label for due in credits.clock.pending()] == ["createTransaction of ada"]
         credits.reset()
         assert credits.clock.pending() == []
-        assert (credits.balance("ada"), len(credits.journal), passed_ms(credits)) == (100, 0, 0)
+        assert (credits.balance("ada"), len(credits.journal), elapsed_ms(credits)) == (100, 0, 0)
 
 
 # ------------------------------------------------------------ real delays, and others' clocks
 
 
-def test_real_delays_sleep_and_leave_the_clock_alone() -> None:
+def test_real_delays_sleep_without_moving_the_clock() -> None:
     with FakeCredits(balance=1, delays="real") as credits:
         credits.faults.add(Latency(8))
-        begun_s = monotonic_s()
+        started_s = monotonic_s()
         credits.server_client.get_balance(APP, "user-id")
-        assert monotonic_s() - begun_s >= 0.008
+        assert monotonic_s() - started_s >= 0.008
         assert credits.clock.mode == "real"
 
 
 @pytest.mark.parametrize("run", ["asyncio", "trio"])
-def test_real_delays_sleep_in_a_loop_too(run: str) -> None:
+def test_real_delays_sleep_in_event_loop(run: str) -> None:
     async def main(credits: FakeCredits) -> None:
-        begun_s = monotonic_s()
+        started_s = monotonic_s()
         await credits.async_server_client.get_balance(APP, "user-id")
-        assert monotonic_s() - begun_s >= 0.008
+        assert monotonic_s() - started_s >= 0.008
 
     with FakeCredits(balance=1, delays="real") as credits:
         credits.faults.add(Latency(8))
@@ -404,22 +404,22 @@ def test_real_delays_sleep_in_a_loop_too(run: str) -> None:
 
 
 @pytest.mark.parametrize("effect", [Latency(40), Hang()])
-def test_a_real_delay_beyond_the_patience_is_a_timeout(effect: Latency | Hang) -> None:
+def test_real_delay_beyond_timeout_times_out(effect: Latency | Hang) -> None:
     with FakeCredits(balance=1, delays="real") as credits:
         credits.faults.add(effect)
-        begun_s = monotonic_s()
+        started_s = monotonic_s()
         with pytest.raises(Timeout):
-            patient(credits, 0.005).get_balance(APP, "user-id")
-        assert monotonic_s() - begun_s >= 0.005
+            client_with_timeout(credits, 0.005).get_balance(APP, "user-id")
+        assert monotonic_s() - started_s >= 0.005
 
 
 @pytest.mark.parametrize("mode", MODES)
 @pytest.mark.parametrize("delays", ["virtual", "real"])
-@pytest.mark.parametrize("stopper", ["freezegun", "time-machine"])
-def test_under_a_stopped_wall_clock_nothing_hangs(mode: ClientMode, delays: str, stopper: str) -> None:
+@pytest.mark.parametrize("library", ["freezegun", "time-machine"])
+def test_nothing_hangs_with_frozen_wall_clock(mode: ClientMode, delays: str, library: str) -> None:
     """The clock of the sandbox is the one they stop; delays and limits count by another."""
-    stopped = freezegun.freeze_time(NOON) if stopper == "freezegun" else time_machine.travel(NOON, tick=False)
-    with stopped, FakeCredits(balance=100, mode=mode, delays=delays) as credits:  # type: ignore[arg-type]
+    frozen_time = freezegun.freeze_time(NOON) if library == "freezegun" else time_machine.travel(NOON, tick=False)
+    with frozen_time, FakeCredits(balance=100, mode=mode, delays=delays) as credits:  # type: ignore[arg-type]
         with credits.faults(Latency(5)):
             created = credits.server_client.create_transaction(APP, "user-id", delta=-1, reason="consume")
         assert created.created_at - NOON in (timedelta(0), timedelta(milliseconds=5))

@@ -34,13 +34,27 @@ from fake_credits.faults.effects import (
 from fake_credits.faults.rule import Rule
 from fake_credits.transports.shared_resources import SharedResources
 
-__all__ = ["APP", "OWN", "QUICK", "SHORT", "START", "TIMED", "USERS", "Act", "Play", "Scene", "acts", "play", "player"]
+__all__ = [
+    "APP",
+    "INSTANT_RULES",
+    "PER_USER_RULES",
+    "SHORT_LATENCY",
+    "START",
+    "TIMED_RULES",
+    "USERS",
+    "UserClients",
+    "WorkloadCall",
+    "WorkloadConfig",
+    "clients_for",
+    "generate_calls",
+    "run_workload",
+]
 
 APP = "app-id"
 START = datetime(2026, 3, 1, tzinfo=UTC)
 USERS = ("ada", "bob", "cleo", "dora")
 
-QUICK: tuple[Rule, ...] = (
+INSTANT_RULES: tuple[Rule, ...] = (
     Rule(effect=Status(503, retry_after_s=2), nth=7, optional=True),
     Rule(effect=Status(500), phase="after", operation="writes", every=11, user="ada", optional=True),
     Rule(script=("ok", 502, "reset", "close"), operation="reads", per="user", optional=True),
@@ -64,7 +78,7 @@ QUICK: tuple[Rule, ...] = (
 )
 """Rules whose effects take no time: over a socket they do what they do in process."""
 
-TIMED: tuple[Rule, ...] = (
+TIMED_RULES: tuple[Rule, ...] = (
     Rule(effect=Latency("lognormal(20, 40000, 60000)"), probability=0.3),
     Rule(effect=Latency("uniform(1, 50)"), phase="after", operation="writes"),
     Rule(effect=Hang(), probability=0.03),
@@ -77,108 +91,108 @@ TIMED: tuple[Rule, ...] = (
 )
 """Rules whose effects take time, or read the clock."""
 
-OWN: tuple[Rule, ...] = (
-    *(rule for rule in QUICK if rule.probability is not None),
+PER_USER_RULES: tuple[Rule, ...] = (
+    *(rule for rule in INSTANT_RULES if rule.probability is not None),
     Rule(script=("ok", 502, "reset", "close"), operation="reads", per="user", optional=True),
     Rule(effect=Status(503), per="user", every=9, optional=True),
 )
 """Rules that count nothing but each user's own calls, and whose effects read no clock."""
 
-SHORT = Rule(effect=Latency("uniform(1, 50)"))
+SHORT_LATENCY = Rule(effect=Latency("uniform(1, 50)"))
 """A delay that no client gives up for."""
 
 
-class Act(NamedTuple):
+class WorkloadCall(NamedTuple):
     """Be one call of the workload: whose it is, and which."""
 
     user: str
-    call: Callable[["Play"], object]
+    call: Callable[["UserClients"], object]
 
 
-class Play(NamedTuple):
+class UserClients(NamedTuple):
     """Be who makes the calls of one user."""
 
     server: ServerClient
     user: UserClient
 
 
-def _spend(user: str, delta: int, made: Play) -> object:
-    return made.server.create_transaction(APP, user, delta=delta, reason="grant" if delta > 0 else "consume")
+def _spend(user: str, delta: int, clients: UserClients) -> object:
+    return clients.server.create_transaction(APP, user, delta=delta, reason="grant" if delta > 0 else "consume")
 
 
-def _create(user: str, made: Play) -> object:
-    return made.server.create_user(APP, user)
+def _create(user: str, clients: UserClients) -> object:
+    return clients.server.create_user(APP, user)
 
 
-def _users(made: Play) -> object:
-    return made.server.list_users(APP)
+def _users(clients: UserClients) -> object:
+    return clients.server.list_users(APP)
 
 
-def _server_reads(operation: str, user: str, made: Play) -> object:
-    return getattr(made.server, operation)(APP, user)
+def _server_reads(operation: str, user: str, clients: UserClients) -> object:
+    return getattr(clients.server, operation)(APP, user)
 
 
-def _user_reads(operation: str, user: str, made: Play) -> object:
-    return getattr(made.user, operation)(user)
+def _user_reads(operation: str, user: str, clients: UserClients) -> object:
+    return getattr(clients.user, operation)(user)
 
 
 _READS = ("get_user", "get_balance", "list_transactions")
 
 
-def _draw(chance: random.Random, user: str) -> Callable[[Play], object]:
-    kind = chance.random()
+def _draw(rng: random.Random, user: str) -> Callable[[UserClients], object]:
+    kind = rng.random()
     if kind < 0.4:
-        return partial(_spend, user, chance.choice((-7, -5, -3, -1, 2, 4)))
+        return partial(_spend, user, rng.choice((-7, -5, -3, -1, 2, 4)))
     if kind < 0.5:
         return partial(_create, user)
-    return partial(chance.choice((_server_reads, _user_reads)), chance.choice(_READS), user)
+    return partial(rng.choice((_server_reads, _user_reads)), rng.choice(_READS), user)
 
 
-def acts(seed: int, count: int, users: Sequence[str] = USERS) -> list[Act]:
+def generate_calls(seed: int, count: int, users: Sequence[str] = USERS) -> list[WorkloadCall]:
     """Return the calls of a workload, the same for the same seed."""
-    chance = random.Random(seed)  # noqa: S311 - no secret
-    drawn: list[Act] = []
+    rng = random.Random(seed)  # noqa: S311 - no secret
+    calls: list[WorkloadCall] = []
     for _ in range(count):
-        if chance.random() < 0.06:
-            drawn.append(Act("", _users))
+        if rng.random() < 0.06:
+            calls.append(WorkloadCall("", _users))
         else:
-            user = chance.choice(users)
-            drawn.append(Act(user, _draw(chance, user)))
-    return drawn
+            user = rng.choice(users)
+            calls.append(WorkloadCall(user, _draw(rng, user)))
+    return calls
 
 
 @dataclass(frozen=True)
-class Scene:
+class WorkloadConfig:
     """Say where a workload runs, and under which rules."""
 
     seed: int = 0
     mode: ClientMode = "in-process"
-    rules: Sequence[Rule] = TIMED + QUICK
+    rules: Sequence[Rule] = TIMED_RULES + INSTANT_RULES
     users: Sequence[str] = USERS
 
     @contextlib.contextmanager
-    def opened(self, shared: SharedResources) -> Generator[FakeCredits]:
+    def open_fake(self, shared: SharedResources) -> Generator[FakeCredits]:
         """Yield a fresh sandbox at a clock that moves with delays only; its ledger must be sound at the end."""
-        funds = dict.fromkeys(self.users[:-1], 20)
-        words: dict[str, Any] = {"faults": self.rules, "clock": START, "users": funds, "seed": self.seed}
-        with FakeCredits(mode=self.mode, shared=shared, **words) as fake:
+        balances = dict.fromkeys(self.users[:-1], 20)
+        options: dict[str, Any] = {"faults": self.rules, "clock": START, "users": balances, "seed": self.seed}
+        with FakeCredits(mode=self.mode, shared=shared, **options) as fake:
             yield fake
             fake.settle()
             fake.sandbox.verify_ledger()
             assert fake.sandbox.bugs == []
 
 
-def player(fake: FakeCredits, user: str) -> Play:
+def clients_for(fake: FakeCredits, user: str) -> UserClients:
     """Return who makes a user's calls."""
-    return Play(fake.server_client, fake.user_client(user or None))
+    return UserClients(fake.server_client, fake.user_client(user or None))
 
 
-def play(scene: Scene, shared: SharedResources, calls: Iterable[Act]) -> str:
+def run_workload(config: WorkloadConfig, shared: SharedResources, calls: Iterable[WorkloadCall]) -> str:
     """Make the calls in a fresh sandbox, one after the other, and return its canonical journal."""
-    with scene.opened(shared) as fake:
-        players = {user: player(fake, user) for user in ("", *scene.users)}
-        for act in calls:
+    with config.open_fake(shared) as fake:
+        clients_by_user = {user: clients_for(fake, user) for user in ("", *config.users)}
+        for workload_call in calls:
             with contextlib.suppress(FakeCreditsError):
-                act.call(players[act.user])
+                workload_call.call(clients_by_user[workload_call.user])
         fake.settle()
         return fake.journal.canonical()

@@ -8,7 +8,7 @@ import pytest
 
 from fake_credits.faults.effects import HoldAtGate
 from fake_credits.faults.serialization import rule_to_json
-from tests.behaviour.test_no_noise import LIMITED, RULES, at_once, storms
+from tests.behaviour.test_no_noise import LIMITED, RULES, run_in_threads, storms
 from tests.cli.conftest import CliProcess
 
 SLOW_STEP_MESSAGE = "Executing <"
@@ -41,7 +41,7 @@ def test_server_prints_nothing_during_a_storm_of_faults(
     )
     variables, banner = cli_process.variables, cli_process.out
     base_url, key, token = (variables[f"CREDITS_{name}"] for name in ("BASE_URL", "API_KEY", "USER_TOKEN"))
-    at_once(storms(base_url, key, token, count))
+    run_in_threads(storms(base_url, key, token, count))
     assert cli_process.popen.poll() is None
     assert cli_process.stop() == 0
     assert cli_process.out == banner
