@@ -1,6 +1,6 @@
-"""Own where the behavioural tests run: three contracts, both drivers, sync and async clients; one text for all.
+"""Fixtures that run each behavior test under three contracts, over both drivers, with sync and async clients.
 
-Every answer that a client gets here is checked against the OpenAPI document of its contract.
+Every response is checked against the OpenAPI document of its contract.
 """
 
 import asyncio
@@ -35,7 +35,7 @@ CONTRACTS = {
 
 
 class ClientSetup(NamedTuple):
-    """Say how the clients reach the API."""
+    """The driver and the kind of clients of a test."""
 
     driver: Literal["in-process", "live"]
     clients: Literal["sync", "async"]
@@ -50,7 +50,7 @@ CLIENT_SETUPS = [
 
 
 class _BlockingClient:
-    """Be an async client whose calls block, so that one text serves both."""
+    """A blocking wrapper around an async client, so that sync and async clients share the tests."""
 
     def __init__(self, client: object, runner: asyncio.Runner) -> None:
         self._client = client
@@ -71,7 +71,7 @@ async def _collect(items: AsyncIterator[Any]) -> list[Any]:
 
 
 class ApiEnvironment:
-    """Be a fresh sandbox under one contract, at a clock that stands still, with clients that take one way to it."""
+    """A fresh sandbox under one contract with a frozen clock, and factories for its clients."""
 
     def __init__(self, fake: FakeCredits, setup: ClientSetup, driver: InProcessDriver, checker: OpenApiChecker) -> None:
         self.fake = fake
@@ -99,7 +99,7 @@ class ApiEnvironment:
         return self.server_with(self.fake.api_key)
 
     def server_with(self, key: str, contract: Contract | None = None) -> ServerClient:
-        """Return a client with another key, or one that believes in another contract."""
+        """Return a client with another key or another contract."""
         contract = contract or self.contract
         if self._setup.clients == "sync":
             return ServerClient(self._url, key, contract=contract, transport=self._sync)
@@ -107,7 +107,7 @@ class ApiEnvironment:
         return cast("ServerClient", _BlockingClient(client, self._runner))
 
     def server_with_user_token(self, token: str) -> ServerClient:
-        """Return a client that can write and bears a user's token."""
+        """Return a server client that sends a user token instead of the API key."""
         return self.server_with(token, replace(self.contract, api_key=self.contract.user_token))
 
     def user(self, user_id: str = "ada", application_id: str = APP) -> UserClient:
@@ -122,14 +122,14 @@ class ApiEnvironment:
 
 @pytest.fixture(params=["in-process", "live"])
 def mode(request: pytest.FixtureRequest) -> ClientMode:
-    """Return each driver."""
+    """Return the driver."""
     param: ClientMode = request.param
     return param
 
 
 @pytest.fixture(scope="session")
 def shared() -> Iterator[SharedResources]:
-    """Yield what every sandbox of the session shares."""
+    """Yield the resources shared by all sandboxes of the session."""
     shared = SharedResources()
     yield shared
     shared.close()
@@ -137,12 +137,12 @@ def shared() -> Iterator[SharedResources]:
 
 @pytest.fixture(scope="session")
 def documents() -> dict[str, OpenApiChecker]:
-    """Return a checker for each contract."""
+    """Return the OpenAPI checker of each contract."""
     return {name: OpenApiChecker(contract) for name, contract in CONTRACTS.items()}
 
 
 def _environment_params() -> list[Any]:
-    """Return every contract by every way; async clients under a foreign contract are for the slow share."""
+    """Return every contract with every client setup; most async combinations are marked as slow."""
     params: list[Any] = []
     for name in CONTRACTS:
         for setup in CLIENT_SETUPS:
@@ -156,7 +156,7 @@ def _environment_params() -> list[Any]:
 def env(
     request: pytest.FixtureRequest, shared: SharedResources, documents: dict[str, OpenApiChecker]
 ) -> Iterator[ApiEnvironment]:
-    """Yield a world; at the end the fake must be sound, and something must have been checked."""
+    """Yield an environment; at the end the fake has no problems, and at least one response was checked."""
     param: tuple[str, ClientSetup] = request.param
     name, setup = param
     with FakeCredits(mode=setup.driver, shared=shared, contract=CONTRACTS[name], clock=NOW) as fake:

@@ -1,6 +1,6 @@
-"""Own one small bad day for each thing that an effect can do: the rule, the call that meets it, what its client sees.
+"""One test case for each behavior of an effect: the rule, the call, and the expected response and journal entry.
 
-The same days are lived in process and on a socket, where each must look the same.
+The cases run in process and on the live server, with the same expectations.
 """
 
 import contextlib
@@ -58,7 +58,7 @@ _USER = "/v1/applications/app-id/users/user-id"
 
 
 class RequestSpec(NamedTuple):
-    """Be one request; ``by_user`` bears a user's token, all others the API key."""
+    """A request, authenticated by a user token if ``by_user`` is set, else by the API key."""
 
     method: str
     target: str
@@ -66,7 +66,7 @@ class RequestSpec(NamedTuple):
     by_user: bool = False
 
     def headers(self, fake: FakeCredits) -> list[tuple[bytes, bytes]]:
-        """Return its headers, without those of the connection."""
+        """Return the headers, without Host and Content-Length."""
         key = (b"x-api-key", fake.api_key.encode())
         credential = (b"authorization", f"Bearer {fake.token()}".encode()) if self.by_user else key
         json_type = [(b"content-type", b"application/json")] if self.body else []
@@ -86,7 +86,7 @@ CALLS: Mapping[str, RequestSpec] = {
 
 
 class ReceivedResponse(NamedTuple):
-    """Be what a client saw: a status of 0 is no head at all."""
+    """A response as received by a client; the status is 0 if there was no response head."""
 
     status: int
     headers: Mapping[bytes, bytes]
@@ -95,19 +95,19 @@ class ReceivedResponse(NamedTuple):
 
     @property
     def members(self) -> dict[str, Any]:
-        """Return the members of the body."""
+        """Return the members of the JSON body."""
         return dict(json.loads(self.body))
 
 
 Check = Callable[[ReceivedResponse, ReceivedResponse], None]
-"""What must hold for what was seen, beside what is seen on a good day."""
+"""Assertions about a response, given the baseline response without faults."""
 
 
 class EffectCase(NamedTuple):
-    """Be a bad day: under the rule the ``call`` is made, after those ``before`` it, which the rule lets be.
+    """A rule, and the expected outcome of the ``call`` made after the unaffected ``prior_calls``.
 
-    ``end`` is how the client's answer ends, and ``part`` how much of a good day's body it then has; ``spent`` is what
-    the calls cost the user, and ``journal`` (status, committed, delivered) what the journal says of the last.
+    ``partial_size`` maps the size of the baseline body to the size received, ``spent`` is the total cost for the user,
+    and ``journal`` holds the status, committed and delivered fields of the last journal entry.
     """
 
     rule: Rule
@@ -120,7 +120,7 @@ class EffectCase(NamedTuple):
     prior_calls: Sequence[str] = ()
 
 
-# ------------------------------------------------------------ what can be seen
+# ------------------------------------------------------------ checks
 
 
 def _unchanged(response: ReceivedResponse, baseline: ReceivedResponse) -> None:
@@ -138,7 +138,7 @@ def _garbage(response: ReceivedResponse, _baseline: ReceivedResponse) -> None:
 
 
 def _partial_body(response: ReceivedResponse, baseline: ReceivedResponse) -> None:
-    """See the whole head, with the whole length, and less than the whole body."""
+    """Check for a complete head with the full Content-Length, and a partial body."""
     assert (response.status, response.headers[b"content-length"]) == (baseline.status, b"%d" % len(baseline.body))
     assert baseline.body.startswith(response.body)
     assert len(response.body) < len(baseline.body)
@@ -188,7 +188,7 @@ def _empty_page_with_cursor(response: ReceivedResponse, _baseline: ReceivedRespo
     assert response.members["nextCursor"]
 
 
-# ------------------------------------------------------------ the days
+# ------------------------------------------------------------ cases
 
 
 def _half(size: int) -> int:
@@ -333,7 +333,7 @@ EFFECT_CASES: Mapping[str, EffectCase] = {
     "hold_at_gate before": EffectCase(_rule(HoldAtGate("door")), "spend", _unchanged, COMMITTED, spent=1),
     "hold_at_gate after": EffectCase(_after_rule(HoldAtGate("door")), "spend", _unchanged, COMMITTED, spent=1),
 }
-"""Every bad day by the effect's word and what is special about it."""
+"""Every case by the name of the effect and the variant."""
 
 
 @contextlib.contextmanager
@@ -348,7 +348,7 @@ def fake_with_rule(shared: SharedResources, mode: ClientMode, rule: Rule | None)
 
 @contextlib.contextmanager
 def gates_released(fake: FakeCredits) -> Generator[None]:
-    """Let somebody open the gate, where there is one, once a call is held there."""
+    """Release all gates from another thread, each once it holds a call."""
     gates = list(fake.sandbox.gates.values())
 
     def open_gate() -> None:
@@ -364,7 +364,7 @@ def gates_released(fake: FakeCredits) -> Generator[None]:
 
 @contextlib.contextmanager
 def open_transport(fake: FakeCredits, mode: ClientMode, shared: SharedResources) -> Generator[Transport]:
-    """Yield a transport for clients of one's own, by a driver."""
+    """Yield a transport over a driver."""
     driver = InProcessDriver(shared.app(fake.sandbox.contract), fake.sandbox)
     transport = InProcessTransport(driver) if mode == "in-process" else NetworkTransport(fake.base_url)
     yield transport
@@ -373,7 +373,7 @@ def open_transport(fake: FakeCredits, mode: ClientMode, shared: SharedResources)
 
 @contextlib.contextmanager
 def client_with_short_timeout(fake: FakeCredits, mode: ClientMode, shared: SharedResources) -> Generator[ServerClient]:
-    """Yield a client that waits 150 ms: for calls that will not be answered."""
+    """Yield a client with a timeout of 150 ms, for calls that get no response."""
     with open_transport(fake, mode, shared) as transport:
         yield ServerClient(IN_PROCESS_BASE_URL, fake.api_key, transport=transport, timeout_s=0.15)
 
@@ -381,7 +381,7 @@ def client_with_short_timeout(fake: FakeCredits, mode: ClientMode, shared: Share
 def assert_effect_case(
     case: EffectCase, fake: FakeCredits, response: ReceivedResponse, baseline: ReceivedResponse
 ) -> None:
-    """Check what was seen, what the ledger has, and what the journal says."""
+    """Check the response, the balance and the last journal entry."""
     assert response.outcome == case.outcome
     if case.partial_size is not None:
         assert len(response.body) == case.partial_size(len(baseline.body))

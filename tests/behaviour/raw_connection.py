@@ -1,4 +1,4 @@
-"""Own a client that sees exactly what is on the wire: a bare socket, no HTTP library between."""
+"""A raw socket client that sees every byte, FIN and RST."""
 
 import contextlib
 import socket
@@ -19,15 +19,15 @@ _STALL_CHECK_S = 0.01
 
 
 def wait_until(condition: Callable[[], bool]) -> None:
-    """Wait in steps of a millisecond until a condition of the server's thread holds."""
+    """Poll every millisecond until a condition in the server thread holds."""
     pause, deadline_s = threading.Event(), monotonic_s() + TIMEOUT_S
     while not condition():
-        assert monotonic_s() < deadline_s, "the server did not get there in time"
+        assert monotonic_s() < deadline_s, "the condition did not hold in time"
         pause.wait(0.001)
 
 
 class RawConnection:
-    """Be one connection to a sandbox's live server."""
+    """A connection to the live server of a sandbox."""
 
     def __init__(self, fake: FakeCredits) -> None:
         self._fake = fake
@@ -43,7 +43,7 @@ class RawConnection:
         self.socket.close()
 
     def warm_up(self) -> Self:
-        """Use the connection once: faults don't touch the fake's own paths."""
+        """Send a health check, which no fault affects, over the connection."""
         self.send(RequestSpec("GET", "/_fake/livez"))
         assert self.read().status == 200
         return self
@@ -55,9 +55,9 @@ class RawConnection:
         self.socket.sendall(f"{request.method} {request.target} HTTP/1.1\r\n".encode() + lines + b"\r\n" + request.body)
 
     def read(self, *, stall_after: int | None = None) -> ReceivedResponse:
-        """Read one answer, up to its end.
+        """Read one response, up to its end.
 
-        ``then_silence`` says how many bytes of a body come before the answer stalls; with -1 there is no head either.
+        ``stall_after`` is the number of body bytes before the response stalls; -1 means that no head is sent either.
         """
         outcome: Outcome | None = None
         while outcome is None:
@@ -73,7 +73,7 @@ class RawConnection:
         return ReceivedResponse(int(lines[0].split()[1]), fields, body, outcome)
 
     def _detect_outcome(self, stall_after: int | None) -> Outcome | None:
-        """Return how the answer has ended, None where more is to come."""
+        """Return how the response has ended, or None if it is incomplete."""
         head, gap, body = self._received.partition(b"\r\n\r\n")
         if stall_after == -1 or (gap and stall_after is not None and len(body) >= stall_after):
             self.socket.settimeout(_STALL_CHECK_S)
@@ -85,7 +85,7 @@ class RawConnection:
         return "whole" if whole else None
 
     def _receive(self) -> Outcome | None:
-        """Read what has come, and return how the connection has ended, None where it has not."""
+        """Receive data, and return how the connection has ended, or None if it is open."""
         try:
             chunk = self.socket.recv(65536)
         except TimeoutError:
@@ -96,7 +96,7 @@ class RawConnection:
         return None if chunk else "closed"
 
     def reset(self) -> None:
-        """Close with an RST, as a client that is killed does."""
+        """Close with an RST, like a client that is killed."""
         linger = (1).to_bytes(4, "little") + bytes(4)
         with contextlib.suppress(OSError):
             self.socket.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, linger)

@@ -1,4 +1,4 @@
-"""Who may do what, as our clients see it under any contract."""
+"""Authentication and authorization, through the clients under any contract."""
 
 from typing import Any
 

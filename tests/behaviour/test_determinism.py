@@ -1,4 +1,4 @@
-"""Test that one seed and the same calls meet the same faults: again, elsewhere, and whatever others do meanwhile."""
+"""The same seed and calls give the same faults in any process, driver and schedule."""
 
 import asyncio
 import contextlib
@@ -59,7 +59,7 @@ def test_different_seeds_give_different_journals(shared: SharedResources) -> Non
 
 
 def test_every_effect_fires_in_the_workload(shared: SharedResources) -> None:
-    """The seeds above prove nothing of an effect that never fires."""
+    """Otherwise the tests above would not cover the effect."""
     fired_names: set[str] = set()
     for seed in range(60):
         fired_names.update(
@@ -78,7 +78,7 @@ def test_live_and_in_process_journals_are_equal(shared: SharedResources, seed: i
 
 
 def journal_digest() -> str:
-    """Return a digest of the journals of some seeds, for the test in other processes."""
+    """Return a digest of the journals of some seeds, for comparison between processes."""
     shared = SharedResources()
     texts = [run_workload(WorkloadConfig(seed), shared, generate_calls(seed, CALL_COUNT)) for seed in range(10)]
     return hashlib.sha256("".join(texts).encode()).hexdigest()
@@ -99,7 +99,7 @@ def test_journal_does_not_depend_on_hash_seed() -> None:
     assert found == [journal_digest()] * 2
 
 
-# What one user's calls meet does not depend on others.
+# The faults of one user do not depend on other users.
 
 
 @pytest.mark.parametrize("seed", range(10))
@@ -160,7 +160,7 @@ def _make_job(clients: UserClients, calls: Iterable[WorkloadCall]) -> Callable[[
 
 
 def _run_in_threads(config: WorkloadConfig, shared: SharedResources, calls: Iterable[WorkloadCall]) -> str:
-    """Play the calls of each user in a thread of its own."""
+    """Make the calls of each user in a separate thread."""
     with config.open_fake(shared) as fake:
         jobs = [
             _make_job(clients_for(fake, user), [workload_call for workload_call in calls if workload_call.user == user])
@@ -175,7 +175,7 @@ def _run_in_threads(config: WorkloadConfig, shared: SharedResources, calls: Iter
 
 
 def _run_in_tasks(config: WorkloadConfig, shared: SharedResources, calls: Iterable[WorkloadCall]) -> str:
-    """Play the calls of each user in a task of its own, all in one loop."""
+    """Make the calls of each user in a separate task of one event loop."""
     with config.open_fake(shared) as fake:
 
         async def task(user: str) -> None:

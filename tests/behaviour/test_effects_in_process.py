@@ -1,4 +1,4 @@
-"""Test every effect in process: each bad day looks to a client as it does on a socket, and takes no time."""
+"""Every effect in process: the same outcome as on the live server, without taking real time."""
 
 import pytest
 
@@ -22,7 +22,7 @@ CLIENT_TIMEOUT_S = 30.0
 
 
 def call_in_process(fake: FakeCredits, shared: SharedResources, call: str) -> ReceivedResponse:
-    """Make a call as a client with a limit of 30 s."""
+    """Make a call with a timeout of 30 s."""
     request = CALLS[call]
     driver = InProcessDriver(shared.app(fake.sandbox.contract), fake.sandbox)
     outgoing = Request(request.method, request.target.encode(), request.headers(fake), request.body, CLIENT_TIMEOUT_S)
@@ -31,7 +31,7 @@ def call_in_process(fake: FakeCredits, shared: SharedResources, call: str) -> Re
 
 
 def baseline_response(shared: SharedResources, call: str) -> ReceivedResponse:
-    """Return what a call shows where nothing goes wrong."""
+    """Return the response to a call without faults."""
     with fake_with_rule(shared, "in-process", None) as fake:
         return call_in_process(fake, shared, call)
 
@@ -45,7 +45,7 @@ def test_every_effect_and_phase_has_a_case() -> None:
 
 @pytest.mark.parametrize("name", EFFECT_CASES)
 def test_effect_in_process(shared: SharedResources, name: str) -> None:
-    """Each bad day shows what its name says, and books and journals what it should."""
+    """The response, the balance and the journal entry are as expected."""
     case = EFFECT_CASES[name]
     with fake_with_rule(shared, "in-process", case.rule) as fake:
         for call in case.prior_calls:

@@ -1,4 +1,4 @@
-"""Test the effects that bend what is read, and who is admitted, over both drivers."""
+"""Effects on reads and authentication, over both drivers."""
 
 from collections.abc import Iterator
 from typing import Any
@@ -35,7 +35,7 @@ APP, ADA = "app-id", "ada"
 
 @pytest.fixture
 def fake(mode: ClientMode, shared: SharedResources) -> Iterator[FakeCredits]:
-    """Yield a sandbox where ada has 100 credits, at a clock that stands still."""
+    """Yield a sandbox with a frozen clock, where ada has 100 credits."""
     with FakeCredits(mode=mode, shared=shared, users={ADA: 100}, clock=START) as fake:
         yield fake
         fake.sandbox.verify_ledger()
@@ -51,7 +51,7 @@ def balance(fake: FakeCredits) -> int:
 
 
 def history(fake: FakeCredits) -> list[int]:
-    """Return the deltas as the list shows them, newest first."""
+    """Return the deltas of the transaction list, newest first."""
     return [each.delta for each in fake.server_client.iter_transactions(APP, ADA)]
 
 
@@ -59,7 +59,7 @@ def history(fake: FakeCredits) -> list[int]:
 
 
 def retry_after_of_call(fake: FakeCredits, user: str = ADA) -> int | None:
-    """Return None for a call that is admitted, else Retry-After in seconds."""
+    """Make a call; return Retry-After in seconds if it is rejected, else None."""
     try:
         fake.user_client(user).get_balance(user)
     except RateLimited as error:
@@ -107,7 +107,7 @@ def test_retry_after_is_rounded_up_to_whole_seconds(fake: FakeCredits) -> None:
     assert retry_after_of_call(fake) is None
 
 
-# ------------------------------------------------------------ stale
+# ------------------------------------------------------------ stale_read
 
 
 def test_stale_read_hides_last_writes_in_balance_and_list(fake: FakeCredits) -> None:
@@ -177,7 +177,7 @@ def test_stale_list_pages_end_at_the_stale_position(fake: FakeCredits) -> None:
 def test_cursor_from_fresh_read_works_in_stale_list(
     shared: SharedResources, mode: ClientMode, contract: Contract
 ) -> None:
-    """A cursor that points behind the cut is followed: no row twice, and never a refusal."""
+    """A cursor beyond the stale position is accepted, and no item is returned twice."""
     with FakeCredits(mode=mode, shared=shared, contract=contract, users={ADA: 5}, clock=START) as fake:
         client, size = fake.server_client, contract.page_size
         stale_rule = fake.faults.add(StaleRead(by_writes=2 * size))
@@ -209,7 +209,7 @@ def test_configured_stale_read_rule_restarts_after_reset(shared: SharedResources
 
 @pytest.fixture(params=[3, 45], ids=["one page", "three pages"])
 def item_count(request: pytest.FixtureRequest, fake: FakeCredits) -> int:
-    """Let there be so many users and transactions, and return how many."""
+    """Create users and transactions, and return the number of each."""
     count: int = request.param
     for number in range(count - 1):
         fake.user(f"user-{number}")
@@ -266,7 +266,7 @@ def test_bad_cursor_does_not_affect_empty_list(fake: FakeCredits, kind: Any) -> 
     assert list(fake.server_client.iter_users("nothing")) == []
 
 
-# ------------------------------------------------------------ drift and unauthorized
+# ------------------------------------------------------------ schema_drift and unauthorized
 
 
 def test_clients_accept_schema_drift(fake: FakeCredits) -> None:
@@ -305,7 +305,7 @@ def test_rotated_keys_affect_user_client_only(fake: FakeCredits) -> None:
 def test_clock_skew_expires_token_early(
     fake: FakeCredits, mode: ClientMode, shared: SharedResources, skew_s: int, expired: bool
 ) -> None:
-    """A token of 60 s, with the 5 s of leeway that every verifier has."""
+    """The token is valid for 60 s, plus 5 s of leeway."""
     token = fake.token(ADA, expires_in_s=60)
     fake.faults.add(Unauthorized(clock_skew_s=skew_s))
     with open_transport(fake, mode, shared) as transport:

@@ -1,4 +1,4 @@
-"""Test every effect on a real socket, with a client that sees each byte, each FIN and each RST."""
+"""Every effect on the live server, with a client that sees each byte, FIN and RST."""
 
 import sys
 import threading
@@ -27,7 +27,7 @@ HEALTH_REQUEST = RequestSpec("GET", "/_fake/livez")
 
 @pytest.fixture(scope="module", params=["uvloop", "asyncio"])
 def shared(request: pytest.FixtureRequest) -> Iterator[SharedResources]:
-    """Yield what has a live server on each event loop; on the second one as where there is no uvloop."""
+    """Yield shared resources with a live server on uvloop or asyncio."""
     shared = SharedResources()
     with pytest.MonkeyPatch.context() as patch:
         if request.param == "asyncio":
@@ -44,7 +44,7 @@ def test_every_effect_has_a_case() -> None:
 @pytest.mark.parametrize("connection_state", ["cold", "warm"])
 @pytest.mark.parametrize("name", EFFECT_CASES)
 def test_effect_on_the_wire(shared: SharedResources, name: str, connection_state: str) -> None:
-    """Each bad day shows on the wire what it shows in process, whether the connection is new or was used before."""
+    """The outcome is the same as in process, on a new and on a reused connection."""
     case = EFFECT_CASES[name]
     baseline = baseline_response(shared, case.call)
     with fake_with_rule(shared, "live", case.rule) as fake, RawConnection(fake) as connection:
@@ -114,7 +114,7 @@ def test_gate_holds_call_until_released(shared: SharedResources) -> None:
 
 
 def test_pipelined_requests_after_closed_response_are_not_answered(shared: SharedResources) -> None:
-    """A pipelined request dies with its connection, as it would with a proxy's (RFC 9112, section 9.3.2)."""
+    """A pipelined request is lost with its connection (RFC 9112, section 9.3.2)."""
     with (
         fake_with_rule(shared, "live", Rule(effect=EFFECT_CASES["close before"].rule.effect, nth=1)) as fake,
         RawConnection(fake) as connection,

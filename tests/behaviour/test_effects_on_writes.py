@@ -1,4 +1,4 @@
-"""Test the effects that bend what is written: twice, or later than its client believes, over both drivers."""
+"""Duplicate and late writes, over both drivers."""
 
 from collections.abc import Iterator
 from datetime import timedelta
@@ -28,7 +28,7 @@ APP, ADA = "app-id", "ada"
 
 @pytest.fixture
 def fake(mode: ClientMode, shared: SharedResources) -> Iterator[FakeCredits]:
-    """Yield a sandbox where ada has 100 credits, at a clock that stands still."""
+    """Yield a sandbox with a frozen clock, where ada has 100 credits."""
     with FakeCredits(mode=mode, shared=shared, users={ADA: 100}, clock=START) as fake:
         yield fake
         fake.sandbox.verify_ledger()
@@ -40,11 +40,11 @@ def spend(fake: FakeCredits, delta: int = -1) -> Any:
 
 
 def history(fake: FakeCredits) -> list[int]:
-    """Return the deltas as the list shows them, newest first."""
+    """Return the deltas of the transaction list, newest first."""
     return [each.delta for each in fake.server_client.iter_transactions(APP, ADA)]
 
 
-# ------------------------------------------------------------ duplicate
+# ------------------------------------------------------------ duplicate_write
 
 
 def test_duplicate_write_commits_twice_with_one_response_and_entry(fake: FakeCredits) -> None:
@@ -70,12 +70,12 @@ def test_duplicate_write_of_new_user_creates_one_user(fake: FakeCredits) -> None
     assert (entry.status, entry.committed) == (201, True)
 
 
-# ------------------------------------------------------------ zombie
+# ------------------------------------------------------------ late_write
 
 
 @pytest.fixture
 def short_timeout_client(fake: FakeCredits, mode: ClientMode, shared: SharedResources) -> Iterator[ServerClient]:
-    """Yield a client with little patience."""
+    """Yield a client with a timeout of 150 ms."""
     with client_with_short_timeout(fake, mode, shared) as short_timeout_client:
         yield short_timeout_client
 
@@ -83,7 +83,7 @@ def short_timeout_client(fake: FakeCredits, mode: ClientMode, shared: SharedReso
 def add_late_write(
     fake: FakeCredits, short_timeout_client: ServerClient, delta: int, after_ms: int = 60_000
 ) -> ActiveRule:
-    """Let a write of ada's come to life later."""
+    """Make a write of ada that times out and commits later; return its rule."""
     rule = fake.faults.add(LateWrite(after_ms), "createTransaction")
     with pytest.raises(Timeout):
         short_timeout_client.create_transaction(APP, ADA, delta=delta, reason="consume")

@@ -1,4 +1,4 @@
-"""Test what becomes of calls whose rule, gate or sandbox goes while they are in it: they run on, none is lost."""
+"""Removing rules, resetting and closing a sandbox while calls are in progress."""
 
 import asyncio
 import threading
@@ -40,7 +40,7 @@ def fake(mode: ClientMode, shared: SharedResources) -> Iterator[FakeCredits]:
 
 
 class SpendThread(threading.Thread):
-    """Be a thread that spends a credit, and keeps what that came to."""
+    """A thread that spends a credit and records the outcome."""
 
     def __init__(self, fake: FakeCredits) -> None:
         super().__init__()
@@ -56,7 +56,7 @@ class SpendThread(threading.Thread):
 
 
 def start_spending(fake: FakeCredits, count: int) -> list[SpendThread]:
-    """Return threads that have begun to spend."""
+    """Start threads that spend a credit each."""
     threads = [SpendThread(fake) for _ in range(count)]
     for thread in threads:
         thread.start()
@@ -73,7 +73,7 @@ def join_all(threads: list[SpendThread]) -> list[object]:
 
 
 def test_call_matched_by_removed_rule_keeps_its_effect(fake: FakeCredits) -> None:
-    """It waits at the gate, and then meets the effect of the other rule, which is gone by then."""
+    """The call waits at a gate, and still gets the effect of a rule removed in the meantime."""
     gate = fake.hold("createTransaction", name="door")
     rule = fake.faults.add(Status(503), "createTransaction", phase="after", stack=True)
     threads = start_spending(fake, 3)
@@ -164,13 +164,11 @@ def test_reset_releases_async_tasks(fake: FakeCredits) -> None:
 
 
 def test_call_delayed_in_real_time_does_not_commit_after_reset(shared: SharedResources, mode: ClientMode) -> None:
-    """Nobody can hurry it: what a test left behind must not spend what the next one has."""
+    """A call left over from one test must not change the balance in the next."""
     with FakeCredits(mode=mode, shared=shared, balance=100, delays="real") as fake:
         rule = fake.faults.add(Latency(100), "createTransaction")
         threads = start_spending(fake, 1)
-        wait_until(
-            lambda: rule.fired == 1
-        )  # not merely begun: what meets its rules after the reset is of the new world
+        wait_until(lambda: rule.fired == 1)  # calls matched after the reset would belong to the new state
         fake.reset()
         assert join_all(threads) == ["Unavailable"]
         assert fake.balance() == 100
@@ -199,7 +197,7 @@ def test_configured_rules_restart_after_reset_with_closed_gate(
     "effect", [Hang(), Latency(60_000), Status(503), Reset(), HoldAtGate("late")], ids=lambda e: e.effect_name
 )
 def test_closed_sandbox_rejects_calls_without_faults(shared: SharedResources, effect: Effect) -> None:
-    """A thread that a test has left behind learns at once that the test is over."""
+    """A thread left over from a test fails at once."""
     fake = FakeCredits(shared=shared, balance=100, faults=[effect])
     client = fake.server_client
     fake.close()
@@ -207,7 +205,7 @@ def test_closed_sandbox_rejects_calls_without_faults(shared: SharedResources, ef
         client.get_balance(APP, "user-id")
 
 
-# ------------------------------------------------------------ what faults never touch
+# ------------------------------------------------------------ paths without faults
 
 
 @pytest.mark.parametrize(

@@ -1,4 +1,4 @@
-"""Test that an injected fault is no error of the server: nothing in its log, nothing left behind, and a quick end."""
+"""Injected faults cause no log output and no leaks, and do not delay closing."""
 
 import contextlib
 import gc
@@ -33,13 +33,13 @@ RULES: tuple[Rule, ...] = (
     Rule(effect=Truncate(at_bytes=2, then="hang"), probability=0.01),
     Rule(effect=LateWrite(5), probability=0.02, times=1000),
 )
-"""Every effect but the rate limit by chance, about one call in three, and none that takes long."""
+"""Every effect except rate_limit, for about one call in three, with short delays."""
 
 LIMITED = Rule(effect=EFFECTS["rate_limit"](limit=200, window_s=0.5), name="limited")  # type: ignore[call-arg]
 
 
 def storm_job(host: str, headers: Sequence[dict[str, str]], count: int, seed: int) -> Callable[[], None]:
-    """Return a job that makes calls over one connection for as long as that lasts, and then over another."""
+    """Return a job that makes random calls, reconnecting whenever the connection fails."""
 
     def job() -> None:
         rng = random.Random(seed)  # noqa: S311 - no secret
@@ -57,7 +57,7 @@ def storm_job(host: str, headers: Sequence[dict[str, str]], count: int, seed: in
 
 
 def run_in_threads(jobs: Sequence[Callable[[], None]]) -> None:
-    """Run jobs in threads, and wait for them all."""
+    """Run each job in a thread, and wait for all of them."""
     threads = [threading.Thread(target=job) for job in jobs]
     for thread in threads:
         thread.start()
@@ -67,7 +67,7 @@ def run_in_threads(jobs: Sequence[Callable[[], None]]) -> None:
 
 @contextlib.contextmanager
 def gate_released_repeatedly(fake: FakeCredits) -> Generator[None]:
-    """Let whoever is held at the gate go, every millisecond."""
+    """Release all held calls every millisecond, while the block runs."""
     gate, stopped = fake.sandbox.gate("door"), threading.Event()
 
     def release_repeatedly() -> None:
@@ -82,20 +82,20 @@ def gate_released_repeatedly(fake: FakeCredits) -> Generator[None]:
 
 
 def storms(base_url: str, api_key: str, token: str, count: int) -> list[Callable[[], None]]:
-    """Return a storm for each connection, half of their calls by the server and half by the user."""
+    """Return a job for each connection; half of the calls use the API key, half the user token."""
     json_type = {"Content-Type": "application/json"}
     headers = [{"X-API-Key": api_key, **json_type}, {"Authorization": f"Bearer {token}", **json_type}]
     return [storm_job(base_url.removeprefix("http://"), headers, count, seed) for seed in range(CONNECTIONS)]
 
 
 def open_descriptor_count() -> int:
-    """Return how many files and sockets this process has open."""
+    """Return the number of open files and sockets of this process."""
     folder = Path("/proc/self/fd")
     return len(list(folder.iterdir())) if folder.exists() else 0
 
 
 def logged_warnings(caplog: pytest.LogCaptureFixture) -> list[str]:
-    """Return what was logged above INFO, in the test and after it."""
+    """Return the messages logged above INFO during call and teardown."""
     records = [*caplog.get_records("call"), *caplog.get_records("teardown")]
     return [f"{each.name}: {each.getMessage()}" for each in records if each.levelno > logging.INFO]
 
@@ -110,9 +110,9 @@ def no_warnings_logged(caplog: pytest.LogCaptureFixture) -> Iterator[None]:
 
 @pytest.fixture
 def nothing_left_open(no_warnings_logged: None, caplog: pytest.LogCaptureFixture) -> Iterator[None]:
-    """Check that no thread, task or socket is left either: the latter two warn when they are collected."""
+    """Check that no thread, task or socket is left open; tasks and sockets warn when garbage-collected."""
     with FakeCredits(mode="live") as first:
-        first.serve()  # uvloop's first loop opens what the process then keeps
+        first.serve()  # the first uvloop loop opens descriptors that stay open
     gc.collect()
     before, other_threads = open_descriptor_count(), set(threading.enumerate())
     yield
@@ -141,7 +141,7 @@ def test_storm_of_faults_logs_nothing_and_leaves_nothing_open(count: int) -> Non
     assert fired == set(EFFECTS)
 
 
-# ------------------------------------------------------------ the end, in the midst of it
+# ------------------------------------------------------------ closing with calls in progress
 
 
 MINUTE_MS = 60_000
@@ -157,14 +157,14 @@ STALLING_RULES: dict[str, Rule] = {
     "hold_at_gate before": Rule(effect=HoldAtGate("door")),
     "hold_at_gate after": Rule(effect=HoldAtGate("door"), phase="after"),
 }
-"""Rules that keep a call for longer than anybody waits."""
+"""Rules that delay a call for longer than the timeouts of these tests."""
 
 with_stalling_rules = pytest.mark.parametrize("name", STALLING_RULES)
 
 
 @contextlib.contextmanager
 def stalled_connections(fake: FakeCredits, name: str, count: int = 3) -> Generator[list[RawConnection]]:
-    """Yield connections whose calls have come to where the rule keeps them."""
+    """Yield connections whose calls are stalled by a rule."""
     fake.faults.add(STALLING_RULES[name], times=count)
     effect, gate = STALLING_RULES[name].effect, fake.sandbox.gates.get("door")
     with contextlib.ExitStack() as stack:
@@ -240,7 +240,7 @@ def test_closed_sandbox_waits_for_short_latency_and_cuts_long_one(shared: Shared
         assert [entry.committed for entry in fake.journal] == [True, False]
 
 
-# ------------------------------------------------------------ clients that hang up
+# ------------------------------------------------------------ clients that disconnect
 
 
 @pytest.mark.slow
@@ -248,7 +248,7 @@ def test_closed_sandbox_waits_for_short_latency_and_cuts_long_one(shared: Shared
 @pytest.mark.parametrize("name", [name for name in EFFECT_CASES if not name.startswith("hold_at_gate")])
 @pytest.mark.usefixtures("no_warnings_logged")
 def test_client_disconnecting_before_fault_is_not_an_error(shared: SharedResources, name: str, hang_up: str) -> None:
-    """One request, or one with another behind it on the same connection."""
+    """With one request, and with two pipelined requests."""
     with FakeCredits(
         mode="live", shared=shared, balance=100, clock=START, faults=[Latency(10), EFFECT_CASES[name].rule]
     ) as fake:

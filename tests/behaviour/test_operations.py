@@ -1,4 +1,4 @@
-"""What each operation does, as our clients see it under any contract."""
+"""Every operation, through the clients under any contract."""
 
 from dataclasses import replace
 from datetime import UTC, datetime
@@ -22,7 +22,7 @@ UNUSUAL_IDS = ["a/b", "..a", "ü", "日本", " ", "a b", "%2F", "a?b#c", "auth0|
 
 
 def with_contract_precision(env: ApiEnvironment, moment: datetime = NOW) -> datetime:
-    """Return a moment as exactly as the contract can say it."""
+    """Return a time with the precision of the contract."""
     return moment if env.contract.created_at in ("iso_ms", "unix_ms") else moment.replace(microsecond=0)
 
 
@@ -219,7 +219,7 @@ def test_iterator_fetches_pages_lazily(env: ApiEnvironment) -> None:
     before = len(env.fake.journal)
     list(islice(env.server.iter_users(APP), 1))
     page_count = len(env.fake.journal) - before
-    assert page_count in (1, 2)  # the blocking twin of an async walk is read whole
+    assert page_count in (1, 2)  # the blocking wrapper collects an async iterator completely
 
 
 def test_unknown_route_error_names_nearest_operation_and_its_setting(env: ApiEnvironment) -> None:

@@ -1,4 +1,4 @@
-"""Test what a fault leaves behind: before the decision nothing, after it a write that its client knows nothing of."""
+"""Faults in the before phase prevent a write; faults in the after phase lose only its response."""
 
 from collections.abc import Iterator
 from typing import Any
@@ -19,7 +19,7 @@ LOST_RESPONSES: dict[str, tuple[Effect, type[FakeCreditsError]]] = {
     "hang": (Hang(), Timeout),
     "status": (Status(502), BadGateway),
 }
-"""How the answer to a write that stands can be lost, and what its client gets."""
+"""Effects that lose the response to a committed write, and the error that the client raises."""
 
 FAILING_EFFECTS = [Reset(), Close(), Hang(), Status(503), NotJson()]
 
@@ -34,7 +34,7 @@ def fake(mode: ClientMode, shared: SharedResources) -> Iterator[FakeCredits]:
 
 @pytest.fixture
 def short_timeout_client(fake: FakeCredits, mode: ClientMode, shared: SharedResources) -> Iterator[ServerClient]:
-    """Yield a client with little patience."""
+    """Yield a client with a timeout of 150 ms."""
     with client_with_short_timeout(fake, mode, shared) as short_timeout_client:
         yield short_timeout_client
 
@@ -44,7 +44,7 @@ def spend(client: ServerClient, delta: int = -3) -> Any:
 
 
 def spend_with_blind_retry(first: ServerClient, then: ServerClient) -> None:
-    """Spend, and try again whatever went wrong: the bug that costs real money."""
+    """Spend, and retry after any error without checking whether the write was committed."""
     with pytest.raises(FakeCreditsError):
         spend(first)
     spend(then)

@@ -1,4 +1,4 @@
-"""Test that a bad day raises in process what it raises on a socket: httpx2, httpx, our own clients, sync and async."""
+"""Faults raise the same errors in process and live: httpx2, httpx and the clients, sync and async."""
 
 import importlib
 from collections.abc import Awaitable, Callable, Iterable, Mapping
@@ -30,7 +30,7 @@ BROKEN_RULES: Mapping[str, Rule] = {
     "drip too slowly": SLOW_DRIP,
     **{name: case.rule for name, case in EFFECT_CASES.items() if case.outcome != "whole"},
 }
-"""Every rule under which no whole answer comes."""
+"""The rules under which no complete response arrives."""
 
 EXPECTED_ERRORS = {
     "drip": "ReadTimeout",
@@ -44,7 +44,7 @@ EXPECTED_ERRORS = {
 
 
 class RequestSetup(NamedTuple):
-    """Say how a library's client reaches the API, and how it asks."""
+    """The HTTP library, driver, connection and body mode of a request."""
 
     library: str
     loop: str
@@ -53,14 +53,14 @@ class RequestSetup(NamedTuple):
     stream: bool
 
     def options(self, fake: FakeCredits) -> dict[str, Any]:
-        """Return the arguments of a client."""
+        """Return the arguments of the HTTP client."""
         if self.mode == "live":
             return {"base_url": fake.base_url, "verify": False, "trust_env": False}
         return {"base_url": IN_PROCESS_BASE_URL, "transport": fake.transport(cast("Any", self.library))}
 
 
 class RequestOutcome(NamedTuple):
-    """Be what a call came to: what it raised, and how much it had before that."""
+    """The error of a request, and the status and number of body bytes received before it."""
 
     error: str
     status: int = 0
@@ -68,7 +68,7 @@ class RequestOutcome(NamedTuple):
 
 
 def _request_arguments(library: str, fake: FakeCredits, name: str) -> dict[str, Any]:
-    """Return a request that waits a little for a byte where none will come, and long for anything else."""
+    """Return request arguments, with a short read timeout if the request is expected to time out."""
     request = CALLS["spend"]
     read_s = 0.02 if _expected_error(name) == "ReadTimeout" else TIMEOUT_S
     return {
@@ -145,19 +145,19 @@ def _setups(library: str, loop: str, *, stream: bool) -> Iterable[RequestSetup]:
 def test_http_library_raises_same_error_in_process_and_live(
     shared: SharedResources, name: str, library: str, loop: str
 ) -> None:
-    """Cold and warm, with a body read whole and with one that streams."""
+    """On new and reused connections, with complete and streamed bodies."""
     for stream in (False, True):
         outcomes: set[RequestOutcome] = set()
         for setup in _setups(library, loop, stream=stream):
             with fake_with_rule(shared, setup.mode, BROKEN_RULES[name]) as fake:
                 outcome = _outcome(setup, fake, _request_arguments(library, fake, name))
-                # How far a client with so little patience gets depends on how busy the machine is.
+                # How much a client with a short timeout receives depends on timing.
                 outcomes.add(RequestOutcome("ReadTimeout") if outcome.error == "ReadTimeout" else outcome)
         assert {outcome.error for outcome in outcomes} == {_expected_error(name)}
         assert len(outcomes) == 1
 
 
-# ------------------------------------------------------------ our own clients
+# ------------------------------------------------------------ clients
 
 CallResult = tuple[str, str]
 
@@ -168,20 +168,20 @@ def _error_result(error: BaseException) -> CallResult:
 
 
 def _comparable(result: object) -> str:
-    return repr(result).partition("next_cursor")[0]  # each sandbox seals its own
+    return repr(result).partition("next_cursor")[0]  # cursors differ between sandboxes
 
 
 def _sync_result(call: Callable[[], object]) -> CallResult:
     try:
         return _comparable(call()), ""
-    except Exception as error:  # noqa: BLE001 - whatever it is, it must be the same
+    except Exception as error:  # noqa: BLE001 - every error is compared
         return _error_result(error)
 
 
 async def _async_result(call: Callable[[], Awaitable[object]]) -> CallResult:
     try:
         return _comparable(await call()), ""
-    except Exception as error:  # noqa: BLE001 - whatever it is, it must be the same
+    except Exception as error:  # noqa: BLE001 - every error is compared
         return _error_result(error)
 
 
@@ -235,14 +235,14 @@ def _client_result(
 
 
 def _is_independent(name: str) -> bool:
-    """Tell whether a day needs nobody but its client."""
+    """Return whether a case needs only one client call."""
     return name.split()[0] not in ("hold_at_gate", "rate_limit", "stale_read")
 
 
 @pytest.mark.parametrize("loop", LOOPS)
 @pytest.mark.parametrize("name", [name for name in EFFECT_CASES if _is_independent(name)])
 def test_clients_behave_the_same_in_process_and_live(shared: SharedResources, name: str, loop: str) -> None:
-    """The same type, with a cause of the same type."""
+    """The errors have the same type, with a cause of the same type."""
     case = EFFECT_CASES[name]
     timeout_s = SHORT_TIMEOUT_S if case.outcome == "timeout" else TIMEOUT_S
     in_process, live = (
@@ -271,7 +271,7 @@ def test_user_client_and_server_client_raise_the_same_error(shared: SharedResour
 def test_response_without_body_is_complete_wherever_it_is_cut(
     shared: SharedResources, rules: list[Effect], loop: str
 ) -> None:
-    """Its head is all that there is to read, so no client can tell."""
+    """The head is complete, so no client can detect the cut."""
     contract = replace(DEFAULT_CONTRACT, created_transaction="empty")
     for mode in ("in-process", "live"):
         options: dict[str, Any] = {"mode": mode, "contract": contract, "balance": 100, "faults": rules}

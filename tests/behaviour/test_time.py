@@ -1,4 +1,4 @@
-"""Virtual time: delays that cost no wall time, timeouts in their order, and everything that follows the clock."""
+"""Virtual time: delays without real time, the order of timeouts, and everything that follows the clock."""
 
 import asyncio
 from collections.abc import Callable
@@ -57,7 +57,7 @@ def driver_for(credits: FakeCredits) -> InProcessDriver:
 
 
 def client_with_timeout(credits: FakeCredits, timeout_s: float | None) -> ServerClient:
-    """Return a client in process with a patience of its own."""
+    """Return an in-process client with a timeout."""
     return ServerClient(URL, credits.api_key, transport=InProcessTransport(driver_for(credits)), timeout_s=timeout_s)
 
 
@@ -92,7 +92,7 @@ def test_latency_switches_real_clock_to_offset() -> None:
 
 
 def test_write_delayed_beyond_timeout_commits_late_after_retry() -> None:
-    """The application's back-off is injected, so nothing of it takes time."""
+    """The back-off of the application uses the clock of the sandbox, so it takes no real time."""
     with frozen_fake() as credits:
         credits.faults.add(Latency(45_000), "createTransaction", phase="before", nth=1)
         with pytest.raises(Timeout):
@@ -122,7 +122,7 @@ def test_latency_after_commit_keeps_write_when_client_times_out() -> None:
 
 
 def test_latency_equal_to_timeout_does_not_time_out() -> None:
-    """At equal times, resumptions precede timeouts."""
+    """At equal times, resuming takes precedence over the timeout."""
     with frozen_fake() as credits:
         credits.faults.add(Latency(30_000))
         consume(credits.server_client)
@@ -288,7 +288,7 @@ def test_cancelled_call_commits_when_clock_reaches_its_time() -> None:
     asyncio.run(main())
 
 
-# ------------------------------------------------------------ what follows the clock
+# ------------------------------------------------------------ events on the clock
 
 
 def test_late_write_commits_against_the_ledger_at_that_time() -> None:
@@ -376,7 +376,7 @@ def test_reset_drops_pending_writes() -> None:
         assert (credits.balance("ada"), len(credits.journal), elapsed_ms(credits)) == (100, 0, 0)
 
 
-# ------------------------------------------------------------ real delays, and others' clocks
+# ------------------------------------------------------------ real delays and frozen wall clocks
 
 
 def test_real_delays_sleep_without_moving_the_clock() -> None:
@@ -417,7 +417,7 @@ def test_real_delay_beyond_timeout_times_out(effect: Latency | Hang) -> None:
 @pytest.mark.parametrize("delays", ["virtual", "real"])
 @pytest.mark.parametrize("library", ["freezegun", "time-machine"])
 def test_nothing_hangs_with_frozen_wall_clock(mode: ClientMode, delays: str, library: str) -> None:
-    """The clock of the sandbox is the one they stop; delays and limits count by another."""
+    """Frozen-time libraries stop the clock of the sandbox, but not the clock of delays and timeouts."""
     frozen_time = freezegun.freeze_time(NOON) if library == "freezegun" else time_machine.travel(NOON, tick=False)
     with frozen_time, FakeCredits(balance=100, mode=mode, delays=delays) as credits:  # type: ignore[arg-type]
         with credits.faults(Latency(5)):

@@ -1,4 +1,4 @@
-"""Own a random workload under random faults: what is called is the test's draw, what goes wrong is the sandbox's."""
+"""A random workload under random faults: the test draws the calls, and the sandbox draws the faults."""
 
 import contextlib
 import random
@@ -76,7 +76,7 @@ INSTANT_RULES: tuple[Rule, ...] = (
     Rule(effect=SchemaDrift("unknown_reason"), probability=0.1),
     Rule(effect=BadCursor("empty_page"), probability=0.1),
 )
-"""Rules whose effects take no time: over a socket they do what they do in process."""
+"""Rules whose effects take no time, so that they act the same live and in process."""
 
 TIMED_RULES: tuple[Rule, ...] = (
     Rule(effect=Latency("lognormal(20, 40000, 60000)"), probability=0.3),
@@ -89,28 +89,28 @@ TIMED_RULES: tuple[Rule, ...] = (
     Rule(effect=StaleRead(by_ms=5000), probability=0.1),
     Rule(effect=HoldAtGate("never"), probability=0.02),
 )
-"""Rules whose effects take time, or read the clock."""
+"""Rules whose effects take time or read the clock."""
 
 PER_USER_RULES: tuple[Rule, ...] = (
     *(rule for rule in INSTANT_RULES if rule.probability is not None),
     Rule(script=("ok", 502, "reset", "close"), operation="reads", per="user", optional=True),
     Rule(effect=Status(503), per="user", every=9, optional=True),
 )
-"""Rules that count nothing but each user's own calls, and whose effects read no clock."""
+"""Rules that count per user, with effects that do not read the clock."""
 
 SHORT_LATENCY = Rule(effect=Latency("uniform(1, 50)"))
-"""A delay that no client gives up for."""
+"""A delay shorter than every client timeout."""
 
 
 class WorkloadCall(NamedTuple):
-    """Be one call of the workload: whose it is, and which."""
+    """A call of the workload, and its user."""
 
     user: str
     call: Callable[["UserClients"], object]
 
 
 class UserClients(NamedTuple):
-    """Be who makes the calls of one user."""
+    """The clients for the calls of one user."""
 
     server: ServerClient
     user: UserClient
@@ -163,7 +163,7 @@ def generate_calls(seed: int, count: int, users: Sequence[str] = USERS) -> list[
 
 @dataclass(frozen=True)
 class WorkloadConfig:
-    """Say where a workload runs, and under which rules."""
+    """The seed, driver, rules and users of a workload."""
 
     seed: int = 0
     mode: ClientMode = "in-process"
@@ -172,7 +172,7 @@ class WorkloadConfig:
 
     @contextlib.contextmanager
     def open_fake(self, shared: SharedResources) -> Generator[FakeCredits]:
-        """Yield a fresh sandbox at a clock that moves with delays only; its ledger must be sound at the end."""
+        """Yield a fresh sandbox whose clock moves with delays only; verify its ledger at the end."""
         balances = dict.fromkeys(self.users[:-1], 20)
         options: dict[str, Any] = {"faults": self.rules, "clock": START, "users": balances, "seed": self.seed}
         with FakeCredits(mode=self.mode, shared=shared, **options) as fake:
@@ -183,7 +183,7 @@ class WorkloadConfig:
 
 
 def clients_for(fake: FakeCredits, user: str) -> UserClients:
-    """Return who makes a user's calls."""
+    """Return the clients for the calls of a user."""
     return UserClients(fake.server_client, fake.user_client(user or None))
 
 
