@@ -39,9 +39,9 @@ def test_bug_in_late_write_is_recorded_and_not_raised_from_clock(
 
 STATE_READERS: dict[str, tuple[Callable[[FakeCredits], object], object]] = {
     "balance": (lambda fake: fake.balance(), 99),
-    "the journal": (lambda fake: fake.journal.entries()[0].committed, True),
-    "a wait for the journal": (lambda fake: len(fake.journal.wait_for(committed=True)), 1),
-    "a new balance": (lambda fake: fake.user(USER, balance=100) and len(fake.sandbox.account(USER)), 3),
+    "journal": (lambda fake: fake.journal.entries()[0].committed, True),
+    "wait for the journal": (lambda fake: len(fake.journal.wait_for(committed=True)), 1),
+    "new balance": (lambda fake: fake.user(USER, balance=100) and len(fake.sandbox.account(USER)), 3),
 }
 
 

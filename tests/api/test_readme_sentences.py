@@ -379,8 +379,8 @@ class UserTokenTransport:
         self._inner = api.transport
 
     def send(self, request: Request) -> Response:
-        kept = [header for header in request.headers if header[0] != b"x-api-key"]
-        headers = [*kept, *self._headers]
+        headers_without_key = [header for header in request.headers if header[0] != b"x-api-key"]
+        headers = [*headers_without_key, *self._headers]
         return self._inner.send(msgspec.structs.replace(request, headers=headers))
 
     def close(self) -> None: ...

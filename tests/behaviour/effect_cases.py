@@ -217,16 +217,16 @@ EFFECT_CASES: Mapping[str, EffectCase] = {
     "status after": EffectCase(
         _after_rule(Status(502)), "spend", _error(502, "bad_gateway"), (502, True, True), spent=1
     ),
-    "status after a refusal": EffectCase(
+    "status after a rejection": EffectCase(
         _after_rule(Status(500)), "overspend", _error(500, "server_error"), (500, False, True)
     ),
     "status with a code": EffectCase(
         _rule(Status(409, "too_late")), "spend", _error(409, "too_late"), (409, False, True)
     ),
-    "status to wait for": EffectCase(
+    "status with retry_after": EffectCase(
         _rule(Status(503, retry_after_s=2.2)), "balance", _error(503, "unavailable", b"3"), (503, False, True)
     ),
-    "status until a date": EffectCase(
+    "status with date": EffectCase(
         _rule(Status(429, retry_after_s=2, retry_after_form="date")),
         "balance",
         _error(429, "rate_limited", b"Sun, 01 Mar 2026 12:30:18 GMT"),
@@ -238,7 +238,7 @@ EFFECT_CASES: Mapping[str, EffectCase] = {
         _error(503, "unavailable", b"soon"),
         (503, False, True),
     ),
-    "status without a time": EffectCase(
+    "status without retry_after": EffectCase(
         _rule(Status(503, retry_after_s=2, retry_after_form="absent")),
         "balance",
         _error(503, "unavailable"),
@@ -253,7 +253,9 @@ EFFECT_CASES: Mapping[str, EffectCase] = {
     ),
     "reset before": EffectCase(_rule(Reset()), "spend", _no_response, NO_RESPONSE, "reset"),
     "reset after": EffectCase(_after_rule(Reset()), "spend", _no_response, COMMITTED_LOST, "reset", spent=1),
-    "reset after a refusal": EffectCase(_after_rule(Reset()), "overspend", _no_response, (402, False, False), "reset"),
+    "reset after a rejection": EffectCase(
+        _after_rule(Reset()), "overspend", _no_response, (402, False, False), "reset"
+    ),
     "close before": EffectCase(_rule(Close()), "spend", _no_response, NO_RESPONSE, "closed"),
     "close after": EffectCase(_after_rule(Close()), "spend", _no_response, COMMITTED_LOST, "closed", spent=1),
     "hang before": EffectCase(_rule(Hang()), "spend", _no_response, NO_RESPONSE, "timeout"),
@@ -267,15 +269,15 @@ EFFECT_CASES: Mapping[str, EffectCase] = {
     "truncate and hang": EffectCase(
         _rule(Truncate(5, then="hang")), "spend", _partial_body, COMMITTED_LOST, "timeout", _first_bytes(5), spent=1
     ),
-    "truncate a share": EffectCase(_rule(Truncate(fraction=0.5)), "balance", _partial_body, READ_LOST, "closed", _half),
-    "truncate all of it": EffectCase(
-        _rule(Truncate(0)), "balance", _partial_body, READ_LOST, "closed", _first_bytes(0)
+    "truncate fraction": EffectCase(
+        _rule(Truncate(fraction=0.5)), "balance", _partial_body, READ_LOST, "closed", _half
     ),
-    "truncate one byte": EffectCase(
+    "truncate at 0": EffectCase(_rule(Truncate(0)), "balance", _partial_body, READ_LOST, "closed", _first_bytes(0)),
+    "truncate last byte": EffectCase(
         _rule(Truncate(10**6)), "balance", _partial_body, READ_LOST, "closed", _first_bytes(10**6)
     ),
     "drip": EffectCase(_rule(Drip(3, 6)), "history", _unchanged, OK),
-    "drip more than there is": EffectCase(_rule(Drip(1000, 5)), "balance", _unchanged, OK),
+    "drip more chunks than bytes": EffectCase(_rule(Drip(1000, 5)), "balance", _unchanged, OK),
     "garbage": EffectCase(_rule(Garbage()), "spend", _garbage, COMMITTED_LOST, "garbage", spent=1),
     "not_json before": EffectCase(
         _rule(NotJson()), "spend", _not_json(502, b"text/html; charset=utf-8", b"<!DOCTYPE html>"), (502, False, True)
@@ -287,13 +289,13 @@ EFFECT_CASES: Mapping[str, EffectCase] = {
         (504, True, True),
         spent=1,
     ),
-    "not_json and empty": EffectCase(
+    "not_json with empty body": EffectCase(
         _rule(NotJson(503, "empty")), "balance", _not_json(503, b"text/plain", b""), (503, False, True)
     ),
-    "not_json by its type": EffectCase(
+    "not_json with wrong content type": EffectCase(
         _rule(NotJson(200, "wrong_content_type")), "balance", _not_json(200, b"text/plain", b'{"message"'), OK
     ),
-    "not_json for its mark": EffectCase(
+    "not_json with bom": EffectCase(
         _rule(NotJson(200, "bom")), "balance", _not_json(200, b"application/json", b"\xef\xbb\xbf{"), OK
     ),
     "stale_read": EffectCase(
@@ -301,33 +303,35 @@ EFFECT_CASES: Mapping[str, EffectCase] = {
     ),
     "duplicate_write": EffectCase(_rule(DuplicateWrite()), "spend", _unchanged, COMMITTED, spent=2),
     "duplicate_write of a user": EffectCase(_rule(DuplicateWrite()), "new user", _unchanged, COMMITTED),
-    "duplicate_write of a refusal": EffectCase(
+    "duplicate_write of a rejection": EffectCase(
         _rule(DuplicateWrite()), "overspend", _error(402, "insufficient_credits"), (402, False, True)
     ),
     "late_write": EffectCase(_rule(LateWrite(60_000)), "spend", _no_response, NO_RESPONSE, "timeout"),
-    "schema_drift with a field": EffectCase(
+    "schema_drift with extra field": EffectCase(
         _rule(SchemaDrift("extra_field")), "spend", _has_members(schemaVersion=2), COMMITTED, spent=1
     ),
-    "schema_drift to a new reason": EffectCase(
+    "schema_drift with unknown reason": EffectCase(
         _rule(SchemaDrift("unknown_reason")), "spend", _has_members(reason="adjustment", delta=-1), COMMITTED, spent=1
     ),
     "schema_drift to null": EffectCase(
         _rule(SchemaDrift("null_for_absent")), "history", _has_members(nextCursor=None), OK
     ),
-    "schema_drift without a field": EffectCase(
+    "schema_drift with missing field": EffectCase(
         _rule(SchemaDrift("missing_optional")), "spend", _without_created_at, COMMITTED, spent=1
     ),
-    "schema_drift of a refusal": EffectCase(
+    "schema_drift of an error": EffectCase(
         _rule(SchemaDrift()), "overspend", _error(402, "insufficient_credits"), (402, False, True)
     ),
-    "bad_cursor that repeats": EffectCase(_rule(BadCursor("repeat")), "history", _with_cursor, OK),
-    "bad_cursor in a circle": EffectCase(_rule(BadCursor("cycle")), "history", _with_cursor, OK),
-    "bad_cursor behind nothing": EffectCase(_rule(BadCursor("empty_page")), "history", _empty_page_with_cursor, OK),
-    "unauthorized key": EffectCase(_rule(Unauthorized()), "spend", _error(401, "invalid_api_key"), (401, False, True)),
-    "unauthorized by rotation": EffectCase(
+    "bad_cursor repeat": EffectCase(_rule(BadCursor("repeat")), "history", _with_cursor, OK),
+    "bad_cursor cycle": EffectCase(_rule(BadCursor("cycle")), "history", _with_cursor, OK),
+    "bad_cursor empty page": EffectCase(_rule(BadCursor("empty_page")), "history", _empty_page_with_cursor, OK),
+    "unauthorized with revoked key": EffectCase(
+        _rule(Unauthorized()), "spend", _error(401, "invalid_api_key"), (401, False, True)
+    ),
+    "unauthorized with rotated keys": EffectCase(
         _rule(Unauthorized("rotated")), "own balance", _error(401, "invalid_token"), (401, False, True)
     ),
-    "unauthorized by a slow clock": EffectCase(
+    "unauthorized with slow clock": EffectCase(
         _rule(Unauthorized(clock_skew_s=-600)), "own balance", _error(401, "invalid_token"), (401, False, True)
     ),
     "hold_at_gate before": EffectCase(_rule(HoldAtGate("door")), "spend", _unchanged, COMMITTED, spent=1),

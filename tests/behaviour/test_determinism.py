@@ -86,7 +86,7 @@ def journal_digest() -> str:
 
 def test_journal_does_not_depend_on_hash_seed() -> None:
     command = [sys.executable, "-c", "from tests.behaviour import test_determinism as t; print(t.journal_digest())"]
-    found = [
+    digests = [
         subprocess.run(
             command,
             env={**os.environ, "PYTHONPATH": os.pathsep.join(sys.path), "PYTHONHASHSEED": seed},
@@ -96,7 +96,7 @@ def test_journal_does_not_depend_on_hash_seed() -> None:
         ).stdout.strip()
         for seed in ("1", "2")
     ]
-    assert found == [journal_digest()] * 2
+    assert digests == [journal_digest()] * 2
 
 
 # The faults of one user do not depend on other users.

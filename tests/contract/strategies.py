@@ -19,7 +19,7 @@ from fake_credits.errors import ERRORS
 
 __all__ = ["contracts"]
 
-_words = st.text("abcdefghijklmnopqrstuvwxyzABC_-", min_size=1, max_size=8)
+_identifiers = st.text("abcdefghijklmnopqrstuvwxyzABC_-", min_size=1, max_size=8)
 _names = st.text(
     st.characters(codec="utf-8", categories=("L", "N", "P", "S"), exclude_characters='"\\'), min_size=1, max_size=6
 )
@@ -35,7 +35,7 @@ def _route(draw: st.DrawFn, operation: Operation) -> RouteTemplate:
     segments = ["{applicationId}", *([] if operation is Operation.LIST_USERS else ["{userId}"])]
     # A distinct first segment keeps random routes from colliding.
     return RouteTemplate(
-        method, "/" + "/".join([f"{operation.value}-{draw(_words)}", *draw(st.permutations(segments))])
+        method, "/" + "/".join([f"{operation.value}-{draw(_identifiers)}", *draw(st.permutations(segments))])
     )
 
 
@@ -59,7 +59,7 @@ _SETTINGS: dict[str, st.SearchStrategy[Any]] = {
     "transactions_order": st.sampled_from(["newest_first", "oldest_first"]),
     "users_order": st.sampled_from(["newest_first", "oldest_first"]),
     "page_size": st.integers(1, 8) | st.integers(1, 1000),
-    "limit_parameter": st.just("") | _words.map(lambda word: "limit" + word),
+    "limit_parameter": st.just("") | _identifiers.map(lambda word: "limit" + word),
     "cursor_parameter": _names.map(lambda name: "cursor" + name),
     "end_of_list": st.sampled_from(["absent", "null", "empty"]),
     "error_body": st.sampled_from(["nested", "problem", "flat"]),

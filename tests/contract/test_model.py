@@ -85,7 +85,7 @@ def test_success_statuses_are_configurable(make_api: ApiFactory) -> None:
 # ---------------------------------------------------------------- rows 2 to 4: credentials
 
 CREDENTIAL_HEADERS = {
-    "a scheme": (CredentialHeader("Authorization", "Bearer"), CredentialHeader("X-User-Token")),
+    "scheme for the key": (CredentialHeader("Authorization", "Bearer"), CredentialHeader("X-User-Token")),
     "one header, two schemes": (
         CredentialHeader("Authorization", "ApiKey"),
         CredentialHeader("Authorization", "Bearer"),
@@ -589,7 +589,7 @@ def test_id_pattern_must_match_whole_id(make_api: ApiFactory) -> None:
 # ---------------------------------------------------------------- completeness
 
 TESTED_ELSEWHERE = {
-    "trust": "tests/auth/test_trusted.py, tests/plugin/test_contract.py, tests/cli/test_contract.py",
+    "trust": "tests/tokens/test_trusted_keys.py, tests/plugin/test_contract.py, tests/cli/test_contract.py",
     "amounts": "it has one value yet: tests/api/test_bad_input.py",
     "retry_after": "only a fault gives a 429: what OpenAPI says of it is in test_openapi.py",
 }

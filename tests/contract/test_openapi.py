@@ -27,25 +27,27 @@ CONTRACT_FILES = {path.stem: path for path in sorted((ROOT / "fixtures" / "contr
 
 UNUSUAL_CONTRACTS: dict[str, Contract] = {
     "default": DEFAULT_CONTRACT,
-    "no bodies": replace(DEFAULT_CONTRACT, created_transaction="empty"),
+    "no transaction body": replace(DEFAULT_CONTRACT, created_transaction="empty"),
     "every code a 400": replace(DEFAULT_CONTRACT, statuses=dict.fromkeys(ERRORS, 400)),
     "every code a 599": replace(DEFAULT_CONTRACT, statuses=dict.fromkeys(ERRORS, 599)),
     "no applications": replace(DEFAULT_CONTRACT, applications=()),
-    "a list of origins": replace(DEFAULT_CONTRACT, cors_origins=("https://a.example", "null")),
-    "no browsers": replace(DEFAULT_CONTRACT, cors_origins=()),
-    "problems": replace(DEFAULT_CONTRACT, error_body="problem"),
-    "flat": replace(DEFAULT_CONTRACT, error_body="flat"),
+    "list of CORS origins": replace(DEFAULT_CONTRACT, cors_origins=("https://a.example", "null")),
+    "no CORS origins": replace(DEFAULT_CONTRACT, cors_origins=()),
+    "problem errors": replace(DEFAULT_CONTRACT, error_body="problem"),
+    "flat errors": replace(DEFAULT_CONTRACT, error_body="flat"),
     "wrapped": replace(DEFAULT_CONTRACT, created_transaction="wrapped", end_of_list="null", created_at="unix_ms"),
-    "debts": replace(DEFAULT_CONTRACT, floor=None, ceiling=None, created_transaction="balance"),
-    "a pattern": replace(DEFAULT_CONTRACT, id_pattern=r"[a-z]+(_[0-9]+)?", id_max_length=1),
-    "a pattern with a flag": replace(DEFAULT_CONTRACT, id_pattern=r"(?i)[a-z]+"),
-    "a named group": replace(DEFAULT_CONTRACT, id_pattern=r"(?P<kind>u|a)_[0-9]+"),
+    "no floor and ceiling": replace(DEFAULT_CONTRACT, floor=None, ceiling=None, created_transaction="balance"),
+    "id pattern": replace(DEFAULT_CONTRACT, id_pattern=r"[a-z]+(_[0-9]+)?", id_max_length=1),
+    "id pattern with flag": replace(DEFAULT_CONTRACT, id_pattern=r"(?i)[a-z]+"),
+    "id pattern with named group": replace(DEFAULT_CONTRACT, id_pattern=r"(?P<kind>u|a)_[0-9]+"),
     "one header": replace(DEFAULT_CONTRACT, api_key=CredentialHeader("Authorization", "Bearer")),
-    "a scheme of its own": replace(DEFAULT_CONTRACT, api_key=CredentialHeader("Authorization", "ApiKey")),
-    "a scheme in another header": replace(DEFAULT_CONTRACT, user_token=CredentialHeader("X-Token", "Bearer")),
-    "a token of another scheme": replace(DEFAULT_CONTRACT, user_token=CredentialHeader("Authorization", "Token")),
-    "odd names": replace(DEFAULT_CONTRACT, field_names={"delta": "a b/~c%", "users": "ü", "nextCursor": "$ref"}),
-    "parameters": replace(DEFAULT_CONTRACT, limit_parameter="page[size]", cursor_parameter="page[after]"),
+    "custom scheme": replace(DEFAULT_CONTRACT, api_key=CredentialHeader("Authorization", "ApiKey")),
+    "token of another scheme": replace(DEFAULT_CONTRACT, user_token=CredentialHeader("Authorization", "Token")),
+    "scheme in custom header": replace(DEFAULT_CONTRACT, user_token=CredentialHeader("X-Token", "Bearer")),
+    "unusual field names": replace(
+        DEFAULT_CONTRACT, field_names={"delta": "a b/~c%", "users": "ü", "nextCursor": "$ref"}
+    ),
+    "query parameter names": replace(DEFAULT_CONTRACT, limit_parameter="page[size]", cursor_parameter="page[after]"),
     "one path": replace(
         DEFAULT_CONTRACT,
         routes={
@@ -118,8 +120,8 @@ def test_every_error_code_is_described_at_its_status(name: str) -> None:
     for code, error in ERRORS.items():
         status = str(contract.status_of(error))
         described = [each["responses"][status]["description"] for each in operations if status in each["responses"]]
-        known = code != "application_not_found" or contract.applications is not None
-        assert any(f" {code}" in text for text in described) == known, code
+        is_described = code != "application_not_found" or contract.applications is not None
+        assert any(f" {code}" in text for text in described) == is_described, code
 
 
 def operation_object(contract: Contract, operation: Operation) -> Any:

@@ -107,58 +107,61 @@ def test_effects_apply_only_to_matching_operations() -> None:
 # ------------------------------------------------------------ validation
 
 INVALID: Mapping[str, tuple[Callable[[], object], str]] = {
-    "a status that is no refusal": (lambda: Status(200), "status is 200: it must be from 400 to 599"),
-    "a status that is a text": (lambda: Status(cast("Any", "503")), "status is '503', a str: it must be an integer"),
-    "a code of two words": (lambda: Status(503, "too bad"), "code is 'too bad': a code is a word such as"),
-    "a code that is too long": (lambda: Status(503, "a" * 65), "a code is a word"),
-    "the code of our own bugs": (lambda: Status(500, "internal_error"), "tells a bug of the fake: take 'server_error'"),
-    "a wait over a day": (
+    "status below 400": (lambda: Status(200), "status is 200: it must be from 400 to 599"),
+    "status as string": (lambda: Status(cast("Any", "503")), "status is '503', a str: it must be an integer"),
+    "code with space": (lambda: Status(503, "too bad"), "code is 'too bad': a code is a word such as"),
+    "code too long": (lambda: Status(503, "a" * 65), "a code is a word"),
+    "reserved code": (lambda: Status(500, "internal_error"), "tells a bug of the fake: take 'server_error'"),
+    "retry_after over a day": (
         lambda: Status(503, retry_after_s=86_401),
         "retry_after_s is 86401: it must be from 0 to 864",
     ),
-    "a wait of less than nothing": (lambda: Status(503, retry_after_s=-1), "retry_after_s is -1: it must be from 0"),
-    "an unknown form": (
+    "negative retry_after": (lambda: Status(503, retry_after_s=-1), "retry_after_s is -1: it must be from 0"),
+    "unknown retry_after form": (
         lambda: Status(503, retry_after_s=1, retry_after_form=cast("Any", "ms")),
         "retry_after_form is 'ms': choose '', 'seconds', 'date', 'garbage', 'absent'",
     ),
-    "a date of nothing": (lambda: Status(503, retry_after_form="date"), "retry_after_s is missing"),
-    "a limit that is a fraction": (lambda: RateLimit(cast("Any", 1.5), 1), "limit is 1.5, a float: it must be an int"),
-    "a limit under 0": (lambda: RateLimit(-1, 1), "limit is -1: it must be from 0"),
-    "a window of nothing": (lambda: RateLimit(1, 0), "window_s is 0: it must be from 0.001 to 86400"),
-    "two places to cut": (lambda: Truncate(5, 0.5), "at_bytes and fraction exclude each other"),
-    "a negative place": (lambda: Truncate(-1), "at_bytes is -1: it must be from 0"),
-    "a fraction over 1": (lambda: Truncate(fraction=1.5), "fraction is 1.5: it must be from 0 to 1"),
-    "another end": (lambda: Truncate(then=cast("Any", "stop")), "then is 'stop': choose 'close', 'reset', 'hang'"),
-    "no chunks": (lambda: Drip(0), "chunks is 0: it must be from 1 to 1000"),
-    "a drip over a minute": (lambda: Drip(5, 60_001), "over_ms is 60001: it must be from 0 to 60000"),
-    "a page without a body": (lambda: NotJson(304), "status is 304, which has no body at all"),
-    "no status": (lambda: NotJson(600), "status is 600: it must be from 200 to 599"),
-    "an unknown body": (lambda: NotJson(502, cast("Any", "xml")), "body is 'xml': choose 'html', 'empty', 'wrong_con"),
+    "date without retry_after": (lambda: Status(503, retry_after_form="date"), "retry_after_s is missing"),
+    "fractional limit": (lambda: RateLimit(cast("Any", 1.5), 1), "limit is 1.5, a float: it must be an int"),
+    "negative limit": (lambda: RateLimit(-1, 1), "limit is -1: it must be from 0"),
+    "empty window": (lambda: RateLimit(1, 0), "window_s is 0: it must be from 0.001 to 86400"),
+    "at_bytes and fraction": (lambda: Truncate(5, 0.5), "at_bytes and fraction exclude each other"),
+    "negative at_bytes": (lambda: Truncate(-1), "at_bytes is -1: it must be from 0"),
+    "fraction over 1": (lambda: Truncate(fraction=1.5), "fraction is 1.5: it must be from 0 to 1"),
+    "unknown ending": (lambda: Truncate(then=cast("Any", "stop")), "then is 'stop': choose 'close', 'reset', 'hang'"),
+    "chunks of 0": (lambda: Drip(0), "chunks is 0: it must be from 1 to 1000"),
+    "drip over a minute": (lambda: Drip(5, 60_001), "over_ms is 60001: it must be from 0 to 60000"),
+    "status without body": (lambda: NotJson(304), "status is 304, which has no body at all"),
+    "status over 599": (lambda: NotJson(600), "status is 600: it must be from 200 to 599"),
+    "unknown body": (lambda: NotJson(502, cast("Any", "xml")), "body is 'xml': choose 'html', 'empty', 'wrong_con"),
     "neither ms nor writes": (lambda: StaleRead(), "by_ms and by_writes are missing or 0: give one of them"),
-    "a slip in a code": (lambda: Status(402, "insuficient_credits"), "did you mean 'insufficient_credits'"),
-    "both": (lambda: StaleRead(5, 5), "by_ms and by_writes exclude each other"),
-    "a cut over a day ago": (lambda: StaleRead(by_ms=86_400_001), "by_ms is 86400001: it must be from 0"),
-    "a zombie of the past": (lambda: LateWrite(-1), "after_ms is -1: it must be from 0 to 86400000"),
-    "a zombie that is never": (
+    "misspelled code": (lambda: Status(402, "insuficient_credits"), "did you mean 'insufficient_credits'"),
+    "by_ms and by_writes": (lambda: StaleRead(5, 5), "by_ms and by_writes exclude each other"),
+    "by_ms over a day": (lambda: StaleRead(by_ms=86_400_001), "by_ms is 86400001: it must be from 0"),
+    "negative late write": (lambda: LateWrite(-1), "after_ms is -1: it must be from 0 to 86400000"),
+    "late write without delay": (
         lambda: LateWrite(cast("Any", None)),
         "after_ms is None, a NoneType: it must be an integer",
     ),
-    "an unknown drift": (
+    "unknown schema drift": (
         lambda: SchemaDrift(cast("Any", "x")),
         "kind is 'x': choose 'extra_field', 'unknown_reason', 'null",
     ),
-    "an unknown trick": (lambda: BadCursor(cast("Any", "x")), "kind is 'x': choose 'repeat', 'cycle', 'expired', 'emp"),
-    "a gate without a name": (lambda: HoldAtGate(""), "name is '': it must be a text of 1 to 64 characters"),
-    "a gate with a lone surrogate": (lambda: HoldAtGate("\ud800"), r"name is '\\ud800': it has a lone surrogate"),
-    "a delay beyond any float": (
+    "unknown cursor fault": (
+        lambda: BadCursor(cast("Any", "x")),
+        "kind is 'x': choose 'repeat', 'cycle', 'expired', 'emp",
+    ),
+    "gate without name": (lambda: HoldAtGate(""), "name is '': it must be a text of 1 to 64 characters"),
+    "gate with a lone surrogate": (lambda: HoldAtGate("\ud800"), r"name is '\\ud800': it has a lone surrogate"),
+    "latency beyond float range": (
         lambda: Latency(10**400),
         "distribution is an integer of 1329 bits: it must be",
     ),
-    "a gate with a number": (lambda: HoldAtGate(cast("Any", 5)), "name is 5: it must be a text"),
-    "an unknown kind": (lambda: Unauthorized(cast("Any", "x")), "kind is 'x': choose '', 'revoked', 'rotated', 'clock"),
-    "a skew of none": (lambda: Unauthorized("clock_skew"), "clock_skew_s 0: the skew is that kind's alone"),
-    "a skew of another": (lambda: Unauthorized("revoked", 5), "clock_skew_s 5: the skew is that kind's alone"),
-    "a skew over a week": (
+    "gate name as number": (lambda: HoldAtGate(cast("Any", 5)), "name is 5: it must be a text"),
+    "unknown kind": (lambda: Unauthorized(cast("Any", "x")), "kind is 'x': choose '', 'revoked', 'rotated', 'clock"),
+    "clock_skew without seconds": (lambda: Unauthorized("clock_skew"), "clock_skew_s 0: the skew is that kind's alone"),
+    "skew for another kind": (lambda: Unauthorized("revoked", 5), "clock_skew_s 5: the skew is that kind's alone"),
+    "skew over a week": (
         lambda: Unauthorized(clock_skew_s=604_801),
         "clock_skew_s is 604801: it must be from -604800",
     ),
@@ -251,9 +254,9 @@ ACTIONS: Mapping[str, tuple[Effect, list[object]]] = {
     "hold_at_gate": (HoldAtGate("g"), [("hold", "g")]),
     "status": (Status(503), [("Unavailable", "unavailable", 503, "")]),
     "status of another code": (Status(429, "too_many"), [("ApiError", "too_many", 429, "")]),
-    "status with a wait": (Status(503, retry_after_s=2.5), [("Unavailable", "unavailable", 503, "2.5")]),
-    "status with a wait of nothing": (Status(503, retry_after_s=0), [("Unavailable", "unavailable", 503, "0")]),
-    "status with a date": (
+    "status with retry_after": (Status(503, retry_after_s=2.5), [("Unavailable", "unavailable", 503, "2.5")]),
+    "status with retry_after 0": (Status(503, retry_after_s=0), [("Unavailable", "unavailable", 503, "0")]),
+    "status with date": (
         Status(503, retry_after_s=5, retry_after_form="date"),
         [("Unavailable", "unavailable", 503, "5 date")],
     ),
@@ -264,15 +267,15 @@ ACTIONS: Mapping[str, tuple[Effect, list[object]]] = {
     "reset": (Reset(), abort_delivery("reset")),
     "close": (Close(), abort_delivery("close")),
     "hang": (Hang(), abort_delivery("hang")),
-    "half a body": (Truncate(), abort_delivery("close", 50)),
-    "so many bytes of a body": (Truncate(7, then="reset"), abort_delivery("reset", 7)),
-    "all but a byte": (Truncate(5000, then="hang"), abort_delivery("hang", 99)),
-    "a whole fraction": (Truncate(fraction=1), abort_delivery("close", 99)),
-    "none of a body": (Truncate(fraction=0), abort_delivery("close", 0)),
+    "truncate half": (Truncate(), abort_delivery("close", 50)),
+    "truncate after 7 bytes": (Truncate(7, then="reset"), abort_delivery("reset", 7)),
+    "truncate last byte": (Truncate(5000, then="hang"), abort_delivery("hang", 99)),
+    "truncate fraction 1": (Truncate(fraction=1), abort_delivery("close", 99)),
+    "truncate fraction 0": (Truncate(fraction=0), abort_delivery("close", 0)),
     "drip": (Drip(4, 1000), [("set_delivery", "DripBody(chunk_count=4, interval_ms=250.0)")]),
     "revoked": (Unauthorized(), [("InvalidApiKey", "invalid_api_key", None, "")]),
     "rotated": (Unauthorized("rotated"), [("InvalidToken", "invalid_token", None, "")]),
-    "a fast clock": (Unauthorized(clock_skew_s=300), [("skew_token_clock", "300")]),
+    "clock skew": (Unauthorized(clock_skew_s=300), [("skew_token_clock", "300")]),
     "stale by time": (StaleRead(by_ms=5), [("read_stale", ("by_ms", 5), ("by_writes", 0))]),
     "stale by writes": (StaleRead(by_writes=2), [("read_stale", ("by_ms", 0), ("by_writes", 2))]),
     "duplicate_write": (DuplicateWrite(), [("duplicate_write",)]),
@@ -336,31 +339,31 @@ USER = {"userId": "ada", "created": "2030"}
 TRANSACTION = {"delta": -5, "reason": "consume", "created": "2030"}
 
 SCHEMA_DRIFTS: Mapping[str, tuple[str, dict[str, Any], dict[str, Any]]] = {
-    "a new member": ("extra_field", {"balance": 5}, {"balance": 5, "schemaVersion": 2}),
-    "a new member of a list and its entries": (
+    "new member": ("extra_field", {"balance": 5}, {"balance": 5, "schemaVersion": 2}),
+    "new member of a list and its entries": (
         "extra_field",
         {"users": [USER]},
         {"users": [{**USER, "schemaVersion": 2}], "schemaVersion": 2},
     ),
-    "a new member of what is wrapped": (
+    "new member of a wrapped transaction": (
         "extra_field",
         {"transaction": TRANSACTION},
         {"transaction": {**TRANSACTION, "schemaVersion": 2}, "schemaVersion": 2},
     ),
-    "a new reason": ("unknown_reason", TRANSACTION, {**TRANSACTION, "reason": "adjustment"}),
+    "new reason": ("unknown_reason", TRANSACTION, {**TRANSACTION, "reason": "adjustment"}),
     "new reasons in a list": (
         "unknown_reason",
         {"transactions": [TRANSACTION]},
         {"transactions": [{**TRANSACTION, "reason": "adjustment"}]},
     ),
-    "null at the end of a list": ("null_for_absent", {"users": []}, {"users": [], "next": None}),
-    "no null where there is a next page": (
+    "null cursor on last page": ("null_for_absent", {"users": []}, {"users": [], "next": None}),
+    "cursor kept before last page": (
         "null_for_absent",
         {"users": [], "next": "c"},
         {"users": [], "next": "c"},
     ),
-    "no time of creation": ("missing_optional", USER, {"userId": "ada"}),
-    "no times in a list": ("missing_optional", {"users": [USER, USER]}, {"users": [{"userId": "ada"}] * 2}),
+    "no createdAt": ("missing_optional", USER, {"userId": "ada"}),
+    "no createdAt in a list": ("missing_optional", {"users": [USER, USER]}, {"users": [{"userId": "ada"}] * 2}),
 }
 
 

@@ -48,16 +48,16 @@ CRITERIA: dict[str, tuple[dict[str, Any], IncomingCall, IncomingCall]] = {
     "client": ({"client": "user"}, call(client="user"), call()),
     "reason": ({"reason": "consume"}, GRANT._replace(reason="consume"), GRANT),
     "header": ({"header": {"X-Run": "a"}}, call(fields={b"x-run": b"a"}), call(fields={b"x-run": b"b"})),
-    "header's absence": ({"header": {"X-Run": "a"}}, call(fields={b"x-run": b"a", b"b": b""}), call()),
+    "missing header": ({"header": {"X-Run": "a"}}, call(fields={b"x-run": b"a", b"b": b""}), call()),
     "header of Latin-1": ({"header": {"x": "é"}}, call(fields={b"x": b"\xe9"}), call(fields={b"x": b"\xc3\xa9"})),
     "where": ({"where": is_late}, call(ordinal=6), call(ordinal=5)),
-    "the start of a window": (
+    "window start": (
         {"during": (10, None)},
         call(now_ms=START_MS + 10_000),
         call(now_ms=START_MS + 9_999),
     ),
-    "the end of a window": ({"during": (None, 10)}, call(now_ms=START_MS + 9_999), call(now_ms=START_MS + 10_000)),
-    "a moment": (
+    "window end": ({"during": (None, 10)}, call(now_ms=START_MS + 9_999), call(now_ms=START_MS + 10_000)),
+    "window of datetimes": (
         {"during": (from_ms(START_MS + 5), from_ms(START_MS + 6))},
         call(now_ms=START_MS + 5),
         call(now_ms=START_MS + 6),
@@ -131,7 +131,7 @@ SCHEDULES: dict[str, tuple[dict[str, Any], list[int]]] = {
     "every and after": ({"every": 5, "after": 5}, [10]),
     "every and times": ({"every": 5, "times": 1}, [5]),
     "after and times": ({"after": 3, "times": 2}, [4, 5]),
-    "the only one of its kind": ({"nth": 6, "every": 3, "after": 5, "first": 6}, [6]),
+    "all counts": ({"nth": 6, "every": 3, "after": 5, "first": 6}, [6]),
     "probability 0": ({"probability": 0}, []),
     "probability 1": ({"probability": 1}, list(range(1, 13))),
     "probability 1 and nth": ({"probability": 1, "nth": 4}, [4]),

@@ -37,14 +37,14 @@ DISJOINT_RULES: dict[str, tuple[Rule, Rule]] = {
     "clients": (random_rule(0.6, client="server"), random_rule(0.6, client="user")),
     "reasons": (random_rule(0.6, reason="grant"), random_rule(0.6, reason="consume")),
     "windows of time": (random_rule(0.6, during=(0, 10)), random_rule(0.6, during=(10, 20))),
-    "effects' own clients": (
+    "clients implied by effects": (
         Rule(effect=Unauthorized("revoked"), probability=0.6),
         Rule(effect=Unauthorized("rotated"), probability=0.6),
     ),
-    "one that stacks": (random_rule(0.6), Rule(effect=Latency(5), probability=0.6)),
-    "one that is made to stack": (random_rule(0.6), random_rule(0.6, stack=True)),
-    "one that is not random": (random_rule(0.6), Rule(effect=Status(503))),
-    "one that never fires": (random_rule(1), random_rule(0)),
+    "stacking effect": (random_rule(0.6), Rule(effect=Latency(5), probability=0.6)),
+    "stacking rule": (random_rule(0.6), random_rule(0.6, stack=True)),
+    "rule without probability": (random_rule(0.6), Rule(effect=Status(503))),
+    "probability 0": (random_rule(1), random_rule(0)),
 }
 
 
@@ -55,13 +55,13 @@ def test_disjoint_rules_do_not_share_probability(pair: tuple[Rule, Rule]) -> Non
 
 
 OVERLAPPING_RULES: dict[str, tuple[Rule, Rule]] = {
-    "a user and everybody": (random_rule(0.6, user="ada"), random_rule(0.6)),
-    "a window within another": (random_rule(0.6, during=(0, 10)), random_rule(0.6, during=(5, 6))),
-    "a window and for ever": (random_rule(0.6, during=(0, 10)), random_rule(0.6)),
-    "different conditions": (random_rule(0.6, user="ada"), random_rule(0.6, client="server")),
-    "headers, which are taken to match": (random_rule(0.6, header={"a": "1"}), random_rule(0.6, header={"a": "2"})),
-    "functions, which are taken to match": (random_rule(0.6, where=bool), random_rule(0.6, where=callable)),
-    "different counts, which are no part of which": (random_rule(0.6, nth=1), random_rule(0.6, nth=2)),
+    "one user and all users": (random_rule(0.6, user="ada"), random_rule(0.6)),
+    "overlapping windows": (random_rule(0.6, during=(0, 10)), random_rule(0.6, during=(5, 6))),
+    "window and no window": (random_rule(0.6, during=(0, 10)), random_rule(0.6)),
+    "different criteria": (random_rule(0.6, user="ada"), random_rule(0.6, client="server")),
+    "different headers": (random_rule(0.6, header={"a": "1"}), random_rule(0.6, header={"a": "2"})),
+    "different functions": (random_rule(0.6, where=bool), random_rule(0.6, where=callable)),
+    "different counts": (random_rule(0.6, nth=1), random_rule(0.6, nth=2)),
 }
 
 

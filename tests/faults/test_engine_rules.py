@@ -104,15 +104,15 @@ def test_rules_can_be_removed_during_iteration() -> None:
 UNUSED_CASES: dict[str, tuple[Rule, int, bool]] = {
     "never fired": (Rule(effect=Reset(), nth=3), 2, True),
     "fired": (Rule(effect=Reset(), nth=3), 3, False),
-    "fired less than it could": (Rule(effect=Reset(), times=3), 1, False),
-    "a script with entries left": (Rule(script=[503, "ok", "reset"]), 2, True),
-    "a script that was used up": (Rule(script=[503, "ok", "reset"]), 3, False),
-    "a script's ok that was never reached": (Rule(script=[503, "ok"]), 1, True),
+    "fired less than times": (Rule(effect=Reset(), times=3), 1, False),
+    "script with entries left": (Rule(script=[503, "ok", "reset"]), 2, True),
+    "script used up": (Rule(script=[503, "ok", "reset"]), 3, False),
+    "script with ok left": (Rule(script=[503, "ok"]), 1, True),
     "optional": (Rule(effect=Reset(), nth=3, optional=True), 0, False),
-    "no scripted rule": (Rule(effect=Reset(), user="nobody"), 5, False),
-    "a random rule": (Rule(effect=Reset(), times=1, probability=0.000001), 5, False),
-    "each user's script, one user's used up": (Rule(script=["ok", "ok"], per="user"), 2, False),
-    "each user's script with entries left": (Rule(script=["ok", "ok"], per="user"), 1, True),
+    "not scripted": (Rule(effect=Reset(), user="nobody"), 5, False),
+    "random rule": (Rule(effect=Reset(), times=1, probability=0.000001), 5, False),
+    "per-user script used up by one user": (Rule(script=["ok", "ok"], per="user"), 2, False),
+    "per-user script with entries left": (Rule(script=["ok", "ok"], per="user"), 1, True),
 }
 
 

@@ -61,16 +61,16 @@ def test_preset_or_file_is_rejected_with_hint_to_load(fake: FakeCredits, source:
 
 Declare = Callable[[FakeCredits, dict[str, Any]], object]
 DECLARATIONS: Mapping[str, Declare] = {
-    "an effect": lambda fake, options: fake.faults.add(Reset(), **options),
-    "a block": lambda fake, options: fake.faults(Reset(), **options),
-    "a script": lambda fake, options: fake.faults.add(script=[503], **options),
-    "an effect as a word": lambda fake, options: fake.faults.add(effect=Reset(), **options),
-    "an object": lambda fake, options: fake.faults.add({"effect": "reset", **options}),
-    "a script's object": lambda fake, options: fake.faults.add({"script": [503], **options}),
-    "an object and words": lambda fake, options: fake.faults.add({"effect": "reset"}, **options),
-    "a list": lambda fake, options: fake.faults.load([{"effect": "reset", **options}]),
-    "a scenario": lambda _, options: parse_scenario({"rules": [{"script": [503], **options}]}),
-    "a gate": lambda fake, options: fake.hold(**options),
+    "effect": lambda fake, options: fake.faults.add(Reset(), **options),
+    "call": lambda fake, options: fake.faults(Reset(), **options),
+    "script": lambda fake, options: fake.faults.add(script=[503], **options),
+    "effect keyword": lambda fake, options: fake.faults.add(effect=Reset(), **options),
+    "object": lambda fake, options: fake.faults.add({"effect": "reset", **options}),
+    "script's object": lambda fake, options: fake.faults.add({"script": [503], **options}),
+    "object and options": lambda fake, options: fake.faults.add({"effect": "reset"}, **options),
+    "list": lambda fake, options: fake.faults.load([{"effect": "reset", **options}]),
+    "scenario": lambda _, options: parse_scenario({"rules": [{"script": [503], **options}]}),
+    "gate": lambda fake, options: fake.hold(**options),
 }
 
 

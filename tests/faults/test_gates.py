@@ -53,11 +53,11 @@ def no_leaked_threads() -> Iterator[None]:
 # ------------------------------------------------------------ release
 
 ORDERS: dict[str, tuple[Sequence[int | str], list[str]]] = {
-    "nobody named: by arrival": ([], ["ada", "bob", "cy"]),
+    "default order: by arrival": ([], ["ada", "bob", "cy"]),
     "by number": ([2, 0, 1], ["cy", "ada", "bob"]),
     "by user": (["bob", "cy", "ada"], ["bob", "cy", "ada"]),
-    "by both": (["cy", 0, "bob"], ["cy", "ada", "bob"]),
-    "some first, the others by arrival": (["bob"], ["bob", "ada", "cy"]),
+    "by number and user": (["cy", 0, "bob"], ["cy", "ada", "bob"]),
+    "some first, then by arrival": (["bob"], ["bob", "ada", "cy"]),
 }
 
 
@@ -119,11 +119,11 @@ def test_release_with_keep_and_no_order_releases_no_call() -> None:
 
 
 INVALID_ORDERS: dict[str, tuple[Sequence[int | str], str]] = {
-    "a number too high": ([3], "the gate 'pay' holds 3: there is no number 3"),
-    "a number below 0": ([-1], "there is no number -1"),
-    "a user who is not there": (["eve"], r"holds 0 calls of 'eve' \(it holds createTransaction of ada \(#1\), .*cy"),
-    "a user who is there twice": (["cy"], "holds 2 calls of 'cy'"),
-    "somebody twice": (["ada", 0], r"order is \['ada', 0\], which names somebody twice"),
+    "number too high": ([3], "the gate 'pay' holds 3: there is no number 3"),
+    "number below 0": ([-1], "there is no number -1"),
+    "unknown user": (["eve"], r"holds 0 calls of 'eve' \(it holds createTransaction of ada \(#1\), .*cy"),
+    "ambiguous user": (["cy"], "holds 2 calls of 'cy'"),
+    "same call twice": (["ada", 0], r"order is \['ada', 0\], which names somebody twice"),
     "true for 1": ([True], "holds 0 calls of True"),
 }
 
@@ -251,16 +251,16 @@ def test_wait_for_timeout_names_gate_and_held_calls() -> None:
 
 
 INVALID_WAITS: dict[str, tuple[dict[str, Any], type[Exception], str]] = {
-    "for nobody": ({"count": 0}, ValueError, "count must be 1 or more, not 0"),
-    "for fewer": ({"count": -1}, ValueError, "count must be 1 or more, not -1"),
-    "for one and a half": ({"count": 1.5}, TypeError, "count must be an int, not float"),
-    "for truth": ({"count": True}, TypeError, "count must be an int, not bool"),
-    "for a text": ({"count": "1"}, TypeError, "count must be an int, not str"),
-    "less than no time": ({"limit_s": -1}, ValueError, "limit_s must be 0 or more and finite, not -1"),
-    "NaN": ({"limit_s": math.nan}, ValueError, "limit_s must be 0 or more and finite, not nan"),
-    "for ever": ({"limit_s": math.inf}, ValueError, "limit_s must be 0 or more and finite, not inf"),
-    "a text's time": ({"limit_s": "1"}, TypeError, "limit_s must be a number of seconds, not str"),
-    "truth's time": ({"limit_s": True}, TypeError, "limit_s must be a number of seconds, not bool"),
+    "count of 0": ({"count": 0}, ValueError, "count must be 1 or more, not 0"),
+    "negative count": ({"count": -1}, ValueError, "count must be 1 or more, not -1"),
+    "fractional count": ({"count": 1.5}, TypeError, "count must be an int, not float"),
+    "count as true": ({"count": True}, TypeError, "count must be an int, not bool"),
+    "count as string": ({"count": "1"}, TypeError, "count must be an int, not str"),
+    "negative limit": ({"limit_s": -1}, ValueError, "limit_s must be 0 or more and finite, not -1"),
+    "limit NaN": ({"limit_s": math.nan}, ValueError, "limit_s must be 0 or more and finite, not nan"),
+    "infinite limit": ({"limit_s": math.inf}, ValueError, "limit_s must be 0 or more and finite, not inf"),
+    "limit as string": ({"limit_s": "1"}, TypeError, "limit_s must be a number of seconds, not str"),
+    "limit as true": ({"limit_s": True}, TypeError, "limit_s must be a number of seconds, not bool"),
 }
 
 

@@ -112,24 +112,24 @@ def test_lost_response_is_a_write_rule_after_commit() -> None:
 
 
 CONFLICTS: dict[str, tuple[object, dict[str, Any], str]] = {
-    "an operation of JSON": (
+    "operation in object": (
         {"effect": "reset", "operation": "getUser"},
         {"operation": "getBalance"},
         "operation is 'getUser' in the rule and 'getBalance' beside it: say it once",
     ),
-    "a lost response to a read": (
+    "lost response on read": (
         lost_response(),
         {"operation": "reads"},
         "'writes' in the rule and 'reads'",
     ),
-    "a lost response before the write": (
+    "lost response before the write": (
         lost_response(),
         {"phase": "before"},
         "'after' in the rule and 'before'",
     ),
-    "a count": (Rule(effect=Reset(), nth=1), {"nth": 2}, "nth is 1 in the rule and 2 beside it"),
-    "a script": (Rule(script=[503]), {"script": [504]}, r"script is \(503,\) in the rule and \[504\] beside it"),
-    "no user": (Reset(), {"user": ""}, "user is '', which is none: leave the word out where it may be any"),
+    "count": (Rule(effect=Reset(), nth=1), {"nth": 2}, "nth is 1 in the rule and 2 beside it"),
+    "script": (Rule(script=[503]), {"script": [504]}, r"script is \(503,\) in the rule and \[504\] beside it"),
+    "empty user": (Reset(), {"user": ""}, "user is '', which is none: leave the word out where it may be any"),
 }
 
 
@@ -190,105 +190,114 @@ async def _async_where(_call: IncomingCall) -> bool:
 
 INVALID_RULES: Mapping[str, tuple[dict[str, Any], str]] = {
     "neither effect nor script": ({}, "a rule has an effect or a script: give one of them"),
-    "both": ({"effect": Reset(), "script": [503]}, "a rule has an effect or a script"),
-    "a class for an effect": ({"effect": Reset}, r"effect is .*Reset.*: give an effect, such as Reset\(\)"),
-    "a word for an effect": ({"effect": "reset"}, "effect is 'reset': give an effect"),
-    "an unknown operation": (
+    "effect and script": ({"effect": Reset(), "script": [503]}, "a rule has an effect or a script"),
+    "class instead of effect": ({"effect": Reset}, r"effect is .*Reset.*: give an effect, such as Reset\(\)"),
+    "string instead of effect": ({"effect": "reset"}, "effect is 'reset': give an effect"),
+    "unknown operation": (
         {"operation": "getuser"},
         r"operation is 'getuser': choose '\*', 'reads', 'writes', 'createUser', .*'listTransactions'",
     ),
-    "an operation that is a list": (
+    "operation as list": (
         {"operation": ["getUser"]},
         r"operation is \['getUser'\], a list: it must be",
     ),
-    "an unknown phase": (
+    "unknown phase": (
         {"phase": "during"},
         "phase is 'during': choose 'before', 'after', 'read', 'write', 'list'",
     ),
-    "a phase that it has not": (
+    "phase unsupported by effect": (
         {"effect": Truncate(), "phase": "before"},
         "phase is 'before', which truncate does not have: choose after",
     ),
-    "a phase that a script has not": ({"effect": None, "script": [503], "phase": "read"}, "which script does not have"),
-    "an operation it can't touch": (
+    "phase unsupported by script": ({"effect": None, "script": [503], "phase": "read"}, "which script does not have"),
+    "operation unsupported by effect": (
         {"effect": LateWrite(5), "operation": "reads"},
         "operation is 'reads', which late_write can't touch: choose createTransaction, createUser",
     ),
-    "an application that is no text": ({"application": 5}, "application is 5: it must be a text of at most 1024"),
-    "a user that is too long": ({"user": "a" * 1025}, "it must be a text of at most 1024 characters"),
-    "a list of one user": ({"operation": "listUsers", "user": "ada"}, "user is 'ada', but listUsers has no user"),
-    "a reason for a read": ({"operation": "reads", "reason": "grant"}, "reason is 'grant', but of reads only createTr"),
-    "an unknown reason": ({"reason": "gift"}, "reason is 'gift': choose '', 'grant', 'consume', 'refund'"),
-    "an unknown client": ({"client": "admin"}, "client is 'admin': choose '', 'server', 'user'"),
-    "a client that has none of it": (
+    "application as number": ({"application": 5}, "application is 5: it must be a text of at most 1024"),
+    "user too long": ({"user": "a" * 1025}, "it must be a text of at most 1024 characters"),
+    "user with listUsers": ({"operation": "listUsers", "user": "ada"}, "user is 'ada', but listUsers has no user"),
+    "reason with reads": ({"operation": "reads", "reason": "grant"}, "reason is 'grant', but of reads only createTr"),
+    "unknown reason": ({"reason": "gift"}, "reason is 'gift': choose '', 'grant', 'consume', 'refund'"),
+    "unknown client": ({"client": "admin"}, "client is 'admin': choose '', 'server', 'user'"),
+    "client unsupported by effect": (
         {"effect": Unauthorized("rotated"), "client": "server"},
         "client is 'server', but unauthorized touches the kind 'user' only",
     ),
-    "headers that are a list": ({"header": ["a"]}, "header is .*, a list: it must map names of headers to values"),
-    "a header that none can be": ({"header": {"a b": "1"}}, "header has the name 'a b', which no header can have"),
-    "a header that is a number": ({"header": {"a": 1}}, "header a is 1: a value is a text of visible Latin-1"),
-    "a header beyond Latin-1": ({"header": {"a": "€"}}, "header a is '€': a value is a text"),
-    "a header of two lines": ({"header": {"a": "1\r\nb: 2"}}, "header a is .*: a value is a text"),
-    "a user with a lone surrogate": ({"user": "a\ud800"}, r"user is 'a\\ud800': it has a lone surrogate"),
-    "a user that is endless": ({"user": "a" * 10**6}, r"^user is 'a{199}\.\.\.: it must be a text of at most"),
-    "a probability beyond any float": ({"probability": 10**400}, "probability is an integer of 1329 bits"),
-    "a number beyond any text": ({"nth": 10**5000}, "nth is an integer of 16610 bits: it must be from 1 to 10"),
-    "a script with one": ({"effect": None, "script": [10**5000]}, "the entry an integer of 16610 bits: an entry is"),
-    "a where that must be awaited": (
+    "headers as list": ({"header": ["a"]}, "header is .*, a list: it must map names of headers to values"),
+    "invalid header name": ({"header": {"a b": "1"}}, "header has the name 'a b', which no header can have"),
+    "header value as number": ({"header": {"a": 1}}, "header a is 1: a value is a text of visible Latin-1"),
+    "header value outside Latin-1": ({"header": {"a": "€"}}, "header a is '€': a value is a text"),
+    "header value with line break": ({"header": {"a": "1\r\nb: 2"}}, "header a is .*: a value is a text"),
+    "user with a lone surrogate": ({"user": "a\ud800"}, r"user is 'a\\ud800': it has a lone surrogate"),
+    "very long user": ({"user": "a" * 10**6}, r"^user is 'a{199}\.\.\.: it must be a text of at most"),
+    "probability beyond float range": ({"probability": 10**400}, "probability is an integer of 1329 bits"),
+    "huge integer": ({"nth": 10**5000}, "nth is an integer of 16610 bits: it must be from 1 to 10"),
+    "script with huge integer": (
+        {"effect": None, "script": [10**5000]},
+        "the entry an integer of 16610 bits: an entry is",
+    ),
+    "async where": (
         {"where": _async_where},
         "where is .*, a function: it must be a function of a call",
     ),
-    "an nth that is no every": ({"nth": 1, "every": 3}, "nth=1, every=3 exclude each other: no call is all of that"),
-    "an nth behind the first": ({"nth": 3, "first": 2}, "nth=3, first=2 exclude each other"),
-    "an nth not after": ({"nth": 3, "after": 3}, "nth=3, after=3 exclude each other"),
-    "no every between": ({"first": 5, "every": 3, "after": 3}, "first=5, every=3, after=3 exclude each other"),
-    "an nth that comes later": ({"at": 2, "nth": 3}, "at=2, nth=3 exclude each other: no call is all of that"),
-    "an every that comes later": ({"at": 2, "every": 3}, "at=2, every=3 exclude each other"),
-    "a script over times": (
+    "nth conflicting with every": ({"nth": 1, "every": 3}, "nth=1, every=3 exclude each other: no call is all of that"),
+    "nth conflicting with first": ({"nth": 3, "first": 2}, "nth=3, first=2 exclude each other"),
+    "nth conflicting with after": ({"nth": 3, "after": 3}, "nth=3, after=3 exclude each other"),
+    "every conflicting with first and after": (
+        {"first": 5, "every": 3, "after": 3},
+        "first=5, every=3, after=3 exclude each other",
+    ),
+    "at before nth": ({"at": 2, "nth": 3}, "at=2, nth=3 exclude each other: no call is all of that"),
+    "at before every": ({"at": 2, "every": 3}, "at=2, every=3 exclude each other"),
+    "script longer than times": (
         {"effect": None, "script": [503, "ok", "reset"], "times": 2},
         "script has 3 entries, but with times=2 no more than 2 can be played: leave out the rest, or the count",
     ),
-    "a script over first": (
+    "script longer than first": (
         {"effect": None, "script": [503, 503], "first": 3, "every": 2},
         "but with first=3, every=2 no",
     ),
-    "a script at one call": (
+    "script longer than at": (
         {"effect": None, "script": [503, 503], "at": 7, "per": "user"},
         "with at=7 no more than 1",
     ),
-    "a per without a count": ({"per": "user"}, "per is 'user', but the rule counts nothing: give nth, first, every"),
-    "an effect for an operation": ({"operation": Close()}, r"operation is Close\(\), a Close: it must be a text"),
-    "no operation": ({"operation": None}, "operation is None, a NoneType: it must be a text"),
-    "a where without an argument": (
+    "per without count": ({"per": "user"}, "per is 'user', but the rule counts nothing: give nth, first, every"),
+    "effect instead of operation": ({"operation": Close()}, r"operation is Close\(\), a Close: it must be a text"),
+    "operation is None": ({"operation": None}, "operation is None, a NoneType: it must be a text"),
+    "where without parameter": (
         {"where": _without_argument},
         "it is called with one argument, a call .too many pos",
     ),
-    "a where with two": ({"where": _with_two_arguments}, "it is called with one argument, a call .missing a required"),
-    "a where that can't be called": ({"where": "ada"}, "where is 'ada', a str: it must be a function of a call"),
+    "where with two parameters": (
+        {"where": _with_two_arguments},
+        "it is called with one argument, a call .missing a required",
+    ),
+    "where not callable": ({"where": "ada"}, "where is 'ada', a str: it must be a function of a call"),
     "at 0": ({"at": 0}, "at is 0: it must be from 1 to 1000000000"),
-    "nth that is no number": ({"nth": "3"}, "nth is '3', a str: it must be an integer"),
-    "first that is true": ({"first": True}, "first is True, a bool: it must be an integer"),
-    "every that is a fraction": ({"every": 1.5}, "every is 1.5, a float: it must be an integer"),
-    "after less than nothing": ({"after": -1}, "after is -1: it must be from 0"),
+    "nth as string": ({"nth": "3"}, "nth is '3', a str: it must be an integer"),
+    "first as true": ({"first": True}, "first is True, a bool: it must be an integer"),
+    "fractional every": ({"every": 1.5}, "every is 1.5, a float: it must be an integer"),
+    "negative after": ({"after": -1}, "after is -1: it must be from 0"),
     "times 0": ({"times": 0}, "times is 0: it must be from 1"),
-    "an unknown per": ({"per": "application"}, "per is 'application': choose '', 'user'"),
-    "a probability over 1": ({"probability": 1.1}, "probability is 1.1: it must be from 0 to 1"),
-    "a probability under 0": ({"probability": -0.1}, "probability is -0.1: it must be from 0 to 1"),
-    "a probability that is none": ({"probability": float("nan")}, "probability is nan, a float: it must be a number"),
-    "a probability that is true": ({"probability": True}, "probability is True, a bool: it must be a number"),
-    "stack that is a number": ({"stack": 1}, "stack is 1: it must be true or false"),
-    "optional that is none": ({"optional": None}, "optional is None: it must be true or false"),
-    "a name with a blank": ({"name": "my rule"}, "name is 'my rule': a rule's name is 1 to 64 visible ASCII"),
-    "a name that is too long": ({"name": "a" * 65}, "a rule's name is 1 to 64 visible ASCII characters"),
-    "a name beside a gate's": ({"effect": HoldAtGate("g"), "name": "n"}, "a rule with a gate has none of its own"),
-    "a window that ends before": ({"during": (5, 5)}, "the start must be before the end"),
-    "a window that is one number": ({"during": 5}, r"during is 5: it must be \(start, end\) or \(start,\)"),
-    "a window of three": ({"during": (1, 2, 3)}, r"during is \(1, 2, 3\): it must be \(start, end\)"),
-    "a window that is a text": ({"during": "ab"}, "during is 'ab': it must be"),
-    "a window without a time zone": ({"during": (datetime(2030, 1, 1), None)}, "during: .* is naive: give it a time"),
-    "a window at no time": ({"during": ("noon", None)}, "during has 'noon', which is no ISO 8601 date and time"),
-    "a window before the start": ({"during": (-1, None)}, "during is -1: it must be from 0"),
-    "a window that starts never": ({"during": (float("inf"), None)}, "during is inf: it must be from 0"),
+    "unknown per": ({"per": "application"}, "per is 'application': choose '', 'user'"),
+    "probability over 1": ({"probability": 1.1}, "probability is 1.1: it must be from 0 to 1"),
+    "probability under 0": ({"probability": -0.1}, "probability is -0.1: it must be from 0 to 1"),
+    "probability NaN": ({"probability": float("nan")}, "probability is nan, a float: it must be a number"),
+    "probability as true": ({"probability": True}, "probability is True, a bool: it must be a number"),
+    "stack as number": ({"stack": 1}, "stack is 1: it must be true or false"),
+    "optional as None": ({"optional": None}, "optional is None: it must be true or false"),
+    "name with space": ({"name": "my rule"}, "name is 'my rule': a rule's name is 1 to 64 visible ASCII"),
+    "name too long": ({"name": "a" * 65}, "a rule's name is 1 to 64 visible ASCII characters"),
+    "name beside gate name": ({"effect": HoldAtGate("g"), "name": "n"}, "a rule with a gate has none of its own"),
+    "window ending before start": ({"during": (5, 5)}, "the start must be before the end"),
+    "window as number": ({"during": 5}, r"during is 5: it must be \(start, end\) or \(start,\)"),
+    "window with three values": ({"during": (1, 2, 3)}, r"during is \(1, 2, 3\): it must be \(start, end\)"),
+    "window as string": ({"during": "ab"}, "during is 'ab': it must be"),
+    "window without a time zone": ({"during": (datetime(2030, 1, 1), None)}, "during: .* is naive: give it a time"),
+    "window with invalid time": ({"during": ("noon", None)}, "during has 'noon', which is no ISO 8601 date and time"),
+    "window with negative start": ({"during": (-1, None)}, "during is -1: it must be from 0"),
+    "window with infinite start": ({"during": (float("inf"), None)}, "during is inf: it must be from 0"),
 }
 
 
@@ -386,38 +395,38 @@ def test_where_function_serializes_by_name_and_is_rejected_from_json() -> None:
 
 
 INVALID_OBJECTS: Mapping[str, tuple[object, str]] = {
-    "no object": (5, "a rule is 5, a int: give an effect, a Rule or an object of JSON"),
-    "nothing": ({}, "effect is missing: choose latency, status, rate_limit, .*, or give a script"),
-    "a misspelt effect": (
+    "number": (5, "a rule is 5, a int: give an effect, a Rule or an object of JSON"),
+    "empty object": ({}, "effect is missing: choose latency, status, rate_limit, .*, or give a script"),
+    "misspelled effect": (
         {"efect": "reset"},
         r"'efect' is no word of a rule: did you mean 'effect'\? \(it has: effect, op",
     ),
-    "a misspelt effect beside a script": (
+    "misspelled effect with script": (
         {"efect": "reset", "script": [503]},
         r"'efect' is no attribute of a script nor .*: did you mean 'effect'\?",
     ),
-    "a misspelt script": ({"scrpt": [503]}, r"'scrpt' is no word of a rule: did you mean 'script'\?"),
-    "an attribute without its effect": ({"status": 503}, "effect is missing: choose latency, status"),
-    "no header": ({"effect": "reset", "header": {}}, "header is {}, which is none: leave the word out"),
-    "an unknown effect": ({"effect": "explode"}, "effect is 'explode': choose 'latency', 'status'"),
-    "an effect that is a list": ({"effect": ["reset"]}, r"effect is \['reset'\]: choose"),
-    "an unknown attribute": (
+    "misspelled script": ({"scrpt": [503]}, r"'scrpt' is no word of a rule: did you mean 'script'\?"),
+    "attribute without its effect": ({"status": 503}, "effect is missing: choose latency, status"),
+    "empty header": ({"effect": "reset", "header": {}}, "header is {}, which is none: leave the word out"),
+    "unknown effect": ({"effect": "explode"}, "effect is 'explode': choose 'latency', 'status'"),
+    "effect as list": ({"effect": ["reset"]}, r"effect is \['reset'\]: choose"),
+    "unknown attribute": (
         {"effect": "status", "status": 503, "retry_after": 5},
         r"'retry_after' is no attribute of status \(it has: status, code, retry_after_s, retry_after_form\) nor of a "
         r"rule \(operation, phase, ",
     ),
-    "an attribute of another effect": (
+    "attribute of another effect": (
         {"effect": "reset", "status": 5},
         r"'status' is no attribute of reset \(it has: none\)",
     ),
-    "an attribute of a script": (
+    "attribute of a script": (
         {"script": ["ok"], "status": 503},
         "'status' is no attribute of a script nor of a rule",
     ),
-    "a missing attribute": ({"effect": "late_write"}, "after_ms is missing: late_write needs it"),
-    "an attribute that can't be": ({"effect": "drip", "chunks": 0}, "chunks is 0: it must be from 1 to 1000"),
-    "both": ({"effect": "reset", "script": ["ok"]}, "a rule has an effect or a script"),
-    "a header that is none": ({"effect": "reset", "header": "a"}, "header is 'a', a str: it must map"),
+    "missing attribute": ({"effect": "late_write"}, "after_ms is missing: late_write needs it"),
+    "invalid attribute": ({"effect": "drip", "chunks": 0}, "chunks is 0: it must be from 1 to 1000"),
+    "effect and script": ({"effect": "reset", "script": ["ok"]}, "a rule has an effect or a script"),
+    "header as string": ({"effect": "reset", "header": "a"}, "header is 'a', a str: it must map"),
 }
 
 

@@ -146,27 +146,27 @@ def test_preset_name_is_never_read_as_file(tmp_path: Path, monkeypatch: pytest.M
 
 
 INVALID_DECLARATIONS: Mapping[str, tuple[object, str]] = {
-    "a number": (
+    "number": (
         5,
         "5 is a int: give a rule, an effect, an object of JSON, a preset's name, a scenario file, or a list",
     ),
-    "nothing": (None, "None is a NoneType: give a rule"),
-    "a preset that is not there": ("flakey", "there is no preset 'flakey': choose flaky, slow"),
-    "a file that is not there": ("no.toml", "^faults: no.toml: can't be read: No such file"),
-    "an entry of a list": ([Reset(), 5], "^faults, entry 2: 5 is a int"),
-    "a list in a list": ([[Reset()]], r"faults, entry 1: \[Reset\(\)\] is a list: give"),
-    "an object in a list": ([{"effect": "drip", "chunks": 0}], "faults, entry 1: chunks is 0: it must be from 1"),
-    "an empty object": ({}, "effect is missing: choose"),
-    "two of a name": (
+    "none": (None, "None is a NoneType: give a rule"),
+    "unknown preset": ("flakey", "there is no preset 'flakey': choose flaky, slow"),
+    "missing file": ("no.toml", "^faults: no.toml: can't be read: No such file"),
+    "entry of a list": ([Reset(), 5], "^faults, entry 2: 5 is a int"),
+    "list in a list": ([[Reset()]], r"faults, entry 1: \[Reset\(\)\] is a list: give"),
+    "object in a list": ([{"effect": "drip", "chunks": 0}], "faults, entry 1: chunks is 0: it must be from 1"),
+    "empty object": ({}, "effect is missing: choose"),
+    "duplicate name": (
         [{"effect": "reset", "name": "a"}, {"effect": "close", "name": "a"}],
         "faults, entry 2: name is 'a', which another rule has",
     ),
-    "two that leave no room": (
+    "probabilities over 1": (
         [{"effect": "reset", "probability": 0.6}, {"effect": "close", "probability": 0.6}],
         "faults, entry 2: probability is 0.6: with the other random rules of .* makes 1.2",
     ),
-    "too many": ([Reset()] * 1001, "faults, entry 1001: a sandbox has at most 1000 rules"),
-    "a scenario with an effect": (
+    "too many rules": ([Reset()] * 1001, "faults, entry 1001: a sandbox has at most 1000 rules"),
+    "scenario with an effect": (
         {"effect": "reset", "rules": []},
         r"there is no 'effect' here \(there are: changes, latency",
     ),
@@ -195,11 +195,11 @@ def test_default_latency_applies_to_all_or_named_operations() -> None:
 
 INVALID_LATENCIES: Mapping[str, tuple[object, str]] = {
     "too long": (60_001, "latency is 60001: it must be from 0 to 60000"),
-    "no distribution": ("slow", r"latency is 'slow', a str: give milliseconds, 'fixed\(50\)'"),
-    "too long for one": ({"getUser": 60_001}, "latency of getUser is 60001"),
-    "of an unknown operation": ({"getuser": 5}, r"operation is 'getuser': choose '\*', 'reads'"),
-    "of a number": ({5: 5}, "operation is 5, a int: it must be a text"),
-    "a list": ([5], "latency is .*, a list: give milliseconds"),
+    "not a distribution": ("slow", r"latency is 'slow', a str: give milliseconds, 'fixed\(50\)'"),
+    "too long for an operation": ({"getUser": 60_001}, "latency of getUser is 60001"),
+    "unknown operation": ({"getuser": 5}, r"operation is 'getuser': choose '\*', 'reads'"),
+    "number as operation": ({5: 5}, "operation is 5, a int: it must be a text"),
+    "list": ([5], "latency is .*, a list: give milliseconds"),
 }
 
 
@@ -270,43 +270,43 @@ def test_empty_scenario_has_no_rules() -> None:
 
 
 INVALID_SCENARIOS: Mapping[str, tuple[dict[str, Any], str]] = {
-    "an unknown key": ({"rule": []}, r"there is no 'rule' here: did you mean 'rules'\? \(there are: changes, latency"),
-    "a later version": ({"version": 2}, "version is 2: it must be 1"),
-    "true for a version": ({"version": True}, "version is True: it must be 1"),
-    "an unknown preset": ({"preset": "x"}, "preset: there is no preset 'x': choose flaky"),
-    "rules that are a table": ({"rules": {}}, "rules is {}, a dict: it must be a list of tables"),
-    "a rule that is a text": ({"rules": ["flaky"]}, "rules, entry 1: 'flaky' is a str: it must be a table"),
-    "a bad rule": (
+    "unknown key": ({"rule": []}, r"there is no 'rule' here: did you mean 'rules'\? \(there are: changes, latency"),
+    "later version": ({"version": 2}, "version is 2: it must be 1"),
+    "true for version": ({"version": True}, "version is True: it must be 1"),
+    "unknown preset": ({"preset": "x"}, "preset: there is no preset 'x': choose flaky"),
+    "rules as table": ({"rules": {}}, "rules is {}, a dict: it must be a list of tables"),
+    "rule as string": ({"rules": ["flaky"]}, "rules, entry 1: 'flaky' is a str: it must be a table"),
+    "invalid rule": (
         {"rules": [{"effect": "reset"}, {"effect": "reset", "operation": "x"}]},
         "rules, entry 2: operation is 'x': choose",
     ),
-    "an unknown effect": ({"rules": [{"effect": "x"}]}, "rules, entry 1: effect is 'x': choose 'latency'"),
-    "a bad latency": ({"latency": "x"}, "latency is 'x', a str: give milliseconds"),
-    "changes that are none": ({"changes": 5}, "changes is 5, a int: it must be a list of tables"),
-    "a change without its moment": ({"changes": [{}]}, "changes, entry 1: at_s is missing"),
-    "a moment that is a text": (
+    "unknown effect": ({"rules": [{"effect": "x"}]}, "rules, entry 1: effect is 'x': choose 'latency'"),
+    "invalid latency": ({"latency": "x"}, "latency is 'x', a str: give milliseconds"),
+    "changes as number": ({"changes": 5}, "changes is 5, a int: it must be a list of tables"),
+    "change without at_s": ({"changes": [{}]}, "changes, entry 1: at_s is missing"),
+    "at_s as string": (
         {"changes": [{"at_s": "60"}]},
         "changes, entry 1: at_s is '60', a str: it must be a num",
     ),
-    "a moment before the start": ({"changes": [{"at_s": -1}]}, "changes, entry 1: at_s is -1: it must be from 0"),
+    "negative at_s": ({"changes": [{"at_s": -1}]}, "changes, entry 1: at_s is -1: it must be from 0"),
     "changes out of order": (
         {"changes": [{"at_s": 60}, {"at_s": 60}]},
         "changes, entry 2: at_s is 60: it must be after the 60 of the change before",
     ),
-    "a latency of a change": (
+    "latency in change": (
         {"changes": [{"at_s": 5, "latency": 5}]},
         r"changes, entry 1: there is no 'latency' here \(there are: at_s, preset, rules",
     ),
-    "a bad rule of a change": (
+    "invalid rule in change": (
         {"changes": [{"at_s": 1}, {"at_s": 5, "rules": [{"effect": "reset", "nth": 0}]}]},
         "changes, entry 2: rules, entry 1: nth is 0: it must be from 1",
     ),
-    "a bad preset of a change": ({"changes": [{"at_s": 5, "preset": "x"}]}, "changes, entry 1: preset: there is no"),
-    "a window of a change's rule": (
+    "unknown preset in change": ({"changes": [{"at_s": 5, "preset": "x"}]}, "changes, entry 1: preset: there is no"),
+    "during in change": (
         {"changes": [{"at_s": 5, "rules": [{"effect": "reset", "during": [0, 5]}]}]},
         "changes, entry 1: rules, entry 1: during is .*, but a change says when its rules hold",
     ),
-    "rules that leave no room": (
+    "probabilities over 1": (
         {"preset": "brownout", "changes": [{"at_s": 5, "rules": [{"effect": "reset", "probability": 0.8}]}]},
         "changes, entry 1: rules, entry 1: probability is 0.8: with the other random rules of .* that makes 1.1",
     ),
@@ -320,13 +320,13 @@ def test_invalid_scenario_is_rejected_naming_entry_and_field(document: dict[str,
 
 
 INVALID_FILES: Mapping[str, tuple[bytes, str]] = {
-    "no TOML": (b"rules = [", "is no TOML: "),
-    "no UTF-8": (b"# \xff", "is no TOML: 'utf-8' codec"),
+    "invalid TOML": (b"rules = [", "is no TOML: "),
+    "invalid UTF-8": (b"# \xff", "is no TOML: 'utf-8' codec"),
     "too large": (b"#" * (1024 * 1024 + 1), "is over 1048576 bytes"),
-    "no scenario": (b"x = 1", "there is no 'x' here"),
-    "a bad entry": (b"[[rules]]\neffect = 'reset'\nnth = 0", "rules, entry 1: nth is 0: it must be from 1"),
-    "a number of thousands of digits": (b"version = " + b"1" * 5000, "is no TOML: "),
-    "too deep": (b"x = " + b"[" * 100_000, "is no TOML"),
+    "unknown key": (b"x = 1", "there is no 'x' here"),
+    "invalid entry": (b"[[rules]]\neffect = 'reset'\nnth = 0", "rules, entry 1: nth is 0: it must be from 1"),
+    "huge integer": (b"version = " + b"1" * 5000, "is no TOML: "),
+    "deep nesting": (b"x = " + b"[" * 100_000, "is no TOML"),
 }
 
 

@@ -54,40 +54,40 @@ def test_distribution_round_trips_through_text(distribution: Distribution) -> No
 
 
 VALID: Mapping[str, tuple[object, Distribution]] = {
-    "a number": (50, Fixed(50)),
-    "a fraction": (0.5, Fixed(0.5)),
-    "a number as text": ("50", Fixed(50)),
-    "with its unit": ("50ms", Fixed(50)),
+    "number": (50, Fixed(50)),
+    "fraction": (0.5, Fixed(0.5)),
+    "number as string": ("50", Fixed(50)),
+    "with unit": ("50ms", Fixed(50)),
     "fixed": ("fixed(50)", Fixed(50)),
     "uniform": (" uniform(10,50) ", Uniform(10, 50)),
     "lognormal": ("lognormal(20, 200)", Lognormal(20, 200)),
-    "lognormal with its maximum": ("lognormal(20, 200, 5e3)", Lognormal(20, 200, 5000)),
-    "itself": (Uniform(1, 2), Uniform(1, 2)),
+    "lognormal with maximum": ("lognormal(20, 200, 5e3)", Lognormal(20, 200, 5000)),
+    "distribution": (Uniform(1, 2), Uniform(1, 2)),
 }
 
 
 @pytest.mark.parametrize(("value", "expected"), VALID.values(), ids=VALID)
 def test_valid_distribution_is_parsed(value: object, expected: Distribution) -> None:
     assert parse_distribution(value) == expected
-    assert Latency(value) == Latency(expected)  # type: ignore[arg-type] # what a file may hold
+    assert Latency(value) == Latency(expected)  # type: ignore[arg-type] # text, as in files
 
 
 INVALID: Mapping[str, tuple[object, str]] = {
     "over a minute": (60_001, r"latency is 60001: it must be from 0 to 60000"),
-    "over a minute in text": ("uniform(1, 60001)", r"latency is 'uniform\(1, 60001\)': high_ms is 60001.0"),
-    "less than nothing": (-1, "^latency is -1: it must be from 0"),
+    "over a minute as string": ("uniform(1, 60001)", r"latency is 'uniform\(1, 60001\)': high_ms is 60001.0"),
+    "negative": (-1, "^latency is -1: it must be from 0"),
     "not a number": (float("nan"), "must be a number"),
-    "for ever": ("inf", "ms is inf: it must be from 0 to 60000"),
-    "ends the wrong way round": ("uniform(50, 10)", "high_ms is 10.0: it must be from 50 to 60000"),
-    "a p99 under the median": ("lognormal(200, 20)", "p99_ms is 20.0: it must be from 200 to 60000"),
-    "a maximum under the p99": ("lognormal(20, 200, 100)", "max_ms is 100.0: it must be from 200"),
-    "a median of 0": ("lognormal(0, 20)", "median_ms is 0.0: it must be from 0.001"),
+    "infinite": ("inf", "ms is inf: it must be from 0 to 60000"),
+    "high below low": ("uniform(50, 10)", "high_ms is 10.0: it must be from 50 to 60000"),
+    "p99 under the median": ("lognormal(200, 20)", "p99_ms is 20.0: it must be from 200 to 60000"),
+    "maximum under the p99": ("lognormal(20, 200, 100)", "max_ms is 100.0: it must be from 200"),
+    "median of 0": ("lognormal(0, 20)", "median_ms is 0.0: it must be from 0.001"),
     "too few numbers": ("lognormal(20)", r"lognormal takes \(median_ms, p99_ms, max_ms\)"),
     "too many numbers": ("fixed(1, 2)", r"fixed takes \(ms\)"),
-    "an unknown word": ("normal(1, 2)", r"give milliseconds, 'fixed\(50\)', 'uniform\(10, 50\)' or 'lognormal"),
-    "no text at all": ("", "latency is '', a str: give milliseconds"),
+    "unknown word": ("normal(1, 2)", r"give milliseconds, 'fixed\(50\)', 'uniform\(10, 50\)' or 'lognormal"),
+    "empty string": ("", "latency is '', a str: give milliseconds"),
     "true": (True, "latency is True, a bool: give milliseconds"),
-    "a list": ([1, 2], "a list: give milliseconds"),
+    "list": ([1, 2], "a list: give milliseconds"),
 }
 
 
