@@ -1,4 +1,4 @@
-"""Test a sandbox's time: three modes, forward only, and who governs the real one."""
+"""Test the sandbox's clock and thread events: modes, timers, timeouts, patched clocks and debugger prompts."""
 
 import asyncio
 import io
@@ -33,22 +33,22 @@ from fake_credits.transports.live import new_event_loop
 NOON = datetime(2026, 3, 1, 12, tzinfo=UTC)
 NAIVE = NOON.replace(tzinfo=None)
 
-BACK: list[Callable[[Clock], None]] = [
+BACKWARD_MOVES: list[Callable[[Clock], None]] = [
     lambda clock: clock.advance(seconds=-1),
     lambda clock: clock.advance(days=1, hours=-25),
     lambda clock: clock.travel(NOON - timedelta(milliseconds=1)),
     lambda clock: clock.freeze(NOON - timedelta(milliseconds=1)),
 ]
-TAKERS: list[Callable[[datetime], object]] = [Clock, Clock().freeze, Clock().travel, to_ms]
+NAIVE_REJECTING_CALLS: list[Callable[[datetime], object]] = [Clock, Clock().freeze, Clock().travel, to_ms]
 
 
-def test_a_clock_is_real_until_it_is_moved() -> None:
+def test_clock_follows_wall_clock_by_default() -> None:
     clock = Clock()
     assert clock.mode == "real"
     assert wall_clock_ms() <= clock.now_ms() <= wall_clock_ms()
 
 
-def test_a_clock_moved_forward_keeps_its_distance_to_the_wall_clock() -> None:
+def test_advanced_clock_keeps_offset_to_wall_clock() -> None:
     with freeze_time(NOON) as wall:
         clock = Clock()
         clock.advance(days=30)
@@ -57,13 +57,13 @@ def test_a_clock_moved_forward_keeps_its_distance_to_the_wall_clock() -> None:
         assert clock.now() == NOON + timedelta(days=30, hours=1)
 
 
-def test_a_frozen_clock_stands_still_whatever_the_wall_clock_does() -> None:
+def test_frozen_clock_ignores_wall_clock() -> None:
     clock = Clock(NOON)
     with freeze_time(NOON + timedelta(days=1)):
         assert (clock.mode, clock.now()) == ("frozen", NOON)
 
 
-def test_a_frozen_clock_moves_when_it_is_told_to_and_stays_frozen() -> None:
+def test_frozen_clock_stays_frozen_after_advance_and_travel() -> None:
     clock = Clock(NOON)
     clock.advance(days=1, hours=1, minutes=1, seconds=1.5)
     assert clock.now() == NOON + timedelta(days=1, hours=1, minutes=1, seconds=1.5)
@@ -71,7 +71,7 @@ def test_a_frozen_clock_moves_when_it_is_told_to_and_stays_frozen() -> None:
     assert (clock.mode, clock.now()) == ("frozen", NOON + timedelta(days=2))
 
 
-def test_a_real_clock_freezes_now_or_at_a_later_moment() -> None:
+def test_freeze_stops_clock_now_or_at_given_time() -> None:
     with freeze_time(NOON) as wall:
         now, later = Clock(), Clock()
         now.freeze()
@@ -80,7 +80,7 @@ def test_a_real_clock_freezes_now_or_at_a_later_moment() -> None:
         assert (now.now(), later.now()) == (NOON, NOON + timedelta(hours=1))
 
 
-def test_freezing_an_offset_clock_keeps_its_offset() -> None:
+def test_freeze_keeps_offset() -> None:
     with freeze_time(NOON):
         clock = Clock()
         clock.travel(NOON + timedelta(days=1))
@@ -88,15 +88,15 @@ def test_freezing_an_offset_clock_keeps_its_offset() -> None:
         assert clock.now() == NOON + timedelta(days=1)
 
 
-@pytest.mark.parametrize("back", BACK)
-def test_no_verb_goes_back_and_the_refusal_moves_nothing(back: Callable[[Clock], None]) -> None:
+@pytest.mark.parametrize("move_back", BACKWARD_MOVES)
+def test_moving_backward_is_rejected_and_keeps_time(move_back: Callable[[Clock], None]) -> None:
     clock = Clock(NOON)
     with pytest.raises(ValueError, match="forward only"):
-        back(clock)
+        move_back(clock)
     assert clock.now() == NOON
 
 
-def test_standing_where_one_is_counts_as_forward() -> None:
+def test_moving_to_current_time_is_allowed() -> None:
     clock = Clock(NOON)
     clock.advance()
     clock.travel(NOON)
@@ -104,23 +104,23 @@ def test_standing_where_one_is_counts_as_forward() -> None:
     assert clock.now() == NOON
 
 
-@pytest.mark.parametrize("taker", TAKERS)
-def test_a_naive_datetime_is_refused_with_the_way_to_mend_it(taker: Callable[[datetime], object]) -> None:
+@pytest.mark.parametrize("call", NAIVE_REJECTING_CALLS)
+def test_naive_datetime_is_rejected(call: Callable[[datetime], object]) -> None:
     with pytest.raises(ValueError, match="tzinfo=UTC"):
-        taker(NAIVE)
+        call(NAIVE)
 
 
-def test_another_time_zone_means_the_same_moment() -> None:
+def test_time_zone_is_converted_to_utc() -> None:
     tokyo = timezone(timedelta(hours=9))
     assert Clock(NOON.astimezone(tokyo)).now() == NOON
     assert Clock(NOON.astimezone(tokyo)).now().tzinfo is UTC
 
 
-def test_a_clock_tells_whole_milliseconds_never_ahead_of_what_was_asked() -> None:
+def test_clock_truncates_to_milliseconds() -> None:
     assert Clock(NOON + timedelta(microseconds=1999)).now() == NOON + timedelta(milliseconds=1)
 
 
-def test_the_last_moment_is_the_last_that_four_digits_can_say() -> None:
+def test_clock_stops_at_end_of_year_9999() -> None:
     clock = Clock(from_ms(MAX_TIMESTAMP_MS))
     assert clock.now().isoformat() == "9999-12-31T23:59:59.999000+00:00"
     with pytest.raises(ValueError, match="1970 to 9999"):
@@ -129,7 +129,7 @@ def test_the_last_moment_is_the_last_that_four_digits_can_say() -> None:
 
 
 @pytest.mark.parametrize("days", [3_000_000, 999_999_999, 1e12, float("inf")])
-def test_a_step_past_the_year_9999_is_a_value_error_however_long(days: float) -> None:
+def test_advance_past_year_9999_raises_value_error(days: float) -> None:
     clock = Clock(NOON)
     with pytest.raises(ValueError, match="1970 to 9999"):
         clock.advance(days=days)
@@ -138,24 +138,24 @@ def test_a_step_past_the_year_9999_is_a_value_error_however_long(days: float) ->
 
 @pytest.mark.parametrize("part", ["days", "hours", "minutes", "seconds"])
 @pytest.mark.parametrize("value", [True, "5", None, timedelta(1)])
-def test_a_step_that_is_no_number_is_refused_by_name(part: str, value: Any) -> None:
+def test_advance_rejects_non_numeric_argument(part: str, value: Any) -> None:
     clock = Clock(NOON)
     with pytest.raises(TypeError, match=f"^{part} must be a number, not {type(value).__name__}$"):
         clock.advance(**{part: value})
     assert clock.now() == NOON
 
 
-def test_a_moment_before_1970_is_refused() -> None:
+def test_time_before_1970_is_rejected() -> None:
     with pytest.raises(ValueError, match="1970 to 9999"):
         Clock(EPOCH - timedelta(milliseconds=1))
 
 
-def test_milliseconds_and_datetimes_convert_without_loss() -> None:
+def test_to_ms_inverts_from_ms() -> None:
     for ms in (0, 1, 999, 1_772_366_400_123, MAX_TIMESTAMP_MS):
         assert to_ms(from_ms(ms)) == ms
 
 
-def test_freezegun_governs_the_real_clock() -> None:
+def test_real_clock_follows_freezegun() -> None:
     clock = Clock()
     with freeze_time(NOON) as wall:
         assert clock.now() == NOON
@@ -164,7 +164,7 @@ def test_freezegun_governs_the_real_clock() -> None:
     assert clock.now() > NOON + timedelta(days=1)
 
 
-def test_time_machine_governs_the_real_clock() -> None:
+def test_real_clock_follows_time_machine() -> None:
     time_machine: Any = pytest.importorskip("time_machine")
     clock = Clock()
     with time_machine.travel(NOON, tick=False) as wall:
@@ -173,57 +173,57 @@ def test_time_machine_governs_the_real_clock() -> None:
         assert clock.now() == NOON + timedelta(seconds=5)
 
 
-def test_limits_and_durations_keep_running_while_freezegun_stops_the_rest() -> None:
+def test_monotonic_clocks_ignore_freezegun() -> None:
     with freeze_time(NOON):
-        begun_s, begun_ns = monotonic_s(), perf_counter_ns()
-        while monotonic_s() == begun_s or perf_counter_ns() == begun_ns:
+        started_s, started_ns = monotonic_s(), perf_counter_ns()
+        while monotonic_s() == started_s or perf_counter_ns() == started_ns:
             pass
-        assert monotonic_s() > begun_s
-        assert perf_counter_ns() > begun_ns
+        assert monotonic_s() > started_s
+        assert perf_counter_ns() > started_ns
 
 
-def test_the_repr_says_mode_and_time() -> None:
+def test_repr_contains_mode_and_time() -> None:
     assert repr(Clock(NOON)) == "<Clock frozen at 2026-03-01T12:00:00+00:00>"
 
 
-def test_settling_counts_each_that_happens_though_they_happen_at_once() -> None:
-    clock, happened = Clock(NOON), list[str]()
-    clock.schedule(to_ms(NOON) + 5, lambda: happened.append("one"), label="one")
-    clock.schedule(to_ms(NOON) + 5, lambda: happened.append("another"), label="another")
-    clock.schedule(to_ms(NOON) + 9, lambda: happened.append("the last"), label="the last")
-    clock.schedule(to_ms(NOON) + 99, lambda: happened.append("never"), label="never").cancel()
+def test_run_pending_counts_timers_due_at_same_time() -> None:
+    clock, labels = Clock(NOON), list[str]()
+    clock.schedule(to_ms(NOON) + 5, lambda: labels.append("one"), label="one")
+    clock.schedule(to_ms(NOON) + 5, lambda: labels.append("another"), label="another")
+    clock.schedule(to_ms(NOON) + 9, lambda: labels.append("the last"), label="the last")
+    clock.schedule(to_ms(NOON) + 99, lambda: labels.append("never"), label="never").cancel()
     assert clock.run_pending() == 3
-    assert happened == ["one", "another", "the last"]
+    assert labels == ["one", "another", "the last"]
     assert clock.now_ms() == to_ms(NOON) + 9
 
 
-def test_what_is_due_knows_whether_it_is_still_ahead() -> None:
+def test_timer_is_pending_until_fired_or_cancelled() -> None:
     clock = Clock(NOON)
-    ran, dropped = (clock.schedule(to_ms(NOON) + number, lambda: None, label="") for number in range(2))
+    fired, cancelled = (clock.schedule(to_ms(NOON) + number, lambda: None, label="") for number in range(2))
     clock.advance(seconds=0)
-    assert (ran.is_pending, dropped.is_pending) == (False, True)
-    assert clock.cancel_all() == [dropped]
-    assert not dropped.is_pending
+    assert (fired.is_pending, cancelled.is_pending) == (False, True)
+    assert clock.cancel_all() == [cancelled]
+    assert not cancelled.is_pending
 
 
-def kept_by(clock: Clock) -> int:
+def timer_count(clock: Clock) -> int:
     return len(clock._queue)  # pyright: ignore[reportPrivateUsage]
 
 
-def test_what_was_cancelled_is_let_go_though_the_clock_never_gets_there() -> None:
+def test_cancelled_timers_are_removed_from_queue() -> None:
     clock = Clock(NOON)
-    lasting = [clock.schedule(to_ms(NOON) + number, lambda: None, label="") for number in range(100)]
+    active_timers = [clock.schedule(to_ms(NOON) + number, lambda: None, label="") for number in range(100)]
     for _ in range(5_000):
-        clock.schedule(to_ms(NOON) + 30_000, lambda: None, label="patience", is_timeout=True).cancel()
-    assert kept_by(clock) <= 200
-    assert clock.pending() == lasting
+        clock.schedule(to_ms(NOON) + 30_000, lambda: None, label="timeout", is_timeout=True).cancel()
+    assert timer_count(clock) <= 200
+    assert clock.pending() == active_timers
     clock.run_pending()
     for _ in range(1_000):
-        clock.schedule(to_ms(NOON) + 30_000, lambda: None, label="patience", is_timeout=True).cancel()
-    assert kept_by(clock) <= 64  # and not as many as there once were
+        clock.schedule(to_ms(NOON) + 30_000, lambda: None, label="timeout", is_timeout=True).cancel()
+    assert timer_count(clock) <= 64  # and not as many as there once were
 
 
-STEPS = st.one_of(
+STEP_STRATEGY = st.one_of(
     st.tuples(st.just("schedule"), st.integers(1, 40), st.integers(0, 50), st.integers(0, 3)),
     st.tuples(st.just("cancel"), st.integers(0, 500)),
     st.tuples(st.just("cancel all but"), st.integers(0, 500)),
@@ -232,52 +232,52 @@ STEPS = st.one_of(
 
 
 class Model:
-    """Be a clock that keeps all that it was told, and looks through it each time."""
+    """Reference model of a clock that keeps all timers in a list and searches it each time."""
 
     def __init__(self) -> None:
-        self.clock, self.ran, self.expected = Clock(NOON), list[int](), list[int]()
+        self.clock, self.fired, self.expected = Clock(NOON), list[int](), list[int]()
         self._all: list[tuple[tuple[int, bool, int, int], Timer]] = []
 
     def schedule(self, count: int, in_ms: int, ordinal: int) -> None:
-        """Schedule so many at one moment, every second of them a timeout."""
+        """Schedule ``count`` timers at one time, every second of them a timeout."""
         at_ms = self.clock.now_ms() + in_ms
         for number in range(len(self._all), len(self._all) + count):
-            happens, late = partial(self.ran.append, number), bool(number % 2)
-            due = self.clock.schedule(at_ms, happens, label="", ordinal=ordinal, is_timeout=late)
-            self._all.append(((at_ms, late, ordinal, number), due))
+            callback, is_timeout = partial(self.fired.append, number), bool(number % 2)
+            timer = self.clock.schedule(at_ms, callback, label="", ordinal=ordinal, is_timeout=is_timeout)
+            self._all.append(((at_ms, is_timeout, ordinal, number), timer))
 
-    def cancel(self, which: int) -> None:
-        for _, due in self._all[which : which + 1]:
-            due.cancel()
+    def cancel(self, index: int) -> None:
+        for _, timer in self._all[index : index + 1]:
+            timer.cancel()
 
-    def cancel_all_but(self, which: int) -> None:
+    def cancel_all_but(self, index: int) -> None:
         for number in range(len(self._all)):
-            if number != which:
+            if number != index:
                 self.cancel(number)
 
     def move(self, by_ms: int) -> None:
         target = self.clock.now_ms() + by_ms
-        self.expected += [key[-1] for key, due in sorted(self._all) if due.is_pending and key[0] <= target]
+        self.expected += [key[-1] for key, timer in sorted(self._all) if timer.is_pending and key[0] <= target]
         self.clock.move_to(target)
 
-    def ahead(self) -> list[Timer]:
-        return [due for _, due in sorted(self._all, key=lambda each: each[0]) if due.is_pending]
+    def expected_pending(self) -> list[Timer]:
+        return [timer for _, timer in sorted(self._all, key=lambda each: each[0]) if timer.is_pending]
 
 
-@given(st.lists(STEPS, max_size=40))
-def test_what_is_due_runs_in_its_order_whatever_was_cancelled_before(steps: list[tuple[Any, ...]]) -> None:
+@given(st.lists(STEP_STRATEGY, max_size=40))
+def test_timers_fire_in_order_of_model(steps: list[tuple[Any, ...]]) -> None:
     model = Model()
-    for name, *words in steps:
-        getattr(model, name.replace(" ", "_"))(*words)
-        assert model.clock.pending() == model.ahead()
+    for name, *arguments in steps:
+        getattr(model, name.replace(" ", "_"))(*arguments)
+        assert model.clock.pending() == model.expected_pending()
     model.move(50)
-    assert model.ran == model.expected
+    assert model.fired == model.expected
 
 
 LONG_S = 30.0
 SHORT_S = 0.002
 
-Run = Callable[[Callable[[], Awaitable[None]]], None]
+RunMain = Callable[[Callable[[], Awaitable[None]]], None]
 
 
 def on_asyncio(main: Callable[[], Awaitable[None]]) -> None:
@@ -295,50 +295,50 @@ def on_uvloop(main: Callable[[], Awaitable[None]]) -> None:
         runner.run(run())
 
 
-RUNS: list[Run] = [on_asyncio, on_uvloop, trio.run]
+LOOP_RUNNERS: list[RunMain] = [on_asyncio, on_uvloop, trio.run]
 
 
-@pytest.fixture(params=RUNS, ids=["asyncio", "uvloop", "trio"])
-def run(request: pytest.FixtureRequest) -> Run:
-    found: Run = request.param
-    return found
+@pytest.fixture(params=LOOP_RUNNERS, ids=["asyncio", "uvloop", "trio"])
+def run(request: pytest.FixtureRequest) -> RunMain:
+    runner: RunMain = request.param
+    return runner
 
 
 @pytest.fixture(autouse=True)
-def threads_end() -> Iterator[None]:
-    """No wait leaves a thread behind."""
+def no_threads_left() -> Iterator[None]:
+    """Fail when a test leaves a thread running."""
     before = threading.active_count()
     yield
     assert threading.active_count() == before
 
 
-def in_thread(what: Callable[[], object]) -> threading.Thread:
-    thread = threading.Thread(target=what)
+def in_thread(target: Callable[[], object]) -> threading.Thread:
+    thread = threading.Thread(target=target)
     thread.start()
     return thread
 
 
-class Prompt(io.StringIO):
-    """Be the terminal of somebody who thinks long before telling the debugger to go on."""
+class BlockingPromptInput(io.StringIO):
+    """Terminal input that answers the debugger's prompt only when the test sets ``proceed``."""
 
     def __init__(self) -> None:
         super().__init__()
-        self.shown = threading.Event()
-        self.go_on = threading.Event()
+        self.is_open = threading.Event()
+        self.proceed = threading.Event()
 
     def readline(self, _size: int | None = -1, /) -> str:  # type: ignore[override] # as typeshed's own StringIO
-        self.shown.set()
-        self.go_on.wait()
+        self.is_open.set()
+        self.proceed.wait()
         return "continue\n"
 
 
-def at_a_breakpoint(debugger: pdb.Pdb) -> int:
+def open_prompt_at_breakpoint(debugger: pdb.Pdb) -> int:
     debugger.set_trace()
     return 1
 
 
-def after_a_failure(debugger: pdb.Pdb) -> None:
-    """As ``pytest --pdb`` does."""
+def open_prompt_post_mortem(debugger: pdb.Pdb) -> None:
+    """Open the prompt as ``pytest --pdb`` does."""
     try:
         raise ZeroDivisionError
     except ZeroDivisionError as failure:
@@ -346,91 +346,91 @@ def after_a_failure(debugger: pdb.Pdb) -> None:
         debugger.interaction(None, failure.__traceback__)
 
 
-@pytest.fixture(params=[at_a_breakpoint, after_a_failure])
-def prompt(request: pytest.FixtureRequest) -> Iterator[Prompt]:
-    """A debugger's prompt, open in another thread."""
-    prompt = Prompt()
+@pytest.fixture(params=[open_prompt_at_breakpoint, open_prompt_post_mortem])
+def prompt(request: pytest.FixtureRequest) -> Iterator[BlockingPromptInput]:
+    """Open a debugger's prompt in another thread."""
+    prompt = BlockingPromptInput()
     debugger = pdb.Pdb(stdin=prompt, stdout=io.StringIO(), nosigint=True)
     debugger.use_rawinput = False
     thread = in_thread(lambda: request.param(debugger))
-    prompt.shown.wait()
+    prompt.is_open.wait()
     yield prompt
-    prompt.go_on.set()
+    prompt.proceed.set()
     thread.join()
 
 
 @pytest.mark.parametrize("limit_s", [None, LONG_S])
-def test_a_task_is_woken_from_another_thread(run: Run, limit_s: float | None) -> None:
+def test_event_wakes_task_from_another_thread(run: RunMain, limit_s: float | None) -> None:
     async def main() -> None:
-        waker = CrossThreadEvent()
-        waiter = in_thread(waker.set)
-        assert await waker.wait(limit_s)
-        waiter.join()
+        event = CrossThreadEvent()
+        thread = in_thread(event.set)
+        assert await event.wait(limit_s)
+        thread.join()
 
     run(main)
 
 
-def test_a_task_is_woken_by_another_task_of_its_loop() -> None:
+def test_event_wakes_task_from_same_loop() -> None:
     async def main() -> None:
-        waker = CrossThreadEvent()
-        waiting = asyncio.create_task(waker.wait(LONG_S))
+        event = CrossThreadEvent()
+        wait_task = asyncio.create_task(event.wait(LONG_S))
         await asyncio.sleep(0)
-        waker.set()
-        assert await waiting
+        event.set()
+        assert await wait_task
 
     asyncio.run(main())
 
 
-def test_what_was_woken_before_it_waits_does_not_wait_and_stays_awake(run: Run) -> None:
+def test_event_set_before_wait_returns_at_once(run: RunMain) -> None:
     async def main() -> None:
-        waker = CrossThreadEvent()
-        waker.set()
-        waker.set()
-        assert await waker.wait(None)
-        assert await waker.wait(0)
+        event = CrossThreadEvent()
+        event.set()
+        event.set()
+        assert await event.wait(None)
+        assert await event.wait(0)
 
     run(main)
 
 
-def test_a_task_that_nobody_wakes_ends_at_the_limit_and_may_wait_again(run: Run) -> None:
+def test_async_wait_times_out_and_can_be_repeated(run: RunMain) -> None:
     async def main() -> None:
-        waker = CrossThreadEvent()
-        begun_s = monotonic_s()
-        assert not await waker.wait(SHORT_S)
-        assert monotonic_s() - begun_s >= SHORT_S
-        assert not await waker.wait(0)
-        waker.set()
-        assert await waker.wait(LONG_S)
+        event = CrossThreadEvent()
+        started_s = monotonic_s()
+        assert not await event.wait(SHORT_S)
+        assert monotonic_s() - started_s >= SHORT_S
+        assert not await event.wait(0)
+        event.set()
+        assert await event.wait(LONG_S)
 
     run(main)
 
 
-def test_a_cancelled_wait_leaves_nothing_behind() -> None:
-    """Threads: the fixture counts them."""
+def test_cancelled_wait_leaves_no_thread() -> None:
+    """The fixture ``no_threads_left`` counts the threads."""
 
     async def main() -> None:
-        waiting = asyncio.create_task(CrossThreadEvent().wait(LONG_S))
+        wait_task = asyncio.create_task(CrossThreadEvent().wait(LONG_S))
         await asyncio.sleep(0)
-        waiting.cancel()
+        wait_task.cancel()
         with pytest.raises(asyncio.CancelledError):
-            await waiting
+            await wait_task
 
     asyncio.run(main())
 
 
-def test_waking_after_the_loop_is_closed_does_nothing(run: Run) -> None:
-    wakers: list[CrossThreadEvent] = []
+def test_set_after_loop_is_closed_does_nothing(run: RunMain) -> None:
+    events: list[CrossThreadEvent] = []
 
     async def main() -> None:
-        wakers.append(CrossThreadEvent())
-        await wakers[0].wait(0)
+        events.append(CrossThreadEvent())
+        await events[0].wait(0)
 
     run(main)
-    wakers[0].set()
-    assert repr(wakers[0]) == "<CrossThreadEvent, set>"
+    events[0].set()
+    assert repr(events[0]) == "<CrossThreadEvent, set>"
 
 
-def test_limits_end_while_freezegun_stops_every_clock(run: Run) -> None:
+def test_waits_time_out_under_freezegun(run: RunMain) -> None:
     async def main() -> None:
         with freeze_time("2030-01-01"):
             assert not await CrossThreadEvent().wait(SHORT_S)
@@ -439,7 +439,7 @@ def test_limits_end_while_freezegun_stops_every_clock(run: Run) -> None:
     run(main)
 
 
-def test_limits_end_while_time_machine_stops_the_wall_clock(run: Run) -> None:
+def test_waits_time_out_under_time_machine(run: RunMain) -> None:
     async def main() -> None:
         with time_machine.travel(0, tick=False):
             assert not await CrossThreadEvent().wait(SHORT_S)
@@ -448,12 +448,12 @@ def test_limits_end_while_time_machine_stops_the_wall_clock(run: Run) -> None:
     run(main)
 
 
-def test_a_waker_needs_a_loop() -> None:
+def test_event_requires_running_loop() -> None:
     with pytest.raises(RuntimeError, match="event loop"):
         CrossThreadEvent()
 
 
-def test_a_thread_goes_on_when_the_event_is_set() -> None:
+def test_wait_event_returns_true_when_set() -> None:
     event = threading.Event()
     setter = in_thread(event.set)
     assert wait_event(event, None)
@@ -462,44 +462,44 @@ def test_a_thread_goes_on_when_the_event_is_set() -> None:
     setter.join()
 
 
-def test_a_thread_goes_on_at_the_limit() -> None:
-    begun_s = monotonic_s()
+def test_wait_event_times_out() -> None:
+    started_s = monotonic_s()
     assert not wait_event(threading.Event(), SHORT_S)
-    assert monotonic_s() - begun_s >= SHORT_S
+    assert monotonic_s() - started_s >= SHORT_S
     assert not wait_event(threading.Event(), 0)
     assert not wait_event(threading.Event(), -1)
 
 
-def test_a_limit_stands_still_while_a_debugger_s_prompt_is_open(prompt: Prompt) -> None:
+def test_thread_timeout_pauses_while_debugger_prompt_is_open(prompt: BlockingPromptInput) -> None:
     outcomes: list[bool] = []
-    waiter = in_thread(lambda: outcomes.append(wait_event(threading.Event(), SHORT_S)))
-    waiter.join(4 * SHORT_S)
+    thread = in_thread(lambda: outcomes.append(wait_event(threading.Event(), SHORT_S)))
+    thread.join(4 * SHORT_S)
     assert outcomes == []
-    prompt.go_on.set()
-    waiter.join()
+    prompt.proceed.set()
+    thread.join()
     assert outcomes == [False]
 
 
-def test_a_task_s_limit_stands_still_too(prompt: Prompt, run: Run) -> None:
+def test_task_timeout_pauses_while_debugger_prompt_is_open(prompt: BlockingPromptInput, run: RunMain) -> None:
     async def main() -> None:
-        waker = CrossThreadEvent()
-        waking = threading.Timer(4 * SHORT_S, waker.set)
-        waking.start()
-        assert await waker.wait(SHORT_S)
-        waking.join()
+        event = CrossThreadEvent()
+        timer = threading.Timer(4 * SHORT_S, event.set)
+        timer.start()
+        assert await event.wait(SHORT_S)
+        timer.join()
 
     run(main)
-    assert not prompt.go_on.is_set()
+    assert not prompt.proceed.is_set()
 
 
-def test_a_program_that_merely_runs_under_a_debugger_keeps_its_limits() -> None:
-    """Its frames are at the bottom of every stack, as with ``python -m pdb`` and ``pytest --trace``."""
+def test_timeout_runs_under_debugger_without_open_prompt() -> None:
+    """The debugger's frames are at the bottom of every stack, as with ``python -m pdb`` and ``pytest --trace``."""
     debugger = pdb.Pdb(stdin=io.StringIO("continue\n"), stdout=io.StringIO(), nosigint=True)
     debugger.use_rawinput = False
     assert debugger.runcall(wait_event, threading.Event(), SHORT_S) is False
 
 
-def test_a_running_loop_is_not_stopped(run: Run) -> None:
+def test_ensure_no_running_loop_raises_in_event_loop(run: RunMain) -> None:
     async def main() -> None:
         with pytest.raises(RuntimeError, match=r"thing\(\) would stop the event loop .* write `await thing\(\)`"):
             ensure_no_running_loop("thing()", "await thing()")
@@ -507,7 +507,7 @@ def test_a_running_loop_is_not_stopped(run: Run) -> None:
     run(main)
 
 
-def test_a_thread_without_a_loop_may_wait(run: Run) -> None:
+def test_ensure_no_running_loop_passes_in_other_thread(run: RunMain) -> None:
     ensure_no_running_loop("thing()", "await thing()")
 
     async def main() -> None:

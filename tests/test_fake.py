@@ -1,4 +1,4 @@
-"""Test the façade that a test author holds: its example, both modes, its clients, its time and its end."""
+"""Test `FakeCredits`: options, both modes, clients, clock, reset and close."""
 
 import asyncio
 import re
@@ -39,9 +39,9 @@ from fake_credits.transports.shared_resources import SharedResources
 NOON = datetime(2026, 3, 1, 12, tzinfo=UTC)
 BALANCE = "/v1/applications/app-id/users/user-id/balance"
 
-Run = Callable[[Callable[[], Awaitable[None]]], None]
-LOOPS: dict[str, Run] = {"asyncio": lambda main: asyncio.run(_coroutine(main)), "trio": lambda main: trio.run(main)}
-loops = pytest.mark.parametrize("run", LOOPS.values(), ids=LOOPS.keys())
+RunMain = Callable[[Callable[[], Awaitable[None]]], None]
+LOOPS: dict[str, RunMain] = {"asyncio": lambda main: asyncio.run(_coroutine(main)), "trio": lambda main: trio.run(main)}
+on_every_loop = pytest.mark.parametrize("run", LOOPS.values(), ids=LOOPS.keys())
 
 
 async def _coroutine(main: Callable[[], Awaitable[None]]) -> None:
@@ -50,26 +50,26 @@ async def _coroutine(main: Callable[[], Awaitable[None]]) -> None:
 
 @pytest.fixture(params=["in-process", "live"])
 def mode(request: pytest.FixtureRequest) -> ClientMode:
-    chosen: ClientMode = request.param
-    return chosen
+    client_mode: ClientMode = request.param
+    return client_mode
 
 
 @pytest.fixture(scope="module")
 def shared() -> Iterator[SharedResources]:
     """Yield keys and a live server that the tests of this module share."""
-    parts = SharedResources()
-    yield parts
-    parts.close()
+    resources = SharedResources()
+    yield resources
+    resources.close()
 
 
-def test_the_designs_example_works_as_it_stands() -> None:
+def test_server_and_user_clients_share_a_balance() -> None:
     with FakeCredits() as credits:
         credits.user("ada", balance=100)
         credits.server_client.create_transaction("app-id", "ada", delta=-10, reason="consume")
         assert credits.user_client("ada").get_balance("ada").balance == 90
 
 
-def test_both_modes_give_the_same_answers(mode: ClientMode, shared: SharedResources) -> None:
+def test_both_modes_return_same_statuses_and_journal(mode: ClientMode, shared: SharedResources) -> None:
     with FakeCredits(mode=mode, shared=shared, balance=10) as fake:
         with pytest.raises(InsufficientCredits):
             fake.server_client.create_transaction("app-id", "user-id", delta=-11, reason="consume")
@@ -83,8 +83,8 @@ def test_both_modes_give_the_same_answers(mode: ClientMode, shared: SharedResour
         ]
 
 
-@loops
-def test_the_async_clients_work_in_both_modes_and_any_loop(mode: ClientMode, shared: SharedResources, run: Run) -> None:
+@on_every_loop
+def test_async_clients_work_in_both_modes_on_every_event_loop(mode: ClientMode, shared: SharedResources, run: RunMain) -> None:
     with FakeCredits(mode=mode, shared=shared, balance=10) as fake:
 
         async def main() -> None:
@@ -95,7 +95,7 @@ def test_the_async_clients_work_in_both_modes_and_any_loop(mode: ClientMode, sha
         run(main)
 
 
-def test_what_python_sees_and_what_the_wire_sees_is_one_state(mode: ClientMode, shared: SharedResources) -> None:
+def test_python_api_and_http_api_share_state(mode: ClientMode, shared: SharedResources) -> None:
     with FakeCredits(mode=mode, shared=shared) as fake:
         fake.server_client.create_user("app-id", "ada")
         assert fake.balance("ada") == 0
@@ -103,20 +103,20 @@ def test_what_python_sees_and_what_the_wire_sees_is_one_state(mode: ClientMode, 
         assert fake.server_client.get_balance("app-id", "ada") == Balance(3)
 
 
-def test_user_makes_a_user_and_returns_it_without_an_exchange() -> None:
+def test_user_creates_user_without_journal_entry() -> None:
     with FakeCredits(clock=NOON) as fake:
         assert fake.user("ada", balance=5, application_id="other") == User("other", "ada", NOON)
         assert fake.balance("ada", application_id="other") == 5
         assert len(fake.journal) == 0
 
 
-def test_user_without_a_balance_leaves_the_balance_alone() -> None:
+def test_user_without_balance_keeps_existing_balance() -> None:
     with FakeCredits(users={"ada": 5}) as fake:
         fake.user("ada")
         assert fake.balance("ada") == 5
 
 
-def test_a_world_has_histories_of_the_last_year_of_the_sandbox_s_clock(
+def test_world_transactions_fall_in_last_year_of_sandbox_clock(
     mode: ClientMode, shared: SharedResources
 ) -> None:
     with FakeCredits(world="tiny", clock=NOON, mode=mode, shared=shared) as fake:
@@ -128,7 +128,7 @@ def test_a_world_has_histories_of_the_last_year_of_the_sandbox_s_clock(
         assert NOON - timedelta(days=365) <= min(moments) < max(moments) <= NOON
 
 
-def test_reset_returns_to_the_world_that_it_started_from(shared: SharedResources) -> None:
+def test_reset_restores_initial_world(shared: SharedResources) -> None:
     with FakeCredits(world="tiny", users={"ada": 5}, shared=shared) as fake:
         user_id = next(fake.server_client.iter_users("app-id")).user_id
         balance = fake.balance(user_id)
@@ -137,12 +137,12 @@ def test_reset_returns_to_the_world_that_it_started_from(shared: SharedResources
         assert (fake.balance(user_id), fake.balance("ada")) == (balance, 5)
 
 
-def test_the_users_of_a_world_may_be_brought_to_a_balance(shared: SharedResources) -> None:
+def test_users_option_overrides_balance_of_world_user(shared: SharedResources) -> None:
     with FakeCredits(world="edge", users={"one-credit": 7}, shared=shared) as fake:
         assert fake.balance("one-credit") == 7
 
 
-def test_a_world_is_loaded_into_a_running_sandbox_and_forgotten_by_a_reset(shared: SharedResources) -> None:
+def test_load_world_adds_users_until_reset(shared: SharedResources) -> None:
     with FakeCredits(balance=3, application_id="shop", seed=4, shared=shared) as fake:
         ids = fake.load_world("tiny")
         assert [user.user_id for user in fake.server_client.iter_users("shop")] == ["user-id", *ids]
@@ -153,7 +153,7 @@ def test_a_world_is_loaded_into_a_running_sandbox_and_forgotten_by_a_reset(share
         assert [user.user_id for user in fake.server_client.iter_users("shop")] == ["user-id"]
 
 
-def test_a_world_in_a_file_is_loaded_as_one_with_a_name(shared: SharedResources) -> None:
+def test_world_file_is_accepted_as_path_and_as_string(shared: SharedResources) -> None:
     file = Path(__file__).resolve().parents[1] / "fixtures" / "worlds" / "tiny.json"
     with FakeCredits(world=file, shared=shared) as by_path, FakeCredits(shared=shared) as by_text:
         ids = by_text.load_world(str(file))
@@ -162,20 +162,20 @@ def test_a_world_in_a_file_is_loaded_as_one_with_a_name(shared: SharedResources)
 
 
 @pytest.mark.parametrize("name", ["dmo", "nowhere.json"])
-def test_a_world_that_there_is_not_is_refused_and_changes_nothing(name: str, shared: SharedResources) -> None:
+def test_unknown_world_is_rejected(name: str, shared: SharedResources) -> None:
     with pytest.raises(ValueError, match=f"there is no world '{name}', and no file"):
         FakeCredits(world=name, shared=shared)
     with FakeCredits(shared=shared) as fake, pytest.raises(TypeError, match="a name, a file or a World, not int"):
         fake.load_world(7)  # type: ignore[arg-type] # pyright: ignore[reportArgumentType]
 
 
-def test_the_balance_of_nobody_is_user_not_found() -> None:
+def test_balance_of_unknown_user_raises_user_not_found() -> None:
     with FakeCredits() as fake, pytest.raises(UserNotFound):
         fake.balance()
 
 
 @pytest.mark.parametrize(
-    ("words", "error"),
+    ("options", "error"),
     [
         ({"mode": "on-line"}, ValueError("mode is 'on-line': choose 'in-process' or 'live'")),
         ({"balanec": 5}, TypeError("has no word 'balanec': did you mean 'balance'? (it has: mode, shared, contract, ")),
@@ -217,13 +217,13 @@ def test_the_balance_of_nobody_is_user_not_found() -> None:
     ],
     ids=str,
 )
-def test_a_word_or_a_value_that_cannot_be_is_refused(words: dict[str, Any], error: Exception) -> None:
+def test_invalid_option_is_rejected(options: dict[str, Any], error: Exception) -> None:
     with pytest.raises(type(error), match=re.escape(str(error))):
-        FakeCredits(**words)
+        FakeCredits(**options)
 
 
-def test_the_facade_takes_what_the_marker_takes() -> None:
-    """A moment as ISO text, one name for a list of headers, the name of a contract file."""
+def test_options_accept_same_types_as_marker() -> None:
+    """The clock as ISO 8601 text, one header name, and the name of a contract file."""
     file = "fixtures/contracts/stripe-manner.toml"
     with FakeCredits(clock="2030-01-01T00:00:00Z", keep_headers="X-Tenant", contract=file) as fake:
         assert fake.sandbox.contract == load_contract(file)
@@ -231,40 +231,40 @@ def test_the_facade_takes_what_the_marker_takes() -> None:
         assert "x-tenant" in fake.sandbox.journal_headers.names
 
 
-def test_a_clock_goes_to_no_text() -> None:
+def test_clock_rejects_string_timestamp() -> None:
     with FakeCredits() as fake:
-        for verb in (fake.clock.travel, fake.clock.freeze):
+        for call in (fake.clock.travel, fake.clock.freeze):
             with pytest.raises(TypeError, match=r"a moment must be an aware datetime, such as .*, not str"):
-                verb("2030-01-01T00:00:00Z")  # type: ignore[arg-type] # pyright: ignore[reportArgumentType]
+                call("2030-01-01T00:00:00Z")  # type: ignore[arg-type] # pyright: ignore[reportArgumentType]
 
 
-def test_a_bad_token_is_refused_by_the_api_it_was_minted_for() -> None:
+def test_bad_token_is_rejected_by_api() -> None:
     with FakeCredits(balance=1) as fake, pytest.raises(TokenExpired):
         read_balance_with(fake, fake.token(bad="expired"))
 
 
-def test_a_token_for_the_wall_clock_is_good_for_whoever_follows_the_wall_clock() -> None:
+def test_token_with_wall_clock_is_issued_at_wall_clock_time() -> None:
     with FakeCredits(clock=NOON + timedelta(days=36_500)) as fake:
-        wall, own = (claims(fake.token(clock=clock)) for clock in ("wall", "sandbox"))
-        assert own["iat"] == int((NOON + timedelta(days=36_500)).timestamp())
-        assert wall["iat"] < own["iat"] - 86_400
+        wall_claims, sandbox_claims = (claims(fake.token(clock=clock)) for clock in ("wall", "sandbox"))
+        assert sandbox_claims["iat"] == int((NOON + timedelta(days=36_500)).timestamp())
+        assert wall_claims["iat"] < sandbox_claims["iat"] - 86_400
 
 
-def test_a_token_bears_the_claims_that_are_asked_for() -> None:
+def test_token_contains_requested_claims_and_lifetime() -> None:
     with FakeCredits() as fake:
         token = claims(fake.token("ada", claims={"role": "admin"}, expires_in_s=60))
         assert (token["sub"], token["role"], token["exp"] - token["iat"]) == ("ada", "admin", 60)
 
 
-def test_sleep_moves_the_sandboxes_clock_and_no_other() -> None:
+def test_sleep_advances_only_its_own_clock() -> None:
     with FakeCredits(clock=NOON) as fake, FakeCredits(clock=NOON) as other:
         fake.sleep(1.5)
         assert fake.clock.now() == NOON + timedelta(seconds=1.5)
         assert other.clock.now() == NOON
 
 
-@loops
-def test_async_sleep_moves_the_clock_and_lets_another_task_run(run: Run) -> None:
+@on_every_loop
+def test_async_sleep_advances_clock_and_yields_to_other_tasks(run: RunMain) -> None:
     with FakeCredits(clock=NOON) as fake:
         turns: list[str] = []
 
@@ -284,7 +284,7 @@ def test_async_sleep_moves_the_clock_and_lets_another_task_run(run: Run) -> None
 
 
 @pytest.mark.parametrize("base_url", ["https://api.acme.com", "http://localhost:8080"])
-def test_an_applications_own_httpx2_client_is_answered_under_its_own_url(base_url: str) -> None:
+def test_httpx2_transport_answers_under_any_base_url(base_url: str) -> None:
     with (
         FakeCredits(balance=7) as fake,
         httpx2.Client(base_url=base_url, transport=fake.transport("httpx2")) as application,
@@ -293,7 +293,7 @@ def test_an_applications_own_httpx2_client_is_answered_under_its_own_url(base_ur
         assert (response.status_code, response.json()) == (200, {"balance": 7})
 
 
-def test_an_applications_own_httpx_client_is_answered_under_its_own_url() -> None:
+def test_httpx_transport_answers_under_any_base_url() -> None:
     with (
         FakeCredits(balance=7) as fake,
         httpx.Client(base_url="https://api.acme.com", transport=fake.transport("httpx")) as application,
@@ -306,9 +306,9 @@ def test_an_applications_own_httpx_client_is_answered_under_its_own_url() -> Non
         assert (created.status_code, fake.balance()) == (201, 5)
 
 
-@loops
+@on_every_loop
 @pytest.mark.parametrize("library", ["httpx2", "httpx"])
-def test_a_transport_is_sync_and_async_at_once(library: str, run: Run) -> None:
+def test_transport_works_with_async_client(library: str, run: RunMain) -> None:
     client: Any = httpx2.AsyncClient if library == "httpx2" else httpx.AsyncClient
     with FakeCredits(balance=7) as fake:
         transport: Any = fake.transport(library)  # type: ignore[call-overload]  # pyright: ignore[reportCallIssue, reportArgumentType]
@@ -321,12 +321,12 @@ def test_a_transport_is_sync_and_async_at_once(library: str, run: Run) -> None:
         run(main)
 
 
-def test_an_unknown_library_is_refused_with_the_ways_there_are() -> None:
+def test_transport_for_unknown_library_is_rejected() -> None:
     with FakeCredits() as fake, pytest.raises(ValueError, match="'httpx2' or 'httpx', or use base_url"):
         fake.transport("aiohttp")  # type: ignore[call-overload]  # pyright: ignore[reportCallIssue, reportArgumentType]
 
 
-def test_any_library_reaches_the_base_url(shared: SharedResources) -> None:
+def test_requests_library_reaches_base_url(shared: SharedResources) -> None:
     with FakeCredits(shared=shared, balance=7) as fake:
         response = requests.get(fake.base_url + BALANCE, headers={"X-API-Key": fake.api_key}, timeout=5)
         assert response.json() == {"balance": 7}
@@ -334,7 +334,7 @@ def test_any_library_reaches_the_base_url(shared: SharedResources) -> None:
 
 
 @pytest.mark.parametrize("auth_provider", ["plain", "clerk"])
-def test_a_user_client_survives_a_month_and_a_rotation_of_keys(
+def test_user_client_renews_token_after_expiry_and_key_rotation(
     auth_provider: str, mode: ClientMode, shared: SharedResources
 ) -> None:
     with FakeCredits(mode=mode, shared=shared, balance=7, auth_provider=auth_provider) as fake:
@@ -346,7 +346,7 @@ def test_a_user_client_survives_a_month_and_a_rotation_of_keys(
         assert user.get_balance("user-id") == Balance(7)
 
 
-def test_a_user_client_survives_a_reset_that_takes_the_clock_back() -> None:
+def test_user_client_works_after_reset_moves_clock_back() -> None:
     with FakeCredits(balance=7) as fake:
         user = fake.user_client()
         fake.clock.advance(days=30)
@@ -355,7 +355,7 @@ def test_a_user_client_survives_a_reset_that_takes_the_clock_back() -> None:
         assert user.get_balance("user-id") == Balance(7)
 
 
-def test_a_cursor_from_before_a_reset_is_none_of_the_new_history() -> None:
+def test_cursor_from_before_reset_is_invalid() -> None:
     with FakeCredits(balance=1) as fake:
         for _ in range(50):
             fake.server_client.create_transaction("app-id", "user-id", delta=1, reason="grant")
@@ -366,7 +366,7 @@ def test_a_cursor_from_before_a_reset_is_none_of_the_new_history() -> None:
         assert fake.problems() == []
 
 
-def test_reset_empties_the_journal_and_keeps_the_clients(mode: ClientMode, shared: SharedResources) -> None:
+def test_reset_clears_journal_and_keeps_clients_usable(mode: ClientMode, shared: SharedResources) -> None:
     with FakeCredits(mode=mode, shared=shared, balance=7) as fake:
         client = fake.server_client
         client.create_transaction("app-id", "user-id", delta=-4, reason="consume")
@@ -375,7 +375,7 @@ def test_reset_empties_the_journal_and_keeps_the_clients(mode: ClientMode, share
         assert client.get_balance("app-id", "user-id") == Balance(7)
 
 
-def test_a_closed_fake_refuses_further_calls_and_says_why() -> None:
+def test_closed_fake_rejects_credentials_with_closed_sandbox() -> None:
     fake = FakeCredits(balance=7)
     server, user = fake.server_client, fake.user_client()
     user.get_balance("user-id")
@@ -389,7 +389,7 @@ def test_a_closed_fake_refuses_further_calls_and_says_why() -> None:
     assert [by_key.value.auth_reason, by_token.value.auth_reason] == ["closed_sandbox"] * 2
 
 
-CHANGES: tuple[Callable[[FakeCredits], object], ...] = (
+MUTATING_CALLS: tuple[Callable[[FakeCredits], object], ...] = (
     lambda fake: fake.user("ada"),
     lambda fake: fake.load_world("tiny"),
     lambda fake: fake.reset(),
@@ -401,24 +401,23 @@ CHANGES: tuple[Callable[[FakeCredits], object], ...] = (
 )
 
 
-@pytest.mark.parametrize("verb", CHANGES)
-def test_nothing_can_be_done_to_a_closed_fake(verb: Callable[[FakeCredits], object]) -> None:
-    """It would have no effect, and nobody would know."""
+@pytest.mark.parametrize("call", MUTATING_CALLS)
+def test_mutating_call_on_closed_fake_raises(call: Callable[[FakeCredits], object]) -> None:
     with FakeCredits(balance=7) as fake:
         pass
     with pytest.raises(RuntimeError, match="is closed: its test is over"):
-        verb(fake)
+        call(fake)
     assert fake.balance() == 7
 
 
-def test_closing_twice_does_nothing_more(mode: ClientMode) -> None:
+def test_close_is_idempotent(mode: ClientMode) -> None:
     fake = FakeCredits(mode=mode, balance=7)
     fake.server_client.get_balance("app-id", "user-id")
     assert fake.close() == []
     assert fake.close() == []
 
 
-def test_a_closed_live_fake_of_its_own_leaves_no_server_behind() -> None:
+def test_close_stops_own_live_server() -> None:
     fake = FakeCredits(mode="live", balance=7)
     base_url, key = fake.base_url, fake.api_key
     fake.close()
@@ -426,7 +425,7 @@ def test_a_closed_live_fake_of_its_own_leaves_no_server_behind() -> None:
         client.get_balance("app-id", "user-id")
 
 
-def test_a_closed_fake_on_a_shared_server_is_refused_there_too(shared: SharedResources) -> None:
+def test_shared_server_rejects_key_of_closed_fake(shared: SharedResources) -> None:
     fake = FakeCredits(mode="live", shared=shared, balance=7)
     base_url, key = fake.base_url, fake.api_key
     fake.close()
@@ -434,16 +433,16 @@ def test_a_closed_fake_on_a_shared_server_is_refused_there_too(shared: SharedRes
         client.get_balance("app-id", "user-id")
 
 
-def test_closing_after_the_shared_server_starts_no_other() -> None:
-    parts = SharedResources()
-    fake = FakeCredits(mode="live", shared=parts, balance=7)
+def test_close_after_shared_server_closed_starts_no_server() -> None:
+    resources = SharedResources()
+    fake = FakeCredits(mode="live", shared=resources, balance=7)
     fake.server_client.get_balance("app-id", "user-id")
-    parts.close()
+    resources.close()
     fake.close()
-    assert repr(parts).endswith("0 live servers>")
+    assert repr(resources).endswith("0 live servers>")
 
 
-def test_close_tells_what_was_still_under_way_after_a_second(
+def test_close_reports_exchanges_still_in_flight(
     shared: SharedResources, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("fake_credits.sandboxes._SANDBOX_DRAIN_TIMEOUT_S", 0.005)
@@ -453,7 +452,7 @@ def test_close_tells_what_was_still_under_way_after_a_second(
     assert fake.close() == ["1 exchanges were still under way a second after the end"]
 
 
-def test_close_waits_for_an_exchange_that_ends_in_time(shared: SharedResources) -> None:
+def test_close_waits_for_exchange_in_flight(shared: SharedResources) -> None:
     fake = FakeCredits(mode="live", shared=shared)
     fake.serve()
     last = JournalEntry(ordinal=fake.journal.next_ordinal(), request_id="r", at_ms=0, method="GET", target="/")
@@ -463,7 +462,7 @@ def test_close_waits_for_an_exchange_that_ends_in_time(shared: SharedResources) 
     late.join()
 
 
-def test_problems_report_a_ledger_that_contradicts_itself_and_a_bug_that_answered_500() -> None:
+def test_problems_report_bugs_and_inconsistent_ledger() -> None:
     with FakeCredits(balance=7) as fake:
         assert fake.problems() == []
         fake.sandbox.bugs.append(ZeroDivisionError("oops"))
@@ -473,12 +472,12 @@ def test_problems_report_a_ledger_that_contradicts_itself_and_a_bug_that_answere
         assert "the deltas sum to 7" in ledger
 
 
-def test_reprs_never_leak_a_key_or_a_token(mode: ClientMode, shared: SharedResources) -> None:
+def test_reprs_contain_no_key_or_token(mode: ClientMode, shared: SharedResources) -> None:
     with FakeCredits(mode=mode, shared=shared, api_key="fck_hush_hush_hush", balance=1) as fake:
         user = fake.user_client()
         user.get_balance("user-id")
         token = fake.token()
-        shown = " ".join(
+        reprs = " ".join(
             map(
                 repr,
                 (
@@ -496,11 +495,11 @@ def test_reprs_never_leak_a_key_or_a_token(mode: ClientMode, shared: SharedResou
                 ),
             )
         )
-        assert "hush_hush" not in shown
-        assert token.split(".")[0] not in shown  # the header: every token of these keys begins with it
+        assert "hush_hush" not in reprs
+        assert token.split(".")[0] not in reprs  # the header: every token of these keys begins with it
 
 
-def test_settings_have_the_words_that_the_facade_takes() -> None:
+def test_kwargs_match_sandbox_options_fields() -> None:
     assert set(FakeCreditsKwargs.__annotations__) == {field.name for field in fields(SandboxOptions)}
 
 
@@ -515,17 +514,17 @@ def read_balance_with(fake: FakeCredits, token: str) -> None:
         client.get_balance("user-id")
 
 
-def test_an_issuer_that_is_not_trusted_can_not_be_bound(shared: SharedResources) -> None:
+def test_bind_rejects_untrusted_issuer(shared: SharedResources) -> None:
     with FakeCredits(shared=shared) as fake, pytest.raises(ValueError, match="'https://x/' is not trusted here"):
         fake.bind("https://x/", "ada")
 
 
-def test_a_token_s_clock_is_one_of_two(shared: SharedResources) -> None:
+def test_token_rejects_unknown_clock(shared: SharedResources) -> None:
     with FakeCredits(shared=shared) as fake, pytest.raises(ValueError, match="clock is 'wal'"):
         fake.token("ada", clock="wal")  # type: ignore[arg-type] # pyright: ignore[reportArgumentType]
 
 
-def test_a_closed_fake_starts_no_server(shared: SharedResources) -> None:
+def test_closed_fake_starts_no_server(shared: SharedResources) -> None:
     fake = FakeCredits(shared=shared)
     fake.close()
     with pytest.raises(RuntimeError, match="is closed: its test is over"):
@@ -540,18 +539,18 @@ def test_a_closed_fake_starts_no_server(shared: SharedResources) -> None:
     ],
     ids=repr,
 )
-def test_an_empty_id_does_not_mean_the_default_one(shared: SharedResources, user_id: Any, error: Exception) -> None:
+def test_invalid_id_is_rejected_instead_of_default(shared: SharedResources, user_id: Any, error: Exception) -> None:
     with FakeCredits(shared=shared, balance=1) as fake:
-        for verb in (fake.balance, fake.token, fake.user_client, fake.async_user_client):
+        for call in (fake.balance, fake.token, fake.user_client, fake.async_user_client):
             with pytest.raises(type(error), match=re.escape(str(error))):
-                verb(user_id)
+                call(user_id)
         for call in (fake.balance, fake.user):
             with pytest.raises(ValueError, match="the application id must not be empty"):
                 call("user-id", application_id="")
 
 
 @pytest.mark.parametrize(
-    ("words", "error"),
+    ("options", "error"),
     [
         ({"bad": ""}, ValueError("no bad token ''")),
         ({"bad": 5}, TypeError("bad must be a str, the name of a kind of bad token, not int")),
@@ -567,8 +566,8 @@ def test_an_empty_id_does_not_mean_the_default_one(shared: SharedResources, user
     ],
     ids=repr,
 )
-def test_a_token_that_can_t_be_is_refused_by_name(
-    shared: SharedResources, words: dict[str, Any], error: Exception
+def test_invalid_token_option_is_rejected(
+    shared: SharedResources, options: dict[str, Any], error: Exception
 ) -> None:
     with FakeCredits(shared=shared) as fake, pytest.raises(type(error), match=re.escape(str(error))):
-        fake.token("ada", **words)
+        fake.token("ada", **options)
