@@ -1,9 +1,9 @@
-"""What every folder's tests share: pytest's own tool for running suites inside tests, and Hypothesis' settings."""
+"""Shared configuration of all tests: the ``pytester`` plugin and the Hypothesis profile."""
 
 from hypothesis import HealthCheck, settings
 
 pytest_plugins = ["pytester"]
 
-# How long an example takes depends on what else the machine does, and says nothing about the code.
+# The duration of an example depends on the load of the machine, not on the code.
 settings.register_profile("tests", deadline=None, suppress_health_check=[HealthCheck.too_slow])
 settings.load_profile("tests")

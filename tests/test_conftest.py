@@ -1,7 +1,7 @@
-"""Test the settings that every test of this tree runs under."""
+"""Test the Hypothesis profile that the test suite uses."""
 
 from hypothesis import settings
 
 
-def test_no_example_has_a_deadline() -> None:
+def test_hypothesis_deadline_is_disabled() -> None:
     assert settings().deadline is None

@@ -84,7 +84,9 @@ def test_both_modes_return_same_statuses_and_journal(mode: ClientMode, shared: S
 
 
 @on_every_loop
-def test_async_clients_work_in_both_modes_on_every_event_loop(mode: ClientMode, shared: SharedResources, run: RunMain) -> None:
+def test_async_clients_work_in_both_modes_on_every_event_loop(
+    mode: ClientMode, shared: SharedResources, run: RunMain
+) -> None:
     with FakeCredits(mode=mode, shared=shared, balance=10) as fake:
 
         async def main() -> None:
@@ -116,9 +118,7 @@ def test_user_without_balance_keeps_existing_balance() -> None:
         assert fake.balance("ada") == 5
 
 
-def test_world_transactions_fall_in_last_year_of_sandbox_clock(
-    mode: ClientMode, shared: SharedResources
-) -> None:
+def test_world_transactions_fall_in_last_year_of_sandbox_clock(mode: ClientMode, shared: SharedResources) -> None:
     with FakeCredits(world="tiny", clock=NOON, mode=mode, shared=shared) as fake:
         users = list(fake.server_client.iter_users("app-id"))
         moments = [
@@ -442,9 +442,7 @@ def test_close_after_shared_server_closed_starts_no_server() -> None:
     assert repr(resources).endswith("0 live servers>")
 
 
-def test_close_reports_exchanges_still_in_flight(
-    shared: SharedResources, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_close_reports_exchanges_still_in_flight(shared: SharedResources, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("fake_credits.sandboxes._SANDBOX_DRAIN_TIMEOUT_S", 0.005)
     fake = FakeCredits(mode="live", shared=shared)
     fake.serve()
@@ -566,8 +564,6 @@ def test_invalid_id_is_rejected_instead_of_default(shared: SharedResources, user
     ],
     ids=repr,
 )
-def test_invalid_token_option_is_rejected(
-    shared: SharedResources, options: dict[str, Any], error: Exception
-) -> None:
+def test_invalid_token_option_is_rejected(shared: SharedResources, options: dict[str, Any], error: Exception) -> None:
     with FakeCredits(shared=shared) as fake, pytest.raises(type(error), match=re.escape(str(error))):
         fake.token("ada", **options)

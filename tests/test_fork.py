@@ -1,4 +1,4 @@
-"""After a fork: the child's copy of a sandbox refuses to be used, and the parent's answers by URL."""
+"""Test forked processes: the inherited sandbox raises, and the parent's API answers by URL."""
 
 import asyncio
 import os
@@ -18,25 +18,25 @@ pytestmark = pytest.mark.filterwarnings("ignore:This process .* is multi-threade
 BALANCE = "/v1/applications/app-id/users/user-id/balance"
 
 
-def in_child(act: Callable[[], object]) -> str:
+def in_child(function: Callable[[], object]) -> str:
     """Return what a function returned, or raised, in a forked child."""
     read, write = os.pipe()
     child = os.fork()
     if child == 0:
         try:
-            told = repr(act())
-        except BaseException as error:  # noqa: BLE001 - told to the parent
-            told = f"{type(error).__name__}: {error}"
-        os.write(write, told.encode())
+            result = repr(function())
+        except BaseException as error:  # noqa: BLE001 - reported to the parent
+            result = f"{type(error).__name__}: {error}"
+        os.write(write, result.encode())
         os._exit(0)
     os.close(write)
     with os.fdopen(read, encoding="utf-8") as pipe:
-        told = pipe.read()
+        result = pipe.read()
     os.waitpid(child, 0)
-    return told
+    return result
 
 
-USES: dict[str, Callable[[FakeCredits], object]] = {
+FAKE_USES: dict[str, Callable[[FakeCredits], object]] = {
     "server_client": lambda fake: fake.server_client.get_balance("app-id", "user-id"),
     "async_server_client": lambda fake: asyncio.run(fake.async_server_client.get_balance("app-id", "user-id")),
     "user": lambda fake: fake.user("ada"),
@@ -53,17 +53,17 @@ USES: dict[str, Callable[[FakeCredits], object]] = {
 }
 
 
-@pytest.mark.parametrize("use", USES.values(), ids=USES.keys())
-def test_a_child_is_told_that_its_copy_is_nobodys(use: Callable[[FakeCredits], object]) -> None:
+@pytest.mark.parametrize("call", FAKE_USES.values(), ids=FAKE_USES.keys())
+def test_using_inherited_sandbox_in_child_raises(call: Callable[[FakeCredits], object]) -> None:
     with FakeCredits(balance=3) as fake:
-        told = in_child(lambda: use(fake))
-        assert told.startswith(f"RuntimeError: sandbox s1 belongs to process {os.getpid()}; this is ")
-        assert told.endswith("Read base_url, api_key and token() before the fork, and call the API there")
+        result = in_child(lambda: call(fake))
+        assert result.startswith(f"RuntimeError: sandbox s1 belongs to process {os.getpid()}; this is ")
+        assert result.endswith("Read base_url, api_key and token() before the fork, and call the API there")
         assert fake.server_client.get_balance("app-id", "user-id").balance == 3
 
 
-def test_a_child_calls_the_parents_api_by_its_url() -> None:
-    """The URL is the parent's where it was read before; key and token are good there."""
+def test_child_calls_parent_api_by_url() -> None:
+    """The URL is read before the fork; the key and the token are valid in the child."""
     with FakeCredits(balance=3) as fake:
         fake.serve()
         credentials = {"X-API-Key": fake.api_key}, {"Authorization": f"Bearer {fake.token()}"}
@@ -76,26 +76,26 @@ def test_a_child_calls_the_parents_api_by_its_url() -> None:
         assert len(fake.journal) == 2
 
 
-def test_a_child_that_leaves_the_with_block_closes_nothing() -> None:
+def test_close_in_child_does_not_close_parent_sandbox() -> None:
     with FakeCredits(balance=3) as fake:
         fake.serve()
         assert in_child(fake.close) == "[]"
         assert requests.get(fake.base_url + BALANCE, headers={"X-API-Key": fake.api_key}, timeout=5).ok
 
 
-def test_a_sandbox_that_a_child_makes_of_its_parents_parts_has_no_server() -> None:
-    """The server runs in the parent, which would never hear of it."""
+def test_shared_server_cannot_be_started_in_child() -> None:
+    """The server runs in the parent, which would not know the child's sandbox."""
     shared = SharedResources()
     with FakeCredits(shared=shared) as fake:
         fake.serve()
-        told = in_child(lambda: FakeCredits(shared=shared).serve())
-        assert told.startswith(f"RuntimeError: the live server belongs to process {os.getpid()}; this is ")
+        result = in_child(lambda: FakeCredits(shared=shared).serve())
+        assert result.startswith(f"RuntimeError: the live server belongs to process {os.getpid()}; this is ")
     shared.close()
 
 
-def test_a_childs_own_api_is_its_own() -> None:
+def test_child_can_create_its_own_fake() -> None:
     def balance() -> int:
-        with FakeCredits(balance=5) as own:
-            return own.server_client.get_balance("app-id", "user-id").balance
+        with FakeCredits(balance=5) as child_fake:
+            return child_fake.server_client.get_balance("app-id", "user-id").balance
 
     assert in_child(balance) == "5"

@@ -1,4 +1,4 @@
-"""Test the record of exchanges: bounded, queried, listened to, and read while others write."""
+"""Test the journal and its headers: limits, queries, watchers and concurrent writes."""
 
 import threading
 from typing import Any
@@ -21,71 +21,71 @@ def journal() -> Journal:
     return Journal(threading.RLock())
 
 
-def test_a_journal_keeps_the_last_ten_thousand_and_counts_all(journal: Journal) -> None:
+def test_journal_keeps_last_10_000_entries_and_counts_all(journal: Journal) -> None:
     for ordinal in range(1, MAX_JOURNAL_ENTRIES + 6):
         journal.write(entry(ordinal))
     assert len(journal) == MAX_JOURNAL_ENTRIES == 10_000
     assert journal.total == MAX_JOURNAL_ENTRIES + 5
-    assert [kept.ordinal for kept in journal][:1] == [6]
+    assert [kept_entry.ordinal for kept_entry in journal][:1] == [6]
     assert repr(journal) == "<Journal of 10000 exchanges, seed 0>"
 
 
-def test_entries_are_chosen_by_operation_and_by_user(journal: Journal) -> None:
+def test_entries_are_filtered_by_operation_and_user(journal: Journal) -> None:
     journal.write(entry(1, operation="getBalance", user="ada"))
     journal.write(entry(2, operation="getBalance", user="bob"))
     journal.write(entry(3, operation="getUser", user="ada"))
-    assert [found.ordinal for found in journal.entries()] == [1, 2, 3]
-    assert [found.ordinal for found in journal.entries(operation="getBalance")] == [1, 2]
-    assert [found.ordinal for found in journal.entries(user="ada")] == [1, 3]
-    assert [found.ordinal for found in journal.entries(operation="getUser", user="ada")] == [3]
+    assert [matching.ordinal for matching in journal.entries()] == [1, 2, 3]
+    assert [matching.ordinal for matching in journal.entries(operation="getBalance")] == [1, 2]
+    assert [matching.ordinal for matching in journal.entries(user="ada")] == [1, 3]
+    assert [matching.ordinal for matching in journal.entries(operation="getUser", user="ada")] == [3]
     assert journal.entries(user="eve") == journal.entries(user="") == ()
 
 
-def test_an_entry_cannot_be_rewritten(journal: Journal) -> None:
+def test_entry_is_immutable(journal: Journal) -> None:
     journal.write(entry(1))
-    (kept,) = journal.entries()
+    (kept_entry,) = journal.entries()
     with pytest.raises(AttributeError):
-        kept.status = 500  # type: ignore[misc]  # pyright: ignore[reportAttributeAccessIssue]
+        kept_entry.status = 500  # type: ignore[misc]  # pyright: ignore[reportAttributeAccessIssue]
 
 
-def test_entries_say_the_same_as_json(journal: Journal) -> None:
-    """The control plane and the report send them as they are."""
+def test_entry_survives_json_round_trip(journal: Journal) -> None:
+    """The control plane and the report serialize entries as they are."""
     first = entry(1, delta=-5, reason="consume", committed=True)
     assert msgspec.json.decode(msgspec.json.encode(first), type=JournalEntry) == first
 
 
-def test_the_listener_hears_each_entry_and_may_read_the_journal(journal: Journal) -> None:
-    heard: list[tuple[int, int]] = []
-    journal.on_write = lambda new: heard.append((new.ordinal, len(journal)))
+def test_on_write_receives_each_entry_and_may_read_journal(journal: Journal) -> None:
+    notifications: list[tuple[int, int]] = []
+    journal.on_write = lambda new: notifications.append((new.ordinal, len(journal)))
     journal.write(entry(1))
     journal.write(entry(2))
     journal.on_write = None
     journal.write(entry(3))
-    assert heard == [(1, 1), (2, 2)]
+    assert notifications == [(1, 1), (2, 2)]
 
 
-def test_watchers_hear_each_new_and_each_amended_entry_until_they_are_taken_off(journal: Journal) -> None:
-    heard: list[tuple[str, JournalEntry]] = []
+def test_watchers_receive_written_and_replaced_entries_until_unwatched(journal: Journal) -> None:
+    notifications: list[tuple[str, JournalEntry]] = []
 
-    def one(new: JournalEntry) -> None:
-        heard.append(("one", new))
+    def first_watcher(new: JournalEntry) -> None:
+        notifications.append(("first", new))
 
-    def two(new: JournalEntry) -> None:
-        heard.append(("two", new))
+    def second_watcher(new: JournalEntry) -> None:
+        notifications.append(("second", new))
 
-    journal.watch(one)
+    journal.watch(first_watcher)
     journal.write(entry(1))
-    journal.watch(two)
+    journal.watch(second_watcher)
     journal.replace(entry(1, committed=True))
-    journal.unwatch(one)
+    journal.unwatch(first_watcher)
     journal.write(entry(2))
-    journal.unwatch(two)
+    journal.unwatch(second_watcher)
     journal.write(entry(3))
-    landed, last = entry(1, committed=True), entry(2)
-    assert heard == [("one", entry(1)), ("one", landed), ("two", landed), ("two", last)]
+    replaced, last = entry(1, committed=True), entry(2)
+    assert notifications == [("first", entry(1)), ("first", replaced), ("second", replaced), ("second", last)]
 
 
-def test_what_newer_entries_push_out_is_counted_until_the_journal_is_cleared() -> None:
+def test_dropped_counts_evicted_entries_until_clear() -> None:
     journal = Journal(threading.RLock(), limit=2)
     for ordinal in (1, 2):
         journal.write(entry(ordinal))
@@ -99,7 +99,7 @@ def test_what_newer_entries_push_out_is_counted_until_the_journal_is_cleared() -
     assert journal.dropped == 1
 
 
-def test_what_has_begun_and_not_ended_is_under_way(journal: Journal) -> None:
+def test_in_flight_counts_exchanges_without_entry(journal: Journal) -> None:
     first, second = journal.next_ordinal(), journal.next_ordinal()
     assert (first, second, journal.in_flight) == (1, 2, 2)
     journal.write(entry(second))
@@ -108,14 +108,14 @@ def test_what_has_begun_and_not_ended_is_under_way(journal: Journal) -> None:
     assert journal.in_flight == 0
 
 
-def test_clearing_forgets_entries_but_neither_ordinals_nor_what_is_under_way(journal: Journal) -> None:
+def test_clear_keeps_ordinals_and_in_flight_count(journal: Journal) -> None:
     journal.write(entry(journal.next_ordinal()))
     late = journal.next_ordinal()
     journal.clear()
     assert (len(journal), journal.in_flight, journal.next_ordinal()) == (0, 1, late + 1)
 
 
-def test_a_journal_is_read_whole_while_four_threads_write_to_it() -> None:
+def test_journal_is_consistent_while_four_threads_write() -> None:
     journal = Journal(threading.RLock(), limit=50)
 
     def write() -> None:
@@ -126,77 +126,77 @@ def test_a_journal_is_read_whole_while_four_threads_write_to_it() -> None:
     for writer in writers:
         writer.start()
     while any(writer.is_alive() for writer in writers):
-        ordinals = [kept.ordinal for kept in journal]
+        ordinals = [kept_entry.ordinal for kept_entry in journal]
         assert len(ordinals) == len(set(ordinals)) <= 50
     assert (journal.total, journal.in_flight, len(journal)) == (2000, 0, 50)
 
 
 @pytest.mark.parametrize("operation", ["createTransacton", ""])
-def test_an_operation_that_there_is_not_is_refused(journal: Journal, operation: str) -> None:
-    """Or a test that asserts that nothing was asked of it could never fail."""
+def test_unknown_operation_is_rejected(journal: Journal, operation: str) -> None:
+    """Otherwise an assertion that a misspelled operation was not called could never fail."""
     with pytest.raises(ValueError, match=f"there is no operation '{operation}'"):
         journal.entries(operation=operation)
 
 
-STRIPE = contract_from({"version": 1, "api_key": "X-Own-Key"})
+CUSTOM_KEY_CONTRACT = contract_from({"version": 1, "api_key": "X-Own-Key"})
 
 
-def test_two_headers_are_always_kept() -> None:
-    kept = JournalHeaders((), DEFAULT_CONTRACT)
-    assert kept.names == ("idempotency-key", "traceparent")
+def test_two_headers_are_kept_by_default() -> None:
+    entry_headers = JournalHeaders((), DEFAULT_CONTRACT)
+    assert entry_headers.names == ("idempotency-key", "traceparent")
     fields = {b"traceparent": b"00-1", b"idempotency-key": b"k", b"x-tenant": b"a"}
-    assert kept.select(fields) == {"traceparent": "00-1", "idempotency-key": "k"}
-    assert kept.select({b"x-tenant": b"a"}) == {}
-    assert repr(kept) == "<JournalHeaders: idempotency-key, traceparent>"
+    assert entry_headers.select(fields) == {"traceparent": "00-1", "idempotency-key": "k"}
+    assert entry_headers.select({b"x-tenant": b"a"}) == {}
+    assert repr(entry_headers) == "<JournalHeaders: idempotency-key, traceparent>"
 
 
-def test_others_are_kept_by_name_in_any_case_once() -> None:
-    kept = JournalHeaders(("X-Tenant", "x-tenant", "Traceparent"), DEFAULT_CONTRACT)
-    assert kept.names == ("idempotency-key", "traceparent", "x-tenant")
-    assert kept.select({b"x-tenant": b"\xe9"}) == {"x-tenant": "\xe9"}
+def test_configured_headers_are_case_insensitive_and_unique() -> None:
+    entry_headers = JournalHeaders(("X-Tenant", "x-tenant", "Traceparent"), DEFAULT_CONTRACT)
+    assert entry_headers.names == ("idempotency-key", "traceparent", "x-tenant")
+    assert entry_headers.select({b"x-tenant": b"\xe9"}) == {"x-tenant": "\xe9"}
 
 
-def test_a_value_is_cut() -> None:
+def test_long_header_value_is_truncated() -> None:
     assert JournalHeaders((), DEFAULT_CONTRACT).select({b"traceparent": b"x" * 10_000}) == {"traceparent": "x" * 256}
 
 
 @pytest.mark.parametrize("name", ["Authorization", "proxy-authorization", "COOKIE", "X-API-Key"])
-def test_a_header_with_a_credential_is_refused(name: str) -> None:
+def test_credential_header_is_rejected(name: str) -> None:
     with pytest.raises(ValueError, match=rf"keep_headers has '{name}', which carries a credential"):
         JournalHeaders((name,), DEFAULT_CONTRACT)
 
 
-def test_the_contract_says_which_carry_credentials() -> None:
+def test_credential_headers_depend_on_contract() -> None:
     with pytest.raises(ValueError, match="credential"):
-        JournalHeaders(("x-own-key",), STRIPE)
-    assert "x-api-key" in JournalHeaders(("X-API-Key",), STRIPE).names
+        JournalHeaders(("x-own-key",), CUSTOM_KEY_CONTRACT)
+    assert "x-api-key" in JournalHeaders(("X-API-Key",), CUSTOM_KEY_CONTRACT).names
 
 
-def test_an_always_kept_header_that_carries_the_key_is_not_kept() -> None:
+def test_default_header_is_not_kept_when_it_carries_api_key() -> None:
     contract = contract_from({"version": 1, "api_key": "Traceparent"})
     assert JournalHeaders((), contract).names == ("idempotency-key",)
 
 
 @pytest.mark.parametrize("name", ["", "x tenant", "x:y", "é", "x\r\ny", "x" * 65])
-def test_what_is_no_name_of_a_header_is_refused(name: str) -> None:
+def test_invalid_header_name_is_rejected(name: str) -> None:
     with pytest.raises(ValueError, match="which is no header's name"):
         JournalHeaders((name,), DEFAULT_CONTRACT)
 
 
-def test_their_number_is_bounded() -> None:
+def test_number_of_headers_is_limited() -> None:
     names = [f"x-{number}" for number in range(30)]
     assert len(JournalHeaders(names, DEFAULT_CONTRACT).names) == 32
     with pytest.raises(ValueError, match="names 33 headers: at most 32"):
         JournalHeaders([*names, "x-30"], DEFAULT_CONTRACT)
 
 
-def test_one_text_is_one_name_and_not_its_letters() -> None:
+def test_single_string_is_one_header_name() -> None:
     with FakeCredits(keep_headers="x-tenant") as credits:
         assert "x-tenant" in credits.sandbox.journal_headers.names
 
 
 @pytest.mark.parametrize("live", [False, True], ids=["in-process", "live"])
-def test_an_exchange_s_headers_are_in_its_entry(live: bool) -> None:
+def test_journal_entry_contains_kept_headers(live: bool) -> None:
     import httpx2
 
     with FakeCredits(users={"ada": 1}, keep_headers=("X-Tenant",)) as credits:

@@ -1,4 +1,4 @@
-"""Test the package as a whole: what importing it loads, what its modules promise, which errors the tree draws."""
+"""Test the package as a whole: import cost, public names, the error tree and the project's metadata."""
 
 import ast
 import importlib
@@ -25,7 +25,7 @@ MODULES = sorted(
     if not module.name.endswith("__main__")
 )
 PROJECT: dict[str, Any] = tomllib.loads((ROOT.parent / "pyproject.toml").read_text())["project"]
-HEAVY = (
+HEAVY_MODULES = (
     "starlette",
     "uvicorn",
     "httpx2",
@@ -39,76 +39,78 @@ HEAVY = (
 )
 
 
-def loaded_by(code: str) -> set[str]:
+def modules_loaded_by(code: str) -> set[str]:
     """Return the modules that a fresh interpreter has loaded after running some code."""
     script = f"import sys; before = set(sys.modules); {code}; print(*(set(sys.modules) - before))"
     environment = {**os.environ, "PYTHONPATH": str(ROOT.parent)}
-    ran = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=True, env=environment)
-    return set(ran.stdout.split())
+    result = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=True, env=environment)
+    return set(result.stdout.split())
 
 
-def test_importing_the_package_loads_nothing_but_typing() -> None:
-    loaded = loaded_by("import typing; before = set(sys.modules); import fake_credits")
+def test_importing_package_loads_no_submodule() -> None:
+    loaded = modules_loaded_by("import typing; before = set(sys.modules); import fake_credits")
     assert loaded == {"fake_credits"}
 
 
-def test_importing_an_error_or_a_noun_loads_nothing_heavy() -> None:
-    loaded = loaded_by("from fake_credits import ApiError, Reason")
-    assert loaded.isdisjoint(HEAVY)
+def test_importing_errors_or_models_loads_no_heavy_module() -> None:
+    loaded = modules_loaded_by("from fake_credits import ApiError, Reason")
+    assert loaded.isdisjoint(HEAVY_MODULES)
     assert "fake_credits.fake" not in loaded
 
 
-def test_importing_the_fake_loads_no_server_and_nothing_that_few_suites_need() -> None:
-    """Few sandboxes answer over a socket, start with rules, or sign with RSA."""
-    loaded = loaded_by("import fake_credits.fake")
+def test_importing_fake_loads_no_server_and_no_optional_module() -> None:
+    """Few sandboxes use a socket, start with rules or sign with RSA."""
+    loaded = modules_loaded_by("import fake_credits.fake")
     rules = {"statistics", "tomllib", "fake_credits.faults.scenarios"}
     server = {"uvicorn", "uvloop", "httptools", "fake_credits.transports.live", "fake_credits.control.app"}
     assert loaded.isdisjoint(rules | server | {"jwt", "cryptography", "httpx2", "httpx"})
 
 
-def test_importing_a_client_loads_no_server_and_no_http_library() -> None:
-    loaded = loaded_by("from fake_credits import ServerClient, UserClient")
+def test_importing_clients_loads_no_server_and_no_http_library() -> None:
+    loaded = modules_loaded_by("from fake_credits import ServerClient, UserClient")
     assert loaded.isdisjoint({"starlette", "uvicorn", "httpx2", "httpx", "jwt", "cryptography", "asyncio"})
 
 
 @pytest.mark.parametrize("name", fake_credits.__all__)
-def test_every_promised_name_loads_and_is_what_it_says(name: str) -> None:
+def test_every_public_name_can_be_imported(name: str) -> None:
     assert getattr(fake_credits, name).__name__ == name
 
 
-def test_every_promised_name_has_its_home_and_its_import_for_type_checkers() -> None:
-    """The list stands three times in the package's file: for type checkers, for readers, for loading."""
+def test_public_names_match_lazy_table_and_type_checking_imports() -> None:
+    """The package lists its names three times: for type checkers, in ``__all__`` and for lazy loading."""
     tree = ast.parse((ROOT / "__init__.py").read_text())
-    typed = {alias.asname for node in ast.walk(tree) if isinstance(node, ast.ImportFrom) for alias in node.names}
-    homes: dict[str, str] = vars(fake_credits)["_MODULES_BY_NAME"]
-    assert set(fake_credits.__all__) == set(homes) == typed - {None}
+    type_checker_names = {
+        alias.asname for node in ast.walk(tree) if isinstance(node, ast.ImportFrom) for alias in node.names
+    }
+    modules_by_name: dict[str, str] = vars(fake_credits)["_MODULES_BY_NAME"]
+    assert set(fake_credits.__all__) == set(modules_by_name) == type_checker_names - {None}
     assert fake_credits.__all__ == sorted(fake_credits.__all__)
 
 
-def test_a_misspelt_name_is_an_attribute_error_that_names_it() -> None:
+def test_misspelled_name_raises_attribute_error() -> None:
     with pytest.raises(AttributeError, match="has no attribute 'FakeCredit'"):
         getattr(fake_credits, "FakeCredit")  # noqa: B009 - a plain access is an error of types, as it should be
 
 
 @pytest.mark.parametrize("name", MODULES)
-def test_a_module_lists_its_public_names_sorted_and_all_of_them(name: str) -> None:
+def test_dunder_all_is_sorted_and_complete(name: str) -> None:
     """Packages that hold no code list nothing."""
     tree = ast.parse(source_of(name))
     defined = public_definitions(tree)
-    listed = getattr(importlib.import_module(name), "__all__", [])
-    assert list(listed) == sorted(listed, key=in_ruffs_order)
-    assert len(set(listed)) == len(listed)
-    assert defined <= set(listed)
+    public_names = getattr(importlib.import_module(name), "__all__", [])
+    assert list(public_names) == sorted(public_names, key=ruff_sort_key)
+    assert len(set(public_names)) == len(public_names)
+    assert defined <= set(public_names)
 
 
 @pytest.mark.parametrize("name", MODULES)
-def test_a_module_has_every_name_that_it_lists(name: str) -> None:
+def test_names_in_dunder_all_exist(name: str) -> None:
     module = importlib.import_module(name)
     assert [missing for missing in getattr(module, "__all__", []) if not hasattr(module, missing)] == []
 
 
 @pytest.mark.parametrize("name", MODULES)
-def test_a_module_with_code_opens_with_a_sentence_on_what_it_owns(name: str) -> None:
+def test_non_empty_module_has_docstring(name: str) -> None:
     source = source_of(name)
     assert not source.strip() or (ast.get_docstring(ast.parse(source)) or "").split("\n")[0].strip() != ""
 
@@ -121,7 +123,7 @@ def source_of(name: str) -> str:
 
 
 def public_definitions(tree: ast.Module) -> set[str]:
-    """Return the names of a module's public functions and classes, but for commands: those hang on their group."""
+    """Return the names of a module's public functions and classes, except click commands."""
     definitions = [
         node for node in tree.body if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef | ast.ClassDef)
     ]
@@ -132,7 +134,7 @@ def is_command(node: ast.FunctionDef | ast.AsyncFunctionDef | ast.ClassDef) -> b
     return any(".command" in ast.unparse(decorator) for decorator in node.decorator_list)
 
 
-def in_ruffs_order(name: str) -> tuple[int, str]:
+def ruff_sort_key(name: str) -> tuple[int, str]:
     """Sort as the linter does (RUF022): constants, classes, the rest."""
     if name.isupper():
         return 0, name
@@ -140,74 +142,76 @@ def in_ruffs_order(name: str) -> tuple[int, str]:
 
 
 def error_classes() -> dict[str, type[BaseException]]:
-    found = {name: value for name, value in vars(errors).items() if isinstance(value, type)}
-    return {name: value for name, value in found.items() if issubclass(value, errors.FakeCreditsError)}
+    classes = {name: value for name, value in vars(errors).items() if isinstance(value, type)}
+    return {name: value for name, value in classes.items() if issubclass(value, errors.FakeCreditsError)}
 
 
-def drawn_tree() -> dict[str, str]:
-    """Return each class of the tree in the docstring with the one that it hangs under."""
+def documented_tree() -> dict[str, str]:
+    """Return each class of the tree in the docstring with its parent."""
     lines = (errors.__doc__ or "").split("::\n\n")[1].splitlines()
-    trail: list[str] = []
+    ancestors: list[str] = []
     parents: dict[str, str] = {}
     for line in filter(str.strip, lines):
         names, _, _ = line.strip("│├└─ ").partition("   ")
         depth = (len(line) - len(line.lstrip("│├└─ "))) // 4 - 1
-        words = line.strip("│├└─ ").split() if depth == 2 else [names.split()[0]]
-        parents.update(dict.fromkeys(words, trail[depth - 1] if depth else ""))
-        trail[depth:] = [words[0]]
+        class_names = line.strip("│├└─ ").split() if depth == 2 else [names.split()[0]]
+        parents.update(dict.fromkeys(class_names, ancestors[depth - 1] if depth else ""))
+        ancestors[depth:] = [class_names[0]]
     return parents
 
 
-def test_every_error_is_drawn_in_the_tree_under_its_base() -> None:
-    assert drawn_tree() == {
+def test_error_tree_in_docstring_matches_classes() -> None:
+    assert documented_tree() == {
         name: "" if error is errors.FakeCreditsError else error.__bases__[0].__name__
         for name, error in error_classes().items()
     }
 
 
-def test_every_refusal_of_the_api_stands_in_the_table_under_its_code() -> None:
+def test_errors_table_contains_every_api_error() -> None:
     refusals = [error for error in errors.ApiError.__subclasses__() if error.__module__ == errors.__name__]
     assert set(errors.ERRORS.values()) == set(refusals)
     assert {code: error.code for code, error in errors.ERRORS.items()} == {code: code for code in errors.ERRORS}
 
 
 @pytest.mark.parametrize("error", errors.ERRORS.values(), ids=errors.ERRORS.keys())
-def test_a_code_is_the_name_of_its_class_and_its_status_an_error(error: type[errors.ApiError]) -> None:
+def test_error_code_matches_class_name_and_status_is_an_error(error: type[errors.ApiError]) -> None:
     assert error.code.replace("_", "") == error.__name__.lower()
     assert 400 <= error.default_status < 600
     assert str(error("why")) == f"{error.default_status} {error.code}: why"
 
 
-def classified(category: str) -> list[str]:
-    """Return what the classifiers of a category say."""
+def classifiers_of(category: str) -> list[str]:
+    """Return the classifiers of a category."""
     prefix = f"{category} :: "
     return [each.removeprefix(prefix) for each in PROJECT["classifiers"] if each.startswith(prefix)]
 
 
-def test_the_classifiers_name_each_python_from_the_lowest_that_is_required() -> None:
-    minors = [int(each.removeprefix("3.")) for each in classified("Programming Language :: Python") if each[:2] == "3."]
+def test_classifiers_list_every_supported_python() -> None:
+    minors = [
+        int(each.removeprefix("3.")) for each in classifiers_of("Programming Language :: Python") if each[:2] == "3."
+    ]
     assert minors == list(range(minors[0], minors[-1] + 1))
-    required = SpecifierSet(PROJECT["requires-python"])
-    assert all(f"3.{minor}" in required for minor in minors)
-    assert f"3.{minors[0] - 1}" not in required
+    requires_python = SpecifierSet(PROJECT["requires-python"])
+    assert all(f"3.{minor}" in requires_python for minor in minors)
+    assert f"3.{minors[0] - 1}" not in requires_python
 
 
-def test_the_classifiers_name_cpython_and_the_system_that_the_tests_have_run_on() -> None:
-    assert classified("Programming Language :: Python :: Implementation") == ["CPython"]
-    assert classified("Operating System") == ["POSIX :: Linux"]
+def test_classifiers_name_cpython_and_linux() -> None:
+    assert classifiers_of("Programming Language :: Python :: Implementation") == ["CPython"]
+    assert classifiers_of("Operating System") == ["POSIX :: Linux"]
 
 
-def test_the_author_holds_the_licence() -> None:
+def test_license_names_author() -> None:
     """There is no URL yet, so the metadata have none."""
     (author,) = PROJECT["authors"]
     assert f"Copyright (c) 2026 {author['name']}\n" in (ROOT.parent / "LICENSE").read_text()
     assert "urls" not in PROJECT
 
 
-def test_every_dependency_has_one_bound_the_lowest() -> None:
+def test_every_dependency_has_only_a_lower_bound() -> None:
     requirements = map(Requirement, PROJECT["dependencies"])
     operators = {str(each): [clause.operator for clause in each.specifier] for each in requirements}
-    assert [text for text, found in operators.items() if found != [">="]] == []
+    assert [text for text, bounds in operators.items() if bounds != [">="]] == []
 
 
 @pytest.mark.parametrize(
@@ -220,19 +224,19 @@ def test_every_dependency_has_one_bound_the_lowest() -> None:
         ("linux", "pypy", False),
     ],
 )
-def test_uvloop_is_required_only_where_it_has_wheels(platform: str, implementation: str, expected: bool) -> None:
+def test_uvloop_is_required_only_on_platforms_with_wheels(platform: str, implementation: str, expected: bool) -> None:
     environment = {"sys_platform": platform, "implementation_name": implementation, "python_version": "3.15"}
     markers = [each.marker for each in map(Requirement, PROJECT["dependencies"]) if each.name == "uvloop"]
     assert {marker is None or marker.evaluate(environment) for marker in markers} == {expected}
 
 
-STYLE = Path(__file__).parents[2] / "shared" / "tools"
+STYLE_TOOLS = Path(__file__).parents[2] / "shared" / "tools"
 
 
-@pytest.mark.skipif(not (STYLE / "style_metrics.py").exists(), reason="the metrics are not beside this checkout")
-def test_no_modules_import_each_other_in_a_circle() -> None:
+@pytest.mark.skipif(not (STYLE_TOOLS / "style_metrics.py").exists(), reason="the metrics are not beside this checkout")
+def test_modules_have_no_import_cycles() -> None:
     """The order of the layers is checked by import-linter."""
     limits = ("--limit", "cycles_all=0", "--limit", "module_max=400")
-    command = [sys.executable, str(STYLE / "style_metrics.py"), str(ROOT), *limits]
-    ran = subprocess.run(command, capture_output=True, text=True, check=False)
-    assert ran.returncode == 0, ran.stdout + ran.stderr
+    command = [sys.executable, str(STYLE_TOOLS / "style_metrics.py"), str(ROOT), *limits]
+    result = subprocess.run(command, capture_output=True, text=True, check=False)
+    assert result.returncode == 0, result.stdout + result.stderr

@@ -1,4 +1,4 @@
-"""fixtures/public_words.txt lists every public word of every surface: none comes, goes or changes unnoticed."""
+"""Test that fixtures/public_words.txt lists every public name of every surface."""
 
 import importlib.util
 import re
@@ -22,16 +22,16 @@ def script() -> ModuleType:
 
 
 @pytest.fixture(scope="module")
-def words(script: ModuleType) -> Mapping[str, list[str]]:
+def public_names(script: ModuleType) -> Mapping[str, list[str]]:
     found: Mapping[str, list[str]] = script.words()
     return found
 
 
-def differences(now: Mapping[str, Iterable[str]], accepted: Mapping[str, Iterable[str]]) -> str:
+def differences(current: Mapping[str, Iterable[str]], accepted: Mapping[str, Iterable[str]]) -> str:
     """Return what has gone and what is new, surface by surface."""
     lines: list[str] = []
-    for surface in dict.fromkeys([*accepted, *now]):
-        before, after = set(accepted.get(surface, ())), set(now.get(surface, ()))
+    for surface in dict.fromkeys([*accepted, *current]):
+        before, after = set(accepted.get(surface, ())), set(current.get(surface, ()))
         changed = [f"  - {word}" for word in sorted(before - after)] + [
             f"  + {word}" for word in sorted(after - before)
         ]
@@ -39,8 +39,8 @@ def differences(now: Mapping[str, Iterable[str]], accepted: Mapping[str, Iterabl
     return "\n".join(lines)
 
 
-def test_no_public_word_comes_goes_or_changes_unnoticed(script: ModuleType, words: Mapping[str, list[str]]) -> None:
-    changed = differences(words, script.accepted())
+def test_public_names_match_accepted_file(script: ModuleType, public_names: Mapping[str, list[str]]) -> None:
+    changed = differences(public_names, script.accepted())
     if changed:
         pytest.fail(
             "public words are others than those in fixtures/public_words.txt (- has gone, + is new):\n"
@@ -50,13 +50,13 @@ def test_no_public_word_comes_goes_or_changes_unnoticed(script: ModuleType, word
         )
 
 
-def test_file_is_as_the_script_writes_it(script: ModuleType) -> None:
+def test_accepted_file_is_formatted_by_script(script: ModuleType) -> None:
     assert script.text(script.accepted()) == script.FILE.read_text()
 
 
-def test_every_word_stands_once_and_in_order(script: ModuleType) -> None:
-    for surface, listed in script.accepted().items():
-        assert listed == sorted(set(listed)), surface
+def test_accepted_names_are_sorted_and_unique(script: ModuleType) -> None:
+    for surface, names in script.accepted().items():
+        assert names == sorted(set(names)), surface
 
 
 @pytest.mark.parametrize(
@@ -83,16 +83,18 @@ def test_every_word_stands_once_and_in_order(script: ModuleType) -> None:
         ("API", "PUT /v1/applications/{applicationId}/users/{userId} createUser"),
     ],
 )
-def test_words_of_every_kind_are_found(words: Mapping[str, list[str]], surface: str, word: str) -> None:
-    assert word in words[surface]
+def test_names_of_every_surface_are_found(public_names: Mapping[str, list[str]], surface: str, word: str) -> None:
+    assert word in public_names[surface]
 
 
-def test_every_route_of_the_control_plane_is_called(script: ModuleType, words: Mapping[str, list[str]]) -> None:
-    routes = {word.rpartition(" -> ")[0] for word in words["control plane"] if re.search(r" -> \d+$", word)}
-    answered = {word.partition(" answers ")[0] for word in words["control plane"] if " answers " in word}
-    assert answered == routes
+def test_every_control_plane_route_has_response_fields(
+    script: ModuleType, public_names: Mapping[str, list[str]]
+) -> None:
+    routes = {word.rpartition(" -> ")[0] for word in public_names["control plane"] if re.search(r" -> \d+$", word)}
+    answered_routes = {word.partition(" answers ")[0] for word in public_names["control plane"] if " answers " in word}
+    assert answered_routes == routes
 
 
-def test_difference_tells_the_surface_and_both_words() -> None:
-    told = differences({"faults": ["effect close"]}, {"faults": ["effect shut"], "worlds": []})
-    assert told == "[faults]\n  + effect close\n  - effect shut"
+def test_differences_list_surface_and_both_names() -> None:
+    text = differences({"faults": ["effect close"]}, {"faults": ["effect shut"], "worlds": []})
+    assert text == "[faults]\n  + effect close\n  - effect shut"

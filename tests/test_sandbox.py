@@ -1,4 +1,4 @@
-"""Test one isolated API: what its settings refuse, how it is funded and reset, and which credential means it."""
+"""Test the sandbox and its registry: options, balances, reset, credentials and selection by credential."""
 
 import threading
 from collections.abc import Callable
@@ -23,9 +23,9 @@ from fake_credits.tokens.minting import SANDBOX_CLAIM
 NOON = datetime(2026, 3, 1, 12, tzinfo=UTC)
 KEYS = SigningKeys()
 
-Refused = tuple[dict[str, Any], type[Exception], str]
+InvalidOptions = tuple[dict[str, Any], type[Exception], str]
 
-BAD_SETTINGS: dict[str, Refused] = {
+INVALID_OPTIONS: dict[str, InvalidOptions] = {
     "an unknown preset": (
         {"auth_provider": "clark"},
         ValueError,
@@ -54,244 +54,246 @@ BAD_SETTINGS: dict[str, Refused] = {
 }
 
 
-def sandbox(name: str = "s1", **settings: Any) -> Sandbox:
-    return Sandbox(SandboxOptions(**settings), KEYS, name)
+def new_sandbox(name: str = "s1", **options: Any) -> Sandbox:
+    return Sandbox(SandboxOptions(**options), KEYS, name)
 
 
-def deltas(box: Sandbox, user_id: str = "user-id") -> list[int]:
-    return [row.delta for row in box.ledger.get_account("app-id", user_id).entries()]
+def deltas(sandbox: Sandbox, user_id: str = "user-id") -> list[int]:
+    return [row.delta for row in sandbox.ledger.get_account("app-id", user_id).entries()]
 
 
-@pytest.mark.parametrize("refused", BAD_SETTINGS.values(), ids=BAD_SETTINGS.keys())
-def test_settings_that_cannot_be_met_are_refused_by_name(refused: Refused) -> None:
-    words, error, match = refused
+@pytest.mark.parametrize("invalid_options", INVALID_OPTIONS.values(), ids=INVALID_OPTIONS.keys())
+def test_invalid_option_is_rejected(invalid_options: InvalidOptions) -> None:
+    options, error, match = invalid_options
     with pytest.raises(error, match=match):
-        sandbox(**words)
+        new_sandbox(**options)
 
 
-def test_a_balance_is_one_grant_and_users_are_one_each() -> None:
-    box = sandbox(balance=5, users={"ada": 7, "bob": 0})
-    assert [deltas(box), deltas(box, "ada"), deltas(box, "bob")] == [[5], [7], []]
-    assert len(box.journal) == 0
+def test_initial_balances_are_one_grant_per_user() -> None:
+    sandbox = new_sandbox(balance=5, users={"ada": 7, "bob": 0})
+    assert [deltas(sandbox), deltas(sandbox, "ada"), deltas(sandbox, "bob")] == [[5], [7], []]
+    assert len(sandbox.journal) == 0
 
 
-def test_a_balance_and_users_may_say_the_same_of_the_default_user() -> None:
-    box = sandbox(balance=5, users={"user-id": 5})
-    assert deltas(box) == [5]
-    assert deltas(sandbox(balance=5, users={"user-id": 7}, user_id="ada")) == [7]
+def test_balance_and_users_may_agree_on_default_user() -> None:
+    sandbox = new_sandbox(balance=5, users={"user-id": 5})
+    assert deltas(sandbox) == [5]
+    assert deltas(new_sandbox(balance=5, users={"user-id": 7}, user_id="ada")) == [7]
 
 
-def test_without_a_balance_the_default_user_does_not_exist() -> None:
+def test_default_user_is_not_created_without_balance() -> None:
     with pytest.raises(UserNotFound):
-        sandbox().ledger.get_account("app-id", "user-id")
+        new_sandbox().ledger.get_account("app-id", "user-id")
 
 
-def test_a_contract_with_overdraft_lets_a_sandbox_start_below_zero() -> None:
-    box = sandbox(contract=Contract(floor=-10), balance=-10)
-    assert [(row.delta, row.reason) for row in box.ledger.get_account("app-id", "user-id").entries()] == [
+def test_initial_balance_may_be_negative_with_overdraft() -> None:
+    sandbox = new_sandbox(contract=Contract(floor=-10), balance=-10)
+    assert [(row.delta, row.reason) for row in sandbox.ledger.get_account("app-id", "user-id").entries()] == [
         (-10, Reason.CONSUME)
     ]
 
 
-def test_funding_brings_a_balance_to_what_is_asked_with_one_transaction() -> None:
-    box = sandbox()
+def test_set_balance_appends_one_transaction_per_change() -> None:
+    sandbox = new_sandbox()
     for balance in (100, 90, 90, None, 0):
-        box.set_balance("user-id", balance)
-    assert deltas(box) == [100, -10, -90]
+        sandbox.set_balance("user-id", balance)
+    assert deltas(sandbox) == [100, -10, -90]
 
 
-def test_funding_that_is_refused_makes_no_user() -> None:
-    box = sandbox()
+def test_rejected_set_balance_creates_no_user() -> None:
+    sandbox = new_sandbox()
     with pytest.raises(ValueError, match="from 0 to"):
-        box.set_balance("ada", -1)
-    assert box.ledger.find_account("app-id", "ada") is None
+        sandbox.set_balance("ada", -1)
+    assert sandbox.ledger.find_account("app-id", "ada") is None
 
 
-def test_funding_reaches_another_application_and_refuses_a_bad_one() -> None:
-    box = sandbox()
-    assert box.set_balance("ada", 3, application_id="other").application_id == "other"
+def test_set_balance_accepts_other_valid_application() -> None:
+    sandbox = new_sandbox()
+    assert sandbox.set_balance("ada", 3, application_id="other").application_id == "other"
     with pytest.raises(ValueError, match="application id"):
-        box.set_balance("ada", 3, application_id="x" * 257)
+        sandbox.set_balance("ada", 3, application_id="x" * 257)
 
 
-def test_funding_outside_a_closed_list_of_applications_is_refused_as_the_api_would() -> None:
+def test_set_balance_rejects_unlisted_application() -> None:
     with pytest.raises(ApplicationNotFound, match="known: a"):
-        sandbox(contract=Contract(applications=("a",))).set_balance("ada", 1)
+        new_sandbox(contract=Contract(applications=("a",))).set_balance("ada", 1)
 
 
-def test_reset_returns_to_how_it_started_and_keeps_key_and_tokens() -> None:
-    box = sandbox(balance=5, clock=NOON)
-    key, token = box.api_key, box.token("user-id")
-    box.set_balance("user-id", 50)
-    box.set_balance("ada", 1)
-    box.clock.advance(days=1)
-    box.reset()
-    assert deltas(box) == [5]
-    assert box.ledger.find_account("app-id", "ada") is None
-    assert (box.clock.now(), box.api_key) == (NOON, key)
-    assert box.authenticate(Credential("server", key)) is None
-    assert box.authenticate(Credential("user", token)) is not None
+def test_reset_restores_initial_state_and_keeps_credentials() -> None:
+    sandbox = new_sandbox(balance=5, clock=NOON)
+    key, token = sandbox.api_key, sandbox.token("user-id")
+    sandbox.set_balance("user-id", 50)
+    sandbox.set_balance("ada", 1)
+    sandbox.clock.advance(days=1)
+    sandbox.reset()
+    assert deltas(sandbox) == [5]
+    assert sandbox.ledger.find_account("app-id", "ada") is None
+    assert (sandbox.clock.now(), sandbox.api_key) == (NOON, key)
+    assert sandbox.authenticate(Credential("server", key)) is None
+    assert sandbox.authenticate(Credential("user", token)) is not None
 
 
-def test_a_frozen_clock_is_frozen_at_the_moment_of_the_start() -> None:
-    box = sandbox(clock="frozen")
-    assert box.clock.mode == "frozen"
+def test_clock_option_frozen_freezes_clock() -> None:
+    sandbox = new_sandbox(clock="frozen")
+    assert sandbox.clock.mode == "frozen"
 
 
-def test_a_token_is_minted_by_the_sandboxes_clock_or_by_the_wall() -> None:
-    box = sandbox(clock=NOON + timedelta(days=36_500))
-    box.authenticate(Credential("user", box.token("ada")))
+def test_token_uses_sandbox_clock_or_wall_clock() -> None:
+    sandbox = new_sandbox(clock=NOON + timedelta(days=36_500))
+    sandbox.authenticate(Credential("user", sandbox.token("ada")))
     with pytest.raises(TokenExpired):
-        box.authenticate(Credential("user", box.token("ada", MintOptions(use_wall_clock=True))))
+        sandbox.authenticate(Credential("user", sandbox.token("ada", MintOptions(use_wall_clock=True))))
 
 
-def test_a_token_lives_as_long_as_is_asked() -> None:
-    box = sandbox(clock=NOON)
-    token = box.token("ada", MintOptions(expires_in_s=60))
-    box.clock.advance(minutes=2)
+def test_token_expires_after_requested_lifetime() -> None:
+    sandbox = new_sandbox(clock=NOON)
+    token = sandbox.token("ada", MintOptions(expires_in_s=60))
+    sandbox.clock.advance(minutes=2)
     with pytest.raises(TokenExpired):
-        box.authenticate(Credential("user", token))
+        sandbox.authenticate(Credential("user", token))
 
 
-def test_an_unknown_kind_of_bad_token_is_refused_with_the_kinds_there_are() -> None:
+def test_unknown_bad_token_kind_is_rejected_with_known_kinds() -> None:
     with pytest.raises(ValueError, match="expired"):
-        sandbox().token("ada", MintOptions(bad="stale_read"))
+        new_sandbox().token("ada", MintOptions(bad="stale_read"))
 
 
-def test_another_key_is_refused_and_not_shown() -> None:
-    with pytest.raises(InvalidApiKey) as refused:
-        sandbox().authenticate(Credential("server", "fck_somebody_elses"))
-    assert refused.value.auth_reason == "unknown_key"
-    assert "somebody" not in str(refused.value)
+def test_unknown_key_is_rejected_and_not_shown() -> None:
+    with pytest.raises(InvalidApiKey) as raised:
+        new_sandbox().authenticate(Credential("server", "fck_somebody_elses"))
+    assert raised.value.auth_reason == "unknown_key"
+    assert "somebody" not in str(raised.value)
 
 
-def test_a_closed_sandbox_refuses_its_own_key_and_tokens() -> None:
-    box = sandbox()
-    token = box.token("ada")
-    box.is_closed = True
+def test_closed_sandbox_rejects_its_own_key_and_tokens() -> None:
+    sandbox = new_sandbox()
+    token = sandbox.token("ada")
+    sandbox.is_closed = True
     with pytest.raises(InvalidApiKey) as by_key:
-        box.authenticate(Credential("server", box.api_key))
+        sandbox.authenticate(Credential("server", sandbox.api_key))
     with pytest.raises(InvalidToken) as by_token:
-        box.authenticate(Credential("user", token))
+        sandbox.authenticate(Credential("user", token))
     assert [by_key.value.auth_reason, by_token.value.auth_reason] == ["closed_sandbox", "closed_sandbox"]
 
 
-def test_a_token_of_another_sandbox_with_the_same_keys_is_refused() -> None:
-    with pytest.raises(InvalidToken) as refused:
-        sandbox("s1").authenticate(Credential("user", sandbox("s2").token("ada")))
-    assert refused.value.auth_reason == "closed_sandbox"
+def test_token_of_another_sandbox_is_rejected() -> None:
+    with pytest.raises(InvalidToken) as raised:
+        new_sandbox("s1").authenticate(Credential("user", new_sandbox("s2").token("ada")))
+    assert raised.value.auth_reason == "closed_sandbox"
 
 
-def test_verify_finds_a_ledger_that_contradicts_itself() -> None:
-    box = sandbox(balance=5)
-    box.verify_ledger()
-    box.ledger.get_account("app-id", "user-id").balance = 6
+def test_verify_ledger_detects_inconsistent_balance() -> None:
+    sandbox = new_sandbox(balance=5)
+    sandbox.verify_ledger()
+    sandbox.ledger.get_account("app-id", "user-id").balance = 6
     with pytest.raises(LedgerInconsistency):
-        box.verify_ledger()
+        sandbox.verify_ledger()
 
 
-def test_reprs_never_leak_the_key() -> None:
-    box = sandbox(api_key="fck_hush", balance=1, users={"ada": 1})
-    boxes = SandboxRegistry(box)
-    for shown in (box, box.options, boxes, Credential("server", "fck_hush")):
-        assert "hush" not in repr(shown)
-    assert repr(box) == "<Sandbox s1: <Ledger of 2 users in 1 applications>, seed 0>"
+def test_reprs_contain_no_key() -> None:
+    sandbox = new_sandbox(api_key="fck_hush", balance=1, users={"ada": 1})
+    registry = SandboxRegistry(sandbox)
+    for item in (sandbox, sandbox.options, registry, Credential("server", "fck_hush")):
+        assert "hush" not in repr(item)
+    assert repr(sandbox) == "<Sandbox s1: <Ledger of 2 users in 1 applications>, seed 0>"
 
 
-# A request's sandbox, in the design's order: the API key's, the one a token's claim names, the default.
+# A request's sandbox: by API key, then by the token's claim, then the default.
 
 
 @pytest.fixture
-def three() -> tuple[SandboxRegistry, Sandbox, Sandbox, Sandbox]:
-    """Return a server's sandboxes with three attached; the last is the default."""
-    base, middle, last = sandbox("base"), sandbox("middle"), sandbox("last")
-    boxes = SandboxRegistry(base)
-    boxes.attach(middle)
-    boxes.attach(last)
-    return boxes, base, middle, last
+def attached_sandboxes() -> tuple[SandboxRegistry, Sandbox, Sandbox, Sandbox]:
+    """Return a registry and its three attached sandboxes; the last is the default."""
+    base, middle, last = new_sandbox("base"), new_sandbox("middle"), new_sandbox("last")
+    registry = SandboxRegistry(base)
+    registry.attach(middle)
+    registry.attach(last)
+    return registry, base, middle, last
 
 
-def test_an_api_key_picks_its_sandbox(three: tuple[SandboxRegistry, Sandbox, Sandbox, Sandbox]) -> None:
-    boxes, base, middle, _ = three
-    assert boxes.resolve(Credential("server", middle.api_key)) is middle
-    assert boxes.resolve(Credential("server", base.api_key)) is base
+def test_api_key_selects_its_sandbox(attached_sandboxes: tuple[SandboxRegistry, Sandbox, Sandbox, Sandbox]) -> None:
+    registry, base, middle, _ = attached_sandboxes
+    assert registry.resolve(Credential("server", middle.api_key)) is middle
+    assert registry.resolve(Credential("server", base.api_key)) is base
 
 
-def test_a_tokens_claim_picks_its_sandbox(three: tuple[SandboxRegistry, Sandbox, Sandbox, Sandbox]) -> None:
-    boxes, _, middle, _ = three
-    assert boxes.resolve(Credential("user", middle.token("ada"))) is middle
-    assert boxes.resolve(Credential("user", middle.token("ada", MintOptions(bad="expired")))) is middle
+def test_token_claim_selects_its_sandbox(attached_sandboxes: tuple[SandboxRegistry, Sandbox, Sandbox, Sandbox]) -> None:
+    registry, _, middle, _ = attached_sandboxes
+    assert registry.resolve(Credential("user", middle.token("ada"))) is middle
+    assert registry.resolve(Credential("user", middle.token("ada", MintOptions(bad="expired")))) is middle
 
 
-STRANGERS: dict[str, Callable[[], Credential | None]] = {
+UNMATCHED_CREDENTIALS: dict[str, Callable[[], Credential | None]] = {
     "no credential": lambda: None,
     "an unknown key": lambda: Credential("server", "fck_nobodys"),
     "garbage for a token": lambda: Credential("user", "a.b.c"),
-    "a token of a sandbox elsewhere": lambda: Credential("user", sandbox("elsewhere").token("ada")),
+    "a token of a sandbox elsewhere": lambda: Credential("user", new_sandbox("elsewhere").token("ada")),
     "a claim that is no name": lambda: Credential(
-        "user", sandbox().token("ada", MintOptions(claims={SANDBOX_CLAIM: ["middle"]}))
+        "user", new_sandbox().token("ada", MintOptions(claims={SANDBOX_CLAIM: ["middle"]}))
     ),
 }
 
 
-@pytest.mark.parametrize("stranger", STRANGERS.values(), ids=STRANGERS.keys())
-def test_what_names_no_sandbox_picks_the_one_attached_last(
-    three: tuple[SandboxRegistry, Sandbox, Sandbox, Sandbox], stranger: Callable[[], Credential | None]
+@pytest.mark.parametrize("credential", UNMATCHED_CREDENTIALS.values(), ids=UNMATCHED_CREDENTIALS.keys())
+def test_unmatched_credential_selects_last_attached_sandbox(
+    attached_sandboxes: tuple[SandboxRegistry, Sandbox, Sandbox, Sandbox], credential: Callable[[], Credential | None]
 ) -> None:
-    boxes, _, _, last = three
-    assert boxes.resolve(stranger()) is last
+    registry, _, _, last = attached_sandboxes
+    assert registry.resolve(credential()) is last
 
 
-def test_detaching_gives_the_default_back_to_the_one_before(
-    three: tuple[SandboxRegistry, Sandbox, Sandbox, Sandbox],
+def test_detach_makes_previous_sandbox_the_default(
+    attached_sandboxes: tuple[SandboxRegistry, Sandbox, Sandbox, Sandbox],
 ) -> None:
-    boxes, base, middle, last = three
-    boxes.detach(middle)
-    assert boxes.default is last
-    boxes.detach(last)
-    assert boxes.default is base
-    assert boxes.resolve(Credential("server", middle.api_key)) is base
-    boxes.attach(middle)
-    assert boxes.default is middle
+    registry, base, middle, last = attached_sandboxes
+    registry.detach(middle)
+    assert registry.default is last
+    registry.detach(last)
+    assert registry.default is base
+    assert registry.resolve(Credential("server", middle.api_key)) is base
+    registry.attach(middle)
+    assert registry.default is middle
 
 
-@pytest.mark.parametrize("twin", [{"name": "s1"}, {"name": "s2", "api_key": "fck_same"}], ids=["name", "key"])
-def test_a_name_or_a_key_that_is_taken_is_refused(twin: dict[str, str]) -> None:
-    first = sandbox("s1", api_key="fck_same")
-    boxes = SandboxRegistry(first)
-    with pytest.raises(ValueError, match="attached already") as refused:
-        boxes.attach(sandbox(**twin))
-    assert "fck_same" not in str(refused.value)
-    assert boxes.default is first
+@pytest.mark.parametrize(
+    "conflicting_options", [{"name": "s1"}, {"name": "s2", "api_key": "fck_same"}], ids=["name", "key"]
+)
+def test_attach_rejects_duplicate_name_or_key(conflicting_options: dict[str, str]) -> None:
+    first = new_sandbox("s1", api_key="fck_same")
+    registry = SandboxRegistry(first)
+    with pytest.raises(ValueError, match="attached already") as raised:
+        registry.attach(new_sandbox(**conflicting_options))
+    assert "fck_same" not in str(raised.value)
+    assert registry.default is first
 
 
-def test_detaching_a_stranger_of_the_same_name_detaches_nobody() -> None:
-    first = sandbox("s1")
-    boxes = SandboxRegistry(first)
-    boxes.detach(sandbox("s1"))
-    assert boxes.resolve(Credential("user", first.token("ada"))) is first
+def test_detach_ignores_unattached_sandbox_of_same_name() -> None:
+    first = new_sandbox("s1")
+    registry = SandboxRegistry(first)
+    registry.detach(new_sandbox("s1"))
+    assert registry.resolve(Credential("user", first.token("ada"))) is first
     with pytest.raises(ValueError, match="attached already"):
-        boxes.attach(sandbox("s1"))
+        registry.attach(new_sandbox("s1"))
 
 
 # ------------------------------------------------------------ rules and gates
 
 
-def test_a_rule_is_taken_out_under_the_sandboxs_lock() -> None:
-    """A server that decides meanwhile would else keep it among the rules of some call for ever."""
+def test_rule_is_removed_under_sandbox_lock() -> None:
+    """Otherwise a server that is choosing rules at that time could keep the removed rule."""
     sandbox = Sandbox(SandboxOptions(), KEYS)
     rule = sandbox.add_fault(Rule(effect=Reset()))
-    remover = threading.Thread(target=rule.remove)
+    thread = threading.Thread(target=rule.remove)
     with sandbox.lock:
-        remover.start()
-        remover.join(0.005)
+        thread.start()
+        thread.join(0.005)
         assert not rule.is_removed
-    remover.join()
+    thread.join()
     assert rule.is_removed
 
 
-def test_an_open_gate_takes_all_its_rules_with_it() -> None:
-    """The next gate of its name holds nobody's calls but those of its own rules."""
+def test_releasing_gate_removes_its_rules() -> None:
+    """A later gate of the same name holds only the calls of its own rules."""
     sandbox = Sandbox(SandboxOptions(), KEYS)
     other = sandbox.add_fault(Rule(effect=HoldAtGate("other")))
     gate = sandbox.hold(Rule(effect=HoldAtGate("pay"), user="ada"))
@@ -300,8 +302,8 @@ def test_an_open_gate_takes_all_its_rules_with_it() -> None:
     assert list(sandbox.faults) == [other]
 
 
-def test_a_gate_that_is_given_no_name_gets_one_of_its_own() -> None:
+def test_unnamed_gate_gets_unique_name() -> None:
     with FakeCredits() as fake:
-        named, nameless = fake.hold(name="gate2"), fake.hold()
-        assert named is not nameless
-        assert {*fake.sandbox.gates} == {"gate2", nameless.name}
+        named, unnamed = fake.hold(name="gate2"), fake.hold()
+        assert named is not unnamed
+        assert {*fake.sandbox.gates} == {"gate2", unnamed.name}

@@ -1,4 +1,4 @@
-"""Test the scripts that check the package on other Pythons and on the lowest versions of its dependencies."""
+"""Test the scripts that check the package with other Pythons and the lowest dependency versions."""
 
 import importlib.util
 import json
@@ -11,7 +11,7 @@ import pytest
 SCRIPTS = Path(__file__).parent.parent / "scripts"
 
 
-def load(name: str) -> ModuleType:
+def load_script(name: str) -> ModuleType:
     """Return a script as a module."""
     spec = importlib.util.spec_from_file_location(name, SCRIPTS / f"{name}.py")
     assert spec is not None
@@ -23,15 +23,15 @@ def load(name: str) -> ModuleType:
 
 @pytest.fixture
 def check_pythons() -> ModuleType:
-    return load("check_pythons")
+    return load_script("check_pythons")
 
 
 @pytest.fixture
 def check_lowest() -> ModuleType:
-    return load("check_lowest")
+    return load_script("check_lowest")
 
 
-def install(file: Path, output: str, status: int = 0) -> Path:
+def write_program(file: Path, output: str, status: int = 0) -> Path:
     """Write a program that prints a text, in place of an interpreter."""
     file.parent.mkdir(parents=True, exist_ok=True)
     file.write_text(f"#!/bin/sh\nprintf '%s' '{output}'\nexit {status}\n")
@@ -43,43 +43,41 @@ def version_info(*release: int) -> str:
     return json.dumps([*release, "final", 0])
 
 
-posix = pytest.mark.skipif(sys.platform == "win32", reason="the programs are shell scripts")
+posix_only = pytest.mark.skipif(sys.platform == "win32", reason="the programs are shell scripts")
 
 
-@posix
-def test_the_newest_patch_release_is_found_on_path_and_among_pyenv_s_versions(
+@posix_only
+def test_newest_patch_release_is_found_on_path_and_in_pyenv(
     check_pythons: ModuleType, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    install(tmp_path / "bin" / "python3.98", version_info(3, 98, 2))
-    install(tmp_path / "bin" / "pyenv", str(tmp_path))
-    install(tmp_path / "versions" / "3.98.9" / "bin" / "python", version_info(3, 98, 9))
-    newest = install(tmp_path / "versions" / "3.98.10" / "bin" / "python", version_info(3, 98, 10))
-    install(tmp_path / "versions" / "3.9.1" / "bin" / "python", version_info(3, 9, 1))
+    write_program(tmp_path / "bin" / "python3.98", version_info(3, 98, 2))
+    write_program(tmp_path / "bin" / "pyenv", str(tmp_path))
+    write_program(tmp_path / "versions" / "3.98.9" / "bin" / "python", version_info(3, 98, 9))
+    newest = write_program(tmp_path / "versions" / "3.98.10" / "bin" / "python", version_info(3, 98, 10))
+    write_program(tmp_path / "versions" / "3.9.1" / "bin" / "python", version_info(3, 9, 1))
     monkeypatch.setenv("PATH", str(tmp_path / "bin"))
     assert check_pythons.find("3.98") == (newest, "3.98.10")
 
 
-@posix
+@posix_only
 @pytest.mark.parametrize(
     ("output", "status"),
     [("", 0), ("command not found", 127), (version_info(3, 97, 1), 0)],
     ids=["another implementation", "a name without an interpreter", "another version"],
 )
-def test_a_program_that_is_no_cpython_of_that_version_is_not_found(
+def test_program_that_is_not_cpython_of_version_is_ignored(
     check_pythons: ModuleType, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, output: str, status: int
 ) -> None:
-    install(tmp_path / "python3.98", output, status)
+    write_program(tmp_path / "python3.98", output, status)
     monkeypatch.setenv("PATH", str(tmp_path))
     assert check_pythons.find("3.98") is None
 
 
-def test_the_running_python_describes_itself(check_pythons: ModuleType) -> None:
+def test_patch_release_of_running_python(check_pythons: ModuleType) -> None:
     assert check_pythons.patch_release(Path(sys.executable)) == list(sys.version_info)
 
 
-def test_the_highest_lower_bound_that_applies_to_a_python_is_pinned(
-    check_lowest: ModuleType, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_highest_applicable_lower_bound_is_pinned(check_lowest: ModuleType, monkeypatch: pytest.MonkeyPatch) -> None:
     requirements = ["One[x]>=1.9", "one>=1.10; python_version >= '3.13'", "two>=2; python_version < '3.13'"]
     project = {"dependencies": requirements, "optional-dependencies": {"demo": ["three>=3"]}}
     monkeypatch.setattr(check_lowest, "PROJECT", project)
@@ -87,9 +85,7 @@ def test_the_highest_lower_bound_that_applies_to_a_python_is_pinned(
     assert check_lowest.lowest("3.13") == ["one==1.10", "three==3"]
 
 
-def test_a_dependency_without_a_lower_bound_is_refused(
-    check_lowest: ModuleType, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_dependency_without_lower_bound_is_rejected(check_lowest: ModuleType, monkeypatch: pytest.MonkeyPatch) -> None:
     project = {"dependencies": ["one<2"], "optional-dependencies": {"demo": ["three>=3"]}}
     monkeypatch.setattr(check_lowest, "PROJECT", project)
     with pytest.raises(SystemExit, match="a dependency must have one lower bound, got one<2"):

@@ -1,19 +1,19 @@
-"""Test how a client's text is shown: without secrets, printable, cut, in columns."""
+"""Test text for display: without secrets, printable, truncated, in columns."""
 
 from fake_credits.text import align_columns, escape_control, redact, truncate
 
 
-def test_api_keys_and_tokens_are_replaced_wherever_they_stand() -> None:
+def test_redact_replaces_api_keys_and_tokens() -> None:
     text = "a secret-key b eyJh.eyJz.c-_2 c"
     assert redact(text, "secret-key") == "a <api key> b <token> c"
     assert redact("plain", "") == "plain"
 
 
-def test_what_moves_a_cursor_is_escaped() -> None:
+def test_escape_control_escapes_control_characters() -> None:
     assert escape_control("a\x1b[2J\u202e\n✓") == r"a\x1b[2J\u202e\n✓"
 
 
-def test_a_long_cell_is_cut_with_a_mark() -> None:
+def test_truncate_cuts_long_text_with_ellipsis() -> None:
     assert truncate("x" * 48) == "x" * 48
     assert truncate("x" * 49) == "x" * 47 + "…"
 
