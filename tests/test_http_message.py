@@ -13,7 +13,7 @@ from fake_credits.contract import DEFAULT_CONTRACT, Contract, Operation
 from fake_credits.fake import FakeCredits
 from fake_credits.faults.effects import Status
 from fake_credits.http_message import Response, reason_phrase, status_line
-from tests.intercept.libraries import EACH, SENDS, Ask
+from tests.intercept.libraries import LIBRARY_PARAMS, SENDERS, LibraryRequest
 
 CURRENT_PHRASES = {
     413: "Content Too Large",
@@ -47,23 +47,23 @@ def contract(status: int) -> Contract:
     return replace(DEFAULT_CONTRACT, statuses={"user_not_found": status}, error_body="problem")
 
 
-def user_request(fake: FakeCredits, base_url: str) -> Ask:
-    return Ask(f"{base_url}/v1/applications/app-id/users/ada", {"X-API-Key": fake.api_key})
+def user_request(fake: FakeCredits, base_url: str) -> LibraryRequest:
+    return LibraryRequest(f"{base_url}/v1/applications/app-id/users/ada", {"X-API-Key": fake.api_key})
 
 
-@pytest.mark.parametrize("library", EACH)
+@pytest.mark.parametrize("library", LIBRARY_PARAMS)
 def test_intercepted_response_has_reason_phrase(library: str) -> None:
     for status, phrase in PHRASES.items():
         with FakeCredits(contract=contract(status)) as fake, fake.intercept(URL):
-            assert SENDS[library](user_request(fake, URL)).reason == phrase
+            assert SENDERS[library](user_request(fake, URL)).reason == phrase
 
 
-@pytest.mark.parametrize("library", EACH)
+@pytest.mark.parametrize("library", LIBRARY_PARAMS)
 def test_live_response_has_reason_phrase(library: str) -> None:
     with FakeCredits(mode="live") as fake:
         for status, phrase in PHRASES.items():
             fake.faults.add(Status(status), times=1)
-            assert SENDS[library](user_request(fake, fake.base_url)).reason == phrase
+            assert SENDERS[library](user_request(fake, fake.base_url)).reason == phrase
 
 
 @pytest.mark.parametrize("status", PHRASES)

@@ -1,4 +1,4 @@
-"""Own how these tests send one request with each library, as an application does; know nothing of who answers."""
+"""Send one request with each HTTP library, as an application does."""
 
 import asyncio
 import ssl
@@ -13,16 +13,16 @@ import requests
 import trio
 import urllib3
 
-APP = "/v1/applications/app-id/users/user-id"
-BALANCE = APP + "/balance"
-TRANSACTIONS = APP + "/transactions"
-ORDER = b'{"delta":-1,"reason":"consume"}'
-LIMIT_S = 20.0
-"""No answer takes so long; a test that waits for it would fail rather than hang."""
+USER_PATH = "/v1/applications/app-id/users/user-id"
+BALANCE = USER_PATH + "/balance"
+TRANSACTIONS = USER_PATH + "/transactions"
+TRANSACTION_BODY = b'{"delta":-1,"reason":"consume"}'
+TIMEOUT_S = 20.0
+"""The limit for responses that should come at once: a test fails rather than hangs."""
 
 
-class Got(NamedTuple):
-    """A whole response; header names are in lower case, and ``reason`` is empty where there is no phrase."""
+class LibraryResponse(NamedTuple):
+    """A complete response; header names are in lower case, and ``reason`` is empty without a reason phrase."""
 
     status: int
     body: bytes
@@ -30,13 +30,13 @@ class Got(NamedTuple):
     reason: str = "OK"
 
 
-class Ask(NamedTuple):
-    """Be one request, and how long its client waits for the next byte, in seconds."""
+class LibraryRequest(NamedTuple):
+    """A request, and its client's read timeout in seconds."""
 
     url: str
     headers: Mapping[str, str]
     body: bytes | None = None
-    timeout_s: float = LIMIT_S
+    timeout_s: float = TIMEOUT_S
 
     @property
     def method(self) -> str:
@@ -44,101 +44,105 @@ class Ask(NamedTuple):
 
 
 TLS = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
-"""Trusts nobody: made by itself, each client of httpx would load the system's certificates for longer than its test."""
+"""An empty context: loading the system's certificates for each httpx client would take longer than its test."""
 
-Send = Callable[[Ask], Got]
+Send = Callable[[LibraryRequest], LibraryResponse]
 
 
-def patience_s(library: str) -> float:
-    """Return how long to wait for what never comes: long enough to connect where that counts too."""
+def read_timeout_s(library: str) -> float:
+    """Return a read timeout for responses that never come, longer where connecting counts too."""
     return 0.15 if library == "aiohttp, total" else 0.05
 
 
-def _got(status: int, body: bytes, headers: Any, reason: str | None) -> Got:
-    return Got(status, body, {name.lower(): value for name, value in headers.items()}, reason or "")
+def to_response(status: int, body: bytes, headers: Any, reason: str | None) -> LibraryResponse:
+    return LibraryResponse(status, body, {name.lower(): value for name, value in headers.items()}, reason or "")
 
 
-def by_requests(ask: Ask) -> Got:
-    timeout = (LIMIT_S, ask.timeout_s)
-    answer = requests.request(ask.method, ask.url, headers=ask.headers, data=ask.body, timeout=timeout)
-    return _got(answer.status_code, answer.content, answer.headers, answer.reason)
+def send_requests(request: LibraryRequest) -> LibraryResponse:
+    timeout = (TIMEOUT_S, request.timeout_s)
+    response = requests.request(
+        request.method, request.url, headers=request.headers, data=request.body, timeout=timeout
+    )
+    return to_response(response.status_code, response.content, response.headers, response.reason)
 
 
-def by_urllib3(ask: Ask) -> Got:
+def send_urllib3(request: LibraryRequest) -> LibraryResponse:
     with urllib3.PoolManager(retries=False) as pools:
-        timeout = urllib3.Timeout(connect=LIMIT_S, read=ask.timeout_s)
-        answer = pools.request(ask.method, ask.url, headers=ask.headers, body=ask.body, timeout=timeout)
-        return _got(answer.status, answer.data, answer.headers, answer.reason)
+        timeout = urllib3.Timeout(connect=TIMEOUT_S, read=request.timeout_s)
+        response = pools.request(
+            request.method, request.url, headers=request.headers, body=request.body, timeout=timeout
+        )
+        return to_response(response.status, response.data, response.headers, response.reason)
 
 
-def by_httpx(ask: Ask) -> Got:
-    with httpx.Client(timeout=httpx.Timeout(LIMIT_S, read=ask.timeout_s), verify=TLS) as client:
-        answer = client.request(ask.method, ask.url, headers=ask.headers, content=ask.body)
-        return _got(answer.status_code, answer.content, answer.headers, answer.reason_phrase)
+def send_httpx(request: LibraryRequest) -> LibraryResponse:
+    with httpx.Client(timeout=httpx.Timeout(TIMEOUT_S, read=request.timeout_s), verify=TLS) as client:
+        response = client.request(request.method, request.url, headers=request.headers, content=request.body)
+        return to_response(response.status_code, response.content, response.headers, response.reason_phrase)
 
 
-def by_httpx2(ask: Ask) -> Got:
-    with httpx2.Client(timeout=httpx2.Timeout(LIMIT_S, read=ask.timeout_s), verify=TLS) as client:
-        answer = client.request(ask.method, ask.url, headers=ask.headers, content=ask.body)
-        return _got(answer.status_code, answer.content, answer.headers, answer.reason_phrase)
+def send_httpx2(request: LibraryRequest) -> LibraryResponse:
+    with httpx2.Client(timeout=httpx2.Timeout(TIMEOUT_S, read=request.timeout_s), verify=TLS) as client:
+        response = client.request(request.method, request.url, headers=request.headers, content=request.body)
+        return to_response(response.status_code, response.content, response.headers, response.reason_phrase)
 
 
-async def async_httpx(ask: Ask) -> Got:
-    async with httpx.AsyncClient(timeout=httpx.Timeout(LIMIT_S, read=ask.timeout_s), verify=TLS) as client:
-        answer = await client.request(ask.method, ask.url, headers=ask.headers, content=ask.body)
-        return _got(answer.status_code, answer.content, answer.headers, answer.reason_phrase)
+async def send_async_httpx(request: LibraryRequest) -> LibraryResponse:
+    async with httpx.AsyncClient(timeout=httpx.Timeout(TIMEOUT_S, read=request.timeout_s), verify=TLS) as client:
+        response = await client.request(request.method, request.url, headers=request.headers, content=request.body)
+        return to_response(response.status_code, response.content, response.headers, response.reason_phrase)
 
 
-async def async_httpx2(ask: Ask) -> Got:
-    async with httpx2.AsyncClient(timeout=httpx2.Timeout(LIMIT_S, read=ask.timeout_s), verify=TLS) as client:
-        answer = await client.request(ask.method, ask.url, headers=ask.headers, content=ask.body)
-        return _got(answer.status_code, answer.content, answer.headers, answer.reason_phrase)
+async def send_async_httpx2(request: LibraryRequest) -> LibraryResponse:
+    async with httpx2.AsyncClient(timeout=httpx2.Timeout(TIMEOUT_S, read=request.timeout_s), verify=TLS) as client:
+        response = await client.request(request.method, request.url, headers=request.headers, content=request.body)
+        return to_response(response.status_code, response.content, response.headers, response.reason_phrase)
 
 
-async def async_aiohttp(ask: Ask) -> Got:
-    timeout = aiohttp.ClientTimeout(sock_read=ask.timeout_s)
-    return await _by_aiohttp(ask, timeout)
+async def send_aiohttp_read_timeout(request: LibraryRequest) -> LibraryResponse:
+    timeout = aiohttp.ClientTimeout(sock_read=request.timeout_s)
+    return await send_aiohttp(request, timeout)
 
 
-async def async_aiohttp_total(ask: Ask) -> Got:
-    timeout = aiohttp.ClientTimeout(total=ask.timeout_s)
-    return await _by_aiohttp(ask, timeout)
+async def send_aiohttp_total_timeout(request: LibraryRequest) -> LibraryResponse:
+    timeout = aiohttp.ClientTimeout(total=request.timeout_s)
+    return await send_aiohttp(request, timeout)
 
 
-async def _by_aiohttp(ask: Ask, timeout: aiohttp.ClientTimeout) -> Got:
+async def send_aiohttp(request: LibraryRequest, timeout: aiohttp.ClientTimeout) -> LibraryResponse:
     async with (
         aiohttp.ClientSession(timeout=timeout, trust_env=True) as session,
-        session.request(ask.method, ask.url, headers=ask.headers, data=ask.body) as answer,
+        session.request(request.method, request.url, headers=request.headers, data=request.body) as response,
     ):
-        return _got(answer.status, await answer.read(), answer.headers, answer.reason)
+        return to_response(response.status, await response.read(), response.headers, response.reason)
 
 
-def in_asyncio(send: Callable[[Ask], Awaitable[Got]]) -> Send:
-    async def main(ask: Ask) -> Got:
-        return await send(ask)
+def in_asyncio(send: Callable[[LibraryRequest], Awaitable[LibraryResponse]]) -> Send:
+    async def main(request: LibraryRequest) -> LibraryResponse:
+        return await send(request)
 
-    return lambda ask: asyncio.run(main(ask))
-
-
-def in_trio(send: Callable[[Ask], Awaitable[Got]]) -> Send:
-    return lambda ask: trio.run(send, ask)
+    return lambda request: asyncio.run(main(request))
 
 
-SENDS: Mapping[str, Send] = {
-    "requests": by_requests,
-    "urllib3": by_urllib3,
-    "httpx": by_httpx,
-    "httpx, asyncio": in_asyncio(async_httpx),
-    "httpx, trio": in_trio(async_httpx),
-    "httpx2": by_httpx2,
-    "httpx2, asyncio": in_asyncio(async_httpx2),
-    "httpx2, trio": in_trio(async_httpx2),
-    "aiohttp": in_asyncio(async_aiohttp),
-    "aiohttp, total": in_asyncio(async_aiohttp_total),
+def in_trio(send: Callable[[LibraryRequest], Awaitable[LibraryResponse]]) -> Send:
+    return lambda request: trio.run(send, request)
+
+
+SENDERS: Mapping[str, Send] = {
+    "requests": send_requests,
+    "urllib3": send_urllib3,
+    "httpx": send_httpx,
+    "httpx, asyncio": in_asyncio(send_async_httpx),
+    "httpx, trio": in_trio(send_async_httpx),
+    "httpx2": send_httpx2,
+    "httpx2, asyncio": in_asyncio(send_async_httpx2),
+    "httpx2, trio": in_trio(send_async_httpx2),
+    "aiohttp": in_asyncio(send_aiohttp_read_timeout),
+    "aiohttp, total": in_asyncio(send_aiohttp_total_timeout),
 }
-"""Every library, sync and in each loop that it works in; of aiohttp each of its two timeouts."""
+"""Every library, sync and on each event loop that it supports; aiohttp with each of its two timeouts."""
 
-OFTEN = ("requests", "httpx", "httpx2, trio", "aiohttp")
-"""One of each kind: the matrix of every library and every bad end is a slow suite."""
+FAST_LIBRARIES = ("requests", "httpx", "httpx2, trio", "aiohttp")
+"""One library of each kind: the matrix of all libraries and all failures is slow."""
 
-EACH = [pytest.param(name, marks=[] if name in OFTEN else [pytest.mark.slow]) for name in SENDS]
+LIBRARY_PARAMS = [pytest.param(name, marks=[] if name in FAST_LIBRARIES else [pytest.mark.slow]) for name in SENDERS]

@@ -1,4 +1,4 @@
-"""Test interception in httpx and httpx2: pools and their limits, hooks, retries, streams, sync and in both loops."""
+"""Test interception in httpx and httpx2: pool limits, hooks, retries and streams, sync and async."""
 
 import asyncio
 from collections.abc import AsyncIterator, Callable, Iterator
@@ -16,7 +16,7 @@ from fake_credits.fake import FakeCredits
 from fake_credits.faults.effects import Reset, Truncate
 from fake_credits.intercept import INTERCEPTION_REGISTRY, Interception
 from fake_credits.intercept.routes import Route, parse_base_url
-from tests.intercept.libraries import BALANCE, ORDER, TLS, TRANSACTIONS
+from tests.intercept.libraries import BALANCE, TLS, TRANSACTION_BODY, TRANSACTIONS
 
 URL = "https://credits.internal/base"
 CORES: dict[Any, Any] = {httpx: httpcore, httpx2: httpcore2}
@@ -49,25 +49,25 @@ def pool_of(client: Any) -> Any:
     return client._transport._pool
 
 
-def test_event_hooks_see_request_and_answer(credits: FakeCredits, headers: dict[str, str], library: Any) -> None:
-    seen: list[object] = []
+def test_event_hooks_receive_request_and_response(credits: FakeCredits, headers: dict[str, str], library: Any) -> None:
+    events: list[object] = []
 
     def on_request(request: Any) -> None:
-        seen.append(str(request.url))
+        events.append(str(request.url))
 
-    def on_response(answer: Any) -> None:
-        seen.append(answer.status_code)
+    def on_response(response: Any) -> None:
+        events.append(response.status_code)
 
     hooks = {"request": [on_request], "response": [on_response]}
     with library.Client(event_hooks=hooks, headers=headers, verify=TLS) as client:
         client.get(URL + BALANCE)
-    assert seen == [URL + BALANCE, 200]
+    assert events == [URL + BALANCE, 200]
 
 
-def test_the_transports_retries_are_for_connecting_only(
+def test_transport_retries_apply_to_connecting_only(
     credits: FakeCredits, headers: dict[str, str], library: Any
 ) -> None:
-    """As over a network: what is lost after the connection stands is not sent again."""
+    """As over a network: a request lost after connecting is not sent again."""
     credits.faults.add(Reset(), "getBalance")
     transport = library.HTTPTransport(retries=5, verify=TLS)
     with library.Client(transport=transport, headers=headers) as client, pytest.raises(library.ReadError):
@@ -75,33 +75,33 @@ def test_the_transports_retries_are_for_connecting_only(
     assert len(credits.journal) == 1
 
 
-def test_an_answer_says_what_an_answer_says(credits: FakeCredits, headers: dict[str, str], library: Any) -> None:
+def test_response_has_standard_attributes(credits: FakeCredits, headers: dict[str, str], library: Any) -> None:
     with library.Client(headers=headers, verify=TLS, http2=False) as client:
-        answer = client.get(URL + BALANCE)
-    assert (answer.http_version, answer.reason_phrase, answer.num_bytes_downloaded) == ("HTTP/1.1", "OK", 13)
-    assert answer.extensions["network_stream"].get_extra_info("server_addr") is None
+        response = client.get(URL + BALANCE)
+    assert (response.http_version, response.reason_phrase, response.num_bytes_downloaded) == ("HTTP/1.1", "OK", 13)
+    assert response.extensions["network_stream"].get_extra_info("server_addr") is None
 
 
-@pytest.mark.parametrize("broken", [False, True])
-def test_the_pool_forgets_a_request_that_is_over(
-    credits: FakeCredits, headers: dict[str, str], library: Any, broken: bool
+@pytest.mark.parametrize("is_truncated", [False, True])
+def test_pool_removes_finished_request(
+    credits: FakeCredits, headers: dict[str, str], library: Any, is_truncated: bool
 ) -> None:
-    if broken:
+    if is_truncated:
         credits.faults.add(Truncate(at_bytes=3), "getBalance")
     with library.Client(headers=headers, verify=TLS) as client:
         try:
             client.get(URL + BALANCE)
         except library.RemoteProtocolError:
-            assert broken
+            assert is_truncated
         assert repr(pool_of(client)).count(" 0 ") == 4
-        with client.stream("POST", URL + TRANSACTIONS, content=ORDER) as unread:
+        with client.stream("POST", URL + TRANSACTIONS, content=TRANSACTION_BODY) as unread_response:
             assert "1 active, 0 idle" in repr(pool_of(client))
             assert "INTERCEPTED" in repr(pool_of(client).connections)
-            assert unread.status_code == 201
+            assert unread_response.status_code == 201
         assert pool_of(client).connections == []
 
 
-def test_the_pools_limit_and_its_timeout_hold(credits: FakeCredits, headers: dict[str, str], library: Any) -> None:
+def test_pool_limit_and_timeout_are_enforced(credits: FakeCredits, headers: dict[str, str], library: Any) -> None:
     limits = library.Limits(max_connections=1)
     with library.Client(headers=headers, limits=limits, timeout=library.Timeout(5, pool=0.001), verify=TLS) as client:
         with client.stream("GET", URL + BALANCE), pytest.raises(library.PoolTimeout):
@@ -110,10 +110,10 @@ def test_the_pools_limit_and_its_timeout_hold(credits: FakeCredits, headers: dic
     assert len(credits.journal) == 2
 
 
-def test_who_waits_for_a_place_gets_it(
+def test_queued_requests_are_all_answered(
     credits: FakeCredits, headers: dict[str, str], library: Any, run: Callable[[Any], None]
 ) -> None:
-    """Eight at once where there is room for two: all are answered, whole or broken, in their turn."""
+    """Eight concurrent requests share two connections; each gets a response or an error."""
     credits.faults.add(Reset(), "createTransaction", every=4)
     outcomes: list[object] = []
 
@@ -123,7 +123,7 @@ def test_who_waits_for_a_place_gets_it(
 
             async def spend() -> None:
                 try:
-                    outcomes.append((await client.post(URL + TRANSACTIONS, content=ORDER)).status_code)
+                    outcomes.append((await client.post(URL + TRANSACTIONS, content=TRANSACTION_BODY)).status_code)
                 except library.ReadError as error:
                     outcomes.append(type(error).__name__)
 
@@ -136,10 +136,10 @@ def test_who_waits_for_a_place_gets_it(
     assert sorted(map(str, outcomes)) == ["201"] * 5 + ["402"] + ["ReadError"] * 2
 
 
-def test_one_that_gives_up_waiting_frees_its_place(
+def test_cancelled_request_leaves_pool(
     credits: FakeCredits, headers: dict[str, str], library: Any, run: Callable[[Any], None]
 ) -> None:
-    """Cancelled at the driver's first checkpoint: nothing is left in the pool, and nothing was asked."""
+    """A request cancelled at the driver's first checkpoint leaves no connection and no journal entry."""
 
     async def main() -> None:
         async with library.AsyncClient(headers=headers, verify=TLS) as client:
@@ -152,54 +152,57 @@ def test_one_that_gives_up_waiting_frees_its_place(
     assert len(credits.journal) == 0
 
 
-def test_an_async_body_comes_in_pieces(
+def test_async_body_and_response_are_streamed(
     credits: FakeCredits, headers: dict[str, str], library: Any, run: Callable[[Any], None]
 ) -> None:
-    async def pieces() -> AsyncIterator[bytes]:
-        yield ORDER[:5]
+    async def body_chunks() -> AsyncIterator[bytes]:
+        yield TRANSACTION_BODY[:5]
         await anyio.lowlevel.checkpoint()
-        yield ORDER[5:]
+        yield TRANSACTION_BODY[5:]
 
     async def main() -> None:
         async with library.AsyncClient(headers=headers, verify=TLS) as client:
-            answer = await client.post(URL + TRANSACTIONS, content=pieces())
-            assert answer.status_code == 201
+            response = await client.post(URL + TRANSACTIONS, content=body_chunks())
+            assert response.status_code == 201
             async with client.stream("GET", URL + BALANCE) as streamed:
                 assert [part async for part in streamed.aiter_bytes(4)] == [b'{"ba', b"lanc", b'e":4', b"}"]
 
     run(main)
 
 
-def test_a_sync_body_comes_in_pieces(credits: FakeCredits, headers: dict[str, str], library: Any) -> None:
+def test_sync_body_is_streamed(credits: FakeCredits, headers: dict[str, str], library: Any) -> None:
     with library.Client(headers=headers, verify=TLS) as client:
-        assert client.post(URL + TRANSACTIONS, content=iter([ORDER[:5], ORDER[5:]])).status_code == 201
+        assert (
+            client.post(URL + TRANSACTIONS, content=iter([TRANSACTION_BODY[:5], TRANSACTION_BODY[5:]])).status_code
+            == 201
+        )
     assert credits.balance() == 4
 
 
-@pytest.mark.parametrize("broken", [False, True])
-def test_who_traces_the_connection_sees_it_work(
-    credits: FakeCredits, headers: dict[str, str], library: Any, broken: bool
+@pytest.mark.parametrize("is_truncated", [False, True])
+def test_trace_extension_receives_events(
+    credits: FakeCredits, headers: dict[str, str], library: Any, is_truncated: bool
 ) -> None:
-    """The library's extension ``trace``: the same steps as over a network, but for connecting."""
-    if broken:
+    """The ``trace`` extension reports the same events as over a network, except connecting."""
+    if is_truncated:
         credits.faults.add(Truncate(at_bytes=3), "getBalance")
-    seen: list[str] = []
+    events: list[str] = []
 
-    def note(name: str, _details: object) -> None:
-        seen.append(name)
+    def record_event(name: str, _details: object) -> None:
+        events.append(name)
 
     with library.Client(headers=headers, verify=TLS) as client:
-        request = client.build_request("GET", URL + BALANCE, extensions={"trace": note})
+        request = client.build_request("GET", URL + BALANCE, extensions={"trace": record_event})
         try:
             client.send(request)
         except library.RemoteProtocolError:
-            assert broken
-    assert "http11.send_request_headers.started" in seen
-    assert "http11.receive_response_headers.complete" in seen
-    assert ("http11.receive_response_body.failed" in seen) == broken
+            assert is_truncated
+    assert "http11.send_request_headers.started" in events
+    assert "http11.receive_response_headers.complete" in events
+    assert ("http11.receive_response_body.failed" in events) == is_truncated
 
 
-def test_a_core_pool_is_intercepted_without_httpx(
+def test_httpcore_pool_is_intercepted_without_httpx(
     credits: FakeCredits, headers: dict[str, str], library: Any, run: Callable[[Any], None]
 ) -> None:
     core = CORES[library]
@@ -213,10 +216,8 @@ def test_a_core_pool_is_intercepted_without_httpx(
     run(main)
 
 
-def test_an_error_of_the_fake_itself_comes_through_and_frees_the_place(
-    library: Any, run: Callable[[Any], None]
-) -> None:
-    class Broken:
+def test_driver_error_propagates_and_frees_connection(library: Any, run: Callable[[Any], None]) -> None:
+    class FailingDriver:
         def call(self, _request: object, _error: object = None) -> None:
             raise LookupError("a bug")
 
@@ -224,9 +225,9 @@ def test_an_error_of_the_fake_itself_comes_through_and_frees_the_place(
             raise LookupError("a bug")
 
     def sleep(_seconds: float) -> None:
-        """Let nothing pass."""
+        """Return at once."""
 
-    driver: Any = Broken()
+    driver: Any = FailingDriver()
     route = Route(parse_base_url(URL), driver, sleep, lambda: 0.0)
 
     async def main() -> None:
@@ -243,21 +244,21 @@ def test_an_error_of_the_fake_itself_comes_through_and_frees_the_place(
             assert pool_of(client).connections == []
 
 
-@pytest.mark.parametrize("wrong", ["text", KeyError("own")], ids=repr)
-def test_a_sync_body_that_goes_wrong_raises_what_it_does_on_a_socket(
-    credits: FakeCredits, headers: dict[str, str], library: Any, wrong: object
+@pytest.mark.parametrize("bad_chunk", ["text", KeyError("own")], ids=repr)
+def test_invalid_sync_body_raises_same_error_as_on_socket(
+    credits: FakeCredits, headers: dict[str, str], library: Any, bad_chunk: object
 ) -> None:
-    def pieces() -> Iterator[Any]:
-        yield ORDER[:5]
-        if isinstance(wrong, Exception):
-            raise wrong
-        yield wrong
+    def body_chunks() -> Iterator[Any]:
+        yield TRANSACTION_BODY[:5]
+        if isinstance(bad_chunk, Exception):
+            raise bad_chunk
+        yield bad_chunk
 
-    raised: list[tuple[type, str]] = []
+    errors: list[tuple[type, str]] = []
     with library.Client(headers=headers, verify=TLS) as client:
         for url in (URL, credits.base_url):
             with pytest.raises((TypeError, KeyError)) as error:
-                client.post(url + TRANSACTIONS, content=pieces())
-            raised.append((error.type, str(error.value)))
-    assert raised[0] == raised[1]
+                client.post(url + TRANSACTIONS, content=body_chunks())
+            errors.append((error.type, str(error.value)))
+    assert errors[0] == errors[1]
     assert credits.journal.calls(committed=True) == ()

@@ -1,4 +1,4 @@
-"""Test what an interception answers, what it leaves alone, and that nothing of it stays: library by library."""
+"""Test interception through each library: intercepted URLs, other URLs, and removal of patches."""
 
 import gc
 import sys
@@ -16,14 +16,14 @@ import urllib3
 
 from fake_credits.fake import FakeCredits
 from fake_credits.intercept import ADAPTER_MODULES, INTERCEPTION_REGISTRY, InterceptionRegistry
-from tests.intercept.libraries import BALANCE, ORDER, SENDS, TRANSACTIONS, Ask, Send
+from tests.intercept.libraries import BALANCE, SENDERS, TRANSACTION_BODY, TRANSACTIONS, LibraryRequest, Send
 
 README = (Path(__file__).parents[2] / "README.md").read_text(encoding="utf-8")
 URL = "https://credits.internal"
-DEAD = "http://127.0.0.1:9"
-"""Where nobody listens: the port discard (RFC 863)."""
+UNUSED_URL = "http://127.0.0.1:9"
+"""A URL without a server: the discard port (RFC 863)."""
 
-PATCHED: tuple[tuple[Any, str], ...] = (
+PATCHED_ATTRIBUTES: tuple[tuple[Any, str], ...] = (
     (urllib3.HTTPConnectionPool, "urlopen"),
     (urllib3.HTTPConnectionPool, "_make_request"),
     (urllib3.HTTPSConnectionPool, "_prepare_proxy"),
@@ -47,20 +47,20 @@ PATCHED: tuple[tuple[Any, str], ...] = (
 )
 
 
-def own(owner: object) -> Mapping[str, Any]:
+def attributes_of(owner: object) -> Mapping[str, Any]:
     return vars(owner)
 
 
-def in_place() -> tuple[list[object], list[object]]:
-    """Return what stands now where interception patches."""
-    return [own(owner).get(name) for owner, name in PATCHED], list(sys.meta_path)
+def current_patches() -> tuple[list[object], list[object]]:
+    """Return the current values of the patched attributes, and the import finders."""
+    return [attributes_of(owner).get(name) for owner, name in PATCHED_ATTRIBUTES], list(sys.meta_path)
 
 
 @pytest.fixture(autouse=True)
-def nothing_stays() -> Iterator[None]:
-    before = in_place()
+def no_patches_left() -> Iterator[None]:
+    before = current_patches()
     yield
-    assert in_place() == before
+    assert current_patches() == before
     assert "none" in repr(INTERCEPTION_REGISTRY)
 
 
@@ -70,159 +70,165 @@ def credits() -> Iterator[FakeCredits]:
         yield fake
 
 
-@pytest.fixture(params=SENDS)
+@pytest.fixture(params=SENDERS)
 def send(request: pytest.FixtureRequest) -> Send:
-    return SENDS[str(request.param)]
+    return SENDERS[str(request.param)]
 
 
-def balance(fake: FakeCredits, url: str = URL) -> Ask:
-    return Ask(url + BALANCE, {"X-API-Key": fake.api_key})
+def balance_request(fake: FakeCredits, url: str = URL) -> LibraryRequest:
+    return LibraryRequest(url + BALANCE, {"X-API-Key": fake.api_key})
 
 
-def order(fake: FakeCredits, url: str = URL) -> Ask:
-    return Ask(url + TRANSACTIONS, {"X-API-Key": fake.api_key, "Content-Type": "application/json"}, ORDER)
+def transaction_request(fake: FakeCredits, url: str = URL) -> LibraryRequest:
+    return LibraryRequest(
+        url + TRANSACTIONS, {"X-API-Key": fake.api_key, "Content-Type": "application/json"}, TRANSACTION_BODY
+    )
 
 
-def test_every_place_that_is_patched_is_known_here() -> None:
-    """Or the fixture that looks for what stays would not see it."""
+def test_every_patched_attribute_is_listed() -> None:
+    """Otherwise the fixture ``no_patches_left`` would miss a patch."""
     with FakeCredits() as fake, fake.intercept(URL):
-        made: list[tuple[Any, str, object, object]] = own(own(INTERCEPTION_REGISTRY)["_patches"])["_applied"]
-        assert {(owner, name) for owner, name, _, _ in made} == set(PATCHED)
-        assert [own(owner)[name] for owner, name, _, _ in made] == [replacement for *_, replacement in made]
+        applied: list[tuple[Any, str, object, object]] = attributes_of(
+            attributes_of(INTERCEPTION_REGISTRY)["_patches"]
+        )["_applied"]
+        assert {(owner, name) for owner, name, _, _ in applied} == set(PATCHED_ATTRIBUTES)
+        assert [attributes_of(owner)[name] for owner, name, _, _ in applied] == [
+            replacement for *_, replacement in applied
+        ]
     assert set(ADAPTER_MODULES) == {"aiohttp.connector", "httpcore", "httpcore2", "urllib3.connectionpool"}
 
 
-def test_reads_and_writes_are_answered_by_the_sandbox(credits: FakeCredits, send: Send) -> None:
+def test_sandbox_answers_reads_and_writes(credits: FakeCredits, send: Send) -> None:
     with credits.intercept(URL):
-        answer = send(order(credits))
-        assert (answer.status, answer.headers["content-type"]) == (201, "application/json")
-        read = send(balance(credits))
+        response = send(transaction_request(credits))
+        assert (response.status, response.headers["content-type"]) == (201, "application/json")
+        read = send(balance_request(credits))
     assert (read.status, read.body) == (200, b'{"balance":4}')
     assert read.headers["content-length"] == "13"
     assert [entry.operation for entry in credits.journal] == ["createTransaction", "getBalance"]
 
 
-def test_a_refusal_is_an_answer(credits: FakeCredits, send: Send) -> None:
+def test_error_response_is_returned(credits: FakeCredits, send: Send) -> None:
     with credits.intercept(URL):
-        answer = send(Ask(URL + BALANCE, {"X-API-Key": "wrong"}))
-    assert answer.status == 401
-    assert b"invalid_api_key" in answer.body
+        response = send(LibraryRequest(URL + BALANCE, {"X-API-Key": "wrong"}))
+    assert response.status == 401
+    assert b"invalid_api_key" in response.body
 
 
 @pytest.mark.parametrize("base", ["http://credits.internal:8080/api/v3", "https://[::1]:8443", "http://127.0.0.1:9"])
-def test_any_base_url_goes(credits: FakeCredits, send: Send, base: str) -> None:
-    """With a port, a path, or a literal address; nobody listens anywhere."""
+def test_base_url_may_have_port_path_or_address(credits: FakeCredits, send: Send, base: str) -> None:
+    """No server listens at any of these URLs."""
     with credits.intercept(base):
-        assert send(balance(credits, base)).status == 200
+        assert send(balance_request(credits, base)).status == 200
 
 
-def test_a_host_in_capitals_is_the_same(credits: FakeCredits, send: Send) -> None:
+def test_host_is_case_insensitive(credits: FakeCredits, send: Send) -> None:
     with credits.intercept("https://Credits.Internal:443/"):
-        assert send(balance(credits, "https://CREDITS.internal")).status == 200
+        assert send(balance_request(credits, "https://CREDITS.internal")).status == 200
 
 
-def test_all_other_urls_pass(credits: FakeCredits, send: Send) -> None:
-    """Those of another port or another path reach a real server, here one of our own."""
+def test_other_urls_reach_the_network(credits: FakeCredits, send: Send) -> None:
+    """URLs with another port or path reach a real server, here another fake."""
     with FakeCredits(balance=7) as real:
         url = real.base_url
         host = url.rpartition(":")[0]
         with credits.intercept(URL, f"{host}:9", f"{url}/v10", f"{url}/v1/app"):
-            assert send(balance(real, url)).body == b'{"balance":7}'
-            assert send(order(real, url)).status == 201
+            assert send(balance_request(real, url)).body == b'{"balance":7}'
+            assert send(transaction_request(real, url)).status == 201
     assert len(credits.journal) == 0
 
 
-def test_a_url_beside_the_path_is_left_to_the_network(credits: FakeCredits, send: Send) -> None:
-    with credits.intercept(f"{DEAD}/api"), pytest.raises(Exception, match=r"refused|[Cc]onnect"):
-        send(balance(credits, f"{DEAD}/apis"))
+def test_url_outside_path_reaches_the_network(credits: FakeCredits, send: Send) -> None:
+    with credits.intercept(f"{UNUSED_URL}/api"), pytest.raises(Exception, match=r"refused|[Cc]onnect"):
+        send(balance_request(credits, f"{UNUSED_URL}/apis"))
     assert len(credits.journal) == 0
 
 
-def test_a_dead_proxy_in_the_environment_takes_no_part(
-    credits: FakeCredits, send: Send, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_proxy_in_environment_is_ignored(credits: FakeCredits, send: Send, monkeypatch: pytest.MonkeyPatch) -> None:
     for name in ("HTTP_PROXY", "HTTPS_PROXY", "ALL_PROXY"):
-        monkeypatch.setenv(name, DEAD)
-        monkeypatch.setenv(name.lower(), DEAD)
+        monkeypatch.setenv(name, UNUSED_URL)
+        monkeypatch.setenv(name.lower(), UNUSED_URL)
     with credits.intercept(URL, "http://plain.internal/api"):
-        assert send(order(credits)).status == 201
-        assert send(balance(credits, "http://plain.internal/api")).status == 200
+        assert send(transaction_request(credits)).status == 201
+        assert send(balance_request(credits, "http://plain.internal/api")).status == 200
 
 
-def test_of_two_that_hold_a_url_the_inner_one_answers(credits: FakeCredits, send: Send) -> None:
+def test_inner_interception_answers_first(credits: FakeCredits, send: Send) -> None:
     with FakeCredits(balance=1) as inner, credits.intercept(URL):
         with inner.intercept(URL):
-            assert send(balance(inner)).body == b'{"balance":1}'
-        assert send(balance(credits)).body == b'{"balance":5}'
+            assert send(balance_request(inner)).body == b'{"balance":1}'
+        assert send(balance_request(credits)).body == b'{"balance":5}'
 
 
-def test_two_stand_side_by_side(credits: FakeCredits, send: Send) -> None:
-    """By host, and by path: a longer path that was added later does not hide what stands beside it."""
-    with FakeCredits(balance=1) as other, credits.intercept(URL, f"{URL}:8443"), other.intercept(f"{URL}/other"):
-        assert send(balance(other, f"{URL}/other")).body == b'{"balance":1}'
-        assert send(balance(credits)).body == b'{"balance":5}'
-        assert send(balance(credits, f"{URL}:8443")).body == b'{"balance":5}'
+def test_interceptions_of_different_urls_coexist(credits: FakeCredits, send: Send) -> None:
+    """A longer path that is added later does not hide the shorter one."""
+    with (
+        FakeCredits(balance=1) as other,
+        credits.intercept(URL, f"{URL}:8443"),
+        other.intercept(f"{URL}/other"),
+    ):
+        assert send(balance_request(other, f"{URL}/other")).body == b'{"balance":1}'
+        assert send(balance_request(credits)).body == b'{"balance":5}'
+        assert send(balance_request(credits, f"{URL}:8443")).body == b'{"balance":5}'
 
 
-def test_the_outer_one_may_end_first(credits: FakeCredits, send: Send) -> None:
+def test_outer_interception_may_close_first(credits: FakeCredits, send: Send) -> None:
     with FakeCredits(balance=1) as other:
         outer = credits.intercept(URL)
         with other.intercept(f"{URL}/other"):
             outer.close()
             outer.close()
-            assert send(balance(other, f"{URL}/other")).body == b'{"balance":1}'
+            assert send(balance_request(other, f"{URL}/other")).body == b'{"balance":1}'
 
 
-def test_an_error_in_the_block_ends_it_too(credits: FakeCredits) -> None:
+def test_error_in_block_ends_interception(credits: FakeCredits) -> None:
     with pytest.raises(LookupError), credits.intercept(URL):
         raise LookupError
 
 
-def test_the_sandboxs_end_ends_it(send: Send) -> None:
+def test_closing_sandbox_ends_interception(send: Send) -> None:
     fake = FakeCredits(balance=1)
-    fake.intercept(URL, f"{DEAD}/api")
-    assert send(balance(fake)).status == 200
+    fake.intercept(URL, f"{UNUSED_URL}/api")
+    assert send(balance_request(fake)).status == 200
     fake.close()
     with pytest.raises(Exception, match=r"refused|[Cc]onnect"):
-        send(balance(fake, f"{DEAD}/api"))
+        send(balance_request(fake, f"{UNUSED_URL}/api"))
 
 
-def test_a_closed_sandbox_intercepts_nothing(credits: FakeCredits) -> None:
+def test_closed_sandbox_cannot_intercept(credits: FakeCredits) -> None:
     credits.close()
     with pytest.raises(RuntimeError, match="is closed: its test is over"):
         credits.intercept(URL)
 
 
-def test_a_wrong_base_url_leaves_nothing_behind(credits: FakeCredits) -> None:
+def test_invalid_base_url_leaves_no_patches(credits: FakeCredits) -> None:
     with pytest.raises(ValueError, match="is no base URL to intercept"):
         credits.intercept(URL, "credits.internal")
 
 
-def test_a_library_that_can_not_be_patched_leaves_nothing_behind(
-    credits: FakeCredits, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_unpatchable_library_leaves_no_patches(credits: FakeCredits, monkeypatch: pytest.MonkeyPatch) -> None:
     with monkeypatch.context() as patch:
         patch.delattr(aiohttp.connector.NamedPipeConnector, "_create_connection")
-        before = in_place()
+        before = current_patches()
         with pytest.raises(RuntimeError, match="this release of aiohttp can't be intercepted: .*_create_connection"):
             credits.intercept(URL)
-        assert in_place() == before
+        assert current_patches() == before
 
 
-def test_a_client_made_before_is_intercepted_and_talks_to_the_network_after(credits: FakeCredits) -> None:
-    """Its pool keeps the connection that it had, and none of ours."""
+def test_existing_client_is_intercepted_and_reaches_network_afterwards(credits: FakeCredits) -> None:
+    """Its pool keeps its network connection and none of the interception."""
     url = credits.base_url
     with FakeCredits(balance=9) as other, requests.Session() as session:
         headers = {"X-API-Key": credits.api_key}
         assert session.get(url + BALANCE, headers=headers, timeout=5).json() == {"balance": 5}
         with other.intercept(url):
-            answer = session.get(url + BALANCE, headers={"X-API-Key": other.api_key}, timeout=5)
-            assert answer.json() == {"balance": 9}
+            response = session.get(url + BALANCE, headers={"X-API-Key": other.api_key}, timeout=5)
+            assert response.json() == {"balance": 9}
         assert session.get(url + BALANCE, headers=headers, timeout=5).json() == {"balance": 5}
 
 
 @pytest.mark.parametrize("core", [httpcore, httpcore2])
-def test_a_pool_keeps_its_own_connection_through_an_interception(credits: FakeCredits, core: Any) -> None:
+def test_pool_keeps_network_connection_during_interception(credits: FakeCredits, core: Any) -> None:
     url = credits.base_url + BALANCE
     with FakeCredits(balance=9) as other, core.ConnectionPool() as pool:
         assert pool.request("GET", url, headers={"X-API-Key": credits.api_key}).content == b'{"balance":5}'
@@ -233,41 +239,41 @@ def test_a_pool_keeps_its_own_connection_through_an_interception(credits: FakeCr
         assert pool.request("GET", url, headers={"X-API-Key": credits.api_key}).content == b'{"balance":5}'
 
 
-def test_it_holds_for_every_thread(credits: FakeCredits, send: Send) -> None:
-    """One that was there before, and several at once: none loses a write."""
-    go = threading.Event()
+def test_interception_applies_to_all_threads(credits: FakeCredits, send: Send) -> None:
+    """Threads started before the interception write concurrently without losing a write."""
+    start = threading.Event()
     statuses: list[int] = []
 
     def spend() -> None:
-        go.wait(10)
-        statuses.append(send(order(credits)).status)
+        start.wait(10)
+        statuses.append(send(transaction_request(credits)).status)
 
     threads = [threading.Thread(target=spend) for _ in range(4)]
     for thread in threads:
         thread.start()
     with credits.intercept(URL):
-        go.set()
+        start.set()
         for thread in threads:
             thread.join()
     assert statuses == [201] * 4
     assert credits.balance() == 1
 
 
-def test_two_threads_begin_and_end_as_they_like() -> None:
-    """The libraries are patched while any interception is open, whoever opened it."""
+def test_threads_may_intercept_concurrently() -> None:
+    """The libraries stay patched while any interception is open in any thread."""
     errors: list[BaseException] = []
 
-    def work(number: int) -> None:
+    def intercept_repeatedly(number: int) -> None:
         try:
             with FakeCredits(balance=number) as fake:
                 for _ in range(20):
                     with fake.intercept(f"{URL}/{number}"):
-                        answer = SENDS["urllib3"](balance(fake, f"{URL}/{number}"))
-                        assert answer.body == b'{"balance":%d}' % number
+                        response = SENDERS["urllib3"](balance_request(fake, f"{URL}/{number}"))
+                        assert response.body == b'{"balance":%d}' % number
         except BaseException as error:  # noqa: BLE001 - it is the main thread that fails
             errors.append(error)
 
-    threads = [threading.Thread(target=work, args=(number,)) for number in range(1, 5)]
+    threads = [threading.Thread(target=intercept_repeatedly, args=(number,)) for number in range(1, 5)]
     for thread in threads:
         thread.start()
     for thread in threads:
@@ -275,36 +281,36 @@ def test_two_threads_begin_and_end_as_they_like() -> None:
     assert errors == []
 
 
-def test_who_patches_on_top_stays_and_what_is_below_does_nothing(credits: FakeCredits) -> None:
-    """An instrumentation may come in between: its wrapper is not thrown away, and still reaches the library."""
+def test_later_patch_by_other_code_is_kept(credits: FakeCredits) -> None:
+    """An instrumentation may patch in between: its wrapper is kept and still calls the library."""
     pool = urllib3.HTTPConnectionPool
     original: Any = pool.urlopen
-    seen: list[str] = []
+    methods: list[str] = []
     interception = credits.intercept(URL)
-    below: Any = pool.urlopen
+    patched_urlopen: Any = pool.urlopen
 
-    def urlopen(self: Any, method: str, url: str, *args: Any, **words: Any) -> Any:
-        seen.append(method)
-        return below(self, method, url, *args, **words)
+    def urlopen(self: Any, method: str, url: str, *args: Any, **kwargs: Any) -> Any:
+        methods.append(method)
+        return patched_urlopen(self, method, url, *args, **kwargs)
 
     pool.urlopen = urlopen  # type: ignore[method-assign]
     try:
-        SENDS["urllib3"](balance(credits))
+        SENDERS["urllib3"](balance_request(credits))
         interception.close()
         assert pool.urlopen is urlopen
-        assert SENDS["urllib3"](balance(credits, credits.base_url)).status == 200
-        assert seen == ["GET", "GET"]
+        assert SENDERS["urllib3"](balance_request(credits, credits.base_url)).status == 200
+        assert methods == ["GET", "GET"]
     finally:
         pool.urlopen = original  # type: ignore[method-assign]
 
 
-def test_nothing_to_intercept_is_refused(credits: FakeCredits) -> None:
-    """Such as ``intercept(*urls)`` with a setting that is empty: it would let every request out."""
+def test_intercept_without_url_is_rejected(credits: FakeCredits) -> None:
+    """For example ``intercept(*urls)`` with an empty setting, which would intercept nothing."""
     with pytest.raises(ValueError, match=r"needs a base URL, such as https://credits\.internal"):
         credits.intercept()
 
 
-def test_one_that_is_over_is_not_entered_again(credits: FakeCredits) -> None:
+def test_closed_interception_cannot_be_entered_again(credits: FakeCredits) -> None:
     interception = credits.intercept(URL)
     with interception:
         pass
@@ -314,49 +320,49 @@ def test_one_that_is_over_is_not_entered_again(credits: FakeCredits) -> None:
         interception.__enter__()
 
 
-def test_the_sandbox_tells_what_is_intercepted_now(credits: FakeCredits) -> None:
-    with credits.intercept("https://Credits.Internal:443/"), credits.intercept(DEAD):
-        assert list(credits.intercepted) == [URL, DEAD]
+def test_intercepted_lists_active_base_urls(credits: FakeCredits) -> None:
+    with credits.intercept("https://Credits.Internal:443/"), credits.intercept(UNUSED_URL):
+        assert list(credits.intercepted) == [URL, UNUSED_URL]
     assert list(credits.intercepted) == []
 
 
-def test_a_sandbox_that_is_dropped_intercepts_no_more_and_says_so() -> None:
+def test_garbage_collected_sandbox_ends_interception_with_warning() -> None:
     with pytest.warns(ResourceWarning, match=r"interception of https://credits\.internal was dropped without close"):
         FakeCredits(balance=1).intercept(URL)
     assert "none" in repr(INTERCEPTION_REGISTRY)
 
 
 @pytest.mark.slow
-def test_one_that_is_held_outlives_its_dropped_sandbox(send: Send) -> None:
-    """As in ``with FakeCredits().intercept(URL)``: the block is not over."""
+def test_held_interception_outlives_garbage_collected_sandbox(send: Send) -> None:
+    """As in ``with FakeCredits().intercept(URL)``, while the block is open."""
     fake = FakeCredits(balance=1)
-    ask = balance(fake)
+    request = balance_request(fake)
     with fake.intercept(URL):
         del fake
         gc.collect()
-        assert send(ask).status == 200
+        assert send(request).status == 200
 
 
-def test_one_that_is_dropped_while_another_begins_is_removed_by_that_one(credits: FakeCredits) -> None:
-    """A finalizer runs in any thread at any time: so it waits for no lock, which its own thread may hold."""
-    switchboard = InterceptionRegistry()
+def test_finalized_route_is_removed_by_next_add(credits: FakeCredits) -> None:
+    """A finalizer may run in any thread at any time, so it must not wait for a lock that its thread may hold."""
+    registry = InterceptionRegistry()
     with credits.intercept(URL):
-        (route,) = own(INTERCEPTION_REGISTRY)["_routes"].active
-    switchboard.add([route])
-    with own(switchboard)["_lock"]:
-        switchboard.remove_finalized([route])
-        assert URL in repr(switchboard)
-    switchboard.add([])
-    assert "none" in repr(switchboard)
+        (route,) = attributes_of(INTERCEPTION_REGISTRY)["_routes"].active
+    registry.add([route])
+    with attributes_of(registry)["_lock"]:
+        registry.remove_finalized([route])
+        assert URL in repr(registry)
+    registry.add([])
+    assert "none" in repr(registry)
 
 
-def test_its_repr_names_the_urls(credits: FakeCredits) -> None:
+def test_repr_contains_urls(credits: FakeCredits) -> None:
     with credits.intercept(URL, "http://a.internal:81/b/") as interception:
         assert repr(interception) == "<Interception: https://credits.internal, http://a.internal:81/b>"
         assert "https://credits.internal, http://a.internal:81/b" in repr(INTERCEPTION_REGISTRY)
 
 
-def test_the_readme_has_a_row_for_every_library_that_is_tested_here() -> None:
+def test_readme_lists_every_tested_library() -> None:
     table = README.partition("| library | where the request is taken |")[2].partition("\n\n")[0]
-    listed = {name for row in table.splitlines()[2:] for name in row.split("|")[1].strip().split(", ")}
-    assert listed == {name.partition(",")[0] for name in SENDS}
+    documented = {name for row in table.splitlines()[2:] for name in row.split("|")[1].strip().split(", ")}
+    assert documented == {name.partition(",")[0] for name in SENDERS}

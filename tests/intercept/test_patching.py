@@ -1,4 +1,4 @@
-"""Test which libraries interception loads: none. Those that come later are intercepted when they come."""
+"""Test that interception imports no library and patches libraries that are imported later."""
 
 import importlib.metadata
 import os
@@ -13,10 +13,10 @@ import fake_credits
 from fake_credits.intercept import ADAPTER_MODULES
 
 ROOT = Path(fake_credits.__file__).parents[1]
-LOADED = ("aiohttp", "httpcore", "httpx", "requests", "urllib3")
-"""What the fake itself never loads; httpx2 is its own, for clients over a network."""
+UNLOADED_LIBRARIES = ("aiohttp", "httpcore", "httpx", "requests", "urllib3")
+"""Libraries that the fake itself never imports; it uses httpx2 for clients over a network."""
 
-BEGIN = """
+PREAMBLE = """
 import sys
 from fake_credits import FakeCredits
 
@@ -42,27 +42,26 @@ asyncio.run(main())
 }
 
 
-def ran(code: str) -> str:
+def run_python(code: str) -> str:
     """Return what a fresh interpreter prints, with every warning an error."""
     environment = {**os.environ, "PYTHONPATH": str(ROOT)}
-    command = [sys.executable, "-W", "error", "-c", BEGIN + textwrap.dedent(code)]
-    done = subprocess.run(command, capture_output=True, text=True, check=False, env=environment)
-    assert done.returncode == 0, done.stderr
-    return done.stdout.strip()
+    command = [sys.executable, "-W", "error", "-c", PREAMBLE + textwrap.dedent(code)]
+    result = subprocess.run(command, capture_output=True, text=True, check=False, env=environment)
+    assert result.returncode == 0, result.stderr
+    return result.stdout.strip()
 
 
-def test_interception_itself_imports_no_library() -> None:
-    assert (
-        ran(f"with credits.intercept(URL): print(sorted(set({LOADED!r} + ('httpx2', 'httpcore2')) & set(sys.modules)))")
-        == "[]"
-    )
+def test_interception_imports_no_library() -> None:
+    names = (*UNLOADED_LIBRARIES, "httpx2", "httpcore2")
+    code = f"with credits.intercept(URL): print(sorted(set({names!r}) & set(sys.modules)))"
+    assert run_python(code) == "[]"
 
 
 @pytest.mark.parametrize(
     "library", [pytest.param(name, marks=[] if name in ("requests", "httpx") else [pytest.mark.slow]) for name in CALLS]
 )
-def test_a_library_that_is_imported_later_is_intercepted(library: str) -> None:
-    """At once, whatever imports it; and neither it nor its modules bear a trace."""
+def test_library_imported_later_is_intercepted(library: str) -> None:
+    """The patch applies immediately and leaves no trace in the import system."""
     code = f"""
     with credits.intercept("https://credits.internal"):
         exec({CALLS[library]!r})
@@ -72,11 +71,11 @@ def test_a_library_that_is_imported_later_is_intercepted(library: str) -> None:
                 assert "intercept" not in type(loader).__module__
     assert not [finder for finder in sys.meta_path if "intercept" in type(finder).__module__]
     """
-    assert ran(code) == "{'balance': 5}"
+    assert run_python(code) == "{'balance': 5}"
 
 
 @pytest.mark.slow
-def test_a_library_that_is_imported_in_between_two_is_intercepted_by_the_second() -> None:
+def test_library_imported_between_interceptions_is_intercepted() -> None:
     code = f"""
     with credits.intercept("https://credits.internal"):
         pass
@@ -84,15 +83,15 @@ def test_a_library_that_is_imported_in_between_two_is_intercepted_by_the_second(
     with credits.intercept("https://credits.internal"):
         exec({CALLS["requests"]!r})
     """
-    assert ran(code) == "{'balance': 5}"
+    assert run_python(code) == "{'balance': 5}"
 
 
-def test_a_library_that_is_not_installed_is_no_matter() -> None:
-    """The watch looks for nothing by itself; who imports it gets the usual error, and later imports still work."""
+def test_missing_library_raises_usual_error() -> None:
+    """Interception imports nothing itself; importing the library raises as usual, and later imports still work."""
     code = f"""
     class Hide:
         def find_spec(self, name, path=None, target=None):
-            if name.partition(".")[0] in {LOADED!r}:
+            if name.partition(".")[0] in {UNLOADED_LIBRARIES!r}:
                 raise ModuleNotFoundError(name)
 
     sys.meta_path.insert(0, Hide())
@@ -103,11 +102,11 @@ def test_a_library_that_is_not_installed_is_no_matter() -> None:
             print(error)
         exec({CALLS["httpx2"]!r})
     """
-    assert ran(code) == "aiohttp\n{'balance': 5}"
+    assert run_python(code) == "aiohttp\n{'balance': 5}"
 
 
 @pytest.mark.slow
-def test_a_module_that_does_not_exist_is_reported_as_ever() -> None:
+def test_missing_module_is_reported_as_usual() -> None:
     code = """
     import importlib.util
     sys.path[:] = [path for path in sys.path if "site-packages" not in path]
@@ -119,12 +118,12 @@ def test_a_module_that_does_not_exist_is_reported_as_ever() -> None:
         except ModuleNotFoundError as error:
             print(error)
     """
-    assert ran(code) == "None\nNo module named 'httpcore'"
+    assert run_python(code) == "None\nNo module named 'httpcore'"
 
 
 @pytest.mark.slow
-def test_a_library_whose_import_fails_fails_as_ever(tmp_path: Path) -> None:
-    """It is not patched, and a later import that works is."""
+def test_failing_import_raises_usual_error(tmp_path: Path) -> None:
+    """A later import that succeeds is patched."""
     (tmp_path / "httpcore").mkdir()
     (tmp_path / "httpcore" / "__init__.py").write_text("raise ImportError('broken')", encoding="utf-8")
     code = f"""
@@ -137,10 +136,10 @@ def test_a_library_whose_import_fails_fails_as_ever(tmp_path: Path) -> None:
         sys.path.pop(0)
         exec({CALLS["httpx"]!r})
     """
-    assert ran(code) == "broken\n{'balance': 5}"
+    assert run_python(code) == "broken\n{'balance': 5}"
 
 
-def test_every_library_is_one_that_the_tests_have() -> None:
+def test_every_adapter_library_is_installed() -> None:
     names = {name.partition(".")[0] for name in ADAPTER_MODULES}
     assert names == {"aiohttp", "httpcore", "httpcore2", "urllib3"}
     assert all(importlib.metadata.version(name) for name in names)

@@ -1,10 +1,10 @@
-"""Test what a base URL is, which requests stand under it, and what is refused."""
+"""Test base URLs to intercept: normalization, matching and invalid URLs."""
 
 import pytest
 
 from fake_credits.intercept.routes import parse_base_url
 
-FORMS = {
+NORMALIZED_URLS = {
     "https://credits.internal": "https://credits.internal",
     "https://credits.internal/": "https://credits.internal",
     "https://credits.internal:": "https://credits.internal",
@@ -19,14 +19,14 @@ FORMS = {
 }
 
 
-@pytest.mark.parametrize(("url", "form"), FORMS.items(), ids=FORMS.keys())
-def test_a_base_url_has_one_form(url: str, form: str) -> None:
-    """Lower case, no root dot, the default port left out, IDNA 2008 as the libraries have it, no slash at the end."""
-    assert str(parse_base_url(url)) == form
-    assert parse_base_url(form) == parse_base_url(url)
+@pytest.mark.parametrize(("url", "normalized"), NORMALIZED_URLS.items(), ids=NORMALIZED_URLS.keys())
+def test_base_url_is_normalized(url: str, normalized: str) -> None:
+    """Lower case, no trailing dot, no default port, IDNA 2008 as in the libraries, no trailing slash."""
+    assert str(parse_base_url(url)) == normalized
+    assert parse_base_url(normalized) == parse_base_url(url)
 
 
-REFUSED = {
+INVALID_URLS = {
     "credits.internal": "starts with http:// or https://",
     "ftp://credits.internal": "starts with http:// or https://",
     "": "starts with http:// or https://",
@@ -47,26 +47,26 @@ REFUSED = {
 }
 
 
-@pytest.mark.parametrize(("url", "why"), REFUSED.items(), ids=REFUSED.keys())
-def test_what_is_no_base_url_is_refused_and_the_rule_named(url: str, why: str) -> None:
-    with pytest.raises(ValueError, match="is no base URL to intercept") as refusal:
+@pytest.mark.parametrize(("url", "message"), INVALID_URLS.items(), ids=INVALID_URLS.keys())
+def test_invalid_base_url_is_rejected_with_reason(url: str, message: str) -> None:
+    with pytest.raises(ValueError, match="is no base URL to intercept") as error:
         parse_base_url(url)
-    assert why in str(refusal.value)
-    assert "secret" not in str(refusal.value)
+    assert message in str(error.value)
+    assert "secret" not in str(error.value)
 
 
-def test_what_is_no_text_is_a_type_error() -> None:
+def test_non_string_base_url_raises_type_error() -> None:
     with pytest.raises(TypeError, match="a base URL to intercept is text, not int$"):
         parse_base_url(8000)  # type: ignore[arg-type]  # pyright: ignore[reportArgumentType]
 
 
-def test_a_list_is_refused_with_what_to_write_instead() -> None:
+def test_list_of_base_urls_raises_type_error() -> None:
     with pytest.raises(TypeError, match=r"is text, not list: give several one by one, as in intercept\(\*urls\)"):
         parse_base_url(["https://credits.internal"])  # type: ignore[arg-type]  # pyright: ignore[reportArgumentType]
 
 
 @pytest.mark.parametrize(
-    ("target", "rest"),
+    ("target", "expected"),
     [
         (b"/v1", b"/"),
         (b"/v1/", b"/"),
@@ -79,19 +79,19 @@ def test_a_list_is_refused_with_what_to_write_instead() -> None:
         (b"/V1/users", None),
     ],
 )
-def test_a_path_is_matched_and_stripped_segment_by_segment(target: bytes, rest: bytes | None) -> None:
+def test_path_is_matched_by_segment_and_stripped(target: bytes, expected: bytes | None) -> None:
     base = parse_base_url("https://credits.internal/v1")
-    assert (base.relative_target(target) if base.contains(target) else None) == rest
+    assert (base.relative_target(target) if base.contains(target) else None) == expected
 
 
 @pytest.mark.parametrize("target", [b"/", b"/users", b"?a=b", b""])
-def test_without_a_path_every_target_is_held(target: bytes) -> None:
+def test_base_url_without_path_contains_every_target(target: bytes) -> None:
     base = parse_base_url("https://credits.internal")
     assert base.contains(target)
     assert base.relative_target(target).startswith(b"/")
 
 
-def test_an_origin_is_known_by_what_libraries_call_it() -> None:
+def test_origins_include_trailing_dot_and_default_port() -> None:
     base = parse_base_url("https://credits.internal")
     names = ("credits.internal", "credits.internal.")
     assert set(base.origins()) == {("https", name, port) for name in names for port in (443, None)}

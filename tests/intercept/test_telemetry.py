@@ -1,4 +1,4 @@
-"""Test that OpenTelemetry's instrumentation of an application takes part: spans are made, and the header goes out."""
+"""Test that OpenTelemetry's instrumentation works with interception: spans are created and headers are sent."""
 
 from collections.abc import Iterator
 from typing import Any
@@ -16,7 +16,7 @@ from fake_credits.fake import FakeCredits
 from fake_credits.faults.effects import Reset
 from fake_credits.http_message import Request, Response
 from fake_credits.transports.in_process import InProcessDriver
-from tests.intercept.libraries import BALANCE, SENDS, TLS, Ask
+from tests.intercept.libraries import BALANCE, SENDERS, TLS, LibraryRequest
 
 URL = "https://credits.internal"
 INSTRUMENTORS: dict[str, Any] = {
@@ -29,7 +29,7 @@ INSTRUMENTORS: dict[str, Any] = {
 
 @pytest.fixture
 def spans(request: pytest.FixtureRequest) -> Iterator[InMemorySpanExporter]:
-    """Instrument the library of the test's parameter, as an application does when it starts."""
+    """Instrument the library under test, as an application does at startup."""
     exporter = InMemorySpanExporter()
     provider = TracerProvider()
     provider.add_span_processor(SimpleSpanProcessor(exporter))
@@ -41,50 +41,50 @@ def spans(request: pytest.FixtureRequest) -> Iterator[InMemorySpanExporter]:
 
 
 @pytest.fixture
-def headers_out(monkeypatch: pytest.MonkeyPatch) -> list[dict[bytes, bytes]]:
-    """Return a list of the headers of what arrives at the driver."""
-    arrived: list[dict[bytes, bytes]] = []
+def request_headers(monkeypatch: pytest.MonkeyPatch) -> list[dict[bytes, bytes]]:
+    """Record the headers of the requests that reach the driver."""
+    headers: list[dict[bytes, bytes]] = []
     call, call_async = InProcessDriver.call, InProcessDriver.call_async
 
-    def noting(self: InProcessDriver, request: Request) -> Response:
-        arrived.append(dict(request.headers))
+    def record_call(self: InProcessDriver, request: Request) -> Response:
+        headers.append(dict(request.headers))
         return call(self, request)
 
-    async def noting_async(self: InProcessDriver, request: Request) -> Response:
-        arrived.append(dict(request.headers))
+    async def record_call_async(self: InProcessDriver, request: Request) -> Response:
+        headers.append(dict(request.headers))
         return await call_async(self, request)
 
-    monkeypatch.setattr(InProcessDriver, "call", noting)
-    monkeypatch.setattr(InProcessDriver, "call_async", noting_async)
-    return arrived
+    monkeypatch.setattr(InProcessDriver, "call", record_call)
+    monkeypatch.setattr(InProcessDriver, "call_async", record_call_async)
+    return headers
 
 
 @pytest.mark.parametrize("library", INSTRUMENTORS)
-def test_a_call_is_a_span_and_bears_its_trace(
-    spans: InMemorySpanExporter, headers_out: list[dict[bytes, bytes]], library: str
+def test_call_creates_span_and_sends_traceparent(
+    spans: InMemorySpanExporter, request_headers: list[dict[bytes, bytes]], library: str
 ) -> None:
     with FakeCredits(balance=5) as fake, fake.intercept(URL):
-        assert SENDS[library](Ask(URL + BALANCE, {"X-API-Key": fake.api_key})).status == 200
+        assert SENDERS[library](LibraryRequest(URL + BALANCE, {"X-API-Key": fake.api_key})).status == 200
     (span,) = spans.get_finished_spans()
     assert span.attributes is not None
     assert 200 in span.attributes.values()
     assert any(value == URL + BALANCE for value in span.attributes.values())
     assert span.context is not None
-    assert format(span.context.trace_id, "032x") in headers_out[0][b"traceparent"].decode()
+    assert format(span.context.trace_id, "032x") in request_headers[0][b"traceparent"].decode()
 
 
 @pytest.mark.parametrize("library", INSTRUMENTORS)
-def test_a_fault_is_an_error_in_the_span(spans: InMemorySpanExporter, library: str) -> None:
+def test_fault_sets_span_status_to_error(spans: InMemorySpanExporter, library: str) -> None:
     with FakeCredits(balance=5) as fake, fake.intercept(URL):
         fake.faults.add(Reset(), "getBalance")
         with pytest.raises((requests.ConnectionError, httpx.ReadError)):
-            SENDS[library](Ask(URL + BALANCE, {"X-API-Key": fake.api_key}))
+            SENDERS[library](LibraryRequest(URL + BALANCE, {"X-API-Key": fake.api_key}))
     (span,) = spans.get_finished_spans()
     assert not span.status.is_ok
 
 
 @pytest.mark.parametrize("library", ["httpx"])
-def test_a_client_made_before_it_was_instrumented_has_spans_too(spans: InMemorySpanExporter, library: str) -> None:
+def test_client_instrumented_later_creates_spans(spans: InMemorySpanExporter, library: str) -> None:
     with FakeCredits(balance=5) as fake, httpx.Client(verify=TLS) as client, fake.intercept(URL):
         HTTPXClientInstrumentor.instrument_client(client)
         assert client.get(URL + BALANCE, headers={"X-API-Key": fake.api_key}).status_code == 200

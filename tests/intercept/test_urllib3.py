@@ -1,4 +1,4 @@
-"""Test interception in urllib3 and requests: `Retry` and its clock, the pool's limits, bodies of every kind."""
+"""Test interception in urllib3 and requests: `Retry` and its clock, pool limits and request bodies."""
 
 import io
 import sys
@@ -15,7 +15,7 @@ from urllib3.util import SKIP_HEADER, Retry, Timeout
 
 from fake_credits.fake import FakeCredits
 from fake_credits.faults.effects import Hang, Reset, Status
-from tests.intercept.libraries import BALANCE, ORDER, TRANSACTIONS
+from tests.intercept.libraries import BALANCE, TRANSACTION_BODY, TRANSACTIONS
 
 URL = "https://credits.internal/base"
 
@@ -32,41 +32,39 @@ def headers(credits: FakeCredits) -> dict[str, str]:
 
 
 @pytest.fixture
-def pools() -> Iterator[urllib3.PoolManager]:
+def pool_manager() -> Iterator[urllib3.PoolManager]:
     with urllib3.PoolManager(maxsize=1, block=True) as manager:
         yield manager
 
 
-def seconds_of(fake: FakeCredits, begun: datetime) -> float:
-    return (fake.clock.now() - begun).total_seconds()
+def elapsed_s(fake: FakeCredits, started_at: datetime) -> float:
+    return (fake.clock.now() - started_at).total_seconds()
 
 
-def test_retry_tries_again_and_its_back_off_runs_on_the_sandboxs_clock(
-    credits: FakeCredits, headers: dict[str, str]
-) -> None:
-    """Two waits of urllib3's series 0, 20, 40, and no second of the wall's."""
+def test_retry_backoff_runs_on_sandbox_clock(credits: FakeCredits, headers: dict[str, str]) -> None:
+    """urllib3 waits 0, 20 and 40 seconds."""
     credits.faults.add(Status(503), "getBalance", first=3)
-    begun = credits.clock.now()
+    started_at = credits.clock.now()
     with requests.Session() as session:
         session.mount("https://", HTTPAdapter(max_retries=Retry(3, status_forcelist=[503], backoff_factor=10)))
         assert session.get(URL + BALANCE, headers=headers, timeout=5).json() == {"balance": 5}
-    assert seconds_of(credits, begun) == 0 + 20 + 40
+    assert elapsed_s(credits, started_at) == 0 + 20 + 40
     assert [entry.status for entry in credits.journal] == [503, 503, 503, 200]
 
 
 @pytest.mark.parametrize("form", ["seconds", "date"])
-def test_retry_after_is_waited_for_on_the_sandboxs_clock(
-    credits: FakeCredits, headers: dict[str, str], pools: urllib3.PoolManager, form: Any
+def test_retry_after_runs_on_sandbox_clock(
+    credits: FakeCredits, headers: dict[str, str], pool_manager: urllib3.PoolManager, form: Any
 ) -> None:
-    """A date too is one of that clock, which may be years away from the wall's."""
+    """A date is computed from the same clock, which may be years from the wall clock."""
     credits.clock.travel(datetime(2040, 1, 1, tzinfo=UTC))
     credits.faults.add(Status(429, retry_after_s=120, retry_after_form=form), "getBalance", first=1)
-    begun = credits.clock.now()
-    answer = pools.request("GET", URL + BALANCE, headers=headers, retries=Retry(1))
-    assert (answer.status, seconds_of(credits, begun)) == (200, 120)
+    started_at = credits.clock.now()
+    response = pool_manager.request("GET", URL + BALANCE, headers=headers, retries=Retry(1))
+    assert (response.status, elapsed_s(credits, started_at)) == (200, 120)
 
 
-def test_retries_that_run_out_raise_what_they_raise(credits: FakeCredits, headers: dict[str, str]) -> None:
+def test_exhausted_retries_raise_connection_error(credits: FakeCredits, headers: dict[str, str]) -> None:
     credits.faults.add(Reset(), "getBalance")
     with requests.Session() as session:
         session.mount("https://", HTTPAdapter(max_retries=Retry(2)))
@@ -75,72 +73,72 @@ def test_retries_that_run_out_raise_what_they_raise(credits: FakeCredits, header
     assert len(credits.journal) == 3
 
 
-def test_a_retry_to_elsewhere_waits_for_the_wall(
-    credits: FakeCredits, monkeypatch: pytest.MonkeyPatch, pools: urllib3.PoolManager
+def test_retry_to_other_host_uses_wall_clock(
+    credits: FakeCredits, monkeypatch: pytest.MonkeyPatch, pool_manager: urllib3.PoolManager
 ) -> None:
-    """The clock of the library is the sandbox's for its own requests only; a test's own patch of it still counts."""
-    waited: list[float] = []
-    begun = credits.clock.now()
-    monkeypatch.setattr(time, "sleep", waited.append)
+    """The sandbox's clock applies to intercepted requests only; a test's own patch of the clock still applies."""
+    sleeps: list[float] = []
+    started_at = credits.clock.now()
+    monkeypatch.setattr(time, "sleep", sleeps.append)
     with pytest.raises(urllib3.exceptions.MaxRetryError):
-        pools.request("GET", "http://127.0.0.1:9/", retries=Retry(2, backoff_factor=1))
-    assert waited == [2.0]
-    assert credits.clock.now() == begun
+        pool_manager.request("GET", "http://127.0.0.1:9/", retries=Retry(2, backoff_factor=1))
+    assert sleeps == [2.0]
+    assert credits.clock.now() == started_at
 
 
-def test_the_librarys_module_of_time_is_whole_otherwise(credits: FakeCredits) -> None:
+def test_patched_time_module_keeps_other_functions(credits: FakeCredits) -> None:
     assert credits.clock.mode == "frozen"
     retry_time: Any = vars(sys.modules["urllib3.util.retry"])["time"]
     assert retry_time.monotonic is time.monotonic
     assert abs(retry_time.time() - time.time()) < 60
 
 
-def test_a_timeout_ends_on_the_sandboxs_clock(
-    credits: FakeCredits, headers: dict[str, str], pools: urllib3.PoolManager
+def test_read_timeout_runs_on_sandbox_clock(
+    credits: FakeCredits, headers: dict[str, str], pool_manager: urllib3.PoolManager
 ) -> None:
     credits.faults.add(Hang(), "getBalance")
-    begun = credits.clock.now()
+    started_at = credits.clock.now()
     with pytest.raises(urllib3.exceptions.ReadTimeoutError, match=r"read timeout=30"):
-        pools.request("GET", URL + BALANCE, headers=headers, timeout=Timeout(connect=1, read=30), retries=False)
-    assert seconds_of(credits, begun) == 30
+        pool_manager.request("GET", URL + BALANCE, headers=headers, timeout=Timeout(connect=1, read=30), retries=False)
+    assert elapsed_s(credits, started_at) == 30
 
 
-def test_a_timeout_of_nothing_is_the_librarys_to_judge(
-    credits: FakeCredits, headers: dict[str, str], pools: urllib3.PoolManager
+def test_tiny_total_timeout_raises_before_request(
+    credits: FakeCredits, headers: dict[str, str], pool_manager: urllib3.PoolManager
 ) -> None:
     total = Timeout(total=1e-9)
     with pytest.raises(urllib3.exceptions.ReadTimeoutError):
-        pools.request("GET", URL + BALANCE, headers=headers, timeout=total, retries=False)
+        pool_manager.request("GET", URL + BALANCE, headers=headers, timeout=total, retries=False)
     assert len(credits.journal) == 0
 
 
 BODIES: dict[str, Any] = {
-    "bytes": lambda: ORDER,
-    "text": ORDER.decode,
-    "a file": lambda: io.BytesIO(ORDER),
-    "pieces": lambda: iter([ORDER[:5], b"", ORDER[5:]]),
-    "a buffer": lambda: bytearray(ORDER),
+    "bytes": lambda: TRANSACTION_BODY,
+    "text": TRANSACTION_BODY.decode,
+    "a file": lambda: io.BytesIO(TRANSACTION_BODY),
+    "pieces": lambda: iter([TRANSACTION_BODY[:5], b"", TRANSACTION_BODY[5:]]),
+    "a buffer": lambda: bytearray(TRANSACTION_BODY),
 }
 
 
 @pytest.mark.parametrize("kind", BODIES)
 @pytest.mark.parametrize("library", ["requests", "urllib3"])
-def test_a_body_may_be_anything_that_the_library_takes(
-    credits: FakeCredits, headers: dict[str, str], pools: urllib3.PoolManager, kind: str, library: str
+def test_every_supported_body_type_is_sent(
+    credits: FakeCredits, headers: dict[str, str], pool_manager: urllib3.PoolManager, kind: str, library: str
 ) -> None:
     body = BODIES[kind]()
     if library == "requests":
         status = requests.post(URL + TRANSACTIONS, data=body, headers=headers, timeout=5).status_code
     else:
-        status = pools.request("POST", URL + TRANSACTIONS, body=body, headers=headers).status
+        status = pool_manager.request("POST", URL + TRANSACTIONS, body=body, headers=headers).status
     assert (status, credits.balance()) == (201, 4)
 
 
-def test_a_body_in_chunks_is_one_body(
-    credits: FakeCredits, headers: dict[str, str], pools: urllib3.PoolManager
+def test_chunked_body_is_joined(
+    credits: FakeCredits, headers: dict[str, str], pool_manager: urllib3.PoolManager
 ) -> None:
-    answer = pools.request("POST", URL + TRANSACTIONS, body=ORDER, headers=headers, chunked=True)
-    assert (answer.status, credits.balance()) == (201, 4)
+    response = pool_manager.request("POST", URL + TRANSACTIONS, body=TRANSACTION_BODY, headers=headers, chunked=True)
+    assert (response.status, credits.balance()) == (201, 4)
 
 
 @pytest.mark.parametrize(
@@ -152,68 +150,72 @@ def test_a_body_in_chunks_is_one_body(
     ],
     ids=["a line break", "beyond Latin-1", "not to skip"],
 )
-def test_a_header_that_the_library_refuses_is_refused(
-    credits: FakeCredits, headers: dict[str, str], pools: urllib3.PoolManager, name: str, value: str, error: Any
+def test_invalid_header_raises_library_error(
+    credits: FakeCredits, headers: dict[str, str], pool_manager: urllib3.PoolManager, name: str, value: str, error: Any
 ) -> None:
     with pytest.raises(error):
-        pools.request("GET", URL + BALANCE, headers={**headers, name: value}, retries=False)
+        pool_manager.request("GET", URL + BALANCE, headers={**headers, name: value}, retries=False)
     assert len(credits.journal) == 0
 
 
-def test_a_header_that_is_skipped_or_a_number_is_written_by_the_library(
-    credits: FakeCredits, headers: dict[str, str], pools: urllib3.PoolManager
+def test_skipped_and_numeric_headers_are_accepted(
+    credits: FakeCredits, headers: dict[str, str], pool_manager: urllib3.PoolManager
 ) -> None:
-    odd: dict[str, Any] = {"User-Agent": SKIP_HEADER, "X-Number": 7}
-    assert pools.request("GET", URL + BALANCE, headers={**headers, **odd}).status == 200
+    special_headers: dict[str, Any] = {"User-Agent": SKIP_HEADER, "X-Number": 7}
+    assert pool_manager.request("GET", URL + BALANCE, headers={**headers, **special_headers}).status == 200
     assert len(credits.journal) == 1
 
 
 @pytest.mark.parametrize("preload", [True, False])
-def test_the_pool_gets_its_connection_back(
-    credits: FakeCredits, headers: dict[str, str], pools: urllib3.PoolManager, preload: bool
+def test_connection_returns_to_pool(
+    credits: FakeCredits, headers: dict[str, str], pool_manager: urllib3.PoolManager, preload: bool
 ) -> None:
-    """It has one, and blocks: each request waits until the one before has been read to its end."""
+    """The pool has one connection: each request waits until the previous response has been read."""
     for _ in range(3):
-        answer = pools.request("GET", URL + BALANCE, headers=headers, preload_content=preload, pool_timeout=0.01)
-        assert (answer.read() or answer.data, answer.closed) == (b'{"balance":5}', True)
+        response = pool_manager.request(
+            "GET", URL + BALANCE, headers=headers, preload_content=preload, pool_timeout=0.01
+        )
+        assert (response.read() or response.data, response.closed) == (b'{"balance":5}', True)
     assert len(credits.journal) == 3
 
 
-def test_the_pools_limit_holds(credits: FakeCredits, headers: dict[str, str], pools: urllib3.PoolManager) -> None:
-    unread = pools.request("GET", URL + BALANCE, headers=headers, preload_content=False)
+def test_pool_limit_is_enforced(
+    credits: FakeCredits, headers: dict[str, str], pool_manager: urllib3.PoolManager
+) -> None:
+    unread_response = pool_manager.request("GET", URL + BALANCE, headers=headers, preload_content=False)
     with pytest.raises(urllib3.exceptions.EmptyPoolError):
-        pools.request("GET", URL + BALANCE, headers=headers, pool_timeout=0.001)
-    unread.release_conn()
-    assert pools.request("GET", URL + BALANCE, headers=headers, pool_timeout=0.01).status == 200
+        pool_manager.request("GET", URL + BALANCE, headers=headers, pool_timeout=0.001)
+    unread_response.release_conn()
+    assert pool_manager.request("GET", URL + BALANCE, headers=headers, pool_timeout=0.01).status == 200
 
 
-def test_an_answer_may_be_streamed_piece_by_piece(credits: FakeCredits, headers: dict[str, str]) -> None:
-    with requests.get(URL + BALANCE, headers=headers, stream=True, timeout=5) as answer:
-        assert b"".join(answer.iter_content(4)) == b'{"balance":5}'
-        assert (answer.reason, answer.raw.version, dict(answer.cookies)) == ("OK", 11, {})
+def test_response_can_be_streamed(credits: FakeCredits, headers: dict[str, str]) -> None:
+    with requests.get(URL + BALANCE, headers=headers, stream=True, timeout=5) as response:
+        assert b"".join(response.iter_content(4)) == b'{"balance":5}'
+        assert (response.reason, response.raw.version, dict(response.cookies)) == ("OK", 11, {})
 
 
-def test_a_head_request_has_no_body(credits: FakeCredits, headers: dict[str, str]) -> None:
-    answer = requests.head("http://plain.internal:8080/_fake/livez", headers=headers, timeout=5)
-    assert answer.content == b""
+def test_head_response_has_no_body(credits: FakeCredits, headers: dict[str, str]) -> None:
+    response = requests.head("http://plain.internal:8080/_fake/livez", headers=headers, timeout=5)
+    assert response.content == b""
 
 
-def test_hooks_and_sessions_take_part(credits: FakeCredits, headers: dict[str, str]) -> None:
-    seen: list[int] = []
+def test_session_hooks_are_called(credits: FakeCredits, headers: dict[str, str]) -> None:
+    statuses: list[int] = []
 
-    def note(answer: requests.Response, *_: object, **_words: object) -> None:
-        seen.append(answer.status_code)
+    def record_status(response: requests.Response, *_: object, **_kwargs: object) -> None:
+        statuses.append(response.status_code)
 
     with requests.Session() as session:
         session.headers.update(headers)
-        session.hooks["response"].append(note)
-        answer = session.post(URL + TRANSACTIONS, data=ORDER, timeout=5)
-    assert answer.request.url == URL + TRANSACTIONS
-    assert answer.elapsed.total_seconds() < 5
-    assert seen == [201]
+        session.hooks["response"].append(record_status)
+        response = session.post(URL + TRANSACTIONS, data=TRANSACTION_BODY, timeout=5)
+    assert response.request.url == URL + TRANSACTIONS
+    assert response.elapsed.total_seconds() < 5
+    assert statuses == [201]
 
 
-def test_a_pool_of_ones_own_is_intercepted_too(credits: FakeCredits, headers: dict[str, str]) -> None:
+def test_connection_pool_without_manager_is_intercepted(credits: FakeCredits, headers: dict[str, str]) -> None:
     with urllib3.HTTPSConnectionPool("credits.internal") as pool:
         assert pool.request("GET", f"/base{BALANCE}", headers=headers).status == 200
     with urllib3.HTTPConnectionPool("PLAIN.internal", 8080) as pool:
