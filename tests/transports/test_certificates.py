@@ -1,4 +1,4 @@
-"""Certificates: what a client as strict as there is says of them, and what is said of files that are none."""
+"""Test certificates: strict clients accept them, and invalid files are rejected."""
 
 import ipaddress
 import shutil
@@ -30,35 +30,35 @@ HOSTS = ("credits", "credits.example.", "[fd00::1]", "fe80::1%eth0", "192.0.2.7"
 
 
 @pytest.fixture(scope="module")
-def issued() -> IssuedCertificate:
-    """What a server with some hosts shows."""
+def certificate() -> IssuedCertificate:
+    """Issue a certificate for some hosts."""
     return issue_certificate(HOSTS)
 
 
 @pytest.fixture
-def files(issued: IssuedCertificate, tmp_path: Path) -> tuple[Path, Path]:
-    """Return the files of certificate and key, as a user would have them."""
-    certificate, key = tmp_path / "cert.pem", tmp_path / "key.pem"
-    certificate.write_text(issued.certificate_pem)
-    key.write_text(issued.key_pem)
-    return certificate, key
+def certificate_files(certificate: IssuedCertificate, tmp_path: Path) -> tuple[Path, Path]:
+    """Write the certificate and its key to files, as a user has them."""
+    certificate_file, key = tmp_path / "cert.pem", tmp_path / "key.pem"
+    certificate_file.write_text(certificate.certificate_pem)
+    key.write_text(certificate.key_pem)
+    return certificate_file, key
 
 
-def shake_hands(server: ssl.SSLContext, client: ssl.SSLContext, host: str) -> ssl.SSLObject:
+def handshake(server: ssl.SSLContext, client: ssl.SSLContext, host: str) -> ssl.SSLObject:
     """Return the client's side after a handshake in memory; raise what the client raises."""
-    up, down = ssl.MemoryBIO(), ssl.MemoryBIO()
-    serving = server.wrap_bio(up, down, server_side=True)
-    asking = client.wrap_bio(down, up, server_hostname=host)
+    to_server, to_client = ssl.MemoryBIO(), ssl.MemoryBIO()
+    server_side = server.wrap_bio(to_server, to_client, server_side=True)
+    client_side = client.wrap_bio(to_client, to_server, server_hostname=host)
     for _ in range(3):
-        for side in (asking, serving):
+        for side in (client_side, server_side):
             try:
                 side.do_handshake()
             except ssl.SSLWantReadError:
                 continue
-    return asking
+    return client_side
 
 
-def trusting(ca: str) -> ssl.SSLContext:
+def client_context(ca: str) -> ssl.SSLContext:
     """Return a client's context that is as strict as Python 3.13's own."""
     context = ssl.create_default_context(cadata=ca)
     context.verify_flags |= ssl.VERIFY_X509_STRICT | ssl.VERIFY_X509_PARTIAL_CHAIN
@@ -69,29 +69,29 @@ def trusting(ca: str) -> ssl.SSLContext:
     "host",
     ["localhost", "127.0.0.1", "::1", "credits", "credits.example", "fd00::1", "fe80::1", "192.0.2.7"],
 )
-def test_a_strict_client_that_trusts_the_ca_takes_every_host(issued: IssuedCertificate, host: str) -> None:
-    connection = shake_hands(server_ssl_context(issued), trusting(issued.ca_pem), host)
+def test_strict_client_accepts_every_host(certificate: IssuedCertificate, host: str) -> None:
+    connection = handshake(server_ssl_context(certificate), client_context(certificate.ca_pem), host)
     assert connection.version() == "TLSv1.3"
 
 
-def test_a_client_that_trusts_another_ca_refuses(issued: IssuedCertificate) -> None:
+def test_client_with_other_ca_rejects_certificate(certificate: IssuedCertificate) -> None:
     with pytest.raises(ssl.SSLCertVerificationError, match="unable to get local issuer"):
-        shake_hands(server_ssl_context(issued), trusting(issue_certificate().ca_pem), "localhost")
+        handshake(server_ssl_context(certificate), client_context(issue_certificate().ca_pem), "localhost")
 
 
-def test_a_host_that_was_not_named_is_refused(issued: IssuedCertificate) -> None:
+def test_unlisted_host_is_rejected(certificate: IssuedCertificate) -> None:
     with pytest.raises(ssl.SSLCertVerificationError, match="Hostname mismatch"):
-        shake_hands(server_ssl_context(issued), trusting(issued.ca_pem), "elsewhere")
+        handshake(server_ssl_context(certificate), client_context(certificate.ca_pem), "elsewhere")
 
 
-def test_http_1_1_is_what_a_client_of_http_2_is_given(issued: IssuedCertificate) -> None:
-    client = trusting(issued.ca_pem)
+def test_alpn_selects_http_1_1(certificate: IssuedCertificate) -> None:
+    client = client_context(certificate.ca_pem)
     client.set_alpn_protocols(["h2", "http/1.1"])
-    assert shake_hands(server_ssl_context(issued), client, "localhost").selected_alpn_protocol() == "http/1.1"
+    assert handshake(server_ssl_context(certificate), client, "localhost").selected_alpn_protocol() == "http/1.1"
 
 
-def test_the_ca_may_vouch_for_the_servers_own_hosts_and_loopback_alone(issued: IssuedCertificate) -> None:
-    ca = x509.load_pem_x509_certificate(issued.ca_pem.encode())
+def test_ca_name_constraints_permit_only_hosts_and_loopback(certificate: IssuedCertificate) -> None:
+    ca = x509.load_pem_x509_certificate(certificate.ca_pem.encode())
     constraints = ca.extensions.get_extension_for_class(x509.NameConstraints)
     permitted = constraints.value.permitted_subtrees or []
     assert constraints.critical
@@ -101,48 +101,52 @@ def test_the_ca_may_vouch_for_the_servers_own_hosts_and_loopback_alone(issued: I
     }
 
 
-def test_both_are_good_from_yesterday_and_for_less_than_clients_allow(issued: IssuedCertificate) -> None:
+def test_validity_starts_yesterday_and_lasts_under_398_days(certificate: IssuedCertificate) -> None:
     now = from_ms(wall_clock_ms())
-    for pem in (issued.ca_pem, issued.certificate_pem):
-        certificate = x509.load_pem_x509_certificate(pem.encode())
-        assert certificate.not_valid_before_utc < now - timedelta(hours=23)
-        assert now + timedelta(days=360) < certificate.not_valid_after_utc < now + timedelta(days=398)
+    for pem in (certificate.ca_pem, certificate.certificate_pem):
+        parsed = x509.load_pem_x509_certificate(pem.encode())
+        assert parsed.not_valid_before_utc < now - timedelta(hours=23)
+        assert now + timedelta(days=360) < parsed.not_valid_after_utc < now + timedelta(days=398)
 
 
 @pytest.mark.skipif(shutil.which("openssl") is None, reason="openssl is not installed")
-def test_openssl_finds_nothing_amiss(issued: IssuedCertificate, tmp_path: Path) -> None:
-    (tmp_path / "ca.pem").write_text(issued.ca_pem)
-    (tmp_path / "leaf.pem").write_text(issued.certificate_pem)
+def test_openssl_verifies_certificate(certificate: IssuedCertificate, tmp_path: Path) -> None:
+    (tmp_path / "ca.pem").write_text(certificate.ca_pem)
+    (tmp_path / "leaf.pem").write_text(certificate.certificate_pem)
     command = ["openssl", "verify", "-x509_strict", "-purpose", "sslserver", "-CAfile", "ca.pem", "leaf.pem"]
-    done = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, check=False)
-    assert done.stdout == "leaf.pem: OK\n", done.stderr
+    result = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, check=False)
+    assert result.stdout == "leaf.pem: OK\n", result.stderr
 
 
-def test_keys_and_names_are_fresh_each_time_and_the_key_is_not_shown(issued: IssuedCertificate) -> None:
+def test_each_certificate_has_new_key_and_subject_and_hides_key(certificate: IssuedCertificate) -> None:
     other = issue_certificate(HOSTS)
-    subjects = {x509.load_pem_x509_certificate(each.ca_pem.encode()).subject for each in (issued, other)}
+    subjects = {x509.load_pem_x509_certificate(each.ca_pem.encode()).subject for each in (certificate, other)}
     assert len(subjects) == 2
-    assert issued.key_pem != other.key_pem
-    assert "PRIVATE" not in repr(issued)
+    assert certificate.key_pem != other.key_pem
+    assert "PRIVATE" not in repr(certificate)
 
 
-def test_the_ca_says_whose_it_is(issued: IssuedCertificate) -> None:
-    assert issued.ca_pem.startswith(CA_FILE_COMMENT + "-----BEGIN CERTIFICATE-----\n")
+def test_ca_file_starts_with_comment(certificate: IssuedCertificate) -> None:
+    assert certificate.ca_pem.startswith(CA_FILE_COMMENT + "-----BEGIN CERTIFICATE-----\n")
 
 
-def test_given_files_serve_as_ours_do(issued: IssuedCertificate, files: tuple[Path, Path]) -> None:
-    connection = shake_hands(server_ssl_context_from_files(*files), trusting(issued.ca_pem), "credits")
+def test_ssl_context_can_be_loaded_from_files(
+    certificate: IssuedCertificate, certificate_files: tuple[Path, Path]
+) -> None:
+    connection = handshake(
+        server_ssl_context_from_files(*certificate_files), client_context(certificate.ca_pem), "credits"
+    )
     assert connection.version() == "TLSv1.3"
 
 
-def test_the_hosts_of_a_given_certificate_are_read_from_it(files: tuple[Path, Path]) -> None:
+def test_certificate_hosts_are_read_from_file(certificate_files: tuple[Path, Path]) -> None:
     names = ("localhost", "credits", "credits.example", "127.0.0.1", "::1", "fd00::1", "fe80::1", "192.0.2.7")
-    assert certificate_hosts(files[0]) == names
+    assert certificate_hosts(certificate_files[0]) == names
     assert ipaddress.ip_address(names[-1])
 
 
 @pytest.mark.parametrize(
-    ("broken", "said"),
+    ("defect", "message"),
     [
         ("key of another", "the key is another certificate's"),
         ("no PEM", "no PEM of these"),
@@ -150,19 +154,19 @@ def test_the_hosts_of_a_given_certificate_are_read_from_it(files: tuple[Path, Pa
         ("not there", "can't be read: No such file"),
     ],
 )
-def test_files_that_can_not_serve_are_refused_with_the_reason(
-    broken: str, said: str, issued: IssuedCertificate, files: tuple[Path, Path]
+def test_invalid_certificate_files_are_rejected_with_reason(
+    defect: str, message: str, certificate: IssuedCertificate, certificate_files: tuple[Path, Path]
 ) -> None:
-    certificate, key = files
-    if broken == "key of another":
+    certificate_file, key = certificate_files
+    if defect == "key of another":
         key.write_text(issue_certificate().key_pem)
-    elif broken == "no PEM":
-        certificate.write_text("no PEM")
-    elif broken == "encrypted":
-        private = load_pem_private_key(issued.key_pem.encode(), None)
-        locked = private.private_bytes(Encoding.PEM, PrivateFormat.PKCS8, BestAvailableEncryption(b"secret"))
-        key.write_bytes(locked)
+    elif defect == "no PEM":
+        certificate_file.write_text("no PEM")
+    elif defect == "encrypted":
+        private = load_pem_private_key(certificate.key_pem.encode(), None)
+        encrypted = private.private_bytes(Encoding.PEM, PrivateFormat.PKCS8, BestAvailableEncryption(b"secret"))
+        key.write_bytes(encrypted)
     else:
         key.unlink()
-    with pytest.raises(ValueError, match=said):
-        server_ssl_context_from_files(certificate, key)
+    with pytest.raises(ValueError, match=message):
+        server_ssl_context_from_files(certificate_file, key)

@@ -1,4 +1,4 @@
-"""What the code under test finds in its environment is the same, however it is started."""
+"""Test the environment of the code under test: variables, public key and proxy exclusions."""
 
 import pytest
 from pytest_fake_credits.config_options import ENV_FIELDS
@@ -10,24 +10,24 @@ from fake_credits.tokens.providers import AUTH_PROVIDERS
 from fake_credits.transports.environment import ENV_VALUE_NAMES, env_values, env_variables, no_proxy_with_loopback
 
 
-def sandbox(auth_provider: str = "plain") -> Sandbox:
+def new_sandbox(auth_provider: str = "plain") -> Sandbox:
     return Sandbox(SandboxOptions(auth_provider=auth_provider), SigningKeys())
 
 
-def test_the_plugin_names_the_same_fields_and_variables() -> None:
-    """The plugin's table is one of its own, as it may import nothing of ours before a fixture is used."""
-    assert tuple(ENV_FIELDS) == ENV_VALUE_NAMES == tuple(env_values(sandbox(), "http://h"))
-    assert list(ENV_FIELDS.values()) == list(env_variables(sandbox(), "http://h"))
+def test_plugin_and_package_agree_on_fields_and_variables() -> None:
+    """The plugin has its own table, as it must not import the package before a fixture is used."""
+    assert tuple(ENV_FIELDS) == ENV_VALUE_NAMES == tuple(env_values(new_sandbox(), "http://h"))
+    assert list(ENV_FIELDS.values()) == list(env_variables(new_sandbox(), "http://h"))
 
 
 @pytest.mark.parametrize("auth_provider", AUTH_PROVIDERS)
-def test_the_public_key_is_the_one_that_signs(auth_provider: str) -> None:
-    made = sandbox(auth_provider)
-    assert env_values(made, "http://h")["jwt_public_key"] == made.minter.signing_key.verifying_key.pem()
+def test_jwt_public_key_matches_signing_key(auth_provider: str) -> None:
+    sandbox = new_sandbox(auth_provider)
+    assert env_values(sandbox, "http://h")["jwt_public_key"] == sandbox.minter.signing_key.verifying_key.pem()
 
 
 @pytest.mark.parametrize(
-    ("variables", "merged"),
+    ("variables", "expected"),
     [
         ({}, "127.0.0.1,localhost,::1"),
         ({"NO_PROXY": "a.example,b.example"}, "a.example,b.example,127.0.0.1,localhost,::1"),
@@ -36,5 +36,5 @@ def test_the_public_key_is_the_one_that_signs(auth_provider: str) -> None:
         ({"no_proxy": "a.example, *"}, "*"),
     ],
 )
-def test_loopback_goes_past_the_proxy_and_what_did_before_still_does(variables: dict[str, str], merged: str) -> None:
-    assert no_proxy_with_loopback(variables) == {"NO_PROXY": merged, "no_proxy": merged}
+def test_no_proxy_gains_loopback_and_keeps_existing_hosts(variables: dict[str, str], expected: str) -> None:
+    assert no_proxy_with_loopback(variables) == {"NO_PROXY": expected, "no_proxy": expected}

@@ -1,4 +1,4 @@
-"""Test the driver that steps the application by hand: what it refuses to wait for, and how tasks interleave."""
+"""Test the in-process driver: foreign awaitables, interleaving tasks and cancellation."""
 
 import asyncio
 from collections.abc import Awaitable, Callable, Coroutine
@@ -22,8 +22,8 @@ from fake_credits.sandbox_options import SandboxOptions
 from fake_credits.tokens.keys import SigningKeys
 from fake_credits.transports.in_process import InProcessDriver
 
-Main = Callable[[], Coroutine[Any, Any, None]]
-LOOPS: dict[str, Callable[[Main], None]] = {
+MainFunction = Callable[[], Coroutine[Any, Any, None]]
+LOOP_RUNNERS: dict[str, Callable[[MainFunction], None]] = {
     "asyncio": lambda main: asyncio.run(main()),
     "trio": lambda main: trio.run(main),
 }
@@ -31,10 +31,10 @@ GET = Request("GET", b"/_fake/livez")
 RUNTIME = ContractRuntime(DEFAULT_CONTRACT)
 
 
-@pytest.fixture(params=LOOPS)
-def run(request: pytest.FixtureRequest) -> Callable[[Main], None]:
+@pytest.fixture(params=LOOP_RUNNERS)
+def run(request: pytest.FixtureRequest) -> Callable[[MainFunction], None]:
     """Return a function that runs a main coroutine: in asyncio, in trio."""
-    return LOOPS[str(request.param)]
+    return LOOP_RUNNERS[str(request.param)]
 
 
 @pytest.fixture
@@ -42,8 +42,8 @@ def sandbox() -> Sandbox:
     return Sandbox(SandboxOptions(api_key="key", balance=5), SigningKeys())
 
 
-class Endpoint:
-    """Be an application that awaits something of its own before it answers on the fake's own paths."""
+class WaitingApplication:
+    """An application that awaits a callback before it answers on the fake's internal paths."""
 
     def __init__(self, wait: Callable[[], Awaitable[object]]) -> None:
         self._wait = wait
@@ -53,14 +53,14 @@ class Endpoint:
         return RUNTIME
 
     async def serve_internal(self, scope: object, receive: object, send: Any) -> None:
-        """Answer as ASGI has it."""
+        """Send an ASGI response."""
         await self._wait()
         await send({"type": "http.response.start", "status": 200, "headers": []})
         await send({"type": "http.response.body", "body": b"late"})
 
 
-class Foreign:
-    """Be an awaitable of somebody else's, which yields itself."""
+class ForeignAwaitable:
+    """An awaitable of an unknown event loop, which yields itself."""
 
     def __await__(self) -> Any:
         yield self
@@ -69,9 +69,9 @@ class Foreign:
         return "<a wait of somebody else's>"
 
 
-def test_a_foreign_await_is_a_type_error_that_names_it(sandbox: Sandbox) -> None:
+def test_foreign_awaitable_raises_type_error_with_its_repr(sandbox: Sandbox) -> None:
     with pytest.raises(TypeError, match="awaits <a wait of somebody else's>, which no event loop drives"):
-        InProcessDriver(Endpoint(Foreign), sandbox).call(GET)
+        InProcessDriver(WaitingApplication(ForeignAwaitable), sandbox).call(GET)
 
 
 @pytest.mark.parametrize(
@@ -83,10 +83,10 @@ def test_a_foreign_await_is_a_type_error_that_names_it(sandbox: Sandbox) -> None
     ],
     ids=["a sleep", "a future", "a bare yield"],
 )
-def test_a_wait_for_asyncio_is_named_even_while_asyncio_runs(
+def test_asyncio_wait_raises_type_error_under_running_loop(
     sandbox: Sandbox, wait: Callable[[], Awaitable[object]], name: str
 ) -> None:
-    driver = InProcessDriver(Endpoint(wait), sandbox)
+    driver = InProcessDriver(WaitingApplication(wait), sandbox)
 
     async def main() -> None:
         with pytest.raises(TypeError, match=name):
@@ -97,52 +97,52 @@ def test_a_wait_for_asyncio_is_named_even_while_asyncio_runs(
     asyncio.run(main())
 
 
-def test_a_wait_for_trio_is_a_type_error_too(sandbox: Sandbox) -> None:
+def test_trio_wait_raises_type_error(sandbox: Sandbox) -> None:
     async def main() -> None:
         with pytest.raises(TypeError, match="which no event loop drives"):
-            await InProcessDriver(Endpoint(lambda: trio.sleep(1)), sandbox).call_async(GET)
+            await InProcessDriver(WaitingApplication(lambda: trio.sleep(1)), sandbox).call_async(GET)
 
     trio.run(main)
 
 
-def test_a_foreign_await_closes_what_was_awaiting(sandbox: Sandbox) -> None:
+def test_foreign_awaitable_closes_awaiting_coroutine(sandbox: Sandbox) -> None:
     closed: list[str] = []
 
     async def wait() -> None:
         try:
-            await Foreign()
+            await ForeignAwaitable()
         finally:
             closed.append("closed")
 
     with pytest.raises(TypeError):
-        InProcessDriver(Endpoint(wait), sandbox).call(GET)
+        InProcessDriver(WaitingApplication(wait), sandbox).call(GET)
     assert closed == ["closed"]
 
 
-def test_an_application_that_waits_for_nothing_needs_no_loop(sandbox: Sandbox) -> None:
+def test_application_without_waits_needs_no_event_loop(sandbox: Sandbox) -> None:
     async def wait() -> None:
         """Return at once."""
 
-    reply = InProcessDriver(Endpoint(wait), sandbox).call(GET)
+    reply = InProcessDriver(WaitingApplication(wait), sandbox).call(GET)
     assert (reply.status, reply.body) == (200, b"late")
 
 
-def test_what_the_application_raises_is_raised_to_the_caller(sandbox: Sandbox) -> None:
+def test_application_exception_propagates_to_caller(sandbox: Sandbox) -> None:
     async def wait() -> None:
         raise LookupError("a bug")
 
     with pytest.raises(LookupError, match="a bug"):
-        InProcessDriver(Endpoint(wait), sandbox).call(GET)
+        InProcessDriver(WaitingApplication(wait), sandbox).call(GET)
 
 
-def test_a_head_request_is_answered_without_a_body(sandbox: Sandbox) -> None:
+def test_head_response_has_no_body(sandbox: Sandbox) -> None:
     driver = InProcessDriver(create_app(sandbox.contract), sandbox)
     reply = driver.call(Request("HEAD", b"/_fake/livez", [], b""))
     assert reply.body == b""
 
 
-def test_a_body_without_a_length_is_given_one(sandbox: Sandbox) -> None:
-    """httpx streams a generator in chunks; a body of ours just comes."""
+def test_body_without_content_length_is_accepted(sandbox: Sandbox) -> None:
+    """The driver does not add the header to the caller's list."""
     driver = InProcessDriver(create_app(sandbox.contract), sandbox)
     headers = [(b"x-api-key", b"key"), (b"content-type", b"application/json")]
     target = b"/v1/applications/app-id/users/user-id/transactions"
@@ -151,37 +151,37 @@ def test_a_body_without_a_length_is_given_one(sandbox: Sandbox) -> None:
     assert headers == [(b"x-api-key", b"key"), (b"content-type", b"application/json")]
 
 
-def test_the_transports_own_sandbox_answers_whatever_the_key_says() -> None:
-    with FakeCredits(balance=1) as mine, FakeCredits(balance=2) as other:
-        transport = mine.transport("httpx2")
+def test_transport_always_uses_its_own_sandbox() -> None:
+    with FakeCredits(balance=1) as own_fake, FakeCredits(balance=2) as other:
+        transport = own_fake.transport("httpx2")
         with httpx2.Client(transport=transport) as client:
             response = client.get(
                 "https://api.acme.com/v1/applications/app-id/users/user-id/balance",
                 headers={"X-API-Key": other.api_key},
             )
         assert response.status_code == 401
-        assert (len(mine.journal), len(other.journal)) == (1, 0)
+        assert (len(own_fake.journal), len(other.journal)) == (1, 0)
 
 
-# A check-then-act bug, as an application has it.
+# A check-then-act race in an application.
 
 
 async def spend_if_enough(client: AsyncServerClient) -> bool:
-    """Take a credit if the balance says that there is one: two of these at once both believe it."""
+    """Consume a credit if the balance is positive, which is a race between two tasks."""
     if (await client.get_balance("app-id", "user-id")).balance < 1:
         return False
     await client.create_transaction("app-id", "user-id", delta=-1, reason="consume")
     return True
 
 
-async def outcomes_of_two(client: AsyncServerClient) -> list[object]:
+async def run_two_spenders(client: AsyncServerClient) -> list[object]:
     outcomes: list[object] = []
 
     async def spend() -> None:
         try:
             outcomes.append(await spend_if_enough(client))
-        except InsufficientCredits as refused:
-            outcomes.append(refused.code)
+        except InsufficientCredits as error:
+            outcomes.append(error.code)
 
     async with anyio.create_task_group() as tasks:
         tasks.start_soon(spend)
@@ -190,22 +190,20 @@ async def outcomes_of_two(client: AsyncServerClient) -> list[object]:
 
 
 @pytest.mark.parametrize("mode", ["in-process", "live"])
-def test_a_check_then_act_bug_shows_when_two_tasks_spend_the_last_credit(
-    mode: ClientMode, run: Callable[[Main], None]
-) -> None:
-    """Live too: both balances are read before either consumption arrives, as each is a round trip."""
+def test_check_then_act_race_is_visible_to_two_tasks(mode: ClientMode, run: Callable[[MainFunction], None]) -> None:
+    """Over the live server too, both balances are read before either transaction arrives."""
     with FakeCredits(mode=mode, balance=1) as fake:
 
         async def main() -> None:
             async with fake.async_server_client as client:
-                assert sorted(map(str, await outcomes_of_two(client))) == ["True", "insufficient_credits"]
+                assert sorted(map(str, await run_two_spenders(client))) == ["True", "insufficient_credits"]
 
         run(main)
         operations = [entry.operation for entry in fake.journal]
         assert operations == ["getBalance", "getBalance", "createTransaction", "createTransaction"]
 
 
-def test_with_gather_the_bug_shows_as_an_exception() -> None:
+def test_check_then_act_race_raises_with_gather() -> None:
     with FakeCredits(balance=1) as fake:
 
         async def main() -> None:
@@ -216,7 +214,7 @@ def test_with_gather_the_bug_shows_as_an_exception() -> None:
         asyncio.run(main())
 
 
-def test_the_same_code_in_turn_is_right() -> None:
+def test_sequential_spenders_do_not_race() -> None:
     with FakeCredits(balance=1) as fake:
 
         async def main() -> None:
@@ -229,7 +227,7 @@ def test_the_same_code_in_turn_is_right() -> None:
 # Cancellation, at each of the two checkpoints.
 
 
-def test_a_call_cancelled_before_the_decision_leaves_no_trace(run: Callable[[Main], None]) -> None:
+def test_call_cancelled_before_decision_leaves_no_trace(run: Callable[[MainFunction], None]) -> None:
     with FakeCredits(balance=5) as fake:
 
         async def main() -> None:
@@ -243,27 +241,27 @@ def test_a_call_cancelled_before_the_decision_leaves_no_trace(run: Callable[[Mai
         assert (len(fake.journal), fake.journal.in_flight) == (0, 0)
 
 
-class CancelsWhenReleased:
-    """Be a sandbox's lock whose release, which ends the decision, cancels the caller."""
+class CancellingLock:
+    """A sandbox lock whose release, which ends the decision, cancels the caller."""
 
     def __init__(self, scope: anyio.CancelScope) -> None:
         self._scope = scope
 
     def __enter__(self) -> None:
-        """Let anybody in."""
+        """Do nothing."""
 
     def __exit__(self, kind: type[BaseException] | None, error: object, traceback: TracebackType | None) -> None:
         self._scope.cancel()
 
 
-def test_a_call_cancelled_after_the_decision_stands_and_was_not_delivered(run: Callable[[Main], None]) -> None:
+def test_call_cancelled_after_decision_is_committed_but_not_delivered(run: Callable[[MainFunction], None]) -> None:
     with FakeCredits(balance=5) as fake:
         lock = fake.sandbox.lock
 
         async def main() -> None:
             client = fake.async_server_client
             with anyio.CancelScope() as scope:
-                fake.sandbox.lock = CancelsWhenReleased(scope)  # type: ignore[assignment]  # pyright: ignore[reportAttributeAccessIssue]
+                fake.sandbox.lock = CancellingLock(scope)  # type: ignore[assignment]  # pyright: ignore[reportAttributeAccessIssue]
                 await client.create_transaction("app-id", "user-id", delta=-1, reason="consume")
                 raise AssertionError("the call was not cancelled")
 

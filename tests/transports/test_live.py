@@ -1,4 +1,4 @@
-"""Test the live server: it starts, serves, sees who hung up, stops in no time and leaves nothing."""
+"""Test the live server: start, stop, disconnecting clients, and the addresses and hosts it serves."""
 
 import asyncio
 import contextlib
@@ -33,13 +33,13 @@ from fake_credits.transports.uvicorn_adapter import UvicornServer as Server
 KEYS = SigningKeys()
 BALANCE = "/v1/applications/app-id/users/user-id/balance"
 TRANSACTIONS = "/v1/applications/app-id/users/user-id/transactions"
-SPEND = b'{"delta":-1,"reason":"consume"}'
+TRANSACTION_BODY = b'{"delta":-1,"reason":"consume"}'
 LIMIT_S = 5.0
 
 GET = f"GET {BALANCE} HTTP/1.1\r\nHost: localhost\r\nX-API-Key: key\r\n\r\n".encode()
 POST_HEAD = (
     f"POST {TRANSACTIONS} HTTP/1.1\r\nHost: localhost\r\nX-API-Key: key\r\nContent-Type: application/json\r\n"
-    f"Content-Length: {len(SPEND)}\r\n\r\n"
+    f"Content-Length: {len(TRANSACTION_BODY)}\r\n\r\n"
 ).encode()
 
 
@@ -68,19 +68,19 @@ def connect(server: LiveServer) -> socket.socket:
     return socket.create_connection(("127.0.0.1", port_of(server)), timeout=LIMIT_S)
 
 
-def read_answer(connection: socket.socket) -> bytes:
-    """Return one answer, head and body."""
-    got = b""
-    while b"\r\n\r\n" not in got:
-        got += received(connection)
-    head, _, body = got.partition(b"\r\n\r\n")
+def read_response(connection: socket.socket) -> bytes:
+    """Return one response, headers and body."""
+    received_bytes = b""
+    while b"\r\n\r\n" not in received_bytes:
+        received_bytes += receive(connection)
+    head, _, body = received_bytes.partition(b"\r\n\r\n")
     (length,) = (int(line[15:]) for line in head.lower().split(b"\r\n") if line.startswith(b"content-length:"))
     while len(body) < length:
-        body += received(connection)
+        body += receive(connection)
     return head + b"\r\n\r\n" + body
 
 
-def received(connection: socket.socket) -> bytes:
+def receive(connection: socket.socket) -> bytes:
     chunk = connection.recv(65536)
     if not chunk:
         raise ConnectionError("the server closed the connection before the answer was whole")
@@ -93,11 +93,11 @@ def reset(connection: socket.socket) -> None:
     connection.close()
 
 
-HANG_UPS: dict[str, Callable[[socket.socket], None]] = {"FIN": socket.socket.close, "RST": reset}
-hang_ups = pytest.mark.parametrize("hang_up", HANG_UPS.values(), ids=HANG_UPS.keys())
+DISCONNECTS: dict[str, Callable[[socket.socket], None]] = {"FIN": socket.socket.close, "RST": reset}
+with_each_disconnect = pytest.mark.parametrize("disconnect", DISCONNECTS.values(), ids=DISCONNECTS.keys())
 
 
-def until(condition: Callable[[], bool]) -> None:
+def wait_until(condition: Callable[[], bool]) -> None:
     """Wait in steps of a millisecond until a condition of the server's thread holds."""
     pause, limit_s = threading.Event(), monotonic_s() + LIMIT_S
     while not condition():
@@ -105,10 +105,10 @@ def until(condition: Callable[[], bool]) -> None:
         pause.wait(0.001)
 
 
-# Its life.
+# Start and stop.
 
 
-def test_a_server_starts_and_stops_twice_and_a_second_time_does_no_harm(sandbox: Sandbox) -> None:
+def test_start_and_stop_are_idempotent_and_repeatable(sandbox: Sandbox) -> None:
     server = new_server(sandbox)
     for _ in range(2):
         server.start()
@@ -118,29 +118,29 @@ def test_a_server_starts_and_stops_twice_and_a_second_time_does_no_harm(sandbox:
         server.stop()
 
 
-def test_a_server_that_never_started_can_be_stopped(sandbox: Sandbox) -> None:
+def test_stop_before_start_does_nothing(sandbox: Sandbox) -> None:
     server = new_server(sandbox)
     server.stop()
     assert repr(server) == "<LiveServer at no address yet>"
 
 
-def test_the_port_is_free_once_stop_returns(sandbox: Sandbox, server: LiveServer) -> None:
+def test_port_is_free_after_stop(sandbox: Sandbox, server: LiveServer) -> None:
     with connect(server) as connection:
         connection.sendall(GET)
-        read_answer(connection)
+        read_response(connection)
         server.stop()
-        again = new_server(sandbox, BindOptions(port=port_of(server)))
-        again.start()
-        assert port_of(again) == port_of(server)
-        again.stop()
+        second = new_server(sandbox, BindOptions(port=port_of(server)))
+        second.start()
+        assert port_of(second) == port_of(server)
+        second.stop()
 
 
-def test_a_second_server_on_a_port_is_an_os_error(sandbox: Sandbox, server: LiveServer) -> None:
+def test_port_in_use_raises_os_error(sandbox: Sandbox, server: LiveServer) -> None:
     with pytest.raises(OSError, match="in use"):
         new_server(sandbox, BindOptions(port=port_of(server))).start()
 
 
-def test_a_failed_start_can_be_tried_again(sandbox: Sandbox, server: LiveServer) -> None:
+def test_start_can_be_retried_after_failure(sandbox: Sandbox, server: LiveServer) -> None:
     second = new_server(sandbox, BindOptions(port=port_of(server)))
     with pytest.raises(OSError, match="in use"):
         second.start()
@@ -150,7 +150,7 @@ def test_a_failed_start_can_be_tried_again(sandbox: Sandbox, server: LiveServer)
     second.stop()
 
 
-def test_a_failure_in_the_servers_thread_is_raised_by_start_and_can_be_tried_again(
+def test_start_raises_failure_of_server_thread_and_can_be_retried(
     sandbox: Sandbox, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     def no_loop() -> Any:
@@ -167,54 +167,54 @@ def test_a_failure_in_the_servers_thread_is_raised_by_start_and_can_be_tried_aga
     server.stop()
 
 
-def test_a_server_works_on_asyncios_own_loop(sandbox: Sandbox, monkeypatch: pytest.MonkeyPatch) -> None:
-    """uvloop is not everywhere."""
+def test_server_works_without_uvloop(sandbox: Sandbox, monkeypatch: pytest.MonkeyPatch) -> None:
+    """uvloop is not available on every platform."""
     monkeypatch.setitem(sys.modules, "uvloop", None)
     server = new_server(sandbox)
     server.start()
     with connect(server) as connection:
         connection.sendall(GET)
-        assert read_answer(connection).endswith(b'{"balance":5}')
+        assert read_response(connection).endswith(b'{"balance":5}')
     server.stop()
 
 
-# Its end.
+# Shutdown.
 
 
-def open_fifty(server: LiveServer) -> tuple[contextlib.ExitStack, list[socket.socket]]:
+def open_fifty_connections(server: LiveServer) -> tuple[contextlib.ExitStack, list[socket.socket]]:
     """Open fifty connections: forty idle ones that have been answered, ten with half a request."""
     stack = contextlib.ExitStack()
     connections = [stack.enter_context(connect(server)) for _ in range(50)]
     for number, connection in enumerate(connections):
         connection.sendall(GET if number < 40 else POST_HEAD)
     for connection in connections[:40]:
-        read_answer(connection)
+        read_response(connection)
     return stack, connections
 
 
-def test_fifty_open_connections_do_not_hold_up_the_end(sandbox: Sandbox) -> None:
-    """The requirement is 20 ms, so this one test asserts on time: on the median of five, which is one or two."""
-    took_ms: list[float] = []
+def test_fifty_open_connections_do_not_delay_stop(sandbox: Sandbox) -> None:
+    """The requirement is 20 ms, so this test asserts on time: the median of five runs, usually 1 to 2 ms."""
+    durations_ms: list[float] = []
     for _ in range(5):
         server = new_server(sandbox)
         server.start()
-        stack, connections = open_fifty(server)
-        until(lambda: sandbox.journal.in_flight == 10)
-        begun_ns = perf_counter_ns()
+        stack, connections = open_fifty_connections(server)
+        wait_until(lambda: sandbox.journal.in_flight == 10)
+        started_ns = perf_counter_ns()
         server.stop()
-        took_ms.append((perf_counter_ns() - begun_ns) / 1e6)
+        durations_ms.append((perf_counter_ns() - started_ns) / 1e6)
         for connection in connections:
             with pytest.raises(ConnectionError):
-                received(connection)
+                receive(connection)
         stack.close()
         assert sandbox.journal.in_flight == 0
-    assert statistics.median(took_ms) < 20, took_ms
+    assert statistics.median(durations_ms) < 20, durations_ms
 
 
-def test_connections_that_arrive_with_the_end_do_not_hold_it_up_either(sandbox: Sandbox) -> None:
-    """One that is accepted and not yet made when the others are cut would otherwise last for the five seconds' limit.
+def test_connections_arriving_during_stop_do_not_delay_it(sandbox: Sandbox) -> None:
+    """An accepted connection whose transport is not created yet would otherwise last for the limit of five seconds.
 
-    No time is asserted: its request, were it left alone, would still be under way.
+    No time is asserted: otherwise its request would still be in flight.
     """
     for _ in range(20):
         server = new_server(sandbox)
@@ -228,45 +228,45 @@ def test_connections_that_arrive_with_the_end_do_not_hold_it_up_either(sandbox: 
 
 @pytest.mark.parametrize("tls", [None, TlsOptions(server_ssl_context(issue_certificate()))], ids=["http", "https"])
 @pytest.mark.parametrize("new_loop", [asyncio.new_event_loop, uvloop.new_event_loop], ids=["asyncio", "uvloop"])
-@pytest.mark.parametrize("turns", range(4))
-def test_a_connection_that_comes_just_before_the_end_is_closed(
+@pytest.mark.parametrize("loop_turns", range(4))
+def test_connection_accepted_just_before_shutdown_is_closed(
     sandbox: Sandbox,
     monkeypatch: pytest.MonkeyPatch,
     new_loop: Callable[[], asyncio.AbstractEventLoop],
     tls: TlsOptions | None,
-    turns: int,
+    loop_turns: int,
 ) -> None:
-    """Python warns of a socket or a transport that nobody closed; an accepted one is made in the loop's next turn."""
+    """Python warns of unclosed sockets and transports; an accepted one is created in the loop's next turn."""
     address = BindOptions(tls=tls)
     listener = bind(address)
     runner = ServerRunner(sandbox.contract, SandboxRegistry(sandbox), address, listener)
     clients: list[socket.socket] = []
-    withdraw = Server.shut_down
+    shut_down = Server.shut_down
 
-    async def withdraw_some_turns_later(server: Server) -> None:
+    async def shut_down_after_turns(server: Server) -> None:
         clients.append(socket.create_connection(listener.getsockname(), timeout=LIMIT_S))
-        for _ in range(turns):
+        for _ in range(loop_turns):
             await asyncio.sleep(0)
-        await withdraw(server)
+        await shut_down(server)
 
     async def serve() -> None:
         stop = asyncio.Event()
         await runner.run(stop, stop.set)
 
-    monkeypatch.setattr(Server, "shut_down", withdraw_some_turns_later)
-    with warnings.catch_warnings(record=True) as caught:
+    monkeypatch.setattr(Server, "shut_down", shut_down_after_turns)
+    with warnings.catch_warnings(record=True) as warnings_list:
         warnings.simplefilter("always")
         with asyncio.Runner(loop_factory=new_loop) as loop:
             loop.run(serve())
         gc.collect()
-    assert [str(each.message) for each in caught] == []
+    assert [str(each.message) for each in warnings_list] == []
     (client,) = clients
     with client, contextlib.suppress(ConnectionError):
         assert client.recv(1) == b""
 
 
-def test_a_port_is_shared_with_nobody_on_windows(monkeypatch: pytest.MonkeyPatch) -> None:
-    """There SO_REUSEADDR lets two servers listen at one port."""
+def test_port_is_exclusive_on_windows(monkeypatch: pytest.MonkeyPatch) -> None:
+    """On Windows SO_REUSEADDR allows two servers to listen on one port."""
     options: list[int] = []
 
     class Recorder(socket.socket):
@@ -281,180 +281,180 @@ def test_a_port_is_shared_with_nobody_on_windows(monkeypatch: pytest.MonkeyPatch
     assert options == [exclusive]
 
 
-def test_a_request_cut_by_the_end_is_journalled_and_changes_nothing(sandbox: Sandbox, server: LiveServer) -> None:
+def test_request_cut_off_by_stop_is_journalled_and_not_committed(sandbox: Sandbox, server: LiveServer) -> None:
     with connect(server) as connection:
-        connection.sendall(POST_HEAD + SPEND[:5])
-        until(lambda: sandbox.journal.in_flight == 1)
+        connection.sendall(POST_HEAD + TRANSACTION_BODY[:5])
+        wait_until(lambda: sandbox.journal.in_flight == 1)
         server.stop()
     (entry,) = sandbox.journal.entries()
     assert (entry.status, entry.committed, entry.delivered) == (400, False, False)
     assert sandbox.ledger.get_account("app-id", "user-id").balance == 5
 
 
-def test_nothing_is_left_of_a_stopped_server(sandbox: Sandbox) -> None:
+def test_stopped_server_leaves_no_thread_or_file_descriptor(sandbox: Sandbox) -> None:
     """No thread, no file descriptor and, as unclosed sockets warn when they are collected, no socket."""
     descriptors = Path("/proc/self/fd")
     gc.collect()
     before = len(list(descriptors.iterdir())) if descriptors.exists() else 0
-    others = set(threading.enumerate())
+    other_threads = set(threading.enumerate())
     server = new_server(sandbox)
     server.start()
-    names = [thread.name for thread in threading.enumerate() if thread not in others]
-    stack, _ = open_fifty(server)
+    names = [thread.name for thread in threading.enumerate() if thread not in other_threads]
+    stack, _ = open_fifty_connections(server)
     server.stop()
     stack.close()
     del stack
     gc.collect()
     assert names == ["fake-credits-server"]
-    assert set(threading.enumerate()) <= others
+    assert set(threading.enumerate()) <= other_threads
     assert (len(list(descriptors.iterdir())) if descriptors.exists() else 0) == before
 
 
-def test_the_servers_thread_keeps_no_process_alive(sandbox: Sandbox) -> None:
-    others = set(threading.enumerate())
+def test_server_thread_is_daemon(sandbox: Sandbox) -> None:
+    other_threads = set(threading.enumerate())
     server = new_server(sandbox)
     server.start()
-    assert [thread.daemon for thread in threading.enumerate() if thread not in others] == [True]
+    assert [thread.daemon for thread in threading.enumerate() if thread not in other_threads] == [True]
     server.stop()
 
 
-# Clients that hang up.
+# Disconnecting clients.
 
 
-@hang_ups
-@pytest.mark.parametrize("sent", [b"", b"GE", GET[:-2], POST_HEAD, POST_HEAD + SPEND[:5], GET, POST_HEAD + SPEND])
-def test_clients_that_die_anywhere_in_a_request_leave_no_line_in_the_log(
-    sandbox: Sandbox, caplog: pytest.LogCaptureFixture, sent: bytes, hang_up: Callable[[socket.socket], None]
+@with_each_disconnect
+@pytest.mark.parametrize(
+    "sent_bytes", [b"", b"GE", GET[:-2], POST_HEAD, POST_HEAD + TRANSACTION_BODY[:5], GET, POST_HEAD + TRANSACTION_BODY]
+)
+def test_disconnect_anywhere_in_request_is_not_logged(
+    sandbox: Sandbox, caplog: pytest.LogCaptureFixture, sent_bytes: bytes, disconnect: Callable[[socket.socket], None]
 ) -> None:
     with caplog.at_level(logging.DEBUG):
         server = new_server(sandbox)
         server.start()
         for _ in range(5):
             connection = connect(server)
-            connection.sendall(sent)
-            hang_up(connection)
-        with connect(server) as survivor:
-            survivor.sendall(GET)
-            assert read_answer(survivor).startswith(b"HTTP/1.1 200")
+            connection.sendall(sent_bytes)
+            disconnect(connection)
+        with connect(server) as next_connection:
+            next_connection.sendall(GET)
+            assert read_response(next_connection).startswith(b"HTTP/1.1 200")
         server.stop()
     assert [record.getMessage() for record in caplog.records if record.levelno > logging.INFO] == []
     assert sandbox.journal.in_flight == 0
     assert sandbox.bugs == []
 
 
-def test_what_is_refused_or_unreadable_is_never_logged_by_uvicorn(
-    server: LiveServer, caplog: pytest.LogCaptureFixture
-) -> None:
+def test_rejected_requests_are_not_logged_by_uvicorn(server: LiveServer, caplog: pytest.LogCaptureFixture) -> None:
     with caplog.at_level(logging.DEBUG):
-        for sent in (b"NONSENSE\r\n\r\n", GET.replace(b"key", b"kex"), GET.replace(b"/v1", b"/v2")):
+        for sent_bytes in (b"NONSENSE\r\n\r\n", GET.replace(b"key", b"kex"), GET.replace(b"/v1", b"/v2")):
             with connect(server) as connection:
-                connection.sendall(sent)
-                assert read_answer(connection).startswith(b"HTTP/1.1 4")
+                connection.sendall(sent_bytes)
+                assert read_response(connection).startswith(b"HTTP/1.1 4")
     records = [(record.name, record.levelno) for record in caplog.records]
     assert [record for record in records if record[0].startswith("uvicorn")] == []
     assert [record for record in records if record[1] > logging.DEBUG] == []
 
 
-def test_an_applications_own_uvicorn_keeps_its_access_log(sandbox: Sandbox) -> None:
-    theirs, handler = logging.getLogger("uvicorn.access"), logging.NullHandler()
-    theirs.addHandler(handler)
+def test_uvicorn_access_log_of_application_is_kept(sandbox: Sandbox) -> None:
+    logger, handler = logging.getLogger("uvicorn.access"), logging.NullHandler()
+    logger.addHandler(handler)
     server = new_server(sandbox)
     server.start()
     server.stop()
-    assert (handler in theirs.handlers, theirs.propagate) == (True, True)
-    theirs.removeHandler(handler)
+    assert (handler in logger.handlers, logger.propagate) == (True, True)
+    logger.removeHandler(handler)
 
 
-class Gate:
-    """Be a sandbox's lock that tells when it is asked for, and lets nobody in before it is opened."""
+class BlockingLock:
+    """A sandbox lock that reports when it is requested, and blocks until it is opened."""
 
     def __init__(self) -> None:
-        self.asked = threading.Event()
-        self.opened = threading.Event()
+        self.is_requested = threading.Event()
+        self.is_open = threading.Event()
 
     def __enter__(self) -> None:
-        self.asked.set()
-        assert self.opened.wait(LIMIT_S)
+        self.is_requested.set()
+        assert self.is_open.wait(LIMIT_S)
 
     def __exit__(self, kind: type[BaseException] | None, error: object, traceback: TracebackType | None) -> None:
         """Stay open."""
 
 
-@hang_ups
-def test_an_answer_to_a_client_that_hung_up_was_not_delivered_and_its_write_stands(
-    sandbox: Sandbox, server: LiveServer, caplog: pytest.LogCaptureFixture, hang_up: Callable[[socket.socket], None]
+@with_each_disconnect
+def test_response_to_disconnected_client_is_committed_but_not_delivered(
+    sandbox: Sandbox, server: LiveServer, caplog: pytest.LogCaptureFixture, disconnect: Callable[[socket.socket], None]
 ) -> None:
-    """The client goes while its request waits for the sandbox's lock."""
+    """The client disconnects while its request waits for the sandbox's lock."""
     entries: list[JournalEntry] = []
-    written = threading.Event()
+    entry_written = threading.Event()
 
-    def listen(entry: JournalEntry) -> None:
+    def record_entry(entry: JournalEntry) -> None:
         entries.append(entry)
-        written.set()
+        entry_written.set()
 
-    sandbox.journal.on_write = listen
-    gate = Gate()
-    sandbox.lock = gate  # type: ignore[assignment]  # pyright: ignore[reportAttributeAccessIssue]
+    sandbox.journal.on_write = record_entry
+    lock = BlockingLock()
+    sandbox.lock = lock  # type: ignore[assignment]  # pyright: ignore[reportAttributeAccessIssue]
     connection = connect(server)
-    connection.sendall(POST_HEAD + SPEND)
-    assert gate.asked.wait(LIMIT_S)
-    hang_up(connection)
-    gate.opened.set()
-    assert written.wait(LIMIT_S)
+    connection.sendall(POST_HEAD + TRANSACTION_BODY)
+    assert lock.is_requested.wait(LIMIT_S)
+    disconnect(connection)
+    lock.is_open.set()
+    assert entry_written.wait(LIMIT_S)
     assert [(entry.status, entry.committed, entry.delivered) for entry in entries] == [(201, True, False)]
     assert [record for record in caplog.records if record.levelno > logging.INFO] == []
 
 
-def test_an_answer_to_a_client_that_waits_was_delivered(sandbox: Sandbox, server: LiveServer) -> None:
+def test_response_to_connected_client_is_delivered(sandbox: Sandbox, server: LiveServer) -> None:
     with connect(server) as connection:
-        connection.sendall(POST_HEAD + SPEND)
-        read_answer(connection)
+        connection.sendall(POST_HEAD + TRANSACTION_BODY)
+        read_response(connection)
     assert [entry.delivered for entry in sandbox.journal] == [True]
 
 
-def test_bytes_that_are_no_http_are_journalled_in_the_sandbox_attached_last(
-    sandbox: Sandbox, server: LiveServer
-) -> None:
+def test_malformed_request_is_journalled_in_last_attached_sandbox(sandbox: Sandbox, server: LiveServer) -> None:
     last = Sandbox(SandboxOptions(), KEYS, "last")
     server.sandboxes.attach(last)
     with connect(server) as connection:
         connection.sendall(b"NONSENSE\r\n\r\n")
-        assert b'"code":"malformed_request"' in read_answer(connection)
+        assert b'"code":"malformed_request"' in read_response(connection)
     assert [(entry.status, entry.code) for entry in last.journal] == [(400, "malformed_request")]
     assert len(sandbox.journal) == 0
 
 
-def test_a_request_that_comes_in_single_bytes_is_answered(sandbox: Sandbox, server: LiveServer) -> None:
+def test_request_sent_byte_by_byte_is_answered(sandbox: Sandbox, server: LiveServer) -> None:
     with connect(server) as connection:
         connection.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
-        for byte in POST_HEAD + SPEND:
+        for byte in POST_HEAD + TRANSACTION_BODY:
             connection.sendall(bytes([byte]))
-        assert read_answer(connection).startswith(b"HTTP/1.1 201")
+        assert read_response(connection).startswith(b"HTTP/1.1 201")
 
 
-def test_requests_that_come_at_once_are_answered_in_their_order(sandbox: Sandbox, server: LiveServer) -> None:
+def test_pipelined_requests_are_answered_in_order(sandbox: Sandbox, server: LiveServer) -> None:
     """Pipelining: RFC 9112, section 9.3.2."""
     with connect(server) as connection:
-        connection.sendall((POST_HEAD + SPEND) * 5 + GET.replace(b"\r\n\r\n", b"\r\nConnection: close\r\n\r\n"))
-        answers = b""
+        connection.sendall(
+            (POST_HEAD + TRANSACTION_BODY) * 5 + GET.replace(b"\r\n\r\n", b"\r\nConnection: close\r\n\r\n")
+        )
+        responses = b""
         while chunk := connection.recv(65536):
-            answers += chunk
-    assert answers.count(b"HTTP/1.1 201") == 5
-    assert answers.endswith(b'{"balance":0}')
+            responses += chunk
+    assert responses.count(b"HTTP/1.1 201") == 5
+    assert responses.endswith(b'{"balance":0}')
 
 
-# Where it listens, and to which names it answers.
+# Addresses and hosts.
 
 
 @pytest.mark.parametrize("host", ["0.0.0.0", "::"])  # noqa: S104 - to be refused
-def test_an_address_beyond_loopback_is_refused_without_the_flag(host: str) -> None:
+def test_binding_beyond_loopback_requires_expose(host: str) -> None:
     if host == "::" and not has_ipv6():
         pytest.skip("there is no IPv6 here")
     with pytest.raises(PermissionError, match="--expose"):
         bind(BindOptions(host=host))
 
 
-def test_an_exposed_server_answers_to_any_name_and_says_where_it_is_on_this_machine(sandbox: Sandbox) -> None:
+def test_exposed_server_accepts_any_host_and_has_loopback_base_url(sandbox: Sandbox) -> None:
     server = new_server(sandbox, BindOptions(host="0.0.0.0", expose=True))  # noqa: S104 - with the flag
     server.start()
     assert server.base_url.startswith("http://127.0.0.1:")
@@ -466,12 +466,12 @@ def test_an_exposed_server_answers_to_any_name_and_says_where_it_is_on_this_mach
 @pytest.mark.parametrize(
     ("host", "status"), [("localhost:1", 200), ("app.localhost", 200), ("[::1]", 200), ("10.0.0.1", 421), ("evil", 421)]
 )
-def test_a_server_on_loopback_answers_to_loopback_names_only(server: LiveServer, host: str, status: int) -> None:
+def test_loopback_server_accepts_loopback_hosts_only(server: LiveServer, host: str, status: int) -> None:
     headers = {"X-API-Key": "key", "Host": host}
     assert requests.get(server.base_url + BALANCE, headers=headers, timeout=LIMIT_S).status_code == status
 
 
-def test_a_server_answers_to_the_names_that_it_was_given(sandbox: Sandbox) -> None:
+def test_server_accepts_allowed_hosts(sandbox: Sandbox) -> None:
     server = new_server(sandbox, BindOptions(allow_hosts=("credits.test",)))
     server.start()
     headers = {"X-API-Key": "key", "Host": "Credits.Test:80"}
@@ -479,7 +479,7 @@ def test_a_server_answers_to_the_names_that_it_was_given(sandbox: Sandbox) -> No
     server.stop()
 
 
-def test_a_server_listens_on_ipv6_too(sandbox: Sandbox) -> None:
+def test_server_listens_on_ipv6(sandbox: Sandbox) -> None:
     if not has_ipv6():
         pytest.skip("there is no IPv6 here")
     server = new_server(sandbox, BindOptions(host="::1"))
@@ -499,16 +499,16 @@ def has_ipv6() -> bool:
     return True
 
 
-def test_a_name_that_resolves_nowhere_is_an_os_error() -> None:
+def test_unresolvable_host_raises_os_error() -> None:
     with pytest.raises(OSError, match="."):
         bind(BindOptions(host="no-such-name.invalid"))
 
 
-def test_each_answer_bears_a_date(server: LiveServer) -> None:
+def test_response_has_date_header(server: LiveServer) -> None:
     assert requests.get(server.base_url + "/_fake/livez", timeout=LIMIT_S).headers["Date"].endswith(" GMT")
 
 
-def test_a_servers_contract_is_the_one_it_serves(sandbox: Sandbox) -> None:
+def test_server_uses_its_contract(sandbox: Sandbox) -> None:
     small = Sandbox(SandboxOptions(contract=Contract(page_size=1), api_key="key", balance=5), KEYS, "small")
     server = new_server(small)
     server.start()

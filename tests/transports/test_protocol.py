@@ -1,4 +1,4 @@
-"""The live server's side of a connection: what comes broken, in pieces, behind others, or not at all."""
+"""Test the live server's connection handling: malformed, split and pipelined requests, and gates."""
 
 import asyncio
 import socket
@@ -16,7 +16,17 @@ from fake_credits.sandbox import Sandbox
 from fake_credits.transports import live_connection
 from fake_credits.transports.live import LiveServer
 from fake_credits.transports.sockets import PendingWaits
-from tests.transports.test_live import GET, LIMIT_S, POST_HEAD, SPEND, connect, read_answer, sandbox, server, until
+from tests.transports.test_live import (
+    GET,
+    LIMIT_S,
+    POST_HEAD,
+    TRANSACTION_BODY,
+    connect,
+    read_response,
+    sandbox,
+    server,
+    wait_until,
+)
 
 __all__ = ["sandbox", "server"]
 
@@ -24,90 +34,91 @@ CHUNKED = POST_HEAD.replace(b"Content-Length: 31", b"Transfer-Encoding: chunked"
 HEAD_ONLY = b"PUT /nowhere HTTP/1.1\r\nHost: localhost\r\nExpect: 100-continue\r\nContent-Length: 5\r\n\r\n"
 
 
-def everything(connection: socket.socket) -> bytes:
-    """Return all that comes until the server closes the connection."""
-    got = b""
+def read_until_closed(connection: socket.socket) -> bytes:
+    """Return all bytes until the server closes the connection."""
+    received = b""
     while chunk := connection.recv(65536):
-        got += chunk
-    return got
+        received += chunk
+    return received
 
 
-def test_an_answer_before_100_continue_closes_the_connection(server: LiveServer) -> None:
-    """The client skips its body, and what it would send next must not be taken for that (RFC 9110, section 10.1.1)."""
+def test_response_before_100_continue_closes_connection(server: LiveServer) -> None:
+    """The client skips its body, so its next request must not be read as the body (RFC 9110, section 10.1.1)."""
     with connect(server) as connection:
         connection.sendall(HEAD_ONLY)
-        answer = everything(connection)
-    assert answer.startswith(b"HTTP/1.1 404")
-    assert b"connection: close" in answer
+        response = read_until_closed(connection)
+    assert response.startswith(b"HTTP/1.1 404")
+    assert b"connection: close" in response
 
 
-def test_a_client_that_waits_for_100_continue_gets_it_and_its_answer(server: LiveServer) -> None:
+def test_expect_100_continue_is_answered(server: LiveServer) -> None:
     with connect(server) as connection:
         connection.sendall(POST_HEAD.replace(b"\r\n\r\n", b"\r\nExpect: 100-continue\r\n\r\n"))
         assert connection.recv(25) == b"HTTP/1.1 100 Continue\r\n\r\n"
-        connection.sendall(SPEND)
+        connection.sendall(TRANSACTION_BODY)
         assert connection.recv(12) == b"HTTP/1.1 201"
 
 
-def test_garbage_after_a_whole_request_is_refused_in_its_turn(server: LiveServer, sandbox: Sandbox) -> None:
+def test_garbage_after_request_is_rejected_after_response(server: LiveServer, sandbox: Sandbox) -> None:
     with connect(server) as connection:
-        connection.sendall(POST_HEAD + SPEND + b"NONSENSE\r\n\r\n")
-        answer = everything(connection)
-    assert answer.startswith(b"HTTP/1.1 201")
-    assert answer.count(b"HTTP/1.1 400") == 1
-    until(lambda: len(sandbox.journal) == 2)
-    seen = {entry.status: (entry.committed, entry.delivered) for entry in sandbox.journal}
-    assert seen == {201: (True, True), 400: (False, True)}
+        connection.sendall(POST_HEAD + TRANSACTION_BODY + b"NONSENSE\r\n\r\n")
+        response = read_until_closed(connection)
+    assert response.startswith(b"HTTP/1.1 201")
+    assert response.count(b"HTTP/1.1 400") == 1
+    wait_until(lambda: len(sandbox.journal) == 2)
+    entries_by_status = {entry.status: (entry.committed, entry.delivered) for entry in sandbox.journal}
+    assert entries_by_status == {201: (True, True), 400: (False, True)}
 
 
-def test_a_broken_body_behind_other_requests_is_never_answered_in_their_place(server: LiveServer) -> None:
+def test_malformed_body_after_pipelined_requests_is_not_answered_first(server: LiveServer) -> None:
     with connect(server) as connection:
         connection.sendall(GET + GET + CHUNKED + b"zz\r\n")
-        answer = everything(connection)
-    assert not answer.startswith(b"HTTP/1.1 400")
+        response = read_until_closed(connection)
+    assert not response.startswith(b"HTTP/1.1 400")
 
 
-def test_a_broken_body_alone_is_answered(server: LiveServer) -> None:
+def test_malformed_chunked_body_is_answered_with_400(server: LiveServer) -> None:
     with connect(server) as connection:
         connection.sendall(CHUNKED + b"zz\r\n")
-        assert everything(connection).startswith(b"HTTP/1.1 400")
+        assert read_until_closed(connection).startswith(b"HTTP/1.1 400")
 
 
 GRANT = b'{"delta":1,"reason":"grant"}'
-OFFER = b"\r\nUpgrade: h2c\r\nConnection: Upgrade\r\n\r\n"
-OFFERING = {
-    "without a body": GET.replace(b"\r\n\r\n", OFFER),
-    "with a body": POST_HEAD.replace(b"31", b"%d" % len(GRANT)).replace(b"\r\n\r\n", OFFER) + GRANT,
-    "with an empty body": GET.replace(b"\r\n\r\n", b"\r\nContent-Length: 0" + OFFER),
-    "in chunks": CHUNKED.replace(b"\r\n\r\n", OFFER) + b"%x\r\n%b\r\n0\r\nX-Trailer: x\r\n\r\n" % (len(GRANT), GRANT),
+UPGRADE_HEADERS = b"\r\nUpgrade: h2c\r\nConnection: Upgrade\r\n\r\n"
+UPGRADE_REQUESTS = {
+    "without a body": GET.replace(b"\r\n\r\n", UPGRADE_HEADERS),
+    "with a body": POST_HEAD.replace(b"31", b"%d" % len(GRANT)).replace(b"\r\n\r\n", UPGRADE_HEADERS) + GRANT,
+    "with an empty body": GET.replace(b"\r\n\r\n", b"\r\nContent-Length: 0" + UPGRADE_HEADERS),
+    "in chunks": CHUNKED.replace(b"\r\n\r\n", UPGRADE_HEADERS)
+    + b"%x\r\n%b\r\n0\r\nX-Trailer: x\r\n\r\n" % (len(GRANT), GRANT),
 }
 
 
-@pytest.mark.parametrize("name", OFFERING)
-def test_an_offer_to_upgrade_is_ignored_wherever_the_network_cuts_it(
-    server: LiveServer, sandbox: Sandbox, name: str
-) -> None:
-    """RFC 9110, section 7.8; what comes behind it on the connection is answered too."""
-    offering = OFFERING[name]
+@pytest.mark.parametrize("name", UPGRADE_REQUESTS)
+def test_upgrade_request_is_ignored_when_split_anywhere(server: LiveServer, sandbox: Sandbox, name: str) -> None:
+    """RFC 9110, section 7.8. A request that follows on the connection is answered too."""
+    request = UPGRADE_REQUESTS[name]
     with connect(server) as connection:
         connection.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
-        for cut in range(len(offering) + 1):
-            connection.sendall(offering[:cut])
+        for index in range(len(request) + 1):
+            connection.sendall(request[:index])
             threading.Event().wait(0.0005)
-            connection.sendall(offering[cut:])
-            assert read_answer(connection).startswith(b"HTTP/1.1 20")
+            connection.sendall(request[index:])
+            assert read_response(connection).startswith(b"HTTP/1.1 20")
             connection.sendall(GET)
-            assert read_answer(connection).startswith(b"HTTP/1.1 200")
-    grants = len(offering) + 1 if GRANT in offering else 0
+            assert read_response(connection).startswith(b"HTTP/1.1 200")
+    grants = len(request) + 1 if GRANT in request else 0
     assert sandbox.ledger.get_account("app-id", "user-id").balance == 5 + grants
-    assert len(sandbox.journal) == 2 * (len(offering) + 1)
+    assert len(sandbox.journal) == 2 * (len(request) + 1)
 
 
-def test_an_offer_to_upgrade_at_once_with_what_follows_is_ignored(server: LiveServer) -> None:
-    everything_at_once = b"".join([*OFFERING.values(), GET.replace(b"\r\n\r\n", b"\r\nConnection: close\r\n\r\n")])
+def test_pipelined_upgrade_requests_are_ignored(server: LiveServer) -> None:
+    pipelined_requests = b"".join(
+        [*UPGRADE_REQUESTS.values(), GET.replace(b"\r\n\r\n", b"\r\nConnection: close\r\n\r\n")]
+    )
     with connect(server) as connection:
-        connection.sendall(everything_at_once)
-        assert everything(connection).count(b"HTTP/1.1 20") == len(OFFERING) + 1
+        connection.sendall(pipelined_requests)
+        assert read_until_closed(connection).count(b"HTTP/1.1 20") == len(UPGRADE_REQUESTS) + 1
 
 
 # ------------------------------------------------------------ gates
@@ -120,8 +131,8 @@ def fake() -> Iterator[FakeCredits]:
 
 
 @contextmanager
-def asking(call: Callable[[str, str], object]) -> Generator[None]:
-    """Let another thread make a call, and see it through."""
+def calling_in_thread(call: Callable[[str, str], object]) -> Generator[None]:
+    """Make a call in another thread and join it at the end of the block."""
     thread = threading.Thread(target=call, args=("app-id", "user-id"))
     thread.start()
     yield
@@ -129,72 +140,70 @@ def asking(call: Callable[[str, str], object]) -> Generator[None]:
     assert not thread.is_alive()
 
 
-def test_who_is_released_has_arrived_at_the_next_gate_when_release_returns(
+def test_released_call_reaches_next_gate_before_release_returns(
     fake: FakeCredits, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     first, second = fake.hold(phase="before"), fake.hold(phase="after")
-    arrive = second.try_hold
+    try_hold = second.try_hold
 
-    def slowly(ticket: GateTicket) -> bool:
+    def slow_try_hold(ticket: GateTicket) -> bool:
         threading.Event().wait(0.005)
-        return arrive(ticket)
+        return try_hold(ticket)
 
-    monkeypatch.setattr(second, "try_hold", slowly)
-    with asking(fake.server_client.get_balance):
+    monkeypatch.setattr(second, "try_hold", slow_try_hold)
+    with calling_in_thread(fake.server_client.get_balance):
         first.wait_for()
         first.release()
         assert second.arrivals == 1
         second.release()
 
 
-def test_a_limit_that_passes_during_the_release_lets_nobody_go_out_of_turn(
-    fake: FakeCredits, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    gate, releasing, journalled = fake.hold(), threading.Event(), list[int]()
+def test_timeout_during_release_keeps_release_order(fake: FakeCredits, monkeypatch: pytest.MonkeyPatch) -> None:
+    gate, release_started, journal_sizes = fake.hold(), threading.Event(), list[int]()
 
-    def go_first() -> None:
-        releasing.set()
+    def callback() -> None:
+        release_started.set()
         threading.Event().wait(0.01)
-        journalled.append(len(fake.journal))
+        journal_sizes.append(len(fake.journal))
 
-    until = PendingWaits.wait_until_done
+    wait_until_done = PendingWaits.wait_until_done
 
-    async def meets_its_limit(waits: PendingWaits, future: "asyncio.Future[bool]", limit_s: float) -> bool:
-        if releasing.is_set():
-            return await until(waits, future, limit_s)
-        while not releasing.is_set():
+    async def time_out_during_release(waits: PendingWaits, future: "asyncio.Future[bool]", limit_s: float) -> bool:
+        if release_started.is_set():
+            return await wait_until_done(waits, future, limit_s)
+        while not release_started.is_set():
             await asyncio.sleep(0.001)
         return False
 
-    monkeypatch.setattr(PendingWaits, "wait_until_done", meets_its_limit)
-    gate.try_hold(GateTicket("first", 0, "the first", go_first))
-    with asking(fake.server_client.get_balance):
+    monkeypatch.setattr(PendingWaits, "wait_until_done", time_out_during_release)
+    gate.try_hold(GateTicket("first", 0, "the first", callback))
+    with calling_in_thread(fake.server_client.get_balance):
         gate.wait_for(2)
         gate.release()
-        journalled.append(len(fake.journal))
-    assert journalled == [0, 1]
+        journal_sizes.append(len(fake.journal))
+    assert journal_sizes == [0, 1]
 
 
-def test_a_rules_function_can_release_a_gate_though_the_server_runs_it(fake: FakeCredits) -> None:
+def test_where_function_can_release_gate_on_server(fake: FakeCredits) -> None:
     gate = fake.hold("getUser")
 
-    def releases(_call: IncomingCall) -> bool:
+    def release_gate(_call: IncomingCall) -> bool:
         gate.release()
         return True
 
-    fake.faults.add(Latency(0), "getBalance", where=releases)
-    with asking(fake.server_client.get_user):
+    fake.faults.add(Latency(0), "getBalance", where=release_gate)
+    with calling_in_thread(fake.server_client.get_user):
         gate.wait_for()
         client = ServerClient(fake.base_url, fake.api_key, timeout_s=2)
         with client:
             assert client.get_balance("app-id", "user-id").balance == 5
 
 
-def test_a_release_under_the_sandboxs_lock_is_told(fake: FakeCredits, monkeypatch: pytest.MonkeyPatch) -> None:
-    """The server needs the lock to go on, so nobody would."""
+def test_release_under_sandbox_lock_is_reported(fake: FakeCredits, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The server needs the lock to continue, so the held call cannot."""
     monkeypatch.setattr(live_connection, "_HANDOFF_TIMEOUT_S", 0.01)
     gate = fake.hold("getBalance")
-    with asking(fake.server_client.get_balance):
+    with calling_in_thread(fake.server_client.get_balance):
         gate.wait_for()
         with fake.sandbox.lock:
             gate.release()
@@ -202,7 +211,7 @@ def test_a_release_under_the_sandboxs_lock_is_told(fake: FakeCredits, monkeypatc
     assert problem.startswith("gate 'gate1' let getBalance of user-id go, which did not go on within 0.01 s")
 
 
-def test_a_hang_that_begins_as_its_sandbox_closes_ends_at_once(server: LiveServer, sandbox: Sandbox) -> None:
+def test_hang_ends_at_once_when_sandbox_closes(server: LiveServer, sandbox: Sandbox) -> None:
     sandbox.add_fault(Rule(effect=Hang(), where=lambda _: not sandbox.close()))
     with connect(server) as connection:
         connection.sendall(GET)

@@ -1,4 +1,4 @@
-"""Test what sandboxes share: one server a contract, one set of keys, and a fresh sandbox without a restart."""
+"""Test shared resources: one server per contract, one set of keys, and isolated sandboxes."""
 
 import socket
 from collections.abc import Iterator
@@ -17,32 +17,32 @@ from fake_credits.transports.shared_resources import SharedResources
 
 @pytest.fixture
 def shared() -> Iterator[SharedResources]:
-    parts = SharedResources()
-    yield parts
-    parts.close()
+    resources = SharedResources()
+    yield resources
+    resources.close()
 
 
-def test_sandboxes_of_one_contract_share_one_server(shared: SharedResources) -> None:
+def test_sandboxes_with_same_contract_share_server(shared: SharedResources) -> None:
     with FakeCredits(shared=shared) as first, FakeCredits(shared=shared, contract=Contract()) as second:
         assert first.base_url == second.base_url
         assert repr(shared) == "<SharedResources: 1 contracts, 1 live servers>"
 
 
-def test_each_contract_has_a_server_of_its_own(shared: SharedResources) -> None:
+def test_sandboxes_with_different_contracts_use_different_servers(shared: SharedResources) -> None:
     small = Contract(page_size=1)
     with FakeCredits(shared=shared) as first, FakeCredits(shared=shared, contract=small) as second:
         assert first.base_url != second.base_url
         assert repr(shared) == "<SharedResources: 2 contracts, 2 live servers>"
 
 
-def test_no_server_starts_before_it_is_asked_for(shared: SharedResources) -> None:
+def test_server_starts_only_on_demand(shared: SharedResources) -> None:
     with FakeCredits(shared=shared, balance=1) as fake:
         fake.server_client.get_balance("app-id", "user-id")
         assert repr(shared) == "<SharedResources: 1 contracts, 0 live servers>"
 
 
-def test_the_published_keys_are_constant_from_sandbox_to_sandbox(shared: SharedResources) -> None:
-    """An application that has cached the JWKS keeps working."""
+def test_jwks_is_the_same_for_every_sandbox(shared: SharedResources) -> None:
+    """An application may cache the JWKS."""
     with FakeCredits(shared=shared) as first:
         published = requests.get(first.base_url + "/.well-known/jwks.json", timeout=5).json()
     with FakeCredits(shared=shared) as second:
@@ -51,7 +51,7 @@ def test_the_published_keys_are_constant_from_sandbox_to_sandbox(shared: SharedR
         assert len(published["keys"]) == 1
 
 
-def test_each_test_has_a_fresh_sandbox_on_the_same_server_without_a_restart(shared: SharedResources) -> None:
+def test_new_sandbox_uses_same_server_with_fresh_state(shared: SharedResources) -> None:
     urls: set[str] = set()
     for balance in (1, 2, 3):
         with FakeCredits(shared=shared, mode="live", balance=balance) as fake:
@@ -61,7 +61,7 @@ def test_each_test_has_a_fresh_sandbox_on_the_same_server_without_a_restart(shar
     assert len(urls) == 1
 
 
-def test_sandboxes_attached_at_once_are_told_apart_by_key_and_by_token(shared: SharedResources) -> None:
+def test_attached_sandboxes_are_selected_by_key_and_token(shared: SharedResources) -> None:
     with (
         FakeCredits(shared=shared, mode="live", balance=1) as first,
         FakeCredits(shared=shared, mode="live", balance=2) as second,
@@ -72,8 +72,8 @@ def test_sandboxes_attached_at_once_are_told_apart_by_key_and_by_token(shared: S
         assert (len(first.journal), len(second.journal)) == (4, 2)
 
 
-def test_one_key_for_all_is_rebound_to_each_fresh_sandbox(shared: SharedResources) -> None:
-    """For an application that is configured once."""
+def test_constant_api_key_selects_current_sandbox(shared: SharedResources) -> None:
+    """For an application that reads its API key only once."""
     base_url = ""
     for balance in (1, 2):
         with FakeCredits(shared=shared, api_key="fck_constant", balance=balance) as fake:
@@ -82,7 +82,7 @@ def test_one_key_for_all_is_rebound_to_each_fresh_sandbox(shared: SharedResource
                 assert client.get_balance("app-id", "user-id") == Balance(balance)
 
 
-def test_a_key_that_an_attached_sandbox_has_is_refused_to_another(shared: SharedResources) -> None:
+def test_duplicate_api_key_is_rejected(shared: SharedResources) -> None:
     with (
         FakeCredits(shared=shared, api_key="fck_constant", mode="live") as first,
         FakeCredits(shared=shared, api_key="fck_constant") as second,
@@ -93,9 +93,7 @@ def test_a_key_that_an_attached_sandbox_has_is_refused_to_another(shared: Shared
 
 
 @pytest.mark.parametrize("credential", ["no key", "unknown key", "garbled token", "expired token"])
-def test_a_broken_credential_is_journalled_in_the_sandbox_attached_last(
-    shared: SharedResources, credential: str
-) -> None:
+def test_invalid_credential_is_journalled_in_last_attached_sandbox(shared: SharedResources, credential: str) -> None:
     with FakeCredits(shared=shared) as earlier, FakeCredits(shared=shared) as last:
         url = earlier.base_url
         headers = {
@@ -111,7 +109,7 @@ def test_a_broken_credential_is_journalled_in_the_sandbox_attached_last(
         assert len(earlier.journal) == 0
 
 
-def test_after_the_last_sandbox_has_gone_the_one_before_is_the_default_again(shared: SharedResources) -> None:
+def test_closing_last_sandbox_makes_previous_one_the_default(shared: SharedResources) -> None:
     with FakeCredits(shared=shared) as earlier:
         url = earlier.base_url
         with FakeCredits(shared=shared) as last:
@@ -120,7 +118,7 @@ def test_after_the_last_sandbox_has_gone_the_one_before_is_the_default_again(sha
         assert (len(earlier.journal), len(last.journal)) == (1, 0)
 
 
-def test_a_leaked_client_of_a_test_that_is_over_meets_a_refusal(shared: SharedResources) -> None:
+def test_credentials_of_closed_sandbox_are_rejected(shared: SharedResources) -> None:
     with FakeCredits(shared=shared, balance=1) as fake:
         url, key, token = fake.base_url, fake.api_key, fake.token()
     with FakeCredits(shared=shared, balance=2) as fresh:
@@ -132,7 +130,7 @@ def test_a_leaked_client_of_a_test_that_is_over_meets_a_refusal(shared: SharedRe
         assert [entry.status for entry in fresh.journal] == [401, 401]
 
 
-def test_closed_servers_start_anew_when_they_are_asked_for(shared: SharedResources) -> None:
+def test_server_restarts_on_demand_after_close(shared: SharedResources) -> None:
     with FakeCredits(shared=shared, mode="live") as fake:
         fake.serve()
     shared.close()
@@ -141,17 +139,17 @@ def test_closed_servers_start_anew_when_they_are_asked_for(shared: SharedResourc
         assert fake.server_client.get_balance("app-id", "user-id") == Balance(1)
 
 
-def test_a_refusal_reads_the_same_over_both_drivers(shared: SharedResources) -> None:
-    seen: list[tuple[int, str, str]] = []
+def test_error_is_the_same_over_both_drivers(shared: SharedResources) -> None:
+    errors: list[tuple[int, str, str]] = []
     for mode in ("in-process", "live"):
-        with FakeCredits(shared=shared, mode=mode) as fake, pytest.raises(ApiError) as refused:  # pyright: ignore[reportArgumentType]
+        with FakeCredits(shared=shared, mode=mode) as fake, pytest.raises(ApiError) as raised:  # pyright: ignore[reportArgumentType]
             fake.server_client.get_balance("app-id", "user-id")
-        seen.append((refused.value.status, refused.value.code, refused.value.message))
-    assert seen[0] == seen[1]
+        errors.append((raised.value.status, raised.value.code, raised.value.message))
+    assert errors[0] == errors[1]
 
 
-def test_a_server_takes_over_a_port_that_was_bound_before(shared: SharedResources) -> None:
-    """Until then a request is refused, not left hanging."""
+def test_server_uses_given_listening_socket(shared: SharedResources) -> None:
+    """Before the server starts, connections are refused."""
     with socket.socket() as listener:
         listener.bind(("127.0.0.1", 0))
         url = "http://{}:{}".format(*listener.getsockname())

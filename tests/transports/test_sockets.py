@@ -1,4 +1,4 @@
-"""The waits of a live server: what ends them, and what they cost who is woken in time."""
+"""Test the live server's pending waits and its view of the kernel's socket state."""
 
 import asyncio
 import socket
@@ -16,10 +16,10 @@ from fake_credits.transports.sockets import KernelSocket, PendingWaits
 LONG_S = 30.0
 
 
-def test_who_is_woken_in_time_looks_for_no_debugger(monkeypatch: pytest.MonkeyPatch) -> None:
-    """That walks the stacks of all threads: dear, and for nothing where the limit is no matter."""
-    looks = list[bool]()
-    monkeypatch.setattr(sockets, "is_debugger_open", lambda: looks.append(True))
+def test_wait_that_ends_in_time_does_not_check_for_debugger(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The check walks the stacks of all threads, so it runs only at the timeout."""
+    debugger_checks = list[bool]()
+    monkeypatch.setattr(sockets, "is_debugger_open", lambda: debugger_checks.append(True))
 
     async def main() -> None:
         future = asyncio.get_running_loop().create_future()
@@ -27,17 +27,17 @@ def test_who_is_woken_in_time_looks_for_no_debugger(monkeypatch: pytest.MonkeyPa
         assert await PendingWaits().wait_until_done(future, LONG_S)
 
     asyncio.run(main())
-    assert looks == []
+    assert debugger_checks == []
 
 
-def test_at_its_limit_a_wait_tells_that_nobody_ended_it() -> None:
+def test_wait_returns_false_at_timeout() -> None:
     async def main() -> None:
         assert not await PendingWaits().wait_until_done(asyncio.get_running_loop().create_future(), 0.001)
 
     asyncio.run(main())
 
 
-def test_a_limit_stands_still_while_a_is_debugger_open(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_timeout_pauses_while_debugger_is_open(monkeypatch: pytest.MonkeyPatch) -> None:
     answers = [True, True, False]
     monkeypatch.setattr(sockets, "is_debugger_open", lambda: answers.pop(0))
 
@@ -48,31 +48,31 @@ def test_a_limit_stands_still_while_a_is_debugger_open(monkeypatch: pytest.Monke
     assert answers == []
 
 
-def test_a_sleep_lasts_as_long_as_it_says_unless_it_is_over_before() -> None:
+def test_sleep_lasts_until_timeout_or_future_is_done() -> None:
     async def main() -> None:
-        over = asyncio.get_running_loop().create_future()
-        begun_s = monotonic_s()
-        await PendingWaits().sleep(0.003, over)
-        assert monotonic_s() - begun_s >= 0.003
-        asyncio.get_running_loop().call_soon(over.set_result, True)
-        await asyncio.wait_for(PendingWaits().sleep(LONG_S, over), 5)
+        done_future = asyncio.get_running_loop().create_future()
+        started_s = monotonic_s()
+        await PendingWaits().sleep(0.003, done_future)
+        assert monotonic_s() - started_s >= 0.003
+        asyncio.get_running_loop().call_soon(done_future.set_result, True)
+        await asyncio.wait_for(PendingWaits().sleep(LONG_S, done_future), 5)
 
     asyncio.run(main())
 
 
-def test_withdrawing_ends_every_wait_and_leaves_none() -> None:
+def test_cancel_all_ends_every_pending_wait() -> None:
     async def main() -> None:
-        kept = PendingWaits()
-        never = asyncio.get_running_loop().create_future()
+        waits = PendingWaits()
+        future = asyncio.get_running_loop().create_future()
         pending = [
-            asyncio.ensure_future(wait) for wait in (kept.wait_until_done(never, LONG_S), kept.sleep(LONG_S, never))
+            asyncio.ensure_future(wait) for wait in (waits.wait_until_done(future, LONG_S), waits.sleep(LONG_S, future))
         ]
         await asyncio.sleep(0)
-        assert repr(kept) == "<PendingWaits: 2 pending>"
-        kept.cancel_all()
-        ended = await asyncio.gather(*pending, return_exceptions=True)
-        assert [type(end) for end in ended] == [ServerStopping, ServerStopping]
-        assert repr(kept) == "<PendingWaits: 0 pending>"
+        assert repr(waits) == "<PendingWaits: 2 pending>"
+        waits.cancel_all()
+        results = await asyncio.gather(*pending, return_exceptions=True)
+        assert [type(end) for end in results] == [ServerStopping, ServerStopping]
+        assert repr(waits) == "<PendingWaits: 0 pending>"
 
     asyncio.run(main())
 
@@ -80,8 +80,8 @@ def test_withdrawing_ends_every_wait_and_leaves_none() -> None:
 LIMIT_S = 5.0
 
 
-class Transport:
-    """Have a socket, as a transport does."""
+class StubTransport:
+    """A transport with a socket."""
 
     def __init__(self, connection: socket.socket) -> None:
         self._connection = connection
@@ -92,16 +92,16 @@ class Transport:
 
 
 class MacSocket(socket.socket):
-    """Know the options of macOS (xnu: netinet/tcp.h, netinet/tcp_fsm.h, sys/socket.h) and no others."""
+    """A socket with the options of macOS only (xnu: netinet/tcp.h, netinet/tcp_fsm.h, sys/socket.h)."""
 
     state = 4
-    unsent = 7
+    unsent_bytes = 7
 
     def getsockopt(self, level: int, option: int, size: int = 0) -> Any:
         if (level, option, size) == (socket.IPPROTO_TCP, 0x106, 1) and self.state:  # TCP_CONNECTION_INFO
             return bytes([self.state])
         if (level, option, size) == (socket.SOL_SOCKET, 0x1024, 0) and self.state:  # SO_NWRITE
-            return self.unsent
+            return self.unsent_bytes
         raise OSError(22, "Invalid argument")
 
 
@@ -109,50 +109,52 @@ class MacSocket(socket.socket):
 def pair() -> Iterator[tuple[socket.socket, socket.socket]]:
     with socket.create_server(("127.0.0.1", 0)) as listener:
         client = socket.create_connection(listener.getsockname(), timeout=LIMIT_S)
-        served, _ = listener.accept()
-    with client, served:
-        yield client, served
+        server_side, _ = listener.accept()
+    with client, server_side:
+        yield client, server_side
 
 
 @pytest.fixture
 def kernel(pair: tuple[socket.socket, socket.socket]) -> Iterator[KernelSocket]:
-    kernel = KernelSocket(cast("asyncio.Transport", Transport(pair[1])))
+    kernel = KernelSocket(cast("asyncio.Transport", StubTransport(pair[1])))
     yield kernel
     kernel.detach()
 
 
-@pytest.mark.skipif(not sys.platform.startswith("linux"), reason="asks Linux itself")
-def test_linux_knows_who_hung_up(kernel: KernelSocket, pair: tuple[socket.socket, socket.socket]) -> None:
-    client, served = pair
+@pytest.mark.skipif(not sys.platform.startswith("linux"), reason="reads Linux's TCP_INFO")
+def test_linux_detects_disconnected_client(kernel: KernelSocket, pair: tuple[socket.socket, socket.socket]) -> None:
+    client, server_side = pair
     assert (kernel.is_established(), kernel.unsent_bytes()) == (True, 0)
     client.close()
-    served.settimeout(LIMIT_S)
-    assert served.recv(1) == b""
+    server_side.settimeout(LIMIT_S)
+    assert server_side.recv(1) == b""
     assert not kernel.is_established()
 
 
 @pytest.mark.parametrize(
-    ("state", "told"),
+    ("state", "expected"),
     [(4, (True, 7)), (5, (False, 7)), (0, (False, 0))],
     ids=["ESTABLISHED", "CLOSE_WAIT", "reset"],
 )
-def test_macos_knows_who_hung_up(
+def test_macos_detects_disconnected_client(
     state: int,
-    told: tuple[bool, int],
+    expected: tuple[bool, int],
     pair: tuple[socket.socket, socket.socket],
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     monkeypatch.setattr(sys, "platform", "darwin")
     monkeypatch.setattr(socket, "socket", MacSocket)
     monkeypatch.setattr(MacSocket, "state", state)
-    kernel = KernelSocket(cast("asyncio.Transport", Transport(pair[1])))
-    assert (kernel.is_established(), kernel.unsent_bytes()) == told
+    kernel = KernelSocket(cast("asyncio.Transport", StubTransport(pair[1])))
+    assert (kernel.is_established(), kernel.unsent_bytes()) == expected
     kernel.detach()
 
 
-def test_windows_can_not_be_asked(pair: tuple[socket.socket, socket.socket], monkeypatch: pytest.MonkeyPatch) -> None:
+def test_windows_always_reports_established_connection(
+    pair: tuple[socket.socket, socket.socket], monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.setattr(sys, "platform", "win32")
-    client, served = pair
-    kernel = KernelSocket(cast("asyncio.Transport", Transport(served)))
+    client, server_side = pair
+    kernel = KernelSocket(cast("asyncio.Transport", StubTransport(server_side)))
     client.close()
     assert (kernel.is_established(), kernel.unsent_bytes()) == (True, 0)

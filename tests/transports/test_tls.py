@@ -1,4 +1,4 @@
-"""The live server over https: it answers as over http, and clients that break off leave it quiet."""
+"""Test the live server over HTTPS: responses, connection faults, aborted handshakes and shutdown."""
 
 import contextlib
 import gc
@@ -29,21 +29,21 @@ HEALTH = b"GET /_fake/readyz HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\
 
 
 @pytest.fixture(scope="module")
-def issued() -> IssuedCertificate:
-    """The certificates of all servers here."""
+def certificate() -> IssuedCertificate:
+    """Issue one certificate for all servers of this module."""
     return issue_certificate()
 
 
 @pytest.fixture(params=["the best loop", "asyncio's own loop"])
 def server(
-    request: pytest.FixtureRequest, issued: IssuedCertificate, monkeypatch: pytest.MonkeyPatch
+    request: pytest.FixtureRequest, certificate: IssuedCertificate, monkeypatch: pytest.MonkeyPatch
 ) -> Iterator[LiveServer]:
-    """A server over https, on either event loop."""
+    """Start a server over HTTPS, on each event loop."""
     if request.param == "asyncio's own loop":
         monkeypatch.setitem(sys.modules, "uvloop", None)
     sandbox = Sandbox(SandboxOptions(api_key="key", balance=5), KEYS, "base")
     server = LiveServer(
-        sandbox.contract, SandboxRegistry(sandbox), BindOptions(tls=TlsOptions(server_ssl_context(issued)))
+        sandbox.contract, SandboxRegistry(sandbox), BindOptions(tls=TlsOptions(server_ssl_context(certificate)))
     )
     server.start()
     yield server
@@ -58,30 +58,30 @@ def entries(server: LiveServer) -> list[JournalEntry]:
     return list(server.sandboxes.default.journal.entries())
 
 
-def ask(server: LiveServer, client: ssl.SSLContext) -> bytes:
-    """Return the whole answer to a question for its health."""
+def get_health(server: LiveServer, client: ssl.SSLContext) -> bytes:
+    """Return the complete response to a health check."""
     with connect(server) as plain, client.wrap_socket(plain, server_hostname="localhost") as connection:
         connection.sendall(HEALTH)
-        answer = b""
+        response = b""
         while chunk := connection.recv(65536):
-            answer += chunk
-    return answer
+            response += chunk
+    return response
 
 
-def test_it_answers_over_https_and_says_so_in_its_url(server: LiveServer, issued: IssuedCertificate) -> None:
+def test_server_answers_over_https_and_base_url_says_https(server: LiveServer, certificate: IssuedCertificate) -> None:
     assert server.base_url.startswith("https://127.0.0.1:")
-    assert ask(server, ssl.create_default_context(cadata=issued.ca_pem)).startswith(b"HTTP/1.1 200 OK\r\n")
+    assert get_health(server, ssl.create_default_context(cadata=certificate.ca_pem)).startswith(b"HTTP/1.1 200 OK\r\n")
 
 
-def test_a_client_of_ours_works_and_its_answers_count_as_delivered(
+def test_server_client_works_over_https_and_responses_are_delivered(
     server: LiveServer,
-    issued: IssuedCertificate,
+    certificate: IssuedCertificate,
     monkeypatch: pytest.MonkeyPatch,
     tmp_path_factory: pytest.TempPathFactory,
 ) -> None:
-    """Whether the client is still there is asked of the socket below TLS."""
+    """The server asks the socket below TLS whether the client is still connected."""
     ca = tmp_path_factory.mktemp("ca") / "ca.pem"
-    ca.write_text(issued.ca_pem)
+    ca.write_text(certificate.ca_pem)
     monkeypatch.setenv("SSL_CERT_FILE", str(ca))
     with ServerClient(server.base_url, "key") as client:
         client.create_transaction("app-id", "user-id", delta=-2, reason="consume")
@@ -89,10 +89,12 @@ def test_a_client_of_ours_works_and_its_answers_count_as_delivered(
     assert [(entry.status, entry.delivered) for entry in entries(server)] == [(201, True), (200, True)]
 
 
-def test_the_base_url_has_the_name_that_the_certificate_is_for(issued: IssuedCertificate) -> None:
+def test_base_url_contains_certificate_host(certificate: IssuedCertificate) -> None:
     sandbox = Sandbox(SandboxOptions(), KEYS, "base")
     server = LiveServer(
-        sandbox.contract, SandboxRegistry(sandbox), BindOptions(tls=TlsOptions(server_ssl_context(issued), "localhost"))
+        sandbox.contract,
+        SandboxRegistry(sandbox),
+        BindOptions(tls=TlsOptions(server_ssl_context(certificate), "localhost")),
     )
     server.start()
     server.stop()
@@ -105,32 +107,34 @@ def speak_plain_http(connection: socket.socket) -> None:
         assert b"200" not in connection.recv(65536)
 
 
-def distrust(connection: socket.socket) -> None:
+def reject_certificate(connection: socket.socket) -> None:
     with pytest.raises(ssl.SSLCertVerificationError):
         ssl.create_default_context().wrap_socket(connection, server_hostname="localhost")
 
 
-def hang_up_in_the_handshake(connection: socket.socket) -> None:
+def disconnect_during_handshake(connection: socket.socket) -> None:
     connection.sendall(b"\x16\x03\x01\x02\x00\x01")
 
 
-def hang_up_at_once(connection: socket.socket) -> None:
+def disconnect_immediately(connection: socket.socket) -> None:
     connection.shutdown(socket.SHUT_RDWR)
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("way", [speak_plain_http, distrust, hang_up_in_the_handshake, hang_up_at_once])
-def test_clients_that_break_off_leave_no_line_in_the_log_and_no_entry(
-    way: Callable[[socket.socket], None],
+@pytest.mark.parametrize(
+    "break_off", [speak_plain_http, reject_certificate, disconnect_during_handshake, disconnect_immediately]
+)
+def test_aborted_handshake_is_not_logged_or_journalled(
+    break_off: Callable[[socket.socket], None],
     server: LiveServer,
-    issued: IssuedCertificate,
+    certificate: IssuedCertificate,
     caplog: pytest.LogCaptureFixture,
     capfd: pytest.CaptureFixture[str],
 ) -> None:
     with caplog.at_level(logging.DEBUG):
         with connect(server) as connection:
-            way(connection)
-        ask(server, ssl.create_default_context(cadata=issued.ca_pem))
+            break_off(connection)
+        get_health(server, ssl.create_default_context(cadata=certificate.ca_pem))
         server.stop()
     gc.collect()
     assert [record for record in caplog.records if record.levelno > logging.DEBUG] == []
@@ -138,30 +142,30 @@ def test_clients_that_break_off_leave_no_line_in_the_log_and_no_entry(
     assert entries(server) == []
 
 
-def raw_end(server: LiveServer, client: ssl.SSLContext, request: bytes) -> tuple[bytes, str]:
-    """Return what a client decrypts, and its end: TLS's own, or a RST below it, which Python's ssl would hide."""
+def read_to_end(server: LiveServer, client: ssl.SSLContext, request: bytes) -> tuple[bytes, str]:
+    """Return what a client decrypts, and how the connection ended: close_notify, or a RST that Python's ssl hides."""
     incoming, outgoing = ssl.MemoryBIO(), ssl.MemoryBIO()
     session = client.wrap_bio(incoming, outgoing, server_hostname="localhost")
-    answer, asked = b"", False
+    response, has_sent = b"", False
     with connect(server) as connection:
         while True:
             with contextlib.suppress(ssl.SSLWantReadError):
                 session.do_handshake()
-                asked = asked or session.write(request) > 0
+                has_sent = has_sent or session.write(request) > 0
                 while chunk := session.read(65536):
-                    answer += chunk
-                return answer, "close_notify"
+                    response += chunk
+                return response, "close_notify"
             try:
                 connection.sendall(outgoing.read())
                 data = connection.recv(65536)
             except ConnectionResetError:
-                return answer, "RST"
+                return response, "RST"
             assert data, "a FIN without a close_notify"
             incoming.write(data)
 
 
 @pytest.mark.parametrize(
-    ("effect", "ends", "body"),
+    ("effect", "expected_end", "body"),
     [
         (Reset(), "RST", b""),
         (Close(), "close_notify", b""),
@@ -169,42 +173,42 @@ def raw_end(server: LiveServer, client: ssl.SSLContext, request: bytes) -> tuple
         (Truncate(at_bytes=3), "close_notify", b'{"b'),
     ],
 )
-def test_a_fault_on_the_connection_is_the_same_below_tls(
-    effect: Effect, ends: str, body: bytes, server: LiveServer, issued: IssuedCertificate
+def test_connection_fault_ends_tls_connection_as_configured(
+    effect: Effect, expected_end: str, body: bytes, server: LiveServer, certificate: IssuedCertificate
 ) -> None:
     server.sandboxes.default.add_fault(rule_from(effect))
     path = "/v1/applications/app-id/users/user-id/balance"
     request = f"GET {path} HTTP/1.1\r\nHost: localhost\r\nX-API-Key: key\r\n\r\n".encode()
-    answer, ended = raw_end(server, ssl.create_default_context(cadata=issued.ca_pem), request)
-    assert (answer.partition(b"\r\n\r\n")[2], ended) == (body, ends)
+    response, end = read_to_end(server, ssl.create_default_context(cadata=certificate.ca_pem), request)
+    assert (response.partition(b"\r\n\r\n")[2], end) == (body, expected_end)
     assert [entry.delivered for entry in entries(server)] == [False]
 
 
 @pytest.mark.slow
 @pytest.mark.parametrize("sent", [b"", b"\x16\x03\x01\x02\x00\x01"])
-def test_a_handshake_that_never_ends_does_not_hold_up_the_end(
+def test_unfinished_handshake_does_not_delay_stop(
     sent: bytes, server: LiveServer, capfd: pytest.CaptureFixture[str]
 ) -> None:
     with connect(server) as connection:
         connection.sendall(sent)
-        began_s = monotonic_s()
+        started_s = monotonic_s()
         server.stop()
-        assert monotonic_s() - began_s < LIMIT_S / 2
+        assert monotonic_s() - started_s < LIMIT_S / 2
         gc.collect()
         assert capfd.readouterr().err == ""
 
 
-def test_an_idle_connection_does_not_hold_it_up_either(server: LiveServer, issued: IssuedCertificate) -> None:
-    client = ssl.create_default_context(cadata=issued.ca_pem)
+def test_idle_connection_does_not_delay_stop(server: LiveServer, certificate: IssuedCertificate) -> None:
+    client = ssl.create_default_context(cadata=certificate.ca_pem)
     with connect(server) as plain, client.wrap_socket(plain, server_hostname="localhost") as connection:
         connection.sendall(HEALTH.replace(b"Connection: close\r\n", b""))
         assert connection.recv(65536).startswith(b"HTTP/1.1 200 OK\r\n")
-        began_s = monotonic_s()
+        started_s = monotonic_s()
         server.stop()
-        assert monotonic_s() - began_s < LIMIT_S / 2
+        assert monotonic_s() - started_s < LIMIT_S / 2
 
 
-def test_the_port_is_free_once_stop_returns(server: LiveServer) -> None:
+def test_port_is_free_after_stop(server: LiveServer) -> None:
     port = int(server.base_url.rpartition(":")[2])
     server.stop()
     socket.create_server(("127.0.0.1", port)).close()

@@ -1,4 +1,4 @@
-"""An exchange in process that waits: what others do meanwhile to the clock, the sandbox and its gates."""
+"""Test in-process exchanges that wait while the clock moves or the sandbox closes."""
 
 import asyncio
 import threading
@@ -24,34 +24,34 @@ NOON = datetime(2026, 1, 1, 12, tzinfo=UTC)
 LIMIT_S = 5.0
 
 
-def frozen() -> FakeCredits:
+def new_fake() -> FakeCredits:
     return FakeCredits(balance=100, clock=NOON)
 
 
-def driver(credits: FakeCredits) -> InProcessDriver:
+def new_driver(credits: FakeCredits) -> InProcessDriver:
     return InProcessDriver(create_app(credits.sandbox.contract), credits.sandbox)
 
 
-def patient(credits: FakeCredits, timeout_s: float | None) -> ServerClient:
-    """Return a client with a patience of its own."""
-    transport = InProcessTransport(driver(credits))
+def new_client(credits: FakeCredits, timeout_s: float | None) -> ServerClient:
+    """Return a client with a timeout."""
+    transport = InProcessTransport(new_driver(credits))
     return ServerClient(IN_PROCESS_BASE_URL, credits.api_key, transport=transport, timeout_s=timeout_s)
 
 
-def patient_async(credits: FakeCredits, timeout_s: float | None) -> AsyncServerClient:
-    transport = AsyncInProcessTransport(driver(credits))
+def new_async_client(credits: FakeCredits, timeout_s: float | None) -> AsyncServerClient:
+    transport = AsyncInProcessTransport(new_driver(credits))
     return AsyncServerClient(IN_PROCESS_BASE_URL, credits.api_key, transport=transport, timeout_s=timeout_s)
 
 
 @pytest.mark.parametrize("effect", [Reset(), Close(), Garbage(), Truncate()], ids=repr)
-def test_a_client_that_has_timed_out_is_not_told_how_its_answer_would_have_broken_off(effect: Effect) -> None:
-    """Both happen in one jump of somebody else's clock; its own patience ended first."""
-    credits = frozen()
+def test_client_timeout_precedes_later_connection_fault(effect: Effect) -> None:
+    """Both happen in one jump of the clock, but the client's timeout is earlier."""
+    credits = new_fake()
     credits.faults.add(Latency(5000), phase="before")
     credits.faults.add(effect, phase="after")
 
     async def main() -> None:
-        call = asyncio.create_task(patient_async(credits, 1.0).get_balance(APP, USER))
+        call = asyncio.create_task(new_async_client(credits, 1.0).get_balance(APP, USER))
         while not credits.clock.pending():
             await asyncio.sleep(0)
         credits.sleep(10)
@@ -65,27 +65,25 @@ def test_a_client_that_has_timed_out_is_not_told_how_its_answer_would_have_broke
 
 @pytest.mark.parametrize("mode", ["in-process", "live"])
 @pytest.mark.parametrize("effect", [Truncate(), Truncate(then="reset"), Truncate(then="hang"), Drip()], ids=repr)
-def test_an_answer_without_a_body_is_whole_with_its_head(effect: Effect, mode: ClientMode) -> None:
-    """As on a socket: what the connection does behind it, or how slowly, its client does not wait to see."""
+def test_response_without_body_is_complete_after_headers(effect: Effect, mode: ClientMode) -> None:
+    """As on a socket, the client does not wait for what the connection does after the headers."""
     with FakeCredits(balance=100, mode=mode, contract=Contract(created_transaction="empty")) as credits:
         credits.faults.add(effect)
         assert credits.server_client.create_transaction(APP, USER, delta=-1, reason="consume").delta == -1
 
 
 @pytest.mark.parametrize("timeout_s", [None, 0.5])
-@pytest.mark.parametrize("forget", [Clock.reset, Clock.cancel_all])
-def test_a_delay_that_the_clock_has_forgotten_ends_in_a_closed_connection(
-    forget: Callable[[Clock], object], timeout_s: float | None
-) -> None:
-    """Nothing else would end it: it must neither wait for ever nor for real."""
-    credits = frozen()
+@pytest.mark.parametrize("cancel_timers", [Clock.reset, Clock.cancel_all])
+def test_cancelled_delay_closes_connection(cancel_timers: Callable[[Clock], object], timeout_s: float | None) -> None:
+    """Nothing else would end the delay: it must not wait forever or in real time."""
+    credits = new_fake()
     credits.faults.add(Latency(1000))
 
     async def main() -> None:
-        call = asyncio.create_task(patient_async(credits, timeout_s).get_balance(APP, USER))
+        call = asyncio.create_task(new_async_client(credits, timeout_s).get_balance(APP, USER))
         while not credits.clock.pending():
             await asyncio.sleep(0)
-        forget(credits.clock)
+        cancel_timers(credits.clock)
         with pytest.raises(ConnectionLost):
             await asyncio.wait_for(call, LIMIT_S)
 
@@ -94,15 +92,13 @@ def test_a_delay_that_the_clock_has_forgotten_ends_in_a_closed_connection(
 
 @pytest.mark.parametrize("timeout_s", [None, 0.5])
 @pytest.mark.parametrize("effect", [Hang(), Truncate(then="hang")], ids=repr)
-def test_a_hang_that_the_end_of_the_sandbox_ends_is_a_closed_connection(
-    effect: Effect, timeout_s: float | None
-) -> None:
-    """It is no timeout: its client, who may have none, was still there."""
-    credits = frozen()
+def test_closing_sandbox_during_hang_closes_connection(effect: Effect, timeout_s: float | None) -> None:
+    """It is not a timeout, as the client was still connected."""
+    credits = new_fake()
     credits.faults.add(effect)
 
     async def main() -> None:
-        call = asyncio.create_task(patient_async(credits, timeout_s).get_balance(APP, USER))
+        call = asyncio.create_task(new_async_client(credits, timeout_s).get_balance(APP, USER))
         while not credits.sandbox.close_callbacks:
             await asyncio.sleep(0)
         credits.close()
@@ -112,8 +108,8 @@ def test_a_hang_that_the_end_of_the_sandbox_ends_is_a_closed_connection(
     asyncio.run(main())
 
 
-class _Generous:
-    """Be a sandbox's lock that lets others go first whenever it opens."""
+class YieldingLock:
+    """A sandbox lock that yields to other threads after each release."""
 
     def __init__(self, lock: Any) -> None:
         self._lock = lock
@@ -126,10 +122,10 @@ class _Generous:
         threading.Event().wait(0.001)
 
 
-def test_delays_of_threads_add_up_however_the_threads_take_turns() -> None:
-    credits = frozen()
+def test_latency_of_concurrent_threads_adds_up() -> None:
+    credits = new_fake()
     credits.faults.add(Latency(100))
-    credits.sandbox.lock = _Generous(credits.sandbox.lock)  # type: ignore[assignment]
+    credits.sandbox.lock = YieldingLock(credits.sandbox.lock)  # type: ignore[assignment]
     threads = [threading.Thread(target=credits.server_client.get_balance, args=(APP, USER)) for _ in range(4)]
     for thread in threads:
         thread.start()
