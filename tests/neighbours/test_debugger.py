@@ -1,10 +1,10 @@
-"""A debugger's prompt stops the test and not the fake: nothing runs out, and nothing hangs when it closes."""
+"""Test that an open debugger prompt pauses timeouts, and that closing it leaves nothing hanging."""
 
 import sys
 
 import pytest
 
-PROMPTED = """
+PDB_SUITE = """
 import threading
 
 import pytest
@@ -35,13 +35,13 @@ def test_at_the_prompt(fake_credits, caller):
     assert "the prompt" == "opens here"
 """
 
-HELD = (
+HELD_COMMANDS = (
     "thread.start()",
     "gate.wait_for(1)",
     "[pause.wait(0.01) for _ in range(3)]",
     "p 'holds', len(gate), answers",
 )
-RELEASED = (
+RELEASE_COMMANDS = (
     "gate.release()",
     "thread.join()",
     "p 'answered', answers",
@@ -51,20 +51,20 @@ RELEASED = (
 
 
 @pytest.mark.parametrize(
-    ("released", "last"), [pytest.param(True, "continue", marks=pytest.mark.slow), (False, "quit")]
+    ("is_released", "last_command"), [pytest.param(True, "continue", marks=pytest.mark.slow), (False, "quit")]
 )
 def test_pdb_while_a_gate_holds_or_a_delay_runs(
-    pytester: pytest.Pytester, monkeypatch: pytest.MonkeyPatch, released: bool, last: str
+    pytester: pytest.Pytester, monkeypatch: pytest.MonkeyPatch, is_released: bool, last_command: str
 ) -> None:
-    """The gate's limit stands still, a delay goes on, and leaving the prompt lets the call go, released or not."""
+    """The gate's timeout pauses, delays continue, and leaving the prompt ends the held call."""
     monkeypatch.setenv("PYTEST_DISABLE_PLUGIN_AUTOLOAD", "1")
-    pytester.makepyfile(test_suite=PROMPTED)
-    commands = "\n".join((*HELD, *(RELEASED if released else ()), last, ""))
+    pytester.makepyfile(test_suite=PDB_SUITE)
+    commands = "\n".join((*HELD_COMMANDS, *(RELEASE_COMMANDS if is_released else ()), last_command, ""))
     command = (sys.executable, "-m", "pytest", "--pdb", "-p", "pytest_fake_credits", "-p", "no:cacheprovider")
     result = pytester.run(*command, timeout=20, stdin=commands.encode())
     text = result.stdout.str()
     assert "('holds', 1, [])" in text
-    if released:
-        wanted = ("('answered', [200])", "Balance(balance=1)", "('problems', [])")
-        assert all(each in text for each in wanted), text
+    if is_released:
+        expected = ("('answered', [200])", "Balance(balance=1)", "('problems', [])")
+        assert all(text_part in text for text_part in expected), text
     result.stdout.fnmatch_lines(["*1 failed*"])

@@ -1,23 +1,23 @@
-"""What stands between a test and the network: sockets forbidden, and a proxy that is not there."""
+"""Test suites with blocked sockets, and an unreachable HTTP proxy in the environment."""
 
 import pytest
 import requests
 
 from fake_credits import FakeCredits
-from tests.neighbours.connections import in_process, live, over_requests
+from tests.neighbours.connections import balance_over_requests, balances_in_process, balances_live
 from tests.plugin.conftest import Suite, suite
 
 __all__ = ["suite"]  # pytest finds the fixture by its name here
 
-FORBIDDEN = """
+SOCKET_SUITE = """
 import pytest
 from pytest_socket import SocketBlockedError
-from tests.neighbours.connections import in_process, live
+from tests.neighbours.connections import balances_in_process, balances_live
 
 pytestmark = pytest.mark.fake_credits(users={"ada": 3})
 
 def test_in_process(fake_credits):
-    assert in_process(fake_credits) == [3] * 3
+    assert balances_in_process(fake_credits) == [3] * 3
 
 def test_live(fake_credits):
     with pytest.raises((SocketBlockedError, UserWarning), match="tried to use socket"):  # it warns first
@@ -25,17 +25,17 @@ def test_live(fake_credits):
 
 @pytest.mark.enable_socket
 def test_enabled(fake_credits):
-    assert live(fake_credits) == [3] * 4
+    assert balances_live(fake_credits) == [3] * 4
 
 @pytest.mark.allow_hosts(["127.0.0.1"])
 def test_loopback(fake_credits):
-    assert live(fake_credits) == [3] * 4
+    assert balances_live(fake_credits) == [3] * 4
 """
 
 
 def test_pytest_socket(suite: Suite) -> None:
-    """In process needs no socket; the live server is allowed by a marker, and refused with a clear error without."""
-    suite(FORBIDDEN, "--disable-socket", plugins=("pytest_socket",)).assert_outcomes(passed=4)
+    """In-process calls need no socket; the live server needs a marker, and raises a clear error without one."""
+    suite(SOCKET_SUITE, "--disable-socket", plugins=("pytest_socket",)).assert_outcomes(passed=4)
 
 
 @pytest.fixture
@@ -50,9 +50,9 @@ def dead_proxy(monkeypatch: pytest.MonkeyPatch) -> None:
 @pytest.mark.usefixtures("dead_proxy")
 @pytest.mark.fake_credits(users={"ada": 3})
 def test_a_dead_http_proxy_in_the_environment(fake_credits: FakeCredits, request: pytest.FixtureRequest) -> None:
-    """In process none is asked; ``fake_credits_env`` lets every library go past it on loopback."""
-    assert in_process(fake_credits) == [3] * 3
+    """In-process calls ignore the proxy; ``fake_credits_env`` excludes loopback from it for every library."""
+    assert balances_in_process(fake_credits) == [3] * 3
     with pytest.raises(requests.exceptions.ProxyError):
-        over_requests(fake_credits)
+        balance_over_requests(fake_credits)
     request.getfixturevalue("fake_credits_env")
-    assert live(fake_credits) == [3] * 4
+    assert balances_live(fake_credits) == [3] * 4

@@ -1,4 +1,4 @@
-"""Another server beside ours in one process: pytest-django's, whose views call the API."""
+"""Test pytest-django's live server, whose views call the API, in the same process."""
 
 import pytest
 
@@ -26,27 +26,27 @@ from django.urls import path
 
 from fake_credits import ServerClient
 
-def over_http(request, user_id):
+def balance_over_http(request, user_id):
     with ServerClient(settings.CREDITS_URL, settings.CREDITS_KEY) as client:
-        return JsonResponse({"left": client.get_balance("app-id", user_id).balance})
+        return JsonResponse({"balance": client.get_balance("app-id", user_id).balance})
 
-def in_process(request, user_id):
-    return JsonResponse({"left": settings.CREDITS.server_client.get_balance("app-id", user_id).balance})
+def balance_in_process(request, user_id):
+    return JsonResponse({"balance": settings.CREDITS.server_client.get_balance("app-id", user_id).balance})
 
-urlpatterns = [path("http/<user_id>", over_http), path("process/<user_id>", in_process)]
+urlpatterns = [path("http/<user_id>", balance_over_http), path("process/<user_id>", balance_in_process)]
 
-@pytest.mark.parametrize("way", ["http", "process"])
+@pytest.mark.parametrize("route", ["http", "process"])
 @pytest.mark.parametrize("balance", [1, 2])
-def test_left(live_server, fake_credits, settings, way, balance):
+def test_view_returns_balance(live_server, fake_credits, settings, route, balance):
     settings.CREDITS = fake_credits
     fake_credits.user("ada", balance=balance)
-    assert requests.get(f"{live_server.url}/{way}/ada", timeout=5).json() == {"left": balance}
+    assert requests.get(f"{live_server.url}/{route}/ada", timeout=5).json() == {"balance": balance}
 """
 
 
 @pytest.mark.slow
 def test_pytest_djangos_live_server(suite: Suite, pytester: pytest.Pytester) -> None:
-    """Its views call the API over HTTP or in process, from their own threads."""
+    """Django views call the API over HTTP and in process, from their own threads."""
     pytester.makepyfile(shop_settings=SETTINGS)
     ini = "fake_credits_early_env = true\nDJANGO_SETTINGS_MODULE = shop_settings\npythonpath = ."
     suite(VIEWS, ini=ini, plugins=("pytest_django.plugin",), alone=True).assert_outcomes(passed=4)
