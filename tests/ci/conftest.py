@@ -1,4 +1,4 @@
-"""Own what tests of samples share: a free port, and programs of this environment under the names that samples use."""
+"""Fixtures for the sample tests: a free port, and the programs that the samples call."""
 
 import os
 import socket
@@ -12,14 +12,14 @@ from tests.cli.conftest import clean_environment
 
 @pytest.fixture
 def port() -> int:
-    """Return a port that is free."""
+    """Return a free port."""
     with socket.create_server(("127.0.0.1", 0)) as listener:
         return int(listener.getsockname()[1])
 
 
 @pytest.fixture
-def programs(tmp_path: Path) -> dict[str, str]:
-    """Return an environment in which ``fake-credits`` is this tree's, and ``pip`` has installed it already."""
+def programs_environment(tmp_path: Path) -> dict[str, str]:
+    """Return an environment whose ``fake-credits`` runs this source tree, and whose ``pip`` does nothing."""
     folder = tmp_path / "programs"
     folder.mkdir()
     for name, line in (("fake-credits", f'exec "{sys.executable}" -m fake_credits "$@"'), ("pip", "exit 0")):

@@ -1,4 +1,4 @@
-"""The samples in fixtures/ci: their shell lines work, and their parts agree with each other."""
+"""Test the samples in fixtures/ci: their shell commands work, and their settings are consistent."""
 
 import shlex
 import subprocess
@@ -23,32 +23,32 @@ PORT = ServeFlags().port
 VARIABLES = {flag.variable for flag in list_flags(cli) if flag.command == "serve"}
 
 
-def our_lines() -> list[list[str]]:
-    """Return the arguments of each ``fake-credits`` that the samples run."""
+def fake_credits_commands() -> list[list[str]]:
+    """Return the arguments of each ``fake-credits`` command in the samples."""
     texts = [step["run"] for job in JOBS.values() for step in job["steps"] if "run" in step]
     texts += [shlex.join(COMPOSE["credits"]["healthcheck"]["test"]), COMPOSE["credits"]["command"][-1]]
     url: str = JOBS["service"]["env"]["CREDITS_BASE_URL"]
     parts = [shlex.split(part.replace("$CREDITS_BASE_URL", url)) for text in texts for part in text.split("&&")]
     return [
-        words[words.index("fake-credits") + 1 :]
-        for words in parts
-        if "fake-credits" in words[1:] and "pip" not in words
+        arguments[arguments.index("fake-credits") + 1 :]
+        for arguments in parts
+        if "fake-credits" in arguments[1:] and "pip" not in arguments
     ]
 
 
-def test_every_sample_stands_in_the_readme() -> None:
+def test_readme_contains_every_sample() -> None:
     files = ["Dockerfile", *(f"fixtures/ci/{path.name}" for path in SAMPLES.iterdir())]
     assert [file for file in files if f"<!-- file: {file} -->" not in README] == []
 
 
-@pytest.mark.parametrize("words", our_lines(), ids=shlex.join)
-def test_every_line_of_ours_has_flags_that_exist(words: list[str]) -> None:
-    name, *arguments = words
-    cli.commands[name].make_context(name, arguments)
+@pytest.mark.parametrize("arguments", fake_credits_commands(), ids=shlex.join)
+def test_sample_commands_use_existing_flags(arguments: list[str]) -> None:
+    name, *command_arguments = arguments
+    cli.commands[name].make_context(name, command_arguments)
 
 
-def test_there_are_lines_of_run_wait_and_serve() -> None:
-    assert {words[0] for words in our_lines()} == {"run", "wait", "serve"}
+def test_samples_use_run_wait_and_serve() -> None:
+    assert {arguments[0] for arguments in fake_credits_commands()} == {"run", "wait", "serve"}
 
 
 @pytest.mark.parametrize(
@@ -59,13 +59,13 @@ def test_there_are_lines_of_run_wait_and_serve() -> None:
     ],
     ids=["compose", "service container"],
 )
-def test_what_the_tests_are_told_is_what_the_server_was_told(server: dict[str, str], tests: dict[str, str]) -> None:
+def test_client_environment_matches_server_environment(server: dict[str, str], tests: dict[str, str]) -> None:
     assert set(server) <= VARIABLES
     assert tests["CREDITS_API_KEY"] == server["FAKE_CREDITS_API_KEY"]
     assert urlsplit(tests["CREDITS_BASE_URL"]).port == PORT
 
 
-def test_the_names_and_ports_of_the_services_are_those_of_the_urls() -> None:
+def test_urls_match_service_names_and_ports() -> None:
     url: str = COMPOSE["tests"]["environment"]["CREDITS_BASE_URL"]
     assert urlsplit(url).hostname in COMPOSE
     assert list(COMPOSE["tests"]["depends_on"]) == ["credits"]
@@ -73,19 +73,21 @@ def test_the_names_and_ports_of_the_services_are_those_of_the_urls() -> None:
 
 
 @pytest.mark.slow
-def test_the_containers_line_serves_another_container(programs: dict[str, str], port: int, tmp_path: Path) -> None:
-    """What can't be had without an engine is done here: pip has installed us, and the port is a free one."""
+def test_container_command_serves_other_container(
+    programs_environment: dict[str, str], port: int, tmp_path: Path
+) -> None:
+    """Without a container engine, the test provides an installed package and a free port."""
     service, key = COMPOSE["credits"], COMPOSE["tests"]["environment"]["CREDITS_API_KEY"]
-    environment = {**programs, **service["environment"], "FAKE_CREDITS_PORT": str(port)}
+    environment = {**programs_environment, **service["environment"], "FAKE_CREDITS_PORT": str(port)}
     health = [word.replace(str(PORT), str(port)) for word in service["healthcheck"]["test"][1:]]
     with (tmp_path / "log").open("wb") as log:
         process = subprocess.Popen(service["command"], env=environment, stdout=log, stderr=log)
     try:
 
-        def healthy() -> bool:
+        def is_healthy() -> bool:
             return subprocess.run(health, env=environment, check=False, capture_output=True).returncode == 0
 
-        until(lambda: healthy() or process.poll() is not None, "a healthy server")
+        until(lambda: is_healthy() or process.poll() is not None, "a healthy server")
         path = "/v1/applications/app-id/users/user-id/balance"
         with httpx2.Client(trust_env=False, headers={"Host": "credits:8402", "X-API-Key": key}) as client:
             assert client.get(f"http://127.0.0.1:{port}{path}").json() == {"balance": 100}
@@ -94,11 +96,13 @@ def test_the_containers_line_serves_another_container(programs: dict[str, str], 
         assert process.wait(LIMIT_S) == 0
 
 
-def test_the_step_runs_its_command_with_the_api_beside_it(programs: dict[str, str], tmp_path: Path) -> None:
+def test_run_step_starts_command_with_api(programs_environment: dict[str, str], tmp_path: Path) -> None:
     (line,) = (step["run"] for step in JOBS["beside"]["steps"] if "fake-credits" in step.get("run", ""))
     for name, body in (("pipx", 'shift; exec "$@"'), ("npm", 'printf "%s %s" "$1" "$CREDITS_BASE_URL"; exit 3')):
         (tmp_path / "programs" / name).write_text(f"#!/bin/sh\n{body}\n")
         (tmp_path / "programs" / name).chmod(0o755)
-    done = subprocess.run(["/bin/sh", "-c", line], env=programs, capture_output=True, text=True, check=False)
-    assert done.returncode == 3, done.stderr
-    assert done.stdout.startswith("test http://127.0.0.1:")
+    result = subprocess.run(
+        ["/bin/sh", "-c", line], env=programs_environment, capture_output=True, text=True, check=False
+    )
+    assert result.returncode == 3, result.stderr
+    assert result.stdout.startswith("test http://127.0.0.1:")
