@@ -1,4 +1,4 @@
-"""Own what the tests of assertions share: a journal, and a short way to put an exchange into it."""
+"""Fixtures for the assertion tests: a journal, and a function that writes an exchange to it."""
 
 import threading
 from collections.abc import Callable
@@ -9,14 +9,14 @@ import pytest
 from fake_credits.assertions import JournalAssertions
 from fake_credits.journal import JournalEntry
 
-Told = Callable[..., JournalEntry]
+WriteEntry = Callable[..., JournalEntry]
 
 API_KEY = "fake_credits_key_of_a_test"
 
 
 def entry(ordinal: int, operation: str = "createTransaction", **fields: Any) -> JournalEntry:
-    words: dict[str, Any] = {"method": "POST", "target": "/somewhere", "user": "ada", "status": 201, **fields}
-    return JournalEntry(ordinal=ordinal, request_id=f"req_{ordinal}", at_ms=0, operation=operation, **words)
+    values: dict[str, Any] = {"method": "POST", "target": "/somewhere", "user": "ada", "status": 201, **fields}
+    return JournalEntry(ordinal=ordinal, request_id=f"req_{ordinal}", at_ms=0, operation=operation, **values)
 
 
 @pytest.fixture
@@ -25,12 +25,12 @@ def journal() -> JournalAssertions:
 
 
 @pytest.fixture
-def tell(journal: JournalAssertions) -> Told:
-    """Write the next exchange: an operation and fields of `JournalEntry`."""
+def write_entry(journal: JournalAssertions) -> WriteEntry:
+    """Return a function that writes the next exchange with the given fields of `JournalEntry`."""
 
     def write(operation: str = "createTransaction", **fields: Any) -> JournalEntry:
-        told = entry(journal.next_ordinal(), operation, **fields)
-        journal.write(told)
-        return told
+        written = entry(journal.next_ordinal(), operation, **fields)
+        journal.write(written)
+        return written
 
     return write

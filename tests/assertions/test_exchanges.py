@@ -1,4 +1,4 @@
-"""Test assertions on real exchanges, in process and over a socket, with calls from tasks and from other threads."""
+"""Test assertions on real exchanges, in process and over a socket, from tasks and from threads."""
 
 import threading
 from collections.abc import Iterator
@@ -7,7 +7,7 @@ import anyio
 import pytest
 
 from fake_credits import FakeCredits
-from tests.assertions.test_journal_assertions import RUNS, Run
+from tests.assertions.test_journal_assertions import LOOP_RUNNERS, RunMain
 
 
 @pytest.fixture(params=["in-process", "live"])
@@ -16,49 +16,49 @@ def credits(request: pytest.FixtureRequest) -> Iterator[FakeCredits]:
         yield credits
 
 
-@pytest.fixture(params=RUNS, ids=["asyncio", "trio"])
-def run(request: pytest.FixtureRequest) -> Run:
-    found: Run = request.param
-    return found
+@pytest.fixture(params=LOOP_RUNNERS, ids=["asyncio", "trio"])
+def run(request: pytest.FixtureRequest) -> RunMain:
+    runner: RunMain = request.param
+    return runner
 
 
 def spend(credits: FakeCredits) -> None:
     credits.server_client.create_transaction("app-id", "ada", delta=-10, reason="consume")
 
 
-def test_what_happened_is_told_over_both_drivers(credits: FakeCredits) -> None:
+def test_assertions_work_over_both_drivers(credits: FakeCredits) -> None:
     spend(credits)
     credits.user_client("ada").get_balance("ada")
     credits.journal.assert_order("createTransaction", "getBalance")
     credits.journal.assert_called("createTransaction", delta=-10, reason="consume", committed=True, client="server")
     credits.journal.assert_called("getBalance", user="ada", client="user", times=1)
-    with pytest.raises(AssertionError) as failed:
+    with pytest.raises(AssertionError) as error:
         credits.journal.assert_called(user=credits.api_key)
-    assert credits.api_key not in str(failed.value)
+    assert credits.api_key not in str(error.value)
 
 
-def test_a_thread_waits_for_a_call(credits: FakeCredits) -> None:
-    caller = threading.Thread(target=spend, args=(credits,))
-    caller.start()
+def test_thread_waits_for_call(credits: FakeCredits) -> None:
+    thread = threading.Thread(target=spend, args=(credits,))
+    thread.start()
     (call,) = credits.journal.wait_for("createTransaction", user="ada")
     assert call.committed
-    caller.join()
+    thread.join()
 
 
-def test_a_task_waits_for_another_thread_s_call(credits: FakeCredits, run: Run) -> None:
+def test_task_waits_for_call_of_other_thread(credits: FakeCredits, run: RunMain) -> None:
     credits.serve()
 
     async def main() -> None:
-        caller = threading.Thread(target=spend, args=(credits,))
-        caller.start()
+        thread = threading.Thread(target=spend, args=(credits,))
+        thread.start()
         await credits.journal.async_wait_for("createTransaction", user="ada")
-        caller.join()
+        thread.join()
 
     run(main)
 
 
-def test_a_task_waits_for_another_task_s_call(credits: FakeCredits, run: Run) -> None:
-    """In one loop, where a wait that stopped it would never end."""
+def test_task_waits_for_call_of_other_task(credits: FakeCredits, run: RunMain) -> None:
+    """A wait that blocked the event loop would never end."""
 
     async def main() -> None:
         client = credits.async_server_client

@@ -1,4 +1,4 @@
-"""Test the questions and assertions of a test: was it called, how often, in which order, and waiting for it."""
+"""Test the journal's assertions: calls, counts, order, idempotency keys and waiting for calls."""
 
 import asyncio
 import threading
@@ -13,9 +13,9 @@ from msgspec import structs
 from fake_credits import Call
 from fake_credits.assertions import JournalAssertions
 from fake_credits.journal import JournalEntry
-from tests.assertions.conftest import Told, entry
+from tests.assertions.conftest import WriteEntry, entry
 
-Run = Callable[[Callable[[], Awaitable[None]]], None]
+RunMain = Callable[[Callable[[], Awaitable[None]]], None]
 
 
 def on_asyncio(main: Callable[[], Awaitable[None]]) -> None:
@@ -25,62 +25,66 @@ def on_asyncio(main: Callable[[], Awaitable[None]]) -> None:
     asyncio.run(run())
 
 
-RUNS: list[Run] = [on_asyncio, trio.run]
+LOOP_RUNNERS: list[RunMain] = [on_asyncio, trio.run]
 
 
-@pytest.fixture(params=RUNS, ids=["asyncio", "trio"])
-def run(request: pytest.FixtureRequest) -> Run:
-    found: Run = request.param
-    return found
+@pytest.fixture(params=LOOP_RUNNERS, ids=["asyncio", "trio"])
+def run(request: pytest.FixtureRequest) -> RunMain:
+    runner: RunMain = request.param
+    return runner
 
 
 @pytest.fixture(autouse=True)
-def nothing_is_left(journal: JournalAssertions) -> Iterator[None]:
-    """No wait leaves a thread, or a watcher of the journal, behind."""
+def no_threads_or_watchers_left(journal: JournalAssertions) -> Iterator[None]:
+    """Fail when a test leaves a thread or a journal watcher."""
     before = threading.active_count()
     yield
     assert threading.active_count() == before
     assert vars(journal)["_watchers"] == ()
 
 
-def in_thread(what: Callable[[], object]) -> threading.Thread:
-    thread = threading.Thread(target=what)
+def in_thread(target: Callable[[], object]) -> threading.Thread:
+    thread = threading.Thread(target=target)
     thread.start()
     return thread
 
 
-def test_calls_are_found_by_criteria(journal: JournalAssertions, tell: Told) -> None:
-    first, _, third = tell(delta=-1), tell("getBalance"), tell(delta=-2)
+def test_calls_returns_matching_entries(journal: JournalAssertions, write_entry: WriteEntry) -> None:
+    first, _, third = write_entry(delta=-1), write_entry("getBalance"), write_entry(delta=-2)
     assert journal.calls("createTransaction") == (first, third)
     assert journal.calls(user="ada", delta=-2) == (third,)
     assert len(journal.calls()) == 3
 
 
-def test_a_call_that_was_made_is_returned(journal: JournalAssertions, tell: Told) -> None:
-    told = tell(delta=-1), tell(delta=-1)
-    assert journal.assert_called("createTransaction", delta=-1) == told
-    assert journal.assert_called("createTransaction", delta=-1, times=2) == told
+def test_assert_called_returns_matching_calls(journal: JournalAssertions, write_entry: WriteEntry) -> None:
+    entries = write_entry(delta=-1), write_entry(delta=-1)
+    assert journal.assert_called("createTransaction", delta=-1) == entries
+    assert journal.assert_called("createTransaction", delta=-1, times=2) == entries
     assert journal.assert_called("createUser", times=0) == ()
 
 
 @pytest.mark.parametrize("times", [None, 2])
-def test_a_call_that_was_not_made_fails(journal: JournalAssertions, tell: Told, times: int | None) -> None:
-    tell("getBalance")
+def test_assert_called_fails_for_missing_call(
+    journal: JournalAssertions, write_entry: WriteEntry, times: int | None
+) -> None:
+    write_entry("getBalance")
     with pytest.raises(AssertionError, match="^createTransaction was "):
         journal.assert_called("createTransaction", times=times)
 
 
 @pytest.mark.parametrize("times", [0, 1, 3])
-def test_a_wrong_number_of_calls_fails(journal: JournalAssertions, tell: Told, times: int) -> None:
-    tell()
-    tell()
+def test_assert_called_fails_for_wrong_number_of_calls(
+    journal: JournalAssertions, write_entry: WriteEntry, times: int
+) -> None:
+    write_entry()
+    write_entry()
     with pytest.raises(AssertionError, match=f"createTransaction was called 2 times, not {times} time"):
         journal.assert_called("createTransaction", times=times)
 
 
-def test_absence_is_asserted_of_a_call_or_of_all(journal: JournalAssertions, tell: Told) -> None:
+def test_assert_not_called_checks_one_call_or_all_calls(journal: JournalAssertions, write_entry: WriteEntry) -> None:
     journal.assert_not_called()
-    tell("getBalance")
+    write_entry("getBalance")
     journal.assert_not_called("createTransaction")
     journal.assert_not_called("getBalance", user="bob")
     with pytest.raises(AssertionError, match="getBalance was called 1 time, not 0 times"):
@@ -89,8 +93,8 @@ def test_absence_is_asserted_of_a_call_or_of_all(journal: JournalAssertions, tel
         journal.assert_not_called()
 
 
-def test_what_the_journal_has_dropped_proves_nothing() -> None:
-    """Neither an absence nor a number; presence and order do not suffer."""
+def test_counts_fail_after_entries_were_dropped() -> None:
+    """Only absence and counts depend on dropped entries; presence and order do not."""
     journal = JournalAssertions(threading.RLock(), limit=2)
     for ordinal in (1, 2):
         journal.write(entry(ordinal))
@@ -106,19 +110,19 @@ def test_what_the_journal_has_dropped_proves_nothing() -> None:
     journal.assert_not_called()
 
 
-def test_an_order_may_have_other_calls_between(journal: JournalAssertions, tell: Told) -> None:
-    told = [tell(name) for name in ("createUser", "getBalance", "createTransaction", "getBalance")]
-    assert journal.assert_order("createUser", "createTransaction") == (told[0], told[2])
-    assert journal.assert_order("getBalance", Call("getBalance", user="ada")) == (told[1], told[3])
+def test_assert_order_allows_calls_in_between(journal: JournalAssertions, write_entry: WriteEntry) -> None:
+    entries = [write_entry(name) for name in ("createUser", "getBalance", "createTransaction", "getBalance")]
+    assert journal.assert_order("createUser", "createTransaction") == (entries[0], entries[2])
+    assert journal.assert_order("getBalance", Call("getBalance", user="ada")) == (entries[1], entries[3])
 
 
-def test_calls_in_another_order_fail(journal: JournalAssertions, tell: Told) -> None:
-    tell("getBalance", status=200)
-    tell("createUser", status=200)
-    tell("createUser", user="bob")
-    with pytest.raises(AssertionError) as failed:
+def test_assert_order_fails_for_other_order(journal: JournalAssertions, write_entry: WriteEntry) -> None:
+    write_entry("getBalance", status=200)
+    write_entry("createUser", status=200)
+    write_entry("createUser", user="bob")
+    with pytest.raises(AssertionError) as error:
         journal.assert_order("createUser", Call("getBalance", user="ada"))
-    assert str(failed.value).splitlines() == [
+    assert str(error.value).splitlines() == [
         "getBalance(user='ada') was not called after createUser, #2; only at or before it: #1",
         "the nearest of 1 exchange, != where they differ:",
         "        operation      user      answer",
@@ -127,8 +131,8 @@ def test_calls_in_another_order_fail(journal: JournalAssertions, tell: Told) -> 
     ]
 
 
-def test_an_order_that_lacks_a_call_fails(journal: JournalAssertions, tell: Told) -> None:
-    tell("createUser")
+def test_assert_order_fails_for_missing_call(journal: JournalAssertions, write_entry: WriteEntry) -> None:
+    write_entry("createUser")
     with pytest.raises(AssertionError, match="^getUser was not called, the first of 2 in order"):
         journal.assert_order("getUser", "createUser")
     with pytest.raises(AssertionError, match="^getUser was not called after createUser, #1$"):
@@ -138,34 +142,38 @@ def test_an_order_that_lacks_a_call_fails(journal: JournalAssertions, tell: Told
 
 
 @pytest.mark.parametrize("calls", [[], ["createUser"]])
-def test_an_order_needs_two_calls(journal: JournalAssertions, calls: list[str]) -> None:
+def test_assert_order_requires_two_calls(journal: JournalAssertions, calls: list[str]) -> None:
     with pytest.raises(ValueError, match="two calls or more"):
         journal.assert_order(*calls)
 
 
-def test_committed_writes_that_share_a_key_are_found(journal: JournalAssertions, tell: Told) -> None:
-    first = tell(committed=True, idempotency_key="a", delivered=False)
-    tell(committed=False, idempotency_key="a")
-    tell(committed=True, idempotency_key="b")
-    tell(committed=True)
-    tell(committed=True)
+def test_committed_writes_with_same_idempotency_key_are_found(
+    journal: JournalAssertions, write_entry: WriteEntry
+) -> None:
+    first = write_entry(committed=True, idempotency_key="a", delivered=False)
+    write_entry(committed=False, idempotency_key="a")
+    write_entry(committed=True, idempotency_key="b")
+    write_entry(committed=True)
+    write_entry(committed=True)
     assert journal.committed_twice() == {}
     journal.assert_committed_once()
-    again = tell(committed=True, idempotency_key="a", user="bob")
-    assert journal.committed_twice() == {"a": (first, again)}
+    second = write_entry(committed=True, idempotency_key="a", user="bob")
+    assert journal.committed_twice() == {"a": (first, second)}
     assert journal.committed_twice(user="ada") == {}
     with pytest.raises(AssertionError, match="'a': #1 createTransaction for 'ada', #6 createTransaction for 'bob'"):
         journal.assert_committed_once("createTransaction")
 
 
-def test_writes_without_keys_prove_nothing_about_retries(journal: JournalAssertions, tell: Told) -> None:
-    tell(committed=True)
-    tell(idempotency_key="a")
+def test_assert_committed_once_fails_without_idempotency_keys(
+    journal: JournalAssertions, write_entry: WriteEntry
+) -> None:
+    write_entry(committed=True)
+    write_entry(idempotency_key="a")
     with pytest.raises(AssertionError, match="no committed write among any call bears an idempotency key"):
         journal.assert_committed_once()
 
 
-def test_keys_that_were_dropped_prove_nothing_either() -> None:
+def test_assert_committed_once_fails_after_entries_were_dropped() -> None:
     journal = JournalAssertions(threading.RLock(), limit=1)
     for ordinal in (1, 2):
         journal.write(entry(ordinal, committed=True, idempotency_key="a"))
@@ -173,7 +181,7 @@ def test_keys_that_were_dropped_prove_nothing_either() -> None:
         journal.assert_committed_once()
 
 
-def test_a_header_that_is_not_kept_is_refused() -> None:
+def test_header_that_is_not_kept_is_rejected() -> None:
     journal = JournalAssertions(threading.RLock(), kept_headers=("traceparent", "x-tenant"))
     journal.write(entry(1, headers={"x-tenant": "a"}))
     journal.assert_called(headers={"X-Tenant": "a"})
@@ -181,52 +189,58 @@ def test_a_header_that_is_not_kept_is_refused() -> None:
         journal.assert_not_called(headers={"X-Other": "a"})
 
 
-def test_a_call_that_has_been_is_not_waited_for(journal: JournalAssertions, tell: Told, run: Run) -> None:
-    told = tell()
-    assert journal.wait_for("createTransaction", timeout_s=0) == (told,)
+def test_wait_for_returns_at_once_for_past_call(
+    journal: JournalAssertions, write_entry: WriteEntry, run: RunMain
+) -> None:
+    past = write_entry()
+    assert journal.wait_for("createTransaction", timeout_s=0) == (past,)
 
     async def main() -> None:
-        assert await journal.async_wait_for("createTransaction", timeout_s=0) == (told,)
+        assert await journal.async_wait_for("createTransaction", timeout_s=0) == (past,)
 
     run(main)
 
 
-def test_a_thread_waits_until_there_are_enough(journal: JournalAssertions, tell: Told) -> None:
+def test_wait_for_blocks_thread_until_enough_calls(journal: JournalAssertions, write_entry: WriteEntry) -> None:
     def calls() -> None:
-        tell("getBalance")
-        tell()
-        tell(user="bob")
-        tell()
+        write_entry("getBalance")
+        write_entry()
+        write_entry(user="bob")
+        write_entry()
 
     caller = in_thread(calls)
-    found = journal.wait_for("createTransaction", user="ada", times=2)
-    assert len(found) == 2
+    runner = journal.wait_for("createTransaction", user="ada", times=2)
+    assert len(runner) == 2
     caller.join()
 
 
-def test_a_task_waits_until_there_are_enough(journal: JournalAssertions, tell: Told, run: Run) -> None:
-    """Under a stopped clock too."""
+def test_async_wait_for_waits_until_enough_calls(
+    journal: JournalAssertions, write_entry: WriteEntry, run: RunMain
+) -> None:
+    """This also works while freezegun stops the clock."""
 
     async def main() -> None:
         with freeze_time("2030-01-01"):
-            caller = in_thread(lambda: [tell("getBalance"), tell(), tell()])
+            caller = in_thread(lambda: [write_entry("getBalance"), write_entry(), write_entry()])
             assert len(await journal.async_wait_for("createTransaction", times=2)) == 2
             caller.join()
 
     run(main)
 
 
-def test_what_an_exchange_does_later_is_waited_for_too(journal: JournalAssertions, tell: Told) -> None:
-    """As a write that lands after its client gave up."""
-    late = tell(delivered=False)
-    landing = in_thread(lambda: journal.replace(structs.replace(late, committed=True)))
-    (landed,) = journal.wait_for("createTransaction", committed=True, delivered=False)
-    assert landed.ordinal == late.ordinal
-    landing.join()
+def test_wait_for_sees_replaced_entry(journal: JournalAssertions, write_entry: WriteEntry) -> None:
+    """For example a write that is committed after its client timed out."""
+    late = write_entry(delivered=False)
+    replacing = in_thread(lambda: journal.replace(structs.replace(late, committed=True)))
+    (replaced,) = journal.wait_for("createTransaction", committed=True, delivered=False)
+    assert replaced.ordinal == late.ordinal
+    replacing.join()
 
 
-def test_a_wait_ends_at_its_limit_with_the_nearest_calls(journal: JournalAssertions, tell: Told, run: Run) -> None:
-    tell(delta=-1)
+def test_wait_for_times_out_with_nearest_calls(
+    journal: JournalAssertions, write_entry: WriteEntry, run: RunMain
+) -> None:
+    write_entry(delta=-1)
     message = r"within 0.001 s createTransaction\(delta=-2\) was called 0 times, not 1 time\nthe nearest of 1 exchange"
     with pytest.raises(AssertionError, match=message):
         journal.wait_for("createTransaction", delta=-2, timeout_s=0.001)
@@ -238,27 +252,25 @@ def test_a_wait_ends_at_its_limit_with_the_nearest_calls(journal: JournalAsserti
     run(main)
 
 
-def test_a_condition_that_fails_fails_in_the_waiter_and_not_in_the_exchange(
-    journal: JournalAssertions, tell: Told
-) -> None:
-    def condition(told: JournalEntry) -> bool:
-        raise ZeroDivisionError(told.ordinal)
+def test_error_in_where_function_is_raised_in_waiter(journal: JournalAssertions, write_entry: WriteEntry) -> None:
+    def condition(candidate: JournalEntry) -> bool:
+        raise ZeroDivisionError(candidate.ordinal)
 
     def wait() -> None:
         with pytest.raises(ZeroDivisionError):
             journal.wait_for(where=condition)
-        ended.append(True)
+        results.append(True)
 
-    ended: list[bool] = []
+    results: list[bool] = []
     waiter = in_thread(wait)
     while not vars(journal)["_watchers"]:
         pass
-    tell()
+    write_entry()
     waiter.join()
-    assert ended == [True]
+    assert results == [True]
 
 
-def test_a_running_loop_is_told_what_to_write(journal: JournalAssertions, run: Run) -> None:
+def test_wait_for_in_event_loop_suggests_async_wait_for(journal: JournalAssertions, run: RunMain) -> None:
     async def main() -> None:
         with pytest.raises(RuntimeError, match=r"write `await credits.journal.async_wait_for\(...\)`"):
             journal.wait_for("createUser")
@@ -267,7 +279,7 @@ def test_a_running_loop_is_told_what_to_write(journal: JournalAssertions, run: R
 
 
 @pytest.mark.parametrize(
-    ("words", "kind", "message"),
+    ("arguments", "error_type", "message"),
     [
         ({"times": 0}, ValueError, "times must be 1 or more, not 0"),
         ({"times": True}, TypeError, "times must be an int, not bool"),
@@ -279,17 +291,19 @@ def test_a_running_loop_is_told_what_to_write(journal: JournalAssertions, run: R
         ({"usr": "ada"}, TypeError, "did you mean 'user'"),
     ],
 )
-def test_what_can_t_be_waited_for_is_refused(journal: JournalAssertions, words: Any, kind: type, message: str) -> None:
-    with pytest.raises(kind, match=message):
-        journal.wait_for("createUser", **words)
+def test_invalid_wait_for_argument_is_rejected(
+    journal: JournalAssertions, arguments: Any, error_type: type, message: str
+) -> None:
+    with pytest.raises(error_type, match=message):
+        journal.wait_for("createUser", **arguments)
 
 
-def test_numbers_of_calls_are_checked(journal: JournalAssertions) -> None:
+def test_negative_times_is_rejected(journal: JournalAssertions) -> None:
     with pytest.raises(ValueError, match="times must be 0 or more, not -1"):
         journal.assert_called("createUser", times=-1)
 
 
-ASKED: list[Callable[[JournalAssertions], object]] = [
+OPERATION_CALLS: list[Callable[[JournalAssertions], object]] = [
     lambda journal: journal.calls(""),
     lambda journal: journal.assert_called(""),
     lambda journal: journal.assert_not_called(""),
@@ -300,10 +314,8 @@ ASKED: list[Callable[[JournalAssertions], object]] = [
 ]
 
 
-@pytest.mark.parametrize("ask", ASKED)
-def test_an_empty_operation_is_none_and_does_not_mean_any(
-    journal: JournalAssertions, ask: Callable[[JournalAssertions], object]
-) -> None:
-    """It comes of a variable that is empty by mistake."""
+@pytest.mark.parametrize("call", OPERATION_CALLS)
+def test_empty_operation_is_rejected(journal: JournalAssertions, call: Callable[[JournalAssertions], object]) -> None:
+    """An empty operation usually comes from an unset variable."""
     with pytest.raises(ValueError, match="there is no operation '': choose one of createUser"):
-        ask(journal)
+        call(journal)

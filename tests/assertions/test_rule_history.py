@@ -1,4 +1,4 @@
-"""Test that a code, a cause or a rule that no exchange of a sandbox can have is refused, and every other taken."""
+"""Test that codes, causes and rules unknown to the sandbox are rejected, and known ones accepted."""
 
 from typing import Any
 
@@ -10,7 +10,7 @@ from fake_credits.faults import Reset, Status
 from fake_credits.tokens.credentials import AUTH_FAILURE_REASONS
 from tests.assertions.conftest import entry
 
-UNKNOWN = {
+UNKNOWN_CRITERIA = {
     "a code": ({"code": "insufficent_credits"}, r"code 'insufficent_credits', did you mean 'insufficient_credits'\?"),
     "a cause": ({"cause": "domian"}, r"cause 'domian', did you mean 'domain'\? \(there are: bug, domain, .*auth:<why>"),
     "a why": ({"cause": "auth:expird"}, r"cause 'auth:expird', did you mean 'auth:expired'\?"),
@@ -20,27 +20,27 @@ UNKNOWN = {
 }
 
 
-@pytest.mark.parametrize(("criteria", "message"), UNKNOWN.values(), ids=UNKNOWN)
-def test_what_no_exchange_here_can_have_is_refused(criteria: Any, message: str) -> None:
+@pytest.mark.parametrize(("criteria", "message"), UNKNOWN_CRITERIA.values(), ids=UNKNOWN_CRITERIA)
+def test_unknown_code_cause_or_rule_is_rejected(criteria: Any, message: str) -> None:
     with FakeCredits() as credits, pytest.raises(ValueError, match=f"no call here can have the {message}"):
         credits.journal.assert_not_called(**criteria)
 
 
 @pytest.mark.parametrize("code", ["", *ERRORS])
-def test_every_code_of_the_api_is_known(code: str) -> None:
+def test_every_api_error_code_is_accepted(code: str) -> None:
     with FakeCredits() as credits:
         credits.journal.assert_not_called(code=code)
         assert credits.journal.calls(cause=ERRORS[code].cause if code and ERRORS[code].cause != "auth" else "") == ()
 
 
-@pytest.mark.parametrize("why", AUTH_FAILURE_REASONS)
-def test_every_reason_of_a_refused_credential_is_known(why: str) -> None:
+@pytest.mark.parametrize("reason", AUTH_FAILURE_REASONS)
+def test_every_auth_failure_reason_is_accepted(reason: str) -> None:
     with FakeCredits() as credits:
-        credits.journal.assert_not_called(cause=f"auth:{why}")
+        credits.journal.assert_not_called(cause=f"auth:{reason}")
 
 
-def test_a_rule_and_its_code_are_known_once_it_is_declared() -> None:
-    """Also after its block, where it never fired: that is what the assertion says."""
+def test_rule_and_its_code_are_accepted_once_declared() -> None:
+    """This also holds after its block, when the rule never fired."""
     with FakeCredits() as credits:
         rule = {"name": "storm", "optional": True}
         with credits.faults(Status(503, code="meltdown"), "getBalance", nth=1, **rule):
@@ -50,14 +50,14 @@ def test_a_rule_and_its_code_are_known_once_it_is_declared() -> None:
             credits.journal.assert_not_called(rule="strom")
 
 
-def test_the_codes_of_a_script_are_known() -> None:
+def test_script_codes_are_accepted() -> None:
     with FakeCredits() as credits:
         credits.faults.add(script=[418, "ok", 503], optional=True)
         credits.journal.assert_not_called(code="rejected")
         credits.journal.assert_not_called(code="unavailable")
 
 
-def test_of_several_rules_at_once_each_must_be_known() -> None:
+def test_each_of_combined_rules_must_be_declared() -> None:
     with FakeCredits() as credits:
         credits.faults.add(Reset(), "getBalance", nth=1, name="a", optional=True)
         credits.faults.add(Reset(), "getBalance", nth=2, name="b+c", optional=True)
@@ -67,16 +67,16 @@ def test_of_several_rules_at_once_each_must_be_known() -> None:
             credits.journal.assert_not_called(rule="a+z")
 
 
-def test_what_an_exchange_has_is_known() -> None:
+def test_values_of_journalled_exchange_are_accepted() -> None:
     with FakeCredits() as credits:
         credits.journal.write(entry(credits.journal.next_ordinal(), code="theirs", cause="fault:theirs", rule="theirs"))
         credits.journal.assert_called(code="theirs", cause="fault:theirs", rule="theirs")
 
 
-def test_it_remembers_no_more_than_ten_thousand_rules() -> None:
+def test_history_keeps_at_most_10_000_rules() -> None:
     with FakeCredits() as credits:
-        declared = credits.journal.rule_history
+        history = credits.journal.rule_history
         rule = credits.faults.add(Reset(), "getBalance", nth=1, optional=True).rule
         for number in range(10_001):
-            declared.add(f"rule{number}", rule)
-        assert repr(declared) == "<RuleHistory: 10000 rules>"
+            history.add(f"rule{number}", rule)
+        assert repr(history) == "<RuleHistory: 10000 rules>"

@@ -1,4 +1,4 @@
-"""Test what the end of a sandbox, and its reset, do to whoever waits at one of its gates."""
+"""Test that closing or resetting a sandbox ends waits at its gates."""
 
 import threading
 
@@ -8,12 +8,12 @@ from fake_credits.errors import GateTimeout
 from fake_credits.fake import FakeCredits
 
 
-@pytest.mark.parametrize("end", ["close", "reset"])
-def test_its_end_and_its_reset_end_a_wait_at_a_gate(end: str) -> None:
+@pytest.mark.parametrize("method", ["close", "reset"])
+def test_closing_or_resetting_sandbox_ends_wait_at_gate(method: str) -> None:
     with FakeCredits() as credits:
         gate = credits.hold("createTransaction")
-        ending = threading.Thread(target=getattr(credits, end))
-        ending.start()
+        thread = threading.Thread(target=getattr(credits, method))
+        thread.start()
         with pytest.raises(GateTimeout, match="0 of 1 arrived before its sandbox's end or reset"):
             gate.wait_for(1, limit_s=30)
-        ending.join()
+        thread.join()
