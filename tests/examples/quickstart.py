@@ -1,4 +1,4 @@
-"""Grant and consume credits against whatever CREDITS_BASE_URL names; run by ``fake-credits run -- python``."""
+"""Grant and consume credits at CREDITS_BASE_URL; run with ``fake-credits run -- python``."""
 
 import os
 import sys

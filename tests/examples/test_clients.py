@@ -5,7 +5,7 @@ from fake_credits.client.user import UserClient
 from fake_credits.errors import UserNotFound
 
 
-def test_the_readme_of_the_api_in_python(
+def test_server_and_user_clients(
     fake_credits_server_client: ServerClient, fake_credits_user_client: UserClient
 ) -> None:
     server = fake_credits_server_client  # ServerClient("https://your-api-url.com", "your-api-key")
@@ -18,5 +18,5 @@ def test_the_readme_of_the_api_in_python(
 
     user = fake_credits_user_client  # UserClient("https://your-api-url.com", "app-id", user_jwt)
     assert user.get_balance("user-id").balance == 90
-    assert [each.reason for each in user.iter_transactions("user-id")] == ["consume", "grant"]
+    assert [transaction.reason for transaction in user.iter_transactions("user-id")] == ["consume", "grant"]
     assert not hasattr(user, "create_transaction")

@@ -8,8 +8,8 @@ from fake_credits.faults import lost_response
 # ---- the application under test
 
 
-def charge_blindly(api: ServerClient, user: str, price: int) -> None:
-    """Retry where no answer came, as if nothing had happened."""
+def charge_with_blind_retry(api: ServerClient, user: str, price: int) -> None:
+    """Retry after a lost connection without checking whether the write was committed."""
     for _ in range(3):
         try:
             api.create_transaction("app-id", user, delta=-price, reason="consume")
@@ -18,8 +18,8 @@ def charge_blindly(api: ServerClient, user: str, price: int) -> None:
             continue
 
 
-def charge_once(api: ServerClient, user: str, price: int) -> None:
-    """Retry only what the history does not show."""
+def charge_after_checking_history(api: ServerClient, user: str, price: int) -> None:
+    """Retry only when the history does not contain the transaction."""
     before = len(list(api.iter_transactions("app-id", user)))
     for _ in range(3):
         try:
@@ -27,7 +27,7 @@ def charge_once(api: ServerClient, user: str, price: int) -> None:
             return
         except ConnectionLost:
             history = list(api.iter_transactions("app-id", user))
-            if any(new.delta == -price for new in history[: len(history) - before]):  # newest first
+            if any(transaction.delta == -price for transaction in history[: len(history) - before]):  # newest first
                 return
 
 
@@ -35,16 +35,16 @@ def charge_once(api: ServerClient, user: str, price: int) -> None:
 
 
 @pytest.mark.fake_credits(users={"ada": 100})
-def test_a_blind_retry_charges_twice(fake_credits: FakeCredits) -> None:
+def test_blind_retry_charges_twice(fake_credits: FakeCredits) -> None:
     fake_credits.faults.add(lost_response(), "createTransaction", nth=1)
-    charge_blindly(fake_credits.server_client, "ada", 10)
+    charge_with_blind_retry(fake_credits.server_client, "ada", 10)
     assert fake_credits.balance("ada") == 80  # found: 10 too few
-    lost = fake_credits.journal.entries(operation="createTransaction")[0]
-    assert (lost.committed, lost.delivered, lost.rule) == (True, False, "reset#1")
+    first = fake_credits.journal.entries(operation="createTransaction")[0]
+    assert (first.committed, first.delivered, first.rule) == (True, False, "reset#1")
 
 
 @pytest.mark.fake_credits(users={"ada": 100})
-def test_who_reads_the_history_first_charges_once(fake_credits: FakeCredits) -> None:
+def test_retry_after_checking_history_charges_once(fake_credits: FakeCredits) -> None:
     fake_credits.faults.add(lost_response(), "createTransaction", nth=1)
-    charge_once(fake_credits.server_client, "ada", 10)
+    charge_after_checking_history(fake_credits.server_client, "ada", 10)
     assert fake_credits.balance("ada") == 90

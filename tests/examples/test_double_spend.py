@@ -9,7 +9,7 @@ from fake_credits.client.server import AsyncServerClient
 
 
 class Shop:
-    """Sell a course, once a customer: who has paid for it already gets it for nothing."""
+    """Sell a course once per customer: a customer who has paid is not charged again."""
 
     def __init__(self, api: AsyncServerClient) -> None:
         self.api = api
@@ -17,10 +17,10 @@ class Shop:
 
     async def buy(self, user: str) -> None:
         page = await self.api.list_transactions("app-id", user)
-        if not any(paid.delta == -40 for paid in page.transactions):
+        if not any(transaction.delta == -40 for transaction in page.transactions):
             await self.api.create_transaction("app-id", user, delta=-40, reason="consume")
 
-    async def buy_in_turn(self, user: str) -> None:
+    async def buy_with_lock(self, user: str) -> None:
         async with self.locks.setdefault(user, asyncio.Lock()):
             await self.buy(user)
 
@@ -30,11 +30,11 @@ class Shop:
 
 @pytest.mark.asyncio
 @pytest.mark.fake_credits(users={"ada": 100})
-async def test_two_clicks_pay_twice(fake_credits: FakeCredits) -> None:
+async def test_concurrent_purchases_charge_twice(fake_credits: FakeCredits) -> None:
     shop = Shop(fake_credits.async_server_client)
     gate = fake_credits.hold("createTransaction", user="ada")
     clicks = [asyncio.create_task(shop.buy("ada")) for _ in range(2)]
-    await gate.async_wait_for(2)  # both have looked, and neither has paid
+    await gate.async_wait_for(2)  # both have read the history, and neither has paid
     gate.release()
     await asyncio.gather(*clicks)
     assert fake_credits.balance("ada") == 20  # found: paid twice
@@ -42,10 +42,10 @@ async def test_two_clicks_pay_twice(fake_credits: FakeCredits) -> None:
 
 @pytest.mark.asyncio
 @pytest.mark.fake_credits(users={"ada": 100})
-async def test_in_turn_they_pay_once(fake_credits: FakeCredits) -> None:
+async def test_locked_purchases_charge_once(fake_credits: FakeCredits) -> None:
     shop = Shop(fake_credits.async_server_client)
     gate = fake_credits.hold("createTransaction", user="ada")
-    clicks = [asyncio.create_task(shop.buy_in_turn("ada")) for _ in range(2)]
+    clicks = [asyncio.create_task(shop.buy_with_lock("ada")) for _ in range(2)]
     await gate.async_wait_for(1)
     gate.release()
     await asyncio.gather(*clicks)

@@ -7,10 +7,10 @@ from pytest_fake_credits.factory import Factory
 from fake_credits.errors import InsufficientCredits
 
 
-@given(spent=st.lists(st.integers(1, 60), max_size=5))
-def test_nobody_spends_more_than_they_have(fake_credits_factory: Factory, spent: list[int]) -> None:
+@given(amounts=st.lists(st.integers(1, 60), max_size=5))
+def test_balance_never_becomes_negative(fake_credits_factory: Factory, amounts: list[int]) -> None:
     with fake_credits_factory(users={"ada": 100}) as credits:
-        for amount in spent:
+        for amount in amounts:
             with suppress(InsufficientCredits):
                 credits.server_client.create_transaction("app-id", "ada", delta=-amount, reason="consume")
         assert credits.balance("ada") >= 0

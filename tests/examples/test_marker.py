@@ -4,7 +4,7 @@ from fake_credits import FakeCredits, ServerClient
 
 
 @pytest.mark.fake_credits(users={"ada": 100, "bob": 0}, clock="2030-01-01T00:00:00Z")
-def test_a_history_says_when(fake_credits: FakeCredits, fake_credits_server_client: ServerClient) -> None:
+def test_transaction_time_follows_clock(fake_credits: FakeCredits, fake_credits_server_client: ServerClient) -> None:
     fake_credits.clock.advance(days=30)
     fake_credits_server_client.create_transaction("app-id", "ada", delta=-10, reason="consume")
     newest = fake_credits_server_client.list_transactions("app-id", "ada").transactions[0]

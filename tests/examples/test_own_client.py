@@ -10,14 +10,14 @@ BALANCE = "/v1/applications/app-id/users/ada/balance"
 
 
 @pytest.mark.fake_credits(users={"ada": 100})
-def test_an_application_that_talks_httpx2(fake_credits: FakeCredits) -> None:
+def test_httpx2_application_uses_transport(fake_credits: FakeCredits) -> None:
     application = httpx2.Client(base_url="https://credits.internal", transport=fake_credits.transport("httpx2"))
-    answer = application.get(BALANCE, headers={"X-API-Key": fake_credits.api_key})
-    assert answer.json() == {"balance": 100}
+    response = application.get(BALANCE, headers={"X-API-Key": fake_credits.api_key})
+    assert response.json() == {"balance": 100}
 
 
 @pytest.mark.fake_credits(users={"ada": 100})
 @pytest.mark.usefixtures("fake_credits_env")
-def test_an_application_that_reads_its_environment() -> None:
+def test_application_reads_environment() -> None:
     url, key = os.environ["CREDITS_BASE_URL"], os.environ["CREDITS_API_KEY"]
     assert requests.get(url + BALANCE, headers={"X-API-Key": key}, timeout=5).json() == {"balance": 100}

@@ -1,7 +1,7 @@
 from fake_credits import FakeCredits
 
 
-def test_without_a_fixture() -> None:
+def test_fake_without_fixture() -> None:
     with FakeCredits() as credits:
         credits.user("ada", balance=100)
         credits.server_client.create_transaction("app-id", "ada", delta=-10, reason="consume")

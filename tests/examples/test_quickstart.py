@@ -4,7 +4,7 @@ from fake_credits import FakeCredits
 from fake_credits.errors import InsufficientCredits
 
 
-def test_nobody_spends_more_than_they_have(fake_credits: FakeCredits) -> None:
+def test_overspending_is_rejected(fake_credits: FakeCredits) -> None:
     fake_credits.user("ada", balance=100)
     with pytest.raises(InsufficientCredits):
         fake_credits.server_client.create_transaction("app-id", "ada", delta=-101, reason="consume")

@@ -7,7 +7,7 @@ TRANSACTIONS = "/v1/applications/app-id/users/ada/transactions"
 
 
 @pytest.mark.fake_credits(users={"ada": 100}, keep_headers="X-Tenant")
-def test_a_blind_retry_charges_twice(fake_credits: FakeCredits) -> None:
+def test_blind_retry_charges_twice(fake_credits: FakeCredits) -> None:
     transport = fake_credits.transport("httpx2")
     headers = {"X-API-Key": fake_credits.api_key, "Idempotency-Key": "order-1", "X-Tenant": "acme"}
     with httpx2.Client(base_url="https://credits.internal", transport=transport, headers=headers) as application:

@@ -7,24 +7,24 @@ from fake_credits import FakeCredits
 
 
 @pytest.fixture(scope="module")
-def shop(fake_credits_factory: Factory) -> Iterator[FakeCredits]:
+def module_credits(fake_credits_factory: Factory) -> Iterator[FakeCredits]:
     with fake_credits_factory(users={"ada": 100}) as credits:
         yield credits
 
 
 @pytest.fixture(scope="class")
-def desk(fake_credits_factory: Factory) -> Iterator[FakeCredits]:
+def class_credits(fake_credits_factory: Factory) -> Iterator[FakeCredits]:
     with fake_credits_factory(users={"bob": 5}) as credits:
         yield credits
 
 
-def test_all_tests_of_the_module_share_it(shop: FakeCredits) -> None:
-    assert shop.balance("ada") == 100
+def test_sandbox_is_shared_by_module(module_credits: FakeCredits) -> None:
+    assert module_credits.balance("ada") == 100
 
 
 class TestRefunds:
     @pytest.mark.parametrize("delta", [1, 2])
-    def test_each_takes_it_back_to_its_start(self, desk: FakeCredits, delta: int) -> None:
-        desk.reset()
-        desk.server_client.create_transaction("app-id", "bob", delta=delta, reason="refund")
-        assert desk.balance("bob") == 5 + delta
+    def test_reset_restores_initial_balance(self, class_credits: FakeCredits, delta: int) -> None:
+        class_credits.reset()
+        class_credits.server_client.create_transaction("app-id", "bob", delta=delta, reason="refund")
+        assert class_credits.balance("bob") == 5 + delta

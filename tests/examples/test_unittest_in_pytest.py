@@ -9,9 +9,9 @@ class TestCheckout(unittest.TestCase):
     credits: FakeCredits
 
     @pytest.fixture(autouse=True)
-    def give_credits(self, fake_credits: FakeCredits) -> None:
+    def set_credits(self, fake_credits: FakeCredits) -> None:
         self.credits = fake_credits
 
     @pytest.mark.fake_credits(users={"ada": 100})
-    def test_markers_count(self) -> None:
+    def test_marker_applies(self) -> None:
         assert self.credits.balance("ada") == 100

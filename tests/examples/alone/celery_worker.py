@@ -31,6 +31,6 @@ def worker(fake_credits_env: dict[str, str]) -> Iterator[None]:
 
 @pytest.mark.usefixtures("worker")
 @pytest.mark.fake_credits(users={"ada": 100})
-def test_a_worker_spends(fake_credits: FakeCredits) -> None:
+def test_worker_consumes_credits(fake_credits: FakeCredits) -> None:
     spend.delay("ada").get(timeout=10, interval=0.01)
     assert fake_credits.balance("ada") == 90

@@ -7,20 +7,20 @@ from django.urls import path
 from fake_credits import FakeCredits, ServerClient
 
 
-def left(request: HttpRequest, user_id: str) -> JsonResponse:
+def balance(request: HttpRequest, user_id: str) -> JsonResponse:
     with ServerClient(settings.CREDITS_URL, settings.CREDITS_KEY) as client:
-        return JsonResponse({"left": client.get_balance("app-id", user_id).balance})
+        return JsonResponse({"balance": client.get_balance("app-id", user_id).balance})
 
 
-urlpatterns = [path("left/<user_id>", left)]
+urlpatterns = [path("balance/<user_id>", balance)]
 
 
 @pytest.mark.fake_credits(users={"ada": 100})
 @override_settings(ROOT_URLCONF=__name__)
-class TestLeft(TestCase):
+class TestBalanceView(TestCase):
     @pytest.fixture(autouse=True)
-    def give_credits(self, fake_credits: FakeCredits) -> None:
+    def set_credits(self, fake_credits: FakeCredits) -> None:
         self.credits = fake_credits
 
-    def test_what_is_left(self) -> None:
-        assert self.client.get("/left/ada").json() == {"left": 100}
+    def test_view_returns_balance(self) -> None:
+        assert self.client.get("/balance/ada").json() == {"balance": 100}

@@ -11,9 +11,9 @@ def spend(base_url: str, api_key: str) -> None:
 
 
 @pytest.mark.fake_credits(users={"ada": 100})
-def test_a_child_spends(fake_credits: FakeCredits) -> None:
-    where = fake_credits.base_url, fake_credits.api_key
-    child = multiprocessing.get_context("spawn").Process(target=spend, args=where)
+def test_child_process_consumes_credits(fake_credits: FakeCredits) -> None:
+    arguments = fake_credits.base_url, fake_credits.api_key
+    child = multiprocessing.get_context("spawn").Process(target=spend, args=arguments)
     child.start()
     child.join(timeout=10)
     assert child.exitcode == 0

@@ -11,7 +11,7 @@ def buy(client: ServerClient, user: str) -> None:
 
 
 @pytest.mark.fake_credits(users={"ada": 15})
-def test_a_purchase_looks_before_it_charges(fake_credits: FakeCredits) -> None:
+def test_purchase_reads_balance_before_charging(fake_credits: FakeCredits) -> None:
     buy(fake_credits.server_client, "ada")
     buy(fake_credits.server_client, "ada")
     journal = fake_credits.journal
@@ -23,7 +23,7 @@ def test_a_purchase_looks_before_it_charges(fake_credits: FakeCredits) -> None:
 
 
 @pytest.mark.fake_credits(users={"ada": 15})
-def test_a_worker_charges_sooner_or_later(fake_credits: FakeCredits) -> None:
+def test_worker_charges_eventually(fake_credits: FakeCredits) -> None:
     worker = threading.Thread(target=buy, args=(fake_credits.server_client, "ada"))
     worker.start()
     fake_credits.journal.wait_for("createTransaction", user="ada", timeout_s=5)
