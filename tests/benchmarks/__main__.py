@@ -1,8 +1,8 @@
-"""Own the command: which benchmarks there are, and the table of what they measured.
+"""Command that runs the benchmarks and prints a table of results.
 
     python -m tests.benchmarks [--quick] [NAME …]
 
-Asserts nothing about time: it exits with 1 only where a benchmark could not be measured for a reason of ours.
+It asserts nothing about time, and exits with 1 only if a benchmark fails with an error.
 """
 
 # ruff: noqa: RUF001 - the table has dashes and multiplication signs
@@ -24,7 +24,7 @@ MOCK = "httpx2 `MockTransport`"
 BEFORE = f"the same at commit {before.COMMIT}"
 
 BENCHMARKS: Mapping[str, Benchmark] = {
-    "get-key": Benchmark("live GET balance, API key", RAW, "≤ 1.4× CPU", live.get_with_key),
+    "get-key": Benchmark("live GET balance, API key", RAW, "≤ 1.4× CPU", live.get_with_api_key),
     "get-token": Benchmark("live GET balance, user's RS256 token", RAW, "≤ 1.4× CPU", live.get_with_token),
     "post": Benchmark(
         "live POST transaction", RAW, "≤ 1.6× CPU; within 30 % at 10 and at 1,000,000 transactions", live.post
@@ -37,11 +37,14 @@ BENCHMARKS: Mapping[str, Benchmark] = {
     "client": Benchmark("in-process `ServerClient.get_balance`", MOCK, "≤ 0.18×", local.client_call),
     "transport": Benchmark("a call through our httpx2 transport", MOCK, "≤ 1.5×", local.transport_call),
     "intercept-requests": Benchmark(
-        "an intercepted call of requests", "the same to the live server on loopback", "≤ 0.6×", intercepted.by_requests
+        "an intercepted call of requests",
+        "the same to the live server on loopback",
+        "≤ 0.6×",
+        intercepted.intercepted_requests,
     ),
-    "intercept-httpx2": Benchmark("an intercepted call of httpx2", MOCK, "≤ 1.5×", intercepted.by_httpx2),
+    "intercept-httpx2": Benchmark("an intercepted call of httpx2", MOCK, "≤ 1.5×", intercepted.intercepted_httpx2),
     "intercept-others": Benchmark(
-        "what interception adds to a call to another URL, on loopback", "none", "not measurable", intercepted.passing
+        "what interception adds to a call to another URL, on loopback", "none", "not measurable", intercepted.other_urls
     ),
     "fixture": Benchmark(
         "fresh sandbox + one call in a test", "the same test without the fixture", "≤ 0.3 ms more", suites.fixture
@@ -90,7 +93,7 @@ BENCHMARKS: Mapping[str, Benchmark] = {
         "≥ 80 % of its rate",
         worlds.over_http,
     ),
-    "naive": Benchmark("naive fake (Starlette, PyJWT), live GET balance, RS256 token", RAW, "–", live.naive_get),
+    "naive": Benchmark("naive fake (Starlette, PyJWT), live GET balance, RS256 token", RAW, "–", live.naive_fake),
 }
 
 _LIBRARIES = (
@@ -108,23 +111,23 @@ _LIBRARIES = (
 
 
 def main() -> int:
-    """Measure what is named, everything unless named, and print the table."""
+    """Run the named benchmarks, or all of them, and print the table."""
     parser = argparse.ArgumentParser(prog="python -m tests.benchmarks")
     parser.add_argument("--quick", action="store_true", help="a smoke run, whose numbers mean little")
     parser.add_argument("names", nargs="*", metavar="NAME", help=f"one of {', '.join(BENCHMARKS)}")
-    words = parser.parse_args()
-    unknown = [name for name in words.names if name not in BENCHMARKS]
+    arguments = parser.parse_args()
+    unknown = [name for name in arguments.names if name not in BENCHMARKS]
     if unknown:
         parser.error(f"there is no benchmark {unknown[0]!r}: choose from {', '.join(BENCHMARKS)}")
-    plan = QUICK if words.quick else FULL
-    _say("| what | against | reach | measured |\n|---|---|---|---|")
-    failed = [name for name in words.names or BENCHMARKS if not _row(BENCHMARKS[name], plan)]
-    _say("\n" + _circumstances(plan))
+    plan = QUICK if arguments.quick else FULL
+    _print("| what | against | reach | measured |\n|---|---|---|---|")
+    failed = [name for name in arguments.names or BENCHMARKS if not _print_row(BENCHMARKS[name], plan)]
+    _print("\n" + _describe_environment(plan))
     return 1 if failed else 0
 
 
-def _row(benchmark: Benchmark, plan: Plan) -> bool:
-    """Print a row; return whether it has no error."""
+def _print_row(benchmark: Benchmark, plan: Plan) -> bool:
+    """Run a benchmark and print its row; return whether it had no error."""
     try:
         measured = benchmark.measure(plan)
     except Skipped as reason:
@@ -132,11 +135,11 @@ def _row(benchmark: Benchmark, plan: Plan) -> bool:
     except Exception as error:  # noqa: BLE001 - the other rows are still worth having
         sys.stderr.write(f"{benchmark.what}: {error!r}\n")
         measured = f"error: {type(error).__name__}"
-    _say(f"| {benchmark.what} | {benchmark.against} | {benchmark.reach} | {measured} |")
+    _print(f"| {benchmark.what} | {benchmark.against} | {benchmark.reach} | {measured} |")
     return not measured.startswith("error")
 
 
-def _circumstances(plan: Plan) -> str:
+def _describe_environment(plan: Plan) -> str:
     python = f"{platform.python_implementation()} {platform.python_version()}"
     versions = ", ".join(f"{name} {version(name)}" for name in _LIBRARIES)
     how = "a smoke run, short and smaller than the table says" if plan is QUICK else "best of interleaved rounds"
@@ -154,7 +157,7 @@ def _processor() -> str:
     return names[0] if names else "an unnamed processor"
 
 
-def _say(text: str) -> None:
+def _print(text: str) -> None:
     sys.stdout.write(text + "\n")
     sys.stdout.flush()
 

@@ -1,4 +1,4 @@
-"""Own the rows of what faults cost: rules in process, time that is virtual, delays over a socket."""
+"""Benchmarks of faults: rules in process, virtual time, and delays over a socket."""
 
 import asyncio
 import statistics
@@ -12,7 +12,7 @@ from fake_credits.api import pipeline
 from fake_credits.errors import RateLimited, Timeout
 from fake_credits.fake import FakeCredits
 from fake_credits.faults import Latency, Reset, Status
-from tests.benchmarks.load import served
+from tests.benchmarks.load import run_server
 from tests.benchmarks.plan import Plan, best_us
 from tests.benchmarks.raw import USER
 
@@ -23,43 +23,49 @@ _DELAY_MS = 20
 
 def rules(plan: Plan) -> str:
     """Measure an exchange in process without the steps that faults add, with no rule, and with ten that don't match."""
-    with FakeCredits(balance=1) as without, FakeCredits(balance=1) as ruled:
+    with FakeCredits(balance=1) as fake_without_rules, FakeCredits(balance=1) as fake_with_rules:
         for number in range(10):
-            ruled.faults.add(Reset(), user=f"nobody-{number}")
-        read, read_ruled = without.server_client.get_balance, ruled.server_client.get_balance
+            fake_with_rules.faults.add(Reset(), user=f"nobody-{number}")
+        get_balance = fake_without_rules.server_client.get_balance
+        get_balance_with_rules = fake_with_rules.server_client.get_balance
 
-        def plainly() -> None:
+        def call_without_fault_steps() -> None:
             with mock.patch.object(pipeline, "match_faults", _without_faults):
                 for _ in range(_BATCH):
-                    read("app-id", "user-id")
+                    get_balance("app-id", "user-id")
 
-        def normally() -> None:
+        def call_without_rules() -> None:
             for _ in range(_BATCH):
-                read("app-id", "user-id")
+                get_balance("app-id", "user-id")
 
-        def with_ten() -> None:
+        def call_with_ten_rules() -> None:
             for _ in range(_BATCH):
-                read_ruled("app-id", "user-id")
+                get_balance_with_rules("app-id", "user-id")
 
         batches = Plan(call_rounds=plan.call_rounds, calls=max(1, plan.gets // _BATCH // plan.call_rounds))
-        plain, none, ten = (each / _BATCH for each in best_us([plainly, normally, with_ten], batches))
-    return f"{none - plain:+.2f} µs; {ten - plain:+.2f} µs (of {plain:.1f} µs)"
+        plain_us, no_rule_us, ten_rules_us = (
+            each / _BATCH
+            for each in best_us([call_without_fault_steps, call_without_rules, call_with_ten_rules], batches)
+        )
+    return f"{no_rule_us - plain_us:+.2f} µs; {ten_rules_us - plain_us:+.2f} µs (of {plain_us:.1f} µs)"
 
 
 _BATCH = 200
 
 
 def _without_faults(_exchange: object, _connection: object) -> None:
-    """Find no fault, without a look at the rules and the clock."""
+    """Do nothing, without checking rules or the clock."""
 
 
 def timeouts(plan: Plan) -> str:
     """Measure a timeout of 30 s with a retry, and five attempts with a Retry-After of 30 s."""
-    timed_out, patient = best_us([_time_out, _be_patient], Plan(call_rounds=plan.call_rounds, calls=5))
-    return f"{timed_out / 1000:.2f} ms; {patient / 1000:.2f} ms"
+    timeout_us, retries_us = best_us(
+        [_time_out_and_retry, _retry_five_times], Plan(call_rounds=plan.call_rounds, calls=5)
+    )
+    return f"{timeout_us / 1000:.2f} ms; {retries_us / 1000:.2f} ms"
 
 
-def _time_out() -> None:
+def _time_out_and_retry() -> None:
     with FakeCredits(balance=100) as credits:
         credits.faults.add(Latency(45_000), "createTransaction", nth=1)
         client = credits.server_client
@@ -70,37 +76,37 @@ def _time_out() -> None:
         credits.settle()
 
 
-def _be_patient() -> None:
+def _retry_five_times() -> None:
     with FakeCredits(balance=100) as credits:
         credits.faults.add(Status(429, retry_after_s=30), first=4)
-        retrying = tenacity.Retrying(stop=tenacity.stop_after_attempt(5), wait=_as_told, sleep=credits.sleep)
-        retrying(credits.server_client.get_balance, "app-id", "user-id")
+        retry = tenacity.Retrying(stop=tenacity.stop_after_attempt(5), wait=_wait_retry_after, sleep=credits.sleep)
+        retry(credits.server_client.get_balance, "app-id", "user-id")
 
 
-def _as_told(state: tenacity.RetryCallState) -> float:
+def _wait_retry_after(state: tenacity.RetryCallState) -> float:
     error = state.outcome.exception() if state.outcome else None
     return float(error.retry_after_s or 0) if isinstance(error, RateLimited) else 0
 
 
 def delays(plan: Plan) -> str:
-    """Measure what an injected delay adds to itself, at a rate and over connections that a suite rarely reaches."""
+    """Measure the overhead of an injected delay, at a higher rate and with more connections than usual suites."""
     seconds = plan.wrk_s * plan.rounds / 2
-    with served("delayed") as slow, served("ours") as quick:
-        late = asyncio.run(_excess(slow.url, slow.key, seconds, _DELAY_MS))
-        plain = asyncio.run(_excess(quick.url, quick.key, seconds, 0))
-    adds = [_at(late, share) - _at(plain, share) for share in (0.5, 0.99)]
+    with run_server("delayed") as delayed_server, run_server("fake") as plain_server:
+        delayed_excess = asyncio.run(_excess(delayed_server.url, delayed_server.key, seconds, _DELAY_MS))
+        plain_excess = asyncio.run(_excess(plain_server.url, plain_server.key, seconds, 0))
+    added_ms = [_quantile(delayed_excess, share) - _quantile(plain_excess, share) for share in (0.5, 0.99)]
     return (
-        f"{adds[0]:.2f} ms; {adds[1]:.2f} ms more than without one; earliest {min(late):+.2f} ms "
-        f"(of {len(late)} requests)"
+        f"{added_ms[0]:.2f} ms; {added_ms[1]:.2f} ms more than without one; earliest {min(delayed_excess):+.2f} ms "
+        f"(of {len(delayed_excess)} requests)"
     )
 
 
-def _at(values: list[float], share: float) -> float:
+def _quantile(values: list[float], share: float) -> float:
     return statistics.quantiles(values, n=100)[round(share * 100) - 1]
 
 
 async def _excess(url: str, key: str, seconds: float, delay_ms: float) -> list[float]:
-    """Return by how many milliseconds each answer took longer than the delay; requests start at even intervals."""
+    """Return the milliseconds that each response took beyond the delay; requests start at even intervals."""
     host, _, port = url.removeprefix("http://").partition(":")
     request = f"GET {USER}/balance HTTP/1.1\r\nhost: {host}\r\nx-api-key: {key}\r\n\r\n".encode()
     excess: list[float] = []
@@ -108,15 +114,15 @@ async def _excess(url: str, key: str, seconds: float, delay_ms: float) -> list[f
 
     async def client(number: int) -> None:
         reader, writer = await asyncio.open_connection(host, int(port))
-        due = begin + number / _RATE
-        while due < begin + seconds:
-            await asyncio.sleep(max(0.0, due - time.perf_counter()))
-            sent = time.perf_counter()
+        next_start = begin + number / _RATE
+        while next_start < begin + seconds:
+            await asyncio.sleep(max(0.0, next_start - time.perf_counter()))
+            sent_at = time.perf_counter()
             writer.write(request)
             head = await reader.readuntil(b"\r\n\r\n")
             await reader.readexactly(_length(head))
-            excess.append((time.perf_counter() - sent) * 1000 - delay_ms)
-            due += _CONNECTIONS / _RATE
+            excess.append((time.perf_counter() - sent_at) * 1000 - delay_ms)
+            next_start += _CONNECTIONS / _RATE
         writer.close()
 
     await asyncio.gather(*map(client, range(_CONNECTIONS)))

@@ -1,4 +1,4 @@
-"""Own the rows of interception: what an application's own request costs where it is answered in process."""
+"""Benchmarks of interception: the cost of an application's request that is answered in process."""
 
 from collections.abc import Callable
 from contextlib import nullcontext
@@ -9,8 +9,8 @@ import httpx2
 import requests
 
 from fake_credits.fake import FakeCredits
-from tests.benchmarks.load import served
-from tests.benchmarks.plan import Plan, best_us, times
+from tests.benchmarks.load import run_server
+from tests.benchmarks.plan import Plan, best_us, format_ratio
 from tests.benchmarks.raw import USER
 
 _BASE = "https://credits.internal"
@@ -19,10 +19,10 @@ Call = Callable[..., requests.Response]
 _PATH = USER + "/balance"
 
 
-def by_requests(plan: Plan) -> str:
+def intercepted_requests(plan: Plan) -> str:
     """Measure a call of requests with a session that keeps its connection, and one without a session."""
     with (
-        served("ours") as live,
+        run_server("fake") as live,
         FakeCredits(balance=100, api_key=live.key) as fake,
         requests.Session() as session,
         fake.intercept(_BASE),
@@ -30,56 +30,58 @@ def by_requests(plan: Plan) -> str:
         headers = {"X-API-Key": live.key}
         calls: list[Call] = [session.get, session.get, requests.get, requests.get]
         urls = [_BASE + _PATH, live.url + _PATH] * 2
-        sides = [partial(_answered, call, url, headers) for call, url in zip(calls, urls, strict=True)]
-        kept, live_kept, alone, live_alone = best_us(sides, _fewer(plan))
+        sides = [partial(_get_balance, call, url, headers) for call, url in zip(calls, urls, strict=True)]
+        session_us, live_session_us, single_us, live_single_us = best_us(sides, _with_fewer_calls(plan))
     return (
-        f"{times(kept, live_kept)} ({kept:.0f} : {live_kept:.0f} µs); without a session {times(alone, live_alone)} "
-        f"({alone:.0f} : {live_alone:.0f} µs)"
+        f"{format_ratio(session_us, live_session_us)} ({session_us:.0f} : {live_session_us:.0f} µs); "
+        f"without a session {format_ratio(single_us, live_single_us)} ({single_us:.0f} : {live_single_us:.0f} µs)"
     )
 
 
-def _answered(call: Call, url: str, headers: dict[str, str]) -> int:
+def _get_balance(call: Call, url: str, headers: dict[str, str]) -> int:
     balance: int = call(url, headers=headers, timeout=5).json()["balance"]
     return balance
 
 
-def _fewer(plan: Plan) -> Plan:
+def _with_fewer_calls(plan: Plan) -> Plan:
     return replace(plan, calls=max(plan.calls // 10, 20), call_rounds=plan.call_rounds * 2)
 
 
-def by_httpx2(plan: Plan) -> str:
+def intercepted_httpx2(plan: Plan) -> str:
     """Measure a call of httpx2 against its own mock, at the same URL."""
     with FakeCredits(balance=100) as fake, fake.intercept(_BASE):
         headers = {"X-API-Key": fake.api_key}
-        mock = httpx2.Client(base_url=_BASE, headers=headers, transport=httpx2.MockTransport(_mocked))
+        mock = httpx2.Client(base_url=_BASE, headers=headers, transport=httpx2.MockTransport(_mock_response))
         with mock, httpx2.Client(base_url=_BASE, headers=headers) as client:
-            ours, theirs = best_us([lambda: _balance(client), lambda: _balance(mock)], plan)
-    return f"{times(ours, theirs)} ({ours:.1f} : {theirs:.1f} µs)"
+            intercepted_us, mock_us = best_us(
+                [lambda: _get_balance_httpx2(client), lambda: _get_balance_httpx2(mock)], plan
+            )
+    return f"{format_ratio(intercepted_us, mock_us)} ({intercepted_us:.1f} : {mock_us:.1f} µs)"
 
 
-def _mocked(_request: httpx2.Request) -> httpx2.Response:
+def _mock_response(_request: httpx2.Request) -> httpx2.Response:
     return httpx2.Response(200, headers={"content-type": "application/json"}, content=b'{"balance":100}')
 
 
-def _balance(client: httpx2.Client) -> int:
+def _get_balance_httpx2(client: httpx2.Client) -> int:
     balance: int = client.get(_PATH).json()["balance"]
     return balance
 
 
-def passing(plan: Plan) -> str:
-    """Measure what interception of another URL adds to calls over the network, by turns."""
-    with served("ours") as live, FakeCredits() as fake, requests.Session() as session, httpx2.Client() as client:
+def other_urls(plan: Plan) -> str:
+    """Measure what interception of another URL adds to calls over the network, in interleaved rounds."""
+    with run_server("fake") as live, FakeCredits() as fake, requests.Session() as session, httpx2.Client() as client:
         headers = {"X-API-Key": live.key}
-        by_requests = _added(lambda: session.get(live.url + _PATH, headers=headers, timeout=5), fake, plan)
-        by_httpx2 = _added(lambda: client.get(live.url + _PATH, headers=headers), fake, plan)
-    return f"requests {by_requests}, httpx2 {by_httpx2}"
+        requests_us = _added_us(lambda: session.get(live.url + _PATH, headers=headers, timeout=5), fake, plan)
+        httpx2_us = _added_us(lambda: client.get(live.url + _PATH, headers=headers), fake, plan)
+    return f"requests {requests_us}, httpx2 {httpx2_us}"
 
 
-def _added(call: Callable[[], object], fake: FakeCredits, plan: Plan) -> str:
-    fewer = _fewer(plan)
+def _added_us(call: Callable[[], object], fake: FakeCredits, plan: Plan) -> str:
+    fewer = _with_fewer_calls(plan)
     best = {False: float("inf"), True: float("inf")}
     for _ in range(fewer.call_rounds):
-        for on in best:
-            with fake.intercept(_BASE) if on else nullcontext():
-                best[on] = min(best[on], *best_us([call], replace(fewer, call_rounds=1)))
+        for is_intercepted in best:
+            with fake.intercept(_BASE) if is_intercepted else nullcontext():
+                best[is_intercepted] = min(best[is_intercepted], *best_us([call], replace(fewer, call_rounds=1)))
     return f"{best[True] - best[False]:+.1f} µs (on {best[False]:.0f})"

@@ -1,6 +1,6 @@
-"""Own the load on a server process and the account of its CPU; know nothing of what the server is.
+"""Load on a server process with wrk, and its CPU time and memory.
 
-CPU is the kernel's: utime and stime of the server's process over the requests that wrk saw answered.
+CPU time is the kernel's utime and stime of the server's process, divided by the requests that wrk counted.
 """
 
 import json
@@ -23,7 +23,7 @@ POST_LUA = 'wrk.method = "POST"\nwrk.body = \'{"delta":1,"reason":"grant"}\'\n'
 
 @dataclass(frozen=True)
 class Server:
-    """Be a running server: its process id, where it is, and the credentials that it takes."""
+    """A running server: its process id, URL and credentials."""
 
     pid: int
     url: str
@@ -32,8 +32,8 @@ class Server:
 
 
 @dataclass(frozen=True)
-class Shot:
-    """Be what wrk sends: a path, headers, and a script in Lua where it is not a GET."""
+class WrkLoad:
+    """The requests that wrk sends: path, headers, and a Lua script for methods other than GET."""
 
     server: Server
     path: str
@@ -42,9 +42,9 @@ class Shot:
 
 
 @contextmanager
-def served(name: str, *words: str) -> Generator[Server, None, None]:
+def run_server(name: str, *arguments: str) -> Generator[Server, None, None]:
     """Run one of ``tests.benchmarks.servers`` for the length of a block."""
-    command = [sys.executable, "-m", "tests.benchmarks.servers", name, *words]
+    command = [sys.executable, "-m", "tests.benchmarks.servers", name, *arguments]
     process = subprocess.Popen(command, cwd=ROOT, stdout=subprocess.PIPE, text=True)
     try:
         assert process.stdout is not None
@@ -53,11 +53,11 @@ def served(name: str, *words: str) -> Generator[Server, None, None]:
             raise RuntimeError(f"the server {name!r} did not start")
         yield Server(process.pid, **json.loads(line))
     finally:
-        end(process)
+        stop_process(process)
 
 
-def end(process: "subprocess.Popen[str]") -> None:
-    """End a process of ours, and leave nothing of it."""
+def stop_process(process: "subprocess.Popen[str]") -> None:
+    """Terminate a process, kill it if necessary, and close its output."""
     process.terminate()
     try:
         process.wait(5)
@@ -68,53 +68,53 @@ def end(process: "subprocess.Popen[str]") -> None:
         process.stdout.close()
 
 
-def need_proc() -> None:
-    """Skip where the kernel keeps no account that we can read."""
+def require_proc() -> None:
+    """Skip the benchmark if there is no /proc."""
     if not Path("/proc/self/stat").exists():
         raise Skipped("there is no /proc here")
 
 
-def need_wrk() -> None:
-    """Skip where the load generator or the account is missing."""
-    need_proc()
+def require_wrk() -> None:
+    """Skip the benchmark if wrk or /proc is missing."""
+    require_proc()
     if shutil.which("wrk") is None:
         raise Skipped("wrk is not installed")
 
 
-def best_cpu_us(shots: Sequence[Shot], plan: Plan) -> list[float]:
+def best_cpu_us(loads: Sequence[WrkLoad], plan: Plan) -> list[float]:
     """Return the server's CPU per request in microseconds for each shot: the best of several interleaved rounds."""
-    for shot in shots:
-        fire(shot, 1)  # warms caches and connections, and is not counted
-    best = [float("inf")] * len(shots)
+    for load in loads:
+        run_wrk(load, 1)  # warms caches and connections, and is not counted
+    best = [float("inf")] * len(loads)
     for _ in range(plan.rounds):
-        for place, shot in enumerate(shots):
-            before = cpu_s(shot.server.pid)
-            requests = fire(shot, plan.wrk_s)
-            best[place] = min(best[place], (cpu_s(shot.server.pid) - before) / requests * 1e6)
+        for index, load in enumerate(loads):
+            before = cpu_s(load.server.pid)
+            requests = run_wrk(load, plan.wrk_s)
+            best[index] = min(best[index], (cpu_s(load.server.pid) - before) / requests * 1e6)
     return best
 
 
-def fire(shot: Shot, seconds: int) -> int:
-    """Load a server and return how many requests it answered; raise RuntimeError where any answer was not 2xx."""
+def run_wrk(load: WrkLoad, seconds: int) -> int:
+    """Load a server and return the number of requests; raise RuntimeError for any response other than 2xx."""
     command = ["wrk", "-t1", f"-c{_CONNECTIONS}", f"-d{seconds}s"]
-    for name, value in shot.headers.items():
+    for name, value in load.headers.items():
         command += ["-H", f"{name}: {value}"]
     with tempfile.TemporaryDirectory() as folder:
-        if shot.script:
+        if load.script:
             script = Path(folder) / "shot.lua"
-            script.write_text(shot.script)
+            script.write_text(load.script)
             command += ["-s", str(script)]
-        done = subprocess.run([*command, shot.server.url + shot.path], capture_output=True, text=True, check=True)
-    if "Non-2xx" in done.stdout or "Socket errors" in done.stdout:
-        raise RuntimeError(f"{shot.path} was not answered as it should be:\n{done.stdout}")
-    found = re.search(r"(\d+) requests in", done.stdout)
-    if found is None or found[1] == "0":
-        raise RuntimeError(f"wrk counted no request:\n{done.stdout}")
-    return int(found[1])
+        result = subprocess.run([*command, load.server.url + load.path], capture_output=True, text=True, check=True)
+    if "Non-2xx" in result.stdout or "Socket errors" in result.stdout:
+        raise RuntimeError(f"{load.path} was not answered as it should be:\n{result.stdout}")
+    match = re.search(r"(\d+) requests in", result.stdout)
+    if match is None or match[1] == "0":
+        raise RuntimeError(f"wrk counted no request:\n{result.stdout}")
+    return int(match[1])
 
 
 def cpu_s(pid: int) -> float:
-    """Return the seconds of CPU that a process has had, in user and in kernel mode."""
+    """Return the CPU time of a process in seconds, in user and kernel mode."""
     fields = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
     return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
 

@@ -1,4 +1,4 @@
-"""Own the rows of what runs in this process, or in a fresh one of its own: calls, sandboxes, growth, memory."""
+"""Benchmarks of calls, sandboxes, growth and memory, in this process or a new one."""
 
 import json
 import subprocess
@@ -12,8 +12,8 @@ from fake_credits.fake import FakeCredits
 from fake_credits.models import Reason
 from fake_credits.sandbox_options import SandboxOptions
 from fake_credits.transports.shared_resources import SharedResources
-from tests.benchmarks.load import need_proc
-from tests.benchmarks.plan import ROOT, Plan, best_us, times
+from tests.benchmarks.load import require_proc
+from tests.benchmarks.plan import ROOT, Plan, best_us, format_ratio
 from tests.benchmarks.raw import USER
 
 _BASE = "http://credits.test"
@@ -21,42 +21,42 @@ _PAGE = 20
 
 
 def client_call(plan: Plan) -> str:
-    """Measure our own client's call in process."""
-    with FakeCredits(balance=100) as fake, _mocked() as mock:
+    """Measure an in-process call of the server client."""
+    with FakeCredits(balance=100) as fake, _mock_client() as mock:
         get_balance = fake.server_client.get_balance
-        ours, theirs = best_us([lambda: get_balance("app-id", "user-id").balance, lambda: _balance(mock)], plan)
-    return f"{times(ours, theirs)} ({ours:.1f} : {theirs:.1f} µs)"
+        fake_us, mock_us = best_us([lambda: get_balance("app-id", "user-id").balance, lambda: _get_balance(mock)], plan)
+    return f"{format_ratio(fake_us, mock_us)} ({fake_us:.1f} : {mock_us:.1f} µs)"
 
 
 def transport_call(plan: Plan) -> str:
-    """Measure the call of an application's own httpx2 client."""
-    with FakeCredits(balance=100) as fake, _mocked() as mock:
+    """Measure a call of an httpx2 client through the transport."""
+    with FakeCredits(balance=100) as fake, _mock_client() as mock:
         headers = {"X-API-Key": fake.api_key}
         client = httpx2.Client(base_url=_BASE, headers=headers, transport=fake.transport("httpx2"))
         with client:
-            ours, theirs = best_us([lambda: _balance(client), lambda: _balance(mock)], plan)
-    return f"{times(ours, theirs)} ({ours:.1f} : {theirs:.1f} µs)"
+            fake_us, mock_us = best_us([lambda: _get_balance(client), lambda: _get_balance(mock)], plan)
+    return f"{format_ratio(fake_us, mock_us)} ({fake_us:.1f} : {mock_us:.1f} µs)"
 
 
-def _mocked() -> httpx2.Client:
+def _mock_client() -> httpx2.Client:
     body, headers = b'{"balance":100}', {"content-type": "application/json"}
 
-    def answer(_request: httpx2.Request) -> httpx2.Response:
+    def respond(_request: httpx2.Request) -> httpx2.Response:
         return httpx2.Response(200, headers=headers, content=body)
 
-    transport = httpx2.MockTransport(answer)
+    transport = httpx2.MockTransport(respond)
     return httpx2.Client(base_url=_BASE, headers={"X-API-Key": "benchmark-key"}, transport=transport)
 
 
-def _balance(client: httpx2.Client) -> int:
+def _get_balance(client: httpx2.Client) -> int:
     balance: int = client.get(USER + "/balance").json()["balance"]
     return balance
 
 
 def sandbox(plan: Plan) -> str:
-    """Measure how long a sandbox takes to make, and the façade around one."""
+    """Measure the creation of a sandbox, and of `FakeCredits`."""
     shared = SharedResources()
-    bare, seeded, facade = best_us(
+    empty_us, balance_us, facade_us = best_us(
         [
             lambda: shared.new_sandbox(SandboxOptions()),
             lambda: shared.new_sandbox(SandboxOptions(balance=100)),
@@ -65,19 +65,20 @@ def sandbox(plan: Plan) -> str:
         plan,
     )
     shared.close()
-    return f"{bare:.1f} µs (with a user of balance 100 {seeded:.1f}, as `FakeCredits` {facade:.1f})"
+    return f"{empty_us:.1f} µs (with a user of balance 100 {balance_us:.1f}, as `FakeCredits` {facade_us:.1f})"
 
 
 def growth(plan: Plan) -> str:
-    """Measure an append and a page at many transactions against few, through the client and on the ledger alone."""
+    """Measure an append and a page at many transactions against few, through the client and the ledger."""
     plan = replace(plan, calls=max(plan.calls // 10, 20))  # few calls a round, so that the small history stays small
-    with _with_history(plan.few) as few, _with_history(plan.many) as many:
-        appends = best_us([lambda: _append(few), lambda: _append(many)], plan)
-        booked = best_us([lambda: _book(few), lambda: _book(many)], plan)
-        pages = best_us([lambda: _page(few), lambda: _page(many)], plan)
+    with _with_history(plan.few) as small, _with_history(plan.many) as large:
+        appends = best_us([lambda: _append(small), lambda: _append(large)], plan)
+        ledger_appends = best_us([lambda: _append_to_ledger(small), lambda: _append_to_ledger(large)], plan)
+        pages = best_us([lambda: _page(small), lambda: _page(large)], plan)
     return (
-        f"append {times(appends[1], appends[0])} ({appends[1]:.1f} : {appends[0]:.1f} µs; on the ledger alone "
-        f"{times(booked[1], booked[0])}), page {times(pages[1], pages[0])} ({pages[1]:.1f} : {pages[0]:.1f} µs)"
+        f"append {format_ratio(appends[1], appends[0])} ({appends[1]:.1f} : {appends[0]:.1f} µs; on the ledger alone "
+        f"{format_ratio(ledger_appends[1], ledger_appends[0])}), "
+        f"page {format_ratio(pages[1], pages[0])} ({pages[1]:.1f} : {pages[0]:.1f} µs)"
     )
 
 
@@ -93,7 +94,7 @@ def _append(fake: FakeCredits) -> object:
     return fake.server_client.create_transaction("app-id", "user-id", delta=1, reason=Reason.GRANT)
 
 
-def _book(fake: FakeCredits) -> object:
+def _append_to_ledger(fake: FakeCredits) -> object:
     ledger = fake.sandbox.ledger
     return ledger.append(ledger.get_account("app-id", "user-id"), 1, Reason.GRANT, 1_700_000_000_000)
 
@@ -104,11 +105,11 @@ def _page(fake: FakeCredits) -> object:
 
 def memory(plan: Plan) -> str:
     """Measure a million transactions in a fresh process: bytes each, and the longest garbage collection."""
-    need_proc()
+    require_proc()
     command = [sys.executable, "-m", "tests.benchmarks.memory", str(plan.many)]
-    done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=True)
-    told = json.loads(done.stdout)
+    result = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=True)
+    measured = json.loads(result.stdout)
     return (
-        f"{told['bytes_each']:.1f} bytes each; {told['in_use_ms']:.1f} ms in use, a forced full collection "
-        f"{told['forced_ms']:.1f} ms (without them {told['forced_before_ms']:.1f})"
+        f"{measured['bytes_each']:.1f} bytes each; {measured['in_use_ms']:.1f} ms in use, a forced full collection "
+        f"{measured['forced_ms']:.1f} ms (without them {measured['forced_before_ms']:.1f})"
     )

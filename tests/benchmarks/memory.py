@@ -1,4 +1,4 @@
-"""Own the measure of what many transactions cost in memory and in garbage-collection stops; alone in its process.
+"""Measure the memory and the garbage-collection pauses of many transactions, in a process of its own.
 
 python -m tests.benchmarks.memory TRANSACTIONS
 """
@@ -16,12 +16,12 @@ from tests.benchmarks.load import rss_bytes
 _CALLS = 20_000
 
 
-class Stops:
-    """Be the garbage collections of a block, each with how long it stopped the process."""
+class GcPauses:
+    """Record the duration of each garbage collection in a block."""
 
     def __init__(self) -> None:
-        self._begun = 0.0
-        self._spent_s = [0.0]
+        self._started = 0.0
+        self._durations_s = [0.0]
 
     def __enter__(self) -> Self:
         gc.callbacks.append(self._watch)
@@ -32,31 +32,31 @@ class Stops:
 
     def _watch(self, phase: str, _info: object) -> None:
         if phase == "start":
-            self._begun = time.perf_counter()
+            self._started = time.perf_counter()
         else:
-            self._spent_s.append(time.perf_counter() - self._begun)
+            self._durations_s.append(time.perf_counter() - self._started)
 
     def longest_ms(self) -> float:
-        """Return the longest."""
-        return max(self._spent_s) * 1000
+        """Return the longest pause in milliseconds."""
+        return max(self._durations_s) * 1000
 
 
-def stop_in_use_ms(fake: FakeCredits) -> float:
-    """Return the longest stop that comes by itself while calls are made."""
-    with Stops() as stops:
+def pause_in_use_ms(fake: FakeCredits) -> float:
+    """Return the longest automatic garbage-collection pause during calls."""
+    with GcPauses() as pauses:
         for _ in range(_CALLS):
             fake.server_client.get_balance("app-id", "user-id")
-    return stops.longest_ms()
+    return pauses.longest_ms()
 
 
-def forced_stop_ms() -> float:
+def forced_pause_ms() -> float:
     """Return how long a full collection takes, the best of a few."""
-    spent: list[float] = []
+    pauses_ms: list[float] = []
     for _ in range(5):
-        with Stops() as stops:
+        with GcPauses() as pauses:
             gc.collect()
-        spent.append(stops.longest_ms())
-    return min(spent)
+        pauses_ms.append(pauses.longest_ms())
+    return min(pauses_ms)
 
 
 def main() -> None:
@@ -64,18 +64,18 @@ def main() -> None:
     transactions = int(sys.argv[1])
     with FakeCredits(balance=1) as fake:
         account = fake.sandbox.ledger.get_account("app-id", "user-id")
-        stop_in_use_ms(fake)  # fills the journal
-        forced_before_ms = forced_stop_ms()
+        pause_in_use_ms(fake)  # fills the journal
+        forced_before_ms = forced_pause_ms()
         before = rss_bytes()
         for _ in range(transactions):
             fake.sandbox.ledger.append(account, 1, Reason.GRANT, 1_700_000_000_000)
-        told = {
+        measured = {
             "bytes_each": (rss_bytes() - before) / transactions,
-            "in_use_ms": stop_in_use_ms(fake),
-            "forced_ms": forced_stop_ms(),
+            "in_use_ms": pause_in_use_ms(fake),
+            "forced_ms": forced_pause_ms(),
             "forced_before_ms": forced_before_ms,
         }
-    sys.stdout.write(json.dumps(told) + "\n")
+    sys.stdout.write(json.dumps(measured) + "\n")
 
 
 if __name__ == "__main__":

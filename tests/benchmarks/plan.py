@@ -1,4 +1,4 @@
-"""Own how long a run measures, what a benchmark is, and the arithmetic of rounds; know nothing of what is measured."""
+"""Benchmark plans, table rows and timing in interleaved rounds."""
 
 import gc
 import os
@@ -13,12 +13,12 @@ ROOT = Path(__file__).resolve().parents[2]
 
 
 class Skipped(Exception):
-    """Say why a benchmark can't be measured here."""
+    """Raised when a benchmark cannot run on this machine."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class Plan:
-    """Say how much a run measures; ``many`` is the size that the full run puts at a million."""
+    """The sizes and repetitions of a run; ``many`` is a million in the full run."""
 
     rounds: int = 4
     wrk_s: int = 2
@@ -50,7 +50,7 @@ QUICK = Plan(
 
 @dataclass(frozen=True)
 class Benchmark:
-    """Be one row: what is measured, against what, the reach, and the function that returns the measured text."""
+    """A row of the table: what is measured, the reference, the target, and the function that measures it."""
 
     what: str
     against: str
@@ -59,13 +59,13 @@ class Benchmark:
 
 
 @contextmanager
-def compiled() -> Generator[dict[str, str], None, None]:
-    """Lend an environment in which Python keeps compiled modules, as it does on anybody's machine.
+def bytecode_cache() -> Generator[dict[str, str], None, None]:
+    """Yield an environment in which Python caches compiled modules, as it usually does.
 
-    They are kept in a folder of the block's own: the first run of each side fills it and must not be counted.
+    The cache is a temporary folder: the first run of each side fills it and must not be counted.
     """
-    unwanted = ("PYTHONDONTWRITEBYTECODE", "PYTEST_ADDOPTS")
-    environment = {name: value for name, value in os.environ.items() if name not in unwanted}
+    excluded = ("PYTHONDONTWRITEBYTECODE", "PYTEST_ADDOPTS")
+    environment = {name: value for name, value in os.environ.items() if name not in excluded}
     with tempfile.TemporaryDirectory() as folder:
         yield {**environment, "PYTHONPYCACHEPREFIX": folder}
 
@@ -74,19 +74,19 @@ def best_us(sides: Sequence[Callable[[], object]], plan: Plan) -> list[float]:
     """Return the microseconds of one call of each side: the best of several interleaved rounds."""
     best = [float("inf")] * len(sides)
     for _ in range(plan.call_rounds):
-        for place, side in enumerate(sides):
-            best[place] = min(best[place], _round_us(side, plan.calls))
+        for index, side in enumerate(sides):
+            best[index] = min(best[index], _round_us(side, plan.calls))
     return best
 
 
 def _round_us(side: Callable[[], object], calls: int) -> float:
     gc.collect()
-    begun = time.perf_counter()
+    started = time.perf_counter()
     for _ in range(calls):
         side()
-    return (time.perf_counter() - begun) / calls * 1e6
+    return (time.perf_counter() - started) / calls * 1e6
 
 
-def times(ours: float, theirs: float) -> str:
+def format_ratio(value: float, reference: float) -> str:
     """Return a ratio as text."""
-    return f"{ours / theirs:.2f}×"  # noqa: RUF001 - a multiplication sign is what it is
+    return f"{value / reference:.2f}×"  # noqa: RUF001 - a multiplication sign is what it is

@@ -1,4 +1,4 @@
-"""Own the yardstick of a live server: the least that an ASGI application can be, on uvicorn; knows nothing of the fake.
+"""Reference server: a minimal ASGI application on uvicorn.
 
 python -m tests.benchmarks.raw PORT
 """
@@ -19,9 +19,9 @@ async def app(scope: Any, receive: Any, send: Any) -> None:
     """Look a path up in a dictionary; for a POST read the body and remember it."""
     status, body = 200, b""
     if scope["method"] == "POST":
-        order = json.loads((await receive())["body"])
-        HISTORY.append((order["delta"], order["reason"]))
-        BALANCES[USER + "/balance"] += order["delta"]
+        transaction = json.loads((await receive())["body"])
+        HISTORY.append((transaction["delta"], transaction["reason"]))
+        BALANCES[USER + "/balance"] += transaction["delta"]
         status, body = 201, b'{"delta":1,"reason":"grant","createdAt":"2026-01-01T00:00:00.000Z"}'
     elif scope["path"] in BALANCES:
         body = b'{"balance":%d}' % BALANCES[scope["path"]]
@@ -32,8 +32,8 @@ async def app(scope: Any, receive: Any, send: Any) -> None:
     await send({"type": "http.response.body", "body": body})
 
 
-def config_of(asgi_app: Any) -> uvicorn.Config:
-    """Return uvicorn's settings for a yardstick: its fastest loop and parser, no access log."""
+def uvicorn_config(asgi_app: Any) -> uvicorn.Config:
+    """Return uvicorn's configuration for a reference server: fastest loop and parser, no access log."""
     return uvicorn.Config(
         asgi_app,
         http="httptools",
@@ -52,7 +52,7 @@ def main() -> None:
     listener = socket.socket(socket.AF_INET, socket.SOCK_STREAM, socket.IPPROTO_TCP)
     listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
     listener.bind(("127.0.0.1", int(sys.argv[1])))
-    uvicorn.Server(config_of(app)).run(sockets=[listener])
+    uvicorn.Server(uvicorn_config(app)).run(sockets=[listener])
 
 
 if __name__ == "__main__":

@@ -1,8 +1,8 @@
-"""Own the servers that a benchmark loads, one a process: ours, and the yardsticks it is measured against.
+"""Servers for the benchmarks, one per process: the fake, and the reference servers.
 
 python -m tests.benchmarks.servers NAME [TRANSACTIONS]
 
-Prints one line of JSON (url, key, token) once it answers, and serves until it is ended.
+It prints one line of JSON (url, key, token) once it answers, and serves until it is terminated.
 """
 
 import asyncio
@@ -34,39 +34,39 @@ KEY = "benchmark-key"
 AT_MS = 1_700_000_000_000
 
 
-def sandbox(transactions: int) -> Sandbox:
-    """Return a sandbox whose tokens are RS256, with a user of so many transactions."""
-    made = SharedResources().new_sandbox(SandboxOptions(api_key=KEY, balance=1, auth_provider="auth0"))
-    account = made.ledger.get_account("app-id", "user-id")
+def new_sandbox(transactions: int) -> Sandbox:
+    """Return a sandbox with RS256 tokens and a user with the given number of transactions."""
+    result = SharedResources().new_sandbox(SandboxOptions(api_key=KEY, balance=1, auth_provider="auth0"))
+    account = result.ledger.get_account("app-id", "user-id")
     for _ in range(transactions):
-        made.ledger.append(account, 1, Reason.GRANT, AT_MS)
-    return made
+        result.ledger.append(account, 1, Reason.GRANT, AT_MS)
+    return result
 
 
-def ours(transactions: int, delay_ms: int = 0) -> None:
+def serve_fake(transactions: int, delay_ms: int = 0) -> None:
     """Serve the fake."""
-    box = sandbox(transactions)
+    sandbox = new_sandbox(transactions)
     if delay_ms:
-        box.add_fault(Rule(effect=Latency(delay_ms)))
+        sandbox.add_fault(Rule(effect=Latency(delay_ms)))
     address = BindOptions()
-    runner = ServerRunner(DEFAULT_CONTRACT, SandboxRegistry(box), address, bind(address))
+    runner = ServerRunner(DEFAULT_CONTRACT, SandboxRegistry(sandbox), address, bind(address))
 
     async def main() -> None:
-        await runner.run(asyncio.Event(), lambda: announce(runner.base_url, box.token("user-id")))
+        await runner.run(asyncio.Event(), lambda: announce(runner.base_url, sandbox.token("user-id")))
 
     with asyncio.Runner(loop_factory=new_event_loop) as loop:
         loop.run(main())
 
 
-class Naive:
-    """Be the fake that somebody writes in an hour on Starlette and PyJWT."""
+class NaiveFake:
+    """A simple fake on Starlette and PyJWT."""
 
     def __init__(self, *, cached: bool) -> None:
         private = rsa.generate_private_key(public_exponent=65537, key_size=2048)
         self.token = jwt.encode({"sub": "user-id", "exp": 4_000_000_000}, private, algorithm="RS256")
         self._public = private.public_key()
         self._cached = cached
-        self._seen: dict[str, str] = {}
+        self._users_by_token: dict[str, str] = {}
         self._balances = {"user-id": 100}
         self._history: list[dict[str, Any]] = []
         path = "/v1/applications/{app}/users/{user}"
@@ -75,69 +75,69 @@ class Naive:
                 Route("/v1/applications/{app}/users", self._balance),
                 Route(path, self._balance),
                 Route(path + "/balance", self._balance),
-                Route(path + "/transactions", self._transact, methods=["POST"]),
+                Route(path + "/transactions", self._create_transaction, methods=["POST"]),
             ]
         )
 
-    def _user_of(self, token: str) -> str:
-        if self._cached and token in self._seen:
-            return self._seen[token]
+    def _get_user(self, token: str) -> str:
+        if self._cached and token in self._users_by_token:
+            return self._users_by_token[token]
         user: str = jwt.decode(token, self._public, algorithms=["RS256"])["sub"]
-        self._seen[token] = user
+        self._users_by_token[token] = user
         return user
 
-    def _refused(self, request: Request) -> bool:
+    def _is_forbidden(self, request: Request) -> bool:
         if request.headers.get("x-api-key") == KEY:
             return False
         token = request.headers.get("authorization", "").removeprefix("Bearer ")
         user: str = request.path_params["user"]
-        return self._user_of(token) != user
+        return self._get_user(token) != user
 
     async def _balance(self, request: Request) -> JSONResponse:
-        if self._refused(request):
+        if self._is_forbidden(request):
             return JSONResponse({"error": "forbidden"}, 403)
         return JSONResponse({"balance": self._balances[request.path_params["user"]]})
 
-    async def _transact(self, request: Request) -> JSONResponse:
-        if self._refused(request):
+    async def _create_transaction(self, request: Request) -> JSONResponse:
+        if self._is_forbidden(request):
             return JSONResponse({"error": "forbidden"}, 403)
-        order = await request.json()
-        self._balances[request.path_params["user"]] += order["delta"]
-        self._history.append({**order, "createdAt": datetime.now(UTC).isoformat()})
+        transaction = await request.json()
+        self._balances[request.path_params["user"]] += transaction["delta"]
+        self._history.append({**transaction, "createdAt": datetime.now(UTC).isoformat()})
         return JSONResponse(self._history[-1], 201)
 
 
-def naive(*, cached: bool) -> None:
+def serve_naive_fake(*, cached: bool) -> None:
     """Serve the naive fake."""
-    made = Naive(cached=cached)
-    yardstick(made.app, made.token)
+    result = NaiveFake(cached=cached)
+    serve_reference(result.app, result.token)
 
 
-def yardstick(app: Any, token: str) -> None:
-    """Serve an application with uvicorn as it comes, on a socket like ours."""
+def serve_reference(app: Any, token: str) -> None:
+    """Serve an application with plain uvicorn, on a socket with the options of the live server."""
     listener = bind(BindOptions())
     host, port = listener.getsockname()
 
-    class Announcing(uvicorn.Server):
+    class AnnouncingServer(uvicorn.Server):
         async def startup(self, sockets: Any = None) -> None:
             await super().startup(sockets)
             announce(f"http://{host}:{port}", token)
 
-    Announcing(raw.config_of(app)).run(sockets=[listener])
+    AnnouncingServer(raw.uvicorn_config(app)).run(sockets=[listener])
 
 
 def announce(url: str, token: str) -> None:
-    """Print where the server is."""
+    """Print the server's URL and credentials."""
     sys.stdout.write(json.dumps({"url": url, "key": KEY, "token": token}) + "\n")
     sys.stdout.flush()
 
 
 SERVERS: dict[str, Callable[[int], None]] = {
-    "ours": ours,
-    "delayed": lambda transactions: ours(transactions, delay_ms=20),
-    "raw": lambda _: yardstick(raw.app, ""),
-    "naive": lambda _: naive(cached=False),
-    "naive-cached": lambda _: naive(cached=True),
+    "fake": serve_fake,
+    "delayed": lambda transactions: serve_fake(transactions, delay_ms=20),
+    "raw": lambda _: serve_reference(raw.app, ""),
+    "naive": lambda _: serve_naive_fake(cached=False),
+    "naive-cached": lambda _: serve_naive_fake(cached=True),
 }
 
 if __name__ == "__main__":

@@ -1,4 +1,4 @@
-"""Own the rows that run pytest in a process: what the plugin and its fixture add to somebody's suite."""
+"""Benchmarks that run pytest in a process: the cost of the plugin and its fixture."""
 
 import statistics
 import subprocess
@@ -7,7 +7,7 @@ import tempfile
 import time
 from pathlib import Path
 
-from tests.benchmarks.plan import Plan, compiled
+from tests.benchmarks.plan import Plan, bytecode_cache
 
 _PLUGIN = ("-p", "pytest_fake_credits")
 
@@ -26,31 +26,34 @@ def test_one({fixture}number):
 def fixture(plan: Plan) -> str:
     """Measure a fresh sandbox and one call in a test, against the same test without."""
     call = 'fake_credits.server_client.create_user("app-id", "ada").user_id'
-    with tempfile.TemporaryDirectory() as name, compiled() as environment:
-        with_it, without = Path(name) / "with", Path(name) / "without"
-        _write(with_it, _SUITE.format(tests=plan.tests, fixture="fake_credits, ", call=call))
-        _write(without, _SUITE.format(tests=plan.tests, fixture="", call='"ada"'))
-        ours = theirs = float("inf")
+    with tempfile.TemporaryDirectory() as name, bytecode_cache() as environment:
+        with_fixture, without_fixture = Path(name) / "with", Path(name) / "without"
+        _write(with_fixture, _SUITE.format(tests=plan.tests, fixture="fake_credits, ", call=call))
+        _write(without_fixture, _SUITE.format(tests=plan.tests, fixture="", call='"ada"'))
+        plugin_ms = plain_ms = float("inf")
         for _ in range(1 + plan.test_rounds):
-            ours = min(ours, _pytest_ms(environment, with_it, *_PLUGIN))
-            theirs = min(theirs, _pytest_ms(environment, without, *_PLUGIN))
-    return f"{(ours - theirs) / plan.tests:.2f} ms more ({ours / plan.tests:.2f} : {theirs / plan.tests:.2f} ms a test)"
+            plugin_ms = min(plugin_ms, _pytest_ms(environment, with_fixture, *_PLUGIN))
+            plain_ms = min(plain_ms, _pytest_ms(environment, without_fixture, *_PLUGIN))
+    with_ms, without_ms = plugin_ms / plan.tests, plain_ms / plan.tests
+    return f"{with_ms - without_ms:.2f} ms more ({with_ms:.2f} : {without_ms:.2f} ms a test)"
 
 
 def start(plan: Plan) -> str:
-    """Measure the start of pytest with the plugin installed and unused, by turns."""
-    ours: list[float] = []
-    theirs: list[float] = []
-    with tempfile.TemporaryDirectory() as name, compiled() as environment:
+    """Measure the startup of pytest with the plugin installed and unused, in interleaved rounds."""
+    plugin_ms: list[float] = []
+    plain_ms: list[float] = []
+    with tempfile.TemporaryDirectory() as name, bytecode_cache() as environment:
         folder = Path(name) / "suite"
         _write(folder, "def test_nothing():\n    pass\n")
         for _ in range(1 + plan.starts):
-            ours.append(_pytest_ms(environment, folder, *_PLUGIN, "--collect-only"))
-            theirs.append(_pytest_ms(environment, folder, "--collect-only"))
-    del ours[0], theirs[0]
-    # By pairs: what else the machine does for some seconds costs a start more than the plugin ever could.
-    more = statistics.median(our - their for our, their in zip(ours, theirs, strict=True))
-    return f"{more:.1f} ms more (on {statistics.median(theirs):.0f} ms, median of {plan.starts} pairs)"
+            plugin_ms.append(_pytest_ms(environment, folder, *_PLUGIN, "--collect-only"))
+            plain_ms.append(_pytest_ms(environment, folder, "--collect-only"))
+    del plugin_ms[0], plain_ms[0]
+    # In pairs: other load on the machine affects a start more than the plugin does.
+    added_ms = statistics.median(
+        plugin_start - plain_start for plugin_start, plain_start in zip(plugin_ms, plain_ms, strict=True)
+    )
+    return f"{added_ms:.1f} ms more (on {statistics.median(plain_ms):.0f} ms, median of {plan.starts} pairs)"
 
 
 def _write(folder: Path, test: str) -> None:
@@ -59,12 +62,12 @@ def _write(folder: Path, test: str) -> None:
     (folder / "test_suite.py").write_text(test)
 
 
-def _pytest_ms(environment: dict[str, str], folder: Path, *words: str) -> float:
-    alone = {**environment, "PYTEST_DISABLE_PLUGIN_AUTOLOAD": "1"}
-    command = [sys.executable, "-m", "pytest", "-q", *words]
-    begun = time.perf_counter()
-    done = subprocess.run(command, cwd=folder, env=alone, capture_output=True, text=True, check=False)
-    spent_ms = (time.perf_counter() - begun) * 1000
-    if done.returncode:
-        raise RuntimeError(f"pytest ended with {done.returncode}: {done.stdout[-2000:]}{done.stderr[-2000:]}")
-    return spent_ms
+def _pytest_ms(environment: dict[str, str], folder: Path, *arguments: str) -> float:
+    isolated = {**environment, "PYTEST_DISABLE_PLUGIN_AUTOLOAD": "1"}
+    command = [sys.executable, "-m", "pytest", "-q", *arguments]
+    started = time.perf_counter()
+    result = subprocess.run(command, cwd=folder, env=isolated, capture_output=True, text=True, check=False)
+    duration_ms = (time.perf_counter() - started) * 1000
+    if result.returncode:
+        raise RuntimeError(f"pytest ended with {result.returncode}: {result.stdout[-2000:]}{result.stderr[-2000:]}")
+    return duration_ms
