@@ -99,7 +99,7 @@ def test_800_000_writes_from_eight_threads_lose_none() -> None:
 
 
 def test_sixteen_threads_over_both_drivers_lose_no_write() -> None:
-    """Eight write in process and eight over the socket, to one user of one sandbox."""
+    """Eight threads write in process and eight over the socket, for the same user."""
     local, remote = 500, 50
     with FakeCredits(balance=0) as fake:
         clients = [ServerClient(fake.base_url, fake.api_key) for _ in range(THREADS)]

@@ -454,10 +454,10 @@ def test_close_waits_for_exchange_in_flight(shared: SharedResources) -> None:
     fake = FakeCredits(mode="live", shared=shared)
     fake.serve()
     last = JournalEntry(ordinal=fake.journal.next_ordinal(), request_id="r", at_ms=0, method="GET", target="/")
-    late = threading.Timer(0.005, fake.journal.write, [last])
-    late.start()
+    timer = threading.Timer(0.005, fake.journal.write, [last])
+    timer.start()
     assert fake.close() == []
-    late.join()
+    timer.join()
 
 
 def test_problems_report_bugs_and_inconsistent_ledger() -> None:

@@ -23,7 +23,7 @@ def test_number_is_below_1_and_repeatable(seed: int, key: list[str | int]) -> No
 
 
 def test_numbers_are_stable_across_versions() -> None:
-    """A seed in a bug report means the same faults next year."""
+    """A seed in a bug report must reproduce the same faults in later versions."""
     assert keyed_random(0) == 0.6666513261516069
     assert keyed_random(7, "getBalance", "app-id", "ada", 3) == 0.5288268419260956
 
@@ -79,7 +79,7 @@ def test_probability_02_over_10_000_numbers_is_within_4_standard_deviations() ->
 
 
 def test_numbers_are_uniformly_distributed() -> None:
-    """Chi-squared with 99 degrees of freedom is over 148.2 in one case of a thousand; the seed is fixed."""
+    """Chi-squared with 99 degrees of freedom exceeds 148.2 with probability 0.001; the seed is fixed."""
     buckets = [0] * 100
     for number in range(100_000):
         buckets[int(keyed_random(0, number) * 100)] += 1

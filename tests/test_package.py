@@ -94,7 +94,7 @@ def test_misspelled_name_raises_attribute_error() -> None:
 
 @pytest.mark.parametrize("name", MODULES)
 def test_dunder_all_is_sorted_and_complete(name: str) -> None:
-    """Packages that hold no code list nothing."""
+    """Packages without code need no ``__all__``."""
     tree = ast.parse(source_of(name))
     defined = public_definitions(tree)
     public_names = getattr(importlib.import_module(name), "__all__", [])
@@ -202,7 +202,7 @@ def test_classifiers_name_cpython_and_linux() -> None:
 
 
 def test_license_names_author() -> None:
-    """There is no URL yet, so the metadata have none."""
+    """The metadata has no URLs, as the project has none yet."""
     (author,) = PROJECT["authors"]
     assert f"Copyright (c) 2026 {author['name']}\n" in (ROOT.parent / "LICENSE").read_text()
     assert "urls" not in PROJECT
@@ -235,7 +235,7 @@ STYLE_TOOLS = Path(__file__).parents[2] / "shared" / "tools"
 
 @pytest.mark.skipif(not (STYLE_TOOLS / "style_metrics.py").exists(), reason="the metrics are not beside this checkout")
 def test_modules_have_no_import_cycles() -> None:
-    """The order of the layers is checked by import-linter."""
+    """import-linter checks the order of the layers."""
     limits = ("--limit", "cycles_all=0", "--limit", "module_max=400")
     command = [sys.executable, str(STYLE_TOOLS / "style_metrics.py"), str(ROOT), *limits]
     result = subprocess.run(command, capture_output=True, text=True, check=False)

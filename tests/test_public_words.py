@@ -23,12 +23,12 @@ def script() -> ModuleType:
 
 @pytest.fixture(scope="module")
 def public_names(script: ModuleType) -> Mapping[str, list[str]]:
-    found: Mapping[str, list[str]] = script.words()
-    return found
+    names: Mapping[str, list[str]] = script.words()
+    return names
 
 
 def differences(current: Mapping[str, Iterable[str]], accepted: Mapping[str, Iterable[str]]) -> str:
-    """Return what has gone and what is new, surface by surface."""
+    """Return the removed and added names of each surface."""
     lines: list[str] = []
     for surface in dict.fromkeys([*accepted, *current]):
         before, after = set(accepted.get(surface, ())), set(current.get(surface, ()))

@@ -38,7 +38,7 @@ def test_readme_contains_every_generated_table(script: ModuleType) -> None:
 
 
 def test_every_python_block_is_a_tested_example() -> None:
-    """Those in `alone` run in a process of their own, by tests/plugin/test_shapes.py."""
+    """Examples in `alone` run in separate processes, in tests/plugin/test_shapes.py."""
     blocks = re.findall(r"```(?:python|pycon)\n(.*?)```", README, re.DOTALL)
     folder = ROOT / "tests" / "examples"
     examples = {path.read_text() for path in [*folder.glob("test_*"), *folder.glob("alone/*.py")]}
@@ -55,7 +55,7 @@ def test_every_neighbour_has_a_test_of_its_name() -> None:
 
 
 def toml_in(title: str) -> str:
-    """Return the block of TOML below a headline."""
+    """Return the TOML block below a heading."""
     (block,) = re.findall(r"```toml\n(.*?)```", README.partition(f"### {title}\n")[2].partition("\n#")[0], re.DOTALL)
     return str(block)
 

@@ -26,27 +26,27 @@ KEYS = SigningKeys()
 InvalidOptions = tuple[dict[str, Any], type[Exception], str]
 
 INVALID_OPTIONS: dict[str, InvalidOptions] = {
-    "an unknown preset": (
+    "unknown auth provider": (
         {"auth_provider": "clark"},
         ValueError,
         "there is no JWT preset 'clark': choose one of plain, clerk",
     ),
-    "a naive clock": ({"clock": datetime(2026, 3, 1)}, ValueError, "naive"),
-    "an unknown clock": ({"clock": "stopped"}, ValueError, "choose 'real', 'frozen' or an aware datetime"),
-    "an empty user id": ({"user_id": "", "balance": 1}, ValueError, "user id"),
-    "a user id of dots": ({"users": {"..": 1}}, ValueError, "user id"),
-    "a long user id": ({"users": {"u" * 257: 1}}, ValueError, "user id"),
-    "a control character": ({"users": {"a\x00b": 1}}, ValueError, "user id"),
-    "a lone surrogate": ({"users": {"a\ud800b": 1}}, ValueError, "user id"),
-    "a user id that is no str": ({"users": {7: 1}}, TypeError, "user id must be a str, not int"),
-    "a bad default user": ({"user_id": "."}, ValueError, "user id"),
-    "a bad application id": ({"application_id": ".."}, ValueError, "application id"),
-    "an application id that is no str": ({"application_id": None}, TypeError, "application id"),
-    "a bool for a balance": ({"balance": True}, TypeError, "must be an int, not bool"),
-    "a float for a balance": ({"users": {"ada": 1.5}}, TypeError, "must be an int, not float"),
-    "a balance below the floor": ({"balance": -1}, ValueError, "'user-id' must be from 0 to"),
-    "a balance above the ceiling": ({"balance": 2**53}, ValueError, "from 0 to 9007199254740991"),
-    "a balance no delta reaches": (
+    "naive clock": ({"clock": datetime(2026, 3, 1)}, ValueError, "naive"),
+    "unknown clock": ({"clock": "stopped"}, ValueError, "choose 'real', 'frozen' or an aware datetime"),
+    "empty user id": ({"user_id": "", "balance": 1}, ValueError, "user id"),
+    "dots as user id": ({"users": {"..": 1}}, ValueError, "user id"),
+    "too long user id": ({"users": {"u" * 257: 1}}, ValueError, "user id"),
+    "control character in user id": ({"users": {"a\x00b": 1}}, ValueError, "user id"),
+    "lone surrogate in user id": ({"users": {"a\ud800b": 1}}, ValueError, "user id"),
+    "non-string user id": ({"users": {7: 1}}, TypeError, "user id must be a str, not int"),
+    "invalid default user id": ({"user_id": "."}, ValueError, "user id"),
+    "invalid application id": ({"application_id": ".."}, ValueError, "application id"),
+    "non-string application id": ({"application_id": None}, TypeError, "application id"),
+    "bool balance": ({"balance": True}, TypeError, "must be an int, not bool"),
+    "float balance": ({"users": {"ada": 1.5}}, TypeError, "must be an int, not float"),
+    "balance below floor": ({"balance": -1}, ValueError, "'user-id' must be from 0 to"),
+    "balance above ceiling": ({"balance": 2**53}, ValueError, "from 0 to 9007199254740991"),
+    "balance above largest delta": (
         {"balance": 2**53, "contract": Contract(ceiling=None)},
         ValueError,
         "to 9007199254740991",
@@ -160,9 +160,9 @@ def test_unknown_bad_token_kind_is_rejected_with_known_kinds() -> None:
 
 def test_unknown_key_is_rejected_and_not_shown() -> None:
     with pytest.raises(InvalidApiKey) as raised:
-        new_sandbox().authenticate(Credential("server", "fck_somebody_elses"))
+        new_sandbox().authenticate(Credential("server", "fck_another_key"))
     assert raised.value.auth_reason == "unknown_key"
-    assert "somebody" not in str(raised.value)
+    assert "another_key" not in str(raised.value)
 
 
 def test_closed_sandbox_rejects_its_own_key_and_tokens() -> None:
@@ -225,10 +225,10 @@ def test_token_claim_selects_its_sandbox(attached_sandboxes: tuple[SandboxRegist
 
 UNMATCHED_CREDENTIALS: dict[str, Callable[[], Credential | None]] = {
     "no credential": lambda: None,
-    "an unknown key": lambda: Credential("server", "fck_nobodys"),
-    "garbage for a token": lambda: Credential("user", "a.b.c"),
-    "a token of a sandbox elsewhere": lambda: Credential("user", new_sandbox("elsewhere").token("ada")),
-    "a claim that is no name": lambda: Credential(
+    "unknown key": lambda: Credential("server", "fck_unknown"),
+    "malformed token": lambda: Credential("user", "a.b.c"),
+    "token of unattached sandbox": lambda: Credential("user", new_sandbox("elsewhere").token("ada")),
+    "claim that is not a string": lambda: Credential(
         "user", new_sandbox().token("ada", MintOptions(claims={SANDBOX_CLAIM: ["middle"]}))
     ),
 }
@@ -295,15 +295,15 @@ def test_rule_is_removed_under_sandbox_lock() -> None:
 def test_releasing_gate_removes_its_rules() -> None:
     """A later gate of the same name holds only the calls of its own rules."""
     sandbox = Sandbox(SandboxOptions(), KEYS)
-    other = sandbox.add_fault(Rule(effect=HoldAtGate("other")))
+    other_rule = sandbox.add_fault(Rule(effect=HoldAtGate("other")))
     gate = sandbox.hold(Rule(effect=HoldAtGate("pay"), user="ada"))
     assert sandbox.hold(Rule(effect=HoldAtGate("pay"), user="bob")) is gate
     gate.release()
-    assert list(sandbox.faults) == [other]
+    assert list(sandbox.faults) == [other_rule]
 
 
 def test_unnamed_gate_gets_unique_name() -> None:
     with FakeCredits() as fake:
-        named, unnamed = fake.hold(name="gate2"), fake.hold()
-        assert named is not unnamed
+        named_gate, unnamed = fake.hold(name="gate2"), fake.hold()
+        assert named_gate is not unnamed
         assert {*fake.sandbox.gates} == {"gate2", unnamed.name}

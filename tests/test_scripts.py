@@ -63,7 +63,7 @@ def test_newest_patch_release_is_found_on_path_and_in_pyenv(
 @pytest.mark.parametrize(
     ("output", "status"),
     [("", 0), ("command not found", 127), (version_info(3, 97, 1), 0)],
-    ids=["another implementation", "a name without an interpreter", "another version"],
+    ids=["other implementation", "missing interpreter", "other version"],
 )
 def test_program_that_is_not_cpython_of_version_is_ignored(
     check_pythons: ModuleType, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, output: str, status: int

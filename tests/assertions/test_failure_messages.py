@@ -133,10 +133,10 @@ def test_shared_idempotency_keys_are_listed_without_secrets(
         write_entry("createUser", user=API_KEY, committed=True, idempotency_key=TOKEN)
     with pytest.raises(AssertionError) as error:
         journal.assert_committed_once()
-    shown = ", ".join(f"#{n} createTransaction -{n} consume for 'ada'" for n in range(1, 6))
+    writes = ", ".join(f"#{n} createTransaction -{n} consume for 'ada'" for n in range(1, 6))
     assert message_lines(error) == [
         "committed writes share 2 idempotency keys, so a retry was charged again:",
-        f"'order-1': {shown} and 2 more",
+        f"'order-1': {writes} and 2 more",
         "'<token>': #8 createUser for '<api key>', #9 createUser for '<api key>'",
     ]
 

@@ -11,12 +11,12 @@ from fake_credits.tokens.credentials import AUTH_FAILURE_REASONS
 from tests.assertions.conftest import entry
 
 UNKNOWN_CRITERIA = {
-    "a code": ({"code": "insufficent_credits"}, r"code 'insufficent_credits', did you mean 'insufficient_credits'\?"),
-    "a cause": ({"cause": "domian"}, r"cause 'domian', did you mean 'domain'\? \(there are: bug, domain, .*auth:<why>"),
-    "a why": ({"cause": "auth:expird"}, r"cause 'auth:expird', did you mean 'auth:expired'\?"),
-    "a rule's cause": ({"cause": "fault:nosuch"}, "cause 'fault:nosuch'"),
-    "a rule": ({"rule": "nosuch"}, r"rule 'nosuch' \(there are: none\)"),
-    "a rule beside another": ({"rule": "nosuch+other"}, "rule 'nosuch'"),
+    "code": ({"code": "insufficent_credits"}, r"code 'insufficent_credits', did you mean 'insufficient_credits'\?"),
+    "cause": ({"cause": "domian"}, r"cause 'domian', did you mean 'domain'\? \(there are: bug, domain, .*auth:<why>"),
+    "auth reason": ({"cause": "auth:expird"}, r"cause 'auth:expird', did you mean 'auth:expired'\?"),
+    "cause of rule": ({"cause": "fault:nosuch"}, "cause 'fault:nosuch'"),
+    "rule": ({"rule": "nosuch"}, r"rule 'nosuch' \(there are: none\)"),
+    "combined rules": ({"rule": "nosuch+other"}, "rule 'nosuch'"),
 }
 
 

@@ -28,10 +28,10 @@ def fake_credits_commands() -> list[list[str]]:
     texts = [step["run"] for job in JOBS.values() for step in job["steps"] if "run" in step]
     texts += [shlex.join(COMPOSE["credits"]["healthcheck"]["test"]), COMPOSE["credits"]["command"][-1]]
     url: str = JOBS["service"]["env"]["CREDITS_BASE_URL"]
-    parts = [shlex.split(part.replace("$CREDITS_BASE_URL", url)) for text in texts for part in text.split("&&")]
+    commands = [shlex.split(part.replace("$CREDITS_BASE_URL", url)) for text in texts for part in text.split("&&")]
     return [
         arguments[arguments.index("fake-credits") + 1 :]
-        for arguments in parts
+        for arguments in commands
         if "fake-credits" in arguments[1:] and "pip" not in arguments
     ]
 

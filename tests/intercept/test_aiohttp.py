@@ -78,7 +78,7 @@ def test_only_get_is_retried_on_disconnect(credits: FakeCredits) -> None:
         (aiohttp.ClientTimeout(total=20, sock_read=30), 20, TimeoutError),
         (aiohttp.ClientTimeout(total=30, sock_read=20), 20, aiohttp.SocketTimeoutError),
     ],
-    ids=["for the next byte", "for everything", "the latter first", "the former first"],
+    ids=["sock_read", "total", "total first", "sock_read first"],
 )
 def test_timeout_runs_on_sandbox_clock(
     credits: FakeCredits, timeout: aiohttp.ClientTimeout, expected_s: int, error: type[Exception]

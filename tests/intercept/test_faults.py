@@ -51,17 +51,17 @@ def wire_case(body: bytes | None, end: Outcome) -> WireCase:
 NON_HTTP_BYTES = b"\x15\x03\x01\x00\x02\x02\x50 this is no HTTP\r\n\r\n"
 
 CASES = {
-    "closed without a byte": wire_case(None, "closed"),
-    "reset without a byte": wire_case(None, "reset"),
-    "nothing until the client gives up": wire_case(None, "timeout"),
-    "bytes that are no HTTP": WireCase(NON_HTTP_BYTES, Response(0, NON_HTTP_BYTES, outcome="garbage")),
-    "closed after the head": wire_case(b"", "closed"),
-    "reset after the head": wire_case(b"", "reset"),
-    "nothing after the head": wire_case(b"", "timeout"),
-    "closed in the body": wire_case(b'{"bal', "closed"),
-    "reset in the body": wire_case(b'{"bal', "reset"),
-    "nothing in the middle of the body": wire_case(b'{"bal', "timeout"),
-    "whole, then closed": wire_case(b'{"balance":5}', "closed"),
+    "close without response": wire_case(None, "closed"),
+    "reset without response": wire_case(None, "reset"),
+    "timeout without response": wire_case(None, "timeout"),
+    "not HTTP": WireCase(NON_HTTP_BYTES, Response(0, NON_HTTP_BYTES, outcome="garbage")),
+    "close after headers": wire_case(b"", "closed"),
+    "reset after headers": wire_case(b"", "reset"),
+    "timeout after headers": wire_case(b"", "timeout"),
+    "close in body": wire_case(b'{"bal', "closed"),
+    "reset in body": wire_case(b'{"bal', "reset"),
+    "timeout in body": wire_case(b'{"bal', "timeout"),
+    "complete, then close": wire_case(b'{"balance":5}', "closed"),
 }
 
 
@@ -99,9 +99,9 @@ def serve_bytes(wire_bytes: bytes, end: Outcome) -> Generator[str]:
             while True:
                 connection, _ = listener.accept()
                 connections.append(connection)
-                answer(connection)
+                respond(connection)
 
-    def answer(connection: socket.socket) -> None:
+    def respond(connection: socket.socket) -> None:
         received = b""
         while not received.endswith((b"\r\n\r\n", TRANSACTION_BODY)) or (
             b"POST" in received and not received.endswith(TRANSACTION_BODY)
@@ -161,7 +161,7 @@ def test_incomplete_response_raises_same_error_as_on_socket(library: str, name: 
     with intercept_with(driver):
         assert outcome(send, LibraryRequest(URL, JSON if body else {}, body, timeout_s)) == expected
     assert (expected == LibraryResponse(200, reply.body, dict(decoded_headers(reply)))) == (
-        name == "whole, then closed"
+        name == "complete, then close"
     )
     assert {request.timeout_s for request in driver.requests} == {timeout_s}
 

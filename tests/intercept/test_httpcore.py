@@ -35,13 +35,13 @@ def headers(credits: FakeCredits) -> dict[str, str]:
 
 @pytest.fixture(params=CORES, ids=lambda library: str(library.__name__))
 def library(request: pytest.FixtureRequest) -> Any:
-    """Return httpx, httpx2."""
+    """Return httpx or httpx2."""
     return request.param
 
 
 @pytest.fixture(params=["asyncio", "trio"])
 def run(request: pytest.FixtureRequest) -> Callable[[Any], None]:
-    """Return a function that runs a main coroutine: in asyncio, in trio."""
+    """Return a function that runs a main coroutine, on asyncio or trio."""
     return (lambda main: asyncio.run(main())) if request.param == "asyncio" else trio.run
 
 

@@ -95,5 +95,5 @@ def test_origins_include_trailing_dot_and_default_port() -> None:
     base = parse_base_url("https://credits.internal")
     names = ("credits.internal", "credits.internal.")
     assert set(base.origins()) == {("https", name, port) for name in names for port in (443, None)}
-    odd = parse_base_url("https://credits.internal:8443")
-    assert set(odd.origins()) == {("https", name, 8443) for name in names}
+    base_with_port = parse_base_url("https://credits.internal:8443")
+    assert set(base_with_port.origins()) == {("https", name, 8443) for name in names}

@@ -115,9 +115,9 @@ def test_tiny_total_timeout_raises_before_request(
 BODIES: dict[str, Any] = {
     "bytes": lambda: TRANSACTION_BODY,
     "text": TRANSACTION_BODY.decode,
-    "a file": lambda: io.BytesIO(TRANSACTION_BODY),
-    "pieces": lambda: iter([TRANSACTION_BODY[:5], b"", TRANSACTION_BODY[5:]]),
-    "a buffer": lambda: bytearray(TRANSACTION_BODY),
+    "file": lambda: io.BytesIO(TRANSACTION_BODY),
+    "iterator": lambda: iter([TRANSACTION_BODY[:5], b"", TRANSACTION_BODY[5:]]),
+    "bytearray": lambda: bytearray(TRANSACTION_BODY),
 }
 
 
@@ -148,7 +148,7 @@ def test_chunked_body_is_joined(
         ("X-Note", "\u2603", UnicodeEncodeError),
         ("X-Note", SKIP_HEADER, ValueError),
     ],
-    ids=["a line break", "beyond Latin-1", "not to skip"],
+    ids=["line break", "not latin-1", "unskippable header"],
 )
 def test_invalid_header_raises_library_error(
     credits: FakeCredits, headers: dict[str, str], pool_manager: urllib3.PoolManager, name: str, value: str, error: Any

@@ -148,19 +148,19 @@ def test_certificate_hosts_are_read_from_file(certificate_files: tuple[Path, Pat
 @pytest.mark.parametrize(
     ("defect", "message"),
     [
-        ("key of another", "the key is another certificate's"),
-        ("no PEM", "no PEM of these"),
+        ("key of other certificate", "the key is another certificate's"),
+        ("not PEM", "no PEM of these"),
         ("encrypted", "the key is encrypted: give one without a passphrase"),
-        ("not there", "can't be read: No such file"),
+        ("missing file", "can't be read: No such file"),
     ],
 )
 def test_invalid_certificate_files_are_rejected_with_reason(
     defect: str, message: str, certificate: IssuedCertificate, certificate_files: tuple[Path, Path]
 ) -> None:
     certificate_file, key = certificate_files
-    if defect == "key of another":
+    if defect == "key of other certificate":
         key.write_text(issue_certificate().key_pem)
-    elif defect == "no PEM":
+    elif defect == "not PEM":
         certificate_file.write_text("no PEM")
     elif defect == "encrypted":
         private = load_pem_private_key(certificate.key_pem.encode(), None)

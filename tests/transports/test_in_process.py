@@ -33,7 +33,7 @@ RUNTIME = ContractRuntime(DEFAULT_CONTRACT)
 
 @pytest.fixture(params=LOOP_RUNNERS)
 def run(request: pytest.FixtureRequest) -> Callable[[MainFunction], None]:
-    """Return a function that runs a main coroutine: in asyncio, in trio."""
+    """Return a function that runs a main coroutine, on asyncio or trio."""
     return LOOP_RUNNERS[str(request.param)]
 
 
@@ -66,11 +66,11 @@ class ForeignAwaitable:
         yield self
 
     def __repr__(self) -> str:
-        return "<a wait of somebody else's>"
+        return "<foreign awaitable>"
 
 
 def test_foreign_awaitable_raises_type_error_with_its_repr(sandbox: Sandbox) -> None:
-    with pytest.raises(TypeError, match="awaits <a wait of somebody else's>, which no event loop drives"):
+    with pytest.raises(TypeError, match="awaits <foreign awaitable>, which no event loop drives"):
         InProcessDriver(WaitingApplication(ForeignAwaitable), sandbox).call(GET)
 
 
@@ -81,7 +81,7 @@ def test_foreign_awaitable_raises_type_error_with_its_repr(sandbox: Sandbox) -> 
         (lambda: asyncio.get_running_loop().create_future(), "Future pending"),
         (lambda: asyncio.sleep(0), "a bare yield, as of asyncio.sleep"),
     ],
-    ids=["a sleep", "a future", "a bare yield"],
+    ids=["sleep", "future", "bare yield"],
 )
 def test_asyncio_wait_raises_type_error_under_running_loop(
     sandbox: Sandbox, wait: Callable[[], Awaitable[object]], name: str

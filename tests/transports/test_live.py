@@ -88,7 +88,7 @@ def receive(connection: socket.socket) -> bytes:
 
 
 def reset(connection: socket.socket) -> None:
-    """Close with an RST, as a client that is killed does."""
+    """Close with an RST, as a killed client does."""
     connection.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
     connection.close()
 
@@ -292,7 +292,7 @@ def test_request_cut_off_by_stop_is_journalled_and_not_committed(sandbox: Sandbo
 
 
 def test_stopped_server_leaves_no_thread_or_file_descriptor(sandbox: Sandbox) -> None:
-    """No thread, no file descriptor and, as unclosed sockets warn when they are collected, no socket."""
+    """Unclosed sockets would warn when they are garbage-collected."""
     descriptors = Path("/proc/self/fd")
     gc.collect()
     before = len(list(descriptors.iterdir())) if descriptors.exists() else 0

@@ -86,10 +86,10 @@ def test_malformed_chunked_body_is_answered_with_400(server: LiveServer) -> None
 GRANT = b'{"delta":1,"reason":"grant"}'
 UPGRADE_HEADERS = b"\r\nUpgrade: h2c\r\nConnection: Upgrade\r\n\r\n"
 UPGRADE_REQUESTS = {
-    "without a body": GET.replace(b"\r\n\r\n", UPGRADE_HEADERS),
-    "with a body": POST_HEAD.replace(b"31", b"%d" % len(GRANT)).replace(b"\r\n\r\n", UPGRADE_HEADERS) + GRANT,
-    "with an empty body": GET.replace(b"\r\n\r\n", b"\r\nContent-Length: 0" + UPGRADE_HEADERS),
-    "in chunks": CHUNKED.replace(b"\r\n\r\n", UPGRADE_HEADERS)
+    "without body": GET.replace(b"\r\n\r\n", UPGRADE_HEADERS),
+    "with body": POST_HEAD.replace(b"31", b"%d" % len(GRANT)).replace(b"\r\n\r\n", UPGRADE_HEADERS) + GRANT,
+    "with empty body": GET.replace(b"\r\n\r\n", b"\r\nContent-Length: 0" + UPGRADE_HEADERS),
+    "chunked": CHUNKED.replace(b"\r\n\r\n", UPGRADE_HEADERS)
     + b"%x\r\n%b\r\n0\r\nX-Trailer: x\r\n\r\n" % (len(GRANT), GRANT),
 }
 

@@ -38,14 +38,14 @@ def test_wait_returns_false_at_timeout() -> None:
 
 
 def test_timeout_pauses_while_debugger_is_open(monkeypatch: pytest.MonkeyPatch) -> None:
-    answers = [True, True, False]
-    monkeypatch.setattr(sockets, "is_debugger_open", lambda: answers.pop(0))
+    debugger_states = [True, True, False]
+    monkeypatch.setattr(sockets, "is_debugger_open", lambda: debugger_states.pop(0))
 
     async def main() -> None:
         assert not await PendingWaits().wait_until_done(asyncio.get_running_loop().create_future(), 0.001)
 
     asyncio.run(main())
-    assert answers == []
+    assert debugger_states == []
 
 
 def test_sleep_lasts_until_timeout_or_future_is_done() -> None:

@@ -34,12 +34,12 @@ def certificate() -> IssuedCertificate:
     return issue_certificate()
 
 
-@pytest.fixture(params=["the best loop", "asyncio's own loop"])
+@pytest.fixture(params=["default loop", "asyncio loop"])
 def server(
     request: pytest.FixtureRequest, certificate: IssuedCertificate, monkeypatch: pytest.MonkeyPatch
 ) -> Iterator[LiveServer]:
     """Start a server over HTTPS, on each event loop."""
-    if request.param == "asyncio's own loop":
+    if request.param == "asyncio loop":
         monkeypatch.setitem(sys.modules, "uvloop", None)
     sandbox = Sandbox(SandboxOptions(api_key="key", balance=5), KEYS, "base")
     server = LiveServer(
