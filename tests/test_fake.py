@@ -539,9 +539,9 @@ def test_closed_fake_starts_no_server(shared: SharedResources) -> None:
 )
 def test_invalid_id_is_rejected_instead_of_default(shared: SharedResources, user_id: Any, error: Exception) -> None:
     with FakeCredits(shared=shared, balance=1) as fake:
-        for call in (fake.balance, fake.token, fake.user_client, fake.async_user_client):
+        for method in (fake.balance, fake.token, fake.user_client, fake.async_user_client):
             with pytest.raises(type(error), match=re.escape(str(error))):
-                call(user_id)
+                method(user_id)
         for call in (fake.balance, fake.user):
             with pytest.raises(ValueError, match="the application id must not be empty"):
                 call("user-id", application_id="")

@@ -7,7 +7,6 @@ import httpx
 import httpx2
 import pytest
 
-from fake_credits import client
 from fake_credits.api.openapi import openapi_document
 from fake_credits.contract import DEFAULT_CONTRACT, Contract, Operation
 from fake_credits.fake import FakeCredits
@@ -94,8 +93,3 @@ def test_problem_title_is_reason_phrase_or_error_code(status: int, title: str) -
 def test_header_returns_first_value_or_empty_string() -> None:
     response = Response(200, headers=[(b"x-a", b"1"), (b"x-a", b"2"), (b"x-b", b"\xe9")])
     assert [response.header(name) for name in (b"x-a", b"x-b", b"x-c")] == ["1", "é", ""]
-
-
-def test_client_dunder_all_is_sorted_and_exists() -> None:
-    assert client.__all__ == sorted(client.__all__)
-    assert all(hasattr(client, name) for name in client.__all__)

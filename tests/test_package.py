@@ -16,7 +16,7 @@ from packaging.requirements import Requirement
 from packaging.specifiers import SpecifierSet
 
 import fake_credits
-from fake_credits import errors
+from fake_credits import client, errors
 
 ROOT = Path(fake_credits.__file__).parent
 MODULES = sorted(
@@ -107,6 +107,11 @@ def test_dunder_all_is_sorted_and_complete(name: str) -> None:
 def test_names_in_dunder_all_exist(name: str) -> None:
     module = importlib.import_module(name)
     assert [missing for missing in getattr(module, "__all__", []) if not hasattr(module, missing)] == []
+
+
+def test_client_dunder_all_is_sorted_and_exists() -> None:
+    assert client.__all__ == sorted(client.__all__)
+    assert all(hasattr(client, name) for name in client.__all__)
 
 
 @pytest.mark.parametrize("name", MODULES)
