@@ -223,7 +223,7 @@ STEP_STRATEGY = st.one_of(
 )
 
 
-class Model:
+class ClockModel:
     """Reference model of a clock that keeps all timers in a list and searches it each time."""
 
     def __init__(self) -> None:
@@ -258,7 +258,7 @@ class Model:
 
 @given(st.lists(STEP_STRATEGY, max_size=40))
 def test_timers_fire_in_order_of_model(steps: list[tuple[Any, ...]]) -> None:
-    model = Model()
+    model = ClockModel()
     for name, *arguments in steps:
         getattr(model, name.replace(" ", "_"))(*arguments)
         assert model.clock.pending() == model.expected_pending()

@@ -26,7 +26,7 @@ def test_journal_keeps_last_10_000_entries_and_counts_all(journal: Journal) -> N
         journal.write(entry(ordinal))
     assert len(journal) == MAX_JOURNAL_ENTRIES == 10_000
     assert journal.total == MAX_JOURNAL_ENTRIES + 5
-    assert [kept_entry.ordinal for kept_entry in journal][:1] == [6]
+    assert [stored_entry.ordinal for stored_entry in journal][:1] == [6]
     assert repr(journal) == "<Journal of 10000 exchanges, seed 0>"
 
 
@@ -43,9 +43,9 @@ def test_entries_are_filtered_by_operation_and_user(journal: Journal) -> None:
 
 def test_entry_is_immutable(journal: Journal) -> None:
     journal.write(entry(1))
-    (kept_entry,) = journal.entries()
+    (stored_entry,) = journal.entries()
     with pytest.raises(AttributeError):
-        kept_entry.status = 500  # type: ignore[misc]  # pyright: ignore[reportAttributeAccessIssue]
+        stored_entry.status = 500  # type: ignore[misc]  # pyright: ignore[reportAttributeAccessIssue]
 
 
 def test_entry_survives_json_round_trip(journal: Journal) -> None:
@@ -126,7 +126,7 @@ def test_journal_is_consistent_while_four_threads_write() -> None:
     for writer in writers:
         writer.start()
     while any(writer.is_alive() for writer in writers):
-        ordinals = [kept_entry.ordinal for kept_entry in journal]
+        ordinals = [stored_entry.ordinal for stored_entry in journal]
         assert len(ordinals) == len(set(ordinals)) <= 50
     assert (journal.total, journal.in_flight, len(journal)) == (2000, 0, 50)
 

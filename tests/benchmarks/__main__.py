@@ -17,7 +17,7 @@ from importlib.metadata import version
 from pathlib import Path
 
 from tests.benchmarks import before, faults, intercepted, live, local, suites, worlds
-from tests.benchmarks.plan import FULL, QUICK, Benchmark, Plan, Skipped
+from tests.benchmarks.plan import FULL, QUICK, Benchmark, BenchmarkSkipped, Plan
 
 RAW = "the raw app on uvicorn + uvloop + httptools"
 MOCK = "httpx2 `MockTransport`"
@@ -130,22 +130,22 @@ def _print_row(benchmark: Benchmark, plan: Plan) -> bool:
     """Run a benchmark and print its row; return whether it had no error."""
     try:
         measured = benchmark.measure(plan)
-    except Skipped as reason:
-        measured = f"skipped: {reason}"
+    except BenchmarkSkipped as skipped:
+        measured = f"skipped: {skipped}"
     except Exception as error:  # noqa: BLE001 - the other rows are still worth having
-        sys.stderr.write(f"{benchmark.what}: {error!r}\n")
+        sys.stderr.write(f"{benchmark.subject}: {error!r}\n")
         measured = f"error: {type(error).__name__}"
-    _print(f"| {benchmark.what} | {benchmark.against} | {benchmark.reach} | {measured} |")
+    _print(f"| {benchmark.subject} | {benchmark.reference} | {benchmark.target} | {measured} |")
     return not measured.startswith("error")
 
 
 def _describe_environment(plan: Plan) -> str:
     python = f"{platform.python_implementation()} {platform.python_version()}"
     versions = ", ".join(f"{name} {version(name)}" for name in _LIBRARIES)
-    how = "a smoke run, short and smaller than the table says" if plan is QUICK else "best of interleaved rounds"
+    method = "a smoke run, short and smaller than the table says" if plan is QUICK else "best of interleaved rounds"
     command = " ".join(["python -m tests.benchmarks", *sys.argv[1:]])
     machine = f"{_processor()}, {os.cpu_count()} cores, {platform.system()} {platform.machine()}, {python}"
-    return f"`{command}`, {datetime.now(UTC):%Y-%m-%d}: {how}, or medians where it says so.\n{machine}; {versions}."
+    return f"`{command}`, {datetime.now(UTC):%Y-%m-%d}: {method}, or medians where it says so.\n{machine}; {versions}."
 
 
 def _processor() -> str:

@@ -110,12 +110,12 @@ async def _excess(url: str, key: str, seconds: float, delay_ms: float) -> list[f
     host, _, port = url.removeprefix("http://").partition(":")
     request = f"GET {USER}/balance HTTP/1.1\r\nhost: {host}\r\nx-api-key: {key}\r\n\r\n".encode()
     excess: list[float] = []
-    begin = time.perf_counter() + 0.1
+    started = time.perf_counter() + 0.1
 
     async def client(number: int) -> None:
         reader, writer = await asyncio.open_connection(host, int(port))
-        next_start = begin + number / _RATE
-        while next_start < begin + seconds:
+        next_start = started + number / _RATE
+        while next_start < started + seconds:
             await asyncio.sleep(max(0.0, next_start - time.perf_counter()))
             sent_at = time.perf_counter()
             writer.write(request)

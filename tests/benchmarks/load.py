@@ -15,7 +15,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
-from tests.benchmarks.plan import ROOT, Plan, Skipped
+from tests.benchmarks.plan import ROOT, BenchmarkSkipped, Plan
 
 _CONNECTIONS = 8
 POST_LUA = 'wrk.method = "POST"\nwrk.body = \'{"delta":1,"reason":"grant"}\'\n'
@@ -71,14 +71,14 @@ def stop_process(process: "subprocess.Popen[str]") -> None:
 def require_proc() -> None:
     """Skip the benchmark if there is no /proc."""
     if not Path("/proc/self/stat").exists():
-        raise Skipped("there is no /proc here")
+        raise BenchmarkSkipped("there is no /proc here")
 
 
 def require_wrk() -> None:
     """Skip the benchmark if wrk or /proc is missing."""
     require_proc()
     if shutil.which("wrk") is None:
-        raise Skipped("wrk is not installed")
+        raise BenchmarkSkipped("wrk is not installed")
 
 
 def best_cpu_us(loads: Sequence[WrkLoad], plan: Plan) -> list[float]:

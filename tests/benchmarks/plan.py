@@ -12,7 +12,7 @@ from pathlib import Path
 ROOT = Path(__file__).resolve().parents[2]
 
 
-class Skipped(Exception):
+class BenchmarkSkipped(Exception):
     """Raised when a benchmark cannot run on this machine."""
 
 
@@ -52,9 +52,9 @@ QUICK = Plan(
 class Benchmark:
     """A row of the table: what is measured, the reference, the target, and the function that measures it."""
 
-    what: str
-    against: str
-    reach: str
+    subject: str
+    reference: str
+    target: str
     measure: Callable[[Plan], str]
 
 
