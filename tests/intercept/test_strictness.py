@@ -300,6 +300,10 @@ def fake() -> Iterator[FakeCredits]:
         yield fake
 
 
+def transport_for(fake: FakeCredits, library: str) -> Any:
+    return fake.transport("httpx") if library == "httpx" else fake.transport("httpx2")
+
+
 def end_of(fake: FakeCredits, send: Callable[[], int]) -> tuple[object, int]:
     """Return the status or the exception's type, and the balance afterwards."""
     fake.reset()
@@ -326,7 +330,7 @@ def test_an_odd_request_ends_as_on_a_socket(fake: FakeCredits, library: str, nam
         ends = [end_of(fake, lambda: send(URL, row))]
     if library in ("httpx", "httpx2"):
         module: Any = httpx if library == "httpx" else httpx2
-        transport = fake.transport(module.__name__)
+        transport = transport_for(fake, library)
         ends.append(end_of(fake, lambda: by_httpx(module, URL, row, transport)))
     if (name, library) in DIFFERENCES:
         assert all(end != live for end in ends), "the reason for a difference no longer holds"
@@ -344,7 +348,7 @@ def test_an_odd_request_of_an_async_client_does_too(fake: FakeCredits, library: 
     live = end_of(fake, lambda: run(by_async_httpx(library, fake.base_url, row)))
     with fake.intercept(URL):
         intercepted = end_of(fake, lambda: run(by_async_httpx(library, URL, row)))
-    transport = fake.transport(library.__name__)
+    transport = transport_for(fake, library.__name__)
     in_process = end_of(fake, lambda: run(by_async_httpx(library, URL, row, transport)))
     assert intercepted == in_process == live
 
@@ -354,7 +358,7 @@ def test_an_odd_key_of_our_own_client_ends_as_on_a_socket(fake: FakeCredits, key
     def spend(base_url: str, transport: Any) -> int:
         client = ServerClient(base_url, key, transport=transport)
         with closing(client):
-            return client.create_transaction("app-id", "user-id", delta=-1, reason="consume").balance
+            return client.create_transaction("app-id", "user-id", delta=-1, reason="consume").delta
 
     live = end_of(fake, lambda: spend(fake.base_url, None))
     in_process = InProcessTransport(InProcessDriver(create_app(fake.sandbox.contract), fake.sandbox))
@@ -395,7 +399,7 @@ def test_a_response_has_the_headers_of_a_live_one_in_their_order(fake: FakeCredi
     with fake.intercept(URL):
         assert header_names(library, URL, row) == live
     if library in ("httpx", "httpx2"):
-        assert header_names(library, URL, row, fake.transport(library)) == live
+        assert header_names(library, URL, row, transport_for(fake, library)) == live
 
 
 @pytest.mark.parametrize("path", [BALANCE, "/_fake/livez"])
