@@ -205,7 +205,8 @@ class AsgiConnection:
         if isinstance(wait, Body):
             return await self._receive_body(wait.limit_bytes)
         if isinstance(wait, Sleep):
-            return await self._sleep(wait.ms / 1000)
+            await self._sleep(wait.ms / 1000)
+            return None
         raise NotImplementedError(f"{wait!r} needs the live server: ASGI can't do this")
 
     async def flush(self) -> None:

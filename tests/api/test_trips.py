@@ -14,7 +14,7 @@ from fake_credits import FakeCredits
 from fake_credits.api import pipeline
 from fake_credits.errors import TransportFailure
 from fake_credits.faults import Reset
-from fake_credits.faults.waits import Wait
+from fake_credits.faults.waits import CHECKPOINT, Body, Wait
 
 PACKAGE = Path(fake_credits.__file__).parent
 MAX_PLAIN_MODULES = 16
@@ -69,8 +69,8 @@ def test_handle_fits_on_one_screen_and_awaits_only_waits() -> None:
         "faults.apply_after()",
         "faults.apply_before()",
     ]
-    assert issubclass(pipeline.Body, Wait)
-    assert isinstance(pipeline.CHECKPOINT, Wait)
+    assert issubclass(Body, Wait)
+    assert isinstance(CHECKPOINT, Wait)
 
 
 def test_handle_names_the_checks_in_the_order_of_the_readme() -> None:

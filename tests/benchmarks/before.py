@@ -103,7 +103,8 @@ def _serve(root: Path, provider_flag: str) -> Generator[_RunningServer]:
     """Run `serve` of a tree for the length of a block."""
     with tempfile.TemporaryDirectory() as folder:
         ready_file = Path(folder) / "ready"
-        command = [sys.executable, "-m", "fake_credits", *_SERVE, provider_flag, "auth0", "--ready-file", ready_file]
+        command = [sys.executable, "-m", "fake_credits", *_SERVE, provider_flag, "auth0"]
+        command += ["--ready-file", str(ready_file)]
         environment = {**os.environ, "PYTHONPATH": str(root)}
         quiet = subprocess.DEVNULL
         process = subprocess.Popen(command, cwd=root, env=environment, stdout=quiet, stderr=quiet, text=True)
