@@ -14,8 +14,8 @@ from pathlib import Path
 from typing import NamedTuple
 from urllib.parse import urlsplit
 
-from tests.benchmarks.load import cpu_s, end, need_proc
-from tests.benchmarks.plan import ROOT, Plan, Skipped, times
+from tests.benchmarks.load import cpu_s, require_proc, stop_process
+from tests.benchmarks.plan import ROOT, BenchmarkSkipped, Plan, format_ratio
 from tests.benchmarks.raw import USER
 
 COMMIT = "0b62936"
@@ -51,7 +51,7 @@ def post(plan: Plan) -> str:
 
 def _compare(plan: Plan, request_line: str, headers: str, body: bytes = b"") -> str:
     """Return the CPU of a request now and before: the medians of rounds by turns."""
-    need_proc()
+    require_proc()
     requests, rounds = plan.gets // 10, plan.rounds * 2 - 1
     with ExitStack() as stack:
         root_before = stack.enter_context(_worktree())
@@ -63,7 +63,7 @@ def _compare(plan: Plan, request_line: str, headers: str, body: bytes = b"") -> 
             pairs.append((costs[0], costs[1]))
     now_us, before_us = (statistics.median(costs) for costs in zip(*pairs[1:], strict=True))
     ratio = statistics.median(ours / theirs for ours, theirs in pairs[1:])
-    return f"{times(ratio, 1)} ({now_us:.1f} : {before_us:.1f} µs, medians of {rounds} pairs)"
+    return f"{format_ratio(ratio, 1)} ({now_us:.1f} : {before_us:.1f} µs, medians of {rounds} pairs)"
 
 
 def _cpu_us(server: _RunningServer, requests: int, request_line: str, headers: str, body: bytes) -> float:
@@ -91,7 +91,7 @@ def _worktree() -> Generator[Path]:
             command = [*git, "worktree", "add", "--detach", str(root), COMMIT]
             subprocess.run(command, capture_output=True, check=True)
         except (OSError, subprocess.CalledProcessError):
-            raise Skipped(f"there is no git history with {COMMIT} here") from None
+            raise BenchmarkSkipped(f"there is no git history with {COMMIT} here") from None
         try:
             yield root
         finally:
@@ -113,7 +113,7 @@ def _serve(root: Path, provider_flag: str) -> Generator[_RunningServer]:
             url = urlsplit(variables["CREDITS_BASE_URL"])
             yield _RunningServer(process.pid, (url.hostname or "", url.port or 0), variables["CREDITS_USER_TOKEN"])
         finally:
-            end(process)
+            stop_process(process)
 
 
 def _wait_until_ready(ready_file: Path, process: "subprocess.Popen[str]") -> Mapping[str, str]:

@@ -22,7 +22,7 @@ from fake_credits.fake import FakeCredits
 from fake_credits.http_message import http_date
 from fake_credits.transports.client_transports import InProcessTransport
 from fake_credits.transports.in_process import IN_PROCESS_BASE_URL, InProcessDriver
-from tests.intercept.libraries import BALANCE, LIMIT_S, ORDER, TRANSACTIONS
+from tests.intercept.libraries import BALANCE, TIMEOUT_S, TRANSACTION_BODY, TRANSACTIONS
 
 URL = "http://credits.internal"
 KEY = "fake_credits_key_strict"
@@ -40,7 +40,7 @@ class Row(NamedTuple):
     method: str = "POST"
     path: str = TRANSACTIONS
     headers: tuple[tuple[Text, Text], ...] = ()
-    body: Body = ORDER
+    body: Body = TRANSACTION_BODY
     key: Text | None = KEY
     target: bytes | None = None
     """The target that httpx sends whatever the URL."""
@@ -67,7 +67,7 @@ def get(path: str, **fields: Any) -> Row:
 
 def order_of(size: int) -> bytes:
     """Return an order padded with white space to a size."""
-    return ORDER + b" " * (size - len(ORDER))
+    return TRANSACTION_BODY + b" " * (size - len(TRANSACTION_BODY))
 
 
 ROWS: Mapping[str, Row] = {
@@ -118,22 +118,28 @@ ROWS: Mapping[str, Row] = {
     "a negative length": header("Content-Length", "-1"),
     "a length in words": header("Content-Length", "many"),
     "an empty length": header("Content-Length", ""),
-    "a list of equal lengths": header("Content-Length", f"{len(ORDER)}, {len(ORDER)}"),
-    "a list of lengths": header("Content-Length", f"{len(ORDER)}, 5"),
-    "equal lengths": Row(headers=(("Content-Length", f"{len(ORDER)}"), ("Content-Length", f"{len(ORDER)}"))),
-    "two lengths": Row(headers=(("Content-Length", f"{len(ORDER)}"), ("Content-Length", "5"))),
-    "a length with leading zeros": header("Content-Length", f"000{len(ORDER)}"),
+    "a list of equal lengths": header("Content-Length", f"{len(TRANSACTION_BODY)}, {len(TRANSACTION_BODY)}"),
+    "a list of lengths": header("Content-Length", f"{len(TRANSACTION_BODY)}, 5"),
+    "equal lengths": Row(
+        headers=(("Content-Length", f"{len(TRANSACTION_BODY)}"), ("Content-Length", f"{len(TRANSACTION_BODY)}"))
+    ),
+    "two lengths": Row(headers=(("Content-Length", f"{len(TRANSACTION_BODY)}"), ("Content-Length", "5"))),
+    "a length with leading zeros": header("Content-Length", f"000{len(TRANSACTION_BODY)}"),
     "a length of 30 digits": header("Content-Length", "9" * 30),
     # framing
-    "a body in chunks": Row(body=[ORDER[:5], ORDER[5:]]),
+    "a body in chunks": Row(body=[TRANSACTION_BODY[:5], TRANSACTION_BODY[5:]]),
     "a transfer coding": header("Transfer-Encoding", "chunked"),
-    "a coding in capitals": Row(headers=(("Transfer-Encoding", "CHUNKED"),), body=[ORDER]),
+    "a coding in capitals": Row(headers=(("Transfer-Encoding", "CHUNKED"),), body=[TRANSACTION_BODY]),
     "an unknown coding": header("Transfer-Encoding", "gzip"),
     "two codings": header("Transfer-Encoding", "gzip, chunked"),
     "the identity coding": header("Transfer-Encoding", "identity"),
     "an empty coding": header("Transfer-Encoding", ""),
-    "chunked twice": Row(headers=(("Transfer-Encoding", "chunked"), ("Transfer-Encoding", "chunked")), body=[ORDER]),
-    "a coding and a length": Row(headers=(("Transfer-Encoding", "chunked"), ("Content-Length", f"{len(ORDER)}"))),
+    "chunked twice": Row(
+        headers=(("Transfer-Encoding", "chunked"), ("Transfer-Encoding", "chunked")), body=[TRANSACTION_BODY]
+    ),
+    "a coding and a length": Row(
+        headers=(("Transfer-Encoding", "chunked"), ("Content-Length", f"{len(TRANSACTION_BODY)}"))
+    ),
     "a trailer announced": header("Trailer", "X-Note"),
     "an expectation": header("Expect", "100-continue"),
     "another expectation": header("Expect", "200-ok"),
@@ -239,7 +245,7 @@ def by_requests(base_url: str, row: Row) -> int:
         session.trust_env = False
         headers: Any = dict(row.all_headers())
         response = session.request(
-            row.method, base_url + row.path, headers=headers, data=data, timeout=LIMIT_S, allow_redirects=False
+            row.method, base_url + row.path, headers=headers, data=data, timeout=TIMEOUT_S, allow_redirects=False
         )
         return response.status_code
 
@@ -273,7 +279,7 @@ def by_aiohttp(base_url: str, row: Row) -> int:
 
 
 def _timeout_s(row: Row) -> float:
-    return SHORT_TIMEOUT_S if row is ROWS["a length that is too large"] else LIMIT_S
+    return SHORT_TIMEOUT_S if row is ROWS["a length that is too large"] else TIMEOUT_S
 
 
 async def by_async_httpx(library: Any, base_url: str, row: Row, transport: Any = None) -> int:
@@ -370,7 +376,7 @@ def header_names(library: str, base_url: str, row: Row, transport: Any = None) -
     url, headers = base_url + row.path, [(_text(name), _text(value)) for name, value in row.all_headers()]
     body: Any = row.body
     if library == "requests":
-        return list(requests.request(row.method, url, headers=dict(headers), data=body, timeout=LIMIT_S).headers)
+        return list(requests.request(row.method, url, headers=dict(headers), data=body, timeout=TIMEOUT_S).headers)
     if library == "urllib3":
         with urllib3.PoolManager(retries=False) as pools:
             return list(pools.request(row.method, url, headers=dict(headers), body=body).headers)
