@@ -140,7 +140,7 @@ class InProcessDriver:
         wait = run_to_wait(coroutine, None)
         if wait is CHECKPOINT:
             wait = run_to_wait(coroutine, value=True)
-        if wait is not None and not _is_answered(connection, coroutine):
+        if wait is not None:
             SuspendedExchange(exchange, connection, coroutine, request.timeout_s).finish(_endless_if_body(wait))
         return connection.result(self._date())
 
@@ -164,7 +164,7 @@ class InProcessDriver:
                 finish_without_client(coroutine)
                 raise
             wait = run_to_wait(coroutine, value=True)
-        if wait is not None and not _is_answered(connection, coroutine):
+        if wait is not None:
             suspended = SuspendedExchange(exchange, connection, coroutine, request.timeout_s)
             await suspended.finish_async(_endless_if_body(wait))
         return connection.result(self._date())
@@ -222,14 +222,6 @@ class InProcessDriver:
 def _endless_if_body(wait: Wait) -> Wait:
     """Return a wait for a body that was announced and is not coming as one without an end, any other as it is."""
     return Forever() if isinstance(wait, Body) else wait
-
-
-def _is_answered(connection: InProcessConnection, coroutine: ExchangeCoroutine) -> bool:
-    """Return whether the client has its whole response, so that it does not wait for what the server does then."""
-    if connection.is_complete:
-        coroutine.close()
-        return True
-    return False
 
 
 FailureKind = Literal["timeout", "read", "protocol"]

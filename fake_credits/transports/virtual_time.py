@@ -31,6 +31,11 @@ def finish_without_client(coroutine: ExchangeCoroutine) -> None:
 class ClientEnd(Protocol):
     """The client's end of a request."""
 
+    @property
+    def is_complete(self) -> bool:
+        """Return whether the client has the whole response, however the connection ends."""
+        ...
+
     def end_with(self, outcome: Outcome) -> None:
         """End the response here, unless the client already saw it end."""
         ...
@@ -202,6 +207,9 @@ class SuspendedExchange:
 
     def _arm(self, new_wait: Wait | None) -> None:
         """Arrange what ends a wait."""
+        if isinstance(new_wait, Forever) and self._connection.is_complete:
+            self._coroutine.close()  # the client does not wait for what the server does after its response
+            new_wait = None
         for timer in self._timers:
             timer.cancel()
         self._resume_timer = self._timeout_timer = self._ticket = None

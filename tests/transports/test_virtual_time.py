@@ -64,10 +64,13 @@ def test_client_timeout_precedes_later_connection_fault(effect: Effect) -> None:
 
 
 @pytest.mark.parametrize("mode", ["in-process", "live"])
+@pytest.mark.parametrize("delay_ms", [0, 5])
 @pytest.mark.parametrize("effect", [Truncate(), Truncate(then="reset"), Truncate(then="hang"), Drip()], ids=repr)
-def test_response_without_body_is_complete_after_headers(effect: Effect, mode: ClientMode) -> None:
+def test_response_without_body_is_complete_after_headers(effect: Effect, delay_ms: int, mode: ClientMode) -> None:
     """As on a socket, the client does not wait for what the connection does after the headers."""
     with FakeCredits(balance=100, mode=mode, contract=Contract(created_transaction="empty")) as credits:
+        if delay_ms:
+            credits.faults.add(Latency(delay_ms))
         credits.faults.add(effect)
         assert credits.server_client.create_transaction(APP, USER, delta=-1, reason="consume").delta == -1
 
