@@ -93,7 +93,7 @@ def test_ids_are_preserved_exactly(api: Api, user: str) -> None:
     assert api.grant(7, user, app=user).status == 201
     assert api.call(Operation.GET_BALANCE, user, app=user).body == b'{"balance":7}'
     listed = api.call(Operation.LIST_USERS, app=user).json()["users"]
-    assert [each["userId"] for each in listed] == [user]
+    assert [item["userId"] for item in listed] == [user]
 
 
 @pytest.mark.parametrize(
@@ -263,7 +263,7 @@ def test_balance_is_sum_of_accepted_deltas(shared: SharedResources, deltas: list
 # ---------------------------------------------------------------- unknown users, applications
 
 
-@pytest.mark.parametrize("operation", [each for each in Operation if each not in ("createUser", "listUsers")])
+@pytest.mark.parametrize("operation", [item for item in Operation if item not in ("createUser", "listUsers")])
 def test_unknown_user_returns_404_naming_application_that_has_it(api: Api, operation: Operation) -> None:
     """404 user_not_found, for every operation but createUser; the message names another application of the sandbox."""
     api.credits.user("ada", application_id="elsewhere")
@@ -296,11 +296,11 @@ def test_sandboxes_are_isolated(api: Api, shared: SharedResources) -> None:
         other_api = Api(other, api.mode, shared)
         assert_error(other_api.call(Operation.GET_USER), "user_not_found")
         other.user("ada", balance=2)
-        assert [each.call(Operation.GET_BALANCE).json()["balance"] for each in (api, other_api)] == [1, 2]
+        assert [item.call(Operation.GET_BALANCE).json()["balance"] for item in (api, other_api)] == [1, 2]
         assert [
-            each.call(Operation.GET_BALANCE, credentials=each.as_user()).json()["balance"] for each in (api, other_api)
+            item.call(Operation.GET_BALANCE, credentials=item.as_user()).json()["balance"] for item in (api, other_api)
         ] == [1, 2]
-        assert [len(each.credits.journal) for each in (api, other_api)] == [2, 3]
+        assert [len(item.credits.journal) for item in (api, other_api)] == [2, 3]
 
 
 @pytest.mark.parametrize("slash", ["", "/", "//"])

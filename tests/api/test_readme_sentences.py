@@ -171,7 +171,7 @@ def test_custom_transport_can_be_passed(api: Api) -> None:
         assert client.get_balance(APP, "ada") == Balance(3)
 
 
-def test_create_user(api: Api, server_client: ServerClient) -> None:
+def test_create_user_is_idempotent(api: Api, server_client: ServerClient) -> None:
     """createUser(applicationId, userId): Create or update a user (idempotent)
 
     // Create a user (idempotent)
@@ -185,14 +185,14 @@ def test_create_user(api: Api, server_client: ServerClient) -> None:
     assert api.state() == before
 
 
-def test_get_user(server_client: ServerClient) -> None:
+def test_get_user_returns_created_user(server_client: ServerClient) -> None:
     """getUser(applicationId, userId): Get user information"""
     created = server_client.create_user(APP, "ada")
     assert server_client.get_user(APP, "ada") == created
     assert isinstance(created, User)
 
 
-def test_list_users(api: Api, server_client: ServerClient) -> None:
+def test_list_users_returns_all_users_of_the_application(api: Api, server_client: ServerClient) -> None:
     """listUsers(applicationId, cursor?): List all users in the application
 
     // List all users (admin only)
@@ -213,7 +213,7 @@ def test_list_users(api: Api, server_client: ServerClient) -> None:
     assert_error(api.call(Operation.LIST_USERS, credentials=api.as_user("u1")), "insufficient_scope")
 
 
-def test_get_balance(server_client: ServerClient, ada_client: UserClient) -> None:
+def test_get_balance_returns_balance_of_any_user(server_client: ServerClient, ada_client: UserClient) -> None:
     """getBalance(applicationId, userId): Get user's credit balance
 
     // Get any user's balance
@@ -223,7 +223,7 @@ def test_get_balance(server_client: ServerClient, ada_client: UserClient) -> Non
     assert [server_client.get_balance(APP, user) for user in ("ada", "bob")] == [Balance(100), Balance(7)]
 
 
-def test_create_transaction(server_client: ServerClient) -> None:
+def test_create_transaction_changes_balance(server_client: ServerClient) -> None:
     """createTransaction(applicationId, userId, transaction): Create a credit transaction (grant/consume/refund)
 
     // Grant credits
@@ -249,7 +249,7 @@ def test_create_transaction(server_client: ServerClient) -> None:
     assert server_client.get_balance("app-id", "user-id").balance == 100
 
 
-def test_list_transactions(api: Api, server_client: ServerClient) -> None:
+def test_list_transactions_returns_history_newest_first(api: Api, server_client: ServerClient) -> None:
     """listTransactions(applicationId, userId, cursor?): List user's transaction history"""
     api.credits.user("ada")
     for delta in range(1, 31):
@@ -313,7 +313,7 @@ def test_token_of_auth_provider_is_accepted(api: Api, shared: SharedResources, p
         assert UserClient(url, "app-id", token, transport=transport).get_balance("user-id") == Balance(9)
 
 
-def test_get_user_of_user_client(api: Api, ada_client: UserClient) -> None:
+def test_user_client_gets_its_own_user(api: Api, ada_client: UserClient) -> None:
     """getUser(userId): Get authenticated user's information
 
     // Get own user info
@@ -323,7 +323,7 @@ def test_get_user_of_user_client(api: Api, ada_client: UserClient) -> None:
     assert ada_client.get_user("ada") == api.credits.server_client.get_user(APP, "ada")
 
 
-def test_get_balance_of_user_client(ada_client: UserClient) -> None:
+def test_user_client_gets_its_own_balance(ada_client: UserClient) -> None:
     """getBalance(userId): Get authenticated user's credit balance
 
     // Get own balance
@@ -336,7 +336,7 @@ def test_get_balance_of_user_client(ada_client: UserClient) -> None:
     assert f"Balance: {balance.balance} credits" == "Balance: 100 credits"
 
 
-def test_list_transactions_of_user_client(api: Api, ada_client: UserClient) -> None:
+def test_user_client_lists_its_own_transactions(api: Api, ada_client: UserClient) -> None:
     """listTransactions(userId, cursor?): List authenticated user's transaction history
 
     // List own transaction history
@@ -389,12 +389,12 @@ class UserTokenTransport:
 # ---------------------------------------------------------------- types
 
 
-def test_transaction_reasons() -> None:
+def test_reasons_are_grant_consume_and_refund() -> None:
     """export type CreditTransactionReason = "grant" | "consume" | "refund";"""
     assert [reason.value for reason in Reason] == ["grant", "consume", "refund"]
 
 
-def test_create_transaction_request_members(api: Api) -> None:
+def test_create_transaction_requires_delta_and_reason(api: Api) -> None:
     """export type CreateTransactionRequest = {
       delta: number;
       reason: CreditTransactionReason;
@@ -411,7 +411,7 @@ def test_create_transaction_request_members(api: Api) -> None:
         assert_error(api.call(Operation.CREATE_TRANSACTION, body=body), "validation_error")
 
 
-def test_get_balance_response_members(api: Api, ada_client: UserClient) -> None:
+def test_get_balance_response_has_integer_balance(api: Api, ada_client: UserClient) -> None:
     """export type GetBalanceResponse = {
       balance: number;
     };
@@ -420,7 +420,7 @@ def test_get_balance_response_members(api: Api, ada_client: UserClient) -> None:
     assert isinstance(ada_client.get_balance("ada").balance, int)
 
 
-def test_list_transactions_response_members(api: Api, ada_client: UserClient) -> None:
+def test_list_transactions_response_has_optional_cursor(api: Api, ada_client: UserClient) -> None:
     """export type ListTransactionsResponse = {
       transactions: Array<{
         delta: number;
@@ -466,7 +466,7 @@ def test_client_methods_take_readme_arguments_in_order(method: Callable[..., Any
 
 
 def test_readme_has_exactly_six_operations() -> None:
-    methods = {each.split("(")[0] for each in re.findall(r"(?m)^(\w+\(.*?\)): ", "\n".join(quotations()))}
+    methods = {text.split("(")[0] for text in re.findall(r"(?m)^(\w+\(.*?\)): ", "\n".join(quotations()))}
     assert methods == {operation.value for operation in Operation}
 
 
@@ -497,7 +497,7 @@ def test_every_quotation_appears_in_readme(readme: str) -> None:
 
 def test_every_readme_bullet_and_sentence_is_quoted(readme: str) -> None:
     quoted = quotations()
-    assert [each for each in statements(readme) if not any(each in quotation for quotation in quoted)] == []
+    assert [text for text in statements(readme) if not any(text in quotation for quotation in quoted)] == []
 
 
 def test_every_readme_type_and_example_is_quoted(readme: str) -> None:
@@ -505,9 +505,9 @@ def test_every_readme_type_and_example_is_quoted(readme: str) -> None:
     types = re.findall(r"(?ms)^export type [^{\n]*;|^export type .*?^};", readme)
     calls_of = re.findall(r"(?ms)await \w*[cC]lient\.\w+\(.*?\);", readme)
     comments = re.findall(r"(?m)^// [A-Z].*$", readme)
-    expected = [collapse_whitespace(each) for each in (*types, *calls_of, *comments) if "Import from" not in each]
+    expected = [collapse_whitespace(text) for text in (*types, *calls_of, *comments) if "Import from" not in text]
     assert len(expected) >= 20
-    assert [each for each in expected if not any(each in quotation for quotation in quoted)] == []
+    assert [text for text in expected if not any(text in quotation for quotation in quoted)] == []
 
 
 def statements(readme: str) -> list[str]:

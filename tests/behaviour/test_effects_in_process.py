@@ -44,7 +44,7 @@ def test_every_effect_and_phase_has_a_case() -> None:
 
 
 @pytest.mark.parametrize("name", EFFECT_CASES)
-def test_effect_in_process(shared: SharedResources, name: str) -> None:
+def test_effect_gives_expected_response_in_process(shared: SharedResources, name: str) -> None:
     """The response, the balance and the journal entry are as expected."""
     case = EFFECT_CASES[name]
     with fake_with_rule(shared, "in-process", case.rule) as fake:

@@ -52,7 +52,7 @@ def balance(fake: FakeCredits) -> int:
 
 def history(fake: FakeCredits) -> list[int]:
     """Return the deltas of the transaction list, newest first."""
-    return [each.delta for each in fake.server_client.iter_transactions(APP, ADA)]
+    return [item.delta for item in fake.server_client.iter_transactions(APP, ADA)]
 
 
 # ------------------------------------------------------------ rate_limit
@@ -274,7 +274,7 @@ def test_clients_accept_schema_drift(fake: FakeCredits) -> None:
         assert (balance(fake), history(fake), spend(fake).delta) == (100, [100], -1)
     with fake.faults(SchemaDrift("unknown_reason")):
         assert spend(fake).reason == "adjustment"
-        assert {each.reason for each in fake.server_client.iter_transactions(APP, ADA)} == {"adjustment"}
+        assert {item.reason for item in fake.server_client.iter_transactions(APP, ADA)} == {"adjustment"}
     with fake.faults(SchemaDrift("null_for_absent")):
         assert len(history(fake)) == 3
     assert history(fake) == [-1, -1, 100]

@@ -41,7 +41,7 @@ def spend(fake: FakeCredits, delta: int = -1) -> Any:
 
 def history(fake: FakeCredits) -> list[int]:
     """Return the deltas of the transaction list, newest first."""
-    return [each.delta for each in fake.server_client.iter_transactions(APP, ADA)]
+    return [item.delta for item in fake.server_client.iter_transactions(APP, ADA)]
 
 
 # ------------------------------------------------------------ duplicate_write

@@ -97,7 +97,7 @@ def open_descriptor_count() -> int:
 def logged_warnings(caplog: pytest.LogCaptureFixture) -> list[str]:
     """Return the messages logged above INFO during call and teardown."""
     records = [*caplog.get_records("call"), *caplog.get_records("teardown")]
-    return [f"{each.name}: {each.getMessage()}" for each in records if each.levelno > logging.INFO]
+    return [f"{record.name}: {record.getMessage()}" for record in records if record.levelno > logging.INFO]
 
 
 @pytest.fixture

@@ -87,7 +87,7 @@ def test_transactions_add_up_to_the_balance(env: ApiEnvironment) -> None:
         assert (created.delta, created.reason, created.created_at) == (delta, reason, with_contract_precision(env))
         balance += delta
         assert server.get_balance(APP, "ada").balance == balance
-    history = [(each.delta, each.reason) for each in server.iter_transactions(APP, "ada")]
+    history = [(item.delta, item.reason) for item in server.iter_transactions(APP, "ada")]
     assert history == (changes if env.contract.transactions_order == "oldest_first" else changes[::-1])
 
 
@@ -97,10 +97,10 @@ def test_long_history_is_read_completely(env: ApiEnvironment) -> None:
         account = env.fake.sandbox.ledger.get_account(APP, "ada")
         for delta in range(1, 65):
             env.fake.sandbox.ledger.append(account, delta, Reason.GRANT, env.fake.clock.now_ms())
-    deltas = [each.delta for each in env.server.iter_transactions(APP, "ada")]
+    deltas = [item.delta for item in env.server.iter_transactions(APP, "ada")]
     expected = list(range(1, 65))
     assert deltas == (expected if env.contract.transactions_order == "oldest_first" else expected[::-1])
-    assert [each.delta for each in env.user().iter_transactions("ada")] == deltas
+    assert [item.delta for item in env.user().iter_transactions("ada")] == deltas
 
 
 def test_concurrent_write_neither_skips_nor_repeats_entries(env: ApiEnvironment) -> None:
@@ -111,7 +111,7 @@ def test_concurrent_write_neither_skips_nor_repeats_entries(env: ApiEnvironment)
     first = server.list_transactions(APP, "ada")
     server.create_transaction(APP, "ada", delta=1000, reason="grant")
     second = server.list_transactions(APP, "ada", first.next_cursor)
-    deltas = [each.delta for each in (*first.transactions, *second.transactions) if each.delta != 1000]
+    deltas = [item.delta for item in (*first.transactions, *second.transactions) if item.delta != 1000]
     assert sorted(deltas) == list(range(1, size + 3))
 
 
@@ -159,7 +159,7 @@ def test_validation_error_names_field_as_in_contract(
     name = env.contract.name_of(member)
     assert name in caught.value.message
     if env.contract.error_body != "flat":
-        assert [each.field for each in caught.value.details] == [name]
+        assert [item.field for item in caught.value.details] == [name]
     assert env.fake.balance("ada") == 10
 
 
@@ -170,7 +170,7 @@ def test_users_and_applications_are_isolated(env: ApiEnvironment) -> None:
         server.create_transaction(app, user, delta=amount, reason="grant")
     assert [server.get_balance(*key).balance for key in [(APP, "ada"), (APP, "bob"), ("other", "ada")]] == [1, 2, 3]
     assert [user.user_id for user in server.iter_users("other")] == ["ada"]
-    assert [each.delta for each in server.iter_transactions(APP, "bob")] == [2]
+    assert [item.delta for item in server.iter_transactions(APP, "bob")] == [2]
 
 
 @pytest.mark.parametrize("operation", ["get_user", "get_balance", "list_transactions", "create_transaction"])

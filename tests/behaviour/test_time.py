@@ -129,7 +129,7 @@ def test_latency_equal_to_timeout_does_not_time_out() -> None:
         assert elapsed_ms(credits) == 30_000
 
 
-def test_timeout_restarts_with_each_received_byte() -> None:
+def test_timeout_sums_delays_and_restarts_with_each_received_byte() -> None:
     with frozen_fake() as credits:
         credits.faults.add(Latency(20_000), phase="before")
         credits.faults.add(Latency(20_000), phase="after")

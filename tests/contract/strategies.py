@@ -41,7 +41,7 @@ def _route(draw: st.DrawFn, operation: Operation) -> RouteTemplate:
 
 _SETTINGS: dict[str, st.SearchStrategy[Any]] = {
     "routes": st.fixed_dictionaries(
-        {each: st.just(DEFAULT_CONTRACT.routes[each]) | _route(each) for each in Operation}
+        {setting: st.just(DEFAULT_CONTRACT.routes[setting]) | _route(setting) for setting in Operation}
     ),
     "created_user_status": _success_statuses,
     "existing_user_status": _success_statuses,
@@ -72,7 +72,7 @@ _SETTINGS: dict[str, st.SearchStrategy[Any]] = {
     "id_pattern": st.sampled_from(["", r"[\w@|.-]+", r"(?i)[a-z-]+"]),
 }
 _EXCLUDED = {"trust", "amounts", "idempotency"}  # a file on disk; one value each
-assert set(_SETTINGS) | _EXCLUDED == {each.name for each in fields(Contract)}
+assert set(_SETTINGS) | _EXCLUDED == {setting.name for setting in fields(Contract)}
 
 
 @st.composite

@@ -55,11 +55,11 @@ def test_transactions_round_trip_under_any_contract(contract: Contract, changes:
             assert (created.delta, created.reason) == (delta, reason)
             accepted.append((reason, delta))
             balance += delta
-        history = [(str(each.reason), each.delta) for each in server.iter_transactions(APP, "ada")]
+        history = [(str(item.reason), item.delta) for item in server.iter_transactions(APP, "ada")]
         assert history == (accepted if contract.transactions_order == "oldest_first" else accepted[::-1])
         assert server.get_balance(APP, "ada").balance == user.get_balance("ada").balance == balance
         assert list(user.iter_transactions("ada")) == list(server.iter_transactions(APP, "ada"))
-        assert [each.user_id for each in server.iter_users(APP)] == ["ada"]
+        assert [item.user_id for item in server.iter_users(APP)] == ["ada"]
         assert user.get_user("ada").created_at == NOW
         assert fake.problems() == []
 

@@ -16,7 +16,9 @@ FORMANCE = load_contract(FOLDER / "formance-manner.toml")
 
 def changed_settings(contract: Contract) -> set[str]:
     return {
-        each.name for each in fields(contract) if getattr(contract, each.name) != getattr(DEFAULT_CONTRACT, each.name)
+        setting.name
+        for setting in fields(contract)
+        if getattr(contract, setting.name) != getattr(DEFAULT_CONTRACT, setting.name)
     }
 
 
@@ -27,7 +29,7 @@ def test_stripe_contract_has_bearer_key_and_custom_token_header() -> None:
 
 def test_stripe_contract_creates_with_post_and_returns_200_and_402() -> None:
     creates = (Operation.CREATE_USER, Operation.CREATE_TRANSACTION)
-    assert [STRIPE.routes[each].method for each in creates] == ["POST", "POST"]
+    assert [STRIPE.routes[setting].method for setting in creates] == ["POST", "POST"]
     assert {STRIPE.created_user_status, STRIPE.existing_user_status, STRIPE.created_transaction_status} == {200}
     assert STRIPE.status_of(ERRORS["insufficient_credits"]) == 402
 
@@ -45,7 +47,7 @@ def test_formance_contract_has_v2_paths_flat_400_errors_and_oldest_first() -> No
 
 @pytest.mark.parametrize("contract", [STRIPE, FORMANCE], ids=["stripe", "formance"])
 def test_example_contract_moves_operations_and_renames_fields(contract: Contract) -> None:
-    moved = [each for each in Operation if contract.routes[each] != DEFAULT_CONTRACT.routes[each]]
+    moved = [setting for setting in Operation if contract.routes[setting] != DEFAULT_CONTRACT.routes[setting]]
     assert len(moved) == 6
     assert {
         "routes",
@@ -59,8 +61,8 @@ def test_example_contract_moves_operations_and_renames_fields(contract: Contract
 
 def test_example_contracts_share_no_changed_setting() -> None:
     common = {
-        each
-        for each in changed_settings(STRIPE) & changed_settings(FORMANCE)
-        if getattr(STRIPE, each) == getattr(FORMANCE, each)
+        setting
+        for setting in changed_settings(STRIPE) & changed_settings(FORMANCE)
+        if getattr(STRIPE, setting) == getattr(FORMANCE, setting)
     }
     assert common == set()

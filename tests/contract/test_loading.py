@@ -128,8 +128,8 @@ def test_missing_file_is_rejected(tmp_path: Path) -> None:
 
 
 def test_every_setting_has_documentation_and_row() -> None:
-    assert all(each.doc and 1 <= each.row <= 24 for each in settings())
-    assert [each.row for each in settings()] == sorted(each.row for each in settings())
+    assert all(setting.doc and 1 <= setting.row <= 24 for setting in settings())
+    assert [setting.row for setting in settings()] == sorted(setting.row for setting in settings())
 
 
 def test_contracts_with_equal_settings_are_equal() -> None:

@@ -46,8 +46,11 @@ def client_for(api: Api, **changes: Any) -> ServerClient:
 
 @pytest.mark.parametrize("method", ["DELETE", "GET", "PATCH", "POST", "PUT"])
 def test_every_operation_can_move_to_any_method_and_path(make_api: ApiFactory, method: str) -> None:
-    users = {each: "" if each is USERS else "/of/{userId}" for each in Operation}
-    routes = {each: RouteTemplate(method, f"/{each}{users[each]}/in/{{applicationId}}") for each in Operation}
+    users = {operation: "" if operation is USERS else "/of/{userId}" for operation in Operation}
+    routes = {
+        operation: RouteTemplate(method, f"/{operation}{users[operation]}/in/{{applicationId}}")
+        for operation in Operation
+    }
     api = make_api({"ada": 5}, routes=routes)
     for operation in Operation:
         assert call(api, operation).status == (201 if operation is CREATE else 200)
@@ -78,7 +81,7 @@ def test_unknown_path_error_names_nearest_operation_and_its_setting(make_api: Ap
 
 def test_success_statuses_are_configurable(make_api: ApiFactory) -> None:
     api = make_api(created_user_status=202, existing_user_status=299, created_transaction_status=206)
-    statuses = [call(api, each).status for each in (Operation.CREATE_USER, Operation.CREATE_USER, CREATE)]
+    statuses = [call(api, operation).status for operation in (Operation.CREATE_USER, Operation.CREATE_USER, CREATE)]
     assert statuses == [202, 299, 206]
 
 
@@ -242,7 +245,7 @@ def test_balance_can_reach_floor_but_not_go_below(make_api: ApiFactory, floor: i
     assert client_for(api).get_balance(APP, "ada").balance == floor
 
 
-def test_balance_without_floor_is_limited_to_64_bits(make_api: ApiFactory) -> None:
+def test_balance_without_floor_falls_below_min_safe_integer(make_api: ApiFactory) -> None:
     api = make_api({"ada": 0}, floor=None, statuses={"insufficient_credits": 599})
     for _ in range(3):
         assert api.call(CREATE, body=transaction_body(-MAX_AMOUNT, "consume")).status == 201
@@ -285,7 +288,7 @@ def test_created_transaction_form_is_configurable(make_api: ApiFactory, form: st
         assert (response.status, response.json()) == (201, BODIES[form])
     created = client_for(api).create_transaction(APP, "ada", delta=-1, reason="consume")
     assert (created.delta, created.reason) == (-1, "consume")
-    assert [list(each) for each in call(api, HISTORY).json()["transactions"]] == [list(TRANSACTION)] * 3
+    assert [list(item) for item in call(api, HISTORY).json()["transactions"]] == [list(TRANSACTION)] * 3
 
 
 # ---------------------------------------------------------------- rows 12 to 15: lists
@@ -306,7 +309,7 @@ def test_list_order_and_page_size_are_configurable(
     for delta in (1, 2, 3):
         api.grant(delta)
     users = [user.user_id for user in client_for(api).iter_users(APP)]
-    deltas = [each.delta for each in client_for(api).iter_transactions(APP, "ada")]
+    deltas = [item.delta for item in client_for(api).iter_transactions(APP, "ada")]
     assert users == (["ada", "bob", "cy"] if users_order == "oldest_first" else ["cy", "bob", "ada"])
     assert deltas == ([1, 2, 3] if transactions_order == "oldest_first" else [3, 2, 1])
     assert len(call(api, USERS).json()["users"]) == min(page_size, 3)
@@ -521,7 +524,7 @@ def test_field_names_are_configurable(make_api: ApiFactory, form: str) -> None:
     sent = client_for(api).create_transaction(APP, "ada", delta=1, reason="grant")
     assert (sent.delta, client_for(api).get_balance(APP, "ada").balance) == (1, 8)
     assert [user.user_id for user in client_for(api).iter_users(APP)] == ["ada", "bob"]
-    assert [each.delta for each in client_for(api).iter_transactions(APP, "ada")] == [1, 7]
+    assert [item.delta for item in client_for(api).iter_transactions(APP, "ada")] == [1, 7]
 
 
 @pytest.mark.parametrize(
@@ -537,7 +540,7 @@ def test_field_names_are_configurable(make_api: ApiFactory, form: str) -> None:
 def test_validation_details_use_configured_field_names(make_api: ApiFactory, body: bytes, expected: list[str]) -> None:
     api = make_api({"ada": 0}, field_names={"delta": "amount", "reason": "type"})
     details = api.call(CREATE, body=body).json()["error"]["details"]
-    assert [each["field"] for each in details] == expected
+    assert [item["field"] for item in details] == expected
 
 
 # ---------------------------------------------------------------- row 23: browsers
@@ -597,5 +600,5 @@ TESTED_ELSEWHERE = {
 
 def test_every_setting_is_tested_here_or_listed_elsewhere() -> None:
     source = Path(__file__).read_text(encoding="utf-8")
-    untested = [each.name for each in fields(Contract) if f"{each.name}=" not in source]
+    untested = [setting.name for setting in fields(Contract) if f"{setting.name}=" not in source]
     assert untested == list(TESTED_ELSEWHERE)

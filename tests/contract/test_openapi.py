@@ -73,7 +73,7 @@ FAST = ("default", *CONTRACT_FILES)
 
 
 @pytest.mark.parametrize(
-    "name", [each if each in FAST else pytest.param(each, marks=pytest.mark.slow) for each in UNUSUAL_CONTRACTS]
+    "name", [item if item in FAST else pytest.param(item, marks=pytest.mark.slow) for item in UNUSUAL_CONTRACTS]
 )
 def test_document_is_valid_for_unusual_contracts(name: str) -> None:
     document = assert_valid(UNUSUAL_CONTRACTS[name])
@@ -119,7 +119,7 @@ def test_every_error_code_is_described_at_its_status(name: str) -> None:
     operations = [operation for path in document["paths"].values() for operation in path.values()]
     for code, error in ERRORS.items():
         status = str(contract.status_of(error))
-        described = [each["responses"][status]["description"] for each in operations if status in each["responses"]]
+        described = [item["responses"][status]["description"] for item in operations if status in item["responses"]]
         is_described = code != "application_not_found" or contract.applications is not None
         assert any(f" {code}" in text for text in described) == is_described, code
 
@@ -133,9 +133,9 @@ def operation_object(contract: Contract, operation: Operation) -> Any:
 def test_list_parameters_follow_the_contract(operation: Operation) -> None:
     contract = replace(DEFAULT_CONTRACT, cursor_parameter="after", limit_parameter="size", page_size=7)
     queries = {
-        each["name"]: each["schema"]
-        for each in operation_object(contract, operation)["parameters"]
-        if each["in"] == "query"
+        item["name"]: item["schema"]
+        for item in operation_object(contract, operation)["parameters"]
+        if item["in"] == "query"
     }
     assert queries == {
         "after": {"type": "string"},
@@ -145,7 +145,7 @@ def test_list_parameters_follow_the_contract(operation: Operation) -> None:
 
 def test_security_lists_accepted_credentials_per_operation() -> None:
     for operation in Operation:
-        allowed = [name for each in operation_object(DEFAULT_CONTRACT, operation)["security"] for name in each]
+        allowed = [name for item in operation_object(DEFAULT_CONTRACT, operation)["security"] for name in item]
         assert allowed == (["apiKey"] if operation.requires_api_key else ["apiKey", "userToken"])
 
 
@@ -177,7 +177,7 @@ def test_retry_after_is_not_described_when_absent() -> None:
 
 def test_python_only_id_pattern_is_described_in_text() -> None:
     parameters = operation_object(replace(DEFAULT_CONTRACT, id_pattern="[a-z]+"), Operation.GET_USER)["parameters"]
-    assert {each["schema"]["pattern"] for each in parameters} == {"^(?:[a-z]+)$"}
+    assert {item["schema"]["pattern"] for item in parameters} == {"^(?:[a-z]+)$"}
     [parameter] = operation_object(replace(DEFAULT_CONTRACT, id_pattern="(?i)[a-z]+"), Operation.LIST_USERS)[
         "parameters"
     ][:1]

@@ -33,7 +33,7 @@ def engine_with_rules(*rules: object, seed: int = 0) -> FaultEngine:
 
 def effect_names(engine: FaultEngine, calls: Iterable[IncomingCall]) -> list[str]:
     """Return the effects applied to each call, joined by `+`: `"reset"`, `"503"`, `"latency+reset"` or `""`."""
-    return ["+".join(_effect_name(firing.effect) for firing in engine.match(each)) for each in calls]
+    return ["+".join(_effect_name(firing.effect) for firing in engine.match(incoming)) for incoming in calls]
 
 
 def _effect_name(effect: Any) -> str:

@@ -31,12 +31,12 @@ GRANT = call(operation=Operation.CREATE_TRANSACTION, reason="grant")
 # ------------------------------------------------------------ criteria
 
 
-def is_late(each: IncomingCall) -> bool:
-    return each.ordinal > 5
+def is_late(incoming: IncomingCall) -> bool:
+    return incoming.ordinal > 5
 
 
-def is_first(each: IncomingCall) -> bool:
-    return each.ordinal == 1
+def is_first(incoming: IncomingCall) -> bool:
+    return incoming.ordinal == 1
 
 
 CRITERIA: dict[str, tuple[dict[str, Any], IncomingCall, IncomingCall]] = {
@@ -97,7 +97,7 @@ def test_all_criteria_of_a_rule_must_match() -> None:
         {"now_ms": START_MS + 1000},
     ]
     engine = engine_with_rules(rule_from(Reset(), **options))
-    assert effect_names(engine, [matching, *(matching._replace(**each) for each in mismatches)]) == [
+    assert effect_names(engine, [matching, *(matching._replace(**incoming) for incoming in mismatches)]) == [
         "reset",
         *[""] * len(mismatches),
     ]
@@ -328,9 +328,9 @@ RANDOM_RULES = [
 def matches_by_user(engine: FaultEngine, calls: list[IncomingCall]) -> dict[str, list[object]]:
     """Return the firings of each user, with a random number drawn for each."""
     matches: defaultdict[str, list[object]] = defaultdict(list)
-    for each in calls:
-        matches[each.user].append(
-            [(firing.active_rule.name, firing.effect, firing.random()) for firing in engine.match(each)]
+    for incoming in calls:
+        matches[incoming.user].append(
+            [(firing.active_rule.name, firing.effect, firing.random()) for firing in engine.match(incoming)]
         )
     return matches
 
@@ -376,25 +376,28 @@ def test_rule_for_other_calls_does_not_change_draws() -> None:
         engine_with_rules(*rules),
         engine_with_rules(rules[0], rule_from(extra, stack=True), rules[1]),
     )
-    for each in calls:
-        expected = [(firing.effect, firing.random()) for firing in without_extra.match(each)]
+    for incoming in calls:
+        expected = [(firing.effect, firing.random()) for firing in without_extra.match(incoming)]
         assert [
             (firing.effect, firing.random())
-            for firing in with_extra.match(each)
+            for firing in with_extra.match(incoming)
             if firing.active_rule.rule.reason == ""
         ] == expected
 
 
 def test_draws_differ_by_seed_rule_user_and_index() -> None:
-    def fired_numbers(seed: int, name: str) -> list[float]:
+    def draw_numbers(seed: int, name: str) -> list[float]:
         engine = engine_with_rules(Rule(effect=Latency(5), name=name), seed=seed)
         return [
-            firing.random() for each in (call(), call(), call(user="b")) for firing in engine.match(each) for _ in "12"
+            firing.random()
+            for incoming in (call(), call(), call(user="b"))
+            for firing in engine.match(incoming)
+            for _ in "12"
         ]
 
-    drawn = [*fired_numbers(0, "a"), *fired_numbers(0, "b"), *fired_numbers(1, "a")]
+    drawn = [*draw_numbers(0, "a"), *draw_numbers(0, "b"), *draw_numbers(1, "a")]
     assert len(set(drawn)) == len(drawn) == 18
-    assert fired_numbers(0, "a") == drawn[:6]
+    assert draw_numbers(0, "a") == drawn[:6]
 
 
 def test_draw_is_keyed_by_seed_rule_call_and_index() -> None:

@@ -87,7 +87,7 @@ def test_remove_is_idempotent_and_keeps_matched_effects() -> None:
     (firing,) = engine.match(call())
     active.remove()
     active.remove()
-    assert [each.name for each in engine] == ["close#1"]
+    assert [active.name for active in engine] == ["close#1"]
     assert firing.effect == Reset()
     assert effect_names(engine, [call()]) == ["close"]
 

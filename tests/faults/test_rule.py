@@ -374,12 +374,12 @@ def test_effect_attributes_do_not_clash_with_rule_fields() -> None:
     """Both are members of one JSON object; only the name of a gate doubles as the name of its rule."""
     from fake_credits.faults import EFFECTS
 
-    rule_fields = {each.name for each in fields(Rule)}
+    rule_fields = {item.name for item in fields(Rule)}
     shared = {
-        (name, each.name)
+        (name, item.name)
         for name, kind in EFFECTS.items()
-        for each in fields(kind)  # type: ignore[arg-type] # each is a dataclass
-        if each.name in rule_fields
+        for item in fields(kind)  # type: ignore[arg-type] # each is a dataclass
+        if item.name in rule_fields
     }
     assert shared == {("hold_at_gate", "name")}
 
@@ -444,8 +444,8 @@ def test_options_extend_rule_effect_or_object() -> None:
 
 
 def test_where_function_can_extend_json_object() -> None:
-    def is_ada(each: IncomingCall) -> bool:
-        return each.user == "ada"
+    def is_ada(item: IncomingCall) -> bool:
+        return item.user == "ada"
 
     engine = engine_with_rules(rule_from({"effect": "reset"}, where=is_ada))
     assert [len(engine.match(call(user=user))) for user in ("ada", "bob")] == [1, 0]

@@ -359,9 +359,9 @@ def test_scenario_round_trips_through_toml_and_json(tmp_path_factory: Any, drawn
     path = tmp_path_factory.getbasetemp() / "chance.toml"
     path.write_text(f"changes = {to_toml(declaration['changes'])}\n")
     loaded = load_scenario(path)
-    assert [(each.effect, each.script, each.operation, each.times, each.probability) for each in loaded] == expected
+    assert [(rule.effect, rule.script, rule.operation, rule.times, rule.probability) for rule in loaded] == expected
     assert parse_rules(json.loads(json.dumps(declaration))) == loaded
-    assert parse_rules([rule_to_json(each) for each in loaded]) == loaded
+    assert parse_rules([rule_to_json(rule) for rule in loaded]) == loaded
 
 
 # ------------------------------------------------------------ samples
