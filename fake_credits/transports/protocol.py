@@ -94,6 +94,8 @@ class CreditsProtocol(UvicornProtocol):
         else:
             self.set_reading(is_paused=False)
             self.loop.call_later(_LINGER_TIMEOUT_S, self.transport.close)
+            # Over TLS, a close reads on until the client's close_notify.
+            self.loop.call_later(2 * _LINGER_TIMEOUT_S, self.transport.abort)
 
     async def wait_until_flushed(self, timeout_s: float) -> None:
         """Wait until the client's machine has all that was written: an RST discards what the kernel has not sent."""
@@ -164,7 +166,7 @@ class CreditsProtocol(UvicornProtocol):
         if self._ignores_input:
             self._discarded_bytes += len(data)
             if self._discarded_bytes > _MAX_DISCARDED_BYTES:
-                self.transport.close()
+                self.transport.abort()
         elif self._unfed or self._has_backlog():
             self._unfed += data
             self._set_reading()

@@ -532,12 +532,7 @@ def flood(live: Live, count: int) -> None:
     with live.connect(receive_buffer=4 * KIB) as connection:
         protocol = live.protocols[-1]
         memory_before_kib = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
-
-        def send_all() -> None:
-            for _ in range(count // 100):
-                connection.sendall(GET * 100)
-
-        sent = threading.Thread(target=send_all)
+        sent = threading.Thread(target=connection.sendall, args=(GET * count,))
         sent.start()
         until(lambda: protocol.is_write_paused and protocol.flow.read_paused)
         assert protocol.server_state.total_requests < count
