@@ -3,7 +3,7 @@
 import asyncio
 import io
 import ssl
-from collections.abc import AsyncIterator, Callable, Iterator, Mapping
+from collections.abc import AsyncIterator, Callable, Coroutine, Iterator, Mapping
 from contextlib import closing
 from typing import Any, NamedTuple
 
@@ -15,6 +15,7 @@ import requests
 import trio
 import urllib3
 from multidict import CIMultiDict
+from urllib3.util import SKIP_HEADER
 
 from fake_credits.api.app import create_app
 from fake_credits.client.server import ServerClient
@@ -125,6 +126,9 @@ ROWS: Mapping[str, Row] = {
     ),
     "two lengths": Row(headers=(("Content-Length", f"{len(TRANSACTION_BODY)}"), ("Content-Length", "5"))),
     "a length with leading zeros": header("Content-Length", f"000{len(TRANSACTION_BODY)}"),
+    "a length that says chunked": header("Content-Length", "chunked"),
+    "an empty length of no body": get(BALANCE, headers=(("Content-Length", ""),)),
+    "a length of no body": get(BALANCE, headers=(("Content-Length", "0"),)),
     "a length of 30 digits": header("Content-Length", "9" * 30),
     # framing
     "a body in chunks": Row(body=[TRANSACTION_BODY[:5], TRANSACTION_BODY[5:]]),
@@ -199,7 +203,7 @@ ROWS: Mapping[str, Row] = {
     "a Host with a user": header("Host", "a@localhost"),
     "two Hosts": Row(headers=(("Host", "localhost"), ("Host", "localhost"))),
     "another Host": header("Host", "other.example"),
-    "no Host, in urllib3": header("Host", urllib3.util.SKIP_HEADER),
+    "no Host, in urllib3": header("Host", SKIP_HEADER),
 }
 
 _ANY_HOST = "in process the sandbox stands for any host that the application was configured with"
@@ -348,8 +352,11 @@ def test_an_odd_request_ends_as_on_a_socket(fake: FakeCredits, library: str, nam
 @pytest.mark.filterwarnings("ignore:.*async_generator object ByteStream:pytest.PytestUnraisableExceptionWarning")
 @pytest.mark.parametrize("name", ASYNC_ROWS)
 @pytest.mark.parametrize("library", [httpx, httpx2], ids=["httpx", "httpx2"])
-@pytest.mark.parametrize("run", [asyncio.run, lambda main: trio.run(lambda: main)], ids=["asyncio", "trio"])
-def test_an_odd_request_of_an_async_client_does_too(fake: FakeCredits, library: Any, name: str, run: Any) -> None:
+@pytest.mark.parametrize("loop", ["asyncio", "trio"])
+def test_an_odd_request_of_an_async_client_does_too(fake: FakeCredits, library: Any, name: str, loop: str) -> None:
+    def run(main: Coroutine[Any, Any, int]) -> int:
+        return asyncio.run(main) if loop == "asyncio" else trio.run(lambda: main)
+
     row = ROWS[name]
     live = end_of(fake, lambda: run(by_async_httpx(library, fake.base_url, row)))
     with fake.intercept(URL):
