@@ -1,6 +1,7 @@
 """What a request must look like on the wire: the live server's rules, and a quick check that proves most requests."""
 
 import re
+from collections.abc import Mapping
 from functools import lru_cache
 from typing import NamedTuple
 
@@ -67,20 +68,23 @@ def is_plain(request: Request, *, has_host: bool = True) -> bool:
 def _plain_framing(headers: tuple[tuple[bytes, bytes], ...], has_host: bool) -> bytes | None:
     """Return the Content-Length, "chunked", or nothing for no body; None if a header is out of the ordinary."""
     fields = dict(headers)
-    host = fields.get(b"host")
-    if (
-        len(fields) != len(headers)
-        or not _UNUSUAL_HEADERS.isdisjoint(fields)
-        or fields.get(b"connection", b"keep-alive") != b"keep-alive"
-        or (has_host if host is None else _PLAIN_HOST.fullmatch(host) is None)
-        or sum(len(name) + len(value) for name, value in headers) > _MAX_PLAIN_BYTES
-        or not all(_PLAIN_NAME.fullmatch(name) and _PLAIN_VALUE.fullmatch(value) for name, value in headers)
-    ):
+    if len(fields) != len(headers) or not _are_plain(fields, has_host=has_host):
         return None
     length, coding = fields.get(b"content-length"), fields.get(b"transfer-encoding")
     if coding is None:
         return b"" if length is None else length if length.isdigit() else None
     return coding if length is None and coding == b"chunked" and has_host else None
+
+
+def _are_plain(fields: Mapping[bytes, bytes], *, has_host: bool) -> bool:
+    host = fields.get(b"host")
+    return (
+        _UNUSUAL_HEADERS.isdisjoint(fields)
+        and fields.get(b"connection", b"keep-alive") == b"keep-alive"
+        and (not has_host if host is None else _PLAIN_HOST.fullmatch(host) is not None)
+        and sum(len(name) + len(value) for name, value in fields.items()) <= _MAX_PLAIN_BYTES
+        and all(_PLAIN_NAME.fullmatch(name) and _PLAIN_VALUE.fullmatch(value) for name, value in fields.items())
+    )
 
 
 def framing_error(version: str, target: bytes, headers: Headers, *, is_large: bool) -> MalformedRequest | None:
