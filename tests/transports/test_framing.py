@@ -1,4 +1,4 @@
-"""Test the quick check that proves most requests plain; tests/intercept/test_strictness.py tests what comes of others."""
+"""Test the quick check that proves most requests plain."""
 
 import pytest
 
