@@ -18,7 +18,7 @@ from fake_credits.api.exchange import Exchange
 from fake_credits.api.pipeline import dispatch, handle
 from fake_credits.api.routing import escape_path
 from fake_credits.contract import Contract
-from fake_credits.errors import ApiError, MalformedRequest, MethodNotAllowed, PayloadTooLarge, RouteNotFound
+from fake_credits.errors import ApiError, MalformedRequest, MethodNotAllowed, RouteNotFound
 from fake_credits.faults.waits import CHECKPOINT, Body, ExchangeCoroutine, Sleep, Wait, resume, throw
 from fake_credits.http_message import AsgiMessage, Headers, Request, Response
 from fake_credits.sandbox import Sandbox
@@ -203,7 +203,7 @@ class AsgiConnection:
         if wait is CHECKPOINT:
             return self._is_connected
         if isinstance(wait, Body):
-            return await self._receive_body(wait.limit_bytes)
+            return await self._receive_body(wait)
         if isinstance(wait, Sleep):
             await self._sleep(wait.ms / 1000)
             return None
@@ -215,12 +215,12 @@ class AsgiConnection:
         for message in messages:
             await self._send(message)
 
-    async def _receive_body(self, limit_bytes: int) -> bytes:
+    async def _receive_body(self, wait: Body) -> bytes:
         body = bytearray()
         while (message := await self._receive())["type"] != "http.disconnect":
             body += message.get("body", b"")
-            if len(body) > limit_bytes:
-                raise PayloadTooLarge(f"a body may have at most {limit_bytes} bytes ({limit_bytes // 1024} KiB)")
+            if len(body) > wait.limit_bytes:
+                raise wait.too_large()
             if not message.get("more_body", False):
                 return bytes(body)
         self._is_connected = False
@@ -313,7 +313,8 @@ def _base_url(request: StarletteRequest) -> str:
 def _as_api_error(error: HTTPException, scope: Scope) -> ApiError:
     request_line = f"{scope['method']} {escape_path(scope['raw_path'])}"
     if error.status_code == MethodNotAllowed.default_status:
-        allow = (error.headers or {}).get("Allow", "GET")
+        methods = (error.headers or {}).get("Allow", "GET").split(", ")  # Starlette joins a set
+        allow = ", ".join(sorted(methods))
         return MethodNotAllowed(f"{request_line} is not allowed; it takes {allow}", allow=allow)
     internal_paths = (
         "/_fake/livez, /_fake/readyz, /_fake/openapi.json and, on a live server, those of the control plane"

@@ -18,11 +18,11 @@ from fake_credits.errors import (
     Forbidden,
     InsufficientScope,
     InternalError,
-    PayloadTooLarge,
     ValidationError,
 )
 from fake_credits.faults.deliveries import Delivery
 from fake_credits.faults.gates import GateTicket
+from fake_credits.faults.waits import Body
 from fake_credits.http_message import Request, Response
 from fake_credits.journal import ClientKind, JournalEntry
 from fake_credits.sandbox import Sandbox
@@ -102,7 +102,7 @@ class Exchange(msgspec.Struct, eq=False):
         if b"content-length" not in headers and b"transfer-encoding" not in headers:
             return False
         if max(_announced_length(headers), len(body or b"")) > MAX_BODY_BYTES:
-            raise PayloadTooLarge(f"a body may have at most {MAX_BODY_BYTES} bytes (64 KiB)")
+            raise Body(MAX_BODY_BYTES).too_large()
         self.body = body or b""
         if body is None and b"expect" in headers and not self.sandbox.faults:
             self.authorize()  # so that a body that nobody will read is not asked for

@@ -5,6 +5,7 @@ from collections.abc import Coroutine, Generator
 from dataclasses import dataclass
 from typing import Any
 
+from fake_credits.errors import PayloadTooLarge
 from fake_credits.faults.gates import Gate
 
 __all__ = [
@@ -41,6 +42,11 @@ class Body(Wait):
     """The wait for the whole body, which it returns. Raises PayloadTooLarge over ``limit_bytes``."""
 
     limit_bytes: int
+
+    def too_large(self) -> PayloadTooLarge:
+        """Return the error for a body over the limit."""
+        size = f"{self.limit_bytes >> 20} MiB" if self.limit_bytes >= 1 << 20 else f"{self.limit_bytes >> 10} KiB"
+        return PayloadTooLarge(f"a body may have at most {self.limit_bytes} bytes ({size})")
 
 
 @dataclass(frozen=True, slots=True, eq=False)

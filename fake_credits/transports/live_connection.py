@@ -10,7 +10,7 @@ from fake_credits.api.access import HostPolicy
 from fake_credits.api.app import CreditsApplication, drive
 from fake_credits.api.exchange import Exchange
 from fake_credits.api.pipeline import dispatch, handle
-from fake_credits.errors import ApiError, PayloadTooLarge
+from fake_credits.errors import ApiError
 from fake_credits.faults.gates import Gate, GateTicket
 from fake_credits.faults.waits import (
     CHECKPOINT,
@@ -144,7 +144,7 @@ class LiveConnection:
             return
         self.body += data
         if self._body_wait is not None and len(self.body) > self._body_wait.limit_bytes:
-            self.fail_body(_payload_too_large(self._body_wait))
+            self.fail_body(self._body_wait.too_large())
 
     def receive_all(self) -> None:
         """Go on, as the body is complete."""
@@ -183,7 +183,7 @@ class LiveConnection:
 
     def _await_body(self, coroutine: ExchangeCoroutine, wait: Body) -> Wait | None:
         if len(self.body) > wait.limit_bytes:
-            self.fail_body(_payload_too_large(wait))
+            self.fail_body(wait.too_large())
         if self._body_error is not None:
             return throw(coroutine, self._body_error)
         self._body_wait = wait
@@ -378,7 +378,3 @@ class LiveConnection:
         # A client that was not told to continue sends its next request in the body's place (RFC 9110, section 10.1.1).
         self.keeps_alive = self.keeps_alive and self.is_received
         return not self.keeps_alive
-
-
-def _payload_too_large(wait: Body) -> PayloadTooLarge:
-    return PayloadTooLarge(f"a body may have at most {wait.limit_bytes} bytes ({wait.limit_bytes // 1024} KiB)")
