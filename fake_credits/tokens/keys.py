@@ -128,7 +128,7 @@ class SigningKeys:
 
     def __init__(self, private_pem: str | None = None) -> None:
         self._lock = threading.RLock()
-        self._generation = 0
+        self.generation = 0
         self._current_keys: dict[SigningAlgorithm, SigningKey] = {}
         self._published_by_kid: Mapping[str, VerifyingKey] = {}  # replaced, never changed: readers take no lock
         if private_pem is not None:
@@ -144,12 +144,7 @@ class SigningKeys:
             self._install(*_load_signing_key(block))
 
     def __repr__(self) -> str:
-        return f"<SigningKeys {len(self._published_by_kid)} published, generation {self._generation}>"
-
-    @property
-    def generation(self) -> int:
-        """Return a number that changes with each `rotate` and `retire`."""
-        return self._generation
+        return f"<SigningKeys {len(self._published_by_kid)} published, generation {self.generation}>"
 
     def current_key(self, algorithm: SigningAlgorithm) -> SigningKey:
         """Return the key that signs now; make it where there is none (P-256: 0.01 ms, RSA-2048: about 40 ms)."""
@@ -162,7 +157,7 @@ class SigningKeys:
     def rotate(self, algorithm: SigningAlgorithm) -> SigningKey:
         """Return a new key that signs from now on; the older ones stay published until they are retired."""
         with self._lock:
-            self._generation += 1
+            self.generation += 1
             return self._install(algorithm)
 
     def retire(self, kid: str) -> None:
@@ -177,7 +172,7 @@ class SigningKeys:
                 )
             self._published_by_kid = {name: key for name, key in self._published_by_kid.items() if name != kid}
             self._current_keys = {name: key for name, key in self._current_keys.items() if key.kid != kid}
-            self._generation += 1
+            self.generation += 1
 
     def find(self, kid: str) -> VerifyingKey | None:
         """Return the published key with exactly this id, or None."""

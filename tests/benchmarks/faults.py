@@ -8,7 +8,6 @@ from unittest import mock
 
 import tenacity
 
-from fake_credits.api import pipeline
 from fake_credits.errors import RateLimited, Timeout
 from fake_credits.fake import FakeCredits
 from fake_credits.faults import Latency, Reset, Status
@@ -30,7 +29,7 @@ def rules(plan: Plan) -> str:
         get_balance_with_rules = fake_with_rules.server_client.get_balance
 
         def call_without_fault_steps() -> None:
-            with mock.patch.object(pipeline, "match_faults", _without_faults):
+            with mock.patch.object(fake_without_rules.sandbox.clock, "run_due", _run_nothing):
                 for _ in range(_BATCH):
                     get_balance("app-id", "user-id")
 
@@ -53,8 +52,8 @@ def rules(plan: Plan) -> str:
 _BATCH = 200
 
 
-def _without_faults(_exchange: object, _connection: object) -> None:
-    """Do nothing, without checking rules or the clock."""
+def _run_nothing() -> None:
+    """Run nothing, without a look at the clock."""
 
 
 def timeouts(plan: Plan) -> str:
