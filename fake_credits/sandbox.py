@@ -19,7 +19,7 @@ from fake_credits.faults.checks import FaultError, check_number
 from fake_credits.faults.effects import HoldAtGate
 from fake_credits.faults.engine import FaultEngine
 from fake_credits.faults.gates import Gate
-from fake_credits.faults.rule import Rule
+from fake_credits.faults.rule import Rule, check_without_connection
 from fake_credits.faults.serialization import describe_match
 from fake_credits.journal import JournalHeaders
 from fake_credits.keyed_random import random_bytes
@@ -194,7 +194,7 @@ class Sandbox:
         """Add a rule; raise FaultError for one that can't be."""
         self.check_open()
         if self._refuses_connection_faults:
-            rule.check_without_connection()
+            check_without_connection(rule)
         with self.lock:
             self.clock.run_due()
             active = self.faults.add(rule)
@@ -208,7 +208,7 @@ class Sandbox:
         """Refuse faults that ASGI can't produce from now on; raise FaultError if there is one already."""
         with self.lock:
             for rule in (*self._initial_rules, *(active.rule for active in self.faults)):
-                rule.check_without_connection()
+                check_without_connection(rule)
             self._refuses_connection_faults = True
 
     def _create_gate(self, name: str) -> None:

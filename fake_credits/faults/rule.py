@@ -41,6 +41,7 @@ __all__ = [
     "OPERATIONS_BY_NAME",
     "SCRIPT_ACTIONS",
     "Rule",
+    "check_without_connection",
     "effect_for_script_entry",
     "lost_response",
 ]
@@ -149,16 +150,6 @@ class Rule:
     def is_random(self) -> bool:
         """Tell whether chance decides if the rule fires."""
         return self.probability is not None and 0 < self.probability < 1
-
-    def check_without_connection(self) -> None:
-        """Raise FaultError if an effect breaks or holds the connection, which ASGI can't do."""
-        for effect in (self.effect, *map(effect_for_script_entry, self.script)):
-            if effect is not None and effect.needs_connection:
-                place = "script" if self.script else "effect"
-                raise FaultError(
-                    f"{place} has {effect.effect_name!r}, which ASGI can't produce: "
-                    "use the live server (FakeCredits(mode='live'), fake-credits serve)"
-                )
 
     @property
     def word(self) -> str:
@@ -349,3 +340,14 @@ def _parse_moment(value: object) -> Moment:
 def effect_for_script_entry(entry: int | str) -> Effect | None:
     """Return what an entry of a script does, None for ``ok``."""
     return Status(entry) if isinstance(entry, int) else SCRIPT_ACTIONS[entry]
+
+
+def check_without_connection(rule: Rule) -> None:
+    """Raise FaultError if an effect of a rule breaks or holds the connection, which ASGI can't do."""
+    for effect in (rule.effect, *map(effect_for_script_entry, rule.script)):
+        if effect is not None and effect.needs_connection:
+            place = "script" if rule.script else "effect"
+            raise FaultError(
+                f"{place} has {effect.effect_name!r}, which ASGI can't produce: "
+                "use the live server (FakeCredits(mode='live'), fake-credits serve)"
+            )
