@@ -1,5 +1,6 @@
 """A live connection, plain and over TLS: framing, the queue, flow control, disconnects, stops and gates."""
 
+# pyright: reportPrivateUsage=false
 import asyncio
 import gc
 import json
