@@ -533,7 +533,8 @@ def flood(live: Live, count: int) -> None:
     with live.connect(receive_buffer=4 * KIB) as connection:
         protocol = live.protocols[-1]
         memory_before_kib = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
-        sent = threading.Thread(target=connection.sendall, args=(GET * count,))
+        block, limit = GET * 100, {"limit_bytes": len(GET) * count}
+        sent = threading.Thread(target=send_until_refused, args=(connection, block), kwargs=limit)
         sent.start()
         until(lambda: protocol.is_write_paused and protocol.flow.read_paused)
         assert protocol.server_state.total_requests < count
