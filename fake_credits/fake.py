@@ -31,8 +31,12 @@ from fake_credits.sandbox_options import (
     options_from_kwargs,
 )
 from fake_credits.sandboxes import drain, find_problems
-from fake_credits.transports.client_transports import AsyncInProcessTransport, InProcessTransport, network_transports
-from fake_credits.transports.in_process import IN_PROCESS_BASE_URL, InProcessDriver
+from fake_credits.transports.in_process import (
+    IN_PROCESS_BASE_URL,
+    AsyncInProcessTransport,
+    InProcessDriver,
+    InProcessTransport,
+)
 from fake_credits.transports.shared_resources import SharedResources
 
 if TYPE_CHECKING:
@@ -229,11 +233,12 @@ class FakeCredits:
     def _client_transports(self) -> tuple[Transport, AsyncTransport]:
         with self._lock:
             if self._transports is None:
-                self._transports = (
-                    (InProcessTransport(self._driver), AsyncInProcessTransport(self._driver))
-                    if self._mode == "in-process"
-                    else network_transports(self.base_url)
-                )
+                if self._mode == "in-process":
+                    self._transports = InProcessTransport(self._driver), AsyncInProcessTransport(self._driver)
+                else:
+                    from fake_credits.client.http import network_transports  # loads httpx2
+
+                    self._transports = network_transports(self.base_url)
             return self._transports
 
     # ------------------------------------------------------------ what it holds

@@ -241,7 +241,7 @@ def parse_env_variable(text: str) -> tuple[str, str]:
 
 def validate_base_url(text: str) -> str:
     """Return a server's base URL."""
-    from fake_credits.client.operations import BaseUrl
+    from fake_credits.client.arguments import BaseUrl
 
     try:
         return BaseUrl.parse(text).text

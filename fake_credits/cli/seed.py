@@ -12,8 +12,8 @@ import click
 from fake_credits.cli.bootstrap import contract_from_file, find_world
 from fake_credits.cli.flags import SeedFlags
 from fake_credits.cli.output import Progress, ProgressState, StyleName
+from fake_credits.client.arguments import BaseUrl
 from fake_credits.client.http import is_loopback
-from fake_credits.client.operations import BaseUrl
 from fake_credits.client.server import AsyncServerClient
 from fake_credits.clock import monotonic_s
 from fake_credits.contract import Contract

@@ -4,7 +4,7 @@
 loads no HTTP library and no event loop; httpx2 is loaded with the first client that goes over the network.
 """
 
-from fake_credits.client.operations import PreparedCall
+from fake_credits.client.calls import PreparedCall
 from fake_credits.client.server import AsyncServerClient, ServerClient
 from fake_credits.client.user import AsyncUserClient, UserClient
 from fake_credits.http_message import AsyncTransport, Request, Response, Transport

@@ -12,6 +12,7 @@ from typing import Any, Literal, Self, TypedDict, TypeVar, Unpack
 
 import msgspec
 
+from fake_credits.client.arguments import BaseUrl, check_timeout, encode_secret, mask, quote_id, quote_text
 from fake_credits.client.control_models import (
     ClockState,
     CloseReport,
@@ -22,7 +23,6 @@ from fake_credits.client.control_models import (
     SandboxState,
     UserState,
 )
-from fake_credits.client.operations import BaseUrl, check_timeout, encode_secret, mask, quote_id, quote_text
 from fake_credits.errors import ControlError, InvalidResponse, Problem
 from fake_credits.http_message import Request, Response, Transport
 

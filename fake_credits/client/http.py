@@ -5,19 +5,22 @@ encoded reaches the wire byte for byte: no path is normalised, no redirect follo
 """
 
 import ipaddress
+import threading
 from collections.abc import Generator
 from contextlib import contextmanager
 from typing import Any
 
 import httpx2
 
-from fake_credits.client.operations import BaseUrl
+from fake_credits.client.arguments import BaseUrl
 from fake_credits.errors import ConnectionLost, InvalidResponse, Timeout
-from fake_credits.http_message import Request, Response, unknown_effect_message
+from fake_credits.http_message import AsyncTransport, Request, Response, Transport, unknown_effect_message
 
-__all__ = ["AsyncNetworkTransport", "NetworkTransport", "is_loopback"]
+__all__ = ["AsyncNetworkTransport", "NetworkTransport", "is_loopback", "network_transports"]
 
 __tracebackhide__ = True  # a failing test shows the caller's line, not ours
+
+_CLIENT_DRAIN_TIMEOUT_S = 1.0
 
 
 class NetworkTransport:
@@ -98,6 +101,41 @@ class AsyncNetworkTransport:
         return self._client.build_request(
             request.method, _target_url(self._url, self._base, request), **_request_kwargs(request)
         )
+
+
+class _DrainOnClose:
+    """Carry requests over a network, and close once the threads that are in one have their answers, or in a second."""
+
+    def __init__(self, transport: Transport) -> None:
+        self._transport = transport
+        self._in_flight = 0
+        self._request_ended = threading.Condition()
+
+    def __repr__(self) -> str:
+        return f"<finishing {self._transport!r}>"
+
+    def send(self, request: Request) -> Response:
+        """Return the answer."""
+        with self._request_ended:
+            self._in_flight += 1
+        try:
+            return self._transport.send(request)
+        finally:
+            with self._request_ended:
+                self._in_flight -= 1
+                self._request_ended.notify_all()
+
+    def close(self) -> None:
+        """Close the connections."""
+        with self._request_ended:
+            self._request_ended.wait_for(lambda: not self._in_flight, _CLIENT_DRAIN_TIMEOUT_S)
+        self._transport.close()
+
+
+def network_transports(base_url: str) -> tuple[Transport, AsyncTransport]:
+    """Return the transports of clients that reach the sandbox over a socket."""
+    # No connection is kept: a client made outside the event loop has nobody to close an idle socket in it.
+    return _DrainOnClose(NetworkTransport(base_url)), AsyncNetworkTransport(base_url, keep_alive=False)
 
 
 def _parse_url(base: BaseUrl) -> httpx2.URL:

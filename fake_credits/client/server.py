@@ -8,16 +8,12 @@ from functools import partial
 from operator import attrgetter
 from typing import TYPE_CHECKING
 
-from fake_credits.client.base import (
+from fake_credits.client.arguments import BaseUrl
+from fake_credits.client.calls import (
     AsyncBaseClient,
-    AsyncItemIterator,
     BaseClient,
     ClientConfig,
     ClientCredential,
-    iter_items,
-)
-from fake_credits.client.operations import (
-    BaseUrl,
     create_transaction,
     create_user,
     get_balance,
@@ -25,6 +21,7 @@ from fake_credits.client.operations import (
     list_transactions,
     list_users,
 )
+from fake_credits.client.paging import AsyncItemIterator, iter_items
 from fake_credits.contract import DEFAULT_CONTRACT, Contract
 from fake_credits.http_message import AsyncTransport, Transport
 from fake_credits.models import Balance, Reason, Transaction, TransactionPage, User, UserPage

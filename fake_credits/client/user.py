@@ -9,15 +9,17 @@ from functools import partial
 from operator import attrgetter
 from typing import TYPE_CHECKING
 
-from fake_credits.client.base import (
+from fake_credits.client.arguments import BaseUrl, quote_id
+from fake_credits.client.calls import (
     AsyncBaseClient,
-    AsyncItemIterator,
     BaseClient,
     ClientConfig,
     ClientCredential,
-    iter_items,
+    get_balance,
+    get_user,
+    list_transactions,
 )
-from fake_credits.client.operations import BaseUrl, get_balance, get_user, list_transactions, quote_id
+from fake_credits.client.paging import AsyncItemIterator, iter_items
 from fake_credits.contract import DEFAULT_CONTRACT, Contract
 from fake_credits.http_message import AsyncTransport, Transport
 from fake_credits.models import Balance, Reason, Transaction, TransactionPage, User

@@ -10,17 +10,13 @@ from contextlib import contextmanager
 from typing import Any
 
 from fake_credits.http_message import Request, Response, reason_phrase
+from fake_credits.transports.failures import httpx_error
 from fake_credits.transports.framing import ReceivedRequest, is_plain
-from fake_credits.transports.in_process import FailureKind, InProcessDriver, failure_of
+from fake_credits.transports.in_process import InProcessDriver
 from fake_credits.transports.memory_stream import AsyncMemoryStream, MemoryStream, WrittenRequest
 
-__all__ = ["HttpxFamilyAdapter", "httpx_error"]
+__all__ = ["HttpxFamilyAdapter"]
 
-_ERROR_NAMES: Mapping[FailureKind, str] = {
-    "timeout": "ReadTimeout",
-    "read": "ReadError",
-    "protocol": "RemoteProtocolError",
-}
 _CORE_NAMES = {"httpx": "httpcore", "httpx2": "httpcore2"}
 
 
@@ -110,13 +106,6 @@ class HttpxFamilyAdapter:
     async def _async_partial_body(self, response: Response) -> AsyncIterator[bytes]:
         yield response.body
         raise httpx_error(self._library, response)
-
-
-def httpx_error(library: Any, response: Response) -> Exception:
-    """Return what a library raises for a response that broke off."""
-    kind, message = failure_of(response)
-    error: Exception = getattr(library, _ERROR_NAMES[kind])(message)
-    return error
 
 
 def _to_request(request: Any, body: bytes) -> Request:

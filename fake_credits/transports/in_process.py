@@ -5,9 +5,8 @@ checkpoint of its own loop before the decision and one after it; otherwise tasks
 check-then-act bug would go unnoticed.
 """
 
-import errno
-from collections.abc import Callable, Mapping
-from typing import Any, Literal, NamedTuple, Protocol
+from collections.abc import Callable
+from typing import Any, Protocol
 
 from anyio.lowlevel import checkpoint
 
@@ -15,20 +14,20 @@ from fake_credits.api.app import SANDBOX_KEY
 from fake_credits.api.contract_runtime import ContractRuntime
 from fake_credits.api.exchange import Exchange
 from fake_credits.api.pipeline import dispatch, handle
-from fake_credits.errors import ApiError
+from fake_credits.errors import ApiError, ConnectionLost, Timeout, TransportFailure
 from fake_credits.faults.waits import CHECKPOINT, Body, ExchangeCoroutine, Forever, Wait, resume, run_to_wait
-from fake_credits.http_message import AsgiMessage, Outcome, Request, Response, http_date
+from fake_credits.http_message import AsgiMessage, Outcome, Request, Response, http_date, unknown_effect_message
 from fake_credits.sandbox import Sandbox
+from fake_credits.transports.failures import httpx_error
 from fake_credits.transports.virtual_time import SuspendedExchange, finish_without_client
 
 __all__ = [
     "IN_PROCESS_BASE_URL",
-    "ConnectionFailure",
-    "FailureKind",
+    "AsyncInProcessTransport",
     "InProcessApp",
     "InProcessConnection",
     "InProcessDriver",
-    "failure_of",
+    "InProcessTransport",
 ]
 
 IN_PROCESS_BASE_URL = "http://credits.fake-credits.test"
@@ -224,35 +223,53 @@ def _endless_if_body(wait: Wait) -> Wait:
     return Forever() if isinstance(wait, Body) else wait
 
 
-FailureKind = Literal["timeout", "read", "protocol"]
-"""The kinds of failure that the httpx family tells apart."""
+class InProcessTransport:
+    """Carry a client's requests to one sandbox."""
 
-_FAILURE_KINDS: Mapping[Outcome, FailureKind] = {
-    "timeout": "timeout",
-    "reset": "read",
-    "closed": "protocol",
-    "garbage": "protocol",
-}
+    def __init__(self, driver: InProcessDriver) -> None:
+        self._driver = driver
+
+    def __repr__(self) -> str:
+        return f"InProcessTransport({self._driver!r})"
+
+    def send(self, request: Request) -> Response:
+        """Return the sandbox's answer."""
+        return _whole(request, self._driver.call(request))
+
+    def close(self) -> None:
+        """Do nothing: there is nothing to let go of."""
 
 
-class ConnectionFailure(NamedTuple):
-    """A failure of a connection: its kind and message."""
+class AsyncInProcessTransport:
+    """Carry an async client's requests to one sandbox, under asyncio and trio."""
 
-    kind: FailureKind
-    message: str
+    def __init__(self, driver: InProcessDriver) -> None:
+        self._driver = driver
+
+    def __repr__(self) -> str:
+        return f"AsyncInProcessTransport({self._driver!r})"
+
+    async def send(self, request: Request) -> Response:
+        """Return the sandbox's answer; tasks interleave as they would over a network."""
+        return _whole(request, await self._driver.call_async(request))
+
+    async def aclose(self) -> None:
+        """Do nothing: there is nothing to let go of."""
 
 
-def failure_of(response: Response) -> ConnectionFailure:
-    """Return the failure of a response that is not whole."""
-    kind = _FAILURE_KINDS[response.outcome]
-    if response.outcome == "reset":
-        return ConnectionFailure(kind, f"[Errno {errno.ECONNRESET}] Connection reset by peer")
-    if response.outcome == "garbage":
-        return ConnectionFailure(kind, "illegal status line")
-    if response.outcome == "timeout":
-        return ConnectionFailure(kind, "timed out")
-    if not response.status:
-        return ConnectionFailure(kind, "Server disconnected without sending a response.")
-    content_length = response.header(b"content-length") or "more"
-    received = f"received {len(response.body)} bytes, expected {content_length}"
-    return ConnectionFailure(kind, f"peer closed connection without sending complete message body ({received})")
+def _whole(request: Request, response: Response) -> Response:
+    if response.outcome != "whole":
+        raise _transport_failure(request, response)
+    return response
+
+
+def _transport_failure(request: Request, response: Response) -> TransportFailure:
+    """Return the failure that the same client has over a network, with the same cause."""
+    import httpx2  # only a fault needs it
+
+    error = httpx_error(httpx2, response)
+    problem = f"no answer within {request.timeout_s:g} s" if response.outcome == "timeout" else str(error)
+    error_class = Timeout if response.outcome == "timeout" else ConnectionLost
+    failure = error_class(unknown_effect_message(IN_PROCESS_BASE_URL, request, f"{problem} ({type(error).__name__})"))
+    failure.__cause__ = error
+    return failure

@@ -17,7 +17,7 @@ from fake_credits.faults import Reset
 from fake_credits.faults.waits import CHECKPOINT, Body, Wait
 
 PACKAGE = Path(fake_credits.__file__).parent
-MAX_PLAIN_MODULES = 16
+MAX_PLAIN_MODULES = 14
 MAX_FAULT_MODULES = 6
 MAX_HANDLE_LINES = 40
 

@@ -18,8 +18,12 @@ from fake_credits.client.user import AsyncUserClient, UserClient
 from fake_credits.contract import DEFAULT_CONTRACT, Contract
 from fake_credits.contract.loading import load_contract
 from fake_credits.fake import ClientMode, FakeCredits
-from fake_credits.transports.client_transports import AsyncInProcessTransport, InProcessTransport
-from fake_credits.transports.in_process import IN_PROCESS_BASE_URL, InProcessDriver
+from fake_credits.transports.in_process import (
+    IN_PROCESS_BASE_URL,
+    AsyncInProcessTransport,
+    InProcessDriver,
+    InProcessTransport,
+)
 from fake_credits.transports.shared_resources import SharedResources
 from tests.contract.openapi_checker import AsyncCheckedTransport, CheckedTransport, OpenApiChecker
 

@@ -34,8 +34,7 @@ from fake_credits.faults.effects import (
 )
 from fake_credits.faults.rule import Rule
 from fake_credits.http_message import Outcome, Transport
-from fake_credits.transports.client_transports import InProcessTransport
-from fake_credits.transports.in_process import IN_PROCESS_BASE_URL, InProcessDriver
+from fake_credits.transports.in_process import IN_PROCESS_BASE_URL, InProcessDriver, InProcessTransport
 from fake_credits.transports.shared_resources import SharedResources
 
 __all__ = [

@@ -17,8 +17,12 @@ from fake_credits.fake import ClientMode, FakeCredits
 from fake_credits.faults.effects import Drip, Effect, SchemaDrift, Truncate
 from fake_credits.faults.rule import Rule
 from fake_credits.http_message import AsyncTransport, Transport
-from fake_credits.transports.client_transports import AsyncInProcessTransport, InProcessTransport
-from fake_credits.transports.in_process import IN_PROCESS_BASE_URL, InProcessDriver
+from fake_credits.transports.in_process import (
+    IN_PROCESS_BASE_URL,
+    AsyncInProcessTransport,
+    InProcessDriver,
+    InProcessTransport,
+)
 from fake_credits.transports.shared_resources import SharedResources
 from tests.behaviour.effect_cases import CALLS, EFFECT_CASES, fake_with_rule
 

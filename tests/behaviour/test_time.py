@@ -35,8 +35,7 @@ from fake_credits.faults import (
     Unauthorized,
 )
 from fake_credits.models import Balance, Reason, Transaction
-from fake_credits.transports.client_transports import AsyncInProcessTransport, InProcessTransport
-from fake_credits.transports.in_process import InProcessDriver
+from fake_credits.transports.in_process import AsyncInProcessTransport, InProcessDriver, InProcessTransport
 
 APP = "app-id"
 NOON = datetime(2026, 1, 1, 12, tzinfo=UTC)

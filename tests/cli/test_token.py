@@ -18,8 +18,7 @@ from fake_credits.sandbox_options import SandboxOptions
 from fake_credits.tokens.bad_tokens import BAD_TOKENS
 from fake_credits.tokens.keys import SigningKeys
 from fake_credits.tokens.providers import AUTH_PROVIDERS
-from fake_credits.transports.client_transports import InProcessTransport
-from fake_credits.transports.in_process import InProcessDriver
+from fake_credits.transports.in_process import InProcessDriver, InProcessTransport
 
 cached_keys = cache(load_signing_keys)  # loading an RSA key checks its primes: 50 ms
 

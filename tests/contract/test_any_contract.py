@@ -13,8 +13,7 @@ from fake_credits.client.user import UserClient
 from fake_credits.contract import Contract
 from fake_credits.errors import BalanceLimitExceeded, InsufficientCredits
 from fake_credits.fake import FakeCredits
-from fake_credits.transports.client_transports import InProcessTransport
-from fake_credits.transports.in_process import IN_PROCESS_BASE_URL, InProcessDriver
+from fake_credits.transports.in_process import IN_PROCESS_BASE_URL, InProcessDriver, InProcessTransport
 from fake_credits.transports.shared_resources import SharedResources
 from tests.contract.openapi_checker import CheckedTransport, OpenApiChecker
 from tests.contract.strategies import contracts

@@ -21,8 +21,7 @@ from fake_credits.api.app import create_app
 from fake_credits.client.server import ServerClient
 from fake_credits.fake import FakeCredits
 from fake_credits.http_message import http_date
-from fake_credits.transports.client_transports import InProcessTransport
-from fake_credits.transports.in_process import IN_PROCESS_BASE_URL, InProcessDriver
+from fake_credits.transports.in_process import IN_PROCESS_BASE_URL, InProcessDriver, InProcessTransport
 from tests.intercept.libraries import BALANCE, TIMEOUT_S, TRANSACTION_BODY, TRANSACTIONS
 
 URL = "http://credits.internal"

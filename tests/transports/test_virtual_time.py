@@ -15,8 +15,12 @@ from fake_credits.contract import Contract
 from fake_credits.errors import ConnectionLost, Timeout
 from fake_credits.fake import ClientMode, FakeCredits
 from fake_credits.faults import Close, Drip, Effect, Garbage, Hang, Latency, Reset, Truncate
-from fake_credits.transports.client_transports import AsyncInProcessTransport, InProcessTransport
-from fake_credits.transports.in_process import IN_PROCESS_BASE_URL, InProcessDriver
+from fake_credits.transports.in_process import (
+    IN_PROCESS_BASE_URL,
+    AsyncInProcessTransport,
+    InProcessDriver,
+    InProcessTransport,
+)
 
 APP = "app-id"
 USER = "user-id"
