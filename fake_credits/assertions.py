@@ -24,7 +24,7 @@ class JournalAssertions(Journal):
 
     A call is an operation, any unless given, and criteria (`Criteria`): keyword arguments of which all must hold. What
     no call could meet raises ValueError or TypeError. ``api_key`` is never shown; ``kept_headers`` are the names of
-    those that entries have; ``declared`` are the rules that they can.
+    those that entries have; ``rule_history`` gives the rules that were declared.
     """
 
     def __init__(

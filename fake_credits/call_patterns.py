@@ -152,7 +152,7 @@ _NO_REQUEST_MESSAGE = (
 class JournalSnapshot:
     """Be what was in the journal when an assertion looked: the exchanges, and what is missing among them.
 
-    ``dropped`` older ones are kept no more, ``under_way`` have not ended. ``api_key`` is what not to show.
+    ``dropped`` older ones are kept no more, ``in_flight`` have not ended. ``api_key`` is what not to show.
     """
 
     entries: tuple[JournalEntry, ...]

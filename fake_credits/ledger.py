@@ -198,12 +198,12 @@ class Ledger:
         return None if application is None else application.accounts_by_id.get(user_id)
 
     def new_account(self, application_id: str, user_id: str, at_ms: int) -> Account:
-        """Return an empty account that the ledger does not know until it is adopted; raise ApplicationNotFound."""
+        """Return an empty account that the ledger does not know until it is added; raise ApplicationNotFound."""
         self._check_application(application_id)
         return Account(application_id, user_id, at_ms)
 
     def add_account(self, account: Account) -> None:
-        """Make an account known that `stranger` gave out, or its twin; one that is known already stays as it is."""
+        """Add an account made by `new_account`, or its twin; one that is known already stays as it is."""
         application = self._applications.setdefault(account.application_id, _Application())
         if account.user_id not in application.accounts_by_id:
             application.add(account)

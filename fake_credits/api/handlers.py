@@ -54,8 +54,8 @@ class FaultOverrides:
 class OperationCall(msgspec.Struct, eq=False):
     """Be an admitted request before the ledger.
 
-    ``order``, ``committed`` and ``transaction`` (its number in the history, from 1) say afterwards what it did;
-    ``overrides`` is what a fault does to it.
+    ``committed`` and ``transaction_number`` (in the history, from 1) say afterwards what it did; ``overrides`` is
+    what a fault does to it.
     """
 
     runtime: ContractRuntime
@@ -75,7 +75,7 @@ class OperationCall(msgspec.Struct, eq=False):
         """Return the account that the path names; raise UserNotFound or ApplicationNotFound.
 
         Where the contract knows no unknown users (row 6), one that is missing is made: for a transaction it is
-        adopted only once that is booked, so a refused one leaves nothing behind.
+        added only once that is booked, so a refused one leaves nothing behind.
         """
         ledger, policy = self.sandbox.ledger, self.runtime.contract.unknown_user
         existing = None if policy == "refuse" else ledger.find_account(self.application_id, self.user_id)

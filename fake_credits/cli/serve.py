@@ -140,7 +140,7 @@ class _Readiness:
             files.remove(options.ready_file, _READY_FILE_FLAG)  # a killed server's: it would call us ready too early
 
     def announce_in_thread(self, base_url: str, on_failure: Callable[[], object]) -> None:
-        """Announce that requests are answered; call ``failed``, in a thread, where that can't be."""
+        """Announce that requests are answered; call ``on_failure``, in a thread, where that can't be."""
         self._thread = threading.Thread(
             target=self._announce, args=(base_url, on_failure), name="fake-credits-announcement", daemon=True
         )

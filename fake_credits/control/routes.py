@@ -16,7 +16,7 @@ _SANDBOX_PATH = "/sandboxes/{sandbox}"
 class ControlRoute:
     """Be one row: where a verb is found, what its query and body may hold, and its status.
 
-    ``verb`` is run in a worker thread; ``waits`` takes its place for one that waits in the server's loop.
+    ``handler`` is run in a worker thread; ``async_handler`` takes its place for one that waits in the server's loop.
     """
 
     method: str

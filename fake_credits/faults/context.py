@@ -208,7 +208,7 @@ class Effect:
     def effect_for(self, pass_times_ms: deque[int], now_ms: int) -> "Effect | None":
         """Return what to apply to a call for which the rule's time has come, None to let it pass.
 
-        ``memory`` is the rule's own, or the user's where the rule counts each user's calls apart.
+        ``pass_times_ms`` is the rule's own, or the user's where the rule counts each user's calls apart.
         """
         return self
 

@@ -131,7 +131,7 @@ def parse_rules(value: object, *, source: str = "faults") -> tuple[Rule, ...]:
     """Return the rules that a declaration means, in whatever form.
 
     A `Rule`, an effect, an object of JSON (a rule or a scenario), the name of a preset, a scenario file (a `Path`, or a
-    text that ends in ``.toml``), or a list of those. Raises FaultError, naming ``word``, entry, field and what it
+    text that ends in ``.toml``), or a list of those. Raises FaultError, naming ``source``, entry, field and what it
     may be; also for rules that can't be together.
     """
     return _validate_together(_with_source(value, source))

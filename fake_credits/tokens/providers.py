@@ -25,8 +25,8 @@ _FIREBASE_PROJECT = "fake-credits"
 class AuthProvider:
     """Say how one provider's tokens look.
 
-    ``life_s`` is in seconds. ``example_user_id`` has the shape of the provider's real ids; a token bears whatever id
-    it is minted for. ``issuer`` is compared byte for byte, its trailing slash too.
+    ``lifetime_s`` is in seconds. ``example_user_id`` has the shape of the provider's real ids; a token bears whatever
+    id it is minted for. ``issuer`` is compared byte for byte, its trailing slash too.
     """
 
     name: str

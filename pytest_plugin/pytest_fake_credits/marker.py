@@ -198,7 +198,7 @@ def uses_request_fixture(item: pytest.Item) -> bool:
 def marker_options(item: pytest.Item, *, with_test_name: bool = True) -> dict[str, object]:
     """Return the merged words of a test's markers; raise UsageError, with the test's name, for one that can't be.
 
-    Where what is raised fails that test, its name stands there already: then it is not to be ``named``.
+    Without ``with_test_name`` the error leaves the test's name out: where it fails that test, pytest names it.
     On one object the marker added last wins: a parameter's over the function's, a subclass's over its base's.
     """
     where = f"{item.nodeid + ': ' if with_test_name else ''}the marker fake_credits"
