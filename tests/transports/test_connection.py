@@ -206,7 +206,11 @@ class Live:
             connection.close()
 
 
-@pytest.fixture(params=["plain-uvloop", "plain-asyncio", "tls-uvloop", "tls-asyncio"])
+OTHER_COMBINATIONS = ("plain-asyncio", "tls-uvloop", "tls-asyncio")
+"""Run by ``-m slow``."""
+
+
+@pytest.fixture(params=["plain-uvloop", *(pytest.param(name, marks=pytest.mark.slow) for name in OTHER_COMBINATIONS)])
 def live(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> Iterator[Live]:
     if request.param.endswith("asyncio"):
         monkeypatch.setitem(sys.modules, "uvloop", None)

@@ -355,9 +355,10 @@ def test_rejected_requests_are_not_logged_by_uvicorn(server: LiveServer, caplog:
     assert [record for record in records if record[1] > logging.DEBUG] == []
 
 
-def test_uvicorn_access_log_of_application_is_kept(sandbox: Sandbox) -> None:
+def test_uvicorn_access_log_of_application_is_kept(sandbox: Sandbox, monkeypatch: pytest.MonkeyPatch) -> None:
     logger, handler = logging.getLogger("uvicorn.access"), logging.NullHandler()
     logger.addHandler(handler)
+    monkeypatch.setattr(logger, "propagate", True)  # a uvicorn that ran before in this process may have cleared it
     server = new_server(sandbox)
     server.start()
     server.stop()
