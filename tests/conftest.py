@@ -1,5 +1,6 @@
-"""Shared configuration of all tests: the ``pytester`` plugin and the Hypothesis profile."""
+"""Shared configuration of all tests: the ``pytester`` plugin, the Hypothesis profile and a fixture."""
 
+import pytest
 from hypothesis import HealthCheck, settings
 
 pytest_plugins = ["pytester"]
@@ -7,3 +8,9 @@ pytest_plugins = ["pytester"]
 # The duration of an example depends on the load of the machine, not on the code.
 settings.register_profile("tests", deadline=None, suppress_health_check=[HealthCheck.too_slow])
 settings.load_profile("tests")
+
+
+@pytest.fixture
+def short_linger(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Shorten how long a live server reads on after a refusal, for tests that wait for the connection to close."""
+    monkeypatch.setattr("fake_credits.transports.protocol._LINGER_TIMEOUT_S", 0.01)

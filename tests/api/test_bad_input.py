@@ -801,6 +801,7 @@ def test_body_is_cut_at_content_length(live_api_with_ada: Api) -> None:
     "body",
     [b"zz\r\n", b"-1\r\n", b"5\r\nabcdefgh\r\n", b"ffffffffffffffffff\r\n", b"5 5\r\nabcde\r\n", b"\r\n"],
 )
+@pytest.mark.usefixtures("short_linger")
 def test_invalid_chunked_encoding_commits_nothing(live_api_with_ada: Api, body: bytes) -> None:
     before = live_api_with_ada.state()
     lines = [b"POST " + USER + b"/transactions HTTP/1.1", b"Content-Type: application/json"]

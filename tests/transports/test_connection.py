@@ -332,6 +332,7 @@ def test_an_offer_to_upgrade_is_ignored(live: Live, monkeypatch: pytest.MonkeyPa
     assert live.balance == (102 if status == 201 else 100)
 
 
+@pytest.mark.usefixtures("short_linger")
 @segment_sizes
 @pytest.mark.parametrize("coding", ["gzip", "gzip, chunked", "chunked, gzip", "x"])
 def test_an_offer_to_upgrade_with_an_unknown_coding_is_refused(
@@ -371,6 +372,7 @@ REFUSED_HEADS = {
 }
 
 
+@pytest.mark.usefixtures("short_linger")
 @pytest.mark.parametrize("status", REFUSED_HEADS)
 def test_a_refused_request_gets_no_100_continue(live: Live, status: int) -> None:
     """A client that skips its body may send the next request in its place, so the connection closes."""
@@ -428,6 +430,7 @@ def test_the_control_plane_asks_for_a_body_that_it_wants(live: Live) -> None:
         assert read_answer(connection).status != 100
 
 
+@pytest.mark.usefixtures("short_linger")
 def test_the_control_plane_asks_for_no_body_without_its_token(live: Live) -> None:
     head = request_bytes("POST", "/_fake/sandboxes", "Expect: 100-continue", "Content-Length: 5")
     assert live.statuses(head) == [401]
@@ -778,6 +781,7 @@ def test_an_absolute_target_overrides_the_host(live: Live, host: str) -> None:
         request_bytes("GET", BALANCE, "Bad Name: x"),
     ],
 )
+@pytest.mark.usefixtures("short_linger")
 @pytest.mark.parametrize("size", [1, 65536])
 def test_what_is_malformed_is_refused_and_ends_the_connection(
     live: Live, monkeypatch: pytest.MonkeyPatch, log: pytest.LogCaptureFixture, sent: bytes, size: int
