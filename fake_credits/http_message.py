@@ -16,6 +16,7 @@ __all__ = [
     "Response",
     "Transport",
     "http_date",
+    "http_scope",
     "reason_phrase",
     "status_line",
     "unknown_effect_message",
@@ -213,6 +214,27 @@ class Connection(Protocol):
     def call_later(self, ms: float, callback: Callable[[], object]) -> None:
         """Call a function after a delay, unless a later request does so anyway."""
         ...
+
+
+def http_scope(
+    request: Request, *, scheme: str | None, server: tuple[str, int | None] | None, client: tuple[str, int] | None
+) -> AsgiMessage:
+    """Return the ASGI scope of a request to one of the fake's own paths."""
+    path, _, query = request.target.partition(b"?")
+    return {
+        "type": "http",
+        "asgi": {"version": "3.0", "spec_version": "2.3"},
+        "http_version": "1.1",
+        "method": request.method,
+        "scheme": scheme,
+        "path": path.decode("latin-1"),
+        "raw_path": path,
+        "query_string": query,
+        "root_path": "",
+        "headers": request.headers,
+        "server": server,
+        "client": client,
+    }
 
 
 class Transport(Protocol):

@@ -16,7 +16,15 @@ from fake_credits.api.exchange import Exchange
 from fake_credits.api.pipeline import dispatch, handle
 from fake_credits.errors import ApiError, ConnectionLost, Timeout, TransportFailure
 from fake_credits.faults.waits import CHECKPOINT, Body, ExchangeCoroutine, Forever, Wait, resume, run_to_wait
-from fake_credits.http_message import AsgiMessage, Outcome, Request, Response, http_date, unknown_effect_message
+from fake_credits.http_message import (
+    AsgiMessage,
+    Outcome,
+    Request,
+    Response,
+    http_date,
+    http_scope,
+    unknown_effect_message,
+)
 from fake_credits.sandbox import Sandbox
 from fake_credits.transports.failures import httpx_error
 from fake_credits.transports.virtual_time import SuspendedExchange, finish_without_client
@@ -184,22 +192,8 @@ class InProcessDriver:
         return http_date(self._sandbox.clock.now_ms() // 1000)
 
     def _serve_internal(self, request: Request) -> Response:
-        path, _, query = request.target.partition(b"?")
-        scope = {
-            "type": "http",
-            "asgi": {"version": "3.0", "spec_version": "2.3"},
-            "http_version": "1.1",
-            "method": request.method,
-            "scheme": "http",
-            "path": path.decode("latin-1"),
-            "raw_path": path,
-            "query_string": query,
-            "root_path": "",
-            "headers": request.headers,
-            "server": (_IN_PROCESS_HOST, 80),
-            "client": None,
-            SANDBOX_KEY: self._sandbox,
-        }
+        scope = http_scope(request, scheme="http", server=(_IN_PROCESS_HOST, 80), client=None)
+        scope[SANDBOX_KEY] = self._sandbox
         response = Response(0)
 
         async def receive() -> AsgiMessage:

@@ -65,7 +65,7 @@ class ClientProtocol(Protocol):
         """Return the head of a response whose headers are complete but for the date."""
         ...
 
-    def scope_of(self, request: Request, path: bytes, query: bytes) -> AsgiMessage:
+    def scope_of(self, request: Request) -> AsgiMessage:
         """Return the ASGI scope of a request to one of the fake's own paths."""
         ...
 
@@ -219,7 +219,6 @@ class LiveConnection:
     async def _serve_internal(self) -> None:
         """Serve one of the fake's own paths by the ASGI application."""
         protocol, is_read = self._protocol, False
-        path, _, query = self.request.target.partition(b"?")
         response = Response(0)
 
         async def receive() -> AsgiMessage:
@@ -238,7 +237,7 @@ class LiveConnection:
                 response.body += message.get("body", b"")
 
         try:
-            scope = protocol.scope_of(self.request, path, query)
+            scope = protocol.scope_of(self.request)
             await protocol.server_context.app.serve_internal(scope, receive, send)
         except Exception as bug:  # noqa: BLE001 - recorded, as a bug in an exchange is
             protocol.server_context.sandboxes.base_sandbox.add_bug(bug)

@@ -13,7 +13,7 @@ import httptools
 
 from fake_credits.clock import monotonic_s
 from fake_credits.errors import ApiError, MalformedRequest
-from fake_credits.http_message import AsgiMessage, Headers, Request, Response, status_line
+from fake_credits.http_message import AsgiMessage, Headers, Request, Response, http_scope, status_line
 from fake_credits.transports.framing import FRAMING_HEADERS, MAX_HEAD_BYTES, framing_error, normalize_target
 from fake_credits.transports.live_connection import LiveConnection, ServerContext
 from fake_credits.transports.sockets import KernelSocket, set_done
@@ -283,12 +283,6 @@ class CreditsProtocol(UvicornProtocol):
         if self._newest is not None and not self._ignores_input:
             self._newest.add_body(body)
 
-    def on_chunk_header(self) -> None:
-        """Start a chunk, the last of which is empty."""
-
-    def on_chunk_complete(self) -> None:
-        """End a chunk."""
-
     def on_message_complete(self) -> None:
         """End a request, and serve it if it is its turn."""
         newest = self._newest
@@ -323,22 +317,9 @@ class CreditsProtocol(UvicornProtocol):
         lines = b"".join([b"%b: %b\r\n" % header for header in headers])
         return status_line(response.status) + lines + (b"connection: close\r\n\r\n" if close else b"\r\n")
 
-    def scope_of(self, request: Request, path: bytes, query: bytes) -> AsgiMessage:
+    def scope_of(self, request: Request) -> AsgiMessage:
         """Return the ASGI scope of a request to one of the fake's own paths."""
-        return {
-            "type": "http",
-            "asgi": {"version": "3.0", "spec_version": "2.3"},
-            "http_version": "1.1",
-            "method": request.method,
-            "scheme": self.scheme,
-            "path": path.decode("latin-1"),
-            "raw_path": path,
-            "query_string": query,
-            "root_path": "",
-            "headers": request.headers,
-            "server": self.server,
-            "client": self.client,
-        }
+        return http_scope(request, scheme=self.scheme, server=self.server, client=self.client)
 
 
 def _head_size(method: bytes, target: bytes, headers: Headers) -> int:
