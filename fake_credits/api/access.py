@@ -32,10 +32,10 @@ class HostPolicy:
 
     def host_error(self, raw_path: bytes, headers: Headers) -> ApiError | None:
         """Return HostNotAllowed, MalformedRequest for a missing, repeated or invalid Host, or None if it is allowed."""
+        fields = dict(headers)
+        if len(fields) == len(headers) and fields.get(b"host") in self._accepted_hosts:
+            return None
         hosts = [value for name, value in headers if name == b"host"]
-        return None if len(hosts) == 1 and hosts[0] in self._accepted_hosts else self._check(raw_path, hosts)
-
-    def _check(self, raw_path: bytes, hosts: list[bytes]) -> ApiError | None:
         if len(hosts) != 1:
             return MalformedRequest(f"the request has {len(hosts)} Host headers, not one (RFC 9112, section 3.2)")
         host = hosts[0].decode("latin-1")

@@ -13,8 +13,7 @@ from starlette.responses import Response as StarletteResponse
 from starlette.routing import Route
 from starlette.types import ASGIApp, Receive, Scope, Send
 
-from fake_credits.api.contract_runtime import ContractRuntime
-from fake_credits.api.exchange import Exchange
+from fake_credits.api.exchange import ContractRuntime, Exchange
 from fake_credits.api.pipeline import dispatch, handle
 from fake_credits.api.routing import escape_path
 from fake_credits.contract import Contract

@@ -1,46 +1,83 @@
-"""One request in a sandbox together with its outcome: routing, authorization, execution, and its journal entry."""
+"""One request in a sandbox together with its outcome: routing, authorization, and its journal entry."""
 
+from bisect import bisect_right
 from collections.abc import Callable, Mapping
 from contextlib import suppress
+from dataclasses import dataclass
 from typing import Self, cast
 
 import msgspec
 
-from fake_credits.api.codec import TransactionInput
-from fake_credits.api.contract_runtime import ContractRuntime
-from fake_credits.api.error_bodies import error_cause, error_response
-from fake_credits.api.handlers import OPERATION_HANDLERS, FaultOverrides, OperationCall
-from fake_credits.api.routing import MAX_CACHED_PATH_BYTES, RouteMatch, escape_path
+from fake_credits.api.access import CorsPolicy
+from fake_credits.api.codec import Codec, TransactionInput, error_cause, error_response
+from fake_credits.api.routing import MAX_CACHED_PATH_BYTES, RouteMatch, RouteTable, escape_path
 from fake_credits.clock import perf_counter_ns
-from fake_credits.contract import MAX_BODY_BYTES, Operation
-from fake_credits.errors import (
-    ApiError,
-    Forbidden,
-    InsufficientScope,
-    InternalError,
-    ValidationError,
-)
+from fake_credits.contract import MAX_BODY_BYTES, Contract, Operation
+from fake_credits.errors import ApiError, Forbidden, InsufficientScope, InternalError
+from fake_credits.faults.context import CursorFault
 from fake_credits.faults.deliveries import Delivery
 from fake_credits.faults.gates import GateTicket
 from fake_credits.faults.waits import Body
 from fake_credits.http_message import Request, Response
 from fake_credits.journal import ClientKind, JournalEntry
+from fake_credits.ledger import Account
 from fake_credits.sandbox import Sandbox
-from fake_credits.tokens.credentials import Credential
+from fake_credits.tokens.credentials import Credential, CredentialReader
 
-__all__ = ["Exchange"]
+__all__ = ["ContractRuntime", "Exchange", "FaultOverrides"]
 
 _NO_ROUTE = RouteMatch(cast("Operation", ""), "", "")
 _MAX_JOURNALED_CHARS = 1000
 """So many characters of an id or a message are journalled: a path can have 64 KiB, and 10,000 entries are kept."""
 
 
+class ContractRuntime:
+    """A contract with its routes, codec, credential reader and CORS policy."""
+
+    def __init__(self, contract: Contract) -> None:
+        self.contract = contract
+        self.routes = RouteTable(contract)
+        self.credential_reader = CredentialReader(contract)
+        self.codec = Codec(contract)
+        self.cors = CorsPolicy(contract)
+
+    def __repr__(self) -> str:
+        return f"<ContractRuntime: {self.routes!r}>"
+
+
+@dataclass(slots=True)
+class FaultOverrides:
+    """What a fault changes about an operation.
+
+    A read goes back by milliseconds or by writes, but not beyond ``history_lengths``: how many transactions each user
+    had when the rule was added. A ``dry_run`` checks a write and does not apply it.
+    """
+
+    stale_by_ms: int = 0
+    stale_by_writes: int = 0
+    history_lengths: Mapping[tuple[str, str], int] | None = None
+    cursor_fault: CursorFault | None = None
+    dry_run: bool = False
+
+    def visible_count(self, account: Account, now_ms: int) -> int:
+        """Return how many of a user's transactions can be seen."""
+        if self.history_lengths is None:
+            return len(account)
+        minimum = min(self.history_lengths.get((account.application_id, account.user_id), 0), len(account))
+        if self.stale_by_writes:
+            return max(minimum, len(account) - self.stale_by_writes)
+        positions = range(minimum, len(account))
+        return minimum + bisect_right(
+            positions, now_ms - self.stale_by_ms, key=lambda position: account[position].at_ms
+        )
+
+
 class Exchange(msgspec.Struct, eq=False):
     """A request in a sandbox and what came of it.
 
-    ``headers_by_name`` has the last field of each name. ``body`` is empty until it is read. ``delivery`` is None for a
-    response that is sent whole. A msgspec struct, because
-    one is created for every call and a class of this size takes twice as long to create.
+    ``headers_by_name`` has the last field of each name. ``body`` is empty until it is read. ``transaction_number`` is
+    that of a booked transaction in its user's history, from 1. ``delivery`` is None for a response that is sent whole.
+    A msgspec struct, because one is created for every call and a class of this size takes twice as long to create.
     """
 
     runtime: ContractRuntime
@@ -53,9 +90,10 @@ class Exchange(msgspec.Struct, eq=False):
     ordinal: int
     request_id: str
     started_ns: int
-    route_match: RouteMatch | None = None
+    route_match: RouteMatch = _NO_ROUTE
     client: ClientKind = "none"
     body: bytes = b""
+    overrides: FaultOverrides | None = None
     transaction_input: TransactionInput | None = None
     committed: bool = False
     transaction_number: int = 0
@@ -134,51 +172,17 @@ class Exchange(msgspec.Struct, eq=False):
     def label(self) -> str:
         """Return whose call it is, for people."""
         route_match = self.route_match
-        if route_match is None:
+        if route_match is _NO_ROUTE:
             return f"{self.request.method} {escape_path(self.path)}"
         return f"{route_match.operation.value} of {route_match.user_id or route_match.application_id}"
 
     def gate_ticket(self, resume: Callable[[], None]) -> GateTicket:
         """Return what a gate knows of this exchange; ``go`` runs it on."""
-        return GateTicket(
-            "" if self.route_match is None else self.route_match.user_id, self.ordinal, self.label, resume
-        )
-
-    def authorize_and_execute(self, overrides: FaultOverrides | None = None, *, clock_skew_s: int = 0) -> None:
-        """Check credential, permission and ids, and execute the operation, all under the sandbox's lock."""
-        with self.sandbox.lock:
-            self.authorize(clock_skew_s)
-            id_error = cast("RouteMatch", self.route_match).id_error
-            if id_error is not None:
-                raise ValidationError(f"{id_error.field} {id_error.problem}", details=(id_error,))
-            self.execute(overrides)
-
-    def execute(self, overrides: FaultOverrides | None = None) -> None:
-        """Execute the operation; raise ApiError if it is refused. The caller holds the sandbox's lock."""
-        operation, application_id, user_id, _, _ = cast("RouteMatch", self.route_match)
-        call = OperationCall(
-            self.runtime,
-            self.sandbox,
-            operation,
-            application_id,
-            user_id,
-            self.request.headers,
-            self.query,
-            self.body,
-            overrides,
-        )
-        try:
-            self.response = OPERATION_HANDLERS[operation](call)
-        finally:
-            self.committed, self.transaction_input, self.transaction_number = (
-                call.committed,
-                call.transaction_input,
-                call.transaction_number,
-            )
+        return GateTicket(self.route_match.user_id, self.ordinal, self.label, resume)
 
     def authorize(self, clock_skew_s: int = 0) -> None:
         """Check credential and permission. Existence comes later, so that a stranger learns nothing about it."""
-        route_match, credential = cast("RouteMatch", self.route_match), self.credential
+        route_match, credential = self.route_match, self.credential
         if isinstance(credential, ApiError):
             raise credential
         self.client = credential.kind
@@ -212,14 +216,14 @@ class Exchange(msgspec.Struct, eq=False):
 
     def _requested_transaction(self) -> tuple[int | None, str]:
         """Return what the body of a transaction asks for, though nobody came to do it."""
-        if self.route_match is not None and self.route_match.operation is Operation.CREATE_TRANSACTION:
+        if self.route_match.operation is Operation.CREATE_TRANSACTION:
             with suppress(ApiError):
                 return self.runtime.codec.decode_transaction(self.body)
         return None, ""
 
     def _write_journal_entry(self, *, delivered: bool) -> None:
         response, error, sandbox = self.response, self.error, self.sandbox
-        operation, application, user, _, target = self.route_match or _NO_ROUTE
+        operation, application, user, _, target = self.route_match
         if self.query or not target:
             target = escape_path(self.request.target)
         delta, reason = self.transaction_input or (self._requested_transaction() if self.body else (None, ""))

@@ -2,13 +2,12 @@
 
 import math
 from collections.abc import Callable, Mapping, Sequence
-from typing import Any, cast
+from typing import Any
 
 import msgspec
 
-from fake_credits.api.exchange import Exchange
-from fake_credits.api.handlers import FaultOverrides
-from fake_credits.api.routing import RouteMatch
+from fake_credits.api.exchange import Exchange, FaultOverrides
+from fake_credits.api.handlers import authorize_and_execute, execute
 from fake_credits.clock import MAX_TIMESTAMP_MS
 from fake_credits.contract import Operation
 from fake_credits.errors import ApiError, GatewayTimeout, ServerError, Unavailable
@@ -47,7 +46,7 @@ def _match_rules(exchange: Exchange) -> list[Firing]:
 
 
 def _incoming_call(exchange: Exchange) -> IncomingCall:
-    operation, application_id, user_id = cast("RouteMatch", exchange.route_match)[:3]
+    operation, application_id, user_id, _, _ = exchange.route_match
     sandbox, credential = exchange.sandbox, exchange.credential
     return IncomingCall(
         exchange.ordinal - sandbox.faults.ordinal_offset,
@@ -62,7 +61,7 @@ def _incoming_call(exchange: Exchange) -> IncomingCall:
 
 
 def _transaction_reason(exchange: Exchange) -> str:
-    if cast("RouteMatch", exchange.route_match).operation is not Operation.CREATE_TRANSACTION:
+    if exchange.route_match.operation is not Operation.CREATE_TRANSACTION:
         return ""
     try:
         return exchange.runtime.codec.decode_transaction(exchange.body).reason.value
@@ -80,7 +79,6 @@ class ExchangeFaultContext:
         self._ledger = exchange.sandbox.ledger
         self._firing = firings[0]
         self._previous_rules = "", ""
-        self._overrides: FaultOverrides | None = None
         self._clock_skew_s = 0
         self._write_count = 1
 
@@ -118,7 +116,7 @@ class ExchangeFaultContext:
         try:
             with exchange.sandbox.lock:
                 self._check_not_reset()
-                exchange.authorize_and_execute(self._overrides, clock_skew_s=self._clock_skew_s)
+                authorize_and_execute(exchange, clock_skew_s=self._clock_skew_s)
         except ApiError as error:
             exchange.respond_with_error(error.with_traceback(None))
         self._repeat_write()
@@ -134,15 +132,15 @@ class ExchangeFaultContext:
         if self._write_count == 1 or not exchange.committed:
             return
         response, error, transaction_number = exchange.response, exchange.error, exchange.transaction_number
-        self._execute(None)
+        self._execute()
         exchange.response, exchange.error, exchange.transaction_number = response, error, transaction_number
         exchange.committed = True
 
-    def _execute(self, overrides: FaultOverrides | None) -> None:
+    def _execute(self) -> None:
         exchange = self._exchange
         with exchange.sandbox.lock:
             try:
-                exchange.execute(overrides)
+                execute(exchange)
             except ApiError as error:
                 exchange.respond_with_error(error.with_traceback(None))
 
@@ -226,7 +224,7 @@ class ExchangeFaultContext:
 
     def read_stale(self, *, by_ms: int, by_writes: int) -> None:
         """Read an earlier state, but never one before the rule was added."""
-        overrides = self._overrides = self._overrides or FaultOverrides()
+        overrides = self._overrides()
         overrides.stale_by_ms, overrides.stale_by_writes, overrides.history_lengths = (
             by_ms,
             by_writes,
@@ -239,8 +237,12 @@ class ExchangeFaultContext:
 
     def inject_cursor_fault(self, cursor_fault: CursorFault) -> None:
         """Tamper with the list's cursor."""
-        overrides = self._overrides = self._overrides or FaultOverrides()
-        overrides.cursor_fault = cursor_fault
+        self._overrides().cursor_fault = cursor_fault
+
+    def _overrides(self) -> FaultOverrides:
+        exchange = self._exchange
+        exchange.overrides = exchange.overrides or FaultOverrides()
+        return exchange.overrides
 
     def skew_token_clock(self, skew_s: int) -> None:
         """Verify the token by a clock that is fast."""
@@ -250,7 +252,7 @@ class ExchangeFaultContext:
         """Check the write now and apply it later; the client gets no response."""
         exchange = self._exchange
         with exchange.sandbox.lock:
-            self._overrides = FaultOverrides(dry_run=True)
+            exchange.overrides = FaultOverrides(dry_run=True)
             self._authorize_and_execute()
             if exchange.error is not None:
                 self._firing.undo()
@@ -267,7 +269,8 @@ class ExchangeFaultContext:
     def _apply_late_write(self) -> None:
         sandbox = self._exchange.sandbox
         try:
-            self._execute(None)
+            self._exchange.overrides = None
+            self._execute()
             self._repeat_write()
         except Exception as bug:  # noqa: BLE001 - recorded here, as the caller that moved the clock is not to blame
             sandbox.add_bug(bug)

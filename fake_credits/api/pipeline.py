@@ -1,8 +1,8 @@
 """The path of one request through a sandbox, from dispatch to delivery; it does no I/O."""
 
-from fake_credits.api.contract_runtime import ContractRuntime
-from fake_credits.api.exchange import Exchange
+from fake_credits.api.exchange import ContractRuntime, Exchange
 from fake_credits.api.fault_injection import match_faults
+from fake_credits.api.handlers import authorize_and_execute
 from fake_credits.contract import MAX_BODY_BYTES
 from fake_credits.errors import ApiError
 from fake_credits.faults.waits import CHECKPOINT, Body, ServerStopping
@@ -62,7 +62,7 @@ async def handle(exchange: Exchange, connection: Connection) -> None:
                 exchange.sandbox.clock.run_due()
                 faults = match_faults(exchange, connection) if exchange.sandbox.faults.rules else None
                 if faults is None:
-                    exchange.authorize_and_execute()
+                    authorize_and_execute(exchange)
                 else:
                     await faults.apply_before()
                     faults.authorize_and_execute()

@@ -65,14 +65,11 @@ class CredentialReader:
         ``empty``) or AmbiguousCredentials (reason: ``repeated``, ``both``).
         """
         found: list[Credential] = []
-        reason = "no_credential"
+        reason, placements = "no_credential", self._placements
         for name, value in headers:
-            if name in self._placements:
-                result = (
-                    self._cached_parse(name, value)
-                    if len(value) <= _MAX_CACHED_VALUE_BYTES
-                    else self._parse(name, value)
-                )
+            if name in placements:
+                parse = self._cached_parse if len(value) <= _MAX_CACHED_VALUE_BYTES else self._parse
+                result = parse(name, value)
                 if isinstance(result, Credential):
                     found.append(result)
                 else:

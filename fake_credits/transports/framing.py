@@ -12,6 +12,7 @@ __all__ = [
     "FRAMING_HEADERS",
     "MAX_HEAD_BYTES",
     "ReceivedRequest",
+    "expects_continue",
     "framing_error",
     "is_plain",
     "normalize_target",
@@ -98,11 +99,16 @@ def framing_error(version: str, target: bytes, headers: Headers, *, is_large: bo
         problem = "the target has a fragment (RFC 9112, section 3.2)"
     elif not target.startswith((b"/", b"http://", b"https://")) and target != b"*":
         problem = f"the target {target[:60].decode('latin-1')!r} is neither a path nor a URL"
-    else:
+    elif b"transfer-encoding" in dict(headers):
         codings = [value for name, value in headers if name == b"transfer-encoding"]
-        if codings and [coding.lower() for coding in codings] != [b"chunked"]:
+        if [coding.lower() for coding in codings] != [b"chunked"]:
             problem = f"unsupported Transfer-Encoding {b', '.join(codings)[:60].decode('latin-1')!r}; use chunked"
     return MalformedRequest(f"malformed HTTP request: {problem}") if problem else None
+
+
+def expects_continue(headers: Headers) -> bool:
+    """Return whether the client waits for permission to send its body (RFC 9110, section 10.1.1)."""
+    return any(name == b"expect" and value.lower() == b"100-continue" for name, value in headers)
 
 
 def normalize_target(target: bytes, headers: Headers) -> tuple[bytes, Headers]:

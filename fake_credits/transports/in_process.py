@@ -11,8 +11,7 @@ from typing import Any, Protocol
 from anyio.lowlevel import checkpoint
 
 from fake_credits.api.app import SANDBOX_KEY
-from fake_credits.api.contract_runtime import ContractRuntime
-from fake_credits.api.exchange import Exchange
+from fake_credits.api.exchange import ContractRuntime, Exchange
 from fake_credits.api.pipeline import dispatch, handle
 from fake_credits.errors import ApiError, ConnectionLost, Timeout, TransportFailure
 from fake_credits.faults.waits import CHECKPOINT, Body, ExchangeCoroutine, Forever, Wait, resume, run_to_wait

@@ -6,6 +6,8 @@ import threading
 from collections.abc import Callable, Coroutine
 from typing import NamedTuple, Protocol
 
+import msgspec
+
 from fake_credits.api.access import HostPolicy
 from fake_credits.api.app import CreditsApplication, drive
 from fake_credits.api.exchange import Exchange
@@ -28,6 +30,7 @@ from fake_credits.faults.waits import (
 from fake_credits.http_message import AsgiMessage, Request, Response
 from fake_credits.sandbox import Sandbox
 from fake_credits.sandboxes import SandboxRegistry
+from fake_credits.transports.framing import expects_continue
 from fake_credits.transports.sockets import KernelSocket, PendingWaits, set_done, until_sandbox_closes
 
 __all__ = ["ClientProtocol", "LiveConnection", "ServerContext"]
@@ -86,45 +89,28 @@ class ClientProtocol(Protocol):
         ...
 
 
-class LiveConnection:
+class LiveConnection(msgspec.Struct, eq=False):
     """One request on a connection, and the connection as its response sees it."""
 
-    __slots__ = (
-        "_body_end",
-        "_body_error",
-        "_body_wait",
-        "_coroutine",
-        "_exchange",
-        "_handoff",
-        "_protocol",
-        "awaits_continue",
-        "body",
-        "error",
-        "is_received",
-        "keeps_alive",
-        "request",
-    )
-
-    def __init__(self, protocol: ClientProtocol, request: Request, error: ApiError | None = None) -> None:
-        self._protocol = protocol
-        self.request = request
-        self.error = error
-        self.body = bytearray()
-        self.is_received = False
-        self.awaits_continue = False
-        self.keeps_alive = error is None
-        self._exchange: Exchange | None = None
-        self._coroutine: ExchangeCoroutine | None = None
-        self._body_wait: Body | None = None
-        self._body_error: ApiError | None = None
-        self._body_end: asyncio.Future[bool] | None = None
-        self._handoff: threading.Event | None = None
+    protocol: ClientProtocol
+    request: Request
+    error: ApiError | None = None
+    keeps_alive: bool = False
+    accepts_continue: bool = False
+    is_received: bool = False
+    body: bytearray = msgspec.field(default_factory=bytearray)
+    _exchange: Exchange | None = None
+    _coroutine: ExchangeCoroutine | None = None
+    _body_wait: Body | None = None
+    _body_error: ApiError | None = None
+    _body_end: "asyncio.Future[bool] | None" = None
+    _handoff: threading.Event | None = None
 
     # ------------------------------------------------------------ the request
 
     def begin(self) -> None:
         """Serve the request as far as it can be without waiting."""
-        context = self._protocol.server_context
+        context = self.protocol.server_context
         if self.is_received:
             self.request.body = bytes(self.body)
         target = dispatch(context.app.runtime, self.request, context.sandboxes, self.error)
@@ -133,7 +119,7 @@ class LiveConnection:
             self._coroutine = handle(target, self)
             self._run(resume(self._coroutine, None))
         elif target is None:
-            self._protocol.create_task(self._serve_internal())
+            self.protocol.create_task(self._serve_internal())
         else:
             self.send(target)
             self._finish()
@@ -149,19 +135,21 @@ class LiveConnection:
     def receive_all(self) -> None:
         """Go on, as the body is complete."""
         self.is_received = True
-        self._end_body_wait(lambda coroutine: resume(coroutine, bytes(self.body)))
+        if self._body_wait is not None:
+            self._end_body_wait(lambda coroutine: resume(coroutine, bytes(self.body)))
 
     def fail_body(self, error: ApiError) -> None:
         """Give up on the rest of the body, which is too large, unreadable or never coming."""
         if self.is_received or self._body_error is not None:
             return
         self._body_error, self.keeps_alive = error, False
-        self._end_body_wait(lambda coroutine: throw(coroutine, error))
+        if self._body_wait is not None:
+            self._end_body_wait(lambda coroutine: throw(coroutine, error))
 
     def _end_body_wait(self, go_on: Callable[[ExchangeCoroutine], Wait | None]) -> None:
         if self._body_end is not None:
             set_done(self._body_end)
-        elif self._body_wait is not None and self._coroutine is not None:
+        elif self._coroutine is not None:
             self._body_wait = None
             self._run(go_on(self._coroutine))
 
@@ -177,7 +165,7 @@ class LiveConnection:
                 if self._body_wait is not None:
                     return
             else:
-                self._protocol.create_task(self._drive(coroutine, wait))
+                self.protocol.create_task(self._drive(coroutine, wait))
                 return
         self._finish()
 
@@ -191,24 +179,23 @@ class LiveConnection:
         return wait
 
     def _continue(self) -> None:
-        if self.awaits_continue:
-            self.awaits_continue = False
-            if not self.body:
-                self._protocol.transport.write(b"HTTP/1.1 100 Continue\r\n\r\n")
+        if self.accepts_continue and not self.body and expects_continue(self.request.headers):
+            self.protocol.transport.write(b"HTTP/1.1 100 Continue\r\n\r\n")
 
     async def _drive(self, coroutine: ExchangeCoroutine, wait: Wait) -> None:
         await drive(coroutine, wait, self)
         self._finish()
 
     def _finish(self) -> None:
-        self._signal_progress()
+        if self._handoff is not None:
+            self._signal_progress()
         self._coroutine = None
-        self._protocol.on_request_done(self)
+        self.protocol.on_request_done(self)
 
     async def _receive_body(self) -> bytes:
         """Return the whole body; raise ApiError if it is too large, unreadable or never coming."""
         if not self.is_received and self._body_error is None:
-            self._body_wait, self._body_end = Body(_MAX_INTERNAL_BODY_BYTES), self._protocol.loop.create_future()
+            self._body_wait, self._body_end = Body(_MAX_INTERNAL_BODY_BYTES), self.protocol.loop.create_future()
             self.add_body(b"")  # it may be too large by now
             self._continue()
             await self._body_end
@@ -218,7 +205,7 @@ class LiveConnection:
 
     async def _serve_internal(self) -> None:
         """Serve one of the fake's own paths by the ASGI application."""
-        protocol, is_read = self._protocol, False
+        protocol, is_read = self.protocol, False
         response = Response(0)
 
         async def receive() -> AsgiMessage:
@@ -243,7 +230,7 @@ class LiveConnection:
             protocol.server_context.sandboxes.base_sandbox.add_bug(bug)
             protocol.transport.close()
         else:
-            self._send_head_and_body(protocol.raw_head(response, close=self._must_close()), response.body)
+            self._send(response, protocol.raw_head)
         self._finish()
 
     # ------------------------------------------------------------ waits, in the server's loop
@@ -256,7 +243,7 @@ class LiveConnection:
             return await self._wait_at_gate(wait.gate)
         self._signal_progress()
         if isinstance(wait, Drain):
-            await self._protocol.wait_until_flushed(_FLUSH_TIMEOUT_S)
+            await self.protocol.wait_until_flushed(_FLUSH_TIMEOUT_S)
         elif isinstance(wait, Forever):
             await self._hang()
         elif isinstance(wait, Sleep):
@@ -272,16 +259,16 @@ class LiveConnection:
 
     async def _sleep(self, ms: float) -> None:
         """Sleep at least ``ms``; raise ServerStopping if the sandbox closes, or resets without its client, before."""
-        disconnected, sandbox = self._protocol.disconnected, self._sandbox
+        disconnected, sandbox = self.protocol.disconnected, self._sandbox
         with until_sandbox_closes(sandbox, lambda: disconnected.done() or sandbox.is_closed) as stop:
-            await self._protocol.server_context.pending_waits.sleep(ms / 1000, stop)
+            await self.protocol.server_context.pending_waits.sleep(ms / 1000, stop)
         if stop.done():
-            self._protocol.transport.close()
+            self.protocol.transport.close()
             raise ServerStopping
 
     async def _wait_at_gate(self, gate: Gate) -> bool:
         """Wait at a gate; its release waits until the exchange has reached its next wait or its end."""
-        waits, released = self._protocol.server_context.pending_waits, asyncio.get_running_loop().create_future()
+        waits, released = self.protocol.server_context.pending_waits, asyncio.get_running_loop().create_future()
         ticket = self._gate_ticket(gate, released)
         if not gate.try_hold(ticket):
             return True
@@ -321,7 +308,7 @@ class LiveConnection:
 
     async def _hang(self) -> None:
         """Wait until the client disconnects, the sandbox closes, or a minute has passed."""
-        protocol = self._protocol
+        protocol = self.protocol
         with until_sandbox_closes(self._sandbox) as stop:
             protocol.disconnected.add_done_callback(lambda _: set_done(stop))
             await protocol.server_context.pending_waits.wait_until_done(stop, _HANG_TIMEOUT_S)
@@ -333,45 +320,48 @@ class LiveConnection:
             handoff.set()
 
     def _is_client_connected(self) -> bool:
-        return not self._protocol.transport.is_closing() and self._protocol.kernel_socket.is_established()
+        return not self.protocol.transport.is_closing() and self.protocol.kernel_socket.is_established()
 
     # ------------------------------------------------------------ the connection
 
     def send(self, response: Response) -> None:
         """Send a whole response."""
-        self._send_head_and_body(self._protocol.head(response, close=self._must_close()), response.body)
+        self._send(response, self.protocol.head)
 
     def start(self, response: Response) -> None:
         """Send the head of a response."""
-        self.write(self._protocol.head(response, close=self._must_close()))
+        self.write(self.protocol.head(response, close=self._must_close()))
 
     def write(self, data: bytes) -> None:
         """Send bytes as they are."""
-        if not self._protocol.transport.is_closing():
-            self._protocol.transport.write(data)
+        if not self.protocol.transport.is_closing():
+            self.protocol.transport.write(data)
 
     def end(self) -> None:
         """Close, unless the connection stays open for the next request."""
         if self._must_close():
-            self._protocol.finish_connection(is_received=self.is_received)
+            self.protocol.finish_connection(is_received=self.is_received)
 
     def close(self) -> None:
         """Close the connection."""
-        self._protocol.transport.close()
+        self.protocol.transport.close()
 
     def reset(self) -> None:
         """Reset the connection."""
-        if not self._protocol.transport.is_closing():
-            self._protocol.kernel_socket.reset_on_close()
-        self._protocol.transport.abort()
+        if not self.protocol.transport.is_closing():
+            self.protocol.kernel_socket.reset_on_close()
+        self.protocol.transport.abort()
 
     def call_later(self, ms: float, callback: Callable[[], object]) -> None:
         """Call a function in the server's loop, as no further request may come."""
-        self._protocol.loop.call_later(ms / 1000 + _TIMER_MARGIN_S, callback)
+        self.protocol.loop.call_later(ms / 1000 + _TIMER_MARGIN_S, callback)
 
-    def _send_head_and_body(self, head: bytes, body: bytes) -> None:
-        self.write(head if self.request.method == "HEAD" else head + body)
-        self.end()
+    def _send(self, response: Response, head_of: Callable[..., bytes]) -> None:
+        is_last = self._must_close()
+        head = head_of(response, close=is_last)
+        self.write(head if self.request.method == "HEAD" else head + response.body)
+        if is_last:
+            self.protocol.finish_connection(is_received=self.is_received)
 
     def _must_close(self) -> bool:
         # A client that was not told to continue sends its next request in the body's place (RFC 9110, section 10.1.1).

@@ -48,8 +48,7 @@ class CreditsProtocol(UvicornProtocol):
         self._newest: LiveConnection | None = None
         self._unfed = bytearray()
         self._unparsed_bytes = 0
-        self._in_head = self._awaits_continue = False
-        self._replays_head = False
+        self._in_head = self._replays_head = False
         self._is_feeding = False
         self._is_processing = False
         self._ignores_input = False
@@ -83,6 +82,7 @@ class CreditsProtocol(UvicornProtocol):
     def resume_writing(self) -> None:
         """Go on with the queue, as the client reads again."""
         super().resume_writing()
+        self.restart_keep_alive_timer()
         self._process_queue()
 
     def finish_connection(self, *, is_received: bool) -> None:
@@ -115,7 +115,7 @@ class CreditsProtocol(UvicornProtocol):
             return
         self._is_processing = True
         try:
-            while not self.transport.is_closing() and not self.is_write_paused:
+            while (self._queue or self._unfed) and not self.transport.is_closing() and not self.is_write_paused:
                 if self._current is None and self._queue:
                     if self._is_feeding and not self._queue[0].is_received:
                         return  # the rest may be in the same segment
@@ -135,14 +135,15 @@ class CreditsProtocol(UvicornProtocol):
 
     def _set_reading(self) -> None:
         """Pause reading while too much is waiting; until then, reading is how a disconnect is noticed."""
-        if self.transport.is_closing() or self._ignores_input:
-            return
         is_paused = self.is_write_paused or len(self._unfed) > _MAX_UNFED_BYTES
-        self.set_reading(is_paused=is_paused)
-        if is_paused or self._current is not None or (self._newest is not None and not self._newest.is_received):
-            self.stop_keep_alive_timer()
-        else:
-            self.start_keep_alive_timer()
+        if is_paused != self.is_read_paused and not self.transport.is_closing() and not self._ignores_input:
+            self.set_reading(is_paused=is_paused)
+
+    def is_idle(self) -> bool:
+        """Return whether the client has read every response and begun no further request."""
+        newest = self._newest
+        is_between_requests = not self._in_head and (newest is None or newest.is_received)
+        return is_between_requests and self._current is None and not self.is_write_paused
 
     def _has_backlog(self) -> bool:
         """Return whether what comes next has to wait for its turn."""
@@ -153,16 +154,16 @@ class CreditsProtocol(UvicornProtocol):
 
     def on_request_done(self, connection: LiveConnection) -> None:
         """Go on with the next request."""
-        self.count_request()
         if connection is self._current:
             self._current = None
-        self._process_queue()
+        self.restart_keep_alive_timer()
+        if not self._is_processing:
+            self._process_queue()
 
     # ------------------------------------------------------------ reading
 
     def data_received(self, data: bytes) -> None:
         """Read on."""
-        self.stop_keep_alive_timer()
         if self._ignores_input:
             self._discarded_bytes += len(data)
             if self._discarded_bytes > _MAX_DISCARDED_BYTES:
@@ -235,22 +236,18 @@ class CreditsProtocol(UvicornProtocol):
         """Start a request."""
         if self._replays_head:
             return
-        self._in_head, self._awaits_continue = True, False
+        self._in_head = True
         self.url = b""
         self.headers: Headers = []
 
     def on_url(self, url: bytes) -> None:
         """Take a part of the target."""
-        if not self._replays_head:
-            self.url += url
+        self.url += url
 
     def on_header(self, name: bytes, value: bytes) -> None:
         """Take a field of the head. A trailer is dropped (RFC 9110, section 6.5.1)."""
-        if self._in_head and not self._replays_head:
-            name, value = name.lower(), value.strip(b" \t")
-            self.headers.append((name, value))
-            if name == b"expect" and value.lower() == b"100-continue":
-                self._awaits_continue = True
+        if self._in_head:
+            self.headers.append((name.lower(), value.strip(b" \t")))
 
     def on_headers_complete(self) -> None:
         """Queue the request, whose body may still be to come."""
@@ -258,23 +255,24 @@ class CreditsProtocol(UvicornProtocol):
             return
         self._in_head = False
         # What was fed may be more or less than the head, so that is measured only if it could be too large.
+        method, target, headers = self.parser.get_method(), self.url, self.headers
         is_large = self._unparsed_bytes > MAX_HEAD_BYTES - _MAX_FED_BYTES and (
-            _head_size(self.parser.get_method(), self.url, self.headers) > MAX_HEAD_BYTES
+            _head_size(method, target, headers) > MAX_HEAD_BYTES
         )
         self._unparsed_bytes = 0
         if self._ignores_input or self.transport.is_closing():
             return
         version = self.parser.get_http_version()
-        error: ApiError | None = framing_error(version, self.url, self.headers, is_large=is_large)
-        is_readable, target = error is None, self.url
+        error: ApiError | None = framing_error(version, target, headers, is_large=is_large)
+        is_readable = error is None
         if is_readable and not target.startswith((b"/", b"*")):
-            target, self.headers = normalize_target(target, self.headers)
-        request = Request(self.parser.get_method().decode("ascii"), target, self.headers, None)
-        if is_readable and (version == "1.1" or any(name == b"host" for name, _ in self.headers)):
-            error = self.server_context.host_policy.host_error(target, self.headers)
+            target, headers = normalize_target(target, headers)
+        request = Request(method.decode("ascii"), target, headers, None)
+        if is_readable and (version == "1.1" or any(name == b"host" for name, _ in headers)):
+            error = self.server_context.host_policy.host_error(target, headers)
         newest = self._newest = LiveConnection(self, request, error)
         newest.keeps_alive = is_readable and version == "1.1" and self.parser.should_keep_alive()
-        newest.awaits_continue = self._awaits_continue and version == "1.1"
+        newest.accepts_continue = version == "1.1"
         self._queue.append(newest)
 
     def on_body(self, body: bytes) -> None:
@@ -289,8 +287,7 @@ class CreditsProtocol(UvicornProtocol):
         if newest is None or self._ignores_input or self._skips_body(newest):
             return
         self._unparsed_bytes = 0
-        if not newest.is_received:
-            newest.receive_all()
+        newest.receive_all()
         self._process_queue()
 
     def _skips_body(self, newest: LiveConnection) -> bool:

@@ -9,6 +9,7 @@ from fake_credits.transports.framing import (
     FRAMING_HEADERS,
     MAX_HEAD_BYTES,
     ReceivedRequest,
+    expects_continue,
     framing_error,
     normalize_target,
 )
@@ -59,8 +60,8 @@ class RequestParser:
 
     @property
     def awaits_continue(self) -> bool:
-        """Return whether the client waits for permission to send its body (RFC 9110, section 10.1.1)."""
-        return self._head is not None and not self._body and (b"expect", b"100-continue") in self._head.request.headers
+        """Return whether the client waits for permission to send its body."""
+        return self._head is not None and not self._body and expects_continue(self._head.request.headers)
 
     def _feed(self, data: bytes) -> None:
         try:

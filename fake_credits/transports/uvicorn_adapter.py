@@ -5,7 +5,6 @@
 
 import asyncio
 import contextlib
-import math
 import socket
 import ssl
 from collections.abc import Callable, Coroutine
@@ -28,11 +27,12 @@ _STOP_TIMEOUT_S = 5.0
 
 
 class UvicornProtocol(HttpToolsProtocol):
-    """uvicorn's HTTP protocol without its ASGI cycle: bookkeeping, flow control and the keep-alive timer."""
+    """uvicorn's HTTP protocol without its ASGI cycle: bookkeeping and the keep-alive timer."""
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
-        self._idle_since_s = math.inf
+        self.is_read_paused = self.is_write_paused = False
+        self._last_active_s = 0.0
         self.access_log = False  # uvicorn writes one wherever somebody in the process listens; we have a journal
 
     @property
@@ -40,43 +40,42 @@ class UvicornProtocol(HttpToolsProtocol):
         """Return the value of the Date header."""
         return self.server_state.default_headers[0][1]
 
-    @property
-    def is_write_paused(self) -> bool:
-        """Return whether the client does not read what was written."""
-        return self.flow.write_paused
+    def pause_writing(self) -> None:
+        """Note that the client does not read what was written."""
+        self.is_write_paused = True
 
-    @property
-    def is_read_paused(self) -> bool:
-        """Return whether reading is paused."""
-        return self.flow.read_paused
+    def resume_writing(self) -> None:
+        """Note that the client reads again."""
+        self.is_write_paused = False
 
     def set_reading(self, *, is_paused: bool) -> None:
         """Pause or resume reading."""
-        if is_paused:
-            self.flow.pause_reading()
-        else:
-            self.flow.resume_reading()
+        if is_paused != self.is_read_paused:
+            self.is_read_paused = is_paused
+            if is_paused:
+                self.transport.pause_reading()
+            else:
+                self.transport.resume_reading()
 
-    def start_keep_alive_timer(self) -> None:
-        """Close the connection unless a request comes soon."""
-        self._idle_since_s = monotonic_s()
+    def restart_keep_alive_timer(self) -> None:
+        """Close the connection unless a request comes within the keep-alive timeout."""
+        # One timer runs on and looks at the time: a new one for each request costs more than the request.
+        self._last_active_s = monotonic_s()
         if self.timeout_keep_alive_task is None:
             self.timeout_keep_alive_task = self.loop.call_later(self.timeout_keep_alive, self._check_keep_alive)
 
-    def stop_keep_alive_timer(self) -> None:
-        """Keep the connection open."""
-        # The timer goes on: one that is made for each request costs more than the request.
-        self._idle_since_s = math.inf
+    def is_idle(self) -> bool:
+        """Return whether the keep-alive timer may close the connection."""
+        return True
 
     def _check_keep_alive(self) -> None:
         self.timeout_keep_alive_task = None
-        if self._idle_since_s == math.inf:
-            return
-        remaining_s = self._idle_since_s + self.timeout_keep_alive - monotonic_s()
-        if remaining_s > 0:
-            self.timeout_keep_alive_task = self.loop.call_later(remaining_s, self._check_keep_alive)
-        else:
+        remaining_s = self._last_active_s + self.timeout_keep_alive - monotonic_s()
+        if remaining_s <= 0 and self.is_idle():
             self.timeout_keep_alive_handler()
+        elif not self.transport.is_closing():
+            delay_s = remaining_s if remaining_s > 0 else self.timeout_keep_alive
+            self.timeout_keep_alive_task = self.loop.call_later(delay_s, self._check_keep_alive)
 
     def create_task(self, coroutine: Coroutine[Any, Any, None]) -> None:
         """Run the rest of a request that waits as a task that the server's stop waits for."""
@@ -88,10 +87,6 @@ class UvicornProtocol(HttpToolsProtocol):
         """Start a fresh parser."""
         self.parser = httptools.HttpRequestParser(self)
         self.parser.set_dangerous_leniencies(lenient_data_after_close=True)
-
-    def count_request(self) -> None:
-        """Count a request that is done."""
-        self.server_state.total_requests += 1
 
 
 class UvicornServer(Server):

@@ -9,7 +9,7 @@ import contextlib
 
 import pytest
 
-import fake_credits.api.exchange
+import fake_credits.api.handlers
 from fake_credits.errors import FakeCreditsError, UserNotFound
 
 
@@ -19,8 +19,8 @@ def _bug(request):
 
 @pytest.fixture
 def bug(monkeypatch):
-    planted = dict.fromkeys(fake_credits.api.exchange.OPERATION_HANDLERS, _bug)
-    monkeypatch.setattr(fake_credits.api.exchange, "OPERATION_HANDLERS", planted)
+    planted = dict.fromkeys(fake_credits.api.handlers.OPERATION_HANDLERS, _bug)
+    monkeypatch.setattr(fake_credits.api.handlers, "OPERATION_HANDLERS", planted)
 
 
 def call(client):

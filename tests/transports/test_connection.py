@@ -543,7 +543,7 @@ def flood(live: Live, count: int) -> None:
         block, limit = GET * 100, {"limit_bytes": len(GET) * count}
         sent = threading.Thread(target=send_until_refused, args=(connection, block), kwargs=limit)
         sent.start()
-        until(lambda: protocol.is_write_paused and protocol.flow.read_paused)
+        until(lambda: protocol.is_write_paused and protocol.is_read_paused)
         assert protocol.server_state.total_requests < count
         assert len(protocol._queue) < 1000
         assert len(protocol._unfed) < MIB
@@ -578,7 +578,7 @@ def test_requests_behind_a_waiting_one_are_bounded_and_reading_pauses(live: Live
         )
         sending.start()
         gate.wait_for()
-        until(lambda: protocol.flow.read_paused)
+        until(lambda: protocol.is_read_paused)
         assert len(protocol._queue) < 1000
         assert len(protocol._unfed) < MIB
         assert live.outcomes == []

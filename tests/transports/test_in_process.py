@@ -11,7 +11,7 @@ import pytest
 import trio
 
 from fake_credits.api.app import create_app
-from fake_credits.api.contract_runtime import ContractRuntime
+from fake_credits.api.exchange import ContractRuntime
 from fake_credits.client.server import AsyncServerClient
 from fake_credits.contract import DEFAULT_CONTRACT
 from fake_credits.errors import InsufficientCredits

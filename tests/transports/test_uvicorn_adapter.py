@@ -7,7 +7,6 @@ from collections.abc import Iterator
 import httptools
 import pytest
 from uvicorn import Config
-from uvicorn.protocols.http.flow_control import FlowControl
 from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
 from uvicorn.server import Server, ServerState
 
@@ -72,9 +71,8 @@ def test_a_connection_is_known_to_the_server_until_it_is_lost(loop: asyncio.Abst
     protocol.connection_made(transport)
     assert protocol.connections == {protocol}
     assert protocol.transport is transport
-    assert isinstance(protocol.flow, FlowControl)
     assert (protocol.scheme, protocol.server, protocol.client) == ("http", ("127.0.0.1", 80), ("127.0.0.1", 1234))
-    protocol.start_keep_alive_timer()
+    protocol.restart_keep_alive_timer()
     protocol.connection_lost(None)
     assert protocol.connections == set()
     assert protocol.timeout_keep_alive_task is None
@@ -99,20 +97,20 @@ def test_the_transport_pauses_and_resumes_writing(loop: asyncio.AbstractEventLoo
     assert protocol.is_write_paused is False
 
 
-def test_the_keep_alive_timer_closes_the_connection_unless_it_is_stopped(loop: asyncio.AbstractEventLoop) -> None:
-    async def idle(*, is_stopped: bool) -> list[str]:
+@pytest.mark.parametrize("is_idle", [True, False])
+def test_the_keep_alive_timer_closes_only_an_idle_connection(loop: asyncio.AbstractEventLoop, is_idle: bool) -> None:
+    async def wait_out_timer() -> list[str]:
         protocol, transport = new_protocol(loop), RecordingTransport()
         protocol.timeout_keep_alive = 0
         protocol.connection_made(transport)
-        protocol.start_keep_alive_timer()
-        if is_stopped:
-            protocol.stop_keep_alive_timer()
+        protocol.is_idle = lambda: is_idle  # type: ignore[method-assign]
+        protocol.restart_keep_alive_timer()
         for _ in range(3):
             await asyncio.sleep(0.001)
+        protocol.connection_lost(None)
         return transport.calls
 
-    assert loop.run_until_complete(idle(is_stopped=False)) == ["close"]
-    assert loop.run_until_complete(idle(is_stopped=True)) == []
+    assert loop.run_until_complete(wait_out_timer()) == ["close"] * (2 if is_idle else 1)
 
 
 def test_a_task_is_tracked_until_it_is_done(loop: asyncio.AbstractEventLoop) -> None:
@@ -133,12 +131,6 @@ def test_a_new_parser_reads_on_after_connection_close(loop: asyncio.AbstractEven
     first = protocol.parser
     protocol.new_parser()
     assert protocol.parser is not first
-
-
-def test_a_request_is_counted(loop: asyncio.AbstractEventLoop) -> None:
-    protocol = new_protocol(loop)
-    protocol.count_request()
-    assert protocol.server_state.total_requests == 1
 
 
 @pytest.mark.parametrize(

@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from fake_credits.api.error_bodies import error_cause, error_response
+from fake_credits.api.codec import error_cause, error_response
 from fake_credits.contract import DEFAULT_CONTRACT
 from fake_credits.errors import (
     ERRORS,
