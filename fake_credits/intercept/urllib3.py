@@ -135,10 +135,14 @@ def _patched_urlopen(original: Method, routes: Routes, current_route: _CurrentRo
 
 def _find_route(routes: Routes, pool: Any, url: str) -> Route | None:
     if pool.proxy is None or url.startswith("/"):
-        has_routes = routes.for_origin(pool.scheme, pool.host, pool.port)
-        return routes.find(pool.scheme, pool.host, pool.port, _request_target(url)) if has_routes else None
-    split_url = urlsplit(url)  # for a proxy, whose host the pool's is
-    return routes.find(split_url.scheme, split_url.hostname or "", split_url.port, _request_target(url))
+        candidates = routes.for_origin(pool.scheme, pool.host, pool.port)
+    else:
+        split_url = urlsplit(url)  # for a proxy, whose host the pool's is
+        candidates = routes.for_origin(split_url.scheme, split_url.hostname or "", split_url.port)
+    if not candidates:
+        return None
+    target = _request_target(url)
+    return next((route for route in candidates if route.base_url.contains(target)), None)
 
 
 def _request_target(url: str) -> bytes:
@@ -153,12 +157,11 @@ def _patched_make_request(original: Method, urllib3: "_Urllib3", current_route: 
         route = current_route.route
         if route is None:
             return original(pool, conn, method, url, **kwargs)
-        simple_request = urllib3.simple_request(method, url, kwargs)
-        response = (
-            None
-            if simple_request is None
-            else route.driver.call(route.localize(simple_request, simple_request.timeout_s))
-        )
+        request = urllib3.simple_request(method, url, kwargs)
+        response = None
+        if request is not None:
+            request.target = route.base_url.relative_target(request.target)
+            response = route.driver.call(request)
         if response is not None and response.outcome == "whole":
             return urllib3.build_response(pool, method, url, kwargs, response)
         if conn.proxy is not None:
@@ -206,8 +209,10 @@ class _Urllib3:
         body, headers = _encode_body(kwargs["body"]), _encode_headers(kwargs["headers"] or {})
         if body is None or headers is None or kwargs["chunked"] or not self._pool_reads_response:
             return None
-        timeout = kwargs["timeout"].clone()  # made for this attempt, and begun anew where urllib3 goes its own way
-        timeout.start_connect()
+        timeout = kwargs["timeout"]
+        if timeout.total is not None:  # then its clock has to run, and urllib3 may start it itself later
+            timeout = timeout.clone()
+            timeout.start_connect()
         timeout_s = timeout.resolve_default_timeout(timeout.read_timeout)
         request = Request(method, _request_target(url), headers, body, timeout_s)
         return request if timeout_s != 0 and is_plain(request, has_host=False) else None
