@@ -133,7 +133,14 @@ def _walked(ahead: deque[tuple[str, Any]], met: set[Any]) -> Iterator[str]:
 
 
 def _is_named(name: str) -> bool:
-    return re.search(rf"[.`]{name}\b|\b{name}[(`]|import .*\b{name}\b", README) is not None
+    return name in _NAMES_IN_README
+
+
+_NAMES_IN_README = {
+    *re.findall(r"[.`](\w+)", README),
+    *re.findall(r"(\w+)[(`]", README),
+    *re.findall(r"\w+", " ".join(re.findall(r"import (.*)", README))),
+}
 
 
 def _is_ours(thing: Any) -> bool:

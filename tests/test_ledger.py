@@ -193,7 +193,7 @@ def run_machine(machine: type[RuleBasedStateMachine], *, examples: int, derandom
 
 
 def test_ledger_matches_model_after_every_step() -> None:
-    run_machine(LedgerMachine, examples=100)
+    run_machine(LedgerMachine, examples=50)
 
 
 def test_fake_matches_model_through_server_client() -> None:

@@ -61,28 +61,47 @@ def app(credits: FakeCredits) -> ASGIApp:
     return create_app(credits.sandbox.contract, SandboxRegistry(credits.sandbox))
 
 
-@pytest.fixture(params=["test-client", "uvicorn"])
-def client(request: pytest.FixtureRequest, credits: FakeCredits, app: ASGIApp) -> Iterator[httpx2.Client]:
-    """Yield a client of the application under Starlette's test client, and over a socket under plain uvicorn."""
-    if request.param == "test-client":
-        with TestClient(app) as client:  # its `with` runs the lifespan
-            client.headers["X-API-Key"] = credits.api_key
-            yield client
-        return
+class UvicornServer:
+    """A plain uvicorn server of whichever application a test sets."""
+
+    def __init__(self, base_url: str) -> None:
+        self.base_url = base_url
+        self.app: ASGIApp | None = None
+
+    async def __call__(self, scope: Any, receive: Any, send: Any) -> None:
+        assert self.app is not None
+        await self.app(scope, receive, send)
+
+
+@pytest.fixture(scope="module")
+def uvicorn_server() -> Iterator[UvicornServer]:
     listener = bind(BindOptions())
-    server = uvicorn.Server(uvicorn.Config(app, http="h11", loop="asyncio", log_level="critical"))
+    app = UvicornServer(f"http://127.0.0.1:{listener.getsockname()[1]}")
+    config = uvicorn.Config(app, http="h11", loop="asyncio", log_level="critical", lifespan="off")
+    server = uvicorn.Server(config)
     thread = threading.Thread(target=server.run, args=([listener],))
     thread.start()
     try:
-        base_url = f"http://127.0.0.1:{listener.getsockname()[1]}"
-        transport = httpx2.HTTPTransport(retries=3)
-        headers = {"X-API-Key": credits.api_key}
-        with httpx2.Client(base_url=base_url, headers=headers, timeout=LIMIT_S, transport=transport) as client:
-            yield client
+        yield app
     finally:
         server.should_exit = True
         thread.join(LIMIT_S)
         listener.close()
+
+
+@pytest.fixture(params=["test-client", "uvicorn"])
+def client(request: pytest.FixtureRequest, credits: FakeCredits, app: ASGIApp) -> Iterator[httpx2.Client]:
+    """Yield a client of the application under Starlette's test client, and over a socket under plain uvicorn."""
+    headers = {"X-API-Key": credits.api_key}
+    if request.param == "test-client":
+        with TestClient(app, headers=headers) as client:  # its `with` runs the lifespan
+            yield client
+        return
+    server: UvicornServer = request.getfixturevalue("uvicorn_server")
+    server.app = app
+    transport = httpx2.HTTPTransport(retries=3, verify=False)
+    with httpx2.Client(base_url=server.base_url, headers=headers, timeout=LIMIT_S, transport=transport) as client:
+        yield client
 
 
 def call(app: ASGIApp, incoming: Iterable[dict[str, Any]] = (), **scope: Any) -> list[dict[str, Any]]:

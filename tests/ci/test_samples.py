@@ -89,7 +89,7 @@ def test_container_command_serves_other_container(
 
         until(lambda: is_healthy() or process.poll() is not None, "a healthy server")
         path = "/v1/applications/app-id/users/user-id/balance"
-        with httpx2.Client(trust_env=False, headers={"Host": "credits:8402", "X-API-Key": key}) as client:
+        with httpx2.Client(trust_env=False, verify=False, headers={"Host": "credits:8402", "X-API-Key": key}) as client:
             assert client.get(f"http://127.0.0.1:{port}{path}").json() == {"balance": 100}
     finally:
         process.terminate()

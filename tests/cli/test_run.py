@@ -148,7 +148,7 @@ def test_internal_error_traceback_is_printed_once_with_any_log_format(log_format
 
 def test_server_stops_when_the_command_ends() -> None:
     result = run("sh", "-c", 'printf %s "$CREDITS_BASE_URL"')
-    with httpx2.Client(trust_env=False) as client, pytest.raises(httpx2.ConnectError):
+    with httpx2.Client(trust_env=False, verify=False) as client, pytest.raises(httpx2.ConnectError):
         client.get(result.stdout + "/_fake/livez")
 
 

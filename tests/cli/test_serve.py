@@ -39,14 +39,14 @@ def shared_server(start_for_module: Start) -> CliProcess:
 
 
 def get(cli_process: CliProcess, path: str, **headers: str) -> httpx2.Response:
-    with httpx2.Client(trust_env=False) as client:
+    with httpx2.Client(trust_env=False, verify=False) as client:
         return client.get(cli_process.variables["CREDITS_BASE_URL"] + path, headers=headers)
 
 
 def put_user(cli_process: CliProcess, user: str = "ada") -> int:
     """Create a user over the wire, and return the status."""
     variables = cli_process.variables
-    with httpx2.Client(trust_env=False, headers={"X-API-Key": variables["CREDITS_API_KEY"]}) as client:
+    with httpx2.Client(trust_env=False, verify=False, headers={"X-API-Key": variables["CREDITS_API_KEY"]}) as client:
         return client.put(f"{variables['CREDITS_BASE_URL']}/v1/applications/app-id/users/{user}").status_code
 
 
@@ -281,7 +281,9 @@ def test_server_keeps_serving_when_its_output_is_closed_or_unread(output_state: 
         cli_process = CliProcess(process, tmp_path)
         variables = cli_process.variables
         # A pipe holds 64 KiB on Linux.
-        with httpx2.Client(trust_env=False, headers={"X-API-Key": variables["CREDITS_API_KEY"]}) as client:
+        with httpx2.Client(
+            trust_env=False, verify=False, headers={"X-API-Key": variables["CREDITS_API_KEY"]}
+        ) as client:
             url = f"{variables['CREDITS_BASE_URL']}/v1/applications/{'a' * 200}/users/{'u' * 200}"
             statuses = {client.get(url).status_code for _ in range(120)}
         assert statuses == {404}

@@ -177,7 +177,7 @@ def hold_calls_at_gate(sandbox: SandboxSession, pool: ThreadPoolExecutor, users:
 def test_first_released_call_gets_the_last_credit(
     control: ControlSession, pool: ThreadPoolExecutor, order: list[int]
 ) -> None:
-    for _ in range(10):
+    for _ in range(3):
         sandbox = control.create_sandbox(users={"ada": 1})
         assert sandbox.request_json("POST", "/gates", {"name": "last", **CREATE_TRANSACTION})["held"] == []
         calls = hold_calls_at_gate(sandbox, pool, ["ada", "ada"])

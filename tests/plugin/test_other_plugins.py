@@ -79,7 +79,7 @@ TYPO_HOOK = (
 )
 
 
-@pytest.mark.parametrize("mode", ["strict", "auto"])
+@pytest.mark.parametrize("mode", ["strict", pytest.param("auto", marks=pytest.mark.slow)])
 def test_async_runners_leave_no_resources_open(suite: Suite, monkeypatch: pytest.MonkeyPatch, mode: str) -> None:
     """With pytest-asyncio and anyio, in process and live: no socket, loop or thread stays open."""
     monkeypatch.setenv("PYTHONDEVMODE", "1")

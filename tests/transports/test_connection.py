@@ -471,12 +471,14 @@ def test_a_body_over_the_limit_is_answered_with_413_and_not_read_on(
     assert live.outcomes == [(413, False, True)]
 
 
+@pytest.mark.usefixtures("short_linger")
 def test_what_follows_a_refused_body_is_never_taken_for_a_request(live: Live) -> None:
     sent = post(b"", f"Content-Length: {64 * KIB + 1}")
     assert live.statuses(sent + post(SPEND) * 3) == [413]
     assert live.balance == 100
 
 
+@pytest.mark.usefixtures("short_linger")
 def test_a_client_that_sends_its_whole_body_gets_the_refusal(live: Live) -> None:
     """The server reads on briefly: a close with unread bytes is a reset, which may overtake the response."""
     with live.connect() as connection:
@@ -690,8 +692,15 @@ assert set(threading.enumerate()) == others
 """
 
 
-@pytest.mark.parametrize("loop", ["uvloop", "asyncio"])
-@pytest.mark.parametrize("layer", ["plain", "tls"])
+@pytest.mark.parametrize(
+    ("layer", "loop"),
+    [
+        ("plain", "uvloop"),
+        ("tls", "asyncio"),
+        pytest.param("plain", "asyncio", marks=pytest.mark.slow),
+        pytest.param("tls", "uvloop", marks=pytest.mark.slow),
+    ],
+)
 def test_no_task_socket_or_thread_is_left_after_a_stop(layer: str, loop: str) -> None:
     command = [sys.executable, "-X", "dev", "-W", "error", "-c", LEFTOVERS, layer, loop]
     result = subprocess.run(command, capture_output=True, text=True, timeout=60, check=False)
@@ -933,7 +942,7 @@ def send_in_pieces(live: Live, cuts: list[int], stream: bytes = STREAM) -> list[
 
 
 @seed(13)
-@settings(max_examples=25, suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow])
+@settings(max_examples=12, suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow])
 @given(cuts=st.lists(st.integers(0, len(STREAM)), max_size=10).map(sorted), latency=st.booleans())
 def test_the_same_bytes_yield_the_same_responses_wherever_they_are_cut(
     live: Live, cuts: list[int], latency: bool

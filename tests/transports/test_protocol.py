@@ -42,6 +42,7 @@ def read_until_closed(connection: socket.socket) -> bytes:
     return received
 
 
+@pytest.mark.usefixtures("short_linger")
 def test_response_before_100_continue_closes_connection(server: LiveServer) -> None:
     """The client skips its body, so its next request must not be read as the body (RFC 9110, section 10.1.1)."""
     with connect(server) as connection:
@@ -70,6 +71,7 @@ def test_garbage_after_request_is_rejected_after_response(server: LiveServer, sa
     assert entries_by_status == {201: (True, True), 400: (False, True)}
 
 
+@pytest.mark.usefixtures("short_linger")
 def test_malformed_body_after_pipelined_requests_is_not_answered_first(server: LiveServer) -> None:
     with connect(server) as connection:
         connection.sendall(GET + GET + CHUNKED + b"zz\r\n")
@@ -77,6 +79,7 @@ def test_malformed_body_after_pipelined_requests_is_not_answered_first(server: L
     assert not response.startswith(b"HTTP/1.1 400")
 
 
+@pytest.mark.usefixtures("short_linger")
 def test_malformed_chunked_body_is_answered_with_400(server: LiveServer) -> None:
     with connect(server) as connection:
         connection.sendall(CHUNKED + b"zz\r\n")
