@@ -40,8 +40,7 @@ from fake_credits.transports.in_process import (
 from fake_credits.transports.shared_resources import SharedResources
 
 if TYPE_CHECKING:
-    from fake_credits.transports.httpx import HttpxTransport
-    from fake_credits.transports.httpx2 import Httpx2Transport
+    from fake_credits.transports.httpx import Httpx2Transport, HttpxTransport
     from fake_credits.transports.live import LiveServer
 
 __all__ = ["ClientMode", "FakeCredits"]
@@ -154,20 +153,16 @@ class FakeCredits:
     def transport(self, library: Literal["httpx2"]) -> "Httpx2Transport": ...
     @overload
     def transport(self, library: Literal["httpx"]) -> "HttpxTransport": ...
-    def transport(self, library: str) -> "Httpx2Transport | HttpxTransport":
+    def transport(self, library: str) -> Any:
         """Return an in-process transport for an application's own client of a library: ``httpx2`` or ``httpx``.
 
         It is sync and async at once. Any host of the application's URLs is answered by this sandbox.
         """
-        if library == "httpx2":
-            from fake_credits.transports.httpx2 import Httpx2Transport
+        if library not in ("httpx", "httpx2"):
+            raise ValueError(f"there is no transport for {library!r}: choose 'httpx2' or 'httpx', or use base_url")
+        from fake_credits.transports.httpx import new_httpx_transport
 
-            return Httpx2Transport(self._driver)
-        if library == "httpx":
-            from fake_credits.transports.httpx import HttpxTransport
-
-            return HttpxTransport(self._driver)
-        raise ValueError(f"there is no transport for {library!r}: choose 'httpx2' or 'httpx', or use base_url")
+        return new_httpx_transport(library, self._driver)
 
     def intercept(self, *base_urls: str) -> Interception:
         """Answer the requests of this process to some base URLs, whatever library sends them, until its ``with`` ends.

@@ -261,7 +261,10 @@ _SIGNATURE_BYTES = 12
 def encode_cursor(key: bytes, scope: tuple[str, ...], position: int) -> str:
     """Return the cursor for a position of the list that ``scope`` names."""
     position_bytes = position.to_bytes(_POSITION_BYTES, "big")
-    return base64.urlsafe_b64encode(position_bytes + _sign(key, scope, position_bytes)).decode("ascii")
+    # Lengths in front make the encoding unambiguous: no two scopes share one.
+    scope_bytes = b"".join(len(part).to_bytes(4, "big") + part for part in (text.encode() for text in scope))
+    signature = hashlib.blake2b(position_bytes + scope_bytes, digest_size=_SIGNATURE_BYTES, key=key).digest()
+    return base64.urlsafe_b64encode(position_bytes + signature).decode("ascii")
 
 
 def decode_cursor(key: bytes, scope: tuple[str, ...], cursor: str) -> int:
@@ -275,12 +278,6 @@ def decode_cursor(key: bytes, scope: tuple[str, ...], cursor: str) -> int:
     if not hmac.compare_digest(encoded, encode_cursor(key, scope, position).encode("ascii")):
         raise _invalid_cursor()
     return position
-
-
-def _sign(key: bytes, scope: tuple[str, ...], position_bytes: bytes) -> bytes:
-    # Lengths in front make the encoding unambiguous: no two scopes share one.
-    scope_bytes = b"".join(len(part).to_bytes(4, "big") + part for part in (text.encode() for text in scope))
-    return hashlib.blake2b(position_bytes + scope_bytes, digest_size=_SIGNATURE_BYTES, key=key).digest()
 
 
 def _invalid_cursor() -> InvalidCursor:
@@ -329,16 +326,11 @@ def _error_body(contract: Contract, error: ApiError, status: int, request_id: st
 def _error_headers(contract: Contract, error: ApiError, status: int) -> Headers:
     headers: Headers = [(b"x-fake-credits-cause", error_cause(error).encode("ascii", "replace"))]
     if status == http.HTTPStatus.UNAUTHORIZED:
-        headers.append((b"www-authenticate", _www_authenticate(contract, error)))
+        # A 401 must have a challenge, whichever error the contract sends as one; it names an error only if a credential
+        # was refused (RFC 6750, section 3.1).
+        scheme = contract.user_token.scheme or contract.api_key.scheme or "Bearer"
+        challenge = f'{scheme} realm="credits"{_CHALLENGE_ERRORS.get(error.code, "")}'
+        headers.append((b"www-authenticate", challenge.encode("ascii")))
     if isinstance(error, MethodNotAllowed):
         headers.append((b"allow", error.allow.encode("ascii")))
     return headers
-
-
-def _www_authenticate(contract: Contract, error: ApiError) -> bytes:
-    """Return RFC 6750's challenge in the contract's scheme, with an error only where a credential was refused (3.1).
-
-    It belongs to the status, not to the code: a 401 must have one, whichever refusal the contract sends as one.
-    """
-    scheme = contract.user_token.scheme or contract.api_key.scheme or "Bearer"
-    return f'{scheme} realm="credits"{_CHALLENGE_ERRORS.get(error.code, "")}'.encode("ascii")

@@ -115,16 +115,12 @@ class ExchangeFaultContext:
         exchange = self._exchange
         try:
             with exchange.sandbox.lock:
-                self._check_not_reset()
+                if exchange.sandbox.ledger is not self._ledger:
+                    raise Unavailable("the sandbox was reset while a fault of fake-credits held this call up")
                 authorize_and_execute(exchange, clock_skew_s=self._clock_skew_s)
         except ApiError as error:
             exchange.respond_with_error(error.with_traceback(None))
         self._repeat_write()
-
-    def _check_not_reset(self) -> None:
-        """Raise Unavailable if the sandbox was reset while the call was held up: its users are gone."""
-        if self._exchange.sandbox.ledger is not self._ledger:
-            raise Unavailable("the sandbox was reset while a fault of fake-credits held this call up")
 
     def _repeat_write(self) -> None:
         """Repeat a committed write if asked to, and discard the second result."""

@@ -135,13 +135,12 @@ def _success_responses(contract: Contract, operation: Operation) -> Json:
     if operation is Operation.CREATE_TRANSACTION and contract.created_transaction == "empty":
         return {"204": response}
     response["content"] = {"application/json": {"schema": _schema_reference(schema)}}
-    return {str(status): response for status in sorted(_success_statuses(contract, operation))}
-
-
-def _success_statuses(contract: Contract, operation: Operation) -> set[int]:
+    statuses = {200}
     if operation is Operation.CREATE_USER:
-        return {contract.created_user_status, contract.existing_user_status}
-    return {contract.created_transaction_status if operation is Operation.CREATE_TRANSACTION else 200}
+        statuses = {contract.created_user_status, contract.existing_user_status}
+    elif operation is Operation.CREATE_TRANSACTION:
+        statuses = {contract.created_transaction_status}
+    return {str(status): response for status in sorted(statuses)}
 
 
 def _error_responses(contract: Contract, operation: Operation) -> Json:

@@ -1,11 +1,12 @@
-"""The calls of the four clients: each operation, written once, and how a call is sent.
+"""The calls of the four clients: each operation, written once, how a call is sent, and lists page by page.
 
 `BaseClient` and `AsyncBaseClient` are all that the sync and async clients don't share. Neither retries anything.
 """
 
 import json
 import math
-from collections.abc import Callable
+from collections import deque
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Sequence
 from dataclasses import dataclass
 from functools import partial
 from typing import TYPE_CHECKING, Generic, Self, TypeVar
@@ -20,6 +21,7 @@ from fake_credits.client.arguments import (
 )
 from fake_credits.client.responses import ResponseDecoder
 from fake_credits.contract import Contract, CredentialHeader, Operation
+from fake_credits.errors import InvalidResponse
 from fake_credits.http_message import AsyncTransport, Headers, Request, Response, Transport
 from fake_credits.models import Balance, Reason, Transaction, TransactionPage, User, UserPage
 
@@ -28,6 +30,7 @@ if TYPE_CHECKING:
 
 __all__ = [
     "AsyncBaseClient",
+    "AsyncItemIterator",
     "BaseClient",
     "ClientConfig",
     "ClientCredential",
@@ -37,6 +40,7 @@ __all__ = [
     "create_user",
     "get_balance",
     "get_user",
+    "iter_items",
     "list_transactions",
     "list_users",
 ]
@@ -44,6 +48,7 @@ __all__ = [
 __tracebackhide__ = True  # a failing test shows the caller's line, not ours
 
 T = TypeVar("T")
+P = TypeVar("P", bound=UserPage | TransactionPage)
 
 _ACCEPT_JSON = (b"accept", b"application/json")
 _CONTENT_TYPE_JSON = (b"content-type", b"application/json")
@@ -284,3 +289,54 @@ def _require_finite_number(delta: float) -> float:
 def _require_one_transport(transport: object, http_client: object) -> None:
     if transport is not None and http_client is not None:
         raise TypeError("transport and http_client exclude each other: an HTTP client is one way to make a transport")
+
+
+class _SeenCursors:
+    """The cursors that an iteration has followed."""
+
+    def __init__(self) -> None:
+        self._seen: set[str] = set()
+
+    def next_cursor(self, page: UserPage | TransactionPage) -> str | None:
+        """Return the next cursor; raise `InvalidResponse` for one seen before, as the iteration would never end."""
+        cursor = page.next_cursor
+        if cursor is None:
+            return None
+        if cursor in self._seen:
+            raise InvalidResponse(
+                f"the API gave out the cursor {cursor!r} a second time: the list has no end", status=200
+            )
+        self._seen.add(cursor)
+        return cursor
+
+
+def iter_items(fetch_page: Callable[[str | None], P], items_of: Callable[[P], Sequence[T]]) -> Iterator[T]:
+    """Yield the items of all pages, each page fetched when it is needed."""
+    seen, page = _SeenCursors(), fetch_page(None)
+    yield from items_of(page)
+    while (cursor := seen.next_cursor(page)) is not None:
+        page = fetch_page(cursor)
+        yield from items_of(page)
+
+
+class AsyncItemIterator(AsyncIterator[T], Generic[T, P]):
+    """The async version of `iter_items`.
+
+    It is no async generator: a loop that breaks off would leave one behind for the event loop to close.
+    """
+
+    def __init__(self, fetch_page: Callable[[str | None], Awaitable[P]], items_of: Callable[[P], Sequence[T]]) -> None:
+        self._fetch_page = fetch_page
+        self._items_of = items_of
+        self._seen = _SeenCursors()
+        self._page: P | None = None
+        self._pending: deque[T] = deque()
+
+    async def __anext__(self) -> T:
+        while not self._pending:
+            cursor = None if self._page is None else self._seen.next_cursor(self._page)
+            if self._page is not None and cursor is None:
+                raise StopAsyncIteration
+            self._page = await self._fetch_page(cursor)
+            self._pending.extend(self._items_of(self._page))
+        return self._pending.popleft()

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING
 from fake_credits.client.arguments import BaseUrl
 from fake_credits.client.calls import (
     AsyncBaseClient,
+    AsyncItemIterator,
     BaseClient,
     ClientConfig,
     ClientCredential,
@@ -18,10 +19,10 @@ from fake_credits.client.calls import (
     create_user,
     get_balance,
     get_user,
+    iter_items,
     list_transactions,
     list_users,
 )
-from fake_credits.client.paging import AsyncItemIterator, iter_items
 from fake_credits.contract import DEFAULT_CONTRACT, Contract
 from fake_credits.http_message import AsyncTransport, Transport
 from fake_credits.models import Balance, Reason, Transaction, TransactionPage, User, UserPage

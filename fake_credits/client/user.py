@@ -12,14 +12,15 @@ from typing import TYPE_CHECKING
 from fake_credits.client.arguments import BaseUrl, quote_id
 from fake_credits.client.calls import (
     AsyncBaseClient,
+    AsyncItemIterator,
     BaseClient,
     ClientConfig,
     ClientCredential,
     get_balance,
     get_user,
+    iter_items,
     list_transactions,
 )
-from fake_credits.client.paging import AsyncItemIterator, iter_items
 from fake_credits.contract import DEFAULT_CONTRACT, Contract
 from fake_credits.http_message import AsyncTransport, Transport
 from fake_credits.models import Balance, Reason, Transaction, TransactionPage, User

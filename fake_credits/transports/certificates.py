@@ -38,7 +38,7 @@ CA_FILE_COMMENT = "# The CA of one fake-credits server, made at its start. Its p
 _BACKDATE = timedelta(days=1)  # a client's clock may be slow
 _VALIDITY = timedelta(days=365)  # Apple's systems refuse a server's certificate of more than 825 days
 _LOOPBACK_NAMES = ("localhost", "127.0.0.1", "::1")
-_LOOPBACK_NETWORKS = ("127.0.0.0/8", "::1/128")
+_LOOPBACK_NETWORKS = [x509.IPAddress(ipaddress.ip_network(network)) for network in ("127.0.0.0/8", "::1/128")]
 _ALL_KEY_USAGES = (
     "digital_signature",
     "content_commitment",
@@ -75,7 +75,7 @@ def issue_certificate(hosts: Iterable[str] = ()) -> IssuedCertificate:
         .add_extension(x509.BasicConstraints(ca=True, path_length=0), critical=True)
         .add_extension(_key_usage("key_cert_sign", "crl_sign"), critical=True)
         .add_extension(
-            x509.NameConstraints([*map(_permitted_subtree, names), *_loopback_networks()], None), critical=True
+            x509.NameConstraints([*map(_permitted_subtree, names), *_LOOPBACK_NETWORKS], None), critical=True
         )
         .add_extension(ca_key_id, critical=False),
         ca_key,
@@ -149,10 +149,6 @@ def _general_name(host: str) -> x509.GeneralName:
 
 def _permitted_subtree(name: x509.GeneralName) -> x509.GeneralName:
     return x509.IPAddress(ipaddress.ip_network(str(name.value))) if isinstance(name, x509.IPAddress) else name
-
-
-def _loopback_networks() -> list[x509.GeneralName]:
-    return [x509.IPAddress(ipaddress.ip_network(network)) for network in _LOOPBACK_NETWORKS]
 
 
 def _x509_name(common_name: str) -> x509.Name:

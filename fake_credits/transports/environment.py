@@ -1,9 +1,6 @@
-"""Own what an application under test finds in its environment; know no process and no test that sets it.
+"""The environment variables of an application under test. Importing this module loads no server."""
 
-Importing this loads no server: the command line's help and the pytest plugin go by it.
-"""
-
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
@@ -15,29 +12,25 @@ LOOPBACK_HOSTS = ("127.0.0.1", "localhost", "::1")
 """How URLs name this machine."""
 
 
-def _mint_user_token(sandbox: "Sandbox", lifetime_s: int | None) -> str:
-    from fake_credits.sandbox_options import MintOptions
-
-    return sandbox.token(sandbox.options.user_id, MintOptions(expires_in_s=lifetime_s))
-
-
-_ENV_VALUE_GETTERS: Mapping[str, Callable[["Sandbox", str, int | None], str]] = {
-    "base_url": lambda _sandbox, base_url, _life: base_url,
-    "api_key": lambda sandbox, _base_url, _life: sandbox.api_key,
-    "application_id": lambda sandbox, _base_url, _life: sandbox.options.application_id,
-    "user_id": lambda sandbox, _base_url, _life: sandbox.options.user_id,
-    "user_token": lambda sandbox, _base_url, life_s: _mint_user_token(sandbox, life_s),
-    "jwks_url": lambda _sandbox, base_url, _life: f"{base_url}/.well-known/jwks.json",
-    "jwt_public_key": lambda sandbox, _base_url, _life: sandbox.keys.public_pem(sandbox.minter.provider.algorithm),
-}
-
-ENV_VALUE_NAMES = tuple(_ENV_VALUE_GETTERS)
+ENV_VALUE_NAMES = ("base_url", "api_key", "application_id", "user_id", "user_token", "jwks_url", "jwt_public_key")
 """What a client of a sandbox has to know, each the name of a variable in lower case and without ``CREDITS_``."""
 
 
 def env_values(sandbox: "Sandbox", base_url: str, *, token_lifetime_s: int | None = None) -> dict[str, str]:
-    """Return what a client of a sandbox has to know; the user's token lives as long as the provider's unless told."""
-    return {name: value(sandbox, base_url, token_lifetime_s) for name, value in _ENV_VALUE_GETTERS.items()}
+    """Return the values by `ENV_VALUE_NAMES`; the user's token lives as long as the provider's tokens by default."""
+    from fake_credits.sandbox_options import MintOptions
+
+    options = sandbox.options
+    values = (
+        base_url,
+        sandbox.api_key,
+        options.application_id,
+        options.user_id,
+        sandbox.token(options.user_id, MintOptions(expires_in_s=token_lifetime_s)),
+        f"{base_url}/.well-known/jwks.json",
+        sandbox.keys.public_pem(sandbox.minter.provider.algorithm),
+    )
+    return dict(zip(ENV_VALUE_NAMES, values, strict=True))
 
 
 def env_variables(sandbox: "Sandbox", base_url: str, *, token_lifetime_s: int | None = None) -> dict[str, str]:

@@ -14,6 +14,7 @@ __all__ = [
     "ReceivedRequest",
     "expects_continue",
     "framing_error",
+    "has_body",
     "is_plain",
     "normalize_target",
 ]
@@ -109,6 +110,13 @@ def framing_error(version: str, target: bytes, headers: Headers, *, is_large: bo
 def expects_continue(headers: Headers) -> bool:
     """Return whether the client waits for permission to send its body (RFC 9110, section 10.1.1)."""
     return any(name == b"expect" and value.lower() == b"100-continue" for name, value in headers)
+
+
+def has_body(headers: Headers) -> bool:
+    """Return whether the head announces a body."""
+    return any(
+        name in FRAMING_HEADERS and not (name == b"content-length" and not value.strip(b"0")) for name, value in headers
+    )
 
 
 def normalize_target(target: bytes, headers: Headers) -> tuple[bytes, Headers]:

@@ -1,28 +1,156 @@
-"""The transport for an application that uses httpx: its requests are answered in process by one sandbox."""
+"""The transports for applications that use httpx or httpx2: one sandbox answers their requests in process.
 
-import httpx
+A request that is out of the ordinary is written by the library's own HTTP/1.1 connection to a stream in memory, and
+read from there as the live server reads it. So both refuse what they refuse on a socket.
+"""
 
-from fake_credits.transports.httpx_family import HttpxFamilyAdapter
-from fake_credits.transports.in_process import InProcessDriver
+import importlib
+from collections.abc import AsyncIterator, Generator, Iterator, Mapping
+from contextlib import contextmanager
+from functools import cache
+from typing import TYPE_CHECKING, Any
 
-__all__ = ["HttpxTransport"]
+from fake_credits.http_message import Request, Response, reason_phrase
+from fake_credits.transports.framing import ReceivedRequest, is_plain
+from fake_credits.transports.in_process import InProcessDriver, httpx_error
+from fake_credits.transports.memory_stream import AsyncMemoryStream, MemoryStream, WrittenRequest
+
+if TYPE_CHECKING:
+    import httpx
+    import httpx2
+
+    class HttpxTransport(httpx.BaseTransport, httpx.AsyncBaseTransport):
+        """A transport for httpx."""
+
+    class Httpx2Transport(httpx2.BaseTransport, httpx2.AsyncBaseTransport):
+        """A transport for httpx2."""
 
 
-class HttpxTransport(httpx.BaseTransport, httpx.AsyncBaseTransport):
-    """The ``transport`` of a ``httpx.Client`` or a ``httpx.AsyncClient``; the host of its URLs does not matter.
+__all__ = ["new_httpx_transport"]
 
-    A fault, or a request that is not sent, raises what httpx raises for the same on a socket.
+_CORE_NAMES = {"httpx": "httpcore", "httpx2": "httpcore2"}
+
+
+def new_httpx_transport(library_name: str, driver: InProcessDriver) -> Any:
+    """Return the ``transport`` of a client of ``httpx`` or ``httpx2``, sync or async.
+
+    The host of the client's URLs does not matter. A fault, or a request that is not sent, raises what the library
+    raises for the same on a socket. Raises ImportError if the library is not installed.
     """
+    library = importlib.import_module(library_name)
+    return _transport_class(library)(_HttpxAdapter(library, driver))
 
-    def __init__(self, driver: InProcessDriver) -> None:
-        self._adapter = HttpxFamilyAdapter(httpx, driver)
 
-    def handle_request(self, request: httpx.Request) -> httpx.Response:
+@cache
+def _transport_class(library: Any) -> Any:
+    class HttpxTransport(library.BaseTransport, library.AsyncBaseTransport):  # type: ignore[misc]
+        def __init__(self, adapter: "_HttpxAdapter") -> None:
+            self._adapter = adapter
+
+        def handle_request(self, request: Any) -> Any:
+            return self._adapter.send(request)
+
+        async def handle_async_request(self, request: Any) -> Any:
+            return await self._adapter.send_async(request)
+
+    return HttpxTransport
+
+
+class _HttpxAdapter:
+    """A driver behind the types of one library."""
+
+    def __init__(self, library: Any, driver: InProcessDriver) -> None:
+        self._library = library
+        self._driver = driver
+
+    def send(self, httpx_request: Any) -> Any:
         """Return the response at once."""
-        response: httpx.Response = self._adapter.send(request)
-        return response
+        request = _to_request(httpx_request, httpx_request.read())
+        response = self._driver.call(request) if is_plain(request) else self._write(httpx_request, request)
+        return self._to_httpx_response(response, lambda: self._partial_body(response))
 
-    async def handle_async_request(self, request: httpx.Request) -> httpx.Response:
+    async def send_async(self, httpx_request: Any) -> Any:
         """Return the response, with a checkpoint of the running loop before and after."""
-        response: httpx.Response = await self._adapter.send_async(request)
-        return response
+        request = _to_request(httpx_request, await httpx_request.aread())
+        if is_plain(request):
+            response = await self._driver.call_async(request)
+        else:
+            response = await self._write_async(httpx_request, request)
+        return self._to_httpx_response(response, lambda: self._async_partial_body(response))
+
+    def _write(self, httpx_request: Any, request: Request) -> Response:
+        def respond(written: WrittenRequest) -> Response:
+            received = _with_timeout(written.received(), request.timeout_s)
+            return received.finish(self._driver.call(received.request, received.error))
+
+        core = importlib.import_module(_CORE_NAMES[self._library.__name__])
+        core_request = self._to_core_request(core, httpx_request)
+        stream = MemoryStream(core, respond)
+        with self._translate_errors(core):
+            core.HTTP11Connection(core_request.url.origin, stream).handle_request(core_request)
+        assert stream.response is not None  # noqa: S101 - its head has been read
+        return stream.response
+
+    async def _write_async(self, httpx_request: Any, request: Request) -> Response:
+        async def respond(written: WrittenRequest) -> Response:
+            received = _with_timeout(written.received(), request.timeout_s)
+            return received.finish(await self._driver.call_async(received.request, received.error))
+
+        core = importlib.import_module(_CORE_NAMES[self._library.__name__])
+        core_request = self._to_core_request(core, httpx_request)
+        stream = AsyncMemoryStream(core, respond)
+        with self._translate_errors(core):
+            await core.AsyncHTTP11Connection(core_request.url.origin, stream).handle_async_request(core_request)
+        assert stream.response is not None  # noqa: S101 - its head has been read
+        return stream.response
+
+    def _to_core_request(self, core: Any, request: Any) -> Any:
+        url = request.url
+        core_url = core.URL(scheme=url.raw_scheme, host=url.raw_host, port=url.port, target=url.raw_path)
+        return core.Request(
+            request.method,
+            core_url,
+            headers=request.headers.raw,
+            content=request.stream,
+            extensions=request.extensions,
+        )
+
+    @contextmanager
+    def _translate_errors(self, core: Any) -> Generator[None, None, None]:
+        """Raise httpcore's errors as those of the library, which have the same names."""
+        try:
+            yield
+        except (core.TimeoutException, core.NetworkError, core.ProtocolError) as error:
+            raise getattr(self._library, type(error).__name__)(str(error)) from error
+
+    def _to_httpx_response(self, response: Response, partial_body: Any) -> Any:
+        if not response.status:
+            raise httpx_error(self._library, response)
+        # httpx has a table of its own, with other phrases than those on the wire.
+        extensions = {"reason_phrase": reason_phrase(response.status).encode("ascii")}
+        if response.outcome != "whole":
+            return self._library.Response(
+                response.status, headers=response.headers, content=partial_body(), extensions=extensions
+            )
+        stream = self._library.ByteStream(response.body)
+        return self._library.Response(response.status, headers=response.headers, stream=stream, extensions=extensions)
+
+    def _partial_body(self, response: Response) -> Iterator[bytes]:
+        yield response.body
+        raise httpx_error(self._library, response)
+
+    async def _async_partial_body(self, response: Response) -> AsyncIterator[bytes]:
+        yield response.body
+        raise httpx_error(self._library, response)
+
+
+def _to_request(request: Any, body: bytes) -> Request:
+    target = request.extensions.get("target", request.url.raw_path)
+    headers = [(name.lower(), value) for name, value in request.headers.raw]
+    timeouts: Mapping[str, float | None] = request.extensions.get("timeout", {})
+    return Request(request.method, target, headers, body, timeouts.get("read"))
+
+
+def _with_timeout(received: ReceivedRequest, timeout_s: float | None) -> ReceivedRequest:
+    received.request.timeout_s = timeout_s
+    return received

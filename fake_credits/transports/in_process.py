@@ -5,7 +5,8 @@ checkpoint of its own loop before the decision and one after it; otherwise tasks
 check-then-act bug would go unnoticed.
 """
 
-from collections.abc import Callable
+import errno
+from collections.abc import Callable, Mapping
 from typing import Any, Protocol
 
 from anyio.lowlevel import checkpoint
@@ -25,7 +26,6 @@ from fake_credits.http_message import (
     unknown_effect_message,
 )
 from fake_credits.sandbox import Sandbox
-from fake_credits.transports.failures import httpx_error
 from fake_credits.transports.virtual_time import SuspendedExchange, finish_without_client
 
 __all__ = [
@@ -35,6 +35,7 @@ __all__ = [
     "InProcessConnection",
     "InProcessDriver",
     "InProcessTransport",
+    "httpx_error",
 ]
 
 IN_PROCESS_BASE_URL = "http://credits.fake-credits.test"
@@ -266,3 +267,28 @@ def _transport_failure(request: Request, response: Response) -> TransportFailure
     failure = error_class(unknown_effect_message(IN_PROCESS_BASE_URL, request, f"{problem} ({type(error).__name__})"))
     failure.__cause__ = error
     return failure
+
+
+_ERROR_NAMES: Mapping[Outcome, str] = {
+    "timeout": "ReadTimeout",
+    "reset": "ReadError",
+    "closed": "RemoteProtocolError",
+    "garbage": "RemoteProtocolError",
+}
+
+
+def httpx_error(library: Any, response: Response) -> Exception:
+    """Return what ``httpx`` or ``httpx2`` raises for a response that broke off, with the library's own message."""
+    if response.outcome == "reset":
+        message = f"[Errno {errno.ECONNRESET}] Connection reset by peer"
+    elif response.outcome == "garbage":
+        message = "illegal status line"
+    elif response.outcome == "timeout":
+        message = "timed out"
+    elif not response.status:
+        message = "Server disconnected without sending a response."
+    else:
+        received = f"received {len(response.body)} bytes, expected {response.header(b'content-length') or 'more'}"
+        message = f"peer closed connection without sending complete message body ({received})"
+    error: Exception = getattr(library, _ERROR_NAMES[response.outcome])(message)
+    return error

@@ -53,7 +53,9 @@ class BindOptions:
 def bind(options: BindOptions) -> socket.socket:
     """Return a bound, listening-ready socket; raise OSError where the address can't be had."""
     family, _, _, _, socket_address = socket.getaddrinfo(options.host, options.port, type=socket.SOCK_STREAM)[0]
-    _check_exposure(options, str(socket_address[0]))
+    address = ipaddress.ip_address(str(socket_address[0]).partition("%")[0])
+    if not options.expose and not address.is_loopback:
+        raise PermissionError(errno.EPERM, f"{options.host} is beyond loopback: that needs the explicit flag --expose")
     # IPPROTO_TCP by name: without it asyncio leaves Nagle's algorithm on, 44 ms a keep-alive request.
     listener = socket.socket(family, socket.SOCK_STREAM, socket.IPPROTO_TCP)
     try:
@@ -210,8 +212,3 @@ def reachable_host(listener: socket.socket) -> str:
 def _base_url(listener: socket.socket, tls: TlsOptions | None) -> str:
     host, port = (tls and tls.host) or reachable_host(listener), listener.getsockname()[1]
     return f"{'http' if tls is None else 'https'}://{f'[{host}]' if ':' in host else host}:{port}"
-
-
-def _check_exposure(options: BindOptions, host: str) -> None:
-    if not options.expose and not ipaddress.ip_address(host.partition("%")[0]).is_loopback:
-        raise PermissionError(errno.EPERM, f"{options.host} is beyond loopback: that needs the explicit flag --expose")

@@ -14,7 +14,7 @@ import httptools
 from fake_credits.clock import monotonic_s
 from fake_credits.errors import ApiError, MalformedRequest
 from fake_credits.http_message import AsgiMessage, Headers, Request, Response, http_scope, status_line
-from fake_credits.transports.framing import FRAMING_HEADERS, MAX_HEAD_BYTES, framing_error, normalize_target
+from fake_credits.transports.framing import FRAMING_HEADERS, MAX_HEAD_BYTES, framing_error, has_body, normalize_target
 from fake_credits.transports.live_connection import LiveConnection, ServerContext
 from fake_credits.transports.sockets import KernelSocket, set_done
 from fake_credits.transports.uvicorn_adapter import UvicornProtocol
@@ -115,23 +115,30 @@ class CreditsProtocol(UvicornProtocol):
             return
         self._is_processing = True
         try:
-            while (self._queue or self._unfed) and not self.transport.is_closing() and not self.is_write_paused:
-                if self._current is None and self._queue:
-                    if self._is_feeding and not self._queue[0].is_received:
-                        return  # the rest may be in the same segment
-                    if self.is_read_paused and not self.kernel_socket.is_established():
-                        self.transport.abort()  # the end of the connection would be read behind all that was sent
-                        return
-                    self._current = self._queue.popleft()
-                    self._current.begin()
-                elif self._unfed and not self._is_feeding and not self._has_backlog():
-                    data, self._unfed = bytes(self._unfed), bytearray()
-                    self._feed(data)
-                else:
-                    break
+            while self._serve_next():
+                pass
         finally:
             self._is_processing = False
         self._set_reading()
+
+    def _serve_next(self) -> bool:
+        """Serve the next request, or parse what was kept back; return whether there may be more to do."""
+        if self.transport.is_closing() or self.is_write_paused:
+            return False
+        if self._current is None and self._queue:
+            if self._is_feeding and not self._queue[0].is_received:
+                return False  # the rest may be in the same segment
+            if self.is_read_paused and not self.kernel_socket.is_established():
+                self.transport.abort()  # the end of the connection would be read behind all that was sent
+                return False
+            self._current = self._queue.popleft()
+            self._current.begin()
+        elif self._unfed and not self._is_feeding and not self._has_backlog():
+            data, self._unfed = bytes(self._unfed), bytearray()
+            self._feed(data)
+        else:
+            return False
+        return bool(self._queue or self._unfed)
 
     def _set_reading(self) -> None:
         """Pause reading while too much is waiting; until then, reading is how a disconnect is noticed."""
@@ -157,8 +164,7 @@ class CreditsProtocol(UvicornProtocol):
         if connection is self._current:
             self._current = None
         self.restart_keep_alive_timer()
-        if not self._is_processing:
-            self._process_queue()
+        self._process_queue()
 
     # ------------------------------------------------------------ reading
 
@@ -295,10 +301,7 @@ class CreditsProtocol(UvicornProtocol):
             not self._replays_head
             and self.parser.should_upgrade()
             and not newest.is_received
-            and any(
-                name in FRAMING_HEADERS and not (name == b"content-length" and not value.strip(b"0"))
-                for name, value in newest.request.headers
-            )
+            and has_body(newest.request.headers)
         )
 
     # ------------------------------------------------------------ writing

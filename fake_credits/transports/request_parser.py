@@ -11,6 +11,7 @@ from fake_credits.transports.framing import (
     ReceivedRequest,
     expects_continue,
     framing_error,
+    has_body,
     normalize_target,
 )
 
@@ -114,16 +115,10 @@ class RequestParser:
     def on_message_complete(self) -> None:
         """Finish the request; another one in the same piece of data is ignored."""
         head = self._head
-        if self._replays_head or head is None or (self._parser.should_upgrade() and _has_body(head.request.headers)):
+        if self._replays_head or head is None or (self._parser.should_upgrade() and has_body(head.request.headers)):
             return
         head.request.body = b"".join(self._body)
         if self._received is None:
             self._received = head
         self._head = None
         self._start()
-
-
-def _has_body(headers: Headers) -> bool:
-    return any(
-        name in FRAMING_HEADERS and not (name == b"content-length" and not value.strip(b"0")) for name, value in headers
-    )

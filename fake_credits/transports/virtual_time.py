@@ -6,6 +6,7 @@ what is due, so an exchange whose client has given up lands when the clock gets 
 
 import math
 import threading
+from functools import partial
 from typing import Protocol
 
 from anyio.lowlevel import checkpoint
@@ -247,7 +248,8 @@ class SuspendedExchange:
     def _schedule_resume(self, ms: float) -> None:
         clock, exchange = self._sandbox.clock, self._exchange
         at_ms = clock.now_ms() + math.ceil(ms)
-        self._resume_timer = clock.schedule(at_ms, self._resume, label=exchange.label, ordinal=exchange.ordinal)
+        resume = partial(self._run_to_next_wait, wait_result=True)
+        self._resume_timer = clock.schedule(at_ms, resume, label=exchange.label, ordinal=exchange.ordinal)
 
     def _schedule_timeout(self, ms: float) -> None:
         clock, exchange = self._sandbox.clock, self._exchange
@@ -264,9 +266,6 @@ class SuspendedExchange:
         with self._sandbox.lock:
             if self._wait is not None:
                 self._run_to_next_wait(wait_result=True)
-
-    def _resume(self) -> None:
-        self._run_to_next_wait(wait_result=True)
 
     def _run_to_next_wait(self, *, wait_result: bool) -> None:
         try:
