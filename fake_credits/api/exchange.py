@@ -126,7 +126,9 @@ class Exchange(msgspec.Struct, eq=False):
         )
 
     def match_route(self) -> None:
-        """Find the operation; raise RouteNotFound, MethodNotAllowed or MalformedRequest."""
+        """Find the operation; raise RouteNotFound, MethodNotAllowed, MalformedRequest or what dispatch has found."""
+        if self.error is not None:
+            raise self.error
         routes = self.runtime.routes
         match = routes.cached_match if len(self.path) <= MAX_CACHED_PATH_BYTES else routes.match
         self.route_match = match(self.request.method, self.path)

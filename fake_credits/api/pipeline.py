@@ -25,7 +25,7 @@ def dispatch(
 ) -> Exchange | Response | None:
     """Return the exchange of an API request, the response to a preflight, or None for the fake's own paths.
 
-    A request with a bad Host (``host_error``) is an exchange that is already refused.
+    A request with a bad Host (``host_error``) is an exchange that `handle` refuses.
     """
     if host_error is None:
         if request.target.startswith(INTERNAL_PATHS):
@@ -42,8 +42,7 @@ def dispatch(
     else:
         sandbox = sandboxes.resolve(None if isinstance(credential, ApiError) else credential)
     exchange = Exchange.begin(runtime, sandbox, credential, request)
-    if host_error is not None:
-        exchange.respond_with_error(host_error)
+    exchange.error = host_error
     return exchange
 
 
@@ -55,18 +54,17 @@ async def handle(exchange: Exchange, connection: Connection) -> None:
     """
     try:
         try:
-            if exchange.response is None:
-                exchange.match_route()
-                if exchange.must_wait_for_body():
-                    exchange.body = await Body(MAX_BODY_BYTES)
-                exchange.sandbox.clock.run_due()
-                faults = match_faults(exchange, connection) if exchange.sandbox.faults.rules else None
-                if faults is None:
-                    authorize_and_execute(exchange)
-                else:
-                    await faults.apply_before()
-                    faults.authorize_and_execute()
-                    await faults.apply_after()
+            exchange.match_route()
+            if exchange.must_wait_for_body():
+                exchange.body = await Body(MAX_BODY_BYTES)
+            exchange.sandbox.clock.run_due()
+            faults = match_faults(exchange, connection) if exchange.sandbox.faults.rules else None
+            if faults is None:
+                authorize_and_execute(exchange)
+            else:
+                await faults.apply_before()
+                faults.authorize_and_execute()
+                await faults.apply_after()
         except ApiError as error:
             exchange.respond_with_error(error.with_traceback(None))  # the traceback would hold this frame
         except Exception as bug:  # noqa: BLE001 - recorded, and raised again in the test that caused it
