@@ -183,33 +183,32 @@ class CreditsProtocol(UvicornProtocol):
                 self._process_queue()
 
     def _feed(self, data: bytes) -> None:
-        """Parse a segment in slices, until what is behind it has to wait."""
+        """Parse a segment in slices, until what follows has to wait."""
         self._is_feeding = True
         try:
             while data and not self._ignores_input and not self.transport.is_closing():
                 chunk, data = data[:_MAX_FED_BYTES], data[_MAX_FED_BYTES:]
-                self._feed_parser(chunk)
+                data = self._feed_parser(chunk) + data
                 if data and self._has_backlog():
                     self._unfed += data
                     return
         finally:
             self._is_feeding = False
 
-    def _feed_parser(self, data: bytes) -> None:
+    def _feed_parser(self, data: bytes) -> bytes:
+        """Parse a slice, and return what follows an Upgrade."""
         self._unparsed_bytes += len(data)
-        while data and not self._ignores_input:
-            try:
-                self.parser.feed_data(data)
-                break
-            except httptools.HttpParserUpgrade as upgrade:  # RFC 9110, section 7.8: a server may ignore it
-                data = data[upgrade.args[0] :]
-                self._read_body_after_upgrade()
-            except httptools.HttpParserError as error:
-                self._refuse(MalformedRequest(f"malformed HTTP request: {error}"))
-                return
+        try:
+            self.parser.feed_data(data)
+        except httptools.HttpParserUpgrade as upgrade:  # RFC 9110, section 7.8: a server may ignore it
+            self._read_body_after_upgrade()
+            return data[upgrade.args[0] :]
+        except httptools.HttpParserError as error:
+            self._refuse(MalformedRequest(f"malformed HTTP request: {error}"))
         if self._unparsed_bytes > MAX_HEAD_BYTES and not self._ignores_input:
             part = "head" if self._in_head else "part of the request outside its body"
             self._refuse(MalformedRequest(f"malformed HTTP request: the {part} has more than 64 KiB"))
+        return b""
 
     def _read_body_after_upgrade(self) -> None:
         """Read on in a body that the parser has skipped, as it takes what follows for another protocol."""
@@ -290,7 +289,7 @@ class CreditsProtocol(UvicornProtocol):
     def on_message_complete(self) -> None:
         """End a request, and serve it if it is its turn."""
         newest = self._newest
-        if newest is None or self._ignores_input or self._skips_body(newest):
+        if newest is None or self._ignores_input or (self.parser.should_upgrade() and self._skips_body(newest)):
             return
         self._unparsed_bytes = 0
         newest.receive_all()
@@ -299,7 +298,6 @@ class CreditsProtocol(UvicornProtocol):
     def _skips_body(self, newest: LiveConnection) -> bool:
         return (
             not self._replays_head
-            and self.parser.should_upgrade()
             and not newest.is_received
             and has_body(newest.request.headers)
         )
