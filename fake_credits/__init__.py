@@ -1,4 +1,4 @@
-"""Be the promised names; each is loaded when it is first asked for, so importing the package costs nothing."""
+"""The public names of fake-credits, each imported on first access to keep ``import fake_credits`` cheap."""
 
 from typing import TYPE_CHECKING
 
@@ -28,7 +28,7 @@ __all__ = [
 ]
 
 if not TYPE_CHECKING:
-    # Hidden from type checkers, or a misspelt import would pass them.
+    # Hidden from type checkers, which would otherwise accept a misspelt import.
     _MODULES_BY_NAME = {
         "ApiError": "errors",
         "AsyncServerClient": "client.server",
@@ -43,7 +43,7 @@ if not TYPE_CHECKING:
     }
 
     def __getattr__(name: str) -> object:
-        """Load a promised name (PEP 562)."""
+        """Import a public name on first access (PEP 562)."""
         if name not in _MODULES_BY_NAME:
             raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
         import importlib

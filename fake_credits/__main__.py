@@ -1,4 +1,4 @@
-"""Be the command line for ``python -m fake_credits``."""
+"""The command line, as ``python -m fake_credits``."""
 
 from fake_credits.cli import main
 

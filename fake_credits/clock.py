@@ -29,34 +29,37 @@ Mode = Literal["real", "offset", "frozen"]
 
 EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 MAX_TIMESTAMP_MS = 253_402_300_799_999
-"""The last millisecond that an ISO 8601 date of four digits can say: 9999-12-31T23:59:59.999Z."""
+"""The latest time that ISO 8601 can express with a four-digit year: 9999-12-31T23:59:59.999Z."""
 
 _MIN_COMPACT_SIZE = 64
-"""So many are kept, whether cancelled or not, before it is looked who can be let go."""
+"""Cancelled timers are removed once the queue has at least this many entries."""
 
-# Captured once, inside a tuple: freezegun replaces every function that it finds as an attribute of a module, and a
-# limit or a duration measured by a frozen clock would never end.
+# Kept in a tuple: freezegun replaces functions that are attributes of a module, and a timeout measured by a frozen
+# clock would never expire.
 _UNPATCHED_CLOCKS = (time.monotonic, time.perf_counter_ns)
 
 
 def monotonic_s() -> float:
-    """Return seconds of a clock that nobody can stop or set, for limits and waits."""
+    """Return the monotonic clock in seconds, for timeouts; freezegun does not affect it."""
     return _UNPATCHED_CLOCKS[0]()
 
 
 def perf_counter_ns() -> int:
-    """Return nanoseconds of the finest clock there is, for durations."""
+    """Return the performance counter in nanoseconds, for durations; freezegun does not affect it."""
     return _UNPATCHED_CLOCKS[1]()
 
 
 def wall_clock_ms() -> int:
-    """Return the wall clock in milliseconds since 1970, as freezegun and time-machine let the process see it."""
+    """Return the wall clock in milliseconds since 1970; freezegun and time-machine can change it."""
     return time.time_ns() // 1_000_000
 
 
 def to_ms(moment: datetime) -> int:
-    """Return an aware datetime as milliseconds since 1970; raise ValueError for a naive one, TypeError for none."""
-    if not isinstance(moment, datetime):  # pyright: ignore[reportUnnecessaryIsInstance] - people write texts
+    """Return an aware datetime as milliseconds since 1970.
+
+    Raises ValueError for a naive datetime, and TypeError for anything else.
+    """
+    if not isinstance(moment, datetime):  # pyright: ignore[reportUnnecessaryIsInstance] - users pass strings
         raise TypeError(
             f"a moment must be an aware datetime, such as datetime(..., tzinfo=UTC), not {type(moment).__name__}"
         )
@@ -71,7 +74,7 @@ def from_ms(ms: int) -> datetime:
 
 
 class Timer:
-    """Be something that happens when a clock reaches ``at_ms``, in milliseconds since 1970, unless it is cancelled."""
+    """An action that runs when a clock reaches ``at_ms``, in milliseconds since 1970, unless it is cancelled."""
 
     __slots__ = ("action", "at_ms", "label")
 
@@ -85,18 +88,18 @@ class Timer:
 
     @property
     def is_pending(self) -> bool:
-        """Tell whether it is still to happen."""
+        """Return whether the action has neither run nor been cancelled."""
         return self.action is not None
 
     def cancel(self) -> None:
-        """Let it not happen."""
+        """Cancel the timer; do nothing if its action has already run."""
         self.action = None
 
 
 class Clock:
-    """Tell a sandbox its time in whole milliseconds, move it forward on request, and run what is due.
+    """The clock of a sandbox, in whole milliseconds; moving it forward runs the timers that are due.
 
-    ``lock`` is held while what is due runs; it must be re-entrant.
+    ``lock`` is held while timers run, and must be re-entrant.
     """
 
     def __init__(self, frozen_at: datetime | None = None, lock: AbstractContextManager[object] | None = None) -> None:
@@ -114,7 +117,7 @@ class Clock:
 
     @property
     def mode(self) -> Mode:
-        """Tell which of the three this clock is now."""
+        """Return the current mode: ``offset`` is a real clock that has been moved forward."""
         if self._frozen_ms is not None:
             return "frozen"
         return "offset" if self._offset_ms else "real"
@@ -129,13 +132,13 @@ class Clock:
         return from_ms(self.now_ms())
 
     def reset(self) -> None:
-        """Return to how this clock was made, which may be back in time; what was to happen later does not."""
+        """Restore the initial state, which may move the clock back, and cancel all timers."""
         with self._lock:
             self._offset_ms, self._frozen_ms = 0, self._start_ms
             self.cancel_all()
 
     def freeze(self, at: datetime | None = None) -> None:
-        """Stand still, now or at a later moment; raise ValueError for an earlier or a naive one."""
+        """Stop the clock, now or at a later time; raise ValueError for an earlier or naive datetime."""
         with self._lock:
             now_ms = self.now_ms()
             target_ms = self._check_target(now_ms if at is None else to_ms(at), now_ms)
@@ -145,7 +148,7 @@ class Clock:
     def advance(self, *, days: float = 0, hours: float = 0, minutes: float = 0, seconds: float = 0) -> None:
         """Move forward by a duration of zero or more, rounded up to whole milliseconds.
 
-        Raises ValueError for a negative or an endless one, TypeError for what is no number.
+        Raises ValueError for a negative or infinite duration, and TypeError for a value that is not a number.
         """
         units = {"days": days, "hours": hours, "minutes": minutes, "seconds": seconds}
         for name, value in units.items():
@@ -153,31 +156,31 @@ class Clock:
                 raise TypeError(f"{name} must be a number, not {type(value).__name__}")
         try:
             step_ms = -(-timedelta(**units) // timedelta(milliseconds=1))
-        except (OverflowError, ValueError):  # endless, and not a number
-            raise ValueError("the step is no duration within the years 1970 to 9999") from None
+        except (OverflowError, ValueError):  # infinity and NaN
+            raise ValueError("the duration must be finite and within the years 1970 to 9999") from None
         with self._lock:
             now_ms = self.now_ms()
             self.move_to(self._check_target(now_ms + step_ms, now_ms))
 
     def travel(self, to: datetime) -> None:
-        """Move forward to a moment; raise ValueError for an earlier or a naive one."""
+        """Move forward to a time; raise ValueError for an earlier or naive datetime."""
         with self._lock:
             self.move_to(self._check_target(to_ms(to), self.now_ms()))
 
-    # ------------------------------------------------------------ what is to happen later
+    # ------------------------------------------------------------ timers
 
     def schedule(
         self, at_ms: int, action: Callable[[], object], *, label: str, ordinal: int = 0, is_timeout: bool = False
     ) -> Timer:
-        """Let something happen once the clock reaches a moment.
+        """Schedule an action for ``at_ms``, in milliseconds since 1970, and return its timer.
 
-        At equal times a timeout comes after all else, and then the lower ``ordinal`` first.
+        At equal times, timeouts run last, and lower ordinals first.
         """
         at_ms = min(at_ms, MAX_TIMESTAMP_MS)
         timer = Timer(at_ms, action, label)
         with self._lock:
             if len(self._queue) >= self._compact_at:
-                # Drop what was cancelled; the next time at twice what is left, so that it costs each a constant.
+                # Remove cancelled timers; doubling the threshold keeps the amortized cost per timer constant.
                 self._queue = [entry for entry in self._queue if entry[-1].is_pending]
                 heapq.heapify(self._queue)
                 self._compact_at = max(_MIN_COMPACT_SIZE, 2 * len(self._queue))
@@ -185,9 +188,9 @@ class Clock:
         return timer
 
     def move_to(self, target_ms: int) -> int:
-        """Move to a moment, unless it has passed, running on the way what is due, each at its own time.
+        """Move forward to a time, running each due timer at its own time, and return how many ran.
 
-        Returns how much that was.
+        A time in the past does not move the clock.
         """
         count = 0
         with self._lock:
@@ -202,13 +205,13 @@ class Clock:
         return count
 
     def run_due(self) -> None:
-        """Run what is due by now; a ``real`` clock moves by itself, so this stands at each way into a sandbox."""
+        """Run the timers that are due; a clock that isn't frozen moves by itself, so every entry point calls this."""
         if self._queue:
             with self._lock:
                 self.move_to(self.now_ms())
 
     def run_pending(self) -> int:
-        """Move forward until nothing is left to happen, and return how much did."""
+        """Move forward until no timers are left, and return how many ran."""
         count = 0
         with self._lock:
             while timers := self.pending():
@@ -216,12 +219,12 @@ class Clock:
         return count
 
     def pending(self) -> list[Timer]:
-        """Return what is to happen later, in its order."""
+        """Return the pending timers, in the order in which they will run."""
         with self._lock:
             return [entry[-1] for entry in sorted(self._queue) if entry[-1].is_pending]
 
     def cancel_all(self) -> list[Timer]:
-        """Let nothing of it happen, and return it."""
+        """Cancel all pending timers, and return them."""
         if not self._queue:
             return []
         with self._lock:
@@ -232,7 +235,7 @@ class Clock:
         return timers
 
     def close(self) -> list[Timer]:
-        """Drop what is to happen later, return it, and let nobody move this clock any more."""
+        """Cancel all pending timers and return them; the clock can no longer be moved."""
         self._is_closed = True
         return self.cancel_all()
 
@@ -241,7 +244,7 @@ class Clock:
             raise RuntimeError("this clock's sandbox is closed: its test is over")
         if target_ms < now_ms:
             raise ValueError(
-                f"a sandbox's clock goes forward only: {from_ms(_check_range(target_ms))} is before {self.now()}"
+                f"a sandbox's clock only moves forward: {from_ms(_check_range(target_ms))} is before {self.now()}"
             )
         return _check_range(target_ms)
 

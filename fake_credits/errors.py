@@ -1,10 +1,9 @@
-"""Own every refusal of the Credits API and every failure of a call; know nothing of HTTP libraries.
+"""The exceptions raised for calls to the Credits API.
 
-The server raises these classes and the clients raise the same ones, so a test catches what it would catch
-against the real API::
+Server and clients share these classes::
 
     FakeCreditsError
-    ├── ApiError                      the API answered with a refusal (or with an unknown code)
+    ├── ApiError                      the API responded with an error
     │   ├── MalformedRequest  MalformedJson  ValidationError  InvalidCursor
     │   ├── BalanceLimitExceeded  AmbiguousCredentials
     │   ├── MissingCredentials  InvalidApiKey  InvalidToken  TokenExpired
@@ -13,13 +12,13 @@ against the real API::
     │   ├── UserNotFound  ApplicationNotFound  RouteNotFound  MethodNotAllowed
     │   ├── PayloadTooLarge  UnsupportedMediaType  HostNotAllowed  RateLimited
     │   └── ServerError  BadGateway  Unavailable  GatewayTimeout  InternalError
-    ├── TransportFailure              no usable answer: whether the call took effect is unknown
+    ├── TransportFailure              no valid response: whether the call took effect is unknown
     │   ├── Timeout
     │   ├── ConnectionLost
     │   └── InvalidResponse
-    ├── ControlError                  the control plane refused a call
-    ├── WouldHangForever              nothing would ever end the call: it fails the test even where it is swallowed
-    └── GateTimeout                     nobody released a gate, or too few arrived at it, in time
+    ├── ControlError                  the control plane responded with an error
+    ├── WouldHangForever              no response and no timeout; fails the test even if it is caught
+    └── GateTimeout                   a gate was not released, or too few calls arrived at it, in time
 """
 
 from collections.abc import Iterable, Mapping
@@ -71,23 +70,23 @@ __all__ = [
 
 @dataclass(frozen=True, slots=True)
 class Problem:
-    """Name one field of a request that breaks a rule, and the rule."""
+    """An invalid field of a request, and the rule that it breaks."""
 
     field: str
     problem: str
 
 
 class FakeCreditsError(Exception):
-    """Be the root of everything this package raises about a call."""
+    """The base class of all errors that this package raises for a call."""
 
 
 class ApiError(FakeCreditsError):
-    """Report a refusal by the API.
+    """An error response of the API.
 
-    ``code`` and ``status`` are the contract's (README, "Errors"); ``status`` is the one that was sent when
-    a client raises it. ``auth_reason`` is why a credential was refused, as in ``X-Fake-Credits-Cause: auth:<why>``;
-    ``fault`` is the rule that gave it, as in ``fault:<rule>``. ``retry_after_s`` is Retry-After in seconds (RFC 9110,
-    section 10.2.3), None where there was none that can be read.
+    ``code`` and ``status`` are listed in README, "Errors"; in a client, ``status`` is that of the response.
+    ``auth_reason`` is why a credential was rejected, as in ``X-Fake-Credits-Cause: auth:<why>``, and ``fault`` the
+    rule that injected the error, as in ``fault:<rule>``. ``retry_after_s`` is Retry-After in seconds (RFC 9110,
+    section 10.2.3), or None if it is missing or invalid.
     """
 
     code: str = "unknown"
@@ -110,103 +109,103 @@ class ApiError(FakeCreditsError):
 
 
 class MalformedRequest(ApiError):
-    """Refuse what is no HTTP, or a path that does not decode."""
+    """The request is not valid HTTP, or its path can't be decoded."""
 
     code, default_status, cause = "malformed_request", 400, "validation"
 
 
 class MalformedJson(ApiError):
-    """Refuse a body that is no JSON (RFC 8259), or has duplicate members."""
+    """The body is not valid JSON (RFC 8259), or has duplicate members."""
 
     code, default_status, cause = "malformed_json", 400, "validation"
 
 
 class ValidationError(ApiError):
-    """Refuse a well-formed request that breaks a rule; ``details`` name field and rule."""
+    """The request is well-formed but invalid; ``details`` name the fields and rules."""
 
     code, default_status, cause = "validation_error", 400, "validation"
 
 
 class InvalidCursor(ApiError):
-    """Refuse a cursor that this list did not give out."""
+    """The cursor was not issued for this list."""
 
     code, default_status, cause = "invalid_cursor", 400, "validation"
 
 
 class BalanceLimitExceeded(ApiError):
-    """Refuse a grant that would lift a balance over the ceiling."""
+    """The transaction would raise the balance above the ceiling."""
 
     code, default_status, cause = "balance_limit_exceeded", 400, "domain"
 
 
 class AmbiguousCredentials(ApiError):
-    """Refuse a request that bears both credentials, or one of them twice."""
+    """The request carries both credentials, or one of them twice."""
 
     code, default_status, cause = "ambiguous_credentials", 400, "auth"
 
 
 class MissingCredentials(ApiError):
-    """Refuse a request without a credential."""
+    """The request has no credential."""
 
     code, default_status, cause = "missing_credentials", 401, "auth"
 
 
 class InvalidApiKey(ApiError):
-    """Refuse an API key that this API does not know."""
+    """The API key is unknown."""
 
     code, default_status, cause = "invalid_api_key", 401, "auth"
 
 
 class InvalidToken(ApiError):
-    """Refuse a user's token; ``auth_reason`` names the failed check."""
+    """The user's token is invalid; ``auth_reason`` names the failed check."""
 
     code, default_status, cause = "invalid_token", 401, "auth"
 
 
 class TokenExpired(ApiError):
-    """Refuse a genuine token whose ``exp`` has passed."""
+    """The token is genuine, but its ``exp`` has passed."""
 
     code, default_status, cause = "token_expired", 401, "auth"
 
 
 class InsufficientCredits(ApiError):
-    """Refuse a transaction that would take the balance below the floor; nothing was written."""
+    """The transaction would take the balance below the floor; nothing was written."""
 
     code, default_status, cause = "insufficient_credits", 402, "domain"
 
 
 class Forbidden(ApiError):
-    """Refuse another user's data, or an application that the key may not touch."""
+    """The credential gives no access to this user's data or this application."""
 
     code, default_status, cause = "forbidden", 403, "auth"
 
 
 class InsufficientScope(ApiError):
-    """Refuse a user's token on a write or on listUsers."""
+    """A user's token was used for a write or for listUsers."""
 
     code, default_status, cause = "insufficient_scope", 403, "auth"
 
 
 class UserNotFound(ApiError):
-    """Report that the application has no such user."""
+    """The application has no such user."""
 
     code, default_status, cause = "user_not_found", 404, "domain"
 
 
 class ApplicationNotFound(ApiError):
-    """Report an application outside the contract's closed list."""
+    """The application is not in the contract's list."""
 
     code, default_status, cause = "application_not_found", 404, "domain"
 
 
 class RouteNotFound(ApiError):
-    """Report a path that is no operation; the message names the nearest one."""
+    """The path belongs to no operation; the message names the nearest one."""
 
     code, default_status, cause = "route_not_found", 404, "routing"
 
 
 class MethodNotAllowed(ApiError):
-    """Report a path that exists with other methods; ``allow`` lists them."""
+    """The path does not support this method; ``allow`` lists those it does."""
 
     code, default_status, cause = "method_not_allowed", 405, "routing"
 
@@ -216,55 +215,55 @@ class MethodNotAllowed(ApiError):
 
 
 class PayloadTooLarge(ApiError):
-    """Refuse a body over the limit (64 KiB)."""
+    """The body is larger than 64 KiB."""
 
     code, default_status, cause = "payload_too_large", 413, "limit"
 
 
 class UnsupportedMediaType(ApiError):
-    """Refuse a body whose Content-Type is not JSON."""
+    """The Content-Type of the body is not JSON."""
 
     code, default_status, cause = "unsupported_media_type", 415, "validation"
 
 
 class HostNotAllowed(ApiError):
-    """Refuse a Host header outside the allow-list."""
+    """The Host header is not in the allow-list."""
 
     code, default_status, cause = "host_not_allowed", 421, "host"
 
 
 class RateLimited(ApiError):
-    """Report too many requests; only a fault gives it."""
+    """Too many requests; only injected by a fault."""
 
     code, default_status, cause = "rate_limited", 429, "limit"
 
 
 class ServerError(ApiError):
-    """Report a 500 that a fault gave."""
+    """A 500 injected by a fault."""
 
     code, default_status, cause = "server_error", 500, "fault"
 
 
 class BadGateway(ApiError):
-    """Report a 502 that a fault gave."""
+    """A 502 injected by a fault."""
 
     code, default_status, cause = "bad_gateway", 502, "fault"
 
 
 class Unavailable(ApiError):
-    """Report a 503 that a fault gave."""
+    """A 503 injected by a fault."""
 
     code, default_status, cause = "unavailable", 503, "fault"
 
 
 class GatewayTimeout(ApiError):
-    """Report a 504 that a fault gave."""
+    """A 504 injected by a fault."""
 
     code, default_status, cause = "gateway_timeout", 504, "fault"
 
 
 class InternalError(ApiError):
-    """Report a bug of the fake itself, never a fault."""
+    """A bug in the fake itself, never a fault."""
 
     code, default_status, cause = "internal_error", 500, "bug"
 
@@ -300,26 +299,26 @@ ERRORS: dict[str, type[ApiError]] = {
         InternalError,
     )
 }
-"""Every code of the contract with its class: README, "Errors"."""
+"""The error codes of the API (README, "Errors"), with their classes."""
 
 
 class TransportFailure(FakeCreditsError):
-    """Report a call without a usable answer; whether it took effect is unknown.
+    """A call without a valid response; whether it took effect is unknown.
 
-    The HTTP library's own exception is the ``__cause__``.
+    ``__cause__`` is the exception of the HTTP library.
     """
 
 
 class Timeout(TransportFailure):
-    """Report that no answer came within ``timeout_s``."""
+    """No response arrived within ``timeout_s``."""
 
 
 class ConnectionLost(TransportFailure):
-    """Report that the connection could not be made, or broke before the answer was whole."""
+    """The connection failed, or was lost before the response was complete."""
 
 
 class InvalidResponse(TransportFailure):
-    """Report an answer that is not what the contract promises; ``status`` is its HTTP status."""
+    """The response violates the contract; ``status`` is its HTTP status."""
 
     def __init__(self, message: str, *, status: int, request_id: str = "") -> None:
         super().__init__(message)
@@ -328,7 +327,7 @@ class InvalidResponse(TransportFailure):
 
 
 class ControlError(FakeCreditsError):
-    """Report a refusal by the control plane: ``code`` and ``status`` are a row of `CONTROL_ERRORS`."""
+    """An error response of the control plane; ``code`` and ``status`` are listed in `CONTROL_ERRORS`."""
 
     def __init__(self, code: str, message: str, *, details: tuple[Problem, ...] = (), allow: str = "") -> None:
         super().__init__(message)
@@ -343,33 +342,33 @@ class ControlError(FakeCreditsError):
 
 
 CONTROL_ERRORS: Mapping[str, tuple[int, str]] = {
-    "malformed_request": (400, "The path does not decode, or the body did not come whole."),
-    "malformed_json": (400, "The body is no JSON."),
-    "validation_error": (400, "A member or parameter breaks a rule; `details` name it."),
-    "control_token_required": (401, "The header `X-Fake-Credits-Control` is missing, or holds another token."),
-    "origin_not_allowed": (403, "A page of another origin asks."),
-    "route_not_found": (404, "There is no such path."),
-    "sandbox_not_found": (404, "There is no sandbox of this name, or it is closed."),
+    "malformed_request": (400, "The path can't be decoded, or the body is incomplete."),
+    "malformed_json": (400, "The body is not valid JSON."),
+    "validation_error": (400, "A member or parameter is invalid; `details` name it."),
+    "control_token_required": (401, "The header `X-Fake-Credits-Control` is missing, or its token is wrong."),
+    "origin_not_allowed": (403, "The request comes from a page of another origin."),
+    "route_not_found": (404, "The path does not exist."),
+    "sandbox_not_found": (404, "No sandbox has this name, or it is closed."),
     "user_not_found": (404, "The sandbox has no such user."),
-    "rule_not_found": (404, "The sandbox has no rule of this name."),
-    "gate_not_found": (404, "The sandbox has no gate of this name."),
-    "method_not_allowed": (405, "The path takes other methods; `Allow` lists them."),
-    "conflict": (409, "An API key is taken, or the server's first sandbox was to be closed."),
-    "gate_limit": (409, "Too few calls came to a gate within the limit."),
-    "sandbox_limit": (409, "The server has as many sandboxes as `--sandbox-limit` allows."),
-    "payload_too_large": (413, "The body has more than 1 MiB."),
+    "rule_not_found": (404, "The sandbox has no rule with this name."),
+    "gate_not_found": (404, "The sandbox has no gate with this name."),
+    "method_not_allowed": (405, "The path does not support this method; `Allow` lists those it does."),
+    "conflict": (409, "The API key is already in use, or the server's first sandbox can't be closed."),
+    "gate_limit": (409, "Too few calls arrived at a gate before the timeout."),
+    "sandbox_limit": (409, "The server already has as many sandboxes as `--sandbox-limit` allows."),
+    "payload_too_large": (413, "The body is larger than 1 MiB."),
     "unsupported_media_type": (415, "The body's Content-Type is not JSON."),
-    "internal_error": (500, "A bug of fake-credits; please report it."),
+    "internal_error": (500, "A bug in fake-credits; please report it."),
 }
-"""Every code of the control plane with its status and meaning: README, "The control plane"."""
+"""The error codes of the control plane (README, "The control plane"), with status and meaning."""
 
 
 def did_you_mean(word: str, candidates: Iterable[str], *, prefix: str = ": ", min_similarity: float = 0.6) -> str:
-    """Return a question after the known word that is nearest to a misspelt one; nothing where none is near.
+    """Return a hint, after ``prefix``, that names the candidate most similar to a misspelt word, or an empty string.
 
-    ``min_similarity`` is how alike, of 1, the two must be at least.
+    ``min_similarity`` is from 0 to 1, as in `difflib.get_close_matches`.
     """
-    from difflib import get_close_matches  # for those who misspell
+    from difflib import get_close_matches  # rarely needed, and slow to import
 
     return "".join(
         f"{prefix}did you mean {match!r}?" for match in get_close_matches(word, tuple(candidates), 1, min_similarity)
@@ -377,8 +376,8 @@ def did_you_mean(word: str, candidates: Iterable[str], *, prefix: str = ": ", mi
 
 
 class WouldHangForever(FakeCreditsError, AssertionError):
-    """Report a call in process that nothing would ever end: no answer comes, and its client has no timeout."""
+    """An in-process call that would never return: it gets no response, and its client has no timeout."""
 
 
 class GateTimeout(FakeCreditsError, AssertionError):
-    """Report a gate that nobody released, or at which too few arrived, within its limit."""
+    """A gate was not released, or too few calls arrived at it, before the timeout."""

@@ -1,4 +1,4 @@
-"""HTTP requests and responses, shared by clients, transports and server, and the protocols that carry them."""
+"""HTTP requests and responses, shared by clients, transports and server, and the interfaces that transmit them."""
 
 from collections.abc import Callable, MutableMapping
 from functools import lru_cache
@@ -94,12 +94,12 @@ _STATUS_LINES = {
 
 
 def reason_phrase(status: int) -> str:
-    """Return the standard phrase of a status, or an empty string where it has none."""
+    """Return the standard reason phrase of a status, or an empty string."""
     return _PHRASES.get(status, "")
 
 
 def status_line(status: int) -> bytes:
-    """Return the first line of a response, with its line end.
+    """Return the status line of a response, including CRLF.
 
     Without a standard phrase the line ends in a space (RFC 9112, section 4). Raises KeyError outside 100 to 599.
     """
@@ -109,7 +109,7 @@ def status_line(status: int) -> bytes:
 AsgiMessage = MutableMapping[str, Any]
 
 Headers = list[tuple[bytes, bytes]]
-"""Header fields in order, as bytes. Names are lower case."""
+"""Header fields in order, as bytes; names are in lower case."""
 
 Outcome = Literal["whole", "closed", "reset", "timeout", "garbage"]
 """How a response ended: complete, by a FIN, by an RST, by the client's timeout, or as bytes that are not HTTP."""
@@ -131,11 +131,11 @@ class Request(msgspec.Struct, eq=False):
 
 
 class Response(msgspec.Struct):
-    """An HTTP response, as far as it came.
+    """An HTTP response, possibly incomplete.
 
-    On the server, ``headers`` are added to those that every response carries. What a client gets has them all; its
-    ``status`` is 0 if no head arrived, and ``outcome`` says how it ended. ``content_length`` is the length of the body
-    that a HEAD request does not get.
+    On the server, ``headers`` are those in addition to the headers of every response. In a client, ``headers`` has all
+    of them, ``status`` is 0 if no head arrived, and ``outcome`` is how the response ended. ``content_length`` is the
+    length of the body that a HEAD request would get.
     """
 
     status: int
@@ -147,11 +147,11 @@ class Response(msgspec.Struct):
     outcome: Outcome = "whole"
 
     def header(self, name: bytes) -> str:
-        """Return the first field of a lower-case name as text, or an empty string."""
+        """Return the first header with a lower-case name as text, or an empty string."""
         return next((value.decode("latin-1") for key, value in self.headers if key == name), "")
 
     def full_headers(self, date: bytes | None) -> Headers:
-        """Return all headers of the response, in the order in which they are sent; ``date`` is for one without Date."""
+        """Return all headers in the order in which they are sent; ``date`` is added unless a Date is set."""
         headers = [(b"x-request-id", self.request_id.encode("latin-1")), (b"cache-control", b"no-store"), *self.headers]
         if date is not None and not self._has_date():
             headers.insert(0, (b"date", date))
@@ -185,10 +185,10 @@ def http_date(second: int) -> bytes:
 
 
 class Connection(Protocol):
-    """What a response is delivered over. Its methods do nothing once the client is gone."""
+    """A connection to a client. Its methods do nothing after the client has disconnected."""
 
     def send(self, response: Response) -> None:
-        """Send a whole response."""
+        """Send a complete response."""
         ...
 
     def start(self, response: Response) -> None:
@@ -212,7 +212,7 @@ class Connection(Protocol):
         ...
 
     def call_later(self, ms: float, callback: Callable[[], object]) -> None:
-        """Call a function after a delay, unless a later request does so anyway."""
+        """Call a function after a delay; a connection may leave this to the next request."""
         ...
 
 
@@ -241,7 +241,7 @@ class Transport(Protocol):
     """A blocking transport of requests."""
 
     def send(self, request: Request) -> Response:
-        """Return the response; raise a `TransportFailure` if there is none."""
+        """Return the response; raise a `TransportFailure` if none arrives."""
         ...
 
     def close(self) -> None:
@@ -250,10 +250,10 @@ class Transport(Protocol):
 
 
 class AsyncTransport(Protocol):
-    """A transport of requests in an event loop."""
+    """An asynchronous transport of requests."""
 
     async def send(self, request: Request) -> Response:
-        """Return the response; raise a `TransportFailure` if there is none."""
+        """Return the response; raise a `TransportFailure` if none arrives."""
         ...
 
     async def aclose(self) -> None:
@@ -262,6 +262,6 @@ class AsyncTransport(Protocol):
 
 
 def unknown_effect_message(base_url: str, request: Request, problem: str) -> str:
-    """Return the message for a request that was sent and got no whole response."""
+    """Return the error message for a request that was sent but got no complete response."""
     where = f"{request.method} {base_url}{request.target.decode('ascii')}"
     return f"{request.operation}: {problem}; whether it took effect is unknown ({where})"

@@ -1,4 +1,4 @@
-"""The bounded record of a sandbox's exchanges, and which request headers it keeps."""
+"""The bounded journal of a sandbox's exchanges, and the selection of request headers to keep."""
 
 import re
 from collections import Counter, deque
@@ -17,7 +17,7 @@ __all__ = ["ALWAYS_JOURNALED", "MAX_JOURNAL_ENTRIES", "ClientKind", "Journal", "
 _OPERATION_NAMES = tuple(operation.value for operation in Operation)
 
 MAX_JOURNAL_ENTRIES = 10_000
-"""A journal keeps this many exchanges; older ones are dropped."""
+"""The number of exchanges that a journal keeps; older ones are dropped."""
 
 ClientKind = Literal["server", "user", "none"]
 
@@ -25,12 +25,12 @@ _CANONICAL_FIELDS = ("phase", "rule", "status", "code", "delta", "reason", "comm
 
 
 class JournalEntry(msgspec.Struct, frozen=True, gc=False):
-    """Record one exchange. Empty strings and None mean that the exchange did not get that far.
+    """An exchange as it is journalled. Empty strings and None mean that the exchange did not get that far.
 
-    ``committed``: the ledger changed. ``delivered``: the client was still waiting just before the answer's first
-    byte; after that it can't be known. ``delta`` and ``reason`` are what the body asked for, also where the call was
-    refused before it was read. ``transaction`` names what was booked, ``rule`` the faults that fired and
-    ``phase`` when. ``duration_us`` is wall time in microseconds, without the client's share.
+    ``committed``: the ledger changed. ``delivered``: the client was still connected just before the first byte of the
+    response; later disconnects are not detected. ``delta`` and ``reason`` are those of the request body, even if the
+    call was rejected before the body was checked. ``transaction`` is the committed transaction, ``rule`` the faults
+    that fired, and ``phase`` their phases. ``duration_us`` is the server's wall time in microseconds.
     """
 
     ordinal: int
@@ -56,14 +56,14 @@ class JournalEntry(msgspec.Struct, frozen=True, gc=False):
     idempotency_key: str = ""
     duration_us: int = 0
     headers: Mapping[str, str] = {}
-    """Those that are kept, by their names in lower case, at most 256 characters of each."""
+    """The kept headers, by lower-case name, truncated to 256 characters each."""
 
     def __hash__(self) -> int:
         return hash(self.request_id)
 
     @property
     def causes(self) -> str:
-        """Return the cause and the faults that fired, those too that left the answer as it was, for people."""
+        """Return the cause and all faults that fired, even without changing the response, for display."""
         if not self.rule:
             return self.cause
         other_cause = "" if self.cause.startswith("fault:") else self.cause
@@ -71,9 +71,9 @@ class JournalEntry(msgspec.Struct, frozen=True, gc=False):
 
 
 class Journal:
-    """Keep the last exchanges in order of arrival at their end, and count them all; ``seed`` is the sandbox's.
+    """The most recent exchanges of a sandbox, in the order in which they ended; ``seed`` is the sandbox's.
 
-    ``run_due`` is called before anybody reads: what is due by then may still change an entry.
+    ``run_due`` is called before entries are read, because due timers may still change them.
     """
 
     def __init__(
@@ -105,27 +105,27 @@ class Journal:
 
     @property
     def in_flight(self) -> int:
-        """Return how many exchanges have begun and not ended."""
+        """Return the number of exchanges that have begun but not ended."""
         return self._started_count - self.total
 
     @property
     def started_count(self) -> int:
-        """Return how many exchanges have begun."""
+        """Return the number of exchanges that have begun."""
         return self._started_count
 
     @property
     def dropped(self) -> int:
-        """Return how many exchanges are kept no more, since the last `clear`, because newer ones came."""
+        """Return the number of exchanges dropped since the last `clear` to make room for newer ones."""
         return self.total - self._total_at_clear - len(self._entries)
 
     def next_ordinal(self) -> int:
-        """Return the number of the exchange that begins now; the first is 1."""
+        """Begin an exchange, and return its number; the first is 1."""
         with self._lock:
             self._started_count += 1
             return self._started_count
 
     def write(self, entry: JournalEntry) -> None:
-        """Keep an entry and tell the listener."""
+        """Append an entry, and call ``on_write`` and the watchers."""
         with self._lock:
             self._entries.append(entry)
             self.total += 1
@@ -135,9 +135,9 @@ class Journal:
             watcher(entry)
 
     def replace(self, entry: JournalEntry) -> None:
-        """Put an entry in the place of the one with its ordinal: what its exchange did later than its client believed.
+        """Replace the entry with the same ordinal, when an exchange has an effect after it was journalled.
 
-        One that has been dropped or cleared stays so. ``on_replace`` is told.
+        An entry that has been dropped or cleared is not restored. Calls ``on_replace`` and the watchers either way.
         """
         with self._lock:
             for position in range(len(self._entries) - 1, -1, -1):
@@ -150,9 +150,9 @@ class Journal:
             watcher(entry)
 
     def canonical(self) -> str:
-        """Return the kept exchanges as lines of JSON that the same seed and the same calls give again, byte for byte.
+        """Return the kept exchanges as lines of JSON, byte-identical for the same seed and calls.
 
-        They are sorted by user and the user's ordinal, so the work of several threads for different users compares too.
+        Lines are sorted by user and then in order of arrival, so the order between users does not matter.
         """
         rows: list[tuple[object, ...]] = []
         ordinals: Counter[tuple[str, str]] = Counter()
@@ -165,9 +165,9 @@ class Journal:
         return "".join(msgspec.json.encode(row).decode() + "\n" for row in rows)
 
     def entries(self, *, operation: str | None = None, user: str | None = None) -> tuple[JournalEntry, ...]:
-        """Return the kept exchanges, oldest first, of an operation and a user (``""`` for none) where these are given.
+        """Return the kept exchanges, oldest first, optionally of one operation and one user (``""``: without a user).
 
-        Raises ValueError for an operation that there is not: a test that asserts its absence would never fail.
+        Raises ValueError for an unknown operation: asserting that a misspelt one was not called would always pass.
         """
         if operation is not None and operation not in _OPERATION_NAMES:
             raise ValueError(f"there is no operation {operation!r}: choose one of {', '.join(_OPERATION_NAMES)}")
@@ -177,24 +177,24 @@ class Journal:
         return tuple(entry for entry in entries if operation in (None, entry.operation) and user in (None, entry.user))
 
     def watch(self, watcher: Callable[[JournalEntry], object]) -> None:
-        """Tell one more of each new or amended entry, in the thread that writes it, until `unwatch`."""
+        """Call a function with each new or replaced entry, in the thread that writes it, until `unwatch`."""
         with self._lock:
             self._watchers = (*self._watchers, watcher)
 
     def unwatch(self, watcher: Callable[[JournalEntry], object]) -> None:
-        """Tell a watcher no more."""
+        """Stop calling a function passed to `watch`."""
         with self._lock:
             self._watchers = tuple(existing for existing in self._watchers if existing is not watcher)
 
     def clear(self) -> None:
-        """Forget the exchanges; ordinals go on."""
+        """Remove all entries; ordinals continue."""
         with self._lock:
             self._entries.clear()
             self._total_at_clear = self.total
 
 
 ALWAYS_JOURNALED = ("idempotency-key", "traceparent")
-"""The headers that are kept whatever the setting says."""
+"""The request headers that are always kept."""
 
 _CREDENTIAL_HEADERS = frozenset({"authorization", "proxy-authorization", "cookie"})
 _HEADER_NAME = re.compile(r"[!#$%&'*+.^_`|~0-9A-Za-z-]{1,64}")
@@ -203,16 +203,15 @@ _MAX_HEADER_VALUE_CHARS = 256
 
 
 class JournalHeaders:
-    """Pick the headers to keep from a request's.
+    """The selection of request headers to keep.
 
-    Raises TypeError for one str in place of several names; ValueError for more than 32 names, for one that is no
-    header's (RFC 9110, section 5.6.2, at most 64 characters), and for one that carries a credential, in general or by
-    the contract: the journal keeps none.
+    Raises TypeError for a string instead of a sequence. Raises ValueError for more than 32 names, an invalid name
+    (RFC 9110, section 5.6.2, at most 64 characters), or a header that carries a credential, by standard or by contract.
     """
 
     def __init__(self, names: Sequence[str], contract: Contract) -> None:
         if isinstance(names, str):
-            raise TypeError(f"keep_headers must be several names, such as ({names!r},), not a str")
+            raise TypeError(f"keep_headers must be a sequence of names, such as ({names!r},), not a str")
         self.names, self._names_by_raw_name = _default_names(contract.api_key.header, contract.user_token.header)
         if names:
             credential_headers = {contract.api_key.header.lower(), contract.user_token.header.lower()}
@@ -221,15 +220,16 @@ class JournalHeaders:
             self._names_by_raw_name = _key_by_raw_name(self.names)
         if len(self.names) > _MAX_HEADER_NAMES:
             raise ValueError(
-                f"keep_headers names {len(self.names)} headers: at most {_MAX_HEADER_NAMES}, always kept ones too"
+                f"keep_headers names {len(self.names)} headers: at most {_MAX_HEADER_NAMES} are allowed, "
+                "including those that are always kept"
             )
-        self._no_headers: dict[str, str] = {}  # one for the thousands of entries without any
+        self._no_headers: dict[str, str] = {}  # shared by the thousands of entries without headers
 
     def __repr__(self) -> str:
         return f"<JournalHeaders: {', '.join(self.names)}>"
 
     def select(self, headers: Mapping[bytes, bytes]) -> Mapping[str, str]:
-        """Return those of a request's fields that are kept, at most 256 characters of each."""
+        """Return the request headers to keep, truncated to 256 characters each."""
         if self._names_by_raw_name.keys().isdisjoint(headers):
             return self._no_headers
         return {
@@ -241,7 +241,7 @@ class JournalHeaders:
 
 @lru_cache(maxsize=16)
 def _default_names(*credential_headers: str) -> tuple[tuple[str, ...], Mapping[bytes, str]]:
-    """Return the names that are kept beside a contract's credentials; every sandbox asks."""
+    """Return the headers kept by default under a contract's credentials; cached, as every sandbox needs them."""
     excluded = {name.lower() for name in credential_headers}
     names = tuple(name for name in ALWAYS_JOURNALED if name not in excluded)
     return names, _key_by_raw_name(names)
@@ -253,7 +253,7 @@ def _key_by_raw_name(names: Sequence[str]) -> Mapping[bytes, str]:
 
 def _validated_name(name: str, credential_headers: Set[str]) -> str:
     if not _HEADER_NAME.fullmatch(name):
-        raise ValueError(f"keep_headers has {name!r}, which is no header's name")
+        raise ValueError(f"keep_headers has {name!r}, which is not a valid header name")
     if name.lower() in credential_headers:
-        raise ValueError(f"keep_headers has {name!r}, which carries a credential: the journal keeps none")
+        raise ValueError(f"keep_headers has {name!r}, which carries a credential: the journal never keeps credentials")
     return name.lower()

@@ -1,6 +1,6 @@
-"""Own randomness: keyed draws, which are pure functions, and the one place that asks the operating system for bytes.
+"""Random numbers: reproducible ones that depend only on a seed and a key, and unpredictable ones for secrets.
 
-It knows nothing of what is drawn.
+This is the only module that reads the operating system's source of randomness.
 """
 
 import hashlib
@@ -11,22 +11,22 @@ __all__ = ["keyed_generator", "keyed_random", "random_bytes", "random_name"]
 
 
 def keyed_random(seed: int, *key: str | int) -> float:
-    """Return the number from 0 up to 1 that belongs to a seed and a key, the same everywhere and always."""
+    """Return the number in [0, 1) for a seed and a key, the same on every platform and Python version."""
     digest = hashlib.blake2b(_encode_key(seed, *key), digest_size=8).digest()
     return (int.from_bytes(digest, "big") >> 11) / 2**53  # 53 bits: a division by 2**64 can round to 1.0
 
 
 def keyed_generator(seed: int, *key: str | int) -> random.Random:
-    """Return a source of many draws that belongs to a seed and a key, the same everywhere and always.
+    """Return a random generator for a seed and a key, the same on every platform and Python version.
 
-    Draw with ``random()`` and ``getrandbits()`` alone: the other methods' results have changed between versions.
+    Use only ``random()`` and ``getrandbits()``: the results of the other methods have changed between versions.
     """
     digest = hashlib.blake2b(_encode_key(seed, *key), digest_size=16).digest()
-    return random.Random(int.from_bytes(digest, "big"))  # noqa: S311 - what nobody is to guess is fresh
+    return random.Random(int.from_bytes(digest, "big"))  # noqa: S311 - not used for secrets
 
 
 def _encode_key(*parts: str | int) -> bytes:
-    """Return a key as bytes that no other key has: each part goes in with its kind and length."""
+    """Return an unambiguous encoding of a key: each part is preceded by its type and length."""
     encoded: list[bytes] = []
     for part in parts:
         data = part.encode("utf-8", "surrogatepass") if isinstance(part, str) else b"%d" % part
@@ -35,10 +35,10 @@ def _encode_key(*parts: str | int) -> bytes:
 
 
 def random_bytes(count: int) -> bytes:
-    """Return ``count`` unpredictable bytes, for keys that live as long as the process."""
+    """Return ``count`` unpredictable bytes, for keys that last as long as the process."""
     return secrets.token_bytes(count)
 
 
 def random_name(prefix: str, byte_count: int = 16) -> str:
-    """Return ``prefix`` and ``size`` unpredictable bytes in hexadecimal: an API key, a token's id."""
+    """Return ``prefix`` followed by ``byte_count`` unpredictable bytes in hexadecimal, as for an API key."""
     return prefix + secrets.token_hex(byte_count)

@@ -1,8 +1,7 @@
-"""Own users, transactions and balances; know nothing of HTTP, of credentials, of locks or of clocks.
+"""The ledger: users, transactions and balances.
 
-Pure and synchronous: each call happens whole or not at all, and time comes in as an argument. The caller holds the
-sandbox's lock. Histories are columns, not objects: a million transactions of one user are four arrays, which the
-garbage collector never walks.
+Each call succeeds completely or changes nothing. The caller holds the sandbox's lock and passes the time. Histories are
+stored in columns: a million transactions of a user are four arrays, which the garbage collector does not traverse.
 """
 
 from array import array
@@ -25,17 +24,17 @@ __all__ = ["REASON_CODES", "Account", "Ledger", "LedgerEntry", "LedgerInconsiste
 
 _REASONS_BY_CODE = tuple(Reason)
 REASON_CODES = {reason: code for code, reason in enumerate(_REASONS_BY_CODE)}
-"""What a reason is in a column of reasons."""
+"""The code of each reason in a column of reasons."""
 
 _SIGN_BY_REASON = {Reason.GRANT: 1, Reason.REFUND: 1, Reason.CONSUME: -1}
 _IS_CREDIT_BY_CODE = bytes(_SIGN_BY_REASON[reason] > 0 for reason in _REASONS_BY_CODE).ljust(
     256, b"\0"
 )  # by code, for `bytes.translate`
-_MAX_COLUMN_VALUE = 2**63 - 1  # what a column holds, where the contract has no ceiling or no floor
+_MAX_COLUMN_VALUE = 2**63 - 1  # the limit of a 64-bit column, for contracts without a floor or ceiling
 
 
 class LedgerEntry(NamedTuple):
-    """Be one transaction as it was booked; ``balance`` is the balance after it."""
+    """A committed transaction; ``balance`` is the balance after it."""
 
     delta: int
     reason: Reason
@@ -44,30 +43,30 @@ class LedgerEntry(NamedTuple):
 
 
 class TransactionColumns(NamedTuple):
-    """Be many transactions, oldest first: ``reasons`` are `REASON_CODES`, ``times`` milliseconds since 1970."""
+    """Transactions, oldest first: ``reasons`` are `REASON_CODES`, ``times`` are milliseconds since 1970."""
 
     deltas: "array[int]"
     reasons: "array[int]"
     times: "array[int]"
 
     def entries(self) -> "Iterator[tuple[int, Reason, int]]":
-        """Walk them as the arguments of `Ledger.append`."""
+        """Iterate over the transactions as arguments of `Ledger.append`."""
         return zip(self.deltas, map(_REASONS_BY_CODE.__getitem__, self.reasons), self.times, strict=True)
 
 
 class PageRange(NamedTuple):
-    """Be one page's positions in a list, in the page's order; ``next`` is where the following page starts."""
+    """The positions of a page in a list, in the order of the page; ``next`` is where the next page starts, or None."""
 
     positions: range
     next: int | None
 
 
 class LedgerInconsistency(AssertionError):
-    """Report a ledger that contradicts itself: a bug of the fake."""
+    """An inconsistency in the ledger, which is a bug in the fake."""
 
 
 class Account:
-    """Be one user of one application with the whole history, oldest first."""
+    """A user of one application, with the complete history, oldest first."""
 
     __slots__ = (
         "_balances",
@@ -103,11 +102,11 @@ class Account:
         return LedgerEntry(self._deltas[position], reason, self._times[position], self._balances[position])
 
     def entries(self) -> Iterator[LedgerEntry]:
-        """Walk the history, oldest first."""
+        """Iterate over the history, oldest first."""
         return map(self.__getitem__, range(len(self)))
 
     def copy_on_write(self) -> "Account":
-        """Return another account of this history, which both share until one of them goes on; nobody may write now."""
+        """Return a copy that shares the history until either account is written to; must not run during a write."""
         copy: Account = object.__new__(Account)
         copy.application_id, copy.user_id = self.application_id, self.user_id
         copy.created_at_ms, copy.balance = self.created_at_ms, self.balance
@@ -117,7 +116,7 @@ class Account:
         return copy
 
     def append_entry(self, entry: LedgerEntry) -> None:
-        """Append a transaction that the ledger has checked; nobody else calls this."""
+        """Append a transaction that the ledger has checked; only called by the ledger."""
         if self._is_shared:
             self._deltas, self._reasons = self._deltas[:], self._reasons[:]
             self._times, self._balances = self._times[:], self._balances[:]
@@ -129,8 +128,8 @@ class Account:
         self.balance = entry.balance
 
     def append_columns(self, columns: TransactionColumns, balances: "array[int]") -> None:
-        """Append what the ledger has checked, with the balance after each; nobody else calls this."""
-        # Added, not extended: the sums have no room to spare, and share nothing with what was given.
+        """Append transactions that the ledger has checked, with the balance after each; only called by the ledger."""
+        # Concatenation, unlike extend(), leaves no spare capacity, and copies the arrays passed in.
         self._deltas = self._deltas + columns.deltas
         self._reasons = self._reasons + columns.reasons
         self._times = self._times + columns.times
@@ -151,7 +150,7 @@ class _Application:
 
 
 class Ledger:
-    """Keep accounts by application, and refuse what would break the contract's rules."""
+    """The accounts of all applications, under the rules of a contract."""
 
     def __init__(self, contract: Contract) -> None:
         self._contract = contract
@@ -164,13 +163,13 @@ class Ledger:
 
     @property
     def contract(self) -> Contract:
-        """Return the contract whose rules it keeps."""
+        """Return the contract of the ledger."""
         return self._contract
 
     def create_user(self, application_id: str, user_id: str, at_ms: int) -> tuple[Account, bool]:
-        """Return the user's account and whether it was made now; an existing one is not touched.
+        """Return the user's account and whether it is new; an existing account is not changed.
 
-        Raises ApplicationNotFound where the contract has a closed list of applications.
+        Raises ApplicationNotFound if the contract lists its applications and this is not one of them.
         """
         self._check_application(application_id)
         application = self._applications.get(application_id)
@@ -193,27 +192,27 @@ class Ledger:
         return account
 
     def find_account(self, application_id: str, user_id: str) -> Account | None:
-        """Return a user's account, or None where there is none."""
+        """Return a user's account, or None."""
         application = self._applications.get(application_id)
         return None if application is None else application.accounts_by_id.get(user_id)
 
     def new_account(self, application_id: str, user_id: str, at_ms: int) -> Account:
-        """Return an empty account that the ledger does not know until it is added; raise ApplicationNotFound."""
+        """Return an empty account without adding it to the ledger; raise ApplicationNotFound."""
         self._check_application(application_id)
         return Account(application_id, user_id, at_ms)
 
     def add_account(self, account: Account) -> None:
-        """Add an account made by `new_account`, or its twin; one that is known already stays as it is."""
+        """Add an account made by `new_account` or `copy_on_write`; do nothing if the user already has one."""
         application = self._applications.setdefault(account.application_id, _Application())
         if account.user_id not in application.accounts_by_id:
             application.add(account)
 
     def check_amount(self, delta: int, reason: Reason) -> None:
-        """Raise ValidationError where an amount breaks a rule that needs no account (rows 7 and 8)."""
+        """Raise ValidationError if an amount breaks a rule that does not depend on the account (rows 7 and 8)."""
         if delta == 0:
             raise self._delta_error("must not be 0")
         if not -MAX_AMOUNT <= delta <= MAX_AMOUNT:
-            raise self._delta_error(f"must be at most {MAX_AMOUNT} in size (2^53 - 1), not {_short_number(delta)}")
+            raise self._delta_error(f"must be at most {MAX_AMOUNT} (2^53 - 1) in magnitude, not {_short_number(delta)}")
         if self._contract.sign == "by_reason" and delta * _SIGN_BY_REASON[reason] < 0:
             sign = "greater" if _SIGN_BY_REASON[reason] > 0 else "less"
             raise self._delta_error(f"must be {sign} than 0 for reason {reason.value!r}, not {delta}")
@@ -223,16 +222,16 @@ class Ledger:
         return ValidationError(f"{name} {problem}", details=(Problem(name, problem),))
 
     def append(self, account: Account, delta: int, reason: Reason, at_ms: int) -> LedgerEntry:
-        """Book one transaction and return it.
+        """Append a transaction and return it.
 
-        Raises ValidationError, InsufficientCredits or BalanceLimitExceeded, and then nothing has changed.
+        Raises ValidationError, InsufficientCredits or BalanceLimitExceeded without changing anything.
         """
         entry = self.preview(account, delta, reason, at_ms)
         account.append_entry(entry)
         return entry
 
     def preview(self, account: Account, delta: int, reason: Reason, at_ms: int) -> LedgerEntry:
-        """Return the transaction that `append` would book, or raise what it would; nothing changes."""
+        """Return the transaction that `append` would append, without appending it; raise the same errors."""
         self.check_amount(delta, reason)
         balance = account.balance + delta
         floor, ceiling = self._contract.floor, self._contract.ceiling
@@ -244,26 +243,26 @@ class Ledger:
         if delta > 0 and ceiling is not None and balance > ceiling:
             raise BalanceLimitExceeded(f"a balance of {account.balance} plus {delta} is over the ceiling of {ceiling}")
         if abs(balance) > _MAX_COLUMN_VALUE:
-            raise BalanceLimitExceeded(f"a balance of {account.balance} plus {delta} is more than 64 bits hold")
+            raise BalanceLimitExceeded(f"a balance of {account.balance} plus {delta} does not fit into 64 bits")
         return LedgerEntry(delta, reason, at_ms, balance)
 
     def extend(self, account: Account, columns: TransactionColumns) -> None:
-        """Book many transactions at once, each by the rules of `append`: all of them or, where one is refused, none.
+        """Append transactions by the rules of `append`: all of them or, if one is rejected, none.
 
-        Ten times as fast as `append`. Raises what `append` would.
+        Ten times as fast as `append`. Raises the same errors.
         """
         try:
             balances = array("q", list(accumulate(columns.deltas, initial=account.balance))[1:])
         except OverflowError:
             balances = array("q")
-        if not self._are_all_allowed(columns, balances):  # then one by one, which raises for the first that is not
+        if not self._are_all_allowed(columns, balances):  # then one by one, to raise the first error
             scratch = Account(account.application_id, account.user_id, account.created_at_ms)
             scratch.balance = account.balance
             balances = array("q", [self.append(scratch, *transaction).balance for transaction in columns.entries()])
         account.append_columns(columns, balances)
 
     def _are_all_allowed(self, columns: TransactionColumns, balances: "array[int]") -> bool:
-        """Tell whether all transactions keep the rules, by column: no balance before them breaks a limit."""
+        """Return whether all transactions are valid; if False, they must be checked one by one."""
         if not balances:
             return False
         deltas, (floor, ceiling) = columns.deltas, (self._contract.floor, self._contract.ceiling)
@@ -277,7 +276,7 @@ class Ledger:
         return (floor is None or min(balances) >= floor) and (ceiling is None or max(balances) <= ceiling)
 
     def history_lengths(self) -> dict[tuple[str, str], int]:
-        """Return how many transactions each user of each application has."""
+        """Return the number of transactions of each user, by application id and user id."""
         return {
             (account.application_id, account.user_id): len(account)
             for application in self._applications.values()
@@ -285,9 +284,9 @@ class Ledger:
         }
 
     def page_of_transactions(self, size: int, start: int | None, limit: int) -> PageRange:
-        """Return the positions of one page of a history of ``size`` in the contract's order.
+        """Return the positions of one page of a history of ``size`` transactions, in the contract's order.
 
-        ``start`` is an earlier ``next``.
+        ``start`` is the ``next`` of an earlier page.
         """
         newest_first = self._contract.transactions_order == "newest_first"
         if start is not None and newest_first:
@@ -304,7 +303,7 @@ class Ledger:
         )
 
     def verify_balances(self) -> None:
-        """Raise LedgerInconsistency where a balance is not the sum of its deltas, at any moment of any history."""
+        """Raise LedgerInconsistency if any balance in any history differs from the sum of its deltas."""
         for application in self._applications.values():
             for account in application.ordered_accounts:
                 _verify_account(account, self._contract.floor)
@@ -323,7 +322,7 @@ class Ledger:
 
 
 def _page_range(size: int, start: int | None, limit: int, *, newest_first: bool) -> PageRange:
-    """Cut a page out of an append-only list: positions never move, so nothing is skipped or repeated."""
+    """Return one page of an append-only list: positions never change, so no entry is skipped or repeated."""
     if newest_first:
         first = size - 1 if start is None else start
         last = max(first - limit, -1)
@@ -339,7 +338,7 @@ def _verify_account(account: Account, floor: int | None) -> None:
         balance += entry.delta
         if entry.balance != balance:
             raise LedgerInconsistency(
-                f"{account!r}: transaction {position} says {entry.balance}, the deltas sum to {balance}"
+                f"{account!r}: transaction {position} has balance {entry.balance}, but the deltas sum to {balance}"
             )
         if entry.delta < 0 and floor is not None and balance < floor:
             raise LedgerInconsistency(

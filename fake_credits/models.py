@@ -1,4 +1,4 @@
-"""Own the nouns of the Credits API as frozen values; know nothing of how they travel."""
+"""The data types of the Credits API, as immutable values."""
 
 from dataclasses import dataclass
 from datetime import datetime
@@ -8,7 +8,7 @@ __all__ = ["Balance", "Reason", "Transaction", "TransactionPage", "User", "UserP
 
 
 class Reason(StrEnum):
-    """Say why credits moved (API README, ``CreditTransactionReason``)."""
+    """The reason for a transaction (API README, ``CreditTransactionReason``)."""
 
     GRANT = "grant"
     CONSUME = "consume"
@@ -17,7 +17,7 @@ class Reason(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class User:
-    """Be a user of one application; ``created_at`` is aware (UTC)."""
+    """A user of one application; ``created_at`` is an aware datetime in UTC."""
 
     application_id: str
     user_id: str
@@ -26,14 +26,14 @@ class User:
 
 @dataclass(frozen=True, slots=True)
 class Balance:
-    """Be a user's balance in credits (API README, ``GetBalanceResponse``)."""
+    """A user's balance in credits (API README, ``GetBalanceResponse``)."""
 
     balance: int
 
 
 @dataclass(frozen=True, slots=True)
 class Transaction:
-    """Be one movement of credits; a reason that a newer server invents stays a plain string."""
+    """A transaction, in credits; a reason that this version does not know is a plain string."""
 
     delta: int
     reason: Reason | str
@@ -42,7 +42,7 @@ class Transaction:
 
 @dataclass(frozen=True, slots=True)
 class UserPage:
-    """Be one page of users; ``next_cursor`` is None on the last one."""
+    """A page of users; ``next_cursor`` is None on the last page."""
 
     users: tuple[User, ...]
     next_cursor: str | None = None
@@ -50,7 +50,7 @@ class UserPage:
 
 @dataclass(frozen=True, slots=True)
 class TransactionPage:
-    """Be one page of a history (API README, ``ListTransactionsResponse``); ``next_cursor`` is None on the last one."""
+    """A page of transactions (API README, ``ListTransactionsResponse``); ``next_cursor`` is None on the last page."""
 
     transactions: tuple[Transaction, ...]
     next_cursor: str | None = None

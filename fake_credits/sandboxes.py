@@ -1,4 +1,4 @@
-"""The sandboxes of a server, how a credential selects one, and what is wrong with one at its end."""
+"""The sandboxes of a server, how a credential selects one, and the problems to report when one is closed."""
 
 import threading
 from collections.abc import Iterator
@@ -18,9 +18,9 @@ _MAX_CACHED_TOKEN_CHARS = 1024
 
 
 class SandboxRegistry:
-    """Keep a server's sandboxes, and find the one that a request's credential names.
+    """The sandboxes of a server, selected by the credential of a request.
 
-    README, "How far each arrangement isolates", says what that keeps apart.
+    README, "How far each arrangement isolates", explains which requests this separates.
     """
 
     def __init__(self, base_sandbox: Sandbox) -> None:
@@ -46,23 +46,24 @@ class SandboxRegistry:
 
     @property
     def default(self) -> Sandbox:
-        """Return the sandbox for a request whose credential names none: the one attached last as such."""
+        """Return the sandbox for requests whose credential selects none: the default that was attached last."""
         return self._defaults[-1]
 
     def get(self, name: str) -> Sandbox | None:
-        """Return the attached sandbox of a name, None where there is none."""
+        """Return the attached sandbox with a name, or None."""
         return self._by_name.get(name)
 
     def attach(self, sandbox: Sandbox, *, as_default: bool = True) -> None:
-        """Make a sandbox reachable, and the default unless told; raise ValueError where its name or key is taken.
+        """Add a sandbox, by default as the new default.
 
-        Raises FaultError for a sandbox with a fault that ASGI can't produce, if the sandboxes are served over ASGI.
+        Raises ValueError if its name or API key is already in use, and FaultError if the sandboxes are served over
+        ASGI and it has a fault that ASGI can't produce.
         """
         with self._lock:
             if sandbox.name in self._by_name:
-                raise ValueError(f"a sandbox named {sandbox.name!r} is attached already")
+                raise ValueError(f"a sandbox named {sandbox.name!r} is already attached")
             if other := self._by_api_key.get(sandbox.api_key):
-                raise ValueError(f"the API key is that of the sandbox {other.name!r}, which is attached already")
+                raise ValueError(f"the API key belongs to sandbox {other.name!r}, which is already attached")
             if self._refuses_connection_faults:
                 sandbox.refuse_connection_faults()
             self._by_name[sandbox.name] = sandbox
@@ -78,7 +79,7 @@ class SandboxRegistry:
             self._refuses_connection_faults = True
 
     def detach(self, sandbox: Sandbox) -> None:
-        """Forget a sandbox; one that is not attached is none of our business."""
+        """Remove a sandbox; do nothing if it is not attached."""
         with self._lock:
             if self._by_name.get(sandbox.name) is sandbox:
                 self._by_name.pop(sandbox.name)
@@ -89,18 +90,18 @@ class SandboxRegistry:
                 }
 
     def bind_token_subject(self, sandbox: Sandbox, issuer: str, user_id: str) -> None:
-        """Let the tokens of a foreign issuer's user name a sandbox; raise ValueError where they name another."""
+        """Select a sandbox by the tokens of a foreign issuer's user; raise ValueError if they select another."""
         with self._lock:
             if self._by_token_subject.setdefault((issuer, user_id), sandbox) is not sandbox:
                 raise ValueError(f"user {user_id!r} of {issuer!r} is bound to another sandbox")
 
     def resolve(self, credential: Credential | None) -> Sandbox:
-        """Return the sandbox that a credential names; this authenticates nothing."""
+        """Return the sandbox that a credential selects; the credential is not verified."""
         if credential is None:
             return self.default
         if credential.kind == "server":
             return self._by_api_key.get(credential.value) or self.default
-        # A long one is read each time: remembering it would let strangers fill the memory.
+        # A long token is parsed each time: caching it would let unauthenticated requests fill the memory.
         token = credential.value
         name, subject = (
             self._cached_token_hints(token) if len(token) <= _MAX_CACHED_TOKEN_CHARS else _token_hints(token)
@@ -109,7 +110,7 @@ class SandboxRegistry:
 
 
 def _token_hints(token: str) -> tuple[str, tuple[str, str]]:
-    """Return what an unverified token names: a sandbox, and whose it is."""
+    """Return the sandbox name, and the issuer and subject, of an unverified token."""
     claims = peek_claims(token)
     return str(claims.get(SANDBOX_CLAIM, "")), (str(claims.get("iss", "")), str(claims.get("sub", "")))
 
@@ -118,16 +119,16 @@ _SANDBOX_DRAIN_TIMEOUT_S = 1.0
 
 
 def find_problems(sandbox: Sandbox) -> list[str]:
-    """Return what makes a test that passed prove nothing.
+    """Return the problems that should fail an otherwise passing test.
 
-    A ledger that contradicts itself, a bug that answered 500, a call that would have hung for ever, a gate that nobody
-    released, a scripted rule that stayed unused.
+    These are an inconsistent ledger, a bug that caused a 500, a call that would have hung forever, a gate that was
+    never released, and a scripted rule that was never used.
     """
     return [f"a bug of fake-credits answered 500: {bug!r}" for bug in sandbox.bugs] + find_problems_except_bugs(sandbox)
 
 
 def find_problems_except_bugs(sandbox: Sandbox) -> list[str]:
-    """Return the same without the bugs, for whoever has told them already."""
+    """Return the problems of `find_problems` without bugs, for callers that report bugs themselves."""
     problems = list(sandbox.problems)
     with sandbox.lock:
         problems += [describe_unused_rule(active) for active in sandbox.faults.unused_rules()]
@@ -139,13 +140,13 @@ def find_problems_except_bugs(sandbox: Sandbox) -> list[str]:
 
 
 def drain(sandbox: Sandbox) -> list[str]:
-    """Let go what waits in a sandbox, wait a second for its exchanges, and return what was still under way then."""
+    """Release waiting calls, wait up to a second for exchanges to finish, and report those still in progress."""
     sandbox.release_gates()
     sandbox.cancel_waits()
     never_set = threading.Event()
     deadline_s = monotonic_s() + _SANDBOX_DRAIN_TIMEOUT_S
     while sandbox.journal.in_flight and monotonic_s() < deadline_s:
         never_set.wait(0.001)
-        sandbox.cancel_waits()  # again: one may only now wait, or its client be known to have gone
+        sandbox.cancel_waits()  # again: a call may have started to wait, or its client have disconnected
     count = sandbox.journal.in_flight
-    return [f"{count} exchanges were still under way a second after the end"] if count else []
+    return [f"{count} exchange(s) still in progress one second after closing"] if count else []

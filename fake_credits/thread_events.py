@@ -1,7 +1,7 @@
-"""Waiting with a limit across threads: a thread or a task sleeps until another thread wakes it.
+"""Events that wake a thread or a task from another thread, with timeouts.
 
-A limit is in seconds of the monotonic clock, which freezegun can't stop, and a helper thread counts it: an event loop's
-timers hang while freezegun stops the loop's clock. It stands still while a debugger has a prompt open in any thread.
+Timeouts use the monotonic clock and a helper thread, because freezegun also stops the clock of an event loop. They are
+suspended while a debugger prompt is open in any thread.
 """
 
 import asyncio
@@ -21,7 +21,7 @@ __all__ = ["CrossThreadEvent", "ensure_no_running_loop", "is_debugger_open", "wa
 
 _POLL_INTERVAL_S = 0.25
 
-# A program that runs under a debugger has its frames at the bottom of every stack: only these mean an open prompt.
+# A program run by a debugger has the debugger's frames at the bottom of every stack; only these mean an open prompt.
 _DEBUGGER_PROMPT_PATTERN = re.compile(
     rb'[/\\](?:bdb\.py", line \d+ in dispatch_|pdb\.py", line \d+ in interaction|pydevd\.py", .* in do_wait_suspend)'
 )
@@ -34,9 +34,9 @@ class _LoopEvent(Protocol):
 
 
 class CrossThreadEvent:
-    """Wake one waiting task from any thread; make it in the waiter's own loop, asyncio's or trio's.
+    """An event that one task of an asyncio or trio loop waits for and any thread can set.
 
-    Once woken it stays so. Raises RuntimeError where no event loop runs.
+    It must be created in that loop (RuntimeError if none is running), and stays set.
     """
 
     def __init__(self) -> None:
@@ -54,12 +54,12 @@ class CrossThreadEvent:
         return f"<CrossThreadEvent, {'set' if self._is_set else 'not set'}>"
 
     def set(self) -> None:
-        """Wake the waiter, from any thread or task, any number of times; do nothing where its loop is closed."""
+        """Wake the waiting task; may be called repeatedly, from any thread, and after the loop is closed."""
         self._is_set = True
         self._set_loop_event(self._event)
 
     async def wait(self, timeout_s: float | None) -> bool:
-        """Wait, one task at a time, and tell whether it was woken: False at the limit in seconds, None for no limit."""
+        """Wait, in one task at a time, and return whether the event was set within ``timeout_s`` (None: no timeout)."""
         event = self._event = self._event_factory()
         if self._is_set:
             self._set_loop_event(event)
@@ -84,12 +84,12 @@ class CrossThreadEvent:
 
     def _set_loop_event(self, event: _LoopEvent | None) -> None:
         if event is not None:
-            with contextlib.suppress(RuntimeError):  # the loop is closed, so nobody waits
+            with contextlib.suppress(RuntimeError):  # the loop is closed, so no task is waiting
                 self._call_in_loop(event.set)
 
 
 def wait_event(event: threading.Event, timeout_s: float | None) -> bool:
-    """Stop this thread until the event is set, and tell whether it was: False at the limit in seconds, None is none."""
+    """Block this thread, and return whether the event was set within ``timeout_s`` (None: no timeout)."""
     remaining_s = math.inf if timeout_s is None else timeout_s
     while remaining_s > 0 and not event.is_set():
         started_s = monotonic_s()
@@ -101,17 +101,17 @@ def wait_event(event: threading.Event, timeout_s: float | None) -> bool:
 
 
 def ensure_no_running_loop(blocking_call: str, async_call: str) -> None:
-    """Raise RuntimeError where this thread runs an event loop, which ``what`` would stop for as long as it waits."""
+    """Raise RuntimeError if this thread is running an event loop, which ``blocking_call`` would block."""
     if _trio_if_running() is None:
         try:
             asyncio.get_running_loop()
         except RuntimeError:
             return
-    raise RuntimeError(f"{blocking_call} would stop the event loop that this thread runs: write `{async_call}`")
+    raise RuntimeError(f"{blocking_call} would block the event loop of this thread: use `{async_call}`")
 
 
 def _trio_if_running() -> Any:
-    """Return trio's module where a task of it runs in this thread; an application without trio does not import it."""
+    """Return the trio module if a trio task is running in this thread; never import it."""
     trio = sys.modules.get("trio")
     if trio is None:
         return None
@@ -123,9 +123,9 @@ def _trio_if_running() -> Any:
 
 
 def is_debugger_open() -> bool:
-    """Tell whether a debugger has a prompt open, in whatever thread.
+    """Return whether a debugger has a prompt open in any thread.
 
-    The interpreter writes the stacks itself: to walk the frames of threads that run is not safe on CPython 3.11.
+    The stacks are read from faulthandler: walking the frames of running threads is not safe on CPython 3.11.
     """
     with tempfile.TemporaryFile() as stack_dump:
         faulthandler.dump_traceback(stack_dump)

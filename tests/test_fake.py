@@ -447,7 +447,7 @@ def test_close_reports_exchanges_still_in_flight(shared: SharedResources, monkey
     fake = FakeCredits(mode="live", shared=shared)
     fake.serve()
     fake.journal.next_ordinal()
-    assert fake.close() == ["1 exchanges were still under way a second after the end"]
+    assert fake.close() == ["1 exchange(s) still in progress one second after closing"]
 
 
 def test_close_waits_for_exchange_in_flight(shared: SharedResources) -> None:

@@ -179,7 +179,7 @@ def test_default_header_is_not_kept_when_it_carries_api_key() -> None:
 
 @pytest.mark.parametrize("name", ["", "x tenant", "x:y", "é", "x\r\ny", "x" * 65])
 def test_invalid_header_name_is_rejected(name: str) -> None:
-    with pytest.raises(ValueError, match="which is no header's name"):
+    with pytest.raises(ValueError, match="which is not a valid header name"):
         JournalHeaders((name,), DEFAULT_CONTRACT)
 
 

@@ -261,7 +261,7 @@ def test_detach_makes_previous_sandbox_the_default(
 def test_attach_rejects_duplicate_name_or_key(conflicting_options: dict[str, str]) -> None:
     first = new_sandbox("s1", api_key="fck_same")
     registry = SandboxRegistry(first)
-    with pytest.raises(ValueError, match="attached already") as raised:
+    with pytest.raises(ValueError, match="already attached") as raised:
         registry.attach(new_sandbox(**conflicting_options))
     assert "fck_same" not in str(raised.value)
     assert registry.default is first
@@ -272,7 +272,7 @@ def test_detach_ignores_unattached_sandbox_of_same_name() -> None:
     registry = SandboxRegistry(first)
     registry.detach(new_sandbox("s1"))
     assert registry.resolve(Credential("user", first.token("ada"))) is first
-    with pytest.raises(ValueError, match="attached already"):
+    with pytest.raises(ValueError, match="already attached"):
         registry.attach(new_sandbox("s1"))
 
 

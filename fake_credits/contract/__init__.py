@@ -1,4 +1,4 @@
-"""Own the wire as data: what the API's README leaves open, decided here, and nowhere else."""
+"""The HTTP contract of the API, including every choice that the API README leaves open."""
 
 from fake_credits.contract.model import DEFAULT_CONTRACT, Contract, ContractSetting, id_problem, settings
 from fake_credits.contract.types import (

@@ -1,7 +1,4 @@
-"""Own contract files: TOML in, `Contract` out, every refusal with file, key and the nearest known name.
-
-The keys are the names of `Contract`'s settings, so there is nothing to keep in step.
-"""
+"""Contract files in TOML, whose keys are the settings of `Contract`."""
 
 import dataclasses
 import tomllib
@@ -16,31 +13,31 @@ from fake_credits.contract.validation import suggest_choices
 __all__ = ["CONTRACT_FORMAT_VERSION", "contract_from", "load_contract"]
 
 CONTRACT_FORMAT_VERSION = 1
-"""The version of the file format; a file says ``version = 1``."""
+"""The version of the file format, which each file declares as ``version = 1``."""
 
 _NONE_SPELLINGS = {"applications": "open", "key_applications": "open", "floor": "none", "ceiling": "none"}
 _MAX_CONTRACT_FILE_BYTES = 1024 * 1024
 
 
 def load_contract(path: str | Path) -> Contract:
-    """Return the contract that a TOML file describes; a setting that it does not name keeps its default.
+    """Return the contract that a TOML file describes; missing settings have their defaults.
 
-    Raises ContractError, with the file's name in front, for a file that can't be read, is no TOML, has another
-    version, or names a setting that is unknown or can't be.
+    Raises ContractError, prefixed with the file name, if the file can't be read, is not valid TOML or has another
+    version, or if a setting is unknown or invalid.
     """
     try:
         with Path(path).open("rb") as file:
             text = file.read(_MAX_CONTRACT_FILE_BYTES + 1)
         if len(text) > _MAX_CONTRACT_FILE_BYTES:
-            raise ContractError("the file", f"is over {_MAX_CONTRACT_FILE_BYTES} bytes")
+            raise ContractError("the file", f"is larger than {_MAX_CONTRACT_FILE_BYTES} bytes")
         contract = contract_from(tomllib.loads(text.decode("utf-8")))
-        # Files are named from where the contract's file is, not from where the process runs.
+        # Paths are relative to the contract file, not to the working directory.
         trust = {issuer: str(Path(path).parent / keys) for issuer, keys in contract.trust.items()}
         return dataclasses.replace(contract, trust=trust) if trust else contract
     except OSError as error:
         raise ContractError(str(path), f"can't be read: {error.strerror}") from None
     except (tomllib.TOMLDecodeError, UnicodeDecodeError, RecursionError) as error:
-        raise ContractError(str(path), f"is no TOML: {error}") from None
+        raise ContractError(str(path), f"is not valid TOML: {error}") from None
     except ContractError as error:
         raise ContractError(str(path), str(error)) from None
 
@@ -56,9 +53,9 @@ def contract_from(document: Mapping[str, object]) -> Contract:
         if key == "version":
             continue
         if key not in fields_by_name:
-            raise ContractError(key, f"there is no such setting{suggest_choices(key, fields_by_name)}")
+            raise ContractError(key, f"unknown setting{suggest_choices(key, fields_by_name)}")
         kwargs[key] = _convert_value(key, fields_by_name[key].type, value)
-    return Contract(**kwargs)  # type: ignore[arg-type] # each value was read by its setting's type
+    return Contract(**kwargs)  # type: ignore[arg-type] # each value has been converted to the type of its setting
 
 
 def _convert_value(key: str, annotation: object, value: object) -> object:
@@ -81,7 +78,7 @@ def _parse_routes(table: Mapping[str, object]) -> dict[Operation, RouteTemplate]
     for name, value in table.items():
         if name not in Operation.__members__.values():
             operation_names = [operation.value for operation in Operation]
-            raise ContractError(f"routes.{name}", f"there is no such operation{suggest_choices(name, operation_names)}")
+            raise ContractError(f"routes.{name}", f"unknown operation{suggest_choices(name, operation_names)}")
         method, _, path = _require_string(f"routes.{name}", value).partition(" ")
         routes[Operation(name)] = RouteTemplate(method, path.strip())
     return routes

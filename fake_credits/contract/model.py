@@ -1,6 +1,6 @@
-"""The `Contract`: one value object with a setting for every choice that the API's README leaves open.
+"""The `Contract`, which has a setting for every choice that the API README leaves open.
 
-Each setting is a row of CONTRACT.md, "Choices and their knobs".
+Each setting belongs to a row of CONTRACT.md, "Choices and their knobs".
 """
 
 import dataclasses
@@ -29,87 +29,83 @@ SortOrder = Literal["newest_first", "oldest_first"]
 
 @dataclass(frozen=True, slots=True)
 class ContractSetting:
-    """Describe one setting of a contract: its name, what it decides, and its row in README's "What is a guess"."""
+    """A setting of a contract: its name, its description, and its row in README, "What is a guess"."""
 
     name: str
     doc: str
     row: int
 
 
-def _setting_field(row: int, default: Any, doc: str) -> Any:  # as `dataclasses.field` itself is typed
+def _setting_field(row: int, default: Any, doc: str) -> Any:  # Any, as in the type of `dataclasses.field`
     """Return a dataclass field with its documentation."""
     metadata = {"row": row, "doc": doc}
-    if isinstance(default, MappingProxyType):  # unhashable, so dataclasses take it for mutable
+    if isinstance(default, MappingProxyType):  # dataclasses reject it as a default, because it is unhashable
         return field(default_factory=lambda: cast("Any", default), metadata=metadata)
     return field(default=default, metadata=metadata)
 
 
 @dataclass(frozen=True, kw_only=True)
 class Contract:
-    """Say what goes over the wire. The defaults are the default contract; one application serves one contract.
+    """What is sent over HTTP. The default values make up the default contract.
 
-    Raises ContractError for settings that can't be, alone or together.
+    Raises ContractError for settings that are invalid, alone or in combination.
     """
 
     routes: Mapping[Operation, RouteTemplate] = _setting_field(1, DEFAULT_ROUTES, "method and path of each operation")
     created_user_status: int = _setting_field(1, 201, "status of createUser for a new user, 200 to 299")
-    existing_user_status: int = _setting_field(1, 200, "status of createUser for a user who exists, 200 to 299")
+    existing_user_status: int = _setting_field(1, 200, "status of createUser for an existing user, 200 to 299")
     created_transaction_status: int = _setting_field(1, 201, "status of createTransaction, 200 to 299")
     api_key: CredentialHeader = _setting_field(
-        2, CredentialHeader("X-API-Key"), "where the API key travels: `Header` or `Header: Scheme`"
+        2, CredentialHeader("X-API-Key"), "header of the API key: `Header` or `Header: Scheme`"
     )
     user_token: CredentialHeader = _setting_field(
-        3, CredentialHeader("Authorization", "Bearer"), "where a user's token travels"
+        3, CredentialHeader("Authorization", "Bearer"), "header of a user's token: `Header` or `Header: Scheme`"
     )
     trust: Mapping[str, str] = _setting_field(
-        3, MappingProxyType({}), "foreign issuers of users' tokens, each with a file of its keys (JWKS or PEM)"
+        3, MappingProxyType({}), "foreign issuers of user tokens, each with a file of its keys (JWKS or PEM)"
     )
     both_credentials: Literal["refuse", "key", "token"] = _setting_field(
-        4, "refuse", "what a request with both credentials is: refused, or one of them wins"
+        4, "refuse", "whether a request with both credentials is refused, or which of them is used"
     )
-    applications: tuple[str, ...] | None = _setting_field(
-        5, None, 'the applications there are; `"open"`: any id exists'
-    )
+    applications: tuple[str, ...] | None = _setting_field(5, None, 'the existing applications; `"open"`: all ids exist')
     key_applications: tuple[str, ...] | None = _setting_field(
-        5, None, 'the applications that the API key may touch, else 403; `"open"`: all'
+        5, None, 'applications that the API key can access, 403 for others; `"open"`: all'
     )
     unknown_user: Literal["refuse", "create", "zero"] = _setting_field(
-        6, "refuse", "a user who does not exist: 404, created on first use, or a balance of 0"
+        6, "refuse", "response for an unknown user: 404, created on first use, or a balance of 0"
     )
-    amounts: Literal["integer"] = _setting_field(7, "integer", "what a delta may be")
+    amounts: Literal["integer"] = _setting_field(7, "integer", "allowed values of a delta")
     sign: Literal["by_reason", "free"] = _setting_field(
         8, "by_reason", "whether grant and refund must be > 0, consume < 0"
     )
-    floor: int | None = _setting_field(
-        9, 0, 'the lowest balance that a consumption may leave, 0 or less; `"none"`: no limit'
-    )
-    ceiling: int | None = _setting_field(10, MAX_AMOUNT, 'the highest balance; `"none"`: no limit')
+    floor: int | None = _setting_field(9, 0, 'lowest balance after a consumption, 0 or less; `"none"`: no limit')
+    ceiling: int | None = _setting_field(10, MAX_AMOUNT, 'highest balance; `"none"`: no limit')
     created_transaction: Literal["plain", "id", "balance", "wrapped", "empty"] = _setting_field(
         11,
         "plain",
-        "body of createTransaction: as in the README, plus `id`, plus `balance`, wrapped, or 204 without one",
+        "body of createTransaction's response: as in the README, with `id`, with `balance`, wrapped, or none (204)",
     )
     transactions_order: SortOrder = _setting_field(12, "newest_first", "order of listTransactions")
     users_order: SortOrder = _setting_field(12, "oldest_first", "order of listUsers, by creation")
-    page_size: int = _setting_field(13, 20, "entries a page, 1 to 1000")
-    limit_parameter: str = _setting_field(13, "", "name of a query parameter for the page size; empty: there is none")
+    page_size: int = _setting_field(13, 20, "entries per page, 1 to 1000")
+    limit_parameter: str = _setting_field(13, "", "name of the query parameter for the page size; empty: none")
     cursor_parameter: str = _setting_field(14, "cursor", "name of the query parameter for the cursor")
     end_of_list: Literal["absent", "null", "empty"] = _setting_field(15, "absent", "nextCursor on the last page")
-    idempotency: Literal["ignore"] = _setting_field(17, "ignore", "what `Idempotency-Key` does; it is journalled")
+    idempotency: Literal["ignore"] = _setting_field(17, "ignore", "effect of `Idempotency-Key`; it is journalled")
     error_body: Literal["nested", "problem", "flat"] = _setting_field(
-        18, "nested", 'form of a refusal: `{"error":{…}}`, RFC 9457, or `{"code","message"}`'
+        18, "nested", 'form of an error body: `{"error":{…}}`, RFC 9457, or `{"code","message"}`'
     )
     statuses: Mapping[str, int] = _setting_field(19, MappingProxyType({}), "status by error code, 400 to 599")
     created_at: TimestampFormat = _setting_field(
         20, "iso_ms", "form of createdAt: ISO 8601 in UTC, or a number since 1970"
     )
-    field_names: Mapping[str, str] = _setting_field(21, MappingProxyType({}), "other names for members of bodies")
+    field_names: Mapping[str, str] = _setting_field(21, MappingProxyType({}), "new names of body members, by member")
     retry_after: Literal["seconds", "date", "absent"] = _setting_field(
-        22, "seconds", "form of Retry-After where a fault sends one"
+        22, "seconds", "form of Retry-After in injected errors"
     )
-    cors_origins: tuple[str, ...] = _setting_field(23, ("*",), "origins whose pages may read as a user; empty: none")
-    id_max_length: int = _setting_field(24, 256, "most code points of an id, 1 to 4096")
-    id_pattern: str = _setting_field(24, "", "regular expression that an id must match as a whole; empty: any")
+    cors_origins: tuple[str, ...] = _setting_field(23, ("*",), "origins that may read with a user token; empty: none")
+    id_max_length: int = _setting_field(24, 256, "maximum length of an id in code points, 1 to 4096")
+    id_pattern: str = _setting_field(24, "", "regular expression that an id must match completely; empty: any id")
 
     def __post_init__(self) -> None:
         for setting in dataclasses.fields(self):
@@ -126,31 +122,31 @@ class Contract:
         validation.check_applications(self.applications, self.key_applications)
 
     def status_of(self, error: type[ApiError] | ApiError) -> int:
-        """Return the status that an error is sent with (row 19)."""
+        """Return the status of an error response (row 19)."""
         return self.statuses.get(error.code, error.default_status)
 
     def name_of(self, member: str) -> str:
-        """Return the name that a member of a body has on the wire (row 21)."""
+        """Return the name of a body member in this contract (row 21)."""
         return self.field_names.get(member, member)
 
 
 def settings() -> tuple[ContractSetting, ...]:
-    """Return all settings of a contract, in the order of README's "What is a guess"."""
+    """Return all settings of a contract, in the order of README, "What is a guess"."""
     return tuple(
         ContractSetting(spec.name, spec.metadata["doc"], spec.metadata["row"]) for spec in dataclasses.fields(Contract)
     )
 
 
 DEFAULT_CONTRACT = Contract()
-"""The default contract; changing one of its values is a major release."""
+"""The default contract; changing one of its values requires a major release."""
 
 
 def id_problem(contract: Contract, identifier: str) -> str:
-    """Return how an id breaks the contract's rule, an empty string where it does not."""
+    """Return why an id is invalid under the contract, or an empty string if it is valid."""
     if len(identifier) > contract.id_max_length:
         return f"must have at most {contract.id_max_length} characters, not {len(identifier)}"
     if not identifier.isprintable() and any(unicodedata.category(char) == "Cc" for char in identifier):
-        return "must not have control characters"
+        return "must not contain control characters"
     if contract.id_pattern and not re.fullmatch(contract.id_pattern, identifier):
         return f"must match the contract's pattern {contract.id_pattern}"
     return ""

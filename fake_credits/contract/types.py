@@ -24,16 +24,16 @@ __all__ = [
 ]
 
 MAX_AMOUNT = 2**53 - 1
-"""The largest delta and, by default, balance: the largest integer that JavaScript's numbers hold exactly."""
+"""The largest delta and, by default, balance: the largest integer that a JavaScript number represents exactly."""
 
 MAX_BODY_BYTES = 64 * 1024
-"""A larger body is refused with ``payload_too_large``, without being read to memory."""
+"""Larger bodies are rejected with ``payload_too_large``, without being read into memory."""
 
 TimestampFormat = Literal["iso_ms", "iso_s", "unix_s", "unix_ms"]
 
 
 class ContractError(ValueError):
-    """Report a setting that is unknown or can't be; the message names ``setting`` and the rule."""
+    """An unknown or invalid setting of a contract; the message names ``setting`` and the problem."""
 
     def __init__(self, setting: str, problem: str) -> None:
         super().__init__(f"{setting}: {problem}")
@@ -41,7 +41,7 @@ class ContractError(ValueError):
 
 
 class Operation(StrEnum):
-    """Name the six operations as the API's README does; there is no seventh."""
+    """The six operations, named as in the API README."""
 
     CREATE_USER = "createUser"
     GET_USER = "getUser"
@@ -52,7 +52,7 @@ class Operation(StrEnum):
 
     @property
     def requires_api_key(self) -> bool:
-        """Tell whether a user's token is refused here with ``insufficient_scope``."""
+        """Return whether a user's token is rejected with ``insufficient_scope``."""
         return self in _API_KEY_OPERATIONS
 
 
@@ -61,7 +61,7 @@ _API_KEY_OPERATIONS = frozenset({Operation.CREATE_USER, Operation.LIST_USERS, Op
 
 @dataclass(frozen=True, slots=True)
 class RouteTemplate:
-    """Be the method and path of an operation, over ``{applicationId}`` and ``{userId}``."""
+    """The method and path of an operation, with the parameters ``{applicationId}`` and ``{userId}``."""
 
     method: str
     path: str
@@ -72,7 +72,7 @@ class RouteTemplate:
 
 @dataclass(frozen=True, slots=True)
 class CredentialHeader:
-    """Say where a credential travels: a header, and a scheme in front of it where ``scheme`` is not empty."""
+    """The header that carries a credential, and the scheme before it; ``scheme`` may be empty."""
 
     header: str
     scheme: str = ""
@@ -81,7 +81,7 @@ class CredentialHeader:
         return f"{self.header}: {self.scheme}" if self.scheme else self.header
 
     def value_for(self, credential: str) -> str:
-        """Return the header's value for a credential."""
+        """Return the value of the header for a credential."""
         return f"{self.scheme} {credential}" if self.scheme else credential
 
 
@@ -112,11 +112,11 @@ FIELD_NAMES = (
     "reason",
     "id",
 )
-"""The members of the API's bodies, as the README names them; ``Contract.field_names`` can rename each."""
+"""The members of the API's bodies, named as in the API README; ``Contract.field_names`` can rename them."""
 
 
 def created_at_to_json(timestamp_format: TimestampFormat, ms: int) -> str | int:
-    """Return a time in milliseconds since 1970 as the JSON value that the contract sends."""
+    """Return a time in milliseconds since 1970 as a JSON value in the contract's format."""
     if timestamp_format == "unix_ms":
         return ms
     if timestamp_format == "unix_s":
@@ -126,7 +126,7 @@ def created_at_to_json(timestamp_format: TimestampFormat, ms: int) -> str | int:
 
 
 def created_at_from_json(timestamp_format: TimestampFormat, value: object) -> datetime:
-    """Return the aware datetime (UTC) behind a JSON value; raise ValueError where it is not of the contract's form."""
+    """Return a JSON value as an aware datetime in UTC; raise ValueError if it is not in the contract's format."""
     if timestamp_format in ("unix_ms", "unix_s"):
         if isinstance(value, bool) or not isinstance(value, int | float):
             raise ValueError(f"createdAt is {value!r}, not a number")
@@ -135,5 +135,5 @@ def created_at_from_json(timestamp_format: TimestampFormat, value: object) -> da
         raise ValueError(f"createdAt is {value!r}, not a string")
     moment = datetime.fromisoformat(value)
     if moment.tzinfo is None:
-        raise ValueError(f"createdAt is {value!r}, without a time zone")
+        raise ValueError(f"createdAt is {value!r}, which has no time zone")
     return moment.astimezone(UTC)

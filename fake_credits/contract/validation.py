@@ -1,6 +1,6 @@
-"""Own what a contract's settings may be; know nothing of where they come from.
+"""Validation of contract settings.
 
-Every function raises ContractError, which names the setting and the rule.
+Every check raises ContractError, which names the setting and the problem.
 """
 
 import re
@@ -34,23 +34,23 @@ __all__ = [
 ]
 
 UNSUPPORTED: Mapping[str, tuple[str, ...]] = {"amounts": ("decimal",), "idempotency": ("replay", "reject")}
-"""Values that the table of choices foresees and that this version can't do."""
+"""Values that CONTRACT.md lists but this version does not support."""
 
 _MAX_LISTED_CHOICES = 12
 _HEADER_TOKEN = re.compile(r"[!#$%&'*+.^_`|~0-9A-Za-z-]+")  # RFC 9110, section 5.6.2
 _PATH_SEGMENT = re.compile(r"[A-Za-z0-9._~!$&'()*+,;=:@-]+")  # RFC 3986, section 3.3, without percent-encoding
 _PATH_PARAMETERS = ("{applicationId}", "{userId}")
-# The others have no body in their answers (HEAD), mean something already (OPTIONS: a browser's preflight; CONNECT,
-# TRACE: RFC 9110, section 9.3), or can't be described in OpenAPI 3.1.
+# Other methods have no response body (HEAD), are reserved (OPTIONS for preflights; CONNECT, TRACE: RFC 9110, section
+# 9.3), or can't be described in OpenAPI 3.1.
 _OPERATION_METHODS = ("DELETE", "GET", "PATCH", "POST", "PUT")
 _RESERVED_SEGMENTS = ("_fake", ".well-known")
 _BODILESS_STATUSES = (204, 205)  # RFC 9110, sections 15.3.5 and 15.3.6
 _ORIGIN_PATTERN = re.compile(r"[a-z][a-z0-9+.-]*://(?:(?![/?#@])[!-~]){1,255}")  # RFC 6454, section 6.2
-# Header fields that every request has, or whose meaning is HTTP's own.
+# Headers that every request has, or that HTTP itself defines.
 _RESERVED_HEADERS = frozenset(
     {"accept", "connection", "content-length", "content-type", "host", "origin", "te", "transfer-encoding", "upgrade"}
 )
-# Members that stand beside each other in one body: no two of them may get the same name.
+# Members of the same body, whose names must be distinct.
 _SAME_BODY = (
     ("applicationId", "userId", "createdAt"),
     ("delta", "reason", "createdAt", "id", "balance"),
@@ -77,60 +77,54 @@ class _NumericSettings(Protocol):
 
 
 def suggest_choices(name: str, choices: Iterable[str]) -> str:
-    """Return a hint of the known name nearest to one that is unknown, and of all where they are few or none is near."""
+    """Return a hint for an unknown name: the most similar choice, and all choices if they are few or none is similar."""
     names = list(choices)
     suggestion = did_you_mean(name, names)
     return (
-        suggestion
-        if suggestion and len(names) > _MAX_LISTED_CHOICES
-        else f"{suggestion} (there are {', '.join(names)})"
+        suggestion if suggestion and len(names) > _MAX_LISTED_CHOICES else f"{suggestion} (known: {', '.join(names)})"
     )
 
 
 def check_literal(name: str, annotation: object, value: object) -> None:
-    """Check a setting whose type lists its values; any other type passes."""
+    """Check a setting of a Literal type; accept any other type."""
     if get_origin(annotation) is not Literal:
         return
     choices = get_args(annotation)
     if value in UNSUPPORTED.get(name, ()):
-        raise ContractError(name, f"{value!r} is not supported yet: choose {choices[0]!r}")
+        raise ContractError(name, f"{value!r} is not supported yet: use {choices[0]!r}")
     if value not in choices:
-        raise ContractError(name, f"{value!r} is none of {', '.join(map(repr, choices))}")
+        raise ContractError(name, f"must be one of {', '.join(map(repr, choices))}, not {value!r}")
 
 
 def check_routes(routes: Mapping[Operation, RouteTemplate]) -> None:
-    """Check that each operation has a route of its own, over the two ids and nothing else."""
+    """Check that each operation has a unique route, with exactly its path parameters."""
     missing = [operation.value for operation in Operation if operation not in routes]
     if missing:
-        raise ContractError("routes", f"there is none for {', '.join(missing)}")
+        raise ContractError("routes", f"missing for {', '.join(missing)}")
     operation_by_pattern: dict[str, Operation] = {}
     for operation, route in routes.items():
         name = f"routes.{operation.value}"
         _check_route(name, route, requires_user=operation is not Operation.LIST_USERS)
         pattern = f"{route.method} {re.sub(r'{[^}]*}', '{}', route.path)}"
         if pattern in operation_by_pattern:
-            raise ContractError(name, f"{route} is {operation_by_pattern[pattern].value}'s route already")
+            raise ContractError(name, f"{route} is already the route of {operation_by_pattern[pattern].value}")
         operation_by_pattern[pattern] = operation
 
 
 def _check_route(name: str, route: RouteTemplate, *, requires_user: bool) -> None:
     if route.method not in _OPERATION_METHODS:
-        raise ContractError(
-            name, f"{route.method!r} is no method of an operation (there are {', '.join(_OPERATION_METHODS)})"
-        )
+        raise ContractError(name, f"unsupported method {route.method!r}: use one of {', '.join(_OPERATION_METHODS)}")
     before_slash, *segments = route.path.split("/")
     if before_slash or not segments:
-        raise ContractError(name, f"the path {route.path!r} does not start with a slash")
+        raise ContractError(name, f"the path {route.path!r} must start with a slash")
     if segments[0] in _RESERVED_SEGMENTS:
-        raise ContractError(name, f"the paths below /{segments[0]}/ are the fake's own")
+        raise ContractError(name, f"paths below /{segments[0]}/ are reserved for the fake itself")
     for segment in segments:
         if segment not in _PATH_PARAMETERS and (segment in (".", "..") or not _PATH_SEGMENT.fullmatch(segment)):
-            raise ContractError(
-                name, f"{segment!r} is no segment of a path (parameters: {', '.join(_PATH_PARAMETERS)})"
-            )
+            raise ContractError(name, f"invalid path segment {segment!r} (parameters: {', '.join(_PATH_PARAMETERS)})")
     expected = _PATH_PARAMETERS if requires_user else _PATH_PARAMETERS[:1]
     if sorted(parameter for parameter in segments if parameter in _PATH_PARAMETERS) != sorted(expected):
-        raise ContractError(name, f"the path {route.path!r} must name {' and '.join(expected)}, each once")
+        raise ContractError(name, f"the path {route.path!r} must contain {' and '.join(expected)} exactly once")
 
 
 def check_credential_headers(headers: Mapping[str, CredentialHeader]) -> None:
@@ -139,9 +133,9 @@ def check_credential_headers(headers: Mapping[str, CredentialHeader]) -> None:
         if not _HEADER_TOKEN.fullmatch(credential_header.header) or (
             credential_header.scheme and not _HEADER_TOKEN.fullmatch(credential_header.scheme)
         ):
-            raise ContractError(name, f"{str(credential_header)!r} is neither `Header` nor `Header: Scheme`")
+            raise ContractError(name, f"must be `Header` or `Header: Scheme`, not {str(credential_header)!r}")
         if credential_header.header.lower() in _RESERVED_HEADERS:
-            raise ContractError(name, f"{credential_header.header!r} can't bear a credential: HTTP uses it itself")
+            raise ContractError(name, f"{credential_header.header!r} can't carry a credential: HTTP itself uses it")
 
 
 def check_numbers(settings: _NumericSettings) -> None:
@@ -158,76 +152,76 @@ def check_numbers(settings: _NumericSettings) -> None:
 
 
 def check_statuses(statuses: Mapping[str, int]) -> None:
-    """Check that error codes are known and statuses are those of errors."""
+    """Check that error codes are known, and that their statuses are from 400 to 599."""
     for code, status in statuses.items():
         if code not in ERRORS:
-            raise ContractError(f"statuses.{code}", f"there is no such error code{suggest_choices(code, ERRORS)}")
+            raise ContractError(f"statuses.{code}", f"unknown error code{suggest_choices(code, ERRORS)}")
         _check_range(f"statuses.{code}", status, 400, 599)
 
 
 def check_field_names(names: Mapping[str, str]) -> None:
-    """Check that members are known, and that no body gets two of one name."""
+    """Check that members are known, and that the names within each body are distinct."""
     for member, name in names.items():
         if member not in FIELD_NAMES:
-            raise ContractError(
-                f"field_names.{member}", f"there is no such member{suggest_choices(member, FIELD_NAMES)}"
-            )
+            raise ContractError(f"field_names.{member}", f"unknown member{suggest_choices(member, FIELD_NAMES)}")
         if not (isinstance(name, str) and name and name.isprintable()):  # pyright: ignore[reportUnnecessaryIsInstance]
-            raise ContractError(f"field_names.{member}", f"{name!r} is no name")
+            raise ContractError(f"field_names.{member}", f"{name!r} is not a valid name")
         if '"' in name or "\\" in name:
-            raise ContractError(f"field_names.{member}", f"{name!r} has a quotation mark or a backslash")
+            raise ContractError(f"field_names.{member}", f"{name!r} contains a quotation mark or a backslash")
     for members in _SAME_BODY:
         renamed = [names.get(member, member) for member in members]
         duplicates = [name for name in renamed if renamed.count(name) > 1]
         if duplicates:
-            raise ContractError("field_names", f"a body would have two members called {duplicates[0]!r}")
+            raise ContractError("field_names", f"a body would have two members named {duplicates[0]!r}")
 
 
 def check_query_parameters(cursor: str, limit: str) -> None:
     """Check the names of query parameters."""
     if not cursor or not cursor.isprintable():
-        raise ContractError("cursor_parameter", f"{cursor!r} is no name")
+        raise ContractError("cursor_parameter", f"{cursor!r} is not a valid name")
     if not limit.isprintable():
-        raise ContractError("limit_parameter", f"{limit!r} is no name")
+        raise ContractError("limit_parameter", f"{limit!r} is not a valid name")
     if limit == cursor:
-        raise ContractError("limit_parameter", f"{limit!r} is the cursor's name already")
+        raise ContractError("limit_parameter", f"{limit!r} is already the name of the cursor parameter")
 
 
 def check_origins(origins: Iterable[str]) -> None:
-    """Check that origins are written as a browser sends them, as they are compared as texts."""
+    """Check that origins have the form that browsers send, because they are compared as strings."""
     for origin in origins:
         if origin not in ("*", "null") and not _ORIGIN_PATTERN.fullmatch(origin):
-            raise ContractError("cors_origins", f"{origin!r} is no origin: `scheme://host` or `scheme://host:port`")
+            raise ContractError(
+                "cors_origins", f"{origin!r} is not an origin: use `scheme://host` or `scheme://host:port`"
+            )
 
 
 def check_trust(trust: Mapping[str, str]) -> None:
-    """Check that issuers and their files are texts; what is in the files is found out by who reads them."""
+    """Check that issuers and file names are non-empty strings; the files are read later."""
     for issuer, path in trust.items():
         if not (issuer and isinstance(path, str) and path):  # pyright: ignore[reportUnnecessaryIsInstance]
-            raise ContractError("trust", f"{issuer!r} = {path!r} is not an issuer and the name of a file")
+            raise ContractError("trust", f"{issuer!r} = {path!r} does not map an issuer to a file name")
 
 
 def check_pattern(pattern: str) -> None:
-    """Check that a pattern for ids is a regular expression."""
+    """Check that the pattern of ids is a valid regular expression."""
     try:
         re.compile(pattern)
     except re.error as error:
-        raise ContractError("id_pattern", f"{pattern!r} is no regular expression: {error}") from None
+        raise ContractError("id_pattern", f"{pattern!r} is not a valid regular expression: {error}") from None
 
 
 def check_applications(applications: tuple[str, ...] | None, key_applications: tuple[str, ...] | None) -> None:
-    """Check that the key's applications are among those there are."""
+    """Check that the applications of the API key exist."""
     if applications is None or key_applications is None:
         return
     unknown = [application_id for application_id in key_applications if application_id not in applications]
     if unknown:
-        raise ContractError("key_applications", f"{unknown[0]!r} is not one of the applications")
+        raise ContractError("key_applications", f"{unknown[0]!r} is not in `applications`")
 
 
 def _check_success_status(name: str, status: int) -> None:
     _check_range(name, status, 200, 299)
     if status in _BODILESS_STATUSES:
-        raise ContractError(name, f"a {status} has no body (created_transaction = 'empty' answers 204)")
+        raise ContractError(name, f"a {status} has no body (for a 204, set created_transaction = 'empty')")
 
 
 def _check_range(name: str, value: int, minimum: int, maximum: int) -> None:

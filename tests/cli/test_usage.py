@@ -175,13 +175,13 @@ def test_every_run_variable_has_an_env_placeholder() -> None:
         (["serve", "--host", "http://localhost"], "--host.*without scheme and port"),
         (["serve", "--host", "0.0.0.0", "--port", "0"], "--host 0.0.0.0 is beyond loopback.*--expose"),  # noqa: S104
         (["serve", "--allow-host", "credits:8402"], "--allow-host.*without scheme and port"),
-        (["serve", "--cors-origin", "https://app.example/"], "--cors-origin.*https://app.example/.*is no origin"),
+        (["serve", "--cors-origin", "https://app.example/"], "--cors-origin.*https://app.example/.*is not an origin"),
         (["serve", "--log", "xml"], "--log.*'xml' is not one of 'text', 'json', 'off'"),
         (["serve", "--balance", "-1"], "--balance.*-1 is not in the range"),
         (["serve", "--world", "dmo"], "--world: there is no world 'dmo', and no file: did you mean 'demo'"),
         (["run", "--world", "gone.json", "true"], "--world: there is no world 'gone.json', and no file"),
-        (["run", "--world", ".", "true"], r"--world: the world '.' is a folder \(there are tiny"),
-        (["run", "--contract", __file__, "true"], r"--contract: .*test_usage\.py: is no TOML"),
+        (["run", "--world", ".", "true"], r"--world: the world '.' is a folder \(known: tiny"),
+        (["run", "--contract", __file__, "true"], r"--contract: .*test_usage\.py: is not valid TOML"),
         (
             ["run", "--trust", f"https://x={__file__}", "true"],
             r"trust of 'https://x': .*test_usage\.py: is neither PEM",

@@ -291,7 +291,7 @@ async def wait_in_event_loop() -> None:
     with pytest.raises(GateTimeout, match="gate 'pay': 2 of 3 arrived within 0.002 s"):
         await harness.gate.async_wait_for(3, limit_s=SHORT_S)
     with pytest.raises(
-        RuntimeError, match=r"gate.wait_for would stop the event loop .*: write `await gate.async_wait_for\(2\)`"
+        RuntimeError, match=r"gate.wait_for would block the event loop .*: use `await gate.async_wait_for\(2\)`"
     ):
         harness.gate.wait_for(2)
 

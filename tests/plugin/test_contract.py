@@ -49,7 +49,7 @@ def test_unknown_contract_key_is_an_error_with_a_suggestion(suite: Suite, pytest
     (pytester.path / "mine.toml").write_text("version = 1\npagesize = 3\n")
     result = suite("def test_it(fake_credits): pass", "--fake-credits-contract=mine.toml")
     result.assert_outcomes(errors=1)
-    result.stdout.fnmatch_lines(["*mine.toml: pagesize: there is no such setting: did you mean 'page_size'?*"])
+    result.stdout.fnmatch_lines(["*mine.toml: pagesize: unknown setting: did you mean 'page_size'?*"])
 
 
 def write_tenant_keys(folder: Path) -> str:

@@ -189,7 +189,7 @@ def test_unfinished_exchanges_at_teardown_are_a_warning(suite: Suite) -> None:
         "default",
     )
     result.assert_outcomes(passed=1, warnings=1)
-    result.stdout.fnmatch_lines(["*test_leak: fake-credits: 1 exchange* still under way a second after the end"])
+    result.stdout.fnmatch_lines(["*test_leak: fake-credits: 1 exchange* still in progress one second after closing"])
 
 
 INVALID_OPTIONS = """

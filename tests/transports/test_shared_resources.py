@@ -88,7 +88,7 @@ def test_duplicate_api_key_is_rejected(shared: SharedResources) -> None:
         FakeCredits(shared=shared, api_key="fck_constant") as second,
     ):
         first.serve()
-        with pytest.raises(ValueError, match="attached already"):
+        with pytest.raises(ValueError, match="already attached"):
             second.serve()
 
 

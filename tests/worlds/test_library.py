@@ -36,12 +36,12 @@ def test_find_accepts_names_profile_files_and_world_files(tmp_path: Path) -> Non
 def test_unknown_name_error_lists_the_available_worlds(name: str, suggestion: str) -> None:
     with pytest.raises(UnknownWorld) as exc_info:
         WorldLibrary().find(name, 0)
-    available = "(there are tiny, demo, edge, load)"
+    available = "(known: tiny, demo, edge, load)"
     assert str(exc_info.value) == f"there is no world {name!r}, and no file{suggestion} {available}"
 
 
 def test_directory_raises_unknown_world(tmp_path: Path) -> None:
-    with pytest.raises(UnknownWorld, match=r"the world '.*' is a folder \(there are tiny"):
+    with pytest.raises(UnknownWorld, match=r"the world '.*' is a folder \(known: tiny"):
         WorldLibrary().find(tmp_path, 0)
 
 
