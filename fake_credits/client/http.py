@@ -211,7 +211,7 @@ def _translate_errors(base: BaseUrl, request: Request) -> Generator[None, None, 
     try:
         yield
     except httpx2.TimeoutException as error:
-        problem = f"no answer within {request.timeout_s} s"
+        problem = f"no response within {request.timeout_s} s"
         raise Timeout(unknown_effect_message(base.text, request, f"{problem} ({type(error).__name__})")) from error
     except httpx2.ConnectError as error:
         where = f"{request.method} {base.text}{request.target.decode('ascii')}"

@@ -1,1 +1,1 @@
-"""Own what carries requests to the application: by hand in this process, or by uvicorn over a socket."""
+"""The transports that carry requests to the application: in process, or over a socket with uvicorn."""

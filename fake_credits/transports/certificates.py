@@ -1,7 +1,7 @@
-"""Own the certificates of https: a CA made for one server, given ones, TLS contexts; know no server and no flag.
+"""HTTPS certificates: a CA and a certificate for one server, certificates from files, and TLS contexts.
 
-The CA's private key is dropped as soon as it has signed, and the CA may vouch for loopback and the server's own names
-only (RFC 5280, section 4.2.1.10): so whoever trusts it trusts nobody else. Loading this module loads the cryptography.
+The CA's private key is discarded after signing, and name constraints (RFC 5280, section 4.2.1.10) limit the CA to
+loopback and the server's own names, so trusting it is safe. Importing this module loads cryptography.
 """
 
 import contextlib
@@ -33,10 +33,10 @@ __all__ = [
 ]
 
 CA_FILE_COMMENT = "# The CA of one fake-credits server, made at its start. Its private key is not kept.\n"
-"""The first line of a CA's file, by which we know our own; readers of PEM skip it (RFC 7468, section 2)."""
+"""The first line of a generated CA file, which identifies it; PEM parsers ignore it (RFC 7468, section 2)."""
 
-_BACKDATE = timedelta(days=1)  # a client's clock may be slow
-_VALIDITY = timedelta(days=365)  # Apple's systems refuse a server's certificate of more than 825 days
+_BACKDATE = timedelta(days=1)  # for clients whose clocks are slow
+_VALIDITY = timedelta(days=365)  # Apple's systems reject server certificates that are valid for more than 825 days
 _LOOPBACK_NAMES = ("localhost", "127.0.0.1", "::1")
 _LOOPBACK_NETWORKS = [x509.IPAddress(ipaddress.ip_network(network)) for network in ("127.0.0.0/8", "::1/128")]
 _ALL_KEY_USAGES = (
@@ -54,7 +54,7 @@ _ALL_KEY_USAGES = (
 
 @dataclass(frozen=True, slots=True)
 class IssuedCertificate:
-    """Be a CA's certificate, a server's certificate that it has signed, and the server's private key; all PEM."""
+    """A CA certificate, a server certificate signed by it, and the server's private key, all in PEM."""
 
     ca_pem: str
     certificate_pem: str
@@ -62,9 +62,9 @@ class IssuedCertificate:
 
 
 def issue_certificate(hosts: Iterable[str] = ()) -> IssuedCertificate:
-    """Make a CA and a certificate for loopback and for hosts: names or addresses, which the Host header may have.
+    """Create a CA and a server certificate for loopback and ``hosts``, which are names or IP addresses.
 
-    Both are good from a day ago for 365 days. P-256 keys, as every client takes them.
+    Both are valid for 365 days, starting one day ago. The keys are P-256, which every client accepts.
     """
     names = [_general_name(host) for host in dict.fromkeys((*_LOOPBACK_NAMES, *map(_normalize_host, hosts)))]
     ca_key, key = (ec.generate_private_key(ec.SECP256R1()) for _ in range(2))
@@ -95,8 +95,8 @@ def issue_certificate(hosts: Iterable[str] = ()) -> IssuedCertificate:
 
 
 def server_ssl_context(issued: IssuedCertificate) -> ssl.SSLContext:
-    """Return the TLS context of a server that shows an issued certificate."""
-    # Python's ssl takes a key from a file only; this one is its owner's alone, and gone when it is read.
+    """Return the TLS context of a server that presents an issued certificate."""
+    # Python's ssl loads keys only from files. This one is readable by its owner only, and deleted once loaded.
     with tempfile.TemporaryDirectory(prefix="fake-credits-") as folder:
         file = Path(folder) / "server.pem"
         with os.fdopen(os.open(file, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "wb") as pem_file:
@@ -105,24 +105,26 @@ def server_ssl_context(issued: IssuedCertificate) -> ssl.SSLContext:
 
 
 def server_ssl_context_from_files(certificate: Path, key: Path) -> ssl.SSLContext:
-    """Return the TLS context of a server that shows the certificate, with its chain, in a PEM file.
+    """Return the TLS context of a server that presents the certificate, with its chain, from a PEM file.
 
-    Raise ValueError where the files are no certificate and the private key that belongs to it, or can't be read.
+    Raises ValueError if the files can't be read, or are not a certificate and its private key.
     """
     context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
     context.set_alpn_protocols(["http/1.1"])
     try:
         context.load_cert_chain(certificate, key, password=_reject_encrypted_key)
     except ssl.SSLError as error:
-        reason = "the key is another certificate's" if "MISMATCH" in str(error.reason) else "they are no PEM of these"
+        reason = (
+            "key and certificate do not match" if "MISMATCH" in str(error.reason) else "not a PEM certificate and key"
+        )
         raise ValueError(reason) from error
     except OSError as error:
-        raise ValueError(f"they can't be read: {error.strerror or error}") from error
+        raise ValueError(f"can't be read: {error.strerror or error}") from error
     return context
 
 
 def certificate_hosts(certificate: Path) -> tuple[str, ...]:
-    """Return the names and addresses that the first certificate in a PEM file is for, without wildcards."""
+    """Return the names and addresses of the first certificate in a PEM file, without wildcards."""
     first = x509.load_pem_x509_certificates(certificate.read_bytes())[0]
     try:
         names = first.extensions.get_extension_for_class(x509.SubjectAlternativeName).value
@@ -133,11 +135,11 @@ def certificate_hosts(certificate: Path) -> tuple[str, ...]:
 
 
 def _reject_encrypted_key() -> str:
-    raise ValueError("the key is encrypted: give one without a passphrase")
+    raise ValueError("the key is encrypted: use one without a passphrase")
 
 
 def _normalize_host(host: str) -> str:
-    """Return a host as a certificate has it: no brackets, no zone, no final dot."""
+    """Return a host as it appears in a certificate: without brackets, zone or trailing dot."""
     return host.strip("[]").partition("%")[0].rstrip(".").lower()
 
 

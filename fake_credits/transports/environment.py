@@ -1,4 +1,4 @@
-"""The environment variables of an application under test. Importing this module loads no server."""
+"""The environment variables of an application under test. Importing this module does not load the server."""
 
 from collections.abc import Mapping
 from typing import TYPE_CHECKING
@@ -9,15 +9,15 @@ if TYPE_CHECKING:
 __all__ = ["ENV_VALUE_NAMES", "LOOPBACK_HOSTS", "env_values", "env_variables", "no_proxy_with_loopback"]
 
 LOOPBACK_HOSTS = ("127.0.0.1", "localhost", "::1")
-"""How URLs name this machine."""
+"""The hosts by which URLs refer to this machine."""
 
 
 ENV_VALUE_NAMES = ("base_url", "api_key", "application_id", "user_id", "user_token", "jwks_url", "jwt_public_key")
-"""What a client of a sandbox has to know, each the name of a variable in lower case and without ``CREDITS_``."""
+"""What a client of a sandbox needs: the names of variables, in lower case and without ``CREDITS_``."""
 
 
 def env_values(sandbox: "Sandbox", base_url: str, *, token_lifetime_s: int | None = None) -> dict[str, str]:
-    """Return the values by `ENV_VALUE_NAMES`; the user's token lives as long as the provider's tokens by default."""
+    """Return the values for `ENV_VALUE_NAMES`. The token's default lifetime is that of the provider's tokens."""
     from fake_credits.sandbox_options import MintOptions
 
     options = sandbox.options
@@ -34,15 +34,15 @@ def env_values(sandbox: "Sandbox", base_url: str, *, token_lifetime_s: int | Non
 
 
 def env_variables(sandbox: "Sandbox", base_url: str, *, token_lifetime_s: int | None = None) -> dict[str, str]:
-    """Return the same as variables: ``CREDITS_BASE_URL`` and so on."""
+    """Return the values as environment variables: ``CREDITS_BASE_URL`` and so on."""
     values = env_values(sandbox, base_url, token_lifetime_s=token_lifetime_s)
     return {f"CREDITS_{name.upper()}": value for name, value in values.items()}
 
 
 def no_proxy_with_loopback(variables: Mapping[str, str]) -> dict[str, str]:
-    """Return ``NO_PROXY`` with loopback added, in both spellings, as programs differ in which they read.
+    """Return ``NO_PROXY`` and ``no_proxy`` with loopback added, as programs differ in which they read.
 
-    ``*`` means all hosts to most programs, but only where it stands alone: it stays so.
+    Most programs treat ``*`` as all hosts only if it is the whole value, so nothing is added to it.
     """
     entries = f"{variables.get('no_proxy', '')},{variables.get('NO_PROXY', '')}".split(",")
     hosts = dict.fromkeys(entry.strip() for entry in entries if entry.strip())

@@ -1,4 +1,4 @@
-"""What a request must look like on the wire: the live server's rules, and a quick check that proves most requests."""
+"""How requests must be framed: the live server's rules, and a quick check that most requests pass."""
 
 import re
 from collections.abc import Mapping
@@ -20,7 +20,7 @@ __all__ = [
 ]
 
 MAX_HEAD_BYTES = 64 * 1024
-"""The limit of a request's head, and of its trailers; httptools itself has none."""
+"""The maximum size of a request's head, and of its trailers; httptools has no limit of its own."""
 
 FRAMING_HEADERS = (b"content-length", b"transfer-encoding")
 
@@ -34,23 +34,23 @@ _UNUSUAL_HEADERS = frozenset({b"expect", b"upgrade"})
 
 
 class ReceivedRequest(NamedTuple):
-    """A request as the server reads it, why it is refused, and whether the connection stays open after it."""
+    """A parsed request, the error that refuses it, and whether the connection stays open after it."""
 
     request: Request
     error: ApiError | None = None
     keeps_alive: bool = True
 
     def finish(self, response: Response) -> Response:
-        """Return a response with the header that announces the end of the connection, if it ends."""
+        """Return the response, with ``Connection: close`` added if the connection ends after it."""
         if response.status and not self.keeps_alive:
             response.headers.append((b"connection", b"close"))
         return response
 
 
 def is_plain(request: Request, *, has_host: bool = True) -> bool:
-    """Return whether every HTTP library sends this request as it is, and the live server accepts its framing.
+    """Return whether every HTTP library sends this request unchanged and the live server accepts its framing.
 
-    Header names are lower case. Without ``has_host`` the library is still to add Host and Content-Length.
+    Header names are lower case. If ``has_host`` is false, the library has yet to add Host and Content-Length.
     """
     target, body = request.target, request.body
     framing = _plain_framing(tuple(request.headers), has_host)
@@ -68,7 +68,7 @@ def is_plain(request: Request, *, has_host: bool = True) -> bool:
 
 @lru_cache(maxsize=64)  # a client sends the same headers again and again
 def _plain_framing(headers: tuple[tuple[bytes, bytes], ...], has_host: bool) -> bytes | None:
-    """Return the Content-Length, "chunked", or nothing for no body; None if a header is out of the ordinary."""
+    """Return the Content-Length, ``b"chunked"``, or ``b""`` if there is neither; None if any header is unusual."""
     fields = dict(headers)
     if len(fields) != len(headers) or not _are_plain(fields, has_host=has_host):
         return None
@@ -90,7 +90,7 @@ def _are_plain(fields: Mapping[bytes, bytes], *, has_host: bool) -> bool:
 
 
 def framing_error(version: str, target: bytes, headers: Headers, *, is_large: bool) -> MalformedRequest | None:
-    """Return why a request that the parser accepts is malformed, None if it is not."""
+    """Return the error of a request that the parser accepts but is malformed, else None."""
     problem = ""
     if is_large:
         problem = f"the head has more than {MAX_HEAD_BYTES} bytes (64 KiB)"
@@ -108,7 +108,7 @@ def framing_error(version: str, target: bytes, headers: Headers, *, is_large: bo
 
 
 def expects_continue(headers: Headers) -> bool:
-    """Return whether the client waits for permission to send its body (RFC 9110, section 10.1.1)."""
+    """Return whether the client waits for 100 Continue before it sends the body (RFC 9110, section 10.1.1)."""
     return any(name == b"expect" and value.lower() == b"100-continue" for name, value in headers)
 
 
@@ -120,7 +120,7 @@ def has_body(headers: Headers) -> bool:
 
 
 def normalize_target(target: bytes, headers: Headers) -> tuple[bytes, Headers]:
-    """Return a URL's path and query, and the headers with its authority as Host (RFC 9112, section 3.2.2)."""
+    """Return an absolute target's path and query, and the headers with its authority as Host (RFC 9112, 3.2.2)."""
     authority, slash, rest = target.partition(b"://")[2].partition(b"/")
     authority, question_mark, query = authority.partition(b"?")
     host = (b"host", authority.rpartition(b"@")[2])

@@ -1,7 +1,7 @@
-"""The transports for applications that use httpx or httpx2: one sandbox answers their requests in process.
+"""Transports for httpx and httpx2 clients whose requests one sandbox answers in process.
 
-A request that is out of the ordinary is written by the library's own HTTP/1.1 connection to a stream in memory, and
-read from there as the live server reads it. So both refuse what they refuse on a socket.
+Unusual requests are written by the library's own HTTP/1.1 connection to an in-memory stream and parsed as the live
+server parses them, so both sides reject what they would reject on a socket.
 """
 
 import importlib
@@ -32,10 +32,10 @@ _CORE_NAMES = {"httpx": "httpcore", "httpx2": "httpcore2"}
 
 
 def new_httpx_transport(library_name: str, driver: InProcessDriver) -> Any:
-    """Return the ``transport`` of a client of ``httpx`` or ``httpx2``, sync or async.
+    """Return a transport for sync and async clients of ``httpx`` or ``httpx2``.
 
-    The host of the client's URLs does not matter. A fault, or a request that is not sent, raises what the library
-    raises for the same on a socket. Raises ImportError if the library is not installed.
+    The host in the client's URLs does not matter. Faults and invalid requests raise the same exceptions as on a
+    socket. Raises ImportError if the library is not installed.
     """
     library = importlib.import_module(library_name)
     return _transport_class(library)(_HttpxAdapter(library, driver))
@@ -57,20 +57,20 @@ def _transport_class(library: Any) -> Any:
 
 
 class _HttpxAdapter:
-    """A driver behind the types of one library."""
+    """An adapter from one library's requests and responses to the in-process driver."""
 
     def __init__(self, library: Any, driver: InProcessDriver) -> None:
         self._library = library
         self._driver = driver
 
     def send(self, httpx_request: Any) -> Any:
-        """Return the response at once."""
+        """Return the response."""
         request = _to_request(httpx_request, httpx_request.read())
         response = self._driver.call(request) if is_plain(request) else self._write(httpx_request, request)
         return self._to_httpx_response(response, lambda: self._partial_body(response))
 
     async def send_async(self, httpx_request: Any) -> Any:
-        """Return the response, with a checkpoint of the running loop before and after."""
+        """Return the response, passing a checkpoint of the running event loop before and after."""
         request = _to_request(httpx_request, await httpx_request.aread())
         if is_plain(request):
             response = await self._driver.call_async(request)
@@ -117,7 +117,7 @@ class _HttpxAdapter:
 
     @contextmanager
     def _translate_errors(self, core: Any) -> Generator[None, None, None]:
-        """Raise httpcore's errors as those of the library, which have the same names."""
+        """Re-raise httpcore's errors as the library's errors of the same names."""
         try:
             yield
         except (core.TimeoutException, core.NetworkError, core.ProtocolError) as error:
@@ -126,7 +126,7 @@ class _HttpxAdapter:
     def _to_httpx_response(self, response: Response, partial_body: Any) -> Any:
         if not response.status:
             raise httpx_error(self._library, response)
-        # httpx has a table of its own, with other phrases than those on the wire.
+        # httpx's own table has reason phrases that differ from those on the wire.
         extensions = {"reason_phrase": reason_phrase(response.status).encode("ascii")}
         if response.outcome != "whole":
             return self._library.Response(

@@ -1,8 +1,8 @@
 """The in-process transport: requests reach a sandbox without an event loop, a thread or a socket.
 
-The coroutine of a request suspends only on our own objects, so it is stepped by hand. An async caller passes one
-checkpoint of its own loop before the decision and one after it; otherwise tasks would never interleave, and a
-check-then-act bug would go unnoticed.
+A request's coroutine suspends only on our own objects, so the driver steps it directly. An async caller passes one
+checkpoint of its event loop before the decision and one after it. Without them tasks would never interleave, and
+check-then-act bugs would go unnoticed.
 """
 
 import errno
@@ -39,17 +39,17 @@ __all__ = [
 ]
 
 IN_PROCESS_BASE_URL = "http://credits.fake-credits.test"
-"""The base URL of the in-process clients; the name can't be resolved (RFC 6761, section 6.2)."""
+"""The base URL of the in-process clients; its host never resolves (RFC 6761, section 6.2)."""
 
 _IN_PROCESS_HOST = IN_PROCESS_BASE_URL.removeprefix("http://")
 
 
 class InProcessApp(Protocol):
-    """An application that a request of the API is dispatched to, and that serves the fake's own paths over ASGI."""
+    """The application: the runtime for API requests, and an ASGI interface for the fake's own paths."""
 
     @property
     def runtime(self) -> ContractRuntime:
-        """Return what the exchanges of its contract share."""
+        """Return what the exchanges under its contract share."""
         ...
 
     def serve_internal(self, scope: AsgiMessage, receive: Any, send: Any) -> ExchangeCoroutine:
@@ -58,7 +58,7 @@ class InProcessApp(Protocol):
 
 
 class InProcessConnection:
-    """The client's end of one request: what arrives there until the response is complete, or the client gives up."""
+    """The client's end of one request, which collects the response until it is complete or the client gives up."""
 
     __slots__ = ("_chunks", "_response", "outcome")
 
@@ -69,13 +69,13 @@ class InProcessConnection:
 
     @property
     def is_complete(self) -> bool:
-        """Return whether the client has the whole response, however the connection ends."""
+        """Return whether the client has the whole response, even if the connection then breaks."""
         if self._response is None or self.outcome != "whole":
             return False
         return self._chunks is None or sum(map(len, self._chunks)) == len(self._response.body)
 
     def result(self, date: bytes) -> Response:
-        """Return the response as far as it came."""
+        """Return the response, or the part of it that was received."""
         response = self._response
         if response is None:
             return Response(0, b"".join(self._chunks or ()), outcome=self.outcome)
@@ -86,7 +86,7 @@ class InProcessConnection:
         return response
 
     def end_with(self, outcome: Outcome) -> None:
-        """End the response here, unless the client already saw it end."""
+        """End the response with an outcome, unless it has already ended."""
         if self.outcome == "whole":
             self.outcome = outcome
 
@@ -101,25 +101,25 @@ class InProcessConnection:
             self._response, self._chunks = response, []
 
     def write(self, data: bytes) -> None:
-        """Receive a part of the body, or bytes that are not HTTP."""
+        """Receive part of the body, or bytes that are not HTTP."""
         if self.outcome == "whole":
             self._chunks = [*(self._chunks or ()), data]
 
     def end(self) -> None:
-        """Do nothing: the body's length says where it ends."""
+        """Do nothing: the length of the body marks its end."""
 
     def close(self) -> None:
-        """See the connection closed, unless the response is complete."""
+        """Record that the connection was closed, unless the response is complete."""
         if not self.is_complete:
             self.end_with("garbage" if self._chunks and self._response is None else "closed")
 
     def reset(self) -> None:
-        """See the connection reset, unless the response is complete."""
+        """Record that the connection was reset, unless the response is complete."""
         if not self.is_complete:
             self.end_with("reset")
 
     def call_later(self, ms: float, callback: Callable[[], object]) -> None:
-        """Do nothing: whoever moves the clock, or sends the next request, runs what is due."""
+        """Do nothing: moving the clock or sending the next request runs what is due."""
 
 
 class InProcessDriver:
@@ -134,10 +134,10 @@ class InProcessDriver:
         return f"<InProcessDriver of {self._sandbox!r}>"
 
     def call(self, request: Request, error: ApiError | None = None) -> Response:
-        """Return the response at once; what an injected delay takes passes on the sandbox's clock.
+        """Return the response; injected delays pass on the sandbox's clock.
 
-        A request that can't be read is refused with ``error``. One whose body is None gets no response before the
-        client's timeout. Raises WouldHangForever if nothing would ever end the call.
+        ``error`` is the reason to refuse an unreadable request. A request whose body is None gets no response before
+        the client times out. Raises WouldHangForever if nothing would ever end the call.
         """
         exchange = self._dispatch(request, error)
         if not isinstance(exchange, Exchange):
@@ -152,10 +152,10 @@ class InProcessDriver:
         return connection.result(self._date())
 
     async def call_async(self, request: Request, error: ApiError | None = None) -> Response:
-        """Return the response as `call` does, with a checkpoint of the running loop before the decision and after it.
+        """Return the response as `call` does, with a checkpoint of the running loop before and after the decision.
 
-        A caller that is cancelled at the first checkpoint leaves no trace. At the second, what was committed stays
-        committed, and the journal says that it was not delivered.
+        Cancellation at the first checkpoint leaves no trace. After cancellation at the second, a committed write stays
+        committed, and the journal shows that the response was not delivered.
         """
         await checkpoint()
         exchange = self._dispatch(request, error)
@@ -206,19 +206,19 @@ class InProcessDriver:
                 response.body += message.get("body", b"")
 
         wait: Wait | None = resume(self._app.serve_internal(scope, receive, send), None)
-        assert wait is None, wait  # noqa: S101 - nothing waits on these paths
+        assert wait is None, wait  # noqa: S101 - requests to these paths never wait
         if not any(name == b"date" for name, _ in response.headers):
             response.headers.insert(0, (b"date", self._date()))
         return response
 
 
 def _endless_if_body(wait: Wait) -> Wait:
-    """Return a wait for a body that was announced and is not coming as one without an end, any other as it is."""
+    """Replace the wait for a body that will never arrive with an endless one; return other waits unchanged."""
     return Forever() if isinstance(wait, Body) else wait
 
 
 class InProcessTransport:
-    """Carry a client's requests to one sandbox."""
+    """A transport that carries a client's requests to one sandbox."""
 
     def __init__(self, driver: InProcessDriver) -> None:
         self._driver = driver
@@ -227,15 +227,15 @@ class InProcessTransport:
         return f"InProcessTransport({self._driver!r})"
 
     def send(self, request: Request) -> Response:
-        """Return the sandbox's answer."""
+        """Return the sandbox's response."""
         return _whole(request, self._driver.call(request))
 
     def close(self) -> None:
-        """Do nothing: there is nothing to let go of."""
+        """Do nothing: there is nothing to close."""
 
 
 class AsyncInProcessTransport:
-    """Carry an async client's requests to one sandbox, under asyncio and trio."""
+    """The async version of `InProcessTransport`, for asyncio and trio."""
 
     def __init__(self, driver: InProcessDriver) -> None:
         self._driver = driver
@@ -244,11 +244,11 @@ class AsyncInProcessTransport:
         return f"AsyncInProcessTransport({self._driver!r})"
 
     async def send(self, request: Request) -> Response:
-        """Return the sandbox's answer; tasks interleave as they would over a network."""
+        """Return the sandbox's response; tasks interleave as they would over a network."""
         return _whole(request, await self._driver.call_async(request))
 
     async def aclose(self) -> None:
-        """Do nothing: there is nothing to let go of."""
+        """Do nothing: there is nothing to close."""
 
 
 def _whole(request: Request, response: Response) -> Response:
@@ -258,11 +258,11 @@ def _whole(request: Request, response: Response) -> Response:
 
 
 def _transport_failure(request: Request, response: Response) -> TransportFailure:
-    """Return the failure that the same client has over a network, with the same cause."""
-    import httpx2  # only a fault needs it
+    """Return the failure that this client would raise over a network, with the same cause."""
+    import httpx2  # needed only for faults
 
     error = httpx_error(httpx2, response)
-    problem = f"no answer within {request.timeout_s:g} s" if response.outcome == "timeout" else str(error)
+    problem = f"no response within {request.timeout_s:g} s" if response.outcome == "timeout" else str(error)
     error_class = Timeout if response.outcome == "timeout" else ConnectionLost
     failure = error_class(unknown_effect_message(IN_PROCESS_BASE_URL, request, f"{problem} ({type(error).__name__})"))
     failure.__cause__ = error
@@ -278,7 +278,7 @@ _ERROR_NAMES: Mapping[Outcome, str] = {
 
 
 def httpx_error(library: Any, response: Response) -> Exception:
-    """Return what ``httpx`` or ``httpx2`` raises for a response that broke off, with the library's own message."""
+    """Return what ``httpx`` or ``httpx2`` raises for an incomplete response, with the library's own message."""
     if response.outcome == "reset":
         message = f"[Errno {errno.ECONNRESET}] Connection reset by peer"
     elif response.outcome == "garbage":

@@ -1,4 +1,4 @@
-"""Own the live server: uvicorn on a socket that we bound, in a background thread or as the process."""
+"""The live server: uvicorn on a socket that is already bound, in a background thread or in the main thread."""
 
 import asyncio
 import contextlib
@@ -30,7 +30,7 @@ _DATE_REFRESH_INTERVAL_S = 1.0
 
 @dataclass(frozen=True, slots=True)
 class TlsOptions:
-    """Say how a server answers over https; the base URL has the name, or the server's address where that is empty."""
+    """The TLS context of a server, and the host in its base URL (by default, the server's address)."""
 
     ssl_context: ssl.SSLContext
     host: str = ""
@@ -38,9 +38,9 @@ class TlsOptions:
 
 @dataclass(frozen=True, slots=True)
 class BindOptions:
-    """Say where a live server listens and which hosts it answers to; port 0 means any free one.
+    """Where a live server listens, and which hosts it answers to.
 
-    A ``host`` beyond loopback needs ``expose=True``. Without ``tls`` it is http.
+    Port 0 picks a free port. A ``host`` beyond loopback needs ``expose=True``. Without ``tls`` the server uses HTTP.
     """
 
     host: str = "127.0.0.1"
@@ -51,15 +51,15 @@ class BindOptions:
 
 
 def bind(options: BindOptions) -> socket.socket:
-    """Return a bound, listening-ready socket; raise OSError where the address can't be had."""
+    """Return a bound socket; raise OSError if the address is unavailable."""
     family, _, _, _, socket_address = socket.getaddrinfo(options.host, options.port, type=socket.SOCK_STREAM)[0]
     address = ipaddress.ip_address(str(socket_address[0]).partition("%")[0])
     if not options.expose and not address.is_loopback:
-        raise PermissionError(errno.EPERM, f"{options.host} is beyond loopback: that needs the explicit flag --expose")
-    # IPPROTO_TCP by name: without it asyncio leaves Nagle's algorithm on, 44 ms a keep-alive request.
+        raise PermissionError(errno.EPERM, f"{options.host} is beyond loopback: add --expose to allow it")
+    # Without an explicit IPPROTO_TCP, asyncio leaves Nagle's algorithm on: 44 ms per keep-alive request.
     listener = socket.socket(family, socket.SOCK_STREAM, socket.IPPROTO_TCP)
     try:
-        if sys.platform == "win32":  # SO_REUSEADDR would share the port with whoever listens there
+        if sys.platform == "win32":  # SO_REUSEADDR would share the port with another listener
             listener.setsockopt(socket.SOL_SOCKET, socket.SO_EXCLUSIVEADDRUSE, 1)
         else:
             listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
@@ -72,7 +72,7 @@ def bind(options: BindOptions) -> socket.socket:
 
 
 class ServerRunner:
-    """Run uvicorn on one socket until told to stop, and then withdraw at once."""
+    """A runner that serves on one socket until it is stopped, and then shuts down immediately."""
 
     def __init__(
         self,
@@ -96,7 +96,7 @@ class ServerRunner:
         return f"<Runner at {self.base_url}>"
 
     async def run(self, stop: asyncio.Event, on_ready: Callable[[], None]) -> None:
-        """Serve until ``stop`` is set; call ``ready`` once requests are answered."""
+        """Serve until ``stop`` is set; call ``on_ready`` once the server accepts requests."""
         server = self._server
         server.refresh_date()
         await server.start(self._listener, None if self._tls is None else self._tls.ssl_context)
@@ -111,11 +111,11 @@ class ServerRunner:
 
 
 class LiveServer:
-    """Serve sandboxes over a socket from a background thread.
+    """A server in a background thread that serves sandboxes over a socket.
 
-    ``start`` returns when requests are answered; ``stop`` when the port is free again. Both may be called twice.
-    A bound ``listener`` serves the first start, in place of the address. ``control`` is the server's control plane
-    (README, "The control plane"), and ``control_token`` is what opens it; without one both are empty.
+    ``start`` returns once requests are accepted, ``stop`` once the port is free again. Both may be called twice.
+    A bound ``listener`` replaces the address for the first start. ``control`` is the server's control plane (README,
+    "The control plane"), and ``control_token`` grants access to it; without a control plane the token is empty.
     """
 
     def __init__(
@@ -143,7 +143,7 @@ class LiveServer:
         return f"<LiveServer at {self.base_url or 'no address yet'}>"
 
     def start(self) -> None:
-        """Start serving; raise OSError where the address can't be had."""
+        """Start serving; raise OSError if the address is unavailable."""
         if self._thread is not None:
             return
         self._failure = self._loop = self._stop = None
@@ -163,9 +163,9 @@ class LiveServer:
         self.base_url = runner.base_url
 
     def stop(self) -> None:
-        """Stop serving: connections are cut, requests in them end, and the port is free.
+        """Stop serving: abort all connections, end their requests, and free the port.
 
-        Raises what ended the server before, where something did.
+        If the server has already failed, its exception is raised.
         """
         thread, self._thread = self._thread, None
         if thread is None or self._loop is None or self._stop is None:
@@ -184,25 +184,25 @@ class LiveServer:
         try:
             with asyncio.Runner(loop_factory=new_event_loop) as asyncio_runner:
                 asyncio_runner.run(main())
-        except BaseException as failure:  # noqa: BLE001 - raised again by start(), in the caller's thread
+        except BaseException as failure:  # noqa: BLE001 - re-raised by start() in the caller's thread
             self._failure = failure
         finally:
             started.set()
 
 
 def new_event_loop() -> asyncio.AbstractEventLoop:
-    """Return uvloop's loop where it exists, asyncio's elsewhere."""
+    """Return a uvloop event loop if uvloop is installed, else asyncio's."""
     try:
         import uvloop
     except ImportError:
         loop = asyncio.new_event_loop()
-        setattr(loop, "time", monotonic_s)  # noqa: B010 - a method; its own would stop with freezegun's clock
+        setattr(loop, "time", monotonic_s)  # noqa: B010 - a method; its own clock would stop under freezegun
         return loop
     return uvloop.new_event_loop()
 
 
 def reachable_host(listener: socket.socket) -> str:
-    """Return the address at which this machine reaches a listener."""
+    """Return the address at which a listener is reachable from this machine."""
     host = str(listener.getsockname()[0])
     if ipaddress.ip_address(host).is_unspecified:
         return "::1" if ":" in host else "127.0.0.1"

@@ -1,4 +1,4 @@
-"""One request on a live connection: its coroutine, run straight from the parser, and the waits that make it a task."""
+"""One request on a live connection: its coroutine runs directly from the parser until a wait requires a task."""
 
 import asyncio
 import contextlib
@@ -39,7 +39,7 @@ _MAX_INTERNAL_BODY_BYTES = 1024 * 1024
 _HANG_TIMEOUT_S = 60.0
 _FLUSH_TIMEOUT_S = 5.0
 _HANDOFF_TIMEOUT_S = 5.0
-_TIMER_MARGIN_S = 0.002  # timers can be early, and what is due then would have to wait for the next one
+_TIMER_MARGIN_S = 0.002  # timers can fire early, and what is not quite due would then have to wait for the next one
 
 
 class ServerContext(NamedTuple):
@@ -52,7 +52,7 @@ class ServerContext(NamedTuple):
 
 
 class ClientProtocol(Protocol):
-    """The protocol of a connection, as its requests see it."""
+    """The part of a connection's protocol that its requests use."""
 
     server_context: ServerContext
     transport: asyncio.Transport
@@ -65,7 +65,7 @@ class ClientProtocol(Protocol):
         ...
 
     def raw_head(self, response: Response, *, close: bool) -> bytes:
-        """Return the head of a response whose headers are complete but for the date."""
+        """Return the head of a response whose headers are complete except for the date."""
         ...
 
     def scope_of(self, request: Request) -> AsgiMessage:
@@ -73,24 +73,24 @@ class ClientProtocol(Protocol):
         ...
 
     def create_task(self, coroutine: Coroutine[None, None, None], /) -> None:
-        """Run the rest of a request that waits as a task that the server's stop waits for."""
+        """Run the rest of a waiting request as a task, which the server waits for when it stops."""
         ...
 
     async def wait_until_flushed(self, timeout_s: float) -> None:
-        """Wait until the client's machine has all that was written."""
+        """Wait until the client's machine has received everything written."""
         ...
 
     def finish_connection(self, *, is_received: bool) -> None:
-        """Close the connection; if the client is still sending, read on briefly so that it gets the response."""
+        """Close the connection; if the client is still sending, keep reading briefly so that it gets the response."""
         ...
 
     def on_request_done(self, connection: "LiveConnection", /) -> None:
-        """Go on with the next request."""
+        """Continue with the next request."""
         ...
 
 
 class LiveConnection(msgspec.Struct, eq=False):
-    """One request on a connection, and the connection as its response sees it."""
+    """One request on a connection, and the connection operations that its response uses."""
 
     protocol: ClientProtocol
     request: Request
@@ -109,7 +109,7 @@ class LiveConnection(msgspec.Struct, eq=False):
     # ------------------------------------------------------------ the request
 
     def begin(self) -> None:
-        """Serve the request as far as it can be without waiting."""
+        """Serve the request as far as possible without waiting."""
         context = self.protocol.server_context
         if self.is_received:
             self.request.body = bytes(self.body)
@@ -125,7 +125,7 @@ class LiveConnection(msgspec.Struct, eq=False):
             self._finish()
 
     def add_body(self, data: bytes) -> None:
-        """Take a part of the body; what is over the limit of its reader is dropped."""
+        """Add a part of the body; fail the body if it exceeds the limit of the pending wait."""
         if self._body_error is not None:
             return
         self.body += data
@@ -133,13 +133,13 @@ class LiveConnection(msgspec.Struct, eq=False):
             self.fail_body(self._body_wait.too_large())
 
     def receive_all(self) -> None:
-        """Go on, as the body is complete."""
+        """Mark the body as complete and resume the request if it waits for it."""
         self.is_received = True
         if self._body_wait is not None:
             self._end_body_wait(lambda coroutine: resume(coroutine, bytes(self.body)))
 
     def fail_body(self, error: ApiError) -> None:
-        """Give up on the rest of the body, which is too large, unreadable or never coming."""
+        """Give up on the rest of a body that is too large, unreadable or never going to arrive."""
         if self.is_received or self._body_error is not None:
             return
         self._body_error, self.keeps_alive = error, False
@@ -154,9 +154,9 @@ class LiveConnection(msgspec.Struct, eq=False):
             self._run(go_on(self._coroutine))
 
     def _run(self, wait: Wait | None) -> None:
-        """Go on from a wait, to the end or until a task has to take over."""
+        """Continue from a wait until the request ends or needs a task."""
         coroutine = self._coroutine
-        assert coroutine is not None  # noqa: S101 - only a request that has begun runs
+        assert coroutine is not None  # noqa: S101 - set by begin()
         while wait is not None:
             if wait is CHECKPOINT:
                 wait = resume(coroutine, self._is_client_connected())
@@ -193,10 +193,10 @@ class LiveConnection(msgspec.Struct, eq=False):
         self.protocol.on_request_done(self)
 
     async def _receive_body(self) -> bytes:
-        """Return the whole body; raise ApiError if it is too large, unreadable or never coming."""
+        """Return the whole body; raise ApiError if it is too large, unreadable or never going to arrive."""
         if not self.is_received and self._body_error is None:
             self._body_wait, self._body_end = Body(_MAX_INTERNAL_BODY_BYTES), self.protocol.loop.create_future()
-            self.add_body(b"")  # it may be too large by now
+            self.add_body(b"")  # it may already be too large
             self._continue()
             await self._body_end
         if self._body_error is not None:
@@ -204,7 +204,7 @@ class LiveConnection(msgspec.Struct, eq=False):
         return bytes(self.body)
 
     async def _serve_internal(self) -> None:
-        """Serve one of the fake's own paths by the ASGI application."""
+        """Serve one of the fake's own paths through the ASGI application."""
         protocol, is_read = self.protocol, False
         response = Response(0)
 
@@ -226,7 +226,7 @@ class LiveConnection(msgspec.Struct, eq=False):
         try:
             scope = protocol.scope_of(self.request)
             await protocol.server_context.app.serve_internal(scope, receive, send)
-        except Exception as bug:  # noqa: BLE001 - recorded, as a bug in an exchange is
+        except Exception as bug:  # noqa: BLE001 - recorded like a bug in an exchange
             protocol.server_context.sandboxes.base_sandbox.add_bug(bug)
             protocol.transport.close()
         else:
@@ -236,7 +236,7 @@ class LiveConnection(msgspec.Struct, eq=False):
     # ------------------------------------------------------------ waits, in the server's loop
 
     async def wait(self, wait: Wait) -> object:
-        """Wait, and return what the wait returns to the request."""
+        """Wait, and return the value to resume the request with."""
         if wait is CHECKPOINT:
             return self._is_client_connected()
         if isinstance(wait, AtGate):
@@ -249,16 +249,16 @@ class LiveConnection(msgspec.Struct, eq=False):
         elif isinstance(wait, Sleep):
             await self._sleep(wait.ms)
         else:
-            raise TypeError(f"{wait!r} is not waited for in a task")
+            raise TypeError(f"a task can't wait for {wait!r}")
         return None
 
     @property
     def _sandbox(self) -> Sandbox:
-        assert self._exchange is not None  # noqa: S101 - only an exchange waits
+        assert self._exchange is not None  # noqa: S101 - only exchanges wait
         return self._exchange.sandbox
 
     async def _sleep(self, ms: float) -> None:
-        """Sleep at least ``ms``; raise ServerStopping if the sandbox closes, or resets without its client, before."""
+        """Sleep for at least ``ms``; raise ServerStopping if the sandbox closes first, or resets after a disconnect."""
         disconnected, sandbox = self.protocol.disconnected, self._sandbox
         with until_sandbox_closes(sandbox, lambda: disconnected.done() or sandbox.is_closed) as stop:
             await self.protocol.server_context.pending_waits.sleep(ms / 1000, stop)
@@ -267,7 +267,7 @@ class LiveConnection(msgspec.Struct, eq=False):
             raise ServerStopping
 
     async def _wait_at_gate(self, gate: Gate) -> bool:
-        """Wait at a gate; its release waits until the exchange has reached its next wait or its end."""
+        """Wait at a gate. The releasing thread blocks until the exchange reaches its next wait or its end."""
         waits, released = self.protocol.server_context.pending_waits, asyncio.get_running_loop().create_future()
         ticket = self._gate_ticket(gate, released)
         if not gate.try_hold(ticket):
@@ -278,7 +278,7 @@ class LiveConnection(msgspec.Struct, eq=False):
                 return True
             if gate.remove_ticket(ticket):
                 return False
-            # It is being released at this very moment, and goes on in its turn.
+            # It is being released right now, and resumes in its turn.
             return await waits.wait_until_done(released, _HANDOFF_TIMEOUT_S)
         finally:
             gate.remove_ticket(ticket)
@@ -291,12 +291,12 @@ class LiveConnection(msgspec.Struct, eq=False):
         def release() -> None:
             with contextlib.suppress(RuntimeError):  # the server has stopped
                 loop.call_soon_threadsafe(resume_exchange)
-                # The server's own thread, which a rule's predicate runs in, can't wait for itself.
+                # A rule's predicate runs in the server's own thread, which must not wait for itself.
                 if threading.get_ident() != own_thread and not handoff.wait(_HANDOFF_TIMEOUT_S):
                     exchange.sandbox.add_problem(
-                        f"gate {gate.name!r} let {exchange.label} go, "
-                        f"which did not go on within {_HANDOFF_TIMEOUT_S:g} s: "
-                        "release it without the sandbox's lock"
+                        f"gate {gate.name!r} released {exchange.label}, "
+                        f"which did not resume within {_HANDOFF_TIMEOUT_S:g} s: "
+                        "don't hold the sandbox's lock while releasing"
                     )
 
         def resume_exchange() -> None:
@@ -314,7 +314,7 @@ class LiveConnection(msgspec.Struct, eq=False):
             await protocol.server_context.pending_waits.wait_until_done(stop, _HANG_TIMEOUT_S)
 
     def _signal_progress(self) -> None:
-        """Tell whoever released a gate that the exchange has reached its next wait or its end."""
+        """Signal the thread that released a gate that the exchange has reached its next wait or its end."""
         handoff, self._handoff = self._handoff, None
         if handoff is not None:
             handoff.set()
@@ -333,12 +333,12 @@ class LiveConnection(msgspec.Struct, eq=False):
         self.write(self.protocol.head(response, close=self._must_close()))
 
     def write(self, data: bytes) -> None:
-        """Send bytes as they are."""
+        """Send raw bytes."""
         if not self.protocol.transport.is_closing():
             self.protocol.transport.write(data)
 
     def end(self) -> None:
-        """Close, unless the connection stays open for the next request."""
+        """Close the connection unless it stays open for the next request."""
         if self._must_close():
             self.protocol.finish_connection(is_received=self.is_received)
 
@@ -353,7 +353,7 @@ class LiveConnection(msgspec.Struct, eq=False):
         self.protocol.transport.abort()
 
     def call_later(self, ms: float, callback: Callable[[], object]) -> None:
-        """Call a function in the server's loop, as no further request may come."""
+        """Schedule a call in the server's event loop, as no further request may come to trigger it."""
         self.protocol.loop.call_later(ms / 1000 + _TIMER_MARGIN_S, callback)
 
     def _send(self, response: Response, head_of: Callable[..., bytes]) -> None:
@@ -364,6 +364,6 @@ class LiveConnection(msgspec.Struct, eq=False):
             self.protocol.finish_connection(is_received=self.is_received)
 
     def _must_close(self) -> bool:
-        # A client that was not told to continue sends its next request in the body's place (RFC 9110, section 10.1.1).
+        # A client that got no 100 Continue may skip its body and send the next request (RFC 9110, section 10.1.1).
         self.keeps_alive = self.keeps_alive and self.is_received
         return not self.keeps_alive

@@ -1,4 +1,4 @@
-"""Streams in memory: what httpcore writes is a request to a sandbox, what it reads is the response."""
+"""In-memory streams: httpcore writes requests to a sandbox and reads its responses."""
 
 import asyncio
 import errno
@@ -28,12 +28,12 @@ _AUTHORITY_PATTERN = re.compile(rb"^https?://[^/?]*")
 
 
 def origin_form(target: bytes) -> bytes:
-    """Return path and query of a target that may have the form for a proxy (RFC 9112, section 3.2.2)."""
+    """Return the path and query of a target that may be in absolute form, as for a proxy (RFC 9112, 3.2.2)."""
     return target if target.startswith(b"/") else _AUTHORITY_PATTERN.sub(b"", target, count=1)
 
 
 def response_bytes(response: Response) -> bytes:
-    """Return a reply as it stands on the wire, as far as it came."""
+    """Return the bytes of a response on the wire, or the part of it that was sent."""
     if not response.status:
         return response.body
     lines = [b"%b: %b\r\n" % header for header in response.headers]
@@ -41,33 +41,33 @@ def response_bytes(response: Response) -> bytes:
 
 
 def connection_reset_error() -> ConnectionResetError:
-    """Return what a socket raises after an RST."""
+    """Return the error that a socket raises after an RST."""
     return ConnectionResetError(errno.ECONNRESET, os.strerror(errno.ECONNRESET))
 
 
 class WrittenRequest:
-    """The request that a library writes in memory, to be read as the live server reads it."""
+    """A request that a library writes to memory, to be parsed as the live server parses it."""
 
     def __init__(self) -> None:
         self._chunks: list[bytes] = []
 
     def write(self, data: bytes) -> None:
-        """Take a part of the request."""
+        """Add a part of the request."""
         self._chunks.append(bytes(data))
 
     def received(self) -> ReceivedRequest:
-        """Return the request as far as it came. Its body is None if a part of that is missing."""
+        """Return the request; its body is None if part of the body is missing."""
         from fake_credits.transports.request_parser import RequestParser  # loads httptools, which few requests need
 
         parser = RequestParser()
         received = parser.feed(b"".join(self._chunks)) or parser.unfinished()
         if received is None:
-            raise RuntimeError("the response is read before a request was written")
+            raise RuntimeError("the response was read before a request was written")
         return received
 
 
 class _BaseMemoryStream:
-    """A connected stream whose response comes from a function, called when the client begins to read."""
+    """A connected stream whose response comes from a function, called on the first read."""
 
     def __init__(self, httpcore: Any) -> None:
         self._httpcore = httpcore
@@ -75,7 +75,7 @@ class _BaseMemoryStream:
         self._unread: bytes | None = None
 
     def next_chunk(self, response: Response, max_bytes: int) -> bytes:
-        """Return the next part of the response, or empty bytes."""
+        """Return the next part of the response, empty at the end."""
         unread = response_bytes(response) if self._unread is None else self._unread
         chunk, self._unread = unread[:max_bytes], unread[max_bytes:]
         return chunk
@@ -93,7 +93,7 @@ class MemoryStream(_BaseMemoryStream):
         self.response: Response | None = None
 
     def read(self, max_bytes: int, timeout: float | None = None) -> bytes:
-        """Return the next part; raise as a stream of a socket does if the response breaks off."""
+        """Return the next part; raise what a network stream raises if the response is incomplete."""
         response = self.response = self.response or self._respond(self._written)
         chunk = self.next_chunk(response, max_bytes)
         if not chunk and response.outcome == "reset":
@@ -105,7 +105,7 @@ class MemoryStream(_BaseMemoryStream):
         return chunk
 
     def write(self, buffer: bytes, timeout: float | None = None) -> None:
-        """Take a part of the request."""
+        """Add a part of the request."""
         self._written.write(buffer)
 
     def close(self) -> None:
@@ -121,7 +121,7 @@ class AsyncMemoryStream(_BaseMemoryStream):
         self.response: Response | None = None
 
     async def read(self, max_bytes: int, timeout: float | None = None) -> bytes:
-        """Return the next part; raise as a stream of a socket does if the response breaks off."""
+        """Return the next part; raise what a network stream raises if the response is incomplete."""
         response = self.response = self.response or await self._respond(self._written)
         chunk = self.next_chunk(response, max_bytes)
         if not chunk and response.outcome == "reset":
@@ -133,7 +133,7 @@ class AsyncMemoryStream(_BaseMemoryStream):
         return chunk
 
     async def write(self, buffer: bytes, timeout: float | None = None) -> None:
-        """Take a part of the request."""
+        """Add a part of the request."""
         self._written.write(buffer)
 
     async def aclose(self) -> None:
@@ -141,7 +141,7 @@ class AsyncMemoryStream(_BaseMemoryStream):
 
 
 def _async_reset_error() -> Exception:
-    """Return what the running loop's own streams raise after an RST: anyio's on asyncio, trio's on trio."""
+    """Return the error that network streams raise after an RST: anyio's on asyncio, trio's on trio."""
     reset = connection_reset_error()
     if _is_asyncio_running():
         import anyio
@@ -156,7 +156,7 @@ def _async_reset_error() -> Exception:
 
 
 def _async_timeout_error() -> Exception:
-    """Return what the running loop's own streams raise when a timeout is over."""
+    """Return the error that network streams raise on a timeout: asyncio's on asyncio, trio's on trio."""
     if _is_asyncio_running():
         return TimeoutError()
     import trio

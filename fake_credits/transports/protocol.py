@@ -1,7 +1,7 @@
-"""The live server's HTTP/1.1: what the parser reads becomes one queue of requests per connection.
+"""The live server's HTTP/1.1 protocol, with one queue of requests per connection.
 
-A request that does not wait is served within the parser's callback. Only one that waits becomes a task. The requests
-behind it stay in the queue, in order, and reading pauses.
+A request that does not wait is served within the parser's callback; only a waiting request becomes a task. Requests
+after it stay queued in order, and reading pauses.
 """
 
 import asyncio
@@ -22,7 +22,7 @@ from fake_credits.transports.uvicorn_adapter import UvicornProtocol
 __all__ = ["CreditsProtocol"]
 
 _LOG = logging.getLogger("fake_credits.server")
-_LOG.setLevel(logging.ERROR)  # what uvicorn warns of, an unreadable request, is in the journal
+_LOG.setLevel(logging.ERROR)  # uvicorn warns of unreadable requests, which are in the journal anyway
 
 _MAX_FED_BYTES = 16 * 1024
 _MAX_UNFED_BYTES = 64 * 1024
@@ -32,7 +32,7 @@ _FLUSH_POLL_INTERVAL_S = 0.0005
 
 
 class CreditsProtocol(UvicornProtocol):
-    """HTTP/1.1 with one client: reads requests, and serves them one after the other."""
+    """The HTTP/1.1 protocol of one connection, which serves requests one at a time, in order."""
 
     def __init__(
         self,
@@ -54,7 +54,7 @@ class CreditsProtocol(UvicornProtocol):
         self._ignores_input = False
         self._discarded_bytes = 0
 
-    # ------------------------------------------------------------ the connection's life
+    # ------------------------------------------------------------ the life of a connection
 
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
         """Start a connection."""
@@ -63,7 +63,7 @@ class CreditsProtocol(UvicornProtocol):
         self.kernel_socket = KernelSocket(transport)
 
     def connection_lost(self, exc: Exception | None) -> None:
-        """End a connection: what is queued is dropped, and the request in progress is told."""
+        """End a connection: drop queued requests, and notify the one in progress."""
         self.kernel_socket.detach()
         super().connection_lost(exc)
         set_done(self.disconnected)
@@ -73,20 +73,20 @@ class CreditsProtocol(UvicornProtocol):
             self._current.fail_body(MalformedRequest("the client disconnected before the body was complete"))
 
     def shutdown(self) -> None:
-        """Close the connection once the request in progress is done."""
+        """Close the connection, after the request in progress if there is one."""
         if self._current is None:
             self.transport.close()
         else:
             self._current.keeps_alive = False
 
     def resume_writing(self) -> None:
-        """Go on with the queue, as the client reads again."""
+        """Resume the queue when the client reads again."""
         super().resume_writing()
         self.restart_keep_alive_timer()
         self._process_queue()
 
     def finish_connection(self, *, is_received: bool) -> None:
-        """Close the connection; if the client is still sending, read on briefly so that it gets the response."""
+        """Close the connection; if the client is still sending, keep reading briefly so that it gets the response."""
         self._queue.clear()
         self._ignores_input = True
         if is_received or self.transport.is_closing():
@@ -94,11 +94,11 @@ class CreditsProtocol(UvicornProtocol):
         else:
             self.set_reading(is_paused=False)
             self.loop.call_later(_LINGER_TIMEOUT_S, self.transport.close)
-            # Over TLS, a close reads on until the client's close_notify.
+            # Over TLS, closing waits for the client's close_notify.
             self.loop.call_later(2 * _LINGER_TIMEOUT_S, self.transport.abort)
 
     async def wait_until_flushed(self, timeout_s: float) -> None:
-        """Wait until the client's machine has all that was written: an RST discards what the kernel has not sent."""
+        """Wait until the client's machine has received everything written: an RST discards unsent data."""
         deadline_s = monotonic_s() + timeout_s
         while not self.disconnected.done() and (
             self.transport.get_write_buffer_size() or self.kernel_socket.unsent_bytes()
@@ -110,7 +110,7 @@ class CreditsProtocol(UvicornProtocol):
     # ------------------------------------------------------------ the queue
 
     def _process_queue(self) -> None:
-        """Serve what is queued, in order, until a request waits or the client does not read."""
+        """Serve queued requests in order, until one waits or the client stops reading."""
         if self._is_processing:
             return
         self._is_processing = True
@@ -122,14 +122,14 @@ class CreditsProtocol(UvicornProtocol):
         self._set_reading()
 
     def _serve_next(self) -> bool:
-        """Serve the next request, or parse what was kept back; return whether there may be more to do."""
+        """Serve the next request, or parse data held back; return whether there may be more to do."""
         if self.transport.is_closing() or self.is_write_paused:
             return False
         if self._current is None and self._queue:
             if self._is_feeding and not self._queue[0].is_received:
                 return False  # the rest may be in the same segment
             if self.is_read_paused and not self.kernel_socket.is_established():
-                self.transport.abort()  # the end of the connection would be read behind all that was sent
+                self.transport.abort()  # EOF would be read only after everything the client sent
                 return False
             self._current = self._queue.popleft()
             self._current.begin()
@@ -141,26 +141,26 @@ class CreditsProtocol(UvicornProtocol):
         return bool(self._queue or self._unfed)
 
     def _set_reading(self) -> None:
-        """Pause reading while too much is waiting; until then, reading is how a disconnect is noticed."""
+        """Pause reading while too much data waits. Otherwise keep reading, which is how a disconnect is noticed."""
         is_paused = self.is_write_paused or len(self._unfed) > _MAX_UNFED_BYTES
         if is_paused != self.is_read_paused and not self.transport.is_closing() and not self._ignores_input:
             self.set_reading(is_paused=is_paused)
 
     def is_idle(self) -> bool:
-        """Return whether the client has read every response and begun no further request."""
+        """Return whether the client has read every response and not started another request."""
         newest = self._newest
         is_between_requests = not self._in_head and (newest is None or newest.is_received)
         return is_between_requests and self._current is None and not self.is_write_paused
 
     def _has_backlog(self) -> bool:
-        """Return whether what comes next has to wait for its turn."""
+        """Return whether further input has to wait for its turn."""
         newest = self._newest
         if newest is not None and not newest.is_received:
             return newest is not self._current and len(newest.body) > MAX_HEAD_BYTES
         return bool(self._queue)
 
     def on_request_done(self, connection: LiveConnection) -> None:
-        """Go on with the next request."""
+        """Continue with the next request."""
         if connection is self._current:
             self._current = None
         self.restart_keep_alive_timer()
@@ -169,7 +169,7 @@ class CreditsProtocol(UvicornProtocol):
     # ------------------------------------------------------------ reading
 
     def data_received(self, data: bytes) -> None:
-        """Read on."""
+        """Parse data from the client, or hold it back while requests wait."""
         if self._ignores_input:
             self._discarded_bytes += len(data)
             if self._discarded_bytes > _MAX_DISCARDED_BYTES:
@@ -183,7 +183,7 @@ class CreditsProtocol(UvicornProtocol):
                 self._process_queue()
 
     def _feed(self, data: bytes) -> None:
-        """Parse a segment in slices, until what follows has to wait."""
+        """Parse a segment in chunks, and hold back the rest if it has to wait."""
         self._is_feeding = True
         try:
             while data and not self._ignores_input and not self.transport.is_closing():
@@ -211,12 +211,12 @@ class CreditsProtocol(UvicornProtocol):
         return b""
 
     def _read_body_after_upgrade(self) -> None:
-        """Read on in a body that the parser has skipped, as it takes what follows for another protocol."""
+        """Continue with a body that the parser skipped, taking it for another protocol."""
         newest = self._newest
         if newest is None or newest.is_received:
             return
         if newest.error is not None:
-            self._ignores_input = True  # the connection ends with the refusal
+            self._ignores_input = True  # the connection ends after the error response
             return
         framing = next(field for field in newest.request.headers if field[0] in FRAMING_HEADERS)
         self.new_parser()
@@ -225,7 +225,7 @@ class CreditsProtocol(UvicornProtocol):
         self._replays_head = False
 
     def _refuse(self, error: MalformedRequest) -> None:
-        """Refuse what can't be read, in its turn, and read no further."""
+        """Queue an error response for unreadable input, and stop parsing."""
         self._ignores_input = True
         newest = self._newest
         if newest is not None and not newest.is_received:
@@ -246,20 +246,20 @@ class CreditsProtocol(UvicornProtocol):
         self.headers: Headers = []
 
     def on_url(self, url: bytes) -> None:
-        """Take a part of the target."""
+        """Add a part of the target."""
         self.url += url
 
     def on_header(self, name: bytes, value: bytes) -> None:
-        """Take a field of the head. A trailer is dropped (RFC 9110, section 6.5.1)."""
+        """Add a header field. Trailers are dropped (RFC 9110, section 6.5.1)."""
         if self._in_head:
             self.headers.append((name.lower(), value.strip(b" \t")))
 
     def on_headers_complete(self) -> None:
-        """Queue the request, whose body may still be to come."""
+        """Queue the request, whose body may still be incomplete."""
         if self._replays_head:
             return
         self._in_head = False
-        # What was fed may be more or less than the head, so that is measured only if it could be too large.
+        # The fed bytes may be more or fewer than the head, so the head is measured only if it could be too large.
         method, target, headers = self.parser.get_method(), self.url, self.headers
         is_large = self._unparsed_bytes > MAX_HEAD_BYTES - _MAX_FED_BYTES and (
             _head_size(method, target, headers) > MAX_HEAD_BYTES
@@ -281,13 +281,13 @@ class CreditsProtocol(UvicornProtocol):
         self._queue.append(newest)
 
     def on_body(self, body: bytes) -> None:
-        """Take a part of a body."""
+        """Add a part of the body."""
         self._unparsed_bytes = 0
         if self._newest is not None and not self._ignores_input:
             self._newest.add_body(body)
 
     def on_message_complete(self) -> None:
-        """End a request, and serve it if it is its turn."""
+        """Complete a request, and serve it if it is its turn."""
         newest = self._newest
         if newest is None or self._ignores_input or (self.parser.should_upgrade() and self._skips_body(newest)):
             return
@@ -309,7 +309,7 @@ class CreditsProtocol(UvicornProtocol):
         return response.head(self.date, close=close)
 
     def raw_head(self, response: Response, *, close: bool) -> bytes:
-        """Return the head of a response whose headers are complete but for the date."""
+        """Return the head of a response whose headers are complete except for the date."""
         has_date = any(name.lower() == b"date" for name, _ in response.headers)
         headers = response.headers if has_date else [(b"date", self.date), *response.headers]
         lines = b"".join([b"%b: %b\r\n" % header for header in headers])
@@ -321,7 +321,7 @@ class CreditsProtocol(UvicornProtocol):
 
 
 def _head_size(method: bytes, target: bytes, headers: Headers) -> int:
-    """Return the size of a head without optional white space."""
+    """Return the size of a head in bytes, without optional white space."""
     return (
         len(method)
         + len(target)

@@ -1,4 +1,4 @@
-"""The live server's reading of requests, for bytes that a library writes in memory."""
+"""A parser with the live server's rules, for requests that a library writes to memory."""
 
 import httptools
 
@@ -19,9 +19,9 @@ __all__ = ["RequestParser"]
 
 
 class RequestParser:
-    """Read requests as a client writes them, one after the other on one connection.
+    """A parser for the requests that a client writes to one connection, one after the other.
 
-    Any host may be asked, as the base URL was the application's choice; but the header must name one.
+    Any host is accepted, as the application chose the base URL, but a Host header is required.
     """
 
     def __init__(self) -> None:
@@ -38,7 +38,7 @@ class RequestParser:
         self._body: list[bytes] = []
 
     def feed(self, data: bytes) -> ReceivedRequest | None:
-        """Take what was written, and return the request that it completes, or why it can't be read."""
+        """Parse data, and return the request that it completes or makes unreadable, else None."""
         self._received = None
         if self._ignores_input:
             return None
@@ -51,29 +51,29 @@ class RequestParser:
                 self._received = ReceivedRequest(head, problem, keeps_alive=False)
                 self._is_unreadable = True
         if self._received is None and self._head is not None and self._is_unreadable:
-            self._received = self._head  # refused before its body comes
+            self._received = self._head  # refused before its body arrives
         self._ignores_input = self._is_unreadable
         return self._received
 
     def unfinished(self) -> ReceivedRequest | None:
-        """Return the request whose body is still to come."""
+        """Return the request whose body is still incomplete, else None."""
         return self._head
 
     @property
     def awaits_continue(self) -> bool:
-        """Return whether the client waits for permission to send its body."""
+        """Return whether the client waits for 100 Continue before it sends the body."""
         return self._head is not None and not self._body and expects_continue(self._head.request.headers)
 
     def _feed(self, data: bytes) -> None:
         try:
             self._parser.feed_data(data)
-        except httptools.HttpParserUpgrade as upgrade:  # RFC 9110, section 7.8: a server may ignore it
+        except httptools.HttpParserUpgrade as upgrade:  # RFC 9110, section 7.8: a server may ignore Upgrade
             self._parser = httptools.HttpRequestParser(self)
             if self._head is not None:
                 self._read_body_after_upgrade(self._head, data[upgrade.args[0] :])
 
     def _read_body_after_upgrade(self, head: ReceivedRequest, data: bytes) -> None:
-        """Read a body that the parser has skipped, as it takes what follows for another protocol."""
+        """Parse a body that the parser skipped, taking it for another protocol."""
         framing = next(field for field in head.request.headers if field[0] in FRAMING_HEADERS)
         self._replays_head = True
         self._parser.feed_data(b"POST / HTTP/1.1\r\nhost: x\r\n%b: %b\r\n\r\n" % framing)
@@ -83,17 +83,17 @@ class RequestParser:
     # ------------------------------------------------------------ the parser's callbacks
 
     def on_url(self, url: bytes) -> None:
-        """Take a part of the target."""
+        """Add a part of the target."""
         if not self._replays_head:
             self._target += url
 
     def on_header(self, name: bytes, value: bytes) -> None:
-        """Take a field of the head. A trailer is dropped (RFC 9110, section 6.5.1)."""
+        """Add a header field. Trailers are dropped (RFC 9110, section 6.5.1)."""
         if self._head is None:
             self._headers.append((name.lower(), value.strip(b" \t")))
 
     def on_headers_complete(self) -> None:
-        """Judge the head."""
+        """Validate the head."""
         if self._replays_head:
             return
         target, headers, version = self._target, self._headers, self._parser.get_http_version()
@@ -109,11 +109,11 @@ class RequestParser:
         self._head = ReceivedRequest(request, error, keeps_alive)
 
     def on_body(self, body: bytes) -> None:
-        """Take a part of the body."""
+        """Add a part of the body."""
         self._body.append(body)
 
     def on_message_complete(self) -> None:
-        """Finish the request; another one in the same piece of data is ignored."""
+        """Complete the request. A second request in the same data is ignored."""
         head = self._head
         if self._replays_head or head is None or (self._parser.should_upgrade() and has_body(head.request.headers)):
             return

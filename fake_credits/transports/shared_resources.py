@@ -1,4 +1,4 @@
-"""Own what the sandboxes of one process can share: signing keys, worlds, an application and a server a contract."""
+"""What the sandboxes of a process share: signing keys, worlds, and one application and server per contract."""
 
 import itertools
 import socket
@@ -22,10 +22,10 @@ __all__ = ["SharedResources"]
 
 
 class SharedResources:
-    """Make sandboxes that are cheap because the dear parts are made once, on first use.
+    """A factory for sandboxes, whose expensive parts are created once, on first use.
 
-    Keys and ``kid`` stay the same from sandbox to sandbox, so an application that cached the JWKS keeps working.
-    ``keys`` are new ones unless given.
+    All sandboxes have the same keys and ``kid``, so an application that cached the JWKS keeps working. By default,
+    ``keys`` are new.
     """
 
     def __init__(self, keys: SigningKeys | None = None) -> None:
@@ -41,13 +41,13 @@ class SharedResources:
         return f"<SharedResources: {len(self._apps)} contracts, {len(self._servers)} live servers>"
 
     def new_sandbox(self, settings: SandboxOptions) -> Sandbox:
-        """Return a fresh sandbox with a name of its own."""
+        """Return a new sandbox with a unique name."""
         return Sandbox(settings, self._keys, f"s{next(self._sandbox_numbers)}")
 
     def world(self, name_or_world: str | Path | LoadableWorld, seed: int) -> LoadableWorld:
-        """Return a world by its name or file, made once; a world that is one already is returned as it is.
+        """Return the world with a name or from a file, loaded once; return a world object unchanged.
 
-        Raises ValueError for a name that is none and for a file that can't be read or used, TypeError for another type.
+        Raises ValueError for an unknown name or an unreadable or invalid file, TypeError for another type.
         """
         if isinstance(name_or_world, str | Path):
             return self._find_world(name_or_world, seed)
@@ -66,9 +66,9 @@ class SharedResources:
             raise WorldError(f"world: {error}") from None
 
     def contract(self, file_or_contract: str | Path | Contract) -> Contract:
-        """Return the contract of a file, read once; a contract that is one already is returned as it is.
+        """Return the contract from a file, loaded once; return a `Contract` unchanged.
 
-        Raises ValueError for a file that can't be read or used, TypeError for another type.
+        Raises ValueError for an unreadable or invalid file, TypeError for another type.
         """
         if isinstance(file_or_contract, Contract):
             return file_or_contract
@@ -76,7 +76,7 @@ class SharedResources:
             raise TypeError(
                 f"contract must be a Contract, or the name of a contract file, not {file_or_contract!r:.80}"
             )
-        from fake_credits.contract.loading import load_contract  # only who has a file pays for it
+        from fake_credits.contract.loading import load_contract  # needed only for a contract file
 
         with self._lock:
             if file_or_contract not in self._contracts:
@@ -88,7 +88,7 @@ class SharedResources:
 
     @cached_property
     def _world_library(self) -> "WorldLibrary":
-        from fake_credits.worlds import WorldLibrary  # only who wants a world pays for it
+        from fake_credits.worlds import WorldLibrary  # needed only for a world
 
         return WorldLibrary()
 
@@ -103,9 +103,9 @@ class SharedResources:
             return app
 
     def server(self, contract: Contract, listener: socket.socket | None = None) -> "LiveServer":
-        """Return the running live server for a contract; it starts on ``listener``, else at any free port of loopback.
+        """Return the live server for a contract, starting it on ``listener`` or a free loopback port if needed.
 
-        A bound ``listener`` is the server's from then on. Raises RuntimeError in a forked child, where none runs.
+        A new server takes over ``listener``, which must be bound. Raises RuntimeError in a forked child process.
         """
         from fake_credits.control.app import ControlPlane
         from fake_credits.transports.live import LiveServer  # loads uvicorn and asyncio, which few suites need
@@ -124,7 +124,7 @@ class SharedResources:
             return server
 
     def close(self) -> None:
-        """Stop the live servers; asked for again, they start anew at other ports."""
+        """Stop the live servers. A later call of `server` starts a new one on another port."""
         with self._lock:
             servers, self._servers = self._servers, []
         for server in servers:

@@ -1,4 +1,4 @@
-"""A live server's sockets: kernel queries and resets, the TLS listener, and the waits of its event loop."""
+"""The live server's socket queries and resets, TLS listener, and event loop waits."""
 
 import asyncio
 import contextlib
@@ -20,18 +20,18 @@ if sys.platform != "win32":
     import fcntl
     import termios
 
-_TCP_ESTABLISHED = 1  # Linux' TCP_ESTABLISHED
-_TCP_CONNECTION_INFO, _TCPS_ESTABLISHED, _SO_NWRITE = 0x106, 4, 0x1024  # macOS; Python's socket has no names for them
+_TCP_ESTABLISHED = 1  # TCP_ESTABLISHED on Linux
+_TCP_CONNECTION_INFO, _TCPS_ESTABLISHED, _SO_NWRITE = 0x106, 4, 0x1024  # macOS; the socket module lacks them
 
 
 class KernelSocket:
-    """Be the socket below a transport, which stays the loop's to close: ``detach`` once it is lost."""
+    """The socket of a transport, which the event loop closes; call ``detach`` when the connection is lost."""
 
     def __init__(self, transport: asyncio.Transport) -> None:
         self._transport_socket: Any = transport.get_extra_info("socket")
         self._query_socket: socket.socket | None = None
         if self._transport_socket is not None and sys.platform in ("linux", "darwin"):
-            # One object for the connection's life: uvloop makes one, with two system calls, for each question.
+            # One object per connection: uvloop would create one, with two system calls, for each query.
             whole = self._transport_socket
             self._query_socket = socket.socket(whole.family, whole.type, whole.proto, whole.fileno())
 
@@ -39,27 +39,27 @@ class KernelSocket:
         return f"<KernelSocket of {self._transport_socket!r}>"
 
     def detach(self) -> None:
-        """Let go of the socket."""
+        """Release the socket without closing it."""
         query_socket, self._query_socket = self._query_socket, None
         if query_socket is not None:
             query_socket.detach()
 
     def unsent_bytes(self) -> int:
-        """Return how many bytes the client's machine has not taken yet, 0 where that can't be asked."""
+        """Return how many bytes the client's machine has not yet acknowledged, 0 if the platform can't report it."""
         if self._query_socket is None:
             return 0
         if sys.platform == "darwin":
-            with contextlib.suppress(OSError):  # a connection that was reset has no answer
+            with contextlib.suppress(OSError):  # the connection was reset
                 return self._query_socket.getsockopt(socket.SOL_SOCKET, _SO_NWRITE)
             return 0
         return int.from_bytes(fcntl.ioctl(self._query_socket, termios.TIOCOUTQ, bytes(4)), sys.byteorder)
 
     def is_established(self) -> bool:
-        """Tell whether the connection is open in both directions, where that can be asked."""
+        """Return whether the connection is open in both directions, True if the platform can't report it."""
         if self._query_socket is None:
             return True
         try:
-            # The state is the first byte of the answer on both.
+            # On both platforms the state is the first byte.
             if sys.platform == "darwin":
                 return (
                     self._query_socket.getsockopt(socket.IPPROTO_TCP, _TCP_CONNECTION_INFO, 1)[0] == _TCPS_ESTABLISHED
@@ -69,7 +69,7 @@ class KernelSocket:
             return False
 
     def reset_on_close(self) -> None:
-        """Let the end of the connection be a RST."""
+        """Make closing the connection send an RST."""
         if self._transport_socket is not None:
             self._transport_socket.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
 
@@ -79,10 +79,10 @@ _ACCEPT_RETRY_DELAY_S = 0.1
 
 
 class TlsListener:
-    """Accept connections, shake hands, and let a protocol of ``protocol_factory`` speak on each.
+    """A listener that accepts connections, does the TLS handshake, and hands each to a ``protocol_factory`` protocol.
 
-    A client that breaks off in the handshake, or speaks no TLS, is no error and none of the protocol's business.
-    ``tasks`` holds what is under way: it is empty soon after ``close``.
+    A client that aborts the handshake, or does not speak TLS, is ignored. ``tasks`` collects the pending accept and
+    handshakes, which end soon after ``close``.
     """
 
     def __init__(
@@ -100,17 +100,17 @@ class TlsListener:
         self._accept_task: asyncio.Task[None] | None = None
 
     def start(self) -> None:
-        """Begin to accept."""
+        """Start accepting connections."""
         self._listener.listen(_LISTEN_BACKLOG)
         self._accept_task = self._create_task(self._accept_connections())
         self._accept_task.add_done_callback(lambda _: self._listener.close())
 
     def close(self) -> None:
-        """Accept no more, close the socket, and cut who has not finished the handshake."""
+        """Stop accepting, close the socket, and shut down connections that are still in the handshake."""
         if self._accept_task is not None:
             self._accept_task.cancel()
         for connection in self._handshaking:
-            with contextlib.suppress(OSError):  # it has gone by itself
+            with contextlib.suppress(OSError):  # already disconnected
                 connection.shutdown(socket.SHUT_RDWR)
 
     def _create_task(self, coroutine: Coroutine[Any, Any, None]) -> asyncio.Task[None]:
@@ -124,7 +124,7 @@ class TlsListener:
         while True:
             try:
                 connection, _ = await loop.sock_accept(self._listener)
-            except OSError:  # too many open files: some may be closed by then
+            except OSError:  # too many open files, which may be fewer by then
                 await asyncio.sleep(_ACCEPT_RETRY_DELAY_S)
                 continue
             self._handshaking.add(connection)
@@ -145,7 +145,7 @@ _DEBUGGER_CHECK_INTERVAL_S = 0.25
 
 
 class PendingWaits:
-    """Keep every wait of one server, so that all can be ended."""
+    """All pending waits of one server, which can be ended together."""
 
     def __init__(self) -> None:
         self._pending: set[asyncio.Future[bool]] = set()
@@ -154,13 +154,13 @@ class PendingWaits:
         return f"<PendingWaits: {len(self._pending)} pending>"
 
     async def sleep(self, seconds: float, stop: "asyncio.Future[bool]") -> None:
-        """Let seconds pass, never fewer, unless it is over before."""
+        """Sleep for at least ``seconds``, or until ``stop`` is done."""
         deadline_s = monotonic_s() + seconds
         while not stop.done() and (remaining_s := deadline_s - monotonic_s()) > 0:
             await self._wait_once(stop, max(remaining_s, _MIN_TIMER_S))
 
     async def wait_until_done(self, future: "asyncio.Future[bool]", timeout_s: float) -> bool:
-        """Wait until a future is done, and tell whether it was: False at the limit, which a debugger stops."""
+        """Wait for a future; return False after ``timeout_s``, during which time in a debugger does not count."""
         remaining_s = timeout_s
         while remaining_s > 0 and not future.done():
             started_s = monotonic_s()
@@ -170,13 +170,13 @@ class PendingWaits:
         return future.done()
 
     def cancel_all(self) -> None:
-        """End every wait: the server stops."""
+        """End every wait with ServerStopping."""
         for future in list(self._pending):
             if not future.done():
                 future.set_exception(ServerStopping())
 
     async def _wait_once(self, future: "asyncio.Future[bool]", timeout_s: float) -> None:
-        """Wait for a future for a while."""
+        """Wait for a future for at most ``timeout_s``."""
         loop = asyncio.get_running_loop()
         waiter: asyncio.Future[bool] = loop.create_future()
 
@@ -195,7 +195,7 @@ class PendingWaits:
 
 
 def set_done(future: "asyncio.Future[bool]") -> None:
-    """Let a wait be over, where it is not already."""
+    """Set a future's result to True unless it is already done."""
     if not future.done():
         future.set_result(True)
 
@@ -204,7 +204,7 @@ def set_done(future: "asyncio.Future[bool]") -> None:
 def until_sandbox_closes(
     sandbox: Sandbox, applies: Callable[[], bool] = lambda: True
 ) -> Generator["asyncio.Future[bool]"]:
-    """Yield a future that is done once the sandbox ends its waits, if that ``applies``."""
+    """Yield a future that is done once the sandbox closes or resets, if ``applies()`` is then true."""
     loop = asyncio.get_running_loop()
     closed: asyncio.Future[bool] = loop.create_future()
 

@@ -1,6 +1,6 @@
-"""All that depends on uvicorn: a base class for protocols, and a server that starts and stops at once.
+"""Everything that depends on uvicorn: a base class for protocols, and a server that starts and stops quickly.
 
-``tests/transports/test_uvicorn_adapter.py`` checks the private names that are used here.
+``tests/transports/test_uvicorn_adapter.py`` checks the private names used here.
 """
 
 import asyncio
@@ -33,7 +33,7 @@ class UvicornProtocol(HttpToolsProtocol):
         super().__init__(*args, **kwargs)
         self.is_read_paused = self.is_write_paused = False
         self._last_active_s = 0.0
-        self.access_log = False  # uvicorn writes one wherever somebody in the process listens; we have a journal
+        self.access_log = False  # uvicorn logs if the process configures its logger; the journal replaces it
 
     @property
     def date(self) -> bytes:
@@ -41,11 +41,11 @@ class UvicornProtocol(HttpToolsProtocol):
         return self.server_state.default_headers[0][1]
 
     def pause_writing(self) -> None:
-        """Note that the client does not read what was written."""
+        """Record that the write buffer is full, as the client is not reading."""
         self.is_write_paused = True
 
     def resume_writing(self) -> None:
-        """Note that the client reads again."""
+        """Record that the client reads again."""
         self.is_write_paused = False
 
     def set_reading(self, *, is_paused: bool) -> None:
@@ -59,7 +59,7 @@ class UvicornProtocol(HttpToolsProtocol):
 
     def restart_keep_alive_timer(self) -> None:
         """Close the connection unless a request comes within the keep-alive timeout."""
-        # One timer runs on and looks at the time: a new one for each request costs more than the request.
+        # One timer keeps running and checks the time: a new timer per request would cost more than the request.
         self._last_active_s = monotonic_s()
         if self.timeout_keep_alive_task is None:
             self.timeout_keep_alive_task = self.loop.call_later(self.timeout_keep_alive, self._check_keep_alive)
@@ -78,19 +78,19 @@ class UvicornProtocol(HttpToolsProtocol):
             self.timeout_keep_alive_task = self.loop.call_later(delay_s, self._check_keep_alive)
 
     def create_task(self, coroutine: Coroutine[Any, Any, None]) -> None:
-        """Run the rest of a request that waits as a task that the server's stop waits for."""
+        """Run the rest of a waiting request as a task, which the server waits for when it stops."""
         task = self.loop.create_task(coroutine)
         self.tasks.add(task)
         task.add_done_callback(self.tasks.discard)
 
     def new_parser(self) -> None:
-        """Start a fresh parser."""
+        """Replace the parser with a new one."""
         self.parser = httptools.HttpRequestParser(self)
         self.parser.set_dangerous_leniencies(lenient_data_after_close=True)
 
 
 class UvicornServer(Server):
-    """A server that starts and stops without uvicorn's main loop, which looks for a stop only ten times a second."""
+    """A server without uvicorn's main loop, which checks whether to stop only ten times a second."""
 
     def __init__(self, app: ASGIApp, protocol: Callable[..., asyncio.Protocol], pending_waits: PendingWaits) -> None:
         config = Config(
@@ -100,7 +100,7 @@ class UvicornServer(Server):
             ws="none",
             lifespan="off",
             proxy_headers=False,
-            access_log=True,  # False would silence the whole process's "uvicorn.access"; our protocol writes none
+            access_log=True,  # False would silence "uvicorn.access" for the whole process; our protocol logs nothing
             log_config=None,
             server_header=False,
             date_header=False,
@@ -112,7 +112,7 @@ class UvicornServer(Server):
         self._tls_listeners: tuple[TlsListener, ...] = ()
 
     async def start(self, listener: socket.socket, ssl_context: ssl.SSLContext | None) -> None:
-        """Accept connections, over TLS if there is a context."""
+        """Start accepting connections, over TLS if there is a context."""
         self._listener = listener
         self.lifespan = self.config.lifespan_class(self.config)
         self.servers = []
@@ -128,24 +128,24 @@ class UvicornServer(Server):
         self._tls_listeners = (tls_listener,)
 
     def refresh_date(self) -> None:
-        """Set the Date of the responses of the next second."""
+        """Update the Date header for the next second's responses."""
         self.server_state.default_headers = [(b"date", http_date(wall_clock_ms() // 1000))]
 
     async def shut_down(self) -> None:
-        """Close the listeners, abort every connection, and wait until the requests in them have ended by themselves."""
-        # What asyncio has accepted it makes a connection in its next turn, and can't once the listener is closed.
+        """Close the listeners, abort all connections, and wait until their requests have ended."""
+        # asyncio sets up accepted connections in its next iteration, which fails once the listener is closed.
         if self._listener is not None:
-            with contextlib.suppress(NotImplementedError):  # Windows' loop
+            with contextlib.suppress(NotImplementedError):  # event loop on Windows
                 asyncio.get_running_loop().remove_reader(self._listener)
         await asyncio.sleep(0)
         for server in self.servers:
             server.close()
         for listener in self._tls_listeners:
             listener.close()
-        await asyncio.sleep(0)  # uvloop sends what was written just now at the end of a turn, and an abort drops it
+        await asyncio.sleep(0)  # uvloop sends what was just written at the end of an iteration; aborting drops it
         deadline_s = monotonic_s() + _STOP_TIMEOUT_S
         while (self.server_state.connections or self.server_state.tasks) and monotonic_s() < deadline_s:
-            # Each time round: a connection that was accepted just before the end is only made after it.
+            # On each pass, as a connection accepted just before shutdown may be set up only now.
             for connection in list(self.server_state.connections):
                 connection.transport.abort()
             if not self.server_state.connections:

@@ -1,7 +1,7 @@
-"""Own an exchange in process that waits: what resumes it, when its client gives up, and who moves the clock meanwhile.
+"""Waiting in-process exchanges: what resumes them, when their clients time out, and how the clock moves meanwhile.
 
-A delay is an entry of the sandbox's due-queue, and so is the end of its client's patience; whoever moves the clock runs
-what is due, so an exchange whose client has given up lands when the clock gets there. README, "Time".
+Delays and client timeouts are timers on the sandbox's clock. Moving the clock runs the timers that are due, so an
+exchange whose client has timed out completes when the clock reaches the end of its delay (README, "Time").
 """
 
 import math
@@ -23,7 +23,7 @@ __all__ = ["ClientEnd", "SuspendedExchange", "finish_without_client"]
 
 
 def finish_without_client(coroutine: ExchangeCoroutine) -> None:
-    """Run an exchange to its end whose client is gone just before the response."""
+    """Finish an exchange whose client disconnected just before the response."""
     wait = run_to_wait(coroutine, value=False)
     if wait is not None:
         coroutine.close()
@@ -34,19 +34,18 @@ class ClientEnd(Protocol):
 
     @property
     def is_complete(self) -> bool:
-        """Return whether the client has the whole response, however the connection ends."""
+        """Return whether the client has the whole response, even if the connection then breaks."""
         ...
 
     def end_with(self, outcome: Outcome) -> None:
-        """End the response here, unless the client already saw it end."""
+        """End the response with an outcome, unless it has already ended."""
         ...
 
 
 class SuspendedExchange:
-    """A suspended exchange and its client's timeout of ``timeout_s`` seconds, None for no limit.
+    """A suspended exchange and its client's timeout in seconds, None for no limit.
 
-    It is stepped under the sandbox's lock by whoever gets to it: its client, another one who moves the clock, or the
-    one who releases a gate.
+    It is stepped under the sandbox's lock: by its client, by whatever moves the clock, or by the release of a gate.
     """
 
     def __init__(
@@ -72,9 +71,9 @@ class SuspendedExchange:
         return f"<SuspendedExchange: {self._wait!r}>"
 
     def finish(self, wait: Wait) -> None:
-        """Wait as a sync client does, until there is an answer or its patience ends."""
+        """Wait as a sync client does, until the response arrives or the client times out."""
         try:
-            with self._sandbox.lock:  # kept from the one to the other, so that the delays of threads add up
+            with self._sandbox.lock:  # held for both steps, so that delays of threads add up
                 self._start_waiting(wait)
                 next_wait = self._next_wait()
             while next_wait is not None:
@@ -84,7 +83,7 @@ class SuspendedExchange:
             self._stop_waiting()
 
     async def finish_async(self, wait: Wait) -> None:
-        """Wait as an async client does: delays of one loop's tasks overlap, and a cancelled one leaves its exchange."""
+        """Wait as an async client does: delays of concurrent tasks overlap, and cancellation abandons the exchange."""
         self._async_changed = CrossThreadEvent()
         self._start_waiting(wait)
         try:
@@ -111,7 +110,7 @@ class SuspendedExchange:
             raise self._failure
 
     def _next_wait(self) -> Sleep | AtGate | Forever | None:
-        """Return what only this client can wait for now, None once it is over; what the clock brings is waited out."""
+        """Move the clock past pending timers; return the wait that is left, None once the exchange is finished."""
         with self._sandbox.lock:
             self._changed.clear()
             if self._async_changed is not None:
@@ -119,11 +118,11 @@ class SuspendedExchange:
             while self._timers and not self._is_finished:
                 upcoming_ms = [due.at_ms for due in self._timers if due.is_pending]
                 if not upcoming_ms:
-                    self._on_sandbox_close()  # the clock forgot it, which is then at its beginning
+                    self._on_sandbox_close()  # the clock was reset, which dropped the timers
                     break
                 self._sandbox.clock.move_to(min(upcoming_ms))
                 if self._async_changed is not None and self._timers:
-                    break  # another delay: the loop's other tasks come first
+                    break  # another delay: the event loop's other tasks run first
             return None if self._is_finished else self._wait
 
     async def _wait_once_async(self, wait: Sleep | AtGate | Forever) -> None:
@@ -151,7 +150,7 @@ class SuspendedExchange:
 
     def _wait_at_gate(self, wait: AtGate) -> None:
         if wait.gate.would_deadlock():
-            raise self._hang_error(f"gate {wait.gate.name!r} holds it, and there is no other thread to release that")
+            raise self._hang_error(f"gate {wait.gate.name!r} holds it, and no other thread can release it")
         if not wait_event(self._changed, wait.gate.limit_s):
             self._gate_timed_out(wait)
 
@@ -173,7 +172,7 @@ class SuspendedExchange:
         self._end_sleep(wait)
 
     def _remaining_s(self, wait: Sleep | Forever) -> float:
-        """Return how many seconds of a real wait are left, or of the client's patience."""
+        """Return the seconds left of a real-time wait or of the client's timeout, whichever is shorter."""
         return self._started_s + min(wait.ms, self._timeout_ms - self._waited_ms) / 1000 - monotonic_s()
 
     def _end_sleep(self, wait: Sleep | Forever) -> None:
@@ -187,7 +186,7 @@ class SuspendedExchange:
 
     def _hang_error(self, reason: str) -> WouldHangForever:
         label = self._exchange.label
-        message = f"{label} would hang for ever: {reason}"
+        message = f"{label} would hang forever: {reason}"
         self._sandbox.add_problem(message)
         with self._sandbox.lock:
             if self._ticket is not None and isinstance(self._wait, AtGate):
@@ -207,9 +206,9 @@ class SuspendedExchange:
         return self._client_gone or self._wait is None
 
     def _arm(self, new_wait: Wait | None) -> None:
-        """Arrange what ends a wait."""
+        """Set up the timers or the gate ticket that will end a wait."""
         if isinstance(new_wait, Forever) and self._connection.is_complete:
-            self._coroutine.close()  # the client does not wait for what the server does after its response
+            self._coroutine.close()  # the client does not wait for what follows the complete response
             new_wait = None
         for timer in self._timers:
             timer.cancel()
@@ -238,7 +237,7 @@ class SuspendedExchange:
                 self._schedule_timeout(remaining_ms)
 
     def _detach(self, wait: Sleep | Forever, remaining_ms: float) -> None:
-        """Let a wait go on without its client; one that nothing would end is over."""
+        """Continue a wait without its client; end an endless one."""
         if isinstance(wait, Sleep):
             self._schedule_resume(max(0.0, remaining_ms))
         else:
@@ -256,13 +255,13 @@ class SuspendedExchange:
         self._timeout_timer = clock.schedule(
             clock.now_ms() + math.ceil(ms),
             self._client_timed_out,
-            label=f"the end of the client's patience with {exchange.label}",
+            label=f"client timeout of {exchange.label}",
             ordinal=exchange.ordinal,
             is_timeout=True,
         )
 
     def _on_gate_release(self) -> None:
-        """Go on from a gate, up to the next wait or the end."""
+        """Resume from a gate, up to the next wait or the end."""
         with self._sandbox.lock:
             if self._wait is not None:
                 self._run_to_next_wait(wait_result=True)
@@ -272,7 +271,7 @@ class SuspendedExchange:
             wait = run_to_wait(self._coroutine, wait_result)
             while wait is CHECKPOINT:
                 wait = run_to_wait(self._coroutine, value=not self._client_gone)
-        except Exception as bug:  # noqa: BLE001 - whoever moved the clock has nothing to do with it: its own client gets it
+        except Exception as bug:  # noqa: BLE001 - raised in its own client, not in the code that moved the clock
             self._sandbox.add_bug(bug)
             self._failure, wait = bug, None
         self._arm(wait)
@@ -283,14 +282,14 @@ class SuspendedExchange:
         self._continue_without_client()
 
     def _on_sandbox_close(self) -> None:
-        """End the wait, as the sandbox closes."""
+        """End the wait because the sandbox closes or resets."""
         with self._sandbox.lock:
             if not self._is_finished:
                 self._connection.end_with("closed")
                 self._continue_without_client()
 
     def _continue_without_client(self) -> None:
-        """Leave the exchange to itself: it goes on without its client, unless it would never end."""
+        """Abandon the exchange, which continues without its client unless it would never end."""
         wait = self._wait
         if self._is_finished:
             return

@@ -231,7 +231,7 @@ def test_gate_timeout_fails_held_call_and_test(mode: ClientMode) -> None:
 def test_call_held_in_the_only_thread_raises_at_once() -> None:
     with fake_with_one_credit("in-process") as credits:
         gate = credits.hold("createTransaction", name="door")
-        with pytest.raises(WouldHangForever, match="gate 'door' holds it, and there is no other thread"):
+        with pytest.raises(WouldHangForever, match="gate 'door' holds it, and no other thread"):
             credits.server_client.create_transaction(APP, "ada", delta=-1, reason="consume")
         assert (len(gate), credits.balance("ada"), len(credits.problems())) == (0, 1, 1)
 

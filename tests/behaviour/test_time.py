@@ -163,7 +163,7 @@ def test_hang_ends_at_client_timeout(effect: Hang | Truncate) -> None:
 def test_hang_without_timeout_raises_at_once_and_fails_the_test() -> None:
     with frozen_fake() as credits:
         credits.faults.add(Hang())
-        with pytest.raises(WouldHangForever, match="createTransaction of ada would hang for ever"):
+        with pytest.raises(WouldHangForever, match="createTransaction of ada would hang forever"):
             consume(client_with_timeout(credits, None))
         assert elapsed_ms(credits) == 0
         assert len(credits.problems()) == 1

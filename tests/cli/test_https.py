@@ -318,4 +318,4 @@ def test_mismatched_certificate_and_key_are_a_usage_error(tmp_path: Path) -> Non
     for command in (["serve", "--port", "0", *options], ["run", *options, "true"]):
         result = CliRunner().invoke(cli, command)
         assert result.exit_code == 2
-        assert "the key is another certificate's" in " ".join(result.output.split())
+        assert "key and certificate do not match" in " ".join(result.output.split())

@@ -226,7 +226,7 @@ def test_every_run_variable_has_an_env_placeholder() -> None:
             ["run", "--tls", "--tls-ca", "ca.pem", "--tls-cert", __file__, "--tls-key", __file__, "true"],
             "it needs --tls, and no --tls-cert",
         ),
-        (["run", "--tls-cert", __file__, "--tls-key", __file__, "true"], "--tls-cert.*--tls-key.*no PEM of these"),
+        (["run", "--tls-cert", __file__, "--tls-key", __file__, "true"], "--tls-cert.*--tls-key.*not a PEM"),
         (["serve", "--port", "0", "--tls", "--tls-ca", "nowhere/ca.pem"], "--tls-ca.*no folder 'nowhere'"),
         (["sreve"], "No such command 'sreve'"),
     ],

@@ -135,7 +135,7 @@ def test_missing_response_raises_timeout(call_client: CallClient, raw_server: Ra
     client_timed_out.set()
     assert isinstance(exc_info.value.__cause__, httpx2.ReadTimeout)
     assert str(exc_info.value) == (
-        "createUser: no answer within 0.05 s (ReadTimeout); whether it took effect is unknown "
+        "createUser: no response within 0.05 s (ReadTimeout); whether it took effect is unknown "
         f"(PUT {url}/v1/applications/a/users/u)"
     )
     assert len(requests) == 1

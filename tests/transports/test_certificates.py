@@ -148,9 +148,9 @@ def test_certificate_hosts_are_read_from_file(certificate_files: tuple[Path, Pat
 @pytest.mark.parametrize(
     ("defect", "message"),
     [
-        ("key of other certificate", "the key is another certificate's"),
-        ("not PEM", "no PEM of these"),
-        ("encrypted", "the key is encrypted: give one without a passphrase"),
+        ("key of other certificate", "key and certificate do not match"),
+        ("not PEM", "not a PEM certificate and key"),
+        ("encrypted", "the key is encrypted: use one without a passphrase"),
         ("missing file", "can't be read: No such file"),
     ],
 )
