@@ -15,8 +15,12 @@ from fake_credits.http_message import Response
 from fake_credits.intercept.patching import Patches
 from fake_credits.intercept.routes import Route, Routes
 from fake_credits.transports.framing import ReceivedRequest
-from fake_credits.transports.memory_stream import CONTINUE_RESPONSE, connection_reset_error, response_bytes
-from fake_credits.transports.request_parser import RequestParser
+from fake_credits.transports.memory_stream import (
+    CONTINUE_RESPONSE,
+    RequestParser,
+    connection_reset_error,
+    response_bytes,
+)
 
 __all__ = ["patch"]
 

@@ -296,11 +296,7 @@ class CreditsProtocol(UvicornProtocol):
         self._process_queue()
 
     def _skips_body(self, newest: LiveConnection) -> bool:
-        return (
-            not self._replays_head
-            and not newest.is_received
-            and has_body(newest.request.headers)
-        )
+        return not self._replays_head and not newest.is_received and has_body(newest.request.headers)
 
     # ------------------------------------------------------------ writing
 

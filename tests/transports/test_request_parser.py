@@ -4,7 +4,7 @@ import pytest
 
 from fake_credits.http_message import Request
 from fake_credits.transports.framing import ReceivedRequest
-from fake_credits.transports.request_parser import RequestParser
+from fake_credits.transports.memory_stream import RequestParser
 
 GET = b"GET /v1/users?cursor=a HTTP/1.1\r\nHost: credits.internal\r\nX-API-Key:  key \r\n\r\n"
 POST = b"POST /v1 HTTP/1.1\r\nHost: h\r\nContent-Length: 5\r\n\r\nhello"
