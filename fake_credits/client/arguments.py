@@ -119,5 +119,5 @@ def check_timeout(value: float | None) -> float | None:
 
 
 def mask(secret: str) -> str:
-    """Return the first four characters of a secret, or none if it is short, and an ellipsis."""
+    """Return a secret's first four characters and an ellipsis; for a short secret, only the ellipsis."""
     return (secret[:_UNMASKED_CHARS] if len(secret) > 2 * _UNMASKED_CHARS else "") + "…"

@@ -1,6 +1,6 @@
 """Decoding of responses into models or errors.
 
-Bodies are decoded strictly: a missing, ill-typed or duplicate member raises `InvalidResponse`, as a lenient client
+Bodies are decoded strictly: a missing, duplicate or wrongly typed member raises `InvalidResponse`, as a lenient client
 hides bugs. Members that the contract does not name are ignored, so that newer servers may add some.
 """
 
@@ -137,7 +137,7 @@ class ResponseDecoder:
 class _ErrorFields:
     """The members of an error body in any of the three formats (README, "What is a guess", row 18).
 
-    It is read leniently: absent or ill-typed members are empty, so that the response is still reported as its error.
+    It is read leniently: missing or wrongly typed members are empty, so that the error is still reported.
     """
 
     def __init__(self, body_format: str, body: dict[str, Any]) -> None:

@@ -61,7 +61,7 @@ def _patched_create_connection(original: Method, protocol_class: Any) -> Method:
 
 
 class _ConnectionKey(NamedTuple):
-    """The key of intercepted connections in the connector's pool, different from every network connection's."""
+    """The key of intercepted connections in the connector's pool, which no network connection shares."""
 
     route: Route
     is_ssl: bool = False

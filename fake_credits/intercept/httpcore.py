@@ -243,7 +243,7 @@ class _Connection(_BaseConnection):
         return response
 
     def handle_request(self, _request: _PoolRequest) -> Any:
-        """Answer the connection's request, called by the pool."""
+        """Return the response to the connection's request; called by the pool."""
         try:
             response = self.complete_response() if self.response is None else None
             return self._send_with_httpcore(self._respond_to_written) if response is None else response
@@ -286,7 +286,7 @@ class _AsyncConnection(_BaseConnection):
         return response
 
     async def handle_async_request(self, _request: _PoolRequest) -> Any:
-        """Answer the connection's request, called by the pool."""
+        """Return the response to the connection's request; called by the pool."""
         try:
             response = await self.complete_response() if self.response is None else None
             return await self._send_with_httpcore(self._respond_to_written) if response is None else response

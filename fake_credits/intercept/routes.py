@@ -1,4 +1,4 @@
-"""The routes of intercepted base URLs to the sandboxes that answer them."""
+"""Routes from intercepted base URLs to the sandboxes that answer them."""
 
 import re
 from collections.abc import Callable, Iterable, Mapping, Sequence
