@@ -292,8 +292,6 @@ def _require_one_transport(transport: object, http_client: object) -> None:
 
 
 class _SeenCursors:
-    """The cursors that an iteration has followed."""
-
     def __init__(self) -> None:
         self._seen: set[str] = set()
 

@@ -153,8 +153,6 @@ class _ErrorFields:
 
 @dataclass(frozen=True, slots=True)
 class _BodyDecoders:
-    """The decoders of a contract's success bodies."""
-
     user: msgspec.json.Decoder[Any]
     balance: msgspec.json.Decoder[Any]
     created_transaction: msgspec.json.Decoder[Any]

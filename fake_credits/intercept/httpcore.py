@@ -313,8 +313,6 @@ class _AsyncConnection(_BaseConnection):
 
 
 class _SingleChunk:
-    """An async iterator over a single chunk."""
-
     def __init__(self, chunk: bytes) -> None:
         self._chunks = [chunk]
 

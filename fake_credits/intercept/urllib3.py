@@ -64,8 +64,6 @@ class MemorySocket:
 
 
 class _PartialResponseFile(io.RawIOBase):
-    """The file of an incomplete response."""
-
     def __init__(self, response: Response) -> None:
         self._unread = response_bytes(response)
         self._outcome = response.outcome

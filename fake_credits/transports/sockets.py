@@ -176,7 +176,6 @@ class PendingWaits:
                 future.set_exception(ServerStopping())
 
     async def _wait_once(self, future: "asyncio.Future[bool]", timeout_s: float) -> None:
-        """Wait for a future for at most ``timeout_s``."""
         loop = asyncio.get_running_loop()
         waiter: asyncio.Future[bool] = loop.create_future()
 
