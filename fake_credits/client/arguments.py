@@ -1,4 +1,4 @@
-"""The checks of what callers pass to a client: base URLs, ids, credentials and timeouts."""
+"""Validation of the arguments of clients: base URLs, ids, credentials and timeouts."""
 
 import math
 from dataclasses import dataclass
@@ -22,7 +22,7 @@ _UNMASKED_CHARS = 4
 
 @dataclass(frozen=True, slots=True)
 class BaseUrl:
-    """Be a base URL that was found fit: ``text`` without trailing slashes, and its parts."""
+    """A valid base URL: ``text`` without trailing slashes, and its parts."""
 
     text: str
     scheme: str
@@ -31,10 +31,10 @@ class BaseUrl:
 
     @classmethod
     def parse(cls, text: str) -> "BaseUrl":
-        """Return the parts of an absolute http or https URL; raise TypeError or ValueError where it is none.
+        """Return the parts of an absolute http or https URL; raise TypeError or ValueError if it is invalid.
 
-        It may have a path in front of the API's own and a trailing slash; a query, a fragment and user information
-        are refused, as they would be lost or sent twice.
+        The URL may have a path prefix and a trailing slash. A query, a fragment and user information are rejected, as
+        they would be lost or sent twice.
         """
         if not isinstance(text, str):  # pyright: ignore[reportUnnecessaryIsInstance] callers may be untyped
             raise TypeError(f"base_url must be a str, not {type(text).__name__}")
@@ -43,27 +43,27 @@ class BaseUrl:
     @classmethod
     @lru_cache(maxsize=16)
     def _parse(cls, text: str) -> "BaseUrl":
-        """Return the parts; kept, as a suite makes thousands of clients of one URL."""
+        """Return the parts; cached, as a test suite creates thousands of clients for one URL."""
         if not text.isascii() or any(character <= " " or character == "\x7f" for character in text):
-            raise ValueError("base_url must be ASCII without spaces: percent-encode its path")
+            raise ValueError("base_url must be ASCII without spaces; percent-encode its path")
         parts = _split_url(text)
         if "@" in parts.netloc:
-            raise ValueError("base_url must not bear user information: the credential is an argument of its own")
+            raise ValueError("base_url must not contain user information; pass the credential as its own argument")
         if parts.scheme not in ("http", "https") or not parts.hostname:
             raise ValueError(f"base_url {text!r} must be an absolute http:// or https:// URL")
         if "?" in text or "#" in text:
-            raise ValueError(f"base_url {text!r} must have neither a query nor a fragment")
+            raise ValueError(f"base_url {text!r} must not have a query or a fragment")
         if not _DOT_SEGMENTS.isdisjoint(parts.path.split("/")):
-            raise ValueError(f"base_url {text!r} must have no '.' or '..' in its path: HTTP libraries walk them")
+            raise ValueError(f"base_url {text!r} must not have '.' or '..' in its path; HTTP libraries resolve them")
         return cls(text.rstrip("/"), parts.scheme, parts.hostname, parts.path.rstrip("/"))
 
 
 def _split_url(text: str) -> SplitResult:
     try:
         parts = urlsplit(text)
-        _ = parts.port  # raises ValueError for a port that is none
+        _ = parts.port  # raises ValueError for an invalid port
     except ValueError as error:
-        raise ValueError(f"base_url is no URL: {error}") from None
+        raise ValueError(f"base_url is not a valid URL: {error}") from None
     return parts
 
 
@@ -71,19 +71,19 @@ def _split_url(text: str) -> SplitResult:
 def quote_id(argument: str, value: str) -> str:
     """Return an id as one percent-encoded path segment.
 
-    Raise ValueError for what would reach another operation or no server at all: an empty id, ``.`` and ``..``, which
-    URL libraries walk even as ``%2E%2E``, and lone surrogates. All other limits are the server's (README,
+    Raises ValueError for ids that would reach another operation or can't be sent: an empty id, ``.`` and ``..``, which
+    URL libraries resolve even as ``%2E%2E``, and lone surrogates. All other limits are the server's (README,
     "What is a guess", row 24).
     """
     if not isinstance(value, str):  # pyright: ignore[reportUnnecessaryIsInstance] callers may be untyped
         raise TypeError(f"{argument} must be a str, not {type(value).__name__}")
     if not value or value in _DOT_SEGMENTS:
-        raise ValueError(f"{argument} must not be {value!r}: as a part of a path it names another operation")
+        raise ValueError(f"{argument} must not be {value!r}: as a path segment it would select another operation")
     return quote_text(argument, value)
 
 
 def quote_text(argument: str, value: str) -> str:
-    """Return text percent-encoded, all but RFC 3986's unreserved characters; raise ValueError for lone surrogates."""
+    """Return text with all but RFC 3986's unreserved characters encoded; raise ValueError for lone surrogates."""
     try:
         return quote(value, safe="")
     except UnicodeEncodeError as error:
@@ -91,33 +91,33 @@ def quote_text(argument: str, value: str) -> str:
 
 
 def encode_secret(argument: str, value: str) -> bytes:
-    """Return a credential as the bytes of a header's value.
+    """Return a credential as the bytes of a header value.
 
-    Raise TypeError or ValueError, without repeating the secret, for what no header can carry (RFC 9110, 5.5).
+    Raises TypeError or ValueError if a header can't carry it (RFC 9110, section 5.5); the message omits the secret.
     """
     if not isinstance(value, str):  # pyright: ignore[reportUnnecessaryIsInstance] callers may be untyped
         raise TypeError(f"{argument} must be a str, not {type(value).__name__}")
     if not value:
         raise ValueError(f"{argument} must not be empty")
     if value != value.strip() or any(character < " " or character == "\x7f" for character in value):
-        raise ValueError(f"{argument} must have no control characters, and no space at either end")
+        raise ValueError(f"{argument} must not have control characters, or spaces at either end")
     try:
         return value.encode("latin-1")
     except UnicodeEncodeError:
-        raise ValueError(f"{argument} must be Latin-1 text: a header can't carry anything else") from None
+        raise ValueError(f"{argument} must be Latin-1; headers can't carry anything else") from None
 
 
 def check_timeout(value: float | None) -> float | None:
-    """Return a timeout in seconds; raise TypeError or ValueError where it is neither None nor finite and positive."""
+    """Return a timeout in seconds; raise TypeError or ValueError unless it is None, or finite and positive."""
     if value is None:
         return None
     if isinstance(value, bool) or not isinstance(value, int | float):  # pyright: ignore[reportUnnecessaryIsInstance]
         raise TypeError(f"timeout_s must be a number of seconds or None, not {type(value).__name__}")
     if not (math.isfinite(value) and value > 0):
-        raise ValueError(f"timeout_s must be more than 0 and finite, not {value!r}: None waits for ever")
+        raise ValueError(f"timeout_s must be finite and more than 0, got {value!r}; use None to wait forever")
     return value
 
 
 def mask(secret: str) -> str:
-    """Return no more of a secret than its first four characters, and nothing of a short one."""
+    """Return a secret's first four characters and an ellipsis; for a short secret, only the ellipsis."""
     return (secret[:_UNMASKED_CHARS] if len(secret) > 2 * _UNMASKED_CHARS else "") + "…"

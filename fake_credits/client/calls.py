@@ -1,6 +1,6 @@
-"""The calls of the four clients: each operation, written once, how a call is sent, and lists page by page.
+"""The calls of the four clients: the operations, sending, and pagination.
 
-`BaseClient` and `AsyncBaseClient` are all that the sync and async clients don't share. Neither retries anything.
+The sync and async clients share everything except `BaseClient` and `AsyncBaseClient`. Neither retries requests.
 """
 
 import json
@@ -56,9 +56,9 @@ _encode_json = json.JSONEncoder(allow_nan=False, separators=(",", ":")).encode  
 
 
 class ClientCredential:
-    """Be a key or token and the header that carries it; the secret never shows in a ``repr``.
+    """A key or token and the header that carries it; the ``repr`` masks the secret.
 
-    A callable is asked before each call, so a token can be minted anew; a text is never touched.
+    A callable is called before each request, so that it can return a new token.
     """
 
     def __init__(self, argument: str, secret: str | Callable[[], str], header: CredentialHeader) -> None:
@@ -78,7 +78,7 @@ class ClientCredential:
         )
 
     def headers(self, *, has_body: bool) -> Headers:
-        """Return a request's headers, all of them."""
+        """Return all headers of a request."""
         if self._get_secret is not None and (secret := self._get_secret()) is not self._last_secret:
             self._headers_without_body, self._headers_with_body = self._build_headers(secret)
             self._last_secret = secret
@@ -92,10 +92,10 @@ class ClientCredential:
 
 @dataclass(frozen=True, slots=True)
 class PreparedCall(Generic[T]):
-    """Describe one call: what to send, and how to read the answer.
+    """A call: what to send, and how to decode the response.
 
-    ``target`` is the percent-encoded path with its query, ASCII, relative to the base URL's path, and starts with
-    ``/``. ``decode`` returns the model, or raises the `ApiError` or `InvalidResponse` that the answer stands for.
+    ``target`` is the percent-encoded path and query, relative to the base URL's path, and starts with ``/``. ``decode``
+    returns the model, or raises `ApiError` or `InvalidResponse`.
     """
 
     operation: Operation
@@ -106,7 +106,7 @@ class PreparedCall(Generic[T]):
 
 
 class RequestBuilder:
-    """Hold what all calls under one contract share: routes and readers."""
+    """A builder of targets and bodies under one contract, with its response decoder."""
 
     def __init__(self, contract: Contract) -> None:
         self.contract = contract
@@ -123,14 +123,14 @@ class RequestBuilder:
         return method, path.replace("{userId}", self._quote_id("user_id", user_id))
 
     def page_target(self, path: str, cursor: str | None) -> str:
-        """Return a list's target: its path, and the cursor as given, percent-encoded (README's table, row 14)."""
+        """Return a list's target: its path and, if given, the percent-encoded cursor (README's table, row 14)."""
         if cursor is None:
             return path
         parameter = quote_text("cursor_parameter", self.contract.cursor_parameter)
         return f"{path}?{parameter}={quote_text('cursor', _require_str('cursor', cursor))}"
 
     def transaction_body(self, delta: float, reason: str) -> bytes:
-        """Return the body of a createTransaction (API README, ``CreateTransactionRequest``)."""
+        """Return the body of createTransaction (API README, ``CreateTransactionRequest``)."""
         name_of = self.contract.name_of
         return _encode_json({name_of("delta"): delta, name_of("reason"): reason}).encode()
 
@@ -140,7 +140,7 @@ class RequestBuilder:
 
 @dataclass(frozen=True, slots=True)
 class ClientConfig:
-    """Be what all four clients are made of, found fit."""
+    """The validated options that all four clients share."""
 
     base_url: BaseUrl
     credential: ClientCredential
@@ -151,7 +151,7 @@ class ClientConfig:
         check_timeout(self.timeout_s)
 
     def build_request(self, call: PreparedCall[T]) -> Request:
-        """Return a call as it goes to a transport."""
+        """Return the request that a transport sends for a call."""
         headers = self.credential.headers(has_body=call.body is not None)
         return Request(
             call.method, call.target.encode("ascii"), headers, call.body or b"", self.timeout_s, call.operation
@@ -159,7 +159,7 @@ class ClientConfig:
 
 
 class BaseClient:
-    """Send call descriptions over a transport: the given one, else one of its own on the network."""
+    """The base of the sync clients, which sends calls over a given transport or its own network transport."""
 
     def __init__(self, config: ClientConfig, transport: Transport | None, http_client: "httpx2.Client | None") -> None:
         _require_one_transport(transport, http_client)
@@ -175,12 +175,12 @@ class BaseClient:
         self.close()
 
     def close(self) -> None:
-        """Close what this client made itself; a transport or HTTP client that was passed in stays open."""
+        """Close what this client created; a transport or HTTP client that was passed in stays open."""
         if self._owns_transport:
             self._transport.close()
 
     def _network_transport(self, http_client: "httpx2.Client | None") -> Transport:
-        from fake_credits.client.http import NetworkTransport  # loads httpx2, which only the network needs
+        from fake_credits.client.http import NetworkTransport  # loads httpx2, needed only for the network
 
         return NetworkTransport(self._config.base_url.text, http_client)
 
@@ -189,7 +189,7 @@ class BaseClient:
 
 
 class AsyncBaseClient:
-    """Be the async twin of `BaseClient`; made anywhere, used in one event loop (asyncio or trio)."""
+    """The async version of `BaseClient`; created anywhere, used in one event loop (asyncio or trio)."""
 
     def __init__(
         self, config: ClientConfig, transport: AsyncTransport | None, http_client: "httpx2.AsyncClient | None"
@@ -207,12 +207,12 @@ class AsyncBaseClient:
         await self.aclose()
 
     async def aclose(self) -> None:
-        """Close what this client made itself; a transport or HTTP client that was passed in stays open."""
+        """Close what this client created; a transport or HTTP client that was passed in stays open."""
         if self._owns_transport:
             await self._transport.aclose()
 
     def _network_transport(self, http_client: "httpx2.AsyncClient | None") -> AsyncTransport:
-        from fake_credits.client.http import AsyncNetworkTransport  # loads httpx2, which only the network needs
+        from fake_credits.client.http import AsyncNetworkTransport  # loads httpx2, needed only for the network
 
         return AsyncNetworkTransport(self._config.base_url.text, http_client)
 
@@ -253,9 +253,9 @@ def create_transaction(
 ) -> PreparedCall[Transaction]:
     """Describe createTransaction: "create a credit transaction (grant/consume/refund)" (API README).
 
-    ``delta`` and ``reason`` go out as they are, for the server to judge; only what JSON can't say is refused:
-    TypeError for a delta that is no number (a bool is none) and a reason that is no text, ValueError for NaN and
-    infinities.
+    ``delta`` and ``reason`` are sent unchanged, and the server validates them. Only what JSON can't represent is
+    rejected: TypeError for a delta that is not a number (or is a bool) or a reason that is not a str, ValueError for
+    NaN and infinities.
     """
     operation = Operation.CREATE_TRANSACTION
     method, path = builder.user_route(operation, application_id, user_id)
@@ -282,36 +282,34 @@ def _require_finite_number(delta: float) -> float:
     if isinstance(delta, bool) or not isinstance(delta, int | float):  # pyright: ignore[reportUnnecessaryIsInstance]
         raise TypeError(f"delta must be a number, not {type(delta).__name__}")
     if isinstance(delta, float) and not math.isfinite(delta):
-        raise ValueError(f"delta must be finite, not {delta!r}: JSON has no such number")
+        raise ValueError(f"delta must be finite, got {delta!r}; JSON can't represent it")
     return delta
 
 
 def _require_one_transport(transport: object, http_client: object) -> None:
     if transport is not None and http_client is not None:
-        raise TypeError("transport and http_client exclude each other: an HTTP client is one way to make a transport")
+        raise TypeError("transport and http_client are mutually exclusive")
 
 
 class _SeenCursors:
-    """The cursors that an iteration has followed."""
-
     def __init__(self) -> None:
         self._seen: set[str] = set()
 
     def next_cursor(self, page: UserPage | TransactionPage) -> str | None:
-        """Return the next cursor; raise `InvalidResponse` for one seen before, as the iteration would never end."""
+        """Return the next cursor; raise `InvalidResponse` if it was seen before, as the iteration would never end."""
         cursor = page.next_cursor
         if cursor is None:
             return None
         if cursor in self._seen:
             raise InvalidResponse(
-                f"the API gave out the cursor {cursor!r} a second time: the list has no end", status=200
+                f"the API returned the cursor {cursor!r} twice, so the list would never end", status=200
             )
         self._seen.add(cursor)
         return cursor
 
 
 def iter_items(fetch_page: Callable[[str | None], P], items_of: Callable[[P], Sequence[T]]) -> Iterator[T]:
-    """Yield the items of all pages, each page fetched when it is needed."""
+    """Yield the items of all pages, fetching each page when it is needed."""
     seen, page = _SeenCursors(), fetch_page(None)
     yield from items_of(page)
     while (cursor := seen.next_cursor(page)) is not None:
@@ -322,7 +320,7 @@ def iter_items(fetch_page: Callable[[str | None], P], items_of: Callable[[P], Se
 class AsyncItemIterator(AsyncIterator[T], Generic[T, P]):
     """The async version of `iter_items`.
 
-    It is no async generator: a loop that breaks off would leave one behind for the event loop to close.
+    It is not an async generator, which a loop that breaks early would leave for the event loop to close.
     """
 
     def __init__(self, fetch_page: Callable[[str | None], Awaitable[P]], items_of: Callable[[P], Sequence[T]]) -> None:

@@ -1,7 +1,7 @@
-"""Own the way over the network by httpx2, sync and async; know no operation and no contract.
+"""The network transports of the clients, which use httpx2, sync and async.
 
-This is the only module of the clients that loads httpx2, so the clients load it when they first need it. What was
-encoded reaches the wire byte for byte: no path is normalised, no redirect followed, nothing sent twice.
+This is the only client module that loads httpx2, so it is imported on first use. Requests reach the wire byte for byte:
+no path is normalised, no redirect followed, nothing sent twice.
 """
 
 import ipaddress
@@ -24,10 +24,10 @@ _CLIENT_DRAIN_TIMEOUT_S = 1.0
 
 
 class NetworkTransport:
-    """Send requests over httpx2, through the given client or one of its own.
+    """A transport that sends requests with a given httpx2 client or its own.
 
-    A client that was passed in stays the caller's: ``close`` leaves it open. Its proxies, certificates and event
-    hooks apply; the time limit is the request's. Raise ValueError where ``base_url`` is none (`BaseUrl.parse`).
+    ``close`` leaves a given client open. The client's proxies, certificates and event hooks apply, but the timeout is
+    the request's. Raises ValueError if ``base_url`` is invalid (`BaseUrl.parse`).
     """
 
     def __init__(self, base_url: str, http_client: httpx2.Client | None = None) -> None:
@@ -40,18 +40,18 @@ class NetworkTransport:
         return f"<NetworkTransport to {self._base.text}>"
 
     def send(self, request: Request) -> Response:
-        """Return the answer; raise `Timeout`, `ConnectionLost` or `InvalidResponse`, with httpx2's error as cause."""
+        """Return the response; raise `Timeout`, `ConnectionLost` or `InvalidResponse`, caused by httpx2's error."""
         with _translate_errors(self._base, request):
             response = self._client.send(self._build_request(request), stream=True, follow_redirects=False)
             try:
-                if response.is_stream_consumed:  # by an event hook of the caller's client, or a transport in memory
+                if response.is_stream_consumed:  # by an event hook of the caller's client, or an in-memory transport
                     return _to_client_response(response, response.content)
                 return _to_client_response(response, _decode_body(request, response, b"".join(response.iter_raw())))
             finally:
                 response.close()
 
     def close(self) -> None:
-        """Close the HTTP client that this transport made itself."""
+        """Close the HTTP client if this transport created it."""
         if self._owns_client:
             self._client.close()
 
@@ -62,10 +62,10 @@ class NetworkTransport:
 
 
 class AsyncNetworkTransport:
-    """Be the async twin of `NetworkTransport`.
+    """The async version of `NetworkTransport`.
 
-    ``keep_alive=False`` closes each connection after its answer: for a client whose maker has no event loop to close
-    it in, as an idle socket that is collected warns. It is meant for a client made here, not for one passed in.
+    ``keep_alive=False`` closes each connection after its response, for clients that can't be closed in their event
+    loop: an idle socket that is garbage-collected warns. It has no effect on a given client.
     """
 
     def __init__(
@@ -81,11 +81,11 @@ class AsyncNetworkTransport:
         return f"<AsyncNetworkTransport to {self._base.text}>"
 
     async def send(self, request: Request) -> Response:
-        """Return the answer; raise `Timeout`, `ConnectionLost` or `InvalidResponse`, with httpx2's error as cause."""
+        """Return the response; raise `Timeout`, `ConnectionLost` or `InvalidResponse`, caused by httpx2's error."""
         with _translate_errors(self._base, request):
             response = await self._client.send(self._build_request(request), stream=True, follow_redirects=False)
             try:
-                if response.is_stream_consumed:  # by an event hook of the caller's client, or a transport in memory
+                if response.is_stream_consumed:  # by an event hook of the caller's client, or an in-memory transport
                     return _to_client_response(response, response.content)
                 raw = b"".join([chunk async for chunk in response.aiter_raw()])
                 return _to_client_response(response, _decode_body(request, response, raw))
@@ -93,7 +93,7 @@ class AsyncNetworkTransport:
                 await response.aclose()
 
     async def aclose(self) -> None:
-        """Close the HTTP client that this transport made itself."""
+        """Close the HTTP client if this transport created it."""
         if self._owns_client:
             await self._client.aclose()
 
@@ -104,7 +104,7 @@ class AsyncNetworkTransport:
 
 
 class _DrainOnClose:
-    """Carry requests over a network, and close once the threads that are in one have their answers, or in a second."""
+    """A transport whose ``close`` waits up to a second for the requests in flight in other threads."""
 
     def __init__(self, transport: Transport) -> None:
         self._transport = transport
@@ -115,7 +115,7 @@ class _DrainOnClose:
         return f"<finishing {self._transport!r}>"
 
     def send(self, request: Request) -> Response:
-        """Return the answer."""
+        """Return the response."""
         with self._request_ended:
             self._in_flight += 1
         try:
@@ -126,7 +126,7 @@ class _DrainOnClose:
                 self._request_ended.notify_all()
 
     def close(self) -> None:
-        """Close the connections."""
+        """Wait for requests in flight, and close the connections."""
         with self._request_ended:
             self._request_ended.wait_for(lambda: not self._in_flight, _CLIENT_DRAIN_TIMEOUT_S)
         self._transport.close()
@@ -134,7 +134,7 @@ class _DrainOnClose:
 
 def network_transports(base_url: str) -> tuple[Transport, AsyncTransport]:
     """Return the transports of clients that reach the sandbox over a socket."""
-    # No connection is kept: a client made outside the event loop has nobody to close an idle socket in it.
+    # No keep-alive: a client created outside the event loop could not close an idle socket in it.
     return _DrainOnClose(NetworkTransport(base_url)), AsyncNetworkTransport(base_url, keep_alive=False)
 
 
@@ -146,14 +146,14 @@ def _parse_url(base: BaseUrl) -> httpx2.URL:
 
 
 def _target_url(url: httpx2.URL, base: BaseUrl, request: Request) -> httpx2.URL:
-    """Return where a request goes: the base URL's path and the target, as they are.
+    """Return a request's URL: the base URL's path followed by the target, both unchanged.
 
-    Joined by hand, as joining URLs drops or walks parts of a path; httpx2 leaves what is percent-encoded alone.
+    This does not use URL joining, which drops or resolves path segments. httpx2 leaves percent-encoding unchanged.
     """
     try:
         return url.copy_with(raw_path=base.path_prefix.encode("ascii") + request.target)
     except httpx2.InvalidURL as error:
-        raise ValueError(f"{request.operation}: nothing was sent, as httpx2 refuses the URL: {error}") from error
+        raise ValueError(f"{request.operation}: nothing was sent, as httpx2 rejects the URL: {error}") from error
 
 
 def _request_kwargs(request: Request) -> dict[str, Any]:
@@ -165,10 +165,10 @@ def _request_kwargs(request: Request) -> dict[str, Any]:
 
 
 def _client_options(base: BaseUrl) -> dict[str, Any]:
-    """Return the arguments of a client fit for a base URL.
+    """Return the options of an httpx2 client for a base URL.
 
-    Without TLS no certificates need loading, which takes 17 ms. No proxy stands before one's own machine, whatever
-    the environment says; anywhere else the environment's proxies hold.
+    Certificates are loaded only for TLS, as that takes 17 ms. The environment's proxies apply except to plain HTTP on
+    loopback.
     """
     return {
         "verify": base.scheme == "https",
@@ -177,7 +177,7 @@ def _client_options(base: BaseUrl) -> dict[str, Any]:
 
 
 def is_loopback(host: str) -> bool:
-    """Tell whether a URL's host is one's own machine (RFC 6761, section 6.3)."""
+    """Return whether a URL's host is the local machine (RFC 6761, section 6.3)."""
     try:
         return ipaddress.ip_address(host).is_loopback
     except ValueError:
@@ -190,16 +190,16 @@ def _to_client_response(response: httpx2.Response, body: bytes) -> Response:
 
 
 def _decode_body(request: Request, response: httpx2.Response, raw: bytes) -> bytes:
-    """Return a raw body free of its content coding; raise `InvalidResponse` where it does not decode.
+    """Return a body with its content coding decoded; raise `InvalidResponse` if that fails.
 
-    Decoded while it is read, such a body would leave an async generator of httpx2 behind, which warns.
+    The raw body is read first: failing to decode while reading would leave behind an async generator, which warns.
     """
     try:
         return httpx2.Response(response.status_code, headers=response.headers, content=raw).content
     except httpx2.DecodingError as error:
         coding = response.headers.get("content-encoding", "")
         raise InvalidResponse(
-            f"{request.operation}: status {response.status_code}, but the body is no {coding!r}: {error}",
+            f"{request.operation}: status {response.status_code}, but the body is not valid {coding!r}: {error}",
             status=response.status_code,
             request_id=response.headers.get("x-request-id", ""),
         ) from error
@@ -207,7 +207,7 @@ def _decode_body(request: Request, response: httpx2.Response, raw: bytes) -> byt
 
 @contextmanager
 def _translate_errors(base: BaseUrl, request: Request) -> Generator[None, None, None]:
-    """Turn httpx2's errors into ours, which say what is known: that no whole answer came."""
+    """Translate httpx2's errors into ours, which say whether the request may have taken effect."""
     try:
         yield
     except httpx2.TimeoutException as error:
@@ -217,7 +217,7 @@ def _translate_errors(base: BaseUrl, request: Request) -> Generator[None, None, 
         where = f"{request.method} {base.text}{request.target.decode('ascii')}"
         raise ConnectionLost(f"{request.operation}: no connection, so it was never sent: {error} ({where})") from error
     except httpx2.RequestError as error:
-        detail = str(error) or "no answer"
+        detail = str(error) or "no response"
         raise ConnectionLost(
             unknown_effect_message(base.text, request, f"{detail} ({type(error).__name__})")
         ) from error

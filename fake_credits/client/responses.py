@@ -1,7 +1,7 @@
-"""Own what an answer means: a model, or the error to raise; know nothing of who sent it or over what.
+"""Decoding of responses into models or errors.
 
-A body is read strictly: a member that is missing, ill-typed or there twice is an `InvalidResponse`, as a client that
-guesses hides bugs. Members that the contract does not name are ignored, so a newer server may add some.
+Bodies are decoded strictly: a missing, duplicate or wrongly typed member raises `InvalidResponse`, as a lenient client
+hides bugs. Members that the contract does not name are ignored, so that newer servers may add some.
 """
 
 import json
@@ -34,10 +34,10 @@ _DECODE_ERRORS = (msgspec.MsgspecError, ValueError, RecursionError)  # msgspec's
 
 
 class ResponseDecoder:
-    """Read answers as one contract shapes them; each method returns a model or raises an error of the tree.
+    """A decoder for the responses of one contract.
 
-    All raise `ApiError` or one of its classes for a refusal, and `InvalidResponse` for what the contract does not
-    promise.
+    All methods raise `ApiError` or a subclass for an error response, and `InvalidResponse` for a response that
+    violates the contract.
     """
 
     def __init__(self, contract: Contract) -> None:
@@ -47,15 +47,15 @@ class ResponseDecoder:
         self._decoders = _body_decoders(renamed, wrapped=contract.created_transaction == "wrapped")
 
     def user(self, response: Response) -> User:
-        """Read the answer to createUser and getUser."""
+        """Decode the response to createUser and getUser."""
         return self._decode(response, self._decoders.user, self._to_user)
 
     def balance(self, response: Response) -> Balance:
-        """Read the answer to getBalance (API README, ``GetBalanceResponse``)."""
+        """Decode the response to getBalance (API README, ``GetBalanceResponse``)."""
         return self._decode(response, self._decoders.balance, lambda body: Balance(_to_int("balance", body.balance)))
 
     def user_page(self, response: Response) -> UserPage:
-        """Read the answer to listUsers."""
+        """Decode the response to listUsers."""
         return self._decode(
             response,
             self._decoders.user_page,
@@ -63,7 +63,7 @@ class ResponseDecoder:
         )
 
     def transaction_page(self, response: Response) -> TransactionPage:
-        """Read the answer to listTransactions (API README, ``ListTransactionsResponse``)."""
+        """Decode the response to listTransactions (API README, ``ListTransactionsResponse``)."""
         return self._decode(
             response,
             self._decoders.transaction_page,
@@ -71,10 +71,10 @@ class ResponseDecoder:
         )
 
     def transaction(self, response: Response, *, delta: float, reason: Reason | str) -> Transaction:
-        """Read the answer to createTransaction, in the contract's form (README, "What is a guess", row 11).
+        """Decode the response to createTransaction, in the contract's form (README, "What is a guess", row 11).
 
-        Where the contract answers without a body, the transaction is what was asked for, at the time that the
-        ``Date`` header says (whole seconds), else at this machine's: it was written, so there is nothing to raise.
+        If the contract's response has no body, the transaction is built from the request and the ``Date`` header
+        (whole seconds), or this machine's clock without one.
         """
         if self._contract.created_transaction == "empty":
             self._raise_for_status(response)
@@ -108,13 +108,13 @@ class ResponseDecoder:
 
     def _response_error(self, response: Response) -> ApiError | InvalidResponse:
         if response.status < 400:
-            return _invalid_response(response, "neither a success nor a refusal; clients follow no redirect")
+            return _invalid_response(response, "neither a success nor an error; clients do not follow redirects")
         try:
             body: Any = msgspec.json.decode(response.body)
         except _DECODE_ERRORS as error:
-            return _invalid_response(response, f"a refusal must be JSON ({error})")
+            return _invalid_response(response, f"an error response must be JSON ({error})")
         if not _is_object(body):
-            return _invalid_response(response, "a refusal must be a JSON object")
+            return _invalid_response(response, "an error response must be a JSON object")
         return self._api_error(response, _ErrorFields(self._contract.error_body, body))
 
     def _api_error(self, response: Response, fields: "_ErrorFields") -> ApiError:
@@ -135,9 +135,9 @@ class ResponseDecoder:
 
 
 class _ErrorFields:
-    """Be the members of a refusal's body, whichever of the three forms it has (README, "What is a guess", row 18).
+    """The members of an error body in any of the three formats (README, "What is a guess", row 18).
 
-    It is read leniently: what is absent or ill-typed is empty, so that a refusal stays one.
+    It is read leniently: missing or wrongly typed members are empty, so that the error is still reported.
     """
 
     def __init__(self, body_format: str, body: dict[str, Any]) -> None:
@@ -153,8 +153,6 @@ class _ErrorFields:
 
 @dataclass(frozen=True, slots=True)
 class _BodyDecoders:
-    """Be the decoders of a contract's success bodies."""
-
     user: msgspec.json.Decoder[Any]
     balance: msgspec.json.Decoder[Any]
     created_transaction: msgspec.json.Decoder[Any]
@@ -164,7 +162,7 @@ class _BodyDecoders:
 
 @lru_cache(maxsize=16)
 def _body_decoders(field_names: tuple[tuple[str, str], ...], *, wrapped: bool) -> _BodyDecoders:
-    """Return the decoders for other names of members; kept, as making them takes 150 µs and clients are many."""
+    """Return the decoders for renamed members; cached, as creating them takes 150 µs and there are many clients."""
     rename, cursor = {name: name for name in FIELD_NAMES} | dict(field_names), ("nextCursor", str | None, None)
     user: Any = _define_struct("User", rename, ("applicationId", str), ("userId", str), ("createdAt", Any))
     transaction: Any = _define_struct(
@@ -189,7 +187,7 @@ def _define_struct(name: str, names: dict[str, str], *members: Any) -> Any:
 
 
 def _error_class_for_status(contract: Contract, status: int) -> type[ApiError]:
-    """Return the class whose code alone has this status under the contract, else the plain `ApiError`."""
+    """Return the error class if only one has this status under the contract, else `ApiError`."""
     classes = [error_class for error_class in ERRORS.values() if contract.status_of(error_class) == status]
     return classes[0] if len(classes) == 1 else ApiError
 
@@ -201,14 +199,14 @@ def _to_reason(text: str) -> Reason | str:
 def _to_int(member: str, value: float) -> int:
     whole = int(value)
     if whole != value:
-        raise ValueError(f"{member} is {value!r}, not a whole number")
+        raise ValueError(f"{member} must be a whole number, got {value!r}")
     return whole
 
 
 def _reject_duplicate_members(decoded: Any, body: bytes) -> None:
-    """Raise ValueError where an object of the body has a member twice.
+    """Raise ValueError if an object in the body has a duplicate member.
 
-    A body that is its own shape, encoded anew, has none, and that is much the cheaper thing to find out.
+    A body that equals its re-encoded form has none, which is much cheaper to check.
     """
     if msgspec.json.encode(decoded) != body:
         json.loads(body, object_pairs_hook=_check_unique_members)
@@ -217,7 +215,7 @@ def _reject_duplicate_members(decoded: Any, body: bytes) -> None:
 def _check_unique_members(pairs: list[tuple[str, Any]]) -> None:
     names = [name for name, _ in pairs]
     if len(set(names)) < len(names):
-        raise ValueError(f"member {Counter(names).most_common(1)[0][0]!r} is there twice")
+        raise ValueError(f"duplicate member {Counter(names).most_common(1)[0][0]!r}")
 
 
 def _is_object(value: Any) -> TypeGuard[dict[str, Any]]:
@@ -239,7 +237,7 @@ def _read_problems(details: Any) -> tuple[Problem, ...]:
 
 
 def _retry_after_s(response: Response) -> int | None:
-    """Return Retry-After in seconds, a date counted from the answer's own; None for what can't be read."""
+    """Return Retry-After in seconds, with dates relative to the response's own; None if absent or invalid."""
     text = response.header(b"retry-after").strip()
     if not text:
         return None
@@ -255,7 +253,7 @@ def _retry_after_s(response: Response) -> int | None:
 
 
 def _response_date(response: Response) -> datetime:
-    from email.utils import parsedate_to_datetime  # costs 8 ms, and only this form of the contract needs it
+    from email.utils import parsedate_to_datetime  # takes 8 ms to import, and is rarely needed
 
     try:
         return parsedate_to_datetime(response.header(b"date")).astimezone(UTC)
@@ -266,7 +264,7 @@ def _response_date(response: Response) -> datetime:
 def _invalid_response(response: Response, problem: str) -> InvalidResponse:
     content_type, excerpt = response.header(b"content-type") or "no content type", _body_excerpt(response)
     return InvalidResponse(
-        f"unusable answer, status {response.status}, {content_type}: {problem}; it begins {excerpt!r}",
+        f"unusable response, status {response.status}, {content_type}: {problem}; it begins {excerpt!r}",
         status=response.status,
         request_id=response.header(b"x-request-id"),
     )

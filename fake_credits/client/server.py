@@ -1,6 +1,6 @@
-"""Own the server-side clients of the API's README, ``ServerClient`` and its async twin; know no transport's inside.
+"""The server-side clients of the API's README, ``ServerClient`` and its async version.
 
-They have every operation and authenticate with an API key: keep it on the server.
+They have all operations and authenticate with an API key, which must stay on the server.
 """
 
 from collections.abc import AsyncIterator, Iterator
@@ -45,12 +45,12 @@ __tracebackhide__ = True  # a failing test shows the caller's line, not ours
 
 
 class ServerClient(BaseClient):
-    """Call the API with an API key: "full access to all operations" (API README).
+    """A client with an API key: "full access to all operations" (API README).
 
-    ``timeout_s`` is seconds since the last byte, 30 unless given, None for no limit. ``transport`` or ``http_client``
-    (not both) stand for the README's ``fetch`` and stay the caller's to close. Every method raises the classes of
-    `fake_credits.errors`: an `ApiError` for a refusal, a `TransportFailure` where no usable answer came. Ids that are
-    empty, ``.`` or ``..``, or have lone surrogates, are a ValueError before anything is sent. Nothing is retried.
+    ``timeout_s`` is the maximum wait for the next byte in seconds, None for no limit. ``transport`` or ``http_client``
+    (not both) correspond to the README's ``fetch``; the caller closes them. Every method raises errors from
+    `fake_credits.errors`: `ApiError` for an error response, `TransportFailure` if there is no usable response. Ids that
+    are empty, ``.`` or ``..``, or have lone surrogates, raise ValueError before anything is sent. Nothing is retried.
     """
 
     def __init__(
@@ -69,11 +69,11 @@ class ServerClient(BaseClient):
         return f"ServerClient({self._config.base_url.text!r}, {self._config.credential!r})"
 
     def create_user(self, application_id: str, user_id: str) -> User:
-        """Create a user, or leave one that exists as it is: "idempotent" (API README)."""
+        """Create a user, or leave an existing one unchanged: "idempotent" (API README)."""
         return self._send(create_user(self._builder, application_id, user_id))
 
     def get_user(self, application_id: str, user_id: str) -> User:
-        """Return a user; raise `UserNotFound` where the application has none of that id."""
+        """Return a user; raise `UserNotFound` if the application has no user with this id."""
         return self._send(get_user(self._builder, application_id, user_id))
 
     def list_users(self, application_id: str, cursor: str | None = None) -> UserPage:
@@ -91,10 +91,10 @@ class ServerClient(BaseClient):
     def create_transaction(
         self, application_id: str, user_id: str, *, delta: float, reason: Reason | str
     ) -> Transaction:
-        """Grant, consume or refund credits; raise `InsufficientCredits` where the balance does not suffice.
+        """Grant, consume or refund credits; raise `InsufficientCredits` if the balance is too low.
 
-        ``delta`` is in credits, negative to consume. It and ``reason`` are sent as given: the API judges them. After
-        a `TransportFailure` look at the history before a second try: the first may have taken effect.
+        ``delta`` is in credits, negative to consume. It and ``reason`` are sent unchanged, and the API validates them.
+        After a `TransportFailure`, check the history before you retry: the first call may have taken effect.
         """
         return self._send(create_transaction(self._builder, application_id, user_id, delta=delta, reason=reason))
 
@@ -108,7 +108,7 @@ class ServerClient(BaseClient):
 
 
 class AsyncServerClient(AsyncBaseClient):
-    """Be the async twin of `ServerClient`, under asyncio and trio; it may be made outside the event loop."""
+    """The async version of `ServerClient`, for asyncio and trio; it may be created outside the event loop."""
 
     def __init__(
         self,
@@ -126,11 +126,11 @@ class AsyncServerClient(AsyncBaseClient):
         return f"AsyncServerClient({self._config.base_url.text!r}, {self._config.credential!r})"
 
     async def create_user(self, application_id: str, user_id: str) -> User:
-        """Create a user, or leave one that exists as it is: "idempotent" (API README)."""
+        """Create a user, or leave an existing one unchanged: "idempotent" (API README)."""
         return await self._send(create_user(self._builder, application_id, user_id))
 
     async def get_user(self, application_id: str, user_id: str) -> User:
-        """Return a user; raise `UserNotFound` where the application has none of that id."""
+        """Return a user; raise `UserNotFound` if the application has no user with this id."""
         return await self._send(get_user(self._builder, application_id, user_id))
 
     async def list_users(self, application_id: str, cursor: str | None = None) -> UserPage:

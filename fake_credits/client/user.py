@@ -1,4 +1,4 @@
-"""Own the client-side clients of the API's README, ``UserClient`` and its async twin; know no way to write.
+"""The client-side clients of the API's README, ``UserClient`` and its async version.
 
 They read one user's own data and authenticate with that user's token: "read-only", "safe to use in frontend
 applications" (API README).
@@ -34,9 +34,9 @@ __tracebackhide__ = True  # a failing test shows the caller's line, not ours
 
 
 class UserClient(BaseClient):
-    """Call the API as one user: "can only access the authenticated user's own data (read-only)" (API README).
+    """A client of one user: "can only access the authenticated user's own data (read-only)" (API README).
 
-    ``bearer_token`` is the token, or a function without arguments that returns one and is asked before each call.
+    ``bearer_token`` is the token, or a function without arguments that returns one and is called before each request.
     The other arguments and the errors are those of `ServerClient`.
     """
 
@@ -58,7 +58,7 @@ class UserClient(BaseClient):
         return f"UserClient({_repr_arguments(self._config, self._application_id)})"
 
     def get_user(self, user_id: str) -> User:
-        """Return the authenticated user; raise `Forbidden` for another one."""
+        """Return the authenticated user; raise `Forbidden` for any other user."""
         return self._send(get_user(self._builder, self._application_id, user_id))
 
     def get_balance(self, user_id: str) -> Balance:
@@ -75,7 +75,7 @@ class UserClient(BaseClient):
 
 
 class AsyncUserClient(AsyncBaseClient):
-    """Be the async twin of `UserClient`, under asyncio and trio; it may be made outside the event loop."""
+    """The async version of `UserClient`, for asyncio and trio; it may be created outside the event loop."""
 
     def __init__(
         self,
@@ -95,7 +95,7 @@ class AsyncUserClient(AsyncBaseClient):
         return f"AsyncUserClient({_repr_arguments(self._config, self._application_id)})"
 
     async def get_user(self, user_id: str) -> User:
-        """Return the authenticated user; raise `Forbidden` for another one."""
+        """Return the authenticated user; raise `Forbidden` for any other user."""
         return await self._send(get_user(self._builder, self._application_id, user_id))
 
     async def get_balance(self, user_id: str) -> Balance:

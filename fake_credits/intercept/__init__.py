@@ -1,4 +1,4 @@
-"""Interception: a sandbox answers, in process, what an application's own HTTP library sends to some base URLs."""
+"""Interception: a sandbox answers requests that HTTP libraries in this process send to given base URLs."""
 
 import importlib
 import sys
@@ -24,11 +24,11 @@ ADAPTER_MODULES: Mapping[str, str] = {
     "httpcore2": "httpcore",
     "urllib3.connectionpool": "urllib3",
 }
-"""The modules whose classes are patched, each with the module beside this one that does it."""
+"""The modules whose classes are patched, and the module in this package that patches each."""
 
 
 class InterceptionRegistry:
-    """Answer the requests of this process to some base URLs; of two that hold a URL, the one added last."""
+    """The intercepted base URLs of this process; if several contain a URL, the one added last answers."""
 
     def __init__(self) -> None:
         self._lock = threading.Lock()
@@ -41,7 +41,7 @@ class InterceptionRegistry:
         return f"<InterceptionRegistry: {self._routes!r}>"
 
     def add(self, routes: Sequence[Route]) -> None:
-        """Answer the requests to these, from now on; nothing is left behind where that fails."""
+        """Start intercepting requests to these routes; undo everything if that fails."""
         with self._lock:
             is_first = not self._routes.active
             self._routes.replace_all([*routes, *self._routes.active])
@@ -50,18 +50,18 @@ class InterceptionRegistry:
         self._process_finalized()
 
     def remove(self, routes: Sequence[Route]) -> None:
-        """Answer them no more; the last one puts every library back. Routes that are gone already are left out."""
+        """Stop intercepting these routes, and restore the libraries after the last one. Unknown routes are ignored."""
         with self._lock:
             self._remove_locked(routes)
         self._process_finalized()
 
     def remove_finalized(self, routes: Sequence[Route]) -> None:
-        """Answer them no more, from a finalizer: it may run in a thread that is at work here, and so waits for none."""
+        """Stop intercepting these routes, from a finalizer, which must not wait for a lock its thread may hold."""
         self._finalized.append(routes)
         self._process_finalized()
 
     def _process_finalized(self) -> None:
-        """Remove what was dropped; where another is at work, he does so once he is done."""
+        """Remove finalized routes, unless the lock is held: its holder then removes them afterwards."""
         while self._finalized and self._lock.acquire(blocking=False):
             try:
                 while self._finalized:
@@ -82,7 +82,7 @@ class InterceptionRegistry:
         try:
             for name in ADAPTER_MODULES:
                 if name in sys.modules:
-                    # Of a module that another thread is importing just now, this waits for the end.
+                    # If another thread is importing the module, this waits until it has finished.
                     self._on_import(importlib.import_module(name))
         except BaseException:
             self._routes.replace_all([])
@@ -94,26 +94,26 @@ class InterceptionRegistry:
         self._patches.undo()
 
     def _on_import(self, module: ModuleType) -> None:
-        """Patch a library; whoever imports it may be another thread, so this takes no lock.
+        """Patch a library. This takes no lock, as the import may happen in another thread.
 
-        Raises RuntimeError for a release of it that is made otherwise: its requests would reach the network unseen.
+        Raises RuntimeError for an unsupported version, whose requests would otherwise reach the network.
         """
         adapter = importlib.import_module(f"{__package__}.{ADAPTER_MODULES[module.__name__]}")
         try:
             adapter.patch(module, self._routes, self._patches)
         except (AttributeError, KeyError) as error:
             name = module.__name__.partition(".")[0]
-            raise RuntimeError(f"this release of {name} can't be intercepted: {error!r}") from error
+            raise RuntimeError(f"this version of {name} can't be intercepted: {error!r}") from error
 
 
-# What is patched is the process's own, so the one who knows of it is too; empty, it has no effect.
+# The patches are global to the process, so the registry is too; while it is empty, nothing is patched.
 INTERCEPTION_REGISTRY = InterceptionRegistry()
 
 
 class Interception:
-    """Be some base URLs under interception, from being made until `close` or the end of its ``with`` block.
+    """An active interception of base URLs, until `close` or the end of its ``with`` block.
 
-    One that nobody holds any more ends too, with a ResourceWarning: it would answer this process's requests for ever.
+    An interception that is garbage-collected ends with a ResourceWarning, so that it can't outlive its owner.
     """
 
     def __init__(self, registry: InterceptionRegistry, routes: Sequence[Route]) -> None:
@@ -128,28 +128,28 @@ class Interception:
 
     @property
     def base_urls(self) -> tuple[str, ...]:
-        """Return the base URLs in their one form; none once it is over."""
+        """Return the normalized base URLs, or none once the interception has ended."""
         return tuple(str(route.base_url) for route in self._routes) if self._finalizer.alive else ()
 
     def __enter__(self) -> Self:
-        """Return this; raise RuntimeError where it is over, as it would intercept nothing."""
+        """Return the interception; raise RuntimeError if it has ended and would intercept nothing."""
         if not self._finalizer.alive:
-            raise RuntimeError(f"{self!r} is over: call credits.intercept(...) again")
+            raise RuntimeError(f"{self!r} has ended: call credits.intercept(...) again")
         return self
 
     def __exit__(self, kind: type[BaseException] | None, error: object, traceback: TracebackType | None) -> None:
         self.close()
 
     def close(self) -> None:
-        """End it; a second call does nothing."""
+        """End the interception; a second call does nothing."""
         self._finalizer.detach()
         self._registry.remove(self._routes)
 
 
 def intercept(base_urls: Sequence[str], driver: InProcessDriver, clock: Clock) -> Interception:
-    """Begin to answer this process's requests to some base URLs; whoever waits between two lets ``clock`` advance.
+    """Start intercepting this process's requests to some base URLs; waits between retries advance ``clock``.
 
-    Raises TypeError or ValueError, naming the rule, for what is no base URL, and where there is none.
+    Raises TypeError or ValueError if a base URL is invalid or none is given.
     """
     if not base_urls:
         raise ValueError("intercept(...) needs a base URL, such as https://credits.internal")
@@ -170,7 +170,7 @@ def _format_routes(routes: Sequence[Route]) -> str:
 def _on_garbage_collected(registry: InterceptionRegistry, routes: Sequence[Route]) -> None:
     registry.remove_finalized(routes)
     warnings.warn(
-        f"the interception of {_format_routes(routes)} was dropped without close(): use with credits.intercept(...), "
+        f"the interception of {_format_routes(routes)} was dropped without close(): use `with credits.intercept(...)`, "
         "or close the FakeCredits",
         ResourceWarning,
         stacklevel=2,

@@ -1,8 +1,8 @@
-"""Own interception in aiohttp: at its connector.
+"""Interception in aiohttp, at its connector.
 
-An intercepted request takes a place in the connector under a key of its own, so the limits, the traces and keeping
-alive are the connector's; what it gets is aiohttp's own protocol over a transport in memory, so that its parser, its
-errors and its own second try take part.
+An intercepted request gets a connection from the connector under its own key, so the connector's limits, traces and
+keep-alive apply. The connection is aiohttp's own protocol over an in-memory transport, so aiohttp's parser, errors and
+retry apply too.
 """
 
 import asyncio
@@ -65,17 +65,17 @@ def _patched_create_connection(original: Method, protocol_class: Any) -> Method:
 
 
 class _ConnectionKey(NamedTuple):
-    """Be the key of an intercepted connection in the connector's pool: no real one has it."""
+    """The key of intercepted connections in the connector's pool, which no network connection shares."""
 
     route: Route
     is_ssl: bool = False
 
     def __repr__(self) -> str:
-        return f"<{self.route.base_url} in memory>"  # aiohttp's own errors show it
+        return f"<{self.route.base_url} in memory>"  # shown in aiohttp's own errors
 
 
 class _ConnectRequest:
-    """Be as much of a request as the connector reads while it finds a connection for it."""
+    """The part of a request that the connector needs to find a connection."""
 
     proxy = None
 
@@ -84,19 +84,19 @@ class _ConnectRequest:
 
 
 class _Timeouts(NamedTuple):
-    """Say how long a request waits: for the next byte, and for everything; ``timer`` ends the latter."""
+    """A request's timeouts, and the timer that enforces the total."""
 
     next_byte_s: float | None
     total_s: float | None
     total_timer: Any
 
     def shortest_s(self) -> float | None:
-        """Return what ends first, in seconds; 0 is no limit to aiohttp."""
+        """Return the shorter timeout in seconds, None for no limit; 0 means no limit in aiohttp."""
         return min(filter(None, (self.next_byte_s, self.total_s)), default=None)
 
 
 class _MemoryTransport(asyncio.Transport):
-    """Be the connection's other end: it has each request that was written answered, and feeds the protocol."""
+    """The transport of an intercepted connection, which feeds the sandbox's responses to the protocol."""
 
     def __init__(self, route: Route, protocol: Any, loop: asyncio.AbstractEventLoop) -> None:
         super().__init__()
@@ -112,11 +112,11 @@ class _MemoryTransport(asyncio.Transport):
         return f"<{self._route.base_url} in memory>"
 
     def set_timeouts(self, timeouts: _Timeouts) -> None:
-        """Take over how long the next request waits."""
+        """Set the timeouts of the next request."""
         self._timeouts = timeouts
 
     def write(self, data: bytes | bytearray | memoryview) -> None:
-        """Take a part of a request; with its last one, have it answered."""
+        """Add a part of a request, and respond once the request is complete."""
         received = self._parser.feed(bytes(data))
         if received is not None:
             self._respond_task = self._loop.create_task(self._respond(received))
@@ -128,7 +128,7 @@ class _MemoryTransport(asyncio.Transport):
             response = await self._route.respond_async(received, self._timeouts.shortest_s())
         except asyncio.CancelledError:
             raise
-        except BaseException as error:  # noqa: BLE001 - it is raised to whoever awaits the answer
+        except BaseException as error:  # noqa: BLE001 - re-raised where the response is awaited
             self._protocol.set_exception(error)
             return
         self._feed_protocol(response_bytes(response))
@@ -156,7 +156,7 @@ class _MemoryTransport(asyncio.Transport):
         self._loop.call_soon(self._protocol.connection_lost, error)
 
     def close(self) -> None:
-        """End the connection; an answer under way is not waited for."""
+        """Close the connection, cancelling a response in progress."""
         if not self._is_closing:
             self._close_with(None)
             if self._respond_task is not None:
@@ -165,15 +165,15 @@ class _MemoryTransport(asyncio.Transport):
     abort = close
 
     def is_closing(self) -> bool:
-        """Tell whether the connection has ended."""
+        """Return whether the connection has been closed."""
         return self._is_closing
 
     def get_protocol(self) -> Any:
-        """Return aiohttp's side."""
+        """Return aiohttp's protocol."""
         return self._protocol
 
     def pause_reading(self) -> None:
-        """Do nothing: an answer is small."""
+        """Do nothing: responses are small."""
 
     def resume_reading(self) -> None:
         """Do nothing."""

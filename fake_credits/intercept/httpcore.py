@@ -1,9 +1,9 @@
-"""Own interception in httpcore and httpcore2, and so in httpx and httpx2: at the connection pool, sync and async.
+"""Interception in httpcore and httpcore2, and so in httpx and httpx2, at the sync and async connection pools.
 
-An intercepted request takes a place in the pool like a connection, so the pool's limit and its timeout hold. A whole
-answer goes past the library's connection, which would cost as much as all the rest; any other is read by that
-connection from a stream in memory, so that its errors are the library's own. That connection also writes every request
-that is out of the ordinary, so that h11 refuses what it would refuse on a socket.
+An intercepted request occupies a slot in the pool like a connection, so the pool's limit and timeout apply. A complete
+response bypasses the library's connection, which would double the cost. That connection reads any incomplete response
+from an in-memory stream, so that the errors are the library's own, and writes every unusual request, so that h11
+rejects what it would reject on a socket.
 """
 
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
@@ -33,7 +33,7 @@ def patch(module: ModuleType, routes: Routes, patches: Patches) -> None:
         _patched_handle_async_request(async_pool.handle_async_request, httpcore, routes),
     )
     for pool in (sync_pool, async_pool):
-        for pool_class in (pool, *pool.__subclasses__()):  # those for proxies
+        for pool_class in (pool, *pool.__subclasses__()):  # such as those for proxies
             if "create_connection" in vars(pool_class):
                 patches.set(pool_class, "create_connection", _patched_create_connection(pool_class.create_connection))
 
@@ -82,7 +82,7 @@ def _patched_handle_async_request(original: Method, httpcore: "_Httpcore", route
 
 
 def _patched_create_connection(original: Method) -> Method:
-    """Return a method that makes no connection for a request whose place is one already."""
+    """Return a method that creates no connection for an intercepted request, which is its own connection."""
 
     @wraps(original)
     def create_connection(pool: Any, origin: Any) -> Any:
@@ -92,14 +92,14 @@ def _patched_create_connection(original: Method) -> Method:
 
 
 class _Httpcore:
-    """Make what httpcore would."""
+    """A factory for requests and responses of one httpcore module."""
 
     def __init__(self, module: ModuleType) -> None:
         self.module: Any = module
         self._response_attributes: dict[str, Any] = vars(self.module.Response(200))
 
     def build_response(self, source: Response, connection: "_BaseConnection") -> Any:
-        """Return a whole answer as the library would have read it; its own way would check each header again."""
+        """Return a complete response as the library would have read it, without checking each header again."""
         response: Any = object.__new__(self.module.Response)
         response.__dict__ = {
             **self._response_attributes,
@@ -115,21 +115,21 @@ class _Httpcore:
         return response
 
     def copy_request(self, request: Any, body: bytes) -> Any:
-        """Return a request anew whose body has been read."""
+        """Return a copy of a request whose body has been read."""
         copied = self.module.Request(request.method, request.url, content=body, extensions=request.extensions)
-        copied.headers = request.headers  # as they are: the constructor would add what is missing
+        copied.headers = request.headers  # unchanged: the constructor would add missing headers
         return copied
 
 
 class _PoolRequestUrl(NamedTuple):
-    """Be as much of a request's URL as a pool reads: the origin is the place itself, which equals no other."""
+    """The part of a request's URL that a pool needs: the origin is the connection itself, which is unique."""
 
     scheme: bytes
     origin: "_BaseConnection"
 
 
 class _PoolRequest:
-    """Be as much of a request as a pool reads while it finds a connection for it."""
+    """The part of a request that a pool needs to find a connection."""
 
     def __init__(self, connection: "_BaseConnection") -> None:
         self.extensions = connection.request.extensions
@@ -137,10 +137,10 @@ class _PoolRequest:
 
 
 class _BaseConnection:
-    """Be a connection of one request in a pool's list, and the body of its answer: once that is closed it is gone.
+    """The connection of one request in a pool, and its response's body: closing the body removes it from the pool.
 
-    A request that finds room has its place before it is answered. Where the answer is not whole, or there was no room,
-    the request then goes the pool's own way, to this very place.
+    If the pool has room, it is added before the request is answered. If the response is incomplete, or the pool is
+    full, the request then takes the pool's normal path, which leads to this connection.
     """
 
     def __init__(self, httpcore: _Httpcore, pool: Any, route: Route, request: Any) -> None:
@@ -149,15 +149,15 @@ class _BaseConnection:
         self.route = route
         self.request = request
         self.body = b""
-        self.response: Any = None  # once there is one
-        self.stream: Any = None  # of the library's own connection, where that reads the answer
+        self.response: Any = None  # set once received
+        self.stream: Any = None  # of the library's own connection, if that reads the response
         self.released = False
 
     def __repr__(self) -> str:
         return f"<{type(self).__name__} [{self.info()}]>"
 
     def acquire(self) -> bool:
-        """Enter the pool's list at once where it has room; else the pool itself has to make some."""
+        """Add this connection to the pool if it has room; return whether it had."""
         pool = self.pool
         with pool._optional_thread_lock:
             has_room = len(pool._connections) < pool._max_connections
@@ -166,7 +166,7 @@ class _BaseConnection:
         return bool(has_room)
 
     def release(self) -> list[Any]:
-        """Leave the list, let who waits take the place, and return the connections that the pool then closes."""
+        """Remove this connection from the pool, assign waiting requests, and return the connections to close."""
         if self.released:
             return []
         self.released = True
@@ -179,49 +179,49 @@ class _BaseConnection:
         return []
 
     def build_request(self) -> Request:
-        """Return the request, whose body has been read."""
+        """Return the request; its body must have been read."""
         request = self.request
         headers = [(name.lower(), value) for name, value in request.headers]
         return Request(request.method.decode("ascii"), request.url.target, headers, self.body)
 
     @property
     def timeout_s(self) -> float | None:
-        """Return how long the request's client waits for the next byte, in seconds."""
+        """Return the request's read timeout in seconds, None for no limit."""
         timeout_s: float | None = self.request.extensions.get("timeout", {}).get("read")
         return timeout_s
 
     def accept_response(self, response: Response) -> Any:
-        """Keep the reply, and return the answer; None where the library's connection is to read it."""
+        """Store the response and return it for the library; return None if the library's connection must read it."""
         self.response = response
         if response.outcome != "whole" or "trace" in self.request.extensions:
             return None
         return self.httpcore.build_response(response, self)
 
     def get_extra_info(self, _info: str) -> None:
-        """Tell that nothing is known of a stream that the answer did not come by."""
+        """Return None for everything: there is no network stream."""
 
     def info(self) -> str:
-        """Return what a pool's repr shows."""
+        """Return a description for the pool's repr."""
         return f"{str(self.route.base_url)!r}, INTERCEPTED"
 
     def can_handle_request(self, origin: object) -> bool:
-        """Tell whether this is the place of a request."""
+        """Return whether a request belongs to this connection."""
         return origin is self
 
     def is_connected(self) -> bool:
-        """Tell whether it is in use."""
+        """Return whether the connection is in use."""
         return not self.released
 
     def is_closed(self) -> bool:
-        """Tell whether it is gone."""
+        """Return whether the connection has been released."""
         return self.released
 
     def is_available(self) -> bool:
-        """Tell whether its own request may come, the pool's way."""
+        """Return whether the pool may assign this connection's request to it."""
         return not self.released
 
     def is_idle(self) -> bool:
-        """Tell that nobody else may have it."""
+        """Return False: no other request can use the connection."""
         return False
 
     has_expired = can_multiplex = is_idle
@@ -229,7 +229,7 @@ class _BaseConnection:
 
 class _Connection(_BaseConnection):
     def complete_response(self) -> Any:
-        """Have the request answered; return None where the answer is not whole."""
+        """Send the request to the sandbox; return the response, or None if it is incomplete."""
         self.body = b"".join(self.request.stream)
         request = self.build_request()
         if not is_plain(request):
@@ -243,7 +243,7 @@ class _Connection(_BaseConnection):
         return response
 
     def handle_request(self, _request: _PoolRequest) -> Any:
-        """Answer the one request, for the pool."""
+        """Return the response to the connection's request; called by the pool."""
         try:
             response = self.complete_response() if self.response is None else None
             return self._send_with_httpcore(self._respond_to_written) if response is None else response
@@ -262,7 +262,7 @@ class _Connection(_BaseConnection):
         return iter([self.response.body] if self.stream is None else self.stream)
 
     def close(self) -> None:
-        """Be gone: the answer is read, or the pool is closed."""
+        """Leave the pool, as the response has been read or the pool is closing."""
         if self.stream is not None:
             self.stream.close()
         if expired := self.release():
@@ -271,7 +271,7 @@ class _Connection(_BaseConnection):
 
 class _AsyncConnection(_BaseConnection):
     async def complete_response(self) -> Any:
-        """Have the request answered; return None where the answer is not whole."""
+        """Send the request to the sandbox; return the response, or None if it is incomplete."""
         self.body = b"".join([part async for part in self.request.stream])
         request = self.build_request()
         if not is_plain(request):
@@ -286,7 +286,7 @@ class _AsyncConnection(_BaseConnection):
         return response
 
     async def handle_async_request(self, _request: _PoolRequest) -> Any:
-        """Answer the one request, for the pool."""
+        """Return the response to the connection's request; called by the pool."""
         try:
             response = await self.complete_response() if self.response is None else None
             return await self._send_with_httpcore(self._respond_to_written) if response is None else response
@@ -305,7 +305,7 @@ class _AsyncConnection(_BaseConnection):
         return _SingleChunk(self.response.body) if self.stream is None else aiter(self.stream)
 
     async def aclose(self) -> None:
-        """Be gone: the answer is read, or the pool is closed."""
+        """Leave the pool, as the response has been read or the pool is closing."""
         if self.stream is not None:
             await self.stream.aclose()
         if expired := self.release():
@@ -313,8 +313,6 @@ class _AsyncConnection(_BaseConnection):
 
 
 class _SingleChunk:
-    """Be an async iterator of one part."""
-
     def __init__(self, chunk: bytes) -> None:
         self._chunks = [chunk]
 

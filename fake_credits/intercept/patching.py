@@ -14,7 +14,7 @@ OnImport = Callable[[ModuleType], None]
 
 
 class ImportHook(MetaPathFinder):
-    """Tell when one of some modules has been imported, at the end of its own code and before its importer goes on."""
+    """A hook that is called when one of some modules is imported, before the import statement returns."""
 
     def __init__(self, module_names: Collection[str], on_import: OnImport) -> None:
         self._module_names = module_names
@@ -24,18 +24,18 @@ class ImportHook(MetaPathFinder):
         return f"<ImportHook: {', '.join(self._module_names)}>"
 
     def start(self) -> None:
-        """Watch."""
+        """Start watching imports."""
         sys.meta_path.insert(0, self)
 
     def stop(self) -> None:
-        """Watch no more."""
+        """Stop watching imports."""
         if self in sys.meta_path:
             sys.meta_path.remove(self)
 
     def find_spec(
         self, fullname: str, path: Sequence[str] | None, target: ModuleType | None = None
     ) -> ModuleSpec | None:
-        """Return what the other finders find of a watched module, to be told of once it is loaded."""
+        """Return the spec that other finders find for a watched module, with a loader that calls the hook."""
         if fullname not in self._module_names:
             return None
         for finder in sys.meta_path:
@@ -48,7 +48,7 @@ class ImportHook(MetaPathFinder):
 
 
 class _NotifyingLoader(Loader):
-    """Load as another does, leave no trace in the module, and tell."""
+    """A loader that delegates to another, removes itself from the module, and calls the hook."""
 
     def __init__(self, loader: Loader, on_import: OnImport) -> None:
         self._loader = loader
@@ -66,14 +66,14 @@ class _NotifyingLoader(Loader):
 
 
 class Patches:
-    """Replace attributes, and put back what was there.
+    """Replaced attributes, and their original values.
 
-    An attribute that somebody else has replaced since stays his: what he calls in turn then does nothing of its own,
-    as there are no routes any more.
+    An attribute that other code has replaced since is not restored. If that code still calls our replacement, it calls
+    the original, as there are no routes any more.
     """
 
     def __init__(self) -> None:
-        self._lock = threading.RLock()  # a finalizer may undo in the thread that sets
+        self._lock = threading.RLock()  # a finalizer may call undo() in a thread that is in set()
         self._applied: list[tuple[Any, str, object, object]] = []
         self._is_undone = False
 
@@ -81,14 +81,14 @@ class Patches:
         return f"<Patches: {len(self._applied)}>"
 
     def set(self, owner: Any, name: str, replacement: object) -> None:
-        """Replace an attribute that a module or a class has of its own; once undone, do nothing."""
+        """Replace an attribute that a module or class defines itself; after `undo`, do nothing."""
         with self._lock:
             if not self._is_undone:
                 self._applied.append((owner, name, _own_attributes(owner)[name], replacement))
                 setattr(owner, name, replacement)
 
     def undo(self) -> None:
-        """Put everything back, and replace nothing any more."""
+        """Restore all attributes; later calls of `set` do nothing."""
         with self._lock:
             self._is_undone = True
             for owner, name, original, replacement in reversed(self._applied):

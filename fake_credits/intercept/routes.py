@@ -1,4 +1,4 @@
-"""Which intercepted base URL a request belongs to, and which sandbox answers there."""
+"""Routes from intercepted base URLs to the sandboxes that answer them."""
 
 import re
 from collections.abc import Callable, Iterable, Mapping, Sequence
@@ -13,12 +13,12 @@ __all__ = ["InterceptedUrl", "Route", "Routes", "parse_base_url"]
 
 _DEFAULT_PORTS = {"http": 80, "https": 443}
 _HOST_PATTERN = re.compile(r"[a-z0-9_-]+(\.[a-z0-9_-]+)*|[0-9a-f:.]*:[0-9a-f:.]*")
-_SAFE_PATH_CHARS = "/%:@!$&'()*+,;=~"  # RFC 3986, section 3.3: what a path may hold as it is
+_SAFE_PATH_CHARS = "/%:@!$&'()*+,;=~"  # RFC 3986, section 3.3: allowed in a path unencoded
 
 
 @dataclass(frozen=True, slots=True)
 class InterceptedUrl:
-    """Be one base URL in its one form: lower case, no trailing dot, IDNA in ASCII, the port always told."""
+    """A normalized base URL: lower case, no trailing dot, IDNA in ASCII, always with a port."""
 
     scheme: str
     host: str
@@ -31,37 +31,37 @@ class InterceptedUrl:
         return f"{self.scheme}://{host}{port}{self.path.decode('ascii')}"
 
     def origins(self) -> list[tuple[str, str, int | None]]:
-        """Return scheme, host and port as libraries tell them: a default port as None too, a host with its root dot."""
+        """Return scheme, host and port in each form libraries use: default port or None, host with or without dot."""
         ports = [self.port, None] if _DEFAULT_PORTS[self.scheme] == self.port else [self.port]
         return [(self.scheme, host, port) for host in (self.host, self.host + ".") for port in ports]
 
     def contains(self, target: bytes) -> bool:
-        """Tell whether a target (path and query) stands under this URL's path, segment by segment."""
+        """Return whether a target (path and query) is below this URL's path, by whole segments."""
         path = self.path
         return not path or (target.startswith(path) and target[len(path) : len(path) + 1] in (b"", b"/", b"?"))
 
     def relative_target(self, target: bytes) -> bytes:
-        """Return what is left of a target that this URL holds; it starts with a slash."""
+        """Return the rest of a target below this URL; it starts with a slash."""
         rest = target[len(self.path) :]
         return rest if rest.startswith(b"/") else b"/" + rest
 
 
 def parse_base_url(url: str) -> InterceptedUrl:
-    """Return a base URL in its one form.
+    """Return a normalized base URL.
 
-    Raises TypeError for what is no text, ValueError for what is no base URL: only a scheme (http or https), a host, a
-    port and a path may be told.
+    A base URL may have only a scheme (http or https), a host, a port and a path. Raises TypeError if it is not a
+    string, ValueError if it is invalid.
     """
     if not isinstance(url, str):  # pyright: ignore[reportUnnecessaryIsInstance] - settings come from files
-        hint = ": give several one by one, as in intercept(*urls)" if isinstance(url, Iterable) else ""
-        raise TypeError(f"a base URL to intercept is text, not {type(url).__name__}{hint}")
+        hint = ": pass several as arguments, as in intercept(*urls)" if isinstance(url, Iterable) else ""
+        raise TypeError(f"a base URL to intercept must be a str, not {type(url).__name__}{hint}")
     try:
         split_url = urlsplit(url)
         port = split_url.port
     except ValueError as error:
         raise _base_url_error(url, str(error)) from None
     if split_url.scheme not in _DEFAULT_PORTS:
-        raise _base_url_error(url, "a base URL starts with http:// or https://")
+        raise _base_url_error(url, "it must start with http:// or https://")
     if "@" in split_url.netloc:
         raise _base_url_error(
             url.replace(split_url.netloc, "***@" + split_url.netloc.rpartition("@")[2]),
@@ -72,7 +72,7 @@ def parse_base_url(url: str) -> InterceptedUrl:
             raise _base_url_error(url, _unexpected_component(name, mark + component))
     path = quote(split_url.path, safe=_SAFE_PATH_CHARS).rstrip("/")
     if any(segment in (".", "..") for segment in path.split("/")):
-        raise _base_url_error(url, "libraries walk the segments . and .. of a path before they send: leave them out")
+        raise _base_url_error(url, "leave out the segments . and .., which libraries resolve before sending")
     return InterceptedUrl(
         split_url.scheme,
         _canonical_host(url, split_url.hostname),
@@ -84,24 +84,24 @@ def parse_base_url(url: str) -> InterceptedUrl:
 def _canonical_host(url: str, host: str | None) -> str:
     name = (host or "").removesuffix(".")
     if not name.isascii():
-        import httpx2  # only here: the libraries encode by IDNA 2008, the standard library by IDNA 2003
+        import httpx2  # the libraries use IDNA 2008, the standard library IDNA 2003
 
         try:
             name = httpx2.URL(f"http://{name}").raw_host.decode("ascii")
         except httpx2.InvalidURL as error:
             raise _base_url_error(url, str(error)) from None
     if not _HOST_PATTERN.fullmatch(name):
-        reason = f"and this one has {name!r}" if name else "and this one has none"
-        raise _base_url_error(url, f"a base URL has a host's one name or address, such as credits.internal, {reason}")
+        reason = f"got {name!r}" if name else "got none"
+        raise _base_url_error(url, f"it must have one host name or address, such as credits.internal, {reason}")
     return name
 
 
 def _unexpected_component(component: str, found: str) -> str:
-    return f"a base URL has no {component}, and this one has {found}"
+    return f"it must not have a {component}, got {found}"
 
 
 def _base_url_error(url: str, reason: str) -> ValueError:
-    return ValueError(f"{url!r} is no base URL to intercept: {reason}")
+    return ValueError(f"invalid base URL {url!r} to intercept: {reason}")
 
 
 _Origin = tuple[str | bytes, str | bytes, int | None]
@@ -110,7 +110,7 @@ _RoutesByOrigin = Mapping[_Origin, Sequence["Route"]]
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Route:
-    """Be one base URL and the sandbox behind it: its driver, and its clock for whoever waits between two requests."""
+    """A base URL and its sandbox: the driver, and the clock for waits between requests."""
 
     base_url: InterceptedUrl
     driver: InProcessDriver
@@ -123,20 +123,20 @@ class Route:
         return Request(request.method, target, request.headers, request.body, timeout_s)
 
     def respond(self, received: ReceivedRequest, timeout_s: float | None) -> Response:
-        """Return the response to a request that was written in memory."""
+        """Return the response to a request that was written to memory."""
         request = self.localize(received.request, timeout_s)
         return received.finish(self.driver.call(request, received.error))
 
     async def respond_async(self, received: ReceivedRequest, timeout_s: float | None) -> Response:
-        """Return the response to a request that was written in memory, with checkpoints of the running loop."""
+        """Return the response to a request that was written to memory, passing checkpoints of the running loop."""
         request = self.localize(received.request, timeout_s)
         return received.finish(await self.driver.call_async(request, received.error))
 
 
 class Routes:
-    """Find the sandbox for a URL; of several that hold it, the one that was added last.
+    """The active routes; if several contain a URL, the one added last matches.
 
-    Reading takes no lock: the table is replaced as a whole. Whoever adds or removes holds a lock of his own.
+    Lookups take no lock, as the table is replaced as a whole. Callers of `replace_all` must hold their own lock.
     """
 
     def __init__(self) -> None:
@@ -147,7 +147,7 @@ class Routes:
         return f"<Routes: {', '.join(str(route.base_url) for route in self.active) or 'none'}>"
 
     def replace_all(self, routes: Sequence[Route]) -> None:
-        """Let these be the routes, newest first."""
+        """Replace all routes; ``routes`` are newest first."""
         by_origin: dict[_Origin, list[Route]] = {}
         for route in routes:
             for scheme, host, port in route.base_url.origins():
@@ -156,14 +156,14 @@ class Routes:
         self._by_origin, self.active = by_origin, tuple(routes)
 
     def for_origin(self, scheme: str | bytes, host: str | bytes, port: int | None) -> Sequence[Route]:
-        """Return the routes of an origin, newest first; ``port`` may be None for the scheme's own.
+        """Return the routes of an origin, newest first; ``port`` may be None for the scheme's default.
 
-        Every request of the process comes here, and nearly all find nothing.
+        This is called for every request of the process, and nearly always finds nothing.
         """
         return self._by_origin.get((scheme, host.lower(), port), ())
 
     def find(self, scheme: str | bytes, host: str | bytes, port: int | None, target: bytes) -> Route | None:
-        """Return the route that holds a URL; scheme and host are both text or both bytes."""
+        """Return the route that contains a URL, else None. ``scheme`` and ``host`` are both str or both bytes."""
         for route in self.for_origin(scheme, host, port):
             if route.base_url.contains(target):
                 return route

@@ -1,4 +1,4 @@
-"""Interception in urllib3, and so in requests and botocore: below `Retry`, at the connection pool."""
+"""Interception in urllib3, and so in requests and botocore, at the connection pool, below `Retry`."""
 
 import inspect
 import io
@@ -28,9 +28,9 @@ __all__ = ["MemorySocket", "patch"]
 
 
 class MemorySocket:
-    """A connected socket of one request: what is written goes to the sandbox, what is read is the response.
+    """A connected in-memory socket for one request to the sandbox and its response.
 
-    If a ``response`` is given, the request had it before and is written in vain.
+    If ``response`` is given, the request has already been answered, and what is written is ignored.
     """
 
     def __init__(self, route: Route, response: Response | None = None) -> None:
@@ -40,15 +40,15 @@ class MemorySocket:
         self._timeout_s: float | None = None
 
     def settimeout(self, timeout_s: float | None) -> None:
-        """Say how long to wait for the next byte, in seconds; None waits for ever."""
+        """Set the timeout for the next byte in seconds; None waits forever."""
         self._timeout_s = timeout_s
 
     def sendall(self, data: bytes) -> None:
-        """Take a part of the request."""
+        """Add a part of the request."""
         self._written.write(data)
 
     def makefile(self, _mode: str) -> io.BufferedIOBase:
-        """Have the request answered, and return the answer to read."""
+        """Return the response as a file, sending the request first if it is unanswered."""
         response = self._response or self._route.respond(self._written.received(), self._timeout_s)
         return (
             io.BytesIO(response_bytes(response))
@@ -57,15 +57,13 @@ class MemorySocket:
         )
 
     def shutdown(self, _how: int) -> None:
-        """Do nothing: nobody waits at the other end."""
+        """Do nothing: there is no peer."""
 
     def close(self) -> None:
-        """Do nothing: nothing is open."""
+        """Do nothing: there is nothing to close."""
 
 
 class _PartialResponseFile(io.RawIOBase):
-    """Be the file of an answer that does not end as it should."""
-
     def __init__(self, response: Response) -> None:
         self._unread = response_bytes(response)
         self._outcome = response.outcome
@@ -90,11 +88,11 @@ Kwargs = dict[str, Any]
 
 _DEFAULT_PORTS = {"http": 80, "https": 443}
 _RESPONSE_OPTIONS = ("preload_content", "decode_content", "enforce_content_length")
-_SKIP_HEADER_MARK = b"@@@SKIP_HEADER@@@"  # urllib3's mark on a field that it would add and is not to
+_SKIP_HEADER_MARK = b"@@@SKIP_HEADER@@@"  # urllib3's value for a default header to leave out
 
 
 class _CurrentRoute(threading.local):
-    """Know, thread by thread, which route the call of ``urlopen`` that runs now takes."""
+    """The route of the ``urlopen`` call in progress, per thread."""
 
     route: Route | None = None
 
@@ -117,7 +115,7 @@ def patch(module: ModuleType, routes: Routes, patches: Patches) -> None:
 
 
 def _patched_urlopen(original: Method, routes: Routes, current_route: _CurrentRoute) -> Method:
-    """Return a method that decides who answers an attempt; the next attempt comes here again, from within."""
+    """Return a method that selects the route of each attempt; a retry calls it again, nested."""
 
     @wraps(original)
     def urlopen(pool: Any, method: str, url: str, *args: Any, **kwargs: Any) -> Any:
@@ -137,7 +135,7 @@ def _find_route(routes: Routes, pool: Any, url: str) -> Route | None:
     if pool.proxy is None or url.startswith("/"):
         candidates = routes.for_origin(pool.scheme, pool.host, pool.port)
     else:
-        split_url = urlsplit(url)  # for a proxy, whose host the pool's is
+        split_url = urlsplit(url)  # for a proxy, the pool's host is the proxy's
         candidates = routes.for_origin(split_url.scheme, split_url.hostname or "", split_url.port)
     if not candidates:
         return None
@@ -150,7 +148,7 @@ def _request_target(url: str) -> bytes:
 
 
 def _patched_make_request(original: Method, urllib3: "_Urllib3", current_route: _CurrentRoute) -> Method:
-    """Return a method that has a request answered; the pool's own connection lies by meanwhile."""
+    """Return a method that sends a request to its route; the pool's own connection stays unused."""
 
     @wraps(original)
     def make_request(pool: Any, conn: Any, method: str, url: str, **kwargs: Any) -> Any:
@@ -165,14 +163,14 @@ def _patched_make_request(original: Method, urllib3: "_Urllib3", current_route: 
         if response is not None and response.outcome == "whole":
             return urllib3.build_response(pool, method, url, kwargs, response)
         if conn.proxy is not None:
-            conn._has_connected_to_proxy = True  # or each of our errors would be put down to the proxy
+            conn._has_connected_to_proxy = True  # otherwise errors would be attributed to the proxy
         return original(pool, urllib3.build_connection(pool, MemorySocket(route, response)), method, url, **kwargs)
 
     return make_request
 
 
 def _patched_prepare_proxy(original: Method, current_route: _CurrentRoute) -> Method:
-    """Return a method that opens no tunnel for what needs none."""
+    """Return a method that opens no tunnel for intercepted requests."""
 
     @wraps(original)
     def prepare_proxy(pool: Any, conn: Any) -> Any:
@@ -182,7 +180,7 @@ def _patched_prepare_proxy(original: Method, current_route: _CurrentRoute) -> Me
 
 
 class _Urllib3:
-    """Do what urllib3's connection does, with urllib3's own classes."""
+    """A factory for urllib3's connections and responses, with urllib3's own classes."""
 
     def __init__(self, connectionpool: Any) -> None:
         package = connectionpool.__package__
@@ -193,24 +191,24 @@ class _Urllib3:
         self._version_kwargs = {"version_string": "HTTP/1.1"} if "version_string" in parameters else {}  # since 2.3
         self._pool_reads_response = hasattr(
             connectionpool, "BaseHTTPResponse"
-        )  # since 2.0 the pool's method returns an answer
+        )  # since 2.0 the pool's method returns a response
 
     def build_connection(self, pool: Any, socket: MemorySocket) -> Any:
-        """Return a connection that holds a socket in memory already."""
+        """Return a connection that is already connected to an in-memory socket."""
         port = _DEFAULT_PORTS[pool.scheme]
         connection = self._connection_class(pool.host, pool.port or port)
-        connection.default_port = port  # which the header Host leaves out
+        connection.default_port = port  # omitted from the Host header
         connection.is_verified = True
         connection.sock = socket
         return connection
 
     def simple_request(self, method: str, url: str, kwargs: Kwargs) -> Request | None:
-        """Return a request as urllib3 would write it; None for one that is better left to urllib3."""
+        """Return a request as urllib3 would write it, or None if urllib3 has to write it itself."""
         body, headers = _encode_body(kwargs["body"]), _encode_headers(kwargs["headers"] or {})
         if body is None or headers is None or kwargs["chunked"] or not self._pool_reads_response:
             return None
         timeout = kwargs["timeout"]
-        if timeout.total is not None:  # then its clock has to run, and urllib3 may start it itself later
+        if timeout.total is not None:  # its clock must be running; cloned, as urllib3 may start it later itself
             timeout = timeout.clone()
             timeout.start_connect()
         timeout_s = timeout.resolve_default_timeout(timeout.read_timeout)
@@ -218,7 +216,7 @@ class _Urllib3:
         return request if timeout_s != 0 and is_plain(request, has_host=False) else None
 
     def build_response(self, pool: Any, method: str, url: str, kwargs: Kwargs, source: Response) -> Any:
-        """Return a whole answer as urllib3 would have read it."""
+        """Return a complete response as urllib3 would have read it."""
         body = _ResponseBody(source)
         response = self._response_class(
             body=body,
@@ -240,9 +238,9 @@ class _Urllib3:
 
 
 class _ResponseBody(io.BytesIO):
-    """Be a whole body, and of what ``http.client`` read as much as urllib3 and requests ask for: is it over, its head.
+    """A complete body, with the parts of an ``http.client`` response that urllib3 and requests use.
 
-    Once it is over urllib3 returns the connection to its pool.
+    Once the body has been read, urllib3 returns the connection to its pool.
     """
 
     def __init__(self, response: Response) -> None:
@@ -250,12 +248,12 @@ class _ResponseBody(io.BytesIO):
         self._response = response
 
     def isclosed(self) -> bool:
-        """Tell whether there is nothing left to read."""
+        """Return whether the whole body has been read."""
         return self.closed or self.tell() == len(self._response.body)
 
     @property
     def msg(self) -> HTTPMessage:
-        """Return as much of the head as requests looks at: cookies."""
+        """Return the cookies, the only headers that requests reads here."""
         message = HTTPMessage()
         for name, value in self._response.headers:
             if name == b"set-cookie":
@@ -264,7 +262,7 @@ class _ResponseBody(io.BytesIO):
 
 
 def _encode_body(body: object) -> bytes | None:
-    """Return a body that is one piece, as bytes; None for one that has to be read first."""
+    """Return a str or bytes body as bytes, or None for one that has to be read first."""
     if body is None:
         return b""
     if isinstance(body, str):
@@ -273,8 +271,8 @@ def _encode_body(body: object) -> bytes | None:
 
 
 def _encode_headers(headers: Mapping[Any, Any]) -> list[HeaderField] | None:
-    """Return header fields as bytes; None where there is one that ``http.client`` would have to judge."""
-    pairs = getattr(headers, "lower_items", headers.items)()  # requests' own, at a third of the cost
+    """Return header fields as bytes, or None if ``http.client`` has to handle one of them."""
+    pairs = getattr(headers, "lower_items", headers.items)()  # lower_items() is requests' own, at a third of the cost
     try:
         fields = [
             (
@@ -289,7 +287,7 @@ def _encode_headers(headers: Mapping[Any, Any]) -> list[HeaderField] | None:
 
 
 class _RetryTime:
-    """Be the module ``time`` of ``urllib3.util.retry``: between two attempts at a sandbox, its clock is the time."""
+    """A replacement for the module ``time`` in ``urllib3.util.retry``, which uses the current sandbox's clock."""
 
     def __init__(self, current_route: _CurrentRoute) -> None:
         self._current_route = current_route
@@ -298,11 +296,11 @@ class _RetryTime:
         return getattr(time, name)
 
     def sleep(self, seconds: float) -> None:
-        """Wait, on the sandbox's clock or the wall's."""
+        """Sleep on the sandbox's clock, or in real time outside an interception."""
         route = self._current_route.route
         (time.sleep if route is None else route.sleep)(seconds)
 
     def time(self) -> float:
-        """Return seconds since 1970, which a date in Retry-After is compared with."""
+        """Return the Unix time in seconds, which dates in Retry-After are compared with."""
         route = self._current_route.route
         return time.time() if route is None else route.now_s()

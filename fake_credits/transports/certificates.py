@@ -1,7 +1,8 @@
 """HTTPS certificates: a CA and a certificate for one server, certificates from files, and TLS contexts.
 
 The CA's private key is discarded after signing, and name constraints (RFC 5280, section 4.2.1.10) limit the CA to
-loopback and the server's own names, so trusting it is safe. Importing this module loads cryptography.
+loopback and the server's own names, so trusting the CA affects no other hosts. Importing this module loads
+cryptography.
 """
 
 import contextlib

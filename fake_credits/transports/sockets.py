@@ -124,7 +124,7 @@ class TlsListener:
         while True:
             try:
                 connection, _ = await loop.sock_accept(self._listener)
-            except OSError:  # too many open files, which may be fewer by then
+            except OSError:  # too many open files, which may be fewer on the next attempt
                 await asyncio.sleep(_ACCEPT_RETRY_DELAY_S)
                 continue
             self._handshaking.add(connection)
@@ -160,7 +160,7 @@ class PendingWaits:
             await self._wait_once(stop, max(remaining_s, _MIN_TIMER_S))
 
     async def wait_until_done(self, future: "asyncio.Future[bool]", timeout_s: float) -> bool:
-        """Wait for a future; return False after ``timeout_s``, during which time in a debugger does not count."""
+        """Return whether a future is done within ``timeout_s``; time in a debugger does not count."""
         remaining_s = timeout_s
         while remaining_s > 0 and not future.done():
             started_s = monotonic_s()
@@ -176,7 +176,6 @@ class PendingWaits:
                 future.set_exception(ServerStopping())
 
     async def _wait_once(self, future: "asyncio.Future[bool]", timeout_s: float) -> None:
-        """Wait for a future for at most ``timeout_s``."""
         loop = asyncio.get_running_loop()
         waiter: asyncio.Future[bool] = loop.create_future()
 

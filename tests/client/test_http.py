@@ -198,7 +198,7 @@ def test_gzip_response_is_decoded(call_client: CallClient, raw_server: RawServer
 
 def test_redirect_raises_invalid_response(call_client: CallClient, raw_server: RawServer) -> None:
     url, requests = raw_server(http_reply("307 Temporary Redirect\r\nLocation: /elsewhere"))
-    with pytest.raises(InvalidResponse, match="no redirect") as exc_info:
+    with pytest.raises(InvalidResponse, match="do not follow redirects") as exc_info:
         call_client("server", (url, "key"), "get_balance", "a", "u")
     assert exc_info.value.status == 307
     assert len(requests) == 1

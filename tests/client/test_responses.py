@@ -90,7 +90,7 @@ def test_invalid_response_quotes_the_problem_and_the_body() -> None:
     with pytest.raises(InvalidResponse) as exc_info:
         DECODER.user(make_response(USER_JSON | {"userId": 7}, headers=[(b"content-type", b"application/json")]))
     assert str(exc_info.value) == (
-        "unusable answer, status 200, application/json: Expected `str`, got `int` - at `$.userId`; "
+        "unusable response, status 200, application/json: Expected `str`, got `int` - at `$.userId`; "
         f"it begins {json.dumps(USER_JSON | {'userId': 7})!r}"
     )
 

@@ -27,41 +27,41 @@ def test_base_url_is_normalized(url: str, normalized: str) -> None:
 
 
 INVALID_URLS = {
-    "credits.internal": "starts with http:// or https://",
-    "ftp://credits.internal": "starts with http:// or https://",
-    "": "starts with http:// or https://",
-    "https://": "credits.internal, and this one has none",
-    "https:///v1": "credits.internal, and this one has none",
-    "https://*.internal": "one name or address, such as credits.internal, and this one has '*.internal'",
-    "https://credits internal": "this one has 'credits internal'",
-    "https://..": "this one has '.'",
+    "credits.internal": "must start with http:// or https://",
+    "ftp://credits.internal": "must start with http:// or https://",
+    "": "must start with http:// or https://",
+    "https://": "credits.internal, got none",
+    "https:///v1": "credits.internal, got none",
+    "https://*.internal": "one host name or address, such as credits.internal, got '*.internal'",
+    "https://credits internal": "got 'credits internal'",
+    "https://..": "got '.'",
     "https://credits.internal:http": "Port could not be cast",
     "https://credits.internal:70000": "Port out of range",
     "https://[::1": "Invalid IPv6 URL",
-    "https://me@credits.internal": "a base URL has no user name, and this one has one",
+    "https://me@credits.internal": "it must not have a user name, got one",
     "https://me:secret@credits.internal": "https://***@credits.internal",
-    "https://credits.internal/?a=b": "a base URL has no query, and this one has ?a=b",
-    "https://credits.internal/#top": "a base URL has no fragment, and this one has #top",
-    "https://credits.internal/v1/../v2": "segments . and .. of a path before they send: leave them out",
-    "https://\u2603..example": "is no base URL",
+    "https://credits.internal/?a=b": "it must not have a query, got ?a=b",
+    "https://credits.internal/#top": "it must not have a fragment, got #top",
+    "https://credits.internal/v1/../v2": "leave out the segments . and .., which libraries resolve",
+    "https://\u2603..example": "invalid base URL",
 }
 
 
 @pytest.mark.parametrize(("url", "message"), INVALID_URLS.items(), ids=INVALID_URLS.keys())
 def test_invalid_base_url_is_rejected_with_reason(url: str, message: str) -> None:
-    with pytest.raises(ValueError, match="is no base URL to intercept") as error:
+    with pytest.raises(ValueError, match="invalid base URL .* to intercept") as error:
         parse_base_url(url)
     assert message in str(error.value)
     assert "secret" not in str(error.value)
 
 
 def test_non_string_base_url_raises_type_error() -> None:
-    with pytest.raises(TypeError, match="a base URL to intercept is text, not int$"):
+    with pytest.raises(TypeError, match="a base URL to intercept must be a str, not int$"):
         parse_base_url(8000)  # type: ignore[arg-type]  # pyright: ignore[reportArgumentType]
 
 
 def test_list_of_base_urls_raises_type_error() -> None:
-    with pytest.raises(TypeError, match=r"is text, not list: give several one by one, as in intercept\(\*urls\)"):
+    with pytest.raises(TypeError, match=r"must be a str, not list: pass several .*, as in intercept\(\*urls\)"):
         parse_base_url(["https://credits.internal"])  # type: ignore[arg-type]  # pyright: ignore[reportArgumentType]
 
 

@@ -35,7 +35,7 @@ Body = bytes | list[bytes] | None
 
 
 class Row(NamedTuple):
-    """An odd request; ``headers`` are added to those of a good one, or replace them."""
+    """An odd request; ``headers`` are added to those of a valid one, or replace them."""
 
     method: str = "POST"
     path: str = TRANSACTIONS
@@ -43,7 +43,7 @@ class Row(NamedTuple):
     body: Body = TRANSACTION_BODY
     key: Text | None = KEY
     target: bytes | None = None
-    """The target that httpx sends whatever the URL."""
+    """The target that httpx sends regardless of the URL."""
 
     def all_headers(self) -> list[tuple[Text, Text]]:
         replaced = {_text(name).lower() for name, _ in self.headers}
@@ -71,7 +71,7 @@ def order_of(size: int) -> bytes:
 
 
 ROWS: Mapping[str, Row] = {
-    # the rows that nothing is odd about: their clients must not be refused
+    # ordinary requests, which must not be refused
     "a plain POST": Row(),
     "a plain GET": get(BALANCE),
     # names
@@ -347,7 +347,7 @@ def test_an_odd_request_ends_as_on_a_socket(fake: FakeCredits, library: str, nam
         assert ends == [live] * len(ends)
 
 
-# httpx leaves its request's body half read there, live as in process, which trio warns of.
+# httpx leaves the request's body partly read, over the network as in process, and trio warns of it.
 @pytest.mark.filterwarnings("ignore:.*async_generator object ByteStream:pytest.PytestUnraisableExceptionWarning")
 @pytest.mark.parametrize("name", ASYNC_ROWS)
 @pytest.mark.parametrize("library", [httpx, httpx2], ids=["httpx", "httpx2"])

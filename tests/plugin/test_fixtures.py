@@ -205,7 +205,7 @@ from fake_credits import FakeCredits
     ({"intercept": 5}, TypeError, "intercept must be a base URL or a list of them, not int"),
     ({"balanc": 5}, TypeError, "has no word 'balanc': did you mean 'balance'"),
     ({"balance": 7, "users": {"user-id": 5}}, ValueError, "balance=7 and users={'user-id': 5} contradict each other"),
-    ({"intercept": "credits.internal"}, ValueError, "a base URL starts with http:// or https://"),
+    ({"intercept": "credits.internal"}, ValueError, "it must start with http:// or https://"),
 ])
 def test_invalid_option(fake_credits_factory, options, error, message):
     with pytest.raises(error, match=message):

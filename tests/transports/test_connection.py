@@ -96,7 +96,7 @@ class Answer(NamedTuple):
 
 
 def parse_answers(data: bytes, *, heads: int = 0) -> list[Answer]:
-    """Return the responses in a stream; the first ``heads`` of them have no body, as answers to HEAD."""
+    """Return the responses in a stream; the first ``heads`` of them have no body, as in responses to HEAD."""
     answers: list[Answer] = []
     while data:
         head, separator, data = data.partition(b"\r\n\r\n")
@@ -111,7 +111,7 @@ def parse_answers(data: bytes, *, heads: int = 0) -> list[Answer]:
 
 
 def read_all(connection: socket.socket) -> bytes:
-    """Return everything until the connection ends, in whichever way."""
+    """Return everything received until the connection ends, in any way."""
     data = b""
     try:
         while chunk := connection.recv(65536):
@@ -224,14 +224,14 @@ def live(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> Ite
 
 @pytest.fixture
 def log(caplog: pytest.LogCaptureFixture) -> Iterator[pytest.LogCaptureFixture]:
-    """The log, which holds no warning at the end."""
+    """The log, which must contain no warnings when the test ends."""
     with caplog.at_level(logging.DEBUG):
         yield caplog
     assert [record.getMessage() for record in caplog.records if record.levelno >= logging.WARNING] == []
 
 
 def cut_what_arrives(monkeypatch: pytest.MonkeyPatch, size: int) -> None:
-    """Let the protocol see segments of at most ``size`` bytes, however the network delivers them."""
+    """Split what the protocol receives into segments of at most ``size`` bytes."""
     receive = CreditsProtocol.data_received
 
     def data_received(protocol: CreditsProtocol, data: bytes) -> None:
@@ -241,7 +241,7 @@ def cut_what_arrives(monkeypatch: pytest.MonkeyPatch, size: int) -> None:
     monkeypatch.setattr(CreditsProtocol, "data_received", data_received)
 
 
-# 1. The states of a message: head, body and trailers, however the segments fall.
+# 1. The states of a message: head, body and trailers, for any segmentation.
 
 segment_sizes = pytest.mark.parametrize("size", [1, 2, 7, 65536])
 
@@ -298,7 +298,7 @@ def send_until_refused(connection: socket.socket, block: bytes, *, limit_bytes: 
 def test_a_head_of_64_kib_is_read_and_a_larger_one_refused(
     live: Live, monkeypatch: pytest.MonkeyPatch, size: int
 ) -> None:
-    """Where the segments fall makes no difference, and neither does what came before on the connection."""
+    """Segmentation makes no difference, nor do earlier requests on the connection."""
     cut_what_arrives(monkeypatch, max(size, 16))
     large = request_bytes("GET", BALANCE, *[f"X-{number:04}: {'x' * 25}" for number in range(1724)], close=True)
     padding = 65536 - len(large)
@@ -325,7 +325,7 @@ OFFERS = {
 @segment_sizes
 @pytest.mark.parametrize("name", OFFERS)
 def test_an_offer_to_upgrade_is_ignored(live: Live, monkeypatch: pytest.MonkeyPatch, size: int, name: str) -> None:
-    """The body is intact, and the pipelined request behind it is answered too (RFC 9110, section 7.8)."""
+    """The body is intact, and the pipelined request after it is answered too (RFC 9110, section 7.8)."""
     cut_what_arrives(monkeypatch, size)
     status = 201 if GRANT in OFFERS[name].replace(b"\r\n", b"") or "chunks" in name else 200
     assert live.statuses(OFFERS[name] + GET + OFFERS[name] + LAST_GET) == [status, 200, status, 200]
@@ -361,7 +361,7 @@ def error_of(answer: Answer) -> object:
     return {**error, "requestId": ""}
 
 
-# 2. When a request begins: 100 Continue, and bodies that nobody wants.
+# 2. When a request begins: 100 Continue, and bodies that are not read.
 
 REFUSED_HEADS = {
     404: request_bytes("PUT", "/nowhere", "Expect: 100-continue", "Content-Length: 5"),
@@ -409,7 +409,7 @@ def test_a_request_without_a_body_may_expect_100_continue(live: Live) -> None:
 
 
 def test_an_http_1_0_client_gets_no_100_continue(live: Live) -> None:
-    """RFC 9110, section 10.1.1: it would take it for the response."""
+    """RFC 9110, section 10.1.1: the client would mistake it for the response."""
     head = request_bytes("POST", TRANSACTIONS, "Expect: 100-continue", "Content-Length: 31", version="1.0")
     assert live.statuses(head, SPEND) == [201]
 
@@ -480,7 +480,7 @@ def test_what_follows_a_refused_body_is_never_taken_for_a_request(live: Live) ->
 
 @pytest.mark.usefixtures("short_linger")
 def test_a_client_that_sends_its_whole_body_gets_the_refusal(live: Live) -> None:
-    """The server reads on briefly: a close with unread bytes is a reset, which may overtake the response."""
+    """The server keeps reading briefly: closing with unread bytes sends a reset, which may overtake the response."""
     with live.connect() as connection:
         connection.sendall(chunked_post(b"x" * (100 * KIB)))
         answer = read_answer(connection)
@@ -538,7 +538,7 @@ def test_garbage_behind_a_delayed_request_is_refused_after_it(live: Live) -> Non
 
 
 def flood(live: Live, count: int) -> None:
-    """Pipeline requests whose responses are not read, check what the server holds, and read them after all."""
+    """Pipeline requests whose responses are not read, check what the server holds, and then read them."""
     with live.connect(receive_buffer=4 * KIB) as connection:
         protocol = live.protocols[-1]
         memory_before_kib = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
@@ -615,7 +615,7 @@ waits = pytest.mark.parametrize("wait", WAITS)
 
 
 def begin_wait(live: Live, wait: str, behind: bytes = b"") -> socket.socket:
-    """Bring a request to its wait, with others behind it, and return its connection."""
+    """Bring a request to its wait, with others after it, and return its connection."""
     prepare, sent = WAITS[wait]
     if prepare is not None:
         prepare(live.sandbox)

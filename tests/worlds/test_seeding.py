@@ -282,7 +282,7 @@ def test_retry_waits_for_retry_after(fake: FakeCredits) -> None:
     [
         (Status(status=402), "user 'ada', transaction 1: 402 insufficient_credits"),
         (Status(status=403), "user 'ada', transaction 1: 403 "),
-        (NotJson(status=200), "user 'ada', transaction 1: unusable answer, status 200"),
+        (NotJson(status=200), "user 'ada', transaction 1: unusable response, status 200"),
     ],
 )
 def test_permanent_error_names_user_and_transaction_without_retry(fake: FakeCredits, effect: Any, message: str) -> None:
