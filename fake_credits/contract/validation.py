@@ -77,7 +77,7 @@ class _NumericSettings(Protocol):
 
 
 def suggest_choices(name: str, choices: Iterable[str]) -> str:
-    """Return a hint for an unknown name: the most similar choice, and all choices if they are few or none is similar."""
+    """Return a hint for an unknown name: the most similar choice, and all choices if they are few or none is close."""
     names = list(choices)
     suggestion = did_you_mean(name, names)
     return (
