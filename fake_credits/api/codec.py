@@ -27,7 +27,7 @@ _REASON_BY_VALUE = {reason.value: reason for reason in Reason}  # Reason(value) 
 
 
 class TransactionInput(NamedTuple):
-    """The body of createTransaction, with checked types but unchecked values."""
+    """The decoded body of createTransaction; only its types have been checked."""
 
     delta: int
     reason: Reason
@@ -39,7 +39,7 @@ class _FastTransactionInput(Protocol):
 
 
 class Codec:
-    """Encoding and decoding of the bodies of one contract."""
+    """An encoder and decoder for the bodies of one contract."""
 
     def __init__(self, contract: Contract) -> None:
         self._contract = contract

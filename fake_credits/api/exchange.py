@@ -77,7 +77,7 @@ class Exchange(msgspec.Struct, eq=False):
 
     ``headers_by_name`` has the last header of each name. ``body`` is empty until it is read. ``transaction_number`` is
     the number of a committed transaction in its user's history, from 1. ``delivery`` is None for a normal response.
-    It is a msgspec struct because one is created for every call, which takes twice as long for a normal class.
+    It is a msgspec struct because one is created for every call, and an ordinary class takes twice as long to create.
     """
 
     runtime: ContractRuntime
