@@ -272,7 +272,7 @@ def test_error_in_where_function_is_raised_in_waiter(journal: JournalAssertions,
 
 def test_wait_for_in_event_loop_suggests_async_wait_for(journal: JournalAssertions, run: RunMain) -> None:
     async def main() -> None:
-        with pytest.raises(RuntimeError, match=r"write `await credits.journal.async_wait_for\(...\)`"):
+        with pytest.raises(RuntimeError, match=r"use `await credits.journal.async_wait_for\(...\)`"):
             journal.wait_for("createUser")
 
     run(main)

@@ -71,7 +71,7 @@ def test_users_are_loaded_in_order_with_back_dated_entries() -> None:
         (Contract(), make_history("eve", (MAX_AMOUNT + 1, GRANT)), "user 'eve': delta must be at most"),
         (Contract(id_max_length=3), make_history("evelyn"), "user 'evelyn': its id must have at most 3 characters"),
         (Contract(id_pattern="[a-z]+"), make_history("Eve"), "user 'Eve': its id must match the contract's pattern"),
-        (Contract(), make_history("a\nb"), "its id must not have control characters"),
+        (Contract(), make_history("a\nb"), "its id must not contain control characters"),
         (Contract(), make_history(".."), r"user '\.\.': its id is none"),
         (Contract(applications=("shop",)), make_history("eve"), "there is no application 'app-id'"),
     ],
