@@ -206,7 +206,7 @@ class JournalHeaders:
     """The selection of request headers to keep.
 
     Raises TypeError for a string instead of a sequence. Raises ValueError for more than 32 names, an invalid name
-    (RFC 9110, section 5.6.2, at most 64 characters), or a header that carries a credential, by standard or by contract.
+    (RFC 9110, section 5.6.2, at most 64 characters), or a header that carries a credential, in HTTP or in the contract.
     """
 
     def __init__(self, names: Sequence[str], contract: Contract) -> None:

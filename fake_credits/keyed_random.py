@@ -17,7 +17,7 @@ def keyed_random(seed: int, *key: str | int) -> float:
 
 
 def keyed_generator(seed: int, *key: str | int) -> random.Random:
-    """Return a random generator for a seed and a key, the same on every platform and Python version.
+    """Return a random number generator for a seed and a key, the same on every platform and Python version.
 
     Use only ``random()`` and ``getrandbits()``: the results of the other methods have changed between versions.
     """

@@ -90,7 +90,7 @@ class SandboxRegistry:
                 }
 
     def bind_token_subject(self, sandbox: Sandbox, issuer: str, user_id: str) -> None:
-        """Select a sandbox by the tokens of a foreign issuer's user; raise ValueError if they select another."""
+        """Make a foreign issuer's tokens for a user select a sandbox; raise ValueError if they select another."""
         with self._lock:
             if self._by_token_subject.setdefault((issuer, user_id), sandbox) is not sandbox:
                 raise ValueError(f"user {user_id!r} of {issuer!r} is bound to another sandbox")

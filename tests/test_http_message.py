@@ -80,7 +80,7 @@ def test_openapi_description_starts_with_reason_phrase(status: int) -> None:
     route = DEFAULT_CONTRACT.routes[Operation.GET_USER]
     operation = openapi_document(contract(status), "0")["paths"][route.path][route.method.lower()]
     description = operation["responses"][str(status)]["description"]
-    assert description.startswith(f"{PHRASES[status] or 'Refused'}: ")
+    assert description.startswith(f"{PHRASES[status] or 'Error'}: ")
 
 
 @pytest.mark.parametrize(("status", "title"), [(422, "Unprocessable Content"), (499, "user_not_found")])

@@ -89,7 +89,7 @@ def test_public_names_match_lazy_table_and_type_checking_imports() -> None:
 
 def test_misspelled_name_raises_attribute_error() -> None:
     with pytest.raises(AttributeError, match="has no attribute 'FakeCredit'"):
-        getattr(fake_credits, "FakeCredit")  # noqa: B009 - a plain access is an error of types, as it should be
+        getattr(fake_credits, "FakeCredit")  # noqa: B009 - type checkers reject a plain access
 
 
 def test_dunder_all_is_sorted_and_complete() -> None:

@@ -1,4 +1,4 @@
-"""Test API keys: how a made-up one looks, and how two are compared."""
+"""Test API keys: generating and comparing them."""
 
 from fake_credits.sandbox_options import API_KEY_PREFIX, api_keys_equal, new_api_key
 

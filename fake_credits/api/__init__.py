@@ -1,1 +1,1 @@
-"""Own the API as one Starlette application; the only package that imports Starlette."""
+"""The Credits API as a Starlette application."""

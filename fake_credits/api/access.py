@@ -37,7 +37,7 @@ class HostPolicy:
             return None
         hosts = [value for name, value in headers if name == b"host"]
         if len(hosts) != 1:
-            return MalformedRequest(f"the request has {len(hosts)} Host headers, not one (RFC 9112, section 3.2)")
+            return MalformedRequest(f"the request must have one Host header, not {len(hosts)} (RFC 9112, section 3.2)")
         host = hosts[0].decode("latin-1")
         match = _HOST_HEADER.fullmatch(host)
         if match is None:
@@ -49,7 +49,7 @@ class HostPolicy:
             return None
         if self._is_exposed and (not raw_path.startswith(b"/_fake/") or raw_path in _HEALTH_PATHS):
             return None
-        return HostNotAllowed(f"this server does not answer to the host {name!r}: start it with --allow-host {name}")
+        return HostNotAllowed(f"the host {name!r} is not allowed: start the server with --allow-host {name}")
 
 
 def _normalize(name: str) -> str:

@@ -35,7 +35,7 @@ __all__ = [
 ]
 
 SANDBOX_KEY = "fake_credits.sandbox"
-"""The key of a scope under which the in-process transport names its sandbox."""
+"""The key in an ASGI scope under which the in-process transport passes its sandbox."""
 
 _CONTROL_PATHS = ("/_fake/sandboxes", "/_fake/presets")
 
@@ -49,18 +49,18 @@ class ControlApp(Protocol):
 
 
 class WaitingConnection(Protocol):
-    """A connection that can wait in an event loop."""
+    """A connection that supports waiting in an event loop."""
 
     async def wait(self, wait: Wait) -> object:
-        """Wait, and return what the wait returns to the request."""
+        """Perform a wait, and return its result for the request."""
         ...
 
 
 def create_app(contract: Contract, sandboxes: SandboxRegistry | None = None) -> "CreditsApplication":
     """Return the API for one contract as an ASGI application, for any ASGI server.
 
-    ``sandboxes`` serve its requests, and from then on refuse faults that ASGI can't produce. None is for the in-process
-    transport alone. Raises FaultError if a sandbox already has such a fault.
+    ``sandboxes`` serve its requests, and from then on reject faults that ASGI can't produce; only the in-process
+    transport passes None. Raises FaultError if a sandbox already has such a fault.
     """
     if sandboxes is not None:
         sandboxes.refuse_connection_faults()
@@ -68,10 +68,10 @@ def create_app(contract: Contract, sandboxes: SandboxRegistry | None = None) -> 
 
 
 class CreditsApplication(Starlette):
-    """The API for one contract, with a route table of its own for the API's paths and Starlette's for the others.
+    """The API for one contract: API paths use a separate route table, all other paths Starlette's router.
 
-    Starlette's router normalises paths and costs a regular expression per route. Its default middlewares answer errors
-    in plain text, so there are none. ``control`` is the control plane of a live server.
+    Starlette's router normalises paths and matches a regular expression per route. There is no middleware, because
+    Starlette's default middleware responds to errors in plain text. ``control`` is the control plane of a live server.
     """
 
     def __init__(
@@ -95,16 +95,16 @@ class CreditsApplication(Starlette):
         return self.router
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        """Serve one request of any ASGI server; a lifespan is acknowledged and ignored."""
+        """Serve one ASGI connection; lifespan events are acknowledged and ignored."""
         if scope["type"] == "lifespan":
             await _acknowledge_lifespan(receive, send)
         elif scope["type"] == "websocket":
             await receive()
-            await send({"type": "websocket.close"})  # before it is accepted: the server responds with 403
+            await send({"type": "websocket.close"})  # closed before it is accepted, so the server responds with 403
         elif scope["type"] == "http":
             await self._serve(scope, receive, send)
         else:
-            raise NotImplementedError(f"the Credits API does not serve {scope['type']!r}")
+            raise NotImplementedError(f"unsupported ASGI scope type {scope['type']!r}")
 
     async def _serve(self, scope: Scope, receive: Receive, send: Send) -> None:
         request = _request_of(scope)
@@ -133,7 +133,7 @@ class CreditsApplication(Starlette):
             await send_response(response, send)
 
     def _journal_refusal(self, scope: Scope, error: ApiError) -> Response:
-        """Return the response to a path that is neither the API's nor the fake's own; it is an exchange."""
+        """Return the response for an unknown path or method, and journal the exchange."""
         sandbox = self._sandbox_of(scope)
         request = Request(scope["method"], scope["raw_path"], scope["headers"])
         exchange = Exchange.begin(self.runtime, sandbox, error, request)
@@ -143,7 +143,7 @@ class CreditsApplication(Starlette):
 
     def _registry(self) -> SandboxRegistry:
         if self._sandboxes is None:
-            raise RuntimeError("this application serves no sandbox: make it with create_app(contract, sandboxes)")
+            raise RuntimeError("this application has no sandboxes: create it with create_app(contract, sandboxes)")
         return self._sandboxes
 
     def _sandbox_of(self, scope: Scope) -> Sandbox:
@@ -151,7 +151,7 @@ class CreditsApplication(Starlette):
         return self._registry().resolve(None) if sandbox is None else sandbox
 
     async def _openapi(self, _request: StarletteRequest) -> StarletteResponse:
-        # These cost 15 ms, which every start would pay.
+        # Imported here, because these take 15 ms that every start would pay.
         from importlib.metadata import version
 
         from fake_credits.api.openapi import openapi_document
@@ -174,20 +174,20 @@ class CreditsApplication(Starlette):
 
 
 async def drive(coroutine: ExchangeCoroutine, wait: Wait | None, connection: WaitingConnection) -> None:
-    """Run a request that waits to its end, in an event loop."""
+    """Run a waiting request to completion, in an event loop."""
     while wait is not None:
         try:
             value = await connection.wait(wait)
-        except BaseException as error:  # noqa: BLE001 - raised in the request, which handles it
+        except BaseException as error:  # noqa: BLE001 - raised again in the request, which handles it
             wait = throw(coroutine, error)
         else:
             wait = resume(coroutine, value)
 
 
 class AsgiConnection:
-    """The connection of a request that came over ASGI, which can't be broken off.
+    """The ASGI connection of a request, which can be neither closed nor reset.
 
-    ASGI's ``send`` has to be awaited: messages are kept until the request waits or ends.
+    ASGI's ``send`` must be awaited, so messages are buffered until the request waits or ends.
     """
 
     def __init__(self, receive: Receive, send: Send) -> None:
@@ -197,7 +197,7 @@ class AsgiConnection:
         self._is_connected = True
 
     async def wait(self, wait: Wait) -> object:
-        """Send what there is, and wait as the server's event loop does."""
+        """Send the buffered messages, and wait in the server's event loop."""
         await self.flush()
         if wait is CHECKPOINT:
             return self._is_connected
@@ -206,10 +206,10 @@ class AsgiConnection:
         if isinstance(wait, Sleep):
             await self._sleep(wait.ms / 1000)
             return None
-        raise NotImplementedError(f"{wait!r} needs the live server: ASGI can't do this")
+        raise NotImplementedError(f"{wait!r} needs the live server: it is not possible over ASGI")
 
     async def flush(self) -> None:
-        """Send the messages that are kept."""
+        """Send the buffered messages."""
         messages, self._messages = self._messages, []
         for message in messages:
             await self._send(message)
@@ -226,7 +226,7 @@ class AsgiConnection:
         raise MalformedRequest("the client disconnected before the body was complete")
 
     async def _sleep(self, seconds: float) -> None:
-        """Sleep, and note a disconnect meanwhile; the request goes on as it would without a fault."""
+        """Sleep while watching for a disconnect, which does not interrupt the request."""
         end_s = anyio.current_time() + seconds
         with anyio.CancelScope(deadline=end_s):
             while self._is_connected:
@@ -234,7 +234,7 @@ class AsgiConnection:
         await anyio.sleep_until(end_s)
 
     def send(self, response: Response) -> None:
-        """Send a whole response."""
+        """Send a complete response."""
         self._messages += _messages_of(response)
 
     def start(self, response: Response) -> None:
@@ -251,24 +251,24 @@ class AsgiConnection:
 
     def close(self) -> None:
         """Raise NotImplementedError."""
-        raise NotImplementedError("closing a connection needs the live server: ASGI can't do this")
+        raise NotImplementedError("closing a connection needs the live server: it is not possible over ASGI")
 
     def reset(self) -> None:
         """Raise NotImplementedError."""
-        raise NotImplementedError("resetting a connection needs the live server: ASGI can't do this")
+        raise NotImplementedError("resetting a connection needs the live server: it is not possible over ASGI")
 
     def call_later(self, ms: float, callback: Callable[[], object]) -> None:
-        """Do nothing: the next request runs what is due."""
+        """Do nothing: the next request runs due timers."""
 
 
 async def send_response(response: Response, send: Send) -> None:
-    """Send a whole response over ASGI."""
+    """Send a complete response over ASGI."""
     for message in _messages_of(response):
         await send(message)
 
 
 def _messages_of(response: Response) -> tuple[AsgiMessage, AsgiMessage]:
-    """Return the messages of a response; the server adds Date, unless a fault has set it."""
+    """Return the ASGI messages of a response, without Date, which the server adds."""
     headers = response.full_headers(None)
     return (
         {"type": "http.response.start", "status": response.status, "headers": headers},
@@ -283,9 +283,9 @@ async def _acknowledge_lifespan(receive: Receive, send: Send) -> None:
 
 
 def _request_of(scope: Scope) -> Request:
-    """Return the request of a scope, relative to the path at which the application is mounted.
+    """Return the request of a scope, with its path relative to the mount path of the application.
 
-    Without ``raw_path`` an id with a slash can't be told from two segments, and is refused as an unknown path.
+    Without ``raw_path``, an id that contains a slash is rejected as an unknown path.
     """
     path: bytes = scope.get("raw_path") or _quote_path(scope["path"])
     root_path = _quote_path(scope.get("root_path", ""))
@@ -294,17 +294,17 @@ def _request_of(scope: Scope) -> Request:
     query: bytes = scope.get("query_string", b"")
     headers: Headers = [(name.lower(), value.strip(b" \t")) for name, value in scope["headers"]]
     if not scope.get("http_version", "1.1").startswith("1") and scope["method"] not in ("GET", "HEAD", "OPTIONS"):
-        headers.append((b"transfer-encoding", b"chunked"))  # HTTP/2 and 3 need not announce a body
+        headers.append((b"transfer-encoding", b"chunked"))  # a body need not be announced in HTTP/2 and HTTP/3
     return Request(scope["method"], path + (b"?" + query if query else b""), headers, None)
 
 
 def _quote_path(path: str) -> bytes:
-    """Return a path that the server has decoded in its encoded form; bytes that are not UTF-8 stay so."""
+    """Percent-encode a path that the server has decoded; bytes that are not UTF-8 are preserved."""
     return quote(path, safe="/:@!$&'()*+,;=~", errors="surrogatepass").encode("ascii")
 
 
 def _base_url(request: StarletteRequest) -> str:
-    """Return the URL of the application, with the Host as it was sent: in process it can be anything."""
+    """Return the URL of the application, with the Host of the request, which can be anything in process."""
     host = request.headers.get("host") or str((request.scope.get("server") or ("localhost",))[0])
     return f"{request.scope['scheme']}://{host}{_quote_path(request.scope.get('root_path', '')).decode()}"
 
@@ -312,9 +312,9 @@ def _base_url(request: StarletteRequest) -> str:
 def _as_api_error(error: HTTPException, scope: Scope) -> ApiError:
     request_line = f"{scope['method']} {escape_path(scope['raw_path'])}"
     if error.status_code == MethodNotAllowed.default_status:
-        methods = (error.headers or {}).get("Allow", "GET").split(", ")  # Starlette joins a set
+        methods = (error.headers or {}).get("Allow", "GET").split(", ")  # Starlette joins a set, in random order
         allow = ", ".join(sorted(methods))
-        return MethodNotAllowed(f"{request_line} is not allowed; it takes {allow}", allow=allow)
+        return MethodNotAllowed(f"{request_line} is not allowed; use {allow}", allow=allow)
     internal_paths = (
         "/_fake/livez, /_fake/readyz, /_fake/openapi.json and, on a live server, those of the control plane"
     )
@@ -326,5 +326,5 @@ async def _health(_request: StarletteRequest) -> StarletteResponse:
 
 
 def _json_response(name: str, content: Mapping[str, Any]) -> StarletteResponse:
-    """Return a response that is not an exchange: its request id says what it is, as the journal has no entry of it."""
+    """Return a response that is not journalled; its request id is a fixed name."""
     return JSONResponse(content, headers={"Cache-Control": "no-store", "X-Request-Id": name})

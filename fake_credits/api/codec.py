@@ -23,25 +23,23 @@ __all__ = ["Codec", "TransactionInput", "decode_cursor", "encode_cursor", "error
 
 
 _MAX_CACHED_SECONDS = 256
-_REASON_BY_VALUE = {
-    reason.value: reason for reason in Reason
-}  # a call of the enumeration costs half of reading the body
+_REASON_BY_VALUE = {reason.value: reason for reason in Reason}  # Reason(value) takes half as long as decoding a body
 
 
 class TransactionInput(NamedTuple):
-    """Be what createTransaction asks for, checked for types but not yet for rules."""
+    """The decoded body of createTransaction; only its types have been checked."""
 
     delta: int
     reason: Reason
 
 
 class _FastTransactionInput(Protocol):
-    delta: float  # 10.0 is an integer too, but a double can't tell 10.0 from 10.00000000000000001: the slow way can
+    delta: float  # strict decoding handles 10.0, which a double can't tell from 10.00000000000000001
     reason: str
 
 
 class Codec:
-    """Encode and decode the bodies of one contract."""
+    """An encoder and decoder for the bodies of one contract."""
 
     def __init__(self, contract: Contract) -> None:
         self._contract = contract
@@ -74,7 +72,7 @@ class Codec:
         )
         return cast("Callable[[bytes], _FastTransactionInput]", msgspec.json.Decoder(struct).decode)
 
-    # ------------------------------------------------------------ out
+    # ------------------------------------------------------------ encoding
 
     def encode_user(self, account: Account) -> bytes:
         """Return the body of getUser and createUser."""
@@ -132,19 +130,19 @@ class Codec:
             trailer = f",{_json_string(self._contract.name_of('nextCursor'))}:{cursor}"
         return f"{{{_json_string(self._contract.name_of(member))}:[{','.join(items)}]{trailer}}}".encode()
 
-    # ------------------------------------------------------------ in
+    # ------------------------------------------------------------ decoding
 
     def decode_transaction(self, body: bytes) -> TransactionInput:
-        """Return the transaction that a body asks for.
+        """Return the transaction described by a body.
 
-        Raises MalformedJson for what is no JSON, and ValidationError with every problem of type or name at once.
+        Raises MalformedJson for invalid JSON, and ValidationError with all wrong types and names at once.
         """
-        # Six quotation marks and no escape are two names and one text: then no member can stand there twice.
+        # Six quotation marks without escapes are two names and one string, so no member can occur twice.
         if body.count(b'"') == 6 and b"\\" not in body:
             try:
                 decoded = self._decode_fast(body)
             except (msgspec.MsgspecError, ValueError):
-                pass  # the slow way says what is wrong
+                pass  # strict decoding reports the problem
             else:
                 reason = _REASON_BY_VALUE.get(decoded.reason)
                 if reason is not None and isinstance(decoded.delta, int):
@@ -152,7 +150,7 @@ class Codec:
         return self._decode_strict(_parse_object(body))
 
     def require_empty_body(self, body: bytes) -> None:
-        """Refuse a body with members, for an operation that takes none; empty and ``{}`` pass."""
+        """Raise ValidationError if a body has members; an empty body and ``{}`` are accepted."""
         if body:
             _raise_problems(_unknown_members(_parse_object(body), ()))
 
@@ -165,7 +163,7 @@ class Codec:
 
 
 def _iso_second(second: int) -> str:
-    """Return a second since 1970 as ISO 8601, without its zone: what most transactions of a page share."""
+    """Return a second since 1970 as ISO 8601 without a time zone; cached, as transactions of a page often share it."""
     return str(created_at_to_json("iso_s", second * 1000)).removesuffix("Z")
 
 
@@ -174,7 +172,7 @@ def _json_string(text: str) -> str:
 
 
 def _template_key(name: str) -> str:
-    """Return a member's name as a template has it."""
+    """Return a member's name in JSON, escaped for ``%`` formatting."""
     return _json_string(name).replace("%", "%%")
 
 
@@ -189,14 +187,14 @@ def _parse_object(body: bytes) -> dict[str, object]:
 
 
 def _parse_integer(digits: str) -> int | Decimal:
-    # int() refuses thousands of digits with advice about the interpreter; nobody here needs that many.
+    # int() raises an error about interpreter settings for thousands of digits; such numbers are invalid anyway.
     return int(digits) if len(digits) < 100 else Decimal(digits)
 
 
 def _parse_decimal(text: str) -> Decimal:
     try:
         return Decimal(text)
-    except InvalidOperation:  # an exponent of twenty digits: what is that large or small is no amount either way
+    except InvalidOperation:  # an exponent of twenty digits, which is invalid anyway
         return Decimal("1e-999999" if "e-" in text.lower() else "1e999999")
 
 
@@ -207,7 +205,7 @@ def _read_delta(members: dict[str, object], name: str) -> tuple[int, Problem | N
     if isinstance(value, bool) or not isinstance(value, int | Decimal):
         return 0, Problem(name, f"must be an integer, not {_json_type_name(value)}")
     if not -MAX_AMOUNT <= value <= MAX_AMOUNT:
-        return 0, Problem(name, f"must be at most {MAX_AMOUNT} in size (2^53 - 1), not {short_repr(value)}")
+        return 0, Problem(name, f"must be at most {MAX_AMOUNT} (2^53 - 1) in magnitude, not {short_repr(value)}")
     if value != int(value):
         return 0, Problem(name, f"must be an integer, not {short_repr(value)}")
     return int(value), None
@@ -227,7 +225,7 @@ def _read_reason(members: dict[str, object], name: str) -> tuple[Reason, Problem
 
 def _unknown_members(members: dict[str, object], allowed: tuple[str, ...]) -> list[Problem]:
     problem = (
-        f"is no member of this body (known: {', '.join(allowed)})" if allowed else "is not allowed: the body is empty"
+        f"is not a member of this body (known: {', '.join(allowed)})" if allowed else "is not allowed: send no members"
     )
     return [Problem(short_repr(name).strip("'"), problem) for name in members if name not in allowed]
 
@@ -259,30 +257,29 @@ _SIGNATURE_BYTES = 12
 
 
 def encode_cursor(key: bytes, scope: tuple[str, ...], position: int) -> str:
-    """Return the cursor for a position of the list that ``scope`` names."""
+    """Return the cursor for a position in the list that ``scope`` identifies."""
     position_bytes = position.to_bytes(_POSITION_BYTES, "big")
-    # Lengths in front make the encoding unambiguous: no two scopes share one.
+    # Length prefixes make the encoding unambiguous.
     scope_bytes = b"".join(len(part).to_bytes(4, "big") + part for part in (text.encode() for text in scope))
     signature = hashlib.blake2b(position_bytes + scope_bytes, digest_size=_SIGNATURE_BYTES, key=key).digest()
     return base64.urlsafe_b64encode(position_bytes + signature).decode("ascii")
 
 
 def decode_cursor(key: bytes, scope: tuple[str, ...], cursor: str) -> int:
-    """Return the position behind a cursor; raise InvalidCursor for one that this list did not give out."""
+    """Return the position of a cursor; raise InvalidCursor if it was not issued for this list."""
     try:
         encoded = cursor.encode("ascii")
         position = int.from_bytes(base64.b64decode(encoded, altchars=b"-_", validate=True)[:_POSITION_BYTES], "big")
     except (UnicodeEncodeError, binascii.Error):
         raise _invalid_cursor() from None
-    # The texts are compared, not what they decode to: base64 has several texts for the same bytes.
+    # The encoded forms are compared, because base64 can encode the same bytes in several ways.
     if not hmac.compare_digest(encoded, encode_cursor(key, scope, position).encode("ascii")):
         raise _invalid_cursor()
     return position
 
 
 def _invalid_cursor() -> InvalidCursor:
-    """Return the refusal of a cursor that a list did not give out."""
-    return InvalidCursor("this cursor was not given out by this list: pass on nextCursor as it came, to the same list")
+    return InvalidCursor("this cursor was not issued for this list: pass nextCursor unchanged, to the same list")
 
 
 _CHALLENGE_ERRORS = {
@@ -294,7 +291,7 @@ _CHALLENGE_ERRORS = {
 
 
 def error_response(contract: Contract, error: ApiError, request_id: str, *, status: int | None = None) -> Response:
-    """Return an error response in the contract's error body (row 18), with its status (row 19) unless one is given."""
+    """Return an error response in the contract's form (row 18), by default with the contract's status (row 19)."""
     status = contract.status_of(error) if status is None else status
     response = Response(
         status, _error_body(contract, error, status, request_id), _error_headers(contract, error, status)
@@ -326,8 +323,7 @@ def _error_body(contract: Contract, error: ApiError, status: int, request_id: st
 def _error_headers(contract: Contract, error: ApiError, status: int) -> Headers:
     headers: Headers = [(b"x-fake-credits-cause", error_cause(error).encode("ascii", "replace"))]
     if status == http.HTTPStatus.UNAUTHORIZED:
-        # A 401 must have a challenge, whichever error the contract sends as one; it names an error only if a credential
-        # was refused (RFC 6750, section 3.1).
+        # Every 401 has a challenge, which includes an error only if a credential was rejected (RFC 6750, section 3.1).
         scheme = contract.user_token.scheme or contract.api_key.scheme or "Bearer"
         challenge = f'{scheme} realm="credits"{_CHALLENGE_ERRORS.get(error.code, "")}'
         headers.append((b"www-authenticate", challenge.encode("ascii")))

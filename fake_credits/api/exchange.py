@@ -28,7 +28,7 @@ __all__ = ["ContractRuntime", "Exchange", "FaultOverrides"]
 
 _NO_ROUTE = RouteMatch(cast("Operation", ""), "", "")
 _MAX_JOURNALED_CHARS = 1000
-"""So many characters of an id or a message are journalled: a path can have 64 KiB, and 10,000 entries are kept."""
+"""Longer ids and messages are truncated: a path can have 64 KiB, and 10,000 entries are kept."""
 
 
 class ContractRuntime:
@@ -47,10 +47,10 @@ class ContractRuntime:
 
 @dataclass(slots=True)
 class FaultOverrides:
-    """What a fault changes about an operation.
+    """The changes that a fault makes to an operation.
 
-    A read goes back by milliseconds or by writes, but not beyond ``history_lengths``: how many transactions each user
-    had when the rule was added. A ``dry_run`` checks a write and does not apply it.
+    A stale read ignores recent history by milliseconds or by writes, but never the ``history_lengths``, which are the
+    numbers of transactions of each user when the rule was added. A ``dry_run`` checks a write without applying it.
     """
 
     stale_by_ms: int = 0
@@ -60,7 +60,7 @@ class FaultOverrides:
     dry_run: bool = False
 
     def visible_count(self, account: Account, now_ms: int) -> int:
-        """Return how many of a user's transactions can be seen."""
+        """Return the number of a user's transactions that are visible to the read."""
         if self.history_lengths is None:
             return len(account)
         minimum = min(self.history_lengths.get((account.application_id, account.user_id), 0), len(account))
@@ -73,11 +73,11 @@ class FaultOverrides:
 
 
 class Exchange(msgspec.Struct, eq=False):
-    """A request in a sandbox and what came of it.
+    """A request in a sandbox and its outcome.
 
-    ``headers_by_name`` has the last field of each name. ``body`` is empty until it is read. ``transaction_number`` is
-    that of a booked transaction in its user's history, from 1. ``delivery`` is None for a response that is sent whole.
-    A msgspec struct, because one is created for every call and a class of this size takes twice as long to create.
+    ``headers_by_name`` has the last header of each name. ``body`` is empty until it is read. ``transaction_number`` is
+    the number of a committed transaction in its user's history, from 1. ``delivery`` is None for a normal response.
+    It is a msgspec struct because one is created for every call, and an ordinary class takes twice as long to create.
     """
 
     runtime: ContractRuntime
@@ -126,7 +126,7 @@ class Exchange(msgspec.Struct, eq=False):
         )
 
     def match_route(self) -> None:
-        """Find the operation; raise RouteNotFound, MethodNotAllowed, MalformedRequest or what dispatch has found."""
+        """Find the operation; raise RouteNotFound, MethodNotAllowed, MalformedRequest or the error from dispatch."""
         if self.error is not None:
             raise self.error
         routes = self.runtime.routes
@@ -134,9 +134,9 @@ class Exchange(msgspec.Struct, eq=False):
         self.route_match = match(self.request.method, self.path)
 
     def must_wait_for_body(self) -> bool:
-        """Take the body if it has arrived; return whether it is announced and still to come.
+        """Store the body if it has arrived, and return whether an announced body is still missing.
 
-        Raises PayloadTooLarge for a body that is, or is announced to be, over the limit.
+        Raises PayloadTooLarge if the body or its announced length is over the limit.
         """
         headers, body = self.headers_by_name, self.request.body
         if b"content-length" not in headers and b"transfer-encoding" not in headers:
@@ -145,17 +145,17 @@ class Exchange(msgspec.Struct, eq=False):
             raise Body(MAX_BODY_BYTES).too_large()
         self.body = body or b""
         if body is None and b"expect" in headers and not self.sandbox.faults:
-            self.authorize()  # so that a body that nobody will read is not asked for
+            self.authorize()  # so that a body that would not be read is not requested
         return body is None
 
     def respond_with_error(self, error: ApiError, *, status: int | None = None) -> Response:
-        """Let the answer be a refusal, with a status of its own where one is given, and return it."""
+        """Set and return an error response, by default with the contract's status."""
         self.error = error
         response = self.response = error_response(self.runtime.contract, error, self.request_id, status=status)
         return response
 
     def fail_with_bug(self, bug: Exception) -> None:
-        """Let the answer be an internal error, which the test that met it will raise."""
+        """Respond with an internal error, and record the bug, which fails the test."""
         self.sandbox.add_bug(bug)
         self.respond_with_error(InternalError(f"a bug of fake-credits: {type(bug).__name__}: {bug}"))
 
@@ -172,18 +172,18 @@ class Exchange(msgspec.Struct, eq=False):
 
     @property
     def label(self) -> str:
-        """Return whose call it is, for people."""
+        """Return the operation and the user, for display."""
         route_match = self.route_match
         if route_match is _NO_ROUTE:
             return f"{self.request.method} {escape_path(self.path)}"
         return f"{route_match.operation.value} of {route_match.user_id or route_match.application_id}"
 
     def gate_ticket(self, resume: Callable[[], None]) -> GateTicket:
-        """Return what a gate knows of this exchange; ``go`` runs it on."""
+        """Return the ticket for waiting at a gate; ``resume`` continues the exchange."""
         return GateTicket(self.route_match.user_id, self.ordinal, self.label, resume)
 
     def authorize(self, clock_skew_s: int = 0) -> None:
-        """Check credential and permission. Existence comes later, so that a stranger learns nothing about it."""
+        """Check credential and permission, before existence, which unauthorized callers must not learn."""
         route_match, credential = self.route_match, self.credential
         if isinstance(credential, ApiError):
             raise credential
@@ -193,31 +193,31 @@ class Exchange(msgspec.Struct, eq=False):
             self._authorize_api_key(route_match)
             return
         if route_match.operation.requires_api_key:
-            message = f"{route_match.operation} needs the API key: a user's token reads its own user only"
+            message = f"{route_match.operation} requires the API key: a user's token can only read its own user"
             raise InsufficientScope(message, auth_reason="insufficient_scope")
         token.require_user(route_match.user_id)
 
     def _authorize_api_key(self, route_match: RouteMatch) -> None:
         key_applications = self.runtime.contract.key_applications
         if key_applications is not None and route_match.application_id not in key_applications:
-            message = f"the API key may not touch application {route_match.application_id!r}"
+            message = f"the API key has no access to application {route_match.application_id!r}"
             raise Forbidden(message, auth_reason="other_application")
 
     def abandon(self) -> None:
-        """Journal the exchange as far as it has come, as its client has given it up; it may go on, and amend that."""
+        """Journal the exchange when its client has given up; it may continue, and replace the entry later."""
         if not self.is_journaled:
             self.journal(delivered=False)
 
     def journal(self, *, delivered: bool) -> None:
-        """Journal the exchange as it stands; once more, that takes the place of the first time."""
+        """Journal the current state of the exchange, replacing any earlier entry."""
         if not self.rule_names:
             self._write_journal_entry(delivered=delivered)
             return
-        with self.sandbox.lock:  # whoever moves the clock may run it meanwhile
+        with self.sandbox.lock:  # a late write may run at the same time, when the clock is moved
             self._write_journal_entry(delivered=delivered)
 
     def _requested_transaction(self) -> tuple[int | None, str]:
-        """Return what the body of a transaction asks for, though nobody came to do it."""
+        """Return the delta and reason of a transaction that was not executed."""
         if self.route_match.operation is Operation.CREATE_TRANSACTION:
             with suppress(ApiError):
                 return self.runtime.codec.decode_transaction(self.body)
@@ -230,7 +230,7 @@ class Exchange(msgspec.Struct, eq=False):
             target = escape_path(self.request.target)
         delta, reason = self.transaction_input or (self._requested_transaction() if self.body else (None, ""))
         idempotency_key = self.headers_by_name.get(b"idempotency-key", b"")
-        entry = JournalEntry(  # by position, in the order of its fields: by name it would cost seven times as much
+        entry = JournalEntry(  # positional arguments, because keywords are seven times as slow
             self.ordinal,
             self.request_id,
             sandbox.clock.now_ms(),
@@ -263,8 +263,8 @@ class Exchange(msgspec.Struct, eq=False):
 
 
 def _announced_length(headers: Mapping[bytes, bytes]) -> int:
-    """Return the Content-Length, bounded, or 0 if there is none that can be read."""
+    """Return the Content-Length, bounded, or 0 if it is missing or invalid."""
     digits = headers.get(b"content-length", b"").lstrip(b"0")
     if not digits.isdigit():
         return 0
-    return int(digits) if len(digits) < 10 else MAX_BODY_BYTES + 1  # int() refuses thousands of digits
+    return int(digits) if len(digits) < 10 else MAX_BODY_BYTES + 1  # int() raises for thousands of digits

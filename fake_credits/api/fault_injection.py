@@ -1,4 +1,4 @@
-"""Which faults fire for an exchange, and what their effects do to it."""
+"""Fault injection: matching the rules for an exchange, and applying their effects."""
 
 import math
 from collections.abc import Callable, Mapping, Sequence
@@ -21,16 +21,16 @@ __all__ = ["ExchangeFaultContext", "match_faults"]
 
 
 def match_faults(exchange: Exchange, connection: Connection) -> "ExchangeFaultContext | None":
-    """Return the faults that fire for an exchange, None for none.
+    """Return the context of the faults that fire for an exchange, or None.
 
-    Raises ServerError if the predicate of a rule fails.
+    Raises ServerError if the predicate of a rule raises.
     """
     sandbox = exchange.sandbox
     if sandbox.is_closed:
         return None
     if not isinstance(exchange.credential, ApiError):
         exchange.client = exchange.credential.kind
-    with sandbox.lock:  # a reset waits for it
+    with sandbox.lock:  # so that no reset happens in between
         firings = _match_rules(exchange)
         return ExchangeFaultContext(exchange, connection, firings) if firings else None
 
@@ -70,7 +70,7 @@ def _transaction_reason(exchange: Exchange) -> str:
 
 
 class ExchangeFaultContext:
-    """An exchange as the effects of its faults see it."""
+    """The context in which effects are applied to an exchange."""
 
     def __init__(self, exchange: Exchange, connection: Connection, firings: Sequence[Firing]) -> None:
         self._exchange = exchange
@@ -107,7 +107,7 @@ class ExchangeFaultContext:
         await firing.effect.apply(self)
 
     def authorize_and_execute(self) -> None:
-        """Authorize and execute, unless an effect has responded; a refusal is a response that effects can touch."""
+        """Authorize and execute, unless an effect has responded; effects can modify error responses too."""
         if not self._has_outcome:
             self._authorize_and_execute()
 
@@ -116,14 +116,14 @@ class ExchangeFaultContext:
         try:
             with exchange.sandbox.lock:
                 if exchange.sandbox.ledger is not self._ledger:
-                    raise Unavailable("the sandbox was reset while a fault of fake-credits held this call up")
+                    raise Unavailable("the sandbox was reset while an injected fault delayed this call")
                 authorize_and_execute(exchange, clock_skew_s=self._clock_skew_s)
         except ApiError as error:
             exchange.respond_with_error(error.with_traceback(None))
         self._repeat_write()
 
     def _repeat_write(self) -> None:
-        """Repeat a committed write if asked to, and discard the second result."""
+        """Repeat a committed write if a fault duplicates it, and discard the second result."""
         exchange = self._exchange
         if self._write_count == 1 or not exchange.committed:
             return
@@ -156,8 +156,8 @@ class ExchangeFaultContext:
         gate = exchange.sandbox.gates.get(gate_name)
         if gate is None or await AtGate(gate):
             return
-        problem = f"gate {gate_name!r} held {exchange.label} for {gate.limit_s:g} s, and nobody released it"
-        exchange.sandbox.add_problem(f"{problem}; it holds {gate.waiters() or 'nobody else'}")
+        problem = f"gate {gate_name!r} held {exchange.label} for {gate.limit_s:g} s without being released"
+        exchange.sandbox.add_problem(f"{problem}; it still holds {gate.waiters() or 'no other call'}")
         exchange.fault_cause, error = "", GatewayTimeout(problem)
         error.fault = self._firing.active_rule.name
         raise error
@@ -165,11 +165,11 @@ class ExchangeFaultContext:
     def respond_with_error(self, error: ApiError, *, status: int | None = None, retry_after: str = "") -> None:
         """Respond with an error."""
         rule_name = error.fault = self._firing.active_rule.name
-        self._exchange.fault_cause = ""  # that of a response before this one
-        error.message = f"{error.message} (the fault {rule_name!r} of fake-credits)"
+        self._exchange.fault_cause = ""  # the cause of the previous response no longer applies
+        error.message = f"{error.message} (injected by the fault {rule_name!r})"
         response = self._exchange.respond_with_error(error, status=status)
         if retry_after:
-            # A date means something only next to the Date of the same clock.
+            # A date is only meaningful with a Date header from the same clock.
             date = http_date(self._exchange.sandbox.clock.now_ms() // 1000)
             response.headers += [(b"retry-after", retry_after.encode("ascii")), (b"date", date)]
 
@@ -189,7 +189,7 @@ class ExchangeFaultContext:
         try:
             members = msgspec.json.decode(response.body, type=dict[str, Any])
         except msgspec.DecodeError:
-            return  # another fault has replaced it by a proxy's page
+            return  # another fault has replaced the body
         edit(members)
         response.body = msgspec.json.encode(members)
 
@@ -214,7 +214,7 @@ class ExchangeFaultContext:
         return values.get(form, "")
 
     def set_delivery(self, delivery: Delivery) -> None:
-        """Set how the response is delivered."""
+        """Set the delivery of the response."""
         exchange = self._exchange
         exchange.delivery, exchange.fault_cause = delivery, f"fault:{self._firing.active_rule.name}"
 
@@ -232,7 +232,7 @@ class ExchangeFaultContext:
         self._write_count = 2
 
     def inject_cursor_fault(self, cursor_fault: CursorFault) -> None:
-        """Tamper with the list's cursor."""
+        """Apply a fault to the cursor of a list."""
         self._overrides().cursor_fault = cursor_fault
 
     def _overrides(self) -> FaultOverrides:
@@ -241,7 +241,7 @@ class ExchangeFaultContext:
         return exchange.overrides
 
     def skew_token_clock(self, skew_s: int) -> None:
-        """Verify the token by a clock that is fast."""
+        """Verify the token with a clock that is ahead by ``skew_s`` seconds."""
         self._clock_skew_s = skew_s
 
     def defer_write(self, after_ms: int) -> None:
@@ -268,6 +268,6 @@ class ExchangeFaultContext:
             self._exchange.overrides = None
             self._execute()
             self._repeat_write()
-        except Exception as bug:  # noqa: BLE001 - recorded here, as the caller that moved the clock is not to blame
+        except Exception as bug:  # noqa: BLE001 - recorded, because the caller that moved the clock did not cause it
             sandbox.add_bug(bug)
         self._exchange.journal(delivered=False)

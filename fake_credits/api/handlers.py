@@ -1,4 +1,4 @@
-"""What each of the six operations does, once its request is authorized. It runs under the sandbox's lock."""
+"""The handlers of the six operations, which run under the sandbox's lock after authorization."""
 
 from collections.abc import Callable, Mapping
 from urllib.parse import parse_qsl
@@ -26,7 +26,7 @@ def authorize_and_execute(exchange: Exchange, *, clock_skew_s: int = 0) -> None:
 
 
 def execute(exchange: Exchange) -> None:
-    """Execute the operation; raise ApiError if it is refused. The caller holds the sandbox's lock."""
+    """Execute the operation; raise ApiError if it is rejected. The caller holds the sandbox's lock."""
     exchange.response = OPERATION_HANDLERS[exchange.route_match.operation](exchange)
 
 
@@ -95,7 +95,7 @@ def _list_transactions(exchange: Exchange) -> Response:
 
 
 _DRY_RUN_RESPONSE = Response(204)
-"""The result of a dry run, which nobody receives."""
+"""The response of a dry run, which is never sent."""
 
 OPERATION_HANDLERS: Mapping[Operation, Callable[[Exchange], Response]] = {
     Operation.CREATE_USER: _create_user,
@@ -114,8 +114,8 @@ def _is_dry_run(exchange: Exchange) -> bool:
 def _resolve_account(exchange: Exchange) -> Account:
     """Return the account that the path names; raise UserNotFound or ApplicationNotFound.
 
-    If the contract accepts unknown users (row 6), a missing account is created. For a transaction it is added only once
-    that is booked, so that a refused one leaves nothing behind.
+    If the contract accepts unknown users (row 6), a missing account is created. For a transaction, the account is only
+    added once the transaction is committed.
     """
     ledger, policy = exchange.sandbox.ledger, exchange.runtime.contract.unknown_user
     operation, application_id, user_id, _, _ = exchange.route_match
@@ -132,7 +132,7 @@ def _resolve_account(exchange: Exchange) -> Account:
 
 
 def _json_body(exchange: Exchange) -> bytes:
-    """Return the body; raise UnsupportedMediaType if there is one that is not declared as JSON."""
+    """Return the body; raise UnsupportedMediaType if it is not empty and not declared as JSON."""
     headers, headers_by_name = exchange.request.headers, exchange.headers_by_name
     is_repeated = len(headers) != len(headers_by_name)
     if exchange.body and (is_repeated or headers_by_name.get(b"content-type") != b"application/json"):
@@ -162,10 +162,10 @@ def _parse_page_query(exchange: Exchange) -> tuple[int | None, int]:
     cursors = [value for name, value in pairs if name == contract.cursor_parameter]
     limits = [value for name, value in pairs if name == contract.limit_parameter != ""]
     if len(cursors) > 1:
-        raise InvalidCursor(f"the parameter {contract.cursor_parameter} stands {len(cursors)} times in the query")
+        raise InvalidCursor(f"the query must have at most one {contract.cursor_parameter}, not {len(cursors)}")
     start = decode_cursor(exchange.sandbox.cursor_key, _cursor_scope(exchange), cursors[0]) if cursors else None
     if start is not None and exchange.overrides is not None and exchange.overrides.cursor_fault == "expired":
-        raise InvalidCursor("this cursor has expired: begin the list anew")
+        raise InvalidCursor("this cursor has expired: start again from the first page")
     return start, _parse_limit(contract.limit_parameter, limits[-1]) if limits else contract.page_size
 
 
@@ -177,7 +177,7 @@ def _parse_limit(name: str, text: str) -> int:
 
 
 def _apply_cursor_fault(exchange: Exchange, page: PageRange, start: int | None, list_length: int) -> PageRange:
-    """Return a page of a list of ``list_length`` entries as a cursor fault, if there is one, shows it."""
+    """Return a page of a list with ``list_length`` entries, after applying any cursor fault."""
     fault = None if exchange.overrides is None else exchange.overrides.cursor_fault
     if fault is None or not page.positions:
         return page

@@ -1,4 +1,4 @@
-"""Own the OpenAPI 3.1 document of a contract: made from the same settings as the answers; know nothing of requests."""
+"""The OpenAPI 3.1 document of a contract."""
 
 import http
 import re
@@ -12,7 +12,7 @@ from fake_credits.models import Reason
 
 __all__ = ["openapi_document"]
 
-Json = dict[str, Any]  # JSON nests without end, and no type checker can follow it
+Json = dict[str, Any]  # Any, because type checkers handle recursive JSON types poorly
 
 _SUMMARIES = {
     Operation.CREATE_USER: "Create or update a user (idempotent)",
@@ -25,7 +25,7 @@ _SUMMARIES = {
 _LIST_OPERATIONS = (Operation.LIST_USERS, Operation.LIST_TRANSACTIONS)
 _BODY_OPERATIONS = (Operation.CREATE_USER, Operation.CREATE_TRANSACTION)
 
-# Codes that an operation can't answer with; all others are every operation's.
+# The operations of error codes that do not occur in every operation.
 _OPERATIONS_BY_CODE: dict[str, tuple[Operation, ...]] = {
     "insufficient_credits": (Operation.CREATE_TRANSACTION,),
     "balance_limit_exceeded": (Operation.CREATE_TRANSACTION,),
@@ -35,26 +35,26 @@ _OPERATIONS_BY_CODE: dict[str, tuple[Operation, ...]] = {
     "insufficient_scope": (Operation.CREATE_USER, Operation.LIST_USERS, Operation.CREATE_TRANSACTION),
     "user_not_found": tuple(each for each in Operation if each not in (Operation.CREATE_USER, Operation.LIST_USERS)),
 }
-_PYTHON_ONLY_REGEX = re.compile(r"\(\?[aiLmsuxP]|\\[AZ]")  # JSON Schema's patterns are those of ECMA-262
+_PYTHON_ONLY_REGEX = re.compile(r"\(\?[aiLmsuxP]|\\[AZ]")  # JSON Schema uses the patterns of ECMA-262
 _COMMON_HEADERS = ("X-Request-Id", "Cache-Control")
 _CORS_HEADERS = ("Access-Control-Allow-Origin", "Access-Control-Expose-Headers", "Vary")
 _REQUIRED_HEADERS = (*_COMMON_HEADERS, "X-Fake-Credits-Cause", "WWW-Authenticate")
 _HEADER_DESCRIPTIONS = {
-    "X-Request-Id": "names this exchange in the journal",
+    "X-Request-Id": "the id of this exchange in the journal",
     "Cache-Control": "`no-store`",
-    "X-Fake-Credits-Cause": "why this is no success: `fault:…`, `auth:…`, `validation`, `domain`, `routing`, `limit`, "
+    "X-Fake-Credits-Cause": "the cause of an error: `fault:…`, `auth:…`, `validation`, `domain`, `routing`, `limit`, "
     "`host`, `bug`",
-    "WWW-Authenticate": "the challenge of RFC 6750",
-    "Allow": "the methods that the path has",
-    "Retry-After": "when to try again",
-    "Access-Control-Allow-Origin": "to a request with an Origin that the contract allows",
-    "Access-Control-Expose-Headers": "to a request with an Origin that the contract allows",
-    "Vary": "`Origin`, to a request with an Origin out of a list of them",
+    "WWW-Authenticate": "the challenge (RFC 6750)",
+    "Allow": "the methods that the path supports",
+    "Retry-After": "when to retry",
+    "Access-Control-Allow-Origin": "sent if the contract allows the Origin of the request",
+    "Access-Control-Expose-Headers": "sent if the contract allows the Origin of the request",
+    "Vary": "`Origin`, sent if the contract lists the Origin of the request",
 }
 
 
 def openapi_document(contract: Contract, version: str) -> Json:
-    """Return the document; ``version`` is the package's."""
+    """Return the OpenAPI document; ``version`` is that of the package."""
     paths: dict[str, Json] = {}
     for operation, route in contract.routes.items():
         paths.setdefault(route.path, {})[route.method.lower()] = _operation_object(contract, operation)
@@ -63,7 +63,7 @@ def openapi_document(contract: Contract, version: str) -> Json:
         "info": {
             "title": "Credits Management API (fake-credits)",
             "version": version,
-            "description": "What fake-credits answers under this contract. Not affiliated with ocx-inc.",
+            "description": "The API that fake-credits serves under this contract. Not affiliated with ocx-inc.",
             "license": {"name": "MIT", "identifier": "MIT"},
         },
         "servers": [{"url": "/"}],
@@ -93,17 +93,17 @@ def _parameters(contract: Contract, operation: Operation) -> list[Json]:
     names = ["applicationId"] if operation is Operation.LIST_USERS else ["applicationId", "userId"]
     id_schema: Json = {"type": "string", "minLength": 1, "maxLength": contract.id_max_length}
     if contract.id_pattern and _PYTHON_ONLY_REGEX.search(contract.id_pattern):
-        id_schema["description"] = f"matches, as a whole, Python's regular expression {contract.id_pattern}"
+        id_schema["description"] = f"must completely match the Python regular expression {contract.id_pattern}"
     elif contract.id_pattern:
         id_schema["pattern"] = f"^(?:{contract.id_pattern})$"
     parameters: list[Json] = [{"name": name, "in": "path", "required": True, "schema": id_schema} for name in names]
     if operation in _LIST_OPERATIONS:
         parameters.append(
-            _query_parameter(contract.cursor_parameter, "`nextCursor` of another page", {"type": "string"})
+            _query_parameter(contract.cursor_parameter, "`nextCursor` of the previous page", {"type": "string"})
         )
         if contract.limit_parameter:
             limit_schema: Json = {"type": "integer", "minimum": 1, "maximum": 1000, "default": contract.page_size}
-            parameters.append(_query_parameter(contract.limit_parameter, "entries a page", limit_schema))
+            parameters.append(_query_parameter(contract.limit_parameter, "entries per page", limit_schema))
     return parameters
 
 
@@ -129,7 +129,7 @@ def _success_responses(contract: Contract, operation: Operation) -> Json:
         Operation.LIST_TRANSACTIONS: "ListTransactionsResponse",
     }[operation]
     response: Json = {
-        "description": "Done",
+        "description": "Success",
         "headers": _header_references(*_COMMON_HEADERS, *_cors_header_names(contract)),
     }
     if operation is Operation.CREATE_TRANSACTION and contract.created_transaction == "empty":
@@ -162,7 +162,7 @@ def _error_response(contract: Contract, status: int, codes: Collection[str]) -> 
     codes_schema: Json = {"properties": {"error": code_schema}} if contract.error_body == "nested" else code_schema
     media_type = "application/problem+json" if contract.error_body == "problem" else "application/json"
     return {
-        "description": f"{reason_phrase(status) or 'Refused'}: {', '.join(codes)}",
+        "description": f"{reason_phrase(status) or 'Error'}: {', '.join(codes)}",
         "headers": _header_references(*header_names),
         "content": {media_type: {"schema": {"allOf": [_schema_reference("ApiError"), codes_schema]}}},
     }

@@ -25,7 +25,7 @@ def dispatch(
 ) -> Exchange | Response | None:
     """Return the exchange of an API request, the response to a preflight, or None for the fake's own paths.
 
-    A request with a bad Host (``host_error``) is an exchange that `handle` refuses.
+    A request with an invalid Host (``host_error``) is an exchange that `handle` rejects.
     """
     if host_error is None:
         if request.target.startswith(INTERNAL_PATHS):
@@ -50,7 +50,7 @@ async def handle(exchange: Exchange, connection: Connection) -> None:
     """Serve one request: route → method → body, bounded → faults before → credential → permission → ids → body decoded
     → domain → faults after → journal → delivery.
 
-    The order is that of README, "The API". A refusal writes nothing.
+    The order is that of README, "The API". A rejected request writes nothing.
     """
     try:
         try:
@@ -66,7 +66,7 @@ async def handle(exchange: Exchange, connection: Connection) -> None:
                 faults.authorize_and_execute()
                 await faults.apply_after()
         except ApiError as error:
-            exchange.respond_with_error(error.with_traceback(None))  # the traceback would hold this frame
+            exchange.respond_with_error(error.with_traceback(None))  # the traceback would keep this frame alive
         except Exception as bug:  # noqa: BLE001 - recorded, and raised again in the test that caused it
             exchange.fail_with_bug(bug)
         is_connected = await CHECKPOINT

@@ -1,8 +1,8 @@
-"""Routing: from a method and a path to an operation and the ids in the path.
+"""Routing: finding the operation and the ids for a method and a path.
 
-Paths are matched raw, segment by segment, each percent-decoded once: what a framework's own router normalises (`//`,
-`..`, a trailing slash, `%2F`) is here what the client sent. The table is a dictionary by number of segments and by
-the literal ones among them, so a match costs no regular expression.
+Raw paths are matched segment by segment, each percent-decoded once. Nothing is normalised, unlike in the routers of
+frameworks (`//`, `..`, a trailing slash, `%2F`). Routes are looked up by the number of segments and by the literal
+segments, without regular expressions.
 """
 
 import difflib
@@ -41,7 +41,7 @@ _MAX_COMPARED_CHARS = 64
 
 _MAX_CACHED_MATCHES = 1024
 MAX_CACHED_PATH_BYTES = 1024
-"""A longer path is matched anew each time, so that the cache stays small."""
+"""Longer paths are not cached, to limit the size of the cache."""
 
 _HEX_DIGITS = frozenset(b"0123456789abcdefABCDEF")
 
@@ -49,7 +49,7 @@ _HEX_DIGITS = frozenset(b"0123456789abcdefABCDEF")
 class RouteMatch(NamedTuple):
     """The operation and the ids of a path; ``user_id`` is empty if the path has none.
 
-    ``id_error`` says how the first invalid id breaks the contract's rule (row 24); only an authorized caller learns it.
+    ``id_error`` is the problem of the first invalid id (row 24), which only authorized callers are told.
     ``printable_path`` is the path for display.
     """
 
@@ -68,7 +68,7 @@ class _Endpoint(NamedTuple):
 
 @dataclass(frozen=True, slots=True)
 class _PathPattern:
-    """The routes that have their literal segments at the same positions."""
+    """The routes with literal segments at the same positions."""
 
     literals_of: Callable[[Sequence[str]], tuple[str, ...]]
     endpoints: dict[tuple[str, ...], dict[str, _Endpoint]] = field(
@@ -89,7 +89,7 @@ class RouteTable:
         self.cached_match = lru_cache(_MAX_CACHED_MATCHES)(self.match)
         self._patterns_by_length: dict[int, list[_PathPattern]] = {}
         patterns: dict[tuple[int, ...], _PathPattern] = {}
-        # A literal segment goes before a parameter in its place, or nothing could reach it (OpenAPI 3.1, 4.8.8).
+        # A literal segment takes precedence over a parameter at the same position (OpenAPI 3.1, section 4.8.8).
         for operation, template in sorted(contract.routes.items(), key=lambda item: item[1].path.count("{")):
             self._add(operation, template, patterns)
 
@@ -104,7 +104,7 @@ class RouteTable:
         key = (len(segments), *literal_indexes)
         pattern = patterns.get(key)
         if pattern is None:
-            # Position 0 is the empty text before the first slash: asking for it twice makes itemgetter return a tuple.
+            # Segment 0, before the first slash, is always empty; including it makes itemgetter always return a tuple.
             pattern = patterns[key] = _PathPattern(itemgetter(0, *literal_indexes))  # pyright: ignore[reportArgumentType, reportUnknownArgumentType]
             self._patterns_by_length.setdefault(len(segments), []).append(pattern)
         literals = pattern.literals_of(tuple(segments))
@@ -113,7 +113,7 @@ class RouteTable:
         pattern.endpoints.setdefault(literals, {})[template.method] = endpoint
 
     def match(self, method: str, raw_path: bytes) -> RouteMatch:
-        """Return the operation of a request line."""
+        """Return the operation and ids for a method and a path."""
         if method not in HTTP_METHODS:
             raise MalformedRequest(f"unknown HTTP method {method!r}")
         segments = split_path(raw_path)
@@ -125,7 +125,7 @@ class RouteTable:
         endpoint = endpoints.get("GET" if method == "HEAD" else method)  # RFC 9110, section 9.3.2
         if endpoint is None:
             allow = ", ".join(sorted({*endpoints, "HEAD"} if "GET" in endpoints else endpoints))
-            raise MethodNotAllowed(f"{method} is not allowed on {escape_path(raw_path)}; it takes {allow}", allow=allow)
+            raise MethodNotAllowed(f"{method} is not allowed on {escape_path(raw_path)}; use {allow}", allow=allow)
         application_id, user_id = segments[endpoint.application_index], segments[endpoint.user_index]
         id_error = self._id_error("applicationId", application_id)
         if id_error is None and endpoint.user_index:
@@ -146,19 +146,19 @@ class RouteTable:
 
 def closest_route(routes: Mapping[Operation, RouteTemplate], method: str, segments: list[str]) -> str:
     """Return a sentence that names the route closest to a path, preferably one with its method."""
-    # Bounded, as the comparison is quadratic and a path may have 60 kB.
+    # Bounded, because the comparison is quadratic and a path can have 64 KiB.
     compared_segments = [segment[:_MAX_COMPARED_CHARS] for segment in segments[:_MAX_COMPARED_SEGMENTS]]
 
     def similarity(item: tuple[Operation, RouteTemplate]) -> tuple[float, bool]:
         template_segments = item[1].path.split("/")
-        # From either end, as a prefix that is missing would shift all that follows.
+        # Compared from both ends, because a missing prefix shifts all other segments.
         return max(
             _similarity(template_segments, compared_segments),
             _similarity(template_segments[::-1], compared_segments[::-1]),
         ), item[1].method == method
 
     operation, template = max(routes.items(), key=similarity)
-    return f"the nearest operation is {operation}: {template} (a contract's setting routes.{operation} moves it)"
+    return f"the nearest operation is {operation}: {template} (the contract can change it: routes.{operation})"
 
 
 def _similarity(template_segments: list[str], segments: list[str]) -> float:
@@ -172,7 +172,7 @@ def _similarity(template_segments: list[str], segments: list[str]) -> float:
 
 
 def escape_path(raw_path: bytes) -> str:
-    """Return a raw path as printable ASCII, at most 200 characters of it."""
+    """Return a raw path as printable ASCII, truncated to 200 characters."""
     text = raw_path.decode("ascii", "backslashreplace")
     if not text.isprintable():
         text = "".join(char if char.isprintable() else f"\\x{ord(char):02x}" for char in text)
@@ -185,7 +185,7 @@ def split_path(raw_path: bytes) -> list[str]:
         try:
             return raw_path.decode("ascii").split("/")
         except UnicodeDecodeError:
-            raise MalformedRequest("the path has bytes outside ASCII: percent-encode them") from None
+            raise MalformedRequest("the path contains non-ASCII bytes: percent-encode them") from None
     return [_decode_segment(segment) for segment in raw_path.split(b"/")]
 
 
@@ -196,4 +196,4 @@ def _decode_segment(segment: bytes) -> str:
     try:
         return unquote_to_bytes(segment).decode("utf-8")
     except UnicodeDecodeError:
-        raise MalformedRequest(f"the path's segment {escape_path(segment)} is no UTF-8 once decoded") from None
+        raise MalformedRequest(f"the path segment {escape_path(segment)} does not decode to UTF-8") from None

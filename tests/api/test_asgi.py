@@ -1,4 +1,4 @@
-"""The application under any ASGI server: Starlette's test client, plain uvicorn, mounted, and scopes made by hand."""
+"""The application under any ASGI server: Starlette's test client, plain uvicorn, mounted, and hand-written scopes."""
 
 import asyncio
 import json
@@ -62,7 +62,7 @@ def app(credits: FakeCredits) -> ASGIApp:
 
 
 class UvicornServer:
-    """A plain uvicorn server of whichever application a test sets."""
+    """A plain uvicorn server for an application that the test sets."""
 
     def __init__(self, base_url: str) -> None:
         self.base_url = base_url
@@ -105,7 +105,7 @@ def client(request: pytest.FixtureRequest, credits: FakeCredits, app: ASGIApp) -
 
 
 def call(app: ASGIApp, incoming: Iterable[dict[str, Any]] = (), **scope: Any) -> list[dict[str, Any]]:
-    """Return the messages with which the application responds to a scope as any server may make it."""
+    """Return the application's response messages for a hand-written scope."""
     messages = iter([*incoming, {"type": "http.request"}])
     sent: list[dict[str, Any]] = []
 
@@ -294,7 +294,7 @@ def test_a_root_path_is_stripped_as_whole_segments_only(credits: FakeCredits, ap
 
 
 def test_without_raw_path_the_decoded_path_serves(credits: FakeCredits, app: ASGIApp) -> None:
-    """All ids but those with a slash arrive: a decoded %2F can't be told from the end of a segment."""
+    """All ids work except those with a slash, because a decoded %2F is indistinguishable from a separator."""
     for user_id, status in (("Jürgen", 200), ("100%", 200), ("a b", 200), ("a?b", 200), ("a/b", 404)):
         credits.user(user_id, balance=7)
         path = f"/v1/applications/app-id/users/{user_id}/balance"

@@ -344,7 +344,7 @@ def test_unsupported_http_method_is_rejected_with_405(api_with_ada: Api, method:
 
 
 def test_head_response_equals_get_response_without_body(api_with_ada: Api) -> None:
-    """RFC 9110, section 9.3.2: with the same headers, those of the body too."""
+    """HEAD has the same headers as GET, including those about the body (RFC 9110, section 9.3.2)."""
     before = api_with_ada.state()
     response, head = (api_with_ada.send(Request(method, USER, api_with_ada.as_server)) for method in ("GET", "HEAD"))
     assert (head.status, head.body, len(response.body)) == (200, b"", int(head.header("content-length") or 0))
@@ -454,7 +454,7 @@ def test_body_at_size_limit_is_accepted(api_with_ada: Api) -> None:
 def test_oversized_content_length_is_rejected_without_reading_body(api_with_ada: Api, length: bytes) -> None:
     before = api_with_ada.state()
     response = api_with_ada.send(transaction_request(api_with_ada, b"", [JSON, (b"content-length", length)]))
-    # A length beyond 2^64 is no HTTP to the live server's parser.
+    # The live server's parser rejects a length beyond 2^64.
     assert response.status in (400, 413)
     assert response.json()["error"]["code"] in ("payload_too_large", "malformed_request")
     assert_unchanged(api_with_ada, before)

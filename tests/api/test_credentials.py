@@ -65,7 +65,7 @@ def test_user_token_reads_only_its_own_user(api_with_ada: Api, operation: Operat
 
 
 def test_token_is_valid_for_every_application(api_with_ada: Api) -> None:
-    """README, "What is a guess": a token is good for every application (a guess)."""
+    """The API README does not say so; this is a guess (README, "What is a guess")."""
     api_with_ada.credits.user("ada", balance=1, application_id="other")
     assert api_with_ada.call(Operation.GET_BALANCE, app="other", credentials=api_with_ada.as_user("ada")).json() == {
         "balance": 1
@@ -168,7 +168,7 @@ def test_unauthenticated_request_does_not_reveal_existing_users(api_with_ada: Ap
     ],
 )
 def test_response_401_has_challenge(api_with_ada: Api, value: Headers, challenge: str) -> None:
-    """RFC 6750, section 3.1: an error code only where a credential was sent."""
+    """The challenge has an error code only if a credential was sent (RFC 6750, section 3.1)."""
     assert api_with_ada.call(Operation.GET_BALANCE, credentials=value).header("www-authenticate") == challenge
 
 
@@ -183,11 +183,11 @@ def test_other_errors_have_no_challenge(api_with_ada: Api) -> None:
 
 
 def test_token_expires_by_sandbox_clock(api_with_ada: Api) -> None:
-    """The clock is the sandbox's; leeway is 5 s."""
+    """The leeway is 5 s."""
     api_with_ada.credits.clock.freeze()
     api_with_ada.credits.clock.advance(
         seconds=1 - api_with_ada.credits.clock.now_ms() % 1000 / 1000
-    )  # tokens know whole seconds
+    )  # token times are in whole seconds
     credentials = api_with_ada.as_token(api_with_ada.credits.token("ada", expires_in_s=60))
     api_with_ada.credits.clock.advance(seconds=64)
     assert api_with_ada.call(Operation.GET_BALANCE, credentials=credentials).status == 200

@@ -1,4 +1,4 @@
-"""Each operation's statuses, bodies and headers, to the byte; pages and cursors."""
+"""Each operation's statuses, bodies and headers, byte for byte; pages and cursors."""
 
 import itertools
 import json
@@ -87,7 +87,7 @@ def test_create_user_rejects_unknown_member(api: Api) -> None:
 
 @pytest.mark.parametrize("user", UNUSUAL_IDS)
 def test_ids_are_preserved_exactly(api: Api, user: str) -> None:
-    """Ids have 1 to 256 code points, are compared exactly, and may have a slash, encoded."""
+    """Ids have 1 to 256 code points, are compared exactly, and may contain an encoded slash."""
     created = api.call(Operation.CREATE_USER, user, app=user)
     assert (created.status, created.json()["applicationId"], created.json()["userId"]) == (201, user, user)
     assert api.grant(7, user, app=user).status == 201
@@ -228,7 +228,7 @@ def test_grant_over_ceiling_is_rejected_and_changes_nothing(api: Api) -> None:
 
 @pytest.mark.parametrize("pair", [(10, "consume"), (-10, "grant"), (-10, "refund"), (0, "grant"), (0, "consume")])
 def test_delta_with_wrong_sign_is_rejected(api: Api, pair: tuple[int, str]) -> None:
-    """Grant > 0, refund > 0, consume < 0, and never 0: else 400, naming delta."""
+    """Grant and refund must be > 0, consume < 0; otherwise a 400 names delta."""
     api.credits.user("ada", balance=100)
     before = api.state()
     body = json.dumps({"delta": pair[0], "reason": pair[1]}).encode()
@@ -265,7 +265,7 @@ def test_balance_is_sum_of_accepted_deltas(shared: SharedResources, deltas: list
 
 @pytest.mark.parametrize("operation", [item for item in Operation if item not in ("createUser", "listUsers")])
 def test_unknown_user_returns_404_naming_application_that_has_it(api: Api, operation: Operation) -> None:
-    """404 user_not_found, for every operation but createUser; the message names another application of the sandbox."""
+    """404 user_not_found, except for createUser; the message names an application that has the user."""
     api.credits.user("ada", application_id="elsewhere")
     body = GRANT if operation is Operation.CREATE_TRANSACTION else b""
     before = api.state()
@@ -402,7 +402,7 @@ LISTS = [Operation.LIST_USERS, Operation.LIST_TRANSACTIONS]
 @pytest.mark.parametrize("operation", LISTS)
 @pytest.mark.parametrize("count", [1, 19, 20, 21, 40, 41])
 def test_pages_have_20_items_in_order_and_last_has_no_cursor(api: Api, operation: Operation, count: int) -> None:
-    """20 a page, newest first for transactions, creation order for users; nextCursor is absent at the end."""
+    """20 per page, newest first for transactions, creation order for users; nextCursor is absent at the end."""
     expected = create_items(api, operation, count)
     pages: list[list[str]] = []
     query = b""

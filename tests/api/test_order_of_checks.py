@@ -40,7 +40,7 @@ def credentials_of(api: Api, name: str) -> Headers:
     return credentials[name]
 
 
-# (winner, loser, method, target, who, more headers, body)
+# (winner, loser, method, target, credential, more headers, body)
 CASES: list[tuple[str, str, str, bytes, str, Headers, bytes]] = [
     # path before route
     ("malformed_request", "route_not_found", "GET", b"/v1/%zz/nothing", "server", [], b""),

@@ -99,7 +99,7 @@ def is_parsed(method: str) -> bool:
     return callbacks.complete
 
 
-# The methods of IANA's registry, of RTSP and ICAP, and misspellings: what a parser may or may not know.
+# Methods from IANA's registry, RTSP and ICAP, and misspellings, which a parser may or may not accept.
 CANDIDATES = sorted(
     HTTP_METHODS
     | {"BASELINE-CONTROL", "CHECKIN", "LABEL", "MKREDIRECTREF", "MKWORKSPACE", "ORDERPATCH", "PRI", "UPDATE"}

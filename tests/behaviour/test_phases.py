@@ -105,7 +105,7 @@ def test_fault_after_rejection_commits_nothing(
 
 def test_client_error_names_the_rule(fake: FakeCredits) -> None:
     fake.faults.add(Status(503, retry_after_s=4), name="overload", times=1)
-    with pytest.raises(ApiError, match="the fault 'overload' of fake-credits") as caught:
+    with pytest.raises(ApiError, match="injected by the fault 'overload'") as caught:
         fake.server_client.get_balance("app-id", "user-id")
     assert (caught.value.fault, caught.value.retry_after_s) == ("overload", 4)
     assert fake.journal.entries()[-1].cause == "fault:overload"

@@ -68,7 +68,7 @@ def test_a_client_may_wait_for_leave_to_send_its_body() -> None:
 @pytest.mark.parametrize(
     ("text", "problem"),
     [
-        (b"POST /v1 HTTP/1.1\r\n\r\n", "0 Host headers"),
+        (b"POST /v1 HTTP/1.1\r\n\r\n", "one Host header, not 0"),
         (b"GET /v1#a HTTP/1.1\r\nHost: h\r\n\r\n", "fragment"),
         (b"GET /v1 HTTP/2.0\r\nHost: h\r\n\r\n", "HTTP/2.0"),
         (b"FOO /v1 HTTP/1.1\r\nHost: h\r\n\r\n", "Invalid method"),
