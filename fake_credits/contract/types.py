@@ -17,6 +17,7 @@ __all__ = [
     "ContractError",
     "CredentialHeader",
     "Operation",
+    "OperationName",
     "RouteTemplate",
     "TimestampFormat",
     "created_at_from_json",
@@ -30,6 +31,9 @@ MAX_BODY_BYTES = 64 * 1024
 """Larger bodies are rejected with ``payload_too_large``, without being read into memory."""
 
 TimestampFormat = Literal["iso_ms", "iso_s", "unix_s", "unix_ms"]
+
+OperationName = Literal["createUser", "getUser", "listUsers", "getBalance", "createTransaction", "listTransactions"]
+"""An operation as text; an `Operation` can be used wherever one is."""
 
 
 class ContractError(ValueError):
