@@ -70,7 +70,11 @@ class ControlClient:
         self._masked_token = mask(token)
         self._timeout_s = check_timeout(timeout_s)
         self._owns_transport = transport is None
-        self._transport = self._network_transport() if transport is None else transport
+        if transport is None:
+            from fake_credits.client.http import NetworkTransport  # loads httpx2
+
+            transport = NetworkTransport(self._base.text)
+        self._transport = transport
 
     def __repr__(self) -> str:
         return f"ControlClient({self._base.text!r}, token={self._masked_token!r})"
@@ -85,11 +89,6 @@ class ControlClient:
         """Close what this client made itself; a transport that was passed in stays open, and so do sandboxes."""
         if self._owns_transport:
             self._transport.close()
-
-    def _network_transport(self) -> Transport:
-        from fake_credits.client.http import NetworkTransport  # loads httpx2
-
-        return NetworkTransport(self._base.text)
 
     # ------------------------------------------------------------ verbs
 
@@ -187,7 +186,7 @@ class RemoteSandbox:
 
     def balance(self, user_id: str, *, application_id: str | None = None) -> int:
         """Return a user's balance in credits, without an exchange."""
-        query = _query_string({"application_id": application_id})
+        query = _query_string(application_id=application_id)
         return self._request(schemas.UserState, "GET", f"/users/{quote_id('user_id', user_id)}{query}").balance
 
     def token(
@@ -207,7 +206,7 @@ class RemoteSandbox:
 
     def journal(self, **filters: Unpack[JournalWords]) -> tuple[schemas.RecordedExchange, ...]:
         """Return the kept exchanges that all words choose, oldest first."""
-        return self._request(schemas.JournalState, "GET", f"/journal{_query_string(filters)}").entries
+        return self._request(schemas.JournalState, "GET", f"/journal{_query_string(**filters)}").entries
 
     def canonical_journal(self) -> str:
         """Return the journal in the form that the same seed and the same calls give again, byte for byte."""
@@ -220,10 +219,8 @@ class RemoteSandbox:
 
         The words are those of a rule and of its effect (README, "Faults").
         """
-        positional = {
-            name: value for name, value in (("effect", effect), ("operation", operation)) if value is not None
-        }
-        return self._request(schemas.RuleState, "POST", "/faults", {**positional, **fields})
+        body = _without_none(effect=effect, operation=operation) | fields
+        return self._request(schemas.RuleState, "POST", "/faults", body)
 
     def load_faults(self, scenario: str | Mapping[str, Any]) -> tuple[schemas.RuleState, ...]:
         """Add all rules of a preset by its name, or of a scenario; none of them where one can't be."""
@@ -250,8 +247,8 @@ class RemoteSandbox:
 
     def hold(self, operation: str | None = None, *, name: str | None = None, **fields: Any) -> "RemoteGate":
         """Hold the calls of a rule at a gate, and return the gate."""
-        given_fields = {key: value for key, value in (("operation", operation), ("name", name)) if value is not None}
-        return RemoteGate(self, self._request(schemas.GateState, "POST", "/gates", {**given_fields, **fields}).name)
+        body = _without_none(operation=operation, name=name) | fields
+        return RemoteGate(self, self._request(schemas.GateState, "POST", "/gates", body).name)
 
     def gates(self) -> tuple[schemas.GateState, ...]:
         """Return all gates with whom each holds."""
@@ -331,9 +328,15 @@ def _encode_body(label: str, body: object) -> bytes:
         raise ValueError(f"{label}: what is to be sent is no JSON: {error}") from None
 
 
-def _query_string(params: Mapping[str, object]) -> str:
-    present = {name: value for name, value in params.items() if value is not None}
-    texts = {name: str(value).lower() if isinstance(value, bool) else str(value) for name, value in present.items()}
+def _without_none(**members: object) -> dict[str, object]:
+    return {name: value for name, value in members.items() if value is not None}
+
+
+def _query_string(**params: object) -> str:
+    texts = {
+        name: str(value).lower() if isinstance(value, bool) else str(value)
+        for name, value in _without_none(**params).items()
+    }
     return "?" * bool(texts) + "&".join(f"{name}={quote_text(name, text)}" for name, text in texts.items())
 
 

@@ -65,7 +65,10 @@ class ControlPlane:
         return sandbox
 
     def add_sandbox(self, options: SandboxOptions) -> Sandbox:
-        """Return a new sandbox; raise ControlError if there are too many or its key is taken, ValueError for its options."""
+        """Return a new sandbox.
+
+        Raises ControlError if there are too many or its API key is taken, ValueError for invalid options.
+        """
         with self._lock:
             count = len(self.sandboxes)
             if count >= self._sandbox_limit:
@@ -109,7 +112,7 @@ class ControlPlane:
         media_types = [text.partition(";")[0].strip().lower() for text in request.headers.getlist("content-type")]
         if body and media_types != ["application/json"]:
             raise ControlError("unsupported_media_type", "a body must be JSON: send Content-Type: application/json")
-        members = route.parse(request.scope["query_string"], body)
+        members = route.parse(request.query_params, body)
         if inspect.iscoroutinefunction(route.endpoint):
             waiting = route.call(request, members)
             return _ControlResponse(await _until_disconnect(waiting, request.receive), route.status)

@@ -2,9 +2,9 @@
 
 from collections.abc import Callable, Mapping
 from typing import Any, cast, get_args, get_type_hints
-from urllib.parse import parse_qsl
 
 import msgspec
+from starlette.datastructures import QueryParams
 from starlette.routing import Match, Route
 
 from fake_credits import control_schemas as schemas
@@ -38,10 +38,12 @@ class ControlRoute(Route):
         self.schema = schema
         self.status = status
 
-    def parse(self, query: bytes, body: bytes) -> object:
+    def parse(self, query: QueryParams, body: bytes) -> object:
         """Return the members of a request as the schema's instance; raise ControlError for an invalid one."""
+        if len(query) < len(query.multi_items()):
+            raise handlers.validation_error("", "the query has a parameter twice")
         has_query = self.method == "GET"
-        parameters = _convert(_parse_query(query), self.schema if has_query else schemas.NoMembers, strict=False)
+        parameters = _convert(dict(query), self.schema if has_query else schemas.NoMembers, strict=False)
         members = _convert(_parse_body(body), schemas.NoMembers if has_query else self.schema, strict=True)
         return parameters if has_query else members
 
@@ -109,17 +111,6 @@ def match_route(method: str, raw_path: bytes) -> tuple[ControlRoute, Mapping[str
 
 
 # ------------------------------------------------------------ queries and bodies
-
-
-def _parse_query(query: bytes) -> Mapping[str, object]:
-    try:
-        pairs = parse_qsl(query.decode("ascii"), keep_blank_values=True, strict_parsing=bool(query), errors="strict")
-    except ValueError:
-        raise handlers.validation_error("", "the query must be NAME=VALUE&..., percent-encoded") from None
-    parameters = dict(pairs)
-    if len(parameters) < len(pairs):
-        raise handlers.validation_error("", "the query has a parameter twice")
-    return parameters
 
 
 def _parse_body(body: bytes) -> Mapping[str, object]:

@@ -295,8 +295,7 @@ def test_journal_can_be_filtered_by_field(control: ControlSession) -> None:
         ("?committed=maybe", "committed"),
         ("?who=ada", "who"),
         ("?user=a&user=b", ""),
-        ("?user", ""),
-        ("?user=%ff", ""),
+        ("?user", "user"),
     ],
 )
 def test_invalid_journal_query_is_rejected_with_its_field(control: ControlSession, query: str, field: str) -> None:
