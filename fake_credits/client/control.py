@@ -1,7 +1,7 @@
-"""Own the client of a live server's control plane: ``ControlClient``, and a handle for each sandbox; import no fake.
+"""The client of a live server's control plane, and handles for its sandboxes and their gates.
 
-It speaks to `fake-credits run` and `serve` from another process, as a suite in any language does (README, "The control
-plane"); a test in the same process has `FakeCredits`.
+It calls `fake-credits run` and `serve` from another process, as a suite in any language does (README, "The control
+plane"); a test in the same process has `FakeCredits`. It must not import the fake.
 """
 
 import json
@@ -27,7 +27,7 @@ _TOKEN_HEADER = b"x-fake-credits-control"
 
 
 class SandboxWords(TypedDict, total=False):
-    """Name what can be said of a new sandbox; what is not said is as the server's first one started."""
+    """The options of a new sandbox; what is not given is as the server's first sandbox started."""
 
     application_id: str
     user_id: str
@@ -43,7 +43,7 @@ class SandboxWords(TypedDict, total=False):
 
 
 class JournalWords(TypedDict, total=False):
-    """Name what exchanges can be chosen by; ``after`` is an ordinal."""
+    """The criteria that exchanges have to meet; ``after`` is an ordinal."""
 
     operation: str
     user: str
@@ -55,11 +55,12 @@ class JournalWords(TypedDict, total=False):
 
 
 class ControlClient:
-    """Ask a live server's control plane: make sandboxes and, by `RemoteSandbox`, everything in them.
+    """A client of a live server's control plane, which makes sandboxes.
 
     ``base_url`` and ``token`` are FAKE_CREDITS_URL and FAKE_CREDITS_CONTROL_TOKEN. ``timeout_s`` is seconds since the
-    last byte, None for no limit. Every method raises `ControlError` for a refusal, a `TransportFailure` where no usable
-    answer came, and ValueError or TypeError for a name that no path, and a value that no JSON can have.
+    last byte, None for no limit. Every method raises `ControlError` if the control plane refuses the request,
+    `TransportFailure` if no usable response arrives, and ValueError or TypeError for a name that can't be in a path and
+    a value that can't be in JSON.
     """
 
     def __init__(
@@ -106,11 +107,14 @@ class ControlClient:
         return RemoteSandbox(self, name, self.ask(schemas.SandboxState, "GET", f"/sandboxes/{quote_id('name', name)}"))
 
     def presets(self) -> tuple[schemas.PresetInfo, ...]:
-        """Return the bad days that have a name."""
+        """Return all presets."""
         return self.ask(schemas.PresetList, "GET", "/presets").presets
 
     def ask(self, shape: type[T], method: str, path: str, body: object = None, *, wait_s: float = 0) -> T:
-        """Ask for anything below ``/_fake``, and return the answer in a shape; ``wait_s`` comes on top of the limit."""
+        """Send a request for a path below ``/_fake`` and return its response as ``shape``.
+
+        ``wait_s`` is added to the timeout.
+        """
         label = f"{method} {path}"
         content = None if body is None else _encode_body(label, body)
         headers = self._headers if content is None else [*self._headers, (b"content-type", b"application/json")]
@@ -129,7 +133,7 @@ class ControlClient:
 
 
 class RemoteSandbox:
-    """Be a sandbox on a live server; ``made`` is what it was when this handle was."""
+    """A sandbox on a live server; ``made`` is its state when this handle was made."""
 
     def __init__(self, client: ControlClient, name: str, made: schemas.SandboxState) -> None:
         self._client = client
@@ -261,7 +265,7 @@ class RemoteSandbox:
         return self._request(schemas.ClockState, "GET", "/clock")
 
     def freeze(self, at: datetime | None = None) -> schemas.ClockState:
-        """Let its clock stand still, now or at a later moment."""
+        """Freeze its clock, now or at a later time."""
         return self._request(schemas.ClockState, "POST", "/clock/freeze", {"at": at})
 
     def advance(
@@ -276,19 +280,19 @@ class RemoteSandbox:
         return self._request(schemas.ClockState, "POST", "/clock/travel", {"to": to})
 
     def settle(self) -> schemas.ClockState:
-        """Let everything happen that is to happen later, moving the clock as far as that takes."""
+        """Run everything that is pending, moving the clock forward as far as that takes."""
         return self._request(schemas.ClockState, "POST", "/clock/settle")
 
     def _request(self, response_type: type[T], method: str, path: str, body: object = None, *, wait_s: float = 0) -> T:
         return self._client.ask(response_type, method, f"{self._path}{path}", body, wait_s=wait_s)
 
     def ask_gate(self, method: str, path: str, body: object = None, *, wait_s: float = 0) -> schemas.GateState:
-        """Ask something of a gate, whose handle this is for."""
+        """Send a request for a gate, on behalf of its handle."""
         return self._request(schemas.GateState, method, f"/gates/{path}", body, wait_s=wait_s)
 
 
 class RemoteGate:
-    """Be a gate of a sandbox on a live server."""
+    """A gate of a sandbox on a live server."""
 
     def __init__(self, sandbox: RemoteSandbox, name: str) -> None:
         self._sandbox = sandbox
