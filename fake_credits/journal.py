@@ -11,6 +11,7 @@ import msgspec
 
 from fake_credits.contract import Operation
 from fake_credits.contract.model import Contract
+from fake_credits.control_schemas import RecordedExchange
 
 __all__ = ["ALWAYS_JOURNALED", "MAX_JOURNAL_ENTRIES", "ClientKind", "Journal", "JournalEntry", "JournalHeaders"]
 
@@ -24,7 +25,7 @@ ClientKind = Literal["server", "user", "none"]
 _CANONICAL_FIELDS = ("phase", "rule", "status", "code", "delta", "reason", "committed", "delivered")
 
 
-class JournalEntry(msgspec.Struct, frozen=True, gc=False):
+class JournalEntry(RecordedExchange, frozen=True, gc=False):
     """An exchange as it is journalled. Empty strings and None mean that the exchange did not get that far.
 
     ``committed``: the ledger changed. ``delivered``: the client was still connected just before the first byte of the
@@ -33,30 +34,7 @@ class JournalEntry(msgspec.Struct, frozen=True, gc=False):
     that fired, and ``phase`` their phases. ``duration_us`` is the server's wall time in microseconds.
     """
 
-    ordinal: int
-    request_id: str
-    at_ms: int
-    method: str
-    target: str
-    operation: str = ""
-    application: str = ""
-    user: str = ""
     client: ClientKind = "none"
-    status: int = 0
-    code: str = ""
-    cause: str = ""
-    message: str = ""
-    delta: int | None = None
-    reason: str = ""
-    transaction: str = ""
-    committed: bool = False
-    delivered: bool = True
-    rule: str = ""
-    phase: str = ""
-    idempotency_key: str = ""
-    duration_us: int = 0
-    headers: Mapping[str, str] = {}
-    """The kept headers, by lower-case name, truncated to 256 characters each."""
 
     def __hash__(self) -> int:
         return hash(self.request_id)

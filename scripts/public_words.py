@@ -523,11 +523,11 @@ def control() -> Iterator[str]:
     for route in CONTROL_ROUTES:
         label = f"{route.method} {route.path}"
         yield f"{label} -> {route.status}"
-        for what, shape in (("body", route.body), ("query", route.query)):
-            names: Any = getattr(shape, "__struct_fields__", ("<rule or scenario>",))
-            for name in names:
-                yield f"{label} {what} {name}"
-                yield from choices(f"{label} {what} {name}", _hints(shape).get(name))
+        what = "query" if route.method == "GET" else "body"
+        names: Any = getattr(route.schema, "__struct_fields__", ("<rule or scenario>",))
+        for name in names:
+            yield f"{label} {what} {name}"
+            yield from choices(f"{label} {what} {name}", _hints(route.schema).get(name))
     factory = Factory({"contract": None})
     try:
         server = factory.server()

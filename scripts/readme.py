@@ -26,7 +26,6 @@ from fake_credits.cli.flags import list_flags
 from fake_credits.cli.main import cli
 from fake_credits.contract import DEFAULT_CONTRACT, Operation, settings
 from fake_credits.control.routes import CONTROL_ROUTES, ControlRoute
-from fake_credits.control.schemas import JsonMembers
 from fake_credits.errors import CONTROL_ERRORS, ERRORS
 from fake_credits.fake import FakeCredits
 from fake_credits.faults import EFFECTS, Rule
@@ -293,15 +292,16 @@ def environment() -> str:
 
 def control() -> str:
     """Return the table of the control plane's routes."""
-    rows = ((f"`{route.method} {route.path}`", _words(route), sentence(route.summary)) for route in CONTROL_ROUTES)
+    rows = (
+        (f"`{route.method} {route.path}`", _words(route), sentence(route.endpoint.__doc__)) for route in CONTROL_ROUTES
+    )
     return table("route, below `/_fake` | body or query | what it does", rows)
 
 
 def _words(route: ControlRoute) -> str:
-    if JsonMembers in (route.body, route.query):
+    if not issubclass(route.schema, msgspec.Struct):
         return "a scenario" if route.path.endswith("/load") else "a rule"
-    shapes = [each for each in (route.body, route.query) if issubclass(each, msgspec.Struct)]
-    return ", ".join(f"`{name}`" for shape in shapes for name in shape.__struct_fields__)
+    return ", ".join(f"`{name}`" for name in route.schema.__struct_fields__)
 
 
 def control_errors() -> str:

@@ -1,7 +1,7 @@
-"""Own the client of a live server's control plane: ``ControlClient``, and a handle for each sandbox; import no fake.
+"""The client of a live server's control plane, and handles for its sandboxes and their gates.
 
-It speaks to `fake-credits run` and `serve` from another process, as a suite in any language does (README, "The control
-plane"); a test in the same process has `FakeCredits`.
+It calls `fake-credits run` and `serve` from another process, as a suite in any language does (README, "The control
+plane"); a test in the same process has `FakeCredits`. It must not import the fake.
 """
 
 import json
@@ -12,18 +12,9 @@ from typing import Any, Literal, Self, TypedDict, TypeVar, Unpack
 
 import msgspec
 
+from fake_credits import control_schemas as schemas
 from fake_credits.client.arguments import BaseUrl, check_timeout, encode_secret, mask, quote_id, quote_text
-from fake_credits.client.control_models import (
-    ClockState,
-    CloseReport,
-    GateState,
-    PresetInfo,
-    RecordedExchange,
-    RuleState,
-    SandboxState,
-    UserState,
-)
-from fake_credits.errors import ControlError, InvalidResponse, Problem
+from fake_credits.errors import ControlError, InvalidResponse
 from fake_credits.http_message import Request, Response, Transport
 
 __all__ = ["ControlClient", "JournalWords", "RemoteGate", "RemoteSandbox", "SandboxWords"]
@@ -36,7 +27,7 @@ _TOKEN_HEADER = b"x-fake-credits-control"
 
 
 class SandboxWords(TypedDict, total=False):
-    """Name what can be said of a new sandbox; what is not said is as the server's first one started."""
+    """The options of a new sandbox; what is not given is as the server's first sandbox started."""
 
     application_id: str
     user_id: str
@@ -52,7 +43,7 @@ class SandboxWords(TypedDict, total=False):
 
 
 class JournalWords(TypedDict, total=False):
-    """Name what exchanges can be chosen by; ``after`` is an ordinal."""
+    """The criteria that exchanges have to meet; ``after`` is an ordinal."""
 
     operation: str
     user: str
@@ -64,11 +55,12 @@ class JournalWords(TypedDict, total=False):
 
 
 class ControlClient:
-    """Ask a live server's control plane: make sandboxes and, by `RemoteSandbox`, everything in them.
+    """A client of a live server's control plane, which makes sandboxes.
 
     ``base_url`` and ``token`` are FAKE_CREDITS_URL and FAKE_CREDITS_CONTROL_TOKEN. ``timeout_s`` is seconds since the
-    last byte, None for no limit. Every method raises `ControlError` for a refusal, a `TransportFailure` where no usable
-    answer came, and ValueError or TypeError for a name that no path, and a value that no JSON can have.
+    last byte, None for no limit. Every method raises `ControlError` if the control plane refuses the request,
+    `TransportFailure` if no usable response arrives, and ValueError or TypeError for a name that can't be in a path and
+    a value that can't be in JSON.
     """
 
     def __init__(
@@ -79,7 +71,11 @@ class ControlClient:
         self._masked_token = mask(token)
         self._timeout_s = check_timeout(timeout_s)
         self._owns_transport = transport is None
-        self._transport = self._network_transport() if transport is None else transport
+        if transport is None:
+            from fake_credits.client.http import NetworkTransport  # loads httpx2
+
+            transport = NetworkTransport(self._base.text)
+        self._transport = transport
 
     def __repr__(self) -> str:
         return f"ControlClient({self._base.text!r}, token={self._masked_token!r})"
@@ -95,32 +91,30 @@ class ControlClient:
         if self._owns_transport:
             self._transport.close()
 
-    def _network_transport(self) -> Transport:
-        from fake_credits.client.http import NetworkTransport  # loads httpx2
-
-        return NetworkTransport(self._base.text)
-
     # ------------------------------------------------------------ verbs
 
     def make_sandbox(self, **options: Unpack[SandboxWords]) -> "RemoteSandbox":
         """Make a sandbox with an API key of its own; leave its ``with`` block, or call ``close``, to end it."""
-        state = self.ask(SandboxState, "POST", "/sandboxes", dict(options))
+        state = self.ask(schemas.SandboxState, "POST", "/sandboxes", dict(options))
         return RemoteSandbox(self, state.name, state)
 
-    def sandboxes(self) -> tuple[SandboxState, ...]:
+    def sandboxes(self) -> tuple[schemas.SandboxState, ...]:
         """Return the server's sandboxes, its first one first."""
-        return self.ask(dict[str, tuple[SandboxState, ...]], "GET", "/sandboxes")["sandboxes"]
+        return self.ask(schemas.SandboxList, "GET", "/sandboxes").sandboxes
 
     def sandbox(self, name: str = "default") -> "RemoteSandbox":
         """Return a handle for a sandbox that is there, by default the server's first one."""
-        return RemoteSandbox(self, name, self.ask(SandboxState, "GET", f"/sandboxes/{quote_id('name', name)}"))
+        return RemoteSandbox(self, name, self.ask(schemas.SandboxState, "GET", f"/sandboxes/{quote_id('name', name)}"))
 
-    def presets(self) -> tuple[PresetInfo, ...]:
-        """Return the bad days that have a name."""
-        return self.ask(dict[str, tuple[PresetInfo, ...]], "GET", "/presets")["presets"]
+    def presets(self) -> tuple[schemas.PresetInfo, ...]:
+        """Return all presets."""
+        return self.ask(schemas.PresetList, "GET", "/presets").presets
 
     def ask(self, shape: type[T], method: str, path: str, body: object = None, *, wait_s: float = 0) -> T:
-        """Ask for anything below ``/_fake``, and return the answer in a shape; ``wait_s`` comes on top of the limit."""
+        """Send a request for a path below ``/_fake`` and return its response as ``shape``.
+
+        ``wait_s`` is added to the timeout.
+        """
         label = f"{method} {path}"
         content = None if body is None else _encode_body(label, body)
         headers = self._headers if content is None else [*self._headers, (b"content-type", b"application/json")]
@@ -139,9 +133,9 @@ class ControlClient:
 
 
 class RemoteSandbox:
-    """Be a sandbox on a live server; ``made`` is what it was when this handle was."""
+    """A sandbox on a live server; ``made`` is its state when this handle was made."""
 
-    def __init__(self, client: ControlClient, name: str, made: SandboxState) -> None:
+    def __init__(self, client: ControlClient, name: str, made: schemas.SandboxState) -> None:
         self._client = client
         self._path = f"/sandboxes/{quote_id('name', name)}"
         self.name = name
@@ -166,38 +160,38 @@ class RemoteSandbox:
         """Return the API key for a ``ServerClient``."""
         return self.made.api_key
 
-    def state(self) -> SandboxState:
+    def state(self) -> schemas.SandboxState:
         """Return what it is now."""
-        return self._request(SandboxState, "GET", "")
+        return self._request(schemas.SandboxState, "GET", "")
 
-    def reset(self) -> SandboxState:
+    def reset(self) -> schemas.SandboxState:
         """Return to how it started: users, balances, clock, rules, an empty journal."""
-        return self._request(SandboxState, "POST", "/reset")
+        return self._request(schemas.SandboxState, "POST", "/reset")
 
     def problems(self) -> tuple[str, ...]:
         """Return what makes a suite that passed prove nothing: assert at its end that there is none."""
-        return self._request(dict[str, tuple[str, ...]], "GET", "/problems")["problems"]
+        return self._request(schemas.ProblemList, "GET", "/problems").problems
 
-    def close(self) -> CloseReport:
+    def close(self) -> schemas.CloseReport:
         """End it: its gates open, its key and tokens are refused. One that is gone has nothing to say."""
         try:
-            return self._request(CloseReport, "DELETE", "")
+            return self._request(schemas.CloseReport, "DELETE", "")
         except ControlError as error:
             if error.code != "sandbox_not_found":
                 raise
-            return CloseReport((), ())
+            return schemas.CloseReport((), ())
 
     # ------------------------------------------------------------ users, tokens, journal
 
-    def user(self, user_id: str, *, balance: int | None = None, application_id: str | None = None) -> UserState:
+    def user(self, user_id: str, *, balance: int | None = None, application_id: str | None = None) -> schemas.UserState:
         """Make a user exist and, with ``balance``, bring the balance to it by one grant or consumption."""
-        body = {"balance": balance, "application_id": application_id}
-        return self._request(UserState, "PUT", f"/users/{quote_id('user_id', user_id)}", body)
+        body = schemas.SetUserBody(balance=balance, application_id=application_id)
+        return self._request(schemas.UserState, "PUT", f"/users/{quote_id('user_id', user_id)}", body)
 
     def balance(self, user_id: str, *, application_id: str | None = None) -> int:
         """Return a user's balance in credits, without an exchange."""
-        query = _query_string({"application_id": application_id})
-        return self._request(UserState, "GET", f"/users/{quote_id('user_id', user_id)}{query}").balance
+        query = _query_string(application_id=application_id)
+        return self._request(schemas.UserState, "GET", f"/users/{quote_id('user_id', user_id)}{query}").balance
 
     def token(
         self,
@@ -209,98 +203,96 @@ class RemoteSandbox:
         clock: Literal["sandbox", "wall"] = "sandbox",
     ) -> str:
         """Return a user's token, good or, with ``bad``, of a kind that must be refused (README, "Bad tokens")."""
-        body = {"user_id": user_id, "bad": bad, "expires_in_s": expires_in_s, "claims": claims or {}, "clock": clock}
-        return self._request(dict[str, str], "POST", "/tokens", body)["token"]
+        body = schemas.MintTokenBody(
+            user_id=user_id, bad=bad, expires_in_s=expires_in_s, claims=claims or {}, clock=clock
+        )
+        return self._request(schemas.MintedToken, "POST", "/tokens", body).token
 
-    def journal(self, **filters: Unpack[JournalWords]) -> tuple[RecordedExchange, ...]:
+    def journal(self, **filters: Unpack[JournalWords]) -> tuple[schemas.RecordedExchange, ...]:
         """Return the kept exchanges that all words choose, oldest first."""
-        raw = self._request(dict[str, msgspec.Raw], "GET", "/journal" + _query_string(filters))
-        return msgspec.json.decode(raw["entries"], type=tuple[RecordedExchange, ...])
+        return self._request(schemas.JournalState, "GET", f"/journal{_query_string(**filters)}").entries
 
     def canonical_journal(self) -> str:
         """Return the journal in the form that the same seed and the same calls give again, byte for byte."""
-        return self._request(dict[str, str], "GET", "/journal/canonical")["canonical"]
+        return self._request(schemas.CanonicalJournal, "GET", "/journal/canonical").canonical
 
     # ------------------------------------------------------------ faults
 
-    def add_fault(self, effect: str | None = None, operation: str | None = None, **fields: Any) -> RuleState:
+    def add_fault(self, effect: str | None = None, operation: str | None = None, **fields: Any) -> schemas.RuleState:
         """Add a rule: ``add_fault("reset", "createTransaction", phase="after", nth=1)`` or ``add_fault(script=[503])``.
 
         The words are those of a rule and of its effect (README, "Faults").
         """
-        positional = {
-            name: value for name, value in (("effect", effect), ("operation", operation)) if value is not None
-        }
-        return self._request(RuleState, "POST", "/faults", {**positional, **fields})
+        body = _without_none(effect=effect, operation=operation) | fields
+        return self._request(schemas.RuleState, "POST", "/faults", body)
 
-    def load_faults(self, scenario: str | Mapping[str, Any]) -> tuple[RuleState, ...]:
+    def load_faults(self, scenario: str | Mapping[str, Any]) -> tuple[schemas.RuleState, ...]:
         """Add all rules of a preset by its name, or of a scenario; none of them where one can't be."""
         body = {"preset": scenario} if isinstance(scenario, str) else scenario
-        return self._request_rules("POST", "/faults/load", body)
+        return self._request(schemas.RuleList, "POST", "/faults/load", body).faults
 
-    def faults(self) -> tuple[RuleState, ...]:
+    def faults(self) -> tuple[schemas.RuleState, ...]:
         """Return the rules with how many calls matched each, and how often it fired."""
-        return self._request_rules("GET", "/faults")
+        return self._request(schemas.RuleList, "GET", "/faults").faults
 
-    def fault(self, name: str) -> RuleState:
+    def fault(self, name: str) -> schemas.RuleState:
         """Return one rule."""
-        return self._request(RuleState, "GET", f"/faults/{quote_id('name', name)}")
+        return self._request(schemas.RuleState, "GET", f"/faults/{quote_id('name', name)}")
 
-    def remove_fault(self, name: str) -> RuleState:
+    def remove_fault(self, name: str) -> schemas.RuleState:
         """Take a rule out; a call that it has hit already goes on as it was."""
-        return self._request(RuleState, "DELETE", f"/faults/{quote_id('name', name)}")
+        return self._request(schemas.RuleState, "DELETE", f"/faults/{quote_id('name', name)}")
 
-    def clear_faults(self) -> tuple[RuleState, ...]:
+    def clear_faults(self) -> tuple[schemas.RuleState, ...]:
         """Take all rules out, and return them."""
-        return self._request_rules("DELETE", "/faults")
-
-    def _request_rules(self, method: str, path: str, body: object = None) -> tuple[RuleState, ...]:
-        return self._request(dict[str, tuple[RuleState, ...]], method, path, body)["faults"]
+        return self._request(schemas.RuleList, "DELETE", "/faults").faults
 
     # ------------------------------------------------------------ gates
 
     def hold(self, operation: str | None = None, *, name: str | None = None, **fields: Any) -> "RemoteGate":
         """Hold the calls of a rule at a gate, and return the gate."""
-        given_fields = {key: value for key, value in (("operation", operation), ("name", name)) if value is not None}
-        return RemoteGate(self, self._request(GateState, "POST", "/gates", {**given_fields, **fields}).name)
+        body = _without_none(operation=operation, name=name) | fields
+        return RemoteGate(self, self._request(schemas.GateState, "POST", "/gates", body).name)
 
-    def gates(self) -> tuple[GateState, ...]:
+    def gates(self) -> tuple[schemas.GateState, ...]:
         """Return all gates with whom each holds."""
-        return self._request(dict[str, tuple[GateState, ...]], "GET", "/gates")["gates"]
+        return self._request(schemas.GateList, "GET", "/gates").gates
 
     # ------------------------------------------------------------ time
 
-    def clock(self) -> ClockState:
+    def clock(self) -> schemas.ClockState:
         """Return what its clock says, and what is to happen later."""
-        return self._request(ClockState, "GET", "/clock")
+        return self._request(schemas.ClockState, "GET", "/clock")
 
-    def freeze(self, at: datetime | None = None) -> ClockState:
-        """Let its clock stand still, now or at a later moment."""
-        return self._request(ClockState, "POST", "/clock/freeze", {"at": at})
+    def freeze(self, at: datetime | None = None) -> schemas.ClockState:
+        """Freeze its clock, now or at a later time."""
+        return self._request(schemas.ClockState, "POST", "/clock/freeze", {"at": at})
 
-    def advance(self, *, days: float = 0, hours: float = 0, minutes: float = 0, seconds: float = 0) -> ClockState:
+    def advance(
+        self, *, days: float = 0, hours: float = 0, minutes: float = 0, seconds: float = 0
+    ) -> schemas.ClockState:
         """Move its clock forward; what is due on the way happens."""
-        duration = {"days": days, "hours": hours, "minutes": minutes, "seconds": seconds}
-        return self._request(ClockState, "POST", "/clock/advance", duration)
+        duration = schemas.AdvanceClockBody(days=days, hours=hours, minutes=minutes, seconds=seconds)
+        return self._request(schemas.ClockState, "POST", "/clock/advance", duration)
 
-    def travel(self, to: datetime) -> ClockState:
+    def travel(self, to: datetime) -> schemas.ClockState:
         """Move its clock forward to a moment; what is due on the way happens."""
-        return self._request(ClockState, "POST", "/clock/travel", {"to": to})
+        return self._request(schemas.ClockState, "POST", "/clock/travel", {"to": to})
 
-    def settle(self) -> ClockState:
-        """Let everything happen that is to happen later, moving the clock as far as that takes."""
-        return self._request(ClockState, "POST", "/clock/settle")
+    def settle(self) -> schemas.ClockState:
+        """Run everything that is pending, moving the clock forward as far as that takes."""
+        return self._request(schemas.ClockState, "POST", "/clock/settle")
 
     def _request(self, response_type: type[T], method: str, path: str, body: object = None, *, wait_s: float = 0) -> T:
         return self._client.ask(response_type, method, f"{self._path}{path}", body, wait_s=wait_s)
 
-    def ask_gate(self, method: str, path: str, body: object = None, *, wait_s: float = 0) -> GateState:
-        """Ask something of a gate, whose handle this is for."""
-        return self._request(GateState, method, f"/gates/{path}", body, wait_s=wait_s)
+    def ask_gate(self, method: str, path: str, body: object = None, *, wait_s: float = 0) -> schemas.GateState:
+        """Send a request for a gate, on behalf of its handle."""
+        return self._request(schemas.GateState, method, f"/gates/{path}", body, wait_s=wait_s)
 
 
 class RemoteGate:
-    """Be a gate of a sandbox on a live server."""
+    """A gate of a sandbox on a live server."""
 
     def __init__(self, sandbox: RemoteSandbox, name: str) -> None:
         self._sandbox = sandbox
@@ -310,26 +302,26 @@ class RemoteGate:
     def __repr__(self) -> str:
         return f"<RemoteGate {self.name!r} of {self._sandbox!r}>"
 
-    def state(self) -> GateState:
+    def state(self) -> schemas.GateState:
         """Return whom it holds."""
         return self._sandbox.ask_gate("GET", self._path)
 
-    def wait_for(self, count: int = 1, *, limit_s: float = 10) -> GateState:
+    def wait_for(self, count: int = 1, *, limit_s: float = 10) -> schemas.GateState:
         """Wait until ``count`` calls have come in all; raise ControlError where they do not within ``limit_s`` seconds.
 
         The limit is 60 seconds at most.
         """
         if isinstance(limit_s, bool) or not isinstance(limit_s, int | float):  # pyright: ignore[reportUnnecessaryIsInstance]
             raise TypeError(f"limit_s must be a number of seconds, not {type(limit_s).__name__}")
-        body = {"count": count, "limit_s": limit_s}
+        body = schemas.WaitAtGateBody(count=count, limit_s=limit_s)
         return self._sandbox.ask_gate("POST", f"{self._path}/wait", body, wait_s=limit_s)
 
-    def release(self, order: Sequence[int | str] = (), *, keep: bool = False) -> GateState:
+    def release(self, order: Sequence[int | str] = (), *, keep: bool = False) -> schemas.GateState:
         """Let the held calls go one after the other, each up to its next wait or its end.
 
         ``order`` names some by arrival from 0, or by user; the others follow by arrival, or stay with ``keep``.
         """
-        return self._sandbox.ask_gate("POST", f"{self._path}/release", {"order": order, "keep": keep})
+        return self._sandbox.ask_gate("POST", f"{self._path}/release", schemas.ReleaseGateBody(order=order, keep=keep))
 
 
 def _encode_body(label: str, body: object) -> bytes:
@@ -340,21 +332,21 @@ def _encode_body(label: str, body: object) -> bytes:
         raise ValueError(f"{label}: what is to be sent is no JSON: {error}") from None
 
 
-def _query_string(params: Mapping[str, object]) -> str:
-    present = {name: value for name, value in params.items() if value is not None}
-    texts = {name: str(value).lower() if isinstance(value, bool) else str(value) for name, value in present.items()}
+def _without_none(**members: object) -> dict[str, object]:
+    return {name: value for name, value in members.items() if value is not None}
+
+
+def _query_string(**params: object) -> str:
+    texts = {
+        name: str(value).lower() if isinstance(value, bool) else str(value)
+        for name, value in _without_none(**params).items()
+    }
     return "?" * bool(texts) + "&".join(f"{name}={quote_text(name, text)}" for name, text in texts.items())
-
-
-class _ControlErrorBody(msgspec.Struct):
-    code: str
-    message: str
-    details: tuple[Problem, ...] = ()
 
 
 def _error_from_response(label: str, response: Response) -> Exception:
     try:
-        body = msgspec.json.decode(response.body, type=dict[str, _ControlErrorBody])["error"]
+        body = msgspec.json.decode(response.body, type=dict[str, schemas.ErrorBody])["error"]
     except (msgspec.MsgspecError, ValueError, KeyError):
         excerpt = response.body[:200].decode("utf-8", "replace")
         return InvalidResponse(

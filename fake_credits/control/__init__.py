@@ -1,1 +1,1 @@
-"""Own the control plane: what a suite in another language asks of a server's sandboxes; know no API operation."""
+"""The control plane's server: it governs a live server's sandboxes for suites in any language."""

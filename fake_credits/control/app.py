@@ -1,50 +1,43 @@
-"""Own the way of one request to the control plane: who may ask, what was asked, and the answer as JSON.
+"""The control plane as an ASGI application for live servers: who may call it, and its responses.
 
-    path → method → origin → token → query → body, bounded → verb → answer
+    path → method → origin → token → query and body → handler → response
 
-No fault touches it, and no request of it is an exchange. It serves live servers only: verbs that wait for exchanges
-run in worker threads, so that the server's loop can run those.
+No fault affects it, and its requests are not exchanges.
 """
 
 import asyncio
 import hmac
-from collections.abc import Awaitable, Callable, Mapping
-from typing import TYPE_CHECKING, TypeVar
+import inspect
+import json
+import threading
+from collections.abc import Awaitable, Callable
+from datetime import datetime
+from typing import Any, TypeVar
 
 import msgspec
+from starlette.requests import Request
+from starlette.responses import JSONResponse
 from starlette.types import Receive, Scope, Send
 
-from fake_credits.api.app import send_response
-from fake_credits.api.routing import escape_path, split_path
-from fake_credits.control.request import ControlContext, ControlRequest
-from fake_credits.errors import CONTROL_ERRORS, ApiError, ControlError, MalformedRequest
-from fake_credits.http_message import Headers, Response
+from fake_credits.control_schemas import ErrorBody
+from fake_credits.errors import CONTROL_ERRORS, ApiError, ControlError, Problem
 from fake_credits.keyed_random import random_name
 from fake_credits.sandbox import Sandbox
 from fake_credits.sandbox_options import SandboxOptions
 from fake_credits.sandboxes import SandboxRegistry
 
-if TYPE_CHECKING:
-    from fake_credits.control.routes import ControlRoute
-
-__all__ = ["MAX_CONTROL_BODY_BYTES", "TOKEN_HEADER", "ControlPlane"]
+__all__ = ["TOKEN_HEADER", "ControlPlane"]
 
 T = TypeVar("T")
 
 TOKEN_HEADER = "X-Fake-Credits-Control"  # noqa: S105 - the name of a header
-"""Where the control token travels: in a header that no API has, so it is never taken for the API's credential."""
-
-MAX_CONTROL_BODY_BYTES = 1024 * 1024
-"""A body of the control plane may be larger than the API's: it may be a thousand rules."""
-
-_PATH_PREFIX = b"/_fake"
-_RAW_TOKEN_HEADER = TOKEN_HEADER.lower().encode("ascii")
+"""The header of the control token. No API has it, so the token is never taken for the API's credential."""
 
 
 class ControlPlane:
-    """Govern a live server's sandboxes over HTTP, for whoever has the ``token``: a fresh one unless given.
+    """The control plane of a server's sandboxes, for clients with the ``token``, by default a random one.
 
-    ``new_sandbox`` makes sandboxes with the server's keys and a name of their own.
+    ``new_sandbox`` returns a sandbox with the server's keys and a name of its own.
     """
 
     def __init__(
@@ -56,47 +49,78 @@ class ControlPlane:
         sandbox_limit: int = 1000,
     ) -> None:
         self.token = token or random_name("fake_credits_control_")
-        self._context = ControlContext(sandboxes, new_sandbox, sandbox_limit)
+        self.sandboxes = sandboxes
+        self._new_sandbox = new_sandbox
+        self._sandbox_limit = sandbox_limit
+        self._lock = threading.Lock()
 
     def __repr__(self) -> str:
-        return f"<ControlPlane of {len(self._context.sandboxes)} sandboxes>"
+        return f"<ControlPlane of {len(self.sandboxes)} sandboxes>"
+
+    def find_sandbox(self, name: str) -> Sandbox:
+        """Return a sandbox, for "default" the server's first one; raise ControlError if there is none of that name."""
+        sandbox = self.sandboxes.base_sandbox if name == "default" else self.sandboxes.get(name)
+        if sandbox is None:
+            raise ControlError("sandbox_not_found", f"there is no sandbox {name!r}, or it is closed")
+        return sandbox
+
+    def add_sandbox(self, options: SandboxOptions) -> Sandbox:
+        """Return a new sandbox.
+
+        Raises ControlError if there are too many or its API key is taken, ValueError for invalid options.
+        """
+        with self._lock:
+            count = len(self.sandboxes)
+            if count >= self._sandbox_limit:
+                raise ControlError(
+                    "sandbox_limit",
+                    f"this server has {count} sandboxes: close some, or start it with a higher --sandbox-limit",
+                )
+            sandbox = self._new_sandbox(options)
+            try:
+                self.sandboxes.attach(sandbox, as_default=False)
+            except ValueError as error:
+                details = (Problem("api_key", "is another sandbox's"),)
+                raise ControlError("conflict", str(error), details=details) from None
+            return sandbox
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Serve one request."""
         try:
-            response = await self._handle(scope, receive)
+            response = await self._handle(Request({**scope, "app": self}, receive))
         except ControlError as control_error:
             response = _error_response(control_error)
         except ApiError as error:
             code = error.code if error.code in CONTROL_ERRORS else "validation_error"
             response = _error_response(ControlError(code, error.message, details=error.details))
-        except Exception as bug:  # noqa: BLE001 - remembered, and told
-            self._context.sandboxes.base_sandbox.add_bug(bug)
+        except Exception as bug:  # noqa: BLE001 - recorded, and reported to the client
+            self.sandboxes.base_sandbox.add_bug(bug)
             response = _error_response(
                 ControlError("internal_error", f"a bug of fake-credits: {type(bug).__name__}: {bug}")
             )
-        response.request_id = "control"
-        await send_response(response, send)
+        await response(scope, receive, send)
 
-    async def _handle(self, scope: Scope, receive: Receive) -> Response:
-        from fake_credits.control.schemas import parse_body, parse_query  # most servers are never asked
+    async def _handle(self, request: Request) -> "_ControlResponse":
+        # This loads every effect and preset, and few servers get a request for the control plane.
+        from fake_credits.control.routes import match_route
 
-        headers: Headers = scope["headers"]
-        host = next((value.decode("latin-1") for name, value in headers if name == b"host"), "localhost")
-        base_url = f"{scope['scheme']}://{host}"
-        route, path_params = _match_scope(scope)
-        _check_origin(headers, base_url)
-        self._check_token(headers)
-        query: object = parse_query(scope["query_string"], route.query)
-        body = await _receive_json(headers, receive)
-        request = ControlRequest(self._context, base_url, path_params, query, parse_body(body, route.body))
-        if route.async_handler is not None:
-            return _success_response(route, await _until_disconnect(route.async_handler(request), receive))
-        return await asyncio.to_thread(_call_handler, route, request)
+        route, request.scope["path_params"] = match_route(request.method, request.scope["raw_path"])
+        if any(origin != str(request.base_url).rstrip("/") for origin in request.headers.getlist("origin")):
+            raise ControlError("origin_not_allowed", "the control plane answers to no page of another origin")
+        self._check_token(request)
+        body = await request.body()  # the server limits its size
+        media_types = [text.partition(";")[0].strip().lower() for text in request.headers.getlist("content-type")]
+        if body and media_types != ["application/json"]:
+            raise ControlError("unsupported_media_type", "a body must be JSON: send Content-Type: application/json")
+        members = route.parse(request.query_params, body)
+        if inspect.iscoroutinefunction(route.endpoint):
+            waiting = route.call(request, members)
+            return _ControlResponse(await _until_disconnect(waiting, request.receive), route.status)
+        return await asyncio.to_thread(lambda: _ControlResponse(route.call(request, members), route.status))
 
-    def _check_token(self, headers: Headers) -> None:
-        tokens = [value for name, value in headers if name == _RAW_TOKEN_HEADER]
-        if len(tokens) != 1 or not hmac.compare_digest(tokens[0], self.token.encode("latin-1")):
+    def _check_token(self, request: Request) -> None:
+        tokens = request.headers.getlist(TOKEN_HEADER)
+        if len(tokens) != 1 or not hmac.compare_digest(tokens[0].encode("latin-1"), self.token.encode("latin-1")):
             problem = "holds another token" if tokens else "is missing"
             raise ControlError(
                 "control_token_required",
@@ -105,60 +129,29 @@ class ControlPlane:
             )
 
 
-def _match_scope(scope: Scope) -> "tuple[ControlRoute, Mapping[str, str]]":
-    from fake_credits.control.routes import match_route  # loads every effect, preset and scenario
+class _ControlResponse(JSONResponse):
+    """A response with a schema's instance as JSON, its times in milliseconds."""
 
-    raw_path: bytes = scope["raw_path"]
-    try:
-        segments = split_path(raw_path.removeprefix(_PATH_PREFIX))
-    except MalformedRequest as error:
-        raise ControlError(error.code, error.message) from None
-    return match_route(scope["method"], segments[1:], f"{scope['method']} {escape_path(raw_path)}")
+    def __init__(self, content: object, status: int, **headers: str) -> None:
+        super().__init__(content, status, {"Cache-Control": "no-store", "X-Request-Id": "control", **headers})
 
-
-def _call_handler(route: "ControlRoute", request: ControlRequest) -> Response:
-    assert route.handler is not None  # noqa: S101 - a route has one or the other
-    return _success_response(route, route.handler(request))
+    def render(self, content: Any) -> bytes:
+        members = msgspec.to_builtins(content, builtin_types=(datetime,))
+        return json.dumps(members, default=_format_time, separators=(",", ":")).encode()
 
 
-def _success_response(route: "ControlRoute", content: object) -> Response:
-    return Response(route.status, msgspec.json.encode(content))
+def _format_time(time: datetime) -> str:
+    return time.isoformat(timespec="milliseconds").replace("+00:00", "Z")
 
 
-def _error_response(error: ControlError) -> Response:
-    fields: dict[str, object] = {"code": error.code, "message": error.message}
-    if error.details:
-        fields["details"] = [{"field": detail.field, "problem": detail.problem} for detail in error.details]
-    headers: Headers = [(b"x-fake-credits-cause", b"control")]
+def _error_response(error: ControlError) -> _ControlResponse:
+    headers = {"X-Fake-Credits-Cause": "control"}
     if error.allow:
-        headers.append((b"allow", error.allow.encode("ascii")))
+        headers["Allow"] = error.allow
     if error.code == "control_token_required":
-        headers.append((b"www-authenticate", TOKEN_HEADER.encode("ascii")))  # RFC 9110, 15.5.2: a 401 has a challenge
-    return Response(error.status, msgspec.json.encode({"error": fields}), headers)
-
-
-def _check_origin(headers: Headers, base_url: str) -> None:
-    """Refuse what a page of another origin sends: this server's own pages may ask, and programs send no Origin."""
-    for name, value in headers:
-        if name == b"origin" and value.decode("latin-1") != base_url:
-            raise ControlError("origin_not_allowed", "the control plane answers to no page of another origin")
-
-
-async def _receive_json(headers: Headers, receive: Receive) -> bytes:
-    """Return the body; raise ControlError if it is too large, or neither empty nor declared as JSON."""
-    body, more_body = b"", True
-    while more_body and len(body) <= MAX_CONTROL_BODY_BYTES:
-        message = await receive()
-        if message["type"] == "http.disconnect":
-            raise ControlError("malformed_request", "the client disconnected before the body was complete")
-        body += message.get("body", b"")
-        more_body = message.get("more_body", False)
-    if len(body) > MAX_CONTROL_BODY_BYTES:
-        raise ControlError("payload_too_large", f"a body may have at most {MAX_CONTROL_BODY_BYTES} bytes (1 MiB)")
-    media_types = [value.partition(b";")[0].strip().lower() for name, value in headers if name == b"content-type"]
-    if body and media_types != [b"application/json"]:
-        raise ControlError("unsupported_media_type", "a body must be JSON: send Content-Type: application/json")
-    return body
+        headers["WWW-Authenticate"] = TOKEN_HEADER  # RFC 9110, 15.5.2: a 401 has a challenge
+    content = {"error": ErrorBody(error.code, error.message, error.details)}
+    return _ControlResponse(content, error.status, **headers)
 
 
 async def _until_disconnect(awaitable: Awaitable[T], receive: Receive) -> T:

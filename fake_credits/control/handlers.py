@@ -1,37 +1,24 @@
 """The control plane's handlers: sandboxes, users, tokens, journals, faults, gates and clocks."""
 
+from collections.abc import Generator, Iterable
+from contextlib import contextmanager
 from dataclasses import replace
+from datetime import datetime
 from typing import Any
 
 import msgspec
+from starlette.requests import Request
 
-from fake_credits.control.request import ControlRequest
-from fake_credits.control.schemas import (
-    AdvanceClockBody,
-    FreezeClockBody,
-    JournalQuery,
-    JsonMembers,
-    JsonObject,
-    MakeSandboxBody,
-    MintTokenBody,
-    ReleaseGateBody,
-    SetUserBody,
-    TravelClockBody,
-    WaitAtGateBody,
-    clock_json,
-    field_errors,
-    gate_json,
-    given_fields,
-    parse_datetime,
-    rule_json,
-    sandbox_json,
-    user_json,
-)
+from fake_credits import control_schemas as schemas
+from fake_credits.clock import Clock, from_ms
 from fake_credits.errors import ControlError, GateTimeout, Problem
 from fake_credits.faults.active_rule import ActiveRule
 from fake_credits.faults.checks import FaultError, short_repr
+from fake_credits.faults.faults import Faults
+from fake_credits.faults.gates import Gate
 from fake_credits.faults.scenarios import FAULT_PRESETS, parse_scenario
 from fake_credits.faults.serialization import rule_from, rule_to_json
+from fake_credits.ledger import Account
 from fake_credits.sandbox import Sandbox
 from fake_credits.sandbox_options import MintOptions, SandboxOptions
 from fake_credits.sandboxes import drain, find_problems
@@ -66,276 +53,348 @@ __all__ = [
     "set_user",
     "settle_clock",
     "travel_clock",
+    "validation_error",
     "wait_at_gate",
 ]
 
-_USER_TOKEN_LIFETIME_S = 24 * 3600
+
+def _sandbox(request: Request) -> Sandbox:
+    sandbox: Sandbox = request.app.find_sandbox(request.path_params["sandbox"])
+    return sandbox
 
 
-def make_sandbox(request: ControlRequest) -> JsonObject:
+def _faults(request: Request) -> Faults:
+    sandbox = _sandbox(request)
+    return Faults(sandbox.faults, sandbox.lock, sandbox.add_fault)
+
+
+def _rule(request: Request) -> ActiveRule:
+    try:
+        return _faults(request).find(request.path_params["rule"])
+    except FaultError as error:
+        raise ControlError("rule_not_found", str(error)) from None
+
+
+def _gate(request: Request) -> Gate:
+    try:
+        return _sandbox(request).gate(request.path_params["gate"])
+    except FaultError as error:
+        raise ControlError("gate_not_found", str(error)) from None
+
+
+def validation_error(field: str, problem: str) -> ControlError:
+    """Return the error for a member, "" where the problem names it."""
+    message = f"{field}: {problem}" if field else problem
+    return ControlError("validation_error", message, details=(Problem(field, problem),))
+
+
+@contextmanager
+def _field_errors(field: str = "") -> Generator[None]:
+    """Turn a ValueError of the domain into a validation error."""
+    try:
+        yield
+    except ValueError as error:
+        raise validation_error(field, str(error)) from None
+
+
+def _check_choice(field: str, value: str, choices: Iterable[str]) -> None:
+    if value not in choices:
+        raise validation_error(field, f"is {value[:60]!r}: choose one of {', '.join(choices)}")
+
+
+def _parse_datetime(field: str, text: str) -> datetime:
+    try:
+        value = datetime.fromisoformat(text)
+    except ValueError:
+        problem = f"{text[:60]!r} is no ISO 8601 date and time, such as 2030-01-01T00:00:00Z"
+        raise validation_error(field, problem) from None
+    if value.tzinfo is None:
+        raise validation_error(field, f"{text[:60]!r} has no time zone: write ...Z or ...+02:00")
+    return value
+
+
+# ------------------------------------------------------------ sandboxes
+
+
+def make_sandbox(request: Request, body: schemas.MakeSandboxBody) -> schemas.SandboxState:
     """Make a sandbox with an API key of its own, from the words of its start."""
-    context = request.context
-    settings = _sandbox_settings(context.sandboxes.base_sandbox.options, request.body)
-    with context.lock:
-        if len(context.sandboxes) >= context.sandbox_limit:
-            raise ControlError(
-                "sandbox_limit",
-                f"this server has {len(context.sandboxes)} sandboxes: close some, or start it with a higher "
-                "--sandbox-limit",
-            )
-        with field_errors(""):
-            sandbox = context.new_sandbox(settings)
-        try:
-            context.sandboxes.attach(sandbox, as_default=False)
-        except ValueError as error:
-            raise ControlError("conflict", str(error), details=(Problem("api_key", "is another sandbox's"),)) from None
-    token = sandbox.token(sandbox.options.user_id, MintOptions(expires_in_s=_USER_TOKEN_LIFETIME_S))
-    return {**_describe_sandbox(request, sandbox), "user_token": token}
+    options = _sandbox_options(request.app.sandboxes.base_sandbox.options, body)
+    with _field_errors():
+        sandbox: Sandbox = request.app.add_sandbox(options)
+    token = sandbox.token(sandbox.options.user_id, MintOptions(expires_in_s=24 * 3600))
+    return _sandbox_state(request, sandbox, token)
 
 
-def _sandbox_settings(base: SandboxOptions, body: MakeSandboxBody) -> SandboxOptions:
-    options: dict[str, Any] = {"api_key": "", **given_fields(body)}
+def _sandbox_options(base: SandboxOptions, body: schemas.MakeSandboxBody) -> SandboxOptions:
+    options: dict[str, Any] = {"api_key": "", **msgspec.to_builtins(body)}
     if options.get("clock", "real") not in ("real", "frozen"):
-        options["clock"] = parse_datetime("clock", options["clock"])
-    if options.get("auth_provider", "plain") not in AUTH_PROVIDERS:
-        raise _unknown_choice("auth_provider", options["auth_provider"], AUTH_PROVIDERS)
-    faults: Any = options.get("faults", ())
+        options["clock"] = _parse_datetime("clock", options["clock"])
+    _check_choice("auth_provider", options.get("auth_provider", "plain"), AUTH_PROVIDERS)
+    faults = options.get("faults", ())
     for name in faults if isinstance(faults, list) else [faults]:  # pyright: ignore[reportUnknownVariableType]
-        if isinstance(name, str) and name not in FAULT_PRESETS:  # a file's name would be one on the server
-            raise _unknown_choice("faults", name, FAULT_PRESETS)
+        if isinstance(name, str):  # a file's name would be one on the server
+            _check_choice("faults", name, FAULT_PRESETS)
     # Of the default user's balance, what is said here takes the place of what the server was started with.
     user_id = options.get("user_id", base.user_id)
     if user_id in options.get("users", ()):
         options.setdefault("balance", None)
     elif "balance" in options:
         options.setdefault("users", {user: balance for user, balance in base.users.items() if user != user_id})
-    with field_errors("balance"):
+    with _field_errors("balance"):
         return replace(base, **options)
 
 
-def list_sandboxes(request: ControlRequest) -> JsonObject:
+def _sandbox_state(request: Request, sandbox: Sandbox, user_token: str = "") -> schemas.SandboxState:
+    base_url = str(request.base_url).rstrip("/")
+    return schemas.SandboxState(
+        name=sandbox.name,
+        base_url=base_url,
+        api_key=sandbox.api_key,
+        application_id=sandbox.options.application_id,
+        user_id=sandbox.options.user_id,
+        jwks_url=f"{base_url}/.well-known/jwks.json",
+        seed=sandbox.seed,
+        is_default=sandbox is request.app.sandboxes.base_sandbox,
+        exchanges=sandbox.journal.total,
+        under_way=sandbox.journal.in_flight,
+        user_token=user_token,
+    )
+
+
+def list_sandboxes(request: Request) -> schemas.SandboxList:
     """List the sandboxes, the server's first one first."""
-    return {"sandboxes": [_describe_sandbox(request, sandbox) for sandbox in request.context.sandboxes]}
+    return schemas.SandboxList(tuple(_sandbox_state(request, sandbox) for sandbox in request.app.sandboxes))
 
 
-def get_sandbox(request: ControlRequest) -> JsonObject:
+def get_sandbox(request: Request) -> schemas.SandboxState:
     """Tell what a client of a sandbox has to know."""
-    return _describe_sandbox(request, request.sandbox)
+    return _sandbox_state(request, _sandbox(request))
 
 
-def reset_sandbox(request: ControlRequest) -> JsonObject:
+def reset_sandbox(request: Request) -> schemas.SandboxState:
     """Take a sandbox back to its start: users, balances, clock, rules, an empty journal; what gates held runs first."""
-    request.sandbox.reset()
-    return _describe_sandbox(request, request.sandbox)
+    sandbox = _sandbox(request)
+    sandbox.reset()
+    return _sandbox_state(request, sandbox)
 
 
-def close_sandbox(request: ControlRequest) -> JsonObject:
+def close_sandbox(request: Request) -> schemas.CloseReport:
     """Close a sandbox: its gates open, its key and tokens are refused; tell its problems and what was to come."""
-    sandbox, sandboxes = request.sandbox, request.context.sandboxes
+    sandbox, sandboxes = _sandbox(request), request.app.sandboxes
     if sandbox is sandboxes.base_sandbox:
         raise ControlError("conflict", f"{sandbox.name!r} is the server's first sandbox, which ends with the server")
     drain_problems = drain(sandbox)
     sandboxes.detach(sandbox)
     dropped = sandbox.close()
-    return {"problems": [*find_problems(sandbox), *drain_problems], "dropped": [action.label for action in dropped]}
+    problems = (*find_problems(sandbox), *drain_problems)
+    return schemas.CloseReport(problems, tuple(action.label for action in dropped))
 
 
-def get_problems(request: ControlRequest) -> JsonObject:
+def get_problems(request: Request) -> schemas.ProblemList:
     """Tell what makes a suite that passed prove nothing; assert at its end that there is none."""
-    return {"problems": find_problems(request.sandbox)}
+    return schemas.ProblemList(tuple(find_problems(_sandbox(request))))
 
 
-def set_user(request: ControlRequest) -> JsonObject:
+# ------------------------------------------------------------ users, tokens, journals
+
+
+def set_user(request: Request, body: schemas.SetUserBody) -> schemas.UserState:
     """Make a user exist and, with `balance`, bring the balance to it by one grant or consumption."""
-    body: SetUserBody = request.body
-    sandbox = request.sandbox
-    with field_errors(""):
-        account = sandbox.set_balance(
-            request.path_params["user"], body.balance, application_id=body.application_id or ""
-        )
-    return user_json(account)
+    sandbox, user_id = _sandbox(request), request.path_params["user"]
+    with _field_errors():
+        account = sandbox.set_balance(user_id, body.balance, application_id=body.application_id or "")
+    return _user_state(account)
 
 
-def get_user(request: ControlRequest) -> JsonObject:
+def get_user(request: Request, query: schemas.UserQuery) -> schemas.UserState:
     """Tell a user's balance, without an exchange."""
-    return user_json(
-        request.sandbox.account(request.path_params["user"], application_id=request.query.application_id or "")
-    )
+    user_id = request.path_params["user"]
+    return _user_state(_sandbox(request).account(user_id, application_id=query.application_id or ""))
 
 
-def mint_token(request: ControlRequest) -> JsonObject:
+def _user_state(account: Account) -> schemas.UserState:
+    return schemas.UserState(account.application_id, account.user_id, account.balance, from_ms(account.created_at_ms))
+
+
+def mint_token(request: Request, body: schemas.MintTokenBody) -> schemas.MintedToken:
     """Mint a user's token, good or, with `bad`, one that must be refused."""
-    body: MintTokenBody = request.body
-    sandbox = request.sandbox
-    if body.bad is not None and body.bad not in BAD_TOKENS:
-        raise _unknown_choice("bad", body.bad, BAD_TOKENS)
+    sandbox = _sandbox(request)
+    if body.bad is not None:
+        _check_choice("bad", body.bad, BAD_TOKENS)
     options = MintOptions(
         bad=body.bad, expires_in_s=body.expires_in_s, claims=body.claims, use_wall_clock=body.clock == "wall"
     )
     user_id = body.user_id or sandbox.options.user_id
-    with field_errors(""):
-        return {"user_id": user_id, "token": sandbox.token(user_id, options)}
+    with _field_errors():
+        return schemas.MintedToken(user_id, sandbox.token(user_id, options))
 
 
-def query_journal(request: ControlRequest) -> JsonObject:
+def query_journal(request: Request, query: schemas.JournalQuery) -> schemas.JournalState:
     """List the kept exchanges, oldest first, that the parameters choose; `after` is an ordinal."""
-    query: JournalQuery = request.query
-    journal = request.sandbox.journal
-    with field_errors("operation"):
+    journal = _sandbox(request).journal
+    with _field_errors("operation"):
         entries = journal.entries(operation=query.operation, user=query.user)
     criteria = ("status", "rule", "committed", "delivered")
-    matching = [
+    matching = tuple(
         entry
         for entry in entries
         if (query.after is None or entry.ordinal > query.after)
         and all(getattr(query, name) in (None, getattr(entry, name)) for name in criteria)
-    ]
-    return {"total": journal.total, "entries": msgspec.to_builtins(matching)}
+    )
+    return schemas.JournalState(journal.total, matching)
 
 
-def get_canonical_journal(request: ControlRequest) -> JsonObject:
+def get_canonical_journal(request: Request) -> schemas.CanonicalJournal:
     """Tell the journal in the form that the same seed and the same calls give again, byte for byte."""
-    return {"canonical": request.sandbox.journal.canonical()}
+    return schemas.CanonicalJournal(_sandbox(request).journal.canonical())
 
 
-def _describe_sandbox(request: ControlRequest, sandbox: Sandbox) -> JsonObject:
-    return sandbox_json(sandbox, request.base_url, default=request.context.sandboxes.base_sandbox)
+# ------------------------------------------------------------ faults
 
 
-def _unknown_choice(field: str, value: object, choices: Any) -> ControlError:
-    problem = f"is {str(value)[:60]!r}: choose one of {', '.join(choices)}"
-    return ControlError("validation_error", f"{field} {problem}", details=(Problem(field, problem),))
-
-
-def list_presets(_request: ControlRequest) -> JsonObject:
+def list_presets(_request: Request) -> schemas.PresetList:
     """List the bad days that have a name."""
-    return {
-        "presets": [
-            {"name": name, "explains": preset.description, "rules": [rule_to_json(rule) for rule in preset.rules]}
+    return schemas.PresetList(
+        tuple(
+            schemas.PresetInfo(name, preset.description, tuple(rule_to_json(rule) for rule in preset.rules))
             for name, preset in FAULT_PRESETS.items()
-        ]
-    }
+        )
+    )
 
 
-def list_faults(request: ControlRequest) -> JsonObject:
+def list_faults(request: Request) -> schemas.RuleList:
     """List the rules with how many calls matched each and how often it fired."""
-    return _faults_json(list(request.faults))
+    return _rule_list(_faults(request))
 
 
-def add_fault(request: ControlRequest) -> object:
+def add_fault(request: Request, body: schemas.JsonMembers) -> schemas.RuleState:
     """Add a rule: the body is one, such as `{"effect": "reset", "operation": "writes", "phase": "after", "nth": 1}`."""
-    body: JsonMembers = request.body
-    with field_errors(""):
-        return rule_json(request.faults.add(body))
+    with _field_errors():
+        return _rule_state(_faults(request).add(body))
 
 
-def load_faults(request: ControlRequest) -> JsonObject:
+def load_faults(request: Request, body: schemas.JsonMembers) -> schemas.RuleList:
     """Add all rules of a scenario, such as `{"preset": "flaky"}`; none of them where one can't be."""
-    body: JsonMembers = request.body
-    with field_errors(""):
-        return _faults_json(request.faults.load(list(parse_scenario(body))))
+    with _field_errors():
+        return _rule_list(_faults(request).load(list(parse_scenario(body))))
 
 
-def get_fault(request: ControlRequest) -> object:
+def get_fault(request: Request) -> schemas.RuleState:
     """Tell of one rule."""
-    return rule_json(request.rule)
+    return _rule_state(_rule(request))
 
 
-def remove_fault(request: ControlRequest) -> object:
+def remove_fault(request: Request) -> schemas.RuleState:
     """Take a rule out; a call that it has hit already goes on as it was."""
-    rule = request.rule
+    rule = _rule(request)
     rule.remove()
-    return rule_json(rule)
+    return _rule_state(rule)
 
 
-def clear_faults(request: ControlRequest) -> JsonObject:
+def clear_faults(request: Request) -> schemas.RuleList:
     """Take all rules out."""
-    faults = request.faults
+    faults = _faults(request)
     removed = list(faults)
     faults.clear()
-    return _faults_json(removed)
+    return _rule_list(removed)
 
 
-def _faults_json(rules: "list[ActiveRule] | tuple[ActiveRule, ...]") -> JsonObject:
-    return {"faults": [rule_json(rule) for rule in rules]}
+def _rule_list(rules: Iterable[ActiveRule]) -> schemas.RuleList:
+    return schemas.RuleList(tuple(_rule_state(rule) for rule in rules))
 
 
-def list_gates(request: ControlRequest) -> JsonObject:
+def _rule_state(rule: ActiveRule) -> schemas.RuleState:
+    script_left = tuple(rule.script_left())
+    return schemas.RuleState(rule.name, rule.fired, rule.matched, rule.is_unused, script_left, rule_to_json(rule.rule))
+
+
+# ------------------------------------------------------------ gates
+
+
+def list_gates(request: Request) -> schemas.GateList:
     """List the gates with whom each holds."""
-    return {"gates": [gate_json(gate) for gate in list(request.sandbox.gates.values())]}
+    return schemas.GateList(tuple(_gate_state(gate) for gate in list(_sandbox(request).gates.values())))
 
 
-def hold_gate(request: ControlRequest) -> JsonObject:
+def hold_gate(request: Request, body: schemas.JsonMembers) -> schemas.GateState:
     """Hold the calls of a rule at a gate: the body is the rule's words, and `name` the gate's."""
-    body: JsonMembers = request.body
-    sandbox = request.sandbox
-    with field_errors(""), sandbox.lock:
+    sandbox = _sandbox(request)
+    with _field_errors(), sandbox.lock:
         if body.get("effect", "hold_at_gate") != "hold_at_gate":
             raise FaultError(f"effect is {short_repr(body['effect'])}, but what is held has a gate: leave it out")
         rule = rule_from({"name": sandbox.new_gate_name(), **body, "effect": "hold_at_gate"})
-        return gate_json(sandbox.hold(rule))
+        return _gate_state(sandbox.hold(rule))
 
 
-def get_gate(request: ControlRequest) -> JsonObject:
+def get_gate(request: Request) -> schemas.GateState:
     """Tell whom a gate holds."""
-    return gate_json(request.gate)
+    return _gate_state(_gate(request))
 
 
-async def wait_at_gate(request: ControlRequest) -> JsonObject:
+async def wait_at_gate(request: Request, body: schemas.WaitAtGateBody) -> schemas.GateState:
     """Wait until `count` calls have come to a gate in all, `limit_s` seconds at most."""
-    body: WaitAtGateBody = request.body
-    gate = request.gate
+    gate = _gate(request)
     try:
         await gate.async_wait_for(body.count, limit_s=body.limit_s)
     except GateTimeout as error:
         raise ControlError("gate_limit", str(error)) from None
-    return gate_json(gate)
+    return _gate_state(gate)
 
 
-def release_gate(request: ControlRequest) -> JsonObject:
+def release_gate(request: Request, body: schemas.ReleaseGateBody) -> schemas.GateState:
     """Let the held calls go one after the other, in `order`; each has run on when this answers."""
-    body: ReleaseGateBody = request.body
-    gate = request.gate
-    with field_errors("order"):
+    gate = _gate(request)
+    with _field_errors("order"):
         gate.release(body.order, keep=body.keep)
-    return gate_json(gate)
+    return _gate_state(gate)
 
 
-def get_clock(request: ControlRequest) -> JsonObject:
+def _gate_state(gate: Gate) -> schemas.GateState:
+    held = tuple(schemas.HeldCall(ticket.user, ticket.ordinal, ticket.label) for ticket in gate.held())
+    return schemas.GateState(gate.name, gate.is_open, gate.arrivals, held)
+
+
+# ------------------------------------------------------------ clocks
+
+
+def get_clock(request: Request) -> schemas.ClockState:
     """Tell the time in a sandbox, and what is to happen later."""
-    return clock_json(request.sandbox.clock)
+    return _clock_state(_sandbox(request).clock)
 
 
-def freeze_clock(request: ControlRequest) -> JsonObject:
+def freeze_clock(request: Request, body: schemas.FreezeClockBody) -> schemas.ClockState:
     """Let the clock stand still, now or `at` a later moment."""
-    body: FreezeClockBody = request.body
-    clock = request.sandbox.clock
-    at = None if body.at is None else parse_datetime("at", body.at)
-    with field_errors("at"):
+    clock = _sandbox(request).clock
+    at = None if body.at is None else _parse_datetime("at", body.at)
+    with _field_errors("at"):
         clock.freeze(at)
-    return clock_json(clock)
+    return _clock_state(clock)
 
 
-def advance_clock(request: ControlRequest) -> JsonObject:
+def advance_clock(request: Request, body: schemas.AdvanceClockBody) -> schemas.ClockState:
     """Move the clock forward; what is due on the way happens."""
-    body: AdvanceClockBody = request.body
-    clock = request.sandbox.clock
-    with field_errors(""):
+    clock = _sandbox(request).clock
+    with _field_errors():
         clock.advance(days=body.days, hours=body.hours, minutes=body.minutes, seconds=body.seconds)
-    return clock_json(clock)
+    return _clock_state(clock)
 
 
-def travel_clock(request: ControlRequest) -> JsonObject:
+def travel_clock(request: Request, body: schemas.TravelClockBody) -> schemas.ClockState:
     """Move the clock forward to a moment; what is due on the way happens."""
-    body: TravelClockBody = request.body
-    clock = request.sandbox.clock
-    to = parse_datetime("to", body.to)
-    with field_errors("to"):
+    clock = _sandbox(request).clock
+    to = _parse_datetime("to", body.to)
+    with _field_errors("to"):
         clock.travel(to)
-    return clock_json(clock)
+    return _clock_state(clock)
 
 
-def settle_clock(request: ControlRequest) -> JsonObject:
+def settle_clock(request: Request) -> dict[str, object]:
     """Let everything happen that is to happen later, moving the clock as far as that takes."""
-    clock = request.sandbox.clock
-    return {"settled": clock.run_pending(), **clock_json(clock)}
+    clock = _sandbox(request).clock
+    settled = clock.run_pending()
+    return {**msgspec.structs.asdict(_clock_state(clock)), "settled": settled}  # also where it is the default, 0
+
+
+def _clock_state(clock: Clock) -> schemas.ClockState:
+    pending = tuple(schemas.PendingAction(from_ms(action.at_ms), action.label) for action in clock.pending())
+    return schemas.ClockState(clock.mode, from_ms(clock.now_ms()), pending)

@@ -1,49 +1,55 @@
-"""The table of the control plane's routes: method, path, handler and schemas."""
+"""The table of the control plane's routes, and how each matches a path and reads its query or body."""
 
-from collections.abc import Awaitable, Callable, Mapping, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Callable, Mapping
+from typing import Any, cast, get_args, get_type_hints
 
-from fake_credits.control import handlers, schemas
-from fake_credits.control.request import ControlRequest
+import msgspec
+from starlette.datastructures import QueryParams
+from starlette.routing import Match, Route
+
+from fake_credits import control_schemas as schemas
+from fake_credits.api.routing import escape_path, split_path
+from fake_credits.control import handlers
 from fake_credits.errors import ControlError
+from fake_credits.strict_json import parse_json
 
 __all__ = ["CONTROL_ROUTES", "ControlRoute", "match_route"]
 
 _SANDBOX_PATH = "/sandboxes/{sandbox}"
 
 
-@dataclass(frozen=True)
-class ControlRoute:
-    """Be one row: where a verb is found, what its query and body may hold, and its status.
+class ControlRoute(Route):
+    """A route with a handler for the members of its query, if it is a GET, or of its body.
 
-    ``handler`` is run in a worker thread; ``async_handler`` takes its place for one that waits in the server's loop.
+    A handler runs in a worker thread, and a coroutine function in the server's loop.
     """
 
-    method: str
-    path: str
-    handler: Callable[[ControlRequest], object] | None = None
-    body: type[object] = schemas.EmptySchema
-    query: type[object] = schemas.EmptySchema
-    status: int = 200
-    async_handler: Callable[[ControlRequest], Awaitable[object]] | None = None
-    segments: tuple[str, ...] = field(init=False, repr=False)
+    def __init__(
+        self,
+        method: str,
+        path: str,
+        handler: Callable[..., object],
+        schema: type[object] = schemas.NoMembers,
+        *,
+        status: int = 200,
+    ) -> None:
+        super().__init__(path, handler, methods=[method])
+        self.method = method
+        self.schema = schema
+        self.status = status
 
-    def __post_init__(self) -> None:
-        object.__setattr__(self, "segments", tuple(self.path.split("/")[1:]))
+    def parse(self, query: QueryParams, body: bytes) -> object:
+        """Return the members of a request as the schema's instance; raise ControlError for an invalid one."""
+        if len(query) < len(query.multi_items()):
+            raise handlers.validation_error("", "the query has a parameter twice")
+        has_query = self.method == "GET"
+        parameters = _convert(dict(query), self.schema if has_query else schemas.NoMembers, strict=False)
+        members = _convert(_parse_body(body), schemas.NoMembers if has_query else self.schema, strict=True)
+        return parameters if has_query else members
 
-    @property
-    def summary(self) -> str:
-        """Return what the verb does, in its own words."""
-        return (getattr(self.handler or self.async_handler, "__doc__", "") or "").partition("\n")[0]
-
-    def match_path(self, segments: Sequence[str]) -> Mapping[str, str] | None:
-        """Return the parts that a path's segments give this one's names, None where it is another path."""
-        if len(segments) != len(self.segments):
-            return None
-        pairs = list(zip(self.segments, segments, strict=True))
-        if not all(sent if mine.startswith("{") else mine == sent for mine, sent in pairs):
-            return None
-        return {template.strip("{}"): segment for template, segment in pairs if template.startswith("{")}
+    def call(self, request: object, members: object) -> Any:
+        """Return what the handler returns."""
+        return self.endpoint(request) if self.schema is schemas.NoMembers else self.endpoint(request, members)
 
 
 CONTROL_ROUTES = (
@@ -54,9 +60,9 @@ CONTROL_ROUTES = (
     ControlRoute("GET", f"{_SANDBOX_PATH}/problems", handlers.get_problems),
     ControlRoute("DELETE", _SANDBOX_PATH, handlers.close_sandbox),
     ControlRoute("PUT", f"{_SANDBOX_PATH}/users/{{user}}", handlers.set_user, schemas.SetUserBody),
-    ControlRoute("GET", f"{_SANDBOX_PATH}/users/{{user}}", handlers.get_user, query=schemas.UserQuery),
+    ControlRoute("GET", f"{_SANDBOX_PATH}/users/{{user}}", handlers.get_user, schemas.UserQuery),
     ControlRoute("POST", f"{_SANDBOX_PATH}/tokens", handlers.mint_token, schemas.MintTokenBody, status=201),
-    ControlRoute("GET", f"{_SANDBOX_PATH}/journal", handlers.query_journal, query=schemas.JournalQuery),
+    ControlRoute("GET", f"{_SANDBOX_PATH}/journal", handlers.query_journal, schemas.JournalQuery),
     ControlRoute("GET", f"{_SANDBOX_PATH}/journal/canonical", handlers.get_canonical_journal),
     ControlRoute("POST", f"{_SANDBOX_PATH}/faults", handlers.add_fault, schemas.JsonMembers, status=201),
     ControlRoute("POST", f"{_SANDBOX_PATH}/faults/load", handlers.load_faults, schemas.JsonMembers, status=201),
@@ -68,9 +74,7 @@ CONTROL_ROUTES = (
     ControlRoute("POST", f"{_SANDBOX_PATH}/gates", handlers.hold_gate, schemas.JsonMembers, status=201),
     ControlRoute("GET", f"{_SANDBOX_PATH}/gates", handlers.list_gates),
     ControlRoute("GET", f"{_SANDBOX_PATH}/gates/{{gate}}", handlers.get_gate),
-    ControlRoute(
-        "POST", f"{_SANDBOX_PATH}/gates/{{gate}}/wait", body=schemas.WaitAtGateBody, async_handler=handlers.wait_at_gate
-    ),
+    ControlRoute("POST", f"{_SANDBOX_PATH}/gates/{{gate}}/wait", handlers.wait_at_gate, schemas.WaitAtGateBody),
     ControlRoute("POST", f"{_SANDBOX_PATH}/gates/{{gate}}/release", handlers.release_gate, schemas.ReleaseGateBody),
     ControlRoute("GET", f"{_SANDBOX_PATH}/clock", handlers.get_clock),
     ControlRoute("POST", f"{_SANDBOX_PATH}/clock/freeze", handlers.freeze_clock, schemas.FreezeClockBody),
@@ -81,20 +85,54 @@ CONTROL_ROUTES = (
 """Every route, its path below ``/_fake``; README, "The control plane"."""
 
 
-def match_route(method: str, segments: Sequence[str], request_line: str) -> tuple[ControlRoute, Mapping[str, str]]:
-    """Return the route of a method and a path's segments below the prefix, with the parts that the path names.
+def match_route(method: str, raw_path: bytes) -> tuple[ControlRoute, Mapping[str, str]]:
+    """Return the route of a method and a path, with the decoded parameters that are in the path.
 
-    Raises ControlError where there is no such path, and where it takes other methods.
+    Raises ControlError where there is no such path, and where it takes other methods; MalformedRequest for a parameter
+    that can't be decoded.
     """
+    scope = {"type": "http", "method": method, "path": raw_path.decode("latin-1"), "root_path": "/_fake"}
     matches = [
-        (route, path_params) for route in CONTROL_ROUTES if (path_params := route.match_path(segments)) is not None
+        (route, found["path_params"])
+        for route in CONTROL_ROUTES
+        for match, found in [route.matches(scope)]
+        if match is not Match.NONE
     ]
+    request_line = f"{method} {escape_path(raw_path)}"
     if not matches:
         raise ControlError(
             "route_not_found", f'there is no {request_line} (README, "The control plane", lists the paths)'
         )
     for route, path_params in matches:
         if route.method == method:
-            return route, path_params
+            return route, {name: split_path(text.encode("latin-1"))[0] for name, text in path_params.items()}
     allow = ", ".join(sorted({route.method for route, _ in matches}))
     raise ControlError("method_not_allowed", f"{request_line} is not allowed: the path takes {allow}", allow=allow)
+
+
+# ------------------------------------------------------------ queries and bodies
+
+
+def _parse_body(body: bytes) -> Mapping[str, object]:
+    """Return the members of a body; an empty one has none."""
+    content = parse_json(body or b"{}", parse_int=int, parse_float=float)
+    if not isinstance(content, dict):
+        raise handlers.validation_error("", "the body must be a JSON object")
+    return cast("dict[str, object]", content)
+
+
+def _convert(members: Mapping[str, object], schema: type[object], *, strict: bool) -> object:
+    try:
+        return msgspec.convert(members, schema, strict=strict)
+    except msgspec.ValidationError as error:
+        problem, _, path = str(error).partition(" - at `$")
+        field = path.strip("`").lstrip(".")
+        hints = get_type_hints(schema)
+        if "unknown field" in problem:
+            field = problem.split("`")[1]
+            problem = f"is unknown here (known: {', '.join(hints) or 'nothing'})"
+        elif "missing required field" in problem:
+            field, problem = problem.split("`")[1], "is missing"
+        elif "enum" in problem:
+            problem = f"must be one of {', '.join(map(repr, get_args(hints[field])))}"
+        raise handlers.validation_error(field, problem[:1].lower() + problem[1:]) from None

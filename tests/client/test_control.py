@@ -5,21 +5,21 @@ import subprocess
 import sys
 import threading
 from collections.abc import Iterator
-from dataclasses import dataclass, field, fields
+from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from typing import Any
 
 import pytest
 
 from fake_credits.client import ServerClient
-from fake_credits.client.control import ControlClient, RemoteSandbox
-from fake_credits.client.control_models import PresetInfo, RecordedExchange
+from fake_credits.client.control import ControlClient, JournalWords, RemoteSandbox, SandboxWords
+from fake_credits.client.control_models import PresetInfo
 from fake_credits.client.http import NetworkTransport
 from fake_credits.contract import DEFAULT_CONTRACT
 from fake_credits.control.routes import CONTROL_ROUTES, match_route
+from fake_credits.control_schemas import JournalQuery, MakeSandboxBody
 from fake_credits.errors import ConnectionLost, ControlError, InvalidResponse
 from fake_credits.http_message import Request, Response
-from fake_credits.journal import JournalEntry
 from fake_credits.transports.live import LiveServer
 from fake_credits.transports.shared_resources import SharedResources
 
@@ -72,9 +72,7 @@ def spend(sandbox: RemoteSandbox, user: str = "ada", delta: int = -1) -> None:
 def test_client_has_a_method_for_every_route(control: ControlClient, recording_transport: RecordingTransport) -> None:
     with control.make_sandbox(users={"ada": 2}, clock=START, faults=["outage"], latency="fixed(0)") as sandbox:
         call_all_routes(control, sandbox)
-    used_routes = [
-        match_route(method, target.split("/")[2:], target)[0] for method, target in recording_transport.requests
-    ]
+    used_routes = [match_route(method, target.encode())[0] for method, target in recording_transport.requests]
     assert [route for route in CONTROL_ROUTES if route not in used_routes] == []
 
 
@@ -130,8 +128,18 @@ def call_clock_and_journal_routes(sandbox: RemoteSandbox) -> None:
     sandbox.user("bob", balance=7)
 
 
-def test_recorded_exchange_has_every_journal_entry_field() -> None:
-    assert [field_info.name for field_info in fields(RecordedExchange)] == list(JournalEntry.__struct_fields__)
+def test_keyword_arguments_are_the_members_of_the_schemas() -> None:
+    assert set(SandboxWords.__annotations__) == set(MakeSandboxBody.__struct_fields__)
+    assert set(JournalWords.__annotations__) == set(JournalQuery.__struct_fields__)
+
+
+def test_sandbox_state_hides_its_credentials(control: ControlClient) -> None:
+    state = control.make_sandbox(api_key="secret-key").made
+    assert state.api_key == "secret-key"
+    assert state.user_token
+    assert "secret-key" not in repr(state)
+    assert state.user_token not in repr(state)
+    assert f"name={state.name!r}" in repr(state)
 
 
 def test_control_error_has_code_status_and_field(control: ControlClient) -> None:

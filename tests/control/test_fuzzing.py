@@ -1,5 +1,6 @@
 """Fuzzing of the control plane: no request is answered with a 500."""
 
+import inspect
 import re
 from typing import Any
 from urllib.parse import quote_from_bytes
@@ -47,7 +48,7 @@ def test_arbitrary_json_bodies_never_cause_a_500(
     control = ControlSession(live_server)
     with control.http:
         for route in CONTROL_ROUTES:
-            if route.async_handler is None:
+            if not inspect.iscoroutinefunction(route.endpoint):
                 response = control.request(route.method, fill_path(route.path, segment), with_effect)
                 assert response.status < 500, response.body
 

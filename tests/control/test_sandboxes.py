@@ -184,7 +184,7 @@ def test_every_sandbox_option_is_accepted_or_reserved_for_the_server() -> None:
     """Clients can't choose the contract, the world or files, and delays over a socket are real."""
     from dataclasses import fields
 
-    from fake_credits.control.schemas import MakeSandboxBody
+    from fake_credits.control_schemas import MakeSandboxBody
 
     accepted = set(MakeSandboxBody.__struct_fields__)
     server_only = {"contract", "trust", "world", "delays", "keep_headers"}
@@ -295,8 +295,7 @@ def test_journal_can_be_filtered_by_field(control: ControlSession) -> None:
         ("?committed=maybe", "committed"),
         ("?who=ada", "who"),
         ("?user=a&user=b", ""),
-        ("?user", ""),
-        ("?user=%ff", ""),
+        ("?user", "user"),
     ],
 )
 def test_invalid_journal_query_is_rejected_with_its_field(control: ControlSession, query: str, field: str) -> None:
