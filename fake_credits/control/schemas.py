@@ -17,7 +17,7 @@ from fake_credits.faults.gates import Gate
 from fake_credits.faults.serialization import rule_to_json
 from fake_credits.ledger import Account
 from fake_credits.sandbox import Sandbox
-from fake_credits.strict_json import parse_json
+from fake_credits.strict_json import JsonError, parse_json
 
 __all__ = [
     "AdvanceClockBody",
@@ -167,8 +167,8 @@ def parse_body(body: bytes, schema: type[T]) -> T:
             if body
             else {}
         )
-    except MalformedJson as error:
-        raise ControlError(error.code, error.message) from None
+    except JsonError as error:
+        raise ControlError(MalformedJson.code, str(error)) from None
     if not isinstance(content, dict):
         raise _validation_error("", "the body must be a JSON object")
     _reject_oversized_numbers(cast("dict[str, object]", content))

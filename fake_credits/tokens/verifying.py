@@ -13,7 +13,8 @@ from typing import Final, cast
 
 from fake_credits.clock import MAX_TIMESTAMP_MS
 from fake_credits.errors import Forbidden, InvalidToken, TokenExpired
-from fake_credits.tokens.jws import format_value, parse_json_object, verify_signature
+from fake_credits.text import short_repr
+from fake_credits.tokens.jws import parse_json_object, verify_signature
 from fake_credits.tokens.minting import Issuer
 
 __all__ = ["MAX_CACHED_TOKENS", "VerifiedToken", "Verifier"]
@@ -39,7 +40,7 @@ class VerifiedToken:
         """Raise Forbidden (reason: ``other_user``) unless the token is this user's."""
         if self.user_id != user_id:
             raise Forbidden(
-                f"the token is {format_value(self.user_id)}'s; it does not open the data of {format_value(user_id)}",
+                f"the token is {short_repr(self.user_id)}'s; it does not open the data of {short_repr(user_id)}",
                 auth_reason="other_user",
             )
 
@@ -109,8 +110,8 @@ class Verifier:
         issuer = self._find_issuer(claims)
         if not signed.is_signed_by(issuer):
             raise InvalidToken(
-                f"the token's key {format_value(signed.key.kid)} ({signed.algorithm}) is not one of "
-                f"{format_value(issuer.url)}'s",
+                f"the token's key {short_repr(signed.key.kid)} ({signed.algorithm}) is not one of "
+                f"{short_repr(issuer.url)}'s",
                 auth_reason="key_of_another_issuer",
             )
         valid_from_ms, valid_until_ms = _check_times(claims, issuer, now_ms)
@@ -124,9 +125,9 @@ class Verifier:
         url = claims.get("iss")
         issuer = self._by_url.get(url) if isinstance(url, str) else None
         if issuer is None:
-            trusted = " or ".join(format_value(trusted_url) for trusted_url in self._by_url) or "nobody"
+            trusted = " or ".join(short_repr(trusted_url) for trusted_url in self._by_url) or "nobody"
             raise InvalidToken(
-                f"the token's iss is {format_value(url)}; this sandbox trusts {trusted}", auth_reason="wrong_issuer"
+                f"the token's iss is {short_repr(url)}; this sandbox trusts {trusted}", auth_reason="wrong_issuer"
             )
         return issuer
 
@@ -167,9 +168,7 @@ def _numeric_date(claims: _Claims, name: str) -> int | float | None:
         return None
     value = claims[name]
     if isinstance(value, bool) or not isinstance(value, int | float):
-        raise InvalidToken(
-            f"the token's {name} is {format_value(value)}, not a number", auth_reason=f"malformed_{name}"
-        )
+        raise InvalidToken(f"the token's {name} is {short_repr(value)}, not a number", auth_reason=f"malformed_{name}")
     if not -_MAX_DATE_S <= value <= _MAX_DATE_S:
         raise InvalidToken(
             f"the token's {name} is outside the years that dates can say", auth_reason=f"malformed_{name}"
@@ -187,11 +186,11 @@ def _check_audience(claims: _Claims, issuer: Issuer) -> None:
     if all(isinstance(name, str) for name in names) and any(name in accepted for name in names):
         return
     expected = (
-        " or ".join(format_value(name) for name in accepted)
+        " or ".join(short_repr(name) for name in accepted)
         or "a token without aud (its issuer has no audience configured)"
     )
     raise InvalidToken(
-        f"the token's aud is {format_value(claims.get('aud'))}; this sandbox wants {expected}",
+        f"the token's aud is {short_repr(claims.get('aud'))}; this sandbox wants {expected}",
         auth_reason="wrong_audience",
     )
 
@@ -199,9 +198,9 @@ def _check_audience(claims: _Claims, issuer: Issuer) -> None:
 def _check_authorized_party(claims: _Claims, issuer: Issuer) -> None:
     """Raise InvalidToken for a token that was given to another party, where the issuer lists parties."""
     if issuer.authorized_parties and claims.get("azp") not in issuer.authorized_parties:
-        expected = " or ".join(format_value(party) for party in issuer.authorized_parties)
+        expected = " or ".join(short_repr(party) for party in issuer.authorized_parties)
         raise InvalidToken(
-            f"the token's azp is {format_value(claims.get('azp'))}; this sandbox wants {expected}",
+            f"the token's azp is {short_repr(claims.get('azp'))}; this sandbox wants {expected}",
             auth_reason="wrong_azp",
         )
 
@@ -217,7 +216,7 @@ def _read_user_id(claims: _Claims, issuer: Issuer) -> str:
         or _CONTROL_CHARACTER.search(value)
     ):
         raise InvalidToken(
-            f"the token's {name} is {format_value(value)}: "
+            f"the token's {name} is {short_repr(value)}: "
             f"a user's id is a string of 1 to {issuer.max_user_id_chars} characters, "
             "without control characters",
             auth_reason="malformed_user",

@@ -10,7 +10,6 @@ from fake_credits.tokens.jws import (
     MAX_JSON_DEPTH,
     MAX_TOKEN_BYTES,
     MAX_TOKEN_HEADER_BYTES,
-    format_value,
     parse_json_object,
     verify_signature,
 )
@@ -230,8 +229,3 @@ def test_two_issuers_may_use_the_same_kid(minter: Minter) -> None:
     result = verify_signature(token, [other_issuer, minter.issuer])
     assert result.is_signed_by(minter.issuer)
     assert not result.is_signed_by(other_issuer)
-
-
-def test_format_value_is_short_and_ascii() -> None:
-    assert format_value("é\n") == r"'\xe9\n'"
-    assert len(format_value("x" * 1000)) == 80
