@@ -39,7 +39,7 @@ from fake_credits.sandbox_options import (
 from fake_credits.tokens.bad_tokens import mint_bad_token
 from fake_credits.tokens.credentials import Credential
 from fake_credits.tokens.keys import SigningKeys
-from fake_credits.tokens.minting import SANDBOX_CLAIM, Issuer, Minter
+from fake_credits.tokens.minting import SANDBOX_CLAIM, Issuer, Minter, trusted_issuer
 from fake_credits.tokens.providers import AUTH_PROVIDERS, AuthProvider
 from fake_credits.tokens.verifying import VerifiedToken, Verifier
 
@@ -352,11 +352,8 @@ class Sandbox:
 
 
 def _accepted_issuers(sandbox_issuer: Issuer, options: SandboxOptions) -> list[Issuer]:
-    issuers, trusted = [sandbox_issuer], {**options.contract.trust, **options.trust}
-    if trusted:
-        from fake_credits.tokens.trusted_keys import trusted_issuer  # loads the cryptography
-
-        issuers += [trusted_issuer(url, path) for url, path in trusted.items()]
+    trusted = {**options.contract.trust, **options.trust}
+    issuers = [sandbox_issuer, *(trusted_issuer(url, path) for url, path in trusted.items())]
     user_id_limit = options.contract.id_max_length
     return (
         issuers

@@ -12,9 +12,9 @@ from dataclasses import dataclass, field
 from typing import Final
 
 from fake_credits.errors import ApiError, Forbidden, InvalidToken, TokenExpired, did_you_mean
-from fake_credits.tokens.jws import MAX_TOKEN_BYTES
 from fake_credits.tokens.keys import SigningKeys
 from fake_credits.tokens.minting import Minter, encode_json, encode_jws, encode_segment
+from fake_credits.tokens.verifying import MAX_TOKEN_BYTES
 
 __all__ = ["BAD_TOKENS", "BadToken", "mint_bad_token"]
 

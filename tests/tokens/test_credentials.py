@@ -165,15 +165,16 @@ FORMATTED_REASONS = {
 }
 READER_REASONS = ("no_credential", "unsupported_scheme", "empty")
 """Reasons that `CredentialReader` passes on by name."""
+TIME_REASONS = ("not_yet_valid", "issued_in_future")
+"""Reasons in a table of `fake_credits.tokens.verifying`."""
 
 
 def test_auth_failure_reasons_lists_exactly_the_reasons_in_the_code() -> None:
     reasons = {reason for source in SOURCES for reason in re.findall(r'auth_reason=f?"([^"]+)"', source)}
     assert {reason for reason in reasons if "{" in reason} == set(FORMATTED_REASONS)
     literal_reasons = {reason for reason in reasons if "{" not in reason}
-    assert literal_reasons | {reason for names in FORMATTED_REASONS.values() for reason in names} | set(
-        READER_REASONS
-    ) == set(AUTH_FAILURE_REASONS)
+    formatted_reasons = {reason for names in FORMATTED_REASONS.values() for reason in names}
+    assert literal_reasons | formatted_reasons | {*READER_REASONS, *TIME_REASONS} == set(AUTH_FAILURE_REASONS)
 
 
 def test_reader_has_a_message_for_each_of_its_reasons() -> None:
