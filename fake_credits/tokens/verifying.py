@@ -89,10 +89,10 @@ class Verifier:
             raise ValueError(f"issuers must differ by URL: {', '.join(issuer.url for issuer in issuers)}")
         self._issuers = tuple(issuers)
         self._key_sets = tuple({id(issuer.keys): issuer.keys for issuer in issuers}.values())
-        self._cache: dict[tuple[tuple[int, ...], str], _CacheEntry] = {}
+        self._cache: tuple[list[int], dict[str, _CacheEntry]] = ([], {})
 
     def __repr__(self) -> str:
-        return f"<Verifier of {len(self._issuers)} issuers, {len(self._cache)} tokens remembered>"
+        return f"<Verifier of {len(self._issuers)} issuers, {len(self._cache[1])} tokens remembered>"
 
     def verify(self, token: str, now_ms: int) -> VerifiedToken:
         """Return what a good token says at ``now_ms`` (ms since 1970, the sandbox's clock).
@@ -101,14 +101,16 @@ class Verifier:
         ``auth_reason`` names the failed step. A repeated token costs a lookup: its times are compared each time,
         the rest once.
         """
-        # Read before the verification: a token that is verified while a key is retired is verified again.
-        cache_key = (tuple([keys.generation for keys in self._key_sets]), token)
-        entry = self._cache.get(cache_key)
+        generations, entries = self._cache
+        current = [keys.generation for keys in self._key_sets]
+        if current != generations:
+            _, entries = self._cache = current, {}
+        entry = entries.get(token)
         if entry is None:
             entry = self._verify_uncached(token, now_ms)
-            if len(self._cache) >= MAX_CACHED_TOKENS:
-                self._cache.clear()
-            self._cache[cache_key] = entry
+            if len(entries) >= MAX_CACHED_TOKENS:
+                entries.clear()
+            entries[token] = entry  # those of before: if a key was retired meanwhile, they are no longer read
         elif not entry.valid_from_ms <= now_ms < entry.valid_until_ms:
             _check_times(entry.token.claims, entry.issuer, now_ms)
         return entry.token

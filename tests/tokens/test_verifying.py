@@ -273,6 +273,7 @@ def test_token_verified_during_key_rotation_is_not_cached(
 
     monkeypatch.setattr(verifying, "verify_signature", verify_during_rotation)
     verifier.verify(token, NOW_MS)
+    assert repr(verifier).endswith("1 tokens remembered>")
     minter.keys.retire(kid)
     assert verify_error(token, verifier=verifier).auth_reason == "unknown_kid"
 
