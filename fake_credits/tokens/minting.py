@@ -17,7 +17,6 @@ __all__ = [
     "encode_json",
     "encode_jws",
     "encode_segment",
-    "issuer_for",
     "trusted_issuer",
 ]
 
@@ -41,12 +40,6 @@ class Issuer:
     authorized_parties: tuple[str, ...] = ()
     user_claim: str = "sub"
     leeway_s: int = 5
-    max_user_id_chars: int = 256
-
-
-def issuer_for(provider: AuthProvider, keys: KeySet) -> Issuer:
-    """Return the issuer that trusts what a `Minter` of the same preset and keys mints."""
-    return Issuer(provider.issuer, (provider.algorithm,), keys, audience=provider.audience)
 
 
 def trusted_issuer(url: str, path: str | Path) -> Issuer:
@@ -74,7 +67,7 @@ class Minter:
     @property
     def issuer(self) -> Issuer:
         """Return the issuer that trusts these tokens."""
-        return issuer_for(self.provider, self.keys)
+        return Issuer(self.provider.issuer, (self.provider.algorithm,), self.keys, audience=self.provider.audience)
 
     @property
     def signing_key(self) -> SigningKey:

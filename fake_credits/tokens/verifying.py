@@ -13,6 +13,7 @@ from types import MappingProxyType
 from typing import Final, Literal, cast
 
 from fake_credits.clock import MAX_TIMESTAMP_MS
+from fake_credits.contract import DEFAULT_CONTRACT, Contract, id_problem
 from fake_credits.errors import Forbidden, InvalidToken, TokenExpired
 from fake_credits.strict_json import DuplicateMember, JsonError, parse_json
 from fake_credits.text import short_repr
@@ -43,7 +44,6 @@ MAX_CACHED_TOKENS: Final = 1024
 """So many verified tokens are remembered; one more empties the cache."""
 
 _BASE64URL_PATTERN = re.compile(r"[A-Za-z0-9_-]*")
-_CONTROL_CHARACTER = re.compile(r"[\x00-\x1f\x7f-\x9f]")  # Unicode's category Cc
 _MAX_DATE_S: Final = MAX_TIMESTAMP_MS // 1000
 
 # RFC 7515, section 4.1: the first makes extensions mandatory, the others let a token choose its own key.
@@ -78,12 +78,13 @@ class _CacheEntry:
 
 
 class Verifier:
-    """A verifier of users' tokens against a set of issuers; safe in threads.
+    """A verifier of users' tokens against a set of issuers and a contract's rule for ids; safe in threads.
 
     Raises ValueError where two issuers have one URL.
     """
 
-    def __init__(self, issuers: Sequence[Issuer]) -> None:
+    def __init__(self, issuers: Sequence[Issuer], contract: Contract = DEFAULT_CONTRACT) -> None:
+        self._contract = contract
         self._by_url = {issuer.url: issuer for issuer in issuers}
         if len(self._by_url) < len(issuers):
             raise ValueError(f"issuers must differ by URL: {', '.join(issuer.url for issuer in issuers)}")
@@ -127,7 +128,7 @@ class Verifier:
         valid_from_ms, valid_until_ms = _check_times(claims, issuer, now_ms)
         _check_audience(claims, issuer)
         _check_authorized_party(claims, issuer)
-        verified = VerifiedToken(_read_user_id(claims, issuer), issuer.url, claims)
+        verified = VerifiedToken(_read_user_id(claims, issuer, self._contract), issuer.url, claims)
         return _CacheEntry(verified, issuer, valid_from_ms, valid_until_ms)
 
     def _find_issuer(self, claims: _Claims) -> Issuer:
@@ -287,22 +288,14 @@ def _check_authorized_party(claims: _Claims, issuer: Issuer) -> None:
         )
 
 
-def _read_user_id(claims: _Claims, issuer: Issuer) -> str:
+def _read_user_id(claims: _Claims, issuer: Issuer, contract: Contract) -> str:
     name = issuer.user_claim
     value = claims.get(name)
     if value is None:
         raise InvalidToken(f"the token has no {name}, which names its user", auth_reason="missing_user")
-    if (
-        not isinstance(value, str)
-        or not 1 <= len(value) <= issuer.max_user_id_chars
-        or _CONTROL_CHARACTER.search(value)
-    ):
-        raise InvalidToken(
-            f"the token's {name} is {short_repr(value)}: "
-            f"a user's id is a string of 1 to {issuer.max_user_id_chars} characters, "
-            "without control characters",
-            auth_reason="malformed_user",
-        )
+    problem = id_problem(contract, value) if isinstance(value, str) and value else "must be a string that is not empty"
+    if not isinstance(value, str) or problem:
+        raise InvalidToken(f"the token's {name} is {short_repr(value)}: it {problem}", auth_reason="malformed_user")
     return value
 
 

@@ -8,7 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from fake_credits.tokens.keys import SigningKeys
-from fake_credits.tokens.minting import SANDBOX_CLAIM, Minter, issuer_for
+from fake_credits.tokens.minting import SANDBOX_CLAIM, Minter
 from fake_credits.tokens.providers import AUTH_PROVIDERS, PLAIN_PROVIDER
 from fake_credits.tokens.verifying import Verifier
 from tests.tokens.conftest import NOW_MS
@@ -16,9 +16,9 @@ from tests.tokens.conftest import NOW_MS
 KEYS = SigningKeys()
 
 
-def test_issuer_for_provider_requires_the_providers_audience() -> None:
-    assert issuer_for(AUTH_PROVIDERS["supabase"], KEYS).audience == ("authenticated",)
-    assert issuer_for(PLAIN_PROVIDER, KEYS).audience == ()
+def test_issuer_requires_the_providers_audience() -> None:
+    assert Minter(KEYS, AUTH_PROVIDERS["supabase"]).issuer.audience == ("authenticated",)
+    assert Minter(KEYS, PLAIN_PROVIDER).issuer.audience == ()
 
 
 def test_pyjwt_verifies_a_minted_token(minter: Minter) -> None:
