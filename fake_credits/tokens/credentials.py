@@ -10,10 +10,10 @@ import msgspec
 
 from fake_credits.contract import Contract, CredentialHeader
 from fake_credits.errors import AmbiguousCredentials, MissingCredentials
+from fake_credits.tokens.verifying import MAX_TOKEN_BYTES
 
 __all__ = [
     "AUTH_FAILURE_REASONS",
-    "MAX_PEEKED_TOKEN_CHARS",
     "Credential",
     "CredentialKind",
     "CredentialReader",
@@ -21,9 +21,6 @@ __all__ = [
 ]
 
 CredentialKind = Literal["server", "user"]
-
-MAX_PEEKED_TOKEN_CHARS = 8 * 1024
-"""A longer token, in characters, is not looked into: verification refuses it anyway."""
 
 _MAX_CACHED_CREDENTIALS = 1024
 _CLAIMS_DECODER = msgspec.json.Decoder(dict[str, object])
@@ -113,9 +110,9 @@ _MISSING_MESSAGES = {
 def peek_claims(token: str) -> Mapping[str, object]:
     """Return a token's claims unverified, to find the sandbox it is meant for; they authenticate nothing.
 
-    Never raise: whatever is odd, or longer than `MAX_PEEKED_TOKEN_CHARS`, has no claims.
+    Never raise: a malformed token, or one that is too long for verification, has no claims.
     """
-    if len(token) > MAX_PEEKED_TOKEN_CHARS or token.count(".") != 2:
+    if len(token) > MAX_TOKEN_BYTES or token.count(".") != 2:
         return {}
     payload = token.split(".")[1]
     try:

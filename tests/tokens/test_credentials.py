@@ -10,14 +10,9 @@ from hypothesis import strategies as st
 import fake_credits
 from fake_credits.contract import DEFAULT_CONTRACT, Contract, CredentialHeader
 from fake_credits.errors import AmbiguousCredentials, MissingCredentials
-from fake_credits.tokens.credentials import (
-    AUTH_FAILURE_REASONS,
-    MAX_PEEKED_TOKEN_CHARS,
-    Credential,
-    CredentialReader,
-    peek_claims,
-)
+from fake_credits.tokens.credentials import AUTH_FAILURE_REASONS, Credential, CredentialReader, peek_claims
 from fake_credits.tokens.minting import SANDBOX_CLAIM, Minter, encode_segment
+from fake_credits.tokens.verifying import MAX_TOKEN_BYTES
 from tests.tokens.conftest import NOW_MS
 
 BEARER = CredentialHeader("Authorization", "Bearer")
@@ -148,7 +143,7 @@ def test_peek_claims_of_malformed_token_is_empty(token: str) -> None:
 
 
 def test_peek_claims_of_oversize_token_is_empty() -> None:
-    payload = encode_segment(b'{"iss":"x"}' + b" " * MAX_PEEKED_TOKEN_CHARS)
+    payload = encode_segment(b'{"iss":"x"}' + b" " * MAX_TOKEN_BYTES)
     assert peek_claims(f"a.{payload}.c") == {}
 
 
