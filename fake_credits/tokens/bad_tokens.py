@@ -72,7 +72,7 @@ def _expired(spec: _TokenSpec) -> str:
 def _hs256_with_public_key(spec: _TokenSpec) -> str:
     # By hand: PyJWT refuses to take a public key for a secret, which is the very mistake that this token looks for.
     signing_input = spec.signing_input("HS256")
-    secret = spec.minter.signing_key.verifying_key.pem().encode()
+    secret = spec.minter.signing_key.pem().encode()
     return f"{signing_input}.{encode_segment(hmac.digest(secret, signing_input.encode(), hashlib.sha256))}"
 
 

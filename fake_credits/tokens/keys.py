@@ -110,21 +110,10 @@ class VerifyingKey:
 
 
 @dataclass(frozen=True, slots=True, eq=False)
-class SigningKey:
-    """A private key with its public half; the private part never leaves, nor shows in the repr."""
+class SigningKey(VerifyingKey):
+    """A public key with its private half, which never leaves, nor shows in the repr."""
 
-    verifying_key: VerifyingKey
     _private_key: "PrivateKey" = field(repr=False)
-
-    @property
-    def kid(self) -> str:
-        """Return the key's id, as in a token's header and in the JWKS."""
-        return self.verifying_key.kid
-
-    @property
-    def algorithm(self) -> str:
-        """Return the name of the algorithm that this key signs with."""
-        return self.verifying_key.algorithm
 
     def sign(self, message: bytes) -> bytes:
         """Return the signature over ``message``, in the form of RFC 7518 section 3."""
@@ -209,16 +198,12 @@ class SigningKeys(KeySet):
             self.current_key(algorithm)
         return {"keys": [key.jwk() for key in self.published_keys()]}
 
-    def public_pem(self, algorithm: SigningAlgorithm) -> str:
-        """Return the public half of the key that signs now, as PEM text."""
-        return self.current_key(algorithm).verifying_key.pem()
-
     def _install(self, algorithm: SigningAlgorithm, private_key: "PrivateKey | None" = None) -> SigningKey:
         private_key = private_key or _generate_private_key(algorithm)
         public_key = private_key.public_key()
         thumbprint = hashlib.sha256(_public_pem(public_key).encode()).hexdigest()[:16]  # the same in every process
-        key = SigningKey(VerifyingKey(f"fake-{algorithm.lower()}-{thumbprint}", algorithm, public_key), private_key)
-        self._by_kid = {**self._by_kid, key.kid: key.verifying_key}
+        key = SigningKey(f"fake-{algorithm.lower()}-{thumbprint}", algorithm, public_key, private_key)
+        self._by_kid = {**self._by_kid, key.kid: key}
         self._current_keys = {**self._current_keys, algorithm: key}
         return key
 

@@ -28,7 +28,7 @@ _ENV_VALUE_GETTERS: Mapping[str, Callable[["Sandbox", str, int | None], str]] = 
     "user_id": lambda sandbox, _base_url, _life: sandbox.options.user_id,
     "user_token": lambda sandbox, _base_url, life_s: _mint_user_token(sandbox, life_s),
     "jwks_url": lambda _sandbox, base_url, _life: f"{base_url}/.well-known/jwks.json",
-    "jwt_public_key": lambda sandbox, _base_url, _life: sandbox.keys.public_pem(sandbox.minter.provider.algorithm),
+    "jwt_public_key": lambda sandbox, _base_url, _life: sandbox.minter.signing_key.pem(),
 }
 
 ENV_VALUE_NAMES = tuple(_ENV_VALUE_GETTERS)

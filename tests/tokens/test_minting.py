@@ -26,7 +26,7 @@ def test_pyjwt_verifies_a_minted_token(minter: Minter) -> None:
     key = minter.signing_key
     assert jwt.get_unverified_header(token) == {"alg": "ES256", "typ": "JWT", "kid": key.kid}
     options: dict[str, bool] = {"verify_exp": False}
-    claims = jwt.decode(token, key.verifying_key.pem(), algorithms=["ES256"], options=options)  # type: ignore[arg-type]  # pyright: ignore[reportArgumentType]
+    claims = jwt.decode(token, key.pem(), algorithms=["ES256"], options=options)  # type: ignore[arg-type]  # pyright: ignore[reportArgumentType]
     assert claims["sub"] == "ada"
 
 
