@@ -1,6 +1,6 @@
 """Keys of issuers: read from files, or made and rotated here, and used to sign and verify.
 
-The cryptography is PyJWT's and `cryptography`'s. Both take 35 ms to import, so functions import them on first use.
+PyJWT and `cryptography` take 35 ms to import, so functions import them, as well as msgspec, on first use.
 """
 
 import hashlib
@@ -10,9 +10,7 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from functools import cache
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Final, Literal, cast
-
-import msgspec
+from typing import TYPE_CHECKING, Any, Final, Literal, TypedDict, cast
 
 from fake_credits.strict_json import JsonError, parse_json
 
@@ -219,7 +217,10 @@ def _generate_private_key(algorithm: SigningAlgorithm) -> "PrivateKey":
 def _load_private_key(pem: str) -> "tuple[SigningAlgorithm, PrivateKey]":
     from cryptography.hazmat.primitives.serialization import load_pem_private_key
 
-    key = load_pem_private_key(pem.encode(), password=None)
+    try:
+        key = load_pem_private_key(pem.encode(), password=None)
+    except ValueError:
+        raise ValueError("a private key in PEM (RFC 7468) in it is damaged or cut off") from None
     return cast("SigningAlgorithm", _algorithm_of(key, "ES256", "RS256")), cast("PrivateKey", key)
 
 
@@ -254,14 +255,16 @@ def _key_from_pem(content: bytes) -> VerifyingKey:
     return VerifyingKey("", _algorithm_of(key, "RS256", "ES256", "ES384", "ES512"), cast("PublicKey", key))
 
 
-class _JwkSet(msgspec.Struct):
+class _JwkSet(TypedDict):
     keys: list[dict[str, Any]]
 
 
 def key_set_from_jwks(content: bytes) -> KeySet:
     """Return the keys for signatures in a JWK Set; raise ValueError for any that is not a usable public key."""
+    import msgspec
+
     try:
-        jwks = msgspec.convert(parse_json(content, max_depth=32), _JwkSet).keys
+        jwks = msgspec.convert(parse_json(content, max_depth=32), _JwkSet)["keys"]
     except (JsonError, msgspec.ValidationError):
         raise ValueError('is neither PEM nor a JWK Set: {"keys": [...]}') from None
     keys = [_key_from_jwk(number, jwk) for number, jwk in enumerate(jwks) if _is_for_signatures(jwk)]

@@ -17,7 +17,7 @@ from fake_credits.contract import DEFAULT_CONTRACT, Contract, id_problem
 from fake_credits.errors import Forbidden, InvalidToken, TokenExpired
 from fake_credits.strict_json import DuplicateMember, JsonError, parse_json
 from fake_credits.text import short_repr
-from fake_credits.tokens.keys import VerifyingKey
+from fake_credits.tokens.keys import KeySet, VerifyingKey
 from fake_credits.tokens.minting import Issuer
 
 __all__ = [
@@ -207,20 +207,25 @@ def _candidate_keys(members: Mapping[str, object], issuers: Sequence[Issuer]) ->
             f"the token's alg is {short_repr(algorithm)}; this sandbox trusts {trusted}",
             auth_reason="algorithm_not_allowed",
         )
-    published = dict.fromkeys(key for keys in key_sets for key in keys.published_keys())
-    if "kid" not in members:
-        candidates = [key for key in published if key.algorithm == algorithm]
-        if len(candidates) != 1:
-            raise InvalidToken(
-                f"the token names no kid, and {len(candidates)} keys could have signed {algorithm}",
-                auth_reason="missing_kid",
-            )
-        return candidates
-    kid = members["kid"]
+    if "kid" in members:
+        return _keys_by_kid(members["kid"], algorithm, key_sets)
+    candidates = {key for keys in key_sets for key in keys.published_keys() if key.algorithm == algorithm}
+    if len(candidates) != 1:
+        raise InvalidToken(
+            f"the token names no kid, and {len(candidates)} keys could have signed {algorithm}",
+            auth_reason="missing_kid",
+        )
+    return list(candidates)
+
+
+def _keys_by_kid(kid: object, algorithm: object, key_sets: Sequence[KeySet]) -> list[VerifyingKey]:
     named = [key for keys in key_sets if isinstance(kid, str) and (key := keys.find(kid))]
     if not named:
-        known = ", ".join([short_repr(key.kid) for key in published][:10]) or "none"
-        raise InvalidToken(f"kid {short_repr(kid)} is not in the JWKS (has: {known})", auth_reason="unknown_kid")
+        kids = dict.fromkeys(short_repr(key.kid) for keys in key_sets for key in keys.published_keys())
+        raise InvalidToken(
+            f"kid {short_repr(kid)} is not in the JWKS (has: {', '.join(list(kids)[:10]) or 'none'})",
+            auth_reason="unknown_kid",
+        )
     candidates = [key for key in named if key.algorithm == algorithm]
     if not candidates:
         raise InvalidToken(
