@@ -13,7 +13,15 @@ from fake_credits.journal import ClientKind, JournalEntry
 from fake_credits.models import Reason
 from fake_credits.text import align_columns, escape_control, redact, truncate
 
-__all__ = ["Call", "Criteria", "Criterion", "JournalSnapshot", "duplicate_commits_message", "pluralize"]
+__all__ = [
+    "NO_REQUEST_HINT",
+    "Call",
+    "Criteria",
+    "Criterion",
+    "JournalSnapshot",
+    "duplicate_commits_message",
+    "pluralize",
+]
 
 _OPERATION_NAMES = tuple(operation.value for operation in Operation)
 _VALID_STATUSES = {0, *range(100, 600)}
@@ -142,8 +150,8 @@ def _format_value(value: object) -> str:
 
 
 _MAX_FAILURE_ROWS = 5
-_NO_REQUEST_MESSAGE = (
-    "no request reached this sandbox. Give the code under test a client of the fixture, fake_credits.transport(...), "
+NO_REQUEST_HINT = (
+    "Give the code under test a client of the fixture, fake_credits.transport(...), fake_credits.intercept(...), "
     "fake_credits.base_url or the fixture fake_credits_env"
 )
 
@@ -173,7 +181,7 @@ class JournalSnapshot:
         return "\n".join(lines)
 
     def _notes(self) -> list[str]:
-        notes = [] if self.entries else [_NO_REQUEST_MESSAGE]
+        notes = [] if self.entries else [f"no request reached this sandbox. {NO_REQUEST_HINT}"]
         if self.in_flight:
             notes.append(f"{pluralize(self.in_flight, 'exchange')} still under way: wait_for waits for a call")
         if self.dropped:

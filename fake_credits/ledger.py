@@ -19,6 +19,7 @@ from fake_credits.errors import (
     ValidationError,
 )
 from fake_credits.models import Reason
+from fake_credits.text import short_repr
 
 __all__ = ["REASON_CODES", "Account", "Ledger", "LedgerEntry", "LedgerInconsistency", "PageRange", "TransactionColumns"]
 
@@ -212,7 +213,7 @@ class Ledger:
         if delta == 0:
             raise self._delta_error("must not be 0")
         if not -MAX_AMOUNT <= delta <= MAX_AMOUNT:
-            raise self._delta_error(f"must be at most {MAX_AMOUNT} (2^53 - 1) in magnitude, not {_short_number(delta)}")
+            raise self._delta_error(f"must be at most {MAX_AMOUNT} (2^53 - 1) in magnitude, not {short_repr(delta)}")
         if self._contract.sign == "by_reason" and delta * _SIGN_BY_REASON[reason] < 0:
             sign = "greater" if _SIGN_BY_REASON[reason] > 0 else "less"
             raise self._delta_error(f"must be {sign} than 0 for reason {reason.value!r}, not {delta}")
@@ -346,8 +347,3 @@ def _verify_account(account: Account, floor: int | None) -> None:
             )
     if account.balance != balance:
         raise LedgerInconsistency(f"{account!r}: the deltas sum to {balance}")
-
-
-def _short_number(number: int) -> str:
-    text = str(number) if number.bit_length() < 1000 else f"a number of {number.bit_length()} bits"
-    return text if len(text) <= 30 else text[:27] + "..."

@@ -6,7 +6,6 @@ import os
 import threading
 from collections.abc import Callable, Mapping
 from contextlib import AbstractContextManager
-from dataclasses import replace
 from datetime import datetime
 from typing import cast
 
@@ -39,7 +38,7 @@ from fake_credits.sandbox_options import (
 from fake_credits.tokens.bad_tokens import mint_bad_token
 from fake_credits.tokens.credentials import Credential
 from fake_credits.tokens.keys import SigningKeys
-from fake_credits.tokens.minting import SANDBOX_CLAIM, Issuer, Minter
+from fake_credits.tokens.minting import SANDBOX_CLAIM, Minter, trusted_issuer
 from fake_credits.tokens.providers import AUTH_PROVIDERS, AuthProvider
 from fake_credits.tokens.verifying import VerifiedToken, Verifier
 
@@ -110,9 +109,10 @@ class Sandbox:
         self.keys = keys
         self.minter = Minter(keys, _find_preset(options.auth_provider))
         self.issuer = self.minter.issuer
-        issuers = _accepted_issuers(self.issuer, options)
+        trusted = {**options.contract.trust, **options.trust}
+        issuers = [self.issuer, *(trusted_issuer(url, path) for url, path in trusted.items())]
         self.issuer_urls = tuple(each.url for each in issuers)
-        self.verifier = Verifier(issuers)
+        self.verifier = Verifier(issuers, options.contract)
         if options.api_key:
             check_api_key(options.api_key)
         self.api_key = options.api_key or new_api_key()
@@ -349,20 +349,6 @@ class Sandbox:
         """Raise LedgerInconsistency where the ledger contradicts itself."""
         with self.lock:
             self.ledger.verify_balances()
-
-
-def _accepted_issuers(sandbox_issuer: Issuer, options: SandboxOptions) -> list[Issuer]:
-    issuers, trusted = [sandbox_issuer], {**options.contract.trust, **options.trust}
-    if trusted:
-        from fake_credits.tokens.trusted_keys import trusted_issuer  # loads the cryptography
-
-        issuers += [trusted_issuer(url, path) for url, path in trusted.items()]
-    user_id_limit = options.contract.id_max_length
-    return (
-        issuers
-        if user_id_limit == sandbox_issuer.max_user_id_chars
-        else [replace(each, max_user_id_chars=user_id_limit) for each in issuers]
-    )
 
 
 def _create_clock(value: datetime | str, lock: AbstractContextManager[object]) -> Clock:

@@ -1,59 +1,90 @@
 """A JSON reader that accepts RFC 8259 and nothing else."""
 
 import json
+import math
 from collections import Counter
-from collections.abc import Callable
-from typing import NoReturn
+from collections.abc import Callable, Iterable
+from typing import NoReturn, cast
 
-from fake_credits.errors import MalformedJson
+from fake_credits.text import short_repr
 
-__all__ = ["parse_json", "short_repr"]
+__all__ = ["DuplicateMember", "JsonError", "parse_json"]
 
 
-def parse_json(body: bytes, *, parse_int: Callable[[str], object], parse_float: Callable[[str], object]) -> object:
-    """Return what a body says, numbers as two functions make them of their text.
+class JsonError(ValueError):
+    """Text that is not strict JSON."""
 
-    Raises MalformedJson for what is no JSON, has a member twice or a lone surrogate, or is nested too deeply.
+
+class DuplicateMember(JsonError):
+    """An object with a member twice."""
+
+
+def parse_json(
+    data: bytes,
+    *,
+    name: str = "the body",
+    parse_int: Callable[[str], object] = int,
+    parse_float: Callable[[str], object] | None = None,
+    max_depth: int | None = None,
+) -> object:
+    """Return the value that UTF-8 text says; two functions may convert the text of numbers.
+
+    Raises JsonError for invalid JSON, NaN and infinity, a lone surrogate, a member that stands twice in an object
+    (`DuplicateMember`), and objects and arrays nested over ``max_depth`` levels deep.
     """
-    if not body:
-        raise MalformedJson("the body is empty: a JSON object is required")
-    if body.startswith(b"\xef\xbb\xbf"):
-        raise MalformedJson("the body starts with a byte order mark, which JSON may not have (RFC 8259, section 8.1)")
+    if not data:
+        raise JsonError(f"{name} is empty: a JSON object is required")
+    if data.startswith(b"\xef\xbb\xbf"):
+        raise JsonError(f"{name} starts with a byte order mark, which JSON may not have (RFC 8259, section 8.1)")
     try:
-        value = json.loads(
-            body.decode("utf-8"),
-            parse_float=parse_float,
+        value: object = json.loads(
+            data.decode(),
+            parse_float=parse_float or _finite_float,
             parse_int=parse_int,
             parse_constant=_reject_constant,
             object_pairs_hook=_unique_members,
         )
-        json.dumps(value, default=str, ensure_ascii=False).encode("utf-8")
-    except MalformedJson:
-        raise
+        if b"\\u" in data:  # the one way to write a lone surrogate in UTF-8
+            json.dumps(value, default=str, ensure_ascii=False).encode()
+    except DuplicateMember as error:
+        raise DuplicateMember(f"{name} has the member {error} twice") from None
     except UnicodeDecodeError as error:
-        raise MalformedJson(f"the body is no UTF-8: {error.reason} at byte {error.start}") from None
+        raise JsonError(f"{name} is no UTF-8: {error.reason} at byte {error.start}") from None
     except UnicodeEncodeError:
-        raise MalformedJson("the body has a lone surrogate, which is no text (RFC 8259, section 8.2)") from None
+        raise JsonError(f"{name} has a lone surrogate, which is no text (RFC 8259, section 8.2)") from None
     except RecursionError:
-        raise MalformedJson("the body is nested too deeply") from None
+        raise JsonError(f"{name} is nested too deeply") from None
     except (ValueError, ArithmeticError) as error:
-        raise MalformedJson(f"the body is no JSON: {error}") from None
+        raise JsonError(f"{name} is no JSON: {error}") from None
+    if max_depth is not None and _nests_deeper(value, max_depth):
+        raise JsonError(f"{name} nests over {max_depth} levels deep")
     return value
 
 
-def short_repr(value: object) -> str:
-    """Return a value as a message may quote it, at most 60 characters of it."""
-    text = repr(value) if isinstance(value, str) else str(value)
-    return text if len(text) <= 60 else text[:57] + "..."
+def _finite_float(text: str) -> float:
+    value = float(text)
+    return value if math.isfinite(value) else _reject_constant(short_repr(text))
 
 
 def _reject_constant(name: str) -> NoReturn:
-    raise MalformedJson(f"{name} is no JSON (RFC 8259, section 6)")
+    raise ValueError(f"{name} is no number (RFC 8259, section 6)")
 
 
 def _unique_members(pairs: list[tuple[str, object]]) -> dict[str, object]:
     members = dict(pairs)
     if len(members) != len(pairs):
-        duplicate = Counter(name for name, _ in pairs).most_common(1)[0][0]
-        raise MalformedJson(f"the member {short_repr(duplicate)} stands twice in an object")
+        raise DuplicateMember(short_repr(Counter(name for name, _ in pairs).most_common(1)[0][0]))
     return members
+
+
+def _nests_deeper(value: object, limit: int) -> bool:
+    level = [value]
+    for _ in range(limit + 1):
+        level = [child for item in level for child in _children(item)]
+    return bool(level)
+
+
+def _children(value: object) -> Iterable[object]:
+    if isinstance(value, dict):
+        return cast("dict[str, object]", value).values()
+    return cast("list[object]", value) if isinstance(value, list) else ()

@@ -3,10 +3,11 @@
 import re
 from collections.abc import Iterable, Sequence
 
-__all__ = ["align_columns", "escape_control", "redact", "truncate"]
+__all__ = ["align_columns", "escape_control", "redact", "short_repr", "truncate"]
 
 _JWT_PATTERN = re.compile(r"eyJ[\w.-]+")
 _MAX_CELL_CHARS = 48
+_MAX_SHOWN_BITS = 512
 
 
 def redact(text: str, api_key: str) -> str:
@@ -16,12 +17,21 @@ def redact(text: str, api_key: str) -> str:
 
 def escape_control(text: str) -> str:
     """Return a text in which every character that is not printable is escaped."""
+    if text.isprintable():
+        return text
     return "".join(char if char.isprintable() else char.encode("unicode_escape").decode() for char in text)
 
 
-def truncate(text: str) -> str:
-    """Return a cell of a table, with at most 48 characters."""
-    return text if len(text) <= _MAX_CELL_CHARS else text[: _MAX_CELL_CHARS - 1] + "…"
+def truncate(text: str, max_chars: int = _MAX_CELL_CHARS) -> str:
+    """Return a text with at most ``max_chars`` characters, the default fitting a table's cell."""
+    return text if len(text) <= max_chars else text[: max_chars - 1] + "…"
+
+
+def short_repr(value: object, max_chars: int = 80) -> str:
+    """Return a value's repr for an error message, with at most ``max_chars`` characters."""
+    if isinstance(value, int) and value.bit_length() > _MAX_SHOWN_BITS:
+        return f"an integer of {value.bit_length()} bits"  # Python refuses to write thousands of digits
+    return truncate(repr(value), max_chars)
 
 
 def align_columns(rows: Iterable[Sequence[str]]) -> list[str]:

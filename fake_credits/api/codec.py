@@ -13,11 +13,12 @@ from typing import NamedTuple, Protocol, cast
 import msgspec
 
 from fake_credits.contract import MAX_AMOUNT, Contract, created_at_to_json
-from fake_credits.errors import ApiError, InvalidCursor, MethodNotAllowed, Problem, ValidationError
+from fake_credits.errors import ApiError, InvalidCursor, MalformedJson, MethodNotAllowed, Problem, ValidationError
 from fake_credits.http_message import Headers, Response, reason_phrase
 from fake_credits.ledger import Account, LedgerEntry
 from fake_credits.models import Reason
-from fake_credits.strict_json import parse_json, short_repr
+from fake_credits.strict_json import JsonError, parse_json
+from fake_credits.text import short_repr, truncate
 
 __all__ = ["Codec", "TransactionInput", "decode_cursor", "encode_cursor", "error_cause", "error_response"]
 
@@ -177,7 +178,10 @@ def _template_key(name: str) -> str:
 
 
 def _parse_object(body: bytes) -> dict[str, object]:
-    value = parse_json(body, parse_int=_parse_integer, parse_float=_parse_decimal)
+    try:
+        value = parse_json(body, parse_int=_parse_integer, parse_float=_parse_decimal)
+    except JsonError as error:
+        raise MalformedJson(str(error)) from None
     if not isinstance(value, dict):
         raise ValidationError(
             f"the body must be a JSON object, not {_json_type_name(value)}",
@@ -205,9 +209,9 @@ def _read_delta(members: dict[str, object], name: str) -> tuple[int, Problem | N
     if isinstance(value, bool) or not isinstance(value, int | Decimal):
         return 0, Problem(name, f"must be an integer, not {_json_type_name(value)}")
     if not -MAX_AMOUNT <= value <= MAX_AMOUNT:
-        return 0, Problem(name, f"must be at most {MAX_AMOUNT} (2^53 - 1) in magnitude, not {short_repr(value)}")
+        return 0, Problem(name, f"must be at most {MAX_AMOUNT} (2^53 - 1) in magnitude, not {truncate(str(value))}")
     if value != int(value):
-        return 0, Problem(name, f"must be an integer, not {short_repr(value)}")
+        return 0, Problem(name, f"must be an integer, not {truncate(str(value))}")
     return int(value), None
 
 

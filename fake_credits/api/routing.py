@@ -15,6 +15,7 @@ from urllib.parse import unquote_to_bytes
 
 from fake_credits.contract import Contract, Operation, RouteTemplate, id_problem
 from fake_credits.errors import MalformedRequest, MethodNotAllowed, Problem, RouteNotFound
+from fake_credits.text import escape_control, truncate
 
 __all__ = [
     "HTTP_METHODS",
@@ -173,10 +174,7 @@ def _similarity(template_segments: list[str], segments: list[str]) -> float:
 
 def escape_path(raw_path: bytes) -> str:
     """Return a raw path as printable ASCII, truncated to 200 characters."""
-    text = raw_path.decode("ascii", "backslashreplace")
-    if not text.isprintable():
-        text = "".join(char if char.isprintable() else f"\\x{ord(char):02x}" for char in text)
-    return text if len(text) <= 200 else text[:200] + "…"
+    return truncate(escape_control(raw_path.decode("ascii", "backslashreplace")), 200)
 
 
 def split_path(raw_path: bytes) -> list[str]:

@@ -21,6 +21,7 @@ from fake_credits.errors import InternalError
 from fake_credits.journal import Journal, JournalEntry
 from fake_credits.sandbox import Sandbox
 from fake_credits.sandboxes import find_problems_except_bugs
+from fake_credits.text import escape_control
 
 __all__ = [
     "STYLES",
@@ -168,7 +169,7 @@ class ExchangeLog:
                 writer.put(json.dumps({"bug": trace}))
                 continue
             # A traceback may quote a client; indented, none of its lines is taken for a line of the log.
-            rows = ["  " + _escape_unprintable(row) for row in trace.rstrip("\n").split("\n")]
+            rows = ["  " + _escape_line(row) for row in trace.rstrip("\n").split("\n")]
             writer.put("\n".join(["fake-credits: a bug of fake-credits answered 500; please report it:", *rows]))
 
     def _summary_data(self) -> dict[str, object]:
@@ -196,11 +197,11 @@ class ExchangeLog:
 
 def escape_to_one_word(text: str) -> str:
     """Return a client's text as one word that can't move a terminal's cursor or fake a line."""
-    return _escape_unprintable(text).replace(" ", r"\x20") or "-"
+    return _escape_line(text).replace(" ", r"\x20") or "-"
 
 
-def _escape_unprintable(text: str) -> str:
-    return "".join(c if c.isprintable() and c != "\\" else c.encode("unicode_escape").decode() for c in text)
+def _escape_line(text: str) -> str:
+    return escape_control(text.replace("\\", r"\\"))
 
 
 def _format_entry(entry: JournalEntry) -> str:

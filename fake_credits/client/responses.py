@@ -4,8 +4,6 @@ Bodies are decoded strictly: a missing, duplicate or wrongly typed member raises
 hides bugs. Members that the contract does not name are ignored, so that newer servers may add some.
 """
 
-import json
-from collections import Counter
 from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import UTC, datetime
@@ -19,6 +17,7 @@ from fake_credits.contract import FIELD_NAMES, Contract, TimestampFormat, create
 from fake_credits.errors import ERRORS, ApiError, InvalidResponse, MethodNotAllowed, Problem
 from fake_credits.http_message import Response
 from fake_credits.models import Balance, Reason, Transaction, TransactionPage, User, UserPage
+from fake_credits.strict_json import parse_json
 
 __all__ = ["ResponseDecoder"]
 
@@ -209,13 +208,7 @@ def _reject_duplicate_members(decoded: Any, body: bytes) -> None:
     A body that equals its re-encoded form has none, which is much cheaper to check.
     """
     if msgspec.json.encode(decoded) != body:
-        json.loads(body, object_pairs_hook=_check_unique_members)
-
-
-def _check_unique_members(pairs: list[tuple[str, Any]]) -> None:
-    names = [name for name, _ in pairs]
-    if len(set(names)) < len(names):
-        raise ValueError(f"duplicate member {Counter(names).most_common(1)[0][0]!r}")
+        parse_json(body)
 
 
 def _is_object(value: Any) -> TypeGuard[dict[str, Any]]:

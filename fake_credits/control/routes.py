@@ -11,7 +11,7 @@ from fake_credits import control_schemas as schemas
 from fake_credits.api.routing import escape_path, split_path
 from fake_credits.control import handlers
 from fake_credits.errors import ControlError
-from fake_credits.strict_json import parse_json
+from fake_credits.strict_json import JsonError, parse_json
 
 __all__ = ["CONTROL_ROUTES", "ControlRoute", "match_route"]
 
@@ -115,7 +115,10 @@ def match_route(method: str, raw_path: bytes) -> tuple[ControlRoute, Mapping[str
 
 def _parse_body(body: bytes) -> Mapping[str, object]:
     """Return the members of a body; an empty one has none."""
-    content = parse_json(body or b"{}", parse_int=int, parse_float=float)
+    try:
+        content = parse_json(body or b"{}", parse_float=float)
+    except JsonError as error:
+        raise ControlError("malformed_json", str(error)) from None
     if not isinstance(content, dict):
         raise handlers.validation_error("", "the body must be a JSON object")
     return cast("dict[str, object]", content)

@@ -3,11 +3,11 @@
 from collections.abc import Iterable, Mapping
 from typing import TypeVar
 
+from fake_credits.text import short_repr
+
 __all__ = ["FaultError", "check_choice", "check_int", "check_number", "check_text", "format_kwargs", "short_repr"]
 
 T = TypeVar("T")
-
-_MAX_REPR_CHARS = 200
 
 
 class FaultError(ValueError):
@@ -44,14 +44,6 @@ def check_choice(field: str, value: object, allowed: Iterable[object]) -> None:
     choices = tuple(allowed)
     if not isinstance(value, str | int | None) or value not in choices:
         raise FaultError(f"{field} is {short_repr(value)}: choose {', '.join(map(repr, choices))}")
-
-
-def short_repr(value: object) -> str:
-    """Return a value for people: not all of it where it is long."""
-    if isinstance(value, int) and value.bit_length() > _MAX_REPR_CHARS:
-        return f"an integer of {value.bit_length()} bits"  # Python does not say thousands of digits
-    text = repr(value)
-    return text if len(text) <= _MAX_REPR_CHARS else f"{text[:_MAX_REPR_CHARS]}..."
 
 
 def format_kwargs(kwargs: Mapping[str, object]) -> str:

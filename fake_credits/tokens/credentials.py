@@ -10,10 +10,10 @@ import msgspec
 
 from fake_credits.contract import Contract, CredentialHeader
 from fake_credits.errors import AmbiguousCredentials, MissingCredentials
+from fake_credits.tokens.verifying import MAX_TOKEN_BYTES
 
 __all__ = [
     "AUTH_FAILURE_REASONS",
-    "MAX_PEEKED_TOKEN_CHARS",
     "Credential",
     "CredentialKind",
     "CredentialReader",
@@ -22,17 +22,13 @@ __all__ = [
 
 CredentialKind = Literal["server", "user"]
 
-MAX_PEEKED_TOKEN_CHARS = 8 * 1024
-"""A longer token, in characters, is not looked into: verification refuses it anyway."""
-
 _MAX_CACHED_CREDENTIALS = 1024
-_MAX_CACHED_VALUE_BYTES = 2048
 _CLAIMS_DECODER = msgspec.json.Decoder(dict[str, object])
 
 
 @dataclass(frozen=True, slots=True)
 class Credential:
-    """Be what a request bears: an API key (``server``) or a token (``user``); the repr never shows it."""
+    """What a request is authorized by: an API key (``server``) or a token (``user``); the repr never shows it."""
 
     kind: CredentialKind
     value: str = field(repr=False)
@@ -45,7 +41,7 @@ class _Placement:
 
 
 class CredentialReader:
-    """Find the credential of a request, as a contract says it travels (README, "What is a guess", rows 2 to 4)."""
+    """A reader of the credential in a request's headers, by a contract (README, "What is a guess", rows 2 to 4)."""
 
     def __init__(self, contract: Contract) -> None:
         self._on_conflict = contract.both_credentials
@@ -68,8 +64,7 @@ class CredentialReader:
         reason, placements = "no_credential", self._placements
         for name, value in headers:
             if name in placements:
-                parse = self._cached_parse if len(value) <= _MAX_CACHED_VALUE_BYTES else self._parse
-                result = parse(name, value)
+                result = self._cached_parse(name, value)
                 if isinstance(result, Credential):
                     found.append(result)
                 else:
@@ -78,8 +73,16 @@ class CredentialReader:
             raise MissingCredentials(f"{_MISSING_MESSAGES[reason]}: {self._expected}", auth_reason=reason)
         return found[0] if len(found) == 1 else self._resolve_several(found)
 
-    def _parse(self, name: bytes, value: bytes) -> Credential | str:
-        return _parse_header(self._placements[name], value)
+    def _parse(self, name: bytes, raw: bytes) -> Credential | str:
+        """Return the credential in a header's value, or why there is none."""
+        value = raw.decode("latin-1").strip(" \t")
+        scheme, _, rest = value.partition(" ")
+        for placement in self._placements[name]:
+            if not placement.scheme:
+                return _make_credential(placement, value)
+            if scheme.lower() == placement.scheme:  # RFC 9110, section 11.1: case-insensitive
+                return _make_credential(placement, rest.lstrip(" "))
+        return "unsupported_scheme" if value else "empty"
 
     def _resolve_several(self, found: list[Credential]) -> Credential:
         kinds = [credential.kind for credential in found]
@@ -107,9 +110,9 @@ _MISSING_MESSAGES = {
 def peek_claims(token: str) -> Mapping[str, object]:
     """Return a token's claims unverified, to find the sandbox it is meant for; they authenticate nothing.
 
-    Never raise: whatever is odd, or longer than `MAX_PEEKED_TOKEN_CHARS`, has no claims.
+    Never raise: a malformed token, or one that is too long for verification, has no claims.
     """
-    if len(token) > MAX_PEEKED_TOKEN_CHARS or token.count(".") != 2:
+    if len(token) > MAX_TOKEN_BYTES or token.count(".") != 2:
         return {}
     payload = token.split(".")[1]
     try:
@@ -128,18 +131,6 @@ def _placements_by_header(contract: Contract) -> dict[bytes, tuple[_Placement, .
         return {key_name: (_Placement(None, key_placement.scheme),)}
     # A form without a scheme would match anything, so it comes last.
     return {key_name: tuple(sorted((key_placement, token_placement), key=lambda placement: not placement.scheme))}
-
-
-def _parse_header(placements: tuple[_Placement, ...], raw: bytes) -> Credential | str:
-    """Return the credential in a header's value, or why there is none."""
-    value = raw.decode("latin-1").strip(" \t")
-    scheme, _, rest = value.partition(" ")
-    for placement in placements:
-        if not placement.scheme:
-            return _make_credential(placement, value)
-        if scheme.lower() == placement.scheme:  # RFC 9110, section 11.1: case-insensitive
-            return _make_credential(placement, rest.lstrip(" "))
-    return "unsupported_scheme" if value else "empty"
 
 
 def _make_credential(placement: _Placement, value: str) -> Credential | str:

@@ -1,125 +1,148 @@
-"""Own keys: made, rotated, published and used to sign and verify; know nothing of tokens, claims or issuers.
+"""Keys of issuers: read from files, or made and rotated here, and used to sign and verify.
 
-The cryptography is PyJWT's, by the algorithms of RFC 7518 section 3. Symmetric ones and ``none`` are left out, so no
-configuration can let them in.
+PyJWT and `cryptography` take 35 ms to import, so functions import them, as well as msgspec, on first use.
 """
 
+import hashlib
 import re
 import threading
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Final, Literal, Protocol, cast
+from functools import cache
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Final, Literal, TypedDict, cast
+
+from fake_credits.strict_json import JsonError, parse_json
 
 if TYPE_CHECKING:
-    from fake_credits.tokens.crypto import PrivateKey, PublicKey
+    from cryptography.hazmat.primitives.asymmetric import ec, rsa
+    from jwt.algorithms import Algorithm
+
+    PublicKey = ec.EllipticCurvePublicKey | rsa.RSAPublicKey
+    PrivateKey = ec.EllipticCurvePrivateKey | rsa.RSAPrivateKey
 
 __all__ = [
     "VERIFYING_ALGORITHMS",
-    "KeySource",
+    "KeySet",
     "SigningAlgorithm",
     "SigningKey",
     "SigningKeys",
     "VerifyingKey",
+    "key_set_from_jwks",
     "new_private_pem",
+    "read_key_file",
 ]
 
 SigningAlgorithm = Literal["ES256", "RS256"]
 """What this server's own issuers sign with; a foreign issuer may use any of `VERIFYING_ALGORITHMS`."""
 
-_PRIVATE_PEM_BEGIN = re.compile(r"-----BEGIN [A-Z ]*PRIVATE KEY-----")
-_PRIVATE_PEM_BLOCK = re.compile(r"-----BEGIN [A-Z ]*PRIVATE KEY-----.+?-----END [A-Z ]*PRIVATE KEY-----", re.DOTALL)
-
 VERIFYING_ALGORITHMS: Final = ("ES256", "ES384", "ES512", "PS256", "PS384", "PS512", "RS256", "RS384", "RS512")
-"""Every signature algorithm that can be verified at all, by its name of RFC 7518."""
+"""Every algorithm that can be verified (RFC 7518, section 3): never a symmetric one, nor ``none``."""
+
+_PEM_LABEL = "[A-Z ]*PRIVATE KEY-----"
+_PRIVATE_PEM_BLOCK = re.compile(rf"-----BEGIN {_PEM_LABEL}.*?(?:-----END {_PEM_LABEL}|\Z)", re.DOTALL)
+_MAX_KEY_FILE_BYTES = 1024 * 1024
+
+
+@cache
+def _jwt_algorithm(name: str) -> "Algorithm":
+    from jwt.algorithms import get_default_algorithms
+
+    return get_default_algorithms()[name]
+
+
+def _mismatch(algorithm: str, key: object) -> str | None:
+    """Return why a key's type, curve or size is not its algorithm's, if so (RFC 7518, sections 3.3 to 3.5)."""
+    from jwt.exceptions import InvalidKeyError
+
+    jwt_algorithm = _jwt_algorithm(algorithm)
+    try:
+        return jwt_algorithm.check_key_length(jwt_algorithm.prepare_key(key))
+    except (InvalidKeyError, TypeError) as error:
+        return str(error)
+
+
+def _algorithm_of(key: object, *choices: str) -> str:
+    for algorithm in choices:
+        if not _mismatch(algorithm, key):
+            return algorithm
+    raise ValueError(f"the key fits none of {', '.join(choices)} (RSA needs 2,048 bits): {type(key).__name__}")
+
+
+def _public_pem(key: "PublicKey") -> str:
+    from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
+
+    return key.public_bytes(Encoding.PEM, PublicFormat.SubjectPublicKeyInfo).decode()
 
 
 @dataclass(frozen=True, slots=True, eq=False)
 class VerifyingKey:
-    """Be one public key that an issuer publishes; two are equal only where they are the same object."""
+    """A public key that an issuer publishes for one algorithm; two are equal only if they are the same object.
+
+    Raises ValueError for an algorithm outside `VERIFYING_ALGORITHMS`, and a key whose type, curve or size is another's.
+    """
 
     kid: str
     algorithm: str
     key: "PublicKey" = field(repr=False)
-    use: str = "sig"
 
-    def mismatch_reason(self, algorithm: str) -> str:
-        """Tell why this key may not verify signatures of ``algorithm``; an empty string where it may.
-
-        Its ``use`` is for signatures (RFC 7517, section 4.2), its algorithm is the same, its type and curve are
-        that algorithm's, and an RSA key has 2,048 bits or more (RFC 7518, section 3.3).
-        """
-        if self.use != "sig":
-            return f"its use is {self.use!r}, not 'sig'"
-        if self.algorithm != algorithm:
-            return f"it is a key for {self.algorithm}"
-        from fake_credits.tokens import crypto
-
-        return crypto.key_mismatch_reason(algorithm, self.key)
+    def __post_init__(self) -> None:
+        if self.algorithm not in VERIFYING_ALGORITHMS:
+            raise ValueError(f"it is for {self.algorithm}; known are {', '.join(VERIFYING_ALGORITHMS)}")
+        if problem := _mismatch(self.algorithm, self.key):
+            raise ValueError(problem)
 
     def verifies(self, message: bytes, signature: bytes) -> bool:
-        """Tell whether ``signature`` is this key's over ``message``; ask only where there is no `mismatch_reason`."""
-        from fake_credits.tokens import crypto
-
-        return bool(crypto.JWT_ALGORITHMS[self.algorithm].verify(message, self.key, signature))
+        """Return whether ``signature`` is this key's over ``message``."""
+        return _jwt_algorithm(self.algorithm).verify(message, self.key, signature)
 
     def jwk(self) -> dict[str, str]:
         """Return the key as a public JWK (RFC 7517): ``kty, use, alg, kid`` and the members of its type."""
-        from fake_credits.tokens import crypto
-
-        members = crypto.public_jwk_members(self.algorithm, self.key)
-        return {"kty": members.pop("kty"), "use": self.use, "alg": self.algorithm, "kid": self.kid, **members}
+        members = _jwt_algorithm(self.algorithm).to_jwk(self.key, as_dict=True)
+        members.pop("key_ops", None)  # RFC 7517, section 4.3: not beside "use"
+        return {"kty": members["kty"], "use": "sig", "alg": self.algorithm, "kid": self.kid, **members}
 
     def pem(self) -> str:
         """Return the key as PEM text (SubjectPublicKeyInfo)."""
-        from fake_credits.tokens import crypto
-
-        return crypto.public_key_to_pem(self.key)
+        return _public_pem(self.key)
 
 
 @dataclass(frozen=True, slots=True, eq=False)
-class SigningKey:
-    """Be one private key with its public half; the private part never leaves, nor shows in the repr."""
+class SigningKey(VerifyingKey):
+    """A public key with its private half, which never leaves, nor shows in the repr."""
 
-    verifying_key: VerifyingKey
     _private_key: "PrivateKey" = field(repr=False)
-
-    @property
-    def kid(self) -> str:
-        """Return the key's id, as in a token's header and in the JWKS."""
-        return self.verifying_key.kid
-
-    @property
-    def algorithm(self) -> str:
-        """Return the name of the algorithm that this key signs with."""
-        return self.verifying_key.algorithm
 
     def sign(self, message: bytes) -> bytes:
         """Return the signature over ``message``, in the form of RFC 7518 section 3."""
-        from fake_credits.tokens import crypto
-
-        signature: bytes = crypto.JWT_ALGORITHMS[self.algorithm].sign(message, self._private_key)
-        return signature
+        return _jwt_algorithm(self.algorithm).sign(message, self._private_key)
 
 
-class KeySource(Protocol):
-    """Be where an issuer's public keys come from: this server's own, or a foreign issuer's in a file."""
+class KeySet:
+    """The public keys of an issuer. With ``any_kid`` there is one key, without an id: it answers to every ``kid``.
 
-    @property
-    def generation(self) -> int:
-        """Return a number that changes whenever a key that was trusted may no longer be."""
-        ...
+    ``generation`` changes whenever a key that was trusted may no longer be.
+    """
+
+    def __init__(self, keys: Iterable[VerifyingKey] = (), *, any_kid: bool = False) -> None:
+        self.generation: int = 0
+        self._by_kid: Mapping[str, VerifyingKey] = {key.kid: key for key in keys}  # replaced, never changed
+        self._any_kid = any_kid
+
+    def __repr__(self) -> str:
+        return f"<{type(self).__name__} {len(self._by_kid)} published, generation {self.generation}>"
 
     def find(self, kid: str) -> VerifyingKey | None:
-        """Return the key with exactly this id, or None."""
-        ...
+        """Return the published key with exactly this id, or None."""
+        return self._by_kid.get("" if self._any_kid else kid)
 
     def published_keys(self) -> tuple[VerifyingKey, ...]:
-        """Return all keys that are trusted now."""
-        ...
+        """Return all published keys, oldest first; makes none."""
+        return tuple(self._by_kid.values())
 
 
-class SigningKeys:
-    """Hold a server's signing keys: made on first use, rotated and retired on request; safe in threads.
+class SigningKeys(KeySet):
+    """A server's signing keys: made on first use, rotated and retired on request; safe in threads.
 
     Nothing is stored and nothing is built in: a private key lives as long as this object. ``private_pem`` is what
     `new_private_pem` returned, so that two processes sign alike. Raises ValueError where it holds no key of ours, or a
@@ -127,24 +150,16 @@ class SigningKeys:
     """
 
     def __init__(self, private_pem: str | None = None) -> None:
+        super().__init__()
         self._lock = threading.RLock()
-        self.generation = 0
-        self._current_keys: dict[SigningAlgorithm, SigningKey] = {}
-        self._published_by_kid: Mapping[str, VerifyingKey] = {}  # replaced, never changed: readers take no lock
-        if private_pem is not None:
-            self._install_pem(private_pem)
-
-    def _install_pem(self, private_pem: str) -> None:
+        self._current_keys: Mapping[SigningAlgorithm, SigningKey] = {}
+        if private_pem is None:
+            return
         blocks = _PRIVATE_PEM_BLOCK.findall(private_pem)
         if not blocks:
             raise ValueError("there is no private key in PEM (RFC 7468) in it")
-        if len(_PRIVATE_PEM_BEGIN.findall(private_pem)) > len(blocks):
-            raise ValueError("there is a private key in PEM (RFC 7468) in it that is cut off")
         for block in blocks:
-            self._install(*_load_signing_key(block))
-
-    def __repr__(self) -> str:
-        return f"<SigningKeys {len(self._published_by_kid)} published, generation {self.generation}>"
+            self._install(*_load_private_key(block))
 
     def current_key(self, algorithm: SigningAlgorithm) -> SigningKey:
         """Return the key that signs now; make it where there is none (P-256: 0.01 ms, RSA-2048: about 40 ms)."""
@@ -166,21 +181,11 @@ class SigningKeys:
         Where it was the one that signs, the next token makes a new one.
         """
         with self._lock:
-            if kid not in self._published_by_kid:
-                raise ValueError(
-                    f"no key {kid!r} is published (there are: {', '.join(self._published_by_kid) or 'none'})"
-                )
-            self._published_by_kid = {name: key for name, key in self._published_by_kid.items() if name != kid}
+            if kid not in self._by_kid:
+                raise ValueError(f"no key {kid!r} is published (there are: {', '.join(self._by_kid) or 'none'})")
+            self._by_kid = {name: key for name, key in self._by_kid.items() if name != kid}
             self._current_keys = {name: key for name, key in self._current_keys.items() if key.kid != kid}
             self.generation += 1
-
-    def find(self, kid: str) -> VerifyingKey | None:
-        """Return the published key with exactly this id, or None."""
-        return self._published_by_kid.get(kid)
-
-    def published_keys(self) -> tuple[VerifyingKey, ...]:
-        """Return all published keys, oldest first; makes none."""
-        return tuple(self._published_by_kid.values())
 
     def jwks(self, algorithms: Iterable[SigningAlgorithm] = ("ES256",)) -> dict[str, list[dict[str, str]]]:
         """Return the public JWK Set (RFC 7517, section 5), with a signing key for each of ``algorithms`` at least.
@@ -191,39 +196,100 @@ class SigningKeys:
             self.current_key(algorithm)
         return {"keys": [key.jwk() for key in self.published_keys()]}
 
-    def public_pem(self, algorithm: SigningAlgorithm) -> str:
-        """Return the public half of the key that signs now, as PEM text."""
-        return self.current_key(algorithm).verifying_key.pem()
-
     def _install(self, algorithm: SigningAlgorithm, private_key: "PrivateKey | None" = None) -> SigningKey:
-        key = _make_signing_key(algorithm, private_key)
-        self._published_by_kid = {**self._published_by_kid, key.kid: key.verifying_key}
+        private_key = private_key or _generate_private_key(algorithm)
+        public_key = private_key.public_key()
+        thumbprint = hashlib.sha256(_public_pem(public_key).encode()).hexdigest()[:16]  # the same in every process
+        key = SigningKey(f"fake-{algorithm.lower()}-{thumbprint}", algorithm, public_key, private_key)
+        self._by_kid = {**self._by_kid, key.kid: key}
         self._current_keys = {**self._current_keys, algorithm: key}
         return key
 
 
+def _generate_private_key(algorithm: SigningAlgorithm) -> "PrivateKey":
+    from cryptography.hazmat.primitives.asymmetric import ec, rsa
+
+    if algorithm == "ES256":
+        return ec.generate_private_key(ec.SECP256R1())
+    return rsa.generate_private_key(public_exponent=65537, key_size=2048)
+
+
+def _load_private_key(pem: str) -> "tuple[SigningAlgorithm, PrivateKey]":
+    from cryptography.hazmat.primitives.serialization import load_pem_private_key
+
+    try:
+        key = load_pem_private_key(pem.encode(), password=None)
+    except ValueError:
+        raise ValueError("a private key in PEM (RFC 7468) in it is damaged or cut off") from None
+    return cast("SigningAlgorithm", _algorithm_of(key, "ES256", "RS256")), cast("PrivateKey", key)
+
+
 def new_private_pem() -> str:
     """Return a fresh private key for each of the algorithms that sign, as PEM text (PKCS 8, unencrypted)."""
-    from fake_credits.tokens import crypto
+    from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption, PrivateFormat
 
-    return "".join(
-        crypto.private_key_to_pem(crypto.generate_private_key(algorithm)) for algorithm in ("ES256", "RS256")
-    )
-
-
-def _load_signing_key(block: str) -> "tuple[SigningAlgorithm, PrivateKey]":
-    from fake_credits.tokens import crypto
-
-    algorithm, private_key = crypto.load_private_key(block)
-    return cast("SigningAlgorithm", algorithm), private_key
+    keys = [_generate_private_key("ES256"), _generate_private_key("RS256")]
+    return "".join(key.private_bytes(Encoding.PEM, PrivateFormat.PKCS8, NoEncryption()).decode() for key in keys)
 
 
-def _make_signing_key(algorithm: SigningAlgorithm, private_key: "PrivateKey | None") -> SigningKey:
-    from fake_credits.tokens import crypto
+def read_key_file(path: Path) -> KeySet:
+    """Return the public keys in a file: a JWK Set (RFC 7517), or one key or certificate as PEM.
 
-    signing_key = private_key or crypto.generate_private_key(algorithm)
-    public_key = signing_key.public_key()
-    return SigningKey(
-        VerifyingKey(f"fake-{algorithm.lower()}-{crypto.key_thumbprint(public_key)}", algorithm, public_key),
-        signing_key,
-    )
+    Raise OSError, or ValueError for a file without a usable key, or with a private or a symmetric one.
+    """
+    with path.open("rb") as file:
+        content = file.read(_MAX_KEY_FILE_BYTES + 1)
+    if len(content) > _MAX_KEY_FILE_BYTES:
+        raise ValueError(f"is over {_MAX_KEY_FILE_BYTES} bytes")
+    if b"PRIVATE KEY" in content:
+        raise ValueError("has a private key: only public ones are needed, and a private one should not lie about")
+    return KeySet([_key_from_pem(content)], any_kid=True) if b"-----BEGIN" in content else key_set_from_jwks(content)
+
+
+def _key_from_pem(content: bytes) -> VerifyingKey:
+    from cryptography import x509
+    from cryptography.hazmat.primitives.serialization import load_pem_public_key
+
+    is_certificate = b"BEGIN CERTIFICATE" in content
+    key = x509.load_pem_x509_certificate(content).public_key() if is_certificate else load_pem_public_key(content)
+    return VerifyingKey("", _algorithm_of(key, "RS256", "ES256", "ES384", "ES512"), cast("PublicKey", key))
+
+
+class _JwkSet(TypedDict):
+    keys: list[dict[str, Any]]
+
+
+def key_set_from_jwks(content: bytes) -> KeySet:
+    """Return the keys for signatures in a JWK Set; raise ValueError for any that is not a usable public key."""
+    import msgspec
+
+    try:
+        jwks = msgspec.convert(parse_json(content, max_depth=32), _JwkSet)["keys"]
+    except (JsonError, msgspec.ValidationError):
+        raise ValueError('is neither PEM nor a JWK Set: {"keys": [...]}') from None
+    keys = [_key_from_jwk(number, jwk) for number, jwk in enumerate(jwks) if _is_for_signatures(jwk)]
+    key_set = KeySet(keys)
+    if not keys or len(key_set.published_keys()) < len(keys):
+        raise ValueError("has no key for signatures" if not keys else "has two keys with the same kid")
+    return key_set
+
+
+def _is_for_signatures(jwk: dict[str, Any]) -> bool:
+    """Return whether a key's ``use`` or ``key_ops`` allow it to verify (RFC 7517, sections 4.2 and 4.3)."""
+    return jwk.get("use", "sig") == "sig" and "verify" in jwk.get("key_ops", ["verify"])
+
+
+def _key_from_jwk(number: int, members: dict[str, Any]) -> VerifyingKey:
+    from jwt import PyJWK
+    from jwt.exceptions import PyJWTError
+
+    if "d" in members or members.get("kty") == "oct":
+        raise ValueError(f"keys[{number}] is a {'private' if 'd' in members else 'symmetric'} key")
+    kid = members.get("kid") or ""
+    if not isinstance(kid, str):
+        raise ValueError(f"keys[{number}] has a kid that is no string: {kid!r}")
+    try:
+        key = PyJWK(members)
+        return VerifyingKey(kid, key.algorithm_name, key.key)
+    except (PyJWTError, ValueError, TypeError) as error:
+        raise ValueError(f"keys[{number}] is no key: {error}") from None

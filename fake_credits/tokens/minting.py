@@ -1,15 +1,24 @@
-"""Own who may issue tokens, and the minting of good ones; know nothing of how a token is verified, or bent."""
+"""Issuers of tokens, and the minting of good ones."""
 
 import base64
 import json
 from collections.abc import Mapping
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Final
 
-from fake_credits.tokens.keys import VERIFYING_ALGORITHMS, KeySource, SigningKey, SigningKeys
+from fake_credits.tokens.keys import KeySet, SigningKey, SigningKeys, read_key_file
 from fake_credits.tokens.providers import PLAIN_PROVIDER, AuthProvider
 
-__all__ = ["SANDBOX_CLAIM", "Issuer", "Minter", "encode_json", "encode_jws", "encode_segment", "issuer_for"]
+__all__ = [
+    "SANDBOX_CLAIM",
+    "Issuer",
+    "Minter",
+    "encode_json",
+    "encode_jws",
+    "encode_segment",
+    "trusted_issuer",
+]
 
 SANDBOX_CLAIM: Final = "fake_credits_sandbox"
 """The private claim that names the sandbox a token is meant for; the caller puts it in ``claims``."""
@@ -17,39 +26,40 @@ SANDBOX_CLAIM: Final = "fake_credits_sandbox"
 
 @dataclass(frozen=True)
 class Issuer:
-    """Say whose tokens are trusted, and what they must say (README, "Users' tokens").
+    """Whose tokens are trusted, and what they must say (README, "Users' tokens").
 
     ``audience`` lists the names this API answers to. RFC 7519, section 4.1.3: a token for others is refused, so with
     none listed every token that has an ``aud`` is; None leaves ``aud`` unchecked. ``authorized_parties``, where not
     empty, lists the values allowed for ``azp``, which must then be there. ``leeway_s`` is in seconds.
-
-    Raises ValueError for an algorithm outside `VERIFYING_ALGORITHMS`: neither ``none`` nor a symmetric one can be
-    configured.
     """
 
     url: str
     algorithms: tuple[str, ...]
-    keys: KeySource
+    keys: KeySet
     audience: tuple[str, ...] | None = ()
     authorized_parties: tuple[str, ...] = ()
     user_claim: str = "sub"
     leeway_s: int = 5
-    max_user_id_chars: int = 256
-
-    def __post_init__(self) -> None:
-        unknown = [name for name in self.algorithms if name not in VERIFYING_ALGORITHMS]
-        if unknown or not self.algorithms:
-            raise ValueError(f"algorithms {self.algorithms!r}: give one or more of {', '.join(VERIFYING_ALGORITHMS)}")
 
 
-def issuer_for(provider: AuthProvider, keys: KeySource) -> Issuer:
-    """Return the issuer that trusts what a `Minter` of the same preset and keys mints."""
-    return Issuer(provider.issuer, (provider.algorithm,), keys, audience=provider.audience)
+def trusted_issuer(url: str, path: str | Path) -> Issuer:
+    """Return a foreign issuer, such as a development tenant's, by the keys in a file; ``aud`` is not checked.
+
+    Raise ValueError, with the file's name, for a file that can't be read or used (`read_key_file`).
+    """
+    try:
+        keys = read_key_file(Path(path))
+    except OSError as error:
+        raise ValueError(f"trust of {url!r}: {path}: can't be read: {error.strerror}") from None
+    except (ValueError, TypeError) as error:
+        raise ValueError(f"trust of {url!r}: {path}: {error}") from None
+    algorithms = tuple(sorted({key.algorithm for key in keys.published_keys()}))
+    return Issuer(url, algorithms, keys, audience=None)
 
 
 @dataclass(frozen=True)
 class Minter:
-    """Mint tokens that look like one provider's, signed by a server's own keys."""
+    """A minter of tokens that look like one provider's, signed by a server's own keys."""
 
     keys: SigningKeys
     provider: AuthProvider = PLAIN_PROVIDER
@@ -57,7 +67,7 @@ class Minter:
     @property
     def issuer(self) -> Issuer:
         """Return the issuer that trusts these tokens."""
-        return issuer_for(self.provider, self.keys)
+        return Issuer(self.provider.issuer, (self.provider.algorithm,), self.keys, audience=self.provider.audience)
 
     @property
     def signing_key(self) -> SigningKey:

@@ -1,4 +1,4 @@
-"""Own how the tokens of known identity providers look; know nothing of keys, signatures or verification.
+"""The tokens of known identity providers: their issuers, algorithms, lifetimes and claims.
 
 The table is README's, "Users' tokens". Slugs, tenants, project names and audiences are made up, and constant: an
 application configured once keeps working.
@@ -23,7 +23,7 @@ _FIREBASE_PROJECT = "fake-credits"
 
 @dataclass(frozen=True, slots=True)
 class AuthProvider:
-    """Say how one provider's tokens look.
+    """The shape of one provider's tokens.
 
     ``lifetime_s`` is in seconds. ``example_user_id`` has the shape of the provider's real ids; a token bears whatever
     id it is minted for. ``issuer`` is compared byte for byte, its trailing slash too.

@@ -28,7 +28,7 @@ def env_values(sandbox: "Sandbox", base_url: str, *, token_lifetime_s: int | Non
         options.user_id,
         sandbox.token(options.user_id, MintOptions(expires_in_s=token_lifetime_s)),
         f"{base_url}/.well-known/jwks.json",
-        sandbox.keys.public_pem(sandbox.minter.provider.algorithm),
+        sandbox.minter.signing_key.pem(),
     )
     return dict(zip(ENV_VALUE_NAMES, values, strict=True))
 

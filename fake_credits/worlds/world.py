@@ -73,16 +73,10 @@ def world_start_ms(now_ms: int) -> int:
 
 
 class _LoadedAccounts(NamedTuple):
-    """Be a world's users as they were last loaded: the next ledger of the same kind has their histories from here."""
-
     contract: Contract
     application_id: str
     start_ms: int
     accounts: tuple[Account, ...]
-
-    def matches(self, contract: Contract, application_id: str, start_ms: int) -> bool:
-        """Tell whether a ledger of that contract would get the same."""
-        return self.contract is contract and (self.application_id, self.start_ms) == (application_id, start_ms)
 
 
 class World:
@@ -99,9 +93,8 @@ class World:
         self.seed = seed
         self.transaction_count = transaction_count
         self._make_histories = make_histories
-        self._lock = threading.Lock()
+        self._lock = threading.RLock()
         self._kept_histories: tuple[UserHistory, ...] | None = None
-        self._load_lock = threading.Lock()
         self._loaded: _LoadedAccounts | None = None
 
     def __repr__(self) -> str:
@@ -130,10 +123,10 @@ class World:
         return tuple(account.user_id for account in accounts)
 
     def _loaded_accounts(self, contract: Contract, application_id: str, start_ms: int) -> tuple[Account, ...]:
-        """Return accounts that nobody writes to; whoever comes while they are made has them too."""
-        with self._load_lock:
+        """Return accounts to copy, those of the last call for the same kind of ledger."""
+        with self._lock:
             loaded = self._loaded
-            if loaded is None or not loaded.matches(contract, application_id, start_ms):
+            if loaded is None or loaded[:3] != (contract, application_id, start_ms):
                 self._loaded = None  # not both at once
                 accounts = tuple(self.build_accounts(Ledger(contract), application_id, start_ms))
                 loaded = self._loaded = _LoadedAccounts(contract, application_id, start_ms, accounts)

@@ -80,7 +80,7 @@ class EarlyEnvironment:
 
     def public_key(self) -> str:
         """Return the public half of the key that signs tokens, as PEM text."""
-        return self._minter().signing_key.verifying_key.pem()
+        return self._minter().signing_key.pem()
 
     def _minter(self) -> "Minter":
         from fake_credits.tokens.minting import Minter

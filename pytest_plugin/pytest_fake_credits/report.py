@@ -9,6 +9,7 @@ from collections.abc import Iterable
 
 from msgspec import structs
 
+from fake_credits.call_patterns import NO_REQUEST_HINT
 from fake_credits.clock import from_ms
 from fake_credits.contract import Operation
 from fake_credits.fake import FakeCredits
@@ -79,13 +80,7 @@ def _no_exchange_message(fake: FakeCredits) -> str:
     if fake.intercepted:
         urls = ", ".join(_redact_text(url, fake.api_key) for url in fake.intercepted[:_MAX_REPORTED_RULES])
         return f"no request reached it, nor was one made by this process to the base URLs that it intercepts: {urls}"
-    return _NO_EXCHANGE_HINT
-
-
-_NO_EXCHANGE_HINT = (
-    "no request reached it. Give the code under test a client of the fixture, fake_credits.transport(...), "
-    "fake_credits.intercept(...), fake_credits.base_url or the fixture fake_credits_env"
-)
+    return f"no request reached it. {NO_REQUEST_HINT}"
 
 
 _BODY_PLACEHOLDER = "<a body that asks for no transaction: it is not kept>"

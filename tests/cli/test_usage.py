@@ -266,7 +266,7 @@ def test_key_file_without_complete_keys_is_rejected(tmp_path: Path) -> None:
         output = reject_key_file(tmp_path / "keys.pem", text)
         assert "keys.pem' holds no signing keys: there is no private key in PEM" in output
     output = reject_key_file(tmp_path / "keys.pem", new_private_pem()[:300])
-    assert "keys.pem' holds no signing keys: there is a private key in PEM (RFC 7468) in it that is cut off" in output
+    assert "keys.pem' holds no signing keys: a private key in PEM (RFC 7468) in it is damaged or cut off" in output
 
 
 @pytest.mark.parametrize("arguments", [["--help"], ["serve", "--help"]])

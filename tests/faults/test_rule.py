@@ -230,7 +230,7 @@ INVALID_RULES: Mapping[str, tuple[dict[str, Any], str]] = {
     "header value outside Latin-1": ({"header": {"a": "€"}}, "header a is '€': a value is a text"),
     "header value with line break": ({"header": {"a": "1\r\nb: 2"}}, "header a is .*: a value is a text"),
     "user with a lone surrogate": ({"user": "a\ud800"}, r"user is 'a\\ud800': it has a lone surrogate"),
-    "very long user": ({"user": "a" * 10**6}, r"^user is 'a{199}\.\.\.: it must be a text of at most"),
+    "very long user": ({"user": "a" * 10**6}, r"^user is 'a{78}…: it must be a text of at most"),
     "probability beyond float range": ({"probability": 10**400}, "probability is an integer of 1329 bits"),
     "huge integer": ({"nth": 10**5000}, "nth is an integer of 16610 bits: it must be from 1 to 10"),
     "script with huge integer": (

@@ -6,12 +6,12 @@ import httpcore2
 import httpx2
 import pytest
 import requests
+from jwt import algorithms
 from pytest_fake_credits.report import render_section
 
 from fake_credits.fake import FakeCredits
-from fake_credits.tokens import crypto
 
-PRELOADED = (FakeCredits, crypto, render_section, httpx2, httpcore2, requests)
+PRELOADED = (FakeCredits, algorithms, render_section, httpx2, httpcore2, requests)
 """Modules to keep loaded: pytester unloads what a run imports, and a reloaded httpx2 has other exception classes."""
 
 Suite = Callable[..., pytest.RunResult]

@@ -10,14 +10,9 @@ from hypothesis import strategies as st
 import fake_credits
 from fake_credits.contract import DEFAULT_CONTRACT, Contract, CredentialHeader
 from fake_credits.errors import AmbiguousCredentials, MissingCredentials
-from fake_credits.tokens.credentials import (
-    AUTH_FAILURE_REASONS,
-    MAX_PEEKED_TOKEN_CHARS,
-    Credential,
-    CredentialReader,
-    peek_claims,
-)
+from fake_credits.tokens.credentials import AUTH_FAILURE_REASONS, Credential, CredentialReader, peek_claims
 from fake_credits.tokens.minting import SANDBOX_CLAIM, Minter, encode_segment
+from fake_credits.tokens.verifying import MAX_TOKEN_BYTES
 from tests.tokens.conftest import NOW_MS
 
 BEARER = CredentialHeader("Authorization", "Bearer")
@@ -148,7 +143,7 @@ def test_peek_claims_of_malformed_token_is_empty(token: str) -> None:
 
 
 def test_peek_claims_of_oversize_token_is_empty() -> None:
-    payload = encode_segment(b'{"iss":"x"}' + b" " * MAX_PEEKED_TOKEN_CHARS)
+    payload = encode_segment(b'{"iss":"x"}' + b" " * MAX_TOKEN_BYTES)
     assert peek_claims(f"a.{payload}.c") == {}
 
 
@@ -165,15 +160,16 @@ FORMATTED_REASONS = {
 }
 READER_REASONS = ("no_credential", "unsupported_scheme", "empty")
 """Reasons that `CredentialReader` passes on by name."""
+TIME_REASONS = ("not_yet_valid", "issued_in_future")
+"""Reasons in a table of `fake_credits.tokens.verifying`."""
 
 
 def test_auth_failure_reasons_lists_exactly_the_reasons_in_the_code() -> None:
     reasons = {reason for source in SOURCES for reason in re.findall(r'auth_reason=f?"([^"]+)"', source)}
     assert {reason for reason in reasons if "{" in reason} == set(FORMATTED_REASONS)
     literal_reasons = {reason for reason in reasons if "{" not in reason}
-    assert literal_reasons | {reason for names in FORMATTED_REASONS.values() for reason in names} | set(
-        READER_REASONS
-    ) == set(AUTH_FAILURE_REASONS)
+    formatted_reasons = {reason for names in FORMATTED_REASONS.values() for reason in names}
+    assert literal_reasons | formatted_reasons | {*READER_REASONS, *TIME_REASONS} == set(AUTH_FAILURE_REASONS)
 
 
 def test_reader_has_a_message_for_each_of_its_reasons() -> None:

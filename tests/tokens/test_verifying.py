@@ -10,11 +10,10 @@ from hypothesis import strategies as st
 
 from fake_credits.errors import ApiError, Forbidden, InvalidToken, TokenExpired
 from fake_credits.tokens import verifying
-from fake_credits.tokens.jws import SignedPayload, verify_signature
-from fake_credits.tokens.keys import SigningKeys
-from fake_credits.tokens.minting import Issuer, Minter, encode_jws, encode_segment, issuer_for
+from fake_credits.tokens.keys import SigningKeys, VerifyingKey
+from fake_credits.tokens.minting import Issuer, Minter, encode_jws, encode_segment
 from fake_credits.tokens.providers import AUTH_PROVIDERS, PLAIN_PROVIDER
-from fake_credits.tokens.verifying import MAX_CACHED_TOKENS, VerifiedToken, Verifier
+from fake_credits.tokens.verifying import MAX_CACHED_TOKENS, VerifiedToken, Verifier, verify_signature
 from tests.tokens.conftest import NOW_MS
 
 KEYS = SigningKeys()
@@ -209,7 +208,7 @@ def test_key_of_another_issuer_is_rejected() -> None:
 
 
 def test_algorithm_of_another_issuer_is_rejected(shared_keys: SigningKeys) -> None:
-    ec, rsa = issuer_for(PLAIN_PROVIDER, shared_keys), Minter(shared_keys, AUTH_PROVIDERS["workos"])
+    ec, rsa = Minter(shared_keys).issuer, Minter(shared_keys, AUTH_PROVIDERS["workos"])
     token = rsa.mint("ada", now_ms=NOW_MS, claims={"iss": PLAIN_PROVIDER.issuer})
     assert verify_error(token, verifier=Verifier([ec, rsa.issuer])).auth_reason == "key_of_another_issuer"
 
@@ -223,7 +222,7 @@ def signatures(monkeypatch: pytest.MonkeyPatch) -> list[str]:
     verified_tokens: list[str] = []
     original_verify = verify_signature
 
-    def recording_verify(token: str, issuers: Sequence[Issuer]) -> SignedPayload:
+    def recording_verify(token: str, issuers: Sequence[Issuer]) -> tuple[bytes, VerifyingKey]:
         verified_tokens.append(token)
         return original_verify(token, issuers)
 
@@ -265,7 +264,7 @@ def test_token_verified_during_key_rotation_is_not_cached(
     verifier, token = Verifier([minter.issuer]), minter.mint("ada", now_ms=NOW_MS)
     kid = minter.signing_key.kid
 
-    def verify_during_rotation(token: str, issuers: Sequence[Issuer]) -> SignedPayload:
+    def verify_during_rotation(token: str, issuers: Sequence[Issuer]) -> tuple[bytes, VerifyingKey]:
         result = verify_signature(token, issuers)
         monkeypatch.undo()
         minter.keys.rotate("ES256")

@@ -6,16 +6,15 @@ from collections.abc import Mapping
 import pytest
 
 from fake_credits.errors import InvalidToken
-from fake_credits.tokens.jws import (
+from fake_credits.tokens.keys import KeySet, SigningKey, SigningKeys, VerifyingKey
+from fake_credits.tokens.minting import Issuer, Minter, encode_segment
+from fake_credits.tokens.verifying import (
     MAX_JSON_DEPTH,
     MAX_TOKEN_BYTES,
     MAX_TOKEN_HEADER_BYTES,
-    format_value,
     parse_json_object,
     verify_signature,
 )
-from fake_credits.tokens.keys import SigningKey, SigningKeys, VerifyingKey
-from fake_credits.tokens.minting import Issuer, Minter, encode_segment
 from tests.tokens.conftest import NOW_MS
 
 ALPHABET = "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789-_"
@@ -41,15 +40,14 @@ def rejection_reason(token: str, *issuers: Issuer) -> str:
 
 
 def test_valid_token_returns_payload_and_key(minter: Minter, token: str) -> None:
-    result = verify_signature(token, [minter.issuer])
-    assert json.loads(result.payload)["sub"] == "ada"
-    assert result.key is minter.signing_key.verifying_key
-    assert result.is_signed_by(minter.issuer)
+    payload, key = verify_signature(token, [minter.issuer])
+    assert json.loads(payload)["sub"] == "ada"
+    assert key is minter.signing_key
 
 
 def test_payload_may_be_empty(minter: Minter) -> None:
     token = sign_token(minter.signing_key, {"alg": "ES256", "kid": minter.signing_key.kid}, b"")
-    assert verify_signature(token, [minter.issuer]).payload == b""
+    assert verify_signature(token, [minter.issuer])[0] == b""
 
 
 def test_token_size_is_limited_to_8_kib(minter: Minter) -> None:
@@ -176,7 +174,7 @@ def test_unknown_kid_message_lists_the_published_kids(minter: Minter) -> None:
 def test_missing_kid_is_accepted_only_with_a_single_candidate_key() -> None:
     minter = Minter(SigningKeys())
     token = sign_token(minter.signing_key, {"alg": "ES256"})
-    assert verify_signature(token, [minter.issuer]).key is minter.signing_key.verifying_key
+    assert verify_signature(token, [minter.issuer])[1] is minter.signing_key
     minter.keys.rotate("ES256")
     assert rejection_reason(token, minter.issuer) == "missing_kid"
 
@@ -204,34 +202,11 @@ def test_token_is_rejected_without_issuers(token: str) -> None:
     assert rejection_reason(token) == "algorithm_not_allowed"
 
 
-class SingleKeySet:
-    """A key set with one key."""
-
-    generation = 0
-
-    def __init__(self, key: VerifyingKey) -> None:
-        self._key = key
-
-    def find(self, kid: str) -> VerifyingKey | None:
-        return self._key if kid == self._key.kid else None
-
-    def published_keys(self) -> tuple[VerifyingKey, ...]:
-        return (self._key,)
-
-
 def test_two_issuers_may_use_the_same_kid(minter: Minter) -> None:
-    """The issuer is the one whose key verifies the signature."""
-
-    other_key = SigningKeys().current_key("ES256").verifying_key.key
+    """The key is the one that verifies the signature."""
+    other_key = SigningKeys().current_key("ES256").key
     other_issuer = Issuer(
-        "https://twin.test", ("ES256",), SingleKeySet(VerifyingKey(minter.signing_key.kid, "ES256", other_key))
+        "https://twin.test", ("ES256",), KeySet([VerifyingKey(minter.signing_key.kid, "ES256", other_key)])
     )
     token = minter.mint("ada", now_ms=NOW_MS)
-    result = verify_signature(token, [other_issuer, minter.issuer])
-    assert result.is_signed_by(minter.issuer)
-    assert not result.is_signed_by(other_issuer)
-
-
-def test_format_value_is_short_and_ascii() -> None:
-    assert format_value("é\n") == r"'\xe9\n'"
-    assert len(format_value("x" * 1000)) == 80
+    assert verify_signature(token, [other_issuer, minter.issuer])[1] is minter.signing_key
