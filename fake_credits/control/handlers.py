@@ -29,9 +29,9 @@ from fake_credits.control.schemas import (
 )
 from fake_credits.errors import ControlError, GateTimeout, Problem
 from fake_credits.faults.active_rule import ActiveRule
-from fake_credits.faults.checks import FaultError, short_repr
+from fake_credits.faults.declarations import rule_from, rule_to_json
+from fake_credits.faults.effects.base import FaultError, short_repr
 from fake_credits.faults.scenarios import FAULT_PRESETS, parse_scenario
-from fake_credits.faults.serialization import rule_from, rule_to_json
 from fake_credits.sandbox import Sandbox
 from fake_credits.sandbox_options import MintOptions, SandboxOptions
 from fake_credits.sandboxes import drain, find_problems

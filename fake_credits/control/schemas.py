@@ -13,8 +13,8 @@ from fake_credits.clock import Clock, from_ms
 from fake_credits.contract import MAX_AMOUNT
 from fake_credits.errors import ControlError, MalformedJson, Problem
 from fake_credits.faults.active_rule import ActiveRule
+from fake_credits.faults.declarations import rule_to_json
 from fake_credits.faults.gates import Gate
-from fake_credits.faults.serialization import rule_to_json
 from fake_credits.ledger import Account
 from fake_credits.sandbox import Sandbox
 from fake_credits.strict_json import parse_json

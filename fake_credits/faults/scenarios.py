@@ -9,23 +9,14 @@ from pathlib import Path
 from typing import cast
 
 from fake_credits.errors import did_you_mean
-from fake_credits.faults.checks import FaultError, check_number
-from fake_credits.faults.effects import (
-    Close,
-    Effect,
-    Latency,
-    NotJson,
-    RateLimit,
-    Reset,
-    SchemaDrift,
-    StaleRead,
-    Status,
-    Truncate,
-)
-from fake_credits.faults.effects.timing import Lognormal, parse_distribution
+from fake_credits.faults.declarations import lost_response, rule_from
+from fake_credits.faults.effects.base import Effect, FaultError, check_number
+from fake_credits.faults.effects.connection import Close, Reset, Truncate
+from fake_credits.faults.effects.data import SchemaDrift, StaleRead
+from fake_credits.faults.effects.responses import NotJson, RateLimit, Status
+from fake_credits.faults.effects.timing import Latency, Lognormal, parse_distribution
 from fake_credits.faults.engine import DEFAULT_LATENCY_NAME, FaultEngine
-from fake_credits.faults.rule import Rule, lost_response
-from fake_credits.faults.serialization import rule_from
+from fake_credits.faults.rule import Rule
 
 __all__ = [
     "FAULT_PRESETS",
@@ -50,30 +41,30 @@ FAULT_PRESETS: Mapping[str, FaultPreset] = {
     "flaky": FaultPreset(
         "5 calls in 100 fail: 3 with 503, 1 with a reset before the call took effect, 1 with a reset after it.",
         (
-            Rule(effect=Status(503), probability=0.03),
-            Rule(effect=Reset(), probability=0.01),
-            Rule(effect=Reset(), phase="after", probability=0.01),
+            Rule(Status(503), probability=0.03),
+            Rule(Reset(), probability=0.01),
+            Rule(Reset(), phase="after", probability=0.01),
         ),
     ),
     "slow": FaultPreset(
         "Every call takes 300 ms in the middle, and 1 in 100 takes 3 s or more.",
-        (Rule(effect=Latency(Lognormal(300, 3000))),),
+        (Rule(Latency(Lognormal(300, 3000))),),
     ),
     "brownout": FaultPreset(
         "Overload: calls take 1 s in the middle and 10 s at worst; 25 in 100 get 503 with Retry-After 5, 5 get 504.",
         (
-            Rule(effect=Latency(Lognormal(1000, 8000, 10_000))),
-            Rule(effect=Status(503, retry_after_s=5), probability=0.25),
-            Rule(effect=Status(504), probability=0.05),
+            Rule(Latency(Lognormal(1000, 8000, 10_000))),
+            Rule(Status(503, retry_after_s=5), probability=0.25),
+            Rule(Status(504), probability=0.05),
         ),
     ),
     "outage": FaultPreset(
         "Every call gets 503 with Retry-After 30.",
-        (Rule(effect=Status(503, retry_after_s=30)),),
+        (Rule(Status(503, retry_after_s=30)),),
     ),
     "rate_limited": FaultPreset(
         "10 calls in any 10 s; further ones get 429 with Retry-After.",
-        (Rule(effect=RateLimit(limit=10, window_s=10)),),
+        (Rule(RateLimit(limit=10, window_s=10)),),
     ),
     "lost_responses": FaultPreset(
         "20 writes in 100 take effect and their answers are lost: 10 reset, 5 closed, 5 turned into 504.",
@@ -85,25 +76,25 @@ FAULT_PRESETS: Mapping[str, FaultPreset] = {
     ),
     "stale_replica": FaultPreset(
         "Balance and history lack what was written in the last 2 s.",
-        (Rule(effect=StaleRead(by_ms=2000)),),
+        (Rule(StaleRead(by_ms=2000)),),
     ),
     "bad_proxy": FaultPreset(
         "10 answers in 100 are a proxy's: 5 pages of HTML with 502, 2 empty ones, 1 behind a BOM, 1 cut, 1 closed.",
         (
-            Rule(effect=NotJson(), probability=0.05),
-            Rule(effect=NotJson(502, "empty"), probability=0.02),
-            Rule(effect=NotJson(502, "bom"), probability=0.01),
-            Rule(effect=Truncate(), probability=0.01),
-            Rule(effect=Close(), probability=0.01),
+            Rule(NotJson(), probability=0.05),
+            Rule(NotJson(502, "empty"), probability=0.02),
+            Rule(NotJson(502, "bom"), probability=0.01),
+            Rule(Truncate(), probability=0.01),
+            Rule(Close(), probability=0.01),
         ),
     ),
     "version_ahead": FaultPreset(
         "Answers have new members and reasons, null where there was nothing, and no createdAt.",
         (
-            Rule(effect=SchemaDrift("extra_field"), stack=True),
-            Rule(effect=SchemaDrift("unknown_reason"), stack=True),
-            Rule(effect=SchemaDrift("null_for_absent"), stack=True),
-            Rule(effect=SchemaDrift("missing_optional"), stack=True),
+            Rule(SchemaDrift("extra_field"), stack=True),
+            Rule(SchemaDrift("unknown_reason"), stack=True),
+            Rule(SchemaDrift("null_for_absent"), stack=True),
+            Rule(SchemaDrift("missing_optional"), stack=True),
         ),
     ),
 }
