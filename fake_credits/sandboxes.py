@@ -5,7 +5,7 @@ from collections.abc import Iterator
 from functools import lru_cache
 
 from fake_credits.clock import monotonic_s
-from fake_credits.faults.declarations import describe_unused_rule
+from fake_credits.faults.faults import describe_unused_rule
 from fake_credits.ledger import LedgerInconsistency
 from fake_credits.sandbox import Sandbox
 from fake_credits.tokens.credentials import Credential, peek_claims

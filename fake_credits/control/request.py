@@ -8,8 +8,8 @@ from typing import Any
 
 from fake_credits.errors import ControlError
 from fake_credits.faults.active_rule import ActiveRule
-from fake_credits.faults.declarations import Faults
 from fake_credits.faults.effects.base import FaultError
+from fake_credits.faults.faults import Faults
 from fake_credits.faults.gates import Gate
 from fake_credits.sandbox import Sandbox
 from fake_credits.sandbox_options import SandboxOptions
@@ -57,7 +57,7 @@ class ControlRequest:
     def faults(self) -> Faults:
         """Return the desk at which faults of that sandbox are declared."""
         sandbox = self.sandbox
-        return Faults(sandbox.faults, sandbox.lock, sandbox.add_fault)
+        return Faults(sandbox.faults, sandbox.add_fault)
 
     @property
     def rule(self) -> ActiveRule:

@@ -1,14 +1,11 @@
-"""Declaring rules: ready-made ones, from and to JSON, and a sandbox's `Faults`."""
+"""Declaring rules: ready-made ones, and rules from and to JSON."""
 
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from contextlib import AbstractContextManager
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import MISSING, fields, replace
 from datetime import datetime
-from pathlib import Path
 from typing import Any, cast, get_args
 
 from fake_credits.errors import did_you_mean
-from fake_credits.faults.active_rule import ActiveRule
 from fake_credits.faults.effects import EFFECTS
 from fake_credits.faults.effects.base import (
     CursorFault,
@@ -25,21 +22,20 @@ from fake_credits.faults.effects.connection import Close, CloseMode, Garbage, Ha
 from fake_credits.faults.effects.data import SchemaDriftKind
 from fake_credits.faults.effects.responses import NotJson, Status
 from fake_credits.faults.effects.timing import Distribution
-from fake_credits.faults.engine import FaultEngine
 from fake_credits.faults.rule import OPERATIONS_BY_NAME, SCRIPT_ACTIONS, Rule
 
 __all__ = [
-    "Faults",
-    "LoadedRules",
+    "RULE_SOURCES",
     "catalogue",
     "describe_match",
-    "describe_unused_rule",
     "lost_response",
     "rule_from",
     "rule_to_json",
 ]
 
-_SOURCES = "an effect, a Rule or an object of JSON"
+RULE_SOURCES = "an effect, a Rule or an object of JSON"
+"""What `rule_from` accepts, for error messages."""
+
 _RULE_FIELDS = tuple(spec.name for spec in fields(Rule) if spec.name != "effect")
 _EMPTY_CRITERIA: Mapping[str, object] = {"application": "", "user": "", "client": "", "reason": "", "header": {}}
 _MATCH_FIELDS = frozenset(_RULE_FIELDS) - {"phase", "script", "stack", "optional", "name"}
@@ -142,7 +138,7 @@ def rule_from(source: object, **rule_fields: Any) -> Rule:
         _check_conflicts(explicit_fields(source), rule_fields)
         return replace(source, **rule_fields) if rule_fields else source
     if not isinstance(source, Mapping):
-        raise FaultError(f"a rule is {source!r}, a {type(source).__name__}: give {_SOURCES}")
+        raise FaultError(f"a rule is {source!r}, a {type(source).__name__}: give {RULE_SOURCES}")
     effect, members = _parse_members(
         {str(name): value for name, value in cast("Mapping[object, object]", source).items()}
     )
@@ -226,96 +222,3 @@ def _pop_effect_type(members: dict[str, Any]) -> type[Effect] | None:
 
 def _attributes(effect_type: type[Effect]) -> dict[str, Any]:
     return {field.name: default_of(field) for field in fields(cast("Any", effect_type))}
-
-
-# ------------------------------------------------------------ a sandbox's faults
-
-
-class LoadedRules(tuple[ActiveRule, ...]):
-    """Rules that were added together; as a context manager, it removes them all when its block ends."""
-
-    __slots__ = ()
-
-    def __enter__(self) -> "LoadedRules":
-        return self
-
-    def __exit__(self, *_exc_info: object) -> None:
-        for active in self:
-            active.end()
-
-
-class Faults:
-    """A sandbox's faults: ``credits.faults.add(Reset(), "createTransaction", phase="after", nth=1)``."""
-
-    def __init__(
-        self, engine: FaultEngine, lock: AbstractContextManager[object], add_rule: Callable[[Rule], ActiveRule]
-    ) -> None:
-        self._engine = engine
-        self._lock = lock
-        self._add_rule = add_rule
-
-    def __repr__(self) -> str:
-        return f"<Faults: {', '.join(active.name for active in self) or 'none'}>"
-
-    def __len__(self) -> int:
-        return len(self._engine)
-
-    def __iter__(self) -> Iterator[ActiveRule]:
-        with self._lock:
-            return iter(tuple(self._engine))
-
-    def add(self, what: object = None, operation: str | None = None, **rule_fields: Any) -> ActiveRule:
-        """Add a rule: an effect, a `Rule` or an object of JSON, for an operation, with the words of `Rule`.
-
-        A script needs no effect: ``add(script=[503, "ok"])``. The rule is active until it is removed or the sandbox
-        ends; in ``with credits.faults.add(...) as rule``, until the block ends, and fails the test if it is scripted
-        and stayed unused. ``credits.faults(...)`` is the same. Raises FaultError, naming the field.
-        """
-        if operation is not None:
-            rule_fields["operation"] = operation
-        if isinstance(what, str | Path | Sequence):
-            source = short_repr(cast("object", what))
-            problem = f"a rule is {source}, a {type(cast('object', what)).__name__}: give {_SOURCES}"
-            load_call = f"credits.faults.load({short_repr(str(what)) if isinstance(what, Path) else source})"
-            raise FaultError(f"{problem}; a preset, a scenario file or a list of rules is loaded: {load_call}")
-        return self._add_rule(rule_from(what, **rule_fields))
-
-    __call__ = add
-
-    def load(self, what: object) -> LoadedRules:
-        """Add all rules of a preset by its name, of a scenario file by its path, or of a list.
-
-        They are active as long as those of `add`: in ``with credits.faults.load("outage"):``, until the block ends.
-        Raises FaultError if one of them can't be, and then none is added.
-        """
-        from fake_credits.faults.scenarios import parse_rules
-
-        added: list[ActiveRule] = []
-        try:
-            for rule in parse_rules(what):
-                added.append(self._add_rule(rule))
-        except ValueError:
-            for active in added:
-                active.remove()
-            raise
-        return LoadedRules(added)
-
-    def find(self, name: str) -> ActiveRule:
-        """Return the rule of a name; raise FaultError if there is none."""
-        with self._lock:
-            return self._engine.find(name)
-
-    def clear(self) -> None:
-        """Remove every rule; calls that one has already hit aren't affected."""
-        for active in self:
-            active.remove()
-
-
-def describe_unused_rule(active: ActiveRule) -> str:
-    """Return the failure message for a scripted rule that stayed unused."""
-    remaining = active.script_left()
-    state = f"has entries left: {', '.join(map(str, remaining))}" if active.rule.script else "never fired"
-    noun = "calls" if active.matched > 1 else "call"
-    matches = f"{active.matched or 'no'} {noun} matched it"
-    expected = f"it waits for {describe_match(active.rule)}"
-    return f"the scripted rule {active.name!r} {state} ({matches}): {expected}; say optional=True where that is right"

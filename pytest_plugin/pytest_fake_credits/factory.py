@@ -11,7 +11,7 @@ from fake_credits.clock import wall_clock_ms
 from fake_credits.contract import DEFAULT_CONTRACT, Contract
 from fake_credits.fake import FakeCredits
 from fake_credits.faults.active_rule import ActiveRule
-from fake_credits.faults.declarations import describe_unused_rule
+from fake_credits.faults.faults import describe_unused_rule
 from fake_credits.journal import JournalEntry
 from fake_credits.ledger import LedgerInconsistency
 from fake_credits.sandbox_options import FakeCreditsKwargs, SandboxOptions, check_id, check_lifetime

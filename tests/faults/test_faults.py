@@ -9,7 +9,7 @@ import pytest
 from fake_credits.errors import Unavailable
 from fake_credits.fake import FakeCredits
 from fake_credits.faults import FaultError, Reset, Status
-from fake_credits.faults.declarations import describe_unused_rule
+from fake_credits.faults.faults import describe_unused_rule
 from fake_credits.faults.scenarios import parse_scenario
 
 
