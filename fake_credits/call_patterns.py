@@ -65,7 +65,7 @@ class Criterion:
 
 
 class Call:
-    """A description of a call: ``Call("createTransaction", user="ada", delta=-10)``; without an operation it may be any.
+    """A call to look for: ``Call("createTransaction", user="ada", delta=-10)``; without an operation it may be any.
 
     The criteria are those of `Criteria`; all must hold. Raises ValueError for an operation or a value that no call can
     have, TypeError for an unknown criterion and for a value of another type.
