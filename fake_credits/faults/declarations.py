@@ -55,7 +55,7 @@ _CATALOGUE_ARGUMENTS: Mapping[str, Sequence[tuple[Any, ...]]] = {
     "hold_at_gate": [],  # held calls need a test that releases them
     "unauthorized": [("revoked",), ("rotated",)],
 }
-"""The arguments of the effects in the catalogue that are not there once, without arguments."""
+"""The arguments of effects that need some or are listed several times; the others are listed once, without any."""
 
 
 def catalogue(operation: str) -> list[Rule]:

@@ -4,6 +4,7 @@ import re
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import KW_ONLY, dataclass, field
 from datetime import datetime
+from functools import cache
 from inspect import iscoroutinefunction, signature
 from typing import Literal, NamedTuple, cast, get_args
 
@@ -201,8 +202,9 @@ def _action_of(rule: Rule) -> Effect:
     return rule.effect or _SCRIPT
 
 
+@cache
 def effect_for_script_entry(entry: int | str) -> Effect | None:
-    """Return what an entry of a script does, None for ``ok``."""
+    """Return the effect of a script's entry, None for ``ok``."""
     return Status(entry) if isinstance(entry, int) else SCRIPT_ACTIONS[entry]
 
 

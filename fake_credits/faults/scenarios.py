@@ -31,7 +31,7 @@ __all__ = [
 
 @dataclass(frozen=True)
 class FaultPreset:
-    """Be a bad day: what goes wrong, in a sentence, and its rules."""
+    """A named list of rules, with one sentence about what goes wrong."""
 
     description: str
     rules: tuple[Rule, ...]
@@ -152,13 +152,13 @@ def latency_rules(value: object) -> tuple[Rule, ...]:
 
 
 def _with_source(value: object, source: str) -> Iterator[_SourcedRule]:
+    entries = [(source, value)]
     if isinstance(value, list | tuple):
-        for number, entry in enumerate(cast("Sequence[object]", value), 1):
-            with _error_prefix(f"{source}, entry {number}"):
-                yield from ((f"{source}, entry {number}", rule) for rule in _parse_entry(entry))
-    else:
-        with _error_prefix(source):
-            yield from ((source, rule) for rule in _parse_entry(value))
+        numbered = enumerate(cast("Sequence[object]", value), 1)
+        entries = [(f"{source}, entry {number}", entry) for number, entry in numbered]
+    for entry_source, entry in entries:
+        with _error_prefix(entry_source):
+            yield from ((entry_source, rule) for rule in _parse_entry(entry))
 
 
 def _parse_entry(value: object) -> tuple[Rule, ...]:
@@ -177,7 +177,7 @@ def _parse_entry(value: object) -> tuple[Rule, ...]:
 
 
 def _validate_together(sourced_rules: Iterable[_SourcedRule]) -> tuple[Rule, ...]:
-    """Return rules without their places; raise FaultError where one can't stand beside those before it."""
+    """Return rules without their sources; raise FaultError if one conflicts with those before it."""
     engine, rules = FaultEngine(0), list[Rule]()
     for source, rule in sourced_rules:
         with _error_prefix(source):
@@ -188,7 +188,7 @@ def _validate_together(sourced_rules: Iterable[_SourcedRule]) -> tuple[Rule, ...
 
 @contextmanager
 def _error_prefix(prefix: str) -> Generator[None]:
-    """Put a place, if there is one, in front of what is refused."""
+    """Put a prefix, if there is one, before the message of a FaultError."""
     try:
         yield
     except FaultError as error:
@@ -232,7 +232,7 @@ def parse_scenario(document: Mapping[str, object]) -> tuple[Rule, ...]:
 
 
 def _rules_in_table(table: Mapping[str, object], prefix: str = "") -> Iterator[_SourcedRule]:
-    """Return the rules that a table has by itself."""
+    """Yield the rules of a table, without those of its changes."""
     if "preset" in table:
         with _error_prefix(f"{prefix}preset"):
             rules = preset_rules(table["preset"])
