@@ -14,9 +14,9 @@ from fake_credits.assertions import JournalAssertions
 from fake_credits.clock import Clock, Timer, wall_clock_ms
 from fake_credits.contract import MAX_AMOUNT
 from fake_credits.errors import InvalidApiKey, InvalidToken
-from fake_credits.faults import HoldAtGate
 from fake_credits.faults.active_rule import ActiveRule
 from fake_credits.faults.declarations import describe_match
+from fake_credits.faults.effects import HoldAtGate
 from fake_credits.faults.effects.base import FaultError, check_number
 from fake_credits.faults.engine import FaultEngine
 from fake_credits.faults.gates import Gate
