@@ -1,6 +1,5 @@
 """Assertions on the journal: which calls were made, in which order, and waiting for them."""
 
-import math
 import threading
 from collections import defaultdict
 from collections.abc import Callable, Collection, Generator, Iterable, Mapping
@@ -11,7 +10,7 @@ from fake_credits.call_patterns import Call, Criteria, JournalSnapshot, duplicat
 from fake_credits.errors import ERRORS, did_you_mean
 from fake_credits.faults.rule import Rule, effect_for_script_entry
 from fake_credits.journal import ALWAYS_JOURNALED, MAX_JOURNAL_ENTRIES, Journal, JournalEntry
-from fake_credits.thread_events import CrossThreadEvent, ensure_no_running_loop, wait_event
+from fake_credits.thread_events import CrossThreadEvent, check_count, check_limit, ensure_no_running_loop, wait_event
 from fake_credits.tokens.credentials import AUTH_FAILURE_REASONS
 
 __all__ = ["JournalAssertions", "RuleHistory"]
@@ -20,7 +19,7 @@ DEFAULT_WAIT_TIMEOUT_S = 10.0
 
 
 class JournalAssertions(Journal):
-    """Be a sandbox's journal with the questions and assertions of a test.
+    """A sandbox's journal with the queries and assertions of a test.
 
     A call is an operation, any unless given, and criteria (`Criteria`): keyword arguments of which all must hold. What
     no call could meet raises ValueError or TypeError. ``api_key`` is never shown; ``kept_headers`` are the names of
@@ -42,7 +41,7 @@ class JournalAssertions(Journal):
         self.rule_history = RuleHistory()
 
     def calls(self, operation: str | None = None, **criteria: Unpack[Criteria]) -> tuple[JournalEntry, ...]:
-        """Return the exchanges that a description fits, oldest first."""
+        """Return the exchanges that match, oldest first."""
         return self._build_call(operation, criteria).filter(self.entries())
 
     def assert_called(
@@ -50,25 +49,22 @@ class JournalAssertions(Journal):
     ) -> tuple[JournalEntry, ...]:
         """Assert that a call was made, at least once or exactly so many times, and return its exchanges.
 
-        Raises AssertionError with the nearest calls and how they differ; so too where a number can't be told, as the
-        journal has dropped older exchanges.
+        Raises AssertionError with the nearest calls and how they differ; also if the number is unknown, as the journal
+        has dropped older exchanges.
         """
         __tracebackhide__ = True
         call, snapshot = self._build_call(operation, criteria), self._snapshot()
         matching = call.filter(snapshot.entries)
-        if times is None:
-            if not matching:
-                raise AssertionError(snapshot.failure_message(f"{call} was not called", call))
-        elif len(matching) != _check_times(times, minimum=0):
-            raise AssertionError(
-                snapshot.failure_message(
-                    f"{call} was called {_format_times(len(matching))}, not {_format_times(times)}", call
-                )
-            )
-        elif snapshot.dropped:
-            raise AssertionError(
-                snapshot.failure_message(f"nobody can tell whether {call} was called {_format_times(times)}", call)
-            )
+        if times is None and not matching:
+            raise snapshot.failure(f"{call} was not called", call)
+        if times is not None:
+            check_count("times", times, minimum=0)
+            wanted = pluralize(times, "time")
+            if len(matching) != times:
+                actual = pluralize(len(matching), "time")
+                raise snapshot.failure(f"{call} was called {actual}, not {wanted}", call)
+            if snapshot.dropped:
+                raise snapshot.failure(f"nobody can tell whether {call} was called {wanted}", call)
         return matching
 
     def assert_not_called(self, operation: str | None = None, **criteria: Unpack[Criteria]) -> None:
@@ -110,8 +106,8 @@ class JournalAssertions(Journal):
     def assert_committed_once(self, operation: str | None = None, **criteria: Unpack[Criteria]) -> None:
         """Assert that committed writes share no idempotency key.
 
-        Raises AssertionError with those that do; so too where none of them bears a key, as that would prove nothing,
-        and where the journal has dropped older exchanges.
+        Raises AssertionError with those that do; also if none of them has a key, as that would prove nothing, and if
+        the journal has dropped older exchanges.
         """
         __tracebackhide__ = True
         call, snapshot = self._build_call(operation, criteria), self._snapshot()
@@ -120,13 +116,9 @@ class JournalAssertions(Journal):
         if shared:
             raise AssertionError(duplicate_commits_message(shared, self._api_key))
         if not any(each.committed and each.idempotency_key for each in matching):
-            raise AssertionError(
-                snapshot.failure_message(f"no committed write among {call} bears an idempotency key", call)
-            )
+            raise snapshot.failure(f"no committed write among {call} bears an idempotency key", call)
         if snapshot.dropped:
-            raise AssertionError(
-                snapshot.failure_message(f"nobody can tell whether {call} was committed once a key", call)
-            )
+            raise snapshot.failure(f"nobody can tell whether {call} was committed once a key", call)
 
     def wait_for(
         self,
@@ -144,8 +136,8 @@ class JournalAssertions(Journal):
         __tracebackhide__ = True
         ensure_no_running_loop("journal.wait_for(...)", "await credits.journal.async_wait_for(...)")
         call, event = self._build_call(operation, criteria), threading.Event()
-        with self._notify_on(call, _check_times(times), event.set):
-            wait_event(event, _check_timeout(timeout_s))
+        with self._notify_on(call, times, timeout_s, event.set):
+            wait_event(event, timeout_s)
         return self._check_wait(call, times, timeout_s)
 
     async def async_wait_for(
@@ -159,8 +151,8 @@ class JournalAssertions(Journal):
         """Wait as `wait_for` does, in a task of asyncio or trio."""
         __tracebackhide__ = True
         call, waker = self._build_call(operation, criteria), CrossThreadEvent()
-        with self._notify_on(call, _check_times(times), waker.set):
-            await waker.wait(_check_timeout(timeout_s))
+        with self._notify_on(call, times, timeout_s, waker.set):
+            await waker.wait(timeout_s)
         return self._check_wait(call, times, timeout_s)
 
     def _build_call(self, operation: str | None, criteria: Criteria) -> Call:
@@ -179,7 +171,10 @@ class JournalAssertions(Journal):
             return JournalSnapshot(self.entries(), self.dropped, self.in_flight, self._api_key)
 
     @contextmanager
-    def _notify_on(self, call: Call, times: int, wake: Callable[[], object]) -> Generator[None]:
+    def _notify_on(self, call: Call, times: int, timeout_s: float, wake: Callable[[], object]) -> Generator[None]:
+        check_count("times", times)
+        check_limit("timeout_s", timeout_s)
+
         def is_satisfied() -> bool:
             with self._lock:
                 entries = tuple(self._entries)
@@ -208,10 +203,9 @@ class JournalAssertions(Journal):
         snapshot = self._snapshot()
         matching = call.filter(snapshot.entries)
         if len(matching) < times:
-            head = (
-                f"within {timeout_s:g} s {call} was called {_format_times(len(matching))}, not {_format_times(times)}"
-            )
-            raise AssertionError(snapshot.failure_message(head, call))
+            actual, wanted = pluralize(len(matching), "time"), pluralize(times, "time")
+            head = f"within {timeout_s:g} s {call} was called {actual}, not {wanted}"
+            raise snapshot.failure(head, call)
         return matching
 
 
@@ -227,36 +221,12 @@ def _raise_out_of_order(snapshot: JournalSnapshot, expected: list[Call], matchin
     __tracebackhide__ = True
     call = expected[len(matching)]
     if not matching:
-        raise AssertionError(
-            snapshot.failure_message(f"{call} was not called, the first of {len(expected)} in order", call)
-        )
+        raise snapshot.failure(f"{call} was not called, the first of {len(expected)} in order", call)
     last = matching[-1]
     later = snapshot.entries[snapshot.entries.index(last) + 1 :]
     before = ", ".join(f"#{each.ordinal}" for each in call.filter(snapshot.entries)[-5:])
     head = f"{call} was not called after {expected[len(matching) - 1]}, #{last.ordinal}"
-    raise AssertionError(
-        snapshot.failure_message(f"{head}; only at or before it: {before}" if before else head, call, later)
-    )
-
-
-def _format_times(number: int) -> str:
-    return pluralize(number, "time")
-
-
-def _check_times(times: int, *, minimum: int = 1) -> int:
-    if isinstance(times, bool) or not isinstance(times, int):  # pyright: ignore[reportUnnecessaryIsInstance]
-        raise TypeError(f"times must be an int, not {type(times).__name__}")
-    if times < minimum:
-        raise ValueError(f"times must be {minimum} or more, not {times}")
-    return times
-
-
-def _check_timeout(timeout_s: float) -> float:
-    if isinstance(timeout_s, bool) or not isinstance(timeout_s, int | float):  # pyright: ignore[reportUnnecessaryIsInstance]
-        raise TypeError(f"timeout_s must be a number of seconds, not {type(timeout_s).__name__}")
-    if not 0 <= timeout_s < math.inf:
-        raise ValueError(f"timeout_s must be 0 or more and finite, not {timeout_s!r}")
-    return timeout_s
+    raise snapshot.failure(f"{head}; only at or before it: {before}" if before else head, call, later)
 
 
 _MAX_KEPT_RULES = 10_000
@@ -265,7 +235,7 @@ _AUTH_CAUSES = frozenset(f"auth:{why}" for why in AUTH_FAILURE_REASONS)
 
 
 class RuleHistory:
-    """Remember the rules that a sandbox has had, the last 10,000, and the codes that they can give."""
+    """The last 10,000 rules that a sandbox has had, and the codes of their responses."""
 
     def __init__(self) -> None:
         self._codes_by_rule: dict[str, frozenset[str]] = {}
@@ -274,17 +244,14 @@ class RuleHistory:
         return f"<RuleHistory: {len(self._codes_by_rule)} rules>"
 
     def add(self, name: str, rule: Rule) -> None:
-        """Remember a rule, and its codes."""
+        """Add a rule and its codes."""
         effects = [rule.effect, *map(effect_for_script_entry, rule.script)]
         self._codes_by_rule[name] = frozenset(str(getattr(effect, "code", "")) for effect in effects)
         if len(self._codes_by_rule) > _MAX_KEPT_RULES:
             del self._codes_by_rule[next(iter(self._codes_by_rule))]
 
     def check_call(self, call: Call, entries: Callable[[], Iterable[JournalEntry]]) -> None:
-        """Refuse a call with a code, a cause or a rule that no exchange here can have; raise ValueError.
-
-        What one of the entries has is known.
-        """
+        """Raise ValueError for a code, a cause or a rule that no exchange here can have, nor one of the entries has."""
         for criterion in call.criteria:
             allowed = _possible_values(criterion.name, self._codes_by_rule)
             expected = str(criterion.expected)

@@ -29,9 +29,9 @@ _FIELD_TYPES = {field.name: field.type for field in structs.fields(JournalEntry)
 
 
 class Criteria(TypedDict, total=False):
-    """Name what a call can be asked for: the fields of `JournalEntry`, some of its headers, and any condition on it.
+    """The criteria of a call: the fields of `JournalEntry`, some of its headers, and any condition on it.
 
-    ``headers`` are those that must be equal, names in any case; ``where`` is told the entry.
+    ``headers`` are those that must be equal, with names in any case; ``where`` is a function of the entry.
     """
 
     ordinal: int
@@ -61,22 +61,22 @@ class Criteria(TypedDict, total=False):
 
 @dataclass(frozen=True, slots=True)
 class Criterion:
-    """Be one thing that must hold of an entry: what is read of it, and what that must be."""
+    """One criterion: what is read of an entry, and what that must be."""
 
     name: str
     expected: object
     read: Callable[[JournalEntry], object]
 
     def matches(self, entry: JournalEntry) -> bool:
-        """Tell whether an entry is as wanted."""
+        """Return whether an entry matches."""
         return self.read(entry) == self.expected
 
 
 class Call:
-    """Describe a call: ``Call("createTransaction", user="ada", delta=-10)``; without an operation it may be any.
+    """A call to look for: ``Call("createTransaction", user="ada", delta=-10)``; without an operation it may be any.
 
     The criteria are those of `Criteria`; all must hold. Raises ValueError for an operation or a value that no call can
-    have, TypeError for a criterion that there is not and for a value of another type.
+    have, TypeError for an unknown criterion and for a value of another type.
     """
 
     __slots__ = ("_text", "criteria", "headers")
@@ -100,11 +100,11 @@ class Call:
         return self._text
 
     def matches(self, entry: JournalEntry) -> bool:
-        """Tell whether all criteria hold of an entry."""
+        """Return whether an entry meets all criteria."""
         return all(criterion.matches(entry) for criterion in self.criteria)
 
     def filter(self, entries: Iterable[JournalEntry]) -> tuple[JournalEntry, ...]:
-        """Return the entries of which all criteria hold, in their order."""
+        """Return the entries that meet all criteria, in their order."""
         return tuple(filter(self.matches, entries))
 
 
@@ -158,9 +158,9 @@ NO_REQUEST_HINT = (
 
 @dataclass(frozen=True, slots=True)
 class JournalSnapshot:
-    """Be what was in the journal when an assertion looked: the exchanges, and what is missing among them.
+    """The journal as an assertion saw it: the exchanges, and what is missing among them.
 
-    ``dropped`` older ones are kept no more, ``in_flight`` have not ended. ``api_key`` is what not to show.
+    ``dropped`` older ones are no longer kept, ``in_flight`` have not ended. ``api_key`` is not to be shown.
     """
 
     entries: tuple[JournalEntry, ...]
@@ -171,14 +171,14 @@ class JournalSnapshot:
     def __repr__(self) -> str:
         return f"<JournalSnapshot: {len(self.entries)} exchanges>"
 
-    def failure_message(self, head: str, call: Call, entries: Sequence[JournalEntry] | None = None) -> str:
-        """Return a failure's text: a head, what is missing, and the calls nearest to one, by default of all."""
+    def failure(self, head: str, call: Call, entries: Sequence[JournalEntry] | None = None) -> AssertionError:
+        """Return a failed assertion: a head, what is missing, and the calls nearest to one, by default of all."""
         candidates = self.entries if entries is None else entries
         lines = [redact(head, self.api_key), *self._notes()]
         if candidates:
             lines += [f"the nearest of {pluralize(len(candidates), 'exchange')}, != where they differ:"]
             lines += _comparison_table(call, candidates, self.api_key)
-        return "\n".join(lines)
+        return AssertionError("\n".join(lines))
 
     def _notes(self) -> list[str]:
         notes = [] if self.entries else [f"no request reached this sandbox. {NO_REQUEST_HINT}"]

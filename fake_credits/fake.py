@@ -14,10 +14,10 @@ from fake_credits.assertions import JournalAssertions
 from fake_credits.client.server import AsyncServerClient, ServerClient
 from fake_credits.client.user import AsyncUserClient, UserClient
 from fake_credits.clock import Clock, from_ms
+from fake_credits.faults.declarations import rule_from
 from fake_credits.faults.effects import HoldAtGate
 from fake_credits.faults.faults import Faults
 from fake_credits.faults.gates import Gate
-from fake_credits.faults.serialization import rule_from
 from fake_credits.http_message import AsyncTransport, Transport
 from fake_credits.intercept import Interception, intercept
 from fake_credits.models import User
@@ -297,7 +297,7 @@ class FakeCredits:
     def faults(self) -> Faults:
         """Return the rules that say what goes wrong, and when: ``add``, ``load``; or ``with credits.faults(...)``."""
         sandbox = self.sandbox
-        return Faults(sandbox.faults, sandbox.lock, sandbox.add_fault)
+        return Faults(sandbox.faults, sandbox.add_fault)
 
     def hold(self, operation: str = "*", *, name: str = "", **criteria: Any) -> Gate:
         """Hold the calls of a rule at a gate; return the gate: ``wait_for`` or ``async_wait_for``, then ``release``.

@@ -14,12 +14,12 @@ from fake_credits.clock import Clock, Timer, wall_clock_ms
 from fake_credits.contract import MAX_AMOUNT
 from fake_credits.errors import InvalidApiKey, InvalidToken
 from fake_credits.faults.active_rule import ActiveRule
-from fake_credits.faults.checks import FaultError, check_number
+from fake_credits.faults.declarations import describe_match
 from fake_credits.faults.effects import HoldAtGate
+from fake_credits.faults.effects.base import FaultError, check_number
 from fake_credits.faults.engine import FaultEngine
 from fake_credits.faults.gates import Gate
 from fake_credits.faults.rule import Rule, check_without_connection
-from fake_credits.faults.serialization import describe_match
 from fake_credits.journal import JournalHeaders
 from fake_credits.keyed_random import random_bytes
 from fake_credits.ledger import Account, Ledger

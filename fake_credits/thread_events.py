@@ -17,7 +17,14 @@ from typing import Any, Protocol
 
 from fake_credits.clock import monotonic_s
 
-__all__ = ["CrossThreadEvent", "ensure_no_running_loop", "is_debugger_open", "wait_event"]
+__all__ = [
+    "CrossThreadEvent",
+    "check_count",
+    "check_limit",
+    "ensure_no_running_loop",
+    "is_debugger_open",
+    "wait_event",
+]
 
 _POLL_INTERVAL_S = 0.25
 
@@ -131,3 +138,19 @@ def is_debugger_open() -> bool:
         faulthandler.dump_traceback(stack_dump)
         stack_dump.seek(0)
         return _DEBUGGER_PROMPT_PATTERN.search(stack_dump.read()) is not None
+
+
+def check_count(name: str, count: object, minimum: int = 1) -> None:
+    """Raise TypeError unless a count is an integer, ValueError if it is below a minimum."""
+    if isinstance(count, bool) or not isinstance(count, int):
+        raise TypeError(f"{name} must be an int, not {type(count).__name__}")
+    if count < minimum:
+        raise ValueError(f"{name} must be {minimum} or more, not {count}")
+
+
+def check_limit(name: str, limit_s: object) -> None:
+    """Raise TypeError unless a limit is a number, ValueError if it is negative or infinite."""
+    if isinstance(limit_s, bool) or not isinstance(limit_s, int | float):
+        raise TypeError(f"{name} must be a number of seconds, not {type(limit_s).__name__}")
+    if not 0 <= limit_s < math.inf:
+        raise ValueError(f"{name} must be 0 or more and finite, not {limit_s!r}")

@@ -14,8 +14,7 @@ from fake_credits.api.routing import MAX_CACHED_PATH_BYTES, RouteMatch, RouteTab
 from fake_credits.clock import perf_counter_ns
 from fake_credits.contract import MAX_BODY_BYTES, Contract, Operation
 from fake_credits.errors import ApiError, Forbidden, InsufficientScope, InternalError
-from fake_credits.faults.context import CursorFault
-from fake_credits.faults.deliveries import Delivery
+from fake_credits.faults.effects.base import CursorFault, Delivery
 from fake_credits.faults.gates import GateTicket
 from fake_credits.faults.waits import Body
 from fake_credits.http_message import Request, Response

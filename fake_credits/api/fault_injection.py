@@ -11,9 +11,10 @@ from fake_credits.api.handlers import authorize_and_execute, execute
 from fake_credits.clock import MAX_TIMESTAMP_MS
 from fake_credits.contract import Operation
 from fake_credits.errors import ApiError, GatewayTimeout, ServerError, Unavailable
-from fake_credits.faults.active_rule import Firing
-from fake_credits.faults.context import CursorFault, IncomingCall, PredicateError
-from fake_credits.faults.deliveries import Abort, Delivery
+from fake_credits.faults.active_rule import Firing, PredicateError
+from fake_credits.faults.effects.base import CursorFault, Delivery
+from fake_credits.faults.effects.connection import Abort
+from fake_credits.faults.rule import IncomingCall
 from fake_credits.faults.waits import AtGate, Sleep
 from fake_credits.http_message import Connection, Response, http_date
 

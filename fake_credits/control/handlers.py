@@ -13,15 +13,16 @@ from fake_credits import control_schemas as schemas
 from fake_credits.clock import Clock, from_ms
 from fake_credits.errors import ControlError, GateTimeout, Problem
 from fake_credits.faults.active_rule import ActiveRule
-from fake_credits.faults.checks import FaultError, short_repr
+from fake_credits.faults.declarations import rule_from, rule_to_json
+from fake_credits.faults.effects.base import FaultError
 from fake_credits.faults.faults import Faults
 from fake_credits.faults.gates import Gate
 from fake_credits.faults.scenarios import FAULT_PRESETS, parse_scenario
-from fake_credits.faults.serialization import rule_from, rule_to_json
 from fake_credits.ledger import Account
 from fake_credits.sandbox import Sandbox
 from fake_credits.sandbox_options import MintOptions, SandboxOptions
 from fake_credits.sandboxes import drain, find_problems
+from fake_credits.text import short_repr
 from fake_credits.tokens.bad_tokens import BAD_TOKENS
 from fake_credits.tokens.providers import AUTH_PROVIDERS
 
@@ -65,7 +66,7 @@ def _sandbox(request: Request) -> Sandbox:
 
 def _faults(request: Request) -> Faults:
     sandbox = _sandbox(request)
-    return Faults(sandbox.faults, sandbox.lock, sandbox.add_fault)
+    return Faults(sandbox.faults, sandbox.add_fault)
 
 
 def _rule(request: Request) -> ActiveRule:

@@ -1,37 +1,19 @@
-"""Own faults: rules that say which calls meet what, and when; know nothing of HTTP, of the ledger or of drivers.
+"""Faults: rules that say which calls go wrong, when and how.
 
-Presets and scenario files stand in modules of their own, which few who start a sandbox need.
+Presets and scenario files are in `scenarios`, which isn't imported here: most sandboxes don't need it.
 """
 
 from fake_credits.faults.active_rule import ActiveRule
-from fake_credits.faults.checks import FaultError
-from fake_credits.faults.context import IncomingCall
-from fake_credits.faults.effects import (
-    EFFECTS,
-    BadCursor,
-    Close,
-    Drip,
-    DuplicateWrite,
-    Effect,
-    Garbage,
-    Hang,
-    HoldAtGate,
-    Latency,
-    LateWrite,
-    NotJson,
-    RateLimit,
-    Reset,
-    SchemaDrift,
-    StaleRead,
-    Status,
-    Truncate,
-    Unauthorized,
-)
-from fake_credits.faults.effects.timing import Fixed, Lognormal, Uniform
+from fake_credits.faults.declarations import catalogue, lost_response, rule_from, rule_to_json
+from fake_credits.faults.effects import EFFECTS
+from fake_credits.faults.effects.base import Effect, FaultError
+from fake_credits.faults.effects.connection import Close, Drip, Garbage, Hang, Reset, Truncate
+from fake_credits.faults.effects.data import BadCursor, DuplicateWrite, LateWrite, SchemaDrift, StaleRead
+from fake_credits.faults.effects.responses import NotJson, RateLimit, Status, Unauthorized
+from fake_credits.faults.effects.timing import Fixed, HoldAtGate, Latency, Lognormal, Uniform
 from fake_credits.faults.engine import FaultEngine
 from fake_credits.faults.gates import Gate
-from fake_credits.faults.rule import Rule, lost_response
-from fake_credits.faults.serialization import rule_from, rule_to_json
+from fake_credits.faults.rule import IncomingCall, Rule
 
 __all__ = [
     "EFFECTS",
@@ -62,6 +44,7 @@ __all__ = [
     "Truncate",
     "Unauthorized",
     "Uniform",
+    "catalogue",
     "lost_response",
     "rule_from",
     "rule_to_json",

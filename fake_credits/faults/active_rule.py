@@ -1,47 +1,36 @@
 """A rule in a sandbox: what it asks of a call, how often it has matched and fired, and its firing for one call."""
 
-import math
+import traceback
 from collections import Counter, deque
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import AbstractContextManager
-from typing import Protocol, cast
+from typing import cast
 
 from fake_credits.contract import Operation
-from fake_credits.faults.context import IncomingCall, PredicateError
-from fake_credits.faults.effects import Effect
-from fake_credits.faults.rule import Moment, Rule, effect_for_script_entry
+from fake_credits.faults.effects.base import Effect
+from fake_credits.faults.rule import IncomingCall, Rule, effect_for_script_entry
 from fake_credits.keyed_random import keyed_random
 
-__all__ = ["ActiveRule", "CallKey", "Firing", "RuleEngine"]
+__all__ = ["ActiveRule", "CallKey", "Firing", "PredicateError"]
 
 CallKey = tuple[Operation, str, str]
 _CounterKey = tuple[str, str]
 _SHARED_COUNTER: _CounterKey = ("", "")
 
 
-class RuleEngine(Protocol):
-    """What a rule needs of the engine that it is in."""
+class PredicateError(Exception):
+    """The error of a rule's function: ``problem`` in a line, and ``problem_with_traceback``."""
 
-    @property
-    def lock(self) -> AbstractContextManager[object]:
-        """Return what guards the rules."""
-        ...
-
-    def moment_ms(self, moment: Moment, default: float) -> float:
-        """Return a moment of a rule in milliseconds since 1970."""
-        ...
-
-    def remove(self, active: "ActiveRule") -> None:
-        """Take a rule out."""
-        ...
-
-    def end(self, active: "ActiveRule") -> None:
-        """Take a rule out whose time is over."""
-        ...
+    def __init__(self, rule_name: str, error: Exception) -> None:
+        self.rule_name = rule_name
+        self.problem = f"the function `where` of the rule {rule_name!r} raised {type(error).__name__}: {error}"
+        user_traceback = error.__traceback__.tb_next if error.__traceback__ else None  # without the frame of the fake
+        lines = traceback.format_exception(type(error), error, user_traceback or error.__traceback__)
+        self.problem_with_traceback = f"{self.problem}\n{''.join(lines).rstrip()}"
+        super().__init__(self.problem)
 
 
 class Firing:
-    """Be one rule that fires for one call, and what it does."""
+    """A rule that fires for one call, and what it does."""
 
     __slots__ = ("_call_key", "_draw_count", "_seed", "active_rule", "effect", "ordinal")
 
@@ -62,15 +51,20 @@ class Firing:
         )
 
     def undo(self) -> None:
-        """Let the rule not have fired: there was nothing for it to do."""
+        """Count the rule as not fired: there was nothing for it to do."""
         _, application, user = self._call_key
         self.active_rule.undo_firing(application, user)
 
 
 class ActiveRule:
-    """Be a rule in a sandbox: ``fired`` times so far, of ``matched`` calls; ``remove``, or a block's end, ends it."""
+    """A rule in a sandbox: ``fired`` so often, of ``matched`` calls; as a context manager, it ends with the block.
 
-    def __init__(self, rule: Rule, name: str, engine: RuleEngine) -> None:
+    ``take_out`` removes it from its engine; with True, it still fails the test if it is unused.
+    """
+
+    def __init__(
+        self, rule: Rule, name: str, window_ms: tuple[float, float], take_out: Callable[["ActiveRule", bool], None]
+    ) -> None:
         self.rule = rule
         self.stacks = rule.stacks
         self.name = name
@@ -78,23 +72,19 @@ class ActiveRule:
         self.matched = 0
         self.history_lengths: Mapping[tuple[str, str], int] = {}
         self.is_removed = False
-        self._engine = engine
+        self._take_out = take_out
         self._match_counts: Counter[_CounterKey] = Counter()
         self._fire_counts: Counter[_CounterKey] = Counter()
         self._pass_times_ms: dict[_CounterKey, deque[int]] = {}
-        start, end = rule.during or (None, None)
-        self.start_ms = engine.moment_ms(start, -math.inf)
-        self.end_ms = engine.moment_ms(end, math.inf)
-        self.predicates = tuple(_predicates(rule, self.start_ms, self.end_ms))
-        if rule.where is not None:
-            self.predicates += (self._predicate_matches,)
+        self.start_ms, self.end_ms = window_ms
+        self.predicates = tuple(self._build_predicates())
 
     def __repr__(self) -> str:
         return f"<rule {self.name!r}: fired {self.fired} of {self.matched} matching calls>"
 
     @property
     def is_unused(self) -> bool:
-        """Tell whether a scripted rule has never fired, or has entries of its script left."""
+        """Return whether a scripted rule has never fired, or has entries of its script left."""
         if not self.rule.is_scripted or self.rule.optional:
             return False
         return bool(self.script_left()) if self.rule.script else not self.fired
@@ -105,18 +95,16 @@ class ActiveRule:
         return 0.0 if self.rule.stacks else self.rule.probability or 0.0
 
     def script_left(self) -> Sequence[int | str]:
-        """Return the entries of the script that nobody has met; with ``per="user"``, that the luckiest user has not."""
+        """Return the entries of the script that no call has met; with ``per="user"``, that no user has met."""
         return self.rule.script[max(self._fire_counts.values(), default=0) :]
 
     def remove(self) -> None:
-        """Take the rule out; a call that it has hit already goes on as it was."""
-        with self._engine.lock:
-            self._engine.remove(self)
+        """Remove the rule; a call that it has already hit isn't affected."""
+        self._take_out(self, False)
 
     def end(self) -> None:
-        """Take the rule out as its time is over; where it stayed unused, that still fails the test."""
-        with self._engine.lock:
-            self._engine.end(self)
+        """Remove the rule, as its time is over; if it stayed unused, that still fails the test."""
+        self._take_out(self, True)
 
     def __enter__(self) -> "ActiveRule":
         return self
@@ -125,12 +113,24 @@ class ActiveRule:
         self.end()
 
     def undo_firing(self, application: str, user: str) -> None:
-        """Let the rule have fired once less, for a user's call."""
+        """Uncount one firing, for a user's call."""
         self.fired -= 1
         self._fire_counts[self._counter_key(application, user)] -= 1
 
+    def _build_predicates(self) -> Iterator[Callable[[IncomingCall], bool]]:
+        """Yield the conditions on a call, except its operation, application, user and client."""
+        rule, start_ms, end_ms = self.rule, self.start_ms, self.end_ms
+        if rule.during is not None:
+            yield lambda call: start_ms <= call.now_ms < end_ms
+        if rule.reason:
+            yield lambda call: call.reason == rule.reason
+        headers = [(name.lower().encode("ascii"), value.encode("latin-1")) for name, value in rule.header.items()]
+        if headers:
+            yield lambda call: all(call.fields.get(name) == value for name, value in headers)
+        if rule.where is not None:
+            yield self._predicate_matches
+
     def _predicate_matches(self, call: IncomingCall) -> bool:
-        """Ask the rule's own function; raise PredicateError where that fails, which is the test's mistake."""
         try:
             return bool(cast("Callable[[IncomingCall], bool]", self.rule.where)(call))
         except Exception as error:
@@ -146,7 +146,7 @@ class ActiveRule:
         return self._match_counts[counter_key]
 
     def conditions_hold(self, call: IncomingCall, match_count: int) -> bool:
-        """Tell whether all that the rule says about when holds, its probability aside."""
+        """Return whether all of the rule's conditions on when it fires hold, its probability aside."""
         rule = self.rule
         return (
             (rule.at is None or call.ordinal == rule.at)
@@ -158,43 +158,30 @@ class ActiveRule:
         )
 
     def fire(self, call: IncomingCall) -> tuple[bool, Effect | None]:
-        """Return whether the rule fires, and with what; None with True is "try no further rule"."""
+        """Return whether the rule fires, and its effect; None with True means that no further rule is tried."""
         rule, counter_key = self.rule, self._counter_key(call.application, call.user)
-        if rule.effect is not None:
-            effect: Effect | None = rule.effect
-            if rule.effect.counts_passes:
-                effect = rule.effect.effect_for(self._pass_times_of(counter_key), call.now_ms)
-            if effect is None:
-                return False, None
-        else:
+        effect = rule.effect
+        if effect is None:
             fire_count = self._fire_counts[counter_key]
             if fire_count >= len(rule.script):
                 return False, None
             effect = effect_for_script_entry(rule.script[fire_count])
+        elif effect.counts_passes:
+            effect = effect.effect_for(self._pass_times_of(counter_key), call.now_ms)
+            if effect is None:
+                return False, None
         self._fire_counts[counter_key] += 1
         self.fired += 1
         return True, effect
 
     def record_pass(self, call: IncomingCall) -> None:
-        """Note a matching call for which the rule has not fired."""
-        if self.rule.effect is not None and self.rule.effect.counts_passes:
-            self.rule.effect.record_pass(
-                self._pass_times_of(self._counter_key(call.application, call.user)), call.now_ms
-            )
+        """Record a matching call for which the rule has not fired."""
+        effect = self.rule.effect
+        if effect is not None and effect.counts_passes:
+            effect.record_pass(self._pass_times_of(self._counter_key(call.application, call.user)), call.now_ms)
 
     def _counter_key(self, application: str, user: str) -> _CounterKey:
         return (application, user) if self.rule.per else _SHARED_COUNTER
 
     def _pass_times_of(self, counter_key: _CounterKey) -> deque[int]:
         return self._pass_times_ms.setdefault(counter_key, deque())
-
-
-def _predicates(rule: Rule, start_ms: float, end_ms: float) -> Iterator[Callable[[IncomingCall], bool]]:
-    """Return what the rule asks of a call beside its operation, application, user, client and its own function."""
-    if rule.during is not None:
-        yield lambda call: start_ms <= call.now_ms < end_ms
-    if rule.reason:
-        yield lambda call: call.reason == rule.reason
-    headers = [(name.lower().encode("ascii"), value.encode("latin-1")) for name, value in rule.header.items()]
-    if headers:
-        yield lambda call: all(call.fields.get(name) == value for name, value in headers)

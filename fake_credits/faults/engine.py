@@ -1,11 +1,12 @@
-"""Own a sandbox's rules in their order: which fire for a call, and how often each has; know nothing of what they do.
+"""A sandbox's rules, and which of them fire for a call.
 
 Rules are tried in the order of their declaration, but scripted ones before random ones, and the default latency last.
-The first that fires wins; one that stacks lets the next be tried. Exclusive random rules share one draw, so each rate
-is exact. A draw is a pure function of (seed, rule, whose call it is, the ordinal of that), where whose is (operation,
-application, user): what one user's calls meet does not depend on what others do at the same time.
+The first that fires wins; after one that stacks, the next is tried. Exclusive random rules share one draw, so each rate
+is exact. A draw is a pure function of (seed, rule, key, ordinal of that key), where the key is (operation, application,
+user): the faults of one user's calls do not depend on what others do at the same time.
 """
 
+import math
 from collections import Counter, defaultdict
 from collections.abc import Callable, Hashable, Iterable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, nullcontext
@@ -14,10 +15,9 @@ from datetime import datetime
 from fake_credits.clock import to_ms
 from fake_credits.contract import Operation
 from fake_credits.faults.active_rule import ActiveRule, CallKey, Firing
-from fake_credits.faults.checks import FaultError
-from fake_credits.faults.context import IncomingCall
-from fake_credits.faults.effects import Latency
-from fake_credits.faults.rule import Moment, Rule
+from fake_credits.faults.effects.base import FaultError, explicit_fields
+from fake_credits.faults.effects.timing import Latency
+from fake_credits.faults.rule import IncomingCall, Moment, Rule
 from fake_credits.keyed_random import keyed_random
 
 __all__ = ["DEFAULT_LATENCY_NAME", "MAX_RULES", "FaultEngine"]
@@ -33,7 +33,7 @@ _TOTAL_LIMIT = 1 + 1e-9  # ten times 0.1 is a little more than 1
 
 
 class FaultEngine:
-    """Keep a sandbox's rules, and decide for each call what it meets; the caller holds ``lock``, the sandbox's."""
+    """A sandbox's rules; the caller holds ``lock``, the sandbox's."""
 
     def __init__(self, seed: int, lock: AbstractContextManager[object] | None = None) -> None:
         self.seed = seed
@@ -57,20 +57,17 @@ class FaultEngine:
     def __len__(self) -> int:
         return len(self.rules)
 
-    def __bool__(self) -> bool:
-        return bool(self.rules)
-
     def __iter__(self) -> Iterator[ActiveRule]:
         return iter(tuple(self.rules))
 
-    def moment_ms(self, moment: Moment, default: float) -> float:
+    def _moment_ms(self, moment: Moment, default: float) -> float:
         """Return a moment of a rule in milliseconds since 1970."""
         if moment is None:
             return default
         return to_ms(moment) if isinstance(moment, datetime) else self.start_ms + round(moment * 1000)
 
     def reset(self, rules: Iterable[Rule], start_ms: int, ordinal_offset: int) -> None:
-        """Begin anew, with rules."""
+        """Start again, with other rules."""
         self.start_ms, self.ordinal_offset = start_ms, ordinal_offset
         if self.rules or self._ended_unused or self._name_counters or self._call_counts:
             for active in self.rules:
@@ -83,13 +80,15 @@ class FaultEngine:
     def add(self, rule: Rule) -> ActiveRule:
         """Add a rule at the end.
 
-        Raises FaultError where there are too many, where the name is taken, and where the probabilities of the
-        exclusive random rules that can meet in one call come to more than 1.
+        Raises FaultError if there are too many, if the name is taken, and if the probabilities of the exclusive random
+        rules that one call can match add up to more than 1.
         """
         remaining = self._rules_to_keep(rule)
         if len(remaining) >= MAX_RULES:
             raise FaultError(f"a sandbox has at most {MAX_RULES} rules")
-        active = ActiveRule(rule, rule.name or self._generate_name(rule.word), self)
+        start, end = rule.during or (None, None)
+        window_ms = self._moment_ms(start, -math.inf), self._moment_ms(end, math.inf)
+        active = ActiveRule(rule, rule.name or self._generate_name(rule.word), window_ms, self._take_out)
         _check_total_probability(active, remaining)
         for replaced in {*self.rules}.difference(remaining):
             replaced.is_removed = True
@@ -100,18 +99,12 @@ class FaultEngine:
         return active
 
     def _rules_to_keep(self, rule: Rule) -> list[ActiveRule]:
-        """Return the rules that stay when one is added: a default latency takes the place of the one before."""
+        """Return the rules that stay when one is added: a default latency replaces the previous one."""
         if rule.name != DEFAULT_LATENCY_NAME:
             if rule.name and any(active.name == rule.name for active in self.rules):
                 raise FaultError(f"name is {rule.name!r}, which another rule has")
             return self.rules
-        if rule != Rule(
-            effect=rule.effect,
-            script=rule.script,
-            operation=rule.operation,
-            phase=rule.phase,
-            name=DEFAULT_LATENCY_NAME,
-        ):
+        if not explicit_fields(rule).keys() <= {"effect", "script", "operation", "phase", "name"}:
             raise FaultError(
                 f"name is {DEFAULT_LATENCY_NAME!r}, the default latency's, which has an operation and a phase only"
             )
@@ -123,21 +116,19 @@ class FaultEngine:
             if active.name != DEFAULT_LATENCY_NAME or active.rule.operation != rule.operation
         ]
 
-    def remove(self, active: ActiveRule) -> None:
-        """Take a rule out; one that is out already stays out."""
-        if not active.is_removed:
+    def _take_out(self, active: ActiveRule, reports_unused: bool) -> None:
+        """Remove a rule, if it is still there."""
+        with self.lock:
+            if active.is_removed:
+                return
+            if reports_unused and active.is_unused and len(self._ended_unused) < MAX_RULES:
+                self._ended_unused.append(active)
             active.is_removed = True
             self.rules.remove(active)
             self._invalidate()
 
-    def end(self, active: ActiveRule) -> None:
-        """Take a rule out whose time is over; one that stayed unused is still told."""
-        if not active.is_removed and active.is_unused and len(self._ended_unused) < MAX_RULES:
-            self._ended_unused.append(active)
-        self.remove(active)
-
     def find(self, name: str) -> ActiveRule:
-        """Return the first rule of a name; raise FaultError where there is none."""
+        """Return the rule of a name; raise FaultError if there is none."""
         for active in self.rules:
             if active.name == name:
                 return active
@@ -145,11 +136,11 @@ class FaultEngine:
         raise FaultError(f"there is no rule {name!r} (there are: {names})")
 
     def unused_rules(self) -> list[ActiveRule]:
-        """Return the scripted rules that stayed unused, those of a ``with`` block that is over too."""
+        """Return the scripted rules that stayed unused, including those of ``with`` blocks that are over."""
         return self._ended_unused + [active for active in self.rules if active.is_unused]
 
     def match(self, call: IncomingCall) -> list[Firing]:
-        """Return what a call meets, in order, and count it; raise PredicateError where a rule's own function fails."""
+        """Count a call and return what fires for it, in order; raise PredicateError if a rule's function fails."""
         _, operation, application, user, client, _, _, _ = call
         call_key = (operation, application, user)
         ordinal = self._call_counts[call_key] = self._call_counts.get(call_key, 0) + 1
@@ -188,17 +179,7 @@ class FaultEngine:
 
 
 class _Matcher:
-    """Be one call while its rules are tried."""
-
-    __slots__ = (
-        "_call",
-        "_cumulative_probability",
-        "_is_finished",
-        "_key_and_ordinal",
-        "_seed",
-        "_shared_draw",
-        "firings",
-    )
+    """One call while its rules are tried."""
 
     def __init__(self, call: IncomingCall, seed: int, key_and_ordinal: tuple[CallKey, int]) -> None:
         self._call = call
@@ -210,7 +191,7 @@ class _Matcher:
         self.firings: list[Firing] = []
 
     def consider(self, active: ActiveRule) -> None:
-        """Try one rule that matches; it counts the call also where an earlier one has won."""
+        """Try one rule that matches; it counts the call even if an earlier one has won."""
         call = self._call
         match_count = active.count_match(call)
         wins_draw = self._wins_draw(active)
@@ -243,7 +224,7 @@ class _Matcher:
 def _rules_in_order(
     rules: Iterable[ActiveRule], operation: Operation, application: str, user: str, client: str
 ) -> list[ActiveRule]:
-    """Return the rules that are for such calls, in the order in which they are tried."""
+    """Return the rules for such calls, in the order in which they are tried."""
     deterministic: list[ActiveRule] = []
     random_onwards: list[ActiveRule] = []
     default_latencies: list[ActiveRule] = []
@@ -258,7 +239,7 @@ def _rules_in_order(
             random_onwards.append(active)
         else:
             deterministic.append(active)
-    # The default latency for fewer operations is that of its operations.
+    # The default latency for fewer operations replaces that for more.
     default_latencies.sort(key=lambda active: len(active.rule.operations))
     return [*deterministic, *random_onwards, *default_latencies[:1]]
 

@@ -1,24 +1,23 @@
-"""Own gates: exchanges held until a test lets them go, in the order that it says; know nothing of drivers.
+"""Gates: exchanges that are held until a test releases them, in the order that it says.
 
-Release runs each held exchange up to its next wait or its end, one after the other, and only then wakes its client: to
-wake the clients in order is not enough, as they would race to run. README, "Gates".
+Release runs each held exchange up to its next wait or its end, one after the other, and only then wakes its client.
+Waking the clients in order isn't enough: they would race. README, "Gates".
 """
 
-import math
 import threading
 from collections.abc import Callable, Generator, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 
 from fake_credits.errors import GateTimeout
-from fake_credits.thread_events import CrossThreadEvent, ensure_no_running_loop, wait_event
+from fake_credits.thread_events import CrossThreadEvent, check_count, check_limit, ensure_no_running_loop, wait_event
 
 __all__ = ["Gate", "GateTicket"]
 
 
 @dataclass(frozen=True, eq=False, slots=True)
 class GateTicket:
-    """Be one exchange at a gate. ``resume`` runs it on, up to its next wait or its end, and then wakes its client."""
+    """One exchange at a gate. ``resume`` runs it up to its next wait or its end, and then wakes its client."""
 
     user: str
     ordinal: int
@@ -27,7 +26,7 @@ class GateTicket:
 
 
 class Gate:
-    """Be a gate: it holds each exchange of its rule until it is released."""
+    """A gate, which holds each exchange of its rules until it is released."""
 
     def __init__(self, name: str, limit_s: float, on_open: Callable[["Gate"], None]) -> None:
         self.name = name
@@ -52,50 +51,49 @@ class Gate:
         return True
 
     def add_expected_calls(self, description: str) -> None:
-        """Note for which calls one of its rules is, to be told where they do not come."""
+        """Add the calls that one of its rules is for, for the message if they don't arrive."""
         self._expected_calls.append(description)
 
     @property
     def arrivals(self) -> int:
-        """Return how many exchanges have come to the gate so far."""
+        """Return how many exchanges have arrived so far."""
         return self._arrival_count
 
     def held(self) -> tuple[GateTicket, ...]:
-        """Return who is held, by order of arrival."""
+        """Return the held exchanges, by order of arrival."""
         with self._lock:
             return tuple(self._held)
 
     def waiters(self) -> str:
-        """Return who is held, by order of arrival, for people."""
+        """Return the labels of the held exchanges, by order of arrival."""
         return ", ".join(ticket.label for ticket in self.held())
 
     def wait_for(self, count: int = 1, *, limit_s: float | None = None) -> None:
         """Block this thread until ``count`` exchanges have arrived in all.
 
-        ``limit_s`` is in seconds, by default the sandbox's. Raises GateTimeout where they do not arrive in time, at
-        once where the sandbox closes or is reset meanwhile; TypeError or ValueError for a count below 1 or a
-        limit below 0; RuntimeError on a running event loop, which it would stop: there, write
-        ``await gate.async_wait_for(2)``.
+        ``limit_s`` is in seconds, by default the sandbox's. Raises GateTimeout if they do not arrive in time, and at
+        once if the sandbox closes or is reset; TypeError or ValueError for a count below 1 or a limit below 0;
+        RuntimeError on a running event loop, which it would block: there, write ``await gate.async_wait_for(2)``.
         """
-        _check_wait(count, limit_s)
+        limit_s = self._check_wait(count, limit_s)
         ensure_no_running_loop("gate.wait_for", f"await gate.async_wait_for({count})")
         event = threading.Event()
         with self._on_arrivals(count, event.set) as already_arrived:
             if not already_arrived:
-                wait_event(event, self._limit_or_default(limit_s))
+                wait_event(event, limit_s)
             self._check_arrivals(count, limit_s)
 
     async def async_wait_for(self, count: int = 1, *, limit_s: float | None = None) -> None:
-        """Do as `wait_for`, in any event loop."""
-        _check_wait(count, limit_s)
+        """Wait as `wait_for` does, in any event loop."""
+        limit_s = self._check_wait(count, limit_s)
         event = CrossThreadEvent()
         with self._on_arrivals(count, event.set) as already_arrived:
             if not already_arrived:
-                await event.wait(self._limit_or_default(limit_s))
+                await event.wait(limit_s)
             self._check_arrivals(count, limit_s)
 
     def release(self, order: Sequence[int | str] = (), *, keep: bool = False) -> None:
-        """Let the held exchanges go, one after the other, and open the gate for those that come later.
+        """Release the held exchanges, one after the other, and open the gate for later ones.
 
         ``order`` names some by arrival from 0, or by user; the others follow by arrival. With ``keep`` the others stay,
         and the gate stays closed. Raises ValueError for a name that is not held, TypeError for what is no list.
@@ -116,7 +114,7 @@ class Gate:
                 self._on_open(self)
 
     def close(self) -> None:
-        """Release everybody, and end the waits for arrivals: the sandbox's end, or its reset."""
+        """Release all exchanges and end the waits for arrivals, as the sandbox ends or is reset."""
         self.release()
         with self._lock:
             self._is_closed = True
@@ -125,7 +123,7 @@ class Gate:
             callback()
 
     def try_hold(self, ticket: GateTicket) -> bool:
-        """Hold an exchange, and tell who waits for it; return False where the gate is open, and nobody is held."""
+        """Hold an exchange and wake those who wait for it; return False if the gate is open, and it isn't held."""
         with self._lock:
             is_held = not self.is_open
             if is_held:
@@ -137,9 +135,9 @@ class Gate:
         return is_held
 
     def would_deadlock(self) -> bool:
-        """Tell whether there is no other thread that could: daemons that were there before the gate are not the test's.
+        """Return whether no other thread could release the gate.
 
-        Nor are the fake's own.
+        Daemon threads that are older than the gate don't belong to the test, nor do the fake's own.
         """
         current = threading.current_thread()
         other_threads = (thread for thread in threading.enumerate() if thread is not current)
@@ -148,7 +146,7 @@ class Gate:
         )
 
     def remove_ticket(self, ticket: GateTicket) -> bool:
-        """Take an exchange from the gate without letting it go; return False where it has gone."""
+        """Remove an exchange without resuming it; return False if it is no longer held."""
         with self._lock:
             if ticket not in self._held:
                 return False
@@ -170,7 +168,7 @@ class Gate:
 
     @contextmanager
     def _on_arrivals(self, count: int, callback: Callable[[], None]) -> Generator[bool]:
-        """Let an arrival wake somebody, and tell whether there is nothing to wait for."""
+        """Call back on the arrival; yield whether there is nothing to wait for."""
         entry = (count, callback)
         with self._lock:
             self._arrival_callbacks.append(entry)
@@ -181,37 +179,23 @@ class Gate:
             with self._lock:
                 self._arrival_callbacks.remove(entry)
 
-    def _limit_or_default(self, limit_s: float | None) -> float:
+    def _check_wait(self, count: object, limit_s: float | None) -> float:
+        check_count("count", count)
+        check_limit("limit_s", self.limit_s if limit_s is None else limit_s)
         return self.limit_s if limit_s is None else limit_s
 
-    def _check_arrivals(self, count: int, limit_s: float | None) -> None:
-        """Raise GateTimeout where too few have arrived."""
+    def _check_arrivals(self, count: int, limit_s: float) -> None:
         with self._lock:
             arrival_count, is_closed, is_open = self._arrival_count, self._is_closed, self.is_open
-        if arrival_count < count:
-            deadline = (
-                "before its sandbox's end or reset" if is_closed else f"within {self._limit_or_default(limit_s):g} s"
-            )
-            summary = f"{arrival_count} of {count} arrived {deadline}"
-            if is_open and not is_closed:
-                raise GateTimeout(f"gate {self.name!r}: {summary}; it was released, so calls pass it: hold again")
-            expected = (
-                f"; it waits for {' or '.join(dict.fromkeys(self._expected_calls))}" if self._expected_calls else ""
-            )
-            raise GateTimeout(f"gate {self.name!r}: {summary}; it holds {self.waiters() or 'nobody'}{expected}")
-
-
-def _check_wait(count: object, limit_s: object) -> None:
-    if isinstance(count, bool) or not isinstance(count, int):
-        raise TypeError(f"count must be an int, not {type(count).__name__}")
-    if count < 1:
-        raise ValueError(f"count must be 1 or more, not {count}")
-    if limit_s is None:
-        return
-    if isinstance(limit_s, bool) or not isinstance(limit_s, int | float):
-        raise TypeError(f"limit_s must be a number of seconds, not {type(limit_s).__name__}")
-    if not 0 <= limit_s < math.inf:
-        raise ValueError(f"limit_s must be 0 or more and finite, not {limit_s!r}")
+        if arrival_count >= count:
+            return
+        deadline = "before its sandbox's end or reset" if is_closed else f"within {limit_s:g} s"
+        problem = f"gate {self.name!r}: {arrival_count} of {count} arrived {deadline}"
+        if is_open and not is_closed:
+            raise GateTimeout(f"{problem}; it was released, so calls pass it: hold again")
+        expected = " or ".join(dict.fromkeys(self._expected_calls))
+        waits = f"; it waits for {expected}" if expected else ""
+        raise GateTimeout(f"{problem}; it holds {self.waiters() or 'nobody'}{waits}")
 
 
 def _check_order(order: object) -> None:

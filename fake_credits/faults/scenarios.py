@@ -9,23 +9,14 @@ from pathlib import Path
 from typing import cast
 
 from fake_credits.errors import did_you_mean
-from fake_credits.faults.checks import FaultError, check_number
-from fake_credits.faults.effects import (
-    Close,
-    Effect,
-    Latency,
-    NotJson,
-    RateLimit,
-    Reset,
-    SchemaDrift,
-    StaleRead,
-    Status,
-    Truncate,
-)
-from fake_credits.faults.effects.timing import Lognormal, parse_distribution
+from fake_credits.faults.declarations import lost_response, rule_from
+from fake_credits.faults.effects.base import Effect, FaultError, check_number
+from fake_credits.faults.effects.connection import Close, Reset, Truncate
+from fake_credits.faults.effects.data import SchemaDrift, StaleRead
+from fake_credits.faults.effects.responses import NotJson, RateLimit, Status
+from fake_credits.faults.effects.timing import Latency, Lognormal, parse_distribution
 from fake_credits.faults.engine import DEFAULT_LATENCY_NAME, FaultEngine
-from fake_credits.faults.rule import Rule, lost_response
-from fake_credits.faults.serialization import rule_from
+from fake_credits.faults.rule import Rule
 
 __all__ = [
     "FAULT_PRESETS",
@@ -40,7 +31,7 @@ __all__ = [
 
 @dataclass(frozen=True)
 class FaultPreset:
-    """Be a bad day: what goes wrong, in a sentence, and its rules."""
+    """A named list of rules, with one sentence about what goes wrong."""
 
     description: str
     rules: tuple[Rule, ...]
@@ -50,30 +41,30 @@ FAULT_PRESETS: Mapping[str, FaultPreset] = {
     "flaky": FaultPreset(
         "5 calls in 100 fail: 3 with 503, 1 with a reset before the call took effect, 1 with a reset after it.",
         (
-            Rule(effect=Status(503), probability=0.03),
-            Rule(effect=Reset(), probability=0.01),
-            Rule(effect=Reset(), phase="after", probability=0.01),
+            Rule(Status(503), probability=0.03),
+            Rule(Reset(), probability=0.01),
+            Rule(Reset(), phase="after", probability=0.01),
         ),
     ),
     "slow": FaultPreset(
         "Every call takes 300 ms in the middle, and 1 in 100 takes 3 s or more.",
-        (Rule(effect=Latency(Lognormal(300, 3000))),),
+        (Rule(Latency(Lognormal(300, 3000))),),
     ),
     "brownout": FaultPreset(
         "Overload: calls take 1 s in the middle and 10 s at worst; 25 in 100 get 503 with Retry-After 5, 5 get 504.",
         (
-            Rule(effect=Latency(Lognormal(1000, 8000, 10_000))),
-            Rule(effect=Status(503, retry_after_s=5), probability=0.25),
-            Rule(effect=Status(504), probability=0.05),
+            Rule(Latency(Lognormal(1000, 8000, 10_000))),
+            Rule(Status(503, retry_after_s=5), probability=0.25),
+            Rule(Status(504), probability=0.05),
         ),
     ),
     "outage": FaultPreset(
         "Every call gets 503 with Retry-After 30.",
-        (Rule(effect=Status(503, retry_after_s=30)),),
+        (Rule(Status(503, retry_after_s=30)),),
     ),
     "rate_limited": FaultPreset(
         "10 calls in any 10 s; further ones get 429 with Retry-After.",
-        (Rule(effect=RateLimit(limit=10, window_s=10)),),
+        (Rule(RateLimit(limit=10, window_s=10)),),
     ),
     "lost_responses": FaultPreset(
         "20 writes in 100 take effect and their answers are lost: 10 reset, 5 closed, 5 turned into 504.",
@@ -85,25 +76,25 @@ FAULT_PRESETS: Mapping[str, FaultPreset] = {
     ),
     "stale_replica": FaultPreset(
         "Balance and history lack what was written in the last 2 s.",
-        (Rule(effect=StaleRead(by_ms=2000)),),
+        (Rule(StaleRead(by_ms=2000)),),
     ),
     "bad_proxy": FaultPreset(
         "10 answers in 100 are a proxy's: 5 pages of HTML with 502, 2 empty ones, 1 behind a BOM, 1 cut, 1 closed.",
         (
-            Rule(effect=NotJson(), probability=0.05),
-            Rule(effect=NotJson(502, "empty"), probability=0.02),
-            Rule(effect=NotJson(502, "bom"), probability=0.01),
-            Rule(effect=Truncate(), probability=0.01),
-            Rule(effect=Close(), probability=0.01),
+            Rule(NotJson(), probability=0.05),
+            Rule(NotJson(502, "empty"), probability=0.02),
+            Rule(NotJson(502, "bom"), probability=0.01),
+            Rule(Truncate(), probability=0.01),
+            Rule(Close(), probability=0.01),
         ),
     ),
     "version_ahead": FaultPreset(
         "Answers have new members and reasons, null where there was nothing, and no createdAt.",
         (
-            Rule(effect=SchemaDrift("extra_field"), stack=True),
-            Rule(effect=SchemaDrift("unknown_reason"), stack=True),
-            Rule(effect=SchemaDrift("null_for_absent"), stack=True),
-            Rule(effect=SchemaDrift("missing_optional"), stack=True),
+            Rule(SchemaDrift("extra_field"), stack=True),
+            Rule(SchemaDrift("unknown_reason"), stack=True),
+            Rule(SchemaDrift("null_for_absent"), stack=True),
+            Rule(SchemaDrift("missing_optional"), stack=True),
         ),
     ),
 }
@@ -161,13 +152,13 @@ def latency_rules(value: object) -> tuple[Rule, ...]:
 
 
 def _with_source(value: object, source: str) -> Iterator[_SourcedRule]:
+    entries = [(source, value)]
     if isinstance(value, list | tuple):
-        for number, entry in enumerate(cast("Sequence[object]", value), 1):
-            with _error_prefix(f"{source}, entry {number}"):
-                yield from ((f"{source}, entry {number}", rule) for rule in _parse_entry(entry))
-    else:
-        with _error_prefix(source):
-            yield from ((source, rule) for rule in _parse_entry(value))
+        numbered = enumerate(cast("Sequence[object]", value), 1)
+        entries = [(f"{source}, entry {number}", entry) for number, entry in numbered]
+    for entry_source, entry in entries:
+        with _error_prefix(entry_source):
+            yield from ((entry_source, rule) for rule in _parse_entry(entry))
 
 
 def _parse_entry(value: object) -> tuple[Rule, ...]:
@@ -186,7 +177,7 @@ def _parse_entry(value: object) -> tuple[Rule, ...]:
 
 
 def _validate_together(sourced_rules: Iterable[_SourcedRule]) -> tuple[Rule, ...]:
-    """Return rules without their places; raise FaultError where one can't stand beside those before it."""
+    """Return rules without their sources; raise FaultError if one conflicts with those before it."""
     engine, rules = FaultEngine(0), list[Rule]()
     for source, rule in sourced_rules:
         with _error_prefix(source):
@@ -197,7 +188,7 @@ def _validate_together(sourced_rules: Iterable[_SourcedRule]) -> tuple[Rule, ...
 
 @contextmanager
 def _error_prefix(prefix: str) -> Generator[None]:
-    """Put a place, if there is one, in front of what is refused."""
+    """Put a prefix, if there is one, before the message of a FaultError."""
     try:
         yield
     except FaultError as error:
@@ -241,7 +232,7 @@ def parse_scenario(document: Mapping[str, object]) -> tuple[Rule, ...]:
 
 
 def _rules_in_table(table: Mapping[str, object], prefix: str = "") -> Iterator[_SourcedRule]:
-    """Return the rules that a table has by itself."""
+    """Yield the rules of a table, without those of its changes."""
     if "preset" in table:
         with _error_prefix(f"{prefix}preset"):
             rules = preset_rules(table["preset"])

@@ -121,6 +121,12 @@ def pytest_report_header(config: pytest.Config) -> str:
     return f"fake-credits: seed {settings['seed'].value}, {settings['mode'].value}"
 
 
+def pytest_make_parametrize_id(val: object) -> str | None:
+    """Return a short id for a rule or an effect."""
+    effects = sys.modules.get("fake_credits.faults.effects.base")  # a value of its classes has imported it
+    return str(val) if effects is not None and isinstance(val, effects.FaultValue) else None
+
+
 @pytest.hookimpl(tryfirst=True)
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
     """Refuse a marker that can't be before any test runs, deselected ones too.

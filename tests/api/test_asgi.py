@@ -20,6 +20,7 @@ from starlette.websockets import WebSocketDisconnect
 from fake_credits import FakeCredits
 from fake_credits.api.app import create_app
 from fake_credits.faults import (
+    EFFECTS,
     Close,
     Drip,
     DuplicateWrite,
@@ -35,8 +36,7 @@ from fake_credits.faults import (
     Status,
     Truncate,
 )
-from fake_credits.faults.checks import FaultError
-from fake_credits.faults.effects import EFFECTS
+from fake_credits.faults.effects.base import FaultError
 from fake_credits.sandboxes import SandboxRegistry
 from fake_credits.transports.live import BindOptions, bind
 from fake_credits.transports.shared_resources import SharedResources

@@ -8,8 +8,9 @@ import pytest
 from fake_credits.client.server import ServerClient
 from fake_credits.errors import ApiError, BadGateway, ConnectionLost, FakeCreditsError, Timeout
 from fake_credits.fake import ClientMode, FakeCredits
+from fake_credits.faults.declarations import lost_response
 from fake_credits.faults.effects import Close, Effect, Hang, HoldAtGate, Latency, NotJson, Reset, Status
-from fake_credits.faults.rule import Rule, lost_response
+from fake_credits.faults.rule import Rule
 from fake_credits.transports.shared_resources import SharedResources
 from tests.behaviour.effect_cases import client_with_short_timeout
 

@@ -6,8 +6,8 @@ from pathlib import Path
 
 import pytest
 
-from fake_credits.faults.effects import HoldAtGate
-from fake_credits.faults.serialization import rule_to_json
+from fake_credits.faults import HoldAtGate
+from fake_credits.faults.declarations import rule_to_json
 from tests.behaviour.test_no_noise import LIMITED, RULES, run_in_threads, storms
 from tests.cli.conftest import CliProcess
 

@@ -33,8 +33,8 @@ from fake_credits.faults import (
     Unauthorized,
     Uniform,
 )
-from fake_credits.faults.context import CursorFault
-from fake_credits.faults.deliveries import CloseMode
+from fake_credits.faults.effects.base import CursorFault
+from fake_credits.faults.effects.connection import CloseMode
 from fake_credits.faults.effects.data import SchemaDriftKind
 from fake_credits.faults.rule import OPERATIONS_BY_NAME
 

@@ -4,7 +4,7 @@ import pytest
 
 import fake_credits
 from fake_credits import faults
-from fake_credits.faults.context import RequestHeaders
+from fake_credits.faults.rule import RequestHeaders
 from tests.faults.conftest import call
 
 HEADERS = RequestHeaders({b"x-tenant": b"acme", b"x-name": b"Ad\xe9"})

@@ -209,7 +209,7 @@ def test_rejected_calls_are_not_counted_by_rate_limit() -> None:
 def test_calls_won_by_earlier_rule_are_counted_by_rate_limit() -> None:
     """The window includes all matching calls."""
     engine = engine_with_rules(Rule(effect=Close(), first=1), RateLimit(1, 10))
-    assert effect_names(engine, [call(), call()]) == ["close", ""]  # a rate-limit rejection has no effect name
+    assert effect_names(engine, [call(), call()]) == ["close", "reject_over_limit"]
     assert engine.find("rate_limit#1").fired == 1
 
 

@@ -1,9 +1,10 @@
 """Rules: defaults, validation, and serialization to JSON and TOML."""
 
+import datetime as datetime_module
 import json
 import tomllib
 from collections.abc import Mapping
-from dataclasses import fields
+from dataclasses import fields, replace
 from datetime import UTC, datetime, timedelta, timezone
 from typing import Any
 
@@ -11,10 +12,13 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from fake_credits import FakeCredits, faults
 from fake_credits.contract import Operation
 from fake_credits.faults import (
+    EFFECTS,
     Close,
     Drip,
+    Effect,
     FaultError,
     Hang,
     HoldAtGate,
@@ -29,16 +33,18 @@ from fake_credits.faults import (
     Status,
     Truncate,
     Unauthorized,
+    Uniform,
+    catalogue,
     lost_response,
     rule_from,
     rule_to_json,
 )
-from fake_credits.faults.effects import ALL_OPERATIONS, READ_OPERATIONS, WRITE_OPERATIONS
-from fake_credits.faults.rule import effect_for_script_entry
-from fake_credits.faults.serialization import describe_match
+from fake_credits.faults.declarations import describe_match
+from fake_credits.faults.effects.base import ALL_OPERATIONS, READ_OPERATIONS, WRITE_OPERATIONS
+from fake_credits.faults.rule import OPERATIONS_BY_NAME, effect_for_script_entry
 from fake_credits.models import Reason
 from tests.faults.conftest import call, engine_with_rules
-from tests.faults.strategies import rules, to_toml
+from tests.faults.strategies import effects, rules, to_toml
 
 NOON = datetime(2030, 1, 1, 12, tzinfo=UTC)
 
@@ -171,6 +177,89 @@ def test_during_accepts_seconds_aware_datetimes_and_open_ends() -> None:
 def test_enum_options_become_strings() -> None:
     rule = Rule(effect=Reset(), operation=Operation.CREATE_TRANSACTION, reason=Reason.GRANT)
     assert type(rule.operation) is type(rule.reason) is str
+
+
+# ------------------------------------------------------------ repr and ids
+
+
+def evaluate(text: str) -> object:
+    """Evaluate a pasted repr, with the public names of faults imported."""
+    return eval(text, {**vars(faults), "datetime": datetime_module})  # noqa: S307
+
+
+@given(rules())
+def test_repr_of_rule_can_be_pasted(rule: Rule) -> None:
+    assert evaluate(repr(rule)) == rule
+
+
+@given(effects)
+def test_repr_of_effect_can_be_pasted(effect: Effect) -> None:
+    assert evaluate(repr(effect)) == effect
+
+
+REPRS: Mapping[str, tuple[object, str, str]] = {
+    "effect without fields": (Reset(), "Reset()", "reset"),
+    "implied code": (Status(503), "Status(503)", "status-503"),
+    "unusual code": (Status(503, "teapot"), "Status(503, 'teapot')", "status-503-teapot"),
+    "later field": (Status(429, retry_after_s=5), "Status(429, retry_after_s=5)", "status-429-retry_after_s=5"),
+    "implied kind": (Unauthorized(clock_skew_s=60), "Unauthorized(clock_skew_s=60)", "unauthorized-clock_skew_s=60"),
+    "distribution": (Latency("uniform(5, 9.5)"), "Latency(Uniform(5.0, 9.5))", "latency-uniform(5, 9.5)"),
+    "positional effect": (Rule(Reset(), nth=1), "Rule(Reset(), nth=1)", "reset-nth=1"),
+    "implied phase, client and times": (Rule(LateWrite(5)), "Rule(LateWrite(5))", "late_write-5"),
+    "lost response": (
+        lost_response(),
+        "Rule(Reset(), operation='writes', phase='after')",
+        "reset-writes-after",
+    ),
+    "script": (Rule(script=[503, "ok"]), "Rule(script=(503, 'ok'))", "script=(503, 'ok')"),
+}
+
+
+@pytest.mark.parametrize(("value", "code", "short_id"), REPRS.values(), ids=REPRS)
+def test_repr_and_id_show_explicit_fields_only(value: object, code: str, short_id: str) -> None:
+    assert (repr(value), str(value)) == (code, short_id)
+
+
+@pytest.mark.parametrize("value", [Reset(), Latency("fixed(5)"), Rule(Reset(), nth=1), Uniform(1, 5)])
+def test_pytest_shows_short_id(request: pytest.FixtureRequest, value: object) -> None:
+    assert request.node.name == f"test_pytest_shows_short_id[{value}]"
+
+
+def test_lost_response_makes_one_rule(monkeypatch: pytest.MonkeyPatch) -> None:
+    made: list[Rule] = []
+    check = Rule.__post_init__
+
+    def count(rule: Rule) -> None:
+        made.append(rule)
+        check(rule)
+
+    monkeypatch.setattr(Rule, "__post_init__", count)
+    fake = FakeCredits()
+    fake.faults.add(lost_response())
+    assert len(made) == 1
+    fake.faults.add(lost_response(), "createTransaction", nth=1)  # one more, which has the narrower fields
+    assert len(made) == 3
+
+
+# ------------------------------------------------------------ catalogue
+
+
+def test_catalogue_has_every_effect_in_every_phase_but_gates() -> None:
+    listed = {(rule.word, rule.phase) for rule in catalogue("*")}
+    assert listed == {(name, phase) for name, kind in EFFECTS.items() for phase in kind.phases if kind != HoldAtGate}
+
+
+@pytest.mark.parametrize("operation", OPERATIONS_BY_NAME)
+def test_catalogue_of_operation_has_what_the_operation_can_meet(operation: str) -> None:
+    listed = catalogue(operation)
+    possible = [rule for rule in catalogue("*") if rule.operations & OPERATIONS_BY_NAME[operation]]
+    assert listed == [replace(rule, operation=operation) for rule in possible]
+    assert len({str(rule) for rule in listed}) == len(listed)
+
+
+def test_catalogue_of_unknown_operation_is_rejected() -> None:
+    with pytest.raises(FaultError, match=r"operation is 'pay': choose '\*', 'reads', "):
+        catalogue("pay")
 
 
 # ------------------------------------------------------------ validation

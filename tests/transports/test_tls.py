@@ -12,9 +12,9 @@ import pytest
 
 from fake_credits.client.server import ServerClient
 from fake_credits.clock import monotonic_s
-from fake_credits.faults.context import Effect
-from fake_credits.faults.effects import Close, Reset, Truncate
-from fake_credits.faults.serialization import rule_from
+from fake_credits.faults import Close, Reset, Truncate
+from fake_credits.faults.declarations import rule_from
+from fake_credits.faults.effects.base import Effect
 from fake_credits.journal import JournalEntry
 from fake_credits.sandbox import Sandbox
 from fake_credits.sandbox_options import SandboxOptions

@@ -1,8 +1,8 @@
-"""Own the registry of effects: what a rule can do, one class each."""
+"""The registry of effects: what a rule can do, one class each."""
 
 from collections.abc import Mapping
 
-from fake_credits.faults.context import (
+from fake_credits.faults.effects.base import (
     ALL_OPERATIONS,
     LIST_OPERATIONS,
     READ_OPERATIONS,
@@ -61,4 +61,4 @@ EFFECTS: Mapping[str, type[Effect]] = {
     "hold_at_gate": HoldAtGate,
     "unauthorized": Unauthorized,
 }
-"""Every effect by its word in files."""
+"""Every effect by its name in files."""

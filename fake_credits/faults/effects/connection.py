@@ -1,70 +1,82 @@
-"""Own the effects on the connection: it breaks, stalls, drips, or carries what is no HTTP."""
+"""The effects on the connection, which breaks, stalls, drips or carries garbage, and how they deliver a response."""
 
+import itertools
 from dataclasses import dataclass
-from typing import ClassVar, cast
+from typing import Literal, cast, get_args
 
-from fake_credits.faults.checks import FaultError, check_choice, check_int, check_number
-from fake_credits.faults.context import Effect, FaultContext, Phase
-from fake_credits.faults.deliveries import Abort, CloseMode, DripBody, RawBytes
+from fake_credits.faults.effects.base import (
+    Effect,
+    FaultContext,
+    FaultError,
+    check_choice,
+    check_int,
+    check_number,
+)
 from fake_credits.faults.effects.timing import MAX_DELAY_MS
+from fake_credits.faults.waits import Drain, Forever, Sleep
+from fake_credits.http_message import Connection, Response
 
-__all__ = ["Close", "Drip", "Garbage", "Hang", "Reset", "Truncate"]
+__all__ = [
+    "Abort",
+    "Close",
+    "CloseMode",
+    "Drip",
+    "DripBody",
+    "Garbage",
+    "Hang",
+    "RawBytes",
+    "Reset",
+    "Truncate",
+    "split_evenly",
+]
 
-_AFTER_ONLY: tuple[Phase, ...] = ("after",)
+CloseMode = Literal["close", "reset", "hang"]
+
 _MAX_BODY_BYTES = 2**31
 _INVALID_HTTP = b"\x16\x03\x01\x02\x00SSH-2.0-nonsense\r\n\x00\xff\xfe\r\n\r\n"
 
 
-@dataclass(frozen=True)
-class Reset(Effect):
+class _ConnectionEnd(Effect):
+    """An effect that ends the connection without a byte."""
+
+    needs_connection = True
+
+    async def apply(self, context: FaultContext) -> None:
+        """Send nothing."""
+        context.set_delivery(Abort(cast("CloseMode", self.effect_name)))
+
+
+@dataclass(frozen=True, repr=False)
+class Reset(_ConnectionEnd):
     """Reset the connection: a TCP RST instead of an answer."""
 
-    effect_name: ClassVar[str] = "reset"
-    needs_connection: ClassVar[bool] = True
-    reveals: ClassVar[str] = "retries a POST blindly: a double charge"
-
-    async def apply(self, context: FaultContext) -> None:
-        """Send no byte."""
-        context.set_delivery(Abort("reset"))
+    reveals = "retries a POST blindly: a double charge"
 
 
-@dataclass(frozen=True)
-class Close(Effect):
+@dataclass(frozen=True, repr=False)
+class Close(_ConnectionEnd):
     """Close the connection: a FIN without a byte."""
 
-    effect_name: ClassVar[str] = "close"
-    needs_connection: ClassVar[bool] = True
-    reveals: ClassVar[str] = "the same, and a stale keep-alive connection"
-
-    async def apply(self, context: FaultContext) -> None:
-        """Send no byte."""
-        context.set_delivery(Abort("close"))
+    reveals = "the same, and a stale keep-alive connection"
 
 
-@dataclass(frozen=True)
-class Hang(Effect):
+@dataclass(frozen=True, repr=False)
+class Hang(_ConnectionEnd):
     """Send nothing until the client gives up."""
 
-    effect_name: ClassVar[str] = "hang"
-    needs_connection: ClassVar[bool] = True
-    reveals: ClassVar[str] = "no timeout"
-
-    async def apply(self, context: FaultContext) -> None:
-        """Send no byte."""
-        context.set_delivery(Abort("hang"))
+    reveals = "no timeout"
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, repr=False)
 class Truncate(Effect):
     """Send the whole head and a part of the body: ``at_bytes`` of it, or a ``fraction``; ``then`` end it.
 
     ``then`` is ``close``, ``reset`` or ``hang``, in Python also ``Reset()`` and so on. At least one byte is missing. An
     answer without a body is cut after its head."""
 
-    effect_name: ClassVar[str] = "truncate"
-    needs_connection: ClassVar[bool] = True
-    reveals: ClassVar[str] = "takes a part for the whole"
-    phases: ClassVar[tuple[Phase, ...]] = _AFTER_ONLY
+    needs_connection = True
+    reveals = "takes a part for the whole"
+    phases = ("after",)
     at_bytes: int | None = None
     fraction: float | None = None
     then: CloseMode | Reset | Close | Hang = "close"
@@ -76,9 +88,9 @@ class Truncate(Effect):
             check_int("at_bytes", self.at_bytes, 0, _MAX_BODY_BYTES)
         if self.fraction is not None:
             check_number("fraction", self.fraction, 0, 1)
-        if isinstance(self.then, Reset | Close | Hang):
+        if isinstance(self.then, _ConnectionEnd):
             object.__setattr__(self, "then", self.then.effect_name)
-        check_choice("then", self.then, ("close", "reset", "hang"))
+        check_choice("then", self.then, get_args(CloseMode))
 
     async def apply(self, context: FaultContext) -> None:
         """Send a part."""
@@ -91,13 +103,12 @@ class Truncate(Effect):
         context.set_delivery(Abort(cast("CloseMode", self.then), max(0, min(sent_bytes, body_size - 1))))
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, repr=False)
 class Drip(Effect):
     """Send the head at once and the body in so many ``chunks``, evenly over ``over_ms`` milliseconds."""
 
-    effect_name: ClassVar[str] = "drip"
-    reveals: ClassVar[str] = "a timeout for each chunk only"
-    phases: ClassVar[tuple[Phase, ...]] = _AFTER_ONLY
+    reveals = "a timeout for each chunk only"
+    phases = ("after",)
     chunks: int = 5
     over_ms: float = 1000
 
@@ -110,15 +121,85 @@ class Drip(Effect):
         context.set_delivery(DripBody(self.chunks, self.over_ms / self.chunks))
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, repr=False)
 class Garbage(Effect):
     """Send bytes that are no HTTP, and close."""
 
-    effect_name: ClassVar[str] = "garbage"
-    needs_connection: ClassVar[bool] = True
-    reveals: ClassVar[str] = "the parser crashes"
-    phases: ClassVar[tuple[Phase, ...]] = _AFTER_ONLY
+    needs_connection = True
+    reveals = "the parser crashes"
+    phases = ("after",)
 
     async def apply(self, context: FaultContext) -> None:
         """Send nonsense."""
         context.set_delivery(RawBytes(_INVALID_HTTP))
+
+
+# ------------------------------------------------------------ deliveries
+
+
+@dataclass(frozen=True, slots=True)
+class Abort:
+    """Nothing, or the head and ``sent_body_bytes`` of the body; then a close, a reset or silence."""
+
+    close_mode: CloseMode
+    sent_body_bytes: int | None = None
+
+    is_complete = False
+
+    async def send(self, response: Response | None, connection: Connection) -> None:
+        """Send the first bytes, if any, and end the connection."""
+        is_started = False
+        if response is not None and self.sent_body_bytes is not None:
+            is_started = True
+            connection.start(response)
+            connection.write(response.body[: self.sent_body_bytes])
+        if self.close_mode == "reset":
+            await Drain()  # an RST discards what the kernel has not sent yet
+            connection.reset()
+            return
+        if self.close_mode == "hang":
+            await Forever(after_byte=is_started)
+        connection.close()
+
+
+@dataclass(frozen=True, slots=True)
+class RawBytes:
+    """Bytes that are not HTTP; then the connection is closed."""
+
+    data: bytes
+
+    is_complete = False
+
+    async def send(self, response: Response | None, connection: Connection) -> None:
+        """Send the bytes and close."""
+        connection.write(self.data)
+        connection.close()
+
+
+@dataclass(frozen=True, slots=True)
+class DripBody:
+    """The head at once, and the body in chunks, ``interval_ms`` before each."""
+
+    chunk_count: int
+    interval_ms: float
+
+    is_complete = True
+
+    async def send(self, response: Response | None, connection: Connection) -> None:
+        """Send the head and then the chunks."""
+        if response is None:
+            return
+        connection.start(response)
+        for chunk in split_evenly(response.body, self.chunk_count):
+            await Sleep(self.interval_ms, after_byte=True)
+            connection.write(chunk)
+        connection.end()
+
+
+def split_evenly(body: bytes, count: int) -> list[bytes]:
+    """Return a body in ``count`` chunks of nearly equal size; fewer if it is shorter, none if it is empty."""
+    count = min(count, len(body))
+    if not count:
+        return []
+    offsets = [len(body) * number // count for number in range(count + 1)]
+    return [body[start:end] for start, end in itertools.pairwise(offsets)]

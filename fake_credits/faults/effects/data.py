@@ -2,27 +2,28 @@
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from typing import Any, ClassVar, Literal, cast
+from typing import Any, Literal, cast, get_args
 
 from fake_credits.contract import Operation
-from fake_credits.faults.checks import FaultError, check_choice, check_int
-from fake_credits.faults.context import (
+from fake_credits.faults.effects.base import (
     ALL_OPERATIONS,
     LIST_OPERATIONS,
     WRITE_OPERATIONS,
     CursorFault,
     Effect,
     FaultContext,
-    Phase,
+    FaultError,
+    check_choice,
+    check_int,
 )
 
 __all__ = ["BadCursor", "DuplicateWrite", "LateWrite", "SchemaDrift", "StaleRead"]
 
 SchemaDriftKind = Literal["extra_field", "unknown_reason", "null_for_absent", "missing_optional"]
-_MAX_LAG_MS = 86_400_000
+_MAX_DELAY_MS = 86_400_000
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, repr=False)
 class StaleRead(Effect):
     """Show balance and history as of one cut in the past, as a lagging replica does.
 
@@ -30,31 +31,26 @@ class StaleRead(Effect):
     stood before the rule was added.
     """
 
-    effect_name: ClassVar[str] = "stale_read"
-    reveals: ClassVar[str] = "assumes to read its own writes"
-    phases: ClassVar[tuple[Phase, ...]] = ("read",)
+    reveals = "assumes to read its own writes"
+    phases = ("read",)
+    operations = frozenset({Operation.GET_BALANCE, Operation.LIST_TRANSACTIONS})
     by_ms: int = 0
     by_writes: int = 0
 
     def __post_init__(self) -> None:
-        check_int("by_ms", self.by_ms, 0, _MAX_LAG_MS)
+        check_int("by_ms", self.by_ms, 0, _MAX_DELAY_MS)
         check_int("by_writes", self.by_writes, 0, 1_000_000)
         if self.by_ms and self.by_writes:
             raise FaultError("by_ms and by_writes exclude each other: give one of them")
         if not self.by_ms and not self.by_writes:
             raise FaultError("by_ms and by_writes are missing or 0: give one of them, more than 0")
 
-    @property
-    def operations(self) -> frozenset[Operation]:
-        """Return the reads of what writes change."""
-        return frozenset({Operation.GET_BALANCE, Operation.LIST_TRANSACTIONS})
-
     async def apply(self, context: FaultContext) -> None:
         """Read the past."""
         context.read_stale(by_ms=self.by_ms, by_writes=self.by_writes)
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, repr=False)
 class BadCursor(Effect):
     """Turn pages as a hostile list does.
 
@@ -62,25 +58,20 @@ class BadCursor(Effect):
     cursor, ``empty_page`` begins with a page without entries, whose cursor leads to the first entry.
     """
 
-    effect_name: ClassVar[str] = "bad_cursor"
-    reveals: ClassVar[str] = "an endless loop; lost rows"
-    phases: ClassVar[tuple[Phase, ...]] = ("list",)
+    reveals = "an endless loop; lost rows"
+    phases = ("list",)
+    operations = LIST_OPERATIONS
     kind: CursorFault = "repeat"
 
     def __post_init__(self) -> None:
-        check_choice("kind", self.kind, ("repeat", "cycle", "expired", "empty_page"))
-
-    @property
-    def operations(self) -> frozenset[Operation]:
-        """Return the lists."""
-        return LIST_OPERATIONS
+        check_choice("kind", self.kind, get_args(CursorFault))
 
     async def apply(self, context: FaultContext) -> None:
         """Turn the page."""
         context.inject_cursor_fault(self.kind)
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, repr=False)
 class SchemaDrift(Effect):
     """Answer as a later version of the API would.
 
@@ -88,18 +79,13 @@ class SchemaDrift(Effect):
     ``"nextCursor": null``, ``missing_optional`` leaves ``createdAt`` out.
     """
 
-    effect_name: ClassVar[str] = "schema_drift"
-    reveals: ClassVar[str] = "a strict decoder dies"
-    phases: ClassVar[tuple[Phase, ...]] = ("after",)
+    reveals = "a strict decoder dies"
+    phases = ("after",)
     kind: SchemaDriftKind = "extra_field"
 
     def __post_init__(self) -> None:
         check_choice("kind", self.kind, _OPERATIONS_BY_KIND)
-
-    @property
-    def operations(self) -> frozenset[Operation]:
-        """Return the operations whose answers can differ in this way."""
-        return _OPERATIONS_BY_KIND[self.kind]
+        object.__setattr__(self, "operations", _OPERATIONS_BY_KIND[self.kind])
 
     async def apply(self, context: FaultContext) -> None:
         """Change the answer."""
@@ -138,48 +124,35 @@ _OPERATIONS_BY_KIND: Mapping[str, frozenset[Operation]] = {
 }
 
 
-_MAX_WRITE_DELAY_MS = 86_400_000
-
-
-@dataclass(frozen=True)
+@dataclass(frozen=True, repr=False)
 class DuplicateWrite(Effect):
     """Apply the write twice, as a proxy that replays does; the answer is the first one's."""
 
-    effect_name: ClassVar[str] = "duplicate_write"
-    reveals: ClassVar[str] = "no reconciliation"
-    phases: ClassVar[tuple[Phase, ...]] = ("write",)
-
-    @property
-    def operations(self) -> frozenset[Operation]:
-        """Return the writes."""
-        return WRITE_OPERATIONS
+    reveals = "no reconciliation"
+    phases = ("write",)
+    operations = WRITE_OPERATIONS
 
     async def apply(self, context: FaultContext) -> None:
         """Write again."""
         context.duplicate_write()
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, repr=False)
 class LateWrite(Effect):
     """Let the write land ``after_ms`` milliseconds of the sandbox's clock later, its client hanging.
 
     It is checked at arrival: a refusal is answered, and the rule has not fired. Fires once unless ``times`` says more.
     """
 
-    effect_name: ClassVar[str] = "late_write"
-    needs_connection: ClassVar[bool] = True
-    reveals: ClassVar[str] = "reorders; applies twice"
-    phases: ClassVar[tuple[Phase, ...]] = ("write",)
-    times: ClassVar[int | None] = 1
+    needs_connection = True
+    reveals = "reorders; applies twice"
+    phases = ("write",)
+    operations = WRITE_OPERATIONS
+    times = 1
     after_ms: int
 
     def __post_init__(self) -> None:
-        check_int("after_ms", self.after_ms, 0, _MAX_WRITE_DELAY_MS)
-
-    @property
-    def operations(self) -> frozenset[Operation]:
-        """Return the writes."""
-        return WRITE_OPERATIONS
+        check_int("after_ms", self.after_ms, 0, _MAX_DELAY_MS)
 
     async def apply(self, context: FaultContext) -> None:
         """Put the write off."""

@@ -3,16 +3,21 @@
 from collections import deque
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import ClassVar, Literal
+from typing import Literal, get_args
 
 from fake_credits.errors import ERRORS, ApiError, InternalError, InvalidApiKey, InvalidToken, RateLimited, did_you_mean
-from fake_credits.faults.checks import FaultError, check_choice, check_int, check_number
-from fake_credits.faults.context import Effect, FaultContext, Phase
+from fake_credits.faults.effects.base import (
+    Effect,
+    FaultContext,
+    FaultError,
+    check_choice,
+    check_int,
+    check_number,
+)
 
 __all__ = ["NotJson", "RateLimit", "Status", "Unauthorized"]
 
 RetryAfterFormat = Literal["", "seconds", "date", "garbage", "absent"]
-_RETRY_AFTER_FORMATS = ("", "seconds", "date", "garbage", "absent")
 _SECONDS_PER_DAY = 86_400
 _TYPO_SIMILARITY = 0.85
 """How alike, of 1, a code must be to one of the API's to be taken for a slip of the pen."""
@@ -35,7 +40,7 @@ _DEFAULT_CODES: Mapping[int, str] = {
 }
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, repr=False)
 class Status(Effect):
     """Answer with a ``status`` and the contract's error body. After the decision, a write stands.
 
@@ -44,8 +49,7 @@ class Status(Effect):
     ``date``, ``garbage`` or ``absent``; the contract's form unless given (README, "What is a guess", row 22).
     """
 
-    effect_name: ClassVar[str] = "status"
-    reveals: ClassVar[str] = "retries a refusal; retries a committed write"
+    reveals = "retries a refusal; retries a committed write"
     status: int
     code: str = ""
     retry_after_s: float | None = None
@@ -53,9 +57,7 @@ class Status(Effect):
 
     def __post_init__(self) -> None:
         check_int("status", self.status, 400, 599)
-        if not self.code:
-            code = _DEFAULT_CODES.get(self.status, "server_error" if self.status >= 500 else "rejected")
-            object.__setattr__(self, "code", code)
+        self._imply(code=_DEFAULT_CODES.get(self.status, "server_error" if self.status >= 500 else "rejected"))
         if not isinstance(self.code, str) or not self.code.isidentifier() or len(self.code) > 64:  # pyright: ignore[reportUnnecessaryIsInstance]
             raise FaultError(f"code is {self.code!r}: a code is a word such as 'rate_limited'")
         _check_code_spelling(self.code)
@@ -63,7 +65,7 @@ class Status(Effect):
             raise FaultError(f"code is {self.code!r}, which tells a bug of the fake: take 'server_error'")
         if self.retry_after_s is not None:
             check_number("retry_after_s", self.retry_after_s, 0, _SECONDS_PER_DAY)
-        check_choice("retry_after_form", self.retry_after_form, _RETRY_AFTER_FORMATS)
+        check_choice("retry_after_form", self.retry_after_form, get_args(RetryAfterFormat))
         if self.retry_after_s is None and self.retry_after_form in ("seconds", "date"):
             raise FaultError(f"retry_after_form is {self.retry_after_form!r}, and retry_after_s is missing")
 
@@ -71,10 +73,9 @@ class Status(Effect):
         """Refuse."""
         error = ERRORS.get(self.code, ApiError)(f"the API has a bad day: {self.status} {self.code}")
         error.code = self.code
-        has_retry_after = self.retry_after_s is not None or self.retry_after_form == "garbage"
-        retry_after = (
-            context.format_retry_after(self.retry_after_s or 0, self.retry_after_form) if has_retry_after else ""
-        )
+        retry_after = ""
+        if self.retry_after_s is not None or self.retry_after_form == "garbage":
+            retry_after = context.format_retry_after(self.retry_after_s or 0, self.retry_after_form)
         context.respond_with_error(error, status=self.status, retry_after=retry_after)
 
 
@@ -87,17 +88,16 @@ def _check_code_spelling(code: str) -> None:
         raise FaultError(f"code is {code!r}{hint} An unknown code must be further from it")
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, repr=False)
 class RateLimit(Effect):
     """Admit ``limit`` matching calls in any ``window_s`` seconds of the sandbox's clock; answer 429 to the others.
 
     The window is (t - w, t]: waiting exactly Retry-After is admitted, and a refused call does not count.
     """
 
-    effect_name: ClassVar[str] = "rate_limit"
-    reveals: ClassVar[str] = "a stampede; ignores Retry-After"
-    phases: ClassVar[tuple[Phase, ...]] = ("before",)
-    counts_passes: ClassVar[bool] = True
+    reveals = "a stampede; ignores Retry-After"
+    phases = ("before",)
+    counts_passes = True
     limit: int
     window_s: float
 
@@ -121,7 +121,7 @@ class RateLimit(Effect):
             pass_times_ms.popleft()
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, repr=False)
 class _RejectOverLimit(Effect):
     limit: int
     window_s: float
@@ -132,10 +132,11 @@ class _RejectOverLimit(Effect):
         context.respond_with_error(error, retry_after=context.format_retry_after(self.retry_after_s, ""))
 
 
+_ProxyPage = Literal["html", "empty", "wrong_content_type", "bom"]
 _HTML_PAGE = b"<!DOCTYPE html>\n<html><head><title>%d</title></head><body><h1>%d</h1><p>proxy</p></body></html>\n"
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, repr=False)
 class NotJson(Effect):
     """Answer as a proxy does that knows nothing of the API.
 
@@ -143,16 +144,15 @@ class NotJson(Effect):
     order mark).
     """
 
-    effect_name: ClassVar[str] = "not_json"
-    reveals: ClassVar[str] = "a parse error hides the status"
+    reveals = "a parse error hides the status"
     status: int = 502
-    body: Literal["html", "empty", "wrong_content_type", "bom"] = "html"
+    body: _ProxyPage = "html"
 
     def __post_init__(self) -> None:
         check_int("status", self.status, 200, 599)
         if self.status in (204, 205, 304):
             raise FaultError(f"status is {self.status}, which has no body at all")
-        check_choice("body", self.body, ("html", "empty", "wrong_content_type", "bom"))
+        check_choice("body", self.body, get_args(_ProxyPage))
 
     async def apply(self, context: FaultContext) -> None:
         """Answer with a page."""
@@ -165,10 +165,11 @@ class NotJson(Effect):
         context.respond(self.status, *pages[self.body])
 
 
+_UnauthorizedKind = Literal["", "revoked", "rotated", "clock_skew"]
 _MAX_CLOCK_SKEW_S = 7 * 86_400  # a token of a day, and its leeway, must be able to be over
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, repr=False)
 class Unauthorized(Effect):
     """Answer 401 to a good credential.
 
@@ -177,26 +178,20 @@ class Unauthorized(Effect):
     given; else it is ``revoked``.
     """
 
-    effect_name: ClassVar[str] = "unauthorized"
-    reveals: ClassVar[str] = "a loop of refreshes"
-    phases: ClassVar[tuple[Phase, ...]] = ("before",)
-    kind: Literal["", "revoked", "rotated", "clock_skew"] = ""
+    reveals = "a loop of refreshes"
+    phases = ("before",)
+    kind: _UnauthorizedKind = ""
     clock_skew_s: int = 0
 
     def __post_init__(self) -> None:
-        check_choice("kind", self.kind, ("", "revoked", "rotated", "clock_skew"))
+        check_choice("kind", self.kind, get_args(_UnauthorizedKind))
         check_int("clock_skew_s", self.clock_skew_s, -_MAX_CLOCK_SKEW_S, _MAX_CLOCK_SKEW_S)
-        if not self.kind:
-            object.__setattr__(self, "kind", "clock_skew" if self.clock_skew_s else "revoked")
+        self._imply(kind="clock_skew" if self.clock_skew_s else "revoked")
+        object.__setattr__(self, "only_client", "server" if self.kind == "revoked" else "user")
         if (self.kind == "clock_skew") is (self.clock_skew_s == 0):
             raise FaultError(
                 f"kind is {self.kind!r} and clock_skew_s {self.clock_skew_s}: the skew is that kind's alone"
             )
-
-    @property
-    def only_client(self) -> Literal["server", "user", ""]:
-        """Return whose credential it is."""
-        return "server" if self.kind == "revoked" else "user"
 
     async def apply(self, context: FaultContext) -> None:
         """Refuse the credential, or judge it by a fast clock."""

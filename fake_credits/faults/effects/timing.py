@@ -10,8 +10,15 @@ from dataclasses import dataclass, fields
 from functools import cache
 from typing import TYPE_CHECKING, ClassVar
 
-from fake_credits.faults.checks import FaultError, check_number, check_text, short_repr
-from fake_credits.faults.context import Effect, FaultContext
+from fake_credits.faults.effects.base import (
+    Effect,
+    FaultContext,
+    FaultError,
+    FaultValue,
+    check_number,
+    check_text,
+)
+from fake_credits.text import short_repr
 
 if TYPE_CHECKING:
     from statistics import NormalDist
@@ -37,25 +44,28 @@ _P99_Z_SCORE = 2.3263478740408408
 _CALL_PATTERN = re.compile(r"([a-z]+)\(([^()]*)\)")
 
 
-class Distribution:
-    """Be how long something takes."""
+class Distribution(FaultValue):
+    """How long something takes."""
 
     name: ClassVar[str] = ""
 
+    def __init_subclass__(cls) -> None:
+        cls.name = cls.__name__.lower()
+
     def __str__(self) -> str:
         values: list[float] = [getattr(self, spec.name) for spec in fields(self)]  # type: ignore[arg-type]
-        return f"{self.name}({', '.join(repr(int(number) if number == int(number) else number) for number in values)})"
+        numbers = ", ".join(repr(int(value) if value == int(value) else value) for value in values)
+        return f"{self.name}({numbers})"
 
     def quantile(self, p: float) -> float:
-        """Return the delay in milliseconds below which a share of all delays lies; ``share`` is from 0 up to 1."""
+        """Return the delay in milliseconds below which a share ``p`` of all delays lies, from 0 up to 1."""
         raise NotImplementedError
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, repr=False)
 class Fixed(Distribution):
     """Take ``ms`` milliseconds each time."""
 
-    name: ClassVar[str] = "fixed"
     ms: float
 
     def __post_init__(self) -> None:
@@ -66,11 +76,10 @@ class Fixed(Distribution):
         return self.ms
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, repr=False)
 class Uniform(Distribution):
     """Take from ``low_ms`` to ``high_ms`` milliseconds, each as likely."""
 
-    name: ClassVar[str] = "uniform"
     low_ms: float
     high_ms: float
 
@@ -83,14 +92,13 @@ class Uniform(Distribution):
         return self.low_ms + (self.high_ms - self.low_ms) * p
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, repr=False)
 class Lognormal(Distribution):
     """Take ``median_ms`` in the middle and ``p99_ms`` in one call of a hundred, never more than ``max_ms``.
 
     These are the two numbers that people know of their API; most services' delays have this shape.
     """
 
-    name: ClassVar[str] = "lognormal"
     median_ms: float
     p99_ms: float
     max_ms: float = MAX_DELAY_MS
@@ -115,7 +123,7 @@ def _standard_normal() -> "NormalDist":
     return NormalDist()
 
 
-DISTRIBUTIONS_BY_NAME: Mapping[str, type[Distribution]] = {kind.name: kind for kind in (Fixed, Uniform, Lognormal)}
+DISTRIBUTIONS_BY_NAME: Mapping[str, type[Distribution]] = {"fixed": Fixed, "uniform": Uniform, "lognormal": Lognormal}
 """Every distribution by its word."""
 
 
@@ -134,22 +142,15 @@ def parse_distribution(value: object, field: str = "latency") -> Distribution:
 def _parse(text: str, field: str) -> Distribution:
     match = _CALL_PATTERN.fullmatch(text)
     name, arguments = match.groups() if match else ("fixed", text.removesuffix("ms"))
-    distribution_type = DISTRIBUTIONS_BY_NAME.get(name)
     try:
-        numbers = [float(part) for part in arguments.split(",")]
-    except ValueError:
-        numbers = []
-    if distribution_type is None or not numbers:
-        raise _invalid_distribution(text, field)
-    return _build(distribution_type, numbers, text, field)
-
-
-def _build(distribution_type: type[Distribution], numbers: list[float], text: object, field: str) -> Distribution:
+        distribution_type, numbers = DISTRIBUTIONS_BY_NAME[name], [float(part) for part in arguments.split(",")]
+    except (KeyError, ValueError):
+        raise _invalid_distribution(text, field) from None
     try:
         return distribution_type(*numbers)
     except TypeError:
         field_names = ", ".join(spec.name for spec in fields(distribution_type))  # type: ignore[arg-type]
-        raise FaultError(f"{field} is {short_repr(text)}: {distribution_type.name} takes ({field_names})") from None
+        raise FaultError(f"{field} is {short_repr(text)}: {name} takes ({field_names})") from None
     except FaultError as error:
         raise FaultError(f"{field} is {short_repr(text)}: {error}") from None
 
@@ -162,13 +163,12 @@ def _invalid_distribution(value: object, field: str) -> FaultError:
 _MAX_GATE_NAME_CHARS = 64
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, repr=False)
 class Latency(Effect):
     """Answer slowly. ``distribution`` is milliseconds, a `Distribution` or its text."""
 
-    effect_name: ClassVar[str] = "latency"
-    reveals: ClassVar[str] = "no timeout; takes a timeout for a failure"
-    stacks: ClassVar[bool] = True
+    reveals = "no timeout; takes a timeout for a failure"
+    stacks = True
     distribution: Distribution | float | str
 
     def __post_init__(self) -> None:
@@ -180,17 +180,16 @@ class Latency(Effect):
         await context.sleep(delay_distribution.quantile(context.random()))
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, repr=False)
 class HoldAtGate(Effect):
     """Hold the call until the test releases the gate of this ``name``.
 
     Several rules may hold at one gate. Such a rule has no name of its own: in files ``name`` is the gate's.
     """
 
-    effect_name: ClassVar[str] = "hold_at_gate"
-    needs_connection: ClassVar[bool] = True
-    reveals: ClassVar[str] = "the race itself"
-    stacks: ClassVar[bool] = True
+    needs_connection = True
+    reveals = "the race itself"
+    stacks = True
     name: str = "gate"
 
     def __post_init__(self) -> None:
