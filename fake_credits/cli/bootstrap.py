@@ -12,8 +12,7 @@ from fake_credits.cli import files
 from fake_credits.cli.flags import ServerFlags, TokenFlags
 from fake_credits.cli.output import ExchangeLog, print_loading
 from fake_credits.clock import wall_clock_ms
-from fake_credits.contract import DEFAULT_CONTRACT, Contract, ContractError
-from fake_credits.contract.loading import load_contract
+from fake_credits.contract import Contract, ContractError
 from fake_credits.control.app import ControlPlane
 from fake_credits.sandbox import Sandbox
 from fake_credits.sandbox_options import SandboxOptions
@@ -30,7 +29,6 @@ if TYPE_CHECKING:
 
 __all__ = [
     "application_env",
-    "contract_from_file",
     "control_env",
     "create_control_plane",
     "create_sandbox",
@@ -56,8 +54,13 @@ def create_sandbox(options: ServerFlags) -> Sandbox:
 
 def _sandbox_options(options: ServerFlags) -> SandboxOptions:
     _check_duplicate_users(options.users)
-    contract = contract_from_file(options.contract, options.cors_origins)
-    if options.world:
+    contract = options.contract
+    if options.cors_origins:
+        try:
+            contract = replace(contract, cors_origins=options.cors_origins)
+        except ContractError as error:
+            raise click.UsageError(f"--cors-origin: {error}") from None
+    if options.world is not None:
         print_loading(options.world, options.log)
     try:
         return SandboxOptions(
@@ -67,7 +70,7 @@ def _sandbox_options(options: ServerFlags) -> SandboxOptions:
             user_id=options.user_id,
             balance=options.balance,
             users=dict(options.users),
-            world=find_world(options.world, options.seed, "--world") if options.world else None,
+            world=find_world(options.world, options.seed, "--world") if options.world is not None else None,
             api_key=options.api_key,
             auth_provider=options.auth_provider,
             trust=dict(options.trust),
@@ -116,27 +119,15 @@ def find_world(name: str, seed: int, flag: str) -> "World":
         raise click.ClickException(f"{flag}: {error}") from None
 
 
-def openapi_json(contract: Path | None) -> str:
-    """Return the OpenAPI document of a contract file, as JSON."""
+def openapi_json(contract: Contract) -> str:
+    """Return the OpenAPI document of a contract, as JSON."""
     # These cost 15 ms, which every start would pay.
     from importlib.metadata import version
 
     from fake_credits.api.openapi import openapi_document
 
-    document = openapi_document(contract_from_file(contract), version("fake-credits"))
+    document = openapi_document(contract, version("fake-credits"))
     return json.dumps(document, indent=2, ensure_ascii=False)
-
-
-def contract_from_file(path: Path | None, cors_origins: tuple[str, ...] = ()) -> Contract:
-    """Return the contract in a file, the default one without; what it can't be is wrong usage."""
-    try:
-        contract = DEFAULT_CONTRACT if path is None else load_contract(path)
-    except ContractError as error:
-        raise click.UsageError(f"--contract: {error}") from None
-    try:
-        return replace(contract, cors_origins=cors_origins) if cors_origins else contract
-    except ContractError as error:
-        raise click.UsageError(f"--cors-origin: {error}") from None
 
 
 def application_env(sandbox: Sandbox, base_url: str) -> dict[str, str]:

@@ -14,8 +14,18 @@ from types import FrameType
 
 import click
 
-from fake_credits.cli.flags import OpenApiFlags, RunFlags, SeedFlags, ServeFlags, TokenFlags, WaitFlags, options_from
-from fake_credits.cli.params import Validated, health_url, validate_id
+from fake_credits.cli.flags import (
+    OpenApiFlags,
+    Parsed,
+    RunFlags,
+    SeedFlags,
+    ServeFlags,
+    TokenFlags,
+    WaitFlags,
+    health_url,
+    options_from,
+    parse_id,
+)
 
 __all__ = ["cli", "main"]
 
@@ -90,7 +100,7 @@ def run(options: RunFlags, command: tuple[str, ...]) -> None:
 
 @cli.command()
 @options_from(TokenFlags)
-@click.argument("user", callback=Validated("USER", validate_id))
+@click.argument("user", type=Parsed("USER", parse_id))
 def token(options: TokenFlags, user: str) -> None:
     """Print a token for a user, good or bad, that a server with the same --key-file accepts, or refuses."""
     from fake_credits.cli.bootstrap import mint_token
@@ -123,7 +133,7 @@ def openapi(options: OpenApiFlags) -> None:
 
 @cli.command()
 @options_from(WaitFlags)
-@click.argument("url", callback=Validated("URL", health_url))
+@click.argument("url", type=Parsed("URL", health_url))
 def wait(options: WaitFlags, url: str) -> None:
     """Wait until a server answers: its /_fake/readyz, or URL itself where that has a path."""
     from fake_credits.cli.wait import wait_until_ready

@@ -9,14 +9,13 @@ from typing import Any
 
 import click
 
-from fake_credits.cli.bootstrap import contract_from_file, find_world
+from fake_credits.cli.bootstrap import find_world
 from fake_credits.cli.flags import SeedFlags
 from fake_credits.cli.output import Progress, ProgressState, StyleName
 from fake_credits.client.arguments import BaseUrl
 from fake_credits.client.http import is_loopback
 from fake_credits.client.server import AsyncServerClient
 from fake_credits.clock import monotonic_s
-from fake_credits.contract import Contract
 from fake_credits.transports.live import new_event_loop
 from fake_credits.worlds.seeding import ExistingData, Seeder, Target, WorldTotals, compute_totals
 from fake_credits.worlds.world import TargetError, World, WorldError, save_world
@@ -27,10 +26,9 @@ __all__ = ["seed"]
 def seed(options: SeedFlags) -> int:
     """Do what the flags say, and return the exit code."""
     _check_flags(options)
-    contract = contract_from_file(options.contract)
     output = _Output(options)
     try:
-        job = _SeedJob(options, contract, find_world(options.profile, options.seed, "--profile"), output)
+        job = _SeedJob(options, find_world(options.profile, options.seed, "--profile"), output)
         job.run()
     except KeyboardInterrupt:
         if options.url:
@@ -94,13 +92,12 @@ class _SeedJob:
     """Be one run: the summary first, then the writing."""
 
     options: SeedFlags
-    contract: Contract
     world: World
     output: _Output
 
     def run(self) -> None:
         with self.output.start_progress("planning", "transactions", self.world.transaction_count) as progress:
-            totals = compute_totals(self.world, self.contract, self.options.application_id, progress)
+            totals = compute_totals(self.world, self.options.contract, self.options.application_id, progress)
         if self.options.url:
             with asyncio.Runner(loop_factory=new_event_loop) as loop:
                 loop.run(self._seed_server(totals))
@@ -114,8 +111,8 @@ class _SeedJob:
 
     async def _seed_server(self, totals: WorldTotals) -> None:
         options = self.options
-        async with AsyncServerClient(options.url, options.api_key, contract=self.contract) as client:
-            target = Target(client, options.application_id, self.contract)
+        async with AsyncServerClient(options.url, options.api_key, contract=self.options.contract) as client:
+            target = Target(client, options.application_id, self.options.contract)
             seeder = Seeder(self.world, target, concurrency=options.concurrency)
             with self.output.start_progress("looking", "users", totals.users) as progress:
                 existing = await seeder.scan(progress)

@@ -16,9 +16,9 @@ from urllib.parse import quote, urlsplit
 
 import click
 
-from fake_credits.cli import files, params
+from fake_credits.cli import files
 from fake_credits.cli.bootstrap import application_env, control_env, create_control_plane, create_sandbox
-from fake_credits.cli.flags import ServeFlags
+from fake_credits.cli.flags import ServeFlags, health_url
 from fake_credits.cli.https import CA_VARIABLE, TlsSetup, tls_setup
 from fake_credits.cli.output import ExchangeLog, LineWriter, open_line_writer, print_problems
 from fake_credits.contract import Operation
@@ -187,7 +187,7 @@ def _check_ready_file_not_in_use(ready_file: Path) -> None:
     try:
         assignments = shlex.split(ready_file.read_text("utf-8"))
         env = dict(assignment.split("=", 1) for assignment in assignments if "=" in assignment)
-        url = params.health_url(env["FAKE_CREDITS_URL"])
+        url = health_url(env["FAKE_CREDITS_URL"])
     except (OSError, ValueError, KeyError):  # there is none, or it is nobody's
         return
     if urlsplit(url).hostname not in LOOPBACK_HOSTS:  # we ask no other machine
