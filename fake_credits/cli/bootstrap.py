@@ -2,18 +2,20 @@
 
 import itertools
 import json
+from collections.abc import Generator
+from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import click
 
-from fake_credits.cli import files
 from fake_credits.cli.flags import ServerFlags, TokenFlags
 from fake_credits.cli.output import ExchangeLog, print_loading
 from fake_credits.clock import wall_clock_ms
 from fake_credits.contract import Contract, ContractError
 from fake_credits.control.app import ControlPlane
+from fake_credits.files import atomic_file
 from fake_credits.sandbox import Sandbox
 from fake_credits.sandbox_options import SandboxOptions
 from fake_credits.sandboxes import SandboxRegistry
@@ -36,6 +38,8 @@ __all__ = [
     "load_signing_keys",
     "mint_token",
     "openapi_json",
+    "remove_file",
+    "write_file",
 ]
 
 _ENV_TOKEN_LIFETIME_S = 24 * 3600
@@ -140,11 +144,35 @@ def load_signing_keys(path: Path | None) -> SigningKeys:
     if path is None:
         return SigningKeys()
     if not path.exists():
-        files.create_if_missing(path, new_private_pem(), "--key-file")
+        write_file(path, new_private_pem(), "--key-file", keep_existing=True)
     try:
-        return SigningKeys(files.read_text(path, "--key-file"))
+        with _file_errors(path, "--key-file", "read"):
+            text = path.read_text("utf-8")
+        return SigningKeys(text)
     except ValueError as error:
         raise click.UsageError(f"--key-file {str(path)!r} holds no signing keys: {error}") from error
+
+
+def write_file(path: Path, text: str, flag: str, *, mode: int = 0o600, keep_existing: bool = False) -> None:
+    """Write a flag's file in one step."""
+    with _file_errors(path, flag, "written"), atomic_file(path, mode=mode, keep_existing=keep_existing) as file:
+        file.write(text.encode("utf-8"))  # as bytes: text would have CRLF on Windows, which no shell reads
+
+
+def remove_file(path: Path, flag: str, *, only_with_text: str | None = None) -> None:
+    """Remove a flag's file, if it is there; with ``only_with_text``, leave one that another server has written."""
+    with _file_errors(path, flag, "removed"):
+        if only_with_text is None or (path.is_file() and path.read_bytes() == only_with_text.encode("utf-8")):
+            path.unlink(missing_ok=True)
+
+
+@contextmanager
+def _file_errors(path: Path, flag: str, verb: str) -> Generator[None]:
+    try:
+        yield
+    except (OSError, ValueError) as error:
+        reason = getattr(error, "strerror", None) or error
+        raise click.ClickException(f"{flag} {str(path)!r} can't be {verb}: {reason}") from error
 
 
 def mint_token(options: TokenFlags, user_id: str) -> str:

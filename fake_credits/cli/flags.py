@@ -330,9 +330,7 @@ class WaitFlags:
 
     timeout: float = _flag(30.0, "Give up after so many seconds.", _SECONDS)
     ca: Path | None = _flag(
-        None,
-        "Trust the CA in this PEM file too, once it is there: that of --tls-ca.",
-        Parsed("FILE", Path),
+        None, "Trust the CA in this PEM file too, once it is there: that of --tls-ca.", Parsed("FILE", Path)
     )
 
 

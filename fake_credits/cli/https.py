@@ -15,7 +15,7 @@ from pathlib import Path
 
 import click
 
-from fake_credits.cli import files
+from fake_credits.cli.bootstrap import remove_file, write_file
 from fake_credits.cli.flags import ServerFlags
 from fake_credits.transports.live import BindOptions, TlsOptions
 
@@ -99,12 +99,11 @@ def _generated(ca_file: Path | None, hosts: tuple[str, ...]) -> Generator[TlsSet
     issued = issue_certificate(hosts)
     with tempfile.TemporaryDirectory(prefix="fake-credits-") as folder:
         ca_path = (ca_file or Path(folder) / "ca.pem").absolute()
-        files.write_atomically(ca_path, issued.ca_pem, _CA_FLAG, mode=_WORLD_READABLE_MODE)
+        write_file(ca_path, issued.ca_pem, _CA_FLAG, mode=_WORLD_READABLE_MODE)
         try:
             yield TlsSetup(TlsOptions(server_ssl_context(issued)), ca_file=ca_path)
         finally:
-            if files.has_content(ca_path, issued.ca_pem):  # else it is another server's by now
-                files.remove(ca_path, _CA_FLAG)
+            remove_file(ca_path, _CA_FLAG, only_with_text=issued.ca_pem)
 
 
 def _starts_with(file: Path, prefix: str) -> bool:

@@ -16,8 +16,14 @@ from urllib.parse import quote, urlsplit
 
 import click
 
-from fake_credits.cli import files
-from fake_credits.cli.bootstrap import application_env, control_env, create_control_plane, create_sandbox
+from fake_credits.cli.bootstrap import (
+    application_env,
+    control_env,
+    create_control_plane,
+    create_sandbox,
+    remove_file,
+    write_file,
+)
 from fake_credits.cli.flags import ServeFlags, health_url
 from fake_credits.cli.https import CA_VARIABLE, TlsSetup, tls_setup
 from fake_credits.cli.output import ExchangeLog, LineWriter, open_line_writer, print_problems
@@ -137,7 +143,7 @@ class _Readiness:
         self._writers: list[LineWriter] = []
         if options.ready_file is not None:
             _check_ready_file_not_in_use(options.ready_file)
-            files.remove(options.ready_file, _READY_FILE_FLAG)  # a killed server's: it would call us ready too early
+            remove_file(options.ready_file, _READY_FILE_FLAG)  # a killed server's: it would call us ready too early
 
     def announce_in_thread(self, base_url: str, on_failure: Callable[[], object]) -> None:
         """Announce that requests are answered; call ``on_failure``, in a thread, where that can't be."""
@@ -151,8 +157,8 @@ class _Readiness:
         if self._thread is not None:
             self._thread.join(_ANNOUNCE_TIMEOUT_S)
         file = self._options.ready_file
-        if file is not None and self._ready_file_text is not None and files.has_content(file, self._ready_file_text):
-            files.remove(file, _READY_FILE_FLAG)
+        if file is not None and self._ready_file_text is not None:
+            remove_file(file, _READY_FILE_FLAG, only_with_text=self._ready_file_text)
         for writer in self._writers:
             writer.close()
         if self._failure is not None:
@@ -165,7 +171,7 @@ class _Readiness:
             env |= control_env(base_url, self._control)
             contents = _format_dotenv(env)
             if options.ready_file is not None:
-                files.write_atomically(options.ready_file, contents, _READY_FILE_FLAG)
+                write_file(options.ready_file, contents, _READY_FILE_FLAG)
                 self._ready_file_text = contents
             self._print(sys.stdout, _format_banner(options, self._sandbox, env))
             if options.expose:
