@@ -44,8 +44,8 @@ def run(options: RunFlags, command: tuple[str, ...]) -> int:
     child = _ChildProcess(options.grace)
     with child.exit_immediately():  # a large world takes half a minute
         sandbox = create_sandbox(options)
-    log = ExchangeLog(options.log, options.seed, sandbox.bugs)
-    log.attach_default(sandbox.journal)
+    log = ExchangeLog(options.log, options.seed)
+    log.attach(sandbox.journal, sandbox.bugs)
     loopback = BindOptions()
     with tls_setup(options, loopback.host) as tls, trust_env(tls.ca_file, os.environ) as ca_env:
         address = tls.apply_to(loopback)

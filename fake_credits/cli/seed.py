@@ -4,6 +4,7 @@ import asyncio
 import json
 import os
 import sys
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
 from typing import Any
 
@@ -11,13 +12,13 @@ import click
 
 from fake_credits.cli.bootstrap import find_world
 from fake_credits.cli.flags import SeedFlags
-from fake_credits.cli.output import Progress, ProgressState, StyleName
+from fake_credits.cli.output import Progress, ProgressStyle
 from fake_credits.client.arguments import BaseUrl
 from fake_credits.client.http import is_loopback
 from fake_credits.client.server import AsyncServerClient
 from fake_credits.clock import monotonic_s
 from fake_credits.transports.live import new_event_loop
-from fake_credits.worlds.seeding import ExistingData, Seeder, Target, WorldTotals, compute_totals
+from fake_credits.worlds.seeding import ExistingData, ProgressCallback, Seeder, Target, WorldTotals, compute_totals
 from fake_credits.worlds.world import TargetError, World, WorldError, save_world
 
 __all__ = ["seed"]
@@ -61,16 +62,13 @@ class _Output:
     def __init__(self, options: SeedFlags) -> None:
         self._as_json = options.json
         self._is_quiet = options.quiet
-        self._style_name: StyleName = "lines"
-        if options.json or options.quiet:
-            self._style_name = "json" if options.json else "none"
-        elif sys.stderr.isatty() and os.environ.get("TERM") != "dumb" and not os.environ.get("CI"):
-            self._style_name = "bar"
+        is_terminal = sys.stderr.isatty() and os.environ.get("TERM") != "dumb" and not os.environ.get("CI")
+        self._style: ProgressStyle = "json" if options.json else "bar" if is_terminal else "lines"
 
-    def start_progress(self, label: str, unit: str, total: int) -> Progress:
-        return Progress(
-            self._style_name, sys.stdout if self._as_json else sys.stderr, ProgressState(label, unit, total)
-        )
+    def start_progress(self, label: str, unit: str, total: int) -> AbstractContextManager[ProgressCallback]:
+        if self._is_quiet:
+            return nullcontext(int)
+        return Progress(self._style, sys.stdout if self._as_json else sys.stderr, label, unit, total)
 
     def print_message(self, kind: str, data: dict[str, Any], text: str) -> None:
         if self._as_json:

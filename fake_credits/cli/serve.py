@@ -11,7 +11,6 @@ from collections.abc import Callable, Generator
 from contextlib import closing, contextmanager, suppress
 from pathlib import Path
 from types import FrameType
-from typing import TextIO
 from urllib.parse import quote, urlsplit
 
 import click
@@ -26,7 +25,7 @@ from fake_credits.cli.bootstrap import (
 )
 from fake_credits.cli.flags import ServeFlags, health_url
 from fake_credits.cli.https import CA_VARIABLE, TlsSetup, tls_setup
-from fake_credits.cli.output import ExchangeLog, LineWriter, open_line_writer, print_problems
+from fake_credits.cli.output import STDERR, STDOUT, ExchangeLog, LineWriter, print_problems
 from fake_credits.contract import Operation
 from fake_credits.control.app import ControlPlane
 from fake_credits.sandbox import Sandbox
@@ -59,13 +58,13 @@ def serve(options: ServeFlags) -> int:
     with (
         closing(listener),
         tls_setup(options, reachable_host(listener), host_names) as tls,
-        closing(ExchangeLog(options.log, options.seed, sandbox.bugs)) as log,
+        closing(ExchangeLog(options.log, options.seed)) as log,
     ):
         sandboxes = SandboxRegistry(sandbox)
         control = create_control_plane(options, sandboxes, log)
         runner = ServerRunner(sandbox.contract, sandboxes, tls.apply_to(address), listener, control)
         with closing(_Readiness(options, sandbox, tls, control)) as readiness:
-            log.attach_default(sandbox.journal)
+            log.attach(sandbox.journal, sandbox.bugs)
             with asyncio.Runner(loop_factory=new_event_loop) as loop:
                 loop.run(_serve(runner, readiness, signals))
     print_problems(sandboxes, options.log)
@@ -173,19 +172,17 @@ class _Readiness:
             if options.ready_file is not None:
                 write_file(options.ready_file, contents, _READY_FILE_FLAG)
                 self._ready_file_text = contents
-            self._print(sys.stdout, _format_banner(options, self._sandbox, env))
+            self._print(STDOUT, _format_banner(options, self._sandbox, env))
             if options.expose:
-                self._print(sys.stderr, "Warning: --expose: everyone who can reach this port can try its API.")
+                self._print(STDERR, "Warning: --expose: everyone who can reach this port can try its API.")
         except Exception as failure:  # noqa: BLE001 - raised again by close(), in the main thread
             self._failure = failure
             with suppress(RuntimeError):  # the loop has ended by itself
                 on_failure()
 
-    def _print(self, stream: TextIO | None, text: str) -> None:
-        writer = open_line_writer(stream)
-        if writer is not None:
-            self._writers.append(writer)
-            writer.put(text)
+    def _print(self, descriptor: int, text: str) -> None:
+        self._writers.append(LineWriter(descriptor))
+        self._writers[-1].put(text)
 
 
 def _check_ready_file_not_in_use(ready_file: Path) -> None:
