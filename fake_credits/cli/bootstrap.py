@@ -30,8 +30,7 @@ if TYPE_CHECKING:
     from fake_credits.worlds.world import World
 
 __all__ = [
-    "application_env",
-    "control_env",
+    "CA_VARIABLE",
     "create_control_plane",
     "create_sandbox",
     "find_world",
@@ -39,8 +38,12 @@ __all__ = [
     "mint_token",
     "openapi_json",
     "remove_file",
+    "server_env",
     "write_file",
 ]
+
+CA_VARIABLE = "CREDITS_CA_FILE"
+"""The variable that names the file of the CA that was made, beside those of `fake_credits.transports.environment`."""
 
 _ENV_TOKEN_LIFETIME_S = 24 * 3600
 
@@ -106,11 +109,6 @@ def create_control_plane(options: ServerFlags, sandboxes: SandboxRegistry, log: 
     return ControlPlane(sandboxes, create, options.control_token, sandbox_limit=options.sandbox_limit)
 
 
-def control_env(base_url: str, control: ControlPlane) -> dict[str, str]:
-    """Return the variables that a suite reads to reach the control plane."""
-    return {"FAKE_CREDITS_URL": base_url, "FAKE_CREDITS_CONTROL_TOKEN": control.token}
-
-
 def find_world(name: str, seed: int, flag: str) -> "World":
     """Return the world of a name or a file that a flag gives; a name that is neither is wrong usage."""
     from fake_credits.worlds import WorldLibrary
@@ -134,9 +132,14 @@ def openapi_json(contract: Contract) -> str:
     return json.dumps(document, indent=2, ensure_ascii=False)
 
 
-def application_env(sandbox: Sandbox, base_url: str) -> dict[str, str]:
-    """Return the variables that an application under test reads; the token is good for 24 hours."""
-    return env_variables(sandbox, base_url, token_lifetime_s=_ENV_TOKEN_LIFETIME_S)
+def server_env(sandbox: Sandbox, base_url: str, control: ControlPlane, ca_file: Path | None) -> dict[str, str]:
+    """Return the variables that an application under test and its suite read; the token is good for 24 hours."""
+    return {
+        **env_variables(sandbox, base_url, token_lifetime_s=_ENV_TOKEN_LIFETIME_S),
+        **({} if ca_file is None else {CA_VARIABLE: str(ca_file)}),
+        "FAKE_CREDITS_URL": base_url,
+        "FAKE_CREDITS_CONTROL_TOKEN": control.token,
+    }
 
 
 def load_signing_keys(path: Path | None) -> SigningKeys:

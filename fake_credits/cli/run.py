@@ -20,7 +20,7 @@ from types import FrameType
 
 import click
 
-from fake_credits.cli.bootstrap import application_env, control_env, create_control_plane, create_sandbox
+from fake_credits.cli.bootstrap import create_control_plane, create_sandbox, server_env
 from fake_credits.cli.flags import RunFlags
 from fake_credits.cli.https import tls_setup, trust_env
 from fake_credits.cli.output import ExchangeLog, print_problems
@@ -47,25 +47,17 @@ def run(options: RunFlags, command: tuple[str, ...]) -> int:
     log = ExchangeLog(options.log, options.seed)
     log.attach(sandbox.journal, sandbox.bugs)
     loopback = BindOptions()
-    with tls_setup(options, loopback.host) as tls, trust_env(tls.ca_file, os.environ) as ca_env:
-        address = tls.apply_to(loopback)
+    with tls_setup(options, loopback, loopback.host) as (address, ca_file), trust_env(ca_file, os.environ) as ca_env:
         sandboxes = SandboxRegistry(sandbox)
         control = create_control_plane(options, sandboxes, log)
         server = LiveServer(sandbox.contract, sandboxes, address, control=control)
         with report_bind_errors(address):
             server.start()
         try:
-            server_env = application_env(sandbox, server.base_url)
-            fields = dict(zip(ENV_VALUE_NAMES, server_env.values(), strict=True))
-            env = {
-                **os.environ,
-                **no_proxy_with_loopback(os.environ),
-                **server_env,
-                **tls.env_variables,
-                **ca_env,
-                **control_env(server.base_url, control),
-                **{name: template.format(**fields) for name, template in options.env},
-            }
+            env = server_env(sandbox, server.base_url, control, ca_file)
+            values = {name: env[f"CREDITS_{name.upper()}"] for name in ENV_VALUE_NAMES}
+            env = {**os.environ, **no_proxy_with_loopback(os.environ), **env, **ca_env}
+            env |= {name: template.format(**values) for name, template in options.env}
             return child.run(command, env)
         finally:
             server.stop()

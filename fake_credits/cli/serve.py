@@ -6,9 +6,8 @@ import re
 import shlex
 import signal
 import sys
-import threading
 from collections.abc import Callable, Generator
-from contextlib import closing, contextmanager, suppress
+from contextlib import closing, contextmanager
 from pathlib import Path
 from types import FrameType
 from urllib.parse import quote, urlsplit
@@ -16,18 +15,17 @@ from urllib.parse import quote, urlsplit
 import click
 
 from fake_credits.cli.bootstrap import (
-    application_env,
-    control_env,
+    CA_VARIABLE,
     create_control_plane,
     create_sandbox,
     remove_file,
+    server_env,
     write_file,
 )
 from fake_credits.cli.flags import ServeFlags, health_url
-from fake_credits.cli.https import CA_VARIABLE, TlsSetup, tls_setup
+from fake_credits.cli.https import tls_setup
 from fake_credits.cli.output import STDERR, STDOUT, ExchangeLog, LineWriter, print_problems
 from fake_credits.contract import Operation
-from fake_credits.control.app import ControlPlane
 from fake_credits.sandbox import Sandbox
 from fake_credits.sandboxes import SandboxRegistry
 from fake_credits.transports.environment import LOOPBACK_HOSTS
@@ -36,7 +34,6 @@ from fake_credits.transports.live import BindOptions, ServerRunner, bind, new_ev
 __all__ = ["BindError", "report_bind_errors", "serve"]
 
 _READY_FILE_FLAG = "--ready-file"
-_ANNOUNCE_TIMEOUT_S = 5.0
 _PROBE_TIMEOUT_S = 1.0
 
 
@@ -54,19 +51,22 @@ def serve(options: ServeFlags) -> int:
     address = BindOptions(options.host, options.port, options.allow_hosts, options.expose)
     with report_bind_errors(address):
         listener = bind(address)
-    host_names = (options.host, *options.allow_hosts)
     with (
         closing(listener),
-        tls_setup(options, reachable_host(listener), host_names) as tls,
+        tls_setup(options, address, reachable_host(listener)) as (address, ca_file),
         closing(ExchangeLog(options.log, options.seed)) as log,
     ):
         sandboxes = SandboxRegistry(sandbox)
         control = create_control_plane(options, sandboxes, log)
-        runner = ServerRunner(sandbox.contract, sandboxes, tls.apply_to(address), listener, control)
-        with closing(_Readiness(options, sandbox, tls, control)) as readiness:
+        runner = ServerRunner(sandbox.contract, sandboxes, address, listener, control)
+        with closing(_Announcement(options)) as announcement:
             log.attach(sandbox.journal, sandbox.bugs)
             with asyncio.Runner(loop_factory=new_event_loop) as loop:
-                loop.run(_serve(runner, readiness, signals))
+
+                def announce() -> None:
+                    announcement.announce(sandbox, server_env(sandbox, runner.base_url, control, ca_file))
+
+                loop.run(_serve(runner, announce, signals))
     print_problems(sandboxes, options.log)
     return signals.exit_code
 
@@ -76,16 +76,11 @@ def report_bind_errors(address: BindOptions) -> Generator[None, None, None]:
     """Turn the failure to get an address into a message that names it."""
     try:
         yield
-    except PermissionError as error:
+    except OSError as error:
         if error.errno == errno.EPERM:  # beyond loopback; a port that needs root is EACCES
             raise click.UsageError(f"--host {error.strerror}") from error
-        raise BindError(_bind_error_message(address, error)) from error
-    except OSError as error:
-        raise BindError(_bind_error_message(address, error)) from error
-
-
-def _bind_error_message(address: BindOptions, error: OSError) -> str:
-    return f"can't listen at {address.host} port {address.port}: {error.strerror or error}"
+        message = f"can't listen at {address.host} port {address.port}: {error.strerror or error}"
+        raise BindError(message) from error
 
 
 class _SignalHandler:
@@ -123,62 +118,37 @@ class _SignalHandler:
             self._loop.call_soon_threadsafe(self._stop_event.set)
 
 
-class _Readiness:
-    """Tell who waits for the server: the ready file first, then the banner, which nobody may read.
+class _Announcement:
+    """What says that the server answers: the ready file first, then the banner.
 
-    In a daemon thread, as the user's token loads the cryptography while requests are answered already; and with
-    writers that wait for no reader, so that a full pipe or a stopped terminal neither delays the ready file nor keeps
-    the process from ending.
+    The banner's writers wait for no reader, so that a full pipe or a stopped terminal does not keep the process from
+    ending.
     """
 
-    def __init__(self, options: ServeFlags, sandbox: Sandbox, tls: TlsSetup, control: ControlPlane) -> None:
+    def __init__(self, options: ServeFlags) -> None:
         self._options = options
-        self._sandbox = sandbox
-        self._tls = tls
-        self._control = control
         self._ready_file_text: str | None = None
-        self._failure: Exception | None = None
-        self._thread: threading.Thread | None = None
         self._writers: list[LineWriter] = []
         if options.ready_file is not None:
             _check_ready_file_not_in_use(options.ready_file)
             remove_file(options.ready_file, _READY_FILE_FLAG)  # a killed server's: it would call us ready too early
 
-    def announce_in_thread(self, base_url: str, on_failure: Callable[[], object]) -> None:
-        """Announce that requests are answered; call ``on_failure``, in a thread, where that can't be."""
-        self._thread = threading.Thread(
-            target=self._announce, args=(base_url, on_failure), name="fake-credits-announcement", daemon=True
-        )
-        self._thread.start()
+    def announce(self, sandbox: Sandbox, env: dict[str, str]) -> None:
+        """Write and print what clients need to know."""
+        options, text = self._options, _format_dotenv(env)
+        if options.ready_file is not None:
+            write_file(options.ready_file, text, _READY_FILE_FLAG)
+            self._ready_file_text = text
+        self._print(STDOUT, _format_banner(options, sandbox, env))
+        if options.expose:
+            self._print(STDERR, "Warning: --expose: everyone who can reach this port can try its API.")
 
     def close(self) -> None:
-        """Withdraw the ready file, unless another server's is there by now; raise why it could not be written."""
-        if self._thread is not None:
-            self._thread.join(_ANNOUNCE_TIMEOUT_S)
-        file = self._options.ready_file
-        if file is not None and self._ready_file_text is not None:
-            remove_file(file, _READY_FILE_FLAG, only_with_text=self._ready_file_text)
+        """Remove the ready file, unless another server has replaced it."""
+        if self._options.ready_file is not None and self._ready_file_text is not None:
+            remove_file(self._options.ready_file, _READY_FILE_FLAG, only_with_text=self._ready_file_text)
         for writer in self._writers:
             writer.close()
-        if self._failure is not None:
-            raise self._failure
-
-    def _announce(self, base_url: str, on_failure: Callable[[], object]) -> None:
-        options = self._options
-        try:
-            env = {**application_env(self._sandbox, base_url), **self._tls.env_variables}
-            env |= control_env(base_url, self._control)
-            contents = _format_dotenv(env)
-            if options.ready_file is not None:
-                write_file(options.ready_file, contents, _READY_FILE_FLAG)
-                self._ready_file_text = contents
-            self._print(STDOUT, _format_banner(options, self._sandbox, env))
-            if options.expose:
-                self._print(STDERR, "Warning: --expose: everyone who can reach this port can try its API.")
-        except Exception as failure:  # noqa: BLE001 - raised again by close(), in the main thread
-            self._failure = failure
-            with suppress(RuntimeError):  # the loop has ended by itself
-                on_failure()
 
     def _print(self, descriptor: int, text: str) -> None:
         self._writers.append(LineWriter(descriptor))
@@ -203,11 +173,23 @@ def _check_ready_file_not_in_use(ready_file: Path) -> None:
         raise click.UsageError(f"{_READY_FILE_FLAG} {str(ready_file)!r} {problem}: end that, or give another file")
 
 
-async def _serve(runner: ServerRunner, readiness: _Readiness, signals: _SignalHandler) -> None:
-    stop, loop = signals.stop_event(), asyncio.get_running_loop()
-    await runner.run(
-        stop, lambda: readiness.announce_in_thread(runner.base_url, lambda: loop.call_soon_threadsafe(stop.set))
-    )
+async def _serve(runner: ServerRunner, announce: Callable[[], None], signals: _SignalHandler) -> None:
+    """Serve until a signal, or until the announcement fails.
+
+    It runs in a thread: the user's token loads the cryptography while requests are answered already.
+    """
+    stop = signals.stop_event()
+    tasks: list[asyncio.Task[None]] = []
+
+    def on_ready() -> None:
+        task = asyncio.create_task(asyncio.to_thread(announce))
+        task.add_done_callback(lambda task: stop.set() if task.exception() else None)
+        tasks.append(task)
+
+    try:
+        await runner.run(stop, on_ready)
+    finally:
+        await asyncio.gather(*tasks)
 
 
 def _format_dotenv(env: dict[str, str]) -> str:
