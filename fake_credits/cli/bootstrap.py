@@ -2,9 +2,11 @@
 
 import itertools
 import json
+from collections import Counter
 from collections.abc import Generator
 from contextlib import contextmanager
 from dataclasses import replace
+from inspect import signature
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -13,7 +15,7 @@ import click
 from fake_credits.cli.flags import ServerFlags, TokenFlags
 from fake_credits.cli.output import ExchangeLog, print_loading
 from fake_credits.clock import wall_clock_ms
-from fake_credits.contract import Contract, ContractError
+from fake_credits.contract import Contract
 from fake_credits.control.app import ControlPlane
 from fake_credits.files import atomic_file
 from fake_credits.sandbox import Sandbox
@@ -49,64 +51,40 @@ _ENV_TOKEN_LIFETIME_S = 24 * 3600
 
 
 def create_sandbox(options: ServerFlags) -> Sandbox:
-    """Return the one sandbox that this process serves."""
-    settings, keys = _sandbox_options(options), load_signing_keys(options.key_file)
+    """Return the first sandbox that this process serves."""
+    for name, count in Counter(name for name, _ in options.users).items():
+        if count > 1:
+            raise click.UsageError(f"--user {name!r} is given {count} times: once is enough")
+    values = {name: getattr(options, name) for name in signature(SandboxOptions).parameters if hasattr(options, name)}
+    values |= {"users": dict(options.users), "trust": dict(options.trust), "faults": options.scenarios}
+    if options.world is not None:
+        print_loading(options.world, options.log)
+        values["world"] = find_world(options.world, options.seed, "--world")
+    keys = load_signing_keys(options.key_file)
     try:
-        return Sandbox(settings, keys, "s1")
-    except WorldError as error:  # of the users: they are made now
+        if options.cors_origins:
+            values["contract"] = replace(options.contract, cors_origins=options.cors_origins)
+        return Sandbox(SandboxOptions(**values), keys, "s1")
+    except WorldError as error:  # its users are made now
         raise click.ClickException(f"--world: {error}") from None
-    except ValueError as error:  # a file without keys, a header not to keep; all else was checked with its flag
+    except ValueError as error:  # of two flags together, or of a file's content
         raise click.UsageError(str(error)) from None
 
 
-def _sandbox_options(options: ServerFlags) -> SandboxOptions:
-    _check_duplicate_users(options.users)
-    contract = options.contract
-    if options.cors_origins:
-        try:
-            contract = replace(contract, cors_origins=options.cors_origins)
-        except ContractError as error:
-            raise click.UsageError(f"--cors-origin: {error}") from None
-    if options.world is not None:
-        print_loading(options.world, options.log)
-    try:
-        return SandboxOptions(
-            contract=contract,
-            seed=options.seed,
-            application_id=options.application_id,
-            user_id=options.user_id,
-            balance=options.balance,
-            users=dict(options.users),
-            world=find_world(options.world, options.seed, "--world") if options.world is not None else None,
-            api_key=options.api_key,
-            auth_provider=options.auth_provider,
-            trust=dict(options.trust),
-            keep_headers=options.keep_headers,
-            faults=list(options.scenarios),
-            latency=options.latency,
-        )
-    except ValueError as error:
-        raise click.UsageError(f"--balance and --user: {error}") from None
-
-
-def _check_duplicate_users(users: tuple[tuple[str, int], ...]) -> None:
-    names = [name for name, _ in users]
-    for name in names:
-        if names.count(name) > 1:
-            raise click.UsageError(f"--user {name!r} is given {names.count(name)} times: once is enough")
-
-
-def create_control_plane(options: ServerFlags, sandboxes: SandboxRegistry, log: ExchangeLog) -> ControlPlane:
-    """Return the control plane of the process's sandboxes; those that it makes are logged as the first one is."""
-    ordinals = itertools.count(2)
-    keys = sandboxes.base_sandbox.keys
+def create_control_plane(
+    options: ServerFlags, sandbox: Sandbox, log: ExchangeLog
+) -> tuple[SandboxRegistry, ControlPlane]:
+    """Return the process's sandboxes and their control plane; all of them are logged."""
+    sandboxes, ordinals = SandboxRegistry(sandbox), itertools.count(2)
+    log.attach(sandbox.journal, sandbox.bugs)
 
     def create(settings: SandboxOptions) -> Sandbox:
-        sandbox = Sandbox(settings, keys, f"s{next(ordinals)}")
-        log.attach(sandbox.journal, sandbox.bugs)
-        return sandbox
+        created = Sandbox(settings, sandbox.keys, f"s{next(ordinals)}")
+        log.attach(created.journal, created.bugs)
+        return created
 
-    return ControlPlane(sandboxes, create, options.control_token, sandbox_limit=options.sandbox_limit)
+    control = ControlPlane(sandboxes, create, options.control_token, sandbox_limit=options.sandbox_limit)
+    return sandboxes, control
 
 
 def find_world(name: str, seed: int, flag: str) -> "World":

@@ -1,4 +1,4 @@
-"""Own the commands and the exit codes; know nothing of how a command does its work, which it loads when it runs.
+"""The commands and their exit codes; what a command needs is loaded when it runs.
 
 Exit codes: 0; 1 failure; 2 usage; 3 could not bind; 130 interrupted. ``run`` ends with its command's own code, with
 126 or 127 where that can't be run, and with 128 + N where signal N ended it, as a shell does.
@@ -33,7 +33,7 @@ _EXIT_INTERRUPTED = 130
 
 
 def main() -> None:
-    """Be ``fake-credits``: run a command and leave with its exit code, never with a traceback for a user's mistake."""
+    """Run a command and exit with its code, never with a traceback for a user's mistake."""
     # Open what is closed of stdin, stdout and stderr: libuv aborts if one of its sockets gets such a number.
     while (descriptor := os.open(os.devnull, os.O_RDWR)) <= 2:
         pass
@@ -54,7 +54,7 @@ def main() -> None:
 
 @contextmanager
 def _exit_immediately_on_sigint() -> Generator[None]:
-    """Let Ctrl-C end the process, which has begun nothing: an import may swallow KeyboardInterrupt."""
+    """End the process at Ctrl-C, since an import may swallow KeyboardInterrupt."""
     previous_handler = signal.getsignal(signal.SIGINT)
     if previous_handler is not signal.default_int_handler:
         yield
@@ -138,4 +138,4 @@ def wait(options: WaitFlags, url: str) -> None:
     """Wait until a server answers: its /_fake/readyz, or URL itself where that has a path."""
     from fake_credits.cli.wait import wait_until_ready
 
-    sys.exit(wait_until_ready(url, options.timeout, options.ca))
+    wait_until_ready(url, options.timeout, options.ca)

@@ -1,4 +1,4 @@
-"""Own `run`: a command beside a server, from its environment to its last process; know nothing of HTTP.
+"""The command `run`: a command beside a server, from its environment to its last process.
 
 The command stays in our process group, so that a terminal's Ctrl-C, Ctrl-Z and job control treat it as if we were not
 there. What it leaves running is ended: on Linux we adopt orphans (a "subreaper"), so even what has left the group is
@@ -26,7 +26,6 @@ from fake_credits.cli.https import tls_setup, trust_env
 from fake_credits.cli.output import ExchangeLog, print_problems
 from fake_credits.cli.serve import report_bind_errors
 from fake_credits.clock import monotonic_s
-from fake_credits.sandboxes import SandboxRegistry
 from fake_credits.transports.environment import ENV_VALUE_NAMES, no_proxy_with_loopback
 from fake_credits.transports.live import BindOptions, LiveServer
 
@@ -45,11 +44,9 @@ def run(options: RunFlags, command: tuple[str, ...]) -> int:
     with child.exit_immediately():  # a large world takes half a minute
         sandbox = create_sandbox(options)
     log = ExchangeLog(options.log, options.seed)
-    log.attach(sandbox.journal, sandbox.bugs)
     loopback = BindOptions()
     with tls_setup(options, loopback, loopback.host) as (address, ca_file), trust_env(ca_file, os.environ) as ca_env:
-        sandboxes = SandboxRegistry(sandbox)
-        control = create_control_plane(options, sandboxes, log)
+        sandboxes, control = create_control_plane(options, sandbox, log)
         server = LiveServer(sandbox.contract, sandboxes, address, control=control)
         with report_bind_errors(address):
             server.start()
@@ -66,7 +63,7 @@ def run(options: RunFlags, command: tuple[str, ...]) -> int:
 
 
 class _ChildProcess:
-    """Be the command: started, sent the signals that are sent to us, and waited for with all that it started."""
+    """The command: started, sent the signals that are sent to us, and waited for with all that it started."""
 
     def __init__(self, grace_s: float) -> None:
         self._grace_s = grace_s
@@ -79,7 +76,7 @@ class _ChildProcess:
 
     @contextlib.contextmanager
     def exit_immediately(self) -> Generator[None, None, None]:
-        """End this process where it is told to end in this block, before there is a command."""
+        """End this process at a signal during this block, before there is a command."""
         self._exits_immediately = True
         yield
         self._exits_immediately = False
@@ -131,7 +128,7 @@ def _signal_numbers(names: Iterable[str]) -> list[int]:
 
 
 def _is_foreground() -> bool:
-    """Tell whether a terminal's signals reach the command too."""
+    """Return whether a terminal's signals reach the command too."""
     if sys.platform == "win32":
         return True  # a console sends them to every process of ours
     try:
@@ -142,7 +139,7 @@ def _is_foreground() -> bool:
 
 
 def _terminate_orphans(grace_s: float) -> None:
-    """Ask what the command has left running to end, then make it; the kernel says when there is nothing left."""
+    """Terminate what the command has left running, then kill it; the kernel says when there is nothing left."""
     pause, terminated, started_s = threading.Event(), set[int](), monotonic_s()
     with contextlib.suppress(ChildProcessError):
         while (waited_s := monotonic_s() - started_s) < grace_s + _KILL_TIMEOUT_S:

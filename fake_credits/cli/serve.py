@@ -1,4 +1,4 @@
-"""Own `serve`: one server as the process, from its socket to its summary; know nothing of flags or of HTTP."""
+"""The command `serve`: one server as the process, from its socket to its summary."""
 
 import asyncio
 import errno
@@ -7,7 +7,7 @@ import shlex
 import signal
 import sys
 from collections.abc import Callable, Generator
-from contextlib import closing, contextmanager
+from contextlib import closing, contextmanager, suppress
 from pathlib import Path
 from types import FrameType
 from urllib.parse import quote, urlsplit
@@ -27,7 +27,6 @@ from fake_credits.cli.https import tls_setup
 from fake_credits.cli.output import STDERR, STDOUT, ExchangeLog, LineWriter, print_problems
 from fake_credits.contract import Operation
 from fake_credits.sandbox import Sandbox
-from fake_credits.sandboxes import SandboxRegistry
 from fake_credits.transports.environment import LOOPBACK_HOSTS
 from fake_credits.transports.live import BindOptions, ServerRunner, bind, new_event_loop, reachable_host
 
@@ -56,17 +55,14 @@ def serve(options: ServeFlags) -> int:
         tls_setup(options, address, reachable_host(listener)) as (address, ca_file),
         closing(ExchangeLog(options.log, options.seed)) as log,
     ):
-        sandboxes = SandboxRegistry(sandbox)
-        control = create_control_plane(options, sandboxes, log)
+        sandboxes, control = create_control_plane(options, sandbox, log)
         runner = ServerRunner(sandbox.contract, sandboxes, address, listener, control)
-        with closing(_Announcement(options)) as announcement:
-            log.attach(sandbox.journal, sandbox.bugs)
-            with asyncio.Runner(loop_factory=new_event_loop) as loop:
+        with closing(_Announcement(options)) as announcement, asyncio.Runner(loop_factory=new_event_loop) as loop:
 
-                def announce() -> None:
-                    announcement.announce(sandbox, server_env(sandbox, runner.base_url, control, ca_file))
+            def announce() -> None:
+                announcement.announce(sandbox, server_env(sandbox, runner.base_url, control, ca_file))
 
-                loop.run(_serve(runner, announce, signals))
+            loop.run(_serve(runner, announce, signals))
     print_problems(sandboxes, options.log)
     return signals.exit_code
 
@@ -84,13 +80,12 @@ def report_bind_errors(address: BindOptions) -> Generator[None, None, None]:
 
 
 class _SignalHandler:
-    """Be told by SIGINT, SIGTERM, SIGHUP or SIGBREAK to stop; also before the loop runs, and more than once."""
+    """A handler of SIGINT, SIGTERM, SIGHUP and SIGBREAK, which stops the server; also before the loop runs."""
 
     def __init__(self) -> None:
         self.exit_code = 0
         self._is_stopping = self._exits_immediately = False
-        self._loop: asyncio.AbstractEventLoop | None = None
-        self._stop_event: asyncio.Event | None = None
+        self._stop_server: Callable[[], object] | None = None
         for name in ("SIGINT", "SIGTERM", "SIGHUP", "SIGBREAK"):
             number = getattr(signal, name, None)  # only Windows has SIGBREAK, and no SIGHUP, which nohup ignores
             if number is not None and not (name == "SIGHUP" and signal.getsignal(number) is signal.SIG_IGN):
@@ -98,24 +93,26 @@ class _SignalHandler:
 
     @contextmanager
     def exit_immediately(self) -> Generator[None, None, None]:
-        """End the process where it is told to stop in this block, which has nothing to withdraw."""
+        """End the process at a signal during this block, which leaves nothing to clean up."""
         self._exits_immediately = True
         yield
         self._exits_immediately = False
 
     def stop_event(self) -> asyncio.Event:
-        self._loop, self._stop_event = asyncio.get_running_loop(), asyncio.Event()
+        loop, event = asyncio.get_running_loop(), asyncio.Event()
         if self._is_stopping:
-            self._stop_event.set()
-        return self._stop_event
+            event.set()
+        self._stop_server = lambda: loop.call_soon_threadsafe(event.set)
+        return event
 
     def _on_signal(self, number: int, _frame: FrameType | None) -> None:
         if not self._is_stopping:
             self._is_stopping, self.exit_code = True, 130 if number == signal.SIGINT else 0
         if self._exits_immediately:
             sys.exit(self.exit_code)
-        if self._loop is not None and self._stop_event is not None and not self._loop.is_closed():
-            self._loop.call_soon_threadsafe(self._stop_event.set)
+        if self._stop_server is not None:
+            with suppress(RuntimeError):  # the loop is closed
+                self._stop_server()
 
 
 class _Announcement:

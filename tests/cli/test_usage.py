@@ -174,7 +174,7 @@ def test_every_run_variable_has_an_env_placeholder() -> None:
         (["serve", "--host", "http://localhost"], "--host.*without scheme and port"),
         (["serve", "--host", "0.0.0.0", "--port", "0"], "--host 0.0.0.0 is beyond loopback.*--expose"),  # noqa: S104
         (["serve", "--allow-host", "credits:8402"], "--allow-host.*without scheme and port"),
-        (["serve", "--cors-origin", "https://app.example/"], "--cors-origin.*https://app.example/.*is no origin"),
+        (["serve", "--cors-origin", "https://app.example/"], "cors_origins.*https://app.example/.*is no origin"),
         (["serve", "--log", "xml"], "--log.*'xml' is not one of 'text', 'json', 'off'"),
         (["serve", "--balance", "-1"], "--balance.*-1 is not in the range"),
         (["serve", "--world", "dmo"], "--world: there is no world 'dmo', and no file: did you mean 'demo'"),
@@ -190,7 +190,7 @@ def test_every_run_variable_has_an_env_placeholder() -> None:
         (["run", "--user", "ada=1", "--user", "ada=2", "true"], "--user 'ada' is given 2 times"),
         (
             ["run", "--user", "user-id=5", "--balance", "7", "true"],
-            r"--balance and --user: balance=7 and users=\{'user-id': 5\} contradict each other",
+            r"balance=7 and users=\{'user-id': 5\} contradict each other",
         ),
         (["serve", "--user", "ada"], "--user.*'ada' is not NAME=BALANCE"),
         (["serve", "--user", "ada=-1"], "--user.*-1 is not in the range 0<=x<="),
