@@ -17,6 +17,7 @@ from urllib.parse import urlsplit
 import click
 
 from fake_credits.contract import DEFAULT_CONTRACT, MAX_AMOUNT, Contract
+from fake_credits.contract.loading import load_contract
 from fake_credits.transports.environment import ENV_VALUE_NAMES
 
 __all__ = [
@@ -114,12 +115,6 @@ def _bad_token_kind(text: str) -> object:
     return click.Choice(tuple(BAD_TOKENS))(text)
 
 
-def _contract(text: str) -> Contract:
-    from fake_credits.contract.loading import load_contract
-
-    return load_contract(text)
-
-
 def _base_url(text: str) -> str:
     from fake_credits.client.arguments import BaseUrl
 
@@ -179,7 +174,7 @@ _FAULT_PRESET_NAMES = (
 )
 _WORLD_CHOICES = "tiny, demo, edge, load, a profile of your own (TOML) or a world in a file (JSON)"
 
-_CONTRACT_FILE = Parsed("FILE", _contract)
+_CONTRACT_FILE = Parsed("FILE", load_contract)
 _EXISTING_FILE = Parsed("FILE", click.Path(exists=True, dir_okay=False, path_type=Path))
 _HOST = Parsed("HOST", _host)
 _ID = Parsed("ID", parse_id)

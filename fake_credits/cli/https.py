@@ -22,12 +22,8 @@ from fake_credits.transports.live import BindOptions, TlsOptions
 __all__ = ["tls_setup", "trust_env"]
 
 _CA_FLAG, _CERT_FLAG, _KEY_FLAG = "--tls-ca", "--tls-cert", "--tls-key"
-_NODE_VAR, _OPENSSL_VAR, _REQUESTS_VAR, _CURL_VAR = (
-    "NODE_EXTRA_CA_CERTS",
-    "SSL_CERT_FILE",
-    "REQUESTS_CA_BUNDLE",
-    "CURL_CA_BUNDLE",
-)
+_NODE_VAR, _OPENSSL_VAR = "NODE_EXTRA_CA_CERTS", "SSL_CERT_FILE"
+_REQUESTS_VAR, _CURL_VAR = "REQUESTS_CA_BUNDLE", "CURL_CA_BUNDLE"
 _WORLD_READABLE_MODE = 0o644  # other users' programs are to trust it too; the umask has the last word
 _PEM_CERTIFICATE = re.compile(
     r"-----BEGIN (?:TRUSTED )?CERTIFICATE-----.*?-----END (?:TRUSTED )?CERTIFICATE-----", re.DOTALL
@@ -36,9 +32,7 @@ _HASHED_CA_FILE_NAME = re.compile(r"[0-9a-f]{8}\.[0-9]+")  # what OpenSSL reads 
 
 
 @contextlib.contextmanager
-def tls_setup(
-    options: ServerFlags, address: BindOptions, host: str
-) -> Generator[tuple[BindOptions, Path | None], None, None]:
+def tls_setup(options: ServerFlags, address: BindOptions, host: str) -> Generator[tuple[BindOptions, Path | None]]:
     """Yield the address with the https that the flags ask for, and the file of our own CA, removed at the end.
 
     ``host`` is where this machine reaches the server.
@@ -69,7 +63,7 @@ def _from_files(certificate: Path, key: Path, host: str) -> tuple[TlsOptions, tu
 
 
 @contextlib.contextmanager
-def _generated(ca_file: Path | None, hosts: tuple[str, ...]) -> Generator[tuple[TlsOptions, Path], None, None]:
+def _generated(ca_file: Path | None, hosts: tuple[str, ...]) -> Generator[tuple[TlsOptions, Path]]:
     from fake_credits.transports.certificates import CA_FILE_COMMENT, issue_certificate, server_ssl_context
 
     if ca_file is not None and ca_file.exists() and not ca_file.read_bytes().startswith(CA_FILE_COMMENT.encode()):
@@ -85,8 +79,8 @@ def _generated(ca_file: Path | None, hosts: tuple[str, ...]) -> Generator[tuple[
 
 
 @contextlib.contextmanager
-def trust_env(ca_file: Path | None, env: Mapping[str, str]) -> Generator[dict[str, str], None, None]:
-    """Lend the variables by which a command trusts a CA beside what it trusts under these variables; none without one.
+def trust_env(ca_file: Path | None, env: Mapping[str, str]) -> Generator[dict[str, str]]:
+    """Yield the variables by which a command trusts a CA beside what it trusts already; without a CA, none.
 
     Node adds to roots of its own; what the others name replaces the roots, so theirs are in it.
     """
@@ -116,9 +110,9 @@ def _trusted_certificates(env: Mapping[str, str]) -> dict[str, list[str]]:
         _OPENSSL_VAR: configured[_OPENSSL_VAR] or system,
         _REQUESTS_VAR: configured[_REQUESTS_VAR] or configured[_CURL_VAR] or system,  # as requests itself does
     }
-    return (
-        {**by_variable, _CURL_VAR: configured[_CURL_VAR]} if configured[_CURL_VAR] else by_variable
-    )  # unless set, curl goes by OpenSSL's
+    if configured[_CURL_VAR]:  # unless set, curl goes by OpenSSL's
+        by_variable[_CURL_VAR] = configured[_CURL_VAR]
+    return by_variable
 
 
 def _certificates_from_env(variable: str, env: Mapping[str, str]) -> list[str]:

@@ -14,18 +14,7 @@ from types import FrameType
 
 import click
 
-from fake_credits.cli.flags import (
-    OpenApiFlags,
-    Parsed,
-    RunFlags,
-    SeedFlags,
-    ServeFlags,
-    TokenFlags,
-    WaitFlags,
-    health_url,
-    options_from,
-    parse_id,
-)
+from fake_credits.cli import flags
 
 __all__ = ["cli", "main"]
 
@@ -75,8 +64,8 @@ def cli() -> None:
 
 
 @cli.command()
-@options_from(ServeFlags)
-def serve(options: ServeFlags) -> None:
+@flags.options_from(flags.ServeFlags)
+def serve(options: flags.ServeFlags) -> None:
     """Serve until told to stop: SIGTERM is a success, Ctrl-C ends with 130."""
     with _exit_immediately_on_sigint():
         from fake_credits.cli.serve import serve as run_server
@@ -85,9 +74,9 @@ def serve(options: ServeFlags) -> None:
 
 
 @cli.command(context_settings={"allow_interspersed_args": False})
-@options_from(RunFlags)
+@flags.options_from(flags.RunFlags)
 @click.argument("command", nargs=-1, required=True, type=click.UNPROCESSED)
-def run(options: RunFlags, command: tuple[str, ...]) -> None:
+def run(options: flags.RunFlags, command: tuple[str, ...]) -> None:
     """Run a command beside a server of its own, with CREDITS_BASE_URL, CREDITS_API_KEY, ... in its environment.
 
     Ends with the command's exit code, and leaves nothing behind. 126 or 127: the command can't be run.
@@ -99,9 +88,9 @@ def run(options: RunFlags, command: tuple[str, ...]) -> None:
 
 
 @cli.command()
-@options_from(TokenFlags)
-@click.argument("user", type=Parsed("USER", parse_id))
-def token(options: TokenFlags, user: str) -> None:
+@flags.options_from(flags.TokenFlags)
+@click.argument("user", type=flags.Parsed("USER", flags.parse_id))
+def token(options: flags.TokenFlags, user: str) -> None:
     """Print a token for a user, good or bad, that a server with the same --key-file accepts, or refuses."""
     from fake_credits.cli.bootstrap import mint_token
 
@@ -109,8 +98,8 @@ def token(options: TokenFlags, user: str) -> None:
 
 
 @cli.command()
-@options_from(SeedFlags)
-def seed(options: SeedFlags) -> None:
+@flags.options_from(flags.SeedFlags)
+def seed(options: flags.SeedFlags) -> None:
     """Make demo data: users with believable histories, into a file or into any server that speaks the contract.
 
     Ended before its end, it goes on where it was: the same command again writes what is missing, and nothing twice.
@@ -121,8 +110,8 @@ def seed(options: SeedFlags) -> None:
 
 
 @cli.command()
-@options_from(OpenApiFlags)
-def openapi(options: OpenApiFlags) -> None:
+@flags.options_from(flags.OpenApiFlags)
+def openapi(options: flags.OpenApiFlags) -> None:
     """Print the OpenAPI 3.1 document of a contract."""
     from fake_credits.cli.bootstrap import openapi_json
 
@@ -132,9 +121,9 @@ def openapi(options: OpenApiFlags) -> None:
 
 
 @cli.command()
-@options_from(WaitFlags)
-@click.argument("url", type=Parsed("URL", health_url))
-def wait(options: WaitFlags, url: str) -> None:
+@flags.options_from(flags.WaitFlags)
+@click.argument("url", type=flags.Parsed("URL", flags.health_url))
+def wait(options: flags.WaitFlags, url: str) -> None:
     """Wait until a server answers: its /_fake/readyz, or URL itself where that has a path."""
     from fake_credits.cli.wait import wait_until_ready
 

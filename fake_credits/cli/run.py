@@ -14,7 +14,7 @@ import signal
 import subprocess
 import sys
 import threading
-from collections.abc import Generator, Iterable
+from collections.abc import Generator
 from pathlib import Path
 from types import FrameType
 
@@ -31,8 +31,14 @@ from fake_credits.transports.live import BindOptions, LiveServer
 
 __all__ = ["run"]
 
-_STOP_SIGNALS = ("SIGINT", "SIGTERM", "SIGHUP", "SIGQUIT", "SIGBREAK")
-_FORWARDED_SIGNALS = (*_STOP_SIGNALS, "SIGUSR1", "SIGUSR2")
+
+def _signal_numbers(*names: str) -> frozenset[int]:
+    return frozenset(getattr(signal, name) for name in names if hasattr(signal, name))  # Windows lacks most
+
+
+_TERMINAL_SIGNALS = _signal_numbers("SIGINT", "SIGQUIT", "SIGBREAK")
+_STOP_SIGNALS = _TERMINAL_SIGNALS | _signal_numbers("SIGTERM", "SIGHUP")
+_FORWARDED_SIGNALS = _STOP_SIGNALS | _signal_numbers("SIGUSR1", "SIGUSR2")
 _EXIT_CANNOT_RUN, _EXIT_NOT_FOUND = 126, 127  # as sh(1) and env(1)
 _KILL_TIMEOUT_S = 1.0
 _PR_SET_CHILD_SUBREAPER = 36
@@ -70,12 +76,12 @@ class _ChildProcess:
         self._process: subprocess.Popen[bytes] | None = None
         self._pending_signals: list[int] = []
         self._exits_immediately = False
-        for number in _signal_numbers(_FORWARDED_SIGNALS):
+        for number in _FORWARDED_SIGNALS:
             if signal.getsignal(number) is not signal.SIG_IGN or number == signal.SIGINT:
                 signal.signal(number, self._on_signal)
 
     @contextlib.contextmanager
-    def exit_immediately(self) -> Generator[None, None, None]:
+    def exit_immediately(self) -> Generator[None]:
         """End this process at a signal during this block, before there is a command."""
         self._exits_immediately = True
         yield
@@ -104,11 +110,11 @@ class _ChildProcess:
         return 128 - code if code < 0 else code
 
     def _on_signal(self, number: int, _frame: FrameType | None) -> None:
-        if self._exits_immediately and number in _signal_numbers(_STOP_SIGNALS):
+        if self._exits_immediately and number in _STOP_SIGNALS:
             sys.exit(128 + number)
         if self._process is None:
             self._pending_signals.append(number)
-        elif not (number in _signal_numbers(("SIGINT", "SIGQUIT", "SIGBREAK")) and _is_foreground()):
+        elif not (number in _TERMINAL_SIGNALS and _is_foreground()):
             # A terminal has sent it to the command too, which may ignore it, as a shell does; twice means "at once".
             self._forward(self._process, number)
 
@@ -117,14 +123,10 @@ class _ChildProcess:
             process.terminate()  # send_signal() raises there for all but SIGTERM, which is this
             return
         process.send_signal(number)
-        if number in _signal_numbers(_STOP_SIGNALS):
+        if number in _STOP_SIGNALS:
             kill_timer = threading.Timer(self._grace_s, process.kill)
             kill_timer.daemon = True
             kill_timer.start()
-
-
-def _signal_numbers(names: Iterable[str]) -> list[int]:
-    return [getattr(signal, name) for name in names if hasattr(signal, name)]  # Windows lacks most
 
 
 def _is_foreground() -> bool:

@@ -68,7 +68,7 @@ def serve(options: ServeFlags) -> int:
 
 
 @contextmanager
-def report_bind_errors(address: BindOptions) -> Generator[None, None, None]:
+def report_bind_errors(address: BindOptions) -> Generator[None]:
     """Turn the failure to get an address into a message that names it."""
     try:
         yield
@@ -92,7 +92,7 @@ class _SignalHandler:
                 signal.signal(number, self._on_signal)
 
     @contextmanager
-    def exit_immediately(self) -> Generator[None, None, None]:
+    def exit_immediately(self) -> Generator[None]:
         """End the process at a signal during this block, which leaves nothing to clean up."""
         self._exits_immediately = True
         yield
