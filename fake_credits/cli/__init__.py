@@ -1,3 +1,3 @@
-"""Own the command line; know nothing of how the server does what it is told."""
+"""The command line."""
 
 from fake_credits.cli.main import main as main

@@ -2,19 +2,22 @@
 
 import itertools
 import json
+from collections import Counter
+from collections.abc import Generator
+from contextlib import contextmanager
 from dataclasses import replace
+from inspect import signature
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import click
 
-from fake_credits.cli import files
 from fake_credits.cli.flags import ServerFlags, TokenFlags
 from fake_credits.cli.output import ExchangeLog, print_loading
 from fake_credits.clock import wall_clock_ms
-from fake_credits.contract import DEFAULT_CONTRACT, Contract, ContractError
-from fake_credits.contract.loading import load_contract
+from fake_credits.contract import Contract
 from fake_credits.control.app import ControlPlane
+from fake_credits.files import atomic_file
 from fake_credits.sandbox import Sandbox
 from fake_credits.sandbox_options import SandboxOptions
 from fake_credits.sandboxes import SandboxRegistry
@@ -29,79 +32,59 @@ if TYPE_CHECKING:
     from fake_credits.worlds.world import World
 
 __all__ = [
-    "application_env",
-    "contract_from_file",
-    "control_env",
+    "CA_VARIABLE",
     "create_control_plane",
     "create_sandbox",
     "find_world",
     "load_signing_keys",
     "mint_token",
     "openapi_json",
+    "remove_file",
+    "server_env",
+    "write_file",
 ]
+
+CA_VARIABLE = "CREDITS_CA_FILE"
+"""The variable that names the file of the CA that was made, beside those of `fake_credits.transports.environment`."""
 
 _ENV_TOKEN_LIFETIME_S = 24 * 3600
 
 
 def create_sandbox(options: ServerFlags) -> Sandbox:
-    """Return the one sandbox that this process serves."""
-    settings, keys = _sandbox_options(options), load_signing_keys(options.key_file)
+    """Return the first sandbox that this process serves."""
+    for name, count in Counter(name for name, _ in options.users).items():
+        if count > 1:
+            raise click.UsageError(f"--user {name!r} is given {count} times: once is enough")
+    values = {name: getattr(options, name) for name in signature(SandboxOptions).parameters if hasattr(options, name)}
+    values |= {"users": dict(options.users), "trust": dict(options.trust), "faults": options.scenarios}
+    if options.world is not None:
+        print_loading(options.world, options.log)
+        values["world"] = find_world(options.world, options.seed, "--world")
+    keys = load_signing_keys(options.key_file)
     try:
-        return Sandbox(settings, keys, "s1")
-    except WorldError as error:  # of the users: they are made now
+        if options.cors_origins:
+            values["contract"] = replace(options.contract, cors_origins=options.cors_origins)
+        return Sandbox(SandboxOptions(**values), keys, "s1")
+    except WorldError as error:  # its users are made now
         raise click.ClickException(f"--world: {error}") from None
-    except ValueError as error:  # a file without keys, a header not to keep; all else was checked with its flag
+    except ValueError as error:  # of two flags together, or of a file's content
         raise click.UsageError(str(error)) from None
 
 
-def _sandbox_options(options: ServerFlags) -> SandboxOptions:
-    _check_duplicate_users(options.users)
-    contract = contract_from_file(options.contract, options.cors_origins)
-    if options.world:
-        print_loading(options.world, options.log)
-    try:
-        return SandboxOptions(
-            contract=contract,
-            seed=options.seed,
-            application_id=options.application_id,
-            user_id=options.user_id,
-            balance=options.balance,
-            users=dict(options.users),
-            world=find_world(options.world, options.seed, "--world") if options.world else None,
-            api_key=options.api_key,
-            auth_provider=options.auth_provider,
-            trust=dict(options.trust),
-            keep_headers=options.keep_headers,
-            faults=list(options.scenarios),
-            latency=options.latency,
-        )
-    except ValueError as error:
-        raise click.UsageError(f"--balance and --user: {error}") from None
-
-
-def _check_duplicate_users(users: tuple[tuple[str, int], ...]) -> None:
-    names = [name for name, _ in users]
-    for name in names:
-        if names.count(name) > 1:
-            raise click.UsageError(f"--user {name!r} is given {names.count(name)} times: once is enough")
-
-
-def create_control_plane(options: ServerFlags, sandboxes: SandboxRegistry, log: ExchangeLog) -> ControlPlane:
-    """Return the control plane of the process's sandboxes; those that it makes are logged as the first one is."""
-    ordinals = itertools.count(2)
-    keys = sandboxes.base_sandbox.keys
+def create_control_plane(
+    options: ServerFlags, sandbox: Sandbox, log: ExchangeLog
+) -> tuple[SandboxRegistry, ControlPlane]:
+    """Return the process's sandboxes and their control plane; all of them are logged."""
+    sandboxes, ordinals = SandboxRegistry(sandbox), itertools.count(2)
+    log.attach(sandbox.journal, sandbox.bugs)
 
     def create(settings: SandboxOptions) -> Sandbox:
-        sandbox = Sandbox(settings, keys, f"s{next(ordinals)}")
-        log.attach(sandbox.journal, sandbox.bugs)
-        return sandbox
+        created = Sandbox(settings, sandbox.keys, f"s{next(ordinals)}")
+        log.attach(created.journal, created.bugs)
+        return created
 
-    return ControlPlane(sandboxes, create, options.control_token, sandbox_limit=options.sandbox_limit)
-
-
-def control_env(base_url: str, control: ControlPlane) -> dict[str, str]:
-    """Return the variables that a suite reads to reach the control plane."""
-    return {"FAKE_CREDITS_URL": base_url, "FAKE_CREDITS_CONTROL_TOKEN": control.token}
+    control = ControlPlane(sandboxes, create, options.control_token, sandbox_limit=options.sandbox_limit)
+    return sandboxes, control
 
 
 def find_world(name: str, seed: int, flag: str) -> "World":
@@ -116,32 +99,25 @@ def find_world(name: str, seed: int, flag: str) -> "World":
         raise click.ClickException(f"{flag}: {error}") from None
 
 
-def openapi_json(contract: Path | None) -> str:
-    """Return the OpenAPI document of a contract file, as JSON."""
+def openapi_json(contract: Contract) -> str:
+    """Return the OpenAPI document of a contract, as JSON."""
     # These cost 15 ms, which every start would pay.
     from importlib.metadata import version
 
     from fake_credits.api.openapi import openapi_document
 
-    document = openapi_document(contract_from_file(contract), version("fake-credits"))
+    document = openapi_document(contract, version("fake-credits"))
     return json.dumps(document, indent=2, ensure_ascii=False)
 
 
-def contract_from_file(path: Path | None, cors_origins: tuple[str, ...] = ()) -> Contract:
-    """Return the contract in a file, the default one without; what it can't be is wrong usage."""
-    try:
-        contract = DEFAULT_CONTRACT if path is None else load_contract(path)
-    except ContractError as error:
-        raise click.UsageError(f"--contract: {error}") from None
-    try:
-        return replace(contract, cors_origins=cors_origins) if cors_origins else contract
-    except ContractError as error:
-        raise click.UsageError(f"--cors-origin: {error}") from None
-
-
-def application_env(sandbox: Sandbox, base_url: str) -> dict[str, str]:
-    """Return the variables that an application under test reads; the token is good for 24 hours."""
-    return env_variables(sandbox, base_url, token_lifetime_s=_ENV_TOKEN_LIFETIME_S)
+def server_env(sandbox: Sandbox, base_url: str, control: ControlPlane, ca_file: Path | None) -> dict[str, str]:
+    """Return the variables that an application under test and its suite read; the token is good for 24 hours."""
+    return {
+        **env_variables(sandbox, base_url, token_lifetime_s=_ENV_TOKEN_LIFETIME_S),
+        **({} if ca_file is None else {CA_VARIABLE: str(ca_file)}),
+        "FAKE_CREDITS_URL": base_url,
+        "FAKE_CREDITS_CONTROL_TOKEN": control.token,
+    }
 
 
 def load_signing_keys(path: Path | None) -> SigningKeys:
@@ -149,11 +125,35 @@ def load_signing_keys(path: Path | None) -> SigningKeys:
     if path is None:
         return SigningKeys()
     if not path.exists():
-        files.create_if_missing(path, new_private_pem(), "--key-file")
+        write_file(path, new_private_pem(), "--key-file", keep_existing=True)
     try:
-        return SigningKeys(files.read_text(path, "--key-file"))
+        with _file_errors(path, "--key-file", "read"):
+            text = path.read_text("utf-8")
+        return SigningKeys(text)
     except ValueError as error:
         raise click.UsageError(f"--key-file {str(path)!r} holds no signing keys: {error}") from error
+
+
+def write_file(path: Path, text: str, flag: str, *, mode: int = 0o600, keep_existing: bool = False) -> None:
+    """Write a flag's file in one step."""
+    with _file_errors(path, flag, "written"), atomic_file(path, mode=mode, keep_existing=keep_existing) as file:
+        file.write(text.encode("utf-8"))  # as bytes: text would have CRLF on Windows, which no shell reads
+
+
+def remove_file(path: Path, flag: str, *, only_with_text: str | None = None) -> None:
+    """Remove a flag's file, if it is there; with ``only_with_text``, leave one that another server has written."""
+    with _file_errors(path, flag, "removed"):
+        if only_with_text is None or (path.is_file() and path.read_bytes() == only_with_text.encode("utf-8")):
+            path.unlink(missing_ok=True)
+
+
+@contextmanager
+def _file_errors(path: Path, flag: str, verb: str) -> Generator[None]:
+    try:
+        yield
+    except (OSError, ValueError) as error:
+        reason = getattr(error, "strerror", None) or error
+        raise click.ClickException(f"{flag} {str(path)!r} can't be {verb}: {reason}") from error
 
 
 def mint_token(options: TokenFlags, user_id: str) -> str:

@@ -1,203 +1,310 @@
-"""Own every flag: name, environment twin, default, rule and help, from one dataclass a command; know no command.
+"""The flags of each command: name, environment variable, default, type and help, one dataclass per command.
 
-A field ``port`` is the flag ``--port`` and the variable ``FAKE_CREDITS_PORT``. Nothing here loads the server.
+The field ``port`` is the flag ``--port`` and the variable ``FAKE_CREDITS_PORT``. Importing this loads no server.
 """
 
 import functools
-from collections.abc import Callable
+import os
+import re
+import shlex
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, fields
 from pathlib import Path
-from typing import Any
+from string import Formatter
+from typing import Any, NamedTuple
+from urllib.parse import urlsplit
 
 import click
 
-from fake_credits.cli import params
-from fake_credits.contract import MAX_AMOUNT
+from fake_credits.contract import DEFAULT_CONTRACT, MAX_AMOUNT, Contract
+from fake_credits.contract.loading import load_contract
+from fake_credits.transports.environment import ENV_VALUE_NAMES
 
 __all__ = [
     "ENV_PREFIX",
     "Flag",
     "OpenApiFlags",
+    "Parsed",
     "RunFlags",
     "SeedFlags",
     "ServeFlags",
     "ServerFlags",
     "TokenFlags",
     "WaitFlags",
+    "health_url",
     "list_flags",
     "options_from",
+    "parse_id",
+    "writable_file",
 ]
 
 ENV_PREFIX = "FAKE_CREDITS_"
-_EXISTING_FILE = params.Validated("FILE", params.existing_file)
+
+
+class Parsed(click.types.StringParamType):
+    """The type of a value that a function parses, or a type of click's under another metavar."""
+
+    def __init__(self, metavar: str, parse: Callable[[str], object]) -> None:
+        self.name = metavar
+        self._parse = parse
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Any:
+        """Return the parsed value; a TypeError or ValueError becomes a usage error that names the flag."""
+        try:
+            return self._parse(value)
+        except (TypeError, ValueError) as error:
+            self.fail(str(error), param, ctx)
+
+    def split_envvar_value(self, rv: str) -> Sequence[str]:
+        """Return the values in a repeatable flag's variable, split at blanks outside quotes.
+
+        A backslash is kept: paths on Windows contain it.
+        """
+        lexer = shlex.shlex(rv, posix=True)
+        lexer.whitespace_split, lexer.escape, lexer.commenters = True, "", ""
+        try:
+            return list(lexer)
+        except ValueError:
+            self.fail(f"{rv!r} has a quote that nothing closes: a value with a blank or a quote stands in quotes")
+
+
+def parse_id(text: str) -> str:
+    """Return an id of a user or an application; a contract may have further rules."""
+    from fake_credits.sandbox_options import check_id
+
+    check_id("given", text)
+    return text
+
+
+def _header_value(text: str) -> str:
+    if not re.fullmatch(r"[\x21-\x7e]{1,256}", text):
+        raise ValueError("must be 1 to 256 visible ASCII characters, no blanks: it travels in a header")
+    return text
+
+
+def _user_balance(text: str) -> tuple[str, int]:
+    name, equals, balance = text.rpartition("=")
+    if not equals:
+        raise ValueError(f"{text!r} is not NAME=BALANCE")
+    return parse_id(name), click.IntRange(0, MAX_AMOUNT)(balance)
+
+
+def _scenario(text: str) -> str:
+    from fake_credits.faults.scenarios import parse_rules
+
+    parse_rules(text, source="")
+    return text
+
+
+def _latency(text: str) -> str:
+    from fake_credits.faults.scenarios import latency_rules
+
+    latency_rules(text)
+    return text
+
+
+def _auth_provider(text: str) -> object:
+    from fake_credits.tokens.providers import AUTH_PROVIDERS
+
+    return click.Choice(tuple(AUTH_PROVIDERS))(text)
+
+
+def _bad_token_kind(text: str) -> object:
+    from fake_credits.tokens.bad_tokens import BAD_TOKENS
+
+    return click.Choice(tuple(BAD_TOKENS))(text)
+
+
+def _base_url(text: str) -> str:
+    from fake_credits.client.arguments import BaseUrl
+
+    return BaseUrl.parse(text).text
+
+
+def health_url(text: str) -> str:
+    """Return the URL to poll: the given one, or the server's readiness where that has no path."""
+    parts = urlsplit(text)
+    if parts.scheme not in ("http", "https") or not parts.hostname or parts.port == 0:
+        raise ValueError(f"{text!r} is no URL of a server: give http://host:port")
+    return text if parts.path not in ("", "/") else parts._replace(path="/_fake/readyz").geturl()
+
+
+def _host(text: str) -> str:
+    if not re.fullmatch(r"[A-Za-z0-9._~-]{1,253}|\[?[0-9A-Fa-f:.]{2,45}(%[A-Za-z0-9]+)?\]?", text):
+        raise ValueError(f"{text!r} is no host: give a name or an address, without scheme and port")
+    return text
+
+
+def writable_file(text: str) -> Path:
+    """Return the path of a file that is there or can be made; for a link, of the file that it leads to.
+
+    A device, a pipe or a socket is refused: a file would take its place, and be removed at the end.
+    """
+    path = Path(os.path.realpath(text) if Path(text).is_symlink() else text)
+    if path.exists() and not path.is_file():
+        raise ValueError(f"{text!r} is a folder, a device, a pipe or a socket: give a file")
+    if not os.access(path.parent, os.W_OK):
+        raise ValueError(f"{text!r} can't be written: there is no folder {str(path.parent)!r}, or it is read-only")
+    return path
+
+
+def _issuer_and_file(text: str) -> tuple[str, Path]:
+    issuer, _, path = text.rpartition("=")
+    if not issuer:
+        raise ValueError(f"{text!r} is not ISSUER=FILE")
+    return issuer, Path(path)
+
+
+def _env_variable(text: str) -> tuple[str, str]:
+    name, equals, template = text.partition("=")
+    if not equals or not re.fullmatch(r"[A-Za-z_][A-Za-z0-9_]*", name):
+        raise ValueError(f"{text!r} is not NAME=TEXT with a NAME of letters, digits and _")
+    for _, placeholder, spec, conversion in Formatter().parse(template):
+        if placeholder is not None and (placeholder not in ENV_VALUE_NAMES or spec or conversion):
+            raise ValueError(
+                f"{text!r} has the unknown placeholder {{{placeholder}}}: there are {_PLACEHOLDERS}; {{{{ is a brace"
+            )
+    return name, template
+
+
+_PLACEHOLDERS = ", ".join(f"{{{name}}}" for name in ENV_VALUE_NAMES)
 _PROVIDER_NAMES = "plain, clerk, auth0, supabase, firebase, cognito or workos"
 _FAULT_PRESET_NAMES = (
     "flaky, slow, brownout, outage, rate_limited, lost_responses, stale_replica, bad_proxy, version_ahead"
 )
 _WORLD_CHOICES = "tiny, demo, edge, load, a profile of your own (TOML) or a world in a file (JSON)"
 
+_CONTRACT_FILE = Parsed("FILE", load_contract)
+_EXISTING_FILE = Parsed("FILE", click.Path(exists=True, dir_okay=False, path_type=Path))
+_HOST = Parsed("HOST", _host)
+_ID = Parsed("ID", parse_id)
+_KEY = Parsed("KEY", _header_value)
+_LOG_FORMAT = click.Choice(("text", "json", "off"))
+_PROVIDER = Parsed("NAME", _auth_provider)
+_SECONDS = Parsed("SECONDS", click.FloatRange(0, 10**6))
+_WORLD = Parsed("WORLD", str)
+_WRITABLE_FILE = Parsed("FILE", writable_file)
 
-def _flag(default: object, help_text: str, param_type: Any = None, *, name: str = "") -> Any:
-    return field(default=default, metadata={"help": help_text, "type": param_type, "name": name})
 
-
-def _key_file_flag(help_text: str) -> Any:
-    return _flag(None, help_text, params.Validated("FILE", params.writable_file))
-
-
-def _auth_provider_flag() -> Any:
-    return _flag(
-        "plain",
-        f"Shape users' tokens as this provider does: {_PROVIDER_NAMES}.",
-        params.Validated("NAME", params.validate_auth_provider),
-    )
+def _flag(default: object, help_text: str, param_type: Any = None) -> Any:
+    return field(default=default, metadata={"help": help_text, "type": param_type})
 
 
 @dataclass(frozen=True, kw_only=True)
 class ServerFlags:
-    """Say what both ``serve`` and ``run`` start."""
+    """The flags that ``serve`` and ``run`` share."""
 
     seed: int = _flag(0, "The number that all chance is drawn from.")
-    api_key: str = _flag("", "The API key; a fresh one unless given.", params.Validated("KEY", params.validate_api_key))
-    application_id: str = _flag("app-id", "The default application.", params.Validated("ID", params.validate_id))
-    user_id: str = _flag("user-id", "The default user.", params.Validated("ID", params.validate_id))
+    api_key: str = _flag("", "The API key; a fresh one unless given.", _KEY)
+    application_id: str = _flag("app-id", "The default application.", _ID)
+    user_id: str = _flag("user-id", "The default user.", _ID)
     balance: int | None = _flag(None, "Let the default user exist, with this balance.", click.IntRange(0, MAX_AMOUNT))
     users: tuple[tuple[str, int], ...] = _flag(
-        (),
-        "Let a user exist, with this balance; may be repeated.",
-        params.Validated("NAME=BALANCE", params.parse_user_balance),
-        name="user",
+        (), "Let a user exist, with this balance; may be repeated.", Parsed("NAME=BALANCE", _user_balance)
     )
-    world: str = _flag(
-        "", f"Start from users with histories: {_WORLD_CHOICES}.", params.Validated("WORLD", params.validate_world)
-    )
+    world: str | None = _flag(None, f"Start from users with histories: {_WORLD_CHOICES}.", _WORLD)
     scenarios: tuple[str, ...] = _flag(
         (),
         f"Let calls meet faults: {_FAULT_PRESET_NAMES}, or a scenario file (*.toml); may be repeated.",
-        params.Validated("NAME", params.validate_scenario),
-        name="scenario",
+        Parsed("NAME", _scenario),
     )
     latency: str | None = _flag(
         None,
         "Delay every answer: milliseconds, 'uniform(10, 50)' or 'lognormal(20, 200)', median and 99th percentile.",
-        params.Validated("MS", params.validate_latency),
+        Parsed("MS", _latency),
     )
-    auth_provider: str = _auth_provider_flag()
-    contract: Path | None = _flag(  # noqa: RUF009 - a field
-        None, "Speak the contract in this TOML file.", params.Validated("FILE", params.existing_file)
-    )
+    auth_provider: str = _flag("plain", f"Shape users' tokens as this provider does: {_PROVIDER_NAMES}.", _PROVIDER)
+    contract: Contract = _flag(DEFAULT_CONTRACT, "Speak the contract in this TOML file.", _CONTRACT_FILE)
     trust: tuple[tuple[str, Path], ...] = _flag(
         (),
         "Accept users' tokens of this issuer by its keys in a file (JWKS or PEM); may be repeated.",
-        params.Validated("ISSUER=FILE", params.parse_issuer_file),
+        Parsed("ISSUER=FILE", _issuer_and_file),
     )
-    key_file: Path | None = _key_file_flag(  # noqa: RUF009 - a field
-        "Sign users' tokens with the keys in this file; made (mode 0600) where absent."
+    key_file: Path | None = _flag(
+        None, "Sign users' tokens with the keys in this file; made (mode 0600) where absent.", _WRITABLE_FILE
     )
     cors_origins: tuple[str, ...] = _flag(
-        (),
-        "Let pages of this origin call the API; may be repeated; any origin unless given.",
-        params.Validated("ORIGIN", str),  # the rule is the contract's
-        name="cors-origin",
+        (), "Let pages of this origin call the API; may be repeated; any origin unless given.", Parsed("ORIGIN", str)
     )
     keep_headers: tuple[str, ...] = _flag(
-        (),
-        "Keep this header of each request, for --log json; may be repeated.",
-        params.Validated("NAME", str),  # the rule is the sandbox's
-        name="keep-header",
+        (), "Keep this header of each request, for --log json; may be repeated.", Parsed("NAME", str)
     )
     control_token: str = _flag(
-        "",
-        "What opens the control plane; a fresh one unless given.",
-        params.Validated("TOKEN", params.validate_control_token),
+        "", "What opens the control plane; a fresh one unless given.", Parsed("TOKEN", _header_value)
     )
     sandbox_limit: int = _flag(
         1000, "Let the control plane have at most so many sandboxes.", click.IntRange(1, 100_000)
     )
-    log: str = _flag("text", "One line an exchange on stderr, and a summary at exit.", click.Choice(params.LOG_FORMATS))
+    log: str = _flag("text", "One line an exchange on stderr, and a summary at exit.", _LOG_FORMAT)
     tls: bool = _flag(False, "Answer over https, by a certificate of a CA that is made at the start.")
-    tls_ca: Path | None = _flag(  # noqa: RUF009 - a field
+    tls_ca: Path | None = _flag(
         None,
         "Write that CA here, for clients to trust; removed at exit. A temporary file unless given.",
-        params.Validated("FILE", params.writable_file),
+        _WRITABLE_FILE,
     )
-    tls_cert: Path | None = _flag(  # noqa: RUF009 - a field
+    tls_cert: Path | None = _flag(
         None, "Answer over https by the certificate, with its chain, in this PEM file.", _EXISTING_FILE
     )
-    tls_key: Path | None = _flag(None, "The private key of --tls-cert: a PEM file, not encrypted.", _EXISTING_FILE)  # noqa: RUF009 - a field
+    tls_key: Path | None = _flag(None, "The private key of --tls-cert: a PEM file, not encrypted.", _EXISTING_FILE)
 
 
 @dataclass(frozen=True, kw_only=True)
 class ServeFlags(ServerFlags):
-    """Say what ``serve`` starts, and where."""
+    """The flags of ``serve``."""
 
-    host: str = _flag("127.0.0.1", "The address to listen at.", params.Validated("HOST", params.validate_host))
+    host: str = _flag("127.0.0.1", "The address to listen at.", _HOST)
     port: int = _flag(8402, "The port to listen at; 0 is any free one.", click.IntRange(0, 65535))
     expose: bool = _flag(False, "Allow a --host beyond loopback: everyone who reaches it can try.")
     allow_hosts: tuple[str, ...] = _flag(
-        (),
-        "Answer to this name in the Host header, beside loopback's; may be repeated.",
-        params.Validated("NAME", params.validate_host),
-        name="allow-host",
+        (), "Answer to this name in the Host header, beside loopback's; may be repeated.", Parsed("NAME", _host)
     )
-    ready_file: Path | None = _flag(  # noqa: RUF009 - a field
+    ready_file: Path | None = _flag(
         None,
         "Write CREDITS_BASE_URL=... and its siblings here once requests are answered; removed at exit.",
-        params.Validated("FILE", params.writable_file),
+        _WRITABLE_FILE,
     )
 
 
 @dataclass(frozen=True, kw_only=True)
 class RunFlags(ServerFlags):
-    """Say what ``run`` starts, and what the command finds in its environment."""
+    """The flags of ``run``."""
 
-    log: str = _flag("off", "One line an exchange on stderr, and a summary at exit.", click.Choice(params.LOG_FORMATS))
+    log: str = _flag("off", "One line an exchange on stderr, and a summary at exit.", _LOG_FORMAT)
     env: tuple[tuple[str, str], ...] = _flag(
         (),
-        "Set one more variable; may be repeated. TEXT may hold "
-        f"{', '.join(f'{{{name}}}' for name in params.ENV_PLACEHOLDERS)}.",
-        params.Validated("NAME=TEXT", params.parse_env_variable),
+        f"Set one more variable; may be repeated. TEXT may hold {_PLACEHOLDERS}.",
+        Parsed("NAME=TEXT", _env_variable),
     )
-    grace: float = _flag(
-        5.0,
-        "Let what is told to end have so many seconds, before SIGKILL.",
-        params.Validated("SECONDS", params.parse_seconds),
-    )
+    grace: float = _flag(5.0, "Let what is told to end have so many seconds, before SIGKILL.", _SECONDS)
 
 
 @dataclass(frozen=True, kw_only=True)
 class TokenFlags:
-    """Say what the token of ``token`` is like."""
+    """The flags of ``token``."""
 
-    bad: str = _flag(
-        "", "Break one rule: expired, wrong_key, ...", params.Validated("KIND", params.validate_bad_token_kind)
-    )
+    bad: str = _flag("", "Break one rule: expired, wrong_key, ...", Parsed("KIND", _bad_token_kind))
     expires_in: int | None = _flag(
         None, "Let it live for so many seconds; the provider's life unless given.", click.IntRange(1, 10 * 366 * 86400)
     )
-    auth_provider: str = _auth_provider_flag()
-    key_file: Path | None = _key_file_flag("The file with the signing keys that the server was started with.")  # noqa: RUF009 - a field
+    auth_provider: str = _flag("plain", f"Shape users' tokens as this provider does: {_PROVIDER_NAMES}.", _PROVIDER)
+    key_file: Path | None = _flag(
+        None, "The file with the signing keys that the server was started with.", _WRITABLE_FILE
+    )
 
 
 @dataclass(frozen=True, kw_only=True)
 class SeedFlags:
-    """Say which demo data ``seed`` makes, and where they go."""
+    """The flags of ``seed``."""
 
-    profile: str = _flag(
-        "demo", f"Make these users: {_WORLD_CHOICES}.", params.Validated("WORLD", params.validate_world)
-    )
+    profile: str = _flag("demo", f"Make these users: {_WORLD_CHOICES}.", _WORLD)
     seed: int = _flag(0, "The number that all chance is drawn from.")
-    out: Path | None = _flag(None, "Write a world's file.", params.Validated("FILE", params.writable_file))  # noqa: RUF009 - a field
-    url: str = _flag("", "Write to the server with this base URL.", params.Validated("URL", params.validate_base_url))
-    api_key: str = _flag("", "That server's API key.", params.Validated("KEY", params.validate_api_key))
-    application_id: str = _flag(
-        "app-id", "The application whose users they are.", params.Validated("ID", params.validate_id)
-    )
+    out: Path | None = _flag(None, "Write a world's file.", _WRITABLE_FILE)
+    url: str = _flag("", "Write to the server with this base URL.", Parsed("URL", _base_url))
+    api_key: str = _flag("", "That server's API key.", _KEY)
+    application_id: str = _flag("app-id", "The application whose users they are.", _ID)
     concurrency: int = _flag(8, "So many users at once.", click.IntRange(1, 100))
-    contract: Path | None = _flag(  # noqa: RUF009 - a field
-        None,
-        "Speak the contract in this TOML file, and keep its rules.",
-        params.Validated("FILE", params.existing_file),
+    contract: Contract = _flag(
+        DEFAULT_CONTRACT, "Speak the contract in this TOML file, and keep its rules.", _CONTRACT_FILE
     )
     dry_run: bool = _flag(False, "Tell what would be written, and write nothing.")
     yes: bool = _flag(False, "Allow a --url beyond loopback.")
@@ -207,41 +314,23 @@ class SeedFlags:
 
 @dataclass(frozen=True, kw_only=True)
 class OpenApiFlags:
-    """Say what ``openapi`` describes."""
+    """The flags of ``openapi``."""
 
-    contract: Path | None = _flag(  # noqa: RUF009 - a field
-        None, "Describe the contract in this TOML file.", params.Validated("FILE", params.existing_file)
-    )
+    contract: Contract = _flag(DEFAULT_CONTRACT, "Describe the contract in this TOML file.", _CONTRACT_FILE)
 
 
 @dataclass(frozen=True, kw_only=True)
 class WaitFlags:
-    """Say how long ``wait`` waits."""
+    """The flags of ``wait``."""
 
-    timeout: float = _flag(30.0, "Give up after so many seconds.", params.Validated("SECONDS", params.parse_seconds))
-    ca: Path | None = _flag(  # noqa: RUF009 - a field
-        None,
-        "Trust the CA in this PEM file too, once it is there: that of --tls-ca.",
-        params.Validated("FILE", params.parse_path),
+    timeout: float = _flag(30.0, "Give up after so many seconds.", _SECONDS)
+    ca: Path | None = _flag(
+        None, "Trust the CA in this PEM file too, once it is there: that of --tls-ca.", Parsed("FILE", Path)
     )
 
 
-@dataclass(frozen=True, slots=True)
-class Flag:
-    """Be one row of the table of flags."""
-
-    command: str
-    flag: str
-    variable: str
-    default: str
-    help: str
-
-    def __str__(self) -> str:
-        return f"{self.command} {self.flag}"
-
-
 def options_from(flags_type: type[Any]) -> Callable[[Callable[..., None]], Callable[..., None]]:
-    """Return a decorator that gives a command the flags of a dataclass, and hands them over as one object."""
+    """Return a decorator that gives a command the flags of a dataclass, and passes them on as one object."""
 
     def decorate(function: Callable[..., None]) -> Callable[..., None]:
         @functools.wraps(function)
@@ -257,8 +346,41 @@ def options_from(flags_type: type[Any]) -> Callable[[Callable[..., None]], Calla
     return decorate
 
 
+def _click_option(spec: Any) -> Callable[[Callable[..., None]], Callable[..., None]]:
+    param_type, is_multiple = spec.metadata["type"], isinstance(spec.default, tuple)
+    name = (spec.name.removesuffix("s") if is_multiple else spec.name).replace("_", "-")
+    # Any other default means "not given", and is no value that the flag could have.
+    has_default = spec.default != "" and isinstance(spec.default, str | int | float)
+    return click.option(
+        f"--{name}",
+        spec.name,
+        envvar=ENV_PREFIX + name.replace("-", "_").upper(),
+        show_envvar=True,
+        help=spec.metadata["help"],
+        type=param_type,
+        metavar=param_type.name if isinstance(param_type, Parsed) else None,
+        multiple=is_multiple,
+        is_flag=isinstance(spec.default, bool),
+        default=spec.default if has_default else None,
+        show_default=has_default and spec.default is not False,
+    )
+
+
+class Flag(NamedTuple):
+    """A row of the table of flags."""
+
+    command: str
+    flag: str
+    variable: str
+    default: str
+    help: str
+
+    def __str__(self) -> str:
+        return f"{self.command} {self.flag}"
+
+
 def list_flags(group: click.Group) -> tuple[Flag, ...]:
-    """Return every flag of every command with its twin in the environment: what README and tests go by."""
+    """Return every flag of every command with its environment variable: what README and tests go by."""
     return tuple(
         Flag(
             command=name,
@@ -271,17 +393,3 @@ def list_flags(group: click.Group) -> tuple[Flag, ...]:
         for option in command.params
         if isinstance(option, click.Option) and not option.is_eager
     )
-
-
-def _click_option(spec: Any) -> Callable[[Callable[..., None]], Callable[..., None]]:
-    name = spec.metadata["name"] or spec.name.replace("_", "-")
-    param_type = spec.metadata["type"]
-    variable = ENV_PREFIX + name.replace("-", "_").upper()
-    kwargs: dict[str, Any] = {"type": param_type, "multiple": isinstance(spec.default, tuple)}
-    if isinstance(param_type, params.Validated):
-        kwargs.update(type=params.QuotedList(variable), metavar=param_type.metavar, callback=param_type)
-    if isinstance(spec.default, bool):
-        kwargs = {"is_flag": True, "default": spec.default}
-    elif spec.default not in (None, "", ()):  # these mean "not given", and would have to pass the flag's rule
-        kwargs.update(default=spec.default, show_default=True)
-    return click.option(f"--{name}", spec.name, envvar=variable, show_envvar=True, help=spec.metadata["help"], **kwargs)

@@ -1,7 +1,7 @@
-"""Own what `--tls` and its siblings do: the certificates, their files, and what clients are told to trust.
+"""What `--tls` and its siblings do: the certificates, their files, and what clients trust.
 
 A command that `run` starts trusts our CA beside what it would trust anyway, so that it still reaches other servers: its
-variables name bundles of ours. Know no server but its `BindOptions`.
+variables name bundles of ours.
 """
 
 import contextlib
@@ -9,28 +9,21 @@ import re
 import ssl
 import sys
 import tempfile
-from collections.abc import Generator, Iterable, Mapping
-from dataclasses import dataclass, replace
+from collections.abc import Generator, Mapping
+from dataclasses import replace
 from pathlib import Path
 
 import click
 
-from fake_credits.cli import files
+from fake_credits.cli.bootstrap import remove_file, write_file
 from fake_credits.cli.flags import ServerFlags
 from fake_credits.transports.live import BindOptions, TlsOptions
 
-__all__ = ["CA_VARIABLE", "TlsSetup", "tls_setup", "trust_env"]
-
-CA_VARIABLE = "CREDITS_CA_FILE"
-"""The variable that names the file of the CA that was made, beside those of `fake_credits.transports.environment`."""
+__all__ = ["tls_setup", "trust_env"]
 
 _CA_FLAG, _CERT_FLAG, _KEY_FLAG = "--tls-ca", "--tls-cert", "--tls-key"
-_NODE_VAR, _OPENSSL_VAR, _REQUESTS_VAR, _CURL_VAR = (
-    "NODE_EXTRA_CA_CERTS",
-    "SSL_CERT_FILE",
-    "REQUESTS_CA_BUNDLE",
-    "CURL_CA_BUNDLE",
-)
+_NODE_VAR, _OPENSSL_VAR = "NODE_EXTRA_CA_CERTS", "SSL_CERT_FILE"
+_REQUESTS_VAR, _CURL_VAR = "REQUESTS_CA_BUNDLE", "CURL_CA_BUNDLE"
 _WORLD_READABLE_MODE = 0o644  # other users' programs are to trust it too; the umask has the last word
 _PEM_CERTIFICATE = re.compile(
     r"-----BEGIN (?:TRUSTED )?CERTIFICATE-----.*?-----END (?:TRUSTED )?CERTIFICATE-----", re.DOTALL
@@ -38,48 +31,27 @@ _PEM_CERTIFICATE = re.compile(
 _HASHED_CA_FILE_NAME = re.compile(r"[0-9a-f]{8}\.[0-9]+")  # what OpenSSL reads of a folder of certificates
 
 
-@dataclass(frozen=True, slots=True)
-class TlsSetup:
-    """Be how one server answers over https, or plain http where ``tls`` is None; ``ca`` is the file of our own CA."""
-
-    tls: TlsOptions | None = None
-    hosts: tuple[str, ...] = ()
-    ca_file: Path | None = None
-
-    def apply_to(self, address: BindOptions) -> BindOptions:
-        """Return an address with this https; the names of a given certificate are answered to."""
-        return replace(address, tls=self.tls, allow_hosts=(*address.allow_hosts, *self.hosts))
-
-    @property
-    def env_variables(self) -> dict[str, str]:
-        """Return what an application under test has to know beside the server's own variables."""
-        return {} if self.ca_file is None else {CA_VARIABLE: str(self.ca_file)}
-
-
 @contextlib.contextmanager
-def tls_setup(options: ServerFlags, host: str, hosts: Iterable[str] = ()) -> Generator[TlsSetup, None, None]:
-    """Make ready what the flags ask for, and remove what was made.
+def tls_setup(options: ServerFlags, address: BindOptions, host: str) -> Generator[tuple[BindOptions, Path | None]]:
+    """Yield the address with the https that the flags ask for, and the file of our own CA, removed at the end.
 
-    ``at`` is the address at which the server is reached, ``hosts`` the names that it has beside loopback's.
+    ``host`` is where this machine reaches the server.
     """
-    _check_tls_flags(options)
-    if options.tls_cert is not None and options.tls_key is not None:
-        yield _from_files(options.tls_cert, options.tls_key, host)
-    elif options.tls:
-        with _generated(options.tls_ca, (host, *hosts)) as setup:
-            yield setup
-    else:
-        yield TlsSetup()
-
-
-def _check_tls_flags(options: ServerFlags) -> None:
     if (options.tls_cert is None) is not (options.tls_key is None):
         raise click.UsageError(f"{_CERT_FLAG} and {_KEY_FLAG} belong together: give both or neither")
     if options.tls_ca is not None and (options.tls_cert is not None or not options.tls):
         raise click.UsageError(f"{_CA_FLAG} is where the CA of --tls is written: it needs --tls, and no {_CERT_FLAG}")
+    if options.tls_cert is not None and options.tls_key is not None:
+        tls, names = _from_files(options.tls_cert, options.tls_key, host)
+        yield replace(address, tls=tls, allow_hosts=(*address.allow_hosts, *names)), None
+    elif options.tls:
+        with _generated(options.tls_ca, (host, address.host, *address.allow_hosts)) as (tls, ca_file):
+            yield replace(address, tls=tls), ca_file
+    else:
+        yield address, None
 
 
-def _from_files(certificate: Path, key: Path, host: str) -> TlsSetup:
+def _from_files(certificate: Path, key: Path, host: str) -> tuple[TlsOptions, tuple[str, ...]]:
     from fake_credits.transports.certificates import certificate_hosts, server_ssl_context_from_files
 
     try:
@@ -87,36 +59,28 @@ def _from_files(certificate: Path, key: Path, host: str) -> TlsSetup:
     except ValueError as error:
         raise click.UsageError(f"{_CERT_FLAG} {str(certificate)!r} with {_KEY_FLAG} {str(key)!r}: {error}") from error
     name = "" if host in names else "localhost" if "localhost" in names else next(iter(names), "")
-    return TlsSetup(TlsOptions(context, name), names)
+    return TlsOptions(context, name), names
 
 
 @contextlib.contextmanager
-def _generated(ca_file: Path | None, hosts: tuple[str, ...]) -> Generator[TlsSetup, None, None]:
+def _generated(ca_file: Path | None, hosts: tuple[str, ...]) -> Generator[tuple[TlsOptions, Path]]:
     from fake_credits.transports.certificates import CA_FILE_COMMENT, issue_certificate, server_ssl_context
 
-    if ca_file is not None and ca_file.exists() and not _starts_with(ca_file, CA_FILE_COMMENT):
+    if ca_file is not None and ca_file.exists() and not ca_file.read_bytes().startswith(CA_FILE_COMMENT.encode()):
         raise click.UsageError(f"{_CA_FLAG} {str(ca_file)!r} is there already and is no CA of ours: it is left alone")
     issued = issue_certificate(hosts)
     with tempfile.TemporaryDirectory(prefix="fake-credits-") as folder:
         ca_path = (ca_file or Path(folder) / "ca.pem").absolute()
-        files.write_atomically(ca_path, issued.ca_pem, _CA_FLAG, mode=_WORLD_READABLE_MODE)
+        write_file(ca_path, issued.ca_pem, _CA_FLAG, mode=_WORLD_READABLE_MODE)
         try:
-            yield TlsSetup(TlsOptions(server_ssl_context(issued)), ca_file=ca_path)
+            yield TlsOptions(server_ssl_context(issued)), ca_path
         finally:
-            if files.has_content(ca_path, issued.ca_pem):  # else it is another server's by now
-                files.remove(ca_path, _CA_FLAG)
-
-
-def _starts_with(file: Path, prefix: str) -> bool:
-    try:
-        return file.read_text("utf-8", errors="replace").startswith(prefix)
-    except OSError:
-        return False
+            remove_file(ca_path, _CA_FLAG, only_with_text=issued.ca_pem)
 
 
 @contextlib.contextmanager
-def trust_env(ca_file: Path | None, env: Mapping[str, str]) -> Generator[dict[str, str], None, None]:
-    """Lend the variables by which a command trusts a CA beside what it trusts under these variables; none without one.
+def trust_env(ca_file: Path | None, env: Mapping[str, str]) -> Generator[dict[str, str]]:
+    """Yield the variables by which a command trusts a CA beside what it trusts already; without a CA, none.
 
     Node adds to roots of its own; what the others name replaces the roots, so theirs are in it.
     """
@@ -146,9 +110,9 @@ def _trusted_certificates(env: Mapping[str, str]) -> dict[str, list[str]]:
         _OPENSSL_VAR: configured[_OPENSSL_VAR] or system,
         _REQUESTS_VAR: configured[_REQUESTS_VAR] or configured[_CURL_VAR] or system,  # as requests itself does
     }
-    return (
-        {**by_variable, _CURL_VAR: configured[_CURL_VAR]} if configured[_CURL_VAR] else by_variable
-    )  # unless set, curl goes by OpenSSL's
+    if configured[_CURL_VAR]:  # unless set, curl goes by OpenSSL's
+        by_variable[_CURL_VAR] = configured[_CURL_VAR]
+    return by_variable
 
 
 def _certificates_from_env(variable: str, env: Mapping[str, str]) -> list[str]:

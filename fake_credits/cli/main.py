@@ -1,4 +1,4 @@
-"""Own the commands and the exit codes; know nothing of how a command does its work, which it loads when it runs.
+"""The commands and their exit codes; what a command needs is loaded when it runs.
 
 Exit codes: 0; 1 failure; 2 usage; 3 could not bind; 130 interrupted. ``run`` ends with its command's own code, with
 126 or 127 where that can't be run, and with 128 + N where signal N ended it, as a shell does.
@@ -14,8 +14,7 @@ from types import FrameType
 
 import click
 
-from fake_credits.cli.flags import OpenApiFlags, RunFlags, SeedFlags, ServeFlags, TokenFlags, WaitFlags, options_from
-from fake_credits.cli.params import Validated, health_url, validate_id
+from fake_credits.cli import flags
 
 __all__ = ["cli", "main"]
 
@@ -23,7 +22,7 @@ _EXIT_INTERRUPTED = 130
 
 
 def main() -> None:
-    """Be ``fake-credits``: run a command and leave with its exit code, never with a traceback for a user's mistake."""
+    """Run a command and exit with its code, never with a traceback for a user's mistake."""
     # Open what is closed of stdin, stdout and stderr: libuv aborts if one of its sockets gets such a number.
     while (descriptor := os.open(os.devnull, os.O_RDWR)) <= 2:
         pass
@@ -44,7 +43,7 @@ def main() -> None:
 
 @contextmanager
 def _exit_immediately_on_sigint() -> Generator[None]:
-    """Let Ctrl-C end the process, which has begun nothing: an import may swallow KeyboardInterrupt."""
+    """End the process at Ctrl-C, since an import may swallow KeyboardInterrupt."""
     previous_handler = signal.getsignal(signal.SIGINT)
     if previous_handler is not signal.default_int_handler:
         yield
@@ -65,8 +64,8 @@ def cli() -> None:
 
 
 @cli.command()
-@options_from(ServeFlags)
-def serve(options: ServeFlags) -> None:
+@flags.options_from(flags.ServeFlags)
+def serve(options: flags.ServeFlags) -> None:
     """Serve until told to stop: SIGTERM is a success, Ctrl-C ends with 130."""
     with _exit_immediately_on_sigint():
         from fake_credits.cli.serve import serve as run_server
@@ -75,9 +74,9 @@ def serve(options: ServeFlags) -> None:
 
 
 @cli.command(context_settings={"allow_interspersed_args": False})
-@options_from(RunFlags)
+@flags.options_from(flags.RunFlags)
 @click.argument("command", nargs=-1, required=True, type=click.UNPROCESSED)
-def run(options: RunFlags, command: tuple[str, ...]) -> None:
+def run(options: flags.RunFlags, command: tuple[str, ...]) -> None:
     """Run a command beside a server of its own, with CREDITS_BASE_URL, CREDITS_API_KEY, ... in its environment.
 
     Ends with the command's exit code, and leaves nothing behind. 126 or 127: the command can't be run.
@@ -89,9 +88,9 @@ def run(options: RunFlags, command: tuple[str, ...]) -> None:
 
 
 @cli.command()
-@options_from(TokenFlags)
-@click.argument("user", callback=Validated("USER", validate_id))
-def token(options: TokenFlags, user: str) -> None:
+@flags.options_from(flags.TokenFlags)
+@click.argument("user", type=flags.Parsed("USER", flags.parse_id))
+def token(options: flags.TokenFlags, user: str) -> None:
     """Print a token for a user, good or bad, that a server with the same --key-file accepts, or refuses."""
     from fake_credits.cli.bootstrap import mint_token
 
@@ -99,8 +98,8 @@ def token(options: TokenFlags, user: str) -> None:
 
 
 @cli.command()
-@options_from(SeedFlags)
-def seed(options: SeedFlags) -> None:
+@flags.options_from(flags.SeedFlags)
+def seed(options: flags.SeedFlags) -> None:
     """Make demo data: users with believable histories, into a file or into any server that speaks the contract.
 
     Ended before its end, it goes on where it was: the same command again writes what is missing, and nothing twice.
@@ -111,8 +110,8 @@ def seed(options: SeedFlags) -> None:
 
 
 @cli.command()
-@options_from(OpenApiFlags)
-def openapi(options: OpenApiFlags) -> None:
+@flags.options_from(flags.OpenApiFlags)
+def openapi(options: flags.OpenApiFlags) -> None:
     """Print the OpenAPI 3.1 document of a contract."""
     from fake_credits.cli.bootstrap import openapi_json
 
@@ -122,10 +121,10 @@ def openapi(options: OpenApiFlags) -> None:
 
 
 @cli.command()
-@options_from(WaitFlags)
-@click.argument("url", callback=Validated("URL", health_url))
-def wait(options: WaitFlags, url: str) -> None:
+@flags.options_from(flags.WaitFlags)
+@click.argument("url", type=flags.Parsed("URL", flags.health_url))
+def wait(options: flags.WaitFlags, url: str) -> None:
     """Wait until a server answers: its /_fake/readyz, or URL itself where that has a path."""
     from fake_credits.cli.wait import wait_until_ready
 
-    sys.exit(wait_until_ready(url, options.timeout, options.ca))
+    wait_until_ready(url, options.timeout, options.ca)

@@ -1,4 +1,4 @@
-"""Own `run`: a command beside a server, from its environment to its last process; know nothing of HTTP.
+"""The command `run`: a command beside a server, from its environment to its last process.
 
 The command stays in our process group, so that a terminal's Ctrl-C, Ctrl-Z and job control treat it as if we were not
 there. What it leaves running is ended: on Linux we adopt orphans (a "subreaper"), so even what has left the group is
@@ -14,26 +14,31 @@ import signal
 import subprocess
 import sys
 import threading
-from collections.abc import Generator, Iterable
+from collections.abc import Generator
 from pathlib import Path
 from types import FrameType
 
 import click
 
-from fake_credits.cli.bootstrap import application_env, control_env, create_control_plane, create_sandbox
+from fake_credits.cli.bootstrap import create_control_plane, create_sandbox, server_env
 from fake_credits.cli.flags import RunFlags
 from fake_credits.cli.https import tls_setup, trust_env
 from fake_credits.cli.output import ExchangeLog, print_problems
 from fake_credits.cli.serve import report_bind_errors
 from fake_credits.clock import monotonic_s
-from fake_credits.sandboxes import SandboxRegistry
 from fake_credits.transports.environment import ENV_VALUE_NAMES, no_proxy_with_loopback
 from fake_credits.transports.live import BindOptions, LiveServer
 
 __all__ = ["run"]
 
-_STOP_SIGNALS = ("SIGINT", "SIGTERM", "SIGHUP", "SIGQUIT", "SIGBREAK")
-_FORWARDED_SIGNALS = (*_STOP_SIGNALS, "SIGUSR1", "SIGUSR2")
+
+def _signal_numbers(*names: str) -> frozenset[int]:
+    return frozenset(getattr(signal, name) for name in names if hasattr(signal, name))  # Windows lacks most
+
+
+_TERMINAL_SIGNALS = _signal_numbers("SIGINT", "SIGQUIT", "SIGBREAK")
+_STOP_SIGNALS = _TERMINAL_SIGNALS | _signal_numbers("SIGTERM", "SIGHUP")
+_FORWARDED_SIGNALS = _STOP_SIGNALS | _signal_numbers("SIGUSR1", "SIGUSR2")
 _EXIT_CANNOT_RUN, _EXIT_NOT_FOUND = 126, 127  # as sh(1) and env(1)
 _KILL_TIMEOUT_S = 1.0
 _PR_SET_CHILD_SUBREAPER = 36
@@ -44,28 +49,18 @@ def run(options: RunFlags, command: tuple[str, ...]) -> int:
     child = _ChildProcess(options.grace)
     with child.exit_immediately():  # a large world takes half a minute
         sandbox = create_sandbox(options)
-    log = ExchangeLog(options.log, options.seed, sandbox.bugs)
-    log.attach_default(sandbox.journal)
+    log = ExchangeLog(options.log, options.seed)
     loopback = BindOptions()
-    with tls_setup(options, loopback.host) as tls, trust_env(tls.ca_file, os.environ) as ca_env:
-        address = tls.apply_to(loopback)
-        sandboxes = SandboxRegistry(sandbox)
-        control = create_control_plane(options, sandboxes, log)
+    with tls_setup(options, loopback, loopback.host) as (address, ca_file), trust_env(ca_file, os.environ) as ca_env:
+        sandboxes, control = create_control_plane(options, sandbox, log)
         server = LiveServer(sandbox.contract, sandboxes, address, control=control)
         with report_bind_errors(address):
             server.start()
         try:
-            server_env = application_env(sandbox, server.base_url)
-            fields = dict(zip(ENV_VALUE_NAMES, server_env.values(), strict=True))
-            env = {
-                **os.environ,
-                **no_proxy_with_loopback(os.environ),
-                **server_env,
-                **tls.env_variables,
-                **ca_env,
-                **control_env(server.base_url, control),
-                **{name: template.format(**fields) for name, template in options.env},
-            }
+            env = server_env(sandbox, server.base_url, control, ca_file)
+            values = {name: env[f"CREDITS_{name.upper()}"] for name in ENV_VALUE_NAMES}
+            env = {**os.environ, **no_proxy_with_loopback(os.environ), **env, **ca_env}
+            env |= {name: template.format(**values) for name, template in options.env}
             return child.run(command, env)
         finally:
             server.stop()
@@ -74,20 +69,20 @@ def run(options: RunFlags, command: tuple[str, ...]) -> int:
 
 
 class _ChildProcess:
-    """Be the command: started, sent the signals that are sent to us, and waited for with all that it started."""
+    """The command: started, sent the signals that are sent to us, and waited for with all that it started."""
 
     def __init__(self, grace_s: float) -> None:
         self._grace_s = grace_s
         self._process: subprocess.Popen[bytes] | None = None
         self._pending_signals: list[int] = []
         self._exits_immediately = False
-        for number in _signal_numbers(_FORWARDED_SIGNALS):
+        for number in _FORWARDED_SIGNALS:
             if signal.getsignal(number) is not signal.SIG_IGN or number == signal.SIGINT:
                 signal.signal(number, self._on_signal)
 
     @contextlib.contextmanager
-    def exit_immediately(self) -> Generator[None, None, None]:
-        """End this process where it is told to end in this block, before there is a command."""
+    def exit_immediately(self) -> Generator[None]:
+        """End this process at a signal during this block, before there is a command."""
         self._exits_immediately = True
         yield
         self._exits_immediately = False
@@ -115,11 +110,11 @@ class _ChildProcess:
         return 128 - code if code < 0 else code
 
     def _on_signal(self, number: int, _frame: FrameType | None) -> None:
-        if self._exits_immediately and number in _signal_numbers(_STOP_SIGNALS):
+        if self._exits_immediately and number in _STOP_SIGNALS:
             sys.exit(128 + number)
         if self._process is None:
             self._pending_signals.append(number)
-        elif not (number in _signal_numbers(("SIGINT", "SIGQUIT", "SIGBREAK")) and _is_foreground()):
+        elif not (number in _TERMINAL_SIGNALS and _is_foreground()):
             # A terminal has sent it to the command too, which may ignore it, as a shell does; twice means "at once".
             self._forward(self._process, number)
 
@@ -128,18 +123,14 @@ class _ChildProcess:
             process.terminate()  # send_signal() raises there for all but SIGTERM, which is this
             return
         process.send_signal(number)
-        if number in _signal_numbers(_STOP_SIGNALS):
+        if number in _STOP_SIGNALS:
             kill_timer = threading.Timer(self._grace_s, process.kill)
             kill_timer.daemon = True
             kill_timer.start()
 
 
-def _signal_numbers(names: Iterable[str]) -> list[int]:
-    return [getattr(signal, name) for name in names if hasattr(signal, name)]  # Windows lacks most
-
-
 def _is_foreground() -> bool:
-    """Tell whether a terminal's signals reach the command too."""
+    """Return whether a terminal's signals reach the command too."""
     if sys.platform == "win32":
         return True  # a console sends them to every process of ours
     try:
@@ -150,7 +141,7 @@ def _is_foreground() -> bool:
 
 
 def _terminate_orphans(grace_s: float) -> None:
-    """Ask what the command has left running to end, then make it; the kernel says when there is nothing left."""
+    """Terminate what the command has left running, then kill it; the kernel says when there is nothing left."""
     pause, terminated, started_s = threading.Event(), set[int](), monotonic_s()
     with contextlib.suppress(ChildProcessError):
         while (waited_s := monotonic_s() - started_s) < grace_s + _KILL_TIMEOUT_S:

@@ -1,43 +1,41 @@
-"""Own `seed`: from flags to a world in a file or on a server, and what is told of it; know not how it is made."""
+"""The command `seed`: from flags to a world in a file or on a server, and what is printed about it."""
 
 import asyncio
 import json
 import os
 import sys
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
 from typing import Any
 
 import click
 
-from fake_credits.cli.bootstrap import contract_from_file, find_world
+from fake_credits.cli.bootstrap import find_world
 from fake_credits.cli.flags import SeedFlags
-from fake_credits.cli.output import Progress, ProgressState, StyleName
+from fake_credits.cli.output import Progress
 from fake_credits.client.arguments import BaseUrl
 from fake_credits.client.http import is_loopback
 from fake_credits.client.server import AsyncServerClient
 from fake_credits.clock import monotonic_s
-from fake_credits.contract import Contract
 from fake_credits.transports.live import new_event_loop
-from fake_credits.worlds.seeding import ExistingData, Seeder, Target, WorldTotals, compute_totals
+from fake_credits.worlds.seeding import ExistingData, ProgressCallback, Seeder, Target, WorldTotals, compute_totals
 from fake_credits.worlds.world import TargetError, World, WorldError, save_world
 
 __all__ = ["seed"]
 
 
 def seed(options: SeedFlags) -> int:
-    """Do what the flags say, and return the exit code."""
+    """Write the world that the flags ask for, and return the exit code."""
     _check_flags(options)
-    contract = contract_from_file(options.contract)
-    output = _Output(options)
     try:
-        job = _SeedJob(options, contract, find_world(options.profile, options.seed, "--profile"), output)
-        job.run()
+        _SeedJob(options, find_world(options.profile, options.seed, "--profile")).run()
     except KeyboardInterrupt:
-        if options.url:
-            output.print_interrupted()
+        if options.url and not options.quiet:
+            click.echo("Interrupted: the same command goes on from here", err=True)
         raise
     except (WorldError, TargetError) as error:
-        output.print_error(str(error))
+        if options.json:
+            click.echo(json.dumps({"error": str(error)}, ensure_ascii=False))
         raise click.ClickException(str(error)) from None
     return 0
 
@@ -57,50 +55,16 @@ def _check_flags(options: SeedFlags) -> None:
         raise click.UsageError(f"--url {options.url} is beyond loopback: have a look with --dry-run, then add --yes")
 
 
-class _Output:
-    """Tell of what is done: in words on stderr, or in JSON on stdout."""
-
-    def __init__(self, options: SeedFlags) -> None:
-        self._as_json = options.json
-        self._is_quiet = options.quiet
-        self._style_name: StyleName = "lines"
-        if options.json or options.quiet:
-            self._style_name = "json" if options.json else "none"
-        elif sys.stderr.isatty() and os.environ.get("TERM") != "dumb" and not os.environ.get("CI"):
-            self._style_name = "bar"
-
-    def start_progress(self, label: str, unit: str, total: int) -> Progress:
-        return Progress(
-            self._style_name, sys.stdout if self._as_json else sys.stderr, ProgressState(label, unit, total)
-        )
-
-    def print_message(self, kind: str, data: dict[str, Any], text: str) -> None:
-        if self._as_json:
-            click.echo(json.dumps({kind: data}, ensure_ascii=False))
-        elif not self._is_quiet:
-            click.echo(text, err=True)
-
-    def print_interrupted(self) -> None:
-        if not self._is_quiet:
-            click.echo("Interrupted: the same command goes on from here", err=True)
-
-    def print_error(self, message: str) -> None:
-        if self._as_json:
-            click.echo(json.dumps({"error": message}, ensure_ascii=False))
-
-
 @dataclass(frozen=True, slots=True)
 class _SeedJob:
-    """Be one run: the summary first, then the writing."""
+    """One run of `seed`: the summary first, then the writing; text goes to stderr, JSON to stdout."""
 
     options: SeedFlags
-    contract: Contract
     world: World
-    output: _Output
 
     def run(self) -> None:
-        with self.output.start_progress("planning", "transactions", self.world.transaction_count) as progress:
-            totals = compute_totals(self.world, self.contract, self.options.application_id, progress)
+        with self._progress("planning", "transactions", self.world.transaction_count) as progress:
+            totals = compute_totals(self.world, self.options.contract, self.options.application_id, progress)
         if self.options.url:
             with asyncio.Runner(loop_factory=new_event_loop) as loop:
                 loop.run(self._seed_server(totals))
@@ -108,16 +72,16 @@ class _SeedJob:
         self._print_summary(totals, None)
         if self.options.out is not None and not self.options.dry_run:
             started_s = monotonic_s()
-            with self.output.start_progress("writing", "transactions", totals.transactions) as progress:
+            with self._progress("writing", "transactions", totals.transactions) as progress:
                 save_world(self.world, self.options.out, progress)
             self._print_result(totals.users, totals.transactions, started_s)
 
     async def _seed_server(self, totals: WorldTotals) -> None:
         options = self.options
-        async with AsyncServerClient(options.url, options.api_key, contract=self.contract) as client:
-            target = Target(client, options.application_id, self.contract)
+        async with AsyncServerClient(options.url, options.api_key, contract=self.options.contract) as client:
+            target = Target(client, options.application_id, self.options.contract)
             seeder = Seeder(self.world, target, concurrency=options.concurrency)
-            with self.output.start_progress("looking", "users", totals.users) as progress:
+            with self._progress("looking", "users", totals.users) as progress:
                 existing = await seeder.scan(progress)
             self._print_summary(totals, existing)
             if not options.dry_run:
@@ -127,10 +91,10 @@ class _SeedJob:
         started_s = monotonic_s()
         users, transactions = totals.users - existing.users, totals.transactions - existing.transactions
         if users:
-            with self.output.start_progress("creating", "users", users) as progress:
+            with self._progress("creating", "users", users) as progress:
                 await seeder.create(progress)
         if transactions:
-            with self.output.start_progress("writing", "transactions", transactions) as progress:
+            with self._progress("writing", "transactions", transactions) as progress:
                 await seeder.write_transactions(progress)
         self._print_result(users, transactions, started_s)
 
@@ -150,10 +114,24 @@ class _SeedJob:
             lines.append(f"To the file {options.out}")
         if options.dry_run:
             lines.append("A dry run: nothing is written")
-        self.output.print_message("summary", {**data, "dry_run": options.dry_run}, "\n".join(lines))
+        self._print("summary", {**data, "dry_run": options.dry_run}, "\n".join(lines))
 
     def _print_result(self, users: int, transactions: int, started_s: float) -> None:
         duration_s = monotonic_s() - started_s
         data = {"users": users, "transactions": transactions, "seconds": round(duration_s, 3)}
         text = f"Written: {users:,} users and {transactions:,} transactions, in {duration_s:.1f} s"
-        self.output.print_message("done", data, text)
+        self._print("done", data, text)
+
+    def _progress(self, label: str, unit: str, total: int) -> AbstractContextManager[ProgressCallback]:
+        if self.options.quiet:
+            return nullcontext(int)
+        if self.options.json:
+            return Progress("json", sys.stdout, label, unit, total)
+        is_terminal = sys.stderr.isatty() and os.environ.get("TERM") != "dumb" and not os.environ.get("CI")
+        return Progress("bar" if is_terminal else "lines", sys.stderr, label, unit, total)
+
+    def _print(self, kind: str, data: dict[str, Any], text: str) -> None:
+        if self.options.json:
+            click.echo(json.dumps({kind: data}, ensure_ascii=False))
+        elif not self.options.quiet:
+            click.echo(text, err=True)

@@ -1,4 +1,4 @@
-"""Own `serve`: one server as the process, from its socket to its summary; know nothing of flags or of HTTP."""
+"""The command `serve`: one server as the process, from its socket to its summary."""
 
 import asyncio
 import errno
@@ -6,32 +6,33 @@ import re
 import shlex
 import signal
 import sys
-import threading
 from collections.abc import Callable, Generator
 from contextlib import closing, contextmanager, suppress
 from pathlib import Path
 from types import FrameType
-from typing import TextIO
 from urllib.parse import quote, urlsplit
 
 import click
 
-from fake_credits.cli import files, params
-from fake_credits.cli.bootstrap import application_env, control_env, create_control_plane, create_sandbox
-from fake_credits.cli.flags import ServeFlags
-from fake_credits.cli.https import CA_VARIABLE, TlsSetup, tls_setup
-from fake_credits.cli.output import ExchangeLog, LineWriter, open_line_writer, print_problems
+from fake_credits.cli.bootstrap import (
+    CA_VARIABLE,
+    create_control_plane,
+    create_sandbox,
+    remove_file,
+    server_env,
+    write_file,
+)
+from fake_credits.cli.flags import ServeFlags, health_url
+from fake_credits.cli.https import tls_setup
+from fake_credits.cli.output import STDERR, STDOUT, ExchangeLog, LineWriter, print_problems
 from fake_credits.contract import Operation
-from fake_credits.control.app import ControlPlane
 from fake_credits.sandbox import Sandbox
-from fake_credits.sandboxes import SandboxRegistry
 from fake_credits.transports.environment import LOOPBACK_HOSTS
 from fake_credits.transports.live import BindOptions, ServerRunner, bind, new_event_loop, reachable_host
 
 __all__ = ["BindError", "report_bind_errors", "serve"]
 
 _READY_FILE_FLAG = "--ready-file"
-_ANNOUNCE_TIMEOUT_S = 5.0
 _PROBE_TIMEOUT_S = 1.0
 
 
@@ -49,137 +50,106 @@ def serve(options: ServeFlags) -> int:
     address = BindOptions(options.host, options.port, options.allow_hosts, options.expose)
     with report_bind_errors(address):
         listener = bind(address)
-    host_names = (options.host, *options.allow_hosts)
     with (
         closing(listener),
-        tls_setup(options, reachable_host(listener), host_names) as tls,
-        closing(ExchangeLog(options.log, options.seed, sandbox.bugs)) as log,
+        tls_setup(options, address, reachable_host(listener)) as (address, ca_file),
+        closing(ExchangeLog(options.log, options.seed)) as log,
     ):
-        sandboxes = SandboxRegistry(sandbox)
-        control = create_control_plane(options, sandboxes, log)
-        runner = ServerRunner(sandbox.contract, sandboxes, tls.apply_to(address), listener, control)
-        with closing(_Readiness(options, sandbox, tls, control)) as readiness:
-            log.attach_default(sandbox.journal)
-            with asyncio.Runner(loop_factory=new_event_loop) as loop:
-                loop.run(_serve(runner, readiness, signals))
+        sandboxes, control = create_control_plane(options, sandbox, log)
+        runner = ServerRunner(sandbox.contract, sandboxes, address, listener, control)
+        with closing(_Announcement(options)) as announcement, asyncio.Runner(loop_factory=new_event_loop) as loop:
+
+            def announce() -> None:
+                announcement.announce(sandbox, server_env(sandbox, runner.base_url, control, ca_file))
+
+            loop.run(_serve(runner, announce, signals))
     print_problems(sandboxes, options.log)
     return signals.exit_code
 
 
 @contextmanager
-def report_bind_errors(address: BindOptions) -> Generator[None, None, None]:
+def report_bind_errors(address: BindOptions) -> Generator[None]:
     """Turn the failure to get an address into a message that names it."""
     try:
         yield
-    except PermissionError as error:
+    except OSError as error:
         if error.errno == errno.EPERM:  # beyond loopback; a port that needs root is EACCES
             raise click.UsageError(f"--host {error.strerror}") from error
-        raise BindError(_bind_error_message(address, error)) from error
-    except OSError as error:
-        raise BindError(_bind_error_message(address, error)) from error
-
-
-def _bind_error_message(address: BindOptions, error: OSError) -> str:
-    return f"can't listen at {address.host} port {address.port}: {error.strerror or error}"
+        message = f"can't listen at {address.host} port {address.port}: {error.strerror or error}"
+        raise BindError(message) from error
 
 
 class _SignalHandler:
-    """Be told by SIGINT, SIGTERM, SIGHUP or SIGBREAK to stop; also before the loop runs, and more than once."""
+    """A handler of SIGINT, SIGTERM, SIGHUP and SIGBREAK, which stops the server; also before the loop runs."""
 
     def __init__(self) -> None:
         self.exit_code = 0
         self._is_stopping = self._exits_immediately = False
-        self._loop: asyncio.AbstractEventLoop | None = None
-        self._stop_event: asyncio.Event | None = None
+        self._stop_server: Callable[[], object] | None = None
         for name in ("SIGINT", "SIGTERM", "SIGHUP", "SIGBREAK"):
             number = getattr(signal, name, None)  # only Windows has SIGBREAK, and no SIGHUP, which nohup ignores
             if number is not None and not (name == "SIGHUP" and signal.getsignal(number) is signal.SIG_IGN):
                 signal.signal(number, self._on_signal)
 
     @contextmanager
-    def exit_immediately(self) -> Generator[None, None, None]:
-        """End the process where it is told to stop in this block, which has nothing to withdraw."""
+    def exit_immediately(self) -> Generator[None]:
+        """End the process at a signal during this block, which leaves nothing to clean up."""
         self._exits_immediately = True
         yield
         self._exits_immediately = False
 
     def stop_event(self) -> asyncio.Event:
-        self._loop, self._stop_event = asyncio.get_running_loop(), asyncio.Event()
+        loop, event = asyncio.get_running_loop(), asyncio.Event()
         if self._is_stopping:
-            self._stop_event.set()
-        return self._stop_event
+            event.set()
+        self._stop_server = lambda: loop.call_soon_threadsafe(event.set)
+        return event
 
     def _on_signal(self, number: int, _frame: FrameType | None) -> None:
         if not self._is_stopping:
             self._is_stopping, self.exit_code = True, 130 if number == signal.SIGINT else 0
         if self._exits_immediately:
             sys.exit(self.exit_code)
-        if self._loop is not None and self._stop_event is not None and not self._loop.is_closed():
-            self._loop.call_soon_threadsafe(self._stop_event.set)
+        if self._stop_server is not None:
+            with suppress(RuntimeError):  # the loop is closed
+                self._stop_server()
 
 
-class _Readiness:
-    """Tell who waits for the server: the ready file first, then the banner, which nobody may read.
+class _Announcement:
+    """What says that the server answers: the ready file first, then the banner.
 
-    In a daemon thread, as the user's token loads the cryptography while requests are answered already; and with
-    writers that wait for no reader, so that a full pipe or a stopped terminal neither delays the ready file nor keeps
-    the process from ending.
+    The banner's writers wait for no reader, so that a full pipe or a stopped terminal does not keep the process from
+    ending.
     """
 
-    def __init__(self, options: ServeFlags, sandbox: Sandbox, tls: TlsSetup, control: ControlPlane) -> None:
+    def __init__(self, options: ServeFlags) -> None:
         self._options = options
-        self._sandbox = sandbox
-        self._tls = tls
-        self._control = control
         self._ready_file_text: str | None = None
-        self._failure: Exception | None = None
-        self._thread: threading.Thread | None = None
         self._writers: list[LineWriter] = []
         if options.ready_file is not None:
             _check_ready_file_not_in_use(options.ready_file)
-            files.remove(options.ready_file, _READY_FILE_FLAG)  # a killed server's: it would call us ready too early
+            remove_file(options.ready_file, _READY_FILE_FLAG)  # a killed server's: it would call us ready too early
 
-    def announce_in_thread(self, base_url: str, on_failure: Callable[[], object]) -> None:
-        """Announce that requests are answered; call ``on_failure``, in a thread, where that can't be."""
-        self._thread = threading.Thread(
-            target=self._announce, args=(base_url, on_failure), name="fake-credits-announcement", daemon=True
-        )
-        self._thread.start()
+    def announce(self, sandbox: Sandbox, env: dict[str, str]) -> None:
+        """Write and print what clients need to know."""
+        options, text = self._options, _format_dotenv(env)
+        if options.ready_file is not None:
+            write_file(options.ready_file, text, _READY_FILE_FLAG)
+            self._ready_file_text = text
+        self._print(STDOUT, _format_banner(options, sandbox, env))
+        if options.expose:
+            self._print(STDERR, "Warning: --expose: everyone who can reach this port can try its API.")
 
     def close(self) -> None:
-        """Withdraw the ready file, unless another server's is there by now; raise why it could not be written."""
-        if self._thread is not None:
-            self._thread.join(_ANNOUNCE_TIMEOUT_S)
-        file = self._options.ready_file
-        if file is not None and self._ready_file_text is not None and files.has_content(file, self._ready_file_text):
-            files.remove(file, _READY_FILE_FLAG)
+        """Remove the ready file, unless another server has replaced it."""
+        if self._options.ready_file is not None and self._ready_file_text is not None:
+            remove_file(self._options.ready_file, _READY_FILE_FLAG, only_with_text=self._ready_file_text)
         for writer in self._writers:
             writer.close()
-        if self._failure is not None:
-            raise self._failure
 
-    def _announce(self, base_url: str, on_failure: Callable[[], object]) -> None:
-        options = self._options
-        try:
-            env = {**application_env(self._sandbox, base_url), **self._tls.env_variables}
-            env |= control_env(base_url, self._control)
-            contents = _format_dotenv(env)
-            if options.ready_file is not None:
-                files.write_atomically(options.ready_file, contents, _READY_FILE_FLAG)
-                self._ready_file_text = contents
-            self._print(sys.stdout, _format_banner(options, self._sandbox, env))
-            if options.expose:
-                self._print(sys.stderr, "Warning: --expose: everyone who can reach this port can try its API.")
-        except Exception as failure:  # noqa: BLE001 - raised again by close(), in the main thread
-            self._failure = failure
-            with suppress(RuntimeError):  # the loop has ended by itself
-                on_failure()
-
-    def _print(self, stream: TextIO | None, text: str) -> None:
-        writer = open_line_writer(stream)
-        if writer is not None:
-            self._writers.append(writer)
-            writer.put(text)
+    def _print(self, descriptor: int, text: str) -> None:
+        self._writers.append(LineWriter(descriptor))
+        self._writers[-1].put(text)
 
 
 def _check_ready_file_not_in_use(ready_file: Path) -> None:
@@ -187,7 +157,7 @@ def _check_ready_file_not_in_use(ready_file: Path) -> None:
     try:
         assignments = shlex.split(ready_file.read_text("utf-8"))
         env = dict(assignment.split("=", 1) for assignment in assignments if "=" in assignment)
-        url = params.health_url(env["FAKE_CREDITS_URL"])
+        url = health_url(env["FAKE_CREDITS_URL"])
     except (OSError, ValueError, KeyError):  # there is none, or it is nobody's
         return
     if urlsplit(url).hostname not in LOOPBACK_HOSTS:  # we ask no other machine
@@ -200,11 +170,23 @@ def _check_ready_file_not_in_use(ready_file: Path) -> None:
         raise click.UsageError(f"{_READY_FILE_FLAG} {str(ready_file)!r} {problem}: end that, or give another file")
 
 
-async def _serve(runner: ServerRunner, readiness: _Readiness, signals: _SignalHandler) -> None:
-    stop, loop = signals.stop_event(), asyncio.get_running_loop()
-    await runner.run(
-        stop, lambda: readiness.announce_in_thread(runner.base_url, lambda: loop.call_soon_threadsafe(stop.set))
-    )
+async def _serve(runner: ServerRunner, announce: Callable[[], None], signals: _SignalHandler) -> None:
+    """Serve until a signal, or until the announcement fails.
+
+    It runs in a thread: the user's token loads the cryptography while requests are answered already.
+    """
+    stop = signals.stop_event()
+    tasks: list[asyncio.Task[None]] = []
+
+    def on_ready() -> None:
+        task = asyncio.create_task(asyncio.to_thread(announce))
+        task.add_done_callback(lambda task: stop.set() if task.exception() else None)
+        tasks.append(task)
+
+    try:
+        await runner.run(stop, on_ready)
+    finally:
+        await asyncio.gather(*tasks)
 
 
 def _format_dotenv(env: dict[str, str]) -> str:

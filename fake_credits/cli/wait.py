@@ -1,4 +1,4 @@
-"""Own the wait for a server that is starting; know nothing of what it serves."""
+"""The command `wait`: polling a server that is starting."""
 
 import ssl
 import threading
@@ -16,8 +16,8 @@ __all__ = ["readiness_problem", "wait_until_ready"]
 _READINESS_POLL_INTERVAL_S = 0.05
 
 
-def wait_until_ready(url: str, timeout_s: float, ca_file: Path | None = None) -> int:
-    """Ask a URL until it answers 2xx and return 0, or 1 with the last reason once ``timeout_s`` have passed.
+def wait_until_ready(url: str, timeout_s: float, ca_file: Path | None = None) -> None:
+    """Poll a URL until it answers 2xx; raise ClickException with the last reason once ``timeout_s`` have passed.
 
     It is asked once at least, and past any proxy. Over https the CAs of ``SSL_CERT_FILE``, or the system's, are
     trusted and those in ``ca``, a file that the server may have yet to write.
@@ -27,11 +27,10 @@ def wait_until_ready(url: str, timeout_s: float, ca_file: Path | None = None) ->
     while True:
         reason = readiness_problem(url, max(_READINESS_POLL_INTERVAL_S, deadline_s - monotonic_s()), ca_file)
         if not reason:
-            return 0
+            return
         remaining_s = deadline_s - monotonic_s()
         if not remaining_s > 0:
-            click.echo(f"Error: {url} did not answer within {timeout_s:g} s: {reason}", err=True)
-            return 1
+            raise click.ClickException(f"{url} did not answer within {timeout_s:g} s: {reason}")
         pause.wait(min(_READINESS_POLL_INTERVAL_S, remaining_s))
 
 

@@ -3,8 +3,7 @@
 import hashlib
 import threading
 from array import array
-from collections.abc import Callable, Generator, Iterable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable, Iterable, Iterator
 from operator import gt
 from pathlib import Path
 from typing import BinaryIO, NamedTuple
@@ -14,7 +13,7 @@ import msgspec
 from fake_credits.clock import from_ms
 from fake_credits.contract import Contract, id_problem
 from fake_credits.errors import ApiError
-from fake_credits.keyed_random import random_name
+from fake_credits.files import atomic_file
 from fake_credits.ledger import REASON_CODES, Account, Ledger, TransactionColumns
 
 __all__ = [
@@ -185,21 +184,10 @@ def save_world(world: World, path: Path, on_progress: Callable[[int], object] = 
     Raises WorldError where the world can't be made or the file can't be written; then nothing of it is there.
     """
     try:
-        with _atomic_file(path) as file:
+        with atomic_file(path) as file:
             _write_world(world, file, on_progress)
     except OSError as error:
         raise WorldError(f"{path}: can't be written: {error.strerror or error}") from None
-
-
-@contextmanager
-def _atomic_file(path: Path) -> Generator[BinaryIO, None, None]:
-    temporary = path.with_name(random_name(f".{path.name[:100]}."))
-    try:
-        with temporary.open("xb") as file:
-            yield file
-        temporary.replace(path)
-    finally:
-        temporary.unlink(missing_ok=True)
 
 
 def _write_world(world: World, file: BinaryIO, on_progress: Callable[[int], object]) -> None:

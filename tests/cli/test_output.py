@@ -9,12 +9,10 @@ import pytest
 from msgspec import structs
 
 from fake_credits.cli.output import (
-    STYLES,
     ExchangeLog,
     LineWriter,
     Progress,
-    ProgressState,
-    StyleName,
+    ProgressStyle,
     escape_to_one_word,
 )
 from fake_credits.journal import Journal, JournalEntry
@@ -65,11 +63,13 @@ def test_closed_pipe_does_not_block_the_writer() -> None:
 
 def test_each_internal_error_is_logged_once(capfd: pytest.CaptureFixture[str]) -> None:
     bugs: list[BaseException] = []
-    log = ExchangeLog("off", 0, bugs)
+    log = ExchangeLog("off", 0)
+    journal = Journal(threading.RLock())
+    log.attach(journal, bugs)
     for number in range(5):
         bugs.append(LookupError(f"number {number}"))
         del bugs[:-2]
-        log.write_entry(
+        journal.write(
             JournalEntry(ordinal=number, request_id="r", at_ms=0, method="GET", target="/", code="internal_error")
         )
     log.close()
@@ -84,7 +84,7 @@ def test_each_internal_error_is_logged_once(capfd: pytest.CaptureFixture[str]) -
 def test_late_write_is_logged_and_counted_once(log_format: str, line: str, capfd: pytest.CaptureFixture[str]) -> None:
     log = ExchangeLog(log_format, 0)
     journal = Journal(threading.RLock())
-    log.attach_default(journal)
+    log.attach(journal, [])
     entry = JournalEntry(ordinal=1, request_id="r", at_ms=0, method="POST", target="/", status=201, rule="late_write#1")
     journal.write(entry)
     journal.replace(structs.replace(entry, committed=True))
@@ -106,12 +106,10 @@ class SteppingClock:
         return self.now_s
 
 
-def render_progress(style: StyleName, *, step_s: float = 1.0, total: int = 10, steps: int = 4) -> str:
+def render_progress(style: ProgressStyle, *, step_s: float = 1.0, total: int = 10, steps: int = 4) -> str:
     """Return the progress output of ``steps`` steps of ``step_s`` seconds each."""
     stream = io.StringIO()
-    with Progress(
-        style, stream, ProgressState("writing", "transactions", total), clock_s=SteppingClock(step_s)
-    ) as progress:
+    with Progress(style, stream, "writing", "transactions", total, clock_s=SteppingClock(step_s)) as progress:
         for _ in range(steps):
             progress(1)
     return stream.getvalue()
@@ -153,24 +151,18 @@ def test_json_style_prints_one_object_per_line() -> None:
     assert last["progress"]["done"] == 4
 
 
-def test_none_style_prints_nothing() -> None:
-    assert render_progress("none") == ""
-
-
-def test_no_style_divides_by_zero() -> None:
-    for style in STYLES:
-        text = render_progress(style, step_s=0, total=0, steps=0)
-        assert style in ("none", "json") or "0/0 transactions (100 %), 0/s" in text
+@pytest.mark.parametrize("style", ["bar", "lines"])
+def test_no_style_divides_by_zero(style: ProgressStyle) -> None:
+    assert "0/0 transactions (100 %), 0/s" in render_progress(style, step_s=0, total=0, steps=0)
 
 
 def test_remaining_hours_are_shown_in_minutes() -> None:
-    assert ProgressState("writing", "users", 10_000, 1, 1.0).remaining_s == 9999
-    assert "166:39 left" in STYLES["lines"].render(ProgressState("writing", "users", 10_000, 1, 1.0))
+    assert "833:15 left" in render_progress("lines", total=10_000, step_s=5.0, steps=1)
 
 
 def test_closed_stream_does_not_stop_progress() -> None:
     stream = io.StringIO()
-    with Progress("lines", stream, ProgressState("writing", "users", 2), clock_s=SteppingClock(9)) as progress:
+    with Progress("lines", stream, "writing", "users", 2, clock_s=SteppingClock(9)) as progress:
         stream.close()
         progress(1)
     assert "1 of 2 users" in repr(progress)

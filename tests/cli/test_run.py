@@ -331,6 +331,7 @@ def test_signal_during_world_loading_ends_run_immediately(number: int) -> None:
 
 WINDOWS_RUN = """
 import os, shutil, signal, socket, subprocess, sys
+signal.SIGBREAK = signal.SIGUSR2
 from fake_credits.cli import main
 from fake_credits.cli import run  # before the patch: its imports depend on the platform
 sys.platform = "win32"
@@ -346,7 +347,7 @@ class Popen(subprocess.Popen):
         {at_wait}
         return super().wait(timeout)
 subprocess.Popen = Popen
-signal.SIGBREAK, socket.SO_EXCLUSIVEADDRUSE = signal.SIGUSR2, socket.SO_REUSEADDR
+socket.SO_EXCLUSIVEADDRUSE = socket.SO_REUSEADDR
 leave = sys.exit
 sys.exit = lambda code: leave(code if code < 2**31 else -1)  # sys.exit takes a C long
 main()

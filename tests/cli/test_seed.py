@@ -198,7 +198,10 @@ def test_dry_run_needs_no_target() -> None:
         (["--out", "w.json", "--json", "--quiet"], "--json and --quiet exclude each other"),
         (["--url", "http://127.0.0.1:1"], "--api-key is missing"),
         (["--url", "https://api.example.com", "--api-key", "k"], "is beyond loopback.*--dry-run, then add --yes"),
-        (["--url", "api.example.com", "--api-key", "k"], "--url.*'api.example.com' is no URL of a server"),
+        (
+            ["--url", "api.example.com", "--api-key", "k"],
+            "--url.*'api.example.com' must be an absolute http:// or https:// URL",
+        ),
         (
             ["--out", "w.json", "--profile", "dmo"],
             "--profile: there is no world 'dmo', and no file: did you mean 'demo'",
@@ -207,7 +210,7 @@ def test_dry_run_needs_no_target() -> None:
         (["--out", "w.json", "--concurrency", "0"], "--concurrency.*0 is not in the range 1<=x<=100"),
         (["--out", "w.json", "--seed", "x"], "--seed.*'x' is not a valid integer"),
         (["--out", "nowhere/w.json"], "--out.*no folder 'nowhere'"),
-        (["--out", "w.json", "--contract", "none.toml"], "--contract.*no file that is there"),
+        (["--out", "w.json", "--contract", "none.toml"], "--contract.*none.toml: can't be read: No such file"),
     ],
 )
 def test_usage_error_exits_with_2_and_writes_nothing(

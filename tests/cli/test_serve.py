@@ -1,6 +1,7 @@
 """`serve`: printed commands, logs, the ready file, signals and startup errors."""
 
 import contextlib
+import errno
 import json
 import os
 import re
@@ -392,13 +393,17 @@ def test_stale_ready_file_is_replaced(
     assert serve_in_process("--ready-file", str(ready)).exit_code == 0
 
 
-def test_unwritable_ready_file_exits_with_1(tmp_path: Path, serve_in_process: Callable[..., Result]) -> None:
-    result = serve_in_process(
-        "--ready-file", str(tmp_path / ("r" * 250))
-    )  # the temporary file's name is longer than 255 bytes
+def test_unwritable_ready_file_exits_with_1(
+    tmp_path: Path, serve_in_process: Callable[..., Result], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def raise_disk_full(*_: object) -> None:
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+    monkeypatch.setattr(Path, "replace", raise_disk_full)
+    result = serve_in_process("--ready-file", str(tmp_path / "ready"))
     assert result.exit_code == 1
     assert "--ready-file" in result.output
-    assert "can't be written: File name too long" in result.output
+    assert "can't be written: No space left on device" in result.output
 
 
 def test_unremovable_ready_file_exits_with_1_and_closes_the_listener(

@@ -8,7 +8,6 @@ import pytest
 from click.testing import CliRunner
 
 from fake_credits.api.app import create_app
-from fake_credits.cli import files
 from fake_credits.cli.bootstrap import load_signing_keys
 from fake_credits.cli.main import cli
 from fake_credits.client.user import UserClient
@@ -65,13 +64,6 @@ def test_expires_in_sets_the_token_lifetime(keys: Path) -> None:
 def test_key_file_is_private_and_leaves_no_temporary_file(keys: Path) -> None:
     assert stat.S_IMODE(keys.stat().st_mode) == 0o600
     assert list(keys.parent.iterdir()) == [keys]
-
-
-def test_create_if_missing_keeps_the_first_key_file(tmp_path: Path) -> None:
-    files.create_if_missing(tmp_path / "keys.pem", "the first's", "--key-file")
-    files.create_if_missing(tmp_path / "keys.pem", "the second's", "--key-file")
-    assert (tmp_path / "keys.pem").read_text() == "the first's"
-    assert len(list(tmp_path.iterdir())) == 1
 
 
 def test_keys_without_a_key_file_are_generated_in_memory() -> None:

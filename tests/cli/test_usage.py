@@ -1,5 +1,6 @@
 """Command line flags: environment variables, help and usage errors."""
 
+import os
 import re
 import subprocess
 import sys
@@ -9,15 +10,14 @@ import click
 import pytest
 from click.testing import CliRunner
 
-from fake_credits.cli.flags import Flag, list_flags
+from fake_credits.cli.flags import Flag, list_flags, writable_file
 from fake_credits.cli.main import cli
-from fake_credits.cli.params import ENV_PLACEHOLDERS
 from fake_credits.faults.scenarios import FAULT_PRESETS
 from fake_credits.sandbox import Sandbox
 from fake_credits.sandbox_options import SandboxOptions
 from fake_credits.tokens.keys import SigningKeys, new_private_pem
 from fake_credits.tokens.providers import AUTH_PROVIDERS
-from fake_credits.transports.environment import env_variables
+from fake_credits.transports.environment import ENV_VALUE_NAMES, env_variables
 from tests.cli.conftest import LIMIT_S, clean_environment
 
 SAMPLES = {
@@ -80,7 +80,7 @@ def test_every_flag_has_an_equivalent_environment_variable(
 ) -> None:
     monkeypatch.chdir(tmp_path)
     for name in ("contract.toml", "jwks.json"):
-        (tmp_path / name).touch()
+        (tmp_path / name).write_text("version = 1")
     assert flag.variable == "FAKE_CREDITS_" + flag.flag.removeprefix("--").upper().replace("-", "_")
     sample, rest, command = SAMPLES[flag.flag], ARGUMENTS[flag.command], cli.commands[flag.command]
     flag_arguments = [flag.flag] if flag.flag in SWITCHES else [flag.flag, sample]
@@ -150,7 +150,7 @@ def test_auth_provider_help_lists_every_provider() -> None:
 
 def test_every_run_variable_has_an_env_placeholder() -> None:
     variables = env_variables(Sandbox(SandboxOptions(), SigningKeys()), "http://h")
-    assert tuple(name.removeprefix("CREDITS_").lower() for name in variables) == ENV_PLACEHOLDERS
+    assert tuple(name.removeprefix("CREDITS_").lower() for name in variables) == ENV_VALUE_NAMES
 
 
 @pytest.mark.parametrize(
@@ -158,46 +158,45 @@ def test_every_run_variable_has_an_env_placeholder() -> None:
     [
         (["serve", "--port", "65536"], "--port.*65536.*0<=x<=65535"),
         (["serve", "--port", "http"], "--port.*'http' is not a valid integer"),
-        (["serve", "--api-key", ""], "--api-key.*'' is no API key.*1 to 256 visible ASCII"),
-        (["serve", "--api-key", "a\r\nb"], r"--api-key.*'a\\r\\nb' is no API key"),
+        (["serve", "--api-key", ""], "--api-key.*1 to 256 visible ASCII"),
+        (["serve", "--api-key", "a\r\nb"], "--api-key.*visible ASCII characters, no blanks"),
         (["serve", "--api-key", "é"], "--api-key.*visible ASCII"),
         (["serve", "--api-key", "k" * 257], "--api-key.*1 to 256"),
-        (["serve", "--scenario", "flakey"], "--scenario.*'flakey' can't be: there is no preset 'flakey': choose flaky"),
+        (["serve", "--scenario", "flakey"], "--scenario.*there is no preset 'flakey': choose flaky"),
         (["run", "--scenario", "no.toml", "--", "true"], "--scenario.*no.toml: can't be read: No such file"),
-        (["serve", "--latency", "60001"], "--latency.*'60001' can't be: latency is '60001': ms is 60001.0: it must be"),
+        (["serve", "--latency", "60001"], "--latency.*latency is '60001': ms is 60001.0: it must be"),
         (["serve", "--latency", "slow"], "--latency.*give milliseconds, 'fixed"),
-        (["serve", "--auth-provider", "clrk"], "--auth-provider.*'clrk' is unknown: did you mean 'clerk'"),
-        (["serve", "--auth-provider", "x"], r"--auth-provider.*'x' is unknown \(there are plain"),
+        (["serve", "--auth-provider", "clrk"], "--auth-provider.*'clrk' is not one of 'plain', 'clerk'"),
         (["serve", "--ready-file", "nowhere/ready"], "--ready-file.*no folder 'nowhere'"),
         (["serve", "--ready-file", "."], "--ready-file.*is a folder"),
-        (["serve", "--ready-file", ""], "--ready-file.*'' is no file"),
+        (["serve", "--ready-file", ""], "--ready-file.*'' is a folder"),
         (["serve", "--key-file", "nowhere/keys"], "--key-file.*no folder 'nowhere'"),
         (["serve", "--host", "http://localhost"], "--host.*without scheme and port"),
         (["serve", "--host", "0.0.0.0", "--port", "0"], "--host 0.0.0.0 is beyond loopback.*--expose"),  # noqa: S104
         (["serve", "--allow-host", "credits:8402"], "--allow-host.*without scheme and port"),
-        (["serve", "--cors-origin", "https://app.example/"], "--cors-origin.*https://app.example/.*is not an origin"),
+        (["serve", "--cors-origin", "https://app.example/"], "cors_origins.*https://app.example/.*is not an origin"),
         (["serve", "--log", "xml"], "--log.*'xml' is not one of 'text', 'json', 'off'"),
         (["serve", "--balance", "-1"], "--balance.*-1 is not in the range"),
         (["serve", "--world", "dmo"], "--world: there is no world 'dmo', and no file: did you mean 'demo'"),
         (["run", "--world", "gone.json", "true"], "--world: there is no world 'gone.json', and no file"),
         (["run", "--world", ".", "true"], r"--world: the world '.' is a folder \(known: tiny"),
-        (["run", "--contract", __file__, "true"], r"--contract: .*test_usage\.py: is not valid TOML"),
+        (["run", "--contract", __file__, "true"], r"--contract.*test_usage\.py: is not valid TOML"),
         (
             ["run", "--trust", f"https://x={__file__}", "true"],
             r"trust of 'https://x': .*test_usage\.py: is neither PEM",
         ),
-        (["run", "--contract", ".", "true"], "--contract.*'.' is a folder: give a file"),
-        (["run", "--world", "", "true"], "--world.*'' is no world: give a name or a file"),
+        (["run", "--contract", ".", "true"], "--contract.*can't be read: Is a directory"),
+        (["run", "--world", "", "true"], "--world: there is no world '', and no file"),
         (["run", "--user", "ada=1", "--user", "ada=2", "true"], "--user 'ada' is given 2 times"),
         (
             ["run", "--user", "user-id=5", "--balance", "7", "true"],
-            r"--balance and --user: balance=7 and users=\{'user-id': 5\} contradict each other",
+            r"balance=7 and users=\{'user-id': 5\} contradict each other",
         ),
         (["serve", "--user", "ada"], "--user.*'ada' is not NAME=BALANCE"),
-        (["serve", "--user", "ada=-1"], "--user.*a balance of 0 to"),
+        (["serve", "--user", "ada=-1"], "--user.*-1 is not in the range 0<=x<="),
         (["serve", "--user", "a\nb=1"], "--user.*control characters"),
-        (["serve", "--user-id", ".."], "--user-id.*not '.' or '..'"),
-        (["serve", "--application-id", ""], "--application-id.*1 to 256 characters"),
+        (["serve", "--user-id", ".."], "--user-id.*must not be empty, '.' or '..'"),
+        (["serve", "--application-id", ""], "--application-id.*must not be empty"),
         (["serve", "--prot", "1"], "No such option.*--prot.*--port"),
         (["serve", "extra"], "unexpected extra argument"),
         (["run"], "Missing argument 'COMMAND"),
@@ -207,9 +206,8 @@ def test_every_run_variable_has_an_env_placeholder() -> None:
         (["run", "--env", "A-B=1", "true"], "--env.*is not NAME=TEXT"),
         (["run", "--grace", "-1", "true"], "--grace.*-1"),
         (["token", "ada"], "--key-file is missing"),
-        (["token", "", "--key-file", "keys"], "USER.*is no id"),
-        (["token", "ada", "--bad", "expird"], "--bad.*did you mean 'expired'"),
-        (["token", "ada", "--bad", "x"], r"--bad.*'x' is unknown \(there are"),
+        (["token", "", "--key-file", "keys"], "USER.*must not be empty"),
+        (["token", "ada", "--bad", "expird"], "--bad.*'expird' is not one of 'expired'"),
         (
             ["token", "ada", "--key-file", "keys", "--bad", "expired", "--expires-in", "5"],
             "--expires-in 5 has no effect",
@@ -218,8 +216,7 @@ def test_every_run_variable_has_an_env_placeholder() -> None:
         (["wait", "localhost:8402"], "URL.*is no URL of a server"),
         (["wait", "http://h:99999"], "URL.*Port out of range"),
         (["wait", "http://h", "--timeout", "soon"], "--timeout.*'soon'"),
-        (["wait", "http://h", "--ca", ""], "--ca.*is no file"),
-        (["serve", "--tls-cert", "nowhere.pem"], "--tls-cert.*is no file that is there"),
+        (["serve", "--tls-cert", "nowhere.pem"], "--tls-cert.*'nowhere.pem' does not exist"),
         (["run", "--tls-key", __file__, "true"], "--tls-cert and --tls-key belong together: give both or neither"),
         (["run", "--tls-ca", "ca.pem", "true"], "--tls-ca is where the CA of --tls is written: it needs --tls"),
         (
@@ -348,9 +345,22 @@ def test_every_command_has_help() -> None:
     assert all(isinstance(command, click.Command) and command.help for command in cli.commands.values())
 
 
-@pytest.mark.parametrize("text", ["nan", "inf", "-1", "soon"])
+@pytest.mark.parametrize("text", ["inf", "-1", "soon"])
 def test_invalid_timeout_is_a_usage_error(text: str) -> None:
     result = CliRunner().invoke(cli, ["wait", "http://127.0.0.1:1", "--timeout", text])
     assert result.exit_code == 2
     assert "'--timeout'" in result.output
-    assert f"{text!r} is no number of seconds" in result.output
+    assert text in result.output
+
+
+def test_writable_file_rejects_pipes_and_devices(tmp_path: Path) -> None:
+    os.mkfifo(tmp_path / "pipe")
+    (tmp_path / "link").symlink_to(tmp_path / "pipe")
+    for path in (str(tmp_path / "pipe"), str(tmp_path / "link"), os.devnull):
+        with pytest.raises(ValueError, match="is a folder, a device, a pipe or a socket: give a file$"):
+            writable_file(path)
+
+
+def test_writable_file_resolves_symbolic_links(tmp_path: Path) -> None:
+    (tmp_path / "link").symlink_to(tmp_path / "file")
+    assert writable_file(str(tmp_path / "link")) == tmp_path / "file"

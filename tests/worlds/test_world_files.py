@@ -143,13 +143,13 @@ def test_unreadable_file_raises_world_error(tmp_path: Path) -> None:
 
 @pytest.mark.skipif(not Path("/dev/full").exists(), reason="/dev/full does not exist")
 def test_full_disk_keeps_the_old_file(file: Path, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
-    before, original_open = file.read_bytes(), Path.open
+    before, original_open = file.read_bytes(), os.open
 
-    def open_full_device(path: Path, mode: str) -> Any:
-        original_open(path, mode).close()
-        return original_open(Path("/dev/full"), "wb")
+    def open_full_device(path: Path, flags: int, mode: int) -> int:
+        os.close(original_open(path, flags, mode))
+        return original_open("/dev/full", os.O_WRONLY)
 
-    monkeypatch.setattr(Path, "open", open_full_device)
+    monkeypatch.setattr(os, "open", open_full_device)
     with pytest.raises(WorldError, match=r"world\.json: can't be written: " + os.strerror(errno.ENOSPC)):
         save_world(WORLD, file)
     monkeypatch.undo()
