@@ -22,14 +22,7 @@ from fake_credits.http_message import AsyncTransport, Transport
 from fake_credits.intercept import Interception, intercept
 from fake_credits.models import User
 from fake_credits.sandbox import Sandbox
-from fake_credits.sandbox_options import (
-    FakeCreditsKwargs,
-    LoadableWorld,
-    MintOptions,
-    SandboxOptions,
-    check_id,
-    options_from_kwargs,
-)
+from fake_credits.sandbox_options import FakeCreditsKwargs, LoadableWorld, MintOptions, SandboxOptions, check_id
 from fake_credits.sandboxes import drain, find_problems
 from fake_credits.transports.in_process import (
     IN_PROCESS_BASE_URL,
@@ -79,13 +72,12 @@ class FakeCredits:
         self._transports: tuple[Transport, AsyncTransport] | None = None
         self._interceptions: list[Interception] = []
 
-    def _build_options(self, kwargs: FakeCreditsKwargs) -> SandboxOptions:
-        resolved: dict[str, Any] = {**kwargs}
-        if "contract" in resolved:
-            resolved["contract"] = self._shared.contract(resolved["contract"])
-        world = resolved.pop("world", None)
-        options = options_from_kwargs(resolved)
-        return options if world is None else replace(options, world=self._shared.world(world, options.seed))
+    def _build_options(self, options: FakeCreditsKwargs) -> SandboxOptions:
+        if "contract" in options:
+            options["contract"] = self._shared.contract(options["contract"])
+        world = options.pop("world", None)
+        built = SandboxOptions(**options)
+        return built if world is None else replace(built, world=self._shared.world(world, built.seed))
 
     def __repr__(self) -> str:
         return f"<FakeCredits {self._mode}: {self.sandbox!r}>"

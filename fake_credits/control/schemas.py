@@ -17,6 +17,7 @@ from fake_credits.faults.gates import Gate
 from fake_credits.faults.serialization import rule_to_json
 from fake_credits.ledger import Account
 from fake_credits.sandbox import Sandbox
+from fake_credits.sandbox_options import OptionError
 from fake_credits.strict_json import parse_json
 
 __all__ = [
@@ -241,6 +242,8 @@ def field_errors(field: str) -> Generator[None]:
     """Turn what the domain refuses with ValueError into a refusal that names a field, "" where the message does."""
     try:
         yield
+    except OptionError as error:
+        raise _validation_error(error.name, f"must be {error.expected}") from None
     except ValueError as error:
         raise _validation_error(field, str(error)) from None
 

@@ -4,10 +4,12 @@ Until a fixture is used this imports only pytest and the cheap part of the stand
 plugin must cost next to nothing. PYTEST_DONT_REWRITE
 """
 
+import inspect
 import os
 import re
 import sys
-from collections.abc import Generator, Iterator, Mapping
+from collections.abc import Generator, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
 import pluggy
@@ -36,13 +38,6 @@ from pytest_fake_credits.config_options import (  # noqa: E402
     is_enabled,
     read_settings,
 )
-from pytest_fake_credits.marker import (  # noqa: E402
-    marker_help,
-    marker_options,
-    unused_options,
-    uses_request_fixture,
-    validate_options,
-)
 
 if TYPE_CHECKING:
     from fake_credits.client.server import AsyncServerClient, ServerClient
@@ -67,7 +62,9 @@ __all__ = [
 
 _FACTORY_KEY = pytest.StashKey["Factory"]()
 _EARLY_ENVIRONMENT_KEY = pytest.StashKey["EarlyEnvironment"]()
-_STARTED_KEY = pytest.StashKey[bool]()
+_TEST_KEY = pytest.StashKey[pytest.Item]()
+_MARKS_KEY = pytest.StashKey[tuple[list[pytest.Mark], dict[str, object]]]()
+_OPTIONS_KEY = pytest.StashKey[dict[str, object]]()
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:
@@ -93,7 +90,7 @@ def pytest_load_initial_conftests(early_config: pytest.Config) -> Generator[None
 def pytest_configure(config: pytest.Config) -> None:
     """Read the options, once, and announce the marker."""
     settings = config.stash[SETTINGS_KEY] = read_settings(config)
-    config.addinivalue_line("markers", marker_help())
+    config.addinivalue_line("markers", _marker_line(config))
     if settings["early_env"].value:
         environment = _early_environment(config)
         if environment is None:
@@ -101,6 +98,14 @@ def pytest_configure(config: pytest.Config) -> None:
         settings["api_key"] = PluginSetting(environment.api_key, "ini fake_credits_early_env")
     if settings["autouse"].value:
         config.pluginmanager.register(_AutousePlugin(), "pytest_fake_credits.autouse")
+
+
+def _marker_line(config: pytest.Config) -> str:
+    if not config.getoption("markers", False):
+        return "fake_credits(...): how the test's sandbox starts"
+    from pytest_fake_credits.marker import marker_help  # imports the fake, for whom asks what the words are
+
+    return marker_help()
 
 
 class _AutousePlugin:
@@ -130,18 +135,44 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
     if hasattr(config, "workerinput"):
         return
     for item in items:
-        marker_options(item)
+        try:
+            _marker_options(item)
+        except ValueError as error:
+            raise pytest.UsageError(f"{item.nodeid}: {error}") from None
+
+
+def _marker_options(item: pytest.Item) -> dict[str, object]:
+    """Return the merged options of a test's markers, parsed once; raise ValueError for one that can't be.
+
+    On one object the marker added last wins: a parameter's over the function's, a subclass's over its base's.
+    """
+    marks = [mark for node in item.listchain() for mark in node.own_markers if mark.name == "fake_credits"]
+    if not marks:
+        return {}
+    parsed = item.stash.get(_MARKS_KEY, None)
+    if parsed is None or parsed[0] != marks:  # another plugin or a fixture may add one later
+        from pytest_fake_credits.marker import parse_marks
+
+        parsed = item.stash[_MARKS_KEY] = marks, parse_marks(marks)
+    return parsed[1]
 
 
 @pytest.hookimpl  # not tryfirst: of a test that is skipped nothing is asked
 def pytest_runtest_setup(item: pytest.Item) -> None:
     """See the sandboxes that outlive a test afresh; refuse a marker that was added late, or that starts nothing."""
+    item.config.stash[_TEST_KEY] = item
     factory = item.config.stash.get(_FACTORY_KEY, None)
     if factory is not None:
         factory.start_test()
-    _marker_options_or_fail(item)
-    if unused_options(item) and not uses_request_fixture(item):
+    with _plain_failure():
+        options = _marker_options(item)
+    if options and not _can_request_fixtures(item):
         _fail_on_unused_options(item)
+
+
+def _can_request_fixtures(item: pytest.Item) -> bool:
+    function = getattr(item, "obj", None)
+    return callable(function) and "request" in inspect.signature(function).parameters
 
 
 @pytest.hookimpl(wrapper=True)
@@ -151,28 +182,58 @@ def pytest_runtest_call(item: pytest.Item) -> Generator[None, object, object]:
     if factory is not None:
         factory.start_call()
     result = yield
-    if _STARTED_KEY not in item.stash:
+    if _OPTIONS_KEY not in item.stash:
         _fail_on_unused_options(item)
     factory = item.config.stash.get(_FACTORY_KEY, None)  # a test may be the first to ask for it
     if factory is not None:
-        _fail_on_problems(factory, marker_options(item))
+        options = item.stash.get(_OPTIONS_KEY, None)
+        problems, cause = factory.problems(
+            lambda: (options or {**factory.options, **_marker_options(item)}).get("allow", ())
+        )
+        if problems:
+            message = f"{problems[0]}\nSo fake-credits fails this test, which passed but proves nothing"
+            raise _failure("\n".join([f"{message}; and:" if problems[1:] else f"{message}.", *problems[1:]])) from cause
     return result
 
 
-def _fail_on_problems(factory: "Factory", options: Mapping[str, object]) -> None:
-    problems, cause = factory.problems({**factory.options, **options}.get("allow"))
-    if problems:
-        message = f"{problems[0]}\nSo fake-credits fails this test, which passed but proves nothing"
-        raise _failure("\n".join([f"{message}; and:" if problems[1:] else f"{message}.", *problems[1:]])) from cause
+@contextmanager
+def _plain_failure() -> Generator[None]:
+    try:
+        yield
+    except ValueError as error:
+        raise pytest.fail.Exception(str(error), pytrace=False) from None
+
+
+def _nearest_settings(item: pytest.Item) -> object:
+    # Neither a hook nor a fixture of a wider scope has a public way to what a test's own conftests override.
+    request: pytest.FixtureRequest | None = getattr(item, "_request", None)
+    return request.getfixturevalue("fake_credits_settings") if request else {}
+
+
+def _defaults_of_test(config: pytest.Config, settings: object) -> dict[str, object]:
+    from pytest_fake_credits.marker import parse_settings
+
+    with _plain_failure():
+        return default_options(config, parse_settings(settings))
 
 
 def _fail_on_unused_options(item: pytest.Item) -> None:
-    options = ", ".join(f"{name}=" for name in unused_options(item))
+    """Fail a test whose own function, or parameter, has a marker with options that no sandbox starts from.
+
+    Those of a class or a module may be for other tests of it. ``allow`` is for the factory's sandboxes too.
+    """
+    fixtures: Sequence[str] = getattr(item, "fixturenames", ())
+    marks = [mark for mark in item.own_markers if mark.name == "fake_credits"]
+    if not marks or "fake_credits" in fixtures:
+        return
+    options = dict.fromkeys(name for mark in marks for name in mark.kwargs)
+    if "fake_credits_factory" in fixtures:
+        options.pop("allow", None)
     if options:
         raise _failure(
-            f"the marker's {options} would do nothing: this test does not use the fixture fake_credits. Write "
-            '@pytest.mark.usefixtures("fake_credits") or the parameter fake_credits, or turn on the ini '
-            "fake_credits_autouse; a sandbox of fake_credits_factory(...) takes its words there"
+            f"the marker's {', '.join(f'{name}=' for name in options)} would do nothing: this test does not use the "
+            'fixture fake_credits. Write @pytest.mark.usefixtures("fake_credits") or the parameter fake_credits, or '
+            "turn on the ini fake_credits_autouse; a sandbox of fake_credits_factory(...) takes its words there"
         )
 
 
@@ -205,21 +266,6 @@ def _failure(message: str) -> BaseException:
     return pytest.fail.Exception(message, pytrace=False)
 
 
-def _marker_options_or_fail(item: pytest.Item) -> dict[str, object]:
-    try:
-        return marker_options(item, with_test_name=False)
-    except pytest.UsageError as error:
-        raise _failure(str(error)) from None
-
-
-def _fixture_defaults(config: pytest.Config, overrides: Mapping[str, object]) -> dict[str, object]:
-    try:
-        options = validate_options(overrides, "the fixture fake_credits_settings")
-    except pytest.UsageError as error:
-        raise _failure(str(error)) from None
-    return default_options(config, options)
-
-
 @pytest.fixture(scope="session")
 def fake_credits_settings() -> dict[str, object]:
     """Override, in any conftest, to give sandboxes words of the marker; marker and command line are stronger."""
@@ -227,14 +273,14 @@ def fake_credits_settings() -> dict[str, object]:
 
 
 @pytest.fixture(scope="session")
-def fake_credits_factory(
-    pytestconfig: pytest.Config, fake_credits_settings: Mapping[str, object]
-) -> "Iterator[Factory]":
+def fake_credits_factory(pytestconfig: pytest.Config) -> "Iterator[Factory]":
     """Make sandboxes of any life, for fixtures of any scope: ``with fake_credits_factory(balance=100) as credits``."""
     from pytest_fake_credits.factory import Factory
 
-    options = _fixture_defaults(pytestconfig, fake_credits_settings)
-    factory = pytestconfig.stash[_FACTORY_KEY] = Factory(options, _early_environment(pytestconfig))
+    def find_options() -> dict[str, object]:
+        return _defaults_of_test(pytestconfig, _nearest_settings(pytestconfig.stash[_TEST_KEY]))
+
+    factory = pytestconfig.stash[_FACTORY_KEY] = Factory(find_options, _early_environment(pytestconfig))
     yield factory
     factory.close()
 
@@ -245,12 +291,14 @@ def fake_credits(
 ) -> "Iterator[FakeCredits]":
     """Yield a `FakeCredits` on a fresh sandbox, as the test's markers say."""
     node: pytest.Item = request.node
-    options = {**_fixture_defaults(request.config, fake_credits_settings), **_marker_options_or_fail(node)}
+    options = _defaults_of_test(request.config, fake_credits_settings)
+    with _plain_failure():
+        options |= _marker_options(node)
     try:
         fake = fake_credits_factory.make(options)
     except (TypeError, ValueError) as error:
         raise _failure(f"the sandbox can't start: {error}") from None
-    node.stash[_STARTED_KEY] = True
+    node.stash[_OPTIONS_KEY] = options
     yield fake
     for problem in fake.close():
         node.warn(pytest.PytestWarning(f"{node.nodeid}: fake-credits: {problem}"))

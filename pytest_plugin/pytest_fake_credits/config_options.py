@@ -223,26 +223,26 @@ def trusted_issuers(config: pytest.Config) -> dict[str, str]:
     return trust
 
 
-def default_options(config: pytest.Config, overrides: Mapping[str, object]) -> dict[str, object]:
-    """Return the words that a sandbox starts from: command line > ``own`` > ini > environment > default."""
+def default_options(config: pytest.Config, settings: Mapping[str, object]) -> dict[str, object]:
+    """Return the options that a sandbox starts from: command line > ``settings`` > ini > environment.
+
+    An option that none of them has is not among them: its default is the sandbox's.
+    """
     if _DEFAULTS_KEY not in config.stash:
         config.stash[_DEFAULTS_KEY] = _read_defaults(config)
     defaults, from_command_line = config.stash[_DEFAULTS_KEY]
-    return {**defaults, **overrides, **from_command_line}
+    return {**defaults, **settings, **from_command_line}
 
 
 def _read_defaults(config: pytest.Config) -> tuple[Mapping[str, object], Mapping[str, object]]:
-    """Return the words of the whole session, and those of them that the command line has."""
-    settings = config.stash[SETTINGS_KEY]
-    names = ("seed", "application_id", "user_id", "api_key", "contract", "auth_provider", "keep_headers")
-    options = {name: settings[name] for name in names}
-    options["trust"] = PluginSetting(trusted_issuers(config), "ini fake_credits_trust")
-    options["intercept"] = PluginSetting(tuple(config.getini("fake_credits_intercept")), "ini fake_credits_intercept")
-    if settings["latency"].value:
-        options["latency"] = settings["latency"]
-    options["live"] = PluginSetting(settings["mode"].value == "live", settings["mode"].source)
-    from_command_line = {name: setting.value for name, setting in options.items() if setting.is_from_command_line}
-    return {name: setting.value for name, setting in options.items()}, from_command_line
+    plugin_only = ("mode", "log", "early_env", "autouse")
+    mode = config.stash[SETTINGS_KEY]["mode"]
+    settings = {name: each for name, each in config.stash[SETTINGS_KEY].items() if name not in plugin_only}
+    settings["live"] = PluginSetting(mode.value == "live", mode.source)
+    given = {name: setting for name, setting in settings.items() if setting.source != "default"}
+    lines = {"trust": trusted_issuers(config), "intercept": tuple(config.getini("fake_credits_intercept"))}
+    defaults = {name: setting.value for name, setting in given.items()} | {k: v for k, v in lines.items() if v}
+    return defaults, {name: setting.value for name, setting in given.items() if setting.is_from_command_line}
 
 
 def env_templates(config: pytest.Config) -> dict[str, str]:
