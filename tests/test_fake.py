@@ -4,7 +4,6 @@ import asyncio
 import re
 import threading
 from collections.abc import Awaitable, Callable, Iterator
-from dataclasses import fields
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
@@ -33,7 +32,6 @@ from fake_credits.fake import ClientMode, FakeCredits
 from fake_credits.faults import Reset
 from fake_credits.journal import JournalEntry
 from fake_credits.models import Balance, Reason, User
-from fake_credits.sandbox_options import FakeCreditsKwargs, SandboxOptions
 from fake_credits.transports.shared_resources import SharedResources
 
 NOON = datetime(2026, 3, 1, 12, tzinfo=UTC)
@@ -510,10 +508,6 @@ def test_reprs_contain_no_key_or_token(mode: ClientMode, shared: SharedResources
         )
         assert "hush_hush" not in reprs
         assert token.split(".")[0] not in reprs  # the header: every token of these keys begins with it
-
-
-def test_kwargs_match_sandbox_options_fields() -> None:
-    assert set(FakeCreditsKwargs.__annotations__) == {field.name for field in fields(SandboxOptions)}
 
 
 def claims(token: str) -> dict[str, Any]:

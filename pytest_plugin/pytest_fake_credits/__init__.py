@@ -34,7 +34,6 @@ from pytest_fake_credits.config_options import (  # noqa: E402
     PluginSetting,
     add_options,
     default_options,
-    env_templates,
     is_enabled,
     read_settings,
 )
@@ -79,7 +78,7 @@ def pytest_load_initial_conftests(early_config: pytest.Config) -> Generator[None
         from pytest_fake_credits import early_env
 
         try:
-            environment = early_env.EarlyEnvironment(read_settings(early_config), env_templates(early_config))
+            environment = early_env.EarlyEnvironment(read_settings(early_config))
         except ValueError as error:
             raise pytest.UsageError(f"fake-credits: {error}") from None
         early_config.stash[_EARLY_ENVIRONMENT_KEY] = environment
@@ -346,8 +345,9 @@ def fake_credits_env(
     """
     from fake_credits.transports.environment import env_values, no_proxy_with_loopback
 
+    templates: Mapping[str, str] = request.config.stash[SETTINGS_KEY]["env"].value
     fields = env_values(fake_credits.sandbox, fake_credits.base_url)
-    variables = {name: text.format_map(fields) for name, text in env_templates(request.config).items()}
+    variables = {name: text.format_map(fields) for name, text in templates.items()}
     variables |= no_proxy_with_loopback(os.environ)
     for name, value in variables.items():
         monkeypatch.setenv(name, value)

@@ -29,15 +29,15 @@ class EarlyEnvironment:
     Raises ValueError for a preset that there is not.
     """
 
-    def __init__(self, settings: Mapping[str, PluginSetting], templates: Mapping[str, str]) -> None:
+    def __init__(self, settings: Mapping[str, PluginSetting]) -> None:
         self._settings = settings
         self._keys: SigningKeys | None = None
-        self.api_key = str(settings["api_key"].value) or new_api_key()
+        self.api_key = settings["api_key"].value or new_api_key()
         self.listener = _bind_listener()
         self.base_url = "http://{}:{}".format(*self.listener.getsockname())
         try:
             values = _LazyValues(self)
-            variables = {name: text.format_map(values) for name, text in templates.items()}
+            variables = {name: text.format_map(values) for name, text in settings["env"].value.items()}
             variables |= no_proxy_with_loopback(os.environ)
         except BaseException:
             self.listener.close()
