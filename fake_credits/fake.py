@@ -1,4 +1,4 @@
-"""Own the façade that a test author holds: a sandbox, the drivers that reach it, and clients that work at once."""
+"""The façade for test authors: a sandbox, the drivers that reach it, and clients that work at once."""
 
 import threading
 from collections.abc import Mapping
@@ -43,7 +43,7 @@ ClientMode = Literal["in-process", "live"]
 
 
 class FakeCredits:
-    """Be a Credits Management API of one's own, with clients that already work.
+    """A private Credits Management API, with clients that already work.
 
     The words are those of `SandboxOptions`: ``balance=100`` is one grant to the default user, ``users={"ada": 100}``
     one grant each, ``world="demo"`` users with histories (README, "Demo data"). ``mode`` says how its own clients

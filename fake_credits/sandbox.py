@@ -90,7 +90,7 @@ _MAX_KEPT_BUGS = 100
 
 
 class Sandbox:
-    """Be one isolated Credits API: ledger, clock, journal, credentials and seed, behind one lock.
+    """One isolated Credits API: ledger, clock, journal, credentials and seed, behind one lock.
 
     `reset`, `load_world`, `set_balance`, `add_bug`, `add_problem` and `verify_ledger` take the lock themselves;
     whoever calls the ledger holds it.

@@ -1,4 +1,4 @@
-"""Own the pytest plugin: hooks and fixtures; know nothing of how the API behaves.
+"""The pytest plugin's hooks and fixtures.
 
 Until a fixture is used this imports only pytest and the cheap part of the standard library: an installed but unused
 plugin must cost next to nothing. PYTEST_DONT_REWRITE
@@ -164,14 +164,8 @@ def pytest_runtest_setup(item: pytest.Item) -> None:
     if factory is not None:
         factory.start_test()
     with _plain_failure():
-        options = _marker_options(item)
-    if options and not _can_request_fixtures(item):
-        _fail_on_unused_options(item)
-
-
-def _can_request_fixtures(item: pytest.Item) -> bool:
-    function = getattr(item, "obj", None)
-    return callable(function) and "request" in inspect.signature(function).parameters
+        _marker_options(item)
+    _fail_on_unused_options(item, is_over=False)
 
 
 @pytest.hookimpl(wrapper=True)
@@ -182,12 +176,12 @@ def pytest_runtest_call(item: pytest.Item) -> Generator[None, object, object]:
         factory.start_call()
     result = yield
     if _OPTIONS_KEY not in item.stash:
-        _fail_on_unused_options(item)
+        _fail_on_unused_options(item, is_over=True)
     factory = item.config.stash.get(_FACTORY_KEY, None)  # a test may be the first to ask for it
     if factory is not None:
         options = item.stash.get(_OPTIONS_KEY, None)
         problems, cause = factory.problems(
-            lambda: (options or {**factory.options, **_marker_options(item)}).get("allow", ())
+            lambda: {**(factory.options if options is None else options), **_marker_options(item)}.get("allow", ())
         )
         if problems:
             message = f"{problems[0]}\nSo fake-credits fails this test, which passed but proves nothing"
@@ -195,31 +189,11 @@ def pytest_runtest_call(item: pytest.Item) -> Generator[None, object, object]:
     return result
 
 
-@contextmanager
-def _plain_failure() -> Generator[None]:
-    try:
-        yield
-    except ValueError as error:
-        raise pytest.fail.Exception(str(error), pytrace=False) from None
-
-
-def _nearest_settings(item: pytest.Item) -> object:
-    # Neither a hook nor a fixture of a wider scope has a public way to what a test's own conftests override.
-    request: pytest.FixtureRequest | None = getattr(item, "_request", None)
-    return request.getfixturevalue("fake_credits_settings") if request else {}
-
-
-def _defaults_of_test(config: pytest.Config, settings: object) -> dict[str, object]:
-    from pytest_fake_credits.marker import parse_settings
-
-    with _plain_failure():
-        return default_options(config, parse_settings(settings))
-
-
-def _fail_on_unused_options(item: pytest.Item) -> None:
+def _fail_on_unused_options(item: pytest.Item, *, is_over: bool) -> None:
     """Fail a test whose own function, or parameter, has a marker with options that no sandbox starts from.
 
-    Those of a class or a module may be for other tests of it. ``allow`` is for the factory's sandboxes too.
+    Those of a class or a module may be for other tests of it. ``allow`` is for the factory's sandboxes too. A test
+    that takes pytest's ``request`` may ask for the fixture until it is over.
     """
     fixtures: Sequence[str] = getattr(item, "fixturenames", ())
     marks = [mark for mark in item.own_markers if mark.name == "fake_credits"]
@@ -228,7 +202,9 @@ def _fail_on_unused_options(item: pytest.Item) -> None:
     options = dict.fromkeys(name for mark in marks for name in mark.kwargs)
     if "fake_credits_factory" in fixtures:
         options.pop("allow", None)
-    if options:
+    function = getattr(item, "obj", None)
+    may_request = not is_over and callable(function) and "request" in inspect.signature(function).parameters
+    if options and not may_request:
         raise _failure(
             f"the marker's {', '.join(f'{name}=' for name in options)} would do nothing: this test does not use the "
             'fixture fake_credits. Write @pytest.mark.usefixtures("fake_credits") or the parameter fake_credits, or '
@@ -265,6 +241,21 @@ def _failure(message: str) -> BaseException:
     return pytest.fail.Exception(message, pytrace=False)
 
 
+@contextmanager
+def _plain_failure() -> Generator[None]:
+    try:
+        yield
+    except ValueError as error:
+        raise _failure(str(error)) from None
+
+
+def _defaults_of_test(config: pytest.Config, settings: object) -> dict[str, object]:
+    from pytest_fake_credits.marker import parse_settings
+
+    with _plain_failure():
+        return default_options(config, parse_settings(settings))
+
+
 @pytest.fixture(scope="session")
 def fake_credits_settings() -> dict[str, object]:
     """Override, in any conftest, to give sandboxes words of the marker; marker and command line are stronger."""
@@ -277,7 +268,10 @@ def fake_credits_factory(pytestconfig: pytest.Config) -> "Iterator[Factory]":
     from pytest_fake_credits.factory import Factory
 
     def find_options() -> dict[str, object]:
-        return _defaults_of_test(pytestconfig, _nearest_settings(pytestconfig.stash[_TEST_KEY]))
+        # A fixture of a wider scope has no public way to what the running test's own conftests override.
+        request: pytest.FixtureRequest | None = getattr(pytestconfig.stash[_TEST_KEY], "_request", None)
+        settings = request.getfixturevalue("fake_credits_settings") if request else {}
+        return _defaults_of_test(pytestconfig, settings)
 
     factory = pytestconfig.stash[_FACTORY_KEY] = Factory(find_options, _early_environment(pytestconfig))
     yield factory

@@ -1,4 +1,4 @@
-"""Own the sandboxes of one pytest session: made, watched from test to test, and closed; know nothing of pytest's hooks.
+"""The sandboxes of one pytest session: made, watched from test to test, and closed.
 
 Imports the fake, so only fixtures import this. PYTEST_DONT_REWRITE
 """
@@ -26,7 +26,7 @@ __all__ = ["Factory", "TrackedSandbox"]
 
 
 class TrackedSandbox:
-    """Be a sandbox seen from the test that runs now: what is new since it began."""
+    """A sandbox as the running test sees it: what is new since the test began."""
 
     def __init__(self, fake: FakeCredits) -> None:
         self.fake = fake
