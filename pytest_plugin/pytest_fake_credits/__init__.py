@@ -270,7 +270,7 @@ def fake_credits_factory(pytestconfig: pytest.Config) -> "Iterator[Factory]":
     def find_options() -> dict[str, object]:
         # A fixture of a wider scope has no public way to what the running test's own conftests override.
         request: pytest.FixtureRequest | None = getattr(pytestconfig.stash[_TEST_KEY], "_request", None)
-        settings = request.getfixturevalue("fake_credits_settings") if request else {}
+        settings: object = request.getfixturevalue("fake_credits_settings") if request else {}
         return _defaults_of_test(pytestconfig, settings)
 
     factory = pytestconfig.stash[_FACTORY_KEY] = Factory(find_options, _early_environment(pytestconfig))

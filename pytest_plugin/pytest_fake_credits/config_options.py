@@ -155,7 +155,8 @@ def read_settings(config: pytest.Config) -> dict[str, PluginSetting]:
     values = {
         "trust": _trusted_issuers(lines["trust"], config.rootpath),
         "intercept": tuple(lines["intercept"]),
-        "env": _env_templates(lines["env"]),
+        "env": dict(map(_parse_env_line, lines["env"]))
+        or {variable: f"{{{name}}}" for name, variable in ENV_FIELDS.items()},
     }
     for name, value in values.items():
         settings[name] = PluginSetting(value, f"ini fake_credits_{name}" if lines[name] else "default")
@@ -217,11 +218,6 @@ def _trusted_issuers(lines: Sequence[str], folder: Path) -> dict[str, str]:
             raise pytest.UsageError(f"fake-credits: ini fake_credits_trust has the line {line!r}, not ISSUER=FILE")
         trust[issuer.strip()] = str(folder / path.strip())
     return trust
-
-
-def _env_templates(lines: Sequence[str]) -> dict[str, str]:
-    """Return the text to set each environment variable to, over `ENV_FIELDS`."""
-    return dict(map(_parse_env_line, lines)) or {variable: f"{{{name}}}" for name, variable in ENV_FIELDS.items()}
 
 
 def _parse_env_line(line: str) -> tuple[str, str]:

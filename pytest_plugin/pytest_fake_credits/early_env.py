@@ -1,7 +1,7 @@
-"""Own what stands before conftests load: the worker's port, the constant key, the environment; start no server.
+"""What exists before conftests load: the worker's port, the constant key and the environment, but no server.
 
-For applications that read their settings at import. The port is bound by the standard library; what a line of the ini
-``fake_credits_env`` asks for is loaded when it does. PYTEST_DONT_REWRITE
+For applications that read their settings at import. Only the variables that the ini ``fake_credits_env`` names load
+what they need. PYTEST_DONT_REWRITE
 """
 
 import os
@@ -23,7 +23,7 @@ _EARLY_TOKEN_LIFETIME_S = 24 * 3600
 
 
 class EarlyEnvironment:
-    """Be what the environment promises before there is a sandbox; ``close`` puts it back as it was.
+    """The environment before there is a sandbox; ``close`` restores it.
 
     ``listener`` is bound but does not listen: until a server takes it over, a request is refused, not left hanging.
     Raises ValueError for a preset that there is not.
