@@ -196,15 +196,13 @@ def _fail_on_unused_options(item: pytest.Item, *, is_over: bool) -> None:
     that takes pytest's ``request`` may ask for the fixture until it is over.
     """
     fixtures: Sequence[str] = getattr(item, "fixturenames", ())
-    marks = [mark for mark in item.own_markers if mark.name == "fake_credits"]
-    if not marks or "fake_credits" in fixtures:
+    if "fake_credits" in fixtures:
         return
-    options = dict.fromkeys(name for mark in marks for name in mark.kwargs)
+    options = {name: None for mark in item.own_markers if mark.name == "fake_credits" for name in mark.kwargs}
     if "fake_credits_factory" in fixtures:
         options.pop("allow", None)
     function = getattr(item, "obj", None)
-    may_request = not is_over and callable(function) and "request" in inspect.signature(function).parameters
-    if options and not may_request:
+    if options and (is_over or not callable(function) or "request" not in inspect.signature(function).parameters):
         raise _failure(
             f"the marker's {', '.join(f'{name}=' for name in options)} would do nothing: this test does not use the "
             'fixture fake_credits. Write @pytest.mark.usefixtures("fake_credits") or the parameter fake_credits, or '
