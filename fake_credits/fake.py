@@ -1,4 +1,4 @@
-"""Own the façade that a test author holds: a sandbox, the drivers that reach it, and clients that work at once."""
+"""The façade for test authors: a sandbox, the drivers that reach it, and clients that work at once."""
 
 import threading
 from collections.abc import Mapping
@@ -22,14 +22,7 @@ from fake_credits.http_message import AsyncTransport, Transport
 from fake_credits.intercept import Interception, intercept
 from fake_credits.models import User
 from fake_credits.sandbox import Sandbox
-from fake_credits.sandbox_options import (
-    FakeCreditsKwargs,
-    LoadableWorld,
-    MintOptions,
-    SandboxOptions,
-    check_id,
-    options_from_kwargs,
-)
+from fake_credits.sandbox_options import FakeCreditsKwargs, LoadableWorld, MintOptions, SandboxOptions, check_id
 from fake_credits.sandboxes import drain, find_problems
 from fake_credits.transports.in_process import (
     IN_PROCESS_BASE_URL,
@@ -49,7 +42,7 @@ ClientMode = Literal["in-process", "live"]
 
 
 class FakeCredits:
-    """Be a Credits Management API of one's own, with clients that already work.
+    """A private Credits Management API, with clients that already work.
 
     The words are those of `SandboxOptions`: ``balance=100`` is one grant to the default user, ``users={"ada": 100}``
     one grant each, ``world="demo"`` users with histories (README, "Demo data"). ``mode`` says how its own clients
@@ -78,13 +71,12 @@ class FakeCredits:
         self._transports: tuple[Transport, AsyncTransport] | None = None
         self._interceptions: list[Interception] = []
 
-    def _build_options(self, kwargs: FakeCreditsKwargs) -> SandboxOptions:
-        resolved: dict[str, Any] = {**kwargs}
-        if "contract" in resolved:
-            resolved["contract"] = self._shared.contract(resolved["contract"])
-        world = resolved.pop("world", None)
-        options = options_from_kwargs(resolved)
-        return options if world is None else replace(options, world=self._shared.world(world, options.seed))
+    def _build_options(self, options: FakeCreditsKwargs) -> SandboxOptions:
+        if "contract" in options:
+            options["contract"] = self._shared.contract(options["contract"])
+        world = options.pop("world", None)
+        built = SandboxOptions(**options)
+        return built if world is None else replace(built, world=self._shared.world(world, built.seed))
 
     def __repr__(self) -> str:
         return f"<FakeCredits {self._mode}: {self.sandbox!r}>"

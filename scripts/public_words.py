@@ -528,7 +528,7 @@ def control() -> Iterator[str]:
         for name in names:
             yield f"{label} {what} {name}"
             yield from choices(f"{label} {what} {name}", _hints(route.schema).get(name))
-    factory = Factory({"contract": None})
+    factory = Factory(dict)
     try:
         server = factory.server()
         factory(api_key="")

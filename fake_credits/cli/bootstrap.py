@@ -6,7 +6,6 @@ from collections import Counter
 from collections.abc import Generator
 from contextlib import contextmanager
 from dataclasses import replace
-from inspect import signature
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -19,7 +18,7 @@ from fake_credits.contract import Contract
 from fake_credits.control.app import ControlPlane
 from fake_credits.files import atomic_file
 from fake_credits.sandbox import Sandbox
-from fake_credits.sandbox_options import SandboxOptions
+from fake_credits.sandbox_options import OPTION_RULES, OptionError, SandboxOptions
 from fake_credits.sandboxes import SandboxRegistry
 from fake_credits.tokens.bad_tokens import mint_bad_token
 from fake_credits.tokens.keys import SigningKeys, new_private_pem
@@ -50,12 +49,15 @@ CA_VARIABLE = "CREDITS_CA_FILE"
 _ENV_TOKEN_LIFETIME_S = 24 * 3600
 
 
+_FLAGS_BY_OPTION = {"users": "user", "faults": "scenario", "keep_headers": "keep-header"}
+
+
 def create_sandbox(options: ServerFlags) -> Sandbox:
     """Return the first sandbox that this process serves."""
     for name, count in Counter(name for name, _ in options.users).items():
         if count > 1:
             raise click.UsageError(f"--user {name!r} is given {count} times: once is enough")
-    values = {name: getattr(options, name) for name in signature(SandboxOptions).parameters if hasattr(options, name)}
+    values = {name: getattr(options, name) for name in OPTION_RULES if hasattr(options, name)}
     values |= {"users": dict(options.users), "trust": dict(options.trust), "faults": options.scenarios}
     if options.world is not None:
         print_loading(options.world, options.log)
@@ -67,6 +69,9 @@ def create_sandbox(options: ServerFlags) -> Sandbox:
         return Sandbox(SandboxOptions(**values), keys, "s1")
     except WorldError as error:  # its users are made now
         raise click.ClickException(f"--world: {error}") from None
+    except OptionError as error:
+        flag = _FLAGS_BY_OPTION.get(error.name, error.name.replace("_", "-"))
+        raise click.UsageError(f"--{flag} must be {error.expected}") from None
     except ValueError as error:  # of two flags together, or of a file's content
         raise click.UsageError(str(error)) from None
 

@@ -20,7 +20,7 @@ from fake_credits.faults.gates import Gate
 from fake_credits.faults.scenarios import FAULT_PRESETS, parse_scenario
 from fake_credits.ledger import Account
 from fake_credits.sandbox import Sandbox
-from fake_credits.sandbox_options import MintOptions, SandboxOptions
+from fake_credits.sandbox_options import MintOptions, OptionError, SandboxOptions
 from fake_credits.sandboxes import drain, find_problems
 from fake_credits.text import short_repr
 from fake_credits.tokens.bad_tokens import BAD_TOKENS
@@ -94,6 +94,8 @@ def _field_errors(field: str = "") -> Generator[None]:
     """Turn a ValueError of the domain into a validation error."""
     try:
         yield
+    except OptionError as error:
+        raise validation_error(error.name, f"must be {error.expected}" if error.expected else str(error)) from None
     except ValueError as error:
         raise validation_error(field, str(error)) from None
 
@@ -128,8 +130,6 @@ def make_sandbox(request: Request, body: schemas.MakeSandboxBody) -> schemas.San
 
 def _sandbox_options(base: SandboxOptions, body: schemas.MakeSandboxBody) -> SandboxOptions:
     options: dict[str, Any] = {"api_key": "", **msgspec.to_builtins(body)}
-    if options.get("clock", "real") not in ("real", "frozen"):
-        options["clock"] = _parse_datetime("clock", options["clock"])
     _check_choice("auth_provider", options.get("auth_provider", "plain"), AUTH_PROVIDERS)
     faults = options.get("faults", ())
     for name in faults if isinstance(faults, list) else [faults]:  # pyright: ignore[reportUnknownVariableType]

@@ -1,13 +1,15 @@
-"""Own the pytest plugin: hooks and fixtures; know nothing of how the API behaves.
+"""The pytest plugin's hooks and fixtures.
 
 Until a fixture is used this imports only pytest and the cheap part of the standard library: an installed but unused
 plugin must cost next to nothing. PYTEST_DONT_REWRITE
 """
 
+import inspect
 import os
 import re
 import sys
-from collections.abc import Generator, Iterator, Mapping
+from collections.abc import Generator, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
 import pluggy
@@ -32,16 +34,8 @@ from pytest_fake_credits.config_options import (  # noqa: E402
     PluginSetting,
     add_options,
     default_options,
-    env_templates,
     is_enabled,
     read_settings,
-)
-from pytest_fake_credits.marker import (  # noqa: E402
-    marker_help,
-    marker_options,
-    unused_options,
-    uses_request_fixture,
-    validate_options,
 )
 
 if TYPE_CHECKING:
@@ -67,7 +61,9 @@ __all__ = [
 
 _FACTORY_KEY = pytest.StashKey["Factory"]()
 _EARLY_ENVIRONMENT_KEY = pytest.StashKey["EarlyEnvironment"]()
-_STARTED_KEY = pytest.StashKey[bool]()
+_TEST_KEY = pytest.StashKey[pytest.Item]()
+_MARKS_KEY = pytest.StashKey[tuple[list[pytest.Mark], dict[str, object]]]()
+_OPTIONS_KEY = pytest.StashKey[dict[str, object]]()
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:
@@ -82,7 +78,7 @@ def pytest_load_initial_conftests(early_config: pytest.Config) -> Generator[None
         from pytest_fake_credits import early_env
 
         try:
-            environment = early_env.EarlyEnvironment(read_settings(early_config), env_templates(early_config))
+            environment = early_env.EarlyEnvironment(read_settings(early_config))
         except ValueError as error:
             raise pytest.UsageError(f"fake-credits: {error}") from None
         early_config.stash[_EARLY_ENVIRONMENT_KEY] = environment
@@ -93,7 +89,7 @@ def pytest_load_initial_conftests(early_config: pytest.Config) -> Generator[None
 def pytest_configure(config: pytest.Config) -> None:
     """Read the options, once, and announce the marker."""
     settings = config.stash[SETTINGS_KEY] = read_settings(config)
-    config.addinivalue_line("markers", marker_help())
+    config.addinivalue_line("markers", _marker_line(config))
     if settings["early_env"].value:
         environment = _early_environment(config)
         if environment is None:
@@ -101,6 +97,14 @@ def pytest_configure(config: pytest.Config) -> None:
         settings["api_key"] = PluginSetting(environment.api_key, "ini fake_credits_early_env")
     if settings["autouse"].value:
         config.pluginmanager.register(_AutousePlugin(), "pytest_fake_credits.autouse")
+
+
+def _marker_line(config: pytest.Config) -> str:
+    if not config.getoption("markers", False):
+        return "fake_credits(...): how the test's sandbox starts"
+    from pytest_fake_credits.marker import marker_help  # imports the fake, for whom asks what the words are
+
+    return marker_help()
 
 
 class _AutousePlugin:
@@ -136,18 +140,38 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
     if hasattr(config, "workerinput"):
         return
     for item in items:
-        marker_options(item)
+        try:
+            _marker_options(item)
+        except ValueError as error:
+            raise pytest.UsageError(f"{item.nodeid}: {error}") from None
+
+
+def _marker_options(item: pytest.Item) -> dict[str, object]:
+    """Return the merged options of a test's markers, parsed once; raise ValueError for one that can't be.
+
+    On one object the marker added last wins: a parameter's over the function's, a subclass's over its base's.
+    """
+    marks = [mark for node in item.listchain() for mark in node.own_markers if mark.name == "fake_credits"]
+    if not marks:
+        return {}
+    parsed = item.stash.get(_MARKS_KEY, None)
+    if parsed is None or parsed[0] != marks:  # another plugin or a fixture may add one later
+        from pytest_fake_credits.marker import parse_marks
+
+        parsed = item.stash[_MARKS_KEY] = marks, parse_marks(marks)
+    return parsed[1]
 
 
 @pytest.hookimpl  # not tryfirst: of a test that is skipped nothing is asked
 def pytest_runtest_setup(item: pytest.Item) -> None:
     """See the sandboxes that outlive a test afresh; refuse a marker that was added late, or that starts nothing."""
+    item.config.stash[_TEST_KEY] = item
     factory = item.config.stash.get(_FACTORY_KEY, None)
     if factory is not None:
         factory.start_test()
-    _marker_options_or_fail(item)
-    if unused_options(item) and not uses_request_fixture(item):
-        _fail_on_unused_options(item)
+    with _plain_failure():
+        _marker_options(item)
+    _fail_on_unused_options(item, is_over=False)
 
 
 @pytest.hookimpl(wrapper=True)
@@ -157,28 +181,38 @@ def pytest_runtest_call(item: pytest.Item) -> Generator[None, object, object]:
     if factory is not None:
         factory.start_call()
     result = yield
-    if _STARTED_KEY not in item.stash:
-        _fail_on_unused_options(item)
+    if _OPTIONS_KEY not in item.stash:
+        _fail_on_unused_options(item, is_over=True)
     factory = item.config.stash.get(_FACTORY_KEY, None)  # a test may be the first to ask for it
     if factory is not None:
-        _fail_on_problems(factory, marker_options(item))
+        options = item.stash.get(_OPTIONS_KEY, None)
+        problems, cause = factory.problems(
+            lambda: {**(factory.options if options is None else options), **_marker_options(item)}.get("allow", ())
+        )
+        if problems:
+            message = f"{problems[0]}\nSo fake-credits fails this test, which passed but proves nothing"
+            raise _failure("\n".join([f"{message}; and:" if problems[1:] else f"{message}.", *problems[1:]])) from cause
     return result
 
 
-def _fail_on_problems(factory: "Factory", options: Mapping[str, object]) -> None:
-    problems, cause = factory.problems({**factory.options, **options}.get("allow"))
-    if problems:
-        message = f"{problems[0]}\nSo fake-credits fails this test, which passed but proves nothing"
-        raise _failure("\n".join([f"{message}; and:" if problems[1:] else f"{message}.", *problems[1:]])) from cause
+def _fail_on_unused_options(item: pytest.Item, *, is_over: bool) -> None:
+    """Fail a test whose own function, or parameter, has a marker with options that no sandbox starts from.
 
-
-def _fail_on_unused_options(item: pytest.Item) -> None:
-    options = ", ".join(f"{name}=" for name in unused_options(item))
-    if options:
+    Those of a class or a module may be for other tests of it. ``allow`` is for the factory's sandboxes too. A test
+    that takes pytest's ``request`` may ask for the fixture until it is over.
+    """
+    fixtures: Sequence[str] = getattr(item, "fixturenames", ())
+    if "fake_credits" in fixtures:
+        return
+    options = {name: None for mark in item.own_markers if mark.name == "fake_credits" for name in mark.kwargs}
+    if "fake_credits_factory" in fixtures:
+        options.pop("allow", None)
+    function = getattr(item, "obj", None)
+    if options and (is_over or not callable(function) or "request" not in inspect.signature(function).parameters):
         raise _failure(
-            f"the marker's {options} would do nothing: this test does not use the fixture fake_credits. Write "
-            '@pytest.mark.usefixtures("fake_credits") or the parameter fake_credits, or turn on the ini '
-            "fake_credits_autouse; a sandbox of fake_credits_factory(...) takes its words there"
+            f"the marker's {', '.join(f'{name}=' for name in options)} would do nothing: this test does not use the "
+            'fixture fake_credits. Write @pytest.mark.usefixtures("fake_credits") or the parameter fake_credits, or '
+            "turn on the ini fake_credits_autouse; a sandbox of fake_credits_factory(...) takes its words there"
         )
 
 
@@ -211,19 +245,19 @@ def _failure(message: str) -> BaseException:
     return pytest.fail.Exception(message, pytrace=False)
 
 
-def _marker_options_or_fail(item: pytest.Item) -> dict[str, object]:
+@contextmanager
+def _plain_failure() -> Generator[None]:
     try:
-        return marker_options(item, with_test_name=False)
-    except pytest.UsageError as error:
+        yield
+    except ValueError as error:
         raise _failure(str(error)) from None
 
 
-def _fixture_defaults(config: pytest.Config, overrides: Mapping[str, object]) -> dict[str, object]:
-    try:
-        options = validate_options(overrides, "the fixture fake_credits_settings")
-    except pytest.UsageError as error:
-        raise _failure(str(error)) from None
-    return default_options(config, options)
+def _defaults_of_test(config: pytest.Config, settings: object) -> dict[str, object]:
+    from pytest_fake_credits.marker import parse_settings
+
+    with _plain_failure():
+        return default_options(config, parse_settings(settings))
 
 
 @pytest.fixture(scope="session")
@@ -233,14 +267,17 @@ def fake_credits_settings() -> dict[str, object]:
 
 
 @pytest.fixture(scope="session")
-def fake_credits_factory(
-    pytestconfig: pytest.Config, fake_credits_settings: Mapping[str, object]
-) -> "Iterator[Factory]":
+def fake_credits_factory(pytestconfig: pytest.Config) -> "Iterator[Factory]":
     """Make sandboxes of any life, for fixtures of any scope: ``with fake_credits_factory(balance=100) as credits``."""
     from pytest_fake_credits.factory import Factory
 
-    options = _fixture_defaults(pytestconfig, fake_credits_settings)
-    factory = pytestconfig.stash[_FACTORY_KEY] = Factory(options, _early_environment(pytestconfig))
+    def find_options() -> dict[str, object]:
+        # A fixture of a wider scope has no public way to what the running test's own conftests override.
+        request: pytest.FixtureRequest | None = getattr(pytestconfig.stash[_TEST_KEY], "_request", None)
+        settings: object = request.getfixturevalue("fake_credits_settings") if request else {}
+        return _defaults_of_test(pytestconfig, settings)
+
+    factory = pytestconfig.stash[_FACTORY_KEY] = Factory(find_options, _early_environment(pytestconfig))
     yield factory
     factory.close()
 
@@ -251,12 +288,14 @@ def fake_credits(
 ) -> "Iterator[FakeCredits]":
     """Yield a `FakeCredits` on a fresh sandbox, as the test's markers say."""
     node: pytest.Item = request.node
-    options = {**_fixture_defaults(request.config, fake_credits_settings), **_marker_options_or_fail(node)}
+    options = _defaults_of_test(request.config, fake_credits_settings)
+    with _plain_failure():
+        options |= _marker_options(node)
     try:
         fake = fake_credits_factory.make(options)
     except (TypeError, ValueError) as error:
         raise _failure(f"the sandbox can't start: {error}") from None
-    node.stash[_STARTED_KEY] = True
+    node.stash[_OPTIONS_KEY] = options
     yield fake
     for problem in fake.close():
         node.warn(pytest.PytestWarning(f"{node.nodeid}: fake-credits: {problem}"))
@@ -304,8 +343,9 @@ def fake_credits_env(
     """
     from fake_credits.transports.environment import env_values, no_proxy_with_loopback
 
+    templates: Mapping[str, str] = request.config.stash[SETTINGS_KEY]["env"].value
     fields = env_values(fake_credits.sandbox, fake_credits.base_url)
-    variables = {name: text.format_map(fields) for name, text in env_templates(request.config).items()}
+    variables = {name: text.format_map(fields) for name, text in templates.items()}
     variables |= no_proxy_with_loopback(os.environ)
     for name, value in variables.items():
         monkeypatch.setenv(name, value)

@@ -1,12 +1,14 @@
-"""Own the plugin's options, once: flags, ini and environment names derive from one table; know nothing of the fake.
+"""The plugin's options: flags, ini options and environment variables derive from one table.
 
-Tuples rather than dataclasses: two of these cost a millisecond of every run, used or not. PYTEST_DONT_REWRITE
+Imports nothing of the fake, because every run reads them. Tuples rather than dataclasses: two of these cost a
+millisecond of every run. PYTEST_DONT_REWRITE
 """
 
 import os
 import string
-from collections.abc import Callable, Mapping
-from typing import NamedTuple
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
+from typing import Any, NamedTuple
 
 import pytest
 
@@ -18,24 +20,22 @@ __all__ = [
     "PluginSetting",
     "add_options",
     "default_options",
-    "env_templates",
     "is_enabled",
     "read_settings",
-    "trusted_issuers",
 ]
 
 
 class PluginOption(NamedTuple):
-    """Be one option: how it is called everywhere, what it may be, and what it is unless given."""
+    """One option: its name, what it may be, and its default."""
 
     name: str
     help: str
-    expected: str
-    parse: Callable[[str], object]
     default: object
+    expected: str = "text"
+    parse: Callable[[str], object] = str
+    choices: tuple[str, ...] = ()
     ini_only: bool = False
     is_path: bool = False
-    is_flag: bool = False
     variable_override: str = ""
 
     @property
@@ -53,77 +53,57 @@ class PluginOption(NamedTuple):
         """Return the name of its environment variable."""
         return self.variable_override or self.ini.upper()
 
+    @property
+    def requirement(self) -> str:
+        """Return what its value must be."""
+        return f"one of {', '.join(self.choices)}" if self.choices else self.expected
+
 
 class PluginSetting(NamedTuple):
-    """Be an option's value, and where it comes from."""
+    """An option's value and its source: a flag, an ini option, an environment variable or ``default``."""
 
-    value: object
+    value: Any
     source: str
-
-    @property
-    def is_from_command_line(self) -> bool:
-        """Tell whether the person who started pytest asked for it."""
-        return self.source.startswith("--")
-
-
-def _one_of(*choices: str) -> Callable[[str], str]:
-    def parse(text: str) -> str:
-        if text not in choices:
-            raise ValueError(text)
-        return text
-
-    return parse
-
-
-def _choice_option(name: str, help_text: str, *choices: str, variable_override: str = "") -> PluginOption:
-    expected = f"one of {', '.join(choices)}"
-    return PluginOption(
-        name, help_text, expected, _one_of(*choices), default=choices[0], variable_override=variable_override
-    )
 
 
 def _split_names(text: str) -> tuple[str, ...]:
     return tuple(text.replace(",", " ").split())
 
 
-def _text_option(name: str, help_text: str, default: str) -> PluginOption:
-    return PluginOption(name=name, help=help_text, expected="text", parse=str, default=default, ini_only=True)
-
-
-def _bool_option(name: str, help_text: str) -> PluginOption:
-    return PluginOption(
-        name, help_text, expected="true or false", parse=bool, default=False, ini_only=True, is_flag=True
-    )
-
-
 PLUGIN_OPTIONS = (
-    PluginOption(name="seed", help="seed of every sandbox", expected="an integer", parse=int, default=0),
-    _choice_option("mode", "how the fixture's own clients reach the sandbox", "in-process", "live"),
-    # The obvious variable is that of ``fake-credits serve --log``, which takes other values.
-    _choice_option(
+    PluginOption("seed", "seed of every sandbox", 0, "an integer", int),
+    PluginOption(
+        "mode", "how the fixture's own clients reach the sandbox", "in-process", choices=("in-process", "live")
+    ),
+    PluginOption(
         "log",
         "which tests' reports show the sandbox's exchanges",
         "failed",
-        "all",
-        "none",
-        variable_override="FAKE_CREDITS_PYTEST_LOG",
+        choices=("failed", "all", "none"),
+        variable_override="FAKE_CREDITS_PYTEST_LOG",  # FAKE_CREDITS_LOG belongs to ``fake-credits serve --log``
+    ),
+    PluginOption("latency", "default delay of every call", "", "milliseconds, uniform(10, 50) or lognormal(20, 200)"),
+    PluginOption("contract", "contract file (TOML) of every sandbox", "", "a file", is_path=True),
+    PluginOption("application_id", "id of the default application", "app-id", ini_only=True),
+    PluginOption("user_id", "id of the default user", "user-id", ini_only=True),
+    PluginOption("api_key", "constant API key, bound to each test's fresh sandbox in turn", "", ini_only=True),
+    PluginOption("auth_provider", "shape of users' tokens: the name of a preset", "plain", ini_only=True),
+    PluginOption(
+        "early_env",
+        "whether port, API key and environment stand before conftests and Django load",
+        False,
+        "true or false",
+        ini_only=True,
     ),
     PluginOption(
-        "latency", "default delay of every call", "milliseconds, uniform(10, 50) or lognormal(20, 200)", str, default=""
+        "autouse", "whether every test has a sandbox, asked for or not", False, "true or false", ini_only=True
     ),
-    PluginOption("contract", "contract file (TOML) of every sandbox", "a file", str, default="", is_path=True),
-    _text_option("application_id", "id of the default application", "app-id"),
-    _text_option("user_id", "id of the default user", "user-id"),
-    _text_option("api_key", "constant API key, bound to each test's fresh sandbox in turn", ""),
-    _text_option("auth_provider", "shape of users' tokens: the name of a preset", "plain"),
-    _bool_option("early_env", "whether port, API key and environment stand before conftests and Django load"),
-    _bool_option("autouse", "whether every test has a sandbox, asked for or not"),
     PluginOption(
-        name="keep_headers",
-        help="headers of requests that the journal keeps, beside idempotency-key and traceparent",
-        expected="names with blanks or commas between them",
-        parse=_split_names,
-        default=(),
+        "keep_headers",
+        "headers of requests that the journal keeps, beside idempotency-key and traceparent",
+        (),
+        "names with blanks or commas between them",
+        _split_names,
         ini_only=True,
     ),
 )
@@ -140,61 +120,67 @@ ENV_FIELDS = {
 }
 """What ``fake_credits_env`` can set, each with the variable it is in unless the ini says otherwise."""
 
+_LINE_OPTIONS = {
+    "trust": "foreign issuers of users' tokens: lines ISSUER=FILE, each with its keys (JWKS or PEM)",
+    "intercept": "base URLs whose requests the fixture fake_credits answers in process, whatever library sends them: "
+    "one a line",
+    "env": "what the fixture fake_credits_env sets instead of CREDITS_BASE_URL and so on: lines NAME=text, where text "
+    "has " + ", ".join(f"{{{name}}}" for name in ENV_FIELDS),
+}
+_PLUGIN_ONLY = ("mode", "log", "early_env", "autouse", "env")
+
 SETTINGS_KEY = pytest.StashKey[Mapping[str, PluginSetting]]()
 _DEFAULTS_KEY = pytest.StashKey[tuple[Mapping[str, object], Mapping[str, object]]]()
 
 
 def add_options(parser: pytest.Parser) -> None:
-    """Teach pytest the options."""
+    """Add the options to pytest's."""
     group = parser.getgroup("fake-credits", "a fake Credits API (fake-credits)")
     for option in PLUGIN_OPTIONS:
-        help_text = f"{option.help}: {option.expected} (default: {option.default!r})"
-        if option.is_flag:
-            parser.addini(option.ini, help_text, type="bool", default=option.default)
+        help_text = f"{option.help}: {option.requirement} (default: {option.default!r})"
+        if option.default is False:
+            parser.addini(option.ini, help_text, type="bool", default=False)
         else:
             parser.addini(option.ini, help_text, default="")
         if not option.ini_only:
-            group.addoption(option.flag, dest=option.ini, help=f"{option.help}: {option.expected}")
-    parser.addini(
-        "fake_credits_trust",
-        "foreign issuers of users' tokens: lines ISSUER=FILE, each with its keys (JWKS or PEM)",
-        type="linelist",
-    )
-    parser.addini(
-        "fake_credits_intercept",
-        "base URLs whose requests the fixture fake_credits answers in process, whatever library sends them: one a line",
-        type="linelist",
-    )
-    parser.addini(
-        "fake_credits_env",
-        "what the fixture fake_credits_env sets instead of CREDITS_BASE_URL and so on: lines NAME=text, where text has "
-        + ", ".join(f"{{{name}}}" for name in ENV_FIELDS),
-        type="linelist",
-    )
+            group.addoption(option.flag, dest=option.ini, help=f"{option.help}: {option.requirement}")
+    for name, help_text in _LINE_OPTIONS.items():
+        parser.addini(f"fake_credits_{name}", help_text, type="linelist")
 
 
 def read_settings(config: pytest.Config) -> dict[str, PluginSetting]:
     """Return every option's setting; raise UsageError for a value that can't be."""
-    env_templates(config)
-    trusted_issuers(config)
-    return {option.name: _read_setting(option, config) for option in PLUGIN_OPTIONS}
+    settings = {option.name: _read_setting(option, config) for option in PLUGIN_OPTIONS}
+    lines: dict[str, list[str]] = {name: config.getini(f"fake_credits_{name}") for name in _LINE_OPTIONS}
+    values = {
+        "trust": _trusted_issuers(lines["trust"], config.rootpath),
+        "intercept": tuple(lines["intercept"]),
+        "env": dict(map(_parse_env_line, lines["env"]))
+        or {variable: f"{{{name}}}" for name, variable in ENV_FIELDS.items()},
+    }
+    for name, value in values.items():
+        settings[name] = PluginSetting(value, f"ini fake_credits_{name}" if lines[name] else "default")
+    return settings
 
 
 def _read_setting(option: PluginOption, config: pytest.Config) -> PluginSetting:
-    if option.is_flag:
+    if option.default is False:
         return PluginSetting(is_enabled(config, option.name), f"ini {option.ini}")
     sources = {option.flag: config.getoption(option.ini, None), f"ini {option.ini}": config.getini(option.ini)}
     if not option.ini_only:
         sources[f"environment {option.env_variable}"] = os.environ.get(option.env_variable)
-    for source, text in sources.items():
-        if text:
-            try:
-                return PluginSetting(
-                    option.parse(_resolve_path(text, source, config) if option.is_path else text), source
-                )
-            except ValueError:
-                raise pytest.UsageError(f"fake-credits: {source} is {text!r}, not {option.expected}") from None
-    return PluginSetting(option.default, "default")
+    source, text = next(((source, text) for source, text in sources.items() if text), ("default", ""))
+    if not text:
+        return PluginSetting(option.default, source)
+    try:
+        if option.choices and text not in option.choices:
+            raise ValueError(text)
+        value = option.parse(text)
+    except ValueError:
+        raise pytest.UsageError(f"fake-credits: {source} is {text!r}, not {option.requirement}") from None
+    if option.is_path:  # from the ini's folder, or from where pytest was started
+        value = str((config.rootpath if source.startswith("ini ") else config.invocation_params.dir) / text)
+    return PluginSetting(value, source)
 
 
 def is_enabled(config: pytest.Config, name: str) -> bool:
@@ -206,51 +192,32 @@ def is_enabled(config: pytest.Config, name: str) -> bool:
         raise pytest.UsageError(f"fake-credits: ini {ini} is neither true nor false: {error}") from None
 
 
-def _resolve_path(text: str, source: str, config: pytest.Config) -> str:
-    """Return a path as its source means it: from the ini's folder, or from where pytest was started."""
-    return str((config.rootpath if source.startswith("ini ") else config.invocation_params.dir) / text)
+def default_options(config: pytest.Config, settings: Mapping[str, object]) -> dict[str, object]:
+    """Return the options that a sandbox starts from: command line > ``settings`` > ini > environment.
+
+    An option that none of them has is not among them: its default is the sandbox's.
+    """
+    if _DEFAULTS_KEY not in config.stash:
+        given = {name: each for name, each in config.stash[SETTINGS_KEY].items() if each.source != "default"}
+        if mode := given.get("mode"):
+            given["live"] = mode._replace(value=mode.value == "live")
+        given = {name: each for name, each in given.items() if name not in _PLUGIN_ONLY}
+        config.stash[_DEFAULTS_KEY] = (
+            {name: each.value for name, each in given.items()},
+            {name: each.value for name, each in given.items() if each.source.startswith("--")},
+        )
+    defaults, from_command_line = config.stash[_DEFAULTS_KEY]
+    return {**defaults, **settings, **from_command_line}
 
 
-def trusted_issuers(config: pytest.Config) -> dict[str, str]:
-    """Return the files of foreign issuers' keys, found from the ini's folder; raise UsageError for a bad line."""
-    lines: list[str] = config.getini("fake_credits_trust")
+def _trusted_issuers(lines: Sequence[str], folder: Path) -> dict[str, str]:
     trust: dict[str, str] = {}
     for line in lines:
-        issuer, equals, path = line.rpartition("=")
-        if not (issuer.strip() and equals and path.strip()):
+        issuer, _, path = line.rpartition("=")
+        if not (issuer.strip() and path.strip()):
             raise pytest.UsageError(f"fake-credits: ini fake_credits_trust has the line {line!r}, not ISSUER=FILE")
-        trust[issuer.strip()] = str(config.rootpath / path.strip())
+        trust[issuer.strip()] = str(folder / path.strip())
     return trust
-
-
-def default_options(config: pytest.Config, overrides: Mapping[str, object]) -> dict[str, object]:
-    """Return the words that a sandbox starts from: command line > ``own`` > ini > environment > default."""
-    if _DEFAULTS_KEY not in config.stash:
-        config.stash[_DEFAULTS_KEY] = _read_defaults(config)
-    defaults, from_command_line = config.stash[_DEFAULTS_KEY]
-    return {**defaults, **overrides, **from_command_line}
-
-
-def _read_defaults(config: pytest.Config) -> tuple[Mapping[str, object], Mapping[str, object]]:
-    """Return the words of the whole session, and those of them that the command line has."""
-    settings = config.stash[SETTINGS_KEY]
-    names = ("seed", "application_id", "user_id", "api_key", "contract", "auth_provider", "keep_headers")
-    options = {name: settings[name] for name in names}
-    options["trust"] = PluginSetting(trusted_issuers(config), "ini fake_credits_trust")
-    options["intercept"] = PluginSetting(tuple(config.getini("fake_credits_intercept")), "ini fake_credits_intercept")
-    if settings["latency"].value:
-        options["latency"] = settings["latency"]
-    options["live"] = PluginSetting(settings["mode"].value == "live", settings["mode"].source)
-    from_command_line = {name: setting.value for name, setting in options.items() if setting.is_from_command_line}
-    return {name: setting.value for name, setting in options.items()}, from_command_line
-
-
-def env_templates(config: pytest.Config) -> dict[str, str]:
-    """Return the text to set each environment variable to, over `ENV_FIELDS`; raise UsageError for a bad line."""
-    lines: list[str] = config.getini("fake_credits_env")
-    if not lines:
-        return {variable: f"{{{name}}}" for name, variable in ENV_FIELDS.items()}
-    return dict(_parse_env_line(line) for line in lines)
 
 
 def _parse_env_line(line: str) -> tuple[str, str]:

@@ -1,7 +1,7 @@
-"""Own what stands before conftests load: the worker's port, the constant key, the environment; start no server.
+"""What exists before conftests load: the worker's port, the constant key and the environment, but no server.
 
-For applications that read their settings at import. The port is bound by the standard library; what a line of the ini
-``fake_credits_env`` asks for is loaded when it does. PYTEST_DONT_REWRITE
+For applications that read their settings at import. Only the variables that the ini ``fake_credits_env`` names load
+what they need. PYTEST_DONT_REWRITE
 """
 
 import os
@@ -23,21 +23,21 @@ _EARLY_TOKEN_LIFETIME_S = 24 * 3600
 
 
 class EarlyEnvironment:
-    """Be what the environment promises before there is a sandbox; ``close`` puts it back as it was.
+    """The environment before there is a sandbox; ``close`` restores it.
 
     ``listener`` is bound but does not listen: until a server takes it over, a request is refused, not left hanging.
     Raises ValueError for a preset that there is not.
     """
 
-    def __init__(self, settings: Mapping[str, PluginSetting], templates: Mapping[str, str]) -> None:
+    def __init__(self, settings: Mapping[str, PluginSetting]) -> None:
         self._settings = settings
         self._keys: SigningKeys | None = None
-        self.api_key = str(settings["api_key"].value) or new_api_key()
+        self.api_key = settings["api_key"].value or new_api_key()
         self.listener = _bind_listener()
         self.base_url = "http://{}:{}".format(*self.listener.getsockname())
         try:
             values = _LazyValues(self)
-            variables = {name: text.format_map(values) for name, text in templates.items()}
+            variables = {name: text.format_map(values) for name, text in settings["env"].value.items()}
             variables |= no_proxy_with_loopback(os.environ)
         except BaseException:
             self.listener.close()

@@ -1,22 +1,23 @@
-"""Own the sandboxes of one pytest session: made, watched from test to test, and closed; know nothing of pytest's hooks.
+"""The sandboxes of one pytest session: made, watched from test to test, and closed.
 
 Imports the fake, so only fixtures import this. PYTEST_DONT_REWRITE
 """
 
 import traceback
-from collections.abc import Mapping, Sequence
-from typing import TYPE_CHECKING, Any, Unpack, cast
+from collections.abc import Callable, Mapping, Sequence
+from typing import TYPE_CHECKING, Any, Unpack
 
 from fake_credits.clock import wall_clock_ms
-from fake_credits.contract import DEFAULT_CONTRACT, Contract
+from fake_credits.contract import DEFAULT_CONTRACT
 from fake_credits.fake import FakeCredits
 from fake_credits.faults.active_rule import ActiveRule
 from fake_credits.faults.faults import describe_unused_rule
 from fake_credits.journal import JournalEntry
 from fake_credits.ledger import LedgerInconsistency
-from fake_credits.sandbox_options import FakeCreditsKwargs, SandboxOptions, check_id, check_lifetime
+from fake_credits.sandbox_options import FakeCreditsKwargs, SandboxOptions, check_id, check_lifetime, parse_options
 from fake_credits.transports.shared_resources import SharedResources
 from pytest_fake_credits.early_env import EarlyEnvironment
+from pytest_fake_credits.marker import MARKER_OPTIONS
 
 if TYPE_CHECKING:
     from fake_credits.transports.live import LiveServer
@@ -24,11 +25,8 @@ if TYPE_CHECKING:
 __all__ = ["Factory", "TrackedSandbox"]
 
 
-_PLUGIN_ONLY = ("allow", "intercept", "live")
-
-
 class TrackedSandbox:
-    """Be a sandbox seen from the test that runs now: what is new since it began."""
+    """A sandbox as the running test sees it: what is new since the test began."""
 
     def __init__(self, fake: FakeCredits) -> None:
         self.fake = fake
@@ -91,15 +89,23 @@ class Factory:
     is fresh unless given: the constant one is the fixture ``fake_credits``'s, and two sandboxes can't share it.
     """
 
-    def __init__(self, options: Mapping[str, object], early_environment: EarlyEnvironment | None = None) -> None:
-        self.options = dict(options)
+    def __init__(
+        self, options: Callable[[], Mapping[str, object]], early_environment: EarlyEnvironment | None = None
+    ) -> None:
+        self._find_options = options
         self._shared = SharedResources(early_environment.keys if early_environment else None)
         self._listener = early_environment.listener if early_environment else None
         self._tracked: list[TrackedSandbox] = []
+        self._server: LiveServer | None = None
         self._is_serving = early_environment is not None  # the environment names the server already
 
     def __repr__(self) -> str:
         return f"<fake_credits_factory: {len(self._tracked)} sandboxes>"
+
+    @property
+    def options(self) -> Mapping[str, object]:
+        """Return the options of sandboxes where the running test is, without its markers'."""
+        return self._find_options()
 
     def __call__(
         self, *, live: bool | None = None, intercept: str | Sequence[str] = (), **options: Unpack[FakeCreditsKwargs]
@@ -108,29 +114,22 @@ class Factory:
 
         Raises TypeError for an unknown word and for a value of another type, ValueError for a value that can't be.
         """
-        if not isinstance(live, bool | None):  # pyright: ignore[reportUnnecessaryIsInstance] callers may be untyped
-            raise TypeError(f"live must be True, False or None, not {type(live).__name__}")
-        if not isinstance(intercept, str | list | tuple):
-            raise TypeError(f"intercept must be a base URL or a list of them, not {type(intercept).__name__}")
-        overrides: dict[str, object] = {
-            **options,
-            "intercept": (intercept,) if isinstance(intercept, str) else intercept,
-        }
-        if live is not None:
-            overrides["live"] = live
+        own: dict[str, object] = {"intercept": intercept} if live is None else {"intercept": intercept, "live": live}
+        overrides = {**options, **parse_options(own, MARKER_OPTIONS, "fake_credits_factory")}
         fake = self.make({**self.options, "api_key": "", **overrides})
         self._tracked[-1].outlives_test = True
         return fake
 
     def make(self, options: Mapping[str, object]) -> FakeCredits:
         """Return a `FakeCredits` of exactly these words of the marker; raise ValueError for what can't be."""
-        settings: dict[str, Any] = {name: value for name, value in options.items() if name not in _PLUGIN_ONLY}
-        settings["contract"] = self._contract(options.get("contract"))
+        sandbox_options: dict[str, Any] = {**options}
+        live, urls = sandbox_options.pop("live", False), sandbox_options.pop("intercept", ())
+        sandbox_options.pop("allow", None)
         if self._is_serving:
-            self._server()  # before the sandbox's own, which may be another contract's: this is the constant one
-        fake = FakeCredits(mode="live" if options.get("live") else "in-process", shared=self._shared, **settings)
+            self._start_server()  # before the sandbox's own, which may be another contract's: this is the constant one
+        fake = FakeCredits(mode="live" if live else "in-process", shared=self._shared, **sandbox_options)
         try:
-            if urls := cast("Sequence[str]", options.get("intercept", ())):
+            if urls:
                 fake.intercept(*urls)
             if self._is_serving:
                 fake.serve()
@@ -140,27 +139,29 @@ class Factory:
         self._tracked.append(TrackedSandbox(fake))
         return fake
 
-    def _contract(self, name: Any) -> Contract:
-        return self._shared.contract(name) if name else DEFAULT_CONTRACT
-
     def token(self, user_id: str | None = None, *, expires_in_s: int = 24 * 3600) -> str:
         """Return a user's token that names no sandbox, for a fixture of any scope: the running test's accepts it."""
-        user_id = str(self.options["user_id"]) if user_id is None else user_id
+        names = ("user_id", "auth_provider")
+        options: Any = {name: value for name, value in self.options.items() if name in names}
+        sandbox = self._shared.new_sandbox(SandboxOptions(**options))
+        user_id = sandbox.options.user_id if user_id is None else user_id
         check_id("user", user_id)
         check_lifetime(expires_in_s)
-        minter = self._shared.new_sandbox(SandboxOptions(auth_provider=str(self.options["auth_provider"]))).minter
-        return minter.mint(user_id, now_ms=wall_clock_ms(), expires_in_s=expires_in_s)
+        return sandbox.minter.mint(user_id, now_ms=wall_clock_ms(), expires_in_s=expires_in_s)
 
     def server(self) -> "LiveServer":
         """Return the session's live server, started on first use; every open sandbox answers there."""
         self._is_serving = True
-        server = self._server()
+        server = self._start_server()
         for tracked in self.open_sandboxes():
             tracked.fake.serve()
         return server
 
-    def _server(self) -> "LiveServer":
-        return self._shared.server(self._contract(self.options.get("contract")), self._listener)
+    def _start_server(self) -> "LiveServer":
+        if self._server is None:
+            contract: Any = self.options.get("contract", DEFAULT_CONTRACT)
+            self._server = self._shared.server(self._shared.contract(contract), self._listener)
+        return self._server
 
     def tracked_sandboxes(self) -> list[TrackedSandbox]:
         """Return the sandboxes that the running test can have met."""
@@ -181,21 +182,23 @@ class Factory:
         for tracked in self._tracked:
             tracked.start_call()
 
-    def problems(self, allowed: object) -> tuple[list[str], BaseException | None]:
-        """Return why the test that ran proves nothing, and the first of the exceptions."""
-        allow = cast("tuple[str, ...]", allowed or ())
-        found: list[tuple[str, BaseException | None]] = []
+    def problems(self, allowed: Callable[[], Any]) -> tuple[list[str], BaseException | None]:
+        """Return why the test that ran proves nothing, and the first of the exceptions.
+
+        ``allowed`` returns the checks that are off; most tests have no problem, and need not be asked.
+        """
+        found: list[tuple[str, str, BaseException | None]] = []
         for tracked in self._tracked:
-            if "internal_errors" not in allow:
-                for bug in tracked.bugs():
-                    trace = "".join(traceback.format_exception(bug)).rstrip()
-                    found.append((f"a bug of fake-credits answered 500: {bug!r}\n{trace}", bug))
+            for bug in tracked.bugs():
+                trace = "".join(traceback.format_exception(bug)).rstrip()
+                found.append(("internal_errors", f"a bug of fake-credits answered 500: {bug!r}\n{trace}", bug))
             if (error := tracked.inconsistency()) is not None:
-                found.append((f"the ledger is inconsistent: {error}", error))
-            found += [(problem, None) for problem in tracked.problems()]
-            if "unused_rules" not in allow:
-                found += [(describe_unused_rule(active), None) for active in tracked.unused_rules()]
-        return [text for text, _ in found], next((error for _, error in found if error is not None), None)
+                found.append(("", f"the ledger is inconsistent: {error}", error))
+            found += [("", problem, None) for problem in tracked.problems()]
+            found += [("unused_rules", describe_unused_rule(active), None) for active in tracked.unused_rules()]
+        off = allowed() if found else ()
+        texts = [text for kind, text, _ in found if kind not in off]
+        return texts, next((error for kind, _, error in found if error is not None and kind not in off), None)
 
     def close(self) -> None:
         """Close what is still open, and stop the live server."""

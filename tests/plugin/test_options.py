@@ -1,5 +1,7 @@
 """Plugin options: their sources, precedence and validation."""
 
+import textwrap
+
 import pytest
 from pytest_fake_credits.config_options import PLUGIN_OPTIONS
 
@@ -96,6 +98,59 @@ def test_folder_can_override_the_settings_fixture(suite: Suite, pytester: pytest
     suite("def test_root(fake_credits): assert fake_credits.sandbox.seed == 0").assert_outcomes(passed=3)
 
 
+LOOSE_AND_STRICT = {
+    "loose/conftest.py": """
+        import pytest
+
+        @pytest.fixture(scope="session")
+        def fake_credits_settings(): return {"allow": "unused_rules", "user_id": "loose"}
+        """,
+    "loose/test_loose.py": """
+        def test_loose(fake_credits_factory):
+            with fake_credits_factory() as credits:
+                assert credits.user_id == "loose"
+                credits.faults.add({"effect": "reset", "nth": 1})
+        """,
+    "strict/conftest.py": """
+        import pytest
+
+        @pytest.fixture(scope="session")
+        def fake_credits_settings(): return {"user_id": "strict"}
+
+        @pytest.fixture(scope="session")
+        def shared(fake_credits_factory):
+            with fake_credits_factory() as credits:
+                yield credits
+        """,
+    "strict/test_strict.py": """
+        def test_own_settings(fake_credits_factory, shared):
+            with fake_credits_factory() as credits:
+                assert (credits.user_id, shared.user_id) == ("strict", "strict")
+
+        def test_unused_rule(fake_credits_factory):
+            with fake_credits_factory() as credits:
+                credits.faults.add({"effect": "reset", "nth": 1})
+
+        def test_unused_rule_of_the_fixture(fake_credits):
+            fake_credits.faults.add({"effect": "reset", "nth": 1})
+        """,
+}
+
+
+@pytest.mark.parametrize("folders", [("strict",), ("loose", "strict"), ("strict", "loose")], ids=" ".join)
+def test_settings_of_one_folder_do_not_reach_another(
+    suite: Suite, pytester: pytest.Pytester, folders: tuple[str, ...]
+) -> None:
+    """A test fails or passes by its own conftests, whichever folder runs first."""
+    for name, source in LOOSE_AND_STRICT.items():
+        file = pytester.path / name
+        file.parent.mkdir(exist_ok=True)
+        file.write_text(textwrap.dedent(source), encoding="utf-8")
+    result = suite("", "-rfE", *folders)
+    result.assert_outcomes(passed=len(folders), failed=2)
+    result.stdout.fnmatch_lines_random(["FAILED strict/*::test_unused_rule - *", "FAILED strict/*_of_the_fixture - *"])
+
+
 def test_unknown_option_in_settings_fixture_is_an_error(suite: Suite) -> None:
     """A misspelt option fails the tests that use the plugin and suggests the right name."""
     conftest = "import pytest\n@pytest.fixture(scope='session')\ndef fake_credits_settings(): return {'balanse': 1}"
@@ -109,7 +164,7 @@ def test_unknown_option_in_settings_fixture_is_an_error(suite: Suite) -> None:
     [
         ("None", "must be a mapping of words to values, not NoneType"),
         ("['live']", "must be a mapping of words to values, not list"),
-        ("{1: 2}", "has 1, which must be a word, not int"),
+        ("{1: 2}", "has no word 1 (it has: allow, *"),
     ],
 )
 def test_settings_fixture_with_wrong_type_is_an_error(suite: Suite, settings: str, message: str) -> None:
