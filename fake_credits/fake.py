@@ -358,7 +358,7 @@ class FakeCredits:
 
 
 class _RefreshingToken:
-    """Be a user's token that is minted anew where the sandbox's clock has left its life, backwards by a reset too."""
+    """A user's token, minted anew when the sandbox's clock is outside its lifetime, also after a reset."""
 
     def __init__(self, sandbox: Sandbox, user_id: str) -> None:
         self._sandbox = sandbox

@@ -4,7 +4,7 @@ import hmac
 import itertools
 import os
 import threading
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from datetime import datetime
 from typing import cast
 
@@ -26,6 +26,7 @@ from fake_credits.models import Reason
 from fake_credits.sandbox_options import (
     LoadableWorld,
     MintOptions,
+    OptionError,
     SandboxOptions,
     check_balance,
     check_claims,
@@ -44,7 +45,7 @@ __all__ = ["ForkGuard", "Sandbox"]
 
 
 class _CurrentProcess:
-    """Be the number of this process, asked for once in each: a system call would cost every request up to 0.3 µs."""
+    """The id of this process, read once per process: a system call would cost every request up to 0.3 µs."""
 
     def __init__(self) -> None:
         self.refresh_id()
@@ -59,7 +60,7 @@ _CURRENT_PROCESS = _CurrentProcess()
 
 
 class ForkGuard:
-    """Be the process that something was made in: ``what``, for people, such as ``sandbox s1``."""
+    """The process in which an object was created. ``label`` names the object in messages, such as ``sandbox s1``."""
 
     __slots__ = ("_label", "_process_id")
 
@@ -126,7 +127,7 @@ class Sandbox:
         self.gates: dict[str, Gate] = {}
         self.close_callbacks: set[Callable[[], object]] = set()
         self.faults = FaultEngine(options.seed, self.lock)
-        self.faults.get_history_lengths = self._history_lengths
+        self.faults.get_history_lengths = lambda: self.ledger.history_lengths()
         self._initial_rules = _parse_rules(options)
         self._start()
 
@@ -193,8 +194,10 @@ class Sandbox:
             active = self.faults.add(rule)
             self.journal.rule_history.add(active.name, rule)
             if isinstance(rule.effect, HoldAtGate):
-                self._create_gate(rule.effect.name)
-                self.gates[rule.effect.name].add_expected_calls(describe_match(rule))
+                name = rule.effect.name
+                if name not in self.gates or self.gates[name].is_open:
+                    self.gates[name] = Gate(name, self.options.gate_timeout_s, self._remove_gate_rules)
+                self.gates[name].add_expected_calls(describe_match(rule))
             return active
 
     def refuse_connection_faults(self) -> None:
@@ -203,11 +206,6 @@ class Sandbox:
             for rule in (*self._initial_rules, *(active.rule for active in self.faults)):
                 check_without_connection(rule)
             self._refuses_connection_faults = True
-
-    def _create_gate(self, name: str) -> None:
-        gate = self.gates.get(name)
-        if gate is None or gate.is_open:
-            self.gates[name] = Gate(name, self.options.gate_timeout_s, self._remove_gate_rules)
 
     def _remove_gate_rules(self, gate: Gate) -> None:
         """Take out every rule of a gate that is open: the next gate of its name holds the calls of its own."""
@@ -227,9 +225,6 @@ class Sandbox:
             return self.gates[name]
         except KeyError:
             raise FaultError(f"there is no gate {name!r} (there are: {', '.join(self.gates) or 'none'})") from None
-
-    def _history_lengths(self) -> Mapping[tuple[str, str], int]:
-        return self.ledger.history_lengths()
 
     def _start(self) -> None:
         options = self.options
@@ -356,4 +351,5 @@ def _find_preset(name: str) -> AuthProvider:
     try:
         return AUTH_PROVIDERS[name]
     except KeyError:
-        raise ValueError(f"there is no JWT preset {name!r}: choose one of {', '.join(AUTH_PROVIDERS)}") from None
+        expected = f"one of {', '.join(AUTH_PROVIDERS)}"
+        raise OptionError(f"there is no JWT preset {name!r}: choose {expected}", "auth_provider", expected) from None

@@ -70,7 +70,10 @@ def openapi_document(contract: Contract, version: str) -> Json:
         "paths": paths,
         "components": {
             "schemas": _schemas(contract),
-            "headers": {name: _header_object(name, doc) for name, doc in _HEADER_DESCRIPTIONS.items()},
+            "headers": {
+                name: {"description": doc, "required": name in _REQUIRED_HEADERS, "schema": {"type": "string"}}
+                for name, doc in _HEADER_DESCRIPTIONS.items()
+            },
             "securitySchemes": _security_schemes(contract),
         },
     }
@@ -239,10 +242,6 @@ def _error_schema(contract: Contract) -> Json:
 
 def _object_schema(members: Json, *, required: tuple[str, ...] | None = None) -> Json:
     return {"type": "object", "properties": members, "required": list(members if required is None else required)}
-
-
-def _header_object(name: str, description: str) -> Json:
-    return {"description": description, "required": name in _REQUIRED_HEADERS, "schema": {"type": "string"}}
 
 
 def _cors_header_names(contract: Contract) -> tuple[str, ...]:

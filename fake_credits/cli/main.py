@@ -60,7 +60,7 @@ def _exit_immediately_on_sigint() -> Generator[None]:
 @click.group(context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100})
 @click.version_option(package_name="fake-credits", message="%(version)s")
 def cli() -> None:
-    """Be a Credits Management API for tests: stateful, in memory, the same every time."""
+    """A fake Credits Management API for tests: stateful, in-memory, deterministic."""
 
 
 @cli.command()

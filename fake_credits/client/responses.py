@@ -89,7 +89,8 @@ class ResponseDecoder:
         self._raise_for_status(response)
         try:
             body = decoder.decode(response.body)
-            _reject_duplicate_members(body, response.body)
+            if msgspec.json.encode(body) != response.body:  # if they are equal, no object has a duplicate member
+                parse_json(response.body)
             return convert(body)
         except (*_DECODE_ERRORS, OverflowError) as error:
             raise _invalid_response(response, str(error)) from error
@@ -200,15 +201,6 @@ def _to_int(member: str, value: float) -> int:
     if whole != value:
         raise ValueError(f"{member} must be a whole number, got {value!r}")
     return whole
-
-
-def _reject_duplicate_members(decoded: Any, body: bytes) -> None:
-    """Raise ValueError if an object in the body has a duplicate member.
-
-    A body that equals its re-encoded form has none, which is much cheaper to check.
-    """
-    if msgspec.json.encode(decoded) != body:
-        parse_json(body)
 
 
 def _is_object(value: Any) -> TypeGuard[dict[str, Any]]:

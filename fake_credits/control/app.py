@@ -137,11 +137,11 @@ class _ControlResponse(JSONResponse):
 
     def render(self, content: Any) -> bytes:
         members = msgspec.to_builtins(content, builtin_types=(datetime,))
-        return json.dumps(members, default=_format_time, separators=(",", ":")).encode()
-
-
-def _format_time(time: datetime) -> str:
-    return time.isoformat(timespec="milliseconds").replace("+00:00", "Z")
+        return json.dumps(
+            members,
+            default=lambda time: time.isoformat(timespec="milliseconds").replace("+00:00", "Z"),
+            separators=(",", ":"),
+        ).encode()
 
 
 def _error_response(error: ControlError) -> _ControlResponse:

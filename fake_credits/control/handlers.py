@@ -24,7 +24,6 @@ from fake_credits.sandbox_options import MintOptions, OptionError, SandboxOption
 from fake_credits.sandboxes import drain, find_problems
 from fake_credits.text import short_repr
 from fake_credits.tokens.bad_tokens import BAD_TOKENS
-from fake_credits.tokens.providers import AUTH_PROVIDERS
 
 __all__ = [
     "add_fault",
@@ -130,7 +129,6 @@ def make_sandbox(request: Request, body: schemas.MakeSandboxBody) -> schemas.San
 
 def _sandbox_options(base: SandboxOptions, body: schemas.MakeSandboxBody) -> SandboxOptions:
     options: dict[str, Any] = {"api_key": "", **msgspec.to_builtins(body)}
-    _check_choice("auth_provider", options.get("auth_provider", "plain"), AUTH_PROVIDERS)
     faults = options.get("faults", ())
     for name in faults if isinstance(faults, list) else [faults]:  # pyright: ignore[reportUnknownVariableType]
         if isinstance(name, str):  # a file's name would be one on the server

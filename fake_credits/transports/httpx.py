@@ -43,7 +43,7 @@ def new_httpx_transport(library_name: str, driver: InProcessDriver) -> Any:
 
 @cache
 def _transport_class(library: Any) -> Any:
-    class HttpxTransport(library.BaseTransport, library.AsyncBaseTransport):  # type: ignore[misc]
+    class LibraryTransport(library.BaseTransport, library.AsyncBaseTransport):  # type: ignore[misc]
         def __init__(self, adapter: "_HttpxAdapter") -> None:
             self._adapter = adapter
 
@@ -53,7 +53,7 @@ def _transport_class(library: Any) -> Any:
         async def handle_async_request(self, request: Any) -> Any:
             return await self._adapter.send_async(request)
 
-    return HttpxTransport
+    return LibraryTransport
 
 
 class _HttpxAdapter:

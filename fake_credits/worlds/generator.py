@@ -38,7 +38,7 @@ _EMAIL_DOMAINS = ("example.com", "example.org", "example.net", "mail.example.com
 
 
 class Identity(NamedTuple):
-    """Be what an id is made of: names, the user's number in the world, and random bits."""
+    """What an id is made of: names, the user's number in the world, and random bits."""
 
     first_name: str
     last_name: str
@@ -166,7 +166,7 @@ _WEEKLY_PATTERN = _weekly_pattern()
 
 
 class GeneratedUser(NamedTuple):
-    """Be what one user does, and the random bits that the id is made of; times are after the world's start."""
+    """A user's history, and the random bits of the user's id. Times are relative to the world's start."""
 
     id_bits: int
     created_ms: int
@@ -179,7 +179,7 @@ class _UserPlan(NamedTuple):
 
 
 class _Lifetime(NamedTuple):
-    """Be one user before anything happens: the monthly grants, and when the other transactions but the first are."""
+    """A user before any transaction: the months with grants, and the times of all other transactions but the first."""
 
     created_ms: int
     months: int

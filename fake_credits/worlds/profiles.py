@@ -1,7 +1,4 @@
-"""Own the `Profile`: what a world is like, in numbers; know nothing of how it is made.
-
-A profile of one's own is a TOML file whose keys are the fields, so there is nothing to keep in step.
-"""
+"""Profiles: the parameters of a world, built in or read from a TOML file whose keys are the fields."""
 
 import tomllib
 from collections.abc import Mapping

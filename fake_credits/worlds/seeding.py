@@ -1,8 +1,8 @@
-"""Own how a world gets into a server that speaks the contract, through the six operations alone; know no terminal.
+"""Seeding: writing a world to a server of the contract through the six operations.
 
-Nothing is remembered between runs: each user's history is read, and the plan goes on behind it. A write without a
-usable answer may have happened, which the balance tells. At its end a user's balance must be the plan's: that finds a
-write that landed later still.
+Nothing is stored between runs: each user's history is read, and the plan continues after it. A write without a usable
+response may have taken effect, which the balance shows. In the end a user's balance must equal the plan's, so that a
+write that took effect even later is found.
 """
 
 import asyncio
@@ -32,7 +32,7 @@ _MAX_PAUSE_S = 30.0
 
 
 class WorldTotals(NamedTuple):
-    """Be what a world comes to; amounts are in credits."""
+    """The totals of a world. Amounts are in credits."""
 
     users: int = 0
     transactions: int = 0
@@ -42,7 +42,7 @@ class WorldTotals(NamedTuple):
 
 
 class ExistingData(NamedTuple):
-    """Be what of a world a server has already."""
+    """The part of a world that a server already has."""
 
     users: int = 0
     transactions: int = 0
@@ -50,15 +50,18 @@ class ExistingData(NamedTuple):
 
 @dataclass(frozen=True, slots=True)
 class RetryPolicy:
-    """Say how often a call is tried while it gets nowhere, and how long the pauses are, each twice the one before."""
+    """How often a failing call is tried, and the pauses in between, each twice as long as the one before."""
 
     max_attempts: int = 8
     initial_pause_s: float = 0.05
     sleep: Callable[[float], Awaitable[object]] = asyncio.sleep
 
     async def wait(self, failure: FakeCreditsError, attempts: int, label: str) -> None:
-        """Wait after a failure, as long as the server asks for; raise TargetError where waiting is of no use."""
-        if not _is_transient(failure):
+        """Wait after a failure, at least as long as the server asks for; raise TargetError if a retry can't help."""
+        is_transient = isinstance(failure, TransportFailure)
+        if isinstance(failure, ApiError | InvalidResponse):
+            is_transient = failure.status >= 500 or failure.status in _RETRYABLE_STATUSES
+        if not is_transient:
             raise TargetError(f"{label}: {failure}") from failure
         if attempts >= self.max_attempts:
             raise TargetError(f"{label}: gave up after {attempts} tries: {failure}") from failure
@@ -162,7 +165,7 @@ class Seeder:
 
 @dataclass(frozen=True, slots=True)
 class Target:
-    """Be one application on a server, and the contract that the server speaks."""
+    """An application on a server, and the server's contract."""
 
     client: AsyncServerClient
     application_id: str
@@ -170,7 +173,7 @@ class Target:
 
 
 class _UserSeeder:
-    """Be one user on the way to the planned history."""
+    """Seeds one user until the history is as planned."""
 
     def __init__(self, target: Target, retry_policy: RetryPolicy, history: UserHistory) -> None:
         self._target = target
@@ -271,10 +274,3 @@ class _UserSeeder:
             except FakeCreditsError as failure:
                 await self._retry_policy.wait(failure, attempts, f"user {self._id!r}")
         raise AssertionError("there is always one more try, or an end of patience")
-
-
-def _is_transient(failure: FakeCreditsError) -> bool:
-    """Tell whether a failure says nothing of what the server makes of the call."""
-    if isinstance(failure, ApiError | InvalidResponse):
-        return failure.status >= 500 or failure.status in _RETRYABLE_STATUSES
-    return isinstance(failure, TransportFailure)

@@ -56,7 +56,7 @@ _FIRST_MONDAY_MS = 4 * 86_400_000  # 1970-01-05
 
 
 class UserHistory(NamedTuple):
-    """Be one user: all times are milliseconds after the world's start, a Monday at midnight (UTC)."""
+    """A user's history. Times are in milliseconds after the world's start, a Monday at midnight (UTC)."""
 
     user_id: str
     created_ms: int
@@ -64,7 +64,7 @@ class UserHistory(NamedTuple):
 
 
 def world_start_ms(now_ms: int) -> int:
-    """Return where a world starts that ends on the last Monday before a moment; raise WorldError before 1971."""
+    """Return the start of a world that ends on the last Monday before ``now_ms``; raise WorldError before 1971."""
     start_ms = now_ms - (now_ms - _FIRST_MONDAY_MS) % WEEK_MS - WORLD_SPAN_MS
     if start_ms < 0:
         raise WorldError(f"the clock is at {from_ms(now_ms):%Y-%m-%d}: a world needs the year before it, after 1970")
@@ -79,10 +79,10 @@ class _LoadedAccounts(NamedTuple):
 
 
 class World:
-    """Be users with histories, in the order in which they signed up; ``make`` gives the same ones each time.
+    """Users with histories, in order of sign-up. ``make_histories`` must return the same ones each time.
 
-    ``size`` is how many transactions they have together. What was loaded last is loaded again at the cost of the users
-    alone, in time and in memory: ledgers share a history until it goes on. README, "Demo data".
+    Loading the same world again costs time and memory for its users only: ledgers share a history until one of them
+    adds to it. README, "Demo data".
     """
 
     def __init__(

@@ -66,10 +66,6 @@ class PluginSetting(NamedTuple):
     source: str
 
 
-def _split_names(text: str) -> tuple[str, ...]:
-    return tuple(text.replace(",", " ").split())
-
-
 PLUGIN_OPTIONS = (
     PluginOption("seed", "seed of every sandbox", 0, "an integer", int),
     PluginOption(
@@ -103,7 +99,7 @@ PLUGIN_OPTIONS = (
         "headers of requests that the journal keeps, beside idempotency-key and traceparent",
         (),
         "names with blanks or commas between them",
-        _split_names,
+        lambda text: tuple(text.replace(",", " ").split()),
         ini_only=True,
     ),
 )

@@ -1,6 +1,6 @@
-"""Own what a person reads: the section of a failing test's report, and a comparison with a `Balance`.
+"""The section of a failing test's report, and the explanation of a comparison with a `Balance`.
 
-Imports the fake, so only what runs after a fixture imports this; it knows nothing of pytest. PYTEST_DONT_REWRITE
+This loads the fake, so import it only after a fixture has run. PYTEST_DONT_REWRITE
 """
 
 import json

@@ -155,7 +155,7 @@ def test_duplicate_api_key_is_a_conflict(control: ControlSession) -> None:
         ({"clock": "noon"}, "clock", "ISO 8601 text"),
         ({"clock": "2030-01-01T00:00:00"}, "clock", "aware datetime"),
         ({"clock": "1900-01-01T00:00:00Z"}, "clock", "from 1970 on"),
-        ({"auth_provider": "okta"}, "auth_provider", "choose one of plain"),
+        ({"auth_provider": "okta"}, "auth_provider", "must be one of plain"),
         ({"api_key": "a b"}, "api_key", "matching regex"),
         ({"faults": "flakey"}, "faults", "choose one of flaky"),
         ({"faults": "/etc/passwd"}, "faults", "choose one of flaky"),
