@@ -7,6 +7,7 @@ from contextlib import AbstractContextManager, contextmanager
 from typing import NoReturn, Unpack
 
 from fake_credits.call_patterns import Call, Criteria, JournalSnapshot, duplicate_commits_message, pluralize
+from fake_credits.contract import OperationName
 from fake_credits.errors import ERRORS, did_you_mean
 from fake_credits.faults.rule import Rule, effect_for_script_entry
 from fake_credits.journal import ALWAYS_JOURNALED, MAX_JOURNAL_ENTRIES, Journal, JournalEntry
@@ -40,12 +41,16 @@ class JournalAssertions(Journal):
         self._kept_headers = kept_headers
         self.rule_history = RuleHistory()
 
-    def calls(self, operation: str | None = None, **criteria: Unpack[Criteria]) -> tuple[JournalEntry, ...]:
+    def calls(self, operation: OperationName | None = None, **criteria: Unpack[Criteria]) -> tuple[JournalEntry, ...]:
         """Return the exchanges that match, oldest first."""
         return self._build_call(operation, criteria).filter(self.entries())
 
     def assert_called(
-        self, operation: str | None = None, *, times: int | None = None, **criteria: Unpack[Criteria]
+        self,
+        operation: OperationName | None = None,
+        *,
+        times: int | None = None,
+        **criteria: Unpack[Criteria],
     ) -> tuple[JournalEntry, ...]:
         """Assert that a call was made, at least once or exactly so many times, and return its exchanges.
 
@@ -67,7 +72,7 @@ class JournalAssertions(Journal):
                 raise snapshot.failure(f"nobody can tell whether {call} was called {wanted}", call)
         return matching
 
-    def assert_not_called(self, operation: str | None = None, **criteria: Unpack[Criteria]) -> None:
+    def assert_not_called(self, operation: OperationName | None = None, **criteria: Unpack[Criteria]) -> None:
         """Assert that no such call was made; without arguments: that no request came at all.
 
         Raises AssertionError as `assert_called` does.
@@ -75,7 +80,7 @@ class JournalAssertions(Journal):
         __tracebackhide__ = True
         self.assert_called(operation, times=0, **criteria)
 
-    def assert_order(self, *calls: str | Call) -> tuple[JournalEntry, ...]:
+    def assert_order(self, *calls: OperationName | Call) -> tuple[JournalEntry, ...]:
         """Assert that calls were answered in this order, others between them or not, and return their exchanges.
 
         Each is an operation or a `Call`. Raises AssertionError with the first that is missing and the calls nearest to
@@ -95,7 +100,7 @@ class JournalAssertions(Journal):
         return tuple(matching)
 
     def committed_twice(
-        self, operation: str | None = None, **criteria: Unpack[Criteria]
+        self, operation: OperationName | None = None, **criteria: Unpack[Criteria]
     ) -> dict[str, tuple[JournalEntry, ...]]:
         """Return each idempotency key that several committed writes share, with them: retries that took effect again.
 
@@ -103,7 +108,7 @@ class JournalAssertions(Journal):
         """
         return _duplicate_commits(self.calls(operation, **criteria))
 
-    def assert_committed_once(self, operation: str | None = None, **criteria: Unpack[Criteria]) -> None:
+    def assert_committed_once(self, operation: OperationName | None = None, **criteria: Unpack[Criteria]) -> None:
         """Assert that committed writes share no idempotency key.
 
         Raises AssertionError with those that do; also if none of them has a key, as that would prove nothing, and if
@@ -122,7 +127,7 @@ class JournalAssertions(Journal):
 
     def wait_for(
         self,
-        operation: str | None = None,
+        operation: OperationName | None = None,
         *,
         times: int = 1,
         timeout_s: float = DEFAULT_WAIT_TIMEOUT_S,
@@ -142,7 +147,7 @@ class JournalAssertions(Journal):
 
     async def async_wait_for(
         self,
-        operation: str | None = None,
+        operation: OperationName | None = None,
         *,
         times: int = 1,
         timeout_s: float = DEFAULT_WAIT_TIMEOUT_S,
@@ -155,7 +160,7 @@ class JournalAssertions(Journal):
             await waker.wait(timeout_s)
         return self._check_wait(call, times, timeout_s)
 
-    def _build_call(self, operation: str | None, criteria: Criteria) -> Call:
+    def _build_call(self, operation: OperationName | None, criteria: Criteria) -> Call:
         return self._check_call(Call(operation, **criteria))
 
     def _check_call(self, call: Call) -> Call:

@@ -7,7 +7,7 @@ from typing import TypedDict, Unpack
 import msgspec
 from msgspec import structs
 
-from fake_credits.contract import Operation
+from fake_credits.contract import Operation, OperationName
 from fake_credits.errors import did_you_mean
 from fake_credits.journal import ClientKind, JournalEntry
 from fake_credits.models import Reason
@@ -81,7 +81,7 @@ class Call:
 
     __slots__ = ("_text", "criteria", "headers")
 
-    def __init__(self, operation: str | None = None, **criteria: Unpack[Criteria]) -> None:
+    def __init__(self, operation: OperationName | None = None, **criteria: Unpack[Criteria]) -> None:
         remaining: dict[str, object] = {**criteria}
         parsed = [] if operation is None else [_criterion("operation", operation)]
         self.headers = _parse_headers(remaining.pop("headers", {}))

@@ -16,8 +16,9 @@ from fake_credits.client.user import AsyncUserClient, UserClient
 from fake_credits.clock import Clock, from_ms
 from fake_credits.faults.declarations import rule_from
 from fake_credits.faults.effects import HoldAtGate
-from fake_credits.faults.faults import Faults
+from fake_credits.faults.faults import Faults, RuleCriteria
 from fake_credits.faults.gates import Gate
+from fake_credits.faults.rule import RuleOperation
 from fake_credits.http_message import AsyncTransport, Transport
 from fake_credits.intercept import Interception, intercept
 from fake_credits.models import User
@@ -33,6 +34,7 @@ from fake_credits.transports.in_process import (
 from fake_credits.transports.shared_resources import SharedResources
 
 if TYPE_CHECKING:
+    from fake_credits.tokens.bad_tokens import BadTokenKind
     from fake_credits.transports.httpx import Httpx2Transport, HttpxTransport
     from fake_credits.transports.live import LiveServer
 
@@ -261,7 +263,7 @@ class FakeCredits:
         self,
         user_id: str | None = None,
         *,
-        bad: str | None = None,
+        bad: "BadTokenKind | None" = None,
         expires_in_s: int | None = None,
         claims: Mapping[str, object] | None = None,
         clock: Literal["sandbox", "wall"] = "sandbox",
@@ -291,7 +293,7 @@ class FakeCredits:
         sandbox = self.sandbox
         return Faults(sandbox.faults, sandbox.add_fault)
 
-    def hold(self, operation: str = "*", *, name: str = "", **criteria: Any) -> Gate:
+    def hold(self, operation: RuleOperation = "*", *, name: str = "", **criteria: Unpack[RuleCriteria]) -> Gate:
         """Hold the calls of a rule at a gate; return the gate: ``wait_for`` or ``async_wait_for``, then ``release``.
 
         The words are those of `Rule`, such as ``user="ada"`` and ``phase="after"``. Raises FaultError for a bad one.

@@ -9,7 +9,7 @@ from typing import Literal
 
 import msgspec
 
-from fake_credits.contract import Operation
+from fake_credits.contract import Operation, OperationName
 from fake_credits.contract.model import Contract
 from fake_credits.control_schemas import RecordedExchange
 
@@ -142,7 +142,7 @@ class Journal:
             )
         return "".join(msgspec.json.encode(row).decode() + "\n" for row in rows)
 
-    def entries(self, *, operation: str | None = None, user: str | None = None) -> tuple[JournalEntry, ...]:
+    def entries(self, *, operation: OperationName | None = None, user: str | None = None) -> tuple[JournalEntry, ...]:
         """Return the kept exchanges, oldest first, optionally of one operation and one user (``""``: without a user).
 
         Raises ValueError for an unknown operation: asserting that a misspelt one was not called would always pass.

@@ -18,6 +18,7 @@ from fake_credits.ledger import Ledger
 __all__ = [
     "API_KEY_PREFIX",
     "OPTION_RULES",
+    "AuthProviderName",
     "FakeCreditsKwargs",
     "LoadableWorld",
     "MintOptions",
@@ -58,6 +59,9 @@ _NOT_HERE_HINTS = {
 }
 
 
+AuthProviderName = Literal["plain", "clerk", "auth0", "supabase", "firebase", "cognito", "workos"]
+
+
 class FakeCreditsKwargs(TypedDict, total=False):
     """The options of `SandboxOptions` in all their forms, for editors and type checkers."""
 
@@ -70,7 +74,7 @@ class FakeCreditsKwargs(TypedDict, total=False):
     world: str | Path | LoadableWorld | None
     clock: datetime | str
     api_key: str
-    auth_provider: str
+    auth_provider: AuthProviderName
     trust: Mapping[str, str | Path]
     faults: object
     latency: object

@@ -32,6 +32,7 @@ from fake_credits.fake import ClientMode, FakeCredits
 from fake_credits.faults import Reset
 from fake_credits.journal import JournalEntry
 from fake_credits.models import Balance, Reason, User
+from fake_credits.sandbox_options import AuthProviderName
 from fake_credits.transports.shared_resources import SharedResources
 
 NOON = datetime(2026, 3, 1, 12, tzinfo=UTC)
@@ -348,7 +349,7 @@ def test_requests_library_reaches_base_url(shared: SharedResources) -> None:
 
 @pytest.mark.parametrize("auth_provider", ["plain", "clerk"])
 def test_user_client_renews_token_after_expiry_and_key_rotation(
-    auth_provider: str, mode: ClientMode, shared: SharedResources
+    auth_provider: AuthProviderName, mode: ClientMode, shared: SharedResources
 ) -> None:
     with FakeCredits(mode=mode, shared=shared, balance=7, auth_provider=auth_provider) as fake:
         user = fake.user_client()

@@ -13,12 +13,14 @@ from pytest_fake_credits.marker import MARKER_OPTIONS
 from fake_credits.sandbox_options import (
     API_KEY_PREFIX,
     OPTION_RULES,
+    AuthProviderName,
     FakeCreditsKwargs,
     OptionError,
     SandboxOptions,
     api_keys_equal,
     new_api_key,
 )
+from fake_credits.tokens.providers import AUTH_PROVIDERS
 
 ROOT = Path(__file__).resolve().parents[1]
 PUBLIC_WORDS = (ROOT / "fixtures" / "public_words.txt").read_text()  # another test compares it with the code
@@ -110,3 +112,8 @@ def test_api_keys_equal_handles_non_ascii() -> None:
     assert api_keys_equal("clé-ÿ", "clé-ÿ")
     assert not api_keys_equal("clé-ÿ", "cle-y")
     assert not api_keys_equal("\ud800", "?")
+
+
+def test_auth_provider_name_lists_every_provider() -> None:
+    """Type checkers check ``auth_provider=`` against it."""
+    assert get_args(AuthProviderName) == tuple(AUTH_PROVIDERS)

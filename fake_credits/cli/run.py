@@ -150,9 +150,13 @@ def _terminate_orphans(grace_s: float) -> None:
             is_overdue = waited_s > grace_s
             for process_id in _descendant_ids() - (set() if is_overdue else terminated):
                 terminated.add(process_id)
-                with contextlib.suppress(OSError):  # it has ended by itself, or is another user's
-                    os.kill(process_id, signal.SIGKILL if is_overdue else signal.SIGTERM)
+                _send_signal(process_id, signal.SIGKILL if is_overdue else signal.SIGTERM)
             pause.wait(0.02)
+
+
+def _send_signal(process_id: int, number: int) -> None:
+    with contextlib.suppress(OSError):  # it has ended by itself, or is another user's
+        os.kill(process_id, number)
 
 
 def _descendant_ids() -> set[int]:

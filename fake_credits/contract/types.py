@@ -32,9 +32,6 @@ MAX_BODY_BYTES = 64 * 1024
 
 TimestampFormat = Literal["iso_ms", "iso_s", "unix_s", "unix_ms"]
 
-OperationName = Literal["createUser", "getUser", "listUsers", "getBalance", "createTransaction", "listTransactions"]
-"""An operation as text; an `Operation` can be used wherever one is."""
-
 
 class ContractError(ValueError):
     """An unknown or invalid setting of a contract; the message names ``setting`` and the problem."""
@@ -59,6 +56,11 @@ class Operation(StrEnum):
         """Return whether a user's token is rejected with ``insufficient_scope``."""
         return self in _API_KEY_OPERATIONS
 
+
+OperationName = (
+    Operation | Literal["createUser", "getUser", "listUsers", "getBalance", "createTransaction", "listTransactions"]
+)
+"""An operation, as a member of the enumeration or as text."""
 
 _API_KEY_OPERATIONS = frozenset({Operation.CREATE_USER, Operation.LIST_USERS, Operation.CREATE_TRANSACTION})
 

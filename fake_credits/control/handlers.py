@@ -4,7 +4,7 @@ from collections.abc import Generator, Iterable
 from contextlib import contextmanager
 from dataclasses import replace
 from datetime import datetime
-from typing import Any
+from typing import Any, cast
 
 import msgspec
 from starlette.requests import Request
@@ -232,7 +232,7 @@ def query_journal(request: Request, query: schemas.JournalQuery) -> schemas.Jour
     """List the kept exchanges, oldest first, that the parameters choose; `after` is an ordinal."""
     journal = _sandbox(request).journal
     with _field_errors("operation"):
-        entries = journal.entries(operation=query.operation, user=query.user)
+        entries = journal.entries(operation=cast("Any", query.operation), user=query.user)
     criteria = ("status", "rule", "committed", "delivered")
     matching = tuple(
         entry

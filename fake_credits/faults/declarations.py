@@ -21,7 +21,7 @@ from fake_credits.faults.effects.connection import Close, CloseMode, Garbage, Ha
 from fake_credits.faults.effects.data import SchemaDriftKind
 from fake_credits.faults.effects.responses import NotJson, Status
 from fake_credits.faults.effects.timing import Distribution
-from fake_credits.faults.rule import OPERATIONS_BY_NAME, SCRIPT_ACTIONS, Rule
+from fake_credits.faults.rule import OPERATIONS_BY_NAME, SCRIPT_ACTIONS, Rule, RuleOperation
 from fake_credits.text import short_repr
 
 __all__ = [
@@ -58,7 +58,7 @@ _CATALOGUE_ARGUMENTS: Mapping[str, Sequence[tuple[Any, ...]]] = {
 """The arguments of effects that need some or are listed several times; the others are listed once, without any."""
 
 
-def catalogue(operation: str) -> list[Rule]:
+def catalogue(operation: RuleOperation) -> list[Rule]:
     """Return the faults that an operation can meet: each effect, with sensible attributes, in each of its phases.
 
     ``@pytest.mark.parametrize("rule", catalogue("createTransaction"))`` checks that an application survives them all.

@@ -1,17 +1,48 @@
 """Declaring a sandbox's faults in Python."""
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import Any, cast
+from typing import Literal, TypedDict, Unpack, cast
 
 from fake_credits.faults.active_rule import ActiveRule
 from fake_credits.faults.declarations import RULE_SOURCES, describe_match, rule_from
-from fake_credits.faults.effects.base import FaultError
+from fake_credits.faults.effects.base import FaultError, Phase
 from fake_credits.faults.engine import FaultEngine
-from fake_credits.faults.rule import Rule
+from fake_credits.faults.rule import IncomingCall, Moment, Rule, RuleOperation
+from fake_credits.models import Reason
 from fake_credits.text import short_repr
 
-__all__ = ["Faults", "LoadedRules", "describe_unused_rule"]
+__all__ = ["Faults", "LoadedRules", "RuleCriteria", "RuleFields", "describe_unused_rule"]
+
+
+class RuleCriteria(TypedDict, total=False):
+    """The fields of `Rule` without its effect, operation and name, for editors and type checkers."""
+
+    phase: Phase | Literal[""]
+    application: str
+    user: str
+    client: Literal["", "server", "user"]
+    reason: Reason | Literal["", "grant", "consume", "refund"]
+    header: Mapping[str, str]
+    where: Callable[[IncomingCall], bool] | None
+    at: int | None
+    nth: int | None
+    first: int | None
+    every: int | None
+    after: int | None
+    times: int | None
+    script: Sequence[int | str]
+    per: Literal["", "user"]
+    probability: float | None
+    during: tuple[Moment, Moment] | None
+    stack: bool | None
+    optional: bool
+
+
+class RuleFields(RuleCriteria, total=False):
+    """The fields of `Rule` without its effect and operation."""
+
+    name: str
 
 
 class LoadedRules(tuple[ActiveRule, ...]):
@@ -44,21 +75,22 @@ class Faults:
         with self._engine.lock:
             return iter(tuple(self._engine))
 
-    def add(self, what: object = None, operation: str | None = None, **rule_fields: Any) -> ActiveRule:
+    def add(
+        self, what: object = None, operation: RuleOperation | None = None, **rule_fields: Unpack[RuleFields]
+    ) -> ActiveRule:
         """Add a rule: an effect, a `Rule` or an object of JSON, for an operation, with the words of `Rule`.
 
         A script needs no effect: ``add(script=[503, "ok"])``. The rule is active until it is removed or the sandbox
         ends; in ``with credits.faults.add(...) as rule``, until the block ends, and fails the test if it is scripted
         and stayed unused. ``credits.faults(...)`` is the same. Raises FaultError, naming the field.
         """
-        if operation is not None:
-            rule_fields["operation"] = operation
+        operation_field = {} if operation is None else {"operation": operation}
         if isinstance(what, str | Path | Sequence):
             source = short_repr(cast("object", what))
             problem = f"a rule is {source}, a {type(cast('object', what)).__name__}: give {RULE_SOURCES}"
             load_call = f"credits.faults.load({short_repr(str(what)) if isinstance(what, Path) else source})"
             raise FaultError(f"{problem}; a preset, a scenario file or a list of rules is loaded: {load_call}")
-        return self._add_rule(rule_from(what, **rule_fields))
+        return self._add_rule(rule_from(what, **rule_fields, **operation_field))
 
     __call__ = add
 

@@ -9,7 +9,7 @@ from inspect import iscoroutinefunction, signature
 from typing import Literal, NamedTuple, cast, get_args
 
 from fake_credits.clock import from_ms, to_ms
-from fake_credits.contract import Operation
+from fake_credits.contract import Operation, OperationName
 from fake_credits.faults.effects import EFFECTS
 from fake_credits.faults.effects.base import (
     ALL_OPERATIONS,
@@ -38,6 +38,7 @@ __all__ = [
     "Moment",
     "RequestHeaders",
     "Rule",
+    "RuleOperation",
     "check_without_connection",
     "effect_for_script_entry",
 ]
@@ -63,6 +64,7 @@ _HEADER_NAME_PATTERN = re.compile(r"[!#$%&'*+.^_`|~0-9A-Za-z-]+")  # RFC 9110, s
 _HEADER_VALUE_PATTERN = re.compile(r"[\t -~\x80-\xff]*")
 
 Moment = datetime | float | None
+RuleOperation = OperationName | Literal["*", "reads", "writes"]
 
 
 class RequestHeaders(Mapping[str, str]):
@@ -139,12 +141,12 @@ class Rule(FaultValue):
 
     effect: Effect | None = None
     _: KW_ONLY
-    operation: str = "*"
+    operation: RuleOperation = "*"
     phase: Phase | Literal[""] = ""
     application: str = ""
     user: str = ""
-    client: str = ""
-    reason: str = ""
+    client: Literal["", "server", "user"] = ""
+    reason: Reason | Literal["", "grant", "consume", "refund"] = ""
     header: Mapping[str, str] = field(default_factory=dict[str, str], hash=False)
     where: Callable[[IncomingCall], bool] | None = None
     at: int | None = None

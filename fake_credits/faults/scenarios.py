@@ -16,7 +16,7 @@ from fake_credits.faults.effects.data import SchemaDrift, StaleRead
 from fake_credits.faults.effects.responses import NotJson, RateLimit, Status
 from fake_credits.faults.effects.timing import Latency, Lognormal, parse_distribution
 from fake_credits.faults.engine import DEFAULT_LATENCY_NAME, FaultEngine
-from fake_credits.faults.rule import Rule
+from fake_credits.faults.rule import Rule, RuleOperation
 
 __all__ = [
     "FAULT_PRESETS",
@@ -144,7 +144,7 @@ def latency_rules(value: object) -> tuple[Rule, ...]:
                     value, DEFAULT_LATENCY_NAME if operation == "*" else f"{DEFAULT_LATENCY_NAME} of {operation}"
                 )
             ),
-            operation=operation,
+            operation=cast("RuleOperation", operation),  # checked by the rule
             name=DEFAULT_LATENCY_NAME,
         )
         for operation, value in by_operation.items()

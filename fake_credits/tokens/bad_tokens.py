@@ -7,14 +7,31 @@ import hashlib
 import hmac
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
-from typing import Final
+from typing import Final, Literal
 
 from fake_credits.errors import ApiError, Forbidden, InvalidToken, TokenExpired, did_you_mean
 from fake_credits.tokens.keys import SigningKeys
 from fake_credits.tokens.minting import Minter, encode_json, encode_jws, encode_segment
 from fake_credits.tokens.verifying import MAX_TOKEN_BYTES
 
-__all__ = ["BAD_TOKENS", "BadToken", "mint_bad_token"]
+__all__ = ["BAD_TOKENS", "BadToken", "BadTokenKind", "mint_bad_token"]
+
+BadTokenKind = Literal[
+    "expired",
+    "not_yet_valid",
+    "wrong_issuer",
+    "wrong_audience",
+    "wrong_key",
+    "unknown_kid",
+    "alg_none",
+    "hs256_with_public_key",
+    "tampered",
+    "missing_sub",
+    "other_user",
+    "duplicate_sub",
+    "string_exp",
+    "oversize",
+]
 
 _HOUR_S = 3600
 _OTHER_USER_ID = "somebody-else"

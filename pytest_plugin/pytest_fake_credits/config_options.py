@@ -66,6 +66,10 @@ class PluginSetting(NamedTuple):
     source: str
 
 
+def _split_names(text: str) -> tuple[str, ...]:
+    return tuple(text.replace(",", " ").split())
+
+
 PLUGIN_OPTIONS = (
     PluginOption("seed", "seed of every sandbox", 0, "an integer", int),
     PluginOption(
@@ -99,7 +103,7 @@ PLUGIN_OPTIONS = (
         "headers of requests that the journal keeps, beside idempotency-key and traceparent",
         (),
         "names with blanks or commas between them",
-        lambda text: tuple(text.replace(",", " ").split()),
+        _split_names,
         ini_only=True,
     ),
 )

@@ -15,7 +15,7 @@ from fake_credits.clock import monotonic_s
 from fake_credits.contract import MAX_BODY_BYTES, Operation
 from fake_credits.fake import FakeCredits
 from fake_credits.http_message import Headers, Request
-from fake_credits.tokens.bad_tokens import BAD_TOKENS
+from fake_credits.tokens.bad_tokens import BAD_TOKENS, BadTokenKind
 from fake_credits.transports.shared_resources import SharedResources
 from tests.api.conftest import GRANT, JSON, TIMEOUT_S, Api, assert_error, read_response
 
@@ -424,7 +424,7 @@ def test_bad_credentials_are_rejected(api_with_ada: Api, index: int) -> None:
 
 @pytest.mark.parametrize("kind", BAD_TOKENS)
 @pytest.mark.parametrize("operation", [Operation.GET_BALANCE, Operation.CREATE_TRANSACTION])
-def test_bad_tokens_are_rejected(api_with_ada: Api, kind: str, operation: Operation) -> None:
+def test_bad_tokens_are_rejected(api_with_ada: Api, kind: BadTokenKind, operation: Operation) -> None:
     before = api_with_ada.state()
     body = GRANT if operation is Operation.CREATE_TRANSACTION else b""
     response = api_with_ada.call(

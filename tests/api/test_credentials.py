@@ -10,7 +10,8 @@ import pytest
 from fake_credits.contract import Operation
 from fake_credits.fake import ClientMode, FakeCredits
 from fake_credits.http_message import Headers, Request
-from fake_credits.tokens.bad_tokens import BAD_TOKENS
+from fake_credits.sandbox_options import AuthProviderName
+from fake_credits.tokens.bad_tokens import BAD_TOKENS, BadTokenKind
 from fake_credits.tokens.keys import SigningKeys
 from fake_credits.tokens.providers import AUTH_PROVIDERS
 from fake_credits.transports.shared_resources import SharedResources
@@ -38,7 +39,9 @@ def cause_of(response: ApiResponse) -> str:
 
 @pytest.mark.parametrize("kind", BAD_TOKENS)
 @pytest.mark.parametrize("operation", READS)
-def test_bad_token_is_rejected_with_code_and_reason(api_with_ada: Api, kind: str, operation: Operation) -> None:
+def test_bad_token_is_rejected_with_code_and_reason(
+    api_with_ada: Api, kind: BadTokenKind, operation: Operation
+) -> None:
     expected = BAD_TOKENS[kind]
     response = api_with_ada.call(
         operation, credentials=api_with_ada.as_token(api_with_ada.credits.token("ada", bad=kind))
@@ -79,7 +82,7 @@ def test_token_does_not_create_its_user(api_with_ada: Api) -> None:
 
 
 @pytest.mark.parametrize("preset", AUTH_PROVIDERS)
-def test_auth_provider_token_is_accepted(mode: ClientMode, shared: SharedResources, preset: str) -> None:
+def test_auth_provider_token_is_accepted(mode: ClientMode, shared: SharedResources, preset: AuthProviderName) -> None:
     user = AUTH_PROVIDERS[preset].example_user_id
     with FakeCredits(mode=mode, shared=shared, auth_provider=preset, users={user: 3}) as fake:
         assert fake.user_client(user).get_balance(user).balance == 3
@@ -87,8 +90,8 @@ def test_auth_provider_token_is_accepted(mode: ClientMode, shared: SharedResourc
 
 
 @pytest.mark.parametrize("preset", AUTH_PROVIDERS)
-def test_token_of_another_auth_provider_is_rejected(shared: SharedResources, preset: str) -> None:
-    other = "plain" if preset != "plain" else "clerk"
+def test_token_of_another_auth_provider_is_rejected(shared: SharedResources, preset: AuthProviderName) -> None:
+    other: AuthProviderName = "plain" if preset != "plain" else "clerk"
     with (
         FakeCredits(shared=shared, auth_provider=preset) as own,
         FakeCredits(shared=shared, auth_provider=other) as foreign,
@@ -236,7 +239,9 @@ def test_token_verifies_against_published_jwks(api_with_ada: Api) -> None:
 
 
 @pytest.mark.parametrize("preset", AUTH_PROVIDERS)
-def test_discovery_document_names_issuer_and_jwks_uri(mode: ClientMode, shared: SharedResources, preset: str) -> None:
+def test_discovery_document_names_issuer_and_jwks_uri(
+    mode: ClientMode, shared: SharedResources, preset: AuthProviderName
+) -> None:
     with FakeCredits(mode=mode, shared=shared, auth_provider=preset) as fake:
         if mode == "live":
             fake.serve()

@@ -25,6 +25,7 @@ from fake_credits.errors import Forbidden, InsufficientScope, InvalidApiKey, Inv
 from fake_credits.fake import FakeCredits
 from fake_credits.http_message import Request, Response
 from fake_credits.models import Balance, Reason, Transaction, TransactionPage, User, UserPage
+from fake_credits.sandbox_options import AuthProviderName
 from fake_credits.transports.shared_resources import SharedResources
 from tests.api.conftest import APP, GRANT, Api, assert_error
 
@@ -300,7 +301,7 @@ def test_application_id_is_an_option_of_user_client(api: Api, ada_client: UserCl
 
 
 @pytest.mark.parametrize("provider", ["clerk", "auth0"])
-def test_token_of_auth_provider_is_accepted(api: Api, shared: SharedResources, provider: str) -> None:
+def test_token_of_auth_provider_is_accepted(api: Api, shared: SharedResources, provider: AuthProviderName) -> None:
     """bearerToken (string): JWT token from your auth provider
 
     bearerToken: userJwtToken, // From your auth provider (Clerk, Auth0, etc.)

@@ -76,7 +76,7 @@ def test_repr_matches_source() -> None:
 
 
 @pytest.mark.parametrize("operation", ["createTransacton", "POST", "create_user", ""])
-def test_unknown_operation_is_rejected(operation: str) -> None:
+def test_unknown_operation_is_rejected(operation: Any) -> None:
     with pytest.raises(ValueError, match=rf"no operation '{operation}': choose one of createUser, .*listTransactions"):
         Call(operation)
 

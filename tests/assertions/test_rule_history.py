@@ -7,6 +7,7 @@ import pytest
 from fake_credits.errors import ERRORS
 from fake_credits.fake import FakeCredits
 from fake_credits.faults import Reset, Status
+from fake_credits.faults.faults import RuleFields
 from fake_credits.tokens.credentials import AUTH_FAILURE_REASONS
 from tests.assertions.conftest import entry
 
@@ -42,8 +43,8 @@ def test_every_auth_failure_reason_is_accepted(reason: str) -> None:
 def test_rule_and_its_code_are_accepted_once_declared() -> None:
     """This also holds after its block, when the rule never fired."""
     with FakeCredits() as credits:
-        rule = {"name": "storm", "optional": True}
-        with credits.faults(Status(503, code="meltdown"), "getBalance", nth=1, **rule):
+        rule: RuleFields = {"name": "storm", "optional": True, "nth": 1}
+        with credits.faults(Status(503, code="meltdown"), "getBalance", **rule):
             credits.journal.assert_not_called(rule="storm")
         credits.journal.assert_not_called(rule="storm", code="meltdown", cause="fault:storm")
         with pytest.raises(ValueError, match=r"rule 'strom', did you mean 'storm'\?"):

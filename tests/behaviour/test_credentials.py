@@ -5,7 +5,7 @@ from typing import Any
 import pytest
 
 from fake_credits.errors import ERRORS, ApiError, Forbidden, InsufficientScope, InvalidApiKey, InvalidToken
-from fake_credits.tokens.bad_tokens import BAD_TOKENS
+from fake_credits.tokens.bad_tokens import BAD_TOKENS, BadTokenKind
 from tests.behaviour.conftest import APP, ApiEnvironment
 
 READS = ["get_user", "get_balance", "list_transactions"]
@@ -62,7 +62,7 @@ def test_wrong_api_key_is_rejected(env_with_users: ApiEnvironment) -> None:
 
 
 @pytest.mark.parametrize("kind", BAD_TOKENS)
-def test_bad_token_is_rejected_with_code_and_reason(env_with_users: ApiEnvironment, kind: str) -> None:
+def test_bad_token_is_rejected_with_code_and_reason(env_with_users: ApiEnvironment, kind: BadTokenKind) -> None:
     expected = BAD_TOKENS[kind]
     with pytest.raises(ERRORS[expected.code]) as caught:
         env_with_users.user_with(env_with_users.fake.token("ada", bad=kind)).get_balance("ada")

@@ -22,6 +22,7 @@ from fake_credits.faults.effects import (
     Status,
     Unauthorized,
 )
+from fake_credits.faults.effects.base import Phase
 from fake_credits.transports.shared_resources import SharedResources
 from tests.behaviour.effect_cases import CALLS, START, RequestSpec
 from tests.behaviour.raw_connection import RawConnection, wait_until
@@ -137,7 +138,7 @@ def test_no_call_is_lost_while_rules_change(fake: FakeCredits) -> None:
 
 
 @pytest.mark.parametrize("phase", ["before", "after"])
-def test_reset_releases_held_calls_without_affecting_new_state(fake: FakeCredits, phase: str) -> None:
+def test_reset_releases_held_calls_without_affecting_new_state(fake: FakeCredits, phase: Phase) -> None:
     gate = fake.hold("createTransaction", phase=phase)
     threads = start_spending(fake, 3)
     gate.wait_for(3)

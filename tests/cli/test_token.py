@@ -13,7 +13,7 @@ from fake_credits.cli.main import cli
 from fake_credits.client.user import UserClient
 from fake_credits.errors import ApiError
 from fake_credits.sandbox import Sandbox
-from fake_credits.sandbox_options import SandboxOptions
+from fake_credits.sandbox_options import AuthProviderName, SandboxOptions
 from fake_credits.tokens.bad_tokens import BAD_TOKENS
 from fake_credits.tokens.keys import SigningKeys
 from fake_credits.tokens.providers import AUTH_PROVIDERS
@@ -28,7 +28,7 @@ def print_token(keys: Path, *arguments: str) -> str:
     return result.output.strip()
 
 
-def get_balance(keys: Path, token: str, preset: str = "plain") -> int:
+def get_balance(keys: Path, token: str, preset: AuthProviderName = "plain") -> int:
     """Return the user's balance from a server with the same key file."""
     sandbox = Sandbox(SandboxOptions(users={"ada": 5}, auth_provider=preset), cached_keys(keys), "s1")
     transport = InProcessTransport(InProcessDriver(create_app(sandbox.contract), sandbox))
@@ -43,7 +43,7 @@ def keys(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.mark.parametrize("preset", AUTH_PROVIDERS)
-def test_token_is_accepted_by_a_server_with_the_same_keys_and_preset(keys: Path, preset: str) -> None:
+def test_token_is_accepted_by_a_server_with_the_same_keys_and_preset(keys: Path, preset: AuthProviderName) -> None:
     assert get_balance(keys, print_token(keys, "--auth-provider", preset), preset) == 5
 
 

@@ -3,12 +3,20 @@
 import json
 from dataclasses import fields, replace
 from pathlib import Path
-from typing import Any
+from typing import Any, get_args
 
 import pytest
 
 from fake_credits.client.server import ServerClient
-from fake_credits.contract import DEFAULT_CONTRACT, MAX_AMOUNT, Contract, CredentialHeader, Operation, RouteTemplate
+from fake_credits.contract import (
+    DEFAULT_CONTRACT,
+    MAX_AMOUNT,
+    Contract,
+    CredentialHeader,
+    Operation,
+    OperationName,
+    RouteTemplate,
+)
 from fake_credits.errors import ERRORS, ApiError
 from fake_credits.http_message import Request
 from fake_credits.transports.in_process import IN_PROCESS_BASE_URL
@@ -602,3 +610,9 @@ def test_every_setting_is_tested_here_or_listed_elsewhere() -> None:
     source = Path(__file__).read_text(encoding="utf-8")
     untested = [setting.name for setting in fields(Contract) if f"{setting.name}=" not in source]
     assert untested == list(TESTED_ELSEWHERE)
+
+
+def test_operation_name_lists_every_operation() -> None:
+    """Type checkers check the names of operations against it."""
+    _, names = get_args(OperationName)
+    assert get_args(names) == tuple(operation.value for operation in Operation)

@@ -2,7 +2,7 @@
 
 from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import pytest
 
@@ -28,7 +28,7 @@ def test_rule_without_with_block_stays_active(fake: FakeCredits) -> None:
 
 def test_invalid_rule_is_rejected_without_with_block(fake: FakeCredits) -> None:
     with pytest.raises(FaultError, match="'usr' is no word of a rule"):
-        fake.faults(Reset(), usr="ada")
+        fake.faults(Reset(), usr="ada")  # type: ignore[call-arg] # pyright: ignore[reportCallIssue]
 
 
 def test_with_block_removes_rule_and_reports_it_if_unused(fake: FakeCredits) -> None:
@@ -64,7 +64,7 @@ DECLARATIONS: Mapping[str, Declare] = {
     "effect": lambda fake, options: fake.faults.add(Reset(), **options),
     "call": lambda fake, options: fake.faults(Reset(), **options),
     "script": lambda fake, options: fake.faults.add(script=[503], **options),
-    "effect keyword": lambda fake, options: fake.faults.add(effect=Reset(), **options),
+    "effect keyword": lambda fake, options: cast("Any", fake.faults).add(effect=Reset(), **options),
     "object": lambda fake, options: fake.faults.add({"effect": "reset", **options}),
     "script's object": lambda fake, options: fake.faults.add({"script": [503], **options}),
     "object and options": lambda fake, options: fake.faults.add({"effect": "reset"}, **options),

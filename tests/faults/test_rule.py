@@ -6,7 +6,7 @@ import tomllib
 from collections.abc import Mapping
 from dataclasses import fields, replace
 from datetime import UTC, datetime, timedelta, timezone
-from typing import Any
+from typing import Any, get_type_hints
 
 import pytest
 from hypothesis import given
@@ -41,6 +41,7 @@ from fake_credits.faults import (
 )
 from fake_credits.faults.declarations import describe_match
 from fake_credits.faults.effects.base import ALL_OPERATIONS, READ_OPERATIONS, WRITE_OPERATIONS
+from fake_credits.faults.faults import RuleFields
 from fake_credits.faults.rule import OPERATIONS_BY_NAME, effect_for_script_entry
 from fake_credits.models import Reason
 from tests.faults.conftest import call, engine_with_rules
@@ -250,7 +251,7 @@ def test_catalogue_has_every_effect_in_every_phase_but_gates() -> None:
 
 
 @pytest.mark.parametrize("operation", OPERATIONS_BY_NAME)
-def test_catalogue_of_operation_has_what_the_operation_can_meet(operation: str) -> None:
+def test_catalogue_of_operation_has_what_the_operation_can_meet(operation: Any) -> None:
     listed = catalogue(operation)
     possible = [rule for rule in catalogue("*") if rule.operations & OPERATIONS_BY_NAME[operation]]
     assert listed == [replace(rule, operation=operation) for rule in possible]
@@ -259,7 +260,7 @@ def test_catalogue_of_operation_has_what_the_operation_can_meet(operation: str) 
 
 def test_catalogue_of_unknown_operation_is_rejected() -> None:
     with pytest.raises(FaultError, match=r"operation is 'pay': choose '\*', 'reads', "):
-        catalogue("pay")
+        catalogue("pay")  # type: ignore[arg-type] # pyright: ignore[reportArgumentType]
 
 
 # ------------------------------------------------------------ validation
@@ -586,3 +587,10 @@ def test_rule_copies_its_headers() -> None:
     rule = Rule(effect=Reset(), header=headers)
     headers["a"] = "2"
     assert rule.header == {"a": "1"}
+
+
+def test_rule_fields_are_those_of_a_rule() -> None:
+    """Type checkers check the keywords of ``faults.add`` against them."""
+    hints = get_type_hints(Rule)
+    assert get_type_hints(RuleFields) == {name: hints[name] for name in hints if name in get_type_hints(RuleFields)}
+    assert {spec.name for spec in fields(Rule)} - set(get_type_hints(RuleFields)) == {"effect", "operation"}

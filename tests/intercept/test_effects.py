@@ -26,6 +26,7 @@ from fake_credits.faults.effects import (
     Truncate,
     Unauthorized,
 )
+from fake_credits.faults.effects.base import Phase
 from tests.intercept.libraries import (
     BALANCE,
     LIBRARY_PARAMS,
@@ -48,7 +49,7 @@ class EffectCase(NamedTuple):
     """An effect on one call: a write unless ``read_path`` is set; ``times_out`` when the client times out."""
 
     effect: Effect
-    phase: str = "before"
+    phase: Phase = "before"
     read_path: str = ""
     times_out: bool = False
 

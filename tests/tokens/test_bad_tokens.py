@@ -1,9 +1,11 @@
 """Bad tokens: each violates one rule and is rejected for it."""
 
+from typing import get_args
+
 import pytest
 
 from fake_credits.errors import ApiError
-from fake_credits.tokens.bad_tokens import BAD_TOKENS, mint_bad_token
+from fake_credits.tokens.bad_tokens import BAD_TOKENS, BadTokenKind, mint_bad_token
 from fake_credits.tokens.credentials import peek_claims
 from fake_credits.tokens.keys import SigningKeys
 from fake_credits.tokens.minting import SANDBOX_CLAIM, Minter
@@ -60,3 +62,8 @@ def test_unknown_kind_error_suggests_and_lists_kinds(minter: Minter, name: str, 
     with pytest.raises(ValueError, match="no bad token") as exc_info:
         mint_bad_token(name, minter, "ada", now_ms=NOW_MS)
     assert str(exc_info.value) == f"no bad token {name!r}{suggestion} (there are {', '.join(KINDS)})"
+
+
+def test_bad_token_kind_lists_every_kind() -> None:
+    """Type checkers check ``token(bad=...)`` against it."""
+    assert get_args(BadTokenKind) == tuple(BAD_TOKENS)

@@ -4,13 +4,13 @@ import pytest
 from pytest_fake_credits.config_options import ENV_FIELDS
 
 from fake_credits.sandbox import Sandbox
-from fake_credits.sandbox_options import SandboxOptions
+from fake_credits.sandbox_options import AuthProviderName, SandboxOptions
 from fake_credits.tokens.keys import SigningKeys
 from fake_credits.tokens.providers import AUTH_PROVIDERS
 from fake_credits.transports.environment import ENV_VALUE_NAMES, env_values, env_variables, no_proxy_with_loopback
 
 
-def new_sandbox(auth_provider: str = "plain") -> Sandbox:
+def new_sandbox(auth_provider: AuthProviderName = "plain") -> Sandbox:
     return Sandbox(SandboxOptions(auth_provider=auth_provider), SigningKeys())
 
 
@@ -21,7 +21,7 @@ def test_plugin_and_package_agree_on_fields_and_variables() -> None:
 
 
 @pytest.mark.parametrize("auth_provider", AUTH_PROVIDERS)
-def test_jwt_public_key_matches_signing_key(auth_provider: str) -> None:
+def test_jwt_public_key_matches_signing_key(auth_provider: AuthProviderName) -> None:
     sandbox = new_sandbox(auth_provider)
     assert env_values(sandbox, "http://h")["jwt_public_key"] == sandbox.minter.signing_key.pem()
 
