@@ -69,7 +69,7 @@ class JournalAssertions(Journal):
                 actual = pluralize(len(matching), "time")
                 raise snapshot.failure(f"{call} was called {actual}, not {wanted}", call)
             if snapshot.dropped:
-                raise snapshot.failure(f"nobody can tell whether {call} was called {wanted}", call)
+                raise snapshot.failure(f"cannot count {call}: older exchanges are missing from the journal", call)
         return matching
 
     def assert_not_called(self, operation: OperationName | None = None, **criteria: Unpack[Criteria]) -> None:
@@ -121,9 +121,9 @@ class JournalAssertions(Journal):
         if shared:
             raise AssertionError(duplicate_commits_message(shared, self._api_key))
         if not any(each.committed and each.idempotency_key for each in matching):
-            raise snapshot.failure(f"no committed write among {call} bears an idempotency key", call)
+            raise snapshot.failure(f"no committed write among {call} has an idempotency key", call)
         if snapshot.dropped:
-            raise snapshot.failure(f"nobody can tell whether {call} was committed once a key", call)
+            raise snapshot.failure(f"cannot compare keys of {call}: older exchanges are missing from the journal", call)
 
     def wait_for(
         self,

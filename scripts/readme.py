@@ -151,8 +151,8 @@ def rule_words() -> str:
 
 
 RULE_WORDS = {
-    "operation": ("which", "its name, `reads`, `writes` or `*`; `*` unless given"),
-    "phase": ("what", "when the effect works, one of its phases; its first unless given"),
+    "operation": ("which", "its name, `reads`, `writes` or `*`; default `*`"),
+    "phase": ("what", "when the effect works, one of its phases; default: its first"),
     "application": ("which", "an application's id"),
     "user": ("which", "a user's id"),
     "client": ("which", "`server` (an API key) or `user` (a token)"),
@@ -162,25 +162,25 @@ RULE_WORDS = {
         "which",
         "in Python, a function of an `IncomingCall` (`user`, `headers`, …); if it raises, call and test fail",
     ),
-    "at": ("when", "the sandbox's so-manieth exchange, from 1"),
-    "nth": ("when", "the so-manieth of the calls that match, from 1"),
-    "first": ("when", "the first so many of them"),
-    "every": ("when", "each so-manieth of them: 10 is the 10th, the 20th, …"),
-    "after": ("when", "all behind the first so many of them"),
-    "times": ("when", "at most so often; a `late_write` once unless given"),
+    "at": ("when", "the n-th exchange of the sandbox, from 1"),
+    "nth": ("when", "the n-th matching call, from 1"),
+    "first": ("when", "the first n matching calls"),
+    "every": ("when", "every n-th matching call: 10 is the 10th, the 20th, …"),
+    "after": ("when", "all matching calls after the first n"),
+    "times": ("when", "at most this many times; default for a `late_write`: once"),
     "script": (
         "when",
-        "instead of an effect, entries consumed one a call: a status, `ok` (no fault), `reset`, `close` or `hang`",
+        "instead of an effect, one entry per call: a status, `ok` (no fault), `reset`, `close` or `hang`",
     ),
     "per": ("when", "`user` counts each user's calls apart"),
-    "probability": ("when", "from 0, never, to 1, always"),
+    "probability": ("when", "from 0 (never) to 1 (always)"),
     "during": (
         "when",
         "`[start, end]`, seconds since the sandbox started or dates, or `[start]`; calls outside do not match",
     ),
-    "stack": ("what", "whether the rules behind are tried too; of `latency` and `hold_at_gate` they are"),
+    "stack": ("what", "whether the following rules are tried too; default for `latency` and `hold_at_gate`: yes"),
     "optional": ("when", "whether a scripted rule may stay unused"),
-    "name": ("what", "in the journal and in `X-Fake-Credits-Cause`; `<effect>#<n>` unless given"),
+    "name": ("what", "shown in the journal and in `X-Fake-Credits-Cause`; default `<effect>#<n>`"),
 }
 
 
@@ -406,6 +406,8 @@ def main() -> int:
     now = readme.read_text()
     wanted = rendered(now)
     if "--check" in sys.argv[1:]:
+        if now != wanted:
+            print("README.md differs from the code: run python scripts/readme.py, and commit the result")
         return int(now != wanted)
     readme.write_text(wanted)
     return 0

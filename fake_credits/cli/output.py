@@ -154,7 +154,7 @@ class ExchangeLog:
     def _summary(self) -> tuple[Mapping[str, object], str]:
         total, dropped = self._counts.total(), self._writer.dropped_lines
         failed = sum(count for (_, status), count in self._counts.items() if status >= 400)
-        dropped_text = f"; {dropped} lines dropped: nobody read them" if dropped else ""
+        dropped_text = f"; {dropped} lines dropped: they were not read in time" if dropped else ""
         rows = [f"fake-credits: {total} exchanges, {failed} refused (seed {self._seed}){dropped_text}"]
         operations: dict[str, dict[str, int]] = {}
         for (operation, status), count in sorted(self._counts.items()):

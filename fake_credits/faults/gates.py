@@ -102,7 +102,7 @@ class Gate:
         with self._lock:
             released = [self._find_held(selector) for selector in order]
             if len(set(map(id, released))) < len(released):
-                raise ValueError(f"order is {list(order)!r}, which names somebody twice")
+                raise ValueError(f"order is {list(order)!r}, which names a call twice")
             if not keep:
                 released += [ticket for ticket in self._held if ticket not in released]
                 self.is_open = True

@@ -111,7 +111,7 @@ BAD_TOKENS: Final[dict[str, BadToken]] = {
         lambda spec: spec.sign_claims({"nbf": spec.now_s + _HOUR_S, "exp": spec.now_s + 2 * _HOUR_S}),
     ),
     "wrong_issuer": BadToken(
-        "is from an issuer that nobody trusts",
+        "is from an issuer that is not trusted",
         "wrong_issuer",
         lambda spec: spec.sign_claims({"iss": "https://another-issuer.fake-credits.test"}),
     ),

@@ -146,7 +146,7 @@ class SigningKeys(KeySet):
 
     Nothing is stored and nothing is built in: a private key lives as long as this object. ``private_pem`` is what
     `new_private_pem` returned, so that two processes sign alike. Raises ValueError where it holds no key of ours, or a
-    part of one: another key in its place would sign tokens that nobody knows.
+    part of one: another key in its place would sign tokens that no server accepts.
     """
 
     def __init__(self, private_pem: str | None = None) -> None:

@@ -27,7 +27,7 @@ DeltaAndReason = tuple[int, Reason | str]
 
 _USER_ABSENT = -1
 _RETRYABLE_STATUSES = (408, 425, 429)  # too slow, too early, too many
-_CONFLICT_HINT = "somebody else writes to it, or what was lost has landed late"
+_CONFLICT_HINT = "another client writes to it, or a lost write took effect late"
 _MAX_PAUSE_S = 30.0
 
 

@@ -100,7 +100,7 @@ def test_counts_fail_after_entries_were_dropped() -> None:
         journal.write(entry(ordinal))
     journal.assert_called("createTransaction", times=2)
     journal.write(entry(3))
-    with pytest.raises(AssertionError, match="nobody can tell whether createUser was called 0 times"):
+    with pytest.raises(AssertionError, match="cannot count createUser: older exchanges are missing"):
         journal.assert_not_called("createUser")
     with pytest.raises(AssertionError, match="keeps 2 exchanges and has dropped 1 before them"):
         journal.assert_called("createTransaction", times=2)
@@ -169,7 +169,7 @@ def test_assert_committed_once_fails_without_idempotency_keys(
 ) -> None:
     write_entry(committed=True)
     write_entry(idempotency_key="a")
-    with pytest.raises(AssertionError, match="no committed write among any call bears an idempotency key"):
+    with pytest.raises(AssertionError, match="no committed write among any call has an idempotency key"):
         journal.assert_committed_once()
 
 
@@ -177,7 +177,7 @@ def test_assert_committed_once_fails_after_entries_were_dropped() -> None:
     journal = JournalAssertions(threading.RLock(), limit=1)
     for ordinal in (1, 2):
         journal.write(entry(ordinal, committed=True, idempotency_key="a"))
-    with pytest.raises(AssertionError, match="nobody can tell whether any call was committed once a key"):
+    with pytest.raises(AssertionError, match="cannot compare keys of any call: older exchanges are missing"):
         journal.assert_committed_once()
 
 

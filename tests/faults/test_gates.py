@@ -123,7 +123,7 @@ INVALID_ORDERS: dict[str, tuple[Sequence[int | str], str]] = {
     "number below 0": ([-1], "there is no number -1"),
     "unknown user": (["eve"], r"holds 0 calls of 'eve' \(it holds createTransaction of ada \(#1\), .*cy"),
     "ambiguous user": (["cy"], "holds 2 calls of 'cy'"),
-    "same call twice": (["ada", 0], r"order is \['ada', 0\], which names somebody twice"),
+    "same call twice": (["ada", 0], r"order is \['ada', 0\], which names a call twice"),
     "true for 1": ([True], "holds 0 calls of True"),
 }
 
