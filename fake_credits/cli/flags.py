@@ -194,73 +194,69 @@ def _flag(default: object, help_text: str, param_type: Any = None) -> Any:
 class ServerFlags:
     """The flags that ``serve`` and ``run`` share."""
 
-    seed: int = _flag(0, "The number that all chance is drawn from.")
-    api_key: str = _flag("", "The API key; a fresh one unless given.", _KEY)
-    application_id: str = _flag("app-id", "The default application.", _ID)
-    user_id: str = _flag("user-id", "The default user.", _ID)
-    balance: int | None = _flag(None, "Let the default user exist, with this balance.", click.IntRange(0, MAX_AMOUNT))
+    seed: int = _flag(0, "Random seed.")
+    api_key: str = _flag("", "API key (default: random).", _KEY)
+    application_id: str = _flag("app-id", "Id of the default application.", _ID)
+    user_id: str = _flag("user-id", "Id of the default user.", _ID)
+    balance: int | None = _flag(None, "Create the default user with this balance.", click.IntRange(0, MAX_AMOUNT))
     users: tuple[tuple[str, int], ...] = _flag(
-        (), "Let a user exist, with this balance; may be repeated.", Parsed("NAME=BALANCE", _user_balance)
+        (), "Create a user with this balance. Repeatable.", Parsed("NAME=BALANCE", _user_balance)
     )
     world: str | None = _flag(None, f"Start from users with histories: {_WORLD_CHOICES}.", _WORLD)
     scenarios: tuple[str, ...] = _flag(
         (),
-        f"Let calls meet faults: {_FAULT_PRESET_NAMES}, or a scenario file (*.toml); may be repeated.",
+        f"Inject faults: {_FAULT_PRESET_NAMES}, or a scenario file (*.toml). Repeatable.",
         Parsed("NAME", _scenario),
     )
     latency: str | None = _flag(
         None,
-        "Delay every answer: milliseconds, 'uniform(10, 50)' or 'lognormal(20, 200)', median and 99th percentile.",
+        "Delay every response: milliseconds, 'uniform(10, 50)', or 'lognormal(20, 200)' by median and 99th percentile.",
         Parsed("MS", _latency),
     )
-    auth_provider: str = _flag("plain", f"Shape users' tokens as this provider does: {_PROVIDER_NAMES}.", _PROVIDER)
-    contract: Contract = _flag(DEFAULT_CONTRACT, "Speak the contract in this TOML file.", _CONTRACT_FILE)
+    auth_provider: str = _flag("plain", f"Issue tokens in this provider's style: {_PROVIDER_NAMES}.", _PROVIDER)
+    contract: Contract = _flag(DEFAULT_CONTRACT, "Use the contract in this TOML file.", _CONTRACT_FILE)
     trust: tuple[tuple[str, Path], ...] = _flag(
         (),
-        "Accept users' tokens of this issuer by its keys in a file (JWKS or PEM); may be repeated.",
+        "Accept this issuer's tokens, with its keys in a file (JWKS or PEM). Repeatable.",
         Parsed("ISSUER=FILE", _issuer_and_file),
     )
     key_file: Path | None = _flag(
-        None, "Sign users' tokens with the keys in this file; made (mode 0600) where absent.", _WRITABLE_FILE
+        None, "Sign users' tokens with the keys in this file; created with mode 0600 if missing.", _WRITABLE_FILE
     )
     cors_origins: tuple[str, ...] = _flag(
-        (), "Let pages of this origin call the API; may be repeated; any origin unless given.", Parsed("ORIGIN", str)
+        (), "Allow pages of this origin to call the API (default: any). Repeatable.", Parsed("ORIGIN", str)
     )
     keep_headers: tuple[str, ...] = _flag(
-        (), "Keep this header of each request, for --log json; may be repeated.", Parsed("NAME", str)
+        (), "Keep this request header in the journal and in --log json. Repeatable.", Parsed("NAME", str)
     )
-    control_token: str = _flag(
-        "", "What opens the control plane; a fresh one unless given.", Parsed("TOKEN", _header_value)
-    )
-    sandbox_limit: int = _flag(
-        1000, "Let the control plane have at most so many sandboxes.", click.IntRange(1, 100_000)
-    )
-    log: str = _flag("text", "One line an exchange on stderr, and a summary at exit.", _LOG_FORMAT)
-    tls: bool = _flag(False, "Answer over https, by a certificate of a CA that is made at the start.")
+    control_token: str = _flag("", "Control-plane token (default: random).", Parsed("TOKEN", _header_value))
+    sandbox_limit: int = _flag(1000, "Maximum number of sandboxes of the control plane.", click.IntRange(1, 100_000))
+    log: str = _flag("text", "Log one line per exchange to stderr, and a summary on exit.", _LOG_FORMAT)
+    tls: bool = _flag(False, "Serve https, with a certificate of a CA that is created at the start.")
     tls_ca: Path | None = _flag(
         None,
-        "Write that CA here, for clients to trust; removed at exit. A temporary file unless given.",
+        "Write that CA to this file for clients to trust; removed on exit (default: a temporary file).",
         _WRITABLE_FILE,
     )
     tls_cert: Path | None = _flag(
-        None, "Answer over https by the certificate, with its chain, in this PEM file.", _EXISTING_FILE
+        None, "Serve https with the certificate and its chain in this PEM file.", _EXISTING_FILE
     )
-    tls_key: Path | None = _flag(None, "The private key of --tls-cert: a PEM file, not encrypted.", _EXISTING_FILE)
+    tls_key: Path | None = _flag(None, "Private key of --tls-cert, an unencrypted PEM file.", _EXISTING_FILE)
 
 
 @dataclass(frozen=True, kw_only=True)
 class ServeFlags(ServerFlags):
     """The flags of ``serve``."""
 
-    host: str = _flag("127.0.0.1", "The address to listen at.", _HOST)
-    port: int = _flag(8402, "The port to listen at; 0 is any free one.", click.IntRange(0, 65535))
-    expose: bool = _flag(False, "Allow a --host beyond loopback: everyone who reaches it can try.")
+    host: str = _flag("127.0.0.1", "Address to listen on.", _HOST)
+    port: int = _flag(8402, "Port to listen on; 0 for any free one.", click.IntRange(0, 65535))
+    expose: bool = _flag(False, "Allow binding to a non-loopback address.")
     allow_hosts: tuple[str, ...] = _flag(
-        (), "Answer to this name in the Host header, beside loopback's; may be repeated.", Parsed("NAME", _host)
+        (), "Accept this name in the Host header, in addition to loopback's. Repeatable.", Parsed("NAME", _host)
     )
     ready_file: Path | None = _flag(
         None,
-        "Write CREDITS_BASE_URL=... and its siblings here once requests are answered; removed at exit.",
+        "Write CREDITS_BASE_URL=... and the other variables to this file once ready; removed on exit.",
         _WRITABLE_FILE,
     )
 
@@ -269,13 +265,13 @@ class ServeFlags(ServerFlags):
 class RunFlags(ServerFlags):
     """The flags of ``run``."""
 
-    log: str = _flag("off", "One line an exchange on stderr, and a summary at exit.", _LOG_FORMAT)
+    log: str = _flag("off", "Log one line per exchange to stderr, and a summary on exit.", _LOG_FORMAT)
     env: tuple[tuple[str, str], ...] = _flag(
         (),
-        f"Set one more variable; may be repeated. TEXT may hold {_PLACEHOLDERS}.",
+        f"Set another variable. Repeatable. TEXT may contain {_PLACEHOLDERS}.",
         Parsed("NAME=TEXT", _env_variable),
     )
-    grace: float = _flag(5.0, "Let what is told to end have so many seconds, before SIGKILL.", _SECONDS)
+    grace: float = _flag(5.0, "Grace period in seconds before SIGKILL.", _SECONDS)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -284,32 +280,28 @@ class TokenFlags:
 
     bad: str = _flag("", "Break one rule: expired, wrong_key, ...", Parsed("KIND", _bad_token_kind))
     expires_in: int | None = _flag(
-        None, "Let it live for so many seconds; the provider's life unless given.", click.IntRange(1, 10 * 366 * 86400)
+        None, "Lifetime in seconds (default: the provider's).", click.IntRange(1, 10 * 366 * 86400)
     )
-    auth_provider: str = _flag("plain", f"Shape users' tokens as this provider does: {_PROVIDER_NAMES}.", _PROVIDER)
-    key_file: Path | None = _flag(
-        None, "The file with the signing keys that the server was started with.", _WRITABLE_FILE
-    )
+    auth_provider: str = _flag("plain", f"Issue tokens in this provider's style: {_PROVIDER_NAMES}.", _PROVIDER)
+    key_file: Path | None = _flag(None, "The server's file of signing keys.", _WRITABLE_FILE)
 
 
 @dataclass(frozen=True, kw_only=True)
 class SeedFlags:
     """The flags of ``seed``."""
 
-    profile: str = _flag("demo", f"Make these users: {_WORLD_CHOICES}.", _WORLD)
-    seed: int = _flag(0, "The number that all chance is drawn from.")
-    out: Path | None = _flag(None, "Write a world's file.", _WRITABLE_FILE)
-    url: str = _flag("", "Write to the server with this base URL.", Parsed("URL", _base_url))
-    api_key: str = _flag("", "That server's API key.", _KEY)
-    application_id: str = _flag("app-id", "The application whose users they are.", _ID)
-    concurrency: int = _flag(8, "So many users at once.", click.IntRange(1, 100))
-    contract: Contract = _flag(
-        DEFAULT_CONTRACT, "Speak the contract in this TOML file, and keep its rules.", _CONTRACT_FILE
-    )
-    dry_run: bool = _flag(False, "Tell what would be written, and write nothing.")
-    yes: bool = _flag(False, "Allow a --url beyond loopback.")
-    json: bool = _flag(False, "Print objects of JSON, one a line, for programs.")
-    quiet: bool = _flag(False, "Print nothing but errors.")
+    profile: str = _flag("demo", f"The users to create: {_WORLD_CHOICES}.", _WORLD)
+    seed: int = _flag(0, "Random seed.")
+    out: Path | None = _flag(None, "Write them to a file, for --world.", _WRITABLE_FILE)
+    url: str = _flag("", "Write them to the server with this base URL.", Parsed("URL", _base_url))
+    api_key: str = _flag("", "The server's API key.", _KEY)
+    application_id: str = _flag("app-id", "Id of the users' application.", _ID)
+    concurrency: int = _flag(8, "Users to write concurrently.", click.IntRange(1, 100))
+    contract: Contract = _flag(DEFAULT_CONTRACT, "Use the contract in this TOML file.", _CONTRACT_FILE)
+    dry_run: bool = _flag(False, "Print what would be written, and write nothing.")
+    yes: bool = _flag(False, "Allow a --url that is not loopback.")
+    json: bool = _flag(False, "Print one JSON object per line.")
+    quiet: bool = _flag(False, "Print only errors.")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -323,9 +315,9 @@ class OpenApiFlags:
 class WaitFlags:
     """The flags of ``wait``."""
 
-    timeout: float = _flag(30.0, "Give up after so many seconds.", _SECONDS)
+    timeout: float = _flag(30.0, "Give up after this many seconds.", _SECONDS)
     ca: Path | None = _flag(
-        None, "Trust the CA in this PEM file too, once it is there: that of --tls-ca.", Parsed("FILE", Path)
+        None, "Also trust the CA in this PEM file, once it exists (see --tls-ca).", Parsed("FILE", Path)
     )
 
 

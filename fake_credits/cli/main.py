@@ -66,7 +66,12 @@ def cli() -> None:
 @cli.command()
 @flags.options_from(flags.ServeFlags)
 def serve(options: flags.ServeFlags) -> None:
-    """Serve until told to stop: SIGTERM is a success, Ctrl-C ends with 130."""
+    """Serve the API over HTTP until stopped.
+
+    SIGTERM exits with 0, Ctrl-C with 130.
+
+    Example: fake-credits serve --user ada=100
+    """
     with _exit_immediately_on_sigint():
         from fake_credits.cli.serve import serve as run_server
 
@@ -77,9 +82,12 @@ def serve(options: flags.ServeFlags) -> None:
 @flags.options_from(flags.RunFlags)
 @click.argument("command", nargs=-1, required=True, type=click.UNPROCESSED)
 def run(options: flags.RunFlags, command: tuple[str, ...]) -> None:
-    """Run a command beside a server of its own, with CREDITS_BASE_URL, CREDITS_API_KEY, ... in its environment.
+    """Run a command next to its own server.
 
-    Ends with the command's exit code, and leaves nothing behind. 126 or 127: the command can't be run.
+    The command finds CREDITS_BASE_URL, CREDITS_API_KEY, ... in its environment. Exits with the command's exit code, or
+    with 126 or 127 if the command can't be run, and leaves no process behind.
+
+    Example: fake-credits run -- npm test
     """
     with _exit_immediately_on_sigint():
         from fake_credits.cli.run import run as run_command
@@ -91,7 +99,12 @@ def run(options: flags.RunFlags, command: tuple[str, ...]) -> None:
 @flags.options_from(flags.TokenFlags)
 @click.argument("user", type=flags.Parsed("USER", flags.parse_id))
 def token(options: flags.TokenFlags, user: str) -> None:
-    """Print a token for a user, good or bad, that a server with the same --key-file accepts, or refuses."""
+    """Print a token for a user.
+
+    A server with the same --key-file accepts it or, with --bad, refuses it.
+
+    Example: fake-credits token ada --key-file keys.pem
+    """
     from fake_credits.cli.bootstrap import mint_token
 
     click.echo(mint_token(options, user).encode("ascii"))  # as bytes: text would end with CRLF on Windows
@@ -100,9 +113,12 @@ def token(options: flags.TokenFlags, user: str) -> None:
 @cli.command()
 @flags.options_from(flags.SeedFlags)
 def seed(options: flags.SeedFlags) -> None:
-    """Make demo data: users with believable histories, into a file or into any server that speaks the contract.
+    """Create demo data in a file or on a server.
 
-    Ended before its end, it goes on where it was: the same command again writes what is missing, and nothing twice.
+    The users have believable histories, and the server may be any that implements the contract. An interrupted run
+    resumes: the same command writes what is missing, and nothing twice.
+
+    Example: fake-credits seed --url http://127.0.0.1:8402 --api-key KEY
     """
     from fake_credits.cli.seed import seed as seed_world
 
@@ -112,7 +128,10 @@ def seed(options: flags.SeedFlags) -> None:
 @cli.command()
 @flags.options_from(flags.OpenApiFlags)
 def openapi(options: flags.OpenApiFlags) -> None:
-    """Print the OpenAPI 3.1 document of a contract."""
+    """Print the OpenAPI document of a contract.
+
+    Example: fake-credits openapi --contract contract.toml
+    """
     from fake_credits.cli.bootstrap import openapi_json
 
     click.echo(
@@ -124,7 +143,12 @@ def openapi(options: flags.OpenApiFlags) -> None:
 @flags.options_from(flags.WaitFlags)
 @click.argument("url", type=flags.Parsed("URL", flags.health_url))
 def wait(options: flags.WaitFlags, url: str) -> None:
-    """Wait until a server answers: its /_fake/readyz, or URL itself where that has a path."""
+    """Wait until a server is ready.
+
+    Polls /_fake/readyz, or URL itself if it has a path.
+
+    Example: fake-credits wait http://127.0.0.1:8402
+    """
     from fake_credits.cli.wait import wait_until_ready
 
     wait_until_ready(url, options.timeout, options.ca)
