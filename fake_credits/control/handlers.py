@@ -83,7 +83,7 @@ def _gate(request: Request) -> Gate:
 
 
 def validation_error(field: str, problem: str) -> ControlError:
-    """Return the error for a member, "" where the problem names it."""
+    """Return the error for a member; an empty ``field`` means that the problem names it."""
     message = f"{field}: {problem}" if field else problem
     return ControlError("validation_error", message, details=(Problem(field, problem),))
 
@@ -119,7 +119,7 @@ def _parse_datetime(field: str, text: str) -> datetime:
 
 
 def make_sandbox(request: Request, body: schemas.MakeSandboxBody) -> schemas.SandboxState:
-    """Make a sandbox with an API key of its own, from the words of its start."""
+    """Create a sandbox with its own API key, from the options given."""
     options = _sandbox_options(request.app.sandboxes.base_sandbox.options, body)
     with _field_errors():
         sandbox: Sandbox = request.app.add_sandbox(options)
@@ -166,19 +166,19 @@ def list_sandboxes(request: Request) -> schemas.SandboxList:
 
 
 def get_sandbox(request: Request) -> schemas.SandboxState:
-    """Tell what a client of a sandbox has to know."""
+    """Return what a client of a sandbox needs."""
     return _sandbox_state(request, _sandbox(request))
 
 
 def reset_sandbox(request: Request) -> schemas.SandboxState:
-    """Take a sandbox back to its start: users, balances, clock, rules, an empty journal; what gates held runs first."""
+    """Reset users, balances, clock, rules and journal of a sandbox to their start; calls held at gates run first."""
     sandbox = _sandbox(request)
     sandbox.reset()
     return _sandbox_state(request, sandbox)
 
 
 def close_sandbox(request: Request) -> schemas.CloseReport:
-    """Close a sandbox: its gates open, its key and tokens are refused; tell its problems and what was to come."""
+    """Close a sandbox: open its gates, refuse its key and tokens; return its problems and its scheduled actions."""
     sandbox, sandboxes = _sandbox(request), request.app.sandboxes
     if sandbox is sandboxes.base_sandbox:
         raise ControlError("conflict", f"{sandbox.name!r} is the server's first sandbox, which ends with the server")
@@ -190,7 +190,7 @@ def close_sandbox(request: Request) -> schemas.CloseReport:
 
 
 def get_problems(request: Request) -> schemas.ProblemList:
-    """Tell what makes a suite that passed prove nothing; assert at its end that there is none."""
+    """Return the problems that should fail an otherwise passing suite; assert after it that there are none."""
     return schemas.ProblemList(tuple(find_problems(_sandbox(request))))
 
 
@@ -198,7 +198,7 @@ def get_problems(request: Request) -> schemas.ProblemList:
 
 
 def set_user(request: Request, body: schemas.SetUserBody) -> schemas.UserState:
-    """Make a user exist and, with `balance`, bring the balance to it by one grant or consumption."""
+    """Create a user and, with `balance`, set the balance by one grant or consumption."""
     sandbox, user_id = _sandbox(request), request.path_params["user"]
     with _field_errors():
         account = sandbox.set_balance(user_id, body.balance, application_id=body.application_id or "")
@@ -206,7 +206,7 @@ def set_user(request: Request, body: schemas.SetUserBody) -> schemas.UserState:
 
 
 def get_user(request: Request, query: schemas.UserQuery) -> schemas.UserState:
-    """Tell a user's balance, without an exchange."""
+    """Return a user's balance, without an exchange in the journal."""
     user_id = request.path_params["user"]
     return _user_state(_sandbox(request).account(user_id, application_id=query.application_id or ""))
 
@@ -229,7 +229,7 @@ def mint_token(request: Request, body: schemas.MintTokenBody) -> schemas.MintedT
 
 
 def query_journal(request: Request, query: schemas.JournalQuery) -> schemas.JournalState:
-    """List the kept exchanges, oldest first, that the parameters choose; `after` is an ordinal."""
+    """List the kept exchanges that match the parameters, oldest first; `after` is an ordinal."""
     journal = _sandbox(request).journal
     with _field_errors("operation"):
         entries = journal.entries(operation=cast("Any", query.operation), user=query.user)
@@ -244,7 +244,7 @@ def query_journal(request: Request, query: schemas.JournalQuery) -> schemas.Jour
 
 
 def get_canonical_journal(request: Request) -> schemas.CanonicalJournal:
-    """Tell the journal in the form that the same seed and the same calls give again, byte for byte."""
+    """Return the journal as text that is the same, byte for byte, for the same seed and calls."""
     return schemas.CanonicalJournal(_sandbox(request).journal.canonical())
 
 
@@ -252,7 +252,7 @@ def get_canonical_journal(request: Request) -> schemas.CanonicalJournal:
 
 
 def list_presets(_request: Request) -> schemas.PresetList:
-    """List the bad days that have a name."""
+    """List the fault presets."""
     return schemas.PresetList(
         tuple(
             schemas.PresetInfo(name, preset.description, tuple(rule_to_json(rule) for rule in preset.rules))
@@ -273,25 +273,25 @@ def add_fault(request: Request, body: schemas.JsonMembers) -> schemas.RuleState:
 
 
 def load_faults(request: Request, body: schemas.JsonMembers) -> schemas.RuleList:
-    """Add all rules of a scenario, such as `{"preset": "flaky"}`; none of them where one can't be."""
+    """Add all rules of a scenario, such as `{"preset": "flaky"}`, or none if one is invalid."""
     with _field_errors():
         return _rule_list(_faults(request).load(list(parse_scenario(body))))
 
 
 def get_fault(request: Request) -> schemas.RuleState:
-    """Tell of one rule."""
+    """Return one rule."""
     return _rule_state(_rule(request))
 
 
 def remove_fault(request: Request) -> schemas.RuleState:
-    """Take a rule out; a call that it has hit already goes on as it was."""
+    """Remove a rule; calls that it has already hit are not affected."""
     rule = _rule(request)
     rule.remove()
     return _rule_state(rule)
 
 
 def clear_faults(request: Request) -> schemas.RuleList:
-    """Take all rules out."""
+    """Remove all rules."""
     faults = _faults(request)
     removed = list(faults)
     faults.clear()
@@ -311,12 +311,12 @@ def _rule_state(rule: ActiveRule) -> schemas.RuleState:
 
 
 def list_gates(request: Request) -> schemas.GateList:
-    """List the gates with whom each holds."""
+    """List the gates and the calls that each holds."""
     return schemas.GateList(tuple(_gate_state(gate) for gate in list(_sandbox(request).gates.values())))
 
 
 def hold_gate(request: Request, body: schemas.JsonMembers) -> schemas.GateState:
-    """Hold the calls of a rule at a gate: the body is the rule's words, and `name` the gate's."""
+    """Hold the calls of a rule at a gate: the body has the rule's fields, and `name` is the gate's."""
     sandbox = _sandbox(request)
     with _field_errors(), sandbox.lock:
         if body.get("effect", "hold_at_gate") != "hold_at_gate":
@@ -326,12 +326,12 @@ def hold_gate(request: Request, body: schemas.JsonMembers) -> schemas.GateState:
 
 
 def get_gate(request: Request) -> schemas.GateState:
-    """Tell whom a gate holds."""
+    """Return a gate and the calls that it holds."""
     return _gate_state(_gate(request))
 
 
 async def wait_at_gate(request: Request, body: schemas.WaitAtGateBody) -> schemas.GateState:
-    """Wait until `count` calls have come to a gate in all, `limit_s` seconds at most."""
+    """Wait until a total of `count` calls have arrived at a gate, at most `limit_s` seconds."""
     gate = _gate(request)
     try:
         await gate.async_wait_for(body.count, limit_s=body.limit_s)
@@ -341,7 +341,7 @@ async def wait_at_gate(request: Request, body: schemas.WaitAtGateBody) -> schema
 
 
 def release_gate(request: Request, body: schemas.ReleaseGateBody) -> schemas.GateState:
-    """Let the held calls go one after the other, in `order`; each has run on when this answers."""
+    """Release the held calls one after the other, in `order`; each has completed or waits again before the response."""
     gate = _gate(request)
     with _field_errors("order"):
         gate.release(body.order, keep=body.keep)
@@ -357,12 +357,12 @@ def _gate_state(gate: Gate) -> schemas.GateState:
 
 
 def get_clock(request: Request) -> schemas.ClockState:
-    """Tell the time in a sandbox, and what is to happen later."""
+    """Return the time in a sandbox, and the scheduled actions."""
     return _clock_state(_sandbox(request).clock)
 
 
 def freeze_clock(request: Request, body: schemas.FreezeClockBody) -> schemas.ClockState:
-    """Let the clock stand still, now or `at` a later moment."""
+    """Freeze the clock, now or `at` a later moment."""
     clock = _sandbox(request).clock
     at = None if body.at is None else _parse_datetime("at", body.at)
     with _field_errors("at"):
@@ -371,7 +371,7 @@ def freeze_clock(request: Request, body: schemas.FreezeClockBody) -> schemas.Clo
 
 
 def advance_clock(request: Request, body: schemas.AdvanceClockBody) -> schemas.ClockState:
-    """Move the clock forward; what is due on the way happens."""
+    """Move the clock forward, running the actions that become due."""
     clock = _sandbox(request).clock
     with _field_errors():
         clock.advance(days=body.days, hours=body.hours, minutes=body.minutes, seconds=body.seconds)
@@ -379,7 +379,7 @@ def advance_clock(request: Request, body: schemas.AdvanceClockBody) -> schemas.C
 
 
 def travel_clock(request: Request, body: schemas.TravelClockBody) -> schemas.ClockState:
-    """Move the clock forward to a moment; what is due on the way happens."""
+    """Move the clock forward to a moment, running the actions that become due."""
     clock = _sandbox(request).clock
     to = _parse_datetime("to", body.to)
     with _field_errors("to"):
@@ -388,7 +388,7 @@ def travel_clock(request: Request, body: schemas.TravelClockBody) -> schemas.Clo
 
 
 def settle_clock(request: Request) -> dict[str, object]:
-    """Let everything happen that is to happen later, moving the clock as far as that takes."""
+    """Run all scheduled actions, moving the clock as far as needed."""
     clock = _sandbox(request).clock
     settled = clock.run_pending()
     return {**msgspec.structs.asdict(_clock_state(clock)), "settled": settled}  # also where it is the default, 0
