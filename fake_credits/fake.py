@@ -106,7 +106,7 @@ class FakeCredits:
         return self.base_url
 
     def bind(self, issuer: str, user_id: str) -> None:
-        """Let the tokens that a foreign issuer gave a user name this sandbox on the live server.
+        """Bind a foreign issuer's tokens of a user to this sandbox on the live server.
 
         Raises ValueError for an issuer that is not trusted (the word ``trust``), and where they name another sandbox.
         """
@@ -303,18 +303,18 @@ class FakeCredits:
             return self.sandbox.hold(rule_from(effect, operation=operation, **criteria))
 
     def settle(self) -> int:
-        """Let everything that is parked happen, moving the clock as far as that takes; return how much there was.
+        """Run all scheduled actions, moving the clock as far as needed; return how many there were.
 
-        Parked are writes whose client has given up, and late writes.
+        These are late writes, and writes whose client has timed out.
         """
         return self.clock.run_pending()
 
     def sleep(self, seconds: float) -> None:
-        """Let time pass on the sandbox's clock and on no other: an application's back-off, injected."""
+        """Advance the sandbox's clock: a ``sleep`` to inject into an application's back-off."""
         self.clock.advance(seconds=seconds)
 
     async def async_sleep(self, seconds: float) -> None:
-        """Let time pass as `sleep` does, and let other tasks run once."""
+        """Advance the clock as `sleep` does, with a checkpoint for other tasks."""
         self.clock.advance(seconds=seconds)
         await checkpoint()
 

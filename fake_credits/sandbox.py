@@ -73,7 +73,7 @@ class ForkGuard:
 
     @property
     def in_child(self) -> bool:
-        """Tell whether this is a forked child, with a copy that nobody else sees."""
+        """Return whether this is a forked child, which has only a copy of the object."""
         return self._process_id != _CURRENT_PROCESS.process_id
 
     def check(self) -> None:
@@ -208,7 +208,7 @@ class Sandbox:
             self._refuses_connection_faults = True
 
     def _remove_gate_rules(self, gate: Gate) -> None:
-        """Take out every rule of a gate that is open: the next gate of its name holds the calls of its own."""
+        """Remove the rules of an open gate, so that the next gate of its name holds only its own calls."""
         with self.lock:
             for active in self.faults:
                 if isinstance(active.rule.effect, HoldAtGate) and active.rule.effect.name == gate.name:

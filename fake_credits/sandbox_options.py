@@ -351,7 +351,7 @@ def new_api_key() -> str:
 
 
 def api_keys_equal(a: str, b: str) -> bool:
-    """Tell whether two API keys are the same, in a time that does not depend on where they differ."""
+    """Return whether two API keys are equal, in constant time."""
     return hmac.compare_digest(a.encode(errors="surrogatepass"), b.encode(errors="surrogatepass"))
 
 

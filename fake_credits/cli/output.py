@@ -56,7 +56,7 @@ class LineWriter:
         self._thread.start()
 
     def put(self, line: str) -> None:
-        """Have a line written soon."""
+        """Queue a line for writing."""
         try:
             self._lines.put_nowait(line)
         except queue.Full:

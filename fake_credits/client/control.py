@@ -240,11 +240,11 @@ class RemoteSandbox:
         return self._request(schemas.RuleState, "GET", f"/faults/{quote_id('name', name)}")
 
     def remove_fault(self, name: str) -> schemas.RuleState:
-        """Take a rule out; a call that it has hit already goes on as it was."""
+        """Remove a rule; calls that it has already hit are not affected."""
         return self._request(schemas.RuleState, "DELETE", f"/faults/{quote_id('name', name)}")
 
     def clear_faults(self) -> tuple[schemas.RuleState, ...]:
-        """Take all rules out, and return them."""
+        """Remove all rules, and return them."""
         return self._request(schemas.RuleList, "DELETE", "/faults").faults
 
     # ------------------------------------------------------------ gates
@@ -317,7 +317,7 @@ class RemoteGate:
         return self._sandbox.ask_gate("POST", f"{self._path}/wait", body, wait_s=limit_s)
 
     def release(self, order: Sequence[int | str] = (), *, keep: bool = False) -> schemas.GateState:
-        """Let the held calls go one after the other, each up to its next wait or its end.
+        """Release the held calls one after the other, each up to its next wait or its end.
 
         ``order`` names some by arrival from 0, or by user; the others follow by arrival, or stay with ``keep``.
         """

@@ -38,7 +38,7 @@ def _number_field(
 
 @dataclass(frozen=True, kw_only=True)
 class Profile:
-    """Say what a world is like: how many users and transactions, and what these are about.
+    """The parameters of a world: how many users and transactions it has, and of which kinds.
 
     Raises WorldError for numbers out of range, and for numbers that no world can have together.
     """

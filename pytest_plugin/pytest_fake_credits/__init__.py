@@ -112,7 +112,7 @@ class _AutousePlugin:
 
     @pytest.fixture(autouse=True)
     def fake_credits_for_every_test(self, fake_credits: "FakeCredits") -> None:
-        """Give a test a sandbox, whether it asks for one or not."""
+        """Provide a sandbox for a test that does not request one."""
 
 
 def _early_environment(config: pytest.Config) -> "EarlyEnvironment | None":
@@ -120,7 +120,7 @@ def _early_environment(config: pytest.Config) -> "EarlyEnvironment | None":
 
 
 def pytest_report_header(config: pytest.Config) -> str:
-    """Say in one line what a rerun needs."""
+    """Return one line with what a rerun needs."""
     settings = config.stash[SETTINGS_KEY]
     return f"fake-credits: seed {settings['seed'].value}, {settings['mode'].value}"
 
@@ -164,7 +164,7 @@ def _marker_options(item: pytest.Item) -> dict[str, object]:
 
 @pytest.hookimpl  # not tryfirst: of a test that is skipped nothing is asked
 def pytest_runtest_setup(item: pytest.Item) -> None:
-    """See the sandboxes that outlive a test afresh; refuse a marker that was added late, or that starts nothing."""
+    """Start a test with the sandboxes that outlive tests; reject a marker that was added late or has no sandbox."""
     item.config.stash[_TEST_KEY] = item
     factory = item.config.stash.get(_FACTORY_KEY, None)
     if factory is not None:

@@ -184,7 +184,7 @@ def _read_setting(option: PluginOption, config: pytest.Config) -> PluginSetting:
 
 
 def is_enabled(config: pytest.Config, name: str) -> bool:
-    """Tell whether an option that is true or false is true; raise UsageError where it is neither."""
+    """Return the value of a boolean option; raise UsageError if it is not one."""
     ini = f"fake_credits_{name}"
     try:
         return bool(config.getini(ini))

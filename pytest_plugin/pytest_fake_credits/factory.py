@@ -42,14 +42,14 @@ class TrackedSandbox:
         return f"<TrackedSandbox {self.fake!r}>"
 
     def start_test(self) -> None:
-        """Take what has been so far as another test's."""
+        """Attribute everything so far to earlier tests."""
         self.is_from_this_test = False
         self._exchanges_before = self.fake.journal.total
         self._bugs_before = len(self.fake.sandbox.bugs)
         self._problems_before = len(self.fake.sandbox.problems)
 
     def start_call(self) -> None:
-        """Take the rules so far as of a longer life than the test's, where the sandbox is: they may fire later."""
+        """Attribute the rules so far to the fixtures if the sandbox outlives the test, as they may fire later."""
         if self.outlives_test:
             self._rules_before = frozenset(self.fake.faults)
 
@@ -178,7 +178,7 @@ class Factory:
             tracked.start_test()
 
     def start_call(self) -> None:
-        """Tell the fixtures' rules from the test's own."""
+        """Separate the fixtures' rules from the test's own."""
         for tracked in self._tracked:
             tracked.start_call()
 

@@ -139,7 +139,7 @@ class DuplicateWrite(Effect):
 
 @dataclass(frozen=True, repr=False)
 class LateWrite(Effect):
-    """Let the write land ``after_ms`` milliseconds of the sandbox's clock later, its client hanging.
+    """Apply the write ``after_ms`` milliseconds later on the sandbox's clock, without a response to the client.
 
     It is checked at arrival: a refusal is answered, and the rule has not fired. Fires once unless ``times`` says more.
     """

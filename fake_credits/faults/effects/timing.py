@@ -64,7 +64,7 @@ class Distribution(FaultValue):
 
 @dataclass(frozen=True, repr=False)
 class Fixed(Distribution):
-    """Take ``ms`` milliseconds each time."""
+    """A constant delay of ``ms`` milliseconds."""
 
     ms: float
 
@@ -78,7 +78,7 @@ class Fixed(Distribution):
 
 @dataclass(frozen=True, repr=False)
 class Uniform(Distribution):
-    """Take from ``low_ms`` to ``high_ms`` milliseconds, each as likely."""
+    """A uniformly distributed delay from ``low_ms`` to ``high_ms`` milliseconds."""
 
     low_ms: float
     high_ms: float
@@ -94,7 +94,7 @@ class Uniform(Distribution):
 
 @dataclass(frozen=True, repr=False)
 class Lognormal(Distribution):
-    """Take ``median_ms`` in the middle and ``p99_ms`` in one call of a hundred, never more than ``max_ms``.
+    """A log-normal delay with the median ``median_ms`` and the 99th percentile ``p99_ms``, at most ``max_ms``.
 
     These are the two numbers that people know of their API; most services' delays have this shape.
     """
