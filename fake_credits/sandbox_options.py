@@ -375,4 +375,4 @@ def check_claims(claims: Mapping[str, object]) -> None:
         try:
             json.dumps(value, allow_nan=False)
         except (TypeError, ValueError, RecursionError) as error:
-            raise ValueError(f"the claim {name!r} is no JSON: {error}") from None
+            raise ValueError(f"the claim {name!r} is not valid JSON: {error}") from None

@@ -49,13 +49,13 @@ def parse_json(
     except DuplicateMember as error:
         raise DuplicateMember(f"{name} has the member {error} twice") from None
     except UnicodeDecodeError as error:
-        raise JsonError(f"{name} is no UTF-8: {error.reason} at byte {error.start}") from None
+        raise JsonError(f"{name} is not valid UTF-8: {error.reason} at byte {error.start}") from None
     except UnicodeEncodeError:
-        raise JsonError(f"{name} has a lone surrogate, which is no text (RFC 8259, section 8.2)") from None
+        raise JsonError(f"{name} has a lone surrogate, which is not text (RFC 8259, section 8.2)") from None
     except RecursionError:
         raise JsonError(f"{name} is nested too deeply") from None
     except (ValueError, ArithmeticError) as error:
-        raise JsonError(f"{name} is no JSON: {error}") from None
+        raise JsonError(f"{name} is not valid JSON: {error}") from None
     if max_depth is not None and _nests_deeper(value, max_depth):
         raise JsonError(f"{name} nests over {max_depth} levels deep")
     return value
@@ -67,7 +67,7 @@ def _finite_float(text: str) -> float:
 
 
 def _reject_constant(name: str) -> NoReturn:
-    raise ValueError(f"{name} is no number (RFC 8259, section 6)")
+    raise ValueError(f"{name} is not a number (RFC 8259, section 6)")
 
 
 def _unique_members(pairs: list[tuple[str, object]]) -> dict[str, object]:

@@ -213,7 +213,7 @@ def test_balance_of_unknown_user_raises_user_not_found() -> None:
         ({"contract": ""}, TypeError("contract must be a Contract, or the name of a contract file, not ''")),
         ({"contract": "no.toml"}, ValueError("contract: no.toml: can't be read")),
         ({"world": "no.toml"}, ValueError("there is no world 'no.toml', and no file")),
-        ({"world": "README.md"}, ValueError("world: README.md: is no world, or a damaged one")),
+        ({"world": "README.md"}, ValueError("world: README.md: is not a world, or is damaged")),
         ({"trust": {"https://x": "no.pem"}}, ValueError("trust of 'https://x': no.pem: can't be read")),
         ({"trust": {"https://x": "README.md"}}, ValueError("trust of 'https://x': README.md: is neither PEM nor")),
         ({"faults": "no.toml"}, ValueError("faults: no.toml: can't be read")),
@@ -569,8 +569,11 @@ def test_invalid_id_is_rejected_instead_of_default(shared: SharedResources, user
         ({"expires_in_s": 10**30}, ValueError("expires_in_s must be from -316224000 to 316224000, not 1000")),
         ({"claims": 5}, TypeError("claims must be a mapping of names to values of JSON, not int")),
         ({"claims": {1: 2}}, TypeError("claims has the name 1, which must be a str, not int")),
-        ({"claims": {"at": datetime(2030, 1, 1)}}, ValueError("the claim 'at' is no JSON: Object of type datetime")),
-        ({"claims": {"share": float("nan")}}, ValueError("the claim 'share' is no JSON: ")),
+        (
+            {"claims": {"at": datetime(2030, 1, 1)}},
+            ValueError("the claim 'at' is not valid JSON: Object of type datetime"),
+        ),
+        ({"claims": {"share": float("nan")}}, ValueError("the claim 'share' is not valid JSON: ")),
     ],
     ids=repr,
 )

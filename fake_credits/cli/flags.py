@@ -125,13 +125,13 @@ def health_url(text: str) -> str:
     """Return the URL to poll: the given one, or the server's readiness where that has no path."""
     parts = urlsplit(text)
     if parts.scheme not in ("http", "https") or not parts.hostname or parts.port == 0:
-        raise ValueError(f"{text!r} is no URL of a server: give http://host:port")
+        raise ValueError(f"{text!r} is not the URL of a server: give http://host:port")
     return text if parts.path not in ("", "/") else parts._replace(path="/_fake/readyz").geturl()
 
 
 def _host(text: str) -> str:
     if not re.fullmatch(r"[A-Za-z0-9._~-]{1,253}|\[?[0-9A-Fa-f:.]{2,45}(%[A-Za-z0-9]+)?\]?", text):
-        raise ValueError(f"{text!r} is no host: give a name or an address, without scheme and port")
+        raise ValueError(f"{text!r} is not a host: give a name or an address, without scheme and port")
     return text
 
 

@@ -67,7 +67,9 @@ def _generated(ca_file: Path | None, hosts: tuple[str, ...]) -> Generator[tuple[
     from fake_credits.transports.certificates import CA_FILE_COMMENT, issue_certificate, server_ssl_context
 
     if ca_file is not None and ca_file.exists() and not ca_file.read_bytes().startswith(CA_FILE_COMMENT.encode()):
-        raise click.UsageError(f"{_CA_FLAG} {str(ca_file)!r} is there already and is no CA of ours: it is left alone")
+        raise click.UsageError(
+            f"{_CA_FLAG} {str(ca_file)!r} exists and is not a CA of fake-credits: it is left unchanged"
+        )
     issued = issue_certificate(hosts)
     with tempfile.TemporaryDirectory(prefix="fake-credits-") as folder:
         ca_path = (ca_file or Path(folder) / "ca.pem").absolute()

@@ -329,7 +329,7 @@ def _encode_body(label: str, body: object) -> bytes:
     try:
         return json.dumps(msgspec.to_builtins(body), allow_nan=False).encode()
     except (TypeError, ValueError, RecursionError) as error:
-        raise ValueError(f"{label}: what is to be sent is no JSON: {error}") from None
+        raise ValueError(f"{label}: what is to be sent is not valid JSON: {error}") from None
 
 
 def _without_none(**members: object) -> dict[str, object]:

@@ -108,7 +108,7 @@ def _parse_datetime(field: str, text: str) -> datetime:
     try:
         value = datetime.fromisoformat(text)
     except ValueError:
-        problem = f"{text[:60]!r} is no ISO 8601 date and time, such as 2030-01-01T00:00:00Z"
+        problem = f"{text[:60]!r} is not an ISO 8601 date and time, such as 2030-01-01T00:00:00Z"
         raise validation_error(field, problem) from None
     if value.tzinfo is None:
         raise validation_error(field, f"{text[:60]!r} has no time zone: write ...Z or ...+02:00")

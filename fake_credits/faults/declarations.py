@@ -150,7 +150,7 @@ def _check_field_names(kwargs: Mapping[str, object], allowed: Sequence[str]) -> 
     for name in kwargs:
         if name not in allowed:
             hint = did_you_mean(name, allowed)
-            raise FaultError(f"{name!r} is no word of a rule{hint} (it has: {', '.join(allowed)})")
+            raise FaultError(f"{name!r} is not a word of a rule{hint} (it has: {', '.join(allowed)})")
     _check_not_empty(kwargs)
 
 
@@ -203,7 +203,7 @@ def _check_members(members: Iterable[str], noun: str, attributes: Iterable[str])
     for name in members:
         if name not in (*attributes, *_RULE_FIELDS):
             hint = did_you_mean(name, (*attributes, "effect", *_RULE_FIELDS))
-            raise FaultError(f"{name!r} is no attribute of {noun} nor of a rule ({', '.join(_RULE_FIELDS)}){hint}")
+            raise FaultError(f"{name!r} is not an attribute of {noun} nor of a rule ({', '.join(_RULE_FIELDS)}){hint}")
 
 
 def _pop_effect_type(members: dict[str, Any]) -> type[Effect] | None:

@@ -378,7 +378,7 @@ def _parse_moment(value: object) -> Moment:
         try:
             value = datetime.fromisoformat(value)
         except ValueError:
-            raise FaultError(f"during has {value!r}, which is no ISO 8601 date and time") from None
+            raise FaultError(f"during has {value!r}, which is not an ISO 8601 date and time") from None
     if isinstance(value, datetime):
         try:
             return from_ms(to_ms(value))

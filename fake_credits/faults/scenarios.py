@@ -211,7 +211,7 @@ def load_scenario(path: str | Path) -> tuple[Rule, ...]:
         except OSError as error:
             raise FaultError(f"can't be read: {error.strerror}") from None
         except (ValueError, RecursionError) as error:  # an integer of thousands of digits is no TOMLDecodeError
-            raise FaultError(f"is no TOML: {error}") from None
+            raise FaultError(f"is not valid TOML: {error}") from None
         if document is None:
             raise FaultError(f"is over {_MAX_SCENARIO_BYTES} bytes")
         return parse_scenario(document)

@@ -157,7 +157,7 @@ class SigningKeys(KeySet):
             return
         blocks = _PRIVATE_PEM_BLOCK.findall(private_pem)
         if not blocks:
-            raise ValueError("there is no private key in PEM (RFC 7468) in it")
+            raise ValueError("it has no PEM private key (RFC 7468)")
         for block in blocks:
             self._install(*_load_private_key(block))
 
@@ -287,9 +287,9 @@ def _key_from_jwk(number: int, members: dict[str, Any]) -> VerifyingKey:
         raise ValueError(f"keys[{number}] is a {'private' if 'd' in members else 'symmetric'} key")
     kid = members.get("kid") or ""
     if not isinstance(kid, str):
-        raise ValueError(f"keys[{number}] has a kid that is no string: {kid!r}")
+        raise ValueError(f"keys[{number}] has a kid that is not a string: {kid!r}")
     try:
         key = PyJWK(members)
         return VerifyingKey(kid, key.algorithm_name, key.key)
     except (PyJWTError, ValueError, TypeError) as error:
-        raise ValueError(f"keys[{number}] is no key: {error}") from None
+        raise ValueError(f"keys[{number}] is not a key: {error}") from None

@@ -116,7 +116,7 @@ def load_profile(path: Path) -> Profile:
     except OSError as error:
         raise WorldError(f"{path}: can't be read: {error.strerror}") from None
     except (tomllib.TOMLDecodeError, UnicodeDecodeError, RecursionError) as error:
-        raise WorldError(f"{path}: is no TOML: {error}") from None
+        raise WorldError(f"{path}: is not valid TOML: {error}") from None
     except WorldError as error:
         raise WorldError(f"{path}: {error}") from None
 

@@ -253,7 +253,8 @@ class _UserSeeder:
             existing.reverse()
         if existing != self.planned[: len(existing)]:
             raise TargetError(
-                f"user {self._id!r} has a history that is no beginning of the plan: {self._first_difference(existing)}"
+                f"user {self._id!r} has a history that does not match the beginning of the plan: "
+                f"{self._first_difference(existing)}"
             )
         return len(existing)
 

@@ -224,7 +224,7 @@ def load_world(path: Path) -> World:
     except OSError as error:
         raise WorldError(f"{path}: can't be read: {error.strerror or error}") from None
     except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError) as error:
-        raise WorldError(f"{path}: is no world, or a damaged one: {error}") from None
+        raise WorldError(f"{path}: is not a world, or is damaged: {error}") from None
     except WorldError as error:
         raise WorldError(f"{path}: {error}") from None
 

@@ -100,7 +100,7 @@ PLUGIN_OPTIONS = (
     ),
     PluginOption(
         "keep_headers",
-        "headers of requests that the journal keeps, beside idempotency-key and traceparent",
+        "headers of requests that the journal keeps, in addition to idempotency-key and traceparent",
         (),
         "names with blanks or commas between them",
         _split_names,

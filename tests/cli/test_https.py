@@ -267,7 +267,7 @@ def test_tls_ca_never_overwrites_a_foreign_file(tmp_path: Path) -> None:
     file.write_text("the system's")
     result = CliRunner().invoke(cli, ["serve", "--port", "0", "--tls", "--tls-ca", str(file)])
     assert result.exit_code == 2
-    assert "is there already and is no CA of ours: it is left alone" in " ".join(result.output.split())
+    assert "exists and is not a CA of fake-credits: it is left unchanged" in " ".join(result.output.split())
     assert file.read_text() == "the system's"
 
 

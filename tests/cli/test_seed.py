@@ -252,7 +252,7 @@ def test_truncated_world_file_exits_with_1_and_writes_nothing(tmp_path: Path, se
     file.write_bytes(file.read_bytes()[:-40])
     result = seed_into(server, "cut", "--profile", str(file))
     assert result.exit_code == 1
-    assert "w.json: is no world, or a damaged one" in result.output
+    assert "w.json: is not a world, or is damaged" in result.output
     assert count_data(server, "cut") == (0, 0)
 
 
@@ -280,7 +280,7 @@ def test_conflicting_history_names_the_user_and_writes_nothing(server: FakeCredi
     assert result.exit_code == 1
     error = json.loads(result.stdout.splitlines()[-1])["error"]
     assert error.startswith(
-        f"user {last.user_id!r} has a history that is no beginning of the plan: its transaction 1 is 99"
+        f"user {last.user_id!r} has a history that does not match the beginning of the plan: its transaction 1 is 99"
     )
     assert count_data(server, "other") == (1, 1)
 

@@ -213,7 +213,7 @@ def test_every_run_variable_has_an_env_placeholder() -> None:
             "--expires-in 5 has no effect",
         ),
         (["token", "ada", "--expires-in", "0"], "--expires-in.*0 is not in the range"),
-        (["wait", "localhost:8402"], "URL.*is no URL of a server"),
+        (["wait", "localhost:8402"], "URL.*is not the URL of a server"),
         (["wait", "http://h:99999"], "URL.*Port out of range"),
         (["wait", "http://h", "--timeout", "soon"], "--timeout.*'soon'"),
         (["serve", "--tls-cert", "nowhere.pem"], "--tls-cert.*'nowhere.pem' does not exist"),
@@ -261,7 +261,7 @@ def test_key_file_without_complete_keys_is_rejected(tmp_path: Path) -> None:
     """With generated keys `token` would mint tokens that no server accepts."""
     for text in ("", "no key"):
         output = reject_key_file(tmp_path / "keys.pem", text)
-        assert "keys.pem' holds no signing keys: there is no private key in PEM" in output
+        assert "keys.pem' holds no signing keys: it has no PEM private key" in output
     output = reject_key_file(tmp_path / "keys.pem", new_private_pem()[:300])
     assert "keys.pem' holds no signing keys: a private key in PEM (RFC 7468) in it is damaged or cut off" in output
 

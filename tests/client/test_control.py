@@ -202,9 +202,11 @@ def test_options_that_json_cannot_represent_send_no_request(
 ) -> None:
     """A NaN would be sent as null, which means that the option is not set."""
     request_count = len(recording_transport.requests)
-    with pytest.raises(ValueError, match="POST /sandboxes: what is to be sent is no JSON: Out of range float"):
+    with pytest.raises(ValueError, match="POST /sandboxes: what is to be sent is not valid JSON: Out of range float"):
         control.make_sandbox(balance=math.nan)
-    with pytest.raises(ValueError, match="POST /sandboxes: what is to be sent is no JSON: .* object is unsupported"):
+    with pytest.raises(
+        ValueError, match="POST /sandboxes: what is to be sent is not valid JSON: .* object is unsupported"
+    ):
         control.make_sandbox(faults=object())
     assert len(recording_transport.requests) == request_count
 

@@ -27,7 +27,7 @@ def test_rule_without_with_block_stays_active(fake: FakeCredits) -> None:
 
 
 def test_invalid_rule_is_rejected_without_with_block(fake: FakeCredits) -> None:
-    with pytest.raises(FaultError, match="'usr' is no word of a rule"):
+    with pytest.raises(FaultError, match="'usr' is not a word of a rule"):
         fake.faults(Reset(), usr="ada")  # type: ignore[call-arg] # pyright: ignore[reportCallIssue]
 
 
@@ -76,9 +76,9 @@ DECLARATIONS: Mapping[str, Declare] = {
 
 @pytest.mark.parametrize("declare", DECLARATIONS.values(), ids=DECLARATIONS)
 def test_misspelled_option_is_rejected_with_suggestion(fake: FakeCredits, declare: Declare) -> None:
-    with pytest.raises(FaultError, match=r"^(\w+, entry 1: )?'usr' is no .*: did you mean 'user'\?"):
+    with pytest.raises(FaultError, match=r"^(\w+, entry 1: )?'usr' is not .*: did you mean 'user'\?"):
         declare(fake, {"usr": "ada"})
-    with pytest.raises(FaultError, match="'zzz' is no (word|attribute) of ") as raised:
+    with pytest.raises(FaultError, match="'zzz' is not an? (word|attribute) of ") as raised:
         declare(fake, {"zzz": 1})
     assert "did you mean" not in str(raised.value)
     assert len(fake.faults) == 0

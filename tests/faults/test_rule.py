@@ -385,7 +385,10 @@ INVALID_RULES: Mapping[str, tuple[dict[str, Any], str]] = {
     "window with three values": ({"during": (1, 2, 3)}, r"during is \(1, 2, 3\): it must be \(start, end\)"),
     "window as string": ({"during": "ab"}, "during is 'ab': it must be"),
     "window without a time zone": ({"during": (datetime(2030, 1, 1), None)}, "during: .* is naive: give it a time"),
-    "window with invalid time": ({"during": ("noon", None)}, "during has 'noon', which is no ISO 8601 date and time"),
+    "window with invalid time": (
+        {"during": ("noon", None)},
+        "during has 'noon', which is not an ISO 8601 date and time",
+    ),
     "window with negative start": ({"during": (-1, None)}, "during is -1: it must be from 0"),
     "window with infinite start": ({"during": (float("inf"), None)}, "during is inf: it must be from 0"),
 }
@@ -489,29 +492,29 @@ INVALID_OBJECTS: Mapping[str, tuple[object, str]] = {
     "empty object": ({}, "effect is missing: choose latency, status, rate_limit, .*, or give a script"),
     "misspelled effect": (
         {"efect": "reset"},
-        r"'efect' is no word of a rule: did you mean 'effect'\? \(it has: effect, op",
+        r"'efect' is not a word of a rule: did you mean 'effect'\? \(it has: effect, op",
     ),
     "misspelled effect with script": (
         {"efect": "reset", "script": [503]},
-        r"'efect' is no attribute of a script nor .*: did you mean 'effect'\?",
+        r"'efect' is not an attribute of a script nor .*: did you mean 'effect'\?",
     ),
-    "misspelled script": ({"scrpt": [503]}, r"'scrpt' is no word of a rule: did you mean 'script'\?"),
+    "misspelled script": ({"scrpt": [503]}, r"'scrpt' is not a word of a rule: did you mean 'script'\?"),
     "attribute without its effect": ({"status": 503}, "effect is missing: choose latency, status"),
     "empty header": ({"effect": "reset", "header": {}}, "header is {}, which is none: leave the word out"),
     "unknown effect": ({"effect": "explode"}, "effect is 'explode': choose 'latency', 'status'"),
     "effect as list": ({"effect": ["reset"]}, r"effect is \['reset'\]: choose"),
     "unknown attribute": (
         {"effect": "status", "status": 503, "retry_after": 5},
-        r"'retry_after' is no attribute of status \(it has: status, code, retry_after_s, retry_after_form\) nor of a "
-        r"rule \(operation, phase, ",
+        r"'retry_after' is not an attribute of status \(it has: status, code, retry_after_s, retry_after_form\) nor of "
+        r"a rule \(operation, phase, ",
     ),
     "attribute of another effect": (
         {"effect": "reset", "status": 5},
-        r"'status' is no attribute of reset \(it has: none\)",
+        r"'status' is not an attribute of reset \(it has: none\)",
     ),
     "attribute of a script": (
         {"script": ["ok"], "status": 503},
-        "'status' is no attribute of a script nor of a rule",
+        "'status' is not an attribute of a script nor of a rule",
     ),
     "missing attribute": ({"effect": "late_write"}, "after_ms is missing: late_write needs it"),
     "invalid attribute": ({"effect": "drip", "chunks": 0}, "chunks is 0: it must be from 1 to 1000"),
@@ -543,7 +546,7 @@ def test_where_function_can_extend_json_object() -> None:
 
 @pytest.mark.parametrize("data", [Reset(), Rule(effect=Reset()), {"effect": "reset"}])
 def test_unknown_option_is_rejected_listing_known_options(data: object) -> None:
-    message = r"'usr' is no word of a rule: did you mean 'user'\? \(it has: operation, phase, application, user, "
+    message = r"'usr' is not a word of a rule: did you mean 'user'\? \(it has: operation, phase, application, user, "
     with pytest.raises(FaultError, match=message):
         rule_from(data, usr="ada")
 

@@ -209,7 +209,9 @@ def test_conflicting_history_is_rejected_before_any_write(
     fake.user("bob")
     for delta, reason in existing:
         fake.server_client.create_transaction("app-id", "bob", delta=delta, reason=reason)
-    with pytest.raises(TargetError, match=f"user 'bob' has a history that is no beginning of the plan: .*{message}"):
+    with pytest.raises(
+        TargetError, match=f"user 'bob' has a history that does not match the beginning of the plan: .*{message}"
+    ):
         asyncio.run(make_seeder(fake, custom_world).scan(lambda _: None))
     assert not fake.journal.entries(operation="createUser")
 
@@ -219,7 +221,7 @@ def test_duplicate_write_is_detected(fake: FakeCredits) -> None:
     custom_world = build_world(make_history("ada", (10, GRANT), (5, GRANT)))
     fake.faults.add(Rule(effect=DuplicateWrite(), operation="createTransaction", phase="write", nth=2))
     with pytest.raises(
-        TargetError, match="user 'ada' has a history that is no beginning of the plan: its transaction 3"
+        TargetError, match="user 'ada' has a history that does not match the beginning of the plan: its transaction 3"
     ):
         seed_server(fake, custom_world)
 
@@ -237,7 +239,7 @@ def test_wrong_balance_raises_target_error(fake: FakeCredits) -> None:
     seeder = Seeder(custom_world, Target(client, "app-id", Contract()))
     with pytest.raises(
         TargetError,
-        match="user 'ada' has 1 transactions and a balance of 11, and the plan's number 1 leaves 10: somebody else",
+        match="user 'ada' has 1 transactions and a balance of 11, and the plan's number 1 leaves 10: another client",
     ):
         asyncio.run(run_all_phases(seeder))
 
@@ -252,7 +254,7 @@ def test_concurrent_writer_raises_target_error(fake: FakeCredits) -> None:
     seeder = Seeder(custom_world, make_target(fake), retry_policy=RetryPolicy(sleep=write_concurrently))
     with pytest.raises(
         TargetError,
-        match="user 'ada' has 2 transactions and a balance of 20, and the plan's number 1 leaves 10: somebody",
+        match="user 'ada' has 2 transactions and a balance of 20, and the plan's number 1 leaves 10: another client",
     ):
         asyncio.run(run_all_phases(seeder))
 

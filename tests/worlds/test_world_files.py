@@ -74,7 +74,7 @@ def test_file_truncated_anywhere_raises_world_error(file: Path) -> None:
     text = file.read_bytes()
     for length in range(len(text) - 1):  # the last byte is the final newline
         file.write_bytes(text[:length])
-        with pytest.raises(WorldError, match=r"world\.json: is no world, or a damaged one"):
+        with pytest.raises(WorldError, match=r"world\.json: is not a world, or is damaged"):
             load_world(file)
 
 
@@ -126,7 +126,7 @@ def test_damaged_or_newer_file_raises_world_error(members: dict[str, Any], messa
 @pytest.mark.parametrize("text", [b"", b"null", b"[1]", b"\xff\xfe", b"[" * 100_000, b'{"users": []}'])
 def test_file_without_a_world_raises_world_error(text: bytes, file: Path) -> None:
     file.write_bytes(text)
-    with pytest.raises(WorldError, match=r"world\.json: is no world, or a damaged one"):
+    with pytest.raises(WorldError, match=r"world\.json: is not a world, or is damaged"):
         load_world(file)
 
 
