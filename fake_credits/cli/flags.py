@@ -4,6 +4,7 @@ The field ``port`` is the flag ``--port`` and the variable ``FAKE_CREDITS_PORT``
 """
 
 import functools
+import math
 import os
 import re
 import shlex
@@ -115,6 +116,13 @@ def _bad_token_kind(text: str) -> object:
     return click.Choice(tuple(BAD_TOKENS))(text)
 
 
+def _seconds(text: str) -> float:
+    seconds: float = click.FloatRange(0, 10**6)(text)
+    if math.isnan(seconds):  # it is in every range
+        raise ValueError(f"{text!r} is not a number of seconds")
+    return seconds
+
+
 def _base_url(text: str) -> str:
     from fake_credits.client.arguments import BaseUrl
 
@@ -181,7 +189,7 @@ _ID = Parsed("ID", parse_id)
 _KEY = Parsed("KEY", _header_value)
 _LOG_FORMAT = click.Choice(("text", "json", "off"))
 _PROVIDER = Parsed("NAME", _auth_provider)
-_SECONDS = Parsed("SECONDS", click.FloatRange(0, 10**6))
+_SECONDS = Parsed("SECONDS", _seconds)
 _WORLD = Parsed("WORLD", str)
 _WRITABLE_FILE = Parsed("FILE", writable_file)
 

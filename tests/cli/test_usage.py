@@ -216,6 +216,7 @@ def test_every_run_variable_has_an_env_placeholder() -> None:
         (["wait", "localhost:8402"], "URL.*is not the URL of a server"),
         (["wait", "http://h:99999"], "URL.*Port out of range"),
         (["wait", "http://h", "--timeout", "soon"], "--timeout.*'soon'"),
+        (["wait", "http://h", "--timeout", "nan"], "--timeout.*'nan' is not a number of seconds"),
         (["serve", "--tls-cert", "nowhere.pem"], "--tls-cert.*'nowhere.pem' does not exist"),
         (["run", "--tls-key", __file__, "true"], "--tls-cert and --tls-key belong together: give both or neither"),
         (["run", "--tls-ca", "ca.pem", "true"], "--tls-ca is where the CA of --tls is written: it needs --tls"),
