@@ -11,6 +11,9 @@ from fake_credits.text import short_repr
 __all__ = ["DuplicateMember", "JsonError", "parse_json"]
 
 
+_MAX_INT_DIGITS = 1000
+
+
 class JsonError(ValueError):
     """Text that is not strict JSON."""
 
@@ -23,7 +26,7 @@ def parse_json(
     data: bytes,
     *,
     name: str = "the body",
-    parse_int: Callable[[str], object] = int,
+    parse_int: Callable[[str], object] | None = None,
     parse_float: Callable[[str], object] | None = None,
     max_depth: int | None = None,
 ) -> object:
@@ -40,7 +43,7 @@ def parse_json(
         value: object = json.loads(
             data.decode(),
             parse_float=parse_float or _finite_float,
-            parse_int=parse_int,
+            parse_int=parse_int or _bounded_int,
             parse_constant=_reject_constant,
             object_pairs_hook=_unique_members,
         )
@@ -59,6 +62,12 @@ def parse_json(
     if max_depth is not None and _nests_deeper(value, max_depth):
         raise JsonError(f"{name} nests over {max_depth} levels deep")
     return value
+
+
+def _bounded_int(digits: str) -> int:
+    if len(digits) > _MAX_INT_DIGITS:  # int() refuses them too, with advice about the interpreter
+        raise ValueError(f"an integer has {len(digits)} digits, over {_MAX_INT_DIGITS}")
+    return int(digits)
 
 
 def _finite_float(text: str) -> float:
