@@ -66,7 +66,9 @@ class Parsed(click.types.StringParamType):
         try:
             return list(lexer)
         except ValueError:
-            self.fail(f"{rv!r} has a quote that nothing closes: a value with a blank or a quote stands in quotes")
+            self.fail(
+                f"the environment variable has {rv!r}, with an unclosed quote: quote a value with a blank or a quote"
+            )
 
 
 def parse_id(text: str) -> str:

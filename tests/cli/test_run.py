@@ -170,6 +170,12 @@ while True:
 """
 
 
+def recorded_signals(folder: Path) -> list[str]:
+    """Return the signals that the recorder has written down; the file exists before it has content."""
+    file = folder / "signals"
+    return file.read_text().split() if file.exists() else []
+
+
 def wait_for_process_id(file: Path) -> int:
     until(file.exists, f"{file.name} of the command")
     return int(file.read_text())
@@ -181,9 +187,9 @@ def test_signal_is_forwarded_and_the_commands_exit_code_returned(name: str, star
     child = wait_for_process_id(tmp_path / "pid")
     if name == "SIGTERM":
         cli_process.popen.send_signal(signal.SIGUSR1)
-        until((tmp_path / "signals").exists, "SIGUSR1")
+        until(lambda: recorded_signals(tmp_path), "SIGUSR1")
     assert cli_process.stop(getattr(signal, name)) == 11
-    assert (tmp_path / "signals").read_text().split()[-1] == name
+    assert recorded_signals(tmp_path)[-1] == name
     assert not is_alive(child)
     assert cli_process.err == ""
 
@@ -237,14 +243,14 @@ def test_ctrl_c_in_a_terminal_reaches_the_command_once(tmp_path: Path) -> None:
     try:
         child = wait_for_process_id(tmp_path / "pid")
         os.write(master_fd, b"\x1c")  # Ctrl-\, which the command survives
-        until((tmp_path / "signals").exists, "SIGQUIT")
+        until(lambda: recorded_signals(tmp_path), "SIGQUIT")
         os.write(master_fd, b"\x03")
         assert process.wait(LIMIT_S) == 11
     finally:
         process.kill()
         process.wait()
         os.close(master_fd)
-    assert (tmp_path / "signals").read_text().split() == ["SIGQUIT", "SIGINT"]
+    assert recorded_signals(tmp_path) == ["SIGQUIT", "SIGINT"]
     assert not is_alive(child)
 
 

@@ -119,11 +119,8 @@ def test_env_variable_values_may_be_quoted(monkeypatch: pytest.MonkeyPatch) -> N
 def test_unclosed_quote_in_a_variable_is_rejected() -> None:
     result = CliRunner().invoke(cli, ["serve"], env={"FAKE_CREDITS_SCENARIO": "ada's.toml"})
     assert result.exit_code == 2
-    assert "FAKE_CREDITS_SCENARIO" in result.output
-    assert (
-        '"ada\'s.toml" has a quote that nothing closes: a value with a blank or a quote stands in quotes'
-        in result.output
-    )
+    assert "--scenario" in result.output  # click names the variable too, from 8.2 on
+    assert 'the environment variable has "ada\'s.toml", with an unclosed quote' in result.output
 
 
 def test_every_flag_has_help_and_a_sample() -> None:
