@@ -13,11 +13,10 @@ import importlib.metadata
 import inspect
 import re
 import sys
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, cast
 
-import msgspec
 from pytest_fake_credits.config_options import ENV_FIELDS, PLUGIN_OPTIONS
 from pytest_fake_credits.marker import MARKER_OPTIONS
 
@@ -299,9 +298,10 @@ def control() -> str:
 
 
 def _words(route: ControlRoute) -> str:
-    if not issubclass(route.schema, msgspec.Struct):
+    names: Sequence[str] | None = getattr(route.schema, "__struct_fields__", None)
+    if names is None:
         return "a scenario" if route.path.endswith("/load") else "a rule"
-    return ", ".join(f"`{name}`" for name in route.schema.__struct_fields__)
+    return ", ".join(f"`{name}`" for name in names)
 
 
 def control_errors() -> str:
