@@ -47,8 +47,6 @@ CA_VARIABLE = "CREDITS_CA_FILE"
 """The variable that names the file of the CA that was made, beside those of `fake_credits.transports.environment`."""
 
 _ENV_TOKEN_LIFETIME_S = 24 * 3600
-
-
 _FLAGS_BY_OPTION = {"users": "user", "faults": "scenario", "keep_headers": "keep-header"}
 
 

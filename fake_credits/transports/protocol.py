@@ -184,31 +184,30 @@ class CreditsProtocol(UvicornProtocol):
 
     def _feed(self, data: bytes) -> None:
         """Parse a segment in chunks, and hold back the rest if it has to wait."""
-        self._is_feeding = True
+        self._is_feeding, position = True, 0
         try:
-            while data and not self._ignores_input and not self.transport.is_closing():
-                chunk, data = data[:_MAX_FED_BYTES], data[_MAX_FED_BYTES:]
-                data = self._feed_parser(chunk) + data
-                if data and self._has_backlog():
-                    self._unfed += data
+            while position < len(data) and not self._ignores_input and not self.transport.is_closing():
+                position += self._feed_parser(data[position : position + _MAX_FED_BYTES])
+                if position < len(data) and self._has_backlog():
+                    self._unfed += data[position:]
                     return
         finally:
             self._is_feeding = False
 
-    def _feed_parser(self, data: bytes) -> bytes:
-        """Parse a slice, and return what follows an Upgrade."""
+    def _feed_parser(self, data: bytes) -> int:
+        """Parse a chunk, and return how many bytes were parsed: those after an Upgrade were not."""
         self._unparsed_bytes += len(data)
         try:
             self.parser.feed_data(data)
         except httptools.HttpParserUpgrade as upgrade:  # RFC 9110, section 7.8: a server may ignore it
             self._read_body_after_upgrade()
-            return data[upgrade.args[0] :]
+            return int(upgrade.args[0])
         except httptools.HttpParserError as error:
             self._refuse(MalformedRequest(f"malformed HTTP request: {error}"))
         if self._unparsed_bytes > MAX_HEAD_BYTES and not self._ignores_input:
             part = "head" if self._in_head else "part of the request outside its body"
             self._refuse(MalformedRequest(f"malformed HTTP request: the {part} has more than 64 KiB"))
-        return b""
+        return len(data)
 
     def _read_body_after_upgrade(self) -> None:
         """Continue with a body that the parser skipped, taking it for another protocol."""
