@@ -64,7 +64,7 @@ from fake_credits.worlds.profiles import PROFILES, Profile
 
 ROOT = Path(__file__).resolve().parent.parent
 FILE = ROOT / "fixtures" / "public_words.txt"
-README = (ROOT / "README.md").read_text()
+README = "\n\n".join(page.read_text() for page in [ROOT / "README.md", *sorted((ROOT / "docs").rglob("*.md"))])
 OWN_NAMES: tuple[str, ...] = tuple(fake_credits.__all__)
 OURS = ("fake_credits", "pytest_fake_credits")
 _OPERATORS = ("__call__", "__contains__", "__getitem__", "__iter__", "__len__")

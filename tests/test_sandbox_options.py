@@ -21,6 +21,7 @@ from fake_credits.sandbox_options import (
     new_api_key,
 )
 from fake_credits.tokens.providers import AUTH_PROVIDERS
+from tests.documentation import TEXT
 
 ROOT = Path(__file__).resolve().parents[1]
 PUBLIC_WORDS = (ROOT / "fixtures" / "public_words.txt").read_text()  # another test compares it with the code
@@ -32,7 +33,7 @@ FLAGS = {"user": "users", "scenario": "faults", "keep-header": "keep_headers"}
 def surfaces() -> dict[str, set[str]]:
     """Return the names of options wherever options are given."""
     keywords = get_args(get_type_hints(Factory.__call__)["options"])[0]
-    table = (ROOT / "README.md").read_text().partition("<!-- table: marker -->")[2].partition("<!-- end -->")[0]
+    table = TEXT.partition("<!-- table: marker -->")[2].partition("<!-- end -->")[0]
     flags: dict[str, list[str]] = {
         command: re.findall(rf"^fake-credits {command} --([\w-]+)", PUBLIC_WORDS, re.MULTILINE)
         for command in ("serve", "run")
@@ -42,7 +43,7 @@ def surfaces() -> dict[str, set[str]]:
         "keywords of FakeCredits": set(FakeCreditsKwargs.__annotations__),
         "keywords of the factory": set(keywords.__annotations__),
         "marker": set(MARKER_OPTIONS),
-        "README": set(re.findall(r"`(\w+)=`", table)),
+        "docs": set(re.findall(r"`(\w+)=`", table)),
         "ini": set(re.findall(r"^ini fake_credits_(\w+)", PUBLIC_WORDS, re.MULTILINE)),
         "environment": {option.name for option in PLUGIN_OPTIONS if not option.ini_only},
         "control plane": set(re.findall(r"^POST /sandboxes body (\w+)", PUBLIC_WORDS, re.MULTILINE)),

@@ -1,11 +1,10 @@
 """Test failure messages: the expected call, the nearest calls, no secrets, and a limited length."""
 
-from pathlib import Path
-
 import pytest
 
 from fake_credits.assertions import JournalAssertions
 from tests.assertions.conftest import API_KEY, WriteEntry
+from tests.documentation import TEXT
 
 TOKEN = "eyJhbGciOiJFUzI1NiJ9.eyJzdWIiOiJhZGEifQ.c2ln"
 
@@ -35,14 +34,13 @@ def test_nearest_calls_are_listed_first_with_differences(journal: JournalAsserti
     ]
 
 
-def test_readme_contains_failure_message(journal: JournalAssertions, write_entry: WriteEntry) -> None:
+def test_docs_contain_failure_message(journal: JournalAssertions, write_entry: WriteEntry) -> None:
     write_entry("getBalance", status=200)
     write_entry("createTransaction", user="bob", delta=-10, status=402, code="insufficient_credits")
     write_entry("createTransaction", delta=-1)
     with pytest.raises(AssertionError) as error:
         journal.assert_called("createTransaction", user="ada", delta=-10)
-    readme = Path(__file__).resolve().parents[2] / "README.md"
-    assert f"```\n{error.value}\n```" in readme.read_text()
+    assert f"```\n{error.value}\n```" in TEXT
 
 
 def test_pattern_without_operation_shows_operation_column(journal: JournalAssertions, write_entry: WriteEntry) -> None:

@@ -13,10 +13,10 @@ import yaml
 from fake_credits.cli.flags import ServeFlags, list_flags
 from fake_credits.cli.main import cli
 from tests.cli.conftest import LIMIT_S, until
+from tests.documentation import TEXT
 
 ROOT = Path(__file__).resolve().parent.parent.parent
 SAMPLES = ROOT / "fixtures" / "ci"
-README = (ROOT / "README.md").read_text()
 COMPOSE: dict[str, Any] = yaml.safe_load((SAMPLES / "compose.yml").read_text())["services"]
 JOBS: dict[str, Any] = yaml.safe_load((SAMPLES / "github-actions.yml").read_text())["jobs"]
 PORT = ServeFlags().port
@@ -36,9 +36,9 @@ def fake_credits_commands() -> list[list[str]]:
     ]
 
 
-def test_readme_contains_every_sample() -> None:
+def test_docs_contain_every_sample() -> None:
     files = ["Dockerfile", *(f"fixtures/ci/{path.name}" for path in SAMPLES.iterdir())]
-    assert [file for file in files if f"<!-- file: {file} -->" not in README] == []
+    assert [file for file in files if f"<!-- file: {file} -->" not in TEXT] == []
 
 
 @pytest.mark.parametrize("arguments", fake_credits_commands(), ids=shlex.join)

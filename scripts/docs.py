@@ -1,9 +1,9 @@
-"""Write the parts of README.md that code decides: its tables, its examples, and the files that it shows.
+"""Generate the tables, examples and files shown in README.md and in the pages of docs.
 
-    python scripts/readme.py           rewrite README.md
-    python scripts/readme.py --check   exit 1 where README.md is not what the code says
+    python scripts/docs.py           rewrite the pages
+    python scripts/docs.py --check   exit 1 if a page differs from the code
 
-A part stands between ``<!-- table: NAME -->`` (or ``<!-- example: FILE -->``, ``<!-- file: PATH -->``) and
+A generated part is between ``<!-- table: NAME -->`` (or ``<!-- example: FILE -->``, ``<!-- file: PATH -->``) and
 ``<!-- end -->``.
 """
 
@@ -391,8 +391,13 @@ def _table(name: str) -> str:
 KINDS: dict[str, Callable[[str], str]] = {"table": _table, "example": example, "file": shown}
 
 
+def pages() -> list[Path]:
+    """Return README.md and the pages of docs."""
+    return [ROOT / "README.md", *sorted((ROOT / "docs").rglob("*.md"))]
+
+
 def rendered(text: str) -> str:
-    """Return README.md's text with every part as the code says."""
+    """Return a page's text with its generated parts up to date."""
 
     def part(match: re.Match[str]) -> str:
         return f"{match[1]}{KINDS[match[2]](match[3])}{match[5]}"
@@ -401,16 +406,20 @@ def rendered(text: str) -> str:
 
 
 def main() -> int:
-    """Rewrite or check."""
-    readme = ROOT / "README.md"
-    now = readme.read_text()
-    wanted = rendered(now)
-    if "--check" in sys.argv[1:]:
-        if now != wanted:
-            print("README.md differs from the code: run python scripts/readme.py, and commit the result")
-        return int(now != wanted)
-    readme.write_text(wanted)
-    return 0
+    """Rewrite or check the pages."""
+    check_only = "--check" in sys.argv[1:]
+    outdated = 0
+    for page in pages():
+        current = page.read_text(encoding="utf-8")
+        wanted = rendered(current)
+        if current == wanted:
+            continue
+        outdated += 1
+        if check_only:
+            print(f"{page.relative_to(ROOT)} differs from the code: run python scripts/docs.py, and commit the result")
+        else:
+            page.write_text(wanted, encoding="utf-8")
+    return int(check_only and outdated > 0)
 
 
 if __name__ == "__main__":
