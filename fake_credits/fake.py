@@ -110,9 +110,10 @@ class FakeCredits:
 
         Raises ValueError for an issuer that is not trusted (the word ``trust``), and where they name another sandbox.
         """
-        if issuer not in self.sandbox.issuer_urls:
-            trusted = ", ".join(map(repr, self.sandbox.issuer_urls))
-            raise ValueError(f"{issuer!r} is not trusted here: name its keys with trust=... (trusted: {trusted})")
+        trusted_urls = [trusted.url for trusted in self.sandbox.issuers]
+        if issuer not in trusted_urls:
+            known = ", ".join(map(repr, trusted_urls))
+            raise ValueError(f"{issuer!r} is not trusted here: name its keys with trust=... (trusted: {known})")
         self._attach_to_server().sandboxes.bind_token_subject(self.sandbox, issuer, user_id)
 
     def _attach_to_server(self) -> "LiveServer":

@@ -6,6 +6,7 @@ import os
 import threading
 from collections.abc import Callable
 from datetime import datetime
+from functools import cached_property, lru_cache
 from typing import cast
 
 from fake_credits.assertions import JournalAssertions
@@ -26,7 +27,6 @@ from fake_credits.models import Reason
 from fake_credits.sandbox_options import (
     LoadableWorld,
     MintOptions,
-    OptionError,
     SandboxOptions,
     check_balance,
     check_claims,
@@ -38,7 +38,7 @@ from fake_credits.tokens.bad_tokens import mint_bad_token
 from fake_credits.tokens.credentials import Credential
 from fake_credits.tokens.keys import SigningKeys
 from fake_credits.tokens.minting import SANDBOX_CLAIM, Minter, trusted_issuer
-from fake_credits.tokens.providers import AUTH_PROVIDERS, AuthProvider
+from fake_credits.tokens.providers import AUTH_PROVIDERS
 from fake_credits.tokens.verifying import VerifiedToken, Verifier
 
 __all__ = ["ForkGuard", "Sandbox"]
@@ -104,12 +104,10 @@ class Sandbox:
         self.contract = options.contract
         self.seed = options.seed
         self.keys = keys
-        self.minter = Minter(keys, _find_preset(options.auth_provider))
-        self.issuer = self.minter.issuer
+        self.minter = _find_minter(keys, options.auth_provider)
         trusted = {**options.contract.trust, **options.trust}
-        issuers = [self.issuer, *(trusted_issuer(url, path) for url, path in trusted.items())]
-        self.issuer_urls = tuple(each.url for each in issuers)
-        self.verifier = Verifier(issuers, options.contract)
+        self.issuers = (self.minter.issuer, *[trusted_issuer(url, path) for url, path in trusted.items()])
+        self.verifier = Verifier(self.issuers, options.contract)
         self.api_key = options.api_key or new_api_key()
         self._raw_api_key = self.api_key.encode()
         self.lock = threading.RLock()
@@ -127,12 +125,16 @@ class Sandbox:
         self.gates: dict[str, Gate] = {}
         self.close_callbacks: set[Callable[[], object]] = set()
         self.faults = FaultEngine(options.seed, self.lock)
-        self.faults.get_history_lengths = lambda: self.ledger.history_lengths()
         self._initial_rules = _parse_rules(options)
         self._start()
 
     def __repr__(self) -> str:
         return f"<Sandbox {self.name}: {self.ledger!r}, seed {self.seed}>"
+
+    @cached_property
+    def cursor_key(self) -> bytes:
+        """Return the key that signs the cursors of lists."""
+        return random_bytes(16)
 
     def check_open(self) -> None:
         """Raise RuntimeError once it is closed, and in a forked child: what is done to it then would have no effect."""
@@ -192,6 +194,8 @@ class Sandbox:
         with self.lock:
             self.clock.run_due()
             active = self.faults.add(rule)
+            if rule.phase == "read":
+                active.history_lengths = self.ledger.history_lengths()
             self.journal.rule_history.add(active.name, rule)
             if isinstance(rule.effect, HoldAtGate):
                 name = rule.effect.name
@@ -231,7 +235,7 @@ class Sandbox:
         self.clock.reset()
         if options.clock == "frozen":
             self.clock.freeze()
-        self.cursor_key = random_bytes(16)  # a cursor from before a reset is none of the new lists'
+        self.__dict__.pop("cursor_key", None)  # makes cursors from before a reset invalid
         self.ledger = Ledger(options.contract)
         if options.world is not None:
             self.load_world(options.world)
@@ -347,9 +351,7 @@ def _parse_rules(options: SandboxOptions) -> tuple[Rule, ...]:
     return (*parse_rules(options.faults), *latency_rules(options.latency))
 
 
-def _find_preset(name: str) -> AuthProvider:
-    try:
-        return AUTH_PROVIDERS[name]
-    except KeyError:
-        expected = f"one of {', '.join(AUTH_PROVIDERS)}"
-        raise OptionError(f"there is no JWT preset {name!r}: choose {expected}", "auth_provider", expected) from None
+@lru_cache(maxsize=16)
+def _find_minter(keys: SigningKeys, provider_name: str) -> Minter:
+    """Return the minter of a provider's tokens; cached, as a test suite creates a sandbox for every test."""
+    return Minter(keys, AUTH_PROVIDERS[provider_name])

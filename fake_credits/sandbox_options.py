@@ -8,7 +8,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
 from pathlib import Path, PurePath
-from typing import Annotated, Any, Literal, NamedTuple, Protocol, TypedDict, Unpack, cast, get_type_hints
+from typing import Annotated, Any, Literal, NamedTuple, Protocol, TypedDict, Unpack, cast, get_args, get_type_hints
 
 from fake_credits.contract import DEFAULT_CONTRACT, MAX_AMOUNT, Contract, id_problem
 from fake_credits.errors import did_you_mean
@@ -198,12 +198,6 @@ def _parse_latency(value: object) -> object:
     return value if value is None or isinstance(value, int | float) else _parse_faults(value)
 
 
-def _parse_delays(value: object) -> object:
-    if value not in ("virtual", "real"):
-        raise ValueError(value)
-    return value
-
-
 def _parse_gate_timeout(value: float) -> float:
     if isinstance(value, bool) or not 0.001 <= value <= 3600:
         raise ValueError(value)
@@ -213,6 +207,15 @@ def _parse_gate_timeout(value: float) -> float:
 def parse_texts(value: object) -> tuple[str, ...]:
     """Return one text, or a list of texts, as a tuple; raise ValueError for anything else and for an empty text."""
     return tuple(map(_parse_text, cast("Sequence[object]", value if isinstance(value, list | tuple) else [value])))
+
+
+def _choice_rule(*choices: str) -> OptionRule:
+    def parse(value: object) -> object:
+        if value not in choices:
+            raise ValueError(value)
+        return value
+
+    return OptionRule(f"one of {', '.join(choices)}", parse)
 
 
 _API_KEY_RULE = OptionRule("1 to 256 visible ASCII characters: it travels in a header", _parse_api_key)
@@ -263,7 +266,7 @@ class SandboxOptions:
         OptionRule('an aware datetime from 1970 on, its ISO 8601 text, "frozen" or "real"', _parse_clock),
     ] = "real"
     api_key: Annotated[str, _API_KEY_RULE] = ""
-    auth_provider: Annotated[str, OptionRule("the name of a provider's preset", _parse_text)] = "plain"
+    auth_provider: Annotated[str, _choice_rule(*get_args(AuthProviderName))] = "plain"
     trust: Annotated[
         Mapping[str, str | Path],
         OptionRule(
@@ -281,7 +284,7 @@ class SandboxOptions:
         object,
         OptionRule('milliseconds, "uniform(10, 50)", "lognormal(20, 200)", or these by operation', _parse_latency),
     ] = None
-    delays: Annotated[Literal["virtual", "real"], OptionRule('"virtual" or "real"', _parse_delays)] = "virtual"
+    delays: Annotated[Literal["virtual", "real"], _choice_rule("virtual", "real")] = "virtual"
     gate_timeout_s: Annotated[
         float, OptionRule("seconds, from 0.001 to 3600, that a gate holds a call at most", _parse_gate_timeout)
     ] = 10.0

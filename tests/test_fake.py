@@ -182,7 +182,10 @@ def test_balance_of_unknown_user_raises_user_not_found() -> None:
         ({"live": True}, TypeError("""has no word 'live', say mode="live\"""")),
         ({"intercept": "https://a"}, TypeError("has no word 'intercept', call credits.intercept(...)")),
         ({"allow": "unused_rules"}, TypeError("has no word 'allow', allow= is the marker's")),
-        ({"auth_provider": "clark"}, ValueError("there is no JWT preset 'clark'")),
+        (
+            {"auth_provider": "clark"},
+            ValueError("has auth_provider='clark': that must be one of plain, clerk"),
+        ),
         (
             {"users": ["ada"]},
             TypeError("FakeCredits has users=['ada']: that must be a mapping of user ids to integers, such as"),

@@ -10,7 +10,7 @@ import pytest
 from fake_credits.contract import Contract
 from fake_credits.errors import ApplicationNotFound, InvalidApiKey, InvalidToken, TokenExpired, UserNotFound
 from fake_credits.fake import FakeCredits
-from fake_credits.faults import HoldAtGate, Reset, Rule
+from fake_credits.faults import Close, HoldAtGate, Reset, Rule, StaleRead
 from fake_credits.ledger import LedgerInconsistency
 from fake_credits.models import Reason
 from fake_credits.sandbox import Sandbox
@@ -29,7 +29,7 @@ INVALID_OPTIONS: dict[str, InvalidOptions] = {
     "unknown auth provider": (
         {"auth_provider": "clark"},
         ValueError,
-        "there is no JWT preset 'clark': choose one of plain, clerk",
+        "has auth_provider='clark': that must be one of plain, clerk, auth0",
     ),
     "naive clock": ({"clock": datetime(2026, 3, 1)}, ValueError, "that must be an aware datetime"),
     "unknown clock": ({"clock": "stopped"}, ValueError, 'that must be an aware datetime .*, "frozen" or "real"'),
@@ -307,3 +307,9 @@ def test_unnamed_gate_gets_unique_name() -> None:
         named_gate, unnamed = fake.hold(name="gate2"), fake.hold()
         assert named_gate is not unnamed
         assert {*fake.sandbox.gates} == {"gate2", unnamed.name}
+
+
+def test_history_lengths_are_recorded_when_stale_read_rule_is_added() -> None:
+    sandbox = Sandbox(SandboxOptions(balance=100), KEYS)
+    assert sandbox.add_fault(Rule(effect=StaleRead(by_writes=1))).history_lengths == {("app-id", "user-id"): 1}
+    assert sandbox.add_fault(Rule(effect=Close())).history_lengths == {}

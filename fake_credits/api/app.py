@@ -164,9 +164,9 @@ class CreditsApplication(Starlette):
     async def _discovery(self, request: StarletteRequest) -> StarletteResponse:
         sandbox = self._sandbox_of(request.scope)
         document = {
-            "issuer": sandbox.issuer.url,
+            "issuer": sandbox.minter.issuer.url,
             "jwks_uri": f"{_base_url(request)}/.well-known/jwks.json",
-            "id_token_signing_alg_values_supported": list(sandbox.issuer.algorithms),
+            "id_token_signing_alg_values_supported": list(sandbox.minter.issuer.algorithms),
             "response_types_supported": ["id_token"],
             "subject_types_supported": ["public"],
         }
