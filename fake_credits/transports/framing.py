@@ -5,18 +5,20 @@ from collections.abc import Mapping
 from functools import lru_cache
 from typing import NamedTuple
 
+import httptools
+
+from fake_credits.api.access import HostPolicy
 from fake_credits.errors import ApiError, MalformedRequest
 from fake_credits.http_message import Headers, Request, Response
 
 __all__ = [
-    "FRAMING_HEADERS",
     "MAX_HEAD_BYTES",
     "ReceivedRequest",
     "expects_continue",
-    "framing_error",
     "has_body",
     "is_plain",
-    "normalize_target",
+    "received_head",
+    "replay_framing",
 ]
 
 MAX_HEAD_BYTES = 64 * 1024
@@ -105,6 +107,27 @@ def framing_error(version: str, target: bytes, headers: Headers, *, is_large: bo
         if [coding.lower() for coding in codings] != [b"chunked"]:
             problem = f"unsupported Transfer-Encoding {b', '.join(codings)[:60].decode('latin-1')!r}; use chunked"
     return MalformedRequest(f"malformed HTTP request: {problem}") if problem else None
+
+
+def received_head(
+    parser: httptools.HttpRequestParser, target: bytes, headers: Headers, host_policy: HostPolicy, *, is_large: bool
+) -> ReceivedRequest:
+    """Return the request whose head a parser has just completed, with its error if it is malformed or not allowed."""
+    version = parser.get_http_version()
+    error: ApiError | None = framing_error(version, target, headers, is_large=is_large)
+    is_readable = error is None
+    if is_readable and not target.startswith((b"/", b"*")):
+        target, headers = normalize_target(target, headers)
+    request = Request(parser.get_method().decode("ascii"), target, headers, None)
+    if is_readable and (version == "1.1" or any(name == b"host" for name, _ in headers)):
+        error = host_policy.host_error(target, headers)
+    return ReceivedRequest(request, error, is_readable and version == "1.1" and parser.should_keep_alive())
+
+
+def replay_framing(parser: httptools.HttpRequestParser, headers: Headers) -> None:
+    """Make a new parser expect the body that another parser skipped, taking it for another protocol."""
+    framing = next(field for field in headers if field[0] in FRAMING_HEADERS)
+    parser.feed_data(b"POST / HTTP/1.1\r\nhost: x\r\n%b: %b\r\n\r\n" % framing)
 
 
 def expects_continue(headers: Headers) -> bool:

@@ -10,16 +10,15 @@ from typing import Any
 import httptools
 
 from fake_credits.api.access import HostPolicy
-from fake_credits.errors import ApiError, MalformedRequest
+from fake_credits.errors import MalformedRequest
 from fake_credits.http_message import Headers, Request, Response, status_line
 from fake_credits.transports.framing import (
-    FRAMING_HEADERS,
     MAX_HEAD_BYTES,
     ReceivedRequest,
     expects_continue,
-    framing_error,
     has_body,
-    normalize_target,
+    received_head,
+    replay_framing,
 )
 
 __all__ = [
@@ -114,9 +113,8 @@ class RequestParser:
 
     def _read_body_after_upgrade(self, head: ReceivedRequest, data: bytes) -> None:
         """Parse a body that the parser skipped, taking it for another protocol."""
-        framing = next(field for field in head.request.headers if field[0] in FRAMING_HEADERS)
         self._replays_head = True
-        self._parser.feed_data(b"POST / HTTP/1.1\r\nhost: x\r\n%b: %b\r\n\r\n" % framing)
+        replay_framing(self._parser, head.request.headers)
         self._replays_head = False
         self._parser.feed_data(data)
 
@@ -136,17 +134,11 @@ class RequestParser:
         """Validate the head."""
         if self._replays_head:
             return
-        target, headers, version = self._target, self._headers, self._parser.get_http_version()
-        size = len(target) + sum(len(name) + len(value) for name, value in headers)
-        error: ApiError | None = framing_error(version, target, headers, is_large=size > MAX_HEAD_BYTES)
-        self._is_unreadable = error is not None
-        if error is None:
-            if not target.startswith((b"/", b"*")):
-                target, headers = normalize_target(target, headers)
-            error = self._host_policy.host_error(b"/", headers)
-        request = Request(self._parser.get_method().decode("ascii"), target, headers, None)
-        keeps_alive = not self._is_unreadable and version == "1.1" and self._parser.should_keep_alive()
-        self._head = ReceivedRequest(request, error, keeps_alive)
+        size = len(self._target) + sum(len(name) + len(value) for name, value in self._headers)
+        self._head = received_head(
+            self._parser, self._target, self._headers, self._host_policy, is_large=size > MAX_HEAD_BYTES
+        )
+        self._is_unreadable = self._head.error is not None and not self._head.keeps_alive
 
     def on_body(self, body: bytes) -> None:
         """Add a part of the body."""
