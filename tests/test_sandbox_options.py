@@ -75,7 +75,7 @@ def test_plugin_defaults_are_those_of_a_sandbox() -> None:
 
 def test_option_error_names_the_option_and_what_it_must_be() -> None:
     """Layers with messages of their own, such as the control plane, have what they need."""
-    with pytest.raises(OptionError, match="has seed='x': that must be an integer") as exc_info:
+    with pytest.raises(OptionError, match="has seed='x': it must be an integer") as exc_info:
         SandboxOptions(seed="x")  # type: ignore[arg-type] # pyright: ignore[reportArgumentType]
     assert (exc_info.value.name, exc_info.value.expected) == ("seed", "an integer")
 

@@ -156,7 +156,7 @@ class Exchange(msgspec.Struct, eq=False):
     def fail_with_bug(self, bug: Exception) -> None:
         """Respond with an internal error, and record the bug, which fails the test."""
         self.sandbox.add_bug(bug)
-        self.respond_with_error(InternalError(f"a bug of fake-credits: {type(bug).__name__}: {bug}"))
+        self.respond_with_error(InternalError(f"a bug in fake-credits: {type(bug).__name__}: {bug}"))
 
     def finish(self, *, is_connected: bool) -> None:
         """Complete the response, and journal the exchange."""

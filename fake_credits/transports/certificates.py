@@ -33,7 +33,7 @@ __all__ = [
     "server_ssl_context_from_files",
 ]
 
-CA_FILE_COMMENT = "# The CA of one fake-credits server, made at its start. Its private key is not kept.\n"
+CA_FILE_COMMENT = "# The CA of one fake-credits server, created when it started. Its private key was discarded.\n"
 """The first line of a generated CA file, which identifies it; PEM parsers ignore it (RFC 7468, section 2)."""
 
 _BACKDATE = timedelta(days=1)  # for clients whose clocks are slow
