@@ -74,11 +74,13 @@ class FakeCredits:
         self._interceptions: list[Interception] = []
 
     def _build_options(self, options: FakeCreditsKwargs) -> SandboxOptions:
-        if "contract" in options:
-            options["contract"] = self._shared.contract(options["contract"])
-        world = options.pop("world", None)
         built = SandboxOptions(**options)
-        return built if world is None else replace(built, world=self._shared.world(world, built.seed))
+        loaded: dict[str, Any] = {}
+        if "contract" in options:
+            loaded["contract"] = self._shared.contract(built.contract)
+        if built.world is not None:
+            loaded["world"] = self._shared.world(built.world, built.seed)
+        return replace(built, **loaded) if loaded else built
 
     def __repr__(self) -> str:
         return f"<FakeCredits {self._mode}: {self.sandbox!r}>"

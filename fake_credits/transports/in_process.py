@@ -31,6 +31,7 @@ from fake_credits.transports.virtual_time import SuspendedExchange, finish_witho
 __all__ = [
     "IN_PROCESS_BASE_URL",
     "AsyncInProcessTransport",
+    "InProcessConnection",
     "InProcessDriver",
     "InProcessTransport",
     "httpx_error",

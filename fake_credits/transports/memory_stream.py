@@ -166,12 +166,13 @@ class WrittenRequest:
         """Add a part of the request."""
         self._chunks.append(bytes(data))
 
-    def received(self) -> ReceivedRequest:
-        """Return the request; its body is None if part of the body is missing."""
+    def received(self, timeout_s: float | None = None) -> ReceivedRequest:
+        """Return the request, with its timeout; its body is None if part of the body is missing."""
         parser = RequestParser()
         received = parser.feed(b"".join(self._chunks)) or parser.unfinished()
         if received is None:
             raise RuntimeError("the response was read before a request was written")
+        received.request.timeout_s = timeout_s
         return received
 
 
@@ -182,11 +183,24 @@ class _BaseMemoryStream:
         self._httpcore = httpcore
         self._written = WrittenRequest()
         self._unread: bytes | None = None
+        self.response: Response | None = None
 
-    def next_chunk(self, response: Response, max_bytes: int) -> bytes:
-        """Return the next part of the response, empty at the end."""
+    def _next_chunk(
+        self,
+        response: Response,
+        max_bytes: int,
+        reset_error: Callable[[], Exception],
+        timeout_error: Callable[[], Exception],
+    ) -> bytes:
+        """Return the next part, empty at the end; raise what a network stream raises if the response is incomplete."""
         unread = response_bytes(response) if self._unread is None else self._unread
         chunk, self._unread = unread[:max_bytes], unread[max_bytes:]
+        if not chunk and response.outcome == "reset":
+            error = reset_error()
+            raise self._httpcore.ReadError(error) from error
+        if not chunk and response.outcome == "timeout":
+            error = timeout_error()
+            raise self._httpcore.ReadTimeout(error) from error
         return chunk
 
     def get_extra_info(self, _info: str) -> None:
@@ -199,19 +213,11 @@ class MemoryStream(_BaseMemoryStream):
     def __init__(self, httpcore: Any, respond: Callable[[WrittenRequest], Response]) -> None:
         super().__init__(httpcore)
         self._respond = respond
-        self.response: Response | None = None
 
     def read(self, max_bytes: int, timeout: float | None = None) -> bytes:
-        """Return the next part; raise what a network stream raises if the response is incomplete."""
+        """Return the next part of the response."""
         response = self.response = self.response or self._respond(self._written)
-        chunk = self.next_chunk(response, max_bytes)
-        if not chunk and response.outcome == "reset":
-            error = connection_reset_error()
-            raise self._httpcore.ReadError(error) from error
-        if not chunk and response.outcome == "timeout":
-            timeout_error = TimeoutError("timed out")
-            raise self._httpcore.ReadTimeout(timeout_error) from timeout_error
-        return chunk
+        return self._next_chunk(response, max_bytes, connection_reset_error, lambda: TimeoutError("timed out"))
 
     def write(self, buffer: bytes, timeout: float | None = None) -> None:
         """Add a part of the request."""
@@ -227,19 +233,11 @@ class AsyncMemoryStream(_BaseMemoryStream):
     def __init__(self, httpcore: Any, respond: Callable[[WrittenRequest], Awaitable[Response]]) -> None:
         super().__init__(httpcore)
         self._respond = respond
-        self.response: Response | None = None
 
     async def read(self, max_bytes: int, timeout: float | None = None) -> bytes:
-        """Return the next part; raise what a network stream raises if the response is incomplete."""
+        """Return the next part of the response."""
         response = self.response = self.response or await self._respond(self._written)
-        chunk = self.next_chunk(response, max_bytes)
-        if not chunk and response.outcome == "reset":
-            error = _async_reset_error()
-            raise self._httpcore.ReadError(error) from error
-        if not chunk and response.outcome == "timeout":
-            timeout_error = _async_timeout_error()
-            raise self._httpcore.ReadTimeout(timeout_error) from timeout_error
-        return chunk
+        return self._next_chunk(response, max_bytes, _async_reset_error, _async_timeout_error)
 
     async def write(self, buffer: bytes, timeout: float | None = None) -> None:
         """Add a part of the request."""

@@ -72,10 +72,6 @@ class SharedResources:
         """
         if isinstance(file_or_contract, Contract):
             return file_or_contract
-        if not isinstance(file_or_contract, str | Path) or not str(file_or_contract):  # pyright: ignore[reportUnnecessaryIsInstance]
-            raise TypeError(
-                f"contract must be a Contract, or the name of a contract file, not {file_or_contract!r:.80}"
-            )
         from fake_credits.contract.loading import load_contract  # needed only for a contract file
 
         with self._lock:
