@@ -68,9 +68,6 @@ class ForkGuard:
         self._label = label
         self._process_id = _CURRENT_PROCESS.process_id
 
-    def __repr__(self) -> str:
-        return f"<ForkGuard of {self._label}: process {self._process_id}>"
-
     @property
     def in_child(self) -> bool:
         """Return whether this is a forked child, which has only a copy of the object."""

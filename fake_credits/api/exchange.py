@@ -40,9 +40,6 @@ class ContractRuntime:
         self.codec = Codec(contract)
         self.cors = CorsPolicy(contract)
 
-    def __repr__(self) -> str:
-        return f"<ContractRuntime: {self.routes!r}>"
-
 
 @dataclass(slots=True)
 class FaultOverrides:

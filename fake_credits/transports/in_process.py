@@ -116,9 +116,6 @@ class InProcessDriver:
         self._runtime = app.runtime
         self._sandbox = sandbox
 
-    def __repr__(self) -> str:
-        return f"<InProcessDriver of {self._sandbox!r}>"
-
     def call(self, request: Request, error: ApiError | None = None) -> Response:
         """Return the response; injected delays pass on the sandbox's clock.
 
@@ -209,9 +206,6 @@ class InProcessTransport:
     def __init__(self, driver: InProcessDriver) -> None:
         self._driver = driver
 
-    def __repr__(self) -> str:
-        return f"InProcessTransport({self._driver!r})"
-
     def send(self, request: Request) -> Response:
         """Return the sandbox's response."""
         return _whole(request, self._driver.call(request))
@@ -225,9 +219,6 @@ class AsyncInProcessTransport:
 
     def __init__(self, driver: InProcessDriver) -> None:
         self._driver = driver
-
-    def __repr__(self) -> str:
-        return f"AsyncInProcessTransport({self._driver!r})"
 
     async def send(self, request: Request) -> Response:
         """Return the sandbox's response; tasks interleave as they would over a network."""

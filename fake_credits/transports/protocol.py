@@ -279,14 +279,13 @@ class CreditsProtocol(UvicornProtocol):
     def on_message_complete(self) -> None:
         """Complete a request, and serve it if it is its turn."""
         newest = self._newest
-        if newest is None or self._ignores_input or (self.parser.should_upgrade() and self._skips_body(newest)):
+        if newest is None or self._ignores_input:
             return
+        if self.parser.should_upgrade() and not self._replays_head and has_body(newest.request.headers):
+            return  # the parser skips the body; see _read_body_after_upgrade()
         self._unparsed_bytes = 0
         newest.receive_all()
         self._process_queue()
-
-    def _skips_body(self, newest: LiveConnection) -> bool:
-        return not self._replays_head and not newest.is_received and has_body(newest.request.headers)
 
     # ------------------------------------------------------------ writing
 
