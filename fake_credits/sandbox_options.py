@@ -150,6 +150,26 @@ def _parse_file_name(value: object) -> str:
     return _parse_text(str(value) if isinstance(value, PurePath) else value)
 
 
+def _parse_contract(value: object) -> Contract | str:
+    return value if isinstance(value, Contract) else _parse_file_name(value)
+
+
+def _parse_balance(value: object) -> int | None:
+    return None if value is None else _parse_int(value)
+
+
+def _parse_users(value: Mapping[str, object]) -> dict[str, int]:
+    return {_parse_id(user_id): _parse_int(balance) for user_id, balance in value.items()}
+
+
+def _parse_world(value: object) -> object:
+    return value if value is None or hasattr(value, "load_into") else _parse_file_name(value)
+
+
+def _parse_trust(value: Mapping[str, object]) -> dict[str, str]:
+    return {_parse_text(issuer): _parse_file_name(file) for issuer, file in value.items()}
+
+
 def _parse_clock(value: object) -> datetime | str:
     if value in ("real", "frozen"):
         return str(value)
@@ -221,36 +241,24 @@ class SandboxOptions:
     as balances and keys, are checked when the sandbox is created.
     """
 
-    contract: Annotated[
-        Contract,
-        OptionRule(
-            "a Contract, or the name of a contract file",
-            lambda value: value if isinstance(value, Contract) else _parse_file_name(value),
-        ),
-    ] = DEFAULT_CONTRACT
+    contract: Annotated[Contract, OptionRule("a Contract, or the name of a contract file", _parse_contract)] = (
+        DEFAULT_CONTRACT
+    )
     seed: Annotated[int, OptionRule("an integer", _parse_int)] = 0
     application_id: Annotated[str, _ID_RULE] = "app-id"
     user_id: Annotated[str, _ID_RULE] = "user-id"
     balance: Annotated[
-        int | None,
-        OptionRule(
-            "an integer that the contract allows, by default 0 or more",
-            lambda value: None if value is None else _parse_int(value),
-        ),
+        int | None, OptionRule("an integer that the contract allows, by default 0 or more", _parse_balance)
     ] = None
     users: Annotated[
         Mapping[str, int],
         OptionRule(
             'a mapping of user ids to integers, such as {"ada": 100}; for the default user, the same as balance=',
-            lambda value: {_parse_id(user_id): _parse_int(balance) for user_id, balance in value.items()},
+            _parse_users,
         ),
     ] = field(default_factory=dict[str, int])
     world: Annotated[
-        LoadableWorld | None,
-        OptionRule(
-            'the name of a world, such as "demo", or of a world file',
-            lambda value: value if value is None or hasattr(value, "load_into") else _parse_file_name(value),
-        ),
+        LoadableWorld | None, OptionRule('the name of a world, such as "demo", or of a world file', _parse_world)
     ] = None
     clock: Annotated[
         datetime | Literal["real", "frozen"],
@@ -261,8 +269,7 @@ class SandboxOptions:
     trust: Annotated[
         Mapping[str, str | Path],
         OptionRule(
-            'a mapping of foreign issuers to files with their keys, such as {"https://…/": "jwks.json"}',
-            lambda value: {_parse_text(issuer): _parse_file_name(file) for issuer, file in value.items()},
+            'a mapping of foreign issuers to files with their keys, such as {"https://…/": "jwks.json"}', _parse_trust
         ),
     ] = field(default_factory=dict[str, str | Path])
     keep_headers: Annotated[tuple[str, ...], OptionRule("a header name, or a list of header names", parse_texts)] = ()
