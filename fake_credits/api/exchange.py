@@ -212,8 +212,8 @@ class Exchange(msgspec.Struct, eq=False):
         with self.sandbox.lock:  # a late write may run at the same time, when the clock is moved
             self._write_journal_entry(delivered=delivered)
 
-    def _requested_transaction(self) -> tuple[int | None, str]:
-        """Return the delta and reason of a transaction that was not executed."""
+    def requested_transaction(self) -> tuple[int | None, str]:
+        """Return the delta and reason in the body, or None and "" if it is not a valid transaction."""
         if self.route_match.operation is Operation.CREATE_TRANSACTION:
             with suppress(ApiError):
                 return self.runtime.codec.decode_transaction(self.body)
@@ -224,7 +224,7 @@ class Exchange(msgspec.Struct, eq=False):
         operation, application, user, _, target = self.route_match
         if self.query or not target:
             target = escape_path(self.request.target)
-        delta, reason = self.transaction_input or (self._requested_transaction() if self.body else (None, ""))
+        delta, reason = self.transaction_input or (self.requested_transaction() if self.body else (None, ""))
         idempotency_key = self.headers_by_name.get(b"idempotency-key", b"")
         entry = JournalEntry(  # positional arguments, because keywords are seven times as slow
             self.ordinal,
