@@ -1,6 +1,5 @@
 """The options that a sandbox starts with, and the checks on ids, balances, API keys and tokens."""
 
-import hmac
 import json
 import re
 import unicodedata
@@ -25,7 +24,6 @@ __all__ = [
     "OptionError",
     "OptionRule",
     "SandboxOptions",
-    "api_keys_equal",
     "check_balance",
     "check_claims",
     "check_id",
@@ -348,11 +346,6 @@ def check_balance(contract: Contract, user_id: str, balance: int) -> None:
 def new_api_key() -> str:
     """Return a new, unpredictable API key whose prefix shows that it is not real."""
     return random_name(API_KEY_PREFIX)
-
-
-def api_keys_equal(a: str, b: str) -> bool:
-    """Return whether two API keys are equal, in constant time."""
-    return hmac.compare_digest(a.encode(errors="surrogatepass"), b.encode(errors="surrogatepass"))
 
 
 def check_lifetime(expires_in_s: int) -> None:
