@@ -111,9 +111,9 @@ def _framing_error(version: str, target: bytes, headers: Headers, *, is_large: b
 
 
 def received_head(
-    parser: "httptools.HttpRequestParser", target: bytes, headers: Headers, host_policy: HostPolicy, *, is_large: bool
-) -> ReceivedRequest:
-    """Return the request whose head a parser has just completed, with its error if it is malformed or not allowed."""
+    parser: "httptools.HttpRequestParser", target: bytes, headers: Headers, host_policy: HostPolicy, is_large: bool
+) -> tuple[Request, ApiError | None, bool]:
+    """Return the request whose head a parser has just completed, its error, and whether the connection stays open."""
     version = parser.get_http_version()
     error: ApiError | None = _framing_error(version, target, headers, is_large=is_large)
     is_readable = error is None
@@ -122,7 +122,7 @@ def received_head(
     request = Request(parser.get_method().decode("ascii"), target, headers, None)
     if is_readable and (version == "1.1" or any(name == b"host" for name, _ in headers)):
         error = host_policy.host_error(target, headers)
-    return ReceivedRequest(request, error, is_readable and version == "1.1" and parser.should_keep_alive())
+    return request, error, is_readable and version == "1.1" and parser.should_keep_alive()
 
 
 def replay_framing(parser: "httptools.HttpRequestParser", headers: Headers) -> None:

@@ -135,8 +135,8 @@ class RequestParser:
         if self._replays_head:
             return
         size = len(self._target) + sum(len(name) + len(value) for name, value in self._headers)
-        self._head = received_head(
-            self._parser, self._target, self._headers, self._host_policy, is_large=size > MAX_HEAD_BYTES
+        self._head = ReceivedRequest(
+            *received_head(self._parser, self._target, self._headers, self._host_policy, size > MAX_HEAD_BYTES)
         )
         self._is_unreadable = self._head.error is not None and not self._head.keeps_alive
 

@@ -265,8 +265,9 @@ class CreditsProtocol(UvicornProtocol):
         self._unparsed_bytes = 0
         if self._ignores_input or self.transport.is_closing():
             return
-        received = received_head(self.parser, target, headers, self.server_context.host_policy, is_large=is_large)
-        newest = self._newest = LiveConnection(self, *received)
+        host_policy = self.server_context.host_policy
+        request, error, keeps_alive = received_head(self.parser, target, headers, host_policy, is_large)
+        newest = self._newest = LiveConnection(self, request, error, keeps_alive)
         newest.accepts_continue = self.parser.get_http_version() == "1.1"
         self._queue.append(newest)
 
