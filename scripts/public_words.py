@@ -362,8 +362,8 @@ def plugin() -> Iterator[str]:
     yield from (f"marker {word}=" for word in MARKER_OPTIONS)
     yield from (f"marker allow= {word!r}" for word in ALLOWABLE_PROBLEMS)
     yield from (f"ini fake_credits_env {{{field}}}: {variable}" for field, variable in ENV_FIELDS.items())
-    for name in sorted(dir(module)):
-        member: object = getattr(module, name)
+    members: dict[str, object] = {**vars(module), **vars(module._SandboxPlugin)}
+    for name, member in sorted(members.items()):
         if type(member).__name__ == "FixtureFunctionDefinition":
             scope = re.search(r"scope='(\w+)'", repr(getattr(member, "_fixture_function_marker", None)))
             yield f"fixture {name} ({scope[1] if scope else 'function'})"

@@ -16,6 +16,7 @@ __all__ = [
 
 __tracebackhide__ = True  # a failing test shows the caller's line, not ours
 
+_CONTROL_CHARACTERS = frozenset(map(chr, (*range(32), 127)))
 _DOT_SEGMENTS = frozenset({".", ".."})
 _UNMASKED_CHARS = 4
 
@@ -99,7 +100,7 @@ def encode_secret(argument: str, value: str) -> bytes:
         raise TypeError(f"{argument} must be a str, not {type(value).__name__}")
     if not value:
         raise ValueError(f"{argument} must not be empty")
-    if value != value.strip() or any(character < " " or character == "\x7f" for character in value):
+    if value != value.strip() or not _CONTROL_CHARACTERS.isdisjoint(value):
         raise ValueError(f"{argument} must not have control characters, or spaces at either end")
     try:
         return value.encode("latin-1")

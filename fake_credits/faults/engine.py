@@ -7,8 +7,8 @@ user): the faults of one user's calls do not depend on what others do at the sam
 """
 
 import math
-from collections import Counter, defaultdict
-from collections.abc import Callable, Hashable, Iterable, Iterator, Mapping, Sequence
+from collections import defaultdict
+from collections.abc import Hashable, Iterable, Iterator, Sequence
 from contextlib import AbstractContextManager, nullcontext
 from datetime import datetime
 
@@ -40,10 +40,9 @@ class FaultEngine:
         self.lock = lock or nullcontext()
         self.start_ms = 0
         self.ordinal_offset = 0
-        self.get_history_lengths: Callable[[], Mapping[tuple[str, str], int]] = dict
         self.rules: list[ActiveRule] = []
         self._ended_unused: list[ActiveRule] = []
-        self._name_counters: Counter[str] = Counter()
+        self._name_counters: defaultdict[str, int] = defaultdict(int)
         self._call_counts: dict[CallKey, int] = {}
         # The rules to try for an operation, an application and a user ("" unless some rule names it), and a client.
         self._candidates: dict[tuple[Operation, str, str, str], list[ActiveRule]] = {}
@@ -72,7 +71,7 @@ class FaultEngine:
         if self.rules or self._ended_unused or self._name_counters or self._call_counts:
             for active in self.rules:
                 active.is_removed = True
-            self.rules, self._ended_unused, self._name_counters, self._call_counts = [], [], Counter(), {}
+            self.rules, self._ended_unused, self._name_counters, self._call_counts = [], [], defaultdict(int), {}
             self._invalidate()
         for rule in rules:
             self.add(rule)
@@ -92,8 +91,6 @@ class FaultEngine:
         _check_total_probability(active, remaining)
         for replaced in {*self.rules}.difference(remaining):
             replaced.is_removed = True
-        if rule.phase == "read":
-            active.history_lengths = self.get_history_lengths()
         self.rules = [*remaining, active]
         self._invalidate()
         return active

@@ -4,6 +4,7 @@ import base64
 import json
 from collections.abc import Mapping
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 from typing import Final
 
@@ -64,7 +65,7 @@ class Minter:
     keys: SigningKeys
     provider: AuthProvider = PLAIN_PROVIDER
 
-    @property
+    @cached_property
     def issuer(self) -> Issuer:
         """Return the issuer that trusts these tokens."""
         return Issuer(self.provider.issuer, (self.provider.algorithm,), self.keys, audience=self.provider.audience)

@@ -89,7 +89,7 @@ class Verifier:
         if len(self._by_url) < len(issuers):
             raise ValueError(f"issuers must differ by URL: {', '.join(issuer.url for issuer in issuers)}")
         self._issuers = tuple(issuers)
-        self._key_sets = tuple({id(issuer.keys): issuer.keys for issuer in issuers}.values())
+        self._key_sets = tuple(issuer.keys for issuer in issuers)
         self._cache: tuple[list[int], dict[str, _CacheEntry]] = ([], {})
 
     def __repr__(self) -> str:

@@ -9,7 +9,6 @@ import os
 import re
 import sys
 from collections.abc import Generator, Iterator, Mapping, Sequence
-from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
 import pluggy
@@ -48,7 +47,6 @@ if TYPE_CHECKING:
 
 __all__ = [
     "check_versions",
-    "fake_credits",
     "fake_credits_async_server_client",
     "fake_credits_async_user_client",
     "fake_credits_env",
@@ -95,6 +93,7 @@ def pytest_configure(config: pytest.Config) -> None:
         if environment is None:
             raise pytest.UsageError("fake-credits: ini fake_credits_early_env is too late for a plugin of a conftest")
         settings["api_key"] = PluginSetting(environment.api_key, "ini fake_credits_early_env")
+    config.pluginmanager.register(_SandboxPlugin(config), "pytest_fake_credits.sandbox")
     if settings["autouse"].value:
         config.pluginmanager.register(_AutousePlugin(), "pytest_fake_credits.autouse")
 
@@ -105,6 +104,31 @@ def _marker_line(config: pytest.Config) -> str:
     from pytest_fake_credits.marker import marker_help  # imports the fake, for whom asks what the words are
 
     return marker_help()
+
+
+class _SandboxPlugin:
+    """The fixture ``fake_credits``, in an object that knows the config.
+
+    If the fixture requested ``request`` or ``pytestconfig``, that would take longer than creating the sandbox.
+    """
+
+    def __init__(self, config: pytest.Config) -> None:
+        self._config = config
+
+    @pytest.fixture
+    def fake_credits(self, fake_credits_settings: Mapping[str, object]) -> "Iterator[FakeCredits]":
+        """Yield a `FakeCredits` on a fresh sandbox, as the test's markers say."""
+        item = self._config.stash[_TEST_KEY]
+        options = _defaults_of_test(self._config, fake_credits_settings)
+        try:
+            options |= _marker_options(item)
+            fake = _factory(self._config).make(options)
+        except (TypeError, ValueError) as error:
+            raise _failure(f"the sandbox can't start: {error}") from None
+        item.stash[_OPTIONS_KEY] = options
+        yield fake
+        for problem in fake.close():
+            item.warn(pytest.PytestWarning(f"{item.nodeid}: fake-credits: {problem}"))
 
 
 class _AutousePlugin:
@@ -169,8 +193,10 @@ def pytest_runtest_setup(item: pytest.Item) -> None:
     factory = item.config.stash.get(_FACTORY_KEY, None)
     if factory is not None:
         factory.start_test()
-    with _plain_failure():
+    try:
         _marker_options(item)
+    except ValueError as error:
+        raise _failure(str(error)) from None
     _fail_on_unused_options(item, is_over=False)
 
 
@@ -232,6 +258,14 @@ def pytest_runtest_makereport(item: pytest.Item) -> Generator[None, pytest.TestR
     return report
 
 
+@pytest.hookimpl(trylast=True)  # after the teardown of session fixtures, which may use the factory's sandboxes
+def pytest_sessionfinish(session: pytest.Session) -> None:
+    """Close the factory."""
+    factory = session.config.stash.get(_FACTORY_KEY, None)
+    if factory is not None:
+        factory.close()
+
+
 def pytest_assertrepr_compare(op: str, left: object, right: object) -> list[str] | None:
     """Explain a comparison with a `Balance`, where there can be one."""
     if op != "==" or "fake_credits.models" not in sys.modules:
@@ -245,19 +279,31 @@ def _failure(message: str) -> BaseException:
     return pytest.fail.Exception(message, pytrace=False)
 
 
-@contextmanager
-def _plain_failure() -> Generator[None]:
+def _defaults_of_test(config: pytest.Config, settings: object) -> dict[str, object]:
+    from pytest_fake_credits.marker import parse_settings
+
     try:
-        yield
+        return default_options(config, parse_settings(settings))
     except ValueError as error:
         raise _failure(str(error)) from None
 
 
-def _defaults_of_test(config: pytest.Config, settings: object) -> dict[str, object]:
-    from pytest_fake_credits.marker import parse_settings
+def _factory(config: pytest.Config) -> "Factory":
+    """Return the session's factory, creating it on first use."""
+    factory = config.stash.get(_FACTORY_KEY, None)
+    if factory is None:
+        from pytest_fake_credits.factory import Factory
 
-    with _plain_failure():
-        return default_options(config, parse_settings(settings))
+        factory = Factory(lambda: _options_without_markers(config), _early_environment(config))
+        config.stash[_FACTORY_KEY] = factory
+    return factory
+
+
+def _options_without_markers(config: pytest.Config) -> dict[str, object]:
+    # A fixture of a wider scope has no public way to what the running test's own conftests override.
+    request: pytest.FixtureRequest | None = getattr(config.stash[_TEST_KEY], "_request", None)
+    settings: object = request.getfixturevalue("fake_credits_settings") if request else {}
+    return _defaults_of_test(config, settings)
 
 
 @pytest.fixture(scope="session")
@@ -267,38 +313,9 @@ def fake_credits_settings() -> dict[str, object]:
 
 
 @pytest.fixture(scope="session")
-def fake_credits_factory(pytestconfig: pytest.Config) -> "Iterator[Factory]":
+def fake_credits_factory(pytestconfig: pytest.Config) -> "Factory":
     """Make sandboxes of any life, for fixtures of any scope: ``with fake_credits_factory(balance=100) as credits``."""
-    from pytest_fake_credits.factory import Factory
-
-    def find_options() -> dict[str, object]:
-        # A fixture of a wider scope has no public way to what the running test's own conftests override.
-        request: pytest.FixtureRequest | None = getattr(pytestconfig.stash[_TEST_KEY], "_request", None)
-        settings: object = request.getfixturevalue("fake_credits_settings") if request else {}
-        return _defaults_of_test(pytestconfig, settings)
-
-    factory = pytestconfig.stash[_FACTORY_KEY] = Factory(find_options, _early_environment(pytestconfig))
-    yield factory
-    factory.close()
-
-
-@pytest.fixture
-def fake_credits(
-    request: pytest.FixtureRequest, fake_credits_factory: "Factory", fake_credits_settings: Mapping[str, object]
-) -> "Iterator[FakeCredits]":
-    """Yield a `FakeCredits` on a fresh sandbox, as the test's markers say."""
-    node: pytest.Item = request.node
-    options = _defaults_of_test(request.config, fake_credits_settings)
-    with _plain_failure():
-        options |= _marker_options(node)
-    try:
-        fake = fake_credits_factory.make(options)
-    except (TypeError, ValueError) as error:
-        raise _failure(f"the sandbox can't start: {error}") from None
-    node.stash[_OPTIONS_KEY] = options
-    yield fake
-    for problem in fake.close():
-        node.warn(pytest.PytestWarning(f"{node.nodeid}: fake-credits: {problem}"))
+    return _factory(pytestconfig)
 
 
 @pytest.fixture

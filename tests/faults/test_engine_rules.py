@@ -13,7 +13,6 @@ from fake_credits.faults import (
     RateLimit,
     Reset,
     Rule,
-    StaleRead,
     Status,
     rule_from,
 )
@@ -270,10 +269,3 @@ def test_window_seconds_are_relative_to_reset() -> None:
     assert effect_names(engine, [call(now_ms=START_MS + 10_000)]) == ["reset"]
     engine.reset([rule], START_MS + 5000, 0)
     assert effect_names(engine, [call(now_ms=START_MS + 10_000), call(now_ms=START_MS + 15_000)]) == ["", "reset"]
-
-
-def test_history_lengths_are_recorded_when_stale_read_rule_is_added() -> None:
-    engine = engine_with_rules(Reset())
-    engine.get_history_lengths = lambda: {("app-id", "ada"): 3}
-    assert engine.add(Rule(effect=StaleRead(by_writes=1))).history_lengths == {("app-id", "ada"): 3}
-    assert engine.add(Rule(effect=Close())).history_lengths == {}

@@ -60,7 +60,7 @@ def test_marker_and_ini_select_the_kept_headers(suite: Suite, marker_options: st
 @pytest.mark.parametrize(
     ("marker_options", "message"),
     [
-        ("keep_headers=5", "*has keep_headers=5: that must be one or a list of names of headers*"),
+        ("keep_headers=5", "*has keep_headers=5: it must be a header name, or a list of header names*"),
         ("keep_headers='Cookie'", "*the sandbox can't start: keep_headers has 'Cookie', which carries a credential*"),
     ],
 )

@@ -156,7 +156,7 @@ def test_unknown_option_in_settings_fixture_is_an_error(suite: Suite) -> None:
     conftest = "import pytest\n@pytest.fixture(scope='session')\ndef fake_credits_settings(): return {'balanse': 1}"
     result = suite(probe_source(), conftest=conftest)
     result.assert_outcomes(errors=1)
-    result.stdout.fnmatch_lines(["the fixture fake_credits_settings has no word 'balanse', did you mean 'balance'?*"])
+    result.stdout.fnmatch_lines(["the fixture fake_credits_settings has no option 'balanse', did you mean 'balance'?*"])
 
 
 @pytest.mark.parametrize(
@@ -164,7 +164,7 @@ def test_unknown_option_in_settings_fixture_is_an_error(suite: Suite) -> None:
     [
         ("None", "must be a mapping of words to values, not NoneType"),
         ("['live']", "must be a mapping of words to values, not list"),
-        ("{1: 2}", "has no word 1 (it has: allow, *"),
+        ("{1: 2}", "has no option 1 (it has: allow, *"),
     ],
 )
 def test_settings_fixture_with_wrong_type_is_an_error(suite: Suite, settings: str, message: str) -> None:
