@@ -218,7 +218,7 @@ def test_balance_of_unknown_user_raises_user_not_found() -> None:
         ({"trust": {"https://x": "README.md"}}, ValueError("trust of 'https://x': README.md: is neither PEM nor")),
         ({"faults": "no.toml"}, ValueError("faults: no.toml: can't be read")),
         ({"faults": ["no.toml"]}, ValueError("faults, entry 1: no.toml: can't be read")),
-        ({"faults": "flakey"}, ValueError("faults: there is no preset 'flakey'")),
+        ({"faults": "flakey"}, ValueError("faults: unknown preset 'flakey'")),
         (
             {"trust": {"https://x": 5}},
             TypeError("trust={'https://x': 5}: that must be a mapping of foreign issuers to files of their keys"),
