@@ -15,8 +15,8 @@ from fake_credits.client.server import AsyncServerClient, ServerClient
 from fake_credits.client.user import AsyncUserClient, UserClient
 from fake_credits.clock import Clock, from_ms
 from fake_credits.faults.declarations import rule_from
-from fake_credits.faults.faults import Faults, RuleCriteria
 from fake_credits.faults.effects import HoldAtGate
+from fake_credits.faults.faults import Faults, RuleCriteria
 from fake_credits.faults.gates import Gate
 from fake_credits.faults.rule import RuleOperation
 from fake_credits.http_message import AsyncTransport, Transport

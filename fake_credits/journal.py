@@ -9,18 +9,25 @@ from typing import Literal
 
 import msgspec
 
-from fake_credits.contract import Operation, OperationName
+from fake_credits.contract import OperationName
 from fake_credits.contract.model import Contract
+from fake_credits.contract.types import check_operation
 from fake_credits.control_schemas import RecordedExchange
 
-__all__ = ["ALWAYS_JOURNALED", "MAX_JOURNAL_ENTRIES", "ClientKind", "Journal", "JournalEntry", "JournalHeaders"]
-
-_OPERATION_NAMES = tuple(operation.value for operation in Operation)
+__all__ = [
+    "ALWAYS_JOURNALED",
+    "MAX_JOURNAL_ENTRIES",
+    "ClientKind",
+    "Journal",
+    "JournalEntry",
+    "JournalHeaders",
+]
 
 MAX_JOURNAL_ENTRIES = 10_000
 """The number of exchanges that a journal keeps; older ones are dropped."""
 
 ClientKind = Literal["server", "user", "none"]
+
 
 _CANONICAL_FIELDS = ("phase", "rule", "status", "code", "delta", "reason", "committed", "delivered")
 
@@ -147,8 +154,8 @@ class Journal:
 
         Raises ValueError for an unknown operation: asserting that a misspelt one was not called would always pass.
         """
-        if operation is not None and operation not in _OPERATION_NAMES:
-            raise ValueError(f"there is no operation {operation!r}: choose one of {', '.join(_OPERATION_NAMES)}")
+        if operation is not None:
+            check_operation(operation)
         self._run_due()
         with self._lock:
             entries = tuple(self._entries)
@@ -189,7 +196,7 @@ class JournalHeaders:
 
     def __init__(self, names: Sequence[str], contract: Contract) -> None:
         if isinstance(names, str):
-            raise TypeError(f"keep_headers must be a sequence of names, such as ({names!r},), not a str")
+            raise TypeError(f"keep_headers must be a sequence of names, such as ({names!r},), not a string")
         self.names, self._names_by_raw_name = _default_names(contract.api_key.header, contract.user_token.header)
         if names:
             credential_headers = {contract.api_key.header.lower(), contract.user_token.header.lower()}

@@ -14,8 +14,8 @@ from fake_credits.clock import Clock, from_ms
 from fake_credits.errors import ControlError, GateTimeout, Problem
 from fake_credits.faults.active_rule import ActiveRule
 from fake_credits.faults.declarations import rule_from, rule_to_json
-from fake_credits.faults.faults import Faults
 from fake_credits.faults.effects.base import FaultError
+from fake_credits.faults.faults import Faults
 from fake_credits.faults.gates import Gate
 from fake_credits.faults.scenarios import FAULT_PRESETS, parse_scenario
 from fake_credits.ledger import Account

@@ -40,8 +40,8 @@ from fake_credits.faults import (
     rule_to_json,
 )
 from fake_credits.faults.declarations import describe_match
-from fake_credits.faults.faults import RuleFields
 from fake_credits.faults.effects.base import ALL_OPERATIONS, READ_OPERATIONS, WRITE_OPERATIONS
+from fake_credits.faults.faults import RuleFields
 from fake_credits.faults.rule import OPERATIONS_BY_NAME, effect_for_script_entry
 from fake_credits.models import Reason
 from tests.faults.conftest import call, engine_with_rules
