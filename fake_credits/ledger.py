@@ -312,7 +312,7 @@ class Ledger:
     def _check_application(self, application_id: str) -> None:
         if self._allowed_applications is not None and application_id not in self._allowed_applications:
             allowed = ", ".join(sorted(self._allowed_applications)) or "none"
-            raise ApplicationNotFound(f"there is no application {application_id!r} (known: {allowed})")
+            raise ApplicationNotFound(f"unknown application {application_id!r} (known: {allowed})")
 
     def _not_found_message(self, application_id: str, user_id: str) -> str:
         message = f"application {application_id!r} has no user {user_id!r}"

@@ -86,8 +86,8 @@ def _unique_members(pairs: list[tuple[str, object]]) -> dict[str, object]:
 
 
 def _nests_deeper(value: object, limit: int) -> bool:
+    if limit < 0:
+        return True
     if isinstance(value, dict):
-        value = list(cast("dict[str, object]", value).values())
-    if not isinstance(value, list):
-        return False
-    return limit < 0 or any(_nests_deeper(child, limit - 1) for child in cast("list[object]", value))
+        return any(_nests_deeper(child, limit - 1) for child in cast("dict[str, object]", value).values())
+    return isinstance(value, list) and any(_nests_deeper(child, limit - 1) for child in cast("list[object]", value))
