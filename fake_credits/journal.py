@@ -71,7 +71,7 @@ class Journal:
         self._lock = lock
         self._run_due = run_due
         self._entries: deque[JournalEntry] = deque(maxlen=limit)
-        self._started_count = 0
+        self.started_count = 0
         self.total = 0
         self.seed = 0
         self._total_at_clear = 0
@@ -90,13 +90,8 @@ class Journal:
 
     @property
     def in_flight(self) -> int:
-        """Return the number of exchanges that have begun but not ended."""
-        return self._started_count - self.total
-
-    @property
-    def started_count(self) -> int:
-        """Return the number of exchanges that have begun."""
-        return self._started_count
+        """Return the number of exchanges that have started but not ended."""
+        return self.started_count - self.total
 
     @property
     def dropped(self) -> int:
@@ -106,18 +101,15 @@ class Journal:
     def next_ordinal(self) -> int:
         """Begin an exchange, and return its number; the first is 1."""
         with self._lock:
-            self._started_count += 1
-            return self._started_count
+            self.started_count += 1
+            return self.started_count
 
     def write(self, entry: JournalEntry) -> None:
         """Append an entry, and call ``on_write`` and the watchers."""
         with self._lock:
             self._entries.append(entry)
             self.total += 1
-        if self.on_write is not None:
-            self.on_write(entry)
-        for watcher in self._watchers:
-            watcher(entry)
+        self._notify(self.on_write, entry)
 
     def replace(self, entry: JournalEntry) -> None:
         """Replace the entry with the same ordinal, when an exchange has an effect after it was journalled.
@@ -129,8 +121,11 @@ class Journal:
                 if self._entries[position].ordinal == entry.ordinal:
                     self._entries[position] = entry
                     break
-        if self.on_replace is not None:
-            self.on_replace(entry)
+        self._notify(self.on_replace, entry)
+
+    def _notify(self, callback: Callable[[JournalEntry], None] | None, entry: JournalEntry) -> None:
+        if callback is not None:
+            callback(entry)
         for watcher in self._watchers:
             watcher(entry)
 

@@ -18,7 +18,7 @@ import trio
 
 from fake_credits.client.server import ServerClient
 from fake_credits.client.user import UserClient
-from fake_credits.contract.model import load_contract
+from fake_credits.contract.loading import load_contract
 from fake_credits.errors import (
     ConnectionLost,
     InsufficientCredits,

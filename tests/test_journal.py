@@ -8,7 +8,7 @@ import pytest
 
 from fake_credits import FakeCredits
 from fake_credits.contract import DEFAULT_CONTRACT
-from fake_credits.contract.model import contract_from
+from fake_credits.contract.loading import contract_from
 from fake_credits.journal import MAX_JOURNAL_ENTRIES, Journal, JournalEntry, JournalHeaders
 
 

@@ -9,7 +9,7 @@ from types import ModuleType
 
 import pytest
 
-from fake_credits.contract.model import contract_from
+from fake_credits.contract.loading import contract_from
 from fake_credits.errors import InsufficientCredits
 from fake_credits.faults.scenarios import parse_rules
 from fake_credits.worlds.generator import EDGE_CASES, generate_histories

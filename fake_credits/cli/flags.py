@@ -18,7 +18,7 @@ from urllib.parse import urlsplit
 import click
 
 from fake_credits.contract import DEFAULT_CONTRACT, MAX_AMOUNT, Contract
-from fake_credits.contract.model import load_contract
+from fake_credits.contract.loading import load_contract
 from fake_credits.transports.environment import ENV_VALUE_NAMES
 
 __all__ = [

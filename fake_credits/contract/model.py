@@ -1,4 +1,4 @@
-"""The `Contract`, with a setting for every choice that the API README leaves open, and its TOML files.
+"""The `Contract`, with a setting for every choice that the API README leaves open.
 
 Each setting belongs to a row of CONTRACT.md, "Choices and their knobs".
 """
@@ -8,15 +8,13 @@ import re
 import unicodedata
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from pathlib import Path
 from types import MappingProxyType
-from typing import Any, Literal, cast, get_args, get_origin
+from typing import Any, Literal, cast
 
 from fake_credits.contract import validation
 from fake_credits.contract.types import (
     DEFAULT_ROUTES,
     MAX_AMOUNT,
-    ContractError,
     CredentialHeader,
     Operation,
     RouteTemplate,
@@ -25,13 +23,10 @@ from fake_credits.contract.types import (
 from fake_credits.errors import ApiError
 
 __all__ = [
-    "CONTRACT_FORMAT_VERSION",
     "DEFAULT_CONTRACT",
     "Contract",
     "ContractSetting",
-    "contract_from",
     "id_problem",
-    "load_contract",
     "settings",
 ]
 
@@ -161,96 +156,3 @@ def id_problem(contract: Contract, identifier: str) -> str:
     if contract.id_pattern and not re.fullmatch(contract.id_pattern, identifier):
         return f"must match the contract's pattern {contract.id_pattern}"
     return ""
-
-
-# ------------------------------------------------------------ contract files
-
-CONTRACT_FORMAT_VERSION = 1
-"""The version of the file format, which each file declares as ``version = 1``."""
-
-_NONE_SPELLINGS = {"applications": "open", "key_applications": "open", "floor": "none", "ceiling": "none"}
-_MAX_CONTRACT_FILE_BYTES = 1024 * 1024
-
-
-def load_contract(path: str | Path) -> Contract:
-    """Return the contract that a TOML file describes; missing settings have their defaults.
-
-    Raises ContractError, prefixed with the file name, if the file can't be read, is not valid TOML or has another
-    version, or if a setting is unknown or invalid.
-    """
-    import tomllib  # only for a contract file
-
-    try:
-        with Path(path).open("rb") as file:
-            text = file.read(_MAX_CONTRACT_FILE_BYTES + 1)
-        if len(text) > _MAX_CONTRACT_FILE_BYTES:
-            raise ContractError("the file", f"is larger than {_MAX_CONTRACT_FILE_BYTES} bytes")
-        contract = contract_from(tomllib.loads(text.decode("utf-8")))
-        # Paths are relative to the contract file, not to the working directory.
-        trust = {issuer: str(Path(path).parent / keys) for issuer, keys in contract.trust.items()}
-        return dataclasses.replace(contract, trust=trust) if trust else contract
-    except OSError as error:
-        raise ContractError(str(path), f"can't be read: {error.strerror}") from None
-    except (tomllib.TOMLDecodeError, UnicodeDecodeError, RecursionError) as error:
-        raise ContractError(str(path), f"is not valid TOML: {error}") from None
-    except ContractError as error:
-        raise ContractError(str(path), str(error)) from None
-
-
-def contract_from(document: Mapping[str, object]) -> Contract:
-    """Return the contract that a parsed document describes; raise ContractError."""
-    fields_by_name = {spec.name: spec for spec in dataclasses.fields(Contract)}
-    version = document.get("version")
-    if version != CONTRACT_FORMAT_VERSION or isinstance(version, bool):
-        raise ContractError("version", f"must be {CONTRACT_FORMAT_VERSION}, not {version!r}")
-    kwargs: dict[str, object] = {}
-    for key, value in document.items():
-        if key == "version":
-            continue
-        if key not in fields_by_name:
-            raise ContractError(key, f"unknown setting{validation.suggest_choices(key, fields_by_name)}")
-        kwargs[key] = _convert_value(key, fields_by_name[key].type, value)
-    return Contract(**kwargs)  # type: ignore[arg-type] # each value has been converted to the type of its setting
-
-
-def _convert_value(key: str, annotation: object, value: object) -> object:
-    if key == "routes":
-        return {**DEFAULT_ROUTES, **_parse_routes(_require_table(key, value))}
-    if annotation is CredentialHeader:
-        header, _, scheme = _require_string(key, value).partition(":")
-        return CredentialHeader(header.strip(), scheme.strip())
-    if key in _NONE_SPELLINGS and value == _NONE_SPELLINGS[key]:
-        return None
-    if any(get_origin(each) is tuple for each in (annotation, *get_args(annotation))):
-        if not isinstance(value, list):
-            alternative = f" or {_NONE_SPELLINGS[key]!r}" if key in _NONE_SPELLINGS else ""
-            raise ContractError(key, f"must be a list of strings{alternative}, not {value!r}")
-        return tuple(_require_string(key, item) for item in cast("list[object]", value))
-    if get_origin(annotation) is Mapping:
-        return dict(_require_table(key, value))
-    return _require_string(key, value) if annotation is str else value
-
-
-def _parse_routes(table: Mapping[str, object]) -> dict[Operation, RouteTemplate]:
-    routes: dict[Operation, RouteTemplate] = {}
-    for name, value in table.items():
-        if name not in Operation.__members__.values():
-            operation_names = [operation.value for operation in Operation]
-            raise ContractError(
-                f"routes.{name}", f"unknown operation{validation.suggest_choices(name, operation_names)}"
-            )
-        method, _, path = _require_string(f"routes.{name}", value).partition(" ")
-        routes[Operation(name)] = RouteTemplate(method, path.strip())
-    return routes
-
-
-def _require_table(key: str, value: object) -> Mapping[str, object]:
-    if not isinstance(value, dict):
-        raise ContractError(key, f"must be a table, not {value!r}")
-    return cast("dict[str, object]", value)
-
-
-def _require_string(key: str, value: object) -> str:
-    if not isinstance(value, str):
-        raise ContractError(key, f"must be a string, not {value!r}")
-    return value

@@ -44,6 +44,7 @@ MAX_CACHED_TOKENS: Final = 1024
 """The maximum number of cached tokens; one more empties the cache."""
 
 _BASE64URL_PATTERN = re.compile(r"[A-Za-z0-9_-]*")
+_LEEWAY_S = 5
 _MAX_DATE_S: Final = MAX_TIMESTAMP_MS // 1000
 
 # RFC 7515, section 4.1: the first makes extensions mandatory, the others let a token choose its own key.
@@ -121,14 +122,13 @@ class Verifier:
         claims = MappingProxyType(parse_json_object(payload, "payload"))
         issuer = self._find_issuer(claims)
         if key.algorithm not in issuer.algorithms or key not in issuer.keys.published_keys():
-            raise InvalidToken(
+            raise _invalid_token(
+                "key_of_another_issuer",
                 f"the token's key {short_repr(key.kid)} ({key.algorithm}) doesn't belong to {short_repr(issuer.url)}",
-                auth_reason="key_of_another_issuer",
             )
         valid_from_ms, valid_until_ms = _check_times(claims, issuer, now_ms)
         _check_audience(claims, issuer)
-        _check_authorized_party(claims, issuer)
-        verified = VerifiedToken(_read_user_id(claims, issuer, self._contract), issuer.url, claims)
+        verified = VerifiedToken(_read_user_id(claims, self._contract), issuer.url, claims)
         return _CacheEntry(verified, issuer, valid_from_ms, valid_until_ms)
 
     def _find_issuer(self, claims: _Claims) -> Issuer:
@@ -136,10 +136,12 @@ class Verifier:
         issuer = self._by_url.get(url) if isinstance(url, str) else None
         if issuer is None:
             trusted = " or ".join(map(short_repr, self._by_url)) or "no issuer"
-            raise InvalidToken(
-                f"the token's iss is {short_repr(url)}; this sandbox trusts {trusted}", auth_reason="wrong_issuer"
-            )
+            raise _invalid_token("wrong_issuer", f"the token's iss is {short_repr(url)}; this sandbox trusts {trusted}")
         return issuer
+
+
+def _invalid_token(reason: str, message: str) -> InvalidToken:
+    return InvalidToken(message, auth_reason=reason)
 
 
 def verify_signature(token: str, issuers: Sequence[Issuer]) -> tuple[bytes, VerifyingKey]:
@@ -148,16 +150,16 @@ def verify_signature(token: str, issuers: Sequence[Issuer]) -> tuple[bytes, Veri
     The payload is not decoded: the caller must check that it names the key's issuer.
     """
     if len(token) > MAX_TOKEN_BYTES:
-        raise InvalidToken(f"the token has {len(token)} bytes, over {MAX_TOKEN_BYTES}", auth_reason="oversize")
+        raise _invalid_token("oversize", f"the token has {len(token)} bytes, over {MAX_TOKEN_BYTES}")
     segments = token.split(".")
     if len(segments) != 3:
-        raise InvalidToken(f"the token has {len(segments)} segments; a JWT has three", auth_reason="malformed_segments")
+        raise _invalid_token("malformed_segments", f"the token has {len(segments)} segments; a JWT has three")
     header, payload, signature = map(_decode_segment, segments, ("header", "payload", "signature"))
     message = token[: token.rindex(".")].encode("ascii")
     for key in _candidate_keys(_read_header(header), issuers):
         if key.verifies(message, signature):
             return payload, key
-    raise InvalidToken("the token was not signed by the key that its header names", auth_reason="bad_signature")
+    raise _invalid_token("bad_signature", "the token was not signed by the key that its header names")
 
 
 def _decode_segment(segment: str, name: str) -> bytes:
@@ -166,7 +168,7 @@ def _decode_segment(segment: str, name: str) -> bytes:
         data = base64.urlsafe_b64decode(segment + "=" * (-len(segment) % 4))
         if base64.urlsafe_b64encode(data).rstrip(b"=").decode() == segment:
             return data
-    raise InvalidToken(f"the token's {name} is not base64url without padding", auth_reason="malformed_base64url")
+    raise _invalid_token("malformed_base64url", f"the token's {name} is not base64url without padding")
 
 
 def parse_json_object(data: bytes, part: Literal["header", "payload"]) -> dict[str, object]:
@@ -174,24 +176,23 @@ def parse_json_object(data: bytes, part: Literal["header", "payload"]) -> dict[s
     try:
         value = parse_json(data, name=f"the token's {part}", max_depth=MAX_JSON_DEPTH)
     except DuplicateMember as error:
-        raise InvalidToken(str(error), auth_reason=f"duplicate_{part}_member") from None
+        raise _invalid_token(f"duplicate_{part}_member", str(error)) from None
     except JsonError as error:
-        raise InvalidToken(str(error), auth_reason=f"malformed_{part}") from None
+        raise _invalid_token(f"malformed_{part}", str(error)) from None
     if not isinstance(value, dict):
-        raise InvalidToken(f"the token's {part} is not a JSON object", auth_reason=f"malformed_{part}")
+        raise _invalid_token(f"malformed_{part}", f"the token's {part} is not a JSON object")
     return cast("dict[str, object]", value)
 
 
 def _read_header(header: bytes) -> dict[str, object]:
     if len(header) > MAX_TOKEN_HEADER_BYTES:
-        raise InvalidToken(
-            f"the token's header has {len(header)} bytes, over {MAX_TOKEN_HEADER_BYTES}",
-            auth_reason="oversize_header",
+        raise _invalid_token(
+            "oversize_header", f"the token's header has {len(header)} bytes, over {MAX_TOKEN_HEADER_BYTES}"
         )
     members = parse_json_object(header, "header")
     for name in _FORBIDDEN_HEADER_MEMBERS:
         if name in members:
-            raise InvalidToken(f"the token's header has {name!r}, which is not supported", auth_reason="refused_header")
+            raise _invalid_token("refused_header", f"the token's header has {name!r}, which is not supported")
     return members
 
 
@@ -201,17 +202,15 @@ def _candidate_keys(members: Mapping[str, object], issuers: Sequence[Issuer]) ->
     key_sets = [issuer.keys for issuer in issuers if algorithm in issuer.algorithms]
     if not key_sets:
         trusted = " or ".join(sorted({name for issuer in issuers for name in issuer.algorithms})) or "no algorithm"
-        raise InvalidToken(
-            f"the token's alg is {short_repr(algorithm)}; this sandbox accepts {trusted}",
-            auth_reason="algorithm_not_allowed",
+        raise _invalid_token(
+            "algorithm_not_allowed", f"the token's alg is {short_repr(algorithm)}; this sandbox accepts {trusted}"
         )
     if "kid" in members:
         return _keys_by_kid(members["kid"], algorithm, key_sets)
     candidates = {key for keys in key_sets for key in keys.published_keys() if key.algorithm == algorithm}
     if len(candidates) != 1:
-        raise InvalidToken(
-            f"the token has no kid, and {len(candidates)} keys could have signed it with {algorithm}",
-            auth_reason="missing_kid",
+        raise _invalid_token(
+            "missing_kid", f"the token has no kid, and {len(candidates)} keys could have signed it with {algorithm}"
         )
     return list(candidates)
 
@@ -220,15 +219,13 @@ def _keys_by_kid(kid: object, algorithm: object, key_sets: Sequence[KeySet]) -> 
     named = [key for keys in key_sets if isinstance(kid, str) and (key := keys.find(kid))]
     if not named:
         kids = dict.fromkeys(short_repr(key.kid) for keys in key_sets for key in keys.published_keys())
-        raise InvalidToken(
-            f"kid {short_repr(kid)} is not in the JWKS (known: {', '.join(list(kids)[:10]) or 'none'})",
-            auth_reason="unknown_kid",
+        raise _invalid_token(
+            "unknown_kid", f"kid {short_repr(kid)} is not in the JWKS (known: {', '.join(list(kids)[:10]) or 'none'})"
         )
     candidates = [key for key in named if key.algorithm == algorithm]
     if not candidates:
-        raise InvalidToken(
-            f"the token's alg is {algorithm}, but the key {short_repr(kid)} is for {named[0].algorithm}",
-            auth_reason="key_mismatch",
+        raise _invalid_token(
+            "key_mismatch", f"the token's alg is {algorithm}, but the key {short_repr(kid)} is for {named[0].algorithm}"
         )
     return candidates
 
@@ -237,8 +234,8 @@ def _check_times(claims: _Claims, issuer: Issuer, now_ms: int) -> tuple[int, int
     """Return the start and end of the token's validity; raise if it isn't valid now (RFC 7519, 4.1.4-6)."""
     exp = _numeric_date(claims, "exp")
     if exp is None:
-        raise InvalidToken("the token has no exp, which is required", auth_reason="missing_exp")
-    valid_until_ms = math.ceil((exp + issuer.leeway_s) * 1000)
+        raise _invalid_token("missing_exp", "the token has no exp, which is required")
+    valid_until_ms = math.ceil((exp + _LEEWAY_S) * 1000)
     if now_ms >= valid_until_ms:
         ago = _format_seconds(now_ms / 1000 - exp)
         raise TokenExpired(f"the token expired {ago} ago on the sandbox's clock", auth_reason="expired")
@@ -246,7 +243,7 @@ def _check_times(claims: _Claims, issuer: Issuer, now_ms: int) -> tuple[int, int
     for name, reason in (("nbf", "not_yet_valid"), ("iat", "issued_in_future")):
         date = _numeric_date(claims, name)
         if date is not None:
-            valid_from_ms = max(valid_from_ms, math.ceil((date - issuer.leeway_s) * 1000))
+            valid_from_ms = max(valid_from_ms, math.ceil((date - _LEEWAY_S) * 1000))
             if now_ms < valid_from_ms:
                 ahead = _format_seconds(date - now_ms / 1000)
                 raise InvalidToken(f"the token's {name} is {ahead} ahead of the sandbox's clock", auth_reason=reason)
@@ -259,9 +256,9 @@ def _numeric_date(claims: _Claims, name: str) -> int | float | None:
         return None
     value = claims[name]
     if isinstance(value, bool) or not isinstance(value, int | float):
-        raise InvalidToken(f"the token's {name} is {short_repr(value)}, not a number", auth_reason=f"malformed_{name}")
+        raise _invalid_token(f"malformed_{name}", f"the token's {name} is {short_repr(value)}, not a number")
     if not -_MAX_DATE_S <= value <= _MAX_DATE_S:
-        raise InvalidToken(f"the token's {name} is after the year 9999", auth_reason=f"malformed_{name}")
+        raise _invalid_token(f"malformed_{name}", f"the token's {name} is after the year 9999")
     return value
 
 
@@ -275,30 +272,18 @@ def _check_audience(claims: _Claims, issuer: Issuer) -> None:
     if all(isinstance(name, str) for name in names) and any(name in accepted for name in names):
         return
     expected = " or ".join(map(short_repr, accepted)) or "a token without aud (its issuer has no audience configured)"
-    raise InvalidToken(
-        f"the token's aud is {short_repr(claims.get('aud'))}; this sandbox requires {expected}",
-        auth_reason="wrong_audience",
+    raise _invalid_token(
+        "wrong_audience", f"the token's aud is {short_repr(claims.get('aud'))}; this sandbox requires {expected}"
     )
 
 
-def _check_authorized_party(claims: _Claims, issuer: Issuer) -> None:
-    """Raise InvalidToken for a token of another party, if the issuer lists its parties."""
-    if issuer.authorized_parties and claims.get("azp") not in issuer.authorized_parties:
-        expected = " or ".join(map(short_repr, issuer.authorized_parties))
-        raise InvalidToken(
-            f"the token's azp is {short_repr(claims.get('azp'))}; this sandbox requires {expected}",
-            auth_reason="wrong_azp",
-        )
-
-
-def _read_user_id(claims: _Claims, issuer: Issuer, contract: Contract) -> str:
-    name = issuer.user_claim
-    value = claims.get(name)
+def _read_user_id(claims: _Claims, contract: Contract) -> str:
+    value = claims.get("sub")
     if value is None:
-        raise InvalidToken(f"the token has no {name}, which identifies the user", auth_reason="missing_user")
+        raise _invalid_token("missing_user", "the token has no sub, which identifies the user")
     problem = id_problem(contract, value) if isinstance(value, str) and value else "must be a non-empty string"
     if not isinstance(value, str) or problem:
-        raise InvalidToken(f"the token's {name} is {short_repr(value)}: it {problem}", auth_reason="malformed_user")
+        raise _invalid_token("malformed_user", f"the token's sub is {short_repr(value)}: it {problem}")
     return value
 
 

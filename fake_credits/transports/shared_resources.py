@@ -76,7 +76,7 @@ class SharedResources:
             raise TypeError(
                 f"contract must be a Contract, or the name of a contract file, not {file_or_contract!r:.80}"
             )
-        from fake_credits.contract.model import load_contract  # needed only for a contract file
+        from fake_credits.contract.loading import load_contract  # needed only for a contract file
 
         with self._lock:
             if file_or_contract not in self._contracts:

@@ -16,7 +16,7 @@ from fake_credits.client.http import AsyncNetworkTransport, NetworkTransport
 from fake_credits.client.server import AsyncServerClient, ServerClient
 from fake_credits.client.user import AsyncUserClient, UserClient
 from fake_credits.contract import DEFAULT_CONTRACT, Contract
-from fake_credits.contract.model import load_contract
+from fake_credits.contract.loading import load_contract
 from fake_credits.fake import ClientMode, FakeCredits
 from fake_credits.transports.in_process import (
     IN_PROCESS_BASE_URL,

@@ -12,7 +12,7 @@ from click.testing import CliRunner
 
 from fake_credits.cli.main import cli
 from fake_credits.client.server import ServerClient
-from fake_credits.contract.model import load_contract
+from fake_credits.contract.loading import load_contract
 from tests.cli.conftest import CliProcess
 
 CONTRACT = 'version = 1\n[routes]\ngetBalance = "GET /v9/{applicationId}/{userId}/credits"\n'

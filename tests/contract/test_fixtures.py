@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 
 from fake_credits.contract import DEFAULT_CONTRACT, Contract, CredentialHeader, Operation
-from fake_credits.contract.model import load_contract
+from fake_credits.contract.loading import load_contract
 from fake_credits.errors import ERRORS
 
 FOLDER = Path(__file__).parents[2] / "fixtures" / "contracts"

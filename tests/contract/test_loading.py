@@ -13,7 +13,7 @@ from fake_credits.contract import (
     RouteTemplate,
     settings,
 )
-from fake_credits.contract.model import contract_from, load_contract
+from fake_credits.contract.loading import contract_from, load_contract
 
 
 def test_file_with_only_a_version_is_the_default_contract() -> None:

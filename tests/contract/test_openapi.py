@@ -13,7 +13,7 @@ from openapi_spec_validator import OpenAPIV31SpecValidator
 from fake_credits.api.openapi import openapi_document
 from fake_credits.cli.main import cli
 from fake_credits.contract import DEFAULT_CONTRACT, Contract, CredentialHeader, Operation, RouteTemplate
-from fake_credits.contract.model import load_contract
+from fake_credits.contract.loading import load_contract
 from fake_credits.errors import ERRORS
 from fake_credits.fake import FakeCredits
 from fake_credits.http_message import Request

@@ -32,7 +32,7 @@ from fake_credits.faults import (
     Truncate,
     Unauthorized,
 )
-from fake_credits.faults.effects import LIST_OPERATIONS, WRITE_OPERATIONS
+from fake_credits.faults.effects.base import LIST_OPERATIONS, WRITE_OPERATIONS
 from tests.faults.conftest import call, engine_with_rules
 from tests.faults.strategies import EFFECT_STRATEGIES, effects
 
