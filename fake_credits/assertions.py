@@ -46,11 +46,7 @@ class JournalAssertions(Journal):
         return self._build_call(operation, criteria).filter(self.entries())
 
     def assert_called(
-        self,
-        operation: OperationName | None = None,
-        *,
-        times: int | None = None,
-        **criteria: Unpack[Criteria],
+        self, operation: OperationName | None = None, *, times: int | None = None, **criteria: Unpack[Criteria]
     ) -> tuple[JournalEntry, ...]:
         """Assert that a call was made at least once, or exactly ``times`` times, and return its exchanges.
 

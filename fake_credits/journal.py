@@ -14,14 +14,7 @@ from fake_credits.contract.model import Contract
 from fake_credits.contract.types import check_operation
 from fake_credits.control_schemas import RecordedExchange
 
-__all__ = [
-    "ALWAYS_JOURNALED",
-    "MAX_JOURNAL_ENTRIES",
-    "ClientKind",
-    "Journal",
-    "JournalEntry",
-    "JournalHeaders",
-]
+__all__ = ["ALWAYS_JOURNALED", "MAX_JOURNAL_ENTRIES", "ClientKind", "Journal", "JournalEntry", "JournalHeaders"]
 
 MAX_JOURNAL_ENTRIES = 10_000
 """The number of exchanges that a journal keeps; older ones are dropped."""

@@ -25,13 +25,7 @@ from fake_credits.faults.effects.timing import Distribution
 from fake_credits.faults.rule import OPERATIONS_BY_NAME, SCRIPT_ACTIONS, Rule, RuleOperation
 from fake_credits.text import short_repr
 
-__all__ = [
-    "catalogue",
-    "describe_match",
-    "lost_response",
-    "rule_from",
-    "rule_to_json",
-]
+__all__ = ["catalogue", "describe_match", "lost_response", "rule_from", "rule_to_json"]
 
 _RULE_FIELDS = tuple(spec.name for spec in fields(Rule) if spec.name != "effect")
 _EMPTY_CRITERIA: Mapping[str, object] = {"application": "", "user": "", "client": "", "reason": "", "header": {}}

@@ -12,13 +12,7 @@ from fake_credits.contract import Contract, CredentialHeader
 from fake_credits.errors import AmbiguousCredentials, MissingCredentials
 from fake_credits.tokens.verifying import MAX_TOKEN_BYTES
 
-__all__ = [
-    "AUTH_FAILURE_REASONS",
-    "Credential",
-    "CredentialKind",
-    "CredentialReader",
-    "peek_claims",
-]
+__all__ = ["AUTH_FAILURE_REASONS", "Credential", "CredentialKind", "CredentialReader", "peek_claims"]
 
 CredentialKind = Literal["server", "user"]
 

@@ -10,15 +10,7 @@ from typing import Final
 from fake_credits.tokens.keys import KeySet, SigningKey, SigningKeys, read_key_file
 from fake_credits.tokens.providers import PLAIN_PROVIDER, AuthProvider
 
-__all__ = [
-    "SANDBOX_CLAIM",
-    "Issuer",
-    "Minter",
-    "encode_json",
-    "encode_jws",
-    "encode_segment",
-    "trusted_issuer",
-]
+__all__ = ["SANDBOX_CLAIM", "Issuer", "Minter", "encode_json", "encode_jws", "encode_segment", "trusted_issuer"]
 
 SANDBOX_CLAIM: Final = "fake_credits_sandbox"
 """The private claim that names a token's sandbox; the caller passes it in ``claims``."""
@@ -84,12 +76,7 @@ class Minter:
         return {**common, **aud, **self.provider.extra_claims(user_id, now_s)}
 
     def mint(
-        self,
-        user_id: str,
-        *,
-        now_ms: int,
-        expires_in_s: int | None = None,
-        claims: Mapping[str, object] | None = None,
+        self, user_id: str, *, now_ms: int, expires_in_s: int | None = None, claims: Mapping[str, object] | None = None
     ) -> str:
         """Return a signed token (compact JWS, RFC 7515) for a user, issued at ``now_ms`` (ms since 1970).
 

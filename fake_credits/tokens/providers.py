@@ -61,11 +61,7 @@ def _supabase_claims(_user_id: str, _now_s: int) -> dict[str, object]:
 
 
 def _firebase_claims(user_id: str, now_s: int) -> dict[str, object]:
-    return {
-        "auth_time": now_s,
-        "user_id": user_id,
-        "firebase": {"identities": {}, "sign_in_provider": "custom"},
-    }
+    return {"auth_time": now_s, "user_id": user_id, "firebase": {"identities": {}, "sign_in_provider": "custom"}}
 
 
 PLAIN_PROVIDER: Final = AuthProvider(

@@ -4,14 +4,7 @@ import itertools
 from dataclasses import dataclass
 from typing import Literal, cast, get_args
 
-from fake_credits.faults.effects.base import (
-    Effect,
-    FaultContext,
-    FaultError,
-    check_choice,
-    check_int,
-    check_number,
-)
+from fake_credits.faults.effects.base import Effect, FaultContext, FaultError, check_choice, check_int, check_number
 from fake_credits.faults.effects.timing import MAX_DELAY_MS
 from fake_credits.faults.waits import Drain, Forever, Sleep
 from fake_credits.http_message import Connection, Response
