@@ -154,7 +154,7 @@ NO_REQUEST_HINT = (
 
 @dataclass(frozen=True, slots=True)
 class JournalSnapshot:
-    """The journal as an assertion saw it: the exchanges, and what is missing among them.
+    """The journal at the time of an assertion.
 
     ``dropped`` older ones are no longer kept, ``in_flight`` have not ended. ``api_key`` is not to be shown.
     """

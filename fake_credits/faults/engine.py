@@ -213,10 +213,8 @@ class _Matcher:
             return keyed_random(self._seed, "chance", active.name, *call_key, ordinal) < probability
         if self._shared_draw < 0:
             self._shared_draw = keyed_random(self._seed, "chance", "", *call_key, ordinal)
-        lower_bound, self._cumulative_probability = (
-            self._cumulative_probability,
-            self._cumulative_probability + probability,
-        )
+        lower_bound = self._cumulative_probability
+        self._cumulative_probability += probability
         return lower_bound <= self._shared_draw < self._cumulative_probability
 
 
@@ -262,14 +260,10 @@ def _check_total_probability(new: ActiveRule, others: Iterable[ActiveRule]) -> N
 
 def _can_overlap(first: ActiveRule, second: ActiveRule) -> bool:
     """Return whether one call can match both rules."""
+    if first.start_ms >= second.end_ms or second.start_ms >= first.end_ms:
+        return False
     pairs = ((getattr(first.rule, name), getattr(second.rule, name)) for name in _CRITERIA)
-    return (
-        first.start_ms < second.end_ms
-        and second.start_ms < first.end_ms
-        and all(
-            first_value == second_value or not first_value or not second_value for first_value, second_value in pairs
-        )
-    )
+    return all(one == other or not one or not other for one, other in pairs)
 
 
 def _total_share(rules: Iterable[ActiveRule]) -> float:

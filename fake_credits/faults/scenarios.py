@@ -136,19 +136,13 @@ def latency_rules(value: object) -> tuple[Rule, ...]:
     """
     if value is None:
         return ()
-    by_operation = cast("Mapping[str, object]", value if isinstance(value, Mapping) else {"*": value})
-    return tuple(
-        Rule(
-            effect=Latency(
-                parse_distribution(
-                    value, DEFAULT_LATENCY_NAME if operation == "*" else f"{DEFAULT_LATENCY_NAME} of {operation}"
-                )
-            ),
-            operation=cast("RuleOperation", operation),  # checked by the rule
-            name=DEFAULT_LATENCY_NAME,
-        )
-        for operation, value in by_operation.items()
-    )
+    rules: list[Rule] = []
+    by_operation = cast("Mapping[RuleOperation, object]", value if isinstance(value, Mapping) else {"*": value})
+    for operation, delay in by_operation.items():
+        field = DEFAULT_LATENCY_NAME if operation == "*" else f"{DEFAULT_LATENCY_NAME} of {operation}"
+        effect = Latency(parse_distribution(delay, field))
+        rules.append(Rule(effect, operation=operation, name=DEFAULT_LATENCY_NAME))
+    return tuple(rules)
 
 
 def _with_source(value: object, source: str) -> Iterator[_SourcedRule]:

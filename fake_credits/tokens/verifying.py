@@ -122,10 +122,9 @@ class Verifier:
         claims = MappingProxyType(parse_json_object(payload, "payload"))
         issuer = self._find_issuer(claims)
         if key.algorithm not in issuer.algorithms or key not in issuer.keys.published_keys():
-            raise _invalid_token(
-                "key_of_another_issuer",
-                f"the token's key {short_repr(key.kid)} ({key.algorithm}) doesn't belong to {short_repr(issuer.url)}",
-            )
+            key_label = f"{short_repr(key.kid)} ({key.algorithm})"
+            problem = f"the token's key {key_label} doesn't belong to {short_repr(issuer.url)}"
+            raise _invalid_token("key_of_another_issuer", problem)
         valid_from_ms, valid_until_ms = _check_times(claims, issuer, now_ms)
         _check_audience(claims, issuer)
         verified = VerifiedToken(_read_user_id(claims, self._contract), issuer.url, claims)

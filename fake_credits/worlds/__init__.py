@@ -51,8 +51,5 @@ class WorldLibrary:
         if profile is None and path.suffix != ".toml":
             return load_world(path)
         profile = profile or load_profile(path)
-        return (
-            make_world(profile, seed)
-            if profile.transactions > MAX_KEPT_TRANSACTIONS
-            else self._cached_make_world(profile, seed)
-        )
+        is_large = profile.transactions > MAX_KEPT_TRANSACTIONS
+        return make_world(profile, seed) if is_large else self._cached_make_world(profile, seed)

@@ -132,11 +132,8 @@ GENERATOR_VERSION = 1
 _HOUR_MS = 3_600_000
 _MONTH_MS = 30 * 24 * _HOUR_MS
 _REGULAR, _DEPLETED, _CHURNED = range(3)
-_GRANT_CODE, _CONSUME_CODE, _REFUND_CODE = (
-    REASON_CODES[Reason.GRANT],
-    REASON_CODES[Reason.CONSUME],
-    REASON_CODES[Reason.REFUND],
-)
+_GRANT, _CONSUME, _REFUND = Reason.GRANT, Reason.CONSUME, Reason.REFUND
+_GRANT_CODE, _CONSUME_CODE, _REFUND_CODE = REASON_CODES[_GRANT], REASON_CODES[_CONSUME], REASON_CODES[_REFUND]
 _MIN_TRANSACTIONS = 3
 _SIGNUP_PERIOD_SHARE = 0.97
 """The part of a world's past in which users sign up, at a growing rate."""
@@ -253,12 +250,8 @@ def _draw_history(draw: Callable[[], float], profile: Profile, lifetime: _Lifeti
     A consumption leaves at least one credit, so that the last consumption of a user who runs dry can take it.
     """
     deltas, codes, times = [profile.signup_grant], [_GRANT_CODE], [lifetime.created_ms]
-    balance, refundable, next_grant_ms, months = (
-        profile.signup_grant,
-        0,
-        lifetime.created_ms + _MONTH_MS,
-        lifetime.months,
-    )
+    balance, refundable = profile.signup_grant, 0
+    next_grant_ms, months = lifetime.created_ms + _MONTH_MS, lifetime.months
     smallest, largest, refund_share = profile.smallest_consumption, profile.largest_consumption, profile.refund_share
     depletion_number = len(lifetime.times) if lifetime.is_depleted else 0
     for number, time_ms in enumerate(lifetime.times, 1):
@@ -266,12 +259,8 @@ def _draw_history(draw: Callable[[], float], profile: Profile, lifetime: _Lifeti
             deltas.append(profile.monthly_grant)
             codes.append(_GRANT_CODE)
             times.append(next_grant_ms)
-            balance, next_grant_ms, months, refundable = (
-                balance + profile.monthly_grant,
-                next_grant_ms + _MONTH_MS,
-                months - 1,
-                0,
-            )
+            balance, refundable = balance + profile.monthly_grant, 0
+            next_grant_ms, months = next_grant_ms + _MONTH_MS, months - 1
         size, chance = draw(), draw()
         if number == depletion_number:
             delta, code = -balance, _CONSUME_CODE
@@ -292,8 +281,6 @@ def _draw_history(draw: Callable[[], float], profile: Profile, lifetime: _Lifeti
 
 
 EdgeTransactions = Sequence[tuple[int, Reason]]
-
-_GRANT, _CONSUME, _REFUND = Reason.GRANT, Reason.CONSUME, Reason.REFUND
 
 EDGE_CASES: tuple[tuple[str, EdgeTransactions], ...] = (
     ("no-transactions", ()),
@@ -322,9 +309,7 @@ def edge_histories() -> Iterator[UserHistory]:
     for index, (user_id, rows) in enumerate(EDGE_CASES):
         # One history spans the whole past; in the others, all transactions have the same time.
         step_ms = (WORLD_SPAN_MS - index) // len(rows) if user_id == "10000-rows" else 0
-        deltas, codes = (
-            array("q", [delta for delta, _ in rows]),
-            array("b", [REASON_CODES[reason] for _, reason in rows]),
-        )
+        deltas = array("q", [delta for delta, _ in rows])
+        codes = array("b", [REASON_CODES[reason] for _, reason in rows])
         times = array("q", [index + step_ms * number for number in range(len(rows))])
         yield UserHistory(user_id, index, TransactionColumns(deltas, codes, times))

@@ -196,7 +196,7 @@ class _UserSeeder:
         await self._with_retries(lambda: target.client.create_user(target.application_id, self._id))
 
     async def write_missing(self, count: int, on_progress: ProgressCallback) -> None:
-        """Write what comes after the first ``count`` transactions, and see that the balance is the planned one."""
+        """Write the transactions after the first ``count``, and check that the balance is as planned."""
         if count == _USER_ABSENT:
             count = 0
         else:  # once more: the last write of a run that was ended may have landed since

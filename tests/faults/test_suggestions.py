@@ -40,7 +40,7 @@ MEANINGS: Mapping[str, tuple[dict[str, Any], str]] = {
     "rate": ({"effect": "reset", "rate": 0.5}, "unknown field 'rate': did you mean 'probability'?"),
     "chance": ({"effect": "reset", "chance": 0.5}, "unknown field 'chance': did you mean 'probability'?"),
     "p": ({"effect": "reset", "p": 0.5}, "unknown field 'p': did you mean 'probability'?"),
-    "count": ({"effect": "reset", "count": 1}, "unknown field 'count': did you mean 'times' or 'nth'?"),
+    "count": ({"effect": "reset", "count": 1}, "unknown field 'count': did you mean 'nth' or 'times'?"),
     "n": ({"effect": "reset", "n": 1}, "unknown field 'n': did you mean 'nth' or 'times'?"),
     "skip": ({"script": [503], "skip": 1}, "unknown field 'skip': did you mean 'after'?"),
     "ms": ({"effect": "latency", "ms": 50}, "unknown field 'ms': did you mean 'distribution'?"),
@@ -48,7 +48,7 @@ MEANINGS: Mapping[str, tuple[dict[str, Any], str]] = {
     "delay_ms": ({"effect": "drip", "delay_ms": 50}, "unknown field 'delay_ms': did you mean 'over_ms'?"),
     "status_code": ({"effect": "status", "status_code": 503}, "unknown field 'status_code': did you mean 'status'?"),
     "code": ({"effect": "not_json", "code": 502}, "unknown field 'code': did you mean 'status'?"),
-    "window": ({"effect": "rate_limit", "limit": 1, "window": 1}, "did you mean 'window_s' or 'during'?"),
+    "window": ({"effect": "rate_limit", "limit": 1, "window": 1}, "did you mean 'window_s'?"),
     "misspelt": ({"effect": "reset", "opertion": "getUser"}, "unknown field 'opertion': did you mean 'operation'?"),
     "phase post": (
         {"effect": "reset", "phase": "post"},

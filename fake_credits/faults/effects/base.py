@@ -52,49 +52,38 @@ class FaultError(ValueError):
     """An invalid rule or effect; the message names the field, its value and what is allowed."""
 
 
-_SYNONYMS: Mapping[str, tuple[str, ...]] = {
-    # names of fields
-    "app": ("application",),
-    "calls": ("limit", "times"),
-    "chance": ("probability",),
-    "code": ("status",),
-    "condition": ("where",),
-    "count": ("times", "nth"),
-    "delay": ("distribution", "over_ms", "after_ms", "by_ms", "latency"),
-    "delay_ms": ("distribution", "over_ms", "after_ms", "by_ms"),
-    "endpoint": ("operation",),
-    "max": ("times", "limit"),
-    "ms": ("distribution", "over_ms", "after_ms", "by_ms", "low_ms", "median_ms"),
-    "n": ("nth", "times"),
-    "number": ("nth", "times"),
-    "odds": ("probability",),
-    "p": ("probability",),
-    "period": ("window_s",),
-    "predicate": ("where",),
-    "prob": ("probability",),
-    "rate": ("probability",),
-    "route": ("operation",),
-    "seconds": ("window_s", "retry_after_s", "clock_skew_s"),
-    "skip": ("after",),
-    "stage": ("phase",),
-    "status_code": ("status",),
-    "when": ("phase",),
-    "window": ("window_s", "during"),
+_DELAYS = ("delay", "delay_ms", "ms")
+_SYNONYMS: Mapping[str, Collection[str]] = {
+    # fields
+    "application": ("app",),
+    "operation": ("endpoint", "route"),
+    "phase": ("stage", "when"),
+    "probability": ("chance", "odds", "p", "prob", "rate"),
+    "where": ("condition", "predicate"),
+    "nth": ("count", "n", "number"),
+    "times": ("calls", "count", "max", "n"),
+    "status": ("code", "error", "status_code"),
+    "limit": ("calls", "max"),
+    "window_s": ("period", "seconds", "window"),
+    "distribution": _DELAYS,
+    "after_ms": _DELAYS,
+    "by_ms": _DELAYS,
+    "over_ms": _DELAYS,
     # values
-    "disconnect": ("reset", "close"),
-    "error": ("status",),
-    "post": ("after",),
-    "pre": ("before",),
-    "sleep": ("latency",),
-    "throttle": ("rate_limit",),
-    "timeout": ("hang",),
+    "after": ("post", "skip"),
+    "before": ("pre",),
+    "close": ("disconnect",),
+    "hang": ("timeout",),
+    "latency": ("delay", "sleep"),
+    "rate_limit": ("throttle",),
+    "reset": ("disconnect",),
 }
-"""Names that mean a field or a value under another name, for suggestions; those that apply are suggested."""
+"""Fields and values of faults, with other names for the same thing, for suggestions."""
 
 
 def suggest_name(name: str, allowed: Collection[str], *, prefix: str = ": ") -> str:
     """Return a hint that names what an unknown name means or, if that isn't known, the most similar one."""
-    meant = [synonym for synonym in _SYNONYMS.get(name.lower(), ()) if synonym in allowed]
+    meant = [meaning for meaning, names in _SYNONYMS.items() if name.lower() in names and meaning in allowed]
     return f"{prefix}did you mean {join_choices(meant)}?" if meant else did_you_mean(name, allowed, prefix=prefix)
 
 

@@ -89,11 +89,8 @@ class Truncate(Effect):
     async def apply(self, context: FaultContext) -> None:
         """Send a part of the response."""
         body_size = context.body_size()
-        sent_bytes = (
-            int(body_size * (0.5 if self.fraction is None else self.fraction))
-            if self.at_bytes is None
-            else self.at_bytes
-        )
+        fraction = 0.5 if self.fraction is None else self.fraction
+        sent_bytes = int(body_size * fraction) if self.at_bytes is None else self.at_bytes
         context.set_delivery(Abort(cast("CloseMode", self.then), max(0, min(sent_bytes, body_size - 1))))
 
 

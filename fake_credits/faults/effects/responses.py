@@ -61,7 +61,10 @@ class Status(Effect):
         self._imply(code=_DEFAULT_CODES.get(self.status, "server_error" if self.status >= 500 else "rejected"))
         if not isinstance(self.code, str) or not self.code.isidentifier() or len(self.code) > 64:  # pyright: ignore[reportUnnecessaryIsInstance]
             raise invalid_value("code", self.code, "it must be an identifier such as 'rate_limited'")
-        _check_code_spelling(self.code)
+        hint = did_you_mean(self.code, ERRORS, min_similarity=_TYPO_SIMILARITY)
+        if hint and self.code not in ERRORS and self.code != "rejected":
+            advice = "to inject an unknown code, use one that doesn't resemble a real one"
+            raise FaultError(f"code is {self.code!r}{hint} ({advice})")
         if self.code == InternalError.code:
             raise invalid_value("code", self.code, "it is reserved for bugs in the fake; use 'server_error'")
         if self.retry_after_s is not None:
@@ -78,15 +81,6 @@ class Status(Effect):
         if self.retry_after_s is not None or self.retry_after_form == "garbage":
             retry_after = context.format_retry_after(self.retry_after_s or 0, self.retry_after_form)
         context.respond_with_error(error, status=self.status, retry_after=retry_after)
-
-
-def _check_code_spelling(code: str) -> None:
-    """Reject a code that resembles one of the API's; any other is deliberately unknown."""
-    hint = did_you_mean(code, ERRORS, min_similarity=_TYPO_SIMILARITY)
-    if hint and code not in ERRORS and code != "rejected":
-        raise FaultError(
-            f"code is {code!r}{hint} (to inject an unknown code, use one that doesn't resemble a real one)"
-        )
 
 
 @dataclass(frozen=True, repr=False)
