@@ -26,7 +26,7 @@ def keyed_generator(seed: int, *key: str | int) -> random.Random:
 
 
 def _encode_key(*parts: str | int) -> bytes:
-    """Return an unambiguous encoding of a key: each part is preceded by its type and length."""
+    """Return an unambiguous encoding of a key, in which each part is preceded by its type and length."""
     encoded: list[bytes] = []
     for part in parts:
         data = part.encode("utf-8", "surrogatepass") if isinstance(part, str) else b"%d" % part

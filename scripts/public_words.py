@@ -628,7 +628,7 @@ def _known_keys(wrong: Mapping[str, object]) -> list[str]:
     try:
         fake_credits.FakeCredits(faults=wrong)
     except FaultError as error:
-        listed = re.search(r"there are: ([\w, ]+)\)", str(error))
+        listed = re.search(r"known: ([\w, ]+)\)", str(error))
         if listed:
             return listed[1].split(", ")
     raise RuntimeError("the refusal of an unknown key no longer lists the keys that there are")

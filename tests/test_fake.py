@@ -146,7 +146,7 @@ def test_load_world_adds_users_until_reset(shared: SharedResources) -> None:
         ids = fake.load_world("tiny")
         assert [user.user_id for user in fake.server_client.iter_users("shop")] == ["user-id", *ids]
         assert ids != FakeCredits(shared=shared).load_world("tiny"), "the sandbox's seed is the world's"
-        with pytest.raises(ValueError, match="there is such a user already"):
+        with pytest.raises(ValueError, match="it already exists"):
             fake.load_world("tiny")
         fake.reset()
         assert [user.user_id for user in fake.server_client.iter_users("shop")] == ["user-id"]
@@ -162,7 +162,7 @@ def test_world_file_is_accepted_as_path_and_as_string(shared: SharedResources) -
 
 @pytest.mark.parametrize("name", ["dmo", "nowhere.json"])
 def test_unknown_world_is_rejected(name: str, shared: SharedResources) -> None:
-    with pytest.raises(ValueError, match=f"there is no world '{name}', and no file"):
+    with pytest.raises(ValueError, match=f"unknown world '{name}': it is neither a profile nor a file"):
         FakeCredits(world=name, shared=shared)
     with FakeCredits(shared=shared) as fake, pytest.raises(TypeError, match="a name, a file or a World, not int"):
         fake.load_world(7)  # type: ignore[arg-type] # pyright: ignore[reportArgumentType]
@@ -215,13 +215,13 @@ def test_balance_of_unknown_user_raises_user_not_found() -> None:
         ({"contract": 5}, TypeError("contract=5: it must be a Contract, or the name of a contract file")),
         ({"contract": ""}, TypeError("contract='': it must be a Contract, or the name of a contract file")),
         ({"contract": "no.toml"}, ValueError("contract: no.toml: can't be read")),
-        ({"world": "no.toml"}, ValueError("there is no world 'no.toml', and no file")),
-        ({"world": "README.md"}, ValueError("world: README.md: is not a world, or is damaged")),
+        ({"world": "no.toml"}, ValueError("unknown world 'no.toml': it is neither")),
+        ({"world": "README.md"}, ValueError("world: README.md: is not a world or is damaged")),
         ({"trust": {"https://x": "no.pem"}}, ValueError("trust of 'https://x': no.pem: can't be read")),
         ({"trust": {"https://x": "README.md"}}, ValueError("trust of 'https://x': README.md: is neither PEM nor")),
         ({"faults": "no.toml"}, ValueError("faults: no.toml: can't be read")),
         ({"faults": ["no.toml"]}, ValueError("faults, entry 1: no.toml: can't be read")),
-        ({"faults": "flakey"}, ValueError("faults: there is no preset 'flakey'")),
+        ({"faults": "flakey"}, ValueError("faults: unknown preset 'flakey'")),
         (
             {"trust": {"https://x": 5}},
             TypeError("trust={'https://x': 5}: it must be a mapping of foreign issuers to files with their keys"),
@@ -563,9 +563,9 @@ def test_invalid_id_is_rejected_instead_of_default(shared: SharedResources, user
 @pytest.mark.parametrize(
     ("options", "error"),
     [
-        ({"bad": ""}, ValueError("no bad token ''")),
-        ({"bad": 5}, TypeError("bad must be a str, the name of a kind of bad token, not int")),
-        ({"bad": ["expired"]}, TypeError("bad must be a str, the name of a kind of bad token, not list")),
+        ({"bad": ""}, ValueError("unknown kind of bad token ''")),
+        ({"bad": 5}, TypeError("bad must be the name of a kind of bad token, such as 'expired', not 5")),
+        ({"bad": ["expired"]}, TypeError("bad must be the name of a kind of bad token, such as 'expired', not [")),
         ({"expires_in_s": "5"}, TypeError("expires_in_s must be an int or None, not str")),
         ({"expires_in_s": True}, TypeError("expires_in_s must be an int or None, not bool")),
         ({"expires_in_s": float("nan")}, TypeError("expires_in_s must be an int or None, not float")),

@@ -204,9 +204,9 @@ def test_dry_run_needs_no_target() -> None:
         ),
         (
             ["--out", "w.json", "--profile", "dmo"],
-            "--profile: there is no world 'dmo', and no file: did you mean 'demo'",
+            "--profile: unknown world 'dmo': it is neither a profile nor a file: did you mean 'demo'",
         ),
-        (["--out", "w.json", "--profile", "."], "--profile: the world '.' is a folder"),
+        (["--out", "w.json", "--profile", "."], "--profile: unknown world '.': it is neither a profile nor a file"),
         (["--out", "w.json", "--concurrency", "0"], "--concurrency.*0 is not in the range 1<=x<=100"),
         (["--out", "w.json", "--seed", "x"], "--seed.*'x' is not a valid integer"),
         (["--out", "nowhere/w.json"], "--out.*no folder 'nowhere'"),
@@ -234,8 +234,11 @@ def test_yes_flag_allows_targets_beyond_loopback() -> None:
     ("text", "message"),
     [
         ("version = 1\nusers = -1\n", "users must be from 0 to 1000000, not -1"),
-        ("version = 1\ntop_up = 0\nsignup_grant = 1\nmonthly_grant = 0\n", "can't be met: user 0 of 20 would consume"),
-        ("version = 1\nuser = 1\n", "there is no 'user' in a profile: did you mean 'users'?"),
+        (
+            "version = 1\ntop_up = 0\nsignup_grant = 1\nmonthly_grant = 0\n",
+            "can't be satisfied: user 0 of 20 would consume",
+        ),
+        ("version = 1\nuser = 1\n", "unknown field 'user': did you mean 'users'?"),
     ],
 )
 def test_invalid_profile_exits_with_1_and_writes_nothing(text: str, message: str, tmp_path: Path) -> None:
@@ -252,7 +255,7 @@ def test_truncated_world_file_exits_with_1_and_writes_nothing(tmp_path: Path, se
     file.write_bytes(file.read_bytes()[:-40])
     result = seed_into(server, "cut", "--profile", str(file))
     assert result.exit_code == 1
-    assert "w.json: is not a world, or is damaged" in result.output
+    assert "w.json: is not a world or is damaged" in result.output
     assert count_data(server, "cut") == (0, 0)
 
 
@@ -280,7 +283,7 @@ def test_conflicting_history_names_the_user_and_writes_nothing(server: FakeCredi
     assert result.exit_code == 1
     error = json.loads(result.stdout.splitlines()[-1])["error"]
     assert error.startswith(
-        f"user {last.user_id!r} has a history that does not match the beginning of the plan: its transaction 1 is 99"
+        f"user {last.user_id!r} has a history that does not match the start of the plan: transaction 1 is 99"
     )
     assert count_data(server, "other") == (1, 1)
 

@@ -159,10 +159,10 @@ def test_every_run_variable_has_an_env_placeholder() -> None:
         (["serve", "--api-key", "a\r\nb"], "--api-key.*visible ASCII characters, no blanks"),
         (["serve", "--api-key", "é"], "--api-key.*visible ASCII"),
         (["serve", "--api-key", "k" * 257], "--api-key.*1 to 256"),
-        (["serve", "--scenario", "flakey"], "--scenario.*there is no preset 'flakey': choose flaky"),
+        (["serve", "--scenario", "flakey"], "--scenario.*unknown preset 'flakey': use flaky"),
         (["run", "--scenario", "no.toml", "--", "true"], "--scenario.*no.toml: can't be read: No such file"),
         (["serve", "--latency", "60001"], "--latency.*latency is '60001': ms is 60001.0: it must be"),
-        (["serve", "--latency", "slow"], "--latency.*give milliseconds, 'fixed"),
+        (["serve", "--latency", "slow"], "--latency.*it must be milliseconds, 'fixed"),
         (["serve", "--auth-provider", "clrk"], "--auth-provider.*'clrk' is not one of 'plain', 'clerk'"),
         (["serve", "--ready-file", "nowhere/ready"], "--ready-file.*no folder 'nowhere'"),
         (["serve", "--ready-file", "."], "--ready-file.*is a folder"),
@@ -174,16 +174,22 @@ def test_every_run_variable_has_an_env_placeholder() -> None:
         (["serve", "--cors-origin", "https://app.example/"], "cors_origins.*https://app.example/.*is not an origin"),
         (["serve", "--log", "xml"], "--log.*'xml' is not one of 'text', 'json', 'off'"),
         (["serve", "--balance", "-1"], "--balance.*-1 is not in the range"),
-        (["serve", "--world", "dmo"], "--world: there is no world 'dmo', and no file: did you mean 'demo'"),
-        (["run", "--world", "gone.json", "true"], "--world: there is no world 'gone.json', and no file"),
-        (["run", "--world", ".", "true"], r"--world: the world '.' is a folder \(known: tiny"),
+        (
+            ["serve", "--world", "dmo"],
+            "--world: unknown world 'dmo': it is neither a profile nor a file: did you mean 'demo'",
+        ),
+        (["run", "--world", "gone.json", "true"], "--world: unknown world 'gone.json'"),
+        (
+            ["run", "--world", ".", "true"],
+            r"--world: unknown world '.': .* \(known: tiny",
+        ),
         (["run", "--contract", __file__, "true"], r"--contract.*test_usage\.py: is not valid TOML"),
         (
             ["run", "--trust", f"https://x={__file__}", "true"],
             r"trust of 'https://x': .*test_usage\.py: is neither PEM",
         ),
         (["run", "--contract", ".", "true"], "--contract.*can't be read: Is a directory"),
-        (["run", "--world", "", "true"], "--world: there is no world '', and no file"),
+        (["run", "--world", "", "true"], "--world: unknown world ''"),
         (["run", "--user", "ada=1", "--user", "ada=2", "true"], "--user 'ada' is given 2 times"),
         (
             ["run", "--user", "user-id=5", "--balance", "7", "true"],
@@ -261,7 +267,7 @@ def test_key_file_without_complete_keys_is_rejected(tmp_path: Path) -> None:
         output = reject_key_file(tmp_path / "keys.pem", text)
         assert "keys.pem' holds no signing keys: it has no PEM private key" in output
     output = reject_key_file(tmp_path / "keys.pem", new_private_pem()[:300])
-    assert "keys.pem' holds no signing keys: a private key in PEM (RFC 7468) in it is damaged or cut off" in output
+    assert "keys.pem' holds no signing keys: a PEM private key (RFC 7468) in it is damaged or truncated" in output
 
 
 @pytest.mark.parametrize("arguments", [["--help"], ["serve", "--help"]])

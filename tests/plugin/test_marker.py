@@ -102,7 +102,7 @@ def test_unknown_world_fails_only_its_tests_setup(suite: Suite) -> None:
         """
     )
     result.assert_outcomes(passed=1, errors=1)
-    result.stdout.fnmatch_lines(["the sandbox can't start: there is no world 'edgy', and no file: *'edge'*"])
+    result.stdout.fnmatch_lines(["the sandbox can't start: unknown world 'edgy': *'edge'*"])
 
 
 def test_contradicting_balance_and_users_markers_are_an_error(suite: Suite) -> None:

@@ -100,7 +100,7 @@ def test_report_section_masks_secrets_and_covers_one_test(suite: Suite) -> None:
     assert "one" not in shared_section.split("balances")[0]
     assert shared_section.count("no request reached it.") == 1
     assert "three" in shared_section
-    assert "no request reached it. Give the code under test" in find_section(result, "test_no_exchange")
+    assert "no request reached it. Use one of the fixture's clients" in find_section(result, "test_no_exchange")
     assert "test_unrelated" not in find_section(result, "test_no_exchange")
     text = result.stdout.str()
     assert " fake-credits -" not in text[text.index("_ test_unrelated _") :]

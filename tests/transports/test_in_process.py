@@ -74,7 +74,7 @@ def test_foreign_awaitable_raises_type_error_with_its_repr(sandbox: Sandbox) -> 
     [
         (lambda: asyncio.sleep(1), "Future pending"),
         (lambda: asyncio.get_running_loop().create_future(), "Future pending"),
-        (lambda: asyncio.sleep(0), "a bare yield, as of asyncio.sleep"),
+        (lambda: asyncio.sleep(0), "a bare yield, as in asyncio.sleep"),
     ],
     ids=["sleep", "future", "bare yield"],
 )
