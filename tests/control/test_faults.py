@@ -146,7 +146,7 @@ def test_number_of_rules_is_limited(control: ControlSession) -> None:
     [
         ({"usr": "ada"}, "did you mean 'user'?"),
         ({"user": ""}, "user is '', which is none"),
-        ({"effect": "reset"}, "effect is 'reset', but what is held has a gate: leave it out"),
+        ({"effect": "reset"}, 'effect must be left out for a gate, got "reset"'),
         ({"script": [503]}, "a rule has an effect or a script: give one of them"),
     ],
 )
@@ -208,10 +208,10 @@ def test_release_with_keep_releases_only_the_listed_calls(control: ControlSessio
     ("path", "body", "message"),
     [
         ("/release", {"order": [0]}, "there is no number 0"),
-        ("/release", {"order": "ada"}, "expected `array`"),
-        ("/release", {"order": [1.5]}, "expected"),
-        ("/wait", {"count": 0}, ">= 1"),
-        ("/wait", {"limit_s": 61}, "<= 60"),
+        ("/release", {"order": "ada"}, 'must be an array, got "ada"'),
+        ("/release", {"order": [1.5]}, "order[0]: must be an integer or a string"),
+        ("/wait", {"count": 0}, "count: must be an integer >= 1, got 0"),
+        ("/wait", {"limit_s": 61}, "limit_s: must be a number <= 60.0, got 61"),
     ],
 )
 def test_invalid_gate_release_or_wait_is_rejected(
