@@ -73,7 +73,7 @@ def test_markers_merge_option_by_option(suite: Suite) -> None:
         ("world2=[]", "*test_it: the marker fake_credits has no word 'world2'* (it has: allow, api_key, *"),
         ("faults=503", "*test_it: the marker fake_credits has faults=503: that must be a rule, or a list of them*"),
         ("latency=True", "*test_it: the marker fake_credits has latency=True: that must be milliseconds, *"),
-        ("100", "*test_it: the marker fake_credits takes words only, such as balance=100, not 100"),
+        ("100", "*test_it: the marker fake_credits takes keyword arguments such as balance=100, got 100"),
         ("balance='1'", "*test_it: the marker fake_credits has balance='1': that must be an integer that*"),
     ],
 )
@@ -102,7 +102,7 @@ def test_unknown_world_fails_only_its_tests_setup(suite: Suite) -> None:
         """
     )
     result.assert_outcomes(passed=1, errors=1)
-    result.stdout.fnmatch_lines(["the sandbox can't start: there is no world 'edgy', and no file: *'edge'*"])
+    result.stdout.fnmatch_lines(["cannot create the sandbox: there is no world 'edgy', and no file: *'edge'*"])
 
 
 def test_contradicting_balance_and_users_markers_are_an_error(suite: Suite) -> None:
@@ -123,7 +123,7 @@ def test_contradicting_balance_and_users_markers_are_an_error(suite: Suite) -> N
         """
     )
     result.assert_outcomes(passed=1, errors=1)
-    result.stdout.fnmatch_lines(["the sandbox can't start: balance=7 and users={'user-id': 5} contradict each other*"])
+    result.stdout.fnmatch_lines(["cannot create the sandbox: balance=7 and users={'user-id': 5} contradict*"])
 
 
 def test_invalid_marker_added_at_run_time_fails_the_setup(suite: Suite) -> None:
@@ -147,7 +147,7 @@ def test_invalid_marker_added_at_run_time_fails_the_setup(suite: Suite) -> None:
     result.assert_outcomes(errors=2)
     result.stdout.fnmatch_lines(
         [
-            "the sandbox can't start: there is no JWT preset 'okta': choose one of plain*",
+            "cannot create the sandbox: there is no JWT preset 'okta': choose one of plain*",
             "the marker fake_credits has no word 'sed', did you mean 'seed'?*",
         ]
     )
@@ -228,7 +228,7 @@ def test_marker_without_fixture_fails_its_test(suite: Suite) -> None:
     result.assert_outcomes(errors=3, failed=1, passed=6, skipped=1)
     result.stdout.fnmatch_lines(
         [
-            "the marker's intercept=, balance= would do nothing: this test does not use the fixture fake_credits. *",
+            "the marker's intercept=, balance= has no effect, as this test does not use the fixture fake_credits. *",
             "ERROR test_suite.py::test_unused - Failed: the marker's intercept=, balan*",
             "ERROR test_suite.py::test_unused_beside_the_factory - Failed: *",
             "ERROR test_suite.py::test_unused_parameter?1? - Failed: *",
