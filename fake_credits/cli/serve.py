@@ -61,9 +61,7 @@ def serve(options: ServeFlags) -> int:
             def announce() -> None:
                 env = server_env(sandbox, runner.base_url, control, ca_file)
                 write_ready_file(_format_dotenv(env))
-                print_lines(STDOUT, _format_banner(options, sandbox, env))
-                if options.expose:
-                    print_lines(STDERR, "Warning: --expose: anyone who can reach this port can use the API.")
+                _print_banner(options, sandbox, env)
 
             loop.run(_serve(runner, announce, signals))
     print_problems(sandboxes, options.log)
@@ -149,7 +147,7 @@ def _format_dotenv(env: dict[str, str]) -> str:
     return "".join(f"{name}={shlex.quote(value)}\n" for name, value in env.items() if "\n" not in value)
 
 
-def _format_banner(options: ServeFlags, sandbox: Sandbox, env: dict[str, str]) -> str:
+def _print_banner(options: ServeFlags, sandbox: Sandbox, env: dict[str, str]) -> None:
     contract, base_url = sandbox.contract, env["CREDITS_BASE_URL"]
     route = contract.routes[Operation.CREATE_USER]
     ids = {"{applicationId}": options.application_id, "{userId}": options.user_id}
@@ -160,9 +158,12 @@ def _format_banner(options: ServeFlags, sandbox: Sandbox, env: dict[str, str]) -
     provider_flag = "" if options.auth_provider == "plain" else f" --auth-provider {options.auth_provider}"
     ca_option = f" --cacert {shlex.quote(env[CA_VARIABLE])}" if CA_VARIABLE in env else ""
     hint = "" if options.key_file else " (needs a server with the same --key-file FILE)"
-    return (
+    print_lines(
+        STDOUT,
         f"fake-credits is serving at {base_url}\n\n{exports}\n"
         f"Create a user:\n"
         f"  curl --noproxy '*'{ca_option} -X {route.method} -H {header} {shlex.quote(base_url + path)}\n\n"
-        f"Print a user's token{hint}:\n  fake-credits token USER --key-file {key_file}{provider_flag}\n"
+        f"Print a user's token{hint}:\n  fake-credits token USER --key-file {key_file}{provider_flag}\n",
     )
+    if options.expose:
+        print_lines(STDERR, "Warning: --expose: anyone who can reach this port can use the API.")

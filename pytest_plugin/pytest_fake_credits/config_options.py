@@ -66,6 +66,10 @@ class PluginSetting(NamedTuple):
     source: str
 
 
+def _split_names(text: str) -> tuple[str, ...]:
+    return tuple(text.replace(",", " ").split())
+
+
 PLUGIN_OPTIONS = (
     PluginOption("seed", "random seed of every sandbox", 0, "an integer", int),
     PluginOption("mode", "how the fixtures' clients reach the sandbox", "in-process", choices=("in-process", "live")),
@@ -101,7 +105,7 @@ PLUGIN_OPTIONS = (
         "request headers that the journal keeps, in addition to idempotency-key and traceparent",
         (),
         "names separated by spaces or commas",
-        lambda text: tuple(text.replace(",", " ").split()),
+        _split_names,
         ini_only=True,
     ),
 )
