@@ -1,5 +1,6 @@
 """Access to the control plane: the token header, origins, hosts, routes and strict JSON bodies."""
 
+import inspect
 import re
 import socket
 from pathlib import Path
@@ -12,7 +13,11 @@ from fake_credits.control.routes import CONTROL_ROUTES
 from fake_credits.errors import CONTROL_ERRORS
 from tests.control.conftest import CONTROL_TOKEN, ControlSession
 
-HANDLERS = [getattr(handlers, name) for name in handlers.__all__ if name != "validation_error"]
+HANDLERS = [
+    function
+    for name, function in inspect.getmembers(handlers, inspect.isfunction)
+    if function.__module__ == handlers.__name__ and not name.startswith("_") and name != "validation_error"
+]
 
 
 def test_every_handler_has_one_route_with_a_summary() -> None:
