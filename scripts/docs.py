@@ -247,10 +247,10 @@ def _given(default: object, name: str = "") -> str:
 def commands() -> str:
     """Return the table of commands and their flags."""
     merged: dict[tuple[str, ...], list[str]] = {}
-    for flag in list_flags(cli):
-        default = f"`{flag.default}`" if flag.default else ""
-        row = (f"`{flag.flag}`", f"`{flag.variable}`", default, flag.help)
-        merged.setdefault(row, []).append(f"`{flag.command}`")
+    for command, option in list_flags(cli):
+        default = f"`{option.default}`" if option.show_default else ""
+        row = (f"`{option.opts[0]}`", f"`{option.envvar}`", default, str(option.help))
+        merged.setdefault(row, []).append(f"`{command}`")
     rows = ((", ".join(used_by), *row) for row, used_by in merged.items())
     return table("command | flag | environment | default | what it does", rows)
 

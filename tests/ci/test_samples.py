@@ -20,7 +20,7 @@ SAMPLES = ROOT / "fixtures" / "ci"
 COMPOSE: dict[str, Any] = yaml.safe_load((SAMPLES / "compose.yml").read_text())["services"]
 JOBS: dict[str, Any] = yaml.safe_load((SAMPLES / "github-actions.yml").read_text())["jobs"]
 PORT = ServeFlags().port
-VARIABLES = {flag.variable for flag in list_flags(cli) if flag.command == "serve"}
+VARIABLES = {option.envvar for command, option in list_flags(cli) if command == "serve"}
 
 
 def fake_credits_commands() -> list[list[str]]:

@@ -153,7 +153,7 @@ def test_missing_system_roots_print_a_warning(
     with trust_env(ca, {}) as variables:
         assert set(read_bundles(variables).values()) == {ca.read_text().removeprefix(CA_FILE_COMMENT)}
     assert capsys.readouterr().err == (
-        "Warning: --tls: no root certificates here: the command trusts this server alone\n"
+        "Warning: --tls: no root certificates found, so the command trusts only this server\n"
     )
 
 
@@ -206,7 +206,7 @@ def test_wait_trusts_the_given_ca(shared_server: CliProcess, monkeypatch: pytest
     result = CliRunner().invoke(cli, ["wait", url, "--timeout", "0"])
     assert result.exit_code == 1
     assert "unable to get local issuer certificate" in result.output
-    assert "trust its CA by --ca FILE" in result.output
+    assert "trust its CA with --ca FILE" in result.output
     assert CliRunner().invoke(cli, ["wait", url, "--ca", ca]).exit_code == 0
     monkeypatch.setenv("SSL_CERT_FILE", ca)
     assert CliRunner().invoke(cli, ["wait", url]).exit_code == 0
@@ -267,7 +267,7 @@ def test_tls_ca_never_overwrites_a_foreign_file(tmp_path: Path) -> None:
     file.write_text("the system's")
     result = CliRunner().invoke(cli, ["serve", "--port", "0", "--tls", "--tls-ca", str(file)])
     assert result.exit_code == 2
-    assert "exists and is not a CA of fake-credits: it is left unchanged" in " ".join(result.output.split())
+    assert "exists and was not created by fake-credits; give another file" in " ".join(result.output.split())
     assert file.read_text() == "the system's"
 
 

@@ -69,7 +69,7 @@ def test_seed_fills_a_server_and_prints_plan_progress_and_result(server: FakeCre
     pattern = (
         rf"planning: 60/60.*\nlooking: 5/5 users.*\nWorld 'tiny', seed 0: 5 users, 60 transactions\n"
         rf"  [\d,]+ credits granted, [\d,]+ consumed, [\d,]+ refunded\nTo {server.base_url}, application 'shop', "
-        rf"which has of these\n  0 users and 0 transactions\ncreating: 5/5 users.*\n{PROGRESS_LINE}\n"
+        rf"which already has\n  0 users and 0 transactions\ncreating: 5/5 users.*\n{PROGRESS_LINE}\n"
         r"Written: 5 users and 60 transactions, in \d+\.\d s\n"
     )
     assert re.fullmatch(pattern, result.stderr), result.stderr
@@ -78,14 +78,14 @@ def test_seed_fills_a_server_and_prints_plan_progress_and_result(server: FakeCre
 def test_second_run_finds_all_data_and_writes_nothing(server: FakeCredits) -> None:
     seed_into(server, "twice", "--profile", "tiny", "--seed", "3")
     second = seed_into(server, "twice", "--profile", "tiny", "--seed", "3")
-    assert "which has of these\n  5 users and 60 transactions\nWritten: 0 users and 0 transactions" in second.stderr
+    assert "which already has\n  5 users and 60 transactions\nWritten: 0 users and 0 transactions" in second.stderr
     assert count_data(server, "twice") == (5, 60)
 
 
 def test_dry_run_writes_nothing(server: FakeCredits) -> None:
     result = seed_into(server, "dry", "--profile", "tiny", "--dry-run")
     assert result.exit_code == 0
-    assert result.stderr.endswith("A dry run: nothing is written\n")
+    assert result.stderr.endswith("Dry run: nothing is written\n")
     assert count_data(server, "dry") == (0, 0)
 
 
@@ -193,11 +193,11 @@ def test_dry_run_needs_no_target() -> None:
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
-        ([], "say where the data go: --out FILE or --url URL, or --dry-run"),
-        (["--out", "w.json", "--url", "http://127.0.0.1:1"], "--out and --url exclude each other"),
-        (["--out", "w.json", "--json", "--quiet"], "--json and --quiet exclude each other"),
-        (["--url", "http://127.0.0.1:1"], "--api-key is missing"),
-        (["--url", "https://api.example.com", "--api-key", "k"], "is beyond loopback.*--dry-run, then add --yes"),
+        ([], "missing destination: give --out FILE or --url URL, or --dry-run"),
+        (["--out", "w.json", "--url", "http://127.0.0.1:1"], "--out and --url are mutually exclusive"),
+        (["--out", "w.json", "--json", "--quiet"], "--json and --quiet are mutually exclusive"),
+        (["--url", "http://127.0.0.1:1"], "--url requires --api-key"),
+        (["--url", "https://api.example.com", "--api-key", "k"], "is not on loopback.*--dry-run first, then add --yes"),
         (
             ["--url", "api.example.com", "--api-key", "k"],
             "--url.*'api.example.com' must be an absolute http:// or https:// URL",
@@ -209,7 +209,7 @@ def test_dry_run_needs_no_target() -> None:
         (["--out", "w.json", "--profile", "."], "--profile: unknown world '.': it is neither a profile nor a file"),
         (["--out", "w.json", "--concurrency", "0"], "--concurrency.*0 is not in the range 1<=x<=100"),
         (["--out", "w.json", "--seed", "x"], "--seed.*'x' is not a valid integer"),
-        (["--out", "nowhere/w.json"], "--out.*no folder 'nowhere'"),
+        (["--out", "nowhere/w.json"], "--out.*folder 'nowhere' does not exist"),
         (["--out", "w.json", "--contract", "none.toml"], "--contract.*none.toml: can't be read: No such file"),
     ],
 )
@@ -316,7 +316,7 @@ def test_ctrl_c_exits_with_130_and_prints_how_to_resume(server: FakeCredits) -> 
         [sys.executable, "-c", script], capture_output=True, text=True, check=False, env=clean_environment()
     )
     assert result.returncode == 128 + signal.SIGINT
-    assert result.stderr.endswith("\nInterrupted: the same command goes on from here\n\n")
+    assert result.stderr.endswith("\nInterrupted; rerun the same command to resume\n\n")
     assert "Traceback" not in result.stderr
 
 

@@ -98,12 +98,12 @@ def test_it(fake_credits, shared, intercepting):
         (
             "fake_credits_intercept = credits.internal",
             "",
-            "*the sandbox can't start: invalid base URL 'credits.internal' to intercept: it must start with http*",
+            "*cannot create the sandbox: invalid base URL 'credits.internal' to intercept: it must start with http*",
         ),
         (
             "",
             "@pytest.mark.fake_credits(intercept='https://credits.internal/?a=b')",
-            "the sandbox can't start: invalid base URL 'https://credits.internal/[?]a=b'*: it must not have a query*",
+            "cannot create the sandbox: invalid base URL 'https://credits.internal/[?]a=b'*: it must not have a query*",
         ),
     ],
     ids=["ini", "marker"],
