@@ -166,7 +166,7 @@ def _parse_entry(value: object) -> tuple[Rule, ...]:
     if not isinstance(value, Rule | Effect | Mapping):
         expected = "an effect, a rule, a JSON object, the name of a preset, a scenario file or a list of these"
         raise invalid_value("a fault", value, f"it must be {expected}")
-    return (rule_from(value),)
+    return (rule_from(cast("object", value)),)
 
 
 def _validate_together(sourced_rules: Iterable[_SourcedRule]) -> tuple[Rule, ...]:

@@ -520,7 +520,7 @@ def test_signal_during_world_loading_stops_immediately(number: int, code: int, t
 @pytest.mark.parametrize(
     ("text", "message"),
     [
-        ('{"fake_credits_world": 9}', "is a world of version 9"),
+        ('{"fake_credits_world": 9}', "has version 9"),
         ('{"fake_credits_world": 1, "name"', "is not a world or is damaged"),
     ],
 )
