@@ -217,9 +217,8 @@ def _comparison_table(call: Call, entries: Sequence[JournalEntry], api_key: str)
             is_operation = each.name == "operation"
             actual = _operation_label(entry, api_key) if is_operation else _format_cell(each.read(entry), api_key)
             cells.append(actual if each.matches(entry) else f"!= {actual}")
-        rows.append(
-            [f"#{entry.ordinal}", *(_operation_label(entry, api_key) for _ in operation), *cells, _response_cell(entry)]
-        )
+        label = [_operation_label(entry, api_key) for _ in operation]
+        rows.append([f"#{entry.ordinal}", *label, *cells, _response_cell(entry)])
     return align_columns(rows)
 
 

@@ -130,7 +130,7 @@ def rule_from(source: object, **rule_fields: Any) -> Rule:
         return replace(source, **rule_fields) if rule_fields else source
     if not isinstance(source, Mapping):
         raise invalid_value("a rule", source, "it must be an effect, a Rule or a JSON object")
-    members = {str(name): value for name, value in cast("Mapping[object, object]", source).items()}
+    members: dict[str, Any] = {str(name): value for name, value in cast("Mapping[object, object]", source).items()}
     effect = _pop_effect(members)
     _check_conflicts(members, rule_fields)
     return Rule(effect, **{**members, **rule_fields})

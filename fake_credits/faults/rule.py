@@ -348,12 +348,13 @@ def _validate_script(script: object) -> tuple[int | str, ...]:
 def _parse_during(value: object) -> tuple[Moment, Moment]:
     bounds = [*cast("Sequence[object]", value)] if isinstance(value, Sequence) else []
     if len(bounds) not in (1, 2) or isinstance(value, str):
-        raise invalid_value("during", value, "it must be (start, end) or (start,), as aware datetimes or seconds")
+        expected = "a start and, optionally, an end: datetimes with an offset, or seconds"
+        raise FaultError(f"during is {value!r}: it must be {expected}")
     # TOML has no null: (start,) is open at its end, and 0 at its start.
     start, end = _parse_moment(bounds[0]), _parse_moment(bounds[1]) if len(bounds) > 1 else None
     start = 0 if start is None else start
     if isinstance(start, datetime) is isinstance(end, datetime) and end is not None and not start < end:  # type: ignore[operator]
-        raise invalid_value("during", value, "the start must be before the end")
+        raise FaultError(f"during is {value!r}: the start must be before the end")
     return start, end
 
 

@@ -166,7 +166,7 @@ def _parse_entry(value: object) -> tuple[Rule, ...]:
     if not isinstance(value, Rule | Effect | Mapping):
         expected = "an effect, a rule, a JSON object, the name of a preset, a scenario file or a list of these"
         raise invalid_value("a fault", value, f"it must be {expected}")
-    return (rule_from(value),)
+    return (rule_from(cast("object", value)),)
 
 
 def _validate_together(sourced_rules: Iterable[_SourcedRule]) -> tuple[Rule, ...]:
@@ -263,11 +263,11 @@ def _parse_tables(
 ) -> Iterator[tuple[str, Mapping[str, object]]]:
     entries = table.get(name, [])
     if not isinstance(entries, list | tuple):
-        raise invalid_value(f"{prefix}{name}", entries, "it must be a list of tables")
+        raise invalid_value(f"{prefix}{name}", entries, "it must be a list")
     for number, entry in enumerate(cast("Sequence[object]", entries), 1):
         source = f"{prefix}{name}, entry {number}"
         if not isinstance(entry, Mapping):
-            raise invalid_value(source, entry, "it must be a table")
+            raise invalid_value(source, entry, "it must be a table or an object")
         yield source, cast("Mapping[str, object]", entry)
 
 

@@ -82,14 +82,11 @@ class CredentialReader:
         kinds = [credential.kind for credential in found]
         for kind in kinds:
             if kinds.count(kind) > 1:
-                noun = "API key" if kind == "server" else "user token"
-                raise AmbiguousCredentials(
-                    f"the request has {kinds.count(kind)} {noun}s: send one", auth_reason="repeated"
-                )
+                problem = f"the request has {kinds.count(kind)} {'API keys' if kind == 'server' else 'user tokens'}"
+                raise AmbiguousCredentials(f"{problem}: send one", auth_reason="repeated")
         if self._on_conflict == "refuse":
-            raise AmbiguousCredentials(
-                "the request has both an API key and a user token: send one of them", auth_reason="both"
-            )
+            problem = "the request has both an API key and a user token: send one of them"
+            raise AmbiguousCredentials(problem, auth_reason="both")
         winner: CredentialKind = "server" if self._on_conflict == "key" else "user"
         return found[kinds.index(winner)]
 

@@ -274,15 +274,15 @@ INVALID_SCENARIOS: Mapping[str, tuple[dict[str, Any], str]] = {
     "later version": ({"version": 2}, "version is 2: it must be 1"),
     "true for version": ({"version": True}, "version is true: it must be 1"),
     "unknown preset": ({"preset": "x"}, "preset: unknown preset 'x': use flaky"),
-    "rules as table": ({"rules": {}}, "rules is {}: it must be a list of tables"),
-    "rule as string": ({"rules": ["flaky"]}, "rules, entry 1 is 'flaky': it must be a table"),
+    "rules as table": ({"rules": {}}, "rules is {}: it must be a list"),
+    "rule as string": ({"rules": ["flaky"]}, "rules, entry 1 is 'flaky': it must be a table or an object"),
     "invalid rule": (
         {"rules": [{"effect": "reset"}, {"effect": "reset", "operation": "x"}]},
         "rules, entry 2: operation is 'x': it must be",
     ),
     "unknown effect": ({"rules": [{"effect": "x"}]}, "rules, entry 1: effect is 'x': it must be 'latency'"),
     "invalid latency": ({"latency": "x"}, "latency is 'x': it must be milliseconds"),
-    "changes as number": ({"changes": 5}, "changes is 5: it must be a list of tables"),
+    "changes as number": ({"changes": 5}, "changes is 5: it must be a list"),
     "change without at_s": ({"changes": [{}]}, "changes, entry 1: at_s is missing"),
     "at_s as string": (
         {"changes": [{"at_s": "60"}]},
