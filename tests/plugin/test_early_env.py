@@ -109,7 +109,7 @@ def test_only_modules_that_the_variables_need_are_loaded(suite: Suite, line: str
         ("fake_credits_early_env = perhaps", "ini fake_credits_early_env must be true or false: *'perhaps'"),
         (
             f"{EARLY_ENV}\nfake_credits_auth_provider = clark",
-            "there is no JWT preset 'clark': use one of plain, clerk, *",
+            "unknown auth provider 'clark'; use one of plain, clerk, *",
         ),
         (f"{EARLY_ENV}\nfake_credits_env = A={{url}}", "ini fake_credits_env: 'A={url}' does not have the form *"),
     ],
