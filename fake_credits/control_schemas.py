@@ -9,6 +9,40 @@ from msgspec import Meta
 
 from fake_credits.errors import Problem
 
+__all__ = [
+    "AdvanceClockBody",
+    "CanonicalJournal",
+    "ClockState",
+    "CloseReport",
+    "ErrorBody",
+    "FreezeClockBody",
+    "GateList",
+    "GateState",
+    "HeldCall",
+    "JournalQuery",
+    "JournalState",
+    "JsonMembers",
+    "MakeSandboxBody",
+    "MintTokenBody",
+    "MintedToken",
+    "NoMembers",
+    "PendingAction",
+    "PresetInfo",
+    "PresetList",
+    "ProblemList",
+    "RecordedExchange",
+    "ReleaseGateBody",
+    "RuleList",
+    "RuleState",
+    "SandboxList",
+    "SandboxState",
+    "SetUserBody",
+    "TravelClockBody",
+    "UserQuery",
+    "UserState",
+    "WaitAtGateBody",
+]
+
 JsonMembers = dict[str, object]
 """A rule or a scenario, whose members `fake_credits.faults` validates."""
 

@@ -21,7 +21,7 @@ from pytest_fake_credits.config_options import ENV_FIELDS, PLUGIN_OPTIONS
 from pytest_fake_credits.marker import MARKER_OPTIONS
 
 from fake_credits.assertions import JournalAssertions
-from fake_credits.cli.flags import list_flags
+from fake_credits.cli.flags import FlagOption
 from fake_credits.cli.main import cli
 from fake_credits.contract import DEFAULT_CONTRACT, Operation, settings
 from fake_credits.control.routes import CONTROL_ROUTES, ControlRoute
@@ -247,10 +247,12 @@ def _given(default: object, name: str = "") -> str:
 def commands() -> str:
     """Return the table of commands and their flags."""
     merged: dict[tuple[str, ...], list[str]] = {}
-    for command, option in list_flags(cli):
-        default = f"`{option.default}`" if option.show_default else ""
-        row = (f"`{option.opts[0]}`", f"`{option.envvar}`", default, str(option.help))
-        merged.setdefault(row, []).append(f"`{command}`")
+    for name, command in cli.commands.items():
+        for flag in command.params:
+            if isinstance(flag, FlagOption):
+                default = f"`{flag.default}`" if flag.show_default else ""
+                row = (f"`{flag.opts[0]}`", f"`{flag.envvar}`", default, str(flag.help))
+                merged.setdefault(row, []).append(f"`{name}`")
     rows = ((", ".join(used_by), *row) for row, used_by in merged.items())
     return table("command | flag | environment | default | what it does", rows)
 

@@ -22,7 +22,24 @@ from fake_credits.contract.loading import load_contract
 from fake_credits.sandbox_options import AuthProviderName, check_id
 from fake_credits.transports.environment import ENV_VALUE_NAMES
 
-ENV_PREFIX = "FAKE_CREDITS_"
+__all__ = [
+    "FlagCommand",
+    "FlagOption",
+    "OpenApiFlags",
+    "Parsed",
+    "RunFlags",
+    "SeedFlags",
+    "ServeFlags",
+    "ServerFlags",
+    "TokenFlags",
+    "WaitFlags",
+    "health_url",
+    "options_from",
+    "parse_id",
+    "writable_file",
+]
+
+_ENV_PREFIX = "FAKE_CREDITS_"
 
 
 class FlagCommand(click.Command):
@@ -174,8 +191,7 @@ def _env_variable(text: str) -> tuple[str, str]:
 
 
 _PLACEHOLDERS = ", ".join(f"{{{name}}}" for name in ENV_VALUE_NAMES)
-_PROVIDER_NAMES = get_args(AuthProviderName)
-_PROVIDER_HELP = f"Issue tokens in this provider's style: {', '.join(_PROVIDER_NAMES)}."
+_PROVIDER_HELP = f"Issue tokens in this provider's style: {', '.join(get_args(AuthProviderName))}."
 _FAULT_PRESET_NAMES = (
     "flaky, slow, brownout, outage, rate_limited, lost_responses, stale_replica, bad_proxy, version_ahead"
 )
@@ -183,12 +199,12 @@ _WORLD_CHOICES = "tiny, demo, edge, load, a profile of your own (TOML) or a worl
 
 _BALANCE = click.IntRange(0, MAX_AMOUNT)
 _CONTRACT_FILE = Parsed("FILE", load_contract)
-_EXISTING_FILE = Parsed("FILE", click.Path(exists=True, dir_okay=False, path_type=Path))
+_FILE = Parsed("FILE", click.Path(exists=True, dir_okay=False, path_type=Path))
 _HOST = Parsed("HOST", _host)
 _ID = Parsed("ID", parse_id)
 _KEY = Parsed("KEY", _header_value)
 _LOG_FORMAT = click.Choice(("text", "json", "off"))
-_PROVIDER = Parsed("NAME", click.Choice(_PROVIDER_NAMES))
+_PROVIDER = Parsed("NAME", click.Choice(get_args(AuthProviderName)))
 _SECONDS = Parsed("SECONDS", _seconds)
 _WORLD = Parsed("WORLD")
 _WRITABLE_FILE = Parsed("FILE", writable_file)
@@ -226,10 +242,7 @@ class ServerFlags:
     )
     auth_provider: str = _flag("Tokens", "plain", _PROVIDER_HELP, _PROVIDER)
     key_file: Path | None = _flag(
-        "Tokens",
-        None,
-        "Sign users' tokens with the keys in this file; created with mode 0600 if missing.",
-        _WRITABLE_FILE,
+        "Tokens", None, "Sign tokens with the keys in this file; created with mode 0600 if missing.", _WRITABLE_FILE
     )
     trust: tuple[tuple[str, Path], ...] = _flag(
         "Tokens",
@@ -247,13 +260,9 @@ class ServerFlags:
         "Write that CA to this file for clients to trust; removed on exit (default: a temporary file).",
         _WRITABLE_FILE,
     )
-    tls_cert: Path | None = _flag(
-        "HTTPS", None, "Serve https with the certificate and its chain in this PEM file.", _EXISTING_FILE
-    )
-    tls_key: Path | None = _flag("HTTPS", None, "Private key of --tls-cert, an unencrypted PEM file.", _EXISTING_FILE)
-    control_token: str = _flag(
-        "Control plane", "", "Control-plane token (default: random).", Parsed("TOKEN", _header_value)
-    )
+    tls_cert: Path | None = _flag("HTTPS", None, "Serve https with the certificate chain in this PEM file.", _FILE)
+    tls_key: Path | None = _flag("HTTPS", None, "Private key of --tls-cert, an unencrypted PEM file.", _FILE)
+    control_token: str = _flag("Control plane", "", "Access token (default: random).", Parsed("TOKEN", _header_value))
     sandbox_limit: int = _flag(
         "Control plane", 1000, "Maximum number of sandboxes of the control plane.", click.IntRange(1, 100_000)
     )
@@ -376,7 +385,7 @@ def _click_option(spec: Any) -> Callable[[Callable[..., None]], Callable[..., No
         spec.name,
         cls=FlagOption,
         heading=spec.metadata["heading"],
-        envvar=ENV_PREFIX + name.replace("-", "_").upper(),
+        envvar=_ENV_PREFIX + name.replace("-", "_").upper(),
         show_envvar=True,
         help=spec.metadata["help"],
         type=param_type,
@@ -386,13 +395,3 @@ def _click_option(spec: Any) -> Callable[[Callable[..., None]], Callable[..., No
         default=spec.default if has_default else None,
         show_default=has_default and spec.default is not False,
     )
-
-
-def list_flags(group: click.Group) -> list[tuple[str, click.Option]]:
-    """Return every flag with the name of its command, for the documentation and the tests."""
-    return [
-        (name, option)
-        for name, command in group.commands.items()
-        for option in command.params
-        if isinstance(option, FlagOption)
-    ]

@@ -14,6 +14,8 @@ import click
 from fake_credits.cli import flags
 from fake_credits.cli.signals import exit_at_signals
 
+__all__ = ["cli", "main"]
+
 
 def main() -> None:
     """Run a command and exit with its code, without a traceback for a user's mistake."""

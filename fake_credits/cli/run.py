@@ -28,6 +28,9 @@ from fake_credits.clock import monotonic_s
 from fake_credits.transports.environment import ENV_VALUE_NAMES, no_proxy_with_loopback
 from fake_credits.transports.live import BindOptions, LiveServer
 
+__all__ = ["run"]
+
+
 _TERMINAL_SIGNALS = signal_numbers("SIGINT", "SIGQUIT", "SIGBREAK")
 _FATAL_SIGNALS = STOP_SIGNALS | _TERMINAL_SIGNALS
 _FORWARDED_SIGNALS = _FATAL_SIGNALS | signal_numbers("SIGUSR1", "SIGUSR2")
@@ -128,9 +131,13 @@ def _terminate_orphans(grace_s: float) -> None:
             is_overdue = waited_s > grace_s
             for process_id in _descendant_ids() - (set() if is_overdue else terminated):
                 terminated.add(process_id)
-                with contextlib.suppress(OSError):  # it has exited, or belongs to another user
-                    os.kill(process_id, signal.SIGKILL if is_overdue else signal.SIGTERM)
+                _send_signal(process_id, signal.SIGKILL if is_overdue else signal.SIGTERM)
             pause.wait(0.02)
+
+
+def _send_signal(process_id: int, number: int) -> None:
+    with contextlib.suppress(OSError):  # it has exited, or belongs to another user
+        os.kill(process_id, number)
 
 
 def _descendant_ids() -> set[int]:

@@ -21,6 +21,8 @@ from fake_credits.transports.live import new_event_loop
 from fake_credits.worlds.seeding import ExistingData, ProgressCallback, Seeder, Target, WorldTotals, compute_totals
 from fake_credits.worlds.world import TargetError, World, WorldError, save_world
 
+__all__ = ["seed"]
+
 
 def seed(options: SeedFlags) -> int:
     """Write the world that the flags describe, and return the exit code."""

@@ -4,6 +4,8 @@ import os
 import signal
 from collections.abc import Callable, Iterable
 
+__all__ = ["STOP_SIGNALS", "exit_at_signals", "handle_signals", "signal_numbers"]
+
 
 def signal_numbers(*names: str) -> frozenset[int]:
     """Return the numbers of those signals that the platform has; Windows has few."""

@@ -11,6 +11,8 @@ import click
 
 from fake_credits.clock import monotonic_s
 
+__all__ = ["wait_until_ready"]
+
 _READINESS_POLL_INTERVAL_S = 0.05
 
 

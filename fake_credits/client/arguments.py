@@ -74,6 +74,7 @@ def require_str(argument: str, value: str) -> str:
     return value
 
 
+@lru_cache(maxsize=1024)
 def quote_id(argument: str, value: str) -> str:
     """Return an id as one percent-encoded path segment.
 
@@ -81,11 +82,7 @@ def quote_id(argument: str, value: str) -> str:
     URL libraries resolve even as ``%2E%2E``, and lone surrogates. All other limits are the server's (README,
     "What is a guess", row 24).
     """
-    return _quote_id(argument, require_str(argument, value))
-
-
-@lru_cache(maxsize=1024)
-def _quote_id(argument: str, value: str) -> str:
+    require_str(argument, value)
     if not value or value in _DOT_SEGMENTS:
         raise ValueError(f"{argument} must not be {value!r}: as a path segment it would select another operation")
     return quote_text(argument, value)

@@ -26,6 +26,8 @@ from fake_credits.sandbox import Sandbox
 from fake_credits.sandbox_options import SandboxOptions
 from fake_credits.sandboxes import SandboxRegistry
 
+__all__ = ["TOKEN_HEADER", "ControlPlane"]
+
 T = TypeVar("T")
 
 TOKEN_HEADER = "X-Fake-Credits-Control"  # noqa: S105 - the name of a header

@@ -25,6 +25,38 @@ from fake_credits.sandboxes import drain, find_problems
 from fake_credits.text import truncate
 from fake_credits.tokens.bad_tokens import BAD_TOKENS
 
+__all__ = [
+    "add_fault",
+    "advance_clock",
+    "clear_faults",
+    "close_sandbox",
+    "freeze_clock",
+    "get_canonical_journal",
+    "get_clock",
+    "get_fault",
+    "get_gate",
+    "get_problems",
+    "get_sandbox",
+    "get_user",
+    "hold_gate",
+    "list_faults",
+    "list_gates",
+    "list_presets",
+    "list_sandboxes",
+    "load_faults",
+    "make_sandbox",
+    "mint_token",
+    "query_journal",
+    "release_gate",
+    "remove_fault",
+    "reset_sandbox",
+    "set_user",
+    "settle_clock",
+    "travel_clock",
+    "validation_error",
+    "wait_at_gate",
+]
+
 
 def _sandbox(request: Request) -> Sandbox:
     sandbox: Sandbox = request.app.find_sandbox(request.path_params["sandbox"])

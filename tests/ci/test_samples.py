@@ -6,11 +6,12 @@ from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
 
+import click
 import httpx2
 import pytest
 import yaml
 
-from fake_credits.cli.flags import ServeFlags, list_flags
+from fake_credits.cli.flags import ServeFlags
 from fake_credits.cli.main import cli
 from tests.cli.conftest import LIMIT_S, until
 from tests.documentation import TEXT
@@ -20,7 +21,7 @@ SAMPLES = ROOT / "fixtures" / "ci"
 COMPOSE: dict[str, Any] = yaml.safe_load((SAMPLES / "compose.yml").read_text())["services"]
 JOBS: dict[str, Any] = yaml.safe_load((SAMPLES / "github-actions.yml").read_text())["jobs"]
 PORT = ServeFlags().port
-VARIABLES = {option.envvar for command, option in list_flags(cli) if command == "serve"}
+VARIABLES = {option.envvar for option in cli.commands["serve"].params if isinstance(option, click.Option)}
 
 
 def fake_credits_commands() -> list[list[str]]:

@@ -12,7 +12,7 @@ import click
 import pytest
 from click.testing import CliRunner
 
-from fake_credits.cli.flags import list_flags, writable_file
+from fake_credits.cli.flags import FlagOption, writable_file
 from fake_credits.cli.main import cli
 from fake_credits.faults.scenarios import FAULT_PRESETS
 from fake_credits.sandbox import Sandbox
@@ -76,7 +76,12 @@ ARGUMENTS: dict[str, list[str]] = {
 SWITCHES = ("--expose", "--tls", "--dry-run", "--yes", "--json", "--quiet")
 
 
-FLAGS = {f"{name} {option.opts[0]}": (name, option) for name, option in list_flags(cli)}
+FLAGS = {
+    f"{name} {flag.opts[0]}": (name, flag)
+    for name, command in cli.commands.items()
+    for flag in command.params
+    if isinstance(flag, FlagOption)
+}
 
 
 @pytest.mark.parametrize(("name", "option"), FLAGS.values(), ids=FLAGS)
