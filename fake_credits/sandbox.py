@@ -94,6 +94,8 @@ class Sandbox:
     contract.
     """
 
+    _cursor_key: bytes | None
+
     def __init__(self, options: SandboxOptions, keys: SigningKeys, name: str = "sandbox") -> None:
         self.options = options
         self.name = name
@@ -232,7 +234,7 @@ class Sandbox:
         self.clock.reset()
         if options.clock == "frozen":
             self.clock.freeze()
-        self._cursor_key: bytes | None = None  # a new key, so that cursors from before a reset are rejected
+        self._cursor_key = None  # a new key, so that cursors from before a reset are rejected
         self.ledger = Ledger(options.contract)
         if options.world is not None:
             self.load_world(options.world)
