@@ -58,7 +58,7 @@ def credits() -> Iterator[FakeCredits]:
 
 @pytest.fixture
 def app(credits: FakeCredits) -> ASGIApp:
-    return create_app(credits.sandbox.contract, SandboxRegistry(credits.sandbox))
+    return credits.asgi_app()
 
 
 class UvicornServer:
@@ -243,7 +243,7 @@ def test_every_effect_that_needs_the_connection_is_tested() -> None:
 
 def test_a_rule_from_before_is_refused_with_the_application() -> None:
     with FakeCredits(faults=Reset()) as credits, pytest.raises(FaultError, match="'reset', which ASGI can't produce"):
-        create_app(credits.sandbox.contract, SandboxRegistry(credits.sandbox))
+        credits.asgi_app()
 
 
 def test_a_sandbox_with_such_a_rule_is_not_attached_later(shared: SharedResources) -> None:
