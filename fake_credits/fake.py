@@ -1,7 +1,7 @@
 """The façade for test authors: a sandbox, the drivers that reach it, and clients that work at once."""
 
 import threading
-from collections.abc import Mapping
+from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import replace
 from functools import cached_property
 from pathlib import Path
@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any, Literal, Self, Unpack, overload
 
 from anyio.lowlevel import checkpoint
 
-from fake_credits.api.app import CreditsApplication, create_app
+from fake_credits.api.app import create_app
 from fake_credits.assertions import JournalAssertions
 from fake_credits.client.server import AsyncServerClient, ServerClient
 from fake_credits.client.user import AsyncUserClient, UserClient
@@ -106,7 +106,7 @@ class FakeCredits:
         """Start answering over a socket, and return the base URL."""
         return self.base_url
 
-    def asgi_app(self) -> CreditsApplication:
+    def asgi_app(self) -> Callable[[Any, Any, Any], Awaitable[None]]:
         """Return this sandbox's API as an ASGI application, to mount in another one or to run under any ASGI server.
 
         From then on, faults that ASGI can't produce are refused. Raises FaultError if there is one already.
