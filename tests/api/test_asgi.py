@@ -2,9 +2,11 @@
 
 import asyncio
 import json
+import runpy
 import threading
 from collections.abc import Iterable, Iterator
 from http import HTTPStatus
+from pathlib import Path
 from typing import Any
 from urllib.parse import quote
 
@@ -45,6 +47,7 @@ USER = "/v1/applications/app-id/users/user-id"
 BALANCE = USER + "/balance"
 TRANSACTIONS = USER + "/transactions"
 SPEND = b'{"delta":-1,"reason":"consume"}'
+APPS = sorted((Path(__file__).parents[1] / "examples" / "apps").glob("*.py"))
 LIMIT_S = 10.0
 NEEDS_CONNECTION = [Reset(), Close(), Hang(), Truncate(), Garbage(), HoldAtGate(), LateWrite(after_ms=5)]
 
@@ -127,6 +130,15 @@ def key_of(credits: FakeCredits) -> list[tuple[bytes, bytes]]:
 
 
 # ------------------------------------------------------------ requests
+
+
+@pytest.mark.parametrize("path", APPS, ids=lambda path: path.name)
+def test_an_application_of_the_docs_serves(uvicorn_server: UvicornServer, path: Path) -> None:
+    module = runpy.run_path(str(path))
+    uvicorn_server.app = module["app"]
+    with module["credits"] as credits, httpx2.Client(base_url=uvicorn_server.base_url, verify=False) as client:
+        path_of_ada = BALANCE.replace("user-id", "ada")
+        assert client.get(path_of_ada, headers={"X-API-Key": credits.api_key}).json() == {"balance": 100}
 
 
 def test_the_operations_work(client: httpx2.Client, credits: FakeCredits) -> None:
