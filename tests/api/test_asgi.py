@@ -102,9 +102,14 @@ def client(request: pytest.FixtureRequest, credits: FakeCredits, app: ASGIApp) -
         return
     server: UvicornServer = request.getfixturevalue("uvicorn_server")
     server.app = app
-    transport = httpx2.HTTPTransport(retries=3, verify=False)
-    with httpx2.Client(base_url=server.base_url, headers=headers, timeout=LIMIT_S, transport=transport) as client:
+    with client_of(server.base_url, headers) as client:
         yield client
+
+
+def client_of(base_url: str, headers: dict[str, str]) -> httpx2.Client:
+    """Return a client that tries again while the server starts."""
+    transport = httpx2.HTTPTransport(retries=3, verify=False)
+    return httpx2.Client(base_url=base_url, headers=headers, timeout=LIMIT_S, transport=transport)
 
 
 def call(app: ASGIApp, incoming: Iterable[dict[str, Any]] = (), **scope: Any) -> list[dict[str, Any]]:
@@ -136,9 +141,9 @@ def key_of(credits: FakeCredits) -> list[tuple[bytes, bytes]]:
 def test_an_application_of_the_docs_serves(uvicorn_server: UvicornServer, path: Path) -> None:
     module = runpy.run_path(str(path))
     uvicorn_server.app = module["app"]
-    with module["credits"] as credits, httpx2.Client(base_url=uvicorn_server.base_url, verify=False) as client:
-        path_of_ada = BALANCE.replace("user-id", "ada")
-        assert client.get(path_of_ada, headers={"X-API-Key": credits.api_key}).json() == {"balance": 100}
+    headers = {"X-API-Key": "test-key"}
+    with module["credits"], client_of(uvicorn_server.base_url, headers) as client:
+        assert client.get("/v1/applications/app-id/users/ada/balance").json() == {"balance": 100}
 
 
 def test_the_operations_work(client: httpx2.Client, credits: FakeCredits) -> None:
