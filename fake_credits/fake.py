@@ -1,7 +1,7 @@
 """The façade for test authors: a sandbox with its transports and ready-made clients."""
 
 import threading
-from collections.abc import Mapping
+from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import replace
 from functools import cached_property
 from pathlib import Path
@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any, Literal, Self, Unpack, overload
 
 from anyio.lowlevel import checkpoint
 
+from fake_credits.api.app import create_app
 from fake_credits.assertions import JournalAssertions
 from fake_credits.client.server import AsyncServerClient, ServerClient
 from fake_credits.client.user import AsyncUserClient, UserClient
@@ -24,7 +25,7 @@ from fake_credits.intercept import Interception, intercept
 from fake_credits.models import User
 from fake_credits.sandbox import Sandbox
 from fake_credits.sandbox_options import FakeCreditsKwargs, LoadableWorld, MintOptions, SandboxOptions, check_id
-from fake_credits.sandboxes import drain, find_problems
+from fake_credits.sandboxes import SandboxRegistry, drain, find_problems
 from fake_credits.transports.in_process import (
     IN_PROCESS_BASE_URL,
     AsyncInProcessTransport,
@@ -106,6 +107,13 @@ class FakeCredits:
     def serve(self) -> str:
         """Start serving over a socket, and return the base URL."""
         return self.base_url
+
+    def asgi_app(self) -> Callable[[Any, Any, Any], Awaitable[None]]:
+        """Return this sandbox's API as an ASGI application, to mount in another one or to run under any ASGI server.
+
+        From then on, faults that ASGI can't produce are refused. Raises FaultError if there is one already.
+        """
+        return create_app(self.sandbox.contract, SandboxRegistry(self.sandbox))
 
     def bind(self, issuer: str, user_id: str) -> None:
         """Bind a foreign issuer's tokens of a user to this sandbox on the live server.

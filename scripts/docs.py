@@ -275,20 +275,20 @@ def _meaning(spec: "dataclasses.Field[Any]") -> str:
 def environment() -> str:
     """Return the table of variables that `run` and the fixture `fake_credits_env` set."""
     meanings = {
-        "base_url": "where the API is",
-        "api_key": "for a `ServerClient`",
-        "application_id": "the default application",
-        "user_id": "the default user",
-        "user_token": "a token of that user, good for 24 hours",
-        "jwks_url": "the public keys of users' tokens",
-        "jwt_public_key": "the one that signs, as PEM",
+        "base_url": "URL of the API",
+        "api_key": "API key",
+        "application_id": "id of the default application",
+        "user_id": "id of the default user",
+        "user_token": "token of the default user, valid for 24 hours",
+        "jwks_url": "URL of the public keys of users' tokens",
+        "jwt_public_key": "public key of users' tokens, as PEM",
     }
     rows = [(f"`{variable}`", f"`{{{name}}}`", meanings[name]) for name, variable in ENV_FIELDS.items()]
     rows += [
-        ("`FAKE_CREDITS_URL`", "", "of `run` and `serve`: where the control plane is"),
-        ("`FAKE_CREDITS_CONTROL_TOKEN`", "", "of `run` and `serve`: what opens it"),
+        ("`FAKE_CREDITS_URL`", "", "URL of the control plane; `run` and `serve` only"),
+        ("`FAKE_CREDITS_CONTROL_TOKEN`", "", "token of the control plane; `run` and `serve` only"),
     ]
-    return table("variable | in `--env NAME=text` and the ini | what it is", rows)
+    return table("variable | placeholder | what it is", rows)
 
 
 def control() -> str:
@@ -382,7 +382,7 @@ def example(name: str) -> str:
 
 def shown(path: str) -> str:
     """Return a file of the repository as a block of code."""
-    language = {".yml": "yaml", ".mjs": "js"}.get(Path(path).suffix, "dockerfile")
+    language = {".yml": "yaml", ".mjs": "js", ".cjs": "js", ".sh": "sh"}.get(Path(path).suffix, "dockerfile")
     return f"```{language}\n{(ROOT / path).read_text()}```\n"
 
 

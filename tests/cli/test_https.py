@@ -319,3 +319,30 @@ def test_mismatched_certificate_and_key_are_a_usage_error(tmp_path: Path) -> Non
         result = CliRunner().invoke(cli, command)
         assert result.exit_code == 2
         assert "key and certificate do not match" in " ".join(result.output.split())
+
+
+JAVA_CLIENT = """
+import java.net.URI;
+import java.net.http.*;
+
+public class Balance {
+    public static void main(String[] arguments) throws Exception {
+        var path = "/v1/applications/app-id/users/user-id/balance";
+        var uri = URI.create(System.getenv("CREDITS_BASE_URL") + path);
+        var request = HttpRequest.newBuilder(uri).header("X-API-Key", System.getenv("CREDITS_API_KEY")).build();
+        System.out.println(HttpClient.newHttpClient().send(request, HttpResponse.BodyHandlers.ofString()).body());
+    }
+}
+"""
+
+
+@pytest.mark.slow
+@pytest.mark.skipif(shutil.which("keytool") is None, reason="Java is not installed")
+def test_java_trusts_the_certificate_with_the_script_of_the_docs(tmp_path: Path) -> None:
+    script = Path(__file__).parents[1] / "examples" / "https" / "trust-java.sh"
+    client = tmp_path / "Balance.java"
+    client.write_text(JAVA_CLIENT)
+    result = run("--balance", "90", "--", "sh", str(script), "java", str(client), TMPDIR=str(tmp_path))
+    assert result.returncode == 0, result.stderr
+    assert result.stdout == '{"balance":90}\n'
+    assert list(tmp_path.iterdir()) == [client]
