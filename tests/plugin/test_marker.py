@@ -105,6 +105,20 @@ def test_unknown_world_fails_only_its_tests_setup(suite: Suite) -> None:
     result.stdout.fnmatch_lines(["cannot create the sandbox: unknown world 'edgy': *'edge'*"])
 
 
+def test_marker_with_unknown_field_of_a_fault_names_the_one_that_is_meant(suite: Suite) -> None:
+    result = suite(
+        """
+        import pytest
+
+        @pytest.mark.fake_credits(faults=[{"effect": "reset", "when": "after"}])
+        def test_when(fake_credits):
+            pass
+        """
+    )
+    result.assert_outcomes(errors=1)
+    result.stdout.fnmatch_lines(["*faults, entry 1: unknown field 'when': did you mean 'phase'?*"])
+
+
 def test_contradicting_balance_and_users_markers_are_an_error(suite: Suite) -> None:
     """Neither option takes precedence over the other."""
     result = suite(
