@@ -174,6 +174,7 @@ AUTH_FAILURE_REASONS: tuple[str, ...] = (
     "unknown_kid",
     "unsupported_scheme",
     "wrong_audience",
+    "wrong_azp",
     "wrong_issuer",
 )
 """The reasons that can follow ``auth:`` in ``X-Fake-Credits-Cause``."""
