@@ -177,7 +177,7 @@ def test_unused():
 
 
 @pytest.mark.fake_credits(balance=2)
-def test_unused_beside_the_factory(fake_credits_factory):
+def test_unused_with_the_factory(fake_credits_factory):
     pass
 
 
@@ -236,7 +236,7 @@ def test_marker_without_fixture_fails_its_test(suite: Suite) -> None:
         [
             "the marker's intercept=, balance= has no effect, as this test does not use the fixture fake_credits. *",
             "ERROR test_suite.py::test_unused - Failed: the marker's intercept=, balan*",
-            "ERROR test_suite.py::test_unused_beside_the_factory - Failed: *",
+            "ERROR test_suite.py::test_unused_with_the_factory - Failed: *",
             "ERROR test_suite.py::test_unused_parameter?1? - Failed: *",
             "FAILED test_suite.py::test_unused_with_request - Failed: *",
         ]
