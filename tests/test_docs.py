@@ -24,14 +24,19 @@ EXAMPLES = ROOT / "tests" / "examples"
 LINK = re.compile(r"\[[^\]]*\]\(([^)\s]+)\)")
 
 
-@pytest.fixture(scope="module")
-def script() -> ModuleType:
-    spec = importlib.util.spec_from_file_location("docs_script", ROOT / "scripts" / "docs.py")
+def load_script(name: str) -> ModuleType:
+    """Return a script as a module."""
+    spec = importlib.util.spec_from_file_location(f"{name}_script", ROOT / "scripts" / f"{name}.py")
     assert spec is not None
     assert spec.loader is not None
     module = importlib.util.module_from_spec(spec)
     spec.loader.exec_module(module)
     return module
+
+
+@pytest.fixture(scope="module")
+def script() -> ModuleType:
+    return load_script("docs")
 
 
 def prose(text: str) -> str:
@@ -48,6 +53,12 @@ def anchors(text: str) -> list[str]:
 def test_generated_parts_are_up_to_date(script: ModuleType) -> None:
     outdated = [path for path, text in PAGES.items() if script.rendered(text) != text]
     assert outdated == [], "run: python scripts/docs.py"
+
+
+def test_picture_shows_the_report_of_its_test() -> None:
+    picture = load_script("picture")
+    current = picture.PICTURE.read_text(encoding="utf-8")
+    assert current == picture.svg(picture.report()), "run: python scripts/picture.py"
 
 
 def test_every_generated_table_appears_once(script: ModuleType) -> None:
