@@ -15,7 +15,7 @@ import re
 import sys
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
-from typing import Any, cast
+from typing import Any, cast, get_type_hints
 
 from pytest_fake_credits.config_options import ENV_FIELDS, PLUGIN_OPTIONS
 from pytest_fake_credits.marker import MARKER_OPTIONS
@@ -23,6 +23,8 @@ from pytest_fake_credits.marker import MARKER_OPTIONS
 from fake_credits.assertions import JournalAssertions
 from fake_credits.cli.flags import FlagOption
 from fake_credits.cli.main import cli
+from fake_credits.client.server import ServerClient
+from fake_credits.client.user import UserClient
 from fake_credits.contract import DEFAULT_CONTRACT, Operation, settings
 from fake_credits.control.routes import CONTROL_ROUTES, ControlRoute
 from fake_credits.errors import CONTROL_ERRORS, ERRORS
@@ -53,6 +55,25 @@ def sentence(doc: str | None) -> str:
 def facade() -> str:
     """Return the table of what a `FakeCredits` has."""
     return members(FakeCredits)
+
+
+def clients() -> str:
+    """Return the table of the clients' methods."""
+    rows: list[tuple[str, ...]] = []
+    for name, method in vars(ServerClient).items():
+        if inspect.isfunction(method) and not name.startswith("_"):
+            returned = inspect.formatannotation(get_type_hints(method)["return"])
+            returned = re.sub(r"[\w.]+\.", "", returned)
+            rows.append((_call(name, ServerClient), _call(name, UserClient), f"`{returned}`"))
+    return table("`ServerClient` | `UserClient` | returns", rows)
+
+
+def _call(name: str, client: type[object]) -> str:
+    method = getattr(client, name, None)
+    if method is None:
+        return ""
+    parameters = inspect.signature(method).parameters.values()
+    return f"`{name}({', '.join(each.name for each in parameters if each.name != 'self')})`"
 
 
 def journal() -> str:
@@ -352,6 +373,7 @@ REASONS = {
 }
 
 TABLES: dict[str, Callable[[], str]] = {
+    "clients": clients,
     "fixtures": fixtures,
     "marker": marker,
     "options": options,
