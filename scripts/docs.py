@@ -3,16 +3,28 @@
     python scripts/docs.py           rewrite the pages
     python scripts/docs.py --check   exit 1 if a page differs from the code
 
-A generated part is between ``<!-- table: NAME -->`` (or ``<!-- example: FILE -->``, ``<!-- file: PATH -->``) and
-``<!-- end -->``.
+A generated part is between ``<!-- KIND: NAME -->`` and ``<!-- end -->``. The kinds are:
+
+    table: NAME         a function in `TABLES`
+    example: FILE       a file of tests/examples
+    file: PATH          any file of the repository
+    diff: FILE FILE     what changes between two files of tests/examples
+    report: FILE        the section of pytest's report for a test of tests/examples/tutorial that fails
+
+Everything else on a page is written by hand.
 """
 
 import ast
 import dataclasses
+import difflib
 import importlib.metadata
 import inspect
+import os
 import re
+import shutil
+import subprocess
 import sys
+import tempfile
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, cast, get_type_hints
@@ -36,7 +48,8 @@ from fake_credits.tokens.providers import AUTH_PROVIDERS
 from fake_credits.worlds.profiles import Profile
 
 ROOT = Path(__file__).resolve().parent.parent
-PART = re.compile(r"(<!-- (table|example|file): ([\w./-]+) -->\n)(.*?)(<!-- end -->)", re.DOTALL)
+EXAMPLES = ROOT / "tests" / "examples"
+PART = re.compile(r"(<!-- (\w+): ([\w./ -]+) -->\n)(.*?)(<!-- end -->)", re.DOTALL)
 
 
 def table(head: str, rows: Iterable[tuple[str, ...]]) -> str:
@@ -399,7 +412,28 @@ TABLES: dict[str, Callable[[], str]] = {
 def example(name: str) -> str:
     """Return a file of tests/examples as a block of code."""
     language = "pycon" if name.endswith(".txt") else "python"
-    return f"```{language}\n{(ROOT / 'tests' / 'examples' / name).read_text()}```\n"
+    return f"```{language}\n{(EXAMPLES / name).read_text()}```\n"
+
+
+def diff(names: str) -> str:
+    """Return the changed lines between two files of tests/examples, with a line of context."""
+    before, after = ((EXAMPLES / name).read_text().splitlines(keepends=True) for name in names.split())
+    lines = (line for line in list(difflib.unified_diff(before, after, n=1))[2:] if not line.startswith("@@"))
+    return f"```diff\n{''.join(lines).rstrip()}\n```\n"
+
+
+def report(name: str) -> str:
+    """Return the fake's section in the report of a failing test of the tutorial."""
+    with tempfile.TemporaryDirectory() as folder:
+        shutil.copy(EXAMPLES / "tutorial" / "shop.py", folder)
+        shutil.copy(EXAMPLES / name, Path(folder) / "test_shop.py")
+        command = [sys.executable, "-m", "pytest", "-p", "no:cacheprovider", "-p", "pytest_fake_credits"]
+        environment = {**os.environ, "PYTEST_DISABLE_PLUGIN_AUTOLOAD": "1", "PYTEST_ADDOPTS": ""}
+        result = subprocess.run(command, cwd=folder, env=environment, capture_output=True, text=True, check=False)
+    match = re.search(r"^-+ fake-credits -+\n(.*?)^=", result.stdout, re.DOTALL | re.MULTILINE)
+    if match is None:
+        raise SystemExit(f"{name} should fail:\n{result.stdout}{result.stderr}")
+    return f"```\n{match[1]}```\n"
 
 
 def shown(path: str) -> str:
@@ -412,7 +446,13 @@ def _table(name: str) -> str:
     return TABLES[name]()
 
 
-KINDS: dict[str, Callable[[str], str]] = {"table": _table, "example": example, "file": shown}
+KINDS: dict[str, Callable[[str], str]] = {
+    "table": _table,
+    "example": example,
+    "file": shown,
+    "diff": diff,
+    "report": report,
+}
 
 
 def pages() -> list[Path]:

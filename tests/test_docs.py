@@ -66,10 +66,10 @@ def test_every_generated_table_appears_once(script: ModuleType) -> None:
 
 
 def test_every_python_block_is_a_tested_example() -> None:
-    """Those in `alone` run in tests/plugin/test_shapes.py, those in `apps` in tests/api/test_asgi.py."""
+    """Those in `alone` and `tutorial` run in suites in tests/plugin, those in `apps` in tests/api/test_asgi.py."""
     blocks = re.findall(r"```(?:python|pycon)\n(.*?)```", TEXT, re.DOTALL)
-    files = [*EXAMPLES.rglob("test_*"), *EXAMPLES.glob("alone/*.py"), *EXAMPLES.glob("apps/*.py")]
-    examples = {path.read_text() for path in files}
+    others = (path for folder in ("alone", "apps", "tutorial") for path in EXAMPLES.glob(f"{folder}/*.py"))
+    examples = {path.read_text() for path in [*EXAMPLES.rglob("test_*"), *others]}
     assert set(blocks) == examples
 
 
