@@ -117,6 +117,13 @@ def test_relative_links_resolve(path: str) -> None:
     assert broken == []
 
 
+def test_paths_in_contributing_exist() -> None:
+    named = re.findall(r"`((?:[\w.]+/)*[\w-]+(?:/|\.(?:py|md|toml|json|txt)))`", (ROOT / "CONTRIBUTING.md").read_text())
+    folders = [ROOT, *(ROOT / name for name in ("fake_credits", "tests/behaviour", "tests/contract"))]
+    assert len(named) > 30
+    assert [path for path in named if not any((folder / path).exists() for folder in folders)] == []
+
+
 @pytest.mark.skipif(shutil.which("node") is None, reason="node is not installed")
 def test_javascript_in_readme_spends_credits() -> None:
     result = subprocess.run(
