@@ -139,7 +139,7 @@ def check_numbers(settings: Mapping[str, object]) -> None:
         if value is None and name in ("floor", "ceiling"):
             continue
         _check_range(name, value, minimum, maximum)
-        if value in _BODILESS_STATUSES:
+        if name.endswith("_status") and value in _BODILESS_STATUSES:
             raise ContractError(name, f"a {value} has no body (for a 204, set created_transaction = 'empty')")
 
 
