@@ -170,7 +170,11 @@ def effects() -> str:
     for word, effect in EFFECTS.items():
         names = ", ".join(each.name for each in dataclasses.fields(cast("type[Any]", effect)))
         phases = ", ".join(effect.phases)
-        whole = " ".join((effect.__doc__ or "").split()).replace("``", "`").replace("(README, ", "(")
+        whole = (
+            " ".join((effect.__doc__ or "").split())
+            .replace("``", "`")
+            .replace('(docs, "Contract", ', "([contract](contract.md), ")
+        )
         rows.append((f"`{word}`", f"`{effect.__name__}({names})`", phases, whole, effect.reveals))
     return table("`effect` | in Python | phases | what it does | bug of a client that it exposes", rows)
 

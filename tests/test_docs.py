@@ -117,6 +117,16 @@ def test_relative_links_resolve(path: str) -> None:
     assert broken == []
 
 
+def test_source_cites_existing_pages() -> None:
+    sources = [path for package in ("fake_credits", "pytest_plugin") for path in (ROOT / package).rglob("*.py")]
+    source = " ".join(" ".join(path.read_text(encoding="utf-8").split()) for path in sources)
+    titles = {text.splitlines()[0].removeprefix("# ") for text in DOCS.values()}
+    cited = {*re.findall(r'docs,? \(?"([\w ]+)"', source), *re.findall(r'"([\w ]+)" in the docs', source)}
+    assert len(cited) > 5
+    assert cited <= titles
+    assert 'README, "' not in source
+
+
 def test_paths_in_contributing_exist() -> None:
     named = re.findall(r"`((?:[\w.]+/)*[\w-]+(?:/|\.(?:py|md|toml|json|txt)))`", (ROOT / "CONTRIBUTING.md").read_text())
     folders = [ROOT, *(ROOT / name for name in ("fake_credits", "tests/behaviour", "tests/contract"))]

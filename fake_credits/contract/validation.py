@@ -34,7 +34,7 @@ __all__ = [
 ]
 
 UNSUPPORTED: Mapping[str, tuple[str, ...]] = {"amounts": ("decimal",), "idempotency": ("replay", "reject")}
-"""Values that CONTRACT.md lists but this version does not support."""
+"""Values that this version does not support yet."""
 
 _MAX_LISTED_CHOICES = 12
 _HEADER_TOKEN = re.compile(r"[!#$%&'*+.^_`|~0-9A-Za-z-]+")  # RFC 9110, section 5.6.2
