@@ -21,7 +21,6 @@ import click
 from pytest_fake_credits.config_options import ENV_FIELDS, PLUGIN_OPTIONS
 from pytest_fake_credits.marker import MARKER_OPTIONS
 
-from fake_credits.cli.flags import list_flags
 from fake_credits.cli.main import cli
 from fake_credits.contract import DEFAULT_CONTRACT, Contract, Operation, settings
 from fake_credits.control.routes import CONTROL_ROUTES, ControlRoute
@@ -220,25 +219,26 @@ def _given(default: object, name: str = "") -> str:
     return "none" if default == () else f"`{default}`"
 
 
-def flags(*commands: str) -> str:
-    """Return the table of the flags of some commands; where there are several, with those that have each."""
-    merged: dict[tuple[str, str, str], list[str]] = {}
-    for flag in list_flags(cli):
-        if flag.command in commands:
-            value = _value_of(cli.commands[flag.command], flag.flag)
-            row = (f"`{flag.flag}{value}`", f"`{flag.default}`" if flag.default else "", flag.help)
-            merged.setdefault(row, []).append(flag.command)
-    if len(commands) == 1:
-        return table("flag | default | what it does", merged)
-    rows = ((*row, "" if len(used_by) > 1 else f"`{used_by[0]}`") for row, used_by in merged.items())
+def flags(*names: str) -> str:
+    """Return the table of the flags of some commands; if there are several, with a column for those of one only."""
+    commands: dict[tuple[str, str, str], list[str]] = {}
+    for name in names:
+        for option in cli.commands[name].params:
+            if isinstance(option, click.Option) and not option.is_eager:
+                default = f"`{option.default}`" if option.show_default else ""
+                commands.setdefault((_flag(option), default, str(option.help)), []).append(name)
+    if len(names) == 1:
+        return table("flag | default | what it does", commands)
+    rows = ((*row, "" if len(used_by) > 1 else f"`{used_by[0]}`") for row, used_by in commands.items())
     return table("flag | default | what it does | only", rows)
 
 
-def _value_of(command: click.Command, flag: str) -> str:
-    (option,) = (each for each in command.params if isinstance(each, click.Option) and flag in each.opts)
+def _flag(option: click.Option) -> str:
+    if option.is_flag:
+        return f"`{option.opts[0]}`"
     if isinstance(option.type, click.Choice):
-        return " " + "|".join(map(str, option.type.choices))
-    return "" if option.is_flag else f" {option.metavar or option.type.name.upper().removesuffix(' RANGE')}"
+        return f"`{option.opts[0]} {'|'.join(map(str, option.type.choices))}`"
+    return f"`{option.opts[0]} {option.metavar or option.type.name.upper().removesuffix(' RANGE')}`"
 
 
 def profiles() -> str:
@@ -371,24 +371,23 @@ TABLES: dict[str, Callable[[], str | Rows]] = {
 }
 
 
-def example(name: str, _current: str) -> str:
+def example(name: str) -> str:
     """Return a file of tests/examples as a block of code."""
     language = "pycon" if name.endswith(".txt") else "python"
     return f"```{language}\n{(ROOT / 'tests' / 'examples' / name).read_text()}```\n"
 
 
-def shown(path: str, _current: str) -> str:
+def shown(path: str) -> str:
     """Return a file of the repository as a block of code."""
     language = {".yml": "yaml", ".mjs": "js"}.get(Path(path).suffix, "dockerfile")
     return f"```{language}\n{(ROOT / path).read_text()}```\n"
 
 
-def _table(name: str, current: str) -> str:
-    generated = TABLES[name]()
-    return generated if isinstance(generated, str) else completed(generated, current)
+def _table(name: str) -> str | Rows:
+    return TABLES[name]()
 
 
-KINDS: dict[str, Callable[[str, str], str]] = {"table": _table, "example": example, "file": shown}
+KINDS: dict[str, Callable[[str], str | Rows]] = {"table": _table, "example": example, "file": shown}
 
 
 def pages() -> list[Path]:
@@ -400,7 +399,8 @@ def rendered(text: str) -> str:
     """Return a page's text with its generated parts up to date."""
 
     def part(match: re.Match[str]) -> str:
-        return f"{match[1]}{KINDS[match[2]](match[3], match[4])}{match[5]}"
+        content = KINDS[match[2]](match[3])
+        return f"{match[1]}{content if isinstance(content, str) else completed(content, match[4])}{match[5]}"
 
     return PART.sub(part, text)
 

@@ -7,12 +7,12 @@ from collections.abc import Iterable, Iterator
 from dataclasses import fields
 from typing import Any
 
+import click
 import msgspec
 import pytest
 
 from fake_credits import FakeCredits, faults
 from fake_credits.assertions import JournalAssertions
-from fake_credits.cli.flags import list_flags
 from fake_credits.cli.main import cli
 from fake_credits.errors import ERRORS, ApiError
 from fake_credits.faults.effects.base import Effect
@@ -37,7 +37,7 @@ def rows_of(text: str) -> list[Row]:
 
 def checked_rows(name: str) -> list[Row]:
     """Return the rows of the tables that a comment marks as checked under this name."""
-    tables: list[str] = re.findall(rf"<!-- checked: {name} -->\n(.*?\n)\n", f"{TEXT}\n\n", re.DOTALL)
+    tables: list[str] = re.findall(rf"<!-- checked by a test: {name} -->\n(.*?\n)\n", f"{TEXT}\n\n", re.DOTALL)
     return rows_of("\n".join(tables))
 
 
@@ -134,8 +134,11 @@ def test_every_listed_message_is_one_of_the_code() -> None:
 
 
 def test_variable_of_a_flag_follows_from_its_name() -> None:
-    for flag in list_flags(cli):
-        assert flag.variable == "FAKE_CREDITS_" + flag.flag.removeprefix("--").replace("-", "_").upper()
+    options = [option for command in cli.commands.values() for option in command.params]
+    for option in options:
+        if isinstance(option, click.Option) and not option.is_eager:
+            name = option.opts[0].removeprefix("--")
+            assert option.envvar == f"FAKE_CREDITS_{name.replace('-', '_').upper()}"
 
 
 def test_costs_have_the_rows_of_the_benchmarks() -> None:
