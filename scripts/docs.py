@@ -256,23 +256,10 @@ def _meaning(spec: "dataclasses.Field[Any]") -> str:
     return f"{spec.metadata.get('doc', unsaid)}{range_}"
 
 
-def environment() -> str:
-    """Return the table of variables that `run` and the fixture `fake_credits_env` set."""
-    meanings = {
-        "base_url": "where the API is",
-        "api_key": "for a `ServerClient`",
-        "application_id": "the default application",
-        "user_id": "the default user",
-        "user_token": "a token of that user, good for 24 hours",
-        "jwks_url": "the public keys of users' tokens",
-        "jwt_public_key": "the one that signs, as PEM",
-    }
-    rows = [(f"`{variable}`", f"`{{{name}}}`", meanings[name]) for name, variable in ENV_FIELDS.items()]
-    rows += [
-        ("`FAKE_CREDITS_URL`", "", "of `run` and `serve`: where the control plane is"),
-        ("`FAKE_CREDITS_CONTROL_TOKEN`", "", "of `run` and `serve`: what opens it"),
-    ]
-    return table("variable | in `--env NAME=text` and the ini | what it is", rows)
+def environment() -> Rows:
+    """Return the variables that `run` and the fixture `fake_credits_env` set."""
+    rows: Rows = [(f"`{variable}`", f"`{{{name}}}`") for name, variable in ENV_FIELDS.items()]
+    return [*rows, ("`FAKE_CREDITS_URL`", ""), ("`FAKE_CREDITS_CONTROL_TOKEN`", "")]
 
 
 def control(*resources: str) -> Rows:
@@ -302,12 +289,11 @@ def control_errors() -> str:
     return table("code | status | meaning", rows)
 
 
-def dependencies() -> str:
-    """Return the table of run-time dependencies with their licences."""
+def dependencies() -> Rows:
+    """Return the run-time dependencies with their licences."""
     requirements = importlib.metadata.requires("fake-credits") or []
-    names = {re.split(r"[\[<>=;! ]", each)[0] for each in requirements if "extra ==" not in each}
-    rows = [(name, _licence(name), REASONS[name.lower()]) for name in sorted(names)]
-    return table("package | licence | what for", rows)
+    names = {re.split(r"[\[<>=;! ]", each)[0].lower() for each in requirements if "extra ==" not in each}
+    return [(name, _licence(name)) for name in sorted(names)]
 
 
 def _licence(name: str) -> str:
@@ -328,18 +314,6 @@ SPDX = {
     "BSD": "BSD-3-Clause",
 }
 
-
-REASONS = {
-    "anyio": "which event loop is running; Starlette brings it anyway",
-    "click": "the command line",
-    "httptools": "uvicorn's fast HTTP parser",
-    "httpx2": "the clients, over a network",
-    "msgspec": "JSON, and the journal's records",
-    "pyjwt": "signatures of tokens; with cryptography, which makes the certificates of https",
-    "starlette": "the API as an application",
-    "uvicorn": "the live server",
-    "uvloop": "its event loop; on Linux and macOS only",
-}
 
 TABLES: dict[str, Callable[[], str | Rows]] = {
     "fixtures": fixtures,

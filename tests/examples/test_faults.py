@@ -2,15 +2,16 @@ import pytest
 
 from fake_credits import FakeCredits
 from fake_credits.errors import ConnectionLost
-from fake_credits.faults import Close, Reset
+from fake_credits.faults import Close, lost_response
 
 
 @pytest.mark.fake_credits(users={"ada": 100})
-def test_added_rule_counts_its_calls(fake_credits: FakeCredits) -> None:
-    rule = fake_credits.faults.add(Reset(), "getBalance", user="ada", nth=2)
-    fake_credits.server_client.get_balance("app-id", "ada")
+def test_second_write_loses_its_answer(fake_credits: FakeCredits) -> None:
+    rule = fake_credits.faults.add(lost_response(), "createTransaction", nth=2)
+    fake_credits.server_client.create_transaction("app-id", "ada", delta=-10, reason="consume")
     with pytest.raises(ConnectionLost):
-        fake_credits.server_client.get_balance("app-id", "ada")
+        fake_credits.server_client.create_transaction("app-id", "ada", delta=-10, reason="consume")
+    assert fake_credits.balance("ada") == 80
     assert (rule.matched, rule.fired) == (2, 1)
 
 
