@@ -106,6 +106,16 @@ def test_every_cause_is_listed() -> None:
     assert sorted(documented) == sorted(expected)
 
 
+def test_common_rules_can_be_added() -> None:
+    namespace = {name: getattr(faults, name) for name in faults.__all__}
+    with FakeCredits() as credits:
+        for _, cell in checked_rows("common-rules"):
+            (code,) = code_in([cell])
+            rule = eval(code, {**namespace, "credits": credits})  # noqa: S307 - the docs' own code
+            rule.remove()
+            assert isinstance(rule, faults.ActiveRule)
+
+
 def test_every_symptom_has_a_fault_that_can_be_added() -> None:
     namespace = {name: getattr(faults, name) for name in faults.__all__}
     reproduced: set[str] = set()
