@@ -175,10 +175,10 @@ def fixtures() -> Rows:
     """Return the plugin's fixtures with their scopes."""
     source = (ROOT / "pytest_plugin" / "pytest_fake_credits" / "__init__.py").read_text()
     rows: Rows = []
-    for node in ast.parse(source).body:
-        decorators = [ast.unparse(each) for each in node.decorator_list] if isinstance(node, ast.FunctionDef) else []
-        if isinstance(node, ast.FunctionDef) and any(each.startswith("pytest.fixture") for each in decorators):
-            rows.append((f"`{node.name}`", "session" if "session" in decorators[0] else "function"))
+    for node in ast.walk(ast.parse(source)):
+        decorators = " ".join(map(ast.unparse, node.decorator_list)) if isinstance(node, ast.FunctionDef) else ""
+        if isinstance(node, ast.FunctionDef) and "pytest.fixture" in decorators and "autouse" not in decorators:
+            rows.append((f"`{node.name}`", "session" if "session" in decorators else "function"))
     return rows
 
 
