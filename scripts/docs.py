@@ -353,7 +353,7 @@ def example(name: str) -> str:
 
 def shown(path: str) -> str:
     """Return a file of the repository as a block of code."""
-    language = {".yml": "yaml", ".mjs": "js"}.get(Path(path).suffix, "dockerfile")
+    language = {".yml": "yaml", ".mjs": "js", ".cjs": "js", ".sh": "sh"}.get(Path(path).suffix, "dockerfile")
     return f"```{language}\n{(ROOT / path).read_text()}```\n"
 
 

@@ -55,9 +55,10 @@ def test_every_generated_table_appears_once(script: ModuleType) -> None:
 
 
 def test_every_python_block_is_a_tested_example() -> None:
-    """Examples in `alone` run in separate processes, in tests/plugin/test_shapes.py."""
+    """Those in `alone` run in tests/plugin/test_shapes.py, those in `apps` in tests/api/test_asgi.py."""
     blocks = re.findall(r"```(?:python|pycon)\n(.*?)```", TEXT, re.DOTALL)
-    examples = {path.read_text() for path in [*EXAMPLES.rglob("test_*"), *EXAMPLES.glob("alone/*.py")]}
+    files = [*EXAMPLES.rglob("test_*"), *EXAMPLES.glob("alone/*.py"), *EXAMPLES.glob("apps/*.py")]
+    examples = {path.read_text() for path in files}
     assert set(blocks) == examples
 
 

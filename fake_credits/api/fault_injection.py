@@ -9,7 +9,6 @@ import msgspec
 from fake_credits.api.exchange import Exchange, FaultOverrides
 from fake_credits.api.handlers import authorize_and_execute, execute
 from fake_credits.clock import MAX_TIMESTAMP_MS
-from fake_credits.contract import Operation
 from fake_credits.errors import ApiError, GatewayTimeout, ServerError, Unavailable
 from fake_credits.faults.active_rule import Firing, PredicateError
 from fake_credits.faults.effects.base import CursorFault, Delivery
@@ -55,19 +54,10 @@ def _incoming_call(exchange: Exchange) -> IncomingCall:
         application_id,
         user_id,
         "" if isinstance(credential, ApiError) else credential.kind,
-        _transaction_reason(exchange) if sandbox.faults.needs_reason else "",
+        str(exchange.requested_transaction()[1]) if sandbox.faults.needs_reason else "",
         exchange.headers_by_name,
         sandbox.clock.now_ms(),
     )
-
-
-def _transaction_reason(exchange: Exchange) -> str:
-    if exchange.route_match.operation is not Operation.CREATE_TRANSACTION:
-        return ""
-    try:
-        return exchange.runtime.codec.decode_transaction(exchange.body).reason.value
-    except ApiError:
-        return ""
 
 
 class ExchangeFaultContext:

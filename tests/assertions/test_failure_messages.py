@@ -77,13 +77,13 @@ def test_empty_journal_message_explains_how_to_reach_sandbox(journal: JournalAss
     with pytest.raises(AssertionError) as error:
         journal.assert_called("createUser")
     assert message_lines(error)[0] == "createUser was not called"
-    assert message_lines(error)[1].startswith("no request reached this sandbox. Give the code under test a client")
+    assert message_lines(error)[1].startswith("no request reached this sandbox. Use one of the fixture's clients")
     assert len(message_lines(error)) == 2
 
 
 def test_exchange_in_flight_is_mentioned(journal: JournalAssertions) -> None:
     journal.next_ordinal()
-    with pytest.raises(AssertionError, match="1 exchange still under way: wait_for waits for a call"):
+    with pytest.raises(AssertionError, match="1 exchange still in progress: wait for a call with wait_for"):
         journal.assert_called("createUser")
 
 
@@ -133,7 +133,7 @@ def test_shared_idempotency_keys_are_listed_without_secrets(
         journal.assert_committed_once()
     writes = ", ".join(f"#{n} createTransaction -{n} consume for 'ada'" for n in range(1, 6))
     assert message_lines(error) == [
-        "committed writes share 2 idempotency keys, so a retry was charged again:",
+        "committed writes share 2 idempotency keys, so a retry was charged twice:",
         f"'order-1': {writes} and 2 more",
         "'<token>': #8 createUser for '<api key>', #9 createUser for '<api key>'",
     ]

@@ -22,7 +22,8 @@ from tests.documentation import TEXT
 Start = Callable[..., CliProcess]
 
 NODE_TESTS_DIR = Path(__file__).parent / "control"
-NODE_TEST_FILES = sorted(NODE_TESTS_DIR.glob("*.test.mjs"))
+EXAMPLES_DIR = Path(__file__).parents[1] / "examples" / "javascript"
+NODE_TEST_FILES = [*sorted(NODE_TESTS_DIR.glob("*.test.mjs")), EXAMPLES_DIR / "race.test.mjs"]
 
 
 @pytest.mark.skipif(shutil.which("node") is None, reason="node is not installed")

@@ -215,7 +215,7 @@ def test_unpatchable_library_leaves_no_patches(credits: FakeCredits, monkeypatch
 
 
 def test_existing_client_is_intercepted_and_reaches_network_afterwards(credits: FakeCredits) -> None:
-    """Its pool keeps its network connection and none of the interception."""
+    """Its pool keeps its network connection and no intercepted one."""
     url = credits.base_url
     with FakeCredits(balance=9) as other, requests.Session() as session:
         headers = {"X-API-Key": credits.api_key}

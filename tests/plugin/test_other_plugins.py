@@ -69,7 +69,7 @@ def test_fails(fake_credits, url):
     create_user(fake_credits, url)
     assert False
 
-@pytest.mark.skipif("PYTEST_XDIST_WORKER" not in os.environ, reason="a collection of one process is refused at once")
+@pytest.mark.skipif("PYTEST_XDIST_WORKER" not in os.environ, reason="without xdist, the usage error ends the run")
 def test_typo():
     pass
 """
@@ -112,7 +112,7 @@ def test_xdist_workers_with_random_order(suite: Suite) -> None:
         [
             "*- fake-credits -*",
             "*createUser  ada   201*",
-            "the marker fake_credits has no word 'sed', did you mean 'seed'?*",
+            "the marker fake_credits has no option 'sed', did you mean 'seed'?*",
         ]
     )
 

@@ -107,7 +107,7 @@ def test_token_expires_exactly_after_its_leeway() -> None:
 def test_expired_token_message_says_how_long_ago() -> None:
     error = verify_error(mint_with_claims(exp=NOW_S), now_ms=NOW_MS + 3_600_000)
     assert isinstance(error, TokenExpired)
-    assert "3 600 s ago by the sandbox's clock" in error.message
+    assert "3 600 s ago on the sandbox's clock" in error.message
 
 
 def test_signature_is_checked_before_expiry() -> None:
@@ -273,7 +273,7 @@ def test_token_verified_during_key_rotation_is_not_cached(
 
     monkeypatch.setattr(verifying, "verify_signature", verify_during_rotation)
     verifier.verify(token, NOW_MS)
-    assert repr(verifier).endswith("1 tokens remembered>")
+    assert repr(verifier).endswith("1 tokens cached>")
     minter.keys.retire(kid)
     assert verify_error(token, verifier=verifier).auth_reason == "unknown_kid"
 
