@@ -358,11 +358,11 @@ def shown(path: str) -> str:
     return f"```{language}\n{(ROOT / path).read_text()}```\n"
 
 
-def _table(name: str) -> str | Rows:
-    return TABLES[name]()
-
-
-KINDS: dict[str, Callable[[str], str | Rows]] = {"table": _table, "example": example, "file": shown}
+KINDS: dict[str, Callable[[str], str | Rows]] = {
+    "table": lambda name: TABLES[name](),
+    "example": example,
+    "file": shown,
+}
 
 
 def pages() -> list[Path]:
