@@ -19,7 +19,7 @@ SANDBOX_CLAIM: Final = "fake_credits_sandbox"
 
 @dataclass(frozen=True)
 class Issuer:
-    """A trusted issuer, and what its tokens must contain (README, "Users' tokens").
+    """A trusted issuer, and what its tokens must contain (docs, "Tokens").
 
     ``audience`` lists the names of this API. Tokens for others are rejected (RFC 7519, section 4.1.3), so if it is
     empty, every token with an ``aud`` is; None leaves ``aud`` unchecked. ``authorized_parties``, unless empty, lists

@@ -1,7 +1,7 @@
 """Verification of users' tokens.
 
-The steps are in the order of README, "Users' tokens": first those of JWS (RFC 7515, section 5.2; RFC 7517, section 4.5,
-on ``kid``), then the claims (RFC 7519, section 7.2). Each failure has its own ``auth_reason``.
+The first steps are those of JWS (RFC 7515, section 5.2; RFC 7517, section 4.5, on ``kid``), then come the claims (RFC
+7519, section 7.2). Each failure has its own ``auth_reason``.
 """
 
 import base64

@@ -49,9 +49,9 @@ BENCHMARKS: Mapping[str, Benchmark] = {
     "peers-requests": Benchmark("an intercepted call of requests", "other tools", "–", peers.requests_calls),
     "peers-httpx": Benchmark("a call through our httpx transport", "other tools", "–", peers.httpx_calls),
     "fixture": Benchmark(
-        "fresh sandbox + one call in a test", "the same test without the fixture", "≤ 0.3 ms more", suites.fixture
+        "fresh sandbox + one call in a test", "the same test without the fixture", "≤ 0.2 ms more", suites.fixture
     ),
-    "sandbox": Benchmark("a sandbox made", "–", "≤ 20 µs", local.sandbox),
+    "sandbox": Benchmark("creating a sandbox", "–", "≤ 10 µs", local.sandbox),
     "serve": Benchmark("`serve`, spawn to first answer", "the raw app under uvicorn", "≤ 1.6×", live.start),
     "pytest": Benchmark("pytest start, plugin installed, unused", "without", "≤ 10 ms more", suites.start),
     "growth": Benchmark(
