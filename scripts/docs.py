@@ -130,13 +130,17 @@ def presets() -> str:
     return table("`auth_provider` | algorithm | `iss` | `aud` | life", rows)
 
 
+CONTRACT_PAGE = "docs/reference/contract.md"
+CONTRACT_LINK = "[Contract](contract.md#what-is-a-guess)"
+
+
 def effects() -> str:
     """Return the table of faults' effects."""
     rows: list[tuple[str, ...]] = []
     for word, effect in EFFECTS.items():
         names = ", ".join(each.name for each in dataclasses.fields(cast("type[Any]", effect)))
         phases = ", ".join(effect.phases)
-        whole = " ".join((effect.__doc__ or "").split()).replace("``", "`").replace("(README, ", "(")
+        whole = " ".join((effect.__doc__ or "").split()).replace("``", "`").replace(CONTRACT_PAGE, CONTRACT_LINK)
         rows.append((f"`{word}`", f"`{effect.__name__}({names})`", phases, whole, effect.reveals))
     return table("`effect` | in Python | phases | what it does | bug of a client that it exposes", rows)
 
