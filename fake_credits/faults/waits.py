@@ -94,7 +94,7 @@ def resume(coroutine: ExchangeCoroutine, value: object) -> Wait | None:
     if not isinstance(wait, Wait):  # pyright: ignore[reportUnnecessaryIsInstance]
         coroutine.close()
         awaited = "a bare yield, as in asyncio.sleep(0)" if wait is None else repr(wait)
-        raise TypeError(f"the application awaits {awaited}, but in process there is no event loop to run it")
+        raise TypeError(f"the application awaits {awaited}, but in-process requests run without an event loop")
     return wait
 
 

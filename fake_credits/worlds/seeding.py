@@ -140,7 +140,7 @@ class Seeder:
                 await user.write_missing(existing, on_progress)
 
         numbered: Iterator[tuple[int, UserHistory]] = enumerate(self._world.histories())
-        if self._world.transaction_count <= MAX_KEPT_TRANSACTIONS:  # longest first, so that none is left for the end
+        if self._world.transaction_count <= MAX_KEPT_TRANSACTIONS:  # longest first, so that none runs alone at the end
             numbered = iter(sorted(numbered, key=lambda item: -len(item[1].columns.deltas)))
         await self._for_each_user(numbered, write_user)
 
