@@ -8,11 +8,13 @@ import errno
 import os
 import signal
 import sys
+from collections.abc import Generator
+from contextlib import contextmanager
 
 import click
 
 from fake_credits.cli import flags
-from fake_credits.cli.signals import exit_at_signals
+from fake_credits.cli.signals import INTERRUPTED_EXIT_CODE, exit_at_signals
 
 __all__ = ["cli", "main"]
 
@@ -25,8 +27,6 @@ def main() -> None:
     os.close(descriptor)
     try:
         cli.main(standalone_mode=False)
-    except click.exceptions.Abort:
-        sys.exit(130)
     except click.ClickException as error:
         error.show()
         sys.exit(error.exit_code)
@@ -55,7 +55,7 @@ def serve(options: flags.ServeFlags) -> None:
 
     Example: fake-credits serve --user ada=100
     """
-    exit_at_signals(lambda number: 130 if number == signal.SIGINT else 0)
+    exit_at_signals(lambda number: INTERRUPTED_EXIT_CODE if number == signal.SIGINT else 0)
     from fake_credits.cli.serve import serve as run_server
 
     sys.exit(run_server(options))
@@ -90,7 +90,8 @@ def token(options: flags.TokenFlags, user: str) -> None:
     """
     from fake_credits.cli.bootstrap import mint_token
 
-    click.echo(mint_token(options, user).encode("ascii"))  # bytes, because text would end with CRLF on Windows
+    with _interruptible():
+        click.echo(mint_token(options, user).encode("ascii"))  # bytes, because text would end with CRLF on Windows
 
 
 @cli.command(cls=flags.FlagCommand)
@@ -105,7 +106,8 @@ def seed(options: flags.SeedFlags) -> None:
     """
     from fake_credits.cli.seed import seed as seed_world
 
-    sys.exit(seed_world(options))
+    with _interruptible():
+        seed_world(options)
 
 
 @cli.command(cls=flags.FlagCommand)
@@ -134,3 +136,17 @@ def wait(options: flags.WaitFlags, url: str) -> None:
     from fake_credits.cli.wait import wait_until_ready
 
     wait_until_ready(url, options.timeout, options.ca)
+
+
+@contextmanager
+def _interruptible() -> Generator[None]:
+    """Raise KeyboardInterrupt at Ctrl-C for code that cleans up, and then exit as silently as otherwise."""
+    handler = signal.getsignal(signal.SIGINT)
+    if handler is not signal.SIG_IGN:
+        signal.signal(signal.SIGINT, signal.default_int_handler)
+    try:
+        yield
+    except KeyboardInterrupt:
+        sys.exit(INTERRUPTED_EXIT_CODE)
+    finally:
+        signal.signal(signal.SIGINT, handler)

@@ -288,7 +288,7 @@ def test_key_file_without_complete_keys_is_rejected(tmp_path: Path) -> None:
 def test_help_imports_no_heavy_modules(arguments: list[str]) -> None:
     code = (
         f"import sys; sys.argv[1:] = {arguments}\n"
-        "from fake_credits.cli import main\n"
+        "from fake_credits.__main__ import main\n"
         "try: main()\n"
         "finally:\n"
         "    heavy = ('starlette', 'uvicorn', 'uvloop', 'jwt', 'cryptography', 'httpx2', 'asyncio', 'msgspec')\n"
@@ -299,17 +299,38 @@ def test_help_imports_no_heavy_modules(arguments: list[str]) -> None:
     assert "LOADED []" in result.stdout
 
 
-def test_interrupt_exits_with_130_without_traceback() -> None:
+def test_interrupt_exits_silently_with_130() -> None:
     code = (
         "import sys, signal, os; sys.argv[1:] = ['wait', 'http://127.0.0.1:1']\n"
         "from fake_credits.cli import wait\n"
         "wait._readiness_problem = lambda *_: os.kill(os.getpid(), signal.SIGINT) or 'no'\n"
-        "from fake_credits.cli import main\n"
+        "from fake_credits.__main__ import main\n"
         "main()"
     )
     result = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
-    assert result.returncode == 130
-    assert "Traceback" not in result.stderr
+    assert (result.returncode, result.stdout, result.stderr) == (130, "", "")
+
+
+@pytest.mark.parametrize(
+    "arguments", [["token", "ada", "--key-file"], ["seed", "--profile", "tiny", "--quiet", "--out"]]
+)
+def test_interrupt_while_a_file_is_written_leaves_nothing_behind(arguments: list[str], tmp_path: Path) -> None:
+    """The temporary file, which would replace the file at the end, is removed."""
+    code = (
+        f"import sys, signal, os; sys.argv[1:] = {[*arguments, str(tmp_path / 'file')]}\n"
+        "from fake_credits import files\n"
+        "from fake_credits.__main__ import main\n"
+        "fdopen = os.fdopen\n"
+        "def interrupted(*arguments):\n"
+        "    file = fdopen(*arguments)\n"
+        "    os.kill(os.getpid(), signal.SIGINT)\n"
+        "    return file\n"
+        "files.os.fdopen = interrupted\n"
+        "main()"
+    )
+    result = subprocess.run([sys.executable, "-W", "ignore", "-c", code], capture_output=True, text=True, check=False)
+    assert (result.returncode, result.stdout, result.stderr) == (130, "", "")
+    assert list(tmp_path.iterdir()) == []
 
 
 @pytest.mark.skipif(not Path("/dev/full").exists(), reason="only Linux has /dev/full")
@@ -325,7 +346,19 @@ def test_full_stdout_prints_a_one_line_error() -> None:
     assert (result.returncode, result.stderr) == (1, "Error: cannot write to stdout: No space left on device\n")
 
 
-@pytest.mark.parametrize(("command", "module"), [("serve --port 0", "serve"), ("run sleep 60", "run")])
+IMPORTS = [
+    ("serve --port 0", "click"),
+    ("serve --port 0", "fake_credits.cli.flags"),
+    ("serve --port 0", "fake_credits.cli.serve"),
+    ("run sleep 60", "fake_credits.cli.run"),
+    ("token ada", "fake_credits.cli.bootstrap"),
+    ("seed", "fake_credits.cli.seed"),
+    ("openapi", "fake_credits.cli.bootstrap"),
+    ("wait http://127.0.0.1:1", "fake_credits.cli.wait"),
+]
+
+
+@pytest.mark.parametrize(("command", "module"), IMPORTS)
 def test_interrupt_during_an_import_ends_the_command(command: str, module: str) -> None:
     """Python drops a KeyboardInterrupt in a weak reference's callback; importlib has one for each lock."""
     code = (
@@ -333,12 +366,12 @@ def test_interrupt_during_an_import_ends_the_command(command: str, module: str) 
         "class Lock: pass\n"
         "class Finder:\n"
         "    def find_spec(self, name, path, target=None):\n"
-        f"        if name == 'fake_credits.cli.{module}':\n"
+        f"        if name == '{module}':\n"
         "            lock = Lock()\n"
         "            ended = weakref.ref(lock, lambda _: os.kill(os.getpid(), signal.SIGINT))\n"
         "            del lock\n"
         "sys.meta_path.insert(0, Finder())\n"
-        "from fake_credits.cli import main\n"
+        "from fake_credits.__main__ import main\n"
         "main()"
     )
     result = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False, timeout=LIMIT_S)
