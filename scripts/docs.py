@@ -21,8 +21,8 @@ from pytest_fake_credits.config_options import ENV_FIELDS, PLUGIN_OPTIONS
 from pytest_fake_credits.marker import MARKER_OPTIONS
 
 from fake_credits.assertions import JournalAssertions
-from fake_credits.cli.flags import FlagOption
 from fake_credits.cli.main import cli
+from fake_credits.cli.parameters import FlagOption
 from fake_credits.contract import DEFAULT_CONTRACT, Operation, settings
 from fake_credits.control.routes import CONTROL_ROUTES, ControlRoute
 from fake_credits.errors import CONTROL_ERRORS, ERRORS

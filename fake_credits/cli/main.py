@@ -14,6 +14,7 @@ from contextlib import contextmanager
 import click
 
 from fake_credits.cli import flags
+from fake_credits.cli.parameters import FlagCommand, Parsed
 from fake_credits.cli.signals import INTERRUPTED_EXIT_CODE, exit_at_signals
 
 __all__ = ["cli", "main"]
@@ -46,7 +47,7 @@ def cli() -> None:
     """
 
 
-@cli.command(cls=flags.FlagCommand)
+@cli.command(cls=FlagCommand)
 @flags.options_from(flags.ServeFlags)
 def serve(options: flags.ServeFlags) -> None:
     """Serve the API over HTTP until stopped.
@@ -61,7 +62,7 @@ def serve(options: flags.ServeFlags) -> None:
     sys.exit(run_server(options))
 
 
-@cli.command(cls=flags.FlagCommand, context_settings={"allow_interspersed_args": False})
+@cli.command(cls=FlagCommand, context_settings={"allow_interspersed_args": False})
 @flags.options_from(flags.RunFlags)
 @click.argument("command", nargs=-1, required=True, type=click.UNPROCESSED)
 def run(options: flags.RunFlags, command: tuple[str, ...]) -> None:
@@ -78,9 +79,9 @@ def run(options: flags.RunFlags, command: tuple[str, ...]) -> None:
     sys.exit(run_command(options, command))
 
 
-@cli.command(cls=flags.FlagCommand)
+@cli.command(cls=FlagCommand)
 @flags.options_from(flags.TokenFlags)
-@click.argument("user", type=flags.Parsed("USER", flags.parse_id))
+@click.argument("user", type=Parsed("USER", flags.parse_id))
 def token(options: flags.TokenFlags, user: str) -> None:
     """Print a token for a user.
 
@@ -94,7 +95,7 @@ def token(options: flags.TokenFlags, user: str) -> None:
         click.echo(mint_token(options, user).encode("ascii"))  # bytes, because text would end with CRLF on Windows
 
 
-@cli.command(cls=flags.FlagCommand)
+@cli.command(cls=FlagCommand)
 @flags.options_from(flags.SeedFlags)
 def seed(options: flags.SeedFlags) -> None:
     """Create demo data in a file or on a server.
@@ -110,7 +111,7 @@ def seed(options: flags.SeedFlags) -> None:
         seed_world(options)
 
 
-@cli.command(cls=flags.FlagCommand)
+@cli.command(cls=FlagCommand)
 @flags.options_from(flags.OpenApiFlags)
 def openapi(options: flags.OpenApiFlags) -> None:
     """Print the OpenAPI document of a contract.
@@ -123,9 +124,9 @@ def openapi(options: flags.OpenApiFlags) -> None:
     click.echo(openapi_json(options.contract).encode("utf-8"))
 
 
-@cli.command(cls=flags.FlagCommand)
+@cli.command(cls=FlagCommand)
 @flags.options_from(flags.WaitFlags)
-@click.argument("url", type=flags.Parsed("URL", flags.health_url))
+@click.argument("url", type=Parsed("URL", flags.health_url))
 def wait(options: flags.WaitFlags, url: str) -> None:
     """Wait until a server is ready.
 
