@@ -108,8 +108,8 @@ class Seeder:
         """Read the existing data and return it; ``on_progress`` is called for each user."""
 
         async def scan_user(index: int, user: "_UserSeeder") -> None:
-            # The first call is not retried, so that an unreachable server or a wrong key is reported at once.
-            self._existing_counts[index] = await (user.count_existing() if index else user.count_without_retries())
+            # The first call must reach the server, so that a wrong URL is reported at once.
+            self._existing_counts[index] = await user.count_existing(must_connect=index == 0)
             on_progress(1)
 
         self._existing_counts.clear()
@@ -179,16 +179,21 @@ class _UserSeeder:
         self.planned: list[DeltaAndReason] = [(delta, reason) for delta, reason, _ in history.columns.entries()]
         self._balances = [0, *accumulate(history.columns.deltas)]
 
-    async def count_without_retries(self) -> int:
-        """Return how many of the planned transactions exist, or `_USER_ABSENT`, without retrying."""
-        try:
-            return await self._read_existing_count()
-        except FakeCreditsError as failure:
-            raise TargetError(str(failure)) from failure
+    async def count_existing(self, *, must_connect: bool = False) -> int:
+        """Return how many of the planned transactions exist, or `_USER_ABSENT`.
 
-    async def count_existing(self) -> int:
-        """Return how many of the planned transactions exist, or `_USER_ABSENT`, retrying failed calls."""
-        return await self._with_retries(self._read_existing_count)
+        With ``must_connect``, a call without any response is not retried.
+        """
+
+        async def count() -> int:
+            try:
+                return await self._read_existing_count()
+            except TransportFailure as failure:
+                if must_connect and not isinstance(failure, InvalidResponse):
+                    raise TargetError(str(failure)) from failure
+                raise
+
+        return await self._with_retries(count)
 
     async def create_user(self) -> None:
         """Create the user; repeating the call is harmless."""
