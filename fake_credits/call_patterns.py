@@ -10,7 +10,8 @@ from msgspec import structs
 from fake_credits.contract import OperationName
 from fake_credits.contract.types import check_operation
 from fake_credits.errors import did_you_mean
-from fake_credits.journal import ClientKind, JournalEntry
+from fake_credits.interception_log import InterceptionLog
+from fake_credits.journal import ClientKind, JournalEntry, journaled_header
 from fake_credits.models import Reason
 from fake_credits.text import align_columns, escape_control, redact, truncate
 
@@ -127,7 +128,8 @@ def _criterion(name: str, expected: object) -> Criterion:
         msgspec.convert(expected, _FIELD_TYPES[name])
     except msgspec.ValidationError as error:
         raise TypeError(f"no call can have {name}={expected!r}: {error}") from None
-    return Criterion(name, expected, lambda entry: getattr(entry, name))
+    wanted = journaled_header(str(expected)) if name == "idempotency_key" else expected
+    return Criterion(name, wanted, lambda entry: getattr(entry, name))
 
 
 def _header_reader(name: str) -> Callable[[JournalEntry], object]:
@@ -136,7 +138,7 @@ def _header_reader(name: str) -> Callable[[JournalEntry], object]:
 
 def _parse_headers(headers: object) -> dict[str, str]:
     try:
-        return {name.lower(): text for name, text in msgspec.convert(headers, dict[str, str]).items()}
+        return {name.lower(): journaled_header(text) for name, text in msgspec.convert(headers, dict[str, str]).items()}
     except msgspec.ValidationError as error:
         raise TypeError(f"headers must map names to strings: {error}") from None
 
@@ -157,12 +159,14 @@ class JournalSnapshot:
     """The journal at the time of an assertion.
 
     ``dropped`` older ones are no longer kept, ``in_flight`` have not ended. ``api_key`` is not to be shown.
+    ``interception_log`` has the requests that were not intercepted.
     """
 
     entries: tuple[JournalEntry, ...]
     dropped: int
     in_flight: int
     api_key: str
+    interception_log: InterceptionLog
 
     def __repr__(self) -> str:
         return f"<JournalSnapshot: {len(self.entries)} exchanges>"
@@ -177,7 +181,9 @@ class JournalSnapshot:
         return AssertionError("\n".join(lines))
 
     def _notes(self) -> list[str]:
-        notes = [] if self.entries else [f"no request reached this sandbox. {NO_REQUEST_HINT}"]
+        hint = self.interception_log.no_request_hint() or NO_REQUEST_HINT
+        notes = [] if self.entries else [f"no request reached this sandbox. {hint}"]
+        notes += [redact(line, self.api_key) for line in self.interception_log.lines()]
         if self.in_flight:
             notes.append(f"{pluralize(self.in_flight, 'exchange')} still in progress: wait for a call with wait_for")
         if self.dropped:

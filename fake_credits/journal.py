@@ -1,5 +1,6 @@
 """The bounded journal of a sandbox's exchanges, and the selection of request headers to keep."""
 
+import hashlib
 import re
 from collections import Counter, deque
 from collections.abc import Callable, Iterator, Mapping, Sequence, Set
@@ -12,9 +13,17 @@ import msgspec
 from fake_credits.contract import OperationName
 from fake_credits.contract.model import Contract
 from fake_credits.contract.types import check_operation
-from fake_credits.control_schemas import RecordedExchange
+from fake_credits.control_schemas import TOKEN_HEADER, RecordedExchange
 
-__all__ = ["ALWAYS_JOURNALED", "MAX_JOURNAL_ENTRIES", "ClientKind", "Journal", "JournalEntry", "JournalHeaders"]
+__all__ = [
+    "ALWAYS_JOURNALED",
+    "MAX_JOURNAL_ENTRIES",
+    "ClientKind",
+    "Journal",
+    "JournalEntry",
+    "JournalHeaders",
+    "journaled_header",
+]
 
 MAX_JOURNAL_ENTRIES = 10_000
 """The number of exchanges that a journal keeps; older ones are dropped."""
@@ -169,10 +178,18 @@ class Journal:
 ALWAYS_JOURNALED = ("idempotency-key", "traceparent")
 """The request headers that are always kept."""
 
-_CREDENTIAL_HEADERS = frozenset({"authorization", "proxy-authorization", "cookie"})
+_CREDENTIAL_HEADERS = frozenset({"authorization", "proxy-authorization", "cookie", TOKEN_HEADER.lower()})
 _HEADER_NAME = re.compile(r"[!#$%&'*+.^_`|~0-9A-Za-z-]{1,64}")
 _MAX_HEADER_NAMES = 32
 _MAX_HEADER_VALUE_CHARS = 256
+
+
+def journaled_header(value: str) -> str:
+    """Return a header's value as the journal keeps it: one of more than 256 characters ends in a hash of the whole."""
+    if len(value) <= _MAX_HEADER_VALUE_CHARS:
+        return value
+    digest = hashlib.sha256(value.encode("utf-8", "surrogatepass")).hexdigest()
+    return f"{value[: _MAX_HEADER_VALUE_CHARS - len(digest) - 1]}…{digest}"
 
 
 class JournalHeaders:
@@ -202,11 +219,11 @@ class JournalHeaders:
         return f"<JournalHeaders: {', '.join(self.names)}>"
 
     def select(self, headers: Mapping[bytes, bytes]) -> Mapping[str, str]:
-        """Return the request headers to keep, truncated to 256 characters each."""
+        """Return the request headers to keep, each as `journaled_header` returns it."""
         if self._names_by_raw_name.keys().isdisjoint(headers):
             return self._no_headers
         return {
-            name: headers[raw_name][:_MAX_HEADER_VALUE_CHARS].decode("latin-1")
+            name: journaled_header(headers[raw_name].decode("latin-1"))
             for raw_name, name in self._names_by_raw_name.items()
             if raw_name in headers
         }

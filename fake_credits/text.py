@@ -1,10 +1,12 @@
 """Shortening, aligning, escaping and redacting text for display."""
 
 import re
-from collections.abc import Iterable, Sequence
+from collections.abc import Collection, Iterable, Sequence
+from urllib.parse import unquote_plus
 
-__all__ = ["align_columns", "escape_control", "redact", "short_repr", "truncate"]
+__all__ = ["align_columns", "escape_control", "mask_query", "redact", "short_repr", "truncate"]
 
+_SECRET_PARAMETER = re.compile(r"auth|bearer|credential|jwt|key|passw|secret|signature|token", re.IGNORECASE)
 _JWT_PATTERN = re.compile(r"eyJ[\w.-]+")
 _MAX_CELL_CHARS = 48
 _MAX_SHOWN_BITS = 512
@@ -13,6 +15,24 @@ _MAX_SHOWN_BITS = 512
 def redact(text: str, api_key: str) -> str:
     """Return a text with the API key and all tokens replaced by placeholders; call this before `truncate`."""
     return _JWT_PATTERN.sub("<token>", text.replace(api_key, "<api key>") if api_key else text)
+
+
+def mask_query(target: bytes, shown: Collection[str] = ()) -> bytes:
+    """Return a request's target with the values of query parameters that may be secrets, by their names, replaced.
+
+    The parameters named in ``shown`` are kept.
+    """
+    path, question_mark, query = target.partition(b"?")
+    if b"=" not in query:
+        return target
+    pairs = [pair.partition(b"=") for pair in query.split(b"&")]
+    masked = [b"".join((name, sign, b"***" if _is_secret(name, shown) else value)) for name, sign, value in pairs]
+    return path + question_mark + b"&".join(masked)
+
+
+def _is_secret(raw_name: bytes, shown: Collection[str]) -> bool:
+    name = unquote_plus(raw_name.decode("latin-1"))
+    return name not in shown and _SECRET_PARAMETER.search(name) is not None
 
 
 def escape_control(text: str) -> str:

@@ -88,7 +88,7 @@ def test_report_section_masks_secrets_and_covers_one_test(suite: Suite) -> None:
     """No secrets or control characters; a shared sandbox shows only this test's exchanges."""
     result = suite(UNTRUSTED_TEXT)
     untrusted_section = find_section(result, "test_hostile")
-    assert "GET /x?key=<api key>&token=<token>" in untrusted_section
+    assert "GET /x?key=***&token=***" in untrusted_section
     assert "a\\u202eb 3" in untrusted_section
     assert "fake_credits_key_" not in untrusted_section
     assert "eyJ" not in untrusted_section
@@ -221,7 +221,7 @@ def test_report_section_names_faults_gates_and_interception(suite: Suite) -> Non
     assert ": no request has ended, 1 in flight\nrules" in held_section
     assert "pending: gate 'door' holds listUsers of app-id" in held_section
     intercepted_section = find_section(result, "test_intercepted")
-    assert "and this process sent none to the base URLs that it intercepts: https://credits.internal/api" in (
+    assert "This process sent none to the base URLs that it intercepts: https://credits.internal/api" in (
         intercepted_section
     )
     assert "-d '<invalid body, not recorded>'" in find_section(result, "test_no_transaction")
