@@ -26,7 +26,7 @@ class JournalAssertions(Journal):
     A call is described by an operation (any by default) and by `Criteria` as keyword arguments, which must all match.
     A criterion that no call could match raises ValueError or TypeError. ``api_key`` is never shown; ``kept_headers``
     are the names of the headers that entries keep; ``rule_history`` has the rules that were declared, and
-    ``interception_log`` the requests that were not intercepted.
+    ``interception_log`` the requests that missed the intercepted base URLs.
     """
 
     def __init__(
@@ -37,17 +37,18 @@ class JournalAssertions(Journal):
         run_due: Callable[[], object] = lambda: None,
         api_key: str = "",
         kept_headers: Collection[str] = ALWAYS_JOURNALED,
+        interception_log: InterceptionLog | None = None,
     ) -> None:
         super().__init__(lock, limit, run_due=run_due)
         self._api_key = api_key
         self._kept_headers = kept_headers
         self.rule_history = RuleHistory()
-        self.interception_log = InterceptionLog()
+        self._interception_log = InterceptionLog() if interception_log is None else interception_log
 
     def clear(self) -> None:
         """Remove all entries, and the requests that were not intercepted; ordinals continue."""
         super().clear()
-        self.interception_log.clear()
+        self._interception_log.clear()
 
     def calls(self, operation: OperationName | None = None, **criteria: Unpack[Criteria]) -> tuple[JournalEntry, ...]:
         """Return the exchanges that match, oldest first."""
@@ -177,7 +178,7 @@ class JournalAssertions(Journal):
 
     def _snapshot(self) -> JournalSnapshot:
         with self._lock:
-            return JournalSnapshot(self.entries(), self.dropped, self.in_flight, self._api_key, self.interception_log)
+            return JournalSnapshot(self.entries(), self.dropped, self.in_flight, self._api_key, self._interception_log)
 
     @contextmanager
     def _notify_on(self, call: Call, times: int, timeout_s: float, wake: Callable[[], object]) -> Generator[None]:

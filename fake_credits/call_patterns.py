@@ -11,9 +11,9 @@ from fake_credits.contract import OperationName
 from fake_credits.contract.types import check_operation
 from fake_credits.errors import did_you_mean
 from fake_credits.interception_log import InterceptionLog
-from fake_credits.journal import ClientKind, JournalEntry, journaled_header
+from fake_credits.journal import ClientKind, JournalEntry
 from fake_credits.models import Reason
-from fake_credits.text import align_columns, escape_control, redact, truncate
+from fake_credits.text import align_columns, escape_control, redact, truncate, truncate_with_hash
 
 __all__ = [
     "NO_REQUEST_HINT",
@@ -86,6 +86,9 @@ class Call:
         remaining: dict[str, object] = {**criteria}
         parsed = [] if operation is None else [_criterion("operation", operation)]
         self.headers = _parse_headers(remaining.pop("headers", {}))
+        key = remaining.get("idempotency_key")
+        if isinstance(key, str):
+            remaining["idempotency_key"] = truncate_with_hash(key)  # as in the journal
         parsed += [_criterion(name, value) for name, value in remaining.items()]
         parsed += [Criterion(name, text, _header_reader(name)) for name, text in self.headers.items()]
         self.criteria = tuple(parsed)
@@ -128,8 +131,7 @@ def _criterion(name: str, expected: object) -> Criterion:
         msgspec.convert(expected, _FIELD_TYPES[name])
     except msgspec.ValidationError as error:
         raise TypeError(f"no call can have {name}={expected!r}: {error}") from None
-    wanted = journaled_header(str(expected)) if name == "idempotency_key" else expected
-    return Criterion(name, wanted, lambda entry: getattr(entry, name))
+    return Criterion(name, expected, lambda entry: getattr(entry, name))
 
 
 def _header_reader(name: str) -> Callable[[JournalEntry], object]:
@@ -138,9 +140,10 @@ def _header_reader(name: str) -> Callable[[JournalEntry], object]:
 
 def _parse_headers(headers: object) -> dict[str, str]:
     try:
-        return {name.lower(): journaled_header(text) for name, text in msgspec.convert(headers, dict[str, str]).items()}
+        texts = msgspec.convert(headers, dict[str, str])
     except msgspec.ValidationError as error:
         raise TypeError(f"headers must map names to strings: {error}") from None
+    return {name.lower(): truncate_with_hash(text) for name, text in texts.items()}
 
 
 def _format_value(value: object) -> str:

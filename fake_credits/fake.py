@@ -181,7 +181,7 @@ class FakeCredits:
         """
         if self.sandbox.is_closed:
             raise RuntimeError(f"{self!r} is closed: its test is over")
-        interception = intercept(base_urls, self._driver, self.sandbox.clock, self.sandbox.journal.interception_log)
+        interception = intercept(base_urls, self._driver, self.sandbox.clock, self.sandbox.interception_log)
         self._interceptions.append(interception)
         return interception
 

@@ -66,5 +66,5 @@ class InterceptionLog:
             return ""
         urls = ", ".join(self.base_urls[:_MAX_LISTED_REQUESTS])
         if self.missed(after):
-            return f"It intercepts {urls}, which contain none of the requests below"
+            return f"The requests listed next are not below a base URL that it intercepts: {urls}"
         return f"This process sent none to the base URLs that it intercepts: {urls}"

@@ -1,6 +1,5 @@
 """The bounded journal of a sandbox's exchanges, and the selection of request headers to keep."""
 
-import hashlib
 import re
 from collections import Counter, deque
 from collections.abc import Callable, Iterator, Mapping, Sequence, Set
@@ -14,6 +13,7 @@ from fake_credits.contract import OperationName
 from fake_credits.contract.model import Contract
 from fake_credits.contract.types import check_operation
 from fake_credits.control_schemas import TOKEN_HEADER, RecordedExchange
+from fake_credits.text import truncate_with_hash
 
 __all__ = [
     "ALWAYS_JOURNALED",
@@ -22,7 +22,6 @@ __all__ = [
     "Journal",
     "JournalEntry",
     "JournalHeaders",
-    "journaled_header",
 ]
 
 MAX_JOURNAL_ENTRIES = 10_000
@@ -181,15 +180,6 @@ ALWAYS_JOURNALED = ("idempotency-key", "traceparent")
 _CREDENTIAL_HEADERS = frozenset({"authorization", "proxy-authorization", "cookie", TOKEN_HEADER.lower()})
 _HEADER_NAME = re.compile(r"[!#$%&'*+.^_`|~0-9A-Za-z-]{1,64}")
 _MAX_HEADER_NAMES = 32
-_MAX_HEADER_VALUE_CHARS = 256
-
-
-def journaled_header(value: str) -> str:
-    """Return a header's value as the journal keeps it: one of more than 256 characters ends in a hash of the whole."""
-    if len(value) <= _MAX_HEADER_VALUE_CHARS:
-        return value
-    digest = hashlib.sha256(value.encode("utf-8", "surrogatepass")).hexdigest()
-    return f"{value[: _MAX_HEADER_VALUE_CHARS - len(digest) - 1]}…{digest}"
 
 
 class JournalHeaders:
@@ -219,11 +209,11 @@ class JournalHeaders:
         return f"<JournalHeaders: {', '.join(self.names)}>"
 
     def select(self, headers: Mapping[bytes, bytes]) -> Mapping[str, str]:
-        """Return the request headers to keep, each as `journaled_header` returns it."""
+        """Return the request headers to keep, cut to 256 characters each, the last of them a hash."""
         if self._names_by_raw_name.keys().isdisjoint(headers):
             return self._no_headers
         return {
-            name: journaled_header(headers[raw_name].decode("latin-1"))
+            name: truncate_with_hash(headers[raw_name].decode("latin-1"))
             for raw_name, name in self._names_by_raw_name.items()
             if raw_name in headers
         }

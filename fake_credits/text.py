@@ -1,10 +1,11 @@
 """Shortening, aligning, escaping and redacting text for display."""
 
+import hashlib
 import re
 from collections.abc import Collection, Iterable, Sequence
 from urllib.parse import unquote_plus
 
-__all__ = ["align_columns", "escape_control", "mask_query", "redact", "short_repr", "truncate"]
+__all__ = ["align_columns", "escape_control", "mask_query", "redact", "short_repr", "truncate", "truncate_with_hash"]
 
 _SECRET_PARAMETER = re.compile(r"auth|bearer|credential|jwt|key|passw|secret|signature|token", re.IGNORECASE)
 _JWT_PATTERN = re.compile(r"eyJ[\w.-]+")
@@ -45,6 +46,14 @@ def escape_control(text: str) -> str:
 def truncate(text: str, max_chars: int = _MAX_CELL_CHARS) -> str:
     """Return a text shortened to ``max_chars`` characters, by default those of a table's cell."""
     return text if len(text) <= max_chars else text[: max_chars - 1] + "…"
+
+
+def truncate_with_hash(text: str, max_chars: int = 256) -> str:
+    """Return a text shortened to ``max_chars`` characters, which end in a hash of the whole if anything is missing."""
+    if len(text) <= max_chars:
+        return text
+    digest = hashlib.sha256(text.encode("utf-8", "surrogatepass")).hexdigest()
+    return f"{text[: max_chars - len(digest) - 1]}…{digest}"
 
 
 def short_repr(value: object, max_chars: int = 80) -> str:

@@ -18,10 +18,10 @@ from fake_credits.faults.effects.base import CursorFault, Delivery
 from fake_credits.faults.gates import GateTicket
 from fake_credits.faults.waits import Body
 from fake_credits.http_message import Request, Response
-from fake_credits.journal import ClientKind, JournalEntry, journaled_header
+from fake_credits.journal import ClientKind, JournalEntry
 from fake_credits.ledger import Account
 from fake_credits.sandbox import Sandbox
-from fake_credits.text import mask_query
+from fake_credits.text import mask_query, truncate_with_hash
 from fake_credits.tokens.credentials import Credential, CredentialReader
 
 __all__ = ["ContractRuntime", "Exchange", "FaultOverrides"]
@@ -249,7 +249,7 @@ class Exchange(msgspec.Struct, eq=False):
             delivered,
             self.rule_names,
             self.rule_phases,
-            journaled_header(idempotency_key.decode("latin-1")) if idempotency_key else "",
+            truncate_with_hash(idempotency_key.decode("latin-1")) if idempotency_key else "",
             (perf_counter_ns() - self.started_ns) // 1000,
             sandbox.journal_headers.select(self.headers_by_name),
         )
