@@ -173,12 +173,15 @@ class FakeCredits:
         """Answer requests of this process to some base URLs, from any supported library, until the ``with`` block ends.
 
         Interception starts immediately, and ends at the latest when this object is closed. If two sandboxes intercept a
-        URL, the later one answers. Raises TypeError or ValueError if a base URL is invalid or none is given, and
-        RuntimeError if this object is closed.
+        URL, the later one answers. A request for an operation to the same host, but below none of the base URLs, raises
+        the library's connection error; other requests are sent to the network.
+
+        Raises TypeError or ValueError if a base URL is invalid or none is given, and RuntimeError if this object is
+        closed or a library can't be intercepted.
         """
         if self.sandbox.is_closed:
             raise RuntimeError(f"{self!r} is closed: its test is over")
-        interception = intercept(base_urls, self._driver, self.sandbox.clock)
+        interception = intercept(base_urls, self._driver, self.sandbox.clock, self.sandbox.interception_log)
         self._interceptions.append(interception)
         return interception
 

@@ -12,9 +12,17 @@ import msgspec
 from fake_credits.contract import OperationName
 from fake_credits.contract.model import Contract
 from fake_credits.contract.types import check_operation
-from fake_credits.control_schemas import RecordedExchange
+from fake_credits.control_schemas import TOKEN_HEADER, RecordedExchange
+from fake_credits.text import truncate_with_hash
 
-__all__ = ["ALWAYS_JOURNALED", "MAX_JOURNAL_ENTRIES", "ClientKind", "Journal", "JournalEntry", "JournalHeaders"]
+__all__ = [
+    "ALWAYS_JOURNALED",
+    "MAX_JOURNAL_ENTRIES",
+    "ClientKind",
+    "Journal",
+    "JournalEntry",
+    "JournalHeaders",
+]
 
 MAX_JOURNAL_ENTRIES = 10_000
 """The number of exchanges that a journal keeps; older ones are dropped."""
@@ -169,10 +177,9 @@ class Journal:
 ALWAYS_JOURNALED = ("idempotency-key", "traceparent")
 """The request headers that are always kept."""
 
-_CREDENTIAL_HEADERS = frozenset({"authorization", "proxy-authorization", "cookie"})
+_CREDENTIAL_HEADERS = frozenset({"authorization", "proxy-authorization", "cookie", TOKEN_HEADER.lower()})
 _HEADER_NAME = re.compile(r"[!#$%&'*+.^_`|~0-9A-Za-z-]{1,64}")
 _MAX_HEADER_NAMES = 32
-_MAX_HEADER_VALUE_CHARS = 256
 
 
 class JournalHeaders:
@@ -202,11 +209,11 @@ class JournalHeaders:
         return f"<JournalHeaders: {', '.join(self.names)}>"
 
     def select(self, headers: Mapping[bytes, bytes]) -> Mapping[str, str]:
-        """Return the request headers to keep, truncated to 256 characters each."""
+        """Return the request headers to keep, cut to 256 characters each, the last of them a hash."""
         if self._names_by_raw_name.keys().isdisjoint(headers):
             return self._no_headers
         return {
-            name: headers[raw_name][:_MAX_HEADER_VALUE_CHARS].decode("latin-1")
+            name: truncate_with_hash(headers[raw_name].decode("latin-1"))
             for raw_name, name in self._names_by_raw_name.items()
             if raw_name in headers
         }

@@ -20,6 +20,7 @@ from fake_credits.faults.effects.base import FaultError
 from fake_credits.faults.engine import FaultEngine
 from fake_credits.faults.gates import Gate
 from fake_credits.faults.rule import Rule, check_without_connection
+from fake_credits.interception_log import InterceptionLog
 from fake_credits.journal import JournalHeaders
 from fake_credits.keyed_random import random_bytes
 from fake_credits.ledger import Account, Ledger
@@ -111,8 +112,13 @@ class Sandbox:
         self.lock = threading.RLock()
         self.journal_headers = JournalHeaders(options.keep_headers, options.contract)
         self.clock = Clock(options.clock if isinstance(options.clock, datetime) else None, self.lock)
+        self.interception_log = InterceptionLog()
         self.journal = JournalAssertions(
-            self.lock, run_due=self.clock.run_due, api_key=self.api_key, kept_headers=self.journal_headers.names
+            self.lock,
+            run_due=self.clock.run_due,
+            api_key=self.api_key,
+            kept_headers=self.journal_headers.names,
+            interception_log=self.interception_log,
         )
         self.journal.seed = options.seed
         self.bugs: list[BaseException] = []

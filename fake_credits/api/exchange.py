@@ -21,6 +21,7 @@ from fake_credits.http_message import Request, Response
 from fake_credits.journal import ClientKind, JournalEntry
 from fake_credits.ledger import Account
 from fake_credits.sandbox import Sandbox
+from fake_credits.text import mask_query, truncate_with_hash
 from fake_credits.tokens.credentials import Credential, CredentialReader
 
 __all__ = ["ContractRuntime", "Exchange", "FaultOverrides"]
@@ -223,7 +224,8 @@ class Exchange(msgspec.Struct, eq=False):
         response, error, sandbox = self.response, self.error, self.sandbox
         operation, application, user, _, target = self.route_match
         if self.query or not target:
-            target = escape_path(self.request.target)
+            contract = self.runtime.contract
+            target = escape_path(mask_query(self.request.target, (contract.cursor_parameter, contract.limit_parameter)))
         delta, reason = self.transaction_input or (self.requested_transaction() if self.body else (None, ""))
         idempotency_key = self.headers_by_name.get(b"idempotency-key", b"")
         entry = JournalEntry(  # positional arguments, because keywords take seven times as long
@@ -247,7 +249,7 @@ class Exchange(msgspec.Struct, eq=False):
             delivered,
             self.rule_names,
             self.rule_phases,
-            idempotency_key.decode("latin-1")[:256] if idempotency_key else "",
+            truncate_with_hash(idempotency_key.decode("latin-1")) if idempotency_key else "",
             (perf_counter_ns() - self.started_ns) // 1000,
             sandbox.journal_headers.select(self.headers_by_name),
         )

@@ -130,6 +130,26 @@ class RouteTable:
             id_error = self._id_error("userId", user_id)
         return RouteMatch(endpoint.operation, application_id, user_id, id_error, escape_path(raw_path))
 
+    def find_path_end(self, method: str, raw_path: bytes) -> tuple[Operation, bytes] | None:
+        """Return the operation in whose path a path ends, and what comes before, without a trailing slash.
+
+        Operations whose path has no literal segment are ignored, as nearly every path ends in theirs.
+        """
+        raw_segments = raw_path.rstrip(b"/").split(b"/")
+        try:
+            segments = split_path(b"/".join(raw_segments))
+        except MalformedRequest:
+            return None
+        for start in range(len(raw_segments) - 1):
+            endpoints = self._find_endpoints(["", *segments[start + 1 :]])
+            endpoint = None if endpoints is None else endpoints.get(method) or next(iter(endpoints.values()))
+            if endpoint is not None and self._has_literals(endpoint.operation):
+                return endpoint.operation, b"/".join(raw_segments[: start + 1])
+        return None
+
+    def _has_literals(self, operation: Operation) -> bool:
+        return any(segment and not segment.startswith("{") for segment in self._routes[operation].path.split("/"))
+
     def _id_error(self, field: str, text: str) -> Problem | None:
         problem = id_problem(self._contract, text)
         return Problem(field, problem) if problem else None

@@ -23,7 +23,7 @@ __tracebackhide__ = True  # a failing test shows the caller's line, not ours
 
 T = TypeVar("T")
 
-_TOKEN_HEADER = b"x-fake-credits-control"
+_TOKEN_HEADER = schemas.TOKEN_HEADER.lower().encode("ascii")
 
 
 class SandboxWords(TypedDict, total=False):

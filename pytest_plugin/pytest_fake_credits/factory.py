@@ -32,6 +32,7 @@ class TrackedSandbox:
         self.fake = fake
         self.is_from_this_test = True
         self._exchanges_before = 0
+        self._missed_before = 0
         self._bugs_before = 0
         self._ledger_reported = False
         self._problems_before = 0
@@ -45,6 +46,7 @@ class TrackedSandbox:
         """Attribute everything so far to earlier tests."""
         self.is_from_this_test = False
         self._exchanges_before = self.fake.journal.total
+        self._missed_before = self.fake.sandbox.interception_log.total
         self._bugs_before = len(self.fake.sandbox.bugs)
         self._problems_before = len(self.fake.sandbox.problems)
 
@@ -57,6 +59,14 @@ class TrackedSandbox:
         """Return the exchanges of this test, oldest first."""
         count = self.fake.journal.total - self._exchanges_before
         return self.fake.journal.entries()[-count:] if count else ()
+
+    def missed_lines(self) -> list[str]:
+        """Return lines that list the requests of this test that were not intercepted."""
+        return self.fake.sandbox.interception_log.lines(self._missed_before)
+
+    def interception_hint(self) -> str:
+        """Return why no request of this test was intercepted, or an empty string if nothing is intercepted."""
+        return self.fake.sandbox.interception_log.no_request_hint(self._missed_before)
 
     def bugs(self) -> list[BaseException]:
         """Return the fake's internal errors of this test."""

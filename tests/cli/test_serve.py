@@ -161,6 +161,15 @@ def test_json_log_has_one_object_per_line(start: Start) -> None:
     assert last == {"summary": {"exchanges": 2, "refused": 1, "seed": 0, "dropped_lines": 0, "operations": operations}}
 
 
+@pytest.mark.parametrize("log_format", ["text", "json"])
+def test_log_masks_secrets_in_query(start: Start, log_format: str) -> None:
+    cli_process = start("serve", "--log", log_format)
+    httpx2.get(cli_process.variables["CREDITS_BASE_URL"] + "/v1/nothing?api_key=SECRET", trust_env=False)
+    assert cli_process.stop() == 0
+    assert "/v1/nothing?api_key=***" in cli_process.err
+    assert "SECRET" not in cli_process.err
+
+
 def test_log_off_prints_nothing(start: Start) -> None:
     cli_process = start("serve", FAKE_CREDITS_LOG="off")
     assert put_user(cli_process) == 201
