@@ -33,6 +33,7 @@ __all__ = [
     "ProblemList",
     "RecordedExchange",
     "ReleaseGateBody",
+    "ResetReport",
     "RuleList",
     "RuleState",
     "SandboxList",
@@ -177,6 +178,12 @@ class SandboxState(msgspec.Struct, frozen=True, omit_defaults=True):
     def __repr__(self) -> str:
         public_fields = [name for name in self.__struct_fields__ if name not in ("api_key", "user_token")]
         return f"SandboxState({', '.join(f'{name}={getattr(self, name)!r}' for name in public_fields)})"
+
+
+class ResetReport(SandboxState, frozen=True, kw_only=True):
+    """The state of a sandbox after a reset, and the problems until then that should fail a test."""
+
+    problems: tuple[str, ...]
 
 
 class SandboxList(msgspec.Struct, frozen=True):

@@ -23,9 +23,10 @@ from fake_credits.faults.rule import RuleOperation
 from fake_credits.http_message import AsyncTransport, Transport
 from fake_credits.intercept import Interception, intercept
 from fake_credits.models import User
+from fake_credits.problems import problem_texts
 from fake_credits.sandbox import Sandbox
 from fake_credits.sandbox_options import FakeCreditsKwargs, LoadableWorld, MintOptions, SandboxOptions, check_id
-from fake_credits.sandboxes import SandboxRegistry, drain, find_problems
+from fake_credits.sandboxes import SandboxRegistry, drain
 from fake_credits.transports.in_process import (
     IN_PROCESS_BASE_URL,
     AsyncInProcessTransport,
@@ -339,19 +340,22 @@ class FakeCredits:
         self.sandbox.fork_guard.check()
         return self.sandbox.journal
 
-    def reset(self) -> None:
-        """Restore the initial users, balances, clock and rules, and empty the journal."""
-        self.sandbox.reset()
+    def reset(self) -> list[str]:
+        """Restore the initial users, balances, clock and rules, and empty the journal.
+
+        Returns the `problems` until then; in pytest, they fail the test.
+        """
+        return problem_texts(self.sandbox.reset())
 
     # ------------------------------------------------------------ closing
 
     def problems(self) -> list[str]:
         """Return the problems that should fail an otherwise passing test.
 
-        These are an inconsistent ledger, a bug that caused a 500, a call that would have hung forever, a gate that was
-        never released, and a scripted rule that was never used.
+        These are an inconsistent ledger, a bug that caused a 500, a call that would have hung forever, a gate that held
+        no call or was never released, a rule that no call used, and a request that matched no operation.
         """
-        return find_problems(self.sandbox)
+        return problem_texts(self.sandbox.find_problems())
 
     def close(self) -> list[str]:
         """Detach from the live server and reject further calls; return which were still in progress after a second.

@@ -100,7 +100,7 @@ def test_dropped_counts_evicted_entries_until_clear() -> None:
 
 
 def test_in_flight_counts_exchanges_without_entry(journal: Journal) -> None:
-    first, second = journal.next_ordinal(), journal.next_ordinal()
+    first, second = journal.begin_exchange()[0], journal.begin_exchange()[0]
     assert (first, second, journal.in_flight) == (1, 2, 2)
     journal.write(entry(second))
     assert journal.in_flight == 1
@@ -109,10 +109,21 @@ def test_in_flight_counts_exchanges_without_entry(journal: Journal) -> None:
 
 
 def test_clear_keeps_ordinals_and_in_flight_count(journal: Journal) -> None:
-    journal.write(entry(journal.next_ordinal()))
-    late = journal.next_ordinal()
+    journal.write(entry(journal.begin_exchange()[0]))
+    late = journal.begin_exchange()[0]
     journal.clear()
-    assert (len(journal), journal.in_flight, journal.next_ordinal()) == (0, 1, late + 1)
+    assert (len(journal), journal.in_flight, journal.begin_exchange()[0]) == (0, 1, late + 1)
+
+
+def test_restart_counts_from_one_again(journal: Journal) -> None:
+    """An exchange in flight keeps its ordinal, and later exchanges never share its number."""
+    journal.write(entry(journal.begin_exchange()[0]))
+    late, late_number = journal.begin_exchange()
+    journal.restart()
+    assert (journal.total, journal.dropped, journal.in_flight, len(journal)) == (0, 0, 1, 0)
+    assert journal.begin_exchange() == (1, late_number + 1)
+    journal.write(entry(late))
+    assert (journal.total, journal.dropped, journal.in_flight) == (1, 0, 1)
 
 
 def test_journal_is_consistent_while_four_threads_write() -> None:
@@ -120,7 +131,7 @@ def test_journal_is_consistent_while_four_threads_write() -> None:
 
     def write() -> None:
         for _ in range(500):
-            journal.write(entry(journal.next_ordinal()))
+            journal.write(entry(journal.begin_exchange()[0]))
 
     writers = [threading.Thread(target=write) for _ in range(4)]
     for writer in writers:

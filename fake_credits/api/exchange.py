@@ -13,7 +13,7 @@ from fake_credits.api.codec import Codec, TransactionInput, error_cause, error_r
 from fake_credits.api.routing import MAX_CACHED_PATH_BYTES, RouteMatch, RouteTable, escape_path
 from fake_credits.clock import perf_counter_ns
 from fake_credits.contract import MAX_BODY_BYTES, Contract, Operation
-from fake_credits.errors import ApiError, Forbidden, InsufficientScope, InternalError
+from fake_credits.errors import ApiError, Forbidden, InsufficientScope, InternalError, RouteNotFound
 from fake_credits.faults.effects.base import CursorFault, Delivery
 from fake_credits.faults.gates import GateTicket
 from fake_credits.faults.waits import Body
@@ -26,6 +26,8 @@ from fake_credits.tokens.credentials import Credential, CredentialReader
 
 __all__ = ["ContractRuntime", "Exchange", "FaultOverrides"]
 
+_PATHS_OF_NO_CLIENT = (b"/favicon.ico", b"/_fake", b"/.well-known")
+"""Paths of browsers and of the fake itself, which say nothing about an application's base URL."""
 _NO_ROUTE = RouteMatch(cast("Operation", ""), "", "")
 _MAX_JOURNALED_CHARS = 1000
 """Longer ids and messages are truncated, because a path can have 64 KiB and 10,000 entries are kept."""
@@ -108,7 +110,7 @@ class Exchange(msgspec.Struct, eq=False):
     ) -> Self:
         """Return the exchange of a request that has just arrived."""
         path, _, query = request.target.partition(b"?")
-        ordinal = sandbox.journal.next_ordinal()
+        ordinal, number = sandbox.journal.begin_exchange()
         return cls(
             runtime,
             sandbox,
@@ -118,7 +120,7 @@ class Exchange(msgspec.Struct, eq=False):
             query,
             dict(request.headers),
             ordinal,
-            f"req_{sandbox.name}_{ordinal}",
+            f"req_{sandbox.name}_{number}",
             perf_counter_ns(),
         )
 
@@ -128,7 +130,12 @@ class Exchange(msgspec.Struct, eq=False):
             raise self.error
         routes = self.runtime.routes
         match = routes.cached_match if len(self.path) <= MAX_CACHED_PATH_BYTES else routes.match
-        self.route_match = match(self.request.method, self.path)
+        try:
+            self.route_match = match(self.request.method, self.path)
+        except RouteNotFound as error:
+            if self.path not in _PATHS_OF_NO_CLIENT:
+                self.sandbox.add_problem(f"a request matched no operation: {error.message}", kind="unrouted")
+            raise
 
     def must_wait_for_body(self) -> bool:
         """Store the body if it has arrived, and return whether an announced body is still missing.

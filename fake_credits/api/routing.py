@@ -117,9 +117,8 @@ class RouteTable:
         segments = split_path(raw_path)
         endpoints = self._find_endpoints(segments)
         if endpoints is None:
-            raise RouteNotFound(
-                f"{method} {escape_path(raw_path)} does not exist; {closest_route(self._routes, method, segments)}"
-            )
+            hint = self._prefix_hint(method, raw_path, segments) or closest_route(self._routes, method, segments)
+            raise RouteNotFound(f"{method} {escape_path(raw_path)} does not exist; {hint}")
         endpoint = endpoints.get("GET" if method == "HEAD" else method)  # RFC 9110, section 9.3.2
         if endpoint is None:
             allow = ", ".join(sorted({*endpoints, "HEAD"} if "GET" in endpoints else endpoints))
@@ -153,6 +152,18 @@ class RouteTable:
     def _id_error(self, field: str, text: str) -> Problem | None:
         problem = id_problem(self._contract, text)
         return Problem(field, problem) if problem else None
+
+    def _prefix_hint(self, method: str, raw_path: bytes, segments: list[str]) -> str:
+        """Return a sentence about what comes before the path of an operation, or "" if the path ends in none."""
+        for length in sorted(self._patterns_by_length, reverse=True):
+            end = ["", *segments[len(segments) - length + 1 :]]
+            endpoints = self._find_endpoints(end) if length < len(segments) else None
+            endpoint = endpoints and (endpoints.get(method) or next(iter(endpoints.values())))
+            if endpoint:
+                prefix = escape_path(raw_path.rsplit(b"/", length - 1)[0])
+                problem = f"has the prefix {prefix}" if prefix.strip("/") else "ends in a slash"
+                return f"it ends in the path of {endpoint.operation}: your base URL {problem}"
+        return ""
 
     def _find_endpoints(self, segments: list[str]) -> dict[str, _Endpoint] | None:
         for pattern in self._patterns_by_length.get(len(segments), ()):

@@ -20,6 +20,7 @@ import pytest
 from click.testing import CliRunner, Result
 
 from fake_credits.cli.main import cli
+from fake_credits.client.control import ControlClient
 from fake_credits.client.server import ServerClient
 from fake_credits.client.user import UserClient
 from fake_credits.errors import InsufficientCredits, InvalidToken
@@ -421,10 +422,12 @@ def test_server_is_ready_after_its_world_is_loaded(start: Start) -> None:
     assert cli_process.err.startswith("Loading the world tiny ...\n")
 
 
-def test_unused_rule_prints_a_warning_at_exit(start: Start, tmp_path: Path) -> None:
+def test_unused_rule_prints_a_warning_at_exit(start: Start) -> None:
     """The warning follows the summary, and the exit code is still 0."""
-    (tmp_path / "unused.toml").write_text('[[rules]]\neffect = "reset"\nnth = 1\nname = "first"\n')
-    cli_process = start("serve", "--scenario", str(tmp_path / "unused.toml"))
+    cli_process = start("serve")
+    variables = cli_process.variables
+    with ControlClient(variables["FAKE_CREDITS_URL"], variables["FAKE_CREDITS_CONTROL_TOKEN"]) as control:
+        control.sandbox().add_fault("reset", nth=1, name="first")
     assert cli_process.stop() == 0
     assert "Warning: sandbox s1: the scripted rule 'first' never fired" in cli_process.err.splitlines()[-1]
 
