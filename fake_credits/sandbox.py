@@ -114,7 +114,11 @@ class Sandbox:
         self.journal_headers = JournalHeaders(options.keep_headers, options.contract)
         self.clock = Clock(options.clock if isinstance(options.clock, datetime) else None, self.lock)
         self.journal = JournalAssertions(
-            self.lock, run_due=self.clock.run_due, api_key=self.api_key, kept_headers=self.journal_headers.names
+            self.lock,
+            run_due=self.clock.run_due,
+            api_key=self.api_key,
+            kept_headers=self.journal_headers.names,
+            contract=options.contract,
         )
         self.journal.seed = options.seed
         self.bugs: list[BaseException] = []
