@@ -2,12 +2,12 @@
 
 import threading
 from collections import defaultdict
-from collections.abc import Callable, Collection, Generator, Iterable, Mapping
+from collections.abc import Callable, Collection, Generator, Hashable, Iterable, Sized
 from contextlib import AbstractContextManager, contextmanager
 from typing import NoReturn, Unpack
 
 from fake_credits.call_patterns import Call, Criteria, JournalSnapshot, duplicate_commits_message, pluralize
-from fake_credits.contract import OperationName
+from fake_credits.contract import DEFAULT_CONTRACT, Contract, OperationName
 from fake_credits.errors import ERRORS, did_you_mean
 from fake_credits.faults.rule import Rule, effect_for_script_entry
 from fake_credits.interception_log import InterceptionLog
@@ -26,7 +26,8 @@ class JournalAssertions(Journal):
     A call is described by an operation (any by default) and by `Criteria` as keyword arguments, which must all match.
     A criterion that no call could match raises ValueError or TypeError. ``api_key`` is never shown; ``kept_headers``
     are the names of the headers that entries keep; ``rule_history`` has the rules that were declared, and
-    ``interception_log`` the requests that missed the intercepted base URLs.
+    ``interception_log`` the requests that missed the intercepted base URLs. ``contract`` has the statuses that
+    responses can have.
     """
 
     def __init__(
@@ -38,11 +39,12 @@ class JournalAssertions(Journal):
         api_key: str = "",
         kept_headers: Collection[str] = ALWAYS_JOURNALED,
         interception_log: InterceptionLog | None = None,
+        contract: Contract = DEFAULT_CONTRACT,
     ) -> None:
         super().__init__(lock, limit, run_due=run_due)
         self._api_key = api_key
         self._kept_headers = kept_headers
-        self.rule_history = RuleHistory()
+        self.rule_history = RuleHistory(contract)
         self._interception_log = InterceptionLog() if interception_log is None else interception_log
 
     def clear(self) -> None:
@@ -66,15 +68,15 @@ class JournalAssertions(Journal):
         call, snapshot = self._build_call(operation, criteria), self._snapshot()
         matching = call.filter(snapshot.entries)
         if times is None and not matching:
-            raise snapshot.failure(f"{call} was not called", call)
+            raise snapshot.missing_calls(call) or snapshot.failure(f"{call} was not called", call)
         if times is not None:
             check_count("times", times, minimum=0)
-            wanted = pluralize(times, "time")
+            if unknown := snapshot.missing_calls(call, times):
+                raise unknown
             if len(matching) != times:
-                actual = pluralize(len(matching), "time")
-                raise snapshot.failure(f"{call} was called {actual}, not {wanted}", call)
-            if snapshot.dropped:
-                raise snapshot.failure(f"cannot count {call}: older exchanges are missing from the journal", call)
+                raise snapshot.failure(
+                    f"{call} was called {_count(matching, snapshot)}, not {pluralize(times, 'time')}", call
+                )
         return matching
 
     def assert_not_called(self, operation: OperationName | None = None, **criteria: Unpack[Criteria]) -> None:
@@ -126,7 +128,8 @@ class JournalAssertions(Journal):
         if shared:
             raise AssertionError(duplicate_commits_message(shared, self._api_key))
         if not any(each.committed and each.idempotency_key for each in matching):
-            raise snapshot.failure(f"no committed write among {call} has an idempotency key", call)
+            head = f"no committed write among {call} has an idempotency key"
+            raise snapshot.missing_calls(call) or snapshot.failure(head, call)
         if snapshot.dropped:
             raise snapshot.failure(f"cannot compare keys of {call}: older exchanges are missing from the journal", call)
 
@@ -213,10 +216,15 @@ class JournalAssertions(Journal):
         snapshot = self._snapshot()
         matching = call.filter(snapshot.entries)
         if len(matching) < times:
-            actual, wanted = pluralize(len(matching), "time"), pluralize(times, "time")
-            head = f"{call} was called {actual} within {timeout_s:g} s, not {wanted}"
-            raise snapshot.failure(head, call)
+            wanted = pluralize(times, "time")
+            head = f"{call} was called {_count(matching, snapshot)} within {timeout_s:g} s, not {wanted}"
+            raise snapshot.missing_calls(call, times) or snapshot.failure(head, call)
         return matching
+
+
+def _count(matching: Sized, snapshot: JournalSnapshot) -> str:
+    """Return how often a call was made; at least so often, if the journal has dropped exchanges."""
+    return f"{'at least ' if snapshot.dropped else ''}{pluralize(len(matching), 'time')}"
 
 
 def _duplicate_commits(entries: Iterable[JournalEntry]) -> dict[str, tuple[JournalEntry, ...]]:
@@ -231,7 +239,8 @@ def _raise_out_of_order(snapshot: JournalSnapshot, expected: list[Call], matchin
     __tracebackhide__ = True
     call = expected[len(matching)]
     if not matching:
-        raise snapshot.failure(f"{call} was not called, the first of {len(expected)} in order", call)
+        head = f"{call} was not called, the first of {len(expected)} in order"
+        raise snapshot.missing_calls(call) or snapshot.failure(head, call)
     last = matching[-1]
     later = snapshot.entries[snapshot.entries.index(last) + 1 :]
     before = ", ".join(f"#{each.ordinal}" for each in call.filter(snapshot.entries)[-5:])
@@ -240,47 +249,69 @@ def _raise_out_of_order(snapshot: JournalSnapshot, expected: list[Call], matchin
 
 
 _MAX_KEPT_RULES = 10_000
-_ERROR_CAUSES = frozenset({"", *(error.cause for error in ERRORS.values() if error.cause != "auth")})
-_AUTH_CAUSES = frozenset(f"auth:{why}" for why in AUTH_FAILURE_REASONS)
+_ERROR_CAUSES: frozenset[Hashable] = frozenset(
+    {"", *(error.cause for error in ERRORS.values() if error.cause != "auth")}
+)
+_AUTH_CAUSES: frozenset[Hashable] = frozenset(f"auth:{why}" for why in AUTH_FAILURE_REASONS)
 
 
 class RuleHistory:
-    """The last 10,000 rules of a sandbox, with the error codes of their responses."""
+    """The last 10,000 rules of a sandbox, with the error codes and the statuses of their responses."""
 
-    def __init__(self) -> None:
-        self._codes_by_rule: dict[str, frozenset[str]] = {}
+    def __init__(self, contract: Contract = DEFAULT_CONTRACT) -> None:
+        self._contract = contract
+        self._answers_by_rule: dict[str, frozenset[Hashable]] = {}
 
     def __repr__(self) -> str:
-        return f"<RuleHistory: {len(self._codes_by_rule)} rules>"
+        return f"<RuleHistory: {len(self._answers_by_rule)} rules>"
 
     def add(self, name: str, rule: Rule) -> None:
-        """Add a rule and its error codes."""
+        """Add a rule with its error codes and statuses."""
         effects = [rule.effect, *map(effect_for_script_entry, rule.script)]
-        self._codes_by_rule[name] = frozenset(str(getattr(effect, "code", "")) for effect in effects)
-        if len(self._codes_by_rule) > _MAX_KEPT_RULES:
-            del self._codes_by_rule[next(iter(self._codes_by_rule))]
+        self._answers_by_rule[name] = frozenset(
+            getattr(effect, field, "") for effect in effects for field in ("code", "status")
+        )
+        if len(self._answers_by_rule) > _MAX_KEPT_RULES:
+            del self._answers_by_rule[next(iter(self._answers_by_rule))]
 
     def check_call(self, call: Call, entries: Callable[[], Iterable[JournalEntry]]) -> None:
-        """Raise ValueError for a code, a cause or a rule that no exchange in this sandbox can have and no entry has."""
+        """Raise ValueError for a value that no exchange in this sandbox can have and no entry has.
+
+        These are statuses, codes, causes and rules.
+        """
         for criterion in call.criteria:
-            allowed = _possible_values(criterion.name, self._codes_by_rule)
-            expected = str(criterion.expected)
-            expected_names = {expected} if criterion.name != "rule" or expected in allowed else {*expected.split("+")}
-            if allowed and not allowed.issuperset(expected_names) and not any(map(criterion.matches, entries())):
-                raise ValueError(_unknown_value_message(criterion.name, min(expected_names - allowed), allowed))
+            allowed = self._possible_values(criterion.name)
+            expected: Hashable = criterion.expected
+            wanted = {expected}
+            if criterion.name == "rule" and expected not in allowed:
+                wanted = {*str(expected).split("+")}
+            if allowed and not allowed.issuperset(wanted) and not any(map(criterion.matches, entries())):
+                unknown = min(wanted - allowed, key=str)
+                raise ValueError(_unknown_value_message(criterion.name, unknown, allowed))
+
+    def _possible_values(self, name: str) -> frozenset[Hashable]:
+        """Return the values that a criterion can have in this sandbox; none if any value is possible."""
+        answers = self._answers_by_rule
+        if name == "code":
+            texts = (value for values in answers.values() for value in values if isinstance(value, str))
+            return frozenset(("", *ERRORS, *texts))
+        if name == "status":
+            numbers = (value for values in answers.values() for value in values if isinstance(value, int))
+            return frozenset((*_contract_statuses(self._contract), *numbers))
+        if name == "cause":
+            return _ERROR_CAUSES | _AUTH_CAUSES | {f"fault:{rule}" for rule in answers}
+        return frozenset(("", *answers)) if name == "rule" else frozenset()
 
 
-def _possible_values(name: str, codes_by_rule: Mapping[str, frozenset[str]]) -> frozenset[str]:
-    """Return the values that a criterion can have in this sandbox; none if any value is possible."""
-    if name == "code":
-        return frozenset(ERRORS).union(("",), *codes_by_rule.values())
-    if name == "cause":
-        return _ERROR_CAUSES | _AUTH_CAUSES | {f"fault:{rule}" for rule in codes_by_rule}
-    return frozenset(("", *codes_by_rule)) if name == "rule" else frozenset()
+def _contract_statuses(contract: Contract) -> set[int]:
+    """Return the statuses of a contract's responses; 0 is that of a call without one."""
+    successes = (contract.created_user_status, contract.existing_user_status, contract.created_transaction_status)
+    return {0, 200, *successes, *(contract.status_of(error) for error in ERRORS.values())}
 
 
-def _unknown_value_message(name: str, value: str, allowed: frozenset[str]) -> str:
-    hint = did_you_mean(value, allowed, prefix=", ")
-    choices = ", ".join(sorted(allowed - _AUTH_CAUSES - {""})) or "none"
+def _unknown_value_message(name: str, value: Hashable, allowed: frozenset[Hashable]) -> str:
+    texts = sorted(map(str, allowed - {""}))
+    hint = did_you_mean(value, texts, prefix=", ") if isinstance(value, str) else ""
+    choices = ", ".join(text for text in texts if text not in _AUTH_CAUSES) or "none"
     more = ", auth:<why>" if name == "cause" else ""
     return f"no call in this sandbox can have the {name} {value!r}{hint} (possible: {choices}{more})"

@@ -325,10 +325,11 @@ class RecordedExchange(msgspec.Struct, frozen=True):
 
 
 class JournalState(msgspec.Struct, frozen=True):
-    """The requested exchanges, oldest first, and the number of all exchanges so far."""
+    """The requested exchanges, oldest first, the number of all so far, and of those that are no longer kept."""
 
     total: int
     entries: tuple[RecordedExchange, ...]
+    dropped: int
 
 
 class CanonicalJournal(msgspec.Struct, frozen=True):

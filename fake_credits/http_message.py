@@ -8,6 +8,7 @@ from typing import Any, Literal, Protocol
 import msgspec
 
 __all__ = [
+    "HTTP_METHODS",
     "AsgiMessage",
     "AsyncTransport",
     "Connection",
@@ -22,6 +23,16 @@ __all__ = [
     "status_line",
     "unknown_effect_message",
 ]
+
+# fmt: off
+HTTP_METHODS = frozenset({
+    "ACL", "BIND", "CHECKOUT", "CONNECT", "COPY", "DELETE", "GET", "HEAD", "LINK", "LOCK", "M-SEARCH", "MERGE",
+    "MKACTIVITY", "MKCALENDAR", "MKCOL", "MOVE", "NOTIFY", "OPTIONS", "PATCH", "POST", "PROPFIND", "PROPPATCH",
+    "PURGE", "PUT", "QUERY", "REBIND", "REPORT", "SEARCH", "SOURCE", "SUBSCRIBE", "TRACE", "UNBIND", "UNLINK",
+    "UNLOCK", "UNSUBSCRIBE",
+})
+# fmt: on
+"""The methods that the live server's HTTP parser accepts; the in-process transport accepts the same."""
 
 # Python 3.13 renamed these four, as RFC 9110 did.
 _PHRASES = {status.value: status.phrase for status in http.HTTPStatus} | {

@@ -121,6 +121,7 @@ class Sandbox:
             api_key=self.api_key,
             kept_headers=self.journal_headers.names,
             interception_log=self.interception_log,
+            contract=options.contract,
         )
         self.journal.seed = options.seed
         self.bugs: list[BaseException] = []

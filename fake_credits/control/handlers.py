@@ -4,13 +4,14 @@ import json
 from collections.abc import Generator, Iterable, Mapping
 from contextlib import contextmanager
 from dataclasses import replace
-from typing import Any, cast
+from typing import Any
 
 import msgspec
 from starlette.requests import Request
 
 from fake_credits import control_schemas as schemas
 from fake_credits.clock import Clock, from_ms
+from fake_credits.contract.types import check_operation
 from fake_credits.errors import ControlError, GateTimeout, Problem
 from fake_credits.faults.active_rule import ActiveRule
 from fake_credits.faults.declarations import rule_from, rule_to_json
@@ -233,16 +234,15 @@ def mint_token(request: Request, body: schemas.MintTokenBody) -> schemas.MintedT
 def query_journal(request: Request, query: schemas.JournalQuery) -> schemas.JournalState:
     """List the kept exchanges that match the parameters, oldest first; `after` is an ordinal."""
     journal = _sandbox(request).journal
-    with _field_errors("operation"):
-        entries = journal.entries(operation=cast("Any", query.operation), user=query.user)
-    criteria = ("status", "rule", "committed", "delivered")
-    matching = tuple(
-        entry
-        for entry in entries
-        if (query.after is None or entry.ordinal > query.after)
-        and all(getattr(query, name) in (None, getattr(entry, name)) for name in criteria)
-    )
-    return schemas.JournalState(journal.total, matching)
+    criteria: dict[str, Any] = msgspec.to_builtins(query)
+    after, operation = criteria.pop("after", 0), criteria.pop("operation", None)
+    if operation is not None:
+        with _field_errors("operation"):
+            check_operation(operation)
+    with _field_errors():
+        entries = journal.calls(operation, **criteria)
+    matching = tuple(entry for entry in entries if entry.ordinal > after)
+    return schemas.JournalState(journal.total, matching, journal.dropped)
 
 
 def get_canonical_journal(request: Request) -> schemas.CanonicalJournal:

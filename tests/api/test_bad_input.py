@@ -10,11 +10,10 @@ import pytest
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
-from fake_credits.api.routing import HTTP_METHODS
 from fake_credits.clock import monotonic_s
 from fake_credits.contract import MAX_BODY_BYTES, Operation
 from fake_credits.fake import FakeCredits
-from fake_credits.http_message import Headers, Request
+from fake_credits.http_message import HTTP_METHODS, Headers, Request
 from fake_credits.tokens.bad_tokens import BAD_TOKENS, BadTokenKind
 from fake_credits.transports.shared_resources import SharedResources
 from tests.api.conftest import GRANT, JSON, TIMEOUT_S, Api, assert_error, assert_no_problem_but_unrouted, read_response

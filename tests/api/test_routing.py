@@ -10,9 +10,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from fake_credits.api.routing import HTTP_METHODS, RouteMatch, RouteTable, escape_path
+from fake_credits.api.routing import RouteMatch, RouteTable, escape_path
 from fake_credits.contract import DEFAULT_CONTRACT, Operation, RouteTemplate
 from fake_credits.errors import ApiError, MalformedRequest, MethodNotAllowed, RouteNotFound
+from fake_credits.http_message import HTTP_METHODS
 
 TABLE = RouteTable(DEFAULT_CONTRACT)
 IDS = st.text(st.characters(exclude_categories=["Cs"]), min_size=1, max_size=20).filter(

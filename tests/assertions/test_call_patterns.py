@@ -1,5 +1,6 @@
 """Test call patterns: what they match, and that impossible criteria are rejected."""
 
+import re
 from enum import Enum
 from typing import Any
 
@@ -123,3 +124,39 @@ def test_enum_member_is_rejected_as_user() -> None:
 
     with pytest.raises(TypeError, match="no call can have user="):
         Call(user=Users.ADA)  # type: ignore[arg-type]  # pyright: ignore[reportArgumentType]
+
+
+@pytest.mark.parametrize(
+    ("operation", "criteria", "message"),
+    [
+        (None, {"method": "post"}, "method must be a method in upper case, such as 'POST', not 'post'"),
+        (None, {"method": "POTS"}, "method must be a method in upper case, such as 'POST', not 'POTS'"),
+        (None, {"phase": "post"}, "phase must be one of before, after, read, write, list, or several +, not 'post'"),
+        (None, {"phase": "before+post"}, "phase must be"),
+        (None, {"ordinal": 0}, "ordinal must be 1 or more, not 0"),
+        (None, {"request_id": "s1_1"}, "request_id must be an id such as 'req_s1_1', not 's1_1'"),
+        (None, {"at_ms": -1}, "at_ms must be 0 or more, not -1"),
+        (None, {"duration_us": -1}, "duration_us must be 0 or more, not -1"),
+        (None, {"target": "https://credits.internal/v1"}, "target must be a path that starts with a slash, not 'https"),
+        (None, {"delta": 0}, "delta must be None or a number other than 0, not 0"),
+        (None, {"transaction": "1"}, "transaction must be '' or an id such as 'txn_1', not '1'"),
+        ("listUsers", {"user": "ada"}, "user must be left out: listUsers has no user"),
+        ("getBalance", {"delta": -10}, "delta must be left out: getBalance has none, only createTransaction has"),
+        ("createUser", {"reason": "grant"}, "reason must be left out: createUser has none, only createTransaction has"),
+        ("getUser", {"transaction": "txn_1"}, "transaction must be left out: getUser has none"),
+    ],
+)
+def test_impossible_value_is_rejected(operation: Any, criteria: Any, message: str) -> None:
+    """Otherwise an assertion that there was no such call could never fail."""
+    with pytest.raises(ValueError, match=re.escape(message)):
+        Call(operation, **criteria)
+
+
+def test_possible_values_are_accepted() -> None:
+    for criteria in (
+        {"method": "DELETE", "phase": "before+after", "ordinal": 1, "request_id": "req_s1_1", "at_ms": 0},
+        {"target": "/v1", "delta": None, "transaction": "", "phase": "", "duration_us": 0, "reason": "", "user": ""},
+        {"delta": -1, "transaction": "txn_12", "reason": "consume"},
+    ):
+        assert repr(Call(**criteria)).startswith("any call(")  # pyright: ignore[reportArgumentType]
+    assert not Call("listUsers", user="", delta=None, reason="").matches(entry(1))
