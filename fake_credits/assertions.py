@@ -7,11 +7,14 @@ from contextlib import AbstractContextManager, contextmanager
 from typing import NoReturn, Unpack
 
 from fake_credits.call_patterns import Call, Criteria, JournalSnapshot, duplicate_commits_message, pluralize
-from fake_credits.contract import DEFAULT_CONTRACT, Contract, OperationName
+from fake_credits.contract import DEFAULT_CONTRACT, Contract
+from fake_credits.contract.types import OperationSelector
 from fake_credits.errors import ERRORS, did_you_mean
 from fake_credits.faults.rule import Rule, effect_for_script_entry
 from fake_credits.interception_log import InterceptionLog
 from fake_credits.journal import ALWAYS_JOURNALED, MAX_JOURNAL_ENTRIES, Journal, JournalEntry
+from fake_credits.keyword_hints import keyword_hint
+from fake_credits.text import short_repr
 from fake_credits.thread_events import CrossThreadEvent, check_count, check_limit, ensure_no_running_loop, wait_event
 from fake_credits.tokens.credentials import AUTH_FAILURE_REASONS
 
@@ -23,11 +26,11 @@ DEFAULT_WAIT_TIMEOUT_S = 10.0
 class JournalAssertions(Journal):
     """A sandbox's journal, with queries and assertions for tests.
 
-    A call is described by an operation (any by default) and by `Criteria` as keyword arguments, which must all match.
-    A criterion that no call could match raises ValueError or TypeError. ``api_key`` is never shown; ``kept_headers``
-    are the names of the headers that entries keep; ``rule_history`` has the rules that were declared, and
-    ``interception_log`` the requests that missed the intercepted base URLs. ``contract`` has the statuses that
-    responses can have.
+    A call is described by an operation, ``reads`` or ``writes`` (any call by default), and by `Criteria` as keyword
+    arguments, which must all match. A criterion that no call could match raises ValueError or TypeError. ``api_key`` is
+    never shown; ``kept_headers`` are the names of the headers that entries keep; ``rule_history`` has the rules that
+    were declared, and ``interception_log`` the requests that missed the intercepted base URLs. ``contract`` has the
+    statuses that responses can have.
     """
 
     def __init__(
@@ -52,12 +55,15 @@ class JournalAssertions(Journal):
         super().clear()
         self._interception_log.clear()
 
-    def calls(self, operation: OperationName | None = None, **criteria: Unpack[Criteria]) -> tuple[JournalEntry, ...]:
+    def calls(
+        self, operation: OperationSelector | None = None, **criteria: Unpack[Criteria]
+    ) -> tuple[JournalEntry, ...]:
         """Return the exchanges that match, oldest first."""
         return self._build_call(operation, criteria).filter(self.entries())
 
+    @keyword_hint("times")
     def assert_called(
-        self, operation: OperationName | None = None, *, times: int | None = None, **criteria: Unpack[Criteria]
+        self, operation: OperationSelector | None = None, *, times: int | None = None, **criteria: Unpack[Criteria]
     ) -> tuple[JournalEntry, ...]:
         """Assert that a call was made at least once, or exactly ``times`` times, and return its exchanges.
 
@@ -79,7 +85,7 @@ class JournalAssertions(Journal):
                 )
         return matching
 
-    def assert_not_called(self, operation: OperationName | None = None, **criteria: Unpack[Criteria]) -> None:
+    def assert_not_called(self, operation: OperationSelector | None = None, **criteria: Unpack[Criteria]) -> None:
         """Assert that no such call was made; without arguments, that there was no request at all.
 
         Raises AssertionError like `assert_called`.
@@ -87,13 +93,18 @@ class JournalAssertions(Journal):
         __tracebackhide__ = True
         self.assert_called(operation, times=0, **criteria)
 
-    def assert_order(self, *calls: OperationName | Call) -> tuple[JournalEntry, ...]:
+    def assert_order(self, *calls: OperationSelector | Call) -> tuple[JournalEntry, ...]:
         """Assert that calls were completed in this order, possibly with others in between, and return their exchanges.
 
         Each is an operation or a `Call`. Raises AssertionError, which shows the first missing call and the closest of
-        the later calls; ValueError for fewer than two.
+        the later calls; ValueError for fewer than two; TypeError for anything else.
         """
         __tracebackhide__ = True
+        for each in calls:
+            if not isinstance(each, str | Call):  # pyright: ignore[reportUnnecessaryIsInstance]
+                raise TypeError(
+                    f"assert_order takes operations and Call(...) patterns as arguments, not {short_repr(each)}"
+                )
         if len(calls) < 2:
             raise ValueError(f"assert_order needs at least two calls, got {len(calls)}")
         expected = [self._check_call(Call(each) if isinstance(each, str) else each) for each in calls]
@@ -107,7 +118,7 @@ class JournalAssertions(Journal):
         return tuple(matching)
 
     def committed_twice(
-        self, operation: OperationName | None = None, **criteria: Unpack[Criteria]
+        self, operation: OperationSelector | None = None, **criteria: Unpack[Criteria]
     ) -> dict[str, tuple[JournalEntry, ...]]:
         """Return the committed writes that share an idempotency key, by key: retries that took effect again.
 
@@ -115,7 +126,7 @@ class JournalAssertions(Journal):
         """
         return _duplicate_commits(self.calls(operation, **criteria))
 
-    def assert_committed_once(self, operation: OperationName | None = None, **criteria: Unpack[Criteria]) -> None:
+    def assert_committed_once(self, operation: OperationSelector | None = None, **criteria: Unpack[Criteria]) -> None:
         """Assert that no committed writes share an idempotency key.
 
         Raises AssertionError, which shows those that do; also if no write has a key, because that would prove nothing,
@@ -133,9 +144,10 @@ class JournalAssertions(Journal):
         if snapshot.dropped:
             raise snapshot.failure(f"cannot compare keys of {call}: older exchanges are missing from the journal", call)
 
+    @keyword_hint("times")
     def wait_for(
         self,
-        operation: OperationName | None = None,
+        operation: OperationSelector | None = None,
         *,
         times: int = 1,
         timeout_s: float = DEFAULT_WAIT_TIMEOUT_S,
@@ -153,9 +165,10 @@ class JournalAssertions(Journal):
             wait_event(event, timeout_s)
         return self._check_wait(call, times, timeout_s)
 
+    @keyword_hint("times")
     async def async_wait_for(
         self,
-        operation: OperationName | None = None,
+        operation: OperationSelector | None = None,
         *,
         times: int = 1,
         timeout_s: float = DEFAULT_WAIT_TIMEOUT_S,
@@ -168,7 +181,7 @@ class JournalAssertions(Journal):
             await waker.wait(timeout_s)
         return self._check_wait(call, times, timeout_s)
 
-    def _build_call(self, operation: OperationName | None, criteria: Criteria) -> Call:
+    def _build_call(self, operation: OperationSelector | None, criteria: Criteria) -> Call:
         return self._check_call(Call(operation, **criteria))
 
     def _check_call(self, call: Call) -> Call:

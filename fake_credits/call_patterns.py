@@ -8,8 +8,8 @@ from typing import Any, TypedDict, Unpack, get_args
 import msgspec
 from msgspec import structs
 
-from fake_credits.contract import Operation, OperationName
-from fake_credits.contract.types import check_operation
+from fake_credits.contract import Operation
+from fake_credits.contract.types import OPERATIONS_BY_NAME, OperationSelector, parse_operation
 from fake_credits.errors import did_you_mean
 from fake_credits.faults.effects.base import Phase
 from fake_credits.http_message import HTTP_METHODS
@@ -99,13 +99,13 @@ class Criterion:
 class Call:
     """A pattern of calls: ``Call("createTransaction", user="ada", delta=-10)``; without an operation it matches any.
 
-    All `Criteria` must match. Raises ValueError for an operation or a value that no call can have, TypeError for an
-    unknown criterion or a value of the wrong type.
+    The operation may also be ``reads``, ``writes`` or ``*``. All `Criteria` must match. Raises ValueError for an
+    operation or a value that no call can have, TypeError for an unknown criterion or a value of the wrong type.
     """
 
     __slots__ = ("_text", "criteria", "headers")
 
-    def __init__(self, operation: OperationName | None = None, **criteria: Unpack[Criteria]) -> None:
+    def __init__(self, operation: OperationSelector | None = None, **criteria: Unpack[Criteria]) -> None:
         remaining: dict[str, object] = {**criteria}
         parsed = [] if operation is None else [_criterion("operation", operation)]
         self.headers = _parse_headers(remaining.pop("headers", {}))
@@ -119,8 +119,8 @@ class Call:
         criteria_text = ", ".join(
             f"{each.name}={_format_value(each.expected)}" for each in self.criteria[operation is not None :]
         )
-        name = "any call" if operation is None else operation
-        self._text = f"{name}({criteria_text})" if criteria_text else str(name)
+        name = "any call" if operation is None else str(self.criteria[0].expected)
+        self._text = f"{name}({criteria_text})" if criteria_text else name
 
     def __repr__(self) -> str:
         return self._text
@@ -136,8 +136,9 @@ class Call:
 
 def _criterion(name: str, expected: object) -> Criterion:
     if name == "operation":
-        check_operation(expected)
-        return Criterion(name, str(expected), lambda entry: entry.operation)
+        selector = parse_operation(expected)
+        operations = OPERATIONS_BY_NAME[selector]
+        return Criterion(name, selector, lambda entry: selector if entry.operation in operations else entry.operation)
     if name == "where":
         if not callable(expected):
             raise TypeError(f"where must be a function of a journal entry, not {expected!r}")

@@ -23,7 +23,7 @@ Server and clients share these classes::
 
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
-from typing import ClassVar
+from typing import Any, ClassVar
 
 __all__ = [
     "CONTROL_ERRORS",
@@ -52,6 +52,7 @@ __all__ = [
     "MethodNotAllowed",
     "MissingCredentials",
     "PayloadTooLarge",
+    "PicklableError",
     "Problem",
     "RateLimited",
     "RouteNotFound",
@@ -76,7 +77,20 @@ class Problem:
     problem: str
 
 
-class FakeCreditsError(Exception):
+class PicklableError(Exception):
+    """An exception that can be pickled, whatever arguments its ``__init__`` takes."""
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return _restore_error, (type(self), self.args, self.__dict__)
+
+
+def _restore_error(error_type: type[PicklableError], args: tuple[object, ...], state: dict[str, object]) -> object:
+    error = error_type.__new__(error_type, *args)
+    error.__dict__.update(state)
+    return error
+
+
+class FakeCreditsError(PicklableError):
     """The base class of all errors that this package raises for a call."""
 
 

@@ -14,18 +14,19 @@ from fake_credits.api.app import create_app
 from fake_credits.assertions import JournalAssertions
 from fake_credits.client.server import AsyncServerClient, ServerClient
 from fake_credits.client.user import AsyncUserClient, UserClient
-from fake_credits.clock import Clock, from_ms
+from fake_credits.clock import Clock
+from fake_credits.contract.types import OperationSelector
 from fake_credits.faults.declarations import rule_from
 from fake_credits.faults.effects import HoldAtGate
 from fake_credits.faults.faults import Faults, RuleCriteria
 from fake_credits.faults.gates import Gate
-from fake_credits.faults.rule import RuleOperation
 from fake_credits.http_message import AsyncTransport, Transport
 from fake_credits.intercept import Interception, intercept
-from fake_credits.models import User
+from fake_credits.keyword_hints import keyword_hint
 from fake_credits.problems import problem_texts
 from fake_credits.sandbox import Sandbox
-from fake_credits.sandbox_options import FakeCreditsKwargs, LoadableWorld, MintOptions, SandboxOptions, check_id
+from fake_credits.sandbox_options import FakeCreditsKwargs, LoadableWorld, MintOptions, SandboxOptions
+from fake_credits.sandbox_users import SandboxUsers
 from fake_credits.sandboxes import SandboxRegistry, drain
 from fake_credits.transports.in_process import (
     IN_PROCESS_BASE_URL,
@@ -45,7 +46,7 @@ __all__ = ["ClientMode", "FakeCredits"]
 ClientMode = Literal["in-process", "live"]
 
 
-class FakeCredits:
+class FakeCredits(SandboxUsers):
     """A private Credits Management API, with ready-made clients.
 
     The options are those of `SandboxOptions`: ``balance=100`` is one grant to the default user, ``users={"ada": 100}``
@@ -114,6 +115,7 @@ class FakeCredits:
 
         From then on, faults that ASGI can't produce are refused. Raises FaultError if there is one already.
         """
+        self.sandbox.fork_guard.check()
         return create_app(self.sandbox.contract, SandboxRegistry(self.sandbox))
 
     def bind(self, issuer: str, user_id: str) -> None:
@@ -121,6 +123,7 @@ class FakeCredits:
 
         Raises ValueError if the issuer is not trusted (the option ``trust``), or the tokens select another sandbox.
         """
+        self.sandbox.fork_guard.check()
         trusted_urls = [trusted.url for trusted in self.sandbox.issuers]
         if issuer not in trusted_urls:
             known = ", ".join(map(repr, trusted_urls))
@@ -144,16 +147,6 @@ class FakeCredits:
     def api_key(self) -> str:
         """Return the API key for a ``ServerClient``."""
         return self.sandbox.api_key
-
-    @property
-    def application_id(self) -> str:
-        """Return the id of the default application."""
-        return self.sandbox.options.application_id
-
-    @property
-    def user_id(self) -> str:
-        """Return the id of the default user, which exists if a balance was given."""
-        return self.sandbox.options.user_id
 
     @overload
     def transport(self, library: Literal["httpx2"]) -> "Httpx2Transport": ...
@@ -180,6 +173,7 @@ class FakeCredits:
         Raises TypeError or ValueError if a base URL is invalid or none is given, and RuntimeError if this object is
         closed or a library can't be intercepted.
         """
+        self.sandbox.fork_guard.check()
         if self.sandbox.is_closed:
             raise RuntimeError(f"{self!r} is closed: its test is over")
         interception = intercept(base_urls, self._driver, self.sandbox.clock, self.sandbox.interception_log)
@@ -217,19 +211,6 @@ class FakeCredits:
         transport, contract = self._client_transports()[1], self.sandbox.contract
         return AsyncUserClient(self._client_url, self.application_id, token, contract=contract, transport=transport)
 
-    def _user_id_or_default(self, user_id: str | None) -> str:
-        """Return a valid user id, or the default for None; an empty string is rejected."""
-        if user_id is None:
-            return self.user_id
-        check_id("user", user_id)
-        return user_id
-
-    def _application_id_or_default(self, application_id: str | None) -> str:
-        if application_id is None:
-            return self.application_id
-        check_id("application", application_id)
-        return application_id
-
     @property
     def _client_url(self) -> str:
         return IN_PROCESS_BASE_URL if self._mode == "in-process" else self.base_url
@@ -247,17 +228,6 @@ class FakeCredits:
 
     # ------------------------------------------------------------ state
 
-    def user(self, user_id: str, *, balance: int | None = None, application_id: str | None = None) -> User:
-        """Create a user if needed and return it, without an exchange.
-
-        If ``balance`` is given, one grant or consumption brings the balance to it. Raises ValueError or TypeError for
-        an invalid id or balance.
-        """
-        account = self.sandbox.set_balance(
-            user_id, balance, application_id=self._application_id_or_default(application_id)
-        )
-        return User(account.application_id, account.user_id, from_ms(account.created_at_ms))
-
     def load_world(self, world: str | Path | LoadableWorld) -> tuple[str, ...]:
         """Add a world's users with their histories, which cover the last year, and return their ids.
 
@@ -267,14 +237,7 @@ class FakeCredits:
         """
         return self.sandbox.load_world(self._shared.world(world, self.sandbox.seed))
 
-    def balance(self, user_id: str | None = None, *, application_id: str | None = None) -> int:
-        """Return a user's balance in credits, by default the default user's, without an exchange.
-
-        Raises `UserNotFound` if there is no such user, and ValueError or TypeError for an invalid id.
-        """
-        application = self._application_id_or_default(application_id)
-        return self.sandbox.account(self._user_id_or_default(user_id), application_id=application).balance
-
+    @keyword_hint("bad")
     def token(
         self,
         user_id: str | None = None,
@@ -308,7 +271,7 @@ class FakeCredits:
         """Return the sandbox's fault rules: use ``add``, ``load`` or ``with credits.faults(...)``."""
         return Faults(self.sandbox.faults, self.sandbox.add_fault)
 
-    def hold(self, operation: RuleOperation = "*", *, name: str = "", **criteria: Unpack[RuleCriteria]) -> Gate:
+    def hold(self, operation: OperationSelector = "*", *, name: str = "", **criteria: Unpack[RuleCriteria]) -> Gate:
         """Hold matching calls at a gate; return the gate: ``wait_for`` or ``async_wait_for``, then ``release``.
 
         The criteria are those of `Rule`, such as ``user="ada"`` and ``phase="after"``. Raises FaultError for an invalid
@@ -355,6 +318,7 @@ class FakeCredits:
         These are an inconsistent ledger, a bug that caused a 500, a call that would have hung forever, a gate that held
         no call or was never released, a rule that no call used, and a request that matched no operation.
         """
+        self.sandbox.fork_guard.check()
         return problem_texts(self.sandbox.find_problems())
 
     def close(self) -> list[str]:

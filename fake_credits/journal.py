@@ -9,9 +9,8 @@ from typing import Literal
 
 import msgspec
 
-from fake_credits.contract import OperationName
 from fake_credits.contract.model import Contract
-from fake_credits.contract.types import check_operation
+from fake_credits.contract.types import OPERATIONS_BY_NAME, OperationSelector, parse_operation
 from fake_credits.control_schemas import TOKEN_HEADER, RecordedExchange
 from fake_credits.text import truncate_with_hash
 
@@ -151,17 +150,23 @@ class Journal:
             )
         return "".join(msgspec.json.encode(row).decode() + "\n" for row in rows)
 
-    def entries(self, *, operation: OperationName | None = None, user: str | None = None) -> tuple[JournalEntry, ...]:
-        """Return the kept exchanges, oldest first, optionally of one operation and one user (``""``: without a user).
+    def entries(
+        self, *, operation: OperationSelector | None = None, user: str | None = None
+    ) -> tuple[JournalEntry, ...]:
+        """Return the kept exchanges, oldest first, optionally those of an operation, ``reads`` or ``writes``.
 
-        Raises ValueError for an unknown operation: asserting that a misspelt one was not called would always pass.
+        ``user`` selects those of one user, or with ``""`` those without a user. Raises ValueError for an unknown
+        operation: asserting that a misspelt one was not called would always pass.
         """
-        if operation is not None:
-            check_operation(operation)
+        operations = None if operation is None else OPERATIONS_BY_NAME[parse_operation(operation)]
         self._run_due()
         with self._lock:
             entries = tuple(self._entries)
-        return tuple(entry for entry in entries if operation in (None, entry.operation) and user in (None, entry.user))
+        return tuple(
+            entry
+            for entry in entries
+            if (operations is None or entry.operation in operations) and user in (None, entry.user)
+        )
 
     def watch(self, watcher: Callable[[JournalEntry], object]) -> None:
         """Call a function with each new or replaced entry, in the thread that writes it, until `unwatch`."""

@@ -149,6 +149,10 @@ class _Application:
         self.accounts_by_id[account.user_id] = account
         self.ordered_accounts.append(account)
 
+    def remove(self, account: Account) -> None:
+        del self.accounts_by_id[account.user_id]
+        self.ordered_accounts.remove(account)
+
 
 class Ledger:
     """The accounts of all applications, under the rules of a contract."""
@@ -195,6 +199,18 @@ class Ledger:
         """Return an empty account without adding it to the ledger; raise ApplicationNotFound."""
         self._check_application(application_id)
         return Account(application_id, user_id, at_ms)
+
+    def accounts(self, application_id: str) -> tuple[Account, ...]:
+        """Return the accounts of an application, oldest first; raise ApplicationNotFound."""
+        self._check_application(application_id)
+        application = self._applications.get(application_id)
+        return () if application is None else tuple(application.ordered_accounts)
+
+    def remove_account(self, application_id: str, user_id: str) -> Account:
+        """Remove a user's account and return it; raise UserNotFound or ApplicationNotFound."""
+        account = self.get_account(application_id, user_id)
+        self._applications[application_id].remove(account)
+        return account
 
     def add_account(self, account: Account) -> None:
         """Add an account made by `new_account` or `copy_on_write`; do nothing if the user already has one."""
@@ -283,10 +299,7 @@ class Ledger:
 
         ``start`` is the ``next`` of an earlier page.
         """
-        newest_first = self.contract.transactions_order == "newest_first"
-        if start is not None and newest_first:
-            start = min(start, size - 1)
-        return _page_range(size, start, limit, newest_first=newest_first)
+        return _page_range(size, start, limit, newest_first=self.contract.transactions_order == "newest_first")
 
     def page_of_users(self, application_id: str, start: int | None, limit: int) -> tuple[Sequence[Account], PageRange]:
         """Return the application's users, oldest first, and the positions of one page in the contract's order."""
@@ -317,9 +330,9 @@ class Ledger:
 
 
 def _page_range(size: int, start: int | None, limit: int, *, newest_first: bool) -> PageRange:
-    """Return one page of an append-only list: positions never change, so no entry is skipped or repeated."""
+    """Return one page of a list. It only grows, so no entry is skipped or repeated, unless a test deletes a user."""
     if newest_first:
-        first = size - 1 if start is None else start
+        first = size - 1 if start is None else min(start, size - 1)
         last = max(first - limit, -1)
         return PageRange(range(first, last, -1), last if last >= 0 else None)
     first = 0 if start is None else start

@@ -2,16 +2,16 @@
 
 import hmac
 import itertools
-import os
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from datetime import datetime
 from functools import lru_cache
 from typing import cast
 
 from fake_credits.assertions import JournalAssertions
 from fake_credits.clock import Clock, Timer, wall_clock_ms
-from fake_credits.contract import MAX_AMOUNT
+from fake_credits.contract import MAX_AMOUNT, CredentialHeader
+from fake_credits.contract.types import header_example
 from fake_credits.errors import InvalidApiKey, InvalidToken
 from fake_credits.faults.active_rule import ActiveRule
 from fake_credits.faults.declarations import describe_match
@@ -21,13 +21,16 @@ from fake_credits.faults.engine import FaultEngine
 from fake_credits.faults.faults import describe_unused_rule
 from fake_credits.faults.gates import Gate
 from fake_credits.faults.rule import Rule, check_without_connection
+from fake_credits.fork_guard import ForkGuard
+from fake_credits.histories import TransactionInput, parse_transactions, transaction_from
 from fake_credits.interception_log import InterceptionLog
 from fake_credits.journal import JournalHeaders
 from fake_credits.keyed_random import random_bytes
 from fake_credits.ledger import Account, Ledger, LedgerInconsistency
-from fake_credits.models import Reason
+from fake_credits.models import Reason, Transaction
 from fake_credits.problems import ProblemKind, SandboxProblem
 from fake_credits.sandbox_options import (
+    API_KEY_PREFIX,
     LoadableWorld,
     MintOptions,
     SandboxOptions,
@@ -44,46 +47,7 @@ from fake_credits.tokens.minting import SANDBOX_CLAIM, Minter, trusted_issuer
 from fake_credits.tokens.providers import AUTH_PROVIDERS
 from fake_credits.tokens.verifying import VerifiedToken, Verifier
 
-__all__ = ["ForkGuard", "Sandbox"]
-
-
-class _CurrentProcess:
-    """The id of this process, read once per process: a system call would cost every request up to 0.3 µs."""
-
-    def __init__(self) -> None:
-        self.refresh_id()
-        if hasattr(os, "register_at_fork"):  # not on Windows
-            os.register_at_fork(after_in_child=self.refresh_id)
-
-    def refresh_id(self) -> None:
-        self.process_id = os.getpid()
-
-
-_CURRENT_PROCESS = _CurrentProcess()
-
-
-class ForkGuard:
-    """The process in which an object was created. ``label`` names the object in messages, such as ``sandbox s1``."""
-
-    __slots__ = ("_label", "_process_id")
-
-    def __init__(self, label: str) -> None:
-        self._label = label
-        self._process_id = _CURRENT_PROCESS.process_id
-
-    @property
-    def in_child(self) -> bool:
-        """Return whether this is a forked child, which has only a copy of the object."""
-        return self._process_id != _CURRENT_PROCESS.process_id
-
-    def check(self) -> None:
-        """Raise RuntimeError in a forked child: its changes would be lost, and its locks may be held forever."""
-        if self._process_id != _CURRENT_PROCESS.process_id:
-            raise RuntimeError(
-                f"{self._label} belongs to process {self._process_id}, and process {_CURRENT_PROCESS.process_id}, "
-                "forked from it, has only a copy: "
-                "read base_url, api_key and token() before the fork, and call the API with these"
-            )
+__all__ = ["Sandbox"]
 
 
 _MAX_KEPT_PROBLEMS = 100
@@ -302,6 +266,56 @@ class Sandbox:
             self.clock.run_due()
             return self.ledger.get_account(application_id or self.options.application_id, user_id)
 
+    def users(self, *, application_id: str = "") -> tuple[Account, ...]:
+        """Return the accounts of an application's users, oldest first; raise ApplicationNotFound."""
+        self.fork_guard.check()
+        with self.lock:
+            self.clock.run_due()
+            return self.ledger.accounts(application_id or self.options.application_id)
+
+    def delete_user(self, user_id: str, *, application_id: str = "") -> Account:
+        """Delete a user and the user's history, and return the account; raise UserNotFound."""
+        self.check_open()
+        with self.lock:
+            self.clock.run_due()
+            account = self.ledger.remove_account(application_id or self.options.application_id, user_id)
+            for active in self.faults:
+                active.history_lengths.pop((account.application_id, user_id), None)
+            return account
+
+    def transactions(self, user_id: str, *, application_id: str = "") -> tuple[Transaction, ...]:
+        """Return a user's history, oldest first; raise UserNotFound."""
+        account = self.account(user_id, application_id=application_id)
+        with self.lock:
+            return tuple(map(transaction_from, account.entries()))
+
+    def add_transactions(
+        self, user_id: str, transactions: Iterable[TransactionInput], *, application_id: str = ""
+    ) -> tuple[Transaction, ...]:
+        """Append transactions to a user's history, creating the user if needed, and return them.
+
+        A user without any transactions before is created at the time of the first one at the latest. Raises ValueError
+        or TypeError for an invalid transaction, and the ledger's errors for one that the contract does not allow,
+        without adding any.
+        """
+        self.check_open()
+        application_id = application_id or self.options.application_id
+        check_id("application", application_id, self.contract)
+        check_id("user", user_id, self.contract)
+        with self.lock:
+            self.clock.run_due()
+            account = self.ledger.find_account(application_id, user_id)
+            if account is None:
+                account = self.ledger.new_account(application_id, user_id, self.clock.now_ms())
+            length = len(account)
+            after_ms = account[-1].at_ms if length else 0
+            columns = parse_transactions(transactions, after_ms, self.clock.now_ms())
+            self.ledger.extend(account, columns)
+            if not length and columns.times:
+                account.created_at_ms = min(account.created_at_ms, columns.times[0])
+            self.ledger.add_account(account)
+            return tuple(transaction_from(account[position]) for position in range(length, len(account)))
+
     def authenticate(self, credential: Credential, *, skew_s: int = 0) -> VerifiedToken | None:
         """Return the verified token, or None for the right API key; raise ApiError if the credential is rejected.
 
@@ -311,12 +325,28 @@ class Sandbox:
             return self._authenticate_user(credential.value, skew_s)
         if self.is_closed:
             raise InvalidApiKey("the sandbox of this API key is closed: its test is over", auth_reason="closed_sandbox")
-        if not hmac.compare_digest(credential.value.encode(errors="surrogatepass"), self._raw_api_key):
-            raise InvalidApiKey("unknown API key", auth_reason="unknown_key")
+        if not self._is_api_key(credential.value):
+            hint = self._other_kind_hint("this is a user's token", self.contract.user_token)
+            is_token = credential.value.startswith("eyJ") and credential.value.count(".") == 2
+            raise InvalidApiKey(f"unknown API key{hint if is_token else ''}", auth_reason="unknown_key")
         return None
 
+    def _is_api_key(self, value: str) -> bool:
+        return hmac.compare_digest(value.encode(errors="surrogatepass"), self._raw_api_key)
+
+    def _other_kind_hint(self, problem: str, header: CredentialHeader) -> str:
+        """Return a hint for an API key sent as a token or vice versa, unless the contract sends both the same way."""
+        is_same = self.contract.api_key == self.contract.user_token
+        return "" if is_same else f": {problem}, so send it as {header_example(header)}"
+
     def _authenticate_user(self, token: str, skew_s: int) -> VerifiedToken:
-        verified = self.verifier.verify(token, self.clock.now_ms() + skew_s * 1000)
+        try:
+            verified = self.verifier.verify(token, self.clock.now_ms() + skew_s * 1000)
+        except InvalidToken as error:
+            hint = self._other_kind_hint("this is an API key", self.contract.api_key)
+            if hint and (token.startswith(API_KEY_PREFIX) or self._is_api_key(token)):
+                raise InvalidToken(f"{error.message}{hint}", auth_reason=error.auth_reason) from None
+            raise
         sandbox_name = verified.claims.get(SANDBOX_CLAIM, self.name)
         if self.is_closed or sandbox_name != self.name:
             message = "the sandbox of this token is closed: its test is over, or it belongs to another server"

@@ -9,8 +9,9 @@ from datetime import datetime
 from pathlib import Path, PurePath
 from typing import Annotated, Any, Literal, NamedTuple, Protocol, TypedDict, Unpack, cast, get_args, get_type_hints
 
+from fake_credits.clock import NaiveTimeError, from_ms, to_ms
 from fake_credits.contract import DEFAULT_CONTRACT, MAX_AMOUNT, Contract, id_problem
-from fake_credits.errors import did_you_mean
+from fake_credits.errors import PicklableError, did_you_mean
 from fake_credits.keyed_random import random_name
 from fake_credits.ledger import Ledger
 
@@ -81,7 +82,7 @@ class FakeCreditsKwargs(TypedDict, total=False):
     keep_headers: str | Sequence[str]
 
 
-class OptionError(TypeError, ValueError):
+class OptionError(PicklableError, TypeError, ValueError):
     """An unknown option of a sandbox, or an invalid value.
 
     It is both a TypeError and a ValueError, because most options accept several types. ``name`` is the option and
@@ -120,9 +121,10 @@ def parse_options(
             raise OptionError(text, name)
         try:
             parsed[name] = rule.parse(value)
-        except (AttributeError, TypeError, ValueError):
+        except (AttributeError, TypeError, ValueError) as error:
             shown = "'...'" if name == "api_key" and value else f"{value!r:.200}"
-            text = f"{where} has {name}={shown}: it must be {rule.expected}"
+            note = ", which has no time zone" if isinstance(error, NaiveTimeError) else ""
+            text = f"{where} has {name}={shown}{note}: it must be {rule.expected}"
             raise OptionError(text, name, rule.expected) from None
     return parsed
 
@@ -171,10 +173,10 @@ def _parse_trust(value: Mapping[str, object]) -> dict[str, str]:
 def _parse_clock(value: object) -> datetime | str:
     if value in ("real", "frozen"):
         return str(value)
-    moment = datetime.fromisoformat(value) if isinstance(value, str) else value
-    if not isinstance(moment, datetime) or moment.tzinfo is None or moment.timestamp() < 0:
+    milliseconds = to_ms(cast("datetime", value))
+    if milliseconds < 0:
         raise ValueError(value)
-    return moment
+    return from_ms(milliseconds)
 
 
 def _parse_api_key(value: str) -> str:

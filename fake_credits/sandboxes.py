@@ -97,8 +97,11 @@ class SandboxRegistry:
         """Return the sandbox that a credential selects; the credential is not verified."""
         if credential is None:
             return self.default
-        if credential.kind == "server":
-            return self._by_api_key.get(credential.value) or self.default
+        # An API key sent as a token, or a token as an API key, selects its own sandbox too, which says what is wrong.
+        if credential.value in self._by_api_key:
+            return self._by_api_key[credential.value]
+        if credential.kind == "server" and credential.value.count(".") != 2:
+            return self.default
         # A long token is parsed each time: caching it would let unauthenticated requests fill the memory.
         token = credential.value
         name, subject = (

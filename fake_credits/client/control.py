@@ -16,6 +16,8 @@ from fake_credits import control_schemas as schemas
 from fake_credits.client.arguments import BaseUrl, check_timeout, encode_secret, mask, quote_id, quote_text
 from fake_credits.errors import ControlError, InvalidResponse
 from fake_credits.http_message import Request, Response, Transport
+from fake_credits.keyword_hints import keyword_hint
+from fake_credits.models import Transaction
 
 __all__ = ["ControlClient", "JournalWords", "RemoteGate", "RemoteSandbox", "SandboxWords"]
 
@@ -34,7 +36,7 @@ class SandboxWords(TypedDict, total=False):
     balance: int
     users: Mapping[str, int]
     seed: int
-    clock: datetime | Literal["real", "frozen"]
+    clock: datetime | str
     auth_provider: str
     api_key: str
     faults: str | Mapping[str, Any] | Sequence[str | Mapping[str, Any]]
@@ -184,8 +186,9 @@ class RemoteSandbox:
                 raise
             return schemas.CloseReport((), ())
 
-    # ------------------------------------------------------------ users, tokens, journal
+    # ------------------------------------------------------------ users, histories, tokens, journal
 
+    @keyword_hint("balance")
     def user(self, user_id: str, *, balance: int | None = None, application_id: str | None = None) -> schemas.UserState:
         """Create a user and, with ``balance``, set the balance by one grant or consumption."""
         body = schemas.SetUserBody(balance=balance, application_id=application_id)
@@ -196,6 +199,38 @@ class RemoteSandbox:
         query = _query_string(application_id=application_id)
         return self._request(schemas.UserState, "GET", f"/users/{quote_id('user_id', user_id)}{query}").balance
 
+    def users(self, *, application_id: str | None = None) -> tuple[schemas.UserState, ...]:
+        """Return all users of an application, oldest first; this is not journaled."""
+        query = _query_string(application_id=application_id)
+        return self._request(schemas.UserList, "GET", f"/users{query}").users
+
+    def delete_user(self, user_id: str, *, application_id: str | None = None) -> schemas.UserState:
+        """Delete a user with the whole history, and return the user as it was."""
+        query = _query_string(application_id=application_id)
+        return self._request(schemas.UserState, "DELETE", f"/users/{quote_id('user_id', user_id)}{query}")
+
+    def transactions(self, user_id: str, *, application_id: str | None = None) -> tuple[schemas.TransactionState, ...]:
+        """Return a user's whole history, oldest first; this is not journaled."""
+        path = f"/users/{quote_id('user_id', user_id)}/transactions{_query_string(application_id=application_id)}"
+        return self._request(schemas.TransactionList, "GET", path).transactions
+
+    def add_transactions(
+        self,
+        user_id: str,
+        transactions: Sequence[int | Transaction | Mapping[str, Any]],
+        *,
+        application_id: str | None = None,
+    ) -> tuple[schemas.TransactionState, ...]:
+        """Append transactions to a user's history, creating the user if needed, and return them.
+
+        Each is a delta, a `Transaction`, or a mapping with ``delta`` and, if wanted, ``reason`` and ``created_at``.
+        None is added if one is invalid.
+        """
+        body = {"transactions": transactions, **_without_none(application_id=application_id)}
+        path = f"/users/{quote_id('user_id', user_id)}/transactions"
+        return self._request(schemas.TransactionList, "POST", path, body).transactions
+
+    @keyword_hint("bad")
     def token(
         self,
         user_id: str | None = None,
@@ -267,10 +302,11 @@ class RemoteSandbox:
         """Return its time and its scheduled actions."""
         return self._request(schemas.ClockState, "GET", "/clock")
 
-    def freeze(self, at: datetime | None = None) -> schemas.ClockState:
+    def freeze(self, at: datetime | str | None = None) -> schemas.ClockState:
         """Freeze its clock, now or at a later time."""
         return self._request(schemas.ClockState, "POST", "/clock/freeze", {"at": at})
 
+    @keyword_hint("seconds")
     def advance(
         self, *, days: float = 0, hours: float = 0, minutes: float = 0, seconds: float = 0
     ) -> schemas.ClockState:
@@ -278,7 +314,7 @@ class RemoteSandbox:
         duration = schemas.AdvanceClockBody(days=days, hours=hours, minutes=minutes, seconds=seconds)
         return self._request(schemas.ClockState, "POST", "/clock/advance", duration)
 
-    def travel(self, to: datetime) -> schemas.ClockState:
+    def travel(self, to: datetime | str) -> schemas.ClockState:
         """Move its clock forward to a time, running the actions that become due."""
         return self._request(schemas.ClockState, "POST", "/clock/travel", {"to": to})
 

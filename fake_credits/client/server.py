@@ -25,6 +25,7 @@ from fake_credits.client.calls import (
 )
 from fake_credits.contract import DEFAULT_CONTRACT, Contract
 from fake_credits.http_message import AsyncTransport, Transport
+from fake_credits.keyword_hints import keyword_hint
 from fake_credits.models import Balance, Reason, Transaction, TransactionPage, User, UserPage
 
 if TYPE_CHECKING:
@@ -88,6 +89,7 @@ class ServerClient(BaseClient):
         """Return a user's balance in credits."""
         return self._send(get_balance(self._builder, application_id, user_id))
 
+    @keyword_hint("delta")
     def create_transaction(
         self, application_id: str, user_id: str, *, delta: float, reason: Reason | str
     ) -> Transaction:
@@ -145,6 +147,7 @@ class AsyncServerClient(AsyncBaseClient):
         """Return a user's balance in credits."""
         return await self._send(get_balance(self._builder, application_id, user_id))
 
+    @keyword_hint("delta")
     async def create_transaction(
         self, application_id: str, user_id: str, *, delta: float, reason: Reason | str
     ) -> Transaction:

@@ -9,6 +9,7 @@ from msgspec import structs
 
 from fake_credits.call_patterns import Call, Criteria
 from fake_credits.contract import Operation
+from fake_credits.contract.types import parse_operation
 from fake_credits.journal import JournalEntry
 from fake_credits.models import Reason
 from tests.assertions.conftest import entry
@@ -76,10 +77,33 @@ def test_repr_matches_source() -> None:
     assert repr(Call(user="ada")) == repr(Call(None, user="ada")) == "any call(user='ada')"
 
 
-@pytest.mark.parametrize("operation", ["createTransacton", "POST", "create_user", ""])
+@pytest.mark.parametrize("operation", ["createTransacton", "POST", "createuser", ""])
 def test_unknown_operation_is_rejected(operation: Any) -> None:
-    with pytest.raises(ValueError, match=rf"unknown operation '{operation}'.* .known: createUser, .*listTransactions"):
+    with pytest.raises(ValueError, match=rf"unknown operation '{operation}'.* .known: \*, reads, writes, "):
         Call(operation)
+
+
+@pytest.mark.parametrize("operation", [5, None, ["createUser"], b"createUser"])
+def test_operation_of_another_type_is_rejected(operation: Any) -> None:
+    """None stands for any call where no operation is required."""
+    with pytest.raises(TypeError, match="an operation must be a str, such as 'createTransaction', not "):
+        parse_operation(operation)
+
+
+def test_operation_can_be_the_name_of_a_client_method() -> None:
+    assert repr(Call("create_transaction", user="ada")) == "createTransaction(user='ada')"
+    assert Call("create_transaction").matches(entry(1, "createTransaction"))
+    assert not Call("create_transaction").matches(entry(1, "createUser"))
+
+
+def test_operation_can_be_a_group() -> None:
+    entries = [entry(1, name) for name in ("createTransaction", "getBalance", "")]
+    matching = {name: [each.operation for each in Call(name).filter(entries)] for name in ("reads", "writes", "*")}
+    assert matching == {
+        "reads": ["getBalance"],
+        "writes": ["createTransaction"],
+        "*": ["createTransaction", "getBalance"],
+    }
 
 
 @pytest.mark.parametrize(

@@ -334,5 +334,5 @@ OPERATION_CALLS: list[Callable[[Any], object]] = [
 @pytest.mark.parametrize("call", OPERATION_CALLS)
 def test_empty_operation_is_rejected(journal: JournalAssertions, call: Callable[[JournalAssertions], object]) -> None:
     """An empty operation usually comes from an unset variable."""
-    with pytest.raises(ValueError, match=r"unknown operation '' \(known: createUser"):
+    with pytest.raises(ValueError, match=r"unknown operation '' \(known: \*, reads, writes, createUser"):
         call(journal)

@@ -312,4 +312,33 @@ def test_invalid_option_value_is_an_error(option: str, value: object) -> None:
     """The message names the place, the option, the value and the expected values."""
     with pytest.raises(OptionError) as exc_info:
         parse_options({option: value}, MARKER_OPTIONS, "here")
-    assert str(exc_info.value) == f"here has {option}={value!r}: it must be {MARKER_OPTIONS[option].expected}"
+    note = ", which has no time zone" if value in ("2026-01-01T12:00:00", datetime(2026, 1, 1)) else ""
+    assert str(exc_info.value) == f"here has {option}={value!r}{note}: it must be {MARKER_OPTIONS[option].expected}"
+
+
+FIRST_ATTEMPTS = """
+import pytest
+
+
+@pytest.mark.fake_credits(
+    users={"ada": 5},
+    clock="2030-01-02T01:00+01:00",
+    latency={"get_balance": 1},
+    faults={"effect": "status", "status": 503, "operation": "create_transaction", "during": ["2030-01-02T00:00Z"]},
+)
+def test_names_of_methods_and_iso_texts(fake_credits):
+    with pytest.raises(Exception, match="503"):
+        fake_credits.server_client.create_transaction("app-id", "ada", delta=-1, reason="consume")
+    fake_credits.server_client.get_balance("app-id", "ada")
+    assert fake_credits.clock.now().isoformat() == "2030-01-02T00:00:00.001000+00:00"
+"""
+
+
+def test_marker_accepts_names_of_methods_and_iso_texts(suite: Suite) -> None:
+    suite(FIRST_ATTEMPTS).assert_outcomes(passed=1)
+
+
+def test_clock_without_a_time_zone_is_an_error_that_says_so(suite: Suite) -> None:
+    result = suite(FIRST_ATTEMPTS.replace("T01:00+01:00", "T01:00"))
+    output = "\n".join([*result.outlines, *result.errlines])
+    assert "has clock='2030-01-02T01:00', which has no time zone: it must be an aware datetime from 1970 on" in output

@@ -3,10 +3,7 @@
 from collections.abc import Mapping
 
 from fake_credits.faults.effects.base import (
-    ALL_OPERATIONS,
     LIST_OPERATIONS,
-    READ_OPERATIONS,
-    WRITE_OPERATIONS,
     Effect,
     Phase,
 )
@@ -16,11 +13,8 @@ from fake_credits.faults.effects.responses import NotJson, RateLimit, Status, Un
 from fake_credits.faults.effects.timing import HoldAtGate, Latency
 
 __all__ = [
-    "ALL_OPERATIONS",
     "EFFECTS",
     "LIST_OPERATIONS",
-    "READ_OPERATIONS",
-    "WRITE_OPERATIONS",
     "BadCursor",
     "Close",
     "Drip",
