@@ -56,28 +56,32 @@ def parse_transactions(transactions: Iterable[TransactionInput], after_ms: int, 
     return columns
 
 
-def _parse_transaction(transaction: object, now_ms: int) -> tuple[int, Reason, int]:
+def _fields_of(transaction: object) -> Mapping[object, object]:
     if isinstance(transaction, Transaction):
-        members: Mapping[object, object] = {name: getattr(transaction, name) for name in _FIELD_NAMES}
-    elif isinstance(transaction, Mapping):
-        members = cast("Mapping[object, object]", transaction)
-    else:
-        members = {"delta": transaction}
-    for name in members:
+        return {name: getattr(transaction, name) for name in _FIELD_NAMES}
+    if not isinstance(transaction, Mapping):
+        return {"delta": transaction}
+    fields = cast("Mapping[object, object]", transaction)
+    for name in fields:
         if name not in _FIELD_NAMES:
             hint = did_you_mean(str(name), _FIELD_NAMES, prefix=", ")
             raise TypeError(f"it has no {name!r}{hint} (it has: {', '.join(_FIELD_NAMES)})")
-    if "delta" not in members:
+    if "delta" not in fields:
         raise TypeError("delta is missing")
-    delta = members["delta"]
+    return fields
+
+
+def _parse_transaction(transaction: object, now_ms: int) -> tuple[int, Reason, int]:
+    fields = _fields_of(transaction)
+    delta = fields["delta"]
     if isinstance(delta, bool) or not isinstance(delta, int):
         raise TypeError(f"delta must be an integer, not {short_repr(delta)}")
     if not 0 < abs(delta) <= MAX_AMOUNT:
         raise ValueError(f"delta must be from 1 to {MAX_AMOUNT} or from -{MAX_AMOUNT} to -1, not {short_repr(delta)}")
-    reason = members.get("reason", Reason.GRANT if delta > 0 else Reason.CONSUME)
+    reason = fields.get("reason", Reason.GRANT if delta > 0 else Reason.CONSUME)
     if reason not in [*Reason]:
         raise ValueError(f"reason must be one of {', '.join(Reason)}, not {short_repr(reason)}")
-    created_at = members.get("created_at")
+    created_at = fields.get("created_at")
     at_ms = now_ms if created_at is None else to_ms(cast("datetime | str", created_at))
     return delta, Reason(str(reason)), at_ms
 
