@@ -69,7 +69,7 @@ class FakeCredits(SandboxUsers):
         self._owns_shared = shared is None
         self._shared = shared or SharedResources()
         self._mode = mode
-        self.sandbox: Sandbox = self._shared.new_sandbox(self._build_options(options))
+        super().__init__(self._shared.new_sandbox(self._build_options(options)))
         self._driver = InProcessDriver(self._shared.app(self.sandbox.contract), self.sandbox)
         self._lock = threading.RLock()  # several threads of a test may be the first to need the server or the clients
         self._server: LiveServer | None = None

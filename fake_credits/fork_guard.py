@@ -2,7 +2,7 @@
 
 import os
 
-__all__ = ["ForkGuard"]
+__all__ = ["CURRENT_PROCESS", "ForkGuard"]
 
 
 class _CurrentProcess:
@@ -17,28 +17,28 @@ class _CurrentProcess:
         self.process_id = os.getpid()
 
 
-_CURRENT_PROCESS = _CurrentProcess()
+CURRENT_PROCESS = _CurrentProcess()
 
 
 class ForkGuard:
     """The process in which an object was created. ``label`` names the object in messages, such as ``sandbox s1``."""
 
-    __slots__ = ("_label", "_process_id")
+    __slots__ = ("_label", "process_id")
 
     def __init__(self, label: str) -> None:
         self._label = label
-        self._process_id = _CURRENT_PROCESS.process_id
+        self.process_id = CURRENT_PROCESS.process_id
 
     @property
     def in_child(self) -> bool:
         """Return whether this is a forked child, which has only a copy of the object."""
-        return self._process_id != _CURRENT_PROCESS.process_id
+        return self.process_id != CURRENT_PROCESS.process_id
 
     def check(self) -> None:
         """Raise RuntimeError in a forked child: its changes would be lost, and its locks may be held forever."""
-        if self._process_id != _CURRENT_PROCESS.process_id:
+        if self.process_id != CURRENT_PROCESS.process_id:
             raise RuntimeError(
-                f"{self._label} belongs to process {self._process_id}, and process {_CURRENT_PROCESS.process_id}, "
+                f"{self._label} belongs to process {self.process_id}, and process {CURRENT_PROCESS.process_id}, "
                 "forked from it, has only a copy: "
                 "read base_url, api_key and token() before the fork, and call the API with these"
             )

@@ -22,7 +22,7 @@ from fake_credits.faults.faults import describe_unused_rule
 from fake_credits.faults.gates import Gate
 from fake_credits.faults.rule import Rule, check_without_connection
 from fake_credits.fork_guard import ForkGuard
-from fake_credits.histories import TransactionInput, parse_transactions, transaction_from
+from fake_credits.histories import TransactionInput, extend_history, transaction_from
 from fake_credits.interception_log import InterceptionLog
 from fake_credits.journal import JournalHeaders
 from fake_credits.keyed_random import random_bytes
@@ -133,11 +133,6 @@ class Sandbox:
             self.bugs.clear()
             self._start()
         return problems
-
-    def release_gates(self) -> None:
-        """Open every gate."""
-        for gate in list(self.gates.values()):
-            gate.release()
 
     def close_gates(self) -> None:
         """Close every gate, which resumes its exchanges."""
@@ -255,8 +250,7 @@ class Sandbox:
                     f"the balance of {user_id!r} can't change from {account.balance} to {balance} in one transaction"
                 )
             if delta:
-                reason = Reason.GRANT if delta > 0 else Reason.CONSUME
-                self.ledger.append(account, delta, reason, self.clock.now_ms())
+                self.ledger.append(account, delta, Reason.GRANT if delta > 0 else Reason.CONSUME, self.clock.now_ms())
         return account
 
     def account(self, user_id: str, *, application_id: str = "") -> Account:
@@ -294,9 +288,8 @@ class Sandbox:
     ) -> tuple[Transaction, ...]:
         """Append transactions to a user's history, creating the user if needed, and return them.
 
-        A user without any transactions before is created at the time of the first one at the latest. Raises ValueError
-        or TypeError for an invalid transaction, and the ledger's errors for one that the contract does not allow,
-        without adding any.
+        Raises ValueError or TypeError for an invalid transaction, and the ledger's errors for one that the contract
+        does not allow, without adding any.
         """
         self.check_open()
         application_id = application_id or self.options.application_id
@@ -304,17 +297,7 @@ class Sandbox:
         check_id("user", user_id, self.contract)
         with self.lock:
             self.clock.run_due()
-            account = self.ledger.find_account(application_id, user_id)
-            if account is None:
-                account = self.ledger.new_account(application_id, user_id, self.clock.now_ms())
-            length = len(account)
-            after_ms = account[-1].at_ms if length else 0
-            columns = parse_transactions(transactions, after_ms, self.clock.now_ms())
-            self.ledger.extend(account, columns)
-            if not length and columns.times:
-                account.created_at_ms = min(account.created_at_ms, columns.times[0])
-            self.ledger.add_account(account)
-            return tuple(transaction_from(account[position]) for position in range(length, len(account)))
+            return extend_history(self.ledger, application_id, user_id, transactions, self.clock.now_ms())
 
     def authenticate(self, credential: Credential, *, skew_s: int = 0) -> VerifiedToken | None:
         """Return the verified token, or None for the right API key; raise ApiError if the credential is rejected.
@@ -401,11 +384,6 @@ class Sandbox:
             except LedgerInconsistency as error:
                 found.append(SandboxProblem("ledger", f"the ledger is inconsistent: {error}", error))
         return found
-
-    def verify_ledger(self) -> None:
-        """Raise LedgerInconsistency if a balance in the ledger is wrong."""
-        with self.lock:
-            self.ledger.verify_balances()
 
 
 def _parse_rules(options: SandboxOptions) -> tuple[Rule, ...]:

@@ -16,7 +16,8 @@ __all__ = ["SandboxUsers"]
 class SandboxUsers:
     """The users of a sandbox, by default those of its default application."""
 
-    sandbox: Sandbox
+    def __init__(self, sandbox: Sandbox) -> None:
+        self.sandbox = sandbox
 
     @property
     def application_id(self) -> str:

@@ -85,7 +85,7 @@ def members_in(rows: Iterable[Row]) -> set[str]:
 
 def test_facade_has_every_member() -> None:
     rows = rows_of(section("docs/reference/fixtures-and-marker.md", "FakeCredits"))
-    assert members_in(rows) == public_members(FakeCredits)
+    assert members_in(rows) == public_members(FakeCredits, SandboxUsers)
 
 
 def test_journal_has_every_assertion() -> None:

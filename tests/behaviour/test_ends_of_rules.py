@@ -36,7 +36,7 @@ def fake(mode: ClientMode, shared: SharedResources) -> Iterator[FakeCredits]:
     """Yield a sandbox of a user with 100 credits."""
     with FakeCredits(mode=mode, shared=shared, balance=100, clock=START) as fake:
         yield fake
-        fake.sandbox.verify_ledger()
+        fake.sandbox.ledger.verify_balances()
         assert fake.sandbox.bugs == []
 
 

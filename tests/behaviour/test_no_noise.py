@@ -137,7 +137,7 @@ def test_storm_of_faults_logs_nothing_and_leaves_nothing_open(count: int) -> Non
         fired = {active.rule.word for active in fake.faults if active.fired}
         assert fake.problems() == []
         assert fake.journal.total > CONNECTIONS * count / 2
-        fake.sandbox.verify_ledger()
+        fake.sandbox.ledger.verify_balances()
     assert fired == set(EFFECTS)
 
 

@@ -178,7 +178,7 @@ class WorkloadConfig:
         with FakeCredits(mode=self.mode, shared=shared, **options) as fake:
             yield fake
             fake.settle()
-            fake.sandbox.verify_ledger()
+            fake.sandbox.ledger.verify_balances()
             assert fake.sandbox.bugs == []
 
 

@@ -36,13 +36,10 @@ def run_patched(options: str) -> list[str]:
     return subprocess.run(command, check=True, capture_output=True, text=True, timeout=30).stdout.splitlines()
 
 
-def test_live_server_under_patched_threads_raises_an_error() -> None:
-    """A thread of the server would never run: it is a greenlet of the thread that waits for it."""
+def test_gevent() -> None:
+    """A thread of the server would never run under patched threads, as a greenlet of the thread that waits for it."""
     in_process, error = run_patched("")
     assert in_process == "[3, 3, 3]"
     assert error.startswith("the live server can't run in this process, where threads are patched (gevent's monkey.")
     assert error.endswith("start it with `fake-credits run -- COMMAND`, or call patch_all(thread=False)")
-
-
-def test_live_server_runs_if_threads_are_not_patched() -> None:
     assert run_patched("thread=False") == ["[3, 3, 3]", '{"balance":3}']

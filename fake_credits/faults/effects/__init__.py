@@ -2,6 +2,7 @@
 
 from collections.abc import Mapping
 
+from fake_credits.contract.types import ALL_OPERATIONS, READ_OPERATIONS, WRITE_OPERATIONS
 from fake_credits.faults.effects.base import (
     LIST_OPERATIONS,
     Effect,
@@ -13,8 +14,11 @@ from fake_credits.faults.effects.responses import NotJson, RateLimit, Status, Un
 from fake_credits.faults.effects.timing import HoldAtGate, Latency
 
 __all__ = [
+    "ALL_OPERATIONS",
     "EFFECTS",
     "LIST_OPERATIONS",
+    "READ_OPERATIONS",
+    "WRITE_OPERATIONS",
     "BadCursor",
     "Close",
     "Drip",
