@@ -22,9 +22,9 @@ DEFAULT_WAIT_TIMEOUT_S = 10.0
 class JournalAssertions(Journal):
     """A sandbox's journal, with queries and assertions for tests.
 
-    A call is described by an operation (any by default) and by `Criteria` as keyword arguments, which must all match.
-    A criterion that no call could match raises ValueError or TypeError. ``api_key`` is never shown; ``kept_headers``
-    are the names of the headers that entries keep; ``rule_history`` has the rules that were declared.
+    A call is described by an operation (any by default) and by `Criteria` as keyword arguments, which must all match. A
+    criterion that no call could match raises ValueError or TypeError. ``api_key`` is never shown; ``kept_headers`` are
+    the names of the headers that entries keep; ``rule_history`` has the rules that were declared.
     """
 
     def __init__(
@@ -50,8 +50,8 @@ class JournalAssertions(Journal):
     ) -> tuple[JournalEntry, ...]:
         """Assert that a call was made at least once, or exactly ``times`` times, and return its exchanges.
 
-        Raises AssertionError, which shows the closest calls and how they differ; also if the number is unknown because
-        the journal has dropped older exchanges.
+        The AssertionError shows the closest calls and how they differ. It is also raised if the number is unknown
+        because the journal has dropped older exchanges.
         """
         __tracebackhide__ = True
         call, snapshot = self._build_call(operation, criteria), self._snapshot()
@@ -79,8 +79,8 @@ class JournalAssertions(Journal):
     def assert_order(self, *calls: OperationName | Call) -> tuple[JournalEntry, ...]:
         """Assert that calls were completed in this order, possibly with others in between, and return their exchanges.
 
-        Each is an operation or a `Call`. Raises AssertionError, which shows the first missing call and the closest of
-        the later calls; ValueError for fewer than two.
+        Each is an operation or a `Call`. The AssertionError shows the first missing call and the later calls closest to
+        it. Raises ValueError for fewer than two calls.
         """
         __tracebackhide__ = True
         if len(calls) < 2:
@@ -105,10 +105,10 @@ class JournalAssertions(Journal):
         return _duplicate_commits(self.calls(operation, **criteria))
 
     def assert_committed_once(self, operation: OperationName | None = None, **criteria: Unpack[Criteria]) -> None:
-        """Assert that no committed writes share an idempotency key.
+        """Assert that no two committed writes share an idempotency key.
 
-        Raises AssertionError, which shows those that do; also if no write has a key, because that would prove nothing,
-        and if the journal has dropped older exchanges.
+        The AssertionError shows those that do. It is also raised if no write has a key, because the assertion would
+        prove nothing, and if the journal has dropped older exchanges.
         """
         __tracebackhide__ = True
         call, snapshot = self._build_call(operation, criteria), self._snapshot()
@@ -131,8 +131,8 @@ class JournalAssertions(Journal):
     ) -> tuple[JournalEntry, ...]:
         """Block this thread until a call has been made at least ``times`` times, and return its exchanges.
 
-        The timeout in seconds pauses while a debugger's prompt is open. Raises AssertionError after the timeout,
-        RuntimeError in a running event loop: use ``await async_wait_for(...)`` there.
+        The timeout, in seconds, is suspended while a debugger's prompt is open. Raises AssertionError after the
+        timeout, and RuntimeError in a running event loop: use ``await async_wait_for(...)`` there.
         """
         __tracebackhide__ = True
         ensure_no_running_loop("journal.wait_for(...)", "await credits.journal.async_wait_for(...)")
@@ -182,7 +182,7 @@ class JournalAssertions(Journal):
             return len(call.filter(entries)) >= times
 
         def on_entry(entry: JournalEntry) -> None:
-            # This runs in the thread that writes the entry, so errors of the test's condition are left to the waiter.
+            # This runs in the thread that writes the entry, so the waiter handles errors of the test's condition.
             try:
                 is_done = call.matches(entry) and is_satisfied()
             except Exception:  # noqa: BLE001 - raised again in the waiter by the same check
@@ -222,12 +222,14 @@ def _raise_out_of_order(snapshot: JournalSnapshot, expected: list[Call], matchin
     __tracebackhide__ = True
     call = expected[len(matching)]
     if not matching:
-        raise snapshot.failure(f"{call} was not called, the first of {len(expected)} in order", call)
+        raise snapshot.failure(f"{call}, the first of {len(expected)} expected calls, was not called", call)
     last = matching[-1]
     later = snapshot.entries[snapshot.entries.index(last) + 1 :]
     before = ", ".join(f"#{each.ordinal}" for each in call.filter(snapshot.entries)[-5:])
-    head = f"{call} was not called after {expected[len(matching) - 1]}, #{last.ordinal}"
-    raise snapshot.failure(f"{head}; only at or before it: {before}" if before else head, call, later)
+    head = f"{call} was not called after {expected[len(matching) - 1]} (#{last.ordinal})"
+    raise snapshot.failure(
+        (f"{head}; it was called only at or before that point: {before}") if before else head, call, later
+    )
 
 
 _MAX_KEPT_RULES = 10_000
@@ -252,7 +254,7 @@ class RuleHistory:
             del self._codes_by_rule[next(iter(self._codes_by_rule))]
 
     def check_call(self, call: Call, entries: Callable[[], Iterable[JournalEntry]]) -> None:
-        """Raise ValueError for a code, a cause or a rule that no exchange in this sandbox can have and no entry has."""
+        """Raise ValueError for a code, cause or rule that no exchange in this sandbox can have and no entry has."""
         for criterion in call.criteria:
             allowed = _possible_values(criterion.name, self._codes_by_rule)
             expected = str(criterion.expected)
@@ -262,7 +264,7 @@ class RuleHistory:
 
 
 def _possible_values(name: str, codes_by_rule: Mapping[str, frozenset[str]]) -> frozenset[str]:
-    """Return the values that a criterion can have in this sandbox; none if any value is possible."""
+    """Return the values that a criterion can have in this sandbox, or none if any value is possible."""
     if name == "code":
         return frozenset(ERRORS).union(("",), *codes_by_rule.values())
     if name == "cause":

@@ -142,7 +142,7 @@ def _parse_headers(headers: object) -> dict[str, str]:
 
 
 def _format_value(value: object) -> str:
-    return repr(str(value)) if isinstance(value, str) else repr(value)  # members of an enum as plain strings
+    return repr(str(value)) if isinstance(value, str) else repr(value)  # show members of an enum as plain strings
 
 
 _MAX_FAILURE_ROWS = 5
@@ -156,7 +156,8 @@ NO_REQUEST_HINT = (
 class JournalSnapshot:
     """The journal at the time of an assertion.
 
-    ``dropped`` older ones are no longer kept, ``in_flight`` have not ended. ``api_key`` is not to be shown.
+    ``dropped`` is the number of older exchanges that are no longer kept, ``in_flight`` of those that have not ended.
+    ``api_key`` must not be shown.
     """
 
     entries: tuple[JournalEntry, ...]
@@ -191,7 +192,7 @@ def pluralize(number: int, noun: str) -> str:
 
 
 def duplicate_commits_message(shared: dict[str, tuple[JournalEntry, ...]], api_key: str) -> str:
-    """Return a message with one line for each of the first shared keys."""
+    """Return a message with a line for each of the first shared keys."""
     lines = [f"committed writes share {pluralize(len(shared), 'idempotency key')}, so a retry was charged twice:"]
     for key, entries in list(shared.items())[:_MAX_FAILURE_ROWS]:
         calls: list[str] = []

@@ -156,9 +156,10 @@ class ErrorBody(msgspec.Struct, frozen=True, omit_defaults=True):
 
 
 class SandboxState(msgspec.Struct, frozen=True, omit_defaults=True):
-    """What a client needs to use a sandbox, and the number of its exchanges.
+    """The details that a client needs to use a sandbox, and the number of its exchanges.
 
-    ``user_token`` is a token of the default user, valid for 24 hours, in the response that created the sandbox.
+    ``user_token`` is a token of the default user, valid for 24 hours; only the response that created the sandbox has
+    it.
     """
 
     name: str
@@ -179,7 +180,7 @@ class SandboxState(msgspec.Struct, frozen=True, omit_defaults=True):
 
 
 class SandboxList(msgspec.Struct, frozen=True):
-    """All sandboxes, the server's first one first."""
+    """All sandboxes, starting with the server's first one."""
 
     sandboxes: tuple[SandboxState, ...]
 
@@ -284,7 +285,7 @@ class ClockState(msgspec.Struct, frozen=True, omit_defaults=True):
 
 
 class RecordedExchange(msgspec.Struct, frozen=True):
-    """An entry of a journal; README, "What happened", explains its fields."""
+    """An entry of a journal; docs/reference/journal.md explains its fields."""
 
     ordinal: int
     request_id: str
@@ -309,7 +310,7 @@ class RecordedExchange(msgspec.Struct, frozen=True):
     idempotency_key: str = ""
     duration_us: int = 0
     headers: Mapping[str, str] = {}
-    """The kept request headers by lower-case name, cut to 256 characters each."""
+    """The kept request headers by lower-case name, each truncated to 256 characters."""
 
 
 class JournalState(msgspec.Struct, frozen=True):

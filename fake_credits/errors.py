@@ -83,9 +83,9 @@ class FakeCreditsError(Exception):
 class ApiError(FakeCreditsError):
     """An error response of the API.
 
-    ``code`` and ``status`` are listed in README, "Errors"; in a client, ``status`` is that of the response.
-    ``auth_reason`` is why a credential was rejected, as in ``X-Fake-Credits-Cause: auth:<why>``, and ``fault`` the
-    rule that injected the error, as in ``fault:<rule>``. ``retry_after_s`` is Retry-After in seconds (RFC 9110,
+    ``code`` and ``status`` are listed in docs/reference/errors.md; in a client, ``status`` is that of the response.
+    ``auth_reason`` is why a credential was rejected, as in ``X-Fake-Credits-Cause: auth:<reason>``, and ``fault`` is
+    the rule that injected the error, as in ``fault:<rule>``. ``retry_after_s`` is Retry-After in seconds (RFC 9110,
     section 10.2.3), or None if it is missing or invalid.
     """
 
@@ -169,7 +169,7 @@ class TokenExpired(ApiError):
 
 
 class InsufficientCredits(ApiError):
-    """The transaction would take the balance below the floor; nothing was written."""
+    """The transaction would lower the balance below the floor; nothing was written."""
 
     code, default_status, cause = "insufficient_credits", 402, "domain"
 
@@ -199,13 +199,13 @@ class ApplicationNotFound(ApiError):
 
 
 class RouteNotFound(ApiError):
-    """The path belongs to no operation; the message names the nearest one."""
+    """No operation has this path; the message names the closest one."""
 
     code, default_status, cause = "route_not_found", 404, "routing"
 
 
 class MethodNotAllowed(ApiError):
-    """The path does not support this method; ``allow`` lists those it does."""
+    """The path does not support this method; ``allow`` lists the supported ones."""
 
     code, default_status, cause = "method_not_allowed", 405, "routing"
 
@@ -233,7 +233,7 @@ class HostNotAllowed(ApiError):
 
 
 class RateLimited(ApiError):
-    """Too many requests; only injected by a fault."""
+    """There were too many requests; raised only by an injected fault."""
 
     code, default_status, cause = "rate_limited", 429, "limit"
 
@@ -269,7 +269,7 @@ class InternalError(ApiError):
 
 
 ERRORS = {error.code: error for error in ApiError.__subclasses__()}
-"""The error codes of the API (README, "Errors"), with their classes."""
+"""The error codes of the API (docs/reference/errors.md), with their classes."""
 
 
 class TransportFailure(FakeCreditsError):
@@ -314,7 +314,7 @@ class ControlError(FakeCreditsError):
 CONTROL_ERRORS: Mapping[str, tuple[int, str]] = {
     "malformed_request": (400, "The path can't be decoded, or the body is incomplete."),
     "malformed_json": (400, "The body is not valid JSON."),
-    "validation_error": (400, "A member or parameter is invalid; `details` name it."),
+    "validation_error": (400, "A member or parameter is invalid; `details` names it."),
     "control_token_required": (401, "The header `X-Fake-Credits-Control` is missing, or its token is wrong."),
     "origin_not_allowed": (403, "The request comes from a page of another origin."),
     "route_not_found": (404, "The path does not exist."),
@@ -322,7 +322,7 @@ CONTROL_ERRORS: Mapping[str, tuple[int, str]] = {
     "user_not_found": (404, "The sandbox has no such user."),
     "rule_not_found": (404, "The sandbox has no rule with this name."),
     "gate_not_found": (404, "The sandbox has no gate with this name."),
-    "method_not_allowed": (405, "The path does not support this method; `Allow` lists those it does."),
+    "method_not_allowed": (405, "The path does not support this method; `Allow` lists the supported ones."),
     "conflict": (409, "The API key is already in use, or the server's first sandbox can't be closed."),
     "gate_limit": (409, "Too few calls arrived at a gate before the timeout."),
     "sandbox_limit": (409, "The server already has as many sandboxes as `--sandbox-limit` allows."),
@@ -330,11 +330,11 @@ CONTROL_ERRORS: Mapping[str, tuple[int, str]] = {
     "unsupported_media_type": (415, "The body's Content-Type is not JSON."),
     "internal_error": (500, "A bug in fake-credits; please report it."),
 }
-"""The error codes of the control plane (README, "The control plane"), with status and meaning."""
+"""The error codes of the control plane (docs/reference/control-plane.md), with status and meaning."""
 
 
 def did_you_mean(word: str, candidates: Iterable[str], *, prefix: str = ": ", min_similarity: float = 0.6) -> str:
-    """Return a hint, after ``prefix``, that names the candidate most similar to a misspelt word, or an empty string.
+    """Return a hint, after ``prefix``, with the candidate most similar to a misspelt word, or an empty string.
 
     ``min_similarity`` is from 0 to 1, as in `difflib.get_close_matches`.
     """
@@ -346,7 +346,7 @@ def did_you_mean(word: str, candidates: Iterable[str], *, prefix: str = ": ", mi
 
 
 class WouldHangForever(FakeCreditsError, AssertionError):
-    """An in-process call that would never return: it gets no response, and its client has no timeout."""
+    """An in-process call would never return: it gets no response, and its client has no timeout."""
 
 
 class GateTimeout(FakeCreditsError, AssertionError):

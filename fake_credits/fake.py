@@ -48,9 +48,9 @@ class FakeCredits:
     """A private Credits Management API, with ready-made clients.
 
     The options are those of `SandboxOptions`: ``balance=100`` is one grant to the default user, ``users={"ada": 100}``
-    one grant to each user, and ``world="demo"`` adds users with histories (README, "Demo data"). ``mode`` is how its
-    own clients reach it; any other client can use ``base_url``. ``shared`` holds signing keys and a live server for
-    several instances; the caller then has to close it.
+    one grant to each user, and ``world="demo"`` adds users with histories (docs/how-to/demo-data.md). ``mode`` selects
+    how its own clients reach it; any other client can use ``base_url``. ``shared`` holds signing keys and a live server
+    for several instances; the caller has to close it.
 
     Raises TypeError for an unknown option, ValueError for an invalid value.
     """
@@ -69,7 +69,7 @@ class FakeCredits:
         self._mode = mode
         self.sandbox: Sandbox = self._shared.new_sandbox(self._build_options(options))
         self._driver = InProcessDriver(self._shared.app(self.sandbox.contract), self.sandbox)
-        self._lock = threading.RLock()  # several threads of a test may be the first to need the server or the clients
+        self._lock = threading.RLock()  # several threads of a test may need the server or the clients first
         self._server: LiveServer | None = None
         self._transports: tuple[Transport, AsyncTransport] | None = None
         self._interceptions: list[Interception] = []
@@ -109,16 +109,16 @@ class FakeCredits:
         return self.base_url
 
     def asgi_app(self) -> Callable[[Any, Any, Any], Awaitable[None]]:
-        """Return this sandbox's API as an ASGI application, to mount in another one or to run under any ASGI server.
+        """Return this sandbox's API as an ASGI application, to mount in another one or to run on any ASGI server.
 
-        From then on, faults that ASGI can't produce are refused. Raises FaultError if there is one already.
+        From then on, faults that ASGI can't produce are rejected. Raises FaultError if the sandbox already has one.
         """
         return create_app(self.sandbox.contract, SandboxRegistry(self.sandbox))
 
     def bind(self, issuer: str, user_id: str) -> None:
-        """Bind a foreign issuer's tokens of a user to this sandbox on the live server.
+        """Bind a foreign issuer's tokens for a user to this sandbox on the live server.
 
-        Raises ValueError if the issuer is not trusted (the option ``trust``), or the tokens select another sandbox.
+        Raises ValueError if the issuer is not trusted (the option ``trust``), or if the tokens select another sandbox.
         """
         trusted_urls = [trusted.url for trusted in self.sandbox.issuers]
         if issuer not in trusted_urls:
@@ -170,7 +170,7 @@ class FakeCredits:
         return new_httpx_transport(library, self._driver)
 
     def intercept(self, *base_urls: str) -> Interception:
-        """Answer requests of this process to some base URLs, from any supported library, until the ``with`` block ends.
+        """Answer this process's requests to some base URLs, from any supported library, until the ``with`` block ends.
 
         Interception starts immediately, and ends at the latest when this object is closed. If two sandboxes intercept a
         URL, the later one answers. Raises TypeError or ValueError if a base URL is invalid or none is given, and
@@ -184,7 +184,7 @@ class FakeCredits:
 
     @property
     def intercepted(self) -> tuple[str, ...]:
-        """Return the base URLs that are intercepted now."""
+        """Return the base URLs that are currently intercepted."""
         return tuple(url for interception in self._interceptions for url in interception.base_urls)
 
     # ------------------------------------------------------------ clients
@@ -202,7 +202,7 @@ class FakeCredits:
         return AsyncServerClient(self._client_url, self.api_key, contract=self.sandbox.contract, transport=transport)
 
     def user_client(self, user_id: str | None = None) -> UserClient:
-        """Return a `UserClient` for a user, by default the default user; an expired token is replaced."""
+        """Return a `UserClient` for a user, by default the default user; expired tokens are replaced."""
         token = _RefreshingToken(self.sandbox, self._user_id_or_default(user_id))
         transport, contract = self._client_transports()[0], self.sandbox.contract
         return UserClient(self._client_url, self.application_id, token, contract=contract, transport=transport)
@@ -257,9 +257,9 @@ class FakeCredits:
     def load_world(self, world: str | Path | LoadableWorld) -> tuple[str, ...]:
         """Add a world's users with their histories, which cover the last year, and return their ids.
 
-        ``world`` is a name (README, "Demo data") or a file. Unlike with the option ``world``, `reset` removes them.
-        Raises ValueError, without adding any, if the world is invalid, breaks a rule of the contract or has a user that
-        already exists.
+        ``world`` is a name (docs/how-to/demo-data.md) or a file. Unlike the users of the option ``world``, these are
+        removed by `reset`. Raises ValueError, without adding any, if the world is invalid, breaks a rule of the
+        contract or has a user that already exists.
         """
         return self.sandbox.load_world(self._shared.world(world, self.sandbox.seed))
 
@@ -280,9 +280,9 @@ class FakeCredits:
         claims: Mapping[str, object] | None = None,
         clock: Literal["sandbox", "wall"] = "sandbox",
     ) -> str:
-        """Return a user's token, in the form of the provider that the option ``auth_provider`` selects.
+        """Return a user's token, in the form of the provider selected by the option ``auth_provider``.
 
-        ``bad`` is a kind of token that must be rejected (README, "Bad tokens"). ``expires_in_s`` is the lifetime in
+        ``bad`` is a kind of token that must be rejected (docs/how-to/tokens.md). ``expires_in_s`` is the lifetime in
         seconds, by default the provider's. Use ``clock="wall"`` if the application's own middleware verifies the token.
         Raises ValueError or TypeError for an unknown kind, or an invalid id, lifetime or claim.
         """
@@ -305,7 +305,7 @@ class FakeCredits:
         return Faults(self.sandbox.faults, self.sandbox.add_fault)
 
     def hold(self, operation: RuleOperation = "*", *, name: str = "", **criteria: Unpack[RuleCriteria]) -> Gate:
-        """Hold matching calls at a gate; return the gate: ``wait_for`` or ``async_wait_for``, then ``release``.
+        """Hold matching calls at a gate, and return it; then use ``wait_for`` or ``async_wait_for``, and ``release``.
 
         The criteria are those of `Rule`, such as ``user="ada"`` and ``phase="after"``. Raises FaultError for an invalid
         one.
@@ -351,9 +351,10 @@ class FakeCredits:
         return find_problems(self.sandbox)
 
     def close(self) -> list[str]:
-        """Detach from the live server and reject further calls; return which were still in progress after a second.
+        """Detach from the live server and reject further calls; return those still in progress after a second.
 
-        A second call does nothing, and neither does a call in a forked child, as the sandbox belongs to its parent.
+        A second call does nothing, and neither does a call in a forked child, because the sandbox belongs to its
+        parent.
         """
         if self.sandbox.is_closed or self.sandbox.fork_guard.in_child:
             return []
@@ -372,7 +373,7 @@ class FakeCredits:
 
 
 class _RefreshingToken:
-    """A user's token, replaced when the sandbox's clock is outside its lifetime, as it can be after a reset."""
+    """A user's token, replaced whenever the sandbox's clock is outside its lifetime, also after a reset."""
 
     def __init__(self, sandbox: Sandbox, user_id: str) -> None:
         self._sandbox = sandbox

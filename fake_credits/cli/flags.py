@@ -1,6 +1,7 @@
 """The flags of each command: heading, name, environment variable, default, type and help, one dataclass per command.
 
-The field ``port`` is the flag ``--port`` and the variable ``FAKE_CREDITS_PORT``. Importing this loads no server.
+The field ``port`` is the flag ``--port`` and the variable ``FAKE_CREDITS_PORT``. Importing this module does not load
+the server.
 """
 
 import functools
@@ -58,7 +59,7 @@ class FlagCommand(click.Command):
 
 
 class FlagOption(click.Option):
-    """An option with the heading that help lists it under."""
+    """An option with the heading under which the help lists it."""
 
     def __init__(self, *args: Any, heading: str, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
@@ -66,7 +67,7 @@ class FlagOption(click.Option):
 
 
 class Parsed(click.types.StringParamType):
-    """The type of a value that a function parses, or one of click's types under another metavar."""
+    """The type of a value parsed by a function, or one of click's types under another metavar."""
 
     def __init__(self, metavar: str, parse: Callable[[str], object] = str) -> None:
         self.name = metavar
@@ -82,7 +83,7 @@ class Parsed(click.types.StringParamType):
     def split_envvar_value(self, rv: str) -> Sequence[str]:
         """Split the variable of a repeatable flag at spaces outside quotes.
 
-        A backslash is kept: paths on Windows contain it.
+        Backslashes are kept, because paths on Windows contain them.
         """
         lexer = shlex.shlex(rv, posix=True)
         lexer.whitespace_split, lexer.escape, lexer.commenters = True, "", ""
@@ -133,7 +134,7 @@ def _bad_token_kind(text: str) -> object:
 
 def _seconds(text: str) -> float:
     seconds: float = click.FloatRange(0, 10**6)(text)
-    if math.isnan(seconds):  # it passes every range check
+    if math.isnan(seconds):  # NaN passes every range check
         raise ValueError(f"{text!r} is not a number of seconds")
     return seconds
 
@@ -161,7 +162,7 @@ def _host(text: str) -> str:
 def writable_file(text: str) -> Path:
     """Return the path of a file that exists or can be created; for a link, the path of its target.
 
-    Devices, pipes and sockets are rejected: a file would replace them, and be removed at the end.
+    Devices, pipes and sockets are rejected, because a file would replace them and be removed at the end.
     """
     path = Path(os.path.realpath(text) if Path(text).is_symlink() else text)
     if path.exists() and not path.is_file():
@@ -253,7 +254,7 @@ class ServerFlags:
     cors_origins: tuple[str, ...] = _flag(
         "Network", (), "Allow pages of this origin to call the API (default: any). Repeatable.", Parsed("ORIGIN")
     )
-    tls: bool = _flag("HTTPS", False, "Serve https, with a certificate of a CA that is created at the start.")
+    tls: bool = _flag("HTTPS", False, "Serve https, with a certificate from a newly created CA.")
     tls_ca: Path | None = _flag(
         "HTTPS",
         None,
@@ -264,7 +265,7 @@ class ServerFlags:
     tls_key: Path | None = _flag("HTTPS", None, "Private key of --tls-cert, an unencrypted PEM file.", _FILE)
     control_token: str = _flag("Control plane", "", "Access token (default: random).", Parsed("TOKEN", _header_value))
     sandbox_limit: int = _flag(
-        "Control plane", 1000, "Maximum number of sandboxes of the control plane.", click.IntRange(1, 100_000)
+        "Control plane", 1000, "Maximum number of sandboxes in the control plane.", click.IntRange(1, 100_000)
     )
     log: str = _flag("Output", "text", "Log one line per exchange to stderr, and a summary on exit.", _LOG_FORMAT)
     keep_headers: tuple[str, ...] = _flag(
@@ -280,14 +281,14 @@ class _ListenFlags:
     allow_hosts: tuple[str, ...] = _flag(
         "Network",
         (),
-        "Accept this name in the Host header, in addition to loopback's. Repeatable.",
+        "Accept this name in the Host header, in addition to loopback names. Repeatable.",
         Parsed("NAME", _host),
     )
 
 
 @dataclass(frozen=True, kw_only=True)
 class ServeFlags(ServerFlags, _ListenFlags):
-    """The flags of ``serve``, those of the last base class first."""
+    """The flags of ``serve``; those of the last base class come first."""
 
     ready_file: Path | None = _flag(
         "Output",
@@ -332,10 +333,10 @@ class SeedFlags:
     application_id: str = _flag("World", "app-id", "Id of the users' application.", _ID)
     contract: Contract = _flag("World", DEFAULT_CONTRACT, "Use the contract in this TOML file.", _CONTRACT_FILE)
     out: Path | None = _flag("Destination", None, "Write them to a file, for --world.", _WRITABLE_FILE)
-    url: str = _flag("Destination", "", "Write them to the server with this base URL.", Parsed("URL", _base_url))
+    url: str = _flag("Destination", "", "Write them to the server at this base URL.", Parsed("URL", _base_url))
     api_key: str = _flag("Destination", "", "The server's API key.", _KEY)
     concurrency: int = _flag("Destination", 8, "Users to write concurrently.", click.IntRange(1, 100))
-    yes: bool = _flag("Destination", False, "Allow a --url that is not loopback.")
+    yes: bool = _flag("Destination", False, "Allow a --url that is not on loopback.")
     dry_run: bool = _flag("Output", False, "Print what would be written, and write nothing.")
     json: bool = _flag("Output", False, "Print one JSON object per line.")
     quiet: bool = _flag("Output", False, "Print only errors.")
@@ -359,7 +360,7 @@ class WaitFlags:
 
 
 def options_from(flags_type: type[Any]) -> Callable[[Callable[..., None]], Callable[..., None]]:
-    """Return a decorator that adds the flags of a dataclass to a command, and passes its instance on."""
+    """Return a decorator that adds a dataclass's flags to a command and passes it an instance."""
 
     def decorate(function: Callable[..., None]) -> Callable[..., None]:
         @functools.wraps(function)
@@ -378,7 +379,7 @@ def options_from(flags_type: type[Any]) -> Callable[[Callable[..., None]], Calla
 def _click_option(spec: Any) -> Callable[[Callable[..., None]], Callable[..., None]]:
     param_type, is_multiple = spec.metadata["type"], isinstance(spec.default, tuple)
     name = (spec.name.removesuffix("s") if is_multiple else spec.name).replace("_", "-")
-    # Any other default stands for "not given" and is not a value of the flag.
+    # Any other default means "not given", and is not a value of the flag.
     has_default = spec.default != "" and isinstance(spec.default, str | int | float)
     return click.option(
         f"--{name}",

@@ -92,7 +92,7 @@ _EXPECTED_IN_JSON = {
     "clock": '"real", "frozen" or an ISO 8601 date and time with a time zone, from 1970 on',
     "users": 'an object of user ids and balances, such as {"ada": 100}',
 }
-"""What an option must be where `OptionRule.expected` has the terms of Python."""
+"""The expected values of an option, where `OptionRule.expected` uses Python's terms."""
 
 
 @contextmanager
@@ -133,7 +133,7 @@ def _sandbox_options(base: SandboxOptions, body: schemas.MakeSandboxBody) -> dic
     options: dict[str, Any] = {"api_key": "", **msgspec.to_builtins(body)}
     faults = options.get("faults", ())
     for name in faults if isinstance(faults, list) else [faults]:  # pyright: ignore[reportUnknownVariableType]
-        if isinstance(name, str):  # it must not name a file on the server
+        if isinstance(name, str):  # a client must not be able to name a file on the server
             _check_choice("faults", name, FAULT_PRESETS)
     # The body's balance of the default user overrides the one that the server was started with.
     user_id = options.get("user_id", base.user_id)
@@ -162,7 +162,7 @@ def _sandbox_state(request: Request, sandbox: Sandbox, user_token: str = "") -> 
 
 
 def list_sandboxes(request: Request) -> schemas.SandboxList:
-    """List the sandboxes, the server's first one first."""
+    """List the sandboxes, starting with the server's first one."""
     return schemas.SandboxList(tuple(_sandbox_state(request, sandbox) for sandbox in request.app.sandboxes))
 
 
@@ -179,10 +179,12 @@ def reset_sandbox(request: Request) -> schemas.SandboxState:
 
 
 def close_sandbox(request: Request) -> schemas.CloseReport:
-    """Close a sandbox: open its gates, reject its key and tokens; return its problems and its scheduled actions."""
+    """Close a sandbox: open its gates, reject its key and tokens; return its problems and dropped scheduled actions."""
     sandbox, sandboxes = _sandbox(request), request.app.sandboxes
     if sandbox is sandboxes.base_sandbox:
-        raise ControlError("conflict", f"{sandbox.name!r} is the server's first sandbox, which ends with the server")
+        raise ControlError(
+            "conflict", f"{sandbox.name!r} is the server's first sandbox, which is closed with the server"
+        )
     drain_problems = drain(sandbox)
     sandboxes.detach(sandbox)
     dropped = sandbox.close()
@@ -191,7 +193,7 @@ def close_sandbox(request: Request) -> schemas.CloseReport:
 
 
 def get_problems(request: Request) -> schemas.ProblemList:
-    """Return the problems that should fail a suite that passed otherwise; assert at its end that the list is empty."""
+    """Return the problems that should fail an otherwise passing suite; assert at its end that the list is empty."""
     return schemas.ProblemList(tuple(find_problems(_sandbox(request))))
 
 
@@ -342,7 +344,7 @@ async def wait_at_gate(request: Request, body: schemas.WaitAtGateBody) -> schema
 
 
 def release_gate(request: Request, body: schemas.ReleaseGateBody) -> schemas.GateState:
-    """Release the held calls one by one, in `order`; the response is sent when each has completed or waits again."""
+    """Release the held calls one by one, in `order`; respond when each has completed or waits again."""
     gate = _gate(request)
     with _field_errors("order"):
         gate.release(body.order, keep=body.keep)

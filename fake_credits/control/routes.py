@@ -1,4 +1,4 @@
-"""The table of the control plane's routes, the matching of paths, and the decoding of queries and bodies."""
+"""The control plane's routes, with the matching of paths and the decoding of queries and bodies."""
 
 import json
 import re
@@ -51,7 +51,7 @@ class ControlRoute(Route):
         return parameters if has_query else members
 
     def call(self, request: object, members: object) -> Any:
-        """Call the handler, with members if the route has any."""
+        """Call the handler, with the members if the route has any."""
         return self.endpoint(request) if self.schema is schemas.NoMembers else self.endpoint(request, members)
 
 
@@ -85,14 +85,14 @@ CONTROL_ROUTES = (
     ControlRoute("POST", f"{_SANDBOX_PATH}/clock/travel", handlers.travel_clock, schemas.TravelClockBody),
     ControlRoute("POST", f"{_SANDBOX_PATH}/clock/settle", handlers.settle_clock),
 )
-"""Every route, with its path below ``/_fake`` (README, "The control plane")."""
+"""Every route, with its path below ``/_fake`` (docs/reference/control-plane.md)."""
 
 
 def match_route(method: str, raw_path: bytes) -> tuple[ControlRoute, Mapping[str, str]]:
     """Return the route for a method and a path, with the decoded path parameters.
 
-    Raises ControlError for an unknown path or a method that it does not support, and MalformedRequest for a parameter
-    that can't be decoded.
+    Raises ControlError for an unknown path or an unsupported method, and MalformedRequest for a parameter that can't be
+    decoded.
     """
     scope = {"type": "http", "method": method, "path": raw_path.decode("latin-1"), "root_path": "/_fake"}
     matches = [
@@ -104,7 +104,7 @@ def match_route(method: str, raw_path: bytes) -> tuple[ControlRoute, Mapping[str
     request_line = f"{method} {escape_path(raw_path)}"
     if not matches:
         raise ControlError(
-            "route_not_found", f'{request_line} does not exist (README, "The control plane", lists the paths)'
+            "route_not_found", f"{request_line} does not exist (docs/reference/control-plane.md lists the paths)"
         )
     for route, path_params in matches:
         if route.method == method:

@@ -1,4 +1,4 @@
-"""The section of a failing test's report, and the explanation of a comparison with a `Balance`.
+"""The section in a failing test's report, and the explanation of a comparison with a `Balance`.
 
 This module imports the fake, so import it only after a fixture has run. PYTEST_DONT_REWRITE
 """
@@ -72,7 +72,7 @@ def _pending_lines(fake: FakeCredits) -> list[str]:
 
 def _no_exchange_message(fake: FakeCredits) -> str:
     if count := fake.journal.in_flight:
-        return f"no request has ended, {count} in flight"
+        return f"no request has ended yet, {count} in flight"
     if fake.intercepted:
         urls = ", ".join(_redact_text(url, fake.api_key) for url in fake.intercepted[:_MAX_REPORTED_RULES])
         return f"no request reached it, and this process sent none to the base URLs that it intercepts: {urls}"
@@ -100,7 +100,7 @@ def _yes_no(value: object) -> str:
 
 
 def _redacted(entry: JournalEntry, api_key: str) -> JournalEntry:
-    """Return an entry without secrets and control characters; this must precede any shortening."""
+    """Return an entry without secrets and control characters; do this before any shortening."""
     texts = {name: getattr(entry, name) for name in ("application", "message", "method", "target", "user")}
     return structs.replace(entry, **{name: _redact_text(text, api_key) for name, text in texts.items()})
 

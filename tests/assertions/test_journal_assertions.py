@@ -123,7 +123,7 @@ def test_assert_order_fails_for_other_order(journal: JournalAssertions, write_en
     with pytest.raises(AssertionError) as error:
         journal.assert_order("createUser", Call("getBalance", user="ada"))
     assert str(error.value).splitlines() == [
-        "getBalance(user='ada') was not called after createUser, #2; only at or before it: #1",
+        "getBalance(user='ada') was not called after createUser (#2); it was called only at or before that point: #1",
         "the nearest of 1 exchange, != where they differ:",
         "        operation      user      answer",
         "wanted  getBalance     'ada'",
@@ -133,11 +133,13 @@ def test_assert_order_fails_for_other_order(journal: JournalAssertions, write_en
 
 def test_assert_order_fails_for_missing_call(journal: JournalAssertions, write_entry: WriteEntry) -> None:
     write_entry("createUser")
-    with pytest.raises(AssertionError, match="^getUser was not called, the first of 2 in order"):
+    with pytest.raises(AssertionError, match="^getUser, the first of 2 expected calls, was not called"):
         journal.assert_order("getUser", "createUser")
-    with pytest.raises(AssertionError, match="^getUser was not called after createUser, #1$"):
+    with pytest.raises(AssertionError, match="^getUser was not called after createUser .#1.$"):
         journal.assert_order("createUser", "getUser")
-    with pytest.raises(AssertionError, match=r"^createUser was not called after createUser, #1; only at or .* #1$"):
+    with pytest.raises(
+        AssertionError, match=r"^createUser was not called after createUser .#1.; it was called only at or .* #1$"
+    ):
         journal.assert_order("createUser", "createUser")
 
 

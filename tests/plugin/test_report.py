@@ -218,7 +218,7 @@ def test_report_section_names_faults_gates_and_interception(suite: Suite) -> Non
     ]
     assert '-H \'Content-Type: application/json\' -d \'{"delta": 7, "reason": "grant"}\'' in faults_section
     held_section = find_section(result, "test_held")
-    assert ": no request has ended, 1 in flight\nrules" in held_section
+    assert ": no request has ended yet, 1 in flight\nrules" in held_section
     assert "pending: gate 'door' holds listUsers of app-id" in held_section
     intercepted_section = find_section(result, "test_intercepted")
     assert "and this process sent none to the base URLs that it intercepts: https://credits.internal/api" in (
