@@ -312,7 +312,7 @@ class Ledger:
         message = f"application {application_id!r} has no user {user_id!r}"
         for other_id, other_application in self._applications.items():
             if user_id in other_application.accounts_by_id:
-                return f"{message}; application {other_id!r} does have one"
+                return f"{message}, but application {other_id!r} does"
         return f"{message}; create it with createUser first"
 
 

@@ -77,7 +77,7 @@ def create_sandbox(options: ServerFlags) -> Sandbox:
 def create_control_plane(
     options: ServerFlags, sandbox: Sandbox, log: ExchangeLog
 ) -> tuple[SandboxRegistry, ControlPlane]:
-    """Return the process's sandboxes, with the first one, and their control plane; the log covers all sandboxes."""
+    """Create the process's sandboxes, starting with the first one, and their control plane; the log covers them all."""
     sandboxes, ordinals = SandboxRegistry(sandbox), itertools.count(2)
     log.attach(sandbox.journal, sandbox.bugs)
 

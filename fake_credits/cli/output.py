@@ -141,7 +141,7 @@ class ExchangeLog:
     def _write_amended(self, entry: JournalEntry) -> None:
         """Log an exchange that ended after its response; it has already been counted."""
         if self._log_format != "off":
-            text = f"{_format_entry(entry)} {'lands' if entry.committed else 'ends'} late"
+            text = f"{_format_entry(entry)} {'takes effect' if entry.committed else 'ends'} late"
             self._put({"late": msgspec.to_builtins(entry)}, text)
 
     def _write_bugs(self, reporter: _BugReporter) -> None:

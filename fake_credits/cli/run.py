@@ -1,4 +1,4 @@
-"""The command `run`: a command with a server of its own, from its environment to its last process.
+"""The command `run`, which runs another command next to a server of its own.
 
 The command stays in this process group, so that a terminal's Ctrl-C, Ctrl-Z and job control work as usual. Processes
 that it leaves behind are terminated. On Linux, this process adopts orphans (as a "subreaper") and so finds even those

@@ -135,7 +135,7 @@ class _SandboxPlugin:
 
 
 class _AutousePlugin:
-    """An autouse fixture that gives every test a sandbox, registered if the ini ``fake_credits_autouse`` is on."""
+    """An autouse fixture that gives every test a sandbox, registered by the ini option ``fake_credits_autouse``."""
 
     @pytest.fixture(autouse=True)
     def fake_credits_for_every_test(self, fake_credits: "FakeCredits") -> None:

@@ -255,7 +255,7 @@ def test_truncated_world_file_exits_with_1_and_writes_nothing(tmp_path: Path, se
     file.write_bytes(file.read_bytes()[:-40])
     result = seed_into(server, "cut", "--profile", str(file))
     assert result.exit_code == 1
-    assert "w.json: is not a world or is damaged" in result.output
+    assert "w.json: not a world file, or damaged" in result.output
     assert count_data(server, "cut") == (0, 0)
 
 

@@ -474,7 +474,7 @@ def test_signal_during_world_loading_stops_immediately(number: int, code: int, t
     ("text", "message"),
     [
         ('{"fake_credits_world": 9}', "has version 9"),
-        ('{"fake_credits_world": 1, "name"', "is not a world or is damaged"),
+        ('{"fake_credits_world": 1, "name"', "not a world file, or damaged"),
     ],
 )
 def test_unusable_world_file_exits_with_1(text: str, message: str, tmp_path: Path) -> None:

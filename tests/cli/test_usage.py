@@ -193,10 +193,10 @@ def test_every_run_variable_has_an_env_placeholder() -> None:
             ["run", "--world", ".", "true"],
             r"--world: unknown world '.': .* \(known: tiny",
         ),
-        (["run", "--contract", __file__, "true"], r"--contract.*test_usage\.py: is not valid TOML"),
+        (["run", "--contract", __file__, "true"], r"--contract.*test_usage\.py: not valid TOML"),
         (
             ["run", "--trust", f"https://x={__file__}", "true"],
-            r"trust of 'https://x': .*test_usage\.py: is neither PEM",
+            r"trust of 'https://x': .*test_usage\.py: neither PEM",
         ),
         (["run", "--contract", ".", "true"], "--contract.*can't be read: Is a directory"),
         (["run", "--world", "", "true"], "--world: unknown world ''"),
