@@ -94,7 +94,7 @@ def test_assert_not_called_checks_one_call_or_all_calls(journal: JournalAssertio
 
 
 def test_counts_fail_after_entries_were_dropped() -> None:
-    """Only absence and counts depend on dropped entries; presence and order do not."""
+    """Only assertions about absence and counts depend on dropped entries; presence and order do not."""
     journal = JournalAssertions(threading.RLock(), limit=2)
     for ordinal in (1, 2):
         journal.write(entry(ordinal))
@@ -231,7 +231,7 @@ def test_async_wait_for_waits_until_enough_calls(
 
 
 def test_wait_for_sees_replaced_entry(journal: JournalAssertions, write_entry: WriteEntry) -> None:
-    """For example a write that is committed after its client timed out."""
+    """An example is a write that is committed after its client timed out."""
     late = write_entry(delivered=False)
     replacing = in_thread(lambda: journal.replace(structs.replace(late, committed=True)))
     (replaced,) = journal.wait_for("createTransaction", committed=True, delivered=False)

@@ -46,7 +46,7 @@ class SeedResult(NamedTuple):
 
 
 def seed(*arguments: str) -> SeedResult:
-    # Before click 8.2 separate streams are an option.
+    # before click 8.2, separate streams are an option
     runner_options: dict[str, Any] = {"mix_stderr": False} if "mix_stderr" in signature(CliRunner).parameters else {}
     invocation = CliRunner(**runner_options).invoke(cli, ["seed", *arguments])
     return SeedResult(invocation.exit_code, invocation.stdout, invocation.stderr)

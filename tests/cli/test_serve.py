@@ -299,7 +299,7 @@ def test_server_keeps_serving_when_its_output_is_closed_or_unread(output_state: 
 @pytest.mark.slow
 @pytest.mark.parametrize(("number", "code"), [(signal.SIGTERM, 0), (signal.SIGINT, 130)])
 def test_server_starts_and_stops_while_stdout_is_full(number: int, code: int, tmp_path: Path) -> None:
-    """A terminal stopped with Ctrl-S behaves the same way."""
+    """The same happens in a terminal that was stopped with Ctrl-S."""
     read_end, write_end = os.pipe()
     os.set_blocking(write_end, False)
     with contextlib.suppress(BlockingIOError):
@@ -421,7 +421,7 @@ def test_unused_rule_prints_a_warning_at_exit(start: Start, tmp_path: Path) -> N
 
 
 def test_ctrl_break_stops_the_server_on_windows() -> None:
-    """Ctrl-Break is what another process can send there; by default it ends a process without cleanup."""
+    """On Windows, another process can send Ctrl-Break; by default it ends a process without cleanup."""
     script = (
         "import os, signal, sys\n"
         "signal.SIGBREAK = signal.SIGUSR2\n"

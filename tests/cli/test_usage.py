@@ -113,7 +113,7 @@ MULTIPLE_VALUES = {
 def test_variable_holds_several_values_with_shell_quoting(
     monkeypatch: pytest.MonkeyPatch, tmp_path: Path, text: str, values: tuple[str, ...]
 ) -> None:
-    """A backslash is kept, since Windows paths have them."""
+    """Backslashes are kept, because Windows paths have them."""
     monkeypatch.chdir(tmp_path)
     for name in ("my day.toml", "days\\bad.toml"):
         (tmp_path / name).write_text('preset = "flaky"')
@@ -276,7 +276,7 @@ def reject_key_file(file: Path, text: str) -> str:
 
 
 def test_key_file_without_complete_keys_is_rejected(tmp_path: Path) -> None:
-    """With generated keys `token` would mint tokens that no server accepts."""
+    """With generated keys, `token` would mint tokens that no server accepts."""
     for text in ("", "no key"):
         output = reject_key_file(tmp_path / "keys.pem", text)
         assert "keys.pem' has no signing keys: it has no PEM private key" in output

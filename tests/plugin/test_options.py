@@ -146,7 +146,7 @@ LOOSE_AND_STRICT = {
 def test_settings_of_one_folder_do_not_reach_another(
     suite: Suite, pytester: pytest.Pytester, folders: tuple[str, ...]
 ) -> None:
-    """A test fails or passes by its own conftests, whichever folder runs first."""
+    """A test fails or passes depending on its own conftests, whichever folder runs first."""
     for name, source in LOOSE_AND_STRICT.items():
         file = pytester.path / name
         file.parent.mkdir(exist_ok=True)

@@ -119,7 +119,7 @@ def test_log_option_selects_reports_with_a_section(suite: Suite, option: str, fa
 
 
 def test_balance_comparison_failure_is_explained(suite: Suite) -> None:
-    """A Balance is not a number, and the difference of two balances is shown."""
+    """A Balance is not a number; the explanation shows the difference of two balances."""
     result = suite(
         """
         def test_number(fake_credits_user_client):
@@ -205,7 +205,7 @@ def test_no_transaction(fake_credits):
 
 
 def test_report_section_names_faults_gates_and_interception(suite: Suite) -> None:
-    """Including faults without effect on the response, unfinished exchanges, and rejected bodies."""
+    """This includes faults without effect on the response, unfinished exchanges, and rejected bodies."""
     result = suite(FAULT_TESTS)
     result.assert_outcomes(failed=4)
     faults_section = find_section(result, "test_faults")
