@@ -67,8 +67,8 @@ class JournalAssertions(Journal):
     ) -> tuple[JournalEntry, ...]:
         """Assert that a call was made at least once, or exactly ``times`` times, and return its exchanges.
 
-        Raises AssertionError, which shows the closest calls and how they differ; also if the number is unknown because
-        the journal has dropped older exchanges.
+        The AssertionError shows the closest calls and how they differ. It is also raised if the number is unknown
+        because the journal has dropped older exchanges.
         """
         __tracebackhide__ = True
         call, snapshot = self._build_call(operation, criteria), self._snapshot()
@@ -129,8 +129,8 @@ class JournalAssertions(Journal):
     def assert_committed_once(self, operation: OperationSelector | None = None, **criteria: Unpack[Criteria]) -> None:
         """Assert that no committed writes share an idempotency key.
 
-        Raises AssertionError, which shows those that do; also if no write has a key, because that would prove nothing,
-        and if the journal has dropped older exchanges.
+        The AssertionError shows those that do. It is also raised if no write has a key, because the assertion would
+        prove nothing, and if the journal has dropped older exchanges.
         """
         __tracebackhide__ = True
         call, snapshot = self._build_call(operation, criteria), self._snapshot()
@@ -155,8 +155,8 @@ class JournalAssertions(Journal):
     ) -> tuple[JournalEntry, ...]:
         """Block this thread until a call has been made at least ``times`` times, and return its exchanges.
 
-        The timeout in seconds pauses while a debugger's prompt is open. Raises AssertionError after the timeout,
-        RuntimeError in a running event loop: use ``await async_wait_for(...)`` there.
+        The timeout, in seconds, is suspended while a debugger's prompt is open. Raises AssertionError after the
+        timeout, and RuntimeError in a running event loop: use ``await async_wait_for(...)`` there.
         """
         __tracebackhide__ = True
         ensure_no_running_loop("journal.wait_for(...)", "await credits.journal.async_wait_for(...)")
@@ -207,7 +207,7 @@ class JournalAssertions(Journal):
             return len(call.filter(entries)) >= times
 
         def on_entry(entry: JournalEntry) -> None:
-            # This runs in the thread that writes the entry, so errors of the test's condition are left to the waiter.
+            # This runs in the thread that writes the entry, so the waiter handles errors of the test's condition.
             try:
                 is_done = call.matches(entry) and is_satisfied()
             except Exception:  # noqa: BLE001 - raised again in the waiter by the same check
@@ -257,8 +257,10 @@ def _raise_out_of_order(snapshot: JournalSnapshot, expected: list[Call], matchin
     last = matching[-1]
     later = snapshot.entries[snapshot.entries.index(last) + 1 :]
     before = ", ".join(f"#{each.ordinal}" for each in call.filter(snapshot.entries)[-5:])
-    head = f"{call} was not called after {expected[len(matching) - 1]}, #{last.ordinal}"
-    raise snapshot.failure(f"{head}; only at or before it: {before}" if before else head, call, later)
+    head = f"{call} was not called after {expected[len(matching) - 1]} (#{last.ordinal})"
+    raise snapshot.failure(
+        (f"{head}; it was called only at or before that point: {before}") if before else head, call, later
+    )
 
 
 _MAX_KEPT_RULES = 10_000

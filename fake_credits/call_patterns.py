@@ -180,7 +180,7 @@ def _parse_headers(headers: object) -> dict[str, str]:
 
 
 def _format_value(value: object) -> str:
-    return repr(str(value)) if isinstance(value, str) else repr(value)  # members of an enum as plain strings
+    return repr(str(value)) if isinstance(value, str) else repr(value)  # show members of an enum as plain strings
 
 
 _MAX_FAILURE_ROWS = 5
@@ -243,7 +243,7 @@ def pluralize(number: int, noun: str) -> str:
 
 
 def duplicate_commits_message(shared: dict[str, tuple[JournalEntry, ...]], api_key: str) -> str:
-    """Return a message with one line for each of the first shared keys."""
+    """Return a message with a line for each of the first shared keys."""
     lines = [f"committed writes share {pluralize(len(shared), 'idempotency key')}, so a retry was charged twice:"]
     for key, entries in list(shared.items())[:_MAX_FAILURE_ROWS]:
         calls: list[str] = []

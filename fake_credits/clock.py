@@ -38,8 +38,8 @@ MAX_TIMESTAMP_MS = 253_402_300_799_999
 _MIN_COMPACT_SIZE = 64
 """Cancelled timers are removed once the queue has at least this many entries."""
 
-# Kept in a tuple: freezegun replaces functions that are attributes of a module, and a timeout measured by a frozen
-# clock would never expire.
+# Kept in a tuple, because freezegun replaces functions that are attributes of a module, and a timeout measured by a
+# frozen clock would never expire.
 _UNPATCHED_CLOCKS = (time.monotonic, time.perf_counter_ns)
 
 
@@ -226,7 +226,7 @@ class Clock:
         return count
 
     def run_due(self) -> None:
-        """Run the timers that are due; a clock that isn't frozen moves by itself, so every entry point calls this."""
+        """Run the timers that are due; every entry point calls this, as a clock that isn't frozen moves by itself."""
         if self._queue:
             with self._lock:
                 self.move_to(self.now_ms())

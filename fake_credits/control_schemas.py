@@ -173,9 +173,10 @@ class ErrorBody(msgspec.Struct, frozen=True, omit_defaults=True):
 
 
 class SandboxState(msgspec.Struct, frozen=True, omit_defaults=True):
-    """What a client needs to use a sandbox, and the number of its exchanges.
+    """The details that a client needs to use a sandbox, and the number of its exchanges.
 
-    ``user_token`` is a token of the default user, valid for 24 hours, in the response that created the sandbox.
+    ``user_token`` is a token of the default user, valid for 24 hours; only the response that created the sandbox has
+    it.
     """
 
     name: str
@@ -202,7 +203,7 @@ class ResetReport(SandboxState, frozen=True, kw_only=True):
 
 
 class SandboxList(msgspec.Struct, frozen=True):
-    """All sandboxes, the server's first one first."""
+    """All sandboxes, starting with the server's first one."""
 
     sandboxes: tuple[SandboxState, ...]
 

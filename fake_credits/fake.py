@@ -71,7 +71,7 @@ class FakeCredits(SandboxUsers):
         self._mode = mode
         super().__init__(self._shared.new_sandbox(self._build_options(options)))
         self._driver = InProcessDriver(self._shared.app(self.sandbox.contract), self.sandbox)
-        self._lock = threading.RLock()  # several threads of a test may be the first to need the server or the clients
+        self._lock = threading.RLock()  # several threads of a test may need the server or the clients first
         self._server: LiveServer | None = None
         self._transports: tuple[Transport, AsyncTransport] | None = None
         self._interceptions: list[Interception] = []
@@ -111,17 +111,17 @@ class FakeCredits(SandboxUsers):
         return self.base_url
 
     def asgi_app(self) -> Callable[[Any, Any, Any], Awaitable[None]]:
-        """Return this sandbox's API as an ASGI application, to mount in another one or to run under any ASGI server.
+        """Return this sandbox's API as an ASGI application, to mount in another one or to run on any ASGI server.
 
-        From then on, faults that ASGI can't produce are refused. Raises FaultError if there is one already.
+        From then on, faults that ASGI can't produce are rejected. Raises FaultError if the sandbox already has one.
         """
         self.sandbox.fork_guard.check()
         return create_app(self.sandbox.contract, SandboxRegistry(self.sandbox))
 
     def bind(self, issuer: str, user_id: str) -> None:
-        """Bind a foreign issuer's tokens of a user to this sandbox on the live server.
+        """Bind a foreign issuer's tokens for a user to this sandbox on the live server.
 
-        Raises ValueError if the issuer is not trusted (the option ``trust``), or the tokens select another sandbox.
+        Raises ValueError if the issuer is not trusted (the option ``trust``), or if the tokens select another sandbox.
         """
         self.sandbox.fork_guard.check()
         trusted_urls = [trusted.url for trusted in self.sandbox.issuers]
@@ -164,7 +164,7 @@ class FakeCredits(SandboxUsers):
         return new_httpx_transport(library, self._driver)
 
     def intercept(self, *base_urls: str) -> Interception:
-        """Answer requests of this process to some base URLs, from any supported library, until the ``with`` block ends.
+        """Answer this process's requests to some base URLs, from any supported library, until the ``with`` block ends.
 
         Interception starts immediately, and ends at the latest when this object is closed. If two sandboxes intercept a
         URL, the later one answers. A request for an operation to the same host, but below none of the base URLs, raises
@@ -182,7 +182,7 @@ class FakeCredits(SandboxUsers):
 
     @property
     def intercepted(self) -> tuple[str, ...]:
-        """Return the base URLs that are intercepted now."""
+        """Return the base URLs that are currently intercepted."""
         return tuple(url for interception in self._interceptions for url in interception.base_urls)
 
     # ------------------------------------------------------------ clients
@@ -200,7 +200,7 @@ class FakeCredits(SandboxUsers):
         return AsyncServerClient(self._client_url, self.api_key, contract=self.sandbox.contract, transport=transport)
 
     def user_client(self, user_id: str | None = None) -> UserClient:
-        """Return a `UserClient` for a user, by default the default user; an expired token is replaced."""
+        """Return a `UserClient` for a user, by default the default user; expired tokens are replaced."""
         token = _RefreshingToken(self.sandbox, self._user_id_or_default(user_id))
         transport, contract = self._client_transports()[0], self.sandbox.contract
         return UserClient(self._client_url, self.application_id, token, contract=contract, transport=transport)
@@ -247,7 +247,7 @@ class FakeCredits(SandboxUsers):
         claims: Mapping[str, object] | None = None,
         clock: Literal["sandbox", "wall"] = "sandbox",
     ) -> str:
-        """Return a user's token, in the form of the provider that the option ``auth_provider`` selects.
+        """Return a user's token, in the form of the provider selected by the option ``auth_provider``.
 
         ``bad`` is a kind of token that must be rejected (docs, "Tokens"). ``expires_in_s`` is the lifetime in
         seconds, by default the provider's. Use ``clock="wall"`` if the application's own middleware verifies the token.
@@ -322,9 +322,10 @@ class FakeCredits(SandboxUsers):
         return problem_texts(self.sandbox.find_problems())
 
     def close(self) -> list[str]:
-        """Detach from the live server and reject further calls; return which were still in progress after a second.
+        """Detach from the live server and reject further calls; return those still in progress after a second.
 
-        A second call does nothing, and neither does a call in a forked child, as the sandbox belongs to its parent.
+        A second call does nothing, and neither does a call in a forked child, because the sandbox belongs to its
+        parent.
         """
         if self.sandbox.is_closed or self.sandbox.fork_guard.in_child:
             return []
@@ -343,7 +344,7 @@ class FakeCredits(SandboxUsers):
 
 
 class _RefreshingToken:
-    """A user's token, replaced when the sandbox's clock is outside its lifetime, as it can be after a reset."""
+    """A user's token, replaced whenever the sandbox's clock is outside its lifetime, also after a reset."""
 
     def __init__(self, sandbox: Sandbox, user_id: str) -> None:
         self._sandbox = sandbox

@@ -56,8 +56,8 @@ _MAX_KEPT_PROBLEMS = 100
 class Sandbox:
     """One isolated Credits API: ledger, clock, journal, credentials and seed, behind one lock.
 
-    The methods take the lock themselves; callers of the ledger must hold it. ``keys`` are shared by all sandboxes of a
-    server. Raises ValueError for a balance out of bounds, a key file without keys, or a world that does not fit the
+    The methods take the lock themselves; callers of the ledger must hold it. All sandboxes of a server share the
+    ``keys``. Raises ValueError for a balance out of bounds, a key file without keys, or a world that does not fit the
     contract.
     """
 
@@ -105,13 +105,13 @@ class Sandbox:
 
     @property
     def cursor_key(self) -> bytes:
-        """Return the key that signs the cursors of lists, which most tests don't need."""
+        """Return the key that signs list cursors, created on first use, because most tests don't need it."""
         if self._cursor_key is None:
             self._cursor_key = random_bytes(16)
         return self._cursor_key
 
     def check_open(self) -> None:
-        """Raise RuntimeError if the sandbox is closed, or in a forked child: changes would have no effect."""
+        """Raise RuntimeError if the sandbox is closed, or in a forked child, because changes would have no effect."""
         self.fork_guard.check()
         if self.is_closed:
             raise RuntimeError(f"sandbox {self.name} is closed: its test is over")
@@ -135,12 +135,12 @@ class Sandbox:
         return problems
 
     def close_gates(self) -> None:
-        """Close every gate, which resumes its exchanges."""
+        """Close every gate, which resumes the exchanges that it holds."""
         for gate in list(self.gates.values()):
             gate.close()
 
     def close(self) -> list[Timer]:
-        """Open every gate, end endless waits, refuse further calls, and return the timers that were still pending."""
+        """Open every gate, end endless waits, reject further calls, and return the timers that were still pending."""
         self.close_gates()
         with self.lock:
             self.is_closed = True
@@ -178,7 +178,7 @@ class Sandbox:
             return active
 
     def refuse_connection_faults(self) -> None:
-        """Refuse faults that ASGI can't produce from now on; raise FaultError if a rule already has one."""
+        """Reject faults that ASGI can't produce from now on; raise FaultError if there is one already."""
         with self.lock:
             for rule in (*self.initial_rules, *(active.rule for active in self.faults)):
                 check_without_connection(rule)
@@ -192,7 +192,7 @@ class Sandbox:
                     active.end()
 
     def new_gate_name(self) -> str:
-        """Return a name that no gate has."""
+        """Return a gate name that is not in use."""
         numbers = itertools.count(len(self.gates) + 1)
         return next(name for number in numbers if (name := f"gate{number}") not in self.gates)
 
@@ -208,7 +208,7 @@ class Sandbox:
         self.clock.reset()
         if options.clock == "frozen":
             self.clock.freeze()
-        self._cursor_key = None  # a new key, so that cursors from before a reset are rejected
+        self._cursor_key = None  # use a new key, so that cursors from before a reset are rejected
         self.ledger = Ledger(options.contract)
         if options.world is not None:
             self.load_world(options.world)
@@ -231,7 +231,7 @@ class Sandbox:
             return world.load_into(self.ledger, self.options.application_id, self.clock.now_ms())
 
     def set_balance(self, user_id: str, balance: int | None = None, *, application_id: str = "") -> Account:
-        """Create a user if needed and, if a balance is given, reach it with one grant or consumption.
+        """Create a user if needed; if a balance is given, reach it with one grant or consumption.
 
         Raises ValueError for an id or a balance that the contract does not allow.
         """
@@ -302,7 +302,7 @@ class Sandbox:
     def authenticate(self, credential: Credential, *, skew_s: int = 0) -> VerifiedToken | None:
         """Return the verified token, or None for the right API key; raise ApiError if the credential is rejected.
 
-        The token's lifetime is checked with a clock that is ``skew_s`` seconds ahead.
+        The token's lifetime is checked against a clock that is ``skew_s`` seconds ahead.
         """
         if credential.kind == "user":
             return self._authenticate_user(credential.value, skew_s)
@@ -338,7 +338,7 @@ class Sandbox:
 
     def token(self, user_id: str, options: MintOptions | None = None) -> str:
         """Mint a user's token, good or bad; raise ValueError or TypeError for invalid options."""
-        self.fork_guard.check()  # the server would not know a key that is created in a child
+        self.fork_guard.check()  # the server would not know a key created in a forked child
         options = options or MintOptions()
         check_id("user", user_id, self.contract)
         if options.expires_in_s is not None:
@@ -389,12 +389,13 @@ class Sandbox:
 def _parse_rules(options: SandboxOptions) -> tuple[Rule, ...]:
     if options.faults == () and options.latency is None:
         return ()
-    from fake_credits.faults.scenarios import latency_rules, parse_rules  # few sandboxes start with rules
+    # imported here, because few sandboxes start with rules
+    from fake_credits.faults.scenarios import latency_rules, parse_rules
 
     return (*parse_rules(options.faults), *latency_rules(options.latency))
 
 
 @lru_cache(maxsize=16)
 def _find_minter(keys: SigningKeys, provider_name: str) -> Minter:
-    """Return the minter of a provider's tokens; cached, as a test suite creates a sandbox for every test."""
+    """Return the minter of a provider's tokens; cached, because a test suite creates a sandbox for every test."""
     return Minter(keys, AUTH_PROVIDERS[provider_name])

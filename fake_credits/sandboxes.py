@@ -70,7 +70,7 @@ class SandboxRegistry:
                 self._defaults.append(sandbox)
 
     def refuse_connection_faults(self) -> None:
-        """Refuse faults that ASGI can't produce from now on; raise FaultError if a sandbox has one already."""
+        """Reject faults that ASGI can't produce from now on; raise FaultError if a sandbox already has one."""
         with self._lock:
             for sandbox in self._by_name.values():
                 sandbox.refuse_connection_faults()
@@ -111,7 +111,7 @@ class SandboxRegistry:
 
 
 def _token_hints(token: str) -> tuple[str, tuple[str, str]]:
-    """Return the sandbox name, and the issuer and subject, of an unverified token."""
+    """Return the sandbox name, and the issuer and subject, in an unverified token."""
     claims = peek_claims(token)
     return str(claims.get(SANDBOX_CLAIM, "")), (str(claims.get("iss", "")), str(claims.get("sub", "")))
 
@@ -128,6 +128,6 @@ def drain(sandbox: Sandbox) -> list[str]:
     deadline_s = monotonic_s() + _SANDBOX_DRAIN_TIMEOUT_S
     while sandbox.journal.in_flight and monotonic_s() < deadline_s:
         never_set.wait(0.001)
-        sandbox.cancel_waits()  # again: a call may have started to wait, or its client have disconnected
+        sandbox.cancel_waits()  # again, because a call may have started to wait, or its client may have disconnected
     count = sandbox.journal.in_flight
     return [f"{count} exchange(s) still in progress one second after closing"] if count else []

@@ -231,7 +231,7 @@ class ClockModel:
         self._all: list[tuple[tuple[int, bool, int, int], Timer]] = []
 
     def schedule(self, count: int, in_ms: int, ordinal: int) -> None:
-        """Schedule ``count`` timers at one time, every second of them a timeout."""
+        """Schedule ``count`` timers at one time, every second one a timeout."""
         at_ms = self.clock.now_ms() + in_ms
         for number in range(len(self._all), len(self._all) + count):
             callback, is_timeout = partial(self.fired.append, number), bool(number % 2)

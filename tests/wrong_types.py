@@ -1,4 +1,4 @@
-"""Lines with a mistake each, for the type checkers: a line that they accept is an unused ignore, and fails the lint."""
+"""Lines that each have a mistake for the type checkers; if one is accepted, its ignore is unused and fails the lint."""
 
 # pyright: reportUnnecessaryTypeIgnoreComment=true
 

@@ -36,7 +36,7 @@ def load_contract(path: str | Path) -> Contract:
         with Path(path).open("rb") as file:
             text = file.read(_MAX_CONTRACT_FILE_BYTES + 1)
         if len(text) > _MAX_CONTRACT_FILE_BYTES:
-            raise ContractError("the file", f"is larger than {_MAX_CONTRACT_FILE_BYTES} bytes")
+            raise ContractError("the file", f"larger than {_MAX_CONTRACT_FILE_BYTES} bytes")
         contract = contract_from(tomllib.loads(text.decode("utf-8")))
         # Paths are relative to the contract file, not to the working directory.
         trust = {issuer: str(Path(path).parent / keys) for issuer, keys in contract.trust.items()}

@@ -121,7 +121,7 @@ def _sandbox_state(request: Request, sandbox: Sandbox, user_token: str = "") -> 
 
 
 def list_sandboxes(request: Request) -> schemas.SandboxList:
-    """List the sandboxes, the server's first one first."""
+    """List the sandboxes, starting with the server's first one."""
     return schemas.SandboxList(tuple(_sandbox_state(request, sandbox) for sandbox in request.app.sandboxes))
 
 
@@ -141,7 +141,9 @@ def close_sandbox(request: Request) -> schemas.CloseReport:
     """Close a sandbox: open its gates, reject its key and tokens; return its problems and its scheduled actions."""
     sandbox, sandboxes = requested_sandbox(request), request.app.sandboxes
     if sandbox is sandboxes.base_sandbox:
-        raise ControlError("conflict", f"{sandbox.name!r} is the server's first sandbox, which ends with the server")
+        raise ControlError(
+            "conflict", f"{sandbox.name!r} is the server's first sandbox, which is closed with the server"
+        )
     drain_problems = drain(sandbox)
     sandboxes.detach(sandbox)
     dropped = sandbox.close()
@@ -269,7 +271,7 @@ async def wait_at_gate(request: Request, body: schemas.WaitAtGateBody) -> schema
 
 
 def release_gate(request: Request, body: schemas.ReleaseGateBody) -> schemas.GateState:
-    """Release the held calls one by one, in `order`; the response is sent when each has completed or waits again."""
+    """Release the held calls one by one, in `order`; respond when each has completed or waits again."""
     gate = _gate(request)
     with field_errors("order"):
         gate.release(body.order, keep=body.keep)

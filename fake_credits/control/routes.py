@@ -1,4 +1,4 @@
-"""The table of the control plane's routes, the matching of paths, and the decoding of queries and bodies."""
+"""The control plane's routes, with the matching of paths and the decoding of queries and bodies."""
 
 import json
 import re
@@ -53,7 +53,7 @@ class ControlRoute(Route):
         return parameters if has_query else members
 
     def call(self, request: object, members: object) -> Any:
-        """Call the handler, with members if the route has any."""
+        """Call the handler, with the members if the route has any."""
         return self.endpoint(request) if self.schema is schemas.NoMembers else self.endpoint(request, members)
 
 
@@ -99,8 +99,8 @@ CONTROL_ROUTES = (
 def match_route(method: str, raw_path: bytes) -> tuple[ControlRoute, Mapping[str, str]]:
     """Return the route for a method and a path, with the decoded path parameters.
 
-    Raises ControlError for an unknown path or a method that it does not support, and MalformedRequest for a parameter
-    that can't be decoded.
+    Raises ControlError for an unknown path or an unsupported method, and MalformedRequest for a parameter that can't be
+    decoded.
     """
     scope = {"type": "http", "method": method, "path": raw_path.decode("latin-1"), "root_path": "/_fake"}
     matches = [

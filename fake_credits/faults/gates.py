@@ -195,7 +195,7 @@ class Gate:
         deadline = "before its sandbox closed or was reset" if is_closed else f"within {limit_s:g} s"
         problem = f"gate {self.name!r}: {arrival_count} of {count} arrived {deadline}"
         if is_open and not is_closed:
-            raise GateTimeout(f"{problem}; it was released, so later calls pass it: call hold() again")
+            raise GateTimeout(f"{problem}; it has been released, so later calls pass through: call hold() again")
         expected = " or ".join(dict.fromkeys(self._expected_calls))
         expectation = f"; it expects {expected}" if expected else ""
         raise GateTimeout(f"{problem}; it holds {self.waiters() or 'no call'}{expectation}")

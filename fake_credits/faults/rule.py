@@ -72,7 +72,7 @@ class RequestHeaders(Mapping[str, str]):
 
     def __getitem__(self, name: str) -> str:
         if not isinstance(name, str):  # pyright: ignore[reportUnnecessaryIsInstance] - bytes, as in ASGI
-            raise TypeError(f"header names are strings here, not {type(name).__name__}")
+            raise TypeError(f"header names must be strings, not {type(name).__name__}")
         return self._raw_headers[name.lower().encode("utf-8", "replace")].decode("latin-1")
 
     def __iter__(self) -> Iterator[str]:
@@ -115,11 +115,11 @@ _SCRIPT = _Script()
 class Rule(FaultValue):
     """Which calls a fault hits, when, and what happens to them.
 
-    Which calls; all given criteria must match: ``operation`` (its name, ``reads``, ``writes`` or ``*``),
+    Which calls (all given criteria must match): ``operation`` (its name, ``reads``, ``writes`` or ``*``),
     ``application``, ``user``, ``client`` (``server`` or ``user``), ``reason``, ``header`` (names to values), ``where``
     (a function of an `IncomingCall`; if it raises, the call gets a 500 and the test fails).
 
-    When; all given conditions must hold: ``at`` the sandbox's nth exchange; of the matching calls, the ``nth``, the
+    When (all given conditions must hold): ``at`` the sandbox's nth exchange; of the matching calls, the ``nth``, the
     ``first`` n, ``every`` nth, those ``after`` the first n, at most ``times`` times; ``script``, one entry per call: a
     status, ``ok``, ``reset``, ``close`` or ``hang``; with a ``probability``; ``during`` (start, end) on the sandbox's
     clock, as aware datetimes or ISO 8601 texts, or as seconds since the sandbox started; None leaves an end open, and

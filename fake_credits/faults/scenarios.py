@@ -214,9 +214,9 @@ def load_scenario(path: str | Path) -> tuple[Rule, ...]:
         except OSError as error:
             raise FaultError(f"can't be read: {error.strerror}") from None
         except (ValueError, RecursionError) as error:  # ValueError: an integer with thousands of digits
-            raise FaultError(f"is not valid TOML: {error}") from None
+            raise FaultError(f"not valid TOML: {error}") from None
         if document is None:
-            raise FaultError(f"is larger than {_MAX_SCENARIO_BYTES} bytes")
+            raise FaultError(f"larger than {_MAX_SCENARIO_BYTES} bytes")
         return parse_scenario(document)
 
 

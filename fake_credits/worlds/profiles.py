@@ -103,7 +103,7 @@ def load_profile(path: Path) -> Profile:
         with path.open("rb") as file:
             data = file.read(_MAX_PROFILE_BYTES + 1)
         if len(data) > _MAX_PROFILE_BYTES:
-            raise WorldError(f"is larger than {_MAX_PROFILE_BYTES} bytes")
+            raise WorldError(f"larger than {_MAX_PROFILE_BYTES} bytes")
         return profile_from_dict({"name": path.stem, **tomllib.loads(data.decode("utf-8"))})
     except WorldError as error:
         raise WorldError(f"{path}: {error}") from None

@@ -126,7 +126,7 @@ def test_custom_routes_replace_default_routes() -> None:
     "path", [b"/" + b"users/" * 10_000, b"/v1/applications/" + b"applications" * 5_000, b"/" * 60_000]
 )
 def test_nearest_route_search_is_bounded_for_long_paths(monkeypatch: pytest.MonkeyPatch, path: bytes) -> None:
-    """The comparison is quadratic, so the compared text is bounded."""
+    """The comparison is quadratic, so the amount of text compared is limited."""
     compared: list[int] = []
 
     class RecordingMatcher(difflib.SequenceMatcher[str]):

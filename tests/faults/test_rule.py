@@ -387,7 +387,7 @@ INVALID_RULES: Mapping[str, tuple[dict[str, Any], str]] = {
     "optional as None": ({"optional": None}, "optional has no value: it must be true or false"),
     "name with space": ({"name": "my rule"}, "name is 'my rule': it must be 1 to 64 visible ASCII"),
     "name too long": ({"name": "a" * 65}, "it must be 1 to 64 visible ASCII characters"),
-    "name beside gate name": (
+    "name in addition to gate name": (
         {"effect": HoldAtGate("g"), "name": "n"},
         "a rule with HoldAtGate has only the name of its gate",
     ),

@@ -62,7 +62,7 @@ def test_no_options(fake_credits):
 
 
 def test_markers_merge_option_by_option(suite: Suite) -> None:
-    """Module, class, subclass, function, parameter: the nearest wins, for the options that it sets."""
+    """Of module, class, subclass, function and parameter, the nearest wins, for the options that it sets."""
     suite(MERGED_MARKERS).assert_outcomes(passed=8)
 
 
@@ -105,7 +105,7 @@ def test_unknown_world_fails_only_its_tests_setup(suite: Suite) -> None:
     result.stdout.fnmatch_lines(["cannot create the sandbox: unknown world 'edgy': *'edge'*"])
 
 
-def test_marker_with_unknown_field_of_a_fault_names_the_one_that_is_meant(suite: Suite) -> None:
+def test_marker_with_unknown_fault_field_suggests_the_right_one(suite: Suite) -> None:
     result = suite(
         """
         import pytest
@@ -229,7 +229,7 @@ def test_marked_by_module_only():
 
 
 def test_marker_without_fixture_fails_its_test(suite: Suite) -> None:
-    """The marker would have no effect; a module's marker applies to those of its tests that use the fixture."""
+    """The marker would have no effect; a module's marker applies to the module's tests that use the fixture."""
     result = suite(UNUSED_MARKERS, "-rEF")
     result.assert_outcomes(errors=3, failed=1, passed=6, skipped=1)
     result.stdout.fnmatch_lines(
