@@ -272,7 +272,7 @@ class FakeCredits(SandboxUsers):
         return Faults(self.sandbox.faults, self.sandbox.add_fault)
 
     def hold(self, operation: OperationSelector = "*", *, name: str = "", **criteria: Unpack[RuleCriteria]) -> Gate:
-        """Hold matching calls at a gate; return the gate: ``wait_for`` or ``async_wait_for``, then ``release``.
+        """Hold matching calls at a gate, and return it; then use ``wait_for`` or ``async_wait_for``, and ``release``.
 
         The criteria are those of `Rule`, such as ``user="ada"`` and ``phase="after"``. Raises FaultError for an invalid
         one.

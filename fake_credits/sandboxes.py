@@ -102,7 +102,7 @@ class SandboxRegistry:
             return self._by_api_key[credential.value]
         if credential.kind == "server" and credential.value.count(".") != 2:
             return self.default
-        # A long token is parsed each time: caching it would let unauthenticated requests fill the memory.
+        # A long token is parsed each time, because caching it would allow unauthenticated requests to fill the memory.
         token = credential.value
         name, subject = (
             self._cached_token_hints(token) if len(token) <= _MAX_CACHED_TOKEN_CHARS else _token_hints(token)

@@ -303,7 +303,7 @@ class RemoteSandbox:
         return self._request(schemas.ClockState, "GET", "/clock")
 
     def freeze(self, at: datetime | str | None = None) -> schemas.ClockState:
-        """Freeze its clock, now or at a later time."""
+        """Freeze the sandbox's clock, now or at a later time."""
         return self._request(schemas.ClockState, "POST", "/clock/freeze", {"at": at})
 
     @keyword_hint("seconds")
@@ -315,7 +315,7 @@ class RemoteSandbox:
         return self._request(schemas.ClockState, "POST", "/clock/advance", duration)
 
     def travel(self, to: datetime | str) -> schemas.ClockState:
-        """Move its clock forward to a time, running the actions that become due."""
+        """Move the sandbox's clock forward to a time, running the actions that become due."""
         return self._request(schemas.ClockState, "POST", "/clock/travel", {"to": to})
 
     def settle(self) -> schemas.ClockState:

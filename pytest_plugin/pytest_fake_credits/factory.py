@@ -51,7 +51,7 @@ class TrackedSandbox:
         self._earlier_sources += sandbox.faults.unused_rules()
 
     def start_call(self) -> None:
-        """Ignore the rules so far if the sandbox outlives the test, as they may fire in a later test."""
+        """Ignore the existing rules if the sandbox outlives the test, because they may fire in a later test."""
         sandbox = self.fake.sandbox
         self._earlier_sources += sandbox.problems_at_reset
         if self.outlives_test:
