@@ -13,6 +13,7 @@ from fake_credits.contract import DEFAULT_CONTRACT, MAX_AMOUNT, Contract, id_pro
 from fake_credits.errors import did_you_mean
 from fake_credits.keyed_random import random_name
 from fake_credits.ledger import Ledger
+from fake_credits.text import mask_url
 
 __all__ = [
     "API_KEY_PREFIX",
@@ -122,6 +123,7 @@ def parse_options(
             parsed[name] = rule.parse(value)
         except (AttributeError, TypeError, ValueError):
             shown = "'...'" if name == "api_key" and value else f"{value!r:.200}"
+            shown = mask_url(shown) if name == "intercept" else shown
             text = f"{where} has {name}={shown}: it must be {rule.expected}"
             raise OptionError(text, name, rule.expected) from None
     return parsed
