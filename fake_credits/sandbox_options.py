@@ -14,6 +14,7 @@ from fake_credits.contract import DEFAULT_CONTRACT, MAX_AMOUNT, Contract, id_pro
 from fake_credits.errors import PicklableError, did_you_mean
 from fake_credits.keyed_random import random_name
 from fake_credits.ledger import Ledger
+from fake_credits.text import mask_url
 
 __all__ = [
     "API_KEY_PREFIX",
@@ -123,6 +124,7 @@ def parse_options(
             parsed[name] = rule.parse(value)
         except (AttributeError, TypeError, ValueError) as error:
             shown = "'...'" if name == "api_key" and value else f"{value!r:.200}"
+            shown = mask_url(shown) if name == "intercept" else shown
             note = ", which has no time zone" if isinstance(error, NaiveTimeError) else ""
             text = f"{where} has {name}={shown}{note}: it must be {rule.expected}"
             raise OptionError(text, name, rule.expected) from None
