@@ -35,8 +35,8 @@ import click
 from pytest_fake_credits.config_options import ENV_FIELDS, PLUGIN_OPTIONS
 from pytest_fake_credits.marker import MARKER_OPTIONS
 
-from fake_credits.cli.flags import FlagOption
 from fake_credits.cli.main import cli
+from fake_credits.cli.parameters import FlagOption
 from fake_credits.client.server import ServerClient
 from fake_credits.client.user import UserClient
 from fake_credits.contract import DEFAULT_CONTRACT, Contract, Operation, settings

@@ -1,8 +1,8 @@
 """Routing: finding the operation and the ids for a method and a path.
 
-Raw paths are matched segment by segment, each percent-decoded once. Nothing is normalised, unlike in the routers of
-frameworks (`//`, `..`, a trailing slash, `%2F`). Routes are looked up by the number of segments and by the literal
-segments, without regular expressions.
+Raw paths are matched segment by segment, each percent-decoded once. Unlike in web frameworks, nothing is normalised
+(`//`, `..`, a trailing slash, `%2F`). Routes are looked up by the number of segments and by the literal segments,
+without regular expressions.
 """
 
 import difflib
@@ -35,22 +35,22 @@ HTTP_METHODS = frozenset({
     "UNLOCK", "UNSUBSCRIBE",
 })
 # fmt: on
-"""The methods that the live server's HTTP parser accepts; the in-process transport accepts the same."""
+"""The methods that the live server's HTTP parser accepts; the in-process transport accepts the same ones."""
 
 _MAX_COMPARED_SEGMENTS = 16
 _MAX_COMPARED_CHARS = 64
 
 _MAX_CACHED_MATCHES = 1024
 MAX_CACHED_PATH_BYTES = 1024
-"""Longer paths are not cached, to limit the size of the cache."""
+"""Longer paths are not cached, which bounds the size of the cache."""
 
 _HEX_DIGITS = frozenset(b"0123456789abcdefABCDEF")
 
 
 class RouteMatch(NamedTuple):
-    """The operation and the ids of a path; ``user_id`` is empty if the path has none.
+    """The operation and the ids in a path; ``user_id`` is empty if the path has none.
 
-    ``id_error`` is the problem of the first invalid id (row 24), which only authorized callers are told.
+    ``id_error`` is the problem with the first invalid id (row 24), which is reported to authorized callers only.
     ``printable_path`` is the path for display.
     """
 
@@ -69,7 +69,7 @@ class _Endpoint(NamedTuple):
 
 @dataclass(frozen=True, slots=True)
 class _PathPattern:
-    """The routes with literal segments at the same positions."""
+    """The routes that have literal segments at the same positions."""
 
     literals_of: Callable[[Sequence[str]], tuple[str, ...]]
     endpoints: dict[tuple[str, ...], dict[str, _Endpoint]] = field(
@@ -118,7 +118,7 @@ class RouteTable:
         endpoints = self._find_endpoints(segments)
         if endpoints is None:
             raise RouteNotFound(
-                f"there is no {method} {escape_path(raw_path)}; {closest_route(self._routes, method, segments)}"
+                f"{method} {escape_path(raw_path)} does not exist; {closest_route(self._routes, method, segments)}"
             )
         endpoint = endpoints.get("GET" if method == "HEAD" else method)  # RFC 9110, section 9.3.2
         if endpoint is None:
@@ -144,7 +144,7 @@ class RouteTable:
 
 def closest_route(routes: Mapping[Operation, RouteTemplate], method: str, segments: list[str]) -> str:
     """Return a sentence that names the route closest to a path, preferably one with its method."""
-    # Bounded, because the comparison is quadratic and a path can have 64 KiB.
+    # Limited, because the comparison is quadratic and a path can have 64 KiB.
     compared_segments = [segment[:_MAX_COMPARED_CHARS] for segment in segments[:_MAX_COMPARED_SEGMENTS]]
 
     def similarity(item: tuple[Operation, RouteTemplate]) -> tuple[float, bool]:
@@ -175,7 +175,7 @@ def escape_path(raw_path: bytes) -> str:
 
 
 def split_path(raw_path: bytes) -> list[str]:
-    """Return a path's segments, each percent-decoded once; raise MalformedRequest for one that can't be decoded."""
+    """Return a path's segments, each percent-decoded once; raise MalformedRequest if one can't be decoded."""
     if b"%" not in raw_path:
         try:
             return raw_path.decode("ascii").split("/")

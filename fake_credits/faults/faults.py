@@ -88,8 +88,8 @@ class Faults:
         if isinstance(what, str | Path | Sequence):
             source = short_repr(str(what) if isinstance(what, Path) else cast("object", what))
             raise FaultError(
-                f"a rule is {source}: it must be an effect, a Rule or a JSON object; "
-                f"to add a preset, a scenario file or a list of rules, use credits.faults.load({source})"
+                f"a rule is {source}: it must be an effect, a Rule or a JSON object; to add a preset, a scenario file "
+                f"or a list of rules, use credits.faults.load({source})"
             )
         return self._add_rule(rule_from(what, **rule_fields, **operation_field))
 

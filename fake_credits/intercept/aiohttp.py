@@ -1,8 +1,8 @@
 """Interception in aiohttp, at its connector.
 
-An intercepted request gets a connection from the connector under its own key, so the connector's limits, traces and
-keep-alive apply. The connection is aiohttp's own protocol over an in-memory transport, so aiohttp's parser, errors and
-retry apply too.
+An intercepted request gets a connection from the connector under a key of its own, so the connector's limits, traces
+and keep-alive apply. The connection is aiohttp's own protocol over an in-memory transport, so aiohttp's parser, errors
+and retry apply too.
 """
 
 import asyncio
@@ -71,7 +71,7 @@ class _ConnectionKey(NamedTuple):
     is_ssl: bool = False
 
     def __repr__(self) -> str:
-        return f"<{self.route.base_url} in memory>"  # shown in aiohttp's own errors
+        return f"<{self.route.base_url} in memory>"  # appears in aiohttp's own errors
 
 
 class _ConnectRequest:
@@ -91,7 +91,7 @@ class _Timeouts(NamedTuple):
     total_timer: Any
 
     def shortest_s(self) -> float | None:
-        """Return the shorter timeout in seconds, None for no limit; 0 means no limit in aiohttp."""
+        """Return the shorter timeout in seconds, None for no limit; in aiohttp, 0 means no limit."""
         return min(filter(None, (self.next_byte_s, self.total_s)), default=None)
 
 
@@ -113,7 +113,7 @@ class _MemoryTransport(asyncio.Transport):
         self._timeouts = timeouts
 
     def write(self, data: bytes | bytearray | memoryview) -> None:
-        """Add a part of a request, and respond once the request is complete."""
+        """Add part of a request, and respond once the request is complete."""
         received = self._parser.feed(bytes(data))
         if received is not None:
             self._respond_task = self._loop.create_task(self._respond(received))
@@ -170,7 +170,7 @@ class _MemoryTransport(asyncio.Transport):
         return self._protocol
 
     def pause_reading(self) -> None:
-        """Do nothing: responses are small."""
+        """Do nothing, because responses are small."""
 
     def resume_reading(self) -> None:
-        """Do nothing."""
+        """Do nothing, because reading is never paused."""

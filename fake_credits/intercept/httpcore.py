@@ -1,9 +1,9 @@
-"""Interception in httpcore and httpcore2, and so in httpx and httpx2, at the sync and async connection pools.
+"""Interception in httpcore and httpcore2, and thereby in httpx and httpx2, at the sync and async connection pools.
 
 An intercepted request occupies a slot in the pool like a connection, so the pool's limit and timeout apply. A complete
-response bypasses the library's connection, which would double the cost. That connection reads any incomplete response
-from an in-memory stream, so that the errors are the library's own, and writes every unusual request, so that h11
-rejects what it would reject on a socket.
+response bypasses the library's connection, which would double the cost. An incomplete response is read by that
+connection from an in-memory stream, so that the errors are the library's own. An unusual request is written by it, so
+that h11 rejects what it would reject on a socket.
 """
 
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
@@ -33,7 +33,7 @@ def patch(module: ModuleType, routes: Routes, patches: Patches) -> None:
         _patched_handle_async_request(async_pool.handle_async_request, httpcore, routes),
     )
     for pool in (sync_pool, async_pool):
-        for pool_class in (pool, *pool.__subclasses__()):  # such as those for proxies
+        for pool_class in (pool, *pool.__subclasses__()):  # subclasses include the pools for proxies
             if "create_connection" in vars(pool_class):
                 patches.set(pool_class, "create_connection", _patched_create_connection(pool_class.create_connection))
 
@@ -122,7 +122,7 @@ class _Httpcore:
 
 
 class _PoolRequestUrl(NamedTuple):
-    """The part of a request's URL that a pool needs: the origin is the connection itself, which is unique."""
+    """The part of a request's URL that a pool needs. The connection itself is the origin, which makes it unique."""
 
     scheme: bytes
     origin: "_BaseConnection"
@@ -137,10 +137,10 @@ class _PoolRequest:
 
 
 class _BaseConnection:
-    """The connection of one request in a pool, and its response's body: closing the body removes it from the pool.
+    """The connection of one request in a pool, and the body of its response; closing the body removes it from the pool.
 
-    If the pool has room, it is added before the request is answered. If the response is incomplete, or the pool is
-    full, the request then takes the pool's normal path, which leads to this connection.
+    If the pool has room, the connection is added before the request is answered. If the response is incomplete, or the
+    pool is full, the request takes the pool's normal path, which leads to this connection.
     """
 
     def __init__(self, httpcore: _Httpcore, pool: Any, route: Route, request: Any) -> None:
@@ -149,15 +149,15 @@ class _BaseConnection:
         self.route = route
         self.request = request
         self.body = b""
-        self.response: Any = None  # set once received
-        self.stream: Any = None  # of the library's own connection, if that reads the response
+        self.response: Any = None  # set when received
+        self.stream: Any = None  # the library's own stream, if its connection reads the response
         self.released = False
 
     def __repr__(self) -> str:
         return f"<{type(self).__name__} [{self.info()}]>"
 
     def acquire(self) -> bool:
-        """Add this connection to the pool if it has room; return whether it had."""
+        """Add this connection to the pool if there is room, and return whether there was."""
         pool = self.pool
         with pool._optional_thread_lock:
             has_room = len(pool._connections) < pool._max_connections
@@ -198,7 +198,7 @@ class _BaseConnection:
         return self.httpcore.build_response(response, self)
 
     def get_extra_info(self, _info: str) -> None:
-        """Return None for everything: there is no network stream."""
+        """Return None for everything, because there is no network stream."""
 
     def info(self) -> str:
         """Return a description for the pool's repr."""
@@ -221,7 +221,7 @@ class _BaseConnection:
         return not self.released
 
     def is_idle(self) -> bool:
-        """Return False: no other request can use the connection."""
+        """Return False, because no other request can use the connection."""
         return False
 
     has_expired = can_multiplex = is_idle
@@ -262,7 +262,7 @@ class _Connection(_BaseConnection):
         return iter([self.response.body] if self.stream is None else self.stream)
 
     def close(self) -> None:
-        """Leave the pool, as the response has been read or the pool is closing."""
+        """Leave the pool, because the response has been read or the pool is closing."""
         if self.stream is not None:
             self.stream.close()
         if expired := self.release():
@@ -305,7 +305,7 @@ class _AsyncConnection(_BaseConnection):
         return _SingleChunk(self.response.body) if self.stream is None else aiter(self.stream)
 
     async def aclose(self) -> None:
-        """Leave the pool, as the response has been read or the pool is closing."""
+        """Leave the pool, because the response has been read or the pool is closing."""
         if self.stream is not None:
             await self.stream.aclose()
         if expired := self.release():

@@ -14,7 +14,7 @@ __all__ = ["InterceptedUrl", "Route", "Routes", "parse_base_url"]
 
 _DEFAULT_PORTS = {"http": 80, "https": 443}
 _HOST_PATTERN = re.compile(r"[a-z0-9_-]+(\.[a-z0-9_-]+)*|[0-9a-f:.]*:[0-9a-f:.]*")
-_SAFE_PATH_CHARS = "/%:@!$&'()*+,;=~"  # RFC 3986, section 3.3: allowed in a path unencoded
+_SAFE_PATH_CHARS = "/%:@!$&'()*+,;=~"  # RFC 3986, section 3.3: characters that a path may contain unencoded
 
 
 @dataclass(frozen=True, slots=True)
@@ -37,12 +37,12 @@ class InterceptedUrl:
         return [(self.scheme, host, port) for host in (self.host, self.host + ".") for port in ports]
 
     def contains(self, target: bytes) -> bool:
-        """Return whether a target (path and query) is below this URL's path, by whole segments."""
+        """Return whether a target (path and query) is below this URL's path, comparing whole segments."""
         path = self.path
         return not path or (target.startswith(path) and target[len(path) : len(path) + 1] in (b"", b"/", b"?"))
 
     def relative_target(self, target: bytes) -> bytes:
-        """Return the rest of a target below this URL; it starts with a slash."""
+        """Return a target relative to this URL; it starts with a slash."""
         rest = target[len(self.path) :]
         return rest if rest.startswith(b"/") else b"/" + rest
 
@@ -73,7 +73,7 @@ def parse_base_url(url: str) -> InterceptedUrl:
             raise _base_url_error(url, _unexpected_component(name, mark + component))
     path = quote(split_url.path, safe=_SAFE_PATH_CHARS).rstrip("/")
     if any(segment in (".", "..") for segment in path.split("/")):
-        raise _base_url_error(url, "leave out the segments . and .., which libraries resolve before sending")
+        raise _base_url_error(url, "omit the segments . and .., which libraries resolve before sending")
     return InterceptedUrl(
         split_url.scheme,
         _canonical_host(url, split_url.hostname),
@@ -85,7 +85,7 @@ def parse_base_url(url: str) -> InterceptedUrl:
 def _canonical_host(url: str, host: str | None) -> str:
     name = (host or "").removesuffix(".")
     if not name.isascii():
-        import httpx2  # the libraries use IDNA 2008, the standard library IDNA 2003
+        import httpx2  # the libraries use IDNA 2008, the standard library uses IDNA 2003
 
         try:
             name = httpx2.URL(f"http://{name}").raw_host.decode("ascii")
@@ -134,9 +134,9 @@ class Route:
 
 
 class Routes:
-    """The active routes; if several contain a URL, the one added last matches.
+    """The active routes; if several contain a URL, the latest one matches.
 
-    Lookups take no lock, as the table is replaced as a whole. Callers of `replace_all` must hold their own lock.
+    Lookups take no lock, because the table is replaced as a whole. Callers of `replace_all` must hold their own lock.
     """
 
     def __init__(self) -> None:
@@ -158,12 +158,12 @@ class Routes:
     def for_origin(self, scheme: str | bytes, host: str | bytes, port: int | None) -> Sequence[Route]:
         """Return the routes of an origin, newest first; ``port`` may be None for the scheme's default.
 
-        This is called for every request of the process, and nearly always finds nothing.
+        This is called for every request in the process, and nearly always finds nothing.
         """
         return self._by_origin.get((scheme, host.lower(), port), ())
 
     def find(self, scheme: str | bytes, host: str | bytes, port: int | None, target: bytes) -> Route | None:
-        """Return the route that contains a URL, else None. ``scheme`` and ``host`` are both str or both bytes."""
+        """Return the route that contains a URL, or None. ``scheme`` and ``host`` are both str or both bytes."""
         for route in self.for_origin(scheme, host, port):
             if route.base_url.contains(target):
                 return route

@@ -1,4 +1,4 @@
-"""Interception in urllib3, and so in requests and botocore, at the connection pool, below `Retry`."""
+"""Interception in urllib3, and thereby in requests and botocore, at the connection pool, below `Retry`."""
 
 import inspect
 import io
@@ -44,19 +44,19 @@ class MemorySocket:
         self._timeout_s = timeout_s
 
     def sendall(self, data: bytes) -> None:
-        """Add a part of the request."""
+        """Add part of the request."""
         self._written.write(data)
 
     def makefile(self, _mode: str) -> io.BufferedIOBase:
-        """Return the response as a file, sending the request first if it is unanswered."""
+        """Return the response as a file; if the request has not been answered, send it first."""
         response = self._response or self._route.respond(self._written.received(), self._timeout_s)
         return io.BufferedReader(_ResponseFile(response))
 
     def shutdown(self, _how: int) -> None:
-        """Do nothing: there is no peer."""
+        """Do nothing, because there is no peer."""
 
     def close(self) -> None:
-        """Do nothing: there is nothing to close."""
+        """Do nothing, because there is nothing to close."""
 
 
 class _ResponseFile(io.RawIOBase):
@@ -84,7 +84,7 @@ Kwargs = dict[str, Any]
 
 _DEFAULT_PORTS = {"http": 80, "https": 443}
 _RESPONSE_OPTIONS = ("preload_content", "decode_content", "enforce_content_length")
-_SKIP_HEADER_MARK = b"@@@SKIP_HEADER@@@"  # urllib3's value for a default header to leave out
+_SKIP_HEADER_MARK = b"@@@SKIP_HEADER@@@"  # urllib3's value for a default header to omit
 
 
 class _CurrentRoute(threading.local):
@@ -131,7 +131,7 @@ def _find_route(routes: Routes, pool: Any, url: str) -> Route | None:
     if pool.proxy is None or url.startswith("/"):
         candidates = routes.for_origin(pool.scheme, pool.host, pool.port)
     else:
-        split_url = urlsplit(url)  # for a proxy, the pool's host is the proxy's
+        split_url = urlsplit(url)  # with a proxy, the pool's host is the proxy's
         candidates = routes.for_origin(split_url.scheme, split_url.hostname or "", split_url.port)
     if not candidates:
         return None
@@ -187,13 +187,13 @@ class _Urllib3:
         self._version_kwargs = {"version_string": "HTTP/1.1"} if "version_string" in parameters else {}  # since 2.3
         self._pool_reads_response = hasattr(
             connectionpool, "BaseHTTPResponse"
-        )  # since 2.0 the pool's method returns a response
+        )  # since 2.0, the pool's method returns a response
 
     def build_connection(self, pool: Any, socket: MemorySocket) -> Any:
         """Return a connection that is already connected to an in-memory socket."""
         port = _DEFAULT_PORTS[pool.scheme]
         connection = self._connection_class(pool.host, pool.port or port)
-        connection.default_port = port  # omitted from the Host header
+        connection.default_port = port  # so that it is omitted from the Host header
         connection.is_verified = True
         connection.sock = socket
         return connection
@@ -204,7 +204,7 @@ class _Urllib3:
         if body is None or headers is None or kwargs["chunked"] or not self._pool_reads_response:
             return None
         timeout = kwargs["timeout"]
-        if timeout.total is not None:  # its clock must be running; cloned, as urllib3 may start it later itself
+        if timeout.total is not None:  # its clock must be running; a clone, as urllib3 may start the original later
             timeout = timeout.clone()
             timeout.start_connect()
         timeout_s = timeout.resolve_default_timeout(timeout.read_timeout)
@@ -258,7 +258,7 @@ class _ResponseBody(io.BytesIO):
 
 
 def _encode_body(body: object) -> bytes | None:
-    """Return a str or bytes body as bytes, or None for one that has to be read first."""
+    """Return a str or bytes body as bytes, or None for a body that has to be read first."""
     if body is None:
         return b""
     if isinstance(body, str):
@@ -268,7 +268,7 @@ def _encode_body(body: object) -> bytes | None:
 
 def _encode_headers(headers: Mapping[Any, Any]) -> list[HeaderField] | None:
     """Return header fields as bytes, or None if ``http.client`` has to handle one of them."""
-    pairs = getattr(headers, "lower_items", headers.items)()  # lower_items() is requests' own, at a third of the cost
+    pairs = getattr(headers, "lower_items", headers.items)()  # requests' own lower_items() takes a third of the time
     try:
         fields = [
             (
@@ -300,6 +300,6 @@ class _RetryTime:
             route.clock.advance(seconds=seconds)
 
     def time(self) -> float:
-        """Return the Unix time in seconds, which dates in Retry-After are compared with."""
+        """Return the Unix time in seconds, against which dates in Retry-After are compared."""
         route = self._current_route.route
         return time.time() if route is None else route.clock.now_ms() / 1000

@@ -655,7 +655,7 @@ def test_authority_of_absolute_target_overrides_host_header(live_api_with_ada: A
 def test_absolute_target_without_path_is_root(live_api_with_ada: Api, target: bytes) -> None:
     """RFC 9110, section 4.2.3."""
     assert (
-        "GET /;"
+        "GET / does not exist;"
         in assert_error(live_api_with_ada.send(Request("GET", target, live_api_with_ada.as_server)), "route_not_found")[
             "message"
         ]

@@ -92,7 +92,7 @@ def test_exception_in_where_function_fails_call_and_test(shared: SharedResources
             return bool(call.ordinal / 0)
 
         rule = fake.faults.add(Status(503), where=fail)
-        message = "the function `where` of the rule 'status#1' raised ZeroDivisionError: division by zero"
+        message = "the `where` function of the rule 'status#1' raised ZeroDivisionError: division by zero"
         with pytest.raises(ServerError, match=re.escape(message)) as raised:
             fake.server_client.get_balance(APP, USER)
         (problem,), (entry,) = fake.problems(), fake.journal

@@ -102,7 +102,7 @@ def test_log_text_prints_the_summary() -> None:
 
 RUN_WITH_BUG = """
 import sys
-from fake_credits.cli import main
+from fake_credits.__main__ import main
 from fake_credits.sandbox import Sandbox
 def broken(*_, **__):
     raise LookupError("a bug\\n12:00:00 forged \\x1b[2J")
@@ -319,7 +319,7 @@ def test_signal_during_world_loading_ends_run_immediately(number: int) -> None:
     script = (
         "import os, sys\n"
         "import fake_credits.worlds as worlds\n"
-        "from fake_credits.cli import main\n"
+        "from fake_credits.__main__ import main\n"
         f"worlds.generate_histories = lambda *_: os.kill(os.getpid(), {number}) or iter(())\n"
         "sys.argv[1:] = ['run', '--world', 'tiny', '--', 'echo', 'started']\n"
         "main()\n"
@@ -338,7 +338,7 @@ def test_signal_during_world_loading_ends_run_immediately(number: int) -> None:
 WINDOWS_RUN = """
 import os, shutil, signal, socket, subprocess, sys
 signal.SIGBREAK = signal.SIGUSR2
-from fake_credits.cli import main
+from fake_credits.__main__ import main
 from fake_credits.cli import run  # before the patch: its imports depend on the platform
 sys.platform = "win32"
 shutil.which = lambda name, path: {which}

@@ -426,7 +426,7 @@ def test_ctrl_break_stops_the_server_on_windows() -> None:
         "import os, signal, sys\n"
         "signal.SIGBREAK = signal.SIGUSR2\n"
         "import fake_credits.worlds as worlds\n"
-        "from fake_credits.cli import main\n"
+        "from fake_credits.__main__ import main\n"
         "worlds.generate_histories = lambda *_: os.kill(os.getpid(), signal.SIGBREAK) or iter(())\n"
         "sys.argv[1:] = ['serve', '--world', 'tiny', '--port', '0']\n"
         "main()\n"
@@ -449,7 +449,7 @@ def test_signal_during_world_loading_stops_immediately(number: int, code: int, t
     script = (
         "import os, sys\n"
         "import fake_credits.worlds as worlds\n"
-        "from fake_credits.cli import main\n"
+        "from fake_credits.__main__ import main\n"
         "generate = worlds.generate_histories\n"
         "def interrupted(*arguments):\n"
         f"    os.kill(os.getpid(), {number})\n"

@@ -45,7 +45,7 @@ def test_rule_number_is_never_reused() -> None:
 
 def test_duplicate_rule_name_is_rejected() -> None:
     engine = engine_with_rules(Rule(effect=Reset(), name="a"))
-    with pytest.raises(FaultError, match="name is 'a', which another rule already has"):
+    with pytest.raises(FaultError, match="name is 'a', which is taken by another rule"):
         engine.add(Rule(effect=Close(), name="a"))
     engine.find("a").remove()
     engine.add(Rule(effect=Close(), name="a"))
@@ -171,7 +171,7 @@ def test_rejected_rule_replaces_no_rule() -> None:
 
 def test_latency_rule_name_is_reserved() -> None:
     with pytest.raises(
-        FaultError, match="name is 'latency', which is reserved for the default latency: give reset another"
+        FaultError, match="name is 'latency', which is reserved for the default latency: choose another name for reset"
     ):
         engine_with_rules(Rule(effect=Reset(), name="latency"))
     for options in ({"user": "ada"}, {"probability": 0.5}, {"stack": False}, {"during": (0, 5)}):

@@ -159,11 +159,11 @@ INVALID_DECLARATIONS: Mapping[str, tuple[object, str]] = {
     "empty object": ({}, "effect is missing: add one of"),
     "duplicate name": (
         [{"effect": "reset", "name": "a"}, {"effect": "close", "name": "a"}],
-        "faults, entry 2: name is 'a', which another rule already has",
+        "faults, entry 2: name is 'a', which is taken by another rule",
     ),
     "probabilities over 1": (
         [{"effect": "reset", "probability": 0.6}, {"effect": "close", "probability": 0.6}],
-        "faults, entry 2: probability is 0.6: with the other random rules for .* adds up to 1.2",
+        "faults, entry 2: probability is 0.6: with the other random rules for .* the total is 1.2",
     ),
     "too many rules": ([Reset()] * 1001, "faults, entry 1001: a sandbox can have at most 1000 rules"),
     "scenario with an effect": (
@@ -308,7 +308,7 @@ INVALID_SCENARIOS: Mapping[str, tuple[dict[str, Any], str]] = {
     ),
     "probabilities over 1": (
         {"preset": "brownout", "changes": [{"at_s": 5, "rules": [{"effect": "reset", "probability": 0.8}]}]},
-        "changes, entry 1: rules, entry 1: probability is 0.8: with the other random rules for .* adds up to 1.1",
+        "changes, entry 1: rules, entry 1: probability is 0.8: with the other random rules for .* the total is 1.1",
     ),
 }
 

@@ -42,7 +42,7 @@ INVALID_URLS = {
     "https://me:secret@credits.internal": "https://***@credits.internal",
     "https://credits.internal/?a=b": "it must not have a query, got ?a=b",
     "https://credits.internal/#top": "it must not have a fragment, got #top",
-    "https://credits.internal/v1/../v2": "leave out the segments . and .., which libraries resolve",
+    "https://credits.internal/v1/../v2": "omit the segments . and .., which libraries resolve",
     "https://\u2603..example": "invalid base URL",
 }
 

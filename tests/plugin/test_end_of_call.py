@@ -183,5 +183,5 @@ def test_unused_rules_and_unreleased_gates_fail_a_passing_test(suite: Suite) -> 
     assert "the scripted rule 'second' never fired (1 call matched it)" in text
     assert "has entries left: ok" in text
     assert "getBalance of user-id would hang forever: gate 'door' holds it" in text
-    assert "gate 'door' held getBalance of user-id for 0.01 s without being released" in text
+    assert "gate 'door' held getBalance of user-id for 0.01 s and was not released" in text
     assert "rules (fired of matched calls): reset#1 0 of 0" in text
