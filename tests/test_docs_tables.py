@@ -13,8 +13,8 @@ import pytest
 
 from fake_credits import FakeCredits, faults
 from fake_credits.assertions import JournalAssertions
-from fake_credits.cli.flags import FlagOption
 from fake_credits.cli.main import cli
+from fake_credits.cli.parameters import FlagOption
 from fake_credits.errors import ERRORS, ApiError
 from fake_credits.faults.effects.base import Effect
 from fake_credits.faults.scenarios import parse_rules

@@ -13,7 +13,7 @@ from fake_credits.api.codec import Codec, TransactionInput, error_cause, error_r
 from fake_credits.api.routing import MAX_CACHED_PATH_BYTES, RouteMatch, RouteTable, escape_path
 from fake_credits.clock import perf_counter_ns
 from fake_credits.contract import MAX_BODY_BYTES, Contract, Operation
-from fake_credits.errors import ApiError, Forbidden, InsufficientScope, InternalError
+from fake_credits.errors import ApiError, Forbidden, InsufficientScope, InternalError, RouteNotFound
 from fake_credits.faults.effects.base import CursorFault, Delivery
 from fake_credits.faults.gates import GateTicket
 from fake_credits.faults.waits import Body
@@ -21,10 +21,13 @@ from fake_credits.http_message import Request, Response
 from fake_credits.journal import ClientKind, JournalEntry
 from fake_credits.ledger import Account
 from fake_credits.sandbox import Sandbox
+from fake_credits.text import mask_query, truncate_with_hash
 from fake_credits.tokens.credentials import Credential, CredentialReader
 
 __all__ = ["ContractRuntime", "Exchange", "FaultOverrides"]
 
+_PATHS_OF_NO_CLIENT = (b"/favicon.ico", b"/_fake", b"/.well-known")
+"""Paths of browsers and of the fake itself, which say nothing about an application's base URL."""
 _NO_ROUTE = RouteMatch(cast("Operation", ""), "", "")
 _MAX_JOURNALED_CHARS = 1000
 """Longer ids and messages are truncated, because a path can have 64 KiB and 10,000 entries are kept."""
@@ -107,7 +110,7 @@ class Exchange(msgspec.Struct, eq=False):
     ) -> Self:
         """Return the exchange of a request that has just arrived."""
         path, _, query = request.target.partition(b"?")
-        ordinal = sandbox.journal.next_ordinal()
+        ordinal, number = sandbox.journal.begin_exchange()
         return cls(
             runtime,
             sandbox,
@@ -117,7 +120,7 @@ class Exchange(msgspec.Struct, eq=False):
             query,
             dict(request.headers),
             ordinal,
-            f"req_{sandbox.name}_{ordinal}",
+            f"req_{sandbox.name}_{number}",
             perf_counter_ns(),
         )
 
@@ -127,7 +130,12 @@ class Exchange(msgspec.Struct, eq=False):
             raise self.error
         routes = self.runtime.routes
         match = routes.cached_match if len(self.path) <= MAX_CACHED_PATH_BYTES else routes.match
-        self.route_match = match(self.request.method, self.path)
+        try:
+            self.route_match = match(self.request.method, self.path)
+        except RouteNotFound as error:
+            if self.path not in _PATHS_OF_NO_CLIENT:
+                self.sandbox.add_problem(f"a request matched no operation: {error.message}", kind="unrouted")
+            raise
 
     def must_wait_for_body(self) -> bool:
         """Store the body if it has arrived, and return whether an announced body is still missing.
@@ -223,7 +231,8 @@ class Exchange(msgspec.Struct, eq=False):
         response, error, sandbox = self.response, self.error, self.sandbox
         operation, application, user, _, target = self.route_match
         if self.query or not target:
-            target = escape_path(self.request.target)
+            contract = self.runtime.contract
+            target = escape_path(mask_query(self.request.target, (contract.cursor_parameter, contract.limit_parameter)))
         delta, reason = self.transaction_input or (self.requested_transaction() if self.body else (None, ""))
         idempotency_key = self.headers_by_name.get(b"idempotency-key", b"")
         entry = JournalEntry(  # positional arguments, because keywords take seven times as long
@@ -247,7 +256,7 @@ class Exchange(msgspec.Struct, eq=False):
             delivered,
             self.rule_names,
             self.rule_phases,
-            idempotency_key.decode("latin-1")[:256] if idempotency_key else "",
+            truncate_with_hash(idempotency_key.decode("latin-1")) if idempotency_key else "",
             (perf_counter_ns() - self.started_ns) // 1000,
             sandbox.journal_headers.select(self.headers_by_name),
         )

@@ -49,7 +49,7 @@ def _incoming_call(exchange: Exchange) -> IncomingCall:
     operation, application_id, user_id, _, _ = exchange.route_match
     sandbox, credential = exchange.sandbox, exchange.credential
     return IncomingCall(
-        exchange.ordinal - sandbox.faults.ordinal_offset,
+        exchange.ordinal,
         operation,
         application_id,
         user_id,

@@ -117,9 +117,8 @@ class RouteTable:
         segments = split_path(raw_path)
         endpoints = self._find_endpoints(segments)
         if endpoints is None:
-            raise RouteNotFound(
-                f"{method} {escape_path(raw_path)} does not exist; {closest_route(self._routes, method, segments)}"
-            )
+            hint = self._prefix_hint(method, raw_path, segments) or closest_route(self._routes, method, segments)
+            raise RouteNotFound(f"{method} {escape_path(raw_path)} does not exist; {hint}")
         endpoint = endpoints.get("GET" if method == "HEAD" else method)  # RFC 9110, section 9.3.2
         if endpoint is None:
             allow = ", ".join(sorted({*endpoints, "HEAD"} if "GET" in endpoints else endpoints))
@@ -130,9 +129,41 @@ class RouteTable:
             id_error = self._id_error("userId", user_id)
         return RouteMatch(endpoint.operation, application_id, user_id, id_error, escape_path(raw_path))
 
+    def find_path_end(self, method: str, raw_path: bytes) -> tuple[Operation, bytes] | None:
+        """Return the operation in whose path a path ends, and what comes before, without a trailing slash.
+
+        Operations whose path has no literal segment are ignored, as nearly every path ends in theirs.
+        """
+        raw_segments = raw_path.rstrip(b"/").split(b"/")
+        try:
+            segments = split_path(b"/".join(raw_segments))
+        except MalformedRequest:
+            return None
+        for start in range(len(raw_segments) - 1):
+            endpoints = self._find_endpoints(["", *segments[start + 1 :]])
+            endpoint = None if endpoints is None else endpoints.get(method) or next(iter(endpoints.values()))
+            if endpoint is not None and self._has_literals(endpoint.operation):
+                return endpoint.operation, b"/".join(raw_segments[: start + 1])
+        return None
+
+    def _has_literals(self, operation: Operation) -> bool:
+        return any(segment and not segment.startswith("{") for segment in self._routes[operation].path.split("/"))
+
     def _id_error(self, field: str, text: str) -> Problem | None:
         problem = id_problem(self._contract, text)
         return Problem(field, problem) if problem else None
+
+    def _prefix_hint(self, method: str, raw_path: bytes, segments: list[str]) -> str:
+        """Return a sentence about what comes before the path of an operation, or "" if the path ends in none."""
+        for length in sorted(self._patterns_by_length, reverse=True):
+            end = ["", *segments[len(segments) - length + 1 :]]
+            endpoints = self._find_endpoints(end) if length < len(segments) else None
+            endpoint = endpoints and (endpoints.get(method) or next(iter(endpoints.values())))
+            if endpoint:
+                prefix = escape_path(raw_path.rsplit(b"/", length - 1)[0])
+                problem = f"has the prefix {prefix}" if prefix.strip("/") else "ends in a slash"
+                return f"it ends in the path of {endpoint.operation}: your base URL {problem}"
+        return ""
 
     def _find_endpoints(self, segments: list[str]) -> dict[str, _Endpoint] | None:
         for pattern in self._patterns_by_length.get(len(segments), ()):

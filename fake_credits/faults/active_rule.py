@@ -7,7 +7,8 @@ from typing import cast
 
 from fake_credits.contract import Operation
 from fake_credits.faults.effects.base import Effect
-from fake_credits.faults.rule import IncomingCall, Rule, effect_for_script_entry
+from fake_credits.faults.effects.timing import HoldAtGate
+from fake_credits.faults.rule import DEFAULT_LATENCY_NAME, IncomingCall, Rule, effect_for_script_entry
 from fake_credits.keyed_random import keyed_random
 
 __all__ = ["ActiveRule", "CallKey", "Firing", "PredicateError"]
@@ -85,10 +86,16 @@ class ActiveRule:
 
     @property
     def is_unused(self) -> bool:
-        """Return whether a scripted rule has never fired, or still has entries of its script left."""
-        if not self.rule.is_scripted or self.rule.optional:
+        """Return whether no call matched a rule that chance does not decide, or whether a scripted one is not used up.
+
+        A rule with a gate must have fired, too: its gate must hold a call.
+        """
+        rule = self.rule
+        if not rule.is_certain or rule.optional or rule.name == DEFAULT_LATENCY_NAME:
             return False
-        return bool(self.script_left()) if self.rule.script else not self.fired
+        if rule.script:
+            return bool(self.script_left())
+        return not (self.fired if rule.is_scripted or isinstance(rule.effect, HoldAtGate) else self.matched)
 
     @property
     def draw_share(self) -> float:

@@ -17,16 +17,13 @@ from fake_credits.contract import Operation
 from fake_credits.faults.active_rule import ActiveRule, CallKey, Firing
 from fake_credits.faults.effects.base import FaultError, explicit_fields
 from fake_credits.faults.effects.timing import Latency
-from fake_credits.faults.rule import IncomingCall, Moment, Rule
+from fake_credits.faults.rule import DEFAULT_LATENCY_NAME, IncomingCall, Moment, Rule
 from fake_credits.keyed_random import keyed_random
 
-__all__ = ["DEFAULT_LATENCY_NAME", "MAX_RULES", "FaultEngine"]
+__all__ = ["MAX_RULES", "FaultEngine"]
 
 MAX_RULES = 1000
 """The maximum number of rules in a sandbox."""
-
-DEFAULT_LATENCY_NAME = "latency"
-"""The name of the rules that make up the default latency."""
 
 _CRITERIA = ("application", "user", "client", "reason")
 _TOTAL_LIMIT = 1 + 1e-9  # 0.1 added up ten times can exceed 1
@@ -39,7 +36,6 @@ class FaultEngine:
         self.seed = seed
         self.lock = lock or nullcontext()
         self.start_ms = 0
-        self.ordinal_offset = 0
         self.rules: list[ActiveRule] = []
         self._ended_unused: list[ActiveRule] = []
         self._name_counters: defaultdict[str, int] = defaultdict(int)
@@ -65,9 +61,9 @@ class FaultEngine:
             return default
         return to_ms(moment) if isinstance(moment, datetime) else self.start_ms + round(moment * 1000)
 
-    def reset(self, rules: Iterable[Rule], start_ms: int, ordinal_offset: int) -> None:
+    def reset(self, rules: Iterable[Rule], start_ms: int) -> None:
         """Start over with other rules."""
-        self.start_ms, self.ordinal_offset = start_ms, ordinal_offset
+        self.start_ms = start_ms
         if self.rules or self._ended_unused or self._name_counters or self._call_counts:
             for active in self.rules:
                 active.is_removed = True
@@ -132,7 +128,7 @@ class FaultEngine:
         raise FaultError(f"no rule is named {name!r} (rules: {names})")
 
     def unused_rules(self) -> list[ActiveRule]:
-        """Return the scripted rules that stayed unused, including those of finished ``with`` blocks."""
+        """Return the rules that stayed unused, including those of finished ``with`` blocks and of open gates."""
         return self._ended_unused + [active for active in self.rules if active.is_unused]
 
     def match(self, call: IncomingCall) -> list[Firing]:

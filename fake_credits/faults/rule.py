@@ -33,6 +33,7 @@ from fake_credits.faults.effects.timing import HoldAtGate
 from fake_credits.models import Reason
 
 __all__ = [
+    "DEFAULT_LATENCY_NAME",
     "OPERATIONS_BY_NAME",
     "SCRIPT_ACTIONS",
     "IncomingCall",
@@ -51,6 +52,9 @@ OPERATIONS_BY_NAME: Mapping[str, frozenset[Operation]] = {
     **{operation.value: frozenset({operation}) for operation in Operation},
 }
 """The values of ``operation``, with the operations that each selects."""
+
+DEFAULT_LATENCY_NAME = "latency"
+"""The name of the default latency's rules."""
 
 SCRIPT_ACTIONS: Mapping[str, Effect | None] = {"ok": None, "reset": Reset(), "close": Close(), "hang": Hang()}
 """The entries of a script other than a status."""
@@ -135,7 +139,7 @@ class Rule(FaultValue):
     match. ``per="user"`` counts each user's calls separately.
 
     What: an ``effect`` in a ``phase``, by default the effect's first. With ``stack``, the following rules are tried
-    too. A scripted rule that stays unused fails the test unless it is ``optional``.
+    too. A rule that chance does not decide and that no call used fails the test unless it is ``optional``.
 
     Raises FaultError, which names the field and its allowed values.
     """
@@ -187,8 +191,13 @@ class Rule(FaultValue):
 
     @property
     def is_scripted(self) -> bool:
-        """Return whether the rule says exactly when it fires; if it then never fires, the test is wrong."""
-        return not self.is_random and self.probability != 0 and bool(self.script or _counts_of(self))
+        """Return whether the rule says exactly when it fires; if it never does, that is a mistake."""
+        return self.is_certain and bool(self.script or _counts_of(self))
+
+    @property
+    def is_certain(self) -> bool:
+        """Return whether chance has no part in whether the rule fires, and it can fire at all."""
+        return not self.is_random and self.probability != 0
 
     @property
     def is_random(self) -> bool:

@@ -14,12 +14,13 @@ from fake_credits.faults.effects.connection import Close, Reset, Truncate
 from fake_credits.faults.effects.data import SchemaDrift, StaleRead
 from fake_credits.faults.effects.responses import NotJson, RateLimit, Status
 from fake_credits.faults.effects.timing import Latency, Lognormal, parse_distribution
-from fake_credits.faults.engine import DEFAULT_LATENCY_NAME, FaultEngine
-from fake_credits.faults.rule import Rule, RuleOperation
+from fake_credits.faults.engine import FaultEngine
+from fake_credits.faults.rule import DEFAULT_LATENCY_NAME, Rule, RuleOperation
 
 __all__ = [
     "FAULT_PRESETS",
     "FaultPreset",
+    "as_conditions",
     "latency_rules",
     "load_scenario",
     "parse_rules",
@@ -28,12 +29,20 @@ __all__ = [
 ]
 
 
+def as_conditions(rules: Iterable[Rule]) -> tuple[Rule, ...]:
+    """Return rules that describe the conditions of a test, so that they may stay unused."""
+    return tuple(rule if rule.name == DEFAULT_LATENCY_NAME else replace(rule, optional=True) for rule in rules)
+
+
 @dataclass(frozen=True)
 class FaultPreset:
-    """A named list of rules, with a one-sentence description."""
+    """A named list of rules, with a one-sentence description; the rules are conditions."""
 
     description: str
     rules: tuple[Rule, ...]
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "rules", as_conditions(self.rules))
 
 
 FAULT_PRESETS: Mapping[str, FaultPreset] = {
@@ -122,8 +131,8 @@ def parse_rules(value: object, *, source: str = "faults") -> tuple[Rule, ...]:
     """Return the rules of a declaration in any form.
 
     The forms are a `Rule`, an effect, a JSON object (a rule or a scenario), the name of a preset, a scenario file (a
-    `Path`, or a string that ends in ``.toml``), and a list of these. Raises FaultError, with source, entry and field,
-    for an invalid rule and for rules that conflict.
+    `Path`, or a string that ends in ``.toml``), and a list of these. Rules of presets and scenarios are optional.
+    Raises FaultError, with source, entry and field, for an invalid rule and for rules that conflict.
     """
     return _validate_together(_with_source(value, source))
 
@@ -221,7 +230,7 @@ def parse_scenario(document: Mapping[str, object]) -> tuple[Rule, ...]:
     if version != FORMAT_VERSION or isinstance(version, bool):
         raise invalid_value("version", version, f"it must be {FORMAT_VERSION}")
     latency = [(DEFAULT_LATENCY_NAME, rule) for rule in latency_rules(document.get(DEFAULT_LATENCY_NAME))]
-    return _validate_together([*_rules_in_table(document), *_rules_in_changes(document), *latency])
+    return as_conditions(_validate_together([*_rules_in_table(document), *_rules_in_changes(document), *latency]))
 
 
 def _rules_in_table(table: Mapping[str, object], prefix: str = "") -> Iterator[_SourcedRule]:

@@ -13,6 +13,7 @@ from typing import Self
 from fake_credits.clock import Clock
 from fake_credits.intercept.patching import ImportHook, Patches
 from fake_credits.intercept.routes import Route, Routes, parse_base_url
+from fake_credits.interception_log import InterceptionLog
 from fake_credits.transports.in_process import InProcessDriver
 
 __all__ = ["ADAPTER_MODULES", "INTERCEPTION_REGISTRY", "Interception", "InterceptionRegistry", "intercept"]
@@ -23,6 +24,7 @@ ADAPTER_MODULES: Mapping[str, str] = {
     "httpcore": "httpcore",
     "httpcore2": "httpcore",
     "urllib3.connectionpool": "urllib3",
+    "urllib3_future.connectionpool": "urllib3",
 }
 """The modules whose classes are patched, and the module of this package that patches each."""
 
@@ -146,14 +148,15 @@ class Interception:
         self._registry.remove(self._routes)
 
 
-def intercept(base_urls: Sequence[str], driver: InProcessDriver, clock: Clock) -> Interception:
+def intercept(base_urls: Sequence[str], driver: InProcessDriver, clock: Clock, log: InterceptionLog) -> Interception:
     """Start intercepting this process's requests to some base URLs; waits between retries advance ``clock``.
 
-    Raises TypeError or ValueError if a base URL is invalid or none is given.
+    Requests to the same hosts that miss the base URLs are recorded in ``log``. Raises TypeError or ValueError if a base
+    URL is invalid or none is given.
     """
     if not base_urls:
         raise ValueError("intercept(...) needs a base URL, such as https://credits.internal")
-    return Interception(INTERCEPTION_REGISTRY, [Route(parse_base_url(url), driver, clock) for url in base_urls])
+    return Interception(INTERCEPTION_REGISTRY, [Route(parse_base_url(url), driver, clock, log) for url in base_urls])
 
 
 def _format_routes(routes: Sequence[Route]) -> str:

@@ -6,6 +6,7 @@ and retry apply too.
 """
 
 import asyncio
+import errno
 from collections.abc import Callable
 from functools import wraps
 from types import ModuleType
@@ -13,7 +14,7 @@ from typing import Any, NamedTuple
 
 from fake_credits.http_message import Response
 from fake_credits.intercept.patching import Patches
-from fake_credits.intercept.routes import Route, Routes
+from fake_credits.intercept.routes import NearMissError, Route, Routes
 from fake_credits.transports.framing import ReceivedRequest
 from fake_credits.transports.memory_stream import (
     CONTINUE_RESPONSE,
@@ -31,17 +32,21 @@ def patch(module: ModuleType, routes: Routes, patches: Patches) -> None:
     """Patch ``aiohttp.connector``."""
     connector: Any = module
     base = connector.BaseConnector
-    patches.set(base, "connect", _patched_connect(base.connect, routes))
+    patches.set(base, "connect", _patched_connect(base.connect, routes, connector.ClientConnectorError))
     for connector_class in (connector.TCPConnector, connector.UnixConnector, connector.NamedPipeConnector):
         create = _patched_create_connection(connector_class._create_connection, connector.ResponseHandler)
         patches.set(connector_class, "_create_connection", create)
 
 
-def _patched_connect(original: Method, routes: Routes) -> Method:
+def _patched_connect(original: Method, routes: Routes, error_class: Any) -> Method:
     @wraps(original)
     async def connect(connector: Any, req: Any, traces: Any, timeout: Any) -> Any:
         url = req.url
-        route = routes.find(url.scheme, url.raw_host or "", url.port, url.raw_path_qs.encode())
+        try:
+            route = routes.find(req.method, url.scheme, url.raw_host or "", url.port, url.raw_path_qs.encode())
+        except NearMissError as error:
+            refusal = ConnectionRefusedError(errno.ECONNREFUSED, str(error))
+            raise error_class(req.connection_key, refusal) from None
         if route is None:
             return await original(connector, req, traces, timeout)
         connection = await original(connector, _ConnectRequest(route), traces, timeout)

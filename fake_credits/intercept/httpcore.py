@@ -6,6 +6,7 @@ connection from an in-memory stream, so that the errors are the library's own. A
 that h11 rejects what it would reject on a socket.
 """
 
+import logging
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
 from functools import wraps
 from types import ModuleType
@@ -13,7 +14,7 @@ from typing import Any, NamedTuple
 
 from fake_credits.http_message import Request, Response, reason_phrase
 from fake_credits.intercept.patching import Patches
-from fake_credits.intercept.routes import Route, Routes
+from fake_credits.intercept.routes import NearMissError, Route, Routes
 from fake_credits.transports.framing import is_plain
 from fake_credits.transports.memory_stream import AsyncMemoryStream, MemoryStream, WrittenRequest
 
@@ -38,15 +39,10 @@ def patch(module: ModuleType, routes: Routes, patches: Patches) -> None:
                 patches.set(pool_class, "create_connection", _patched_create_connection(pool_class.create_connection))
 
 
-def _find_route(routes: Routes, request: Any) -> Route | None:
-    url = request.url
-    return routes.find(url.scheme, url.host, url.port, url.target)
-
-
 def _patched_handle_request(original: Method, httpcore: "_Httpcore", routes: Routes) -> Method:
     @wraps(original)
     def handle_request(pool: Any, request: Any) -> Any:
-        route = _find_route(routes, request)
+        route = httpcore.find_route(routes, request)
         if route is None:
             return original(pool, request)
         connection = _Connection(httpcore, pool, route, request)
@@ -65,7 +61,7 @@ def _patched_handle_request(original: Method, httpcore: "_Httpcore", routes: Rou
 def _patched_handle_async_request(original: Method, httpcore: "_Httpcore", routes: Routes) -> Method:
     @wraps(original)
     async def handle_async_request(pool: Any, request: Any) -> Any:
-        route = _find_route(routes, request)
+        route = httpcore.find_route(routes, request)
         if route is None:
             return await original(pool, request)
         connection = _AsyncConnection(httpcore, pool, route, request)
@@ -97,6 +93,19 @@ class _Httpcore:
     def __init__(self, module: ModuleType) -> None:
         self.module: Any = module
         self._response_attributes: dict[str, Any] = vars(self.module.Response(200))
+        self._logger = logging.getLogger(f"{module.__name__}.http11")
+
+    def find_route(self, routes: Routes, request: Any) -> Route | None:
+        """Return the route of a request, else None; raise httpcore's ConnectError for a near miss."""
+        url = request.url
+        try:
+            return routes.find(request.method, url.scheme, url.host, url.port, url.target)
+        except NearMissError as error:
+            raise self.module.ConnectError(str(error)) from None
+
+    def is_traced(self, request: Any) -> bool:
+        """Return whether httpcore reports or logs what its connection does for a request."""
+        return "trace" in request.extensions or self._logger.isEnabledFor(logging.DEBUG)
 
     def build_response(self, source: Response, connection: "_BaseConnection") -> Any:
         """Return a complete response as the library would have read it, without checking each header again."""
@@ -193,7 +202,7 @@ class _BaseConnection:
     def accept_response(self, response: Response) -> Any:
         """Store the response and return it for the library; return None if the library's connection must read it."""
         self.response = response
-        if response.outcome != "whole" or "trace" in self.request.extensions:
+        if response.outcome != "whole" or self.httpcore.is_traced(self.request):
             return None
         return self.httpcore.build_response(response, self)
 

@@ -269,16 +269,19 @@ def key_set_from_jwks(content: bytes) -> KeySet:
         jwks = msgspec.convert(parse_json(content, max_depth=32), _JwkSet)["keys"]
     except (JsonError, msgspec.ValidationError):
         raise ValueError('is neither PEM nor a JWK Set: {"keys": [...]}') from None
-    # A key's `use` or `key_ops` must allow it to verify (RFC 7517, sections 4.2 and 4.3).
-    keys = [
-        _key_from_jwk(number, jwk)
-        for number, jwk in enumerate(jwks)
-        if jwk.get("use", "sig") == "sig" and "verify" in jwk.get("key_ops", ["verify"])
-    ]
+    keys = [_key_from_jwk(number, jwk) for number, jwk in enumerate(jwks) if _can_verify(number, jwk)]
     key_set = KeySet(keys)
     if not keys or len(key_set.published_keys()) < len(keys):
         raise ValueError("has no signature key" if not keys else "has two keys with the same kid")
     return key_set
+
+
+def _can_verify(number: int, members: dict[str, Any]) -> bool:
+    """Return whether a key's ``use`` and ``key_ops`` allow it to verify (RFC 7517, sections 4.2 and 4.3)."""
+    operations = members.get("key_ops", ["verify"])
+    if not isinstance(operations, list):
+        raise ValueError(f"keys[{number}] has key_ops that are not a list: {operations!r}")
+    return members.get("use", "sig") == "sig" and "verify" in operations
 
 
 def _key_from_jwk(number: int, members: dict[str, Any]) -> VerifyingKey:

@@ -14,6 +14,7 @@ from anyio.lowlevel import checkpoint
 from fake_credits.api.app import SANDBOX_KEY, CreditsApplication
 from fake_credits.api.exchange import Exchange
 from fake_credits.api.pipeline import dispatch, handle
+from fake_credits.contract import Operation
 from fake_credits.errors import ApiError, ConnectionLost, Timeout, TransportFailure
 from fake_credits.faults.waits import CHECKPOINT, Body, Forever, Wait, resume, run_to_wait
 from fake_credits.http_message import (
@@ -158,6 +159,10 @@ class InProcessDriver:
             suspended = SuspendedExchange(exchange, connection, coroutine, request.timeout_s)
             await suspended.finish_async(_endless_if_body(wait))
         return connection.result(self._date())
+
+    def find_path_end(self, method: str, path: bytes) -> tuple[Operation, bytes] | None:
+        """Return the operation in whose path a path ends, and what comes before; None if there is none."""
+        return self._runtime.routes.find_path_end(method, path)
 
     def _dispatch(self, request: Request, error: ApiError | None) -> Exchange | Response:
         self._sandbox.fork_guard.check()
