@@ -68,6 +68,7 @@ class MakeSandboxBody(NoMembers, frozen=True):
     seed: int | None = None
     clock: str | None = None
     auth_provider: str | None = None
+    issuer: str | None = None
     api_key: str | None = None
     faults: list[object] | JsonMembers | str | None = None
     latency: float | str | dict[str, float | str] | None = None
@@ -85,6 +86,13 @@ class SetUserBody(NoMembers, frozen=True):
 
     balance: int | None = None
     application_id: _NonEmptyText | None = None
+
+
+class Binding(NoMembers, frozen=True):
+    """A user of a foreign issuer whose tokens select a sandbox."""
+
+    issuer: _NonEmptyText
+    user_id: _NonEmptyText
 
 
 class MintTokenBody(NoMembers, frozen=True):

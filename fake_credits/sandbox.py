@@ -102,10 +102,9 @@ class Sandbox:
         self.contract = options.contract
         self.seed = options.seed
         self.keys = keys
-        self.minter = _find_minter(keys, options.auth_provider)
         trusted = {**options.contract.trust, **options.trust}
-        self.issuers = (self.minter.issuer, *[trusted_issuer(url, path) for url, path in trusted.items()])
-        self.verifier = Verifier(self.issuers, options.contract)
+        self._trusted_issuers = [trusted_issuer(url, path) for url, path in trusted.items()]
+        self._set_issuer("" if options.issuer == "server" else options.issuer)
         self.api_key = options.api_key or new_api_key()
         self._raw_api_key = self.api_key.encode()
         self.lock = threading.RLock()
@@ -322,6 +321,16 @@ class Sandbox:
             return mint_bad_token(options.bad, self.minter, user_id, now_ms=now_ms, claims=claims)
         return self.minter.mint(user_id, now_ms=now_ms, expires_in_s=options.expires_in_s, claims=claims)
 
+    def set_server_url(self, url: str) -> None:
+        """Issue and accept tokens of the live server with a URL, if the option ``issuer`` is ``"server"``."""
+        if self.options.issuer == "server":
+            self._set_issuer(url)
+
+    def _set_issuer(self, url: str) -> None:
+        self.minter = _find_minter(self.keys, self.options.auth_provider, url)
+        self.issuers = (self.minter.issuer, *self._trusted_issuers)
+        self.verifier = Verifier(self.issuers, self.contract)
+
     def jwks(self) -> dict[str, list[dict[str, str]]]:
         """Return the public keys of this sandbox's tokens as a JWK Set (RFC 7517)."""
         return self.keys.jwks((self.minter.provider.algorithm,))
@@ -353,6 +362,6 @@ def _parse_rules(options: SandboxOptions) -> tuple[Rule, ...]:
 
 
 @lru_cache(maxsize=16)
-def _find_minter(keys: SigningKeys, provider_name: str) -> Minter:
+def _find_minter(keys: SigningKeys, provider_name: str, issuer_url: str) -> Minter:
     """Return the minter of a provider's tokens; cached, as a test suite creates a sandbox for every test."""
-    return Minter(keys, AUTH_PROVIDERS[provider_name])
+    return Minter(keys, AUTH_PROVIDERS[provider_name], issuer_url)

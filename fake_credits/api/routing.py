@@ -130,6 +130,10 @@ class RouteTable:
             id_error = self._id_error("userId", user_id)
         return RouteMatch(endpoint.operation, application_id, user_id, id_error, escape_path(raw_path))
 
+    def has_path(self, raw_path: bytes) -> bool:
+        """Return whether a path belongs to an operation."""
+        return self._find_endpoints(split_path(raw_path)) is not None
+
     def _id_error(self, field: str, text: str) -> Problem | None:
         problem = id_problem(self._contract, text)
         return Problem(field, problem) if problem else None

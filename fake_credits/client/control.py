@@ -36,6 +36,7 @@ class SandboxWords(TypedDict, total=False):
     seed: int
     clock: datetime | Literal["real", "frozen"]
     auth_provider: str
+    issuer: str
     api_key: str
     faults: str | Mapping[str, Any] | Sequence[str | Mapping[str, Any]]
     latency: float | str | Mapping[str, float | str]
@@ -207,6 +208,11 @@ class RemoteSandbox:
             user_id=user_id, bad=bad, expires_in_s=expires_in_s, claims=claims or {}, clock=clock
         )
         return self._request(schemas.MintedToken, "POST", "/tokens", body).token
+
+    def bind(self, issuer: str, user_id: str) -> schemas.Binding:
+        """Make a trusted issuer's tokens of a user select this sandbox (README, "Tokens of a real tenant")."""
+        body = schemas.Binding(issuer=issuer, user_id=user_id)
+        return self._request(schemas.Binding, "POST", "/bindings", body)
 
     def journal(self, **filters: Unpack[JournalWords]) -> tuple[schemas.RecordedExchange, ...]:
         """Return the kept exchanges that match all filters, oldest first."""

@@ -65,6 +65,7 @@ CONTROL_ROUTES = (
     ControlRoute("PUT", f"{_SANDBOX_PATH}/users/{{user}}", handlers.set_user, schemas.SetUserBody),
     ControlRoute("GET", f"{_SANDBOX_PATH}/users/{{user}}", handlers.get_user, schemas.UserQuery),
     ControlRoute("POST", f"{_SANDBOX_PATH}/tokens", handlers.mint_token, schemas.MintTokenBody, status=201),
+    ControlRoute("POST", f"{_SANDBOX_PATH}/bindings", handlers.bind_user, schemas.Binding, status=201),
     ControlRoute("GET", f"{_SANDBOX_PATH}/journal", handlers.query_journal, schemas.JournalQuery),
     ControlRoute("GET", f"{_SANDBOX_PATH}/journal/canonical", handlers.get_canonical_journal),
     ControlRoute("POST", f"{_SANDBOX_PATH}/faults", handlers.add_fault, schemas.JsonMembers, status=201),

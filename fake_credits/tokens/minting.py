@@ -52,15 +52,20 @@ def trusted_issuer(url: str, path: str | Path) -> Issuer:
 
 @dataclass(frozen=True)
 class Minter:
-    """A minter of tokens that look like a provider's, signed with a server's own keys."""
+    """A minter of tokens that look like a provider's, signed with a server's own keys.
+
+    ``issuer_url`` replaces the provider's issuer, unless it is empty.
+    """
 
     keys: SigningKeys
     provider: AuthProvider = PLAIN_PROVIDER
+    issuer_url: str = ""
 
     @cached_property
     def issuer(self) -> Issuer:
         """Return the issuer that trusts these tokens."""
-        return Issuer(self.provider.issuer, (self.provider.algorithm,), self.keys, audience=self.provider.audience)
+        url = self.issuer_url or self.provider.issuer
+        return Issuer(url, (self.provider.algorithm,), self.keys, audience=self.provider.audience)
 
     @property
     def signing_key(self) -> SigningKey:
@@ -77,7 +82,7 @@ class Minter:
         lifetime_s = self.provider.lifetime_s if expires_in_s is None else expires_in_s
         audience = self.provider.audience
         aud: dict[str, object] = {"aud": audience[0] if len(audience) == 1 else list(audience)} if audience else {}
-        common = {"iss": self.provider.issuer, "sub": user_id, "iat": now_s, "exp": now_s + lifetime_s}
+        common = {"iss": self.issuer.url, "sub": user_id, "iat": now_s, "exp": now_s + lifetime_s}
         return {**common, **aud, **self.provider.extra_claims(user_id, now_s)}
 
     def mint(
