@@ -11,6 +11,7 @@ from fake_credits.errors import Problem
 
 __all__ = [
     "AdvanceClockBody",
+    "Binding",
     "CanonicalJournal",
     "ClockState",
     "CloseReport",

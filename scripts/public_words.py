@@ -474,6 +474,7 @@ _CALLS: tuple[tuple[str, str, object], ...] = (
     ("PUT", "/sandboxes/{sandbox}/users/{user}", {"balance": 3}),
     ("GET", "/sandboxes/{sandbox}/users/{user}", None),
     ("POST", "/sandboxes/{sandbox}/tokens", {"user_id": "ada"}),
+    ("POST", "/sandboxes/{sandbox}/bindings", {"issuer": AUTH_PROVIDERS["plain"].issuer, "user_id": "ada"}),
     ("GET", "/presets", None),
     ("POST", "/sandboxes/{sandbox}/faults", {"effect": "late_write", "after_ms": 60_000, "name": "later"}),
     (_BEGIN, _TRANSACTIONS, None),

@@ -28,7 +28,6 @@ from fake_credits.tokens.bad_tokens import BAD_TOKENS
 __all__ = [
     "add_fault",
     "advance_clock",
-    "bind_user",
     "clear_faults",
     "close_sandbox",
     "freeze_clock",
@@ -215,13 +214,6 @@ def get_user(request: Request, query: schemas.UserQuery) -> schemas.UserState:
 
 def _user_state(account: Account) -> schemas.UserState:
     return schemas.UserState(account.application_id, account.user_id, account.balance, from_ms(account.created_at_ms))
-
-
-def bind_user(request: Request, body: schemas.Binding) -> schemas.Binding:
-    """Make a trusted issuer's tokens of a user select a sandbox."""
-    with _field_errors():
-        request.app.sandboxes.bind_token_subject(_sandbox(request), body.issuer, body.user_id)
-    return body
 
 
 def mint_token(request: Request, body: schemas.MintTokenBody) -> schemas.MintedToken:

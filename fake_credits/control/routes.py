@@ -12,6 +12,7 @@ from starlette.routing import Match, Route
 from fake_credits import control_schemas as schemas
 from fake_credits.api.routing import escape_path, split_path
 from fake_credits.control import handlers
+from fake_credits.control.bindings import bind_user
 from fake_credits.errors import ControlError
 from fake_credits.strict_json import JsonError, parse_json
 from fake_credits.text import truncate
@@ -65,7 +66,7 @@ CONTROL_ROUTES = (
     ControlRoute("PUT", f"{_SANDBOX_PATH}/users/{{user}}", handlers.set_user, schemas.SetUserBody),
     ControlRoute("GET", f"{_SANDBOX_PATH}/users/{{user}}", handlers.get_user, schemas.UserQuery),
     ControlRoute("POST", f"{_SANDBOX_PATH}/tokens", handlers.mint_token, schemas.MintTokenBody, status=201),
-    ControlRoute("POST", f"{_SANDBOX_PATH}/bindings", handlers.bind_user, schemas.Binding, status=201),
+    ControlRoute("POST", f"{_SANDBOX_PATH}/bindings", bind_user, schemas.Binding, status=201),
     ControlRoute("GET", f"{_SANDBOX_PATH}/journal", handlers.query_journal, schemas.JournalQuery),
     ControlRoute("GET", f"{_SANDBOX_PATH}/journal/canonical", handlers.get_canonical_journal),
     ControlRoute("POST", f"{_SANDBOX_PATH}/faults", handlers.add_fault, schemas.JsonMembers, status=201),

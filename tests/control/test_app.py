@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from fake_credits.control import app, handlers, routes
+from fake_credits.control import app, bindings, handlers, routes
 from fake_credits.control.app import TOKEN_HEADER, ControlPlane
 from fake_credits.control.routes import CONTROL_ROUTES
 from fake_credits.errors import CONTROL_ERRORS
@@ -15,8 +15,9 @@ from tests.control.conftest import CONTROL_TOKEN, ControlSession
 
 HANDLERS = [
     function
-    for name, function in inspect.getmembers(handlers, inspect.isfunction)
-    if function.__module__ == handlers.__name__ and not name.startswith("_") and name != "validation_error"
+    for module in (bindings, handlers)
+    for name, function in inspect.getmembers(module, inspect.isfunction)
+    if function.__module__ == module.__name__ and not name.startswith("_") and name != "validation_error"
 ]
 
 
