@@ -23,9 +23,10 @@ from fake_credits.faults.rule import RuleOperation
 from fake_credits.http_message import AsyncTransport, Transport
 from fake_credits.intercept import Interception, intercept
 from fake_credits.models import User
+from fake_credits.problems import problem_texts
 from fake_credits.sandbox import Sandbox
 from fake_credits.sandbox_options import FakeCreditsKwargs, LoadableWorld, MintOptions, SandboxOptions, check_id
-from fake_credits.sandboxes import SandboxRegistry, drain, find_problems
+from fake_credits.sandboxes import SandboxRegistry, drain
 from fake_credits.transports.in_process import (
     IN_PROCESS_BASE_URL,
     AsyncInProcessTransport,
@@ -48,7 +49,7 @@ class FakeCredits:
     """A private Credits Management API, with ready-made clients.
 
     The options are those of `SandboxOptions`: ``balance=100`` is one grant to the default user, ``users={"ada": 100}``
-    one grant to each user, and ``world="demo"`` adds users with histories (README, "Demo data"). ``mode`` is how its
+    one grant to each user, and ``world="demo"`` adds users with histories (docs, "Demo data"). ``mode`` is how its
     own clients reach it; any other client can use ``base_url``. ``shared`` holds signing keys and a live server for
     several instances; the caller then has to close it.
 
@@ -169,12 +170,15 @@ class FakeCredits:
         """Answer requests of this process to some base URLs, from any supported library, until the ``with`` block ends.
 
         Interception starts immediately, and ends at the latest when this object is closed. If two sandboxes intercept a
-        URL, the later one answers. Raises TypeError or ValueError if a base URL is invalid or none is given, and
-        RuntimeError if this object is closed.
+        URL, the later one answers. A request for an operation to the same host, but below none of the base URLs, raises
+        the library's connection error; other requests are sent to the network.
+
+        Raises TypeError or ValueError if a base URL is invalid or none is given, and RuntimeError if this object is
+        closed or a library can't be intercepted.
         """
         if self.sandbox.is_closed:
             raise RuntimeError(f"{self!r} is closed: its test is over")
-        interception = intercept(base_urls, self._driver, self.sandbox.clock)
+        interception = intercept(base_urls, self._driver, self.sandbox.clock, self.sandbox.interception_log)
         self._interceptions.append(interception)
         return interception
 
@@ -253,7 +257,7 @@ class FakeCredits:
     def load_world(self, world: str | Path | LoadableWorld) -> tuple[str, ...]:
         """Add a world's users with their histories, which cover the last year, and return their ids.
 
-        ``world`` is a name (README, "Demo data") or a file. Unlike with the option ``world``, `reset` removes them.
+        ``world`` is a name (docs, "Demo data") or a file. Unlike with the option ``world``, `reset` removes them.
         Raises ValueError, without adding any, if the world is invalid, breaks a rule of the contract or has a user that
         already exists.
         """
@@ -278,7 +282,7 @@ class FakeCredits:
     ) -> str:
         """Return a user's token, in the form of the provider that the option ``auth_provider`` selects.
 
-        ``bad`` is a kind of token that must be rejected (README, "Bad tokens"). ``expires_in_s`` is the lifetime in
+        ``bad`` is a kind of token that must be rejected (docs, "Tokens"). ``expires_in_s`` is the lifetime in
         seconds, by default the provider's. Use ``clock="wall"`` if the application's own middleware verifies the token.
         Raises ValueError or TypeError for an unknown kind, or an invalid id, lifetime or claim.
         """
@@ -332,19 +336,22 @@ class FakeCredits:
         self.sandbox.fork_guard.check()
         return self.sandbox.journal
 
-    def reset(self) -> None:
-        """Restore the initial users, balances, clock and rules, and empty the journal."""
-        self.sandbox.reset()
+    def reset(self) -> list[str]:
+        """Restore the initial users, balances, clock and rules, and empty the journal.
+
+        Returns the `problems` until then; in pytest, they fail the test.
+        """
+        return problem_texts(self.sandbox.reset())
 
     # ------------------------------------------------------------ closing
 
     def problems(self) -> list[str]:
         """Return the problems that should fail an otherwise passing test.
 
-        These are an inconsistent ledger, a bug that caused a 500, a call that would have hung forever, a gate that was
-        never released, and a scripted rule that was never used.
+        These are an inconsistent ledger, a bug that caused a 500, a call that would have hung forever, a gate that held
+        no call or was never released, a rule that no call used, and a request that matched no operation.
         """
-        return find_problems(self.sandbox)
+        return problem_texts(self.sandbox.find_problems())
 
     def close(self) -> list[str]:
         """Detach from the live server and reject further calls; return which were still in progress after a second.

@@ -18,12 +18,15 @@ from fake_credits.faults.declarations import describe_match
 from fake_credits.faults.effects import HoldAtGate
 from fake_credits.faults.effects.base import FaultError
 from fake_credits.faults.engine import FaultEngine
+from fake_credits.faults.faults import describe_unused_rule
 from fake_credits.faults.gates import Gate
 from fake_credits.faults.rule import Rule, check_without_connection
+from fake_credits.interception_log import InterceptionLog
 from fake_credits.journal import JournalHeaders
 from fake_credits.keyed_random import random_bytes
-from fake_credits.ledger import Account, Ledger
+from fake_credits.ledger import Account, Ledger, LedgerInconsistency
 from fake_credits.models import Reason
+from fake_credits.problems import ProblemKind, SandboxProblem
 from fake_credits.sandbox_options import (
     LoadableWorld,
     MintOptions,
@@ -83,7 +86,7 @@ class ForkGuard:
             )
 
 
-_MAX_KEPT_BUGS = 100
+_MAX_KEPT_PROBLEMS = 100
 
 
 class Sandbox:
@@ -110,19 +113,25 @@ class Sandbox:
         self.lock = threading.RLock()
         self.journal_headers = JournalHeaders(options.keep_headers, options.contract)
         self.clock = Clock(options.clock if isinstance(options.clock, datetime) else None, self.lock)
+        self.interception_log = InterceptionLog()
         self.journal = JournalAssertions(
-            self.lock, run_due=self.clock.run_due, api_key=self.api_key, kept_headers=self.journal_headers.names
+            self.lock,
+            run_due=self.clock.run_due,
+            api_key=self.api_key,
+            kept_headers=self.journal_headers.names,
+            interception_log=self.interception_log,
         )
         self.journal.seed = options.seed
         self.bugs: list[BaseException] = []
-        self.problems: list[str] = []
+        self.problems: list[SandboxProblem] = []
+        self.problems_at_reset: list[SandboxProblem] = []
         self.is_closed = False
         self._refuses_connection_faults = False
         self.fork_guard = ForkGuard(f"sandbox {name}")
         self.gates: dict[str, Gate] = {}
         self.close_callbacks: set[Callable[[], object]] = set()
         self.faults = FaultEngine(options.seed, self.lock)
-        self._initial_rules = _parse_rules(options)
+        self.initial_rules = _parse_rules(options)
         self._start()
 
     def __repr__(self) -> str:
@@ -141,18 +150,23 @@ class Sandbox:
         if self.is_closed:
             raise RuntimeError(f"sandbox {self.name} is closed: its test is over")
 
-    def reset(self) -> None:
+    def reset(self) -> list[SandboxProblem]:
         """Restore the initial users, balances, clock and rules, and empty the journal; keys stay.
 
-        Held calls and late writes finish first, in the old state. Raises RuntimeError if the sandbox is closed.
+        Held calls and late writes finish first, in the old state. Returns the problems up to then, of which the last
+        100 are also kept in ``problems_at_reset``. Raises RuntimeError if the sandbox is closed.
         """
         self.check_open()
         self.close_gates()
         with self.lock:
             self.clock.run_pending()
-            self.journal.clear()
+            problems = self.find_problems()
+            self.problems_at_reset = [*self.problems_at_reset, *problems][-_MAX_KEPT_PROBLEMS:]
+            self.journal.restart()
             self.problems.clear()
+            self.bugs.clear()
             self._start()
+        return problems
 
     def release_gates(self) -> None:
         """Open every gate."""
@@ -205,7 +219,7 @@ class Sandbox:
     def refuse_connection_faults(self) -> None:
         """Refuse faults that ASGI can't produce from now on; raise FaultError if a rule already has one."""
         with self.lock:
-            for rule in (*self._initial_rules, *(active.rule for active in self.faults)):
+            for rule in (*self.initial_rules, *(active.rule for active in self.faults)):
                 check_without_connection(rule)
             self._refuses_connection_faults = True
 
@@ -214,7 +228,7 @@ class Sandbox:
         with self.lock:
             for active in self.faults:
                 if isinstance(active.rule.effect, HoldAtGate) and active.rule.effect.name == gate.name:
-                    active.remove()
+                    active.end()
 
     def new_gate_name(self) -> str:
         """Return a name that no gate has."""
@@ -242,8 +256,8 @@ class Sandbox:
         for user_id, balance in options.users.items():
             self.set_balance(user_id, balance)
         self.gates.clear()
-        self.faults.reset((), self.clock.now_ms(), self.journal.started_count)
-        for rule in self._initial_rules:
+        self.faults.reset((), self.clock.now_ms())
+        for rule in self.initial_rules:
             self.add_fault(rule)
 
     def load_world(self, world: LoadableWorld) -> tuple[str, ...]:
@@ -339,13 +353,32 @@ class Sandbox:
         """Record a bug in the fake, with its traceback; the last 100 are kept."""
         with self.lock:
             self.bugs.append(bug)
-            del self.bugs[:-_MAX_KEPT_BUGS]
+            del self.bugs[:-_MAX_KEPT_PROBLEMS]
 
-    def add_problem(self, problem: str) -> None:
-        """Record a problem that fails the test even if it swallowed the error; the last 100 are kept."""
+    def add_problem(self, text: str, kind: ProblemKind = "calls") -> None:
+        """Record a problem that fails the test even if it swallowed the error, once; the last 100 are kept."""
         with self.lock:
-            self.problems.append(problem)
-            del self.problems[:-_MAX_KEPT_BUGS]
+            if all(problem.text != text for problem in self.problems):
+                self.problems.append(SandboxProblem(kind, text))
+                del self.problems[:-_MAX_KEPT_PROBLEMS]
+
+    def find_problems(self) -> list[SandboxProblem]:
+        """Return the problems that should fail an otherwise passing test."""
+        with self.lock:
+            found = [
+                SandboxProblem("internal_errors", f"a bug in fake-credits caused a 500: {bug!r}", bug)
+                for bug in self.bugs
+            ]
+            found += self.problems
+            found += [
+                SandboxProblem("unused_rules", describe_unused_rule(active), active)
+                for active in self.faults.unused_rules()
+            ]
+            try:
+                self.ledger.verify_balances()
+            except LedgerInconsistency as error:
+                found.append(SandboxProblem("ledger", f"the ledger is inconsistent: {error}", error))
+        return found
 
     def verify_ledger(self) -> None:
         """Raise LedgerInconsistency if a balance in the ledger is wrong."""

@@ -1,7 +1,7 @@
 """The tokens of known identity providers: their issuers, algorithms, lifetimes and claims.
 
-README, "Users' tokens", lists them. Slugs, tenants, project names and audiences are invented, and they never change, so
-an application needs to be configured only once.
+docs/how-to/tokens.md lists them. Slugs, tenants, project names and audiences are invented and never change, so that an
+application needs to be configured only once.
 """
 
 import uuid
@@ -82,7 +82,7 @@ PLAIN_PROVIDER: Final = AuthProvider(
     "user-id",
     lambda _user_id, now_s: {"nbf": now_s, "jti": random_name("")},
 )
-"""The default: like no real provider, with the fastest algorithm."""
+"""The default provider: it imitates no real one, and uses the fastest algorithm."""
 
 AUTH_PROVIDERS: Final[dict[str, AuthProvider]] = {
     "plain": PLAIN_PROVIDER,
@@ -145,4 +145,4 @@ AUTH_PROVIDERS: Final[dict[str, AuthProvider]] = {
         keys_path="/sso/jwks/{client}",
     ),
 }
-"""Every provider by its name: README, "Users' tokens"."""
+"""Every provider by name (docs/how-to/tokens.md)."""

@@ -122,6 +122,10 @@ class _SandboxPlugin:
         options = _defaults_of_test(self._config, fake_credits_settings)
         try:
             options |= _marker_options(item)
+            if "faults" in options and not _is_marked_itself(item, "faults"):
+                from pytest_fake_credits.marker import as_outer_faults
+
+                options["faults"] = as_outer_faults(options["faults"])
             fake = _factory(self._config).make(options)
         except (TypeError, ValueError) as error:
             raise _failure(f"cannot create the sandbox: {error}") from None
@@ -204,6 +208,7 @@ def pytest_runtest_setup(item: pytest.Item) -> None:
 @pytest.hookimpl(wrapper=True)
 def pytest_runtest_call(item: pytest.Item) -> Generator[None, object, object]:
     """Fail a test that proves nothing although it passed: an internal error, an unused fault, a call that hung."""
+    _fail_on_overridden_fixture(item)
     factory = item.config.stash.get(_FACTORY_KEY, None)
     if factory is not None:
         factory.start_call()
@@ -241,6 +246,26 @@ def _fail_on_unused_options(item: pytest.Item, *, is_over: bool) -> None:
             f"the marker's {', '.join(f'{name}=' for name in options)} has no effect, as this test does not use the "
             'fixture fake_credits. Add @pytest.mark.usefixtures("fake_credits") or the parameter fake_credits, or turn '
             "on the ini fake_credits_autouse; pass the options of other sandboxes to fake_credits_factory(...)"
+        )
+
+
+def _is_marked_itself(item: pytest.Item, option: str) -> bool:
+    """Return whether a marker of the function or of its parameter has an option, not one of a class or a module."""
+    return any(option in mark.kwargs for mark in item.own_markers if mark.name == "fake_credits")
+
+
+def _fail_on_overridden_fixture(item: pytest.Item) -> None:
+    """Fail a test with a marker whose fixture ``fake_credits`` is another one, which does not know the marker."""
+    if _OPTIONS_KEY in item.stash or "fake_credits" not in getattr(item, "fixturenames", ()):
+        return
+    options = {**_marker_options(item)}
+    if "fake_credits_factory" in item.fixturenames:  # type: ignore[attr-defined]
+        options.pop("allow", None)  # it applies to the factory's sandboxes, too
+    if options:
+        raise _failure(
+            f"the marker's {', '.join(f'{name}=' for name in options)} has no effect, as the fixture fake_credits is "
+            "overridden. Request the original in the override, def fake_credits(fake_credits): ..., or give the "
+            "override another name; pass the options of other sandboxes to fake_credits_factory(...)"
         )
 
 

@@ -304,6 +304,11 @@ def test_contract_whose_operation_has_the_path_of_keys_keeps_it(shared: SharedRe
         assert [user["userId"] for user in api.send(Request("GET", b"/v1/jwks", [key], b"")).json()["users"]] == ["ada"]
 
 
+def test_path_of_keys_with_an_invalid_escape_is_served(shared: SharedResources) -> None:
+    with FakeCredits(shared=shared, auth_provider="workos") as fake:
+        assert Api(fake, "in-process", shared).send(Request("GET", b"/sso/jwks/%zz", [], b"")).status == 200
+
+
 def test_issuer_can_be_the_servers_own_url(shared: SharedResources) -> None:
     """Libraries that discover an issuer reject a document that names another one."""
     with FakeCredits(shared=shared, issuer="server", users={"ada": 5}) as fake, httpx2.Client() as client:

@@ -7,7 +7,20 @@ from pathlib import Path
 import pytest
 
 ROOT = Path(__file__).resolve().parents[2]
-NAMES = ("get-key", "live-before-key", "client", "transport", "sandbox", "growth", "memory", "demo", "load", "seed")
+NAMES = (
+    "get-key",
+    "live-before-key",
+    "client",
+    "transport",
+    "peers-requests",
+    "peers-httpx",
+    "sandbox",
+    "growth",
+    "memory",
+    "demo",
+    "load",
+    "seed",
+)
 
 
 @pytest.mark.benchmark

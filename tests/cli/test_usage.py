@@ -269,7 +269,7 @@ def test_every_run_variable_has_an_env_placeholder() -> None:
         (["serve", "--ready-file", ""], "--ready-file.*'' is not a regular file"),
         (["serve", "--key-file", "nowhere/keys"], "--key-file.*folder 'nowhere' does not exist"),
         (["serve", "--host", "http://localhost"], "--host.*without scheme and port"),
-        (["serve", "--host", "0.0.0.0", "--port", "0"], "--host 0.0.0.0 is beyond loopback.*--expose"),  # noqa: S104
+        (["serve", "--host", "0.0.0.0", "--port", "0"], "--host 0.0.0.0 is not a loopback address.*--expose"),  # noqa: S104
         (["serve", "--allow-host", "credits:8402"], "--allow-host.*without scheme and port"),
         (["serve", "--allow-host", "a:1"], "--allow-host.*'a:1' is not a host name"),
         (["serve", "--allow-host", "[::1"], "--allow-host.*is not a host name"),
