@@ -20,7 +20,7 @@ from fake_credits.faults.effects.base import (
 )
 from fake_credits.faults.effects.connection import Close, CloseMode, Garbage, Hang, Reset, Truncate
 from fake_credits.faults.effects.data import SchemaDriftKind
-from fake_credits.faults.effects.responses import NotJson, Status
+from fake_credits.faults.effects.responses import NotJson, Status, Unauthorized
 from fake_credits.faults.effects.timing import Distribution
 from fake_credits.faults.rule import OPERATIONS_BY_NAME, SCRIPT_ACTIONS, Rule, RuleOperation
 from fake_credits.text import short_repr
@@ -54,7 +54,8 @@ def catalogue(operation: RuleOperation) -> list[Rule]:
 
     ``@pytest.mark.parametrize("rule", catalogue("createTransaction"))`` checks that an application survives them all.
     The order is stable. `HoldAtGate` is left out, because the test must release the gate; a rule with `Unauthorized`
-    affects only one kind of client. ``operation`` is as in a rule. Raises FaultError for an unknown one.
+    is optional, because it affects only one kind of client. ``operation`` is as in a rule. Raises
+    FaultError for an unknown one.
     """
     check_choice("operation", operation, OPERATIONS_BY_NAME)
     effects = (
@@ -63,7 +64,7 @@ def catalogue(operation: RuleOperation) -> list[Rule]:
         for arguments in _CATALOGUE_ARGUMENTS.get(name, [()])
     )
     return [
-        Rule(effect, operation=operation, phase=phase)
+        Rule(effect, operation=operation, phase=phase, optional=isinstance(effect, Unauthorized))
         for effect in effects
         if effect.operations & OPERATIONS_BY_NAME[operation]
         for phase in effect.phases

@@ -291,7 +291,7 @@ def test_problem_prints_a_warning_with_any_log_format(log_format: str, tmp_path:
     assert result.returncode == 0
     last = result.stderr.splitlines()[-1]
     text = (
-        "a request matched no operation: there is no GET /api/v1/applications/app-id/users; "
+        "a request matched no operation: GET /api/v1/applications/app-id/users does not exist; "
         "it ends in the path of listUsers: your base URL has the prefix /api"
     )
     if log_format == "json":

@@ -374,7 +374,7 @@ def test_key_file_without_complete_keys_is_rejected(tmp_path: Path) -> None:
         output = reject_key_file(tmp_path / "keys.pem", text)
         assert "keys.pem' has no signing keys: it has no PEM private key" in output
     output = reject_key_file(tmp_path / "keys.pem", new_private_pem()[:300])
-    assert "keys.pem' has no signing keys: a PEM private key (RFC 7468) in it is damaged or truncated" in output
+    assert "keys.pem' has no signing keys: it has a PEM private key (RFC 7468) that is damaged" in output
 
 
 @pytest.mark.parametrize("arguments", [["--help"], ["serve", "--help"]])

@@ -176,7 +176,7 @@ def test_request_without_operation_is_a_problem(control: ControlSession) -> None
         assert control.http.get(target, headers=headers).status_code == 404
     (problem,) = sandbox.request_json("POST", "/reset")["problems"]
     assert problem == (
-        f"a request matched no operation: there is no GET /api{path}; "
+        f"a request matched no operation: GET /api{path} does not exist; "
         "it ends in the path of getBalance: your base URL has the prefix /api"
     )
 

@@ -182,7 +182,7 @@ def test_unused_rules_and_unreleased_gates_fail_a_passing_test(suite: Suite) -> 
     result.assert_outcomes(failed=6, passed=4)
     assert "the scripted rule 'second' never fired (1 call matched it)" in text
     assert "has entries left: ok" in text
-    assert "getBalance of user-id would hang forever: gate 'door' holds it" in text
+    assert "getBalance of user-id would hang forever: it is held at gate 'door'" in text
     assert "gate 'door' held getBalance of user-id for 0.01 s and was not released" in text
     assert "rules (fired of matched calls): reset#1 0 of 0" in text
 
@@ -294,8 +294,8 @@ def test_gates_rules_and_paths_that_no_call_met_fail_a_passing_test(suite: Suite
         "test_rule_for_sure": "the rule 'for-sure' never fired",
         "test_rule_before_a_reset": "the rule 'never-met' never fired (no call matched it): it expects getUser with",
         "test_block_in_a_shared_sandbox": "the rule 'reset#1' never fired",
-        "test_base_url_with_a_prefix": "a request matched no operation: there is no GET /api/v1/applications/app-id/"
-        "users/nobody/balance; it ends in the path of getBalance: your base URL has the prefix /api. "
+        "test_base_url_with_a_prefix": "a request matched no operation: GET /api/v1/applications/app-id/"
+        "users/nobody/balance does not exist; it ends in the path of getBalance: your base URL has the prefix /api. "
         'If the test means it, pass allow="unrouted"',
         "TestOuterScope.test_marker_within": "the rule 'reset#1' never fired",
     }
