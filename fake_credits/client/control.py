@@ -213,7 +213,7 @@ class RemoteSandbox:
         return self._request(schemas.MintedToken, "POST", "/tokens", body).token
 
     def bind(self, issuer: str, user_id: str) -> schemas.Binding:
-        """Make a trusted issuer's tokens of a user select this sandbox (README, "Tokens of a real tenant")."""
+        """Make a trusted issuer's tokens of a user select this sandbox (docs/how-to/tokens.md)."""
         body = schemas.Binding(issuer=issuer, user_id=user_id)
         return self._request(schemas.Binding, "POST", "/bindings", body)
 
