@@ -25,8 +25,6 @@ __tracebackhide__ = True  # a failing test then shows the caller's line, not our
 
 T = TypeVar("T")
 
-_TOKEN_HEADER = schemas.TOKEN_HEADER.lower().encode("ascii")
-
 
 class SandboxWords(TypedDict, total=False):
     """The options of a new sandbox; they default to those of the server's first one."""
@@ -38,6 +36,7 @@ class SandboxWords(TypedDict, total=False):
     seed: int
     clock: datetime | str
     auth_provider: str
+    issuer: str
     api_key: str
     faults: str | Mapping[str, Any] | Sequence[str | Mapping[str, Any]]
     latency: float | str | Mapping[str, float | str]
@@ -69,7 +68,10 @@ class ControlClient:
         self, base_url: str, token: str, *, timeout_s: float | None = 30, transport: Transport | None = None
     ) -> None:
         self._base = BaseUrl.parse(base_url)
-        self._headers = [(b"accept", b"application/json"), (_TOKEN_HEADER, encode_secret("token", token))]
+        self._headers = [
+            (b"accept", b"application/json"),
+            (schemas.TOKEN_HEADER.lower().encode(), encode_secret("token", token)),
+        ]
         self._masked_token = mask(token)
         self._timeout_s = check_timeout(timeout_s)
         self._owns_transport = transport is None
@@ -92,8 +94,6 @@ class ControlClient:
         """Close what this client created; a transport that was passed in stays open, and so do sandboxes."""
         if self._owns_transport:
             self._transport.close()
-
-    # ------------------------------------------------------------ requests
 
     def make_sandbox(self, **options: Unpack[SandboxWords]) -> "RemoteSandbox":
         """Create a sandbox with its own API key; use it in a ``with`` block, or call ``close``."""
@@ -245,6 +245,11 @@ class RemoteSandbox:
             user_id=user_id, bad=bad, expires_in_s=expires_in_s, claims=claims or {}, clock=clock
         )
         return self._request(schemas.MintedToken, "POST", "/tokens", body).token
+
+    def bind(self, issuer: str, user_id: str) -> schemas.Binding:
+        """Make a trusted issuer's tokens of a user select this sandbox (docs/how-to/tokens.md)."""
+        body = schemas.Binding(issuer=issuer, user_id=user_id)
+        return self._request(schemas.Binding, "POST", "/bindings", body)
 
     def journal(self, **filters: Unpack[JournalWords]) -> tuple[schemas.RecordedExchange, ...]:
         """Return the kept exchanges that match all filters, oldest first."""
