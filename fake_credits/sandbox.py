@@ -381,10 +381,8 @@ class Sandbox:
                 for bug in self.bugs
             ]
             found += self.problems
-            found += [
-                SandboxProblem("unused_rules", describe_unused_rule(active), active)
-                for active in self.faults.unused_rules()
-            ]
+            unused = self.faults.unused_rules()
+            found += [SandboxProblem("unused_rules", describe_unused_rule(active), active) for active in unused]
             try:
                 self.ledger.verify_balances()
             except LedgerInconsistency as error:

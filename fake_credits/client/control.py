@@ -68,10 +68,8 @@ class ControlClient:
         self, base_url: str, token: str, *, timeout_s: float | None = 30, transport: Transport | None = None
     ) -> None:
         self._base = BaseUrl.parse(base_url)
-        self._headers = [
-            (b"accept", b"application/json"),
-            (schemas.TOKEN_HEADER.lower().encode(), encode_secret("token", token)),
-        ]
+        token_header = (schemas.TOKEN_HEADER.lower().encode(), encode_secret("token", token))
+        self._headers = [(b"accept", b"application/json"), token_header]
         self._masked_token = mask(token)
         self._timeout_s = check_timeout(timeout_s)
         self._owns_transport = transport is None
@@ -186,8 +184,6 @@ class RemoteSandbox:
                 raise
             return schemas.CloseReport((), ())
 
-    # ------------------------------------------------------------ users, histories, tokens, journal
-
     @keyword_hint("balance")
     def user(self, user_id: str, *, balance: int | None = None, application_id: str | None = None) -> schemas.UserState:
         """Create a user and, with ``balance``, set the balance by one grant or consumption."""
@@ -248,8 +244,7 @@ class RemoteSandbox:
 
     def bind(self, issuer: str, user_id: str) -> schemas.Binding:
         """Make a trusted issuer's tokens of a user select this sandbox (docs/how-to/tokens.md)."""
-        body = schemas.Binding(issuer=issuer, user_id=user_id)
-        return self._request(schemas.Binding, "POST", "/bindings", body)
+        return self._request(schemas.Binding, "POST", "/bindings", schemas.Binding(issuer, user_id))
 
     def journal(self, **filters: Unpack[JournalWords]) -> tuple[schemas.RecordedExchange, ...]:
         """Return the kept exchanges that match all filters, oldest first."""
@@ -258,8 +253,6 @@ class RemoteSandbox:
     def canonical_journal(self) -> str:
         """Return the journal in a form that is identical, byte for byte, for the same seed and calls."""
         return self._request(schemas.CanonicalJournal, "GET", "/journal/canonical").canonical
-
-    # ------------------------------------------------------------ faults
 
     def add_fault(self, effect: str | None = None, operation: str | None = None, **fields: Any) -> schemas.RuleState:
         """Add a rule: ``add_fault("reset", "createTransaction", phase="after", nth=1)`` or ``add_fault(script=[503])``.
@@ -290,8 +283,6 @@ class RemoteSandbox:
         """Remove all rules, and return them."""
         return self._request(schemas.RuleList, "DELETE", "/faults").faults
 
-    # ------------------------------------------------------------ gates
-
     def hold(self, operation: str | None = None, *, name: str | None = None, **fields: Any) -> "RemoteGate":
         """Hold the calls that match a rule at a gate, and return the gate."""
         body = _without_none(operation=operation, name=name) | fields
@@ -300,8 +291,6 @@ class RemoteSandbox:
     def gates(self) -> tuple[schemas.GateState, ...]:
         """Return all gates with the calls that they hold."""
         return self._request(schemas.GateList, "GET", "/gates").gates
-
-    # ------------------------------------------------------------ time
 
     def clock(self) -> schemas.ClockState:
         """Return the sandbox's time and its scheduled actions."""
