@@ -1,6 +1,7 @@
 """The façade for test authors: a sandbox with its transports and ready-made clients."""
 
 import threading
+from collections import deque
 from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import replace
 from functools import cached_property
@@ -22,9 +23,10 @@ from fake_credits.faults.faults import Faults, RuleCriteria
 from fake_credits.faults.gates import Gate
 from fake_credits.http_message import AsyncTransport, Transport
 from fake_credits.intercept import Interception, intercept
+from fake_credits.journal import MAX_JOURNAL_ENTRIES
 from fake_credits.keyword_hints import keyword_hint
 from fake_credits.problems import problem_texts
-from fake_credits.sandbox import Sandbox
+from fake_credits.refreshing_token import RefreshingToken
 from fake_credits.sandbox_options import FakeCreditsKwargs, LoadableWorld, MintOptions, SandboxOptions
 from fake_credits.sandbox_users import SandboxUsers
 from fake_credits.sandboxes import SandboxRegistry, drain
@@ -34,6 +36,7 @@ from fake_credits.transports.in_process import (
     InProcessDriver,
     InProcessTransport,
 )
+from fake_credits.transports.recorded import AsyncRecordedTransport, RecordedTransport
 from fake_credits.transports.shared_resources import SharedResources
 
 if TYPE_CHECKING:
@@ -75,6 +78,7 @@ class FakeCredits(SandboxUsers):
         self._server: LiveServer | None = None
         self._transports: tuple[Transport, AsyncTransport] | None = None
         self._interceptions: list[Interception] = []
+        self.own_request_ids: deque[str] = deque(maxlen=MAX_JOURNAL_ENTRIES)
 
     def _build_options(self, options: FakeCreditsKwargs) -> SandboxOptions:
         built = SandboxOptions(**options)
@@ -140,6 +144,11 @@ class FakeCredits(SandboxUsers):
             return self._server
 
     @property
+    def is_served(self) -> bool:
+        """Return whether the live server answers this sandbox's requests."""
+        return self._server is not None and not self.sandbox.is_closed
+
+    @property
     def api_key(self) -> str:
         """Return the API key for a ``ServerClient``."""
         return self.sandbox.api_key
@@ -197,13 +206,13 @@ class FakeCredits(SandboxUsers):
 
     def user_client(self, user_id: str | None = None) -> UserClient:
         """Return a `UserClient` for a user, by default the default user; expired tokens are replaced."""
-        token = _RefreshingToken(self.sandbox, self._user_id_or_default(user_id))
+        token = RefreshingToken(self.sandbox, self._user_id_or_default(user_id))
         transport, contract = self._client_transports()[0], self.sandbox.contract
         return UserClient(self._client_url, self.application_id, token, contract=contract, transport=transport)
 
     def async_user_client(self, user_id: str | None = None) -> AsyncUserClient:
         """Return an `AsyncUserClient`, like `user_client`, for any event loop."""
-        token = _RefreshingToken(self.sandbox, self._user_id_or_default(user_id))
+        token = RefreshingToken(self.sandbox, self._user_id_or_default(user_id))
         transport, contract = self._client_transports()[1], self.sandbox.contract
         return AsyncUserClient(self._client_url, self.application_id, token, contract=contract, transport=transport)
 
@@ -214,12 +223,17 @@ class FakeCredits(SandboxUsers):
     def _client_transports(self) -> tuple[Transport, AsyncTransport]:
         with self._lock:
             if self._transports is None:
+                ids = self.own_request_ids
                 if self._mode == "in-process":
-                    self._transports = InProcessTransport(self._driver), AsyncInProcessTransport(self._driver)
+                    self._transports = (
+                        InProcessTransport(self._driver, ids),
+                        AsyncInProcessTransport(self._driver, ids),
+                    )
                 else:
                     from fake_credits.client.http import network_transports  # loads httpx2
 
-                    self._transports = network_transports(self.base_url)
+                    transport, async_transport = network_transports(self.base_url)
+                    self._transports = RecordedTransport(transport, ids), AsyncRecordedTransport(async_transport, ids)
             return self._transports
 
     # ------------------------------------------------------------ state
@@ -337,25 +351,3 @@ class FakeCredits(SandboxUsers):
         if self._owns_shared:
             self._shared.close()
         return unfinished
-
-
-class _RefreshingToken:
-    """A user's token, replaced whenever the sandbox's clock is outside its lifetime, also after a reset."""
-
-    def __init__(self, sandbox: Sandbox, user_id: str) -> None:
-        self._sandbox = sandbox
-        self._user_id = user_id
-        self._token = ""
-        self._valid_from_ms = self._valid_until_ms = 0
-        self._generation = -1
-
-    def __call__(self) -> str:
-        sandbox = self._sandbox
-        now_ms = sandbox.clock.now_ms()
-        is_valid = self._valid_from_ms <= now_ms < self._valid_until_ms
-        if not is_valid or self._generation != sandbox.keys.generation:
-            self._token = sandbox.token(self._user_id)
-            self._valid_from_ms = now_ms
-            self._valid_until_ms = now_ms + sandbox.minter.provider.lifetime_s * 1000
-            self._generation = sandbox.keys.generation
-        return self._token

@@ -155,8 +155,8 @@ class RouteTable:
         for length in sorted(self._patterns_by_length, reverse=True):
             end = ["", *segments[len(segments) - length + 1 :]]
             endpoints = self._find_endpoints(end) if length < len(segments) else None
-            endpoint = endpoints and (endpoints.get(method) or next(iter(endpoints.values())))
-            if endpoint:
+            if endpoints:
+                endpoint = endpoints.get(method) or next(iter(endpoints.values()))
                 prefix = escape_path(raw_path.rsplit(b"/", length - 1)[0])
                 problem = f"has the prefix {prefix}" if prefix.strip("/") else "ends in a slash"
                 return f"it ends in the path of {endpoint.operation}: your base URL {problem}"

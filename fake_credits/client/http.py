@@ -6,14 +6,12 @@ no path is normalised, no redirect is followed, and nothing is sent twice.
 
 import ipaddress
 import threading
-from collections.abc import Generator
-from contextlib import contextmanager
 from typing import Any
 
 import httpx2
 
 from fake_credits.client.arguments import BaseUrl
-from fake_credits.errors import ConnectionLost, InvalidResponse, Timeout
+from fake_credits.errors import ConnectionLost, InvalidResponse, Timeout, TransportFailure
 from fake_credits.http_message import AsyncTransport, Request, Response, Transport, unknown_effect_message
 
 __all__ = ["AsyncNetworkTransport", "NetworkTransport", "is_loopback", "network_transports"]
@@ -41,8 +39,8 @@ class NetworkTransport:
 
     def send(self, request: Request) -> Response:
         """Return the response; raise `Timeout`, `ConnectionLost` or `InvalidResponse`, caused by httpx2's error."""
-        with _translate_errors(self._base, request):
-            built = _build_request(self._client, self._url, self._base, request)
+        built = _build_request(self._client, self._url, self._base, request)
+        try:
             response = self._client.send(built, stream=True, follow_redirects=False)
             try:
                 # already read by an event hook of the caller's client, or by an in-memory transport
@@ -51,6 +49,8 @@ class NetworkTransport:
                 return _to_client_response(response, _decode_body(request, response, b"".join(response.iter_raw())))
             finally:
                 response.close()
+        except httpx2.RequestError as error:
+            raise _translate_error(self._base, request, error) from error
 
     def close(self) -> None:
         """Close the HTTP client if this transport created it."""
@@ -79,8 +79,8 @@ class AsyncNetworkTransport:
 
     async def send(self, request: Request) -> Response:
         """Return the response; raise `Timeout`, `ConnectionLost` or `InvalidResponse`, caused by httpx2's error."""
-        with _translate_errors(self._base, request):
-            built = _build_request(self._client, self._url, self._base, request)
+        built = _build_request(self._client, self._url, self._base, request)
+        try:
             response = await self._client.send(built, stream=True, follow_redirects=False)
             try:
                 # already read by an event hook of the caller's client, or by an in-memory transport
@@ -90,6 +90,8 @@ class AsyncNetworkTransport:
                 return _to_client_response(response, _decode_body(request, response, raw))
             finally:
                 await response.aclose()
+        except httpx2.RequestError as error:
+            raise _translate_error(self._base, request, error) from error
 
     async def aclose(self) -> None:
         """Close the HTTP client if this transport created it."""
@@ -198,21 +200,13 @@ def _decode_body(request: Request, response: httpx2.Response, raw: bytes) -> byt
         ) from error
 
 
-@contextmanager
-def _translate_errors(base: BaseUrl, request: Request) -> Generator[None, None, None]:
-    """Translate httpx2's errors into ours, which say whether the request may have taken effect."""
-    try:
-        yield
-    except httpx2.TimeoutException as error:
+def _translate_error(base: BaseUrl, request: Request, error: httpx2.RequestError) -> TransportFailure:
+    """Return ours in place of httpx2's error; it says whether the request may have taken effect."""
+    if isinstance(error, httpx2.TimeoutException):
         problem = f"no response within {request.timeout_s} s"
-        raise Timeout(unknown_effect_message(base.text, request, f"{problem} ({type(error).__name__})")) from error
-    except httpx2.ConnectError as error:
+        return Timeout(unknown_effect_message(base.text, request, f"{problem} ({type(error).__name__})"))
+    if isinstance(error, httpx2.ConnectError):
         where = f"{request.method} {base.text}{request.target.decode('ascii')}"
-        raise ConnectionLost(
-            f"{request.operation}: no connection, so the request was never sent: {error} ({where})"
-        ) from error
-    except httpx2.RequestError as error:
-        detail = str(error) or "no response"
-        raise ConnectionLost(
-            unknown_effect_message(base.text, request, f"{detail} ({type(error).__name__})")
-        ) from error
+        return ConnectionLost(f"{request.operation}: no connection, so the request was never sent: {error} ({where})")
+    detail = str(error) or "no response"
+    return ConnectionLost(unknown_effect_message(base.text, request, f"{detail} ({type(error).__name__})"))

@@ -6,6 +6,7 @@ check-then-act bugs would go unnoticed.
 """
 
 import errno
+from collections import deque
 from collections.abc import Callable, Mapping
 from typing import Any
 
@@ -211,12 +212,15 @@ def _endless_if_body(wait: Wait) -> Wait:
 class InProcessTransport:
     """A transport that carries a client's requests to one sandbox."""
 
-    def __init__(self, driver: InProcessDriver) -> None:
+    def __init__(self, driver: InProcessDriver, request_ids: deque[str] | None = None) -> None:
         self._driver = driver
+        self._request_ids = deque[str](maxlen=0) if request_ids is None else request_ids
 
     def send(self, request: Request) -> Response:
-        """Return the sandbox's response."""
-        return _whole(request, self._driver.call(request))
+        """Return the sandbox's response, and add its request id to those given."""
+        response = self._driver.call(request)
+        self._request_ids.append(response.request_id)
+        return _whole(request, response)
 
     def close(self) -> None:
         """Do nothing, because there is nothing to close."""
@@ -225,12 +229,15 @@ class InProcessTransport:
 class AsyncInProcessTransport:
     """The async version of `InProcessTransport`, for asyncio and trio."""
 
-    def __init__(self, driver: InProcessDriver) -> None:
+    def __init__(self, driver: InProcessDriver, request_ids: deque[str] | None = None) -> None:
         self._driver = driver
+        self._request_ids = deque[str](maxlen=0) if request_ids is None else request_ids
 
     async def send(self, request: Request) -> Response:
         """Return the sandbox's response; tasks interleave as they would over a network."""
-        return _whole(request, await self._driver.call_async(request))
+        response = await self._driver.call_async(request)
+        self._request_ids.append(response.request_id)
+        return _whole(request, response)
 
     async def aclose(self) -> None:
         """Do nothing, because there is nothing to close."""

@@ -4,11 +4,10 @@ Until a fixture is used, this module imports only pytest and the standard librar
 but not used costs almost nothing. PYTEST_DONT_REWRITE
 """
 
-import inspect
 import os
 import re
 import sys
-from collections.abc import Generator, Iterator, Mapping, Sequence
+from collections.abc import Generator, Iterator, Mapping
 from typing import TYPE_CHECKING
 
 import pluggy
@@ -36,6 +35,12 @@ from pytest_fake_credits.config_options import (  # noqa: E402
     default_options,
     is_enabled,
     read_settings,
+)
+from pytest_fake_credits.marked_items import (  # noqa: E402
+    fail_on_overridden_fixture,
+    fail_on_unused_options,
+    failure,
+    is_marked_itself,
 )
 
 if TYPE_CHECKING:
@@ -125,13 +130,13 @@ class _SandboxPlugin:
         options = _defaults_of_test(self._config, fake_credits_settings)
         try:
             options |= _marker_options(item)
-            if "faults" in options and not _is_marked_itself(item, "faults"):
+            if "faults" in options and not is_marked_itself(item, "faults"):
                 from pytest_fake_credits.marker import as_outer_faults
 
                 options["faults"] = as_outer_faults(options["faults"])
             fake = _factory(self._config).make(options)
         except (TypeError, ValueError) as error:
-            raise _failure(f"cannot create the sandbox: {error}") from None
+            raise failure(f"cannot create the sandbox: {error}") from None
         item.stash[_OPTIONS_KEY] = options
         yield fake
         for problem in fake.close():
@@ -204,20 +209,21 @@ def pytest_runtest_setup(item: pytest.Item) -> None:
     try:
         _marker_options(item)
     except ValueError as error:
-        raise _failure(str(error)) from None
-    _fail_on_unused_options(item, is_over=False)
+        raise failure(str(error)) from None
+    fail_on_unused_options(item, is_over=False)
 
 
 @pytest.hookimpl(wrapper=True)
 def pytest_runtest_call(item: pytest.Item) -> Generator[None, object, object]:
     """Fail a passing test that proves nothing, because of an internal error, an unused fault or a call that hung."""
-    _fail_on_overridden_fixture(item)
+    if _OPTIONS_KEY not in item.stash:
+        fail_on_overridden_fixture(item, _marker_options(item))
     factory = item.config.stash.get(_FACTORY_KEY, None)
     if factory is not None:
         factory.start_call()
     result = yield
     if _OPTIONS_KEY not in item.stash:
-        _fail_on_unused_options(item, is_over=True)
+        fail_on_unused_options(item, is_over=True)
     factory = item.config.stash.get(_FACTORY_KEY, None)  # the test may have been the first to request it
     if factory is not None:
         options = item.stash.get(_OPTIONS_KEY, None)
@@ -227,65 +233,54 @@ def pytest_runtest_call(item: pytest.Item) -> Generator[None, object, object]:
         if problems:
             first, *others = problems
             verdict = f"The test passed but proves nothing, so fake-credits fails it{'; also:' if others else '.'}"
-            raise _failure("\n".join([first, verdict, *others])) from cause
+            raise failure("\n".join([first, verdict, *others])) from cause
     return result
 
 
-def _fail_on_unused_options(item: pytest.Item, *, is_over: bool) -> None:
-    """Fail a test whose function or parameter has a marker, but which has no sandbox to apply it to.
-
-    Markers of a class or a module may be meant for other tests. ``allow`` also applies to the factory's sandboxes. A
-    test that uses pytest's ``request`` may request the fixture while it runs.
-    """
-    fixtures: Sequence[str] = getattr(item, "fixturenames", ())
-    if "fake_credits" in fixtures:
-        return
-    options = {name: None for mark in item.own_markers if mark.name == "fake_credits" for name in mark.kwargs}
-    if "fake_credits_factory" in fixtures:
-        options.pop("allow", None)
-    function = getattr(item, "obj", None)
-    if options and (is_over or not callable(function) or "request" not in inspect.signature(function).parameters):
-        raise _failure(
-            f"the marker's {', '.join(f'{name}=' for name in options)} has no effect, as this test does not use the "
-            'fixture fake_credits. Add @pytest.mark.usefixtures("fake_credits") or the parameter fake_credits, or turn '
-            "on the ini option fake_credits_autouse; pass the options of other sandboxes to fake_credits_factory(...)"
-        )
-
-
-def _is_marked_itself(item: pytest.Item, option: str) -> bool:
-    """Return whether a marker of the function or of its parameter has an option, not one of a class or a module."""
-    return any(option in mark.kwargs for mark in item.own_markers if mark.name == "fake_credits")
-
-
-def _fail_on_overridden_fixture(item: pytest.Item) -> None:
-    """Fail a test with a marker whose fixture ``fake_credits`` is another one, which does not know the marker."""
-    if _OPTIONS_KEY in item.stash or "fake_credits" not in getattr(item, "fixturenames", ()):
-        return
-    options = {**_marker_options(item)}
-    if "fake_credits_factory" in item.fixturenames:  # type: ignore[attr-defined]
-        options.pop("allow", None)  # it applies to the factory's sandboxes, too
-    if options:
-        raise _failure(
-            f"the marker's {', '.join(f'{name}=' for name in options)} has no effect, as the fixture fake_credits is "
-            "overridden. Request the original in the override, def fake_credits(fake_credits): ..., or give the "
-            "override another name; pass the options of other sandboxes to fake_credits_factory(...)"
-        )
-
-
 @pytest.hookimpl(wrapper=True, tryfirst=True)
-def pytest_runtest_makereport(item: pytest.Item) -> Generator[None, pytest.TestReport, pytest.TestReport]:
-    """Add the sandboxes' exchanges to the report of a failing test."""
+def pytest_runtest_makereport(
+    item: pytest.Item, call: pytest.CallInfo[None]
+) -> Generator[None, pytest.TestReport, pytest.TestReport]:
+    """Hide the fake's frames in tracebacks, and add the sandboxes' exchanges to the report of a failing test."""
+    if call.excinfo is not None and "fake_credits.errors" in sys.modules:
+        from pytest_fake_credits.tracebacks import hide_internal_frames
+
+        hide_internal_frames()
     report = yield
     factory = item.config.stash.get(_FACTORY_KEY, None)
     log = item.config.stash[SETTINGS_KEY]["log"].value
     is_wanted = log != "none" and (report.failed or (log == "all" and report.when == "call"))
     if factory is not None and is_wanted:
-        from pytest_fake_credits.report import render_section
+        from pytest_fake_credits.report import add_section
 
-        text = render_section(factory.tracked_sandboxes())
-        if text:
-            report.sections.append(("fake-credits", text))
+        is_hypothesis = getattr(getattr(item, "obj", None), "is_hypothesis_test", False)
+        add_section(report, factory.tracked_sandboxes(only_last_example=is_hypothesis), call.excinfo)
     return report
+
+
+@pytest.hookimpl(tryfirst=True)
+def pytest_exception_interact(node: pytest.Item | pytest.Collector, report: pytest.TestReport) -> None:
+    """Write the section before a debugger's prompt, while the sandboxes still answer."""
+    factory, terminal = (
+        node.config.stash.get(_FACTORY_KEY, None),
+        node.config.pluginmanager.get_plugin("terminalreporter"),
+    )
+    if factory is not None and terminal is not None and node.config.getoption("usepdb", False):
+        from pytest_fake_credits.report import write_before_prompt
+
+        write_before_prompt(terminal, report, factory.open_sandboxes())
+
+
+@pytest.hookimpl(wrapper=True, tryfirst=True)
+def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> Generator[None, None, None]:
+    """Colour the sections that pytest's own summary prints; the reports stay plain for others, such as JUnit's."""
+    if terminalreporter.hasmarkup:
+        from pytest_fake_credits.section_markup import colored_sections
+
+        reports = [report for group in terminalreporter.stats.values() for report in group]
+        with colored_sections(terminalreporter, reports):
+            return (yield)
+    return (yield)
 
 
 @pytest.hookimpl(trylast=True)  # last, because session fixtures may use the factory's sandboxes in their teardown
@@ -305,17 +300,13 @@ def pytest_assertrepr_compare(op: str, left: object, right: object) -> list[str]
     return explain_balance(left, right)
 
 
-def _failure(message: str) -> BaseException:
-    return pytest.fail.Exception(message, pytrace=False)
-
-
 def _defaults_of_test(config: pytest.Config, settings: object) -> dict[str, object]:
     from pytest_fake_credits.marker import parse_settings
 
     try:
         return default_options(config, parse_settings(settings))
     except ValueError as error:
-        raise _failure(str(error)) from None
+        raise failure(str(error)) from None
 
 
 def _factory(config: pytest.Config) -> "Factory":

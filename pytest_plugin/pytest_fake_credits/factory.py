@@ -32,7 +32,8 @@ class TrackedSandbox:
         self.fake = fake
         self.is_from_this_test = True
         self.outlives_test = False
-        self._exchanges_before = 0
+        self.example: int | None = None
+        self._exchanges_before = self._exchanges_before_call = 0
         self._missed_before = 0
         self._is_ledger_reported = False
         self._earlier_sources: list[object] = []
@@ -43,8 +44,8 @@ class TrackedSandbox:
 
     def start_test(self) -> None:
         """Attribute everything recorded so far to earlier tests."""
-        self.is_from_this_test = False
-        self._exchanges_before = self.fake.journal.ended_count
+        self.is_from_this_test, self.example = False, None
+        self._exchanges_before = self._exchanges_before_call = self.fake.journal.ended_count
         sandbox = self.fake.sandbox
         self._missed_before = sandbox.interception_log.total
         self._earlier_sources = [*sandbox.bugs, *sandbox.problems, *sandbox.problems_at_reset]
@@ -53,6 +54,7 @@ class TrackedSandbox:
     def start_call(self) -> None:
         """Ignore the existing rules if the sandbox outlives the test, because they may fire in a later test."""
         sandbox = self.fake.sandbox
+        self._exchanges_before_call = self.fake.journal.ended_count
         self._earlier_sources += sandbox.problems_at_reset
         if self.outlives_test:
             self._earlier_sources += sandbox.faults
@@ -70,6 +72,19 @@ class TrackedSandbox:
     def interception_hint(self) -> str:
         """Return why no request of this test was intercepted, or an empty string if nothing is intercepted."""
         return self.fake.sandbox.interception_log.no_request_hint(self._missed_before)
+
+    def set_up_filter(self) -> Callable[[JournalEntry], bool]:
+        """Return a function that says whether an exchange belongs to the test's set-up, not to the application.
+
+        To it belong those of fixtures and, if the application uses other clients, those of the sandbox's own clients.
+        """
+        entries, own_ids = self.entries(), frozenset(self.fake.own_request_ids.copy())
+        call_count = self.fake.journal.ended_count - self._exchanges_before_call
+        of_call = entries[-call_count:] if call_count else ()
+        of_fixtures = {entry.request_id for entry in entries[: len(entries) - len(of_call)]}
+        if all(entry.request_id in own_ids for entry in of_call):
+            own_ids = frozenset[str]()
+        return lambda entry: entry.request_id in own_ids or entry.request_id in of_fixtures
 
     def problems(self) -> list[SandboxProblem]:
         """Return the problems of this test, including those before a reset; those of the ledger once."""
@@ -106,6 +121,7 @@ class Factory:
         self._listener = early_environment.listener if early_environment else None
         self._tracked: list[TrackedSandbox] = []
         self._server: LiveServer | None = None
+        self._example_count: int | None = None  # None outside a test's call phase
         self._is_serving = early_environment is not None  # the environment already has the server's URL
 
     def __repr__(self) -> str:
@@ -145,7 +161,11 @@ class Factory:
         except BaseException:
             fake.close()  # otherwise it would keep its API key
             raise
-        self._tracked.append(TrackedSandbox(fake))
+        tracked = TrackedSandbox(fake)
+        if self._example_count is not None:
+            is_nested = any(other.example is not None for other in self.open_sandboxes())
+            tracked.example = self._example_count = self._example_count + (not is_nested)
+        self._tracked.append(tracked)
         return fake
 
     def token(self, user_id: str | None = None, *, expires_in_s: int = 24 * 3600) -> str:
@@ -174,9 +194,16 @@ class Factory:
             self._server = self._shared.server(self._shared.contract(contract), self._listener)
         return self._server
 
-    def tracked_sandboxes(self) -> list[TrackedSandbox]:
-        """Return the sandboxes that the running test may have used."""
-        return list(self._tracked)
+    def tracked_sandboxes(self, *, only_last_example: bool = False) -> list[TrackedSandbox]:
+        """Return the sandboxes that the running test may have used; under Hypothesis, of those it made the last ones.
+
+        An example starts with a sandbox that is made while none of the test's own is open.
+        """
+        return [
+            tracked
+            for tracked in self._tracked
+            if not only_last_example or tracked.example in (None, self._example_count)
+        ]
 
     def open_sandboxes(self) -> list[TrackedSandbox]:
         """Return the sandboxes that are still open."""
@@ -185,11 +212,13 @@ class Factory:
     def start_test(self) -> None:
         """Forget closed sandboxes, and start tracking the others for a new test."""
         self._tracked = self.open_sandboxes()
+        self._example_count = None
         for tracked in self._tracked:
             tracked.start_test()
 
     def start_call(self) -> None:
         """Separate the rules declared by fixtures from those declared by the test."""
+        self._example_count = 0
         for tracked in self._tracked:
             tracked.start_call()
 

@@ -5,56 +5,88 @@ This module imports the fake, so import it only after a fixture has run. PYTEST_
 
 import json
 import shlex
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
+from functools import partial
 
-from msgspec import structs
+import pytest
 
 from fake_credits.call_patterns import NO_REQUEST_HINT
-from fake_credits.clock import from_ms
 from fake_credits.contract import Operation
 from fake_credits.fake import FakeCredits
 from fake_credits.journal import JournalEntry
 from fake_credits.models import Balance
-from fake_credits.text import align_columns, escape_control, redact, truncate
+from fake_credits.text import escape_control, redact, truncate
+from pytest_fake_credits.exchange_table import ExchangeTable, ReportLine, format_duration, redacted_entry
 from pytest_fake_credits.factory import TrackedSandbox
+from pytest_fake_credits.section_markup import MARKUP_ATTRIBUTE, SECTION_NAME, colored_sections
 
-__all__ = ["explain_balance", "render_section"]
+__all__ = [
+    "add_section",
+    "explain_balance",
+    "render_section",
+    "write_before_prompt",
+]
 
 _MAX_REPORTED_SANDBOXES = 3
-_MAX_REPORTED_EXCHANGES = 20
 _MAX_REPORTED_USERS = 10
 _MAX_REPORTED_RULES = 20
-_REPORT_COLUMNS = ("#", "operation", "user", "status", "cause", "committed", "delivered", "time")
 
 
-def render_section(sandboxes: Iterable[TrackedSandbox]) -> str:
-    """Return the text of the report's section, without secrets; empty if there is nothing to report."""
-    texts = [text for text in map(_render_sandbox, sandboxes) if text]
-    left_out = len(texts) - _MAX_REPORTED_SANDBOXES
-    head = [f"{left_out} earlier sandboxes omitted"] if left_out > 0 else []
-    return "\n\n".join(head + texts[-_MAX_REPORTED_SANDBOXES:])
+def add_section(
+    report: pytest.TestReport,
+    sandboxes: Iterable[TrackedSandbox],
+    excinfo: "pytest.ExceptionInfo[BaseException] | None",
+) -> None:
+    """Add the section to the report, as plain text, and how a terminal shows its lines as another attribute."""
+    has_hint = excinfo is not None and NO_REQUEST_HINT in str(excinfo.value)
+    lines = render_section(sandboxes, has_hint=has_hint)
+    if lines:
+        report.sections.append((SECTION_NAME, "\n".join(line.text for line in lines)))
+        setattr(report, MARKUP_ATTRIBUTE, [line.markup for line in lines])
 
 
-def _render_sandbox(tracked: TrackedSandbox) -> str:
+def write_before_prompt(
+    terminal: pytest.TerminalReporter, report: pytest.TestReport, sandboxes: Iterable[TrackedSandbox]
+) -> None:
+    """Write the section, and a curl command for each sandbox that a live server answers, before a debugger's prompt."""
+    with colored_sections(terminal, [report]):
+        for name, text in report.sections:
+            if name == SECTION_NAME:
+                terminal.write_sep("-", name)
+                terminal.write_line(text)
+    for tracked in sandboxes:
+        fake, entries = tracked.fake, tracked.entries()
+        if fake.is_served and entries:
+            last = redacted_entry(entries[-1], partial(_redact_text, api_key=fake.api_key))
+            terminal.write_line(f"repeat the last call: {_curl_command(fake, last)}")
+
+
+def render_section(sandboxes: Iterable[TrackedSandbox], *, has_hint: bool) -> Sequence[ReportLine]:
+    """Return the lines of the report's section, without secrets; none if there is nothing to report."""
+    sections = [lines for tracked in sandboxes if (lines := _render_sandbox(tracked, has_hint=has_hint))]
+    left_out = len(sections) - _MAX_REPORTED_SANDBOXES
+    if left_out > 0:
+        sections = [[ReportLine(f"{left_out} earlier sandboxes omitted")], *sections[-_MAX_REPORTED_SANDBOXES:]]
+    blank = [ReportLine("")]
+    return [line for number, lines in enumerate(sections) for line in (blank + lines if number else lines)]
+
+
+def _render_sandbox(tracked: TrackedSandbox, *, has_hint: bool) -> list[ReportLine]:
     fake, unredacted = tracked.fake, tracked.entries()
     head = f"sandbox {fake.sandbox.name}, seed {fake.sandbox.seed}, clock {fake.clock.mode}"
     missed = [_redact_text(line, fake.api_key) for line in tracked.missed_lines()]
-    more = [*missed, *_rule_lines(fake), *_pending_lines(fake)]
+    more = [ReportLine(text) for text in (*missed, *_rule_lines(fake), *_pending_lines(fake))]
     if not unredacted:
-        return (
-            "\n".join([f"{head}: {_no_exchange_message(tracked)}", *more])
-            if tracked.is_from_this_test or fake.journal.in_flight or missed
-            else ""
-        )
-    entries = [_redacted(entry, fake.api_key) for entry in unredacted[-_MAX_REPORTED_EXCHANGES:]]
-    table = align_columns([_REPORT_COLUMNS, *map(_table_row, entries)])
-    lines = [f"{head}; exchanges of this test, last {len(entries)} of {len(unredacted)}:", *table]
-    lines += [f"error of #{entry.ordinal}: {entry.message}" for entry in entries if entry.message][-1:]
-    lines += [
-        f"balances: {_format_balances(fake, unredacted)}",
-        f"repeat the last call: {_curl_command(fake, entries[-1])}",
-    ]
-    return "\n".join(lines + more)
+        message = f"{head}: {_no_exchange_message(tracked, has_hint=has_hint)}"
+        is_relevant = tracked.is_from_this_test or fake.journal.in_flight or missed
+        return [ReportLine(message, "bold"), *more] if is_relevant else []
+    table = ExchangeTable(unredacted, tracked.set_up_filter(), partial(_redact_text, api_key=fake.api_key))
+    lines = [ReportLine(f"{head}; {table.title}:", "bold"), *table.lines]
+    lines += [ReportLine(f"error of #{entry.ordinal}: {entry.message}", "red") for entry in table.errors[-1:]]
+    lines += [ReportLine(text, "bold red") for text in table.repeated_writes()]
+    involved = [entry for entry in unredacted if entry.request_id in table.request_ids]
+    lines.append(ReportLine(f"balances: {_format_balances(fake, involved)}"))
+    return lines + more
 
 
 def _rule_lines(fake: FakeCredits) -> list[str]:
@@ -64,44 +96,24 @@ def _rule_lines(fake: FakeCredits) -> list[str]:
 
 
 def _pending_lines(fake: FakeCredits) -> list[str]:
+    now_ms = fake.clock.now_ms()
     scheduled = [
-        f"{_redact_text(due.label, fake.api_key)} at {_format_time(due.at_ms)}" for due in fake.clock.pending()
+        f"{_redact_text(due.label, fake.api_key)}, due in {format_duration(max(0, due.at_ms - now_ms))}"
+        for due in fake.clock.pending()
     ]
     held = [f"gate {gate.name!r} holds {gate.waiters()}" for gate in fake.sandbox.gates.values() if len(gate)]
     return [f"pending: {', '.join((held + scheduled)[:_MAX_REPORTED_RULES])}"] if held + scheduled else []
 
 
-def _no_exchange_message(tracked: TrackedSandbox) -> str:
+def _no_exchange_message(tracked: TrackedSandbox, *, has_hint: bool) -> str:
     fake = tracked.fake
     if count := fake.journal.in_flight:
         return f"no request has ended yet, {count} in flight"
-    return f"no request reached it. {_redact_text(tracked.interception_hint(), fake.api_key) or NO_REQUEST_HINT}"
+    hint = _redact_text(tracked.interception_hint(), fake.api_key) or ("" if has_hint else NO_REQUEST_HINT)
+    return f"no request reached it. {hint}" if hint else "no request reached it"
 
 
 _BODY_PLACEHOLDER = "<invalid body, not recorded>"
-
-
-def _table_row(entry: JournalEntry) -> tuple[str, ...]:
-    has_other_cause = entry.code and entry.causes not in ("", entry.code)
-    cause = f"{entry.code} ({entry.causes})" if has_other_cause else entry.code or entry.causes
-    transaction = "" if entry.delta is None else f" {entry.delta:+} {entry.reason}"
-    operation = entry.operation + transaction if entry.operation else f"{entry.method} {entry.target}"
-    cells = (str(entry.ordinal), operation, entry.user, str(entry.status), cause)
-    return (*map(truncate, cells), _yes_no(entry.committed), _yes_no(entry.delivered), _format_time(entry.at_ms))
-
-
-def _format_time(at_ms: int) -> str:
-    return from_ms(at_ms).replace(tzinfo=None).isoformat(timespec="milliseconds") + "Z"
-
-
-def _yes_no(value: object) -> str:
-    return "yes" if value else "no"
-
-
-def _redacted(entry: JournalEntry, api_key: str) -> JournalEntry:
-    """Return an entry without secrets and control characters; do this before any shortening."""
-    texts = {name: getattr(entry, name) for name in ("application", "message", "method", "target", "user")}
-    return structs.replace(entry, **{name: _redact_text(text, api_key) for name, text in texts.items()})
 
 
 def _redact_text(text: str, api_key: str) -> str:
@@ -130,7 +142,7 @@ def _curl_command(fake: FakeCredits, entry: JournalEntry) -> str:
         "user": f"{contract.user_token.header}: {contract.user_token.value_for('$CREDITS_USER_TOKEN')}",
     }
     arguments = ["curl", *(() if entry.method == "GET" else ("-X", shlex.quote(entry.method)))]
-    arguments.append('"$CREDITS_BASE_URL"' + shlex.quote(entry.target))
+    arguments.append(shlex.quote(fake.base_url + entry.target))
     if entry.client in headers:
         arguments += ["-H", f'"{headers[entry.client]}"']
     if entry.operation == Operation.CREATE_TRANSACTION.value:

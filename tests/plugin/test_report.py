@@ -1,8 +1,12 @@
 """The report section of a failing test, and the explanation of Balance comparisons."""
 
+import re
+from pathlib import Path
+
 import pytest
 from pytest_fake_credits.report import explain_balance
 
+import fake_credits
 from fake_credits.models import Balance
 from tests.plugin.conftest import Suite
 
@@ -20,20 +24,19 @@ def test_purchase(fake_credits, fake_credits_server_client):
 """
 
 EXPECTED_SECTION = """\
-sandbox s1, seed 7, clock frozen; exchanges of this test, last 3 of 3:
+sandbox s1, seed 7, clock frozen; 3 exchanges of this test, from 2026-01-01T12:00:00.000Z:
 #  operation                      user  status  cause                          committed  delivered  time
-1  createTransaction -90 consume  ada   201                                    yes        yes        2026-01-01T12:00:00.000Z
-2  getBalance                     ada   200                                    no         yes        2026-01-01T12:00:00.000Z
-3  createTransaction -90 consume  ada   402     insufficient_credits (domain)  no         yes        2026-01-01T12:00:00.000Z
+1  createTransaction -90 consume  ada   201                                    yes        yes        +0 s
+2  getBalance                     ada   200                                               yes        +0 s
+3  createTransaction -90 consume  ada   402     insufficient_credits (domain)  no         yes        +0 s
 error of #3: user 'ada' has a balance of 10, so 90 can't be taken
-balances: ada 10
-repeat the last call: curl -X POST "$CREDITS_BASE_URL"/v1/applications/app-id/users/ada/transactions \
--H "X-API-Key: $CREDITS_API_KEY" -H 'Content-Type: application/json' -d '{"delta": -90, "reason": "consume"}'"""  # noqa: E501
+balances: ada 10"""
 
 UNTRUSTED_TEXT = """
 import urllib.error
 import urllib.request
 import pytest
+from fake_credits.errors import InsufficientCredits
 
 def test_hostile(fake_credits, fake_credits_factory):
     url = fake_credits.base_url
@@ -45,7 +48,8 @@ def test_hostile(fake_credits, fake_credits_factory):
             urllib.request.urlopen(request)
         exc_info.value.close()
     fake_credits.user("a\\u202eb", balance=3)
-    fake_credits.server_client.get_balance("app-id", "a\\u202eb")
+    with pytest.raises(InsufficientCredits):
+        fake_credits.server_client.create_transaction("app-id", "a\\u202eb", delta=-4, reason="consume")
     assert False, "SECRET=" + fake_credits.api_key
 
 @pytest.fixture(scope="module")
@@ -95,8 +99,8 @@ def test_report_section_masks_secrets_and_covers_one_test(suite: Suite) -> None:
     assert "\x1b" not in untrusted_section
     assert "\u202e" not in untrusted_section
     shared_section = find_section(result, "test_shared_two")
-    assert "last 20 of 25" in shared_section
-    assert "two-24 0, 15 more users" in shared_section
+    assert "25 exchanges of this test (20 shown)" in shared_section
+    assert "two-24 0, 10 more users" in shared_section
     assert "one" not in shared_section.split("balances")[0]
     assert shared_section.count("no request reached it.") == 1
     assert "three" in shared_section
@@ -242,7 +246,6 @@ def test_report_section_names_faults_gates_and_interception(suite: Suite) -> Non
         "validation_error (validation+fault:latency#1)",
         "unavailable (fault:status#1)",
     ]
-    assert '-H \'Content-Type: application/json\' -d \'{"delta": 7, "reason": "grant"}\'' in faults_section
     held_section = find_section(result, "test_held")
     assert ": no request has ended yet, 1 in flight\nrules" in held_section
     assert "pending: gate 'door' holds listUsers of app-id" in held_section
@@ -262,4 +265,150 @@ def test_report_section_names_faults_gates_and_interception(suite: Suite) -> Non
     assert "/two was not intercepted" in shared_section
     assert "/one" not in shared_section
     assert " fake-credits -" not in result.stdout.str().partition("_ test_shared[] _")[2].partition("\n___")[0]
-    assert "-d '<invalid body, not recorded>'" in find_section(result, "test_no_transaction")
+    assert "repeat the last call" not in result.stdout.str()
+
+
+CURL_TESTS = """
+import contextlib
+
+import httpx2
+import pytest
+
+from fake_credits.errors import FakeCreditsError
+
+
+@pytest.mark.fake_credits(live=True, balance=1)
+def test_served(fake_credits):
+    fake_credits.server_client.create_transaction("app-id", "user-id", delta=7, reason="grant")
+    assert False
+
+
+@pytest.mark.fake_credits(live=True)
+def test_invalid_body(fake_credits):
+    httpx2.post(
+        f"{fake_credits.base_url}/v1/applications/app-id/users/ada/transactions",
+        headers={"X-API-Key": fake_credits.api_key},
+        content="{}",
+    )
+    assert False
+
+
+def test_in_process(fake_credits):
+    fake_credits.server_client.create_user("app-id", "user-id")
+    assert False
+
+
+@pytest.fixture
+def closed(fake_credits_factory):
+    with fake_credits_factory(live=True) as credits:
+        credits.server_client.create_user("app-id", "user-id")
+    yield credits
+
+
+def test_closed(closed):
+    assert False
+"""
+
+NO_PROMPT = """
+class NoPrompt:
+    quitting = False
+    def __init__(self, *args, **kwargs): pass
+    def reset(self): pass
+    def interaction(self, *args): pass
+    def set_continue(self): pass
+"""
+
+
+def test_curl_command_is_shown_while_a_server_answers(suite: Suite, pytester: pytest.Pytester) -> None:
+    """That is at the prompt of a debugger, for a sandbox that is served; the section comes with it."""
+    pytester.makepyfile(no_prompt=NO_PROMPT)
+    assert "repeat the last call" not in suite(CURL_TESTS).stdout.str()
+    result = suite(CURL_TESTS, "--pdb", "--pdbcls=no_prompt:NoPrompt")
+    assert result.stdout.str().count("- fake-credits -") == 4  # at the prompt; pytest has no summary of failures then
+    curls = [line for line in result.outlines if line.startswith("repeat the last call: ")]
+    assert [re.sub(r"http://127.0.0.1:\d+", "URL", curl) for curl in curls] == [
+        f"repeat the last call: curl -X POST URL/v1/applications/app-id/users/{user}/transactions "
+        f"-H \"X-API-Key: $CREDITS_API_KEY\" -H 'Content-Type: application/json' -d '{body}'"
+        for user, body in [("user-id", '{"delta": 7, "reason": "grant"}'), ("ada", "<invalid body, not recorded>")]
+    ]
+
+
+HIDDEN_FRAMES_TESTS = """
+import pytest
+import requests
+
+import fake_credits.api.handlers
+from fake_credits import FakeCredits
+from fake_credits.faults import Hang, Reset, Status
+
+
+def test_call(fake_credits):
+    fake_credits.server_client.get_balance("app-id", "nobody")
+
+
+@pytest.mark.parametrize("effect", [Reset(), Hang()])
+@pytest.mark.parametrize("live", [pytest.param(True, marks=pytest.mark.fake_credits(live=True)), False])
+def test_fault(fake_credits, effect, live):
+    fake_credits.faults.add(effect)
+    with fake_credits.server_client as client:
+        client._config = client._config.__class__(
+            client._config.base_url, client._config.credential, 0.01, client._config.contract
+        )
+        client.get_balance("app-id", "nobody")
+
+
+def test_gate(fake_credits):
+    fake_credits.hold("getUser").wait_for(limit_s=0)
+
+
+@pytest.mark.parametrize("declare", [
+    lambda fake: fake.faults.add(Status(503), nth=-1),
+    lambda fake: Status(5),
+    lambda fake: fake.journal.assert_called("nope"),
+    lambda fake: fake.journal.assert_called("getUser"),
+    lambda fake: fake.user("ada", balance=-5),
+    lambda fake: fake.balance("nobody"),
+    lambda fake: fake.load_world("nope"),
+    lambda fake: fake.token(bad="nope"),
+    lambda fake: fake.clock.advance(seconds=-1),
+    lambda fake: fake.intercept("nope"),
+    lambda fake: FakeCredits(balance=-1),
+])
+def test_declaration(fake_credits, declare):
+    declare(fake_credits)
+
+
+def test_factory(fake_credits_factory):
+    fake_credits_factory(balance=-1)
+
+
+@pytest.mark.fake_credits(intercept="https://credits.internal", faults=[Reset()])
+def test_intercepted(fake_credits):
+    requests.get("https://credits.internal/v1/applications/app-id/users", headers={"X-API-Key": fake_credits.api_key})
+"""
+
+BUG_TEST = """
+def test_bug(fake_credits, monkeypatch):
+    monkeypatch.setattr(fake_credits.sandbox, "set_balance", None.__init__)
+    fake_credits.user("ada").balance
+"""
+
+
+def test_tracebacks_show_no_internal_frames(suite: Suite) -> None:
+    """A traceback ends at the test's own line or in another library, also in the chain of causes."""
+    result = suite(HIDDEN_FRAMES_TESTS, "--tb=short", "-p", "no:randomly", "--fake-credits-log=none")
+    result.assert_outcomes(failed=19)
+    package = str(Path(fake_credits.__file__).parent)
+    assert [line for line in result.outlines if line.startswith((package, "<string>", "contextlib"))] == []
+
+
+def test_traceback_of_a_bug_shows_internal_frames(suite: Suite) -> None:
+    result = suite(BUG_TEST, "--tb=short", "--fake-credits-log=none")
+    result.assert_outcomes(failed=1)
+    result.stdout.fnmatch_lines(["*fake_credits/fake.py:*: in user"])
+
+
+def test_colours_survive_xdist(suite: Suite) -> None:
+    """The terminal is that of the controlling process."""
+    result = suite(FAILING_TEST, "-n", "1", "--color=yes", plugins=("xdist",), alone=True)
+    result.stdout.fnmatch_lines(["*[[]31m3  createTransaction -90 consume  ada   402 *[[]0m"])

@@ -1,0 +1,57 @@
+"""Tests whose markers have no effect.
+
+This module imports only pytest and the standard library. PYTEST_DONT_REWRITE
+"""
+
+import inspect
+from collections.abc import Mapping, Sequence
+
+import pytest
+
+__all__ = ["fail_on_overridden_fixture", "fail_on_unused_options", "failure", "is_marked_itself"]
+
+
+def failure(message: str) -> BaseException:
+    """Return the exception of a test that fails without a traceback."""
+    return pytest.fail.Exception(message, pytrace=False)
+
+
+def is_marked_itself(item: pytest.Item, option: str) -> bool:
+    """Return whether a marker of the function or of its parameter has an option, not one of a class or a module."""
+    return any(option in mark.kwargs for mark in item.own_markers if mark.name == "fake_credits")
+
+
+def fail_on_unused_options(item: pytest.Item, *, is_over: bool) -> None:
+    """Fail a test whose function or parameter has a marker, but which has no sandbox to apply it to.
+
+    Markers of a class or a module may be meant for other tests. ``allow`` also applies to the factory's sandboxes. A
+    test that uses pytest's ``request`` may request the fixture while it runs.
+    """
+    fixtures: Sequence[str] = getattr(item, "fixturenames", ())
+    if "fake_credits" in fixtures:
+        return
+    options = {name: None for mark in item.own_markers if mark.name == "fake_credits" for name in mark.kwargs}
+    if "fake_credits_factory" in fixtures:
+        options.pop("allow", None)
+    function = getattr(item, "obj", None)
+    if options and (is_over or not callable(function) or "request" not in inspect.signature(function).parameters):
+        raise failure(
+            f"the marker's {', '.join(f'{name}=' for name in options)} has no effect, as this test does not use the "
+            'fixture fake_credits. Add @pytest.mark.usefixtures("fake_credits") or the parameter fake_credits, or turn '
+            "on the ini fake_credits_autouse; pass the options of other sandboxes to fake_credits_factory(...)"
+        )
+
+
+def fail_on_overridden_fixture(item: pytest.Item, options: Mapping[str, object]) -> None:
+    """Fail a test with a marker whose fixture ``fake_credits`` is another one, which does not know the marker."""
+    fixtures: Sequence[str] = getattr(item, "fixturenames", ())
+    if "fake_credits" not in fixtures:
+        return
+    # ``allow`` also applies to the factory's sandboxes.
+    unused = [name for name in options if name != "allow" or "fake_credits_factory" not in fixtures]
+    if unused:
+        raise failure(
+            f"the marker's {', '.join(f'{name}=' for name in unused)} has no effect, as the fixture fake_credits is "
+            "overridden. Request the original in the override, def fake_credits(fake_credits): ..., or give the "
+            "override another name; pass the options of other sandboxes to fake_credits_factory(...)"
+        )
