@@ -5,7 +5,16 @@ import re
 from collections.abc import Collection, Iterable, Sequence
 from urllib.parse import unquote_plus
 
-__all__ = ["align_columns", "escape_control", "mask_query", "redact", "short_repr", "truncate", "truncate_with_hash"]
+__all__ = [
+    "align_columns",
+    "escape_control",
+    "mask_query",
+    "mask_url",
+    "redact",
+    "short_repr",
+    "truncate",
+    "truncate_with_hash",
+]
 
 _SECRET_PARAMETER = re.compile(r"auth|bearer|credential|jwt|key|passw|secret|signature|token", re.IGNORECASE)
 _JWT_PATTERN = re.compile(r"eyJ[\w.-]+")
@@ -31,6 +40,12 @@ def mask_query(target: bytes, shown: Collection[str] = ()) -> bytes:
     return path + question_mark + b"&".join(masked)
 
 
+def mask_url(url: str) -> str:
+    """Return a URL for display, with its user information, query and fragment replaced, as they may be secrets."""
+    masked = re.sub(r"(?s)([?#]).+", r"\1***", url, count=1)
+    return re.sub(r"(?s)^(\w+://)?.*@", r"\1***@", masked)
+
+
 def _is_secret(raw_name: bytes, shown: Collection[str]) -> bool:
     name = unquote_plus(raw_name.decode("latin-1"))
     return name not in shown and _SECRET_PARAMETER.search(name) is not None
@@ -44,7 +59,7 @@ def escape_control(text: str) -> str:
 
 
 def truncate(text: str, max_chars: int = _MAX_CELL_CHARS) -> str:
-    """Return a text shortened to ``max_chars`` characters, by default those of a table's cell."""
+    """Return a text shortened to ``max_chars`` characters, by default those of a table cell."""
     return text if len(text) <= max_chars else text[: max_chars - 1] + "…"
 
 
@@ -59,7 +74,7 @@ def truncate_with_hash(text: str, max_chars: int = 256) -> str:
 def short_repr(value: object, max_chars: int = 80) -> str:
     """Return a value's repr for an error message, shortened to ``max_chars`` characters."""
     if isinstance(value, int) and value.bit_length() > _MAX_SHOWN_BITS:
-        return f"an integer of {value.bit_length()} bits"  # Python refuses to write thousands of digits
+        return f"an integer of {value.bit_length()} bits"  # Python refuses to convert thousands of digits
     return truncate(repr(value), max_chars)
 
 

@@ -1,4 +1,4 @@
-"""The command `wait`: polling a server that is starting."""
+"""The command `wait`: polling a server until it is ready."""
 
 import ssl
 import threading
@@ -10,6 +10,7 @@ from urllib.request import HTTPSHandler, ProxyHandler, build_opener
 import click
 
 from fake_credits.clock import monotonic_s
+from fake_credits.text import mask_url
 
 __all__ = ["wait_until_ready"]
 
@@ -30,12 +31,12 @@ def wait_until_ready(url: str, timeout_s: float, ca_file: Path | None = None) ->
             return
         remaining_s = deadline_s - monotonic_s()
         if not remaining_s > 0:
-            raise click.ClickException(f"{url} was not ready within {timeout_s:g} s: {problem}")
+            raise click.ClickException(f"{mask_url(url)} was not ready within {timeout_s:g} s: {problem}")
         pause.wait(min(_READINESS_POLL_INTERVAL_S, remaining_s))
 
 
 def _readiness_problem(url: str, timeout_s: float, ca_file: Path | None) -> str:
-    """Return why a URL's status is not 2xx within ``timeout_s`` seconds, at most 5; empty if it is."""
+    """Return why a URL's status is not 2xx within ``timeout_s`` seconds, at most 5, or an empty string if it is."""
     try:
         handlers = [ProxyHandler({}), *_https_handlers(ca_file)]
         # `health_url` has checked that the scheme is http or https.
@@ -52,7 +53,7 @@ def _readiness_problem(url: str, timeout_s: float, ca_file: Path | None) -> str:
 
 def _https_handlers(ca_file: Path | None) -> list[HTTPSHandler]:
     if ca_file is None:
-        return []  # urllib has its own
+        return []  # urllib adds a handler of its own
     context = ssl.create_default_context()
     try:
         context.load_verify_locations(ca_file)

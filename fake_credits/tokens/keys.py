@@ -242,7 +242,7 @@ def read_key_file(path: Path) -> KeySet:
     with path.open("rb") as file:
         content = file.read(_MAX_KEY_FILE_BYTES + 1)
     if len(content) > _MAX_KEY_FILE_BYTES:
-        raise ValueError(f"is larger than {_MAX_KEY_FILE_BYTES} bytes")
+        raise ValueError(f"larger than {_MAX_KEY_FILE_BYTES} bytes")
     if b"PRIVATE KEY" in content:
         raise ValueError("has a private key: use a file with public keys only")
     return KeySet([_key_from_pem(content)], any_kid=True) if b"-----BEGIN" in content else key_set_from_jwks(content)
@@ -268,7 +268,7 @@ def key_set_from_jwks(content: bytes) -> KeySet:
     try:
         jwks = msgspec.convert(parse_json(content, max_depth=32), _JwkSet)["keys"]
     except (JsonError, msgspec.ValidationError):
-        raise ValueError('is neither PEM nor a JWK Set: {"keys": [...]}') from None
+        raise ValueError('neither PEM nor a JWK Set: {"keys": [...]}') from None
     keys = [_key_from_jwk(number, jwk) for number, jwk in enumerate(jwks) if _can_verify(number, jwk)]
     key_set = KeySet(keys)
     if not keys or len(key_set.published_keys()) < len(keys):

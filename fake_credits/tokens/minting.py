@@ -4,14 +4,23 @@ import base64
 import json
 from collections.abc import Mapping
 from dataclasses import dataclass
-from functools import cached_property
+from functools import cached_property, lru_cache
 from pathlib import Path
 from typing import Final
 
 from fake_credits.tokens.keys import KeySet, SigningKey, SigningKeys, read_key_file
-from fake_credits.tokens.providers import PLAIN_PROVIDER, AuthProvider
+from fake_credits.tokens.providers import AUTH_PROVIDERS, PLAIN_PROVIDER, AuthProvider
 
-__all__ = ["SANDBOX_CLAIM", "Issuer", "Minter", "encode_json", "encode_jws", "encode_segment", "trusted_issuer"]
+__all__ = [
+    "SANDBOX_CLAIM",
+    "Issuer",
+    "Minter",
+    "encode_json",
+    "encode_jws",
+    "encode_segment",
+    "find_minter",
+    "trusted_issuer",
+]
 
 SANDBOX_CLAIM: Final = "fake_credits_sandbox"
 """The private claim that names a token's sandbox; the caller passes it in ``claims``."""
@@ -94,6 +103,12 @@ class Minter:
         """
         default_claims = self.claims(user_id, now_ms=now_ms, expires_in_s=expires_in_s)
         return encode_jws(self.signing_key, encode_json({**default_claims, **(claims or {})}))
+
+
+@lru_cache(maxsize=16)
+def find_minter(keys: SigningKeys, provider_name: str, issuer_url: str = "") -> Minter:
+    """Return the minter of a provider's tokens; cached, because a test suite creates a sandbox for every test."""
+    return Minter(keys, AUTH_PROVIDERS[provider_name], issuer_url)
 
 
 def encode_jws(key: SigningKey, payload: bytes, *, kid: str | None = None) -> str:
