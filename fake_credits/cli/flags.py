@@ -336,6 +336,7 @@ def options_from(flags_type: type[Any]) -> Callable[[Callable[..., None]], Calla
 def _click_option(spec: Any) -> Callable[[Callable[..., None]], Callable[..., None]]:
     param_type, is_multiple = spec.metadata["type"], isinstance(spec.default, tuple)
     name = (spec.name.removesuffix("s") if is_multiple else spec.name).replace("_", "-")
+    variable: str = _ENV_NAMES.get(name) or name.replace("-", "_").upper()
     # Any other default means "not given", and is not a value of the flag.
     has_default = spec.default != "" and isinstance(spec.default, str | int | float)
     return click.option(
@@ -343,7 +344,7 @@ def _click_option(spec: Any) -> Callable[[Callable[..., None]], Callable[..., No
         spec.name,
         cls=FlagOption,
         heading=spec.metadata["heading"],
-        envvar=_ENV_PREFIX + _ENV_NAMES.get(name, name.replace("-", "_").upper()),
+        envvar=f"{_ENV_PREFIX}{variable}",
         show_envvar=True,
         help=spec.metadata["help"],
         type=param_type,
