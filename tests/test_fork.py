@@ -66,7 +66,7 @@ FAKE_USES: dict[str, Callable[[FakeCredits], object]] = {
     "load_world": lambda fake: fake.load_world("tiny"),
     "problems": lambda fake: fake.problems(),
 }
-USABLE_IN_CHILD = {"api_key", "application_id", "user_id", "intercepted", "close", "sandbox"}
+USABLE_IN_CHILD = {"api_key", "application_id", "user_id", "intercepted", "is_served", "close", "sandbox"}
 """What the inherited object still answers in a child: values, and ``close``, which does nothing there."""
 
 

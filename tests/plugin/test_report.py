@@ -405,7 +405,7 @@ def test_tracebacks_show_no_internal_frames(suite: Suite) -> None:
 def test_traceback_of_a_bug_shows_internal_frames(suite: Suite) -> None:
     result = suite(BUG_TEST, "--tb=short", "--fake-credits-log=none")
     result.assert_outcomes(failed=1)
-    result.stdout.fnmatch_lines(["*fake_credits/fake.py:*: in user"])
+    result.stdout.fnmatch_lines(["*fake_credits/sandbox_users.py:*: in user"])
 
 
 def test_colours_survive_xdist(suite: Suite) -> None:
