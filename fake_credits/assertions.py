@@ -246,7 +246,10 @@ class RuleHistory:
         self._codes_by_rule: dict[str, frozenset[str]] = {}
 
     def __repr__(self) -> str:
-        return f"<RuleHistory: {len(self._codes_by_rule)} rules>"
+        return f"<RuleHistory: {len(self)} rules>"
+
+    def __len__(self) -> int:
+        return len(self._codes_by_rule)
 
     def add(self, name: str, rule: Rule) -> None:
         """Add a rule and its codes."""

@@ -21,6 +21,7 @@ from fake_credits.faults.gates import Gate
 from fake_credits.faults.rule import RuleOperation
 from fake_credits.http_message import AsyncTransport, Transport
 from fake_credits.intercept import Interception, intercept
+from fake_credits.invariants import Invariants
 from fake_credits.models import User
 from fake_credits.sandbox import Sandbox
 from fake_credits.sandbox_options import FakeCreditsKwargs, LoadableWorld, MintOptions, SandboxOptions, check_id
@@ -43,7 +44,7 @@ __all__ = ["ClientMode", "FakeCredits"]
 ClientMode = Literal["in-process", "live"]
 
 
-class FakeCredits:
+class FakeCredits(Invariants):
     """A private Credits Management API, with clients that already work.
 
     The words are those of `SandboxOptions`: ``balance=100`` is one grant to the default user, ``users={"ada": 100}``
@@ -66,7 +67,7 @@ class FakeCredits:
         self._owns_shared = shared is None
         self._shared = shared or SharedResources()
         self._mode = mode
-        self.sandbox: Sandbox = self._shared.new_sandbox(self._build_options(options))
+        self.sandbox = self._shared.new_sandbox(self._build_options(options))
         self._driver = InProcessDriver(self._shared.app(self.sandbox.contract), self.sandbox)
         self._lock = threading.RLock()  # threads of one test may be the first to ask, all at once
         self._server: LiveServer | None = None

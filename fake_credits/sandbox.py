@@ -116,7 +116,7 @@ class Sandbox:
         self.journal_headers = JournalHeaders(options.keep_headers, options.contract)
         self.clock = Clock(options.clock if isinstance(options.clock, datetime) else None, self.lock)
         self.journal = JournalAssertions(
-            self.lock, run_due=self.clock.run_due, api_key=self.api_key, kept_headers=self.journal_headers.names
+            self.lock, run_due=self._prepare_read, api_key=self.api_key, kept_headers=self.journal_headers.names
         )
         self.journal.seed = options.seed
         self.bugs: list[BaseException] = []
@@ -126,6 +126,7 @@ class Sandbox:
         self.fork_guard = ForkGuard(f"sandbox {name}")
         self.gates: dict[str, Gate] = {}
         self.close_callbacks: set[Callable[[], object]] = set()
+        self.on_inspection: Callable[[], object] | None = None
         self.faults = FaultEngine(options.seed, self.lock)
         self.faults.get_history_lengths = lambda: self.ledger.history_lengths()
         self._initial_rules = _parse_rules(options)
@@ -279,8 +280,14 @@ class Sandbox:
         """Return a user's account after all that is due by now; raise UserNotFound where there is no such user."""
         self.fork_guard.check()
         with self.lock:
-            self.clock.run_due()
+            self._prepare_read()
             return self.ledger.get_account(application_id or self.options.application_id, user_id)
+
+    def _prepare_read(self) -> None:
+        """Run what is due before Python reads state, and report that it does."""
+        self.clock.run_due()
+        if self.on_inspection is not None:
+            self.on_inspection()
 
     def authenticate(self, credential: Credential, *, skew_s: int = 0) -> VerifiedToken | None:
         """Return the verified token, or None for the right API key; raise the refusal otherwise.

@@ -49,25 +49,28 @@ def _match_rules(exchange: Exchange) -> list[Firing]:
 def _incoming_call(exchange: Exchange) -> IncomingCall:
     operation, application_id, user_id, _, _ = exchange.route_match
     sandbox, credential = exchange.sandbox, exchange.credential
+    delta, reason = _requested_transaction(exchange) if sandbox.faults.needs_body else (None, "")
     return IncomingCall(
         exchange.ordinal - sandbox.faults.ordinal_offset,
         operation,
         application_id,
         user_id,
         "" if isinstance(credential, ApiError) else credential.kind,
-        _transaction_reason(exchange) if sandbox.faults.needs_reason else "",
+        reason,
         exchange.headers_by_name,
         sandbox.clock.now_ms(),
+        delta,
     )
 
 
-def _transaction_reason(exchange: Exchange) -> str:
+def _requested_transaction(exchange: Exchange) -> tuple[int | None, str]:
     if exchange.route_match.operation is not Operation.CREATE_TRANSACTION:
-        return ""
+        return None, ""
     try:
-        return exchange.runtime.codec.decode_transaction(exchange.body).reason.value
+        delta, reason = exchange.runtime.codec.decode_transaction(exchange.body)
     except ApiError:
-        return ""
+        return None, ""
+    return delta, reason.value
 
 
 class ExchangeFaultContext:

@@ -94,7 +94,7 @@ class IncomingCall(NamedTuple):
     """What a rule is matched with: one call before its decision.
 
     ``ordinal`` counts the sandbox's exchanges from 1; ``fields`` are the headers as bytes, with lower-case names;
-    ``reason`` is empty if the call has none that can be read.
+    ``reason`` is empty, and ``delta`` None, if the call has none that can be read.
     """
 
     ordinal: int
@@ -105,6 +105,7 @@ class IncomingCall(NamedTuple):
     reason: str
     fields: Mapping[bytes, bytes]
     now_ms: int
+    delta: int | None = None
 
     @property
     def headers(self) -> RequestHeaders:

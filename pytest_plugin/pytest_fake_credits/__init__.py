@@ -44,6 +44,7 @@ if TYPE_CHECKING:
     from fake_credits.fake import FakeCredits
     from fake_credits.transports.live import LiveServer
     from pytest_fake_credits.early_env import EarlyEnvironment
+    from pytest_fake_credits.explore import ExplorePlugin
     from pytest_fake_credits.factory import Factory
 
 __all__ = [
@@ -64,6 +65,7 @@ _EARLY_ENVIRONMENT_KEY = pytest.StashKey["EarlyEnvironment"]()
 _TEST_KEY = pytest.StashKey[pytest.Item]()
 _MARKS_KEY = pytest.StashKey[tuple[list[pytest.Mark], dict[str, object]]]()
 _OPTIONS_KEY = pytest.StashKey[dict[str, object]]()
+_EXPLORE_PLUGIN_KEY = pytest.StashKey["ExplorePlugin"]()
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:
@@ -97,6 +99,21 @@ def pytest_configure(config: pytest.Config) -> None:
         settings["api_key"] = PluginSetting(environment.api_key, "ini fake_credits_early_env")
     if settings["autouse"].value:
         config.pluginmanager.register(_AutousePlugin(), "pytest_fake_credits.autouse")
+    if settings["explore"].value or settings["schedule"].value or settings["explore_report"].value:
+        _register_explore_plugin(config)
+
+
+def _register_explore_plugin(config: pytest.Config) -> None:
+    """Take over the tests to explore; nothing of this is loaded if there are none."""
+    if _explore_plugin(config) is None:
+        from pytest_fake_credits.explore import ExplorePlugin
+
+        plugin = config.stash[_EXPLORE_PLUGIN_KEY] = ExplorePlugin(config, _marker_options)
+        config.pluginmanager.register(plugin, "pytest_fake_credits.explore")
+
+
+def _explore_plugin(config: pytest.Config) -> "ExplorePlugin | None":
+    return config.stash.get(_EXPLORE_PLUGIN_KEY, None)
 
 
 def _marker_line(config: pytest.Config) -> str:
@@ -137,13 +154,15 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
 
     A worker of pytest-xdist can't refuse a collection without an internal error: there the test's setup fails.
     """
-    if hasattr(config, "workerinput"):
-        return
     for item in items:
         try:
-            _marker_options(item)
+            options = _marker_options(item)
         except ValueError as error:
+            if hasattr(config, "workerinput"):
+                continue
             raise pytest.UsageError(f"{item.nodeid}: {error}") from None
+        if options.get("explore", False) is not False:
+            _register_explore_plugin(config)
 
 
 def _marker_options(item: pytest.Item) -> dict[str, object]:
@@ -222,7 +241,9 @@ def pytest_runtest_makereport(item: pytest.Item) -> Generator[None, pytest.TestR
     report = yield
     factory = item.config.stash.get(_FACTORY_KEY, None)
     log = item.config.stash[SETTINGS_KEY]["log"].value
-    is_wanted = log != "none" and (report.failed or (log == "all" and report.when == "call"))
+    explore_plugin = _explore_plugin(item.config)
+    is_inner = explore_plugin is not None and explore_plugin.is_running
+    is_wanted = not is_inner and log != "none" and (report.failed or (log == "all" and report.when == "call"))
     if factory is not None and is_wanted:
         from pytest_fake_credits.report import render_section
 
@@ -296,6 +317,8 @@ def fake_credits(
     except (TypeError, ValueError) as error:
         raise _failure(f"the sandbox can't start: {error}") from None
     node.stash[_OPTIONS_KEY] = options
+    if (explore_plugin := _explore_plugin(request.config)) is not None:
+        explore_plugin.attach(fake)
     yield fake
     for problem in fake.close():
         node.warn(pytest.PytestWarning(f"{node.nodeid}: fake-credits: {problem}"))

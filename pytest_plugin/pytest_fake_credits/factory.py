@@ -3,9 +3,10 @@
 Imports the fake, so only fixtures import this. PYTEST_DONT_REWRITE
 """
 
+import sys
 import traceback
-from collections.abc import Callable, Mapping, Sequence
-from typing import TYPE_CHECKING, Any, Unpack
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from typing import TYPE_CHECKING, Any, Unpack, cast
 
 from fake_credits.clock import wall_clock_ms
 from fake_credits.contract import DEFAULT_CONTRACT
@@ -20,6 +21,7 @@ from pytest_fake_credits.early_env import EarlyEnvironment
 from pytest_fake_credits.marker import MARKER_OPTIONS
 
 if TYPE_CHECKING:
+    from fake_credits.explore.loop import ExploredCredits
     from fake_credits.transports.live import LiveServer
 
 __all__ = ["Factory", "TrackedSandbox"]
@@ -120,14 +122,34 @@ class Factory:
         self._tracked[-1].outlives_test = True
         return fake
 
-    def make(self, options: Mapping[str, object]) -> FakeCredits:
+    def explore(
+        self, explore: object = True, *, live: bool | None = None, **options: Unpack[FakeCreditsKwargs]
+    ) -> "Iterator[ExploredCredits]":
+        """Explore the block of a ``for`` loop: yield a fresh sandbox for each run, as ``with credits:`` ends one.
+
+        ``explore`` is as in the marker. Raises ValueError for an invalid one, and AssertionError at the end of the loop
+        for what is red.
+        """
+        from fake_credits.explore.loop import ExploredCredits, explore_loop
+        from fake_credits.explore.options import ExploreOptions, parse_explore
+
+        explore_options = parse_explore(explore, ExploreOptions()) or ExploreOptions()
+        overrides: dict[str, object] = {**options} if live is None else {**options, "live": live}
+        sandbox_options = {**self.options, "api_key": "", **overrides}
+        code = sys._getframe(1).f_code  # pyright: ignore[reportPrivateUsage]
+        return explore_loop(
+            lambda: cast("ExploredCredits", self.make(sandbox_options, ExploredCredits)), explore_options, code
+        )
+
+    def make(self, options: Mapping[str, object], kind: type[FakeCredits] = FakeCredits) -> FakeCredits:
         """Return a `FakeCredits` of exactly these words of the marker; raise ValueError for what can't be."""
         sandbox_options: dict[str, Any] = {**options}
         live, urls = sandbox_options.pop("live", False), sandbox_options.pop("intercept", ())
         sandbox_options.pop("allow", None)
+        sandbox_options.pop("explore", None)
         if self._is_serving:
             self._start_server()  # before the sandbox's own, which may be another contract's: this is the constant one
-        fake = FakeCredits(mode="live" if live else "in-process", shared=self._shared, **sandbox_options)
+        fake = kind(mode="live" if live else "in-process", shared=self._shared, **sandbox_options)
         try:
             if urls:
                 fake.intercept(*urls)
@@ -189,6 +211,7 @@ class Factory:
         """
         found: list[tuple[str, str, BaseException | None]] = []
         for tracked in self._tracked:
+            tracked.fake.check_eventually()
             for bug in tracked.bugs():
                 trace = "".join(traceback.format_exception(bug)).rstrip()
                 found.append(("internal_errors", f"a bug of fake-credits answered 500: {bug!r}\n{trace}", bug))

@@ -29,6 +29,7 @@ def _parse_live(value: object) -> bool:
 
 
 _PLUGIN_RULES = {
+    "explore": OptionRule("True, False, a kind, a fault, a list of faults or a mapping", lambda value: value),
     "allow": OptionRule(f"one or a list of {', '.join(ALLOWABLE_PROBLEMS)}", _parse_allow),
     "intercept": OptionRule("a base URL such as https://credits.internal, or a list of them", parse_texts),
     "live": OptionRule("True or False", _parse_live),
@@ -55,7 +56,19 @@ def parse_marks(marks: Iterable[pytest.Mark]) -> dict[str, object]:
             text = f"the marker fake_credits takes words only, such as balance=100, not {mark.args[0]!r}"
             raise OptionError(text, "")
         options |= parse_options(mark.kwargs, MARKER_OPTIONS, "the marker fake_credits")
+    if "explore" in options:
+        options["explore"] = _check_explore(options["explore"])
     return options
+
+
+def _check_explore(value: object) -> object:
+    from fake_credits.explore.options import ExploreOptions, parse_explore  # few tests ask for it
+
+    try:
+        parse_explore(value, ExploreOptions())
+    except ValueError as error:
+        raise OptionError(f"the marker fake_credits has explore={value!r:.200}: {error}", "explore") from None
+    return value
 
 
 def parse_settings(settings: object) -> dict[str, object]:
@@ -63,4 +76,6 @@ def parse_settings(settings: object) -> dict[str, object]:
     where = "the fixture fake_credits_settings"
     if not isinstance(settings, Mapping):
         raise OptionError(f"{where} must be a mapping of words to values, not {type(settings).__name__}", "")
+    if "explore" in settings:
+        raise OptionError(f"{where} has explore: only a marker or a flag can ask for it", "explore")
     return parse_options(settings, MARKER_OPTIONS, where)  # pyright: ignore[reportUnknownArgumentType]

@@ -1,0 +1,80 @@
+"""How a run ended: from the exception that ended it, and the lines of the test that ran."""
+
+import sys
+from collections.abc import Callable, Generator, Sequence
+from contextlib import contextmanager
+from types import CodeType, FrameType
+from typing import Any, cast
+
+from fake_credits.explore.ownership import TestCode
+from fake_credits.explore.runs import Outcome
+
+__all__ = ["outcome_of", "traced_lines"]
+
+
+def outcome_of(
+    error: BaseException | None, test_code: TestCode, assertions: tuple[type[BaseException], ...] = (AssertionError,)
+) -> Outcome:
+    """Return the outcome of a run that an exception ended; None is a run that passed.
+
+    ``assertions`` are the exceptions that a failed assertion raises.
+    """
+    if error is None:
+        return Outcome()
+    error = _single_error(error)
+    in_test = isinstance(error, assertions) and _raised_by_test(error, test_code)
+    return Outcome("failed", str(error), type(error).__name__, failed_in_test=in_test)
+
+
+def _single_error(error: BaseException) -> BaseException:
+    while isinstance(error, BaseExceptionGroup):
+        group = cast("BaseExceptionGroup[BaseException]", error)
+        if len(group.exceptions) != 1:
+            break
+        error = group.exceptions[0]
+    return error
+
+
+def _raised_by_test(error: BaseException, test_code: TestCode) -> bool:
+    """Return whether the innermost frame outside the HTTP stack, where an exception was raised, is the test's."""
+    owner, traceback = "stack", error.__traceback__
+    while traceback is not None:
+        frame_owner = test_code.owner_of(traceback.tb_frame)
+        owner = owner if frame_owner == "stack" else frame_owner
+        traceback = traceback.tb_next
+    return owner == "test"
+
+
+@contextmanager
+def traced_lines(
+    codes: Sequence[CodeType], *, is_wanted: bool, running: FrameType | None = None
+) -> Generator[Callable[[], frozenset[tuple[str, int]] | None]]:
+    """Collect the lines of functions that run in the block; yield a function that returns them, None if unwanted.
+
+    ``running`` is a frame of them that has begun already.
+    """
+    if not is_wanted:
+        yield lambda: None
+        return
+    lines: set[tuple[str, int]] = set()
+    names = {code.co_filename: code.co_qualname for code in codes}
+
+    def trace(frame: FrameType, event: str, _argument: object) -> Any:
+        code = frame.f_code
+        name = names.get(code.co_filename)
+        if name is None or not code.co_qualname.startswith(name):
+            return None
+        if event == "line":
+            lines.add((code.co_qualname, frame.f_lineno))
+        return trace
+
+    previous = sys.gettrace()
+    sys.settrace(trace)
+    if running is not None:
+        running.f_trace = trace
+    try:
+        yield lambda: frozenset(lines)
+    finally:
+        sys.settrace(previous)
+        if running is not None:
+            running.f_trace = None

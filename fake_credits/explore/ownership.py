@@ -1,0 +1,132 @@
+"""Whose call it is: the test's own, or the application's.
+
+A call belongs to the test if the innermost frame outside the HTTP stack is the test function, with its lambdas and
+comprehensions, a fixture, a ``setUp`` method or a conftest. Every other call belongs to the application, including
+those of its threads and those that arrive over a socket.
+"""
+
+import re
+import sys
+import sysconfig
+from collections import defaultdict
+from collections.abc import Iterable, Sequence
+from fnmatch import fnmatchcase
+from pathlib import Path
+from types import CodeType, FrameType
+from typing import Literal
+
+from fake_credits.invariants import is_aside
+from fake_credits.transports.in_process import InProcessDriver
+
+__all__ = ["CALLER_HEADER", "FrameOwner", "TestCode", "is_in_process"]
+
+FrameOwner = Literal["stack", "test", "application"]
+"""Whose a frame is: the HTTP stack's (skipped), the test's or the application's."""
+
+CALLER_HEADER = b"x-fake-credits-caller"
+"""The header in which the façade's clients say, over a socket, that a call is the test's own."""
+
+_STACK = frozenset(
+    {
+        "_pytest",
+        "aiohttp",
+        "anyio",
+        "asyncio",
+        "fake_credits",
+        "h11",
+        "h2",
+        "httpcore",
+        "httpcore2",
+        "httpx",
+        "httpx2",
+        "pluggy",
+        "pytest",
+        "pytest_asyncio",
+        "pytest_fake_credits",
+        "requests",
+        "sniffio",
+        "trio",
+        "urllib3",
+        "uvicorn",
+        "uvloop",
+    }
+)
+_STANDARD_LIBRARY = tuple({str(Path(sysconfig.get_path(name))) + "/" for name in ("stdlib", "platstdlib")})
+_INSTALLED = ("/site-packages/", "/dist-packages/")
+_SETUP = re.compile(r"(async)?(setUp|tearDown|asyncSetUp|asyncTearDown|setup_|teardown_)\w*")
+_INNER = re.compile(r"(\.<locals>\.<(lambda|genexpr|listcomp|dictcomp|setcomp)>)*")
+
+
+class TestCode:
+    """The code that belongs to tests: ``functions`` are tests and fixtures, ``modules`` patterns of names.
+
+    The owner of each code object is determined once.
+    """
+
+    __test__ = False
+
+    def __init__(self, functions: Iterable[CodeType] = (), modules: Sequence[str] = ()) -> None:
+        self._names_by_file: defaultdict[str, set[str]] = defaultdict(set)
+        self._modules = modules
+        self._owners: dict[CodeType, FrameOwner] = {}
+        self.add(functions)
+
+    def __repr__(self) -> str:
+        return f"<TestCode: {sum(map(len, self._names_by_file.values()))} functions>"
+
+    def add(self, functions: Iterable[CodeType]) -> None:
+        """Add functions whose calls are the test's own."""
+        for code in functions:
+            names = self._names_by_file[code.co_filename]
+            if code.co_qualname not in names:
+                names.add(code.co_qualname)
+                self._owners.clear()
+
+    def owner_of(self, frame: FrameType) -> FrameOwner:
+        """Return whose a frame is."""
+        code = frame.f_code
+        owner = self._owners.get(code)
+        if owner is None:
+            owner = self._owners[code] = self._classify(code, str(frame.f_globals.get("__name__", "")))
+        return owner
+
+    def innermost_owner(self, frame: FrameType | None) -> FrameOwner:
+        """Return whose the innermost frame outside the HTTP stack is; ``stack`` if there is none."""
+        while frame is not None:
+            owner = self.owner_of(frame)
+            if owner != "stack":
+                return owner
+            frame = frame.f_back
+        return "stack"
+
+    def calls_now(self) -> FrameOwner:
+        """Return who makes the current call, ``stack`` if only the HTTP stack is visible, as in a server's thread."""
+        return "test" if is_aside() else self.innermost_owner(sys._getframe(1))  # pyright: ignore[reportPrivateUsage]
+
+    def _classify(self, code: CodeType, module: str) -> FrameOwner:
+        filename = code.co_filename
+        if any(fnmatchcase(module, pattern) for pattern in self._modules):
+            return "test"
+        if module.partition(".")[0] in _STACK or filename.startswith("<frozen "):
+            return "stack"
+        if filename.startswith(_STANDARD_LIBRARY) and not any(folder in filename for folder in _INSTALLED):
+            return "stack"
+        if Path(filename).name == "conftest.py" or _SETUP.fullmatch(code.co_name):
+            return "test"
+        return "test" if self._is_listed(filename, code.co_qualname) else "application"
+
+    def _is_listed(self, filename: str, qualified_name: str) -> bool:
+        return any(
+            qualified_name.startswith(name) and _INNER.fullmatch(qualified_name, len(name))
+            for name in self._names_by_file.get(filename, ())
+        )
+
+
+def is_in_process() -> bool:
+    """Return whether the current call reaches its sandbox without a socket."""
+    frame: FrameType | None = sys._getframe(1)  # pyright: ignore[reportPrivateUsage]
+    while frame is not None:
+        if frame.f_globals.get("__name__") == InProcessDriver.__module__:
+            return True
+        frame = frame.f_back
+    return False

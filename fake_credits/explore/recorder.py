@@ -1,0 +1,174 @@
+"""Recording one run: observing a sandbox's calls, and injecting the faults of a schedule."""
+
+import math
+from collections.abc import Sequence
+
+from fake_credits.explore.ownership import CALLER_HEADER, TestCode, is_in_process
+from fake_credits.explore.runs import KeyAssigner, ObservedCall, Run
+from fake_credits.explore.schedules import FAULTS, CallFault, CallKey, Injection, Schedule
+from fake_credits.fake import FakeCredits
+from fake_credits.faults.active_rule import ActiveRule, Firing
+from fake_credits.faults.rule import IncomingCall
+from fake_credits.journal import JournalEntry
+from fake_credits.ledger import LedgerInconsistency
+
+__all__ = ["MIN_STORM_CALLS", "CallStorm", "Recorder"]
+
+MIN_STORM_CALLS = 20
+"""A run of an application may make at least so many calls, however few the fault-free run makes."""
+
+
+class CallStorm(BaseException):
+    """Raised in an application that makes far more calls than without a fault, to end the run.
+
+    It is not an Exception, so that a retry loop does not catch it.
+    """
+
+
+class Recorder:
+    """The recording of one run with the faults of a schedule.
+
+    ``attach`` it to the run's sandbox before the first call, and call `finish` before the sandbox is closed. Calls over
+    ``max_calls`` of the application are a storm.
+    """
+
+    def __init__(
+        self,
+        schedule: Schedule,
+        test_code: TestCode,
+        *,
+        stable_ids: frozenset[str] | None = None,
+        max_calls: float = math.inf,
+        label: str = "",
+    ) -> None:
+        self.run = Run(schedule)
+        self.label = label
+        self.is_final = False
+        self.traces_lines = False
+        self.test_code = test_code
+        self._stable_ids = stable_ids
+        self._max_calls = max_calls
+        self._pending: list[Injection] = list(schedule)
+        self._lasting: CallFault | None = None
+        self._application_count = 0
+        self._calls_by_ordinal: dict[int, ObservedCall] = {}
+        self._fake: FakeCredits | None = None
+        self._keys = KeyAssigner("", None)
+        self._rules: dict[str, ActiveRule] = {}
+
+    def __repr__(self) -> str:
+        return f"<Recorder of {self.label or 'a fault-free run'}: {len(self.run.calls)} calls>"
+
+    @property
+    def fake(self) -> FakeCredits | None:
+        """Return the façade of the run's sandbox, once there is one."""
+        return self._fake
+
+    def attach(self, fake: FakeCredits) -> None:
+        """Observe the run's sandbox."""
+        self.run.has_sandbox = True
+        self._fake, sandbox = fake, fake.sandbox
+        self._keys = KeyAssigner(fake.application_id, self._stable_ids)
+        self._initial_ledger = sandbox.ledger
+        self.run.has_own_rules = bool(sandbox.faults.rules)
+        sandbox.faults.set_call_hook(self._on_call)
+        sandbox.journal.watch(self._on_entry)
+        sandbox.on_inspection = self._on_inspection
+        fake.explored = self.label
+
+    def finish(self) -> None:
+        """Record the state of the sandbox at the end of the test's call."""
+        run, fake = self.run, self._fake
+        run.not_met = len(self._pending)
+        if fake is None:
+            return
+        sandbox = fake.sandbox
+        sandbox.on_inspection = None
+        with sandbox.lock:
+            run.was_reset = sandbox.ledger is not self._initial_ledger
+            run.has_own_rules = run.has_own_rules or bool(sandbox.journal.rule_history or sandbox.gates)
+            run.problems = [*run.problems, *sandbox.problems, *map(repr, sandbox.bugs)]
+            accounts = {(call.application, call.user) for call in run.calls if call.user}
+            found = ((key, sandbox.ledger.find_account(*key)) for key in sorted(accounts))
+            run.balances = {key: account.balance for key, account in found if account is not None}
+            try:
+                sandbox.verify_ledger()
+            except LedgerInconsistency as error:
+                run.ledger_error = str(error)
+
+    # ------------------------------------------------------------ in the sandbox, under its lock
+
+    def _on_call(self, incoming: IncomingCall, own_firings: Sequence[Firing]) -> Sequence[Firing]:
+        owner = self.test_code.calls_now()
+        if owner == "stack" and incoming.fields.get(CALLER_HEADER) == b"test":
+            owner = "test"
+        self.run.uses_socket = self.run.uses_socket or not is_in_process()
+        call = self._observe(incoming, is_application=owner != "test")
+        call.has_own_rule = bool(own_firings)
+        if not call.number:
+            return ()
+        if call.number > self._max_calls:
+            self.run.is_storm = True
+            if owner == "application":
+                raise CallStorm(f"more than {self._max_calls:g} calls: the application never stops")
+            return [self._fire(FAULTS["refused"], call)]  # over a socket, or in a task of its own: it can't be ended
+        fault = self._fault_for(call)
+        if fault is None or own_firings:
+            return ()
+        call.fault, retry_after_s = fault.name, getattr(fault.rule.effect, "retry_after_s", None)
+        call.retry_after_ms = (retry_after_s or 0) * 1000
+        return [self._fire(fault, call)]
+
+    def _observe(self, incoming: IncomingCall, *, is_application: bool) -> ObservedCall:
+        self._application_count += is_application
+        call = ObservedCall(
+            incoming.ordinal,
+            self._application_count if is_application else 0,
+            str(incoming.operation),
+            incoming.application,
+            incoming.user,
+            incoming.delta,
+            incoming.reason,
+            incoming.now_ms,
+            incoming.client,
+        )
+        self._keys.assign(call)
+        self._calls_by_ordinal[call.ordinal] = call
+        self.run.calls.append(call)
+        return call
+
+    def _fault_for(self, call: ObservedCall) -> CallFault | None:
+        if self._lasting is not None:
+            return self._lasting
+        for injection in self._pending:
+            if _is_meant(injection.call, call) and injection.fault.applies_to(call.operation):
+                self._pending.remove(injection)
+                if injection.fault.lasts:
+                    self._lasting = injection.fault
+                return injection.fault
+        return None
+
+    def _fire(self, fault: CallFault, call: ObservedCall) -> Firing:
+        active = self._rules.get(fault.name)
+        if active is None:
+            window_ms = -math.inf, math.inf
+            name = fault.rule.name or fault.rule.word
+            active = self._rules[fault.name] = ActiveRule(fault.rule, name, window_ms, lambda *_: None)
+            if fault.rule.phase == "read" and self._fake is not None:
+                active.history_lengths = self._fake.sandbox.faults.get_history_lengths()
+        active.fired += 1
+        seed = 0 if self._fake is None else self._fake.sandbox.seed
+        call_key = (next(iter(fault.rule.operations)), call.application, call.user)
+        return Firing(active, active.rule.effect or FAULTS["refused"].rule.effect, seed, (call_key, call.ordinal))  # type: ignore[arg-type]
+
+    def _on_entry(self, entry: JournalEntry) -> None:
+        call = self._calls_by_ordinal.get(entry.ordinal)
+        if call is not None:
+            call.entry = entry
+
+    def _on_inspection(self) -> None:
+        self.run.inspected_after = len(self.run.calls)
+
+
+def _is_meant(wanted: CallKey | int, call: ObservedCall) -> bool:
+    return call.number == wanted if isinstance(wanted, int) else wanted.matches(call.key)
