@@ -149,6 +149,7 @@ class Exploration:
             if last.judgement.colour is not Colour.RED:
                 plan.expand(last.run, self.reference)
         self._count_untried("equal calls, of which the first, second and last are tried", plan.pruned_count)
+        self._count_untried("further faults after an equal reaction to the first", plan.repeated_count)
         self._count_untried("silence over a socket, which takes real time", plan.real_time_count)
 
     def _count_untried(self, reason: str, count: int) -> None:

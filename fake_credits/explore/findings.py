@@ -161,10 +161,9 @@ def _money_sentences(exploration: Exploration, run: Run, calls: Sequence[Observe
     later = f", {waited_s:g} s later" if waited_s >= _MIN_SHOWN_WAIT_S else ""
     key = repeated.entry.idempotency_key if repeated.entry else ""
     yield f"The application sent the same write again (call {repeated.number}{later}, {_key_text(key)}), and"
-    account = (first.application, first.user)
     yield (
-        f"{len(writes)} were committed: {first.user} has {run.balances.get(account, 0)} credits "
-        f"instead of {exploration.reference.balances.get(account, 0)}."
+        f"{len(writes)} were committed: {first.user} has {run.balance_of(first)} credits "
+        f"instead of {exploration.reference.balance_of(first)}."
     )
     if key:
         yield "The contract ignores Idempotency-Key; if your API honours it, this may be a false alarm."

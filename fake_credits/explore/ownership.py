@@ -5,6 +5,7 @@ comprehensions, a fixture, a ``setUp`` method or a conftest. Every other call be
 those of its threads and those that arrive over a socket.
 """
 
+import asyncio
 import re
 import sys
 import sysconfig
@@ -53,6 +54,7 @@ _STACK = frozenset(
 )
 _STANDARD_LIBRARY = tuple({str(Path(sysconfig.get_path(name))) + "/" for name in ("stdlib", "platstdlib")})
 _INSTALLED = ("/site-packages/", "/dist-packages/")
+_LOOP_STEPS = ("_run", "unrolled_run")  # of asyncio and trio: the frame that resumes a task
 _SETUP = re.compile(r"(async)?(setUp|tearDown|asyncSetUp|asyncTearDown|setup_|teardown_)\w*")
 _INNER = re.compile(r"(\.<locals>\.<(lambda|genexpr|listcomp|dictcomp|setcomp)>)*")
 
@@ -91,12 +93,17 @@ class TestCode:
         return owner
 
     def innermost_owner(self, frame: FrameType | None) -> FrameOwner:
-        """Return whose the innermost frame outside the HTTP stack is; ``stack`` if there is none."""
+        """Return whose the innermost frame outside the HTTP stack is; ``stack`` if there is none.
+
+        What runs an event loop has not made the calls of its tasks, except those of the task that it waits for.
+        """
         while frame is not None:
             owner = self.owner_of(frame)
             if owner != "stack":
                 return owner
-            frame = frame.f_back
+            if frame.f_code.co_name in _LOOP_STEPS and _is_event_loop(frame):
+                frame = _caller_of_main_task(frame)
+            frame = None if frame is None else frame.f_back
         return "stack"
 
     def calls_now(self) -> FrameOwner:
@@ -120,6 +127,19 @@ class TestCode:
             qualified_name.startswith(name) and _INNER.fullmatch(qualified_name, len(name))
             for name in self._names_by_file.get(filename, ())
         )
+
+
+def _is_event_loop(frame: FrameType) -> bool:
+    return str(frame.f_globals.get("__name__", "")).startswith(("asyncio.", "trio."))
+
+
+def _caller_of_main_task(frame: FrameType | None) -> FrameType | None:
+    """Return the frame that waits for the current task of asyncio; None if it is another task, or trio's."""
+    while frame is not None and frame.f_code.co_name != "run_until_complete":
+        frame = frame.f_back
+    if frame is None or not _is_event_loop(frame):
+        return None
+    return frame if frame.f_locals.get("future") is asyncio.current_task() else None
 
 
 def is_in_process() -> bool:

@@ -23,14 +23,18 @@ _MAX_TRIED_OCCURRENCES = 3
 class Plan:
     """The schedules that are left to run: the shortest first, and of these the most dangerous.
 
-    ``pruned_count`` counts those that were left out because an equal call is tried at other occurrences.
+    ``pruned_count`` counts those that were left out because an equal call is tried at other occurrences,
+    ``repeated_count`` those after a fault to which the application reacts as to one that is continued already, and
+    ``real_time_count`` those that would take real time.
     """
 
     def __init__(self, options: ExploreOptions, reference: Run, *, over_socket: bool = False) -> None:
         self._options = options
         self._queue: list[tuple[tuple[int, ...], int, Schedule]] = []
         self._planned: set[tuple[tuple[CallKey | int, str], ...]] = set()
+        self._reactions: set[tuple[object, ...]] = set()
         self.pruned_count = 0
+        self.repeated_count = 0
         self.real_time_count = 0
         self._over_socket = over_socket
         calls = reference.application_calls
@@ -57,9 +61,11 @@ class Plan:
         for fault in faults:
             if not fault.applies_to(call.operation):
                 continue
+            if (fault.name == "silent" and not is_first) or (fault.name == "silent_after" and not is_first_write):
+                continue
             if self._over_socket and fault.name in ("silent", "silent_after"):
-                self.real_time_count += is_first or is_first_write
-            elif (fault.name != "silent" or is_first) and (fault.name != "silent_after" or is_first_write):
+                self.real_time_count += 1
+            else:
                 yield fault
 
     def _add(self, injections: Sequence[tuple[ObservedCall, CallFault]], position: int) -> None:
@@ -82,10 +88,19 @@ class Plan:
             return
         fault_by_name = {fault.name: fault for _, fault in run.schedule}
         injections = [(call, fault_by_name[call.fault]) for call in faulted]
-        for call in triggered_calls(run, reference):
-            for name in _SECOND_FAULTS:
-                if FAULTS[name].applies_to(call.operation) and not call.has_own_rule:
-                    self._add([*injections, (call, FAULTS[name])], call.number)
+        reaction = run.schedule[0].call, tuple(call.request for call in run.application_calls), run.outcome.error_type
+        candidates = [
+            (call, FAULTS[name])
+            for call in triggered_calls(run, reference)
+            for name in _SECOND_FAULTS
+            if FAULTS[name].applies_to(call.operation) and not call.has_own_rule
+        ]
+        if reaction in self._reactions:
+            self.repeated_count += len(candidates)
+            return
+        self._reactions.add(reaction)
+        for candidate in candidates:
+            self._add([*injections, candidate], candidate[0].number)
 
 
 def _ends_expansion(fault: CallFault) -> bool:
@@ -95,14 +110,18 @@ def _ends_expansion(fault: CallFault) -> bool:
 def triggered_calls(run: Run, reference: Run) -> list[ObservedCall]:
     """Return the calls after the last fault that the fault-free run does not make.
 
-    The end of both runs is compared, unless the test failed: then every later call may be one.
+    The ends of both runs are compared, unless the test failed: then every later read may be one.
     """
+    expected_writes = {call.key for call in reference.application_calls if call.operation in WRITES}
     calls = run.application_calls
     last = max((position for position, call in enumerate(calls) if call.fault), default=len(calls))
-    later = calls[last + 1 :]
+    later = [call for call in calls[last + 1 :] if call.key not in expected_writes]
     if run.outcome.status != "passed":
         return later
-    expected = [call.request for call in reference.application_calls]
+    first_key = run.faulted_calls[0].key
+    first_number = next((call.number for call in reference.application_calls if call.key == first_key), 0)
+    still_to_come = reference.application_calls[first_number:]
+    expected = [call.request for call in still_to_come if call.operation not in WRITES]
     while later and expected and later[-1].request == expected[-1]:
         later.pop()
         expected.pop()

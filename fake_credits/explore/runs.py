@@ -15,7 +15,7 @@ CREATE_TRANSACTION = Operation.CREATE_TRANSACTION.value
 _BALANCE_READS = (Operation.GET_BALANCE.value, Operation.LIST_TRANSACTIONS.value)
 
 NetKey = tuple[str, str, int]
-"""Application, user and the absolute value of a delta."""
+"""Application and user as in keys, and the absolute value of a delta."""
 
 
 @dataclass(slots=True)
@@ -69,7 +69,7 @@ class ObservedCall:
     @property
     def net_key(self) -> NetKey:
         """Return the group of writes that can cancel each other out."""
-        return self.application, self.user, abs(self.delta or 0)
+        return self.key.application, self.key.user, abs(self.delta or 0)
 
     @property
     def request(self) -> tuple[str, str, str, int | None, str]:
@@ -119,6 +119,12 @@ class Run:
     def application_calls(self) -> list[ObservedCall]:
         """Return the application's calls, in the order of their arrival."""
         return [call for call in self.calls if call.number]
+
+    def balance_of(self, call: ObservedCall) -> int:
+        """Return the final balance of a call's user, who may have another id in this run."""
+        wanted = call.net_key[:2]
+        accounts = {each.net_key[:2]: (each.application, each.user) for each in self.application_calls}
+        return self.balances.get(accounts.get(wanted, wanted), 0)
 
     @property
     def writes(self) -> list[ObservedCall]:

@@ -5,14 +5,22 @@ are the application's.
 """
 
 import asyncio
+import contextlib
 import queue
 import threading
 import uuid
 from collections.abc import Callable
 from typing import Any
 
+import aiohttp
 import httpx2
+import pytest
+import requests
 import tenacity
+from fastapi import FastAPI, HTTPException
+from fastapi.testclient import TestClient
+from requests.adapters import HTTPAdapter
+from urllib3.util import Retry
 
 from fake_credits import FakeCredits
 from fake_credits.client.server import ServerClient
@@ -97,10 +105,8 @@ def test_careless_outbox(credits: FakeCredits) -> None:
 def order_and_cancel(api: ServerClient) -> str:
     """Swallows a lost refund."""
     charge(api)
-    try:
+    with contextlib.suppress(*FAILED):
         give(api, 10, "refund")
-    except FAILED:
-        pass
     return "cancelled"
 
 
@@ -111,10 +117,8 @@ def test_lost_refund(credits: FakeCredits) -> None:
 def welcome(api: ServerClient) -> str:
     """Swallows a lost grant."""
     api.create_user(APP, "ada")
-    try:
+    with contextlib.suppress(*FAILED):
         give(api, 25)
-    except FAILED:
-        pass
     return "welcome"
 
 
@@ -281,14 +285,48 @@ def test_storm(credits: FakeCredits) -> None:
     retry_for_ever(credits.server_client)
 
 
+URL = "https://credits.internal"
+TRANSACTIONS = f"{URL}/v1/applications/{APP}/users/ada/transactions"
+CONSUME_10 = {"delta": -10, "reason": "consume"}
+
+
+def charge_with_urllib3_retries(api_key: str) -> None:
+    retries = Retry(total=3, allowed_methods=None, status_forcelist=[502, 503], backoff_factor=0)
+    with requests.Session() as session:
+        session.mount("https://", HTTPAdapter(max_retries=retries))
+        session.post(TRANSACTIONS, json=CONSUME_10, headers={"X-API-Key": api_key}, timeout=5).raise_for_status()
+
+
+def test_urllib3_retries_posts(credits: FakeCredits) -> None:
+    with credits.intercept(URL):
+        charge_with_urllib3_retries(credits.api_key)
+    assert credits.balance("ada") == 90
+
+
+async def charge_with_aiohttp(api_key: str, attempts: int) -> None:
+    async with aiohttp.ClientSession(headers={"X-API-Key": api_key}) as session:
+        for attempt in range(1, attempts + 1):
+            try:
+                async with session.post(TRANSACTIONS, json=CONSUME_10) as response:
+                    response.raise_for_status()
+                    return
+            except aiohttp.ClientError:
+                if attempt == attempts:
+                    raise
+
+
+def test_aiohttp_retry(credits: FakeCredits) -> None:
+    with credits.intercept(URL):
+        asyncio.run(charge_with_aiohttp(credits.api_key, 3))
+    assert credits.balance("ada") == 90
+
+
 # ------------------------------------------------------------ amber at most
 
 
 def swallow(api: ServerClient) -> None:
-    try:
+    with contextlib.suppress(*FAILED):
         charge(api)
-    except FAILED:
-        pass
 
 
 def test_swallower(credits: FakeCredits) -> None:
@@ -328,17 +366,32 @@ def test_charge_once(credits: FakeCredits) -> None:
     assert credits.balance("ada") == 90
 
 
-def read_before_retry(api: ServerClient, price: int = 10) -> None:
-    before = len(deltas(api))
+def read_before_retry(api: ServerClient, price: int = 10, read: Callable[[ServerClient], list[int]] = deltas) -> None:
+    before = len(read(api))
     for _ in range(3):
         try:
             return charge(api, price)
         except Unavailable:
             continue
         except TransportFailure:
-            if len(deltas(api)) > before:
+            if len(read(api)) > before:
                 return None
     raise RuntimeError("not charged")
+
+
+@tenacity.retry(stop=tenacity.stop_after_attempt(3), reraise=True)
+def deltas_with_retry(api: ServerClient) -> list[int]:
+    return deltas(api)
+
+
+def charge_carefully(api: ServerClient) -> None:
+    """Reads before a retry, and retries reads, which is always safe."""
+    read_before_retry(api, read=deltas_with_retry)
+
+
+def test_charge_carefully(credits: FakeCredits) -> None:
+    charge_carefully(credits.server_client)
+    assert credits.balance("ada") == 90
 
 
 def test_read_before_retry(credits: FakeCredits) -> None:
@@ -444,12 +497,29 @@ def test_pagination(credits: FakeCredits) -> None:
     assert read_all_pages(credits.server_client) == 145
 
 
-def patient_worker_loop(api: ServerClient, jobs: "queue.Queue[int | None]") -> None:
-    while (price := jobs.get()) is not None:
-        try:
-            read_before_retry(api, price)
-        except (*FAILED, RuntimeError):
-            jobs.task_done()
+class PatientWorker:
+    """Reads before each attempt, and keeps what it could not do."""
+
+    def __init__(self) -> None:
+        self.undone: list[int] = []
+
+    def __call__(self, api: ServerClient, jobs: "queue.Queue[int | None]") -> None:
+        while (price := jobs.get()) is not None:
+            if not self._charge(api, price):
+                self.undone.append(price)
+
+    def _charge(self, api: ServerClient, price: int) -> bool:
+        before: int | None = None
+        for _ in range(10):
+            try:
+                count = len(deltas(api))
+                before = count if before is None else before
+                if count == before:
+                    charge(api, price)
+            except FAILED:
+                continue
+            return True
+        return False
 
 
 def test_worker_thread(credits: FakeCredits) -> None:
@@ -468,7 +538,9 @@ def test_worker_thread(credits: FakeCredits) -> None:
 
 
 def test_patient_worker(credits: FakeCredits) -> None:
-    run_worker(credits.server_client, patient_worker_loop)
+    worker = PatientWorker()
+    run_worker(credits.server_client, worker)
+    assert worker.undone == []
     assert credits.balance("ada") == 90
 
 
@@ -493,7 +565,7 @@ def history_of(api: UserClient) -> list[int]:
 
 
 def test_helper_reads(credits: FakeCredits) -> None:
-    read_before_retry(credits.server_client)
+    charge_carefully(credits.server_client)
     assert history_of(credits.user_client("ada")) == [-10, 100]
 
 
@@ -508,7 +580,7 @@ def test_expects_refusal(credits: FakeCredits) -> None:
 
 def test_tolerant(credits: FakeCredits) -> None:
     try:
-        read_before_retry(credits.server_client)
+        charge_carefully(credits.server_client)
     except (*FAILED, RuntimeError):
         return
     assert credits.balance("ada") == 90
@@ -540,7 +612,7 @@ class Reservation:
 
     def __enter__(self) -> "Reservation":
         self._before = len(deltas(self._api))
-        read_before_retry(self._api)
+        charge_carefully(self._api)
         return self
 
     def confirm(self) -> None:
@@ -628,6 +700,43 @@ def test_gather(credits: FakeCredits) -> None:
     assert asyncio.run(charge_many(credits)) == 3
 
 
+def test_aiohttp_once(credits: FakeCredits) -> None:
+    with credits.intercept(URL):
+        asyncio.run(charge_with_aiohttp(credits.api_key, 1))
+    assert credits.balance("ada") == 90
+
+
+def test_pytest_raises(credits: FakeCredits) -> None:
+    with pytest.raises(ApiError, match="insufficient_credits"):
+        charge(credits.server_client, 1000)
+
+
+def create_shop(api: ServerClient) -> FastAPI:
+    shop = FastAPI()
+
+    @shop.post("/orders")
+    def order() -> dict[str, str]:
+        try:
+            charge_carefully(api)
+        except (*FAILED, RuntimeError):
+            raise HTTPException(503) from None
+        return {"status": "paid"}
+
+    return shop
+
+
+def test_fastapi_answers_503(credits: FakeCredits) -> None:
+    response = TestClient(create_shop(credits.server_client)).post("/orders")
+    assert response.status_code == 200
+    assert credits.balance("ada") == 90
+
+
+def test_over_a_socket(credits: FakeCredits) -> None:
+    with ServerClient(credits.base_url, credits.api_key, timeout_s=5) as api:
+        charge_carefully(api)
+    assert credits.balance("ada") == 90
+
+
 RED: tuple[Test, ...] = (
     test_naive_retry,
     test_careless_reconciliation,
@@ -641,6 +750,8 @@ RED: tuple[Test, ...] = (
     test_whole_checkout_repeated,
     test_batch_repeated,
     test_key_misuse,
+    test_urllib3_retries_posts,
+    test_aiohttp_retry,
     test_no_timeout,
     test_storm,
 )
@@ -648,6 +759,7 @@ AMBER: tuple[Test, ...] = (test_swallower, test_partial_transfer, test_no_retry_
 NO_RED: tuple[Test, ...] = (
     test_charge_once,
     test_read_before_retry,
+    test_charge_carefully,
     test_careful_outbox,
     test_saga_shipping,
     test_saga_cancelling,
@@ -666,4 +778,8 @@ NO_RED: tuple[Test, ...] = (
     test_cache,
     test_circuit_breaker,
     test_gather,
+    test_aiohttp_once,
+    test_pytest_raises,
+    test_fastapi_answers_503,
+    test_over_a_socket,
 )

@@ -4,20 +4,32 @@ from collections import Counter
 
 import pytest
 
+from fake_credits.explore.judge import Colour
 from tests.explore.applications import AMBER, NO_RED, RED, Test
 from tests.explore.conftest import Explore
+
+EXPECTED = {
+    "test_careless_reconciliation": {"failed read treated as not applied"},
+    "test_lost_refund": {"false success"},
+    "test_lost_grant": {"false success"},
+    "test_blind_refund": {"given twice"},
+    "test_key_misuse": {"key misuse"},
+    "test_no_timeout": {"hang"},
+    "test_storm": {"storm"},
+}
 
 
 @pytest.mark.parametrize("test", RED, ids=lambda test: test.__name__.removeprefix("test_"))
 def test_bad_application_is_red(explore: Explore, test: Test) -> None:
-    assert explore(test).red
+    found = {judged.judgement.verdict.value for judged in explore(test).red}
+    assert found == EXPECTED.get(test.__name__, {"charged twice"})
 
 
 @pytest.mark.parametrize("test", AMBER, ids=lambda test: test.__name__.removeprefix("test_"))
 def test_careless_application_is_amber(explore: Explore, test: Test) -> None:
     exploration = explore(test)
     assert not exploration.red
-    assert any(judged.judgement.colour == "amber" for judged in exploration.results)
+    assert any(judged.judgement.colour is Colour.AMBER for judged in exploration.results)
 
 
 @pytest.mark.parametrize("test", NO_RED, ids=lambda test: test.__name__.removeprefix("test_"))
@@ -30,4 +42,4 @@ def test_good_application_is_not_red(explore: Explore, test: Test) -> None:
 
 def test_fewer_than_one_schedule_in_ten_of_good_applications_is_amber(explore: Explore) -> None:
     colours = Counter(judged.judgement.colour for test in NO_RED for judged in explore(test).results)
-    assert colours["amber"] < colours.total() / 10
+    assert colours[Colour.AMBER] < colours.total() / 10
