@@ -58,7 +58,6 @@ class Exploration:
         self.duration_s = 0.0
         self.sleeps: list[tuple[float, str]] = []
         self.reference = Run(())
-        self.secrets: tuple[str, ...] = ()
         self._test_code = test_code
         self._stable_ids: frozenset[str] = frozenset()
         self._default_application = ""
@@ -116,7 +115,6 @@ class Exploration:
                 return
             if recorder.fake is not None:
                 self._default_application = recorder.fake.application_id
-                self.secrets = (recorder.fake.api_key, "eyJ")  # the second begins every token
         self.reference, self._stable_ids = runs[0], common_ids(runs)
         for run in runs:
             self._assign_keys(run)
@@ -175,7 +173,7 @@ class Exploration:
     def _run_schedule(self, schedule: Schedule) -> Iterator[Recorder]:
         recorder = self._new_recorder(schedule)
         yield recorder
-        judgement = judge(recorder.run, self.reference, self.options, self.secrets)
+        judgement = judge(recorder.run, self.reference, self.options)
         self.results.append(JudgedRun(recorder.run, judgement, recorder.label))
 
     def _new_recorder(self, schedule: Schedule) -> Recorder:

@@ -72,15 +72,14 @@ def _describe(exploration: Exploration, runs: list[JudgedRun]) -> Finding:
         shortest.judgement.colour,
         tuple(runs),
         f"{shortest.judgement.verdict.value[0].upper()}{shortest.judgement.verdict.value[1:]} ({where})",
-        _printable(" ".join(sentences), exploration),
+        _printable(" ".join(sentences), shortest.run),
         f"pytest {shlex.quote(exploration.name)} --fake-credits-schedule {shlex.quote(shortest.text)}",
         _marker(shortest),
     )
 
 
-def _printable(text: str, exploration: Exploration) -> str:
-    api_key = exploration.secrets[0] if exploration.secrets else ""
-    return escape_control(redact(text, api_key))
+def _printable(text: str, run: Run) -> str:
+    return escape_control(redact(text, run.secrets[0] if run.secrets else ""))
 
 
 def _position(injection: Injection, exploration: Exploration) -> str:

@@ -8,6 +8,7 @@ from enum import StrEnum
 from fake_credits.explore.options import ExploreOptions
 from fake_credits.explore.runs import NetKey, ObservedCall, Run, count_nets
 from fake_credits.explore.schedules import READS
+from fake_credits.text import redact
 
 __all__ = ["COLOURS", "Colour", "Judgement", "Verdict", "judge", "remaining_writes"]
 
@@ -100,12 +101,9 @@ class Judgement:
     lost_writes: bool = False
 
 
-def judge(run: Run, reference: Run, options: ExploreOptions, secrets: Sequence[str] = ()) -> Judgement:
-    """Return the verdict on a run with faults, compared to the run without.
-
-    ``secrets`` must not occur in an exception's text.
-    """
-    found = next(_findings(run, reference, secrets), None) or _judge_result(run, reference)
+def judge(run: Run, reference: Run, options: ExploreOptions) -> Judgement:
+    """Return the verdict on a run with faults, compared to the run without."""
+    found = next(_findings(run, reference), None) or _judge_result(run, reference)
     return _recolour(found, run, options)
 
 
@@ -126,7 +124,7 @@ def _new(verdict: Verdict, calls: Sequence[ObservedCall] = (), detail: str = "")
     return Judgement(verdict, COLOURS[verdict], tuple(calls), detail)
 
 
-def _findings(run: Run, reference: Run, secrets: Sequence[str]) -> Iterator[Judgement]:
+def _findings(run: Run, reference: Run) -> Iterator[Judgement]:
     """Yield what is wrong with a run, the worst first."""
     if run.ledger_error:
         yield _new(Verdict.LEDGER_BROKEN, detail=run.ledger_error)
@@ -144,15 +142,15 @@ def _findings(run: Run, reference: Run, secrets: Sequence[str]) -> Iterator[Judg
     yield from _misused_keys(run, reference)
     if run.outcome.status == "skipped":
         yield _new(Verdict.SKIPPED, detail=run.outcome.error)
-    yield from _warnings(run, reference, secrets)
+    yield from _warnings(run, reference)
 
 
-def _warnings(run: Run, reference: Run, secrets: Sequence[str]) -> Iterator[Judgement]:
+def _warnings(run: Run, reference: Run) -> Iterator[Judgement]:
     """Yield what is not money lost, but a bug; worse results come before these."""
     result = _judge_result(run, reference)
     if result.colour is Colour.AMBER:
         return
-    if any(secret in run.outcome.error for secret in secrets):
+    if any(redact(run.outcome.error, secret) != run.outcome.error for secret in run.secrets):
         yield _new(Verdict.SECRET, detail=run.outcome.error_type)
     refusals = _retried_refusals(run)
     if refusals and not _retried_refusals(reference):

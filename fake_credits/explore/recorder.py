@@ -2,12 +2,15 @@
 
 import math
 from collections.abc import Sequence
+from typing import cast
 
+from fake_credits.contract import Operation
 from fake_credits.explore.ownership import CALLER_HEADER, TestCode, is_in_process
 from fake_credits.explore.runs import KeyAssigner, ObservedCall, Run
 from fake_credits.explore.schedules import FAULTS, CallFault, CallKey, Injection, Schedule
 from fake_credits.fake import FakeCredits
 from fake_credits.faults.active_rule import ActiveRule, Firing
+from fake_credits.faults.effects.base import Effect
 from fake_credits.faults.rule import IncomingCall
 from fake_credits.journal import JournalEntry
 from fake_credits.ledger import LedgerInconsistency
@@ -66,11 +69,12 @@ class Recorder:
 
     def attach(self, fake: FakeCredits) -> None:
         """Observe the run's sandbox."""
-        self.run.has_sandbox = True
+        self.run.has_sandbox, self.run.secrets = True, (fake.api_key,)
         self._fake, sandbox = fake, fake.sandbox
         self._keys = KeyAssigner(fake.application_id, self._stable_ids)
         self._initial_ledger = sandbox.ledger
         self.run.has_own_rules = bool(sandbox.faults.rules)
+        self._rules = {fault.name: self._activate(fault) for _, fault in self.run.schedule}
         sandbox.faults.set_call_hook(self._on_call)
         sandbox.journal.watch(self._on_entry)
         sandbox.on_inspection = self._on_inspection
@@ -149,17 +153,18 @@ class Recorder:
         return None
 
     def _fire(self, fault: CallFault, call: ObservedCall) -> Firing:
-        active = self._rules.get(fault.name)
-        if active is None:
-            window_ms = -math.inf, math.inf
-            name = fault.rule.name or fault.rule.word
-            active = self._rules[fault.name] = ActiveRule(fault.rule, name, window_ms, lambda *_: None)
-            if fault.rule.phase == "read" and self._fake is not None:
-                active.history_lengths = self._fake.sandbox.faults.get_history_lengths()
+        active = self._rules.get(fault.name) or self._activate(fault)
         active.fired += 1
         seed = 0 if self._fake is None else self._fake.sandbox.seed
-        call_key = (next(iter(fault.rule.operations)), call.application, call.user)
-        return Firing(active, active.rule.effect or FAULTS["refused"].rule.effect, seed, (call_key, call.ordinal))  # type: ignore[arg-type]
+        call_key = (Operation(call.operation), call.application, call.user)
+        return Firing(active, cast("Effect", fault.rule.effect), seed, (call_key, call.ordinal))
+
+    def _activate(self, fault: CallFault) -> ActiveRule:
+        name = fault.rule.name or fault.rule.word
+        active = ActiveRule(fault.rule, name, (-math.inf, math.inf), lambda *_: None)
+        if fault.rule.phase == "read" and self._fake is not None:
+            active.history_lengths = self._fake.sandbox.faults.get_history_lengths()
+        return active
 
     def _on_entry(self, entry: JournalEntry) -> None:
         call = self._calls_by_ordinal.get(entry.ordinal)

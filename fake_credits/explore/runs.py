@@ -112,6 +112,7 @@ class Run:
     violations: list[str] = field(default_factory=list[str])
     balances: Mapping[tuple[str, str], int] = field(default_factory=dict[tuple[str, str], int])
     sleeps: list[tuple[float, str]] = field(default_factory=list[tuple[float, str]])
+    secrets: tuple[str, ...] = ()
     has_sandbox: bool = False
     uses_socket: bool = False
 
