@@ -2,7 +2,7 @@
 
 import threading
 from collections import defaultdict
-from collections.abc import Callable, Collection, Generator, Iterable, Mapping
+from collections.abc import Callable, Collection, Generator, Iterable, Iterator, Mapping
 from contextlib import AbstractContextManager, contextmanager
 from typing import NoReturn, Unpack
 
@@ -250,6 +250,9 @@ class RuleHistory:
 
     def __len__(self) -> int:
         return len(self._codes_by_rule)
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(self._codes_by_rule)
 
     def add(self, name: str, rule: Rule) -> None:
         """Add a rule and its codes."""

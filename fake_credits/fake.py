@@ -1,7 +1,7 @@
 """The façade for test authors: a sandbox, the drivers that reach it, and clients that work at once."""
 
 import threading
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import replace
 from functools import cached_property
 from pathlib import Path
@@ -230,6 +230,13 @@ class FakeCredits(Invariants):
 
                     self._transports = network_transports(self.base_url)
             return self._transports
+
+    def wrap_live_transports(
+        self, wrap: Callable[[tuple[Transport, AsyncTransport]], tuple[Transport, AsyncTransport]]
+    ) -> None:
+        """Replace the transports of the live clients that are created from now on."""
+        if self._mode == "live":
+            self._transports = wrap(self._client_transports())
 
     # ------------------------------------------------------------ what it holds
 

@@ -4,9 +4,11 @@ It does not run anything itself: `Exploration.runs` yields a `Recorder` for each
 fresh sandbox, and sets the outcome before asking for the next.
 """
 
+import math
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
 
+from fake_credits.call_patterns import pluralize
 from fake_credits.clock import monotonic_s
 from fake_credits.explore.judge import COLOURS, Colour, Judgement, Verdict, judge
 from fake_credits.explore.options import ExploreOptions
@@ -24,7 +26,10 @@ from fake_credits.explore.schedules import (
     parse_schedule,
 )
 
-__all__ = ["Exploration", "JudgedRun"]
+__all__ = ["OWN_FAULTS_REASON", "Exploration", "JudgedRun"]
+
+OWN_FAULTS_REASON = "it has faults, gates or latency of its own: explored by hand"
+"""Why such a test is not explored unless its marker asks for it."""
 
 _STORM_FACTOR = 5
 
@@ -41,9 +46,10 @@ class JudgedRun:
 class Exploration:
     """The exploration of one test, called ``name``.
 
-    ``skip_reason`` says why the test can't be explored; it is empty otherwise. ``error`` is what is wrong with the
-    schedules that were asked for. ``untried`` are the numbers of schedules that were not run, by the reason. ``leaks``:
-    a fault-free run failed at the end, so the findings are void. In a replay the last run has the schedule's faults.
+    ``skip_reason`` says why the test can't be explored; it is empty otherwise, and may be set before. ``error`` is what
+    is wrong with the schedules that were asked for. ``untried`` are the numbers of schedules that were not run, by the
+    reason. ``leaks``: a fault-free run failed at the end, so the findings are void. In a replay the last run has the
+    schedule's faults.
     """
 
     def __init__(self, name: str, options: ExploreOptions, test_code: TestCode) -> None:
@@ -85,7 +91,8 @@ class Exploration:
     def runs(self) -> Iterator[Recorder]:
         """Yield a recorder for each run, the last one for a run without faults."""
         self._started_s = monotonic_s()
-        yield from self._reference_runs()
+        if not self.skip_reason:
+            yield from self._reference_runs()
         last_schedule: Schedule = ()
         if not self.skip_reason:
             try:
@@ -161,7 +168,8 @@ class Exploration:
             key = call
             if isinstance(call, int):
                 if call > len(calls):
-                    raise ScheduleError(f"schedule {text!r} names call {call}, but the test makes {len(calls)} calls")
+                    made = pluralize(len(calls), "call")
+                    raise ScheduleError(f"schedule {text!r} names call {call}, but the test makes {made}")
                 key = calls[call - 1].key
             elif not schedule and not any(call.matches(each.key) for each in calls):
                 raise ScheduleError(f"schedule {text!r} names {call}, which is no call of the test")
@@ -177,11 +185,12 @@ class Exploration:
         self.results.append(JudgedRun(recorder.run, judgement, recorder.label))
 
     def _new_recorder(self, schedule: Schedule) -> Recorder:
+        expected_calls = len(self.reference.application_calls)
         return Recorder(
             schedule,
             self._test_code,
             stable_ids=self._stable_ids,
-            max_calls=max(MIN_STORM_CALLS, _STORM_FACTOR * len(self.reference.application_calls)),
+            max_calls=max(MIN_STORM_CALLS, _STORM_FACTOR * expected_calls) if schedule else math.inf,
             label=format_schedule(schedule, self.numbers),
         )
 
@@ -219,16 +228,16 @@ def _nets_by_amount(run: Run) -> list[tuple[int, int]]:
 
 def _reason_to_skip(run: Run, *, is_required: bool) -> str:
     """Return why a test can't be explored, from a fault-free run of it."""
-    if run.outcome.status == "skipped":
-        return "it is skipped"
+    if run.outcome.status in ("skipped", "xfailed"):
+        return "it is skipped" if run.outcome.status == "skipped" else "it is expected to fail"
     if run.outcome.status == "failed":
         return "it fails without a fault"
     if not run.has_sandbox:
-        return "its sandbox outlives the test"
+        return "its sandbox is not the fixture's, or outlives the test"
     if run.was_reset:
         return "it resets its sandbox"
     if run.has_own_rules and not is_required:
-        return "it has faults or gates of its own: explored by hand"
+        return OWN_FAULTS_REASON
     if not run.calls:
         return "it makes no call"
     return "" if run.application_calls else "it makes direct calls only"

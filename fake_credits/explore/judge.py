@@ -140,7 +140,7 @@ def _findings(run: Run, reference: Run) -> Iterator[Judgement]:
     if violations:
         yield _new(Verdict.INVARIANT_BROKEN, detail=violations[0])
     yield from _misused_keys(run, reference)
-    if run.outcome.status == "skipped":
+    if run.outcome.status in ("skipped", "xfailed"):
         yield _new(Verdict.SKIPPED, detail=run.outcome.error)
     yield from _warnings(run, reference)
 

@@ -32,7 +32,8 @@ class ExploreOptions:
     application is expected to hide it; ``all`` injects every effect that an operation can have. ``faults`` replace the
     default ones. ``depth`` is the largest number of faults in one run. ``budget`` is the number of runs with faults,
     and ``seconds`` their time. ``strict`` fails a test with amber findings too. ``schedules`` are run instead of
-    planned ones. ``is_required``: a test that can't be explored fails.
+    planned ones. ``is_required``: a test that can't be explored fails; ``is_off``: it runs once, and
+    is counted as not explored.
 
     Raises ValueError, naming the field and what it may be.
     """
@@ -45,6 +46,7 @@ class ExploreOptions:
     strict: bool = False
     schedules: tuple[str, ...] = ()
     is_required: bool = False
+    is_off: bool = False
 
     def __post_init__(self) -> None:
         _check_choice("what", self.kind, EXPLORE_KINDS)

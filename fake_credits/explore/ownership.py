@@ -16,10 +16,11 @@ from pathlib import Path
 from types import CodeType, FrameType
 from typing import Literal
 
+from fake_credits.http_message import AsyncTransport, Request, Response, Transport
 from fake_credits.invariants import is_aside
 from fake_credits.transports.in_process import InProcessDriver
 
-__all__ = ["CALLER_HEADER", "FrameOwner", "TestCode", "is_in_process"]
+__all__ = ["CALLER_HEADER", "FrameOwner", "TestCode", "is_in_process", "mark_transports"]
 
 FrameOwner = Literal["stack", "test", "application"]
 """Whose a frame is: the HTTP stack's (skipped), the test's or the application's."""
@@ -140,6 +141,53 @@ def _caller_of_main_task(frame: FrameType | None) -> FrameType | None:
     if frame is None or not _is_event_loop(frame):
         return None
     return frame if frame.f_locals.get("future") is asyncio.current_task() else None
+
+
+class _MarkingTransport:
+    """A transport that says, in a header, which calls are the test's own; over a socket, no frame shows that."""
+
+    def __init__(self, transport: Transport, test_code: TestCode) -> None:
+        self._transport = transport
+        self._test_code = test_code
+
+    def __repr__(self) -> str:
+        return f"_MarkingTransport({self._transport!r})"
+
+    def send(self, request: Request) -> Response:
+        return self._transport.send(_mark(request, self._test_code))
+
+    def close(self) -> None:
+        self._transport.close()
+
+
+class _AsyncMarkingTransport:
+    """The async version of `_MarkingTransport`."""
+
+    def __init__(self, transport: AsyncTransport, test_code: TestCode) -> None:
+        self._transport = transport
+        self._test_code = test_code
+
+    def __repr__(self) -> str:
+        return f"_AsyncMarkingTransport({self._transport!r})"
+
+    async def send(self, request: Request) -> Response:
+        return await self._transport.send(_mark(request, self._test_code))
+
+    async def aclose(self) -> None:
+        await self._transport.aclose()
+
+
+def _mark(request: Request, test_code: TestCode) -> Request:
+    if test_code.calls_now() == "test":
+        request.headers = [*request.headers, (CALLER_HEADER, b"test")]
+    return request
+
+
+def mark_transports(
+    transports: tuple[Transport, AsyncTransport], test_code: TestCode
+) -> tuple[Transport, AsyncTransport]:
+    """Return transports that mark the test's own calls."""
+    return _MarkingTransport(transports[0], test_code), _AsyncMarkingTransport(transports[1], test_code)
 
 
 def is_in_process() -> bool:

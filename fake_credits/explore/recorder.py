@@ -5,12 +5,13 @@ from collections.abc import Sequence
 from typing import cast
 
 from fake_credits.contract import Operation
-from fake_credits.explore.ownership import CALLER_HEADER, TestCode, is_in_process
+from fake_credits.explore.ownership import CALLER_HEADER, TestCode, is_in_process, mark_transports
 from fake_credits.explore.runs import KeyAssigner, ObservedCall, Run
 from fake_credits.explore.schedules import FAULTS, CallFault, CallKey, Injection, Schedule
 from fake_credits.fake import FakeCredits
 from fake_credits.faults.active_rule import ActiveRule, Firing
 from fake_credits.faults.effects.base import Effect
+from fake_credits.faults.engine import DEFAULT_LATENCY_NAME
 from fake_credits.faults.rule import IncomingCall
 from fake_credits.journal import JournalEntry
 from fake_credits.ledger import LedgerInconsistency
@@ -75,6 +76,7 @@ class Recorder:
         self._initial_ledger = sandbox.ledger
         self.run.has_own_rules = bool(sandbox.faults.rules)
         self._rules = {fault.name: self._activate(fault) for _, fault in self.run.schedule}
+        fake.wrap_live_transports(lambda transports: mark_transports(transports, self.test_code))
         sandbox.faults.set_call_hook(self._on_call)
         sandbox.journal.watch(self._on_entry)
         sandbox.on_inspection = self._on_inspection
@@ -90,7 +92,8 @@ class Recorder:
         sandbox.on_inspection = None
         with sandbox.lock:
             run.was_reset = sandbox.ledger is not self._initial_ledger
-            run.has_own_rules = run.has_own_rules or bool(sandbox.journal.rule_history or sandbox.gates)
+            rule_names = set(sandbox.journal.rule_history) - {DEFAULT_LATENCY_NAME}
+            run.has_own_rules = bool(rule_names or sandbox.gates)
             run.problems = [*run.problems, *sandbox.problems, *map(repr, sandbox.bugs)]
             accounts = {(call.application, call.user) for call in run.calls if call.user}
             found = ((key, sandbox.ledger.find_account(*key)) for key in sorted(accounts))
@@ -108,7 +111,7 @@ class Recorder:
             owner = "test"
         self.run.uses_socket = self.run.uses_socket or not is_in_process()
         call = self._observe(incoming, is_application=owner != "test")
-        call.has_own_rule = bool(own_firings)
+        call.has_own_rule = any(firing.active_rule.name != DEFAULT_LATENCY_NAME for firing in own_firings)
         if not call.number:
             return ()
         if call.number > self._max_calls:
@@ -117,7 +120,7 @@ class Recorder:
                 raise CallStorm(f"more than {self._max_calls:g} calls: the application never stops")
             return [self._fire(FAULTS["refused"], call)]  # over a socket, or in a task of its own: it can't be ended
         fault = self._fault_for(call)
-        if fault is None or own_firings:
+        if fault is None or call.has_own_rule:
             return ()
         call.fault, retry_after_s = fault.name, getattr(fault.rule.effect, "retry_after_s", None)
         call.retry_after_ms = (retry_after_s or 0) * 1000

@@ -4,6 +4,7 @@ from collections import Counter
 from collections.abc import Iterable, Sequence
 from textwrap import wrap
 
+from fake_credits.call_patterns import pluralize
 from fake_credits.explore.exploration import Exploration, JudgedRun
 from fake_credits.explore.findings import Finding, find_findings
 from fake_credits.explore.judge import Colour, Judgement
@@ -24,10 +25,9 @@ def summarize(results: Iterable[JudgedRun]) -> str:
     judgements = [judged.judgement for judged in results]
     fine = sum(judgement.colour in _FINE for judgement in judgements)
     counts = Counter(judgement.verdict.value for judgement in judgements if judgement.colour not in _FINE)
-    noun = "schedule" if len(judgements) == 1 else "schedules"
     parts = [f"{fine} fine"] if fine or not counts else []
     parts += [f"{count} {verdict}" for verdict, count in counts.most_common()]
-    return f"{len(judgements)} {noun}: {', '.join(parts)}"
+    return f"{pluralize(len(judgements), 'schedule')}: {', '.join(parts)}"
 
 
 def render_report(exploration: Exploration) -> str:

@@ -6,6 +6,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+from fake_credits.call_patterns import pluralize
 from fake_credits.explore.exploration import Exploration, JudgedRun
 from fake_credits.explore.findings import find_findings
 from fake_credits.explore.html import render_html
@@ -90,7 +91,8 @@ def summary_lines(documents: Sequence[JsonObject]) -> Iterator[str]:
     schedules = [schedule for document in explored for schedule in document["schedules"]]
     counts = Counter("fine" if each["colour"] in _FINE else each["verdict"] for each in schedules)
     totals = ", ".join(f"{count} {verdict}" for verdict, count in counts.most_common())
-    yield f"{len(explored)} tests explored, {len(schedules)} schedules{totals and ': '}{totals}"
+    counted = f"{pluralize(len(explored), 'test')} explored, {pluralize(len(schedules), 'schedule')}"
+    yield f"{counted}: {totals}" if totals else counted
     ambers = [
         f"{document['test']}: {finding['heading']}: --fake-credits-schedule '{finding['schedules'][0]}'"
         for document in explored
@@ -103,7 +105,7 @@ def summary_lines(documents: Sequence[JsonObject]) -> Iterator[str]:
     for document in explored:
         untried.update(document["untried"])
     for reason, count in untried.items():
-        yield f"not tried: {count} schedules ({reason})"
+        yield f"not tried: {pluralize(count, 'schedule')} ({reason})"
     sleeps = sorted((tuple(sleep) for document in explored for sleep in document["sleeps"]), reverse=True)
     for seconds, where in sleeps[:_MAX_LISTED]:
         yield f"real sleep of {seconds:g} s at {where}: inject credits.sleep, which takes no time"

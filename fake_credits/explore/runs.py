@@ -84,7 +84,7 @@ class Outcome:
     ``lines`` are the lines of the test function that ran, where they were traced.
     """
 
-    status: Literal["passed", "failed", "skipped"] = "passed"
+    status: Literal["passed", "failed", "skipped", "xfailed"] = "passed"
     error: str = ""
     error_type: str = ""
     failed_in_test: bool = False

@@ -41,6 +41,7 @@ from pytest_fake_credits.config_options import (  # noqa: E402
 if TYPE_CHECKING:
     from fake_credits.client.server import AsyncServerClient, ServerClient
     from fake_credits.client.user import AsyncUserClient, UserClient
+    from fake_credits.explore.exploration import Exploration
     from fake_credits.fake import FakeCredits
     from fake_credits.transports.live import LiveServer
     from pytest_fake_credits.early_env import EarlyEnvironment
@@ -73,6 +74,16 @@ def pytest_addoption(parser: pytest.Parser) -> None:
     add_options(parser)
 
 
+class _HookSpecifications:
+    def pytest_fake_credits_explored(self, item: pytest.Item, exploration: "Exploration") -> None:
+        """Called when a test has been explored, with its schedules and verdicts."""
+
+
+def pytest_addhooks(pluginmanager: pytest.PytestPluginManager) -> None:
+    """Add the plugin's own hook."""
+    pluginmanager.add_hookspecs(_HookSpecifications)
+
+
 @pytest.hookimpl(wrapper=True, tryfirst=True)
 def pytest_load_initial_conftests(early_config: pytest.Config) -> Generator[None, object, object]:
     """Set the environment, where the ini says so, before a conftest, or pytest-django, loads an application."""
@@ -101,15 +112,29 @@ def pytest_configure(config: pytest.Config) -> None:
         config.pluginmanager.register(_AutousePlugin(), "pytest_fake_credits.autouse")
     if settings["explore"].value or settings["schedule"].value or settings["explore_report"].value:
         _register_explore_plugin(config)
+    elif config.getoption("numprocesses", None):
+        config.pluginmanager.register(_WorkerReports(config), "pytest_fake_credits.worker_reports")
 
 
-def _register_explore_plugin(config: pytest.Config) -> None:
+class _WorkerReports:
+    """The part of pytest-xdist's controller that learns from a worker's report that a marker asked to explore."""
+
+    def __init__(self, config: pytest.Config) -> None:
+        self._config = config
+
+    def pytest_runtest_logreport(self, report: pytest.TestReport) -> None:
+        if hasattr(report, "fake_credits_exploration") and _explore_plugin(self._config) is None:
+            _register_explore_plugin(self._config).pytest_runtest_logreport(report)
+
+
+def _register_explore_plugin(config: pytest.Config) -> "ExplorePlugin":
     """Take over the tests to explore; nothing of this is loaded if there are none."""
-    if _explore_plugin(config) is None:
+    if (plugin := _explore_plugin(config)) is None:
         from pytest_fake_credits.explore import ExplorePlugin
 
         plugin = config.stash[_EXPLORE_PLUGIN_KEY] = ExplorePlugin(config, _marker_options)
         config.pluginmanager.register(plugin, "pytest_fake_credits.explore")
+    return plugin
 
 
 def _explore_plugin(config: pytest.Config) -> "ExplorePlugin | None":
@@ -312,12 +337,15 @@ def fake_credits(
     options = _defaults_of_test(request.config, fake_credits_settings)
     with _plain_failure():
         options |= _marker_options(node)
+    explore_plugin = _explore_plugin(request.config)
+    if explore_plugin is not None:
+        options = explore_plugin.sandbox_options(options)
     try:
         fake = fake_credits_factory.make(options)
     except (TypeError, ValueError) as error:
         raise _failure(f"the sandbox can't start: {error}") from None
     node.stash[_OPTIONS_KEY] = options
-    if (explore_plugin := _explore_plugin(request.config)) is not None:
+    if explore_plugin is not None:
         explore_plugin.attach(fake)
     yield fake
     for problem in fake.close():

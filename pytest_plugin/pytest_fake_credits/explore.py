@@ -19,7 +19,7 @@ from typing import Any
 import pytest
 from _pytest.outcomes import Failed
 
-from fake_credits.explore.exploration import Exploration
+from fake_credits.explore.exploration import OWN_FAULTS_REASON, Exploration
 from fake_credits.explore.options import ExploreOptions, parse_explore
 from fake_credits.explore.outcomes import outcome_of, traced_lines
 from fake_credits.explore.ownership import TestCode
@@ -34,6 +34,7 @@ from pytest_fake_credits.config_options import SETTINGS_KEY, PluginSetting
 
 __all__ = ["ExplorePlugin"]
 
+_GATE_TIMEOUT_S = 0.3
 _REPORT_ATTRIBUTE = "fake_credits_exploration"
 _Phase = tuple["pytest.CallInfo[None]", pytest.TestReport]
 
@@ -52,8 +53,16 @@ class ExplorePlugin:
         self._report_path: str = self._settings["explore_report"].value
         if self._report_path and not hasattr(config, "workerinput"):
             _check_writable(self._report_path)
+        self._exploration: Exploration | None = None
         self._recorder: Recorder | None = None
         self.is_running = False
+
+    def sandbox_options(self, options: Mapping[str, object]) -> dict[str, object]:
+        """Return the options of the current run's sandbox: while a test is explored, no gate waits for long."""
+        if self._recorder is None:
+            return dict(options)
+        given: Any = options.get("gate_timeout_s", _GATE_TIMEOUT_S)
+        return {**options, "gate_timeout_s": min(given, _GATE_TIMEOUT_S)}
 
     def attach(self, fake: FakeCredits) -> None:
         """Observe the sandbox of the current run, if a test is being explored."""
@@ -69,9 +78,11 @@ class ExplorePlugin:
         item.ihook.pytest_runtest_logstart(nodeid=item.nodeid, location=item.location)
         self._item_codes = list(_codes([getattr(item, "obj", None)]))  # later, this would create an instance
         self._test_code.add(self._item_codes)
-        exploration = Exploration(item.nodeid, options, self._test_code)
+        exploration = self._exploration = Exploration(item.nodeid, options, self._test_code)
         exploration.is_replay = bool(self._settings["schedule"].value)
+        exploration.skip_reason = self._reason_to_skip(item, options)
         reports = self._explore(item, nextitem, exploration)
+        self._config.hook.pytest_fake_credits_explored(item=item, exploration=exploration)
         setattr(reports[min(1, len(reports) - 1)], _REPORT_ATTRIBUTE, exploration_to_json(exploration))
         for report in reports:
             item.ihook.pytest_runtest_logreport(report=report)
@@ -87,7 +98,22 @@ class ExplorePlugin:
             return replace(self._defaults, is_required=True)
         if asked is None:
             return self._defaults if self._settings["explore"].value else None
-        return parse_explore(asked, self._defaults)
+        options = parse_explore(asked, self._defaults)
+        return replace(self._defaults, is_off=True) if options is None and self._settings["explore"].value else options
+
+    def _reason_to_skip(self, item: pytest.Item, options: ExploreOptions) -> str:
+        """Return why a test is not explored, where that shows before it runs."""
+        function: Any = getattr(item, "obj", None)
+        if options.is_off:
+            return "its marker says explore=False"
+        if getattr(function, "is_hypothesis_test", False):
+            return "Hypothesis runs it many times: use fake_credits_factory.explore"
+        if "subtests" in getattr(item, "fixturenames", ()):
+            return "it has subtests"
+        marker_options = self._marker_options(item)
+        if not options.is_required and (marker_options.get("faults") or marker_options.get("latency")):
+            return OWN_FAULTS_REASON
+        return ""
 
     @pytest.hookimpl(tryfirst=True)
     def pytest_fixture_setup(self, fixturedef: pytest.FixtureDef[Any]) -> None:
@@ -101,6 +127,8 @@ class ExplorePlugin:
         document = getattr(report, _REPORT_ATTRIBUTE, None)
         if document is not None:
             self._documents.append(document)
+        elif self.is_running and self._exploration is not None and not self._exploration.skip_reason:
+            self._exploration.skip_reason = "it has subtests"  # only they are reported from within a run
 
     def pytest_terminal_summary(self, terminalreporter: pytest.TerminalReporter) -> None:
         """Print what was explored, and what was not and why."""
@@ -295,8 +323,8 @@ def _outcome_of(phases: list[_Phase], recorder: Recorder) -> Outcome:
         error = call.excinfo.value if call.excinfo else None
         if isinstance(error, _ExplorationFailed):
             continue
-        if report.skipped:
-            return Outcome("skipped", str(report.longrepr))
+        if report.skipped or hasattr(report, "wasxfail"):
+            return Outcome("xfailed" if hasattr(report, "wasxfail") else "skipped", str(report.longrepr))
         if report.failed:
             assertions = (AssertionError, Failed)
             return outcome_of(error, recorder.test_code, assertions) if error else Outcome("failed")
