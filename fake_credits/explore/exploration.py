@@ -49,7 +49,7 @@ class Exploration:
     ``skip_reason`` says why the test can't be explored; it is empty otherwise, and may be set before. ``error`` is what
     is wrong with the schedules that were asked for. ``untried`` are the numbers of schedules that were not run, by the
     reason. ``leaks``: a fault-free run failed at the end, so the findings are void. In a replay the last run has the
-    schedule's faults.
+    schedule's faults. ``keeps_exchanges``: the calls of all runs are kept for a report, and not just those of findings.
     """
 
     def __init__(self, name: str, options: ExploreOptions, test_code: TestCode) -> None:
@@ -58,6 +58,7 @@ class Exploration:
         self.skip_reason = ""
         self.error = ""
         self.is_replay = False
+        self.keeps_exchanges = True
         self.leaks = False
         self.results: list[JudgedRun] = []
         self.untried: dict[str, int] = {}
@@ -153,6 +154,8 @@ class Exploration:
             last = self.results[-1]
             if last.judgement.colour is not Colour.RED:
                 plan.expand(last.run, self.reference)
+            if not self.keeps_exchanges and len(schedule) > 1 and last.judgement.colour is Colour.GREEN:
+                last.run.calls.clear()
         self._count_untried("equal calls, of which the first, second and last are tried", plan.pruned_count)
         self._count_untried("further faults after an equal reaction to the first", plan.repeated_count)
         self._count_untried("silence over a socket, which takes real time", plan.real_time_count)

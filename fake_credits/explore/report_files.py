@@ -21,13 +21,16 @@ FORMAT_VERSION = 1
 """The version of the report's format."""
 
 _FINE = (Colour.GREEN.value, Colour.NOTE.value)
+_FINE_LABEL = "fine"
 _MAX_LISTED = 10
 
 JsonObject = Mapping[str, Any]
 
 
-def exploration_to_json(exploration: Exploration) -> dict[str, Any]:
-    """Return an exploration as an object of JSON."""
+def exploration_to_json(exploration: Exploration, *, with_schedules: bool = True) -> dict[str, Any]:
+    """Return an exploration as an object of JSON; without the schedules and their exchanges, it stays small."""
+    colours = (judged.judgement for judged in exploration.results)
+    verdicts = Counter(_FINE_LABEL if each.colour.value in _FINE else each.verdict.value for each in colours)
     return {
         "test": exploration.name,
         "skip_reason": exploration.skip_reason,
@@ -35,18 +38,19 @@ def exploration_to_json(exploration: Exploration) -> dict[str, Any]:
         "is_red": bool(exploration.red),
         "duration_s": round(exploration.duration_s, 6),
         "summary": summarize(exploration.results),
+        "verdicts": dict(verdicts),
         "calls": [
             {"number": call.number, "call": str(call.key), "label": call.key.label}
             for call in exploration.reference.application_calls
         ],
-        "schedules": [_schedule_to_json(judged) for judged in exploration.results],
+        "schedules": [_schedule_to_json(judged) for judged in exploration.results] if with_schedules else [],
         "findings": [
             {
                 "verdict": finding.verdict.value,
                 "colour": finding.colour.value,
                 "heading": finding.heading,
                 "text": finding.text,
-                "schedules": [judged.text for judged in finding.runs],
+                "schedules": [judged.text for judged in finding.runs[:_MAX_LISTED]],
                 "replay": finding.replay,
                 "marker": finding.marker,
             }
@@ -88,10 +92,11 @@ def _call_to_json(call: ObservedCall) -> dict[str, Any]:
 def summary_lines(documents: Sequence[JsonObject]) -> Iterator[str]:
     """Yield the lines that sum up explorations: totals, amber findings, and what was not explored and why."""
     explored = [document for document in documents if not document["skip_reason"] and not document["leaks"]]
-    schedules = [schedule for document in explored for schedule in document["schedules"]]
-    counts = Counter("fine" if each["colour"] in _FINE else each["verdict"] for each in schedules)
+    counts: Counter[str] = Counter()
+    for document in explored:
+        counts.update(document["verdicts"])
     totals = ", ".join(f"{count} {verdict}" for verdict, count in counts.most_common())
-    counted = f"{pluralize(len(explored), 'test')} explored, {pluralize(len(schedules), 'schedule')}"
+    counted = f"{pluralize(len(explored), 'test')} explored, {pluralize(counts.total(), 'schedule')}"
     yield f"{counted}: {totals}" if totals else counted
     ambers = [
         f"{document['test']}: {finding['heading']}: --fake-credits-schedule '{finding['schedules'][0]}'"

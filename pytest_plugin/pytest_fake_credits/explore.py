@@ -79,11 +79,16 @@ class ExplorePlugin:
         self._item_codes = list(_codes([getattr(item, "obj", None)]))  # later, this would create an instance
         self._test_code.add(self._item_codes)
         exploration = self._exploration = Exploration(item.nodeid, options, self._test_code)
+        exploration.keeps_exchanges = bool(self._report_path)
         exploration.is_replay = bool(self._settings["schedule"].value)
         exploration.skip_reason = self._reason_to_skip(item, options)
         reports = self._explore(item, nextitem, exploration)
         self._config.hook.pytest_fake_credits_explored(item=item, exploration=exploration)
-        setattr(reports[min(1, len(reports) - 1)], _REPORT_ATTRIBUTE, exploration_to_json(exploration))
+        setattr(
+            reports[min(1, len(reports) - 1)],
+            _REPORT_ATTRIBUTE,
+            exploration_to_json(exploration, with_schedules=bool(self._report_path)),
+        )
         for report in reports:
             item.ihook.pytest_runtest_logreport(report=report)
         item.ihook.pytest_runtest_logfinish(nodeid=item.nodeid, location=item.location)
@@ -221,6 +226,8 @@ class ExplorePlugin:
         with ExitStack() as stack:
             stack.callback(setattr, sys, "breakpointhook", sys.breakpointhook)
             sys.breakpointhook = _skip_breakpoint
+            stack.callback(setattr, self._config.option, "tbstyle", self._config.option.tbstyle)
+            self._config.option.tbstyle = "value"  # nobody reads these reports, and a traceback takes 20 ms
             stack.enter_context(warnings.catch_warnings(record=True))
             if self._config.getoption("capture", "fd") == "no":
                 stack.enter_context(redirect_stdout(io.StringIO()))
