@@ -55,7 +55,7 @@ def explore_loop(
         credits.recorder, credits.test_code = recorder, test_code
         recorder.attach(credits)
         caller = sys._getframe(1)  # pyright: ignore[reportPrivateUsage]
-        with traced_lines([code], is_wanted=recorder.traces_lines, running=caller) as lines:
+        with traced_lines(test_code, is_wanted=recorder.traces_lines, running=caller) as lines:
             yield credits
             traced = lines()
         credits.end_run()

@@ -1,9 +1,9 @@
 """How a run ended: from the exception that ended it, and the lines of the test that ran."""
 
 import sys
-from collections.abc import Callable, Generator, Sequence
+from collections.abc import Callable, Generator
 from contextlib import contextmanager
-from types import CodeType, FrameType
+from types import FrameType
 from typing import Any, cast
 
 from fake_credits.explore.ownership import TestCode
@@ -47,25 +47,22 @@ def _raised_by_test(error: BaseException, test_code: TestCode) -> bool:
 
 @contextmanager
 def traced_lines(
-    codes: Sequence[CodeType], *, is_wanted: bool, running: FrameType | None = None
+    test_code: TestCode, *, is_wanted: bool, running: FrameType | None = None
 ) -> Generator[Callable[[], frozenset[tuple[str, int]] | None]]:
-    """Collect the lines of functions that run in the block; yield a function that returns them, None if unwanted.
+    """Collect the lines of the test that run in the block; yield a function that returns them, None if unwanted.
 
-    ``running`` is a frame of them that has begun already.
+    ``running`` is a frame of the test that has begun already.
     """
     if not is_wanted:
         yield lambda: None
         return
     lines: set[tuple[str, int]] = set()
-    names = {code.co_filename: code.co_qualname for code in codes}
 
     def trace(frame: FrameType, event: str, _argument: object) -> Any:
-        code = frame.f_code
-        name = names.get(code.co_filename)
-        if name is None or not code.co_qualname.startswith(name):
+        if test_code.owner_of(frame) != "test":
             return None
         if event == "line":
-            lines.add((code.co_qualname, frame.f_lineno))
+            lines.add((frame.f_code.co_qualname, frame.f_lineno))
         return trace
 
     previous = sys.gettrace()

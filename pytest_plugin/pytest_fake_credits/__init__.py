@@ -37,15 +37,19 @@ from pytest_fake_credits.config_options import (  # noqa: E402
     is_enabled,
     read_settings,
 )
+from pytest_fake_credits.explore_hooks import (  # noqa: E402
+    HookSpecifications,
+    WorkerReports,
+    explore_plugin_of,
+    register_explore_plugin,
+)
 
 if TYPE_CHECKING:
     from fake_credits.client.server import AsyncServerClient, ServerClient
     from fake_credits.client.user import AsyncUserClient, UserClient
-    from fake_credits.explore.exploration import Exploration
     from fake_credits.fake import FakeCredits
     from fake_credits.transports.live import LiveServer
     from pytest_fake_credits.early_env import EarlyEnvironment
-    from pytest_fake_credits.explore import ExplorePlugin
     from pytest_fake_credits.factory import Factory
 
 __all__ = [
@@ -66,7 +70,6 @@ _EARLY_ENVIRONMENT_KEY = pytest.StashKey["EarlyEnvironment"]()
 _TEST_KEY = pytest.StashKey[pytest.Item]()
 _MARKS_KEY = pytest.StashKey[tuple[list[pytest.Mark], dict[str, object]]]()
 _OPTIONS_KEY = pytest.StashKey[dict[str, object]]()
-_EXPLORE_PLUGIN_KEY = pytest.StashKey["ExplorePlugin"]()
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:
@@ -74,14 +77,9 @@ def pytest_addoption(parser: pytest.Parser) -> None:
     add_options(parser)
 
 
-class _HookSpecifications:
-    def pytest_fake_credits_explored(self, item: pytest.Item, exploration: "Exploration") -> None:
-        """Called when a test has been explored, with its schedules and verdicts."""
-
-
 def pytest_addhooks(pluginmanager: pytest.PytestPluginManager) -> None:
     """Add the plugin's own hook."""
-    pluginmanager.add_hookspecs(_HookSpecifications)
+    pluginmanager.add_hookspecs(HookSpecifications)
 
 
 @pytest.hookimpl(wrapper=True, tryfirst=True)
@@ -111,34 +109,9 @@ def pytest_configure(config: pytest.Config) -> None:
     if settings["autouse"].value:
         config.pluginmanager.register(_AutousePlugin(), "pytest_fake_credits.autouse")
     if settings["explore"].value or settings["schedule"].value or settings["explore_report"].value:
-        _register_explore_plugin(config)
+        register_explore_plugin(config, _marker_options)
     elif config.getoption("numprocesses", None):
-        config.pluginmanager.register(_WorkerReports(config), "pytest_fake_credits.worker_reports")
-
-
-class _WorkerReports:
-    """The part of pytest-xdist's controller that learns from a worker's report that a marker asked to explore."""
-
-    def __init__(self, config: pytest.Config) -> None:
-        self._config = config
-
-    def pytest_runtest_logreport(self, report: pytest.TestReport) -> None:
-        if hasattr(report, "fake_credits_exploration") and _explore_plugin(self._config) is None:
-            _register_explore_plugin(self._config).pytest_runtest_logreport(report)
-
-
-def _register_explore_plugin(config: pytest.Config) -> "ExplorePlugin":
-    """Take over the tests to explore; nothing of this is loaded if there are none."""
-    if (plugin := _explore_plugin(config)) is None:
-        from pytest_fake_credits.explore import ExplorePlugin
-
-        plugin = config.stash[_EXPLORE_PLUGIN_KEY] = ExplorePlugin(config, _marker_options)
-        config.pluginmanager.register(plugin, "pytest_fake_credits.explore")
-    return plugin
-
-
-def _explore_plugin(config: pytest.Config) -> "ExplorePlugin | None":
-    return config.stash.get(_EXPLORE_PLUGIN_KEY, None)
+        config.pluginmanager.register(WorkerReports(config, _marker_options), "pytest_fake_credits.worker_reports")
 
 
 def _marker_line(config: pytest.Config) -> str:
@@ -187,7 +160,7 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
                 continue
             raise pytest.UsageError(f"{item.nodeid}: {error}") from None
         if options.get("explore", False) is not False:
-            _register_explore_plugin(config)
+            register_explore_plugin(config, _marker_options)
 
 
 def _marker_options(item: pytest.Item) -> dict[str, object]:
@@ -266,7 +239,7 @@ def pytest_runtest_makereport(item: pytest.Item) -> Generator[None, pytest.TestR
     report = yield
     factory = item.config.stash.get(_FACTORY_KEY, None)
     log = item.config.stash[SETTINGS_KEY]["log"].value
-    explore_plugin = _explore_plugin(item.config)
+    explore_plugin = explore_plugin_of(item.config)
     is_inner = explore_plugin is not None and explore_plugin.is_running
     is_wanted = not is_inner and log != "none" and (report.failed or (log == "all" and report.when == "call"))
     if factory is not None and is_wanted:
@@ -337,7 +310,7 @@ def fake_credits(
     options = _defaults_of_test(request.config, fake_credits_settings)
     with _plain_failure():
         options |= _marker_options(node)
-    explore_plugin = _explore_plugin(request.config)
+    explore_plugin = explore_plugin_of(request.config)
     if explore_plugin is not None:
         options = explore_plugin.sandbox_options(options)
     try:

@@ -31,6 +31,7 @@ from fake_credits.explore.schedules import parse_schedule
 from fake_credits.explore.sleeps import SleepLog
 from fake_credits.fake import FakeCredits
 from pytest_fake_credits.config_options import SETTINGS_KEY, PluginSetting
+from pytest_fake_credits.progress import Progress
 
 __all__ = ["ExplorePlugin"]
 
@@ -48,7 +49,6 @@ class ExplorePlugin:
         self._settings: Mapping[str, PluginSetting] = config.stash[SETTINGS_KEY]
         self._defaults = _default_options(self._settings)
         self._test_code = TestCode(modules=self._settings["explore_ours"].value)
-        self._item_codes: list[CodeType] = []
         self._documents: list[dict[str, Any]] = []
         self._report_path: str = self._settings["explore_report"].value
         if self._report_path and not hasattr(config, "workerinput"):
@@ -76,8 +76,7 @@ class ExplorePlugin:
         if options is None:
             return None
         item.ihook.pytest_runtest_logstart(nodeid=item.nodeid, location=item.location)
-        self._item_codes = list(_codes([getattr(item, "obj", None)]))  # later, this would create an instance
-        self._test_code.add(self._item_codes)
+        self._test_code.add(_codes([getattr(item, "obj", None)]))  # later, this would create an instance
         exploration = self._exploration = Exploration(item.nodeid, options, self._test_code)
         exploration.keeps_exchanges = bool(self._report_path)
         exploration.is_replay = bool(self._settings["schedule"].value)
@@ -158,11 +157,14 @@ class ExplorePlugin:
         reference: list[_Phase] = []
         phases: list[_Phase] = []
         sleeps = SleepLog(self._test_code)
+        progress = Progress(self._config, exploration)
         try:
             for recorder in exploration.runs():
                 self._recorder = recorder
+                progress.show()
                 if recorder.is_final:
                     self.is_running = not recorder.run.schedule
+                    progress.clear()
                     phases = self._run_item(item, recorder, nextitem, lambda: _raise_findings(exploration))
                 else:
                     with self._quietly(), sleeps.recording():
@@ -170,16 +172,9 @@ class ExplorePlugin:
                     reference = reference or phases
         finally:
             self._recorder, self.is_running = None, False
+            progress.clear()
         exploration.sleeps = sleeps.slowest()
-        reports = [report for _, report in phases]
-        if exploration.leaks and len(reference) == len(reports):
-            reports = [reference[0][1], reference[1][1], reports[-1]]
-        if exploration.is_replay and exploration.results and reports[-2].failed:
-            reports[-2].sections.insert(0, ("fake-credits exploration", render_report(exploration)))
-        for call, report in phases:
-            if report.failed and report in reports and call.excinfo is not None and not _is_control_flow(call):
-                item.ihook.pytest_exception_interact(node=item, call=call, report=report)
-        return reports
+        return _reports_of(item, phases, reference, exploration)
 
     def _run_item(
         self,
@@ -191,7 +186,7 @@ class ExplorePlugin:
         """Run a test with fresh fixtures of its own, and record how it ended."""
         _prepare(item)
         function: Any = item
-        with traced_lines(self._item_codes, is_wanted=recorder.traces_lines) as lines:
+        with traced_lines(self._test_code, is_wanted=recorder.traces_lines) as lines:
             phases = [self._run_phase(item, "setup")]
             if phases[0][1].passed:
                 phases.append(self._run_phase(item, "call", at_end))
@@ -297,6 +292,21 @@ def _raise_findings(exploration: Exploration) -> None:
         _fail(render_report(exploration))
     if exploration.skip_reason and exploration.options.is_required:
         _fail(f"fake-credits: there is nothing to explore: {exploration.skip_reason}")
+
+
+def _reports_of(
+    item: pytest.Item, phases: list[_Phase], reference: list[_Phase], exploration: Exploration
+) -> list[pytest.TestReport]:
+    """Return the reports of the last run; where it only shows that state leaks, those of the first run."""
+    reports = [report for _, report in phases]
+    if exploration.leaks and len(reference) == len(reports):
+        reports[:2] = [report for _, report in reference[:2]]
+    if exploration.is_replay and exploration.results and reports[-2].failed:
+        reports[-2].sections.insert(0, ("fake-credits exploration", render_report(exploration)))
+    for call, report in phases:
+        if report.failed and report in reports and call.excinfo is not None and not _is_control_flow(call):
+            item.ihook.pytest_exception_interact(node=item, call=call, report=report)
+    return reports
 
 
 def _is_control_flow(call: "pytest.CallInfo[None]") -> bool:

@@ -34,7 +34,7 @@ def explore(shared: SharedResources) -> Explore:
             with FakeCredits(shared=shared, **{"users": {"ada": 100}, **sandbox}) as credits:
                 recorder.attach(credits)
                 error: BaseException | None = None
-                with traced_lines([code], is_wanted=recorder.traces_lines) as lines:
+                with traced_lines(test_code, is_wanted=recorder.traces_lines) as lines:
                     try:
                         test(credits)
                     except BaseException as caught:  # noqa: BLE001 - whatever ends a run

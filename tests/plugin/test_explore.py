@@ -3,8 +3,11 @@
 import json
 import re
 import shlex
+from types import SimpleNamespace
+from typing import Any, cast
 
 import pytest
+from pytest_fake_credits.progress import Progress
 
 from tests.plugin.conftest import Suite
 
@@ -404,23 +407,44 @@ def test_works_with_unittest_and_async_plugins(suite: Suite) -> None:
     result.stdout.fnmatch_lines(["7 tests explored, 7 schedules: 7 charged twice"])
 
 
-@pytest.mark.parametrize(
-    ("plugins", "args"), [(("randomly",), ("-p", "randomly")), (("pytest_rerunfailures",), ("--reruns", "2"))]
-)
-def test_works_with_random_order_and_reruns(suite: Suite, plugins: tuple[str, ...], args: tuple[str, ...]) -> None:
-    result = suite(APPLICATION + BUYS_ONCE + READS, EXPLORE, *args, plugins=plugins, alone=True)
-    result.assert_outcomes(failed=1, passed=1)
-
-
-def test_works_with_xdist(suite: Suite, pytester: pytest.Pytester) -> None:
+def test_works_with_xdist_random_order_and_reruns(suite: Suite) -> None:
     marker = "@pytest.mark.fake_credits(explore=['lost_after'])"
-    result = suite(APPLICATION + marker + BUYS_ONCE + READS, "-n", "1", plugins=("xdist",), alone=True)
+    plugins = ("xdist", "randomly", "pytest_rerunfailures")
+    result = suite(APPLICATION + marker + BUYS_ONCE + READS, "-n", "1", "--reruns", "2", plugins=plugins, alone=True)
     result.assert_outcomes(failed=1, passed=1)
     result.stdout.fnmatch_lines(["1 test explored, 1 schedule: 1 charged twice"])
 
 
 def test_first_red_finding_stops_the_run(suite: Suite) -> None:
     suite(APPLICATION + BUYS_ONCE + READS, EXPLORE, "-x").assert_outcomes(failed=1)
+
+
+def test_progress_is_shown_on_a_terminal_and_erased() -> None:
+    clock = iter([0.0, 0.1, 0.3, 0.9])
+    written: list[str] = []
+    reporter = SimpleNamespace(isatty=True, write=lambda text, flush: written.append(text), currentfspath="x")
+    exploration = SimpleNamespace(name="test_a.py::test_buy", results=[1, 2, 3], remaining=9)
+    progress = Progress(plugins_with(reporter), cast("Any", exploration), lambda: next(clock))
+    progress.show()
+    assert written == []
+    progress.show()
+    progress.clear()
+    progress.clear()
+    assert written == ["\r\x1b[2Ktest_buy: 3 of 12 schedules, 1 s left", "\r\x1b[2K"]
+    assert reporter.currentfspath is None
+
+
+def test_progress_is_not_shown_in_ci() -> None:
+    reporter = SimpleNamespace(isatty=False)
+    exploration = SimpleNamespace(name="test_a.py::test_buy", results=[], remaining=9)
+    progress = Progress(plugins_with(reporter), cast("Any", exploration), iter([0.0, 9.0]).__next__)
+    progress.show()
+    progress.clear()
+
+
+def plugins_with(reporter: object) -> pytest.Config:
+    manager = SimpleNamespace(get_plugin=lambda _name: reporter)
+    return cast("pytest.Config", SimpleNamespace(pluginmanager=manager))
 
 
 def test_warning_of_a_dying_thread_belongs_to_its_run(suite: Suite) -> None:
