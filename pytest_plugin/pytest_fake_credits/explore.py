@@ -56,6 +56,7 @@ class ExplorePlugin:
         self._exploration: Exploration | None = None
         self._recorder: Recorder | None = None
         self.is_running = False
+        self._is_quiet = False
 
     def sandbox_options(self, options: Mapping[str, object]) -> dict[str, object]:
         """Return the options of the current run's sandbox: while a test is explored, no gate waits for long."""
@@ -126,13 +127,18 @@ class ExplorePlugin:
 
     # ------------------------------------------------------------ all tests
 
+    @pytest.hookimpl(trylast=True)
     def pytest_runtest_logreport(self, report: pytest.TestReport) -> None:
         """Collect an exploration, which may come from a worker of pytest-xdist."""
         document = getattr(report, _REPORT_ATTRIBUTE, None)
         if document is not None:
             self._documents.append(document)
-        elif self.is_running and self._exploration is not None and not self._exploration.skip_reason:
-            self._exploration.skip_reason = "it has subtests"  # only they are reported from within a run
+        elif self._is_quiet and self._exploration is not None:  # only subtests are reported from within a run
+            self._exploration.skip_reason = "it has subtests"
+            reporter: Any = self._config.pluginmanager.get_plugin("terminalreporter")
+            for reports in reporter.stats.values() if reporter else ():
+                if report in reports:
+                    reports.remove(report)
 
     def pytest_terminal_summary(self, terminalreporter: pytest.TerminalReporter) -> None:
         """Print what was explored, and what was not and why."""
@@ -217,7 +223,7 @@ class ExplorePlugin:
     @contextmanager
     def _quietly(self) -> Generator[None]:
         """Keep what the runs of an exploration print, log and warn from the terminal."""
-        self.is_running = True
+        self.is_running = self._is_quiet = True
         with ExitStack() as stack:
             stack.callback(setattr, sys, "breakpointhook", sys.breakpointhook)
             sys.breakpointhook = _skip_breakpoint
@@ -231,8 +237,8 @@ class ExplorePlugin:
             if isinstance(handler, logging.Handler):
                 handler.addFilter(_reject)
                 stack.callback(handler.removeFilter, _reject)
+            stack.callback(setattr, self, "_is_quiet", False)
             yield
-        self.is_running = False
 
 
 def _check_writable(path: str) -> None:

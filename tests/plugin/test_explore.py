@@ -10,6 +10,7 @@ import pytest
 from pytest_fake_credits.progress import Progress
 
 from tests.plugin.conftest import Suite
+from tests.plugin.test_shapes import EXAMPLES, SHOP_SETTINGS, STANDALONE
 
 APPLICATION = """
 import pytest
@@ -461,3 +462,35 @@ def test_thread(fake_credits):
     result = suite(source, EXPLORE, "--fake-credits-explore-what=refused")
     result.assert_outcomes(passed=1)
     result.stdout.fnmatch_lines(["1 test explored, 1 schedule: 1 fine"])
+
+
+def test_subtests_are_reported_once_and_not_explored(suite: Suite) -> None:
+    source = (
+        APPLICATION
+        + """
+import unittest
+class TestUnit(unittest.TestCase):
+    @pytest.fixture(autouse=True)
+    def credits_of_the_test(self, fake_credits):
+        self.credits = fake_credits
+    def test_subtests(self):
+        for expected in (100, 101):
+            with self.subTest(expected=expected):
+                assert read(self.credits.server_client) == expected
+"""
+    )
+    result = suite(source, EXPLORE)
+    assert result.ret == pytest.ExitCode.TESTS_FAILED
+    assert text_of(result).count("assert 100 == 101\n") == 1
+    assert "not explored: 1 (" in text_of(result)
+
+
+@pytest.mark.slow
+def test_works_with_django(suite: Suite, pytester: pytest.Pytester) -> None:
+    """Each run has a fresh transaction of the test's database."""
+    source = (EXAMPLES / "alone" / "django_view.py").read_text(encoding="utf-8")
+    pytester.makepyfile(shop_settings=SHOP_SETTINGS)
+    shape = STANDALONE["django_view.py"]
+    result = suite(source, EXPLORE, ini=shape.ini, plugins=shape.plugins, alone=True)
+    result.assert_outcomes(passed=1)
+    result.stdout.fnmatch_lines(["1 test explored, 4 schedules: 4 fine"])
