@@ -11,6 +11,7 @@ import warnings
 from collections.abc import Callable, Generator, Iterator, Mapping
 from contextlib import ExitStack, contextmanager, redirect_stderr, redirect_stdout
 from dataclasses import replace
+from functools import partial
 from inspect import unwrap
 from pathlib import Path
 from types import CodeType
@@ -199,6 +200,7 @@ class ExplorePlugin:
             phases.append(self._run_phase(item, "teardown", nextitem=nextitem))
         function._request = False
         function.funcargs = None
+        _forget_finished_fixtures(item)
         recorder.run.outcome = _outcome_of(phases, recorder)
         recorder.run.outcome.lines = lines()
         return phases
@@ -338,6 +340,19 @@ def _prepare(item: pytest.Item) -> None:
             del function._instance
             function._obj = None
     item._report_sections.clear()  # pyright: ignore[reportPrivateUsage]
+
+
+def _forget_finished_fixtures(item: pytest.Item) -> None:
+    """Keep the fixtures of wider scopes from growing: each run adds what would tear its own, finished fixtures down."""
+    function: Any = item
+    for definitions in function._fixtureinfo.name2fixturedefs.values():
+        for definition in definitions:
+            definition._finalizers[:] = [each for each in definition._finalizers if not _is_spent(each)]
+
+
+def _is_spent(finalizer: object) -> bool:
+    definition = getattr(finalizer.func, "__self__", None) if isinstance(finalizer, partial) else None
+    return isinstance(definition, pytest.FixtureDef) and definition.cached_result is None
 
 
 def _outcome_of(phases: list[_Phase], recorder: Recorder) -> Outcome:

@@ -7,7 +7,19 @@ from pathlib import Path
 import pytest
 
 ROOT = Path(__file__).resolve().parents[2]
-NAMES = ("get-key", "live-before-key", "client", "transport", "sandbox", "growth", "memory", "demo", "load", "seed")
+NAMES = (
+    "get-key",
+    "live-before-key",
+    "client",
+    "transport",
+    "sandbox",
+    "growth",
+    "memory",
+    "demo",
+    "load",
+    "seed",
+    "explore",
+)
 
 
 @pytest.mark.benchmark
