@@ -10,13 +10,14 @@ from fake_credits.explore.judge import Colour, Verdict
 from fake_credits.explore.runs import ObservedCall, Run
 from fake_credits.explore.schedules import FAULTS, CallFault, Injection
 from fake_credits.faults.declarations import rule_to_json
-from fake_credits.text import escape_control, redact
+from fake_credits.text import escape_control, redact, truncate
 
 __all__ = ["Finding", "find_findings"]
 
 _COLOUR_ORDER = (Colour.RED, Colour.AMBER)
 _MAX_ALIKE = 3
 _MIN_SHOWN_WAIT_S = 0.5
+_MAX_ERROR_CHARS = 200
 
 _FAULT_TEXTS = {
     "refused": "{call} was refused with 503 before it took effect",
@@ -128,17 +129,17 @@ def _other_sentences(run: Run, verdict: Verdict, calls: Sequence[ObservedCall], 
     elif detail:
         yield f"{detail[0].upper()}{detail[1:]}."
     if run.outcome.error:
-        yield f"The test failed with {run.outcome.error_type}: {run.outcome.error.splitlines()[0][:200]}"
+        first_line = _printable(run.outcome.error.partition("\n")[0], run)
+        yield f"The test failed with {run.outcome.error_type}: {truncate(first_line, _MAX_ERROR_CHARS)}"
 
 
 def _fault_texts(run: Run) -> Iterator[str]:
-    faults = {fault.name: fault for _, fault in run.schedule}
-    lasting = {name for name, fault in faults.items() if fault.lasts}
+    faults, told = {fault.name: fault for _, fault in run.schedule}, set[str]()
     for call in run.faulted_calls:
-        if call.fault in faults:
-            yield _fault_text(call, faults[call.fault])
-        if call.fault in lasting:
-            del faults[call.fault]
+        fault = faults.get(call.fault)
+        if fault is not None and not (fault.lasts and fault.name in told):
+            told.add(fault.name)
+            yield _fault_text(call, fault)
     if run.not_met:
         yield "a fault met no call"
 

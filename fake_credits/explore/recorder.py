@@ -119,8 +119,8 @@ class Recorder:
             if owner == "application":
                 raise CallStorm(f"more than {self._max_calls:g} calls: the application never stops")
             return [self._fire(FAULTS["refused"], call)]  # over a socket, or in a task of its own: it can't be ended
-        fault = self._fault_for(call)
-        if fault is None or call.has_own_rule:
+        fault = None if call.has_own_rule else self._fault_for(call)
+        if fault is None:
             return ()
         call.fault, retry_after_s = fault.name, getattr(fault.rule.effect, "retry_after_s", None)
         call.retry_after_ms = (retry_after_s or 0) * 1000

@@ -133,7 +133,9 @@ class Factory:
         from fake_credits.explore.loop import ExploredCredits, explore_loop
         from fake_credits.explore.options import ExploreOptions, parse_explore
 
-        explore_options = parse_explore(explore, ExploreOptions()) or ExploreOptions()
+        explore_options = parse_explore(explore, ExploreOptions())
+        if explore_options is None:
+            raise ValueError("explore is False, but a loop explores: iterate over nothing else, or leave it out")
         overrides: dict[str, object] = {**options} if live is None else {**options, "live": live}
         sandbox_options = {**self.options, "api_key": "", **overrides}
         code = sys._getframe(1).f_code  # pyright: ignore[reportPrivateUsage]

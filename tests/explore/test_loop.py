@@ -92,6 +92,8 @@ def test_each_example_of_hypothesis_is_explored(factory: Factory, price: int) ->
 def test_bad_option_of_a_loop_is_refused_at_once(factory: Factory) -> None:
     with pytest.raises(ValueError, match="what must be one of"):
         factory.explore("lost_afte")
+    with pytest.raises(ValueError, match="explore is False"):
+        factory.explore(False)
 
 
 def test_sandbox_knows_its_schedule(explore: Explore) -> None:

@@ -352,6 +352,63 @@ def test_live(fake_credits):
     result.stdout.fnmatch_lines(["1 test explored, 4 schedules: 4 fine", "not tried: 1 schedule (silence over*"])
 
 
+def test_only_fixtures_of_the_function_are_fresh_in_each_run(suite: Suite) -> None:
+    source = (
+        APPLICATION
+        + """
+made = []
+@pytest.fixture(scope="session")
+def shared():
+    made.append("session")
+@pytest.fixture
+def fresh():
+    made.append("function")
+def test_reads(fake_credits, shared, fresh):
+    assert read(fake_credits.server_client) == 100
+def test_counts():
+    assert (made.count("session"), made.count("function")) == (1, 5 + 3)
+"""
+    )
+    suite(source, EXPLORE).assert_outcomes(passed=2)
+
+
+def test_gate_waits_for_a_third_of_a_second_while_exploring(suite: Suite) -> None:
+    source = (
+        APPLICATION
+        + """
+@pytest.mark.fake_credits(explore=["refused"])
+def test_gate(fake_credits):
+    assert fake_credits.sandbox.options.gate_timeout_s == 0.3
+    assert read(fake_credits.server_client) == 100
+def test_ordinary(fake_credits):
+    assert fake_credits.sandbox.options.gate_timeout_s == 10
+"""
+    )
+    suite(source).assert_outcomes(passed=2)
+
+
+def test_helper_modules_of_the_tests_are_named_by_an_ini(suite: Suite, pytester: pytest.Pytester) -> None:
+    pytester.makepyfile(helpers="def read(api):\n    return api.get_balance('app-id', 'ada').balance\n")
+    source = "import helpers, pytest\n@pytest.mark.fake_credits(users={'ada': 1})\ndef test_helper(fake_credits):\n"
+    source += "    assert helpers.read(fake_credits.server_client) == 1\n"
+    result = suite(source, EXPLORE, ini="fake_credits_explore_ours = other helper*")
+    result.stdout.fnmatch_lines(["not explored: 1 (it makes direct calls only): *test_helper"])
+
+
+def test_nothing_of_exploration_is_loaded_when_it_is_off(suite: Suite) -> None:
+    source = (
+        APPLICATION
+        + """
+import sys
+def test_off(fake_credits):
+    assert read(fake_credits.server_client) == 100
+    assert not [name for name in sys.modules if "explor" in name and name.startswith("fake_credits")]
+    assert "pytest_fake_credits.explore" not in sys.modules
+"""
+    )
+    suite(source, alone=True).assert_outcomes(passed=1)
+
+
 COMPATIBLE = (
     APPLICATION
     + BUYS_ONCE
