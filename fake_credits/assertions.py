@@ -1,4 +1,4 @@
-"""Assertions on the journal: which calls were made, in which order, and waiting for them."""
+"""Assertions about the calls in the journal and their order, and waits for calls."""
 
 import threading
 from collections import defaultdict
@@ -20,11 +20,11 @@ DEFAULT_WAIT_TIMEOUT_S = 10.0
 
 
 class JournalAssertions(Journal):
-    """A sandbox's journal with the queries and assertions of a test.
+    """A sandbox's journal, with queries and assertions for tests.
 
-    A call is an operation, any unless given, and criteria (`Criteria`): keyword arguments of which all must hold. What
-    no call could meet raises ValueError or TypeError. ``api_key`` is never shown; ``kept_headers`` are the names of
-    those that entries have; ``rule_history`` gives the rules that were declared.
+    A call is described by an operation (any by default) and by `Criteria` as keyword arguments, which must all match.
+    A criterion that no call could match raises ValueError or TypeError. ``api_key`` is never shown; ``kept_headers``
+    are the names of the headers that entries keep; ``rule_history`` has the rules that were declared.
     """
 
     def __init__(
@@ -46,16 +46,12 @@ class JournalAssertions(Journal):
         return self._build_call(operation, criteria).filter(self.entries())
 
     def assert_called(
-        self,
-        operation: OperationName | None = None,
-        *,
-        times: int | None = None,
-        **criteria: Unpack[Criteria],
+        self, operation: OperationName | None = None, *, times: int | None = None, **criteria: Unpack[Criteria]
     ) -> tuple[JournalEntry, ...]:
-        """Assert that a call was made, at least once or exactly so many times, and return its exchanges.
+        """Assert that a call was made at least once, or exactly ``times`` times, and return its exchanges.
 
-        Raises AssertionError with the nearest calls and how they differ; also if the number is unknown, as the journal
-        has dropped older exchanges.
+        Raises AssertionError, which shows the closest calls and how they differ; also if the number is unknown because
+        the journal has dropped older exchanges.
         """
         __tracebackhide__ = True
         call, snapshot = self._build_call(operation, criteria), self._snapshot()
@@ -73,22 +69,22 @@ class JournalAssertions(Journal):
         return matching
 
     def assert_not_called(self, operation: OperationName | None = None, **criteria: Unpack[Criteria]) -> None:
-        """Assert that no such call was made; without arguments: that no request came at all.
+        """Assert that no such call was made; without arguments, that there was no request at all.
 
-        Raises AssertionError as `assert_called` does.
+        Raises AssertionError like `assert_called`.
         """
         __tracebackhide__ = True
         self.assert_called(operation, times=0, **criteria)
 
     def assert_order(self, *calls: OperationName | Call) -> tuple[JournalEntry, ...]:
-        """Assert that calls were answered in this order, others between them or not, and return their exchanges.
+        """Assert that calls were completed in this order, possibly with others in between, and return their exchanges.
 
-        Each is an operation or a `Call`. Raises AssertionError with the first that is missing and the calls nearest to
-        it among the later ones; ValueError for fewer than two.
+        Each is an operation or a `Call`. Raises AssertionError, which shows the first missing call and the closest of
+        the later calls; ValueError for fewer than two.
         """
         __tracebackhide__ = True
         if len(calls) < 2:
-            raise ValueError("an order needs two calls or more")
+            raise ValueError(f"assert_order needs at least two calls, got {len(calls)}")
         expected = [self._check_call(Call(each) if isinstance(each, str) else each) for each in calls]
         snapshot, matching = self._snapshot(), list[JournalEntry]()
         remaining = iter(snapshot.entries)
@@ -102,17 +98,17 @@ class JournalAssertions(Journal):
     def committed_twice(
         self, operation: OperationName | None = None, **criteria: Unpack[Criteria]
     ) -> dict[str, tuple[JournalEntry, ...]]:
-        """Return each idempotency key that several committed writes share, with them: retries that took effect again.
+        """Return the committed writes that share an idempotency key, by key: retries that took effect again.
 
-        Keys are compared over all users and applications, by their first 256 characters.
+        Keys are compared across all users and applications, by their first 256 characters.
         """
         return _duplicate_commits(self.calls(operation, **criteria))
 
     def assert_committed_once(self, operation: OperationName | None = None, **criteria: Unpack[Criteria]) -> None:
-        """Assert that committed writes share no idempotency key.
+        """Assert that no committed writes share an idempotency key.
 
-        Raises AssertionError with those that do; also if none of them has a key, as that would prove nothing, and if
-        the journal has dropped older exchanges.
+        Raises AssertionError, which shows those that do; also if no write has a key, because that would prove nothing,
+        and if the journal has dropped older exchanges.
         """
         __tracebackhide__ = True
         call, snapshot = self._build_call(operation, criteria), self._snapshot()
@@ -133,10 +129,10 @@ class JournalAssertions(Journal):
         timeout_s: float = DEFAULT_WAIT_TIMEOUT_S,
         **criteria: Unpack[Criteria],
     ) -> tuple[JournalEntry, ...]:
-        """Wait in this thread until a call was made so many times or more, and return its exchanges.
+        """Block this thread until a call has been made at least ``times`` times, and return its exchanges.
 
-        The limit in seconds stands still while a debugger's prompt is open. Raises AssertionError at the limit,
-        RuntimeError where this thread runs an event loop: there it is ``await async_wait_for(...)``.
+        The timeout in seconds pauses while a debugger's prompt is open. Raises AssertionError after the timeout,
+        RuntimeError in a running event loop: use ``await async_wait_for(...)`` there.
         """
         __tracebackhide__ = True
         ensure_no_running_loop("journal.wait_for(...)", "await credits.journal.async_wait_for(...)")
@@ -153,7 +149,7 @@ class JournalAssertions(Journal):
         timeout_s: float = DEFAULT_WAIT_TIMEOUT_S,
         **criteria: Unpack[Criteria],
     ) -> tuple[JournalEntry, ...]:
-        """Wait as `wait_for` does, in a task of asyncio or trio."""
+        """Wait like `wait_for`, in asyncio or trio."""
         __tracebackhide__ = True
         call, waker = self._build_call(operation, criteria), CrossThreadEvent()
         with self._notify_on(call, times, timeout_s, waker.set):
@@ -167,7 +163,7 @@ class JournalAssertions(Journal):
         for name in call.headers:
             if name not in self._kept_headers:
                 kept_names = ", ".join(sorted(self._kept_headers))
-                raise ValueError(f"the header {name!r} is not kept: name it in keep_headers (kept: {kept_names})")
+                raise ValueError(f"the header {name!r} is not kept: add it to keep_headers (kept: {kept_names})")
         self.rule_history.check_call(call, self.entries)
         return call
 
@@ -186,10 +182,10 @@ class JournalAssertions(Journal):
             return len(call.filter(entries)) >= times
 
         def on_entry(entry: JournalEntry) -> None:
-            # In the thread of whoever is answered: an error of the test's own condition is the waiter's to meet.
+            # This runs in the thread that writes the entry, so errors of the test's condition are left to the waiter.
             try:
                 is_done = call.matches(entry) and is_satisfied()
-            except Exception:  # noqa: BLE001 - raised again by the waiter, who asks the same
+            except Exception:  # noqa: BLE001 - raised again in the waiter by the same check
                 is_done = True
             if is_done:
                 wake()
@@ -209,7 +205,7 @@ class JournalAssertions(Journal):
         matching = call.filter(snapshot.entries)
         if len(matching) < times:
             actual, wanted = pluralize(len(matching), "time"), pluralize(times, "time")
-            head = f"within {timeout_s:g} s {call} was called {actual}, not {wanted}"
+            head = f"{call} was called {actual} within {timeout_s:g} s, not {wanted}"
             raise snapshot.failure(head, call)
         return matching
 
@@ -240,7 +236,7 @@ _AUTH_CAUSES = frozenset(f"auth:{why}" for why in AUTH_FAILURE_REASONS)
 
 
 class RuleHistory:
-    """The last 10,000 rules that a sandbox has had, and the codes of their responses."""
+    """The last 10,000 rules of a sandbox, with the error codes of their responses."""
 
     def __init__(self) -> None:
         self._codes_by_rule: dict[str, frozenset[str]] = {}
@@ -255,14 +251,14 @@ class RuleHistory:
         return iter(self._codes_by_rule)
 
     def add(self, name: str, rule: Rule) -> None:
-        """Add a rule and its codes."""
+        """Add a rule and its error codes."""
         effects = [rule.effect, *map(effect_for_script_entry, rule.script)]
         self._codes_by_rule[name] = frozenset(str(getattr(effect, "code", "")) for effect in effects)
         if len(self._codes_by_rule) > _MAX_KEPT_RULES:
             del self._codes_by_rule[next(iter(self._codes_by_rule))]
 
     def check_call(self, call: Call, entries: Callable[[], Iterable[JournalEntry]]) -> None:
-        """Raise ValueError for a code, a cause or a rule that no exchange here can have, nor one of the entries has."""
+        """Raise ValueError for a code, a cause or a rule that no exchange in this sandbox can have and no entry has."""
         for criterion in call.criteria:
             allowed = _possible_values(criterion.name, self._codes_by_rule)
             expected = str(criterion.expected)
@@ -272,7 +268,7 @@ class RuleHistory:
 
 
 def _possible_values(name: str, codes_by_rule: Mapping[str, frozenset[str]]) -> frozenset[str]:
-    """Return the values that a criterion can have here; none if it isn't limited to a list."""
+    """Return the values that a criterion can have in this sandbox; none if any value is possible."""
     if name == "code":
         return frozenset(ERRORS).union(("",), *codes_by_rule.values())
     if name == "cause":
@@ -284,4 +280,4 @@ def _unknown_value_message(name: str, value: str, allowed: frozenset[str]) -> st
     hint = did_you_mean(value, allowed, prefix=", ")
     choices = ", ".join(sorted(allowed - _AUTH_CAUSES - {""})) or "none"
     more = ", auth:<why>" if name == "cause" else ""
-    return f"no call here can have the {name} {value!r}{hint} (there are: {choices}{more})"
+    return f"no call in this sandbox can have the {name} {value!r}{hint} (possible: {choices}{more})"

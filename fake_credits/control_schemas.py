@@ -1,4 +1,4 @@
-"""The control plane's requests and responses as JSON has them, for its server and its Python client."""
+"""The control plane's requests and responses in JSON, for its server and its Python client."""
 
 from collections.abc import Mapping, Sequence
 from datetime import datetime
@@ -7,7 +7,6 @@ from typing import Annotated, Any, Literal
 import msgspec
 from msgspec import Meta
 
-from fake_credits.contract import MAX_AMOUNT
 from fake_credits.errors import Problem
 
 __all__ = [
@@ -48,31 +47,31 @@ JsonMembers = dict[str, object]
 """A rule or a scenario, whose members `fake_credits.faults` validates."""
 
 _NonEmptyText = Annotated[str, Meta(min_length=1, max_length=1024)]
-_Balance = Annotated[int, Meta(ge=-MAX_AMOUNT, le=MAX_AMOUNT)]
 _Duration = Annotated[float, Meta(ge=0, le=10**12)]
+_AwareDatetime = Annotated[datetime, Meta(tz=True)]
 
 
 # ------------------------------------------------------------ requests
 
 
 class NoMembers(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True, omit_defaults=True):
-    """The body or query of a route that takes no member, and the base of those that do."""
+    """An empty body or query, and the base of those with members."""
 
 
 class MakeSandboxBody(NoMembers, frozen=True):
-    """How a sandbox starts; what is not given is as the server's first sandbox started."""
+    """The options of a sandbox, by default those of the server's first one; `SandboxOptions` validates the values."""
 
-    application_id: _NonEmptyText | None = None
-    user_id: _NonEmptyText | None = None
-    balance: _Balance | None = None
-    users: dict[str, _Balance] | None = None
-    seed: Annotated[int, Meta(ge=-(2**63), le=2**63 - 1)] | None = None
-    clock: _NonEmptyText | None = None
-    auth_provider: _NonEmptyText | None = None
-    api_key: Annotated[str, Meta(pattern=r"^[\x21-\x7e]{1,256}$")] | None = None
+    application_id: str | None = None
+    user_id: str | None = None
+    balance: int | None = None
+    users: dict[str, int] | None = None
+    seed: int | None = None
+    clock: str | None = None
+    auth_provider: str | None = None
+    api_key: str | None = None
     faults: list[object] | JsonMembers | str | None = None
     latency: float | str | dict[str, float | str] | None = None
-    gate_timeout_s: Annotated[float, Meta(gt=0, le=3600)] | None = None
+    gate_timeout_s: float | None = None
 
 
 class UserQuery(NoMembers, frozen=True):
@@ -82,9 +81,9 @@ class UserQuery(NoMembers, frozen=True):
 
 
 class SetUserBody(NoMembers, frozen=True):
-    """A user to create and, unless it is None, the balance to bring the user to."""
+    """The balance to give a user, if any, and the user's application, by default the sandbox's."""
 
-    balance: _Balance | None = None
+    balance: int | None = None
     application_id: _NonEmptyText | None = None
 
 
@@ -99,7 +98,7 @@ class MintTokenBody(NoMembers, frozen=True):
 
 
 class JournalQuery(NoMembers, frozen=True):
-    """The criteria that exchanges have to meet; ``after`` is an ordinal."""
+    """The criteria that exchanges must meet; ``after`` is an ordinal."""
 
     operation: _NonEmptyText | None = None
     user: _NonEmptyText | None = None
@@ -111,7 +110,7 @@ class JournalQuery(NoMembers, frozen=True):
 
 
 class WaitAtGateBody(NoMembers, frozen=True):
-    """How many calls have to arrive at a gate, and within how many seconds."""
+    """The number of calls that must arrive at a gate, and the limit in seconds."""
 
     count: Annotated[int, Meta(ge=1, le=100_000)] = 1
     limit_s: Annotated[float, Meta(gt=0, le=60)] | None = None
@@ -125,9 +124,9 @@ class ReleaseGateBody(NoMembers, frozen=True):
 
 
 class FreezeClockBody(NoMembers, frozen=True):
-    """The time to freeze a clock at, by default now, as ISO 8601 text."""
+    """The time to freeze a clock at, by default now."""
 
-    at: _NonEmptyText | None = None
+    at: _AwareDatetime | None = None
 
 
 class AdvanceClockBody(NoMembers, frozen=True):
@@ -140,16 +139,16 @@ class AdvanceClockBody(NoMembers, frozen=True):
 
 
 class TravelClockBody(NoMembers, frozen=True):
-    """The time to move a clock forward to, as ISO 8601 text."""
+    """The time to move a clock forward to."""
 
-    to: _NonEmptyText
+    to: _AwareDatetime
 
 
 # ------------------------------------------------------------ responses
 
 
 class ErrorBody(msgspec.Struct, frozen=True, omit_defaults=True):
-    """The ``error`` member of a response that reports one."""
+    """The ``error`` member of an error response."""
 
     code: str
     message: str
@@ -157,9 +156,9 @@ class ErrorBody(msgspec.Struct, frozen=True, omit_defaults=True):
 
 
 class SandboxState(msgspec.Struct, frozen=True, omit_defaults=True):
-    """What a client of a sandbox has to know, and how far that sandbox has come.
+    """What a client needs to use a sandbox, and the number of its exchanges.
 
-    ``user_token`` is a token of the default user, valid for 24 hours, in the response that made the sandbox.
+    ``user_token`` is a token of the default user, valid for 24 hours, in the response that created the sandbox.
     """
 
     name: str
@@ -186,13 +185,13 @@ class SandboxList(msgspec.Struct, frozen=True):
 
 
 class ProblemList(msgspec.Struct, frozen=True):
-    """What a suite should fail for."""
+    """The problems that should fail a test suite."""
 
     problems: tuple[str, ...]
 
 
 class CloseReport(msgspec.Struct, frozen=True):
-    """What a suite should fail for when a sandbox is closed, and the delayed actions that were dropped."""
+    """The problems of a closed sandbox that should fail a test suite, and the scheduled actions that were dropped."""
 
     problems: tuple[str, ...]
     dropped: tuple[str, ...]
@@ -215,7 +214,7 @@ class MintedToken(msgspec.Struct, frozen=True):
 
 
 class RuleState(msgspec.Struct, frozen=True):
-    """A rule: it ``fired`` so often, of ``matched`` calls; ``rule`` is what was declared."""
+    """A rule as declared, with how many calls it matched and how often it fired."""
 
     name: str
     fired: int
@@ -226,13 +225,13 @@ class RuleState(msgspec.Struct, frozen=True):
 
 
 class RuleList(msgspec.Struct, frozen=True):
-    """Several rules."""
+    """A list of rules."""
 
     faults: tuple[RuleState, ...]
 
 
 class PresetInfo(msgspec.Struct, frozen=True):
-    """A preset: what goes wrong, in a sentence, and its rules."""
+    """A fault preset: what it simulates, in one sentence, and its rules."""
 
     name: str
     explains: str
@@ -240,13 +239,13 @@ class PresetInfo(msgspec.Struct, frozen=True):
 
 
 class PresetList(msgspec.Struct, frozen=True):
-    """All presets."""
+    """All fault presets."""
 
     presets: tuple[PresetInfo, ...]
 
 
 class HeldCall(msgspec.Struct, frozen=True):
-    """A call at a gate; ``ordinal`` is its number in the journal."""
+    """A call held at a gate; ``ordinal`` is its number in the journal."""
 
     user: str
     ordinal: int
@@ -254,7 +253,7 @@ class HeldCall(msgspec.Struct, frozen=True):
 
 
 class GateState(msgspec.Struct, frozen=True):
-    """A gate: the calls that it holds, by order of arrival, and how many have arrived in all."""
+    """A gate with the calls that it holds, in order of arrival, and the number of all arrivals."""
 
     name: str
     is_open: bool
@@ -269,14 +268,14 @@ class GateList(msgspec.Struct, frozen=True):
 
 
 class PendingAction(msgspec.Struct, frozen=True):
-    """Something that happens when a clock gets to a time."""
+    """An action that is scheduled for a time."""
 
     at: datetime
     what: str
 
 
 class ClockState(msgspec.Struct, frozen=True, omit_defaults=True):
-    """A sandbox's clock; ``settled`` is how many actions a call of ``settle`` ran."""
+    """A sandbox's clock; ``settled`` is the number of actions that ``settle`` ran."""
 
     mode: Literal["real", "offset", "frozen"]
     now: datetime
@@ -285,7 +284,7 @@ class ClockState(msgspec.Struct, frozen=True, omit_defaults=True):
 
 
 class RecordedExchange(msgspec.Struct, frozen=True):
-    """An entry of a journal: README, "What happened", explains its fields."""
+    """An entry of a journal; README, "What happened", explains its fields."""
 
     ordinal: int
     request_id: str
@@ -310,17 +309,17 @@ class RecordedExchange(msgspec.Struct, frozen=True):
     idempotency_key: str = ""
     duration_us: int = 0
     headers: Mapping[str, str] = {}
-    """The request headers that are kept, by their names in lower case, at most 256 characters of each."""
+    """The kept request headers by lower-case name, cut to 256 characters each."""
 
 
 class JournalState(msgspec.Struct, frozen=True):
-    """The exchanges that were asked for, oldest first, and the number of all that there have been."""
+    """The requested exchanges, oldest first, and the number of all exchanges so far."""
 
     total: int
     entries: tuple[RecordedExchange, ...]
 
 
 class CanonicalJournal(msgspec.Struct, frozen=True):
-    """A journal in the form that the same seed and the same calls give again, byte for byte."""
+    """A journal in a form that is identical, byte for byte, for the same seed and calls."""
 
     canonical: str

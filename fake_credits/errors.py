@@ -133,7 +133,7 @@ class InvalidCursor(ApiError):
 
 
 class BalanceLimitExceeded(ApiError):
-    """The transaction would raise the balance above the ceiling."""
+    """The transaction would raise the balance above the ceiling; nothing was written."""
 
     code, default_status, cause = "balance_limit_exceeded", 400, "domain"
 
@@ -268,37 +268,7 @@ class InternalError(ApiError):
     code, default_status, cause = "internal_error", 500, "bug"
 
 
-ERRORS: dict[str, type[ApiError]] = {
-    error.code: error
-    for error in (
-        MalformedRequest,
-        MalformedJson,
-        ValidationError,
-        InvalidCursor,
-        BalanceLimitExceeded,
-        AmbiguousCredentials,
-        MissingCredentials,
-        InvalidApiKey,
-        InvalidToken,
-        TokenExpired,
-        InsufficientCredits,
-        Forbidden,
-        InsufficientScope,
-        UserNotFound,
-        ApplicationNotFound,
-        RouteNotFound,
-        MethodNotAllowed,
-        PayloadTooLarge,
-        UnsupportedMediaType,
-        HostNotAllowed,
-        RateLimited,
-        ServerError,
-        BadGateway,
-        Unavailable,
-        GatewayTimeout,
-        InternalError,
-    )
-}
+ERRORS = {error.code: error for error in ApiError.__subclasses__()}
 """The error codes of the API (README, "Errors"), with their classes."""
 
 

@@ -1,7 +1,7 @@
-"""The façade for test authors: a sandbox, the drivers that reach it, and clients that work at once."""
+"""The façade for test authors: a sandbox with its transports and ready-made clients."""
 
 import threading
-from collections.abc import Callable, Mapping
+from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import replace
 from functools import cached_property
 from pathlib import Path
@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any, Literal, Self, Unpack, overload
 
 from anyio.lowlevel import checkpoint
 
+from fake_credits.api.app import create_app
 from fake_credits.assertions import JournalAssertions
 from fake_credits.client.server import AsyncServerClient, ServerClient
 from fake_credits.client.user import AsyncUserClient, UserClient
@@ -25,7 +26,7 @@ from fake_credits.invariants import Invariants
 from fake_credits.models import User
 from fake_credits.sandbox import Sandbox
 from fake_credits.sandbox_options import FakeCreditsKwargs, LoadableWorld, MintOptions, SandboxOptions, check_id
-from fake_credits.sandboxes import drain, find_problems
+from fake_credits.sandboxes import SandboxRegistry, drain, find_problems
 from fake_credits.transports.in_process import (
     IN_PROCESS_BASE_URL,
     AsyncInProcessTransport,
@@ -45,14 +46,14 @@ ClientMode = Literal["in-process", "live"]
 
 
 class FakeCredits(Invariants):
-    """A private Credits Management API, with clients that already work.
+    """A private Credits Management API, with ready-made clients.
 
-    The words are those of `SandboxOptions`: ``balance=100`` is one grant to the default user, ``users={"ada": 100}``
-    one grant each, ``world="demo"`` users with histories (README, "Demo data"). ``mode`` says how its own clients
-    reach it; any other client reaches it over ``base_url``.
-    ``shared`` is for those who make many: what it holds (signing keys, a live server) is then theirs to close.
+    The options are those of `SandboxOptions`: ``balance=100`` is one grant to the default user, ``users={"ada": 100}``
+    one grant to each user, and ``world="demo"`` adds users with histories (README, "Demo data"). ``mode`` is how its
+    own clients reach it; any other client can use ``base_url``. ``shared`` holds signing keys and a live server for
+    several instances; the caller then has to close it.
 
-    Raises TypeError for an unknown word, ValueError for a value that can't be.
+    Raises TypeError for an unknown option, ValueError for an invalid value.
     """
 
     def __init__(
@@ -63,23 +64,25 @@ class FakeCredits(Invariants):
         **options: Unpack[FakeCreditsKwargs],
     ) -> None:
         if mode not in ("in-process", "live"):
-            raise ValueError(f"mode is {mode!r}: choose 'in-process' or 'live'")
+            raise ValueError(f"mode must be 'in-process' or 'live', not {mode!r}")
         self._owns_shared = shared is None
         self._shared = shared or SharedResources()
         self._mode = mode
         self.sandbox = self._shared.new_sandbox(self._build_options(options))
         self._driver = InProcessDriver(self._shared.app(self.sandbox.contract), self.sandbox)
-        self._lock = threading.RLock()  # threads of one test may be the first to ask, all at once
+        self._lock = threading.RLock()  # several threads of a test may be the first to need the server or the clients
         self._server: LiveServer | None = None
         self._transports: tuple[Transport, AsyncTransport] | None = None
         self._interceptions: list[Interception] = []
 
     def _build_options(self, options: FakeCreditsKwargs) -> SandboxOptions:
-        if "contract" in options:
-            options["contract"] = self._shared.contract(options["contract"])
-        world = options.pop("world", None)
         built = SandboxOptions(**options)
-        return built if world is None else replace(built, world=self._shared.world(world, built.seed))
+        loaded: dict[str, Any] = {}
+        if "contract" in options:
+            loaded["contract"] = self._shared.contract(built.contract)
+        if built.world is not None:
+            loaded["world"] = self._shared.world(built.world, built.seed)
+        return replace(built, **loaded) if loaded else built
 
     def __repr__(self) -> str:
         return f"<FakeCredits {self._mode}: {self.sandbox!r}>"
@@ -90,30 +93,38 @@ class FakeCredits(Invariants):
     def __exit__(self, kind: type[BaseException] | None, error: object, traceback: TracebackType | None) -> None:
         self.close()
 
-    # ------------------------------------------------------------ how to reach it
+    # ------------------------------------------------------------ access
 
     @property
     def base_url(self) -> str:
         """Return the URL of the live server, starting it on first use.
 
-        From then on every request with this sandbox's API key or tokens, from any process, arrives here, and so do
-        requests whose credential names no sandbox. Raises RuntimeError once this object is closed, unless it was
-        attached before.
+        From then on, every request with this sandbox's API key or tokens, from any process, reaches this sandbox, and
+        so do requests whose credential selects no sandbox. Raises RuntimeError if this object has been closed and was
+        never attached to the server.
         """
         return self._attach_to_server().base_url
 
     def serve(self) -> str:
-        """Start answering over a socket, and return the base URL."""
+        """Start serving over a socket, and return the base URL."""
         return self.base_url
+
+    def asgi_app(self) -> Callable[[Any, Any, Any], Awaitable[None]]:
+        """Return this sandbox's API as an ASGI application, to mount in another one or to run under any ASGI server.
+
+        From then on, faults that ASGI can't produce are refused. Raises FaultError if there is one already.
+        """
+        return create_app(self.sandbox.contract, SandboxRegistry(self.sandbox))
 
     def bind(self, issuer: str, user_id: str) -> None:
         """Bind a foreign issuer's tokens of a user to this sandbox on the live server.
 
-        Raises ValueError for an issuer that is not trusted (the word ``trust``), and where they name another sandbox.
+        Raises ValueError if the issuer is not trusted (the option ``trust``), or the tokens select another sandbox.
         """
-        if issuer not in self.sandbox.issuer_urls:
-            trusted = ", ".join(map(repr, self.sandbox.issuer_urls))
-            raise ValueError(f"{issuer!r} is not trusted here: name its keys with trust=... (trusted: {trusted})")
+        trusted_urls = [trusted.url for trusted in self.sandbox.issuers]
+        if issuer not in trusted_urls:
+            known = ", ".join(map(repr, trusted_urls))
+            raise ValueError(f"{issuer!r} is not trusted: pass its keys as trust=... (trusted: {known})")
         self._attach_to_server().sandboxes.bind_token_subject(self.sandbox, issuer, user_id)
 
     def _attach_to_server(self) -> "LiveServer":
@@ -141,7 +152,7 @@ class FakeCredits(Invariants):
 
     @property
     def user_id(self) -> str:
-        """Return the id of the default user; it exists where a balance was given."""
+        """Return the id of the default user, which exists if a balance was given."""
         return self.sandbox.options.user_id
 
     @overload
@@ -149,22 +160,22 @@ class FakeCredits(Invariants):
     @overload
     def transport(self, library: Literal["httpx"]) -> "HttpxTransport": ...
     def transport(self, library: str) -> Any:
-        """Return an in-process transport for an application's own client of a library: ``httpx2`` or ``httpx``.
+        """Return an in-process transport for an application's own ``httpx2`` or ``httpx`` clients, sync and async.
 
-        It is sync and async at once. Any host of the application's URLs is answered by this sandbox.
+        This sandbox answers all requests, whatever the host in their URLs.
         """
         if library not in ("httpx", "httpx2"):
-            raise ValueError(f"there is no transport for {library!r}: choose 'httpx2' or 'httpx', or use base_url")
+            raise ValueError(f"no transport for {library!r}: use 'httpx2' or 'httpx', or base_url with other libraries")
         from fake_credits.transports.httpx import new_httpx_transport
 
         return new_httpx_transport(library, self._driver)
 
     def intercept(self, *base_urls: str) -> Interception:
-        """Answer the requests of this process to some base URLs, whatever library sends them, until its ``with`` ends.
+        """Answer requests of this process to some base URLs, from any supported library, until the ``with`` block ends.
 
-        It begins at once, and ends with this object at the latest. Of two sandboxes that intercept one URL the later
-        one answers. Raises TypeError or ValueError for what is no base URL, and for none; RuntimeError once this
-        object is closed.
+        Interception starts immediately, and ends at the latest when this object is closed. If two sandboxes intercept a
+        URL, the later one answers. Raises TypeError or ValueError if a base URL is invalid or none is given, and
+        RuntimeError if this object is closed.
         """
         if self.sandbox.is_closed:
             raise RuntimeError(f"{self!r} is closed: its test is over")
@@ -192,19 +203,19 @@ class FakeCredits(Invariants):
         return AsyncServerClient(self._client_url, self.api_key, contract=self.sandbox.contract, transport=transport)
 
     def user_client(self, user_id: str | None = None) -> UserClient:
-        """Return a `UserClient` for a user, by default the default one; its token is minted anew once it expires."""
+        """Return a `UserClient` for a user, by default the default user; an expired token is replaced."""
         token = _RefreshingToken(self.sandbox, self._user_id_or_default(user_id))
         transport, contract = self._client_transports()[0], self.sandbox.contract
         return UserClient(self._client_url, self.application_id, token, contract=contract, transport=transport)
 
     def async_user_client(self, user_id: str | None = None) -> AsyncUserClient:
-        """Return the async twin of `user_client`, for any event loop."""
+        """Return an `AsyncUserClient`, like `user_client`, for any event loop."""
         token = _RefreshingToken(self.sandbox, self._user_id_or_default(user_id))
         transport, contract = self._client_transports()[1], self.sandbox.contract
         return AsyncUserClient(self._client_url, self.application_id, token, contract=contract, transport=transport)
 
     def _user_id_or_default(self, user_id: str | None) -> str:
-        """Return an id that can be a user's, or the default one: an empty text is no way to say the latter."""
+        """Return a valid user id, or the default for None; an empty string is rejected."""
         if user_id is None:
             return self.user_id
         check_id("user", user_id)
@@ -238,13 +249,13 @@ class FakeCredits(Invariants):
         if self._mode == "live":
             self._transports = wrap(self._client_transports())
 
-    # ------------------------------------------------------------ what it holds
+    # ------------------------------------------------------------ state
 
     def user(self, user_id: str, *, balance: int | None = None, application_id: str | None = None) -> User:
-        """Make a user exist and return it, without an exchange.
+        """Create a user if needed and return it, without an exchange.
 
-        Where ``balance`` is given, one grant (or consumption) brings the balance to it. ``application_id`` is the
-        default one unless given. Raises ValueError or TypeError for an id or a balance that can't be.
+        If ``balance`` is given, one grant or consumption brings the balance to it. Raises ValueError or TypeError for
+        an invalid id or balance.
         """
         account = self.sandbox.set_balance(
             user_id, balance, application_id=self._application_id_or_default(application_id)
@@ -252,17 +263,18 @@ class FakeCredits(Invariants):
         return User(account.application_id, account.user_id, from_ms(account.created_at_ms))
 
     def load_world(self, world: str | Path | LoadableWorld) -> tuple[str, ...]:
-        """Add a world's users with their histories, back-dated over the last year; return their ids.
+        """Add a world's users with their histories, which cover the last year, and return their ids.
 
-        ``world`` is a name (README, "Demo data") or a file. `reset` forgets it, unlike the word ``world``. Raises
-        ValueError, and adds nobody, for a world that can't be, or does not fit the contract or the users there are.
+        ``world`` is a name (README, "Demo data") or a file. Unlike with the option ``world``, `reset` removes them.
+        Raises ValueError, without adding any, if the world is invalid, breaks a rule of the contract or has a user that
+        already exists.
         """
         return self.sandbox.load_world(self._shared.world(world, self.sandbox.seed))
 
     def balance(self, user_id: str | None = None, *, application_id: str | None = None) -> int:
-        """Return a user's balance in credits, without an exchange; raise `UserNotFound` where there is no such user.
+        """Return a user's balance in credits, by default the default user's, without an exchange.
 
-        User and application are the default ones unless given. Raises ValueError or TypeError for an id that can't be.
+        Raises `UserNotFound` if there is no such user, and ValueError or TypeError for an invalid id.
         """
         application = self._application_id_or_default(application_id)
         return self.sandbox.account(self._user_id_or_default(user_id), application_id=application).balance
@@ -276,14 +288,14 @@ class FakeCredits(Invariants):
         claims: Mapping[str, object] | None = None,
         clock: Literal["sandbox", "wall"] = "sandbox",
     ) -> str:
-        """Return a user's token, as the provider of the setting ``auth_provider`` would shape it.
+        """Return a user's token, in the form of the provider that the option ``auth_provider`` selects.
 
-        ``bad`` names a kind of token that must be refused (README, "Bad tokens"). ``expires_in_s`` is a life in
-        seconds, by default the provider's. ``clock="wall"`` is for an application whose own middleware verifies.
-        Raises ValueError or TypeError for an unknown kind, and for an id, a life or claims that can't be.
+        ``bad`` is a kind of token that must be rejected (README, "Bad tokens"). ``expires_in_s`` is the lifetime in
+        seconds, by default the provider's. Use ``clock="wall"`` if the application's own middleware verifies the token.
+        Raises ValueError or TypeError for an unknown kind, or an invalid id, lifetime or claim.
         """
         if clock not in ("sandbox", "wall"):
-            raise ValueError(f"clock is {clock!r}: choose 'sandbox' or 'wall'")
+            raise ValueError(f"clock must be 'sandbox' or 'wall', not {clock!r}")
         options = MintOptions(
             bad=bad, expires_in_s=expires_in_s, claims={} if claims is None else claims, use_wall_clock=clock == "wall"
         )
@@ -297,28 +309,28 @@ class FakeCredits(Invariants):
 
     @property
     def faults(self) -> Faults:
-        """Return the rules that say what goes wrong, and when: ``add``, ``load``; or ``with credits.faults(...)``."""
-        sandbox = self.sandbox
-        return Faults(sandbox.faults, sandbox.add_fault)
+        """Return the sandbox's fault rules: use ``add``, ``load`` or ``with credits.faults(...)``."""
+        return Faults(self.sandbox.faults, self.sandbox.add_fault)
 
     def hold(self, operation: RuleOperation = "*", *, name: str = "", **criteria: Unpack[RuleCriteria]) -> Gate:
-        """Hold the calls of a rule at a gate; return the gate: ``wait_for`` or ``async_wait_for``, then ``release``.
+        """Hold matching calls at a gate; return the gate: ``wait_for`` or ``async_wait_for``, then ``release``.
 
-        The words are those of `Rule`, such as ``user="ada"`` and ``phase="after"``. Raises FaultError for a bad one.
+        The criteria are those of `Rule`, such as ``user="ada"`` and ``phase="after"``. Raises FaultError for an invalid
+        one.
         """
         with self.sandbox.lock:
             effect = HoldAtGate(name or self.sandbox.new_gate_name())
             return self.sandbox.hold(rule_from(effect, operation=operation, **criteria))
 
     def settle(self) -> int:
-        """Run all scheduled actions, moving the clock as far as needed; return how many there were.
+        """Run all scheduled actions, moving the clock as far as needed, and return how many there were.
 
-        These are late writes, and writes whose client has timed out.
+        These are late writes, and delayed writes whose client has timed out.
         """
         return self.clock.run_pending()
 
     def sleep(self, seconds: float) -> None:
-        """Advance the sandbox's clock: a ``sleep`` to inject into an application's back-off."""
+        """Advance the sandbox's clock, as a ``sleep`` function to inject into an application's retry code."""
         self.clock.advance(seconds=seconds)
 
     async def async_sleep(self, seconds: float) -> None:
@@ -328,28 +340,28 @@ class FakeCredits(Invariants):
 
     @property
     def journal(self) -> JournalAssertions:
-        """Return the record of this sandbox's exchanges, with questions and assertions on calls."""
+        """Return the record of this sandbox's exchanges, with queries and assertions on calls."""
         self.sandbox.fork_guard.check()
         return self.sandbox.journal
 
     def reset(self) -> None:
-        """Return to how this sandbox started: users, balances, clock, an empty journal."""
+        """Restore the initial users, balances, clock and rules, and empty the journal."""
         self.sandbox.reset()
 
-    # ------------------------------------------------------------ the end
+    # ------------------------------------------------------------ closing
 
     def problems(self) -> list[str]:
-        """Return what makes a test that passed prove nothing.
+        """Return the problems that should fail an otherwise passing test.
 
-        A ledger that contradicts itself, a bug that answered 500, a call that would have hung for ever, a gate that
-        nobody released, a scripted rule that stayed unused.
+        These are an inconsistent ledger, a bug that caused a 500, a call that would have hung forever, a gate that was
+        never released, and a scripted rule that was never used.
         """
         return find_problems(self.sandbox)
 
     def close(self) -> list[str]:
-        """Leave the live server and refuse further calls; return what was still under way after a second.
+        """Detach from the live server and reject further calls; return which were still in progress after a second.
 
-        A second call does nothing, and neither does one in a forked child: the API is its parent's to close.
+        A second call does nothing, and neither does a call in a forked child, as the sandbox belongs to its parent.
         """
         if self.sandbox.is_closed or self.sandbox.fork_guard.in_child:
             return []
@@ -368,7 +380,7 @@ class FakeCredits(Invariants):
 
 
 class _RefreshingToken:
-    """A user's token, minted anew when the sandbox's clock is outside its lifetime, also after a reset."""
+    """A user's token, replaced when the sandbox's clock is outside its lifetime, as it can be after a reset."""
 
     def __init__(self, sandbox: Sandbox, user_id: str) -> None:
         self._sandbox = sandbox

@@ -9,18 +9,18 @@ from typing import Literal
 
 import msgspec
 
-from fake_credits.contract import Operation, OperationName
+from fake_credits.contract import OperationName
 from fake_credits.contract.model import Contract
+from fake_credits.contract.types import check_operation
 from fake_credits.control_schemas import RecordedExchange
 
 __all__ = ["ALWAYS_JOURNALED", "MAX_JOURNAL_ENTRIES", "ClientKind", "Journal", "JournalEntry", "JournalHeaders"]
-
-_OPERATION_NAMES = tuple(operation.value for operation in Operation)
 
 MAX_JOURNAL_ENTRIES = 10_000
 """The number of exchanges that a journal keeps; older ones are dropped."""
 
 ClientKind = Literal["server", "user", "none"]
+
 
 _CANONICAL_FIELDS = ("phase", "rule", "status", "code", "delta", "reason", "committed", "delivered")
 
@@ -64,7 +64,7 @@ class Journal:
         self._lock = lock
         self._run_due = run_due
         self._entries: deque[JournalEntry] = deque(maxlen=limit)
-        self._started_count = 0
+        self.started_count = 0
         self.total = 0
         self.seed = 0
         self._total_at_clear = 0
@@ -83,13 +83,8 @@ class Journal:
 
     @property
     def in_flight(self) -> int:
-        """Return the number of exchanges that have begun but not ended."""
-        return self._started_count - self.total
-
-    @property
-    def started_count(self) -> int:
-        """Return the number of exchanges that have begun."""
-        return self._started_count
+        """Return the number of exchanges that have started but not ended."""
+        return self.started_count - self.total
 
     @property
     def dropped(self) -> int:
@@ -99,18 +94,15 @@ class Journal:
     def next_ordinal(self) -> int:
         """Begin an exchange, and return its number; the first is 1."""
         with self._lock:
-            self._started_count += 1
-            return self._started_count
+            self.started_count += 1
+            return self.started_count
 
     def write(self, entry: JournalEntry) -> None:
         """Append an entry, and call ``on_write`` and the watchers."""
         with self._lock:
             self._entries.append(entry)
             self.total += 1
-        if self.on_write is not None:
-            self.on_write(entry)
-        for watcher in self._watchers:
-            watcher(entry)
+        self._notify(self.on_write, entry)
 
     def replace(self, entry: JournalEntry) -> None:
         """Replace the entry with the same ordinal, when an exchange has an effect after it was journalled.
@@ -122,8 +114,11 @@ class Journal:
                 if self._entries[position].ordinal == entry.ordinal:
                     self._entries[position] = entry
                     break
-        if self.on_replace is not None:
-            self.on_replace(entry)
+        self._notify(self.on_replace, entry)
+
+    def _notify(self, callback: Callable[[JournalEntry], None] | None, entry: JournalEntry) -> None:
+        if callback is not None:
+            callback(entry)
         for watcher in self._watchers:
             watcher(entry)
 
@@ -147,8 +142,8 @@ class Journal:
 
         Raises ValueError for an unknown operation: asserting that a misspelt one was not called would always pass.
         """
-        if operation is not None and operation not in _OPERATION_NAMES:
-            raise ValueError(f"there is no operation {operation!r}: choose one of {', '.join(_OPERATION_NAMES)}")
+        if operation is not None:
+            check_operation(operation)
         self._run_due()
         with self._lock:
             entries = tuple(self._entries)
@@ -189,7 +184,7 @@ class JournalHeaders:
 
     def __init__(self, names: Sequence[str], contract: Contract) -> None:
         if isinstance(names, str):
-            raise TypeError(f"keep_headers must be a sequence of names, such as ({names!r},), not a str")
+            raise TypeError(f"keep_headers must be a sequence of names, such as ({names!r},), not a string")
         self.names, self._names_by_raw_name = _default_names(contract.api_key.header, contract.user_token.header)
         if names:
             credential_headers = {contract.api_key.header.lower(), contract.user_token.header.lower()}

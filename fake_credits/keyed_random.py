@@ -4,8 +4,8 @@ This is the only module that reads the operating system's source of randomness.
 """
 
 import hashlib
+import os
 import random
-import secrets
 
 __all__ = ["keyed_generator", "keyed_random", "random_bytes", "random_name"]
 
@@ -26,7 +26,7 @@ def keyed_generator(seed: int, *key: str | int) -> random.Random:
 
 
 def _encode_key(*parts: str | int) -> bytes:
-    """Return an unambiguous encoding of a key: each part is preceded by its type and length."""
+    """Return an unambiguous encoding of a key, in which each part is preceded by its type and length."""
     encoded: list[bytes] = []
     for part in parts:
         data = part.encode("utf-8", "surrogatepass") if isinstance(part, str) else b"%d" % part
@@ -36,9 +36,9 @@ def _encode_key(*parts: str | int) -> bytes:
 
 def random_bytes(count: int) -> bytes:
     """Return ``count`` unpredictable bytes, for keys that last as long as the process."""
-    return secrets.token_bytes(count)
+    return os.urandom(count)
 
 
 def random_name(prefix: str, byte_count: int = 16) -> str:
     """Return ``prefix`` followed by ``byte_count`` unpredictable bytes in hexadecimal, as for an API key."""
-    return prefix + secrets.token_hex(byte_count)
+    return prefix + os.urandom(byte_count).hex()

@@ -154,18 +154,13 @@ class Ledger:
     """The accounts of all applications, under the rules of a contract."""
 
     def __init__(self, contract: Contract) -> None:
-        self._contract = contract
+        self.contract = contract
         self._applications: dict[str, _Application] = {}
         self._allowed_applications = None if contract.applications is None else frozenset(contract.applications)
 
     def __repr__(self) -> str:
         users = sum(len(application.ordered_accounts) for application in self._applications.values())
         return f"<Ledger of {users} users in {len(self._applications)} applications>"
-
-    @property
-    def contract(self) -> Contract:
-        """Return the contract of the ledger."""
-        return self._contract
 
     def create_user(self, application_id: str, user_id: str, at_ms: int) -> tuple[Account, bool]:
         """Return the user's account and whether it is new; an existing account is not changed.
@@ -185,8 +180,7 @@ class Ledger:
 
     def get_account(self, application_id: str, user_id: str) -> Account:
         """Return a user's account; raise UserNotFound or ApplicationNotFound."""
-        application = self._applications.get(application_id)
-        account = None if application is None else application.accounts_by_id.get(user_id)
+        account = self.find_account(application_id, user_id)
         if account is None:
             self._check_application(application_id)
             raise UserNotFound(self._not_found_message(application_id, user_id))
@@ -214,12 +208,12 @@ class Ledger:
             raise self._delta_error("must not be 0")
         if not -MAX_AMOUNT <= delta <= MAX_AMOUNT:
             raise self._delta_error(f"must be at most {MAX_AMOUNT} (2^53 - 1) in magnitude, not {short_repr(delta)}")
-        if self._contract.sign == "by_reason" and delta * _SIGN_BY_REASON[reason] < 0:
+        if self.contract.sign == "by_reason" and delta * _SIGN_BY_REASON[reason] < 0:
             sign = "greater" if _SIGN_BY_REASON[reason] > 0 else "less"
             raise self._delta_error(f"must be {sign} than 0 for reason {reason.value!r}, not {delta}")
 
     def _delta_error(self, problem: str) -> ValidationError:
-        name = self._contract.name_of("delta")
+        name = self.contract.name_of("delta")
         return ValidationError(f"{name} {problem}", details=(Problem(name, problem),))
 
     def append(self, account: Account, delta: int, reason: Reason, at_ms: int) -> LedgerEntry:
@@ -235,7 +229,7 @@ class Ledger:
         """Return the transaction that `append` would append, without appending it; raise the same errors."""
         self.check_amount(delta, reason)
         balance = account.balance + delta
-        floor, ceiling = self._contract.floor, self._contract.ceiling
+        floor, ceiling = self.contract.floor, self.contract.ceiling
         if delta < 0 and floor is not None and balance < floor:
             floor_note = "" if floor == 0 else f" (it may fall to {floor})"
             raise InsufficientCredits(
@@ -266,11 +260,11 @@ class Ledger:
         """Return whether all transactions are valid; if False, they must be checked one by one."""
         if not balances:
             return False
-        deltas, (floor, ceiling) = columns.deltas, (self._contract.floor, self._contract.ceiling)
+        deltas, (floor, ceiling) = columns.deltas, (self.contract.floor, self.contract.ceiling)
         if 0 in deltas or not -MAX_AMOUNT <= min(deltas) <= max(deltas) <= MAX_AMOUNT:
             return False
         credit_flags = bytes(map((0).__lt__, deltas))
-        if self._contract.sign == "by_reason" and credit_flags != columns.reasons.tobytes().translate(
+        if self.contract.sign == "by_reason" and credit_flags != columns.reasons.tobytes().translate(
             _IS_CREDIT_BY_CODE
         ):
             return False
@@ -289,7 +283,7 @@ class Ledger:
 
         ``start`` is the ``next`` of an earlier page.
         """
-        newest_first = self._contract.transactions_order == "newest_first"
+        newest_first = self.contract.transactions_order == "newest_first"
         if start is not None and newest_first:
             start = min(start, size - 1)
         return _page_range(size, start, limit, newest_first=newest_first)
@@ -300,19 +294,19 @@ class Ledger:
         application = self._applications.get(application_id)
         accounts: Sequence[Account] = () if application is None else application.ordered_accounts
         return accounts, _page_range(
-            len(accounts), start, limit, newest_first=self._contract.users_order == "newest_first"
+            len(accounts), start, limit, newest_first=self.contract.users_order == "newest_first"
         )
 
     def verify_balances(self) -> None:
         """Raise LedgerInconsistency if any balance in any history differs from the sum of its deltas."""
         for application in self._applications.values():
             for account in application.ordered_accounts:
-                _verify_account(account, self._contract.floor)
+                _verify_account(account, self.contract.floor)
 
     def _check_application(self, application_id: str) -> None:
         if self._allowed_applications is not None and application_id not in self._allowed_applications:
             allowed = ", ".join(sorted(self._allowed_applications)) or "none"
-            raise ApplicationNotFound(f"there is no application {application_id!r} (known: {allowed})")
+            raise ApplicationNotFound(f"unknown application {application_id!r} (known: {allowed})")
 
     def _not_found_message(self, application_id: str, user_id: str) -> str:
         message = f"application {application_id!r} has no user {user_id!r}"

@@ -6,6 +6,7 @@ import os
 import threading
 from collections.abc import Callable
 from datetime import datetime
+from functools import lru_cache
 from typing import cast
 
 from fake_credits.assertions import JournalAssertions
@@ -26,7 +27,6 @@ from fake_credits.models import Reason
 from fake_credits.sandbox_options import (
     LoadableWorld,
     MintOptions,
-    OptionError,
     SandboxOptions,
     check_balance,
     check_claims,
@@ -38,7 +38,7 @@ from fake_credits.tokens.bad_tokens import mint_bad_token
 from fake_credits.tokens.credentials import Credential
 from fake_credits.tokens.keys import SigningKeys
 from fake_credits.tokens.minting import SANDBOX_CLAIM, Minter, trusted_issuer
-from fake_credits.tokens.providers import AUTH_PROVIDERS, AuthProvider
+from fake_credits.tokens.providers import AUTH_PROVIDERS
 from fake_credits.tokens.verifying import VerifiedToken, Verifier
 
 __all__ = ["ForkGuard", "Sandbox"]
@@ -49,7 +49,7 @@ class _CurrentProcess:
 
     def __init__(self) -> None:
         self.refresh_id()
-        if hasattr(os, "register_at_fork"):  # where there is a fork at all
+        if hasattr(os, "register_at_fork"):  # not on Windows
             os.register_at_fork(after_in_child=self.refresh_id)
 
     def refresh_id(self) -> None:
@@ -68,21 +68,18 @@ class ForkGuard:
         self._label = label
         self._process_id = _CURRENT_PROCESS.process_id
 
-    def __repr__(self) -> str:
-        return f"<ForkGuard of {self._label}: process {self._process_id}>"
-
     @property
     def in_child(self) -> bool:
         """Return whether this is a forked child, which has only a copy of the object."""
         return self._process_id != _CURRENT_PROCESS.process_id
 
     def check(self) -> None:
-        """Raise RuntimeError in a forked child: what it did would be lost, and its locks may never open."""
+        """Raise RuntimeError in a forked child: its changes would be lost, and its locks may be held forever."""
         if self._process_id != _CURRENT_PROCESS.process_id:
             raise RuntimeError(
-                f"{self._label} belongs to process {self._process_id}; "
-                f"this is {_CURRENT_PROCESS.process_id}, forked from it: a "
-                "copy that nobody else sees. Read base_url, api_key and token() before the fork, and call the API there"
+                f"{self._label} belongs to process {self._process_id}, and process {_CURRENT_PROCESS.process_id}, "
+                "forked from it, has only a copy: "
+                "read base_url, api_key and token() before the fork, and call the API with these"
             )
 
 
@@ -92,11 +89,12 @@ _MAX_KEPT_BUGS = 100
 class Sandbox:
     """One isolated Credits API: ledger, clock, journal, credentials and seed, behind one lock.
 
-    `reset`, `load_world`, `set_balance`, `add_bug`, `add_problem` and `verify_ledger` take the lock themselves;
-    whoever calls the ledger holds it.
-    ``keys`` are the server's, shared by its sandboxes. Raises ValueError for options that can't be met: an unknown
-    preset, a balance out of bounds, a file of keys that has none, a world that does not fit the contract.
+    The methods take the lock themselves; callers of the ledger must hold it. ``keys`` are shared by all sandboxes of a
+    server. Raises ValueError for a balance out of bounds, a key file without keys, or a world that does not fit the
+    contract.
     """
+
+    _cursor_key: bytes | None
 
     def __init__(self, options: SandboxOptions, keys: SigningKeys, name: str = "sandbox") -> None:
         self.options = options
@@ -104,12 +102,10 @@ class Sandbox:
         self.contract = options.contract
         self.seed = options.seed
         self.keys = keys
-        self.minter = Minter(keys, _find_preset(options.auth_provider))
-        self.issuer = self.minter.issuer
+        self.minter = _find_minter(keys, options.auth_provider)
         trusted = {**options.contract.trust, **options.trust}
-        issuers = [self.issuer, *(trusted_issuer(url, path) for url, path in trusted.items())]
-        self.issuer_urls = tuple(each.url for each in issuers)
-        self.verifier = Verifier(issuers, options.contract)
+        self.issuers = (self.minter.issuer, *[trusted_issuer(url, path) for url, path in trusted.items()])
+        self.verifier = Verifier(self.issuers, options.contract)
         self.api_key = options.api_key or new_api_key()
         self._raw_api_key = self.api_key.encode()
         self.lock = threading.RLock()
@@ -128,24 +124,29 @@ class Sandbox:
         self.close_callbacks: set[Callable[[], object]] = set()
         self.on_inspection: Callable[[], object] | None = None
         self.faults = FaultEngine(options.seed, self.lock)
-        self.faults.get_history_lengths = lambda: self.ledger.history_lengths()
         self._initial_rules = _parse_rules(options)
         self._start()
 
     def __repr__(self) -> str:
         return f"<Sandbox {self.name}: {self.ledger!r}, seed {self.seed}>"
 
+    @property
+    def cursor_key(self) -> bytes:
+        """Return the key that signs the cursors of lists, which most tests don't need."""
+        if self._cursor_key is None:
+            self._cursor_key = random_bytes(16)
+        return self._cursor_key
+
     def check_open(self) -> None:
-        """Raise RuntimeError once it is closed, and in a forked child: what is done to it then would have no effect."""
+        """Raise RuntimeError if the sandbox is closed, or in a forked child: changes would have no effect."""
         self.fork_guard.check()
         if self.is_closed:
             raise RuntimeError(f"sandbox {self.name} is closed: its test is over")
 
     def reset(self) -> None:
-        """Return to how the sandbox started: users, balances, clock, rules and an empty journal; keys stay.
+        """Restore the initial users, balances, clock and rules, and empty the journal; keys stay.
 
-        What is held at a gate or parked runs to its end before that, in the world that it came to. Raises RuntimeError
-        once it is closed, as what else changes it does.
+        Held calls and late writes finish first, in the old state. Raises RuntimeError if the sandbox is closed.
         """
         self.check_open()
         self.close_gates()
@@ -161,12 +162,12 @@ class Sandbox:
             gate.release()
 
     def close_gates(self) -> None:
-        """Close every gate, and let its exchanges go on."""
+        """Close every gate, which resumes its exchanges."""
         for gate in list(self.gates.values()):
             gate.close()
 
     def close(self) -> list[Timer]:
-        """Open every gate, end what hangs, refuse further calls, and return what was to happen later."""
+        """Open every gate, end endless waits, refuse further calls, and return the timers that were still pending."""
         self.close_gates()
         with self.lock:
             self.is_closed = True
@@ -174,25 +175,27 @@ class Sandbox:
             return self.clock.close()
 
     def cancel_waits(self) -> None:
-        """End what hangs."""
+        """End all waits that would otherwise hang."""
         for callback in list(self.close_callbacks):
             callback()
 
     def hold(self, rule: Rule) -> Gate:
-        """Add a rule with a gate, and return the gate; raise FaultError for a rule that can't be."""
+        """Add a rule with a gate, and return the gate; raise FaultError for an invalid rule."""
         self.check_open()
         with self.lock:
             active = self.add_fault(rule)
             return self.gates[cast("Gate", active.rule.effect).name]
 
     def add_fault(self, rule: Rule) -> ActiveRule:
-        """Add a rule; raise FaultError for one that can't be."""
+        """Add a rule; raise FaultError for an invalid one."""
         self.check_open()
         if self._refuses_connection_faults:
             check_without_connection(rule)
         with self.lock:
             self.clock.run_due()
             active = self.faults.add(rule)
+            if rule.phase == "read":
+                active.history_lengths = self.ledger.history_lengths()
             self.journal.rule_history.add(active.name, rule)
             if isinstance(rule.effect, HoldAtGate):
                 name = rule.effect.name
@@ -202,14 +205,14 @@ class Sandbox:
             return active
 
     def refuse_connection_faults(self) -> None:
-        """Refuse faults that ASGI can't produce from now on; raise FaultError if there is one already."""
+        """Refuse faults that ASGI can't produce from now on; raise FaultError if a rule already has one."""
         with self.lock:
             for rule in (*self._initial_rules, *(active.rule for active in self.faults)):
                 check_without_connection(rule)
             self._refuses_connection_faults = True
 
     def _remove_gate_rules(self, gate: Gate) -> None:
-        """Remove the rules of an open gate, so that the next gate of its name holds only its own calls."""
+        """Remove the rules of an open gate, so that the next gate with its name holds only its own calls."""
         with self.lock:
             for active in self.faults:
                 if isinstance(active.rule.effect, HoldAtGate) and active.rule.effect.name == gate.name:
@@ -221,18 +224,18 @@ class Sandbox:
         return next(name for number in numbers if (name := f"gate{number}") not in self.gates)
 
     def gate(self, name: str) -> Gate:
-        """Return the gate of a name; raise FaultError where there is none."""
+        """Return the gate with a name; raise FaultError if there is none."""
         try:
             return self.gates[name]
         except KeyError:
-            raise FaultError(f"there is no gate {name!r} (there are: {', '.join(self.gates) or 'none'})") from None
+            raise FaultError(f"unknown gate {name!r} (known: {', '.join(self.gates) or 'none'})") from None
 
     def _start(self) -> None:
         options = self.options
         self.clock.reset()
         if options.clock == "frozen":
             self.clock.freeze()
-        self.cursor_key = random_bytes(16)  # a cursor from before a reset is none of the new lists'
+        self._cursor_key = None  # a new key, so that cursors from before a reset are rejected
         self.ledger = Ledger(options.contract)
         if options.world is not None:
             self.load_world(options.world)
@@ -248,16 +251,16 @@ class Sandbox:
     def load_world(self, world: LoadableWorld) -> tuple[str, ...]:
         """Add a world's users to the default application, and return their ids.
 
-        Raises ValueError, and adds none, where one exists already or breaks a rule of the contract.
+        Raises ValueError, without adding any, if one already exists or breaks a rule of the contract.
         """
         self.check_open()
         with self.lock:
             return world.load_into(self.ledger, self.options.application_id, self.clock.now_ms())
 
     def set_balance(self, user_id: str, balance: int | None = None, *, application_id: str = "") -> Account:
-        """Make a user exist and, where a balance is given, bring the balance to it with one grant or consumption.
+        """Create a user if needed and, if a balance is given, reach it with one grant or consumption.
 
-        Raises ValueError for an id or a balance that the API could not have either.
+        Raises ValueError for an id or a balance that the contract does not allow.
         """
         self.check_open()
         application_id = application_id or self.options.application_id
@@ -270,14 +273,16 @@ class Sandbox:
             account, _ = self.ledger.create_user(application_id, user_id, self.clock.now_ms())
             delta = 0 if balance is None else balance - account.balance
             if abs(delta) > MAX_AMOUNT:
-                raise ValueError(f"no one transaction can bring {user_id!r} from {account.balance} to {balance}")
+                raise ValueError(
+                    f"the balance of {user_id!r} can't change from {account.balance} to {balance} in one transaction"
+                )
             if delta:
                 reason = Reason.GRANT if delta > 0 else Reason.CONSUME
                 self.ledger.append(account, delta, reason, self.clock.now_ms())
         return account
 
     def account(self, user_id: str, *, application_id: str = "") -> Account:
-        """Return a user's account after all that is due by now; raise UserNotFound where there is no such user."""
+        """Return a user's account after running due timers; raise UserNotFound if there is no such user."""
         self.fork_guard.check()
         with self.lock:
             self._prepare_read()
@@ -290,16 +295,16 @@ class Sandbox:
             self.on_inspection()
 
     def authenticate(self, credential: Credential, *, skew_s: int = 0) -> VerifiedToken | None:
-        """Return the verified token, or None for the right API key; raise the refusal otherwise.
+        """Return the verified token, or None for the right API key; raise ApiError if the credential is rejected.
 
-        ``skew_s`` judges the token's life by a clock that is so many seconds fast.
+        The token's lifetime is checked with a clock that is ``skew_s`` seconds ahead.
         """
         if credential.kind == "user":
             return self._authenticate_user(credential.value, skew_s)
         if self.is_closed:
             raise InvalidApiKey("the sandbox of this API key is closed: its test is over", auth_reason="closed_sandbox")
         if not hmac.compare_digest(credential.value.encode(errors="surrogatepass"), self._raw_api_key):
-            raise InvalidApiKey("this API key is not the sandbox's", auth_reason="unknown_key")
+            raise InvalidApiKey("unknown API key", auth_reason="unknown_key")
         return None
 
     def _authenticate_user(self, token: str, skew_s: int) -> VerifiedToken:
@@ -310,9 +315,9 @@ class Sandbox:
             raise InvalidToken(message, auth_reason="closed_sandbox")
         return verified
 
-    def token(self, user_id: str, options: "MintOptions | None" = None) -> str:
-        """Mint a user's token, good or bad; raise ValueError or TypeError for words that can't be."""
-        self.fork_guard.check()  # a key that is made here would be unknown to the server
+    def token(self, user_id: str, options: MintOptions | None = None) -> str:
+        """Mint a user's token, good or bad; raise ValueError or TypeError for invalid options."""
+        self.fork_guard.check()  # the server would not know a key that is created in a child
         options = options or MintOptions()
         check_id("user", user_id, self.contract)
         if options.expires_in_s is not None:
@@ -325,23 +330,23 @@ class Sandbox:
         return self.minter.mint(user_id, now_ms=now_ms, expires_in_s=options.expires_in_s, claims=claims)
 
     def jwks(self) -> dict[str, list[dict[str, str]]]:
-        """Return the public keys that tokens of this sandbox are signed with, as a JWK Set (RFC 7517)."""
+        """Return the public keys of this sandbox's tokens as a JWK Set (RFC 7517)."""
         return self.keys.jwks((self.minter.provider.algorithm,))
 
     def add_bug(self, bug: BaseException) -> None:
-        """Keep a bug of the fake, with its traceback, for whoever looks after the exchange: the last 100."""
+        """Record a bug in the fake, with its traceback; the last 100 are kept."""
         with self.lock:
             self.bugs.append(bug)
             del self.bugs[:-_MAX_KEPT_BUGS]
 
     def add_problem(self, problem: str) -> None:
-        """Keep what fails the test that met it, also where it swallowed the error: the last 100."""
+        """Record a problem that fails the test even if it swallowed the error; the last 100 are kept."""
         with self.lock:
             self.problems.append(problem)
             del self.problems[:-_MAX_KEPT_BUGS]
 
     def verify_ledger(self) -> None:
-        """Raise LedgerInconsistency where the ledger contradicts itself."""
+        """Raise LedgerInconsistency if a balance in the ledger is wrong."""
         with self.lock:
             self.ledger.verify_balances()
 
@@ -354,9 +359,7 @@ def _parse_rules(options: SandboxOptions) -> tuple[Rule, ...]:
     return (*parse_rules(options.faults), *latency_rules(options.latency))
 
 
-def _find_preset(name: str) -> AuthProvider:
-    try:
-        return AUTH_PROVIDERS[name]
-    except KeyError:
-        expected = f"one of {', '.join(AUTH_PROVIDERS)}"
-        raise OptionError(f"there is no JWT preset {name!r}: choose {expected}", "auth_provider", expected) from None
+@lru_cache(maxsize=16)
+def _find_minter(keys: SigningKeys, provider_name: str) -> Minter:
+    """Return the minter of a provider's tokens; cached, as a test suite creates a sandbox for every test."""
+    return Minter(keys, AUTH_PROVIDERS[provider_name])

@@ -1,6 +1,5 @@
 """The options that a sandbox starts with, and the checks on ids, balances, API keys and tokens."""
 
-import hmac
 import json
 import re
 import unicodedata
@@ -8,7 +7,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
 from pathlib import Path, PurePath
-from typing import Annotated, Any, Literal, NamedTuple, Protocol, TypedDict, Unpack, cast, get_type_hints
+from typing import Annotated, Any, Literal, NamedTuple, Protocol, TypedDict, Unpack, cast, get_args, get_type_hints
 
 from fake_credits.contract import DEFAULT_CONTRACT, MAX_AMOUNT, Contract, id_problem
 from fake_credits.errors import did_you_mean
@@ -25,7 +24,6 @@ __all__ = [
     "OptionError",
     "OptionRule",
     "SandboxOptions",
-    "api_keys_equal",
     "check_balance",
     "check_claims",
     "check_id",
@@ -36,16 +34,16 @@ __all__ = [
 ]
 
 API_KEY_PREFIX = "fake_credits_key_"
-"""What a made-up key starts with, so that a secret scanner or a reader sees at once that it opens nothing real."""
+"""The prefix of generated keys, by which readers and secret scanners recognize that they are not real."""
 
 
 class LoadableWorld(Protocol):
-    """Users with histories that a sandbox can start from, wherever they come from."""
+    """Users with histories that a sandbox can start with."""
 
     def load_into(self, ledger: Ledger, application_id: str, now_ms: int) -> tuple[str, ...]:
-        """Add the users to a ledger, back-dated before a moment, and return their ids.
+        """Add the users to a ledger, with histories before ``now_ms``, and return their ids.
 
-        Raises ValueError, and adds none, where one can't be.
+        Raises ValueError, without adding any, if one is not allowed.
         """
         ...
 
@@ -53,9 +51,9 @@ class LoadableWorld(Protocol):
 _API_KEY_PATTERN = re.compile(r"[\x21-\x7e]{1,256}")
 _MAX_TOKEN_LIFETIME_S = 10 * 366 * 86400
 _NOT_HERE_HINTS = {
-    "allow": "allow= is the marker's",
+    "allow": "use allow= in the marker",
     "intercept": "call credits.intercept(...)",
-    "live": 'say mode="live"',
+    "live": 'use mode="live"',
 }
 
 
@@ -84,10 +82,10 @@ class FakeCreditsKwargs(TypedDict, total=False):
 
 
 class OptionError(TypeError, ValueError):
-    """An unknown option of a sandbox, or a value that an option can't have.
+    """An unknown option of a sandbox, or an invalid value.
 
-    It is both errors at once, because most options have several forms, of several types.
-    ``name`` is the option, ``expected`` what it must be: for layers with messages of their own.
+    It is both a TypeError and a ValueError, because most options accept several types. ``name`` is the option and
+    ``expected`` describes valid values, for callers that write their own messages.
     """
 
     def __init__(self, message: str, name: str, expected: str = "") -> None:
@@ -97,9 +95,9 @@ class OptionError(TypeError, ValueError):
 
 
 class OptionRule(NamedTuple):
-    """What an option must be, in words and as a function that returns a value in its one form.
+    """The rule for an option: a description of valid values, and a function that normalizes a value.
 
-    The function raises AttributeError, TypeError or ValueError for any other value.
+    The function raises AttributeError, TypeError or ValueError for an invalid value.
     """
 
     expected: str
@@ -109,22 +107,22 @@ class OptionRule(NamedTuple):
 def parse_options(
     options: Mapping[str, object], rules: Mapping[str, OptionRule], where: str, hints: Mapping[str, str] | None = None
 ) -> dict[str, Any]:
-    """Return options in their one form; raise OptionError, whose message starts with ``where``, for a wrong one.
+    """Return normalized options; raise OptionError, with a message that starts with ``where``, for an invalid one.
 
-    ``hints`` say what to do instead of an option that belongs elsewhere.
+    ``hints`` say what to use instead of options that belong elsewhere.
     """
     parsed: dict[str, Any] = {}
     for name, value in options.items():
         rule = rules.get(name)
         if rule is None:
             hint = (hints or {}).get(name) or did_you_mean(str(name), rules, prefix="")
-            text = f"{where} has no word {name!r}{hint and ', '}{hint} (it has: {', '.join(rules)})"
+            text = f"{where} has no option {name!r}{hint and ', '}{hint} (it has: {', '.join(rules)})"
             raise OptionError(text, name)
         try:
             parsed[name] = rule.parse(value)
         except (AttributeError, TypeError, ValueError):
             shown = "'...'" if name == "api_key" and value else f"{value!r:.200}"
-            text = f"{where} has {name}={shown}: that must be {rule.expected}"
+            text = f"{where} has {name}={shown}: it must be {rule.expected}"
             raise OptionError(text, name, rule.expected) from None
     return parsed
 
@@ -186,7 +184,7 @@ def _parse_api_key(value: str) -> str:
 
 
 def _parse_faults(value: object) -> object:
-    is_ours = type(value).__module__.startswith("fake_credits.")  # the package faults refuses what is malformed
+    is_ours = type(value).__module__.startswith("fake_credits.")  # rules and effects validate themselves
     if value == "" or not (is_ours or isinstance(value, str | PurePath | list | tuple | Mapping)):
         raise ValueError(value)
     return value  # pyright: ignore[reportUnknownVariableType]
@@ -198,12 +196,6 @@ def _parse_latency(value: object) -> object:
     return value if value is None or isinstance(value, int | float) else _parse_faults(value)
 
 
-def _parse_delays(value: object) -> object:
-    if value not in ("virtual", "real"):
-        raise ValueError(value)
-    return value
-
-
 def _parse_gate_timeout(value: float) -> float:
     if isinstance(value, bool) or not 0.001 <= value <= 3600:
         raise ValueError(value)
@@ -211,31 +203,40 @@ def _parse_gate_timeout(value: float) -> float:
 
 
 def parse_texts(value: object) -> tuple[str, ...]:
-    """Return one text, or a list of texts, as a tuple; raise ValueError for anything else and for an empty text."""
+    """Return a string, or a list of strings, as a tuple; raise ValueError for anything else and for an empty string."""
     return tuple(map(_parse_text, cast("Sequence[object]", value if isinstance(value, list | tuple) else [value])))
 
 
-_API_KEY_RULE = OptionRule("1 to 256 visible ASCII characters: it travels in a header", _parse_api_key)
-_ID_RULE = OptionRule("text that is not empty, '.' or '..', and has no control characters", _parse_id)
+def _choice_rule(*choices: str) -> OptionRule:
+    def parse(value: object) -> object:
+        if value not in choices:
+            raise ValueError(value)
+        return value
+
+    return OptionRule(f"one of {', '.join(choices)}", parse)
+
+
+_API_KEY_RULE = OptionRule("1 to 256 visible ASCII characters", _parse_api_key)
+_ID_RULE = OptionRule("a string other than '', '.' and '..', without control characters", _parse_id)
 
 
 @dataclass(frozen=True, init=False)
 class SandboxOptions:
-    """How a sandbox starts. ``reset`` returns to exactly this.
+    """The initial state of a sandbox, which ``reset`` restores.
 
-    ``world`` comes first. ``balance`` is one grant to ``user_id``; ``users`` is one grant each; a balance of 0 makes
-    the user without one. Both may name ``user_id``, with one number: raises ValueError for two.
-    ``clock`` is ``"real"``, ``"frozen"`` (now) or an aware datetime to stand still at. An empty ``api_key`` means a
-    fresh one. ``auth_provider`` names the provider whose tokens are imitated. ``trust`` maps URLs of foreign issuers
-    to files of their keys (JWKS or PEM), in addition to those of the contract. ``keep_headers`` names request headers
-    for the journal to keep besides ``idempotency-key`` and ``traceparent``; none that carries a credential.
+    ``world`` is loaded first. ``balance`` is one grant to ``user_id``, and ``users`` one grant to each user; a user
+    with a balance of 0 gets none. Both may name ``user_id``, with the same number, else ValueError is raised.
+    ``clock`` is ``"real"``, ``"frozen"`` (at the current time) or the aware datetime at which it is frozen. An empty
+    ``api_key`` means a new key. ``auth_provider`` is the provider whose tokens are imitated. ``trust`` maps URLs of
+    foreign issuers to files with their keys (JWKS or PEM), in addition to those of the contract. ``keep_headers`` are
+    request headers to journal in addition to ``idempotency-key`` and ``traceparent``, but never credentials.
 
-    ``faults`` are rules from the start, and ``latency`` is the default delay (README, "Faults"). ``delays`` in process
-    are ``"virtual"``, which move the clock, or ``"real"``, which take time. ``gate_timeout_s`` is how many seconds a
-    gate holds a call, and how long a call that nothing would end waits.
+    ``faults`` are the initial rules, and ``latency`` is the default delay (README, "Faults"). In process, ``delays``
+    are ``"virtual"`` (they move the clock) or ``"real"`` (they take time). ``gate_timeout_s`` limits how long a gate
+    holds a call, and how long an endless call waits.
 
-    Raises OptionError for an unknown option and for a value that can't be. What only the sandbox can judge, such as a
-    file of keys or a balance under a contract, it judges when it starts.
+    Raises OptionError for an unknown option or an invalid value. Values that depend on the contract or on files, such
+    as balances and keys, are checked when the sandbox is created.
     """
 
     contract: Annotated[Contract, OptionRule("a Contract, or the name of a contract file", _parse_contract)] = (
@@ -250,51 +251,48 @@ class SandboxOptions:
     users: Annotated[
         Mapping[str, int],
         OptionRule(
-            'a mapping of user ids to integers, such as {"ada": 100}; the default user has one number here and in '
-            "balance=",
+            'a mapping of user ids to integers, such as {"ada": 100}; for the default user, the same as balance=',
             _parse_users,
         ),
     ] = field(default_factory=dict[str, int])
     world: Annotated[
-        LoadableWorld | None, OptionRule('the name of a world, such as "demo", or of a file of one', _parse_world)
+        LoadableWorld | None, OptionRule('the name of a world, such as "demo", or of a world file', _parse_world)
     ] = None
     clock: Annotated[
         datetime | Literal["real", "frozen"],
         OptionRule('an aware datetime from 1970 on, its ISO 8601 text, "frozen" or "real"', _parse_clock),
     ] = "real"
     api_key: Annotated[str, _API_KEY_RULE] = ""
-    auth_provider: Annotated[str, OptionRule("the name of a provider's preset", _parse_text)] = "plain"
+    auth_provider: Annotated[str, _choice_rule(*get_args(AuthProviderName))] = "plain"
     trust: Annotated[
         Mapping[str, str | Path],
         OptionRule(
-            'a mapping of foreign issuers to files of their keys, such as {"https://…/": "jwks.json"}', _parse_trust
+            'a mapping of foreign issuers to files with their keys, such as {"https://…/": "jwks.json"}', _parse_trust
         ),
     ] = field(default_factory=dict[str, str | Path])
-    keep_headers: Annotated[tuple[str, ...], OptionRule("one or a list of names of headers", parse_texts)] = ()
+    keep_headers: Annotated[tuple[str, ...], OptionRule("a header name, or a list of header names", parse_texts)] = ()
     faults: Annotated[
         object,
         OptionRule(
-            "a rule, or a list of them: Reset(), a Rule, an object of JSON, a preset or scenario file", _parse_faults
+            "a rule, or a list of rules: Reset(), a Rule, a JSON object, a preset or a scenario file", _parse_faults
         ),
     ] = ()
     latency: Annotated[
         object,
-        OptionRule('milliseconds, "uniform(10, 50)", "lognormal(20, 200)", or these by operation', _parse_latency),
+        OptionRule(
+            'milliseconds, "uniform(10, 50)", "lognormal(20, 200)", or one of these per operation', _parse_latency
+        ),
     ] = None
-    delays: Annotated[Literal["virtual", "real"], OptionRule('"virtual" or "real"', _parse_delays)] = "virtual"
-    gate_timeout_s: Annotated[
-        float, OptionRule("seconds, from 0.001 to 3600, that a gate holds a call at most", _parse_gate_timeout)
-    ] = 10.0
+    delays: Annotated[Literal["virtual", "real"], _choice_rule("virtual", "real")] = "virtual"
+    gate_timeout_s: Annotated[float, OptionRule("a number of seconds from 0.001 to 3600", _parse_gate_timeout)] = 10.0
 
     def __init__(self, **options: Unpack[FakeCreditsKwargs]) -> None:
-        # Of the others the defaults are the class's: most sandboxes are given few options.
+        # The other defaults are class attributes: setting them all on each instance would take longer.
         parsed = parse_options(options, OPTION_RULES, "FakeCredits", _NOT_HERE_HINTS)
         self.__dict__.update({"users": {}, "trust": {}}, **parsed)
         if self.balance is not None and self.users.get(self.user_id, self.balance) != self.balance:
             conflict = f"balance={self.balance} and users={{{self.user_id!r}: {self.users[self.user_id]}}}"
-            raise ValueError(
-                f"{conflict} contradict each other, also where one is inherited: give {self.user_id!r} one number"
-            )
+            raise ValueError(f"{conflict} contradict each other (one may be inherited): give only one of them")
 
     def __repr__(self) -> str:
         return f"<SandboxOptions of {self.application_id!r}, seed {self.seed}, {len(self.users)} users>"
@@ -303,15 +301,15 @@ class SandboxOptions:
 OPTION_RULES: Mapping[str, OptionRule] = {
     name: hint.__metadata__[0] for name, hint in get_type_hints(SandboxOptions, include_extras=True).items()
 }
-"""What each option of a sandbox must be; the marker, the factory and the docs derive theirs from it."""
+"""The rule for each option of a sandbox, from which the marker, the factory and the docs derive theirs."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class MintOptions:
-    """What a minted token is like.
+    """The options of a minted token.
 
-    ``bad`` names a kind that must be refused. ``expires_in_s`` is a life in seconds, by default the preset's.
-    ``claims`` are added. ``use_wall_clock`` mints for the wall clock rather than the sandbox's.
+    ``bad`` is a kind of token that must be rejected. ``expires_in_s`` is the lifetime in seconds, by default the
+    provider's. ``claims`` are added. ``use_wall_clock`` issues the token by the wall clock, not by the sandbox's.
     """
 
     bad: str | None = None
@@ -321,7 +319,7 @@ class MintOptions:
 
 
 def check_id(kind: str, value: str, contract: Contract | None = None) -> None:
-    """Refuse an id that no contract allows or, where one is given, that one does not."""
+    """Raise TypeError or ValueError for an id that no contract allows or, if one is given, that this one does not."""
     if not isinstance(value, str):  # pyright: ignore[reportUnnecessaryIsInstance]
         raise TypeError(f"the {kind} id must be a str, not {type(value).__name__}")
     if value in ("", ".", ".."):
@@ -334,29 +332,24 @@ def check_id(kind: str, value: str, contract: Contract | None = None) -> None:
 
 
 def check_balance(contract: Contract, user_id: str, balance: int) -> None:
-    """Refuse what is no balance under a contract."""
+    """Raise TypeError or ValueError for a balance that a contract does not allow."""
     if isinstance(balance, bool) or not isinstance(balance, int):  # pyright: ignore[reportUnnecessaryIsInstance]
         raise TypeError(f"the balance of {user_id!r} must be an int, not {type(balance).__name__}")
     lowest = -MAX_AMOUNT if contract.floor is None else contract.floor
     highest = MAX_AMOUNT if contract.ceiling is None else contract.ceiling
     if not lowest <= balance <= highest:
         raise ValueError(
-            f"the balance of {user_id!r} must be from {lowest} to {highest} (the contract's), not {balance}"
+            f"the balance of {user_id!r} must be from {lowest} to {highest} under this contract, not {balance}"
         )
 
 
 def new_api_key() -> str:
-    """Return a fresh, unpredictable API key that says in its first characters that it is a fake."""
+    """Return a new, unpredictable API key whose prefix shows that it is not real."""
     return random_name(API_KEY_PREFIX)
 
 
-def api_keys_equal(a: str, b: str) -> bool:
-    """Return whether two API keys are equal, in constant time."""
-    return hmac.compare_digest(a.encode(errors="surrogatepass"), b.encode(errors="surrogatepass"))
-
-
 def check_lifetime(expires_in_s: int) -> None:
-    """Refuse a token's life that is no whole number of seconds; one that is over already may be meant."""
+    """Raise TypeError or ValueError for an invalid lifetime of a token; a negative one makes an expired token."""
     if isinstance(expires_in_s, bool) or not isinstance(expires_in_s, int):  # pyright: ignore[reportUnnecessaryIsInstance]
         raise TypeError(f"expires_in_s must be an int or None, not {type(expires_in_s).__name__}")
     if not -_MAX_TOKEN_LIFETIME_S <= expires_in_s <= _MAX_TOKEN_LIFETIME_S:
@@ -366,12 +359,12 @@ def check_lifetime(expires_in_s: int) -> None:
 
 
 def check_claims(claims: Mapping[str, object]) -> None:
-    """Refuse claims that are no object of JSON."""
+    """Raise TypeError or ValueError for claims that are not a JSON object."""
     if not isinstance(claims, Mapping):  # pyright: ignore[reportUnnecessaryIsInstance]
-        raise TypeError(f"claims must be a mapping of names to values of JSON, not {type(claims).__name__}")
+        raise TypeError(f"claims must be a mapping of names to JSON values, not {type(claims).__name__}")
     for name, value in claims.items():
         if not isinstance(name, str):  # pyright: ignore[reportUnnecessaryIsInstance]
-            raise TypeError(f"claims has the name {name!r}, which must be a str, not {type(name).__name__}")
+            raise TypeError(f"the name {name!r} of a claim must be a str, not {type(name).__name__}")
         try:
             json.dumps(value, allow_nan=False)
         except (TypeError, ValueError, RecursionError) as error:

@@ -124,7 +124,7 @@ def find_problems(sandbox: Sandbox) -> list[str]:
     These are an inconsistent ledger, a bug that caused a 500, a call that would have hung forever, a gate that was
     never released, and a scripted rule that was never used.
     """
-    return [f"a bug of fake-credits answered 500: {bug!r}" for bug in sandbox.bugs] + find_problems_except_bugs(sandbox)
+    return [f"a bug in fake-credits caused a 500: {bug!r}" for bug in sandbox.bugs] + find_problems_except_bugs(sandbox)
 
 
 def find_problems_except_bugs(sandbox: Sandbox) -> list[str]:

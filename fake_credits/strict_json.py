@@ -3,7 +3,7 @@
 import json
 import math
 from collections import Counter
-from collections.abc import Callable, Iterable
+from collections.abc import Callable
 from typing import NoReturn, cast
 
 from fake_credits.text import short_repr
@@ -18,7 +18,7 @@ class JsonError(ValueError):
 
 
 class DuplicateMember(JsonError):
-    """An object with a member twice."""
+    """An object that has a member twice."""
 
 
 def parse_json(
@@ -29,15 +29,15 @@ def parse_json(
     parse_float: Callable[[str], object] | None = None,
     max_depth: int | None = None,
 ) -> object:
-    """Return the value that UTF-8 text says; two functions may convert the text of numbers.
+    """Return the value of a JSON text in UTF-8; two functions can convert the text of numbers.
 
-    Raises JsonError for invalid JSON, NaN and infinity, a lone surrogate, a member that stands twice in an object
-    (`DuplicateMember`), and objects and arrays nested over ``max_depth`` levels deep.
+    Raises JsonError for invalid JSON, NaN and infinity, a lone surrogate, a duplicate member (`DuplicateMember`), and
+    objects and arrays that are nested more than ``max_depth`` levels deep.
     """
     if not data:
         raise JsonError(f"{name} is empty: a JSON object is required")
     if data.startswith(b"\xef\xbb\xbf"):
-        raise JsonError(f"{name} starts with a byte order mark, which JSON may not have (RFC 8259, section 8.1)")
+        raise JsonError(f"{name} starts with a byte order mark, which JSON must not have (RFC 8259, section 8.1)")
     try:
         value: object = json.loads(
             data.decode(),
@@ -46,26 +46,26 @@ def parse_json(
             parse_constant=_reject_constant,
             object_pairs_hook=_unique_members,
         )
-        if b"\\u" in data:  # the one way to write a lone surrogate in UTF-8
+        if b"\\u" in data:  # the only way to write a lone surrogate in UTF-8
             json.dumps(value, default=str, ensure_ascii=False).encode()
     except DuplicateMember as error:
         raise DuplicateMember(f"{name} has the member {error} twice") from None
     except UnicodeDecodeError as error:
         raise JsonError(f"{name} is not valid UTF-8: {error.reason} at byte {error.start}") from None
     except UnicodeEncodeError:
-        raise JsonError(f"{name} has a lone surrogate, which is not text (RFC 8259, section 8.2)") from None
+        raise JsonError(f"{name} has a lone surrogate, which is not a character (RFC 8259, section 8.2)") from None
     except RecursionError:
         raise JsonError(f"{name} is nested too deeply") from None
     except (ValueError, ArithmeticError) as error:
         raise JsonError(f"{name} is not valid JSON: {error}") from None
     if max_depth is not None and _nests_deeper(value, max_depth):
-        raise JsonError(f"{name} nests over {max_depth} levels deep")
+        raise JsonError(f"{name} is nested more than {max_depth} levels deep")
     return value
 
 
 def _bounded_int(digits: str) -> int:
-    if len(digits) > _MAX_INT_DIGITS:  # int() refuses them too, with advice about the interpreter
-        raise ValueError(f"an integer has {len(digits)} digits, over {_MAX_INT_DIGITS}")
+    if len(digits) > _MAX_INT_DIGITS:  # int() also rejects them, but with advice about the interpreter
+        raise ValueError(f"an integer has {len(digits)} digits, more than {_MAX_INT_DIGITS}")
     return int(digits)
 
 
@@ -86,13 +86,8 @@ def _unique_members(pairs: list[tuple[str, object]]) -> dict[str, object]:
 
 
 def _nests_deeper(value: object, limit: int) -> bool:
-    level = [value]
-    for _ in range(limit + 1):
-        level = [child for item in level for child in _children(item)]
-    return bool(level)
-
-
-def _children(value: object) -> Iterable[object]:
+    if limit < 0:
+        return True
     if isinstance(value, dict):
-        return cast("dict[str, object]", value).values()
-    return cast("list[object]", value) if isinstance(value, list) else ()
+        return any(_nests_deeper(child, limit - 1) for child in cast("dict[str, object]", value).values())
+    return isinstance(value, list) and any(_nests_deeper(child, limit - 1) for child in cast("list[object]", value))

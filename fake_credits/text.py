@@ -11,24 +11,24 @@ _MAX_SHOWN_BITS = 512
 
 
 def redact(text: str, api_key: str) -> str:
-    """Return a text with each API key and each token replaced by its name; do this before anything is cut."""
+    """Return a text with the API key and all tokens replaced by placeholders; call this before `truncate`."""
     return _JWT_PATTERN.sub("<token>", text.replace(api_key, "<api key>") if api_key else text)
 
 
 def escape_control(text: str) -> str:
-    """Return a text in which every character that is not printable is escaped."""
+    """Return a text with all non-printable characters escaped."""
     if text.isprintable():
         return text
     return "".join(char if char.isprintable() else char.encode("unicode_escape").decode() for char in text)
 
 
 def truncate(text: str, max_chars: int = _MAX_CELL_CHARS) -> str:
-    """Return a text with at most ``max_chars`` characters, the default fitting a table's cell."""
+    """Return a text shortened to ``max_chars`` characters, by default those of a table's cell."""
     return text if len(text) <= max_chars else text[: max_chars - 1] + "…"
 
 
 def short_repr(value: object, max_chars: int = 80) -> str:
-    """Return a value's repr for an error message, with at most ``max_chars`` characters."""
+    """Return a value's repr for an error message, shortened to ``max_chars`` characters."""
     if isinstance(value, int) and value.bit_length() > _MAX_SHOWN_BITS:
         return f"an integer of {value.bit_length()} bits"  # Python refuses to write thousands of digits
     return truncate(repr(value), max_chars)

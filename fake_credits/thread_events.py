@@ -57,9 +57,6 @@ class CrossThreadEvent:
         self._event: _LoopEvent | None = None
         self._is_set = False
 
-    def __repr__(self) -> str:
-        return f"<CrossThreadEvent, {'set' if self._is_set else 'not set'}>"
-
     def set(self) -> None:
         """Wake the waiting task; may be called repeatedly, from any thread, and after the loop is closed."""
         self._is_set = True

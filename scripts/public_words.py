@@ -1,11 +1,11 @@
-"""List every public word of every surface, one a line, and keep the list in fixtures/public_words.txt.
+"""List the public names of every surface, one per line; fixtures/public_words.txt has the accepted list.
 
     python scripts/public_words.py           print the list
-    python scripts/public_words.py --write   accept the words that there are now
+    python scripts/public_words.py --write   accept the current list
 
-A test compares the list with the file, so no public word comes, goes or changes unnoticed. The words are read from the
-running product. Members of classes are named by the way that leads to them (``FakeCredits.hold().release``), so a class
-that nobody imports may be renamed or moved freely.
+A test compares both lists, so that no public name is added, removed or changed unnoticed. The names are read from the
+running product. Members of classes are listed by the expression that reaches them (``FakeCredits.hold().release``), so
+that classes which users do not import can be renamed or moved.
 """
 
 import ast
@@ -41,7 +41,7 @@ from click.testing import CliRunner
 from pytest_fake_credits.config_options import ENV_FIELDS, PLUGIN_OPTIONS
 from pytest_fake_credits.factory import Factory
 
-# ---- what stands inside the package and may move: these imports are all there is to change then
+# ---- internal modules: if one of them moves, only these imports need to change
 from pytest_fake_credits.marker import ALLOWABLE_PROBLEMS, MARKER_OPTIONS
 
 import fake_credits
@@ -60,11 +60,11 @@ from fake_credits.tokens.providers import AUTH_PROVIDERS
 from fake_credits.transports.live import LiveServer
 from fake_credits.worlds.profiles import PROFILES, Profile
 
-# ---- the end of what may move
+# ---- end of the internal modules
 
 ROOT = Path(__file__).resolve().parent.parent
 FILE = ROOT / "fixtures" / "public_words.txt"
-README = (ROOT / "README.md").read_text()
+README = "\n\n".join(page.read_text() for page in [ROOT / "README.md", *sorted((ROOT / "docs").rglob("*.md"))])
 OWN_NAMES: tuple[str, ...] = tuple(fake_credits.__all__)
 OURS = ("fake_credits", "pytest_fake_credits")
 _OPERATORS = ("__call__", "__contains__", "__getitem__", "__iter__", "__len__")
@@ -75,11 +75,11 @@ _BLOCKS = ("__enter__", "__aenter__")
 
 _BESIDE = "beside README: "
 _WHOLE = ("fake_credits.client.", "fake_credits.errors")
-"""Where every class is public, and of clients every member too."""
+"""Modules whose classes are all public; all members of clients are public too."""
 
 
 def public_modules() -> list[str]:
-    """Return the modules that README.md imports from, or names with one of their members."""
+    """Return the modules that the documentation imports from or mentions."""
     found = {"fake_credits"}
     for path in re.findall(r"(?:^from |`)((?:pytest_)?fake_credits(?:\.\w+)+)", README, re.MULTILINE):
         while path not in found:
@@ -92,19 +92,19 @@ def public_modules() -> list[str]:
 
 
 def python() -> Iterator[str]:
-    """Yield the names that README.md tells, and the arguments and members of each."""
+    """Yield the documented names, with their arguments and members."""
     return (word for word in all_python() if not word.startswith(_BESIDE))
 
 
 def python_beside() -> Iterator[str]:
-    """Yield what stands beside them and README.md does not name, so that nobody should rely on it."""
+    """Yield the undocumented names in the same modules and classes."""
     return (word.removeprefix(_BESIDE) for word in all_python() if word.startswith(_BESIDE))
 
 
 @cache
 def all_python() -> tuple[str, ...]:
-    """Return both."""
-    # What leads on from the package itself comes first, so that it is named by the way that most people take.
+    """Return the documented and the undocumented names."""
+    # Start with the package itself, so that names are listed by their most common expression.
     ahead: deque[tuple[str, Any]] = deque((f"fake_credits.{name}", getattr(fake_credits, name)) for name in OWN_NAMES)
     found = [f"fake_credits.{name}" for name in OWN_NAMES]
     met: set[Any] = set()
@@ -148,11 +148,11 @@ def _is_ours(thing: Any) -> bool:
 
 
 def members(label: str, kind: type[Any], ahead: deque[tuple[str, Any]]) -> Iterator[str]:
-    """Yield what a class has, but for what it has from elsewhere; put the types that lead on at the queue's end."""
+    """Yield the members that a class does not inherit from other packages; append the types they lead to."""
     if issubclass(kind, enum.Enum):
         yield from (f"{label}.{each.name} = {each.value!r}" for each in kind)
     has_arguments = re.fullmatch(r"[\w.]+\.[A-Z]\w+", label) and not issubclass(kind, enum.Enum | BaseException)
-    if has_arguments:  # only who can import a class makes one
+    if has_arguments:  # only classes that users import are instantiated
         yield from parameters(label, kind)
     hints = _hints(kind)
     for name in fields_of(kind):
@@ -185,7 +185,7 @@ def _placed(kind: type[Any], name: str, word: str) -> str:
 
 
 def _is_public(kind: type[Any], name: str) -> bool:
-    """Tell whether README.md names a member; of data and of clients it names none, or a few, and all are public."""
+    """Return whether a member is documented; all members of data classes and clients count as documented."""
     is_data = (
         dataclasses.is_dataclass(kind) or issubclass(kind, tuple | Exception) or hasattr(kind, "__struct_fields__")
     )
@@ -194,14 +194,14 @@ def _is_public(kind: type[Any], name: str) -> bool:
 
 
 def _own(kind: type[Any]) -> dict[str, Any]:
-    """Return what the class and its bases in this package define, by name; of an error, what is its own."""
+    """Return the members that a class and its bases in this package define; for an error, only its own."""
     own: dict[str, Any] = {}
     if kind in EFFECTS.values():
-        return own  # what is public of an effect are its fields
+        return own  # only the fields of effects are public
     bases = [base for base in reversed(kind.__mro__) if _is_ours(base)]
     for base in bases:
         own |= vars(base)
-    if issubclass(kind, BaseException):  # the others are the root's, and the tree is told elsewhere
+    if issubclass(kind, BaseException):  # `errors` lists the tree
         inherited = {name for base in bases[:-1] for name in vars(base)}
         own = {name: member for name, member in own.items() if name not in inherited}
     dull = ("_", "__")
@@ -213,7 +213,7 @@ def _own(kind: type[Any]) -> dict[str, Any]:
 
 
 def fields_of(kind: type[Any]) -> list[str]:
-    """Return a class's public attributes: fields, keys, and what its ``__init__`` sets."""
+    """Return a class's public attributes: fields, keys, and those that its ``__init__`` sets."""
     names: list[str] = [each.name for each in dataclasses.fields(kind)] if dataclasses.is_dataclass(kind) else []
     names += getattr(kind, "__struct_fields__", ())
     names += getattr(kind, "_fields", ()) if kind.__bases__ == (tuple,) else ()
@@ -228,7 +228,7 @@ def _assigned(kind: type[Any]) -> Iterator[str]:
     try:
         tree = ast.parse(textwrap.dedent(inspect.getsource(vars(kind)["__init__"])))
     except (OSError, TypeError):
-        return  # one that a decorator made
+        return  # created by a decorator
     for node in ast.walk(tree):
         if isinstance(node, ast.Attribute) and isinstance(node.ctx, ast.Store) and ast.unparse(node.value) == "self":
             yield node.attr
@@ -242,7 +242,7 @@ def function(label: str, routine: Any, ahead: deque[tuple[str, Any]]) -> Iterato
 
 
 def parameters(label: str, routine: Any) -> Iterator[str]:
-    """Yield each argument with its place (``*`` is by keyword only) and default, and the values that it may have."""
+    """Yield each argument with its position (``*`` means keyword-only), its default and its allowed values."""
     hints = _hints(vars(routine).get("__init__") if isinstance(routine, type) else routine)
     try:
         signature = inspect.signature(routine)
@@ -267,7 +267,7 @@ def parameters(label: str, routine: Any) -> Iterator[str]:
 
 
 def shown(default: object) -> str:
-    """Return a default as text that is the same under every version of Python."""
+    """Return a default as text that does not depend on the version of Python."""
     if isinstance(default, enum.Enum):
         return repr(default.value)
     if isinstance(default, Mapping) and not default:
@@ -279,7 +279,7 @@ def _hints(thing: Any) -> dict[str, Any]:
     try:
         return get_type_hints(thing)
     except (NameError, TypeError, AttributeError):
-        return {}  # of a type that is there for type checkers only
+        return {}  # a type that is only defined for type checkers
 
 
 def _parts(hint: Any) -> Iterator[Any]:
@@ -305,7 +305,7 @@ def choices(label: str, hint: Any) -> Iterator[str]:
 
 
 def errors() -> Iterator[str]:
-    """Yield codes with class and status, and the tree of exceptions."""
+    """Yield the error codes with class and status, and the tree of exceptions."""
     yield from (f"code {code}: {error.__name__} {error.default_status}" for code, error in ERRORS.items())
     yield from (f"code of the control plane {code}: {status}" for code, (status, _) in CONTROL_ERRORS.items())
     for error in _below(FakeCreditsError):
@@ -321,7 +321,7 @@ def _below(kind: type[BaseException]) -> Iterator[type[BaseException]]:
 
 
 def causes() -> Iterator[str]:
-    """Yield what X-Fake-Credits-Cause says."""
+    """Yield the values of X-Fake-Credits-Cause."""
     yield from {error.cause for error in ERRORS.values() if error.cause not in ("auth", "fault")}
     yield from (f"auth:{reason}" for reason in AUTH_FAILURE_REASONS)
     sentence = README.partition("in its header `X-Fake-Credits-Cause`:")[2].partition("(ours")[0]
@@ -332,7 +332,7 @@ def causes() -> Iterator[str]:
 
 
 class _Recorder:
-    """A parser of pytest's that takes down what the plugin adds."""
+    """A stand-in for pytest's parser that records the options of the plugin."""
 
     def __init__(self) -> None:
         self.words: list[str] = []
@@ -348,7 +348,7 @@ class _Recorder:
 
 
 def plugin() -> Iterator[str]:
-    """Yield the marker's words, the fixtures, and the options by each of their names."""
+    """Yield the marker's options, the fixtures, and the plugin's options under each of their names."""
     (entry,) = [each for each in importlib.metadata.entry_points(group="pytest11") if each.value in OURS]
     yield f"plugin {entry.name}"
     module: Any = entry.load()
@@ -362,8 +362,8 @@ def plugin() -> Iterator[str]:
     yield from (f"marker {word}=" for word in MARKER_OPTIONS)
     yield from (f"marker allow= {word!r}" for word in ALLOWABLE_PROBLEMS)
     yield from (f"ini fake_credits_env {{{field}}}: {variable}" for field, variable in ENV_FIELDS.items())
-    for name in sorted(dir(module)):
-        member: object = getattr(module, name)
+    members: dict[str, object] = {**vars(module), **vars(module._SandboxPlugin)}
+    for name, member in sorted(members.items()):
         if type(member).__name__ == "FixtureFunctionDefinition":
             scope = re.search(r"scope='(\w+)'", repr(getattr(member, "_fixture_function_marker", None)))
             yield f"fixture {name} ({scope[1] if scope else 'function'})"
@@ -373,7 +373,7 @@ def plugin() -> Iterator[str]:
 
 
 def group() -> click.Group:
-    """Return what the console script runs."""
+    """Return the click group of the console script."""
     (entry,) = [
         each for each in importlib.metadata.entry_points(group="console_scripts") if each.name == "fake-credits"
     ]
@@ -386,7 +386,7 @@ _CLEAN = {"PATH": os.defpath, "LC_ALL": "C.UTF-8"}
 
 
 def command_line() -> Iterator[str]:
-    """Yield commands with their flags, arguments and variables, and the exit codes."""
+    """Yield the commands with their flags, arguments and variables, and the exit codes."""
     for name, command in {"": group(), **group().commands}.items():
         label = f"fake-credits {name}".rstrip()
         yield label
@@ -398,7 +398,7 @@ def command_line() -> Iterator[str]:
 
 
 def exit_codes() -> Iterator[str]:
-    """Yield what commands end with; run them to see it."""
+    """Run commands, and yield their exit codes."""
     with socket.create_server(("127.0.0.1", 0)) as taken, tempfile.TemporaryDirectory() as folder:
         killed = f"{sys.executable} -c 'import os; os.kill(os.getpid(), 15)'"
         commands = {
@@ -453,7 +453,7 @@ print(json.dumps(sorted(os.environ)))
 
 
 def environment() -> Iterator[str]:
-    """Yield the variables that `run` gives its command, and the members of its log; run it to see them."""
+    """Run `run`, and yield the variables that it sets for its command, and the members of its log."""
     python_child = [sys.executable, "-I", "-c", _CHILD]
     told = subprocess.run(
         [sys.executable, "-m", "fake_credits", "run", "--tls", "--balance", "1", "--log", "json", "--", *python_child],
@@ -474,7 +474,7 @@ def environment() -> Iterator[str]:
 
 # ------------------------------------------------------------ the control plane
 
-_CALL, _BEGIN = "call", "begin a call"  # of the API itself; the second goes on beside the others
+_CALL, _BEGIN = "call", "begin a call"  # calls of the API itself; the second runs in the background
 _TRANSACTIONS = "/v1/applications/app-id/users/ada/transactions"
 _CALLS: tuple[tuple[str, str, object], ...] = (
     ("POST", "/sandboxes", {"users": {"ada": 5}, "clock": "2030-01-01T00:00:00Z"}),
@@ -512,14 +512,14 @@ _CALLS: tuple[tuple[str, str, object], ...] = (
     ("GET", "/sandboxes/{sandbox}/problems", None),
     ("DELETE", "/sandboxes/{sandbox}", None),
 )
-"""One call of every route, in an order in which each succeeds, but for a wait that is too short.
+"""One call of every route, in an order in which each succeeds, except a wait that times out.
 
 A word in place of a query's body is the member that is waited for.
 """
 
 
 def control() -> Iterator[str]:
-    """Yield each route with the members of its query and body, and those of a real answer."""
+    """Yield each route with the members of its query, of its body and of a real response."""
     for route in CONTROL_ROUTES:
         label = f"{route.method} {route.path}"
         yield f"{label} -> {route.status}"
@@ -608,7 +608,7 @@ def paths(value: Any, before: str = "") -> Iterator[str]:
 
 
 def faults() -> Iterator[str]:
-    """Yield the words of rules, effects, presets, delays and scenarios in JSON and TOML."""
+    """Yield the names in JSON and TOML of rules, effects, presets, delays and scenarios."""
     yield from _shape("rule", Rule)
     yield from (f"rule operation = {word!r}" for word in OPERATIONS_BY_NAME)
     yield from (f"rule script = {word!r}" for word in SCRIPT_ACTIONS)
@@ -624,14 +624,14 @@ def faults() -> Iterator[str]:
 
 
 def _known_keys(wrong: Mapping[str, object]) -> list[str]:
-    """Return the keys that the refusal of an unknown one lists."""
+    """Return the keys that the error for an unknown key lists."""
     try:
         fake_credits.FakeCredits(faults=wrong)
     except FaultError as error:
-        listed = re.search(r"there are: ([\w, ]+)\)", str(error))
+        listed = re.search(r"known: ([\w, ]+)\)", str(error))
         if listed:
             return listed[1].split(", ")
-    raise RuntimeError("the refusal of an unknown key no longer lists the keys that there are")
+    raise RuntimeError("the error for an unknown key no longer lists the known keys")
 
 
 def _shape(label: str, kind: Any) -> Iterator[str]:
@@ -644,7 +644,7 @@ def _shape(label: str, kind: Any) -> Iterator[str]:
 
 
 def contract() -> Iterator[str]:
-    """Yield the keys of a contract file, with the values that they may have."""
+    """Yield the keys of a contract file with their allowed values."""
     yield from _shape("contract", fake_credits.Contract)
     default = fake_credits.Contract()
     yield from (f"contract routes.{name.value} = {default.routes[name]}" for name in Operation)
@@ -654,7 +654,7 @@ def contract() -> Iterator[str]:
 
 
 def worlds() -> Iterator[str]:
-    """Yield the names of worlds, and the keys of profiles and of world files."""
+    """Yield the names of worlds and the keys of profiles and of world files."""
     yield from (f"world {name}" for name in PROFILES)
     yield from _shape("profile", Profile)
     with tempfile.TemporaryDirectory() as folder:
@@ -666,7 +666,7 @@ def worlds() -> Iterator[str]:
 
 
 def tokens() -> Iterator[str]:
-    """Yield the providers whose tokens there are, and the kinds of bad tokens with the reasons that they give."""
+    """Yield the token providers, and the kinds of bad tokens with their reasons."""
     yield from (f"provider {name}: {each.algorithm} {each.issuer}" for name, each in AUTH_PROVIDERS.items())
     yield from (f"bad token {name}: auth:{each.auth_reason} {each.code}" for name, each in BAD_TOKENS.items())
 
@@ -675,7 +675,7 @@ def tokens() -> Iterator[str]:
 
 
 def api() -> Iterator[str]:
-    """Yield the paths, operations, schemas and headers of the OpenAPI document, and the headers that are kept."""
+    """Yield the paths, operations, schemas and headers of the OpenAPI document, and the headers in the journal."""
     document = json.loads(CliRunner().invoke(group(), ["openapi"]).output)
     for path, item in document["paths"].items():
         for method, operation in item.items():
@@ -710,23 +710,23 @@ SURFACES: Mapping[str, Callable[[], Iterable[str]]] = {
 
 
 def words() -> dict[str, list[str]]:
-    """Return the words of each surface, sorted."""
+    """Return the names of each surface, sorted."""
     return {surface: sorted(set(listed())) for surface, listed in SURFACES.items()}
 
 
 def text(found: Mapping[str, Iterable[str]]) -> str:
-    """Return the words as the file has them."""
+    """Return the names in the format of the file."""
     return "\n".join(f"[{surface}]\n" + "".join(f"{word}\n" for word in listed) for surface, listed in found.items())
 
 
 def accepted() -> dict[str, list[str]]:
-    """Return the words that the file has."""
+    """Return the names in the file."""
     parts = re.split(r"^\[([\w ]+)\]\n", FILE.read_text(), flags=re.MULTILINE)[1:]
     return {surface: listed.strip().splitlines() for surface, listed in zip(parts[::2], parts[1::2], strict=True)}
 
 
 def main() -> int:
-    """Print the words, or write them to the file."""
+    """Print the names, or write them to the file."""
     found = text(words())
     if "--write" in sys.argv[1:]:
         FILE.write_text(found)

@@ -146,7 +146,7 @@ def test_load_world_adds_users_until_reset(shared: SharedResources) -> None:
         ids = fake.load_world("tiny")
         assert [user.user_id for user in fake.server_client.iter_users("shop")] == ["user-id", *ids]
         assert ids != FakeCredits(shared=shared).load_world("tiny"), "the sandbox's seed is the world's"
-        with pytest.raises(ValueError, match="there is such a user already"):
+        with pytest.raises(ValueError, match="it already exists"):
             fake.load_world("tiny")
         fake.reset()
         assert [user.user_id for user in fake.server_client.iter_users("shop")] == ["user-id"]
@@ -162,7 +162,7 @@ def test_world_file_is_accepted_as_path_and_as_string(shared: SharedResources) -
 
 @pytest.mark.parametrize("name", ["dmo", "nowhere.json"])
 def test_unknown_world_is_rejected(name: str, shared: SharedResources) -> None:
-    with pytest.raises(ValueError, match=f"there is no world '{name}', and no file"):
+    with pytest.raises(ValueError, match=f"unknown world '{name}': it is neither a profile nor a file"):
         FakeCredits(world=name, shared=shared)
     with FakeCredits(shared=shared) as fake, pytest.raises(TypeError, match="a name, a file or a World, not int"):
         fake.load_world(7)  # type: ignore[arg-type] # pyright: ignore[reportArgumentType]
@@ -176,58 +176,61 @@ def test_balance_of_unknown_user_raises_user_not_found() -> None:
 @pytest.mark.parametrize(
     ("options", "error"),
     [
-        ({"mode": "on-line"}, ValueError("mode is 'on-line': choose 'in-process' or 'live'")),
-        ({"balanec": 5}, TypeError("FakeCredits has no word 'balanec', did you mean 'balance'? (it has: contract, ")),
-        ({"user": "ada"}, TypeError("has no word 'user', did you mean 'users'?")),
-        ({"live": True}, TypeError("""has no word 'live', say mode="live\"""")),
-        ({"intercept": "https://a"}, TypeError("has no word 'intercept', call credits.intercept(...)")),
-        ({"allow": "unused_rules"}, TypeError("has no word 'allow', allow= is the marker's")),
-        ({"auth_provider": "clark"}, ValueError("there is no JWT preset 'clark'")),
+        ({"mode": "on-line"}, ValueError("mode must be 'in-process' or 'live', not 'on-line'")),
+        ({"balanec": 5}, TypeError("FakeCredits has no option 'balanec', did you mean 'balance'? (it has: contract, ")),
+        ({"user": "ada"}, TypeError("has no option 'user', did you mean 'users'?")),
+        ({"live": True}, TypeError("""has no option 'live', use mode="live\"""")),
+        ({"intercept": "https://a"}, TypeError("has no option 'intercept', call credits.intercept(...)")),
+        ({"allow": "unused_rules"}, TypeError("has no option 'allow', use allow= in the marker")),
+        (
+            {"auth_provider": "clark"},
+            ValueError("has auth_provider='clark': it must be one of plain, clerk"),
+        ),
         (
             {"users": ["ada"]},
-            TypeError("FakeCredits has users=['ada']: that must be a mapping of user ids to integers, such as"),
+            TypeError("FakeCredits has users=['ada']: it must be a mapping of user ids to integers, such as"),
         ),
         (
             {"users": {"user-id": 5}, "balance": 7},
-            ValueError("balance=7 and users={'user-id': 5} contradict each other, also where one is inherited: give"),
+            ValueError("balance=7 and users={'user-id': 5} contradict each other (one may be inherited)"),
         ),
-        ({"clock": "noon"}, ValueError("has clock='noon': that must be an aware datetime from 1970 on, its ISO")),
+        ({"clock": "noon"}, ValueError("has clock='noon': it must be an aware datetime from 1970 on, its ISO")),
         (
             {"clock": "2030-01-01"},
-            ValueError("has clock='2030-01-01': that must be an aware datetime from 1970 on, its ISO"),
+            ValueError("has clock='2030-01-01': it must be an aware datetime from 1970 on, its ISO"),
         ),
         (
             {"clock": 7},
-            TypeError('clock=7: that must be an aware datetime from 1970 on, its ISO 8601 text, "frozen" or "real"'),
+            TypeError('clock=7: it must be an aware datetime from 1970 on, its ISO 8601 text, "frozen" or "real"'),
         ),
-        ({"keep_headers": 7}, TypeError("keep_headers=7: that must be one or a list of names of headers")),
-        ({"seed": "x"}, TypeError("has seed='x': that must be an integer")),
-        ({"seed": 1.5}, TypeError("has seed=1.5: that must be an integer")),
-        ({"seed": True}, TypeError("has seed=True: that must be an integer")),
-        ({"api_key": 5}, TypeError("has api_key='...': that must be 1 to 256 visible ASCII characters")),
+        ({"keep_headers": 7}, TypeError("keep_headers=7: it must be a header name, or a list of header names")),
+        ({"seed": "x"}, TypeError("has seed='x': it must be an integer")),
+        ({"seed": 1.5}, TypeError("has seed=1.5: it must be an integer")),
+        ({"seed": True}, TypeError("has seed=True: it must be an integer")),
+        ({"api_key": 5}, TypeError("has api_key='...': it must be 1 to 256 visible ASCII characters")),
         (
             {"api_key": "a b"},
-            ValueError("has api_key='...': that must be 1 to 256 visible ASCII characters: it travels in a header"),
+            ValueError("has api_key='...': it must be 1 to 256 visible ASCII characters"),
         ),
-        ({"contract": 5}, TypeError("contract must be a Contract, or the name of a contract file, not 5")),
-        ({"contract": ""}, TypeError("contract must be a Contract, or the name of a contract file, not ''")),
+        ({"contract": 5}, TypeError("contract=5: it must be a Contract, or the name of a contract file")),
+        ({"contract": ""}, TypeError("contract='': it must be a Contract, or the name of a contract file")),
         ({"contract": "no.toml"}, ValueError("contract: no.toml: can't be read")),
-        ({"world": "no.toml"}, ValueError("there is no world 'no.toml', and no file")),
-        ({"world": "README.md"}, ValueError("world: README.md: is not a world, or is damaged")),
+        ({"world": "no.toml"}, ValueError("unknown world 'no.toml': it is neither")),
+        ({"world": "README.md"}, ValueError("world: README.md: is not a world or is damaged")),
         ({"trust": {"https://x": "no.pem"}}, ValueError("trust of 'https://x': no.pem: can't be read")),
         ({"trust": {"https://x": "README.md"}}, ValueError("trust of 'https://x': README.md: is neither PEM nor")),
         ({"faults": "no.toml"}, ValueError("faults: no.toml: can't be read")),
         ({"faults": ["no.toml"]}, ValueError("faults, entry 1: no.toml: can't be read")),
-        ({"faults": "flakey"}, ValueError("faults: there is no preset 'flakey'")),
+        ({"faults": "flakey"}, ValueError("faults: unknown preset 'flakey'")),
         (
             {"trust": {"https://x": 5}},
-            TypeError("trust={'https://x': 5}: that must be a mapping of foreign issuers to files of their keys"),
+            TypeError("trust={'https://x': 5}: it must be a mapping of foreign issuers to files with their keys"),
         ),
         (
             {"trust": {5: "keys"}},
-            TypeError("trust={5: 'keys'}: that must be a mapping of foreign issuers to files of their keys"),
+            TypeError("trust={5: 'keys'}: it must be a mapping of foreign issuers to files with their keys"),
         ),
-        ({"clock": "0001-01-01T00:00:00Z"}, ValueError("that must be an aware datetime from 1970 on")),
+        ({"clock": "0001-01-01T00:00:00Z"}, ValueError("it must be an aware datetime from 1970 on")),
     ],
     ids=str,
 )
@@ -336,7 +339,7 @@ def test_transport_works_with_async_client(library: str, run: RunMain) -> None:
 
 
 def test_transport_for_unknown_library_is_rejected() -> None:
-    with FakeCredits() as fake, pytest.raises(ValueError, match="'httpx2' or 'httpx', or use base_url"):
+    with FakeCredits() as fake, pytest.raises(ValueError, match="'httpx2' or 'httpx', or base_url"):
         fake.transport("aiohttp")  # type: ignore[call-overload]  # pyright: ignore[reportCallIssue, reportArgumentType]
 
 
@@ -523,12 +526,12 @@ def read_balance_with(fake: FakeCredits, token: str) -> None:
 
 
 def test_bind_rejects_untrusted_issuer(shared: SharedResources) -> None:
-    with FakeCredits(shared=shared) as fake, pytest.raises(ValueError, match="'https://x/' is not trusted here"):
+    with FakeCredits(shared=shared) as fake, pytest.raises(ValueError, match="'https://x/' is not trusted: pass its"):
         fake.bind("https://x/", "ada")
 
 
 def test_token_rejects_unknown_clock(shared: SharedResources) -> None:
-    with FakeCredits(shared=shared) as fake, pytest.raises(ValueError, match="clock is 'wal'"):
+    with FakeCredits(shared=shared) as fake, pytest.raises(ValueError, match="must be 'sandbox' or 'wall', not 'wal'"):
         fake.token("ada", clock="wal")  # type: ignore[arg-type] # pyright: ignore[reportArgumentType]
 
 
@@ -560,15 +563,15 @@ def test_invalid_id_is_rejected_instead_of_default(shared: SharedResources, user
 @pytest.mark.parametrize(
     ("options", "error"),
     [
-        ({"bad": ""}, ValueError("no bad token ''")),
-        ({"bad": 5}, TypeError("bad must be a str, the name of a kind of bad token, not int")),
-        ({"bad": ["expired"]}, TypeError("bad must be a str, the name of a kind of bad token, not list")),
+        ({"bad": ""}, ValueError("unknown kind of bad token ''")),
+        ({"bad": 5}, TypeError("bad must be the name of a kind of bad token, such as 'expired', not 5")),
+        ({"bad": ["expired"]}, TypeError("bad must be the name of a kind of bad token, such as 'expired', not [")),
         ({"expires_in_s": "5"}, TypeError("expires_in_s must be an int or None, not str")),
         ({"expires_in_s": True}, TypeError("expires_in_s must be an int or None, not bool")),
         ({"expires_in_s": float("nan")}, TypeError("expires_in_s must be an int or None, not float")),
         ({"expires_in_s": 10**30}, ValueError("expires_in_s must be from -316224000 to 316224000, not 1000")),
-        ({"claims": 5}, TypeError("claims must be a mapping of names to values of JSON, not int")),
-        ({"claims": {1: 2}}, TypeError("claims has the name 1, which must be a str, not int")),
+        ({"claims": 5}, TypeError("claims must be a mapping of names to JSON values, not int")),
+        ({"claims": {1: 2}}, TypeError("the name 1 of a claim must be a str, not int")),
         (
             {"claims": {"at": datetime(2030, 1, 1)}},
             ValueError("the claim 'at' is not valid JSON: Object of type datetime"),

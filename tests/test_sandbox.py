@@ -10,7 +10,7 @@ import pytest
 from fake_credits.contract import Contract
 from fake_credits.errors import ApplicationNotFound, InvalidApiKey, InvalidToken, TokenExpired, UserNotFound
 from fake_credits.fake import FakeCredits
-from fake_credits.faults import HoldAtGate, Reset, Rule
+from fake_credits.faults import Close, HoldAtGate, Reset, Rule, StaleRead
 from fake_credits.ledger import LedgerInconsistency
 from fake_credits.models import Reason
 from fake_credits.sandbox import Sandbox
@@ -29,20 +29,24 @@ INVALID_OPTIONS: dict[str, InvalidOptions] = {
     "unknown auth provider": (
         {"auth_provider": "clark"},
         ValueError,
-        "there is no JWT preset 'clark': choose one of plain, clerk",
+        "has auth_provider='clark': it must be one of plain, clerk, auth0",
     ),
-    "naive clock": ({"clock": datetime(2026, 3, 1)}, ValueError, "that must be an aware datetime"),
-    "unknown clock": ({"clock": "stopped"}, ValueError, 'that must be an aware datetime .*, "frozen" or "real"'),
-    "empty user id": ({"user_id": "", "balance": 1}, ValueError, "has user_id='': that must be text"),
+    "naive clock": ({"clock": datetime(2026, 3, 1)}, ValueError, "it must be an aware datetime"),
+    "unknown clock": ({"clock": "stopped"}, ValueError, 'it must be an aware datetime .*, "frozen" or "real"'),
+    "empty user id": ({"user_id": "", "balance": 1}, ValueError, "has user_id='': it must be a string other than"),
     "dots as user id": ({"users": {"..": 1}}, ValueError, "user id"),
     "too long user id": ({"users": {"u" * 257: 1}}, ValueError, "user id"),
     "control character in user id": ({"users": {"a\x00b": 1}}, ValueError, "user id"),
     "lone surrogate in user id": ({"users": {"a\ud800b": 1}}, ValueError, "user id"),
-    "non-string user id": ({"users": {7: 1}}, TypeError, "that must be a mapping of user ids to integers"),
-    "invalid default user id": ({"user_id": "."}, ValueError, "has user_id='.': that must be text"),
-    "invalid application id": ({"application_id": ".."}, ValueError, "has application_id='..': that must be"),
-    "non-string application id": ({"application_id": None}, TypeError, "has application_id=None: that must be text"),
-    "bool balance": ({"balance": True}, TypeError, "has balance=True: that must be an integer"),
+    "non-string user id": ({"users": {7: 1}}, TypeError, "it must be a mapping of user ids to integers"),
+    "invalid default user id": ({"user_id": "."}, ValueError, "has user_id='.': it must be a string other than"),
+    "invalid application id": ({"application_id": ".."}, ValueError, "has application_id='..': it must be"),
+    "non-string application id": (
+        {"application_id": None},
+        TypeError,
+        "application_id=None: it must be a string other than",
+    ),
+    "bool balance": ({"balance": True}, TypeError, "has balance=True: it must be an integer"),
     "float balance": ({"users": {"ada": 1.5}}, TypeError, "mapping of user ids to integers"),
     "balance below floor": ({"balance": -1}, ValueError, "'user-id' must be from 0 to"),
     "balance above ceiling": ({"balance": 2**53}, ValueError, "from 0 to 9007199254740991"),
@@ -307,3 +311,9 @@ def test_unnamed_gate_gets_unique_name() -> None:
         named_gate, unnamed = fake.hold(name="gate2"), fake.hold()
         assert named_gate is not unnamed
         assert {*fake.sandbox.gates} == {"gate2", unnamed.name}
+
+
+def test_history_lengths_are_recorded_when_stale_read_rule_is_added() -> None:
+    sandbox = Sandbox(SandboxOptions(balance=100), KEYS)
+    assert sandbox.add_fault(Rule(effect=StaleRead(by_writes=1))).history_lengths == {("app-id", "user-id"): 1}
+    assert sandbox.add_fault(Rule(effect=Close())).history_lengths == {}

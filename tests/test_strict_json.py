@@ -17,7 +17,7 @@ from fake_credits.strict_json import JsonError, parse_json
         (b'{"a": "\\ud800"}', "has a lone surrogate"),
         (b'{"a": "\xff"}', "is not valid UTF-8"),
         (b"[" * 100_000, "is nested too deeply"),
-        (b"9" * 5000, "an integer has 5000 digits, over 1000"),
+        (b"9" * 5000, "an integer has 5000 digits, more than 1000"),
     ],
 )
 def test_text_that_is_not_strict_json_is_rejected(data: bytes, message: str) -> None:
@@ -27,5 +27,5 @@ def test_text_that_is_not_strict_json_is_rejected(data: bytes, message: str) -> 
 
 def test_nesting_over_the_limit_is_rejected() -> None:
     assert parse_json(b"[[[]]]", max_depth=2) == [[[]]]
-    with pytest.raises(JsonError, match="nests over 1 levels deep"):
+    with pytest.raises(JsonError, match="is nested more than 1 levels deep"):
         parse_json(b"[[[]]]", max_depth=1)

@@ -167,8 +167,7 @@ def test_set_after_loop_is_closed_does_nothing(run: RunMain) -> None:
         await events[0].wait(0)
 
     run(main)
-    events[0].set()
-    assert repr(events[0]) == "<CrossThreadEvent, set>"
+    events[0].set()  # must not raise
 
 
 def test_waits_time_out_under_freezegun(run: RunMain) -> None:

@@ -27,9 +27,6 @@ class HostPolicy:
         self._is_exposed = is_exposed
         self._accepted_hosts: set[bytes] = set()
 
-    def __repr__(self) -> str:
-        return f"<HostPolicy: loopback and {len(self._allowed)} more{', exposed' if self._is_exposed else ''}>"
-
     def host_error(self, raw_path: bytes, headers: Headers) -> ApiError | None:
         """Return HostNotAllowed, MalformedRequest for a missing, repeated or invalid Host, or None if it is allowed."""
         fields = dict(headers)
@@ -77,9 +74,6 @@ class CorsPolicy:
         read_methods = {contract.routes[operation].method for operation in Operation if not operation.requires_api_key}
         self._allowed_methods = ", ".join(sorted(read_methods)).encode("ascii")
         self._allowed_headers = f"{contract.user_token.header}, Content-Type".encode("latin-1")
-
-    def __repr__(self) -> str:
-        return f"<CorsPolicy for {len(self._allowed_origins)} origins>"
 
     def allowed_origin(self, headers: Headers) -> bytes:
         """Return the value of Access-Control-Allow-Origin, or b"" if the origin is not allowed."""

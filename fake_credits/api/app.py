@@ -26,7 +26,6 @@ from fake_credits.sandboxes import SandboxRegistry
 __all__ = [
     "SANDBOX_KEY",
     "AsgiConnection",
-    "ControlApp",
     "CreditsApplication",
     "WaitingConnection",
     "create_app",
@@ -38,14 +37,6 @@ SANDBOX_KEY = "fake_credits.sandbox"
 """The key in an ASGI scope under which the in-process transport passes its sandbox."""
 
 _CONTROL_PATHS = ("/_fake/sandboxes", "/_fake/presets")
-
-
-class ControlApp(Protocol):
-    """The control plane as an ASGI application."""
-
-    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        """Serve one request."""
-        ...
 
 
 class WaitingConnection(Protocol):
@@ -74,9 +65,7 @@ class CreditsApplication(Starlette):
     Starlette's default middleware responds to errors in plain text. ``control`` is the control plane of a live server.
     """
 
-    def __init__(
-        self, contract: Contract, sandboxes: SandboxRegistry | None, control: ControlApp | None = None
-    ) -> None:
+    def __init__(self, contract: Contract, sandboxes: SandboxRegistry | None, control: ASGIApp | None = None) -> None:
         self.runtime = ContractRuntime(contract)
         self._sandboxes = sandboxes
         self._control = control
@@ -97,7 +86,9 @@ class CreditsApplication(Starlette):
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Serve one ASGI connection; lifespan events are acknowledged and ignored."""
         if scope["type"] == "lifespan":
-            await _acknowledge_lifespan(receive, send)
+            while (message := await receive())["type"] != "lifespan.shutdown":
+                await send({"type": f"{message['type']}.complete"})
+            await send({"type": "lifespan.shutdown.complete"})
         elif scope["type"] == "websocket":
             await receive()
             await send({"type": "websocket.close"})  # closed before it is accepted, so the server responds with 403
@@ -164,9 +155,9 @@ class CreditsApplication(Starlette):
     async def _discovery(self, request: StarletteRequest) -> StarletteResponse:
         sandbox = self._sandbox_of(request.scope)
         document = {
-            "issuer": sandbox.issuer.url,
+            "issuer": sandbox.minter.issuer.url,
             "jwks_uri": f"{_base_url(request)}/.well-known/jwks.json",
-            "id_token_signing_alg_values_supported": list(sandbox.issuer.algorithms),
+            "id_token_signing_alg_values_supported": list(sandbox.minter.issuer.algorithms),
             "response_types_supported": ["id_token"],
             "subject_types_supported": ["public"],
         }
@@ -274,12 +265,6 @@ def _messages_of(response: Response) -> tuple[AsgiMessage, AsgiMessage]:
         {"type": "http.response.start", "status": response.status, "headers": headers},
         {"type": "http.response.body", "body": response.body},
     )
-
-
-async def _acknowledge_lifespan(receive: Receive, send: Send) -> None:
-    while (message := await receive())["type"] != "lifespan.shutdown":
-        await send({"type": f"{message['type']}.complete"})
-    await send({"type": "lifespan.shutdown.complete"})
 
 
 def _request_of(scope: Scope) -> Request:

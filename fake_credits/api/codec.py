@@ -61,9 +61,6 @@ class Codec:
         self._decode_fast = self._make_fast_decoder()
         self._cached_iso_second = lru_cache(_MAX_CACHED_SECONDS)(_iso_second)
 
-    def __repr__(self) -> str:
-        return f"<Codec, createdAt as {self._contract.created_at}>"
-
     def _make_fast_decoder(self) -> Callable[[bytes], _FastTransactionInput]:
         struct = msgspec.defstruct(
             "_FastTransactionInput",

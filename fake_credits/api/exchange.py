@@ -40,9 +40,6 @@ class ContractRuntime:
         self.codec = Codec(contract)
         self.cors = CorsPolicy(contract)
 
-    def __repr__(self) -> str:
-        return f"<ContractRuntime: {self.routes!r}>"
-
 
 @dataclass(slots=True)
 class FaultOverrides:
@@ -156,7 +153,7 @@ class Exchange(msgspec.Struct, eq=False):
     def fail_with_bug(self, bug: Exception) -> None:
         """Respond with an internal error, and record the bug, which fails the test."""
         self.sandbox.add_bug(bug)
-        self.respond_with_error(InternalError(f"a bug of fake-credits: {type(bug).__name__}: {bug}"))
+        self.respond_with_error(InternalError(f"a bug in fake-credits: {type(bug).__name__}: {bug}"))
 
     def finish(self, *, is_connected: bool) -> None:
         """Complete the response, and journal the exchange."""
@@ -215,8 +212,8 @@ class Exchange(msgspec.Struct, eq=False):
         with self.sandbox.lock:  # a late write may run at the same time, when the clock is moved
             self._write_journal_entry(delivered=delivered)
 
-    def _requested_transaction(self) -> tuple[int | None, str]:
-        """Return the delta and reason of a transaction that was not executed."""
+    def requested_transaction(self) -> tuple[int | None, str]:
+        """Return the delta and reason in the body, or None and "" if it is not a valid transaction."""
         if self.route_match.operation is Operation.CREATE_TRANSACTION:
             with suppress(ApiError):
                 return self.runtime.codec.decode_transaction(self.body)
@@ -227,7 +224,7 @@ class Exchange(msgspec.Struct, eq=False):
         operation, application, user, _, target = self.route_match
         if self.query or not target:
             target = escape_path(self.request.target)
-        delta, reason = self.transaction_input or (self._requested_transaction() if self.body else (None, ""))
+        delta, reason = self.transaction_input or (self.requested_transaction() if self.body else (None, ""))
         idempotency_key = self.headers_by_name.get(b"idempotency-key", b"")
         entry = JournalEntry(  # positional arguments, because keywords are seven times as slow
             self.ordinal,

@@ -9,7 +9,6 @@ import msgspec
 from fake_credits.api.exchange import Exchange, FaultOverrides
 from fake_credits.api.handlers import authorize_and_execute, execute
 from fake_credits.clock import MAX_TIMESTAMP_MS
-from fake_credits.contract import Operation
 from fake_credits.errors import ApiError, GatewayTimeout, ServerError, Unavailable
 from fake_credits.faults.active_rule import Firing, PredicateError
 from fake_credits.faults.effects.base import CursorFault, Delivery
@@ -49,28 +48,18 @@ def _match_rules(exchange: Exchange) -> list[Firing]:
 def _incoming_call(exchange: Exchange) -> IncomingCall:
     operation, application_id, user_id, _, _ = exchange.route_match
     sandbox, credential = exchange.sandbox, exchange.credential
-    delta, reason = _requested_transaction(exchange) if sandbox.faults.needs_body else (None, "")
+    delta, reason = exchange.requested_transaction() if sandbox.faults.needs_body else (None, "")
     return IncomingCall(
         exchange.ordinal - sandbox.faults.ordinal_offset,
         operation,
         application_id,
         user_id,
         "" if isinstance(credential, ApiError) else credential.kind,
-        reason,
+        str(reason),
         exchange.headers_by_name,
         sandbox.clock.now_ms(),
         delta,
     )
-
-
-def _requested_transaction(exchange: Exchange) -> tuple[int | None, str]:
-    if exchange.route_match.operation is not Operation.CREATE_TRANSACTION:
-        return None, ""
-    try:
-        delta, reason = exchange.runtime.codec.decode_transaction(exchange.body)
-    except ApiError:
-        return None, ""
-    return delta, reason.value
 
 
 class ExchangeFaultContext:

@@ -94,9 +94,6 @@ class RouteTable:
         for operation, template in sorted(contract.routes.items(), key=lambda item: item[1].path.count("{")):
             self._add(operation, template, patterns)
 
-    def __repr__(self) -> str:
-        return f"<RouteTable of {len(self._routes)} operations>"
-
     def _add(
         self, operation: Operation, template: RouteTemplate, patterns: dict[tuple[int, ...], _PathPattern]
     ) -> None:

@@ -1,4 +1,4 @@
-"""What the commands share before they start: a sandbox from options, signing keys from a file, variables."""
+"""What the commands share: creating a sandbox from flags, signing keys, environment variables and files."""
 
 import itertools
 import json
@@ -44,17 +44,17 @@ __all__ = [
 ]
 
 CA_VARIABLE = "CREDITS_CA_FILE"
-"""The variable that names the file of the CA that was made, beside those of `fake_credits.transports.environment`."""
+"""The variable with the file of the generated CA, in addition to those of `fake_credits.transports.environment`."""
 
 _ENV_TOKEN_LIFETIME_S = 24 * 3600
 _FLAGS_BY_OPTION = {"users": "user", "faults": "scenario", "keep_headers": "keep-header"}
 
 
 def create_sandbox(options: ServerFlags) -> Sandbox:
-    """Return the first sandbox that this process serves."""
+    """Return the first sandbox that this process serves; raise UsageError for flags that contradict each other."""
     for name, count in Counter(name for name, _ in options.users).items():
         if count > 1:
-            raise click.UsageError(f"--user {name!r} is given {count} times: once is enough")
+            raise click.UsageError(f"--user: {name!r} is given {count} times")
     values = {name: getattr(options, name) for name in OPTION_RULES if hasattr(options, name)}
     values |= {"users": dict(options.users), "trust": dict(options.trust), "faults": options.scenarios}
     if options.world is not None:
@@ -65,19 +65,19 @@ def create_sandbox(options: ServerFlags) -> Sandbox:
         if options.cors_origins:
             values["contract"] = replace(options.contract, cors_origins=options.cors_origins)
         return Sandbox(SandboxOptions(**values), keys, "s1")
-    except WorldError as error:  # its users are made now
+    except WorldError as error:  # raised when its users are created
         raise click.ClickException(f"--world: {error}") from None
     except OptionError as error:
         flag = _FLAGS_BY_OPTION.get(error.name, error.name.replace("_", "-"))
-        raise click.UsageError(f"--{flag} must be {error.expected}") from None
-    except ValueError as error:  # of two flags together, or of a file's content
+        raise click.UsageError(f"--{flag} must be {error.expected}, got {values[error.name]!r}") from None
+    except ValueError as error:  # about two flags together, or about a file's content
         raise click.UsageError(str(error)) from None
 
 
 def create_control_plane(
     options: ServerFlags, sandbox: Sandbox, log: ExchangeLog
 ) -> tuple[SandboxRegistry, ControlPlane]:
-    """Return the process's sandboxes and their control plane; all of them are logged."""
+    """Return the process's sandboxes, with the first one, and their control plane; the log covers all of them."""
     sandboxes, ordinals = SandboxRegistry(sandbox), itertools.count(2)
     log.attach(sandbox.journal, sandbox.bugs)
 
@@ -91,7 +91,7 @@ def create_control_plane(
 
 
 def find_world(name: str, seed: int, flag: str) -> "World":
-    """Return the world of a name or a file that a flag gives; a name that is neither is wrong usage."""
+    """Return the world that a flag names, or in a file that it names; raise UsageError if neither exists."""
     from fake_credits.worlds import WorldLibrary
 
     try:
@@ -104,7 +104,7 @@ def find_world(name: str, seed: int, flag: str) -> "World":
 
 def openapi_json(contract: Contract) -> str:
     """Return the OpenAPI document of a contract, as JSON."""
-    # These cost 15 ms, which every start would pay.
+    # Importing these takes 15 ms, and no other command needs them.
     from importlib.metadata import version
 
     from fake_credits.api.openapi import openapi_document
@@ -114,7 +114,7 @@ def openapi_json(contract: Contract) -> str:
 
 
 def server_env(sandbox: Sandbox, base_url: str, control: ControlPlane, ca_file: Path | None) -> dict[str, str]:
-    """Return the variables that an application under test and its suite read; the token is good for 24 hours."""
+    """Return the variables for an application under test and its test suite; the token is valid for 24 hours."""
     return {
         **env_variables(sandbox, base_url, token_lifetime_s=_ENV_TOKEN_LIFETIME_S),
         **({} if ca_file is None else {CA_VARIABLE: str(ca_file)}),
@@ -124,7 +124,7 @@ def server_env(sandbox: Sandbox, base_url: str, control: ControlPlane, ca_file: 
 
 
 def load_signing_keys(path: Path | None) -> SigningKeys:
-    """Return the keys in a file, which is made where it is absent; without one, keys that die with this process."""
+    """Return the keys in a file, which is created if missing; without a file, new keys for this process only."""
     if path is None:
         return SigningKeys()
     if not path.exists():
@@ -134,17 +134,17 @@ def load_signing_keys(path: Path | None) -> SigningKeys:
             text = path.read_text("utf-8")
         return SigningKeys(text)
     except ValueError as error:
-        raise click.UsageError(f"--key-file {str(path)!r} holds no signing keys: {error}") from error
+        raise click.UsageError(f"--key-file {str(path)!r} has no signing keys: {error}") from error
 
 
 def write_file(path: Path, text: str, flag: str, *, mode: int = 0o600, keep_existing: bool = False) -> None:
     """Write a flag's file in one step."""
     with _file_errors(path, flag, "written"), atomic_file(path, mode=mode, keep_existing=keep_existing) as file:
-        file.write(text.encode("utf-8"))  # as bytes: text would have CRLF on Windows, which no shell reads
+        file.write(text.encode("utf-8"))  # bytes, because text would have CRLF on Windows, which no shell accepts
 
 
 def remove_file(path: Path, flag: str, *, only_with_text: str | None = None) -> None:
-    """Remove a flag's file, if it is there; with ``only_with_text``, leave one that another server has written."""
+    """Remove a flag's file if it exists; with ``only_with_text``, only if no other server has replaced it."""
     with _file_errors(path, flag, "removed"):
         if only_with_text is None or (path.is_file() and path.read_bytes() == only_with_text.encode("utf-8")):
             path.unlink(missing_ok=True)
@@ -160,18 +160,16 @@ def _file_errors(path: Path, flag: str, verb: str) -> Generator[None]:
 
 
 def mint_token(options: TokenFlags, user_id: str) -> str:
-    """Return a user's token that every server with the same keys and preset accepts; or one that it refuses."""
+    """Return a user's token for servers with the same keys and provider or, with ``--bad``, one that they reject."""
     if options.key_file is None:
         raise click.UsageError(
-            "--key-file is missing: signing keys die with their server, so give `serve` and `token` the same --key-file"
-            " FILE (it is made where it is absent); `run` has CREDITS_USER_TOKEN"
+            "--key-file is required: start `serve` and `token` with the same --key-file FILE (created if missing); "
+            "`run` sets CREDITS_USER_TOKEN instead"
         )
     if options.bad and options.expires_in is not None:
-        raise click.UsageError(f"--expires-in {options.expires_in} has no effect on a token that is --bad")
+        raise click.UsageError(f"--expires-in {options.expires_in} has no effect with --bad {options.bad}")
     if not options.key_file.exists():
-        note = (
-            f"Note: --key-file {str(options.key_file)!r} is made now: only a server started with it knows this token."
-        )
+        note = f"Note: created --key-file {str(options.key_file)!r}; only servers that start with it accept this token."
         click.echo(note, err=True)
     minter = Minter(load_signing_keys(options.key_file), AUTH_PROVIDERS[options.auth_provider])
     if options.bad:

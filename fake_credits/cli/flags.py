@@ -1,4 +1,4 @@
-"""The flags of each command: name, environment variable, default, type and help, one dataclass per command.
+"""The flags of each command: heading, name, environment variable, default, type and help, one dataclass per command.
 
 The field ``port`` is the flag ``--port`` and the variable ``FAKE_CREDITS_PORT``. Importing this loads no server.
 """
@@ -12,18 +12,19 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, fields
 from pathlib import Path
 from string import Formatter
-from typing import Any, NamedTuple
+from typing import Any, get_args
 from urllib.parse import urlsplit
 
 import click
 
 from fake_credits.contract import DEFAULT_CONTRACT, MAX_AMOUNT, Contract
 from fake_credits.contract.loading import load_contract
+from fake_credits.sandbox_options import AuthProviderName, check_id
 from fake_credits.transports.environment import ENV_VALUE_NAMES
 
 __all__ = [
-    "ENV_PREFIX",
-    "Flag",
+    "FlagCommand",
+    "FlagOption",
     "OpenApiFlags",
     "Parsed",
     "RunFlags",
@@ -33,31 +34,53 @@ __all__ = [
     "TokenFlags",
     "WaitFlags",
     "health_url",
-    "list_flags",
     "options_from",
     "parse_id",
     "writable_file",
 ]
 
-ENV_PREFIX = "FAKE_CREDITS_"
+_ENV_PREFIX = "FAKE_CREDITS_"
+
+
+class FlagCommand(click.Command):
+    """A command whose help lists the flags under their headings."""
+
+    def format_options(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
+        """Write a section for each heading, in the order of the flags; click's own options come last."""
+        sections: dict[str, list[tuple[str, str]]] = {}
+        for param in self.get_params(ctx):
+            record = param.get_help_record(ctx) if isinstance(param, click.Option) else None
+            if record:
+                sections.setdefault(getattr(param, "heading", "General"), []).append(record)
+        for heading, records in sections.items():
+            with formatter.section(heading):
+                formatter.write_dl(records)
+
+
+class FlagOption(click.Option):
+    """An option with the heading that help lists it under."""
+
+    def __init__(self, *args: Any, heading: str, **kwargs: Any) -> None:
+        super().__init__(*args, **kwargs)
+        self.heading = heading
 
 
 class Parsed(click.types.StringParamType):
-    """The type of a value that a function parses, or a type of click's under another metavar."""
+    """The type of a value that a function parses, or one of click's types under another metavar."""
 
-    def __init__(self, metavar: str, parse: Callable[[str], object]) -> None:
+    def __init__(self, metavar: str, parse: Callable[[str], object] = str) -> None:
         self.name = metavar
         self._parse = parse
 
     def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Any:
-        """Return the parsed value; a TypeError or ValueError becomes a usage error that names the flag."""
+        """Return the parsed value; turn a TypeError or ValueError into a usage error that names the flag."""
         try:
             return self._parse(value)
         except (TypeError, ValueError) as error:
             self.fail(str(error), param, ctx)
 
     def split_envvar_value(self, rv: str) -> Sequence[str]:
-        """Return the values in a repeatable flag's variable, split at blanks outside quotes.
+        """Split the variable of a repeatable flag at spaces outside quotes.
 
         A backslash is kept: paths on Windows contain it.
         """
@@ -66,29 +89,25 @@ class Parsed(click.types.StringParamType):
         try:
             return list(lexer)
         except ValueError:
-            self.fail(
-                f"the environment variable has {rv!r}, with an unclosed quote: quote a value with a blank or a quote"
-            )
+            self.fail(f"unclosed quote in the environment variable's value {rv!r}; quote values that contain spaces")
 
 
 def parse_id(text: str) -> str:
-    """Return an id of a user or an application; a contract may have further rules."""
-    from fake_credits.sandbox_options import check_id
-
+    """Return the id of a user or an application; raise ValueError if no contract allows it."""
     check_id("given", text)
     return text
 
 
 def _header_value(text: str) -> str:
     if not re.fullmatch(r"[\x21-\x7e]{1,256}", text):
-        raise ValueError("must be 1 to 256 visible ASCII characters, no blanks: it travels in a header")
+        raise ValueError("must be 1 to 256 visible ASCII characters without spaces, as it is sent in a header")
     return text
 
 
 def _user_balance(text: str) -> tuple[str, int]:
     name, equals, balance = text.rpartition("=")
     if not equals:
-        raise ValueError(f"{text!r} is not NAME=BALANCE")
+        raise ValueError(f"{text!r} does not have the form NAME=BALANCE")
     return parse_id(name), click.IntRange(0, MAX_AMOUNT)(balance)
 
 
@@ -106,12 +125,6 @@ def _latency(text: str) -> str:
     return text
 
 
-def _auth_provider(text: str) -> object:
-    from fake_credits.tokens.providers import AUTH_PROVIDERS
-
-    return click.Choice(tuple(AUTH_PROVIDERS))(text)
-
-
 def _bad_token_kind(text: str) -> object:
     from fake_credits.tokens.bad_tokens import BAD_TOKENS
 
@@ -120,7 +133,7 @@ def _bad_token_kind(text: str) -> object:
 
 def _seconds(text: str) -> float:
     seconds: float = click.FloatRange(0, 10**6)(text)
-    if math.isnan(seconds):  # it is in every range
+    if math.isnan(seconds):  # it passes every range check
         raise ValueError(f"{text!r} is not a number of seconds")
     return seconds
 
@@ -132,139 +145,152 @@ def _base_url(text: str) -> str:
 
 
 def health_url(text: str) -> str:
-    """Return the URL to poll: the given one, or the server's readiness where that has no path."""
+    """Return the URL to poll: the given one or, if it has no path, the server's readiness URL."""
     parts = urlsplit(text)
     if parts.scheme not in ("http", "https") or not parts.hostname or parts.port == 0:
-        raise ValueError(f"{text!r} is not the URL of a server: give http://host:port")
+        raise ValueError(f"{text!r} is not the URL of a server, such as http://127.0.0.1:8402")
     return text if parts.path not in ("", "/") else parts._replace(path="/_fake/readyz").geturl()
 
 
 def _host(text: str) -> str:
     if not re.fullmatch(r"[A-Za-z0-9._~-]{1,253}|\[?[0-9A-Fa-f:.]{2,45}(%[A-Za-z0-9]+)?\]?", text):
-        raise ValueError(f"{text!r} is not a host: give a name or an address, without scheme and port")
+        raise ValueError(f"{text!r} is not a host name or an IP address, without scheme and port")
     return text
 
 
 def writable_file(text: str) -> Path:
-    """Return the path of a file that is there or can be made; for a link, of the file that it leads to.
+    """Return the path of a file that exists or can be created; for a link, the path of its target.
 
-    A device, a pipe or a socket is refused: a file would take its place, and be removed at the end.
+    Devices, pipes and sockets are rejected: a file would replace them, and be removed at the end.
     """
     path = Path(os.path.realpath(text) if Path(text).is_symlink() else text)
     if path.exists() and not path.is_file():
-        raise ValueError(f"{text!r} is a folder, a device, a pipe or a socket: give a file")
+        raise ValueError(f"{text!r} is not a regular file")
     if not os.access(path.parent, os.W_OK):
-        raise ValueError(f"{text!r} can't be written: there is no folder {str(path.parent)!r}, or it is read-only")
+        raise ValueError(f"{text!r} is not writable: the folder {str(path.parent)!r} does not exist or is read-only")
     return path
 
 
 def _issuer_and_file(text: str) -> tuple[str, Path]:
     issuer, _, path = text.rpartition("=")
     if not issuer:
-        raise ValueError(f"{text!r} is not ISSUER=FILE")
+        raise ValueError(f"{text!r} does not have the form ISSUER=FILE")
     return issuer, Path(path)
 
 
 def _env_variable(text: str) -> tuple[str, str]:
     name, equals, template = text.partition("=")
     if not equals or not re.fullmatch(r"[A-Za-z_][A-Za-z0-9_]*", name):
-        raise ValueError(f"{text!r} is not NAME=TEXT with a NAME of letters, digits and _")
+        raise ValueError(f"{text!r} does not have the form NAME=TEXT, with letters, digits and _ in NAME")
     for _, placeholder, spec, conversion in Formatter().parse(template):
         if placeholder is not None and (placeholder not in ENV_VALUE_NAMES or spec or conversion):
             raise ValueError(
-                f"{text!r} has the unknown placeholder {{{placeholder}}}: there are {_PLACEHOLDERS}; {{{{ is a brace"
+                f"unknown placeholder {{{placeholder}}} in {text!r}; use {_PLACEHOLDERS}, or {{{{ for a brace"
             )
     return name, template
 
 
 _PLACEHOLDERS = ", ".join(f"{{{name}}}" for name in ENV_VALUE_NAMES)
-_PROVIDER_NAMES = "plain, clerk, auth0, supabase, firebase, cognito or workos"
+_PROVIDER_HELP = f"Issue tokens in this provider's style: {', '.join(get_args(AuthProviderName))}."
 _FAULT_PRESET_NAMES = (
     "flaky, slow, brownout, outage, rate_limited, lost_responses, stale_replica, bad_proxy, version_ahead"
 )
 _WORLD_CHOICES = "tiny, demo, edge, load, a profile of your own (TOML) or a world in a file (JSON)"
 
+_BALANCE = click.IntRange(0, MAX_AMOUNT)
 _CONTRACT_FILE = Parsed("FILE", load_contract)
-_EXISTING_FILE = Parsed("FILE", click.Path(exists=True, dir_okay=False, path_type=Path))
+_FILE = Parsed("FILE", click.Path(exists=True, dir_okay=False, path_type=Path))
 _HOST = Parsed("HOST", _host)
 _ID = Parsed("ID", parse_id)
 _KEY = Parsed("KEY", _header_value)
 _LOG_FORMAT = click.Choice(("text", "json", "off"))
-_PROVIDER = Parsed("NAME", _auth_provider)
+_PROVIDER = Parsed("NAME", click.Choice(get_args(AuthProviderName)))
 _SECONDS = Parsed("SECONDS", _seconds)
-_WORLD = Parsed("WORLD", str)
+_WORLD = Parsed("WORLD")
 _WRITABLE_FILE = Parsed("FILE", writable_file)
 
 
-def _flag(default: object, help_text: str, param_type: Any = None) -> Any:
-    return field(default=default, metadata={"help": help_text, "type": param_type})
+def _flag(heading: str, default: object, help_text: str, param_type: Any = None) -> Any:
+    return field(default=default, metadata={"heading": heading, "help": help_text, "type": param_type})
 
 
 @dataclass(frozen=True, kw_only=True)
 class ServerFlags:
     """The flags that ``serve`` and ``run`` share."""
 
-    seed: int = _flag(0, "Random seed.")
-    api_key: str = _flag("", "API key (default: random).", _KEY)
-    application_id: str = _flag("app-id", "Id of the default application.", _ID)
-    user_id: str = _flag("user-id", "Id of the default user.", _ID)
-    balance: int | None = _flag(None, "Create the default user with this balance.", click.IntRange(0, MAX_AMOUNT))
+    seed: int = _flag("Sandbox", 0, "Random seed.")
+    world: str | None = _flag("Sandbox", None, f"Start from users with histories: {_WORLD_CHOICES}.", _WORLD)
     users: tuple[tuple[str, int], ...] = _flag(
-        (), "Create a user with this balance. Repeatable.", Parsed("NAME=BALANCE", _user_balance)
+        "Sandbox", (), "Create a user with this balance. Repeatable.", Parsed("NAME=BALANCE", _user_balance)
     )
-    world: str | None = _flag(None, f"Start from users with histories: {_WORLD_CHOICES}.", _WORLD)
+    balance: int | None = _flag("Sandbox", None, "Create the default user with this balance.", _BALANCE)
+    user_id: str = _flag("Sandbox", "user-id", "Id of the default user.", _ID)
+    application_id: str = _flag("Sandbox", "app-id", "Id of the default application.", _ID)
+    api_key: str = _flag("Sandbox", "", "API key (default: random).", _KEY)
+    contract: Contract = _flag("Sandbox", DEFAULT_CONTRACT, "Use the contract in this TOML file.", _CONTRACT_FILE)
     scenarios: tuple[str, ...] = _flag(
+        "Faults",
         (),
         f"Inject faults: {_FAULT_PRESET_NAMES}, or a scenario file (*.toml). Repeatable.",
         Parsed("NAME", _scenario),
     )
     latency: str | None = _flag(
+        "Faults",
         None,
         "Delay every response: milliseconds, 'uniform(10, 50)', or 'lognormal(20, 200)' by median and 99th percentile.",
         Parsed("MS", _latency),
     )
-    auth_provider: str = _flag("plain", f"Issue tokens in this provider's style: {_PROVIDER_NAMES}.", _PROVIDER)
-    contract: Contract = _flag(DEFAULT_CONTRACT, "Use the contract in this TOML file.", _CONTRACT_FILE)
+    auth_provider: str = _flag("Tokens", "plain", _PROVIDER_HELP, _PROVIDER)
+    key_file: Path | None = _flag(
+        "Tokens", None, "Sign tokens with the keys in this file; created with mode 0600 if missing.", _WRITABLE_FILE
+    )
     trust: tuple[tuple[str, Path], ...] = _flag(
+        "Tokens",
         (),
         "Accept this issuer's tokens, with its keys in a file (JWKS or PEM). Repeatable.",
         Parsed("ISSUER=FILE", _issuer_and_file),
     )
-    key_file: Path | None = _flag(
-        None, "Sign users' tokens with the keys in this file; created with mode 0600 if missing.", _WRITABLE_FILE
-    )
     cors_origins: tuple[str, ...] = _flag(
-        (), "Allow pages of this origin to call the API (default: any). Repeatable.", Parsed("ORIGIN", str)
+        "Network", (), "Allow pages of this origin to call the API (default: any). Repeatable.", Parsed("ORIGIN")
     )
-    keep_headers: tuple[str, ...] = _flag(
-        (), "Keep this request header in the journal and in --log json. Repeatable.", Parsed("NAME", str)
-    )
-    control_token: str = _flag("", "Control-plane token (default: random).", Parsed("TOKEN", _header_value))
-    sandbox_limit: int = _flag(1000, "Maximum number of sandboxes of the control plane.", click.IntRange(1, 100_000))
-    log: str = _flag("text", "Log one line per exchange to stderr, and a summary on exit.", _LOG_FORMAT)
-    tls: bool = _flag(False, "Serve https, with a certificate of a CA that is created at the start.")
+    tls: bool = _flag("HTTPS", False, "Serve https, with a certificate of a CA that is created at the start.")
     tls_ca: Path | None = _flag(
+        "HTTPS",
         None,
         "Write that CA to this file for clients to trust; removed on exit (default: a temporary file).",
         _WRITABLE_FILE,
     )
-    tls_cert: Path | None = _flag(
-        None, "Serve https with the certificate and its chain in this PEM file.", _EXISTING_FILE
+    tls_cert: Path | None = _flag("HTTPS", None, "Serve https with the certificate chain in this PEM file.", _FILE)
+    tls_key: Path | None = _flag("HTTPS", None, "Private key of --tls-cert, an unencrypted PEM file.", _FILE)
+    control_token: str = _flag("Control plane", "", "Access token (default: random).", Parsed("TOKEN", _header_value))
+    sandbox_limit: int = _flag(
+        "Control plane", 1000, "Maximum number of sandboxes of the control plane.", click.IntRange(1, 100_000)
     )
-    tls_key: Path | None = _flag(None, "Private key of --tls-cert, an unencrypted PEM file.", _EXISTING_FILE)
+    log: str = _flag("Output", "text", "Log one line per exchange to stderr, and a summary on exit.", _LOG_FORMAT)
+    keep_headers: tuple[str, ...] = _flag(
+        "Output", (), "Keep this request header in the journal and in --log json. Repeatable.", Parsed("NAME")
+    )
 
 
 @dataclass(frozen=True, kw_only=True)
-class ServeFlags(ServerFlags):
-    """The flags of ``serve``."""
-
-    host: str = _flag("127.0.0.1", "Address to listen on.", _HOST)
-    port: int = _flag(8402, "Port to listen on; 0 for any free one.", click.IntRange(0, 65535))
-    expose: bool = _flag(False, "Allow binding to a non-loopback address.")
+class _ListenFlags:
+    host: str = _flag("Network", "127.0.0.1", "Address to listen on.", _HOST)
+    port: int = _flag("Network", 8402, "Port to listen on; 0 for any free one.", click.IntRange(0, 65535))
+    expose: bool = _flag("Network", False, "Allow binding to a non-loopback address.")
     allow_hosts: tuple[str, ...] = _flag(
-        (), "Accept this name in the Host header, in addition to loopback's. Repeatable.", Parsed("NAME", _host)
+        "Network",
+        (),
+        "Accept this name in the Host header, in addition to loopback's. Repeatable.",
+        Parsed("NAME", _host),
     )
+
+
+@dataclass(frozen=True, kw_only=True)
+class ServeFlags(ServerFlags, _ListenFlags):
+    """The flags of ``serve``, those of the last base class first."""
+
     ready_file: Path | None = _flag(
+        "Output",
         None,
         "Write CREDITS_BASE_URL=... and the other variables to this file once ready; removed on exit.",
         _WRITABLE_FILE,
@@ -275,64 +301,65 @@ class ServeFlags(ServerFlags):
 class RunFlags(ServerFlags):
     """The flags of ``run``."""
 
-    log: str = _flag("off", "Log one line per exchange to stderr, and a summary on exit.", _LOG_FORMAT)
+    log: str = _flag("Output", "off", "Log one line per exchange to stderr, and a summary on exit.", _LOG_FORMAT)
     env: tuple[tuple[str, str], ...] = _flag(
+        "Command",
         (),
         f"Set another variable. Repeatable. TEXT may contain {_PLACEHOLDERS}.",
         Parsed("NAME=TEXT", _env_variable),
     )
-    grace: float = _flag(5.0, "Grace period in seconds before SIGKILL.", _SECONDS)
+    grace: float = _flag("Command", 5.0, "Grace period in seconds before SIGKILL.", _SECONDS)
 
 
 @dataclass(frozen=True, kw_only=True)
 class TokenFlags:
     """The flags of ``token``."""
 
-    bad: str = _flag("", "Break one rule: expired, wrong_key, ...", Parsed("KIND", _bad_token_kind))
+    bad: str = _flag("Token", "", "Break one rule: expired, wrong_key, ...", Parsed("KIND", _bad_token_kind))
     expires_in: int | None = _flag(
-        None, "Lifetime in seconds (default: the provider's).", click.IntRange(1, 10 * 366 * 86400)
+        "Token", None, "Lifetime in seconds (default: the provider's).", click.IntRange(1, 10 * 366 * 86400)
     )
-    auth_provider: str = _flag("plain", f"Issue tokens in this provider's style: {_PROVIDER_NAMES}.", _PROVIDER)
-    key_file: Path | None = _flag(None, "The server's file of signing keys.", _WRITABLE_FILE)
+    auth_provider: str = _flag("Server", "plain", _PROVIDER_HELP, _PROVIDER)
+    key_file: Path | None = _flag("Server", None, "The server's file of signing keys.", _WRITABLE_FILE)
 
 
 @dataclass(frozen=True, kw_only=True)
 class SeedFlags:
     """The flags of ``seed``."""
 
-    profile: str = _flag("demo", f"The users to create: {_WORLD_CHOICES}.", _WORLD)
-    seed: int = _flag(0, "Random seed.")
-    out: Path | None = _flag(None, "Write them to a file, for --world.", _WRITABLE_FILE)
-    url: str = _flag("", "Write them to the server with this base URL.", Parsed("URL", _base_url))
-    api_key: str = _flag("", "The server's API key.", _KEY)
-    application_id: str = _flag("app-id", "Id of the users' application.", _ID)
-    concurrency: int = _flag(8, "Users to write concurrently.", click.IntRange(1, 100))
-    contract: Contract = _flag(DEFAULT_CONTRACT, "Use the contract in this TOML file.", _CONTRACT_FILE)
-    dry_run: bool = _flag(False, "Print what would be written, and write nothing.")
-    yes: bool = _flag(False, "Allow a --url that is not loopback.")
-    json: bool = _flag(False, "Print one JSON object per line.")
-    quiet: bool = _flag(False, "Print only errors.")
+    profile: str = _flag("World", "demo", f"The users to create: {_WORLD_CHOICES}.", _WORLD)
+    seed: int = _flag("World", 0, "Random seed.")
+    application_id: str = _flag("World", "app-id", "Id of the users' application.", _ID)
+    contract: Contract = _flag("World", DEFAULT_CONTRACT, "Use the contract in this TOML file.", _CONTRACT_FILE)
+    out: Path | None = _flag("Destination", None, "Write them to a file, for --world.", _WRITABLE_FILE)
+    url: str = _flag("Destination", "", "Write them to the server with this base URL.", Parsed("URL", _base_url))
+    api_key: str = _flag("Destination", "", "The server's API key.", _KEY)
+    concurrency: int = _flag("Destination", 8, "Users to write concurrently.", click.IntRange(1, 100))
+    yes: bool = _flag("Destination", False, "Allow a --url that is not loopback.")
+    dry_run: bool = _flag("Output", False, "Print what would be written, and write nothing.")
+    json: bool = _flag("Output", False, "Print one JSON object per line.")
+    quiet: bool = _flag("Output", False, "Print only errors.")
 
 
 @dataclass(frozen=True, kw_only=True)
 class OpenApiFlags:
     """The flags of ``openapi``."""
 
-    contract: Contract = _flag(DEFAULT_CONTRACT, "Describe the contract in this TOML file.", _CONTRACT_FILE)
+    contract: Contract = _flag("Contract", DEFAULT_CONTRACT, "Describe the contract in this TOML file.", _CONTRACT_FILE)
 
 
 @dataclass(frozen=True, kw_only=True)
 class WaitFlags:
     """The flags of ``wait``."""
 
-    timeout: float = _flag(30.0, "Give up after this many seconds.", _SECONDS)
+    timeout: float = _flag("Server", 30.0, "Give up after this many seconds.", _SECONDS)
     ca: Path | None = _flag(
-        None, "Also trust the CA in this PEM file, once it exists (see --tls-ca).", Parsed("FILE", Path)
+        "Server", None, "Also trust the CA in this PEM file, once it exists (see --tls-ca).", Parsed("FILE", Path)
     )
 
 
 def options_from(flags_type: type[Any]) -> Callable[[Callable[..., None]], Callable[..., None]]:
-    """Return a decorator that gives a command the flags of a dataclass, and passes them on as one object."""
+    """Return a decorator that adds the flags of a dataclass to a command, and passes its instance on."""
 
     def decorate(function: Callable[..., None]) -> Callable[..., None]:
         @functools.wraps(function)
@@ -351,12 +378,14 @@ def options_from(flags_type: type[Any]) -> Callable[[Callable[..., None]], Calla
 def _click_option(spec: Any) -> Callable[[Callable[..., None]], Callable[..., None]]:
     param_type, is_multiple = spec.metadata["type"], isinstance(spec.default, tuple)
     name = (spec.name.removesuffix("s") if is_multiple else spec.name).replace("_", "-")
-    # Any other default means "not given", and is no value that the flag could have.
+    # Any other default stands for "not given" and is not a value of the flag.
     has_default = spec.default != "" and isinstance(spec.default, str | int | float)
     return click.option(
         f"--{name}",
         spec.name,
-        envvar=ENV_PREFIX + name.replace("-", "_").upper(),
+        cls=FlagOption,
+        heading=spec.metadata["heading"],
+        envvar=_ENV_PREFIX + name.replace("-", "_").upper(),
         show_envvar=True,
         help=spec.metadata["help"],
         type=param_type,
@@ -365,33 +394,4 @@ def _click_option(spec: Any) -> Callable[[Callable[..., None]], Callable[..., No
         is_flag=isinstance(spec.default, bool),
         default=spec.default if has_default else None,
         show_default=has_default and spec.default is not False,
-    )
-
-
-class Flag(NamedTuple):
-    """A row of the table of flags."""
-
-    command: str
-    flag: str
-    variable: str
-    default: str
-    help: str
-
-    def __str__(self) -> str:
-        return f"{self.command} {self.flag}"
-
-
-def list_flags(group: click.Group) -> tuple[Flag, ...]:
-    """Return every flag of every command with its environment variable: what README and tests go by."""
-    return tuple(
-        Flag(
-            command=name,
-            flag=option.opts[0],
-            variable=str(option.envvar),
-            default=str(option.default) if isinstance(option.default, str | int | float) and not option.is_flag else "",
-            help=option.help or "",
-        )
-        for name, command in group.commands.items()
-        for option in command.params
-        if isinstance(option, click.Option) and not option.is_eager
     )

@@ -1,7 +1,7 @@
-"""What `--tls` and its siblings do: the certificates, their files, and what clients trust.
+"""The flags `--tls...`: certificates, their files, and the variables by which clients trust them.
 
-A command that `run` starts trusts our CA beside what it would trust anyway, so that it still reaches other servers: its
-variables name bundles of ours.
+A command that `run` starts trusts the generated CA in addition to its usual ones, so that it still reaches other
+servers: its variables name bundles with both.
 """
 
 import contextlib
@@ -24,23 +24,23 @@ __all__ = ["tls_setup", "trust_env"]
 _CA_FLAG, _CERT_FLAG, _KEY_FLAG = "--tls-ca", "--tls-cert", "--tls-key"
 _NODE_VAR, _OPENSSL_VAR = "NODE_EXTRA_CA_CERTS", "SSL_CERT_FILE"
 _REQUESTS_VAR, _CURL_VAR = "REQUESTS_CA_BUNDLE", "CURL_CA_BUNDLE"
-_WORLD_READABLE_MODE = 0o644  # other users' programs are to trust it too; the umask has the last word
+_WORLD_READABLE_MODE = 0o644  # programs of other users may trust it too, if the umask allows
 _PEM_CERTIFICATE = re.compile(
     r"-----BEGIN (?:TRUSTED )?CERTIFICATE-----.*?-----END (?:TRUSTED )?CERTIFICATE-----", re.DOTALL
 )
-_HASHED_CA_FILE_NAME = re.compile(r"[0-9a-f]{8}\.[0-9]+")  # what OpenSSL reads of a folder of certificates
+_HASHED_CA_FILE_NAME = re.compile(r"[0-9a-f]{8}\.[0-9]+")  # the files that OpenSSL reads in a folder of certificates
 
 
 @contextlib.contextmanager
 def tls_setup(options: ServerFlags, address: BindOptions, host: str) -> Generator[tuple[BindOptions, Path | None]]:
-    """Yield the address with the https that the flags ask for, and the file of our own CA, removed at the end.
+    """Yield the address with the TLS options of the flags, and the file of the generated CA, removed at the end.
 
-    ``host`` is where this machine reaches the server.
+    ``host`` is the name by which this machine reaches the server.
     """
     if (options.tls_cert is None) is not (options.tls_key is None):
-        raise click.UsageError(f"{_CERT_FLAG} and {_KEY_FLAG} belong together: give both or neither")
+        raise click.UsageError(f"{_CERT_FLAG} and {_KEY_FLAG} must be given together")
     if options.tls_ca is not None and (options.tls_cert is not None or not options.tls):
-        raise click.UsageError(f"{_CA_FLAG} is where the CA of --tls is written: it needs --tls, and no {_CERT_FLAG}")
+        raise click.UsageError(f"{_CA_FLAG} requires --tls without {_CERT_FLAG}: it writes the generated CA")
     if options.tls_cert is not None and options.tls_key is not None:
         tls, names = _from_files(options.tls_cert, options.tls_key, host)
         yield replace(address, tls=tls, allow_hosts=(*address.allow_hosts, *names)), None
@@ -68,7 +68,7 @@ def _generated(ca_file: Path | None, hosts: tuple[str, ...]) -> Generator[tuple[
 
     if ca_file is not None and ca_file.exists() and not ca_file.read_bytes().startswith(CA_FILE_COMMENT.encode()):
         raise click.UsageError(
-            f"{_CA_FLAG} {str(ca_file)!r} exists and is not a CA of fake-credits: it is left unchanged"
+            f"{_CA_FLAG} {str(ca_file)!r} exists and was not created by fake-credits; give another file"
         )
     issued = issue_certificate(hosts)
     with tempfile.TemporaryDirectory(prefix="fake-credits-") as folder:
@@ -82,9 +82,9 @@ def _generated(ca_file: Path | None, hosts: tuple[str, ...]) -> Generator[tuple[
 
 @contextlib.contextmanager
 def trust_env(ca_file: Path | None, env: Mapping[str, str]) -> Generator[dict[str, str]]:
-    """Yield the variables by which a command trusts a CA beside what it trusts already; without a CA, none.
+    """Yield the variables by which a command trusts a CA in addition to those it trusts already; without a CA, none.
 
-    Node adds to roots of its own; what the others name replaces the roots, so theirs are in it.
+    Node adds the file to its own roots. For the other variables the file replaces the roots, so it contains them.
     """
     if ca_file is None:
         yield {}
@@ -100,19 +100,19 @@ def trust_env(ca_file: Path | None, env: Mapping[str, str]) -> Generator[dict[st
 
 
 def _trusted_certificates(env: Mapping[str, str]) -> dict[str, list[str]]:
-    """Return the certificates that each variable is to name beside our CA."""
+    """Return the certificates that each variable's file contains in addition to the generated CA."""
     configured = {
         name: _certificates_from_env(name, env) for name in (_NODE_VAR, _OPENSSL_VAR, _REQUESTS_VAR, _CURL_VAR)
     }
     system = _system_roots()
     if not system and not configured[_OPENSSL_VAR]:
-        click.echo("Warning: --tls: no root certificates here: the command trusts this server alone", err=True)
+        click.echo("Warning: --tls: no root certificates found, so the command trusts only this server", err=True)
     by_variable = {
         _NODE_VAR: configured[_NODE_VAR],
         _OPENSSL_VAR: configured[_OPENSSL_VAR] or system,
-        _REQUESTS_VAR: configured[_REQUESTS_VAR] or configured[_CURL_VAR] or system,  # as requests itself does
+        _REQUESTS_VAR: configured[_REQUESTS_VAR] or configured[_CURL_VAR] or system,  # the order of requests
     }
-    if configured[_CURL_VAR]:  # unless set, curl goes by OpenSSL's
+    if configured[_CURL_VAR]:  # if it is not set, curl reads OpenSSL's
         by_variable[_CURL_VAR] = configured[_CURL_VAR]
     return by_variable
 
@@ -140,7 +140,7 @@ def _system_roots() -> list[str]:
 
 
 def _read_certificates(path: Path) -> list[str]:
-    """Return the certificates of a PEM file, or of a folder as OpenSSL reads it, each once."""
+    """Return the distinct certificates in a PEM file, or in a folder of the form that OpenSSL reads."""
     paths = (
         [file for file in sorted(path.iterdir()) if _HASHED_CA_FILE_NAME.fullmatch(file.name)]
         if path.is_dir()

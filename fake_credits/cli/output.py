@@ -30,6 +30,7 @@ __all__ = [
     "Progress",
     "ProgressStyle",
     "escape_to_one_word",
+    "print_lines",
     "print_loading",
     "print_problems",
 ]
@@ -42,10 +43,10 @@ _FLUSH_TIMEOUT_S = 1.0
 
 
 class LineWriter:
-    """Write lines to a file descriptor from a thread of its own.
+    """A writer of lines to a file descriptor from its own thread.
 
-    So a reader who has stopped reading, or has gone, neither stops nor delays the server: lines over the limit are
-    dropped and counted. It goes past `sys.stderr`, whose lock a thread that hangs would hold at exit.
+    A reader that stops reading, or exits, neither stops nor delays the server: lines over the limit are dropped and
+    counted. The writer bypasses `sys.stderr`, whose lock a hanging thread would hold at exit.
     """
 
     def __init__(self, descriptor: int, max_lines: int = _MAX_QUEUED_LINES) -> None:
@@ -63,7 +64,7 @@ class LineWriter:
             self.dropped_lines += 1
 
     def close(self) -> None:
-        """Wait until all lines are written, for two seconds at most."""
+        """Wait until all lines are written, for at most two seconds."""
         with contextlib.suppress(queue.Full):
             self._lines.put(None, timeout=_FLUSH_TIMEOUT_S)
         self._thread.join(_FLUSH_TIMEOUT_S)
@@ -72,7 +73,7 @@ class LineWriter:
         try:
             while (line := self._lines.get()) is not None:
                 self._write(line.encode(errors="backslashreplace") + b"\n")
-        except OSError:  # the reader has gone
+        except OSError:  # the reader has exited
             while self._lines.get() is not None:
                 self.dropped_lines += 1
 
@@ -80,12 +81,12 @@ class LineWriter:
         while data:
             try:
                 data = data[os.write(self._descriptor, data) :]
-            except BlockingIOError:  # a parent may have made the pipe non-blocking; Node does
+            except BlockingIOError:  # a parent such as Node may have made the pipe non-blocking
                 select.select([], [self._descriptor], [])
 
 
 class _BugReporter:
-    """The internal errors of one sandbox, of which each is reported once."""
+    """The internal errors of one sandbox, each reported once."""
 
     def __init__(self, bugs: Sequence[BaseException]) -> None:
         self._bugs = bugs
@@ -93,7 +94,7 @@ class _BugReporter:
 
     def take_unreported(self) -> list[BaseException]:
         unreported: list[BaseException] = []
-        for bug in reversed(self._bugs):  # from the newest: the oldest are dropped, so a count would not do
+        for bug in reversed(self._bugs):  # the oldest are dropped, so counting does not work
             if bug is self._last_reported:
                 break
             unreported.insert(0, bug)
@@ -121,8 +122,8 @@ class ExchangeLog:
         journal.on_write, journal.on_replace = lambda entry: self._write_entry(entry, reporter), self._write_amended
 
     def close(self) -> None:
-        """Write the summary and end."""
-        for reporter in list(self._reporters):  # also of an exchange that did not end
+        """Write the summary and close the writer."""
+        for reporter in list(self._reporters):  # an exchange that never ended may have bugs too
             self._write_bugs(reporter)
         if self._log_format != "off":
             self._put(*self._summary())
@@ -138,7 +139,7 @@ class ExchangeLog:
             self._write_bugs(reporter)
 
     def _write_amended(self, entry: JournalEntry) -> None:
-        """Write what an exchange did later than its client believed; it has been counted."""
+        """Log an exchange that ended after its response; it was counted before."""
         if self._log_format != "off":
             text = f"{_format_entry(entry)} {'lands' if entry.committed else 'ends'} late"
             self._put({"late": msgspec.to_builtins(entry)}, text)
@@ -146,15 +147,15 @@ class ExchangeLog:
     def _write_bugs(self, reporter: _BugReporter) -> None:
         for bug in reporter.take_unreported():
             trace = "".join(traceback.format_exception(bug))
-            # A traceback may quote a client; indented, none of its lines is taken for a line of the log.
+            # A traceback may quote a client: indent it, so that none of its lines looks like a line of the log.
             rows = ["  " + _escape_line(row) for row in trace.rstrip("\n").split("\n")]
-            head = "fake-credits: a bug of fake-credits answered 500; please report it:"
+            head = "fake-credits: internal error (500); please report it:"
             self._put({"bug": trace}, "\n".join([head, *rows]))
 
     def _summary(self) -> tuple[Mapping[str, object], str]:
         total, dropped = self._counts.total(), self._writer.dropped_lines
         failed = sum(count for (_, status), count in self._counts.items() if status >= 400)
-        dropped_text = f"; {dropped} lines dropped: they were not read in time" if dropped else ""
+        dropped_text = f"; {dropped} lines dropped, as they were not read in time" if dropped else ""
         rows = [f"fake-credits: {total} exchanges, {failed} refused (seed {self._seed}){dropped_text}"]
         operations: dict[str, dict[str, int]] = {}
         for (operation, status), count in sorted(self._counts.items()):
@@ -168,7 +169,7 @@ class ExchangeLog:
 
 
 def escape_to_one_word(text: str) -> str:
-    """Return a client's text as one word that can't move a terminal's cursor or fake a line."""
+    """Return a client's text as one word, escaped so that it can't move a terminal's cursor or imitate a line."""
     return _escape_line(text).replace(" ", r"\x20") or "-"
 
 
@@ -186,25 +187,28 @@ def _format_entry(entry: JournalEntry) -> str:
 
 
 def print_loading(world: str, log_format: str) -> None:
-    """Write on stderr that a world is loaded, which may take half a minute, for a person or where there is a log."""
+    """Print to stderr that a world is being loaded, which may take half a minute, for a terminal or a log."""
     if log_format != "off" or os.isatty(STDERR):
-        _print_lines([json.dumps({"loading": world}) if log_format == "json" else f"Loading the world {world} ..."])
+        print_lines(
+            STDERR, json.dumps({"loading": world}) if log_format == "json" else f"Loading the world {world} ..."
+        )
 
 
 def print_problems(sandboxes: Iterable[Sandbox], log_format: str) -> None:
-    """Write a line on stderr for each problem of the sandboxes, such as an unused rule, with any log format.
+    """Print a line to stderr for each problem of the sandboxes, such as an unused rule, with any log format.
 
-    Internal errors are left out: the log has them.
+    Internal errors are omitted: the log has them.
     """
     problems = [(sandbox.name, problem) for sandbox in sandboxes for problem in find_problems_except_bugs(sandbox)]
     if log_format == "json":
-        _print_lines([json.dumps({"problem": problem, "sandbox": name}) for name, problem in problems])
+        print_lines(STDERR, *(json.dumps({"problem": problem, "sandbox": name}) for name, problem in problems))
     else:
-        _print_lines([f"Warning: sandbox {name}: {problem}" for name, problem in problems])
+        print_lines(STDERR, *(f"Warning: sandbox {name}: {problem}" for name, problem in problems))
 
 
-def _print_lines(lines: Sequence[str]) -> None:
-    writer = LineWriter(STDERR)
+def print_lines(descriptor: int, *lines: str) -> None:
+    """Write lines, and wait at most two seconds for a reader that has stopped reading."""
+    writer = LineWriter(descriptor)
     for line in lines:
         writer.put(line)
     writer.close()
@@ -217,7 +221,7 @@ _BAR_WIDTH = 24
 
 
 class Progress:
-    """The progress of one step, written at intervals and at the end of its block; call it with each count of units."""
+    """The progress of one step, written at intervals and at the end of its block; call it with each number of units."""
 
     def __init__(
         self,
@@ -247,7 +251,7 @@ class Progress:
         self._write(self._clock_s(), end="\n")
 
     def __call__(self, count: int) -> None:
-        """Count so many more units as done."""
+        """Add to the number of units that are done."""
         self._done += count
         now_s = self._clock_s()
         if now_s >= self._next_s:
@@ -255,7 +259,7 @@ class Progress:
             self._write(now_s, end="" if self._style == "bar" else "\n")
 
     def _write(self, now_s: float, end: str) -> None:
-        with contextlib.suppress(OSError, ValueError):  # the reader has gone; the work goes on
+        with contextlib.suppress(OSError, ValueError):  # the reader has exited, but the work continues
             self._stream.write(self._render(now_s - self._started_s) + end)
             self._stream.flush()
 

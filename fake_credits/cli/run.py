@@ -1,9 +1,9 @@
-"""The command `run`: a command beside a server, from its environment to its last process.
+"""The command `run`: a command with its own server, from its environment to its last process.
 
-The command stays in our process group, so that a terminal's Ctrl-C, Ctrl-Z and job control treat it as if we were not
-there. What it leaves running is ended: on Linux we adopt orphans (a "subreaper"), so even what has left the group is
-found. Elsewhere nothing tells us what it left, and ending the group would end who started us, so that is left alone.
-Killed by SIGKILL ourselves, we can end nothing. On Windows Ctrl-C and Ctrl-Break reach the command by themselves.
+The command stays in this process group, so that a terminal's Ctrl-C, Ctrl-Z and job control work as usual. Processes
+that it leaves behind are terminated. On Linux, this process adopts orphans (as a "subreaper") and so finds even those
+that left the group. Elsewhere orphans can't be found, and terminating the group would include our parent, so they are
+left running. After SIGKILL nothing is cleaned up. On Windows, Ctrl-C and Ctrl-Break reach the command directly.
 """
 
 import contextlib
@@ -14,9 +14,7 @@ import signal
 import subprocess
 import sys
 import threading
-from collections.abc import Generator
 from pathlib import Path
-from types import FrameType
 
 import click
 
@@ -25,6 +23,7 @@ from fake_credits.cli.flags import RunFlags
 from fake_credits.cli.https import tls_setup, trust_env
 from fake_credits.cli.output import ExchangeLog, print_problems
 from fake_credits.cli.serve import report_bind_errors
+from fake_credits.cli.signals import STOP_SIGNALS, handle_signals, signal_numbers
 from fake_credits.clock import monotonic_s
 from fake_credits.transports.environment import ENV_VALUE_NAMES, no_proxy_with_loopback
 from fake_credits.transports.live import BindOptions, LiveServer
@@ -32,23 +31,18 @@ from fake_credits.transports.live import BindOptions, LiveServer
 __all__ = ["run"]
 
 
-def _signal_numbers(*names: str) -> frozenset[int]:
-    return frozenset(getattr(signal, name) for name in names if hasattr(signal, name))  # Windows lacks most
-
-
-_TERMINAL_SIGNALS = _signal_numbers("SIGINT", "SIGQUIT", "SIGBREAK")
-_STOP_SIGNALS = _TERMINAL_SIGNALS | _signal_numbers("SIGTERM", "SIGHUP")
-_FORWARDED_SIGNALS = _STOP_SIGNALS | _signal_numbers("SIGUSR1", "SIGUSR2")
+_TERMINAL_SIGNALS = signal_numbers("SIGINT", "SIGQUIT", "SIGBREAK")
+_FATAL_SIGNALS = STOP_SIGNALS | _TERMINAL_SIGNALS
+_FORWARDED_SIGNALS = _FATAL_SIGNALS | signal_numbers("SIGUSR1", "SIGUSR2")
 _EXIT_CANNOT_RUN, _EXIT_NOT_FOUND = 126, 127  # as sh(1) and env(1)
 _KILL_TIMEOUT_S = 1.0
 _PR_SET_CHILD_SUBREAPER = 36
 
 
 def run(options: RunFlags, command: tuple[str, ...]) -> int:
-    """Run a command beside a server at a free port of loopback, and return the command's exit code."""
+    """Run a command with a server on a free loopback port, and return the command's exit code."""
+    sandbox = create_sandbox(options)
     child = _ChildProcess(options.grace)
-    with child.exit_immediately():  # a large world takes half a minute
-        sandbox = create_sandbox(options)
     log = ExchangeLog(options.log, options.seed)
     loopback = BindOptions()
     with tls_setup(options, loopback, loopback.host) as (address, ca_file), trust_env(ca_file, os.environ) as ca_env:
@@ -69,34 +63,23 @@ def run(options: RunFlags, command: tuple[str, ...]) -> int:
 
 
 class _ChildProcess:
-    """The command: started, sent the signals that are sent to us, and waited for with all that it started."""
+    """The command as a process, which gets the signals that this process receives."""
 
     def __init__(self, grace_s: float) -> None:
         self._grace_s = grace_s
         self._process: subprocess.Popen[bytes] | None = None
         self._pending_signals: list[int] = []
-        self._exits_immediately = False
-        for number in _FORWARDED_SIGNALS:
-            if signal.getsignal(number) is not signal.SIG_IGN or number == signal.SIGINT:
-                signal.signal(number, self._on_signal)
-
-    @contextlib.contextmanager
-    def exit_immediately(self) -> Generator[None]:
-        """End this process at a signal during this block, before there is a command."""
-        self._exits_immediately = True
-        yield
-        self._exits_immediately = False
+        handle_signals(_FORWARDED_SIGNALS, self._on_signal)
 
     def run(self, command: tuple[str, ...], env: dict[str, str]) -> int:
         is_subreaper = (
             sys.platform.startswith("linux") and ctypes.CDLL(None).prctl(_PR_SET_CHILD_SUBREAPER, 1, 0, 0, 0) == 0
         )
         program = command[0]
-        if sys.platform == "win32":  # which finds no batch files, such as npm.cmd, by itself
+        if sys.platform == "win32":  # Popen does not find batch files there, such as npm.cmd
             program = shutil.which(program, path=env.get("PATH")) or program
         try:
-            # The command line is what we are for.
-            process = self._process = subprocess.Popen([program, *command[1:]], env=env)  # noqa: S603
+            process = self._process = subprocess.Popen([program, *command[1:]], env=env)  # noqa: S603 - the user's command
         except OSError as error:
             click.echo(f"Error: can't run {command[0]!r}: {error.strerror or error}", err=True)
             return _EXIT_NOT_FOUND if isinstance(error, FileNotFoundError) else _EXIT_CANNOT_RUN
@@ -106,24 +89,22 @@ class _ChildProcess:
         if is_subreaper:
             _terminate_orphans(self._grace_s)
         if sys.platform == "win32":
-            return code - 2**32 if code >= 2**31 else code  # as sys.exit() takes it: else 0xC000013A would be -1
+            return code - 2**32 if code >= 2**31 else code  # sys.exit() turns 0xC000013A into -1
         return 128 - code if code < 0 else code
 
-    def _on_signal(self, number: int, _frame: FrameType | None) -> None:
-        if self._exits_immediately and number in _STOP_SIGNALS:
-            sys.exit(128 + number)
+    def _on_signal(self, number: int) -> None:
         if self._process is None:
             self._pending_signals.append(number)
         elif not (number in _TERMINAL_SIGNALS and _is_foreground()):
-            # A terminal has sent it to the command too, which may ignore it, as a shell does; twice means "at once".
+            # The terminal has sent it to the command too, and a second Ctrl-C often means "exit immediately".
             self._forward(self._process, number)
 
     def _forward(self, process: "subprocess.Popen[bytes]", number: int) -> None:
         if sys.platform == "win32":
-            process.terminate()  # send_signal() raises there for all but SIGTERM, which is this
+            process.terminate()  # send_signal() supports only SIGTERM there, which is the same
             return
         process.send_signal(number)
-        if number in _STOP_SIGNALS:
+        if number in _FATAL_SIGNALS:
             kill_timer = threading.Timer(self._grace_s, process.kill)
             kill_timer.daemon = True
             kill_timer.start()
@@ -132,7 +113,7 @@ class _ChildProcess:
 def _is_foreground() -> bool:
     """Return whether a terminal's signals reach the command too."""
     if sys.platform == "win32":
-        return True  # a console sends them to every process of ours
+        return True  # a console sends them to all its processes
     try:
         with Path("/dev/tty").open("rb", buffering=0) as terminal:
             return os.tcgetpgrp(terminal.fileno()) == os.getpgrp()
@@ -141,7 +122,7 @@ def _is_foreground() -> bool:
 
 
 def _terminate_orphans(grace_s: float) -> None:
-    """Terminate what the command has left running, then kill it; the kernel says when there is nothing left."""
+    """Terminate the processes that the command left running, and kill them after the grace period."""
     pause, terminated, started_s = threading.Event(), set[int](), monotonic_s()
     with contextlib.suppress(ChildProcessError):
         while (waited_s := monotonic_s() - started_s) < grace_s + _KILL_TIMEOUT_S:
@@ -155,7 +136,7 @@ def _terminate_orphans(grace_s: float) -> None:
 
 
 def _send_signal(process_id: int, number: int) -> None:
-    with contextlib.suppress(OSError):  # it has ended by itself, or is another user's
+    with contextlib.suppress(OSError):  # it has exited, or belongs to another user
         os.kill(process_id, number)
 
 
@@ -163,7 +144,7 @@ def _descendant_ids() -> set[int]:
     parents: dict[int, int] = {}
     for entry in Path("/proc").glob("[0-9]*/stat"):
         try:
-            # The name in parentheses may hold anything; the parent is the second field after it (proc(5)).
+            # The name in parentheses may contain anything; the parent is the second field after it (proc(5)).
             parents[int(entry.parent.name)] = int(entry.read_text(errors="replace").rpartition(")")[2].split()[1])
         except OSError:
             continue

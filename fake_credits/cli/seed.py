@@ -1,4 +1,4 @@
-"""The command `seed`: from flags to a world in a file or on a server, and what is printed about it."""
+"""The command `seed`: writing a world to a file or a server, with a summary and progress."""
 
 import asyncio
 import json
@@ -25,13 +25,13 @@ __all__ = ["seed"]
 
 
 def seed(options: SeedFlags) -> int:
-    """Write the world that the flags ask for, and return the exit code."""
+    """Write the world that the flags describe, and return the exit code."""
     _check_flags(options)
     try:
         _SeedJob(options, find_world(options.profile, options.seed, "--profile")).run()
     except KeyboardInterrupt:
         if options.url and not options.quiet:
-            click.echo("Interrupted: the same command goes on from here", err=True)
+            click.echo("Interrupted; rerun the same command to resume", err=True)
         raise
     except (WorldError, TargetError) as error:
         if options.json:
@@ -42,22 +42,22 @@ def seed(options: SeedFlags) -> int:
 
 def _check_flags(options: SeedFlags) -> None:
     if options.out is not None and options.url:
-        raise click.UsageError("--out and --url exclude each other: one command writes to one place")
+        raise click.UsageError("--out and --url are mutually exclusive")
     if options.out is None and not options.url and not options.dry_run:
-        raise click.UsageError("say where the data go: --out FILE or --url URL, or --dry-run to see what they are")
+        raise click.UsageError("missing destination: give --out FILE or --url URL, or --dry-run to see the data")
     if options.json and options.quiet:
-        raise click.UsageError("--json and --quiet exclude each other")
+        raise click.UsageError("--json and --quiet are mutually exclusive")
     if not options.url:
         return
     if not options.api_key:
-        raise click.UsageError("--api-key is missing: --url needs the server's")
+        raise click.UsageError("--url requires --api-key, the server's API key")
     if not (options.yes or options.dry_run or is_loopback(BaseUrl.parse(options.url).host)):
-        raise click.UsageError(f"--url {options.url} is beyond loopback: have a look with --dry-run, then add --yes")
+        raise click.UsageError(f"--url {options.url} is not on loopback: check with --dry-run first, then add --yes")
 
 
 @dataclass(frozen=True, slots=True)
 class _SeedJob:
-    """One run of `seed`: the summary first, then the writing; text goes to stderr, JSON to stdout."""
+    """One run of `seed`, which prints a summary and then writes; text goes to stderr, JSON to stdout."""
 
     options: SeedFlags
     world: World
@@ -107,13 +107,13 @@ class _SeedJob:
         ]
         if existing is not None:
             data |= {"url": options.url, "application": options.application_id, "found": existing._asdict()}
-            lines.append(f"To {options.url}, application {options.application_id!r}, which has of these")
+            lines.append(f"To {options.url}, application {options.application_id!r}, which already has")
             lines.append(f"  {existing.users:,} users and {existing.transactions:,} transactions")
         elif options.out is not None:
             data["file"] = str(options.out)
             lines.append(f"To the file {options.out}")
         if options.dry_run:
-            lines.append("A dry run: nothing is written")
+            lines.append("Dry run: nothing is written")
         self._print("summary", {**data, "dry_run": options.dry_run}, "\n".join(lines))
 
     def _print_result(self, users: int, transactions: int, started_s: float) -> None:

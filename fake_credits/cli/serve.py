@@ -5,12 +5,10 @@ import errno
 import re
 import shlex
 import signal
-import sys
 from collections.abc import Callable, Generator
 from contextlib import closing, contextmanager, suppress
 from pathlib import Path
-from types import FrameType
-from urllib.parse import quote, urlsplit
+from urllib.parse import quote
 
 import click
 
@@ -22,31 +20,29 @@ from fake_credits.cli.bootstrap import (
     server_env,
     write_file,
 )
-from fake_credits.cli.flags import ServeFlags, health_url
+from fake_credits.cli.flags import ServeFlags
 from fake_credits.cli.https import tls_setup
-from fake_credits.cli.output import STDERR, STDOUT, ExchangeLog, LineWriter, print_problems
+from fake_credits.cli.output import STDERR, STDOUT, ExchangeLog, print_lines, print_problems
+from fake_credits.cli.signals import STOP_SIGNALS, handle_signals
 from fake_credits.contract import Operation
 from fake_credits.sandbox import Sandbox
-from fake_credits.transports.environment import LOOPBACK_HOSTS
 from fake_credits.transports.live import BindOptions, ServerRunner, bind, new_event_loop, reachable_host
 
 __all__ = ["BindError", "report_bind_errors", "serve"]
 
 _READY_FILE_FLAG = "--ready-file"
-_PROBE_TIMEOUT_S = 1.0
 
 
 class BindError(click.ClickException):
-    """Report that the address can't be had."""
+    """The address is not available."""
 
     exit_code = 3
 
 
 def serve(options: ServeFlags) -> int:
     """Serve until a signal, and return the exit code: 130 for Ctrl-C, 0 otherwise."""
-    signals = _SignalHandler()
-    with signals.exit_immediately():  # a large world takes half a minute
-        sandbox = create_sandbox(options)
+    sandbox = create_sandbox(options)
+    signals = _StopSignals()
     address = BindOptions(options.host, options.port, options.allow_hosts, options.expose)
     with report_bind_errors(address):
         listener = bind(address)
@@ -57,10 +53,15 @@ def serve(options: ServeFlags) -> int:
     ):
         sandboxes, control = create_control_plane(options, sandbox, log)
         runner = ServerRunner(sandbox.contract, sandboxes, address, listener, control)
-        with closing(_Announcement(options)) as announcement, asyncio.Runner(loop_factory=new_event_loop) as loop:
+        with (
+            _ready_file(options.ready_file) as write_ready_file,
+            asyncio.Runner(loop_factory=new_event_loop) as loop,
+        ):
 
             def announce() -> None:
-                announcement.announce(sandbox, server_env(sandbox, runner.base_url, control, ca_file))
+                env = server_env(sandbox, runner.base_url, control, ca_file)
+                write_ready_file(_format_dotenv(env))
+                _print_banner(options, sandbox, env)
 
             loop.run(_serve(runner, announce, signals))
     print_problems(sandboxes, options.log)
@@ -69,7 +70,7 @@ def serve(options: ServeFlags) -> int:
 
 @contextmanager
 def report_bind_errors(address: BindOptions) -> Generator[None]:
-    """Turn the failure to get an address into a message that names it."""
+    """Turn a failure to bind into a message with the address."""
     try:
         yield
     except OSError as error:
@@ -79,24 +80,14 @@ def report_bind_errors(address: BindOptions) -> Generator[None]:
         raise BindError(message) from error
 
 
-class _SignalHandler:
-    """A handler of SIGINT, SIGTERM, SIGHUP and SIGBREAK, which stops the server; also before the loop runs."""
+class _StopSignals:
+    """The signals that stop the server, also those that arrive before its event loop runs."""
 
     def __init__(self) -> None:
         self.exit_code = 0
-        self._is_stopping = self._exits_immediately = False
+        self._is_stopping = False
         self._stop_server: Callable[[], object] | None = None
-        for name in ("SIGINT", "SIGTERM", "SIGHUP", "SIGBREAK"):
-            number = getattr(signal, name, None)  # only Windows has SIGBREAK, and no SIGHUP, which nohup ignores
-            if number is not None and not (name == "SIGHUP" and signal.getsignal(number) is signal.SIG_IGN):
-                signal.signal(number, self._on_signal)
-
-    @contextmanager
-    def exit_immediately(self) -> Generator[None]:
-        """End the process at a signal during this block, which leaves nothing to clean up."""
-        self._exits_immediately = True
-        yield
-        self._exits_immediately = False
+        handle_signals(STOP_SIGNALS, self._on_signal)
 
     def stop_event(self) -> asyncio.Event:
         loop, event = asyncio.get_running_loop(), asyncio.Event()
@@ -105,75 +96,37 @@ class _SignalHandler:
         self._stop_server = lambda: loop.call_soon_threadsafe(event.set)
         return event
 
-    def _on_signal(self, number: int, _frame: FrameType | None) -> None:
+    def _on_signal(self, number: int) -> None:
         if not self._is_stopping:
             self._is_stopping, self.exit_code = True, 130 if number == signal.SIGINT else 0
-        if self._exits_immediately:
-            sys.exit(self.exit_code)
         if self._stop_server is not None:
             with suppress(RuntimeError):  # the loop is closed
                 self._stop_server()
 
 
-class _Announcement:
-    """What says that the server answers: the ready file first, then the banner.
+@contextmanager
+def _ready_file(path: Path | None) -> Generator[Callable[[str], None]]:
+    """Yield a function that writes the ready file; remove it at the end, unless another server has replaced it."""
+    written: list[str] = []
 
-    The banner's writers wait for no reader, so that a full pipe or a stopped terminal does not keep the process from
-    ending.
-    """
+    def write(text: str) -> None:
+        if path is not None:
+            write_file(path, text, _READY_FILE_FLAG)
+            written.append(text)
 
-    def __init__(self, options: ServeFlags) -> None:
-        self._options = options
-        self._ready_file_text: str | None = None
-        self._writers: list[LineWriter] = []
-        if options.ready_file is not None:
-            _check_ready_file_not_in_use(options.ready_file)
-            remove_file(options.ready_file, _READY_FILE_FLAG)  # a killed server's: it would call us ready too early
-
-    def announce(self, sandbox: Sandbox, env: dict[str, str]) -> None:
-        """Write and print what clients need to know."""
-        options, text = self._options, _format_dotenv(env)
-        if options.ready_file is not None:
-            write_file(options.ready_file, text, _READY_FILE_FLAG)
-            self._ready_file_text = text
-        self._print(STDOUT, _format_banner(options, sandbox, env))
-        if options.expose:
-            self._print(STDERR, "Warning: --expose: everyone who can reach this port can try its API.")
-
-    def close(self) -> None:
-        """Remove the ready file, unless another server has replaced it."""
-        if self._options.ready_file is not None and self._ready_file_text is not None:
-            remove_file(self._options.ready_file, _READY_FILE_FLAG, only_with_text=self._ready_file_text)
-        for writer in self._writers:
-            writer.close()
-
-    def _print(self, descriptor: int, text: str) -> None:
-        self._writers.append(LineWriter(descriptor))
-        self._writers[-1].put(text)
-
-
-def _check_ready_file_not_in_use(ready_file: Path) -> None:
-    """Refuse the ready file of a server that answers: who waits for that one would be sent to us, and then nowhere."""
+    if path is not None:
+        remove_file(path, _READY_FILE_FLAG)  # a server that was killed left it, and clients would connect too early
     try:
-        assignments = shlex.split(ready_file.read_text("utf-8"))
-        env = dict(assignment.split("=", 1) for assignment in assignments if "=" in assignment)
-        url = health_url(env["FAKE_CREDITS_URL"])
-    except (OSError, ValueError, KeyError):  # there is none, or it is nobody's
-        return
-    if urlsplit(url).hostname not in LOOPBACK_HOSTS:  # we ask no other machine
-        return
-    from fake_credits.cli.wait import readiness_problem  # loads urllib, for those who find a file
-
-    ca = Path(env[CA_VARIABLE]) if CA_VARIABLE in env else None
-    if not readiness_problem(url, _PROBE_TIMEOUT_S, ca):
-        problem = f"is of a server that answers at {env['FAKE_CREDITS_URL']}"
-        raise click.UsageError(f"{_READY_FILE_FLAG} {str(ready_file)!r} {problem}: end that, or give another file")
+        yield write
+    finally:
+        if path is not None and written:
+            remove_file(path, _READY_FILE_FLAG, only_with_text=written[0])
 
 
-async def _serve(runner: ServerRunner, announce: Callable[[], None], signals: _SignalHandler) -> None:
+async def _serve(runner: ServerRunner, announce: Callable[[], None], signals: _StopSignals) -> None:
     """Serve until a signal, or until the announcement fails.
 
-    It runs in a thread: the user's token loads the cryptography while requests are answered already.
+    The announcement runs in a thread: minting the user's token takes a while, and the server answers already.
     """
     stop = signals.stop_event()
     tasks: list[asyncio.Task[None]] = []
@@ -190,11 +143,11 @@ async def _serve(runner: ServerRunner, announce: Callable[[], None], signals: _S
 
 
 def _format_dotenv(env: dict[str, str]) -> str:
-    """Return lines for ``. FILE``, ``node --env-file`` and ``$GITHUB_ENV``; the PEM, many lines, fits none of them."""
+    """Return lines for ``. FILE``, ``node --env-file`` and ``$GITHUB_ENV``; the PEM has several, and is left out."""
     return "".join(f"{name}={shlex.quote(value)}\n" for name, value in env.items() if "\n" not in value)
 
 
-def _format_banner(options: ServeFlags, sandbox: Sandbox, env: dict[str, str]) -> str:
+def _print_banner(options: ServeFlags, sandbox: Sandbox, env: dict[str, str]) -> None:
     contract, base_url = sandbox.contract, env["CREDITS_BASE_URL"]
     route = contract.routes[Operation.CREATE_USER]
     ids = {"{applicationId}": options.application_id, "{userId}": options.user_id}
@@ -204,10 +157,13 @@ def _format_banner(options: ServeFlags, sandbox: Sandbox, env: dict[str, str]) -
     key_file = shlex.quote(str(options.key_file)) if options.key_file else "FILE"
     provider_flag = "" if options.auth_provider == "plain" else f" --auth-provider {options.auth_provider}"
     ca_option = f" --cacert {shlex.quote(env[CA_VARIABLE])}" if CA_VARIABLE in env else ""
-    hint = "" if options.key_file else " (once I am started with the same --key-file FILE)"
-    return (
-        f"fake-credits answers at {base_url}\n\n{exports}\n"
+    hint = "" if options.key_file else " (needs a server with the same --key-file FILE)"
+    print_lines(
+        STDOUT,
+        f"fake-credits is serving at {base_url}\n\n{exports}\n"
         f"Create a user:\n"
         f"  curl --noproxy '*'{ca_option} -X {route.method} -H {header} {shlex.quote(base_url + path)}\n\n"
-        f"Any user's token{hint}:\n  fake-credits token USER --key-file {key_file}{provider_flag}\n"
+        f"Print a user's token{hint}:\n  fake-credits token USER --key-file {key_file}{provider_flag}\n",
     )
+    if options.expose:
+        print_lines(STDERR, "Warning: --expose: anyone who can reach this port can use the API.")

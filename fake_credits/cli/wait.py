@@ -11,48 +11,48 @@ import click
 
 from fake_credits.clock import monotonic_s
 
-__all__ = ["readiness_problem", "wait_until_ready"]
+__all__ = ["wait_until_ready"]
 
 _READINESS_POLL_INTERVAL_S = 0.05
 
 
 def wait_until_ready(url: str, timeout_s: float, ca_file: Path | None = None) -> None:
-    """Poll a URL until it answers 2xx; raise ClickException with the last reason once ``timeout_s`` have passed.
+    """Poll a URL until its status is 2xx; raise ClickException with the last problem after ``timeout_s`` seconds.
 
-    It is asked once at least, and past any proxy. Over https the CAs of ``SSL_CERT_FILE``, or the system's, are
-    trusted and those in ``ca``, a file that the server may have yet to write.
+    The URL is requested at least once, and without a proxy. Over https the CAs in ``SSL_CERT_FILE``, or the system's,
+    are trusted, and those in ``ca_file``, which the server may not have written yet.
     """
     pause = threading.Event()
     deadline_s = monotonic_s() + timeout_s
     while True:
-        reason = readiness_problem(url, max(_READINESS_POLL_INTERVAL_S, deadline_s - monotonic_s()), ca_file)
-        if not reason:
+        problem = _readiness_problem(url, max(_READINESS_POLL_INTERVAL_S, deadline_s - monotonic_s()), ca_file)
+        if not problem:
             return
         remaining_s = deadline_s - monotonic_s()
         if not remaining_s > 0:
-            raise click.ClickException(f"{url} did not answer within {timeout_s:g} s: {reason}")
+            raise click.ClickException(f"{url} was not ready within {timeout_s:g} s: {problem}")
         pause.wait(min(_READINESS_POLL_INTERVAL_S, remaining_s))
 
 
-def readiness_problem(url: str, timeout_s: float, ca_file: Path | None = None) -> str:
-    """Return why a URL does not answer 2xx within ``timeout_s``, 5 at most; nothing where it does."""
+def _readiness_problem(url: str, timeout_s: float, ca_file: Path | None) -> str:
+    """Return why a URL's status is not 2xx within ``timeout_s`` seconds, at most 5; empty if it is."""
     try:
         handlers = [ProxyHandler({}), *_https_handlers(ca_file)]
-        # The scheme is http or https: `health_url` has seen to it.
+        # `health_url` has checked that the scheme is http or https.
         with build_opener(*handlers).open(url, timeout=min(timeout_s, 5.0)):
             return ""
     except HTTPError as error:
         error.close()
-        return f"it answered {error.code}"
+        return f"its status is {error.code}"
     except (OSError, HTTPException, ValueError) as error:
         reason = getattr(error, "reason", "") or error or type(error).__name__
-        hint = "; trust its CA by --ca FILE" if isinstance(reason, ssl.SSLCertVerificationError) else ""
+        hint = "; trust its CA with --ca FILE" if isinstance(reason, ssl.SSLCertVerificationError) else ""
         return f"{reason}{hint}"
 
 
 def _https_handlers(ca_file: Path | None) -> list[HTTPSHandler]:
     if ca_file is None:
-        return []  # urllib has one of its own, which costs nothing over http
+        return []  # urllib has its own
     context = ssl.create_default_context()
     try:
         context.load_verify_locations(ca_file)

@@ -12,10 +12,12 @@ __all__ = [
     "mask",
     "quote_id",
     "quote_text",
+    "require_str",
 ]
 
 __tracebackhide__ = True  # a failing test shows the caller's line, not ours
 
+_CONTROL_CHARACTERS = frozenset(map(chr, (*range(32), 127)))
 _DOT_SEGMENTS = frozenset({".", ".."})
 _UNMASKED_CHARS = 4
 
@@ -36,9 +38,7 @@ class BaseUrl:
         The URL may have a path prefix and a trailing slash. A query, a fragment and user information are rejected, as
         they would be lost or sent twice.
         """
-        if not isinstance(text, str):  # pyright: ignore[reportUnnecessaryIsInstance] callers may be untyped
-            raise TypeError(f"base_url must be a str, not {type(text).__name__}")
-        return cls._parse(text)
+        return cls._parse(require_str("base_url", text))
 
     @classmethod
     @lru_cache(maxsize=16)
@@ -67,6 +67,13 @@ def _split_url(text: str) -> SplitResult:
     return parts
 
 
+def require_str(argument: str, value: str) -> str:
+    """Return a text; raise TypeError if it is not a str, as callers may be untyped."""
+    if not isinstance(value, str):  # pyright: ignore[reportUnnecessaryIsInstance]
+        raise TypeError(f"{argument} must be a str, not {type(value).__name__}")
+    return value
+
+
 @lru_cache(maxsize=1024)
 def quote_id(argument: str, value: str) -> str:
     """Return an id as one percent-encoded path segment.
@@ -75,8 +82,7 @@ def quote_id(argument: str, value: str) -> str:
     URL libraries resolve even as ``%2E%2E``, and lone surrogates. All other limits are the server's (README,
     "What is a guess", row 24).
     """
-    if not isinstance(value, str):  # pyright: ignore[reportUnnecessaryIsInstance] callers may be untyped
-        raise TypeError(f"{argument} must be a str, not {type(value).__name__}")
+    require_str(argument, value)
     if not value or value in _DOT_SEGMENTS:
         raise ValueError(f"{argument} must not be {value!r}: as a path segment it would select another operation")
     return quote_text(argument, value)
@@ -85,7 +91,7 @@ def quote_id(argument: str, value: str) -> str:
 def quote_text(argument: str, value: str) -> str:
     """Return text with all but RFC 3986's unreserved characters encoded; raise ValueError for lone surrogates."""
     try:
-        return quote(value, safe="")
+        return quote(require_str(argument, value), safe="")
     except UnicodeEncodeError as error:
         raise ValueError(f"{argument} {value!r} has a lone surrogate, which UTF-8 can't encode") from error
 
@@ -95,11 +101,9 @@ def encode_secret(argument: str, value: str) -> bytes:
 
     Raises TypeError or ValueError if a header can't carry it (RFC 9110, section 5.5); the message omits the secret.
     """
-    if not isinstance(value, str):  # pyright: ignore[reportUnnecessaryIsInstance] callers may be untyped
-        raise TypeError(f"{argument} must be a str, not {type(value).__name__}")
-    if not value:
+    if not require_str(argument, value):
         raise ValueError(f"{argument} must not be empty")
-    if value != value.strip() or any(character < " " or character == "\x7f" for character in value):
+    if value != value.strip() or not _CONTROL_CHARACTERS.isdisjoint(value):
         raise ValueError(f"{argument} must not have control characters, or spaces at either end")
     try:
         return value.encode("latin-1")

@@ -7,7 +7,7 @@ import json
 import math
 from collections import deque
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 from typing import TYPE_CHECKING, Generic, Self, TypeVar
 
@@ -18,6 +18,7 @@ from fake_credits.client.arguments import (
     mask,
     quote_id,
     quote_text,
+    require_str,
 )
 from fake_credits.client.responses import ResponseDecoder
 from fake_credits.contract import Contract, CredentialHeader, Operation
@@ -32,10 +33,10 @@ __all__ = [
     "AsyncBaseClient",
     "AsyncItemIterator",
     "BaseClient",
+    "CallBuilder",
     "ClientConfig",
     "ClientCredential",
     "PreparedCall",
-    "RequestBuilder",
     "create_transaction",
     "create_user",
     "get_balance",
@@ -105,37 +106,35 @@ class PreparedCall(Generic[T]):
     decode: Callable[[Response], T]
 
 
-class RequestBuilder:
-    """A builder of targets and bodies under one contract, with its response decoder."""
+class CallBuilder:
+    """A builder of calls under one contract."""
 
     def __init__(self, contract: Contract) -> None:
         self.contract = contract
         self.decoder = ResponseDecoder(contract)
 
-    def application_route(self, operation: Operation, application_id: str) -> tuple[str, str]:
-        """Return the method and path of an operation on an application."""
+    def call(
+        self,
+        operation: Operation,
+        decode: Callable[[Response], T],
+        application_id: str,
+        user_id: str = "",
+        *,
+        body: bytes | None = None,
+    ) -> PreparedCall[T]:
+        """Return the call of an operation on an application or, if its path has ``{userId}``, on a user."""
         route = self.contract.routes[operation]
-        return route.method, route.path.replace("{applicationId}", self._quote_id("application_id", application_id))
+        target = route.path.replace("{applicationId}", quote_id("application_id", application_id))
+        if "{userId}" in target:
+            target = target.replace("{userId}", quote_id("user_id", user_id))
+        return PreparedCall(operation, route.method, target, body, decode)
 
-    def user_route(self, operation: Operation, application_id: str, user_id: str) -> tuple[str, str]:
-        """Return the method and path of an operation on a user."""
-        method, path = self.application_route(operation, application_id)
-        return method, path.replace("{userId}", self._quote_id("user_id", user_id))
-
-    def page_target(self, path: str, cursor: str | None) -> str:
-        """Return a list's target: its path and, if given, the percent-encoded cursor (README's table, row 14)."""
+    def at_cursor(self, call: PreparedCall[T], cursor: str | None) -> PreparedCall[T]:
+        """Return the call of a list for the page at a cursor (README's table, row 14)."""
         if cursor is None:
-            return path
+            return call
         parameter = quote_text("cursor_parameter", self.contract.cursor_parameter)
-        return f"{path}?{parameter}={quote_text('cursor', _require_str('cursor', cursor))}"
-
-    def transaction_body(self, delta: float, reason: str) -> bytes:
-        """Return the body of createTransaction (API README, ``CreateTransactionRequest``)."""
-        name_of = self.contract.name_of
-        return _encode_json({name_of("delta"): delta, name_of("reason"): reason}).encode()
-
-    def _quote_id(self, argument: str, value: str) -> str:
-        return quote_id(argument, _require_str(argument, value))
+        return replace(call, target=f"{call.target}?{parameter}={quote_text('cursor', cursor)}")
 
 
 @dataclass(frozen=True, slots=True)
@@ -164,9 +163,13 @@ class BaseClient:
     def __init__(self, config: ClientConfig, transport: Transport | None, http_client: "httpx2.Client | None") -> None:
         _require_one_transport(transport, http_client)
         self._config = config
-        self._builder = RequestBuilder(config.contract)
+        self._builder = CallBuilder(config.contract)
         self._owns_transport = transport is None
-        self._transport = self._network_transport(http_client) if transport is None else transport
+        if transport is None:
+            from fake_credits.client.http import NetworkTransport  # loads httpx2, needed only for the network
+
+            transport = NetworkTransport(config.base_url.text, http_client)
+        self._transport = transport
 
     def __enter__(self) -> Self:
         return self
@@ -178,11 +181,6 @@ class BaseClient:
         """Close what this client created; a transport or HTTP client that was passed in stays open."""
         if self._owns_transport:
             self._transport.close()
-
-    def _network_transport(self, http_client: "httpx2.Client | None") -> Transport:
-        from fake_credits.client.http import NetworkTransport  # loads httpx2, needed only for the network
-
-        return NetworkTransport(self._config.base_url.text, http_client)
 
     def _send(self, call: PreparedCall[T]) -> T:
         return call.decode(self._transport.send(self._config.build_request(call)))
@@ -196,9 +194,13 @@ class AsyncBaseClient:
     ) -> None:
         _require_one_transport(transport, http_client)
         self._config = config
-        self._builder = RequestBuilder(config.contract)
+        self._builder = CallBuilder(config.contract)
         self._owns_transport = transport is None
-        self._transport = self._network_transport(http_client) if transport is None else transport
+        if transport is None:
+            from fake_credits.client.http import AsyncNetworkTransport  # loads httpx2, needed only for the network
+
+            transport = AsyncNetworkTransport(config.base_url.text, http_client)
+        self._transport = transport
 
     async def __aenter__(self) -> Self:
         return self
@@ -211,45 +213,32 @@ class AsyncBaseClient:
         if self._owns_transport:
             await self._transport.aclose()
 
-    def _network_transport(self, http_client: "httpx2.AsyncClient | None") -> AsyncTransport:
-        from fake_credits.client.http import AsyncNetworkTransport  # loads httpx2, needed only for the network
-
-        return AsyncNetworkTransport(self._config.base_url.text, http_client)
-
     async def _send(self, call: PreparedCall[T]) -> T:
         return call.decode(await self._transport.send(self._config.build_request(call)))
 
 
-def create_user(builder: RequestBuilder, application_id: str, user_id: str) -> PreparedCall[User]:
+def create_user(builder: CallBuilder, application_id: str, user_id: str) -> PreparedCall[User]:
     """Describe createUser: "create or update a user (idempotent)" (API README)."""
-    operation = Operation.CREATE_USER
-    method, path = builder.user_route(operation, application_id, user_id)
-    return PreparedCall(operation, method, path, None, builder.decoder.user)
+    return builder.call(Operation.CREATE_USER, builder.decoder.user, application_id, user_id)
 
 
-def get_user(builder: RequestBuilder, application_id: str, user_id: str) -> PreparedCall[User]:
+def get_user(builder: CallBuilder, application_id: str, user_id: str) -> PreparedCall[User]:
     """Describe getUser: "get user information" (API README)."""
-    operation = Operation.GET_USER
-    method, path = builder.user_route(operation, application_id, user_id)
-    return PreparedCall(operation, method, path, None, builder.decoder.user)
+    return builder.call(Operation.GET_USER, builder.decoder.user, application_id, user_id)
 
 
-def list_users(builder: RequestBuilder, application_id: str, cursor: str | None) -> PreparedCall[UserPage]:
+def list_users(builder: CallBuilder, application_id: str, cursor: str | None) -> PreparedCall[UserPage]:
     """Describe listUsers: "list all users in the application" (API README)."""
-    operation = Operation.LIST_USERS
-    method, path = builder.application_route(operation, application_id)
-    return PreparedCall(operation, method, builder.page_target(path, cursor), None, builder.decoder.user_page)
+    return builder.at_cursor(builder.call(Operation.LIST_USERS, builder.decoder.user_page, application_id), cursor)
 
 
-def get_balance(builder: RequestBuilder, application_id: str, user_id: str) -> PreparedCall[Balance]:
+def get_balance(builder: CallBuilder, application_id: str, user_id: str) -> PreparedCall[Balance]:
     """Describe getBalance: "get user's credit balance" (API README)."""
-    operation = Operation.GET_BALANCE
-    method, path = builder.user_route(operation, application_id, user_id)
-    return PreparedCall(operation, method, path, None, builder.decoder.balance)
+    return builder.call(Operation.GET_BALANCE, builder.decoder.balance, application_id, user_id)
 
 
 def create_transaction(
-    builder: RequestBuilder, application_id: str, user_id: str, *, delta: float, reason: Reason | str
+    builder: CallBuilder, application_id: str, user_id: str, *, delta: float, reason: Reason | str
 ) -> PreparedCall[Transaction]:
     """Describe createTransaction: "create a credit transaction (grant/consume/refund)" (API README).
 
@@ -257,25 +246,19 @@ def create_transaction(
     rejected: TypeError for a delta that is not a number (or is a bool) or a reason that is not a str, ValueError for
     NaN and infinities.
     """
-    operation = Operation.CREATE_TRANSACTION
-    method, path = builder.user_route(operation, application_id, user_id)
-    body = builder.transaction_body(_require_finite_number(delta), _require_str("reason", reason))
-    return PreparedCall(operation, method, path, body, partial(builder.decoder.transaction, delta=delta, reason=reason))
+    name_of = builder.contract.name_of
+    members = {name_of("delta"): _require_finite_number(delta), name_of("reason"): require_str("reason", reason)}
+    decode = partial(builder.decoder.transaction, delta=delta, reason=reason)
+    body = _encode_json(members).encode()
+    return builder.call(Operation.CREATE_TRANSACTION, decode, application_id, user_id, body=body)
 
 
 def list_transactions(
-    builder: RequestBuilder, application_id: str, user_id: str, cursor: str | None
+    builder: CallBuilder, application_id: str, user_id: str, cursor: str | None
 ) -> PreparedCall[TransactionPage]:
     """Describe listTransactions: "list user's transaction history" (API README)."""
-    operation = Operation.LIST_TRANSACTIONS
-    method, path = builder.user_route(operation, application_id, user_id)
-    return PreparedCall(operation, method, builder.page_target(path, cursor), None, builder.decoder.transaction_page)
-
-
-def _require_str(argument: str, value: str) -> str:
-    if not isinstance(value, str):  # pyright: ignore[reportUnnecessaryIsInstance] callers may be untyped
-        raise TypeError(f"{argument} must be a str, not {type(value).__name__}")
-    return value
+    call = builder.call(Operation.LIST_TRANSACTIONS, builder.decoder.transaction_page, application_id, user_id)
+    return builder.at_cursor(call, cursor)
 
 
 def _require_finite_number(delta: float) -> float:

@@ -1,7 +1,7 @@
-"""The client of a live server's control plane, and handles for its sandboxes and their gates.
+"""The client of a live server's control plane, with handles for its sandboxes and their gates.
 
-It calls `fake-credits run` and `serve` from another process, as a suite in any language does (README, "The control
-plane"); a test in the same process has `FakeCredits`. It must not import the fake.
+It is for tests in another process than `fake-credits run` or `serve` (README, "The control plane"); tests in the same
+process use `FakeCredits`. This module must not import the fake.
 """
 
 import json
@@ -27,7 +27,7 @@ _TOKEN_HEADER = b"x-fake-credits-control"
 
 
 class SandboxWords(TypedDict, total=False):
-    """The options of a new sandbox; what is not given is as the server's first sandbox started."""
+    """The options of a new sandbox, by default those of the server's first one."""
 
     application_id: str
     user_id: str
@@ -43,7 +43,7 @@ class SandboxWords(TypedDict, total=False):
 
 
 class JournalWords(TypedDict, total=False):
-    """The criteria that exchanges have to meet; ``after`` is an ordinal."""
+    """The criteria that exchanges must meet; ``after`` is an ordinal."""
 
     operation: str
     user: str
@@ -55,12 +55,12 @@ class JournalWords(TypedDict, total=False):
 
 
 class ControlClient:
-    """A client of a live server's control plane, which makes sandboxes.
+    """A client of a live server's control plane, which creates sandboxes.
 
-    ``base_url`` and ``token`` are FAKE_CREDITS_URL and FAKE_CREDITS_CONTROL_TOKEN. ``timeout_s`` is seconds since the
-    last byte, None for no limit. Every method raises `ControlError` if the control plane refuses the request,
-    `TransportFailure` if no usable response arrives, and ValueError or TypeError for a name that can't be in a path and
-    a value that can't be in JSON.
+    ``base_url`` and ``token`` are the values of FAKE_CREDITS_URL and FAKE_CREDITS_CONTROL_TOKEN. ``timeout_s`` is the
+    maximum wait for the next byte in seconds, None for no limit. Every method raises `ControlError` for an error
+    response, `TransportFailure` if there is no usable response, and ValueError or TypeError for arguments that can't be
+    sent.
     """
 
     def __init__(
@@ -87,27 +87,27 @@ class ControlClient:
         self.close()
 
     def close(self) -> None:
-        """Close what this client made itself; a transport that was passed in stays open, and so do sandboxes."""
+        """Close what this client created; a transport that was passed in stays open, and so do sandboxes."""
         if self._owns_transport:
             self._transport.close()
 
     # ------------------------------------------------------------ verbs
 
     def make_sandbox(self, **options: Unpack[SandboxWords]) -> "RemoteSandbox":
-        """Make a sandbox with an API key of its own; leave its ``with`` block, or call ``close``, to end it."""
+        """Create a sandbox with its own API key; use it in a ``with`` block, or call ``close``."""
         state = self.ask(schemas.SandboxState, "POST", "/sandboxes", dict(options))
         return RemoteSandbox(self, state.name, state)
 
     def sandboxes(self) -> tuple[schemas.SandboxState, ...]:
-        """Return the server's sandboxes, its first one first."""
+        """Return the server's sandboxes, the first one first."""
         return self.ask(schemas.SandboxList, "GET", "/sandboxes").sandboxes
 
     def sandbox(self, name: str = "default") -> "RemoteSandbox":
-        """Return a handle for a sandbox that is there, by default the server's first one."""
+        """Return a handle for an existing sandbox, by default the server's first one."""
         return RemoteSandbox(self, name, self.ask(schemas.SandboxState, "GET", f"/sandboxes/{quote_id('name', name)}"))
 
     def presets(self) -> tuple[schemas.PresetInfo, ...]:
-        """Return all presets."""
+        """Return the fault presets."""
         return self.ask(schemas.PresetList, "GET", "/presets").presets
 
     def ask(self, shape: type[T], method: str, path: str, body: object = None, *, wait_s: float = 0) -> T:
@@ -128,12 +128,12 @@ class ControlClient:
             return msgspec.json.decode(response.body, type=shape)
         except (msgspec.MsgspecError, ValueError) as error:
             raise InvalidResponse(
-                f"{label}: the answer is not the control plane's: {error}", status=response.status
+                f"{label}: not a response of the control plane: {error}", status=response.status
             ) from error
 
 
 class RemoteSandbox:
-    """A sandbox on a live server; ``made`` is its state when this handle was made."""
+    """A sandbox on a live server; ``made`` is its state when this handle was created."""
 
     def __init__(self, client: ControlClient, name: str, made: schemas.SandboxState) -> None:
         self._client = client
@@ -152,7 +152,7 @@ class RemoteSandbox:
 
     @property
     def base_url(self) -> str:
-        """Return where its API is."""
+        """Return the base URL of its API."""
         return self.made.base_url
 
     @property
@@ -161,19 +161,19 @@ class RemoteSandbox:
         return self.made.api_key
 
     def state(self) -> schemas.SandboxState:
-        """Return what it is now."""
+        """Return its current state."""
         return self._request(schemas.SandboxState, "GET", "")
 
     def reset(self) -> schemas.SandboxState:
-        """Return to how it started: users, balances, clock, rules, an empty journal."""
+        """Return to its initial users, balances, clock and rules, and an empty journal."""
         return self._request(schemas.SandboxState, "POST", "/reset")
 
     def problems(self) -> tuple[str, ...]:
-        """Return what makes a suite that passed prove nothing: assert at its end that there is none."""
+        """Return the problems that should fail a suite that passed otherwise; assert at its end that there are none."""
         return self._request(schemas.ProblemList, "GET", "/problems").problems
 
     def close(self) -> schemas.CloseReport:
-        """End it: its gates open, its key and tokens are refused. One that is gone has nothing to say."""
+        """Close it: its gates open, and its key and tokens are rejected. A missing sandbox returns an empty report."""
         try:
             return self._request(schemas.CloseReport, "DELETE", "")
         except ControlError as error:
@@ -184,12 +184,12 @@ class RemoteSandbox:
     # ------------------------------------------------------------ users, tokens, journal
 
     def user(self, user_id: str, *, balance: int | None = None, application_id: str | None = None) -> schemas.UserState:
-        """Make a user exist and, with ``balance``, bring the balance to it by one grant or consumption."""
+        """Create a user and, with ``balance``, set the balance by one grant or consumption."""
         body = schemas.SetUserBody(balance=balance, application_id=application_id)
         return self._request(schemas.UserState, "PUT", f"/users/{quote_id('user_id', user_id)}", body)
 
     def balance(self, user_id: str, *, application_id: str | None = None) -> int:
-        """Return a user's balance in credits, without an exchange."""
+        """Return a user's balance in credits; this is not journaled."""
         query = _query_string(application_id=application_id)
         return self._request(schemas.UserState, "GET", f"/users/{quote_id('user_id', user_id)}{query}").balance
 
@@ -202,18 +202,18 @@ class RemoteSandbox:
         claims: Mapping[str, object] | None = None,
         clock: Literal["sandbox", "wall"] = "sandbox",
     ) -> str:
-        """Return a user's token, good or, with ``bad``, of a kind that must be refused (README, "Bad tokens")."""
+        """Return a user's token or, with ``bad``, one that the API must reject (README, "Bad tokens")."""
         body = schemas.MintTokenBody(
             user_id=user_id, bad=bad, expires_in_s=expires_in_s, claims=claims or {}, clock=clock
         )
         return self._request(schemas.MintedToken, "POST", "/tokens", body).token
 
     def journal(self, **filters: Unpack[JournalWords]) -> tuple[schemas.RecordedExchange, ...]:
-        """Return the kept exchanges that all words choose, oldest first."""
+        """Return the kept exchanges that match all filters, oldest first."""
         return self._request(schemas.JournalState, "GET", f"/journal{_query_string(**filters)}").entries
 
     def canonical_journal(self) -> str:
-        """Return the journal in the form that the same seed and the same calls give again, byte for byte."""
+        """Return the journal in a form that is identical, byte for byte, for the same seed and calls."""
         return self._request(schemas.CanonicalJournal, "GET", "/journal/canonical").canonical
 
     # ------------------------------------------------------------ faults
@@ -221,18 +221,18 @@ class RemoteSandbox:
     def add_fault(self, effect: str | None = None, operation: str | None = None, **fields: Any) -> schemas.RuleState:
         """Add a rule: ``add_fault("reset", "createTransaction", phase="after", nth=1)`` or ``add_fault(script=[503])``.
 
-        The words are those of a rule and of its effect (README, "Faults").
+        The keyword arguments are those of a rule and of its effect (README, "Faults").
         """
         body = _without_none(effect=effect, operation=operation) | fields
         return self._request(schemas.RuleState, "POST", "/faults", body)
 
     def load_faults(self, scenario: str | Mapping[str, Any]) -> tuple[schemas.RuleState, ...]:
-        """Add all rules of a preset by its name, or of a scenario; none of them where one can't be."""
+        """Add all rules of a preset, by its name, or of a scenario; add none if one is invalid."""
         body = {"preset": scenario} if isinstance(scenario, str) else scenario
         return self._request(schemas.RuleList, "POST", "/faults/load", body).faults
 
     def faults(self) -> tuple[schemas.RuleState, ...]:
-        """Return the rules with how many calls matched each, and how often it fired."""
+        """Return the rules, each with how many calls it matched and how often it fired."""
         return self._request(schemas.RuleList, "GET", "/faults").faults
 
     def fault(self, name: str) -> schemas.RuleState:
@@ -250,18 +250,18 @@ class RemoteSandbox:
     # ------------------------------------------------------------ gates
 
     def hold(self, operation: str | None = None, *, name: str | None = None, **fields: Any) -> "RemoteGate":
-        """Hold the calls of a rule at a gate, and return the gate."""
+        """Hold the calls that match a rule at a gate, and return the gate."""
         body = _without_none(operation=operation, name=name) | fields
         return RemoteGate(self, self._request(schemas.GateState, "POST", "/gates", body).name)
 
     def gates(self) -> tuple[schemas.GateState, ...]:
-        """Return all gates with whom each holds."""
+        """Return all gates with the calls that they hold."""
         return self._request(schemas.GateList, "GET", "/gates").gates
 
     # ------------------------------------------------------------ time
 
     def clock(self) -> schemas.ClockState:
-        """Return what its clock says, and what is to happen later."""
+        """Return its time and its scheduled actions."""
         return self._request(schemas.ClockState, "GET", "/clock")
 
     def freeze(self, at: datetime | None = None) -> schemas.ClockState:
@@ -271,23 +271,23 @@ class RemoteSandbox:
     def advance(
         self, *, days: float = 0, hours: float = 0, minutes: float = 0, seconds: float = 0
     ) -> schemas.ClockState:
-        """Move its clock forward; what is due on the way happens."""
+        """Move its clock forward, running the actions that become due."""
         duration = schemas.AdvanceClockBody(days=days, hours=hours, minutes=minutes, seconds=seconds)
         return self._request(schemas.ClockState, "POST", "/clock/advance", duration)
 
     def travel(self, to: datetime) -> schemas.ClockState:
-        """Move its clock forward to a moment; what is due on the way happens."""
+        """Move its clock forward to a time, running the actions that become due."""
         return self._request(schemas.ClockState, "POST", "/clock/travel", {"to": to})
 
     def settle(self) -> schemas.ClockState:
-        """Run everything that is pending, moving the clock forward as far as that takes."""
+        """Run all scheduled actions, moving the clock forward as far as needed."""
         return self._request(schemas.ClockState, "POST", "/clock/settle")
 
     def _request(self, response_type: type[T], method: str, path: str, body: object = None, *, wait_s: float = 0) -> T:
         return self._client.ask(response_type, method, f"{self._path}{path}", body, wait_s=wait_s)
 
     def ask_gate(self, method: str, path: str, body: object = None, *, wait_s: float = 0) -> schemas.GateState:
-        """Send a request for a gate, on behalf of its handle."""
+        """Send a request for a gate and return the gate's state."""
         return self._request(schemas.GateState, method, f"/gates/{path}", body, wait_s=wait_s)
 
 
@@ -303,13 +303,13 @@ class RemoteGate:
         return f"<RemoteGate {self.name!r} of {self._sandbox!r}>"
 
     def state(self) -> schemas.GateState:
-        """Return whom it holds."""
+        """Return its state, with the calls that it holds."""
         return self._sandbox.ask_gate("GET", self._path)
 
     def wait_for(self, count: int = 1, *, limit_s: float = 10) -> schemas.GateState:
-        """Wait until ``count`` calls have come in all; raise ControlError where they do not within ``limit_s`` seconds.
+        """Wait until ``count`` calls in total have arrived; raise ControlError after ``limit_s`` seconds.
 
-        The limit is 60 seconds at most.
+        The limit is at most 60 seconds.
         """
         if isinstance(limit_s, bool) or not isinstance(limit_s, int | float):  # pyright: ignore[reportUnnecessaryIsInstance]
             raise TypeError(f"limit_s must be a number of seconds, not {type(limit_s).__name__}")
@@ -317,19 +317,20 @@ class RemoteGate:
         return self._sandbox.ask_gate("POST", f"{self._path}/wait", body, wait_s=limit_s)
 
     def release(self, order: Sequence[int | str] = (), *, keep: bool = False) -> schemas.GateState:
-        """Release the held calls one after the other, each up to its next wait or its end.
+        """Release the held calls one by one, each until it completes or waits again.
 
-        ``order`` names some by arrival from 0, or by user; the others follow by arrival, or stay with ``keep``.
+        ``order`` lists the first ones, by number of arrival from 0 or by user. The others follow in order of arrival
+        or, with ``keep``, stay held.
         """
         return self._sandbox.ask_gate("POST", f"{self._path}/release", schemas.ReleaseGateBody(order=order, keep=keep))
 
 
 def _encode_body(label: str, body: object) -> bytes:
-    """Return a body as JSON, which has no NaN: msgspec would say null for it, and that means "not given"."""
+    """Return a body as JSON; reject NaN, which msgspec would encode as null."""
     try:
         return json.dumps(msgspec.to_builtins(body), allow_nan=False).encode()
     except (TypeError, ValueError, RecursionError) as error:
-        raise ValueError(f"{label}: what is to be sent is not valid JSON: {error}") from None
+        raise ValueError(f"{label}: the arguments can't be encoded as JSON: {error}") from None
 
 
 def _without_none(**members: object) -> dict[str, object]:
@@ -350,7 +351,8 @@ def _error_from_response(label: str, response: Response) -> Exception:
     except (msgspec.MsgspecError, ValueError, KeyError):
         excerpt = response.body[:200].decode("utf-8", "replace")
         return InvalidResponse(
-            f"{label}: status {response.status}, but no refusal: {excerpt!r}", status=response.status
+            f"{label}: status {response.status}, without an error body: {excerpt!r}",
+            status=response.status,
         )
     error = ControlError(body.code, body.message, details=body.details, allow=response.header(b"allow"))
     error.status = response.status

@@ -42,7 +42,8 @@ class NetworkTransport:
     def send(self, request: Request) -> Response:
         """Return the response; raise `Timeout`, `ConnectionLost` or `InvalidResponse`, caused by httpx2's error."""
         with _translate_errors(self._base, request):
-            response = self._client.send(self._build_request(request), stream=True, follow_redirects=False)
+            built = _build_request(self._client, self._url, self._base, request)
+            response = self._client.send(built, stream=True, follow_redirects=False)
             try:
                 if response.is_stream_consumed:  # by an event hook of the caller's client, or an in-memory transport
                     return _to_client_response(response, response.content)
@@ -54,11 +55,6 @@ class NetworkTransport:
         """Close the HTTP client if this transport created it."""
         if self._owns_client:
             self._client.close()
-
-    def _build_request(self, request: Request) -> httpx2.Request:
-        return self._client.build_request(
-            request.method, _target_url(self._url, self._base, request), **_request_kwargs(request)
-        )
 
 
 class AsyncNetworkTransport:
@@ -83,7 +79,8 @@ class AsyncNetworkTransport:
     async def send(self, request: Request) -> Response:
         """Return the response; raise `Timeout`, `ConnectionLost` or `InvalidResponse`, caused by httpx2's error."""
         with _translate_errors(self._base, request):
-            response = await self._client.send(self._build_request(request), stream=True, follow_redirects=False)
+            built = _build_request(self._client, self._url, self._base, request)
+            response = await self._client.send(built, stream=True, follow_redirects=False)
             try:
                 if response.is_stream_consumed:  # by an event hook of the caller's client, or an in-memory transport
                     return _to_client_response(response, response.content)
@@ -97,11 +94,6 @@ class AsyncNetworkTransport:
         if self._owns_client:
             await self._client.aclose()
 
-    def _build_request(self, request: Request) -> httpx2.Request:
-        return self._client.build_request(
-            request.method, _target_url(self._url, self._base, request), **_request_kwargs(request)
-        )
-
 
 class _DrainOnClose:
     """A transport whose ``close`` waits up to a second for the requests in flight in other threads."""
@@ -112,7 +104,7 @@ class _DrainOnClose:
         self._request_ended = threading.Condition()
 
     def __repr__(self) -> str:
-        return f"<finishing {self._transport!r}>"
+        return f"<draining {self._transport!r}>"
 
     def send(self, request: Request) -> Response:
         """Return the response."""
@@ -145,23 +137,21 @@ def _parse_url(base: BaseUrl) -> httpx2.URL:
         raise ValueError(f"base_url {base.text!r}: {error}") from error
 
 
-def _target_url(url: httpx2.URL, base: BaseUrl, request: Request) -> httpx2.URL:
-    """Return a request's URL: the base URL's path followed by the target, both unchanged.
+def _build_request(
+    client: httpx2.Client | httpx2.AsyncClient, url: httpx2.URL, base: BaseUrl, request: Request
+) -> httpx2.Request:
+    """Return a request whose URL is the base URL's path followed by the target, both unchanged.
 
     This does not use URL joining, which drops or resolves path segments. httpx2 leaves percent-encoding unchanged.
     """
     try:
-        return url.copy_with(raw_path=base.path_prefix.encode("ascii") + request.target)
+        target_url = url.copy_with(raw_path=base.path_prefix.encode("ascii") + request.target)
     except httpx2.InvalidURL as error:
         raise ValueError(f"{request.operation}: nothing was sent, as httpx2 rejects the URL: {error}") from error
-
-
-def _request_kwargs(request: Request) -> dict[str, Any]:
-    return {
-        "headers": request.headers,
-        "content": request.body or None,
-        "timeout": httpx2.Timeout(request.timeout_s),
-    }
+    timeout = httpx2.Timeout(request.timeout_s)
+    return client.build_request(
+        request.method, target_url, headers=request.headers, content=request.body or None, timeout=timeout
+    )
 
 
 def _client_options(base: BaseUrl) -> dict[str, Any]:

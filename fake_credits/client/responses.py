@@ -169,17 +169,10 @@ def _body_decoders(field_names: tuple[tuple[str, str], ...], *, wrapped: bool) -
         "Transaction", rename, ("delta", int | float), ("reason", str), ("createdAt", Any)
     )
     created = _define_struct("Created", rename, ("transaction", transaction)) if wrapped else transaction
-    return _BodyDecoders(
-        user=_decoder(user),
-        balance=_decoder(_define_struct("Balance", rename, ("balance", int | float))),
-        created_transaction=_decoder(created),
-        user_page=_decoder(_define_struct("Users", rename, ("users", list[user]), cursor)),
-        transaction_page=_decoder(_define_struct("Transactions", rename, ("transactions", list[transaction]), cursor)),
-    )
-
-
-def _decoder(struct: Any) -> msgspec.json.Decoder[Any]:
-    return msgspec.json.Decoder(struct)
+    balance = _define_struct("Balance", rename, ("balance", int | float))
+    user_page = _define_struct("Users", rename, ("users", list[user]), cursor)
+    transaction_page = _define_struct("Transactions", rename, ("transactions", list[transaction]), cursor)
+    return _BodyDecoders(*map(msgspec.json.Decoder, (user, balance, created, user_page, transaction_page)))
 
 
 def _define_struct(name: str, names: dict[str, str], *members: Any) -> Any:

@@ -51,7 +51,8 @@ class UserClient(BaseClient):
         transport: Transport | None = None,
         http_client: "httpx2.Client | None" = None,
     ) -> None:
-        self._application_id = _check_application_id(application_id)
+        quote_id("application_id", application_id)  # raises for an invalid id
+        self._application_id = application_id
         super().__init__(_user_client_config(base_url, bearer_token, timeout_s, contract), transport, http_client)
 
     def __repr__(self) -> str:
@@ -88,7 +89,8 @@ class AsyncUserClient(AsyncBaseClient):
         transport: AsyncTransport | None = None,
         http_client: "httpx2.AsyncClient | None" = None,
     ) -> None:
-        self._application_id = _check_application_id(application_id)
+        quote_id("application_id", application_id)  # raises for an invalid id
+        self._application_id = application_id
         super().__init__(_user_client_config(base_url, bearer_token, timeout_s, contract), transport, http_client)
 
     def __repr__(self) -> str:
@@ -109,13 +111,6 @@ class AsyncUserClient(AsyncBaseClient):
     def iter_transactions(self, user_id: str) -> AsyncIterator[Transaction]:
         """Yield the user's whole history, fetching page after page; raise `InvalidResponse` for an endless list."""
         return AsyncItemIterator(partial(self.list_transactions, user_id), attrgetter("transactions"))
-
-
-def _check_application_id(application_id: str) -> str:
-    if not isinstance(application_id, str):  # pyright: ignore[reportUnnecessaryIsInstance] callers may be untyped
-        raise TypeError(f"application_id must be a str, not {type(application_id).__name__}")
-    quote_id("application_id", application_id)
-    return application_id
 
 
 def _user_client_config(

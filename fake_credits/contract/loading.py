@@ -67,7 +67,10 @@ def _convert_value(key: str, annotation: object, value: object) -> object:
     if key in _NONE_SPELLINGS and value == _NONE_SPELLINGS[key]:
         return None
     if any(get_origin(each) is tuple for each in (annotation, *get_args(annotation))):
-        return _require_strings(key, value)
+        if not isinstance(value, list):
+            alternative = f" or {_NONE_SPELLINGS[key]!r}" if key in _NONE_SPELLINGS else ""
+            raise ContractError(key, f"must be a list of strings{alternative}, not {value!r}")
+        return tuple(_require_string(key, item) for item in cast("list[object]", value))
     if get_origin(annotation) is Mapping:
         return dict(_require_table(key, value))
     return _require_string(key, value) if annotation is str else value
@@ -94,10 +97,3 @@ def _require_string(key: str, value: object) -> str:
     if not isinstance(value, str):
         raise ContractError(key, f"must be a string, not {value!r}")
     return value
-
-
-def _require_strings(key: str, value: object) -> tuple[str, ...]:
-    if not isinstance(value, list):
-        alternative = f" or {_NONE_SPELLINGS[key]!r}" if key in _NONE_SPELLINGS else ""
-        raise ContractError(key, f"must be a list of strings{alternative}, not {value!r}")
-    return tuple(_require_string(key, item) for item in cast("list[object]", value))

@@ -1,4 +1,4 @@
-"""The `Contract`, which has a setting for every choice that the API README leaves open.
+"""The `Contract`, with a setting for every choice that the API README leaves open.
 
 Each setting belongs to a row of CONTRACT.md, "Choices and their knobs".
 """
@@ -112,7 +112,7 @@ class Contract:
             validation.check_literal(setting.name, setting.type, getattr(self, setting.name))
         validation.check_routes(self.routes)
         validation.check_credential_headers({"api_key": self.api_key, "user_token": self.user_token})
-        validation.check_numbers(self)
+        validation.check_numbers(vars(self))
         validation.check_statuses(self.statuses)
         validation.check_field_names(self.field_names)
         validation.check_query_parameters(self.cursor_parameter, self.limit_parameter)

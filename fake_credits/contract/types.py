@@ -8,6 +8,7 @@ from types import MappingProxyType
 from typing import Literal
 
 from fake_credits.clock import from_ms
+from fake_credits.errors import did_you_mean
 
 __all__ = [
     "DEFAULT_ROUTES",
@@ -20,6 +21,7 @@ __all__ = [
     "OperationName",
     "RouteTemplate",
     "TimestampFormat",
+    "check_operation",
     "created_at_from_json",
     "created_at_to_json",
 ]
@@ -61,6 +63,14 @@ OperationName = (
     Operation | Literal["createUser", "getUser", "listUsers", "getBalance", "createTransaction", "listTransactions"]
 )
 """An operation, as a member of the enumeration or as text."""
+
+
+def check_operation(name: object) -> None:
+    """Raise ValueError, which lists the operations, for an unknown one."""
+    names = [operation.value for operation in Operation]
+    if name not in names:
+        raise ValueError(f"unknown operation {name!r}{did_you_mean(str(name), names)} (known: {', '.join(names)})")
+
 
 _API_KEY_OPERATIONS = frozenset({Operation.CREATE_USER, Operation.LIST_USERS, Operation.CREATE_TRANSACTION})
 

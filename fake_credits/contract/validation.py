@@ -5,7 +5,7 @@ Every check raises ContractError, which names the setting and the problem.
 
 import re
 from collections.abc import Iterable, Mapping
-from typing import Literal, Protocol, get_args, get_origin
+from typing import Literal, get_args, get_origin
 
 from fake_credits.contract.types import (
     FIELD_NAMES,
@@ -59,21 +59,15 @@ _SAME_BODY = (
 )
 
 
-class _NumericSettings(Protocol):
-    @property
-    def created_user_status(self) -> int: ...
-    @property
-    def existing_user_status(self) -> int: ...
-    @property
-    def created_transaction_status(self) -> int: ...
-    @property
-    def floor(self) -> int | None: ...
-    @property
-    def ceiling(self) -> int | None: ...
-    @property
-    def page_size(self) -> int: ...
-    @property
-    def id_max_length(self) -> int: ...
+_RANGES: Mapping[str, tuple[int, int]] = {
+    "created_user_status": (200, 299),
+    "existing_user_status": (200, 299),
+    "created_transaction_status": (200, 299),
+    "page_size": (1, 1000),
+    "id_max_length": (1, 4096),
+    "floor": (-MAX_AMOUNT, 0),
+    "ceiling": (1, MAX_AMOUNT),
+}
 
 
 def suggest_choices(name: str, choices: Iterable[str]) -> str:
@@ -138,17 +132,15 @@ def check_credential_headers(headers: Mapping[str, CredentialHeader]) -> None:
             raise ContractError(name, f"{credential_header.header!r} can't carry a credential: HTTP itself uses it")
 
 
-def check_numbers(settings: _NumericSettings) -> None:
+def check_numbers(settings: Mapping[str, object]) -> None:
     """Check the ranges of all numbers."""
-    _check_success_status("created_user_status", settings.created_user_status)
-    _check_success_status("existing_user_status", settings.existing_user_status)
-    _check_success_status("created_transaction_status", settings.created_transaction_status)
-    _check_range("page_size", settings.page_size, 1, 1000)
-    _check_range("id_max_length", settings.id_max_length, 1, 4096)
-    if settings.floor is not None:
-        _check_range("floor", settings.floor, -MAX_AMOUNT, 0)
-    if settings.ceiling is not None:
-        _check_range("ceiling", settings.ceiling, 1, MAX_AMOUNT)
+    for name, (minimum, maximum) in _RANGES.items():
+        value = settings[name]
+        if value is None and name in ("floor", "ceiling"):
+            continue
+        _check_range(name, value, minimum, maximum)
+        if value in _BODILESS_STATUSES:
+            raise ContractError(name, f"a {value} has no body (for a 204, set created_transaction = 'empty')")
 
 
 def check_statuses(statuses: Mapping[str, int]) -> None:
@@ -218,14 +210,8 @@ def check_applications(applications: tuple[str, ...] | None, key_applications: t
         raise ContractError("key_applications", f"{unknown[0]!r} is not in `applications`")
 
 
-def _check_success_status(name: str, status: int) -> None:
-    _check_range(name, status, 200, 299)
-    if status in _BODILESS_STATUSES:
-        raise ContractError(name, f"a {status} has no body (for a 204, set created_transaction = 'empty')")
-
-
-def _check_range(name: str, value: int, minimum: int, maximum: int) -> None:
-    if isinstance(value, bool) or not isinstance(value, int):  # pyright: ignore[reportUnnecessaryIsInstance]
+def _check_range(name: str, value: object, minimum: int, maximum: int) -> None:
+    if isinstance(value, bool) or not isinstance(value, int):
         raise ContractError(name, f"must be an integer, not {value!r}")
     if not minimum <= value <= maximum:
         raise ContractError(name, f"must be from {minimum} to {maximum}, not {value}")

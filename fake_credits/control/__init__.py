@@ -1,1 +1,1 @@
-"""The control plane's server: it governs a live server's sandboxes for suites in any language."""
+"""The server of the control plane, through which test suites in any language manage a live server's sandboxes."""

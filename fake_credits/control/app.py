@@ -1,8 +1,8 @@
-"""The control plane as an ASGI application for live servers: who may call it, and its responses.
+"""The control plane as an ASGI application for live servers: access checks, dispatch and responses.
 
     path → method → origin → token → query and body → handler → response
 
-No fault affects it, and its requests are not exchanges.
+Faults do not affect it, and its requests are not journaled.
 """
 
 import asyncio
@@ -31,13 +31,13 @@ __all__ = ["TOKEN_HEADER", "ControlPlane"]
 T = TypeVar("T")
 
 TOKEN_HEADER = "X-Fake-Credits-Control"  # noqa: S105 - the name of a header
-"""The header of the control token. No API has it, so the token is never taken for the API's credential."""
+"""The header of the control token. No API uses it, so the token can't be mistaken for the API's credential."""
 
 
 class ControlPlane:
-    """The control plane of a server's sandboxes, for clients with the ``token``, by default a random one.
+    """The control plane of a server's sandboxes, for clients with the ``token`` (by default a random one).
 
-    ``new_sandbox`` returns a sandbox with the server's keys and a name of its own.
+    ``new_sandbox`` returns a sandbox with the server's keys and a unique name.
     """
 
     def __init__(
@@ -58,29 +58,29 @@ class ControlPlane:
         return f"<ControlPlane of {len(self.sandboxes)} sandboxes>"
 
     def find_sandbox(self, name: str) -> Sandbox:
-        """Return a sandbox, for "default" the server's first one; raise ControlError if there is none of that name."""
+        """Return a sandbox, for "default" the server's first one; raise ControlError for an unknown name."""
         sandbox = self.sandboxes.base_sandbox if name == "default" else self.sandboxes.get(name)
         if sandbox is None:
-            raise ControlError("sandbox_not_found", f"there is no sandbox {name!r}, or it is closed")
+            raise ControlError("sandbox_not_found", f"sandbox {name!r} does not exist, or is closed")
         return sandbox
 
     def add_sandbox(self, options: SandboxOptions) -> Sandbox:
         """Return a new sandbox.
 
-        Raises ControlError if there are too many or its API key is taken, ValueError for invalid options.
+        Raises ControlError if the limit is reached or the API key is taken, ValueError for invalid options.
         """
         with self._lock:
             count = len(self.sandboxes)
             if count >= self._sandbox_limit:
                 raise ControlError(
                     "sandbox_limit",
-                    f"this server has {count} sandboxes: close some, or start it with a higher --sandbox-limit",
+                    f"the server already has {count} sandboxes; close some, or raise --sandbox-limit",
                 )
             sandbox = self._new_sandbox(options)
             try:
                 self.sandboxes.attach(sandbox, as_default=False)
             except ValueError as error:
-                details = (Problem("api_key", "is another sandbox's"),)
+                details = (Problem("api_key", "is in use by another sandbox"),)
                 raise ControlError("conflict", str(error), details=details) from None
             return sandbox
 
@@ -96,22 +96,22 @@ class ControlPlane:
         except Exception as bug:  # noqa: BLE001 - recorded, and reported to the client
             self.sandboxes.base_sandbox.add_bug(bug)
             response = _error_response(
-                ControlError("internal_error", f"a bug of fake-credits: {type(bug).__name__}: {bug}")
+                ControlError("internal_error", f"a bug in fake-credits: {type(bug).__name__}: {bug}")
             )
         await response(scope, receive, send)
 
     async def _handle(self, request: Request) -> "_ControlResponse":
-        # This loads every effect and preset, and few servers get a request for the control plane.
+        # Imported here because it loads all effects and presets, and few servers get control requests.
         from fake_credits.control.routes import match_route
 
         route, request.scope["path_params"] = match_route(request.method, request.scope["raw_path"])
         if any(origin != str(request.base_url).rstrip("/") for origin in request.headers.getlist("origin")):
-            raise ControlError("origin_not_allowed", "the control plane answers to no page of another origin")
+            raise ControlError("origin_not_allowed", "pages of other origins can't use the control plane")
         self._check_token(request)
         body = await request.body()  # the server limits its size
         media_types = [text.partition(";")[0].strip().lower() for text in request.headers.getlist("content-type")]
         if body and media_types != ["application/json"]:
-            raise ControlError("unsupported_media_type", "a body must be JSON: send Content-Type: application/json")
+            raise ControlError("unsupported_media_type", "the body must be JSON, with Content-Type: application/json")
         members = route.parse(request.query_params, body)
         if inspect.iscoroutinefunction(route.endpoint):
             waiting = route.call(request, members)
@@ -121,16 +121,16 @@ class ControlPlane:
     def _check_token(self, request: Request) -> None:
         tokens = request.headers.getlist(TOKEN_HEADER)
         if len(tokens) != 1 or not hmac.compare_digest(tokens[0].encode("latin-1"), self.token.encode("latin-1")):
-            problem = "holds another token" if tokens else "is missing"
+            problem = "has the wrong token" if tokens else "is missing"
             raise ControlError(
                 "control_token_required",
-                f"the header {TOKEN_HEADER} {problem}: `serve` prints the token, `run` sets FAKE_CREDITS_CONTROL_TOKEN "
-                "(open to all are /_fake/livez, /_fake/readyz and /_fake/openapi.json)",
+                f"the header {TOKEN_HEADER} {problem}; `serve` prints the token, and `run` sets "
+                "FAKE_CREDITS_CONTROL_TOKEN (/_fake/livez, /_fake/readyz and /_fake/openapi.json need no token)",
             )
 
 
 class _ControlResponse(JSONResponse):
-    """A response with a schema's instance as JSON, its times in milliseconds."""
+    """A JSON response with an instance of a schema; times have milliseconds."""
 
     def __init__(self, content: object, status: int, **headers: str) -> None:
         super().__init__(content, status, {"Cache-Control": "no-store", "X-Request-Id": "control", **headers})
@@ -149,18 +149,18 @@ def _error_response(error: ControlError) -> _ControlResponse:
     if error.allow:
         headers["Allow"] = error.allow
     if error.code == "control_token_required":
-        headers["WWW-Authenticate"] = TOKEN_HEADER  # RFC 9110, 15.5.2: a 401 has a challenge
+        headers["WWW-Authenticate"] = TOKEN_HEADER  # a 401 must have it (RFC 9110, 15.5.2)
     content = {"error": ErrorBody(error.code, error.message, error.details)}
     return _ControlResponse(content, error.status, **headers)
 
 
 async def _until_disconnect(awaitable: Awaitable[T], receive: Receive) -> T:
-    """Return the result of a wait; raise ControlError if the client disconnects first, or the server stops."""
+    """Return the awaited result; raise ControlError if the client disconnects first or the server stops."""
     result, disconnect = asyncio.ensure_future(awaitable), asyncio.ensure_future(receive())
     try:
         await asyncio.wait((result, disconnect), return_when=asyncio.FIRST_COMPLETED)
         if not result.done():
-            raise ControlError("malformed_request", "the client disconnected while it waited")
+            raise ControlError("malformed_request", "the client disconnected while waiting")
         return result.result()
     finally:
         for future in (result, disconnect):

@@ -1,9 +1,9 @@
 """The control plane's handlers: sandboxes, users, tokens, journals, faults, gates and clocks."""
 
-from collections.abc import Generator, Iterable
+import json
+from collections.abc import Generator, Iterable, Mapping
 from contextlib import contextmanager
 from dataclasses import replace
-from datetime import datetime
 from typing import Any, cast
 
 import msgspec
@@ -22,7 +22,7 @@ from fake_credits.ledger import Account
 from fake_credits.sandbox import Sandbox
 from fake_credits.sandbox_options import MintOptions, OptionError, SandboxOptions
 from fake_credits.sandboxes import drain, find_problems
-from fake_credits.text import short_repr
+from fake_credits.text import truncate
 from fake_credits.tokens.bad_tokens import BAD_TOKENS
 
 __all__ = [
@@ -83,36 +83,35 @@ def _gate(request: Request) -> Gate:
 
 
 def validation_error(field: str, problem: str) -> ControlError:
-    """Return the error for a member; an empty ``field`` means that the problem names it."""
+    """Return the error for a member; leave ``field`` empty if the problem names it."""
     message = f"{field}: {problem}" if field else problem
     return ControlError("validation_error", message, details=(Problem(field, problem),))
 
 
+_EXPECTED_IN_JSON = {
+    "clock": '"real", "frozen" or an ISO 8601 date and time with a time zone, from 1970 on',
+    "users": 'an object of user ids and balances, such as {"ada": 100}',
+}
+"""What an option must be where `OptionRule.expected` has the terms of Python."""
+
+
 @contextmanager
-def _field_errors(field: str = "") -> Generator[None]:
-    """Turn a ValueError of the domain into a validation error."""
+def _field_errors(field: str = "", options: Mapping[str, object] | None = None) -> Generator[None]:
+    """Turn a ValueError of the domain into a validation error; ``options`` are those of a new sandbox."""
     try:
         yield
     except OptionError as error:
-        raise validation_error(error.name, f"must be {error.expected}" if error.expected else str(error)) from None
+        value = "..." if error.name == "api_key" else (options or {}).get(error.name)
+        expected = _EXPECTED_IN_JSON.get(error.name, error.expected)
+        got = truncate(json.dumps(value, ensure_ascii=False))
+        raise validation_error(error.name, f"must be {expected}, got {got}") from None
     except ValueError as error:
         raise validation_error(field, str(error)) from None
 
 
 def _check_choice(field: str, value: str, choices: Iterable[str]) -> None:
     if value not in choices:
-        raise validation_error(field, f"is {value[:60]!r}: choose one of {', '.join(choices)}")
-
-
-def _parse_datetime(field: str, text: str) -> datetime:
-    try:
-        value = datetime.fromisoformat(text)
-    except ValueError:
-        problem = f"{text[:60]!r} is not an ISO 8601 date and time, such as 2030-01-01T00:00:00Z"
-        raise validation_error(field, problem) from None
-    if value.tzinfo is None:
-        raise validation_error(field, f"{text[:60]!r} has no time zone: write ...Z or ...+02:00")
-    return value
+        raise validation_error(field, f"must be one of {', '.join(choices)}, got {json.dumps(value[:60])}")
 
 
 # ------------------------------------------------------------ sandboxes
@@ -120,27 +119,29 @@ def _parse_datetime(field: str, text: str) -> datetime:
 
 def make_sandbox(request: Request, body: schemas.MakeSandboxBody) -> schemas.SandboxState:
     """Create a sandbox with its own API key, from the options given."""
-    options = _sandbox_options(request.app.sandboxes.base_sandbox.options, body)
-    with _field_errors():
-        sandbox: Sandbox = request.app.add_sandbox(options)
+    base = request.app.sandboxes.base_sandbox.options
+    options = _sandbox_options(base, body)
+    with _field_errors("balance", options):
+        sandbox_options = replace(base, **options)
+    with _field_errors("", options):
+        sandbox: Sandbox = request.app.add_sandbox(sandbox_options)
     token = sandbox.token(sandbox.options.user_id, MintOptions(expires_in_s=24 * 3600))
     return _sandbox_state(request, sandbox, token)
 
 
-def _sandbox_options(base: SandboxOptions, body: schemas.MakeSandboxBody) -> SandboxOptions:
+def _sandbox_options(base: SandboxOptions, body: schemas.MakeSandboxBody) -> dict[str, Any]:
     options: dict[str, Any] = {"api_key": "", **msgspec.to_builtins(body)}
     faults = options.get("faults", ())
     for name in faults if isinstance(faults, list) else [faults]:  # pyright: ignore[reportUnknownVariableType]
-        if isinstance(name, str):  # a file's name would be one on the server
+        if isinstance(name, str):  # it must not name a file on the server
             _check_choice("faults", name, FAULT_PRESETS)
-    # Of the default user's balance, what is said here takes the place of what the server was started with.
+    # The body's balance of the default user overrides the one that the server was started with.
     user_id = options.get("user_id", base.user_id)
     if user_id in options.get("users", ()):
         options.setdefault("balance", None)
     elif "balance" in options:
         options.setdefault("users", {user: balance for user, balance in base.users.items() if user != user_id})
-    with _field_errors("balance"):
-        return replace(base, **options)
+    return options
 
 
 def _sandbox_state(request: Request, sandbox: Sandbox, user_token: str = "") -> schemas.SandboxState:
@@ -166,12 +167,12 @@ def list_sandboxes(request: Request) -> schemas.SandboxList:
 
 
 def get_sandbox(request: Request) -> schemas.SandboxState:
-    """Return what a client of a sandbox needs."""
+    """Return what a client needs to use a sandbox."""
     return _sandbox_state(request, _sandbox(request))
 
 
 def reset_sandbox(request: Request) -> schemas.SandboxState:
-    """Reset users, balances, clock, rules and journal of a sandbox to their start; calls held at gates run first."""
+    """Reset a sandbox's users, balances, clock, rules and journal to its start; calls held at gates complete first."""
     sandbox = _sandbox(request)
     sandbox.reset()
     return _sandbox_state(request, sandbox)
@@ -190,7 +191,7 @@ def close_sandbox(request: Request) -> schemas.CloseReport:
 
 
 def get_problems(request: Request) -> schemas.ProblemList:
-    """Return the problems that should fail an otherwise passing suite; assert after it that there are none."""
+    """Return the problems that should fail a suite that passed otherwise; assert at its end that the list is empty."""
     return schemas.ProblemList(tuple(find_problems(_sandbox(request))))
 
 
@@ -216,7 +217,7 @@ def _user_state(account: Account) -> schemas.UserState:
 
 
 def mint_token(request: Request, body: schemas.MintTokenBody) -> schemas.MintedToken:
-    """Mint a user's token, good or, with `bad`, one that must be refused."""
+    """Mint a user's token or, with `bad`, one that the API must reject."""
     sandbox = _sandbox(request)
     if body.bad is not None:
         _check_choice("bad", body.bad, BAD_TOKENS)
@@ -244,7 +245,7 @@ def query_journal(request: Request, query: schemas.JournalQuery) -> schemas.Jour
 
 
 def get_canonical_journal(request: Request) -> schemas.CanonicalJournal:
-    """Return the journal as text that is the same, byte for byte, for the same seed and calls."""
+    """Return the journal as text that is identical, byte for byte, for the same seed and calls."""
     return schemas.CanonicalJournal(_sandbox(request).journal.canonical())
 
 
@@ -262,12 +263,12 @@ def list_presets(_request: Request) -> schemas.PresetList:
 
 
 def list_faults(request: Request) -> schemas.RuleList:
-    """List the rules with how many calls matched each and how often it fired."""
+    """List the rules, each with how many calls it matched and how often it fired."""
     return _rule_list(_faults(request))
 
 
 def add_fault(request: Request, body: schemas.JsonMembers) -> schemas.RuleState:
-    """Add a rule: the body is one, such as `{"effect": "reset", "operation": "writes", "phase": "after", "nth": 1}`."""
+    """Add the rule in the body, such as `{"effect": "reset", "operation": "writes", "phase": "after", "nth": 1}`."""
     with _field_errors():
         return _rule_state(_faults(request).add(body))
 
@@ -316,11 +317,11 @@ def list_gates(request: Request) -> schemas.GateList:
 
 
 def hold_gate(request: Request, body: schemas.JsonMembers) -> schemas.GateState:
-    """Hold the calls of a rule at a gate: the body has the rule's fields, and `name` is the gate's."""
+    """Hold the calls that match a rule at a gate; the body has the rule's fields, and `name` names the gate."""
     sandbox = _sandbox(request)
     with _field_errors(), sandbox.lock:
         if body.get("effect", "hold_at_gate") != "hold_at_gate":
-            raise FaultError(f"effect is {short_repr(body['effect'])}, but what is held has a gate: leave it out")
+            raise FaultError(f"effect must be left out for a gate, got {truncate(json.dumps(body['effect']))}")
         rule = rule_from({"name": sandbox.new_gate_name(), **body, "effect": "hold_at_gate"})
         return _gate_state(sandbox.hold(rule))
 
@@ -331,7 +332,7 @@ def get_gate(request: Request) -> schemas.GateState:
 
 
 async def wait_at_gate(request: Request, body: schemas.WaitAtGateBody) -> schemas.GateState:
-    """Wait until a total of `count` calls have arrived at a gate, at most `limit_s` seconds."""
+    """Wait until `count` calls in total have arrived at a gate, for at most `limit_s` seconds."""
     gate = _gate(request)
     try:
         await gate.async_wait_for(body.count, limit_s=body.limit_s)
@@ -341,7 +342,7 @@ async def wait_at_gate(request: Request, body: schemas.WaitAtGateBody) -> schema
 
 
 def release_gate(request: Request, body: schemas.ReleaseGateBody) -> schemas.GateState:
-    """Release the held calls one after the other, in `order`; each has completed or waits again before the response."""
+    """Release the held calls one by one, in `order`; the response is sent when each has completed or waits again."""
     gate = _gate(request)
     with _field_errors("order"):
         gate.release(body.order, keep=body.keep)
@@ -357,16 +358,15 @@ def _gate_state(gate: Gate) -> schemas.GateState:
 
 
 def get_clock(request: Request) -> schemas.ClockState:
-    """Return the time in a sandbox, and the scheduled actions."""
+    """Return a sandbox's time and its scheduled actions."""
     return _clock_state(_sandbox(request).clock)
 
 
 def freeze_clock(request: Request, body: schemas.FreezeClockBody) -> schemas.ClockState:
     """Freeze the clock, now or `at` a later moment."""
     clock = _sandbox(request).clock
-    at = None if body.at is None else _parse_datetime("at", body.at)
     with _field_errors("at"):
-        clock.freeze(at)
+        clock.freeze(body.at)
     return _clock_state(clock)
 
 
@@ -381,9 +381,8 @@ def advance_clock(request: Request, body: schemas.AdvanceClockBody) -> schemas.C
 def travel_clock(request: Request, body: schemas.TravelClockBody) -> schemas.ClockState:
     """Move the clock forward to a moment, running the actions that become due."""
     clock = _sandbox(request).clock
-    to = _parse_datetime("to", body.to)
     with _field_errors("to"):
-        clock.travel(to)
+        clock.travel(body.to)
     return _clock_state(clock)
 
 
@@ -391,7 +390,7 @@ def settle_clock(request: Request) -> dict[str, object]:
     """Run all scheduled actions, moving the clock as far as needed."""
     clock = _sandbox(request).clock
     settled = clock.run_pending()
-    return {**msgspec.structs.asdict(_clock_state(clock)), "settled": settled}  # also where it is the default, 0
+    return {**msgspec.structs.asdict(_clock_state(clock)), "settled": settled}  # the struct omits 0
 
 
 def _clock_state(clock: Clock) -> schemas.ClockState:

@@ -1,5 +1,7 @@
-"""The table of the control plane's routes, and how each matches a path and reads its query or body."""
+"""The table of the control plane's routes, the matching of paths, and the decoding of queries and bodies."""
 
+import json
+import re
 from collections.abc import Callable, Mapping
 from typing import Any, cast, get_args, get_type_hints
 
@@ -12,6 +14,7 @@ from fake_credits.api.routing import escape_path, split_path
 from fake_credits.control import handlers
 from fake_credits.errors import ControlError
 from fake_credits.strict_json import JsonError, parse_json
+from fake_credits.text import truncate
 
 __all__ = ["CONTROL_ROUTES", "ControlRoute", "match_route"]
 
@@ -19,9 +22,9 @@ _SANDBOX_PATH = "/sandboxes/{sandbox}"
 
 
 class ControlRoute(Route):
-    """A route with a handler for the members of its query, if it is a GET, or of its body.
+    """A route whose handler takes the members of the query (for GET) or of the body.
 
-    A handler runs in a worker thread, and a coroutine function in the server's loop.
+    Handlers run in worker threads, except coroutine functions, which run in the server's event loop.
     """
 
     def __init__(
@@ -39,16 +42,16 @@ class ControlRoute(Route):
         self.status = status
 
     def parse(self, query: QueryParams, body: bytes) -> object:
-        """Return the members of a request as the schema's instance; raise ControlError for an invalid one."""
+        """Return the members of a request as an instance of the schema; raise ControlError if one is invalid."""
         if len(query) < len(query.multi_items()):
-            raise handlers.validation_error("", "the query has a parameter twice")
+            raise handlers.validation_error("", "a query parameter is repeated")
         has_query = self.method == "GET"
         parameters = _convert(dict(query), self.schema if has_query else schemas.NoMembers, strict=False)
         members = _convert(_parse_body(body), schemas.NoMembers if has_query else self.schema, strict=True)
         return parameters if has_query else members
 
     def call(self, request: object, members: object) -> Any:
-        """Return what the handler returns."""
+        """Call the handler, with members if the route has any."""
         return self.endpoint(request) if self.schema is schemas.NoMembers else self.endpoint(request, members)
 
 
@@ -82,13 +85,13 @@ CONTROL_ROUTES = (
     ControlRoute("POST", f"{_SANDBOX_PATH}/clock/travel", handlers.travel_clock, schemas.TravelClockBody),
     ControlRoute("POST", f"{_SANDBOX_PATH}/clock/settle", handlers.settle_clock),
 )
-"""Every route, its path below ``/_fake``; README, "The control plane"."""
+"""Every route, with its path below ``/_fake`` (README, "The control plane")."""
 
 
 def match_route(method: str, raw_path: bytes) -> tuple[ControlRoute, Mapping[str, str]]:
-    """Return the route of a method and a path, with the decoded parameters that are in the path.
+    """Return the route for a method and a path, with the decoded path parameters.
 
-    Raises ControlError where there is no such path, and where it takes other methods; MalformedRequest for a parameter
+    Raises ControlError for an unknown path or a method that it does not support, and MalformedRequest for a parameter
     that can't be decoded.
     """
     scope = {"type": "http", "method": method, "path": raw_path.decode("latin-1"), "root_path": "/_fake"}
@@ -101,20 +104,20 @@ def match_route(method: str, raw_path: bytes) -> tuple[ControlRoute, Mapping[str
     request_line = f"{method} {escape_path(raw_path)}"
     if not matches:
         raise ControlError(
-            "route_not_found", f'there is no {request_line} (README, "The control plane", lists the paths)'
+            "route_not_found", f'{request_line} does not exist (README, "The control plane", lists the paths)'
         )
     for route, path_params in matches:
         if route.method == method:
             return route, {name: split_path(text.encode("latin-1"))[0] for name, text in path_params.items()}
     allow = ", ".join(sorted({route.method for route, _ in matches}))
-    raise ControlError("method_not_allowed", f"{request_line} is not allowed: the path takes {allow}", allow=allow)
+    raise ControlError("method_not_allowed", f"{request_line} is not allowed; use {allow}", allow=allow)
 
 
 # ------------------------------------------------------------ queries and bodies
 
 
 def _parse_body(body: bytes) -> Mapping[str, object]:
-    """Return the members of a body; an empty one has none."""
+    """Return the members of a body; an empty body has none."""
     try:
         content = parse_json(body or b"{}", parse_float=float)
     except JsonError as error:
@@ -122,6 +125,17 @@ def _parse_body(body: bytes) -> Mapping[str, object]:
     if not isinstance(content, dict):
         raise handlers.validation_error("", "the body must be a JSON object")
     return cast("dict[str, object]", content)
+
+
+_JSON_TYPES = {
+    "int": "an integer",
+    "float": "a number",
+    "str": "a string",
+    "bool": "true or false",
+    "array": "an array",
+    "object": "an object",
+    "null": "null",
+}
 
 
 def _convert(members: Mapping[str, object], schema: type[object], *, strict: bool) -> object:
@@ -132,10 +146,22 @@ def _convert(members: Mapping[str, object], schema: type[object], *, strict: boo
         field = path.strip("`").lstrip(".")
         hints = get_type_hints(schema)
         if "unknown field" in problem:
-            field = problem.split("`")[1]
-            problem = f"is unknown here (known: {', '.join(hints) or 'nothing'})"
-        elif "missing required field" in problem:
-            field, problem = problem.split("`")[1], "is missing"
-        elif "enum" in problem:
-            problem = f"must be one of {', '.join(map(repr, get_args(hints[field])))}"
-        raise handlers.validation_error(field, problem[:1].lower() + problem[1:]) from None
+            raise handlers.validation_error(
+                problem.split("`")[1], f"is not allowed here; allowed: {', '.join(hints) or 'no members'}"
+            ) from None
+        if "missing required field" in problem:
+            raise handlers.validation_error(problem.split("`")[1], "is missing") from None
+        if "enum" in problem:
+            expected = " or ".join(map(json.dumps, get_args(hints[field])))
+        else:
+            expected = _expected_in_json(problem)
+        got = f", got {truncate(json.dumps(members[field], ensure_ascii=False))}" if field in members else ""
+        raise handlers.validation_error(field, f"must be {expected}{got}") from None
+
+
+def _expected_in_json(problem: str) -> str:
+    """Return what msgspec expected, as in "Expected `int | null`, got `str`", in the terms of JSON."""
+    match = re.match(r"Expected `(?!datetime)(.+?)`( [^,]+)?", problem)
+    if match is None:
+        return "an RFC 3339 date and time with a time zone, such as 2030-01-01T00:00:00Z"
+    return " or ".join(_JSON_TYPES[name] for name in match[1].split(" | ")) + (match[2] or "")

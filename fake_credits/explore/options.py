@@ -21,7 +21,7 @@ EXPLORE_KINDS = ("default", "writes", "same", "all")
 
 ExploreKind = Literal["default", "writes", "same", "all"]
 
-_WORDS = ("what", "faults", "depth", "budget", "seconds", "strict", "schedules")
+_OPTION_NAMES = ("what", "faults", "depth", "budget", "seconds", "strict", "schedules")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -72,8 +72,10 @@ class ExploreOptions:
         """Return the options with some of them replaced; raise ValueError for a word or a value that is invalid."""
         options, changes = self, dict[str, Any]()
         for name, value in words.items():
-            if name not in _WORDS:
-                raise ValueError(f"unknown word {name!r}{did_you_mean(str(name), _WORDS)} (use {', '.join(_WORDS)})")
+            if name not in _OPTION_NAMES:
+                raise ValueError(
+                    f"unknown option {name!r}{did_you_mean(str(name), _OPTION_NAMES)} (use {', '.join(_OPTION_NAMES)})"
+                )
             if name == "what":
                 options = options.with_what(value)
             elif name == "faults":

@@ -166,7 +166,7 @@ class Recorder:
         name = fault.rule.name or fault.rule.word
         active = ActiveRule(fault.rule, name, (-math.inf, math.inf), lambda *_: None)
         if fault.rule.phase == "read" and self._fake is not None:
-            active.history_lengths = self._fake.sandbox.faults.get_history_lengths()
+            active.history_lengths = self._fake.sandbox.ledger.history_lengths()
         return active
 
     def _on_entry(self, entry: JournalEntry) -> None:

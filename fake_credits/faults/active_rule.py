@@ -1,4 +1,4 @@
-"""A rule in a sandbox: what it asks of a call, how often it has matched and fired, and its firing for one call."""
+"""A rule in a sandbox: its conditions on a call, how often it has matched and fired, and its firing for one call."""
 
 import traceback
 from collections import Counter, deque
@@ -18,19 +18,19 @@ _SHARED_COUNTER: _CounterKey = ("", "")
 
 
 class PredicateError(Exception):
-    """The error of a rule's function: ``problem`` in a line, and ``problem_with_traceback``."""
+    """The error of a rule's ``where`` function: ``problem`` in one line, and ``problem_with_traceback``."""
 
     def __init__(self, rule_name: str, error: Exception) -> None:
         self.rule_name = rule_name
         self.problem = f"the function `where` of the rule {rule_name!r} raised {type(error).__name__}: {error}"
-        user_traceback = error.__traceback__.tb_next if error.__traceback__ else None  # without the frame of the fake
+        user_traceback = error.__traceback__.tb_next if error.__traceback__ else None  # without our own frame
         lines = traceback.format_exception(type(error), error, user_traceback or error.__traceback__)
         self.problem_with_traceback = f"{self.problem}\n{''.join(lines).rstrip()}"
         super().__init__(self.problem)
 
 
 class Firing:
-    """A rule that fires for one call, and what it does."""
+    """A rule that fires for one call, and its effect."""
 
     __slots__ = ("_call_key", "_draw_count", "_seed", "active_rule", "effect", "ordinal")
 
@@ -44,22 +44,23 @@ class Firing:
         self._draw_count = 0
 
     def random(self) -> float:
-        """Return the next number from 0 up to 1 of this rule, for this call."""
+        """Return this rule's next random number in [0, 1) for this call."""
         self._draw_count += 1
         return keyed_random(
             self._seed, "effect", self.active_rule.name, *self._call_key, self.ordinal, self._draw_count
         )
 
     def undo(self) -> None:
-        """Count the rule as not fired: there was nothing for it to do."""
+        """Count the rule as not fired, because its effect had nothing to do."""
         _, application, user = self._call_key
         self.active_rule.undo_firing(application, user)
 
 
 class ActiveRule:
-    """A rule in a sandbox: ``fired`` so often, of ``matched`` calls; as a context manager, it ends with the block.
+    """A rule in a sandbox, which has ``fired`` for some of the ``matched`` calls.
 
-    ``take_out`` removes it from its engine; with True, it still fails the test if it is unused.
+    Used as a context manager, it is removed when the block ends. ``take_out`` removes it from its engine; with True,
+    the rule still fails the test if it is unused.
     """
 
     def __init__(
@@ -95,15 +96,15 @@ class ActiveRule:
         return 0.0 if self.rule.stacks else self.rule.probability or 0.0
 
     def script_left(self) -> Sequence[int | str]:
-        """Return the entries of the script that no call has met; with ``per="user"``, that no user has met."""
+        """Return the entries of the script that no call, or with ``per="user"`` no user's call, has used."""
         return self.rule.script[max(self._fire_counts.values(), default=0) :]
 
     def remove(self) -> None:
-        """Remove the rule; a call that it has already hit isn't affected."""
+        """Remove the rule; calls that it has already hit aren't affected."""
         self._take_out(self, False)
 
     def end(self) -> None:
-        """Remove the rule, as its time is over; if it stayed unused, that still fails the test."""
+        """Remove the rule at the end of its block; if it stayed unused, the test still fails."""
         self._take_out(self, True)
 
     def __enter__(self) -> "ActiveRule":
@@ -113,7 +114,7 @@ class ActiveRule:
         self.end()
 
     def undo_firing(self, application: str, user: str) -> None:
-        """Uncount one firing, for a user's call."""
+        """Undo the count of one firing for a user's call."""
         self.fired -= 1
         self._fire_counts[self._counter_key(application, user)] -= 1
 
@@ -137,7 +138,7 @@ class ActiveRule:
             raise PredicateError(self.name, error) from error
 
     def count_match(self, call: IncomingCall) -> int:
-        """Count a matching call, and return which one it is: of all, or of its user's."""
+        """Count a matching call and return its number, with ``per="user"`` among the user's calls."""
         self.matched += 1
         if not self.rule.per:
             return self.matched
@@ -146,7 +147,7 @@ class ActiveRule:
         return self._match_counts[counter_key]
 
     def conditions_hold(self, call: IncomingCall, match_count: int) -> bool:
-        """Return whether all of the rule's conditions on when it fires hold, its probability aside."""
+        """Return whether all conditions on when the rule fires hold, except its probability."""
         rule = self.rule
         return (
             (rule.at is None or call.ordinal == rule.at)
@@ -158,7 +159,7 @@ class ActiveRule:
         )
 
     def fire(self, call: IncomingCall) -> tuple[bool, Effect | None]:
-        """Return whether the rule fires, and its effect; None with True means that no further rule is tried."""
+        """Return whether the rule fires, and its effect; without one the call passes, and no further rule is tried."""
         rule, counter_key = self.rule, self._counter_key(call.application, call.user)
         effect = rule.effect
         if effect is None:
@@ -175,7 +176,7 @@ class ActiveRule:
         return True, effect
 
     def record_pass(self, call: IncomingCall) -> None:
-        """Record a matching call for which the rule has not fired."""
+        """Record a matching call for which the rule did not fire."""
         effect = self.rule.effect
         if effect is not None and effect.counts_passes:
             effect.record_pass(self._pass_times_of(self._counter_key(call.application, call.user)), call.now_ms)

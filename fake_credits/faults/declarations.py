@@ -1,11 +1,10 @@
-"""Declaring rules: ready-made ones, and rules from and to JSON."""
+"""Ready-made rules, and rules from and to JSON."""
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import MISSING, fields, replace
 from datetime import datetime
 from typing import Any, cast, get_args
 
-from fake_credits.errors import did_you_mean
 from fake_credits.faults.effects import EFFECTS
 from fake_credits.faults.effects.base import (
     CursorFault,
@@ -16,6 +15,8 @@ from fake_credits.faults.effects.base import (
     default_of,
     explicit_fields,
     format_kwargs,
+    invalid_value,
+    suggest_name,
 )
 from fake_credits.faults.effects.connection import Close, CloseMode, Garbage, Hang, Reset, Truncate
 from fake_credits.faults.effects.data import SchemaDriftKind
@@ -24,17 +25,7 @@ from fake_credits.faults.effects.timing import Distribution
 from fake_credits.faults.rule import OPERATIONS_BY_NAME, SCRIPT_ACTIONS, Rule, RuleOperation
 from fake_credits.text import short_repr
 
-__all__ = [
-    "RULE_SOURCES",
-    "catalogue",
-    "describe_match",
-    "lost_response",
-    "rule_from",
-    "rule_to_json",
-]
-
-RULE_SOURCES = "an effect, a Rule or an object of JSON"
-"""What `rule_from` accepts, for error messages."""
+__all__ = ["catalogue", "describe_match", "lost_response", "rule_from", "rule_to_json"]
 
 _RULE_FIELDS = tuple(spec.name for spec in fields(Rule) if spec.name != "effect")
 _EMPTY_CRITERIA: Mapping[str, object] = {"application": "", "user": "", "client": "", "reason": "", "header": {}}
@@ -59,11 +50,11 @@ _CATALOGUE_ARGUMENTS: Mapping[str, Sequence[tuple[Any, ...]]] = {
 
 
 def catalogue(operation: RuleOperation) -> list[Rule]:
-    """Return the faults that an operation can meet: each effect, with sensible attributes, in each of its phases.
+    """Return the faults that can hit an operation: each effect, with typical attributes, in each of its phases.
 
     ``@pytest.mark.parametrize("rule", catalogue("createTransaction"))`` checks that an application survives them all.
-    The order is stable. `HoldAtGate` is left out, as its test must release the gate; a rule with `Unauthorized`
-    touches one kind of client only. ``operation`` is as in a rule. Raises FaultError for an unknown one.
+    The order is stable. `HoldAtGate` is left out, because the test must release the gate; a rule with `Unauthorized`
+    affects only one kind of client. ``operation`` is as in a rule. Raises FaultError for an unknown one.
     """
     check_choice("operation", operation, OPERATIONS_BY_NAME)
     effects = (
@@ -80,15 +71,15 @@ def catalogue(operation: RuleOperation) -> list[Rule]:
 
 
 def lost_response(then: Effect | CloseMode = "reset") -> Rule:
-    """Return the fault that costs real money: the write is committed, and its client gets no response, or a wrong one.
+    """Return the fault that costs real money: the write is committed, but the client gets no or a useless response.
 
-    ``then`` is ``reset``, ``close`` or ``hang``, as words or effects, or another effect that loses the response:
-    ``Status(502)``, ``NotJson()``, ``Truncate()``, ``Garbage()``. Raises FaultError for one that loses nothing.
+    ``then`` is ``"reset"``, ``"close"``, ``"hang"``, the effect of that name, or another effect that loses the
+    response: ``Status(502)``, ``NotJson()``, ``Truncate()``, ``Garbage()``. Raises FaultError for any other.
     """
     effect = SCRIPT_ACTIONS.get(then) if isinstance(then, str) else then
     if not isinstance(effect, _RESPONSE_LOSING_EFFECTS):
         allowed = ", ".join(effect_type.effect_name for effect_type in _RESPONSE_LOSING_EFFECTS)
-        raise FaultError(f"then is {short_repr(then)}, by which no answer is lost: choose {allowed}")
+        raise invalid_value("then", then, f"it must be an effect that loses the response: {allowed}")
     return Rule(effect, operation="writes", phase="after")
 
 
@@ -96,8 +87,8 @@ def lost_response(then: Effect | CloseMode = "reset") -> Rule:
 
 
 def rule_to_json(rule: Rule) -> dict[str, Any]:
-    """Return a rule as JSON has it; a function is shown by its name, and `rule_from` refuses that."""
-    # An effect's attributes stand beside the rule's. Only a gate's name is also a rule's, and its rule has no name.
+    """Return a rule as a JSON object; a function is shown by its name, which `rule_from` rejects."""
+    # An effect's attributes and the rule's fields share one object. Only a gate's name clashes, and its rule has none.
     values = {**(changed_fields(rule.effect) if rule.effect else {}), **changed_fields(rule)}
     effect_name = {"effect": rule.word} if values.pop("effect", None) else {}
     return {**effect_name, **{name: _to_json(value) for name, value in values.items()}}
@@ -105,7 +96,7 @@ def rule_to_json(rule: Rule) -> dict[str, Any]:
 
 def _to_json(value: object) -> object:
     if isinstance(value, tuple):
-        # An open end is left out: TOML has no null.
+        # An open end is left out, because TOML has no null.
         return [_to_json(item) for item in cast("tuple[object, ...]", value) if item is not None]
     if isinstance(value, Mapping):
         return dict(cast("Mapping[str, object]", value))
@@ -117,108 +108,85 @@ def _to_json(value: object) -> object:
 
 
 def describe_match(rule: Rule) -> str:
-    """Return which calls a rule is for, and when, in words."""
+    """Return which calls a rule matches, as text."""
     criteria = {name: _to_json(value) for name, value in changed_fields(rule).items() if name in _MATCH_FIELDS}
     operation = criteria.pop("operation", "any call")
     return f"{operation} with {format_kwargs(criteria)}" if criteria else str(operation)
 
 
 def rule_from(source: object, **rule_fields: Any) -> Rule:
-    """Return a rule from itself, an effect, or an object of JSON, with more fields of `Rule`; None is the fields alone.
+    """Return a rule from itself, an effect or a JSON object, with further fields of `Rule`; None is the fields alone.
 
-    Raises FaultError for an effect, a field or a value that there is not.
+    Raises FaultError for an unknown effect or field and for an invalid value.
     """
+    _check_field_names(rule_fields, ("effect", *_RULE_FIELDS) if source is None else _RULE_FIELDS)
+    _check_not_empty(rule_fields)
     if source is None:
-        _check_field_names(rule_fields, ("effect", *_RULE_FIELDS))
         return Rule(**rule_fields)
-    _check_field_names(rule_fields, _RULE_FIELDS)
     if isinstance(source, Effect):
         return Rule(source, **rule_fields)
     if isinstance(source, Rule):
         _check_conflicts(explicit_fields(source), rule_fields)
         return replace(source, **rule_fields) if rule_fields else source
     if not isinstance(source, Mapping):
-        raise FaultError(f"a rule is {source!r}, a {type(source).__name__}: give {RULE_SOURCES}")
-    effect, members = _parse_members(
-        {str(name): value for name, value in cast("Mapping[object, object]", source).items()}
-    )
+        raise invalid_value("a rule", source, "it must be an effect, a Rule or a JSON object")
+    members: dict[str, Any] = {str(name): value for name, value in cast("Mapping[object, object]", source).items()}
+    effect = _pop_effect(members)
     _check_conflicts(members, rule_fields)
     return Rule(effect, **{**members, **rule_fields})
 
 
-def _check_field_names(kwargs: Mapping[str, object], allowed: Sequence[str]) -> None:
-    for name in kwargs:
-        if name not in allowed:
-            hint = did_you_mean(name, allowed)
-            raise FaultError(f"{name!r} is not a word of a rule{hint} (it has: {', '.join(allowed)})")
-    _check_not_empty(kwargs)
-
-
-def _check_not_empty(kwargs: Mapping[str, object]) -> None:
-    """Refuse an empty criterion: a variable that is empty by mistake would make a rule for every call.
-
-    A word that chooses no calls may be empty: a name, a phase or an effect's code is then the default, written out.
-    """
-    for name, empty in _EMPTY_CRITERIA.items():
-        if kwargs.get(name) == empty:
-            raise FaultError(f"{name} is {empty!r}, which is none: leave the word out where it may be any")
-
-
-def _check_conflicts(rule_fields: Mapping[str, object], kwargs: Mapping[str, object]) -> None:
-    """Refuse fields that contradict the rule they are given with; but an operation may narrow the rule's."""
-    for name in rule_fields.keys() & kwargs.keys():
-        inner, outer = rule_fields[name], kwargs[name]
-        if inner != outer and not (name == "operation" and _is_operation_subset(outer, inner)):
-            raise FaultError(
-                f"{name} is {short_repr(inner)} in the rule and {short_repr(outer)} beside it: say it once"
-            )
-
-
-def _is_operation_subset(narrow: object, wide: object) -> bool:
-    if not (isinstance(narrow, str) and isinstance(wide, str) and {narrow, wide} <= OPERATIONS_BY_NAME.keys()):
-        return True  # refused where the rule is made
-    return OPERATIONS_BY_NAME[narrow] <= OPERATIONS_BY_NAME[wide]
-
-
-def _parse_members(members: dict[str, Any]) -> tuple[Effect | None, dict[str, Any]]:
-    """Return the effect and the fields of the rule that a JSON object has."""
+def _pop_effect(members: dict[str, Any]) -> Effect | None:
+    """Remove the effect and its attributes from a JSON object and return the effect, None for a script."""
     if "where" in members:
-        raise FaultError("where is a function: such a rule can be declared in Python only")
-    effect_type = _pop_effect_type(members)
-    if effect_type is None:
-        _check_members(members, "a script", ())
-        _check_not_empty(members)
-        return None, members
-    defaults = _attributes(effect_type)
-    _check_members(members, f"{effect_type.effect_name} (it has: {', '.join(defaults) or 'none'})", defaults)
-    attributes = {name: members.pop(name) for name in defaults if name in members}
+        raise FaultError("where is a function, so such a rule can only be declared in Python")
     _check_not_empty(members)
-    for name, default in defaults.items():
-        if default is MISSING and name not in attributes:
-            raise FaultError(f"{name} is missing: {effect_type.effect_name} needs it")
-    return effect_type(**attributes), members
-
-
-def _check_members(members: Iterable[str], noun: str, attributes: Iterable[str]) -> None:
-    for name in members:
-        if name not in (*attributes, *_RULE_FIELDS):
-            hint = did_you_mean(name, (*attributes, "effect", *_RULE_FIELDS))
-            raise FaultError(f"{name!r} is not an attribute of {noun} nor of a rule ({', '.join(_RULE_FIELDS)}){hint}")
-
-
-def _pop_effect_type(members: dict[str, Any]) -> type[Effect] | None:
-    """Remove the effect's name from the members of an object and return its class, or None for a script."""
-    effect_name = members.pop("effect", None)
-    if effect_name is not None:
-        check_choice("effect", effect_name, EFFECTS)
-        return EFFECTS[effect_name]
-    if not members.get("script"):
-        attributes = {name for effect_type in EFFECTS.values() for name in _attributes(effect_type)}
-        others = {name: value for name, value in members.items() if name not in attributes}
-        _check_field_names(others, ("effect", *_RULE_FIELDS))
-        raise FaultError(f"effect is missing: choose {', '.join(EFFECTS)}, or give a script")
-    return None
+    name = members.pop("effect", None)
+    if name is None:
+        is_missing = not members.get("script")
+        # With an attribute of some effect, the missing effect is the problem.
+        known = {attribute for effect_type in EFFECTS.values() for attribute in _attributes(effect_type)}
+        _check_field_names(members, ("effect", *_RULE_FIELDS), known if is_missing else ())
+        if is_missing:
+            raise FaultError(f"effect is missing: add one of {', '.join(EFFECTS)}, or a script")
+        return None
+    check_choice("effect", name, EFFECTS)
+    attributes = _attributes(EFFECTS[name])
+    _check_field_names(members, (*attributes, *_RULE_FIELDS), noun=f"a rule with {name}")
+    for attribute, default in attributes.items():
+        if default is MISSING and attribute not in members:
+            raise FaultError(f"{attribute} is missing: {name} requires it")
+    return EFFECTS[name](**{attribute: members.pop(attribute) for attribute in attributes if attribute in members})
 
 
 def _attributes(effect_type: type[Effect]) -> dict[str, Any]:
     return {field.name: default_of(field) for field in fields(cast("Any", effect_type))}
+
+
+def _check_field_names(
+    kwargs: Mapping[str, object], known: Sequence[str], ignored: Collection[str] = (), noun: str = "a rule"
+) -> None:
+    for name in kwargs:
+        if name not in known and name not in ignored:
+            raise FaultError(f"unknown field {name!r}{suggest_name(name, known)} ({noun} has: {', '.join(known)})")
+
+
+def _check_not_empty(kwargs: Mapping[str, object]) -> None:
+    """Reject an empty criterion: a variable that is empty by mistake would make the rule match every call."""
+    for name, empty in _EMPTY_CRITERIA.items():
+        if kwargs.get(name) == empty:
+            raise FaultError(f"{name} is empty: omit it to match any {name}")
+
+
+def _check_conflicts(rule_fields: Mapping[str, object], kwargs: Mapping[str, object]) -> None:
+    """Reject keyword arguments that contradict the rule; but an operation may narrow the rule's."""
+    for name in rule_fields.keys() & kwargs.keys():
+        inner, outer = rule_fields[name], kwargs[name]
+        is_conflict = inner != outer
+        if name == "operation":  # an unknown one is rejected by the rule
+            wide, narrow = OPERATIONS_BY_NAME.get(str(inner)), OPERATIONS_BY_NAME.get(str(outer))
+            is_conflict = wide is not None and narrow is not None and not narrow <= wide
+        if is_conflict:
+            raise FaultError(
+                f"{name} is given twice: {short_repr(inner)} in the rule and {short_repr(outer)} in addition to it"
+            )

@@ -1,14 +1,14 @@
 """A sandbox's rules, and which of them fire for a call.
 
-Rules are tried in the order of their declaration, but scripted ones before random ones, and the default latency last.
-The first that fires wins; after one that stacks, the next is tried. Exclusive random rules share one draw, so each rate
-is exact. A draw is a pure function of (seed, rule, key, ordinal of that key), where the key is (operation, application,
-user): the faults of one user's calls do not depend on what others do at the same time.
+Rules are tried in the order of declaration, but scripted ones before random ones, and the default latency last. The
+first that fires wins; after one that stacks, the next is tried. Exclusive random rules share one draw, so each rate is
+exact. A draw is a pure function of (seed, rule, key, ordinal of that key), where the key is (operation, application,
+user): the faults that hit one user's calls do not depend on concurrent calls of others.
 """
 
 import math
-from collections import Counter, defaultdict
-from collections.abc import Callable, Hashable, Iterable, Iterator, Mapping, Sequence
+from collections import defaultdict
+from collections.abc import Callable, Hashable, Iterable, Iterator, Sequence
 from contextlib import AbstractContextManager, nullcontext
 from datetime import datetime
 
@@ -26,7 +26,7 @@ CallHook = Callable[[IncomingCall, Sequence[Firing]], Sequence[Firing]]
 """A function that is called with each call and the rules that fire for it; it returns further ones."""
 
 MAX_RULES = 1000
-"""A sandbox has at most this many rules."""
+"""The maximum number of rules in a sandbox."""
 
 DEFAULT_LATENCY_NAME = "latency"
 """The name of the default latency's rules."""
@@ -36,17 +36,16 @@ _TOTAL_LIMIT = 1 + 1e-9  # ten times 0.1 is a little more than 1
 
 
 class FaultEngine:
-    """A sandbox's rules; the caller holds ``lock``, the sandbox's."""
+    """A sandbox's rules. The caller holds ``lock``, which is the sandbox's."""
 
     def __init__(self, seed: int, lock: AbstractContextManager[object] | None = None) -> None:
         self.seed = seed
         self.lock = lock or nullcontext()
         self.start_ms = 0
         self.ordinal_offset = 0
-        self.get_history_lengths: Callable[[], Mapping[tuple[str, str], int]] = dict
         self.rules: list[ActiveRule] = []
         self._ended_unused: list[ActiveRule] = []
-        self._name_counters: Counter[str] = Counter()
+        self._name_counters: defaultdict[str, int] = defaultdict(int)
         self._call_counts: dict[CallKey, int] = {}
         # The rules to try for an operation, an application and a user ("" unless some rule names it), and a client.
         self._candidates: dict[tuple[Operation, str, str, str], list[ActiveRule]] = {}
@@ -66,7 +65,7 @@ class FaultEngine:
         return iter(tuple(self.rules))
 
     def _moment_ms(self, moment: Moment, default: float) -> float:
-        """Return a moment of a rule in milliseconds since 1970."""
+        """Return a moment in a rule as milliseconds since 1970."""
         if moment is None:
             return default
         return to_ms(moment) if isinstance(moment, datetime) else self.start_ms + round(moment * 1000)
@@ -77,7 +76,7 @@ class FaultEngine:
         if self.rules or self._ended_unused or self._name_counters or self._call_counts:
             for active in self.rules:
                 active.is_removed = True
-            self.rules, self._ended_unused, self._name_counters, self._call_counts = [], [], Counter(), {}
+            self.rules, self._ended_unused, self._name_counters, self._call_counts = [], [], defaultdict(int), {}
             self._invalidate()
         for rule in rules:
             self.add(rule)
@@ -85,36 +84,33 @@ class FaultEngine:
     def add(self, rule: Rule) -> ActiveRule:
         """Add a rule at the end.
 
-        Raises FaultError if there are too many, if the name is taken, and if the probabilities of the exclusive random
-        rules that one call can match add up to more than 1.
+        Raises FaultError if the sandbox has too many rules, if the name is taken, or if the probabilities of the
+        exclusive random rules that one call can match add up to more than 1.
         """
         remaining = self._rules_to_keep(rule)
         if len(remaining) >= MAX_RULES:
-            raise FaultError(f"a sandbox has at most {MAX_RULES} rules")
+            raise FaultError(f"a sandbox can have at most {MAX_RULES} rules")
         start, end = rule.during or (None, None)
         window_ms = self._moment_ms(start, -math.inf), self._moment_ms(end, math.inf)
         active = ActiveRule(rule, rule.name or self._generate_name(rule.word), window_ms, self._take_out)
         _check_total_probability(active, remaining)
         for replaced in {*self.rules}.difference(remaining):
             replaced.is_removed = True
-        if rule.phase == "read":
-            active.history_lengths = self.get_history_lengths()
         self.rules = [*remaining, active]
         self._invalidate()
         return active
 
     def _rules_to_keep(self, rule: Rule) -> list[ActiveRule]:
-        """Return the rules that stay when one is added: a default latency replaces the previous one."""
+        """Return the rules to keep when one is added: a default latency replaces the previous one."""
         if rule.name != DEFAULT_LATENCY_NAME:
             if rule.name and any(active.name == rule.name for active in self.rules):
-                raise FaultError(f"name is {rule.name!r}, which another rule has")
+                raise FaultError(f"name is {rule.name!r}, which another rule already has")
             return self.rules
-        if not explicit_fields(rule).keys() <= {"effect", "script", "operation", "phase", "name"}:
-            raise FaultError(
-                f"name is {DEFAULT_LATENCY_NAME!r}, the default latency's, which has an operation and a phase only"
-            )
+        reserved = f"name is {DEFAULT_LATENCY_NAME!r}, which is reserved for the default latency"
         if not isinstance(rule.effect, Latency):
-            raise FaultError(f"name is {DEFAULT_LATENCY_NAME!r}, the default latency's: {rule.word} needs another")
+            raise FaultError(f"{reserved}: give {rule.word} another")
+        if not explicit_fields(rule).keys() <= {"effect", "operation", "phase", "name"}:
+            raise FaultError(f"{reserved}: it can have only an operation and a phase")
         return [
             active
             for active in self.rules
@@ -122,7 +118,7 @@ class FaultEngine:
         ]
 
     def _take_out(self, active: ActiveRule, reports_unused: bool) -> None:
-        """Remove a rule, if it is still there."""
+        """Remove a rule, if it hasn't been removed yet."""
         with self.lock:
             if active.is_removed:
                 return
@@ -133,12 +129,12 @@ class FaultEngine:
             self._invalidate()
 
     def find(self, name: str) -> ActiveRule:
-        """Return the rule of a name; raise FaultError if there is none."""
+        """Return the rule with a name; raise FaultError if no rule has it."""
         for active in self.rules:
             if active.name == name:
                 return active
         names = ", ".join(active.name for active in self.rules) or "none"
-        raise FaultError(f"there is no rule {name!r} (there are: {names})")
+        raise FaultError(f"no rule is named {name!r} (rules: {names})")
 
     def set_call_hook(self, hook: CallHook) -> None:
         """Call a function with every call from now on; it stays when rules are cleared and the sandbox is reset."""
@@ -146,11 +142,11 @@ class FaultEngine:
         self._invalidate()
 
     def unused_rules(self) -> list[ActiveRule]:
-        """Return the scripted rules that stayed unused, including those of ``with`` blocks that are over."""
+        """Return the scripted rules that stayed unused, including those of finished ``with`` blocks."""
         return self._ended_unused + [active for active in self.rules if active.is_unused]
 
     def match(self, call: IncomingCall) -> list[Firing]:
-        """Count a call and return what fires for it, in order; raise PredicateError if a rule's function fails."""
+        """Count a call and return the firings for it, in order; raise PredicateError if a rule's function fails."""
         _, operation, application, user, client, _, _, _, _ = call
         call_key = (operation, application, user)
         ordinal = self._call_counts[call_key] = self._call_counts.get(call_key, 0) + 1
@@ -205,7 +201,7 @@ class _Matcher:
         self.firings: list[Firing] = []
 
     def consider(self, active: ActiveRule) -> None:
-        """Try one rule that matches; it counts the call even if an earlier one has won."""
+        """Try one rule that matches; it counts the call even if an earlier rule has won."""
         call = self._call
         match_count = active.count_match(call)
         wins_draw = self._wins_draw(active)
@@ -228,17 +224,15 @@ class _Matcher:
             return keyed_random(self._seed, "chance", active.name, *call_key, ordinal) < probability
         if self._shared_draw < 0:
             self._shared_draw = keyed_random(self._seed, "chance", "", *call_key, ordinal)
-        lower_bound, self._cumulative_probability = (
-            self._cumulative_probability,
-            self._cumulative_probability + probability,
-        )
+        lower_bound = self._cumulative_probability
+        self._cumulative_probability += probability
         return lower_bound <= self._shared_draw < self._cumulative_probability
 
 
 def _rules_in_order(
     rules: Iterable[ActiveRule], operation: Operation, application: str, user: str, client: str
 ) -> list[ActiveRule]:
-    """Return the rules for such calls, in the order in which they are tried."""
+    """Return the rules for a kind of call, in the order in which they are tried."""
     deterministic: list[ActiveRule] = []
     random_onwards: list[ActiveRule] = []
     default_latencies: list[ActiveRule] = []
@@ -253,7 +247,7 @@ def _rules_in_order(
             random_onwards.append(active)
         else:
             deterministic.append(active)
-    # The default latency for fewer operations replaces that for more.
+    # The default latency for the fewest operations wins.
     default_latencies.sort(key=lambda active: len(active.rule.operations))
     return [*deterministic, *random_onwards, *default_latencies[:1]]
 
@@ -261,7 +255,7 @@ def _rules_in_order(
 def _check_total_probability(new: ActiveRule, others: Iterable[ActiveRule]) -> None:
     """Raise FaultError if the shares of the rules that some call can match add up to more than 1.
 
-    Headers and functions are taken to match.
+    Headers and functions are assumed to match.
     """
     if not new.draw_share:
         return
@@ -270,21 +264,17 @@ def _check_total_probability(new: ActiveRule, others: Iterable[ActiveRule]) -> N
         total = _max_total([active for active in rules if operation in active.rule.operations], _CRITERIA)
         if total > _TOTAL_LIMIT:
             raise FaultError(
-                f"probability is {new.draw_share}: with the other random rules of {operation} that makes {total:g}, "
-                "and one draw has room for 1"
+                f"probability is {new.draw_share}: with the other random rules for {operation} "
+                f"it adds up to {total:g}, over 1"
             )
 
 
 def _can_overlap(first: ActiveRule, second: ActiveRule) -> bool:
     """Return whether one call can match both rules."""
+    if first.start_ms >= second.end_ms or second.start_ms >= first.end_ms:
+        return False
     pairs = ((getattr(first.rule, name), getattr(second.rule, name)) for name in _CRITERIA)
-    return (
-        first.start_ms < second.end_ms
-        and second.start_ms < first.end_ms
-        and all(
-            first_value == second_value or not first_value or not second_value for first_value, second_value in pairs
-        )
-    )
+    return all(one == other or not one or not other for one, other in pairs)
 
 
 def _total_share(rules: Iterable[ActiveRule]) -> float:
@@ -292,7 +282,7 @@ def _total_share(rules: Iterable[ActiveRule]) -> float:
 
 
 def _max_total(rules: Sequence[ActiveRule], criteria: Sequence[str]) -> float:
-    """Return the largest sum of shares that one call can meet; it is exact if it is over the limit."""
+    """Return the largest sum of shares that one call can match; it is exact if it is over the limit."""
     total = _total_share(rules)
     if total <= _TOTAL_LIMIT:
         return total

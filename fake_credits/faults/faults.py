@@ -1,11 +1,11 @@
-"""Declaring a sandbox's faults in Python."""
+"""The faults of a sandbox, as tests declare them."""
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Literal, TypedDict, Unpack, cast
 
 from fake_credits.faults.active_rule import ActiveRule
-from fake_credits.faults.declarations import RULE_SOURCES, describe_match, rule_from
+from fake_credits.faults.declarations import describe_match, rule_from
 from fake_credits.faults.effects.base import FaultError, Phase
 from fake_credits.faults.engine import FaultEngine
 from fake_credits.faults.rule import IncomingCall, Moment, Rule, RuleOperation
@@ -46,7 +46,7 @@ class RuleFields(RuleCriteria, total=False):
 
 
 class LoadedRules(tuple[ActiveRule, ...]):
-    """Rules that were added together; as a context manager, it removes them all when its block ends."""
+    """Rules that were added together; used as a context manager, they are removed when its block ends."""
 
     __slots__ = ()
 
@@ -78,27 +78,28 @@ class Faults:
     def add(
         self, what: object = None, operation: RuleOperation | None = None, **rule_fields: Unpack[RuleFields]
     ) -> ActiveRule:
-        """Add a rule: an effect, a `Rule` or an object of JSON, for an operation, with the words of `Rule`.
+        """Add a rule: an effect, a `Rule` or a JSON object, for an operation, with further fields of `Rule`.
 
         A script needs no effect: ``add(script=[503, "ok"])``. The rule is active until it is removed or the sandbox
-        ends; in ``with credits.faults.add(...) as rule``, until the block ends, and fails the test if it is scripted
-        and stayed unused. ``credits.faults(...)`` is the same. Raises FaultError, naming the field.
+        closes; in ``with credits.faults.add(...) as rule``, until the block ends. If it is scripted and stays unused,
+        the test fails. ``credits.faults(...)`` is the same. Raises FaultError, which names the field.
         """
         operation_field = {} if operation is None else {"operation": operation}
         if isinstance(what, str | Path | Sequence):
-            source = short_repr(cast("object", what))
-            problem = f"a rule is {source}, a {type(cast('object', what)).__name__}: give {RULE_SOURCES}"
-            load_call = f"credits.faults.load({short_repr(str(what)) if isinstance(what, Path) else source})"
-            raise FaultError(f"{problem}; a preset, a scenario file or a list of rules is loaded: {load_call}")
+            source = short_repr(str(what) if isinstance(what, Path) else cast("object", what))
+            raise FaultError(
+                f"a rule is {source}: it must be an effect, a Rule or a JSON object; "
+                f"to add a preset, a scenario file or a list of rules, use credits.faults.load({source})"
+            )
         return self._add_rule(rule_from(what, **rule_fields, **operation_field))
 
     __call__ = add
 
     def load(self, what: object) -> LoadedRules:
-        """Add all rules of a preset by its name, of a scenario file by its path, or of a list.
+        """Add all rules of a preset (by name), a scenario file (by path) or a list.
 
-        They are active as long as those of `add`: in ``with credits.faults.load("outage"):``, until the block ends.
-        Raises FaultError if one of them can't be, and then none is added.
+        They stay active like those of `add`: in ``with credits.faults.load("outage"):``, until the block ends. Raises
+        FaultError if one of them is invalid, and adds none.
         """
         from fake_credits.faults.scenarios import parse_rules
 
@@ -113,12 +114,12 @@ class Faults:
         return LoadedRules(added)
 
     def find(self, name: str) -> ActiveRule:
-        """Return the rule of a name; raise FaultError if there is none."""
+        """Return the rule with a name; raise FaultError if no rule has it."""
         with self._engine.lock:
             return self._engine.find(name)
 
     def clear(self) -> None:
-        """Remove every rule; calls that one has already hit aren't affected."""
+        """Remove every rule; calls that a rule has already hit aren't affected."""
         for active in self:
             active.remove()
 
@@ -127,7 +128,8 @@ def describe_unused_rule(active: ActiveRule) -> str:
     """Return the failure message for a scripted rule that stayed unused."""
     remaining = active.script_left()
     state = f"has entries left: {', '.join(map(str, remaining))}" if active.rule.script else "never fired"
-    noun = "calls" if active.matched > 1 else "call"
-    matches = f"{active.matched or 'no'} {noun} matched it"
-    expected = f"it waits for {describe_match(active.rule)}"
-    return f"the scripted rule {active.name!r} {state} ({matches}): {expected}; say optional=True where that is right"
+    matches = f"{active.matched or 'no'} {'calls' if active.matched > 1 else 'call'} matched it"
+    return (
+        f"the scripted rule {active.name!r} {state} ({matches}): it expects {describe_match(active.rule)}; "
+        "pass optional=True if it may stay unused"
+    )

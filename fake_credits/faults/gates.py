@@ -1,7 +1,7 @@
-"""Gates: exchanges that are held until a test releases them, in the order that it says.
+"""Gates, which hold exchanges until a test releases them in an order of its choice.
 
 Release runs each held exchange up to its next wait or its end, one after the other, and only then wakes its client.
-Waking the clients in order isn't enough: they would race. README, "Gates".
+Waking the clients in order isn't enough, because they would race. See README, "Gates".
 """
 
 import threading
@@ -17,7 +17,7 @@ __all__ = ["Gate", "GateTicket"]
 
 @dataclass(frozen=True, eq=False, slots=True)
 class GateTicket:
-    """One exchange at a gate. ``resume`` runs it up to its next wait or its end, and then wakes its client."""
+    """An exchange at a gate. ``resume`` runs it up to its next wait or its end, and then wakes its client."""
 
     user: str
     ordinal: int
@@ -26,7 +26,7 @@ class GateTicket:
 
 
 class Gate:
-    """A gate, which holds each exchange of its rules until it is released."""
+    """A gate, which holds each exchange that its rules match until it is released."""
 
     def __init__(self, name: str, limit_s: float, on_open: Callable[["Gate"], None]) -> None:
         self.name = name
@@ -42,7 +42,7 @@ class Gate:
         self._preexisting_daemons = frozenset(thread for thread in threading.enumerate() if thread.daemon)
 
     def __repr__(self) -> str:
-        return f"<gate {self.name!r}: {'open' if self.is_open else 'closed'}, holds {self.waiters() or 'nobody'}>"
+        return f"<gate {self.name!r}: {'open' if self.is_open else 'closed'}, holds {self.waiters() or 'no call'}>"
 
     def __len__(self) -> int:
         return len(self._held)
@@ -51,29 +51,29 @@ class Gate:
         return True
 
     def add_expected_calls(self, description: str) -> None:
-        """Add the calls that one of its rules is for, for the message if they don't arrive."""
+        """Add a description of the calls that a rule sends here, for the message if they don't arrive."""
         self._expected_calls.append(description)
 
     @property
     def arrivals(self) -> int:
-        """Return how many exchanges have arrived so far."""
+        """Return the number of exchanges that have arrived so far."""
         return self._arrival_count
 
     def held(self) -> tuple[GateTicket, ...]:
-        """Return the held exchanges, by order of arrival."""
+        """Return the held exchanges in order of arrival."""
         with self._lock:
             return tuple(self._held)
 
     def waiters(self) -> str:
-        """Return the labels of the held exchanges, by order of arrival."""
+        """Return the labels of the held exchanges in order of arrival."""
         return ", ".join(ticket.label for ticket in self.held())
 
     def wait_for(self, count: int = 1, *, limit_s: float | None = None) -> None:
-        """Block this thread until ``count`` exchanges have arrived in all.
+        """Block this thread until ``count`` exchanges have arrived in total.
 
-        ``limit_s`` is in seconds, by default the sandbox's. Raises GateTimeout if they do not arrive in time, and at
-        once if the sandbox closes or is reset; TypeError or ValueError for a count below 1 or a limit below 0;
-        RuntimeError on a running event loop, which it would block: there, write ``await gate.async_wait_for(2)``.
+        ``limit_s`` is in seconds, by default the sandbox's limit. Raises GateTimeout if they don't arrive in time, or
+        as soon as the sandbox closes or is reset; TypeError or ValueError for a count below 1 or a limit below 0;
+        RuntimeError in a running event loop, which it would block: use ``await gate.async_wait_for(2)`` there.
         """
         limit_s = self._check_wait(count, limit_s)
         ensure_no_running_loop("gate.wait_for", f"await gate.async_wait_for({count})")
@@ -84,7 +84,7 @@ class Gate:
             self._check_arrivals(count, limit_s)
 
     async def async_wait_for(self, count: int = 1, *, limit_s: float | None = None) -> None:
-        """Wait as `wait_for` does, in any event loop."""
+        """Wait like `wait_for`, in any event loop."""
         limit_s = self._check_wait(count, limit_s)
         event = CrossThreadEvent()
         with self._on_arrivals(count, event.set) as already_arrived:
@@ -95,26 +95,27 @@ class Gate:
     def release(self, order: Sequence[int | str] = (), *, keep: bool = False) -> None:
         """Release the held exchanges, one after the other, and open the gate for later ones.
 
-        ``order`` names some by arrival from 0, or by user; the others follow by arrival. With ``keep`` the others stay,
-        and the gate stays closed. Raises ValueError for a name that is not held, TypeError for what is no list.
+        ``order`` selects exchanges by user, or by arrival from 0; the others follow in order of arrival. With ``keep``,
+        the others stay held and the gate stays closed. Raises ValueError if a selected exchange isn't held, TypeError
+        if ``order`` isn't a list.
         """
         _check_order(order)
         with self._lock:
             released = [self._find_held(selector) for selector in order]
             if len(set(map(id, released))) < len(released):
-                raise ValueError(f"order is {list(order)!r}, which names a call twice")
+                raise ValueError(f"order is {list(order)!r}, which selects a call twice")
             if not keep:
                 released += [ticket for ticket in self._held if ticket not in released]
                 self.is_open = True
             self._held = [ticket for ticket in self._held if ticket not in released]
-        with ExitStack() as callbacks:  # also where one of them fails
+        with ExitStack() as callbacks:  # runs all of them even if one fails
             for ticket in reversed(released):
                 callbacks.callback(ticket.resume)
             if not keep:
                 self._on_open(self)
 
     def close(self) -> None:
-        """Release all exchanges and end the waits for arrivals, as the sandbox ends or is reset."""
+        """Release all exchanges and end the waits for arrivals, because the sandbox closes or is reset."""
         self.release()
         with self._lock:
             self._is_closed = True
@@ -123,7 +124,7 @@ class Gate:
             callback()
 
     def try_hold(self, ticket: GateTicket) -> bool:
-        """Hold an exchange and wake those who wait for it; return False if the gate is open, and it isn't held."""
+        """Hold an exchange and end the waits for its arrival; return False, without holding it, if the gate is open."""
         with self._lock:
             is_held = not self.is_open
             if is_held:
@@ -137,7 +138,7 @@ class Gate:
     def would_deadlock(self) -> bool:
         """Return whether no other thread could release the gate.
 
-        Daemon threads that are older than the gate don't belong to the test, nor do the fake's own.
+        Daemon threads that are older than the gate don't belong to the test, and the fake's own never release it.
         """
         current = threading.current_thread()
         other_threads = (thread for thread in threading.enumerate() if thread is not current)
@@ -156,19 +157,18 @@ class Gate:
     def _find_held(self, selector: int | str) -> GateTicket:
         if isinstance(selector, int) and not isinstance(selector, bool):
             if not 0 <= selector < len(self._held):
-                raise ValueError(f"the gate {self.name!r} holds {len(self._held)}: there is no number {selector}")
+                raise ValueError(f"order has {selector}, but the gate {self.name!r} holds only {len(self._held)} calls")
             return self._held[selector]
         matches = [ticket for ticket in self._held if ticket.user == selector]
         if len(matches) != 1:
-            held_labels = ", ".join(ticket.label for ticket in self._held) or "nobody"
-            raise ValueError(
-                f"the gate {self.name!r} holds {len(matches)} calls of {selector!r} (it holds {held_labels})"
-            )
+            held_labels = ", ".join(ticket.label for ticket in self._held) or "no call"
+            problem = f"the gate {self.name!r} holds {len(matches)} calls of {selector!r} (it holds {held_labels})"
+            raise ValueError(problem)
         return matches[0]
 
     @contextmanager
     def _on_arrivals(self, count: int, callback: Callable[[], None]) -> Generator[bool]:
-        """Call back on the arrival; yield whether there is nothing to wait for."""
+        """Call back on the arrival; yield whether no wait is needed."""
         entry = (count, callback)
         with self._lock:
             self._arrival_callbacks.append(entry)
@@ -189,20 +189,17 @@ class Gate:
             arrival_count, is_closed, is_open = self._arrival_count, self._is_closed, self.is_open
         if arrival_count >= count:
             return
-        deadline = "before its sandbox's end or reset" if is_closed else f"within {limit_s:g} s"
+        deadline = "before its sandbox closed or was reset" if is_closed else f"within {limit_s:g} s"
         problem = f"gate {self.name!r}: {arrival_count} of {count} arrived {deadline}"
         if is_open and not is_closed:
-            raise GateTimeout(f"{problem}; it was released, so calls pass it: hold again")
+            raise GateTimeout(f"{problem}; it was released, so later calls pass it: call hold() again")
         expected = " or ".join(dict.fromkeys(self._expected_calls))
-        waits = f"; it waits for {expected}" if expected else ""
-        raise GateTimeout(f"{problem}; it holds {self.waiters() or 'nobody'}{waits}")
+        expectation = f"; it expects {expected}" if expected else ""
+        raise GateTimeout(f"{problem}; it holds {self.waiters() or 'no call'}{expectation}")
 
 
 def _check_order(order: object) -> None:
     if isinstance(order, str):
-        raise TypeError(f"order is {order!r}, a str: it must be a list, such as [{order!r}]")
+        raise TypeError(f"order is {order!r}: it must be a list, such as [{order!r}]")
     if not isinstance(order, Sequence):
-        type_name = type(order).__name__
-        raise TypeError(
-            f"order is {order!r}, a {type_name}: it must be a list of users, or of numbers by arrival from 0"
-        )
+        raise TypeError(f"order is {order!r}: it must be a list of users, or of numbers by arrival from 0")

@@ -1,4 +1,4 @@
-"""What a rule says, as plain data: which calls, when, what; and the call that it is matched with."""
+"""Fault rules as plain data (which calls, when, and what happens), and the call that they are matched against."""
 
 import re
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -6,7 +6,7 @@ from dataclasses import KW_ONLY, dataclass, field
 from datetime import datetime
 from functools import cache
 from inspect import iscoroutinefunction, signature
-from typing import Literal, NamedTuple, cast, get_args
+from typing import Literal, NamedTuple, cast
 
 from fake_credits.clock import from_ms, to_ms
 from fake_credits.contract import Operation, OperationName
@@ -24,12 +24,13 @@ from fake_credits.faults.effects.base import (
     check_number,
     check_text,
     format_kwargs,
+    invalid_value,
+    join_choices,
 )
 from fake_credits.faults.effects.connection import Close, Hang, Reset
 from fake_credits.faults.effects.responses import Status
 from fake_credits.faults.effects.timing import HoldAtGate
 from fake_credits.models import Reason
-from fake_credits.text import short_repr
 
 __all__ = [
     "OPERATIONS_BY_NAME",
@@ -49,10 +50,10 @@ OPERATIONS_BY_NAME: Mapping[str, frozenset[Operation]] = {
     "writes": WRITE_OPERATIONS,
     **{operation.value: frozenset({operation}) for operation in Operation},
 }
-"""What ``operation`` may be, and which operations it means."""
+"""The values of ``operation``, with the operations that each selects."""
 
 SCRIPT_ACTIONS: Mapping[str, Effect | None] = {"ok": None, "reset": Reset(), "close": Close(), "hang": Hang()}
-"""What an entry of a script may be, beside a status."""
+"""The entries of a script other than a status."""
 
 _COUNTS = ("at", "nth", "first", "every", "after", "times")
 _MAX_COUNT = 10**9
@@ -79,8 +80,8 @@ class RequestHeaders(Mapping[str, str]):
         return f"<RequestHeaders: {', '.join(self) or 'none'}>"
 
     def __getitem__(self, name: str) -> str:
-        if not isinstance(name, str):  # pyright: ignore[reportUnnecessaryIsInstance]
-            raise TypeError(f"the name of a header must be a str, not {type(name).__name__}")
+        if not isinstance(name, str):  # pyright: ignore[reportUnnecessaryIsInstance] - bytes, as in ASGI
+            raise TypeError(f"header names are strings here, not {type(name).__name__}")
         return self._raw_headers[name.lower().encode("utf-8", "replace")].decode("latin-1")
 
     def __iter__(self) -> Iterator[str]:
@@ -91,10 +92,10 @@ class RequestHeaders(Mapping[str, str]):
 
 
 class IncomingCall(NamedTuple):
-    """What a rule is matched with: one call before its decision.
+    """A call that rules are matched against, before it is executed.
 
     ``ordinal`` counts the sandbox's exchanges from 1; ``fields`` are the headers as bytes, with lower-case names;
-    ``reason`` is empty, and ``delta`` None, if the call has none that can be read.
+    ``reason`` is empty, and ``delta`` None, if the call has no valid one.
     """
 
     ordinal: int
@@ -109,7 +110,7 @@ class IncomingCall(NamedTuple):
 
     @property
     def headers(self) -> RequestHeaders:
-        """Return the headers as text: ``call.headers.get("X-Tenant") == "acme"``, in any case of the name."""
+        """Return the headers as text, with case-insensitive names: ``call.headers.get("X-Tenant") == "acme"``."""
         return RequestHeaders(self.fields)
 
 
@@ -122,22 +123,22 @@ _SCRIPT = _Script()
 
 @dataclass(frozen=True, repr=False)
 class Rule(FaultValue):
-    """Which calls, when, and what.
+    """Which calls a fault hits, when, and what happens to them.
 
-    Which, all that are given: ``operation`` (its name, ``reads``, ``writes`` or ``*``), ``application``, ``user``,
-    ``client`` (``server`` or ``user``), ``reason``, ``header`` (names to values), ``where`` (a function of an
-    `IncomingCall`; if it raises, the call gets a 500 and the test fails).
+    Which calls; all given criteria must match: ``operation`` (its name, ``reads``, ``writes`` or ``*``),
+    ``application``, ``user``, ``client`` (``server`` or ``user``), ``reason``, ``header`` (names to values), ``where``
+    (a function of an `IncomingCall`; if it raises, the call gets a 500 and the test fails).
 
-    When, all that are given: ``at`` the sandbox's n-th exchange; of those that match, the ``nth``, the ``first`` n,
-    ``every`` n-th, those ``after`` the first n, at most ``times``; ``script``, one entry a call: a status, ``ok``,
-    ``reset``, ``close`` or ``hang``; with a ``probability``; ``during`` (start, end) on the sandbox's clock: aware
-    datetimes, or seconds since the sandbox started; None is open, and calls outside do not match. ``per="user"`` counts
-    each user's calls apart.
+    When; all given conditions must hold: ``at`` the sandbox's nth exchange; of the matching calls, the ``nth``, the
+    ``first`` n, ``every`` nth, those ``after`` the first n, at most ``times`` times; ``script``, one entry per call: a
+    status, ``ok``, ``reset``, ``close`` or ``hang``; with a ``probability``; ``during`` (start, end) on the sandbox's
+    clock, as aware datetimes or seconds since the sandbox started; None leaves an end open, and calls outside don't
+    match. ``per="user"`` counts each user's calls separately.
 
-    What: an ``effect`` at a ``phase``, by default its first. With ``stack`` the following rules are tried too. A
-    scripted rule that stays unused fails the test unless it is ``optional``.
+    What: an ``effect`` in a ``phase``, by default the effect's first. With ``stack``, the following rules are tried
+    too. A scripted rule that stays unused fails the test unless it is ``optional``.
 
-    Raises FaultError, naming the field and what it may be.
+    Raises FaultError, which names the field and its allowed values.
     """
 
     effect: Effect | None = None
@@ -168,13 +169,13 @@ class Rule(FaultValue):
         _check_action(self)
         action = _action_of(self)
         self._imply(phase=action.phases[0], client=action.only_client, times=action.times)
-        _check_phase(self)
+        check_choice("phase", self.phase, action.phases, of=f" for {self.word}")
         _check_criteria(self)
         _check_schedule(self)
 
     @property
     def operations(self) -> frozenset[Operation]:
-        """Return the operations that the rule can touch: listUsers has no user, and only createTransaction a reason."""
+        """Return the operations it can affect: listUsers has no user, and only createTransaction a reason."""
         possible = OPERATIONS_BY_NAME[self.operation] & _action_of(self).operations
         if self.user:
             possible -= {Operation.LIST_USERS}
@@ -187,12 +188,12 @@ class Rule(FaultValue):
 
     @property
     def is_scripted(self) -> bool:
-        """Return whether the rule says exactly when it fires, so that it is a mistake if it never does."""
+        """Return whether the rule says exactly when it fires; if it never does, that is a mistake."""
         return not self.is_random and self.probability != 0 and bool(self.script or _counts_of(self))
 
     @property
     def is_random(self) -> bool:
-        """Return whether chance decides if the rule fires."""
+        """Return whether the rule fires at random."""
         return self.probability is not None and 0 < self.probability < 1
 
     @property
@@ -207,12 +208,12 @@ def _action_of(rule: Rule) -> Effect:
 
 @cache
 def effect_for_script_entry(entry: int | str) -> Effect | None:
-    """Return the effect of a script's entry, None for ``ok``."""
+    """Return the effect of an entry of a script, None for ``ok``."""
     return Status(entry) if isinstance(entry, int) else SCRIPT_ACTIONS[entry]
 
 
 def check_without_connection(rule: Rule) -> None:
-    """Raise FaultError if an effect of a rule breaks or holds the connection, which ASGI can't do."""
+    """Raise FaultError if an effect of the rule breaks or holds the connection, which ASGI can't do."""
     for effect in (rule.effect, *map(effect_for_script_entry, rule.script)):
         if effect is not None and effect.needs_connection:
             place = "script" if rule.script else "effect"
@@ -226,60 +227,47 @@ def check_without_connection(rule: Rule) -> None:
 
 
 def _check_action(rule: Rule) -> None:
-    if (rule.effect is None) is not bool(rule.script):
-        raise FaultError("a rule has an effect or a script: give one of them")
     if not isinstance(rule.effect, Effect | None):  # pyright: ignore[reportUnnecessaryIsInstance]
-        raise FaultError(f"effect is {rule.effect!r}: give an effect, such as Reset() (there are {', '.join(EFFECTS)})")
+        raise invalid_value(
+            "effect", rule.effect, f"it must be an effect, such as Reset() (effects: {', '.join(EFFECTS)})"
+        )
+    if rule.effect is None and not rule.script:
+        raise FaultError("a rule needs an effect or a script")
+    if rule.effect is not None and rule.script:
+        raise FaultError("a rule has either an effect or a script, not both")
     if rule.name and not (isinstance(rule.name, str) and _RULE_NAME_PATTERN.fullmatch(rule.name)):  # pyright: ignore[reportUnnecessaryIsInstance]
-        raise FaultError(f"name is {rule.name!r}: a rule's name is 1 to 64 visible ASCII characters")
+        raise invalid_value("name", rule.name, "it must be 1 to 64 visible ASCII characters")
     if rule.name and isinstance(rule.effect, HoldAtGate):
-        raise FaultError(f"name is {rule.name!r}: a rule with a gate has none of its own, its effect names the gate")
-
-
-def _check_phase(rule: Rule) -> None:
-    check_choice("phase", rule.phase, get_args(Phase))
-    if rule.phase not in _action_of(rule).phases:
-        choices = ", ".join(_action_of(rule).phases)
-        raise FaultError(f"phase is {rule.phase!r}, which {rule.word} does not have: choose {choices}")
+        raise FaultError(f"name is {rule.name!r}, but a rule with HoldAtGate has only the name of its gate")
 
 
 def _check_criteria(rule: Rule) -> None:
-    if not isinstance(rule.operation, str):  # pyright: ignore[reportUnnecessaryIsInstance]
-        type_name = type(rule.operation).__name__
-        raise FaultError(
-            f"operation is {short_repr(rule.operation)}, a {type_name}: it must be a text, such as 'createTransaction'"
-        )
     check_choice("operation", rule.operation, OPERATIONS_BY_NAME)
     for name in ("application", "user"):
         check_text(name, getattr(rule, name), 0, _MAX_ID_CHARS)
     check_choice("client", rule.client, ("", "server", "user"))
-    check_choice("reason", rule.reason, ("", *(reason.value for reason in Reason)))
-    for name in ("operation", "client", "reason"):  # members of a StrEnum are texts that JSON's readers don't know
+    check_choice("reason", rule.reason, ("", *Reason))
+    for name in ("operation", "client", "reason"):  # members of a StrEnum become plain strings, as in JSON
         object.__setattr__(rule, name, str(getattr(rule, name)))
-    _check_operations(rule)
-    only_client = _action_of(rule).only_client
-    if only_client not in ("", rule.client):
-        raise FaultError(f"client is {rule.client!r}, but {rule.word} touches the kind {only_client!r} only")
-    object.__setattr__(rule, "header", _validate_header(rule.header))
-    _check_where(rule.where)
-
-
-def _check_operations(rule: Rule) -> None:
-    if not OPERATIONS_BY_NAME[rule.operation] & _action_of(rule).operations:
-        choices = ", ".join(sorted(_action_of(rule).operations))
-        raise FaultError(f"operation is {rule.operation!r}, which {rule.word} can't touch: choose {choices}")
+    action = _action_of(rule)
+    if not OPERATIONS_BY_NAME[rule.operation] & action.operations:
+        choices = join_choices(sorted(action.operations))
+        raise FaultError(f"operation is {rule.operation!r}, but {rule.word} affects only {choices}")
     if not rule.operations and rule.reason:
-        problem = f"of {rule.operation} only createTransaction could have one"
-        raise FaultError(f"reason is {rule.reason!r}, but {problem}")
+        raise FaultError(f"reason is {rule.reason!r}, but only createTransaction has a reason")
     if not rule.operations:
         raise FaultError(f"user is {rule.user!r}, but listUsers has no user")
+    if action.only_client not in ("", rule.client):
+        raise FaultError(f"client is {rule.client!r}, but {rule.word} affects only {action.only_client!r} clients here")
+    object.__setattr__(rule, "header", _validate_header(rule.header))
+    _check_where(rule.where)
 
 
 def _check_where(where: object) -> None:
     if where is None:
         return
     if not callable(where) or iscoroutinefunction(where):
-        raise FaultError(f"where is {short_repr(where)}, a {type(where).__name__}: it must be a function of a call")
+        raise invalid_value("where", where, "it must be a function of a call")
     try:
         bind_arguments: Callable[[object], object] = signature(where).bind
     except (TypeError, ValueError):
@@ -287,17 +275,17 @@ def _check_where(where: object) -> None:
     try:
         bind_arguments(None)
     except TypeError as error:
-        raise FaultError(f"where is {short_repr(where)}: it is called with one argument, a call ({error})") from None
+        raise invalid_value("where", where, f"it must take one argument, the call ({error})") from None
 
 
 def _validate_header(header: object) -> dict[str, str]:
     if not isinstance(header, Mapping):
-        raise FaultError(f"header is {header!r}, a {type(header).__name__}: it must map names of headers to values")
+        raise invalid_value("header", header, "it must map header names to values")
     for name, value in cast("Mapping[object, object]", header).items():
         if not isinstance(name, str) or not _HEADER_NAME_PATTERN.fullmatch(name):
-            raise FaultError(f"header has the name {name!r}, which no header can have (RFC 9110, section 5.6.2)")
+            raise FaultError(f"header has {name!r}, which is not a valid header name (RFC 9110, section 5.6.2)")
         if not isinstance(value, str) or not _HEADER_VALUE_PATTERN.fullmatch(value):
-            raise FaultError(f"header {name} is {value!r}: a value is a text of visible Latin-1 characters and blanks")
+            raise invalid_value(f"header {name}", value, "it must be a string of visible Latin-1 characters and blanks")
     return dict(cast("Mapping[str, str]", header))
 
 
@@ -311,19 +299,19 @@ def _check_schedule(rule: Rule) -> None:
         check_number("probability", rule.probability, 0, 1)
     for name, expected_type in (("stack", bool | None), ("optional", bool)):
         if not isinstance(getattr(rule, name), expected_type):
-            raise FaultError(f"{name} is {getattr(rule, name)!r}: it must be true or false")
+            raise invalid_value(name, getattr(rule, name), "it must be true or false")
     object.__setattr__(rule, "script", _validate_script(rule.script))
     if rule.during is not None:
         object.__setattr__(rule, "during", _parse_during(rule.during))
     _check_counts(rule)
     if rule.per and not (rule.script or _action_of(rule).counts_passes or _counts_of(rule).keys() - {"at"}):
-        raise FaultError("per is 'user', but the rule counts nothing: give nth, first, every, after, times or a script")
+        raise FaultError("per is 'user', but the rule counts nothing: add nth, first, every, after, times or a script")
 
 
 def _check_counts(rule: Rule) -> None:
-    """Refuse counts that no call can meet, and entries of a script that no call can reach.
+    """Reject counts that no call can match, and entries of a script that no call can reach.
 
-    The sandbox's n-th exchange is at most the n-th that matches.
+    The sandbox's nth exchange is at most the nth that matches.
     """
     every, counts = rule.every or 1, _counts_of(rule)
     lowest, highest = (rule.after or 0) + 1, min(rule.first or _MAX_COUNT, rule.at or _MAX_COUNT)
@@ -331,13 +319,13 @@ def _check_counts(rule: Rule) -> None:
         lowest, highest = max(lowest, rule.nth), min(highest, rule.nth)
     if -(-lowest // every) * every > highest:
         counts.pop("times", None)
-        raise FaultError(f"{format_kwargs(counts)} exclude each other: no call is all of that")
+        raise FaultError(f"{format_kwargs(counts, ' and ')} can never match the same call")
     max_entries = min(rule.times or _MAX_COUNT, _MAX_COUNT if rule.at is None and rule.nth is None else 1)
     if rule.first is not None:
         max_entries = min(max_entries, rule.first // every - (rule.after or 0) // every)
     if len(rule.script) > max_entries:
-        problem = f"script has {len(rule.script)} entries, but with {format_kwargs(counts)} no more than {max_entries}"
-        raise FaultError(f"{problem} can be played: leave out the rest, or the count")
+        limits = format_kwargs(counts, " and ")
+        raise FaultError(f"script has {len(rule.script)} entries, but with {limits} at most {max_entries} can be used")
 
 
 def _counts_of(rule: Rule) -> dict[str, int]:
@@ -346,24 +334,23 @@ def _counts_of(rule: Rule) -> dict[str, int]:
 
 def _validate_script(script: object) -> tuple[int | str, ...]:
     if isinstance(script, str) or not isinstance(script, Sequence):
-        raise FaultError(f"script is {script!r}, a {type(script).__name__}: it must be a list")
+        raise invalid_value("script", script, "it must be a list")
     entries = cast("Sequence[object]", script)
     if len(entries) > _MAX_SCRIPT_ENTRIES:
-        raise FaultError(f"script has {len(entries)} entries: it may have at most {_MAX_SCRIPT_ENTRIES}")
+        raise FaultError(f"script has {len(entries)} entries: at most {_MAX_SCRIPT_ENTRIES} are allowed")
     for entry in entries:
         is_valid = entry in SCRIPT_ACTIONS if isinstance(entry, str) else type(entry) is int and 400 <= entry <= 599
         if not is_valid:
-            actions = ", ".join(map(repr, SCRIPT_ACTIONS))
-            raise FaultError(
-                f"script has the entry {short_repr(entry)}: an entry is a status from 400 to 599, {actions}"
-            )
+            actions = join_choices(SCRIPT_ACTIONS)
+            raise invalid_value("an entry of script", entry, f"it must be a status from 400 to 599, {actions}")
     return tuple(cast("Sequence[int | str]", entries))
 
 
 def _parse_during(value: object) -> tuple[Moment, Moment]:
     bounds = [*cast("Sequence[object]", value)] if isinstance(value, Sequence) else []
     if len(bounds) not in (1, 2) or isinstance(value, str):
-        raise FaultError(f"during is {value!r}: it must be (start, end) or (start,), each a moment, seconds or None")
+        expected = "a start and, optionally, an end: datetimes with an offset, or seconds"
+        raise FaultError(f"during is {value!r}: it must be {expected}")
     # TOML has no null: (start,) is open at its end, and 0 at its start.
     start, end = _parse_moment(bounds[0]), _parse_moment(bounds[1]) if len(bounds) > 1 else None
     start = 0 if start is None else start

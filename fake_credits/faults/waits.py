@@ -1,4 +1,4 @@
-"""What a request's coroutine awaits: values that the transport interprets, so that the pipeline does no I/O."""
+"""The waits of a request's coroutine: values that the transport interprets, so the pipeline does no I/O."""
 
 import math
 from collections.abc import Coroutine, Generator
@@ -27,11 +27,11 @@ ExchangeCoroutine = Coroutine["Wait", Any, None]
 
 
 class ServerStopping(BaseException):
-    """Raised in a waiting request when its server stops: there will be no response, and this is not an error."""
+    """Raised in a waiting request when its server stops; it gets no response, and this is not an error."""
 
 
 class Wait:
-    """Something that a request awaits."""
+    """A wait of a request."""
 
     def __await__(self) -> Generator["Wait", Any, Any]:
         return (yield self)
@@ -39,19 +39,19 @@ class Wait:
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Body(Wait):
-    """The wait for the whole body, which it returns. Raises PayloadTooLarge over ``limit_bytes``."""
+    """The wait for the complete body, which it returns. Raises PayloadTooLarge above ``limit_bytes``."""
 
     limit_bytes: int
 
     def too_large(self) -> PayloadTooLarge:
         """Return the error for a body over the limit."""
         size = f"{self.limit_bytes >> 20} MiB" if self.limit_bytes >= 1 << 20 else f"{self.limit_bytes >> 10} KiB"
-        return PayloadTooLarge(f"a body may have at most {self.limit_bytes} bytes ({size})")
+        return PayloadTooLarge(f"the body must have at most {self.limit_bytes} bytes ({size})")
 
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Sleep(Wait):
-    """A delay, never shorter than ``ms``. With ``after_byte`` the client's timeout starts anew."""
+    """A delay of at least ``ms``. With ``after_byte``, the client's timeout restarts."""
 
     ms: float
     after_byte: bool = False
@@ -59,19 +59,19 @@ class Sleep(Wait):
 
 @dataclass(frozen=True, slots=True, eq=False)
 class AtGate(Wait):
-    """The wait at a gate; it returns False if nobody released the gate within its limit."""
+    """The wait at a gate; it returns False if the gate was not released within its limit."""
 
     gate: Gate
 
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Drain(Wait):
-    """The wait until the client's machine has received all that was written."""
+    """The wait until the client's machine has received everything that was written."""
 
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Forever(Wait):
-    """A wait that only the client, or a limit of the server, ends."""
+    """A wait that only the client or a limit of the server ends."""
 
     after_byte: bool = False
 
@@ -93,13 +93,13 @@ def resume(coroutine: ExchangeCoroutine, value: object) -> Wait | None:
         return None
     if not isinstance(wait, Wait):  # pyright: ignore[reportUnnecessaryIsInstance]
         coroutine.close()
-        awaited = "a bare yield, as of asyncio.sleep(0)" if wait is None else repr(wait)
+        awaited = "a bare yield, as in asyncio.sleep(0)" if wait is None else repr(wait)
         raise TypeError(f"the application awaits {awaited}, which no event loop drives in process")
     return wait
 
 
 def run_to_wait(coroutine: ExchangeCoroutine, value: object) -> Wait | None:
-    """Run to the next wait and return it, or None at the end. In memory there is nothing to drain."""
+    """Run to the next wait and return it, or None at the end; in memory there is nothing to drain."""
     wait = resume(coroutine, value)
     while isinstance(wait, Drain):
         wait = resume(coroutine, None)

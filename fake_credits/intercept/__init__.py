@@ -153,14 +153,7 @@ def intercept(base_urls: Sequence[str], driver: InProcessDriver, clock: Clock) -
     """
     if not base_urls:
         raise ValueError("intercept(...) needs a base URL, such as https://credits.internal")
-
-    def sleep(seconds: float) -> None:
-        clock.advance(seconds=seconds)
-
-    parsed_urls = [parse_base_url(url) for url in base_urls]
-    return Interception(
-        INTERCEPTION_REGISTRY, [Route(url, driver, sleep, lambda: clock.now_ms() / 1000) for url in parsed_urls]
-    )
+    return Interception(INTERCEPTION_REGISTRY, [Route(parse_base_url(url), driver, clock) for url in base_urls])
 
 
 def _format_routes(routes: Sequence[Route]) -> str:

@@ -108,9 +108,6 @@ class _MemoryTransport(asyncio.Transport):
         self._respond_task: asyncio.Task[None] | None = None
         self._is_closing = False
 
-    def __repr__(self) -> str:
-        return f"<{self._route.base_url} in memory>"
-
     def set_timeouts(self, timeouts: _Timeouts) -> None:
         """Set the timeouts of the next request."""
         self._timeouts = timeouts

@@ -20,9 +20,6 @@ class ImportHook(MetaPathFinder):
         self._module_names = module_names
         self._on_import = on_import
 
-    def __repr__(self) -> str:
-        return f"<ImportHook: {', '.join(self._module_names)}>"
-
     def start(self) -> None:
         """Start watching imports."""
         sys.meta_path.insert(0, self)
@@ -76,9 +73,6 @@ class Patches:
         self._lock = threading.RLock()  # a finalizer may call undo() in a thread that is in set()
         self._applied: list[tuple[Any, str, object, object]] = []
         self._is_undone = False
-
-    def __repr__(self) -> str:
-        return f"<Patches: {len(self._applied)}>"
 
     def set(self, owner: Any, name: str, replacement: object) -> None:
         """Replace an attribute that a module or class defines itself; after `undo`, do nothing."""

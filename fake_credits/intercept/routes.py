@@ -1,10 +1,11 @@
 """Routes from intercepted base URLs to the sandboxes that answer them."""
 
 import re
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from urllib.parse import quote, urlsplit
 
+from fake_credits.clock import Clock
 from fake_credits.http_message import Request, Response
 from fake_credits.transports.framing import ReceivedRequest
 from fake_credits.transports.in_process import InProcessDriver
@@ -114,8 +115,7 @@ class Route:
 
     base_url: InterceptedUrl
     driver: InProcessDriver
-    sleep: Callable[[float], None]
-    now_s: Callable[[], float]
+    clock: Clock
 
     def localize(self, request: Request, timeout_s: float | None) -> Request:
         """Return a request relative to the base URL."""

@@ -50,11 +50,7 @@ class MemorySocket:
     def makefile(self, _mode: str) -> io.BufferedIOBase:
         """Return the response as a file, sending the request first if it is unanswered."""
         response = self._response or self._route.respond(self._written.received(), self._timeout_s)
-        return (
-            io.BytesIO(response_bytes(response))
-            if response.outcome == "whole"
-            else io.BufferedReader(_PartialResponseFile(response))
-        )
+        return io.BufferedReader(_ResponseFile(response))
 
     def shutdown(self, _how: int) -> None:
         """Do nothing: there is no peer."""
@@ -63,7 +59,7 @@ class MemorySocket:
         """Do nothing: there is nothing to close."""
 
 
-class _PartialResponseFile(io.RawIOBase):
+class _ResponseFile(io.RawIOBase):
     def __init__(self, response: Response) -> None:
         self._unread = response_bytes(response)
         self._outcome = response.outcome
@@ -298,9 +294,12 @@ class _RetryTime:
     def sleep(self, seconds: float) -> None:
         """Sleep on the sandbox's clock, or in real time outside an interception."""
         route = self._current_route.route
-        (time.sleep if route is None else route.sleep)(seconds)
+        if route is None:
+            time.sleep(seconds)
+        else:
+            route.clock.advance(seconds=seconds)
 
     def time(self) -> float:
         """Return the Unix time in seconds, which dates in Retry-After are compared with."""
         route = self._current_route.route
-        return time.time() if route is None else route.now_s()
+        return time.time() if route is None else route.clock.now_ms() / 1000

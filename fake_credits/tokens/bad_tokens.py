@@ -1,6 +1,6 @@
-"""Bad tokens: each breaks one rule and keeps the others.
+"""Bad tokens, each of which breaks exactly one rule.
 
-Everything but the broken part is what a good token of the same provider has, so a test sees the one check it means.
+Apart from the broken part, they are like a good token of the same provider, so a test exercises only that check.
 """
 
 import hashlib
@@ -58,9 +58,9 @@ class _TokenSpec:
 
 @dataclass(frozen=True, slots=True)
 class BadToken:
-    """A kind of bad token: what it breaks, and the answer of the default contract to it.
+    """A kind of bad token: what it breaks, and the error response of the default contract.
 
-    ``auth_reason`` is what ``X-Fake-Credits-Cause`` says after ``auth:``.
+    ``auth_reason`` follows ``auth:`` in ``X-Fake-Credits-Cause``.
     """
 
     description: str
@@ -70,12 +70,12 @@ class BadToken:
 
     @property
     def code(self) -> str:
-        """Return the error code of the answer."""
+        """Return the error code of the response."""
         return self.error.code
 
     @property
     def status(self) -> int:
-        """Return the status that the default contract answers with."""
+        """Return the status of the response in the default contract."""
         return self.error.default_status
 
 
@@ -87,7 +87,7 @@ def _expired(spec: _TokenSpec) -> str:
 
 
 def _hs256_with_public_key(spec: _TokenSpec) -> str:
-    # By hand: PyJWT refuses to take a public key for a secret, which is the very mistake that this token looks for.
+    # Signed by hand, because PyJWT refuses to use a public key as a secret: the mistake that this token looks for.
     signing_input = spec.signing_input("HS256")
     secret = spec.minter.signing_key.pem().encode()
     return f"{signing_input}.{encode_segment(hmac.digest(secret, signing_input.encode(), hashlib.sha256))}"
@@ -104,14 +104,14 @@ def _duplicate_sub(spec: _TokenSpec) -> str:
 
 
 BAD_TOKENS: Final[dict[str, BadToken]] = {
-    "expired": BadToken("ended an hour ago", "expired", _expired, TokenExpired),
+    "expired": BadToken("expired an hour ago", "expired", _expired, TokenExpired),
     "not_yet_valid": BadToken(
-        "begins in an hour",
+        "becomes valid in an hour",
         "not_yet_valid",
         lambda spec: spec.sign_claims({"nbf": spec.now_s + _HOUR_S, "exp": spec.now_s + 2 * _HOUR_S}),
     ),
     "wrong_issuer": BadToken(
-        "is from an issuer that is not trusted",
+        "comes from an untrusted issuer",
         "wrong_issuer",
         lambda spec: spec.sign_claims({"iss": "https://another-issuer.fake-credits.test"}),
     ),
@@ -121,7 +121,7 @@ BAD_TOKENS: Final[dict[str, BadToken]] = {
         lambda spec: spec.sign_claims({"aud": "https://another-api.fake-credits.test"}),
     ),
     "wrong_key": BadToken(
-        "is signed by a stranger under a known kid",
+        "is signed by an unknown key under a known kid",
         "bad_signature",
         lambda spec: encode_jws(
             SigningKeys().current_key(spec.minter.provider.algorithm),
@@ -130,48 +130,46 @@ BAD_TOKENS: Final[dict[str, BadToken]] = {
         ),
     ),
     "unknown_kid": BadToken(
-        "names a key that is not in the JWKS",
+        "has a kid that is not in the JWKS",
         "unknown_kid",
         lambda spec: encode_jws(
             spec.minter.signing_key, encode_json(spec.claims), kid="fake-kid-that-was-never-published"
         ),
     ),
-    "alg_none": BadToken(
-        "is not signed at all", "algorithm_not_allowed", lambda spec: spec.signing_input("none") + "."
-    ),
+    "alg_none": BadToken("is not signed", "algorithm_not_allowed", lambda spec: spec.signing_input("none") + "."),
     "hs256_with_public_key": BadToken(
         "uses the public key as an HMAC secret", "algorithm_not_allowed", _hs256_with_public_key
     ),
-    "tampered": BadToken("names another user than was signed", "bad_signature", _tampered),
-    "missing_sub": BadToken("names no user", "missing_user", lambda spec: spec.sign_claims(without="sub")),
+    "tampered": BadToken("names a different user than the signed one", "bad_signature", _tampered),
+    "missing_sub": BadToken("has no sub", "missing_user", lambda spec: spec.sign_claims(without="sub")),
     "other_user": BadToken(
-        "is genuine, but another user's",
+        "is valid, but for another user",
         "other_user",
         lambda spec: spec.sign_claims({"sub": spec.other_user_id}),
         Forbidden,
     ),
-    "duplicate_sub": BadToken("names two users", "duplicate_payload_member", _duplicate_sub),
+    "duplicate_sub": BadToken("has sub twice", "duplicate_payload_member", _duplicate_sub),
     "string_exp": BadToken(
-        "has its end as a string", "malformed_exp", lambda spec: spec.sign_claims({"exp": str(spec.claims["exp"])})
+        "has exp as a string", "malformed_exp", lambda spec: spec.sign_claims({"exp": str(spec.claims["exp"])})
     ),
     "oversize": BadToken(
         "is larger than 8 KiB", "oversize", lambda spec: spec.sign_claims({"padding": "x" * MAX_TOKEN_BYTES})
     ),
 }
-"""Every kind of bad token with the answer to it: README, "Bad tokens"."""
+"""Every kind of bad token: README, "Bad tokens"."""
 
 
 def mint_bad_token(
     kind: str, minter: Minter, user_id: str, *, now_ms: int, claims: Mapping[str, object] | None = None
 ) -> str:
-    """Return a token that breaks one rule, as of ``now_ms`` (ms since 1970); ``claims`` add to those it has.
+    """Return a token that breaks one rule at ``now_ms`` (ms since 1970); ``claims`` are added to its own.
 
-    Raise ValueError for a kind that is not in `BAD_TOKENS`, naming one that is near, and TypeError for what is no str.
+    Raises ValueError, with the most similar kind, for one that is not in `BAD_TOKENS`; TypeError if it isn't a string.
     """
     if not isinstance(kind, str):  # pyright: ignore[reportUnnecessaryIsInstance] callers may be untyped
-        raise TypeError(f"bad must be a str, the name of a kind of bad token, not {type(kind).__name__}")
+        raise TypeError(f"bad must be the name of a kind of bad token, such as 'expired', not {kind!r}")
     if kind not in BAD_TOKENS:
         hint = did_you_mean(kind, BAD_TOKENS)
-        raise ValueError(f"no bad token {kind!r}{hint} (there are {', '.join(BAD_TOKENS)})")
+        raise ValueError(f"unknown kind of bad token {kind!r}{hint} (known: {', '.join(BAD_TOKENS)})")
     good_claims = {**minter.claims(user_id, now_ms=now_ms), **(claims or {})}
     return BAD_TOKENS[kind].make(_TokenSpec(minter, good_claims, now_ms // 1000))

@@ -1,4 +1,4 @@
-"""The credential that a request carries, and the reasons for refusing one."""
+"""The credential that a request carries, and the reasons for rejecting one."""
 
 import base64
 from collections.abc import Iterable, Mapping
@@ -12,13 +12,7 @@ from fake_credits.contract import Contract, CredentialHeader
 from fake_credits.errors import AmbiguousCredentials, MissingCredentials
 from fake_credits.tokens.verifying import MAX_TOKEN_BYTES
 
-__all__ = [
-    "AUTH_FAILURE_REASONS",
-    "Credential",
-    "CredentialKind",
-    "CredentialReader",
-    "peek_claims",
-]
+__all__ = ["AUTH_FAILURE_REASONS", "Credential", "CredentialKind", "CredentialReader", "peek_claims"]
 
 CredentialKind = Literal["server", "user"]
 
@@ -28,7 +22,7 @@ _CLAIMS_DECODER = msgspec.json.Decoder(dict[str, object])
 
 @dataclass(frozen=True, slots=True)
 class Credential:
-    """What a request is authorized by: an API key (``server``) or a token (``user``); the repr never shows it."""
+    """The credential of a request: an API key (``server``) or a token (``user``), which the repr never shows."""
 
     kind: CredentialKind
     value: str = field(repr=False)
@@ -36,7 +30,7 @@ class Credential:
 
 @dataclass(frozen=True, slots=True)
 class _Placement:
-    kind: CredentialKind | None  # None: both kinds travel like this, and the shape of the value decides
+    kind: CredentialKind | None  # None: both kinds use this header and scheme, and the form of the value decides
     scheme: str  # in lower case
 
 
@@ -54,11 +48,11 @@ class CredentialReader:
         return f"<CredentialReader {self._expected}>"
 
     def find(self, headers: Iterable[tuple[bytes, bytes]]) -> Credential:
-        """Return the one credential among ASGI headers, whose names are in lower case.
+        """Return the only credential among ASGI headers, whose names are in lower case.
 
-        A header that holds no credential of the contract (another scheme, nothing after the scheme) is passed over
-        where another header holds one. Raise MissingCredentials (reason: ``no_credential``, ``unsupported_scheme``,
-        ``empty``) or AmbiguousCredentials (reason: ``repeated``, ``both``).
+        A header without a credential of the contract (another scheme, nothing after the scheme) is ignored if another
+        header has one. Raises MissingCredentials (reason: ``no_credential``, ``unsupported_scheme``, ``empty``) or
+        AmbiguousCredentials (reason: ``repeated``, ``both``).
         """
         found: list[Credential] = []
         reason, placements = "no_credential", self._placements
@@ -74,7 +68,7 @@ class CredentialReader:
         return found[0] if len(found) == 1 else self._resolve_several(found)
 
     def _parse(self, name: bytes, raw: bytes) -> Credential | str:
-        """Return the credential in a header's value, or why there is none."""
+        """Return the credential in a header's value, or why it has none."""
         value = raw.decode("latin-1").strip(" \t")
         scheme, _, rest = value.partition(" ")
         for placement in self._placements[name]:
@@ -88,29 +82,26 @@ class CredentialReader:
         kinds = [credential.kind for credential in found]
         for kind in kinds:
             if kinds.count(kind) > 1:
-                noun = "API key" if kind == "server" else "user token"
-                raise AmbiguousCredentials(
-                    f"the request bears {kinds.count(kind)} {noun}s: send one", auth_reason="repeated"
-                )
+                problem = f"the request has {kinds.count(kind)} {'API keys' if kind == 'server' else 'user tokens'}"
+                raise AmbiguousCredentials(f"{problem}: send one", auth_reason="repeated")
         if self._on_conflict == "refuse":
-            raise AmbiguousCredentials(
-                "the request bears an API key and a user token: send one of them", auth_reason="both"
-            )
+            problem = "the request has both an API key and a user token: send one of them"
+            raise AmbiguousCredentials(problem, auth_reason="both")
         winner: CredentialKind = "server" if self._on_conflict == "key" else "user"
         return found[kinds.index(winner)]
 
 
 _MISSING_MESSAGES = {
-    "no_credential": "the request bears no credential",
-    "unsupported_scheme": "the request's Authorization scheme is not the contract's",
+    "no_credential": "the request has no credential",
+    "unsupported_scheme": "the request has another Authorization scheme",
     "empty": "the request's credential is empty",
 }
 
 
 def peek_claims(token: str) -> Mapping[str, object]:
-    """Return a token's claims unverified, to find the sandbox it is meant for; they authenticate nothing.
+    """Return a token's unverified claims, which identify its sandbox but authenticate nothing.
 
-    Never raise: a malformed token, or one that is too long for verification, has no claims.
+    A malformed token, or one that is too long, has no claims.
     """
     if len(token) > MAX_TOKEN_BYTES or token.count(".") != 2:
         return {}
@@ -136,7 +127,7 @@ def _placements_by_header(contract: Contract) -> dict[bytes, tuple[_Placement, .
 def _make_credential(placement: _Placement, value: str) -> Credential | str:
     if not value:
         return "empty"
-    # Where both travel alike, three segments make a token: an unsigned one too, whose last segment is empty.
+    # If both kinds look alike, three segments make a token, even an unsigned one, whose last segment is empty.
     kind = placement.kind or ("user" if value.count(".") == 2 else "server")
     return Credential(kind, value)
 
@@ -183,7 +174,6 @@ AUTH_FAILURE_REASONS: tuple[str, ...] = (
     "unknown_kid",
     "unsupported_scheme",
     "wrong_audience",
-    "wrong_azp",
     "wrong_issuer",
 )
-"""What stands after ``auth:`` in ``X-Fake-Credits-Cause``."""
+"""The reasons that can follow ``auth:`` in ``X-Fake-Credits-Cause``."""

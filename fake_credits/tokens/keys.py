@@ -1,4 +1,4 @@
-"""Keys of issuers: read from files, or made and rotated here, and used to sign and verify.
+"""Keys of issuers: read from files, or generated and rotated here, and used to sign and verify.
 
 PyJWT and `cryptography` take 35 ms to import, so functions import them, as well as msgspec, on first use.
 """
@@ -34,10 +34,10 @@ __all__ = [
 ]
 
 SigningAlgorithm = Literal["ES256", "RS256"]
-"""What this server's own issuers sign with; a foreign issuer may use any of `VERIFYING_ALGORITHMS`."""
+"""The algorithms of our own issuers; a foreign issuer may use any of `VERIFYING_ALGORITHMS`."""
 
 VERIFYING_ALGORITHMS: Final = ("ES256", "ES384", "ES512", "PS256", "PS384", "PS512", "RS256", "RS384", "RS512")
-"""Every algorithm that can be verified (RFC 7518, section 3): never a symmetric one, nor ``none``."""
+"""Every algorithm that can be verified (RFC 7518, section 3): no symmetric ones, and not ``none``."""
 
 _PEM_LABEL = "[A-Z ]*PRIVATE KEY-----"
 _PRIVATE_PEM_BLOCK = re.compile(rf"-----BEGIN {_PEM_LABEL}.*?(?:-----END {_PEM_LABEL}|\Z)", re.DOTALL)
@@ -52,7 +52,7 @@ def _jwt_algorithm(name: str) -> "Algorithm":
 
 
 def _mismatch(algorithm: str, key: object) -> str | None:
-    """Return why a key's type, curve or size is not its algorithm's, if so (RFC 7518, sections 3.3 to 3.5)."""
+    """Return why a key's type, curve or size doesn't suit an algorithm, or None (RFC 7518, sections 3.3 to 3.5)."""
     from jwt.exceptions import InvalidKeyError
 
     jwt_algorithm = _jwt_algorithm(algorithm)
@@ -66,7 +66,7 @@ def _algorithm_of(key: object, *choices: str) -> str:
     for algorithm in choices:
         if not _mismatch(algorithm, key):
             return algorithm
-    raise ValueError(f"the key fits none of {', '.join(choices)} (RSA needs 2,048 bits): {type(key).__name__}")
+    raise ValueError(f"the key, {type(key).__name__}, suits none of {', '.join(choices)} (RSA needs 2,048 bits)")
 
 
 def _public_pem(key: "PublicKey") -> str:
@@ -79,7 +79,7 @@ def _public_pem(key: "PublicKey") -> str:
 class VerifyingKey:
     """A public key that an issuer publishes for one algorithm; two are equal only if they are the same object.
 
-    Raises ValueError for an algorithm outside `VERIFYING_ALGORITHMS`, and a key whose type, curve or size is another's.
+    Raises ValueError for an algorithm outside `VERIFYING_ALGORITHMS` and for a key that doesn't suit the algorithm.
     """
 
     kid: str
@@ -88,18 +88,18 @@ class VerifyingKey:
 
     def __post_init__(self) -> None:
         if self.algorithm not in VERIFYING_ALGORITHMS:
-            raise ValueError(f"it is for {self.algorithm}; known are {', '.join(VERIFYING_ALGORITHMS)}")
+            raise ValueError(f"unknown algorithm {self.algorithm} (known: {', '.join(VERIFYING_ALGORITHMS)})")
         if problem := _mismatch(self.algorithm, self.key):
             raise ValueError(problem)
 
     def verifies(self, message: bytes, signature: bytes) -> bool:
-        """Return whether ``signature`` is this key's over ``message``."""
+        """Return whether this key made ``signature`` for ``message``."""
         return _jwt_algorithm(self.algorithm).verify(message, self.key, signature)
 
     def jwk(self) -> dict[str, str]:
-        """Return the key as a public JWK (RFC 7517): ``kty, use, alg, kid`` and the members of its type."""
+        """Return the key as a public JWK (RFC 7517): ``kty``, ``use``, ``alg``, ``kid`` and the members of its type."""
         members = _jwt_algorithm(self.algorithm).to_jwk(self.key, as_dict=True)
-        members.pop("key_ops", None)  # RFC 7517, section 4.3: not beside "use"
+        members.pop("key_ops", None)  # RFC 7517, section 4.3: not together with "use"
         return {"kty": members["kty"], "use": "sig", "alg": self.algorithm, "kid": self.kid, **members}
 
     def pem(self) -> str:
@@ -109,19 +109,19 @@ class VerifyingKey:
 
 @dataclass(frozen=True, slots=True, eq=False)
 class SigningKey(VerifyingKey):
-    """A public key with its private half, which never leaves, nor shows in the repr."""
+    """A public key with its private key, which the repr never shows."""
 
     _private_key: "PrivateKey" = field(repr=False)
 
     def sign(self, message: bytes) -> bytes:
-        """Return the signature over ``message``, in the form of RFC 7518 section 3."""
+        """Return the signature for ``message``, in the form of RFC 7518, section 3."""
         return _jwt_algorithm(self.algorithm).sign(message, self._private_key)
 
 
 class KeySet:
-    """The public keys of an issuer. With ``any_kid`` there is one key, without an id: it answers to every ``kid``.
+    """The public keys of an issuer. With ``any_kid``, the only key, which has no id, is used for every ``kid``.
 
-    ``generation`` changes whenever a key that was trusted may no longer be.
+    ``generation`` changes whenever a previously trusted key may no longer be trusted.
     """
 
     def __init__(self, keys: Iterable[VerifyingKey] = (), *, any_kid: bool = False) -> None:
@@ -137,16 +137,16 @@ class KeySet:
         return self._by_kid.get("" if self._any_kid else kid)
 
     def published_keys(self) -> tuple[VerifyingKey, ...]:
-        """Return all published keys, oldest first; makes none."""
+        """Return all published keys, oldest first, without generating any."""
         return tuple(self._by_kid.values())
 
 
 class SigningKeys(KeySet):
-    """A server's signing keys: made on first use, rotated and retired on request; safe in threads.
+    """A server's signing keys, which are generated on first use and rotated and retired on request; thread-safe.
 
-    Nothing is stored and nothing is built in: a private key lives as long as this object. ``private_pem`` is what
-    `new_private_pem` returned, so that two processes sign alike. Raises ValueError where it holds no key of ours, or a
-    part of one: another key in its place would sign tokens that no server accepts.
+    Nothing is stored or built in: a private key lives as long as this object. ``private_pem`` is the return value of
+    `new_private_pem`, so that two processes sign with the same keys. Raises ValueError if it has no usable key or a
+    truncated one: a new key in its place would sign tokens that no server accepts.
     """
 
     def __init__(self, private_pem: str | None = None) -> None:
@@ -162,7 +162,7 @@ class SigningKeys(KeySet):
             self._install(*_load_private_key(block))
 
     def current_key(self, algorithm: SigningAlgorithm) -> SigningKey:
-        """Return the key that signs now; make it where there is none (P-256: 0.01 ms, RSA-2048: about 40 ms)."""
+        """Return the current signing key, generated if necessary (P-256: 0.01 ms, RSA-2048: about 40 ms)."""
         key = self._current_keys.get(algorithm)
         if key is not None:
             return key
@@ -170,27 +170,27 @@ class SigningKeys(KeySet):
             return self._current_keys.get(algorithm) or self._install(algorithm)
 
     def rotate(self, algorithm: SigningAlgorithm) -> SigningKey:
-        """Return a new key that signs from now on; the older ones stay published until they are retired."""
+        """Return a new key that signs from now on; older ones stay published until they are retired."""
         with self._lock:
             self.generation += 1
             return self._install(algorithm)
 
     def retire(self, kid: str) -> None:
-        """Withdraw a key from the JWKS: its tokens are refused. Raise ValueError for a kid that is not published.
+        """Remove a key from the JWKS, so that its tokens are rejected; raise ValueError for a kid that isn't published.
 
-        Where it was the one that signs, the next token makes a new one.
+        If it was the current signing key, the next token gets a new one.
         """
         with self._lock:
             if kid not in self._by_kid:
-                raise ValueError(f"no key {kid!r} is published (there are: {', '.join(self._by_kid) or 'none'})")
+                raise ValueError(f"no key {kid!r} is published (published: {', '.join(self._by_kid) or 'none'})")
             self._by_kid = {name: key for name, key in self._by_kid.items() if name != kid}
             self._current_keys = {name: key for name, key in self._current_keys.items() if key.kid != kid}
             self.generation += 1
 
     def jwks(self, algorithms: Iterable[SigningAlgorithm] = ("ES256",)) -> dict[str, list[dict[str, str]]]:
-        """Return the public JWK Set (RFC 7517, section 5), with a signing key for each of ``algorithms`` at least.
+        """Return the public JWK Set (RFC 7517, section 5), with at least one signing key for each of ``algorithms``.
 
-        Name ``RS256`` only where an issuer uses it: that key takes about 40 ms to make.
+        Pass ``RS256`` only if an issuer uses it, because that key takes about 40 ms to generate.
         """
         for algorithm in algorithms:
             self.current_key(algorithm)
@@ -220,12 +220,12 @@ def _load_private_key(pem: str) -> "tuple[SigningAlgorithm, PrivateKey]":
     try:
         key = load_pem_private_key(pem.encode(), password=None)
     except ValueError:
-        raise ValueError("a private key in PEM (RFC 7468) in it is damaged or cut off") from None
+        raise ValueError("a PEM private key (RFC 7468) in it is damaged or truncated") from None
     return cast("SigningAlgorithm", _algorithm_of(key, "ES256", "RS256")), cast("PrivateKey", key)
 
 
 def new_private_pem() -> str:
-    """Return a fresh private key for each of the algorithms that sign, as PEM text (PKCS 8, unencrypted)."""
+    """Return a new private key for each signing algorithm, as PEM text (PKCS 8, unencrypted)."""
     from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption, PrivateFormat
 
     keys = [_generate_private_key("ES256"), _generate_private_key("RS256")]
@@ -235,14 +235,14 @@ def new_private_pem() -> str:
 def read_key_file(path: Path) -> KeySet:
     """Return the public keys in a file: a JWK Set (RFC 7517), or one key or certificate as PEM.
 
-    Raise OSError, or ValueError for a file without a usable key, or with a private or a symmetric one.
+    Raises OSError, or ValueError for a file without a usable key or with a private or symmetric one.
     """
     with path.open("rb") as file:
         content = file.read(_MAX_KEY_FILE_BYTES + 1)
     if len(content) > _MAX_KEY_FILE_BYTES:
-        raise ValueError(f"is over {_MAX_KEY_FILE_BYTES} bytes")
+        raise ValueError(f"is larger than {_MAX_KEY_FILE_BYTES} bytes")
     if b"PRIVATE KEY" in content:
-        raise ValueError("has a private key: only public ones are needed, and a private one should not lie about")
+        raise ValueError("has a private key: use a file with public keys only")
     return KeySet([_key_from_pem(content)], any_kid=True) if b"-----BEGIN" in content else key_set_from_jwks(content)
 
 
@@ -260,23 +260,23 @@ class _JwkSet(TypedDict):
 
 
 def key_set_from_jwks(content: bytes) -> KeySet:
-    """Return the keys for signatures in a JWK Set; raise ValueError for any that is not a usable public key."""
+    """Return the signature keys in a JWK Set; raise ValueError for any that isn't a usable public key."""
     import msgspec
 
     try:
         jwks = msgspec.convert(parse_json(content, max_depth=32), _JwkSet)["keys"]
     except (JsonError, msgspec.ValidationError):
         raise ValueError('is neither PEM nor a JWK Set: {"keys": [...]}') from None
-    keys = [_key_from_jwk(number, jwk) for number, jwk in enumerate(jwks) if _is_for_signatures(jwk)]
+    # A key's `use` or `key_ops` must allow it to verify (RFC 7517, sections 4.2 and 4.3).
+    keys = [
+        _key_from_jwk(number, jwk)
+        for number, jwk in enumerate(jwks)
+        if jwk.get("use", "sig") == "sig" and "verify" in jwk.get("key_ops", ["verify"])
+    ]
     key_set = KeySet(keys)
     if not keys or len(key_set.published_keys()) < len(keys):
-        raise ValueError("has no key for signatures" if not keys else "has two keys with the same kid")
+        raise ValueError("has no signature key" if not keys else "has two keys with the same kid")
     return key_set
-
-
-def _is_for_signatures(jwk: dict[str, Any]) -> bool:
-    """Return whether a key's ``use`` or ``key_ops`` allow it to verify (RFC 7517, sections 4.2 and 4.3)."""
-    return jwk.get("use", "sig") == "sig" and "verify" in jwk.get("key_ops", ["verify"])
 
 
 def _key_from_jwk(number: int, members: dict[str, Any]) -> VerifyingKey:
@@ -292,4 +292,4 @@ def _key_from_jwk(number: int, members: dict[str, Any]) -> VerifyingKey:
         key = PyJWK(members)
         return VerifyingKey(kid, key.algorithm_name, key.key)
     except (PyJWTError, ValueError, TypeError) as error:
-        raise ValueError(f"keys[{number}] is not a key: {error}") from None
+        raise ValueError(f"keys[{number}] is not a valid key: {error}") from None

@@ -1,51 +1,40 @@
-"""Issuers of tokens, and the minting of good ones."""
+"""Trusted issuers of tokens, and the minting of valid tokens."""
 
 import base64
 import json
 from collections.abc import Mapping
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 from typing import Final
 
 from fake_credits.tokens.keys import KeySet, SigningKey, SigningKeys, read_key_file
 from fake_credits.tokens.providers import PLAIN_PROVIDER, AuthProvider
 
-__all__ = [
-    "SANDBOX_CLAIM",
-    "Issuer",
-    "Minter",
-    "encode_json",
-    "encode_jws",
-    "encode_segment",
-    "trusted_issuer",
-]
+__all__ = ["SANDBOX_CLAIM", "Issuer", "Minter", "encode_json", "encode_jws", "encode_segment", "trusted_issuer"]
 
 SANDBOX_CLAIM: Final = "fake_credits_sandbox"
-"""The private claim that names the sandbox a token is meant for; the caller puts it in ``claims``."""
+"""The private claim that names a token's sandbox; the caller passes it in ``claims``."""
 
 
 @dataclass(frozen=True)
 class Issuer:
-    """Whose tokens are trusted, and what they must say (README, "Users' tokens").
+    """A trusted issuer, and what its tokens must contain (README, "Users' tokens").
 
-    ``audience`` lists the names this API answers to. RFC 7519, section 4.1.3: a token for others is refused, so with
-    none listed every token that has an ``aud`` is; None leaves ``aud`` unchecked. ``authorized_parties``, where not
-    empty, lists the values allowed for ``azp``, which must then be there. ``leeway_s`` is in seconds.
+    ``audience`` lists the names of this API. Tokens for others are rejected (RFC 7519, section 4.1.3), so if it is
+    empty, every token with an ``aud`` is; None leaves ``aud`` unchecked.
     """
 
     url: str
     algorithms: tuple[str, ...]
     keys: KeySet
     audience: tuple[str, ...] | None = ()
-    authorized_parties: tuple[str, ...] = ()
-    user_claim: str = "sub"
-    leeway_s: int = 5
 
 
 def trusted_issuer(url: str, path: str | Path) -> Issuer:
-    """Return a foreign issuer, such as a development tenant's, by the keys in a file; ``aud`` is not checked.
+    """Return a foreign issuer, such as a development tenant, with the keys in a file; ``aud`` is not checked.
 
-    Raise ValueError, with the file's name, for a file that can't be read or used (`read_key_file`).
+    Raises ValueError, with the file name, for a file that can't be read or is invalid (`read_key_file`).
     """
     try:
         keys = read_key_file(Path(path))
@@ -59,26 +48,26 @@ def trusted_issuer(url: str, path: str | Path) -> Issuer:
 
 @dataclass(frozen=True)
 class Minter:
-    """A minter of tokens that look like one provider's, signed by a server's own keys."""
+    """A minter of tokens that look like a provider's, signed with a server's own keys."""
 
     keys: SigningKeys
     provider: AuthProvider = PLAIN_PROVIDER
 
-    @property
+    @cached_property
     def issuer(self) -> Issuer:
         """Return the issuer that trusts these tokens."""
         return Issuer(self.provider.issuer, (self.provider.algorithm,), self.keys, audience=self.provider.audience)
 
     @property
     def signing_key(self) -> SigningKey:
-        """Return the key that signs now."""
+        """Return the current signing key."""
         return self.keys.current_key(self.provider.algorithm)
 
     def claims(self, user_id: str, *, now_ms: int, expires_in_s: int | None = None) -> dict[str, object]:
-        """Return the claims of a token that is issued at ``now_ms``, in milliseconds since 1970.
+        """Return the claims of a token issued at ``now_ms``, in milliseconds since 1970.
 
-        Times are whole seconds (rounded down). It lives for ``expires_in_s`` seconds, else for as long as the
-        provider's do.
+        Times are in whole seconds, rounded down. The token is valid for ``expires_in_s`` seconds, by default the
+        provider's lifetime.
         """
         now_s = now_ms // 1000
         lifetime_s = self.provider.lifetime_s if expires_in_s is None else expires_in_s
@@ -88,23 +77,18 @@ class Minter:
         return {**common, **aud, **self.provider.extra_claims(user_id, now_s)}
 
     def mint(
-        self,
-        user_id: str,
-        *,
-        now_ms: int,
-        expires_in_s: int | None = None,
-        claims: Mapping[str, object] | None = None,
+        self, user_id: str, *, now_ms: int, expires_in_s: int | None = None, claims: Mapping[str, object] | None = None
     ) -> str:
         """Return a signed token (compact JWS, RFC 7515) for a user, issued at ``now_ms`` (ms since 1970).
 
-        ``claims`` add to the preset's and override them. Raise TypeError or ValueError for a claim that is no JSON.
+        ``claims`` extend and override the provider's. Raises TypeError or ValueError for a claim that isn't JSON.
         """
         default_claims = self.claims(user_id, now_ms=now_ms, expires_in_s=expires_in_s)
         return encode_jws(self.signing_key, encode_json({**default_claims, **(claims or {})}))
 
 
 def encode_jws(key: SigningKey, payload: bytes, *, kid: str | None = None) -> str:
-    """Return a compact JWS over any payload; its header names the key's own id, or ``kid``."""
+    """Return a compact JWS over any payload; its header has ``kid``, by default the key's own id."""
     header = encode_json({"alg": key.algorithm, "typ": "JWT", "kid": key.kid if kid is None else kid})
     signing_input = f"{encode_segment(header)}.{encode_segment(payload)}"
     return f"{signing_input}.{encode_segment(key.sign(signing_input.encode()))}"
@@ -116,5 +100,5 @@ def encode_segment(data: bytes) -> str:
 
 
 def encode_json(value: Mapping[str, object]) -> bytes:
-    """Return an object as compact JSON; raise TypeError or ValueError where it has no JSON form."""
+    """Return an object as compact JSON; raise TypeError or ValueError if it can't be encoded."""
     return json.dumps(value, separators=(",", ":"), allow_nan=False).encode()

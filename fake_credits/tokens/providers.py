@@ -1,7 +1,7 @@
 """The tokens of known identity providers: their issuers, algorithms, lifetimes and claims.
 
-The table is README's, "Users' tokens". Slugs, tenants, project names and audiences are made up, and constant: an
-application configured once keeps working.
+README, "Users' tokens", lists them. Slugs, tenants, project names and audiences are invented, and they never change, so
+an application needs to be configured only once.
 """
 
 import uuid
@@ -15,7 +15,7 @@ from fake_credits.tokens.keys import SigningAlgorithm
 __all__ = ["AUTH_PROVIDERS", "PLAIN_PROVIDER", "AuthProvider", "ExtraClaims"]
 
 ExtraClaims = Callable[[str, int], dict[str, object]]
-"""Make the claims beside ``iss, aud, sub, iat, exp``, from a user's id and the time in seconds since 1970."""
+"""A function that returns the further claims for a user's id and a time in seconds since 1970."""
 
 _APP_ORIGIN = "https://app.fake-credits.test"
 _FIREBASE_PROJECT = "fake-credits"
@@ -23,10 +23,10 @@ _FIREBASE_PROJECT = "fake-credits"
 
 @dataclass(frozen=True, slots=True)
 class AuthProvider:
-    """The shape of one provider's tokens.
+    """The form of a provider's tokens.
 
-    ``lifetime_s`` is in seconds. ``example_user_id`` has the shape of the provider's real ids; a token bears whatever
-    id it is minted for. ``issuer`` is compared byte for byte, its trailing slash too.
+    ``lifetime_s`` is in seconds. ``example_user_id`` looks like the provider's real ids, but tokens can be minted for
+    any id. ``issuer`` is compared byte for byte, including a trailing slash.
     """
 
     name: str
@@ -61,11 +61,7 @@ def _supabase_claims(_user_id: str, _now_s: int) -> dict[str, object]:
 
 
 def _firebase_claims(user_id: str, now_s: int) -> dict[str, object]:
-    return {
-        "auth_time": now_s,
-        "user_id": user_id,
-        "firebase": {"identities": {}, "sign_in_provider": "custom"},
-    }
+    return {"auth_time": now_s, "user_id": user_id, "firebase": {"identities": {}, "sign_in_provider": "custom"}}
 
 
 PLAIN_PROVIDER: Final = AuthProvider(
@@ -76,7 +72,7 @@ PLAIN_PROVIDER: Final = AuthProvider(
     "user-id",
     lambda _user_id, now_s: {"nbf": now_s, "jti": random_name("")},
 )
-"""The default: no provider's shape, and the algorithm that costs the least."""
+"""The default: like no real provider, with the fastest algorithm."""
 
 AUTH_PROVIDERS: Final[dict[str, AuthProvider]] = {
     "plain": PLAIN_PROVIDER,
@@ -136,4 +132,4 @@ AUTH_PROVIDERS: Final[dict[str, AuthProvider]] = {
         },
     ),
 }
-"""Every preset by its name: README, "Users' tokens"."""
+"""Every provider by its name: README, "Users' tokens"."""

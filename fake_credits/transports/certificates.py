@@ -33,7 +33,7 @@ __all__ = [
     "server_ssl_context_from_files",
 ]
 
-CA_FILE_COMMENT = "# The CA of one fake-credits server, made at its start. Its private key is not kept.\n"
+CA_FILE_COMMENT = "# The CA of one fake-credits server, created when it started. Its private key was discarded.\n"
 """The first line of a generated CA file, which identifies it; PEM parsers ignore it (RFC 7468, section 2)."""
 
 _BACKDATE = timedelta(days=1)  # for clients whose clocks are slow
@@ -67,7 +67,9 @@ def issue_certificate(hosts: Iterable[str] = ()) -> IssuedCertificate:
 
     Both are valid for 365 days, starting one day ago. The keys are P-256, which every client accepts.
     """
-    names = [_general_name(host) for host in dict.fromkeys((*_LOOPBACK_NAMES, *map(_normalize_host, hosts)))]
+    # A certificate's names have no brackets, zone or trailing dot.
+    bare_hosts = [host.strip("[]").partition("%")[0].rstrip(".").lower() for host in hosts]
+    names = [_general_name(host) for host in dict.fromkeys((*_LOOPBACK_NAMES, *bare_hosts))]
     ca_key, key = (ec.generate_private_key(ec.SECP256R1()) for _ in range(2))
     ca_name = _x509_name(random_name("fake-credits CA ", 8))
     ca_key_id, public_key = x509.SubjectKeyIdentifier.from_public_key(ca_key.public_key()), key.public_key()
@@ -137,11 +139,6 @@ def certificate_hosts(certificate: Path) -> tuple[str, ...]:
 
 def _reject_encrypted_key() -> str:
     raise ValueError("the key is encrypted: use one without a passphrase")
-
-
-def _normalize_host(host: str) -> str:
-    """Return a host as it appears in a certificate: without brackets, zone or trailing dot."""
-    return host.strip("[]").partition("%")[0].rstrip(".").lower()
 
 
 def _general_name(host: str) -> x509.GeneralName:

@@ -3,26 +3,29 @@
 import re
 from collections.abc import Mapping
 from functools import lru_cache
-from typing import NamedTuple
+from typing import TYPE_CHECKING, NamedTuple
 
+from fake_credits.api.access import HostPolicy
 from fake_credits.errors import ApiError, MalformedRequest
 from fake_credits.http_message import Headers, Request, Response
 
+if TYPE_CHECKING:
+    import httptools
+
 __all__ = [
-    "FRAMING_HEADERS",
     "MAX_HEAD_BYTES",
     "ReceivedRequest",
     "expects_continue",
-    "framing_error",
     "has_body",
     "is_plain",
-    "normalize_target",
+    "received_head",
+    "replay_framing",
 ]
 
 MAX_HEAD_BYTES = 64 * 1024
 """The maximum size of a request's head, and of its trailers; httptools has no limit of its own."""
 
-FRAMING_HEADERS = (b"content-length", b"transfer-encoding")
+_FRAMING_HEADERS = (b"content-length", b"transfer-encoding")
 
 _MAX_PLAIN_BYTES = 16 * 1024
 _PLAIN_METHODS = frozenset({"DELETE", "GET", "HEAD", "PATCH", "POST", "PUT"})
@@ -89,7 +92,7 @@ def _are_plain(fields: Mapping[bytes, bytes], *, has_host: bool) -> bool:
     )
 
 
-def framing_error(version: str, target: bytes, headers: Headers, *, is_large: bool) -> MalformedRequest | None:
+def _framing_error(version: str, target: bytes, headers: Headers, *, is_large: bool) -> MalformedRequest | None:
     """Return the error of a request that the parser accepts but is malformed, else None."""
     problem = ""
     if is_large:
@@ -107,6 +110,27 @@ def framing_error(version: str, target: bytes, headers: Headers, *, is_large: bo
     return MalformedRequest(f"malformed HTTP request: {problem}") if problem else None
 
 
+def received_head(
+    parser: "httptools.HttpRequestParser", target: bytes, headers: Headers, host_policy: HostPolicy, is_large: bool
+) -> tuple[Request, ApiError | None, bool]:
+    """Return the request whose head a parser has just completed, its error, and whether the connection stays open."""
+    version = parser.get_http_version()
+    error: ApiError | None = _framing_error(version, target, headers, is_large=is_large)
+    is_readable = error is None
+    if is_readable and not target.startswith((b"/", b"*")):
+        target, headers = _normalize_target(target, headers)
+    request = Request(parser.get_method().decode("ascii"), target, headers, None)
+    if is_readable and (version == "1.1" or any(name == b"host" for name, _ in headers)):
+        error = host_policy.host_error(target, headers)
+    return request, error, is_readable and version == "1.1" and parser.should_keep_alive()
+
+
+def replay_framing(parser: "httptools.HttpRequestParser", headers: Headers) -> None:
+    """Make a new parser expect the body that another parser skipped, taking it for another protocol."""
+    framing = next(field for field in headers if field[0] in _FRAMING_HEADERS)
+    parser.feed_data(b"POST / HTTP/1.1\r\nhost: x\r\n%b: %b\r\n\r\n" % framing)
+
+
 def expects_continue(headers: Headers) -> bool:
     """Return whether the client waits for 100 Continue before it sends the body (RFC 9110, section 10.1.1)."""
     return any(name == b"expect" and value.lower() == b"100-continue" for name, value in headers)
@@ -115,11 +139,12 @@ def expects_continue(headers: Headers) -> bool:
 def has_body(headers: Headers) -> bool:
     """Return whether the head announces a body."""
     return any(
-        name in FRAMING_HEADERS and not (name == b"content-length" and not value.strip(b"0")) for name, value in headers
+        name == b"transfer-encoding" or (name == b"content-length" and bool(value.strip(b"0")))
+        for name, value in headers
     )
 
 
-def normalize_target(target: bytes, headers: Headers) -> tuple[bytes, Headers]:
+def _normalize_target(target: bytes, headers: Headers) -> tuple[bytes, Headers]:
     """Return an absolute target's path and query, and the headers with its authority as Host (RFC 9112, 3.2.2)."""
     authority, slash, rest = target.partition(b"://")[2].partition(b"/")
     authority, question_mark, query = authority.partition(b"?")

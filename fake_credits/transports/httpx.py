@@ -5,13 +5,13 @@ server parses them, so both sides reject what they would reject on a socket.
 """
 
 import importlib
-from collections.abc import AsyncIterator, Generator, Iterator, Mapping
+from collections.abc import AsyncIterator, Callable, Generator, Iterator, Mapping
 from contextlib import contextmanager
 from functools import cache
 from typing import TYPE_CHECKING, Any
 
 from fake_credits.http_message import Request, Response, reason_phrase
-from fake_credits.transports.framing import ReceivedRequest, is_plain
+from fake_credits.transports.framing import is_plain
 from fake_credits.transports.in_process import InProcessDriver, httpx_error
 from fake_credits.transports.memory_stream import AsyncMemoryStream, MemoryStream, WrittenRequest
 
@@ -67,7 +67,7 @@ class _HttpxAdapter:
         """Return the response."""
         request = _to_request(httpx_request, httpx_request.read())
         response = self._driver.call(request) if is_plain(request) else self._write(httpx_request, request)
-        return self._to_httpx_response(response, lambda: self._partial_body(response))
+        return self._to_httpx_response(response, self._partial_body)
 
     async def send_async(self, httpx_request: Any) -> Any:
         """Return the response, passing a checkpoint of the running event loop before and after."""
@@ -76,11 +76,11 @@ class _HttpxAdapter:
             response = await self._driver.call_async(request)
         else:
             response = await self._write_async(httpx_request, request)
-        return self._to_httpx_response(response, lambda: self._async_partial_body(response))
+        return self._to_httpx_response(response, self._async_partial_body)
 
     def _write(self, httpx_request: Any, request: Request) -> Response:
         def respond(written: WrittenRequest) -> Response:
-            received = _with_timeout(written.received(), request.timeout_s)
+            received = written.received(request.timeout_s)
             return received.finish(self._driver.call(received.request, received.error))
 
         core = importlib.import_module(_CORE_NAMES[self._library.__name__])
@@ -93,7 +93,7 @@ class _HttpxAdapter:
 
     async def _write_async(self, httpx_request: Any, request: Request) -> Response:
         async def respond(written: WrittenRequest) -> Response:
-            received = _with_timeout(written.received(), request.timeout_s)
+            received = written.received(request.timeout_s)
             return received.finish(await self._driver.call_async(received.request, received.error))
 
         core = importlib.import_module(_CORE_NAMES[self._library.__name__])
@@ -123,17 +123,16 @@ class _HttpxAdapter:
         except (core.TimeoutException, core.NetworkError, core.ProtocolError) as error:
             raise getattr(self._library, type(error).__name__)(str(error)) from error
 
-    def _to_httpx_response(self, response: Response, partial_body: Any) -> Any:
+    def _to_httpx_response(self, response: Response, partial_body_of: Callable[[Response], object]) -> Any:
         if not response.status:
             raise httpx_error(self._library, response)
         # httpx's own table has reason phrases that differ from those on the wire.
         extensions = {"reason_phrase": reason_phrase(response.status).encode("ascii")}
-        if response.outcome != "whole":
-            return self._library.Response(
-                response.status, headers=response.headers, content=partial_body(), extensions=extensions
-            )
-        stream = self._library.ByteStream(response.body)
-        return self._library.Response(response.status, headers=response.headers, stream=stream, extensions=extensions)
+        if response.outcome == "whole":
+            body = {"stream": self._library.ByteStream(response.body)}
+        else:
+            body = {"content": partial_body_of(response)}
+        return self._library.Response(response.status, headers=response.headers, **body, extensions=extensions)
 
     def _partial_body(self, response: Response) -> Iterator[bytes]:
         yield response.body
@@ -149,8 +148,3 @@ def _to_request(request: Any, body: bytes) -> Request:
     headers = [(name.lower(), value) for name, value in request.headers.raw]
     timeouts: Mapping[str, float | None] = request.extensions.get("timeout", {})
     return Request(request.method, target, headers, body, timeouts.get("read"))
-
-
-def _with_timeout(received: ReceivedRequest, timeout_s: float | None) -> ReceivedRequest:
-    received.request.timeout_s = timeout_s
-    return received

@@ -7,15 +7,15 @@ check-then-act bugs would go unnoticed.
 
 import errno
 from collections.abc import Callable, Mapping
-from typing import Any, Protocol
+from typing import Any
 
 from anyio.lowlevel import checkpoint
 
-from fake_credits.api.app import SANDBOX_KEY
-from fake_credits.api.exchange import ContractRuntime, Exchange
+from fake_credits.api.app import SANDBOX_KEY, CreditsApplication
+from fake_credits.api.exchange import Exchange
 from fake_credits.api.pipeline import dispatch, handle
 from fake_credits.errors import ApiError, ConnectionLost, Timeout, TransportFailure
-from fake_credits.faults.waits import CHECKPOINT, Body, ExchangeCoroutine, Forever, Wait, resume, run_to_wait
+from fake_credits.faults.waits import CHECKPOINT, Body, Forever, Wait, resume, run_to_wait
 from fake_credits.http_message import (
     AsgiMessage,
     Outcome,
@@ -31,7 +31,6 @@ from fake_credits.transports.virtual_time import SuspendedExchange, finish_witho
 __all__ = [
     "IN_PROCESS_BASE_URL",
     "AsyncInProcessTransport",
-    "InProcessApp",
     "InProcessConnection",
     "InProcessDriver",
     "InProcessTransport",
@@ -42,19 +41,6 @@ IN_PROCESS_BASE_URL = "http://credits.fake-credits.test"
 """The base URL of the in-process clients; its host never resolves (RFC 6761, section 6.2)."""
 
 _IN_PROCESS_HOST = IN_PROCESS_BASE_URL.removeprefix("http://")
-
-
-class InProcessApp(Protocol):
-    """The application: the runtime for API requests, and an ASGI interface for the fake's own paths."""
-
-    @property
-    def runtime(self) -> ContractRuntime:
-        """Return what the exchanges under its contract share."""
-        ...
-
-    def serve_internal(self, scope: AsgiMessage, receive: Any, send: Any) -> ExchangeCoroutine:
-        """Serve one of the fake's own paths."""
-        ...
 
 
 class InProcessConnection:
@@ -125,13 +111,10 @@ class InProcessConnection:
 class InProcessDriver:
     """A driver that carries requests to one sandbox."""
 
-    def __init__(self, app: InProcessApp, sandbox: Sandbox) -> None:
+    def __init__(self, app: CreditsApplication, sandbox: Sandbox) -> None:
         self._app = app
         self._runtime = app.runtime
         self._sandbox = sandbox
-
-    def __repr__(self) -> str:
-        return f"<InProcessDriver of {self._sandbox!r}>"
 
     def call(self, request: Request, error: ApiError | None = None) -> Response:
         """Return the response; injected delays pass on the sandbox's clock.
@@ -223,9 +206,6 @@ class InProcessTransport:
     def __init__(self, driver: InProcessDriver) -> None:
         self._driver = driver
 
-    def __repr__(self) -> str:
-        return f"InProcessTransport({self._driver!r})"
-
     def send(self, request: Request) -> Response:
         """Return the sandbox's response."""
         return _whole(request, self._driver.call(request))
@@ -239,9 +219,6 @@ class AsyncInProcessTransport:
 
     def __init__(self, driver: InProcessDriver) -> None:
         self._driver = driver
-
-    def __repr__(self) -> str:
-        return f"AsyncInProcessTransport({self._driver!r})"
 
     async def send(self, request: Request) -> Response:
         """Return the sandbox's response; tasks interleave as they would over a network."""

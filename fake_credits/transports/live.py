@@ -92,9 +92,6 @@ class ServerRunner:
         self._tls = options.tls
         self.base_url = _base_url(listener, options.tls)
 
-    def __repr__(self) -> str:
-        return f"<Runner at {self.base_url}>"
-
     async def run(self, stop: asyncio.Event, on_ready: Callable[[], None]) -> None:
         """Serve until ``stop`` is set; call ``on_ready`` once the server accepts requests."""
         server = self._server

@@ -10,16 +10,15 @@ from typing import Any
 import httptools
 
 from fake_credits.api.access import HostPolicy
-from fake_credits.errors import ApiError, MalformedRequest
+from fake_credits.errors import MalformedRequest
 from fake_credits.http_message import Headers, Request, Response, status_line
 from fake_credits.transports.framing import (
-    FRAMING_HEADERS,
     MAX_HEAD_BYTES,
     ReceivedRequest,
     expects_continue,
-    framing_error,
     has_body,
-    normalize_target,
+    received_head,
+    replay_framing,
 )
 
 __all__ = [
@@ -114,9 +113,8 @@ class RequestParser:
 
     def _read_body_after_upgrade(self, head: ReceivedRequest, data: bytes) -> None:
         """Parse a body that the parser skipped, taking it for another protocol."""
-        framing = next(field for field in head.request.headers if field[0] in FRAMING_HEADERS)
         self._replays_head = True
-        self._parser.feed_data(b"POST / HTTP/1.1\r\nhost: x\r\n%b: %b\r\n\r\n" % framing)
+        replay_framing(self._parser, head.request.headers)
         self._replays_head = False
         self._parser.feed_data(data)
 
@@ -136,17 +134,11 @@ class RequestParser:
         """Validate the head."""
         if self._replays_head:
             return
-        target, headers, version = self._target, self._headers, self._parser.get_http_version()
-        size = len(target) + sum(len(name) + len(value) for name, value in headers)
-        error: ApiError | None = framing_error(version, target, headers, is_large=size > MAX_HEAD_BYTES)
-        self._is_unreadable = error is not None
-        if error is None:
-            if not target.startswith((b"/", b"*")):
-                target, headers = normalize_target(target, headers)
-            error = self._host_policy.host_error(b"/", headers)
-        request = Request(self._parser.get_method().decode("ascii"), target, headers, None)
-        keeps_alive = not self._is_unreadable and version == "1.1" and self._parser.should_keep_alive()
-        self._head = ReceivedRequest(request, error, keeps_alive)
+        size = len(self._target) + sum(len(name) + len(value) for name, value in self._headers)
+        self._head = ReceivedRequest(
+            *received_head(self._parser, self._target, self._headers, self._host_policy, size > MAX_HEAD_BYTES)
+        )
+        self._is_unreadable = self._head.error is not None and not self._head.keeps_alive
 
     def on_body(self, body: bytes) -> None:
         """Add a part of the body."""
@@ -174,12 +166,13 @@ class WrittenRequest:
         """Add a part of the request."""
         self._chunks.append(bytes(data))
 
-    def received(self) -> ReceivedRequest:
-        """Return the request; its body is None if part of the body is missing."""
+    def received(self, timeout_s: float | None = None) -> ReceivedRequest:
+        """Return the request, with its timeout; its body is None if part of the body is missing."""
         parser = RequestParser()
         received = parser.feed(b"".join(self._chunks)) or parser.unfinished()
         if received is None:
             raise RuntimeError("the response was read before a request was written")
+        received.request.timeout_s = timeout_s
         return received
 
 
@@ -190,11 +183,24 @@ class _BaseMemoryStream:
         self._httpcore = httpcore
         self._written = WrittenRequest()
         self._unread: bytes | None = None
+        self.response: Response | None = None
 
-    def next_chunk(self, response: Response, max_bytes: int) -> bytes:
-        """Return the next part of the response, empty at the end."""
+    def _next_chunk(
+        self,
+        response: Response,
+        max_bytes: int,
+        reset_error: Callable[[], Exception],
+        timeout_error: Callable[[], Exception],
+    ) -> bytes:
+        """Return the next part, empty at the end; raise what a network stream raises if the response is incomplete."""
         unread = response_bytes(response) if self._unread is None else self._unread
         chunk, self._unread = unread[:max_bytes], unread[max_bytes:]
+        if not chunk and response.outcome == "reset":
+            error = reset_error()
+            raise self._httpcore.ReadError(error) from error
+        if not chunk and response.outcome == "timeout":
+            error = timeout_error()
+            raise self._httpcore.ReadTimeout(error) from error
         return chunk
 
     def get_extra_info(self, _info: str) -> None:
@@ -207,19 +213,11 @@ class MemoryStream(_BaseMemoryStream):
     def __init__(self, httpcore: Any, respond: Callable[[WrittenRequest], Response]) -> None:
         super().__init__(httpcore)
         self._respond = respond
-        self.response: Response | None = None
 
     def read(self, max_bytes: int, timeout: float | None = None) -> bytes:
-        """Return the next part; raise what a network stream raises if the response is incomplete."""
+        """Return the next part of the response."""
         response = self.response = self.response or self._respond(self._written)
-        chunk = self.next_chunk(response, max_bytes)
-        if not chunk and response.outcome == "reset":
-            error = connection_reset_error()
-            raise self._httpcore.ReadError(error) from error
-        if not chunk and response.outcome == "timeout":
-            timeout_error = TimeoutError("timed out")
-            raise self._httpcore.ReadTimeout(timeout_error) from timeout_error
-        return chunk
+        return self._next_chunk(response, max_bytes, connection_reset_error, lambda: TimeoutError("timed out"))
 
     def write(self, buffer: bytes, timeout: float | None = None) -> None:
         """Add a part of the request."""
@@ -235,19 +233,11 @@ class AsyncMemoryStream(_BaseMemoryStream):
     def __init__(self, httpcore: Any, respond: Callable[[WrittenRequest], Awaitable[Response]]) -> None:
         super().__init__(httpcore)
         self._respond = respond
-        self.response: Response | None = None
 
     async def read(self, max_bytes: int, timeout: float | None = None) -> bytes:
-        """Return the next part; raise what a network stream raises if the response is incomplete."""
+        """Return the next part of the response."""
         response = self.response = self.response or await self._respond(self._written)
-        chunk = self.next_chunk(response, max_bytes)
-        if not chunk and response.outcome == "reset":
-            error = _async_reset_error()
-            raise self._httpcore.ReadError(error) from error
-        if not chunk and response.outcome == "timeout":
-            timeout_error = _async_timeout_error()
-            raise self._httpcore.ReadTimeout(timeout_error) from timeout_error
-        return chunk
+        return self._next_chunk(response, max_bytes, _async_reset_error, _async_timeout_error)
 
     async def write(self, buffer: bytes, timeout: float | None = None) -> None:
         """Add a part of the request."""

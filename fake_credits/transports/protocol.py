@@ -12,9 +12,9 @@ from typing import Any
 import httptools
 
 from fake_credits.clock import monotonic_s
-from fake_credits.errors import ApiError, MalformedRequest
+from fake_credits.errors import MalformedRequest
 from fake_credits.http_message import AsgiMessage, Headers, Request, Response, http_scope, status_line
-from fake_credits.transports.framing import FRAMING_HEADERS, MAX_HEAD_BYTES, framing_error, has_body, normalize_target
+from fake_credits.transports.framing import MAX_HEAD_BYTES, has_body, received_head, replay_framing
 from fake_credits.transports.live_connection import LiveConnection, ServerContext
 from fake_credits.transports.sockets import KernelSocket, set_done
 from fake_credits.transports.uvicorn_adapter import UvicornProtocol
@@ -217,10 +217,9 @@ class CreditsProtocol(UvicornProtocol):
         if newest.error is not None:
             self._ignores_input = True  # the connection ends after the error response
             return
-        framing = next(field for field in newest.request.headers if field[0] in FRAMING_HEADERS)
         self.new_parser()
         self._replays_head = True
-        self.parser.feed_data(b"POST / HTTP/1.1\r\nhost: x\r\n%b: %b\r\n\r\n" % framing)
+        replay_framing(self.parser, newest.request.headers)
         self._replays_head = False
 
     def _refuse(self, error: MalformedRequest) -> None:
@@ -266,17 +265,10 @@ class CreditsProtocol(UvicornProtocol):
         self._unparsed_bytes = 0
         if self._ignores_input or self.transport.is_closing():
             return
-        version = self.parser.get_http_version()
-        error: ApiError | None = framing_error(version, target, headers, is_large=is_large)
-        is_readable = error is None
-        if is_readable and not target.startswith((b"/", b"*")):
-            target, headers = normalize_target(target, headers)
-        request = Request(method.decode("ascii"), target, headers, None)
-        if is_readable and (version == "1.1" or any(name == b"host" for name, _ in headers)):
-            error = self.server_context.host_policy.host_error(target, headers)
-        newest = self._newest = LiveConnection(self, request, error)
-        newest.keeps_alive = is_readable and version == "1.1" and self.parser.should_keep_alive()
-        newest.accepts_continue = version == "1.1"
+        host_policy = self.server_context.host_policy
+        request, error, keeps_alive = received_head(self.parser, target, headers, host_policy, is_large)
+        newest = self._newest = LiveConnection(self, request, error, keeps_alive)
+        newest.accepts_continue = self.parser.get_http_version() == "1.1"
         self._queue.append(newest)
 
     def on_body(self, body: bytes) -> None:
@@ -288,14 +280,13 @@ class CreditsProtocol(UvicornProtocol):
     def on_message_complete(self) -> None:
         """Complete a request, and serve it if it is its turn."""
         newest = self._newest
-        if newest is None or self._ignores_input or (self.parser.should_upgrade() and self._skips_body(newest)):
+        if newest is None or self._ignores_input:
             return
+        if self.parser.should_upgrade() and not self._replays_head and has_body(newest.request.headers):
+            return  # the parser skips the body; see _read_body_after_upgrade()
         self._unparsed_bytes = 0
         newest.receive_all()
         self._process_queue()
-
-    def _skips_body(self, newest: LiveConnection) -> bool:
-        return not self._replays_head and not newest.is_received and has_body(newest.request.headers)
 
     # ------------------------------------------------------------ writing
 

@@ -49,17 +49,14 @@ class SharedResources:
 
         Raises ValueError for an unknown name or an unreadable or invalid file, TypeError for another type.
         """
-        if isinstance(name_or_world, str | Path):
-            return self._find_world(name_or_world, seed)
-        if not callable(getattr(name_or_world, "load_into", None)):
-            raise TypeError(f"world must be a name, a file or a World, not {type(name_or_world).__name__}")
-        return name_or_world
-
-    def _find_world(self, name: str | Path, seed: int) -> LoadableWorld:
+        if not isinstance(name_or_world, str | Path):
+            if not callable(getattr(name_or_world, "load_into", None)):
+                raise TypeError(f"world must be a name, a file or a World, not {type(name_or_world).__name__}")
+            return name_or_world
         from fake_credits.worlds.world import UnknownWorld, WorldError
 
         try:
-            return self._world_library.find(name, seed)
+            return self._world_library.find(name_or_world, seed)
         except UnknownWorld:
             raise
         except WorldError as error:
@@ -72,10 +69,6 @@ class SharedResources:
         """
         if isinstance(file_or_contract, Contract):
             return file_or_contract
-        if not isinstance(file_or_contract, str | Path) or not str(file_or_contract):  # pyright: ignore[reportUnnecessaryIsInstance]
-            raise TypeError(
-                f"contract must be a Contract, or the name of a contract file, not {file_or_contract!r:.80}"
-            )
         from fake_credits.contract.loading import load_contract  # needed only for a contract file
 
         with self._lock:

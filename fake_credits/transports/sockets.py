@@ -35,9 +35,6 @@ class KernelSocket:
             whole = self._transport_socket
             self._query_socket = socket.socket(whole.family, whole.type, whole.proto, whole.fileno())
 
-    def __repr__(self) -> str:
-        return f"<KernelSocket of {self._transport_socket!r}>"
-
     def detach(self) -> None:
         """Release the socket without closing it."""
         query_socket, self._query_socket = self._query_socket, None

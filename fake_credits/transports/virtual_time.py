@@ -67,9 +67,6 @@ class SuspendedExchange:
         self._changed = threading.Event()
         self._async_changed: CrossThreadEvent | None = None
 
-    def __repr__(self) -> str:
-        return f"<SuspendedExchange: {self._wait!r}>"
-
     def finish(self, wait: Wait) -> None:
         """Wait as a sync client does, until the response arrives or the client times out."""
         try:

@@ -1,4 +1,4 @@
-"""Worlds: demo data for a sandbox. The library finds one by profile name or file."""
+"""Worlds: demo data for a sandbox, found by the name of a profile or by a file."""
 
 from collections.abc import Iterator
 from functools import lru_cache
@@ -16,7 +16,7 @@ _MAX_CACHED_WORLDS = 8
 
 
 def make_world(profile: Profile, seed: int) -> World:
-    """Return the world of a profile and a seed; its users are made when they are first asked for."""
+    """Return the world of a profile and a seed; its users are generated on first use."""
     edge_transactions = sum(len(rows) for _, rows in EDGE_CASES) if profile.edge_cases else 0
 
     def histories() -> Iterator[UserHistory]:
@@ -31,31 +31,25 @@ def make_world(profile: Profile, seed: int) -> World:
 
 
 class WorldLibrary:
-    """Find worlds by name, and keep the last that were made: they are the same each time; a large one is let go."""
+    """A library of worlds by name, which caches the last ones it generated, except large ones."""
 
     def __init__(self) -> None:
         self._cached_make_world = lru_cache(_MAX_CACHED_WORLDS)(make_world)
 
     def __repr__(self) -> str:
-        return f"<WorldLibrary: {self._cached_make_world.cache_info().currsize} made>"
+        return f"<WorldLibrary: {self._cached_make_world.cache_info().currsize} cached>"
 
     def find(self, name: str | Path, seed: int) -> World:
-        """Return the world of a profile's name, of a profile's TOML file, or of a world's JSON file, whose seed stays.
+        """Return the world of a profile, given by name or TOML file, or of a world's JSON file, which has its own seed.
 
-        Raises UnknownWorld for what is none of these, WorldError for a file that can't be read or used.
+        Raises UnknownWorld for any other name, WorldError for a file that can't be read or is invalid.
         """
         path, profile = Path(name), PROFILES.get(str(name))
         if profile is None and not path.is_file():
-            is_folder = path.is_dir() and str(name) != ""
-            problem = (
-                f"the world {str(name)!r} is a folder" if is_folder else f"there is no world {str(name)!r}, and no file"
-            )
-            raise UnknownWorld(f"{problem}{suggest_choices(str(name), PROFILES)}")
+            problem = "it is neither a profile nor a file"
+            raise UnknownWorld(f"unknown world {str(name)!r}: {problem}{suggest_choices(str(name), PROFILES)}")
         if profile is None and path.suffix != ".toml":
             return load_world(path)
         profile = profile or load_profile(path)
-        return (
-            make_world(profile, seed)
-            if profile.transactions > MAX_KEPT_TRANSACTIONS
-            else self._cached_make_world(profile, seed)
-        )
+        is_large = profile.transactions > MAX_KEPT_TRANSACTIONS
+        return make_world(profile, seed) if is_large else self._cached_make_world(profile, seed)

@@ -1,4 +1,4 @@
-"""Generated users: their ids, and histories that are a pure function of seed, profile and ordinal."""
+"""Generated users: their ids, and their histories, which depend only on seed, profile and ordinal."""
 
 from array import array
 from bisect import bisect_right
@@ -29,16 +29,16 @@ __all__ = [
 ]
 
 ID_BITS = 192
-"""How many random bits an id is made of."""
+"""The number of random bits in an id."""
 
 _NAME_POOL_SIZE = 150
 _BASE62 = "0123456789ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz"
 _CROCKFORD = "0123456789ABCDEFGHJKMNPQRSTVWXYZ"  # as in a ULID
-_EMAIL_DOMAINS = ("example.com", "example.org", "example.net", "mail.example.com")  # nobody's: RFC 2606
+_EMAIL_DOMAINS = ("example.com", "example.org", "example.net", "mail.example.com")  # reserved by RFC 2606
 
 
 class Identity(NamedTuple):
-    """What an id is made of: names, the user's number in the world, and random bits."""
+    """The source of an id: names, the user's number in the world, and random bits."""
 
     first_name: str
     last_name: str
@@ -48,13 +48,13 @@ class Identity(NamedTuple):
 
     @property
     def email(self) -> str:
-        """Return an e-mail address that nobody else in the world has: names hold no digits."""
+        """Return an e-mail address that is unique in the world, because names have no digits."""
         return f"{self.first_name}.{self.last_name}{self.ordinal}@{_EMAIL_DOMAINS[self.bits % 4]}".lower().replace(
             " ", ""
         )
 
     def encode_bits(self, alphabet: str, length: int) -> str:
-        """Return a text of these bits, in an alphabet."""
+        """Return the bits encoded in an alphabet."""
         letters: list[str] = []
         bits = self.bits
         for _ in range(length):
@@ -85,13 +85,13 @@ ID_SHAPES: Mapping[str, Callable[[Identity], str]] = MappingProxyType(
         "name": lambda person: f"{person.first_name}_{person.last_name}_{person.ordinal}".lower().replace(" ", ""),
     }
 )
-"""How a user's id can look. Users have them by turns, so that a world of nine users has them all."""
+"""The shapes of user ids, which users have in turn, so a world of nine users has them all."""
 
 _SHAPES_CYCLE = tuple(ID_SHAPES.values())
 
 
 class IdGenerator:
-    """Name the users of one world; raise WorldError where Faker is not installed."""
+    """A generator of user ids for one world; raises WorldError if Faker is not installed."""
 
     def __init__(self, seed: int) -> None:
         self._first_names, self._last_names, self._foreign_names = _draw_names(seed)
@@ -100,7 +100,7 @@ class IdGenerator:
         return f"<IdGenerator of {len(self._first_names)} first names>"
 
     def user_id(self, ordinal: int, bits: int) -> str:
-        """Return the id of the user of this number, which no other has; ``bits`` are `ID_BITS` random ones."""
+        """Return the unique id of the user with a number; ``bits`` are `ID_BITS` random ones."""
         rest, first = divmod(bits, _NAME_POOL_SIZE)
         rest, last = divmod(rest, _NAME_POOL_SIZE)
         identity = Identity(self._first_names[first], self._last_names[last], self._foreign_names[last], ordinal, rest)
@@ -109,10 +109,10 @@ class IdGenerator:
 
 def _draw_names(seed: int) -> tuple[list[str], list[str], list[str]]:
     try:
-        from faker import Faker  # costs 0.2 s, and only worlds that are made here need it
+        from faker import Faker  # takes 0.2 s to import
     except ImportError:
         raise WorldError(
-            "names of users come from Faker, which is not installed: pip install 'fake-credits[demo]'"
+            "the names of users need Faker, which is not installed: pip install 'fake-credits[demo]'"
         ) from None
     providers = ["faker.providers.person"]
     english, japanese = Faker("en_US", providers), Faker("ja_JP", providers)
@@ -127,28 +127,25 @@ def _draw_names(seed: int) -> tuple[list[str], list[str], list[str]]:
 
 
 GENERATOR_VERSION = 1
-"""Which data a seed and a profile mean; a change of what this module gives counts it up."""
+"""The version of the data for a seed and a profile, to be raised whenever this module's results change."""
 
 _HOUR_MS = 3_600_000
 _MONTH_MS = 30 * 24 * _HOUR_MS
 _REGULAR, _DEPLETED, _CHURNED = range(3)
-_GRANT_CODE, _CONSUME_CODE, _REFUND_CODE = (
-    REASON_CODES[Reason.GRANT],
-    REASON_CODES[Reason.CONSUME],
-    REASON_CODES[Reason.REFUND],
-)
+_GRANT, _CONSUME, _REFUND = Reason.GRANT, Reason.CONSUME, Reason.REFUND
+_GRANT_CODE, _CONSUME_CODE, _REFUND_CODE = REASON_CODES[_GRANT], REASON_CODES[_CONSUME], REASON_CODES[_REFUND]
 _MIN_TRANSACTIONS = 3
 _SIGNUP_PERIOD_SHARE = 0.97
-"""The part of a world's past in which users sign up, the more the later."""
+"""The part of a world's past in which users sign up, at a growing rate."""
 _MIN_ACTIVE_SHARE = 0.3
-"""The part of the rest of the past that those who run dry stay at least."""
+"""The minimum part of their remaining time that users who use up their credits stay."""
 _SLOT_MS = _HOUR_MS // 4
 
 
 def _weekly_pattern() -> tuple[int, ...]:
-    """Return the moments of a week, from Monday, between which equally many things happen: many by day, few at night.
+    """Return moments in a week, from Monday, with equal activity between them: more by day than at night.
 
-    There are as many as quarters of an hour in a week, and the last is the week's end.
+    There is one for each quarter of an hour in a week, plus the end of the week.
     """
     hours = (2, 1, 1, 1, 1, 2, 4, 8, 12, 14, 15, 15, 13, 14, 15, 14, 13, 12, 11, 10, 9, 7, 5, 3)
     days = (10, 11, 11, 11, 9, 4, 3)
@@ -188,7 +185,7 @@ class _Lifetime(NamedTuple):
 
 
 def generate_histories(profile: Profile, seed: int) -> Iterator[GeneratedUser]:
-    """Yield what each user does, in the order of signing up; raise WorldError for a profile that can't be met."""
+    """Yield the users' histories in order of sign-up; raise WorldError if the profile can't be satisfied."""
     for ordinal, user in enumerate(_plan_users(profile, seed)):
         rng = keyed_generator(seed, profile.name, GENERATOR_VERSION, ordinal)
         id_bits, draw = rng.getrandbits(ID_BITS), rng.random
@@ -196,20 +193,21 @@ def generate_histories(profile: Profile, seed: int) -> Iterator[GeneratedUser]:
         columns = _draw_history(draw, profile, lifetime)
         if columns is None:
             raise WorldError(
-                f"profile {profile.name!r} can't be met: user {ordinal} of {profile.users} would consume more than is "
-                "granted, and top_up is 0: grant more, let less be consumed, set top_up, or have fewer transactions"
+                f"profile {profile.name!r} can't be satisfied: user {ordinal} of {profile.users} would consume more "
+                "than was granted, and top_up is 0: raise the grants, lower the consumption, set top_up, or use fewer "
+                "transactions"
             )
         yield GeneratedUser(id_bits, lifetime.created_ms, columns)
 
 
 def _plan_users(profile: Profile, seed: int) -> list[_UserPlan]:
-    """Return what kind of user each is and how many transactions it has: few have many, and the sum is exact."""
+    """Return each user's kind and number of transactions: a few users have many, and the sum is exact."""
     draw = keyed_generator(seed, profile.name, GENERATOR_VERSION, "sizes").random
     users: list[_UserPlan] = []
     weights: list[int] = []
     for ordinal in range(profile.users):
         chance, size = draw(), draw()
-        if chance < profile.gone_share and ordinal > 0:  # somebody has to have the others' transactions
+        if chance < profile.gone_share and ordinal > 0:  # at least one user stays, to have the remaining transactions
             users.append(_UserPlan(_CHURNED, 1 + int(size * _MIN_TRANSACTIONS)))
             weights.append(0)
         else:
@@ -222,7 +220,7 @@ def _plan_users(profile: Profile, seed: int) -> list[_UserPlan]:
 
 
 def _draw_lifetime(draw: Callable[[], float], profile: Profile, user: _UserPlan, position: float) -> _Lifetime:
-    """Return when a user signs up and comes back; ``place`` among the users is from 0 to 1."""
+    """Return when a user signs up and returns; the ``position`` among the users is from 0 to 1."""
     start_ms = int(sqrt(position) * _SIGNUP_PERIOD_SHARE * WORLD_SPAN_MS)
     created_ms, chance = _apply_weekly_pattern(start_ms), draw()
     if user.kind == _CHURNED:
@@ -239,7 +237,7 @@ def _draw_lifetime(draw: Callable[[], float], profile: Profile, user: _UserPlan,
 
 
 def _apply_weekly_pattern(even_ms: int) -> int:
-    """Return the moment in the rhythm of one in an even flow; later ones stay later."""
+    """Return an evenly distributed moment moved to fit the weekly pattern, in the same order as others."""
     week, rest = divmod(even_ms, WEEK_MS)
     slot, part_ms = divmod(rest, _SLOT_MS)
     moment = _WEEKLY_PATTERN[slot]
@@ -247,17 +245,13 @@ def _apply_weekly_pattern(even_ms: int) -> int:
 
 
 def _draw_history(draw: Callable[[], float], profile: Profile, lifetime: _Lifetime) -> TransactionColumns | None:
-    """Return what happens, a sign-up grant first; None where the balance does not suffice and nobody buys.
+    """Return a user's transactions, starting with the sign-up grant; None if the balance is too low without a top-up.
 
-    A consumption leaves a credit at least, so that the last one of those who run dry has something to take.
+    A consumption leaves at least one credit, so that the last consumption of a user who runs dry can take it.
     """
     deltas, codes, times = [profile.signup_grant], [_GRANT_CODE], [lifetime.created_ms]
-    balance, refundable, next_grant_ms, months = (
-        profile.signup_grant,
-        0,
-        lifetime.created_ms + _MONTH_MS,
-        lifetime.months,
-    )
+    balance, refundable = profile.signup_grant, 0
+    next_grant_ms, months = lifetime.created_ms + _MONTH_MS, lifetime.months
     smallest, largest, refund_share = profile.smallest_consumption, profile.largest_consumption, profile.refund_share
     depletion_number = len(lifetime.times) if lifetime.is_depleted else 0
     for number, time_ms in enumerate(lifetime.times, 1):
@@ -265,12 +259,8 @@ def _draw_history(draw: Callable[[], float], profile: Profile, lifetime: _Lifeti
             deltas.append(profile.monthly_grant)
             codes.append(_GRANT_CODE)
             times.append(next_grant_ms)
-            balance, next_grant_ms, months, refundable = (
-                balance + profile.monthly_grant,
-                next_grant_ms + _MONTH_MS,
-                months - 1,
-                0,
-            )
+            balance, refundable = balance + profile.monthly_grant, 0
+            next_grant_ms, months = next_grant_ms + _MONTH_MS, months - 1
         size, chance = draw(), draw()
         if number == depletion_number:
             delta, code = -balance, _CONSUME_CODE
@@ -292,8 +282,6 @@ def _draw_history(draw: Callable[[], float], profile: Profile, lifetime: _Lifeti
 
 EdgeTransactions = Sequence[tuple[int, Reason]]
 
-_GRANT, _CONSUME, _REFUND = Reason.GRANT, Reason.CONSUME, Reason.REFUND
-
 EDGE_CASES: tuple[tuple[str, EdgeTransactions], ...] = (
     ("no-transactions", ()),
     ("zero-balance", ((10, _GRANT), (-10, _CONSUME))),
@@ -313,17 +301,15 @@ EDGE_CASES: tuple[tuple[str, EdgeTransactions], ...] = (
     (" spaces at both ends ", ((7, _GRANT),)),
     ("i" * 256, ((7, _GRANT),)),
 )
-"""Users' ids with what they did; two that look the same are two."""
+"""User ids with transactions; the two that look the same are different users."""
 
 
 def edge_histories() -> Iterator[UserHistory]:
-    """Yield these users, who sign up a millisecond after each other; all that one did happens then."""
+    """Yield the users of `EDGE_CASES`, who sign up one millisecond apart."""
     for index, (user_id, rows) in enumerate(EDGE_CASES):
-        # One history spans the whole past; the rows of the others have one and the same time.
+        # One history spans the whole past; in the others, all transactions have the same time.
         step_ms = (WORLD_SPAN_MS - index) // len(rows) if user_id == "10000-rows" else 0
-        deltas, codes = (
-            array("q", [delta for delta, _ in rows]),
-            array("b", [REASON_CODES[reason] for _, reason in rows]),
-        )
+        deltas = array("q", [delta for delta, _ in rows])
+        codes = array("b", [REASON_CODES[reason] for _, reason in rows])
         times = array("q", [index + step_ms * number for number in range(len(rows))])
         yield UserHistory(user_id, index, TransactionColumns(deltas, codes, times))

@@ -1,8 +1,8 @@
-"""Seeding: writing a world to a server of the contract through the six operations.
+"""Seeding: writing a world to any server of the API through its six operations.
 
-Nothing is stored between runs: each user's history is read, and the plan continues after it. A write without a usable
-response may have taken effect, which the balance shows. In the end a user's balance must equal the plan's, so that a
-write that took effect even later is found.
+Nothing is stored between runs: each user's existing history is read and then continued. A write without a usable
+response may have taken effect, which the balance shows. At the end, each user's balance must equal the planned one, so
+a write that took effect even later is detected.
 """
 
 import asyncio
@@ -27,7 +27,7 @@ DeltaAndReason = tuple[int, Reason | str]
 
 _USER_ABSENT = -1
 _RETRYABLE_STATUSES = (408, 425, 429)  # too slow, too early, too many
-_CONFLICT_HINT = "another client writes to it, or a lost write took effect late"
+_CONFLICT_HINT = "another client writes to this user, or a lost write took effect late"
 _MAX_PAUSE_S = 30.0
 
 
@@ -50,29 +50,29 @@ class ExistingData(NamedTuple):
 
 @dataclass(frozen=True, slots=True)
 class RetryPolicy:
-    """How often a failing call is tried, and the pauses in between, each twice as long as the one before."""
+    """The number of attempts for a failing call, and the pauses between them, each twice as long as the last."""
 
     max_attempts: int = 8
     initial_pause_s: float = 0.05
     sleep: Callable[[float], Awaitable[object]] = asyncio.sleep
 
     async def wait(self, failure: FakeCreditsError, attempts: int, label: str) -> None:
-        """Wait after a failure, at least as long as the server asks for; raise TargetError if a retry can't help."""
+        """Wait after a failure, at least for Retry-After; raise TargetError if a retry is pointless."""
         is_transient = isinstance(failure, TransportFailure)
         if isinstance(failure, ApiError | InvalidResponse):
             is_transient = failure.status >= 500 or failure.status in _RETRYABLE_STATUSES
         if not is_transient:
             raise TargetError(f"{label}: {failure}") from failure
         if attempts >= self.max_attempts:
-            raise TargetError(f"{label}: gave up after {attempts} tries: {failure}") from failure
+            raise TargetError(f"{label}: gave up after {attempts} attempts: {failure}") from failure
         retry_after_s = failure.retry_after_s if isinstance(failure, ApiError) else None
         await self.sleep(min(max(self.initial_pause_s * 2 ** (attempts - 1), retry_after_s or 0), _MAX_PAUSE_S))
 
 
 def compute_totals(world: World, contract: Contract, application_id: str, on_progress: ProgressCallback) -> WorldTotals:
-    """Return what a world comes to under a contract; raise WorldError where it can't be made or breaks a rule.
+    """Return a world's totals; raise WorldError if it can't be generated or violates the contract.
 
-    ``on_progress`` is told of the transactions of each user.
+    ``on_progress`` is called with each user's number of transactions.
     """
     sums = dict.fromkeys(Reason, 0)
     users = transactions = 0
@@ -85,12 +85,11 @@ def compute_totals(world: World, contract: Contract, application_id: str, on_pro
 
 
 class Seeder:
-    """Bring the users of one application on a server to a world's histories.
+    """A writer of a world's histories to the users of one application on a server.
 
-    `scan` comes first and only reads; then `create` and `write_transactions` write what is missing. All raise
-    TargetError where the server refuses or is not there, and where a user has a history that is no beginning of the
-    planned one. As many users are dealt with at once as ``concurrency`` says; the transactions of one come one after
-    the other.
+    Call `scan` first, which only reads, then `create` and `write_transactions`, which write what is missing. They raise
+    TargetError if the server rejects a call or can't be reached, or if a user has a history that the planned one
+    doesn't start with. ``concurrency`` users are processed at once, each one's transactions in order.
     """
 
     def __init__(
@@ -106,10 +105,10 @@ class Seeder:
         return f"<Seeder of {self._world!r}>"
 
     async def scan(self, on_progress: ProgressCallback) -> ExistingData:
-        """Read what is there, and return it; ``on_progress`` is told of each user."""
+        """Read the existing data and return it; ``on_progress`` is called for each user."""
 
         async def scan_user(index: int, user: "_UserSeeder") -> None:
-            # The first has no patience: of a server that is not there, or refuses the key, is told at once.
+            # The first user is not retried, so an unreachable server or a wrong key is reported at once.
             self._existing_counts[index] = await (user.count_existing() if index else user.count_without_retries())
             on_progress(1)
 
@@ -123,7 +122,7 @@ class Seeder:
         )
 
     async def create(self, on_progress: ProgressCallback) -> None:
-        """Create the users that `scan` has not found, roughly in their order; ``on_progress`` is told of each."""
+        """Create the users that `scan` did not find, roughly in order; ``on_progress`` is called for each."""
 
         async def create_user(index: int, user: "_UserSeeder") -> None:
             if self._existing_counts[index] == _USER_ABSENT:
@@ -133,7 +132,7 @@ class Seeder:
         await self._for_each_user(enumerate(self._world.histories()), create_user)
 
     async def write_transactions(self, on_progress: ProgressCallback) -> None:
-        """Write the transactions that `scan` has not found; ``on_progress`` is told of each."""
+        """Write the transactions that `scan` did not find; ``on_progress`` is called for each."""
 
         async def write_user(index: int, user: "_UserSeeder") -> None:
             existing = self._existing_counts[index]
@@ -141,9 +140,7 @@ class Seeder:
                 await user.write_missing(existing, on_progress)
 
         numbered: Iterator[tuple[int, UserHistory]] = enumerate(self._world.histories())
-        if (
-            self._world.transaction_count <= MAX_KEPT_TRANSACTIONS
-        ):  # the longest first, so that none of them is alone at the end
+        if self._world.transaction_count <= MAX_KEPT_TRANSACTIONS:  # longest first, so none remains alone at the end
             numbered = iter(sorted(numbered, key=lambda item: -len(item[1].columns.deltas)))
         await self._for_each_user(numbered, write_user)
 
@@ -151,7 +148,7 @@ class Seeder:
         self, histories: Iterator[tuple[int, UserHistory]], work: Callable[[int, "_UserSeeder"], Awaitable[None]]
     ) -> None:
         async def worker() -> None:
-            for index, history in histories:  # shared: whoever is free takes the next
+            for index, history in histories:  # shared by all workers
                 await work(index, _UserSeeder(self._target, self._retry_policy, history))
 
         try:
@@ -173,7 +170,7 @@ class Target:
 
 
 class _UserSeeder:
-    """Seeds one user until the history is as planned."""
+    """A writer of one user's history."""
 
     def __init__(self, target: Target, retry_policy: RetryPolicy, history: UserHistory) -> None:
         self._target = target
@@ -183,7 +180,7 @@ class _UserSeeder:
         self._balances = [0, *accumulate(history.columns.deltas)]
 
     async def count_without_retries(self) -> int:
-        """Return how many of the planned transactions are there, or `_USER_ABSENT`; raise TargetError for others."""
+        """Return how many of the planned transactions exist, or `_USER_ABSENT`, without retrying."""
         try:
             return await self._read_existing_count()
         except FakeCreditsError as failure:
@@ -199,7 +196,7 @@ class _UserSeeder:
         await self._with_retries(lambda: target.client.create_user(target.application_id, self._id))
 
     async def write_missing(self, count: int, on_progress: ProgressCallback) -> None:
-        """Write what comes after the first ``count`` transactions, and see that the balance is the planned one."""
+        """Write the transactions after the first ``count``, and check that the balance is as planned."""
         if count == _USER_ABSENT:
             count = 0
         else:  # once more: the last write of a run that was ended may have landed since
@@ -213,9 +210,9 @@ class _UserSeeder:
             raise await self._conflict(len(self.planned))
 
     async def _write_one(self, index: int) -> None:
-        """Make the transaction at a place of the plan happen once, whatever becomes of the answers.
+        """Execute one planned transaction exactly once, even if responses are lost.
 
-        Without one the balance tells whether it happened: no transaction leaves it as it was.
+        Without a response, the balance shows whether it took effect, because every transaction changes it.
         """
         target, (delta, reason) = self._target, self.planned[index]
         for attempts in count_from(1):
@@ -235,10 +232,12 @@ class _UserSeeder:
         return (await self._with_retries(lambda: target.client.get_balance(target.application_id, self._id))).balance
 
     async def _conflict(self, number: int) -> TargetError:
-        """Return what to say of a balance that is not the plan's; the history, where it is none either, says more."""
+        """Return the error for an unexpected balance; raise a more specific one if the history differs as well."""
         existing, balance = await self.count_existing(), await self._get_balance()
         found = f"user {self._id!r} has {max(existing, 0)} transactions and a balance of {balance}"
-        return TargetError(f"{found}, and the plan's number {number} leaves {self._balances[number]}: {_CONFLICT_HINT}")
+        return TargetError(
+            f"{found}, but {self._balances[number]} was expected after transaction {number}: {_CONFLICT_HINT}"
+        )
 
     async def _read_existing_count(self) -> int:
         target = self._target
@@ -253,7 +252,7 @@ class _UserSeeder:
             existing.reverse()
         if existing != self.planned[: len(existing)]:
             raise TargetError(
-                f"user {self._id!r} has a history that does not match the beginning of the plan: "
+                f"user {self._id!r} has a history that does not match the start of the plan: "
                 f"{self._first_difference(existing)}"
             )
         return len(existing)
@@ -261,17 +260,15 @@ class _UserSeeder:
     def _first_difference(self, existing: list[DeltaAndReason]) -> str:
         for number, (found, expected) in enumerate(zip_longest(existing, self.planned), 1):
             if found != expected:
-                planned = (
-                    "there is none in the plan" if expected is None else f"the plan has {expected[0]} {expected[1]}"
-                )
-                return f"its transaction {number} is {found[0]} {found[1]}, and {planned}"
+                planned = "no more" if expected is None else f"{expected[0]} {expected[1]}"
+                return f"transaction {number} is {found[0]} {found[1]}, but the plan has {planned}"
         raise AssertionError("only histories that differ are compared")
 
     async def _with_retries(self, call: Callable[[], Awaitable[T]]) -> T:
-        """Return what a call returns that can be made twice."""
+        """Return the result of an idempotent call."""
         for attempts in count_from(1):
             try:
                 return await call()
             except FakeCreditsError as failure:
                 await self._retry_policy.wait(failure, attempts, f"user {self._id!r}")
-        raise AssertionError("there is always one more try, or an end of patience")
+        raise AssertionError("unreachable: the retry policy raises in the end")

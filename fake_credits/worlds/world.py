@@ -1,4 +1,4 @@
-"""The `World`: users and back-dated histories to start from, and worlds in files."""
+"""The `World`: users with back-dated histories, and world files."""
 
 import hashlib
 import threading
@@ -33,30 +33,30 @@ __all__ = [
 
 
 class WorldError(ValueError):
-    """Report a profile, a world or a file of one that can't be; the message names it, the value and the rule."""
+    """An invalid profile, world or file; the message names it, the value and the rule."""
 
 
 class UnknownWorld(WorldError):
-    """Report a name that is neither a profile's nor a file's."""
+    """A name that is neither a profile nor a file."""
 
 
 class TargetError(Exception):
-    """Report a server that can't be filled: it refuses, is not there, or holds something else."""
+    """A server that can't be seeded: it rejects the data, can't be reached, or has other data."""
 
 
 WEEK_MS = 7 * 86_400_000
 WORLD_SPAN_MS = 51 * WEEK_MS
-"""How long a world's past is. With the days since the last Monday it is at most a year."""
+"""The length of a world's past; with the days since the last Monday, at most a year."""
 
 MAX_KEPT_TRANSACTIONS = 200_000
-"""The histories of a world of more transactions than this are made anew each time, rather than kept."""
+"""The histories of a world with more transactions than this aren't kept, but generated each time."""
 
-_FORBIDDEN_IDS = ("", ".", "..")  # clients refuse them, whatever the contract: URL libraries walk to other operations
+_FORBIDDEN_IDS = ("", ".", "..")  # never valid, because URL libraries resolve them to other paths
 _FIRST_MONDAY_MS = 4 * 86_400_000  # 1970-01-05
 
 
 class UserHistory(NamedTuple):
-    """A user's history. Times are in milliseconds after the world's start, a Monday at midnight (UTC)."""
+    """A user's history. Times are in milliseconds since the world's start, a Monday at midnight (UTC)."""
 
     user_id: str
     created_ms: int
@@ -67,7 +67,7 @@ def world_start_ms(now_ms: int) -> int:
     """Return the start of a world that ends on the last Monday before ``now_ms``; raise WorldError before 1971."""
     start_ms = now_ms - (now_ms - _FIRST_MONDAY_MS) % WEEK_MS - WORLD_SPAN_MS
     if start_ms < 0:
-        raise WorldError(f"the clock is at {from_ms(now_ms):%Y-%m-%d}: a world needs the year before it, after 1970")
+        raise WorldError(f"the clock is at {from_ms(now_ms):%Y-%m-%d}: a world needs a full year before it, after 1970")
     return start_ms
 
 
@@ -81,8 +81,8 @@ class _LoadedAccounts(NamedTuple):
 class World:
     """Users with histories, in order of sign-up. ``make_histories`` must return the same ones each time.
 
-    Loading the same world again costs time and memory for its users only: ledgers share a history until one of them
-    adds to it. README, "Demo data".
+    Loading the same world again is cheap, because ledgers share a history until one of them adds to it. See README,
+    "Demo data".
     """
 
     def __init__(
@@ -100,7 +100,7 @@ class World:
         return f"<World {self.name!r} of {self.transaction_count} transactions>"
 
     def histories(self) -> Iterable[UserHistory]:
-        """Return the users, kept where they are not too many; raise WorldError where they can't be made."""
+        """Return the users, cached unless there are too many; raise WorldError if they can't be generated."""
         if self.transaction_count > MAX_KEPT_TRANSACTIONS:
             return self._make_histories()
         with self._lock:
@@ -109,20 +109,20 @@ class World:
             return self._kept_histories
 
     def load_into(self, ledger: Ledger, application_id: str, now_ms: int) -> tuple[str, ...]:
-        """Add the users to a ledger, back-dated over the year before a moment, and return their ids; all or none.
+        """Add the users to a ledger, back-dated over the year before ``now_ms``, and return their ids.
 
-        Raises WorldError where one exists already, or where a history breaks a rule of the ledger's contract.
+        Raises WorldError, without adding any, if one exists already or a history violates the ledger's contract.
         """
         accounts = self._loaded_accounts(ledger.contract, application_id, world_start_ms(now_ms))
         for account in accounts:
             if ledger.find_account(application_id, account.user_id) is not None:
-                raise self._error(account.user_id, "there is such a user already")
+                raise self._error(account.user_id, "it already exists")
         for account in accounts:
             ledger.add_account(account.copy_on_write())
         return tuple(account.user_id for account in accounts)
 
     def _loaded_accounts(self, contract: Contract, application_id: str, start_ms: int) -> tuple[Account, ...]:
-        """Return accounts to copy, those of the last call for the same kind of ledger."""
+        """Return accounts to copy, cached for calls with the same arguments."""
         with self._lock:
             loaded = self._loaded
             if loaded is None or loaded[:3] != (contract, application_id, start_ms):
@@ -132,9 +132,10 @@ class World:
             return loaded.accounts
 
     def build_accounts(self, ledger: Ledger, application_id: str, start_ms: int = 0) -> Iterator[Account]:
-        """Yield each user as an account that the ledger allows, and does not know yet; raise WorldError."""
+        """Yield each user as an account that is valid in a ledger but not added to it; raise WorldError."""
         for history in self.histories():
-            problem = "is none" if history.user_id in _FORBIDDEN_IDS else id_problem(ledger.contract, history.user_id)
+            is_forbidden = history.user_id in _FORBIDDEN_IDS
+            problem = "is not allowed" if is_forbidden else id_problem(ledger.contract, history.user_id)
             if problem:
                 raise self._error(history.user_id, f"its id {problem}")
             try:
@@ -147,13 +148,13 @@ class World:
             yield account
 
     def _error(self, user_id: str, problem: str) -> WorldError:
-        return WorldError(f"world {self.name!r} can't be had here: user {user_id!r}: {problem}")
+        return WorldError(f"world {self.name!r} can't be used here: user {user_id!r}: {problem}")
 
 
 WORLD_FORMAT_VERSION = 1
 """The version of the format of world files."""
 
-_MAX_WORLD_FILE_BYTES = 2**30  # ten times the largest world with a name
+_MAX_WORLD_FILE_BYTES = 2**30  # ten times the largest built-in world
 _CODE_BY_LETTER = {reason.value[0]: code for reason, code in REASON_CODES.items()}
 _LETTER_TABLE = bytes(map(ord, _CODE_BY_LETTER)).ljust(256, b"?")  # by code, for `bytes.translate`
 
@@ -178,10 +179,9 @@ class _WorldFile(msgspec.Struct):
 
 
 def save_world(world: World, path: Path, on_progress: Callable[[int], object] = int) -> None:
-    """Write a world, and put it in the file's place once it is whole.
+    """Write a world to a file atomically; ``on_progress`` is called with each user's number of transactions.
 
-    ``on_progress`` is told of each user's transactions.
-    Raises WorldError where the world can't be made or the file can't be written; then nothing of it is there.
+    Raises WorldError if the world can't be generated or the file can't be written.
     """
     try:
         with atomic_file(path) as file:
@@ -214,17 +214,16 @@ def _encode_user(history: UserHistory) -> bytes:
 def load_world(path: Path) -> World:
     """Return the world in a file.
 
-    Raises WorldError, with the file's name in front, for one that can't be read, is cut off or otherwise damaged, is
-    of a later version, or tells of what can't have been.
+    Raises WorldError, prefixed with the file name, if the file can't be read, is damaged or has a later version.
     """
     try:
         if path.stat().st_size > _MAX_WORLD_FILE_BYTES:
-            raise WorldError(f"is over {_MAX_WORLD_FILE_BYTES} bytes")
+            raise WorldError(f"is larger than {_MAX_WORLD_FILE_BYTES} bytes")
         return _decode_world(path.read_bytes())
     except OSError as error:
         raise WorldError(f"{path}: can't be read: {error.strerror or error}") from None
     except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError) as error:
-        raise WorldError(f"{path}: is not a world, or is damaged: {error}") from None
+        raise WorldError(f"{path}: is not a world or is damaged: {error}") from None
     except WorldError as error:
         raise WorldError(f"{path}: {error}") from None
 
@@ -232,11 +231,11 @@ def load_world(path: Path) -> World:
 def _decode_world(data: bytes) -> World:
     version = msgspec.json.decode(data, type=_VersionHeader).fake_credits_world
     if version != WORLD_FORMAT_VERSION:
-        raise WorldError(f"is a world of version {version}, and this release reads version {WORLD_FORMAT_VERSION}")
+        raise WorldError(f"has version {version}, but this release reads version {WORLD_FORMAT_VERSION}")
     file, digest = msgspec.json.decode(data, type=_WorldFile), hashlib.sha256()
     histories = tuple(_decode_histories(file, digest.update))
     if file.sha256 and file.sha256 != digest.hexdigest():
-        raise WorldError("is damaged: its users are not those that its sha256 was made of")
+        raise WorldError("is damaged: its sha256 doesn't match its users")
     return World(file.name, file.seed, sum(len(history.columns.deltas) for history in histories), lambda: histories)
 
 
@@ -248,7 +247,7 @@ def _decode_histories(file: _WorldFile, update_digest: Callable[[bytes], object]
         update_digest(msgspec.json.encode(user))
         problem = _user_problem(user)
         if problem or user.id in user_ids:
-            raise WorldError(f"is damaged: user {user.id!r} {problem or 'is there twice'}")
+            raise WorldError(f"is damaged: user {user.id!r} {problem or 'occurs twice'}")
         user_ids.add(user.id)
         codes = array("b", [_CODE_BY_LETTER[letter] for letter in user.reasons])
         yield UserHistory(
@@ -260,10 +259,10 @@ def _user_problem(user: _UserRecord) -> str:
     if not len(user.deltas) == len(user.reasons) == len(user.times):
         return f"has {len(user.deltas)} deltas, {len(user.reasons)} reasons and {len(user.times)} times"
     if not set(user.reasons) <= set(_CODE_BY_LETTER):
-        return f"has a reason that is none of {', '.join(_CODE_BY_LETTER)}"
+        return f"has a reason other than {', '.join(_CODE_BY_LETTER)}"
     times = [user.created, *user.times]
     if any(map(gt, times, user.times)) or not 0 <= user.created <= times[-1] < WORLD_SPAN_MS:
-        return f"has times that are not one after the other, from 0 to {WORLD_SPAN_MS - 1}"
+        return f"has times that are not in order or not from 0 to {WORLD_SPAN_MS - 1}"
     if any(abs(delta) >= 2**63 for delta in user.deltas):
         return "has a delta of more than 64 bits"
     return ""

@@ -1,7 +1,7 @@
 """The pytest plugin's hooks and fixtures.
 
-Until a fixture is used this imports only pytest and the cheap part of the standard library: an installed but unused
-plugin must cost next to nothing. PYTEST_DONT_REWRITE
+Until a fixture is used, this module imports only pytest and the standard library, so that a plugin that is installed
+but not used costs almost nothing. PYTEST_DONT_REWRITE
 """
 
 import inspect
@@ -9,17 +9,16 @@ import os
 import re
 import sys
 from collections.abc import Generator, Iterator, Mapping, Sequence
-from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
 import pluggy
 import pytest
 
-_MINIMUM = {"pytest": (7, 0), "pluggy": (1, 2)}  # the first with StashKey, the first with hookimpl(wrapper=True)
+_MINIMUM = {"pytest": (7, 0), "pluggy": (1, 2)}  # the first versions with StashKey and with hookimpl(wrapper=True)
 
 
 def check_versions(**versions: str) -> None:
-    """Check the installed versions of pytest and pluggy; raise UsageError where one is too old."""
+    """Raise UsageError if the installed pytest or pluggy is too old."""
     major_minor = {name: tuple(map(int, re.findall(r"\d+", version)[:2])) for name, version in versions.items()}
     if any(version < _MINIMUM[name] for name, version in major_minor.items()):
         needed = " and ".join(f"{name} {major}.{minor} or later" for name, (major, minor) in _MINIMUM.items())
@@ -54,7 +53,6 @@ if TYPE_CHECKING:
 
 __all__ = [
     "check_versions",
-    "fake_credits",
     "fake_credits_async_server_client",
     "fake_credits_async_user_client",
     "fake_credits_env",
@@ -84,7 +82,7 @@ def pytest_addhooks(pluginmanager: pytest.PytestPluginManager) -> None:
 
 @pytest.hookimpl(wrapper=True, tryfirst=True)
 def pytest_load_initial_conftests(early_config: pytest.Config) -> Generator[None, object, object]:
-    """Set the environment, where the ini says so, before a conftest, or pytest-django, loads an application."""
+    """Set the environment, if the option is on, before conftests or pytest-django load an application."""
     if is_enabled(early_config, "early_env"):
         from pytest_fake_credits import early_env
 
@@ -98,14 +96,15 @@ def pytest_load_initial_conftests(early_config: pytest.Config) -> Generator[None
 
 
 def pytest_configure(config: pytest.Config) -> None:
-    """Read the options, once, and announce the marker."""
+    """Read the options and register the marker."""
     settings = config.stash[SETTINGS_KEY] = read_settings(config)
     config.addinivalue_line("markers", _marker_line(config))
     if settings["early_env"].value:
         environment = _early_environment(config)
         if environment is None:
-            raise pytest.UsageError("fake-credits: ini fake_credits_early_env is too late for a plugin of a conftest")
+            raise pytest.UsageError("fake-credits: ini fake_credits_early_env needs the plugin before conftests load")
         settings["api_key"] = PluginSetting(environment.api_key, "ini fake_credits_early_env")
+    config.pluginmanager.register(_SandboxPlugin(config), "pytest_fake_credits.sandbox")
     if settings["autouse"].value:
         config.pluginmanager.register(_AutousePlugin(), "pytest_fake_credits.autouse")
     if settings["explore"].value or settings["schedule"].value or settings["explore_report"].value:
@@ -116,14 +115,44 @@ def pytest_configure(config: pytest.Config) -> None:
 
 def _marker_line(config: pytest.Config) -> str:
     if not config.getoption("markers", False):
-        return "fake_credits(...): how the test's sandbox starts"
-    from pytest_fake_credits.marker import marker_help  # imports the fake, for whom asks what the words are
+        return "fake_credits(...): initial options of the test's sandbox"
+    from pytest_fake_credits.marker import marker_help  # imports the fake
 
     return marker_help()
 
 
+class _SandboxPlugin:
+    """The fixture ``fake_credits``, in an object that knows the config.
+
+    If the fixture requested ``request`` or ``pytestconfig``, that would take longer than creating the sandbox.
+    """
+
+    def __init__(self, config: pytest.Config) -> None:
+        self._config = config
+
+    @pytest.fixture
+    def fake_credits(self, fake_credits_settings: Mapping[str, object]) -> "Iterator[FakeCredits]":
+        """Yield a `FakeCredits` with a new sandbox and the options of the test's markers."""
+        item = self._config.stash[_TEST_KEY]
+        options = _defaults_of_test(self._config, fake_credits_settings)
+        explore_plugin = explore_plugin_of(self._config)
+        try:
+            options |= _marker_options(item)
+            if explore_plugin is not None:
+                options = explore_plugin.sandbox_options(options)
+            fake = _factory(self._config).make(options)
+        except (TypeError, ValueError) as error:
+            raise _failure(f"cannot create the sandbox: {error}") from None
+        item.stash[_OPTIONS_KEY] = options
+        if explore_plugin is not None:
+            explore_plugin.attach(fake)
+        yield fake
+        for problem in fake.close():
+            item.warn(pytest.PytestWarning(f"{item.nodeid}: fake-credits: {problem}"))
+
+
 class _AutousePlugin:
-    """The fixture that gives every test a sandbox; registered only if the ini ``fake_credits_autouse`` is on."""
+    """An autouse fixture that gives every test a sandbox, registered if the ini ``fake_credits_autouse`` is on."""
 
     @pytest.fixture(autouse=True)
     def fake_credits_for_every_test(self, fake_credits: "FakeCredits") -> None:
@@ -135,22 +164,22 @@ def _early_environment(config: pytest.Config) -> "EarlyEnvironment | None":
 
 
 def pytest_report_header(config: pytest.Config) -> str:
-    """Return one line with what a rerun needs."""
+    """Return a line with the settings that a rerun needs."""
     settings = config.stash[SETTINGS_KEY]
     return f"fake-credits: seed {settings['seed'].value}, {settings['mode'].value}"
 
 
 def pytest_make_parametrize_id(val: object) -> str | None:
     """Return a short id for a rule or an effect."""
-    effects = sys.modules.get("fake_credits.faults.effects.base")  # a value of its classes has imported it
+    effects = sys.modules.get("fake_credits.faults.effects.base")  # imported if ``val`` can be one
     return str(val) if effects is not None and isinstance(val, effects.FaultValue) else None
 
 
 @pytest.hookimpl(tryfirst=True)
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
-    """Refuse a marker that can't be before any test runs, deselected ones too.
+    """Reject invalid markers before any test runs, including those of deselected tests.
 
-    A worker of pytest-xdist can't refuse a collection without an internal error: there the test's setup fails.
+    In pytest-xdist's workers a UsageError would be an internal error, so there the test's setup fails instead.
     """
     for item in items:
         try:
@@ -164,59 +193,63 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
 
 
 def _marker_options(item: pytest.Item) -> dict[str, object]:
-    """Return the merged options of a test's markers, parsed once; raise ValueError for one that can't be.
+    """Return the merged options of a test's markers, parsed once; raise ValueError for an invalid one.
 
-    On one object the marker added last wins: a parameter's over the function's, a subclass's over its base's.
+    Of several markers on one object, the one added last wins: a parameter's over the function's, a subclass's over its
+    base's.
     """
     marks = [mark for node in item.listchain() for mark in node.own_markers if mark.name == "fake_credits"]
     if not marks:
         return {}
     parsed = item.stash.get(_MARKS_KEY, None)
-    if parsed is None or parsed[0] != marks:  # another plugin or a fixture may add one later
+    if parsed is None or parsed[0] != marks:  # plugins and fixtures may add markers later
         from pytest_fake_credits.marker import parse_marks
 
         parsed = item.stash[_MARKS_KEY] = marks, parse_marks(marks)
     return parsed[1]
 
 
-@pytest.hookimpl  # not tryfirst: of a test that is skipped nothing is asked
+@pytest.hookimpl  # not tryfirst, so that skipped tests are not checked
 def pytest_runtest_setup(item: pytest.Item) -> None:
-    """Start a test with the sandboxes that outlive tests; reject a marker that was added late or has no sandbox."""
+    """Track the sandboxes anew; reject invalid markers that were added late, and markers without a sandbox."""
     item.config.stash[_TEST_KEY] = item
     factory = item.config.stash.get(_FACTORY_KEY, None)
     if factory is not None:
         factory.start_test()
-    with _plain_failure():
+    try:
         _marker_options(item)
+    except ValueError as error:
+        raise _failure(str(error)) from None
     _fail_on_unused_options(item, is_over=False)
 
 
 @pytest.hookimpl(wrapper=True)
 def pytest_runtest_call(item: pytest.Item) -> Generator[None, object, object]:
-    """Fail a test that passed so far where it proves nothing: the fake went wrong, a fault never came, a call hung."""
+    """Fail a test that proves nothing although it passed: an internal error, an unused fault, a call that hung."""
     factory = item.config.stash.get(_FACTORY_KEY, None)
     if factory is not None:
         factory.start_call()
     result = yield
     if _OPTIONS_KEY not in item.stash:
         _fail_on_unused_options(item, is_over=True)
-    factory = item.config.stash.get(_FACTORY_KEY, None)  # a test may be the first to ask for it
+    factory = item.config.stash.get(_FACTORY_KEY, None)  # the test may have been the first to request it
     if factory is not None:
         options = item.stash.get(_OPTIONS_KEY, None)
         problems, cause = factory.problems(
             lambda: {**(factory.options if options is None else options), **_marker_options(item)}.get("allow", ())
         )
         if problems:
-            message = f"{problems[0]}\nSo fake-credits fails this test, which passed but proves nothing"
-            raise _failure("\n".join([f"{message}; and:" if problems[1:] else f"{message}.", *problems[1:]])) from cause
+            first, *others = problems
+            verdict = f"The test passed but proves nothing, so fake-credits fails it{'; also:' if others else '.'}"
+            raise _failure("\n".join([first, verdict, *others])) from cause
     return result
 
 
 def _fail_on_unused_options(item: pytest.Item, *, is_over: bool) -> None:
-    """Fail a test whose own function, or parameter, has a marker with options that no sandbox starts from.
+    """Fail a test whose function or parameter has a marker, but which has no sandbox to apply it to.
 
-    Those of a class or a module may be for other tests of it. ``allow`` is for the factory's sandboxes too. A test
-    that takes pytest's ``request`` may ask for the fixture until it is over.
+    Markers of a class or a module may be meant for other tests. ``allow`` also applies to the factory's sandboxes. A
+    test that uses pytest's ``request`` may request the fixture while it runs.
     """
     fixtures: Sequence[str] = getattr(item, "fixturenames", ())
     if "fake_credits" in fixtures:
@@ -227,9 +260,9 @@ def _fail_on_unused_options(item: pytest.Item, *, is_over: bool) -> None:
     function = getattr(item, "obj", None)
     if options and (is_over or not callable(function) or "request" not in inspect.signature(function).parameters):
         raise _failure(
-            f"the marker's {', '.join(f'{name}=' for name in options)} would do nothing: this test does not use the "
-            'fixture fake_credits. Write @pytest.mark.usefixtures("fake_credits") or the parameter fake_credits, or '
-            "turn on the ini fake_credits_autouse; a sandbox of fake_credits_factory(...) takes its words there"
+            f"the marker's {', '.join(f'{name}=' for name in options)} has no effect, as this test does not use the "
+            'fixture fake_credits. Add @pytest.mark.usefixtures("fake_credits") or the parameter fake_credits, or turn '
+            "on the ini fake_credits_autouse; pass the options of other sandboxes to fake_credits_factory(...)"
         )
 
 
@@ -251,8 +284,16 @@ def pytest_runtest_makereport(item: pytest.Item) -> Generator[None, pytest.TestR
     return report
 
 
+@pytest.hookimpl(trylast=True)  # after the teardown of session fixtures, which may use the factory's sandboxes
+def pytest_sessionfinish(session: pytest.Session) -> None:
+    """Close the factory."""
+    factory = session.config.stash.get(_FACTORY_KEY, None)
+    if factory is not None:
+        factory.close()
+
+
 def pytest_assertrepr_compare(op: str, left: object, right: object) -> list[str] | None:
-    """Explain a comparison with a `Balance`, where there can be one."""
+    """Explain a failed comparison with a `Balance`."""
     if op != "==" or "fake_credits.models" not in sys.modules:
         return None
     from pytest_fake_credits.report import explain_balance
@@ -264,65 +305,43 @@ def _failure(message: str) -> BaseException:
     return pytest.fail.Exception(message, pytrace=False)
 
 
-@contextmanager
-def _plain_failure() -> Generator[None]:
+def _defaults_of_test(config: pytest.Config, settings: object) -> dict[str, object]:
+    from pytest_fake_credits.marker import parse_settings
+
     try:
-        yield
+        return default_options(config, parse_settings(settings))
     except ValueError as error:
         raise _failure(str(error)) from None
 
 
-def _defaults_of_test(config: pytest.Config, settings: object) -> dict[str, object]:
-    from pytest_fake_credits.marker import parse_settings
+def _factory(config: pytest.Config) -> "Factory":
+    """Return the session's factory, creating it on first use."""
+    factory = config.stash.get(_FACTORY_KEY, None)
+    if factory is None:
+        from pytest_fake_credits.factory import Factory
 
-    with _plain_failure():
-        return default_options(config, parse_settings(settings))
+        factory = Factory(lambda: _options_without_markers(config), _early_environment(config))
+        config.stash[_FACTORY_KEY] = factory
+    return factory
+
+
+def _options_without_markers(config: pytest.Config) -> dict[str, object]:
+    # A fixture of a wider scope has no public way to what the running test's own conftests override.
+    request: pytest.FixtureRequest | None = getattr(config.stash[_TEST_KEY], "_request", None)
+    settings: object = request.getfixturevalue("fake_credits_settings") if request else {}
+    return _defaults_of_test(config, settings)
 
 
 @pytest.fixture(scope="session")
 def fake_credits_settings() -> dict[str, object]:
-    """Override, in any conftest, to give sandboxes words of the marker; marker and command line are stronger."""
+    """Override this in a conftest to set options of sandboxes; marker and command line take precedence."""
     return {}
 
 
 @pytest.fixture(scope="session")
-def fake_credits_factory(pytestconfig: pytest.Config) -> "Iterator[Factory]":
-    """Make sandboxes of any life, for fixtures of any scope: ``with fake_credits_factory(balance=100) as credits``."""
-    from pytest_fake_credits.factory import Factory
-
-    def find_options() -> dict[str, object]:
-        # A fixture of a wider scope has no public way to what the running test's own conftests override.
-        request: pytest.FixtureRequest | None = getattr(pytestconfig.stash[_TEST_KEY], "_request", None)
-        settings: object = request.getfixturevalue("fake_credits_settings") if request else {}
-        return _defaults_of_test(pytestconfig, settings)
-
-    factory = pytestconfig.stash[_FACTORY_KEY] = Factory(find_options, _early_environment(pytestconfig))
-    yield factory
-    factory.close()
-
-
-@pytest.fixture
-def fake_credits(
-    request: pytest.FixtureRequest, fake_credits_factory: "Factory", fake_credits_settings: Mapping[str, object]
-) -> "Iterator[FakeCredits]":
-    """Yield a `FakeCredits` on a fresh sandbox, as the test's markers say."""
-    node: pytest.Item = request.node
-    options = _defaults_of_test(request.config, fake_credits_settings)
-    with _plain_failure():
-        options |= _marker_options(node)
-    explore_plugin = explore_plugin_of(request.config)
-    if explore_plugin is not None:
-        options = explore_plugin.sandbox_options(options)
-    try:
-        fake = fake_credits_factory.make(options)
-    except (TypeError, ValueError) as error:
-        raise _failure(f"the sandbox can't start: {error}") from None
-    node.stash[_OPTIONS_KEY] = options
-    if explore_plugin is not None:
-        explore_plugin.attach(fake)
-    yield fake
-    for problem in fake.close():
-        node.warn(pytest.PytestWarning(f"{node.nodeid}: fake-credits: {problem}"))
+def fake_credits_factory(pytestconfig: pytest.Config) -> "Factory":
+    """Create sandboxes in fixtures of any scope: ``with fake_credits_factory(balance=100) as credits``."""
+    return _factory(pytestconfig)
 
 
 @pytest.fixture
@@ -339,21 +358,21 @@ def fake_credits_async_server_client(fake_credits: "FakeCredits") -> "AsyncServe
 
 @pytest.fixture
 def fake_credits_user_client(fake_credits: "FakeCredits") -> "UserClient":
-    """Return a `UserClient` for the default user, who exists."""
+    """Return a `UserClient` for the default user, which is created."""
     fake_credits.user(fake_credits.user_id)
     return fake_credits.user_client()
 
 
 @pytest.fixture
 def fake_credits_async_user_client(fake_credits: "FakeCredits") -> "AsyncUserClient":
-    """Return an `AsyncUserClient` for the default user, who exists, for any event loop."""
+    """Return an `AsyncUserClient` for the default user, which is created, for any event loop."""
     fake_credits.user(fake_credits.user_id)
     return fake_credits.async_user_client()
 
 
 @pytest.fixture(scope="session")
 def fake_credits_server(fake_credits_factory: "Factory") -> "LiveServer":
-    """Return the worker's live server; its ``base_url`` stays the same, and every test's sandbox answers there."""
+    """Return the worker's live server, which serves every test's sandbox at the same ``base_url``."""
     return fake_credits_factory.server()
 
 
@@ -361,9 +380,9 @@ def fake_credits_server(fake_credits_factory: "Factory") -> "LiveServer":
 def fake_credits_env(
     request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch, fake_credits: "FakeCredits"
 ) -> dict[str, str]:
-    """Set ``CREDITS_BASE_URL``, ``CREDITS_API_KEY`` and so on for the code under test; return what was set.
+    """Set ``CREDITS_BASE_URL``, ``CREDITS_API_KEY`` and so on for the code under test; return the variables.
 
-    The names are the ini ``fake_credits_env``'s. Loopback is added to ``NO_PROXY``. The user need not exist.
+    The ini ``fake_credits_env`` can change them. Loopback is added to ``NO_PROXY``. The user is not created.
     """
     from fake_credits.transports.environment import env_values, no_proxy_with_loopback
 

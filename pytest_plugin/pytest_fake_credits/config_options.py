@@ -1,7 +1,7 @@
-"""The plugin's options: flags, ini options and environment variables derive from one table.
+"""The plugin's options: flags, ini options and environment variables, derived from one table.
 
-Imports nothing of the fake, because every run reads them. Tuples rather than dataclasses: two of these cost a
-millisecond of every run. PYTEST_DONT_REWRITE
+Every pytest run imports this module, so it does not import the fake, and has named tuples, as creating a dataclass
+takes 0.5 ms. PYTEST_DONT_REWRITE
 """
 
 import os
@@ -26,7 +26,7 @@ __all__ = [
 
 
 class PluginOption(NamedTuple):
-    """One option: its name, what it may be, and its default."""
+    """An option: its name, allowed values and default."""
 
     name: str
     help: str
@@ -41,22 +41,22 @@ class PluginOption(NamedTuple):
 
     @property
     def flag(self) -> str:
-        """Return its name on the command line."""
+        """Return the name on the command line."""
         return "--fake-credits-" + self.name.replace("_", "-")
 
     @property
     def ini(self) -> str:
-        """Return its name in an ini file, and among pytest's parsed options."""
+        """Return the name in an ini file, and in pytest's parsed options."""
         return "fake_credits_" + self.name
 
     @property
     def env_variable(self) -> str:
-        """Return the name of its environment variable."""
+        """Return the name of the environment variable."""
         return self.variable_override or self.ini.upper()
 
     @property
     def requirement(self) -> str:
-        """Return what its value must be."""
+        """Return a description of the allowed values."""
         return f"one of {', '.join(self.choices)}" if self.choices else self.expected
 
 
@@ -72,13 +72,11 @@ def _split_names(text: str) -> tuple[str, ...]:
 
 
 PLUGIN_OPTIONS = (
-    PluginOption("seed", "seed of every sandbox", 0, "an integer", int),
-    PluginOption(
-        "mode", "how the fixture's own clients reach the sandbox", "in-process", choices=("in-process", "live")
-    ),
+    PluginOption("seed", "random seed of every sandbox", 0, "an integer", int),
+    PluginOption("mode", "how the fixtures' clients reach the sandbox", "in-process", choices=("in-process", "live")),
     PluginOption(
         "log",
-        "which tests' reports show the sandbox's exchanges",
+        "the tests whose reports show the sandbox's exchanges",
         "failed",
         choices=("failed", "all", "none"),
         variable_override="FAKE_CREDITS_PYTEST_LOG",  # FAKE_CREDITS_LOG belongs to ``fake-credits serve --log``
@@ -87,17 +85,21 @@ PLUGIN_OPTIONS = (
     PluginOption("contract", "contract file (TOML) of every sandbox", "", "a file", is_path=True),
     PluginOption("application_id", "id of the default application", "app-id", ini_only=True),
     PluginOption("user_id", "id of the default user", "user-id", ini_only=True),
-    PluginOption("api_key", "constant API key, bound to each test's fresh sandbox in turn", "", ini_only=True),
-    PluginOption("auth_provider", "shape of users' tokens: the name of a preset", "plain", ini_only=True),
+    PluginOption("api_key", "constant API key, bound to the sandbox of each test in turn", "", ini_only=True),
+    PluginOption("auth_provider", "provider whose tokens are imitated", "plain", ini_only=True),
     PluginOption(
         "early_env",
-        "whether port, API key and environment stand before conftests and Django load",
+        "whether port, API key and environment variables are set before conftests and Django load",
         False,
         "true or false",
         ini_only=True,
     ),
     PluginOption(
-        "autouse", "whether every test has a sandbox, asked for or not", False, "true or false", ini_only=True
+        "autouse",
+        "whether tests have a sandbox even if they do not request one",
+        False,
+        "true or false",
+        ini_only=True,
     ),
     PluginOption("explore", "inject every fault at every call of each test, and judge by the ledger", False),
     PluginOption(
@@ -117,14 +119,14 @@ PLUGIN_OPTIONS = (
     ),
     PluginOption(
         "keep_headers",
-        "headers of requests that the journal keeps, in addition to idempotency-key and traceparent",
+        "request headers that the journal keeps, in addition to idempotency-key and traceparent",
         (),
-        "names with blanks or commas between them",
+        "names separated by spaces or commas",
         _split_names,
         ini_only=True,
     ),
 )
-"""Every option of the plugin but the inis of lines: ``fake_credits_env``, ``_intercept`` and ``_trust``."""
+"""Every option except the ini options with several lines: ``fake_credits_env``, ``_intercept`` and ``_trust``."""
 
 ENV_FIELDS = {
     "base_url": "CREDITS_BASE_URL",
@@ -135,14 +137,14 @@ ENV_FIELDS = {
     "jwks_url": "CREDITS_JWKS_URL",
     "jwt_public_key": "CREDITS_JWT_PUBLIC_KEY",
 }
-"""What ``fake_credits_env`` can set, each with the variable it is in unless the ini says otherwise."""
+"""The fields of ``fake_credits_env``, each with its variable by default."""
 
 _LINE_OPTIONS = {
-    "trust": "foreign issuers of users' tokens: lines ISSUER=FILE, each with its keys (JWKS or PEM)",
-    "intercept": "base URLs whose requests the fixture fake_credits answers in process, whatever library sends them: "
-    "one a line",
-    "env": "what the fixture fake_credits_env sets instead of CREDITS_BASE_URL and so on: lines NAME=text, where text "
-    "has " + ", ".join(f"{{{name}}}" for name in ENV_FIELDS),
+    "trust": "foreign issuers of users' tokens, each with a file of its keys (JWKS or PEM): lines ISSUER=FILE",
+    "intercept": "base URLs, one per line, whose requests the fixture fake_credits answers in process, whatever "
+    "library sends them",
+    "env": "variables that the fixture fake_credits_env sets instead of CREDITS_BASE_URL and so on: lines NAME=text, "
+    "where text may contain " + ", ".join(f"{{{name}}}" for name in ENV_FIELDS),
 }
 _PLUGIN_ONLY = ("mode", "log", "early_env", "autouse", "env", "schedule")  # and those that begin with explore
 
@@ -151,7 +153,7 @@ _DEFAULTS_KEY = pytest.StashKey[tuple[Mapping[str, object], Mapping[str, object]
 
 
 def add_options(parser: pytest.Parser) -> None:
-    """Add the options to pytest's."""
+    """Add the options to pytest."""
     group = parser.getgroup("fake-credits", "a fake Credits API (fake-credits)")
     for option in PLUGIN_OPTIONS:
         help_text = f"{option.help}: {option.requirement} (default: {option.default!r})"
@@ -168,7 +170,7 @@ def add_options(parser: pytest.Parser) -> None:
 
 
 def read_settings(config: pytest.Config) -> dict[str, PluginSetting]:
-    """Return every option's setting; raise UsageError for a value that can't be."""
+    """Return the setting of every option; raise UsageError for an invalid value."""
     settings = {option.name: _read_setting(option, config) for option in PLUGIN_OPTIONS}
     lines: dict[str, list[str]] = {name: config.getini(f"fake_credits_{name}") for name in _LINE_OPTIONS}
     values = {
@@ -198,8 +200,8 @@ def _read_setting(option: PluginOption, config: pytest.Config) -> PluginSetting:
             raise ValueError(text)
         value = option.parse(text)
     except ValueError:
-        raise pytest.UsageError(f"fake-credits: {source} is {text!r}, not {option.requirement}") from None
-    if option.is_path:  # from the ini's folder, or from where pytest was started
+        raise pytest.UsageError(f"fake-credits: {source} must be {option.requirement}, got {text!r}") from None
+    if option.is_path:  # relative to the ini file, or to the folder where pytest was started
         value = str((config.rootpath if source.startswith("ini ") else config.invocation_params.dir) / text)
     return PluginSetting(value, source)
 
@@ -210,7 +212,7 @@ def _read_switch(option: PluginOption, config: pytest.Config) -> PluginSetting:
             return PluginSetting(True, option.flag)
         text = os.environ.get(option.env_variable, "").lower()
         if text not in ("", "0", "1", "true", "false"):
-            raise pytest.UsageError(f"fake-credits: environment {option.env_variable} is {text!r}, not 1 or 0")
+            raise pytest.UsageError(f"fake-credits: environment {option.env_variable} must be 1 or 0, got {text!r}")
         if text in ("1", "true"):
             return PluginSetting(True, f"environment {option.env_variable}")
     return PluginSetting(is_enabled(config, option.name), f"ini {option.ini}")
@@ -221,15 +223,12 @@ def is_enabled(config: pytest.Config, name: str) -> bool:
     ini = f"fake_credits_{name}"
     try:
         return bool(config.getini(ini))
-    except (ValueError, pytest.UsageError) as error:  # pytest's own, by its version, does not name the ini
-        raise pytest.UsageError(f"fake-credits: ini {ini} is neither true nor false: {error}") from None
+    except (ValueError, pytest.UsageError) as error:  # the error of older versions does not name the option
+        raise pytest.UsageError(f"fake-credits: ini {ini} must be true or false: {error}") from None
 
 
 def default_options(config: pytest.Config, settings: Mapping[str, object]) -> dict[str, object]:
-    """Return the options that a sandbox starts from: command line > ``settings`` > ini > environment.
-
-    An option that none of them has is not among them: its default is the sandbox's.
-    """
+    """Return the given options of a sandbox, by precedence: command line, ``settings``, ini, environment."""
     if _DEFAULTS_KEY not in config.stash:
         given = {name: each for name, each in config.stash[SETTINGS_KEY].items() if each.source != "default"}
         if mode := given.get("mode"):
@@ -250,7 +249,9 @@ def _trusted_issuers(lines: Sequence[str], folder: Path) -> dict[str, str]:
     for line in lines:
         issuer, _, path = line.rpartition("=")
         if not (issuer.strip() and path.strip()):
-            raise pytest.UsageError(f"fake-credits: ini fake_credits_trust has the line {line!r}, not ISSUER=FILE")
+            raise pytest.UsageError(
+                f"fake-credits: ini fake_credits_trust: {line!r} does not have the form ISSUER=FILE"
+            )
         trust[issuer.strip()] = str(folder / path.strip())
     return trust
 
@@ -264,6 +265,6 @@ def _parse_env_line(line: str) -> tuple[str, str]:
     if not name.strip() or not equals or not set(fields) <= set(ENV_FIELDS):
         allowed = ", ".join(f"{{{field}}}" for field in ENV_FIELDS)
         raise pytest.UsageError(
-            f"fake-credits: ini fake_credits_env has the line {line!r}, not NAME=text with {allowed}"
+            f"fake-credits: ini fake_credits_env: {line!r} does not have the form NAME=text, with {allowed} in text"
         )
     return name.strip(), text.strip()

@@ -1,7 +1,6 @@
-"""What exists before conftests load: the worker's port, the constant key and the environment, but no server.
+"""The environment before conftests load, for applications that read their settings at import.
 
-For applications that read their settings at import. Only the variables that the ini ``fake_credits_env`` names load
-what they need. PYTEST_DONT_REWRITE
+It has a port, an API key and variables, but no server. Each variable imports only what it needs. PYTEST_DONT_REWRITE
 """
 
 import os
@@ -23,10 +22,10 @@ _EARLY_TOKEN_LIFETIME_S = 24 * 3600
 
 
 class EarlyEnvironment:
-    """The environment before there is a sandbox; ``close`` restores it.
+    """The environment before the first sandbox; ``close`` restores the original one.
 
-    ``listener`` is bound but does not listen: until a server takes it over, a request is refused, not left hanging.
-    Raises ValueError for a preset that there is not.
+    ``listener`` is bound but does not listen: until a server uses it, connections are refused and do not hang. Raises
+    ValueError for an unknown auth provider.
     """
 
     def __init__(self, settings: Mapping[str, PluginSetting]) -> None:
@@ -36,8 +35,7 @@ class EarlyEnvironment:
         self.listener = _bind_listener()
         self.base_url = "http://{}:{}".format(*self.listener.getsockname())
         try:
-            values = _LazyValues(self)
-            variables = {name: text.format_map(values) for name, text in settings["env"].value.items()}
+            variables = {name: text.format_map(self) for name, text in settings["env"].value.items()}
             variables |= no_proxy_with_loopback(os.environ)
         except BaseException:
             self.listener.close()
@@ -46,10 +44,13 @@ class EarlyEnvironment:
         os.environ.update(variables)
 
     def __repr__(self) -> str:
-        return f"<Early environment for {self.base_url}>"
+        return f"<EarlyEnvironment for {self.base_url}>"
+
+    def __getitem__(self, name: str) -> str:
+        return EARLY_VALUES[name](self)
 
     def close(self) -> None:
-        """Put the environment back, and free the port where no server has taken it."""
+        """Restore the environment, and release the port if no server uses it."""
         for name, text in self._original_values.items():
             if text is None:
                 os.environ.pop(name, None)
@@ -59,7 +60,7 @@ class EarlyEnvironment:
 
     @property
     def keys(self) -> "SigningKeys":
-        """Return the signing keys that every sandbox of the session has."""
+        """Return the signing keys of all sandboxes of the session."""
         if self._keys is None:
             from fake_credits.tokens.keys import SigningKeys
 
@@ -71,7 +72,7 @@ class EarlyEnvironment:
         return str(self._settings[name].value)
 
     def token(self) -> str:
-        """Return a token of the default user that names no sandbox: the running test's accepts it."""
+        """Return a token of the default user; it names no sandbox, so that each test's sandbox accepts it."""
         from fake_credits.clock import wall_clock_ms
 
         return self._minter().mint(
@@ -79,7 +80,7 @@ class EarlyEnvironment:
         )
 
     def public_key(self) -> str:
-        """Return the public half of the key that signs tokens, as PEM text."""
+        """Return the public key of the tokens as PEM text."""
         return self._minter().signing_key.pem()
 
     def _minter(self) -> "Minter":
@@ -88,7 +89,7 @@ class EarlyEnvironment:
 
         provider = self.setting_text("auth_provider")
         if provider not in AUTH_PROVIDERS:
-            raise ValueError(f"there is no JWT preset {provider!r}: choose one of {', '.join(AUTH_PROVIDERS)}")
+            raise ValueError(f"unknown auth provider {provider!r}; use one of {', '.join(AUTH_PROVIDERS)}")
         return Minter(self.keys, AUTH_PROVIDERS[provider])
 
 
@@ -101,23 +102,11 @@ EARLY_VALUES: Mapping[str, Callable[[EarlyEnvironment], str]] = {
     "jwks_url": lambda early: f"{early.base_url}/.well-known/jwks.json",
     "jwt_public_key": EarlyEnvironment.public_key,
 }
-"""What can be promised early, each by its name in the ini ``fake_credits_env``."""
-
-
-class _LazyValues(dict[str, str]):
-    """Make each field when a line first asks for it: the token and the public key load the cryptography, 60 ms."""
-
-    def __init__(self, environment: EarlyEnvironment) -> None:
-        super().__init__()
-        self._environment = environment
-
-    def __missing__(self, name: str) -> str:
-        text = self[name] = EARLY_VALUES[name](self._environment)
-        return text
+"""The fields of the ini option ``fake_credits_env``; importing the cryptography for the last ones takes 60 ms."""
 
 
 def _bind_listener() -> socket.socket:
-    # IPPROTO_TCP by name: without it asyncio leaves Nagle's algorithm on, 44 ms a keep-alive request.
+    # Without IPPROTO_TCP, asyncio does not disable Nagle's algorithm, which delays keep-alive requests by 44 ms.
     listener = socket.socket(socket.AF_INET, socket.SOCK_STREAM, socket.IPPROTO_TCP)
     listener.bind(("127.0.0.1", 0))
     listener.setblocking(False)

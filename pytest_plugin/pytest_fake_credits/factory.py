@@ -1,6 +1,6 @@
-"""The sandboxes of one pytest session: made, watched from test to test, and closed.
+"""The factory of a pytest session's sandboxes, and the changes in each during one test.
 
-Imports the fake, so only fixtures import this. PYTEST_DONT_REWRITE
+This module imports the fake, so only fixtures import it. PYTEST_DONT_REWRITE
 """
 
 import sys
@@ -28,7 +28,7 @@ __all__ = ["Factory", "TrackedSandbox"]
 
 
 class TrackedSandbox:
-    """A sandbox as the running test sees it: what is new since the test began."""
+    """A sandbox with what is new in it since the running test started."""
 
     def __init__(self, fake: FakeCredits) -> None:
         self.fake = fake
@@ -51,7 +51,7 @@ class TrackedSandbox:
         self._problems_before = len(self.fake.sandbox.problems)
 
     def start_call(self) -> None:
-        """Attribute the rules so far to the fixtures if the sandbox outlives the test, as they may fire later."""
+        """Ignore the rules so far if the sandbox outlives the test, as they may fire in a later test."""
         if self.outlives_test:
             self._rules_before = frozenset(self.fake.faults)
 
@@ -65,7 +65,7 @@ class TrackedSandbox:
         return self.fake.sandbox.bugs[self._bugs_before :]
 
     def problems(self) -> list[str]:
-        """Return what this test's calls ran into that would never end: a hang, a gate at its limit."""
+        """Return the waits of this test that would never have ended: hangs, and gates at their limits."""
         return self.fake.sandbox.problems[self._problems_before :]
 
     def unused_rules(self) -> list[ActiveRule]:
@@ -73,7 +73,7 @@ class TrackedSandbox:
         return [active for active in self.fake.sandbox.faults.unused_rules() if active not in self._rules_before]
 
     def inconsistency(self) -> LedgerInconsistency | None:
-        """Return how the ledger contradicts itself, once: a sandbox of many tests fails one of them."""
+        """Return the inconsistency of the ledger, once, so that a shared sandbox fails only one test."""
         if self._ledger_reported:
             return None
         try:
@@ -85,10 +85,10 @@ class TrackedSandbox:
 
 
 class Factory:
-    """Make sandboxes of any life: ``with fake_credits_factory(balance=100) as credits`` in a fixture of any scope.
+    """A factory of sandboxes for fixtures of any scope: ``with fake_credits_factory(balance=100) as credits``.
 
-    The words are those of `FakeCredits`, and ``live``; ids, seed and mode are the session's unless given. An API key
-    is fresh unless given: the constant one is the fixture ``fake_credits``'s, and two sandboxes can't share it.
+    The options are those of `FakeCredits`, ``live`` and ``intercept``. Ids, seed and mode default to the session's. The
+    API key is new by default: the constant one belongs to the fixture ``fake_credits``, and sandboxes can't share it.
     """
 
     def __init__(
@@ -99,22 +99,22 @@ class Factory:
         self._listener = early_environment.listener if early_environment else None
         self._tracked: list[TrackedSandbox] = []
         self._server: LiveServer | None = None
-        self._is_serving = early_environment is not None  # the environment names the server already
+        self._is_serving = early_environment is not None  # the environment already has the server's URL
 
     def __repr__(self) -> str:
-        return f"<fake_credits_factory: {len(self._tracked)} sandboxes>"
+        return f"<Factory of {len(self._tracked)} sandboxes>"
 
     @property
     def options(self) -> Mapping[str, object]:
-        """Return the options of sandboxes where the running test is, without its markers'."""
+        """Return the default options for the running test, without those of its markers."""
         return self._find_options()
 
     def __call__(
         self, *, live: bool | None = None, intercept: str | Sequence[str] = (), **options: Unpack[FakeCreditsKwargs]
     ) -> FakeCredits:
-        """Return a `FakeCredits` on a fresh sandbox; leave its ``with`` block, or call ``close``, to end it.
+        """Return a `FakeCredits` with a new sandbox; use it in a ``with`` block, or call ``close``.
 
-        Raises TypeError for an unknown word and for a value of another type, ValueError for a value that can't be.
+        Raises TypeError for an unknown option or a wrong type, ValueError for an invalid value.
         """
         own: dict[str, object] = {"intercept": intercept} if live is None else {"intercept": intercept, "live": live}
         overrides = {**options, **parse_options(own, MARKER_OPTIONS, "fake_credits_factory")}
@@ -144,13 +144,13 @@ class Factory:
         )
 
     def make(self, options: Mapping[str, object], kind: type[FakeCredits] = FakeCredits) -> FakeCredits:
-        """Return a `FakeCredits` of exactly these words of the marker; raise ValueError for what can't be."""
+        """Return a `FakeCredits` with exactly these options of the marker; raise ValueError for invalid ones."""
         sandbox_options: dict[str, Any] = {**options}
         live, urls = sandbox_options.pop("live", False), sandbox_options.pop("intercept", ())
         sandbox_options.pop("allow", None)
         sandbox_options.pop("explore", None)
         if self._is_serving:
-            self._start_server()  # before the sandbox's own, which may be another contract's: this is the constant one
+            self._start_server()  # before the sandbox's own server, which may have another contract
         fake = kind(mode="live" if live else "in-process", shared=self._shared, **sandbox_options)
         try:
             if urls:
@@ -158,13 +158,13 @@ class Factory:
             if self._is_serving:
                 fake.serve()
         except BaseException:
-            fake.close()  # nobody else can: it would keep its key
+            fake.close()  # otherwise it would keep its API key
             raise
         self._tracked.append(TrackedSandbox(fake))
         return fake
 
     def token(self, user_id: str | None = None, *, expires_in_s: int = 24 * 3600) -> str:
-        """Return a user's token that names no sandbox, for a fixture of any scope: the running test's accepts it."""
+        """Return a user's token for fixtures of any scope; it names no sandbox, so that each test's accepts it."""
         names = ("user_id", "auth_provider")
         options: Any = {name: value for name, value in self.options.items() if name in names}
         sandbox = self._shared.new_sandbox(SandboxOptions(**options))
@@ -174,7 +174,7 @@ class Factory:
         return sandbox.minter.mint(user_id, now_ms=wall_clock_ms(), expires_in_s=expires_in_s)
 
     def server(self) -> "LiveServer":
-        """Return the session's live server, started on first use; every open sandbox answers there."""
+        """Return the session's live server, started on first use, which serves every open sandbox."""
         self._is_serving = True
         server = self._start_server()
         for tracked in self.open_sandboxes():
@@ -188,7 +188,7 @@ class Factory:
         return self._server
 
     def tracked_sandboxes(self) -> list[TrackedSandbox]:
-        """Return the sandboxes that the running test can have met."""
+        """Return the sandboxes that the running test may have used."""
         return list(self._tracked)
 
     def open_sandboxes(self) -> list[TrackedSandbox]:
@@ -196,27 +196,27 @@ class Factory:
         return [tracked for tracked in self._tracked if not tracked.fake.sandbox.is_closed]
 
     def start_test(self) -> None:
-        """Forget the closed sandboxes, and see the others afresh."""
+        """Forget closed sandboxes, and start tracking the others anew."""
         self._tracked = self.open_sandboxes()
         for tracked in self._tracked:
             tracked.start_test()
 
     def start_call(self) -> None:
-        """Separate the fixtures' rules from the test's own."""
+        """Tell rules of fixtures apart from those of the test."""
         for tracked in self._tracked:
             tracked.start_call()
 
     def problems(self, allowed: Callable[[], Any]) -> tuple[list[str], BaseException | None]:
-        """Return why the test that ran proves nothing, and the first of the exceptions.
+        """Return the problems that fail a test that passed otherwise, and the first exception among them.
 
-        ``allowed`` returns the checks that are off; most tests have no problem, and need not be asked.
+        ``allowed`` returns the checks that are turned off; it is called only if there are problems.
         """
         found: list[tuple[str, str, BaseException | None]] = []
         for tracked in self._tracked:
             tracked.fake.check_eventually()
             for bug in tracked.bugs():
                 trace = "".join(traceback.format_exception(bug)).rstrip()
-                found.append(("internal_errors", f"a bug of fake-credits answered 500: {bug!r}\n{trace}", bug))
+                found.append(("internal_errors", f"a bug in fake-credits caused a 500 response: {bug!r}\n{trace}", bug))
             if (error := tracked.inconsistency()) is not None:
                 found.append(("", f"the ledger is inconsistent: {error}", error))
             found += [("", problem, None) for problem in tracked.problems()]
@@ -226,7 +226,7 @@ class Factory:
         return texts, next((error for kind, _, error in found if error is not None and kind not in off), None)
 
     def close(self) -> None:
-        """Close what is still open, and stop the live server."""
+        """Close the open sandboxes, and stop the live server."""
         for tracked in self.open_sandboxes():
             tracked.fake.close()
         self._shared.close()

@@ -1,6 +1,6 @@
-"""The options of the marker and of `fake_credits_settings`: a sandbox's, and three of the plugin.
+"""The options of the marker and of `fake_credits_settings`: those of a sandbox, and three of the plugin.
 
-Imports the fake, so only a test with a marker or a fixture imports this. PYTEST_DONT_REWRITE
+This module imports the fake, so only tests with a marker or a fixture import it. PYTEST_DONT_REWRITE
 """
 
 from collections.abc import Iterable, Mapping
@@ -36,24 +36,24 @@ _PLUGIN_RULES = {
 }
 
 MARKER_OPTIONS: Mapping[str, OptionRule] = dict(sorted({**OPTION_RULES, **_PLUGIN_RULES}.items()))
-"""Every option of the marker, and of ``fake_credits_settings``."""
+"""All options of the marker and of ``fake_credits_settings``."""
 
 
 def marker_help() -> str:
     """Return the marker's line for ``pytest --markers``."""
     names = ", ".join(f"{name}=" for name in MARKER_OPTIONS)
     return (
-        f"fake_credits({names}): how the test's sandbox starts; "
-        "markers of module, class, function and parameter merge word by word, the nearest wins"
+        f"fake_credits({names}): initial options of the test's sandbox; "
+        "markers of module, class, function and parameter are merged option by option, and the nearest wins"
     )
 
 
 def parse_marks(marks: Iterable[pytest.Mark]) -> dict[str, object]:
-    """Return the merged options of markers, of which the last wins; raise OptionError for one that can't be."""
+    """Return the merged options of markers, of which the last wins; raise OptionError for an invalid one."""
     options: dict[str, object] = {}
     for mark in marks:
         if mark.args:
-            text = f"the marker fake_credits takes words only, such as balance=100, not {mark.args[0]!r}"
+            text = f"the marker fake_credits takes keyword arguments such as balance=100, got {mark.args[0]!r}"
             raise OptionError(text, "")
         options |= parse_options(mark.kwargs, MARKER_OPTIONS, "the marker fake_credits")
     if "explore" in options:
@@ -72,10 +72,10 @@ def _check_explore(value: object) -> object:
 
 
 def parse_settings(settings: object) -> dict[str, object]:
-    """Return the options of the fixture ``fake_credits_settings``; raise OptionError for one that can't be."""
+    """Return the options of the fixture ``fake_credits_settings``; raise OptionError for an invalid one."""
     where = "the fixture fake_credits_settings"
     if not isinstance(settings, Mapping):
-        raise OptionError(f"{where} must be a mapping of words to values, not {type(settings).__name__}", "")
+        raise OptionError(f"{where} must return a mapping of options to values, got {type(settings).__name__}", "")
     if "explore" in settings:
         raise OptionError(f"{where} has explore: only a marker or a flag can ask for it", "explore")
     return parse_options(settings, MARKER_OPTIONS, where)  # pyright: ignore[reportUnknownArgumentType]

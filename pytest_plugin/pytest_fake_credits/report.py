@@ -1,6 +1,6 @@
 """The section of a failing test's report, and the explanation of a comparison with a `Balance`.
 
-This loads the fake, so import it only after a fixture has run. PYTEST_DONT_REWRITE
+This module imports the fake, so import it only after a fixture has run. PYTEST_DONT_REWRITE
 """
 
 import json
@@ -28,10 +28,10 @@ _REPORT_COLUMNS = ("#", "operation", "user", "status", "cause", "committed", "de
 
 
 def render_section(sandboxes: Iterable[TrackedSandbox]) -> str:
-    """Return the text of the report's section, without secrets; empty where there is nothing to tell."""
+    """Return the text of the report's section, without secrets; empty if there is nothing to report."""
     texts = [text for text in map(_render_sandbox, sandboxes) if text]
     left_out = len(texts) - _MAX_REPORTED_SANDBOXES
-    head = [f"{left_out} more sandboxes before these"] if left_out > 0 else []
+    head = [f"{left_out} earlier sandboxes omitted"] if left_out > 0 else []
     return "\n\n".join(head + texts[-_MAX_REPORTED_SANDBOXES:])
 
 
@@ -47,11 +47,11 @@ def _render_sandbox(tracked: TrackedSandbox) -> str:
         )
     entries = [_redacted(entry, fake.api_key) for entry in unredacted[-_MAX_REPORTED_EXCHANGES:]]
     table = align_columns([_REPORT_COLUMNS, *map(_table_row, entries)])
-    lines = [f"{head}; exchanges of this test, the last {len(entries)} of {len(unredacted)}:", *table]
-    lines += [f"refusal of #{entry.ordinal}: {entry.message}" for entry in entries if entry.message][-1:]
+    lines = [f"{head}; exchanges of this test, last {len(entries)} of {len(unredacted)}:", *table]
+    lines += [f"error of #{entry.ordinal}: {entry.message}" for entry in entries if entry.message][-1:]
     lines += [
         f"balances: {_format_balances(fake, unredacted)}",
-        f"the last call again: {_curl_command(fake, entries[-1])}",
+        f"repeat the last call: {_curl_command(fake, entries[-1])}",
     ]
     return "\n".join(lines + more)
 
@@ -59,11 +59,7 @@ def _render_sandbox(tracked: TrackedSandbox) -> str:
 def _rule_lines(fake: FakeCredits) -> list[str]:
     rules = [f"{active.name} {active.fired} of {active.matched}" for active in fake.faults]
     more = [f"{len(rules) - _MAX_REPORTED_RULES} more"] if len(rules) > _MAX_REPORTED_RULES else []
-    return (
-        [f"rules, how often each fired of the calls that matched: {', '.join(rules[:_MAX_REPORTED_RULES] + more)}"]
-        if rules
-        else []
-    )
+    return [f"rules (fired of matched calls): {', '.join(rules[:_MAX_REPORTED_RULES] + more)}"] if rules else []
 
 
 def _pending_lines(fake: FakeCredits) -> list[str]:
@@ -71,19 +67,19 @@ def _pending_lines(fake: FakeCredits) -> list[str]:
         f"{_redact_text(due.label, fake.api_key)} at {_format_time(due.at_ms)}" for due in fake.clock.pending()
     ]
     held = [f"gate {gate.name!r} holds {gate.waiters()}" for gate in fake.sandbox.gates.values() if len(gate)]
-    return [f"still to happen: {', '.join((held + scheduled)[:_MAX_REPORTED_RULES])}"] if held + scheduled else []
+    return [f"pending: {', '.join((held + scheduled)[:_MAX_REPORTED_RULES])}"] if held + scheduled else []
 
 
 def _no_exchange_message(fake: FakeCredits) -> str:
     if count := fake.journal.in_flight:
-        return f"no request has ended, {count} {'is' if count == 1 else 'are'} under way"
+        return f"no request has ended, {count} in flight"
     if fake.intercepted:
         urls = ", ".join(_redact_text(url, fake.api_key) for url in fake.intercepted[:_MAX_REPORTED_RULES])
-        return f"no request reached it, nor was one made by this process to the base URLs that it intercepts: {urls}"
+        return f"no request reached it, and this process sent none to the base URLs that it intercepts: {urls}"
     return f"no request reached it. {NO_REQUEST_HINT}"
 
 
-_BODY_PLACEHOLDER = "<a body that asks for no transaction: it is not kept>"
+_BODY_PLACEHOLDER = "<invalid body, not recorded>"
 
 
 def _table_row(entry: JournalEntry) -> tuple[str, ...]:
@@ -104,7 +100,7 @@ def _yes_no(value: object) -> str:
 
 
 def _redacted(entry: JournalEntry, api_key: str) -> JournalEntry:
-    """Return an entry without secrets, before anything is cut, and with nothing that moves a terminal's cursor."""
+    """Return an entry without secrets and control characters; this must precede any shortening."""
     texts = {name: getattr(entry, name) for name in ("application", "message", "method", "target", "user")}
     return structs.replace(entry, **{name: _redact_text(text, api_key) for name, text in texts.items()})
 
@@ -125,7 +121,7 @@ def _format_balances(fake: FakeCredits, entries: Iterable[JournalEntry]) -> str:
         for application, user, account in accounts
     ]
     more = [f"{len(users) - len(texts)} more users"] if len(users) > len(texts) else []
-    return ", ".join(texts + more) or "no user was touched"
+    return ", ".join(texts + more) or "no user involved"
 
 
 def _curl_command(fake: FakeCredits, entry: JournalEntry) -> str:
@@ -146,13 +142,13 @@ def _curl_command(fake: FakeCredits, entry: JournalEntry) -> str:
 
 
 def explain_balance(left: object, right: object) -> list[str] | None:
-    """Return the lines that explain a failed ``left == right`` where one of them is a `Balance`, else None."""
+    """Return the explanation of a failed ``left == right`` if one of them is a `Balance`, else None."""
     balances = [side for side in (left, right) if isinstance(side, Balance)]
     if not balances:
         return None
     lines = [f"{left!r} == {right!r}"]
     if len(balances) == 1:
-        lines.append("a Balance is equal to a Balance only: compare its .balance")
+        lines.append("a Balance is only equal to another Balance; compare its .balance")
     a, b = (side.balance if isinstance(side, Balance) else side for side in (left, right))
     if isinstance(a, int | float) and isinstance(b, int | float) and a != b:
         lines.append(f"{a} is {abs(a - b)} {'more' if a > b else 'less'} than {b}")

@@ -2,9 +2,11 @@
 
 import asyncio
 import json
+import runpy
 import threading
 from collections.abc import Iterable, Iterator
 from http import HTTPStatus
+from pathlib import Path
 from typing import Any
 from urllib.parse import quote
 
@@ -45,6 +47,7 @@ USER = "/v1/applications/app-id/users/user-id"
 BALANCE = USER + "/balance"
 TRANSACTIONS = USER + "/transactions"
 SPEND = b'{"delta":-1,"reason":"consume"}'
+APPS = sorted((Path(__file__).parents[1] / "examples" / "apps").glob("*.py"))
 LIMIT_S = 10.0
 NEEDS_CONNECTION = [Reset(), Close(), Hang(), Truncate(), Garbage(), HoldAtGate(), LateWrite(after_ms=5)]
 
@@ -58,7 +61,7 @@ def credits() -> Iterator[FakeCredits]:
 
 @pytest.fixture
 def app(credits: FakeCredits) -> ASGIApp:
-    return create_app(credits.sandbox.contract, SandboxRegistry(credits.sandbox))
+    return credits.asgi_app()
 
 
 class UvicornServer:
@@ -99,9 +102,14 @@ def client(request: pytest.FixtureRequest, credits: FakeCredits, app: ASGIApp) -
         return
     server: UvicornServer = request.getfixturevalue("uvicorn_server")
     server.app = app
-    transport = httpx2.HTTPTransport(retries=3, verify=False)
-    with httpx2.Client(base_url=server.base_url, headers=headers, timeout=LIMIT_S, transport=transport) as client:
+    with client_of(server.base_url, headers) as client:
         yield client
+
+
+def client_of(base_url: str, headers: dict[str, str]) -> httpx2.Client:
+    """Return a client that tries again while the server starts."""
+    transport = httpx2.HTTPTransport(retries=3, verify=False)
+    return httpx2.Client(base_url=base_url, headers=headers, timeout=LIMIT_S, transport=transport)
 
 
 def call(app: ASGIApp, incoming: Iterable[dict[str, Any]] = (), **scope: Any) -> list[dict[str, Any]]:
@@ -127,6 +135,15 @@ def key_of(credits: FakeCredits) -> list[tuple[bytes, bytes]]:
 
 
 # ------------------------------------------------------------ requests
+
+
+@pytest.mark.parametrize("path", APPS, ids=lambda path: path.name)
+def test_an_application_of_the_docs_serves(uvicorn_server: UvicornServer, path: Path) -> None:
+    module = runpy.run_path(str(path))
+    uvicorn_server.app = module["app"]
+    headers = {"X-API-Key": "test-key"}
+    with module["credits"], client_of(uvicorn_server.base_url, headers) as client:
+        assert client.get("/v1/applications/app-id/users/ada/balance").json() == {"balance": 100}
 
 
 def test_the_operations_work(client: httpx2.Client, credits: FakeCredits) -> None:
@@ -243,7 +260,7 @@ def test_every_effect_that_needs_the_connection_is_tested() -> None:
 
 def test_a_rule_from_before_is_refused_with_the_application() -> None:
     with FakeCredits(faults=Reset()) as credits, pytest.raises(FaultError, match="'reset', which ASGI can't produce"):
-        create_app(credits.sandbox.contract, SandboxRegistry(credits.sandbox))
+        credits.asgi_app()
 
 
 def test_a_sandbox_with_such_a_rule_is_not_attached_later(shared: SharedResources) -> None:

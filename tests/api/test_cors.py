@@ -112,7 +112,7 @@ EXPOSED_CORS_HEADERS = {
 def test_success_and_error_responses_expose_headers_to_scripts(
     api_with_ada: Api, operation: Operation, user: str, credentials: str, status: int
 ) -> None:
-    """X-Request-Id, X-Fake-Credits-Cause and Retry-After are exposed, on refusals too."""
+    """X-Request-Id, X-Fake-Credits-Cause and Retry-After are exposed, also by error responses."""
     body = GRANT if operation is Operation.CREATE_TRANSACTION else b""
     response = api_with_ada.call(
         operation,

@@ -234,7 +234,7 @@ def test_token_verifies_against_published_jwks(api_with_ada: Api) -> None:
     keys = jwt.PyJWKSet.from_dict(get_document(api_with_ada, "/.well-known/jwks.json").json())
     token = api_with_ada.credits.token("ada", clock="wall")
     key = keys[jwt.get_unverified_header(token)["kid"]]
-    claims = jwt.decode(token, key, algorithms=["ES256"], issuer=api_with_ada.credits.sandbox.issuer.url)
+    claims = jwt.decode(token, key, algorithms=["ES256"], issuer=api_with_ada.credits.sandbox.minter.issuer.url)
     assert claims["sub"] == "ada"
 
 

@@ -15,6 +15,7 @@ from fake_credits.api import pipeline
 from fake_credits.errors import TransportFailure
 from fake_credits.faults import Reset
 from fake_credits.faults.waits import CHECKPOINT, Body, Wait
+from tests.documentation import TEXT
 
 PACKAGE = Path(fake_credits.__file__).parent
 MAX_PLAIN_MODULES = 14
@@ -73,9 +74,9 @@ def test_handle_fits_on_one_screen_and_awaits_only_waits() -> None:
     assert isinstance(CHECKPOINT, Wait)
 
 
-def test_handle_names_the_checks_in_the_order_of_the_readme() -> None:
-    readme = " ".join((PACKAGE.parent / "README.md").read_text(encoding="utf-8").split())
-    order = readme.partition("Host (of a live server) → ")[2].partition(". A refusal")[0].replace(" (64 KiB)", "")
+def test_handle_names_the_checks_in_the_order_of_the_docs() -> None:
+    docs = " ".join(TEXT.split())
+    order = docs.partition("Host (of a live server) → ")[2].partition(". A refusal")[0].replace(" (64 KiB)", "")
     checks = order.split(" → ")
     assert len(checks) == 8
     documented = " ".join((pipeline.handle.__doc__ or "").split()).partition(": ")[2].partition(".")[0].split(" → ")

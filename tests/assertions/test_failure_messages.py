@@ -1,11 +1,10 @@
 """Test failure messages: the expected call, the nearest calls, no secrets, and a limited length."""
 
-from pathlib import Path
-
 import pytest
 
 from fake_credits.assertions import JournalAssertions
 from tests.assertions.conftest import API_KEY, WriteEntry
+from tests.documentation import TEXT
 
 TOKEN = "eyJhbGciOiJFUzI1NiJ9.eyJzdWIiOiJhZGEifQ.c2ln"
 
@@ -35,14 +34,13 @@ def test_nearest_calls_are_listed_first_with_differences(journal: JournalAsserti
     ]
 
 
-def test_readme_contains_failure_message(journal: JournalAssertions, write_entry: WriteEntry) -> None:
+def test_docs_contain_failure_message(journal: JournalAssertions, write_entry: WriteEntry) -> None:
     write_entry("getBalance", status=200)
     write_entry("createTransaction", user="bob", delta=-10, status=402, code="insufficient_credits")
     write_entry("createTransaction", delta=-1)
     with pytest.raises(AssertionError) as error:
         journal.assert_called("createTransaction", user="ada", delta=-10)
-    readme = Path(__file__).resolve().parents[2] / "README.md"
-    assert f"```\n{error.value}\n```" in readme.read_text()
+    assert f"```\n{error.value}\n```" in TEXT
 
 
 def test_pattern_without_operation_shows_operation_column(journal: JournalAssertions, write_entry: WriteEntry) -> None:
@@ -79,13 +77,13 @@ def test_empty_journal_message_explains_how_to_reach_sandbox(journal: JournalAss
     with pytest.raises(AssertionError) as error:
         journal.assert_called("createUser")
     assert message_lines(error)[0] == "createUser was not called"
-    assert message_lines(error)[1].startswith("no request reached this sandbox. Give the code under test a client")
+    assert message_lines(error)[1].startswith("no request reached this sandbox. Use one of the fixture's clients")
     assert len(message_lines(error)) == 2
 
 
 def test_exchange_in_flight_is_mentioned(journal: JournalAssertions) -> None:
     journal.next_ordinal()
-    with pytest.raises(AssertionError, match="1 exchange still under way: wait_for waits for a call"):
+    with pytest.raises(AssertionError, match="1 exchange still in progress: wait for a call with wait_for"):
         journal.assert_called("createUser")
 
 
@@ -135,7 +133,7 @@ def test_shared_idempotency_keys_are_listed_without_secrets(
         journal.assert_committed_once()
     writes = ", ".join(f"#{n} createTransaction -{n} consume for 'ada'" for n in range(1, 6))
     assert message_lines(error) == [
-        "committed writes share 2 idempotency keys, so a retry was charged again:",
+        "committed writes share 2 idempotency keys, so a retry was charged twice:",
         f"'order-1': {writes} and 2 more",
         "'<token>': #8 createUser for '<api key>', #9 createUser for '<api key>'",
     ]

@@ -102,7 +102,7 @@ def test_counts_fail_after_entries_were_dropped() -> None:
     journal.write(entry(3))
     with pytest.raises(AssertionError, match="cannot count createUser: older exchanges are missing"):
         journal.assert_not_called("createUser")
-    with pytest.raises(AssertionError, match="keeps 2 exchanges and has dropped 1 before them"):
+    with pytest.raises(AssertionError, match="the journal has dropped 1 older exchanges and keeps 2"):
         journal.assert_called("createTransaction", times=2)
     journal.assert_called("createTransaction")
     journal.assert_order("createTransaction", "createTransaction")
@@ -143,7 +143,7 @@ def test_assert_order_fails_for_missing_call(journal: JournalAssertions, write_e
 
 @pytest.mark.parametrize("calls", [[], ["createUser"]])
 def test_assert_order_requires_two_calls(journal: JournalAssertions, calls: list[Any]) -> None:
-    with pytest.raises(ValueError, match="two calls or more"):
+    with pytest.raises(ValueError, match="assert_order needs at least two calls"):
         journal.assert_order(*calls)
 
 
@@ -185,7 +185,7 @@ def test_header_that_is_not_kept_is_rejected() -> None:
     journal = JournalAssertions(threading.RLock(), kept_headers=("traceparent", "x-tenant"))
     journal.write(entry(1, headers={"x-tenant": "a"}))
     journal.assert_called(headers={"X-Tenant": "a"})
-    with pytest.raises(ValueError, match=r"'x-other' is not kept: name it in keep_headers \(kept: traceparent, x-"):
+    with pytest.raises(ValueError, match=r"'x-other' is not kept: add it to keep_headers \(kept: traceparent, x-"):
         journal.assert_not_called(headers={"X-Other": "a"})
 
 
@@ -241,7 +241,7 @@ def test_wait_for_times_out_with_nearest_calls(
     journal: JournalAssertions, write_entry: WriteEntry, run: RunMain
 ) -> None:
     write_entry(delta=-1)
-    message = r"within 0.001 s createTransaction\(delta=-2\) was called 0 times, not 1 time\nthe nearest of 1 exchange"
+    message = r"createTransaction\(delta=-2\) was called 0 times within 0.001 s, not 1 time\nthe nearest of 1 exchange"
     with pytest.raises(AssertionError, match=message):
         journal.wait_for("createTransaction", delta=-2, timeout_s=0.001)
 
@@ -317,5 +317,5 @@ OPERATION_CALLS: list[Callable[[Any], object]] = [
 @pytest.mark.parametrize("call", OPERATION_CALLS)
 def test_empty_operation_is_rejected(journal: JournalAssertions, call: Callable[[JournalAssertions], object]) -> None:
     """An empty operation usually comes from an unset variable."""
-    with pytest.raises(ValueError, match="there is no operation '': choose one of createUser"):
+    with pytest.raises(ValueError, match=r"unknown operation '' \(known: createUser"):
         call(journal)

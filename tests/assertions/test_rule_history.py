@@ -13,17 +13,17 @@ from tests.assertions.conftest import entry
 
 UNKNOWN_CRITERIA = {
     "code": ({"code": "insufficent_credits"}, r"code 'insufficent_credits', did you mean 'insufficient_credits'\?"),
-    "cause": ({"cause": "domian"}, r"cause 'domian', did you mean 'domain'\? \(there are: bug, domain, .*auth:<why>"),
+    "cause": ({"cause": "domian"}, r"cause 'domian', did you mean 'domain'\? \(possible: bug, domain, .*auth:<why>"),
     "auth reason": ({"cause": "auth:expird"}, r"cause 'auth:expird', did you mean 'auth:expired'\?"),
     "cause of rule": ({"cause": "fault:nosuch"}, "cause 'fault:nosuch'"),
-    "rule": ({"rule": "nosuch"}, r"rule 'nosuch' \(there are: none\)"),
+    "rule": ({"rule": "nosuch"}, r"rule 'nosuch' \(possible: none\)"),
     "combined rules": ({"rule": "nosuch+other"}, "rule 'nosuch'"),
 }
 
 
 @pytest.mark.parametrize(("criteria", "message"), UNKNOWN_CRITERIA.values(), ids=UNKNOWN_CRITERIA)
 def test_unknown_code_cause_or_rule_is_rejected(criteria: Any, message: str) -> None:
-    with FakeCredits() as credits, pytest.raises(ValueError, match=f"no call here can have the {message}"):
+    with FakeCredits() as credits, pytest.raises(ValueError, match=f"no call in this sandbox can have the {message}"):
         credits.journal.assert_not_called(**criteria)
 
 

@@ -35,7 +35,7 @@ RULES: tuple[Rule, ...] = (
 )
 """Every effect except rate_limit, for about one call in three, with short delays."""
 
-LIMITED = Rule(effect=EFFECTS["rate_limit"](limit=200, window_s=0.5), name="limited")  # type: ignore[call-arg]
+LIMITED = Rule(effect=EFFECTS["rate_limit"](limit=200, window_s=0.5), name="limited")
 
 
 def storm_job(host: str, headers: Sequence[dict[str, str]], count: int, seed: int) -> Callable[[], None]:

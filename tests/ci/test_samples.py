@@ -6,21 +6,22 @@ from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
 
+import click
 import httpx2
 import pytest
 import yaml
 
-from fake_credits.cli.flags import ServeFlags, list_flags
+from fake_credits.cli.flags import ServeFlags
 from fake_credits.cli.main import cli
 from tests.cli.conftest import LIMIT_S, until
+from tests.documentation import TEXT
 
 ROOT = Path(__file__).resolve().parent.parent.parent
 SAMPLES = ROOT / "fixtures" / "ci"
-README = (ROOT / "README.md").read_text()
 COMPOSE: dict[str, Any] = yaml.safe_load((SAMPLES / "compose.yml").read_text())["services"]
 JOBS: dict[str, Any] = yaml.safe_load((SAMPLES / "github-actions.yml").read_text())["jobs"]
 PORT = ServeFlags().port
-VARIABLES = {flag.variable for flag in list_flags(cli) if flag.command == "serve"}
+VARIABLES = {option.envvar for option in cli.commands["serve"].params if isinstance(option, click.Option)}
 
 
 def fake_credits_commands() -> list[list[str]]:
@@ -36,9 +37,9 @@ def fake_credits_commands() -> list[list[str]]:
     ]
 
 
-def test_readme_contains_every_sample() -> None:
+def test_docs_contain_every_sample() -> None:
     files = ["Dockerfile", *(f"fixtures/ci/{path.name}" for path in SAMPLES.iterdir())]
-    assert [file for file in files if f"<!-- file: {file} -->" not in README] == []
+    assert [file for file in files if f"<!-- file: {file} -->" not in TEXT] == []
 
 
 @pytest.mark.parametrize("arguments", fake_credits_commands(), ids=shlex.join)
@@ -97,7 +98,7 @@ def test_container_command_serves_other_container(
 
 
 def test_run_step_starts_command_with_api(programs_environment: dict[str, str], tmp_path: Path) -> None:
-    (line,) = (step["run"] for step in JOBS["beside"]["steps"] if "fake-credits" in step.get("run", ""))
+    (line,) = (step["run"] for step in JOBS["run"]["steps"] if "fake-credits" in step.get("run", ""))
     for name, body in (("pipx", 'shift; exec "$@"'), ("npm", 'printf "%s %s" "$1" "$CREDITS_BASE_URL"; exit 3')):
         (tmp_path / "programs" / name).write_text(f"#!/bin/sh\n{body}\n")
         (tmp_path / "programs" / name).chmod(0o755)

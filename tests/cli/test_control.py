@@ -17,12 +17,13 @@ from fake_credits.clock import monotonic_s
 from fake_credits.control.routes import CONTROL_ROUTES, match_route
 from fake_credits.errors import ConnectionLost, ControlError, FakeCreditsError
 from tests.cli.conftest import COMMAND, LIMIT_S, CliProcess, clean_environment
+from tests.documentation import TEXT
 
 Start = Callable[..., CliProcess]
 
-README = (Path(__file__).parent.parent.parent / "README.md").read_text()
 NODE_TESTS_DIR = Path(__file__).parent / "control"
-NODE_TEST_FILES = sorted(NODE_TESTS_DIR.glob("*.test.mjs"))
+EXAMPLES_DIR = Path(__file__).parents[1] / "examples" / "javascript"
+NODE_TEST_FILES = [*sorted(NODE_TESTS_DIR.glob("*.test.mjs")), EXAMPLES_DIR / "race.test.mjs"]
 
 
 @pytest.mark.skipif(shutil.which("node") is None, reason="node is not installed")
@@ -46,8 +47,8 @@ def test_parallel_node_suite_uses_every_control_route(tmp_path: Path) -> None:
 
 
 @pytest.mark.skipif(shutil.which("curl") is None, reason="curl is not installed")
-def test_readme_shell_example_adds_a_fault() -> None:
-    (line,) = [block for block in re.findall(r"```sh\n(.*?)```", README, re.DOTALL) if "/_fake/" in block]
+def test_shell_example_of_docs_adds_a_fault() -> None:
+    (line,) = [block for block in re.findall(r"```sh\n(.*?)```", TEXT, re.DOTALL) if "/_fake/" in block]
     result = subprocess.run(
         [*COMMAND, "run", "--", "sh", "-c", line],
         capture_output=True,

@@ -153,7 +153,7 @@ def test_missing_system_roots_print_a_warning(
     with trust_env(ca, {}) as variables:
         assert set(read_bundles(variables).values()) == {ca.read_text().removeprefix(CA_FILE_COMMENT)}
     assert capsys.readouterr().err == (
-        "Warning: --tls: no root certificates here: the command trusts this server alone\n"
+        "Warning: --tls: no root certificates found, so the command trusts only this server\n"
     )
 
 
@@ -206,7 +206,7 @@ def test_wait_trusts_the_given_ca(shared_server: CliProcess, monkeypatch: pytest
     result = CliRunner().invoke(cli, ["wait", url, "--timeout", "0"])
     assert result.exit_code == 1
     assert "unable to get local issuer certificate" in result.output
-    assert "trust its CA by --ca FILE" in result.output
+    assert "trust its CA with --ca FILE" in result.output
     assert CliRunner().invoke(cli, ["wait", url, "--ca", ca]).exit_code == 0
     monkeypatch.setenv("SSL_CERT_FILE", ca)
     assert CliRunner().invoke(cli, ["wait", url]).exit_code == 0
@@ -267,7 +267,7 @@ def test_tls_ca_never_overwrites_a_foreign_file(tmp_path: Path) -> None:
     file.write_text("the system's")
     result = CliRunner().invoke(cli, ["serve", "--port", "0", "--tls", "--tls-ca", str(file)])
     assert result.exit_code == 2
-    assert "exists and is not a CA of fake-credits: it is left unchanged" in " ".join(result.output.split())
+    assert "exists and was not created by fake-credits; give another file" in " ".join(result.output.split())
     assert file.read_text() == "the system's"
 
 
@@ -319,3 +319,30 @@ def test_mismatched_certificate_and_key_are_a_usage_error(tmp_path: Path) -> Non
         result = CliRunner().invoke(cli, command)
         assert result.exit_code == 2
         assert "key and certificate do not match" in " ".join(result.output.split())
+
+
+JAVA_CLIENT = """
+import java.net.URI;
+import java.net.http.*;
+
+public class Balance {
+    public static void main(String[] arguments) throws Exception {
+        var path = "/v1/applications/app-id/users/user-id/balance";
+        var uri = URI.create(System.getenv("CREDITS_BASE_URL") + path);
+        var request = HttpRequest.newBuilder(uri).header("X-API-Key", System.getenv("CREDITS_API_KEY")).build();
+        System.out.println(HttpClient.newHttpClient().send(request, HttpResponse.BodyHandlers.ofString()).body());
+    }
+}
+"""
+
+
+@pytest.mark.slow
+@pytest.mark.skipif(shutil.which("keytool") is None, reason="Java is not installed")
+def test_java_trusts_the_certificate_with_the_script_of_the_docs(tmp_path: Path) -> None:
+    script = Path(__file__).parents[1] / "examples" / "https" / "trust-java.sh"
+    client = tmp_path / "Balance.java"
+    client.write_text(JAVA_CLIENT)
+    result = run("--balance", "90", "--", "sh", str(script), "java", str(client), TMPDIR=str(tmp_path))
+    assert result.returncode == 0, result.stderr
+    assert result.stdout == '{"balance":90}\n'
+    assert list(tmp_path.iterdir()) == [client]

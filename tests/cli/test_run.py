@@ -282,8 +282,8 @@ def test_unused_rule_prints_a_warning_with_any_log_format(log_format: str, tmp_p
     assert result.returncode == 0
     last = result.stderr.splitlines()[-1]
     text = (
-        "the scripted rule 'first-write' never fired (no call matched it): it waits for createTransaction with nth=1; "
-        "say optional=True where that is right"
+        "the scripted rule 'first-write' never fired (no call matched it): it expects createTransaction with nth=1; "
+        "pass optional=True if it may stay unused"
     )
     if log_format == "json":
         assert json.loads(last) == {"problem": text, "sandbox": "s1"}

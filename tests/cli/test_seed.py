@@ -69,7 +69,7 @@ def test_seed_fills_a_server_and_prints_plan_progress_and_result(server: FakeCre
     pattern = (
         rf"planning: 60/60.*\nlooking: 5/5 users.*\nWorld 'tiny', seed 0: 5 users, 60 transactions\n"
         rf"  [\d,]+ credits granted, [\d,]+ consumed, [\d,]+ refunded\nTo {server.base_url}, application 'shop', "
-        rf"which has of these\n  0 users and 0 transactions\ncreating: 5/5 users.*\n{PROGRESS_LINE}\n"
+        rf"which already has\n  0 users and 0 transactions\ncreating: 5/5 users.*\n{PROGRESS_LINE}\n"
         r"Written: 5 users and 60 transactions, in \d+\.\d s\n"
     )
     assert re.fullmatch(pattern, result.stderr), result.stderr
@@ -78,14 +78,14 @@ def test_seed_fills_a_server_and_prints_plan_progress_and_result(server: FakeCre
 def test_second_run_finds_all_data_and_writes_nothing(server: FakeCredits) -> None:
     seed_into(server, "twice", "--profile", "tiny", "--seed", "3")
     second = seed_into(server, "twice", "--profile", "tiny", "--seed", "3")
-    assert "which has of these\n  5 users and 60 transactions\nWritten: 0 users and 0 transactions" in second.stderr
+    assert "which already has\n  5 users and 60 transactions\nWritten: 0 users and 0 transactions" in second.stderr
     assert count_data(server, "twice") == (5, 60)
 
 
 def test_dry_run_writes_nothing(server: FakeCredits) -> None:
     result = seed_into(server, "dry", "--profile", "tiny", "--dry-run")
     assert result.exit_code == 0
-    assert result.stderr.endswith("A dry run: nothing is written\n")
+    assert result.stderr.endswith("Dry run: nothing is written\n")
     assert count_data(server, "dry") == (0, 0)
 
 
@@ -193,23 +193,23 @@ def test_dry_run_needs_no_target() -> None:
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
-        ([], "say where the data go: --out FILE or --url URL, or --dry-run"),
-        (["--out", "w.json", "--url", "http://127.0.0.1:1"], "--out and --url exclude each other"),
-        (["--out", "w.json", "--json", "--quiet"], "--json and --quiet exclude each other"),
-        (["--url", "http://127.0.0.1:1"], "--api-key is missing"),
-        (["--url", "https://api.example.com", "--api-key", "k"], "is beyond loopback.*--dry-run, then add --yes"),
+        ([], "missing destination: give --out FILE or --url URL, or --dry-run"),
+        (["--out", "w.json", "--url", "http://127.0.0.1:1"], "--out and --url are mutually exclusive"),
+        (["--out", "w.json", "--json", "--quiet"], "--json and --quiet are mutually exclusive"),
+        (["--url", "http://127.0.0.1:1"], "--url requires --api-key"),
+        (["--url", "https://api.example.com", "--api-key", "k"], "is not on loopback.*--dry-run first, then add --yes"),
         (
             ["--url", "api.example.com", "--api-key", "k"],
             "--url.*'api.example.com' must be an absolute http:// or https:// URL",
         ),
         (
             ["--out", "w.json", "--profile", "dmo"],
-            "--profile: there is no world 'dmo', and no file: did you mean 'demo'",
+            "--profile: unknown world 'dmo': it is neither a profile nor a file: did you mean 'demo'",
         ),
-        (["--out", "w.json", "--profile", "."], "--profile: the world '.' is a folder"),
+        (["--out", "w.json", "--profile", "."], "--profile: unknown world '.': it is neither a profile nor a file"),
         (["--out", "w.json", "--concurrency", "0"], "--concurrency.*0 is not in the range 1<=x<=100"),
         (["--out", "w.json", "--seed", "x"], "--seed.*'x' is not a valid integer"),
-        (["--out", "nowhere/w.json"], "--out.*no folder 'nowhere'"),
+        (["--out", "nowhere/w.json"], "--out.*folder 'nowhere' does not exist"),
         (["--out", "w.json", "--contract", "none.toml"], "--contract.*none.toml: can't be read: No such file"),
     ],
 )
@@ -234,8 +234,11 @@ def test_yes_flag_allows_targets_beyond_loopback() -> None:
     ("text", "message"),
     [
         ("version = 1\nusers = -1\n", "users must be from 0 to 1000000, not -1"),
-        ("version = 1\ntop_up = 0\nsignup_grant = 1\nmonthly_grant = 0\n", "can't be met: user 0 of 20 would consume"),
-        ("version = 1\nuser = 1\n", "there is no 'user' in a profile: did you mean 'users'?"),
+        (
+            "version = 1\ntop_up = 0\nsignup_grant = 1\nmonthly_grant = 0\n",
+            "can't be satisfied: user 0 of 20 would consume",
+        ),
+        ("version = 1\nuser = 1\n", "unknown field 'user': did you mean 'users'?"),
     ],
 )
 def test_invalid_profile_exits_with_1_and_writes_nothing(text: str, message: str, tmp_path: Path) -> None:
@@ -252,7 +255,7 @@ def test_truncated_world_file_exits_with_1_and_writes_nothing(tmp_path: Path, se
     file.write_bytes(file.read_bytes()[:-40])
     result = seed_into(server, "cut", "--profile", str(file))
     assert result.exit_code == 1
-    assert "w.json: is not a world, or is damaged" in result.output
+    assert "w.json: is not a world or is damaged" in result.output
     assert count_data(server, "cut") == (0, 0)
 
 
@@ -280,7 +283,7 @@ def test_conflicting_history_names_the_user_and_writes_nothing(server: FakeCredi
     assert result.exit_code == 1
     error = json.loads(result.stdout.splitlines()[-1])["error"]
     assert error.startswith(
-        f"user {last.user_id!r} has a history that does not match the beginning of the plan: its transaction 1 is 99"
+        f"user {last.user_id!r} has a history that does not match the start of the plan: transaction 1 is 99"
     )
     assert count_data(server, "other") == (1, 1)
 
@@ -313,7 +316,7 @@ def test_ctrl_c_exits_with_130_and_prints_how_to_resume(server: FakeCredits) -> 
         [sys.executable, "-c", script], capture_output=True, text=True, check=False, env=clean_environment()
     )
     assert result.returncode == 128 + signal.SIGINT
-    assert result.stderr.endswith("\nInterrupted: the same command goes on from here\n\n")
+    assert result.stderr.endswith("\nInterrupted; rerun the same command to resume\n\n")
     assert "Traceback" not in result.stderr
 
 

@@ -332,59 +332,12 @@ def serve_in_process(monkeypatch: pytest.MonkeyPatch) -> Callable[..., Result]:
     return lambda *arguments: CliRunner().invoke(cli, ["serve", "--port", "0", "--log", "off", *arguments])
 
 
-def test_ready_file_of_a_running_server_is_rejected(
-    shared_server: CliProcess, serve_in_process: Callable[..., Result]
-) -> None:
-    """Otherwise clients of that server would be sent to this one, and lose the file at its end."""
-    ready = shared_server.directory / "ready"
-    before = ready.read_text()
-    result = serve_in_process("--ready-file", str(ready))
-    assert result.exit_code == 2
-    message = (
-        f"--ready-file {str(ready)!r} is of a server that answers at {shared_server.variables['FAKE_CREDITS_URL']}: end"
-    )
-    assert message in result.output
-    assert ready.read_text() == before
-
-
-def test_ready_file_with_a_remote_url_is_not_probed(
+def test_stale_ready_file_is_removed_at_the_start(
     tmp_path: Path, serve_in_process: Callable[..., Result], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    checked_urls: list[str] = []
-
-    def record_readiness_check(url: str, *_: object) -> str:
-        checked_urls.append(url)
-        return "nobody is there"
-
-    async def return_immediately(*_: object) -> None:
-        """Stop as soon as the server starts."""
-
-    monkeypatch.setattr("fake_credits.cli.wait.readiness_problem", record_readiness_check)
-    monkeypatch.setattr("fake_credits.cli.serve.ServerRunner.run", return_immediately)
+    """Otherwise clients would connect before the server is ready."""
     ready = tmp_path / "ready"
-    for url in ("http://127.0.0.1:1", "http://credits.example:80"):
-        ready.write_text(f"FAKE_CREDITS_URL={url}\n")
-        assert serve_in_process("--ready-file", str(ready)).exit_code == 0
-    assert checked_urls == ["http://127.0.0.1:1/_fake/readyz"]
-
-
-@pytest.mark.parametrize(
-    "old_content",
-    [
-        "the other server's",
-        "FAKE_CREDITS_URL=file:///etc/hosts\n",
-        "FAKE_CREDITS_URL=http://127.0.0.1:{port}\n",
-        "x=1",
-        "",
-    ],
-)
-def test_stale_ready_file_is_replaced(
-    old_content: str, tmp_path: Path, serve_in_process: Callable[..., Result], monkeypatch: pytest.MonkeyPatch
-) -> None:
-    ready = tmp_path / "ready"
-    with socket.create_server(("127.0.0.1", 0)) as unused_port:
-        port = unused_port.getsockname()[1]
-    ready.write_text(old_content.format(port=port))
+    ready.write_text("FAKE_CREDITS_URL=http://127.0.0.1:1\n")
 
     async def return_immediately(*_: object) -> None:
         assert not ready.exists()
@@ -520,8 +473,8 @@ def test_signal_during_world_loading_stops_immediately(number: int, code: int, t
 @pytest.mark.parametrize(
     ("text", "message"),
     [
-        ('{"fake_credits_world": 9}', "is a world of version 9"),
-        ('{"fake_credits_world": 1, "name"', "is not a world, or is damaged"),
+        ('{"fake_credits_world": 9}', "has version 9"),
+        ('{"fake_credits_world": 1, "name"', "is not a world or is damaged"),
     ],
 )
 def test_unusable_world_file_exits_with_1(text: str, message: str, tmp_path: Path) -> None:

@@ -1,7 +1,9 @@
 """Command line flags: environment variables, help and usage errors."""
 
+import inspect
 import os
 import re
+import shlex
 import subprocess
 import sys
 from pathlib import Path
@@ -10,7 +12,7 @@ import click
 import pytest
 from click.testing import CliRunner
 
-from fake_credits.cli.flags import Flag, list_flags, writable_file
+from fake_credits.cli.flags import FlagOption, writable_file
 from fake_credits.cli.main import cli
 from fake_credits.faults.scenarios import FAULT_PRESETS
 from fake_credits.sandbox import Sandbox
@@ -74,20 +76,29 @@ ARGUMENTS: dict[str, list[str]] = {
 SWITCHES = ("--expose", "--tls", "--dry-run", "--yes", "--json", "--quiet")
 
 
-@pytest.mark.parametrize("flag", list_flags(cli), ids=str)
+FLAGS = {
+    f"{name} {flag.opts[0]}": (name, flag)
+    for name, command in cli.commands.items()
+    for flag in command.params
+    if isinstance(flag, FlagOption)
+}
+
+
+@pytest.mark.parametrize(("name", "option"), FLAGS.values(), ids=FLAGS)
 def test_every_flag_has_an_equivalent_environment_variable(
-    flag: Flag, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+    name: str, option: click.Option, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
     monkeypatch.chdir(tmp_path)
-    for name in ("contract.toml", "jwks.json"):
-        (tmp_path / name).write_text("version = 1")
-    assert flag.variable == "FAKE_CREDITS_" + flag.flag.removeprefix("--").upper().replace("-", "_")
-    sample, rest, command = SAMPLES[flag.flag], ARGUMENTS[flag.command], cli.commands[flag.command]
-    flag_arguments = [flag.flag] if flag.flag in SWITCHES else [flag.flag, sample]
-    by_flag = command.make_context(flag.command, [*flag_arguments, *rest]).params
-    by_default = command.make_context(flag.command, [*rest]).params
-    monkeypatch.setenv(flag.variable, sample)
-    assert command.make_context(flag.command, [*rest]).params == by_flag != by_default
+    for file in ("contract.toml", "jwks.json"):
+        (tmp_path / file).write_text("version = 1")
+    flag, variable = option.opts[0], str(option.envvar)
+    assert variable == "FAKE_CREDITS_" + flag.removeprefix("--").upper().replace("-", "_")
+    sample, rest, command = SAMPLES[flag], ARGUMENTS[name], cli.commands[name]
+    flag_arguments = [flag] if flag in SWITCHES else [flag, sample]
+    by_flag = command.make_context(name, [*flag_arguments, *rest]).params
+    by_default = command.make_context(name, [*rest]).params
+    monkeypatch.setenv(variable, sample)
+    assert command.make_context(name, [*rest]).params == by_flag != by_default
 
 
 MULTIPLE_VALUES = {
@@ -120,13 +131,12 @@ def test_unclosed_quote_in_a_variable_is_rejected() -> None:
     result = CliRunner().invoke(cli, ["serve"], env={"FAKE_CREDITS_SCENARIO": "ada's.toml"})
     assert result.exit_code == 2
     assert "--scenario" in result.output  # click names the variable too, from 8.2 on
-    assert 'the environment variable has "ada\'s.toml", with an unclosed quote' in result.output
+    assert "unclosed quote in the environment variable's value \"ada's.toml\"" in result.output
 
 
 def test_every_flag_has_help_and_a_sample() -> None:
-    flags = list_flags(cli)
-    assert {flag.flag for flag in flags} == set(SAMPLES)
-    assert all(flag.help.endswith(".") for flag in flags)
+    assert {option.opts[0] for _, option in FLAGS.values()} == set(SAMPLES)
+    assert all(str(option.help).endswith(".") for _, option in FLAGS.values())
 
 
 def test_keep_header_rejects_credential_headers() -> None:
@@ -136,12 +146,12 @@ def test_keep_header_rejects_credential_headers() -> None:
 
 
 def test_scenario_help_lists_every_fault_preset() -> None:
-    (help_text,) = {flag.help for flag in list_flags(cli) if flag.flag == "--scenario"}
+    help_text = str(FLAGS["serve --scenario"][1].help)
     assert all(name in help_text for name in FAULT_PRESETS)
 
 
 def test_auth_provider_help_lists_every_provider() -> None:
-    (help_text,) = {flag.help for flag in list_flags(cli) if flag.flag == "--auth-provider"}
+    help_text = str(FLAGS["serve --auth-provider"][1].help)
     assert all(name in help_text for name in AUTH_PROVIDERS)
 
 
@@ -156,40 +166,50 @@ def test_every_run_variable_has_an_env_placeholder() -> None:
         (["serve", "--port", "65536"], "--port.*65536.*0<=x<=65535"),
         (["serve", "--port", "http"], "--port.*'http' is not a valid integer"),
         (["serve", "--api-key", ""], "--api-key.*1 to 256 visible ASCII"),
-        (["serve", "--api-key", "a\r\nb"], "--api-key.*visible ASCII characters, no blanks"),
+        (["serve", "--api-key", "a\r\nb"], "--api-key.*visible ASCII characters without spaces"),
         (["serve", "--api-key", "é"], "--api-key.*visible ASCII"),
         (["serve", "--api-key", "k" * 257], "--api-key.*1 to 256"),
-        (["serve", "--scenario", "flakey"], "--scenario.*there is no preset 'flakey': choose flaky"),
+        (["serve", "--scenario", "flakey"], "--scenario.*unknown preset 'flakey': use flaky"),
         (["run", "--scenario", "no.toml", "--", "true"], "--scenario.*no.toml: can't be read: No such file"),
         (["serve", "--latency", "60001"], "--latency.*latency is '60001': ms is 60001.0: it must be"),
-        (["serve", "--latency", "slow"], "--latency.*give milliseconds, 'fixed"),
+        (["serve", "--latency", "slow"], "--latency.*it must be milliseconds, 'fixed"),
         (["serve", "--auth-provider", "clrk"], "--auth-provider.*'clrk' is not one of 'plain', 'clerk'"),
-        (["serve", "--ready-file", "nowhere/ready"], "--ready-file.*no folder 'nowhere'"),
-        (["serve", "--ready-file", "."], "--ready-file.*is a folder"),
-        (["serve", "--ready-file", ""], "--ready-file.*'' is a folder"),
-        (["serve", "--key-file", "nowhere/keys"], "--key-file.*no folder 'nowhere'"),
+        (["serve", "--ready-file", "nowhere/ready"], "--ready-file.*folder 'nowhere' does not exist"),
+        (["serve", "--ready-file", "."], "--ready-file.*is not a regular file"),
+        (["serve", "--ready-file", ""], "--ready-file.*'' is not a regular file"),
+        (["serve", "--key-file", "nowhere/keys"], "--key-file.*folder 'nowhere' does not exist"),
         (["serve", "--host", "http://localhost"], "--host.*without scheme and port"),
         (["serve", "--host", "0.0.0.0", "--port", "0"], "--host 0.0.0.0 is beyond loopback.*--expose"),  # noqa: S104
         (["serve", "--allow-host", "credits:8402"], "--allow-host.*without scheme and port"),
         (["serve", "--cors-origin", "https://app.example/"], "cors_origins.*https://app.example/.*is not an origin"),
         (["serve", "--log", "xml"], "--log.*'xml' is not one of 'text', 'json', 'off'"),
         (["serve", "--balance", "-1"], "--balance.*-1 is not in the range"),
-        (["serve", "--world", "dmo"], "--world: there is no world 'dmo', and no file: did you mean 'demo'"),
-        (["run", "--world", "gone.json", "true"], "--world: there is no world 'gone.json', and no file"),
-        (["run", "--world", ".", "true"], r"--world: the world '.' is a folder \(known: tiny"),
+        (
+            ["serve", "--world", "dmo"],
+            "--world: unknown world 'dmo': it is neither a profile nor a file: did you mean 'demo'",
+        ),
+        (["run", "--world", "gone.json", "true"], "--world: unknown world 'gone.json'"),
+        (
+            ["run", "--world", ".", "true"],
+            r"--world: unknown world '.': .* \(known: tiny",
+        ),
         (["run", "--contract", __file__, "true"], r"--contract.*test_usage\.py: is not valid TOML"),
         (
             ["run", "--trust", f"https://x={__file__}", "true"],
             r"trust of 'https://x': .*test_usage\.py: is neither PEM",
         ),
         (["run", "--contract", ".", "true"], "--contract.*can't be read: Is a directory"),
-        (["run", "--world", "", "true"], "--world: there is no world '', and no file"),
-        (["run", "--user", "ada=1", "--user", "ada=2", "true"], "--user 'ada' is given 2 times"),
+        (["run", "--world", "", "true"], "--world: unknown world ''"),
+        (["run", "--user", "ada=1", "--user", "ada=2", "true"], "--user: 'ada' is given 2 times"),
         (
             ["run", "--user", "user-id=5", "--balance", "7", "true"],
             r"balance=7 and users=\{'user-id': 5\} contradict each other",
         ),
-        (["serve", "--user", "ada"], "--user.*'ada' is not NAME=BALANCE"),
+        (
+            ["serve", "--keep-header", ""],
+            r"--keep-header must be a header name, or a list of header names, got \('',\)",
+        ),
+        (["serve", "--user", "ada"], "--user.*'ada' does not have the form NAME=BALANCE"),
         (["serve", "--user", "ada=-1"], "--user.*-1 is not in the range 0<=x<="),
         (["serve", "--user", "a\nb=1"], "--user.*control characters"),
         (["serve", "--user-id", ".."], "--user-id.*must not be empty, '.' or '..'"),
@@ -197,17 +217,17 @@ def test_every_run_variable_has_an_env_placeholder() -> None:
         (["serve", "--prot", "1"], "No such option.*--prot.*--port"),
         (["serve", "extra"], "unexpected extra argument"),
         (["run"], "Missing argument 'COMMAND"),
-        (["run", "--env", "URL={url}", "true"], "--env.*unknown placeholder {url}: there are {base_url}"),
+        (["run", "--env", "URL={url}", "true"], "--env.*unknown placeholder {url} in 'URL={url}'; use {base_url}"),
         (["run", "--env", "URL={base_url!r}", "true"], "--env.*unknown placeholder"),
         (["run", "--env", "URL={", "true"], "--env"),
-        (["run", "--env", "A-B=1", "true"], "--env.*is not NAME=TEXT"),
+        (["run", "--env", "A-B=1", "true"], "--env.*does not have the form NAME=TEXT"),
         (["run", "--grace", "-1", "true"], "--grace.*-1"),
-        (["token", "ada"], "--key-file is missing"),
+        (["token", "ada"], "--key-file is required"),
         (["token", "", "--key-file", "keys"], "USER.*must not be empty"),
         (["token", "ada", "--bad", "expird"], "--bad.*'expird' is not one of 'expired'"),
         (
             ["token", "ada", "--key-file", "keys", "--bad", "expired", "--expires-in", "5"],
-            "--expires-in 5 has no effect",
+            "--expires-in 5 has no effect with --bad expired",
         ),
         (["token", "ada", "--expires-in", "0"], "--expires-in.*0 is not in the range"),
         (["wait", "localhost:8402"], "URL.*is not the URL of a server"),
@@ -215,14 +235,14 @@ def test_every_run_variable_has_an_env_placeholder() -> None:
         (["wait", "http://h", "--timeout", "soon"], "--timeout.*'soon'"),
         (["wait", "http://h", "--timeout", "nan"], "--timeout.*'nan' is not a number of seconds"),
         (["serve", "--tls-cert", "nowhere.pem"], "--tls-cert.*'nowhere.pem' does not exist"),
-        (["run", "--tls-key", __file__, "true"], "--tls-cert and --tls-key belong together: give both or neither"),
-        (["run", "--tls-ca", "ca.pem", "true"], "--tls-ca is where the CA of --tls is written: it needs --tls"),
+        (["run", "--tls-key", __file__, "true"], "--tls-cert and --tls-key must be given together"),
+        (["run", "--tls-ca", "ca.pem", "true"], "--tls-ca requires --tls without --tls-cert"),
         (
             ["run", "--tls", "--tls-ca", "ca.pem", "--tls-cert", __file__, "--tls-key", __file__, "true"],
-            "it needs --tls, and no --tls-cert",
+            "--tls-ca requires --tls without --tls-cert",
         ),
         (["run", "--tls-cert", __file__, "--tls-key", __file__, "true"], "--tls-cert.*--tls-key.*not a PEM"),
-        (["serve", "--port", "0", "--tls", "--tls-ca", "nowhere/ca.pem"], "--tls-ca.*no folder 'nowhere'"),
+        (["serve", "--port", "0", "--tls", "--tls-ca", "nowhere/ca.pem"], "--tls-ca.*folder 'nowhere' does not exist"),
         (["sreve"], "No such command 'sreve'"),
     ],
 )
@@ -259,9 +279,9 @@ def test_key_file_without_complete_keys_is_rejected(tmp_path: Path) -> None:
     """With generated keys `token` would mint tokens that no server accepts."""
     for text in ("", "no key"):
         output = reject_key_file(tmp_path / "keys.pem", text)
-        assert "keys.pem' holds no signing keys: it has no PEM private key" in output
+        assert "keys.pem' has no signing keys: it has no PEM private key" in output
     output = reject_key_file(tmp_path / "keys.pem", new_private_pem()[:300])
-    assert "keys.pem' holds no signing keys: a private key in PEM (RFC 7468) in it is damaged or cut off" in output
+    assert "keys.pem' has no signing keys: a PEM private key (RFC 7468) in it is damaged or truncated" in output
 
 
 @pytest.mark.parametrize("arguments", [["--help"], ["serve", "--help"]])
@@ -283,7 +303,7 @@ def test_interrupt_exits_with_130_without_traceback() -> None:
     code = (
         "import sys, signal, os; sys.argv[1:] = ['wait', 'http://127.0.0.1:1']\n"
         "from fake_credits.cli import wait\n"
-        "wait.readiness_problem = lambda *_: os.kill(os.getpid(), signal.SIGINT) or 'no'\n"
+        "wait._readiness_problem = lambda *_: os.kill(os.getpid(), signal.SIGINT) or 'no'\n"
         "from fake_credits.cli import main\n"
         "main()"
     )
@@ -302,7 +322,7 @@ def test_full_stdout_prints_a_one_line_error() -> None:
             text=True,
             check=False,
         )
-    assert (result.returncode, result.stderr) == (1, "Error: stdout can't be written: No space left on device\n")
+    assert (result.returncode, result.stderr) == (1, "Error: cannot write to stdout: No space left on device\n")
 
 
 @pytest.mark.parametrize(("command", "module"), [("serve --port 0", "serve"), ("run sleep 60", "run")])
@@ -338,9 +358,42 @@ def test_version_matches_the_package_metadata() -> None:
     assert result.stdout.strip() == version("fake-credits")
 
 
-def test_every_command_has_help() -> None:
-    assert set(cli.commands) >= {"serve", "run", "token", "wait"}
-    assert all(isinstance(command, click.Command) and command.help for command in cli.commands.values())
+COMMAND_LINES = [[], *([name] for name in cli.commands)]
+
+
+@pytest.mark.parametrize("command", COMMAND_LINES, ids=" ".join)
+def test_help_fits_80_columns(command: list[str], monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("COLUMNS", "80")
+    output = CliRunner().invoke(cli, [*command, "--help"]).output
+    assert [
+        line for line in output.splitlines() if len(line) > 80 or (line.endswith(("...", "…")) and "Usage:" not in line)
+    ] == []
+
+
+@pytest.mark.parametrize("command", COMMAND_LINES, ids=" ".join)
+def test_help_has_a_summary_and_a_valid_example(command: list[str], tmp_path: Path) -> None:
+    described: click.Command = cli.commands[command[0]] if command else cli
+    summary, *_, example = inspect.cleandoc(described.help or "").split("\n\n")
+    assert re.fullmatch(r"[A-Z][^.]+\.", summary)
+    text = example.removeprefix("Example: fake-credits ").replace("contract.toml", str(tmp_path / "contract.toml"))
+    (tmp_path / "contract.toml").write_text("version = 1")
+    name, *arguments = shlex.split(text)
+    assert command in ([], [name])
+    cli.commands[name].make_context(name, arguments)
+
+
+def test_help_lists_flags_under_headings() -> None:
+    output = CliRunner().invoke(cli, ["serve", "--help"]).output
+    sections: list[str] = re.findall(r"^(\w[\w ]+):$", output, re.MULTILINE)
+    assert sections == ["Network", "Sandbox", "Faults", "Tokens", "HTTPS", "Control plane", "Output", "General"]
+    network = output.partition("Network:")[2].partition("Sandbox:")[0]
+    assert re.findall(r"^  (--[\w-]+)", network, re.MULTILINE) == [
+        "--host",
+        "--port",
+        "--expose",
+        "--allow-host",
+        "--cors-origin",
+    ]
 
 
 @pytest.mark.parametrize("text", ["inf", "-1", "soon"])
@@ -355,7 +408,7 @@ def test_writable_file_rejects_pipes_and_devices(tmp_path: Path) -> None:
     os.mkfifo(tmp_path / "pipe")
     (tmp_path / "link").symlink_to(tmp_path / "pipe")
     for path in (str(tmp_path / "pipe"), str(tmp_path / "link"), os.devnull):
-        with pytest.raises(ValueError, match="is a folder, a device, a pipe or a socket: give a file$"):
+        with pytest.raises(ValueError, match="is not a regular file$"):
             writable_file(path)
 
 

@@ -13,11 +13,10 @@ import pytest
 
 from fake_credits.client import ServerClient
 from fake_credits.client.control import ControlClient, JournalWords, RemoteSandbox, SandboxWords
-from fake_credits.client.control_models import PresetInfo
 from fake_credits.client.http import NetworkTransport
 from fake_credits.contract import DEFAULT_CONTRACT
 from fake_credits.control.routes import CONTROL_ROUTES, match_route
-from fake_credits.control_schemas import JournalQuery, MakeSandboxBody
+from fake_credits.control_schemas import JournalQuery, MakeSandboxBody, PresetInfo
 from fake_credits.errors import ConnectionLost, ControlError, InvalidResponse
 from fake_credits.http_message import Request, Response
 from fake_credits.transports.live import LiveServer
@@ -202,10 +201,10 @@ def test_options_that_json_cannot_represent_send_no_request(
 ) -> None:
     """A NaN would be sent as null, which means that the option is not set."""
     request_count = len(recording_transport.requests)
-    with pytest.raises(ValueError, match="POST /sandboxes: what is to be sent is not valid JSON: Out of range float"):
+    with pytest.raises(ValueError, match="POST /sandboxes: the arguments can't be encoded as JSON: Out of range float"):
         control.make_sandbox(balance=math.nan)
     with pytest.raises(
-        ValueError, match="POST /sandboxes: what is to be sent is not valid JSON: .* object is unsupported"
+        ValueError, match="POST /sandboxes: the arguments can't be encoded as JSON: .* object is unsupported"
     ):
         control.make_sandbox(faults=object())
     assert len(recording_transport.requests) == request_count

@@ -119,11 +119,11 @@ def test_release_with_keep_and_no_order_releases_no_call() -> None:
 
 
 INVALID_ORDERS: dict[str, tuple[Sequence[int | str], str]] = {
-    "number too high": ([3], "the gate 'pay' holds 3: there is no number 3"),
-    "number below 0": ([-1], "there is no number -1"),
+    "number too high": ([3], "order has 3, but the gate 'pay' holds only 3 calls"),
+    "number below 0": ([-1], "order has -1, but"),
     "unknown user": (["eve"], r"holds 0 calls of 'eve' \(it holds createTransaction of ada \(#1\), .*cy"),
     "ambiguous user": (["cy"], "holds 2 calls of 'cy'"),
-    "same call twice": (["ada", 0], r"order is \['ada', 0\], which names a call twice"),
+    "same call twice": (["ada", 0], r"order is \['ada', 0\], which selects a call twice"),
     "true for 1": ([True], "holds 0 calls of True"),
 }
 
@@ -139,8 +139,8 @@ def test_invalid_order_is_rejected_and_releases_no_call(order: Sequence[int | st
 def test_order_that_is_not_a_list_is_rejected() -> None:
     harness = GateHarness("ada")
     for order, problem in (
-        ("ada", r"order is 'ada', a str: it must be a list, such as \['ada'\]"),
-        (5, "5, a int"),
+        ("ada", r"order is 'ada': it must be a list, such as \['ada'\]"),
+        (5, "order is 5: it must be a list of users"),
         (None, "None"),
     ):
         with pytest.raises(TypeError, match=problem):
@@ -196,7 +196,7 @@ def test_repr_names_held_calls() -> None:
     harness = GateHarness("ada")
     assert repr(harness.gate) == "<gate 'pay': closed, holds createTransaction of ada (#1)>"
     harness.gate.release()
-    assert repr(harness.gate) == "<gate 'pay': open, holds nobody>"
+    assert repr(harness.gate) == "<gate 'pay': open, holds no call>"
 
 
 # ------------------------------------------------------------ waiting
@@ -238,7 +238,9 @@ def test_wait_for_timeout_says_that_gate_was_released() -> None:
     gate = GateHarness().gate
     gate.add_expected_calls("any call")
     gate.release()
-    with pytest.raises(GateTimeout, match=r"0 of 1 arrived within 0.002 s; it was released, so calls pass it: hold"):
+    with pytest.raises(
+        GateTimeout, match=r"0 of 1 arrived within 0.002 s; it was released, so later calls pass it: call hold"
+    ):
         gate.wait_for(limit_s=SHORT_S)
 
 
@@ -246,7 +248,7 @@ def test_wait_for_timeout_names_gate_and_held_calls() -> None:
     harness = GateHarness("ada")
     with pytest.raises(GateTimeout, match=r"gate 'pay': 1 of 2 arrived within 0.002 s; it holds .* of ada \(#1\)"):
         harness.gate.wait_for(2, limit_s=SHORT_S)
-    with pytest.raises(GateTimeout, match="0 of 1 arrived within 0.002 s; it holds nobody"):
+    with pytest.raises(GateTimeout, match="0 of 1 arrived within 0.002 s; it holds no call"):
         Gate("pay", SHORT_S, lambda _: None).wait_for()
 
 
@@ -278,7 +280,7 @@ def test_wait_for_timeout_names_expected_calls() -> None:
     gate.add_expected_calls("getUser with user='ada'")
     gate.add_expected_calls("any call")
     gate.add_expected_calls("any call")
-    with pytest.raises(GateTimeout, match="it holds nobody; it waits for getUser with user='ada' or any call$"):
+    with pytest.raises(GateTimeout, match="it holds no call; it expects getUser with user='ada' or any call$"):
         gate.wait_for(limit_s=SHORT_S)
 
 
@@ -374,7 +376,7 @@ def test_no_arrival_is_lost_with_many_threads() -> None:
 
 # ------------------------------------------------------------ closing
 
-CLOSED_MESSAGE = "gate 'pay': 1 of 2 arrived before its sandbox's end or reset; it holds nobody"
+CLOSED_MESSAGE = "gate 'pay': 1 of 2 arrived before its sandbox closed or was reset; it holds no call"
 
 
 def test_close_ends_blocking_wait_and_releases_held_calls() -> None:

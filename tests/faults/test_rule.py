@@ -114,7 +114,9 @@ def test_lost_response_is_a_write_rule_after_commit() -> None:
     for name, effect in (("reset", Reset()), ("close", Close()), ("hang", Hang())):
         assert lost_response(name).effect == effect  # type: ignore[arg-type]
     for invalid in (RateLimit(1, 1), Latency(5), "after", None):
-        with pytest.raises(FaultError, match="by which no answer is lost: choose reset, close, hang, status, not_json"):
+        with pytest.raises(
+            FaultError, match="it must be an effect that loses the response: reset, close, hang, status, not_json"
+        ):
             lost_response(invalid)  # type: ignore[arg-type]
 
 
@@ -122,7 +124,7 @@ CONFLICTS: dict[str, tuple[object, dict[str, Any], str]] = {
     "operation in object": (
         {"effect": "reset", "operation": "getUser"},
         {"operation": "getBalance"},
-        "operation is 'getUser' in the rule and 'getBalance' beside it: say it once",
+        "operation is given twice: 'getUser' in the rule and 'getBalance' in addition to it",
     ),
     "lost response on read": (
         lost_response(),
@@ -134,9 +136,9 @@ CONFLICTS: dict[str, tuple[object, dict[str, Any], str]] = {
         {"phase": "before"},
         "'after' in the rule and 'before'",
     ),
-    "count": (Rule(effect=Reset(), nth=1), {"nth": 2}, "nth is 1 in the rule and 2 beside it"),
-    "script": (Rule(script=[503]), {"script": [504]}, r"script is \(503,\) in the rule and \[504\] beside it"),
-    "empty user": (Reset(), {"user": ""}, "user is '', which is none: leave the word out where it may be any"),
+    "count": (Rule(effect=Reset(), nth=1), {"nth": 2}, "nth is given twice: 1 in the rule and 2 in addition to it"),
+    "script": (Rule(script=[503]), {"script": [504]}, r"script is given twice: \(503,\) in the rule and \[504\] in"),
+    "empty user": (Reset(), {"user": ""}, "user is empty: omit it to match any user"),
 }
 
 
@@ -259,7 +261,7 @@ def test_catalogue_of_operation_has_what_the_operation_can_meet(operation: Any) 
 
 
 def test_catalogue_of_unknown_operation_is_rejected() -> None:
-    with pytest.raises(FaultError, match=r"operation is 'pay': choose '\*', 'reads', "):
+    with pytest.raises(FaultError, match=r"operation is 'pay': it must be '\*', 'reads', "):
         catalogue("pay")  # type: ignore[arg-type] # pyright: ignore[reportArgumentType]
 
 
@@ -279,110 +281,115 @@ async def _async_where(_call: IncomingCall) -> bool:
 
 
 INVALID_RULES: Mapping[str, tuple[dict[str, Any], str]] = {
-    "neither effect nor script": ({}, "a rule has an effect or a script: give one of them"),
-    "effect and script": ({"effect": Reset(), "script": [503]}, "a rule has an effect or a script"),
-    "class instead of effect": ({"effect": Reset}, r"effect is .*Reset.*: give an effect, such as Reset\(\)"),
-    "string instead of effect": ({"effect": "reset"}, "effect is 'reset': give an effect"),
+    "neither effect nor script": ({}, "a rule needs an effect or a script"),
+    "effect and script": ({"effect": Reset(), "script": [503]}, "a rule has either an effect or a script, not both"),
+    "class instead of effect": ({"effect": Reset}, r"effect is .*Reset.*: it must be an effect, such as Reset\(\)"),
+    "string instead of effect": ({"effect": "reset"}, "effect is 'reset': it must be an effect"),
     "unknown operation": (
         {"operation": "getuser"},
-        r"operation is 'getuser': choose '\*', 'reads', 'writes', 'createUser', .*'listTransactions'",
+        r"operation is 'getuser': it must be '\*', 'reads', 'writes', 'createUser', .*; did you mean 'getUser'",
     ),
     "operation as list": (
         {"operation": ["getUser"]},
-        r"operation is \['getUser'\], a list: it must be",
+        r"operation is \['getUser'\]: it must be",
     ),
     "unknown phase": (
         {"phase": "during"},
-        "phase is 'during': choose 'before', 'after', 'read', 'write', 'list'",
+        "phase is 'during': it must be 'before' or 'after' for reset",
     ),
     "phase unsupported by effect": (
         {"effect": Truncate(), "phase": "before"},
-        "phase is 'before', which truncate does not have: choose after",
+        "phase is 'before': it must be 'after' for truncate",
     ),
-    "phase unsupported by script": ({"effect": None, "script": [503], "phase": "read"}, "which script does not have"),
+    "phase unsupported by script": (
+        {"effect": None, "script": [503], "phase": "read"},
+        "phase is 'read': it must be 'before' or 'after' for script",
+    ),
     "operation unsupported by effect": (
         {"effect": LateWrite(5), "operation": "reads"},
-        "operation is 'reads', which late_write can't touch: choose createTransaction, createUser",
+        "operation is 'reads', but late_write affects only 'createTransaction' or 'createUser'",
     ),
-    "application as number": ({"application": 5}, "application is 5: it must be a text of at most 1024"),
-    "user too long": ({"user": "a" * 1025}, "it must be a text of at most 1024 characters"),
+    "application as number": ({"application": 5}, "application is 5: it must be a string of at most 1024"),
+    "user too long": ({"user": "a" * 1025}, "it must be a string of at most 1024 characters"),
     "user with listUsers": ({"operation": "listUsers", "user": "ada"}, "user is 'ada', but listUsers has no user"),
-    "reason with reads": ({"operation": "reads", "reason": "grant"}, "reason is 'grant', but of reads only createTr"),
-    "unknown reason": ({"reason": "gift"}, "reason is 'gift': choose '', 'grant', 'consume', 'refund'"),
-    "unknown client": ({"client": "admin"}, "client is 'admin': choose '', 'server', 'user'"),
+    "reason with reads": ({"operation": "reads", "reason": "grant"}, "reason is 'grant', but only createTr"),
+    "unknown reason": ({"reason": "gift"}, "reason is 'gift': it must be 'grant', 'consume' or 'refund'"),
+    "unknown client": ({"client": "admin"}, "client is 'admin': it must be 'server' or 'user'"),
     "client unsupported by effect": (
         {"effect": Unauthorized("rotated"), "client": "server"},
-        "client is 'server', but unauthorized touches the kind 'user' only",
+        "client is 'server', but unauthorized affects only 'user' clients here",
     ),
-    "headers as list": ({"header": ["a"]}, "header is .*, a list: it must map names of headers to values"),
-    "invalid header name": ({"header": {"a b": "1"}}, "header has the name 'a b', which no header can have"),
-    "header value as number": ({"header": {"a": 1}}, "header a is 1: a value is a text of visible Latin-1"),
-    "header value outside Latin-1": ({"header": {"a": "€"}}, "header a is '€': a value is a text"),
-    "header value with line break": ({"header": {"a": "1\r\nb: 2"}}, "header a is .*: a value is a text"),
-    "user with a lone surrogate": ({"user": "a\ud800"}, r"user is 'a\\ud800': it has a lone surrogate"),
-    "very long user": ({"user": "a" * 10**6}, r"^user is 'a{78}…: it must be a text of at most"),
+    "headers as list": ({"header": ["a"]}, "header is .*: it must map header names to values"),
+    "invalid header name": ({"header": {"a b": "1"}}, "header has 'a b', which is not a valid header name"),
+    "header value as number": ({"header": {"a": 1}}, "header a is 1: it must be a string of visible Latin-1"),
+    "header value outside Latin-1": ({"header": {"a": "€"}}, "header a is '€': it must be a string"),
+    "header value with line break": ({"header": {"a": "1\r\nb: 2"}}, "header a is .*: it must be a string"),
+    "very long user": ({"user": "a" * 10**6}, r"^user is 'a{78}…: it must be a string of at most"),
     "probability beyond float range": ({"probability": 10**400}, "probability is an integer of 1329 bits"),
     "huge integer": ({"nth": 10**5000}, "nth is an integer of 16610 bits: it must be from 1 to 10"),
     "script with huge integer": (
         {"effect": None, "script": [10**5000]},
-        "the entry an integer of 16610 bits: an entry is",
+        "an entry of script is an integer of 16610 bits: it must be",
     ),
     "async where": (
         {"where": _async_where},
-        "where is .*, a function: it must be a function of a call",
+        "where is .*: it must be a function of a call",
     ),
-    "nth conflicting with every": ({"nth": 1, "every": 3}, "nth=1, every=3 exclude each other: no call is all of that"),
-    "nth conflicting with first": ({"nth": 3, "first": 2}, "nth=3, first=2 exclude each other"),
-    "nth conflicting with after": ({"nth": 3, "after": 3}, "nth=3, after=3 exclude each other"),
+    "nth conflicting with every": ({"nth": 1, "every": 3}, "nth=1 and every=3 can never match the same call"),
+    "nth conflicting with first": ({"nth": 3, "first": 2}, "nth=3 and first=2 can never match"),
+    "nth conflicting with after": ({"nth": 3, "after": 3}, "nth=3 and after=3 can never match"),
     "every conflicting with first and after": (
         {"first": 5, "every": 3, "after": 3},
-        "first=5, every=3, after=3 exclude each other",
+        "first=5 and every=3 and after=3 can never match",
     ),
-    "at before nth": ({"at": 2, "nth": 3}, "at=2, nth=3 exclude each other: no call is all of that"),
-    "at before every": ({"at": 2, "every": 3}, "at=2, every=3 exclude each other"),
+    "at before nth": ({"at": 2, "nth": 3}, "at=2 and nth=3 can never match"),
+    "at before every": ({"at": 2, "every": 3}, "at=2 and every=3 can never match"),
     "script longer than times": (
         {"effect": None, "script": [503, "ok", "reset"], "times": 2},
-        "script has 3 entries, but with times=2 no more than 2 can be played: leave out the rest, or the count",
+        "script has 3 entries, but with times=2 at most 2 can be used",
     ),
     "script longer than first": (
         {"effect": None, "script": [503, 503], "first": 3, "every": 2},
-        "but with first=3, every=2 no",
+        "but with first=3 and every=2 at most",
     ),
     "script longer than at": (
         {"effect": None, "script": [503, 503], "at": 7, "per": "user"},
-        "with at=7 no more than 1",
+        "with at=7 at most 1",
     ),
-    "per without count": ({"per": "user"}, "per is 'user', but the rule counts nothing: give nth, first, every"),
-    "effect instead of operation": ({"operation": Close()}, r"operation is Close\(\), a Close: it must be a text"),
-    "operation is None": ({"operation": None}, "operation is None, a NoneType: it must be a text"),
+    "per without count": ({"per": "user"}, "per is 'user', but the rule counts nothing: add nth, first, every"),
+    "effect instead of operation": ({"operation": Close()}, r"operation is Close\(\): it must be"),
+    "operation is None": ({"operation": None}, "operation has no value: it must be"),
     "where without parameter": (
         {"where": _without_argument},
-        "it is called with one argument, a call .too many pos",
+        "it must take one argument, the call .too many pos",
     ),
     "where with two parameters": (
         {"where": _with_two_arguments},
-        "it is called with one argument, a call .missing a required",
+        "it must take one argument, the call .missing a required",
     ),
-    "where not callable": ({"where": "ada"}, "where is 'ada', a str: it must be a function of a call"),
+    "where not callable": ({"where": "ada"}, "where is 'ada': it must be a function of a call"),
     "at 0": ({"at": 0}, "at is 0: it must be from 1 to 1000000000"),
-    "nth as string": ({"nth": "3"}, "nth is '3', a str: it must be an integer"),
-    "first as true": ({"first": True}, "first is True, a bool: it must be an integer"),
-    "fractional every": ({"every": 1.5}, "every is 1.5, a float: it must be an integer"),
+    "nth as string": ({"nth": "3"}, "nth is '3': it must be an integer"),
+    "first as true": ({"first": True}, "first is true: it must be an integer"),
+    "fractional every": ({"every": 1.5}, "every is 1.5: it must be an integer"),
     "negative after": ({"after": -1}, "after is -1: it must be from 0"),
     "times 0": ({"times": 0}, "times is 0: it must be from 1"),
-    "unknown per": ({"per": "application"}, "per is 'application': choose '', 'user'"),
+    "unknown per": ({"per": "application"}, "per is 'application': it must be 'user'"),
     "probability over 1": ({"probability": 1.1}, "probability is 1.1: it must be from 0 to 1"),
     "probability under 0": ({"probability": -0.1}, "probability is -0.1: it must be from 0 to 1"),
-    "probability NaN": ({"probability": float("nan")}, "probability is nan, a float: it must be a number"),
-    "probability as true": ({"probability": True}, "probability is True, a bool: it must be a number"),
+    "probability NaN": ({"probability": float("nan")}, "probability is nan: it must be a number"),
+    "probability as true": ({"probability": True}, "probability is true: it must be a number"),
     "stack as number": ({"stack": 1}, "stack is 1: it must be true or false"),
-    "optional as None": ({"optional": None}, "optional is None: it must be true or false"),
-    "name with space": ({"name": "my rule"}, "name is 'my rule': a rule's name is 1 to 64 visible ASCII"),
-    "name too long": ({"name": "a" * 65}, "a rule's name is 1 to 64 visible ASCII characters"),
-    "name beside gate name": ({"effect": HoldAtGate("g"), "name": "n"}, "a rule with a gate has none of its own"),
+    "optional as None": ({"optional": None}, "optional has no value: it must be true or false"),
+    "name with space": ({"name": "my rule"}, "name is 'my rule': it must be 1 to 64 visible ASCII"),
+    "name too long": ({"name": "a" * 65}, "it must be 1 to 64 visible ASCII characters"),
+    "name beside gate name": (
+        {"effect": HoldAtGate("g"), "name": "n"},
+        "a rule with HoldAtGate has only the name of its gate",
+    ),
     "window ending before start": ({"during": (5, 5)}, "the start must be before the end"),
-    "window as number": ({"during": 5}, r"during is 5: it must be \(start, end\) or \(start,\)"),
-    "window with three values": ({"during": (1, 2, 3)}, r"during is \(1, 2, 3\): it must be \(start, end\)"),
+    "window as number": ({"during": 5}, r"during is 5: it must be a start and, optionally, an end"),
+    "window with three values": ({"during": (1, 2, 3)}, r"during is \(1, 2, 3\): it must be a start"),
     "window as string": ({"during": "ab"}, "during is 'ab': it must be"),
     "window without a time zone": ({"during": (datetime(2030, 1, 1), None)}, "during: .* is naive: give it a time"),
     "window with invalid time": (
@@ -404,7 +411,7 @@ def test_invalid_rule_is_rejected_naming_field_and_allowed_values(options: dict[
 
 @pytest.mark.parametrize("entry", [200, 399, 600, 503.0, True, "503", "no", "OK", None, ["ok"], Reset()])
 def test_invalid_script_entry_is_rejected(entry: object) -> None:
-    with pytest.raises(FaultError, match="an entry is a status from 400 to 599, 'ok', 'reset', 'close', 'hang'"):
+    with pytest.raises(FaultError, match="it must be a status from 400 to 599, 'ok', 'reset', 'close' or 'hang'"):
         rule_from({"script": ["ok", entry]})
 
 
@@ -416,7 +423,7 @@ def test_script_that_is_not_a_list_is_rejected(script: Any) -> None:
 
 def test_script_length_is_limited() -> None:
     Rule(script=["ok"] * 10_000)
-    with pytest.raises(FaultError, match="script has 10001 entries: it may have at most 10000"):
+    with pytest.raises(FaultError, match="script has 10001 entries: at most 10000 are allowed"):
         Rule(script=["ok"] * 10_001)
 
 
@@ -483,43 +490,43 @@ def test_where_function_serializes_by_name_and_is_rejected_from_json() -> None:
 
     data = rule_to_json(Rule(effect=Reset(), where=from_ada))
     assert data["where"].endswith("from_ada")
-    with pytest.raises(FaultError, match="where is a function: such a rule can be declared in Python only"):
+    with pytest.raises(FaultError, match="where is a function, so such a rule can only be declared in Python"):
         rule_from(data)
 
 
 INVALID_OBJECTS: Mapping[str, tuple[object, str]] = {
-    "number": (5, "a rule is 5, a int: give an effect, a Rule or an object of JSON"),
-    "empty object": ({}, "effect is missing: choose latency, status, rate_limit, .*, or give a script"),
+    "number": (5, "a rule is 5: it must be an effect, a Rule or a JSON object"),
+    "empty object": ({}, "effect is missing: add one of latency, status, rate_limit, .*, or a script"),
     "misspelled effect": (
         {"efect": "reset"},
-        r"'efect' is not a word of a rule: did you mean 'effect'\? \(it has: effect, op",
+        r"unknown field 'efect': did you mean 'effect'\? \(a rule has: effect, op",
     ),
     "misspelled effect with script": (
         {"efect": "reset", "script": [503]},
-        r"'efect' is not an attribute of a script nor .*: did you mean 'effect'\?",
+        r"unknown field 'efect': did you mean 'effect'\?",
     ),
-    "misspelled script": ({"scrpt": [503]}, r"'scrpt' is not a word of a rule: did you mean 'script'\?"),
-    "attribute without its effect": ({"status": 503}, "effect is missing: choose latency, status"),
-    "empty header": ({"effect": "reset", "header": {}}, "header is {}, which is none: leave the word out"),
-    "unknown effect": ({"effect": "explode"}, "effect is 'explode': choose 'latency', 'status'"),
-    "effect as list": ({"effect": ["reset"]}, r"effect is \['reset'\]: choose"),
+    "misspelled script": ({"scrpt": [503]}, r"unknown field 'scrpt': did you mean 'script'\?"),
+    "attribute without its effect": ({"status": 503}, "effect is missing: add one of latency, status"),
+    "empty header": ({"effect": "reset", "header": {}}, "header is empty: omit it to match any header"),
+    "unknown effect": ({"effect": "explode"}, "effect is 'explode': it must be 'latency', 'status'"),
+    "effect as list": ({"effect": ["reset"]}, r"effect is \['reset'\]: it must be"),
     "unknown attribute": (
         {"effect": "status", "status": 503, "retry_after": 5},
-        r"'retry_after' is not an attribute of status \(it has: status, code, retry_after_s, retry_after_form\) nor of "
-        r"a rule \(operation, phase, ",
+        r"unknown field 'retry_after': did you mean 'retry_after_s'\? \(a rule with status has: status, code, "
+        r"retry_after_s, retry_after_form, operation, phase, ",
     ),
     "attribute of another effect": (
         {"effect": "reset", "status": 5},
-        r"'status' is not an attribute of reset \(it has: none\)",
+        r"unknown field 'status' \(a rule with reset has: operation, phase",
     ),
     "attribute of a script": (
         {"script": ["ok"], "status": 503},
-        "'status' is not an attribute of a script nor of a rule",
+        "unknown field 'status'",
     ),
-    "missing attribute": ({"effect": "late_write"}, "after_ms is missing: late_write needs it"),
+    "missing attribute": ({"effect": "late_write"}, "after_ms is missing: late_write requires it"),
     "invalid attribute": ({"effect": "drip", "chunks": 0}, "chunks is 0: it must be from 1 to 1000"),
-    "effect and script": ({"effect": "reset", "script": ["ok"]}, "a rule has an effect or a script"),
-    "header as string": ({"effect": "reset", "header": "a"}, "header is 'a', a str: it must map"),
+    "effect and script": ({"effect": "reset", "script": ["ok"]}, "a rule has either an effect or a script, not both"),
+    "header as string": ({"effect": "reset", "header": "a"}, "header is 'a': it must map"),
 }
 
 
@@ -546,7 +553,7 @@ def test_where_function_can_extend_json_object() -> None:
 
 @pytest.mark.parametrize("data", [Reset(), Rule(effect=Reset()), {"effect": "reset"}])
 def test_unknown_option_is_rejected_listing_known_options(data: object) -> None:
-    message = r"'usr' is not a word of a rule: did you mean 'user'\? \(it has: operation, phase, application, user, "
+    message = r"unknown field 'usr': did you mean 'user'\? \(a rule has: operation, phase, application, user, "
     with pytest.raises(FaultError, match=message):
         rule_from(data, usr="ada")
 
@@ -567,13 +574,11 @@ def test_unknown_option_is_rejected_listing_known_options(data: object) -> None:
 def test_script_that_cannot_be_fully_played_is_rejected(counts: dict[str, Any], size: int) -> None:
     try:
         engine = engine_with_rules(Rule(effect=Close(), **counts))
-    except FaultError:  # the conditions exclude each other
+    except FaultError:  # the conditions can never match the same call
         return
     playable = sum(len(engine.match(call())) for _ in range(100))
     if counts.keys() & {"nth", "first", "times"} and size > playable:
-        with pytest.raises(
-            FaultError, match=f"script has {size} entries, but with .* more than {playable} can be played"
-        ):
+        with pytest.raises(FaultError, match=f"script has {size} entries, but with .* at most {playable} can be used"):
             Rule(script=[503] * size, **counts)
     else:
         assert len(Rule(script=[503] * size, **counts).script) == size

@@ -71,7 +71,7 @@ def test_no_preset_name_looks_like_a_file() -> None:
 def test_unknown_preset_is_rejected_listing_known_presets() -> None:
     for name in ("flakey", 5):
         with pytest.raises(
-            FaultError, match=f"there is no preset {name!r}: choose flaky, slow, .*version_ahead, or a fi"
+            FaultError, match=f"unknown preset {name!r}: use flaky, slow, .*version_ahead or a ..toml file"
         ):
             preset_rules(name)
 
@@ -141,34 +141,34 @@ def test_preset_name_is_never_read_as_file(tmp_path: Path, monkeypatch: pytest.M
     (tmp_path / "other").write_text("")
     assert parse_rules("flaky") == FAULT_PRESETS["flaky"].rules
     assert parse_rules(Path("flaky")) == (Rule(effect=Reset()),)
-    with pytest.raises(FaultError, match="there is no preset 'other': choose flaky, .*, or a file"):
+    with pytest.raises(FaultError, match="unknown preset 'other': use flaky, .* or a .*file"):
         parse_rules("other")
 
 
 INVALID_DECLARATIONS: Mapping[str, tuple[object, str]] = {
     "number": (
         5,
-        "5 is a int: give a rule, an effect, an object of JSON, a preset's name, a scenario file, or a list",
+        "a fault is 5: it must be an effect, a rule, a JSON object, the name of a preset, a scenario file or a list",
     ),
-    "none": (None, "None is a NoneType: give a rule"),
-    "unknown preset": ("flakey", "there is no preset 'flakey': choose flaky, slow"),
+    "none": (None, "a fault has no value: it must be an effect"),
+    "unknown preset": ("flakey", "unknown preset 'flakey': use flaky, slow, .*; did you mean 'flaky'"),
     "missing file": ("no.toml", "^faults: no.toml: can't be read: No such file"),
-    "entry of a list": ([Reset(), 5], "^faults, entry 2: 5 is a int"),
-    "list in a list": ([[Reset()]], r"faults, entry 1: \[Reset\(\)\] is a list: give"),
+    "entry of a list": ([Reset(), 5], "^faults, entry 2: a fault is 5: it must be"),
+    "list in a list": ([[Reset()]], r"faults, entry 1: a fault is \[Reset\(\)\]: it must be"),
     "object in a list": ([{"effect": "drip", "chunks": 0}], "faults, entry 1: chunks is 0: it must be from 1"),
-    "empty object": ({}, "effect is missing: choose"),
+    "empty object": ({}, "effect is missing: add one of"),
     "duplicate name": (
         [{"effect": "reset", "name": "a"}, {"effect": "close", "name": "a"}],
-        "faults, entry 2: name is 'a', which another rule has",
+        "faults, entry 2: name is 'a', which another rule already has",
     ),
     "probabilities over 1": (
         [{"effect": "reset", "probability": 0.6}, {"effect": "close", "probability": 0.6}],
-        "faults, entry 2: probability is 0.6: with the other random rules of .* makes 1.2",
+        "faults, entry 2: probability is 0.6: with the other random rules for .* adds up to 1.2",
     ),
-    "too many rules": ([Reset()] * 1001, "faults, entry 1001: a sandbox has at most 1000 rules"),
+    "too many rules": ([Reset()] * 1001, "faults, entry 1001: a sandbox can have at most 1000 rules"),
     "scenario with an effect": (
         {"effect": "reset", "rules": []},
-        r"there is no 'effect' here \(there are: changes, latency",
+        r"unknown key 'effect' \(known: changes, latency",
     ),
 }
 
@@ -195,11 +195,11 @@ def test_default_latency_applies_to_all_or_named_operations() -> None:
 
 INVALID_LATENCIES: Mapping[str, tuple[object, str]] = {
     "too long": (60_001, "latency is 60001: it must be from 0 to 60000"),
-    "not a distribution": ("slow", r"latency is 'slow', a str: give milliseconds, 'fixed\(50\)'"),
+    "not a distribution": ("slow", r"latency is 'slow': it must be milliseconds, 'fixed\(50\)'"),
     "too long for an operation": ({"getUser": 60_001}, "latency of getUser is 60001"),
-    "unknown operation": ({"getuser": 5}, r"operation is 'getuser': choose '\*', 'reads'"),
-    "number as operation": ({5: 5}, "operation is 5, a int: it must be a text"),
-    "list": ([5], "latency is .*, a list: give milliseconds"),
+    "unknown operation": ({"getuser": 5}, r"operation is 'getuser': it must be '\*', 'reads'"),
+    "number as operation": ({5: 5}, "operation is 5: it must be"),
+    "list": ([5], "latency is .*: it must be milliseconds"),
 }
 
 
@@ -270,45 +270,45 @@ def test_empty_scenario_has_no_rules() -> None:
 
 
 INVALID_SCENARIOS: Mapping[str, tuple[dict[str, Any], str]] = {
-    "unknown key": ({"rule": []}, r"there is no 'rule' here: did you mean 'rules'\? \(there are: changes, latency"),
+    "unknown key": ({"rule": []}, r"unknown key 'rule': did you mean 'rules'\? \(known: changes, latency"),
     "later version": ({"version": 2}, "version is 2: it must be 1"),
-    "true for version": ({"version": True}, "version is True: it must be 1"),
-    "unknown preset": ({"preset": "x"}, "preset: there is no preset 'x': choose flaky"),
-    "rules as table": ({"rules": {}}, "rules is {}, a dict: it must be a list of tables"),
-    "rule as string": ({"rules": ["flaky"]}, "rules, entry 1: 'flaky' is a str: it must be a table"),
+    "true for version": ({"version": True}, "version is true: it must be 1"),
+    "unknown preset": ({"preset": "x"}, "preset: unknown preset 'x': use flaky"),
+    "rules as table": ({"rules": {}}, "rules is {}: it must be a list"),
+    "rule as string": ({"rules": ["flaky"]}, "rules, entry 1 is 'flaky': it must be a table or an object"),
     "invalid rule": (
         {"rules": [{"effect": "reset"}, {"effect": "reset", "operation": "x"}]},
-        "rules, entry 2: operation is 'x': choose",
+        "rules, entry 2: operation is 'x': it must be",
     ),
-    "unknown effect": ({"rules": [{"effect": "x"}]}, "rules, entry 1: effect is 'x': choose 'latency'"),
-    "invalid latency": ({"latency": "x"}, "latency is 'x', a str: give milliseconds"),
-    "changes as number": ({"changes": 5}, "changes is 5, a int: it must be a list of tables"),
+    "unknown effect": ({"rules": [{"effect": "x"}]}, "rules, entry 1: effect is 'x': it must be 'latency'"),
+    "invalid latency": ({"latency": "x"}, "latency is 'x': it must be milliseconds"),
+    "changes as number": ({"changes": 5}, "changes is 5: it must be a list"),
     "change without at_s": ({"changes": [{}]}, "changes, entry 1: at_s is missing"),
     "at_s as string": (
         {"changes": [{"at_s": "60"}]},
-        "changes, entry 1: at_s is '60', a str: it must be a num",
+        "changes, entry 1: at_s is '60': it must be a num",
     ),
     "negative at_s": ({"changes": [{"at_s": -1}]}, "changes, entry 1: at_s is -1: it must be from 0"),
     "changes out of order": (
         {"changes": [{"at_s": 60}, {"at_s": 60}]},
-        "changes, entry 2: at_s is 60: it must be after the 60 of the change before",
+        "changes, entry 2: at_s is 60: it must be after the previous change's, 60",
     ),
     "latency in change": (
         {"changes": [{"at_s": 5, "latency": 5}]},
-        r"changes, entry 1: there is no 'latency' here \(there are: at_s, preset, rules",
+        r"changes, entry 1: unknown key 'latency' \(known: at_s, preset, rules",
     ),
     "invalid rule in change": (
         {"changes": [{"at_s": 1}, {"at_s": 5, "rules": [{"effect": "reset", "nth": 0}]}]},
         "changes, entry 2: rules, entry 1: nth is 0: it must be from 1",
     ),
-    "unknown preset in change": ({"changes": [{"at_s": 5, "preset": "x"}]}, "changes, entry 1: preset: there is no"),
+    "unknown preset in change": ({"changes": [{"at_s": 5, "preset": "x"}]}, "changes, entry 1: preset: unknown preset"),
     "during in change": (
         {"changes": [{"at_s": 5, "rules": [{"effect": "reset", "during": [0, 5]}]}]},
-        "changes, entry 1: rules, entry 1: during is .*, but a change says when its rules hold",
+        "changes, entry 1: rules, entry 1: during can't be used in a change",
     ),
     "probabilities over 1": (
         {"preset": "brownout", "changes": [{"at_s": 5, "rules": [{"effect": "reset", "probability": 0.8}]}]},
-        "changes, entry 1: rules, entry 1: probability is 0.8: with the other random rules of .* that makes 1.1",
+        "changes, entry 1: rules, entry 1: probability is 0.8: with the other random rules for .* adds up to 1.1",
     ),
 }
 
@@ -322,8 +322,8 @@ def test_invalid_scenario_is_rejected_naming_entry_and_field(document: dict[str,
 INVALID_FILES: Mapping[str, tuple[bytes, str]] = {
     "invalid TOML": (b"rules = [", "is not valid TOML: "),
     "invalid UTF-8": (b"# \xff", "is not valid TOML: 'utf-8' codec"),
-    "too large": (b"#" * (1024 * 1024 + 1), "is over 1048576 bytes"),
-    "unknown key": (b"x = 1", "there is no 'x' here"),
+    "too large": (b"#" * (1024 * 1024 + 1), "is larger than 1048576 bytes"),
+    "unknown key": (b"x = 1", "unknown key 'x'"),
     "invalid entry": (b"[[rules]]\neffect = 'reset'\nnth = 0", "rules, entry 1: nth is 0: it must be from 1"),
     "huge integer": (b"version = " + b"1" * 5000, "is not valid TOML: "),
     "deep nesting": (b"x = " + b"[" * 100_000, "is not valid TOML"),

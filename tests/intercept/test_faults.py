@@ -9,6 +9,7 @@ from typing import NamedTuple, cast
 
 import pytest
 
+from fake_credits.clock import Clock
 from fake_credits.http_message import Outcome, Request, Response
 from fake_credits.intercept import INTERCEPTION_REGISTRY, Interception
 from fake_credits.intercept.routes import Route, parse_base_url
@@ -81,10 +82,7 @@ class StubDriver:
 
 
 def intercept_with(driver: StubDriver) -> Interception:
-    def no_wait(_seconds: float) -> None:
-        raise AssertionError("nothing waits here")
-
-    route = Route(parse_base_url(URL), cast("InProcessDriver", driver), no_wait, lambda: 0.0)
+    route = Route(parse_base_url(URL), cast("InProcessDriver", driver), Clock())
     return Interception(INTERCEPTION_REGISTRY, [route])
 
 

@@ -12,6 +12,7 @@ import httpx2
 import pytest
 import trio
 
+from fake_credits.clock import Clock
 from fake_credits.fake import FakeCredits
 from fake_credits.faults.effects import Reset, Truncate
 from fake_credits.intercept import INTERCEPTION_REGISTRY, Interception
@@ -224,11 +225,8 @@ def test_driver_error_propagates_and_frees_connection(library: Any, run: Callabl
         async def call_async(self, _request: object, _error: object = None) -> None:
             raise LookupError("a bug")
 
-    def sleep(_seconds: float) -> None:
-        """Return at once."""
-
     driver: Any = FailingDriver()
-    route = Route(parse_base_url(URL), driver, sleep, lambda: 0.0)
+    route = Route(parse_base_url(URL), driver, Clock())
 
     async def main() -> None:
         async with library.AsyncClient(verify=TLS) as client:

@@ -4,7 +4,6 @@ import gc
 import sys
 import threading
 from collections.abc import Iterator, Mapping
-from pathlib import Path
 from typing import Any
 
 import aiohttp
@@ -16,9 +15,9 @@ import urllib3
 
 from fake_credits.fake import FakeCredits
 from fake_credits.intercept import ADAPTER_MODULES, INTERCEPTION_REGISTRY, InterceptionRegistry
+from tests.documentation import TEXT
 from tests.intercept.libraries import BALANCE, SENDERS, TRANSACTION_BODY, TRANSACTIONS, LibraryRequest, Send
 
-README = (Path(__file__).parents[2] / "README.md").read_text(encoding="utf-8")
 URL = "https://credits.internal"
 UNUSED_URL = "http://127.0.0.1:9"
 """A URL without a server: the discard port (RFC 863)."""
@@ -216,7 +215,7 @@ def test_unpatchable_library_leaves_no_patches(credits: FakeCredits, monkeypatch
 
 
 def test_existing_client_is_intercepted_and_reaches_network_afterwards(credits: FakeCredits) -> None:
-    """Its pool keeps its network connection and none of the interception."""
+    """Its pool keeps its network connection and no intercepted one."""
     url = credits.base_url
     with FakeCredits(balance=9) as other, requests.Session() as session:
         headers = {"X-API-Key": credits.api_key}
@@ -362,7 +361,7 @@ def test_repr_contains_urls(credits: FakeCredits) -> None:
         assert "https://credits.internal, http://a.internal:81/b" in repr(INTERCEPTION_REGISTRY)
 
 
-def test_readme_lists_every_tested_library() -> None:
-    table = README.partition("| library | where the request is taken |")[2].partition("\n\n")[0]
+def test_docs_list_every_tested_library() -> None:
+    table = TEXT.partition("| library | where the request is taken |")[2].partition("\n\n")[0]
     documented = {name for row in table.splitlines()[2:] for name in row.split("|")[1].strip().split(", ")}
     assert documented == {name.partition(",")[0] for name in SENDERS}

@@ -60,11 +60,11 @@ def test_marker_and_ini_select_the_kept_headers(suite: Suite, marker_options: st
 @pytest.mark.parametrize(
     ("marker_options", "message"),
     [
-        ("keep_headers=5", "*has keep_headers=5: that must be one or a list of names of headers*"),
-        ("keep_headers='Cookie'", "*the sandbox can't start: keep_headers has 'Cookie', which carries a credential*"),
+        ("keep_headers=5", "*has keep_headers=5: it must be a header name, or a list of header names*"),
+        ("keep_headers='Cookie'", "*cannot create the sandbox: keep_headers has 'Cookie', which carries a credential*"),
     ],
 )
 def test_invalid_keep_headers_value_is_rejected(suite: Suite, marker_options: str, message: str) -> None:
     result = suite(KEEP_HEADERS.replace("MARK", f"@pytest.mark.fake_credits({marker_options})"))
     assert result.ret != pytest.ExitCode.OK
-    result.stdout.fnmatch_lines([message]) if "start" in message else result.stderr.fnmatch_lines([message])
+    result.stdout.fnmatch_lines([message]) if "create" in message else result.stderr.fnmatch_lines([message])

@@ -222,13 +222,13 @@ def test_markers_explore_chooses_faults_depth_and_strictness(suite: Suite) -> No
     [
         (["--fake-credits-explore-what=lost_afte"], "", "--fake-credits-explore-what: what must be one of default,"),
         (["--fake-credits-explore-depth=4"], "", "--fake-credits-explore-depth: depth must be an integer from 1 to 3"),
-        (["--fake-credits-explore-depth=x"], "", "--fake-credits-explore-depth is 'x', not 1, 2 or 3"),
+        (["--fake-credits-explore-depth=x"], "", "--fake-credits-explore-depth must be 1, 2 or 3, got 'x'"),
         (["--fake-credits-explore-budget=-1"], "", "--fake-credits-explore-budget: budget must be an integer from 1"),
         (["--fake-credits-explore-report=no/folder/r.json"], "", "cannot write the report"),
         (["--fake-credits-schedule=2:x"], "", "--fake-credits-schedule: unknown fault 'x'"),
         (["--fake-credits-schedule=2"], "", "invalid schedule '2': expected ':' at the end"),
         ([], "explore='lost_afte'", "explore='lost_afte': what must be one of"),
-        ([], "explore={'depht': 1}", "unknown word 'depht': did you mean 'depth'?"),
+        ([], "explore={'depht': 1}", "unknown option 'depht': did you mean 'depth'?"),
         ([], "explore={'depth': 4}", "depth must be an integer from 1 to 3, got 4"),
         ([], "explore={'budget': -1}", "budget must be an integer from 1 to 1e+06, got -1"),
         ([], "explore=['lost_afte']", "unknown fault 'lost_afte': did you mean 'lost_after'?"),
@@ -335,7 +335,7 @@ def test_environment_and_ini_turn_exploration_on(suite: Suite, monkeypatch: pyte
     monkeypatch.setenv("FAKE_CREDITS_EXPLORE", "1")
     suite(APPLICATION + READS).stdout.fnmatch_lines(["1 test explored, 5 schedules: 5 fine"])
     monkeypatch.setenv("FAKE_CREDITS_EXPLORE", "maybe")
-    assert "FAKE_CREDITS_EXPLORE is 'maybe', not 1 or 0" in text_of(suite(APPLICATION + READS))
+    assert "environment FAKE_CREDITS_EXPLORE must be 1 or 0, got 'maybe'" in text_of(suite(APPLICATION + READS))
 
 
 def test_live_clients_of_the_test_are_its_own(suite: Suite) -> None:

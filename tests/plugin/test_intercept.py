@@ -98,12 +98,12 @@ def test_it(fake_credits, shared, intercepting):
         (
             "fake_credits_intercept = credits.internal",
             "",
-            "*the sandbox can't start: invalid base URL 'credits.internal' to intercept: it must start with http*",
+            "*cannot create the sandbox: invalid base URL 'credits.internal' to intercept: it must start with http*",
         ),
         (
             "",
             "@pytest.mark.fake_credits(intercept='https://credits.internal/?a=b')",
-            "the sandbox can't start: invalid base URL 'https://credits.internal/[?]a=b'*: it must not have a query*",
+            "cannot create the sandbox: invalid base URL 'https://credits.internal/[?]a=b'*: it must not have a query*",
         ),
     ],
     ids=["ini", "marker"],
@@ -116,4 +116,4 @@ def test_invalid_base_url_is_a_setup_error(suite: Suite, ini: str, mark: str, li
 
 def test_invalid_marker_value_is_a_usage_error(suite: Suite) -> None:
     result = suite("import pytest\n@pytest.mark.fake_credits(intercept=1)\ndef test_it(fake_credits): pass")
-    result.stderr.fnmatch_lines(["*intercept=1: that must be a base URL such as https://credits.internal, or a list*"])
+    result.stderr.fnmatch_lines(["*intercept=1: it must be a base URL such as https://credits.internal, or a list*"])

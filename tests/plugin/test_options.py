@@ -60,17 +60,22 @@ def test_option_sources_have_the_documented_precedence(
 @pytest.mark.parametrize(
     ("flags", "ini", "environment", "message"),
     [
-        (("--fake-credits-seed=x",), "", {}, "--fake-credits-seed is 'x', not an integer"),
-        ((), "fake_credits_mode = lve", {}, "ini fake_credits_mode is 'lve', not one of in-process, live"),
+        (("--fake-credits-seed=x",), "", {}, "--fake-credits-seed must be an integer, got 'x'"),
+        ((), "fake_credits_mode = lve", {}, "ini fake_credits_mode must be one of in-process, live, got 'lve'"),
         (
             (),
             "",
             {"FAKE_CREDITS_PYTEST_LOG": "some"},
-            "environment FAKE_CREDITS_PYTEST_LOG is 'some', not one of failed, all, none",
+            "environment FAKE_CREDITS_PYTEST_LOG must be one of failed, all, none, got 'some'",
         ),
-        ((), "fake_credits_env = URL", {}, "ini fake_credits_env has the line 'URL', not NAME=text with {base_url}*"),
-        ((), "fake_credits_env = A={url}", {}, "ini fake_credits_env has the line 'A={url}', not *"),
-        ((), "fake_credits_env = A={url", {}, "ini fake_credits_env has the line 'A={url', not *"),
+        (
+            (),
+            "fake_credits_env = URL",
+            {},
+            "ini fake_credits_env: 'URL' does not have the form NAME=text, with *",
+        ),
+        ((), "fake_credits_env = A={url}", {}, "ini fake_credits_env: 'A={url}' does not have the form *"),
+        ((), "fake_credits_env = A={url", {}, "ini fake_credits_env: 'A={url' does not have the form *"),
     ],
 )
 def test_invalid_option_value_is_a_usage_error(
@@ -158,15 +163,15 @@ def test_unknown_option_in_settings_fixture_is_an_error(suite: Suite) -> None:
     conftest = "import pytest\n@pytest.fixture(scope='session')\ndef fake_credits_settings(): return {'balanse': 1}"
     result = suite(probe_source(), conftest=conftest)
     result.assert_outcomes(errors=1)
-    result.stdout.fnmatch_lines(["the fixture fake_credits_settings has no word 'balanse', did you mean 'balance'?*"])
+    result.stdout.fnmatch_lines(["the fixture fake_credits_settings has no option 'balanse', did you mean 'balance'?*"])
 
 
 @pytest.mark.parametrize(
     ("settings", "message"),
     [
-        ("None", "must be a mapping of words to values, not NoneType"),
-        ("['live']", "must be a mapping of words to values, not list"),
-        ("{1: 2}", "has no word 1 (it has: allow, *"),
+        ("None", "must return a mapping of options to values, got NoneType"),
+        ("['live']", "must return a mapping of options to values, got list"),
+        ("{1: 2}", "has no option 1 (it has: allow, *"),
     ],
 )
 def test_settings_fixture_with_wrong_type_is_an_error(suite: Suite, settings: str, message: str) -> None:

@@ -20,14 +20,14 @@ def test_purchase(fake_credits, fake_credits_server_client):
 """
 
 EXPECTED_SECTION = """\
-sandbox s1, seed 7, clock frozen; exchanges of this test, the last 3 of 3:
+sandbox s1, seed 7, clock frozen; exchanges of this test, last 3 of 3:
 #  operation                      user  status  cause                          committed  delivered  time
 1  createTransaction -90 consume  ada   201                                    yes        yes        2026-01-01T12:00:00.000Z
 2  getBalance                     ada   200                                    no         yes        2026-01-01T12:00:00.000Z
 3  createTransaction -90 consume  ada   402     insufficient_credits (domain)  no         yes        2026-01-01T12:00:00.000Z
-refusal of #3: user 'ada' has a balance of 10, so 90 can't be taken
+error of #3: user 'ada' has a balance of 10, so 90 can't be taken
 balances: ada 10
-the last call again: curl -X POST "$CREDITS_BASE_URL"/v1/applications/app-id/users/ada/transactions \
+repeat the last call: curl -X POST "$CREDITS_BASE_URL"/v1/applications/app-id/users/ada/transactions \
 -H "X-API-Key: $CREDITS_API_KEY" -H 'Content-Type: application/json' -d '{"delta": -90, "reason": "consume"}'"""  # noqa: E501
 
 UNTRUSTED_TEXT = """
@@ -95,12 +95,12 @@ def test_report_section_masks_secrets_and_covers_one_test(suite: Suite) -> None:
     assert "\x1b" not in untrusted_section
     assert "\u202e" not in untrusted_section
     shared_section = find_section(result, "test_shared_two")
-    assert "the last 20 of 25" in shared_section
+    assert "last 20 of 25" in shared_section
     assert "two-24 0, 15 more users" in shared_section
     assert "one" not in shared_section.split("balances")[0]
     assert shared_section.count("no request reached it.") == 1
     assert "three" in shared_section
-    assert "no request reached it. Give the code under test" in find_section(result, "test_no_exchange")
+    assert "no request reached it. Use one of the fixture's clients" in find_section(result, "test_no_exchange")
     assert "test_unrelated" not in find_section(result, "test_no_exchange")
     text = result.stdout.str()
     assert " fake-credits -" not in text[text.index("_ test_unrelated _") :]
@@ -137,7 +137,7 @@ def test_balance_comparison_failure_is_explained(suite: Suite) -> None:
     result.stdout.fnmatch_lines(
         [
             "E*assert Balance(balance=0) == 90",
-            "E*a Balance is equal to a Balance only: compare its .balance",
+            "E*a Balance is only equal to another Balance; compare its .balance",
             "E*0 is 90 less than 90",
             "E*assert Balance(balance=0) == Balance(balance=5)",
             "E*0 is 5 less than 5",
@@ -147,7 +147,7 @@ def test_balance_comparison_failure_is_explained(suite: Suite) -> None:
     assert explain_balance(1, 2) is None
     assert explain_balance("90", Balance(90)) == [
         "'90' == Balance(balance=90)",
-        "a Balance is equal to a Balance only: compare its .balance",
+        "a Balance is only equal to another Balance; compare its .balance",
     ]
 
 
@@ -218,10 +218,10 @@ def test_report_section_names_faults_gates_and_interception(suite: Suite) -> Non
     ]
     assert '-H \'Content-Type: application/json\' -d \'{"delta": 7, "reason": "grant"}\'' in faults_section
     held_section = find_section(result, "test_held")
-    assert ": no request has ended, 1 is under way\nrules" in held_section
-    assert "still to happen: gate 'door' holds listUsers of app-id" in held_section
+    assert ": no request has ended, 1 in flight\nrules" in held_section
+    assert "pending: gate 'door' holds listUsers of app-id" in held_section
     intercepted_section = find_section(result, "test_intercepted")
-    assert "nor was one made by this process to the base URLs that it intercepts: https://credits.internal/api" in (
+    assert "and this process sent none to the base URLs that it intercepts: https://credits.internal/api" in (
         intercepted_section
     )
-    assert "-d '<a body that asks for no transaction: it is not kept>'" in find_section(result, "test_no_transaction")
+    assert "-d '<invalid body, not recorded>'" in find_section(result, "test_no_transaction")

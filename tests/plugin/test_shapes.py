@@ -75,7 +75,7 @@ def test_hypothesis_failure_report_shows_few_sandboxes(suite: Suite) -> None:
     result.assert_outcomes(failed=1)
     text = result.stdout.str()
     assert text.count("exchanges of this test") == 3
-    result.stdout.fnmatch_lines(["* more sandboxes before these", "balances: ada 1000", "the last call again*"])
+    result.stdout.fnmatch_lines(["* earlier sandboxes omitted", "balances: ada 1000", "repeat the last call*"])
 
 
 def test_hypothesis_rejects_the_function_scoped_fixture(suite: Suite) -> None:

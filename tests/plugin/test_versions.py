@@ -8,8 +8,9 @@ from pathlib import Path
 import pytest
 from pytest_fake_credits import check_versions
 
+from tests.documentation import TEXT
+
 REQUIRED_VERSIONS = "pytest 7.0 or later and pluggy 1.2 or later"
-README = Path(__file__).parents[2] / "README.md"
 
 OLD_PYTEST = """
 import pytest
@@ -45,5 +46,5 @@ def test_run_with_old_pytest_exits_with_a_usage_error(tmp_path: Path) -> None:
     assert line.startswith(f"ERROR: fake-credits needs {REQUIRED_VERSIONS}, got pytest 6.2.5 and ")
 
 
-def test_readme_states_the_required_versions() -> None:
-    assert REQUIRED_VERSIONS in README.read_text(encoding="utf-8").replace("\n", " ")
+def test_docs_state_the_required_versions() -> None:
+    assert REQUIRED_VERSIONS in TEXT.replace("\n", " ")

@@ -165,7 +165,8 @@ TIME_REASONS = ("not_yet_valid", "issued_in_future")
 
 
 def test_auth_failure_reasons_lists_exactly_the_reasons_in_the_code() -> None:
-    reasons = {reason for source in SOURCES for reason in re.findall(r'auth_reason=f?"([^"]+)"', source)}
+    pattern = r'(?:auth_reason=|_invalid_token\(\s*)f?"([^"]+)"'
+    reasons = {reason for source in SOURCES for reason in re.findall(pattern, source)}
     assert {reason for reason in reasons if "{" in reason} == set(FORMATTED_REASONS)
     literal_reasons = {reason for reason in reasons if "{" not in reason}
     formatted_reasons = {reason for names in FORMATTED_REASONS.values() for reason in names}

@@ -107,7 +107,7 @@ def test_token_expires_exactly_after_its_leeway() -> None:
 def test_expired_token_message_says_how_long_ago() -> None:
     error = verify_error(mint_with_claims(exp=NOW_S), now_ms=NOW_MS + 3_600_000)
     assert isinstance(error, TokenExpired)
-    assert "3 600 s ago by the sandbox's clock" in error.message
+    assert "3 600 s ago on the sandbox's clock" in error.message
 
 
 def test_signature_is_checked_before_expiry() -> None:
@@ -156,13 +156,6 @@ def test_audience_check_can_be_disabled() -> None:
     assert Verifier([replace(ISSUER, audience=None)]).verify(mint_with_claims(aud=1), NOW_MS).user_id == "ada"
 
 
-def test_only_configured_authorized_parties_are_accepted() -> None:
-    verifier = Verifier([replace(ISSUER, authorized_parties=("https://app.test",))])
-    assert verifier.verify(mint_with_claims(azp="https://app.test"), NOW_MS).user_id == "ada"
-    for azp in (None, "https://evil.test", 1, ["https://app.test"]):
-        assert verify_error(mint_with_claims(azp=azp), verifier=verifier).auth_reason == "wrong_azp"
-
-
 @pytest.mark.parametrize("sub", ["a", "é", "auth0|1", "a/b", " ", "x" * 256, "\N{GRINNING FACE}" * 256])
 def test_user_id_of_1_to_256_characters_is_accepted(sub: str) -> None:
     assert VERIFIER.verify(mint_with_claims(sub=sub), NOW_MS).user_id == sub
@@ -175,12 +168,6 @@ def test_malformed_user_id_is_rejected(sub: object) -> None:
 
 def test_missing_user_claim_is_rejected() -> None:
     assert verify_error(mint_with_claims(sub=None)).auth_reason == "missing_user"
-
-
-def test_user_claim_is_configurable() -> None:
-    verifier = Verifier([replace(ISSUER, user_claim="uid")])
-    assert verifier.verify(mint_with_claims(uid="bob"), NOW_MS).user_id == "bob"
-    assert verify_error(mint_with_claims(), verifier=verifier).auth_reason == "missing_user"
 
 
 def test_require_user_rejects_other_users() -> None:
@@ -273,7 +260,7 @@ def test_token_verified_during_key_rotation_is_not_cached(
 
     monkeypatch.setattr(verifying, "verify_signature", verify_during_rotation)
     verifier.verify(token, NOW_MS)
-    assert repr(verifier).endswith("1 tokens remembered>")
+    assert repr(verifier).endswith("1 tokens cached>")
     minter.keys.retire(kid)
     assert verify_error(token, verifier=verifier).auth_reason == "unknown_kid"
 

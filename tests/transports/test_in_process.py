@@ -10,8 +10,7 @@ import httpx2
 import pytest
 import trio
 
-from fake_credits.api.app import create_app
-from fake_credits.api.exchange import ContractRuntime
+from fake_credits.api.app import CreditsApplication, create_app
 from fake_credits.client.server import AsyncServerClient
 from fake_credits.contract import DEFAULT_CONTRACT
 from fake_credits.errors import InsufficientCredits
@@ -28,7 +27,6 @@ LOOP_RUNNERS: dict[str, Callable[[MainFunction], None]] = {
     "trio": lambda main: trio.run(main),
 }
 GET = Request("GET", b"/_fake/livez")
-RUNTIME = ContractRuntime(DEFAULT_CONTRACT)
 
 
 @pytest.fixture(params=LOOP_RUNNERS)
@@ -42,15 +40,12 @@ def sandbox() -> Sandbox:
     return Sandbox(SandboxOptions(api_key="key", balance=5), SigningKeys())
 
 
-class WaitingApplication:
+class WaitingApplication(CreditsApplication):
     """An application that awaits a callback before it answers on the fake's internal paths."""
 
     def __init__(self, wait: Callable[[], Awaitable[object]]) -> None:
+        super().__init__(DEFAULT_CONTRACT, None)
         self._wait = wait
-
-    @property
-    def runtime(self) -> ContractRuntime:
-        return RUNTIME
 
     async def serve_internal(self, scope: object, receive: object, send: Any) -> None:
         """Send an ASGI response."""
@@ -79,7 +74,7 @@ def test_foreign_awaitable_raises_type_error_with_its_repr(sandbox: Sandbox) -> 
     [
         (lambda: asyncio.sleep(1), "Future pending"),
         (lambda: asyncio.get_running_loop().create_future(), "Future pending"),
-        (lambda: asyncio.sleep(0), "a bare yield, as of asyncio.sleep"),
+        (lambda: asyncio.sleep(0), "a bare yield, as in asyncio.sleep"),
     ],
     ids=["sleep", "future", "bare yield"],
 )

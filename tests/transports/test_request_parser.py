@@ -1,4 +1,4 @@
-"""Test the parser of requests in memory: whole ones, ones in pieces, and ones that the live server refuses."""
+"""Test the in-memory request parser: whole requests, requests in pieces, and those that the live server rejects."""
 
 import pytest
 

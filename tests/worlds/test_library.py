@@ -37,11 +37,11 @@ def test_unknown_name_error_lists_the_available_worlds(name: str, suggestion: st
     with pytest.raises(UnknownWorld) as exc_info:
         WorldLibrary().find(name, 0)
     available = "(known: tiny, demo, edge, load)"
-    assert str(exc_info.value) == f"there is no world {name!r}, and no file{suggestion} {available}"
+    assert str(exc_info.value) == f"unknown world {name!r}: it is neither a profile nor a file{suggestion} {available}"
 
 
 def test_directory_raises_unknown_world(tmp_path: Path) -> None:
-    with pytest.raises(UnknownWorld, match=r"the world '.*' is a folder \(known: tiny"):
+    with pytest.raises(UnknownWorld, match=r"unknown world '.*': it is neither a profile nor a file \(known: tiny"):
         WorldLibrary().find(tmp_path, 0)
 
 
@@ -114,7 +114,7 @@ def test_edge_case_users_come_before_generated_users() -> None:
 
 def test_world_that_violates_the_contract_raises_world_error() -> None:
     with pytest.raises(
-        WorldError, match="world 'edge' can't be had here: user 'maximum-balance': .*over the ceiling of"
+        WorldError, match="world 'edge' can't be used here: user 'maximum-balance': .*over the ceiling of"
     ):
         WorldLibrary().find("edge", 0).load_into(Ledger(Contract(ceiling=20_000)), "app-id", NOW_MS)
 

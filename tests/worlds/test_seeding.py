@@ -194,12 +194,12 @@ def test_lost_response_costs_one_balance_request(fake: FakeCredits) -> None:
 @pytest.mark.parametrize(
     ("existing", "message"),
     [
-        ([(9, "grant")], "its transaction 1 is 9 grant, and the plan has 10 grant"),
+        ([(9, "grant")], "transaction 1 is 9 grant, but the plan has 10 grant"),
         (
             [(10, "grant"), (-4, "consume"), (4, "refund"), (1, "grant")],
-            "transaction 4 is 1 grant, and there is none in",
+            "transaction 4 is 1 grant, but the plan has no more",
         ),
-        ([(10, "refund")], "its transaction 1 is 10 refund, and the plan has 10 grant"),
+        ([(10, "refund")], "transaction 1 is 10 refund, but the plan has 10 grant"),
     ],
 )
 def test_conflicting_history_is_rejected_before_any_write(
@@ -210,7 +210,7 @@ def test_conflicting_history_is_rejected_before_any_write(
     for delta, reason in existing:
         fake.server_client.create_transaction("app-id", "bob", delta=delta, reason=reason)
     with pytest.raises(
-        TargetError, match=f"user 'bob' has a history that does not match the beginning of the plan: .*{message}"
+        TargetError, match=f"user 'bob' has a history that does not match the start of the plan: .*{message}"
     ):
         asyncio.run(make_seeder(fake, custom_world).scan(lambda _: None))
     assert not fake.journal.entries(operation="createUser")
@@ -221,7 +221,7 @@ def test_duplicate_write_is_detected(fake: FakeCredits) -> None:
     custom_world = build_world(make_history("ada", (10, GRANT), (5, GRANT)))
     fake.faults.add(Rule(effect=DuplicateWrite(), operation="createTransaction", phase="write", nth=2))
     with pytest.raises(
-        TargetError, match="user 'ada' has a history that does not match the beginning of the plan: its transaction 3"
+        TargetError, match="user 'ada' has a history that does not match the start of the plan: transaction 3"
     ):
         seed_server(fake, custom_world)
 
@@ -239,7 +239,7 @@ def test_wrong_balance_raises_target_error(fake: FakeCredits) -> None:
     seeder = Seeder(custom_world, Target(client, "app-id", Contract()))
     with pytest.raises(
         TargetError,
-        match="user 'ada' has 1 transactions and a balance of 11, and the plan's number 1 leaves 10: another client",
+        match="user 'ada' has 1 transactions and a balance of 11, but 10 was expected after transaction 1: an",
     ):
         asyncio.run(run_all_phases(seeder))
 
@@ -254,7 +254,7 @@ def test_concurrent_writer_raises_target_error(fake: FakeCredits) -> None:
     seeder = Seeder(custom_world, make_target(fake), retry_policy=RetryPolicy(sleep=write_concurrently))
     with pytest.raises(
         TargetError,
-        match="user 'ada' has 2 transactions and a balance of 20, and the plan's number 1 leaves 10: another client",
+        match="user 'ada' has 2 transactions and a balance of 20, but 10 was expected after transaction 1: an",
     ):
         asyncio.run(run_all_phases(seeder))
 
@@ -265,7 +265,7 @@ def test_retries_back_off_and_stop_after_max_attempts(
     fake.faults.add(Rule(effect=Reset(), operation="createTransaction", phase="before"))
     sleep = RecordingSleep()
     seeder = Seeder(TINY, make_target(fake), concurrency=1, retry_policy=RetryPolicy(max_attempts=4, sleep=sleep))
-    with pytest.raises(TargetError, match=r"user '.*', transaction 1: gave up after 4 tries: .*"):
+    with pytest.raises(TargetError, match=r"user '.*', transaction 1: gave up after 4 attempts: .*"):
         asyncio.run(run_all_phases(seeder))
     assert sleep.durations_s == [0.05, 0.1, 0.2]
 

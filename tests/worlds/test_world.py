@@ -32,7 +32,7 @@ def test_world_ends_on_the_last_monday_within_the_last_year() -> None:
 
 def test_clock_in_the_first_year_raises_world_error() -> None:
     assert world_start_ms(to_ms(datetime(1971, 1, 1, tzinfo=UTC))) >= 0
-    with pytest.raises(WorldError, match="the clock is at 1970-12-01: a world needs the year before it"):
+    with pytest.raises(WorldError, match="the clock is at 1970-12-01: a world needs a full year before it"):
         world_start_ms(to_ms(datetime(1970, 12, 1, tzinfo=UTC)))
 
 
@@ -72,15 +72,15 @@ def test_users_are_loaded_in_order_with_back_dated_entries() -> None:
         (Contract(id_max_length=3), make_history("evelyn"), "user 'evelyn': its id must have at most 3 characters"),
         (Contract(id_pattern="[a-z]+"), make_history("Eve"), "user 'Eve': its id must match the contract's pattern"),
         (Contract(), make_history("a\nb"), "its id must not contain control characters"),
-        (Contract(), make_history(".."), r"user '\.\.': its id is none"),
-        (Contract(applications=("shop",)), make_history("eve"), "there is no application 'app-id'"),
+        (Contract(), make_history(".."), r"user '\.\.': its id is not allowed"),
+        (Contract(applications=("shop",)), make_history("eve"), "unknown application 'app-id'"),
     ],
 )
 def test_world_that_violates_the_contract_loads_no_users(
     contract: Contract, invalid_history: UserHistory, message: str
 ) -> None:
     ledger = Ledger(contract)
-    with pytest.raises(WorldError, match=f"world 'own' can't be had here: .*{message}"):
+    with pytest.raises(WorldError, match=f"world 'own' can't be used here: .*{message}"):
         build_world(make_history("ada"), invalid_history).load_into(ledger, APPLICATION, NOW_MS)
     assert ledger.find_account(APPLICATION, "ada") is None
 
@@ -94,7 +94,7 @@ def test_world_is_checked_against_the_ledgers_contract() -> None:
 def test_existing_user_raises_and_loads_no_users() -> None:
     ledger = Ledger(Contract())
     ledger.create_user(APPLICATION, "bob", NOW_MS)
-    with pytest.raises(WorldError, match="user 'bob': there is such a user already"):
+    with pytest.raises(WorldError, match="user 'bob': it already exists"):
         build_world(make_history("ada"), make_history("bob")).load_into(ledger, APPLICATION, NOW_MS)
     assert ledger.find_account(APPLICATION, "ada") is None
     build_world(make_history("bob")).load_into(ledger, "another-app", NOW_MS)

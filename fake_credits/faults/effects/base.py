@@ -1,14 +1,14 @@
-"""The base class of effects, the exchange as they see it, and the checks of what a fault declares."""
+"""The base class of effects, their view of an exchange, and the checks that rules and effects share."""
 
 import re
 from collections import deque
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
 from dataclasses import MISSING, Field, fields
 from types import MappingProxyType
-from typing import Any, ClassVar, Literal, Protocol, cast
+from typing import Any, ClassVar, Literal, Protocol, Self, cast
 
 from fake_credits.contract import Operation
-from fake_credits.errors import ApiError
+from fake_credits.errors import ApiError, did_you_mean
 from fake_credits.http_message import Connection, Response
 from fake_credits.text import short_repr
 
@@ -32,10 +32,13 @@ __all__ = [
     "default_of",
     "explicit_fields",
     "format_kwargs",
+    "invalid_value",
+    "join_choices",
+    "suggest_name",
 ]
 
 Phase = Literal["before", "after", "read", "write", "list"]
-"""When an effect works: before the decision or after it; while the operation reads, writes or lists."""
+"""When an effect applies: before or after the operation is executed, or while it reads, writes or lists."""
 
 CursorFault = Literal["repeat", "cycle", "expired", "empty_page"]
 
@@ -46,16 +49,69 @@ LIST_OPERATIONS = frozenset({Operation.LIST_USERS, Operation.LIST_TRANSACTIONS})
 
 
 class FaultError(ValueError):
-    """The error of a rule that can't be; it names the field, its value and the allowed values."""
+    """An invalid rule or effect; the message names the field, its value and what is allowed."""
+
+
+_DELAYS = ("delay", "delay_ms", "ms")
+_SYNONYMS: Mapping[str, Collection[str]] = {
+    # fields
+    "application": ("app",),
+    "operation": ("endpoint", "route"),
+    "phase": ("stage", "when"),
+    "probability": ("chance", "odds", "p", "prob", "rate"),
+    "where": ("condition", "predicate"),
+    "nth": ("count", "n", "number"),
+    "times": ("calls", "count", "max", "n"),
+    "status": ("code", "error", "status_code"),
+    "limit": ("calls", "max"),
+    "window_s": ("period", "seconds", "window"),
+    "distribution": _DELAYS,
+    "after_ms": _DELAYS,
+    "by_ms": _DELAYS,
+    "over_ms": _DELAYS,
+    # values
+    "after": ("post", "skip"),
+    "before": ("pre",),
+    "close": ("disconnect",),
+    "hang": ("timeout",),
+    "latency": ("delay", "sleep"),
+    "rate_limit": ("throttle",),
+    "reset": ("disconnect",),
+}
+"""Fields and values of faults, with other names for the same thing, for suggestions."""
+
+
+def suggest_name(name: str, allowed: Collection[str], *, prefix: str = ": ") -> str:
+    """Return a hint that names what an unknown name means or, if that isn't known, the most similar one."""
+    meant = [meaning for meaning, names in _SYNONYMS.items() if name.lower() in names and meaning in allowed]
+    return f"{prefix}did you mean {join_choices(meant)}?" if meant else did_you_mean(name, allowed, prefix=prefix)
 
 
 class FaultValue:
-    """A rule, an effect or a distribution: a frozen dataclass that is checked once, when it is made.
+    """A rule, an effect or a distribution: a frozen dataclass that is validated once, when it is created.
 
-    Its ``repr`` is the shortest code that makes it; its ``str`` serves as an id under parametrize.
+    Its ``repr`` is the shortest code that creates it; its ``str`` serves as an id under parametrize.
     """
 
     _implied: Mapping[str, object] = MappingProxyType({})
+
+    def __new__(cls, *args: object, **kwargs: object) -> Self:
+        """Raise TypeError for an unknown or a missing argument, with the one that is meant and those that exist."""
+        specs = getattr(cls, "__dataclass_fields__", {})
+        problem = ""
+        for name in [*specs][len(args) :]:
+            if default_of(specs[name]) is MISSING and name not in kwargs:
+                problem = f"is missing the argument {name!r}"
+        for name in kwargs:
+            if name not in specs:
+                problem = f"got an unexpected keyword argument {name!r}{suggest_name(name, specs)}"
+        if problem:
+            raise TypeError(f"{cls.__name__}() {problem} (it takes: {', '.join(specs) or 'none'})")
+        return super().__new__(cls)
+
+    def __getnewargs_ex__(self) -> tuple[tuple[()], dict[str, object]]:
+        """Return the arguments with which a copy is created."""
+        return (), {spec.name: getattr(self, spec.name) for spec in fields(cast("Any", self))}
 
     def __repr__(self) -> str:
         arguments = (f"{name}={value!r}" if name else repr(value) for name, value in self._arguments())
@@ -69,7 +125,7 @@ class FaultValue:
         return "-".join(arguments)
 
     def _arguments(self) -> Iterator[tuple[str, object]]:
-        """Yield the explicit fields; the first ones without a name, as long as none is left out."""
+        """Yield the explicit fields, without a name for those that can be passed by position."""
         explicit, is_positional = explicit_fields(self), True
         for spec in fields(cast("Any", self)):
             is_positional = is_positional and spec.name in explicit and not spec.kw_only
@@ -77,53 +133,53 @@ class FaultValue:
                 yield "" if is_positional else spec.name, explicit[spec.name]
 
     def _imply(self, **values: object) -> None:
-        """Set fields that were left out to values that follow from other fields."""
+        """Set omitted fields to values that follow from other fields."""
         for name in values.keys() - changed_fields(self).keys():
             object.__setattr__(self, name, values[name])
         object.__setattr__(self, "_implied", values)
 
 
 def changed_fields(value: FaultValue) -> dict[str, Any]:
-    """Return the fields of a value that differ from their defaults, also those that follow from others."""
+    """Return the fields of a value that differ from their defaults, including implied ones."""
     current = {spec.name: (getattr(value, spec.name), default_of(spec)) for spec in fields(cast("Any", value))}
     return {name: value for name, (value, default) in current.items() if value != default}
 
 
 def explicit_fields(value: FaultValue) -> dict[str, Any]:
-    """Return the fields of a value that are neither at their default nor follow from others."""
+    """Return the fields of a value that differ from their defaults and aren't implied by other fields."""
     implied = value._implied.items()  # pyright: ignore[reportPrivateUsage]
     return {name: value for name, value in changed_fields(value).items() if (name, value) not in implied}
 
 
 def default_of(field: "Field[Any]") -> Any:
-    """Return the default of a dataclass's field, MISSING if it has none."""
+    """Return the default of a dataclass field, or MISSING."""
     return field.default if field.default_factory is MISSING else field.default_factory()
 
 
 class Delivery(Protocol):
-    """How a response reaches the client; ``is_complete`` if all of it does."""
+    """How a response is sent to the client; ``is_complete`` says whether all of it is."""
 
     is_complete: bool
 
     async def send(self, response: Response | None, connection: Connection) -> None:
-        """Send the response, or as much of it as the fault lets through, over a connection."""
+        """Send the response, or the part that the fault allows, over a connection."""
 
 
 class FaultContext(Protocol):
     """An exchange as an effect sees it.
 
-    A response that is set before the decision takes its place; after it, only the response changes.
+    A response that is set before the operation replaces it; one that is set afterwards changes only the response.
     """
 
     def random(self) -> float:
-        """Return the next number from 0 up to 1 that is keyed by seed, rule and whose call this is."""
+        """Return the next number in [0, 1), keyed by seed, rule, operation and user."""
         ...
 
     async def sleep(self, ms: float) -> None:
-        """Wait."""
+        """Wait for some milliseconds."""
 
     async def hold_at_gate(self, gate_name: str) -> None:
-        """Wait until the gate of this name is released; raise GatewayTimeout at the gate's limit."""
+        """Wait until the gate is released; raise GatewayTimeout at the gate's limit."""
 
     def respond_with_error(self, error: ApiError, *, status: int | None = None, retry_after: str = "") -> None:
         """Respond with the contract's error body."""
@@ -132,10 +188,10 @@ class FaultContext(Protocol):
         """Respond with bytes."""
 
     def edit_body(self, edit: Callable[[dict[str, Any]], None]) -> None:
-        """Change the members of a successful response's body, which have the contract's names."""
+        """Edit the body of a successful response, whose members have the contract's names."""
 
     def field_name(self, default_name: str) -> str:
-        """Return the contract's name of a member."""
+        """Return a member's name in the contract."""
         ...
 
     def body_size(self) -> int:
@@ -143,36 +199,36 @@ class FaultContext(Protocol):
         ...
 
     def format_retry_after(self, seconds: float, form: str) -> str:
-        """Return the value of Retry-After in a form, or in the contract's where the form is empty."""
+        """Return the value of Retry-After in a form; the empty form is the contract's."""
         ...
 
     def set_delivery(self, delivery: Delivery) -> None:
-        """Set how the response is delivered; before the decision, there is no other response."""
+        """Set how the response is sent; before the operation, this replaces the response."""
 
     def read_stale(self, *, by_ms: int, by_writes: int) -> None:
         """Read balance and history without the user's newest writes."""
 
     def duplicate_write(self) -> None:
-        """Apply the write twice."""
+        """Execute the write twice."""
 
     def defer_write(self, after_ms: int) -> None:
-        """Check the write now; respond with a refusal, or hang and apply the write later."""
+        """Check the write now; reject it, or hang and execute it later."""
 
     def inject_cursor_fault(self, cursor_fault: CursorFault) -> None:
         """Tamper with the list's cursor."""
 
     def skew_token_clock(self, skew_s: int) -> None:
-        """Verify the token by a clock that is so many seconds fast."""
+        """Verify the token by a clock that is ``skew_s`` seconds fast."""
 
 
 class Effect(FaultValue):
     """What a rule does to a call: a frozen dataclass whose fields are its attributes in JSON.
 
-    ``effect_name`` is its name in files. ``phases`` are those it can have; the first is the default. ``operations``:
-    those it can touch. ``only_client``: the only kind of client it can touch, empty for both. ``stacks``: the following
-    rules are tried too. ``times``: how often a rule fires by default, None without a limit. ``counts_passes``: it
-    records the calls that it lets pass, and decides in `effect_for`. ``reveals``: the bug of a client that it exposes.
-    ``needs_connection``: it breaks or holds the connection, which ASGI can't do.
+    ``effect_name``: its name in files. ``phases``: when it can apply; the first is the default. ``operations``: those
+    it can affect. ``only_client``: the only kind of client that it can affect, empty for both. ``stacks``: whether the
+    following rules are tried too. ``times``: how often a rule fires by default, None for no limit. ``counts_passes``:
+    whether it records the calls that it lets pass and decides in `effect_for`. ``reveals``: the client bug that it
+    exposes. ``needs_connection``: whether it breaks or holds the connection, which ASGI can't do.
     """
 
     effect_name: ClassVar[str] = ""
@@ -192,52 +248,63 @@ class Effect(FaultValue):
         cls.effect_name = re.sub(r"(?<=[a-z])(?=[A-Z])", "_", cls.__name__).lower().strip("_")
 
     def effect_for(self, pass_times_ms: deque[int], now_ms: int) -> "Effect | None":
-        """Return the effect on a call for which the rule would fire, None to let it pass.
+        """Return the effect on a call for which the rule would fire, or None to let it pass.
 
-        ``pass_times_ms`` belongs to the rule, or to the user if the rule counts each user's calls apart.
+        ``pass_times_ms`` are those of the rule or, with ``per="user"``, of the user.
         """
         return self
 
     def record_pass(self, pass_times_ms: deque[int], now_ms: int) -> None:
-        """Record a matching call that was let pass."""
+        """Record a matching call that passed."""
 
     async def apply(self, context: FaultContext) -> None:
         """Apply the effect to one exchange."""
         raise NotImplementedError
 
 
+def invalid_value(field: str, value: object, rule: str) -> FaultError:
+    """Return the error for a value that breaks a rule, in terms that Python, JSON and TOML share."""
+    if value is None:
+        return FaultError(f"{field} has no value: {rule}")
+    return FaultError(f"{field} is {str(value).lower() if isinstance(value, bool) else short_repr(value)}: {rule}")
+
+
 def check_number(field: str, value: object, low: float, high: float) -> None:
     """Raise FaultError unless a value is a number from ``low`` to ``high``; NaN isn't one."""
     if isinstance(value, bool) or not isinstance(value, int | float) or value != value:
-        raise FaultError(f"{field} is {short_repr(value)}, a {type(value).__name__}: it must be a number")
+        raise invalid_value(field, value, "it must be a number")
     if not low <= value <= high:
-        raise FaultError(f"{field} is {short_repr(value)}: it must be from {low:g} to {high:g}")
+        raise invalid_value(field, value, f"it must be from {low:g} to {high:g}")
 
 
 def check_int(field: str, value: object, low: int, high: int) -> None:
     """Raise FaultError unless a value is an integer from ``low`` to ``high``."""
     if isinstance(value, bool) or not isinstance(value, int):
-        raise FaultError(f"{field} is {short_repr(value)}, a {type(value).__name__}: it must be an integer")
+        raise invalid_value(field, value, "it must be an integer")
     if not low <= value <= high:
-        raise FaultError(f"{field} is {short_repr(value)}: it must be from {low} to {high}")
+        raise invalid_value(field, value, f"it must be from {low} to {high}")
 
 
 def check_text(field: str, value: object, min_chars: int, max_chars: int) -> None:
-    """Raise FaultError unless a value is a text of ``min_chars`` to ``max_chars`` characters that UTF-8 has."""
+    """Raise FaultError unless a value is a string of ``min_chars`` to ``max_chars`` characters."""
     if not isinstance(value, str) or not min_chars <= len(value) <= max_chars:
         length = f"{min_chars} to" if min_chars else "at most"
-        raise FaultError(f"{field} is {short_repr(value)}: it must be a text of {length} {max_chars} characters")
-    if any("\ud800" <= character <= "\udfff" for character in value):
-        raise FaultError(f"{field} is {short_repr(value)}: it has a lone surrogate, which no request can say")
+        raise invalid_value(field, value, f"it must be a string of {length} {max_chars} characters")
 
 
-def check_choice(field: str, value: object, allowed: Iterable[object]) -> None:
-    """Raise FaultError unless a value is one of the allowed ones."""
-    choices = tuple(allowed)
-    if not isinstance(value, str | int | None) or value not in choices:
-        raise FaultError(f"{field} is {short_repr(value)}: choose {', '.join(map(repr, choices))}")
+def check_choice(field: str, value: object, choices: Collection[str], *, of: str = "") -> None:
+    """Raise FaultError unless a value is one of the allowed ones; ``of`` names what allows only these."""
+    if not isinstance(value, str) or value not in choices:
+        hint = suggest_name(value, choices, prefix="; ") if isinstance(value, str) else ""
+        raise invalid_value(field, value, f"it must be {join_choices(choices)}{of}{hint}")
 
 
-def format_kwargs(kwargs: Mapping[str, object]) -> str:
+def join_choices(choices: Iterable[str]) -> str:
+    """Return choices, except the empty one, as text: ``'a', 'b' or 'c'``."""
+    *others, last = [repr(str(choice)) for choice in choices if choice]
+    return f"{', '.join(others)} or {last}" if others else last
+
+
+def format_kwargs(kwargs: Mapping[str, object], separator: str = ", ") -> str:
     """Return names and values as Python writes keyword arguments."""
-    return ", ".join(f"{name}={short_repr(value)}" for name, value in kwargs.items())
+    return separator.join(f"{name}={short_repr(value)}" for name, value in kwargs.items())

@@ -1,17 +1,10 @@
-"""The effects on the connection, which breaks, stalls, drips or carries garbage, and how they deliver a response."""
+"""Effects on the connection, which breaks, stalls, drips or carries garbage, and their deliveries of a response."""
 
 import itertools
 from dataclasses import dataclass
 from typing import Literal, cast, get_args
 
-from fake_credits.faults.effects.base import (
-    Effect,
-    FaultContext,
-    FaultError,
-    check_choice,
-    check_int,
-    check_number,
-)
+from fake_credits.faults.effects.base import Effect, FaultContext, FaultError, check_choice, check_int, check_number
 from fake_credits.faults.effects.timing import MAX_DELAY_MS
 from fake_credits.faults.waits import Drain, Forever, Sleep
 from fake_credits.http_message import Connection, Response
@@ -37,7 +30,7 @@ _INVALID_HTTP = b"\x16\x03\x01\x02\x00SSH-2.0-nonsense\r\n\x00\xff\xfe\r\n\r\n"
 
 
 class _ConnectionEnd(Effect):
-    """An effect that ends the connection without a byte."""
+    """An effect that ends the connection without sending a byte."""
 
     needs_connection = True
 
@@ -48,14 +41,14 @@ class _ConnectionEnd(Effect):
 
 @dataclass(frozen=True, repr=False)
 class Reset(_ConnectionEnd):
-    """Reset the connection: a TCP RST instead of an answer."""
+    """Reset the connection: a TCP RST instead of a response."""
 
-    reveals = "retries a POST blindly: a double charge"
+    reveals = "a blind retry of a POST: a double charge"
 
 
 @dataclass(frozen=True, repr=False)
 class Close(_ConnectionEnd):
-    """Close the connection: a FIN without a byte."""
+    """Close the connection: a FIN without a response."""
 
     reveals = "the same, and a stale keep-alive connection"
 
@@ -69,13 +62,14 @@ class Hang(_ConnectionEnd):
 
 @dataclass(frozen=True, repr=False)
 class Truncate(Effect):
-    """Send the whole head and a part of the body: ``at_bytes`` of it, or a ``fraction``; ``then`` end it.
+    """Send the head and a part of the body: ``at_bytes`` of it or a ``fraction``; ``then`` end the connection.
 
-    ``then`` is ``close``, ``reset`` or ``hang``, in Python also ``Reset()`` and so on. At least one byte is missing. An
-    answer without a body is cut after its head."""
+    ``then`` is ``close``, ``reset`` or ``hang``, in Python also ``Reset()`` and so on. At least one byte is missing. A
+    response without a body is cut after its head.
+    """
 
     needs_connection = True
-    reveals = "takes a part for the whole"
+    reveals = "takes a partial body for a complete one"
     phases = ("after",)
     at_bytes: int | None = None
     fraction: float | None = None
@@ -83,7 +77,7 @@ class Truncate(Effect):
 
     def __post_init__(self) -> None:
         if self.at_bytes is not None and self.fraction is not None:
-            raise FaultError("at_bytes and fraction exclude each other: give one of them")
+            raise FaultError("at_bytes and fraction can't be combined: use one of them")
         if self.at_bytes is not None:
             check_int("at_bytes", self.at_bytes, 0, _MAX_BODY_BYTES)
         if self.fraction is not None:
@@ -93,21 +87,18 @@ class Truncate(Effect):
         check_choice("then", self.then, get_args(CloseMode))
 
     async def apply(self, context: FaultContext) -> None:
-        """Send a part."""
+        """Send a part of the response."""
         body_size = context.body_size()
-        sent_bytes = (
-            int(body_size * (0.5 if self.fraction is None else self.fraction))
-            if self.at_bytes is None
-            else self.at_bytes
-        )
+        fraction = 0.5 if self.fraction is None else self.fraction
+        sent_bytes = int(body_size * fraction) if self.at_bytes is None else self.at_bytes
         context.set_delivery(Abort(cast("CloseMode", self.then), max(0, min(sent_bytes, body_size - 1))))
 
 
 @dataclass(frozen=True, repr=False)
 class Drip(Effect):
-    """Send the head at once and the body in so many ``chunks``, evenly over ``over_ms`` milliseconds."""
+    """Send the head at once and the body in several ``chunks``, evenly over ``over_ms`` milliseconds."""
 
-    reveals = "a timeout for each chunk only"
+    reveals = "a timeout that restarts with each chunk"
     phases = ("after",)
     chunks: int = 5
     over_ms: float = 1000
@@ -117,20 +108,20 @@ class Drip(Effect):
         check_number("over_ms", self.over_ms, 0, MAX_DELAY_MS)
 
     async def apply(self, context: FaultContext) -> None:
-        """Send slowly."""
+        """Send the response slowly."""
         context.set_delivery(DripBody(self.chunks, self.over_ms / self.chunks))
 
 
 @dataclass(frozen=True, repr=False)
 class Garbage(Effect):
-    """Send bytes that are no HTTP, and close."""
+    """Send bytes that aren't HTTP, and close."""
 
     needs_connection = True
-    reveals = "the parser crashes"
+    reveals = "a crash in the parser"
     phases = ("after",)
 
     async def apply(self, context: FaultContext) -> None:
-        """Send nonsense."""
+        """Send the bytes."""
         context.set_delivery(RawBytes(_INVALID_HTTP))
 
 
@@ -139,7 +130,7 @@ class Garbage(Effect):
 
 @dataclass(frozen=True, slots=True)
 class Abort:
-    """Nothing, or the head and ``sent_body_bytes`` of the body; then a close, a reset or silence."""
+    """No response, or the head and ``sent_body_bytes`` of the body; then a close, a reset or a hang."""
 
     close_mode: CloseMode
     sent_body_bytes: int | None = None
@@ -147,14 +138,14 @@ class Abort:
     is_complete = False
 
     async def send(self, response: Response | None, connection: Connection) -> None:
-        """Send the first bytes, if any, and end the connection."""
+        """Send the part of the response, if any, and end the connection."""
         is_started = False
         if response is not None and self.sent_body_bytes is not None:
             is_started = True
             connection.start(response)
             connection.write(response.body[: self.sent_body_bytes])
         if self.close_mode == "reset":
-            await Drain()  # an RST discards what the kernel has not sent yet
+            await Drain()  # an RST discards unsent data
             connection.reset()
             return
         if self.close_mode == "hang":
@@ -164,7 +155,7 @@ class Abort:
 
 @dataclass(frozen=True, slots=True)
 class RawBytes:
-    """Bytes that are not HTTP; then the connection is closed."""
+    """Bytes that aren't HTTP; then the connection is closed."""
 
     data: bytes
 
@@ -178,7 +169,7 @@ class RawBytes:
 
 @dataclass(frozen=True, slots=True)
 class DripBody:
-    """The head at once, and the body in chunks, ``interval_ms`` before each."""
+    """The head at once and the body in chunks, each after ``interval_ms``."""
 
     chunk_count: int
     interval_ms: float

@@ -1,4 +1,4 @@
-"""The effects on data: stale reads, hostile pages and a newer schema; writes that are applied twice or late."""
+"""Effects on data: stale reads, bad cursors, a newer schema, and writes that are applied twice or late."""
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
@@ -25,13 +25,13 @@ _MAX_DELAY_MS = 86_400_000
 
 @dataclass(frozen=True, repr=False)
 class StaleRead(Effect):
-    """Show balance and history as of one cut in the past, as a lagging replica does.
+    """Show balance and history as of a moment in the past, like a lagging replica.
 
-    Hides the user's writes of the last ``by_ms`` milliseconds, or the last ``by_writes``; never a user, and never what
-    stood before the rule was added.
+    Hides the user's writes of the last ``by_ms`` milliseconds, or the last ``by_writes``; never the user, and nothing
+    that was written before the rule was added.
     """
 
-    reveals = "assumes to read its own writes"
+    reveals = "relies on reading its own writes"
     phases = ("read",)
     operations = frozenset({Operation.GET_BALANCE, Operation.LIST_TRANSACTIONS})
     by_ms: int = 0
@@ -41,21 +41,22 @@ class StaleRead(Effect):
         check_int("by_ms", self.by_ms, 0, _MAX_DELAY_MS)
         check_int("by_writes", self.by_writes, 0, 1_000_000)
         if self.by_ms and self.by_writes:
-            raise FaultError("by_ms and by_writes exclude each other: give one of them")
+            raise FaultError("by_ms and by_writes can't be combined: use one of them")
         if not self.by_ms and not self.by_writes:
-            raise FaultError("by_ms and by_writes are missing or 0: give one of them, more than 0")
+            raise FaultError("by_ms or by_writes must be greater than 0")
 
     async def apply(self, context: FaultContext) -> None:
-        """Read the past."""
+        """Read stale data."""
         context.read_stale(by_ms=self.by_ms, by_writes=self.by_writes)
 
 
 @dataclass(frozen=True, repr=False)
 class BadCursor(Effect):
-    """Turn pages as a hostile list does.
+    """Break the cursors of a list.
 
-    ``kind``: ``repeat`` leads from each page to itself, ``cycle`` from the last to the first, ``expired`` refuses each
-    cursor, ``empty_page`` begins with a page without entries, whose cursor leads to the first entry.
+    ``kind``: with ``repeat`` each page's cursor leads to the same page, with ``cycle`` the last page's leads to the
+    first, ``expired`` rejects each cursor, and ``empty_page`` starts with an empty page whose cursor leads to the first
+    entry.
     """
 
     reveals = "an endless loop; lost rows"
@@ -67,19 +68,19 @@ class BadCursor(Effect):
         check_choice("kind", self.kind, get_args(CursorFault))
 
     async def apply(self, context: FaultContext) -> None:
-        """Turn the page."""
+        """Break the cursor."""
         context.inject_cursor_fault(self.kind)
 
 
 @dataclass(frozen=True, repr=False)
 class SchemaDrift(Effect):
-    """Answer as a later version of the API would.
+    """Respond like a later version of the API.
 
-    ``kind``: ``extra_field`` adds a member, ``unknown_reason`` books for a reason that is new, ``null_for_absent`` says
-    ``"nextCursor": null``, ``missing_optional`` leaves ``createdAt`` out.
+    ``kind``: ``extra_field`` adds a member, ``unknown_reason`` has a new reason, ``null_for_absent`` has
+    ``"nextCursor": null``, ``missing_optional`` omits ``createdAt``.
     """
 
-    reveals = "a strict decoder dies"
+    reveals = "a crash in a strict decoder"
     phases = ("after",)
     kind: SchemaDriftKind = "extra_field"
 
@@ -88,7 +89,7 @@ class SchemaDrift(Effect):
         object.__setattr__(self, "operations", _OPERATIONS_BY_KIND[self.kind])
 
     async def apply(self, context: FaultContext) -> None:
-        """Change the answer."""
+        """Edit the response."""
         context.edit_body(lambda members: self._edit(members, context.field_name))
 
     def _edit(self, members: dict[str, Any], field_name: Callable[[str], str]) -> None:
@@ -108,7 +109,7 @@ class SchemaDrift(Effect):
 
 
 def _records(members: dict[str, Any], field_name: Callable[[str], str]) -> list[dict[str, Any]]:
-    """Return the objects of a body that are a user or a transaction."""
+    """Return the users or transactions in a body."""
     for list_name in ("users", "transactions"):
         records = members.get(field_name(list_name))
         if isinstance(records, list):
@@ -126,26 +127,27 @@ _OPERATIONS_BY_KIND: Mapping[str, frozenset[Operation]] = {
 
 @dataclass(frozen=True, repr=False)
 class DuplicateWrite(Effect):
-    """Apply the write twice, as a proxy that replays does; the answer is the first one's."""
+    """Execute the write twice, like a replaying proxy; the response is the first one's."""
 
     reveals = "no reconciliation"
     phases = ("write",)
     operations = WRITE_OPERATIONS
 
     async def apply(self, context: FaultContext) -> None:
-        """Write again."""
+        """Execute the write twice."""
         context.duplicate_write()
 
 
 @dataclass(frozen=True, repr=False)
 class LateWrite(Effect):
-    """Apply the write ``after_ms`` milliseconds later on the sandbox's clock, without a response to the client.
+    """Execute the write ``after_ms`` milliseconds later on the sandbox's clock, without a response to the client.
 
-    It is checked at arrival: a refusal is answered, and the rule has not fired. Fires once unless ``times`` says more.
+    The write is checked on arrival: if it is invalid, the error is sent and the rule has not fired. Fires once unless
+    ``times`` says otherwise.
     """
 
     needs_connection = True
-    reveals = "reorders; applies twice"
+    reveals = "reordered or repeated writes"
     phases = ("write",)
     operations = WRITE_OPERATIONS
     times = 1
@@ -155,5 +157,5 @@ class LateWrite(Effect):
         check_int("after_ms", self.after_ms, 0, _MAX_DELAY_MS)
 
     async def apply(self, context: FaultContext) -> None:
-        """Put the write off."""
+        """Defer the write."""
         context.defer_write(self.after_ms)

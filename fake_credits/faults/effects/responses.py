@@ -1,4 +1,4 @@
-"""Effects that respond in place of the API: error statuses, rate limits, refused credentials, proxy pages."""
+"""Effects that respond in place of the API: error statuses, rate limits, rejected credentials, proxy pages."""
 
 from collections import deque
 from collections.abc import Mapping
@@ -13,6 +13,7 @@ from fake_credits.faults.effects.base import (
     check_choice,
     check_int,
     check_number,
+    invalid_value,
 )
 
 __all__ = ["NotJson", "RateLimit", "Status", "Unauthorized"]
@@ -20,7 +21,7 @@ __all__ = ["NotJson", "RateLimit", "Status", "Unauthorized"]
 RetryAfterFormat = Literal["", "seconds", "date", "garbage", "absent"]
 _SECONDS_PER_DAY = 86_400
 _TYPO_SIMILARITY = 0.85
-"""How alike, of 1, a code must be to one of the API's to be taken for a slip of the pen."""
+"""From which similarity to one of the API's codes, of 1, a code is taken for a misspelt one."""
 
 _DEFAULT_CODES: Mapping[int, str] = {
     400: "validation_error",
@@ -42,14 +43,14 @@ _DEFAULT_CODES: Mapping[int, str] = {
 
 @dataclass(frozen=True, repr=False)
 class Status(Effect):
-    """Answer with a ``status`` and the contract's error body. After the decision, a write stands.
+    """Respond with a ``status`` and the contract's error body. In the phase ``after``, a write remains committed.
 
-    ``code`` is the status's own unless given: another's, or a word that is no code of the API. ``retry_after_s`` adds
-    Retry-After in ``retry_after_form``: ``seconds``,
-    ``date``, ``garbage`` or ``absent``; the contract's form unless given (README, "What is a guess", row 22).
+    ``code`` defaults to the status's own; it may be another one, or unknown to the API. ``retry_after_s`` adds
+    Retry-After in ``retry_after_form``: ``seconds``, ``date``, ``garbage`` or ``absent``, by default the contract's
+    form (README, "What is a guess", row 22).
     """
 
-    reveals = "retries a refusal; retries a committed write"
+    reveals = "retries a permanent error, or a committed write"
     status: int
     code: str = ""
     retry_after_s: float | None = None
@@ -59,19 +60,22 @@ class Status(Effect):
         check_int("status", self.status, 400, 599)
         self._imply(code=_DEFAULT_CODES.get(self.status, "server_error" if self.status >= 500 else "rejected"))
         if not isinstance(self.code, str) or not self.code.isidentifier() or len(self.code) > 64:  # pyright: ignore[reportUnnecessaryIsInstance]
-            raise FaultError(f"code is {self.code!r}: a code is a word such as 'rate_limited'")
-        _check_code_spelling(self.code)
+            raise invalid_value("code", self.code, "it must be an identifier such as 'rate_limited'")
+        hint = did_you_mean(self.code, ERRORS, min_similarity=_TYPO_SIMILARITY)
+        if hint and self.code not in ERRORS and self.code != "rejected":
+            advice = "to inject an unknown code, use one that doesn't resemble a real one"
+            raise FaultError(f"code is {self.code!r}{hint} ({advice})")
         if self.code == InternalError.code:
-            raise FaultError(f"code is {self.code!r}, which tells a bug of the fake: take 'server_error'")
+            raise invalid_value("code", self.code, "it is reserved for bugs in the fake; use 'server_error'")
         if self.retry_after_s is not None:
             check_number("retry_after_s", self.retry_after_s, 0, _SECONDS_PER_DAY)
         check_choice("retry_after_form", self.retry_after_form, get_args(RetryAfterFormat))
         if self.retry_after_s is None and self.retry_after_form in ("seconds", "date"):
-            raise FaultError(f"retry_after_form is {self.retry_after_form!r}, and retry_after_s is missing")
+            raise FaultError(f"retry_after_form is {self.retry_after_form!r}, but retry_after_s is missing")
 
     async def apply(self, context: FaultContext) -> None:
-        """Refuse."""
-        error = ERRORS.get(self.code, ApiError)(f"the API has a bad day: {self.status} {self.code}")
+        """Respond with the error."""
+        error = ERRORS.get(self.code, ApiError)(f"injected fault: {self.status} {self.code}")
         error.code = self.code
         retry_after = ""
         if self.retry_after_s is not None or self.retry_after_form == "garbage":
@@ -79,20 +83,11 @@ class Status(Effect):
         context.respond_with_error(error, status=self.status, retry_after=retry_after)
 
 
-def _check_code_spelling(code: str) -> None:
-    """Refuse a code that is nearly one of the API's; one that is far from all of them is meant to be unknown."""
-    if code in ERRORS or code in _DEFAULT_CODES.values() or code == "rejected":
-        return
-    hint = did_you_mean(code, ERRORS, min_similarity=_TYPO_SIMILARITY)
-    if hint:
-        raise FaultError(f"code is {code!r}{hint} An unknown code must be further from it")
-
-
 @dataclass(frozen=True, repr=False)
 class RateLimit(Effect):
-    """Admit ``limit`` matching calls in any ``window_s`` seconds of the sandbox's clock; answer 429 to the others.
+    """Allow ``limit`` matching calls in any ``window_s`` seconds of the sandbox's clock; respond 429 to the others.
 
-    The window is (t - w, t]: waiting exactly Retry-After is admitted, and a refused call does not count.
+    The window is (t - w, t]: a call after exactly Retry-After is allowed, and a rejected call does not count.
     """
 
     reveals = "a stampede; ignores Retry-After"
@@ -106,7 +101,7 @@ class RateLimit(Effect):
         check_number("window_s", self.window_s, 0.001, _SECONDS_PER_DAY)
 
     def effect_for(self, pass_times_ms: deque[int], now_ms: int) -> Effect | None:
-        """Return the refusal of a call that finds the window full."""
+        """Return the rejection of a call if the window is full."""
         window_ms = round(self.window_s * 1000)
         oldest_ms = pass_times_ms[0] if pass_times_ms else now_ms
         remaining_ms = oldest_ms + window_ms - now_ms
@@ -115,7 +110,7 @@ class RateLimit(Effect):
         return _RejectOverLimit(self.limit, self.window_s, retry_after_s=remaining_ms / 1000)
 
     def record_pass(self, pass_times_ms: deque[int], now_ms: int) -> None:
-        """Count a call, and forget what is no more in the way of the next."""
+        """Count a call, and drop calls that no longer limit the next."""
         pass_times_ms.append(now_ms)
         while len(pass_times_ms) > self.limit:
             pass_times_ms.popleft()
@@ -138,10 +133,10 @@ _HTML_PAGE = b"<!DOCTYPE html>\n<html><head><title>%d</title></head><body><h1>%d
 
 @dataclass(frozen=True, repr=False)
 class NotJson(Effect):
-    """Answer as a proxy does that knows nothing of the API.
+    """Respond like a proxy that knows nothing about the API.
 
-    ``body`` is ``html``, ``empty``, ``wrong_content_type`` (JSON that calls itself text) or ``bom`` (JSON behind a byte
-    order mark).
+    ``body`` is ``html``, ``empty``, ``wrong_content_type`` (JSON as text/plain) or ``bom`` (JSON after a byte order
+    mark).
     """
 
     reveals = "a parse error hides the status"
@@ -151,11 +146,11 @@ class NotJson(Effect):
     def __post_init__(self) -> None:
         check_int("status", self.status, 200, 599)
         if self.status in (204, 205, 304):
-            raise FaultError(f"status is {self.status}, which has no body at all")
+            raise FaultError(f"status is {self.status}, which never has a body")
         check_choice("body", self.body, get_args(_ProxyPage))
 
     async def apply(self, context: FaultContext) -> None:
-        """Answer with a page."""
+        """Respond with a page."""
         pages: dict[str, tuple[bytes, str]] = {
             "html": (_HTML_PAGE % (self.status, self.status), "text/html; charset=utf-8"),
             "empty": (b"", "text/plain"),
@@ -166,16 +161,16 @@ class NotJson(Effect):
 
 
 _UnauthorizedKind = Literal["", "revoked", "rotated", "clock_skew"]
-_MAX_CLOCK_SKEW_S = 7 * 86_400  # a token of a day, and its leeway, must be able to be over
+_MAX_CLOCK_SKEW_S = 7 * 86_400  # more than the lifetime of any provider's token
 
 
 @dataclass(frozen=True, repr=False)
 class Unauthorized(Effect):
-    """Answer 401 to a good credential.
+    """Respond 401 to a valid credential.
 
-    ``kind``: ``revoked`` is an API key that was withdrawn; ``rotated`` a token whose key is no longer published;
-    ``clock_skew`` judges a token's life by a clock that is ``clock_skew_s`` seconds fast, and is meant where that is
-    given; else it is ``revoked``.
+    ``kind``: ``revoked`` rejects an API key as revoked, ``rotated`` a token whose key is no longer published, and
+    ``clock_skew`` verifies a token by a clock that is ``clock_skew_s`` seconds fast. The default is ``clock_skew`` with
+    ``clock_skew_s``, otherwise ``revoked``.
     """
 
     reveals = "a loop of refreshes"
@@ -190,11 +185,12 @@ class Unauthorized(Effect):
         object.__setattr__(self, "only_client", "server" if self.kind == "revoked" else "user")
         if (self.kind == "clock_skew") is (self.clock_skew_s == 0):
             raise FaultError(
-                f"kind is {self.kind!r} and clock_skew_s {self.clock_skew_s}: the skew is that kind's alone"
+                f"kind is {self.kind!r} and clock_skew_s is {self.clock_skew_s}: "
+                "the kind 'clock_skew' needs a skew other than 0, and only that kind has one"
             )
 
     async def apply(self, context: FaultContext) -> None:
-        """Refuse the credential, or judge it by a fast clock."""
+        """Reject the credential, or verify it by a fast clock."""
         if self.kind == "revoked":
             context.respond_with_error(InvalidApiKey("this API key was revoked", auth_reason="revoked"))
         elif self.kind == "rotated":

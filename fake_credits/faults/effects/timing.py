@@ -1,4 +1,4 @@
-"""The effects on timing: latency, with the distributions of its delays, and holding a call at a gate.
+"""Effects on timing: latency, with the distributions of its delays, and holding a call at a gate.
 
 A distribution as text, for files and flags: ``50``, ``fixed(50)``, ``uniform(10, 50)``, ``lognormal(20, 200)``.
 """
@@ -7,8 +7,7 @@ import math
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass, fields
-from functools import cache
-from typing import TYPE_CHECKING, ClassVar
+from typing import ClassVar
 
 from fake_credits.faults.effects.base import (
     Effect,
@@ -17,11 +16,8 @@ from fake_credits.faults.effects.base import (
     FaultValue,
     check_number,
     check_text,
+    invalid_value,
 )
-from fake_credits.text import short_repr
-
-if TYPE_CHECKING:
-    from statistics import NormalDist
 
 __all__ = [
     "DISTRIBUTIONS_BY_NAME",
@@ -39,13 +35,13 @@ MAX_DELAY_MS = 60_000
 """No delay is longer than a minute."""
 
 _P99_Z_SCORE = 2.3263478740408408
-"""Of a standard normal distribution, how far from its mean 99 values in 100 lie at most: in standard deviations."""
+"""The 99th percentile of the standard normal distribution."""
 
 _CALL_PATTERN = re.compile(r"([a-z]+)\(([^()]*)\)")
 
 
 class Distribution(FaultValue):
-    """How long something takes."""
+    """A distribution of delays."""
 
     name: ClassVar[str] = ""
 
@@ -58,7 +54,7 @@ class Distribution(FaultValue):
         return f"{self.name}({numbers})"
 
     def quantile(self, p: float) -> float:
-        """Return the delay in milliseconds below which a share ``p`` of all delays lies, from 0 up to 1."""
+        """Return the delay in milliseconds below which a share ``p`` in [0, 1) of all delays lies."""
         raise NotImplementedError
 
 
@@ -72,7 +68,7 @@ class Fixed(Distribution):
         check_number("ms", self.ms, 0, MAX_DELAY_MS)
 
     def quantile(self, p: float) -> float:
-        """Return the one delay."""
+        """Return the constant delay."""
         return self.ms
 
 
@@ -88,7 +84,7 @@ class Uniform(Distribution):
         check_number("high_ms", self.high_ms, self.low_ms, MAX_DELAY_MS)
 
     def quantile(self, p: float) -> float:
-        """Return the delay at a share."""
+        """Return the delay at a quantile."""
         return self.low_ms + (self.high_ms - self.low_ms) * p
 
 
@@ -96,7 +92,7 @@ class Uniform(Distribution):
 class Lognormal(Distribution):
     """A log-normal delay with the median ``median_ms`` and the 99th percentile ``p99_ms``, at most ``max_ms``.
 
-    These are the two numbers that people know of their API; most services' delays have this shape.
+    Most services' delays have this shape, and these two numbers are usually known.
     """
 
     median_ms: float
@@ -109,26 +105,21 @@ class Lognormal(Distribution):
         check_number("max_ms", self.max_ms, self.p99_ms, MAX_DELAY_MS)
 
     def quantile(self, p: float) -> float:
-        """Return the delay at a share."""
+        """Return the delay at a quantile."""
+        from statistics import NormalDist  # loads a dozen modules
+
         if p <= 0.0:
             return 0.0
         sigma = math.log(self.p99_ms / self.median_ms) / _P99_Z_SCORE
-        return min(self.median_ms * math.exp(sigma * _standard_normal().inv_cdf(p)), self.max_ms)
-
-
-@cache
-def _standard_normal() -> "NormalDist":
-    from statistics import NormalDist  # loads a dozen modules, for those who draw
-
-    return NormalDist()
+        return min(self.median_ms * math.exp(sigma * NormalDist().inv_cdf(p)), self.max_ms)
 
 
 DISTRIBUTIONS_BY_NAME: Mapping[str, type[Distribution]] = {"fixed": Fixed, "uniform": Uniform, "lognormal": Lognormal}
-"""Every distribution by its word."""
+"""Every distribution by its name."""
 
 
 def parse_distribution(value: object, field: str = "latency") -> Distribution:
-    """Return a distribution from itself, from milliseconds or from its text; raise FaultError for anything else."""
+    """Return a distribution, given as itself, as milliseconds or as text; raise FaultError for anything else."""
     if isinstance(value, Distribution):
         return value
     if isinstance(value, int | float) and not isinstance(value, bool):
@@ -150,14 +141,14 @@ def _parse(text: str, field: str) -> Distribution:
         return distribution_type(*numbers)
     except TypeError:
         field_names = ", ".join(spec.name for spec in fields(distribution_type))  # type: ignore[arg-type]
-        raise FaultError(f"{field} is {short_repr(text)}: {name} takes ({field_names})") from None
+        raise invalid_value(field, text, f"{name} takes ({field_names})") from None
     except FaultError as error:
-        raise FaultError(f"{field} is {short_repr(text)}: {error}") from None
+        raise invalid_value(field, text, str(error)) from None
 
 
 def _invalid_distribution(value: object, field: str) -> FaultError:
     expected = "milliseconds, 'fixed(50)', 'uniform(10, 50)' or 'lognormal(20, 200)' (median and 99th percentile)"
-    return FaultError(f"{field} is {short_repr(value)}, a {type(value).__name__}: give {expected}")
+    return invalid_value(field, value, f"it must be {expected}")
 
 
 _MAX_GATE_NAME_CHARS = 64
@@ -165,9 +156,9 @@ _MAX_GATE_NAME_CHARS = 64
 
 @dataclass(frozen=True, repr=False)
 class Latency(Effect):
-    """Answer slowly. ``distribution`` is milliseconds, a `Distribution` or its text."""
+    """Delay the response. ``distribution`` is milliseconds, a `Distribution` or its text."""
 
-    reveals = "no timeout; takes a timeout for a failure"
+    reveals = "no timeout, or one that is taken for a failure"
     stacks = True
     distribution: Distribution | float | str
 
@@ -175,16 +166,16 @@ class Latency(Effect):
         object.__setattr__(self, "distribution", parse_distribution(self.distribution, "distribution"))
 
     async def apply(self, context: FaultContext) -> None:
-        """Wait."""
+        """Wait for a delay from the distribution."""
         delay_distribution = parse_distribution(self.distribution)
         await context.sleep(delay_distribution.quantile(context.random()))
 
 
 @dataclass(frozen=True, repr=False)
 class HoldAtGate(Effect):
-    """Hold the call until the test releases the gate of this ``name``.
+    """Hold the call until the test releases the gate called ``name``.
 
-    Several rules may hold at one gate. Such a rule has no name of its own: in files ``name`` is the gate's.
+    Several rules can share a gate. Such a rule has no name of its own: in files, ``name`` is the gate's.
     """
 
     needs_connection = True

@@ -1,9 +1,9 @@
-"""Write the parts of README.md that code decides: its tables, its examples, and the files that it shows.
+"""Generate the tables, examples and files shown in README.md and in the pages of docs.
 
-    python scripts/readme.py           rewrite README.md
-    python scripts/readme.py --check   exit 1 where README.md is not what the code says
+    python scripts/docs.py           rewrite the pages
+    python scripts/docs.py --check   exit 1 if a page differs from the code
 
-A part stands between ``<!-- table: NAME -->`` (or ``<!-- example: FILE -->``, ``<!-- file: PATH -->``) and
+A generated part is between ``<!-- table: NAME -->`` (or ``<!-- example: FILE -->``, ``<!-- file: PATH -->``) and
 ``<!-- end -->``.
 """
 
@@ -21,7 +21,7 @@ from pytest_fake_credits.config_options import ENV_FIELDS, PLUGIN_OPTIONS
 from pytest_fake_credits.marker import MARKER_OPTIONS
 
 from fake_credits.assertions import JournalAssertions
-from fake_credits.cli.flags import list_flags
+from fake_credits.cli.flags import FlagOption
 from fake_credits.cli.main import cli
 from fake_credits.contract import DEFAULT_CONTRACT, Operation, settings
 from fake_credits.control.routes import CONTROL_ROUTES, ControlRoute
@@ -247,10 +247,12 @@ def _given(default: object, name: str = "") -> str:
 def commands() -> str:
     """Return the table of commands and their flags."""
     merged: dict[tuple[str, ...], list[str]] = {}
-    for flag in list_flags(cli):
-        default = f"`{flag.default}`" if flag.default else ""
-        row = (f"`{flag.flag}`", f"`{flag.variable}`", default, flag.help)
-        merged.setdefault(row, []).append(f"`{flag.command}`")
+    for name, command in cli.commands.items():
+        for flag in command.params:
+            if isinstance(flag, FlagOption):
+                default = f"`{flag.default}`" if flag.show_default else ""
+                row = (f"`{flag.opts[0]}`", f"`{flag.envvar}`", default, str(flag.help))
+                merged.setdefault(row, []).append(f"`{name}`")
     rows = ((", ".join(used_by), *row) for row, used_by in merged.items())
     return table("command | flag | environment | default | what it does", rows)
 
@@ -273,20 +275,20 @@ def _meaning(spec: "dataclasses.Field[Any]") -> str:
 def environment() -> str:
     """Return the table of variables that `run` and the fixture `fake_credits_env` set."""
     meanings = {
-        "base_url": "where the API is",
-        "api_key": "for a `ServerClient`",
-        "application_id": "the default application",
-        "user_id": "the default user",
-        "user_token": "a token of that user, good for 24 hours",
-        "jwks_url": "the public keys of users' tokens",
-        "jwt_public_key": "the one that signs, as PEM",
+        "base_url": "URL of the API",
+        "api_key": "API key",
+        "application_id": "id of the default application",
+        "user_id": "id of the default user",
+        "user_token": "token of the default user, valid for 24 hours",
+        "jwks_url": "URL of the public keys of users' tokens",
+        "jwt_public_key": "public key of users' tokens, as PEM",
     }
     rows = [(f"`{variable}`", f"`{{{name}}}`", meanings[name]) for name, variable in ENV_FIELDS.items()]
     rows += [
-        ("`FAKE_CREDITS_URL`", "", "of `run` and `serve`: where the control plane is"),
-        ("`FAKE_CREDITS_CONTROL_TOKEN`", "", "of `run` and `serve`: what opens it"),
+        ("`FAKE_CREDITS_URL`", "", "URL of the control plane; `run` and `serve` only"),
+        ("`FAKE_CREDITS_CONTROL_TOKEN`", "", "token of the control plane; `run` and `serve` only"),
     ]
-    return table("variable | in `--env NAME=text` and the ini | what it is", rows)
+    return table("variable | placeholder | what it is", rows)
 
 
 def control() -> str:
@@ -380,7 +382,7 @@ def example(name: str) -> str:
 
 def shown(path: str) -> str:
     """Return a file of the repository as a block of code."""
-    language = {".yml": "yaml", ".mjs": "js"}.get(Path(path).suffix, "dockerfile")
+    language = {".yml": "yaml", ".mjs": "js", ".cjs": "js", ".sh": "sh"}.get(Path(path).suffix, "dockerfile")
     return f"```{language}\n{(ROOT / path).read_text()}```\n"
 
 
@@ -391,8 +393,13 @@ def _table(name: str) -> str:
 KINDS: dict[str, Callable[[str], str]] = {"table": _table, "example": example, "file": shown}
 
 
+def pages() -> list[Path]:
+    """Return README.md and the pages of docs."""
+    return [ROOT / "README.md", *sorted((ROOT / "docs").rglob("*.md"))]
+
+
 def rendered(text: str) -> str:
-    """Return README.md's text with every part as the code says."""
+    """Return a page's text with its generated parts up to date."""
 
     def part(match: re.Match[str]) -> str:
         return f"{match[1]}{KINDS[match[2]](match[3])}{match[5]}"
@@ -401,16 +408,20 @@ def rendered(text: str) -> str:
 
 
 def main() -> int:
-    """Rewrite or check."""
-    readme = ROOT / "README.md"
-    now = readme.read_text()
-    wanted = rendered(now)
-    if "--check" in sys.argv[1:]:
-        if now != wanted:
-            print("README.md differs from the code: run python scripts/readme.py, and commit the result")
-        return int(now != wanted)
-    readme.write_text(wanted)
-    return 0
+    """Rewrite or check the pages."""
+    check_only = "--check" in sys.argv[1:]
+    outdated = 0
+    for page in pages():
+        current = page.read_text(encoding="utf-8")
+        wanted = rendered(current)
+        if current == wanted:
+            continue
+        outdated += 1
+        if check_only:
+            print(f"{page.relative_to(ROOT)} differs from the code: run python scripts/docs.py, and commit the result")
+        else:
+            page.write_text(wanted, encoding="utf-8")
+    return int(check_only and outdated > 0)
 
 
 if __name__ == "__main__":

@@ -1,0 +1,34 @@
+"""The signals that stop a command, and their handlers."""
+
+import os
+import signal
+from collections.abc import Callable, Iterable
+
+__all__ = ["STOP_SIGNALS", "exit_at_signals", "handle_signals", "signal_numbers"]
+
+
+def signal_numbers(*names: str) -> frozenset[int]:
+    """Return the numbers of those signals that the platform has; Windows has few."""
+    return frozenset(getattr(signal, name) for name in names if hasattr(signal, name))
+
+
+STOP_SIGNALS = signal_numbers("SIGINT", "SIGTERM", "SIGHUP", "SIGBREAK")
+
+
+def handle_signals(numbers: Iterable[int], handler: Callable[[int], object]) -> None:
+    """Call a function with the number of each signal.
+
+    Signals that are ignored, such as SIGHUP under nohup, stay ignored, except SIGINT: shells ignore it for background
+    commands.
+    """
+    for number in numbers:
+        if number == signal.SIGINT or signal.getsignal(number) is not signal.SIG_IGN:
+            signal.signal(number, lambda number, _frame: handler(number))
+
+
+def exit_at_signals(exit_code: Callable[[int], int]) -> None:
+    """Exit at a signal until the command installs its own handlers, as nothing needs cleaning up before that.
+
+    The default handler of SIGINT raises KeyboardInterrupt, which Python ignores in some callbacks during an import.
+    """
+    handle_signals(STOP_SIGNALS, lambda number: os._exit(exit_code(number)))

@@ -1,0 +1,12 @@
+"""The text of README.md and of the pages of docs."""
+
+from pathlib import Path
+
+ROOT = Path(__file__).resolve().parent.parent
+PAGES = {
+    path.relative_to(ROOT).as_posix(): path.read_text(encoding="utf-8")
+    for path in [ROOT / "README.md", *sorted((ROOT / "docs").rglob("*.md"))]
+}
+"""Each page's text by its path."""
+
+TEXT = "\n\n".join(PAGES.values())

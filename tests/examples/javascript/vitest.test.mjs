@@ -1,0 +1,15 @@
+import { afterAll, afterEach, beforeAll, expect, test } from "vitest";
+import { openSandbox, spend } from "./credits.cjs";
+
+let sandbox;
+beforeAll(async () => { sandbox = await openSandbox({ users: { ada: 100 } }); });
+afterEach(() => sandbox.reset());
+afterAll(() => sandbox.close());
+
+const LOST_ANSWER = { effect: "reset", operation: "createTransaction", phase: "after", nth: 1 };
+
+test("a write whose answer is lost has been made", async () => {
+  await sandbox.control("POST", "/faults", LOST_ANSWER);
+  await expect(spend("ada", 10)).rejects.toThrow("fetch failed");
+  expect(await sandbox.balance("ada")).toBe(90);
+});
