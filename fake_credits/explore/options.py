@@ -16,7 +16,7 @@ MAX_DEPTH = 3
 MAX_BUDGET = 1_000_000
 _MAX_SECONDS = 86_400
 
-EXPLORE_KINDS = ("default", "writes", "same", "all")
+EXPLORE_KINDS: tuple[str, ...] = ("default", "writes", "same", "all")
 """What ``what`` may be, besides names of faults."""
 
 ExploreKind = Literal["default", "writes", "same", "all"]
@@ -68,10 +68,10 @@ class ExploreOptions:
             raise ValueError(f"what must be one of {choices}, got {what!r}{hint}")
         return replace(self, faults=_parse_faults(what))
 
-    def updated(self, words: Mapping[str, object]) -> Self:
-        """Return the options with some of them replaced; raise ValueError for a word or a value that is invalid."""
+    def updated(self, given: Mapping[str, object]) -> Self:
+        """Return the options with some of them replaced; raise ValueError for an unknown option or invalid value."""
         options, changes = self, dict[str, Any]()
-        for name, value in words.items():
+        for name, value in given.items():
             if name not in _OPTION_NAMES:
                 raise ValueError(
                     f"unknown option {name!r}{did_you_mean(str(name), _OPTION_NAMES)} (use {', '.join(_OPTION_NAMES)})"
@@ -90,7 +90,7 @@ class ExploreOptions:
 def parse_explore(value: object, defaults: ExploreOptions) -> ExploreOptions | None:
     """Return the options that the marker's ``explore=`` asks for; None for False, which turns exploration off.
 
-    Raises ValueError for anything else than True, False, a kind, a fault, a list of faults or a mapping of words.
+    Raises ValueError for anything else than True, False, a kind, a fault, a list of faults or a mapping of options.
     """
     if value is False:
         return None

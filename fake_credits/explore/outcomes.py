@@ -4,7 +4,7 @@ import sys
 from collections.abc import Callable, Generator
 from contextlib import contextmanager
 from types import FrameType
-from typing import Any, cast
+from typing import Any
 
 from fake_credits.explore.ownership import TestCode
 from fake_credits.explore.runs import Outcome
@@ -27,12 +27,9 @@ def outcome_of(
 
 
 def _single_error(error: BaseException) -> BaseException:
-    while isinstance(error, BaseExceptionGroup):
-        group = cast("BaseExceptionGroup[BaseException]", error)
-        if len(group.exceptions) != 1:
-            break
-        error = group.exceptions[0]
-    return error
+    """Return the only exception of a group, as trio and anyio raise; any other error as it is."""
+    exceptions: tuple[BaseException, ...] = getattr(error, "exceptions", ())
+    return _single_error(exceptions[0]) if len(exceptions) == 1 else error
 
 
 def _raised_by_test(error: BaseException, test_code: TestCode) -> bool:

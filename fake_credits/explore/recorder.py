@@ -164,7 +164,7 @@ class Recorder:
 
     def _activate(self, fault: CallFault) -> ActiveRule:
         name = fault.rule.name or fault.rule.word
-        active = ActiveRule(fault.rule, name, (-math.inf, math.inf), lambda *_: None)
+        active = ActiveRule(fault.rule, name, (-math.inf, math.inf), _keep)
         if fault.rule.phase == "read" and self._fake is not None:
             active.history_lengths = self._fake.sandbox.ledger.history_lengths()
         return active
@@ -176,6 +176,10 @@ class Recorder:
 
     def _on_inspection(self) -> None:
         self.run.inspected_after = len(self.run.calls)
+
+
+def _keep(_active: ActiveRule, _reports_unused: bool) -> None:
+    """Do nothing: a schedule's rules end with the run."""
 
 
 def _is_meant(wanted: CallKey | int, call: ObservedCall) -> bool:

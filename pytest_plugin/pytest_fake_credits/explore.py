@@ -351,8 +351,8 @@ def _forget_finished_fixtures(item: pytest.Item) -> None:
 
 
 def _is_spent(finalizer: object) -> bool:
-    definition = getattr(finalizer.func, "__self__", None) if isinstance(finalizer, partial) else None
-    return isinstance(definition, pytest.FixtureDef) and definition.cached_result is None
+    definition: Any = getattr(finalizer.func, "__self__", None) if isinstance(finalizer, partial) else None
+    return hasattr(definition, "cached_result") and definition.cached_result is None
 
 
 def _outcome_of(phases: list[_Phase], recorder: Recorder) -> Outcome:

@@ -28,8 +28,12 @@ def _parse_live(value: object) -> bool:
     return value
 
 
+def _keep(value: object) -> object:
+    return value  # `parse_marks` checks it, with a message that says more
+
+
 _PLUGIN_RULES = {
-    "explore": OptionRule("True, False, a kind, a fault, a list of faults or a mapping", lambda value: value),
+    "explore": OptionRule("True, False, a kind, a fault, a list of faults or a mapping", _keep),
     "allow": OptionRule(f"one or a list of {', '.join(ALLOWABLE_PROBLEMS)}", _parse_allow),
     "intercept": OptionRule("a base URL such as https://credits.internal, or a list of them", parse_texts),
     "live": OptionRule("True or False", _parse_live),

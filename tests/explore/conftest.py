@@ -31,7 +31,7 @@ def explore(shared: SharedResources) -> Explore:
         test_code = TestCode([code])
         exploration = Exploration(f"test_app.py::{test.__name__}", options, test_code)
         for recorder in exploration.runs():
-            with FakeCredits(shared=shared, **{"users": {"ada": 100}, **sandbox}) as credits:
+            with FakeCredits(shared=shared, users={"ada": 100}, **sandbox) as credits:
                 recorder.attach(credits)
                 error: BaseException | None = None
                 with traced_lines(test_code, is_wanted=recorder.traces_lines) as lines:

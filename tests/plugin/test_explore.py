@@ -480,7 +480,12 @@ def test_first_red_finding_stops_the_run(suite: Suite) -> None:
 def test_progress_is_shown_on_a_terminal_and_erased() -> None:
     clock = iter([0.0, 0.1, 0.3, 0.9])
     written: list[str] = []
-    reporter = SimpleNamespace(isatty=True, write=lambda text, flush: written.append(text), currentfspath="x")
+
+    def write(text: str, *, flush: bool) -> None:
+        assert flush
+        written.append(text)
+
+    reporter = SimpleNamespace(isatty=True, write=write, currentfspath="x")
     exploration = SimpleNamespace(name="test_a.py::test_buy", results=[1, 2, 3], remaining=9)
     progress = Progress(plugins_with(reporter), cast("Any", exploration), lambda: next(clock))
     progress.show()
@@ -501,8 +506,10 @@ def test_progress_is_not_shown_in_ci() -> None:
 
 
 def plugins_with(reporter: object) -> pytest.Config:
-    manager = SimpleNamespace(get_plugin=lambda _name: reporter)
-    return cast("pytest.Config", SimpleNamespace(pluginmanager=manager))
+    def get_plugin(_name: str) -> object:
+        return reporter
+
+    return cast("pytest.Config", SimpleNamespace(pluginmanager=SimpleNamespace(get_plugin=get_plugin)))
 
 
 def test_warning_of_a_dying_thread_belongs_to_its_run(suite: Suite) -> None:
