@@ -22,7 +22,7 @@ from fake_credits.faults.gates import Gate
 from fake_credits.faults.rule import RuleOperation
 from fake_credits.http_message import AsyncTransport, Transport
 from fake_credits.intercept import Interception, intercept
-from fake_credits.invariants import Invariants
+from fake_credits.invariants import Invariants, run_final_checks
 from fake_credits.models import User
 from fake_credits.sandbox import Sandbox
 from fake_credits.sandbox_options import FakeCreditsKwargs, LoadableWorld, MintOptions, SandboxOptions, check_id
@@ -68,7 +68,8 @@ class FakeCredits(Invariants):
         self._owns_shared = shared is None
         self._shared = shared or SharedResources()
         self._mode = mode
-        self.sandbox = self._shared.new_sandbox(self._build_options(options))
+        self.sandbox: Sandbox = self._shared.new_sandbox(self._build_options(options))
+        super().__init__(self.sandbox)
         self._driver = InProcessDriver(self._shared.app(self.sandbox.contract), self.sandbox)
         self._lock = threading.RLock()  # several threads of a test may be the first to need the server or the clients
         self._server: LiveServer | None = None
@@ -239,15 +240,8 @@ class FakeCredits(Invariants):
                 else:
                     from fake_credits.client.http import network_transports  # loads httpx2
 
-                    self._transports = network_transports(self.base_url)
+                    self._transports = self.sandbox.wrap_live_transports(network_transports(self.base_url))
             return self._transports
-
-    def wrap_live_transports(
-        self, wrap: Callable[[tuple[Transport, AsyncTransport]], tuple[Transport, AsyncTransport]]
-    ) -> None:
-        """Replace the transports of the live clients that are created from now on."""
-        if self._mode == "live":
-            self._transports = wrap(self._client_transports())
 
     # ------------------------------------------------------------ state
 
@@ -356,6 +350,7 @@ class FakeCredits(Invariants):
         These are an inconsistent ledger, a bug that caused a 500, a call that would have hung forever, a gate that was
         never released, and a scripted rule that was never used.
         """
+        run_final_checks(self.sandbox)
         return find_problems(self.sandbox)
 
     def close(self) -> list[str]:

@@ -7,7 +7,7 @@ from contextvars import ContextVar
 from fake_credits.journal import JournalEntry
 from fake_credits.sandbox import Sandbox
 
-__all__ = ["Invariants", "is_aside"]
+__all__ = ["Invariants", "is_aside", "run_final_checks"]
 
 _is_aside: ContextVar[bool] = ContextVar("fake_credits_is_aside", default=False)
 
@@ -18,18 +18,19 @@ def is_aside() -> bool:
 
 
 class Invariants:
-    """The part of a sandbox's façade that serves exploration; every method also works without it.
+    """The part of a sandbox's façade that serves exploration; each method also works without it."""
 
-    ``explored`` is the schedule of the current run, such as ``2:lost_after``; empty in a run without faults, and None
-    outside an exploration.
-    """
+    def __init__(self, sandbox: Sandbox) -> None:
+        self._sandbox = sandbox
 
-    sandbox: Sandbox
-    explored: str | None = None
+    @property
+    def explored(self) -> str | None:
+        """Return the schedule of the current run of an exploration, "" in a run without faults; None outside of one."""
+        return self._sandbox.explored
 
     @contextmanager
     def aside(self) -> Generator[None]:
-        """Mark the calls in the block as the test's own: they meet no injected fault and are not judged."""
+        """Mark the calls in a `with` block as the test's own: exploration injects no fault and does not judge them."""
         token = _is_aside.set(True)
         try:
             yield
@@ -39,34 +40,34 @@ class Invariants:
     def always(self, check: Callable[[], object]) -> None:
         """Call a function after each commit; the test fails if it returns False or raises AssertionError.
 
-        It runs in the thread of the call that committed, and calls no API.
+        It runs in the thread of the call that committed, and must not call the API.
         """
 
         def on_entry(entry: JournalEntry) -> None:
             if entry.committed:
-                self._check(check, f"after {entry.operation} of {entry.user or entry.application}")
+                _run_check(self._sandbox, check, f"after {entry.operation} of {entry.user or entry.application}")
 
-        self.sandbox.journal.watch(on_entry)
+        self._sandbox.journal.watch(on_entry)
 
     def eventually(self, check: Callable[[], object]) -> None:
-        """Call a function at the end of the test, once all scheduled writes are applied, as `always` does."""
-        self._eventual_checks = [*self._eventual_checks, check]
+        """Call a function at the end of the test, after all scheduled writes; it fails the test as in `always`."""
+        self._sandbox.final_checks.append(check)
 
-    _eventual_checks: list[Callable[[], object]] = []  # noqa: RUF012 - replaced, never changed
 
-    def check_eventually(self) -> None:
-        """Apply what is still scheduled, and call the functions of `eventually`, once."""
-        checks, self._eventual_checks = self._eventual_checks, []
-        if checks:
-            self.sandbox.clock.run_pending()
-        for check in checks:
-            self._check(check, "at the end of the test")
+def run_final_checks(sandbox: Sandbox) -> None:
+    """Apply what is still scheduled, and run the checks of `Invariants.eventually`, once."""
+    checks, sandbox.final_checks = sandbox.final_checks, []
+    if checks:
+        sandbox.clock.run_pending()
+    for check in checks:
+        _run_check(sandbox, check, "at the end of the test")
 
-    def _check(self, check: Callable[[], object], when: str) -> None:
-        try:
-            problem = "returned False" if check() is False else ""
-        except AssertionError as error:
-            problem = f"failed: {error}" if str(error) else "failed"
-        if problem:
-            name = getattr(check, "__qualname__", repr(check)).rpartition(".<locals>.")[2]
-            self.sandbox.add_problem(f"invariant {name} {problem} {when}")
+
+def _run_check(sandbox: Sandbox, check: Callable[[], object], when: str) -> None:
+    try:
+        problem = "returned False" if check() is False else ""
+    except AssertionError as error:
+        problem = f"failed: {error}" if str(error) else "failed"
+    if problem:
+        name = getattr(check, "__qualname__", repr(check)).rpartition(".<locals>.")[2]
+        sandbox.add_problem(f"invariant {name} {problem} {when}")

@@ -20,6 +20,7 @@ from fake_credits.faults.effects.base import FaultError
 from fake_credits.faults.engine import FaultEngine
 from fake_credits.faults.gates import Gate
 from fake_credits.faults.rule import Rule, check_without_connection
+from fake_credits.http_message import AsyncTransport, Transport
 from fake_credits.journal import JournalHeaders
 from fake_credits.keyed_random import random_bytes
 from fake_credits.ledger import Account, Ledger
@@ -86,6 +87,13 @@ class ForkGuard:
 _MAX_KEPT_BUGS = 100
 
 
+_Transports = tuple[Transport, AsyncTransport]
+
+
+def _keep_transports(transports: _Transports) -> _Transports:
+    return transports
+
+
 class Sandbox:
     """One isolated Credits API: ledger, clock, journal, credentials and seed, behind one lock.
 
@@ -122,7 +130,10 @@ class Sandbox:
         self.fork_guard = ForkGuard(f"sandbox {name}")
         self.gates: dict[str, Gate] = {}
         self.close_callbacks: set[Callable[[], object]] = set()
+        self.final_checks: list[Callable[[], object]] = []
+        self.explored: str | None = None
         self.on_inspection: Callable[[], object] | None = None
+        self.wrap_live_transports: Callable[[_Transports], _Transports] = _keep_transports
         self.faults = FaultEngine(options.seed, self.lock)
         self._initial_rules = _parse_rules(options)
         self._start()

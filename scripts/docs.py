@@ -29,6 +29,7 @@ from fake_credits.errors import CONTROL_ERRORS, ERRORS
 from fake_credits.fake import FakeCredits
 from fake_credits.faults import EFFECTS, Rule
 from fake_credits.faults.scenarios import FAULT_PRESETS
+from fake_credits.invariants import Invariants
 from fake_credits.tokens.bad_tokens import BAD_TOKENS
 from fake_credits.tokens.providers import AUTH_PROVIDERS
 from fake_credits.worlds.profiles import Profile
@@ -52,7 +53,7 @@ def sentence(doc: str | None) -> str:
 
 def facade() -> str:
     """Return the table of what a `FakeCredits` has."""
-    return members(FakeCredits)
+    return members(FakeCredits, Invariants)
 
 
 def journal() -> str:
@@ -60,10 +61,10 @@ def journal() -> str:
     return members(JournalAssertions)
 
 
-def members(described: type[object]) -> str:
-    """Return the table of a class's public properties and methods."""
+def members(*described: type[object]) -> str:
+    """Return the table of the public properties and methods of classes."""
     rows: list[tuple[str, ...]] = []
-    for name, member in vars(described).items():
+    for name, member in [item for each in described for item in vars(each).items()]:
         if name.startswith("_"):
             continue
         shown = f"`.{name}`"

@@ -11,6 +11,7 @@ from fake_credits.explore.ownership import TestCode
 from fake_credits.explore.recorder import Recorder
 from fake_credits.explore.report import render_report
 from fake_credits.fake import FakeCredits
+from fake_credits.invariants import run_final_checks
 
 __all__ = ["ExploredCredits", "explore_loop"]
 
@@ -34,7 +35,7 @@ class ExploredCredits(FakeCredits):
         """Record how the run ended; a second call does nothing."""
         if self.sandbox.is_closed:
             return
-        self.check_eventually()
+        run_final_checks(self.sandbox)
         self.recorder.finish()
         outcome = self.recorder.run.outcome = outcome_of(error, self.test_code)
         if error is None and self.sandbox.problems:

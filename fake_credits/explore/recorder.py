@@ -76,11 +76,11 @@ class Recorder:
         self._initial_ledger = sandbox.ledger
         self.run.has_own_rules = bool(sandbox.faults.rules)
         self._rules = {fault.name: self._activate(fault) for _, fault in self.run.schedule}
-        fake.wrap_live_transports(lambda transports: mark_transports(transports, self.test_code))
+        sandbox.wrap_live_transports = lambda transports: mark_transports(transports, self.test_code)
         sandbox.faults.set_call_hook(self._on_call)
         sandbox.journal.watch(self._on_entry)
         sandbox.on_inspection = self._on_inspection
-        fake.explored = self.label
+        sandbox.explored = self.label
 
     def finish(self) -> None:
         """Record the state of the sandbox at the end of the test's call."""

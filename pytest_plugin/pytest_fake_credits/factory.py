@@ -13,6 +13,7 @@ from fake_credits.contract import DEFAULT_CONTRACT
 from fake_credits.fake import FakeCredits
 from fake_credits.faults.active_rule import ActiveRule
 from fake_credits.faults.faults import describe_unused_rule
+from fake_credits.invariants import run_final_checks
 from fake_credits.journal import JournalEntry
 from fake_credits.ledger import LedgerInconsistency
 from fake_credits.sandbox_options import FakeCreditsKwargs, SandboxOptions, check_id, check_lifetime, parse_options
@@ -213,7 +214,7 @@ class Factory:
         """
         found: list[tuple[str, str, BaseException | None]] = []
         for tracked in self._tracked:
-            tracked.fake.check_eventually()
+            run_final_checks(tracked.fake.sandbox)
             for bug in tracked.bugs():
                 trace = "".join(traceback.format_exception(bug)).rstrip()
                 found.append(("internal_errors", f"a bug in fake-credits caused a 500 response: {bug!r}\n{trace}", bug))
