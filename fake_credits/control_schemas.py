@@ -284,7 +284,7 @@ class ClockState(msgspec.Struct, frozen=True, omit_defaults=True):
 
 
 class RecordedExchange(msgspec.Struct, frozen=True):
-    """An entry of a journal; README, "What happened", explains its fields."""
+    """An entry of a journal (docs, "Journal")."""
 
     ordinal: int
     request_id: str

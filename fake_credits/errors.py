@@ -83,7 +83,7 @@ class FakeCreditsError(Exception):
 class ApiError(FakeCreditsError):
     """An error response of the API.
 
-    ``code`` and ``status`` are listed in README, "Errors"; in a client, ``status`` is that of the response.
+    ``code`` and ``status`` are listed in the docs ("Errors"); in a client, ``status`` is that of the response.
     ``auth_reason`` is why a credential was rejected, as in ``X-Fake-Credits-Cause: auth:<why>``, and ``fault`` the
     rule that injected the error, as in ``fault:<rule>``. ``retry_after_s`` is Retry-After in seconds (RFC 9110,
     section 10.2.3), or None if it is missing or invalid.
@@ -269,7 +269,7 @@ class InternalError(ApiError):
 
 
 ERRORS = {error.code: error for error in ApiError.__subclasses__()}
-"""The error codes of the API (README, "Errors"), with their classes."""
+"""The error codes of the API (docs, "Errors"), with their classes."""
 
 
 class TransportFailure(FakeCreditsError):
@@ -330,7 +330,7 @@ CONTROL_ERRORS: Mapping[str, tuple[int, str]] = {
     "unsupported_media_type": (415, "The body's Content-Type is not JSON."),
     "internal_error": (500, "A bug in fake-credits; please report it."),
 }
-"""The error codes of the control plane (README, "The control plane"), with status and meaning."""
+"""The error codes of the control plane (docs, "Control plane"), with status and meaning."""
 
 
 def did_you_mean(word: str, candidates: Iterable[str], *, prefix: str = ": ", min_similarity: float = 0.6) -> str:

@@ -49,7 +49,7 @@ class FakeCredits(Invariants):
     """A private Credits Management API, with ready-made clients.
 
     The options are those of `SandboxOptions`: ``balance=100`` is one grant to the default user, ``users={"ada": 100}``
-    one grant to each user, and ``world="demo"`` adds users with histories (README, "Demo data"). ``mode`` is how its
+    one grant to each user, and ``world="demo"`` adds users with histories (docs, "Demo data"). ``mode`` is how its
     own clients reach it; any other client can use ``base_url``. ``shared`` holds signing keys and a live server for
     several instances; the caller then has to close it.
 
@@ -259,7 +259,7 @@ class FakeCredits(Invariants):
     def load_world(self, world: str | Path | LoadableWorld) -> tuple[str, ...]:
         """Add a world's users with their histories, which cover the last year, and return their ids.
 
-        ``world`` is a name (README, "Demo data") or a file. Unlike with the option ``world``, `reset` removes them.
+        ``world`` is a name (docs, "Demo data") or a file. Unlike with the option ``world``, `reset` removes them.
         Raises ValueError, without adding any, if the world is invalid, breaks a rule of the contract or has a user that
         already exists.
         """
@@ -284,7 +284,7 @@ class FakeCredits(Invariants):
     ) -> str:
         """Return a user's token, in the form of the provider that the option ``auth_provider`` selects.
 
-        ``bad`` is a kind of token that must be rejected (README, "Bad tokens"). ``expires_in_s`` is the lifetime in
+        ``bad`` is a kind of token that must be rejected (docs, "Tokens"). ``expires_in_s`` is the lifetime in
         seconds, by default the provider's. Use ``clock="wall"`` if the application's own middleware verifies the token.
         Raises ValueError or TypeError for an unknown kind, or an invalid id, lifetime or claim.
         """

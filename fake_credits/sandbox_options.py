@@ -231,7 +231,7 @@ class SandboxOptions:
     foreign issuers to files with their keys (JWKS or PEM), in addition to those of the contract. ``keep_headers`` are
     request headers to journal in addition to ``idempotency-key`` and ``traceparent``, but never credentials.
 
-    ``faults`` are the initial rules, and ``latency`` is the default delay (README, "Faults"). In process, ``delays``
+    ``faults`` are the initial rules, and ``latency`` is the default delay (docs, "Faults"). In process, ``delays``
     are ``"virtual"`` (they move the clock) or ``"real"`` (they take time). ``gate_timeout_s`` limits how long a gate
     holds a call, and how long an endless call waits.
 

@@ -20,7 +20,7 @@ _MAX_CACHED_TOKEN_CHARS = 1024
 class SandboxRegistry:
     """The sandboxes of a server, selected by the credential of a request.
 
-    README, "How far each arrangement isolates", explains which requests this separates.
+    The docs ("Shared servers") explain which requests this separates.
     """
 
     def __init__(self, base_sandbox: Sandbox) -> None:

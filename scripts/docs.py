@@ -3,19 +3,31 @@
     python scripts/docs.py           rewrite the pages
     python scripts/docs.py --check   exit 1 if a page differs from the code
 
-A generated part is between ``<!-- table: NAME -->`` (or ``<!-- example: FILE -->``, ``<!-- file: PATH -->``) and
-``<!-- end -->``.
+A generated part is between ``<!-- KIND: NAME -->`` and ``<!-- end -->``. The kinds are:
+
+    table: NAME         a function in `TABLES`
+    example: FILE       a file of tests/examples
+    file: PATH          any file of the repository
+    diff: FILE FILE     what changes between two files of tests/examples
+    report: FILE        the section of pytest's report for a test of tests/examples/tutorial that fails
+
+Everything else on a page is written by hand.
 """
 
 import ast
 import dataclasses
+import difflib
 import importlib.metadata
 import inspect
+import os
 import re
+import shutil
+import subprocess
 import sys
+import tempfile
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
-from typing import Any, cast
+from typing import Any, cast, get_type_hints
 
 from pytest_fake_credits.config_options import ENV_FIELDS, PLUGIN_OPTIONS
 from pytest_fake_credits.marker import MARKER_OPTIONS
@@ -23,6 +35,8 @@ from pytest_fake_credits.marker import MARKER_OPTIONS
 from fake_credits.assertions import JournalAssertions
 from fake_credits.cli.flags import FlagOption
 from fake_credits.cli.main import cli
+from fake_credits.client.server import ServerClient
+from fake_credits.client.user import UserClient
 from fake_credits.contract import DEFAULT_CONTRACT, Operation, settings
 from fake_credits.control.routes import CONTROL_ROUTES, ControlRoute
 from fake_credits.errors import CONTROL_ERRORS, ERRORS
@@ -35,7 +49,8 @@ from fake_credits.tokens.providers import AUTH_PROVIDERS
 from fake_credits.worlds.profiles import Profile
 
 ROOT = Path(__file__).resolve().parent.parent
-PART = re.compile(r"(<!-- (table|example|file): ([\w./-]+) -->\n)(.*?)(<!-- end -->)", re.DOTALL)
+EXAMPLES = ROOT / "tests" / "examples"
+PART = re.compile(r"(<!-- (\w+): ([\w./ -]+) -->\n)(.*?)(<!-- end -->)", re.DOTALL)
 
 
 def table(head: str, rows: Iterable[tuple[str, ...]]) -> str:
@@ -54,6 +69,25 @@ def sentence(doc: str | None) -> str:
 def facade() -> str:
     """Return the table of what a `FakeCredits` has."""
     return members(FakeCredits, Invariants)
+
+
+def clients() -> str:
+    """Return the table of the clients' methods."""
+    rows: list[tuple[str, ...]] = []
+    for name, method in vars(ServerClient).items():
+        if inspect.isfunction(method) and not name.startswith("_"):
+            returned = inspect.formatannotation(get_type_hints(method)["return"])
+            returned = re.sub(r"[\w.]+\.", "", returned)
+            rows.append((_call(name, ServerClient), _call(name, UserClient), f"`{returned}`"))
+    return table("`ServerClient` | `UserClient` | returns", rows)
+
+
+def _call(name: str, client: type[object]) -> str:
+    method = getattr(client, name, None)
+    if method is None:
+        return ""
+    parameters = inspect.signature(method).parameters.values()
+    return f"`{name}({', '.join(each.name for each in parameters if each.name != 'self')})`"
 
 
 def journal() -> str:
@@ -137,7 +171,11 @@ def effects() -> str:
     for word, effect in EFFECTS.items():
         names = ", ".join(each.name for each in dataclasses.fields(cast("type[Any]", effect)))
         phases = ", ".join(effect.phases)
-        whole = " ".join((effect.__doc__ or "").split()).replace("``", "`").replace("(README, ", "(")
+        whole = (
+            " ".join((effect.__doc__ or "").split())
+            .replace("``", "`")
+            .replace('(docs, "Contract", ', "([contract](contract.md), ")
+        )
         rows.append((f"`{word}`", f"`{effect.__name__}({names})`", phases, whole, effect.reveals))
     return table("`effect` | in Python | phases | what it does | bug of a client that it exposes", rows)
 
@@ -353,6 +391,7 @@ REASONS = {
 }
 
 TABLES: dict[str, Callable[[], str]] = {
+    "clients": clients,
     "fixtures": fixtures,
     "marker": marker,
     "options": options,
@@ -378,7 +417,28 @@ TABLES: dict[str, Callable[[], str]] = {
 def example(name: str) -> str:
     """Return a file of tests/examples as a block of code."""
     language = "pycon" if name.endswith(".txt") else "python"
-    return f"```{language}\n{(ROOT / 'tests' / 'examples' / name).read_text()}```\n"
+    return f"```{language}\n{(EXAMPLES / name).read_text()}```\n"
+
+
+def diff(names: str) -> str:
+    """Return the changed lines between two files of tests/examples, with a line of context."""
+    before, after = ((EXAMPLES / name).read_text().splitlines(keepends=True) for name in names.split())
+    lines = (line for line in list(difflib.unified_diff(before, after, n=1))[2:] if not line.startswith("@@"))
+    return f"```diff\n{''.join(lines).rstrip()}\n```\n"
+
+
+def report(name: str) -> str:
+    """Return the fake's section in the report of a failing test of the tutorial."""
+    with tempfile.TemporaryDirectory() as folder:
+        shutil.copy(EXAMPLES / "tutorial" / "shop.py", folder)
+        shutil.copy(EXAMPLES / name, Path(folder) / "test_shop.py")
+        command = [sys.executable, "-m", "pytest", "-p", "no:cacheprovider", "-p", "pytest_fake_credits"]
+        environment = {**os.environ, "PYTEST_DISABLE_PLUGIN_AUTOLOAD": "1", "PYTEST_ADDOPTS": ""}
+        result = subprocess.run(command, cwd=folder, env=environment, capture_output=True, text=True, check=False)
+    match = re.search(r"^-+ fake-credits -+\n(.*?)^=", result.stdout, re.DOTALL | re.MULTILINE)
+    if match is None:
+        raise SystemExit(f"{name} should fail:\n{result.stdout}{result.stderr}")
+    return f"```\n{match[1]}```\n"
 
 
 def shown(path: str) -> str:
@@ -391,7 +451,13 @@ def _table(name: str) -> str:
     return TABLES[name]()
 
 
-KINDS: dict[str, Callable[[str], str]] = {"table": _table, "example": example, "file": shown}
+KINDS: dict[str, Callable[[str], str]] = {
+    "table": _table,
+    "example": example,
+    "file": shown,
+    "diff": diff,
+    "report": report,
+}
 
 
 def pages() -> list[Path]:

@@ -24,14 +24,19 @@ EXAMPLES = ROOT / "tests" / "examples"
 LINK = re.compile(r"\[[^\]]*\]\(([^)\s]+)\)")
 
 
-@pytest.fixture(scope="module")
-def script() -> ModuleType:
-    spec = importlib.util.spec_from_file_location("docs_script", ROOT / "scripts" / "docs.py")
+def load_script(name: str) -> ModuleType:
+    """Return a script as a module."""
+    spec = importlib.util.spec_from_file_location(f"{name}_script", ROOT / "scripts" / f"{name}.py")
     assert spec is not None
     assert spec.loader is not None
     module = importlib.util.module_from_spec(spec)
     spec.loader.exec_module(module)
     return module
+
+
+@pytest.fixture(scope="module")
+def script() -> ModuleType:
+    return load_script("docs")
 
 
 def prose(text: str) -> str:
@@ -50,15 +55,21 @@ def test_generated_parts_are_up_to_date(script: ModuleType) -> None:
     assert outdated == [], "run: python scripts/docs.py"
 
 
+def test_picture_shows_the_report_of_its_test() -> None:
+    picture = load_script("picture")
+    current = picture.PICTURE.read_text(encoding="utf-8")
+    assert current == picture.svg(picture.report()), "run: python scripts/picture.py"
+
+
 def test_every_generated_table_appears_once(script: ModuleType) -> None:
     assert sorted(re.findall(r"<!-- table: ([\w-]+) -->", TEXT)) == sorted(script.TABLES)
 
 
 def test_every_python_block_is_a_tested_example() -> None:
-    """Those in `alone` run in tests/plugin/test_shapes.py, those in `apps` in tests/api/test_asgi.py."""
+    """Those in `alone` and `tutorial` run in suites in tests/plugin, those in `apps` in tests/api/test_asgi.py."""
     blocks = re.findall(r"```(?:python|pycon)\n(.*?)```", TEXT, re.DOTALL)
-    files = [*EXAMPLES.rglob("test_*"), *EXAMPLES.glob("alone/*.py"), *EXAMPLES.glob("apps/*.py")]
-    examples = {path.read_text() for path in files}
+    others = (path for folder in ("alone", "apps", "tutorial") for path in EXAMPLES.glob(f"{folder}/*.py"))
+    examples = {path.read_text() for path in [*EXAMPLES.rglob("test_*"), *others]}
     assert set(blocks) == examples
 
 
@@ -104,6 +115,23 @@ def test_relative_links_resolve(path: str) -> None:
         if outside or not file.is_file() or (anchor and anchor not in anchors(file.read_text(encoding="utf-8"))):
             broken.append(link)
     assert broken == []
+
+
+def test_source_cites_existing_pages() -> None:
+    sources = [path for package in ("fake_credits", "pytest_plugin") for path in (ROOT / package).rglob("*.py")]
+    source = " ".join(" ".join(path.read_text(encoding="utf-8").split()) for path in sources)
+    titles = {text.splitlines()[0].removeprefix("# ") for text in DOCS.values()}
+    cited = {*re.findall(r'docs,? \(?"([\w ]+)"', source), *re.findall(r'"([\w ]+)" in the docs', source)}
+    assert len(cited) > 5
+    assert cited <= titles
+    assert 'README, "' not in source
+
+
+def test_paths_in_contributing_exist() -> None:
+    named = re.findall(r"`((?:[\w.]+/)*[\w-]+(?:/|\.(?:py|md|toml|json|txt)))`", (ROOT / "CONTRIBUTING.md").read_text())
+    folders = [ROOT, *(ROOT / name for name in ("fake_credits", "tests/behaviour", "tests/contract"))]
+    assert len(named) > 30
+    assert [path for path in named if not any((folder / path).exists() for folder in folders)] == []
 
 
 @pytest.mark.skipif(shutil.which("node") is None, reason="node is not installed")

@@ -1,4 +1,4 @@
-"""Who may call a server: the Host allow-list, and CORS for browsers (CONTRACT.md, row 23)."""
+"""Who may call a server: the Host allow-list, and CORS for browsers (docs, "Contract", row 23)."""
 
 import ipaddress
 import re

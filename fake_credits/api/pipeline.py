@@ -50,7 +50,7 @@ async def handle(exchange: Exchange, connection: Connection) -> None:
     """Serve one request: route → method → body, bounded → faults before → credential → permission → ids → body decoded
     → domain → faults after → journal → delivery.
 
-    The order is that of README, "The API". A rejected request writes nothing.
+    The docs list the order ("Contract"). A rejected request writes nothing.
     """
     try:
         try:

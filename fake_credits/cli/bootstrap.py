@@ -168,10 +168,11 @@ def mint_token(options: TokenFlags, user_id: str) -> str:
         )
     if options.bad and options.expires_in is not None:
         raise click.UsageError(f"--expires-in {options.expires_in} has no effect with --bad {options.bad}")
-    if not options.key_file.exists():
-        note = f"Note: created --key-file {str(options.key_file)!r}; only servers that start with it accept this token."
-        click.echo(note, err=True)
+    is_new = not options.key_file.exists()
     minter = Minter(load_signing_keys(options.key_file), AUTH_PROVIDERS[options.auth_provider])
+    if is_new:
+        note = f"created --key-file {str(options.key_file)!r}; only servers that start with it accept this token"
+        click.echo(f"Note: {note}.", err=True)
     if options.bad:
         return mint_bad_token(options.bad, minter, user_id, now_ms=wall_clock_ms())
     return minter.mint(user_id, now_ms=wall_clock_ms(), expires_in_s=options.expires_in)

@@ -79,8 +79,8 @@ def quote_id(argument: str, value: str) -> str:
     """Return an id as one percent-encoded path segment.
 
     Raises ValueError for ids that would reach another operation or can't be sent: an empty id, ``.`` and ``..``, which
-    URL libraries resolve even as ``%2E%2E``, and lone surrogates. All other limits are the server's (README,
-    "What is a guess", row 24).
+    URL libraries resolve even as ``%2E%2E``, and lone surrogates. All other limits are the server's (docs,
+    "Contract", row 24).
     """
     require_str(argument, value)
     if not value or value in _DOT_SEGMENTS:

@@ -130,7 +130,7 @@ class CallBuilder:
         return PreparedCall(operation, route.method, target, body, decode)
 
     def at_cursor(self, call: PreparedCall[T], cursor: str | None) -> PreparedCall[T]:
-        """Return the call of a list for the page at a cursor (README's table, row 14)."""
+        """Return the call of a list for the page at a cursor (docs, "Contract", row 14)."""
         if cursor is None:
             return call
         parameter = quote_text("cursor_parameter", self.contract.cursor_parameter)

@@ -1,6 +1,6 @@
 """The client of a live server's control plane, with handles for its sandboxes and their gates.
 
-It is for tests in another process than `fake-credits run` or `serve` (README, "The control plane"); tests in the same
+It is for tests in another process than `fake-credits run` or `serve` (docs, "Control plane"); tests in the same
 process use `FakeCredits`. This module must not import the fake.
 """
 
@@ -202,7 +202,7 @@ class RemoteSandbox:
         claims: Mapping[str, object] | None = None,
         clock: Literal["sandbox", "wall"] = "sandbox",
     ) -> str:
-        """Return a user's token or, with ``bad``, one that the API must reject (README, "Bad tokens")."""
+        """Return a user's token or, with ``bad``, one that the API must reject (docs, "Tokens")."""
         body = schemas.MintTokenBody(
             user_id=user_id, bad=bad, expires_in_s=expires_in_s, claims=claims or {}, clock=clock
         )
@@ -221,7 +221,7 @@ class RemoteSandbox:
     def add_fault(self, effect: str | None = None, operation: str | None = None, **fields: Any) -> schemas.RuleState:
         """Add a rule: ``add_fault("reset", "createTransaction", phase="after", nth=1)`` or ``add_fault(script=[503])``.
 
-        The keyword arguments are those of a rule and of its effect (README, "Faults").
+        The keyword arguments are those of a rule and of its effect (docs, "Faults").
         """
         body = _without_none(effect=effect, operation=operation) | fields
         return self._request(schemas.RuleState, "POST", "/faults", body)

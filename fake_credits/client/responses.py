@@ -70,7 +70,7 @@ class ResponseDecoder:
         )
 
     def transaction(self, response: Response, *, delta: float, reason: Reason | str) -> Transaction:
-        """Decode the response to createTransaction, in the contract's form (README, "What is a guess", row 11).
+        """Decode the response to createTransaction, in the contract's form (docs, "Contract", row 11).
 
         If the contract's response has no body, the transaction is built from the request and the ``Date`` header
         (whole seconds), or this machine's clock without one.
@@ -135,7 +135,7 @@ class ResponseDecoder:
 
 
 class _ErrorFields:
-    """The members of an error body in any of the three formats (README, "What is a guess", row 18).
+    """The members of an error body in any of the three formats (docs, "Contract", row 18).
 
     It is read leniently: missing or wrongly typed members are empty, so that the error is still reported.
     """

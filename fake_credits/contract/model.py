@@ -1,6 +1,6 @@
 """The `Contract`, with a setting for every choice that the API README leaves open.
 
-Each setting belongs to a row of CONTRACT.md, "Choices and their knobs".
+Each setting belongs to a row of the table of guesses (docs, "Contract").
 """
 
 import dataclasses
@@ -29,7 +29,7 @@ SortOrder = Literal["newest_first", "oldest_first"]
 
 @dataclass(frozen=True, slots=True)
 class ContractSetting:
-    """A setting of a contract: its name, its description, and its row in README, "What is a guess"."""
+    """A setting of a contract: its name, its description, and its row in the table of guesses (docs, "Contract")."""
 
     name: str
     doc: str
@@ -83,7 +83,7 @@ class Contract:
     created_transaction: Literal["plain", "id", "balance", "wrapped", "empty"] = _setting_field(
         11,
         "plain",
-        "body of createTransaction's response: as in the README, with `id`, with `balance`, wrapped, or none (204)",
+        "body of createTransaction's response: as in the API README, with `id`, with `balance`, wrapped, or none (204)",
     )
     transactions_order: SortOrder = _setting_field(12, "newest_first", "order of listTransactions")
     users_order: SortOrder = _setting_field(12, "oldest_first", "order of listUsers, by creation")
@@ -131,7 +131,7 @@ class Contract:
 
 
 def settings() -> tuple[ContractSetting, ...]:
-    """Return all settings of a contract, in the order of README, "What is a guess"."""
+    """Return all settings of a contract, in the order of the table of guesses (docs, "Contract")."""
     return tuple(
         ContractSetting(spec.name, spec.metadata["doc"], spec.metadata["row"]) for spec in dataclasses.fields(Contract)
     )

@@ -34,7 +34,7 @@ __all__ = [
 ]
 
 UNSUPPORTED: Mapping[str, tuple[str, ...]] = {"amounts": ("decimal",), "idempotency": ("replay", "reject")}
-"""Values that CONTRACT.md lists but this version does not support."""
+"""Values that this version does not support yet."""
 
 _MAX_LISTED_CHOICES = 12
 _HEADER_TOKEN = re.compile(r"[!#$%&'*+.^_`|~0-9A-Za-z-]+")  # RFC 9110, section 5.6.2
@@ -139,7 +139,7 @@ def check_numbers(settings: Mapping[str, object]) -> None:
         if value is None and name in ("floor", "ceiling"):
             continue
         _check_range(name, value, minimum, maximum)
-        if value in _BODILESS_STATUSES:
+        if name.endswith("_status") and value in _BODILESS_STATUSES:
             raise ContractError(name, f"a {value} has no body (for a 204, set created_transaction = 'empty')")
 
 

@@ -179,7 +179,7 @@ def reset_sandbox(request: Request) -> schemas.SandboxState:
 
 
 def close_sandbox(request: Request) -> schemas.CloseReport:
-    """Close a sandbox: open its gates, refuse its key and tokens; return its problems and its scheduled actions."""
+    """Close a sandbox: open its gates, reject its key and tokens; return its problems and its scheduled actions."""
     sandbox, sandboxes = _sandbox(request), request.app.sandboxes
     if sandbox is sandboxes.base_sandbox:
         raise ControlError("conflict", f"{sandbox.name!r} is the server's first sandbox, which ends with the server")

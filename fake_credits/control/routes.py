@@ -85,7 +85,7 @@ CONTROL_ROUTES = (
     ControlRoute("POST", f"{_SANDBOX_PATH}/clock/travel", handlers.travel_clock, schemas.TravelClockBody),
     ControlRoute("POST", f"{_SANDBOX_PATH}/clock/settle", handlers.settle_clock),
 )
-"""Every route, with its path below ``/_fake`` (README, "The control plane")."""
+"""Every route, with its path below ``/_fake`` (docs, "Control plane")."""
 
 
 def match_route(method: str, raw_path: bytes) -> tuple[ControlRoute, Mapping[str, str]]:
@@ -104,7 +104,7 @@ def match_route(method: str, raw_path: bytes) -> tuple[ControlRoute, Mapping[str
     request_line = f"{method} {escape_path(raw_path)}"
     if not matches:
         raise ControlError(
-            "route_not_found", f'{request_line} does not exist (README, "The control plane", lists the paths)'
+            "route_not_found", f'{request_line} does not exist; for the paths, see "Control plane" in the docs'
         )
     for route, path_params in matches:
         if route.method == method:

@@ -1,7 +1,7 @@
 """Gates, which hold exchanges until a test releases them in an order of its choice.
 
 Release runs each held exchange up to its next wait or its end, one after the other, and only then wakes its client.
-Waking the clients in order isn't enough, because they would race. See README, "Gates".
+Waking the clients in order isn't enough, because they would race (docs, "Races").
 """
 
 import threading

@@ -156,7 +156,7 @@ BAD_TOKENS: Final[dict[str, BadToken]] = {
         "is larger than 8 KiB", "oversize", lambda spec: spec.sign_claims({"padding": "x" * MAX_TOKEN_BYTES})
     ),
 }
-"""Every kind of bad token: README, "Bad tokens"."""
+"""Every kind of bad token (docs, "Tokens")."""
 
 
 def mint_bad_token(

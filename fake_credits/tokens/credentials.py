@@ -35,7 +35,7 @@ class _Placement:
 
 
 class CredentialReader:
-    """A reader of the credential in a request's headers, by a contract (README, "What is a guess", rows 2 to 4)."""
+    """A reader of the credential in a request's headers, by a contract (docs, "Contract", rows 2 to 4)."""
 
     def __init__(self, contract: Contract) -> None:
         self._on_conflict = contract.both_credentials
@@ -174,6 +174,7 @@ AUTH_FAILURE_REASONS: tuple[str, ...] = (
     "unknown_kid",
     "unsupported_scheme",
     "wrong_audience",
+    "wrong_azp",
     "wrong_issuer",
 )
 """The reasons that can follow ``auth:`` in ``X-Fake-Credits-Cause``."""

@@ -19,16 +19,20 @@ SANDBOX_CLAIM: Final = "fake_credits_sandbox"
 
 @dataclass(frozen=True)
 class Issuer:
-    """A trusted issuer, and what its tokens must contain (README, "Users' tokens").
+    """A trusted issuer, and what its tokens must contain (docs, "Tokens").
 
     ``audience`` lists the names of this API. Tokens for others are rejected (RFC 7519, section 4.1.3), so if it is
-    empty, every token with an ``aud`` is; None leaves ``aud`` unchecked.
+    empty, every token with an ``aud`` is; None leaves ``aud`` unchecked. ``authorized_parties``, unless empty, lists
+    the allowed values of ``azp``, which is then required. ``leeway_s`` is in seconds.
     """
 
     url: str
     algorithms: tuple[str, ...]
     keys: KeySet
     audience: tuple[str, ...] | None = ()
+    authorized_parties: tuple[str, ...] = ()
+    user_claim: str = "sub"
+    leeway_s: int = 5
 
 
 def trusted_issuer(url: str, path: str | Path) -> Issuer:

@@ -1,7 +1,7 @@
 """The tokens of known identity providers: their issuers, algorithms, lifetimes and claims.
 
-README, "Users' tokens", lists them. Slugs, tenants, project names and audiences are invented, and they never change, so
-an application needs to be configured only once.
+The docs list them ("Tokens"). Slugs, tenants, project names and audiences are invented, and they never change, so an
+application needs to be configured only once.
 """
 
 import uuid
@@ -132,4 +132,4 @@ AUTH_PROVIDERS: Final[dict[str, AuthProvider]] = {
         },
     ),
 }
-"""Every provider by its name: README, "Users' tokens"."""
+"""Every provider by its name (docs, "Tokens")."""

@@ -1,7 +1,7 @@
 """Verification of users' tokens.
 
-The steps are in the order of README, "Users' tokens": first those of JWS (RFC 7515, section 5.2; RFC 7517, section 4.5,
-on ``kid``), then the claims (RFC 7519, section 7.2). Each failure has its own ``auth_reason``.
+The first steps are those of JWS (RFC 7515, section 5.2; RFC 7517, section 4.5, on ``kid``), then come the claims (RFC
+7519, section 7.2). Each failure has its own ``auth_reason``.
 """
 
 import base64
@@ -44,7 +44,6 @@ MAX_CACHED_TOKENS: Final = 1024
 """The maximum number of cached tokens; one more empties the cache."""
 
 _BASE64URL_PATTERN = re.compile(r"[A-Za-z0-9_-]*")
-_LEEWAY_S = 5
 _MAX_DATE_S: Final = MAX_TIMESTAMP_MS // 1000
 
 # RFC 7515, section 4.1: the first makes extensions mandatory, the others let a token choose its own key.
@@ -127,7 +126,8 @@ class Verifier:
             raise _invalid_token("key_of_another_issuer", problem)
         valid_from_ms, valid_until_ms = _check_times(claims, issuer, now_ms)
         _check_audience(claims, issuer)
-        verified = VerifiedToken(_read_user_id(claims, self._contract), issuer.url, claims)
+        _check_authorized_party(claims, issuer)
+        verified = VerifiedToken(_read_user_id(claims, issuer, self._contract), issuer.url, claims)
         return _CacheEntry(verified, issuer, valid_from_ms, valid_until_ms)
 
     def _find_issuer(self, claims: _Claims) -> Issuer:
@@ -234,7 +234,7 @@ def _check_times(claims: _Claims, issuer: Issuer, now_ms: int) -> tuple[int, int
     exp = _numeric_date(claims, "exp")
     if exp is None:
         raise _invalid_token("missing_exp", "the token has no exp, which is required")
-    valid_until_ms = math.ceil((exp + _LEEWAY_S) * 1000)
+    valid_until_ms = math.ceil((exp + issuer.leeway_s) * 1000)
     if now_ms >= valid_until_ms:
         ago = _format_seconds(now_ms / 1000 - exp)
         raise TokenExpired(f"the token expired {ago} ago on the sandbox's clock", auth_reason="expired")
@@ -242,7 +242,7 @@ def _check_times(claims: _Claims, issuer: Issuer, now_ms: int) -> tuple[int, int
     for name, reason in (("nbf", "not_yet_valid"), ("iat", "issued_in_future")):
         date = _numeric_date(claims, name)
         if date is not None:
-            valid_from_ms = max(valid_from_ms, math.ceil((date - _LEEWAY_S) * 1000))
+            valid_from_ms = max(valid_from_ms, math.ceil((date - issuer.leeway_s) * 1000))
             if now_ms < valid_from_ms:
                 ahead = _format_seconds(date - now_ms / 1000)
                 raise InvalidToken(f"the token's {name} is {ahead} ahead of the sandbox's clock", auth_reason=reason)
@@ -276,13 +276,23 @@ def _check_audience(claims: _Claims, issuer: Issuer) -> None:
     )
 
 
-def _read_user_id(claims: _Claims, contract: Contract) -> str:
-    value = claims.get("sub")
+def _check_authorized_party(claims: _Claims, issuer: Issuer) -> None:
+    """Raise InvalidToken for a token of another party, if the issuer lists its parties."""
+    if issuer.authorized_parties and claims.get("azp") not in issuer.authorized_parties:
+        expected = " or ".join(map(short_repr, issuer.authorized_parties))
+        raise _invalid_token(
+            "wrong_azp", f"the token's azp is {short_repr(claims.get('azp'))}; this sandbox requires {expected}"
+        )
+
+
+def _read_user_id(claims: _Claims, issuer: Issuer, contract: Contract) -> str:
+    name = issuer.user_claim
+    value = claims.get(name)
     if value is None:
-        raise _invalid_token("missing_user", "the token has no sub, which identifies the user")
+        raise _invalid_token("missing_user", f"the token has no {name}, which identifies the user")
     problem = id_problem(contract, value) if isinstance(value, str) and value else "must be a non-empty string"
     if not isinstance(value, str) or problem:
-        raise _invalid_token("malformed_user", f"the token's sub is {short_repr(value)}: it {problem}")
+        raise _invalid_token("malformed_user", f"the token's {name} is {short_repr(value)}: it {problem}")
     return value
 
 

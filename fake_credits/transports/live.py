@@ -111,8 +111,8 @@ class LiveServer:
     """A server in a background thread that serves sandboxes over a socket.
 
     ``start`` returns once requests are accepted, ``stop`` once the port is free again. Both may be called twice.
-    A bound ``listener`` replaces the address for the first start. ``control`` is the server's control plane (README,
-    "The control plane"), and ``control_token`` grants access to it; without a control plane the token is empty.
+    A bound ``listener`` replaces the address for the first start. ``control`` is the server's control plane (docs,
+    "Control plane"), and ``control_token`` grants access to it; without a control plane the token is empty.
     """
 
     def __init__(

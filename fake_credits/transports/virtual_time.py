@@ -1,7 +1,8 @@
 """Waiting in-process exchanges: what resumes them, when their clients time out, and how the clock moves meanwhile.
 
 Delays and client timeouts are timers on the sandbox's clock. Moving the clock runs the timers that are due, so an
-exchange whose client has timed out completes when the clock reaches the end of its delay (README, "Time").
+exchange whose client has timed out completes when the clock reaches the end of its delay (docs, "Time and
+determinism").
 """
 
 import math

@@ -91,7 +91,7 @@ PROFILES: Mapping[str, Profile] = MappingProxyType(
         )
     }
 )
-"""Every built-in profile: README, "Demo data"."""
+"""Every built-in profile (docs, "Demo data")."""
 
 
 def load_profile(path: Path) -> Profile:

@@ -81,8 +81,8 @@ class _LoadedAccounts(NamedTuple):
 class World:
     """Users with histories, in order of sign-up. ``make_histories`` must return the same ones each time.
 
-    Loading the same world again is cheap, because ledgers share a history until one of them adds to it. See README,
-    "Demo data".
+    Loading the same world again is cheap, because ledgers share a history until one of them adds to it (docs, "Demo
+    data").
     """
 
     def __init__(

@@ -1,4 +1,4 @@
-"""Two violations at once: the earlier check of README, "The API", wins, and nothing is written.
+"""Two violations at once: the earlier check of the docs ("Contract") wins, and nothing is written.
 
 Host → route → method → body, bounded → credential → permission (scope before user) → ids and body → domain.
 """

@@ -136,7 +136,7 @@ def test_requests_bundle_falls_back_to_curl_ca_bundle(ca: Path, user_certificate
         )
 
 
-@pytest.mark.skipif(not ssl.create_default_context().get_ca_certs(), reason="there are no root certificates here")
+@pytest.mark.skipif(not ssl.create_default_context().get_ca_certs(), reason="no root certificates are installed")
 def test_bundles_include_system_roots_except_for_node(ca: Path) -> None:
     with trust_env(ca, {}) as variables:
         counts = {name: text.count("BEGIN CERTIFICATE") for name, text in read_bundles(variables).items()}
@@ -273,7 +273,7 @@ def test_tls_ca_never_overwrites_a_foreign_file(tmp_path: Path) -> None:
 
 @pytest.mark.slow
 def test_given_certificate_is_used_and_its_hosts_are_allowed(start: Start, tmp_path: Path) -> None:
-    """As with a certificate made by mkcert."""
+    """As with a certificate of mkcert."""
     issued = issue_certificate(["dev.example"])
     for name, text in (("cert", issued.certificate_pem), ("key", issued.key_pem), ("ca", issued.ca_pem)):
         (tmp_path / name).write_text(text)

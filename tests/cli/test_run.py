@@ -204,7 +204,7 @@ def test_command_that_ignores_sigterm_is_killed_after_grace(start: Start, tmp_pa
 
 
 @pytest.mark.slow
-@pytest.mark.skipif(not sys.platform.startswith("linux"), reason="only Linux lets us adopt orphans")
+@pytest.mark.skipif(not sys.platform.startswith("linux"), reason="orphans can be adopted only on Linux")
 @pytest.mark.parametrize(
     ("ending", "daemon"),
     [

@@ -16,7 +16,7 @@ SLOW_STEP_MESSAGE = "Executing <"
 
 
 def write_storm_scenario(path: Path) -> Path:
-    """Write the storm's rules to a file, without gates, which nobody would release."""
+    """Write the storm's rules to a file, without gates, which would never be released."""
     rules = [rule_to_json(rule) for rule in (*RULES, LIMITED) if not isinstance(rule.effect, HoldAtGate)]
     tables = ("\n".join(f"{name} = {json.dumps(value)}" for name, value in rule.items()) for rule in rules)
     path.write_text("".join(f"[[rules]]\n{table}\n" for table in tables))

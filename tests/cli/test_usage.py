@@ -312,7 +312,7 @@ def test_interrupt_exits_with_130_without_traceback() -> None:
     assert "Traceback" not in result.stderr
 
 
-@pytest.mark.skipif(not Path("/dev/full").exists(), reason="only Linux has a device that is always full")
+@pytest.mark.skipif(not Path("/dev/full").exists(), reason="only Linux has /dev/full")
 def test_full_stdout_prints_a_one_line_error() -> None:
     with Path("/dev/full").open("w") as full_device:
         result = subprocess.run(

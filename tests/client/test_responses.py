@@ -27,7 +27,7 @@ def make_response(body: Any, status: int = 200, headers: Headers | None = None) 
 
 
 def make_error_body(error_body: str, code: str, status: int, **fields: Any) -> bytes:
-    """Return an error body in one of the contract's three formats (README, "What is a guess", row 18)."""
+    """Return an error body in one of the contract's three formats (docs, "Contract", row 18)."""
     if error_body == "problem":
         problem = {"type": "about:blank", "title": "Refused", "status": status, "detail": "It is so.", "code": code}
         return json.dumps({**problem, **fields}).encode()

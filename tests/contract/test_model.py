@@ -302,6 +302,13 @@ def test_created_transaction_form_is_configurable(make_api: ApiFactory, form: st
 # ---------------------------------------------------------------- rows 12 to 15: lists
 
 
+@pytest.mark.parametrize("setting", ["page_size", "id_max_length", "ceiling"])
+@pytest.mark.parametrize("number", [204, 205])
+def test_number_that_is_no_status_may_equal_a_bodiless_status(setting: str, number: int) -> None:
+    settings: dict[str, Any] = {setting: number}
+    assert getattr(Contract(**settings), setting) == number
+
+
 @pytest.mark.parametrize("users_order", ["oldest_first", "newest_first"])
 @pytest.mark.parametrize("transactions_order", ["oldest_first", "newest_first"])
 @pytest.mark.parametrize("page_size", [1, 2, 3, 1000])

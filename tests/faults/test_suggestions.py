@@ -67,7 +67,7 @@ MEANINGS: Mapping[str, tuple[dict[str, Any], str]] = {
 def test_object_with_unknown_word_is_rejected_with_the_one_that_is_meant(
     members: dict[str, Any], problem: str, fake: FakeCredits
 ) -> None:
-    """In Python, in the marker (``faults=...``), in JSON and in TOML."""
+    """In Python, JSON and TOML; the marker is tested with the plugin."""
     lines = "\n".join(f"{name} = {to_toml(value)}" for name, value in members.items())
     declarations: tuple[Callable[[], object], ...] = (
         lambda: fake.faults.add(members),

@@ -213,7 +213,7 @@ def test_invalid_option(fake_credits_factory, options, error, message):
 
 
 def test_no_sandbox_is_left_open():
-    gc.collect()  # what a refused call left half made
+    gc.collect()  # objects whose creation failed
     assert [fake for fake in gc.get_objects() if isinstance(fake, FakeCredits) and not fake.sandbox.is_closed] == []
 """
 

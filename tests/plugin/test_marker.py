@@ -105,6 +105,20 @@ def test_unknown_world_fails_only_its_tests_setup(suite: Suite) -> None:
     result.stdout.fnmatch_lines(["cannot create the sandbox: unknown world 'edgy': *'edge'*"])
 
 
+def test_marker_with_unknown_field_of_a_fault_names_the_one_that_is_meant(suite: Suite) -> None:
+    result = suite(
+        """
+        import pytest
+
+        @pytest.mark.fake_credits(faults=[{"effect": "reset", "when": "after"}])
+        def test_when(fake_credits):
+            pass
+        """
+    )
+    result.assert_outcomes(errors=1)
+    result.stdout.fnmatch_lines(["*faults, entry 1: unknown field 'when': did you mean 'phase'?*"])
+
+
 def test_contradicting_balance_and_users_markers_are_an_error(suite: Suite) -> None:
     """Neither option takes precedence over the other."""
     result = suite(
@@ -163,7 +177,7 @@ def test_unused():
 
 
 @pytest.mark.fake_credits(balance=2)
-def test_unused_beside_the_factory(fake_credits_factory):
+def test_unused_with_the_factory(fake_credits_factory):
     pass
 
 
@@ -222,7 +236,7 @@ def test_marker_without_fixture_fails_its_test(suite: Suite) -> None:
         [
             "the marker's intercept=, balance= has no effect, as this test does not use the fixture fake_credits. *",
             "ERROR test_suite.py::test_unused - Failed: the marker's intercept=, balan*",
-            "ERROR test_suite.py::test_unused_beside_the_factory - Failed: *",
+            "ERROR test_suite.py::test_unused_with_the_factory - Failed: *",
             "ERROR test_suite.py::test_unused_parameter?1? - Failed: *",
             "FAILED test_suite.py::test_unused_with_request - Failed: *",
         ]

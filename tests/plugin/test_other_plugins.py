@@ -69,7 +69,7 @@ def test_fails(fake_credits, url):
     create_user(fake_credits, url)
     assert False
 
-@pytest.mark.skipif("PYTEST_XDIST_WORKER" not in os.environ, reason="a collection of one process is refused at once")
+@pytest.mark.skipif("PYTEST_XDIST_WORKER" not in os.environ, reason="without xdist, the usage error ends the run")
 def test_typo():
     pass
 """

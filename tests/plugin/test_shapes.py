@@ -1,4 +1,4 @@
-"""The README's examples that need a separate process, unittest or Hypothesis."""
+"""The docs' examples that need a separate process, unittest or Hypothesis."""
 
 import unittest
 from pathlib import Path
@@ -79,7 +79,7 @@ def test_hypothesis_failure_report_shows_few_sandboxes(suite: Suite) -> None:
 
 
 def test_hypothesis_rejects_the_function_scoped_fixture(suite: Suite) -> None:
-    """A function-scoped fixture is shared by all examples; the README recommends the factory."""
+    """A function-scoped fixture is shared by all examples; the docs recommend the factory."""
     source = """
     from hypothesis import given, settings, strategies as st
 

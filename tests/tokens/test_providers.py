@@ -1,4 +1,4 @@
-"""Tokens in the shape of each auth provider (README, "Users' tokens")."""
+"""Tokens in the shape of each auth provider (docs, "Tokens")."""
 
 import pytest
 

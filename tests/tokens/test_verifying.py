@@ -156,6 +156,13 @@ def test_audience_check_can_be_disabled() -> None:
     assert Verifier([replace(ISSUER, audience=None)]).verify(mint_with_claims(aud=1), NOW_MS).user_id == "ada"
 
 
+def test_only_configured_authorized_parties_are_accepted() -> None:
+    verifier = Verifier([replace(ISSUER, authorized_parties=("https://app.test",))])
+    assert verifier.verify(mint_with_claims(azp="https://app.test"), NOW_MS).user_id == "ada"
+    for azp in (None, "https://evil.test", 1, ["https://app.test"]):
+        assert verify_error(mint_with_claims(azp=azp), verifier=verifier).auth_reason == "wrong_azp"
+
+
 @pytest.mark.parametrize("sub", ["a", "é", "auth0|1", "a/b", " ", "x" * 256, "\N{GRINNING FACE}" * 256])
 def test_user_id_of_1_to_256_characters_is_accepted(sub: str) -> None:
     assert VERIFIER.verify(mint_with_claims(sub=sub), NOW_MS).user_id == sub
@@ -168,6 +175,12 @@ def test_malformed_user_id_is_rejected(sub: object) -> None:
 
 def test_missing_user_claim_is_rejected() -> None:
     assert verify_error(mint_with_claims(sub=None)).auth_reason == "missing_user"
+
+
+def test_user_claim_is_configurable() -> None:
+    verifier = Verifier([replace(ISSUER, user_claim="uid")])
+    assert verifier.verify(mint_with_claims(uid="bob"), NOW_MS).user_id == "bob"
+    assert verify_error(mint_with_claims(), verifier=verifier).auth_reason == "missing_user"
 
 
 def test_require_user_rejects_other_users() -> None:

@@ -47,7 +47,7 @@ class Status(Effect):
 
     ``code`` defaults to the status's own; it may be another one, or unknown to the API. ``retry_after_s`` adds
     Retry-After in ``retry_after_form``: ``seconds``, ``date``, ``garbage`` or ``absent``, by default the contract's
-    form (README, "What is a guess", row 22).
+    form (docs, "Contract", row 22).
     """
 
     reveals = "retries a permanent error, or a committed write"
