@@ -1,4 +1,4 @@
-"""Draw the picture in README.md: pytest's report of a failing test, as an SVG.
+"""Draw the picture in README.md: pytest's report of exploring a test, as an SVG.
 
     python scripts/picture.py           run the test and rewrite the picture
     python scripts/picture.py --check   exit 1 if the picture differs from the report
@@ -20,7 +20,8 @@ ROOT = Path(__file__).resolve().parent.parent
 SOURCE = ROOT / "tests" / "examples" / "picture" / "checkout.py"
 PICTURE = ROOT / "docs" / "images" / "double-charge.svg"
 
-COLUMNS = 110
+EXPLORE = "--fake-credits-explore"
+COLUMNS = 118
 MAX_LINES = 60
 CHAR_PX, LINE_PX, MARGIN_PX, BAR_PX = 8, 19, 18, 34
 # The picture has its own background, so it is readable on a light page and on a dark one.
@@ -42,7 +43,7 @@ def report() -> list[str]:
     """Run the test; return the lines of its report, with the terminal's colour codes."""
     with tempfile.TemporaryDirectory() as folder:
         (Path(folder) / "test_checkout.py").write_text(SOURCE.read_text(encoding="utf-8"), encoding="utf-8")
-        options = ["--color=yes", "--code-highlight=no", "-p", "no:cacheprovider", "-p", "pytest_fake_credits"]
+        options = ["--color=yes", "--code-highlight=no", "-p", "no:cacheprovider", "-p", "pytest_fake_credits", EXPLORE]
         result = subprocess.run(
             [sys.executable, "-m", "pytest", *options, "test_checkout.py"],
             cwd=folder,
@@ -56,7 +57,7 @@ def report() -> list[str]:
     ends = [number for number, line in enumerate(lines) if "short test summary info" in line]
     if result.returncode != 1 or not starts or not ends:
         raise SystemExit(f"{SOURCE.relative_to(ROOT)} should fail in one test:\n{result.stdout}{result.stderr}")
-    return ["$ pytest", *lines[starts[0] : ends[0]], lines[ends[0] + 1]]
+    return [f"$ pytest {EXPLORE}", *lines[starts[0] : ends[0]], lines[ends[0] + 1]]
 
 
 def characters(line: str) -> Iterator[Character]:

@@ -9,6 +9,9 @@ from typing import Any, cast
 import pytest
 from pytest_fake_credits.progress import Progress
 
+from fake_credits.explore.judge import Verdict
+from fake_credits.explore.schedules import FAULTS
+from tests.documentation import PAGES
 from tests.plugin.conftest import Suite
 from tests.plugin.test_shapes import EXAMPLES, SHOP_SETTINGS, STANDALONE
 
@@ -558,3 +561,9 @@ def test_works_with_django(suite: Suite, pytester: pytest.Pytester) -> None:
     result = suite(source, EXPLORE, ini=shape.ini, plugins=shape.plugins, alone=True)
     result.assert_outcomes(passed=1)
     result.stdout.fnmatch_lines(["1 test explored, 4 schedules: 4 fine"])
+
+
+def test_docs_list_every_verdict_and_every_fault() -> None:
+    page = PAGES["docs/reference/fixtures-and-marker.md"]
+    assert [verdict.value for verdict in Verdict if verdict.value not in page] == []
+    assert [name for name in FAULTS if f"| `{name}` |" not in page] == []
