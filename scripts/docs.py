@@ -12,7 +12,9 @@ A generated part is between ``<!-- KIND: NAME -->`` and ``<!-- end -->``. The ki
     report: FILE        the section of pytest's report for a test of tests/examples/tutorial that fails
     explored: FILE      the matrix and the first finding of exploring such a test
 
-Everything else on a page is written by hand.
+Most tables are generated in part: the last columns are written in the page, the others derive from the code. A row that
+is new in the code has no text until you write it in the page; a test finds the gaps. Everything else on a page is
+written by hand.
 """
 
 import ast
@@ -28,23 +30,21 @@ import sys
 import tempfile
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
-from typing import Any, cast, get_type_hints
+from typing import Any, cast, get_args, get_type_hints
 
+import click
 from pytest_fake_credits.config_options import ENV_FIELDS, PLUGIN_OPTIONS
 from pytest_fake_credits.marker import MARKER_OPTIONS
 
-from fake_credits.assertions import JournalAssertions
-from fake_credits.cli.flags import FlagOption
 from fake_credits.cli.main import cli
 from fake_credits.client.server import ServerClient
 from fake_credits.client.user import UserClient
-from fake_credits.contract import DEFAULT_CONTRACT, Operation, settings
+from fake_credits.contract import DEFAULT_CONTRACT, Contract, Operation, settings
 from fake_credits.control.routes import CONTROL_ROUTES, ControlRoute
 from fake_credits.errors import CONTROL_ERRORS, ERRORS
-from fake_credits.fake import FakeCredits
-from fake_credits.faults import EFFECTS, Rule
+from fake_credits.faults import EFFECTS, Effect
 from fake_credits.faults.scenarios import FAULT_PRESETS
-from fake_credits.invariants import Invariants
+from fake_credits.sandbox_options import SandboxOptions
 from fake_credits.tokens.bad_tokens import BAD_TOKENS
 from fake_credits.tokens.providers import AUTH_PROVIDERS
 from fake_credits.worlds.profiles import Profile
@@ -54,22 +54,30 @@ EXAMPLES = ROOT / "tests" / "examples"
 PART = re.compile(r"(<!-- (\w+): ([\w./ -]+) -->\n)(.*?)(<!-- end -->)", re.DOTALL)
 
 
+Rows = list[tuple[str, ...]]
+"""The cells of a table that derive from the code; the others are written in the page."""
+
+
 def table(head: str, rows: Iterable[tuple[str, ...]]) -> str:
     """Return a Markdown table; ``head`` is its first line without the outer bars."""
     lines = [f"| {head} |", "|" + "---|" * (head.count("|") + 1)]
-    lines += ["| " + " | ".join(cell.replace("|", "\\|") for cell in row) + " |" for row in rows]
+    lines += [_line(cell.replace("|", "\\|") for cell in row) for row in rows]
     return "\n".join(lines) + "\n"
 
 
-def sentence(doc: str | None) -> str:
-    """Return the first sentence or line of a docstring, as Markdown."""
-    first = " ".join((doc or "").strip().split("\n\n")[0].split())
-    return first.replace("``", "`")
+def _line(cells: Iterable[str]) -> str:
+    return f"| {' | '.join(cells)} |"
 
 
-def facade() -> str:
-    """Return the table of what a `FakeCredits` has."""
-    return members(FakeCredits, Invariants)
+def completed(rows: Rows, current: str) -> str:
+    """Return a page's table with up-to-date derived cells; rows keep the page's order, and new ones come last."""
+    head, divider, *lines = current.splitlines()
+    written = {cells[0]: cells for cells in map(split_cells, lines)}
+    derived = {row[0]: row for row in rows}
+    names = [name for name in written if name in derived] + [name for name in derived if name not in written]
+    texts = [written.get(name, ())[len(derived[name]) :] or ("",) for name in names]
+    body = [_line((*derived[name], *text)) for name, text in zip(names, texts, strict=True)]
+    return "\n".join([head, divider, *body]) + "\n"
 
 
 def clients() -> str:
@@ -91,23 +99,9 @@ def _call(name: str, client: type[object]) -> str:
     return f"`{name}({', '.join(each.name for each in parameters if each.name != 'self')})`"
 
 
-def journal() -> str:
-    """Return the table of what can be asked of a sandbox's journal."""
-    return members(JournalAssertions)
-
-
-def members(*described: type[object]) -> str:
-    """Return the table of the public properties and methods of classes."""
-    rows: list[tuple[str, ...]] = []
-    for name, member in [item for each in described for item in vars(each).items()]:
-        if name.startswith("_"):
-            continue
-        shown = f"`.{name}`"
-        if inspect.isfunction(member):
-            parameters = [str(each.name) for each in inspect.signature(member).parameters.values()][1:]
-            shown = f"`.{name}({', '.join(parameters)})`"
-        rows.append((shown, sentence(inspect.getdoc(member))))
-    return table("name | what it does", rows)
+def split_cells(line: str) -> tuple[str, ...]:
+    """Return the cells of a row of a Markdown table."""
+    return tuple(cell.strip() for cell in re.split(r"(?<!\\)\|", line)[1:-1])
 
 
 def operations() -> str:
@@ -129,32 +123,38 @@ def operations() -> str:
     return table("operation | route | status | with a user's token", rows)
 
 
-def contract() -> str:
-    """Return the table of the contract's settings."""
-    rows = ((str(s.row), f"`{s.name}`", _default(s.name), s.doc) for s in settings())
-    return table("row | setting | default | what it decides", rows)
+def contract() -> Rows:
+    """Return the settings of the contract: row, name, default and the values that can be listed."""
+    choices = {spec.name: get_args(spec.type) for spec in dataclasses.fields(Contract)}
+    return [
+        (
+            f"`{setting.name}`",
+            str(setting.row),
+            _default(setting.name),
+            ", ".join(f"`{choice}`" for choice in choices[setting.name] if isinstance(choice, str)),
+        )
+        for setting in settings()
+    ]
 
 
 def _default(name: str) -> str:
     value = getattr(DEFAULT_CONTRACT, name)
     if name == "routes":
-        return "see above"
+        return "[Operations](#operations)"
     if isinstance(value, Mapping):
-        return "as below" if name == "statuses" else "none"
+        return "[Errors](errors.md#error-codes)" if name == "statuses" else "none"
     if value is None:
         return '`"none"`' if name in ("floor", "ceiling") else '`"open"`'
     if isinstance(value, tuple):
         return ", ".join(f"`{each}`" for each in cast("tuple[str, ...]", value))
-    return f"`{value}`" if value != "" else "empty"
+    return f"`{value}`" if value != "" else "none"
 
 
-def errors() -> str:
-    """Return the table of error codes."""
-    rows = (
-        (f"`{code}`", str(DEFAULT_CONTRACT.status_of(error)), f"`{error.__name__}`", sentence(error.__doc__))
-        for code, error in ERRORS.items()
-    )
-    return table("code | status | class | meaning", rows)
+def errors() -> Rows:
+    """Return the error codes with their statuses and classes."""
+    return [
+        (f"`{code}`", str(DEFAULT_CONTRACT.status_of(error)), f"`{error.__name__}`") for code, error in ERRORS.items()
+    ]
 
 
 def presets() -> str:
@@ -166,61 +166,32 @@ def presets() -> str:
     return table("`auth_provider` | algorithm | `iss` | `aud` | life", rows)
 
 
-def effects() -> str:
-    """Return the table of faults' effects."""
-    rows: list[tuple[str, ...]] = []
-    for word, effect in EFFECTS.items():
-        names = ", ".join(each.name for each in dataclasses.fields(cast("type[Any]", effect)))
-        phases = ", ".join(effect.phases)
-        whole = (
-            " ".join((effect.__doc__ or "").split())
-            .replace("``", "`")
-            .replace('(docs, "Contract", ', "([contract](contract.md), ")
-        )
-        rows.append((f"`{word}`", f"`{effect.__name__}({names})`", phases, whole, effect.reveals))
-    return table("`effect` | in Python | phases | what it does | bug of a client that it exposes", rows)
+def effects() -> Rows:
+    """Return the effects of faults with their classes, attributes and phases."""
+    return [
+        (f"`{word}`", f"`{effect.__name__}({', '.join(attributes(effect))})`", ", ".join(effect.phases))
+        for word, effect in EFFECTS.items()
+    ]
 
 
-def rule_words() -> str:
-    """Return the table of what a rule can say."""
-    words = [each.name for each in dataclasses.fields(Rule) if each.name != "effect"]
-    groups = ("which", "when", "what")
-    words.sort(key=lambda word: groups.index(RULE_WORDS[word][0]))
-    return table("word | says | what it may be", ((f"`{word}`", *RULE_WORDS[word]) for word in words))
+def attributes(effect: type[Effect]) -> list[str]:
+    """Return the names of an effect's attributes."""
+    return [spec.name for spec in dataclasses.fields(cast("type[Any]", effect))]
 
 
-RULE_WORDS = {
-    "operation": ("which", "its name, `reads`, `writes` or `*`; default `*`"),
-    "phase": ("what", "when the effect works, one of its phases; default: its first"),
-    "application": ("which", "an application's id"),
-    "user": ("which", "a user's id"),
-    "client": ("which", "`server` (an API key) or `user` (a token)"),
-    "reason": ("which", "`grant`, `consume` or `refund`"),
-    "header": ("which", "names of headers and their values: `{name: value}`"),
-    "where": (
-        "which",
-        "in Python, a function of an `IncomingCall` (`user`, `headers`, …); if it raises, call and test fail",
-    ),
-    "at": ("when", "the n-th exchange of the sandbox, from 1"),
-    "nth": ("when", "the n-th matching call, from 1"),
-    "first": ("when", "the first n matching calls"),
-    "every": ("when", "every n-th matching call: 10 is the 10th, the 20th, …"),
-    "after": ("when", "all matching calls after the first n"),
-    "times": ("when", "at most this many times; default for a `late_write`: once"),
-    "script": (
-        "when",
-        "instead of an effect, one entry per call: a status, `ok` (no fault), `reset`, `close` or `hang`",
-    ),
-    "per": ("when", "`user` counts each user's calls apart"),
-    "probability": ("when", "from 0 (never) to 1 (always)"),
-    "during": (
-        "when",
-        "`[start, end]`, seconds since the sandbox started or dates, or `[start]`; calls outside do not match",
-    ),
-    "stack": ("what", "whether the following rules are tried too; default for `latency` and `hold_at_gate`: yes"),
-    "optional": ("when", "whether a scripted rule may stay unused"),
-    "name": ("what", "shown in the journal and in `X-Fake-Credits-Cause`; default `<effect>#<n>`"),
-}
+def effect_attributes() -> Rows:
+    """Return the attributes of all effects with their defaults."""
+    return [
+        (f"`{effect.__name__}.{spec.name}`", _attribute_default(spec.default))
+        for effect in EFFECTS.values()
+        for spec in dataclasses.fields(cast("type[Any]", effect))
+    ]
+
+
+def _attribute_default(default: object) -> str:
+    if default is dataclasses.MISSING:
+        return "required"
+    return f"`{default}`" if default else "none"
 
 
 def fault_presets() -> str:
@@ -237,43 +208,44 @@ def bad_tokens() -> str:
     return table("kind | it | answer | `X-Fake-Credits-Cause`", rows)
 
 
-def fixtures() -> str:
-    """Return the table of the plugin's fixtures."""
+def fixtures() -> Rows:
+    """Return the plugin's fixtures with their scopes."""
     source = (ROOT / "pytest_plugin" / "pytest_fake_credits" / "__init__.py").read_text()
-    rows: list[tuple[str, ...]] = []
-    for node in ast.parse(source).body:
-        decorators = [ast.unparse(each) for each in node.decorator_list] if isinstance(node, ast.FunctionDef) else []
-        if isinstance(node, ast.FunctionDef) and any(each.startswith("pytest.fixture") for each in decorators):
-            scope = "session" if "session" in decorators[0] else "function"
-            rows.append((f"`{node.name}`", scope, sentence(ast.get_docstring(node))))
-    return table("fixture | scope | what it yields", rows)
+    rows: Rows = []
+    for node in ast.walk(ast.parse(source)):
+        decorators = " ".join(map(ast.unparse, node.decorator_list)) if isinstance(node, ast.FunctionDef) else ""
+        if isinstance(node, ast.FunctionDef) and "pytest.fixture" in decorators and "autouse" not in decorators:
+            rows.append((f"`{node.name}`", "session" if "session" in decorators else "function"))
+    return rows
 
 
-def marker() -> str:
-    """Return the table of the marker's words."""
-    return table("word | must be", ((f"`{name}=`", word.expected) for name, word in MARKER_OPTIONS.items()))
+def marker() -> Rows:
+    """Return the marker's options with their defaults."""
+    defaults = {spec.name: spec.default for spec in dataclasses.fields(SandboxOptions)}
+    special = {"contract": "the default one", "api_key": "a fresh one", "live": "`False`"}
+    return [
+        (f"`{name}=`", special.get(name) or _marker_default(defaults.get(name, dataclasses.MISSING)))
+        for name in MARKER_OPTIONS
+    ]
 
 
-def options() -> str:
-    """Return the table of the plugin's options."""
-    rows: list[tuple[str, ...]] = []
+def _marker_default(default: object) -> str:
+    if default is dataclasses.MISSING or default is None or default == ():
+        return "none"
+    return f'`"{default}"`' if isinstance(default, str) else f"`{default:g}`"
+
+
+def options() -> Rows:
+    """Return the plugin's options: ini, flag, environment variable and default."""
+    rows: Rows = []
     for option in PLUGIN_OPTIONS:
         flag, variable = ("", "") if option.ini_only else (f"`{option.flag}`", f"`{option.env_variable}`")
-        rows.append((flag, f"`{option.ini}`", variable, _given(option.default, option.name), option.help))
-    lines = "lines `NAME=text`: what the fixture of that name sets instead"
-    rows.append(("", "`fake_credits_env`", "", "as `fake-credits run`", lines))
-    urls = "base URLs, one a line: the fixture `fake_credits` answers this process's requests to them"
-    rows.append(("", "`fake_credits_intercept`", "", "none", urls))
-    rows.append(
-        (
-            "",
-            "`fake_credits_trust`",
-            "",
-            "none",
-            "lines `ISSUER=FILE`: foreign issuers of users' tokens, with their keys",
-        )
-    )
-    return table("command line | ini | environment | default | what it decides", rows)
+        rows.append((f"`{option.ini}`", flag, variable, _given(option.default, option.name)))
+    rows += [(f"`fake_credits_{name}`", "", "", default) for name, default in LINE_OPTIONS.items()]
+    return rows
+
+
+LINE_OPTIONS = {"env": "the variables of `fake-credits run`", "intercept": "none", "trust": "none"}
 
 
 def _given(default: object, name: str = "") -> str:
@@ -284,17 +256,26 @@ def _given(default: object, name: str = "") -> str:
     return "none" if default == () else f"`{default}`"
 
 
-def commands() -> str:
-    """Return the table of commands and their flags."""
-    merged: dict[tuple[str, ...], list[str]] = {}
-    for name, command in cli.commands.items():
-        for flag in command.params:
-            if isinstance(flag, FlagOption):
-                default = f"`{flag.default}`" if flag.show_default else ""
-                row = (f"`{flag.opts[0]}`", f"`{flag.envvar}`", default, str(flag.help))
-                merged.setdefault(row, []).append(f"`{name}`")
-    rows = ((", ".join(used_by), *row) for row, used_by in merged.items())
-    return table("command | flag | environment | default | what it does", rows)
+def flags(*names: str) -> str:
+    """Return the table of the flags of some commands; if there are several, with a column for those of one only."""
+    commands: dict[tuple[str, str, str], list[str]] = {}
+    for name in names:
+        for option in cli.commands[name].params:
+            if isinstance(option, click.Option) and not option.is_eager:
+                default = f"`{option.default}`" if option.show_default else ""
+                commands.setdefault((_flag(option), default, str(option.help)), []).append(name)
+    if len(names) == 1:
+        return table("flag | default | what it does", commands)
+    rows = ((*row, "" if len(used_by) > 1 else f"`{used_by[0]}`") for row, used_by in commands.items())
+    return table("flag | default | what it does | only", rows)
+
+
+def _flag(option: click.Option) -> str:
+    if option.is_flag:
+        return f"`{option.opts[0]}`"
+    if isinstance(option.type, click.Choice):
+        return f"`{option.opts[0]} {'|'.join(map(str, option.type.choices))}`"
+    return f"`{option.opts[0]} {option.metavar or option.type.name.upper().removesuffix(' RANGE')}`"
 
 
 def profiles() -> str:
@@ -312,34 +293,27 @@ def _meaning(spec: "dataclasses.Field[Any]") -> str:
     return f"{spec.metadata.get('doc', unsaid)}{range_}"
 
 
-def environment() -> str:
-    """Return the table of variables that `run` and the fixture `fake_credits_env` set."""
-    meanings = {
-        "base_url": "URL of the API",
-        "api_key": "API key",
-        "application_id": "id of the default application",
-        "user_id": "id of the default user",
-        "user_token": "token of the default user, valid for 24 hours",
-        "jwks_url": "URL of the public keys of users' tokens",
-        "jwt_public_key": "public key of users' tokens, as PEM",
-    }
-    rows = [(f"`{variable}`", f"`{{{name}}}`", meanings[name]) for name, variable in ENV_FIELDS.items()]
-    rows += [
-        ("`FAKE_CREDITS_URL`", "", "URL of the control plane; `run` and `serve` only"),
-        ("`FAKE_CREDITS_CONTROL_TOKEN`", "", "token of the control plane; `run` and `serve` only"),
-    ]
-    return table("variable | placeholder | what it is", rows)
+def environment() -> Rows:
+    """Return the variables that `run` and the fixture `fake_credits_env` set."""
+    rows: Rows = [(f"`{variable}`", f"`{{{name}}}`") for name, variable in ENV_FIELDS.items()]
+    return [*rows, ("`FAKE_CREDITS_URL`", ""), ("`FAKE_CREDITS_CONTROL_TOKEN`", "")]
 
 
-def control() -> str:
-    """Return the table of the control plane's routes."""
-    rows = (
-        (f"`{route.method} {route.path}`", _words(route), sentence(route.endpoint.__doc__)) for route in CONTROL_ROUTES
-    )
-    return table("route, below `/_fake` | body or query | what it does", rows)
+def control(*resources: str) -> Rows:
+    """Return the routes of the control plane that belong to some resources, and what their bodies or queries have."""
+    rows = ((_resource(route), (f"`{route.method} {route.path}`", _members(route))) for route in CONTROL_ROUTES)
+    return [row for resource, row in rows if resource in resources]
 
 
-def _words(route: ControlRoute) -> str:
+def _resource(route: ControlRoute) -> str:
+    segments = route.path.removeprefix("/sandboxes/{sandbox}").strip("/").split("/")
+    return segments[0] if segments[0] in RESOURCES else "sandboxes"
+
+
+RESOURCES = ("users", "tokens", "journal", "faults", "presets", "gates", "clock")
+
+
+def _members(route: ControlRoute) -> str:
     names: Sequence[str] | None = getattr(route.schema, "__struct_fields__", None)
     if names is None:
         return "a scenario" if route.path.endswith("/load") else "a rule"
@@ -352,12 +326,11 @@ def control_errors() -> str:
     return table("code | status | meaning", rows)
 
 
-def dependencies() -> str:
-    """Return the table of run-time dependencies with their licences."""
+def dependencies() -> Rows:
+    """Return the run-time dependencies with their licences."""
     requirements = importlib.metadata.requires("fake-credits") or []
-    names = {re.split(r"[\[<>=;! ]", each)[0] for each in requirements if "extra ==" not in each}
-    rows = [(name, _licence(name), REASONS[name.lower()]) for name in sorted(names)]
-    return table("package | licence | what for", rows)
+    names = {re.split(r"[\[<>=;! ]", each)[0].lower() for each in requirements if "extra ==" not in each}
+    return [(name, _licence(name)) for name in sorted(names)]
 
 
 def _licence(name: str) -> str:
@@ -379,37 +352,32 @@ SPDX = {
 }
 
 
-REASONS = {
-    "anyio": "which event loop is running; Starlette brings it anyway",
-    "click": "the command line",
-    "httptools": "uvicorn's fast HTTP parser",
-    "httpx2": "the clients, over a network",
-    "msgspec": "JSON, and the journal's records",
-    "pyjwt": "signatures of tokens; with cryptography, which makes the certificates of https",
-    "starlette": "the API as an application",
-    "uvicorn": "the live server",
-    "uvloop": "its event loop; on Linux and macOS only",
-}
-
-TABLES: dict[str, Callable[[], str]] = {
+TABLES: dict[str, Callable[[], str | Rows]] = {
     "clients": clients,
     "fixtures": fixtures,
     "marker": marker,
     "options": options,
-    "commands": commands,
+    "flags-serve-run": lambda: flags("serve", "run"),
+    "flags-token": lambda: flags("token"),
+    "flags-seed": lambda: flags("seed"),
+    "flags-wait": lambda: flags("wait"),
+    "flags-openapi": lambda: flags("openapi"),
     "environment": environment,
-    "control": control,
+    "control-sandboxes": lambda: control("sandboxes"),
+    "control-users": lambda: control("users", "tokens"),
+    "control-journal": lambda: control("journal"),
+    "control-faults": lambda: control("faults", "presets"),
+    "control-gates": lambda: control("gates"),
+    "control-clock": lambda: control("clock"),
     "control-errors": control_errors,
     "profiles": profiles,
-    "facade": facade,
-    "journal": journal,
     "operations": operations,
     "contract": contract,
     "errors": errors,
     "presets": presets,
     "bad-tokens": bad_tokens,
     "effects": effects,
-    "rule": rule_words,
+    "effect-attributes": effect_attributes,
     "fault-presets": fault_presets,
     "dependencies": dependencies,
 }
@@ -457,11 +425,11 @@ def shown(path: str) -> str:
     return f"```{language}\n{(ROOT / path).read_text()}```\n"
 
 
-def _table(name: str) -> str:
+def _table(name: str) -> str | Rows:
     return TABLES[name]()
 
 
-KINDS: dict[str, Callable[[str], str]] = {
+KINDS: dict[str, Callable[[str], str | Rows]] = {
     "table": _table,
     "example": example,
     "file": shown,
@@ -480,7 +448,8 @@ def rendered(text: str) -> str:
     """Return a page's text with its generated parts up to date."""
 
     def part(match: re.Match[str]) -> str:
-        return f"{match[1]}{KINDS[match[2]](match[3])}{match[5]}"
+        content = KINDS[match[2]](match[3])
+        return f"{match[1]}{content if isinstance(content, str) else completed(content, match[4])}{match[5]}"
 
     return PART.sub(part, text)
 

@@ -324,8 +324,13 @@ def causes() -> Iterator[str]:
     """Yield the values of X-Fake-Credits-Cause."""
     yield from {error.cause for error in ERRORS.values() if error.cause not in ("auth", "fault")}
     yield from (f"auth:{reason}" for reason in AUTH_FAILURE_REASONS)
-    sentence = README.partition("in its header `X-Fake-Credits-Cause`:")[2].partition("(ours")[0]
-    yield from (f"README.md: {cause}" for cause in re.findall(r"`([^`]+)`", sentence))
+    yield from (f"README.md: {cause}" for cause in _first_cells("By X-Fake-Credits-Cause"))
+
+
+def _first_cells(heading: str) -> list[str]:
+    """Return what the first column of the table below a heading of the docs names."""
+    section = README.partition(f"\n## {heading}\n")[2].partition("\n#")[0]
+    return re.findall(r"^\| `([^`]+)`", section, re.MULTILINE)
 
 
 # ------------------------------------------------------------ pytest
@@ -392,8 +397,8 @@ def command_line() -> Iterator[str]:
         yield label
         for each in command.params:
             yield from _parameter(label, each)
-    sentences = re.search(r"^Exit codes: 0; 1 failure.*?can't be run", README, re.MULTILINE | re.DOTALL)
-    yield from (f"exit code {number} in README.md" for number in re.findall(r"\d+", sentences[0] if sentences else ""))
+    codes = " ".join(_first_cells("Exit codes"))
+    yield from (f"exit code {number} in README.md" for number in re.findall(r"\d+", codes))
     yield from exit_codes()
 
 

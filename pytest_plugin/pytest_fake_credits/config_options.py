@@ -35,7 +35,6 @@ class PluginOption(NamedTuple):
     parse: Callable[[str], object] = str
     choices: tuple[str, ...] = ()
     ini_only: bool = False
-    flag_only: bool = False
     is_path: bool = False
     variable_override: str = ""
 
@@ -108,7 +107,7 @@ PLUGIN_OPTIONS = (
     PluginOption("explore_depth", "largest number of faults in one run while exploring", 2, "1, 2 or 3", int),
     PluginOption("explore_budget", "largest number of runs with faults for each test", 200, "1 or more", int),
     PluginOption("explore_report", "file to write the explorations to", "", "a file: *.html, or JSON", is_path=True),
-    PluginOption("schedule", "the faults of one run, which is judged", "", "such as '2:lost_after'", flag_only=True),
+    PluginOption("schedule", "the faults of one run, which is judged", "", "such as '2:lost_after'"),
     PluginOption(
         "explore_ours",
         "modules whose calls are the tests' own while exploring, such as tests.helpers*",
@@ -159,7 +158,7 @@ def add_options(parser: pytest.Parser) -> None:
         help_text = f"{option.help}: {option.requirement} (default: {option.default!r})"
         if option.default is False:
             parser.addini(option.ini, help_text, type="bool", default=False)
-        elif not option.flag_only:
+        else:
             parser.addini(option.ini, help_text, default="")
         if option.default is False and not option.ini_only:
             group.addoption(option.flag, dest=option.ini, action="store_true", help=option.help)
@@ -187,10 +186,8 @@ def read_settings(config: pytest.Config) -> dict[str, PluginSetting]:
 def _read_setting(option: PluginOption, config: pytest.Config) -> PluginSetting:
     if option.default is False:
         return _read_switch(option, config)
-    sources = {option.flag: config.getoption(option.ini, None)}
-    if not option.flag_only:
-        sources[f"ini {option.ini}"] = config.getini(option.ini)
-    if not (option.ini_only or option.flag_only):
+    sources = {option.flag: config.getoption(option.ini, None), f"ini {option.ini}": config.getini(option.ini)}
+    if not option.ini_only:
         sources[f"environment {option.env_variable}"] = os.environ.get(option.env_variable)
     source, text = next(((source, text) for source, text in sources.items() if text), ("default", ""))
     if not text:

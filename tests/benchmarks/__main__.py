@@ -16,7 +16,7 @@ from datetime import UTC, datetime
 from importlib.metadata import version
 from pathlib import Path
 
-from tests.benchmarks import before, explore, faults, intercepted, live, local, suites, worlds
+from tests.benchmarks import before, explore, faults, intercepted, live, local, peers, suites, worlds
 from tests.benchmarks.plan import FULL, QUICK, Benchmark, BenchmarkSkipped, Plan
 
 RAW = "the raw app on uvicorn + uvloop + httptools"
@@ -46,10 +46,12 @@ BENCHMARKS: Mapping[str, Benchmark] = {
     "intercept-others": Benchmark(
         "what interception adds to a call to another URL, on loopback", "none", "not measurable", intercepted.other_urls
     ),
+    "peers-requests": Benchmark("an intercepted call of requests", "other tools", "–", peers.requests_calls),
+    "peers-httpx": Benchmark("a call through our httpx transport", "other tools", "–", peers.httpx_calls),
     "fixture": Benchmark(
-        "fresh sandbox + one call in a test", "the same test without the fixture", "≤ 0.3 ms more", suites.fixture
+        "fresh sandbox + one call in a test", "the same test without the fixture", "≤ 0.2 ms more", suites.fixture
     ),
-    "sandbox": Benchmark("a sandbox made", "–", "≤ 20 µs", local.sandbox),
+    "sandbox": Benchmark("creating a sandbox", "–", "≤ 10 µs", local.sandbox),
     "serve": Benchmark("`serve`, spawn to first answer", "the raw app under uvicorn", "≤ 1.6×", live.start),
     "pytest": Benchmark("pytest start, plugin installed, unused", "without", "≤ 10 ms more", suites.start),
     "growth": Benchmark(

@@ -12,6 +12,8 @@ NAMES = (
     "live-before-key",
     "client",
     "transport",
+    "peers-requests",
+    "peers-httpx",
     "sandbox",
     "growth",
     "memory",
