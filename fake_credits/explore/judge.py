@@ -223,7 +223,7 @@ def _keys_by_request(run: Run) -> dict[object, dict[str, ObservedCall]]:
     keys: dict[object, dict[str, ObservedCall]] = {}
     for call in run.writes:
         if call.entry is not None and call.entry.idempotency_key:
-            keys.setdefault(call.request[:4], {}).setdefault(call.entry.idempotency_key, call)
+            keys.setdefault(call.request, {}).setdefault(call.entry.idempotency_key, call)
     return keys
 
 

@@ -6,6 +6,7 @@ those of its threads and those that arrive over a socket.
 """
 
 import asyncio
+import os
 import re
 import sys
 import sysconfig
@@ -53,10 +54,10 @@ _STACK = frozenset(
         "uvloop",
     }
 )
-_STANDARD_LIBRARY = tuple({str(Path(sysconfig.get_path(name))) + "/" for name in ("stdlib", "platstdlib")})
-_INSTALLED = ("/site-packages/", "/dist-packages/")
+_STANDARD_LIBRARY = tuple({str(Path(sysconfig.get_path(name))) + os.sep for name in ("stdlib", "platstdlib")})
+_INSTALLED = tuple(f"{os.sep}{name}-packages{os.sep}" for name in ("site", "dist"))
 _LOOP_STEPS = ("_run", "unrolled_run")  # of asyncio and trio: the frame that resumes a task
-_SETUP = re.compile(r"(async)?(setUp|tearDown|asyncSetUp|asyncTearDown|setup_|teardown_)\w*")
+_SETUP = re.compile(r"(setUp|tearDown)\w*|async(SetUp|TearDown)|(setup|teardown)_(method|function|class|module)")
 _INNER = re.compile(r"(\.<locals>\.<(lambda|genexpr|listcomp|dictcomp|setcomp)>)*")
 
 

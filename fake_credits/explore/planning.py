@@ -81,20 +81,12 @@ class Plan:
 
     def expand(self, run: Run, reference: Run) -> None:
         """Plan a further fault at the calls that a lost response of a committed write has triggered."""
-        if len(run.schedule) >= self._options.depth or any(_ends_expansion(fault) for _, fault in run.schedule):
-            return
-        faulted = run.faulted_calls
-        if len(faulted) != len(run.schedule) or not any(call.is_suppressed for call in faulted):
+        if len(run.schedule) >= self._options.depth or not _can_be_expanded(run):
             return
         fault_by_name = {fault.name: fault for _, fault in run.schedule}
-        injections = [(call, fault_by_name[call.fault]) for call in faulted]
+        injections = [(call, fault_by_name[call.fault]) for call in run.faulted_calls]
+        candidates = list(_second_faults(run, reference))
         reaction = run.schedule[0].call, tuple(call.request for call in run.application_calls), run.outcome.error_type
-        candidates = [
-            (call, FAULTS[name])
-            for call in triggered_calls(run, reference)
-            for name in _SECOND_FAULTS
-            if FAULTS[name].applies_to(call.operation) and not call.has_own_rule
-        ]
         if reaction in self._reactions:
             self.repeated_count += len(candidates)
             return
@@ -103,8 +95,18 @@ class Plan:
             self._add([*injections, candidate], candidate[0].number)
 
 
-def _ends_expansion(fault: CallFault) -> bool:
-    return fault.lasts or fault.name == "stale"
+def _can_be_expanded(run: Run) -> bool:
+    """Return whether all faults were injected, none of them lasts or is stale, and one suppressed a committed write."""
+    if any(fault.lasts or fault.name == "stale" for _, fault in run.schedule):
+        return False
+    return len(run.faulted_calls) == len(run.schedule) and any(call.is_suppressed for call in run.faulted_calls)
+
+
+def _second_faults(run: Run, reference: Run) -> Iterator[tuple[ObservedCall, CallFault]]:
+    for call in triggered_calls(run, reference):
+        for fault in map(FAULTS.__getitem__, _SECOND_FAULTS):
+            if fault.applies_to(call.operation) and not call.has_own_rule:
+                yield call, fault
 
 
 def triggered_calls(run: Run, reference: Run) -> list[ObservedCall]:
@@ -112,16 +114,14 @@ def triggered_calls(run: Run, reference: Run) -> list[ObservedCall]:
 
     The ends of both runs are compared, unless the test failed: then every later read may be one.
     """
-    expected_writes = {call.key for call in reference.application_calls if call.operation in WRITES}
-    calls = run.application_calls
-    last = max((position for position, call in enumerate(calls) if call.fault), default=len(calls))
-    later = [call for call in calls[last + 1 :] if call.key not in expected_writes]
+    faulted = run.faulted_calls
+    expected_calls = reference.application_calls
+    expected_writes = {call.key for call in expected_calls if call.operation in WRITES}
+    later = [call for call in run.application_calls[faulted[-1].number :] if call.key not in expected_writes]
     if run.outcome.status != "passed":
         return later
-    first_key = run.faulted_calls[0].key
-    first_number = next((call.number for call in reference.application_calls if call.key == first_key), 0)
-    still_to_come = reference.application_calls[first_number:]
-    expected = [call.request for call in still_to_come if call.operation not in WRITES]
+    first_number = next((call.number for call in expected_calls if call.key == faulted[0].key), 0)
+    expected = [call.request for call in expected_calls[first_number:] if call.operation not in WRITES]
     while later and expected and later[-1].request == expected[-1]:
         later.pop()
         expected.pop()

@@ -92,28 +92,36 @@ def _call_to_json(call: ObservedCall) -> dict[str, Any]:
 def summary_lines(documents: Sequence[JsonObject]) -> Iterator[str]:
     """Yield the lines that sum up explorations: totals, amber findings, and what was not explored and why."""
     explored = [document for document in documents if not document["skip_reason"] and not document["leaks"]]
-    counts: Counter[str] = Counter()
-    for document in explored:
-        counts.update(document["verdicts"])
+    counts, untried = (_total(explored, name) for name in ("verdicts", "untried"))
     totals = ", ".join(f"{count} {verdict}" for verdict, count in counts.most_common())
     counted = f"{pluralize(len(explored), 'test')} explored, {pluralize(counts.total(), 'schedule')}"
     yield f"{counted}: {totals}" if totals else counted
-    ambers = [
-        f"{document['test']}: {finding['heading']}: --fake-credits-schedule '{finding['schedules'][0]}'"
-        for document in explored
-        for finding in document["findings"]
-        if finding["colour"] == Colour.AMBER.value
-    ]
-    yield from _shorten(ambers, "more findings that fail no test")
+    yield from _amber_findings(explored)
     yield from _not_explored(documents)
-    untried: Counter[str] = Counter()
-    for document in explored:
-        untried.update(document["untried"])
     for reason, count in untried.items():
         yield f"not tried: {pluralize(count, 'schedule')} ({reason})"
     sleeps = sorted((tuple(sleep) for document in explored for sleep in document["sleeps"]), reverse=True)
     for seconds, where in sleeps[:_MAX_LISTED]:
         yield f"real sleep of {seconds:g} s at {where}: inject credits.sleep, which takes no time"
+
+
+def _total(documents: Sequence[JsonObject], name: str) -> Counter[str]:
+    total: Counter[str] = Counter()
+    for document in documents:
+        total.update(document[name])
+    return total
+
+
+def _amber_findings(documents: Sequence[JsonObject]) -> Iterator[str]:
+    lines = [
+        f"{document['test']}: {finding['heading']}: --fake-credits-schedule '{finding['schedules'][0]}'"
+        for document in documents
+        for finding in document["findings"]
+        if finding["colour"] == Colour.AMBER.value
+    ]
+    yield from lines[:_MAX_LISTED]
+    if len(lines) > _MAX_LISTED:
+        yield f"{len(lines) - _MAX_LISTED} more findings that fail no test"
 
 
 def _not_explored(documents: Sequence[JsonObject]) -> Iterator[str]:
@@ -127,12 +135,6 @@ def _not_explored(documents: Sequence[JsonObject]) -> Iterator[str]:
     for reason, tests in by_reason.items():
         more = f" and {len(tests) - _MAX_LISTED} more" if len(tests) > _MAX_LISTED else ""
         yield f"not explored: {len(tests)} ({reason}): {', '.join(tests[:_MAX_LISTED])}{more}"
-
-
-def _shorten(lines: Sequence[str], noun: str) -> Iterator[str]:
-    yield from lines[:_MAX_LISTED]
-    if len(lines) > _MAX_LISTED:
-        yield f"{len(lines) - _MAX_LISTED} {noun}"
 
 
 def write_report(path: str, documents: Sequence[JsonObject]) -> None:

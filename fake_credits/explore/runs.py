@@ -72,9 +72,9 @@ class ObservedCall:
         return self.key.application, self.key.user, abs(self.delta or 0)
 
     @property
-    def request(self) -> tuple[str, str, str, int | None, str]:
-        """Return what the application asked for."""
-        return self.operation, self.application, self.user, self.delta, self.reason
+    def request(self) -> CallKey:
+        """Return what the application asked for, with the ids as in keys, so that runs can be compared."""
+        return self.key._replace(occurrence=0)
 
 
 @dataclass(slots=True)

@@ -20,7 +20,7 @@ def shared() -> SharedResources:
     return SharedResources()
 
 
-@pytest.fixture
+@pytest.fixture(scope="session")
 def explore(shared: SharedResources) -> Explore:
     """Return a function that explores a test: a function of a sandbox with 100 credits for ada."""
 

@@ -1,7 +1,9 @@
 """Verdicts: each has an application that deserves it, and one that does not."""
 
+import uuid
 from collections.abc import Callable
 
+import httpx2
 import pytest
 
 from fake_credits import FakeCredits
@@ -219,6 +221,24 @@ def test_one_idempotency_key_is_used_for_two_writes(explore: Explore) -> None:
 
     assert verdicts(explore(bad, ["down"]))["2:down"] == "key misuse"
     assert not explore(good).red
+
+
+def test_keys_of_random_users_are_compared_with_those_of_the_fault_free_run(explore: Explore) -> None:
+    def sign_up(credits: FakeCredits, user: str) -> None:
+        http = httpx2.Client(transport=credits.transport("httpx2"), headers={"X-API-Key": credits.api_key})
+        url = f"https://credits.test/v1/applications/{APP}/users/{user}"
+        http.put(url).raise_for_status()
+        for gift in range(2):
+            key = f"{user}-{gift}"
+            body = {"delta": 5, "reason": "grant"}
+            http.post(f"{url}/transactions", json=body, headers={"Idempotency-Key": key}).raise_for_status()
+
+    def test(credits: FakeCredits) -> None:
+        sign_up(credits, str(uuid.uuid4()))
+
+    exploration = explore(test)
+    assert [judged.text for judged in exploration.red] == []
+    assert len(exploration.results) > 10
 
 
 def test_invariant_of_the_user_is_broken(explore: Explore) -> None:

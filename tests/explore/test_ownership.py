@@ -72,6 +72,14 @@ def applications_nested_function(credits: FakeCredits) -> None:
     buy()
 
 
+def setup_account(credits: FakeCredits) -> None:
+    credits.server_client.get_balance(APP, "ada")
+
+
+def applications_function_named_like_a_set_up(credits: FakeCredits) -> None:
+    setup_account(credits)
+
+
 def applications_thread(credits: FakeCredits) -> None:
     thread = threading.Thread(target=read, args=(credits,))
     thread.start()
@@ -127,6 +135,7 @@ APPLICATIONS = [
     applications_function,
     applications_lambda_in_a_helper,
     applications_nested_function,
+    applications_function_named_like_a_set_up,
     applications_thread,
     applications_thread_of_a_client,
     applications_task,

@@ -1,12 +1,22 @@
 """What exploration finds in bad applications, and does not find in good ones."""
 
 from collections import Counter
+from collections.abc import Callable
+from functools import lru_cache
 
 import pytest
 
+from fake_credits.explore.exploration import Exploration
 from fake_credits.explore.judge import Colour
 from tests.explore.applications import AMBER, NO_RED, RED, Test
 from tests.explore.conftest import Explore
+
+
+@pytest.fixture(scope="module")
+def explore_once(explore: Explore) -> Callable[[Test], Exploration]:
+    """Return a function that explores a test, and remembers the result."""
+    return lru_cache(explore)
+
 
 EXPECTED = {
     "test_careless_reconciliation": {"failed read treated as not applied"},
@@ -33,13 +43,15 @@ def test_careless_application_is_amber(explore: Explore, test: Test) -> None:
 
 
 @pytest.mark.parametrize("test", NO_RED, ids=lambda test: test.__name__.removeprefix("test_"))
-def test_good_application_is_not_red(explore: Explore, test: Test) -> None:
-    exploration = explore(test)
+def test_good_application_is_not_red(explore_once: Callable[[Test], Exploration], test: Test) -> None:
+    exploration = explore_once(test)
     assert (exploration.skip_reason, exploration.leaks) == ("", False)
     assert exploration.results
     assert [judged.text for judged in exploration.red] == []
 
 
-def test_fewer_than_one_schedule_in_ten_of_good_applications_is_amber(explore: Explore) -> None:
-    colours = Counter(judged.judgement.colour for test in NO_RED for judged in explore(test).results)
+def test_fewer_than_one_schedule_in_ten_of_good_applications_is_amber(
+    explore_once: Callable[[Test], Exploration],
+) -> None:
+    colours = Counter(judged.judgement.colour for test in NO_RED for judged in explore_once(test).results)
     assert colours[Colour.AMBER] < colours.total() / 10

@@ -332,6 +332,13 @@ def test_sleeps(fake_credits):
     result.stdout.fnmatch_lines(["real sleep of 0.01 s at test_suite.py:*: inject credits.sleep, which takes no time"])
 
 
+def test_settings_of_a_conftest_cannot_ask_to_explore(suite: Suite) -> None:
+    conftest = "import pytest\n@pytest.fixture(scope='session')\ndef fake_credits_settings():\n"
+    result = suite(APPLICATION + READS, conftest=conftest + "    return {'explore': True}")
+    result.assert_outcomes(errors=1)
+    result.stdout.fnmatch_lines(["*fake_credits_settings has explore: only a marker or a flag can ask for it*"])
+
+
 def test_environment_and_ini_turn_exploration_on(suite: Suite, monkeypatch: pytest.MonkeyPatch) -> None:
     ini = "fake_credits_explore = true\nfake_credits_explore_what = refused"
     suite(APPLICATION + READS, ini=ini).stdout.fnmatch_lines(["1 test explored, 1 schedule: 1 fine"])
