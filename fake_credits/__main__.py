@@ -1,5 +1,17 @@
-"""The command line, as ``python -m fake_credits``."""
+"""The entry point of the command line: ``fake-credits`` and ``python -m fake_credits``."""
 
-from fake_credits.cli import main
+from fake_credits.cli.signals import exit_at_interrupt
 
-main()
+__all__ = ["main"]
+
+
+def main() -> None:
+    """Run the command line; Ctrl-C while its modules are imported exits silently."""
+    exit_at_interrupt()
+    from fake_credits.cli.main import main as run
+
+    run()
+
+
+if __name__ == "__main__":
+    main()

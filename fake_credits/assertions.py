@@ -10,6 +10,7 @@ from fake_credits.call_patterns import Call, Criteria, JournalSnapshot, duplicat
 from fake_credits.contract import OperationName
 from fake_credits.errors import ERRORS, did_you_mean
 from fake_credits.faults.rule import Rule, effect_for_script_entry
+from fake_credits.interception_log import InterceptionLog
 from fake_credits.journal import ALWAYS_JOURNALED, MAX_JOURNAL_ENTRIES, Journal, JournalEntry
 from fake_credits.thread_events import CrossThreadEvent, check_count, check_limit, ensure_no_running_loop, wait_event
 from fake_credits.tokens.credentials import AUTH_FAILURE_REASONS
@@ -24,7 +25,8 @@ class JournalAssertions(Journal):
 
     A call is described by an operation (any by default) and by `Criteria` as keyword arguments, which must all match.
     A criterion that no call could match raises ValueError or TypeError. ``api_key`` is never shown; ``kept_headers``
-    are the names of the headers that entries keep; ``rule_history`` has the rules that were declared.
+    are the names of the headers that entries keep; ``rule_history`` has the rules that were declared, and
+    ``interception_log`` the requests that missed the intercepted base URLs.
     """
 
     def __init__(
@@ -35,11 +37,18 @@ class JournalAssertions(Journal):
         run_due: Callable[[], object] = lambda: None,
         api_key: str = "",
         kept_headers: Collection[str] = ALWAYS_JOURNALED,
+        interception_log: InterceptionLog | None = None,
     ) -> None:
         super().__init__(lock, limit, run_due=run_due)
         self._api_key = api_key
         self._kept_headers = kept_headers
         self.rule_history = RuleHistory()
+        self._interception_log = InterceptionLog() if interception_log is None else interception_log
+
+    def clear(self) -> None:
+        """Remove all entries, and the requests that were not intercepted; ordinals continue."""
+        super().clear()
+        self._interception_log.clear()
 
     def calls(self, operation: OperationName | None = None, **criteria: Unpack[Criteria]) -> tuple[JournalEntry, ...]:
         """Return the exchanges that match, oldest first."""
@@ -100,7 +109,7 @@ class JournalAssertions(Journal):
     ) -> dict[str, tuple[JournalEntry, ...]]:
         """Return the committed writes that share an idempotency key, by key: retries that took effect again.
 
-        Keys are compared across all users and applications, by their first 256 characters.
+        Keys are compared across all users and applications. One of more than 256 characters is shown with a hash.
         """
         return _duplicate_commits(self.calls(operation, **criteria))
 
@@ -169,7 +178,7 @@ class JournalAssertions(Journal):
 
     def _snapshot(self) -> JournalSnapshot:
         with self._lock:
-            return JournalSnapshot(self.entries(), self.dropped, self.in_flight, self._api_key)
+            return JournalSnapshot(self.entries(), self.dropped, self.in_flight, self._api_key, self._interception_log)
 
     @contextmanager
     def _notify_on(self, call: Call, times: int, timeout_s: float, wake: Callable[[], object]) -> Generator[None]:

@@ -10,9 +10,10 @@ from msgspec import structs
 from fake_credits.contract import OperationName
 from fake_credits.contract.types import check_operation
 from fake_credits.errors import did_you_mean
+from fake_credits.interception_log import InterceptionLog
 from fake_credits.journal import ClientKind, JournalEntry
 from fake_credits.models import Reason
-from fake_credits.text import align_columns, escape_control, redact, truncate
+from fake_credits.text import align_columns, escape_control, redact, truncate, truncate_with_hash
 
 __all__ = [
     "NO_REQUEST_HINT",
@@ -85,6 +86,9 @@ class Call:
         remaining: dict[str, object] = {**criteria}
         parsed = [] if operation is None else [_criterion("operation", operation)]
         self.headers = _parse_headers(remaining.pop("headers", {}))
+        key = remaining.get("idempotency_key")
+        if isinstance(key, str):
+            remaining["idempotency_key"] = truncate_with_hash(key)  # as in the journal
         parsed += [_criterion(name, value) for name, value in remaining.items()]
         parsed += [Criterion(name, text, _header_reader(name)) for name, text in self.headers.items()]
         self.criteria = tuple(parsed)
@@ -136,9 +140,10 @@ def _header_reader(name: str) -> Callable[[JournalEntry], object]:
 
 def _parse_headers(headers: object) -> dict[str, str]:
     try:
-        return {name.lower(): text for name, text in msgspec.convert(headers, dict[str, str]).items()}
+        texts = msgspec.convert(headers, dict[str, str])
     except msgspec.ValidationError as error:
         raise TypeError(f"headers must map names to strings: {error}") from None
+    return {name.lower(): truncate_with_hash(text) for name, text in texts.items()}
 
 
 def _format_value(value: object) -> str:
@@ -157,12 +162,14 @@ class JournalSnapshot:
     """The journal at the time of an assertion.
 
     ``dropped`` older ones are no longer kept, ``in_flight`` have not ended. ``api_key`` is not to be shown.
+    ``interception_log`` has the requests that were not intercepted.
     """
 
     entries: tuple[JournalEntry, ...]
     dropped: int
     in_flight: int
     api_key: str
+    interception_log: InterceptionLog
 
     def __repr__(self) -> str:
         return f"<JournalSnapshot: {len(self.entries)} exchanges>"
@@ -177,7 +184,9 @@ class JournalSnapshot:
         return AssertionError("\n".join(lines))
 
     def _notes(self) -> list[str]:
-        notes = [] if self.entries else [f"no request reached this sandbox. {NO_REQUEST_HINT}"]
+        hint = self.interception_log.no_request_hint() or NO_REQUEST_HINT
+        notes = [] if self.entries else [f"no request reached this sandbox. {hint}"]
+        notes += [redact(line, self.api_key) for line in self.interception_log.lines()]
         if self.in_flight:
             notes.append(f"{pluralize(self.in_flight, 'exchange')} still in progress: wait for a call with wait_for")
         if self.dropped:

@@ -10,6 +10,7 @@ from msgspec import Meta
 from fake_credits.errors import Problem
 
 __all__ = [
+    "TOKEN_HEADER",
     "AdvanceClockBody",
     "CanonicalJournal",
     "ClockState",
@@ -32,6 +33,7 @@ __all__ = [
     "ProblemList",
     "RecordedExchange",
     "ReleaseGateBody",
+    "ResetReport",
     "RuleList",
     "RuleState",
     "SandboxList",
@@ -178,6 +180,12 @@ class SandboxState(msgspec.Struct, frozen=True, omit_defaults=True):
         return f"SandboxState({', '.join(f'{name}={getattr(self, name)!r}' for name in public_fields)})"
 
 
+class ResetReport(SandboxState, frozen=True, kw_only=True):
+    """The state of a sandbox after a reset, and the problems until then that should fail a test."""
+
+    problems: tuple[str, ...]
+
+
 class SandboxList(msgspec.Struct, frozen=True):
     """All sandboxes, the server's first one first."""
 
@@ -283,6 +291,10 @@ class ClockState(msgspec.Struct, frozen=True, omit_defaults=True):
     settled: int = 0
 
 
+TOKEN_HEADER = "X-Fake-Credits-Control"  # noqa: S105 - the name of a header
+"""The header of the control token. No API uses it, so the token can't be mistaken for the API's credential."""
+
+
 class RecordedExchange(msgspec.Struct, frozen=True):
     """An entry of a journal (docs, "Journal")."""
 
@@ -309,7 +321,7 @@ class RecordedExchange(msgspec.Struct, frozen=True):
     idempotency_key: str = ""
     duration_us: int = 0
     headers: Mapping[str, str] = {}
-    """The kept request headers by lower-case name, cut to 256 characters each."""
+    """The kept request headers by lower-case name, of more than 256 characters the start and a hash."""
 
 
 class JournalState(msgspec.Struct, frozen=True):

@@ -22,11 +22,12 @@ from fake_credits.faults.gates import Gate
 from fake_credits.faults.rule import RuleOperation
 from fake_credits.http_message import AsyncTransport, Transport
 from fake_credits.intercept import Interception, intercept
-from fake_credits.invariants import Invariants, run_final_checks
+from fake_credits.invariants import Invariants
 from fake_credits.models import User
+from fake_credits.problems import problem_texts
 from fake_credits.sandbox import Sandbox
 from fake_credits.sandbox_options import FakeCreditsKwargs, LoadableWorld, MintOptions, SandboxOptions, check_id
-from fake_credits.sandboxes import SandboxRegistry, drain, find_problems
+from fake_credits.sandboxes import SandboxRegistry, drain
 from fake_credits.transports.in_process import (
     IN_PROCESS_BASE_URL,
     AsyncInProcessTransport,
@@ -49,9 +50,8 @@ class FakeCredits(Invariants):
     """A private Credits Management API, with ready-made clients.
 
     The options are those of `SandboxOptions`: ``balance=100`` is one grant to the default user, ``users={"ada": 100}``
-    one grant to each user, and ``world="demo"`` adds users with histories (docs, "Demo data"). ``mode`` is how its
-    own clients reach it; any other client can use ``base_url``. ``shared`` holds signing keys and a live server for
-    several instances; the caller then has to close it.
+    one grant to each user, and ``world="demo"`` adds users with histories. ``mode`` is how its own clients reach it;
+    any other client can use ``base_url``. ``shared`` is for several instances; the caller then has to close it.
 
     Raises TypeError for an unknown option, ValueError for an invalid value.
     """
@@ -69,7 +69,6 @@ class FakeCredits(Invariants):
         self._shared = shared or SharedResources()
         self._mode = mode
         self.sandbox: Sandbox = self._shared.new_sandbox(self._build_options(options))
-        super().__init__(self.sandbox)
         self._driver = InProcessDriver(self._shared.app(self.sandbox.contract), self.sandbox)
         self._lock = threading.RLock()  # several threads of a test may be the first to need the server or the clients
         self._server: LiveServer | None = None
@@ -175,12 +174,15 @@ class FakeCredits(Invariants):
         """Answer requests of this process to some base URLs, from any supported library, until the ``with`` block ends.
 
         Interception starts immediately, and ends at the latest when this object is closed. If two sandboxes intercept a
-        URL, the later one answers. Raises TypeError or ValueError if a base URL is invalid or none is given, and
-        RuntimeError if this object is closed.
+        URL, the later one answers. A request for an operation to the same host, but below none of the base URLs, raises
+        the library's connection error; other requests are sent to the network.
+
+        Raises TypeError or ValueError if a base URL is invalid or none is given, and RuntimeError if this object is
+        closed or a library can't be intercepted.
         """
         if self.sandbox.is_closed:
             raise RuntimeError(f"{self!r} is closed: its test is over")
-        interception = intercept(base_urls, self._driver, self.sandbox.clock)
+        interception = intercept(base_urls, self._driver, self.sandbox.clock, self.sandbox.interception_log)
         self._interceptions.append(interception)
         return interception
 
@@ -240,7 +242,7 @@ class FakeCredits(Invariants):
                 else:
                     from fake_credits.client.http import network_transports  # loads httpx2
 
-                    self._transports = self.sandbox.wrap_live_transports(network_transports(self.base_url))
+                    self._transports = self.sandbox.hooks.wrap_live_transports(network_transports(self.base_url))
             return self._transports
 
     # ------------------------------------------------------------ state
@@ -338,20 +340,22 @@ class FakeCredits(Invariants):
         self.sandbox.fork_guard.check()
         return self.sandbox.journal
 
-    def reset(self) -> None:
-        """Restore the initial users, balances, clock and rules, and empty the journal."""
-        self.sandbox.reset()
+    def reset(self) -> list[str]:
+        """Restore the initial users, balances, clock and rules, and empty the journal.
+
+        Returns the `problems` until then; in pytest, they fail the test.
+        """
+        return problem_texts(self.sandbox.reset())
 
     # ------------------------------------------------------------ closing
 
     def problems(self) -> list[str]:
         """Return the problems that should fail an otherwise passing test.
 
-        These are an inconsistent ledger, a bug that caused a 500, a call that would have hung forever, a gate that was
-        never released, and a scripted rule that was never used.
+        These are an inconsistent ledger, a bug that caused a 500, a call that would have hung forever, a gate that held
+        no call or was never released, a rule that no call used, and a request that matched no operation.
         """
-        run_final_checks(self.sandbox)
-        return find_problems(self.sandbox)
+        return problem_texts(self.sandbox.find_problems())
 
     def close(self) -> list[str]:
         """Detach from the live server and reject further calls; return which were still in progress after a second.

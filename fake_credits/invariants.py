@@ -3,11 +3,12 @@
 from collections.abc import Callable, Generator
 from contextlib import contextmanager
 from contextvars import ContextVar
+from typing import TYPE_CHECKING
 
 from fake_credits.journal import JournalEntry
 from fake_credits.sandbox import Sandbox
 
-__all__ = ["Invariants", "is_aside", "run_final_checks"]
+__all__ = ["Invariants", "is_aside"]
 
 _is_aside: ContextVar[bool] = ContextVar("fake_credits_is_aside", default=False)
 
@@ -20,13 +21,13 @@ def is_aside() -> bool:
 class Invariants:
     """The part of a sandbox's façade that serves exploration; each method also works without it."""
 
-    def __init__(self, sandbox: Sandbox) -> None:
-        self._sandbox = sandbox
+    if TYPE_CHECKING:
+        sandbox: Sandbox
 
     @property
     def explored(self) -> str | None:
         """Return the schedule of the current run of an exploration, "" in a run without faults; None outside of one."""
-        return self._sandbox.explored
+        return self.sandbox.hooks.explored
 
     @contextmanager
     def aside(self) -> Generator[None]:
@@ -45,22 +46,18 @@ class Invariants:
 
         def on_entry(entry: JournalEntry) -> None:
             if entry.committed:
-                _run_check(self._sandbox, check, f"after {entry.operation} of {entry.user or entry.application}")
+                _run_check(self.sandbox, check, f"after {entry.operation} of {entry.user or entry.application}")
 
-        self._sandbox.journal.watch(on_entry)
+        self.sandbox.journal.watch(on_entry)
 
     def eventually(self, check: Callable[[], object]) -> None:
         """Call a function at the end of the test, after all scheduled writes; it fails the test as in `always`."""
-        self._sandbox.final_checks.append(check)
 
+        def check_finally() -> None:
+            self.sandbox.clock.run_pending()
+            _run_check(self.sandbox, check, "at the end of the test")
 
-def run_final_checks(sandbox: Sandbox) -> None:
-    """Apply what is still scheduled, and run the checks of `Invariants.eventually`, once."""
-    checks, sandbox.final_checks = sandbox.final_checks, []
-    if checks:
-        sandbox.clock.run_pending()
-    for check in checks:
-        _run_check(sandbox, check, "at the end of the test")
+        self.sandbox.hooks.final_checks.append(check_finally)
 
 
 def _run_check(sandbox: Sandbox, check: Callable[[], object], when: str) -> None:

@@ -12,9 +12,17 @@ import msgspec
 from fake_credits.contract import OperationName
 from fake_credits.contract.model import Contract
 from fake_credits.contract.types import check_operation
-from fake_credits.control_schemas import RecordedExchange
+from fake_credits.control_schemas import TOKEN_HEADER, RecordedExchange
+from fake_credits.text import truncate_with_hash
 
-__all__ = ["ALWAYS_JOURNALED", "MAX_JOURNAL_ENTRIES", "ClientKind", "Journal", "JournalEntry", "JournalHeaders"]
+__all__ = [
+    "ALWAYS_JOURNALED",
+    "MAX_JOURNAL_ENTRIES",
+    "ClientKind",
+    "Journal",
+    "JournalEntry",
+    "JournalHeaders",
+]
 
 MAX_JOURNAL_ENTRIES = 10_000
 """The number of exchanges that a journal keeps; older ones are dropped."""
@@ -51,6 +59,7 @@ class JournalEntry(RecordedExchange, frozen=True, gc=False):
 class Journal:
     """The most recent exchanges of a sandbox, in the order in which they ended; ``seed`` is the sandbox's.
 
+    ``started_count`` and ``ended_count`` never go down, while ordinals and ``total`` start again with `restart`.
     ``run_due`` is called before entries are read, because due timers may still change them.
     """
 
@@ -65,9 +74,9 @@ class Journal:
         self._run_due = run_due
         self._entries: deque[JournalEntry] = deque(maxlen=limit)
         self.started_count = 0
-        self.total = 0
+        self.ended_count = 0
         self.seed = 0
-        self._total_at_clear = 0
+        self._started_at_restart = self._ended_at_restart = self._ended_at_clear = 0
         self._watchers: tuple[Callable[[JournalEntry], object], ...] = ()
         self.on_write: Callable[[JournalEntry], None] | None = None
         self.on_replace: Callable[[JournalEntry], None] | None = None
@@ -82,36 +91,41 @@ class Journal:
         return iter(self.entries())
 
     @property
+    def total(self) -> int:
+        """Return the number of exchanges that have ended, including those no longer kept."""
+        return self.ended_count - self._ended_at_restart
+
+    @property
     def in_flight(self) -> int:
         """Return the number of exchanges that have started but not ended."""
-        return self.started_count - self.total
+        return self.started_count - self.ended_count
 
     @property
     def dropped(self) -> int:
         """Return the number of exchanges dropped since the last `clear` to make room for newer ones."""
-        return self.total - self._total_at_clear - len(self._entries)
+        return self.ended_count - self._ended_at_clear - len(self._entries)
 
-    def next_ordinal(self) -> int:
-        """Begin an exchange, and return its number; the first is 1."""
+    def begin_exchange(self) -> tuple[int, int]:
+        """Begin an exchange, and return its ordinal, from 1, and a number that no other exchange ever has."""
         with self._lock:
             self.started_count += 1
-            return self.started_count
+            return self.started_count - self._started_at_restart, self.started_count
 
     def write(self, entry: JournalEntry) -> None:
         """Append an entry, and call ``on_write`` and the watchers."""
         with self._lock:
             self._entries.append(entry)
-            self.total += 1
+            self.ended_count += 1
         self._notify(self.on_write, entry)
 
     def replace(self, entry: JournalEntry) -> None:
-        """Replace the entry with the same ordinal, when an exchange has an effect after it was journalled.
+        """Replace the entry with the same request id, when an exchange has an effect after it was journalled.
 
         An entry that has been dropped or cleared is not restored. Calls ``on_replace`` and the watchers either way.
         """
         with self._lock:
             for position in range(len(self._entries) - 1, -1, -1):
-                if self._entries[position].ordinal == entry.ordinal:
+                if self._entries[position].request_id == entry.request_id:
                     self._entries[position] = entry
                     break
         self._notify(self.on_replace, entry)
@@ -163,16 +177,21 @@ class Journal:
         """Remove all entries; ordinals continue."""
         with self._lock:
             self._entries.clear()
-            self._total_at_clear = self.total
+            self._ended_at_clear = self.ended_count
+
+    def restart(self) -> None:
+        """Remove all entries, and count from 1 again; exchanges in flight keep their ordinals."""
+        with self._lock:
+            self.clear()
+            self._started_at_restart, self._ended_at_restart = self.started_count, self.ended_count
 
 
 ALWAYS_JOURNALED = ("idempotency-key", "traceparent")
 """The request headers that are always kept."""
 
-_CREDENTIAL_HEADERS = frozenset({"authorization", "proxy-authorization", "cookie"})
+_CREDENTIAL_HEADERS = frozenset({"authorization", "proxy-authorization", "cookie", TOKEN_HEADER.lower()})
 _HEADER_NAME = re.compile(r"[!#$%&'*+.^_`|~0-9A-Za-z-]{1,64}")
 _MAX_HEADER_NAMES = 32
-_MAX_HEADER_VALUE_CHARS = 256
 
 
 class JournalHeaders:
@@ -202,11 +221,11 @@ class JournalHeaders:
         return f"<JournalHeaders: {', '.join(self.names)}>"
 
     def select(self, headers: Mapping[bytes, bytes]) -> Mapping[str, str]:
-        """Return the request headers to keep, truncated to 256 characters each."""
+        """Return the request headers to keep, cut to 256 characters each, the last of them a hash."""
         if self._names_by_raw_name.keys().isdisjoint(headers):
             return self._no_headers
         return {
-            name: headers[raw_name][:_MAX_HEADER_VALUE_CHARS].decode("latin-1")
+            name: truncate_with_hash(headers[raw_name].decode("latin-1"))
             for raw_name, name in self._names_by_raw_name.items()
             if raw_name in headers
         }

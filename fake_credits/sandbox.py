@@ -18,13 +18,16 @@ from fake_credits.faults.declarations import describe_match
 from fake_credits.faults.effects import HoldAtGate
 from fake_credits.faults.effects.base import FaultError
 from fake_credits.faults.engine import FaultEngine
+from fake_credits.faults.faults import describe_unused_rule
 from fake_credits.faults.gates import Gate
 from fake_credits.faults.rule import Rule, check_without_connection
-from fake_credits.http_message import AsyncTransport, Transport
+from fake_credits.interception_log import InterceptionLog
 from fake_credits.journal import JournalHeaders
 from fake_credits.keyed_random import random_bytes
-from fake_credits.ledger import Account, Ledger
+from fake_credits.ledger import Account, Ledger, LedgerInconsistency
 from fake_credits.models import Reason
+from fake_credits.problems import ProblemKind, SandboxProblem
+from fake_credits.sandbox_hooks import SandboxHooks
 from fake_credits.sandbox_options import (
     LoadableWorld,
     MintOptions,
@@ -84,14 +87,7 @@ class ForkGuard:
             )
 
 
-_MAX_KEPT_BUGS = 100
-
-
-_Transports = tuple[Transport, AsyncTransport]
-
-
-def _keep_transports(transports: _Transports) -> _Transports:
-    return transports
+_MAX_KEPT_PROBLEMS = 100
 
 
 class Sandbox:
@@ -119,23 +115,26 @@ class Sandbox:
         self.lock = threading.RLock()
         self.journal_headers = JournalHeaders(options.keep_headers, options.contract)
         self.clock = Clock(options.clock if isinstance(options.clock, datetime) else None, self.lock)
+        self.interception_log = InterceptionLog()
+        self.hooks = SandboxHooks(self.clock.run_due)
         self.journal = JournalAssertions(
-            self.lock, run_due=self._prepare_read, api_key=self.api_key, kept_headers=self.journal_headers.names
+            self.lock,
+            run_due=self.hooks.prepare_read,
+            api_key=self.api_key,
+            kept_headers=self.journal_headers.names,
+            interception_log=self.interception_log,
         )
         self.journal.seed = options.seed
         self.bugs: list[BaseException] = []
-        self.problems: list[str] = []
+        self.problems: list[SandboxProblem] = []
+        self.problems_at_reset: list[SandboxProblem] = []
         self.is_closed = False
         self._refuses_connection_faults = False
         self.fork_guard = ForkGuard(f"sandbox {name}")
         self.gates: dict[str, Gate] = {}
         self.close_callbacks: set[Callable[[], object]] = set()
-        self.final_checks: list[Callable[[], object]] = []
-        self.explored: str | None = None
-        self.on_inspection: Callable[[], object] | None = None
-        self.wrap_live_transports: Callable[[_Transports], _Transports] = _keep_transports
         self.faults = FaultEngine(options.seed, self.lock)
-        self._initial_rules = _parse_rules(options)
+        self.initial_rules = _parse_rules(options)
         self._start()
 
     def __repr__(self) -> str:
@@ -154,18 +153,23 @@ class Sandbox:
         if self.is_closed:
             raise RuntimeError(f"sandbox {self.name} is closed: its test is over")
 
-    def reset(self) -> None:
+    def reset(self) -> list[SandboxProblem]:
         """Restore the initial users, balances, clock and rules, and empty the journal; keys stay.
 
-        Held calls and late writes finish first, in the old state. Raises RuntimeError if the sandbox is closed.
+        Held calls and late writes finish first, in the old state. Returns the problems up to then, of which the last
+        100 are also kept in ``problems_at_reset``. Raises RuntimeError if the sandbox is closed.
         """
         self.check_open()
         self.close_gates()
         with self.lock:
             self.clock.run_pending()
-            self.journal.clear()
+            problems = self.find_problems()
+            self.problems_at_reset = [*self.problems_at_reset, *problems][-_MAX_KEPT_PROBLEMS:]
+            self.journal.restart()
             self.problems.clear()
+            self.bugs.clear()
             self._start()
+        return problems
 
     def release_gates(self) -> None:
         """Open every gate."""
@@ -218,7 +222,7 @@ class Sandbox:
     def refuse_connection_faults(self) -> None:
         """Refuse faults that ASGI can't produce from now on; raise FaultError if a rule already has one."""
         with self.lock:
-            for rule in (*self._initial_rules, *(active.rule for active in self.faults)):
+            for rule in (*self.initial_rules, *(active.rule for active in self.faults)):
                 check_without_connection(rule)
             self._refuses_connection_faults = True
 
@@ -227,7 +231,7 @@ class Sandbox:
         with self.lock:
             for active in self.faults:
                 if isinstance(active.rule.effect, HoldAtGate) and active.rule.effect.name == gate.name:
-                    active.remove()
+                    active.end()
 
     def new_gate_name(self) -> str:
         """Return a name that no gate has."""
@@ -255,8 +259,8 @@ class Sandbox:
         for user_id, balance in options.users.items():
             self.set_balance(user_id, balance)
         self.gates.clear()
-        self.faults.reset((), self.clock.now_ms(), self.journal.started_count)
-        for rule in self._initial_rules:
+        self.faults.reset((), self.clock.now_ms())
+        for rule in self.initial_rules:
             self.add_fault(rule)
 
     def load_world(self, world: LoadableWorld) -> tuple[str, ...]:
@@ -296,14 +300,8 @@ class Sandbox:
         """Return a user's account after running due timers; raise UserNotFound if there is no such user."""
         self.fork_guard.check()
         with self.lock:
-            self._prepare_read()
+            self.hooks.prepare_read()
             return self.ledger.get_account(application_id or self.options.application_id, user_id)
-
-    def _prepare_read(self) -> None:
-        """Run what is due before Python reads state, and report that it does."""
-        self.clock.run_due()
-        if self.on_inspection is not None:
-            self.on_inspection()
 
     def authenticate(self, credential: Credential, *, skew_s: int = 0) -> VerifiedToken | None:
         """Return the verified token, or None for the right API key; raise ApiError if the credential is rejected.
@@ -348,13 +346,33 @@ class Sandbox:
         """Record a bug in the fake, with its traceback; the last 100 are kept."""
         with self.lock:
             self.bugs.append(bug)
-            del self.bugs[:-_MAX_KEPT_BUGS]
+            del self.bugs[:-_MAX_KEPT_PROBLEMS]
 
-    def add_problem(self, problem: str) -> None:
-        """Record a problem that fails the test even if it swallowed the error; the last 100 are kept."""
+    def add_problem(self, text: str, kind: ProblemKind = "calls") -> None:
+        """Record a problem that fails the test even if it swallowed the error, once; the last 100 are kept."""
         with self.lock:
-            self.problems.append(problem)
-            del self.problems[:-_MAX_KEPT_BUGS]
+            if all(problem.text != text for problem in self.problems):
+                self.problems.append(SandboxProblem(kind, text))
+                del self.problems[:-_MAX_KEPT_PROBLEMS]
+
+    def find_problems(self) -> list[SandboxProblem]:
+        """Return the problems that should fail an otherwise passing test."""
+        self.hooks.run_final_checks()
+        with self.lock:
+            found = [
+                SandboxProblem("internal_errors", f"a bug in fake-credits caused a 500: {bug!r}", bug)
+                for bug in self.bugs
+            ]
+            found += self.problems
+            found += [
+                SandboxProblem("unused_rules", describe_unused_rule(active), active)
+                for active in self.faults.unused_rules()
+            ]
+            try:
+                self.ledger.verify_balances()
+            except LedgerInconsistency as error:
+                found.append(SandboxProblem("ledger", f"the ledger is inconsistent: {error}", error))
+        return found
 
     def verify_ledger(self) -> None:
         """Raise LedgerInconsistency if a balance in the ledger is wrong."""

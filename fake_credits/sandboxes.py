@@ -1,17 +1,15 @@
-"""The sandboxes of a server, how a credential selects one, and the problems to report when one is closed."""
+"""The sandboxes of a server, how a credential selects one, and the end of one's exchanges."""
 
 import threading
 from collections.abc import Iterator
 from functools import lru_cache
 
 from fake_credits.clock import monotonic_s
-from fake_credits.faults.faults import describe_unused_rule
-from fake_credits.ledger import LedgerInconsistency
 from fake_credits.sandbox import Sandbox
 from fake_credits.tokens.credentials import Credential, peek_claims
 from fake_credits.tokens.minting import SANDBOX_CLAIM
 
-__all__ = ["SandboxRegistry", "drain", "find_problems", "find_problems_except_bugs"]
+__all__ = ["SandboxRegistry", "drain"]
 
 _TOKEN_CACHE_SIZE = 1024
 _MAX_CACHED_TOKEN_CHARS = 1024
@@ -116,27 +114,6 @@ def _token_hints(token: str) -> tuple[str, tuple[str, str]]:
 
 
 _SANDBOX_DRAIN_TIMEOUT_S = 1.0
-
-
-def find_problems(sandbox: Sandbox) -> list[str]:
-    """Return the problems that should fail an otherwise passing test.
-
-    These are an inconsistent ledger, a bug that caused a 500, a call that would have hung forever, a gate that was
-    never released, and a scripted rule that was never used.
-    """
-    return [f"a bug in fake-credits caused a 500: {bug!r}" for bug in sandbox.bugs] + find_problems_except_bugs(sandbox)
-
-
-def find_problems_except_bugs(sandbox: Sandbox) -> list[str]:
-    """Return the problems of `find_problems` without bugs, for callers that report bugs themselves."""
-    problems = list(sandbox.problems)
-    with sandbox.lock:
-        problems += [describe_unused_rule(active) for active in sandbox.faults.unused_rules()]
-    try:
-        sandbox.verify_ledger()
-    except LedgerInconsistency as error:
-        problems.append(f"the ledger is inconsistent: {error}")
-    return problems
 
 
 def drain(sandbox: Sandbox) -> list[str]:

@@ -1,10 +1,13 @@
 """Shortening, aligning, escaping and redacting text for display."""
 
+import hashlib
 import re
-from collections.abc import Iterable, Sequence
+from collections.abc import Collection, Iterable, Sequence
+from urllib.parse import unquote_plus
 
-__all__ = ["align_columns", "escape_control", "redact", "short_repr", "truncate"]
+__all__ = ["align_columns", "escape_control", "mask_query", "redact", "short_repr", "truncate", "truncate_with_hash"]
 
+_SECRET_PARAMETER = re.compile(r"auth|bearer|credential|jwt|key|passw|secret|signature|token", re.IGNORECASE)
 _JWT_PATTERN = re.compile(r"eyJ[\w.-]+")
 _MAX_CELL_CHARS = 48
 _MAX_SHOWN_BITS = 512
@@ -13,6 +16,24 @@ _MAX_SHOWN_BITS = 512
 def redact(text: str, api_key: str) -> str:
     """Return a text with the API key and all tokens replaced by placeholders; call this before `truncate`."""
     return _JWT_PATTERN.sub("<token>", text.replace(api_key, "<api key>") if api_key else text)
+
+
+def mask_query(target: bytes, shown: Collection[str] = ()) -> bytes:
+    """Return a request's target with the values of query parameters that may be secrets, by their names, replaced.
+
+    The parameters named in ``shown`` are kept.
+    """
+    path, question_mark, query = target.partition(b"?")
+    if b"=" not in query:
+        return target
+    pairs = [pair.partition(b"=") for pair in query.split(b"&")]
+    masked = [b"".join((name, sign, b"***" if _is_secret(name, shown) else value)) for name, sign, value in pairs]
+    return path + question_mark + b"&".join(masked)
+
+
+def _is_secret(raw_name: bytes, shown: Collection[str]) -> bool:
+    name = unquote_plus(raw_name.decode("latin-1"))
+    return name not in shown and _SECRET_PARAMETER.search(name) is not None
 
 
 def escape_control(text: str) -> str:
@@ -25,6 +46,14 @@ def escape_control(text: str) -> str:
 def truncate(text: str, max_chars: int = _MAX_CELL_CHARS) -> str:
     """Return a text shortened to ``max_chars`` characters, by default those of a table's cell."""
     return text if len(text) <= max_chars else text[: max_chars - 1] + "…"
+
+
+def truncate_with_hash(text: str, max_chars: int = 256) -> str:
+    """Return a text shortened to ``max_chars`` characters, which end in a hash of the whole if anything is missing."""
+    if len(text) <= max_chars:
+        return text
+    digest = hashlib.sha256(text.encode("utf-8", "surrogatepass")).hexdigest()
+    return f"{text[: max_chars - len(digest) - 1]}…{digest}"
 
 
 def short_repr(value: object, max_chars: int = 80) -> str:

@@ -37,12 +37,13 @@ from pytest_fake_credits.config_options import ENV_FIELDS, PLUGIN_OPTIONS
 from pytest_fake_credits.marker import MARKER_OPTIONS
 
 from fake_credits.cli.main import cli
+from fake_credits.cli.parameters import FlagOption
 from fake_credits.client.server import ServerClient
 from fake_credits.client.user import UserClient
 from fake_credits.contract import DEFAULT_CONTRACT, Contract, Operation, settings
 from fake_credits.control.routes import CONTROL_ROUTES, ControlRoute
 from fake_credits.errors import CONTROL_ERRORS, ERRORS
-from fake_credits.faults import EFFECTS, Effect
+from fake_credits.faults import EFFECTS
 from fake_credits.faults.scenarios import FAULT_PRESETS
 from fake_credits.sandbox_options import SandboxOptions
 from fake_credits.tokens.bad_tokens import BAD_TOKENS
@@ -168,15 +169,11 @@ def presets() -> str:
 
 def effects() -> Rows:
     """Return the effects of faults with their classes, attributes and phases."""
-    return [
-        (f"`{word}`", f"`{effect.__name__}({', '.join(attributes(effect))})`", ", ".join(effect.phases))
-        for word, effect in EFFECTS.items()
-    ]
-
-
-def attributes(effect: type[Effect]) -> list[str]:
-    """Return the names of an effect's attributes."""
-    return [spec.name for spec in dataclasses.fields(cast("type[Any]", effect))]
+    rows: Rows = []
+    for word, effect in EFFECTS.items():
+        names = ", ".join(spec.name for spec in dataclasses.fields(cast("type[Any]", effect)))
+        rows.append((f"`{word}`", f"`{effect.__name__}({names})`", ", ".join(effect.phases)))
+    return rows
 
 
 def effect_attributes() -> Rows:
@@ -257,17 +254,21 @@ def _given(default: object, name: str = "") -> str:
 
 
 def flags(*names: str) -> str:
-    """Return the table of the flags of some commands; if there are several, with a column for those of one only."""
-    commands: dict[tuple[str, str, str], list[str]] = {}
+    """Return tables of the flags of some commands, by heading; if there are several, with a column for those of one."""
+    sections: dict[str, dict[tuple[str, str, str], list[str]]] = {}
     for name in names:
         for option in cli.commands[name].params:
-            if isinstance(option, click.Option) and not option.is_eager:
-                default = f"`{option.default}`" if option.show_default else ""
-                commands.setdefault((_flag(option), default, str(option.help)), []).append(name)
-    if len(names) == 1:
+            if isinstance(option, FlagOption):
+                row = (_flag(option), f"`{option.default}`" if option.show_default else "", str(option.help))
+                sections.setdefault(option.heading, {}).setdefault(row, []).append(name)
+    return "\n".join(f"**{heading}**\n\n{_flag_table(rows, len(names))}" for heading, rows in sections.items())
+
+
+def _flag_table(commands: Mapping[tuple[str, str, str], Sequence[str]], command_count: int) -> str:
+    only = {row: f"`{names[0]}`" for row, names in commands.items() if len(names) < command_count}
+    if not only:
         return table("flag | default | what it does", commands)
-    rows = ((*row, "" if len(used_by) > 1 else f"`{used_by[0]}`") for row, used_by in commands.items())
-    return table("flag | default | what it does | only", rows)
+    return table("flag | default | what it does | only", ((*row, only.get(row, "")) for row in commands))
 
 
 def _flag(option: click.Option) -> str:
@@ -425,12 +426,8 @@ def shown(path: str) -> str:
     return f"```{language}\n{(ROOT / path).read_text()}```\n"
 
 
-def _table(name: str) -> str | Rows:
-    return TABLES[name]()
-
-
 KINDS: dict[str, Callable[[str], str | Rows]] = {
-    "table": _table,
+    "table": lambda name: TABLES[name](),
     "example": example,
     "file": shown,
     "diff": diff,

@@ -45,6 +45,7 @@ from pytest_fake_credits.factory import Factory
 from pytest_fake_credits.marker import ALLOWABLE_PROBLEMS, MARKER_OPTIONS
 
 import fake_credits
+from fake_credits.cli.main import cli
 from fake_credits.contract.types import FIELD_NAMES, Operation
 from fake_credits.control.routes import CONTROL_ROUTES
 from fake_credits.errors import CONTROL_ERRORS, ERRORS, FakeCreditsError
@@ -377,22 +378,12 @@ def plugin() -> Iterator[str]:
 # ------------------------------------------------------------ command line
 
 
-def group() -> click.Group:
-    """Return the click group of the console script."""
-    (entry,) = [
-        each for each in importlib.metadata.entry_points(group="console_scripts") if each.name == "fake-credits"
-    ]
-    module = sys.modules[entry.load().__module__]
-    (found,) = [each for each in vars(module).values() if isinstance(each, click.Group)]
-    return found
-
-
 _CLEAN = {"PATH": os.defpath, "LC_ALL": "C.UTF-8"}
 
 
 def command_line() -> Iterator[str]:
     """Yield the commands with their flags, arguments and variables, and the exit codes."""
-    for name, command in {"": group(), **group().commands}.items():
+    for name, command in {"": cli, **cli.commands}.items():
         label = f"fake-credits {name}".rstrip()
         yield label
         for each in command.params:
@@ -664,7 +655,7 @@ def worlds() -> Iterator[str]:
     yield from _shape("profile", Profile)
     with tempfile.TemporaryDirectory() as folder:
         file = Path(folder) / "world.json"
-        told = CliRunner().invoke(group(), ["seed", "--profile", "edge", "--json", "--out", str(file)])
+        told = CliRunner().invoke(cli, ["seed", "--profile", "edge", "--json", "--out", str(file)])
         yield from (f"world file {path}" for path in paths(json.loads(file.read_text())))
     for line in told.output.splitlines():
         yield from (f"seed --json {path}" for path in paths(json.loads(line)))
@@ -681,7 +672,7 @@ def tokens() -> Iterator[str]:
 
 def api() -> Iterator[str]:
     """Yield the paths, operations, schemas and headers of the OpenAPI document, and the headers in the journal."""
-    document = json.loads(CliRunner().invoke(group(), ["openapi"]).output)
+    document = json.loads(CliRunner().invoke(cli, ["openapi"]).output)
     for path, item in document["paths"].items():
         for method, operation in item.items():
             if not isinstance(operation, dict) or "responses" not in operation:

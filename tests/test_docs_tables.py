@@ -18,6 +18,7 @@ from fake_credits.cli.main import cli
 from fake_credits.errors import ERRORS, ApiError
 from fake_credits.faults.effects.base import Effect
 from fake_credits.faults.scenarios import parse_rules
+from fake_credits.invariants import Invariants
 from fake_credits.journal import JournalEntry
 from fake_credits.tokens.credentials import AUTH_FAILURE_REASONS
 from tests.benchmarks.__main__ import BENCHMARKS
@@ -85,7 +86,7 @@ def members_in(rows: Iterable[Row]) -> set[str]:
 
 def test_facade_has_every_member() -> None:
     rows = rows_of(section("docs/reference/fixtures-and-marker.md", "FakeCredits"))
-    assert members_in(rows) == public_members(FakeCredits)
+    assert members_in(rows) == public_members(FakeCredits, Invariants)
 
 
 def test_journal_has_every_assertion() -> None:
@@ -150,7 +151,8 @@ def test_variable_of_a_flag_follows_from_its_name() -> None:
     for option in options:
         if isinstance(option, click.Option) and not option.is_eager:
             name = option.opts[0].removeprefix("--")
-            assert option.envvar == f"FAKE_CREDITS_{name.replace('-', '_').upper()}"
+            expected = "SEED_URL" if name == "url" else name.replace("-", "_").upper()  # `run` sets FAKE_CREDITS_URL
+            assert option.envvar == f"FAKE_CREDITS_{expected}"
 
 
 def test_costs_have_the_rows_of_the_benchmarks() -> None:

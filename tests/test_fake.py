@@ -463,14 +463,14 @@ def test_close_reports_exchanges_still_in_flight(shared: SharedResources, monkey
     monkeypatch.setattr("fake_credits.sandboxes._SANDBOX_DRAIN_TIMEOUT_S", 0.005)
     fake = FakeCredits(mode="live", shared=shared)
     fake.serve()
-    fake.journal.next_ordinal()
+    fake.journal.begin_exchange()[0]
     assert fake.close() == ["1 exchange(s) still in progress one second after closing"]
 
 
 def test_close_waits_for_exchange_in_flight(shared: SharedResources) -> None:
     fake = FakeCredits(mode="live", shared=shared)
     fake.serve()
-    last = JournalEntry(ordinal=fake.journal.next_ordinal(), request_id="r", at_ms=0, method="GET", target="/")
+    last = JournalEntry(ordinal=fake.journal.begin_exchange()[0], request_id="r", at_ms=0, method="GET", target="/")
     timer = threading.Timer(0.005, fake.journal.write, [last])
     timer.start()
     assert fake.close() == []

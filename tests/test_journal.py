@@ -7,7 +7,7 @@ import msgspec
 import pytest
 
 from fake_credits import FakeCredits
-from fake_credits.contract import DEFAULT_CONTRACT
+from fake_credits.contract import DEFAULT_CONTRACT, Contract
 from fake_credits.contract.loading import contract_from
 from fake_credits.journal import MAX_JOURNAL_ENTRIES, Journal, JournalEntry, JournalHeaders
 
@@ -100,7 +100,7 @@ def test_dropped_counts_evicted_entries_until_clear() -> None:
 
 
 def test_in_flight_counts_exchanges_without_entry(journal: Journal) -> None:
-    first, second = journal.next_ordinal(), journal.next_ordinal()
+    first, second = journal.begin_exchange()[0], journal.begin_exchange()[0]
     assert (first, second, journal.in_flight) == (1, 2, 2)
     journal.write(entry(second))
     assert journal.in_flight == 1
@@ -109,10 +109,21 @@ def test_in_flight_counts_exchanges_without_entry(journal: Journal) -> None:
 
 
 def test_clear_keeps_ordinals_and_in_flight_count(journal: Journal) -> None:
-    journal.write(entry(journal.next_ordinal()))
-    late = journal.next_ordinal()
+    journal.write(entry(journal.begin_exchange()[0]))
+    late = journal.begin_exchange()[0]
     journal.clear()
-    assert (len(journal), journal.in_flight, journal.next_ordinal()) == (0, 1, late + 1)
+    assert (len(journal), journal.in_flight, journal.begin_exchange()[0]) == (0, 1, late + 1)
+
+
+def test_restart_counts_from_one_again(journal: Journal) -> None:
+    """An exchange in flight keeps its ordinal, and later exchanges never share its number."""
+    journal.write(entry(journal.begin_exchange()[0]))
+    late, late_number = journal.begin_exchange()
+    journal.restart()
+    assert (journal.total, journal.dropped, journal.in_flight, len(journal)) == (0, 0, 1, 0)
+    assert journal.begin_exchange() == (1, late_number + 1)
+    journal.write(entry(late))
+    assert (journal.total, journal.dropped, journal.in_flight) == (1, 0, 1)
 
 
 def test_journal_is_consistent_while_four_threads_write() -> None:
@@ -120,7 +131,7 @@ def test_journal_is_consistent_while_four_threads_write() -> None:
 
     def write() -> None:
         for _ in range(500):
-            journal.write(entry(journal.next_ordinal()))
+            journal.write(entry(journal.begin_exchange()[0]))
 
     writers = [threading.Thread(target=write) for _ in range(4)]
     for writer in writers:
@@ -156,11 +167,19 @@ def test_configured_headers_are_case_insensitive_and_unique() -> None:
     assert entry_headers.select({b"x-tenant": b"\xe9"}) == {"x-tenant": "\xe9"}
 
 
-def test_long_header_value_is_truncated() -> None:
-    assert JournalHeaders((), DEFAULT_CONTRACT).select({b"traceparent": b"x" * 10_000}) == {"traceparent": "x" * 256}
+def test_long_header_value_ends_in_hash() -> None:
+    """Values that are alike in their first 256 characters stay different."""
+    values = ["x" * 256, "x" * 257, "x" * 10_000, "x" * 9_999 + "y"]
+    entry_headers = JournalHeaders((), DEFAULT_CONTRACT)
+    kept = [entry_headers.select({b"traceparent": value.encode()})["traceparent"] for value in values]
+    assert kept[0] == "x" * 256
+    assert [len(value) for value in kept] == [256] * 4
+    assert len(set(kept)) == 4
 
 
-@pytest.mark.parametrize("name", ["Authorization", "proxy-authorization", "COOKIE", "X-API-Key"])
+@pytest.mark.parametrize(
+    "name", ["Authorization", "proxy-authorization", "COOKIE", "X-API-Key", "X-Fake-Credits-Control"]
+)
 def test_credential_header_is_rejected(name: str) -> None:
     with pytest.raises(ValueError, match=rf"keep_headers has '{name}', which carries a credential"):
         JournalHeaders((name,), DEFAULT_CONTRACT)
@@ -208,3 +227,55 @@ def test_journal_entry_contains_kept_headers(live: bool) -> None:
         (entry,) = credits.journal.assert_called("getBalance", headers={"x-tenant": "a"}, times=1)
         assert entry.headers == {"x-tenant": "a", "idempotency-key": "k"}
         assert hash(entry) == hash(entry.request_id)
+
+
+def test_idempotency_keys_are_compared_whole() -> None:
+    """Two keys that are alike in their first 256 characters are two keys, and each is found by its own text."""
+    keys = ["order-" + "x" * 300 + suffix for suffix in ("a", "b")]
+    with FakeCredits(balance=5, clock="frozen") as credits:
+        for key in keys:
+            post_transaction(credits, key)
+        assert credits.journal.committed_twice() == {}
+        credits.journal.assert_committed_once()
+        for key in keys:
+            credits.journal.assert_called(times=1, idempotency_key=key, headers={"Idempotency-Key": key})
+        post_transaction(credits, keys[0])
+        with pytest.raises(AssertionError, match="committed writes share 1 idempotency key"):
+            credits.journal.assert_committed_once()
+
+
+def post_transaction(credits: FakeCredits, idempotency_key: str) -> None:
+    import httpx2
+
+    headers = {"X-API-Key": credits.api_key, "Idempotency-Key": idempotency_key}
+    with httpx2.Client(base_url="https://a", transport=credits.transport("httpx2"), headers=headers) as client:
+        url = "/v1/applications/app-id/users/user-id/transactions"
+        assert client.post(url, json={"delta": -1, "reason": "consume"}).status_code == 201
+
+
+@pytest.mark.parametrize("live", [False, True], ids=["in-process", "live"])
+def test_secrets_in_query_are_not_journaled(live: bool) -> None:
+    import httpx2
+
+    with FakeCredits(users={"ada": 1}) as credits:
+        base_url = credits.base_url if live else "https://credits.internal"
+        transport = None if live else credits.transport("httpx2")
+        with httpx2.Client(base_url=base_url, transport=transport, trust_env=False) as client:
+            client.get("/v1/applications/app-id/users/ada/transactions?api_key=SECRET&cursor=abc")
+            client.get("/somewhere?access_token=SECRET")
+        assert [entry.target for entry in credits.journal] == [
+            "/v1/applications/app-id/users/ada/transactions?api_key=***&cursor=abc",
+            "/somewhere?access_token=***",
+        ]
+
+
+def test_cursor_is_journaled_whatever_its_name() -> None:
+    contract = Contract(cursor_parameter="page_token", limit_parameter="max_keys")
+    with FakeCredits(contract=contract) as credits:
+        import httpx2
+
+        with httpx2.Client(base_url="https://a", transport=credits.transport("httpx2")) as client:
+            client.get("/v1/applications/app-id/users?page_token=abc&max_keys=5&key=SECRET")
+        assert [entry.target for entry in credits.journal] == [
+            "/v1/applications/app-id/users?page_token=abc&max_keys=5&key=***"
+        ]

@@ -1,6 +1,8 @@
 """Test text for display: without secrets, printable, truncated, in columns."""
 
-from fake_credits.text import align_columns, escape_control, redact, short_repr, truncate
+import pytest
+
+from fake_credits.text import align_columns, escape_control, mask_query, redact, short_repr, truncate
 
 
 def test_redact_replaces_api_keys_and_tokens() -> None:
@@ -26,3 +28,26 @@ def test_short_repr_is_printable_and_at_most_80_characters() -> None:
 
 def test_columns_are_as_wide_as_their_widest_cell() -> None:
     assert align_columns([["#", "user", ""], ["10", "ada", "x"]]) == ["#   user", "10  ada   x"]
+
+
+@pytest.mark.parametrize(
+    ("target", "masked"),
+    [
+        (b"/users", b"/users"),
+        (b"/users?", b"/users?"),
+        (b"/users?api_key", b"/users?api_key"),
+        (b"/users?cursor=a&limit=5", b"/users?cursor=a&limit=5"),
+        (b"/key=a?x=b", b"/key=a?x=b"),
+        (b"/u?api_key=S&x=1", b"/u?api_key=***&x=1"),
+        (b"/u?API-Key=S=S", b"/u?API-Key=***"),
+        (b"/u?api%5Fkey=S", b"/u?api%5Fkey=***"),
+        (b"/u?%61ccess_token=S?S", b"/u?%61ccess_token=***"),
+        (b"/u?a=1&password=S&client_secret=S&jwt=S", b"/u?a=1&password=***&client_secret=***&jwt=***"),
+        (b"/u?Authorization=Bearer%20S&key=", b"/u?Authorization=***&key=***"),
+        (b"/u?page_token=a&token=S", b"/u?page_token=a&token=***"),
+        (b"/u?\xffkey=S", b"/u?\xffkey=***"),
+    ],
+    ids=str,
+)
+def test_mask_query_replaces_values_that_may_be_secrets(target: bytes, masked: bytes) -> None:
+    assert mask_query(target, ("page_token",)) == masked

@@ -1,4 +1,4 @@
-"""Who may call a server: the Host allow-list, and CORS for browsers (docs, "Contract", row 23)."""
+"""Restrictions on callers: the Host allow-list, and CORS for browsers (docs/reference/contract.md, row 23)."""
 
 import ipaddress
 import re
@@ -17,9 +17,9 @@ _HEALTH_PATHS = (b"/_fake/livez", b"/_fake/readyz")
 class HostPolicy:
     """The allow-list of Host headers.
 
-    ``is_exposed`` means that the server is bound to a non-loopback address: any Host may then call the API and the
-    health checks (compose and kubelet use their own names, and a credential protects the data), but the control plane
-    still requires an allowed name. Otherwise a web page could reach loopback by DNS rebinding.
+    ``is_exposed`` means that the server is bound to a non-loopback address. Any Host may then call the API and the
+    health checks, because Docker Compose and Kubernetes use names of their own and a credential protects the data. The
+    control plane still requires an allowed name; otherwise a web page could reach loopback by DNS rebinding.
     """
 
     def __init__(self, allowed: tuple[str, ...] = (), *, is_exposed: bool = False) -> None:
@@ -85,9 +85,9 @@ class CorsPolicy:
         return request_origin if request_origin in self._allowed_origins else b""
 
     def preflight_response(self, headers: Headers) -> Response | None:
-        """Return the response to an OPTIONS request if it is a preflight.
+        """Return the response to an OPTIONS request if it is a preflight, else None.
 
-        It lists what the contract allows, whatever the browser asked for: the browser compares.
+        It lists everything that the contract allows, whatever the request asked for; the browser compares the two.
         """
         if not any(name == b"access-control-request-method" for name, _ in headers):
             return None
@@ -103,7 +103,7 @@ class CorsPolicy:
         return Response(204, b"", headers, request_id="preflight")
 
     def add_headers(self, request_headers: Headers, response_headers: Headers) -> None:
-        """Add the headers that let a script in the browser read a response."""
+        """Add the headers that allow a script in the browser to read a response."""
         origin = self.allowed_origin(request_headers)
         if origin:
             response_headers += [

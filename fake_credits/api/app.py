@@ -1,4 +1,4 @@
-"""The ASGI application: the API under any ASGI server, and the fake's own paths for every transport."""
+"""The ASGI application: the API for any ASGI server, and the fake's own paths for every transport."""
 
 from collections.abc import Callable, Mapping
 from typing import Any, Protocol
@@ -40,17 +40,17 @@ _CONTROL_PATHS = ("/_fake/sandboxes", "/_fake/presets")
 
 
 class WaitingConnection(Protocol):
-    """A connection that supports waiting in an event loop."""
+    """A connection that can wait in an event loop."""
 
     async def wait(self, wait: Wait) -> object:
-        """Perform a wait, and return its result for the request."""
+        """Perform a wait, and return the value to resume the request with."""
         ...
 
 
 def create_app(contract: Contract, sandboxes: SandboxRegistry | None = None) -> "CreditsApplication":
     """Return the API for one contract as an ASGI application, for any ASGI server.
 
-    ``sandboxes`` serve its requests, and from then on reject faults that ASGI can't produce; only the in-process
+    ``sandboxes`` handle its requests, and from then on reject faults that ASGI can't produce. Only the in-process
     transport passes None. Raises FaultError if a sandbox already has such a fault.
     """
     if sandboxes is not None:
@@ -59,10 +59,11 @@ def create_app(contract: Contract, sandboxes: SandboxRegistry | None = None) -> 
 
 
 class CreditsApplication(Starlette):
-    """The API for one contract: API paths use a separate route table, all other paths Starlette's router.
+    """The API for one contract: API paths use a route table of their own, all other paths Starlette's router.
 
-    Starlette's router normalises paths and matches a regular expression per route. There is no middleware, because
-    Starlette's default middleware responds to errors in plain text. ``control`` is the control plane of a live server.
+    Starlette's router would normalise paths and try a regular expression for each route. There is no middleware,
+    because Starlette's default middleware responds to errors in plain text. ``control`` is the control plane of a live
+    server.
     """
 
     def __init__(self, contract: Contract, sandboxes: SandboxRegistry | None, control: ASGIApp | None = None) -> None:
@@ -80,7 +81,7 @@ class CreditsApplication(Starlette):
         self.router.redirect_slashes = False
 
     def build_middleware_stack(self) -> ASGIApp:
-        """Return the router alone."""
+        """Return the router itself, without middleware."""
         return self.router
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
@@ -91,7 +92,7 @@ class CreditsApplication(Starlette):
             await send({"type": "lifespan.shutdown.complete"})
         elif scope["type"] == "websocket":
             await receive()
-            await send({"type": "websocket.close"})  # closed before it is accepted, so the server responds with 403
+            await send({"type": "websocket.close"})  # closing before accepting makes the server respond with 403
         elif scope["type"] == "http":
             await self._serve(scope, receive, send)
         else:
@@ -142,7 +143,7 @@ class CreditsApplication(Starlette):
         return self._registry().resolve(None) if sandbox is None else sandbox
 
     async def _openapi(self, _request: StarletteRequest) -> StarletteResponse:
-        # Imported here, because these take 15 ms that every start would pay.
+        # Imported here, because these take 15 ms, which every start would otherwise pay.
         from importlib.metadata import version
 
         from fake_credits.api.openapi import openapi_document
@@ -165,7 +166,7 @@ class CreditsApplication(Starlette):
 
 
 async def drive(coroutine: ExchangeCoroutine, wait: Wait | None, connection: WaitingConnection) -> None:
-    """Run a waiting request to completion, in an event loop."""
+    """Run a waiting request to completion in an event loop."""
     while wait is not None:
         try:
             value = await connection.wait(wait)
@@ -176,7 +177,7 @@ async def drive(coroutine: ExchangeCoroutine, wait: Wait | None, connection: Wai
 
 
 class AsgiConnection:
-    """The ASGI connection of a request, which can be neither closed nor reset.
+    """The ASGI connection of a request; it can be neither closed nor reset.
 
     ASGI's ``send`` must be awaited, so messages are buffered until the request waits or ends.
     """
@@ -197,7 +198,7 @@ class AsgiConnection:
         if isinstance(wait, Sleep):
             await self._sleep(wait.ms / 1000)
             return None
-        raise NotImplementedError(f"{wait!r} needs the live server: it is not possible over ASGI")
+        raise NotImplementedError(f"{wait!r} is not possible over ASGI; use the live server")
 
     async def flush(self) -> None:
         """Send the buffered messages."""
@@ -233,7 +234,7 @@ class AsgiConnection:
         self._messages.append(_messages_of(response)[0])
 
     def write(self, data: bytes) -> None:
-        """Send a part of the body."""
+        """Send part of the body."""
         self._messages.append({"type": "http.response.body", "body": data, "more_body": True})
 
     def end(self) -> None:
@@ -241,12 +242,12 @@ class AsgiConnection:
         self._messages.append({"type": "http.response.body", "body": b""})
 
     def close(self) -> None:
-        """Raise NotImplementedError."""
-        raise NotImplementedError("closing a connection needs the live server: it is not possible over ASGI")
+        """Raise NotImplementedError, because ASGI can't close a connection."""
+        raise NotImplementedError("closing a connection is not possible over ASGI; use the live server")
 
     def reset(self) -> None:
-        """Raise NotImplementedError."""
-        raise NotImplementedError("resetting a connection needs the live server: it is not possible over ASGI")
+        """Raise NotImplementedError, because ASGI can't reset a connection."""
+        raise NotImplementedError("resetting a connection is not possible over ASGI; use the live server")
 
     def call_later(self, ms: float, callback: Callable[[], object]) -> None:
         """Do nothing: the next request runs due timers."""
@@ -279,17 +280,18 @@ def _request_of(scope: Scope) -> Request:
     query: bytes = scope.get("query_string", b"")
     headers: Headers = [(name.lower(), value.strip(b" \t")) for name, value in scope["headers"]]
     if not scope.get("http_version", "1.1").startswith("1") and scope["method"] not in ("GET", "HEAD", "OPTIONS"):
-        headers.append((b"transfer-encoding", b"chunked"))  # a body need not be announced in HTTP/2 and HTTP/3
+        # HTTP/2 and HTTP/3 allow a body without Content-Length or Transfer-Encoding
+        headers.append((b"transfer-encoding", b"chunked"))
     return Request(scope["method"], path + (b"?" + query if query else b""), headers, None)
 
 
 def _quote_path(path: str) -> bytes:
-    """Percent-encode a path that the server has decoded; bytes that are not UTF-8 are preserved."""
+    """Percent-encode a path that the server has decoded; bytes that are not valid UTF-8 are preserved."""
     return quote(path, safe="/:@!$&'()*+,;=~", errors="surrogatepass").encode("ascii")
 
 
 def _base_url(request: StarletteRequest) -> str:
-    """Return the URL of the application, with the Host of the request, which can be anything in process."""
+    """Return the URL of the application, with the request's Host, which can be anything in process."""
     host = request.headers.get("host") or str((request.scope.get("server") or ("localhost",))[0])
     return f"{request.scope['scheme']}://{host}{_quote_path(request.scope.get('root_path', '')).decode()}"
 
@@ -297,13 +299,13 @@ def _base_url(request: StarletteRequest) -> str:
 def _as_api_error(error: HTTPException, scope: Scope) -> ApiError:
     request_line = f"{scope['method']} {escape_path(scope['raw_path'])}"
     if error.status_code == MethodNotAllowed.default_status:
-        methods = (error.headers or {}).get("Allow", "GET").split(", ")  # Starlette joins a set, in random order
+        methods = (error.headers or {}).get("Allow", "GET").split(", ")  # Starlette joins a set, so the order is random
         allow = ", ".join(sorted(methods))
         return MethodNotAllowed(f"{request_line} is not allowed; use {allow}", allow=allow)
     internal_paths = (
         "/_fake/livez, /_fake/readyz, /_fake/openapi.json and, on a live server, those of the control plane"
     )
-    return RouteNotFound(f"there is no {request_line}; the fake's own paths are {internal_paths}")
+    return RouteNotFound(f"{request_line} does not exist; the fake's own paths are {internal_paths}")
 
 
 async def _health(_request: StarletteRequest) -> StarletteResponse:
@@ -311,5 +313,5 @@ async def _health(_request: StarletteRequest) -> StarletteResponse:
 
 
 def _json_response(name: str, content: Mapping[str, Any]) -> StarletteResponse:
-    """Return a response that is not journalled; its request id is a fixed name."""
+    """Return a response that is not journaled; its request id is a fixed name."""
     return JSONResponse(content, headers={"Cache-Control": "no-store", "X-Request-Id": name})

@@ -24,7 +24,8 @@ __all__ = ["Codec", "TransactionInput", "decode_cursor", "encode_cursor", "error
 
 
 _MAX_CACHED_SECONDS = 256
-_REASON_BY_VALUE = {reason.value: reason for reason in Reason}  # Reason(value) takes half as long as decoding a body
+# much cheaper than Reason(value), which takes half as long as decoding a body
+_REASON_BY_VALUE = {reason.value: reason for reason in Reason}
 
 
 class TransactionInput(NamedTuple):
@@ -35,7 +36,7 @@ class TransactionInput(NamedTuple):
 
 
 class _FastTransactionInput(Protocol):
-    delta: float  # strict decoding handles 10.0, which a double can't tell from 10.00000000000000001
+    delta: float  # float, because strict decoding must handle 10.0, which a double can't tell from 10.00000000000000001
     reason: str
 
 
@@ -135,7 +136,7 @@ class Codec:
 
         Raises MalformedJson for invalid JSON, and ValidationError with all wrong types and names at once.
         """
-        # Six quotation marks without escapes are two names and one string, so no member can occur twice.
+        # Six quotation marks without escapes mean two names and one string, so no member can occur twice.
         if body.count(b'"') == 6 and b"\\" not in body:
             try:
                 decoded = self._decode_fast(body)
@@ -170,7 +171,7 @@ def _json_string(text: str) -> str:
 
 
 def _template_key(name: str) -> str:
-    """Return a member's name in JSON, escaped for ``%`` formatting."""
+    """Return a member's name as JSON, escaped for ``%`` formatting."""
     return _json_string(name).replace("%", "%%")
 
 
@@ -188,14 +189,14 @@ def _parse_object(body: bytes) -> dict[str, object]:
 
 
 def _parse_integer(digits: str) -> int | Decimal:
-    # int() raises an error about interpreter settings for thousands of digits; such numbers are invalid anyway.
+    # For thousands of digits, int() raises an error about interpreter settings; such numbers are invalid anyway.
     return int(digits) if len(digits) < 100 else Decimal(digits)
 
 
 def _parse_decimal(text: str) -> Decimal:
     try:
         return Decimal(text)
-    except InvalidOperation:  # an exponent of twenty digits, which is invalid anyway
+    except InvalidOperation:  # an exponent with twenty digits, which is invalid anyway
         return Decimal("1e-999999" if "e-" in text.lower() else "1e999999")
 
 
@@ -226,7 +227,9 @@ def _read_reason(members: dict[str, object], name: str) -> tuple[Reason, Problem
 
 def _unknown_members(members: dict[str, object], allowed: tuple[str, ...]) -> list[Problem]:
     problem = (
-        f"is not a member of this body (known: {', '.join(allowed)})" if allowed else "is not allowed: send no members"
+        f"is not a member of this body (known: {', '.join(allowed)})"
+        if allowed
+        else ("is not allowed: send an empty object")
     )
     return [Problem(short_repr(name).strip("'"), problem) for name in members if name not in allowed]
 
@@ -258,7 +261,7 @@ _SIGNATURE_BYTES = 12
 
 
 def encode_cursor(key: bytes, scope: tuple[str, ...], position: int) -> str:
-    """Return the cursor for a position in the list that ``scope`` identifies."""
+    """Return the cursor for a position in the list identified by ``scope``."""
     position_bytes = position.to_bytes(_POSITION_BYTES, "big")
     # Length prefixes make the encoding unambiguous.
     scope_bytes = b"".join(len(part).to_bytes(4, "big") + part for part in (text.encode() for text in scope))
@@ -273,7 +276,7 @@ def decode_cursor(key: bytes, scope: tuple[str, ...], cursor: str) -> int:
         position = int.from_bytes(base64.b64decode(encoded, altchars=b"-_", validate=True)[:_POSITION_BYTES], "big")
     except (UnicodeEncodeError, binascii.Error):
         raise _invalid_cursor() from None
-    # The encoded forms are compared, because base64 can encode the same bytes in several ways.
+    # Compare the encoded forms, because base64 can encode the same bytes in several ways.
     if not hmac.compare_digest(encoded, encode_cursor(key, scope, position).encode("ascii")):
         raise _invalid_cursor()
     return position
@@ -292,7 +295,7 @@ _CHALLENGE_ERRORS = {
 
 
 def error_response(contract: Contract, error: ApiError, request_id: str, *, status: int | None = None) -> Response:
-    """Return an error response in the contract's form (row 18), by default with the contract's status (row 19)."""
+    """Return an error response in the contract's form (row 18), with the contract's status (row 19) by default."""
     status = contract.status_of(error) if status is None else status
     response = Response(
         status, _error_body(contract, error, status, request_id), _error_headers(contract, error, status)
@@ -324,7 +327,8 @@ def _error_body(contract: Contract, error: ApiError, status: int, request_id: st
 def _error_headers(contract: Contract, error: ApiError, status: int) -> Headers:
     headers: Headers = [(b"x-fake-credits-cause", error_cause(error).encode("ascii", "replace"))]
     if status == http.HTTPStatus.UNAUTHORIZED:
-        # Every 401 has a challenge, which includes an error only if a credential was rejected (RFC 6750, section 3.1).
+        # Every 401 carries a challenge, which includes an error only if a credential was rejected (RFC 6750, section
+        # 3.1).
         scheme = contract.user_token.scheme or contract.api_key.scheme or "Bearer"
         challenge = f'{scheme} realm="credits"{_CHALLENGE_ERRORS.get(error.code, "")}'
         headers.append((b"www-authenticate", challenge.encode("ascii")))

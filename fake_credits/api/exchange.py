@@ -1,4 +1,4 @@
-"""One request in a sandbox together with its outcome: routing, authorization, and its journal entry."""
+"""One request in a sandbox and its outcome: routing, authorization and the journal entry."""
 
 from bisect import bisect_right
 from collections.abc import Callable, Mapping
@@ -13,7 +13,7 @@ from fake_credits.api.codec import Codec, TransactionInput, error_cause, error_r
 from fake_credits.api.routing import MAX_CACHED_PATH_BYTES, RouteMatch, RouteTable, escape_path
 from fake_credits.clock import perf_counter_ns
 from fake_credits.contract import MAX_BODY_BYTES, Contract, Operation
-from fake_credits.errors import ApiError, Forbidden, InsufficientScope, InternalError
+from fake_credits.errors import ApiError, Forbidden, InsufficientScope, InternalError, RouteNotFound
 from fake_credits.faults.effects.base import CursorFault, Delivery
 from fake_credits.faults.gates import GateTicket
 from fake_credits.faults.waits import Body
@@ -21,13 +21,16 @@ from fake_credits.http_message import Request, Response
 from fake_credits.journal import ClientKind, JournalEntry
 from fake_credits.ledger import Account
 from fake_credits.sandbox import Sandbox
+from fake_credits.text import mask_query, truncate_with_hash
 from fake_credits.tokens.credentials import Credential, CredentialReader
 
 __all__ = ["ContractRuntime", "Exchange", "FaultOverrides"]
 
+_PATHS_OF_NO_CLIENT = (b"/favicon.ico", b"/_fake", b"/.well-known")
+"""Paths of browsers and of the fake itself, which say nothing about an application's base URL."""
 _NO_ROUTE = RouteMatch(cast("Operation", ""), "", "")
 _MAX_JOURNALED_CHARS = 1000
-"""Longer ids and messages are truncated: a path can have 64 KiB, and 10,000 entries are kept."""
+"""Longer ids and messages are truncated, because a path can have 64 KiB and 10,000 entries are kept."""
 
 
 class ContractRuntime:
@@ -45,8 +48,8 @@ class ContractRuntime:
 class FaultOverrides:
     """The changes that a fault makes to an operation.
 
-    A stale read ignores recent history by milliseconds or by writes, but never the ``history_lengths``, which are the
-    numbers of transactions of each user when the rule was added. A ``dry_run`` checks a write without applying it.
+    A stale read ignores recent history, by milliseconds or by writes, but never the ``history_lengths``: each user's
+    number of transactions when the rule was added. A ``dry_run`` checks a write without applying it.
     """
 
     stale_by_ms: int = 0
@@ -56,7 +59,7 @@ class FaultOverrides:
     dry_run: bool = False
 
     def visible_count(self, account: Account, now_ms: int) -> int:
-        """Return the number of a user's transactions that are visible to the read."""
+        """Return how many of a user's transactions the read can see."""
         if self.history_lengths is None:
             return len(account)
         minimum = min(self.history_lengths.get((account.application_id, account.user_id), 0), len(account))
@@ -72,8 +75,8 @@ class Exchange(msgspec.Struct, eq=False):
     """A request in a sandbox and its outcome.
 
     ``headers_by_name`` has the last header of each name. ``body`` is empty until it is read. ``transaction_number`` is
-    the number of a committed transaction in its user's history, from 1. ``delivery`` is None for a normal response.
-    It is a msgspec struct because one is created for every call, and an ordinary class takes twice as long to create.
+    the position of a committed transaction in its user's history, from 1. ``delivery`` is None for a normal response.
+    This is a msgspec struct because one is created for every call, and an ordinary class takes twice as long to create.
     """
 
     runtime: ContractRuntime
@@ -107,7 +110,7 @@ class Exchange(msgspec.Struct, eq=False):
     ) -> Self:
         """Return the exchange of a request that has just arrived."""
         path, _, query = request.target.partition(b"?")
-        ordinal = sandbox.journal.next_ordinal()
+        ordinal, number = sandbox.journal.begin_exchange()
         return cls(
             runtime,
             sandbox,
@@ -117,7 +120,7 @@ class Exchange(msgspec.Struct, eq=False):
             query,
             dict(request.headers),
             ordinal,
-            f"req_{sandbox.name}_{ordinal}",
+            f"req_{sandbox.name}_{number}",
             perf_counter_ns(),
         )
 
@@ -127,12 +130,17 @@ class Exchange(msgspec.Struct, eq=False):
             raise self.error
         routes = self.runtime.routes
         match = routes.cached_match if len(self.path) <= MAX_CACHED_PATH_BYTES else routes.match
-        self.route_match = match(self.request.method, self.path)
+        try:
+            self.route_match = match(self.request.method, self.path)
+        except RouteNotFound as error:
+            if self.path not in _PATHS_OF_NO_CLIENT:
+                self.sandbox.add_problem(f"a request matched no operation: {error.message}", kind="unrouted")
+            raise
 
     def must_wait_for_body(self) -> bool:
         """Store the body if it has arrived, and return whether an announced body is still missing.
 
-        Raises PayloadTooLarge if the body or its announced length is over the limit.
+        Raises PayloadTooLarge if the body, or its announced length, exceeds the limit.
         """
         headers, body = self.headers_by_name, self.request.body
         if b"content-length" not in headers and b"transfer-encoding" not in headers:
@@ -141,7 +149,7 @@ class Exchange(msgspec.Struct, eq=False):
             raise Body(MAX_BODY_BYTES).too_large()
         self.body = body or b""
         if body is None and b"expect" in headers and not self.sandbox.faults:
-            self.authorize()  # so that a body that would not be read is not requested
+            self.authorize()  # first, so as not to request a body that would not be read
         return body is None
 
     def respond_with_error(self, error: ApiError, *, status: int | None = None) -> Response:
@@ -151,7 +159,7 @@ class Exchange(msgspec.Struct, eq=False):
         return response
 
     def fail_with_bug(self, bug: Exception) -> None:
-        """Respond with an internal error, and record the bug, which fails the test."""
+        """Respond with an internal error, and record the bug so that the test fails."""
         self.sandbox.add_bug(bug)
         self.respond_with_error(InternalError(f"a bug in fake-credits: {type(bug).__name__}: {bug}"))
 
@@ -179,7 +187,7 @@ class Exchange(msgspec.Struct, eq=False):
         return GateTicket(self.route_match.user_id, self.ordinal, self.label, resume)
 
     def authorize(self, clock_skew_s: int = 0) -> None:
-        """Check credential and permission, before existence, which unauthorized callers must not learn."""
+        """Check credential and permission before existence, which unauthorized callers must not learn."""
         route_match, credential = self.route_match, self.credential
         if isinstance(credential, ApiError):
             raise credential
@@ -189,7 +197,7 @@ class Exchange(msgspec.Struct, eq=False):
             self._authorize_api_key(route_match)
             return
         if route_match.operation.requires_api_key:
-            message = f"{route_match.operation} requires the API key: a user's token can only read its own user"
+            message = f"{route_match.operation} requires the API key: a user's token can only read that user's own data"
             raise InsufficientScope(message, auth_reason="insufficient_scope")
         token.require_user(route_match.user_id)
 
@@ -200,7 +208,7 @@ class Exchange(msgspec.Struct, eq=False):
             raise Forbidden(message, auth_reason="other_application")
 
     def abandon(self) -> None:
-        """Journal the exchange when its client has given up; it may continue, and replace the entry later."""
+        """Journal the exchange after its client has given up; it may continue, and replace the entry later."""
         if not self.is_journaled:
             self.journal(delivered=False)
 
@@ -209,7 +217,7 @@ class Exchange(msgspec.Struct, eq=False):
         if not self.rule_names:
             self._write_journal_entry(delivered=delivered)
             return
-        with self.sandbox.lock:  # a late write may run at the same time, when the clock is moved
+        with self.sandbox.lock:  # because a late write may run at the same time, if the clock is moved
             self._write_journal_entry(delivered=delivered)
 
     def requested_transaction(self) -> tuple[int | None, str]:
@@ -223,10 +231,11 @@ class Exchange(msgspec.Struct, eq=False):
         response, error, sandbox = self.response, self.error, self.sandbox
         operation, application, user, _, target = self.route_match
         if self.query or not target:
-            target = escape_path(self.request.target)
+            contract = self.runtime.contract
+            target = escape_path(mask_query(self.request.target, (contract.cursor_parameter, contract.limit_parameter)))
         delta, reason = self.transaction_input or (self.requested_transaction() if self.body else (None, ""))
         idempotency_key = self.headers_by_name.get(b"idempotency-key", b"")
-        entry = JournalEntry(  # positional arguments, because keywords are seven times as slow
+        entry = JournalEntry(  # positional arguments, because keywords take seven times as long
             self.ordinal,
             self.request_id,
             sandbox.clock.now_ms(),
@@ -247,7 +256,7 @@ class Exchange(msgspec.Struct, eq=False):
             delivered,
             self.rule_names,
             self.rule_phases,
-            idempotency_key.decode("latin-1")[:256] if idempotency_key else "",
+            truncate_with_hash(idempotency_key.decode("latin-1")) if idempotency_key else "",
             (perf_counter_ns() - self.started_ns) // 1000,
             sandbox.journal_headers.select(self.headers_by_name),
         )
@@ -259,7 +268,7 @@ class Exchange(msgspec.Struct, eq=False):
 
 
 def _announced_length(headers: Mapping[bytes, bytes]) -> int:
-    """Return the Content-Length, bounded, or 0 if it is missing or invalid."""
+    """Return the Content-Length, capped, or 0 if it is missing or invalid."""
     digits = headers.get(b"content-length", b"").lstrip(b"0")
     if not digits.isdigit():
         return 0

@@ -30,7 +30,7 @@ def match_faults(exchange: Exchange, connection: Connection) -> "ExchangeFaultCo
         return None
     if not isinstance(exchange.credential, ApiError):
         exchange.client = exchange.credential.kind
-    with sandbox.lock:  # so that no reset happens in between
+    with sandbox.lock:  # so that no reset can happen in between
         firings = _match_rules(exchange)
         return ExchangeFaultContext(exchange, connection, firings) if firings else None
 
@@ -50,7 +50,7 @@ def _incoming_call(exchange: Exchange) -> IncomingCall:
     sandbox, credential = exchange.sandbox, exchange.credential
     delta, reason = exchange.requested_transaction() if sandbox.faults.needs_body else (None, "")
     return IncomingCall(
-        exchange.ordinal - sandbox.faults.ordinal_offset,
+        exchange.ordinal,
         operation,
         application_id,
         user_id,
@@ -76,13 +76,13 @@ class ExchangeFaultContext:
         self._write_count = 1
 
     async def apply_before(self) -> None:
-        """Apply the effects that precede the decision, until one of them responds in its place."""
+        """Apply the effects before the decision, until one of them responds."""
         for firing in self._firings:
             if firing.active_rule.rule.phase != "after" and not self._has_outcome:
                 await self._apply(firing)
 
     async def apply_after(self) -> None:
-        """Apply the effects that follow the decision, until one of them ends the delivery."""
+        """Apply the effects after the decision, until one of them ends the delivery."""
         for firing in self._firings:
             if firing.active_rule.rule.phase == "after" and self._exchange.delivery is None:
                 await self._apply(firing)
@@ -100,7 +100,7 @@ class ExchangeFaultContext:
         await firing.effect.apply(self)
 
     def authorize_and_execute(self) -> None:
-        """Authorize and execute, unless an effect has responded; effects can modify error responses too."""
+        """Authorize and execute, unless an effect has responded. Later effects can modify error responses too."""
         if not self._has_outcome:
             self._authorize_and_execute()
 
@@ -109,7 +109,7 @@ class ExchangeFaultContext:
         try:
             with exchange.sandbox.lock:
                 if exchange.sandbox.ledger is not self._ledger:
-                    raise Unavailable("the sandbox was reset while an injected fault delayed this call")
+                    raise Unavailable("the sandbox was reset while an injected fault was delaying this call")
                 authorize_and_execute(exchange, clock_skew_s=self._clock_skew_s)
         except ApiError as error:
             exchange.respond_with_error(error.with_traceback(None))
@@ -149,7 +149,7 @@ class ExchangeFaultContext:
         gate = exchange.sandbox.gates.get(gate_name)
         if gate is None or await AtGate(gate):
             return
-        problem = f"gate {gate_name!r} held {exchange.label} for {gate.limit_s:g} s without being released"
+        problem = f"gate {gate_name!r} held {exchange.label} for {gate.limit_s:g} s and was not released"
         exchange.sandbox.add_problem(f"{problem}; it still holds {gate.waiters() or 'no other call'}")
         exchange.fault_cause, error = "", GatewayTimeout(problem)
         error.fault = self._firing.active_rule.name
@@ -182,7 +182,7 @@ class ExchangeFaultContext:
         try:
             members = msgspec.json.decode(response.body, type=dict[str, Any])
         except msgspec.DecodeError:
-            return  # another fault has replaced the body
+            return  # another fault has already replaced the body
         edit(members)
         response.body = msgspec.json.encode(members)
 
@@ -234,7 +234,7 @@ class ExchangeFaultContext:
         return exchange.overrides
 
     def skew_token_clock(self, skew_s: int) -> None:
-        """Verify the token with a clock that is ahead by ``skew_s`` seconds."""
+        """Verify the token against a clock that is ``skew_s`` seconds ahead."""
         self._clock_skew_s = skew_s
 
     def defer_write(self, after_ms: int) -> None:

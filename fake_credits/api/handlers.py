@@ -112,10 +112,10 @@ def _is_dry_run(exchange: Exchange) -> bool:
 
 
 def _resolve_account(exchange: Exchange) -> Account:
-    """Return the account that the path names; raise UserNotFound or ApplicationNotFound.
+    """Return the account named in the path; raise UserNotFound or ApplicationNotFound.
 
-    If the contract accepts unknown users (row 6), a missing account is created. For a transaction, the account is only
-    added once the transaction is committed.
+    If the contract accepts unknown users (row 6), a missing account is created. For a transaction, the account is added
+    only once the transaction is committed.
     """
     ledger, policy = exchange.sandbox.ledger, exchange.runtime.contract.unknown_user
     operation, application_id, user_id, _, _ = exchange.route_match
@@ -132,7 +132,7 @@ def _resolve_account(exchange: Exchange) -> Account:
 
 
 def _json_body(exchange: Exchange) -> bytes:
-    """Return the body; raise UnsupportedMediaType if it is not empty and not declared as JSON."""
+    """Return the body; raise UnsupportedMediaType if it is neither empty nor declared as JSON."""
     headers, headers_by_name = exchange.request.headers, exchange.headers_by_name
     is_repeated = len(headers) != len(headers_by_name)
     if exchange.body and (is_repeated or headers_by_name.get(b"content-type") != b"application/json"):
@@ -165,7 +165,7 @@ def _parse_page_query(exchange: Exchange) -> tuple[int | None, int]:
         raise InvalidCursor(f"the query must have at most one {contract.cursor_parameter}, not {len(cursors)}")
     start = decode_cursor(exchange.sandbox.cursor_key, _cursor_scope(exchange), cursors[0]) if cursors else None
     if start is not None and exchange.overrides is not None and exchange.overrides.cursor_fault == "expired":
-        raise InvalidCursor("this cursor has expired: start again from the first page")
+        raise InvalidCursor("this cursor has expired: start over from the first page")
     return start, _parse_limit(contract.limit_parameter, limits[-1]) if limits else contract.page_size
 
 
@@ -177,7 +177,7 @@ def _parse_limit(name: str, text: str) -> int:
 
 
 def _apply_cursor_fault(exchange: Exchange, page: PageRange, start: int | None, list_length: int) -> PageRange:
-    """Return a page of a list with ``list_length`` entries, after applying any cursor fault."""
+    """Return a page of a list with ``list_length`` entries, changed by the cursor fault, if any."""
     fault = None if exchange.overrides is None else exchange.overrides.cursor_fault
     if fault is None or not page.positions:
         return page

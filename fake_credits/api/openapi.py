@@ -25,7 +25,7 @@ _SUMMARIES = {
 _LIST_OPERATIONS = (Operation.LIST_USERS, Operation.LIST_TRANSACTIONS)
 _BODY_OPERATIONS = (Operation.CREATE_USER, Operation.CREATE_TRANSACTION)
 
-# The operations of error codes that do not occur in every operation.
+# The operations in which an error code can occur, unless it can occur in all.
 _OPERATIONS_BY_CODE: dict[str, tuple[Operation, ...]] = {
     "insufficient_credits": (Operation.CREATE_TRANSACTION,),
     "balance_limit_exceeded": (Operation.CREATE_TRANSACTION,),
@@ -35,7 +35,8 @@ _OPERATIONS_BY_CODE: dict[str, tuple[Operation, ...]] = {
     "insufficient_scope": (Operation.CREATE_USER, Operation.LIST_USERS, Operation.CREATE_TRANSACTION),
     "user_not_found": tuple(each for each in Operation if each not in (Operation.CREATE_USER, Operation.LIST_USERS)),
 }
-_PYTHON_ONLY_REGEX = re.compile(r"\(\?[aiLmsuxP]|\\[AZ]")  # JSON Schema uses the patterns of ECMA-262
+# Regular expressions that JSON Schema, which uses ECMA-262, does not support
+_PYTHON_ONLY_REGEX = re.compile(r"\(\?[aiLmsuxP]|\\[AZ]")
 _COMMON_HEADERS = ("X-Request-Id", "Cache-Control")
 _CORS_HEADERS = ("Access-Control-Allow-Origin", "Access-Control-Expose-Headers", "Vary")
 _REQUIRED_HEADERS = (*_COMMON_HEADERS, "X-Fake-Credits-Cause", "WWW-Authenticate")
@@ -54,7 +55,7 @@ _HEADER_DESCRIPTIONS = {
 
 
 def openapi_document(contract: Contract, version: str) -> Json:
-    """Return the OpenAPI document; ``version`` is that of the package."""
+    """Return the OpenAPI document; ``version`` is the package's."""
     paths: dict[str, Json] = {}
     for operation, route in contract.routes.items():
         paths.setdefault(route.path, {})[route.method.lower()] = _operation_object(contract, operation)
@@ -261,7 +262,7 @@ def _security_schemes(contract: Contract) -> Json:
     token: Json = {"type": "apiKey", "in": "header", "name": contract.user_token.header}
     if contract.user_token.header.lower() == "authorization" and contract.user_token.scheme:
         token = {"type": "http", "scheme": contract.user_token.scheme.lower()}
-        if token["scheme"] == "bearer":  # the only scheme that may have a format (OpenAPI 3.1, section 4.8.27)
+        if token["scheme"] == "bearer":  # the only scheme for which a format is allowed (OpenAPI 3.1, section 4.8.27)
             token["bearerFormat"] = "JWT"
     return {"apiKey": key, "userToken": token}
 

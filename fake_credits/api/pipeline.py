@@ -23,9 +23,9 @@ def dispatch(
     sandboxes: Sandbox | SandboxRegistry,
     host_error: ApiError | None = None,
 ) -> Exchange | Response | None:
-    """Return the exchange of an API request, the response to a preflight, or None for the fake's own paths.
+    """Return the exchange of an API request, the response to a preflight, or None for one of the fake's own paths.
 
-    A request with an invalid Host (``host_error``) is an exchange that `handle` rejects.
+    A request with an invalid Host (``host_error``) becomes an exchange that `handle` rejects.
     """
     if host_error is None:
         if request.target.startswith(INTERNAL_PATHS):
@@ -50,7 +50,7 @@ async def handle(exchange: Exchange, connection: Connection) -> None:
     """Serve one request: route → method → body, bounded → faults before → credential → permission → ids → body decoded
     → domain → faults after → journal → delivery.
 
-    The docs list the order ("Contract"). A rejected request writes nothing.
+    docs/reference/contract.md describes this order. A rejected request writes nothing.
     """
     try:
         try:

@@ -1,8 +1,8 @@
 """Routing: finding the operation and the ids for a method and a path.
 
-Raw paths are matched segment by segment, each percent-decoded once. Nothing is normalised, unlike in the routers of
-frameworks (`//`, `..`, a trailing slash, `%2F`). Routes are looked up by the number of segments and by the literal
-segments, without regular expressions.
+Raw paths are matched segment by segment, each percent-decoded once. Unlike in web frameworks, nothing is normalised
+(`//`, `..`, a trailing slash, `%2F`). Routes are looked up by the number of segments and by the literal segments,
+without regular expressions.
 """
 
 import difflib
@@ -35,22 +35,22 @@ HTTP_METHODS = frozenset({
     "UNLOCK", "UNSUBSCRIBE",
 })
 # fmt: on
-"""The methods that the live server's HTTP parser accepts; the in-process transport accepts the same."""
+"""The methods that the live server's HTTP parser accepts; the in-process transport accepts the same ones."""
 
 _MAX_COMPARED_SEGMENTS = 16
 _MAX_COMPARED_CHARS = 64
 
 _MAX_CACHED_MATCHES = 1024
 MAX_CACHED_PATH_BYTES = 1024
-"""Longer paths are not cached, to limit the size of the cache."""
+"""Longer paths are not cached, which bounds the size of the cache."""
 
 _HEX_DIGITS = frozenset(b"0123456789abcdefABCDEF")
 
 
 class RouteMatch(NamedTuple):
-    """The operation and the ids of a path; ``user_id`` is empty if the path has none.
+    """The operation and the ids in a path; ``user_id`` is empty if the path has none.
 
-    ``id_error`` is the problem of the first invalid id (row 24), which only authorized callers are told.
+    ``id_error`` is the problem with the first invalid id (row 24), which is reported to authorized callers only.
     ``printable_path`` is the path for display.
     """
 
@@ -69,7 +69,7 @@ class _Endpoint(NamedTuple):
 
 @dataclass(frozen=True, slots=True)
 class _PathPattern:
-    """The routes with literal segments at the same positions."""
+    """The routes that have literal segments at the same positions."""
 
     literals_of: Callable[[Sequence[str]], tuple[str, ...]]
     endpoints: dict[tuple[str, ...], dict[str, _Endpoint]] = field(
@@ -117,9 +117,8 @@ class RouteTable:
         segments = split_path(raw_path)
         endpoints = self._find_endpoints(segments)
         if endpoints is None:
-            raise RouteNotFound(
-                f"there is no {method} {escape_path(raw_path)}; {closest_route(self._routes, method, segments)}"
-            )
+            hint = self._prefix_hint(method, raw_path, segments) or closest_route(self._routes, method, segments)
+            raise RouteNotFound(f"{method} {escape_path(raw_path)} does not exist; {hint}")
         endpoint = endpoints.get("GET" if method == "HEAD" else method)  # RFC 9110, section 9.3.2
         if endpoint is None:
             allow = ", ".join(sorted({*endpoints, "HEAD"} if "GET" in endpoints else endpoints))
@@ -130,9 +129,41 @@ class RouteTable:
             id_error = self._id_error("userId", user_id)
         return RouteMatch(endpoint.operation, application_id, user_id, id_error, escape_path(raw_path))
 
+    def find_path_end(self, method: str, raw_path: bytes) -> tuple[Operation, bytes] | None:
+        """Return the operation in whose path a path ends, and what comes before, without a trailing slash.
+
+        Operations whose path has no literal segment are ignored, as nearly every path ends in theirs.
+        """
+        raw_segments = raw_path.rstrip(b"/").split(b"/")
+        try:
+            segments = split_path(b"/".join(raw_segments))
+        except MalformedRequest:
+            return None
+        for start in range(len(raw_segments) - 1):
+            endpoints = self._find_endpoints(["", *segments[start + 1 :]])
+            endpoint = None if endpoints is None else endpoints.get(method) or next(iter(endpoints.values()))
+            if endpoint is not None and self._has_literals(endpoint.operation):
+                return endpoint.operation, b"/".join(raw_segments[: start + 1])
+        return None
+
+    def _has_literals(self, operation: Operation) -> bool:
+        return any(segment and not segment.startswith("{") for segment in self._routes[operation].path.split("/"))
+
     def _id_error(self, field: str, text: str) -> Problem | None:
         problem = id_problem(self._contract, text)
         return Problem(field, problem) if problem else None
+
+    def _prefix_hint(self, method: str, raw_path: bytes, segments: list[str]) -> str:
+        """Return a sentence about what comes before the path of an operation, or "" if the path ends in none."""
+        for length in sorted(self._patterns_by_length, reverse=True):
+            end = ["", *segments[len(segments) - length + 1 :]]
+            endpoints = self._find_endpoints(end) if length < len(segments) else None
+            endpoint = endpoints and (endpoints.get(method) or next(iter(endpoints.values())))
+            if endpoint:
+                prefix = escape_path(raw_path.rsplit(b"/", length - 1)[0])
+                problem = f"has the prefix {prefix}" if prefix.strip("/") else "ends in a slash"
+                return f"it ends in the path of {endpoint.operation}: your base URL {problem}"
+        return ""
 
     def _find_endpoints(self, segments: list[str]) -> dict[str, _Endpoint] | None:
         for pattern in self._patterns_by_length.get(len(segments), ()):
@@ -144,7 +175,7 @@ class RouteTable:
 
 def closest_route(routes: Mapping[Operation, RouteTemplate], method: str, segments: list[str]) -> str:
     """Return a sentence that names the route closest to a path, preferably one with its method."""
-    # Bounded, because the comparison is quadratic and a path can have 64 KiB.
+    # Limited, because the comparison is quadratic and a path can have 64 KiB.
     compared_segments = [segment[:_MAX_COMPARED_CHARS] for segment in segments[:_MAX_COMPARED_SEGMENTS]]
 
     def similarity(item: tuple[Operation, RouteTemplate]) -> tuple[float, bool]:
@@ -175,7 +206,7 @@ def escape_path(raw_path: bytes) -> str:
 
 
 def split_path(raw_path: bytes) -> list[str]:
-    """Return a path's segments, each percent-decoded once; raise MalformedRequest for one that can't be decoded."""
+    """Return a path's segments, each percent-decoded once; raise MalformedRequest if one can't be decoded."""
     if b"%" not in raw_path:
         try:
             return raw_path.decode("ascii").split("/")

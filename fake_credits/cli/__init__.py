@@ -1,3 +1,1 @@
 """The command line."""
-
-from fake_credits.cli.main import main as main

@@ -18,7 +18,7 @@ from fake_credits.contract import Contract
 from fake_credits.control.app import ControlPlane
 from fake_credits.files import atomic_file
 from fake_credits.sandbox import Sandbox
-from fake_credits.sandbox_options import OPTION_RULES, OptionError, SandboxOptions
+from fake_credits.sandbox_options import OPTION_RULES, OptionError, SandboxOptions, check_id
 from fake_credits.sandboxes import SandboxRegistry
 from fake_credits.tokens.bad_tokens import mint_bad_token
 from fake_credits.tokens.keys import SigningKeys, new_private_pem
@@ -55,6 +55,7 @@ def create_sandbox(options: ServerFlags) -> Sandbox:
     for name, count in Counter(name for name, _ in options.users).items():
         if count > 1:
             raise click.UsageError(f"--user: {name!r} is given {count} times")
+    _check_default_ids(options)
     values = {name: getattr(options, name) for name in OPTION_RULES if hasattr(options, name)}
     values |= {"users": dict(options.users), "trust": dict(options.trust), "faults": options.scenarios}
     if options.world is not None:
@@ -72,6 +73,15 @@ def create_sandbox(options: ServerFlags) -> Sandbox:
         raise click.UsageError(f"--{flag} must be {error.expected}, got {values[error.name]!r}") from None
     except ValueError as error:  # about two flags together, or about a file's content
         raise click.UsageError(str(error)) from None
+
+
+def _check_default_ids(options: ServerFlags) -> None:
+    """Raise UsageError if the contract does not allow an id that the server's environment variables contain."""
+    for kind, value in (("application", options.application_id), ("user", options.user_id)):
+        try:
+            check_id(kind, value, options.contract)
+        except ValueError as error:
+            raise click.UsageError(f"{error}; give another with --{kind}-id") from None
 
 
 def create_control_plane(

@@ -4,11 +4,11 @@ The field ``port`` is the flag ``--port`` and the variable ``FAKE_CREDITS_PORT``
 """
 
 import functools
+import ipaddress
 import math
 import os
 import re
-import shlex
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from dataclasses import dataclass, field, fields
 from pathlib import Path
 from string import Formatter
@@ -17,16 +17,14 @@ from urllib.parse import urlsplit
 
 import click
 
+from fake_credits.cli.parameters import FlagOption, Parsed
 from fake_credits.contract import DEFAULT_CONTRACT, MAX_AMOUNT, Contract
 from fake_credits.contract.loading import load_contract
 from fake_credits.sandbox_options import AuthProviderName, check_id
 from fake_credits.transports.environment import ENV_VALUE_NAMES
 
 __all__ = [
-    "FlagCommand",
-    "FlagOption",
     "OpenApiFlags",
-    "Parsed",
     "RunFlags",
     "SeedFlags",
     "ServeFlags",
@@ -40,56 +38,7 @@ __all__ = [
 ]
 
 _ENV_PREFIX = "FAKE_CREDITS_"
-
-
-class FlagCommand(click.Command):
-    """A command whose help lists the flags under their headings."""
-
-    def format_options(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
-        """Write a section for each heading, in the order of the flags; click's own options come last."""
-        sections: dict[str, list[tuple[str, str]]] = {}
-        for param in self.get_params(ctx):
-            record = param.get_help_record(ctx) if isinstance(param, click.Option) else None
-            if record:
-                sections.setdefault(getattr(param, "heading", "General"), []).append(record)
-        for heading, records in sections.items():
-            with formatter.section(heading):
-                formatter.write_dl(records)
-
-
-class FlagOption(click.Option):
-    """An option with the heading that help lists it under."""
-
-    def __init__(self, *args: Any, heading: str, **kwargs: Any) -> None:
-        super().__init__(*args, **kwargs)
-        self.heading = heading
-
-
-class Parsed(click.types.StringParamType):
-    """The type of a value that a function parses, or one of click's types under another metavar."""
-
-    def __init__(self, metavar: str, parse: Callable[[str], object] = str) -> None:
-        self.name = metavar
-        self._parse = parse
-
-    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Any:
-        """Return the parsed value; turn a TypeError or ValueError into a usage error that names the flag."""
-        try:
-            return self._parse(value)
-        except (TypeError, ValueError) as error:
-            self.fail(str(error), param, ctx)
-
-    def split_envvar_value(self, rv: str) -> Sequence[str]:
-        """Split the variable of a repeatable flag at spaces outside quotes.
-
-        A backslash is kept: paths on Windows contain it.
-        """
-        lexer = shlex.shlex(rv, posix=True)
-        lexer.whitespace_split, lexer.escape, lexer.commenters = True, "", ""
-        try:
-            return list(lexer)
-        except ValueError:
-            self.fail(f"unclosed quote in the environment variable's value {rv!r}; quote values that contain spaces")
+_ENV_NAMES = {"url": "SEED_URL"}  # FAKE_CREDITS_URL is the control plane's, which `run` sets
 
 
 def parse_id(text: str) -> str:
@@ -153,8 +102,11 @@ def health_url(text: str) -> str:
 
 
 def _host(text: str) -> str:
-    if not re.fullmatch(r"[A-Za-z0-9._~-]{1,253}|\[?[0-9A-Fa-f:.]{2,45}(%[A-Za-z0-9]+)?\]?", text):
-        raise ValueError(f"{text!r} is not a host name or an IP address, without scheme and port")
+    if not re.fullmatch(r"[A-Za-z0-9._~-]{1,253}", text):
+        try:
+            ipaddress.IPv6Address(re.sub(r"^\[(.*)\]$", r"\1", text))
+        except ValueError:
+            raise ValueError(f"{text!r} is not a host name or an IP address, without scheme and port") from None
     return text
 
 
@@ -385,7 +337,7 @@ def _click_option(spec: Any) -> Callable[[Callable[..., None]], Callable[..., No
         spec.name,
         cls=FlagOption,
         heading=spec.metadata["heading"],
-        envvar=_ENV_PREFIX + name.replace("-", "_").upper(),
+        envvar=_ENV_PREFIX + _ENV_NAMES.get(name, name.replace("-", "_").upper()),
         show_envvar=True,
         help=spec.metadata["help"],
         type=param_type,

@@ -71,11 +71,13 @@ def _generated(ca_file: Path | None, hosts: tuple[str, ...]) -> Generator[tuple[
             f"{_CA_FLAG} {str(ca_file)!r} exists and was not created by fake-credits; give another file"
         )
     issued = issue_certificate(hosts)
-    with tempfile.TemporaryDirectory(prefix="fake-credits-") as folder:
-        ca_path = (ca_file or Path(folder) / "ca.pem").absolute()
+    with _temporary_folder() as folder:
+        ca_path = (ca_file or folder / "ca.pem").absolute()
         write_file(ca_path, issued.ca_pem, _CA_FLAG, mode=_WORLD_READABLE_MODE)
         try:
-            yield TlsOptions(server_ssl_context(issued)), ca_path
+            with _temporary_file_errors():
+                ssl_context = server_ssl_context(issued)
+            yield TlsOptions(ssl_context), ca_path
         finally:
             remove_file(ca_path, _CA_FLAG, only_with_text=issued.ca_pem)
 
@@ -89,14 +91,34 @@ def trust_env(ca_file: Path | None, env: Mapping[str, str]) -> Generator[dict[st
     if ca_file is None:
         yield {}
         return
-    with tempfile.TemporaryDirectory(prefix="fake-credits-trust-") as folder:
+    with _temporary_folder() as folder:
         bundles: dict[str, str] = {}
         for name, roots in _trusted_certificates(env).items():
-            bundle = Path(folder) / f"{name}.pem"
+            bundle = folder / f"{name}.pem"
             certificates = [*roots, *_read_certificates(ca_file)]
-            bundle.write_bytes("".join(f"{certificate}\n" for certificate in certificates).encode("utf-8"))
+            with _temporary_file_errors():
+                bundle.write_bytes("".join(f"{certificate}\n" for certificate in certificates).encode("utf-8"))
             bundles[name] = str(bundle)
         yield bundles
+
+
+@contextlib.contextmanager
+def _temporary_folder() -> Generator[Path]:
+    with contextlib.ExitStack() as stack:
+        with _temporary_file_errors():
+            folder = stack.enter_context(tempfile.TemporaryDirectory(prefix="fake-credits-"))
+        yield Path(folder)
+
+
+@contextlib.contextmanager
+def _temporary_file_errors() -> Generator[None]:
+    try:
+        yield
+    except OSError as error:
+        reason = error.strerror or error
+        raise click.ClickException(
+            f"--tls needs a temporary folder that is writable: {reason}; set TMPDIR to another one"
+        ) from error
 
 
 def _trusted_certificates(env: Mapping[str, str]) -> dict[str, list[str]]:

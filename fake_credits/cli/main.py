@@ -8,11 +8,14 @@ import errno
 import os
 import signal
 import sys
+from collections.abc import Generator
+from contextlib import contextmanager
 
 import click
 
 from fake_credits.cli import flags
-from fake_credits.cli.signals import exit_at_signals
+from fake_credits.cli.parameters import FlagCommand, Parsed
+from fake_credits.cli.signals import INTERRUPTED_EXIT_CODE, exit_at_signals
 
 __all__ = ["cli", "main"]
 
@@ -25,8 +28,6 @@ def main() -> None:
     os.close(descriptor)
     try:
         cli.main(standalone_mode=False)
-    except click.exceptions.Abort:
-        sys.exit(130)
     except click.ClickException as error:
         error.show()
         sys.exit(error.exit_code)
@@ -46,7 +47,7 @@ def cli() -> None:
     """
 
 
-@cli.command(cls=flags.FlagCommand)
+@cli.command(cls=FlagCommand)
 @flags.options_from(flags.ServeFlags)
 def serve(options: flags.ServeFlags) -> None:
     """Serve the API over HTTP until stopped.
@@ -55,13 +56,13 @@ def serve(options: flags.ServeFlags) -> None:
 
     Example: fake-credits serve --user ada=100
     """
-    exit_at_signals(lambda number: 130 if number == signal.SIGINT else 0)
+    exit_at_signals(lambda number: INTERRUPTED_EXIT_CODE if number == signal.SIGINT else 0)
     from fake_credits.cli.serve import serve as run_server
 
     sys.exit(run_server(options))
 
 
-@cli.command(cls=flags.FlagCommand, context_settings={"allow_interspersed_args": False})
+@cli.command(cls=FlagCommand, context_settings={"allow_interspersed_args": False})
 @flags.options_from(flags.RunFlags)
 @click.argument("command", nargs=-1, required=True, type=click.UNPROCESSED)
 def run(options: flags.RunFlags, command: tuple[str, ...]) -> None:
@@ -78,9 +79,9 @@ def run(options: flags.RunFlags, command: tuple[str, ...]) -> None:
     sys.exit(run_command(options, command))
 
 
-@cli.command(cls=flags.FlagCommand)
+@cli.command(cls=FlagCommand)
 @flags.options_from(flags.TokenFlags)
-@click.argument("user", type=flags.Parsed("USER", flags.parse_id))
+@click.argument("user", type=Parsed("USER", flags.parse_id))
 def token(options: flags.TokenFlags, user: str) -> None:
     """Print a token for a user.
 
@@ -90,10 +91,11 @@ def token(options: flags.TokenFlags, user: str) -> None:
     """
     from fake_credits.cli.bootstrap import mint_token
 
-    click.echo(mint_token(options, user).encode("ascii"))  # bytes, because text would end with CRLF on Windows
+    with _interruptible():
+        click.echo(mint_token(options, user).encode("ascii"))  # bytes, because text would end with CRLF on Windows
 
 
-@cli.command(cls=flags.FlagCommand)
+@cli.command(cls=FlagCommand)
 @flags.options_from(flags.SeedFlags)
 def seed(options: flags.SeedFlags) -> None:
     """Create demo data in a file or on a server.
@@ -105,10 +107,11 @@ def seed(options: flags.SeedFlags) -> None:
     """
     from fake_credits.cli.seed import seed as seed_world
 
-    sys.exit(seed_world(options))
+    with _interruptible():
+        seed_world(options)
 
 
-@cli.command(cls=flags.FlagCommand)
+@cli.command(cls=FlagCommand)
 @flags.options_from(flags.OpenApiFlags)
 def openapi(options: flags.OpenApiFlags) -> None:
     """Print the OpenAPI document of a contract.
@@ -121,9 +124,9 @@ def openapi(options: flags.OpenApiFlags) -> None:
     click.echo(openapi_json(options.contract).encode("utf-8"))
 
 
-@cli.command(cls=flags.FlagCommand)
+@cli.command(cls=FlagCommand)
 @flags.options_from(flags.WaitFlags)
-@click.argument("url", type=flags.Parsed("URL", flags.health_url))
+@click.argument("url", type=Parsed("URL", flags.health_url))
 def wait(options: flags.WaitFlags, url: str) -> None:
     """Wait until a server is ready.
 
@@ -134,3 +137,17 @@ def wait(options: flags.WaitFlags, url: str) -> None:
     from fake_credits.cli.wait import wait_until_ready
 
     wait_until_ready(url, options.timeout, options.ca)
+
+
+@contextmanager
+def _interruptible() -> Generator[None]:
+    """Raise KeyboardInterrupt at Ctrl-C for code that cleans up, and then exit as silently as otherwise."""
+    handler = signal.getsignal(signal.SIGINT)
+    if handler is not signal.SIG_IGN:
+        signal.signal(signal.SIGINT, signal.default_int_handler)
+    try:
+        yield
+    except KeyboardInterrupt:
+        sys.exit(INTERRUPTED_EXIT_CODE)
+    finally:
+        signal.signal(signal.SIGINT, handler)

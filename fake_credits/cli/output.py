@@ -19,7 +19,6 @@ from fake_credits.clock import from_ms, monotonic_s
 from fake_credits.errors import InternalError
 from fake_credits.journal import Journal, JournalEntry
 from fake_credits.sandbox import Sandbox
-from fake_credits.sandboxes import find_problems_except_bugs
 from fake_credits.text import escape_control
 
 __all__ = [
@@ -199,7 +198,12 @@ def print_problems(sandboxes: Iterable[Sandbox], log_format: str) -> None:
 
     Internal errors are omitted: the log has them.
     """
-    problems = [(sandbox.name, problem) for sandbox in sandboxes for problem in find_problems_except_bugs(sandbox)]
+    problems = [
+        (sandbox.name, problem.text)
+        for sandbox in sandboxes
+        for problem in sandbox.find_problems()
+        if problem.kind != "internal_errors"
+    ]
     if log_format == "json":
         print_lines(STDERR, *(json.dumps({"problem": problem, "sandbox": name}) for name, problem in problems))
     else:

@@ -24,8 +24,8 @@ from fake_credits.worlds.world import TargetError, World, WorldError, save_world
 __all__ = ["seed"]
 
 
-def seed(options: SeedFlags) -> int:
-    """Write the world that the flags describe, and return the exit code."""
+def seed(options: SeedFlags) -> None:
+    """Write the world that the flags describe."""
     _check_flags(options)
     try:
         _SeedJob(options, find_world(options.profile, options.seed, "--profile")).run()
@@ -37,7 +37,6 @@ def seed(options: SeedFlags) -> int:
         if options.json:
             click.echo(json.dumps({"error": str(error)}, ensure_ascii=False))
         raise click.ClickException(str(error)) from None
-    return 0
 
 
 def _check_flags(options: SeedFlags) -> None:

@@ -23,7 +23,7 @@ from fake_credits.cli.bootstrap import (
 from fake_credits.cli.flags import ServeFlags
 from fake_credits.cli.https import tls_setup
 from fake_credits.cli.output import STDERR, STDOUT, ExchangeLog, print_lines, print_problems
-from fake_credits.cli.signals import STOP_SIGNALS, handle_signals
+from fake_credits.cli.signals import INTERRUPTED_EXIT_CODE, STOP_SIGNALS, handle_signals
 from fake_credits.contract import Operation
 from fake_credits.sandbox import Sandbox
 from fake_credits.transports.live import BindOptions, ServerRunner, bind, new_event_loop, reachable_host
@@ -98,7 +98,7 @@ class _StopSignals:
 
     def _on_signal(self, number: int) -> None:
         if not self._is_stopping:
-            self._is_stopping, self.exit_code = True, 130 if number == signal.SIGINT else 0
+            self._is_stopping, self.exit_code = True, INTERRUPTED_EXIT_CODE if number == signal.SIGINT else 0
         if self._stop_server is not None:
             with suppress(RuntimeError):  # the loop is closed
                 self._stop_server()

@@ -1,10 +1,20 @@
-"""The signals that stop a command, and their handlers."""
+"""The signals that stop a command, and their handlers. This imports little, so that Ctrl-C is handled early."""
 
 import os
 import signal
 from collections.abc import Callable, Iterable
 
-__all__ = ["STOP_SIGNALS", "exit_at_signals", "handle_signals", "signal_numbers"]
+__all__ = [
+    "INTERRUPTED_EXIT_CODE",
+    "STOP_SIGNALS",
+    "exit_at_interrupt",
+    "exit_at_signals",
+    "handle_signals",
+    "signal_numbers",
+]
+
+INTERRUPTED_EXIT_CODE = 130
+"""The exit code after Ctrl-C, as in a shell."""
 
 
 def signal_numbers(*names: str) -> frozenset[int]:
@@ -32,3 +42,9 @@ def exit_at_signals(exit_code: Callable[[int], int]) -> None:
     The default handler of SIGINT raises KeyboardInterrupt, which Python ignores in some callbacks during an import.
     """
     handle_signals(STOP_SIGNALS, lambda number: os._exit(exit_code(number)))
+
+
+def exit_at_interrupt() -> None:
+    """Exit silently at Ctrl-C instead of raising KeyboardInterrupt, unless the signal is ignored."""
+    if signal.getsignal(signal.SIGINT) is signal.default_int_handler:
+        signal.signal(signal.SIGINT, lambda _number, _frame: os._exit(INTERRUPTED_EXIT_CODE))

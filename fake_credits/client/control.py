@@ -23,7 +23,7 @@ __tracebackhide__ = True  # a failing test shows the caller's line, not ours
 
 T = TypeVar("T")
 
-_TOKEN_HEADER = b"x-fake-credits-control"
+_TOKEN_HEADER = schemas.TOKEN_HEADER.lower().encode("ascii")
 
 
 class SandboxWords(TypedDict, total=False):
@@ -164,9 +164,12 @@ class RemoteSandbox:
         """Return its current state."""
         return self._request(schemas.SandboxState, "GET", "")
 
-    def reset(self) -> schemas.SandboxState:
-        """Return to its initial users, balances, clock and rules, and an empty journal."""
-        return self._request(schemas.SandboxState, "POST", "/reset")
+    def reset(self) -> schemas.ResetReport:
+        """Return to its initial users, balances, clock and rules, and an empty journal.
+
+        The report has the `problems` until then, which should fail the test.
+        """
+        return self._request(schemas.ResetReport, "POST", "/reset")
 
     def problems(self) -> tuple[str, ...]:
         """Return the problems that should fail a suite that passed otherwise; assert at its end that there are none."""

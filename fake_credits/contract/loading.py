@@ -20,7 +20,7 @@ _MAX_CONTRACT_FILE_BYTES = 1024 * 1024
 
 
 def load_contract(path: str | Path) -> Contract:
-    """Return the contract that a TOML file describes; missing settings have their defaults.
+    """Return the contract described by a TOML file; missing settings have their defaults.
 
     Raises ContractError, prefixed with the file name, if the file can't be read, is not valid TOML or has another
     version, or if a setting is unknown or invalid.
@@ -43,7 +43,7 @@ def load_contract(path: str | Path) -> Contract:
 
 
 def contract_from(document: Mapping[str, object]) -> Contract:
-    """Return the contract that a parsed document describes; raise ContractError."""
+    """Return the contract described by a parsed document; raise ContractError if it is invalid."""
     fields_by_name = {spec.name: spec for spec in dataclasses.fields(Contract)}
     version = document.get("version")
     if version != CONTRACT_FORMAT_VERSION or isinstance(version, bool):

@@ -1,6 +1,6 @@
 """The `Contract`, with a setting for every choice that the API README leaves open.
 
-Each setting belongs to a row of the table of guesses (docs, "Contract").
+Each setting belongs to a row of docs/reference/contract.md, "What is a guess".
 """
 
 import dataclasses
@@ -29,7 +29,7 @@ SortOrder = Literal["newest_first", "oldest_first"]
 
 @dataclass(frozen=True, slots=True)
 class ContractSetting:
-    """A setting of a contract: its name, its description, and its row in the table of guesses (docs, "Contract")."""
+    """A setting of a contract: its name, its description, and its row in docs/reference/contract.md."""
 
     name: str
     doc: str
@@ -46,7 +46,7 @@ def _setting_field(row: int, default: Any, doc: str) -> Any:  # Any, as in the t
 
 @dataclass(frozen=True, kw_only=True)
 class Contract:
-    """What is sent over HTTP. The default values make up the default contract.
+    """The HTTP form of the API. The default values make up the default contract.
 
     Raises ContractError for settings that are invalid, alone or in combination.
     """
@@ -91,7 +91,9 @@ class Contract:
     limit_parameter: str = _setting_field(13, "", "name of the query parameter for the page size; empty: none")
     cursor_parameter: str = _setting_field(14, "cursor", "name of the query parameter for the cursor")
     end_of_list: Literal["absent", "null", "empty"] = _setting_field(15, "absent", "nextCursor on the last page")
-    idempotency: Literal["ignore"] = _setting_field(17, "ignore", "effect of `Idempotency-Key`; it is journalled")
+    idempotency: Literal["ignore"] = _setting_field(
+        17, "ignore", "effect of `Idempotency-Key`, which is journaled either way"
+    )
     error_body: Literal["nested", "problem", "flat"] = _setting_field(
         18, "nested", 'form of an error body: `{"error":{…}}`, RFC 9457, or `{"code","message"}`'
     )
@@ -99,7 +101,9 @@ class Contract:
     created_at: TimestampFormat = _setting_field(
         20, "iso_ms", "form of createdAt: ISO 8601 in UTC, or a number since 1970"
     )
-    field_names: Mapping[str, str] = _setting_field(21, MappingProxyType({}), "new names of body members, by member")
+    field_names: Mapping[str, str] = _setting_field(
+        21, MappingProxyType({}), "new names of body members, by original name"
+    )
     retry_after: Literal["seconds", "date", "absent"] = _setting_field(
         22, "seconds", "form of Retry-After in injected errors"
     )
@@ -131,7 +135,7 @@ class Contract:
 
 
 def settings() -> tuple[ContractSetting, ...]:
-    """Return all settings of a contract, in the order of the table of guesses (docs, "Contract")."""
+    """Return all settings of a contract, in the order of docs/reference/contract.md."""
     return tuple(
         ContractSetting(spec.name, spec.metadata["doc"], spec.metadata["row"]) for spec in dataclasses.fields(Contract)
     )

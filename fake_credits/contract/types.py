@@ -66,7 +66,7 @@ OperationName = (
 
 
 def check_operation(name: object) -> None:
-    """Raise ValueError, which lists the operations, for an unknown one."""
+    """Raise ValueError for an unknown operation, listing the known ones."""
     names = [operation.value for operation in Operation]
     if name not in names:
         raise ValueError(f"unknown operation {name!r}{did_you_mean(str(name), names)} (known: {', '.join(names)})")
@@ -88,7 +88,7 @@ class RouteTemplate:
 
 @dataclass(frozen=True, slots=True)
 class CredentialHeader:
-    """The header that carries a credential, and the scheme before it; ``scheme`` may be empty."""
+    """The header that carries a credential, and its scheme, which may be empty."""
 
     header: str
     scheme: str = ""
@@ -97,7 +97,7 @@ class CredentialHeader:
         return f"{self.header}: {self.scheme}" if self.scheme else self.header
 
     def value_for(self, credential: str) -> str:
-        """Return the value of the header for a credential."""
+        """Return the header's value for a credential."""
         return f"{self.scheme} {credential}" if self.scheme else credential
 
 

@@ -34,7 +34,7 @@ __all__ = [
 ]
 
 UNSUPPORTED: Mapping[str, tuple[str, ...]] = {"amounts": ("decimal",), "idempotency": ("replay", "reject")}
-"""Values that this version does not support yet."""
+"""Values that are planned but that this version does not support."""
 
 _MAX_LISTED_CHOICES = 12
 _HEADER_TOKEN = re.compile(r"[!#$%&'*+.^_`|~0-9A-Za-z-]+")  # RFC 9110, section 5.6.2
@@ -46,11 +46,11 @@ _OPERATION_METHODS = ("DELETE", "GET", "PATCH", "POST", "PUT")
 _RESERVED_SEGMENTS = ("_fake", ".well-known")
 _BODILESS_STATUSES = (204, 205)  # RFC 9110, sections 15.3.5 and 15.3.6
 _ORIGIN_PATTERN = re.compile(r"[a-z][a-z0-9+.-]*://(?:(?![/?#@])[!-~]){1,255}")  # RFC 6454, section 6.2
-# Headers that every request has, or that HTTP itself defines.
+# Headers that every request has, or that HTTP itself defines
 _RESERVED_HEADERS = frozenset(
     {"accept", "connection", "content-length", "content-type", "host", "origin", "te", "transfer-encoding", "upgrade"}
 )
-# Members of the same body, whose names must be distinct.
+# Members of the same body, whose names must be distinct
 _SAME_BODY = (
     ("applicationId", "userId", "createdAt"),
     ("delta", "reason", "createdAt", "id", "balance"),
@@ -71,7 +71,7 @@ _RANGES: Mapping[str, tuple[int, int]] = {
 
 
 def suggest_choices(name: str, choices: Iterable[str]) -> str:
-    """Return a hint for an unknown name: the most similar choice, or all choices if none is similar or they are few."""
+    """Return a hint for an unknown name: the most similar choice, and all if none is similar or there are few."""
     names = list(choices)
     suggestion = did_you_mean(name, names)
     return (
@@ -122,7 +122,7 @@ def _check_route(name: str, route: RouteTemplate, *, requires_user: bool) -> Non
 
 
 def check_credential_headers(headers: Mapping[str, CredentialHeader]) -> None:
-    """Check header names and schemes."""
+    """Check the names and schemes of the headers."""
     for name, credential_header in headers.items():
         if not _HEADER_TOKEN.fullmatch(credential_header.header) or (
             credential_header.scheme and not _HEADER_TOKEN.fullmatch(credential_header.scheme)
@@ -144,7 +144,7 @@ def check_numbers(settings: Mapping[str, object]) -> None:
 
 
 def check_statuses(statuses: Mapping[str, int]) -> None:
-    """Check that error codes are known, and that their statuses are from 400 to 599."""
+    """Check that all error codes are known, and that their statuses are from 400 to 599."""
     for code, status in statuses.items():
         if code not in ERRORS:
             raise ContractError(f"statuses.{code}", f"unknown error code{suggest_choices(code, ERRORS)}")
@@ -152,7 +152,7 @@ def check_statuses(statuses: Mapping[str, int]) -> None:
 
 
 def check_field_names(names: Mapping[str, str]) -> None:
-    """Check that members are known, and that the names within each body are distinct."""
+    """Check that all members are known, and that the names within each body are distinct."""
     for member, name in names.items():
         if member not in FIELD_NAMES:
             raise ContractError(f"field_names.{member}", f"unknown member{suggest_choices(member, FIELD_NAMES)}")
@@ -194,7 +194,7 @@ def check_trust(trust: Mapping[str, str]) -> None:
 
 
 def check_pattern(pattern: str) -> None:
-    """Check that the pattern of ids is a valid regular expression."""
+    """Check that the pattern for ids is a valid regular expression."""
     try:
         re.compile(pattern)
     except re.error as error:
@@ -202,7 +202,7 @@ def check_pattern(pattern: str) -> None:
 
 
 def check_applications(applications: tuple[str, ...] | None, key_applications: tuple[str, ...] | None) -> None:
-    """Check that the applications of the API key exist."""
+    """Check that the applications that the API key can access exist."""
     if applications is None or key_applications is None:
         return
     unknown = [application_id for application_id in key_applications if application_id not in applications]

@@ -19,7 +19,7 @@ from starlette.requests import Request
 from starlette.responses import JSONResponse
 from starlette.types import Receive, Scope, Send
 
-from fake_credits.control_schemas import ErrorBody
+from fake_credits.control_schemas import TOKEN_HEADER, ErrorBody
 from fake_credits.errors import CONTROL_ERRORS, ApiError, ControlError, Problem
 from fake_credits.keyed_random import random_name
 from fake_credits.sandbox import Sandbox
@@ -29,9 +29,6 @@ from fake_credits.sandboxes import SandboxRegistry
 __all__ = ["TOKEN_HEADER", "ControlPlane"]
 
 T = TypeVar("T")
-
-TOKEN_HEADER = "X-Fake-Credits-Control"  # noqa: S105 - the name of a header
-"""The header of the control token. No API uses it, so the token can't be mistaken for the API's credential."""
 
 
 class ControlPlane:

@@ -19,9 +19,10 @@ from fake_credits.faults.faults import Faults
 from fake_credits.faults.gates import Gate
 from fake_credits.faults.scenarios import FAULT_PRESETS, parse_scenario
 from fake_credits.ledger import Account
+from fake_credits.problems import problem_texts
 from fake_credits.sandbox import Sandbox
 from fake_credits.sandbox_options import MintOptions, OptionError, SandboxOptions
-from fake_credits.sandboxes import drain, find_problems
+from fake_credits.sandboxes import drain
 from fake_credits.text import truncate
 from fake_credits.tokens.bad_tokens import BAD_TOKENS
 
@@ -171,11 +172,11 @@ def get_sandbox(request: Request) -> schemas.SandboxState:
     return _sandbox_state(request, _sandbox(request))
 
 
-def reset_sandbox(request: Request) -> schemas.SandboxState:
-    """Reset a sandbox's users, balances, clock, rules and journal to its start; calls held at gates complete first."""
+def reset_sandbox(request: Request) -> schemas.ResetReport:
+    """Reset a sandbox's users, balances, clock, rules and journal; `problems` are those that should fail the test."""
     sandbox = _sandbox(request)
-    sandbox.reset()
-    return _sandbox_state(request, sandbox)
+    problems = tuple(problem_texts(sandbox.reset()))
+    return schemas.ResetReport(**msgspec.structs.asdict(_sandbox_state(request, sandbox)), problems=problems)
 
 
 def close_sandbox(request: Request) -> schemas.CloseReport:
@@ -186,13 +187,13 @@ def close_sandbox(request: Request) -> schemas.CloseReport:
     drain_problems = drain(sandbox)
     sandboxes.detach(sandbox)
     dropped = sandbox.close()
-    problems = (*find_problems(sandbox), *drain_problems)
+    problems = (*problem_texts(sandbox.find_problems()), *drain_problems)
     return schemas.CloseReport(problems, tuple(action.label for action in dropped))
 
 
 def get_problems(request: Request) -> schemas.ProblemList:
     """Return the problems that should fail a suite that passed otherwise; assert at its end that the list is empty."""
-    return schemas.ProblemList(tuple(find_problems(_sandbox(request))))
+    return schemas.ProblemList(tuple(problem_texts(_sandbox(request).find_problems())))
 
 
 # ------------------------------------------------------------ users, tokens, journals

@@ -11,7 +11,6 @@ from fake_credits.explore.ownership import TestCode
 from fake_credits.explore.recorder import Recorder
 from fake_credits.explore.report import render_report
 from fake_credits.fake import FakeCredits
-from fake_credits.invariants import run_final_checks
 
 __all__ = ["ExploredCredits", "explore_loop"]
 
@@ -35,11 +34,11 @@ class ExploredCredits(FakeCredits):
         """Record how the run ended; a second call does nothing."""
         if self.sandbox.is_closed:
             return
-        run_final_checks(self.sandbox)
+        self.sandbox.hooks.run_final_checks()
         self.recorder.finish()
         outcome = self.recorder.run.outcome = outcome_of(error, self.test_code)
         if error is None and self.sandbox.problems:
-            outcome.status, outcome.error = "failed", self.sandbox.problems[0]
+            outcome.status, outcome.error = "failed", self.sandbox.problems[0].text
 
 
 def explore_loop(
@@ -62,10 +61,10 @@ def explore_loop(
         credits.end_run()
         recorder.run.outcome.lines = traced
         credits.close()
-    check_exploration(exploration)
+    _check_exploration(exploration)
 
 
-def check_exploration(exploration: Exploration) -> None:
+def _check_exploration(exploration: Exploration) -> None:
     """Raise AssertionError if an exploration found something red, or could not be done."""
     if exploration.error or exploration.skip_reason:
         raise AssertionError(f"fake-credits: {exploration.error or 'nothing to explore: ' + exploration.skip_reason}")

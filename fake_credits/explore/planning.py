@@ -142,4 +142,4 @@ def _catalogue_of(call: ObservedCall) -> Iterator[CallFault]:
     for rule in catalogue(Operation(call.operation).value):
         effect = rule.effect
         if effect is not None and not effect.counts_passes and effect.only_client in ("", call.client):
-            yield parse_fault(replace(rule, operation="*", client=""))
+            yield parse_fault(replace(rule, operation="*", client="", optional=False))

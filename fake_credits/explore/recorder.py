@@ -11,10 +11,10 @@ from fake_credits.explore.schedules import FAULTS, CallFault, CallKey, Injection
 from fake_credits.fake import FakeCredits
 from fake_credits.faults.active_rule import ActiveRule, Firing
 from fake_credits.faults.effects.base import Effect
-from fake_credits.faults.engine import DEFAULT_LATENCY_NAME
-from fake_credits.faults.rule import IncomingCall
+from fake_credits.faults.rule import DEFAULT_LATENCY_NAME, IncomingCall
 from fake_credits.journal import JournalEntry
 from fake_credits.ledger import LedgerInconsistency
+from fake_credits.problems import problem_texts
 
 __all__ = ["MIN_STORM_CALLS", "CallStorm", "Recorder"]
 
@@ -76,11 +76,11 @@ class Recorder:
         self._initial_ledger = sandbox.ledger
         self.run.has_own_rules = bool(sandbox.faults.rules)
         self._rules = {fault.name: self._activate(fault) for _, fault in self.run.schedule}
-        sandbox.wrap_live_transports = lambda transports: mark_transports(transports, self.test_code)
+        sandbox.hooks.wrap_live_transports = lambda transports: mark_transports(transports, self.test_code)
         sandbox.faults.set_call_hook(self._on_call)
         sandbox.journal.watch(self._on_entry)
-        sandbox.on_inspection = self._on_inspection
-        sandbox.explored = self.label
+        sandbox.hooks.on_inspection = self._on_inspection
+        sandbox.hooks.explored = self.label
 
     def finish(self) -> None:
         """Record the state of the sandbox at the end of the test's call."""
@@ -89,12 +89,12 @@ class Recorder:
         if fake is None:
             return
         sandbox = fake.sandbox
-        sandbox.on_inspection = None
+        sandbox.hooks.on_inspection = None
         with sandbox.lock:
             run.was_reset = sandbox.ledger is not self._initial_ledger
             rule_names = set(sandbox.journal.rule_history) - {DEFAULT_LATENCY_NAME}
             run.has_own_rules = bool(rule_names or sandbox.gates)
-            run.problems = [*run.problems, *sandbox.problems, *map(repr, sandbox.bugs)]
+            run.problems = [*problem_texts(sandbox.problems), *map(repr, sandbox.bugs)]
             accounts = {(call.application, call.user) for call in run.calls if call.user}
             found = ((key, sandbox.ledger.find_account(*key)) for key in sorted(accounts))
             run.balances = {key: account.balance for key, account in found if account is not None}

@@ -1,4 +1,4 @@
-"""A rule in a sandbox: its conditions on a call, how often it has matched and fired, and its firing for one call."""
+"""An active rule: its conditions on a call, its counts of matches and firings, and its firing for one call."""
 
 import traceback
 from collections import Counter, deque
@@ -7,7 +7,8 @@ from typing import cast
 
 from fake_credits.contract import Operation
 from fake_credits.faults.effects.base import Effect
-from fake_credits.faults.rule import IncomingCall, Rule, effect_for_script_entry
+from fake_credits.faults.effects.timing import HoldAtGate
+from fake_credits.faults.rule import DEFAULT_LATENCY_NAME, IncomingCall, Rule, effect_for_script_entry
 from fake_credits.keyed_random import keyed_random
 
 __all__ = ["ActiveRule", "CallKey", "Firing", "PredicateError"]
@@ -18,19 +19,19 @@ _SHARED_COUNTER: _CounterKey = ("", "")
 
 
 class PredicateError(Exception):
-    """The error of a rule's ``where`` function: ``problem`` in one line, and ``problem_with_traceback``."""
+    """An error raised by a rule's ``where`` function, in one line and with its traceback."""
 
     def __init__(self, rule_name: str, error: Exception) -> None:
         self.rule_name = rule_name
-        self.problem = f"the function `where` of the rule {rule_name!r} raised {type(error).__name__}: {error}"
-        user_traceback = error.__traceback__.tb_next if error.__traceback__ else None  # without our own frame
+        self.problem = f"the `where` function of the rule {rule_name!r} raised {type(error).__name__}: {error}"
+        user_traceback = error.__traceback__.tb_next if error.__traceback__ else None  # omit our own frame
         lines = traceback.format_exception(type(error), error, user_traceback or error.__traceback__)
         self.problem_with_traceback = f"{self.problem}\n{''.join(lines).rstrip()}"
         super().__init__(self.problem)
 
 
 class Firing:
-    """A rule that fires for one call, and its effect."""
+    """One firing of a rule: the rule, the effect, and the number of the call."""
 
     __slots__ = ("_call_key", "_draw_count", "_seed", "active_rule", "effect", "ordinal")
 
@@ -51,13 +52,13 @@ class Firing:
         )
 
     def undo(self) -> None:
-        """Count the rule as not fired, because its effect had nothing to do."""
+        """Undo the firing, because its effect had nothing to change."""
         _, application, user = self._call_key
         self.active_rule.undo_firing(application, user)
 
 
 class ActiveRule:
-    """A rule in a sandbox, which has ``fired`` for some of the ``matched`` calls.
+    """A rule added to a sandbox: it has ``matched`` some calls and ``fired`` for some of those.
 
     Used as a context manager, it is removed when the block ends. ``take_out`` removes it from its engine; with True,
     the rule still fails the test if it is unused.
@@ -85,26 +86,32 @@ class ActiveRule:
 
     @property
     def is_unused(self) -> bool:
-        """Return whether a scripted rule has never fired, or has entries of its script left."""
-        if not self.rule.is_scripted or self.rule.optional:
+        """Return whether no call matched a rule that chance does not decide, or whether a scripted one is not used up.
+
+        A rule with a gate must have fired, too: its gate must hold a call.
+        """
+        rule = self.rule
+        if not rule.is_certain or rule.optional or rule.name == DEFAULT_LATENCY_NAME:
             return False
-        return bool(self.script_left()) if self.rule.script else not self.fired
+        if rule.script:
+            return bool(self.script_left())
+        return not (self.fired if rule.is_scripted or isinstance(rule.effect, HoldAtGate) else self.matched)
 
     @property
     def draw_share(self) -> float:
-        """Return the rule's share of the draw of exclusive random rules; 0 if it is not one of them."""
+        """Return the rule's share of the draw for exclusive random rules, 0 if it takes no part in it."""
         return 0.0 if self.rule.stacks else self.rule.probability or 0.0
 
     def script_left(self) -> Sequence[int | str]:
-        """Return the entries of the script that no call, or with ``per="user"`` no user's call, has used."""
+        """Return the script entries that no call has used (with ``per="user"``: no call of any user)."""
         return self.rule.script[max(self._fire_counts.values(), default=0) :]
 
     def remove(self) -> None:
-        """Remove the rule; calls that it has already hit aren't affected."""
+        """Remove the rule; calls that it has already affected stay affected."""
         self._take_out(self, False)
 
     def end(self) -> None:
-        """Remove the rule at the end of its block; if it stayed unused, the test still fails."""
+        """Remove the rule at the end of its block; the test still fails if the rule is unused."""
         self._take_out(self, True)
 
     def __enter__(self) -> "ActiveRule":
@@ -138,7 +145,7 @@ class ActiveRule:
             raise PredicateError(self.name, error) from error
 
     def count_match(self, call: IncomingCall) -> int:
-        """Count a matching call and return its number, with ``per="user"`` among the user's calls."""
+        """Count a matching call and return its number; with ``per="user"``, its number among the user's calls."""
         self.matched += 1
         if not self.rule.per:
             return self.matched
@@ -147,7 +154,7 @@ class ActiveRule:
         return self._match_counts[counter_key]
 
     def conditions_hold(self, call: IncomingCall, match_count: int) -> bool:
-        """Return whether all conditions on when the rule fires hold, except its probability."""
+        """Return whether the rule's conditions on when to fire hold, apart from its probability."""
         rule = self.rule
         return (
             (rule.at is None or call.ordinal == rule.at)
@@ -159,7 +166,7 @@ class ActiveRule:
         )
 
     def fire(self, call: IncomingCall) -> tuple[bool, Effect | None]:
-        """Return whether the rule fires, and its effect; without one the call passes, and no further rule is tried."""
+        """Return whether the rule fires, and its effect; without one, the call passes and no further rule is tried."""
         rule, counter_key = self.rule, self._counter_key(call.application, call.user)
         effect = rule.effect
         if effect is None:

@@ -20,7 +20,7 @@ from fake_credits.faults.effects.base import (
 )
 from fake_credits.faults.effects.connection import Close, CloseMode, Garbage, Hang, Reset, Truncate
 from fake_credits.faults.effects.data import SchemaDriftKind
-from fake_credits.faults.effects.responses import NotJson, Status
+from fake_credits.faults.effects.responses import NotJson, Status, Unauthorized
 from fake_credits.faults.effects.timing import Distribution
 from fake_credits.faults.rule import OPERATIONS_BY_NAME, SCRIPT_ACTIONS, Rule, RuleOperation
 from fake_credits.text import short_repr
@@ -46,7 +46,7 @@ _CATALOGUE_ARGUMENTS: Mapping[str, Sequence[tuple[Any, ...]]] = {
     "hold_at_gate": [],  # held calls need a test that releases them
     "unauthorized": [("revoked",), ("rotated",)],
 }
-"""The arguments of effects that need some or are listed several times; the others are listed once, without any."""
+"""Arguments of the effects that need some, or that are listed several times; all others are listed once without any."""
 
 
 def catalogue(operation: RuleOperation) -> list[Rule]:
@@ -54,7 +54,8 @@ def catalogue(operation: RuleOperation) -> list[Rule]:
 
     ``@pytest.mark.parametrize("rule", catalogue("createTransaction"))`` checks that an application survives them all.
     The order is stable. `HoldAtGate` is left out, because the test must release the gate; a rule with `Unauthorized`
-    affects only one kind of client. ``operation`` is as in a rule. Raises FaultError for an unknown one.
+    is optional, because it affects only one kind of client. ``operation`` is as in a rule. Raises
+    FaultError for an unknown one.
     """
     check_choice("operation", operation, OPERATIONS_BY_NAME)
     effects = (
@@ -63,7 +64,7 @@ def catalogue(operation: RuleOperation) -> list[Rule]:
         for arguments in _CATALOGUE_ARGUMENTS.get(name, [()])
     )
     return [
-        Rule(effect, operation=operation, phase=phase)
+        Rule(effect, operation=operation, phase=phase, optional=isinstance(effect, Unauthorized))
         for effect in effects
         if effect.operations & OPERATIONS_BY_NAME[operation]
         for phase in effect.phases
@@ -71,7 +72,7 @@ def catalogue(operation: RuleOperation) -> list[Rule]:
 
 
 def lost_response(then: Effect | CloseMode = "reset") -> Rule:
-    """Return the fault that costs real money: the write is committed, but the client gets no or a useless response.
+    """Return the fault that costs real money: the write is committed, but the client gets no usable response.
 
     ``then`` is ``"reset"``, ``"close"``, ``"hang"``, the effect of that name, or another effect that loses the
     response: ``Status(502)``, ``NotJson()``, ``Truncate()``, ``Garbage()``. Raises FaultError for any other.
@@ -87,8 +88,9 @@ def lost_response(then: Effect | CloseMode = "reset") -> Rule:
 
 
 def rule_to_json(rule: Rule) -> dict[str, Any]:
-    """Return a rule as a JSON object; a function is shown by its name, which `rule_from` rejects."""
-    # An effect's attributes and the rule's fields share one object. Only a gate's name clashes, and its rule has none.
+    """Return a rule as a JSON object; a function becomes its name, which `rule_from` rejects."""
+    # An effect's attributes and the rule's fields share one object. Only `name` could clash, and a rule with HoldAtGate
+    # has no name of its own.
     values = {**(changed_fields(rule.effect) if rule.effect else {}), **changed_fields(rule)}
     effect_name = {"effect": rule.word} if values.pop("effect", None) else {}
     return {**effect_name, **{name: _to_json(value) for name, value in values.items()}}
@@ -108,14 +110,14 @@ def _to_json(value: object) -> object:
 
 
 def describe_match(rule: Rule) -> str:
-    """Return which calls a rule matches, as text."""
+    """Describe which calls a rule matches."""
     criteria = {name: _to_json(value) for name, value in changed_fields(rule).items() if name in _MATCH_FIELDS}
     operation = criteria.pop("operation", "any call")
     return f"{operation} with {format_kwargs(criteria)}" if criteria else str(operation)
 
 
 def rule_from(source: object, **rule_fields: Any) -> Rule:
-    """Return a rule from itself, an effect or a JSON object, with further fields of `Rule`; None is the fields alone.
+    """Return a rule made from a `Rule`, an effect, a JSON object or None, and from further fields.
 
     Raises FaultError for an unknown effect or field and for an invalid value.
     """
@@ -137,14 +139,14 @@ def rule_from(source: object, **rule_fields: Any) -> Rule:
 
 
 def _pop_effect(members: dict[str, Any]) -> Effect | None:
-    """Remove the effect and its attributes from a JSON object and return the effect, None for a script."""
+    """Remove the effect and its attributes from a JSON object and return the effect, or None if it has a script."""
     if "where" in members:
         raise FaultError("where is a function, so such a rule can only be declared in Python")
     _check_not_empty(members)
     name = members.pop("effect", None)
     if name is None:
         is_missing = not members.get("script")
-        # With an attribute of some effect, the missing effect is the problem.
+        # If the object has an attribute of some effect, report the missing effect, not an unknown field.
         known = {attribute for effect_type in EFFECTS.values() for attribute in _attributes(effect_type)}
         _check_field_names(members, ("effect", *_RULE_FIELDS), known if is_missing else ())
         if is_missing:
@@ -179,14 +181,14 @@ def _check_not_empty(kwargs: Mapping[str, object]) -> None:
 
 
 def _check_conflicts(rule_fields: Mapping[str, object], kwargs: Mapping[str, object]) -> None:
-    """Reject keyword arguments that contradict the rule; but an operation may narrow the rule's."""
+    """Reject keyword arguments that contradict the rule; an operation may narrow the rule's, though."""
     for name in rule_fields.keys() & kwargs.keys():
         inner, outer = rule_fields[name], kwargs[name]
         is_conflict = inner != outer
-        if name == "operation":  # an unknown one is rejected by the rule
+        if name == "operation":  # the rule itself rejects an unknown operation
             wide, narrow = OPERATIONS_BY_NAME.get(str(inner)), OPERATIONS_BY_NAME.get(str(outer))
             is_conflict = wide is not None and narrow is not None and not narrow <= wide
         if is_conflict:
             raise FaultError(
-                f"{name} is given twice: {short_repr(inner)} in the rule and {short_repr(outer)} in addition to it"
+                f"{name} is given twice: {short_repr(inner)} in the rule and {short_repr(outer)} as an argument"
             )

@@ -17,10 +17,10 @@ from fake_credits.contract import Operation
 from fake_credits.faults.active_rule import ActiveRule, CallKey, Firing
 from fake_credits.faults.effects.base import FaultError, explicit_fields
 from fake_credits.faults.effects.timing import Latency
-from fake_credits.faults.rule import IncomingCall, Moment, Rule
+from fake_credits.faults.rule import DEFAULT_LATENCY_NAME, IncomingCall, Moment, Rule
 from fake_credits.keyed_random import keyed_random
 
-__all__ = ["DEFAULT_LATENCY_NAME", "MAX_RULES", "CallHook", "FaultEngine"]
+__all__ = ["MAX_RULES", "CallHook", "FaultEngine"]
 
 CallHook = Callable[[IncomingCall, Sequence[Firing]], Sequence[Firing]]
 """A function that is called with each call and the rules that fire for it; it returns further ones."""
@@ -28,11 +28,8 @@ CallHook = Callable[[IncomingCall, Sequence[Firing]], Sequence[Firing]]
 MAX_RULES = 1000
 """The maximum number of rules in a sandbox."""
 
-DEFAULT_LATENCY_NAME = "latency"
-"""The name of the default latency's rules."""
-
 _CRITERIA = ("application", "user", "client", "reason")
-_TOTAL_LIMIT = 1 + 1e-9  # ten times 0.1 is a little more than 1
+_TOTAL_LIMIT = 1 + 1e-9  # 0.1 added up ten times can exceed 1
 
 
 class FaultEngine:
@@ -42,12 +39,11 @@ class FaultEngine:
         self.seed = seed
         self.lock = lock or nullcontext()
         self.start_ms = 0
-        self.ordinal_offset = 0
         self.rules: list[ActiveRule] = []
         self._ended_unused: list[ActiveRule] = []
         self._name_counters: defaultdict[str, int] = defaultdict(int)
         self._call_counts: dict[CallKey, int] = {}
-        # The rules to try for an operation, an application and a user ("" unless some rule names it), and a client.
+        # The rules to try, by operation, application, user ("" unless some rule names it) and client.
         self._candidates: dict[tuple[Operation, str, str, str], list[ActiveRule]] = {}
         self._named_applications: frozenset[str] = frozenset()
         self._named_users: frozenset[str] = frozenset()
@@ -70,9 +66,9 @@ class FaultEngine:
             return default
         return to_ms(moment) if isinstance(moment, datetime) else self.start_ms + round(moment * 1000)
 
-    def reset(self, rules: Iterable[Rule], start_ms: int, ordinal_offset: int) -> None:
-        """Start again, with other rules."""
-        self.start_ms, self.ordinal_offset = start_ms, ordinal_offset
+    def reset(self, rules: Iterable[Rule], start_ms: int) -> None:
+        """Start over with other rules."""
+        self.start_ms = start_ms
         if self.rules or self._ended_unused or self._name_counters or self._call_counts:
             for active in self.rules:
                 active.is_removed = True
@@ -104,11 +100,11 @@ class FaultEngine:
         """Return the rules to keep when one is added: a default latency replaces the previous one."""
         if rule.name != DEFAULT_LATENCY_NAME:
             if rule.name and any(active.name == rule.name for active in self.rules):
-                raise FaultError(f"name is {rule.name!r}, which another rule already has")
+                raise FaultError(f"name is {rule.name!r}, which is taken by another rule")
             return self.rules
         reserved = f"name is {DEFAULT_LATENCY_NAME!r}, which is reserved for the default latency"
         if not isinstance(rule.effect, Latency):
-            raise FaultError(f"{reserved}: give {rule.word} another")
+            raise FaultError(f"{reserved}: choose another name for {rule.word}")
         if not explicit_fields(rule).keys() <= {"effect", "operation", "phase", "name"}:
             raise FaultError(f"{reserved}: it can have only an operation and a phase")
         return [
@@ -142,11 +138,11 @@ class FaultEngine:
         self._invalidate()
 
     def unused_rules(self) -> list[ActiveRule]:
-        """Return the scripted rules that stayed unused, including those of finished ``with`` blocks."""
+        """Return the rules that stayed unused, including those of finished ``with`` blocks and of open gates."""
         return self._ended_unused + [active for active in self.rules if active.is_unused]
 
     def match(self, call: IncomingCall) -> list[Firing]:
-        """Count a call and return the firings for it, in order; raise PredicateError if a rule's function fails."""
+        """Count a call and return its firings, in order; raise PredicateError if a rule's function fails."""
         _, operation, application, user, client, _, _, _, _ = call
         call_key = (operation, application, user)
         ordinal = self._call_counts[call_key] = self._call_counts.get(call_key, 0) + 1
@@ -189,7 +185,7 @@ class FaultEngine:
 
 
 class _Matcher:
-    """One call while its rules are tried."""
+    """The state of matching one call against the rules."""
 
     def __init__(self, call: IncomingCall, seed: int, key_and_ordinal: tuple[CallKey, int]) -> None:
         self._call = call
@@ -201,7 +197,7 @@ class _Matcher:
         self.firings: list[Firing] = []
 
     def consider(self, active: ActiveRule) -> None:
-        """Try one rule that matches; it counts the call even if an earlier rule has won."""
+        """Try a rule that matches the call; the rule counts the call even if an earlier rule has won."""
         call = self._call
         match_count = active.count_match(call)
         wins_draw = self._wins_draw(active)
@@ -264,8 +260,8 @@ def _check_total_probability(new: ActiveRule, others: Iterable[ActiveRule]) -> N
         total = _max_total([active for active in rules if operation in active.rule.operations], _CRITERIA)
         if total > _TOTAL_LIMIT:
             raise FaultError(
-                f"probability is {new.draw_share}: with the other random rules for {operation} "
-                f"it adds up to {total:g}, over 1"
+                f"probability is {new.draw_share}: with the other random rules for {operation} the total is "
+                f"{total:g}, more than 1"
             )
 
 
@@ -282,7 +278,7 @@ def _total_share(rules: Iterable[ActiveRule]) -> float:
 
 
 def _max_total(rules: Sequence[ActiveRule], criteria: Sequence[str]) -> float:
-    """Return the largest sum of shares that one call can match; it is exact if it is over the limit."""
+    """Return the largest sum of shares that one call can match; the result is exact if it exceeds the limit."""
     total = _total_share(rules)
     if total <= _TOTAL_LIMIT:
         return total

@@ -7,6 +7,7 @@ from typing import Literal, TypedDict, Unpack, cast
 from fake_credits.faults.active_rule import ActiveRule
 from fake_credits.faults.declarations import describe_match, rule_from
 from fake_credits.faults.effects.base import FaultError, Phase
+from fake_credits.faults.effects.timing import HoldAtGate
 from fake_credits.faults.engine import FaultEngine
 from fake_credits.faults.rule import IncomingCall, Moment, Rule, RuleOperation
 from fake_credits.models import Reason
@@ -81,15 +82,15 @@ class Faults:
         """Add a rule: an effect, a `Rule` or a JSON object, for an operation, with further fields of `Rule`.
 
         A script needs no effect: ``add(script=[503, "ok"])``. The rule is active until it is removed or the sandbox
-        closes; in ``with credits.faults.add(...) as rule``, until the block ends. If it is scripted and stays unused,
-        the test fails. ``credits.faults(...)`` is the same. Raises FaultError, which names the field.
+        closes; in ``with credits.faults.add(...) as rule``, until the block ends. If it stays unused, and chance does
+        not decide that, the test fails. ``credits.faults(...)`` is the same. Raises FaultError, which names the field.
         """
         operation_field = {} if operation is None else {"operation": operation}
         if isinstance(what, str | Path | Sequence):
             source = short_repr(str(what) if isinstance(what, Path) else cast("object", what))
             raise FaultError(
-                f"a rule is {source}: it must be an effect, a Rule or a JSON object; "
-                f"to add a preset, a scenario file or a list of rules, use credits.faults.load({source})"
+                f"a rule is {source}: it must be an effect, a Rule or a JSON object; to add a preset, a scenario file "
+                f"or a list of rules, use credits.faults.load({source})"
             )
         return self._add_rule(rule_from(what, **rule_fields, **operation_field))
 
@@ -125,11 +126,12 @@ class Faults:
 
 
 def describe_unused_rule(active: ActiveRule) -> str:
-    """Return the failure message for a scripted rule that stayed unused."""
-    remaining = active.script_left()
-    state = f"has entries left: {', '.join(map(str, remaining))}" if active.rule.script else "never fired"
+    """Return the failure message for a rule that stayed unused."""
+    rule, remaining = active.rule, active.script_left()
+    name, state = f"the {'scripted ' if rule.is_scripted else ''}rule {active.name!r}", "never fired"
+    if isinstance(rule.effect, HoldAtGate):
+        name, state = f"the gate {rule.effect.name!r}", "held no call"
+    elif rule.script:
+        state = f"has entries left: {', '.join(map(str, remaining))}"
     matches = f"{active.matched or 'no'} {'calls' if active.matched > 1 else 'call'} matched it"
-    return (
-        f"the scripted rule {active.name!r} {state} ({matches}): it expects {describe_match(active.rule)}; "
-        "pass optional=True if it may stay unused"
-    )
+    return f"{name} {state} ({matches}): it expects {describe_match(rule)}; pass optional=True if it may stay unused"

@@ -1,7 +1,7 @@
 """Gates, which hold exchanges until a test releases them in an order of its choice.
 
 Release runs each held exchange up to its next wait or its end, one after the other, and only then wakes its client.
-Waking the clients in order isn't enough, because they would race (docs, "Races").
+Waking the clients in order isn't enough, because they would race. See docs/how-to/races.md.
 """
 
 import threading
@@ -51,7 +51,7 @@ class Gate:
         return True
 
     def add_expected_calls(self, description: str) -> None:
-        """Add a description of the calls that a rule sends here, for the message if they don't arrive."""
+        """Add a description of the calls that a rule sends here, to be shown if they don't arrive."""
         self._expected_calls.append(description)
 
     @property
@@ -108,14 +108,14 @@ class Gate:
                 released += [ticket for ticket in self._held if ticket not in released]
                 self.is_open = True
             self._held = [ticket for ticket in self._held if ticket not in released]
-        with ExitStack() as callbacks:  # runs all of them even if one fails
+        with ExitStack() as callbacks:  # runs all callbacks even if one fails
             for ticket in reversed(released):
                 callbacks.callback(ticket.resume)
             if not keep:
                 self._on_open(self)
 
     def close(self) -> None:
-        """Release all exchanges and end the waits for arrivals, because the sandbox closes or is reset."""
+        """Release all exchanges and end the waits for arrivals, because the sandbox is closing or being reset."""
         self.release()
         with self._lock:
             self._is_closed = True
@@ -138,7 +138,7 @@ class Gate:
     def would_deadlock(self) -> bool:
         """Return whether no other thread could release the gate.
 
-        Daemon threads that are older than the gate don't belong to the test, and the fake's own never release it.
+        Daemon threads older than the gate don't belong to the test, and the fake's own threads never release it.
         """
         current = threading.current_thread()
         other_threads = (thread for thread in threading.enumerate() if thread is not current)
@@ -168,7 +168,7 @@ class Gate:
 
     @contextmanager
     def _on_arrivals(self, count: int, callback: Callable[[], None]) -> Generator[bool]:
-        """Call back on the arrival; yield whether no wait is needed."""
+        """Register ``callback`` for the arrival during the block; yield whether no wait is needed."""
         entry = (count, callback)
         with self._lock:
             self._arrival_callbacks.append(entry)

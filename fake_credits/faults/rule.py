@@ -33,6 +33,7 @@ from fake_credits.faults.effects.timing import HoldAtGate
 from fake_credits.models import Reason
 
 __all__ = [
+    "DEFAULT_LATENCY_NAME",
     "OPERATIONS_BY_NAME",
     "SCRIPT_ACTIONS",
     "IncomingCall",
@@ -51,6 +52,9 @@ OPERATIONS_BY_NAME: Mapping[str, frozenset[Operation]] = {
     **{operation.value: frozenset({operation}) for operation in Operation},
 }
 """The values of ``operation``, with the operations that each selects."""
+
+DEFAULT_LATENCY_NAME = "latency"
+"""The name of the default latency's rules."""
 
 SCRIPT_ACTIONS: Mapping[str, Effect | None] = {"ok": None, "reset": Reset(), "close": Close(), "hang": Hang()}
 """The entries of a script other than a status."""
@@ -94,8 +98,8 @@ class RequestHeaders(Mapping[str, str]):
 class IncomingCall(NamedTuple):
     """A call that rules are matched against, before it is executed.
 
-    ``ordinal`` counts the sandbox's exchanges from 1; ``fields`` are the headers as bytes, with lower-case names;
-    ``reason`` is empty, and ``delta`` None, if the call has no valid one.
+    ``ordinal`` counts the sandbox's exchanges from 1. ``fields`` are the headers as bytes, with lower-case names.
+    ``reason`` is empty, and ``delta`` None, if the body has no valid one.
     """
 
     ordinal: int
@@ -115,7 +119,7 @@ class IncomingCall(NamedTuple):
 
 
 class _Script(Effect):
-    """The stand-in for the effect of a rule with a script."""
+    """A placeholder for the effect of a rule that has a script."""
 
 
 _SCRIPT = _Script()
@@ -136,7 +140,7 @@ class Rule(FaultValue):
     match. ``per="user"`` counts each user's calls separately.
 
     What: an ``effect`` in a ``phase``, by default the effect's first. With ``stack``, the following rules are tried
-    too. A scripted rule that stays unused fails the test unless it is ``optional``.
+    too. A rule that chance does not decide and that no call used fails the test unless it is ``optional``.
 
     Raises FaultError, which names the field and its allowed values.
     """
@@ -175,7 +179,7 @@ class Rule(FaultValue):
 
     @property
     def operations(self) -> frozenset[Operation]:
-        """Return the operations it can affect: listUsers has no user, and only createTransaction a reason."""
+        """Return the operations it can affect: listUsers has no user, and only createTransaction has a reason."""
         possible = OPERATIONS_BY_NAME[self.operation] & _action_of(self).operations
         if self.user:
             possible -= {Operation.LIST_USERS}
@@ -189,7 +193,12 @@ class Rule(FaultValue):
     @property
     def is_scripted(self) -> bool:
         """Return whether the rule says exactly when it fires; if it never does, that is a mistake."""
-        return not self.is_random and self.probability != 0 and bool(self.script or _counts_of(self))
+        return self.is_certain and bool(self.script or _counts_of(self))
+
+    @property
+    def is_certain(self) -> bool:
+        """Return whether chance has no part in whether the rule fires, and it can fire at all."""
+        return not self.is_random and self.probability != 0
 
     @property
     def is_random(self) -> bool:
@@ -208,7 +217,7 @@ def _action_of(rule: Rule) -> Effect:
 
 @cache
 def effect_for_script_entry(entry: int | str) -> Effect | None:
-    """Return the effect of an entry of a script, None for ``ok``."""
+    """Return the effect of a script entry, or None for ``ok``."""
     return Status(entry) if isinstance(entry, int) else SCRIPT_ACTIONS[entry]
 
 
@@ -247,7 +256,7 @@ def _check_criteria(rule: Rule) -> None:
         check_text(name, getattr(rule, name), 0, _MAX_ID_CHARS)
     check_choice("client", rule.client, ("", "server", "user"))
     check_choice("reason", rule.reason, ("", *Reason))
-    for name in ("operation", "client", "reason"):  # members of a StrEnum become plain strings, as in JSON
+    for name in ("operation", "client", "reason"):  # turn members of a StrEnum into plain strings, as in JSON
         object.__setattr__(rule, name, str(getattr(rule, name)))
     action = _action_of(rule)
     if not OPERATIONS_BY_NAME[rule.operation] & action.operations:
@@ -267,15 +276,15 @@ def _check_where(where: object) -> None:
     if where is None:
         return
     if not callable(where) or iscoroutinefunction(where):
-        raise invalid_value("where", where, "it must be a function of a call")
+        raise invalid_value("where", where, "it must be a function that takes a call")
     try:
         bind_arguments: Callable[[object], object] = signature(where).bind
     except (TypeError, ValueError):
-        return  # a function in C without a signature
+        return  # a C function without a signature
     try:
         bind_arguments(None)
     except TypeError as error:
-        raise invalid_value("where", where, f"it must take one argument, the call ({error})") from None
+        raise invalid_value("where", where, f"it must be a function with one argument, the call ({error})") from None
 
 
 def _validate_header(header: object) -> dict[str, str]:
@@ -285,7 +294,9 @@ def _validate_header(header: object) -> dict[str, str]:
         if not isinstance(name, str) or not _HEADER_NAME_PATTERN.fullmatch(name):
             raise FaultError(f"header has {name!r}, which is not a valid header name (RFC 9110, section 5.6.2)")
         if not isinstance(value, str) or not _HEADER_VALUE_PATTERN.fullmatch(value):
-            raise invalid_value(f"header {name}", value, "it must be a string of visible Latin-1 characters and blanks")
+            raise invalid_value(
+                f"header {name}", value, "it must be a string of visible Latin-1 characters, spaces and tabs"
+            )
     return dict(cast("Mapping[str, str]", header))
 
 
@@ -309,9 +320,9 @@ def _check_schedule(rule: Rule) -> None:
 
 
 def _check_counts(rule: Rule) -> None:
-    """Reject counts that no call can match, and entries of a script that no call can reach.
+    """Reject counts that no call can satisfy, and script entries that no call can reach.
 
-    The sandbox's nth exchange is at most the nth that matches.
+    A call that is the sandbox's nth exchange is at most its nth match.
     """
     every, counts = rule.every or 1, _counts_of(rule)
     lowest, highest = (rule.after or 0) + 1, min(rule.first or _MAX_COUNT, rule.at or _MAX_COUNT)
@@ -351,7 +362,7 @@ def _parse_during(value: object) -> tuple[Moment, Moment]:
     if len(bounds) not in (1, 2) or isinstance(value, str):
         expected = "a start and, optionally, an end: datetimes with an offset, or seconds"
         raise FaultError(f"during is {value!r}: it must be {expected}")
-    # TOML has no null: (start,) is open at its end, and 0 at its start.
+    # TOML has no null: (start,) leaves the end open, and a start of 0 means the sandbox's start.
     start, end = _parse_moment(bounds[0]), _parse_moment(bounds[1]) if len(bounds) > 1 else None
     start = 0 if start is None else start
     if isinstance(start, datetime) is isinstance(end, datetime) and end is not None and not start < end:  # type: ignore[operator]

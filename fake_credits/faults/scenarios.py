@@ -14,12 +14,13 @@ from fake_credits.faults.effects.connection import Close, Reset, Truncate
 from fake_credits.faults.effects.data import SchemaDrift, StaleRead
 from fake_credits.faults.effects.responses import NotJson, RateLimit, Status
 from fake_credits.faults.effects.timing import Latency, Lognormal, parse_distribution
-from fake_credits.faults.engine import DEFAULT_LATENCY_NAME, FaultEngine
-from fake_credits.faults.rule import Rule, RuleOperation
+from fake_credits.faults.engine import FaultEngine
+from fake_credits.faults.rule import DEFAULT_LATENCY_NAME, Rule, RuleOperation
 
 __all__ = [
     "FAULT_PRESETS",
     "FaultPreset",
+    "as_conditions",
     "latency_rules",
     "load_scenario",
     "parse_rules",
@@ -28,17 +29,25 @@ __all__ = [
 ]
 
 
+def as_conditions(rules: Iterable[Rule]) -> tuple[Rule, ...]:
+    """Return rules that describe the conditions of a test, so that they may stay unused."""
+    return tuple(rule if rule.name == DEFAULT_LATENCY_NAME else replace(rule, optional=True) for rule in rules)
+
+
 @dataclass(frozen=True)
 class FaultPreset:
-    """A named list of rules, with a one-sentence description."""
+    """A named list of rules, with a one-sentence description; the rules are conditions."""
 
     description: str
     rules: tuple[Rule, ...]
 
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "rules", as_conditions(self.rules))
+
 
 FAULT_PRESETS: Mapping[str, FaultPreset] = {
     "flaky": FaultPreset(
-        "5 in 100 calls fail: 3 with 503, 1 with a reset before it takes effect and 1 with a reset afterwards.",
+        "5% of calls fail: 3% with 503, 1% with a reset before they take effect and 1% with a reset afterwards.",
         (
             Rule(Status(503), probability=0.03),
             Rule(Reset(), probability=0.01),
@@ -46,11 +55,11 @@ FAULT_PRESETS: Mapping[str, FaultPreset] = {
         ),
     ),
     "slow": FaultPreset(
-        "Calls take a median of 300 ms, and 1 in 100 takes 3 s or more.",
+        "Calls take a median of 300 ms, and 1% take 3 s or more.",
         (Rule(Latency(Lognormal(300, 3000))),),
     ),
     "brownout": FaultPreset(
-        "Overload: calls take a median of 1 s and at most 10 s; 25 in 100 get 503 with Retry-After 5, 5 get 504.",
+        "Overload: calls take a median of 1 s and at most 10 s; 25% get 503 with Retry-After 5, and 5% get 504.",
         (
             Rule(Latency(Lognormal(1000, 8000, 10_000))),
             Rule(Status(503, retry_after_s=5), probability=0.25),
@@ -66,7 +75,7 @@ FAULT_PRESETS: Mapping[str, FaultPreset] = {
         (Rule(RateLimit(limit=10, window_s=10)),),
     ),
     "lost_responses": FaultPreset(
-        "20 in 100 writes take effect but lose their responses: 10 by a reset, 5 by a close, 5 by a 504.",
+        "20% of writes take effect but lose their responses: 10% to a reset, 5% to a close and 5% to a 504.",
         (
             rule_from(lost_response(), probability=0.1),
             rule_from(lost_response(Close()), probability=0.05),
@@ -78,7 +87,7 @@ FAULT_PRESETS: Mapping[str, FaultPreset] = {
         (Rule(StaleRead(by_ms=2000)),),
     ),
     "bad_proxy": FaultPreset(
-        "10 in 100 responses come from a proxy: 5 HTML pages with 502, 2 empty, 1 with a BOM, 1 truncated, 1 closed.",
+        "10% of responses come from a proxy: 5% HTML pages with 502, 2% empty, 1% with a BOM, 1% truncated, 1% closed.",
         (
             Rule(NotJson(), probability=0.05),
             Rule(NotJson(502, "empty"), probability=0.02),
@@ -121,9 +130,9 @@ _SourcedRule = tuple[str, Rule]
 def parse_rules(value: object, *, source: str = "faults") -> tuple[Rule, ...]:
     """Return the rules of a declaration in any form.
 
-    A `Rule`, an effect, a JSON object (a rule or a scenario), the name of a preset, a scenario file (a `Path`, or a
-    string that ends in ``.toml``), or a list of these. Raises FaultError, with ``source``, entry and field, for an
-    invalid rule and for rules that conflict.
+    The forms are a `Rule`, an effect, a JSON object (a rule or a scenario), the name of a preset, a scenario file (a
+    `Path`, or a string that ends in ``.toml``), and a list of these. Rules of presets and scenarios are optional.
+    Raises FaultError, with source, entry and field, for an invalid rule and for rules that conflict.
     """
     return _validate_together(_with_source(value, source))
 
@@ -132,7 +141,7 @@ def latency_rules(value: object) -> tuple[Rule, ...]:
     """Return the rules of a default latency: one for all operations, or one for each key of a mapping.
 
     A latency is milliseconds, a `Distribution` or its text, or a mapping of operations (also ``reads``, ``writes``,
-    ``*``) to these; None is no latency. Raises FaultError.
+    ``*``) to these. None means no latency. Raises FaultError.
     """
     if value is None:
         return ()
@@ -156,7 +165,7 @@ def _with_source(value: object, source: str) -> Iterator[_SourcedRule]:
 
 
 def _parse_entry(value: object) -> tuple[Rule, ...]:
-    """Return the rules of any declaration but a list."""
+    """Return the rules of any declaration except a list."""
     if isinstance(value, Path) or (isinstance(value, str) and value.endswith(".toml")):
         return load_scenario(value)
     if isinstance(value, str):
@@ -170,7 +179,7 @@ def _parse_entry(value: object) -> tuple[Rule, ...]:
 
 
 def _validate_together(sourced_rules: Iterable[_SourcedRule]) -> tuple[Rule, ...]:
-    """Return rules without their sources; raise FaultError if one conflicts with an earlier one."""
+    """Return the rules without their sources; raise FaultError if one conflicts with an earlier one."""
     engine, rules = FaultEngine(0), list[Rule]()
     for source, rule in sourced_rules:
         with _error_prefix(source):
@@ -203,7 +212,7 @@ def load_scenario(path: str | Path) -> tuple[Rule, ...]:
             document = tomllib.loads(data.decode("utf-8")) if len(data) <= _MAX_SCENARIO_BYTES else None
         except OSError as error:
             raise FaultError(f"can't be read: {error.strerror}") from None
-        except (ValueError, RecursionError) as error:  # ValueError: for an integer of thousands of digits
+        except (ValueError, RecursionError) as error:  # ValueError: an integer with thousands of digits
             raise FaultError(f"is not valid TOML: {error}") from None
         if document is None:
             raise FaultError(f"is larger than {_MAX_SCENARIO_BYTES} bytes")
@@ -221,7 +230,7 @@ def parse_scenario(document: Mapping[str, object]) -> tuple[Rule, ...]:
     if version != FORMAT_VERSION or isinstance(version, bool):
         raise invalid_value("version", version, f"it must be {FORMAT_VERSION}")
     latency = [(DEFAULT_LATENCY_NAME, rule) for rule in latency_rules(document.get(DEFAULT_LATENCY_NAME))]
-    return _validate_together([*_rules_in_table(document), *_rules_in_changes(document), *latency])
+    return as_conditions(_validate_together([*_rules_in_table(document), *_rules_in_changes(document), *latency]))
 
 
 def _rules_in_table(table: Mapping[str, object], prefix: str = "") -> Iterator[_SourcedRule]:

@@ -1,4 +1,4 @@
-"""The waits of a request's coroutine: values that the transport interprets, so the pipeline does no I/O."""
+"""The waits of a request's coroutine: values that the transport interprets, so that the pipeline does no I/O."""
 
 import math
 from collections.abc import Coroutine, Generator
@@ -27,11 +27,11 @@ ExchangeCoroutine = Coroutine["Wait", Any, None]
 
 
 class ServerStopping(BaseException):
-    """Raised in a waiting request when its server stops; it gets no response, and this is not an error."""
+    """Raised in a waiting request when its server stops; the request gets no response, and this is not an error."""
 
 
 class Wait:
-    """A wait of a request."""
+    """The base class of waits."""
 
     def __await__(self) -> Generator["Wait", Any, Any]:
         return (yield self)
@@ -51,7 +51,7 @@ class Body(Wait):
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Sleep(Wait):
-    """A delay of at least ``ms``. With ``after_byte``, the client's timeout restarts."""
+    """A delay of at least ``ms`` milliseconds. With ``after_byte``, the client's timeout restarts."""
 
     ms: float
     after_byte: bool = False
@@ -59,25 +59,25 @@ class Sleep(Wait):
 
 @dataclass(frozen=True, slots=True, eq=False)
 class AtGate(Wait):
-    """The wait at a gate; it returns False if the gate was not released within its limit."""
+    """The wait at a gate; it returns False if the gate is not released within its limit."""
 
     gate: Gate
 
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Drain(Wait):
-    """The wait until the client's machine has received everything that was written."""
+    """The wait until the peer's kernel has received everything that was written."""
 
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Forever(Wait):
-    """A wait that only the client or a limit of the server ends."""
+    """A wait without an end of its own: only the client's disconnect or a limit of the server ends it."""
 
     after_byte: bool = False
 
     @property
     def ms(self) -> float:
-        """Return the length of the wait."""
+        """Return the length of the wait in milliseconds."""
         return math.inf
 
 
@@ -86,7 +86,7 @@ CHECKPOINT = Wait()
 
 
 def resume(coroutine: ExchangeCoroutine, value: object) -> Wait | None:
-    """Run to the next wait and return it, or None at the end. Raises TypeError if it awaits anything else."""
+    """Run to the next wait and return it, or None at the end. Raises TypeError if anything else is awaited."""
     try:
         wait = coroutine.send(value)
     except StopIteration:
@@ -94,12 +94,12 @@ def resume(coroutine: ExchangeCoroutine, value: object) -> Wait | None:
     if not isinstance(wait, Wait):  # pyright: ignore[reportUnnecessaryIsInstance]
         coroutine.close()
         awaited = "a bare yield, as in asyncio.sleep(0)" if wait is None else repr(wait)
-        raise TypeError(f"the application awaits {awaited}, which no event loop drives in process")
+        raise TypeError(f"the application awaits {awaited}, but in-process requests run without an event loop")
     return wait
 
 
 def run_to_wait(coroutine: ExchangeCoroutine, value: object) -> Wait | None:
-    """Run to the next wait and return it, or None at the end; in memory there is nothing to drain."""
+    """Run to the next wait and return it, or None at the end. In memory, there is nothing to drain."""
     wait = resume(coroutine, value)
     while isinstance(wait, Drain):
         wait = resume(coroutine, None)

@@ -13,6 +13,7 @@ from typing import Self
 from fake_credits.clock import Clock
 from fake_credits.intercept.patching import ImportHook, Patches
 from fake_credits.intercept.routes import Route, Routes, parse_base_url
+from fake_credits.interception_log import InterceptionLog
 from fake_credits.transports.in_process import InProcessDriver
 
 __all__ = ["ADAPTER_MODULES", "INTERCEPTION_REGISTRY", "Interception", "InterceptionRegistry", "intercept"]
@@ -23,12 +24,13 @@ ADAPTER_MODULES: Mapping[str, str] = {
     "httpcore": "httpcore",
     "httpcore2": "httpcore",
     "urllib3.connectionpool": "urllib3",
+    "urllib3_future.connectionpool": "urllib3",
 }
-"""The modules whose classes are patched, and the module in this package that patches each."""
+"""The modules whose classes are patched, and the module of this package that patches each."""
 
 
 class InterceptionRegistry:
-    """The intercepted base URLs of this process; if several contain a URL, the one added last answers."""
+    """The base URLs that are intercepted in this process; if several contain a URL, the latest one answers."""
 
     def __init__(self) -> None:
         self._lock = threading.Lock()
@@ -56,12 +58,12 @@ class InterceptionRegistry:
         self._process_finalized()
 
     def remove_finalized(self, routes: Sequence[Route]) -> None:
-        """Stop intercepting these routes, from a finalizer, which must not wait for a lock its thread may hold."""
+        """Stop intercepting these routes, from a finalizer, which must not wait for a lock that its thread may hold."""
         self._finalized.append(routes)
         self._process_finalized()
 
     def _process_finalized(self) -> None:
-        """Remove finalized routes, unless the lock is held: its holder then removes them afterwards."""
+        """Remove finalized routes, unless the lock is held; its holder then removes them afterwards."""
         while self._finalized and self._lock.acquire(blocking=False):
             try:
                 while self._finalized:
@@ -106,14 +108,14 @@ class InterceptionRegistry:
             raise RuntimeError(f"this version of {name} can't be intercepted: {error!r}") from error
 
 
-# The patches are global to the process, so the registry is too; while it is empty, nothing is patched.
+# The patches are global to the process, so the registry is too. While it is empty, nothing is patched.
 INTERCEPTION_REGISTRY = InterceptionRegistry()
 
 
 class Interception:
-    """An active interception of base URLs, until `close` or the end of its ``with`` block.
+    """An active interception of base URLs, which lasts until `close` or the end of its ``with`` block.
 
-    An interception that is garbage-collected ends with a ResourceWarning, so that it can't outlive its owner.
+    If it is garbage-collected, it ends with a ResourceWarning, so that it can't outlive its owner.
     """
 
     def __init__(self, registry: InterceptionRegistry, routes: Sequence[Route]) -> None:
@@ -146,14 +148,15 @@ class Interception:
         self._registry.remove(self._routes)
 
 
-def intercept(base_urls: Sequence[str], driver: InProcessDriver, clock: Clock) -> Interception:
+def intercept(base_urls: Sequence[str], driver: InProcessDriver, clock: Clock, log: InterceptionLog) -> Interception:
     """Start intercepting this process's requests to some base URLs; waits between retries advance ``clock``.
 
-    Raises TypeError or ValueError if a base URL is invalid or none is given.
+    Requests to the same hosts that miss the base URLs are recorded in ``log``. Raises TypeError or ValueError if a base
+    URL is invalid or none is given.
     """
     if not base_urls:
         raise ValueError("intercept(...) needs a base URL, such as https://credits.internal")
-    return Interception(INTERCEPTION_REGISTRY, [Route(parse_base_url(url), driver, clock) for url in base_urls])
+    return Interception(INTERCEPTION_REGISTRY, [Route(parse_base_url(url), driver, clock, log) for url in base_urls])
 
 
 def _format_routes(routes: Sequence[Route]) -> str:

@@ -1,11 +1,12 @@
 """Interception in aiohttp, at its connector.
 
-An intercepted request gets a connection from the connector under its own key, so the connector's limits, traces and
-keep-alive apply. The connection is aiohttp's own protocol over an in-memory transport, so aiohttp's parser, errors and
-retry apply too.
+An intercepted request gets a connection from the connector under a key of its own, so the connector's limits, traces
+and keep-alive apply. The connection is aiohttp's own protocol over an in-memory transport, so aiohttp's parser, errors
+and retry apply too.
 """
 
 import asyncio
+import errno
 from collections.abc import Callable
 from functools import wraps
 from types import ModuleType
@@ -13,7 +14,7 @@ from typing import Any, NamedTuple
 
 from fake_credits.http_message import Response
 from fake_credits.intercept.patching import Patches
-from fake_credits.intercept.routes import Route, Routes
+from fake_credits.intercept.routes import NearMissError, Route, Routes
 from fake_credits.transports.framing import ReceivedRequest
 from fake_credits.transports.memory_stream import (
     CONTINUE_RESPONSE,
@@ -31,17 +32,21 @@ def patch(module: ModuleType, routes: Routes, patches: Patches) -> None:
     """Patch ``aiohttp.connector``."""
     connector: Any = module
     base = connector.BaseConnector
-    patches.set(base, "connect", _patched_connect(base.connect, routes))
+    patches.set(base, "connect", _patched_connect(base.connect, routes, connector.ClientConnectorError))
     for connector_class in (connector.TCPConnector, connector.UnixConnector, connector.NamedPipeConnector):
         create = _patched_create_connection(connector_class._create_connection, connector.ResponseHandler)
         patches.set(connector_class, "_create_connection", create)
 
 
-def _patched_connect(original: Method, routes: Routes) -> Method:
+def _patched_connect(original: Method, routes: Routes, error_class: Any) -> Method:
     @wraps(original)
     async def connect(connector: Any, req: Any, traces: Any, timeout: Any) -> Any:
         url = req.url
-        route = routes.find(url.scheme, url.raw_host or "", url.port, url.raw_path_qs.encode())
+        try:
+            route = routes.find(req.method, url.scheme, url.raw_host or "", url.port, url.raw_path_qs.encode())
+        except NearMissError as error:
+            refusal = ConnectionRefusedError(errno.ECONNREFUSED, str(error))
+            raise error_class(req.connection_key, refusal) from None
         if route is None:
             return await original(connector, req, traces, timeout)
         connection = await original(connector, _ConnectRequest(route), traces, timeout)
@@ -71,7 +76,7 @@ class _ConnectionKey(NamedTuple):
     is_ssl: bool = False
 
     def __repr__(self) -> str:
-        return f"<{self.route.base_url} in memory>"  # shown in aiohttp's own errors
+        return f"<{self.route.base_url} in memory>"  # appears in aiohttp's own errors
 
 
 class _ConnectRequest:
@@ -91,7 +96,7 @@ class _Timeouts(NamedTuple):
     total_timer: Any
 
     def shortest_s(self) -> float | None:
-        """Return the shorter timeout in seconds, None for no limit; 0 means no limit in aiohttp."""
+        """Return the shorter timeout in seconds, None for no limit; in aiohttp, 0 means no limit."""
         return min(filter(None, (self.next_byte_s, self.total_s)), default=None)
 
 
@@ -113,7 +118,7 @@ class _MemoryTransport(asyncio.Transport):
         self._timeouts = timeouts
 
     def write(self, data: bytes | bytearray | memoryview) -> None:
-        """Add a part of a request, and respond once the request is complete."""
+        """Add part of a request, and respond once the request is complete."""
         received = self._parser.feed(bytes(data))
         if received is not None:
             self._respond_task = self._loop.create_task(self._respond(received))
@@ -170,7 +175,7 @@ class _MemoryTransport(asyncio.Transport):
         return self._protocol
 
     def pause_reading(self) -> None:
-        """Do nothing: responses are small."""
+        """Do nothing, because responses are small."""
 
     def resume_reading(self) -> None:
-        """Do nothing."""
+        """Do nothing, because reading is never paused."""

@@ -1,11 +1,12 @@
-"""Interception in httpcore and httpcore2, and so in httpx and httpx2, at the sync and async connection pools.
+"""Interception in httpcore and httpcore2, and thereby in httpx and httpx2, at the sync and async connection pools.
 
 An intercepted request occupies a slot in the pool like a connection, so the pool's limit and timeout apply. A complete
-response bypasses the library's connection, which would double the cost. That connection reads any incomplete response
-from an in-memory stream, so that the errors are the library's own, and writes every unusual request, so that h11
-rejects what it would reject on a socket.
+response bypasses the library's connection, which would double the cost. An incomplete response is read by that
+connection from an in-memory stream, so that the errors are the library's own. An unusual request is written by it, so
+that h11 rejects what it would reject on a socket.
 """
 
+import logging
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
 from functools import wraps
 from types import ModuleType
@@ -13,7 +14,7 @@ from typing import Any, NamedTuple
 
 from fake_credits.http_message import Request, Response, reason_phrase
 from fake_credits.intercept.patching import Patches
-from fake_credits.intercept.routes import Route, Routes
+from fake_credits.intercept.routes import NearMissError, Route, Routes
 from fake_credits.transports.framing import is_plain
 from fake_credits.transports.memory_stream import AsyncMemoryStream, MemoryStream, WrittenRequest
 
@@ -33,20 +34,15 @@ def patch(module: ModuleType, routes: Routes, patches: Patches) -> None:
         _patched_handle_async_request(async_pool.handle_async_request, httpcore, routes),
     )
     for pool in (sync_pool, async_pool):
-        for pool_class in (pool, *pool.__subclasses__()):  # such as those for proxies
+        for pool_class in (pool, *pool.__subclasses__()):  # subclasses include the pools for proxies
             if "create_connection" in vars(pool_class):
                 patches.set(pool_class, "create_connection", _patched_create_connection(pool_class.create_connection))
-
-
-def _find_route(routes: Routes, request: Any) -> Route | None:
-    url = request.url
-    return routes.find(url.scheme, url.host, url.port, url.target)
 
 
 def _patched_handle_request(original: Method, httpcore: "_Httpcore", routes: Routes) -> Method:
     @wraps(original)
     def handle_request(pool: Any, request: Any) -> Any:
-        route = _find_route(routes, request)
+        route = httpcore.find_route(routes, request)
         if route is None:
             return original(pool, request)
         connection = _Connection(httpcore, pool, route, request)
@@ -65,7 +61,7 @@ def _patched_handle_request(original: Method, httpcore: "_Httpcore", routes: Rou
 def _patched_handle_async_request(original: Method, httpcore: "_Httpcore", routes: Routes) -> Method:
     @wraps(original)
     async def handle_async_request(pool: Any, request: Any) -> Any:
-        route = _find_route(routes, request)
+        route = httpcore.find_route(routes, request)
         if route is None:
             return await original(pool, request)
         connection = _AsyncConnection(httpcore, pool, route, request)
@@ -97,6 +93,19 @@ class _Httpcore:
     def __init__(self, module: ModuleType) -> None:
         self.module: Any = module
         self._response_attributes: dict[str, Any] = vars(self.module.Response(200))
+        self._logger = logging.getLogger(f"{module.__name__}.http11")
+
+    def find_route(self, routes: Routes, request: Any) -> Route | None:
+        """Return the route of a request, else None; raise httpcore's ConnectError for a near miss."""
+        url = request.url
+        try:
+            return routes.find(request.method, url.scheme, url.host, url.port, url.target)
+        except NearMissError as error:
+            raise self.module.ConnectError(str(error)) from None
+
+    def is_traced(self, request: Any) -> bool:
+        """Return whether httpcore reports or logs what its connection does for a request."""
+        return "trace" in request.extensions or self._logger.isEnabledFor(logging.DEBUG)
 
     def build_response(self, source: Response, connection: "_BaseConnection") -> Any:
         """Return a complete response as the library would have read it, without checking each header again."""
@@ -122,7 +131,7 @@ class _Httpcore:
 
 
 class _PoolRequestUrl(NamedTuple):
-    """The part of a request's URL that a pool needs: the origin is the connection itself, which is unique."""
+    """The part of a request's URL that a pool needs. The connection itself is the origin, which makes it unique."""
 
     scheme: bytes
     origin: "_BaseConnection"
@@ -137,10 +146,10 @@ class _PoolRequest:
 
 
 class _BaseConnection:
-    """The connection of one request in a pool, and its response's body: closing the body removes it from the pool.
+    """The connection of one request in a pool, and the body of its response; closing the body removes it from the pool.
 
-    If the pool has room, it is added before the request is answered. If the response is incomplete, or the pool is
-    full, the request then takes the pool's normal path, which leads to this connection.
+    If the pool has room, the connection is added before the request is answered. If the response is incomplete, or the
+    pool is full, the request takes the pool's normal path, which leads to this connection.
     """
 
     def __init__(self, httpcore: _Httpcore, pool: Any, route: Route, request: Any) -> None:
@@ -149,15 +158,15 @@ class _BaseConnection:
         self.route = route
         self.request = request
         self.body = b""
-        self.response: Any = None  # set once received
-        self.stream: Any = None  # of the library's own connection, if that reads the response
+        self.response: Any = None  # set when received
+        self.stream: Any = None  # the library's own stream, if its connection reads the response
         self.released = False
 
     def __repr__(self) -> str:
         return f"<{type(self).__name__} [{self.info()}]>"
 
     def acquire(self) -> bool:
-        """Add this connection to the pool if it has room; return whether it had."""
+        """Add this connection to the pool if there is room, and return whether there was."""
         pool = self.pool
         with pool._optional_thread_lock:
             has_room = len(pool._connections) < pool._max_connections
@@ -193,12 +202,12 @@ class _BaseConnection:
     def accept_response(self, response: Response) -> Any:
         """Store the response and return it for the library; return None if the library's connection must read it."""
         self.response = response
-        if response.outcome != "whole" or "trace" in self.request.extensions:
+        if response.outcome != "whole" or self.httpcore.is_traced(self.request):
             return None
         return self.httpcore.build_response(response, self)
 
     def get_extra_info(self, _info: str) -> None:
-        """Return None for everything: there is no network stream."""
+        """Return None for everything, because there is no network stream."""
 
     def info(self) -> str:
         """Return a description for the pool's repr."""
@@ -221,7 +230,7 @@ class _BaseConnection:
         return not self.released
 
     def is_idle(self) -> bool:
-        """Return False: no other request can use the connection."""
+        """Return False, because no other request can use the connection."""
         return False
 
     has_expired = can_multiplex = is_idle
@@ -262,7 +271,7 @@ class _Connection(_BaseConnection):
         return iter([self.response.body] if self.stream is None else self.stream)
 
     def close(self) -> None:
-        """Leave the pool, as the response has been read or the pool is closing."""
+        """Leave the pool, because the response has been read or the pool is closing."""
         if self.stream is not None:
             self.stream.close()
         if expired := self.release():
@@ -305,7 +314,7 @@ class _AsyncConnection(_BaseConnection):
         return _SingleChunk(self.response.body) if self.stream is None else aiter(self.stream)
 
     async def aclose(self) -> None:
-        """Leave the pool, as the response has been read or the pool is closing."""
+        """Leave the pool, because the response has been read or the pool is closing."""
         if self.stream is not None:
             await self.stream.aclose()
         if expired := self.release():

@@ -14,7 +14,7 @@ OnImport = Callable[[ModuleType], None]
 
 
 class ImportHook(MetaPathFinder):
-    """A hook that is called when one of some modules is imported, before the import statement returns."""
+    """A hook that runs when one of the given modules is imported, before the import statement returns."""
 
     def __init__(self, module_names: Collection[str], on_import: OnImport) -> None:
         self._module_names = module_names
@@ -32,7 +32,7 @@ class ImportHook(MetaPathFinder):
     def find_spec(
         self, fullname: str, path: Sequence[str] | None, target: ModuleType | None = None
     ) -> ModuleSpec | None:
-        """Return the spec that other finders find for a watched module, with a loader that calls the hook."""
+        """Return the spec that other finders return for a watched module, with a loader that calls the hook."""
         if fullname not in self._module_names:
             return None
         for finder in sys.meta_path:
@@ -65,12 +65,12 @@ class _NotifyingLoader(Loader):
 class Patches:
     """Replaced attributes, and their original values.
 
-    An attribute that other code has replaced since is not restored. If that code still calls our replacement, it calls
-    the original, as there are no routes any more.
+    An attribute that other code has since replaced is not restored. If that code still calls our replacement, the
+    replacement calls the original, as there are no routes any more.
     """
 
     def __init__(self) -> None:
-        self._lock = threading.RLock()  # a finalizer may call undo() in a thread that is in set()
+        self._lock = threading.RLock()  # a finalizer may call undo() in a thread that is inside set()
         self._applied: list[tuple[Any, str, object, object]] = []
         self._is_undone = False
 

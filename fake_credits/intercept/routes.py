@@ -3,18 +3,21 @@
 import re
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from urllib.parse import quote, urlsplit
+from ipaddress import ip_address
+from urllib.parse import quote, unquote_to_bytes, urlsplit
 
+from fake_credits.api.routing import escape_path
 from fake_credits.clock import Clock
 from fake_credits.http_message import Request, Response
+from fake_credits.interception_log import InterceptionLog, MissedRequest
 from fake_credits.transports.framing import ReceivedRequest
 from fake_credits.transports.in_process import InProcessDriver
 
-__all__ = ["InterceptedUrl", "Route", "Routes", "parse_base_url"]
+__all__ = ["HostRoutes", "InterceptedUrl", "NearMissError", "Route", "Routes", "parse_base_url"]
 
 _DEFAULT_PORTS = {"http": 80, "https": 443}
 _HOST_PATTERN = re.compile(r"[a-z0-9_-]+(\.[a-z0-9_-]+)*|[0-9a-f:.]*:[0-9a-f:.]*")
-_SAFE_PATH_CHARS = "/%:@!$&'()*+,;=~"  # RFC 3986, section 3.3: allowed in a path unencoded
+_SAFE_SEGMENT_CHARS = ":@!$&'()*+,;=~"  # RFC 3986, section 3.3: allowed in a path's segment unencoded
 
 
 @dataclass(frozen=True, slots=True)
@@ -27,24 +30,36 @@ class InterceptedUrl:
     path: bytes
 
     def __str__(self) -> str:
-        host = f"[{self.host}]" if ":" in self.host else self.host
-        port = "" if _DEFAULT_PORTS[self.scheme] == self.port else f":{self.port}"
-        return f"{self.scheme}://{host}{port}{self.path.decode('ascii')}"
+        return _format_url(self.scheme, self.host, self.port, self.path.decode("ascii"))
 
-    def origins(self) -> list[tuple[str, str, int | None]]:
-        """Return scheme, host and port in each form libraries use: default port or None, host with or without dot."""
-        ports = [self.port, None] if _DEFAULT_PORTS[self.scheme] == self.port else [self.port]
-        return [(self.scheme, host, port) for host in (self.host, self.host + ".") for port in ports]
+    @property
+    def ports(self) -> tuple[int | None, ...]:
+        """Return the port in each form that libraries use: None may stand for the scheme's default."""
+        return (self.port, None) if _DEFAULT_PORTS[self.scheme] == self.port else (self.port,)
 
     def contains(self, target: bytes) -> bool:
-        """Return whether a target (path and query) is below this URL's path, by whole segments."""
-        path = self.path
-        return not path or (target.startswith(path) and target[len(path) : len(path) + 1] in (b"", b"/", b"?"))
+        """Return whether a target (path and query) is below this URL's path, by whole percent-decoded segments."""
+        return self._path_end(target) >= 0
 
     def relative_target(self, target: bytes) -> bytes:
         """Return the rest of a target below this URL; it starts with a slash."""
-        rest = target[len(self.path) :]
+        rest = target[self._path_end(target) :]
         return rest if rest.startswith(b"/") else b"/" + rest
+
+    def _path_end(self, target: bytes) -> int:
+        """Return where this URL's path ends in a target, or -1 if the target is not below it."""
+        path = self.path
+        if not path:
+            return 0
+        if target.startswith(path) and target[len(path) : len(path) + 1] in (b"", b"/", b"?"):
+            return len(path)
+        if b"%" not in target:
+            return -1
+        expected = path.split(b"/")
+        actual = target.partition(b"?")[0].split(b"/")[: len(expected)]
+        if list(map(unquote_to_bytes, actual)) != list(map(unquote_to_bytes, expected)):
+            return -1
+        return len(b"/".join(actual))
 
 
 def parse_base_url(url: str) -> InterceptedUrl:
@@ -60,20 +75,19 @@ def parse_base_url(url: str) -> InterceptedUrl:
         split_url = urlsplit(url)
         port = split_url.port
     except ValueError as error:
-        raise _base_url_error(url, str(error)) from None
+        raise _base_url_error(url, "it is not a URL" if "@" in url else str(error)) from None
     if split_url.scheme not in _DEFAULT_PORTS:
         raise _base_url_error(url, "it must start with http:// or https://")
-    if "@" in split_url.netloc:
-        raise _base_url_error(
-            url.replace(split_url.netloc, "***@" + split_url.netloc.rpartition("@")[2]),
-            _unexpected_component("user name", "one"),
-        )
-    for name, mark in (("query", "?"), ("fragment", "#")):
-        if component := getattr(split_url, name):
-            raise _base_url_error(url, _unexpected_component(name, mark + component))
-    path = quote(split_url.path, safe=_SAFE_PATH_CHARS).rstrip("/")
+    for component, is_present in (
+        ("user name", "@" in split_url.netloc),
+        ("query", split_url.query),
+        ("fragment", split_url.fragment),
+    ):
+        if is_present:
+            raise _base_url_error(url, f"it must not have a {component}, got one")
+    path = "/".join(map(_normalize_segment, split_url.path.split("/"))).rstrip("/")
     if any(segment in (".", "..") for segment in path.split("/")):
-        raise _base_url_error(url, "leave out the segments . and .., which libraries resolve before sending")
+        raise _base_url_error(url, "omit the segments . and .., which libraries resolve before sending")
     return InterceptedUrl(
         split_url.scheme,
         _canonical_host(url, split_url.hostname),
@@ -82,10 +96,14 @@ def parse_base_url(url: str) -> InterceptedUrl:
     )
 
 
+def _normalize_segment(segment: str) -> str:
+    return quote(unquote_to_bytes(segment), safe=_SAFE_SEGMENT_CHARS)
+
+
 def _canonical_host(url: str, host: str | None) -> str:
     name = (host or "").removesuffix(".")
     if not name.isascii():
-        import httpx2  # the libraries use IDNA 2008, the standard library IDNA 2003
+        import httpx2  # the libraries use IDNA 2008, the standard library uses IDNA 2003
 
         try:
             name = httpx2.URL(f"http://{name}").raw_host.decode("ascii")
@@ -97,25 +115,33 @@ def _canonical_host(url: str, host: str | None) -> str:
     return name
 
 
-def _unexpected_component(component: str, found: str) -> str:
-    return f"it must not have a {component}, got {found}"
-
-
 def _base_url_error(url: str, reason: str) -> ValueError:
-    return ValueError(f"invalid base URL {url!r} to intercept: {reason}")
+    masked = re.sub(r"(?s)([?#]).+", r"\1***", url, count=1)
+    masked = re.sub(r"(?s)^(\w+://)?.*@", r"\1***@", masked)
+    return ValueError(f"invalid base URL {masked!r} to intercept: {reason}")
 
 
-_Origin = tuple[str | bytes, str | bytes, int | None]
-_RoutesByOrigin = Mapping[_Origin, Sequence["Route"]]
+def _format_url(scheme: str, host: str, port: int, path: str) -> str:
+    host = f"[{host}]" if ":" in host else host
+    shown_port = "" if _DEFAULT_PORTS.get(scheme, 0) == port else f":{port}"
+    return f"{scheme}://{host}{shown_port}{path}"
+
+
+class NearMissError(Exception):
+    """A request for an operation of the contract, to an intercepted host but below none of its base URLs."""
 
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Route:
-    """A base URL and its sandbox: the driver, and the clock for waits between requests."""
+    """A base URL and its sandbox: the driver, and the clock for waits between requests.
+
+    Requests that miss the base URL are recorded in ``log``.
+    """
 
     base_url: InterceptedUrl
     driver: InProcessDriver
     clock: Clock
+    log: InterceptionLog
 
     def localize(self, request: Request, timeout_s: float | None) -> Request:
         """Return a request relative to the base URL."""
@@ -133,38 +159,112 @@ class Route:
         return received.finish(await self.driver.call_async(request, received.error))
 
 
-class Routes:
-    """The active routes; if several contain a URL, the one added last matches.
+class HostRoutes:
+    """The routes of one host, newest first."""
 
-    Lookups take no lock, as the table is replaced as a whole. Callers of `replace_all` must hold their own lock.
+    def __init__(self, host: str) -> None:
+        self._host = host
+        self._has_services_by_port = _is_loopback(host)
+        self._by_origin: dict[tuple[str | bytes, int | None], list[Route]] = {}
+        self._routes: list[Route] = []
+
+    def __repr__(self) -> str:
+        return f"<HostRoutes: {', '.join(str(route.base_url) for route in self._routes)}>"
+
+    def add(self, route: Route) -> None:
+        """Add a route that is older than those added before."""
+        base_url = route.base_url
+        self._routes.append(route)
+        for scheme in (base_url.scheme, base_url.scheme.encode()):
+            for port in base_url.ports:
+                self._by_origin.setdefault((scheme, port), []).append(route)
+
+    def find(self, method: str | bytes, scheme: str | bytes, port: int | None, target: bytes) -> Route | None:
+        """Return the route that contains a URL of this host, or record that none does.
+
+        Raises NearMissError if the URL ends in the path of an operation; it was probably meant for one of the routes.
+        """
+        for route in self._by_origin.get((scheme, port), ()):
+            if route.base_url.contains(target):
+                return route
+        self._miss(_to_text(method), _to_text(scheme), port, target.partition(b"?")[0])
+        return None
+
+    def _miss(self, method: str, scheme: str, port: int | None, path: bytes) -> None:
+        port = _DEFAULT_PORTS.get(scheme, 0) if port is None else port
+        url = _format_url(scheme, self._host, port, escape_path(path))
+        for route in sorted(self._routes, key=lambda route: _distance(route.base_url, scheme, port)):
+            is_other_service = self._has_services_by_port and port != route.base_url.port
+            found = None if is_other_service else route.driver.find_path_end(method, path)
+            if found is not None:
+                operation, prefix = found
+                missing = _format_url(scheme, self._host, port, escape_path(prefix))
+                error = (
+                    f"fake-credits refused {method} {url}: its path ends in that of {operation}, but the intercepted "
+                    f"base URL is {route.base_url}, not {missing}"
+                )
+                route.log.add(MissedRequest(method, url, error))
+                raise NearMissError(error)
+        for log in {route.log for route in self._routes}:
+            log.add(MissedRequest(method, url))
+
+
+def _distance(base_url: InterceptedUrl, scheme: str, port: int) -> int:
+    return (base_url.scheme != scheme) + (base_url.port != port)
+
+
+def _to_text(value: str | bytes) -> str:
+    return value if isinstance(value, str) else value.decode("ascii", "backslashreplace")
+
+
+def _is_loopback(host: str) -> bool:
+    try:
+        return ip_address(host).is_loopback
+    except ValueError:
+        return host == "localhost" or host.endswith(".localhost")  # RFC 6761, section 6.3
+
+
+class Routes:
+    """The active routes; if several contain a URL, the latest one matches.
+
+    Lookups take no lock, because the table is replaced as a whole. Callers of `replace_all` must hold their own lock.
     """
 
     def __init__(self) -> None:
-        self._by_origin: _RoutesByOrigin = {}
+        self._by_host: Mapping[str | bytes, HostRoutes] = {}
         self.active: tuple[Route, ...] = ()
 
     def __repr__(self) -> str:
         return f"<Routes: {', '.join(str(route.base_url) for route in self.active) or 'none'}>"
 
     def replace_all(self, routes: Sequence[Route]) -> None:
-        """Replace all routes; ``routes`` are newest first."""
-        by_origin: dict[_Origin, list[Route]] = {}
+        """Replace all routes, and the base URLs in their logs; ``routes`` are newest first."""
+        by_host: dict[str | bytes, HostRoutes] = {}
         for route in routes:
-            for scheme, host, port in route.base_url.origins():
-                by_origin.setdefault((scheme, host, port), []).append(route)
-                by_origin.setdefault((scheme.encode(), host.encode(), port), []).append(route)
-        self._by_origin, self.active = by_origin, tuple(routes)
+            host = route.base_url.host
+            host_routes = by_host.get(host) or HostRoutes(host)
+            host_routes.add(route)
+            for name in (host, host + "."):  # libraries keep a trailing dot
+                by_host[name] = by_host[name.encode()] = host_routes
+        for route in self.active:
+            route.log.base_urls = ()
+        for route in reversed(routes):
+            route.log.base_urls += (str(route.base_url),)
+        self._by_host, self.active = by_host, tuple(routes)
 
-    def for_origin(self, scheme: str | bytes, host: str | bytes, port: int | None) -> Sequence[Route]:
-        """Return the routes of an origin, newest first; ``port`` may be None for the scheme's default.
+    def for_host(self, host: str | bytes) -> HostRoutes | None:
+        """Return the routes of a host.
 
-        This is called for every request of the process, and nearly always finds nothing.
+        This is called for every request in the process, and nearly always finds nothing.
         """
-        return self._by_origin.get((scheme, host.lower(), port), ())
+        return self._by_host.get(host.lower())
 
-    def find(self, scheme: str | bytes, host: str | bytes, port: int | None, target: bytes) -> Route | None:
-        """Return the route that contains a URL, else None. ``scheme`` and ``host`` are both str or both bytes."""
-        for route in self.for_origin(scheme, host, port):
-            if route.base_url.contains(target):
-                return route
-        return None
+    def find(
+        self, method: str | bytes, scheme: str | bytes, host: str | bytes, port: int | None, target: bytes
+    ) -> Route | None:
+        """Return the route that contains a URL, else None. ``port`` may be None for the scheme's default.
+
+        The texts are all str or all bytes. Raises NearMissError as `HostRoutes.find` does.
+        """
+        host_routes = self.for_host(host)
+        return None if host_routes is None else host_routes.find(method, scheme, port, target)

@@ -1,7 +1,9 @@
-"""Interception in urllib3, and so in requests and botocore, at the connection pool, below `Retry`."""
+"""Interception in urllib3, and thereby in requests and botocore, at the connection pool, below `Retry`."""
 
+import importlib
 import inspect
 import io
+import re
 import sys
 import threading
 import time
@@ -14,7 +16,7 @@ from urllib.parse import urlsplit
 
 from fake_credits.http_message import Request, Response, reason_phrase
 from fake_credits.intercept.patching import Patches
-from fake_credits.intercept.routes import Route, Routes
+from fake_credits.intercept.routes import NearMissError, Route, Routes
 from fake_credits.transports.framing import is_plain
 from fake_credits.transports.memory_stream import (
     HeaderField,
@@ -44,19 +46,19 @@ class MemorySocket:
         self._timeout_s = timeout_s
 
     def sendall(self, data: bytes) -> None:
-        """Add a part of the request."""
+        """Add part of the request."""
         self._written.write(data)
 
     def makefile(self, _mode: str) -> io.BufferedIOBase:
-        """Return the response as a file, sending the request first if it is unanswered."""
+        """Return the response as a file; if the request has not been answered, send it first."""
         response = self._response or self._route.respond(self._written.received(), self._timeout_s)
         return io.BufferedReader(_ResponseFile(response))
 
     def shutdown(self, _how: int) -> None:
-        """Do nothing: there is no peer."""
+        """Do nothing, because there is no peer."""
 
     def close(self) -> None:
-        """Do nothing: there is nothing to close."""
+        """Do nothing, because there is nothing to close."""
 
 
 class _ResponseFile(io.RawIOBase):
@@ -84,7 +86,8 @@ Kwargs = dict[str, Any]
 
 _DEFAULT_PORTS = {"http": 80, "https": 443}
 _RESPONSE_OPTIONS = ("preload_content", "decode_content", "enforce_content_length")
-_SKIP_HEADER_MARK = b"@@@SKIP_HEADER@@@"  # urllib3's value for a default header to leave out
+_LOG_FORMAT = '%s://%s:%s "%s %s %s" %s %s'  # the format of urllib3's own line
+_SKIP_HEADER_MARK = b"@@@SKIP_HEADER@@@"  # urllib3's value for a default header to omit
 
 
 class _CurrentRoute(threading.local):
@@ -94,28 +97,46 @@ class _CurrentRoute(threading.local):
 
 
 def patch(module: ModuleType, routes: Routes, patches: Patches) -> None:
-    """Patch ``urllib3.connectionpool``, and the clock of ``urllib3.util.retry``."""
+    """Patch ``urllib3.connectionpool``, and the clock of ``urllib3.util.retry``.
+
+    Raises RuntimeError for urllib3-future, which replaces urllib3 when it is installed.
+    """
+    _refuse_urllib3_future(str(module.__package__))
     connectionpool: Any = module
-    current_route = _CurrentRoute()
+    current_route, urllib3 = _CurrentRoute(), _Urllib3(connectionpool)
     http, https, retry = (
         connectionpool.HTTPConnectionPool,
         connectionpool.HTTPSConnectionPool,
         sys.modules[connectionpool.Retry.__module__],
     )
-    patches.set(http, "urlopen", _patched_urlopen(http.urlopen, routes, current_route))
-    patches.set(
-        http, "_make_request", _patched_make_request(http._make_request, _Urllib3(connectionpool), current_route)
-    )
+    patches.set(http, "urlopen", _patched_urlopen(http.urlopen, routes, urllib3, current_route))
+    patches.set(http, "_make_request", _patched_make_request(http._make_request, urllib3, current_route))
+    is_dropped = _patched_is_connection_dropped(connectionpool.is_connection_dropped, current_route)
+    patches.set(connectionpool, "is_connection_dropped", is_dropped)
     patches.set(https, "_prepare_proxy", _patched_prepare_proxy(https._prepare_proxy, current_route))
     patches.set(retry, "time", _RetryTime(current_route))
 
 
-def _patched_urlopen(original: Method, routes: Routes, current_route: _CurrentRoute) -> Method:
+def _refuse_urllib3_future(package: str) -> None:
+    version = str(importlib.import_module(f"{package}._version").__version__)
+    if re.fullmatch(r"\d+\.\d+\.9\d\d", version):  # its patch numbers start at 900
+        raise RuntimeError(
+            f"urllib3-future {version}, which niquests uses and which replaces urllib3, can't be intercepted: set the "
+            "application's base URL to fake_credits.base_url, or uninstall urllib3-future and reinstall urllib3"
+        )
+
+
+def _patched_urlopen(original: Method, routes: Routes, urllib3: "_Urllib3", current_route: _CurrentRoute) -> Method:
     """Return a method that selects the route of each attempt; a retry calls it again, nested."""
 
     @wraps(original)
     def urlopen(pool: Any, method: str, url: str, *args: Any, **kwargs: Any) -> Any:
-        previous_route, route = current_route.route, _find_route(routes, pool, url)
+        previous_route = current_route.route
+        try:
+            route = _find_route(routes, pool, method, url)
+        except NearMissError as error:
+            retries = kwargs.get("retries", args[2] if len(args) > 2 else None)
+            raise urllib3.connection_error(pool, url, retries, str(error)) from None
         if route is previous_route:
             return original(pool, method, url, *args, **kwargs)
         current_route.route = route
@@ -127,16 +148,13 @@ def _patched_urlopen(original: Method, routes: Routes, current_route: _CurrentRo
     return urlopen
 
 
-def _find_route(routes: Routes, pool: Any, url: str) -> Route | None:
-    if pool.proxy is None or url.startswith("/"):
-        candidates = routes.for_origin(pool.scheme, pool.host, pool.port)
-    else:
+def _find_route(routes: Routes, pool: Any, method: str, url: str) -> Route | None:
+    scheme, host, port = pool.scheme, pool.host, pool.port
+    if pool.proxy is not None and not url.startswith("/"):
         split_url = urlsplit(url)  # for a proxy, the pool's host is the proxy's
-        candidates = routes.for_origin(split_url.scheme, split_url.hostname or "", split_url.port)
-    if not candidates:
-        return None
-    target = _request_target(url)
-    return next((route for route in candidates if route.base_url.contains(target)), None)
+        scheme, host, port = split_url.scheme, split_url.hostname or "", split_url.port
+    host_routes = routes.for_host(host)
+    return None if host_routes is None else host_routes.find(method, scheme, port, _request_target(url))
 
 
 def _request_target(url: str) -> bytes:
@@ -165,6 +183,16 @@ def _patched_make_request(original: Method, urllib3: "_Urllib3", current_route: 
     return make_request
 
 
+def _patched_is_connection_dropped(original: Callable[[Any], bool], current_route: _CurrentRoute) -> Method:
+    """Return a function for which a pool's unused connection is open while its requests are intercepted."""
+
+    @wraps(original)
+    def is_connection_dropped(conn: Any) -> bool:
+        return original(conn) if current_route.route is None or conn.sock is not None else False
+
+    return is_connection_dropped
+
+
 def _patched_prepare_proxy(original: Method, current_route: _CurrentRoute) -> Method:
     """Return a method that opens no tunnel for intercepted requests."""
 
@@ -176,10 +204,11 @@ def _patched_prepare_proxy(original: Method, current_route: _CurrentRoute) -> Me
 
 
 class _Urllib3:
-    """A factory for urllib3's connections and responses, with urllib3's own classes."""
+    """A factory for urllib3's connections, responses and errors, with urllib3's own classes."""
 
     def __init__(self, connectionpool: Any) -> None:
         package = connectionpool.__package__
+        self._connectionpool = connectionpool
         self._connection_class = connectionpool.HTTPConnection
         self._headers_class: Any = sys.modules[f"{package}._collections"].HTTPHeaderDict
         self._response_class: Any = sys.modules[f"{package}.response"].HTTPResponse
@@ -187,13 +216,23 @@ class _Urllib3:
         self._version_kwargs = {"version_string": "HTTP/1.1"} if "version_string" in parameters else {}  # since 2.3
         self._pool_reads_response = hasattr(
             connectionpool, "BaseHTTPResponse"
-        )  # since 2.0 the pool's method returns a response
+        )  # since 2.0, the pool's method returns a response
+
+    def connection_error(self, pool: Any, url: str, retries: Any, message: str) -> Exception:
+        """Return what urllib3 raises when it can't connect and has no retries left."""
+        module = self._connectionpool
+        error: Exception = module.NewConnectionError(pool, message)
+        retry = module.Retry.from_int(retries, default=pool.retries)
+        if retry.total is False or retry.connect is False:
+            return error
+        max_retry_error: Exception = module.MaxRetryError(pool, url, error)
+        return max_retry_error
 
     def build_connection(self, pool: Any, socket: MemorySocket) -> Any:
         """Return a connection that is already connected to an in-memory socket."""
         port = _DEFAULT_PORTS[pool.scheme]
         connection = self._connection_class(pool.host, pool.port or port)
-        connection.default_port = port  # omitted from the Host header
+        connection.default_port = port  # so that it is omitted from the Host header
         connection.is_verified = True
         connection.sock = socket
         return connection
@@ -204,7 +243,7 @@ class _Urllib3:
         if body is None or headers is None or kwargs["chunked"] or not self._pool_reads_response:
             return None
         timeout = kwargs["timeout"]
-        if timeout.total is not None:  # its clock must be running; cloned, as urllib3 may start it later itself
+        if timeout.total is not None:  # its clock must be running; a clone, as urllib3 may start the original later
             timeout = timeout.clone()
             timeout.start_connect()
         timeout_s = timeout.resolve_default_timeout(timeout.read_timeout)
@@ -230,6 +269,9 @@ class _Urllib3:
         )
         response.retries = kwargs["retries"]
         response._connection, response._pool = kwargs["response_conn"], pool
+        pool.num_requests += 1
+        arguments = (method, url, "HTTP/1.1", response.status, response.length_remaining)
+        self._connectionpool.log.debug(_LOG_FORMAT, pool.scheme, pool.host, pool.port, *arguments)
         return response
 
 
@@ -258,7 +300,7 @@ class _ResponseBody(io.BytesIO):
 
 
 def _encode_body(body: object) -> bytes | None:
-    """Return a str or bytes body as bytes, or None for one that has to be read first."""
+    """Return a str or bytes body as bytes, or None for a body that has to be read first."""
     if body is None:
         return b""
     if isinstance(body, str):
@@ -268,7 +310,7 @@ def _encode_body(body: object) -> bytes | None:
 
 def _encode_headers(headers: Mapping[Any, Any]) -> list[HeaderField] | None:
     """Return header fields as bytes, or None if ``http.client`` has to handle one of them."""
-    pairs = getattr(headers, "lower_items", headers.items)()  # lower_items() is requests' own, at a third of the cost
+    pairs = getattr(headers, "lower_items", headers.items)()  # requests' own lower_items() takes a third of the time
     try:
         fields = [
             (
@@ -300,6 +342,6 @@ class _RetryTime:
             route.clock.advance(seconds=seconds)
 
     def time(self) -> float:
-        """Return the Unix time in seconds, which dates in Retry-After are compared with."""
+        """Return the Unix time in seconds, against which dates in Retry-After are compared."""
         route = self._current_route.route
         return time.time() if route is None else route.clock.now_ms() / 1000

@@ -1,6 +1,6 @@
 """Bad tokens, each of which breaks exactly one rule.
 
-Apart from the broken part, they are like a good token of the same provider, so a test exercises only that check.
+Apart from that, they are like a good token of the same provider, so that a test exercises only one check.
 """
 
 import hashlib
@@ -87,7 +87,7 @@ def _expired(spec: _TokenSpec) -> str:
 
 
 def _hs256_with_public_key(spec: _TokenSpec) -> str:
-    # Signed by hand, because PyJWT refuses to use a public key as a secret: the mistake that this token looks for.
+    # Signed by hand, because PyJWT refuses to use a public key as a secret, which is the very mistake to test for.
     signing_input = spec.signing_input("HS256")
     secret = spec.minter.signing_key.pem().encode()
     return f"{signing_input}.{encode_segment(hmac.digest(secret, signing_input.encode(), hashlib.sha256))}"
@@ -156,15 +156,15 @@ BAD_TOKENS: Final[dict[str, BadToken]] = {
         "is larger than 8 KiB", "oversize", lambda spec: spec.sign_claims({"padding": "x" * MAX_TOKEN_BYTES})
     ),
 }
-"""Every kind of bad token (docs, "Tokens")."""
+"""Every kind of bad token (docs/how-to/tokens.md)."""
 
 
 def mint_bad_token(
     kind: str, minter: Minter, user_id: str, *, now_ms: int, claims: Mapping[str, object] | None = None
 ) -> str:
-    """Return a token that breaks one rule at ``now_ms`` (ms since 1970); ``claims`` are added to its own.
+    """Return a token that breaks one rule at ``now_ms`` (ms since 1970); ``claims`` are added to the token's own.
 
-    Raises ValueError, with the most similar kind, for one that is not in `BAD_TOKENS`; TypeError if it isn't a string.
+    Raises ValueError for an unknown kind, suggesting the most similar one, and TypeError if it isn't a string.
     """
     if not isinstance(kind, str):  # pyright: ignore[reportUnnecessaryIsInstance] callers may be untyped
         raise TypeError(f"bad must be the name of a kind of bad token, such as 'expired', not {kind!r}")

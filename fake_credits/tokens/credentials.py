@@ -22,7 +22,7 @@ _CLAIMS_DECODER = msgspec.json.Decoder(dict[str, object])
 
 @dataclass(frozen=True, slots=True)
 class Credential:
-    """The credential of a request: an API key (``server``) or a token (``user``), which the repr never shows."""
+    """The credential of a request: an API key (``server``) or a token (``user``). The repr never shows it."""
 
     kind: CredentialKind
     value: str = field(repr=False)
@@ -30,12 +30,12 @@ class Credential:
 
 @dataclass(frozen=True, slots=True)
 class _Placement:
-    kind: CredentialKind | None  # None: both kinds use this header and scheme, and the form of the value decides
+    kind: CredentialKind | None  # None: both kinds use this header and scheme, so the form of the value decides
     scheme: str  # in lower case
 
 
 class CredentialReader:
-    """A reader of the credential in a request's headers, by a contract (docs, "Contract", rows 2 to 4)."""
+    """A reader of the credential in a request's headers, under a contract (docs/reference/contract.md, rows 2 to 4)."""
 
     def __init__(self, contract: Contract) -> None:
         self._on_conflict = contract.both_credentials
@@ -68,7 +68,7 @@ class CredentialReader:
         return found[0] if len(found) == 1 else self._resolve_several(found)
 
     def _parse(self, name: bytes, raw: bytes) -> Credential | str:
-        """Return the credential in a header's value, or why it has none."""
+        """Return the credential in a header's value, or the reason why there is none."""
         value = raw.decode("latin-1").strip(" \t")
         scheme, _, rest = value.partition(" ")
         for placement in self._placements[name]:
@@ -101,7 +101,7 @@ _MISSING_MESSAGES = {
 def peek_claims(token: str) -> Mapping[str, object]:
     """Return a token's unverified claims, which identify its sandbox but authenticate nothing.
 
-    A malformed token, or one that is too long, has no claims.
+    A malformed or overlong token has no claims.
     """
     if len(token) > MAX_TOKEN_BYTES or token.count(".") != 2:
         return {}
@@ -120,7 +120,7 @@ def _placements_by_header(contract: Contract) -> dict[bytes, tuple[_Placement, .
         return {key_name: (key_placement,), token_name: (token_placement,)}
     if key_placement.scheme == token_placement.scheme:
         return {key_name: (_Placement(None, key_placement.scheme),)}
-    # A form without a scheme would match anything, so it comes last.
+    # An entry without a scheme would match anything, so it comes last.
     return {key_name: tuple(sorted((key_placement, token_placement), key=lambda placement: not placement.scheme))}
 
 

@@ -1,6 +1,6 @@
 """Keys of issuers: read from files, or generated and rotated here, and used to sign and verify.
 
-PyJWT and `cryptography` take 35 ms to import, so functions import them, as well as msgspec, on first use.
+PyJWT and `cryptography` take 35 ms to import, so functions import them, and msgspec, on first use.
 """
 
 import hashlib
@@ -52,7 +52,7 @@ def _jwt_algorithm(name: str) -> "Algorithm":
 
 
 def _mismatch(algorithm: str, key: object) -> str | None:
-    """Return why a key's type, curve or size doesn't suit an algorithm, or None (RFC 7518, sections 3.3 to 3.5)."""
+    """Return why a key's type, curve or size doesn't suit an algorithm, or None if it does (RFC 7518, 3.3 to 3.5)."""
     from jwt.exceptions import InvalidKeyError
 
     jwt_algorithm = _jwt_algorithm(algorithm)
@@ -66,7 +66,9 @@ def _algorithm_of(key: object, *choices: str) -> str:
     for algorithm in choices:
         if not _mismatch(algorithm, key):
             return algorithm
-    raise ValueError(f"the key, {type(key).__name__}, suits none of {', '.join(choices)} (RSA needs 2,048 bits)")
+    raise ValueError(
+        f"the key, {type(key).__name__}, fits none of the algorithms {', '.join(choices)} (RSA requires 2,048 bits)"
+    )
 
 
 def _public_pem(key: "PublicKey") -> str:
@@ -93,7 +95,7 @@ class VerifyingKey:
             raise ValueError(problem)
 
     def verifies(self, message: bytes, signature: bytes) -> bool:
-        """Return whether this key made ``signature`` for ``message``."""
+        """Return whether ``signature`` is this key's signature of ``message``."""
         return _jwt_algorithm(self.algorithm).verify(message, self.key, signature)
 
     def jwk(self) -> dict[str, str]:
@@ -126,7 +128,7 @@ class KeySet:
 
     def __init__(self, keys: Iterable[VerifyingKey] = (), *, any_kid: bool = False) -> None:
         self.generation: int = 0
-        self._by_kid: Mapping[str, VerifyingKey] = {key.kid: key for key in keys}  # replaced, never changed
+        self._by_kid: Mapping[str, VerifyingKey] = {key.kid: key for key in keys}  # never modified, only replaced
         self._any_kid = any_kid
 
     def __repr__(self) -> str:
@@ -144,9 +146,9 @@ class KeySet:
 class SigningKeys(KeySet):
     """A server's signing keys, which are generated on first use and rotated and retired on request; thread-safe.
 
-    Nothing is stored or built in: a private key lives as long as this object. ``private_pem`` is the return value of
-    `new_private_pem`, so that two processes sign with the same keys. Raises ValueError if it has no usable key or a
-    truncated one: a new key in its place would sign tokens that no server accepts.
+    Nothing is stored or built in: a private key lives as long as this object. With the same ``private_pem``, from
+    `new_private_pem`, two processes sign with the same keys. Raises ValueError if it has no usable key or a truncated
+    one: a new key in its place would sign tokens that no server accepts.
     """
 
     def __init__(self, private_pem: str | None = None) -> None:
@@ -178,7 +180,7 @@ class SigningKeys(KeySet):
     def retire(self, kid: str) -> None:
         """Remove a key from the JWKS, so that its tokens are rejected; raise ValueError for a kid that isn't published.
 
-        If it was the current signing key, the next token gets a new one.
+        If it was the current signing key, a new one signs the next token.
         """
         with self._lock:
             if kid not in self._by_kid:
@@ -220,7 +222,7 @@ def _load_private_key(pem: str) -> "tuple[SigningAlgorithm, PrivateKey]":
     try:
         key = load_pem_private_key(pem.encode(), password=None)
     except ValueError:
-        raise ValueError("a PEM private key (RFC 7468) in it is damaged or truncated") from None
+        raise ValueError("it has a PEM private key (RFC 7468) that is damaged or truncated") from None
     return cast("SigningAlgorithm", _algorithm_of(key, "ES256", "RS256")), cast("PrivateKey", key)
 
 
@@ -267,16 +269,19 @@ def key_set_from_jwks(content: bytes) -> KeySet:
         jwks = msgspec.convert(parse_json(content, max_depth=32), _JwkSet)["keys"]
     except (JsonError, msgspec.ValidationError):
         raise ValueError('is neither PEM nor a JWK Set: {"keys": [...]}') from None
-    # A key's `use` or `key_ops` must allow it to verify (RFC 7517, sections 4.2 and 4.3).
-    keys = [
-        _key_from_jwk(number, jwk)
-        for number, jwk in enumerate(jwks)
-        if jwk.get("use", "sig") == "sig" and "verify" in jwk.get("key_ops", ["verify"])
-    ]
+    keys = [_key_from_jwk(number, jwk) for number, jwk in enumerate(jwks) if _can_verify(number, jwk)]
     key_set = KeySet(keys)
     if not keys or len(key_set.published_keys()) < len(keys):
         raise ValueError("has no signature key" if not keys else "has two keys with the same kid")
     return key_set
+
+
+def _can_verify(number: int, members: dict[str, Any]) -> bool:
+    """Return whether a key's ``use`` and ``key_ops`` allow it to verify (RFC 7517, sections 4.2 and 4.3)."""
+    operations = members.get("key_ops", ["verify"])
+    if not isinstance(operations, list):
+        raise ValueError(f"keys[{number}] has key_ops that are not a list: {operations!r}")
+    return members.get("use", "sig") == "sig" and "verify" in operations
 
 
 def _key_from_jwk(number: int, members: dict[str, Any]) -> VerifyingKey:

@@ -19,11 +19,11 @@ SANDBOX_CLAIM: Final = "fake_credits_sandbox"
 
 @dataclass(frozen=True)
 class Issuer:
-    """A trusted issuer, and what its tokens must contain (docs, "Tokens").
+    """A trusted issuer, and what its tokens must contain (docs/how-to/tokens.md).
 
     ``audience`` lists the names of this API. Tokens for others are rejected (RFC 7519, section 4.1.3), so if it is
-    empty, every token with an ``aud`` is; None leaves ``aud`` unchecked. ``authorized_parties``, unless empty, lists
-    the allowed values of ``azp``, which is then required. ``leeway_s`` is in seconds.
+    empty, every token with an ``aud`` is rejected; None leaves ``aud`` unchecked. ``authorized_parties``, unless empty,
+    lists the allowed values of ``azp``, which is then required. ``leeway_s`` is in seconds.
     """
 
     url: str

@@ -1,6 +1,6 @@
 """The tokens of known identity providers: their issuers, algorithms, lifetimes and claims.
 
-The docs list them ("Tokens"). Slugs, tenants, project names and audiences are invented, and they never change, so an
+docs/how-to/tokens.md lists them. Slugs, tenants, project names and audiences are invented and never change, so that an
 application needs to be configured only once.
 """
 
@@ -72,7 +72,7 @@ PLAIN_PROVIDER: Final = AuthProvider(
     "user-id",
     lambda _user_id, now_s: {"nbf": now_s, "jti": random_name("")},
 )
-"""The default: like no real provider, with the fastest algorithm."""
+"""The default provider: it imitates no real one, and uses the fastest algorithm."""
 
 AUTH_PROVIDERS: Final[dict[str, AuthProvider]] = {
     "plain": PLAIN_PROVIDER,
@@ -132,4 +132,4 @@ AUTH_PROVIDERS: Final[dict[str, AuthProvider]] = {
         },
     ),
 }
-"""Every provider by its name (docs, "Tokens")."""
+"""Every provider by name (docs/how-to/tokens.md)."""

@@ -1,7 +1,7 @@
 """Verification of users' tokens.
 
-The first steps are those of JWS (RFC 7515, section 5.2; RFC 7517, section 4.5, on ``kid``), then come the claims (RFC
-7519, section 7.2). Each failure has its own ``auth_reason``.
+The steps are in the order of docs/how-to/tokens.md: first those of JWS (RFC 7515, section 5.2; RFC 7517, section 4.5,
+on ``kid``), then the claims (RFC 7519, section 7.2). Each failure has its own ``auth_reason``.
 """
 
 import base64
@@ -32,7 +32,7 @@ __all__ = [
 ]
 
 MAX_TOKEN_BYTES: Final = 8 * 1024
-"""The maximum size of a token: front ends reject larger headers."""
+"""The maximum size of a token: most front ends reject larger headers."""
 
 MAX_TOKEN_HEADER_BYTES: Final = 2 * 1024
 """The maximum size of a decoded token header."""
@@ -41,12 +41,12 @@ MAX_JSON_DEPTH: Final = 32
 """The maximum nesting of a token's objects and arrays, so that claims can be walked recursively."""
 
 MAX_CACHED_TOKENS: Final = 1024
-"""The maximum number of cached tokens; one more empties the cache."""
+"""The maximum number of cached tokens; when it is exceeded, the cache is emptied."""
 
 _BASE64URL_PATTERN = re.compile(r"[A-Za-z0-9_-]*")
 _MAX_DATE_S: Final = MAX_TIMESTAMP_MS // 1000
 
-# RFC 7515, section 4.1: the first makes extensions mandatory, the others let a token choose its own key.
+# RFC 7515, section 4.1: `crit` makes extensions mandatory; with the others, a token could choose its own key.
 _FORBIDDEN_HEADER_MEMBERS = ("crit", "jku", "x5u", "jwk", "x5c")
 
 _Claims = Mapping[str, object]
@@ -111,7 +111,7 @@ class Verifier:
             entry = self._verify_uncached(token, now_ms)
             if len(entries) >= MAX_CACHED_TOKENS:
                 entries.clear()
-            entries[token] = entry  # in the old cache, which is no longer read if a key was retired meanwhile
+            entries[token] = entry  # into the old cache, which is no longer read if a key was retired in the meantime
         elif not entry.valid_from_ms <= now_ms < entry.valid_until_ms:
             _check_times(entry.token.claims, entry.issuer, now_ms)
         return entry.token
@@ -144,12 +144,12 @@ def _invalid_token(reason: str, message: str) -> InvalidToken:
 
 
 def verify_signature(token: str, issuers: Sequence[Issuer]) -> tuple[bytes, VerifyingKey]:
-    """Return a token's payload and the key that signed it, of any of the issuers; raise InvalidToken otherwise.
+    """Return a token's payload and the key of any of the issuers that signed it; raise InvalidToken otherwise.
 
     The payload is not decoded: the caller must check that it names the key's issuer.
     """
     if len(token) > MAX_TOKEN_BYTES:
-        raise _invalid_token("oversize", f"the token has {len(token)} bytes, over {MAX_TOKEN_BYTES}")
+        raise _invalid_token("oversize", f"the token has {len(token)} bytes, more than {MAX_TOKEN_BYTES}")
     segments = token.split(".")
     if len(segments) != 3:
         raise _invalid_token("malformed_segments", f"the token has {len(segments)} segments; a JWT has three")
@@ -186,7 +186,7 @@ def parse_json_object(data: bytes, part: Literal["header", "payload"]) -> dict[s
 def _read_header(header: bytes) -> dict[str, object]:
     if len(header) > MAX_TOKEN_HEADER_BYTES:
         raise _invalid_token(
-            "oversize_header", f"the token's header has {len(header)} bytes, over {MAX_TOKEN_HEADER_BYTES}"
+            "oversize_header", f"the token's header has {len(header)} bytes, more than {MAX_TOKEN_HEADER_BYTES}"
         )
     members = parse_json_object(header, "header")
     for name in _FORBIDDEN_HEADER_MEMBERS:
@@ -196,7 +196,7 @@ def _read_header(header: bytes) -> dict[str, object]:
 
 
 def _candidate_keys(members: Mapping[str, object], issuers: Sequence[Issuer]) -> list[VerifyingKey]:
-    """Return the keys that may have signed: one, unless two foreign issuers use the same kid."""
+    """Return the keys that may have signed the token: one, unless two foreign issuers use the same kid."""
     algorithm = members.get("alg")
     key_sets = [issuer.keys for issuer in issuers if algorithm in issuer.algorithms]
     if not key_sets:
@@ -250,7 +250,7 @@ def _check_times(claims: _Claims, issuer: Issuer, now_ms: int) -> tuple[int, int
 
 
 def _numeric_date(claims: _Claims, name: str) -> int | float | None:
-    """Return a time claim in seconds since 1970, or None; raise InvalidToken unless it is a valid number."""
+    """Return a time claim in seconds since 1970, or None if absent; raise InvalidToken unless it is a valid number."""
     if name not in claims:
         return None
     value = claims[name]
@@ -262,7 +262,7 @@ def _numeric_date(claims: _Claims, name: str) -> int | float | None:
 
 
 def _check_audience(claims: _Claims, issuer: Issuer) -> None:
-    """Raise InvalidToken for a token with another audience (RFC 7519, section 4.1.3)."""
+    """Raise InvalidToken for a token for another audience (RFC 7519, section 4.1.3)."""
     accepted = issuer.audience
     if accepted is None or (not accepted and "aud" not in claims):
         return
@@ -277,7 +277,7 @@ def _check_audience(claims: _Claims, issuer: Issuer) -> None:
 
 
 def _check_authorized_party(claims: _Claims, issuer: Issuer) -> None:
-    """Raise InvalidToken for a token of another party, if the issuer lists its parties."""
+    """Raise InvalidToken for a token of another party, if the issuer lists its authorized parties."""
     if issuer.authorized_parties and claims.get("azp") not in issuer.authorized_parties:
         expected = " or ".join(map(short_repr, issuer.authorized_parties))
         raise _invalid_token(

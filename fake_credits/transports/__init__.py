@@ -1,1 +1,1 @@
-"""The transports that carry requests to the application: in process, or over a socket with uvicorn."""
+"""Transports that carry requests to the application, in process or over a socket with uvicorn."""

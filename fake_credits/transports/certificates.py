@@ -36,8 +36,8 @@ __all__ = [
 CA_FILE_COMMENT = "# The CA of one fake-credits server, created when it started. Its private key was discarded.\n"
 """The first line of a generated CA file, which identifies it; PEM parsers ignore it (RFC 7468, section 2)."""
 
-_BACKDATE = timedelta(days=1)  # for clients whose clocks are slow
-_VALIDITY = timedelta(days=365)  # Apple's systems reject server certificates that are valid for more than 825 days
+_BACKDATE = timedelta(days=1)  # for clients whose clock is slow
+_VALIDITY = timedelta(days=365)  # Apple rejects server certificates that are valid for more than 825 days
 _LOOPBACK_NAMES = ("localhost", "127.0.0.1", "::1")
 _LOOPBACK_NETWORKS = [x509.IPAddress(ipaddress.ip_network(network)) for network in ("127.0.0.0/8", "::1/128")]
 _ALL_KEY_USAGES = (
@@ -98,8 +98,8 @@ def issue_certificate(hosts: Iterable[str] = ()) -> IssuedCertificate:
 
 
 def server_ssl_context(issued: IssuedCertificate) -> ssl.SSLContext:
-    """Return the TLS context of a server that presents an issued certificate."""
-    # Python's ssl loads keys only from files. This one is readable by its owner only, and deleted once loaded.
+    """Return the TLS context of a server with an issued certificate."""
+    # Python's ssl loads keys from files only. This file is readable by its owner only, and deleted once loaded.
     with tempfile.TemporaryDirectory(prefix="fake-credits-") as folder:
         file = Path(folder) / "server.pem"
         with os.fdopen(os.open(file, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "wb") as pem_file:
@@ -108,7 +108,7 @@ def server_ssl_context(issued: IssuedCertificate) -> ssl.SSLContext:
 
 
 def server_ssl_context_from_files(certificate: Path, key: Path) -> ssl.SSLContext:
-    """Return the TLS context of a server that presents the certificate, with its chain, from a PEM file.
+    """Return the TLS context of a server with a certificate and its chain from a PEM file.
 
     Raises ValueError if the files can't be read, or are not a certificate and its private key.
     """

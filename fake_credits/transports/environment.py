@@ -9,15 +9,15 @@ if TYPE_CHECKING:
 __all__ = ["ENV_VALUE_NAMES", "LOOPBACK_HOSTS", "env_values", "env_variables", "no_proxy_with_loopback"]
 
 LOOPBACK_HOSTS = ("127.0.0.1", "localhost", "::1")
-"""The hosts by which URLs refer to this machine."""
+"""The host names in URLs that refer to this machine."""
 
 
 ENV_VALUE_NAMES = ("base_url", "api_key", "application_id", "user_id", "user_token", "jwks_url", "jwt_public_key")
-"""What a client of a sandbox needs: the names of variables, in lower case and without ``CREDITS_``."""
+"""The values that a client of a sandbox needs, by the names of their variables in lower case, without ``CREDITS_``."""
 
 
 def env_values(sandbox: "Sandbox", base_url: str, *, token_lifetime_s: int | None = None) -> dict[str, str]:
-    """Return the values for `ENV_VALUE_NAMES`. The token's default lifetime is that of the provider's tokens."""
+    """Return the values for `ENV_VALUE_NAMES`. The token's lifetime defaults to the provider's."""
     from fake_credits.sandbox_options import MintOptions
 
     options = sandbox.options
@@ -40,7 +40,7 @@ def env_variables(sandbox: "Sandbox", base_url: str, *, token_lifetime_s: int | 
 
 
 def no_proxy_with_loopback(variables: Mapping[str, str]) -> dict[str, str]:
-    """Return ``NO_PROXY`` and ``no_proxy`` with loopback added, as programs differ in which they read.
+    """Return ``NO_PROXY`` and ``no_proxy`` with loopback added, because programs differ in which one they read.
 
     Most programs treat ``*`` as all hosts only if it is the whole value, so nothing is added to it.
     """

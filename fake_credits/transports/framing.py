@@ -1,4 +1,4 @@
-"""How requests must be framed: the live server's rules, and a quick check that most requests pass."""
+"""HTTP framing: the live server's rules for requests, and a quick check that most requests pass."""
 
 import re
 from collections.abc import Mapping
@@ -23,7 +23,7 @@ __all__ = [
 ]
 
 MAX_HEAD_BYTES = 64 * 1024
-"""The maximum size of a request's head, and of its trailers; httptools has no limit of its own."""
+"""The maximum size of a request's head, and of its trailers; httptools itself has no limit."""
 
 _FRAMING_HEADERS = (b"content-length", b"transfer-encoding")
 
@@ -37,7 +37,7 @@ _UNUSUAL_HEADERS = frozenset({b"expect", b"upgrade"})
 
 
 class ReceivedRequest(NamedTuple):
-    """A parsed request, the error that refuses it, and whether the connection stays open after it."""
+    """A parsed request, the error that rejects it, and whether the connection stays open afterwards."""
 
     request: Request
     error: ApiError | None = None
@@ -53,7 +53,7 @@ class ReceivedRequest(NamedTuple):
 def is_plain(request: Request, *, has_host: bool = True) -> bool:
     """Return whether every HTTP library sends this request unchanged and the live server accepts its framing.
 
-    Header names are lower case. If ``has_host`` is false, the library has yet to add Host and Content-Length.
+    Header names are in lower case. If ``has_host`` is false, the library has yet to add Host and Content-Length.
     """
     target, body = request.target, request.body
     framing = _plain_framing(tuple(request.headers), has_host)
@@ -69,7 +69,7 @@ def is_plain(request: Request, *, has_host: bool = True) -> bool:
     )
 
 
-@lru_cache(maxsize=64)  # a client sends the same headers again and again
+@lru_cache(maxsize=64)  # because a client sends the same headers again and again
 def _plain_framing(headers: tuple[tuple[bytes, bytes], ...], has_host: bool) -> bytes | None:
     """Return the Content-Length, ``b"chunked"``, or ``b""`` if there is neither; None if any header is unusual."""
     fields = dict(headers)
@@ -93,7 +93,7 @@ def _are_plain(fields: Mapping[bytes, bytes], *, has_host: bool) -> bool:
 
 
 def _framing_error(version: str, target: bytes, headers: Headers, *, is_large: bool) -> MalformedRequest | None:
-    """Return the error of a request that the parser accepts but is malformed, else None."""
+    """Return the error of a request that the parser accepts although it is malformed, else None."""
     problem = ""
     if is_large:
         problem = f"the head has more than {MAX_HEAD_BYTES} bytes (64 KiB)"
@@ -126,7 +126,7 @@ def received_head(
 
 
 def replay_framing(parser: "httptools.HttpRequestParser", headers: Headers) -> None:
-    """Make a new parser expect the body that another parser skipped, taking it for another protocol."""
+    """Make a new parser expect the body that another parser skipped because it mistook it for another protocol."""
     framing = next(field for field in headers if field[0] in _FRAMING_HEADERS)
     parser.feed_data(b"POST / HTTP/1.1\r\nhost: x\r\n%b: %b\r\n\r\n" % framing)
 

@@ -1,7 +1,7 @@
 """Transports for httpx and httpx2 clients whose requests one sandbox answers in process.
 
-Unusual requests are written by the library's own HTTP/1.1 connection to an in-memory stream and parsed as the live
-server parses them, so both sides reject what they would reject on a socket.
+Unusual requests are written by the library's own HTTP/1.1 connection to an in-memory stream, and parsed by the live
+server's rules, so that both sides reject what they would reject on a socket.
 """
 
 import importlib
@@ -64,13 +64,13 @@ class _HttpxAdapter:
         self._driver = driver
 
     def send(self, httpx_request: Any) -> Any:
-        """Return the response."""
+        """Send a request and return the response."""
         request = _to_request(httpx_request, httpx_request.read())
         response = self._driver.call(request) if is_plain(request) else self._write(httpx_request, request)
         return self._to_httpx_response(response, self._partial_body)
 
     async def send_async(self, httpx_request: Any) -> Any:
-        """Return the response, passing a checkpoint of the running event loop before and after."""
+        """Send a request and return the response, with a checkpoint of the running event loop before and after."""
         request = _to_request(httpx_request, await httpx_request.aread())
         if is_plain(request):
             response = await self._driver.call_async(request)
@@ -126,7 +126,7 @@ class _HttpxAdapter:
     def _to_httpx_response(self, response: Response, partial_body_of: Callable[[Response], object]) -> Any:
         if not response.status:
             raise httpx_error(self._library, response)
-        # httpx's own table has reason phrases that differ from those on the wire.
+        # Some reason phrases in httpx's own table differ from those on the wire.
         extensions = {"reason_phrase": reason_phrase(response.status).encode("ascii")}
         if response.outcome == "whole":
             body = {"stream": self._library.ByteStream(response.body)}

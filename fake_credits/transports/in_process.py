@@ -1,7 +1,7 @@
 """The in-process transport: requests reach a sandbox without an event loop, a thread or a socket.
 
 A request's coroutine suspends only on our own objects, so the driver steps it directly. An async caller passes one
-checkpoint of its event loop before the decision and one after it. Without them tasks would never interleave, and
+checkpoint of its event loop before the decision and one after it; otherwise tasks would never interleave, and
 check-then-act bugs would go unnoticed.
 """
 
@@ -14,6 +14,7 @@ from anyio.lowlevel import checkpoint
 from fake_credits.api.app import SANDBOX_KEY, CreditsApplication
 from fake_credits.api.exchange import Exchange
 from fake_credits.api.pipeline import dispatch, handle
+from fake_credits.contract import Operation
 from fake_credits.errors import ApiError, ConnectionLost, Timeout, TransportFailure
 from fake_credits.faults.waits import CHECKPOINT, Body, Forever, Wait, resume, run_to_wait
 from fake_credits.http_message import (
@@ -78,7 +79,7 @@ class InProcessConnection:
 
     def send(self, response: Response) -> None:
         """Receive a whole response."""
-        if self.outcome == "whole":  # else the client is gone
+        if self.outcome == "whole":  # otherwise the client is gone
             self._response = response
 
     def start(self, response: Response) -> None:
@@ -92,7 +93,7 @@ class InProcessConnection:
             self._chunks = [*(self._chunks or ()), data]
 
     def end(self) -> None:
-        """Do nothing: the length of the body marks its end."""
+        """Do nothing, because the length of the body marks its end."""
 
     def close(self) -> None:
         """Record that the connection was closed, unless the response is complete."""
@@ -105,7 +106,7 @@ class InProcessConnection:
             self.end_with("reset")
 
     def call_later(self, ms: float, callback: Callable[[], object]) -> None:
-        """Do nothing: moving the clock or sending the next request runs what is due."""
+        """Do nothing, because moving the clock or sending the next request runs what is due."""
 
 
 class InProcessDriver:
@@ -117,10 +118,10 @@ class InProcessDriver:
         self._sandbox = sandbox
 
     def call(self, request: Request, error: ApiError | None = None) -> Response:
-        """Return the response; injected delays pass on the sandbox's clock.
+        """Return the response; injected delays advance the sandbox's clock.
 
-        ``error`` is the reason to refuse an unreadable request. A request whose body is None gets no response before
-        the client times out. Raises WouldHangForever if nothing would ever end the call.
+        ``error`` is the reason for rejecting an unreadable request. A request whose body is None gets no response
+        before the client times out. Raises WouldHangForever if nothing would ever end the call.
         """
         exchange = self._dispatch(request, error)
         if not isinstance(exchange, Exchange):
@@ -159,6 +160,10 @@ class InProcessDriver:
             await suspended.finish_async(_endless_if_body(wait))
         return connection.result(self._date())
 
+    def find_path_end(self, method: str, path: bytes) -> tuple[Operation, bytes] | None:
+        """Return the operation in whose path a path ends, and what comes before; None if there is none."""
+        return self._runtime.routes.find_path_end(method, path)
+
     def _dispatch(self, request: Request, error: ApiError | None) -> Exchange | Response:
         self._sandbox.fork_guard.check()
         if request.body and not any(name in (b"content-length", b"transfer-encoding") for name, _ in request.headers):
@@ -196,7 +201,7 @@ class InProcessDriver:
 
 
 def _endless_if_body(wait: Wait) -> Wait:
-    """Replace the wait for a body that will never arrive with an endless one; return other waits unchanged."""
+    """Replace the wait for a body that will never arrive by an endless wait; return other waits unchanged."""
     return Forever() if isinstance(wait, Body) else wait
 
 
@@ -211,7 +216,7 @@ class InProcessTransport:
         return _whole(request, self._driver.call(request))
 
     def close(self) -> None:
-        """Do nothing: there is nothing to close."""
+        """Do nothing, because there is nothing to close."""
 
 
 class AsyncInProcessTransport:
@@ -225,7 +230,7 @@ class AsyncInProcessTransport:
         return _whole(request, await self._driver.call_async(request))
 
     async def aclose(self) -> None:
-        """Do nothing: there is nothing to close."""
+        """Do nothing, because there is nothing to close."""
 
 
 def _whole(request: Request, response: Response) -> Response:
@@ -255,7 +260,7 @@ _ERROR_NAMES: Mapping[Outcome, str] = {
 
 
 def httpx_error(library: Any, response: Response) -> Exception:
-    """Return what ``httpx`` or ``httpx2`` raises for an incomplete response, with the library's own message."""
+    """Return the error of ``httpx`` or ``httpx2`` for an incomplete response, with the library's own message."""
     if response.outcome == "reset":
         message = f"[Errno {errno.ECONNRESET}] Connection reset by peer"
     elif response.outcome == "garbage":

@@ -38,9 +38,9 @@ class TlsOptions:
 
 @dataclass(frozen=True, slots=True)
 class BindOptions:
-    """Where a live server listens, and which hosts it answers to.
+    """The address that a live server listens on, and the hosts that it responds to.
 
-    Port 0 picks a free port. A ``host`` beyond loopback needs ``expose=True``. Without ``tls`` the server uses HTTP.
+    Port 0 selects a free port. A non-loopback ``host`` requires ``expose=True``. Without ``tls``, the server uses HTTP.
     """
 
     host: str = "127.0.0.1"
@@ -55,8 +55,8 @@ def bind(options: BindOptions) -> socket.socket:
     family, _, _, _, socket_address = socket.getaddrinfo(options.host, options.port, type=socket.SOCK_STREAM)[0]
     address = ipaddress.ip_address(str(socket_address[0]).partition("%")[0])
     if not options.expose and not address.is_loopback:
-        raise PermissionError(errno.EPERM, f"{options.host} is beyond loopback: add --expose to allow it")
-    # Without an explicit IPPROTO_TCP, asyncio leaves Nagle's algorithm on: 44 ms per keep-alive request.
+        raise PermissionError(errno.EPERM, f"{options.host} is not a loopback address: add --expose to allow it")
+    # Unless IPPROTO_TCP is explicit, asyncio leaves Nagle's algorithm on, which costs 44 ms per keep-alive request.
     listener = socket.socket(family, socket.SOCK_STREAM, socket.IPPROTO_TCP)
     try:
         if sys.platform == "win32":  # SO_REUSEADDR would share the port with another listener
@@ -110,9 +110,10 @@ class ServerRunner:
 class LiveServer:
     """A server in a background thread that serves sandboxes over a socket.
 
-    ``start`` returns once requests are accepted, ``stop`` once the port is free again. Both may be called twice.
-    A bound ``listener`` replaces the address for the first start. ``control`` is the server's control plane (docs,
-    "Control plane"), and ``control_token`` grants access to it; without a control plane the token is empty.
+    ``start`` returns once requests are accepted, ``stop`` once the port is free again. Both may be called twice. A
+    bound ``listener`` replaces the address for the first start. ``control`` is the server's control plane
+    (docs/reference/control-plane.md), and ``control_token`` grants access to it; without a control plane the token is
+    empty.
     """
 
     def __init__(

@@ -1,4 +1,4 @@
-"""One request on a live connection: its coroutine runs directly from the parser until a wait requires a task."""
+"""One request on a live connection, whose coroutine runs directly from the parser until a wait requires a task."""
 
 import asyncio
 import contextlib
@@ -39,11 +39,11 @@ _MAX_INTERNAL_BODY_BYTES = 1024 * 1024
 _HANG_TIMEOUT_S = 60.0
 _FLUSH_TIMEOUT_S = 5.0
 _HANDOFF_TIMEOUT_S = 5.0
-_TIMER_MARGIN_S = 0.002  # timers can fire early, and what is not quite due would then have to wait for the next one
+_TIMER_MARGIN_S = 0.002  # timers can fire early, and anything not quite due would then wait for the next timer
 
 
 class ServerContext(NamedTuple):
-    """What all connections of a server share."""
+    """The state that all connections of a server share."""
 
     app: CreditsApplication
     sandboxes: SandboxRegistry
@@ -52,7 +52,7 @@ class ServerContext(NamedTuple):
 
 
 class ClientProtocol(Protocol):
-    """The part of a connection's protocol that its requests use."""
+    """The part of a connection's protocol that requests use."""
 
     server_context: ServerContext
     transport: asyncio.Transport
@@ -77,7 +77,7 @@ class ClientProtocol(Protocol):
         ...
 
     async def wait_until_flushed(self, timeout_s: float) -> None:
-        """Wait until the client's machine has received everything written."""
+        """Wait until the peer's kernel has received everything written."""
         ...
 
     def finish_connection(self, *, is_received: bool) -> None:
@@ -85,7 +85,7 @@ class ClientProtocol(Protocol):
         ...
 
     def on_request_done(self, connection: "LiveConnection", /) -> None:
-        """Continue with the next request."""
+        """Continue with the next request on the connection."""
         ...
 
 
@@ -125,7 +125,7 @@ class LiveConnection(msgspec.Struct, eq=False):
             self._finish()
 
     def add_body(self, data: bytes) -> None:
-        """Add a part of the body; fail the body if it exceeds the limit of the pending wait."""
+        """Add part of the body; fail the body if it exceeds the limit of the pending wait."""
         if self._body_error is not None:
             return
         self.body += data
@@ -139,7 +139,7 @@ class LiveConnection(msgspec.Struct, eq=False):
             self._end_body_wait(lambda coroutine: resume(coroutine, bytes(self.body)))
 
     def fail_body(self, error: ApiError) -> None:
-        """Give up on the rest of a body that is too large, unreadable or never going to arrive."""
+        """Give up on the rest of a body that is too large, is unreadable or will never arrive."""
         if self.is_received or self._body_error is not None:
             return
         self._body_error, self.keeps_alive = error, False
@@ -193,7 +193,7 @@ class LiveConnection(msgspec.Struct, eq=False):
         self.protocol.on_request_done(self)
 
     async def _receive_body(self) -> bytes:
-        """Return the whole body; raise ApiError if it is too large, unreadable or never going to arrive."""
+        """Return the whole body; raise ApiError if it is too large, is unreadable or will never arrive."""
         if not self.is_received and self._body_error is None:
             self._body_wait, self._body_end = Body(_MAX_INTERNAL_BODY_BYTES), self.protocol.loop.create_future()
             self.add_body(b"")  # it may already be too large
@@ -236,7 +236,7 @@ class LiveConnection(msgspec.Struct, eq=False):
     # ------------------------------------------------------------ waits, in the server's loop
 
     async def wait(self, wait: Wait) -> object:
-        """Wait, and return the value to resume the request with."""
+        """Perform a wait, and return the value to resume the request with."""
         if wait is CHECKPOINT:
             return self._is_client_connected()
         if isinstance(wait, AtGate):
@@ -278,7 +278,7 @@ class LiveConnection(msgspec.Struct, eq=False):
                 return True
             if gate.remove_ticket(ticket):
                 return False
-            # It is being released right now, and resumes in its turn.
+            # The gate is releasing it right now, so wait for its turn.
             return await waits.wait_until_done(released, _HANDOFF_TIMEOUT_S)
         finally:
             gate.remove_ticket(ticket)
@@ -294,9 +294,8 @@ class LiveConnection(msgspec.Struct, eq=False):
                 # A rule's predicate runs in the server's own thread, which must not wait for itself.
                 if threading.get_ident() != own_thread and not handoff.wait(_HANDOFF_TIMEOUT_S):
                     exchange.sandbox.add_problem(
-                        f"gate {gate.name!r} released {exchange.label}, "
-                        f"which did not resume within {_HANDOFF_TIMEOUT_S:g} s: "
-                        "don't hold the sandbox's lock while releasing"
+                        f"gate {gate.name!r} released {exchange.label}, which did not resume within "
+                        f"{_HANDOFF_TIMEOUT_S:g} s: don't hold the sandbox's lock while releasing a gate"
                     )
 
         def resume_exchange() -> None:
@@ -353,7 +352,7 @@ class LiveConnection(msgspec.Struct, eq=False):
         self.protocol.transport.abort()
 
     def call_later(self, ms: float, callback: Callable[[], object]) -> None:
-        """Schedule a call in the server's event loop, as no further request may come to trigger it."""
+        """Schedule a call in the server's event loop, because no further request may arrive to trigger it."""
         self.protocol.loop.call_later(ms / 1000 + _TIMER_MARGIN_S, callback)
 
     def _send(self, response: Response, head_of: Callable[..., bytes]) -> None:

@@ -1,4 +1,4 @@
-"""In-memory streams: a library writes its requests to one, and they are parsed by the live server's rules."""
+"""In-memory streams, to which a library writes requests that are parsed by the live server's rules."""
 
 import asyncio
 import errno
@@ -58,7 +58,7 @@ def connection_reset_error() -> ConnectionResetError:
 
 
 class RequestParser:
-    """A parser for the requests that a client writes to one connection, one after the other.
+    """A parser for the consecutive requests that a client writes to one connection.
 
     Any host is accepted, as the application chose the base URL, but a Host header is required.
     """
@@ -90,12 +90,12 @@ class RequestParser:
                 self._received = ReceivedRequest(head, problem, keeps_alive=False)
                 self._is_unreadable = True
         if self._received is None and self._head is not None and self._is_unreadable:
-            self._received = self._head  # refused before its body arrives
+            self._received = self._head  # rejected before its body arrives
         self._ignores_input = self._is_unreadable
         return self._received
 
     def unfinished(self) -> ReceivedRequest | None:
-        """Return the request whose body is still incomplete, else None."""
+        """Return the request whose body is still incomplete, if any."""
         return self._head
 
     @property
@@ -112,7 +112,7 @@ class RequestParser:
                 self._read_body_after_upgrade(self._head, data[upgrade.args[0] :])
 
     def _read_body_after_upgrade(self, head: ReceivedRequest, data: bytes) -> None:
-        """Parse a body that the parser skipped, taking it for another protocol."""
+        """Parse a body that the parser skipped because it mistook it for another protocol."""
         self._replays_head = True
         replay_framing(self._parser, head.request.headers)
         self._replays_head = False
@@ -121,7 +121,7 @@ class RequestParser:
     # ------------------------------------------------------------ the parser's callbacks
 
     def on_url(self, url: bytes) -> None:
-        """Add a part of the target."""
+        """Add part of the target."""
         if not self._replays_head:
             self._target += url
 
@@ -141,7 +141,7 @@ class RequestParser:
         self._is_unreadable = self._head.error is not None and not self._head.keeps_alive
 
     def on_body(self, body: bytes) -> None:
-        """Add a part of the body."""
+        """Add part of the body."""
         self._body.append(body)
 
     def on_message_complete(self) -> None:
@@ -157,13 +157,13 @@ class RequestParser:
 
 
 class WrittenRequest:
-    """A request that a library writes to memory, to be parsed as the live server parses it."""
+    """A request that a library writes to memory, and that is parsed by the live server's rules."""
 
     def __init__(self) -> None:
         self._chunks: list[bytes] = []
 
     def write(self, data: bytes) -> None:
-        """Add a part of the request."""
+        """Add part of the request."""
         self._chunks.append(bytes(data))
 
     def received(self, timeout_s: float | None = None) -> ReceivedRequest:
@@ -177,7 +177,7 @@ class WrittenRequest:
 
 
 class _BaseMemoryStream:
-    """A connected stream whose response comes from a function, called on the first read."""
+    """A connected stream whose response is computed by a function on the first read."""
 
     def __init__(self, httpcore: Any) -> None:
         self._httpcore = httpcore
@@ -192,7 +192,7 @@ class _BaseMemoryStream:
         reset_error: Callable[[], Exception],
         timeout_error: Callable[[], Exception],
     ) -> bytes:
-        """Return the next part, empty at the end; raise what a network stream raises if the response is incomplete."""
+        """Return the next part, empty at the end; if the response is incomplete, raise what a network stream raises."""
         unread = response_bytes(response) if self._unread is None else self._unread
         chunk, self._unread = unread[:max_bytes], unread[max_bytes:]
         if not chunk and response.outcome == "reset":
@@ -204,7 +204,7 @@ class _BaseMemoryStream:
         return chunk
 
     def get_extra_info(self, _info: str) -> None:
-        """Return None for everything: there is no socket."""
+        """Return None for everything, because there is no socket."""
 
 
 class MemoryStream(_BaseMemoryStream):
@@ -220,11 +220,11 @@ class MemoryStream(_BaseMemoryStream):
         return self._next_chunk(response, max_bytes, connection_reset_error, lambda: TimeoutError("timed out"))
 
     def write(self, buffer: bytes, timeout: float | None = None) -> None:
-        """Add a part of the request."""
+        """Add part of the request."""
         self._written.write(buffer)
 
     def close(self) -> None:
-        """Do nothing."""
+        """Do nothing, because there is no socket."""
 
 
 class AsyncMemoryStream(_BaseMemoryStream):
@@ -240,11 +240,11 @@ class AsyncMemoryStream(_BaseMemoryStream):
         return self._next_chunk(response, max_bytes, _async_reset_error, _async_timeout_error)
 
     async def write(self, buffer: bytes, timeout: float | None = None) -> None:
-        """Add a part of the request."""
+        """Add part of the request."""
         self._written.write(buffer)
 
     async def aclose(self) -> None:
-        """Do nothing."""
+        """Do nothing, because there is no socket."""
 
 
 def _async_reset_error() -> Exception:

@@ -22,7 +22,7 @@ from fake_credits.transports.uvicorn_adapter import UvicornProtocol
 __all__ = ["CreditsProtocol"]
 
 _LOG = logging.getLogger("fake_credits.server")
-_LOG.setLevel(logging.ERROR)  # uvicorn warns of unreadable requests, which are in the journal anyway
+_LOG.setLevel(logging.ERROR)  # uvicorn warns about unreadable requests, which are in the journal anyway
 
 _MAX_FED_BYTES = 16 * 1024
 _MAX_UNFED_BYTES = 64 * 1024
@@ -54,7 +54,7 @@ class CreditsProtocol(UvicornProtocol):
         self._ignores_input = False
         self._discarded_bytes = 0
 
-    # ------------------------------------------------------------ the life of a connection
+    # ------------------------------------------------------------ connection lifetime
 
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
         """Start a connection."""
@@ -73,14 +73,14 @@ class CreditsProtocol(UvicornProtocol):
             self._current.fail_body(MalformedRequest("the client disconnected before the body was complete"))
 
     def shutdown(self) -> None:
-        """Close the connection, after the request in progress if there is one."""
+        """Close the connection, after the request in progress, if any."""
         if self._current is None:
             self.transport.close()
         else:
             self._current.keeps_alive = False
 
     def resume_writing(self) -> None:
-        """Resume the queue when the client reads again."""
+        """Resume the queue once the client reads again."""
         super().resume_writing()
         self.restart_keep_alive_timer()
         self._process_queue()
@@ -98,7 +98,7 @@ class CreditsProtocol(UvicornProtocol):
             self.loop.call_later(2 * _LINGER_TIMEOUT_S, self.transport.abort)
 
     async def wait_until_flushed(self, timeout_s: float) -> None:
-        """Wait until the client's machine has received everything written: an RST discards unsent data."""
+        """Wait until the peer's kernel has received everything written, because an RST discards unsent data."""
         deadline_s = monotonic_s() + timeout_s
         while not self.disconnected.done() and (
             self.transport.get_write_buffer_size() or self.kernel_socket.unsent_bytes()
@@ -127,9 +127,9 @@ class CreditsProtocol(UvicornProtocol):
             return False
         if self._current is None and self._queue:
             if self._is_feeding and not self._queue[0].is_received:
-                return False  # the rest may be in the same segment
+                return False  # the rest may arrive in the same segment
             if self.is_read_paused and not self.kernel_socket.is_established():
-                self.transport.abort()  # EOF would be read only after everything the client sent
+                self.transport.abort()  # EOF would only be read after everything that the client sent
                 return False
             self._current = self._queue.popleft()
             self._current.begin()
@@ -141,7 +141,7 @@ class CreditsProtocol(UvicornProtocol):
         return bool(self._queue or self._unfed)
 
     def _set_reading(self) -> None:
-        """Pause reading while too much data waits. Otherwise keep reading, which is how a disconnect is noticed."""
+        """Pause reading while too much data is waiting. Otherwise keep reading, so that a disconnect is noticed."""
         is_paused = self.is_write_paused or len(self._unfed) > _MAX_UNFED_BYTES
         if is_paused != self.is_read_paused and not self.transport.is_closing() and not self._ignores_input:
             self.set_reading(is_paused=is_paused)
@@ -153,7 +153,7 @@ class CreditsProtocol(UvicornProtocol):
         return is_between_requests and self._current is None and not self.is_write_paused
 
     def _has_backlog(self) -> bool:
-        """Return whether further input has to wait for its turn."""
+        """Return whether further input must wait for its turn."""
         newest = self._newest
         if newest is not None and not newest.is_received:
             return newest is not self._current and len(newest.body) > MAX_HEAD_BYTES
@@ -195,11 +195,11 @@ class CreditsProtocol(UvicornProtocol):
             self._is_feeding = False
 
     def _feed_parser(self, data: bytes) -> int:
-        """Parse a chunk, and return how many bytes were parsed: those after an Upgrade were not."""
+        """Parse a chunk, and return how many bytes were parsed: those after an Upgrade are not."""
         self._unparsed_bytes += len(data)
         try:
             self.parser.feed_data(data)
-        except httptools.HttpParserUpgrade as upgrade:  # RFC 9110, section 7.8: a server may ignore it
+        except httptools.HttpParserUpgrade as upgrade:  # RFC 9110, section 7.8: a server may ignore Upgrade
             self._read_body_after_upgrade()
             return int(upgrade.args[0])
         except httptools.HttpParserError as error:
@@ -210,7 +210,7 @@ class CreditsProtocol(UvicornProtocol):
         return len(data)
 
     def _read_body_after_upgrade(self) -> None:
-        """Continue with a body that the parser skipped, taking it for another protocol."""
+        """Continue with a body that the parser skipped because it mistook it for another protocol."""
         newest = self._newest
         if newest is None or newest.is_received:
             return
@@ -244,7 +244,7 @@ class CreditsProtocol(UvicornProtocol):
         self.headers: Headers = []
 
     def on_url(self, url: bytes) -> None:
-        """Add a part of the target."""
+        """Add part of the target."""
         self.url += url
 
     def on_header(self, name: bytes, value: bytes) -> None:
@@ -257,7 +257,7 @@ class CreditsProtocol(UvicornProtocol):
         if self._replays_head:
             return
         self._in_head = False
-        # The fed bytes may be more or fewer than the head, so the head is measured only if it could be too large.
+        # The bytes fed may be more or fewer than the head, so the head is measured only if it could be too large.
         method, target, headers = self.parser.get_method(), self.url, self.headers
         is_large = self._unparsed_bytes > MAX_HEAD_BYTES - _MAX_FED_BYTES and (
             _head_size(method, target, headers) > MAX_HEAD_BYTES
@@ -272,13 +272,13 @@ class CreditsProtocol(UvicornProtocol):
         self._queue.append(newest)
 
     def on_body(self, body: bytes) -> None:
-        """Add a part of the body."""
+        """Add part of the body."""
         self._unparsed_bytes = 0
         if self._newest is not None and not self._ignores_input:
             self._newest.add_body(body)
 
     def on_message_complete(self) -> None:
-        """Complete a request, and serve it if it is its turn."""
+        """Complete a request, and serve it if it is next."""
         newest = self._newest
         if newest is None or self._ignores_input:
             return
@@ -307,7 +307,7 @@ class CreditsProtocol(UvicornProtocol):
 
 
 def _head_size(method: bytes, target: bytes, headers: Headers) -> int:
-    """Return the size of a head in bytes, without optional white space."""
+    """Return the size of a head in bytes, without optional whitespace."""
     return (
         len(method)
         + len(target)

@@ -1,4 +1,4 @@
-"""The live server's socket queries and resets, TLS listener, and event loop waits."""
+"""Socket helpers of the live server: kernel queries and resets, a TLS listener, and waits in the event loop."""
 
 import asyncio
 import contextlib
@@ -21,7 +21,7 @@ if sys.platform != "win32":
     import termios
 
 _TCP_ESTABLISHED = 1  # TCP_ESTABLISHED on Linux
-_TCP_CONNECTION_INFO, _TCPS_ESTABLISHED, _SO_NWRITE = 0x106, 4, 0x1024  # macOS; the socket module lacks them
+_TCP_CONNECTION_INFO, _TCPS_ESTABLISHED, _SO_NWRITE = 0x106, 4, 0x1024  # macOS; missing from the socket module
 
 
 class KernelSocket:
@@ -31,7 +31,7 @@ class KernelSocket:
         self._transport_socket: Any = transport.get_extra_info("socket")
         self._query_socket: socket.socket | None = None
         if self._transport_socket is not None and sys.platform in ("linux", "darwin"):
-            # One object per connection: uvloop would create one, with two system calls, for each query.
+            # One object per connection, because uvloop would create one, with two system calls, for each query.
             whole = self._transport_socket
             self._query_socket = socket.socket(whole.family, whole.type, whole.proto, whole.fileno())
 
@@ -42,17 +42,17 @@ class KernelSocket:
             query_socket.detach()
 
     def unsent_bytes(self) -> int:
-        """Return how many bytes the client's machine has not yet acknowledged, 0 if the platform can't report it."""
+        """Return how many bytes the peer's kernel has not acknowledged yet, or 0 if the platform can't report it."""
         if self._query_socket is None:
             return 0
         if sys.platform == "darwin":
-            with contextlib.suppress(OSError):  # the connection was reset
+            with contextlib.suppress(OSError):  # the connection has been reset
                 return self._query_socket.getsockopt(socket.SOL_SOCKET, _SO_NWRITE)
             return 0
         return int.from_bytes(fcntl.ioctl(self._query_socket, termios.TIOCOUTQ, bytes(4)), sys.byteorder)
 
     def is_established(self) -> bool:
-        """Return whether the connection is open in both directions, True if the platform can't report it."""
+        """Return whether the connection is open in both directions, or True if the platform can't report it."""
         if self._query_socket is None:
             return True
         try:
@@ -71,14 +71,14 @@ class KernelSocket:
             self._transport_socket.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
 
 
-_LISTEN_BACKLOG = 2048  # as uvicorn
+_LISTEN_BACKLOG = 2048  # like uvicorn
 _ACCEPT_RETRY_DELAY_S = 0.1
 
 
 class TlsListener:
     """A listener that accepts connections, does the TLS handshake, and hands each to a ``protocol_factory`` protocol.
 
-    A client that aborts the handshake, or does not speak TLS, is ignored. ``tasks`` collects the pending accept and
+    A client that aborts the handshake or does not speak TLS is ignored. ``tasks`` collects the pending accept and
     handshakes, which end soon after ``close``.
     """
 
@@ -121,7 +121,7 @@ class TlsListener:
         while True:
             try:
                 connection, _ = await loop.sock_accept(self._listener)
-            except OSError:  # too many open files, which may be fewer on the next attempt
+            except OSError:  # too many open files; the next attempt may succeed
                 await asyncio.sleep(_ACCEPT_RETRY_DELAY_S)
                 continue
             self._handshaking.add(connection)
@@ -130,7 +130,7 @@ class TlsListener:
     async def _handshake(self, connection: socket.socket) -> None:
         loop = asyncio.get_running_loop()
         try:
-            # An ssl.SSLError is an OSError.
+            # ssl.SSLError is an OSError
             with contextlib.suppress(OSError):
                 await loop.connect_accepted_socket(self._protocol_factory, connection, ssl=self._ssl_context)
         finally:

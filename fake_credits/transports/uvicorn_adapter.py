@@ -27,13 +27,14 @@ _STOP_TIMEOUT_S = 5.0
 
 
 class UvicornProtocol(HttpToolsProtocol):
-    """uvicorn's HTTP protocol without its ASGI cycle: bookkeeping and the keep-alive timer."""
+    """uvicorn's HTTP protocol without its ASGI cycle: only bookkeeping and the keep-alive timer."""
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
         self.is_read_paused = self.is_write_paused = False
         self._last_active_s = 0.0
-        self.access_log = False  # uvicorn logs if the process configures its logger; the journal replaces it
+        # uvicorn logs requests if the process configures its logger; the journal replaces that log
+        self.access_log = False
 
     @property
     def date(self) -> bytes:
@@ -41,11 +42,11 @@ class UvicornProtocol(HttpToolsProtocol):
         return self.server_state.default_headers[0][1]
 
     def pause_writing(self) -> None:
-        """Record that the write buffer is full, as the client is not reading."""
+        """Record that the write buffer is full because the client is not reading."""
         self.is_write_paused = True
 
     def resume_writing(self) -> None:
-        """Record that the client reads again."""
+        """Record that the client is reading again."""
         self.is_write_paused = False
 
     def set_reading(self, *, is_paused: bool) -> None:
@@ -58,8 +59,9 @@ class UvicornProtocol(HttpToolsProtocol):
                 self.transport.resume_reading()
 
     def restart_keep_alive_timer(self) -> None:
-        """Close the connection unless a request comes within the keep-alive timeout."""
-        # One timer keeps running and checks the time: a new timer per request would cost more than the request.
+        """Close the connection unless a request arrives within the keep-alive timeout."""
+        # A single timer keeps running and checks the time, because a new timer per request would cost more than the
+        # request.
         self._last_active_s = monotonic_s()
         if self.timeout_keep_alive_task is None:
             self.timeout_keep_alive_task = self.loop.call_later(self.timeout_keep_alive, self._check_keep_alive)
@@ -90,7 +92,7 @@ class UvicornProtocol(HttpToolsProtocol):
 
 
 class UvicornServer(Server):
-    """A server without uvicorn's main loop, which checks whether to stop only ten times a second."""
+    """A server without uvicorn's main loop, which checks only ten times a second whether to stop."""
 
     def __init__(self, app: ASGIApp, protocol: Callable[..., asyncio.Protocol], pending_waits: PendingWaits) -> None:
         config = Config(
@@ -100,7 +102,8 @@ class UvicornServer(Server):
             ws="none",
             lifespan="off",
             proxy_headers=False,
-            access_log=True,  # False would silence "uvicorn.access" for the whole process; our protocol logs nothing
+            # False would silence "uvicorn.access" for the whole process, and our protocol logs nothing
+            access_log=True,
             log_config=None,
             server_header=False,
             date_header=False,
@@ -112,7 +115,7 @@ class UvicornServer(Server):
         self._tls_listeners: tuple[TlsListener, ...] = ()
 
     async def start(self, listener: socket.socket, ssl_context: ssl.SSLContext | None) -> None:
-        """Start accepting connections, over TLS if there is a context."""
+        """Start accepting connections, over TLS if a context is given."""
         self._listener = listener
         self.lifespan = self.config.lifespan_class(self.config)
         self.servers = []
@@ -128,24 +131,25 @@ class UvicornServer(Server):
         self._tls_listeners = (tls_listener,)
 
     def refresh_date(self) -> None:
-        """Update the Date header for the next second's responses."""
+        """Update the Date header of responses in the next second."""
         self.server_state.default_headers = [(b"date", http_date(wall_clock_ms() // 1000))]
 
     async def shut_down(self) -> None:
         """Close the listeners, abort all connections, and wait until their requests have ended."""
         # asyncio sets up accepted connections in its next iteration, which fails once the listener is closed.
         if self._listener is not None:
-            with contextlib.suppress(NotImplementedError):  # event loop on Windows
+            with contextlib.suppress(NotImplementedError):  # not implemented by event loops on Windows
                 asyncio.get_running_loop().remove_reader(self._listener)
         await asyncio.sleep(0)
         for server in self.servers:
             server.close()
         for listener in self._tls_listeners:
             listener.close()
-        await asyncio.sleep(0)  # uvloop sends what was just written at the end of an iteration; aborting drops it
+        # uvloop sends what was just written at the end of an iteration, and aborting would drop it
+        await asyncio.sleep(0)
         deadline_s = monotonic_s() + _STOP_TIMEOUT_S
         while (self.server_state.connections or self.server_state.tasks) and monotonic_s() < deadline_s:
-            # On each pass, as a connection accepted just before shutdown may be set up only now.
+            # On each pass, because a connection accepted just before shutdown may be set up only now.
             for connection in list(self.server_state.connections):
                 connection.transport.abort()
             if not self.server_state.connections:

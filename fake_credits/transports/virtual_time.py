@@ -1,8 +1,8 @@
 """Waiting in-process exchanges: what resumes them, when their clients time out, and how the clock moves meanwhile.
 
 Delays and client timeouts are timers on the sandbox's clock. Moving the clock runs the timers that are due, so an
-exchange whose client has timed out completes when the clock reaches the end of its delay (docs, "Time and
-determinism").
+exchange whose client has timed out completes when the clock reaches the end of its delay
+(docs/explanation/time-and-determinism.md).
 """
 
 import math
@@ -46,7 +46,7 @@ class ClientEnd(Protocol):
 class SuspendedExchange:
     """A suspended exchange and its client's timeout in seconds, None for no limit.
 
-    It is stepped under the sandbox's lock: by its client, by whatever moves the clock, or by the release of a gate.
+    It is stepped under the sandbox's lock: by its client, by a movement of the clock, or by the release of a gate.
     """
 
     def __init__(
@@ -71,7 +71,7 @@ class SuspendedExchange:
     def finish(self, wait: Wait) -> None:
         """Wait as a sync client does, until the response arrives or the client times out."""
         try:
-            with self._sandbox.lock:  # held for both steps, so that delays of threads add up
+            with self._sandbox.lock:  # held for both steps, so that the delays of threads add up
                 self._start_waiting(wait)
                 next_wait = self._next_wait()
             while next_wait is not None:
@@ -120,7 +120,7 @@ class SuspendedExchange:
                     break
                 self._sandbox.clock.move_to(min(upcoming_ms))
                 if self._async_changed is not None and self._timers:
-                    break  # another delay: the event loop's other tasks run first
+                    break  # for another delay, the event loop's other tasks run first
             return None if self._is_finished else self._wait
 
     async def _wait_once_async(self, wait: Sleep | AtGate | Forever) -> None:
@@ -148,7 +148,7 @@ class SuspendedExchange:
 
     def _wait_at_gate(self, wait: AtGate) -> None:
         if wait.gate.would_deadlock():
-            raise self._hang_error(f"gate {wait.gate.name!r} holds it, and no other thread can release it")
+            raise self._hang_error(f"it is held at gate {wait.gate.name!r}, which no other thread can release")
         if not wait_event(self._changed, wait.gate.limit_s):
             self._gate_timed_out(wait)
 
@@ -206,7 +206,7 @@ class SuspendedExchange:
     def _arm(self, new_wait: Wait | None) -> None:
         """Set up the timers or the gate ticket that will end a wait."""
         if isinstance(new_wait, Forever) and self._connection.is_complete:
-            self._coroutine.close()  # the client does not wait for what follows the complete response
+            self._coroutine.close()  # the client does not wait for anything after the complete response
             new_wait = None
         for timer in self._timers:
             timer.cancel()
@@ -235,7 +235,7 @@ class SuspendedExchange:
                 self._schedule_timeout(remaining_ms)
 
     def _detach(self, wait: Sleep | Forever, remaining_ms: float) -> None:
-        """Continue a wait without its client; end an endless one."""
+        """Continue a wait without the client; end an endless one."""
         if isinstance(wait, Sleep):
             self._schedule_resume(max(0.0, remaining_ms))
         else:
@@ -287,7 +287,7 @@ class SuspendedExchange:
                 self._continue_without_client()
 
     def _continue_without_client(self) -> None:
-        """Abandon the exchange, which continues without its client unless it would never end."""
+        """Abandon the exchange: it continues without its client, unless it would never end."""
         wait = self._wait
         if self._is_finished:
             return

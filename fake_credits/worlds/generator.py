@@ -33,8 +33,8 @@ ID_BITS = 192
 
 _NAME_POOL_SIZE = 150
 _BASE62 = "0123456789ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz"
-_CROCKFORD = "0123456789ABCDEFGHJKMNPQRSTVWXYZ"  # as in a ULID
-_EMAIL_DOMAINS = ("example.com", "example.org", "example.net", "mail.example.com")  # reserved by RFC 2606
+_CROCKFORD = "0123456789ABCDEFGHJKMNPQRSTVWXYZ"  # the alphabet of ULIDs
+_EMAIL_DOMAINS = ("example.com", "example.org", "example.net", "mail.example.com")  # domains reserved by RFC 2606
 
 
 class Identity(NamedTuple):
@@ -85,7 +85,7 @@ ID_SHAPES: Mapping[str, Callable[[Identity], str]] = MappingProxyType(
         "name": lambda person: f"{person.first_name}_{person.last_name}_{person.ordinal}".lower().replace(" ", ""),
     }
 )
-"""The shapes of user ids, which users have in turn, so a world of nine users has them all."""
+"""The shapes of user ids, assigned to users in turn, so that a world with nine users has all of them."""
 
 _SHAPES_CYCLE = tuple(ID_SHAPES.values())
 
@@ -100,7 +100,7 @@ class IdGenerator:
         return f"<IdGenerator of {len(self._first_names)} first names>"
 
     def user_id(self, ordinal: int, bits: int) -> str:
-        """Return the unique id of the user with a number; ``bits`` are `ID_BITS` random ones."""
+        """Return the unique id of a user; ``bits`` are `ID_BITS` random bits."""
         rest, first = divmod(bits, _NAME_POOL_SIZE)
         rest, last = divmod(rest, _NAME_POOL_SIZE)
         identity = Identity(self._first_names[first], self._last_names[last], self._foreign_names[last], ordinal, rest)
@@ -109,11 +109,9 @@ class IdGenerator:
 
 def _draw_names(seed: int) -> tuple[list[str], list[str], list[str]]:
     try:
-        from faker import Faker  # takes 0.2 s to import
+        from faker import Faker  # slow to import: 0.2 s
     except ImportError:
-        raise WorldError(
-            "the names of users need Faker, which is not installed: pip install 'fake-credits[demo]'"
-        ) from None
+        raise WorldError("user names require Faker, which is not installed: pip install 'fake-credits[demo]'") from None
     providers = ["faker.providers.person"]
     english, japanese = Faker("en_US", providers), Faker("ja_JP", providers)
     name_seed = keyed_generator(seed, "people").getrandbits(32)
@@ -127,7 +125,7 @@ def _draw_names(seed: int) -> tuple[list[str], list[str], list[str]]:
 
 
 GENERATOR_VERSION = 1
-"""The version of the data for a seed and a profile, to be raised whenever this module's results change."""
+"""The version of the data for a seed and a profile; increase it whenever this module's results change."""
 
 _HOUR_MS = 3_600_000
 _MONTH_MS = 30 * 24 * _HOUR_MS
@@ -136,16 +134,16 @@ _GRANT, _CONSUME, _REFUND = Reason.GRANT, Reason.CONSUME, Reason.REFUND
 _GRANT_CODE, _CONSUME_CODE, _REFUND_CODE = REASON_CODES[_GRANT], REASON_CODES[_CONSUME], REASON_CODES[_REFUND]
 _MIN_TRANSACTIONS = 3
 _SIGNUP_PERIOD_SHARE = 0.97
-"""The part of a world's past in which users sign up, at a growing rate."""
+"""The share of a world's past during which users sign up, at a growing rate."""
 _MIN_ACTIVE_SHARE = 0.3
-"""The minimum part of their remaining time that users who use up their credits stay."""
+"""The minimum share of the remaining time for which users who use up their credits stay."""
 _SLOT_MS = _HOUR_MS // 4
 
 
 def _weekly_pattern() -> tuple[int, ...]:
     """Return moments in a week, from Monday, with equal activity between them: more by day than at night.
 
-    There is one for each quarter of an hour in a week, plus the end of the week.
+    There is one moment for each quarter of an hour, plus the end of the week.
     """
     hours = (2, 1, 1, 1, 1, 2, 4, 8, 12, 14, 15, 15, 13, 14, 15, 14, 13, 12, 11, 10, 9, 7, 5, 3)
     days = (10, 11, 11, 11, 9, 4, 3)
@@ -176,7 +174,7 @@ class _UserPlan(NamedTuple):
 
 
 class _Lifetime(NamedTuple):
-    """A user before any transaction: the months with grants, and the times of all other transactions but the first."""
+    """A user's schedule: sign-up, months with grants, and the times of all other transactions."""
 
     created_ms: int
     months: int
@@ -201,13 +199,14 @@ def generate_histories(profile: Profile, seed: int) -> Iterator[GeneratedUser]:
 
 
 def _plan_users(profile: Profile, seed: int) -> list[_UserPlan]:
-    """Return each user's kind and number of transactions: a few users have many, and the sum is exact."""
+    """Return each user's kind and number of transactions: a few users have many, and the total is exact."""
     draw = keyed_generator(seed, profile.name, GENERATOR_VERSION, "sizes").random
     users: list[_UserPlan] = []
     weights: list[int] = []
     for ordinal in range(profile.users):
         chance, size = draw(), draw()
-        if chance < profile.gone_share and ordinal > 0:  # at least one user stays, to have the remaining transactions
+        # at least one user must stay, to take the remaining transactions
+        if chance < profile.gone_share and ordinal > 0:
             users.append(_UserPlan(_CHURNED, 1 + int(size * _MIN_TRANSACTIONS)))
             weights.append(0)
         else:
@@ -220,7 +219,7 @@ def _plan_users(profile: Profile, seed: int) -> list[_UserPlan]:
 
 
 def _draw_lifetime(draw: Callable[[], float], profile: Profile, user: _UserPlan, position: float) -> _Lifetime:
-    """Return when a user signs up and returns; the ``position`` among the users is from 0 to 1."""
+    """Return a user's schedule; ``position``, from 0 to 1, is the user's position among all users."""
     start_ms = int(sqrt(position) * _SIGNUP_PERIOD_SHARE * WORLD_SPAN_MS)
     created_ms, chance = _apply_weekly_pattern(start_ms), draw()
     if user.kind == _CHURNED:
@@ -237,7 +236,7 @@ def _draw_lifetime(draw: Callable[[], float], profile: Profile, user: _UserPlan,
 
 
 def _apply_weekly_pattern(even_ms: int) -> int:
-    """Return an evenly distributed moment moved to fit the weekly pattern, in the same order as others."""
+    """Map an evenly distributed moment to the weekly pattern, preserving order."""
     week, rest = divmod(even_ms, WEEK_MS)
     slot, part_ms = divmod(rest, _SLOT_MS)
     moment = _WEEKLY_PATTERN[slot]
@@ -247,7 +246,7 @@ def _apply_weekly_pattern(even_ms: int) -> int:
 def _draw_history(draw: Callable[[], float], profile: Profile, lifetime: _Lifetime) -> TransactionColumns | None:
     """Return a user's transactions, starting with the sign-up grant; None if the balance is too low without a top-up.
 
-    A consumption leaves at least one credit, so that the last consumption of a user who runs dry can take it.
+    A consumption leaves at least one credit, so that users who use up their credits have one left for the last one.
     """
     deltas, codes, times = [profile.signup_grant], [_GRANT_CODE], [lifetime.created_ms]
     balance, refundable = profile.signup_grant, 0
@@ -301,13 +300,13 @@ EDGE_CASES: tuple[tuple[str, EdgeTransactions], ...] = (
     (" spaces at both ends ", ((7, _GRANT),)),
     ("i" * 256, ((7, _GRANT),)),
 )
-"""User ids with transactions; the two that look the same are different users."""
+"""User ids with transactions; the two that look identical are different users."""
 
 
 def edge_histories() -> Iterator[UserHistory]:
     """Yield the users of `EDGE_CASES`, who sign up one millisecond apart."""
     for index, (user_id, rows) in enumerate(EDGE_CASES):
-        # One history spans the whole past; in the others, all transactions have the same time.
+        # One history spans the whole past; in the others, all transactions happen at the same time.
         step_ms = (WORLD_SPAN_MS - index) // len(rows) if user_id == "10000-rows" else 0
         deltas = array("q", [delta for delta, _ in rows])
         codes = array("b", [REASON_CODES[reason] for _, reason in rows])

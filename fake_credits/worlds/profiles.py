@@ -18,14 +18,14 @@ PROFILE_FORMAT_VERSION = 1
 _MAX_PROFILE_BYTES = 64 * 1024
 _MAX_CREDITS = 10**9
 _MIN_PER_USER = 3
-"""Transactions per user; some users have only one or two, which leaves more for the others."""
+"""Minimum number of transactions per user; users who leave early have fewer, which leaves more for the others."""
 
 _TYPE_NAMES: Mapping[Any, str] = {str: "a string", int: "an integer", float: "a number", bool: "true or false"}
 
 
 def _number_field(
     default: int | float, minimum: float, maximum: float, doc: str
-) -> Any:  # as `dataclasses.field` itself is typed
+) -> Any:  # Any, as in the type of `dataclasses.field`
     return field(default=default, metadata={"least": minimum, "most": maximum, "doc": doc})
 
 
@@ -91,13 +91,13 @@ PROFILES: Mapping[str, Profile] = MappingProxyType(
         )
     }
 )
-"""Every built-in profile (docs, "Demo data")."""
+"""Every built-in profile (docs/how-to/demo-data.md)."""
 
 
 def load_profile(path: Path) -> Profile:
-    """Return the profile that a TOML file describes; missing fields have their defaults.
+    """Return the profile described by a TOML file; missing fields have their defaults.
 
-    Its name defaults to the file's. Raises WorldError, prefixed with the file name.
+    The name defaults to the file's. Raises WorldError, prefixed with the file name.
     """
     try:
         with path.open("rb") as file:
@@ -114,7 +114,7 @@ def load_profile(path: Path) -> Profile:
 
 
 def profile_from_dict(document: Mapping[str, Any]) -> Profile:
-    """Return the profile that a parsed document describes; raise WorldError."""
+    """Return the profile described by a parsed document; raise WorldError if it is invalid."""
     values = dict(document)
     version = values.pop("version", None)
     if version is True or version != PROFILE_FORMAT_VERSION:

@@ -2,7 +2,7 @@
 
 Nothing is stored between runs: each user's existing history is read and then continued. A write without a usable
 response may have taken effect, which the balance shows. At the end, each user's balance must equal the planned one, so
-a write that took effect even later is detected.
+that a write that took effect even later is detected.
 """
 
 import asyncio
@@ -26,7 +26,7 @@ ProgressCallback = Callable[[int], object]
 DeltaAndReason = tuple[int, Reason | str]
 
 _USER_ABSENT = -1
-_RETRYABLE_STATUSES = (408, 425, 429)  # too slow, too early, too many
+_RETRYABLE_STATUSES = (408, 425, 429)  # Request Timeout, Too Early, Too Many Requests
 _CONFLICT_HINT = "another client writes to this user, or a lost write took effect late"
 _MAX_PAUSE_S = 30.0
 
@@ -50,7 +50,7 @@ class ExistingData(NamedTuple):
 
 @dataclass(frozen=True, slots=True)
 class RetryPolicy:
-    """The number of attempts for a failing call, and the pauses between them, each twice as long as the last."""
+    """The number of attempts for a failing call, and the pauses between them, which double each time."""
 
     max_attempts: int = 8
     initial_pause_s: float = 0.05
@@ -88,8 +88,8 @@ class Seeder:
     """A writer of a world's histories to the users of one application on a server.
 
     Call `scan` first, which only reads, then `create` and `write_transactions`, which write what is missing. They raise
-    TargetError if the server rejects a call or can't be reached, or if a user has a history that the planned one
-    doesn't start with. ``concurrency`` users are processed at once, each one's transactions in order.
+    TargetError if the server rejects a call or can't be reached, or if a user's existing history is not the beginning
+    of the planned one. ``concurrency`` users are processed at once, each one's transactions in order.
     """
 
     def __init__(
@@ -108,8 +108,8 @@ class Seeder:
         """Read the existing data and return it; ``on_progress`` is called for each user."""
 
         async def scan_user(index: int, user: "_UserSeeder") -> None:
-            # The first user is not retried, so an unreachable server or a wrong key is reported at once.
-            self._existing_counts[index] = await (user.count_existing() if index else user.count_without_retries())
+            # The first call must reach the server, so that a wrong URL is reported at once.
+            self._existing_counts[index] = await user.count_existing(must_connect=index == 0)
             on_progress(1)
 
         self._existing_counts.clear()
@@ -140,7 +140,7 @@ class Seeder:
                 await user.write_missing(existing, on_progress)
 
         numbered: Iterator[tuple[int, UserHistory]] = enumerate(self._world.histories())
-        if self._world.transaction_count <= MAX_KEPT_TRANSACTIONS:  # longest first, so none remains alone at the end
+        if self._world.transaction_count <= MAX_KEPT_TRANSACTIONS:  # longest first, so that none runs alone at the end
             numbered = iter(sorted(numbered, key=lambda item: -len(item[1].columns.deltas)))
         await self._for_each_user(numbered, write_user)
 
@@ -179,27 +179,32 @@ class _UserSeeder:
         self.planned: list[DeltaAndReason] = [(delta, reason) for delta, reason, _ in history.columns.entries()]
         self._balances = [0, *accumulate(history.columns.deltas)]
 
-    async def count_without_retries(self) -> int:
-        """Return how many of the planned transactions exist, or `_USER_ABSENT`, without retrying."""
-        try:
-            return await self._read_existing_count()
-        except FakeCreditsError as failure:
-            raise TargetError(str(failure)) from failure
+    async def count_existing(self, *, must_connect: bool = False) -> int:
+        """Return how many of the planned transactions exist, or `_USER_ABSENT`.
 
-    async def count_existing(self) -> int:
-        """Do the same with patience."""
-        return await self._with_retries(self._read_existing_count)
+        With ``must_connect``, a call without any response is not retried.
+        """
+
+        async def count() -> int:
+            try:
+                return await self._read_existing_count()
+            except TransportFailure as failure:
+                if must_connect and not isinstance(failure, InvalidResponse):
+                    raise TargetError(str(failure)) from failure
+                raise
+
+        return await self._with_retries(count)
 
     async def create_user(self) -> None:
-        """Make the user exist: a call that may be made twice."""
+        """Create the user; repeating the call is harmless."""
         target = self._target
         await self._with_retries(lambda: target.client.create_user(target.application_id, self._id))
 
     async def write_missing(self, count: int, on_progress: ProgressCallback) -> None:
-        """Write the transactions after the first ``count``, and check that the balance is as planned."""
+        """Write the transactions after the first ``count``, and check that the final balance is as planned."""
         if count == _USER_ABSENT:
             count = 0
-        else:  # once more: the last write of a run that was ended may have landed since
+        else:  # check again: the last write of an interrupted run may have taken effect since
             existing = max(await self.count_existing(), 0)
             on_progress(existing - count)
             count = existing
@@ -232,7 +237,7 @@ class _UserSeeder:
         return (await self._with_retries(lambda: target.client.get_balance(target.application_id, self._id))).balance
 
     async def _conflict(self, number: int) -> TargetError:
-        """Return the error for an unexpected balance; raise a more specific one if the history differs as well."""
+        """Return the error for an unexpected balance; raise a more specific error if the history differs too."""
         existing, balance = await self.count_existing(), await self._get_balance()
         found = f"user {self._id!r} has {max(existing, 0)} transactions and a balance of {balance}"
         return TargetError(

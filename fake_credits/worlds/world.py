@@ -56,7 +56,7 @@ _FIRST_MONDAY_MS = 4 * 86_400_000  # 1970-01-05
 
 
 class UserHistory(NamedTuple):
-    """A user's history. Times are in milliseconds since the world's start, a Monday at midnight (UTC)."""
+    """A user's history. Times are in milliseconds since the world's start, which is a Monday at midnight (UTC)."""
 
     user_id: str
     created_ms: int
@@ -81,8 +81,8 @@ class _LoadedAccounts(NamedTuple):
 class World:
     """Users with histories, in order of sign-up. ``make_histories`` must return the same ones each time.
 
-    Loading the same world again is cheap, because ledgers share a history until one of them adds to it (docs, "Demo
-    data").
+    Loading the same world again is cheap, because ledgers share a history until one of them adds to it. See
+    docs/how-to/demo-data.md.
     """
 
     def __init__(
@@ -122,17 +122,17 @@ class World:
         return tuple(account.user_id for account in accounts)
 
     def _loaded_accounts(self, contract: Contract, application_id: str, start_ms: int) -> tuple[Account, ...]:
-        """Return accounts to copy, cached for calls with the same arguments."""
+        """Return accounts to copy; the last result is cached."""
         with self._lock:
             loaded = self._loaded
             if loaded is None or loaded[:3] != (contract, application_id, start_ms):
-                self._loaded = None  # not both at once
+                self._loaded = None  # free the old accounts before building new ones
                 accounts = tuple(self.build_accounts(Ledger(contract), application_id, start_ms))
                 loaded = self._loaded = _LoadedAccounts(contract, application_id, start_ms, accounts)
             return loaded.accounts
 
     def build_accounts(self, ledger: Ledger, application_id: str, start_ms: int = 0) -> Iterator[Account]:
-        """Yield each user as an account that is valid in a ledger but not added to it; raise WorldError."""
+        """Yield each user as an account that is valid in a ledger but not yet added to it; raise WorldError."""
         for history in self.histories():
             is_forbidden = history.user_id in _FORBIDDEN_IDS
             problem = "is not allowed" if is_forbidden else id_problem(ledger.contract, history.user_id)
@@ -156,7 +156,7 @@ WORLD_FORMAT_VERSION = 1
 
 _MAX_WORLD_FILE_BYTES = 2**30  # ten times the largest built-in world
 _CODE_BY_LETTER = {reason.value[0]: code for reason, code in REASON_CODES.items()}
-_LETTER_TABLE = bytes(map(ord, _CODE_BY_LETTER)).ljust(256, b"?")  # by code, for `bytes.translate`
+_LETTER_TABLE = bytes(map(ord, _CODE_BY_LETTER)).ljust(256, b"?")  # indexed by code, for `bytes.translate`
 
 
 class _UserRecord(msgspec.Struct, gc=False):

@@ -28,6 +28,7 @@ def check_versions(**versions: str) -> None:
 
 check_versions(pytest=pytest.__version__, pluggy=pluggy.__version__)  # before the imports that need them
 
+from pytest_fake_credits import explore_hooks  # noqa: E402
 from pytest_fake_credits.config_options import (  # noqa: E402
     SETTINGS_KEY,
     PluginSetting,
@@ -35,12 +36,6 @@ from pytest_fake_credits.config_options import (  # noqa: E402
     default_options,
     is_enabled,
     read_settings,
-)
-from pytest_fake_credits.explore_hooks import (  # noqa: E402
-    HookSpecifications,
-    WorkerReports,
-    explore_plugin_of,
-    register_explore_plugin,
 )
 
 if TYPE_CHECKING:
@@ -68,16 +63,12 @@ _EARLY_ENVIRONMENT_KEY = pytest.StashKey["EarlyEnvironment"]()
 _TEST_KEY = pytest.StashKey[pytest.Item]()
 _MARKS_KEY = pytest.StashKey[tuple[list[pytest.Mark], dict[str, object]]]()
 _OPTIONS_KEY = pytest.StashKey[dict[str, object]]()
+pytest_addhooks = explore_hooks.pytest_addhooks
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:
     """Add the options."""
     add_options(parser)
-
-
-def pytest_addhooks(pluginmanager: pytest.PytestPluginManager) -> None:
-    """Add the plugin's own hook."""
-    pluginmanager.add_hookspecs(HookSpecifications)
 
 
 @pytest.hookimpl(wrapper=True, tryfirst=True)
@@ -107,10 +98,7 @@ def pytest_configure(config: pytest.Config) -> None:
     config.pluginmanager.register(_SandboxPlugin(config), "pytest_fake_credits.sandbox")
     if settings["autouse"].value:
         config.pluginmanager.register(_AutousePlugin(), "pytest_fake_credits.autouse")
-    if settings["explore"].value or settings["schedule"].value or settings["explore_report"].value:
-        register_explore_plugin(config, _marker_options)
-    elif config.getoption("numprocesses", None):
-        config.pluginmanager.register(WorkerReports(config, _marker_options), "pytest_fake_credits.worker_reports")
+    explore_hooks.watch_for_explorations(config, _marker_options)
 
 
 def _marker_line(config: pytest.Config) -> str:
@@ -135,17 +123,17 @@ class _SandboxPlugin:
         """Yield a `FakeCredits` with a new sandbox and the options of the test's markers."""
         item = self._config.stash[_TEST_KEY]
         options = _defaults_of_test(self._config, fake_credits_settings)
-        explore_plugin = explore_plugin_of(self._config)
         try:
             options |= _marker_options(item)
-            if explore_plugin is not None:
-                options = explore_plugin.sandbox_options(options)
-            fake = _factory(self._config).make(options)
+            if "faults" in options and not _is_marked_itself(item, "faults"):
+                from pytest_fake_credits.marker import as_outer_faults
+
+                options["faults"] = as_outer_faults(options["faults"])
+            fake = _factory(self._config).make(explore_hooks.run_options(self._config, options))
         except (TypeError, ValueError) as error:
             raise _failure(f"cannot create the sandbox: {error}") from None
         item.stash[_OPTIONS_KEY] = options
-        if explore_plugin is not None:
-            explore_plugin.attach(fake)
+        explore_hooks.attach(self._config, fake)
         yield fake
         for problem in fake.close():
             item.warn(pytest.PytestWarning(f"{item.nodeid}: fake-credits: {problem}"))
@@ -181,15 +169,13 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
 
     In pytest-xdist's workers a UsageError would be an internal error, so there the test's setup fails instead.
     """
+    if hasattr(config, "workerinput"):
+        return
     for item in items:
         try:
-            options = _marker_options(item)
+            _marker_options(item)
         except ValueError as error:
-            if hasattr(config, "workerinput"):
-                continue
             raise pytest.UsageError(f"{item.nodeid}: {error}") from None
-        if options.get("explore", False) is not False:
-            register_explore_plugin(config, _marker_options)
 
 
 def _marker_options(item: pytest.Item) -> dict[str, object]:
@@ -226,6 +212,7 @@ def pytest_runtest_setup(item: pytest.Item) -> None:
 @pytest.hookimpl(wrapper=True)
 def pytest_runtest_call(item: pytest.Item) -> Generator[None, object, object]:
     """Fail a test that proves nothing although it passed: an internal error, an unused fault, a call that hung."""
+    _fail_on_overridden_fixture(item)
     factory = item.config.stash.get(_FACTORY_KEY, None)
     if factory is not None:
         factory.start_call()
@@ -266,16 +253,34 @@ def _fail_on_unused_options(item: pytest.Item, *, is_over: bool) -> None:
         )
 
 
+def _is_marked_itself(item: pytest.Item, option: str) -> bool:
+    """Return whether a marker of the function or of its parameter has an option, not one of a class or a module."""
+    return any(option in mark.kwargs for mark in item.own_markers if mark.name == "fake_credits")
+
+
+def _fail_on_overridden_fixture(item: pytest.Item) -> None:
+    """Fail a test with a marker whose fixture ``fake_credits`` is another one, which does not know the marker."""
+    if _OPTIONS_KEY in item.stash or "fake_credits" not in getattr(item, "fixturenames", ()):
+        return
+    options = {**_marker_options(item)}
+    if "fake_credits_factory" in item.fixturenames:  # type: ignore[attr-defined]
+        options.pop("allow", None)  # it applies to the factory's sandboxes, too
+    if options:
+        raise _failure(
+            f"the marker's {', '.join(f'{name}=' for name in options)} has no effect, as the fixture fake_credits is "
+            "overridden. Request the original in the override, def fake_credits(fake_credits): ..., or give the "
+            "override another name; pass the options of other sandboxes to fake_credits_factory(...)"
+        )
+
+
 @pytest.hookimpl(wrapper=True, tryfirst=True)
 def pytest_runtest_makereport(item: pytest.Item) -> Generator[None, pytest.TestReport, pytest.TestReport]:
     """Add the sandboxes' exchanges to the report of a failing test."""
     report = yield
     factory = item.config.stash.get(_FACTORY_KEY, None)
     log = item.config.stash[SETTINGS_KEY]["log"].value
-    explore_plugin = explore_plugin_of(item.config)
-    is_inner = explore_plugin is not None and explore_plugin.is_running
-    is_wanted = not is_inner and log != "none" and (report.failed or (log == "all" and report.when == "call"))
-    if factory is not None and is_wanted:
+    is_wanted = log != "none" and (report.failed or (log == "all" and report.when == "call"))
+    if factory is not None and is_wanted and not explore_hooks.is_exploring(item.config):
         from pytest_fake_credits.report import render_section
 
         text = render_section(factory.tracked_sandboxes())

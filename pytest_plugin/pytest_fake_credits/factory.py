@@ -12,10 +12,9 @@ from fake_credits.clock import wall_clock_ms
 from fake_credits.contract import DEFAULT_CONTRACT
 from fake_credits.fake import FakeCredits
 from fake_credits.faults.active_rule import ActiveRule
-from fake_credits.faults.faults import describe_unused_rule
-from fake_credits.invariants import run_final_checks
+from fake_credits.faults.rule import Rule
 from fake_credits.journal import JournalEntry
-from fake_credits.ledger import LedgerInconsistency
+from fake_credits.problems import SandboxProblem
 from fake_credits.sandbox_options import FakeCreditsKwargs, SandboxOptions, check_id, check_lifetime, parse_options
 from fake_credits.transports.shared_resources import SharedResources
 from pytest_fake_credits.early_env import EarlyEnvironment
@@ -34,12 +33,12 @@ class TrackedSandbox:
     def __init__(self, fake: FakeCredits) -> None:
         self.fake = fake
         self.is_from_this_test = True
-        self._exchanges_before = 0
-        self._bugs_before = 0
-        self._ledger_reported = False
-        self._problems_before = 0
-        self._rules_before: frozenset[ActiveRule] = frozenset()
         self.outlives_test = False
+        self._exchanges_before = 0
+        self._missed_before = 0
+        self._is_ledger_reported = False
+        self._earlier_sources: list[object] = []
+        self._outer_rules: Sequence[Rule] = ()
 
     def __repr__(self) -> str:
         return f"<TrackedSandbox {self.fake!r}>"
@@ -47,42 +46,50 @@ class TrackedSandbox:
     def start_test(self) -> None:
         """Attribute everything so far to earlier tests."""
         self.is_from_this_test = False
-        self._exchanges_before = self.fake.journal.total
-        self._bugs_before = len(self.fake.sandbox.bugs)
-        self._problems_before = len(self.fake.sandbox.problems)
+        self._exchanges_before = self.fake.journal.ended_count
+        sandbox = self.fake.sandbox
+        self._missed_before = sandbox.interception_log.total
+        self._earlier_sources = [*sandbox.bugs, *sandbox.problems, *sandbox.problems_at_reset]
+        self._earlier_sources += sandbox.faults.unused_rules()
 
     def start_call(self) -> None:
         """Ignore the rules so far if the sandbox outlives the test, as they may fire in a later test."""
+        sandbox = self.fake.sandbox
+        self._earlier_sources += sandbox.problems_at_reset
         if self.outlives_test:
-            self._rules_before = frozenset(self.fake.faults)
+            self._earlier_sources += sandbox.faults
+            self._outer_rules = sandbox.initial_rules  # active again, as other objects, after a reset
 
     def entries(self) -> tuple[JournalEntry, ...]:
         """Return the exchanges of this test, oldest first."""
-        count = self.fake.journal.total - self._exchanges_before
+        count = self.fake.journal.ended_count - self._exchanges_before
         return self.fake.journal.entries()[-count:] if count else ()
 
-    def bugs(self) -> list[BaseException]:
-        """Return the fake's internal errors of this test."""
-        return self.fake.sandbox.bugs[self._bugs_before :]
+    def missed_lines(self) -> list[str]:
+        """Return lines that list the requests of this test that were not intercepted."""
+        return self.fake.sandbox.interception_log.lines(self._missed_before)
 
-    def problems(self) -> list[str]:
-        """Return the waits of this test that would never have ended: hangs, and gates at their limits."""
-        return self.fake.sandbox.problems[self._problems_before :]
+    def interception_hint(self) -> str:
+        """Return why no request of this test was intercepted, or an empty string if nothing is intercepted."""
+        return self.fake.sandbox.interception_log.no_request_hint(self._missed_before)
 
-    def unused_rules(self) -> list[ActiveRule]:
-        """Return the scripted rules of this test that stayed unused."""
-        return [active for active in self.fake.sandbox.faults.unused_rules() if active not in self._rules_before]
+    def problems(self) -> list[SandboxProblem]:
+        """Return the problems of this test, including those before a reset; those of the ledger once."""
+        sandbox = self.fake.sandbox
+        found = [*sandbox.problems_at_reset, *sandbox.find_problems()]
+        found = [problem for problem in found if not self._is_from_outside(problem)]
+        self._is_ledger_reported |= any(problem.kind == "ledger" for problem in found)
+        return found
 
-    def inconsistency(self) -> LedgerInconsistency | None:
-        """Return the inconsistency of the ledger, once, so that a shared sandbox fails only one test."""
-        if self._ledger_reported:
-            return None
-        try:
-            self.fake.sandbox.verify_ledger()
-        except LedgerInconsistency as error:
-            self._ledger_reported = True
-            return error
-        return None
+    def _is_from_outside(self, problem: SandboxProblem) -> bool:
+        """Return whether an earlier test has a problem, or its rule is declared for more than this test."""
+        if problem.kind == "ledger":
+            return self._is_ledger_reported
+        source = problem.source or problem
+        rule = source.rule if isinstance(source, ActiveRule) else None
+        return any(source is earlier or problem is earlier for earlier in self._earlier_sources) or any(
+            rule is outer for outer in self._outer_rules
+        )
 
 
 class Factory:
@@ -212,22 +219,23 @@ class Factory:
 
         ``allowed`` returns the checks that are turned off; it is called only if there are problems.
         """
-        found: list[tuple[str, str, BaseException | None]] = []
-        for tracked in self._tracked:
-            run_final_checks(tracked.fake.sandbox)
-            for bug in tracked.bugs():
-                trace = "".join(traceback.format_exception(bug)).rstrip()
-                found.append(("internal_errors", f"a bug in fake-credits caused a 500 response: {bug!r}\n{trace}", bug))
-            if (error := tracked.inconsistency()) is not None:
-                found.append(("", f"the ledger is inconsistent: {error}", error))
-            found += [("", problem, None) for problem in tracked.problems()]
-            found += [("unused_rules", describe_unused_rule(active), None) for active in tracked.unused_rules()]
+        found = [problem for tracked in self._tracked for problem in tracked.problems()]
         off = allowed() if found else ()
-        texts = [text for kind, text, _ in found if kind not in off]
-        return texts, next((error for kind, _, error in found if error is not None and kind not in off), None)
+        kept = [problem for problem in found if problem.kind not in off]
+        errors = (problem.source for problem in kept if isinstance(problem.source, BaseException))
+        return [_describe_problem(problem) for problem in kept], next(errors, None)
 
     def close(self) -> None:
         """Close the open sandboxes, and stop the live server."""
         for tracked in self.open_sandboxes():
             tracked.fake.close()
         self._shared.close()
+
+
+def _describe_problem(problem: SandboxProblem) -> str:
+    """Return a problem's text with what the test's author may want to know."""
+    if problem.kind == "internal_errors" and isinstance(problem.source, BaseException):
+        return f"{problem.text}\n{''.join(traceback.format_exception(problem.source)).rstrip()}"
+    return (
+        f'{problem.text}. If the test means it, pass allow="unrouted"' if problem.kind == "unrouted" else problem.text
+    )

@@ -7,11 +7,13 @@ from collections.abc import Iterable, Mapping
 
 import pytest
 
+from fake_credits.faults.rule import Rule
+from fake_credits.faults.scenarios import as_conditions, parse_rules
 from fake_credits.sandbox_options import OPTION_RULES, OptionError, OptionRule, parse_options, parse_texts
 
-__all__ = ["ALLOWABLE_PROBLEMS", "MARKER_OPTIONS", "marker_help", "parse_marks", "parse_settings"]
+__all__ = ["ALLOWABLE_PROBLEMS", "MARKER_OPTIONS", "as_outer_faults", "marker_help", "parse_marks", "parse_settings"]
 
-ALLOWABLE_PROBLEMS = ("internal_errors", "unused_rules")
+ALLOWABLE_PROBLEMS = ("internal_errors", "unrouted", "unused_rules")
 """The end-of-call checks that ``allow=`` can turn off."""
 
 
@@ -73,6 +75,14 @@ def _check_explore(value: object) -> object:
     except ValueError as error:
         raise OptionError(f"the marker fake_credits has explore={value!r:.200}: {error}", "explore") from None
     return value
+
+
+def as_outer_faults(faults: object) -> tuple[Rule, ...]:
+    """Return the rules of ``faults`` from outside a test, which are conditions and may stay unused.
+
+    Raises FaultError for an invalid one.
+    """
+    return as_conditions(parse_rules(faults))
 
 
 def parse_settings(settings: object) -> dict[str, object]:

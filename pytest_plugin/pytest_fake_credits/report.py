@@ -38,11 +38,12 @@ def render_section(sandboxes: Iterable[TrackedSandbox]) -> str:
 def _render_sandbox(tracked: TrackedSandbox) -> str:
     fake, unredacted = tracked.fake, tracked.entries()
     head = f"sandbox {fake.sandbox.name}, seed {fake.sandbox.seed}, clock {fake.clock.mode}"
-    more = [*_rule_lines(fake), *_pending_lines(fake)]
+    missed = [_redact_text(line, fake.api_key) for line in tracked.missed_lines()]
+    more = [*missed, *_rule_lines(fake), *_pending_lines(fake)]
     if not unredacted:
         return (
-            "\n".join([f"{head}: {_no_exchange_message(fake)}", *more])
-            if tracked.is_from_this_test or fake.journal.in_flight
+            "\n".join([f"{head}: {_no_exchange_message(tracked)}", *more])
+            if tracked.is_from_this_test or fake.journal.in_flight or missed
             else ""
         )
     entries = [_redacted(entry, fake.api_key) for entry in unredacted[-_MAX_REPORTED_EXCHANGES:]]
@@ -70,13 +71,11 @@ def _pending_lines(fake: FakeCredits) -> list[str]:
     return [f"pending: {', '.join((held + scheduled)[:_MAX_REPORTED_RULES])}"] if held + scheduled else []
 
 
-def _no_exchange_message(fake: FakeCredits) -> str:
+def _no_exchange_message(tracked: TrackedSandbox) -> str:
+    fake = tracked.fake
     if count := fake.journal.in_flight:
         return f"no request has ended, {count} in flight"
-    if fake.intercepted:
-        urls = ", ".join(_redact_text(url, fake.api_key) for url in fake.intercepted[:_MAX_REPORTED_RULES])
-        return f"no request reached it, and this process sent none to the base URLs that it intercepts: {urls}"
-    return f"no request reached it. {NO_REQUEST_HINT}"
+    return f"no request reached it. {_redact_text(tracked.interception_hint(), fake.api_key) or NO_REQUEST_HINT}"
 
 
 _BODY_PLACEHOLDER = "<invalid body, not recorded>"

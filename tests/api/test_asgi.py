@@ -42,6 +42,7 @@ from fake_credits.faults.effects.base import FaultError
 from fake_credits.sandboxes import SandboxRegistry
 from fake_credits.transports.live import BindOptions, bind
 from fake_credits.transports.shared_resources import SharedResources
+from tests.api.conftest import assert_no_problem_but_unrouted
 
 USER = "/v1/applications/app-id/users/user-id"
 BALANCE = USER + "/balance"
@@ -56,7 +57,7 @@ NEEDS_CONNECTION = [Reset(), Close(), Hang(), Truncate(), Garbage(), HoldAtGate(
 def credits() -> Iterator[FakeCredits]:
     with FakeCredits(balance=100) as credits:
         yield credits
-        assert credits.problems() == []
+        assert_no_problem_but_unrouted(credits)
 
 
 @pytest.fixture

@@ -92,10 +92,11 @@ def test_exception_in_where_function_fails_call_and_test(shared: SharedResources
             return bool(call.ordinal / 0)
 
         rule = fake.faults.add(Status(503), where=fail)
-        message = "the function `where` of the rule 'status#1' raised ZeroDivisionError: division by zero"
+        message = "the `where` function of the rule 'status#1' raised ZeroDivisionError: division by zero"
         with pytest.raises(ServerError, match=re.escape(message)) as raised:
             fake.server_client.get_balance(APP, USER)
-        (problem,), (entry,) = fake.problems(), fake.journal
+        (problem, unused), (entry,) = fake.problems(), fake.journal
+        assert unused.startswith("the rule 'status#1' never fired")
         assert (rule.matched, raised.value.fault, entry.cause) == (0, "status#1", "fault:status#1")
         assert entry.client == "server"
         head, start, *lines = problem.splitlines()

@@ -29,7 +29,7 @@ def write_entry(journal: JournalAssertions) -> WriteEntry:
     """Return a function that writes the next exchange with the given fields of `JournalEntry`."""
 
     def write(operation: str = "createTransaction", **fields: Any) -> JournalEntry:
-        written = entry(journal.next_ordinal(), operation, **fields)
+        written = entry(journal.begin_exchange()[0], operation, **fields)
         journal.write(written)
         return written
 

@@ -70,7 +70,9 @@ def test_each_of_combined_rules_must_be_declared() -> None:
 
 def test_values_of_journalled_exchange_are_accepted() -> None:
     with FakeCredits() as credits:
-        credits.journal.write(entry(credits.journal.next_ordinal(), code="theirs", cause="fault:theirs", rule="theirs"))
+        credits.journal.write(
+            entry(credits.journal.begin_exchange()[0], code="theirs", cause="fault:theirs", rule="theirs")
+        )
         credits.journal.assert_called(code="theirs", cause="fault:theirs", rule="theirs")
 
 

@@ -222,7 +222,7 @@ def test_gate_timeout_fails_held_call_and_test(mode: ClientMode) -> None:
         other = threading.Thread(target=call)
         other.start()
         other.join()
-        assert failures == ["gate 'door' held createTransaction of ada for 0.01 s without being released"]
+        assert failures == ["gate 'door' held createTransaction of ada for 0.01 s and was not released"]
         (problem,) = credits.problems()
         assert problem.startswith("gate 'door' held createTransaction of ada")
         assert credits.balance("ada") == 1
@@ -231,7 +231,7 @@ def test_gate_timeout_fails_held_call_and_test(mode: ClientMode) -> None:
 def test_call_held_in_the_only_thread_raises_at_once() -> None:
     with fake_with_one_credit("in-process") as credits:
         gate = credits.hold("createTransaction", name="door")
-        with pytest.raises(WouldHangForever, match="gate 'door' holds it, and no other thread"):
+        with pytest.raises(WouldHangForever, match="it is held at gate 'door', which no other thread"):
             credits.server_client.create_transaction(APP, "ada", delta=-1, reason="consume")
         assert (len(gate), credits.balance("ada"), len(credits.problems())) == (0, 1, 1)
 

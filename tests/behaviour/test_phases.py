@@ -116,7 +116,7 @@ def test_journal_names_all_stacked_rules_in_order(fake: FakeCredits) -> None:
     fake.faults.add(Latency(1), name="slow")
     fake.faults.add(Reset(), phase="after", stack=True, name="late")
     fake.faults.add(Latency(1), phase="after", name="never")
-    fake.hold("createTransaction", phase="before", name="door").release()
+    fake.hold("createTransaction", phase="before", name="door", optional=True).release()
     with pytest.raises(ConnectionLost):
         spend(fake.server_client)
     entry = fake.journal.entries()[-1]

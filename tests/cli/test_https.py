@@ -1,5 +1,6 @@
 """`--tls`: certificates of `run` and `serve`, the CA bundles for the command, and their removal."""
 
+import errno
 import json
 import re
 import shutil
@@ -91,6 +92,30 @@ def test_run_tls_sets_https_urls_and_removes_its_files() -> None:
 
 
 @pytest.mark.slow
+@pytest.mark.parametrize("command", [["run", "--tls", "true"], ["serve", "--tls", "--port", "0"]])
+def test_missing_temporary_folder_prints_an_error(command: list[str], monkeypatch: pytest.MonkeyPatch) -> None:
+    def no_folder(**_: object) -> None:
+        raise FileNotFoundError(errno.ENOENT, "No usable temporary directory found in ['/tmp']")
+
+    monkeypatch.setattr("tempfile.TemporaryDirectory", no_folder)
+    result = CliRunner().invoke(cli, command)
+    assert result.exit_code == 1
+    assert result.output == (
+        "Error: --tls needs a temporary folder that is writable: No usable temporary directory found in ['/tmp']; "
+        "set TMPDIR to another one\n"
+    )
+
+
+def test_full_temporary_folder_prints_an_error(monkeypatch: pytest.MonkeyPatch) -> None:
+    def no_space(*_: object) -> int:
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    monkeypatch.setattr(Path, "write_bytes", no_space)
+    result = CliRunner().invoke(cli, ["run", "--tls", "true"])
+    assert result.exit_code == 1
+    assert "--tls needs a temporary folder that is writable: No space left on device" in result.output
+
+
 def test_env_flag_overrides_the_ca_variables() -> None:
     result = run("--env", "SSL_CERT_FILE=mine", "--", "sh", "-c", 'printf %s "$SSL_CERT_FILE"')
     assert result.stdout == "mine"

@@ -102,7 +102,7 @@ def test_log_text_prints_the_summary() -> None:
 
 RUN_WITH_BUG = """
 import sys
-from fake_credits.cli import main
+from fake_credits.__main__ import main
 from fake_credits.sandbox import Sandbox
 def broken(*_, **__):
     raise LookupError("a bug\\n12:00:00 forged \\x1b[2J")
@@ -273,17 +273,26 @@ name = "first-write"
 """
 
 
+WITH_PREFIX = """
+import os, urllib.error, urllib.request
+try:
+    urllib.request.urlopen(os.environ["CREDITS_BASE_URL"] + "/api/v1/applications/app-id/users")
+except urllib.error.HTTPError as error:
+    error.close()
+"""
+
+
 @pytest.mark.parametrize("log_format", ["off", pytest.param("text", marks=pytest.mark.slow), "json"])
-def test_unused_rule_prints_a_warning_with_any_log_format(log_format: str, tmp_path: Path) -> None:
-    """The exit code stays the command's."""
+def test_problem_prints_a_warning_with_any_log_format(log_format: str, tmp_path: Path) -> None:
+    """The exit code stays the command's. A rule of a scenario is a condition, so it may stay unused."""
     file = tmp_path / "unused.toml"
     file.write_text(UNUSED_RULE)
-    result = run("--scenario", str(file), "--log", log_format, "--", "sh", "-c", "exit 0")
+    result = run("--scenario", str(file), "--log", log_format, "--", sys.executable, "-c", WITH_PREFIX)
     assert result.returncode == 0
     last = result.stderr.splitlines()[-1]
     text = (
-        "the scripted rule 'first-write' never fired (no call matched it): it expects createTransaction with nth=1; "
-        "pass optional=True if it may stay unused"
+        "a request matched no operation: GET /api/v1/applications/app-id/users does not exist; "
+        "it ends in the path of listUsers: your base URL has the prefix /api"
     )
     if log_format == "json":
         assert json.loads(last) == {"problem": text, "sandbox": "s1"}
@@ -319,7 +328,7 @@ def test_signal_during_world_loading_ends_run_immediately(number: int) -> None:
     script = (
         "import os, sys\n"
         "import fake_credits.worlds as worlds\n"
-        "from fake_credits.cli import main\n"
+        "from fake_credits.__main__ import main\n"
         f"worlds.generate_histories = lambda *_: os.kill(os.getpid(), {number}) or iter(())\n"
         "sys.argv[1:] = ['run', '--world', 'tiny', '--', 'echo', 'started']\n"
         "main()\n"
@@ -338,7 +347,7 @@ def test_signal_during_world_loading_ends_run_immediately(number: int) -> None:
 WINDOWS_RUN = """
 import os, shutil, signal, socket, subprocess, sys
 signal.SIGBREAK = signal.SIGUSR2
-from fake_credits.cli import main
+from fake_credits.__main__ import main
 from fake_credits.cli import run  # before the patch: its imports depend on the platform
 sys.platform = "win32"
 shutil.which = lambda name, path: {which}

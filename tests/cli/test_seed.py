@@ -307,7 +307,7 @@ def test_ctrl_c_exits_with_130_and_prints_how_to_resume(server: FakeCredits) -> 
         "    os.kill(os.getpid(), signal.SIGINT)\n"
         "    await create(*arguments)\n"
         "seeding.Seeder.create = interrupted\n"
-        "from fake_credits.cli import main\n"
+        "from fake_credits.__main__ import main\n"
         f"sys.argv[1:] = ['seed', '--profile', 'tiny', '--url', {server.base_url!r}, '--api-key', {server.api_key!r},"
         "                '--application-id', 'interrupted']\n"
         "main()\n"
@@ -316,7 +316,7 @@ def test_ctrl_c_exits_with_130_and_prints_how_to_resume(server: FakeCredits) -> 
         [sys.executable, "-c", script], capture_output=True, text=True, check=False, env=clean_environment()
     )
     assert result.returncode == 128 + signal.SIGINT
-    assert result.stderr.endswith("\nInterrupted; rerun the same command to resume\n\n")
+    assert result.stderr.endswith("\nInterrupted; rerun the same command to resume\n")
     assert "Traceback" not in result.stderr
 
 

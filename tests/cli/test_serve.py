@@ -20,6 +20,7 @@ import pytest
 from click.testing import CliRunner, Result
 
 from fake_credits.cli.main import cli
+from fake_credits.client.control import ControlClient
 from fake_credits.client.server import ServerClient
 from fake_credits.client.user import UserClient
 from fake_credits.errors import InsufficientCredits, InvalidToken
@@ -159,6 +160,15 @@ def test_json_log_has_one_object_per_line(start: Start) -> None:
     assert (second["operation"], second["user"], second["status"]) == ("createUser", "bob", 201)
     operations = {"createUser": {"201": 1, "400": 1}}
     assert last == {"summary": {"exchanges": 2, "refused": 1, "seed": 0, "dropped_lines": 0, "operations": operations}}
+
+
+@pytest.mark.parametrize("log_format", ["text", "json"])
+def test_log_masks_secrets_in_query(start: Start, log_format: str) -> None:
+    cli_process = start("serve", "--log", log_format)
+    httpx2.get(cli_process.variables["CREDITS_BASE_URL"] + "/v1/nothing?api_key=SECRET", trust_env=False)
+    assert cli_process.stop() == 0
+    assert "/v1/nothing?api_key=***" in cli_process.err
+    assert "SECRET" not in cli_process.err
 
 
 def test_log_off_prints_nothing(start: Start) -> None:
@@ -412,10 +422,12 @@ def test_server_is_ready_after_its_world_is_loaded(start: Start) -> None:
     assert cli_process.err.startswith("Loading the world tiny ...\n")
 
 
-def test_unused_rule_prints_a_warning_at_exit(start: Start, tmp_path: Path) -> None:
+def test_unused_rule_prints_a_warning_at_exit(start: Start) -> None:
     """The warning follows the summary, and the exit code is still 0."""
-    (tmp_path / "unused.toml").write_text('[[rules]]\neffect = "reset"\nnth = 1\nname = "first"\n')
-    cli_process = start("serve", "--scenario", str(tmp_path / "unused.toml"))
+    cli_process = start("serve")
+    variables = cli_process.variables
+    with ControlClient(variables["FAKE_CREDITS_URL"], variables["FAKE_CREDITS_CONTROL_TOKEN"]) as control:
+        control.sandbox().add_fault("reset", nth=1, name="first")
     assert cli_process.stop() == 0
     assert "Warning: sandbox s1: the scripted rule 'first' never fired" in cli_process.err.splitlines()[-1]
 
@@ -426,7 +438,7 @@ def test_ctrl_break_stops_the_server_on_windows() -> None:
         "import os, signal, sys\n"
         "signal.SIGBREAK = signal.SIGUSR2\n"
         "import fake_credits.worlds as worlds\n"
-        "from fake_credits.cli import main\n"
+        "from fake_credits.__main__ import main\n"
         "worlds.generate_histories = lambda *_: os.kill(os.getpid(), signal.SIGBREAK) or iter(())\n"
         "sys.argv[1:] = ['serve', '--world', 'tiny', '--port', '0']\n"
         "main()\n"
@@ -449,7 +461,7 @@ def test_signal_during_world_loading_stops_immediately(number: int, code: int, t
     script = (
         "import os, sys\n"
         "import fake_credits.worlds as worlds\n"
-        "from fake_credits.cli import main\n"
+        "from fake_credits.__main__ import main\n"
         "generate = worlds.generate_histories\n"
         "def interrupted(*arguments):\n"
         f"    os.kill(os.getpid(), {number})\n"

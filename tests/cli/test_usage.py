@@ -7,13 +7,15 @@ import shlex
 import subprocess
 import sys
 from pathlib import Path
+from typing import Any
 
 import click
 import pytest
 from click.testing import CliRunner
 
-from fake_credits.cli.flags import FlagOption, writable_file
+from fake_credits.cli.flags import RunFlags, SeedFlags, ServeFlags, TokenFlags, options_from, writable_file
 from fake_credits.cli.main import cli
+from fake_credits.cli.parameters import FlagCommand, FlagOption
 from fake_credits.faults.scenarios import FAULT_PRESETS
 from fake_credits.sandbox import Sandbox
 from fake_credits.sandbox_options import SandboxOptions
@@ -92,13 +94,100 @@ def test_every_flag_has_an_equivalent_environment_variable(
     for file in ("contract.toml", "jwks.json"):
         (tmp_path / file).write_text("version = 1")
     flag, variable = option.opts[0], str(option.envvar)
-    assert variable == "FAKE_CREDITS_" + flag.removeprefix("--").upper().replace("-", "_")
+    own_names = {"--url": "FAKE_CREDITS_SEED_URL"}  # `run` sets FAKE_CREDITS_URL, for the control plane
+    assert variable == own_names.get(flag, "FAKE_CREDITS_" + flag.removeprefix("--").upper().replace("-", "_"))
     sample, rest, command = SAMPLES[flag], ARGUMENTS[name], cli.commands[name]
     flag_arguments = [flag] if flag in SWITCHES else [flag, sample]
     by_flag = command.make_context(name, [*flag_arguments, *rest]).params
     by_default = command.make_context(name, [*rest]).params
     monkeypatch.setenv(variable, sample)
     assert command.make_context(name, [*rest]).params == by_flag != by_default
+
+
+OVERRIDDEN_VARIABLES: dict[str, tuple[str, list[str], dict[str, str]]] = {
+    "out": ("seed", ["--out", "w.json"], {"FAKE_CREDITS_SEED_URL": "http://127.0.0.1:1"}),
+    "url": ("seed", ["--url", "http://127.0.0.1:1", "--api-key", "k"], {"FAKE_CREDITS_OUT": "w.json"}),
+    "json": ("seed", ["--json"], {"FAKE_CREDITS_QUIET": "1"}),
+    "quiet": ("seed", ["--quiet"], {"FAKE_CREDITS_JSON": "1"}),
+    "tls ca": ("run", ["--tls-ca", "ca.pem"], {"FAKE_CREDITS_TLS_CERT": __file__, "FAKE_CREDITS_TLS_KEY": __file__}),
+    "tls cert": ("run", ["--tls-cert", __file__], {"FAKE_CREDITS_TLS_CA": "ca.pem"}),
+    "bad": ("token", ["--bad", "expired"], {"FAKE_CREDITS_EXPIRES_IN": "5"}),
+    "expires in": ("token", ["--expires-in", "5"], {"FAKE_CREDITS_BAD": "expired"}),
+    "user": ("serve", ["--user", "user-id=5"], {"FAKE_CREDITS_BALANCE": "7"}),
+}
+
+
+@pytest.mark.parametrize(("name", "arguments", "variables"), OVERRIDDEN_VARIABLES.values(), ids=OVERRIDDEN_VARIABLES)
+def test_flag_overrides_variables_that_contradict_it(
+    name: str, arguments: list[str], variables: dict[str, str], monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    assert parse(name, *arguments, variables=variables) == parse(name, *arguments)
+
+
+def test_balance_flag_overrides_only_the_default_user_of_the_variable() -> None:
+    options = parse("serve", "--balance", "7", variables={"FAKE_CREDITS_USER": "ada=3 user-id=5"})
+    assert (options.balance, options.users) == (7, (("ada", 3),))
+
+
+def test_other_users_flag_keeps_the_balance_variable() -> None:
+    options = parse("serve", "--user", "ada=3", variables={"FAKE_CREDITS_BALANCE": "7"})
+    assert (options.balance, options.users) == (7, (("ada", 3),))
+
+
+def parse(name: str, *arguments: str, variables: dict[str, str] | None = None) -> Any:
+    """Return the flags that a command would run with."""
+    parsed: list[object] = []
+
+    @click.command(cls=FlagCommand)
+    @options_from(FLAG_TYPES[name])
+    def command(options: object) -> None:
+        parsed.append(options)
+
+    result = CliRunner().invoke(command, arguments, env=variables)
+    assert result.exit_code == 0, result.output
+    return parsed[0]
+
+
+FLAG_TYPES = {"serve": ServeFlags, "run": RunFlags, "token": TokenFlags, "seed": SeedFlags}
+
+
+def test_seed_inside_run_writes_its_file(tmp_path: Path) -> None:
+    """`run` sets FAKE_CREDITS_URL, which is the URL of the control plane."""
+    file = tmp_path / "world.json"
+    seed = [sys.executable, "-m", "fake_credits", "seed", "--profile", "tiny", "--out", str(file)]
+    result = subprocess.run(
+        [sys.executable, "-m", "fake_credits", "run", "--", *seed],
+        capture_output=True,
+        text=True,
+        check=False,
+        env=clean_environment(),
+    )
+    assert (result.returncode, file.exists()) == (0, True), result.stderr
+
+
+@pytest.mark.parametrize("address", ["tcp://10.96.12.7:8402", "udp://[fd00::7]:8402"])
+def test_address_of_a_kubernetes_service_is_not_a_port(address: str) -> None:
+    assert parse("serve", variables={"FAKE_CREDITS_PORT": address}).port == 8402
+    assert parse("serve", "--port", "5", variables={"FAKE_CREDITS_PORT": address}).port == 5
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        ((), "the application id 'app-id' must match the contract's pattern .*--application-id"),
+        (("--application-id", "7"), "the user id 'user-id' must match the contract's pattern .*--user-id"),
+    ],
+)
+@pytest.mark.parametrize("command", ["serve", "run"])
+def test_contract_without_the_default_ids_is_a_usage_error(
+    command: str, arguments: tuple[str, ...], message: str, tmp_path: Path
+) -> None:
+    (tmp_path / "contract.toml").write_text('version = 1\nid_pattern = "[0-9]+"\n')
+    flags = [command, "--contract", str(tmp_path / "contract.toml"), *arguments]
+    result = CliRunner().invoke(cli, [*flags, "true"] if command == "run" else flags)
+    assert result.exit_code == 2
+    assert re.search(message, " ".join(result.output.split())), result.output
 
 
 MULTIPLE_VALUES = {
@@ -179,8 +268,11 @@ def test_every_run_variable_has_an_env_placeholder() -> None:
         (["serve", "--ready-file", ""], "--ready-file.*'' is not a regular file"),
         (["serve", "--key-file", "nowhere/keys"], "--key-file.*folder 'nowhere' does not exist"),
         (["serve", "--host", "http://localhost"], "--host.*without scheme and port"),
-        (["serve", "--host", "0.0.0.0", "--port", "0"], "--host 0.0.0.0 is beyond loopback.*--expose"),  # noqa: S104
+        (["serve", "--host", "0.0.0.0", "--port", "0"], "--host 0.0.0.0 is not a loopback address.*--expose"),  # noqa: S104
         (["serve", "--allow-host", "credits:8402"], "--allow-host.*without scheme and port"),
+        (["serve", "--allow-host", "a:1"], "--allow-host.*'a:1' is not a host name"),
+        (["serve", "--allow-host", "[::1"], "--allow-host.*is not a host name"),
+        (["serve", "--host", "::1:8402:x"], "--host.*is not a host name"),
         (["serve", "--cors-origin", "https://app.example/"], "cors_origins.*https://app.example/.*is not an origin"),
         (["serve", "--log", "xml"], "--log.*'xml' is not one of 'text', 'json', 'off'"),
         (["serve", "--balance", "-1"], "--balance.*-1 is not in the range"),
@@ -281,14 +373,14 @@ def test_key_file_without_complete_keys_is_rejected(tmp_path: Path) -> None:
         output = reject_key_file(tmp_path / "keys.pem", text)
         assert "keys.pem' has no signing keys: it has no PEM private key" in output
     output = reject_key_file(tmp_path / "keys.pem", new_private_pem()[:300])
-    assert "keys.pem' has no signing keys: a PEM private key (RFC 7468) in it is damaged or truncated" in output
+    assert "keys.pem' has no signing keys: it has a PEM private key (RFC 7468) that is damaged" in output
 
 
 @pytest.mark.parametrize("arguments", [["--help"], ["serve", "--help"]])
 def test_help_imports_no_heavy_modules(arguments: list[str]) -> None:
     code = (
         f"import sys; sys.argv[1:] = {arguments}\n"
-        "from fake_credits.cli import main\n"
+        "from fake_credits.__main__ import main\n"
         "try: main()\n"
         "finally:\n"
         "    heavy = ('starlette', 'uvicorn', 'uvloop', 'jwt', 'cryptography', 'httpx2', 'asyncio', 'msgspec')\n"
@@ -299,17 +391,38 @@ def test_help_imports_no_heavy_modules(arguments: list[str]) -> None:
     assert "LOADED []" in result.stdout
 
 
-def test_interrupt_exits_with_130_without_traceback() -> None:
+def test_interrupt_exits_silently_with_130() -> None:
     code = (
         "import sys, signal, os; sys.argv[1:] = ['wait', 'http://127.0.0.1:1']\n"
         "from fake_credits.cli import wait\n"
         "wait._readiness_problem = lambda *_: os.kill(os.getpid(), signal.SIGINT) or 'no'\n"
-        "from fake_credits.cli import main\n"
+        "from fake_credits.__main__ import main\n"
         "main()"
     )
     result = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
-    assert result.returncode == 130
-    assert "Traceback" not in result.stderr
+    assert (result.returncode, result.stdout, result.stderr) == (130, "", "")
+
+
+@pytest.mark.parametrize(
+    "arguments", [["token", "ada", "--key-file"], ["seed", "--profile", "tiny", "--quiet", "--out"]]
+)
+def test_interrupt_while_a_file_is_written_leaves_nothing_behind(arguments: list[str], tmp_path: Path) -> None:
+    """The temporary file, which would replace the file at the end, is removed."""
+    code = (
+        f"import sys, signal, os; sys.argv[1:] = {[*arguments, str(tmp_path / 'file')]}\n"
+        "from fake_credits import files\n"
+        "from fake_credits.__main__ import main\n"
+        "fdopen = os.fdopen\n"
+        "def interrupted(*arguments):\n"
+        "    file = fdopen(*arguments)\n"
+        "    os.kill(os.getpid(), signal.SIGINT)\n"
+        "    return file\n"
+        "files.os.fdopen = interrupted\n"
+        "main()"
+    )
+    result = subprocess.run([sys.executable, "-W", "ignore", "-c", code], capture_output=True, text=True, check=False)
+    assert (result.returncode, result.stdout, result.stderr) == (130, "", "")
+    assert list(tmp_path.iterdir()) == []
 
 
 @pytest.mark.skipif(not Path("/dev/full").exists(), reason="only Linux has /dev/full")
@@ -325,7 +438,19 @@ def test_full_stdout_prints_a_one_line_error() -> None:
     assert (result.returncode, result.stderr) == (1, "Error: cannot write to stdout: No space left on device\n")
 
 
-@pytest.mark.parametrize(("command", "module"), [("serve --port 0", "serve"), ("run sleep 60", "run")])
+IMPORTS = [
+    ("serve --port 0", "click"),
+    ("serve --port 0", "fake_credits.cli.flags"),
+    ("serve --port 0", "fake_credits.cli.serve"),
+    ("run sleep 60", "fake_credits.cli.run"),
+    ("token ada", "fake_credits.cli.bootstrap"),
+    ("seed", "fake_credits.cli.seed"),
+    ("openapi", "fake_credits.cli.bootstrap"),
+    ("wait http://127.0.0.1:1", "fake_credits.cli.wait"),
+]
+
+
+@pytest.mark.parametrize(("command", "module"), IMPORTS)
 def test_interrupt_during_an_import_ends_the_command(command: str, module: str) -> None:
     """Python drops a KeyboardInterrupt in a weak reference's callback; importlib has one for each lock."""
     code = (
@@ -333,12 +458,12 @@ def test_interrupt_during_an_import_ends_the_command(command: str, module: str) 
         "class Lock: pass\n"
         "class Finder:\n"
         "    def find_spec(self, name, path, target=None):\n"
-        f"        if name == 'fake_credits.cli.{module}':\n"
+        f"        if name == '{module}':\n"
         "            lock = Lock()\n"
         "            ended = weakref.ref(lock, lambda _: os.kill(os.getpid(), signal.SIGINT))\n"
         "            del lock\n"
         "sys.meta_path.insert(0, Finder())\n"
-        "from fake_credits.cli import main\n"
+        "from fake_credits.__main__ import main\n"
         "main()"
     )
     result = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False, timeout=LIMIT_S)

@@ -11,7 +11,7 @@ from fake_credits.clock import from_ms
 from fake_credits.contract import DEFAULT_CONTRACT, Contract
 from fake_credits.fake import ClientMode, FakeCredits
 from fake_credits.transports.shared_resources import SharedResources
-from tests.api.conftest import Api
+from tests.api.conftest import Api, assert_no_problem_but_unrouted
 
 NOW_MS = 1_772_368_215_678
 """The time at which the clocks of these sandboxes are frozen: 2026-03-01T12:30:15.678Z."""
@@ -54,4 +54,4 @@ def make_api(mode: ClientMode, shared: SharedResources) -> Iterator[ApiFactory]:
 
         yield create
         for fake in fakes:
-            assert fake.problems() == []
+            assert_no_problem_but_unrouted(fake)

@@ -92,8 +92,58 @@ def test_unauthenticated_request_is_journaled_in_the_default_sandbox(control: Co
 def test_reset_restores_the_initial_state(control: ControlSession) -> None:
     sandbox = control.create_sandbox(users={"ada": 5})
     sandbox.spend()
-    assert sandbox.request_json("POST", "/reset")["exchanges"] == 1
-    assert (sandbox.balance(), sandbox.request_json("GET", "/journal")["entries"]) == (5, [])
+    sandbox.request_json("POST", "/faults", {"effect": "status", "status": 503, "at": 1})
+    for _ in range(2):  # what counts the exchanges starts over, and so do the journal's ordinals
+        assert sandbox.request_json("POST", "/reset")["exchanges"] == 0
+        assert (sandbox.balance(), sandbox.request_json("GET", "/journal")["entries"]) == (5, [])
+        sandbox.request_json("POST", "/faults", {"effect": "status", "status": 503, "at": 1})
+        assert (sandbox.spend(), sandbox.spend()) == (503, 201)
+        journal = sandbox.request_json("GET", "/journal")
+        assert [entry["ordinal"] for entry in journal["entries"]] == [1, 2]
+        assert (journal["total"], sandbox.request_json("GET", "")["exchanges"]) == (2, 2)
+
+
+@pytest.mark.parametrize(
+    ("path", "body", "problem"),
+    [
+        ("/faults", {"effect": "reset", "nth": 2}, "the scripted rule 'reset#1' never fired (no call matched it)"),
+        ("/faults", {"effect": "reset", "probability": 1}, "the rule 'reset#1' never fired (no call matched it)"),
+        ("/faults", {"script": [503]}, "the scripted rule 'script#1' has entries left: 503"),
+        ("/gates", {"name": "door"}, "the gate 'door' held no call (no call matched it)"),
+    ],
+)
+def test_reset_returns_the_problems_until_then(
+    control: ControlSession, path: str, body: dict[str, object], problem: str
+) -> None:
+    """Once: the next test starts without them."""
+    sandbox = control.create_sandbox()
+    sandbox.request_json("POST", path, body)
+    (text,) = sandbox.request_json("POST", "/reset")["problems"]
+    assert text.startswith(problem)
+    assert sandbox.request_json("GET", "/problems")["problems"] == []
+    sandbox.request_json("POST", path, {**body, "optional": True})
+    assert sandbox.request_json("POST", "/reset")["problems"] == []
+
+
+def test_rules_of_presets_and_scenarios_may_stay_unused(control: ControlSession) -> None:
+    """They are conditions, not what a test is about."""
+    sandbox = control.create_sandbox(faults="outage", latency=0)
+    sandbox.request_json("POST", "/faults/load", {"preset": "slow"})
+    sandbox.request_json("POST", "/faults/load", {"rules": [{"effect": "reset", "nth": 3}]})
+    assert sandbox.request_json("POST", "/reset")["problems"] == []
+
+
+def test_request_without_operation_is_a_problem(control: ControlSession) -> None:
+    sandbox = control.create_sandbox(users={"ada": 5})
+    path = "/v1/applications/app-id/users/ada/balance"
+    headers = {"X-API-Key": sandbox.info["api_key"]}
+    for target in (f"/api{path}", f"/api{path}", "/favicon.ico", "/_fake/nope"):
+        assert control.http.get(target, headers=headers).status_code == 404
+    (problem,) = sandbox.request_json("POST", "/reset")["problems"]
+    assert problem == (
+        f"a request matched no operation: GET /api{path} does not exist; "
+        "it ends in the path of getBalance: your base URL has the prefix /api"
+    )
 
 
 def test_closed_sandbox_is_gone_and_its_key_is_rejected(control: ControlSession) -> None:

@@ -27,7 +27,7 @@ def call(**fields: Any) -> IncomingCall:
 def engine_with_rules(*rules: object, seed: int = 0) -> FaultEngine:
     """Return an engine with rules, in any form that `rule_from` accepts."""
     engine = FaultEngine(seed)
-    engine.reset([rule_from(rule) for rule in rules], START_MS, 0)
+    engine.reset([rule_from(rule) for rule in rules], START_MS)
     return engine
 
 

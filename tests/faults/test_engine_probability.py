@@ -17,9 +17,9 @@ def random_rule(probability: float, **options: Any) -> Rule:
 
 def test_probabilities_above_1_are_rejected_with_operation_and_sum() -> None:
     engine = engine_with_rules(random_rule(0.6))
-    with pytest.raises(FaultError, match="probability is 0.5: with the other random rules for createTransaction it"):
+    with pytest.raises(FaultError, match="probability is 0.5: with the other random rules for createTransaction"):
         engine.add(random_rule(0.5, operation="createTransaction"))
-    with pytest.raises(FaultError, match="adds up to 1.1, over 1"):
+    with pytest.raises(FaultError, match="the total is 1.1, more than 1"):
         engine.add(random_rule(0.5))
     assert len(engine) == 1
 
@@ -69,7 +69,7 @@ OVERLAPPING_RULES: dict[str, tuple[Rule, Rule]] = {
 def test_overlapping_rules_share_probability(pair: tuple[Rule, Rule]) -> None:
     for one, other in (pair, pair[::-1]):
         engine = engine_with_rules(one)
-        with pytest.raises(FaultError, match="adds up to 1.2"):
+        with pytest.raises(FaultError, match="the total is 1.2"):
             engine.add(other)
 
 

@@ -45,7 +45,7 @@ def test_rule_number_is_never_reused() -> None:
 
 def test_duplicate_rule_name_is_rejected() -> None:
     engine = engine_with_rules(Rule(effect=Reset(), name="a"))
-    with pytest.raises(FaultError, match="name is 'a', which another rule already has"):
+    with pytest.raises(FaultError, match="name is 'a', which is taken by another rule"):
         engine.add(Rule(effect=Close(), name="a"))
     engine.find("a").remove()
     engine.add(Rule(effect=Close(), name="a"))
@@ -108,7 +108,16 @@ UNUSED_CASES: dict[str, tuple[Rule, int, bool]] = {
     "script used up": (Rule(script=[503, "ok", "reset"]), 3, False),
     "script with ok left": (Rule(script=[503, "ok"]), 1, True),
     "optional": (Rule(effect=Reset(), nth=3, optional=True), 0, False),
-    "not scripted": (Rule(effect=Reset(), user="nobody"), 5, False),
+    "matched no call": (Rule(effect=Reset(), user="nobody"), 5, True),
+    "matched no call, for sure": (Rule(effect=Reset(), user="nobody", probability=1), 5, True),
+    "matched a call": (Rule(effect=Reset()), 1, False),
+    "matched a call, for sure": (Rule(effect=Reset(), probability=1), 1, False),
+    "matched, but never over its limit": (Rule(effect=RateLimit(limit=10, window_s=1)), 1, False),
+    "matched no call, by chance": (Rule(effect=Reset(), probability=0.5, user="nobody"), 5, False),
+    "switched off": (Rule(effect=Reset(), probability=0), 0, False),
+    "default latency": (Rule(effect=Latency(1), name="latency"), 0, False),
+    "gate without a call": (Rule(effect=HoldAtGate("door"), user="nobody"), 5, True),
+    "gate with a call": (Rule(effect=HoldAtGate("door")), 1, False),
     "random rule": (Rule(effect=Reset(), times=1, probability=0.000001), 5, False),
     "per-user script used up by one user": (Rule(script=["ok", "ok"], per="user"), 2, False),
     "per-user script with entries left": (Rule(script=["ok", "ok"], per="user"), 1, True),
@@ -116,7 +125,7 @@ UNUSED_CASES: dict[str, tuple[Rule, int, bool]] = {
 
 
 @pytest.mark.parametrize(("rule", "calls", "is_unused"), UNUSED_CASES.values(), ids=UNUSED_CASES)
-def test_scripted_rule_is_unused_if_never_fired_or_entries_are_left(rule: Rule, calls: int, is_unused: bool) -> None:
+def test_rule_is_unused_unless_chance_decides(rule: Rule, calls: int, is_unused: bool) -> None:
     engine = engine_with_rules(rule)
     effect_names(engine, [call()] * calls)
     assert bool(engine.unused_rules()) is is_unused
@@ -171,7 +180,7 @@ def test_rejected_rule_replaces_no_rule() -> None:
 
 def test_latency_rule_name_is_reserved() -> None:
     with pytest.raises(
-        FaultError, match="name is 'latency', which is reserved for the default latency: give reset another"
+        FaultError, match="name is 'latency', which is reserved for the default latency: choose another name for reset"
     ):
         engine_with_rules(Rule(effect=Reset(), name="latency"))
     for options in ({"user": "ada"}, {"probability": 0.5}, {"stack": False}, {"during": (0, 5)}):
@@ -258,16 +267,15 @@ def test_reset_restarts_counts_draws_and_names() -> None:
     engine = engine_with_rules(Rule(effect=Reset(), nth=1), Rule(effect=Close(), probability=0.5))
     before = effect_names(engine, [call()] * 20)
     old = engine.find("reset#1")
-    engine.reset([Rule(effect=Reset(), nth=1), Rule(effect=Close(), probability=0.5)], START_MS, 20)
+    engine.reset([Rule(effect=Reset(), nth=1), Rule(effect=Close(), probability=0.5)], START_MS)
     old.remove()
     assert [active.name for active in engine] == ["reset#1", "close#1"]
     assert effect_names(engine, [call()] * 20) == before
-    assert engine.ordinal_offset == 20
 
 
 def test_window_seconds_are_relative_to_reset() -> None:
     rule = Rule(effect=Reset(), during=(10, None))
     engine = engine_with_rules(rule)
     assert effect_names(engine, [call(now_ms=START_MS + 10_000)]) == ["reset"]
-    engine.reset([rule], START_MS + 5000, 0)
+    engine.reset([rule], START_MS + 5000)
     assert effect_names(engine, [call(now_ms=START_MS + 10_000), call(now_ms=START_MS + 15_000)]) == ["", "reset"]

@@ -124,7 +124,7 @@ CONFLICTS: dict[str, tuple[object, dict[str, Any], str]] = {
     "operation in object": (
         {"effect": "reset", "operation": "getUser"},
         {"operation": "getBalance"},
-        "operation is given twice: 'getUser' in the rule and 'getBalance' in addition to it",
+        "operation is given twice: 'getUser' in the rule and 'getBalance' as an argument",
     ),
     "lost response on read": (
         lost_response(),
@@ -136,8 +136,12 @@ CONFLICTS: dict[str, tuple[object, dict[str, Any], str]] = {
         {"phase": "before"},
         "'after' in the rule and 'before'",
     ),
-    "count": (Rule(effect=Reset(), nth=1), {"nth": 2}, "nth is given twice: 1 in the rule and 2 in addition to it"),
-    "script": (Rule(script=[503]), {"script": [504]}, r"script is given twice: \(503,\) in the rule and \[504\] in"),
+    "count": (Rule(effect=Reset(), nth=1), {"nth": 2}, "nth is given twice: 1 in the rule and 2 as an argument"),
+    "script": (
+        Rule(script=[503]),
+        {"script": [504]},
+        r"script is given twice: \(503,\) in the rule and \[504\] as",
+    ),
     "empty user": (Reset(), {"user": ""}, "user is empty: omit it to match any user"),
 }
 
@@ -333,7 +337,7 @@ INVALID_RULES: Mapping[str, tuple[dict[str, Any], str]] = {
     ),
     "async where": (
         {"where": _async_where},
-        "where is .*: it must be a function of a call",
+        "where is .*: it must be a function that takes a call",
     ),
     "nth conflicting with every": ({"nth": 1, "every": 3}, "nth=1 and every=3 can never match the same call"),
     "nth conflicting with first": ({"nth": 3, "first": 2}, "nth=3 and first=2 can never match"),
@@ -361,13 +365,13 @@ INVALID_RULES: Mapping[str, tuple[dict[str, Any], str]] = {
     "operation is None": ({"operation": None}, "operation has no value: it must be"),
     "where without parameter": (
         {"where": _without_argument},
-        "it must take one argument, the call .too many pos",
+        "it must be a function with one argument, the call .too many pos",
     ),
     "where with two parameters": (
         {"where": _with_two_arguments},
-        "it must take one argument, the call .missing a required",
+        "it must be a function with one argument, the call .missing a required",
     ),
-    "where not callable": ({"where": "ada"}, "where is 'ada': it must be a function of a call"),
+    "where not callable": ({"where": "ada"}, "where is 'ada': it must be a function that takes a call"),
     "at 0": ({"at": 0}, "at is 0: it must be from 1 to 1000000000"),
     "nth as string": ({"nth": "3"}, "nth is '3': it must be an integer"),
     "first as true": ({"first": True}, "first is true: it must be an integer"),

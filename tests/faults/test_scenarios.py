@@ -51,7 +51,7 @@ def test_preset_has_description_and_compatible_rules(name: str) -> None:
     preset = FAULT_PRESETS[name]
     assert preset.description.endswith(".")
     engine = FaultEngine(0)
-    engine.reset(preset.rules, START_MS, 0)
+    engine.reset(preset.rules, START_MS)
     assert len(engine) == len(preset.rules) > 0
 
 
@@ -115,15 +115,15 @@ def test_parse_rules_accepts_every_kind_of_declaration(tmp_path: Path) -> None:
     path = tmp_path / "day.toml"
     path.write_text("[[rules]]\neffect = 'reset'\n")
     expected = (Rule(effect=Reset()),)
+    condition = (Rule(effect=Reset(), optional=True),)
     for declaration in (
         Rule(effect=Reset()),
         Reset(),
         {"effect": "reset"},
-        {"rules": [{"effect": "reset"}]},
-        path,
-        str(path),
     ):
         assert parse_rules(declaration) == expected
+    for scenario in ({"rules": [{"effect": "reset"}]}, path, str(path)):
+        assert parse_rules(scenario) == condition
         assert parse_rules([declaration]) == expected
     assert parse_rules("flaky") == FAULT_PRESETS["flaky"].rules
     assert parse_rules([]) == parse_rules(()) == ()
@@ -140,7 +140,7 @@ def test_preset_name_is_never_read_as_file(tmp_path: Path, monkeypatch: pytest.M
     (tmp_path / "flaky").write_text("[[rules]]\neffect = 'reset'\n")
     (tmp_path / "other").write_text("")
     assert parse_rules("flaky") == FAULT_PRESETS["flaky"].rules
-    assert parse_rules(Path("flaky")) == (Rule(effect=Reset()),)
+    assert parse_rules(Path("flaky")) == (Rule(effect=Reset(), optional=True),)
     with pytest.raises(FaultError, match="unknown preset 'other': use flaky, .* or a .*file"):
         parse_rules("other")
 
@@ -159,11 +159,11 @@ INVALID_DECLARATIONS: Mapping[str, tuple[object, str]] = {
     "empty object": ({}, "effect is missing: add one of"),
     "duplicate name": (
         [{"effect": "reset", "name": "a"}, {"effect": "close", "name": "a"}],
-        "faults, entry 2: name is 'a', which another rule already has",
+        "faults, entry 2: name is 'a', which is taken by another rule",
     ),
     "probabilities over 1": (
         [{"effect": "reset", "probability": 0.6}, {"effect": "close", "probability": 0.6}],
-        "faults, entry 2: probability is 0.6: with the other random rules for .* adds up to 1.2",
+        "faults, entry 2: probability is 0.6: with the other random rules for .* the total is 1.2",
     ),
     "too many rules": ([Reset()] * 1001, "faults, entry 1001: a sandbox can have at most 1000 rules"),
     "scenario with an effect": (
@@ -262,7 +262,7 @@ def test_each_change_has_its_own_probability_budget() -> None:
 
 def test_scenario_combines_preset_and_rules() -> None:
     scenario = parse_scenario({"preset": "slow", "rules": [{"effect": "reset"}]})
-    assert scenario == (*FAULT_PRESETS["slow"].rules, Rule(effect=Reset()))
+    assert scenario == (*FAULT_PRESETS["slow"].rules, Rule(effect=Reset(), optional=True))
 
 
 def test_empty_scenario_has_no_rules() -> None:
@@ -308,7 +308,7 @@ INVALID_SCENARIOS: Mapping[str, tuple[dict[str, Any], str]] = {
     ),
     "probabilities over 1": (
         {"preset": "brownout", "changes": [{"at_s": 5, "rules": [{"effect": "reset", "probability": 0.8}]}]},
-        "changes, entry 1: rules, entry 1: probability is 0.8: with the other random rules for .* adds up to 1.1",
+        "changes, entry 1: rules, entry 1: probability is 0.8: with the other random rules for .* the total is 1.1",
     ),
 }
 

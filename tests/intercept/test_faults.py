@@ -13,6 +13,7 @@ from fake_credits.clock import Clock
 from fake_credits.http_message import Outcome, Request, Response
 from fake_credits.intercept import INTERCEPTION_REGISTRY, Interception
 from fake_credits.intercept.routes import Route, parse_base_url
+from fake_credits.interception_log import InterceptionLog
 from fake_credits.transports.in_process import InProcessDriver
 from tests.intercept.libraries import (
     LIBRARY_PARAMS,
@@ -82,7 +83,7 @@ class StubDriver:
 
 
 def intercept_with(driver: StubDriver) -> Interception:
-    route = Route(parse_base_url(URL), cast("InProcessDriver", driver), Clock())
+    route = Route(parse_base_url(URL), cast("InProcessDriver", driver), Clock(), InterceptionLog())
     return Interception(INTERCEPTION_REGISTRY, [route])
 
 

@@ -1,6 +1,8 @@
 """Test interception in httpx and httpx2: pool limits, hooks, retries and streams, sync and async."""
 
 import asyncio
+import contextlib
+import logging
 from collections.abc import AsyncIterator, Callable, Iterator
 from typing import Any
 
@@ -17,6 +19,7 @@ from fake_credits.fake import FakeCredits
 from fake_credits.faults.effects import Reset, Truncate
 from fake_credits.intercept import INTERCEPTION_REGISTRY, Interception
 from fake_credits.intercept.routes import Route, parse_base_url
+from fake_credits.interception_log import InterceptionLog
 from tests.intercept.libraries import BALANCE, TLS, TRANSACTION_BODY, TRANSACTIONS
 
 URL = "https://credits.internal/base"
@@ -226,7 +229,7 @@ def test_driver_error_propagates_and_frees_connection(library: Any, run: Callabl
             raise LookupError("a bug")
 
     driver: Any = FailingDriver()
-    route = Route(parse_base_url(URL), driver, Clock())
+    route = Route(parse_base_url(URL), driver, Clock(), InterceptionLog())
 
     async def main() -> None:
         async with library.AsyncClient(verify=TLS) as client:
@@ -260,3 +263,27 @@ def test_invalid_sync_body_raises_same_error_as_on_socket(
             errors.append((error.type, str(error.value)))
     assert errors[0] == errors[1]
     assert credits.journal.calls(committed=True) == ()
+
+
+def test_debug_lines_are_the_same_as_live(
+    library: Any, run: Callable[[Any], None], caplog: pytest.LogCaptureFixture
+) -> None:
+    """The lines of HTTP/1.1; none about connecting, as nothing connects."""
+    caplog.set_level(logging.DEBUG, f"{CORES[library].__name__}.http11")
+    with FakeCredits(balance=5) as live, FakeCredits(balance=5) as fake:
+        url, events = live.base_url, list[list[str]]()
+
+        async def main() -> None:
+            async with library.AsyncClient(verify=TLS, trust_env=False) as client:
+                await client.get(url + BALANCE)
+
+        for each in (live, fake):
+            with contextlib.nullcontext() if each is live else each.intercept(url):
+                caplog.clear()
+                run(main)
+                with library.Client(verify=TLS, trust_env=False) as client:
+                    client.get(url + BALANCE)
+                names = [record for record in caplog.records if record.name.endswith(".http11")]
+                events.append([record.getMessage().split()[0] for record in names])
+    assert events[0] == events[1]
+    assert "receive_response_headers.complete" in events[0]

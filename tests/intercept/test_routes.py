@@ -16,6 +16,8 @@ NORMALIZED_URLS = {
     "https://credits_api:9000": "https://credits_api:9000",
     "https://straße.example": "https://xn--strae-oqa.example",
     "https://credits.internal/mü": "https://credits.internal/m%C3%BC",
+    "https://credits.internal/m%c3%bc/%61pi": "https://credits.internal/m%C3%BC/api",
+    "https://credits.internal/a%2fb/%7E%40": "https://credits.internal/a%2Fb/~@",
 }
 
 
@@ -40,9 +42,14 @@ INVALID_URLS = {
     "https://[::1": "Invalid IPv6 URL",
     "https://me@credits.internal": "it must not have a user name, got one",
     "https://me:secret@credits.internal": "https://***@credits.internal",
-    "https://credits.internal/?a=b": "it must not have a query, got ?a=b",
-    "https://credits.internal/#top": "it must not have a fragment, got #top",
-    "https://credits.internal/v1/../v2": "leave out the segments . and .., which libraries resolve",
+    "https://credits.internal/?a=secret": "'https://credits.internal/?***' to intercept: it must not have a query",
+    "https://credits.internal/#secret": "'https://credits.internal/#***' to intercept: it must not have a fragment",
+    "credits.internal?a=secret": "'credits.internal?***' to intercept: it must start with http",
+    "me:secret@credits.internal": "'***@credits.internal' to intercept: it must start with http",
+    "https://me:secret@credits.internal:x/?a=secret": "https://***@credits.internal:x/?***",
+    "https://me:secret/@credits.internal": "https://***@credits.internal",
+    "https://credits.internal/v1/%2e%2E/v2": "omit the segments . and ..",
+    "https://credits.internal/v1/../v2": "omit the segments . and .., which libraries resolve",
     "https://\u2603..example": "invalid base URL",
 }
 
@@ -77,6 +84,10 @@ def test_list_of_base_urls_raises_type_error() -> None:
         (b"/", None),
         (b"/users/v1", None),
         (b"/V1/users", None),
+        (b"/%761/users?%761", b"/users?%761"),
+        (b"/v%31", b"/"),
+        (b"/v1%2Fusers", None),
+        (b"/%zz/users", None),
     ],
 )
 def test_path_is_matched_by_segment_and_stripped(target: bytes, expected: bytes | None) -> None:
@@ -91,9 +102,14 @@ def test_base_url_without_path_contains_every_target(target: bytes) -> None:
     assert base.relative_target(target).startswith(b"/")
 
 
-def test_origins_include_trailing_dot_and_default_port() -> None:
-    base = parse_base_url("https://credits.internal")
-    names = ("credits.internal", "credits.internal.")
-    assert set(base.origins()) == {("https", name, port) for name in names for port in (443, None)}
-    base_with_port = parse_base_url("https://credits.internal:8443")
-    assert set(base_with_port.origins()) == {("https", name, 8443) for name in names}
+@pytest.mark.parametrize("target", [b"/m%C3%BC@/x", b"/m%c3%bc@/x", b"/%6D%c3%BC%40/x"])
+def test_equivalent_encodings_of_path_match(target: bytes) -> None:
+    """RFC 3986, section 6.2.2; reserved characters too, as the fake's own routes decode each segment."""
+    base = parse_base_url("https://credits.internal/mü@")
+    assert base.contains(target)
+    assert base.relative_target(target) == b"/x"
+
+
+def test_ports_include_default() -> None:
+    assert parse_base_url("https://credits.internal").ports == (443, None)
+    assert parse_base_url("https://credits.internal:8443").ports == (8443,)

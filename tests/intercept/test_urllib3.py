@@ -1,10 +1,13 @@
 """Test interception in urllib3 and requests: `Retry` and its clock, pool limits and request bodies."""
 
+import contextlib
 import io
+import logging
 import sys
 import time
 from collections.abc import Iterator
 from datetime import UTC, datetime
+from types import ModuleType
 from typing import Any
 
 import pytest
@@ -14,7 +17,7 @@ from requests.adapters import HTTPAdapter
 from urllib3.util import SKIP_HEADER, Retry, Timeout
 
 from fake_credits.fake import FakeCredits
-from fake_credits.faults.effects import Hang, Reset, Status
+from fake_credits.faults.effects import Close, Hang, Reset, Status
 from tests.intercept.libraries import BALANCE, TRANSACTION_BODY, TRANSACTIONS
 
 URL = "https://credits.internal/base"
@@ -221,3 +224,57 @@ def test_connection_pool_without_manager_is_intercepted(credits: FakeCredits, he
     with urllib3.HTTPConnectionPool("PLAIN.internal", 8080) as pool:
         assert pool.request("GET", BALANCE, headers=headers).status == 200
     assert len(credits.journal) == 2
+
+
+def test_debug_lines_and_counts_are_the_same_as_live(caplog: pytest.LogCaptureFixture) -> None:
+    """Also for faults, retries, closed connections and requests that urllib3 writes itself."""
+    caplog.set_level(logging.DEBUG, "urllib3")
+    with FakeCredits(balance=50) as live, FakeCredits(balance=50) as fake:
+        url, results = live.base_url, list[tuple[object, ...]]()
+        for each in (live, fake):
+            interception = contextlib.nullcontext() if each is live else each.intercept(url)
+            each.faults.add(Reset(), "getBalance", nth=3)
+            each.faults.add(Status(503), "getBalance", nth=5)
+            each.faults.add(Close(), "createTransaction", nth=2)
+            with interception, urllib3.PoolManager() as pools:
+                caplog.clear()
+                headers = {"X-API-Key": each.api_key, "Content-Type": "application/json"}
+                retries = Retry(2, status_forcelist=[503], allowed_methods=None, backoff_factor=0)
+                for number in range(4):
+                    pools.request("GET", url + BALANCE, headers=headers, retries=retries, preload_content=number != 1)
+                    body = io.BytesIO(TRANSACTION_BODY)
+                    pools.request("POST", url + TRANSACTIONS, headers=headers, retries=retries, body=body)
+                pool: Any = pools.connection_from_url(url)
+                results.append((*caplog.messages, pool.num_connections, pool.num_requests))
+    assert results[0] == results[1]
+    assert f'{url} "GET {BALANCE} HTTP/1.1" 200 0' in results[0]
+
+
+def test_requests_debug_lines_are_the_same_as_live(caplog: pytest.LogCaptureFixture) -> None:
+    caplog.set_level(logging.DEBUG, "urllib3")
+    with FakeCredits(balance=5) as live, FakeCredits(balance=5) as fake:
+        url, lines = live.base_url, list[list[str]]()
+        for each in (live, fake):
+            interception = contextlib.nullcontext() if each is live else each.intercept(url)
+            with interception, requests.Session() as session:
+                caplog.clear()
+                for _ in range(3):
+                    session.get(url + BALANCE, headers={"X-API-Key": each.api_key}, timeout=5)
+                lines.append(caplog.messages)
+    assert lines[0] == lines[1]
+    assert len(lines[0]) == 1 + 3
+
+
+@pytest.mark.parametrize("package", ["urllib3", "urllib3_future"])
+def test_urllib3_future_is_refused_at_start(package: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """It replaces urllib3 or is a package of its own; its patch versions start at 900."""
+    modules = {name: ModuleType(f"{package}{name}") for name in ("", "._version", ".connectionpool")}
+    vars(modules["._version"])["__version__"] = "2.25.904"
+    vars(modules[""])["__path__"] = []
+    modules[".connectionpool"].__package__ = package
+    for name, module in modules.items():
+        monkeypatch.setitem(sys.modules, package + name, module)
+    with FakeCredits() as fake:
+        with pytest.raises(RuntimeError, match="urllib3-future 2.25.904, which niquests uses.* can't be intercepted"):
+            fake.intercept(URL)
+        assert fake.intercepted == ()

@@ -12,7 +12,7 @@ def test_control_client_can_read_and_change_the_tests_sandbox(
     with ControlClient(fake_credits.base_url, fake_credits_server.control_token) as control:
         sandbox = control.sandbox(fake_credits.sandbox.name)
         assert (sandbox.api_key, sandbox.balance("ada")) == (fake_credits.api_key, 5)
-        sandbox.add_fault("status", status=503, name="mine")
+        sandbox.add_fault("status", status=503, name="mine", optional=True)
     assert fake_credits.faults.find("mine").fired == 0
 
 

@@ -93,7 +93,7 @@ def test_internal_error_fails_the_passing_test_once(suite: Suite) -> None:
         [
             "a planted bug",
             "The above exception was the direct cause of the following exception:",
-            "a bug in fake-credits caused a 500 response: ZeroDivisionError('a planted bug')",
+            "a bug in fake-credits caused a 500: ZeroDivisionError('a planted bug')",
             "ZeroDivisionError: a planted bug",
             "the ledger is inconsistent: <Account 'user-id' of 'app-id': 4 in 1 transactions>: the deltas sum to 3",
         ]
@@ -182,6 +182,165 @@ def test_unused_rules_and_unreleased_gates_fail_a_passing_test(suite: Suite) -> 
     result.assert_outcomes(failed=6, passed=4)
     assert "the scripted rule 'second' never fired (1 call matched it)" in text
     assert "has entries left: ok" in text
-    assert "getBalance of user-id would hang forever: gate 'door' holds it" in text
-    assert "gate 'door' held getBalance of user-id for 0.01 s without being released" in text
+    assert "getBalance of user-id would hang forever: it is held at gate 'door'" in text
+    assert "gate 'door' held getBalance of user-id for 0.01 s and was not released" in text
     assert "rules (fired of matched calls): reset#1 0 of 0" in text
+
+
+PROVES_NOTHING_SUITE = """
+import contextlib
+
+import httpx2
+import pytest
+
+from fake_credits.errors import FakeCreditsError
+from fake_credits.faults import HoldAtGate, RateLimit, Reset, Rule, Status
+
+RULE = Rule(Reset(), operation="getUser", name="never-met")
+
+
+@pytest.mark.fake_credits(balance=1)
+def test_gate_without_a_call(fake_credits):
+    gate = fake_credits.hold("createTransaction", name="door")
+    fake_credits.server_client.get_balance("app-id", "user-id")
+    gate.release()
+
+
+def test_gate_that_is_closed_to_the_end(fake_credits):
+    fake_credits.hold("createTransaction", name="shut")
+
+
+@pytest.mark.fake_credits(faults=[RULE])
+def test_rule_of_its_own_marker(fake_credits):
+    pass
+
+
+def test_rule_for_sure(fake_credits):
+    fake_credits.faults.add(Reset(), probability=1, name="for-sure")
+
+
+def test_rule_before_a_reset(fake_credits):
+    fake_credits.faults.add(RULE, user="before-reset")
+    assert len(fake_credits.reset()) == 1
+
+
+@pytest.fixture(scope="module")
+def shared(fake_credits_factory):
+    with fake_credits_factory(faults=[RULE], balance=1) as credits:
+        yield credits
+
+
+def test_block_in_a_shared_sandbox(shared):
+    with shared.faults(Reset(), "getUser", user="in-a-block"):
+        shared.reset()
+
+
+def test_shared_sandbox_later(shared):
+    shared.reset()
+
+
+def call(credits, path):
+    with httpx2.Client(transport=credits.transport("httpx2"), base_url="https://credits.internal") as client:
+        assert client.get(path, headers={"X-API-Key": credits.api_key}).status_code in (200, 404, 405)
+
+
+def test_base_url_with_a_prefix(fake_credits):
+    call(fake_credits, "/api/v1/applications/app-id/users/nobody/balance")
+
+
+@pytest.mark.fake_credits(allow="unrouted")
+def test_allowed_unrouted(fake_credits):
+    call(fake_credits, "/api/v1/applications/app-id/users")
+
+
+def test_paths_that_say_nothing(fake_credits):
+    for path in ("/favicon.ico", "/_fake/nope", "/_fake/livez", "/v1/applications/app-id/users/nobody/transactions"):
+        call(fake_credits, path)
+
+
+@pytest.mark.fake_credits(faults=["outage", "flaky"], latency=1)
+def test_presets(fake_credits):
+    fake_credits.faults.load("slow")
+    fake_credits.faults.load({"rules": [{"effect": "reset", "nth": 3}]})
+
+
+@pytest.mark.fake_credits(faults=[RULE])
+class TestOuterScope:
+    def test_class_marker(self, fake_credits):
+        pass
+
+    @pytest.mark.fake_credits(faults=[Reset()])
+    def test_marker_within(self, fake_credits):
+        pass
+
+
+@pytest.mark.fake_credits(balance=1)
+def test_used(fake_credits):
+    fake_credits.faults.add(RateLimit(limit=5, window_s=1))
+    fake_credits.faults.add(Reset(), probability=0)
+    fake_credits.hold("createTransaction", name="door", optional=True)
+    with contextlib.suppress(FakeCreditsError), fake_credits.faults(Status(503), probability=1):
+        fake_credits.server_client.get_balance("app-id", "user-id")
+"""
+
+
+def test_gates_rules_and_paths_that_no_call_met_fail_a_passing_test(suite: Suite) -> None:
+    """What chance decides, what is declared for more than one test, and what is optional may stay unused."""
+    result = suite(PROVES_NOTHING_SUITE, "-rf")
+    expected = {
+        "test_gate_without_a_call": "the gate 'door' held no call (no call matched it): it expects createTransaction",
+        "test_gate_that_is_closed_to_the_end": "the gate 'shut' held no call",
+        "test_rule_of_its_own_marker": "the rule 'never-met' never fired (no call matched it): it expects getUser",
+        "test_rule_for_sure": "the rule 'for-sure' never fired",
+        "test_rule_before_a_reset": "the rule 'never-met' never fired (no call matched it): it expects getUser with",
+        "test_block_in_a_shared_sandbox": "the rule 'reset#1' never fired",
+        "test_base_url_with_a_prefix": "a request matched no operation: GET /api/v1/applications/app-id/"
+        "users/nobody/balance does not exist; it ends in the path of getBalance: your base URL has the prefix /api. "
+        'If the test means it, pass allow="unrouted"',
+        "TestOuterScope.test_marker_within": "the rule 'reset#1' never fired",
+    }
+    text = result.stdout.str()
+    for test, message in expected.items():
+        assert f"\n{message}" in text[text.index(f"_ {test} _") :].split("\n___")[0], test
+    result.assert_outcomes(failed=len(expected), passed=6)
+
+
+OVERRIDING_SUITE = """
+import pytest
+
+
+class TestOverridden:
+    @pytest.fixture
+    def fake_credits(self, fake_credits_factory):
+        with fake_credits_factory() as credits:
+            yield credits
+
+    @pytest.mark.fake_credits(balance=100, allow="unused_rules")
+    def test_marked(self, fake_credits):
+        pass
+
+    @pytest.mark.fake_credits(allow="unused_rules")
+    def test_allowance(self, fake_credits):
+        pass
+
+    def test_unmarked(self, fake_credits):
+        pass
+
+
+class TestExtended:
+    @pytest.fixture
+    def fake_credits(self, fake_credits):
+        fake_credits.user("ada", balance=1)
+        return fake_credits
+
+    @pytest.mark.fake_credits(balance=100)
+    def test_marked(self, fake_credits):
+        assert fake_credits.balance() == 100
+"""
+
+
+def test_marker_with_an_overridden_fixture_fails(suite: Suite) -> None:
+    """An override that extends the original passes the marker's options on."""
+    result = suite(OVERRIDING_SUITE)
+    result.assert_outcomes(failed=1, passed=3)
+    result.stdout.fnmatch_lines(["the marker's balance= has no effect, as the fixture fake_credits is overridden.*"])

@@ -144,14 +144,6 @@ def test_random_writes(fake_credits):
     write(fake_credits.server_client, -next(amounts))
 def write(api, delta):
     api.create_transaction("app-id", "ada", delta=delta, reason="consume")
-class TestWide:
-    @pytest.fixture(scope="class")
-    @classmethod
-    def fake_credits(cls, fake_credits_factory):
-        with fake_credits_factory(users={"ada": 100}) as credits:
-            yield credits
-    def test_outlived(self, fake_credits):
-        read(fake_credits.server_client)
 """
     )
     result = suite(source, EXPLORE)
@@ -167,10 +159,26 @@ class TestWide:
         ("its marker says explore=False", "test_off"),
         ("Hypothesis runs it many times: use fake_credits_factory.explore", "test_hypothesis"),
         ("two fault-free runs differ in what they write", "test_random_writes"),
-        ("its sandbox is not the fixture's, or outlives the test", "TestWide::test_outlived"),
     ):
         count = test.count(",") + 1
         assert f"not explored: {count} ({reason}): test_suite.py::{test}" in text
+
+
+def test_sandbox_that_outlives_the_test_is_not_explored(suite: Suite) -> None:
+    source = """
+import pytest
+class TestWide:
+    @pytest.fixture(scope="class")
+    @classmethod
+    def fake_credits(cls, fake_credits_factory):
+        with fake_credits_factory(users={"ada": 100}) as credits:
+            yield credits
+    def test_outlived(self, fake_credits):
+        assert fake_credits.server_client.get_balance("app-id", "ada").balance == 100
+"""
+    result = suite(source, EXPLORE)
+    result.assert_outcomes(passed=1)
+    result.stdout.fnmatch_lines(["not explored: 1 (its sandbox is not the fixture's, or outlives the test): *"])
 
 
 def test_findings_are_void_if_state_leaks_between_runs(suite: Suite) -> None:

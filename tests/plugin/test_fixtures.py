@@ -183,7 +183,7 @@ def test_unfinished_exchanges_at_teardown_are_a_warning(suite: Suite) -> None:
         """
         def test_leak(fake_credits):
             fake_credits.serve()
-            fake_credits.journal.next_ordinal()
+            fake_credits.journal.begin_exchange()[0]
         """,
         "-W",
         "default",

@@ -103,7 +103,7 @@ def test_it(fake_credits, shared, intercepting):
         (
             "",
             "@pytest.mark.fake_credits(intercept='https://credits.internal/?a=b')",
-            "cannot create the sandbox: invalid base URL 'https://credits.internal/[?]a=b'*: it must not have a query*",
+            "cannot create the sandbox: invalid base URL 'https://credits.internal/[?][*][*][*]'*: it must not have a*",
         ),
     ],
     ids=["ini", "marker"],

@@ -88,7 +88,7 @@ def test_report_section_masks_secrets_and_covers_one_test(suite: Suite) -> None:
     """No secrets or control characters; a shared sandbox shows only this test's exchanges."""
     result = suite(UNTRUSTED_TEXT)
     untrusted_section = find_section(result, "test_hostile")
-    assert "GET /x?key=<api key>&token=<token>" in untrusted_section
+    assert "GET /x?key=***&token=***" in untrusted_section
     assert "a\\u202eb 3" in untrusted_section
     assert "fake_credits_key_" not in untrusted_section
     assert "eyJ" not in untrusted_section
@@ -195,6 +195,32 @@ def test_intercepted(fake_credits):
     assert False
 
 
+@pytest.mark.fake_credits(intercept="http://127.0.0.1:9/api")
+def test_missed(fake_credits):
+    import httpx2
+
+    for path in ("/v1/applications/app-id/users/ada/balance?k=SECRET", "/health", "/" + fake_credits.api_key):
+        with pytest.raises(httpx2.ConnectError):
+            httpx2.get("http://127.0.0.1:9" + path, trust_env=False)
+    assert False
+
+
+@pytest.fixture(scope="module")
+def shared(fake_credits_factory):
+    with fake_credits_factory(intercept="http://127.0.0.1:9/api") as credits:
+        yield credits
+
+
+@pytest.mark.parametrize("name", ["one", "two", ""])
+def test_shared(shared, name):
+    import httpx2
+
+    if name:
+        with pytest.raises(httpx2.ConnectError):
+            httpx2.get(f"http://127.0.0.1:9/{name}", trust_env=False)
+    assert False
+
+
 def test_no_transaction(fake_credits):
     import httpx2
 
@@ -207,7 +233,7 @@ def test_no_transaction(fake_credits):
 def test_report_section_names_faults_gates_and_interception(suite: Suite) -> None:
     """Including faults without effect on the response, unfinished exchanges, and rejected bodies."""
     result = suite(FAULT_TESTS)
-    result.assert_outcomes(failed=4)
+    result.assert_outcomes(failed=8)
     faults_section = find_section(result, "test_faults")
     rows = [row.split("  ") for row in faults_section.splitlines() if row[:1].isdigit()]
     causes = [next(cell for cell in row if "fault:" in cell).strip() for row in rows]
@@ -221,7 +247,19 @@ def test_report_section_names_faults_gates_and_interception(suite: Suite) -> Non
     assert ": no request has ended, 1 in flight\nrules" in held_section
     assert "pending: gate 'door' holds listUsers of app-id" in held_section
     intercepted_section = find_section(result, "test_intercepted")
-    assert "and this process sent none to the base URLs that it intercepts: https://credits.internal/api" in (
+    assert "This process sent none to the base URLs that it intercepts: https://credits.internal/api" in (
         intercepted_section
     )
+    assert find_section(result, "test_missed").split(": ", 1)[1].splitlines() == [
+        "no request reached it. The requests listed next are not below a base URL that it intercepts: "
+        "http://127.0.0.1:9/api",
+        "fake-credits refused GET http://127.0.0.1:9/v1/applications/app-id/users/ada/balance: its path ends in that "
+        "of getBalance, but the intercepted base URL is http://127.0.0.1:9/api, not http://127.0.0.1:9",
+        "GET http://127.0.0.1:9/health was not intercepted and went to the network",
+        "GET http://127.0.0.1:9/<api key> was not intercepted and went to the network",
+    ]
+    shared_section = find_section(result, "test_shared[two]")
+    assert "/two was not intercepted" in shared_section
+    assert "/one" not in shared_section
+    assert " fake-credits -" not in result.stdout.str().partition("_ test_shared[] _")[2].partition("\n___")[0]
     assert "-d '<invalid body, not recorded>'" in find_section(result, "test_no_transaction")

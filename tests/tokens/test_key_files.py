@@ -77,9 +77,20 @@ def test_kid_missing_from_the_key_set_is_rejected(tmp_path: Path) -> None:
         Verifier((issuer,)).verify(token(RSA, "RS256"), NOW_MS)
 
 
-def test_encryption_key_is_ignored(tmp_path: Path) -> None:
+@pytest.mark.parametrize(
+    "members",
+    [
+        {"use": "enc", "alg": "ECDH-ES"},
+        {"key_ops": ["encrypt"]},
+        {"key_ops": ["deriveKey"], "alg": "ECDH-ES"},
+        {"use": "sig", "key_ops": ["encrypt"]},
+        {"key_ops": []},
+    ],
+    ids=str,
+)
+def test_encryption_key_is_ignored(tmp_path: Path, members: dict[str, object]) -> None:
     key_set = json.loads(jwks())
-    key_set["keys"].append({**ECAlgorithm.to_jwk(EC.public_key(), as_dict=True), "use": "enc", "alg": "ECDH-ES"})
+    key_set["keys"].append({**ECAlgorithm.to_jwk(EC.public_key(), as_dict=True), **members})
     issuer = trusted_issuer(URL, write_file(tmp_path / "keys", json.dumps(key_set)))
     assert [key.kid for key in issuer.keys.published_keys()] == ["tenant-1"]
 
@@ -96,12 +107,15 @@ INVALID_KEY_FILES: dict[str, tuple[str | bytes, str]] = {
     "an empty set": ('{"keys": []}', "no signature key"),
     "a key without a type": ('{"keys": [{}]}', r"keys\[0\] is not a valid key"),
     "a kid that is a number": (jwks().replace('"tenant-1"', "7"), r"keys\[0\] has a kid that is not a string: 7"),
+    "key_ops that are a string": (jwks(key_ops="verify"), r"keys\[0\] has key_ops that are not a list: 'verify'"),
+    "key_ops that are a number": (jwks(key_ops=5), r"keys\[0\] has key_ops that are not a list: 5"),
+    "only a key to encrypt with": (jwks(key_ops=["encrypt"]), "no signature key"),
     "a private PEM": (PRIVATE, "has a private key"),
     "a private JWK": (jwks(d="AQAB"), "is a private key"),
     "a symmetric JWK": ('{"keys": [{"kty": "oct", "k": "c2VjcmV0", "alg": "HS256"}]}', "is a symmetric key"),
     "two of one kid": (json.dumps({"keys": json.loads(jwks())["keys"] * 2}), "two keys with the same kid"),
     "an invalid PEM": (b"-----BEGIN PUBLIC KEY-----\nAAAA\n-----END PUBLIC KEY-----\n", "."),
-    "a PEM of another key type": (ED25519, "suits none of RS256, ES256"),
+    "a PEM of another key type": (ED25519, "fits none of the algorithms RS256, ES256"),
     "a file over 1 MiB": (b" " * (1024 * 1024 + 1), "is larger than 1048576 bytes"),
     "endless nesting": ("[" * 100_000, "."),
 }

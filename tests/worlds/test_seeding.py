@@ -105,6 +105,25 @@ def test_second_run_finds_all_data_and_writes_nothing(fake: FakeCredits) -> None
     assert len(fake.journal.entries(operation="createTransaction")) == write_count
 
 
+@pytest.mark.parametrize(
+    ("effect", "expected_s"), [(Status(429, retry_after_s=2), 2.0), (Status(503), 0.05)], ids=["429", "503"]
+)
+def test_busy_server_is_waited_for_at_the_first_call(effect: Any, expected_s: float, fake: FakeCredits) -> None:
+    fake.faults.add(Rule(effect, nth=1))
+    sleep = RecordingSleep()
+    seeder = Seeder(TINY, make_target(fake), retry_policy=RetryPolicy(sleep=sleep))
+    asyncio.run(run_all_phases(seeder))
+    assert is_seeded(fake)
+    assert sleep.durations_s == [expected_s]
+
+
+def test_unreachable_server_is_reported_at_the_first_call(fake: FakeCredits) -> None:
+    fake.faults.add(Rule(Close(), nth=1))
+    with pytest.raises(TargetError, match="Server disconnected"):
+        seed_server(fake)
+    assert fake.journal.total == 1
+
+
 @pytest.mark.parametrize("order", ["newest_first", "oldest_first"])
 def test_run_resumes_after_an_interrupted_run(order: Any) -> None:
     """The histories are longer than a page, and some users exist without transactions."""

@@ -61,4 +61,4 @@ EFFECTS: Mapping[str, type[Effect]] = {
     "hold_at_gate": HoldAtGate,
     "unauthorized": Unauthorized,
 }
-"""Every effect by its name in files."""
+"""Every effect by its name in scenario files."""

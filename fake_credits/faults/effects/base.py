@@ -38,7 +38,7 @@ __all__ = [
 ]
 
 Phase = Literal["before", "after", "read", "write", "list"]
-"""When an effect applies: before or after the operation is executed, or while it reads, writes or lists."""
+"""When an effect applies: before or after the operation runs, or while it reads, writes or lists."""
 
 CursorFault = Literal["repeat", "cycle", "expired", "empty_page"]
 
@@ -78,11 +78,11 @@ _SYNONYMS: Mapping[str, Collection[str]] = {
     "rate_limit": ("throttle",),
     "reset": ("disconnect",),
 }
-"""Fields and values of faults, with other names for the same thing, for suggestions."""
+"""Fields and values of faults with their common synonyms, for suggestions."""
 
 
 def suggest_name(name: str, allowed: Collection[str], *, prefix: str = ": ") -> str:
-    """Return a hint that names what an unknown name means or, if that isn't known, the most similar one."""
+    """Return a hint that suggests the known synonym of an unknown name or, failing that, the most similar name."""
     meant = [meaning for meaning, names in _SYNONYMS.items() if name.lower() in names and meaning in allowed]
     return f"{prefix}did you mean {join_choices(meant)}?" if meant else did_you_mean(name, allowed, prefix=prefix)
 
@@ -96,7 +96,7 @@ class FaultValue:
     _implied: Mapping[str, object] = MappingProxyType({})
 
     def __new__(cls, *args: object, **kwargs: object) -> Self:
-        """Raise TypeError for an unknown or a missing argument, with the one that is meant and those that exist."""
+        """Raise TypeError for an unknown or missing argument, suggesting the right one and listing all."""
         specs = getattr(cls, "__dataclass_fields__", {})
         problem = ""
         for name in [*specs][len(args) :]:
@@ -110,7 +110,7 @@ class FaultValue:
         return super().__new__(cls)
 
     def __getnewargs_ex__(self) -> tuple[tuple[()], dict[str, object]]:
-        """Return the arguments with which a copy is created."""
+        """Return the arguments that recreate the value, for copying."""
         return (), {spec.name: getattr(self, spec.name) for spec in fields(cast("Any", self))}
 
     def __repr__(self) -> str:
@@ -125,7 +125,7 @@ class FaultValue:
         return "-".join(arguments)
 
     def _arguments(self) -> Iterator[tuple[str, object]]:
-        """Yield the explicit fields, without a name for those that can be passed by position."""
+        """Yield the explicit fields, unnamed while they can be passed by position."""
         explicit, is_positional = explicit_fields(self), True
         for spec in fields(cast("Any", self)):
             is_positional = is_positional and spec.name in explicit and not spec.kw_only
@@ -157,7 +157,7 @@ def default_of(field: "Field[Any]") -> Any:
 
 
 class Delivery(Protocol):
-    """How a response is sent to the client; ``is_complete`` says whether all of it is."""
+    """A way to send a response; ``is_complete`` says whether the client gets all of it."""
 
     is_complete: bool
 
@@ -179,7 +179,7 @@ class FaultContext(Protocol):
         """Wait for some milliseconds."""
 
     async def hold_at_gate(self, gate_name: str) -> None:
-        """Wait until the gate is released; raise GatewayTimeout at the gate's limit."""
+        """Wait until the gate is released; raise GatewayTimeout when the gate's limit is reached."""
 
     def respond_with_error(self, error: ApiError, *, status: int | None = None, retry_after: str = "") -> None:
         """Respond with the contract's error body."""
@@ -199,7 +199,7 @@ class FaultContext(Protocol):
         ...
 
     def format_retry_after(self, seconds: float, form: str) -> str:
-        """Return the value of Retry-After in a form; the empty form is the contract's."""
+        """Return the value of Retry-After in a form; empty selects the contract's form."""
         ...
 
     def set_delivery(self, delivery: Delivery) -> None:
@@ -212,13 +212,13 @@ class FaultContext(Protocol):
         """Execute the write twice."""
 
     def defer_write(self, after_ms: int) -> None:
-        """Check the write now; reject it, or hang and execute it later."""
+        """Check the write now, and either reject it or let the client hang and execute the write later."""
 
     def inject_cursor_fault(self, cursor_fault: CursorFault) -> None:
         """Tamper with the list's cursor."""
 
     def skew_token_clock(self, skew_s: int) -> None:
-        """Verify the token by a clock that is ``skew_s`` seconds fast."""
+        """Verify the token against a clock that is ``skew_s`` seconds fast."""
 
 
 class Effect(FaultValue):
@@ -248,9 +248,9 @@ class Effect(FaultValue):
         cls.effect_name = re.sub(r"(?<=[a-z])(?=[A-Z])", "_", cls.__name__).lower().strip("_")
 
     def effect_for(self, pass_times_ms: deque[int], now_ms: int) -> "Effect | None":
-        """Return the effect on a call for which the rule would fire, or None to let it pass.
+        """Return the effect on a call for which the rule would fire, or None to let the call pass.
 
-        ``pass_times_ms`` are those of the rule or, with ``per="user"``, of the user.
+        ``pass_times_ms`` are the times of the calls that passed: the rule's or, with ``per="user"``, the user's.
         """
         return self
 
@@ -263,7 +263,7 @@ class Effect(FaultValue):
 
 
 def invalid_value(field: str, value: object, rule: str) -> FaultError:
-    """Return the error for a value that breaks a rule, in terms that Python, JSON and TOML share."""
+    """Return the error for a value that breaks a rule, worded for Python, JSON and TOML alike."""
     if value is None:
         return FaultError(f"{field} has no value: {rule}")
     return FaultError(f"{field} is {str(value).lower() if isinstance(value, bool) else short_repr(value)}: {rule}")
@@ -293,18 +293,18 @@ def check_text(field: str, value: object, min_chars: int, max_chars: int) -> Non
 
 
 def check_choice(field: str, value: object, choices: Collection[str], *, of: str = "") -> None:
-    """Raise FaultError unless a value is one of the allowed ones; ``of`` names what allows only these."""
+    """Raise FaultError unless a value is one of the choices; ``of`` says what they are limited to."""
     if not isinstance(value, str) or value not in choices:
         hint = suggest_name(value, choices, prefix="; ") if isinstance(value, str) else ""
         raise invalid_value(field, value, f"it must be {join_choices(choices)}{of}{hint}")
 
 
 def join_choices(choices: Iterable[str]) -> str:
-    """Return choices, except the empty one, as text: ``'a', 'b' or 'c'``."""
+    """Format choices, except an empty one, as ``'a', 'b' or 'c'``."""
     *others, last = [repr(str(choice)) for choice in choices if choice]
     return f"{', '.join(others)} or {last}" if others else last
 
 
 def format_kwargs(kwargs: Mapping[str, object], separator: str = ", ") -> str:
-    """Return names and values as Python writes keyword arguments."""
+    """Format names and values like keyword arguments in Python."""
     return separator.join(f"{name}={short_repr(value)}" for name, value in kwargs.items())

@@ -1,4 +1,4 @@
-"""Effects on the connection, which breaks, stalls, drips or carries garbage, and their deliveries of a response."""
+"""Effects that break, stall or slow down a connection or send garbage, and the deliveries that they use."""
 
 import itertools
 from dataclasses import dataclass
@@ -62,10 +62,10 @@ class Hang(_ConnectionEnd):
 
 @dataclass(frozen=True, repr=False)
 class Truncate(Effect):
-    """Send the head and a part of the body: ``at_bytes`` of it or a ``fraction``; ``then`` end the connection.
+    """Send the head and part of the body (``at_bytes`` or a ``fraction``), ``then`` end the connection.
 
-    ``then`` is ``close``, ``reset`` or ``hang``, in Python also ``Reset()`` and so on. At least one byte is missing. A
-    response without a body is cut after its head.
+    ``then`` is ``close``, ``reset`` or ``hang``; in Python also ``Reset()``, ``Close()`` or ``Hang()``. At least one
+    byte is missing. A response without a body is cut after its head.
     """
 
     needs_connection = True
@@ -145,7 +145,7 @@ class Abort:
             connection.start(response)
             connection.write(response.body[: self.sent_body_bytes])
         if self.close_mode == "reset":
-            await Drain()  # an RST discards unsent data
+            await Drain()  # because an RST discards unsent data
             connection.reset()
             return
         if self.close_mode == "hang":

@@ -27,8 +27,8 @@ _MAX_DELAY_MS = 86_400_000
 class StaleRead(Effect):
     """Show balance and history as of a moment in the past, like a lagging replica.
 
-    Hides the user's writes of the last ``by_ms`` milliseconds, or the last ``by_writes``; never the user, and nothing
-    that was written before the rule was added.
+    Hides the user's writes of the last ``by_ms`` milliseconds, or the last ``by_writes``; never the user itself, nor
+    anything written before the rule was added.
     """
 
     reveals = "relies on reading its own writes"
@@ -54,9 +54,9 @@ class StaleRead(Effect):
 class BadCursor(Effect):
     """Break the cursors of a list.
 
-    ``kind``: with ``repeat`` each page's cursor leads to the same page, with ``cycle`` the last page's leads to the
-    first, ``expired`` rejects each cursor, and ``empty_page`` starts with an empty page whose cursor leads to the first
-    entry.
+    ``kind``: ``repeat`` makes each page's cursor lead to the same page, ``cycle`` makes the last page's lead to the
+    first, ``expired`` rejects every cursor, and ``empty_page`` starts with an empty page whose cursor leads to the
+    first entry.
     """
 
     reveals = "an endless loop; lost rows"
@@ -76,7 +76,7 @@ class BadCursor(Effect):
 class SchemaDrift(Effect):
     """Respond like a later version of the API.
 
-    ``kind``: ``extra_field`` adds a member, ``unknown_reason`` has a new reason, ``null_for_absent`` has
+    ``kind``: ``extra_field`` adds a member, ``unknown_reason`` uses a new reason, ``null_for_absent`` sends
     ``"nextCursor": null``, ``missing_optional`` omits ``createdAt``.
     """
 
@@ -127,7 +127,7 @@ _OPERATIONS_BY_KIND: Mapping[str, frozenset[Operation]] = {
 
 @dataclass(frozen=True, repr=False)
 class DuplicateWrite(Effect):
-    """Execute the write twice, like a replaying proxy; the response is the first one's."""
+    """Execute the write twice, like a proxy that replays requests; the client gets the first response."""
 
     reveals = "no reconciliation"
     phases = ("write",)
@@ -142,8 +142,8 @@ class DuplicateWrite(Effect):
 class LateWrite(Effect):
     """Execute the write ``after_ms`` milliseconds later on the sandbox's clock, without a response to the client.
 
-    The write is checked on arrival: if it is invalid, the error is sent and the rule has not fired. Fires once unless
-    ``times`` says otherwise.
+    The write is checked on arrival: if it is invalid, the client gets the error and the rule does not count as fired.
+    Fires once unless ``times`` says otherwise.
     """
 
     needs_connection = True

@@ -21,7 +21,7 @@ __all__ = ["NotJson", "RateLimit", "Status", "Unauthorized"]
 RetryAfterFormat = Literal["", "seconds", "date", "garbage", "absent"]
 _SECONDS_PER_DAY = 86_400
 _TYPO_SIMILARITY = 0.85
-"""From which similarity to one of the API's codes, of 1, a code is taken for a misspelt one."""
+"""The similarity, from 0 to 1, above which a code is considered a misspelling of one of the API's."""
 
 _DEFAULT_CODES: Mapping[int, str] = {
     400: "validation_error",
@@ -45,9 +45,9 @@ _DEFAULT_CODES: Mapping[int, str] = {
 class Status(Effect):
     """Respond with a ``status`` and the contract's error body. In the phase ``after``, a write remains committed.
 
-    ``code`` defaults to the status's own; it may be another one, or unknown to the API. ``retry_after_s`` adds
-    Retry-After in ``retry_after_form``: ``seconds``, ``date``, ``garbage`` or ``absent``, by default the contract's
-    form (docs, "Contract", row 22).
+    ``code`` defaults to the status's usual code; any other is allowed, even one that the API does not have.
+    ``retry_after_s`` adds Retry-After in ``retry_after_form``: ``seconds``, ``date``, ``garbage`` or ``absent``, by
+    default the contract's form (docs/reference/contract.md, row 22).
     """
 
     reveals = "retries a permanent error, or a committed write"
@@ -85,7 +85,7 @@ class Status(Effect):
 
 @dataclass(frozen=True, repr=False)
 class RateLimit(Effect):
-    """Allow ``limit`` matching calls in any ``window_s`` seconds of the sandbox's clock; respond 429 to the others.
+    """Allow ``limit`` matching calls in any ``window_s`` seconds of the sandbox's clock; respond 429 to all others.
 
     The window is (t - w, t]: a call after exactly Retry-After is allowed, and a rejected call does not count.
     """
@@ -110,7 +110,7 @@ class RateLimit(Effect):
         return _RejectOverLimit(self.limit, self.window_s, retry_after_s=remaining_ms / 1000)
 
     def record_pass(self, pass_times_ms: deque[int], now_ms: int) -> None:
-        """Count a call, and drop calls that no longer limit the next."""
+        """Count a call, and forget calls that have left the window."""
         pass_times_ms.append(now_ms)
         while len(pass_times_ms) > self.limit:
             pass_times_ms.popleft()
@@ -133,7 +133,7 @@ _HTML_PAGE = b"<!DOCTYPE html>\n<html><head><title>%d</title></head><body><h1>%d
 
 @dataclass(frozen=True, repr=False)
 class NotJson(Effect):
-    """Respond like a proxy that knows nothing about the API.
+    """Respond like a proxy in front of the API.
 
     ``body`` is ``html``, ``empty``, ``wrong_content_type`` (JSON as text/plain) or ``bom`` (JSON after a byte order
     mark).
@@ -161,16 +161,16 @@ class NotJson(Effect):
 
 
 _UnauthorizedKind = Literal["", "revoked", "rotated", "clock_skew"]
-_MAX_CLOCK_SKEW_S = 7 * 86_400  # more than the lifetime of any provider's token
+_MAX_CLOCK_SKEW_S = 7 * 86_400  # longer than the lifetime of any provider's token
 
 
 @dataclass(frozen=True, repr=False)
 class Unauthorized(Effect):
     """Respond 401 to a valid credential.
 
-    ``kind``: ``revoked`` rejects an API key as revoked, ``rotated`` a token whose key is no longer published, and
-    ``clock_skew`` verifies a token by a clock that is ``clock_skew_s`` seconds fast. The default is ``clock_skew`` with
-    ``clock_skew_s``, otherwise ``revoked``.
+    ``kind``: ``revoked`` rejects an API key as revoked, ``rotated`` rejects a token whose key is no longer published,
+    and ``clock_skew`` verifies a token against a clock that is ``clock_skew_s`` seconds fast. The default is
+    ``clock_skew`` if ``clock_skew_s`` is given, otherwise ``revoked``.
     """
 
     reveals = "a loop of refreshes"
@@ -190,7 +190,7 @@ class Unauthorized(Effect):
             )
 
     async def apply(self, context: FaultContext) -> None:
-        """Reject the credential, or verify it by a fast clock."""
+        """Reject the credential, or verify it against a fast clock."""
         if self.kind == "revoked":
             context.respond_with_error(InvalidApiKey("this API key was revoked", auth_reason="revoked"))
         elif self.kind == "rotated":

@@ -1,4 +1,4 @@
-"""Effects on timing: latency, with the distributions of its delays, and holding a call at a gate.
+"""Effects on timing: delays, with their distributions, and calls held at a gate.
 
 A distribution as text, for files and flags: ``50``, ``fixed(50)``, ``uniform(10, 50)``, ``lognormal(20, 200)``.
 """
@@ -32,7 +32,7 @@ __all__ = [
 ]
 
 MAX_DELAY_MS = 60_000
-"""No delay is longer than a minute."""
+"""The maximum delay: one minute."""
 
 _P99_Z_SCORE = 2.3263478740408408
 """The 99th percentile of the standard normal distribution."""
@@ -92,7 +92,7 @@ class Uniform(Distribution):
 class Lognormal(Distribution):
     """A log-normal delay with the median ``median_ms`` and the 99th percentile ``p99_ms``, at most ``max_ms``.
 
-    Most services' delays have this shape, and these two numbers are usually known.
+    The latency of most services has this shape, and these two figures are usually known.
     """
 
     median_ms: float
@@ -106,7 +106,7 @@ class Lognormal(Distribution):
 
     def quantile(self, p: float) -> float:
         """Return the delay at a quantile."""
-        from statistics import NormalDist  # loads a dozen modules
+        from statistics import NormalDist  # slow to import: loads a dozen modules
 
         if p <= 0.0:
             return 0.0
@@ -119,7 +119,7 @@ DISTRIBUTIONS_BY_NAME: Mapping[str, type[Distribution]] = {"fixed": Fixed, "unif
 
 
 def parse_distribution(value: object, field: str = "latency") -> Distribution:
-    """Return a distribution, given as itself, as milliseconds or as text; raise FaultError for anything else."""
+    """Return a distribution given as an object, in milliseconds or as text; raise FaultError for anything else."""
     if isinstance(value, Distribution):
         return value
     if isinstance(value, int | float) and not isinstance(value, bool):
@@ -158,7 +158,7 @@ _MAX_GATE_NAME_CHARS = 64
 class Latency(Effect):
     """Delay the response. ``distribution`` is milliseconds, a `Distribution` or its text."""
 
-    reveals = "no timeout, or one that is taken for a failure"
+    reveals = "a missing timeout, or a timeout that is taken for a failure"
     stacks = True
     distribution: Distribution | float | str
 
@@ -175,7 +175,7 @@ class Latency(Effect):
 class HoldAtGate(Effect):
     """Hold the call until the test releases the gate called ``name``.
 
-    Several rules can share a gate. Such a rule has no name of its own: in files, ``name`` is the gate's.
+    Several rules can share a gate. Such a rule has no name of its own: in files, ``name`` is the name of the gate.
     """
 
     needs_connection = True

@@ -1,0 +1,97 @@
+"""The kinds of click's commands, options and types that the flags use."""
+
+import re
+import shlex
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import click
+from click.core import ParameterSource
+
+__all__ = ["FlagCommand", "FlagOption", "Parsed"]
+
+_EXCLUSIVE_FLAGS = (
+    ("out", "url"),
+    ("json", "quiet"),
+    ("tls_ca", "tls_cert"),
+    ("tls_ca", "tls_key"),
+    ("bad", "expires_in"),
+)
+_SERVICE_ADDRESS = re.compile(r"(?:tcp|udp|sctp)://\S+:[0-9]+")
+
+
+class FlagCommand(click.Command):
+    """A command whose help lists the flags under their headings, and whose flags beat environment variables."""
+
+    def format_options(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
+        """Write a section for each heading, in the order of the flags; click's own options come last."""
+        sections: dict[str, list[tuple[str, str]]] = {}
+        for param in self.get_params(ctx):
+            record = param.get_help_record(ctx) if isinstance(param, click.Option) else None
+            if record:
+                sections.setdefault(getattr(param, "heading", "General"), []).append(record)
+        for heading, records in sections.items():
+            with formatter.section(heading):
+                formatter.write_dl(records)
+
+    def invoke(self, ctx: click.Context) -> Any:
+        """Run the command, without values from the environment that contradict a flag on the command line."""
+        for pair in _EXCLUSIVE_FLAGS:
+            for name, other in (pair, pair[::-1]):
+                if _overrides(ctx, name, other):
+                    ctx.params[other] = None
+        user_id = ctx.params.get("user_id")
+        if _overrides(ctx, "balance", "users"):
+            ctx.params["users"] = tuple(user for user in ctx.params["users"] if user[0] != user_id)
+        elif _overrides(ctx, "users", "balance") and user_id in dict(ctx.params["users"]):
+            ctx.params["balance"] = None
+        return super().invoke(ctx)
+
+
+def _overrides(ctx: click.Context, name: str, other: str) -> bool:
+    """Return whether one parameter is from the command line, and the other from the environment."""
+    is_given = ctx.get_parameter_source(name) is ParameterSource.COMMANDLINE
+    return is_given and ctx.get_parameter_source(other) is ParameterSource.ENVIRONMENT
+
+
+class FlagOption(click.Option):
+    """An option with the heading that help lists it under."""
+
+    def __init__(self, *args: Any, heading: str, **kwargs: Any) -> None:
+        super().__init__(*args, **kwargs)
+        self.heading = heading
+
+    def resolve_envvar_value(self, ctx: click.Context) -> str | None:
+        """Return the variable's value; ignore the address of a Service, such as tcp://10.0.0.7:8402.
+
+        For a Service named ``fake-credits``, Kubernetes sets ``FAKE_CREDITS_PORT`` to it in other containers.
+        """
+        value = super().resolve_envvar_value(ctx)
+        return None if value is None or _SERVICE_ADDRESS.fullmatch(value) else value
+
+
+class Parsed(click.types.StringParamType):
+    """The type of a value that a function parses, or one of click's types under another metavar."""
+
+    def __init__(self, metavar: str, parse: Callable[[str], object] = str) -> None:
+        self.name = metavar
+        self._parse = parse
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Any:
+        """Return the parsed value; turn a TypeError or ValueError into a usage error that names the flag."""
+        try:
+            return self._parse(value)
+        except (TypeError, ValueError) as error:
+            self.fail(str(error), param, ctx)
+
+    def split_envvar_value(self, rv: str) -> Sequence[str]:
+        """Split the variable of a repeatable flag at spaces outside quotes.
+
+        A backslash is kept: paths on Windows contain it.
+        """
+        lexer = shlex.shlex(rv, posix=True)
+        lexer.whitespace_split, lexer.escape, lexer.commenters = True, "", ""
+        try:
+            return list(lexer)
+        except ValueError:
+            self.fail(f"unclosed quote in the environment variable's value {rv!r}; quote values that contain spaces")

@@ -1,0 +1,70 @@
+"""The record of requests to intercepted hosts that no intercepted base URL contains."""
+
+from collections import deque
+from dataclasses import dataclass
+
+__all__ = ["InterceptionLog", "MissedRequest"]
+
+_MAX_MISSED_REQUESTS = 100
+_MAX_LISTED_REQUESTS = 5
+
+
+@dataclass(frozen=True, slots=True)
+class MissedRequest:
+    """A request to an intercepted host that was not intercepted.
+
+    ``url`` has no query, which may contain secrets. ``error`` is the message of the connection error that the request
+    raised; it is empty for a request that was sent to the network.
+    """
+
+    method: str
+    url: str
+    error: str = ""
+
+    def __str__(self) -> str:
+        return self.error or f"{self.method} {self.url} was not intercepted and went to the network"
+
+
+class InterceptionLog:
+    """The base URLs that a sandbox intercepts now, and the last 100 requests that missed them."""
+
+    def __init__(self) -> None:
+        self.base_urls: tuple[str, ...] = ()
+        self.total = 0
+        self._missed: deque[MissedRequest] = deque(maxlen=_MAX_MISSED_REQUESTS)
+
+    def __repr__(self) -> str:
+        return f"<InterceptionLog of {', '.join(self.base_urls) or 'no base URL'}: {self.total} requests missed>"
+
+    def add(self, missed: MissedRequest) -> None:
+        """Add a request that missed the base URLs."""
+        self._missed.append(missed)
+        self.total += 1
+
+    def clear(self) -> None:
+        """Remove all requests."""
+        self._missed.clear()
+
+    def missed(self, after: int = 0) -> list[MissedRequest]:
+        """Return the requests that came after the first ``after`` of all, oldest first."""
+        count = min(len(self._missed), self.total - after)
+        return list(self._missed)[-count:] if count else []
+
+    def lines(self, after: int = 0) -> list[str]:
+        """Return lines for a report with the last five different requests that missed the base URLs."""
+        counts: dict[MissedRequest, int] = {}
+        for request in self.missed(after):
+            counts[request] = counts.pop(request, 0) + 1
+        return [
+            f"{request} ({count} times)" if count > 1 else str(request)
+            for request, count in list(counts.items())[-_MAX_LISTED_REQUESTS:]
+        ]
+
+    def no_request_hint(self, after: int = 0) -> str:
+        """Return why no request reached the sandbox, or an empty string if nothing is intercepted."""
+        if not self.base_urls:
+            return ""
+        urls = ", ".join(self.base_urls[:_MAX_LISTED_REQUESTS])
+        if self.missed(after):
+            return f"The requests listed next are not below a base URL that it intercepts: {urls}"
+        return f"This process sent none to the base URLs that it intercepts: {urls}"
