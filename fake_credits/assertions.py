@@ -2,16 +2,19 @@
 
 import threading
 from collections import defaultdict
-from collections.abc import Callable, Collection, Generator, Iterable, Iterator, Mapping
+from collections.abc import Callable, Collection, Generator, Hashable, Iterable, Iterator, Sized
 from contextlib import AbstractContextManager, contextmanager
 from typing import NoReturn, Unpack
 
 from fake_credits.call_patterns import Call, Criteria, JournalSnapshot, duplicate_commits_message, pluralize
-from fake_credits.contract import OperationName
+from fake_credits.contract import DEFAULT_CONTRACT, Contract
+from fake_credits.contract.types import OperationSelector
 from fake_credits.errors import ERRORS, did_you_mean
 from fake_credits.faults.rule import Rule, effect_for_script_entry
 from fake_credits.interception_log import InterceptionLog
 from fake_credits.journal import ALWAYS_JOURNALED, MAX_JOURNAL_ENTRIES, Journal, JournalEntry
+from fake_credits.keyword_hints import keyword_hint
+from fake_credits.text import short_repr
 from fake_credits.thread_events import CrossThreadEvent, check_count, check_limit, ensure_no_running_loop, wait_event
 from fake_credits.tokens.credentials import AUTH_FAILURE_REASONS
 
@@ -23,10 +26,11 @@ DEFAULT_WAIT_TIMEOUT_S = 10.0
 class JournalAssertions(Journal):
     """A sandbox's journal, with queries and assertions for tests.
 
-    A call is described by an operation (any by default) and by `Criteria` as keyword arguments, which must all match.
-    A criterion that no call could match raises ValueError or TypeError. ``api_key`` is never shown; ``kept_headers``
-    are the names of the headers that entries keep; ``rule_history`` has the rules that were declared, and
-    ``interception_log`` the requests that missed the intercepted base URLs.
+    A call is described by an operation, ``reads`` or ``writes`` (any call by default), and by `Criteria` as keyword
+    arguments, which must all match. A criterion that no call could match raises ValueError or TypeError. ``api_key`` is
+    never shown; ``kept_headers`` are the names of the headers that entries keep; ``rule_history`` has the rules that
+    were declared, and ``interception_log`` the requests that missed the intercepted base URLs. ``contract`` has the
+    statuses that responses can have.
     """
 
     def __init__(
@@ -38,11 +42,12 @@ class JournalAssertions(Journal):
         api_key: str = "",
         kept_headers: Collection[str] = ALWAYS_JOURNALED,
         interception_log: InterceptionLog | None = None,
+        contract: Contract = DEFAULT_CONTRACT,
     ) -> None:
         super().__init__(lock, limit, run_due=run_due)
         self._api_key = api_key
         self._kept_headers = kept_headers
-        self.rule_history = RuleHistory()
+        self.rule_history = RuleHistory(contract)
         self._interception_log = InterceptionLog() if interception_log is None else interception_log
 
     def clear(self) -> None:
@@ -50,34 +55,37 @@ class JournalAssertions(Journal):
         super().clear()
         self._interception_log.clear()
 
-    def calls(self, operation: OperationName | None = None, **criteria: Unpack[Criteria]) -> tuple[JournalEntry, ...]:
+    def calls(
+        self, operation: OperationSelector | None = None, **criteria: Unpack[Criteria]
+    ) -> tuple[JournalEntry, ...]:
         """Return the exchanges that match, oldest first."""
         return self._build_call(operation, criteria).filter(self.entries())
 
+    @keyword_hint("times")
     def assert_called(
-        self, operation: OperationName | None = None, *, times: int | None = None, **criteria: Unpack[Criteria]
+        self, operation: OperationSelector | None = None, *, times: int | None = None, **criteria: Unpack[Criteria]
     ) -> tuple[JournalEntry, ...]:
         """Assert that a call was made at least once, or exactly ``times`` times, and return its exchanges.
 
-        Raises AssertionError, which shows the closest calls and how they differ; also if the number is unknown because
-        the journal has dropped older exchanges.
+        The AssertionError shows the closest calls and how they differ. It is also raised if the number is unknown
+        because the journal has dropped older exchanges.
         """
         __tracebackhide__ = True
         call, snapshot = self._build_call(operation, criteria), self._snapshot()
         matching = call.filter(snapshot.entries)
         if times is None and not matching:
-            raise snapshot.failure(f"{call} was not called", call)
+            raise snapshot.missing_calls(call) or snapshot.failure(f"{call} was not called", call)
         if times is not None:
             check_count("times", times, minimum=0)
-            wanted = pluralize(times, "time")
+            if unknown := snapshot.missing_calls(call, times):
+                raise unknown
             if len(matching) != times:
-                actual = pluralize(len(matching), "time")
-                raise snapshot.failure(f"{call} was called {actual}, not {wanted}", call)
-            if snapshot.dropped:
-                raise snapshot.failure(f"cannot count {call}: older exchanges are missing from the journal", call)
+                raise snapshot.failure(
+                    f"{call} was called {_count(matching, snapshot)}, not {pluralize(times, 'time')}", call
+                )
         return matching
 
-    def assert_not_called(self, operation: OperationName | None = None, **criteria: Unpack[Criteria]) -> None:
+    def assert_not_called(self, operation: OperationSelector | None = None, **criteria: Unpack[Criteria]) -> None:
         """Assert that no such call was made; without arguments, that there was no request at all.
 
         Raises AssertionError like `assert_called`.
@@ -85,13 +93,18 @@ class JournalAssertions(Journal):
         __tracebackhide__ = True
         self.assert_called(operation, times=0, **criteria)
 
-    def assert_order(self, *calls: OperationName | Call) -> tuple[JournalEntry, ...]:
+    def assert_order(self, *calls: OperationSelector | Call) -> tuple[JournalEntry, ...]:
         """Assert that calls were completed in this order, possibly with others in between, and return their exchanges.
 
         Each is an operation or a `Call`. Raises AssertionError, which shows the first missing call and the closest of
-        the later calls; ValueError for fewer than two.
+        the later calls; ValueError for fewer than two; TypeError for anything else.
         """
         __tracebackhide__ = True
+        for each in calls:
+            if not isinstance(each, str | Call):  # pyright: ignore[reportUnnecessaryIsInstance]
+                raise TypeError(
+                    f"assert_order takes operations and Call(...) patterns as arguments, not {short_repr(each)}"
+                )
         if len(calls) < 2:
             raise ValueError(f"assert_order needs at least two calls, got {len(calls)}")
         expected = [self._check_call(Call(each) if isinstance(each, str) else each) for each in calls]
@@ -105,7 +118,7 @@ class JournalAssertions(Journal):
         return tuple(matching)
 
     def committed_twice(
-        self, operation: OperationName | None = None, **criteria: Unpack[Criteria]
+        self, operation: OperationSelector | None = None, **criteria: Unpack[Criteria]
     ) -> dict[str, tuple[JournalEntry, ...]]:
         """Return the committed writes that share an idempotency key, by key: retries that took effect again.
 
@@ -113,11 +126,11 @@ class JournalAssertions(Journal):
         """
         return _duplicate_commits(self.calls(operation, **criteria))
 
-    def assert_committed_once(self, operation: OperationName | None = None, **criteria: Unpack[Criteria]) -> None:
+    def assert_committed_once(self, operation: OperationSelector | None = None, **criteria: Unpack[Criteria]) -> None:
         """Assert that no committed writes share an idempotency key.
 
-        Raises AssertionError, which shows those that do; also if no write has a key, because that would prove nothing,
-        and if the journal has dropped older exchanges.
+        The AssertionError shows those that do. It is also raised if no write has a key, because the assertion would
+        prove nothing, and if the journal has dropped older exchanges.
         """
         __tracebackhide__ = True
         call, snapshot = self._build_call(operation, criteria), self._snapshot()
@@ -126,13 +139,15 @@ class JournalAssertions(Journal):
         if shared:
             raise AssertionError(duplicate_commits_message(shared, self._api_key))
         if not any(each.committed and each.idempotency_key for each in matching):
-            raise snapshot.failure(f"no committed write among {call} has an idempotency key", call)
+            head = f"no committed write among {call} has an idempotency key"
+            raise snapshot.missing_calls(call) or snapshot.failure(head, call)
         if snapshot.dropped:
             raise snapshot.failure(f"cannot compare keys of {call}: older exchanges are missing from the journal", call)
 
+    @keyword_hint("times")
     def wait_for(
         self,
-        operation: OperationName | None = None,
+        operation: OperationSelector | None = None,
         *,
         times: int = 1,
         timeout_s: float = DEFAULT_WAIT_TIMEOUT_S,
@@ -140,8 +155,8 @@ class JournalAssertions(Journal):
     ) -> tuple[JournalEntry, ...]:
         """Block this thread until a call has been made at least ``times`` times, and return its exchanges.
 
-        The timeout in seconds pauses while a debugger's prompt is open. Raises AssertionError after the timeout,
-        RuntimeError in a running event loop: use ``await async_wait_for(...)`` there.
+        The timeout, in seconds, is suspended while a debugger's prompt is open. Raises AssertionError after the
+        timeout, and RuntimeError in a running event loop: use ``await async_wait_for(...)`` there.
         """
         __tracebackhide__ = True
         ensure_no_running_loop("journal.wait_for(...)", "await credits.journal.async_wait_for(...)")
@@ -150,9 +165,10 @@ class JournalAssertions(Journal):
             wait_event(event, timeout_s)
         return self._check_wait(call, times, timeout_s)
 
+    @keyword_hint("times")
     async def async_wait_for(
         self,
-        operation: OperationName | None = None,
+        operation: OperationSelector | None = None,
         *,
         times: int = 1,
         timeout_s: float = DEFAULT_WAIT_TIMEOUT_S,
@@ -165,7 +181,7 @@ class JournalAssertions(Journal):
             await waker.wait(timeout_s)
         return self._check_wait(call, times, timeout_s)
 
-    def _build_call(self, operation: OperationName | None, criteria: Criteria) -> Call:
+    def _build_call(self, operation: OperationSelector | None, criteria: Criteria) -> Call:
         return self._check_call(Call(operation, **criteria))
 
     def _check_call(self, call: Call) -> Call:
@@ -191,7 +207,7 @@ class JournalAssertions(Journal):
             return len(call.filter(entries)) >= times
 
         def on_entry(entry: JournalEntry) -> None:
-            # This runs in the thread that writes the entry, so errors of the test's condition are left to the waiter.
+            # This runs in the thread that writes the entry, so the waiter handles errors of the test's condition.
             try:
                 is_done = call.matches(entry) and is_satisfied()
             except Exception:  # noqa: BLE001 - raised again in the waiter by the same check
@@ -213,10 +229,15 @@ class JournalAssertions(Journal):
         snapshot = self._snapshot()
         matching = call.filter(snapshot.entries)
         if len(matching) < times:
-            actual, wanted = pluralize(len(matching), "time"), pluralize(times, "time")
-            head = f"{call} was called {actual} within {timeout_s:g} s, not {wanted}"
-            raise snapshot.failure(head, call)
+            wanted = pluralize(times, "time")
+            head = f"{call} was called {_count(matching, snapshot)} within {timeout_s:g} s, not {wanted}"
+            raise snapshot.missing_calls(call, times) or snapshot.failure(head, call)
         return matching
+
+
+def _count(matching: Sized, snapshot: JournalSnapshot) -> str:
+    """Return how often a call was made; at least so often, if the journal has dropped exchanges."""
+    return f"{'at least ' if snapshot.dropped else ''}{pluralize(len(matching), 'time')}"
 
 
 def _duplicate_commits(entries: Iterable[JournalEntry]) -> dict[str, tuple[JournalEntry, ...]]:
@@ -231,62 +252,87 @@ def _raise_out_of_order(snapshot: JournalSnapshot, expected: list[Call], matchin
     __tracebackhide__ = True
     call = expected[len(matching)]
     if not matching:
-        raise snapshot.failure(f"{call} was not called, the first of {len(expected)} in order", call)
+        head = f"{call} was not called, the first of {len(expected)} in order"
+        raise snapshot.missing_calls(call) or snapshot.failure(head, call)
     last = matching[-1]
     later = snapshot.entries[snapshot.entries.index(last) + 1 :]
     before = ", ".join(f"#{each.ordinal}" for each in call.filter(snapshot.entries)[-5:])
-    head = f"{call} was not called after {expected[len(matching) - 1]}, #{last.ordinal}"
-    raise snapshot.failure(f"{head}; only at or before it: {before}" if before else head, call, later)
+    head = f"{call} was not called after {expected[len(matching) - 1]} (#{last.ordinal})"
+    raise snapshot.failure(
+        (f"{head}; it was called only at or before that point: {before}") if before else head, call, later
+    )
 
 
 _MAX_KEPT_RULES = 10_000
-_ERROR_CAUSES = frozenset({"", *(error.cause for error in ERRORS.values() if error.cause != "auth")})
-_AUTH_CAUSES = frozenset(f"auth:{why}" for why in AUTH_FAILURE_REASONS)
+_ERROR_CAUSES: frozenset[Hashable] = frozenset(
+    {"", *(error.cause for error in ERRORS.values() if error.cause != "auth")}
+)
+_AUTH_CAUSES: frozenset[Hashable] = frozenset(f"auth:{why}" for why in AUTH_FAILURE_REASONS)
 
 
 class RuleHistory:
-    """The last 10,000 rules of a sandbox, with the error codes of their responses."""
+    """The last 10,000 rules of a sandbox, with the error codes and the statuses of their responses."""
 
-    def __init__(self) -> None:
-        self._codes_by_rule: dict[str, frozenset[str]] = {}
+    def __init__(self, contract: Contract = DEFAULT_CONTRACT) -> None:
+        self._contract = contract
+        self._answers_by_rule: dict[str, frozenset[Hashable]] = {}
 
     def __repr__(self) -> str:
         return f"<RuleHistory: {len(self)} rules>"
 
     def __len__(self) -> int:
-        return len(self._codes_by_rule)
+        return len(self._answers_by_rule)
 
     def __iter__(self) -> Iterator[str]:
-        return iter(self._codes_by_rule)
+        return iter(self._answers_by_rule)
 
     def add(self, name: str, rule: Rule) -> None:
-        """Add a rule and its error codes."""
+        """Add a rule with its error codes and statuses."""
         effects = [rule.effect, *map(effect_for_script_entry, rule.script)]
-        self._codes_by_rule[name] = frozenset(str(getattr(effect, "code", "")) for effect in effects)
-        if len(self._codes_by_rule) > _MAX_KEPT_RULES:
-            del self._codes_by_rule[next(iter(self._codes_by_rule))]
+        self._answers_by_rule[name] = frozenset(
+            getattr(effect, field, "") for effect in effects for field in ("code", "status")
+        )
+        if len(self._answers_by_rule) > _MAX_KEPT_RULES:
+            del self._answers_by_rule[next(iter(self._answers_by_rule))]
 
     def check_call(self, call: Call, entries: Callable[[], Iterable[JournalEntry]]) -> None:
-        """Raise ValueError for a code, a cause or a rule that no exchange in this sandbox can have and no entry has."""
+        """Raise ValueError for a value that no exchange in this sandbox can have and no entry has.
+
+        These are statuses, codes, causes and rules.
+        """
         for criterion in call.criteria:
-            allowed = _possible_values(criterion.name, self._codes_by_rule)
-            expected = str(criterion.expected)
-            expected_names = {expected} if criterion.name != "rule" or expected in allowed else {*expected.split("+")}
-            if allowed and not allowed.issuperset(expected_names) and not any(map(criterion.matches, entries())):
-                raise ValueError(_unknown_value_message(criterion.name, min(expected_names - allowed), allowed))
+            allowed = self._possible_values(criterion.name)
+            expected: Hashable = criterion.expected
+            wanted = {expected}
+            if criterion.name == "rule" and expected not in allowed:
+                wanted = {*str(expected).split("+")}
+            if allowed and not allowed.issuperset(wanted) and not any(map(criterion.matches, entries())):
+                unknown = min(wanted - allowed, key=str)
+                raise ValueError(_unknown_value_message(criterion.name, unknown, allowed))
+
+    def _possible_values(self, name: str) -> frozenset[Hashable]:
+        """Return the values that a criterion can have in this sandbox; none if any value is possible."""
+        answers = self._answers_by_rule
+        if name == "code":
+            texts = (value for values in answers.values() for value in values if isinstance(value, str))
+            return frozenset(("", *ERRORS, *texts))
+        if name == "status":
+            numbers = (value for values in answers.values() for value in values if isinstance(value, int))
+            return frozenset((*_contract_statuses(self._contract), *numbers))
+        if name == "cause":
+            return _ERROR_CAUSES | _AUTH_CAUSES | {f"fault:{rule}" for rule in answers}
+        return frozenset(("", *answers)) if name == "rule" else frozenset()
 
 
-def _possible_values(name: str, codes_by_rule: Mapping[str, frozenset[str]]) -> frozenset[str]:
-    """Return the values that a criterion can have in this sandbox; none if any value is possible."""
-    if name == "code":
-        return frozenset(ERRORS).union(("",), *codes_by_rule.values())
-    if name == "cause":
-        return _ERROR_CAUSES | _AUTH_CAUSES | {f"fault:{rule}" for rule in codes_by_rule}
-    return frozenset(("", *codes_by_rule)) if name == "rule" else frozenset()
+def _contract_statuses(contract: Contract) -> set[int]:
+    """Return the statuses of a contract's responses; 0 is that of a call without one."""
+    successes = (contract.created_user_status, contract.existing_user_status, contract.created_transaction_status)
+    return {0, 200, *successes, *(contract.status_of(error) for error in ERRORS.values())}
 
 
-def _unknown_value_message(name: str, value: str, allowed: frozenset[str]) -> str:
-    hint = did_you_mean(value, allowed, prefix=", ")
-    choices = ", ".join(sorted(allowed - _AUTH_CAUSES - {""})) or "none"
+def _unknown_value_message(name: str, value: Hashable, allowed: frozenset[Hashable]) -> str:
+    texts = sorted(map(str, allowed - {""}))
+    hint = did_you_mean(value, texts, prefix=", ") if isinstance(value, str) else ""
+    choices = ", ".join(text for text in texts if text not in _AUTH_CAUSES) or "none"
     more = ", auth:<why>" if name == "cause" else ""
     return f"no call in this sandbox can have the {name} {value!r}{hint} (possible: {choices}{more})"

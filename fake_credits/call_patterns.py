@@ -1,15 +1,18 @@
 """Patterns that journal entries are matched against, and the messages of failed assertions."""
 
+import re
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import TypedDict, Unpack
+from typing import Any, TypedDict, Unpack, get_args
 
 import msgspec
 from msgspec import structs
 
-from fake_credits.contract import OperationName
-from fake_credits.contract.types import check_operation
+from fake_credits.contract import Operation
+from fake_credits.contract.types import OPERATIONS_BY_NAME, OperationSelector, parse_operation
 from fake_credits.errors import did_you_mean
+from fake_credits.faults.effects.base import Phase
+from fake_credits.http_message import HTTP_METHODS
 from fake_credits.interception_log import InterceptionLog
 from fake_credits.journal import ClientKind, JournalEntry
 from fake_credits.models import Reason
@@ -25,7 +28,27 @@ __all__ = [
     "pluralize",
 ]
 
-_VALID_STATUSES = {0, *range(100, 600)}
+_TRANSACTION_ID = re.compile(r"(txn_[1-9][0-9]*)?")
+_PHASES = frozenset(("", *get_args(Phase)))
+_ANY_VALUE: tuple[Callable[[Any], bool], str] = (lambda _: True, "")
+_POSSIBLE_VALUES: Mapping[str, tuple[Callable[[Any], bool], str]] = {
+    "ordinal": (lambda ordinal: ordinal >= 1, "1 or more"),
+    "request_id": (lambda text: text.startswith("req_"), "an id such as 'req_s1_1'"),
+    "at_ms": (lambda at_ms: at_ms >= 0, "0 or more"),
+    "method": (HTTP_METHODS.__contains__, "a method in upper case, such as 'POST'"),
+    "target": (lambda text: text.startswith(("/", "*")), "a path that starts with a slash"),
+    "status": (
+        lambda status: status == 0 or 100 <= status <= 599,
+        "from 100 to 599, or 0 for a call without a response",
+    ),
+    "delta": (lambda delta: delta != 0, "None or a number other than 0"),
+    "reason": (lambda reason: reason in ("", *Reason), f"one of {', '.join(Reason)}"),
+    "transaction": (lambda text: bool(_TRANSACTION_ID.fullmatch(text)), "'' or an id such as 'txn_1'"),
+    "phase": (lambda phase: _PHASES.issuperset(phase.split("+")), f"one of {', '.join(get_args(Phase))}, or several +"),
+    "duration_us": (lambda duration_us: duration_us >= 0, "0 or more"),
+}
+"""What the values of a field that entries can have must be."""
+
 _FIELD_TYPES = {field.name: field.type for field in structs.fields(JournalEntry)}
 
 
@@ -76,13 +99,13 @@ class Criterion:
 class Call:
     """A pattern of calls: ``Call("createTransaction", user="ada", delta=-10)``; without an operation it matches any.
 
-    All `Criteria` must match. Raises ValueError for an operation or a value that no call can have, TypeError for an
-    unknown criterion or a value of the wrong type.
+    The operation may also be ``reads``, ``writes`` or ``*``. All `Criteria` must match. Raises ValueError for an
+    operation or a value that no call can have, TypeError for an unknown criterion or a value of the wrong type.
     """
 
     __slots__ = ("_text", "criteria", "headers")
 
-    def __init__(self, operation: OperationName | None = None, **criteria: Unpack[Criteria]) -> None:
+    def __init__(self, operation: OperationSelector | None = None, **criteria: Unpack[Criteria]) -> None:
         remaining: dict[str, object] = {**criteria}
         parsed = [] if operation is None else [_criterion("operation", operation)]
         self.headers = _parse_headers(remaining.pop("headers", {}))
@@ -92,11 +115,12 @@ class Call:
         parsed += [_criterion(name, value) for name, value in remaining.items()]
         parsed += [Criterion(name, text, _header_reader(name)) for name, text in self.headers.items()]
         self.criteria = tuple(parsed)
+        _check_operation_has(operation, criteria)
         criteria_text = ", ".join(
             f"{each.name}={_format_value(each.expected)}" for each in self.criteria[operation is not None :]
         )
-        name = "any call" if operation is None else operation
-        self._text = f"{name}({criteria_text})" if criteria_text else str(name)
+        name = "any call" if operation is None else str(self.criteria[0].expected)
+        self._text = f"{name}({criteria_text})" if criteria_text else name
 
     def __repr__(self) -> str:
         return self._text
@@ -112,8 +136,9 @@ class Call:
 
 def _criterion(name: str, expected: object) -> Criterion:
     if name == "operation":
-        check_operation(expected)
-        return Criterion(name, str(expected), lambda entry: entry.operation)
+        selector = parse_operation(expected)
+        operations = OPERATIONS_BY_NAME[selector]
+        return Criterion(name, selector, lambda entry: selector if entry.operation in operations else entry.operation)
     if name == "where":
         if not callable(expected):
             raise TypeError(f"where must be a function of a journal entry, not {expected!r}")
@@ -123,15 +148,23 @@ def _criterion(name: str, expected: object) -> Criterion:
         field_names = [each for each in Criteria.__annotations__ if each != name]
         hint = did_you_mean(name, field_names, prefix=", ")
         raise TypeError(f"a call has no {name!r}{hint} (it has: {', '.join(field_names)})")
-    if name == "reason" and expected not in ("", *Reason):
-        raise ValueError(f"reason must be one of {', '.join(Reason)}, not {expected!r}")
-    if name == "status" and isinstance(expected, int) and expected not in _VALID_STATUSES:
-        raise ValueError(f"status must be from 100 to 599, or 0 for a call without a response, not {expected!r}")
     try:
         msgspec.convert(expected, _FIELD_TYPES[name])
     except msgspec.ValidationError as error:
         raise TypeError(f"no call can have {name}={expected!r}: {error}") from None
+    is_possible, rule = _POSSIBLE_VALUES.get(name, _ANY_VALUE)
+    if not is_possible(expected):
+        raise ValueError(f"{name} must be {rule}, not {expected!r}")
     return Criterion(name, expected, lambda entry: getattr(entry, name))
+
+
+def _check_operation_has(operation: object, criteria: Criteria) -> None:
+    """Raise ValueError for a criterion that calls of an operation never have."""
+    given = {name for name in ("delta", "reason", "transaction", "user") if criteria.get(name)}
+    if operation == Operation.LIST_USERS.value and "user" in given:
+        raise ValueError(f"user must be left out: {operation} has no user")
+    if operation not in (None, Operation.CREATE_TRANSACTION.value) and (names := sorted(given - {"user"})):
+        raise ValueError(f"{names[0]} must be left out: {operation} has none, only createTransaction has")
 
 
 def _header_reader(name: str) -> Callable[[JournalEntry], object]:
@@ -147,7 +180,7 @@ def _parse_headers(headers: object) -> dict[str, str]:
 
 
 def _format_value(value: object) -> str:
-    return repr(str(value)) if isinstance(value, str) else repr(value)  # members of an enum as plain strings
+    return repr(str(value)) if isinstance(value, str) else repr(value)  # show members of an enum as plain strings
 
 
 _MAX_FAILURE_ROWS = 5
@@ -183,6 +216,16 @@ class JournalSnapshot:
             lines += _comparison_table(call, candidates, self.api_key)
         return AssertionError("\n".join(lines))
 
+    def missing_calls(self, call: Call, times: int | None = None) -> AssertionError | None:
+        """Return the failed assertion if the dropped exchanges hide whether a call was made, or made so many times."""
+        count = len(call.filter(self.entries))
+        if not self.dropped or (times is not None and not count <= times <= count + self.dropped):
+            return None
+        times_text = "" if times is None else f" {pluralize(times, 'time')}"
+        counted = f"{count} of the {len(self.entries)} exchanges that are kept match"
+        head = f"can't tell whether {call} was called{times_text}: older exchanges are missing from the journal"
+        return self.failure(f"{head}; {counted}", call)
+
     def _notes(self) -> list[str]:
         hint = self.interception_log.no_request_hint() or NO_REQUEST_HINT
         notes = [] if self.entries else [f"no request reached this sandbox. {hint}"]
@@ -200,7 +243,7 @@ def pluralize(number: int, noun: str) -> str:
 
 
 def duplicate_commits_message(shared: dict[str, tuple[JournalEntry, ...]], api_key: str) -> str:
-    """Return a message with one line for each of the first shared keys."""
+    """Return a message with a line for each of the first shared keys."""
     lines = [f"committed writes share {pluralize(len(shared), 'idempotency key')}, so a retry was charged twice:"]
     for key, entries in list(shared.items())[:_MAX_FAILURE_ROWS]:
         calls: list[str] = []

@@ -12,11 +12,15 @@ from contextlib import AbstractContextManager
 from datetime import UTC, datetime, timedelta
 from typing import Literal
 
+from fake_credits.keyword_hints import keyword_hint
+from fake_credits.text import short_repr
+
 __all__ = [
     "EPOCH",
     "MAX_TIMESTAMP_MS",
     "Clock",
     "Mode",
+    "NaiveTimeError",
     "Timer",
     "from_ms",
     "monotonic_s",
@@ -34,8 +38,8 @@ MAX_TIMESTAMP_MS = 253_402_300_799_999
 _MIN_COMPACT_SIZE = 64
 """Cancelled timers are removed once the queue has at least this many entries."""
 
-# Kept in a tuple: freezegun replaces functions that are attributes of a module, and a timeout measured by a frozen
-# clock would never expire.
+# Kept in a tuple, because freezegun replaces functions that are attributes of a module, and a timeout measured by a
+# frozen clock would never expire.
 _UNPATCHED_CLOCKS = (time.monotonic, time.perf_counter_ns)
 
 
@@ -54,18 +58,34 @@ def wall_clock_ms() -> int:
     return time.time_ns() // 1_000_000
 
 
-def to_ms(moment: datetime) -> int:
-    """Return an aware datetime as milliseconds since 1970.
+class NaiveTimeError(ValueError):
+    """A time without a time zone."""
 
-    Raises ValueError for a naive datetime, and TypeError for anything else.
+
+def to_ms(moment: datetime | str) -> int:
+    """Return an aware datetime, or its ISO 8601 text, as milliseconds since 1970.
+
+    Raises NaiveTimeError for a time without a time zone, ValueError for any other text, and TypeError for another type.
     """
-    if not isinstance(moment, datetime):  # pyright: ignore[reportUnnecessaryIsInstance] - users pass strings
+    if isinstance(moment, str):
+        parsed, example = _parse_iso(moment), "2030-01-01T00:00:00Z"
+    elif isinstance(moment, datetime):  # pyright: ignore[reportUnnecessaryIsInstance]
+        parsed, example = moment, "datetime(2030, 1, 1, tzinfo=UTC)"
+    else:
         raise TypeError(
-            f"a moment must be an aware datetime, such as datetime(..., tzinfo=UTC), not {type(moment).__name__}"
+            "a time must be a datetime with a time zone, or its ISO 8601 text such as '2030-01-01T00:00:00Z', "
+            f"not {type(moment).__name__}"
         )
-    if moment.tzinfo is None:
-        raise ValueError(f"{moment!r} is naive: give it a time zone, such as datetime(..., tzinfo=UTC)")
-    return (moment - EPOCH) // timedelta(milliseconds=1)
+    if parsed.tzinfo is None:
+        raise NaiveTimeError(f"{moment!r} has no time zone: add one, as in {example}")
+    return (parsed - EPOCH) // timedelta(milliseconds=1)
+
+
+def _parse_iso(text: str) -> datetime:
+    try:
+        return datetime.fromisoformat(text)
+    except ValueError:
+        raise ValueError(f"{short_repr(text)} is not an ISO 8601 date and time, such as 2030-01-01T00:00:00Z") from None
 
 
 def from_ms(ms: int) -> datetime:
@@ -137,20 +157,24 @@ class Clock:
             self._offset_ms, self._frozen_ms = 0, self._start_ms
             self.cancel_all()
 
-    def freeze(self, at: datetime | None = None) -> None:
-        """Stop the clock, now or at a later time; raise ValueError for an earlier or naive datetime."""
+    def freeze(self, at: datetime | str | None = None) -> None:
+        """Stop the clock, now or at a later time; raise ValueError for an earlier time or one without a time zone."""
         with self._lock:
             now_ms = self.now_ms()
             target_ms = self._check_target(now_ms if at is None else to_ms(at), now_ms)
             self._frozen_ms = now_ms
             self.move_to(target_ms)
 
+    @keyword_hint("seconds")
     def advance(self, *, days: float = 0, hours: float = 0, minutes: float = 0, seconds: float = 0) -> None:
         """Move forward by a duration of zero or more, rounded up to whole milliseconds.
 
         Raises ValueError for a negative or infinite duration, and TypeError for a value that is not a number.
         """
         units = {"days": days, "hours": hours, "minutes": minutes, "seconds": seconds}
+        for name, value in units.items():
+            if isinstance(value, bool) or not isinstance(value, int | float):  # pyright: ignore[reportUnnecessaryIsInstance]
+                raise TypeError(f"{name} must be a number, not {type(value).__name__}")
         try:
             step_ms = -(-timedelta(**units) // timedelta(milliseconds=1))
         except (OverflowError, ValueError):  # infinity and NaN
@@ -159,8 +183,8 @@ class Clock:
             now_ms = self.now_ms()
             self.move_to(self._check_target(now_ms + step_ms, now_ms))
 
-    def travel(self, to: datetime) -> None:
-        """Move forward to a time; raise ValueError for an earlier or naive datetime."""
+    def travel(self, to: datetime | str) -> None:
+        """Move forward to a time; raise ValueError for an earlier time or one without a time zone."""
         with self._lock:
             self.move_to(self._check_target(to_ms(to), self.now_ms()))
 
@@ -202,7 +226,7 @@ class Clock:
         return count
 
     def run_due(self) -> None:
-        """Run the timers that are due; a clock that isn't frozen moves by itself, so every entry point calls this."""
+        """Run the timers that are due; every entry point calls this, as a clock that isn't frozen moves by itself."""
         if self._queue:
             with self._lock:
                 self.move_to(self.now_ms())

@@ -11,6 +11,7 @@ from fake_credits.errors import Problem
 
 __all__ = [
     "TOKEN_HEADER",
+    "AddTransactionsBody",
     "AdvanceClockBody",
     "CanonicalJournal",
     "ClockState",
@@ -39,7 +40,10 @@ __all__ = [
     "SandboxList",
     "SandboxState",
     "SetUserBody",
+    "TransactionList",
+    "TransactionState",
     "TravelClockBody",
+    "UserList",
     "UserQuery",
     "UserState",
     "WaitAtGateBody",
@@ -50,7 +54,8 @@ JsonMembers = dict[str, object]
 
 _NonEmptyText = Annotated[str, Meta(min_length=1, max_length=1024)]
 _Duration = Annotated[float, Meta(ge=0, le=10**12)]
-_AwareDatetime = Annotated[datetime, Meta(tz=True)]
+_MAX_TIME_CHARS = 64
+_TimeText = Annotated[str, Meta(max_length=_MAX_TIME_CHARS)]
 
 
 # ------------------------------------------------------------ requests
@@ -86,6 +91,16 @@ class SetUserBody(NoMembers, frozen=True):
     """The balance to give a user, if any, and the user's application, by default the sandbox's."""
 
     balance: int | None = None
+    application_id: _NonEmptyText | None = None
+
+
+class AddTransactionsBody(NoMembers, frozen=True):
+    """The transactions to append to a history: each is a delta, or an object as in `TransactionState`.
+
+    In an object, ``reason`` and ``created_at`` may be left out.
+    """
+
+    transactions: Sequence[int | JsonMembers]
     application_id: _NonEmptyText | None = None
 
 
@@ -128,7 +143,7 @@ class ReleaseGateBody(NoMembers, frozen=True):
 class FreezeClockBody(NoMembers, frozen=True):
     """The time to freeze a clock at, by default now."""
 
-    at: _AwareDatetime | None = None
+    at: _TimeText | None = None
 
 
 class AdvanceClockBody(NoMembers, frozen=True):
@@ -143,7 +158,7 @@ class AdvanceClockBody(NoMembers, frozen=True):
 class TravelClockBody(NoMembers, frozen=True):
     """The time to move a clock forward to."""
 
-    to: _AwareDatetime
+    to: _TimeText
 
 
 # ------------------------------------------------------------ responses
@@ -158,9 +173,10 @@ class ErrorBody(msgspec.Struct, frozen=True, omit_defaults=True):
 
 
 class SandboxState(msgspec.Struct, frozen=True, omit_defaults=True):
-    """What a client needs to use a sandbox, and the number of its exchanges.
+    """The details that a client needs to use a sandbox, and the number of its exchanges.
 
-    ``user_token`` is a token of the default user, valid for 24 hours, in the response that created the sandbox.
+    ``user_token`` is a token of the default user, valid for 24 hours; only the response that created the sandbox has
+    it.
     """
 
     name: str
@@ -187,7 +203,7 @@ class ResetReport(SandboxState, frozen=True, kw_only=True):
 
 
 class SandboxList(msgspec.Struct, frozen=True):
-    """All sandboxes, the server's first one first."""
+    """All sandboxes, starting with the server's first one."""
 
     sandboxes: tuple[SandboxState, ...]
 
@@ -212,6 +228,26 @@ class UserState(msgspec.Struct, frozen=True):
     user_id: str
     balance: int
     created_at: datetime
+
+
+class UserList(msgspec.Struct, frozen=True):
+    """All users of an application, oldest first."""
+
+    users: tuple[UserState, ...]
+
+
+class TransactionState(msgspec.Struct, frozen=True):
+    """A transaction of a user's history."""
+
+    delta: int
+    reason: str
+    created_at: datetime
+
+
+class TransactionList(msgspec.Struct, frozen=True):
+    """Transactions of a user, oldest first."""
+
+    transactions: tuple[TransactionState, ...]
 
 
 class MintedToken(msgspec.Struct, frozen=True):
@@ -325,10 +361,11 @@ class RecordedExchange(msgspec.Struct, frozen=True):
 
 
 class JournalState(msgspec.Struct, frozen=True):
-    """The requested exchanges, oldest first, and the number of all exchanges so far."""
+    """The requested exchanges, oldest first, the number of all so far, and of those that are no longer kept."""
 
     total: int
     entries: tuple[RecordedExchange, ...]
+    dropped: int
 
 
 class CanonicalJournal(msgspec.Struct, frozen=True):

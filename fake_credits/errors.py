@@ -23,7 +23,7 @@ Server and clients share these classes::
 
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
-from typing import ClassVar
+from typing import Any, ClassVar
 
 __all__ = [
     "CONTROL_ERRORS",
@@ -52,6 +52,7 @@ __all__ = [
     "MethodNotAllowed",
     "MissingCredentials",
     "PayloadTooLarge",
+    "PicklableError",
     "Problem",
     "RateLimited",
     "RouteNotFound",
@@ -76,7 +77,20 @@ class Problem:
     problem: str
 
 
-class FakeCreditsError(Exception):
+class PicklableError(Exception):
+    """An exception that can be pickled, whatever arguments its ``__init__`` takes."""
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return _restore_error, (type(self), self.args, self.__dict__)
+
+
+def _restore_error(error_type: type[PicklableError], args: tuple[object, ...], state: dict[str, object]) -> object:
+    error = error_type.__new__(error_type, *args)
+    error.__dict__.update(state)
+    return error
+
+
+class FakeCreditsError(PicklableError):
     """The base class of all errors that this package raises for a call."""
 
 
@@ -169,7 +183,7 @@ class TokenExpired(ApiError):
 
 
 class InsufficientCredits(ApiError):
-    """The transaction would take the balance below the floor; nothing was written."""
+    """The transaction would lower the balance below the floor; nothing was written."""
 
     code, default_status, cause = "insufficient_credits", 402, "domain"
 
@@ -199,13 +213,13 @@ class ApplicationNotFound(ApiError):
 
 
 class RouteNotFound(ApiError):
-    """The path belongs to no operation; the message names the nearest one."""
+    """No operation has this path; the message names the closest one."""
 
     code, default_status, cause = "route_not_found", 404, "routing"
 
 
 class MethodNotAllowed(ApiError):
-    """The path does not support this method; ``allow`` lists those it does."""
+    """The path does not support this method; ``allow`` lists the supported ones."""
 
     code, default_status, cause = "method_not_allowed", 405, "routing"
 
@@ -233,7 +247,7 @@ class HostNotAllowed(ApiError):
 
 
 class RateLimited(ApiError):
-    """Too many requests; only injected by a fault."""
+    """There were too many requests; raised only by an injected fault."""
 
     code, default_status, cause = "rate_limited", 429, "limit"
 
@@ -314,7 +328,7 @@ class ControlError(FakeCreditsError):
 CONTROL_ERRORS: Mapping[str, tuple[int, str]] = {
     "malformed_request": (400, "The path can't be decoded, or the body is incomplete."),
     "malformed_json": (400, "The body is not valid JSON."),
-    "validation_error": (400, "A member or parameter is invalid; `details` name it."),
+    "validation_error": (400, "A member or parameter is invalid; `details` names it."),
     "control_token_required": (401, "The header `X-Fake-Credits-Control` is missing, or its token is wrong."),
     "origin_not_allowed": (403, "The request comes from a page of another origin."),
     "route_not_found": (404, "The path does not exist."),
@@ -322,7 +336,7 @@ CONTROL_ERRORS: Mapping[str, tuple[int, str]] = {
     "user_not_found": (404, "The sandbox has no such user."),
     "rule_not_found": (404, "The sandbox has no rule with this name."),
     "gate_not_found": (404, "The sandbox has no gate with this name."),
-    "method_not_allowed": (405, "The path does not support this method; `Allow` lists those it does."),
+    "method_not_allowed": (405, "The path does not support this method; `Allow` lists the supported ones."),
     "conflict": (409, "The API key is already in use, or the server's first sandbox can't be closed."),
     "gate_limit": (409, "Too few calls arrived at a gate before the timeout."),
     "sandbox_limit": (409, "The server already has as many sandboxes as `--sandbox-limit` allows."),
@@ -334,7 +348,7 @@ CONTROL_ERRORS: Mapping[str, tuple[int, str]] = {
 
 
 def did_you_mean(word: str, candidates: Iterable[str], *, prefix: str = ": ", min_similarity: float = 0.6) -> str:
-    """Return a hint, after ``prefix``, that names the candidate most similar to a misspelt word, or an empty string.
+    """Return a hint, after ``prefix``, with the candidate most similar to a misspelt word, or an empty string.
 
     ``min_similarity`` is from 0 to 1, as in `difflib.get_close_matches`.
     """
@@ -346,7 +360,7 @@ def did_you_mean(word: str, candidates: Iterable[str], *, prefix: str = ": ", mi
 
 
 class WouldHangForever(FakeCreditsError, AssertionError):
-    """An in-process call that would never return: it gets no response, and its client has no timeout."""
+    """An in-process call would never return: it gets no response, and its client has no timeout."""
 
 
 class GateTimeout(FakeCreditsError, AssertionError):

@@ -14,19 +14,20 @@ from fake_credits.api.app import create_app
 from fake_credits.assertions import JournalAssertions
 from fake_credits.client.server import AsyncServerClient, ServerClient
 from fake_credits.client.user import AsyncUserClient, UserClient
-from fake_credits.clock import Clock, from_ms
+from fake_credits.clock import Clock
+from fake_credits.contract.types import OperationSelector
 from fake_credits.faults.declarations import rule_from
 from fake_credits.faults.effects import HoldAtGate
 from fake_credits.faults.faults import Faults, RuleCriteria
 from fake_credits.faults.gates import Gate
-from fake_credits.faults.rule import RuleOperation
 from fake_credits.http_message import AsyncTransport, Transport
 from fake_credits.intercept import Interception, intercept
 from fake_credits.invariants import Invariants
-from fake_credits.models import User
+from fake_credits.keyword_hints import keyword_hint
 from fake_credits.problems import problem_texts
 from fake_credits.sandbox import Sandbox
-from fake_credits.sandbox_options import FakeCreditsKwargs, LoadableWorld, MintOptions, SandboxOptions, check_id
+from fake_credits.sandbox_options import FakeCreditsKwargs, LoadableWorld, MintOptions, SandboxOptions
+from fake_credits.sandbox_users import SandboxUsers
 from fake_credits.sandboxes import SandboxRegistry, drain
 from fake_credits.transports.in_process import (
     IN_PROCESS_BASE_URL,
@@ -46,7 +47,7 @@ __all__ = ["ClientMode", "FakeCredits"]
 ClientMode = Literal["in-process", "live"]
 
 
-class FakeCredits(Invariants):
+class FakeCredits(SandboxUsers, Invariants):
     """A private Credits Management API, with ready-made clients.
 
     The options are those of `SandboxOptions`: ``balance=100`` is one grant to the default user, ``users={"ada": 100}``
@@ -68,9 +69,9 @@ class FakeCredits(Invariants):
         self._owns_shared = shared is None
         self._shared = shared or SharedResources()
         self._mode = mode
-        self.sandbox: Sandbox = self._shared.new_sandbox(self._build_options(options))
+        super().__init__(self._shared.new_sandbox(self._build_options(options)))
         self._driver = InProcessDriver(self._shared.app(self.sandbox.contract), self.sandbox)
-        self._lock = threading.RLock()  # several threads of a test may be the first to need the server or the clients
+        self._lock = threading.RLock()  # several threads of a test may need the server or the clients first
         self._server: LiveServer | None = None
         self._transports: tuple[Transport, AsyncTransport] | None = None
         self._interceptions: list[Interception] = []
@@ -110,17 +111,19 @@ class FakeCredits(Invariants):
         return self.base_url
 
     def asgi_app(self) -> Callable[[Any, Any, Any], Awaitable[None]]:
-        """Return this sandbox's API as an ASGI application, to mount in another one or to run under any ASGI server.
+        """Return this sandbox's API as an ASGI application, to mount in another one or to run on any ASGI server.
 
-        From then on, faults that ASGI can't produce are refused. Raises FaultError if there is one already.
+        From then on, faults that ASGI can't produce are rejected. Raises FaultError if the sandbox already has one.
         """
+        self.sandbox.fork_guard.check()
         return create_app(self.sandbox.contract, SandboxRegistry(self.sandbox))
 
     def bind(self, issuer: str, user_id: str) -> None:
-        """Bind a foreign issuer's tokens of a user to this sandbox on the live server.
+        """Bind a foreign issuer's tokens for a user to this sandbox on the live server.
 
-        Raises ValueError if the issuer is not trusted (the option ``trust``), or the tokens select another sandbox.
+        Raises ValueError if the issuer is not trusted (the option ``trust``), or if the tokens select another sandbox.
         """
+        self.sandbox.fork_guard.check()
         trusted_urls = [trusted.url for trusted in self.sandbox.issuers]
         if issuer not in trusted_urls:
             known = ", ".join(map(repr, trusted_urls))
@@ -145,16 +148,6 @@ class FakeCredits(Invariants):
         """Return the API key for a ``ServerClient``."""
         return self.sandbox.api_key
 
-    @property
-    def application_id(self) -> str:
-        """Return the id of the default application."""
-        return self.sandbox.options.application_id
-
-    @property
-    def user_id(self) -> str:
-        """Return the id of the default user, which exists if a balance was given."""
-        return self.sandbox.options.user_id
-
     @overload
     def transport(self, library: Literal["httpx2"]) -> "Httpx2Transport": ...
     @overload
@@ -171,7 +164,7 @@ class FakeCredits(Invariants):
         return new_httpx_transport(library, self._driver)
 
     def intercept(self, *base_urls: str) -> Interception:
-        """Answer requests of this process to some base URLs, from any supported library, until the ``with`` block ends.
+        """Answer this process's requests to some base URLs, from any supported library, until the ``with`` block ends.
 
         Interception starts immediately, and ends at the latest when this object is closed. If two sandboxes intercept a
         URL, the later one answers. A request for an operation to the same host, but below none of the base URLs, raises
@@ -180,6 +173,7 @@ class FakeCredits(Invariants):
         Raises TypeError or ValueError if a base URL is invalid or none is given, and RuntimeError if this object is
         closed or a library can't be intercepted.
         """
+        self.sandbox.fork_guard.check()
         if self.sandbox.is_closed:
             raise RuntimeError(f"{self!r} is closed: its test is over")
         interception = intercept(base_urls, self._driver, self.sandbox.clock, self.sandbox.interception_log)
@@ -188,7 +182,7 @@ class FakeCredits(Invariants):
 
     @property
     def intercepted(self) -> tuple[str, ...]:
-        """Return the base URLs that are intercepted now."""
+        """Return the base URLs that are currently intercepted."""
         return tuple(url for interception in self._interceptions for url in interception.base_urls)
 
     # ------------------------------------------------------------ clients
@@ -206,7 +200,7 @@ class FakeCredits(Invariants):
         return AsyncServerClient(self._client_url, self.api_key, contract=self.sandbox.contract, transport=transport)
 
     def user_client(self, user_id: str | None = None) -> UserClient:
-        """Return a `UserClient` for a user, by default the default user; an expired token is replaced."""
+        """Return a `UserClient` for a user, by default the default user; expired tokens are replaced."""
         token = _RefreshingToken(self.sandbox, self._user_id_or_default(user_id))
         transport, contract = self._client_transports()[0], self.sandbox.contract
         return UserClient(self._client_url, self.application_id, token, contract=contract, transport=transport)
@@ -216,19 +210,6 @@ class FakeCredits(Invariants):
         token = _RefreshingToken(self.sandbox, self._user_id_or_default(user_id))
         transport, contract = self._client_transports()[1], self.sandbox.contract
         return AsyncUserClient(self._client_url, self.application_id, token, contract=contract, transport=transport)
-
-    def _user_id_or_default(self, user_id: str | None) -> str:
-        """Return a valid user id, or the default for None; an empty string is rejected."""
-        if user_id is None:
-            return self.user_id
-        check_id("user", user_id)
-        return user_id
-
-    def _application_id_or_default(self, application_id: str | None) -> str:
-        if application_id is None:
-            return self.application_id
-        check_id("application", application_id)
-        return application_id
 
     @property
     def _client_url(self) -> str:
@@ -247,17 +228,6 @@ class FakeCredits(Invariants):
 
     # ------------------------------------------------------------ state
 
-    def user(self, user_id: str, *, balance: int | None = None, application_id: str | None = None) -> User:
-        """Create a user if needed and return it, without an exchange.
-
-        If ``balance`` is given, one grant or consumption brings the balance to it. Raises ValueError or TypeError for
-        an invalid id or balance.
-        """
-        account = self.sandbox.set_balance(
-            user_id, balance, application_id=self._application_id_or_default(application_id)
-        )
-        return User(account.application_id, account.user_id, from_ms(account.created_at_ms))
-
     def load_world(self, world: str | Path | LoadableWorld) -> tuple[str, ...]:
         """Add a world's users with their histories, which cover the last year, and return their ids.
 
@@ -267,14 +237,7 @@ class FakeCredits(Invariants):
         """
         return self.sandbox.load_world(self._shared.world(world, self.sandbox.seed))
 
-    def balance(self, user_id: str | None = None, *, application_id: str | None = None) -> int:
-        """Return a user's balance in credits, by default the default user's, without an exchange.
-
-        Raises `UserNotFound` if there is no such user, and ValueError or TypeError for an invalid id.
-        """
-        application = self._application_id_or_default(application_id)
-        return self.sandbox.account(self._user_id_or_default(user_id), application_id=application).balance
-
+    @keyword_hint("bad")
     def token(
         self,
         user_id: str | None = None,
@@ -284,7 +247,7 @@ class FakeCredits(Invariants):
         claims: Mapping[str, object] | None = None,
         clock: Literal["sandbox", "wall"] = "sandbox",
     ) -> str:
-        """Return a user's token, in the form of the provider that the option ``auth_provider`` selects.
+        """Return a user's token, in the form of the provider selected by the option ``auth_provider``.
 
         ``bad`` is a kind of token that must be rejected (docs, "Tokens"). ``expires_in_s`` is the lifetime in
         seconds, by default the provider's. Use ``clock="wall"`` if the application's own middleware verifies the token.
@@ -308,7 +271,7 @@ class FakeCredits(Invariants):
         """Return the sandbox's fault rules: use ``add``, ``load`` or ``with credits.faults(...)``."""
         return Faults(self.sandbox.faults, self.sandbox.add_fault)
 
-    def hold(self, operation: RuleOperation = "*", *, name: str = "", **criteria: Unpack[RuleCriteria]) -> Gate:
+    def hold(self, operation: OperationSelector = "*", *, name: str = "", **criteria: Unpack[RuleCriteria]) -> Gate:
         """Hold matching calls at a gate; return the gate: ``wait_for`` or ``async_wait_for``, then ``release``.
 
         The criteria are those of `Rule`, such as ``user="ada"`` and ``phase="after"``. Raises FaultError for an invalid
@@ -355,12 +318,14 @@ class FakeCredits(Invariants):
         These are an inconsistent ledger, a bug that caused a 500, a call that would have hung forever, a gate that held
         no call or was never released, a rule that no call used, and a request that matched no operation.
         """
+        self.sandbox.fork_guard.check()
         return problem_texts(self.sandbox.find_problems())
 
     def close(self) -> list[str]:
-        """Detach from the live server and reject further calls; return which were still in progress after a second.
+        """Detach from the live server and reject further calls; return those still in progress after a second.
 
-        A second call does nothing, and neither does a call in a forked child, as the sandbox belongs to its parent.
+        A second call does nothing, and neither does a call in a forked child, because the sandbox belongs to its
+        parent.
         """
         if self.sandbox.is_closed or self.sandbox.fork_guard.in_child:
             return []
@@ -379,7 +344,7 @@ class FakeCredits(Invariants):
 
 
 class _RefreshingToken:
-    """A user's token, replaced when the sandbox's clock is outside its lifetime, as it can be after a reset."""
+    """A user's token, replaced whenever the sandbox's clock is outside its lifetime, also after a reset."""
 
     def __init__(self, sandbox: Sandbox, user_id: str) -> None:
         self._sandbox = sandbox

@@ -15,7 +15,7 @@ __all__ = ["atomic_file"]
 def atomic_file(path: Path, *, mode: int = 0o666, keep_existing: bool = False) -> Generator[BinaryIO]:
     """Open a file that appears at ``path`` when the block ends without an error.
 
-    With ``keep_existing``, an existing file is kept: of two processes that start together, the first wins.
+    With ``keep_existing``, an existing file is kept: if two processes start together, the first one wins.
     """
     temporary = path.with_name(random_name(f".{path.name[:100]}."))
     try:
@@ -26,7 +26,7 @@ def atomic_file(path: Path, *, mode: int = 0o666, keep_existing: bool = False) -
                 os.link(temporary, path)
         except FileExistsError:
             return
-        except OSError:  # some file systems have no hard links; there, two processes could both write
+        except OSError:  # Some file systems have no hard links; there, both of two processes could write.
             if path.exists():
                 return
         temporary.replace(path)

@@ -8,6 +8,7 @@ from typing import Any, Literal, Protocol
 import msgspec
 
 __all__ = [
+    "HTTP_METHODS",
     "AsgiMessage",
     "AsyncTransport",
     "Connection",
@@ -22,6 +23,16 @@ __all__ = [
     "status_line",
     "unknown_effect_message",
 ]
+
+# fmt: off
+HTTP_METHODS = frozenset({
+    "ACL", "BIND", "CHECKOUT", "CONNECT", "COPY", "DELETE", "GET", "HEAD", "LINK", "LOCK", "M-SEARCH", "MERGE",
+    "MKACTIVITY", "MKCALENDAR", "MKCOL", "MOVE", "NOTIFY", "OPTIONS", "PATCH", "POST", "PROPFIND", "PROPPATCH",
+    "PURGE", "PUT", "QUERY", "REBIND", "REPORT", "SEARCH", "SOURCE", "SUBSCRIBE", "TRACE", "UNBIND", "UNLINK",
+    "UNLOCK", "UNSUBSCRIBE",
+})
+# fmt: on
+"""The methods that the live server's HTTP parser accepts; the in-process transport accepts the same."""
 
 # Python 3.13 renamed these four, as RFC 9110 did.
 _PHRASES = {status.value: status.phrase for status in http.HTTPStatus} | {
@@ -54,7 +65,7 @@ Headers = list[tuple[bytes, bytes]]
 """Header fields in order, as bytes; names are in lower case."""
 
 Outcome = Literal["whole", "closed", "reset", "timeout", "garbage"]
-"""How a response ended: complete, by a FIN, by an RST, by the client's timeout, or as bytes that are not HTTP."""
+"""How a response ended: complete, with a FIN, with an RST, with the client's timeout, or as bytes that are not HTTP."""
 
 
 class Request(msgspec.Struct, eq=False):
@@ -75,9 +86,9 @@ class Request(msgspec.Struct, eq=False):
 class Response(msgspec.Struct):
     """An HTTP response, possibly incomplete.
 
-    On the server, ``headers`` are those in addition to the headers of every response. In a client, ``headers`` has all
-    of them, ``status`` is 0 if no head arrived, and ``outcome`` is how the response ended. ``content_length`` is the
-    length of the body that a HEAD request would get.
+    On the server, ``headers`` are those in addition to the headers that every response has. In a client, ``headers``
+    has all of them, ``status`` is 0 if no head arrived, and ``outcome`` is how the response ended. ``content_length``
+    is the length of the body that the response to a HEAD request omits.
     """
 
     status: int
@@ -93,7 +104,7 @@ class Response(msgspec.Struct):
         return next((value.decode("latin-1") for key, value in self.headers if key == name), "")
 
     def full_headers(self, date: bytes | None) -> Headers:
-        """Return all headers in the order in which they are sent; ``date`` is added unless a Date is set."""
+        """Return all headers in the order in which they are sent; ``date`` is added unless there is already a Date."""
         headers = [(b"x-request-id", self.request_id.encode("latin-1")), (b"cache-control", b"no-store"), *self.headers]
         if date is not None and not self._has_date():
             headers.insert(0, (b"date", date))
@@ -138,7 +149,7 @@ class Connection(Protocol):
         ...
 
     def write(self, data: bytes) -> None:
-        """Send a part of the body, or anything else."""
+        """Send part of the body, or any other bytes."""
         ...
 
     def end(self) -> None:

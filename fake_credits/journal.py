@@ -9,9 +9,8 @@ from typing import Literal
 
 import msgspec
 
-from fake_credits.contract import OperationName
 from fake_credits.contract.model import Contract
-from fake_credits.contract.types import check_operation
+from fake_credits.contract.types import OPERATIONS_BY_NAME, OperationSelector, parse_operation
 from fake_credits.control_schemas import TOKEN_HEADER, RecordedExchange
 from fake_credits.text import truncate_with_hash
 
@@ -34,12 +33,12 @@ _CANONICAL_FIELDS = ("phase", "rule", "status", "code", "delta", "reason", "comm
 
 
 class JournalEntry(RecordedExchange, frozen=True, gc=False):
-    """An exchange as it is journalled. Empty strings and None mean that the exchange did not get that far.
+    """An exchange as recorded in the journal. Empty strings and None mean that the exchange did not get that far.
 
     ``committed``: the ledger changed. ``delivered``: the client was still connected just before the first byte of the
     response; later disconnects are not detected. ``delta`` and ``reason`` are those of the request body, even if the
-    call was rejected before the body was checked. ``transaction`` is the committed transaction, ``rule`` the faults
-    that fired, and ``phase`` their phases. ``duration_us`` is the server's wall time in microseconds.
+    call was rejected before the body was checked. ``transaction`` is the committed transaction, ``rule`` names the
+    faults that fired, and ``phase`` their phases. ``duration_us`` is the server's wall time in microseconds.
     """
 
     client: ClientKind = "none"
@@ -49,7 +48,7 @@ class JournalEntry(RecordedExchange, frozen=True, gc=False):
 
     @property
     def causes(self) -> str:
-        """Return the cause and all faults that fired, even without changing the response, for display."""
+        """Return the cause and all faults that fired, even those that did not change the response, for display."""
         if not self.rule:
             return self.cause
         other_cause = "" if self.cause.startswith("fault:") else self.cause
@@ -151,17 +150,23 @@ class Journal:
             )
         return "".join(msgspec.json.encode(row).decode() + "\n" for row in rows)
 
-    def entries(self, *, operation: OperationName | None = None, user: str | None = None) -> tuple[JournalEntry, ...]:
-        """Return the kept exchanges, oldest first, optionally of one operation and one user (``""``: without a user).
+    def entries(
+        self, *, operation: OperationSelector | None = None, user: str | None = None
+    ) -> tuple[JournalEntry, ...]:
+        """Return the kept exchanges, oldest first, optionally those of an operation, ``reads`` or ``writes``.
 
-        Raises ValueError for an unknown operation: asserting that a misspelt one was not called would always pass.
+        ``user`` selects those of one user, or with ``""`` those without a user. Raises ValueError for an unknown
+        operation: asserting that a misspelt one was not called would always pass.
         """
-        if operation is not None:
-            check_operation(operation)
+        operations = None if operation is None else OPERATIONS_BY_NAME[parse_operation(operation)]
         self._run_due()
         with self._lock:
             entries = tuple(self._entries)
-        return tuple(entry for entry in entries if operation in (None, entry.operation) and user in (None, entry.user))
+        return tuple(
+            entry
+            for entry in entries
+            if (operations is None or entry.operation in operations) and user in (None, entry.user)
+        )
 
     def watch(self, watcher: Callable[[JournalEntry], object]) -> None:
         """Call a function with each new or replaced entry, in the thread that writes it, until `unwatch`."""
@@ -169,7 +174,7 @@ class Journal:
             self._watchers = (*self._watchers, watcher)
 
     def unwatch(self, watcher: Callable[[JournalEntry], object]) -> None:
-        """Stop calling a function passed to `watch`."""
+        """Stop calling a function that was passed to `watch`."""
         with self._lock:
             self._watchers = tuple(existing for existing in self._watchers if existing is not watcher)
 
@@ -233,7 +238,7 @@ class JournalHeaders:
 
 @lru_cache(maxsize=16)
 def _default_names(*credential_headers: str) -> tuple[tuple[str, ...], Mapping[bytes, str]]:
-    """Return the headers kept by default under a contract's credentials; cached, as every sandbox needs them."""
+    """Return the headers kept by default under a contract's credentials; cached, because every sandbox needs them."""
     excluded = {name.lower() for name in credential_headers}
     names = tuple(name for name in ALWAYS_JOURNALED if name not in excluded)
     return names, _key_by_raw_name(names)

@@ -13,7 +13,7 @@ __all__ = ["keyed_generator", "keyed_random", "random_bytes", "random_name"]
 def keyed_random(seed: int, *key: str | int) -> float:
     """Return the number in [0, 1) for a seed and a key, the same on every platform and Python version."""
     digest = hashlib.blake2b(_encode_key(seed, *key), digest_size=8).digest()
-    return (int.from_bytes(digest, "big") >> 11) / 2**53  # 53 bits: a division by 2**64 can round to 1.0
+    return (int.from_bytes(digest, "big") >> 11) / 2**53  # 53 bits, because a division by 2**64 can round to 1.0
 
 
 def keyed_generator(seed: int, *key: str | int) -> random.Random:

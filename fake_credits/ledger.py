@@ -30,7 +30,7 @@ REASON_CODES = {reason: code for code, reason in enumerate(_REASONS_BY_CODE)}
 _SIGN_BY_REASON = {Reason.GRANT: 1, Reason.REFUND: 1, Reason.CONSUME: -1}
 _IS_CREDIT_BY_CODE = bytes(_SIGN_BY_REASON[reason] > 0 for reason in _REASONS_BY_CODE).ljust(
     256, b"\0"
-)  # by code, for `bytes.translate`
+)  # indexed by code, for `bytes.translate`
 _MAX_COLUMN_VALUE = 2**63 - 1  # the limit of a 64-bit column, for contracts without a floor or ceiling
 
 
@@ -117,7 +117,7 @@ class Account:
         return copy
 
     def append_entry(self, entry: LedgerEntry) -> None:
-        """Append a transaction that the ledger has checked; only called by the ledger."""
+        """Append a transaction that the ledger has checked; called only by the ledger."""
         if self._is_shared:
             self._deltas, self._reasons = self._deltas[:], self._reasons[:]
             self._times, self._balances = self._times[:], self._balances[:]
@@ -129,8 +129,8 @@ class Account:
         self.balance = entry.balance
 
     def append_columns(self, columns: TransactionColumns, balances: "array[int]") -> None:
-        """Append transactions that the ledger has checked, with the balance after each; only called by the ledger."""
-        # Concatenation, unlike extend(), leaves no spare capacity, and copies the arrays passed in.
+        """Append transactions that the ledger has checked, with the balance after each; called only by the ledger."""
+        # Concatenation, unlike extend(), allocates no spare capacity, and copies the arrays passed in.
         self._deltas = self._deltas + columns.deltas
         self._reasons = self._reasons + columns.reasons
         self._times = self._times + columns.times
@@ -148,6 +148,10 @@ class _Application:
     def add(self, account: Account) -> None:
         self.accounts_by_id[account.user_id] = account
         self.ordered_accounts.append(account)
+
+    def remove(self, account: Account) -> None:
+        del self.accounts_by_id[account.user_id]
+        self.ordered_accounts.remove(account)
 
 
 class Ledger:
@@ -196,6 +200,18 @@ class Ledger:
         self._check_application(application_id)
         return Account(application_id, user_id, at_ms)
 
+    def accounts(self, application_id: str) -> tuple[Account, ...]:
+        """Return the accounts of an application, oldest first; raise ApplicationNotFound."""
+        self._check_application(application_id)
+        application = self._applications.get(application_id)
+        return () if application is None else tuple(application.ordered_accounts)
+
+    def remove_account(self, application_id: str, user_id: str) -> Account:
+        """Remove a user's account and return it; raise UserNotFound or ApplicationNotFound."""
+        account = self.get_account(application_id, user_id)
+        self._applications[application_id].remove(account)
+        return account
+
     def add_account(self, account: Account) -> None:
         """Add an account made by `new_account` or `copy_on_write`; do nothing if the user already has one."""
         application = self._applications.setdefault(account.application_id, _Application())
@@ -231,33 +247,33 @@ class Ledger:
         balance = account.balance + delta
         floor, ceiling = self.contract.floor, self.contract.ceiling
         if delta < 0 and floor is not None and balance < floor:
-            floor_note = "" if floor == 0 else f" (it may fall to {floor})"
+            floor_note = "" if floor == 0 else f" (the floor is {floor})"
             raise InsufficientCredits(
                 f"user {account.user_id!r} has a balance of {account.balance}, so {-delta} can't be taken{floor_note}"
             )
         if delta > 0 and ceiling is not None and balance > ceiling:
-            raise BalanceLimitExceeded(f"a balance of {account.balance} plus {delta} is over the ceiling of {ceiling}")
+            raise BalanceLimitExceeded(f"a balance of {account.balance} plus {delta} exceeds the ceiling of {ceiling}")
         if abs(balance) > _MAX_COLUMN_VALUE:
             raise BalanceLimitExceeded(f"a balance of {account.balance} plus {delta} does not fit into 64 bits")
         return LedgerEntry(delta, reason, at_ms, balance)
 
     def extend(self, account: Account, columns: TransactionColumns) -> None:
-        """Append transactions by the rules of `append`: all of them or, if one is rejected, none.
+        """Append all transactions under the rules of `append` or, if one is rejected, none.
 
-        Ten times as fast as `append`. Raises the same errors.
+        This is ten times as fast as `append`. Raises the same errors.
         """
         try:
             balances = array("q", list(accumulate(columns.deltas, initial=account.balance))[1:])
         except OverflowError:
             balances = array("q")
-        if not self._are_all_allowed(columns, balances):  # then one by one, to raise the first error
+        if not self._are_all_allowed(columns, balances):  # append one by one, to raise the first error
             scratch = Account(account.application_id, account.user_id, account.created_at_ms)
             scratch.balance = account.balance
             balances = array("q", [self.append(scratch, *transaction).balance for transaction in columns.entries()])
         account.append_columns(columns, balances)
 
     def _are_all_allowed(self, columns: TransactionColumns, balances: "array[int]") -> bool:
-        """Return whether all transactions are valid; if False, they must be checked one by one."""
+        """Return whether all transactions are valid; if not, they must be checked one by one."""
         if not balances:
             return False
         deltas, (floor, ceiling) = columns.deltas, (self.contract.floor, self.contract.ceiling)
@@ -283,10 +299,7 @@ class Ledger:
 
         ``start`` is the ``next`` of an earlier page.
         """
-        newest_first = self.contract.transactions_order == "newest_first"
-        if start is not None and newest_first:
-            start = min(start, size - 1)
-        return _page_range(size, start, limit, newest_first=newest_first)
+        return _page_range(size, start, limit, newest_first=self.contract.transactions_order == "newest_first")
 
     def page_of_users(self, application_id: str, start: int | None, limit: int) -> tuple[Sequence[Account], PageRange]:
         """Return the application's users, oldest first, and the positions of one page in the contract's order."""
@@ -312,14 +325,14 @@ class Ledger:
         message = f"application {application_id!r} has no user {user_id!r}"
         for other_id, other_application in self._applications.items():
             if user_id in other_application.accounts_by_id:
-                return f"{message}; application {other_id!r} does have one"
+                return f"{message}, but application {other_id!r} does"
         return f"{message}; create it with createUser first"
 
 
 def _page_range(size: int, start: int | None, limit: int, *, newest_first: bool) -> PageRange:
-    """Return one page of an append-only list: positions never change, so no entry is skipped or repeated."""
+    """Return one page of a list. It only grows, so no entry is skipped or repeated, unless a test deletes a user."""
     if newest_first:
-        first = size - 1 if start is None else start
+        first = size - 1 if start is None else min(start, size - 1)
         last = max(first - limit, -1)
         return PageRange(range(first, last, -1), last if last >= 0 else None)
     first = 0 if start is None else start

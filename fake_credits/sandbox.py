@@ -2,16 +2,16 @@
 
 import hmac
 import itertools
-import os
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from datetime import datetime
 from functools import lru_cache
 from typing import cast
 
 from fake_credits.assertions import JournalAssertions
 from fake_credits.clock import Clock, Timer, wall_clock_ms
-from fake_credits.contract import MAX_AMOUNT
+from fake_credits.contract import MAX_AMOUNT, CredentialHeader
+from fake_credits.contract.types import header_example
 from fake_credits.errors import InvalidApiKey, InvalidToken
 from fake_credits.faults.active_rule import ActiveRule
 from fake_credits.faults.declarations import describe_match
@@ -21,14 +21,17 @@ from fake_credits.faults.engine import FaultEngine
 from fake_credits.faults.faults import describe_unused_rule
 from fake_credits.faults.gates import Gate
 from fake_credits.faults.rule import Rule, check_without_connection
+from fake_credits.fork_guard import ForkGuard
+from fake_credits.histories import TransactionInput, extend_history, transaction_from
 from fake_credits.interception_log import InterceptionLog
 from fake_credits.journal import JournalHeaders
 from fake_credits.keyed_random import random_bytes
 from fake_credits.ledger import Account, Ledger, LedgerInconsistency
-from fake_credits.models import Reason
+from fake_credits.models import Reason, Transaction
 from fake_credits.problems import ProblemKind, SandboxProblem
 from fake_credits.sandbox_hooks import SandboxHooks
 from fake_credits.sandbox_options import (
+    API_KEY_PREFIX,
     LoadableWorld,
     MintOptions,
     SandboxOptions,
@@ -45,46 +48,7 @@ from fake_credits.tokens.minting import SANDBOX_CLAIM, Minter, trusted_issuer
 from fake_credits.tokens.providers import AUTH_PROVIDERS
 from fake_credits.tokens.verifying import VerifiedToken, Verifier
 
-__all__ = ["ForkGuard", "Sandbox"]
-
-
-class _CurrentProcess:
-    """The id of this process, read once per process: a system call would cost every request up to 0.3 µs."""
-
-    def __init__(self) -> None:
-        self.refresh_id()
-        if hasattr(os, "register_at_fork"):  # not on Windows
-            os.register_at_fork(after_in_child=self.refresh_id)
-
-    def refresh_id(self) -> None:
-        self.process_id = os.getpid()
-
-
-_CURRENT_PROCESS = _CurrentProcess()
-
-
-class ForkGuard:
-    """The process in which an object was created. ``label`` names the object in messages, such as ``sandbox s1``."""
-
-    __slots__ = ("_label", "_process_id")
-
-    def __init__(self, label: str) -> None:
-        self._label = label
-        self._process_id = _CURRENT_PROCESS.process_id
-
-    @property
-    def in_child(self) -> bool:
-        """Return whether this is a forked child, which has only a copy of the object."""
-        return self._process_id != _CURRENT_PROCESS.process_id
-
-    def check(self) -> None:
-        """Raise RuntimeError in a forked child: its changes would be lost, and its locks may be held forever."""
-        if self._process_id != _CURRENT_PROCESS.process_id:
-            raise RuntimeError(
-                f"{self._label} belongs to process {self._process_id}, and process {_CURRENT_PROCESS.process_id}, "
-                "forked from it, has only a copy: "
-                "read base_url, api_key and token() before the fork, and call the API with these"
-            )
+__all__ = ["Sandbox"]
 
 
 _MAX_KEPT_PROBLEMS = 100
@@ -93,9 +57,8 @@ _MAX_KEPT_PROBLEMS = 100
 class Sandbox:
     """One isolated Credits API: ledger, clock, journal, credentials and seed, behind one lock.
 
-    The methods take the lock themselves; callers of the ledger must hold it. ``keys`` are shared by all sandboxes of a
-    server. Raises ValueError for a balance out of bounds, a key file without keys, or a world that does not fit the
-    contract.
+    The methods take the lock themselves; callers of the ledger must hold it. Sandboxes of a server share the ``keys``.
+    Raises ValueError for a balance out of bounds, a key file without keys, or a world that does not fit the contract.
     """
 
     _cursor_key: bytes | None
@@ -123,6 +86,7 @@ class Sandbox:
             api_key=self.api_key,
             kept_headers=self.journal_headers.names,
             interception_log=self.interception_log,
+            contract=options.contract,
         )
         self.journal.seed = options.seed
         self.bugs: list[BaseException] = []
@@ -142,13 +106,13 @@ class Sandbox:
 
     @property
     def cursor_key(self) -> bytes:
-        """Return the key that signs the cursors of lists, which most tests don't need."""
+        """Return the key that signs list cursors, created on first use, because most tests don't need it."""
         if self._cursor_key is None:
             self._cursor_key = random_bytes(16)
         return self._cursor_key
 
     def check_open(self) -> None:
-        """Raise RuntimeError if the sandbox is closed, or in a forked child: changes would have no effect."""
+        """Raise RuntimeError if the sandbox is closed, or in a forked child, because changes would have no effect."""
         self.fork_guard.check()
         if self.is_closed:
             raise RuntimeError(f"sandbox {self.name} is closed: its test is over")
@@ -171,18 +135,13 @@ class Sandbox:
             self._start()
         return problems
 
-    def release_gates(self) -> None:
-        """Open every gate."""
-        for gate in list(self.gates.values()):
-            gate.release()
-
     def close_gates(self) -> None:
-        """Close every gate, which resumes its exchanges."""
+        """Close every gate, which resumes the exchanges that it holds."""
         for gate in list(self.gates.values()):
             gate.close()
 
     def close(self) -> list[Timer]:
-        """Open every gate, end endless waits, refuse further calls, and return the timers that were still pending."""
+        """Open every gate, end endless waits, reject further calls, and return the timers that were still pending."""
         self.close_gates()
         with self.lock:
             self.is_closed = True
@@ -220,7 +179,7 @@ class Sandbox:
             return active
 
     def refuse_connection_faults(self) -> None:
-        """Refuse faults that ASGI can't produce from now on; raise FaultError if a rule already has one."""
+        """Reject faults that ASGI can't produce from now on; raise FaultError if there is one already."""
         with self.lock:
             for rule in (*self.initial_rules, *(active.rule for active in self.faults)):
                 check_without_connection(rule)
@@ -234,23 +193,23 @@ class Sandbox:
                     active.end()
 
     def new_gate_name(self) -> str:
-        """Return a name that no gate has."""
-        numbers = itertools.count(len(self.gates) + 1)
-        return next(name for number in numbers if (name := f"gate{number}") not in self.gates)
+        """Return a gate name that is not in use."""
+        return next(
+            name for number in itertools.count(len(self.gates) + 1) if (name := f"gate{number}") not in self.gates
+        )
 
     def gate(self, name: str) -> Gate:
         """Return the gate with a name; raise FaultError if there is none."""
-        try:
-            return self.gates[name]
-        except KeyError:
-            raise FaultError(f"unknown gate {name!r} (known: {', '.join(self.gates) or 'none'})") from None
+        if name not in self.gates:
+            raise FaultError(f"unknown gate {name!r} (known: {', '.join(self.gates) or 'none'})")
+        return self.gates[name]
 
     def _start(self) -> None:
         options = self.options
         self.clock.reset()
         if options.clock == "frozen":
             self.clock.freeze()
-        self._cursor_key = None  # a new key, so that cursors from before a reset are rejected
+        self._cursor_key = None  # use a new key, so that cursors from before a reset are rejected
         self.ledger = Ledger(options.contract)
         if options.world is not None:
             self.load_world(options.world)
@@ -273,7 +232,7 @@ class Sandbox:
             return world.load_into(self.ledger, self.options.application_id, self.clock.now_ms())
 
     def set_balance(self, user_id: str, balance: int | None = None, *, application_id: str = "") -> Account:
-        """Create a user if needed and, if a balance is given, reach it with one grant or consumption.
+        """Create a user if needed; if a balance is given, reach it with one grant or consumption.
 
         Raises ValueError for an id or a balance that the contract does not allow.
         """
@@ -292,8 +251,7 @@ class Sandbox:
                     f"the balance of {user_id!r} can't change from {account.balance} to {balance} in one transaction"
                 )
             if delta:
-                reason = Reason.GRANT if delta > 0 else Reason.CONSUME
-                self.ledger.append(account, delta, reason, self.clock.now_ms())
+                self.ledger.append(account, delta, Reason.GRANT if delta > 0 else Reason.CONSUME, self.clock.now_ms())
         return account
 
     def account(self, user_id: str, *, application_id: str = "") -> Account:
@@ -303,21 +261,76 @@ class Sandbox:
             self.hooks.prepare_read()
             return self.ledger.get_account(application_id or self.options.application_id, user_id)
 
+    def users(self, *, application_id: str = "") -> tuple[Account, ...]:
+        """Return the accounts of an application's users, oldest first; raise ApplicationNotFound."""
+        self.fork_guard.check()
+        with self.lock:
+            self.hooks.prepare_read()
+            return self.ledger.accounts(application_id or self.options.application_id)
+
+    def delete_user(self, user_id: str, *, application_id: str = "") -> Account:
+        """Delete a user and the user's history, and return the account; raise UserNotFound."""
+        self.check_open()
+        with self.lock:
+            self.clock.run_due()
+            account = self.ledger.remove_account(application_id or self.options.application_id, user_id)
+            for active in self.faults:
+                active.history_lengths.pop((account.application_id, user_id), None)
+            return account
+
+    def transactions(self, user_id: str, *, application_id: str = "") -> tuple[Transaction, ...]:
+        """Return a user's history, oldest first; raise UserNotFound."""
+        account = self.account(user_id, application_id=application_id)
+        with self.lock:
+            return tuple(map(transaction_from, account.entries()))
+
+    def add_transactions(
+        self, user_id: str, transactions: Iterable[TransactionInput], *, application_id: str = ""
+    ) -> tuple[Transaction, ...]:
+        """Append transactions to a user's history, creating the user if needed, and return them.
+
+        Raises ValueError or TypeError for an invalid transaction, and the ledger's errors for one that the contract
+        does not allow, without adding any.
+        """
+        self.check_open()
+        application_id = application_id or self.options.application_id
+        check_id("application", application_id, self.contract)
+        check_id("user", user_id, self.contract)
+        with self.lock:
+            self.clock.run_due()
+            return extend_history(self.ledger, application_id, user_id, transactions, self.clock.now_ms())
+
     def authenticate(self, credential: Credential, *, skew_s: int = 0) -> VerifiedToken | None:
         """Return the verified token, or None for the right API key; raise ApiError if the credential is rejected.
 
-        The token's lifetime is checked with a clock that is ``skew_s`` seconds ahead.
+        The token's lifetime is checked against a clock that is ``skew_s`` seconds ahead.
         """
         if credential.kind == "user":
             return self._authenticate_user(credential.value, skew_s)
         if self.is_closed:
             raise InvalidApiKey("the sandbox of this API key is closed: its test is over", auth_reason="closed_sandbox")
-        if not hmac.compare_digest(credential.value.encode(errors="surrogatepass"), self._raw_api_key):
-            raise InvalidApiKey("unknown API key", auth_reason="unknown_key")
+        if not self._is_api_key(credential.value):
+            hint = self._other_kind_hint("this is a user's token", self.contract.user_token)
+            is_token = credential.value.startswith("eyJ") and credential.value.count(".") == 2
+            raise InvalidApiKey(f"unknown API key{hint if is_token else ''}", auth_reason="unknown_key")
         return None
 
+    def _is_api_key(self, value: str) -> bool:
+        return hmac.compare_digest(value.encode(errors="surrogatepass"), self._raw_api_key)
+
+    def _other_kind_hint(self, problem: str, header: CredentialHeader) -> str:
+        """Return a hint for an API key sent as a token or vice versa, unless the contract sends both the same way."""
+        is_same = self.contract.api_key == self.contract.user_token
+        return "" if is_same else f": {problem}, so send it as {header_example(header)}"
+
     def _authenticate_user(self, token: str, skew_s: int) -> VerifiedToken:
-        verified = self.verifier.verify(token, self.clock.now_ms() + skew_s * 1000)
+        try:
+            verified = self.verifier.verify(token, self.clock.now_ms() + skew_s * 1000)
+        except InvalidToken as error:
+            hint = self._other_kind_hint("this is an API key", self.contract.api_key)
+            if hint and (token.startswith(API_KEY_PREFIX) or self._is_api_key(token)):
+                raise InvalidToken(f"{error.message}{hint}", auth_reason=error.auth_reason) from None
+            raise
         sandbox_name = verified.claims.get(SANDBOX_CLAIM, self.name)
         if self.is_closed or sandbox_name != self.name:
             message = "the sandbox of this token is closed: its test is over, or it belongs to another server"
@@ -326,7 +339,7 @@ class Sandbox:
 
     def token(self, user_id: str, options: MintOptions | None = None) -> str:
         """Mint a user's token, good or bad; raise ValueError or TypeError for invalid options."""
-        self.fork_guard.check()  # the server would not know a key that is created in a child
+        self.fork_guard.check()  # the server would not know a key created in a forked child
         options = options or MintOptions()
         check_id("user", user_id, self.contract)
         if options.expires_in_s is not None:
@@ -364,20 +377,13 @@ class Sandbox:
                 for bug in self.bugs
             ]
             found += self.problems
-            found += [
-                SandboxProblem("unused_rules", describe_unused_rule(active), active)
-                for active in self.faults.unused_rules()
-            ]
+            unused = self.faults.unused_rules()
+            found += [SandboxProblem("unused_rules", describe_unused_rule(active), active) for active in unused]
             try:
                 self.ledger.verify_balances()
             except LedgerInconsistency as error:
                 found.append(SandboxProblem("ledger", f"the ledger is inconsistent: {error}", error))
         return found
-
-    def verify_ledger(self) -> None:
-        """Raise LedgerInconsistency if a balance in the ledger is wrong."""
-        with self.lock:
-            self.ledger.verify_balances()
 
 
 def _parse_rules(options: SandboxOptions) -> tuple[Rule, ...]:
@@ -390,5 +396,5 @@ def _parse_rules(options: SandboxOptions) -> tuple[Rule, ...]:
 
 @lru_cache(maxsize=16)
 def _find_minter(keys: SigningKeys, provider_name: str) -> Minter:
-    """Return the minter of a provider's tokens; cached, as a test suite creates a sandbox for every test."""
+    """Return the minter of a provider's tokens; cached, because a test suite creates a sandbox for every test."""
     return Minter(keys, AUTH_PROVIDERS[provider_name])

@@ -9,8 +9,9 @@ from datetime import datetime
 from pathlib import Path, PurePath
 from typing import Annotated, Any, Literal, NamedTuple, Protocol, TypedDict, Unpack, cast, get_args, get_type_hints
 
+from fake_credits.clock import NaiveTimeError, from_ms, to_ms
 from fake_credits.contract import DEFAULT_CONTRACT, MAX_AMOUNT, Contract, id_problem
-from fake_credits.errors import did_you_mean
+from fake_credits.errors import PicklableError, did_you_mean
 from fake_credits.keyed_random import random_name
 from fake_credits.ledger import Ledger
 
@@ -34,11 +35,11 @@ __all__ = [
 ]
 
 API_KEY_PREFIX = "fake_credits_key_"
-"""The prefix of generated keys, by which readers and secret scanners recognize that they are not real."""
+"""The prefix of generated API keys, by which readers and secret scanners recognize that they are not real."""
 
 
 class LoadableWorld(Protocol):
-    """Users with histories that a sandbox can start with."""
+    """Users with histories with which a sandbox can start."""
 
     def load_into(self, ledger: Ledger, application_id: str, now_ms: int) -> tuple[str, ...]:
         """Add the users to a ledger, with histories before ``now_ms``, and return their ids.
@@ -81,7 +82,7 @@ class FakeCreditsKwargs(TypedDict, total=False):
     keep_headers: str | Sequence[str]
 
 
-class OptionError(TypeError, ValueError):
+class OptionError(PicklableError, TypeError, ValueError):
     """An unknown option of a sandbox, or an invalid value.
 
     It is both a TypeError and a ValueError, because most options accept several types. ``name`` is the option and
@@ -120,9 +121,10 @@ def parse_options(
             raise OptionError(text, name)
         try:
             parsed[name] = rule.parse(value)
-        except (AttributeError, TypeError, ValueError):
+        except (AttributeError, TypeError, ValueError) as error:
             shown = "'...'" if name == "api_key" and value else f"{value!r:.200}"
-            text = f"{where} has {name}={shown}: it must be {rule.expected}"
+            note = ", which has no time zone" if isinstance(error, NaiveTimeError) else ""
+            text = f"{where} has {name}={shown}{note}: it must be {rule.expected}"
             raise OptionError(text, name, rule.expected) from None
     return parsed
 
@@ -171,10 +173,10 @@ def _parse_trust(value: Mapping[str, object]) -> dict[str, str]:
 def _parse_clock(value: object) -> datetime | str:
     if value in ("real", "frozen"):
         return str(value)
-    moment = datetime.fromisoformat(value) if isinstance(value, str) else value
-    if not isinstance(moment, datetime) or moment.tzinfo is None or moment.timestamp() < 0:
+    milliseconds = to_ms(cast("datetime", value))
+    if milliseconds < 0:
         raise ValueError(value)
-    return moment
+    return from_ms(milliseconds)
 
 
 def _parse_api_key(value: str) -> str:
@@ -225,11 +227,11 @@ class SandboxOptions:
     """The initial state of a sandbox, which ``reset`` restores.
 
     ``world`` is loaded first. ``balance`` is one grant to ``user_id``, and ``users`` one grant to each user; a user
-    with a balance of 0 gets none. Both may name ``user_id``, with the same number, else ValueError is raised.
-    ``clock`` is ``"real"``, ``"frozen"`` (at the current time) or the aware datetime at which it is frozen. An empty
-    ``api_key`` means a new key. ``auth_provider`` is the provider whose tokens are imitated. ``trust`` maps URLs of
-    foreign issuers to files with their keys (JWKS or PEM), in addition to those of the contract. ``keep_headers`` are
-    request headers to journal in addition to ``idempotency-key`` and ``traceparent``, but never credentials.
+    with a balance of 0 gets none. If both include ``user_id``, the numbers must be equal, otherwise ValueError is
+    raised. ``clock`` is ``"real"``, ``"frozen"`` (at the current time) or the aware datetime at which it is frozen. An
+    empty ``api_key`` means a new key. ``auth_provider`` is the provider whose tokens are imitated. ``trust`` maps URLs
+    of foreign issuers to files with their keys (JWKS or PEM), in addition to those of the contract. ``keep_headers``
+    are request headers to journal in addition to ``idempotency-key`` and ``traceparent``, but never credentials.
 
     ``faults`` are the initial rules, and ``latency`` is the default delay (docs, "Faults"). In process, ``delays``
     are ``"virtual"`` (they move the clock) or ``"real"`` (they take time). ``gate_timeout_s`` limits how long a gate
@@ -287,7 +289,7 @@ class SandboxOptions:
     gate_timeout_s: Annotated[float, OptionRule("a number of seconds from 0.001 to 3600", _parse_gate_timeout)] = 10.0
 
     def __init__(self, **options: Unpack[FakeCreditsKwargs]) -> None:
-        # The other defaults are class attributes: setting them all on each instance would take longer.
+        # The other defaults are class attributes, because setting them all on each instance would take longer.
         parsed = parse_options(options, OPTION_RULES, "FakeCredits", _NOT_HERE_HINTS)
         self.__dict__.update({"users": {}, "trust": {}}, **parsed)
         if self.balance is not None and self.users.get(self.user_id, self.balance) != self.balance:
@@ -319,7 +321,7 @@ class MintOptions:
 
 
 def check_id(kind: str, value: str, contract: Contract | None = None) -> None:
-    """Raise TypeError or ValueError for an id that no contract allows or, if one is given, that this one does not."""
+    """Raise TypeError or ValueError for an id that no contract allows or, if one is given, that it does not allow."""
     if not isinstance(value, str):  # pyright: ignore[reportUnnecessaryIsInstance]
         raise TypeError(f"the {kind} id must be a str, not {type(value).__name__}")
     if value in ("", ".", ".."):
@@ -349,7 +351,7 @@ def new_api_key() -> str:
 
 
 def check_lifetime(expires_in_s: int) -> None:
-    """Raise TypeError or ValueError for an invalid lifetime of a token; a negative one makes an expired token."""
+    """Raise TypeError or ValueError for an invalid lifetime of a token; a negative one yields an expired token."""
     if isinstance(expires_in_s, bool) or not isinstance(expires_in_s, int):  # pyright: ignore[reportUnnecessaryIsInstance]
         raise TypeError(f"expires_in_s must be an int or None, not {type(expires_in_s).__name__}")
     if not -_MAX_TOKEN_LIFETIME_S <= expires_in_s <= _MAX_TOKEN_LIFETIME_S:

@@ -70,7 +70,7 @@ class SandboxRegistry:
                 self._defaults.append(sandbox)
 
     def refuse_connection_faults(self) -> None:
-        """Refuse faults that ASGI can't produce from now on; raise FaultError if a sandbox has one already."""
+        """Reject faults that ASGI can't produce from now on; raise FaultError if a sandbox already has one."""
         with self._lock:
             for sandbox in self._by_name.values():
                 sandbox.refuse_connection_faults()
@@ -97,8 +97,11 @@ class SandboxRegistry:
         """Return the sandbox that a credential selects; the credential is not verified."""
         if credential is None:
             return self.default
-        if credential.kind == "server":
-            return self._by_api_key.get(credential.value) or self.default
+        # An API key sent as a token, or a token as an API key, selects its own sandbox too, which says what is wrong.
+        if credential.value in self._by_api_key:
+            return self._by_api_key[credential.value]
+        if credential.kind == "server" and credential.value.count(".") != 2:
+            return self.default
         # A long token is parsed each time: caching it would let unauthenticated requests fill the memory.
         token = credential.value
         name, subject = (
@@ -108,7 +111,7 @@ class SandboxRegistry:
 
 
 def _token_hints(token: str) -> tuple[str, tuple[str, str]]:
-    """Return the sandbox name, and the issuer and subject, of an unverified token."""
+    """Return the sandbox name, and the issuer and subject, in an unverified token."""
     claims = peek_claims(token)
     return str(claims.get(SANDBOX_CLAIM, "")), (str(claims.get("iss", "")), str(claims.get("sub", "")))
 
@@ -118,12 +121,13 @@ _SANDBOX_DRAIN_TIMEOUT_S = 1.0
 
 def drain(sandbox: Sandbox) -> list[str]:
     """Release waiting calls, wait up to a second for exchanges to finish, and report those still in progress."""
-    sandbox.release_gates()
+    for gate in list(sandbox.gates.values()):
+        gate.release()
     sandbox.cancel_waits()
     never_set = threading.Event()
     deadline_s = monotonic_s() + _SANDBOX_DRAIN_TIMEOUT_S
     while sandbox.journal.in_flight and monotonic_s() < deadline_s:
         never_set.wait(0.001)
-        sandbox.cancel_waits()  # again: a call may have started to wait, or its client have disconnected
+        sandbox.cancel_waits()  # again, because a call may have started to wait, or its client may have disconnected
     count = sandbox.journal.in_flight
     return [f"{count} exchange(s) still in progress one second after closing"] if count else []

@@ -29,7 +29,7 @@ def parse_json(
     parse_float: Callable[[str], object] | None = None,
     max_depth: int | None = None,
 ) -> object:
-    """Return the value of a JSON text in UTF-8; two functions can convert the text of numbers.
+    """Return the value of a JSON text in UTF-8; the functions ``parse_...`` convert the text of numbers.
 
     Raises JsonError for invalid JSON, NaN and infinity, a lone surrogate, a duplicate member (`DuplicateMember`), and
     objects and arrays that are nested more than ``max_depth`` levels deep.
@@ -46,7 +46,7 @@ def parse_json(
             parse_constant=_reject_constant,
             object_pairs_hook=_unique_members,
         )
-        if b"\\u" in data:  # the only way to write a lone surrogate in UTF-8
+        if b"\\u" in data:  # an escape is the only way to write a lone surrogate in UTF-8
             json.dumps(value, default=str, ensure_ascii=False).encode()
     except DuplicateMember as error:
         raise DuplicateMember(f"{name} has the member {error} twice") from None
@@ -64,7 +64,7 @@ def parse_json(
 
 
 def _bounded_int(digits: str) -> int:
-    if len(digits) > _MAX_INT_DIGITS:  # int() also rejects them, but with advice about the interpreter
+    if len(digits) > _MAX_INT_DIGITS:  # int() also rejects them, but its message advises on interpreter settings
         raise ValueError(f"an integer has {len(digits)} digits, more than {_MAX_INT_DIGITS}")
     return int(digits)
 

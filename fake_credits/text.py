@@ -44,7 +44,7 @@ def escape_control(text: str) -> str:
 
 
 def truncate(text: str, max_chars: int = _MAX_CELL_CHARS) -> str:
-    """Return a text shortened to ``max_chars`` characters, by default those of a table's cell."""
+    """Return a text shortened to ``max_chars`` characters, by default those of a table cell."""
     return text if len(text) <= max_chars else text[: max_chars - 1] + "…"
 
 
@@ -59,7 +59,7 @@ def truncate_with_hash(text: str, max_chars: int = 256) -> str:
 def short_repr(value: object, max_chars: int = 80) -> str:
     """Return a value's repr for an error message, shortened to ``max_chars`` characters."""
     if isinstance(value, int) and value.bit_length() > _MAX_SHOWN_BITS:
-        return f"an integer of {value.bit_length()} bits"  # Python refuses to write thousands of digits
+        return f"an integer of {value.bit_length()} bits"  # Python refuses to convert thousands of digits
     return truncate(repr(value), max_chars)
 
 

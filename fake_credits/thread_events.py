@@ -28,7 +28,8 @@ __all__ = [
 
 _POLL_INTERVAL_S = 0.25
 
-# A program run by a debugger has the debugger's frames at the bottom of every stack; only these mean an open prompt.
+# A program run by a debugger has the debugger's frames at the bottom of every stack; only these frames mean an open
+# prompt.
 _DEBUGGER_PROMPT_PATTERN = re.compile(
     rb'[/\\](?:bdb\.py", line \d+ in dispatch_|pdb\.py", line \d+ in interaction|pydevd\.py", .* in do_wait_suspend)'
 )
@@ -115,7 +116,7 @@ def ensure_no_running_loop(blocking_call: str, async_call: str) -> None:
 
 
 def _trio_if_running() -> Any:
-    """Return the trio module if a trio task is running in this thread; never import it."""
+    """Return the trio module if a trio task is running in this thread, without ever importing it."""
     trio = sys.modules.get("trio")
     if trio is None:
         return None
@@ -129,7 +130,7 @@ def _trio_if_running() -> Any:
 def is_debugger_open() -> bool:
     """Return whether a debugger has a prompt open in any thread.
 
-    The stacks are read from faulthandler: walking the frames of running threads is not safe on CPython 3.11.
+    The stacks are read from faulthandler, because walking the frames of running threads is not safe on CPython 3.11.
     """
     with tempfile.TemporaryFile() as stack_dump:
         faulthandler.dump_traceback(stack_dump)

@@ -46,12 +46,12 @@ from pytest_fake_credits.marker import ALLOWABLE_PROBLEMS, MARKER_OPTIONS
 
 import fake_credits
 from fake_credits.cli.main import cli
-from fake_credits.contract.types import FIELD_NAMES, Operation
+from fake_credits.contract.types import FIELD_NAMES, METHOD_NAMES, OPERATIONS_BY_NAME, Operation
 from fake_credits.control.routes import CONTROL_ROUTES
 from fake_credits.errors import CONTROL_ERRORS, ERRORS, FakeCreditsError
 from fake_credits.faults import EFFECTS, FaultError, Rule
 from fake_credits.faults.effects.timing import DISTRIBUTIONS_BY_NAME
-from fake_credits.faults.rule import OPERATIONS_BY_NAME, SCRIPT_ACTIONS
+from fake_credits.faults.rule import SCRIPT_ACTIONS
 from fake_credits.faults.scenarios import FAULT_PRESETS
 from fake_credits.journal import ALWAYS_JOURNALED
 from fake_credits.sandbox_options import SandboxOptions
@@ -478,6 +478,9 @@ _CALLS: tuple[tuple[str, str, object], ...] = (
     ("GET", "/sandboxes/{sandbox}", None),
     ("PUT", "/sandboxes/{sandbox}/users/{user}", {"balance": 3}),
     ("GET", "/sandboxes/{sandbox}/users/{user}", None),
+    ("GET", "/sandboxes/{sandbox}/users", None),
+    ("POST", "/sandboxes/{sandbox}/users/{user}/transactions", {"transactions": [1]}),
+    ("GET", "/sandboxes/{sandbox}/users/{user}/transactions", None),
     ("POST", "/sandboxes/{sandbox}/tokens", {"user_id": "ada"}),
     ("GET", "/presets", None),
     ("POST", "/sandboxes/{sandbox}/faults", {"effect": "late_write", "after_ms": 60_000, "name": "later"}),
@@ -504,6 +507,7 @@ _CALLS: tuple[tuple[str, str, object], ...] = (
     ("POST", "/sandboxes/{sandbox}/clock/advance", {"seconds": 1}),
     ("POST", "/sandboxes/{sandbox}/clock/travel", {"to": "2030-02-01T00:00:00Z"}),
     ("POST", "/sandboxes/{sandbox}/clock/settle", None),
+    ("DELETE", "/sandboxes/{sandbox}/users/{user}", None),
     ("POST", "/sandboxes/{sandbox}/reset", None),
     ("GET", "/sandboxes/{sandbox}/problems", None),
     ("DELETE", "/sandboxes/{sandbox}", None),
@@ -519,7 +523,7 @@ def control() -> Iterator[str]:
     for route in CONTROL_ROUTES:
         label = f"{route.method} {route.path}"
         yield f"{label} -> {route.status}"
-        what = "query" if route.method == "GET" else "body"
+        what = "query" if route.method in ("GET", "DELETE") else "body"
         names: Any = getattr(route.schema, "__struct_fields__", ("<rule or scenario>",))
         for name in names:
             yield f"{label} {what} {name}"
@@ -606,7 +610,7 @@ def paths(value: Any, before: str = "") -> Iterator[str]:
 def faults() -> Iterator[str]:
     """Yield the names in JSON and TOML of rules, effects, presets, delays and scenarios."""
     yield from _shape("rule", Rule)
-    yield from (f"rule operation = {word!r}" for word in OPERATIONS_BY_NAME)
+    yield from (f"rule operation = {word!r}" for word in (*OPERATIONS_BY_NAME, *METHOD_NAMES))
     yield from (f"rule script = {word!r}" for word in SCRIPT_ACTIONS)
     for word, effect in EFFECTS.items():
         yield f"effect {word}"

@@ -132,7 +132,7 @@ def test_advance_past_year_9999_raises_value_error(days: float) -> None:
 @pytest.mark.parametrize("value", ["5", None, timedelta(1)])
 def test_advance_rejects_non_numeric_argument(part: str, value: Any) -> None:
     clock = Clock(NOON)
-    with pytest.raises(TypeError, match=f"for timedelta {part} component: "):
+    with pytest.raises(TypeError, match=f"{part} must be a number, not {type(value).__name__}"):
         clock.advance(**{part: value})
     assert clock.now() == NOON
 
@@ -231,7 +231,7 @@ class ClockModel:
         self._all: list[tuple[tuple[int, bool, int, int], Timer]] = []
 
     def schedule(self, count: int, in_ms: int, ordinal: int) -> None:
-        """Schedule ``count`` timers at one time, every second of them a timeout."""
+        """Schedule ``count`` timers at one time, every second one a timeout."""
         at_ms = self.clock.now_ms() + in_ms
         for number in range(len(self._all), len(self._all) + count):
             callback, is_timeout = partial(self.fired.append, number), bool(number % 2)

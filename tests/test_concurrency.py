@@ -137,7 +137,7 @@ def test_racing_threads_over_both_drivers_never_overspend_balance() -> None:
 
 
 def test_paging_during_concurrent_writes_skips_and_repeats_nothing() -> None:
-    """Newest first: each walk returns the transactions that existed when it began, once each, in order."""
+    """Newest first, each walk returns the transactions that existed when it began, once each, in order."""
     with FakeCredits(balance=None) as fake:
         fake.user(USER)
         walks: list[list[int]] = []

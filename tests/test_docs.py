@@ -45,7 +45,7 @@ def prose(text: str) -> str:
 
 
 def anchors(text: str) -> list[str]:
-    """Return the anchors of a page's headings, as code hosts make them."""
+    """Return the anchors of a page's headings, as code hosts generate them."""
     titles = re.findall(r"^#{1,6} (.*)$", prose(text), re.MULTILINE)
     return [re.sub(r"[^\w\- ]", "", title.lower()).replace(" ", "-") for title in titles]
 

@@ -4,6 +4,7 @@ import asyncio
 import os
 from collections.abc import Callable
 
+import httpx2
 import pytest
 import requests
 
@@ -50,7 +51,28 @@ FAKE_USES: dict[str, Callable[[FakeCredits], object]] = {
     "reset": lambda fake: fake.reset(),
     "token": lambda fake: fake.token(),
     "base_url": lambda fake: fake.base_url,
+    "serve": lambda fake: fake.serve(),
+    "bind": lambda fake: fake.bind("https://issuer.example/", "ada"),
+    "transport": lambda fake: httpx2.Client(transport=fake.transport("httpx2")).get(f"http://credits{BALANCE}"),
+    "asgi_app": lambda fake: fake.asgi_app(),
+    "intercept": lambda fake: fake.intercept("https://credits.internal"),
+    "user_client": lambda fake: fake.user_client().get_balance("user-id"),
+    "async_user_client": lambda fake: asyncio.run(fake.async_user_client().get_balance("user-id")),
+    "async_sleep": lambda fake: asyncio.run(fake.async_sleep(1)),
+    "users": lambda fake: fake.users(),
+    "delete_user": lambda fake: fake.delete_user("user-id"),
+    "transactions": lambda fake: fake.transactions(),
+    "add_transactions": lambda fake: fake.add_transactions("ada", [1]),
+    "load_world": lambda fake: fake.load_world("tiny"),
+    "problems": lambda fake: fake.problems(),
 }
+USABLE_IN_CHILD = {"api_key", "application_id", "user_id", "intercepted", "close", "sandbox"}
+"""What the inherited object still answers in a child: values, and ``close``, which does nothing there."""
+
+
+def test_every_member_is_tested_in_a_child() -> None:
+    members = {name for name in dir(FakeCredits) if not name.startswith("_")}
+    assert members - USABLE_IN_CHILD == set(FAKE_USES)
 
 
 @pytest.mark.parametrize("call", FAKE_USES.values(), ids=FAKE_USES.keys())

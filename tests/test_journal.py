@@ -144,7 +144,7 @@ def test_journal_is_consistent_while_four_threads_write() -> None:
 
 @pytest.mark.parametrize("operation", ["createTransacton", ""])
 def test_unknown_operation_is_rejected(journal: Journal, operation: Any) -> None:
-    """Otherwise an assertion that a misspelled operation was not called could never fail."""
+    """Otherwise, an assertion that a misspelt operation was not called could never fail."""
     with pytest.raises(ValueError, match=f"unknown operation '{operation}'"):
         journal.entries(operation=operation)
 

@@ -322,7 +322,7 @@ def test_unlisted_application_is_rejected_with_known_applications() -> None:
 
 def test_unknown_user_error_names_application_that_has_user() -> None:
     ledger, _, _ = new_ledger()
-    with pytest.raises(UserNotFound, match="application 'app-id' does have one"):
+    with pytest.raises(UserNotFound, match=", but application 'app-id' does"):
         ledger.get_account("app-1d", "ada")
 
 

@@ -186,12 +186,12 @@ def test_token_of_another_sandbox_is_rejected() -> None:
     assert raised.value.auth_reason == "closed_sandbox"
 
 
-def test_verify_ledger_detects_inconsistent_balance() -> None:
+def test_ledger_detects_inconsistent_balance() -> None:
     sandbox = new_sandbox(balance=5)
-    sandbox.verify_ledger()
+    sandbox.ledger.verify_balances()
     sandbox.ledger.get_account("app-id", "user-id").balance = 6
     with pytest.raises(LedgerInconsistency):
-        sandbox.verify_ledger()
+        sandbox.ledger.verify_balances()
 
 
 def test_reprs_contain_no_key() -> None:

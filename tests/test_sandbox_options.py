@@ -1,4 +1,4 @@
-"""Test the options of a sandbox: where each can be given, what it may be; and how API keys are made and compared."""
+"""Test the options of a sandbox: where each can be given, its valid values, and how API keys are compared."""
 
 import re
 from dataclasses import fields, replace
@@ -23,14 +23,14 @@ from fake_credits.tokens.providers import AUTH_PROVIDERS
 from tests.documentation import TEXT
 
 ROOT = Path(__file__).resolve().parents[1]
-PUBLIC_WORDS = (ROOT / "fixtures" / "public_words.txt").read_text()  # another test compares it with the code
+PUBLIC_WORDS = (ROOT / "fixtures" / "public_words.txt").read_text()  # another test compares this with the code
 OPTIONS = {option.name for option in fields(SandboxOptions)}
 FLAGS = {"user": "users", "scenario": "faults", "keep-header": "keep_headers"}
-"""The flags that can be repeated, by their names in the singular."""
+"""The repeatable flags, by their names in the singular."""
 
 
 def surfaces() -> dict[str, set[str]]:
-    """Return the names of options wherever options are given."""
+    """Return the names of options on every surface."""
     keywords = get_args(get_type_hints(Factory.__call__)["options"])[0]
     table = TEXT.partition("<!-- table: marker -->")[2].partition("<!-- end -->")[0]
     flags: dict[str, list[str]] = {
@@ -61,7 +61,7 @@ MISSING: dict[str, set[str]] = {
 
 @pytest.mark.parametrize(("surface", "names"), surfaces().items(), ids=surfaces())
 def test_every_surface_has_the_options(surface: str, names: set[str]) -> None:
-    """A new option is on every surface, or said here to be missing on purpose."""
+    """A new option must be on every surface, or listed here as missing on purpose."""
     assert OPTIONS - names == MISSING.get(surface, set())
 
 
@@ -74,7 +74,7 @@ def test_plugin_defaults_are_those_of_a_sandbox() -> None:
 
 
 def test_option_error_names_the_option_and_what_it_must_be() -> None:
-    """Layers with messages of their own, such as the control plane, have what they need."""
+    """Layers with messages of their own, such as the control plane, get what they need."""
     with pytest.raises(OptionError, match="has seed='x': it must be an integer") as exc_info:
         SandboxOptions(seed="x")  # type: ignore[arg-type] # pyright: ignore[reportArgumentType]
     assert (exc_info.value.name, exc_info.value.expected) == ("seed", "an integer")

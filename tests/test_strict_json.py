@@ -1,4 +1,4 @@
-"""Test the strict JSON reader: what RFC 8259 leaves out is an error that says what is wrong."""
+"""Test the strict JSON reader: anything that RFC 8259 does not allow raises an error that says what is wrong."""
 
 import pytest
 

@@ -1,4 +1,4 @@
-"""Test text for display: without secrets, printable, truncated, in columns."""
+"""Test text for display: without secrets, printable, truncated, and aligned in columns."""
 
 import pytest
 

@@ -1,4 +1,4 @@
-"""Lines with a mistake each, for the type checkers: a line that they accept is an unused ignore, and fails the lint."""
+"""Lines that each have a mistake for the type checkers; if one is accepted, its ignore is unused and fails the lint."""
 
 # pyright: reportUnnecessaryTypeIgnoreComment=true
 
@@ -44,5 +44,10 @@ def make_mistakes(credits: FakeCredits, client: ServerClient) -> None:
     credits.journal.entries(operation="getBalanc")  # type: ignore[arg-type]
     Call("getBalanc")  # type: ignore[arg-type]
     credits.clock.advance(5)  # type: ignore[call-arg]
+    credits.clock.travel(5)  # type: ignore[arg-type]
+    credits.transactions(5)  # type: ignore[arg-type]
+    credits.add_transactions("ada", 5)  # type: ignore[arg-type]
+    credits.add_transactions("ada", ["5"])  # type: ignore[list-item]
+    credits.add_transactions("ada", [{"amount": 5}])  # type: ignore[list-item]
     client.create_transaction("app-id", "ada", 5, reason="grant")  # type: ignore[call-arg]
     client.get_balance("app-id")  # type: ignore[call-arg]

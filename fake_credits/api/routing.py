@@ -15,10 +15,10 @@ from urllib.parse import unquote_to_bytes
 
 from fake_credits.contract import Contract, Operation, RouteTemplate, id_problem
 from fake_credits.errors import MalformedRequest, MethodNotAllowed, Problem, RouteNotFound
+from fake_credits.http_message import HTTP_METHODS
 from fake_credits.text import escape_control, truncate
 
 __all__ = [
-    "HTTP_METHODS",
     "MAX_CACHED_PATH_BYTES",
     "RouteMatch",
     "RouteTable",
@@ -26,16 +26,6 @@ __all__ = [
     "escape_path",
     "split_path",
 ]
-
-# fmt: off
-HTTP_METHODS = frozenset({
-    "ACL", "BIND", "CHECKOUT", "CONNECT", "COPY", "DELETE", "GET", "HEAD", "LINK", "LOCK", "M-SEARCH", "MERGE",
-    "MKACTIVITY", "MKCALENDAR", "MKCOL", "MOVE", "NOTIFY", "OPTIONS", "PATCH", "POST", "PROPFIND", "PROPPATCH",
-    "PURGE", "PUT", "QUERY", "REBIND", "REPORT", "SEARCH", "SOURCE", "SUBSCRIBE", "TRACE", "UNBIND", "UNLINK",
-    "UNLOCK", "UNSUBSCRIBE",
-})
-# fmt: on
-"""The methods that the live server's HTTP parser accepts; the in-process transport accepts the same ones."""
 
 _MAX_COMPARED_SEGMENTS = 16
 _MAX_COMPARED_CHARS = 64

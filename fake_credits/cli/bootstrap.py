@@ -1,4 +1,4 @@
-"""What the commands share: creating a sandbox from flags, signing keys, environment variables and files."""
+"""Helpers that the commands share: creating a sandbox from flags, signing keys, environment variables and files."""
 
 import itertools
 import json
@@ -44,14 +44,14 @@ __all__ = [
 ]
 
 CA_VARIABLE = "CREDITS_CA_FILE"
-"""The variable with the file of the generated CA, in addition to those of `fake_credits.transports.environment`."""
+"""The variable with the path of the generated CA; `fake_credits.transports.environment` has all others."""
 
 _ENV_TOKEN_LIFETIME_S = 24 * 3600
 _FLAGS_BY_OPTION = {"users": "user", "faults": "scenario", "keep_headers": "keep-header"}
 
 
 def create_sandbox(options: ServerFlags) -> Sandbox:
-    """Return the first sandbox that this process serves; raise UsageError for flags that contradict each other."""
+    """Return the first sandbox of this process; raise UsageError for flags that contradict each other."""
     for name, count in Counter(name for name, _ in options.users).items():
         if count > 1:
             raise click.UsageError(f"--user: {name!r} is given {count} times")
@@ -66,12 +66,12 @@ def create_sandbox(options: ServerFlags) -> Sandbox:
         if options.cors_origins:
             values["contract"] = replace(options.contract, cors_origins=options.cors_origins)
         return Sandbox(SandboxOptions(**values), keys, "s1")
-    except WorldError as error:  # raised when its users are created
+    except WorldError as error:  # creating its users raises this
         raise click.ClickException(f"--world: {error}") from None
     except OptionError as error:
         flag = _FLAGS_BY_OPTION.get(error.name, error.name.replace("_", "-"))
         raise click.UsageError(f"--{flag} must be {error.expected}, got {values[error.name]!r}") from None
-    except ValueError as error:  # about two flags together, or about a file's content
+    except ValueError as error:  # about a conflict between two flags, or the content of a file
         raise click.UsageError(str(error)) from None
 
 
@@ -87,7 +87,7 @@ def _check_default_ids(options: ServerFlags) -> None:
 def create_control_plane(
     options: ServerFlags, sandbox: Sandbox, log: ExchangeLog
 ) -> tuple[SandboxRegistry, ControlPlane]:
-    """Return the process's sandboxes, with the first one, and their control plane; the log covers all of them."""
+    """Create the process's sandboxes, starting with the first one, and their control plane; the log covers them all."""
     sandboxes, ordinals = SandboxRegistry(sandbox), itertools.count(2)
     log.attach(sandbox.journal, sandbox.bugs)
 
@@ -101,7 +101,7 @@ def create_control_plane(
 
 
 def find_world(name: str, seed: int, flag: str) -> "World":
-    """Return the world that a flag names, or in a file that it names; raise UsageError if neither exists."""
+    """Return the world given by a flag, as a name or a file; raise UsageError if neither exists."""
     from fake_credits.worlds import WorldLibrary
 
     try:
@@ -134,7 +134,7 @@ def server_env(sandbox: Sandbox, base_url: str, control: ControlPlane, ca_file: 
 
 
 def load_signing_keys(path: Path | None) -> SigningKeys:
-    """Return the keys in a file, which is created if missing; without a file, new keys for this process only."""
+    """Return the keys in a file, which is created if missing; without a file, return new keys for this process only."""
     if path is None:
         return SigningKeys()
     if not path.exists():
@@ -148,9 +148,9 @@ def load_signing_keys(path: Path | None) -> SigningKeys:
 
 
 def write_file(path: Path, text: str, flag: str, *, mode: int = 0o600, keep_existing: bool = False) -> None:
-    """Write a flag's file in one step."""
+    """Write the file given by a flag atomically."""
     with _file_errors(path, flag, "written"), atomic_file(path, mode=mode, keep_existing=keep_existing) as file:
-        file.write(text.encode("utf-8"))  # bytes, because text would have CRLF on Windows, which no shell accepts
+        file.write(text.encode("utf-8"))  # bytes, because text on Windows would have CRLF, which no shell accepts
 
 
 def remove_file(path: Path, flag: str, *, only_with_text: str | None = None) -> None:

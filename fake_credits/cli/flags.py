@@ -1,6 +1,7 @@
 """The flags of each command: heading, name, environment variable, default, type and help, one dataclass per command.
 
-The field ``port`` is the flag ``--port`` and the variable ``FAKE_CREDITS_PORT``. Importing this loads no server.
+The field ``port`` is the flag ``--port`` and the variable ``FAKE_CREDITS_PORT``. Importing this module does not load
+the server.
 """
 
 import functools
@@ -82,7 +83,7 @@ def _bad_token_kind(text: str) -> object:
 
 def _seconds(text: str) -> float:
     seconds: float = click.FloatRange(0, 10**6)(text)
-    if math.isnan(seconds):  # it passes every range check
+    if math.isnan(seconds):  # NaN passes every range check
         raise ValueError(f"{text!r} is not a number of seconds")
     return seconds
 
@@ -113,7 +114,7 @@ def _host(text: str) -> str:
 def writable_file(text: str) -> Path:
     """Return the path of a file that exists or can be created; for a link, the path of its target.
 
-    Devices, pipes and sockets are rejected: a file would replace them, and be removed at the end.
+    Devices, pipes and sockets are rejected, because a file would replace them and be removed at the end.
     """
     path = Path(os.path.realpath(text) if Path(text).is_symlink() else text)
     if path.exists() and not path.is_file():
@@ -205,7 +206,7 @@ class ServerFlags:
     cors_origins: tuple[str, ...] = _flag(
         "Network", (), "Allow pages of this origin to call the API (default: any). Repeatable.", Parsed("ORIGIN")
     )
-    tls: bool = _flag("HTTPS", False, "Serve https, with a certificate of a CA that is created at the start.")
+    tls: bool = _flag("HTTPS", False, "Serve https, with a certificate from a newly created CA.")
     tls_ca: Path | None = _flag(
         "HTTPS",
         None,
@@ -216,7 +217,7 @@ class ServerFlags:
     tls_key: Path | None = _flag("HTTPS", None, "Private key of --tls-cert, an unencrypted PEM file.", _FILE)
     control_token: str = _flag("Control plane", "", "Access token (default: random).", Parsed("TOKEN", _header_value))
     sandbox_limit: int = _flag(
-        "Control plane", 1000, "Maximum number of sandboxes of the control plane.", click.IntRange(1, 100_000)
+        "Control plane", 1000, "Maximum number of sandboxes in the control plane.", click.IntRange(1, 100_000)
     )
     log: str = _flag("Output", "text", "Log one line per exchange to stderr, and a summary on exit.", _LOG_FORMAT)
     keep_headers: tuple[str, ...] = _flag(
@@ -232,14 +233,14 @@ class _ListenFlags:
     allow_hosts: tuple[str, ...] = _flag(
         "Network",
         (),
-        "Accept this name in the Host header, in addition to loopback's. Repeatable.",
+        "Accept this name in the Host header, in addition to loopback names. Repeatable.",
         Parsed("NAME", _host),
     )
 
 
 @dataclass(frozen=True, kw_only=True)
 class ServeFlags(ServerFlags, _ListenFlags):
-    """The flags of ``serve``, those of the last base class first."""
+    """The flags of ``serve``; those of the last base class come first."""
 
     ready_file: Path | None = _flag(
         "Output",
@@ -284,10 +285,10 @@ class SeedFlags:
     application_id: str = _flag("World", "app-id", "Id of the users' application.", _ID)
     contract: Contract = _flag("World", DEFAULT_CONTRACT, "Use the contract in this TOML file.", _CONTRACT_FILE)
     out: Path | None = _flag("Destination", None, "Write them to a file, for --world.", _WRITABLE_FILE)
-    url: str = _flag("Destination", "", "Write them to the server with this base URL.", Parsed("URL", _base_url))
+    url: str = _flag("Destination", "", "Write them to the server at this base URL.", Parsed("URL", _base_url))
     api_key: str = _flag("Destination", "", "The server's API key.", _KEY)
     concurrency: int = _flag("Destination", 8, "Users to write concurrently.", click.IntRange(1, 100))
-    yes: bool = _flag("Destination", False, "Allow a --url that is not loopback.")
+    yes: bool = _flag("Destination", False, "Allow a --url that is not on loopback.")
     dry_run: bool = _flag("Output", False, "Print what would be written, and write nothing.")
     json: bool = _flag("Output", False, "Print one JSON object per line.")
     quiet: bool = _flag("Output", False, "Print only errors.")
@@ -311,7 +312,7 @@ class WaitFlags:
 
 
 def options_from(flags_type: type[Any]) -> Callable[[Callable[..., None]], Callable[..., None]]:
-    """Return a decorator that adds the flags of a dataclass to a command, and passes its instance on."""
+    """Return a decorator that adds a dataclass's flags to a command and passes it an instance."""
 
     def decorate(function: Callable[..., None]) -> Callable[..., None]:
         @functools.wraps(function)
@@ -330,7 +331,7 @@ def options_from(flags_type: type[Any]) -> Callable[[Callable[..., None]], Calla
 def _click_option(spec: Any) -> Callable[[Callable[..., None]], Callable[..., None]]:
     param_type, is_multiple = spec.metadata["type"], isinstance(spec.default, tuple)
     name = (spec.name.removesuffix("s") if is_multiple else spec.name).replace("_", "-")
-    # Any other default stands for "not given" and is not a value of the flag.
+    # Any other default means "not given", and is not a value of the flag.
     has_default = spec.default != "" and isinstance(spec.default, str | int | float)
     return click.option(
         f"--{name}",

@@ -1,7 +1,7 @@
-"""The flags `--tls...`: certificates, their files, and the variables by which clients trust them.
+"""The flags `--tls...`: certificates, their files, and the variables through which clients trust them.
 
-A command that `run` starts trusts the generated CA in addition to its usual ones, so that it still reaches other
-servers: its variables name bundles with both.
+A command started by `run` trusts the generated CA in addition to its usual ones, so that it can still reach other
+servers: its variables name bundles that contain both.
 """
 
 import contextlib
@@ -24,7 +24,7 @@ __all__ = ["tls_setup", "trust_env"]
 _CA_FLAG, _CERT_FLAG, _KEY_FLAG = "--tls-ca", "--tls-cert", "--tls-key"
 _NODE_VAR, _OPENSSL_VAR = "NODE_EXTRA_CA_CERTS", "SSL_CERT_FILE"
 _REQUESTS_VAR, _CURL_VAR = "REQUESTS_CA_BUNDLE", "CURL_CA_BUNDLE"
-_WORLD_READABLE_MODE = 0o644  # programs of other users may trust it too, if the umask allows
+_WORLD_READABLE_MODE = 0o644  # programs of other users may trust it too, if the umask allows it
 _PEM_CERTIFICATE = re.compile(
     r"-----BEGIN (?:TRUSTED )?CERTIFICATE-----.*?-----END (?:TRUSTED )?CERTIFICATE-----", re.DOTALL
 )
@@ -33,7 +33,7 @@ _HASHED_CA_FILE_NAME = re.compile(r"[0-9a-f]{8}\.[0-9]+")  # the files that Open
 
 @contextlib.contextmanager
 def tls_setup(options: ServerFlags, address: BindOptions, host: str) -> Generator[tuple[BindOptions, Path | None]]:
-    """Yield the address with the TLS options of the flags, and the file of the generated CA, removed at the end.
+    """Yield the address with the TLS options of the flags, and the generated CA's file, which is removed at the end.
 
     ``host`` is the name by which this machine reaches the server.
     """
@@ -84,9 +84,10 @@ def _generated(ca_file: Path | None, hosts: tuple[str, ...]) -> Generator[tuple[
 
 @contextlib.contextmanager
 def trust_env(ca_file: Path | None, env: Mapping[str, str]) -> Generator[dict[str, str]]:
-    """Yield the variables by which a command trusts a CA in addition to those it trusts already; without a CA, none.
+    """Yield the variables with which a command trusts a CA in addition to those it already trusts; none without a CA.
 
-    Node adds the file to its own roots. For the other variables the file replaces the roots, so it contains them.
+    Node adds the file to its own root certificates. For the other variables, the file replaces the roots, so it
+    contains them.
     """
     if ca_file is None:
         yield {}
@@ -132,9 +133,10 @@ def _trusted_certificates(env: Mapping[str, str]) -> dict[str, list[str]]:
     by_variable = {
         _NODE_VAR: configured[_NODE_VAR],
         _OPENSSL_VAR: configured[_OPENSSL_VAR] or system,
-        _REQUESTS_VAR: configured[_REQUESTS_VAR] or configured[_CURL_VAR] or system,  # the order of requests
+        # the precedence that requests uses
+        _REQUESTS_VAR: configured[_REQUESTS_VAR] or configured[_CURL_VAR] or system,
     }
-    if configured[_CURL_VAR]:  # if it is not set, curl reads OpenSSL's
+    if configured[_CURL_VAR]:  # if it is not set, curl uses OpenSSL's default
         by_variable[_CURL_VAR] = configured[_CURL_VAR]
     return by_variable
 
@@ -162,7 +164,7 @@ def _system_roots() -> list[str]:
 
 
 def _read_certificates(path: Path) -> list[str]:
-    """Return the distinct certificates in a PEM file, or in a folder of the form that OpenSSL reads."""
+    """Return the distinct certificates in a PEM file, or in a folder laid out for OpenSSL."""
     paths = (
         [file for file in sorted(path.iterdir()) if _HASHED_CA_FILE_NAME.fullmatch(file.name)]
         if path.is_dir()

@@ -1,7 +1,7 @@
 """The commands and their exit codes. The modules that a command needs are imported when it runs.
 
-Exit codes: 0; 1 failure; 2 usage; 3 could not bind; 130 interrupted. ``run`` exits with its command's own code, with
-126 or 127 if the command can't be run, and with 128 + N if signal N ended it, as a shell does.
+Exit codes: 0 success; 1 failure; 2 usage error; 3 the address can't be bound; 130 interrupted. ``run`` exits with its
+command's code, with 126 or 127 if the command can't be run, and with 128 + N if signal N ended it, like a shell.
 """
 
 import errno
@@ -21,8 +21,8 @@ __all__ = ["cli", "main"]
 
 
 def main() -> None:
-    """Run a command and exit with its code, without a traceback for a user's mistake."""
-    # Open those of stdin, stdout and stderr that are closed: libuv aborts if one of its sockets gets such a number.
+    """Run a command and exit with its code; print user errors without a traceback."""
+    # Open stdin, stdout and stderr if they are closed, because libuv aborts if a socket gets one of these numbers.
     while (descriptor := os.open(os.devnull, os.O_RDWR)) <= 2:
         pass
     os.close(descriptor)
@@ -34,7 +34,7 @@ def main() -> None:
     except OSError as error:
         if error.errno != errno.ENOSPC:
             raise
-        click.ClickException(f"cannot write to stdout: {error.strerror}").show()  # errors of files name their flags
+        click.ClickException(f"cannot write to stdout: {error.strerror}").show()  # errors about files name their flags
         sys.exit(click.ClickException.exit_code)
 
 

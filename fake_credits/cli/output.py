@@ -1,4 +1,4 @@
-"""What the commands print: the exchange log, problems at exit, and progress."""
+"""The output of the commands: the exchange log, problems at exit, and progress."""
 
 import contextlib
 import json
@@ -35,17 +35,17 @@ __all__ = [
 ]
 
 STDOUT, STDERR = 1, 2
-"""File descriptors; `main` has opened those that were closed."""
+"""File descriptors; `main` has opened any that were closed."""
 
 _MAX_QUEUED_LINES = 10_000
 _FLUSH_TIMEOUT_S = 1.0
 
 
 class LineWriter:
-    """A writer of lines to a file descriptor from its own thread.
+    """A writer of lines to a file descriptor from a thread of its own.
 
     A reader that stops reading, or exits, neither stops nor delays the server: lines over the limit are dropped and
-    counted. The writer bypasses `sys.stderr`, whose lock a hanging thread would hold at exit.
+    counted. The writer bypasses `sys.stderr`, whose lock a blocked thread would hold at exit.
     """
 
     def __init__(self, descriptor: int, max_lines: int = _MAX_QUEUED_LINES) -> None:
@@ -63,7 +63,7 @@ class LineWriter:
             self.dropped_lines += 1
 
     def close(self) -> None:
-        """Wait until all lines are written, for at most two seconds."""
+        """Wait until all lines are written, but at most two seconds."""
         with contextlib.suppress(queue.Full):
             self._lines.put(None, timeout=_FLUSH_TIMEOUT_S)
         self._thread.join(_FLUSH_TIMEOUT_S)
@@ -85,7 +85,7 @@ class LineWriter:
 
 
 class _BugReporter:
-    """The internal errors of one sandbox, each reported once."""
+    """A reporter of one sandbox's internal errors, each reported once."""
 
     def __init__(self, bugs: Sequence[BaseException]) -> None:
         self._bugs = bugs
@@ -93,7 +93,7 @@ class _BugReporter:
 
     def take_unreported(self) -> list[BaseException]:
         unreported: list[BaseException] = []
-        for bug in reversed(self._bugs):  # the oldest are dropped, so counting does not work
+        for bug in reversed(self._bugs):  # the oldest are dropped, so counting them would not work
             if bug is self._last_reported:
                 break
             unreported.insert(0, bug)
@@ -102,9 +102,9 @@ class _BugReporter:
 
 
 class ExchangeLog:
-    """A log on stderr with a line per exchange, as text or JSON, and a summary at its end.
+    """A log on stderr with one line per exchange, as text or JSON, and a summary at the end.
 
-    Internal errors are logged once each and in full, also with the format ``"off"``.
+    Internal errors are logged once each and in full, even with the format ``"off"``.
     """
 
     def __init__(self, log_format: str, seed: int) -> None:
@@ -122,7 +122,7 @@ class ExchangeLog:
 
     def close(self) -> None:
         """Write the summary and close the writer."""
-        for reporter in list(self._reporters):  # an exchange that never ended may have bugs too
+        for reporter in list(self._reporters):  # an exchange that never ended may have caused bugs too
             self._write_bugs(reporter)
         if self._log_format != "off":
             self._put(*self._summary())
@@ -138,15 +138,15 @@ class ExchangeLog:
             self._write_bugs(reporter)
 
     def _write_amended(self, entry: JournalEntry) -> None:
-        """Log an exchange that ended after its response; it was counted before."""
+        """Log an exchange that ended after its response; it has already been counted."""
         if self._log_format != "off":
-            text = f"{_format_entry(entry)} {'lands' if entry.committed else 'ends'} late"
+            text = f"{_format_entry(entry)} {'takes effect' if entry.committed else 'ends'} late"
             self._put({"late": msgspec.to_builtins(entry)}, text)
 
     def _write_bugs(self, reporter: _BugReporter) -> None:
         for bug in reporter.take_unreported():
             trace = "".join(traceback.format_exception(bug))
-            # A traceback may quote a client: indent it, so that none of its lines looks like a line of the log.
+            # A traceback may quote a client, so indent it: no line of it must look like a line of the log.
             rows = ["  " + _escape_line(row) for row in trace.rstrip("\n").split("\n")]
             head = "fake-credits: internal error (500); please report it:"
             self._put({"bug": trace}, "\n".join([head, *rows]))
@@ -154,7 +154,7 @@ class ExchangeLog:
     def _summary(self) -> tuple[Mapping[str, object], str]:
         total, dropped = self._counts.total(), self._writer.dropped_lines
         failed = sum(count for (_, status), count in self._counts.items() if status >= 400)
-        dropped_text = f"; {dropped} lines dropped, as they were not read in time" if dropped else ""
+        dropped_text = f"; {dropped} lines dropped, because they were not read in time" if dropped else ""
         rows = [f"fake-credits: {total} exchanges, {failed} refused (seed {self._seed}){dropped_text}"]
         operations: dict[str, dict[str, int]] = {}
         for (operation, status), count in sorted(self._counts.items()):
@@ -168,7 +168,7 @@ class ExchangeLog:
 
 
 def escape_to_one_word(text: str) -> str:
-    """Return a client's text as one word, escaped so that it can't move a terminal's cursor or imitate a line."""
+    """Return a client's text as one word, escaped so that it can't move a terminal's cursor or imitate a log line."""
     return _escape_line(text).replace(" ", r"\x20") or "-"
 
 
@@ -186,7 +186,7 @@ def _format_entry(entry: JournalEntry) -> str:
 
 
 def print_loading(world: str, log_format: str) -> None:
-    """Print to stderr that a world is being loaded, which may take half a minute, for a terminal or a log."""
+    """Print to stderr that a world is being loaded, which may take half a minute."""
     if log_format != "off" or os.isatty(STDERR):
         print_lines(
             STDERR, json.dumps({"loading": world}) if log_format == "json" else f"Loading the world {world} ..."
@@ -194,9 +194,9 @@ def print_loading(world: str, log_format: str) -> None:
 
 
 def print_problems(sandboxes: Iterable[Sandbox], log_format: str) -> None:
-    """Print a line to stderr for each problem of the sandboxes, such as an unused rule, with any log format.
+    """Print a line to stderr for each problem of the sandboxes, such as an unused rule, whatever the log format.
 
-    Internal errors are omitted: the log has them.
+    Internal errors are omitted, because the log has them.
     """
     problems = [
         (sandbox.name, problem.text)
@@ -211,7 +211,7 @@ def print_problems(sandboxes: Iterable[Sandbox], log_format: str) -> None:
 
 
 def print_lines(descriptor: int, *lines: str) -> None:
-    """Write lines, and wait at most two seconds for a reader that has stopped reading."""
+    """Write lines, waiting at most two seconds for a reader that has stopped reading."""
     writer = LineWriter(descriptor)
     for line in lines:
         writer.put(line)
@@ -225,7 +225,7 @@ _BAR_WIDTH = 24
 
 
 class Progress:
-    """The progress of one step, written at intervals and at the end of its block; call it with each number of units."""
+    """The progress of one step, written at intervals and at the end of its block. Call it with each number of units."""
 
     def __init__(
         self,

@@ -1,4 +1,4 @@
-"""The command `run`: a command with its own server, from its environment to its last process.
+"""The command `run`, which runs another command next to a server of its own.
 
 The command stays in this process group, so that a terminal's Ctrl-C, Ctrl-Z and job control work as usual. Processes
 that it leaves behind are terminated. On Linux, this process adopts orphans (as a "subreaper") and so finds even those
@@ -34,7 +34,7 @@ __all__ = ["run"]
 _TERMINAL_SIGNALS = signal_numbers("SIGINT", "SIGQUIT", "SIGBREAK")
 _FATAL_SIGNALS = STOP_SIGNALS | _TERMINAL_SIGNALS
 _FORWARDED_SIGNALS = _FATAL_SIGNALS | signal_numbers("SIGUSR1", "SIGUSR2")
-_EXIT_CANNOT_RUN, _EXIT_NOT_FOUND = 126, 127  # as sh(1) and env(1)
+_EXIT_CANNOT_RUN, _EXIT_NOT_FOUND = 126, 127  # as in sh(1) and env(1)
 _KILL_TIMEOUT_S = 1.0
 _PR_SET_CHILD_SUBREAPER = 36
 
@@ -63,7 +63,7 @@ def run(options: RunFlags, command: tuple[str, ...]) -> int:
 
 
 class _ChildProcess:
-    """The command as a process, which gets the signals that this process receives."""
+    """The command's process, which gets the signals that this process receives."""
 
     def __init__(self, grace_s: float) -> None:
         self._grace_s = grace_s
@@ -76,7 +76,7 @@ class _ChildProcess:
             sys.platform.startswith("linux") and ctypes.CDLL(None).prctl(_PR_SET_CHILD_SUBREAPER, 1, 0, 0, 0) == 0
         )
         program = command[0]
-        if sys.platform == "win32":  # Popen does not find batch files there, such as npm.cmd
+        if sys.platform == "win32":  # on Windows, Popen does not find batch files such as npm.cmd
             program = shutil.which(program, path=env.get("PATH")) or program
         try:
             process = self._process = subprocess.Popen([program, *command[1:]], env=env)  # noqa: S603 - the user's command
@@ -89,7 +89,7 @@ class _ChildProcess:
         if is_subreaper:
             _terminate_orphans(self._grace_s)
         if sys.platform == "win32":
-            return code - 2**32 if code >= 2**31 else code  # sys.exit() turns 0xC000013A into -1
+            return code - 2**32 if code >= 2**31 else code  # sys.exit() would turn 0xC000013A into -1
         return 128 - code if code < 0 else code
 
     def _on_signal(self, number: int) -> None:
@@ -101,7 +101,7 @@ class _ChildProcess:
 
     def _forward(self, process: "subprocess.Popen[bytes]", number: int) -> None:
         if sys.platform == "win32":
-            process.terminate()  # send_signal() supports only SIGTERM there, which is the same
+            process.terminate()  # on Windows, send_signal() supports only SIGTERM, which does the same
             return
         process.send_signal(number)
         if number in _FATAL_SIGNALS:
@@ -111,9 +111,9 @@ class _ChildProcess:
 
 
 def _is_foreground() -> bool:
-    """Return whether a terminal's signals reach the command too."""
+    """Return whether a terminal's signals also reach the command."""
     if sys.platform == "win32":
-        return True  # a console sends them to all its processes
+        return True  # a Windows console sends them to all its processes
     try:
         with Path("/dev/tty").open("rb", buffering=0) as terminal:
             return os.tcgetpgrp(terminal.fileno()) == os.getpgrp()
@@ -144,7 +144,7 @@ def _descendant_ids() -> set[int]:
     parents: dict[int, int] = {}
     for entry in Path("/proc").glob("[0-9]*/stat"):
         try:
-            # The name in parentheses may contain anything; the parent is the second field after it (proc(5)).
+            # The name in parentheses may contain anything; the parent's id is the second field after it (proc(5)).
             parents[int(entry.parent.name)] = int(entry.read_text(errors="replace").rpartition(")")[2].split()[1])
         except OSError:
             continue

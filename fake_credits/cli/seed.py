@@ -43,7 +43,9 @@ def _check_flags(options: SeedFlags) -> None:
     if options.out is not None and options.url:
         raise click.UsageError("--out and --url are mutually exclusive")
     if options.out is None and not options.url and not options.dry_run:
-        raise click.UsageError("missing destination: give --out FILE or --url URL, or --dry-run to see the data")
+        raise click.UsageError(
+            "missing destination: give --out FILE or --url URL; to see the data first, use --dry-run"
+        )
     if options.json and options.quiet:
         raise click.UsageError("--json and --quiet are mutually exclusive")
     if not options.url:
@@ -56,7 +58,7 @@ def _check_flags(options: SeedFlags) -> None:
 
 @dataclass(frozen=True, slots=True)
 class _SeedJob:
-    """One run of `seed`, which prints a summary and then writes; text goes to stderr, JSON to stdout."""
+    """One run of `seed`, which prints a summary and then writes the world; text goes to stderr, JSON to stdout."""
 
     options: SeedFlags
     world: World

@@ -1,4 +1,4 @@
-"""The command `serve`: one server as the process, from its socket to its summary."""
+"""The command `serve`: a process that runs one server, from binding its socket to its summary."""
 
 import asyncio
 import errno
@@ -34,13 +34,13 @@ _READY_FILE_FLAG = "--ready-file"
 
 
 class BindError(click.ClickException):
-    """The address is not available."""
+    """An error because the address is not available."""
 
     exit_code = 3
 
 
 def serve(options: ServeFlags) -> int:
-    """Serve until a signal, and return the exit code: 130 for Ctrl-C, 0 otherwise."""
+    """Serve until a signal arrives, and return the exit code: 130 for Ctrl-C, 0 otherwise."""
     sandbox = create_sandbox(options)
     signals = _StopSignals()
     address = BindOptions(options.host, options.port, options.allow_hosts, options.expose)
@@ -74,14 +74,14 @@ def report_bind_errors(address: BindOptions) -> Generator[None]:
     try:
         yield
     except OSError as error:
-        if error.errno == errno.EPERM:  # beyond loopback; a port that needs root is EACCES
+        if error.errno == errno.EPERM:  # a non-loopback address; a port that requires root is EACCES
             raise click.UsageError(f"--host {error.strerror}") from error
         message = f"can't listen at {address.host} port {address.port}: {error.strerror or error}"
         raise BindError(message) from error
 
 
 class _StopSignals:
-    """The signals that stop the server, also those that arrive before its event loop runs."""
+    """The signals that stop the server, including those that arrive before its event loop runs."""
 
     def __init__(self) -> None:
         self.exit_code = 0
@@ -115,7 +115,7 @@ def _ready_file(path: Path | None) -> Generator[Callable[[str], None]]:
             written.append(text)
 
     if path is not None:
-        remove_file(path, _READY_FILE_FLAG)  # a server that was killed left it, and clients would connect too early
+        remove_file(path, _READY_FILE_FLAG)  # left by a server that was killed; clients would connect too early
     try:
         yield write
     finally:
@@ -124,9 +124,9 @@ def _ready_file(path: Path | None) -> Generator[Callable[[str], None]]:
 
 
 async def _serve(runner: ServerRunner, announce: Callable[[], None], signals: _StopSignals) -> None:
-    """Serve until a signal, or until the announcement fails.
+    """Serve until a signal arrives, or until the announcement fails.
 
-    The announcement runs in a thread: minting the user's token takes a while, and the server answers already.
+    The announcement runs in a thread, because minting the user's token takes a while and the server already responds.
     """
     stop = signals.stop_event()
     tasks: list[asyncio.Task[None]] = []
@@ -143,7 +143,7 @@ async def _serve(runner: ServerRunner, announce: Callable[[], None], signals: _S
 
 
 def _format_dotenv(env: dict[str, str]) -> str:
-    """Return lines for ``. FILE``, ``node --env-file`` and ``$GITHUB_ENV``; the PEM has several, and is left out."""
+    """Return lines for ``. FILE``, ``node --env-file`` and ``$GITHUB_ENV``, without the PEM, which has several."""
     return "".join(f"{name}={shlex.quote(value)}\n" for name, value in env.items() if "\n" not in value)
 
 
@@ -157,7 +157,7 @@ def _print_banner(options: ServeFlags, sandbox: Sandbox, env: dict[str, str]) ->
     key_file = shlex.quote(str(options.key_file)) if options.key_file else "FILE"
     provider_flag = "" if options.auth_provider == "plain" else f" --auth-provider {options.auth_provider}"
     ca_option = f" --cacert {shlex.quote(env[CA_VARIABLE])}" if CA_VARIABLE in env else ""
-    hint = "" if options.key_file else " (needs a server with the same --key-file FILE)"
+    hint = "" if options.key_file else " (requires a server with the same --key-file FILE)"
     print_lines(
         STDOUT,
         f"fake-credits is serving at {base_url}\n\n{exports}\n"

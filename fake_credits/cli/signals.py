@@ -18,7 +18,7 @@ INTERRUPTED_EXIT_CODE = 130
 
 
 def signal_numbers(*names: str) -> frozenset[int]:
-    """Return the numbers of those signals that the platform has; Windows has few."""
+    """Return the numbers of those signals that the platform has; Windows has only a few."""
     return frozenset(getattr(signal, name) for name in names if hasattr(signal, name))
 
 
@@ -26,10 +26,10 @@ STOP_SIGNALS = signal_numbers("SIGINT", "SIGTERM", "SIGHUP", "SIGBREAK")
 
 
 def handle_signals(numbers: Iterable[int], handler: Callable[[int], object]) -> None:
-    """Call a function with the number of each signal.
+    """Call a function with the number of each signal that arrives.
 
-    Signals that are ignored, such as SIGHUP under nohup, stay ignored, except SIGINT: shells ignore it for background
-    commands.
+    Signals that are ignored, such as SIGHUP under nohup, stay ignored, except SIGINT, which shells ignore for
+    background commands.
     """
     for number in numbers:
         if number == signal.SIGINT or signal.getsignal(number) is not signal.SIG_IGN:
@@ -37,7 +37,7 @@ def handle_signals(numbers: Iterable[int], handler: Callable[[int], object]) -> 
 
 
 def exit_at_signals(exit_code: Callable[[int], int]) -> None:
-    """Exit at a signal until the command installs its own handlers, as nothing needs cleaning up before that.
+    """Exit at a signal until the command installs its own handlers, because nothing needs cleaning up before that.
 
     The default handler of SIGINT raises KeyboardInterrupt, which Python ignores in some callbacks during an import.
     """

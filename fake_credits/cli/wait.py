@@ -1,4 +1,4 @@
-"""The command `wait`: polling a server that is starting."""
+"""The command `wait`: polling a server until it is ready."""
 
 import ssl
 import threading
@@ -35,7 +35,7 @@ def wait_until_ready(url: str, timeout_s: float, ca_file: Path | None = None) ->
 
 
 def _readiness_problem(url: str, timeout_s: float, ca_file: Path | None) -> str:
-    """Return why a URL's status is not 2xx within ``timeout_s`` seconds, at most 5; empty if it is."""
+    """Return why a URL's status is not 2xx within ``timeout_s`` seconds, at most 5, or an empty string if it is."""
     try:
         handlers = [ProxyHandler({}), *_https_handlers(ca_file)]
         # `health_url` has checked that the scheme is http or https.
@@ -52,7 +52,7 @@ def _readiness_problem(url: str, timeout_s: float, ca_file: Path | None) -> str:
 
 def _https_handlers(ca_file: Path | None) -> list[HTTPSHandler]:
     if ca_file is None:
-        return []  # urllib has its own
+        return []  # urllib adds a handler of its own
     context = ssl.create_default_context()
     try:
         context.load_verify_locations(ca_file)

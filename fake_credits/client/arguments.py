@@ -1,4 +1,4 @@
-"""Validation of the arguments of clients: base URLs, ids, credentials and timeouts."""
+"""Validation of clients' arguments: base URLs, ids, credentials and timeouts."""
 
 import math
 from dataclasses import dataclass
@@ -15,7 +15,7 @@ __all__ = [
     "require_str",
 ]
 
-__tracebackhide__ = True  # a failing test shows the caller's line, not ours
+__tracebackhide__ = True  # a failing test then shows the caller's line, not ours
 
 _CONTROL_CHARACTERS = frozenset(map(chr, (*range(32), 127)))
 _DOT_SEGMENTS = frozenset({".", ".."})
@@ -35,15 +35,15 @@ class BaseUrl:
     def parse(cls, text: str) -> "BaseUrl":
         """Return the parts of an absolute http or https URL; raise TypeError or ValueError if it is invalid.
 
-        The URL may have a path prefix and a trailing slash. A query, a fragment and user information are rejected, as
-        they would be lost or sent twice.
+        The URL may have a path prefix and a trailing slash. A query, a fragment and user information are rejected,
+        because they would be lost or sent twice.
         """
         return cls._parse(require_str("base_url", text))
 
     @classmethod
     @lru_cache(maxsize=16)
     def _parse(cls, text: str) -> "BaseUrl":
-        """Return the parts; cached, as a test suite creates thousands of clients for one URL."""
+        """Return the parts; cached, because a test suite creates thousands of clients for one URL."""
         if not text.isascii() or any(character <= " " or character == "\x7f" for character in text):
             raise ValueError("base_url must be ASCII without spaces; percent-encode its path")
         parts = _split_url(text)
@@ -61,14 +61,14 @@ class BaseUrl:
 def _split_url(text: str) -> SplitResult:
     try:
         parts = urlsplit(text)
-        _ = parts.port  # raises ValueError for an invalid port
+        _ = parts.port  # reading the port raises ValueError if it is invalid
     except ValueError as error:
         raise ValueError(f"base_url is not a valid URL: {error}") from None
     return parts
 
 
 def require_str(argument: str, value: str) -> str:
-    """Return a text; raise TypeError if it is not a str, as callers may be untyped."""
+    """Return the argument; raise TypeError unless it is a str, because callers may be untyped."""
     if not isinstance(value, str):  # pyright: ignore[reportUnnecessaryIsInstance]
         raise TypeError(f"{argument} must be a str, not {type(value).__name__}")
     return value
@@ -89,7 +89,7 @@ def quote_id(argument: str, value: str) -> str:
 
 
 def quote_text(argument: str, value: str) -> str:
-    """Return text with all but RFC 3986's unreserved characters encoded; raise ValueError for lone surrogates."""
+    """Percent-encode all but RFC 3986's unreserved characters; raise ValueError for lone surrogates."""
     try:
         return quote(require_str(argument, value), safe="")
     except UnicodeEncodeError as error:
@@ -108,7 +108,7 @@ def encode_secret(argument: str, value: str) -> bytes:
     try:
         return value.encode("latin-1")
     except UnicodeEncodeError:
-        raise ValueError(f"{argument} must be Latin-1; headers can't carry anything else") from None
+        raise ValueError(f"{argument} must be Latin-1, because headers can't carry any other characters") from None
 
 
 def check_timeout(value: float | None) -> float | None:
@@ -118,7 +118,7 @@ def check_timeout(value: float | None) -> float | None:
     if isinstance(value, bool) or not isinstance(value, int | float):  # pyright: ignore[reportUnnecessaryIsInstance]
         raise TypeError(f"timeout_s must be a number of seconds or None, not {type(value).__name__}")
     if not (math.isfinite(value) and value > 0):
-        raise ValueError(f"timeout_s must be finite and more than 0, got {value!r}; use None to wait forever")
+        raise ValueError(f"timeout_s must be finite and greater than 0, got {value!r}; use None to wait forever")
     return value
 
 

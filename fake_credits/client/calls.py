@@ -46,14 +46,15 @@ __all__ = [
     "list_users",
 ]
 
-__tracebackhide__ = True  # a failing test shows the caller's line, not ours
+__tracebackhide__ = True  # a failing test then shows the caller's line, not ours
 
 T = TypeVar("T")
 P = TypeVar("P", bound=UserPage | TransactionPage)
 
 _ACCEPT_JSON = (b"accept", b"application/json")
 _CONTENT_TYPE_JSON = (b"content-type", b"application/json")
-_encode_json = json.JSONEncoder(allow_nan=False, separators=(",", ":")).encode  # integers of any size, unlike msgspec's
+# encodes integers of any size, unlike msgspec
+_encode_json = json.JSONEncoder(allow_nan=False, separators=(",", ":")).encode
 
 
 class ClientCredential:
@@ -93,7 +94,7 @@ class ClientCredential:
 
 @dataclass(frozen=True, slots=True)
 class PreparedCall(Generic[T]):
-    """A call: what to send, and how to decode the response.
+    """A call: the request to send, and how to decode the response.
 
     ``target`` is the percent-encoded path and query, relative to the base URL's path, and starts with ``/``. ``decode``
     returns the model, or raises `ApiError` or `InvalidResponse`.
@@ -158,7 +159,7 @@ class ClientConfig:
 
 
 class BaseClient:
-    """The base of the sync clients, which sends calls over a given transport or its own network transport."""
+    """The base of the sync clients, which send calls over a given transport or a network transport of their own."""
 
     def __init__(self, config: ClientConfig, transport: Transport | None, http_client: "httpx2.Client | None") -> None:
         _require_one_transport(transport, http_client)
@@ -166,7 +167,7 @@ class BaseClient:
         self._builder = CallBuilder(config.contract)
         self._owns_transport = transport is None
         if transport is None:
-            from fake_credits.client.http import NetworkTransport  # loads httpx2, needed only for the network
+            from fake_credits.client.http import NetworkTransport  # loads httpx2, which only network clients need
 
             transport = NetworkTransport(config.base_url.text, http_client)
         self._transport = transport
@@ -187,7 +188,7 @@ class BaseClient:
 
 
 class AsyncBaseClient:
-    """The async version of `BaseClient`; created anywhere, used in one event loop (asyncio or trio)."""
+    """The async version of `BaseClient`: created anywhere, and used in one event loop (asyncio or trio)."""
 
     def __init__(
         self, config: ClientConfig, transport: AsyncTransport | None, http_client: "httpx2.AsyncClient | None"
@@ -197,7 +198,7 @@ class AsyncBaseClient:
         self._builder = CallBuilder(config.contract)
         self._owns_transport = transport is None
         if transport is None:
-            from fake_credits.client.http import AsyncNetworkTransport  # loads httpx2, needed only for the network
+            from fake_credits.client.http import AsyncNetworkTransport  # loads httpx2, which only network clients need
 
             transport = AsyncNetworkTransport(config.base_url.text, http_client)
         self._transport = transport
@@ -218,29 +219,29 @@ class AsyncBaseClient:
 
 
 def create_user(builder: CallBuilder, application_id: str, user_id: str) -> PreparedCall[User]:
-    """Describe createUser: "create or update a user (idempotent)" (API README)."""
+    """Return the call of createUser: "create or update a user (idempotent)" (API README)."""
     return builder.call(Operation.CREATE_USER, builder.decoder.user, application_id, user_id)
 
 
 def get_user(builder: CallBuilder, application_id: str, user_id: str) -> PreparedCall[User]:
-    """Describe getUser: "get user information" (API README)."""
+    """Return the call of getUser: "get user information" (API README)."""
     return builder.call(Operation.GET_USER, builder.decoder.user, application_id, user_id)
 
 
 def list_users(builder: CallBuilder, application_id: str, cursor: str | None) -> PreparedCall[UserPage]:
-    """Describe listUsers: "list all users in the application" (API README)."""
+    """Return the call of listUsers: "list all users in the application" (API README)."""
     return builder.at_cursor(builder.call(Operation.LIST_USERS, builder.decoder.user_page, application_id), cursor)
 
 
 def get_balance(builder: CallBuilder, application_id: str, user_id: str) -> PreparedCall[Balance]:
-    """Describe getBalance: "get user's credit balance" (API README)."""
+    """Return the call of getBalance: "get user's credit balance" (API README)."""
     return builder.call(Operation.GET_BALANCE, builder.decoder.balance, application_id, user_id)
 
 
 def create_transaction(
     builder: CallBuilder, application_id: str, user_id: str, *, delta: float, reason: Reason | str
 ) -> PreparedCall[Transaction]:
-    """Describe createTransaction: "create a credit transaction (grant/consume/refund)" (API README).
+    """Return the call of createTransaction: "create a credit transaction (grant/consume/refund)" (API README).
 
     ``delta`` and ``reason`` are sent unchanged, and the server validates them. Only what JSON can't represent is
     rejected: TypeError for a delta that is not a number (or is a bool) or a reason that is not a str, ValueError for
@@ -256,7 +257,7 @@ def create_transaction(
 def list_transactions(
     builder: CallBuilder, application_id: str, user_id: str, cursor: str | None
 ) -> PreparedCall[TransactionPage]:
-    """Describe listTransactions: "list user's transaction history" (API README)."""
+    """Return the call of listTransactions: "list user's transaction history" (API README)."""
     call = builder.call(Operation.LIST_TRANSACTIONS, builder.decoder.transaction_page, application_id, user_id)
     return builder.at_cursor(call, cursor)
 
@@ -279,7 +280,7 @@ class _SeenCursors:
         self._seen: set[str] = set()
 
     def next_cursor(self, page: UserPage | TransactionPage) -> str | None:
-        """Return the next cursor; raise `InvalidResponse` if it was seen before, as the iteration would never end."""
+        """Return the next cursor; raise `InvalidResponse` if it was seen before, because the list would never end."""
         cursor = page.next_cursor
         if cursor is None:
             return None
@@ -292,7 +293,7 @@ class _SeenCursors:
 
 
 def iter_items(fetch_page: Callable[[str | None], P], items_of: Callable[[P], Sequence[T]]) -> Iterator[T]:
-    """Yield the items of all pages, fetching each page when it is needed."""
+    """Yield the items of all pages, fetching each page only when needed."""
     seen, page = _SeenCursors(), fetch_page(None)
     yield from items_of(page)
     while (cursor := seen.next_cursor(page)) is not None:
@@ -303,7 +304,7 @@ def iter_items(fetch_page: Callable[[str | None], P], items_of: Callable[[P], Se
 class AsyncItemIterator(AsyncIterator[T], Generic[T, P]):
     """The async version of `iter_items`.
 
-    It is not an async generator, which a loop that breaks early would leave for the event loop to close.
+    It is not an async generator, because a loop that breaks early would leave that for the event loop to close.
     """
 
     def __init__(self, fetch_page: Callable[[str | None], Awaitable[P]], items_of: Callable[[P], Sequence[T]]) -> None:

@@ -16,10 +16,12 @@ from fake_credits import control_schemas as schemas
 from fake_credits.client.arguments import BaseUrl, check_timeout, encode_secret, mask, quote_id, quote_text
 from fake_credits.errors import ControlError, InvalidResponse
 from fake_credits.http_message import Request, Response, Transport
+from fake_credits.keyword_hints import keyword_hint
+from fake_credits.models import Transaction
 
 __all__ = ["ControlClient", "JournalWords", "RemoteGate", "RemoteSandbox", "SandboxWords"]
 
-__tracebackhide__ = True  # a failing test shows the caller's line, not ours
+__tracebackhide__ = True  # a failing test then shows the caller's line, not ours
 
 T = TypeVar("T")
 
@@ -27,14 +29,14 @@ _TOKEN_HEADER = schemas.TOKEN_HEADER.lower().encode("ascii")
 
 
 class SandboxWords(TypedDict, total=False):
-    """The options of a new sandbox, by default those of the server's first one."""
+    """The options of a new sandbox; they default to those of the server's first one."""
 
     application_id: str
     user_id: str
     balance: int
     users: Mapping[str, int]
     seed: int
-    clock: datetime | Literal["real", "frozen"]
+    clock: datetime | str
     auth_provider: str
     api_key: str
     faults: str | Mapping[str, Any] | Sequence[str | Mapping[str, Any]]
@@ -91,7 +93,7 @@ class ControlClient:
         if self._owns_transport:
             self._transport.close()
 
-    # ------------------------------------------------------------ verbs
+    # ------------------------------------------------------------ requests
 
     def make_sandbox(self, **options: Unpack[SandboxWords]) -> "RemoteSandbox":
         """Create a sandbox with its own API key; use it in a ``with`` block, or call ``close``."""
@@ -99,7 +101,7 @@ class ControlClient:
         return RemoteSandbox(self, state.name, state)
 
     def sandboxes(self) -> tuple[schemas.SandboxState, ...]:
-        """Return the server's sandboxes, the first one first."""
+        """Return the server's sandboxes, starting with the first one."""
         return self.ask(schemas.SandboxList, "GET", "/sandboxes").sandboxes
 
     def sandbox(self, name: str = "default") -> "RemoteSandbox":
@@ -152,7 +154,7 @@ class RemoteSandbox:
 
     @property
     def base_url(self) -> str:
-        """Return the base URL of its API."""
+        """Return the base URL of the sandbox's API."""
         return self.made.base_url
 
     @property
@@ -161,7 +163,7 @@ class RemoteSandbox:
         return self.made.api_key
 
     def state(self) -> schemas.SandboxState:
-        """Return its current state."""
+        """Return the sandbox's current state."""
         return self._request(schemas.SandboxState, "GET", "")
 
     def reset(self) -> schemas.ResetReport:
@@ -172,11 +174,11 @@ class RemoteSandbox:
         return self._request(schemas.ResetReport, "POST", "/reset")
 
     def problems(self) -> tuple[str, ...]:
-        """Return the problems that should fail a suite that passed otherwise; assert at its end that there are none."""
+        """Return the problems that should fail an otherwise passing suite; assert at its end that there are none."""
         return self._request(schemas.ProblemList, "GET", "/problems").problems
 
     def close(self) -> schemas.CloseReport:
-        """Close it: its gates open, and its key and tokens are rejected. A missing sandbox returns an empty report."""
+        """Close the sandbox, which opens its gates, and return a report; if it is missing, the report is empty."""
         try:
             return self._request(schemas.CloseReport, "DELETE", "")
         except ControlError as error:
@@ -184,18 +186,51 @@ class RemoteSandbox:
                 raise
             return schemas.CloseReport((), ())
 
-    # ------------------------------------------------------------ users, tokens, journal
+    # ------------------------------------------------------------ users, histories, tokens, journal
 
+    @keyword_hint("balance")
     def user(self, user_id: str, *, balance: int | None = None, application_id: str | None = None) -> schemas.UserState:
         """Create a user and, with ``balance``, set the balance by one grant or consumption."""
         body = schemas.SetUserBody(balance=balance, application_id=application_id)
         return self._request(schemas.UserState, "PUT", f"/users/{quote_id('user_id', user_id)}", body)
 
     def balance(self, user_id: str, *, application_id: str | None = None) -> int:
-        """Return a user's balance in credits; this is not journaled."""
+        """Return a user's balance in credits, without an entry in the journal."""
         query = _query_string(application_id=application_id)
         return self._request(schemas.UserState, "GET", f"/users/{quote_id('user_id', user_id)}{query}").balance
 
+    def users(self, *, application_id: str | None = None) -> tuple[schemas.UserState, ...]:
+        """Return all users of an application, oldest first; this is not journaled."""
+        query = _query_string(application_id=application_id)
+        return self._request(schemas.UserList, "GET", f"/users{query}").users
+
+    def delete_user(self, user_id: str, *, application_id: str | None = None) -> schemas.UserState:
+        """Delete a user with the whole history, and return the user as it was."""
+        query = _query_string(application_id=application_id)
+        return self._request(schemas.UserState, "DELETE", f"/users/{quote_id('user_id', user_id)}{query}")
+
+    def transactions(self, user_id: str, *, application_id: str | None = None) -> tuple[schemas.TransactionState, ...]:
+        """Return a user's whole history, oldest first; this is not journaled."""
+        path = f"/users/{quote_id('user_id', user_id)}/transactions{_query_string(application_id=application_id)}"
+        return self._request(schemas.TransactionList, "GET", path).transactions
+
+    def add_transactions(
+        self,
+        user_id: str,
+        transactions: Sequence[int | Transaction | Mapping[str, Any]],
+        *,
+        application_id: str | None = None,
+    ) -> tuple[schemas.TransactionState, ...]:
+        """Append transactions to a user's history, creating the user if needed, and return them.
+
+        Each is a delta, a `Transaction`, or a mapping with ``delta`` and, if wanted, ``reason`` and ``created_at``.
+        None is added if one is invalid.
+        """
+        body = {"transactions": transactions, **_without_none(application_id=application_id)}
+        path = f"/users/{quote_id('user_id', user_id)}/transactions"
+        return self._request(schemas.TransactionList, "POST", path, body).transactions
+
+    @keyword_hint("bad")
     def token(
         self,
         user_id: str | None = None,
@@ -230,7 +265,7 @@ class RemoteSandbox:
         return self._request(schemas.RuleState, "POST", "/faults", body)
 
     def load_faults(self, scenario: str | Mapping[str, Any]) -> tuple[schemas.RuleState, ...]:
-        """Add all rules of a preset, by its name, or of a scenario; add none if one is invalid."""
+        """Add all rules of a preset, by name, or of a scenario; add none if one is invalid."""
         body = {"preset": scenario} if isinstance(scenario, str) else scenario
         return self._request(schemas.RuleList, "POST", "/faults/load", body).faults
 
@@ -264,21 +299,22 @@ class RemoteSandbox:
     # ------------------------------------------------------------ time
 
     def clock(self) -> schemas.ClockState:
-        """Return its time and its scheduled actions."""
+        """Return the sandbox's time and its scheduled actions."""
         return self._request(schemas.ClockState, "GET", "/clock")
 
-    def freeze(self, at: datetime | None = None) -> schemas.ClockState:
+    def freeze(self, at: datetime | str | None = None) -> schemas.ClockState:
         """Freeze its clock, now or at a later time."""
         return self._request(schemas.ClockState, "POST", "/clock/freeze", {"at": at})
 
+    @keyword_hint("seconds")
     def advance(
         self, *, days: float = 0, hours: float = 0, minutes: float = 0, seconds: float = 0
     ) -> schemas.ClockState:
-        """Move its clock forward, running the actions that become due."""
+        """Move the sandbox's clock forward, running the actions that become due."""
         duration = schemas.AdvanceClockBody(days=days, hours=hours, minutes=minutes, seconds=seconds)
         return self._request(schemas.ClockState, "POST", "/clock/advance", duration)
 
-    def travel(self, to: datetime) -> schemas.ClockState:
+    def travel(self, to: datetime | str) -> schemas.ClockState:
         """Move its clock forward to a time, running the actions that become due."""
         return self._request(schemas.ClockState, "POST", "/clock/travel", {"to": to})
 
@@ -306,7 +342,7 @@ class RemoteGate:
         return f"<RemoteGate {self.name!r} of {self._sandbox!r}>"
 
     def state(self) -> schemas.GateState:
-        """Return its state, with the calls that it holds."""
+        """Return the gate's state, with the calls that it holds."""
         return self._sandbox.ask_gate("GET", self._path)
 
     def wait_for(self, count: int = 1, *, limit_s: float = 10) -> schemas.GateState:
@@ -322,8 +358,8 @@ class RemoteGate:
     def release(self, order: Sequence[int | str] = (), *, keep: bool = False) -> schemas.GateState:
         """Release the held calls one by one, each until it completes or waits again.
 
-        ``order`` lists the first ones, by number of arrival from 0 or by user. The others follow in order of arrival
-        or, with ``keep``, stay held.
+        ``order`` lists the calls to release first, by number of arrival from 0 or by user. The others follow in order
+        of arrival or, with ``keep``, stay held.
         """
         return self._sandbox.ask_gate("POST", f"{self._path}/release", schemas.ReleaseGateBody(order=order, keep=keep))
 

@@ -1,7 +1,7 @@
 """The network transports of the clients, which use httpx2, sync and async.
 
 This is the only client module that loads httpx2, so it is imported on first use. Requests reach the wire byte for byte:
-no path is normalised, no redirect followed, nothing sent twice.
+no path is normalised, no redirect is followed, and nothing is sent twice.
 """
 
 import ipaddress
@@ -18,7 +18,7 @@ from fake_credits.http_message import AsyncTransport, Request, Response, Transpo
 
 __all__ = ["AsyncNetworkTransport", "NetworkTransport", "is_loopback", "network_transports"]
 
-__tracebackhide__ = True  # a failing test shows the caller's line, not ours
+__tracebackhide__ = True  # a failing test then shows the caller's line, not ours
 
 _CLIENT_DRAIN_TIMEOUT_S = 1.0
 
@@ -45,7 +45,8 @@ class NetworkTransport:
             built = _build_request(self._client, self._url, self._base, request)
             response = self._client.send(built, stream=True, follow_redirects=False)
             try:
-                if response.is_stream_consumed:  # by an event hook of the caller's client, or an in-memory transport
+                # already read by an event hook of the caller's client, or by an in-memory transport
+                if response.is_stream_consumed:
                     return _to_client_response(response, response.content)
                 return _to_client_response(response, _decode_body(request, response, b"".join(response.iter_raw())))
             finally:
@@ -60,8 +61,8 @@ class NetworkTransport:
 class AsyncNetworkTransport:
     """The async version of `NetworkTransport`.
 
-    ``keep_alive=False`` closes each connection after its response, for clients that can't be closed in their event
-    loop: an idle socket that is garbage-collected warns. It has no effect on a given client.
+    ``keep_alive=False`` closes each connection after its response. It is for clients that can't be closed in their
+    event loop, because an idle socket emits a warning when it is garbage-collected. It has no effect on a given client.
     """
 
     def __init__(
@@ -82,7 +83,8 @@ class AsyncNetworkTransport:
             built = _build_request(self._client, self._url, self._base, request)
             response = await self._client.send(built, stream=True, follow_redirects=False)
             try:
-                if response.is_stream_consumed:  # by an event hook of the caller's client, or an in-memory transport
+                # already read by an event hook of the caller's client, or by an in-memory transport
+                if response.is_stream_consumed:
                     return _to_client_response(response, response.content)
                 raw = b"".join([chunk async for chunk in response.aiter_raw()])
                 return _to_client_response(response, _decode_body(request, response, raw))
@@ -96,7 +98,7 @@ class AsyncNetworkTransport:
 
 
 class _DrainOnClose:
-    """A transport whose ``close`` waits up to a second for the requests in flight in other threads."""
+    """A transport whose ``close`` waits up to a second for requests in flight in other threads."""
 
     def __init__(self, transport: Transport) -> None:
         self._transport = transport
@@ -107,7 +109,7 @@ class _DrainOnClose:
         return f"<draining {self._transport!r}>"
 
     def send(self, request: Request) -> Response:
-        """Return the response."""
+        """Send a request and return the response."""
         with self._request_ended:
             self._in_flight += 1
         try:
@@ -125,7 +127,7 @@ class _DrainOnClose:
 
 
 def network_transports(base_url: str) -> tuple[Transport, AsyncTransport]:
-    """Return the transports of clients that reach the sandbox over a socket."""
+    """Return the transports for clients that reach the sandbox over a socket."""
     # No keep-alive: a client created outside the event loop could not close an idle socket in it.
     return _DrainOnClose(NetworkTransport(base_url)), AsyncNetworkTransport(base_url, keep_alive=False)
 
@@ -147,7 +149,7 @@ def _build_request(
     try:
         target_url = url.copy_with(raw_path=base.path_prefix.encode("ascii") + request.target)
     except httpx2.InvalidURL as error:
-        raise ValueError(f"{request.operation}: nothing was sent, as httpx2 rejects the URL: {error}") from error
+        raise ValueError(f"{request.operation}: nothing was sent, because httpx2 rejects the URL: {error}") from error
     timeout = httpx2.Timeout(request.timeout_s)
     return client.build_request(
         request.method, target_url, headers=request.headers, content=request.body or None, timeout=timeout
@@ -157,8 +159,8 @@ def _build_request(
 def _client_options(base: BaseUrl) -> dict[str, Any]:
     """Return the options of an httpx2 client for a base URL.
 
-    Certificates are loaded only for TLS, as that takes 17 ms. The environment's proxies apply except to plain HTTP on
-    loopback.
+    Certificates are loaded only for TLS, because that takes 17 ms. The environment's proxies apply except to plain HTTP
+    on loopback.
     """
     return {
         "verify": base.scheme == "https",
@@ -182,7 +184,8 @@ def _to_client_response(response: httpx2.Response, body: bytes) -> Response:
 def _decode_body(request: Request, response: httpx2.Response, raw: bytes) -> bytes:
     """Return a body with its content coding decoded; raise `InvalidResponse` if that fails.
 
-    The raw body is read first: failing to decode while reading would leave behind an async generator, which warns.
+    The raw body is read first, because a failure to decode while reading would leave behind an async generator, which
+    emits a warning.
     """
     try:
         return httpx2.Response(response.status_code, headers=response.headers, content=raw).content
@@ -205,7 +208,9 @@ def _translate_errors(base: BaseUrl, request: Request) -> Generator[None, None, 
         raise Timeout(unknown_effect_message(base.text, request, f"{problem} ({type(error).__name__})")) from error
     except httpx2.ConnectError as error:
         where = f"{request.method} {base.text}{request.target.decode('ascii')}"
-        raise ConnectionLost(f"{request.operation}: no connection, so it was never sent: {error} ({where})") from error
+        raise ConnectionLost(
+            f"{request.operation}: no connection, so the request was never sent: {error} ({where})"
+        ) from error
     except httpx2.RequestError as error:
         detail = str(error) or "no response"
         raise ConnectionLost(

@@ -1,7 +1,7 @@
 """Decoding of responses into models or errors.
 
-Bodies are decoded strictly: a missing, duplicate or wrongly typed member raises `InvalidResponse`, as a lenient client
-hides bugs. Members that the contract does not name are ignored, so that newer servers may add some.
+Bodies are decoded strictly: a missing, duplicate or wrongly typed member raises `InvalidResponse`, because a lenient
+client hides bugs. Members that the contract does not name are ignored, so that newer servers may add some.
 """
 
 from collections.abc import Callable
@@ -21,7 +21,7 @@ from fake_credits.strict_json import parse_json
 
 __all__ = ["ResponseDecoder"]
 
-__tracebackhide__ = True  # a failing test shows the caller's line, not ours
+__tracebackhide__ = True  # a failing test then shows the caller's line, not ours
 
 T = TypeVar("T")
 
@@ -29,7 +29,7 @@ _MAX_EXCERPT_CHARS = 200
 _REASON_BY_TEXT = {reason.value: reason for reason in Reason}
 _AUTH_PREFIX = "auth:"
 _FAULT_PREFIX = "fault:"
-_DECODE_ERRORS = (msgspec.MsgspecError, ValueError, RecursionError)  # msgspec's are ValueErrors from 0.21 on
+_DECODE_ERRORS = (msgspec.MsgspecError, ValueError, RecursionError)  # msgspec's own errors are ValueErrors from 0.21 on
 
 
 class ResponseDecoder:
@@ -72,8 +72,8 @@ class ResponseDecoder:
     def transaction(self, response: Response, *, delta: float, reason: Reason | str) -> Transaction:
         """Decode the response to createTransaction, in the contract's form (docs, "Contract", row 11).
 
-        If the contract's response has no body, the transaction is built from the request and the ``Date`` header
-        (whole seconds), or this machine's clock without one.
+        If the contract's response has no body, the transaction is built from the request and the ``Date`` header (whole
+        seconds) or, without one, this machine's clock.
         """
         if self._contract.created_transaction == "empty":
             self._raise_for_status(response)
@@ -89,7 +89,7 @@ class ResponseDecoder:
         self._raise_for_status(response)
         try:
             body = decoder.decode(response.body)
-            if msgspec.json.encode(body) != response.body:  # if they are equal, no object has a duplicate member
+            if msgspec.json.encode(body) != response.body:  # equal only if no object has a duplicate member
                 parse_json(response.body)
             return convert(body)
         except (*_DECODE_ERRORS, OverflowError) as error:
@@ -108,7 +108,9 @@ class ResponseDecoder:
 
     def _response_error(self, response: Response) -> ApiError | InvalidResponse:
         if response.status < 400:
-            return _invalid_response(response, "neither a success nor an error; clients do not follow redirects")
+            return _invalid_response(
+                response, "it is neither a success nor an error, and clients do not follow redirects"
+            )
         try:
             body: Any = msgspec.json.decode(response.body)
         except _DECODE_ERRORS as error:
@@ -162,7 +164,7 @@ class _BodyDecoders:
 
 @lru_cache(maxsize=16)
 def _body_decoders(field_names: tuple[tuple[str, str], ...], *, wrapped: bool) -> _BodyDecoders:
-    """Return the decoders for renamed members; cached, as creating them takes 150 µs and there are many clients."""
+    """Return the decoders for renamed members; cached, because creating them takes 150 µs and clients are many."""
     rename, cursor = {name: name for name in FIELD_NAMES} | dict(field_names), ("nextCursor", str | None, None)
     user: Any = _define_struct("User", rename, ("applicationId", str), ("userId", str), ("createdAt", Any))
     transaction: Any = _define_struct(
@@ -225,7 +227,7 @@ def _retry_after_s(response: Response) -> int | None:
 
     try:
         seconds = (parsedate_to_datetime(text) - _response_date(response)).total_seconds()
-    except (TypeError, ValueError):  # a date without a zone can't be compared
+    except (TypeError, ValueError):  # comparing with a date without a time zone raises TypeError
         return None
     return max(0, round(seconds))
 

@@ -1,6 +1,6 @@
-"""The server-side clients of the API's README, ``ServerClient`` and its async version.
+"""The server-side clients of the API README, ``ServerClient`` and its async version.
 
-They have all operations and authenticate with an API key, which must stay on the server.
+They support all operations and authenticate with an API key, which must stay on the server.
 """
 
 from collections.abc import AsyncIterator, Iterator
@@ -25,6 +25,7 @@ from fake_credits.client.calls import (
 )
 from fake_credits.contract import DEFAULT_CONTRACT, Contract
 from fake_credits.http_message import AsyncTransport, Transport
+from fake_credits.keyword_hints import keyword_hint
 from fake_credits.models import Balance, Reason, Transaction, TransactionPage, User, UserPage
 
 if TYPE_CHECKING:
@@ -41,14 +42,14 @@ __all__ = [
     "UserPage",
 ]
 
-__tracebackhide__ = True  # a failing test shows the caller's line, not ours
+__tracebackhide__ = True  # a failing test then shows the caller's line, not ours
 
 
 class ServerClient(BaseClient):
     """A client with an API key: "full access to all operations" (API README).
 
     ``timeout_s`` is the maximum wait for the next byte in seconds, None for no limit. ``transport`` or ``http_client``
-    (not both) correspond to the README's ``fetch``; the caller closes them. Every method raises errors from
+    (not both) correspond to ``fetch`` in the API README; the caller closes them. Every method raises errors from
     `fake_credits.errors`: `ApiError` for an error response, `TransportFailure` if there is no usable response. Ids that
     are empty, ``.`` or ``..``, or have lone surrogates, raise ValueError before anything is sent. Nothing is retried.
     """
@@ -77,7 +78,7 @@ class ServerClient(BaseClient):
         return self._send(get_user(self._builder, application_id, user_id))
 
     def list_users(self, application_id: str, cursor: str | None = None) -> UserPage:
-        """Return one page of the application's users: the first, or the one at another page's ``next_cursor``."""
+        """Return one page of the application's users: the first, or the one at an earlier page's ``next_cursor``."""
         return self._send(list_users(self._builder, application_id, cursor))
 
     def iter_users(self, application_id: str) -> Iterator[User]:
@@ -88,6 +89,7 @@ class ServerClient(BaseClient):
         """Return a user's balance in credits."""
         return self._send(get_balance(self._builder, application_id, user_id))
 
+    @keyword_hint("delta")
     def create_transaction(
         self, application_id: str, user_id: str, *, delta: float, reason: Reason | str
     ) -> Transaction:
@@ -99,7 +101,7 @@ class ServerClient(BaseClient):
         return self._send(create_transaction(self._builder, application_id, user_id, delta=delta, reason=reason))
 
     def list_transactions(self, application_id: str, user_id: str, cursor: str | None = None) -> TransactionPage:
-        """Return one page of a user's history: the first, or the one at another page's ``next_cursor``."""
+        """Return one page of a user's history: the first, or the one at an earlier page's ``next_cursor``."""
         return self._send(list_transactions(self._builder, application_id, user_id, cursor))
 
     def iter_transactions(self, application_id: str, user_id: str) -> Iterator[Transaction]:
@@ -134,7 +136,7 @@ class AsyncServerClient(AsyncBaseClient):
         return await self._send(get_user(self._builder, application_id, user_id))
 
     async def list_users(self, application_id: str, cursor: str | None = None) -> UserPage:
-        """Return one page of the application's users: the first, or the one at another page's ``next_cursor``."""
+        """Return one page of the application's users: the first, or the one at an earlier page's ``next_cursor``."""
         return await self._send(list_users(self._builder, application_id, cursor))
 
     def iter_users(self, application_id: str) -> AsyncIterator[User]:
@@ -145,6 +147,7 @@ class AsyncServerClient(AsyncBaseClient):
         """Return a user's balance in credits."""
         return await self._send(get_balance(self._builder, application_id, user_id))
 
+    @keyword_hint("delta")
     async def create_transaction(
         self, application_id: str, user_id: str, *, delta: float, reason: Reason | str
     ) -> Transaction:
@@ -152,7 +155,7 @@ class AsyncServerClient(AsyncBaseClient):
         return await self._send(create_transaction(self._builder, application_id, user_id, delta=delta, reason=reason))
 
     async def list_transactions(self, application_id: str, user_id: str, cursor: str | None = None) -> TransactionPage:
-        """Return one page of a user's history: the first, or the one at another page's ``next_cursor``."""
+        """Return one page of a user's history: the first, or the one at an earlier page's ``next_cursor``."""
         return await self._send(list_transactions(self._builder, application_id, user_id, cursor))
 
     def iter_transactions(self, application_id: str, user_id: str) -> AsyncIterator[Transaction]:

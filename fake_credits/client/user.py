@@ -1,4 +1,4 @@
-"""The client-side clients of the API's README, ``UserClient`` and its async version.
+"""The client-side clients of the API README, ``UserClient`` and its async version.
 
 They read one user's own data and authenticate with that user's token: "read-only", "safe to use in frontend
 applications" (API README).
@@ -30,7 +30,7 @@ if TYPE_CHECKING:
 
 __all__ = ["AsyncUserClient", "Balance", "Reason", "Transaction", "TransactionPage", "User", "UserClient"]
 
-__tracebackhide__ = True  # a failing test shows the caller's line, not ours
+__tracebackhide__ = True  # a failing test then shows the caller's line, not ours
 
 
 class UserClient(BaseClient):
@@ -51,7 +51,7 @@ class UserClient(BaseClient):
         transport: Transport | None = None,
         http_client: "httpx2.Client | None" = None,
     ) -> None:
-        quote_id("application_id", application_id)  # raises for an invalid id
+        quote_id("application_id", application_id)  # raises ValueError for an invalid id
         self._application_id = application_id
         super().__init__(_user_client_config(base_url, bearer_token, timeout_s, contract), transport, http_client)
 
@@ -67,7 +67,7 @@ class UserClient(BaseClient):
         return self._send(get_balance(self._builder, self._application_id, user_id))
 
     def list_transactions(self, user_id: str, cursor: str | None = None) -> TransactionPage:
-        """Return one page of the user's history: the first, or the one at another page's ``next_cursor``."""
+        """Return one page of the user's history: the first, or the one at an earlier page's ``next_cursor``."""
         return self._send(list_transactions(self._builder, self._application_id, user_id, cursor))
 
     def iter_transactions(self, user_id: str) -> Iterator[Transaction]:
@@ -89,7 +89,7 @@ class AsyncUserClient(AsyncBaseClient):
         transport: AsyncTransport | None = None,
         http_client: "httpx2.AsyncClient | None" = None,
     ) -> None:
-        quote_id("application_id", application_id)  # raises for an invalid id
+        quote_id("application_id", application_id)  # raises ValueError for an invalid id
         self._application_id = application_id
         super().__init__(_user_client_config(base_url, bearer_token, timeout_s, contract), transport, http_client)
 
@@ -105,7 +105,7 @@ class AsyncUserClient(AsyncBaseClient):
         return await self._send(get_balance(self._builder, self._application_id, user_id))
 
     async def list_transactions(self, user_id: str, cursor: str | None = None) -> TransactionPage:
-        """Return one page of the user's history: the first, or the one at another page's ``next_cursor``."""
+        """Return one page of the user's history: the first, or the one at an earlier page's ``next_cursor``."""
         return await self._send(list_transactions(self._builder, self._application_id, user_id, cursor))
 
     def iter_transactions(self, user_id: str) -> AsyncIterator[Transaction]:

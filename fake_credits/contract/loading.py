@@ -7,7 +7,14 @@ from pathlib import Path
 from typing import cast, get_args, get_origin
 
 from fake_credits.contract.model import Contract
-from fake_credits.contract.types import DEFAULT_ROUTES, ContractError, CredentialHeader, Operation, RouteTemplate
+from fake_credits.contract.types import (
+    DEFAULT_ROUTES,
+    ContractError,
+    CredentialHeader,
+    Operation,
+    RouteTemplate,
+    normalize_operation,
+)
 from fake_credits.contract.validation import suggest_choices
 
 __all__ = ["CONTRACT_FORMAT_VERSION", "contract_from", "load_contract"]
@@ -29,17 +36,17 @@ def load_contract(path: str | Path) -> Contract:
         with Path(path).open("rb") as file:
             text = file.read(_MAX_CONTRACT_FILE_BYTES + 1)
         if len(text) > _MAX_CONTRACT_FILE_BYTES:
-            raise ContractError("the file", f"is larger than {_MAX_CONTRACT_FILE_BYTES} bytes")
+            raise ContractError("the file", f"larger than {_MAX_CONTRACT_FILE_BYTES} bytes")
         contract = contract_from(tomllib.loads(text.decode("utf-8")))
         # Paths are relative to the contract file, not to the working directory.
         trust = {issuer: str(Path(path).parent / keys) for issuer, keys in contract.trust.items()}
         return dataclasses.replace(contract, trust=trust) if trust else contract
-    except OSError as error:
-        raise ContractError(str(path), f"can't be read: {error.strerror}") from None
-    except (tomllib.TOMLDecodeError, UnicodeDecodeError, RecursionError) as error:
-        raise ContractError(str(path), f"is not valid TOML: {error}") from None
     except ContractError as error:
         raise ContractError(str(path), str(error)) from None
+    except OSError as error:
+        raise ContractError(str(path), f"can't be read: {error.strerror}") from None
+    except (ValueError, RecursionError) as error:  # ValueError: also for an integer of thousands of digits
+        raise ContractError(str(path), f"is not valid TOML: {error}") from None
 
 
 def contract_from(document: Mapping[str, object]) -> Contract:
@@ -79,11 +86,12 @@ def _convert_value(key: str, annotation: object, value: object) -> object:
 def _parse_routes(table: Mapping[str, object]) -> dict[Operation, RouteTemplate]:
     routes: dict[Operation, RouteTemplate] = {}
     for name, value in table.items():
-        if name not in Operation.__members__.values():
+        operation = normalize_operation(name)
+        if operation not in Operation.__members__.values():
             operation_names = [operation.value for operation in Operation]
             raise ContractError(f"routes.{name}", f"unknown operation{suggest_choices(name, operation_names)}")
         method, _, path = _require_string(f"routes.{name}", value).partition(" ")
-        routes[Operation(name)] = RouteTemplate(method, path.strip())
+        routes[Operation(str(operation))] = RouteTemplate(method, path.strip())
     return routes
 
 

@@ -8,22 +8,30 @@ from types import MappingProxyType
 from typing import Literal
 
 from fake_credits.clock import from_ms
-from fake_credits.errors import did_you_mean
+from fake_credits.errors import PicklableError, did_you_mean
 
 __all__ = [
+    "ALL_OPERATIONS",
     "DEFAULT_ROUTES",
     "FIELD_NAMES",
     "MAX_AMOUNT",
     "MAX_BODY_BYTES",
+    "METHOD_NAMES",
+    "OPERATIONS_BY_NAME",
+    "READ_OPERATIONS",
+    "WRITE_OPERATIONS",
     "ContractError",
     "CredentialHeader",
     "Operation",
     "OperationName",
+    "OperationSelector",
     "RouteTemplate",
     "TimestampFormat",
-    "check_operation",
     "created_at_from_json",
     "created_at_to_json",
+    "header_example",
+    "normalize_operation",
+    "parse_operation",
 ]
 
 MAX_AMOUNT = 2**53 - 1
@@ -35,7 +43,7 @@ MAX_BODY_BYTES = 64 * 1024
 TimestampFormat = Literal["iso_ms", "iso_s", "unix_s", "unix_ms"]
 
 
-class ContractError(ValueError):
+class ContractError(PicklableError, ValueError):
     """An unknown or invalid setting of a contract; the message names ``setting`` and the problem."""
 
     def __init__(self, setting: str, problem: str) -> None:
@@ -60,16 +68,48 @@ class Operation(StrEnum):
 
 
 OperationName = (
-    Operation | Literal["createUser", "getUser", "listUsers", "getBalance", "createTransaction", "listTransactions"]
+    Operation
+    | Literal["createUser", "getUser", "listUsers", "getBalance", "createTransaction", "listTransactions"]
+    | Literal["create_user", "get_user", "list_users", "get_balance", "create_transaction", "list_transactions"]
 )
-"""An operation, as a member of the enumeration or as text."""
+"""An operation: a member of the enumeration, its name in the API README, or the name of the clients' method."""
+
+OperationSelector = OperationName | Literal["*", "reads", "writes"]
+"""An operation, or a group of operations."""
+
+ALL_OPERATIONS = frozenset(Operation)
+WRITE_OPERATIONS = frozenset({Operation.CREATE_USER, Operation.CREATE_TRANSACTION})
+READ_OPERATIONS = ALL_OPERATIONS - WRITE_OPERATIONS
+
+OPERATIONS_BY_NAME: Mapping[str, frozenset[Operation]] = {
+    "*": ALL_OPERATIONS,
+    "reads": READ_OPERATIONS,
+    "writes": WRITE_OPERATIONS,
+    **{operation.value: frozenset({operation}) for operation in Operation},
+}
+"""The names of operations and of groups of operations, with the operations that each selects."""
+
+METHOD_NAMES: Mapping[str, Operation] = {operation.name.lower(): operation for operation in Operation}
+"""The names of the clients' methods, such as ``create_transaction``, which are accepted for operations."""
 
 
-def check_operation(name: object) -> None:
-    """Raise ValueError for an unknown operation, listing the known ones."""
-    names = [operation.value for operation in Operation]
-    if name not in names:
-        raise ValueError(f"unknown operation {name!r}{did_you_mean(str(name), names)} (known: {', '.join(names)})")
+def normalize_operation(name: object) -> object:
+    """Return the name in the API README for the name of a clients' method, and any other value unchanged."""
+    return METHOD_NAMES[name].value if isinstance(name, str) and name in METHOD_NAMES else name
+
+
+def parse_operation(name: object) -> str:
+    """Return the name of an operation or a group in the spelling of the API README.
+
+    Raises ValueError, which lists the names, for an unknown one, and TypeError for another type.
+    """
+    if not isinstance(name, str):
+        raise TypeError(f"an operation must be a str, such as 'createTransaction', not {type(name).__name__}")
+    normalized = str(normalize_operation(name))
+    if normalized not in OPERATIONS_BY_NAME:
+        known = ", ".join(OPERATIONS_BY_NAME)
+        raise ValueError(f"unknown operation {name!r}{did_you_mean(name, OPERATIONS_BY_NAME)} (known: {known})")
+    return normalized
 
 
 _API_KEY_OPERATIONS = frozenset({Operation.CREATE_USER, Operation.LIST_USERS, Operation.CREATE_TRANSACTION})
@@ -99,6 +139,11 @@ class CredentialHeader:
     def value_for(self, credential: str) -> str:
         """Return the header's value for a credential."""
         return f"{self.scheme} {credential}" if self.scheme else credential
+
+
+def header_example(header: CredentialHeader) -> str:
+    """Return a credential's header with a placeholder for the credential, for messages."""
+    return f"'{header.header}: {header.value_for('…')}'"
 
 
 _APPLICATION_PATH = "/v1/applications/{applicationId}"

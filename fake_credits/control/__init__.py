@@ -1,1 +1,1 @@
-"""The server of the control plane, through which test suites in any language manage a live server's sandboxes."""
+"""The server side of the control plane, with which test suites in any language manage a live server's sandboxes."""

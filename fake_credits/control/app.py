@@ -55,14 +55,14 @@ class ControlPlane:
         return f"<ControlPlane of {len(self.sandboxes)} sandboxes>"
 
     def find_sandbox(self, name: str) -> Sandbox:
-        """Return a sandbox, for "default" the server's first one; raise ControlError for an unknown name."""
+        """Return a sandbox ("default" is the server's first one); raise ControlError for an unknown name."""
         sandbox = self.sandboxes.base_sandbox if name == "default" else self.sandboxes.get(name)
         if sandbox is None:
             raise ControlError("sandbox_not_found", f"sandbox {name!r} does not exist, or is closed")
         return sandbox
 
     def add_sandbox(self, options: SandboxOptions) -> Sandbox:
-        """Return a new sandbox.
+        """Create and return a sandbox.
 
         Raises ControlError if the limit is reached or the API key is taken, ValueError for invalid options.
         """
@@ -103,7 +103,7 @@ class ControlPlane:
 
         route, request.scope["path_params"] = match_route(request.method, request.scope["raw_path"])
         if any(origin != str(request.base_url).rstrip("/") for origin in request.headers.getlist("origin")):
-            raise ControlError("origin_not_allowed", "pages of other origins can't use the control plane")
+            raise ControlError("origin_not_allowed", "pages of other origins may not use the control plane")
         self._check_token(request)
         body = await request.body()  # the server limits its size
         media_types = [text.partition(";")[0].strip().lower() for text in request.headers.getlist("content-type")]
@@ -146,7 +146,7 @@ def _error_response(error: ControlError) -> _ControlResponse:
     if error.allow:
         headers["Allow"] = error.allow
     if error.code == "control_token_required":
-        headers["WWW-Authenticate"] = TOKEN_HEADER  # a 401 must have it (RFC 9110, 15.5.2)
+        headers["WWW-Authenticate"] = TOKEN_HEADER  # required for a 401 (RFC 9110, 15.5.2)
     content = {"error": ErrorBody(error.code, error.message, error.details)}
     return _ControlResponse(content, error.status, **headers)
 

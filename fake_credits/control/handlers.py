@@ -1,30 +1,29 @@
-"""The control plane's handlers: sandboxes, users, tokens, journals, faults, gates and clocks."""
+"""The control plane's handlers for sandboxes, journals, faults, gates and clocks."""
 
 import json
-from collections.abc import Generator, Iterable, Mapping
-from contextlib import contextmanager
+from collections.abc import Iterable
 from dataclasses import replace
-from typing import Any, cast
+from typing import Any
 
 import msgspec
 from starlette.requests import Request
 
 from fake_credits import control_schemas as schemas
 from fake_credits.clock import Clock, from_ms
-from fake_credits.errors import ControlError, GateTimeout, Problem
+from fake_credits.contract.types import parse_operation
+from fake_credits.control.inputs import check_choice, field_errors, requested_sandbox
+from fake_credits.errors import ControlError, GateTimeout
 from fake_credits.faults.active_rule import ActiveRule
 from fake_credits.faults.declarations import rule_from, rule_to_json
 from fake_credits.faults.effects.base import FaultError
 from fake_credits.faults.faults import Faults
 from fake_credits.faults.gates import Gate
 from fake_credits.faults.scenarios import FAULT_PRESETS, parse_scenario
-from fake_credits.ledger import Account
 from fake_credits.problems import problem_texts
 from fake_credits.sandbox import Sandbox
-from fake_credits.sandbox_options import MintOptions, OptionError, SandboxOptions
+from fake_credits.sandbox_options import MintOptions, SandboxOptions
 from fake_credits.sandboxes import drain
 from fake_credits.text import truncate
-from fake_credits.tokens.bad_tokens import BAD_TOKENS
 
 __all__ = [
     "add_fault",
@@ -38,7 +37,6 @@ __all__ = [
     "get_gate",
     "get_problems",
     "get_sandbox",
-    "get_user",
     "hold_gate",
     "list_faults",
     "list_gates",
@@ -46,26 +44,18 @@ __all__ = [
     "list_sandboxes",
     "load_faults",
     "make_sandbox",
-    "mint_token",
     "query_journal",
     "release_gate",
     "remove_fault",
     "reset_sandbox",
-    "set_user",
     "settle_clock",
     "travel_clock",
-    "validation_error",
     "wait_at_gate",
 ]
 
 
-def _sandbox(request: Request) -> Sandbox:
-    sandbox: Sandbox = request.app.find_sandbox(request.path_params["sandbox"])
-    return sandbox
-
-
 def _faults(request: Request) -> Faults:
-    sandbox = _sandbox(request)
+    sandbox = requested_sandbox(request)
     return Faults(sandbox.faults, sandbox.add_fault)
 
 
@@ -78,41 +68,9 @@ def _rule(request: Request) -> ActiveRule:
 
 def _gate(request: Request) -> Gate:
     try:
-        return _sandbox(request).gate(request.path_params["gate"])
+        return requested_sandbox(request).gate(request.path_params["gate"])
     except FaultError as error:
         raise ControlError("gate_not_found", str(error)) from None
-
-
-def validation_error(field: str, problem: str) -> ControlError:
-    """Return the error for a member; leave ``field`` empty if the problem names it."""
-    message = f"{field}: {problem}" if field else problem
-    return ControlError("validation_error", message, details=(Problem(field, problem),))
-
-
-_EXPECTED_IN_JSON = {
-    "clock": '"real", "frozen" or an ISO 8601 date and time with a time zone, from 1970 on',
-    "users": 'an object of user ids and balances, such as {"ada": 100}',
-}
-"""What an option must be where `OptionRule.expected` has the terms of Python."""
-
-
-@contextmanager
-def _field_errors(field: str = "", options: Mapping[str, object] | None = None) -> Generator[None]:
-    """Turn a ValueError of the domain into a validation error; ``options`` are those of a new sandbox."""
-    try:
-        yield
-    except OptionError as error:
-        value = "..." if error.name == "api_key" else (options or {}).get(error.name)
-        expected = _EXPECTED_IN_JSON.get(error.name, error.expected)
-        got = truncate(json.dumps(value, ensure_ascii=False))
-        raise validation_error(error.name, f"must be {expected}, got {got}") from None
-    except ValueError as error:
-        raise validation_error(field, str(error)) from None
-
-
-def _check_choice(field: str, value: str, choices: Iterable[str]) -> None:
-    if value not in choices:
-        raise validation_error(field, f"must be one of {', '.join(choices)}, got {json.dumps(value[:60])}")
 
 
 # ------------------------------------------------------------ sandboxes
@@ -122,9 +80,9 @@ def make_sandbox(request: Request, body: schemas.MakeSandboxBody) -> schemas.San
     """Create a sandbox with its own API key, from the options given."""
     base = request.app.sandboxes.base_sandbox.options
     options = _sandbox_options(base, body)
-    with _field_errors("balance", options):
+    with field_errors("balance", options):
         sandbox_options = replace(base, **options)
-    with _field_errors("", options):
+    with field_errors("", options):
         sandbox: Sandbox = request.app.add_sandbox(sandbox_options)
     token = sandbox.token(sandbox.options.user_id, MintOptions(expires_in_s=24 * 3600))
     return _sandbox_state(request, sandbox, token)
@@ -135,7 +93,7 @@ def _sandbox_options(base: SandboxOptions, body: schemas.MakeSandboxBody) -> dic
     faults = options.get("faults", ())
     for name in faults if isinstance(faults, list) else [faults]:  # pyright: ignore[reportUnknownVariableType]
         if isinstance(name, str):  # it must not name a file on the server
-            _check_choice("faults", name, FAULT_PRESETS)
+            check_choice("faults", name, FAULT_PRESETS)
     # The body's balance of the default user overrides the one that the server was started with.
     user_id = options.get("user_id", base.user_id)
     if user_id in options.get("users", ()):
@@ -163,27 +121,29 @@ def _sandbox_state(request: Request, sandbox: Sandbox, user_token: str = "") -> 
 
 
 def list_sandboxes(request: Request) -> schemas.SandboxList:
-    """List the sandboxes, the server's first one first."""
+    """List the sandboxes, starting with the server's first one."""
     return schemas.SandboxList(tuple(_sandbox_state(request, sandbox) for sandbox in request.app.sandboxes))
 
 
 def get_sandbox(request: Request) -> schemas.SandboxState:
     """Return what a client needs to use a sandbox."""
-    return _sandbox_state(request, _sandbox(request))
+    return _sandbox_state(request, requested_sandbox(request))
 
 
 def reset_sandbox(request: Request) -> schemas.ResetReport:
     """Reset a sandbox's users, balances, clock, rules and journal; `problems` are those that should fail the test."""
-    sandbox = _sandbox(request)
+    sandbox = requested_sandbox(request)
     problems = tuple(problem_texts(sandbox.reset()))
     return schemas.ResetReport(**msgspec.structs.asdict(_sandbox_state(request, sandbox)), problems=problems)
 
 
 def close_sandbox(request: Request) -> schemas.CloseReport:
     """Close a sandbox: open its gates, reject its key and tokens; return its problems and its scheduled actions."""
-    sandbox, sandboxes = _sandbox(request), request.app.sandboxes
+    sandbox, sandboxes = requested_sandbox(request), request.app.sandboxes
     if sandbox is sandboxes.base_sandbox:
-        raise ControlError("conflict", f"{sandbox.name!r} is the server's first sandbox, which ends with the server")
+        raise ControlError(
+            "conflict", f"{sandbox.name!r} is the server's first sandbox, which is closed with the server"
+        )
     drain_problems = drain(sandbox)
     sandboxes.detach(sandbox)
     dropped = sandbox.close()
@@ -193,61 +153,29 @@ def close_sandbox(request: Request) -> schemas.CloseReport:
 
 def get_problems(request: Request) -> schemas.ProblemList:
     """Return the problems that should fail a suite that passed otherwise; assert at its end that the list is empty."""
-    return schemas.ProblemList(tuple(problem_texts(_sandbox(request).find_problems())))
+    return schemas.ProblemList(tuple(problem_texts(requested_sandbox(request).find_problems())))
 
 
-# ------------------------------------------------------------ users, tokens, journals
-
-
-def set_user(request: Request, body: schemas.SetUserBody) -> schemas.UserState:
-    """Create a user and, with `balance`, set the balance by one grant or consumption."""
-    sandbox, user_id = _sandbox(request), request.path_params["user"]
-    with _field_errors():
-        account = sandbox.set_balance(user_id, body.balance, application_id=body.application_id or "")
-    return _user_state(account)
-
-
-def get_user(request: Request, query: schemas.UserQuery) -> schemas.UserState:
-    """Return a user's balance, without an exchange in the journal."""
-    user_id = request.path_params["user"]
-    return _user_state(_sandbox(request).account(user_id, application_id=query.application_id or ""))
-
-
-def _user_state(account: Account) -> schemas.UserState:
-    return schemas.UserState(account.application_id, account.user_id, account.balance, from_ms(account.created_at_ms))
-
-
-def mint_token(request: Request, body: schemas.MintTokenBody) -> schemas.MintedToken:
-    """Mint a user's token or, with `bad`, one that the API must reject."""
-    sandbox = _sandbox(request)
-    if body.bad is not None:
-        _check_choice("bad", body.bad, BAD_TOKENS)
-    options = MintOptions(
-        bad=body.bad, expires_in_s=body.expires_in_s, claims=body.claims, use_wall_clock=body.clock == "wall"
-    )
-    user_id = body.user_id or sandbox.options.user_id
-    with _field_errors():
-        return schemas.MintedToken(user_id, sandbox.token(user_id, options))
+# ------------------------------------------------------------ journals
 
 
 def query_journal(request: Request, query: schemas.JournalQuery) -> schemas.JournalState:
     """List the kept exchanges that match the parameters, oldest first; `after` is an ordinal."""
-    journal = _sandbox(request).journal
-    with _field_errors("operation"):
-        entries = journal.entries(operation=cast("Any", query.operation), user=query.user)
-    criteria = ("status", "rule", "committed", "delivered")
-    matching = tuple(
-        entry
-        for entry in entries
-        if (query.after is None or entry.ordinal > query.after)
-        and all(getattr(query, name) in (None, getattr(entry, name)) for name in criteria)
-    )
-    return schemas.JournalState(journal.total, matching)
+    journal = requested_sandbox(request).journal
+    criteria: dict[str, Any] = msgspec.to_builtins(query)
+    after, operation = criteria.pop("after", 0), criteria.pop("operation", None)
+    if operation is not None:
+        with field_errors("operation"):
+            parse_operation(operation)
+    with field_errors():
+        entries = journal.calls(operation, **criteria)
+    matching = tuple(entry for entry in entries if entry.ordinal > after)
+    return schemas.JournalState(journal.total, matching, journal.dropped)
 
 
 def get_canonical_journal(request: Request) -> schemas.CanonicalJournal:
     """Return the journal as text that is identical, byte for byte, for the same seed and calls."""
-    return schemas.CanonicalJournal(_sandbox(request).journal.canonical())
+    return schemas.CanonicalJournal(requested_sandbox(request).journal.canonical())
 
 
 # ------------------------------------------------------------ faults
@@ -270,13 +198,13 @@ def list_faults(request: Request) -> schemas.RuleList:
 
 def add_fault(request: Request, body: schemas.JsonMembers) -> schemas.RuleState:
     """Add the rule in the body, such as `{"effect": "reset", "operation": "writes", "phase": "after", "nth": 1}`."""
-    with _field_errors():
+    with field_errors():
         return _rule_state(_faults(request).add(body))
 
 
 def load_faults(request: Request, body: schemas.JsonMembers) -> schemas.RuleList:
     """Add all rules of a scenario, such as `{"preset": "flaky"}`, or none if one is invalid."""
-    with _field_errors():
+    with field_errors():
         return _rule_list(_faults(request).load(list(parse_scenario(body))))
 
 
@@ -314,13 +242,13 @@ def _rule_state(rule: ActiveRule) -> schemas.RuleState:
 
 def list_gates(request: Request) -> schemas.GateList:
     """List the gates and the calls that each holds."""
-    return schemas.GateList(tuple(_gate_state(gate) for gate in list(_sandbox(request).gates.values())))
+    return schemas.GateList(tuple(_gate_state(gate) for gate in list(requested_sandbox(request).gates.values())))
 
 
 def hold_gate(request: Request, body: schemas.JsonMembers) -> schemas.GateState:
     """Hold the calls that match a rule at a gate; the body has the rule's fields, and `name` names the gate."""
-    sandbox = _sandbox(request)
-    with _field_errors(), sandbox.lock:
+    sandbox = requested_sandbox(request)
+    with field_errors(), sandbox.lock:
         if body.get("effect", "hold_at_gate") != "hold_at_gate":
             raise FaultError(f"effect must be left out for a gate, got {truncate(json.dumps(body['effect']))}")
         rule = rule_from({"name": sandbox.new_gate_name(), **body, "effect": "hold_at_gate"})
@@ -343,9 +271,9 @@ async def wait_at_gate(request: Request, body: schemas.WaitAtGateBody) -> schema
 
 
 def release_gate(request: Request, body: schemas.ReleaseGateBody) -> schemas.GateState:
-    """Release the held calls one by one, in `order`; the response is sent when each has completed or waits again."""
+    """Release the held calls one by one, in `order`; respond when each has completed or waits again."""
     gate = _gate(request)
-    with _field_errors("order"):
+    with field_errors("order"):
         gate.release(body.order, keep=body.keep)
     return _gate_state(gate)
 
@@ -360,36 +288,36 @@ def _gate_state(gate: Gate) -> schemas.GateState:
 
 def get_clock(request: Request) -> schemas.ClockState:
     """Return a sandbox's time and its scheduled actions."""
-    return _clock_state(_sandbox(request).clock)
+    return _clock_state(requested_sandbox(request).clock)
 
 
 def freeze_clock(request: Request, body: schemas.FreezeClockBody) -> schemas.ClockState:
     """Freeze the clock, now or `at` a later moment."""
-    clock = _sandbox(request).clock
-    with _field_errors("at"):
+    clock = requested_sandbox(request).clock
+    with field_errors("at"):
         clock.freeze(body.at)
     return _clock_state(clock)
 
 
 def advance_clock(request: Request, body: schemas.AdvanceClockBody) -> schemas.ClockState:
     """Move the clock forward, running the actions that become due."""
-    clock = _sandbox(request).clock
-    with _field_errors():
+    clock = requested_sandbox(request).clock
+    with field_errors():
         clock.advance(days=body.days, hours=body.hours, minutes=body.minutes, seconds=body.seconds)
     return _clock_state(clock)
 
 
 def travel_clock(request: Request, body: schemas.TravelClockBody) -> schemas.ClockState:
     """Move the clock forward to a moment, running the actions that become due."""
-    clock = _sandbox(request).clock
-    with _field_errors("to"):
+    clock = requested_sandbox(request).clock
+    with field_errors("to"):
         clock.travel(body.to)
     return _clock_state(clock)
 
 
 def settle_clock(request: Request) -> dict[str, object]:
     """Run all scheduled actions, moving the clock as far as needed."""
-    clock = _sandbox(request).clock
+    clock = requested_sandbox(request).clock
     settled = clock.run_pending()
     return {**msgspec.structs.asdict(_clock_state(clock)), "settled": settled}  # the struct omits 0
 

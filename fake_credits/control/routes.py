@@ -1,4 +1,4 @@
-"""The table of the control plane's routes, the matching of paths, and the decoding of queries and bodies."""
+"""The control plane's routes, with the matching of paths and the decoding of queries and bodies."""
 
 import json
 import re
@@ -11,7 +11,8 @@ from starlette.routing import Match, Route
 
 from fake_credits import control_schemas as schemas
 from fake_credits.api.routing import escape_path, split_path
-from fake_credits.control import handlers
+from fake_credits.control import handlers, user_handlers
+from fake_credits.control.inputs import validation_error
 from fake_credits.errors import ControlError
 from fake_credits.strict_json import JsonError, parse_json
 from fake_credits.text import truncate
@@ -19,10 +20,11 @@ from fake_credits.text import truncate
 __all__ = ["CONTROL_ROUTES", "ControlRoute", "match_route"]
 
 _SANDBOX_PATH = "/sandboxes/{sandbox}"
+_USER_PATH = f"{_SANDBOX_PATH}/users/{{user}}"
 
 
 class ControlRoute(Route):
-    """A route whose handler takes the members of the query (for GET) or of the body.
+    """A route whose handler takes the members of the query (for GET and DELETE) or of the body.
 
     Handlers run in worker threads, except coroutine functions, which run in the server's event loop.
     """
@@ -44,14 +46,14 @@ class ControlRoute(Route):
     def parse(self, query: QueryParams, body: bytes) -> object:
         """Return the members of a request as an instance of the schema; raise ControlError if one is invalid."""
         if len(query) < len(query.multi_items()):
-            raise handlers.validation_error("", "a query parameter is repeated")
-        has_query = self.method == "GET"
+            raise validation_error("", "a query parameter is repeated")
+        has_query = self.method in ("GET", "DELETE")
         parameters = _convert(dict(query), self.schema if has_query else schemas.NoMembers, strict=False)
         members = _convert(_parse_body(body), schemas.NoMembers if has_query else self.schema, strict=True)
         return parameters if has_query else members
 
     def call(self, request: object, members: object) -> Any:
-        """Call the handler, with members if the route has any."""
+        """Call the handler, with the members if the route has any."""
         return self.endpoint(request) if self.schema is schemas.NoMembers else self.endpoint(request, members)
 
 
@@ -62,9 +64,15 @@ CONTROL_ROUTES = (
     ControlRoute("POST", f"{_SANDBOX_PATH}/reset", handlers.reset_sandbox),
     ControlRoute("GET", f"{_SANDBOX_PATH}/problems", handlers.get_problems),
     ControlRoute("DELETE", _SANDBOX_PATH, handlers.close_sandbox),
-    ControlRoute("PUT", f"{_SANDBOX_PATH}/users/{{user}}", handlers.set_user, schemas.SetUserBody),
-    ControlRoute("GET", f"{_SANDBOX_PATH}/users/{{user}}", handlers.get_user, schemas.UserQuery),
-    ControlRoute("POST", f"{_SANDBOX_PATH}/tokens", handlers.mint_token, schemas.MintTokenBody, status=201),
+    ControlRoute("GET", f"{_SANDBOX_PATH}/users", user_handlers.list_users, schemas.UserQuery),
+    ControlRoute("PUT", _USER_PATH, user_handlers.set_user, schemas.SetUserBody),
+    ControlRoute("GET", _USER_PATH, user_handlers.get_user, schemas.UserQuery),
+    ControlRoute("DELETE", _USER_PATH, user_handlers.delete_user, schemas.UserQuery),
+    ControlRoute("GET", f"{_USER_PATH}/transactions", user_handlers.list_transactions, schemas.UserQuery),
+    ControlRoute(
+        "POST", f"{_USER_PATH}/transactions", user_handlers.add_transactions, schemas.AddTransactionsBody, status=201
+    ),
+    ControlRoute("POST", f"{_SANDBOX_PATH}/tokens", user_handlers.mint_token, schemas.MintTokenBody, status=201),
     ControlRoute("GET", f"{_SANDBOX_PATH}/journal", handlers.query_journal, schemas.JournalQuery),
     ControlRoute("GET", f"{_SANDBOX_PATH}/journal/canonical", handlers.get_canonical_journal),
     ControlRoute("POST", f"{_SANDBOX_PATH}/faults", handlers.add_fault, schemas.JsonMembers, status=201),
@@ -91,8 +99,8 @@ CONTROL_ROUTES = (
 def match_route(method: str, raw_path: bytes) -> tuple[ControlRoute, Mapping[str, str]]:
     """Return the route for a method and a path, with the decoded path parameters.
 
-    Raises ControlError for an unknown path or a method that it does not support, and MalformedRequest for a parameter
-    that can't be decoded.
+    Raises ControlError for an unknown path or an unsupported method, and MalformedRequest for a parameter that can't be
+    decoded.
     """
     scope = {"type": "http", "method": method, "path": raw_path.decode("latin-1"), "root_path": "/_fake"}
     matches = [
@@ -123,7 +131,7 @@ def _parse_body(body: bytes) -> Mapping[str, object]:
     except JsonError as error:
         raise ControlError("malformed_json", str(error)) from None
     if not isinstance(content, dict):
-        raise handlers.validation_error("", "the body must be a JSON object")
+        raise validation_error("", "the body must be a JSON object")
     return cast("dict[str, object]", content)
 
 
@@ -146,22 +154,20 @@ def _convert(members: Mapping[str, object], schema: type[object], *, strict: boo
         field = path.strip("`").lstrip(".")
         hints = get_type_hints(schema)
         if "unknown field" in problem:
-            raise handlers.validation_error(
+            raise validation_error(
                 problem.split("`")[1], f"is not allowed here; allowed: {', '.join(hints) or 'no members'}"
             ) from None
         if "missing required field" in problem:
-            raise handlers.validation_error(problem.split("`")[1], "is missing") from None
+            raise validation_error(problem.split("`")[1], "is missing") from None
         if "enum" in problem:
             expected = " or ".join(map(json.dumps, get_args(hints[field])))
         else:
             expected = _expected_in_json(problem)
         got = f", got {truncate(json.dumps(members[field], ensure_ascii=False))}" if field in members else ""
-        raise handlers.validation_error(field, f"must be {expected}{got}") from None
+        raise validation_error(field, f"must be {expected}{got}") from None
 
 
 def _expected_in_json(problem: str) -> str:
     """Return what msgspec expected, as in "Expected `int | null`, got `str`", in the terms of JSON."""
-    match = re.match(r"Expected `(?!datetime)(.+?)`( [^,]+)?", problem)
-    if match is None:
-        return "an RFC 3339 date and time with a time zone, such as 2030-01-01T00:00:00Z"
+    match = cast("re.Match[str]", re.match(r"Expected `(.+?)`( [^,]+)?", problem))
     return " or ".join(_JSON_TYPES[name] for name in match[1].split(" | ")) + (match[2] or "")

@@ -99,7 +99,7 @@ class Recorder:
             found = ((key, sandbox.ledger.find_account(*key)) for key in sorted(accounts))
             run.balances = {key: account.balance for key, account in found if account is not None}
             try:
-                sandbox.verify_ledger()
+                sandbox.ledger.verify_balances()
             except LedgerInconsistency as error:
                 run.ledger_error = str(error)
 

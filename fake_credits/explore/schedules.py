@@ -11,10 +11,11 @@ from dataclasses import dataclass, fields
 from typing import Any, NamedTuple, cast
 
 from fake_credits.contract import Operation
+from fake_credits.contract.types import READ_OPERATIONS, WRITE_OPERATIONS
 from fake_credits.errors import did_you_mean
 from fake_credits.faults.declarations import rule_from, rule_to_json
 from fake_credits.faults.effects import Hang, NotJson, Reset, StaleRead, Status
-from fake_credits.faults.effects.base import READ_OPERATIONS, WRITE_OPERATIONS, FaultError
+from fake_credits.faults.effects.base import FaultError
 from fake_credits.faults.rule import Rule
 
 __all__ = [

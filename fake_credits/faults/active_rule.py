@@ -2,10 +2,11 @@
 
 import traceback
 from collections import Counter, deque
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from typing import cast
 
 from fake_credits.contract import Operation
+from fake_credits.errors import PicklableError
 from fake_credits.faults.effects.base import Effect
 from fake_credits.faults.effects.timing import HoldAtGate
 from fake_credits.faults.rule import DEFAULT_LATENCY_NAME, IncomingCall, Rule, effect_for_script_entry
@@ -18,7 +19,7 @@ _CounterKey = tuple[str, str]
 _SHARED_COUNTER: _CounterKey = ("", "")
 
 
-class PredicateError(Exception):
+class PredicateError(PicklableError):
     """An error raised by a rule's ``where`` function, in one line and with its traceback."""
 
     def __init__(self, rule_name: str, error: Exception) -> None:
@@ -72,7 +73,7 @@ class ActiveRule:
         self.name = name
         self.fired = 0
         self.matched = 0
-        self.history_lengths: Mapping[tuple[str, str], int] = {}
+        self.history_lengths: dict[tuple[str, str], int] = {}
         self.is_removed = False
         self._take_out = take_out
         self._match_counts: Counter[_CounterKey] = Counter()

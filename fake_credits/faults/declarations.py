@@ -5,6 +5,7 @@ from dataclasses import MISSING, fields, replace
 from datetime import datetime
 from typing import Any, cast, get_args
 
+from fake_credits.contract.types import OPERATIONS_BY_NAME, OperationSelector, normalize_operation
 from fake_credits.faults.effects import EFFECTS
 from fake_credits.faults.effects.base import (
     CursorFault,
@@ -22,7 +23,7 @@ from fake_credits.faults.effects.connection import Close, CloseMode, Garbage, Ha
 from fake_credits.faults.effects.data import SchemaDriftKind
 from fake_credits.faults.effects.responses import NotJson, Status, Unauthorized
 from fake_credits.faults.effects.timing import Distribution
-from fake_credits.faults.rule import OPERATIONS_BY_NAME, SCRIPT_ACTIONS, Rule, RuleOperation
+from fake_credits.faults.rule import SCRIPT_ACTIONS, Rule
 from fake_credits.text import short_repr
 
 __all__ = ["catalogue", "describe_match", "lost_response", "rule_from", "rule_to_json"]
@@ -49,7 +50,7 @@ _CATALOGUE_ARGUMENTS: Mapping[str, Sequence[tuple[Any, ...]]] = {
 """Arguments of the effects that need some, or that are listed several times; all others are listed once without any."""
 
 
-def catalogue(operation: RuleOperation) -> list[Rule]:
+def catalogue(operation: OperationSelector) -> list[Rule]:
     """Return the faults that can hit an operation: each effect, with typical attributes, in each of its phases.
 
     ``@pytest.mark.parametrize("rule", catalogue("createTransaction"))`` checks that an application survives them all.
@@ -57,6 +58,7 @@ def catalogue(operation: RuleOperation) -> list[Rule]:
     is optional, because it affects only one kind of client. ``operation`` is as in a rule. Raises
     FaultError for an unknown one.
     """
+    operation = cast("OperationSelector", normalize_operation(operation))
     check_choice("operation", operation, OPERATIONS_BY_NAME)
     effects = (
         effect_type(*arguments)
@@ -186,6 +188,7 @@ def _check_conflicts(rule_fields: Mapping[str, object], kwargs: Mapping[str, obj
         inner, outer = rule_fields[name], kwargs[name]
         is_conflict = inner != outer
         if name == "operation":  # the rule itself rejects an unknown operation
+            inner, outer = normalize_operation(inner), normalize_operation(outer)
             wide, narrow = OPERATIONS_BY_NAME.get(str(inner)), OPERATIONS_BY_NAME.get(str(outer))
             is_conflict = wide is not None and narrow is not None and not narrow <= wide
         if is_conflict:

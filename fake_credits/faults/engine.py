@@ -64,7 +64,7 @@ class FaultEngine:
         """Return a moment in a rule as milliseconds since 1970."""
         if moment is None:
             return default
-        return to_ms(moment) if isinstance(moment, datetime) else self.start_ms + round(moment * 1000)
+        return to_ms(moment) if isinstance(moment, datetime | str) else self.start_ms + round(moment * 1000)
 
     def reset(self, rules: Iterable[Rule], start_ms: int) -> None:
         """Start over with other rules."""

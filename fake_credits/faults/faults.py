@@ -4,12 +4,13 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Literal, TypedDict, Unpack, cast
 
+from fake_credits.contract.types import OperationSelector
 from fake_credits.faults.active_rule import ActiveRule
 from fake_credits.faults.declarations import describe_match, rule_from
 from fake_credits.faults.effects.base import FaultError, Phase
 from fake_credits.faults.effects.timing import HoldAtGate
 from fake_credits.faults.engine import FaultEngine
-from fake_credits.faults.rule import IncomingCall, Moment, Rule, RuleOperation
+from fake_credits.faults.rule import IncomingCall, Moment, Rule
 from fake_credits.models import Reason
 from fake_credits.text import short_repr
 
@@ -77,7 +78,7 @@ class Faults:
             return iter(tuple(self._engine))
 
     def add(
-        self, what: object = None, operation: RuleOperation | None = None, **rule_fields: Unpack[RuleFields]
+        self, what: object = None, operation: OperationSelector | None = None, **rule_fields: Unpack[RuleFields]
     ) -> ActiveRule:
         """Add a rule: an effect, a `Rule` or a JSON object, for an operation, with further fields of `Rule`.
 

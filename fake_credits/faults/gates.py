@@ -10,6 +10,7 @@ from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 
 from fake_credits.errors import GateTimeout
+from fake_credits.keyword_hints import keyword_hint
 from fake_credits.thread_events import CrossThreadEvent, check_count, check_limit, ensure_no_running_loop, wait_event
 
 __all__ = ["Gate", "GateTicket"]
@@ -68,6 +69,7 @@ class Gate:
         """Return the labels of the held exchanges in order of arrival."""
         return ", ".join(ticket.label for ticket in self.held())
 
+    @keyword_hint("limit_s")
     def wait_for(self, count: int = 1, *, limit_s: float | None = None) -> None:
         """Block this thread until ``count`` exchanges have arrived in total.
 
@@ -83,6 +85,7 @@ class Gate:
                 wait_event(event, limit_s)
             self._check_arrivals(count, limit_s)
 
+    @keyword_hint("limit_s")
     async def async_wait_for(self, count: int = 1, *, limit_s: float | None = None) -> None:
         """Wait like `wait_for`, in any event loop."""
         limit_s = self._check_wait(count, limit_s)
@@ -192,7 +195,7 @@ class Gate:
         deadline = "before its sandbox closed or was reset" if is_closed else f"within {limit_s:g} s"
         problem = f"gate {self.name!r}: {arrival_count} of {count} arrived {deadline}"
         if is_open and not is_closed:
-            raise GateTimeout(f"{problem}; it was released, so later calls pass it: call hold() again")
+            raise GateTimeout(f"{problem}; it has been released, so later calls pass through: call hold() again")
         expected = " or ".join(dict.fromkeys(self._expected_calls))
         expectation = f"; it expects {expected}" if expected else ""
         raise GateTimeout(f"{problem}; it holds {self.waiters() or 'no call'}{expectation}")

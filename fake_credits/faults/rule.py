@@ -9,12 +9,10 @@ from inspect import iscoroutinefunction, signature
 from typing import Literal, NamedTuple, cast
 
 from fake_credits.clock import from_ms, to_ms
-from fake_credits.contract import Operation, OperationName
+from fake_credits.contract import Operation
+from fake_credits.contract.types import OPERATIONS_BY_NAME, OperationSelector, normalize_operation
 from fake_credits.faults.effects import EFFECTS
 from fake_credits.faults.effects.base import (
-    ALL_OPERATIONS,
-    READ_OPERATIONS,
-    WRITE_OPERATIONS,
     Effect,
     FaultError,
     FaultValue,
@@ -34,24 +32,14 @@ from fake_credits.models import Reason
 
 __all__ = [
     "DEFAULT_LATENCY_NAME",
-    "OPERATIONS_BY_NAME",
     "SCRIPT_ACTIONS",
     "IncomingCall",
     "Moment",
     "RequestHeaders",
     "Rule",
-    "RuleOperation",
     "check_without_connection",
     "effect_for_script_entry",
 ]
-
-OPERATIONS_BY_NAME: Mapping[str, frozenset[Operation]] = {
-    "*": ALL_OPERATIONS,
-    "reads": READ_OPERATIONS,
-    "writes": WRITE_OPERATIONS,
-    **{operation.value: frozenset({operation}) for operation in Operation},
-}
-"""The values of ``operation``, with the operations that each selects."""
 
 DEFAULT_LATENCY_NAME = "latency"
 """The name of the default latency's rules."""
@@ -68,8 +56,7 @@ _RULE_NAME_PATTERN = re.compile(r"[!-~]{1,64}")
 _HEADER_NAME_PATTERN = re.compile(r"[!#$%&'*+.^_`|~0-9A-Za-z-]+")  # RFC 9110, section 5.6.2
 _HEADER_VALUE_PATTERN = re.compile(r"[\t -~\x80-\xff]*")
 
-Moment = datetime | float | None
-RuleOperation = OperationName | Literal["*", "reads", "writes"]
+Moment = datetime | str | float | None
 
 
 class RequestHeaders(Mapping[str, str]):
@@ -85,7 +72,7 @@ class RequestHeaders(Mapping[str, str]):
 
     def __getitem__(self, name: str) -> str:
         if not isinstance(name, str):  # pyright: ignore[reportUnnecessaryIsInstance] - bytes, as in ASGI
-            raise TypeError(f"header names are strings here, not {type(name).__name__}")
+            raise TypeError(f"header names must be strings, not {type(name).__name__}")
         return self._raw_headers[name.lower().encode("utf-8", "replace")].decode("latin-1")
 
     def __iter__(self) -> Iterator[str]:
@@ -129,15 +116,15 @@ _SCRIPT = _Script()
 class Rule(FaultValue):
     """Which calls a fault hits, when, and what happens to them.
 
-    Which calls; all given criteria must match: ``operation`` (its name, ``reads``, ``writes`` or ``*``),
+    Which calls (all given criteria must match): ``operation`` (its name, ``reads``, ``writes`` or ``*``),
     ``application``, ``user``, ``client`` (``server`` or ``user``), ``reason``, ``header`` (names to values), ``where``
     (a function of an `IncomingCall`; if it raises, the call gets a 500 and the test fails).
 
-    When; all given conditions must hold: ``at`` the sandbox's nth exchange; of the matching calls, the ``nth``, the
+    When (all given conditions must hold): ``at`` the sandbox's nth exchange; of the matching calls, the ``nth``, the
     ``first`` n, ``every`` nth, those ``after`` the first n, at most ``times`` times; ``script``, one entry per call: a
     status, ``ok``, ``reset``, ``close`` or ``hang``; with a ``probability``; ``during`` (start, end) on the sandbox's
-    clock, as aware datetimes or seconds since the sandbox started; None leaves an end open, and calls outside don't
-    match. ``per="user"`` counts each user's calls separately.
+    clock, as aware datetimes or ISO 8601 texts, or as seconds since the sandbox started; None leaves an end open, and
+    calls outside don't match. ``per="user"`` counts each user's calls separately.
 
     What: an ``effect`` in a ``phase``, by default the effect's first. With ``stack``, the following rules are tried
     too. A rule that chance does not decide and that no call used fails the test unless it is ``optional``.
@@ -147,7 +134,7 @@ class Rule(FaultValue):
 
     effect: Effect | None = None
     _: KW_ONLY
-    operation: RuleOperation = "*"
+    operation: OperationSelector = "*"
     phase: Phase | Literal[""] = ""
     application: str = ""
     user: str = ""
@@ -251,6 +238,7 @@ def _check_action(rule: Rule) -> None:
 
 
 def _check_criteria(rule: Rule) -> None:
+    object.__setattr__(rule, "operation", normalize_operation(rule.operation))
     check_choice("operation", rule.operation, OPERATIONS_BY_NAME)
     for name in ("application", "user"):
         check_text(name, getattr(rule, name), 0, _MAX_ID_CHARS)
@@ -360,7 +348,7 @@ def _validate_script(script: object) -> tuple[int | str, ...]:
 def _parse_during(value: object) -> tuple[Moment, Moment]:
     bounds = [*cast("Sequence[object]", value)] if isinstance(value, Sequence) else []
     if len(bounds) not in (1, 2) or isinstance(value, str):
-        expected = "a start and, optionally, an end: datetimes with an offset, or seconds"
+        expected = "a start and, optionally, an end: times with a time zone, or seconds"
         raise FaultError(f"during is {value!r}: it must be {expected}")
     # TOML has no null: (start,) leaves the end open, and a start of 0 means the sandbox's start.
     start, end = _parse_moment(bounds[0]), _parse_moment(bounds[1]) if len(bounds) > 1 else None
@@ -373,12 +361,7 @@ def _parse_during(value: object) -> tuple[Moment, Moment]:
 def _parse_moment(value: object) -> Moment:
     if value is None:
         return None
-    if isinstance(value, str):
-        try:
-            value = datetime.fromisoformat(value)
-        except ValueError:
-            raise FaultError(f"during has {value!r}, which is not an ISO 8601 date and time") from None
-    if isinstance(value, datetime):
+    if isinstance(value, str | datetime):
         try:
             return from_ms(to_ms(value))
         except ValueError as error:

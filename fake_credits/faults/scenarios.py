@@ -8,6 +8,7 @@ from itertools import pairwise
 from pathlib import Path
 from typing import cast
 
+from fake_credits.contract.types import OperationSelector
 from fake_credits.faults.declarations import lost_response, rule_from
 from fake_credits.faults.effects.base import Effect, FaultError, check_number, invalid_value, suggest_name
 from fake_credits.faults.effects.connection import Close, Reset, Truncate
@@ -15,7 +16,7 @@ from fake_credits.faults.effects.data import SchemaDrift, StaleRead
 from fake_credits.faults.effects.responses import NotJson, RateLimit, Status
 from fake_credits.faults.effects.timing import Latency, Lognormal, parse_distribution
 from fake_credits.faults.engine import FaultEngine
-from fake_credits.faults.rule import DEFAULT_LATENCY_NAME, Rule, RuleOperation
+from fake_credits.faults.rule import DEFAULT_LATENCY_NAME, Rule
 
 __all__ = [
     "FAULT_PRESETS",
@@ -146,7 +147,7 @@ def latency_rules(value: object) -> tuple[Rule, ...]:
     if value is None:
         return ()
     rules: list[Rule] = []
-    by_operation = cast("Mapping[RuleOperation, object]", value if isinstance(value, Mapping) else {"*": value})
+    by_operation = cast("Mapping[OperationSelector, object]", value if isinstance(value, Mapping) else {"*": value})
     for operation, delay in by_operation.items():
         field = DEFAULT_LATENCY_NAME if operation == "*" else f"{DEFAULT_LATENCY_NAME} of {operation}"
         effect = Latency(parse_distribution(delay, field))
@@ -213,9 +214,9 @@ def load_scenario(path: str | Path) -> tuple[Rule, ...]:
         except OSError as error:
             raise FaultError(f"can't be read: {error.strerror}") from None
         except (ValueError, RecursionError) as error:  # ValueError: an integer with thousands of digits
-            raise FaultError(f"is not valid TOML: {error}") from None
+            raise FaultError(f"not valid TOML: {error}") from None
         if document is None:
-            raise FaultError(f"is larger than {_MAX_SCENARIO_BYTES} bytes")
+            raise FaultError(f"larger than {_MAX_SCENARIO_BYTES} bytes")
         return parse_scenario(document)
 
 

@@ -8,7 +8,8 @@ from typing import Literal
 
 import msgspec
 
-from fake_credits.contract import Contract, CredentialHeader
+from fake_credits.contract import Contract
+from fake_credits.contract.types import header_example
 from fake_credits.errors import AmbiguousCredentials, MissingCredentials
 from fake_credits.tokens.verifying import MAX_TOKEN_BYTES
 
@@ -41,8 +42,9 @@ class CredentialReader:
         self._on_conflict = contract.both_credentials
         self._placements = _placements_by_header(contract)
         self._cached_parse = lru_cache(_MAX_CACHED_CREDENTIALS)(self._parse)
-        key, token = _describe(contract.api_key), _describe(contract.user_token)
-        self._expected = f"send {key} (server) or {token} (user)"
+        self._expected = (
+            f"send {header_example(contract.api_key)} (server) or {header_example(contract.user_token)} (user)"
+        )
 
     def __repr__(self) -> str:
         return f"<CredentialReader {self._expected}>"
@@ -130,10 +132,6 @@ def _make_credential(placement: _Placement, value: str) -> Credential | str:
     # If both kinds look alike, three segments make a token, even an unsigned one, whose last segment is empty.
     kind = placement.kind or ("user" if value.count(".") == 2 else "server")
     return Credential(kind, value)
-
-
-def _describe(header: CredentialHeader) -> str:
-    return f"'{header.header}: {header.value_for('…')}'"
 
 
 AUTH_FAILURE_REASONS: tuple[str, ...] = (

@@ -242,7 +242,7 @@ def read_key_file(path: Path) -> KeySet:
     with path.open("rb") as file:
         content = file.read(_MAX_KEY_FILE_BYTES + 1)
     if len(content) > _MAX_KEY_FILE_BYTES:
-        raise ValueError(f"is larger than {_MAX_KEY_FILE_BYTES} bytes")
+        raise ValueError(f"larger than {_MAX_KEY_FILE_BYTES} bytes")
     if b"PRIVATE KEY" in content:
         raise ValueError("has a private key: use a file with public keys only")
     return KeySet([_key_from_pem(content)], any_kid=True) if b"-----BEGIN" in content else key_set_from_jwks(content)

@@ -5,6 +5,7 @@ on ``kid``), then the claims (RFC 7519, section 7.2). Each failure has its own `
 """
 
 import base64
+import json
 import math
 import re
 from collections.abc import Mapping, Sequence
@@ -64,7 +65,8 @@ class VerifiedToken:
         """Raise Forbidden (reason: ``other_user``) unless the token is for this user."""
         if self.user_id != user_id:
             raise Forbidden(
-                f"the token is for user {short_repr(self.user_id)}, not for {short_repr(user_id)}",
+                f"the token is for user {short_repr(self.user_id)}, not for {short_repr(user_id)}; in a test, "
+                f"fake_credits.user_client({json.dumps(user_id, ensure_ascii=False)}) sends that user's token",
                 auth_reason="other_user",
             )
 

@@ -17,6 +17,7 @@ from fake_credits.api.pipeline import dispatch, handle
 from fake_credits.contract import Operation
 from fake_credits.errors import ApiError, ConnectionLost, Timeout, TransportFailure
 from fake_credits.faults.waits import CHECKPOINT, Body, Forever, Wait, resume, run_to_wait
+from fake_credits.fork_guard import CURRENT_PROCESS
 from fake_credits.http_message import (
     AsgiMessage,
     Outcome,
@@ -165,7 +166,9 @@ class InProcessDriver:
         return self._runtime.routes.find_path_end(method, path)
 
     def _dispatch(self, request: Request, error: ApiError | None) -> Exchange | Response:
-        self._sandbox.fork_guard.check()
+        guard = self._sandbox.fork_guard
+        if guard.process_id != CURRENT_PROCESS.process_id:  # without a call, as this runs for every request
+            guard.check()
         if request.body and not any(name in (b"content-length", b"transfer-encoding") for name, _ in request.headers):
             length = (b"content-length", b"%d" % len(request.body))
             request = Request(request.method, request.target, [*request.headers, length], request.body)

@@ -1,5 +1,6 @@
 """The live server: uvicorn on a socket that is already bound, in a background thread or in the main thread."""
 
+import _thread
 import asyncio
 import contextlib
 import errno
@@ -11,6 +12,7 @@ import threading
 from collections.abc import Callable
 from dataclasses import dataclass
 from functools import partial
+from types import BuiltinFunctionType
 
 from fake_credits.api.access import HostPolicy
 from fake_credits.api.app import CreditsApplication
@@ -141,9 +143,15 @@ class LiveServer:
         return f"<LiveServer at {self.base_url or 'no address yet'}>"
 
     def start(self) -> None:
-        """Start serving; raise OSError if the address is unavailable."""
+        """Start serving; raise OSError if the address is unavailable, RuntimeError under gevent's patched threads."""
         if self._thread is not None:
             return
+        if not isinstance(_thread.start_new_thread, BuiltinFunctionType):
+            raise RuntimeError(
+                "the live server can't run in this process, where threads are patched (gevent's monkey.patch_all()): "
+                "use intercept(...) or the in-process clients, start it with `fake-credits run -- COMMAND`, or call "
+                "patch_all(thread=False)"
+            )
         self._failure = self._loop = self._stop = None
         listener, self._listener = self._listener or bind(self._options), None
         runner = ServerRunner(self.contract, self.sandboxes, self._options, listener, self._control)

@@ -9,7 +9,8 @@ from typing import TYPE_CHECKING
 
 from fake_credits.api.app import CreditsApplication, create_app
 from fake_credits.contract import Contract, ContractError
-from fake_credits.sandbox import ForkGuard, Sandbox
+from fake_credits.fork_guard import ForkGuard
+from fake_credits.sandbox import Sandbox
 from fake_credits.sandbox_options import LoadableWorld, SandboxOptions
 from fake_credits.sandboxes import SandboxRegistry
 from fake_credits.tokens.keys import SigningKeys

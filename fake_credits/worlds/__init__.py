@@ -5,6 +5,7 @@ from functools import lru_cache
 from pathlib import Path
 
 from fake_credits.contract.validation import suggest_choices
+from fake_credits.text import short_repr
 from fake_credits.worlds.generator import EDGE_CASES, IdGenerator, edge_histories, generate_histories
 from fake_credits.worlds.profiles import PROFILES, Profile, load_profile
 from fake_credits.worlds.world import MAX_KEPT_TRANSACTIONS, UnknownWorld, UserHistory, World, load_world
@@ -45,11 +46,20 @@ class WorldLibrary:
         Raises UnknownWorld for any other name, WorldError for a file that can't be read or is invalid.
         """
         path, profile = Path(name), PROFILES.get(str(name))
-        if profile is None and not path.is_file():
+        if profile is None and not _is_file(path):
             problem = "it is neither a profile nor a file"
-            raise UnknownWorld(f"unknown world {str(name)!r}: {problem}{suggest_choices(str(name), PROFILES)}")
+            raise UnknownWorld(
+                f"unknown world {short_repr(str(name))}: {problem}{suggest_choices(str(name), PROFILES)}"
+            )
         if profile is None and path.suffix != ".toml":
             return load_world(path)
         profile = profile or load_profile(path)
         is_large = profile.transactions > MAX_KEPT_TRANSACTIONS
         return make_world(profile, seed) if is_large else self._cached_make_world(profile, seed)
+
+
+def _is_file(path: Path) -> bool:
+    try:
+        return path.is_file()
+    except OSError:  # the name is too long for a file
+        return False

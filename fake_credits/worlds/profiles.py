@@ -103,14 +103,14 @@ def load_profile(path: Path) -> Profile:
         with path.open("rb") as file:
             data = file.read(_MAX_PROFILE_BYTES + 1)
         if len(data) > _MAX_PROFILE_BYTES:
-            raise WorldError(f"is larger than {_MAX_PROFILE_BYTES} bytes")
+            raise WorldError(f"larger than {_MAX_PROFILE_BYTES} bytes")
         return profile_from_dict({"name": path.stem, **tomllib.loads(data.decode("utf-8"))})
-    except OSError as error:
-        raise WorldError(f"{path}: can't be read: {error.strerror}") from None
-    except (tomllib.TOMLDecodeError, UnicodeDecodeError, RecursionError) as error:
-        raise WorldError(f"{path}: is not valid TOML: {error}") from None
     except WorldError as error:
         raise WorldError(f"{path}: {error}") from None
+    except OSError as error:
+        raise WorldError(f"{path}: can't be read: {error.strerror}") from None
+    except (ValueError, RecursionError) as error:  # ValueError: also for an integer of thousands of digits
+        raise WorldError(f"{path}: is not valid TOML: {error}") from None
 
 
 def profile_from_dict(document: Mapping[str, Any]) -> Profile:

@@ -218,12 +218,12 @@ def load_world(path: Path) -> World:
     """
     try:
         if path.stat().st_size > _MAX_WORLD_FILE_BYTES:
-            raise WorldError(f"is larger than {_MAX_WORLD_FILE_BYTES} bytes")
+            raise WorldError(f"larger than {_MAX_WORLD_FILE_BYTES} bytes")
         return _decode_world(path.read_bytes())
     except OSError as error:
         raise WorldError(f"{path}: can't be read: {error.strerror or error}") from None
     except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError) as error:
-        raise WorldError(f"{path}: is not a world or is damaged: {error}") from None
+        raise WorldError(f"{path}: not a world file, or damaged: {error}") from None
     except WorldError as error:
         raise WorldError(f"{path}: {error}") from None
 
@@ -235,7 +235,7 @@ def _decode_world(data: bytes) -> World:
     file, digest = msgspec.json.decode(data, type=_WorldFile), hashlib.sha256()
     histories = tuple(_decode_histories(file, digest.update))
     if file.sha256 and file.sha256 != digest.hexdigest():
-        raise WorldError("is damaged: its sha256 doesn't match its users")
+        raise WorldError("damaged: its sha256 doesn't match its users")
     return World(file.name, file.seed, sum(len(history.columns.deltas) for history in histories), lambda: histories)
 
 
@@ -247,7 +247,7 @@ def _decode_histories(file: _WorldFile, update_digest: Callable[[bytes], object]
         update_digest(msgspec.json.encode(user))
         problem = _user_problem(user)
         if problem or user.id in user_ids:
-            raise WorldError(f"is damaged: user {user.id!r} {problem or 'occurs twice'}")
+            raise WorldError(f"damaged: user {user.id!r} {problem or 'occurs twice'}")
         user_ids.add(user.id)
         codes = array("b", [_CODE_BY_LETTER[letter] for letter in user.reasons])
         yield UserHistory(

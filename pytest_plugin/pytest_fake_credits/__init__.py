@@ -26,7 +26,8 @@ def check_versions(**versions: str) -> None:
         raise pytest.UsageError(f"fake-credits needs {needed}, got {installed}: pip install -U pytest pluggy")
 
 
-check_versions(pytest=pytest.__version__, pluggy=pluggy.__version__)  # before the imports that need them
+# first, because the imports below require these versions
+check_versions(pytest=pytest.__version__, pluggy=pluggy.__version__)
 
 from pytest_fake_credits import explore_hooks  # noqa: E402
 from pytest_fake_credits.config_options import (  # noqa: E402
@@ -93,8 +94,10 @@ def pytest_configure(config: pytest.Config) -> None:
     if settings["early_env"].value:
         environment = _early_environment(config)
         if environment is None:
-            raise pytest.UsageError("fake-credits: ini fake_credits_early_env needs the plugin before conftests load")
-        settings["api_key"] = PluginSetting(environment.api_key, "ini fake_credits_early_env")
+            raise pytest.UsageError(
+                "fake-credits: the ini option fake_credits_early_env requires the plugin to be loaded before conftests"
+            )
+        settings["api_key"] = PluginSetting(environment.api_key, "ini option fake_credits_early_env")
     config.pluginmanager.register(_SandboxPlugin(config), "pytest_fake_credits.sandbox")
     if settings["autouse"].value:
         config.pluginmanager.register(_AutousePlugin(), "pytest_fake_credits.autouse")
@@ -104,16 +107,13 @@ def pytest_configure(config: pytest.Config) -> None:
 def _marker_line(config: pytest.Config) -> str:
     if not config.getoption("markers", False):
         return "fake_credits(...): initial options of the test's sandbox"
-    from pytest_fake_credits.marker import marker_help  # imports the fake
+    from pytest_fake_credits.marker import marker_help  # this import loads the fake
 
     return marker_help()
 
 
 class _SandboxPlugin:
-    """The fixture ``fake_credits``, in an object that knows the config.
-
-    If the fixture requested ``request`` or ``pytestconfig``, that would take longer than creating the sandbox.
-    """
+    """The fixture ``fake_credits``, in an object that knows the config; requesting it would take longer."""
 
     def __init__(self, config: pytest.Config) -> None:
         self._config = config
@@ -140,7 +140,7 @@ class _SandboxPlugin:
 
 
 class _AutousePlugin:
-    """An autouse fixture that gives every test a sandbox, registered if the ini ``fake_credits_autouse`` is on."""
+    """An autouse fixture that gives every test a sandbox, registered by the ini option ``fake_credits_autouse``."""
 
     @pytest.fixture(autouse=True)
     def fake_credits_for_every_test(self, fake_credits: "FakeCredits") -> None:
@@ -152,14 +152,14 @@ def _early_environment(config: pytest.Config) -> "EarlyEnvironment | None":
 
 
 def pytest_report_header(config: pytest.Config) -> str:
-    """Return a line with the settings that a rerun needs."""
+    """Return a line with the settings needed for a rerun."""
     settings = config.stash[SETTINGS_KEY]
     return f"fake-credits: seed {settings['seed'].value}, {settings['mode'].value}"
 
 
 def pytest_make_parametrize_id(val: object) -> str | None:
     """Return a short id for a rule or an effect."""
-    effects = sys.modules.get("fake_credits.faults.effects.base")  # imported if ``val`` can be one
+    effects = sys.modules.get("fake_credits.faults.effects.base")  # it has been imported if ``val`` can be one
     return str(val) if effects is not None and isinstance(val, effects.FaultValue) else None
 
 
@@ -181,7 +181,7 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
 def _marker_options(item: pytest.Item) -> dict[str, object]:
     """Return the merged options of a test's markers, parsed once; raise ValueError for an invalid one.
 
-    Of several markers on one object, the one added last wins: a parameter's over the function's, a subclass's over its
+    If an object has several markers, the one added last wins: a parameter's over the function's, a subclass's over its
     base's.
     """
     marks = [mark for node in item.listchain() for mark in node.own_markers if mark.name == "fake_credits"]
@@ -197,7 +197,7 @@ def _marker_options(item: pytest.Item) -> dict[str, object]:
 
 @pytest.hookimpl  # not tryfirst, so that skipped tests are not checked
 def pytest_runtest_setup(item: pytest.Item) -> None:
-    """Track the sandboxes anew; reject invalid markers that were added late, and markers without a sandbox."""
+    """Start tracking the sandboxes for a new test; reject invalid markers added late, and markers without a sandbox."""
     item.config.stash[_TEST_KEY] = item
     factory = item.config.stash.get(_FACTORY_KEY, None)
     if factory is not None:
@@ -249,7 +249,7 @@ def _fail_on_unused_options(item: pytest.Item, *, is_over: bool) -> None:
         raise _failure(
             f"the marker's {', '.join(f'{name}=' for name in options)} has no effect, as this test does not use the "
             'fixture fake_credits. Add @pytest.mark.usefixtures("fake_credits") or the parameter fake_credits, or turn '
-            "on the ini fake_credits_autouse; pass the options of other sandboxes to fake_credits_factory(...)"
+            "on the ini option fake_credits_autouse; pass the options of other sandboxes to fake_credits_factory(...)"
         )
 
 
@@ -289,7 +289,7 @@ def pytest_runtest_makereport(item: pytest.Item) -> Generator[None, pytest.TestR
     return report
 
 
-@pytest.hookimpl(trylast=True)  # after the teardown of session fixtures, which may use the factory's sandboxes
+@pytest.hookimpl(trylast=True)  # last, because session fixtures may use the factory's sandboxes in their teardown
 def pytest_sessionfinish(session: pytest.Session) -> None:
     """Close the factory."""
     factory = session.config.stash.get(_FACTORY_KEY, None)
@@ -331,7 +331,7 @@ def _factory(config: pytest.Config) -> "Factory":
 
 
 def _options_without_markers(config: pytest.Config) -> dict[str, object]:
-    # A fixture of a wider scope has no public way to what the running test's own conftests override.
+    # A fixture of a wider scope has no public way to get what the running test's own conftests override.
     request: pytest.FixtureRequest | None = getattr(config.stash[_TEST_KEY], "_request", None)
     settings: object = request.getfixturevalue("fake_credits_settings") if request else {}
     return _defaults_of_test(config, settings)
@@ -339,7 +339,7 @@ def _options_without_markers(config: pytest.Config) -> dict[str, object]:
 
 @pytest.fixture(scope="session")
 def fake_credits_settings() -> dict[str, object]:
-    """Override this in a conftest to set options of sandboxes; marker and command line take precedence."""
+    """Override this in a conftest to set options of sandboxes; the marker and the command line take precedence."""
     return {}
 
 
@@ -363,14 +363,14 @@ def fake_credits_async_server_client(fake_credits: "FakeCredits") -> "AsyncServe
 
 @pytest.fixture
 def fake_credits_user_client(fake_credits: "FakeCredits") -> "UserClient":
-    """Return a `UserClient` for the default user, which is created."""
+    """Return a `UserClient` for the default user, which is created if needed."""
     fake_credits.user(fake_credits.user_id)
     return fake_credits.user_client()
 
 
 @pytest.fixture
 def fake_credits_async_user_client(fake_credits: "FakeCredits") -> "AsyncUserClient":
-    """Return an `AsyncUserClient` for the default user, which is created, for any event loop."""
+    """Return an `AsyncUserClient` for the default user, which is created if needed, for any event loop."""
     fake_credits.user(fake_credits.user_id)
     return fake_credits.async_user_client()
 
@@ -387,7 +387,7 @@ def fake_credits_env(
 ) -> dict[str, str]:
     """Set ``CREDITS_BASE_URL``, ``CREDITS_API_KEY`` and so on for the code under test; return the variables.
 
-    The ini ``fake_credits_env`` can change them. Loopback is added to ``NO_PROXY``. The user is not created.
+    The ini option ``fake_credits_env`` can change them. Loopback is added to ``NO_PROXY``. The user is not created.
     """
     from fake_credits.transports.environment import env_values, no_proxy_with_loopback
 

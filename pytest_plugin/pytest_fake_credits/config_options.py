@@ -1,6 +1,6 @@
 """The plugin's options: flags, ini options and environment variables, derived from one table.
 
-Every pytest run imports this module, so it does not import the fake, and has named tuples, as creating a dataclass
+Every pytest run imports this module, so it does not import the fake. It uses named tuples, because creating a dataclass
 takes 0.5 ms. PYTEST_DONT_REWRITE
 """
 
@@ -40,12 +40,12 @@ class PluginOption(NamedTuple):
 
     @property
     def flag(self) -> str:
-        """Return the name on the command line."""
+        """Return the name of the flag."""
         return "--fake-credits-" + self.name.replace("_", "-")
 
     @property
     def ini(self) -> str:
-        """Return the name in an ini file, and in pytest's parsed options."""
+        """Return the name of the ini option, which is also the name in pytest's parsed options."""
         return "fake_credits_" + self.name
 
     @property
@@ -125,7 +125,7 @@ PLUGIN_OPTIONS = (
         ini_only=True,
     ),
 )
-"""Every option except the ini options with several lines: ``fake_credits_env``, ``_intercept`` and ``_trust``."""
+"""Every option except the multi-line ini options ``fake_credits_env``, ``_intercept`` and ``_trust``."""
 
 ENV_FIELDS = {
     "base_url": "CREDITS_BASE_URL",
@@ -136,7 +136,7 @@ ENV_FIELDS = {
     "jwks_url": "CREDITS_JWKS_URL",
     "jwt_public_key": "CREDITS_JWT_PUBLIC_KEY",
 }
-"""The fields of ``fake_credits_env``, each with its variable by default."""
+"""The fields of ``fake_credits_env``, each with its default variable."""
 
 _LINE_OPTIONS = {
     "trust": "foreign issuers of users' tokens, each with a file of its keys (JWKS or PEM): lines ISSUER=FILE",
@@ -179,14 +179,14 @@ def read_settings(config: pytest.Config) -> dict[str, PluginSetting]:
         or {variable: f"{{{name}}}" for name, variable in ENV_FIELDS.items()},
     }
     for name, value in values.items():
-        settings[name] = PluginSetting(value, f"ini fake_credits_{name}" if lines[name] else "default")
+        settings[name] = PluginSetting(value, f"ini option fake_credits_{name}" if lines[name] else "default")
     return settings
 
 
 def _read_setting(option: PluginOption, config: pytest.Config) -> PluginSetting:
     if option.default is False:
         return _read_switch(option, config)
-    sources = {option.flag: config.getoption(option.ini, None), f"ini {option.ini}": config.getini(option.ini)}
+    sources = {option.flag: config.getoption(option.ini, None), f"ini option {option.ini}": config.getini(option.ini)}
     if not option.ini_only:
         sources[f"environment {option.env_variable}"] = os.environ.get(option.env_variable)
     source, text = next(((source, text) for source, text in sources.items() if text), ("default", ""))
@@ -198,7 +198,7 @@ def _read_setting(option: PluginOption, config: pytest.Config) -> PluginSetting:
         value = option.parse(text)
     except ValueError:
         raise pytest.UsageError(f"fake-credits: {source} must be {option.requirement}, got {text!r}") from None
-    if option.is_path:  # relative to the ini file, or to the folder where pytest was started
+    if option.is_path:  # relative to the ini file, or to the folder in which pytest was started
         value = str((config.rootpath if source.startswith("ini ") else config.invocation_params.dir) / text)
     return PluginSetting(value, source)
 
@@ -211,21 +211,21 @@ def _read_switch(option: PluginOption, config: pytest.Config) -> PluginSetting:
         if text not in ("", "0", "1", "true", "false"):
             raise pytest.UsageError(f"fake-credits: environment {option.env_variable} must be 1 or 0, got {text!r}")
         if text in ("1", "true"):
-            return PluginSetting(True, f"environment {option.env_variable}")
-    return PluginSetting(is_enabled(config, option.name), f"ini {option.ini}")
+            return PluginSetting(True, f"environment variable {option.env_variable}")
+    return PluginSetting(is_enabled(config, option.name), f"ini option {option.ini}")
 
 
 def is_enabled(config: pytest.Config, name: str) -> bool:
-    """Return the value of a boolean option; raise UsageError if it is not one."""
+    """Return the value of a boolean option; raise UsageError if it is not a boolean."""
     ini = f"fake_credits_{name}"
     try:
         return bool(config.getini(ini))
-    except (ValueError, pytest.UsageError) as error:  # the error of older versions does not name the option
-        raise pytest.UsageError(f"fake-credits: ini {ini} must be true or false: {error}") from None
+    except (ValueError, pytest.UsageError) as error:  # in older versions, the error does not name the option
+        raise pytest.UsageError(f"fake-credits: ini option {ini} must be true or false: {error}") from None
 
 
 def default_options(config: pytest.Config, settings: Mapping[str, object]) -> dict[str, object]:
-    """Return the given options of a sandbox, by precedence: command line, ``settings``, ini, environment."""
+    """Return the configured options of a sandbox, by precedence: command line, ``settings``, ini, environment."""
     if _DEFAULTS_KEY not in config.stash:
         given = {name: each for name, each in config.stash[SETTINGS_KEY].items() if each.source != "default"}
         if mode := given.get("mode"):
@@ -247,7 +247,7 @@ def _trusted_issuers(lines: Sequence[str], folder: Path) -> dict[str, str]:
         issuer, _, path = line.rpartition("=")
         if not (issuer.strip() and path.strip()):
             raise pytest.UsageError(
-                f"fake-credits: ini fake_credits_trust: {line!r} does not have the form ISSUER=FILE"
+                f"fake-credits: ini option fake_credits_trust: {line!r} does not have the form ISSUER=FILE"
             )
         trust[issuer.strip()] = str(folder / path.strip())
     return trust
@@ -262,6 +262,7 @@ def _parse_env_line(line: str) -> tuple[str, str]:
     if not name.strip() or not equals or not set(fields) <= set(ENV_FIELDS):
         allowed = ", ".join(f"{{{field}}}" for field in ENV_FIELDS)
         raise pytest.UsageError(
-            f"fake-credits: ini fake_credits_env: {line!r} does not have the form NAME=text, with {allowed} in text"
+            f"fake-credits: ini option fake_credits_env: {line!r} does not have the form NAME=text, with {allowed} in "
+            "text"
         )
     return name.strip(), text.strip()

@@ -1,6 +1,6 @@
 """The environment before conftests load, for applications that read their settings at import.
 
-It has a port, an API key and variables, but no server. Each variable imports only what it needs. PYTEST_DONT_REWRITE
+It has a port, an API key and variables, but no server. Each variable imports only what it requires. PYTEST_DONT_REWRITE
 """
 
 import os
@@ -24,8 +24,8 @@ _EARLY_TOKEN_LIFETIME_S = 24 * 3600
 class EarlyEnvironment:
     """The environment before the first sandbox; ``close`` restores the original one.
 
-    ``listener`` is bound but does not listen: until a server uses it, connections are refused and do not hang. Raises
-    ValueError for an unknown auth provider.
+    ``listener`` is bound but does not listen, so that until a server uses it, connections are refused instead of
+    hanging. Raises ValueError for an unknown auth provider.
     """
 
     def __init__(self, settings: Mapping[str, PluginSetting]) -> None:
@@ -50,7 +50,7 @@ class EarlyEnvironment:
         return EARLY_VALUES[name](self)
 
     def close(self) -> None:
-        """Restore the environment, and release the port if no server uses it."""
+        """Restore the environment, and release the port unless a server uses it."""
         for name, text in self._original_values.items():
             if text is None:
                 os.environ.pop(name, None)
@@ -80,7 +80,7 @@ class EarlyEnvironment:
         )
 
     def public_key(self) -> str:
-        """Return the public key of the tokens as PEM text."""
+        """Return the public key for the tokens as PEM text."""
         return self._minter().signing_key.pem()
 
     def _minter(self) -> "Minter":
@@ -102,7 +102,7 @@ EARLY_VALUES: Mapping[str, Callable[[EarlyEnvironment], str]] = {
     "jwks_url": lambda early: f"{early.base_url}/.well-known/jwks.json",
     "jwt_public_key": EarlyEnvironment.public_key,
 }
-"""The fields of the ini option ``fake_credits_env``; importing the cryptography for the last ones takes 60 ms."""
+"""The fields of the ini option ``fake_credits_env``; the last ones import cryptography, which takes 60 ms."""
 
 
 def _bind_listener() -> socket.socket:

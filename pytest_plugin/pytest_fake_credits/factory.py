@@ -1,4 +1,4 @@
-"""The factory of a pytest session's sandboxes, and the changes in each during one test.
+"""The factory of a pytest session's sandboxes, and what changed in each during one test.
 
 This module imports the fake, so only fixtures import it. PYTEST_DONT_REWRITE
 """
@@ -28,7 +28,7 @@ __all__ = ["Factory", "TrackedSandbox"]
 
 
 class TrackedSandbox:
-    """A sandbox with what is new in it since the running test started."""
+    """A sandbox, and what is new in it since the running test started."""
 
     def __init__(self, fake: FakeCredits) -> None:
         self.fake = fake
@@ -44,7 +44,7 @@ class TrackedSandbox:
         return f"<TrackedSandbox {self.fake!r}>"
 
     def start_test(self) -> None:
-        """Attribute everything so far to earlier tests."""
+        """Attribute everything recorded so far to earlier tests."""
         self.is_from_this_test = False
         self._exchanges_before = self.fake.journal.ended_count
         sandbox = self.fake.sandbox
@@ -95,8 +95,9 @@ class TrackedSandbox:
 class Factory:
     """A factory of sandboxes for fixtures of any scope: ``with fake_credits_factory(balance=100) as credits``.
 
-    The options are those of `FakeCredits`, ``live`` and ``intercept``. Ids, seed and mode default to the session's. The
-    API key is new by default: the constant one belongs to the fixture ``fake_credits``, and sandboxes can't share it.
+    The options are those of `FakeCredits`, ``live`` and ``intercept``. Ids, seed and mode default to the session's.
+    Each sandbox gets a new API key by default: the constant one belongs to the fixture ``fake_credits``, and sandboxes
+    can't share it.
     """
 
     def __init__(
@@ -158,7 +159,7 @@ class Factory:
         sandbox_options.pop("allow", None)
         sandbox_options.pop("explore", None)
         if self._is_serving:
-            self._start_server()  # before the sandbox's own server, which may have another contract
+            self._start_server()  # before the sandbox starts a server of its own, which may have another contract
         fake = kind(mode="live" if live else "in-process", shared=self._shared, **sandbox_options)
         try:
             if urls:
@@ -172,7 +173,7 @@ class Factory:
         return fake
 
     def token(self, user_id: str | None = None, *, expires_in_s: int = 24 * 3600) -> str:
-        """Return a user's token for fixtures of any scope; it names no sandbox, so that each test's accepts it."""
+        """Return a user's token for fixtures of any scope; it names no sandbox, so each test's sandbox accepts it."""
         names = ("user_id", "auth_provider")
         options: Any = {name: value for name, value in self.options.items() if name in names}
         sandbox = self._shared.new_sandbox(SandboxOptions(**options))
@@ -200,22 +201,22 @@ class Factory:
         return list(self._tracked)
 
     def open_sandboxes(self) -> list[TrackedSandbox]:
-        """Return the sandboxes that are not closed."""
+        """Return the sandboxes that are still open."""
         return [tracked for tracked in self._tracked if not tracked.fake.sandbox.is_closed]
 
     def start_test(self) -> None:
-        """Forget closed sandboxes, and start tracking the others anew."""
+        """Forget closed sandboxes, and start tracking the others for a new test."""
         self._tracked = self.open_sandboxes()
         for tracked in self._tracked:
             tracked.start_test()
 
     def start_call(self) -> None:
-        """Tell rules of fixtures apart from those of the test."""
+        """Separate the rules declared by fixtures from those declared by the test."""
         for tracked in self._tracked:
             tracked.start_call()
 
     def problems(self, allowed: Callable[[], Any]) -> tuple[list[str], BaseException | None]:
-        """Return the problems that fail a test that passed otherwise, and the first exception among them.
+        """Return the problems that should fail an otherwise passing test, and the first exception among them.
 
         ``allowed`` returns the checks that are turned off; it is called only if there are problems.
         """

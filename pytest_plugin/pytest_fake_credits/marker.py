@@ -55,7 +55,7 @@ def marker_help() -> str:
 
 
 def parse_marks(marks: Iterable[pytest.Mark]) -> dict[str, object]:
-    """Return the merged options of markers, of which the last wins; raise OptionError for an invalid one."""
+    """Return the merged options of markers, the last of which wins; raise OptionError for an invalid one."""
     options: dict[str, object] = {}
     for mark in marks:
         if mark.args:

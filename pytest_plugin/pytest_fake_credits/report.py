@@ -1,4 +1,4 @@
-"""The section of a failing test's report, and the explanation of a comparison with a `Balance`.
+"""The section in a failing test's report, and the explanation of a comparison with a `Balance`.
 
 This module imports the fake, so import it only after a fixture has run. PYTEST_DONT_REWRITE
 """
@@ -99,7 +99,7 @@ def _yes_no(value: object) -> str:
 
 
 def _redacted(entry: JournalEntry, api_key: str) -> JournalEntry:
-    """Return an entry without secrets and control characters; this must precede any shortening."""
+    """Return an entry without secrets and control characters; do this before any shortening."""
     texts = {name: getattr(entry, name) for name in ("application", "message", "method", "target", "user")}
     return structs.replace(entry, **{name: _redact_text(text, api_key) for name, text in texts.items()})
 

@@ -10,11 +10,10 @@ import pytest
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
-from fake_credits.api.routing import HTTP_METHODS
 from fake_credits.clock import monotonic_s
 from fake_credits.contract import MAX_BODY_BYTES, Operation
 from fake_credits.fake import FakeCredits
-from fake_credits.http_message import Headers, Request
+from fake_credits.http_message import HTTP_METHODS, Headers, Request
 from fake_credits.tokens.bad_tokens import BAD_TOKENS, BadTokenKind
 from fake_credits.transports.shared_resources import SharedResources
 from tests.api.conftest import GRANT, JSON, TIMEOUT_S, Api, assert_error, assert_no_problem_but_unrouted, read_response
@@ -430,7 +429,7 @@ def test_bad_tokens_are_rejected(api_with_ada: Api, kind: BadTokenKind, operatio
     response = api_with_ada.call(
         operation, credentials=api_with_ada.as_token(api_with_ada.credits.token("ada", bad=kind)), body=body
     )
-    foreign = operation.requires_api_key and kind == "other_user"  # the token is valid, but may not write
+    foreign = operation.requires_api_key and kind == "other_user"  # the token is valid, but does not allow writes
     assert_error(response, "insufficient_scope" if foreign else BAD_TOKENS[kind].code)
     assert_unchanged(api_with_ada, before)
 
@@ -698,7 +697,7 @@ def test_upgrade_header_is_ignored(live_api_with_ada: Api, upgrade: tuple[bytes,
 
 @pytest.mark.parametrize("name", [b"Upgrade", b"upgrade", b"UPGRADE"])
 def test_body_and_next_request_survive_upgrade_header(live_api_with_ada: Api, name: bytes) -> None:
-    """Java's HttpClient offers h2c with each request; RFC 9110, section 7.8, lets a server ignore it."""
+    """Java's HttpClient offers h2c with each request; a server may ignore that (RFC 9110, section 7.8)."""
     lines = [
         b"Connection: Upgrade, HTTP2-Settings",
         name + b": h2c",

@@ -1,4 +1,4 @@
-"""CORS on the API (README, "What is a guess", row 23): what the browser client of the API README may do."""
+"""CORS on the API (docs/reference/contract.md, row 23): what a browser client may do."""
 
 from collections.abc import Iterator
 from dataclasses import replace

@@ -68,7 +68,7 @@ def test_user_token_reads_only_its_own_user(api_with_ada: Api, operation: Operat
 
 
 def test_token_is_valid_for_every_application(api_with_ada: Api) -> None:
-    """The API README does not say so; this is a guess (README, "What is a guess")."""
+    """The API README does not say so; this is a guess (docs/explanation/fidelity.md)."""
     api_with_ada.credits.user("ada", balance=1, application_id="other")
     assert api_with_ada.call(Operation.GET_BALANCE, app="other", credentials=api_with_ada.as_user("ada")).json() == {
         "balance": 1
@@ -137,7 +137,7 @@ def test_authorization_header_without_credential_is_rejected(api_with_ada: Api, 
     assert cause_of(response) == f"auth:{auth_reason}"
 
 
-def test_unusable_authorization_header_beside_api_key_is_ignored(api_with_ada: Api) -> None:
+def test_unusable_authorization_header_next_to_api_key_is_ignored(api_with_ada: Api) -> None:
     credentials = [*api_with_ada.as_server, (b"authorization", b"Basic YTpi")]
     assert api_with_ada.call(Operation.GET_BALANCE, credentials=credentials).status == 200
 

@@ -77,7 +77,7 @@ def test_every_operation_has_a_handler() -> None:
 
 
 def test_app_without_sandboxes_raises_runtime_error(shared: SharedResources) -> None:
-    """The app for in-process use has no sandbox, so it cannot be served by another server."""
+    """The application for in-process use has no sandbox, so another server can't serve it."""
     from fake_credits.contract import DEFAULT_CONTRACT
 
     async def receive() -> dict[str, object]:

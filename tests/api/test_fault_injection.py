@@ -1,4 +1,4 @@
-"""Exchanges under fault rules: the journal entry, and that no rule causes a bug in the fake."""
+"""Exchanges under fault rules: the journal entry is right, and no rule causes a bug in the fake."""
 
 import re
 from collections.abc import Callable

@@ -455,7 +455,7 @@ WRITES = st.lists(st.integers(0, 30), max_size=6)
 def test_transaction_pages_are_consistent_under_concurrent_writes(
     shared: SharedResources, count: int, writes: list[int]
 ) -> None:
-    """No entry is skipped or repeated; entries written meanwhile are newer than the current page."""
+    """No entry is skipped or repeated; entries written in the meantime are newer than the current page."""
     with FakeCredits(shared=shared) as fake:
         api = Api(fake, "in-process", shared)
         history = create_items(api, Operation.LIST_TRANSACTIONS, count)
@@ -467,7 +467,7 @@ def test_transaction_pages_are_consistent_under_concurrent_writes(
 def test_user_pages_are_consistent_under_concurrent_writes(
     shared: SharedResources, count: int, writes: list[int]
 ) -> None:
-    """No user is skipped or repeated; users created meanwhile come at the end."""
+    """No user is skipped or repeated; users created in the meantime are at the end."""
     with FakeCredits(shared=shared, users={"ada": 0}) as fake:
         api = Api(fake, "in-process", shared)
         create_items(api, Operation.LIST_USERS, count)

@@ -161,7 +161,7 @@ def test_earlier_check_wins(api_with_ada: Api, case: tuple[str, str, str, bytes,
     ],
 )
 def test_host_check_comes_first(live_api: Api, method: str, target: bytes, caller: str) -> None:
-    """Host (live only) → route → method → …: DNS rebinding attacks and preflights get no other error."""
+    """Host (live only) → route → method → …: requests with a wrong Host, including preflights, get no other error."""
     headers = [
         FOREIGN_HOST,
         *credentials_of(live_api, caller),

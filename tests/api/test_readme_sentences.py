@@ -487,7 +487,7 @@ def quotations() -> list[str]:
 @pytest.fixture(scope="module")
 def readme() -> str:
     if not README.exists():
-        pytest.skip("the API's README is not beside this repository")
+        pytest.skip("the API's README is not next to this repository")
     return README.read_text(encoding="utf-8")
 
 

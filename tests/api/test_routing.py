@@ -10,9 +10,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from fake_credits.api.routing import HTTP_METHODS, RouteMatch, RouteTable, escape_path
+from fake_credits.api.routing import RouteMatch, RouteTable, escape_path
 from fake_credits.contract import DEFAULT_CONTRACT, Operation, RouteTemplate
 from fake_credits.errors import ApiError, MalformedRequest, MethodNotAllowed, RouteNotFound
+from fake_credits.http_message import HTTP_METHODS
 
 TABLE = RouteTable(DEFAULT_CONTRACT)
 IDS = st.text(st.characters(exclude_categories=["Cs"]), min_size=1, max_size=20).filter(
@@ -125,7 +126,7 @@ def test_custom_routes_replace_default_routes() -> None:
     "path", [b"/" + b"users/" * 10_000, b"/v1/applications/" + b"applications" * 5_000, b"/" * 60_000]
 )
 def test_nearest_route_search_is_bounded_for_long_paths(monkeypatch: pytest.MonkeyPatch, path: bytes) -> None:
-    """The comparison is quadratic, so the compared text is bounded."""
+    """The comparison is quadratic, so the amount of text compared is limited."""
     compared: list[int] = []
 
     class RecordingMatcher(difflib.SequenceMatcher[str]):

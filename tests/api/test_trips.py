@@ -62,7 +62,7 @@ def test_a_plain_get_in_process_runs_few_modules_and_a_fault_adds_few() -> None:
 
 
 def test_handle_fits_on_one_screen_and_awaits_only_waits() -> None:
-    """It only awaits waits, and methods of faults and deliveries, which also await only waits."""
+    """It awaits only waits, and methods of faults and deliveries that await only waits."""
     source = inspect.getsource(pipeline.handle)
     assert len(source.splitlines()) <= MAX_HANDLE_LINES
     awaited = [ast.unparse(node.value) for node in ast.walk(ast.parse(source)) if isinstance(node, ast.Await)]

@@ -1,5 +1,6 @@
 """Test call patterns: what they match, and that impossible criteria are rejected."""
 
+import re
 from enum import Enum
 from typing import Any
 
@@ -8,13 +9,14 @@ from msgspec import structs
 
 from fake_credits.call_patterns import Call, Criteria
 from fake_credits.contract import Operation
+from fake_credits.contract.types import parse_operation
 from fake_credits.journal import JournalEntry
 from fake_credits.models import Reason
 from tests.assertions.conftest import entry
 
 
 def test_criteria_match_journal_entry_fields() -> None:
-    """Except the operation, which is the positional argument, and ``headers`` and ``where``."""
+    """The exceptions are the operation, which is the positional argument, and ``headers`` and ``where``."""
     fields = {
         field.name: field.type for field in structs.fields(JournalEntry) if field.name not in ("operation", "headers")
     }
@@ -75,10 +77,33 @@ def test_repr_matches_source() -> None:
     assert repr(Call(user="ada")) == repr(Call(None, user="ada")) == "any call(user='ada')"
 
 
-@pytest.mark.parametrize("operation", ["createTransacton", "POST", "create_user", ""])
+@pytest.mark.parametrize("operation", ["createTransacton", "POST", "createuser", ""])
 def test_unknown_operation_is_rejected(operation: Any) -> None:
-    with pytest.raises(ValueError, match=rf"unknown operation '{operation}'.* .known: createUser, .*listTransactions"):
+    with pytest.raises(ValueError, match=rf"unknown operation '{operation}'.* .known: \*, reads, writes, "):
         Call(operation)
+
+
+@pytest.mark.parametrize("operation", [5, None, ["createUser"], b"createUser"])
+def test_operation_of_another_type_is_rejected(operation: Any) -> None:
+    """None stands for any call where no operation is required."""
+    with pytest.raises(TypeError, match="an operation must be a str, such as 'createTransaction', not "):
+        parse_operation(operation)
+
+
+def test_operation_can_be_the_name_of_a_client_method() -> None:
+    assert repr(Call("create_transaction", user="ada")) == "createTransaction(user='ada')"
+    assert Call("create_transaction").matches(entry(1, "createTransaction"))
+    assert not Call("create_transaction").matches(entry(1, "createUser"))
+
+
+def test_operation_can_be_a_group() -> None:
+    entries = [entry(1, name) for name in ("createTransaction", "getBalance", "")]
+    matching = {name: [each.operation for each in Call(name).filter(entries)] for name in ("reads", "writes", "*")}
+    assert matching == {
+        "reads": ["getBalance"],
+        "writes": ["createTransaction"],
+        "*": ["createTransaction", "getBalance"],
+    }
 
 
 @pytest.mark.parametrize(
@@ -123,3 +148,39 @@ def test_enum_member_is_rejected_as_user() -> None:
 
     with pytest.raises(TypeError, match="no call can have user="):
         Call(user=Users.ADA)  # type: ignore[arg-type]  # pyright: ignore[reportArgumentType]
+
+
+@pytest.mark.parametrize(
+    ("operation", "criteria", "message"),
+    [
+        (None, {"method": "post"}, "method must be a method in upper case, such as 'POST', not 'post'"),
+        (None, {"method": "POTS"}, "method must be a method in upper case, such as 'POST', not 'POTS'"),
+        (None, {"phase": "post"}, "phase must be one of before, after, read, write, list, or several +, not 'post'"),
+        (None, {"phase": "before+post"}, "phase must be"),
+        (None, {"ordinal": 0}, "ordinal must be 1 or more, not 0"),
+        (None, {"request_id": "s1_1"}, "request_id must be an id such as 'req_s1_1', not 's1_1'"),
+        (None, {"at_ms": -1}, "at_ms must be 0 or more, not -1"),
+        (None, {"duration_us": -1}, "duration_us must be 0 or more, not -1"),
+        (None, {"target": "https://credits.internal/v1"}, "target must be a path that starts with a slash, not 'https"),
+        (None, {"delta": 0}, "delta must be None or a number other than 0, not 0"),
+        (None, {"transaction": "1"}, "transaction must be '' or an id such as 'txn_1', not '1'"),
+        ("listUsers", {"user": "ada"}, "user must be left out: listUsers has no user"),
+        ("getBalance", {"delta": -10}, "delta must be left out: getBalance has none, only createTransaction has"),
+        ("createUser", {"reason": "grant"}, "reason must be left out: createUser has none, only createTransaction has"),
+        ("getUser", {"transaction": "txn_1"}, "transaction must be left out: getUser has none"),
+    ],
+)
+def test_impossible_value_is_rejected(operation: Any, criteria: Any, message: str) -> None:
+    """Otherwise an assertion that there was no such call could never fail."""
+    with pytest.raises(ValueError, match=re.escape(message)):
+        Call(operation, **criteria)
+
+
+def test_possible_values_are_accepted() -> None:
+    for criteria in (
+        {"method": "DELETE", "phase": "before+after", "ordinal": 1, "request_id": "req_s1_1", "at_ms": 0},
+        {"target": "/v1", "delta": None, "transaction": "", "phase": "", "duration_us": 0, "reason": "", "user": ""},
+        {"delta": -1, "transaction": "txn_12", "reason": "consume"},
+    ):
+        assert repr(Call(**criteria)).startswith("any call(")  # pyright: ignore[reportArgumentType]
+    assert not Call("listUsers", user="", delta=None, reason="").matches(entry(1))

@@ -4,9 +4,10 @@ from typing import Any
 
 import pytest
 
+from fake_credits.contract import Contract
 from fake_credits.errors import ERRORS
 from fake_credits.fake import FakeCredits
-from fake_credits.faults import Reset, Status
+from fake_credits.faults import NotJson, Reset, Status
 from fake_credits.faults.faults import RuleFields
 from fake_credits.tokens.credentials import AUTH_FAILURE_REASONS
 from tests.assertions.conftest import entry
@@ -18,6 +19,8 @@ UNKNOWN_CRITERIA = {
     "cause of rule": ({"cause": "fault:nosuch"}, "cause 'fault:nosuch'"),
     "rule": ({"rule": "nosuch"}, r"rule 'nosuch' \(possible: none\)"),
     "combined rules": ({"rule": "nosuch+other"}, "rule 'nosuch'"),
+    "status": ({"status": 299}, r"status 299 \(possible: 0, 200, 201, 400, "),
+    "error status": ({"status": 418}, "status 418"),
 }
 
 
@@ -41,7 +44,7 @@ def test_every_auth_failure_reason_is_accepted(reason: str) -> None:
 
 
 def test_rule_and_its_code_are_accepted_once_declared() -> None:
-    """This also holds after its block, when the rule never fired."""
+    """They are still accepted after the rule's block, even if the rule never fired."""
     with FakeCredits() as credits:
         rule: RuleFields = {"name": "storm", "optional": True, "nth": 1}
         with credits.faults(Status(503, code="meltdown"), "getBalance", **rule):
@@ -56,6 +59,17 @@ def test_script_codes_are_accepted() -> None:
         credits.faults.add(script=[418, "ok", 503], optional=True)
         credits.journal.assert_not_called(code="rejected")
         credits.journal.assert_not_called(code="unavailable")
+
+
+def test_statuses_of_the_contract_and_of_declared_rules_are_accepted() -> None:
+    contract = Contract(created_user_status=299, statuses={"insufficient_credits": 409})
+    with FakeCredits(contract=contract) as credits:
+        credits.faults.add(script=[418, "ok"], optional=True)
+        credits.faults.add(NotJson(206), optional=True)
+        for status in (0, 200, 201, 206, 299, 404, 409, 418, 429, 500, 502, 503, 504):
+            credits.journal.assert_not_called(status=status)
+        with pytest.raises(ValueError, match="status 402"):
+            credits.journal.assert_not_called(status=402)
 
 
 def test_each_of_combined_rules_must_be_declared() -> None:

@@ -341,7 +341,7 @@ EFFECT_CASES: Mapping[str, EffectCase] = {
 
 @contextlib.contextmanager
 def fake_with_rule(shared: SharedResources, mode: ClientMode, rule: Rule | None) -> Generator[FakeCredits]:
-    """Yield a sandbox of a user with 100 credits and two transactions, under a rule."""
+    """Yield a sandbox, under a rule, in which a user has 100 credits and two transactions."""
     with FakeCredits(mode=mode, shared=shared, balance=50, clock=START) as fake:
         fake.user("user-id", balance=100)
         if rule is not None:

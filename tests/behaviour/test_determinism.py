@@ -59,7 +59,7 @@ def test_different_seeds_give_different_journals(shared: SharedResources) -> Non
 
 
 def test_every_effect_fires_in_the_workload(shared: SharedResources) -> None:
-    """Otherwise the tests above would not cover the effect."""
+    """Otherwise the tests above would not cover every effect."""
     fired_names: set[str] = set()
     for seed in range(60):
         fired_names.update(

@@ -35,10 +35,10 @@ APP, ADA = "app-id", "ada"
 
 @pytest.fixture
 def fake(mode: ClientMode, shared: SharedResources) -> Iterator[FakeCredits]:
-    """Yield a sandbox with a frozen clock, where ada has 100 credits."""
+    """Yield a sandbox with a frozen clock, in which ada has 100 credits."""
     with FakeCredits(mode=mode, shared=shared, users={ADA: 100}, clock=START) as fake:
         yield fake
-        fake.sandbox.verify_ledger()
+        fake.sandbox.ledger.verify_balances()
         assert fake.sandbox.bugs == []
 
 

@@ -33,10 +33,10 @@ FAKE_PATHS = ("/_fake/livez", "/_fake/readyz", "/_fake/openapi.json", "/.well-kn
 
 @pytest.fixture
 def fake(mode: ClientMode, shared: SharedResources) -> Iterator[FakeCredits]:
-    """Yield a sandbox of a user with 100 credits."""
+    """Yield a sandbox in which a user has 100 credits."""
     with FakeCredits(mode=mode, shared=shared, balance=100, clock=START) as fake:
         yield fake
-        fake.sandbox.verify_ledger()
+        fake.sandbox.ledger.verify_balances()
         assert fake.sandbox.bugs == []
 
 

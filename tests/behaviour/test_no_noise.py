@@ -137,7 +137,7 @@ def test_storm_of_faults_logs_nothing_and_leaves_nothing_open(count: int) -> Non
         fired = {active.rule.word for active in fake.faults if active.fired}
         assert fake.problems() == []
         assert fake.journal.total > CONNECTIONS * count / 2
-        fake.sandbox.verify_ledger()
+        fake.sandbox.ledger.verify_balances()
     assert fired == set(EFFECTS)
 
 
@@ -248,7 +248,7 @@ def test_closed_sandbox_waits_for_short_latency_and_cuts_long_one(shared: Shared
 @pytest.mark.parametrize("name", [name for name in EFFECT_CASES if not name.startswith("hold_at_gate")])
 @pytest.mark.usefixtures("no_warnings_logged")
 def test_client_disconnecting_before_fault_is_not_an_error(shared: SharedResources, name: str, hang_up: str) -> None:
-    """With one request, and with two pipelined requests."""
+    """This holds for one request, and for two pipelined requests."""
     with FakeCredits(
         mode="live", shared=shared, balance=100, clock=START, faults=[Latency(10), EFFECT_CASES[name].rule]
     ) as fake:

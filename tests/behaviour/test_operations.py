@@ -177,7 +177,7 @@ def test_users_and_applications_are_isolated(env: ApiEnvironment) -> None:
 def test_unknown_user_is_not_found(env: ApiEnvironment, operation: str) -> None:
     env.fake.user("ada", application_id="other")
     arguments = {"delta": 1, "reason": "grant"} if operation == "create_transaction" else {}
-    with pytest.raises(UserNotFound, match="application 'other' does have one") as caught:
+    with pytest.raises(UserNotFound, match=", but application 'other' does") as caught:
         getattr(env.server, operation)(APP, "ada", **arguments)
     assert caught.value.status == 404
     assert env.server.list_users(APP).users == ()

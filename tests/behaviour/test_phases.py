@@ -27,7 +27,7 @@ FAILING_EFFECTS = [Reset(), Close(), Hang(), Status(503), NotJson()]
 
 @pytest.fixture
 def fake(mode: ClientMode, shared: SharedResources) -> Iterator[FakeCredits]:
-    """Yield a sandbox of a user with 10 credits."""
+    """Yield a sandbox in which a user has 10 credits."""
     with FakeCredits(mode=mode, shared=shared, balance=10) as fake:
         yield fake
         assert fake.problems() == []
@@ -45,7 +45,7 @@ def spend(client: ServerClient, delta: int = -3) -> Any:
 
 
 def spend_with_blind_retry(first: ServerClient, then: ServerClient) -> None:
-    """Spend, and retry after any error without checking whether the write was committed."""
+    """Spend credits, and retry after any error without checking whether the write was committed."""
     with pytest.raises(FakeCreditsError):
         spend(first)
     spend(then)

@@ -149,7 +149,7 @@ def _setups(library: str, loop: str, *, stream: bool) -> Iterable[RequestSetup]:
 def test_http_library_raises_same_error_in_process_and_live(
     shared: SharedResources, name: str, library: str, loop: str
 ) -> None:
-    """On new and reused connections, with complete and streamed bodies."""
+    """This holds for new and reused connections, with complete and streamed bodies."""
     for stream in (False, True):
         outcomes: set[RequestOutcome] = set()
         for setup in _setups(library, loop, stream=stream):

@@ -416,7 +416,7 @@ def test_real_delay_beyond_timeout_times_out(effect: Latency | Hang) -> None:
 @pytest.mark.parametrize("delays", ["virtual", "real"])
 @pytest.mark.parametrize("library", ["freezegun", "time-machine"])
 def test_nothing_hangs_with_frozen_wall_clock(mode: ClientMode, delays: str, library: str) -> None:
-    """Frozen-time libraries stop the clock of the sandbox, but not the clock of delays and timeouts."""
+    """Frozen-time libraries stop the sandbox's clock, but not the clock of delays and timeouts."""
     frozen_time = freezegun.freeze_time(NOON) if library == "freezegun" else time_machine.travel(NOON, tick=False)
     with frozen_time, FakeCredits(balance=100, mode=mode, delays=delays) as credits:  # type: ignore[arg-type]
         with credits.faults(Latency(5)):

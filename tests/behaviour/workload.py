@@ -76,7 +76,7 @@ INSTANT_RULES: tuple[Rule, ...] = (
     Rule(effect=SchemaDrift("unknown_reason"), probability=0.1),
     Rule(effect=BadCursor("empty_page"), probability=0.1),
 )
-"""Rules whose effects take no time, so that they act the same live and in process."""
+"""Rules whose effects take no time, so that they have the same results live and in process."""
 
 TIMED_RULES: tuple[Rule, ...] = (
     Rule(effect=Latency("lognormal(20, 40000, 60000)"), probability=0.3),
@@ -178,7 +178,7 @@ class WorkloadConfig:
         with FakeCredits(mode=self.mode, shared=shared, **options) as fake:
             yield fake
             fake.settle()
-            fake.sandbox.verify_ledger()
+            fake.sandbox.ledger.verify_balances()
             assert fake.sandbox.bugs == []
 
 

@@ -1,4 +1,4 @@
-"""The rows that compare the live server with that of an earlier commit: CPU per request, by turns on one machine."""
+"""The rows that compare the live server with an earlier commit: CPU per request, alternating on one machine."""
 
 import os
 import shlex
@@ -50,7 +50,7 @@ def post(plan: Plan) -> str:
 
 
 def _compare(plan: Plan, request_line: str, headers: str, body: bytes = b"") -> str:
-    """Return the CPU of a request now and before: the medians of rounds by turns."""
+    """Return the CPU per request now and before: the medians of alternating rounds."""
     require_proc()
     requests, rounds = plan.gets // 10, plan.rounds * 2 - 1
     with ExitStack() as stack:
@@ -58,7 +58,7 @@ def _compare(plan: Plan, request_line: str, headers: str, body: bytes = b"") -> 
         now = stack.enter_context(_serve(ROOT, "--auth-provider"))
         before = stack.enter_context(_serve(root_before, "--jwt"))
         pairs: list[tuple[float, float]] = []
-        for _ in range(1 + rounds):  # the first warms caches, and is not counted
+        for _ in range(1 + rounds):  # the first round warms caches, and is not counted
             costs = [_cpu_us(server, requests, request_line, headers, body) for server in (now, before)]
             pairs.append((costs[0], costs[1]))
     now_us, before_us = (statistics.median(costs) for costs in zip(*pairs[1:], strict=True))
@@ -83,7 +83,7 @@ def _cpu_us(server: _RunningServer, requests: int, request_line: str, headers: s
 
 @contextmanager
 def _worktree() -> Generator[Path]:
-    """Check the commit out for the length of a block."""
+    """Check out the commit for the duration of a block."""
     git = ("git", "-C", str(ROOT))
     with tempfile.TemporaryDirectory() as folder:
         root = Path(folder) / COMMIT
@@ -100,7 +100,7 @@ def _worktree() -> Generator[Path]:
 
 @contextmanager
 def _serve(root: Path, provider_flag: str) -> Generator[_RunningServer]:
-    """Run `serve` of a tree for the length of a block."""
+    """Run `serve` from a source tree for the duration of a block."""
     with tempfile.TemporaryDirectory() as folder:
         ready_file = Path(folder) / "ready"
         command = [sys.executable, "-m", "fake_credits", *_SERVE, provider_flag, "auth0"]

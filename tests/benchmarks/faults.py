@@ -21,7 +21,7 @@ _DELAY_MS = 20
 
 
 def rules(plan: Plan) -> str:
-    """Measure an exchange in process without the steps that faults add, with no rule, and with ten that don't match."""
+    """Measure an in-process exchange without the fault steps, with no rule, and with ten rules that don't match."""
     with FakeCredits(balance=1) as fake_without_rules, FakeCredits(balance=1) as fake_with_rules:
         for number in range(10):
             fake_with_rules.faults.add(Reset(), user=f"nobody-{number}")
@@ -53,7 +53,7 @@ _BATCH = 200
 
 
 def _run_nothing() -> None:
-    """Run nothing, without a look at the clock."""
+    """Run nothing, without reading the clock."""
 
 
 def timeouts(plan: Plan) -> str:
@@ -88,7 +88,7 @@ def _wait_retry_after(state: tenacity.RetryCallState) -> float:
 
 
 def delays(plan: Plan) -> str:
-    """Measure the overhead of an injected delay, at a higher rate and with more connections than usual suites."""
+    """Measure the overhead of an injected delay, at a higher rate and with more connections than most test suites."""
     seconds = plan.wrk_s * plan.rounds / 2
     with run_server("delayed") as delayed_server, run_server("fake") as plain_server:
         delayed_excess = asyncio.run(_excess(delayed_server.url, delayed_server.key, seconds, _DELAY_MS))
@@ -105,7 +105,7 @@ def _quantile(values: list[float], share: float) -> float:
 
 
 async def _excess(url: str, key: str, seconds: float, delay_ms: float) -> list[float]:
-    """Return the milliseconds that each response took beyond the delay; requests start at even intervals."""
+    """Return by how many milliseconds each response exceeded the delay; requests start at even intervals."""
     host, _, port = url.removeprefix("http://").partition(":")
     request = f"GET {USER}/balance HTTP/1.1\r\nhost: {host}\r\nx-api-key: {key}\r\n\r\n".encode()
     excess: list[float] = []

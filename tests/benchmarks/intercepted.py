@@ -20,7 +20,7 @@ _PATH = USER + "/balance"
 
 
 def intercepted_requests(plan: Plan) -> str:
-    """Measure a call of requests with a session that keeps its connection, and one without a session."""
+    """Measure a call with requests, with a session that keeps its connection and without a session."""
     with (
         run_server("fake") as live,
         FakeCredits(balance=100, api_key=live.key) as fake,
@@ -48,7 +48,7 @@ def _with_fewer_calls(plan: Plan) -> Plan:
 
 
 def intercepted_httpx2(plan: Plan) -> str:
-    """Measure a call of httpx2 against its own mock, at the same URL."""
+    """Measure a call with httpx2 against httpx2's own mock, at the same URL."""
     with FakeCredits(balance=100) as fake, fake.intercept(_BASE):
         headers = {"X-API-Key": fake.api_key}
         mock = httpx2.Client(base_url=_BASE, headers=headers, transport=httpx2.MockTransport(_mock_response))

@@ -67,7 +67,7 @@ def naive_fake(plan: Plan) -> str:
 
 
 def post(plan: Plan) -> str:
-    """Measure POST transaction, at few and at many transactions of the user."""
+    """Measure POST transaction for a user with few transactions and a user with many."""
     require_wrk()
     with (
         run_server("fake", "10") as small_server,

@@ -43,7 +43,7 @@ class WrkLoad:
 
 @contextmanager
 def run_server(name: str, *arguments: str) -> Generator[Server, None, None]:
-    """Run one of ``tests.benchmarks.servers`` for the length of a block."""
+    """Run one of ``tests.benchmarks.servers`` for the duration of a block."""
     command = [sys.executable, "-m", "tests.benchmarks.servers", name, *arguments]
     process = subprocess.Popen(command, cwd=ROOT, stdout=subprocess.PIPE, text=True)
     try:
@@ -82,9 +82,9 @@ def require_wrk() -> None:
 
 
 def best_cpu_us(loads: Sequence[WrkLoad], plan: Plan) -> list[float]:
-    """Return the server's CPU per request in microseconds for each shot: the best of several interleaved rounds."""
+    """Return the server's CPU per request in microseconds for each load: the best of several interleaved rounds."""
     for load in loads:
-        run_wrk(load, 1)  # warms caches and connections, and is not counted
+        run_wrk(load, 1)  # the first round warms caches and connections, and is not counted
     best = [float("inf")] * len(loads)
     for _ in range(plan.rounds):
         for index, load in enumerate(loads):

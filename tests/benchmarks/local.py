@@ -70,7 +70,7 @@ def sandbox(plan: Plan) -> str:
 
 def growth(plan: Plan) -> str:
     """Measure an append and a page at many transactions against few, through the client and the ledger."""
-    plan = replace(plan, calls=max(plan.calls // 10, 20))  # few calls a round, so that the small history stays small
+    plan = replace(plan, calls=max(plan.calls // 10, 20))  # few calls per round, so that the small history stays small
     with _with_history(plan.few) as small, _with_history(plan.many) as large:
         appends = best_us([lambda: _append(small), lambda: _append(large)], plan)
         ledger_appends = best_us([lambda: _append_to_ledger(small), lambda: _append_to_ledger(large)], plan)

@@ -1,4 +1,4 @@
-"""Measure the memory and the garbage-collection pauses of many transactions, in a process of its own.
+"""Measure the memory and the garbage-collection pauses of many transactions, in a separate process.
 
 python -m tests.benchmarks.memory TRANSACTIONS
 """

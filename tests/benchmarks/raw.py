@@ -16,7 +16,7 @@ HISTORY: list[tuple[int, str]] = []
 
 
 async def app(scope: Any, receive: Any, send: Any) -> None:
-    """Look a path up in a dictionary; for a POST read the body and remember it."""
+    """Look up a path in a dictionary; for a POST, read the body and store it."""
     status, body = 200, b""
     if scope["method"] == "POST":
         transaction = json.loads((await receive())["body"])
@@ -47,8 +47,8 @@ def uvicorn_config(asgi_app: Any) -> uvicorn.Config:
 
 
 def main() -> None:
-    """Serve at a port."""
-    # IPPROTO_TCP by name, as in the live driver: without it Nagle's algorithm stays on.
+    """Serve on a port."""
+    # IPPROTO_TCP by name, as in the live driver, because otherwise Nagle's algorithm stays on
     listener = socket.socket(socket.AF_INET, socket.SOCK_STREAM, socket.IPPROTO_TCP)
     listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
     listener.bind(("127.0.0.1", int(sys.argv[1])))

@@ -2,7 +2,7 @@
 
 python -m tests.benchmarks.servers NAME [TRANSACTIONS]
 
-It prints one line of JSON (url, key, token) once it answers, and serves until it is terminated.
+A server prints one line of JSON (url, key, token) once it is ready, and serves until it is terminated.
 """
 
 import asyncio

@@ -11,7 +11,7 @@ from tests.benchmarks.plan import Plan, bytecode_cache
 
 _PLUGIN = ("-p", "pytest_fake_credits")
 
-# Both sides import what the fixture needs, so that the difference is that of the tests alone.
+# Both sides import what the fixture requires, so that only the tests themselves differ.
 _SUITE = """\
 import pytest
 import pytest_fake_credits.factory
@@ -24,7 +24,7 @@ def test_one({fixture}number):
 
 
 def fixture(plan: Plan) -> str:
-    """Measure a fresh sandbox and one call in a test, against the same test without."""
+    """Measure a fresh sandbox and one call in a test, against the same test without them."""
     call = 'fake_credits.server_client.create_user("app-id", "ada").user_id'
     with tempfile.TemporaryDirectory() as name, bytecode_cache() as environment:
         with_fixture, without_fixture = Path(name) / "with", Path(name) / "without"
@@ -49,7 +49,7 @@ def start(plan: Plan) -> str:
             plugin_ms.append(_pytest_ms(environment, folder, *_PLUGIN, "--collect-only"))
             plain_ms.append(_pytest_ms(environment, folder, "--collect-only"))
     del plugin_ms[0], plain_ms[0]
-    # In pairs: other load on the machine affects a start more than the plugin does.
+    # in pairs, because other load on the machine affects a start more than the plugin does
     added_ms = statistics.median(
         plugin_start - plain_start for plugin_start, plain_start in zip(plugin_ms, plain_ms, strict=True)
     )

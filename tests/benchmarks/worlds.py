@@ -1,7 +1,8 @@
 """Benchmarks of demo data: into a sandbox, at scale, and into a server against a loop of calls.
 
-    python -m tests.benchmarks.worlds demo              in a process of its own: how long, the first time and again
-    python -m tests.benchmarks.worlds load TRANSACTIONS  the same for many: how fast, and how much memory each takes
+    python -m tests.benchmarks.worlds demo               in a separate process: the duration of the first and second
+    load
+    python -m tests.benchmarks.worlds load TRANSACTIONS  the same for many transactions: speed, and memory for each
 
 Each prints one line of JSON.
 """
@@ -28,7 +29,7 @@ from tests.benchmarks.load import Server, require_proc, rss_bytes, run_server
 from tests.benchmarks.plan import ROOT, Plan, bytecode_cache
 
 _CONCURRENCY = 8
-_TRANSACTIONS_PER_USER = 50  # transactions a user, as in the profile
+_TRANSACTIONS_PER_USER = 50  # transactions per user, as in the profile
 
 SeedFunction = Callable[[World, Target], Awaitable[None]]
 

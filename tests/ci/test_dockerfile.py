@@ -73,7 +73,7 @@ def test_entrypoint_becomes_healthy_and_terminates(
 
 @pytest.mark.slow
 def test_steps_build_and_install_wheel(port: int, tmp_path: Path) -> None:
-    """This needs PyPI, as the image does, for the build backend and the dependencies."""
+    """Like the image, this needs PyPI for the build backend and the dependencies."""
     stage = DockerfileBuild(ROOT, tmp_path).run(STEPS)
     environment = {**stage.environment, "FAKE_CREDITS_PORT": str(port)}
     command = ["python", "-c", "import fake_credits; print(fake_credits.__file__)"]

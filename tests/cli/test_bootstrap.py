@@ -1,4 +1,4 @@
-"""The files that flags name: errors name flag and file, and newlines are Unix ones everywhere."""
+"""The files given by flags: errors name flag and file, and newlines are Unix newlines everywhere."""
 
 import importlib
 import io
@@ -38,7 +38,7 @@ def test_file_with_another_text_is_not_removed(tmp_path: Path) -> None:
 
 @pytest.fixture
 def windows_newlines(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Write text with CRLF: Python's own file objects use `os.linesep`, unlike those in C."""
+    """Write text with CRLF: Python's own file objects use `os.linesep`, unlike those implemented in C."""
     monkeypatch.setattr(io, "open", importlib.import_module("_pyio").open)
     monkeypatch.setattr(os, "linesep", "\r\n")
 
@@ -46,7 +46,7 @@ def windows_newlines(monkeypatch: pytest.MonkeyPatch) -> None:
 @pytest.mark.usefixtures("windows_newlines")
 def test_written_files_have_unix_newlines_on_windows(tmp_path: Path) -> None:
     (tmp_path / "text").write_text("a\n")
-    assert (tmp_path / "text").read_bytes() == b"a\r\n"  # the fixture works
+    assert (tmp_path / "text").read_bytes() == b"a\r\n"  # check that the fixture works
     write_file(tmp_path / "ready", "A=1\nB=2\n", "--ready-file")
     assert (tmp_path / "ready").read_bytes() == b"A=1\nB=2\n"
     ca = tmp_path / "ca.pem"

@@ -135,7 +135,7 @@ def test_ctrl_c_stops_immediately_while_a_gate_holds_a_call(start: Start) -> Non
         gate.wait_for(1)
         started_s = monotonic_s()
         assert cli_process.stop(signal.SIGINT) == 130
-        assert monotonic_s() - started_s < 5  # the gate holds for 10
+        assert monotonic_s() - started_s < 5  # the wait at the gate lasts 10 s
         for thread in threads:
             thread.join()
     assert [type(error) for error in errors] == [ConnectionLost] * 2

@@ -298,7 +298,7 @@ def test_tls_ca_never_overwrites_a_foreign_file(tmp_path: Path) -> None:
 
 @pytest.mark.slow
 def test_given_certificate_is_used_and_its_hosts_are_allowed(start: Start, tmp_path: Path) -> None:
-    """As with a certificate of mkcert."""
+    """This is how a certificate from mkcert is used."""
     issued = issue_certificate(["dev.example"])
     for name, text in (("cert", issued.certificate_pem), ("key", issued.key_pem), ("ca", issued.ca_pem)):
         (tmp_path / name).write_text(text)

@@ -171,7 +171,7 @@ while True:
 
 
 def recorded_signals(folder: Path) -> list[str]:
-    """Return the signals that the recorder has written down; the file exists before it has content."""
+    """Return the signals that the recorder has written down; the file exists before it has any content."""
     file = folder / "signals"
     return file.read_text().split() if file.exists() else []
 
@@ -214,7 +214,7 @@ def test_command_that_ignores_sigterm_is_killed_after_grace(start: Start, tmp_pa
     ],
 )
 def test_orphaned_grandchildren_are_terminated(ending: str, daemon: str, start: Start, tmp_path: Path) -> None:
-    """Also when the grandchild has its own session or ignores SIGTERM."""
+    """This includes grandchildren with their own session, or that ignore SIGTERM."""
     last_step = "exit 5" if ending == "ends by itself" else "exec sleep 1000"
     script = f"{daemon} & echo $! > draft; mv draft pid; {last_step}"
     cli_process = start("run", "--grace", "0.2", "--", "sh", "-c", f"cd {shlex.quote(str(tmp_path))}; {script}")
@@ -383,7 +383,7 @@ def run_as_on_windows(*command: str, which: str = "None", at_wait: str = "pass")
 
 @pytest.mark.parametrize("name", ["SIGINT", "SIGBREAK"])
 def test_console_signal_is_not_forwarded_on_windows(name: str) -> None:
-    """Forwarding it would raise."""
+    """Forwarding it would raise an error."""
     result = run_as_on_windows("sh", "-c", "sleep 0.01; exit 5", at_wait=f"os.kill(os.getpid(), signal.{name})")
     assert (result.returncode, result.stdout, result.stderr) == (5, "", "")
 

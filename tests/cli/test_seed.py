@@ -46,7 +46,7 @@ class SeedResult(NamedTuple):
 
 
 def seed(*arguments: str) -> SeedResult:
-    # Before click 8.2 separate streams are an option.
+    # before click 8.2, separate streams are an option
     runner_options: dict[str, Any] = {"mix_stderr": False} if "mix_stderr" in signature(CliRunner).parameters else {}
     invocation = CliRunner(**runner_options).invoke(cli, ["seed", *arguments])
     return SeedResult(invocation.exit_code, invocation.stdout, invocation.stderr)
@@ -193,7 +193,7 @@ def test_dry_run_needs_no_target() -> None:
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
-        ([], "missing destination: give --out FILE or --url URL, or --dry-run"),
+        ([], "missing destination: give --out FILE or --url URL; to see the data first, use --dry-run"),
         (["--out", "w.json", "--url", "http://127.0.0.1:1"], "--out and --url are mutually exclusive"),
         (["--out", "w.json", "--json", "--quiet"], "--json and --quiet are mutually exclusive"),
         (["--url", "http://127.0.0.1:1"], "--url requires --api-key"),
@@ -227,7 +227,7 @@ def test_yes_flag_allows_targets_beyond_loopback() -> None:
     """The connection fails, so the address was accepted."""
     result = seed("--profile", "edge", "--url", "http://nowhere.invalid:1", "--api-key", "k", "--yes")
     assert result.exit_code == 1
-    assert "no connection, so it was never sent" in result.output
+    assert "no connection, so the request was never sent" in result.output
 
 
 @pytest.mark.parametrize(
@@ -255,7 +255,7 @@ def test_truncated_world_file_exits_with_1_and_writes_nothing(tmp_path: Path, se
     file.write_bytes(file.read_bytes()[:-40])
     result = seed_into(server, "cut", "--profile", str(file))
     assert result.exit_code == 1
-    assert "w.json: is not a world or is damaged" in result.output
+    assert "w.json: not a world file, or damaged" in result.output
     assert count_data(server, "cut") == (0, 0)
 
 
@@ -293,7 +293,7 @@ def test_world_that_violates_the_contract_sends_no_requests(tmp_path: Path, serv
     before = server.journal.total
     result = seed_into(server, "ceiling", "--profile", "edge", "--contract", str(tmp_path / "contract.toml"))
     assert result.exit_code == 1
-    assert "user 'maximum-balance': a balance of 0 plus 9007199254740991 is over the ceiling of 100" in result.output
+    assert "user 'maximum-balance': a balance of 0 plus 9007199254740991 exceeds the ceiling of 100" in result.output
     assert server.journal.total == before
 
 

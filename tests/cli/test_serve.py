@@ -309,7 +309,7 @@ def test_server_keeps_serving_when_its_output_is_closed_or_unread(output_state: 
 @pytest.mark.slow
 @pytest.mark.parametrize(("number", "code"), [(signal.SIGTERM, 0), (signal.SIGINT, 130)])
 def test_server_starts_and_stops_while_stdout_is_full(number: int, code: int, tmp_path: Path) -> None:
-    """A terminal stopped with Ctrl-S behaves the same way."""
+    """The same happens in a terminal that was stopped with Ctrl-S."""
     read_end, write_end = os.pipe()
     os.set_blocking(write_end, False)
     with contextlib.suppress(BlockingIOError):
@@ -433,7 +433,7 @@ def test_unused_rule_prints_a_warning_at_exit(start: Start) -> None:
 
 
 def test_ctrl_break_stops_the_server_on_windows() -> None:
-    """Ctrl-Break is what another process can send there; by default it ends a process without cleanup."""
+    """On Windows, another process can send Ctrl-Break; by default it ends a process without cleanup."""
     script = (
         "import os, signal, sys\n"
         "signal.SIGBREAK = signal.SIGUSR2\n"
@@ -486,7 +486,7 @@ def test_signal_during_world_loading_stops_immediately(number: int, code: int, t
     ("text", "message"),
     [
         ('{"fake_credits_world": 9}', "has version 9"),
-        ('{"fake_credits_world": 1, "name"', "is not a world or is damaged"),
+        ('{"fake_credits_world": 1, "name"', "not a world file, or damaged"),
     ],
 )
 def test_unusable_world_file_exits_with_1(text: str, message: str, tmp_path: Path) -> None:

@@ -19,7 +19,7 @@ from fake_credits.tokens.keys import SigningKeys
 from fake_credits.tokens.providers import AUTH_PROVIDERS
 from fake_credits.transports.in_process import InProcessDriver, InProcessTransport
 
-cached_keys = cache(load_signing_keys)  # loading an RSA key checks its primes: 50 ms
+cached_keys = cache(load_signing_keys)  # loading an RSA key checks its primes, which takes 50 ms
 
 
 def print_token(keys: Path, *arguments: str) -> str:

@@ -202,7 +202,7 @@ MULTIPLE_VALUES = {
 def test_variable_holds_several_values_with_shell_quoting(
     monkeypatch: pytest.MonkeyPatch, tmp_path: Path, text: str, values: tuple[str, ...]
 ) -> None:
-    """A backslash is kept, since Windows paths have them."""
+    """Backslashes are kept, because Windows paths have them."""
     monkeypatch.chdir(tmp_path)
     for name in ("my day.toml", "days\\bad.toml"):
         (tmp_path / name).write_text('preset = "flaky"')
@@ -285,10 +285,10 @@ def test_every_run_variable_has_an_env_placeholder() -> None:
             ["run", "--world", ".", "true"],
             r"--world: unknown world '.': .* \(known: tiny",
         ),
-        (["run", "--contract", __file__, "true"], r"--contract.*test_usage\.py: is not valid TOML"),
+        (["run", "--contract", __file__, "true"], r"--contract.*test_usage\.py: not valid TOML"),
         (
             ["run", "--trust", f"https://x={__file__}", "true"],
-            r"trust of 'https://x': .*test_usage\.py: is neither PEM",
+            r"trust of 'https://x': .*test_usage\.py: neither PEM",
         ),
         (["run", "--contract", ".", "true"], "--contract.*can't be read: Is a directory"),
         (["run", "--world", "", "true"], "--world: unknown world ''"),
@@ -368,7 +368,7 @@ def reject_key_file(file: Path, text: str) -> str:
 
 
 def test_key_file_without_complete_keys_is_rejected(tmp_path: Path) -> None:
-    """With generated keys `token` would mint tokens that no server accepts."""
+    """With generated keys, `token` would mint tokens that no server accepts."""
     for text in ("", "no key"):
         output = reject_key_file(tmp_path / "keys.pem", text)
         assert "keys.pem' has no signing keys: it has no PEM private key" in output

@@ -19,6 +19,7 @@ from fake_credits.control.routes import CONTROL_ROUTES, match_route
 from fake_credits.control_schemas import JournalQuery, MakeSandboxBody, PresetInfo
 from fake_credits.errors import ConnectionLost, ControlError, InvalidResponse
 from fake_credits.http_message import Request, Response
+from fake_credits.models import Transaction
 from fake_credits.transports.live import LiveServer
 from fake_credits.transports.shared_resources import SharedResources
 
@@ -82,6 +83,11 @@ def call_all_routes(control: ControlClient, sandbox: RemoteSandbox) -> None:
     assert sandbox.user("bob", balance=7).balance == sandbox.balance("bob") == 7
     assert sandbox.user("bob", application_id="shop").application_id == "shop"
     assert sandbox.balance("bob", application_id="shop") == 0
+    assert [state.user_id for state in sandbox.users(application_id="shop")] == ["bob"]
+    added = sandbox.add_transactions("eve", [100, {"delta": -10, "created_at": START}, Transaction(5, "grant", START)])
+    assert added == sandbox.transactions("eve")
+    assert [(each.delta, each.reason) for each in added] == [(100, "grant"), (-10, "consume"), (5, "grant")]
+    assert sandbox.delete_user("eve").balance == 95
     assert sandbox.token("ada", claims={"role": "x"}) != sandbox.token(bad="expired")
     call_fault_routes(control, sandbox)
     call_clock_and_journal_routes(sandbox)
@@ -116,13 +122,15 @@ def call_fault_routes(control: ControlClient, sandbox: RemoteSandbox) -> None:
 def call_clock_and_journal_routes(sandbox: RemoteSandbox) -> None:
     assert sandbox.clock().now == START
     assert sandbox.advance(days=1).now == datetime(2030, 1, 2, tzinfo=UTC)
+    assert sandbox.travel("2030-01-15T00:00:00Z").now.day == 15
     assert sandbox.travel(datetime(2030, 2, 1, tzinfo=UTC)).now.month == 2
     assert sandbox.freeze(datetime(2030, 3, 1, tzinfo=UTC)).mode == "frozen"
     assert sandbox.settle().settled == 0
     spend(sandbox, "bob")
-    (exchange,) = sandbox.journal(operation="createTransaction", user="bob", committed=True, delivered=True, after=0)
+    (exchange,) = sandbox.journal(operation="create_transaction", user="bob", committed=True, delivered=True, after=0)
     assert (exchange.delta, exchange.status, exchange.client) == (-1, 201, "server")
-    assert sandbox.journal(status=402) == sandbox.journal(rule="none") == ()
+    assert sandbox.journal(operation="writes") == (exchange,)
+    assert sandbox.journal(status=402) == sandbox.journal(rule="mine") == ()
     assert sandbox.canonical_journal().count("\n") == 1
     sandbox.user("bob", balance=7)
 

@@ -84,7 +84,7 @@ def test_base_url_path_is_not_normalised(raw_server: RawServer, prefix: str) -> 
 
 
 def test_given_http_client_keeps_the_encoded_target(raw_server: RawServer) -> None:
-    """README: "fetch (function, optional): Custom fetch implementation\""""
+    """API README: "fetch (function, optional): Custom fetch implementation\""""
     url, requests = raw_server(OK_HEAD + BALANCE)
     with httpx2.Client(base_url="http://elsewhere.test/x/", headers={"x-team": "blue"}) as http_client:
         ServerClient(url, "key", http_client=http_client).get_balance("a/../b", "u")

@@ -1,4 +1,4 @@
-"""Modules that importing the clients loads."""
+"""The modules that importing the clients loads."""
 
 import subprocess
 import sys

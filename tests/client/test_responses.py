@@ -48,7 +48,7 @@ def test_success_bodies_are_decoded_into_models() -> None:
 
 @pytest.mark.parametrize("members", [{}, {"nextCursor": None}, {"nextCursor": ""}])
 def test_missing_null_and_empty_cursor_mean_the_last_page(members: dict[str, Any]) -> None:
-    """API README: "nextCursor?: string" (and README, "What is a guess", row 15)."""
+    """API README: "nextCursor?: string" (and docs/reference/contract.md, row 15)."""
     assert DECODER.user_page(make_response({"users": [], **members})).next_cursor is None
     assert DECODER.transaction_page(make_response({"transactions": [], **members})).next_cursor is None
 
@@ -113,7 +113,7 @@ def test_unexpected_status_without_body_raises_invalid_response(status: int) -> 
      ("unix_ms", 1767323045678)],
 )  # fmt: skip
 def test_created_at_is_decoded_in_the_contracts_format(timestamp_format: TimestampFormat, value: str | int) -> None:
-    """API README: "createdAt: Date" (and README, "What is a guess", row 20)."""
+    """API README: "createdAt: Date" (and docs/reference/contract.md, row 20)."""
     created_at = (
         ResponseDecoder(Contract(created_at=timestamp_format))
         .user(make_response(USER_JSON | {"createdAt": value}))

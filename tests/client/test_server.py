@@ -1,4 +1,4 @@
-"""The README's sentences about ``ServerClient``, tested against pytest-httpserver."""
+"""The API README's sentences about ``ServerClient``, tested against pytest-httpserver."""
 
 from collections.abc import Callable
 from datetime import UTC, datetime
@@ -27,14 +27,14 @@ def client_args(httpserver: HTTPServer) -> tuple[str, str]:
 
 
 def test_server_client_authenticates_with_an_api_key(call_client: CallClient, httpserver: HTTPServer) -> None:
-    """README: "Requires API key authentication.\""""
+    """API README: "Requires API key authentication.\""""
     httpserver.expect_oneshot_request(USER_PATH + "/balance", headers=API_KEY_HEADER).respond_with_json({"balance": 90})
     assert call_client("server", client_args(httpserver), "get_balance", "app-id", "user-id") == Balance(90)
 
 
 @pytest.mark.parametrize("status", [201, 200])
 def test_create_user_creates_or_updates(call_client: CallClient, httpserver: HTTPServer, status: int) -> None:
-    """README: "createUser(applicationId, userId): Create or update a user (idempotent)\""""
+    """API README: "createUser(applicationId, userId): Create or update a user (idempotent)\""""
     handler = httpserver.expect_oneshot_request(USER_PATH, method="PUT", headers=API_KEY_HEADER, data="")
     handler.respond_with_json(USER_JSON, status=status)
     assert call_client("server", client_args(httpserver), "create_user", "app-id", "user-id") == User(
@@ -43,7 +43,7 @@ def test_create_user_creates_or_updates(call_client: CallClient, httpserver: HTT
 
 
 def test_get_user_gets_user_information(call_client: CallClient, httpserver: HTTPServer) -> None:
-    """README: "getUser(applicationId, userId): Get user information\""""
+    """API README: "getUser(applicationId, userId): Get user information\""""
     httpserver.expect_oneshot_request(USER_PATH, method="GET", headers=API_KEY_HEADER).respond_with_json(USER_JSON)
     assert call_client("server", client_args(httpserver), "get_user", "app-id", "user-id") == User(
         "app-id", "user-id", CREATED_AT
@@ -51,7 +51,7 @@ def test_get_user_gets_user_information(call_client: CallClient, httpserver: HTT
 
 
 def test_list_users_lists_all_users_in_the_application(call_client: CallClient, httpserver: HTTPServer) -> None:
-    """README: "listUsers(applicationId, cursor?): List all users in the application\""""
+    """API README: "listUsers(applicationId, cursor?): List all users in the application\""""
     path = "/v1/applications/app-id/users"
     httpserver.expect_oneshot_request(path, query_string="").respond_with_json(
         {"users": [USER_JSON], "nextCursor": "c"}
@@ -63,7 +63,7 @@ def test_list_users_lists_all_users_in_the_application(call_client: CallClient, 
 
 
 def test_get_balance_gets_the_credit_balance(call_client: CallClient, httpserver: HTTPServer) -> None:
-    """README: "getBalance(applicationId, userId): Get user's credit balance"; ``{balance: number}``."""
+    """API README: "getBalance(applicationId, userId): Get user's credit balance"; ``{balance: number}``."""
     httpserver.expect_oneshot_request(USER_PATH + "/balance", method="GET").respond_with_json({"balance": -5})
     assert call_client("server", client_args(httpserver), "get_balance", "app-id", "user-id").balance == -5
 
@@ -72,7 +72,7 @@ def test_get_balance_gets_the_credit_balance(call_client: CallClient, httpserver
 def test_create_transaction_grants_consumes_and_refunds(
     call_client: CallClient, httpserver: HTTPServer, delta: int, reason: str
 ) -> None:
-    """README: "Create a credit transaction (grant/consume/refund)"; its examples' bodies."""
+    """API README: "Create a credit transaction (grant/consume/refund)"; its examples' bodies."""
     body = {"delta": delta, "reason": reason}
     handler = httpserver.expect_oneshot_request(
         USER_PATH + "/transactions", method="POST", headers=API_KEY_HEADER, json=body
@@ -85,7 +85,7 @@ def test_create_transaction_grants_consumes_and_refunds(
 
 
 def test_list_transactions_lists_the_history(call_client: CallClient, httpserver: HTTPServer) -> None:
-    """README: "listTransactions(applicationId, userId, cursor?): List user's transaction history\""""
+    """API README: "listTransactions(applicationId, userId, cursor?): List user's transaction history\""""
     item = {"delta": -10, "reason": "consume", "createdAt": CREATED_AT_TEXT}
     body = {"transactions": [item], "nextCursor": "c"}
     httpserver.expect_oneshot_request(USER_PATH + "/transactions", query_string="cursor=b").respond_with_json(body)
@@ -134,12 +134,12 @@ def test_error_response_raises_its_class(call_client: CallClient, httpserver: HT
 
 @pytest.mark.parametrize("client", [ServerClient, AsyncServerClient])
 def test_server_client_has_every_method_of_the_readme(client: type[Any]) -> None:
-    """README: "This client has full access to all operations\""""
+    """API README: "This client has full access to all operations\""""
     assert all(callable(getattr(client, method)) for method in METHODS)
 
 
 def test_server_module_exports_its_types() -> None:
-    """README: "Types are automatically exported from each entry point\""""
+    """API README: "Types are automatically exported from each entry point\""""
     assert server.__all__ == sorted(server.__all__)
     assert {"Balance", "Reason", "Transaction", "TransactionPage", "User", "UserPage"} <= set(server.__all__)
     assert [reason.value for reason in server.Reason] == ["grant", "consume", "refund"]

@@ -1,4 +1,4 @@
-"""The README's sentences about ``UserClient``, tested against pytest-httpserver."""
+"""The API README's sentences about ``UserClient``, tested against pytest-httpserver."""
 
 from collections.abc import Callable
 from datetime import UTC, datetime
@@ -25,21 +25,21 @@ def client_args(httpserver: HTTPServer) -> tuple[str, str, str]:
 
 
 def test_user_client_authenticates_with_a_bearer_token(call_client: CallClient, httpserver: HTTPServer) -> None:
-    """README: "Requires JWT bearer token authentication.\""""
+    """API README: "Requires JWT bearer token authentication.\""""
     httpserver.expect_oneshot_request(USER_PATH + "/balance", headers=BEARER_HEADER).respond_with_json({"balance": 90})
     assert call_client("user", client_args(httpserver), "get_balance", "user-id") == Balance(90)
     assert "X-API-Key" not in httpserver.log[0][0].headers
 
 
 def test_get_user_gets_the_authenticated_users_information(call_client: CallClient, httpserver: HTTPServer) -> None:
-    """README: "getUser(userId): Get authenticated user's information\""""
+    """API README: "getUser(userId): Get authenticated user's information\""""
     body = {"applicationId": "app-id", "userId": "user-id", "createdAt": CREATED_AT_TEXT}
     httpserver.expect_oneshot_request(USER_PATH, method="GET", headers=BEARER_HEADER).respond_with_json(body)
     assert call_client("user", client_args(httpserver), "get_user", "user-id") == User("app-id", "user-id", CREATED_AT)
 
 
 def test_get_balance_gets_the_authenticated_users_balance(call_client: CallClient, httpserver: HTTPServer) -> None:
-    """README: "getBalance(userId): Get authenticated user's credit balance\""""
+    """API README: "getBalance(userId): Get authenticated user's credit balance\""""
     httpserver.expect_oneshot_request(USER_PATH + "/balance", method="GET").respond_with_json({"balance": 0})
     assert call_client("user", client_args(httpserver), "get_balance", "user-id").balance == 0
 
@@ -47,7 +47,7 @@ def test_get_balance_gets_the_authenticated_users_balance(call_client: CallClien
 def test_list_transactions_lists_the_authenticated_users_history(
     call_client: CallClient, httpserver: HTTPServer
 ) -> None:
-    """README: "listTransactions(userId, cursor?): List authenticated user's transaction history\""""
+    """API README: "listTransactions(userId, cursor?): List authenticated user's transaction history\""""
     item = {"delta": 100, "reason": "grant", "createdAt": CREATED_AT_TEXT}
     path = USER_PATH + "/transactions"
     httpserver.expect_ordered_request(path, query_string="").respond_with_json(
@@ -59,7 +59,7 @@ def test_list_transactions_lists_the_authenticated_users_history(
 
 
 def test_other_users_data_is_forbidden(call_client: CallClient, httpserver: HTTPServer) -> None:
-    """README: "ensures users can only access their own data"; the API rejects the request."""
+    """API README: "ensures users can only access their own data"; the API rejects the request."""
     body = {"error": {"code": "forbidden", "message": "No."}}
     httpserver.expect_oneshot_request("/v1/applications/app-id/users/bob/balance").respond_with_json(body, status=403)
     with pytest.raises(Forbidden):
@@ -68,13 +68,13 @@ def test_other_users_data_is_forbidden(call_client: CallClient, httpserver: HTTP
 
 @pytest.mark.parametrize("client", [UserClient, AsyncUserClient])
 def test_user_client_has_no_write_methods(client: type[Any]) -> None:
-    """README: "Client-side users cannot create transactions.\""""
+    """API README: "Client-side users cannot create transactions.\""""
     public_names = {name for name in dir(client) if not name.startswith("_")}
     assert public_names - {"close", "aclose"} == {"get_balance", "get_user", "iter_transactions", "list_transactions"}
 
 
 def test_user_module_exports_no_write_operations() -> None:
-    """README: "Each entry point exports only the relevant code\""""
+    """API README: "Each entry point exports only the relevant code\""""
     assert not [name for name in vars(user) if "create" in name or "list_users" in name]
     assert user.__all__ == sorted(user.__all__)
     assert {"Balance", "Reason", "Transaction", "TransactionPage", "User"} <= set(user.__all__)

@@ -82,7 +82,7 @@ def contracts(draw: st.DrawFn) -> Contract:
     try:
         return Contract(**settings)
     except ContractError as error:
-        if error.setting != "field_names":  # settings can only conflict by two fields with one name
+        if error.setting != "field_names":  # settings can only conflict if two fields have the same name
             raise
         settings["field_names"] = {}
         return Contract(**settings)

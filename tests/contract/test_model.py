@@ -17,6 +17,7 @@ from fake_credits.contract import (
     OperationName,
     RouteTemplate,
 )
+from fake_credits.contract.types import METHOD_NAMES
 from fake_credits.errors import ERRORS, ApiError
 from fake_credits.http_message import Request
 from fake_credits.transports.in_process import IN_PROCESS_BASE_URL
@@ -621,5 +622,7 @@ def test_every_setting_is_tested_here_or_listed_elsewhere() -> None:
 
 def test_operation_name_lists_every_operation() -> None:
     """Type checkers check the names of operations against it."""
-    _, names = get_args(OperationName)
+    _, names, method_names = get_args(OperationName)
     assert get_args(names) == tuple(operation.value for operation in Operation)
+    assert get_args(method_names) == tuple(METHOD_NAMES)
+    assert all(callable(getattr(ServerClient, name)) for name in METHOD_NAMES)

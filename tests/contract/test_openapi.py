@@ -89,7 +89,7 @@ def test_document_is_valid_for_random_contracts(contract: Contract) -> None:
 
 
 def test_committed_document_matches_default_contract() -> None:
-    """Changing the default contract needs a major release, unless it only adds to the document."""
+    """Changing the default contract requires a major release, unless the change only adds to the document."""
     committed = json.loads(COMMITTED_DOCUMENT.read_text())
     # Use the committed version, so that a release alone does not change the document.
     assert openapi_document(DEFAULT_CONTRACT, committed["info"]["version"]) == committed, (

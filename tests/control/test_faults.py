@@ -280,7 +280,7 @@ def start_gate_wait(control: ControlSession, sandbox: SandboxSession) -> socket.
 
 
 def count_limit_threads() -> int:
-    """Return the number of running time limits; each gate wait has one thread."""
+    """Return the number of running time limits; each wait at a gate has one thread."""
     return sum(thread.name == "fake-credits-limit" for thread in threading.enumerate())
 
 
@@ -298,7 +298,7 @@ def test_client_disconnect_cancels_its_gate_wait(control: ControlSession) -> Non
 def test_server_stops_immediately_while_clients_wait_at_gates(
     live_server: LiveServer, control: ControlSession, pipelined: bytes, caplog: pytest.LogCaptureFixture
 ) -> None:
-    """Also when the client has pipelined its next request."""
+    """This includes clients that have pipelined their next request."""
     sandbox = control.create_sandbox()
     sandbox.request_json("POST", "/gates", {"name": "last"})
     connection = start_gate_wait(control, sandbox)

@@ -125,6 +125,22 @@ def test_reset_returns_the_problems_until_then(
     assert sandbox.request_json("POST", "/reset")["problems"] == []
 
 
+def test_journal_query_that_no_exchange_can_match_is_rejected(control: ControlSession) -> None:
+    sandbox = control.create_sandbox()
+    for query, problem in (
+        ("rule=nope", "no call in this sandbox can have the rule 'nope' (possible: none)"),
+        ("status=299", "no call in this sandbox can have the status 299"),
+        ("status=1", "status must be from 100 to 599, or 0 for a call without a response, not 1"),
+        ("operation=listUsers&user=ada", "user must be left out: listUsers has no user"),
+    ):
+        response = sandbox.request("GET", f"/journal?{query}")
+        assert (response.status, response.code) == (400, "validation_error")
+        assert response.body["error"]["message"].startswith(problem)
+    sandbox.request_json("POST", "/faults", {"effect": "status", "status": 418, "name": "nope", "optional": True})
+    for query in ("rule=nope", "status=418", "status=0"):
+        assert sandbox.request_json("GET", f"/journal?{query}") == {"total": 0, "entries": [], "dropped": 0}
+
+
 def test_rules_of_presets_and_scenarios_may_stay_unused(control: ControlSession) -> None:
     """They are conditions, not what a test is about."""
     sandbox = control.create_sandbox(faults="outage", latency=0)

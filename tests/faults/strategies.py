@@ -7,6 +7,7 @@ from typing import Any, cast, get_args
 
 from hypothesis import strategies as st
 
+from fake_credits.contract.types import OPERATIONS_BY_NAME
 from fake_credits.faults import (
     EFFECTS,
     BadCursor,
@@ -36,7 +37,6 @@ from fake_credits.faults import (
 from fake_credits.faults.effects.base import CursorFault
 from fake_credits.faults.effects.connection import CloseMode
 from fake_credits.faults.effects.data import SchemaDriftKind
-from fake_credits.faults.rule import OPERATIONS_BY_NAME
 
 __all__ = ["EFFECT_STRATEGIES", "distributions", "effects", "rules", "to_toml"]
 

@@ -19,7 +19,7 @@ def test_request_headers_are_case_insensitive_text() -> None:
 
 
 def test_bytes_header_name_raises_type_error() -> None:
-    with pytest.raises(TypeError, match="header names are strings here, not bytes"):
+    with pytest.raises(TypeError, match="header names must be strings, not bytes"):
         HEADERS.get(b"x-tenant")  # type: ignore[call-overload]
 
 

@@ -239,7 +239,8 @@ def test_wait_for_timeout_says_that_gate_was_released() -> None:
     gate.add_expected_calls("any call")
     gate.release()
     with pytest.raises(
-        GateTimeout, match=r"0 of 1 arrived within 0.002 s; it was released, so later calls pass it: call hold"
+        GateTimeout,
+        match=r"0 of 1 arrived within 0.002 s; it has been released, so later calls pass through",
     ):
         gate.wait_for(limit_s=SHORT_S)
 

@@ -14,6 +14,7 @@ from hypothesis import strategies as st
 
 from fake_credits import FakeCredits, faults
 from fake_credits.contract import Operation
+from fake_credits.contract.types import ALL_OPERATIONS, OPERATIONS_BY_NAME, READ_OPERATIONS, WRITE_OPERATIONS
 from fake_credits.faults import (
     EFFECTS,
     Close,
@@ -40,9 +41,8 @@ from fake_credits.faults import (
     rule_to_json,
 )
 from fake_credits.faults.declarations import describe_match
-from fake_credits.faults.effects.base import ALL_OPERATIONS, READ_OPERATIONS, WRITE_OPERATIONS
 from fake_credits.faults.faults import RuleFields
-from fake_credits.faults.rule import OPERATIONS_BY_NAME, effect_for_script_entry
+from fake_credits.faults.rule import effect_for_script_entry
 from fake_credits.models import Reason
 from tests.faults.conftest import call, engine_with_rules
 from tests.faults.strategies import effects, rules, to_toml
@@ -387,7 +387,7 @@ INVALID_RULES: Mapping[str, tuple[dict[str, Any], str]] = {
     "optional as None": ({"optional": None}, "optional has no value: it must be true or false"),
     "name with space": ({"name": "my rule"}, "name is 'my rule': it must be 1 to 64 visible ASCII"),
     "name too long": ({"name": "a" * 65}, "it must be 1 to 64 visible ASCII characters"),
-    "name beside gate name": (
+    "name in addition to gate name": (
         {"effect": HoldAtGate("g"), "name": "n"},
         "a rule with HoldAtGate has only the name of its gate",
     ),
@@ -395,10 +395,13 @@ INVALID_RULES: Mapping[str, tuple[dict[str, Any], str]] = {
     "window as number": ({"during": 5}, r"during is 5: it must be a start and, optionally, an end"),
     "window with three values": ({"during": (1, 2, 3)}, r"during is \(1, 2, 3\): it must be a start"),
     "window as string": ({"during": "ab"}, "during is 'ab': it must be"),
-    "window without a time zone": ({"during": (datetime(2030, 1, 1), None)}, "during: .* is naive: give it a time"),
+    "window without a time zone": (
+        {"during": (datetime(2030, 1, 1), None)},
+        r"during: .* has no time zone: add one",
+    ),
     "window with invalid time": (
         {"during": ("noon", None)},
-        "during has 'noon', which is not an ISO 8601 date and time",
+        "during: 'noon' is not an ISO 8601 date and time, such as 2030-01-01T00:00:00Z",
     ),
     "window with negative start": ({"during": (-1, None)}, "during is -1: it must be from 0"),
     "window with infinite start": ({"during": (float("inf"), None)}, "during is inf: it must be from 0"),

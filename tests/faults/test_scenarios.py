@@ -320,13 +320,13 @@ def test_invalid_scenario_is_rejected_naming_entry_and_field(document: dict[str,
 
 
 INVALID_FILES: Mapping[str, tuple[bytes, str]] = {
-    "invalid TOML": (b"rules = [", "is not valid TOML: "),
-    "invalid UTF-8": (b"# \xff", "is not valid TOML: 'utf-8' codec"),
-    "too large": (b"#" * (1024 * 1024 + 1), "is larger than 1048576 bytes"),
+    "invalid TOML": (b"rules = [", "not valid TOML: "),
+    "invalid UTF-8": (b"# \xff", "not valid TOML: 'utf-8' codec"),
+    "too large": (b"#" * (1024 * 1024 + 1), "larger than 1048576 bytes"),
     "unknown key": (b"x = 1", "unknown key 'x'"),
     "invalid entry": (b"[[rules]]\neffect = 'reset'\nnth = 0", "rules, entry 1: nth is 0: it must be from 1"),
-    "huge integer": (b"version = " + b"1" * 5000, "is not valid TOML: "),
-    "deep nesting": (b"x = " + b"[" * 100_000, "is not valid TOML"),
+    "huge integer": (b"version = " + b"1" * 5000, "not valid TOML: "),
+    "deep nesting": (b"x = " + b"[" * 100_000, "not valid TOML"),
 }
 
 

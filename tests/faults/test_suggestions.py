@@ -64,10 +64,10 @@ MEANINGS: Mapping[str, tuple[dict[str, Any], str]] = {
 
 
 @pytest.mark.parametrize(("members", "problem"), MEANINGS.values(), ids=MEANINGS)
-def test_object_with_unknown_word_is_rejected_with_the_one_that_is_meant(
+def test_object_with_unknown_word_is_rejected_with_a_suggestion(
     members: dict[str, Any], problem: str, fake: FakeCredits
 ) -> None:
-    """In Python, JSON and TOML; the marker is tested with the plugin."""
+    """This covers Python, JSON and TOML; the marker is tested with the plugin."""
     lines = "\n".join(f"{name} = {to_toml(value)}" for name, value in members.items())
     declarations: tuple[Callable[[], object], ...] = (
         lambda: fake.faults.add(members),
@@ -81,9 +81,7 @@ def test_object_with_unknown_word_is_rejected_with_the_one_that_is_meant(
 
 
 @pytest.mark.parametrize(("keyword", "meant"), [("when", "'phase'"), ("p", "'probability'"), ("n", "'nth' or 'times'")])
-def test_unknown_keyword_of_a_rule_is_rejected_with_the_one_that_is_meant(
-    fake: FakeCredits, keyword: str, meant: str
-) -> None:
+def test_unknown_keyword_of_a_rule_is_rejected_with_a_suggestion(fake: FakeCredits, keyword: str, meant: str) -> None:
     with pytest.raises(FaultError, match=rf"^unknown field '{keyword}': did you mean {meant}\?"):
         cast("Any", fake.faults).add(Reset(), **{keyword: 1})
     with pytest.raises(

@@ -18,7 +18,7 @@ BALANCE = USER_PATH + "/balance"
 TRANSACTIONS = USER_PATH + "/transactions"
 TRANSACTION_BODY = b'{"delta":-1,"reason":"consume"}'
 TIMEOUT_S = 20.0
-"""The limit for responses that should come at once: a test fails rather than hangs."""
+"""The limit for responses that should arrive at once: a test fails rather than hangs."""
 
 
 class LibraryResponse(NamedTuple):
@@ -44,13 +44,13 @@ class LibraryRequest(NamedTuple):
 
 
 TLS = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
-"""An empty context: loading the system's certificates for each httpx client would take longer than its test."""
+"""An empty context, because loading the system's certificates for each httpx client would take longer than its test."""
 
 Send = Callable[[LibraryRequest], LibraryResponse]
 
 
 def read_timeout_s(library: str) -> float:
-    """Return a read timeout for responses that never come, longer where connecting counts too."""
+    """Return a read timeout for responses that never arrive, longer if it includes the time to connect."""
     return 0.15 if library == "aiohttp, total" else 0.05
 
 
@@ -143,6 +143,6 @@ SENDERS: Mapping[str, Send] = {
 """Every library, sync and on each event loop that it supports; aiohttp with each of its two timeouts."""
 
 FAST_LIBRARIES = ("requests", "httpx", "httpx2, trio", "aiohttp")
-"""One library of each kind: the matrix of all libraries and all failures is slow."""
+"""One library of each kind, because the matrix of all libraries and all failures is slow."""
 
 LIBRARY_PARAMS = [pytest.param(name, marks=[] if name in FAST_LIBRARIES else [pytest.mark.slow]) for name in SENDERS]

@@ -1,4 +1,4 @@
-"""Test that each effect looks the same through each library as at the live server."""
+"""Test that each effect looks the same through each library as on the live server."""
 
 import re
 from typing import NamedTuple
@@ -42,11 +42,11 @@ from tests.intercept.test_faults import outcome
 
 URL = "https://credits.internal"
 LONG_DELAY_MS = 2000
-"""Longer than any client here waits."""
+"""A delay longer than any client here waits."""
 
 
 class EffectCase(NamedTuple):
-    """An effect on one call: a write unless ``read_path`` is set; ``times_out`` when the client times out."""
+    """An effect on one call: a write unless ``read_path`` is set; ``times_out`` is set if the client times out."""
 
     effect: Effect
     phase: Phase = "before"
@@ -86,7 +86,7 @@ CASES = {
 
 
 def test_every_effect_has_a_case() -> None:
-    """Except the gate, which holds a call until the test releases it."""
+    """The exception is the gate, which holds a call until the test releases it."""
     assert {type(case.effect) for case in CASES.values()} == set(EFFECTS.values()) - {EFFECTS["hold_at_gate"]}
 
 
@@ -106,7 +106,7 @@ def observe_effect(library: str, case: EffectCase, *, live: bool) -> tuple[objec
         else:
             with fake.intercept(URL):
                 result = outcome(SENDERS[library], request)
-        # The live server has not journalled a late exchange yet when the client times out.
+        # When the client times out, the live server has not journaled a late exchange yet.
         entries = () if case.times_out else fake.journal.entries()[1:]
         return stable_fields(result), [
             (entry.operation, entry.status, entry.committed, entry.delivered) for entry in entries

@@ -171,7 +171,7 @@ def decoded_headers(reply: Response) -> list[tuple[str, str]]:
 
 @pytest.mark.parametrize("library", SENDERS)
 def test_driver_exception_propagates_unchanged(library: str) -> None:
-    """For example for a call that would hang forever: no library may catch it or convert it."""
+    """For example, no library may catch or convert the error for a call that would hang forever."""
 
     class WouldHang(BaseException):
         """An exception that handlers of `Exception` do not catch."""

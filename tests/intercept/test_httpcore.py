@@ -71,7 +71,7 @@ def test_event_hooks_receive_request_and_response(credits: FakeCredits, headers:
 def test_transport_retries_apply_to_connecting_only(
     credits: FakeCredits, headers: dict[str, str], library: Any
 ) -> None:
-    """As over a network: a request lost after connecting is not sent again."""
+    """As over a network, a request lost after connecting is not sent again."""
     credits.faults.add(Reset(), "getBalance")
     transport = library.HTTPTransport(retries=5, verify=TLS)
     with library.Client(transport=transport, headers=headers) as client, pytest.raises(library.ReadError):

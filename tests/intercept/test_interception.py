@@ -311,7 +311,7 @@ def test_later_patch_by_other_code_is_kept(credits: FakeCredits) -> None:
 
 
 def test_intercept_without_url_is_rejected(credits: FakeCredits) -> None:
-    """For example ``intercept(*urls)`` with an empty setting, which would intercept nothing."""
+    """An example is ``intercept(*urls)`` with an empty setting, which would intercept nothing."""
     with pytest.raises(ValueError, match=r"needs a base URL, such as https://credits\.internal"):
         credits.intercept()
 
@@ -340,7 +340,7 @@ def test_garbage_collected_sandbox_ends_interception_with_warning() -> None:
 
 @pytest.mark.slow
 def test_held_interception_outlives_garbage_collected_sandbox(send: Send) -> None:
-    """As in ``with FakeCredits().intercept(URL)``, while the block is open."""
+    """An example is ``with FakeCredits().intercept(URL)``, while the block is open."""
     fake = FakeCredits(balance=1)
     request = balance_request(fake)
     with fake.intercept(URL):

@@ -23,7 +23,7 @@ NORMALIZED_URLS = {
 
 @pytest.mark.parametrize(("url", "normalized"), NORMALIZED_URLS.items(), ids=NORMALIZED_URLS.keys())
 def test_base_url_is_normalized(url: str, normalized: str) -> None:
-    """Lower case, no trailing dot, no default port, IDNA 2008 as in the libraries, no trailing slash."""
+    """Lower case, no trailing dot, no default port, no trailing slash, and IDNA 2008 as in the libraries."""
     assert str(parse_base_url(url)) == normalized
     assert parse_base_url(normalized) == parse_base_url(url)
 

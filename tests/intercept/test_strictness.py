@@ -1,4 +1,4 @@
-"""Test that odd requests end in process as they do on a socket: with the same status or exception, and balance."""
+"""Test that odd requests end in process as they do on a socket: same status or exception, same balance."""
 
 import asyncio
 import io
@@ -28,7 +28,7 @@ URL = "http://credits.internal"
 KEY = "fake_credits_key_strict"
 TLS = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
 SHORT_TIMEOUT_S = 0.05
-"""How long a client waits for a response that never comes, to a body that never ends."""
+"""How long a client waits for a response that never arrives, to a body that never ends."""
 
 Text = str | bytes
 Body = bytes | list[bytes] | None
@@ -66,12 +66,12 @@ def get(path: str, **fields: Any) -> Row:
 
 
 def order_of(size: int) -> bytes:
-    """Return an order padded with white space to a size."""
+    """Return an order padded with whitespace to a size."""
     return TRANSACTION_BODY + b" " * (size - len(TRANSACTION_BODY))
 
 
 ROWS: Mapping[str, Row] = {
-    # ordinary requests, which must not be refused
+    # ordinary requests, which must not be rejected
     "a plain POST": Row(),
     "a plain GET": get(BALANCE),
     # names
@@ -347,7 +347,7 @@ def test_an_odd_request_ends_as_on_a_socket(fake: FakeCredits, library: str, nam
         assert ends == [live] * len(ends)
 
 
-# httpx leaves the request's body partly read, over the network as in process, and trio warns of it.
+# httpx leaves the request's body partly read, over the network as in process, and trio emits a warning.
 @pytest.mark.filterwarnings("ignore:.*async_generator object ByteStream:pytest.PytestUnraisableExceptionWarning")
 @pytest.mark.parametrize("name", ASYNC_ROWS)
 @pytest.mark.parametrize("library", [httpx, httpx2], ids=["httpx", "httpx2"])

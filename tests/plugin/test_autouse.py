@@ -41,7 +41,7 @@ def test_sandboxes_were_different():
 
 
 def test_autouse_gives_every_test_a_separate_sandbox(suite: Suite) -> None:
-    """Functions, methods and unittest's, with or without the fixture."""
+    """This covers functions, methods and unittest methods, with or without the fixture."""
     suite(ALL_TEST_TYPES, ini="fake_credits_autouse = true").assert_outcomes(passed=5)
 
 

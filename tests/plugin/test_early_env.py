@@ -106,12 +106,15 @@ def test_only_modules_that_the_variables_need_are_loaded(suite: Suite, line: str
 @pytest.mark.parametrize(
     ("ini", "message"),
     [
-        ("fake_credits_early_env = perhaps", "ini fake_credits_early_env must be true or false: *'perhaps'"),
+        ("fake_credits_early_env = perhaps", "ini option fake_credits_early_env must be true or false: *'perhaps'"),
         (
             f"{EARLY_ENV}\nfake_credits_auth_provider = clark",
             "unknown auth provider 'clark'; use one of plain, clerk, *",
         ),
-        (f"{EARLY_ENV}\nfake_credits_env = A={{url}}", "ini fake_credits_env: 'A={url}' does not have the form *"),
+        (
+            f"{EARLY_ENV}\nfake_credits_env = A={{url}}",
+            "ini option fake_credits_env: 'A={url}' does not have the form *",
+        ),
     ],
 )
 def test_invalid_option_is_a_usage_error(suite: Suite, ini: str, message: str) -> None:
@@ -128,7 +131,9 @@ def test_plugin_loaded_by_conftest_is_a_usage_error(pytester: pytest.Pytester, m
     pytester.makeconftest("pytest_plugins = ['pytest_fake_credits']")
     result = pytester.runpytest_inprocess("-p", "no:cacheprovider")
     assert result.ret == pytest.ExitCode.USAGE_ERROR
-    result.stderr.fnmatch_lines(["ERROR: fake-credits: ini fake_credits_early_env needs the plugin before conftests*"])
+    result.stderr.fnmatch_lines(
+        ["ERROR: fake-credits: *ini option fake_credits_early_env requires the plugin to be loaded before conftests"]
+    )
 
 
 def test_auth_provider_option_applies_to_the_early_token(suite: Suite) -> None:

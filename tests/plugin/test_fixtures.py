@@ -66,7 +66,7 @@ def _balance(url, key):
     return urllib.request.urlopen(request).read()
 
 
-def test_server_that_starts_late_knows_who_is_there(request, shared, fake_credits):
+def test_server_started_late_serves_existing_sandboxes(request, shared, fake_credits):
     url = request.getfixturevalue("fake_credits_server").base_url
     fake_credits.user("user-id", balance=3)
     assert _balance(url, fake_credits.api_key) == b'{"balance":3}'
@@ -117,7 +117,7 @@ def test_live_sandbox_is_its_servers_default(fake_credits, url):
 
 
 def test_fixtures_behave_as_documented(suite: Suite, monkeypatch: pytest.MonkeyPatch) -> None:
-    """New sandboxes, clients, wider scopes, one URL, and restored variables."""
+    """This covers new sandboxes, clients, wider scopes, one URL, and restored variables."""
     monkeypatch.setenv("no_proxy", "db.internal")
     monkeypatch.setenv("NO_PROXY", "cache.internal, localhost")
     result = suite(FIXTURES, conftest=END_REPORT)
@@ -126,7 +126,7 @@ def test_fixtures_behave_as_documented(suite: Suite, monkeypatch: pytest.MonkeyP
 
 
 def test_suite_can_set_ids_api_key_and_variables(suite: Suite, monkeypatch: pytest.MonkeyPatch) -> None:
-    """A constant key belongs to each new sandbox in turn; the ini's variables replace the default ones."""
+    """A constant key belongs to each new sandbox in turn; the ini option's variables replace the default ones."""
     monkeypatch.setenv("no_proxy", "*")
     result = suite(
         """
@@ -157,7 +157,7 @@ fake_credits_env =
 
 
 def test_every_fixture_is_prefixed_and_documented(suite: Suite) -> None:
-    """The prefix avoids that fixtures of two plugins shadow each other silently."""
+    """The prefix prevents fixtures of two plugins from silently shadowing each other."""
     result = suite("", "--fixtures")
     fixture_lines = result.outlines[
         result.outlines.index(next(line for line in result.outlines if "from pytest_fake_" in line)) :

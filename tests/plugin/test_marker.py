@@ -62,7 +62,7 @@ def test_no_options(fake_credits):
 
 
 def test_markers_merge_option_by_option(suite: Suite) -> None:
-    """Module, class, subclass, function, parameter: the nearest wins, for the options that it sets."""
+    """Of module, class, subclass, function and parameter, the nearest wins, for the options that it sets."""
     suite(MERGED_MARKERS).assert_outcomes(passed=8)
 
 
@@ -105,7 +105,7 @@ def test_unknown_world_fails_only_its_tests_setup(suite: Suite) -> None:
     result.stdout.fnmatch_lines(["cannot create the sandbox: unknown world 'edgy': *'edge'*"])
 
 
-def test_marker_with_unknown_field_of_a_fault_names_the_one_that_is_meant(suite: Suite) -> None:
+def test_marker_with_unknown_fault_field_suggests_the_right_one(suite: Suite) -> None:
     result = suite(
         """
         import pytest
@@ -229,7 +229,7 @@ def test_marked_by_module_only():
 
 
 def test_marker_without_fixture_fails_its_test(suite: Suite) -> None:
-    """The marker would have no effect; a module's marker applies to those of its tests that use the fixture."""
+    """The marker would have no effect; a module's marker applies to the module's tests that use the fixture."""
     result = suite(UNUSED_MARKERS, "-rEF")
     result.assert_outcomes(errors=3, failed=1, passed=6, skipped=1)
     result.stdout.fnmatch_lines(
@@ -312,4 +312,33 @@ def test_invalid_option_value_is_an_error(option: str, value: object) -> None:
     """The message names the place, the option, the value and the expected values."""
     with pytest.raises(OptionError) as exc_info:
         parse_options({option: value}, MARKER_OPTIONS, "here")
-    assert str(exc_info.value) == f"here has {option}={value!r}: it must be {MARKER_OPTIONS[option].expected}"
+    note = ", which has no time zone" if value in ("2026-01-01T12:00:00", datetime(2026, 1, 1)) else ""
+    assert str(exc_info.value) == f"here has {option}={value!r}{note}: it must be {MARKER_OPTIONS[option].expected}"
+
+
+FIRST_ATTEMPTS = """
+import pytest
+
+
+@pytest.mark.fake_credits(
+    users={"ada": 5},
+    clock="2030-01-02T01:00+01:00",
+    latency={"get_balance": 1},
+    faults={"effect": "status", "status": 503, "operation": "create_transaction", "during": ["2030-01-02T00:00Z"]},
+)
+def test_names_of_methods_and_iso_texts(fake_credits):
+    with pytest.raises(Exception, match="503"):
+        fake_credits.server_client.create_transaction("app-id", "ada", delta=-1, reason="consume")
+    fake_credits.server_client.get_balance("app-id", "ada")
+    assert fake_credits.clock.now().isoformat() == "2030-01-02T00:00:00.001000+00:00"
+"""
+
+
+def test_marker_accepts_names_of_methods_and_iso_texts(suite: Suite) -> None:
+    suite(FIRST_ATTEMPTS).assert_outcomes(passed=1)
+
+
+def test_clock_without_a_time_zone_is_an_error_that_says_so(suite: Suite) -> None:
+    result = suite(FIRST_ATTEMPTS.replace("T01:00+01:00", "T01:00"))
+    output = "\n".join([*result.outlines, *result.errlines])
+    assert "has clock='2030-01-02T01:00', which has no time zone: it must be an aware datetime from 1970 on" in output

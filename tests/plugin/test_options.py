@@ -61,7 +61,7 @@ def test_option_sources_have_the_documented_precedence(
     ("flags", "ini", "environment", "message"),
     [
         (("--fake-credits-seed=x",), "", {}, "--fake-credits-seed must be an integer, got 'x'"),
-        ((), "fake_credits_mode = lve", {}, "ini fake_credits_mode must be one of in-process, live, got 'lve'"),
+        ((), "fake_credits_mode = lve", {}, "ini option fake_credits_mode must be one of in-process, live, got 'lve'"),
         (
             (),
             "",
@@ -72,10 +72,10 @@ def test_option_sources_have_the_documented_precedence(
             (),
             "fake_credits_env = URL",
             {},
-            "ini fake_credits_env: 'URL' does not have the form NAME=text, with *",
+            "ini option fake_credits_env: 'URL' does not have the form NAME=text, with *",
         ),
-        ((), "fake_credits_env = A={url}", {}, "ini fake_credits_env: 'A={url}' does not have the form *"),
-        ((), "fake_credits_env = A={url", {}, "ini fake_credits_env: 'A={url' does not have the form *"),
+        ((), "fake_credits_env = A={url}", {}, "ini option fake_credits_env: 'A={url}' does not have the form *"),
+        ((), "fake_credits_env = A={url", {}, "ini option fake_credits_env: 'A={url' does not have the form *"),
     ],
 )
 def test_invalid_option_value_is_a_usage_error(
@@ -148,7 +148,7 @@ LOOSE_AND_STRICT = {
 def test_settings_of_one_folder_do_not_reach_another(
     suite: Suite, pytester: pytest.Pytester, folders: tuple[str, ...]
 ) -> None:
-    """A test fails or passes by its own conftests, whichever folder runs first."""
+    """A test fails or passes depending on its own conftests, whichever folder runs first."""
     for name, source in LOOSE_AND_STRICT.items():
         file = pytester.path / name
         file.parent.mkdir(exist_ok=True)

@@ -81,7 +81,7 @@ TYPO_HOOK = (
 
 @pytest.mark.parametrize("mode", ["strict", pytest.param("auto", marks=pytest.mark.slow)])
 def test_async_runners_leave_no_resources_open(suite: Suite, monkeypatch: pytest.MonkeyPatch, mode: str) -> None:
-    """With pytest-asyncio and anyio, in process and live: no socket, loop or thread stays open."""
+    """With pytest-asyncio and anyio, in process and live, no socket, loop or thread stays open."""
     monkeypatch.setenv("PYTHONDEVMODE", "1")
     monkeypatch.setenv("PYTHONWARNINGS", "error")
     runner = "@pytest.mark.asyncio" if mode == "strict" else ""
@@ -118,7 +118,7 @@ def test_xdist_workers_with_random_order(suite: Suite) -> None:
 
 
 def test_rerun_gets_a_new_sandbox(suite: Suite) -> None:
-    """Neither data nor end-of-call failures of the first run reach the second."""
+    """Neither the data nor the end-of-call failures of the first run affect the second."""
     result = suite(
         """
         tries = []

@@ -119,7 +119,7 @@ def test_log_option_selects_reports_with_a_section(suite: Suite, option: str, fa
 
 
 def test_balance_comparison_failure_is_explained(suite: Suite) -> None:
-    """A Balance is not a number, and the difference of two balances is shown."""
+    """A Balance is not a number; the explanation shows the difference of two balances."""
     result = suite(
         """
         def test_number(fake_credits_user_client):
@@ -231,7 +231,7 @@ def test_no_transaction(fake_credits):
 
 
 def test_report_section_names_faults_gates_and_interception(suite: Suite) -> None:
-    """Including faults without effect on the response, unfinished exchanges, and rejected bodies."""
+    """This includes faults without effect on the response, unfinished exchanges, and rejected bodies."""
     result = suite(FAULT_TESTS)
     result.assert_outcomes(failed=8)
     faults_section = find_section(result, "test_faults")
@@ -244,7 +244,7 @@ def test_report_section_names_faults_gates_and_interception(suite: Suite) -> Non
     ]
     assert '-H \'Content-Type: application/json\' -d \'{"delta": 7, "reason": "grant"}\'' in faults_section
     held_section = find_section(result, "test_held")
-    assert ": no request has ended, 1 in flight\nrules" in held_section
+    assert ": no request has ended yet, 1 in flight\nrules" in held_section
     assert "pending: gate 'door' holds listUsers of app-id" in held_section
     intercepted_section = find_section(result, "test_intercepted")
     assert "This process sent none to the base URLs that it intercepts: https://credits.internal/api" in (

@@ -1,4 +1,4 @@
-"""The check for a pytest or pluggy version that is too old."""
+"""The check for versions of pytest or pluggy that are too old."""
 
 import os
 import subprocess
@@ -36,7 +36,7 @@ def test_old_versions_are_rejected_with_installed_and_required_versions(versions
 
 
 def test_run_with_old_pytest_exits_with_a_usage_error(tmp_path: Path) -> None:
-    """Even if no test uses the plugin."""
+    """This applies even if no test uses the plugin."""
     (tmp_path / "test_unused.py").write_text("def test_unused():\n    pass\n")
     environment = {**os.environ, "PYTEST_DISABLE_PLUGIN_AUTOLOAD": "1"}
     command = [sys.executable, "-c", OLD_PYTEST]

@@ -116,7 +116,7 @@ INVALID_KEY_FILES: dict[str, tuple[str | bytes, str]] = {
     "two of one kid": (json.dumps({"keys": json.loads(jwks())["keys"] * 2}), "two keys with the same kid"),
     "an invalid PEM": (b"-----BEGIN PUBLIC KEY-----\nAAAA\n-----END PUBLIC KEY-----\n", "."),
     "a PEM of another key type": (ED25519, "fits none of the algorithms RS256, ES256"),
-    "a file over 1 MiB": (b" " * (1024 * 1024 + 1), "is larger than 1048576 bytes"),
+    "a file over 1 MiB": (b" " * (1024 * 1024 + 1), "larger than 1048576 bytes"),
     "endless nesting": ("[" * 100_000, "."),
 }
 

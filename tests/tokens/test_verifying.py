@@ -25,7 +25,7 @@ VALID_CLAIMS: dict[str, object] = {"iss": PLAIN_PROVIDER.issuer, "sub": "ada", "
 
 
 def mint_with_claims(**changes: object) -> str:
-    """Return a token with a valid signature; None leaves a claim out."""
+    """Return a token with a valid signature; None omits a claim."""
     claims = {name: value for name, value in {**VALID_CLAIMS, **changes}.items() if value is not None}
     return sign_payload(json.dumps(claims).encode())
 
@@ -268,7 +268,8 @@ def test_token_verified_during_key_rotation_is_not_cached(
         result = verify_signature(token, issuers)
         monkeypatch.undo()
         minter.keys.rotate("ES256")
-        verifier.verify(minter.mint("bob", now_ms=NOW_MS), NOW_MS)  # as another thread would, which renews the cache
+        # another thread would do this too, which renews the cache
+        verifier.verify(minter.mint("bob", now_ms=NOW_MS), NOW_MS)
         return result
 
     monkeypatch.setattr(verifying, "verify_signature", verify_during_rotation)

@@ -1,4 +1,4 @@
-"""A live connection, plain and over TLS: framing, the queue, flow control, disconnects, stops and gates."""
+"""A live connection, plain and over TLS: framing, the queue, flow control, disconnects, shutdown and gates."""
 
 # pyright: reportPrivateUsage=false
 import asyncio
@@ -88,7 +88,7 @@ LIVEZ = request_bytes("GET", "/_fake/livez", "X-API-Key:")
 
 
 class Answer(NamedTuple):
-    """A response as it came."""
+    """A response as received."""
 
     status: int
     headers: dict[str, str]
@@ -96,7 +96,7 @@ class Answer(NamedTuple):
 
 
 def parse_answers(data: bytes, *, heads: int = 0) -> list[Answer]:
-    """Return the responses in a stream; the first ``heads`` of them have no body, as in responses to HEAD."""
+    """Return the responses in a stream; the first ``heads`` of them have no body, like those to HEAD."""
     answers: list[Answer] = []
     while data:
         head, separator, data = data.partition(b"\r\n\r\n")
@@ -111,7 +111,7 @@ def parse_answers(data: bytes, *, heads: int = 0) -> list[Answer]:
 
 
 def read_all(connection: socket.socket) -> bytes:
-    """Return everything received until the connection ends, in any way."""
+    """Return everything received until the connection ends in any way."""
     data = b""
     try:
         while chunk := connection.recv(65536):
@@ -122,7 +122,7 @@ def read_all(connection: socket.socket) -> bytes:
 
 
 def read_answer(connection: socket.socket, *, has_body: bool = True) -> Answer:
-    """Return the next response, and read no further."""
+    """Return the next response without reading further."""
     data = b""
     while not data.endswith(b"\r\n\r\n"):
         byte = connection.recv(1)
@@ -136,7 +136,7 @@ def read_answer(connection: socket.socket, *, has_body: bool = True) -> Answer:
 
 
 def until(condition: Callable[[], object]) -> None:
-    """Wait until a condition of the server's thread holds."""
+    """Wait until a condition in the server's thread holds."""
     pause, deadline_s = threading.Event(), monotonic_s() + LIMIT_S
     while not condition():
         assert monotonic_s() < deadline_s, "the server did not get there in time"
@@ -165,7 +165,7 @@ class Live:
         self.server.start()
 
     def connect(self, *, receive_buffer: int = 0) -> socket.socket:
-        """Return a new connection; the server's protocol of it is the last of ``protocols``."""
+        """Return a new connection; its protocol on the server is the last of ``protocols``."""
         plain = socket.socket()
         plain.settimeout(LIMIT_S)
         if receive_buffer:
@@ -207,7 +207,7 @@ class Live:
 
 
 OTHER_COMBINATIONS = ("plain-asyncio", "tls-uvloop", "tls-asyncio")
-"""Run by ``-m slow``."""
+"""A mark for tests that run only with ``-m slow``."""
 
 
 @pytest.fixture(params=["plain-uvloop", *(pytest.param(name, marks=pytest.mark.slow) for name in OTHER_COMBINATIONS)])
@@ -224,14 +224,14 @@ def live(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> Ite
 
 @pytest.fixture
 def log(caplog: pytest.LogCaptureFixture) -> Iterator[pytest.LogCaptureFixture]:
-    """The log, which must contain no warnings when the test ends."""
+    """Yield the log, which must contain no warnings when the test ends."""
     with caplog.at_level(logging.DEBUG):
         yield caplog
     assert [record.getMessage() for record in caplog.records if record.levelno >= logging.WARNING] == []
 
 
 def cut_what_arrives(monkeypatch: pytest.MonkeyPatch, size: int) -> None:
-    """Split what the protocol receives into segments of at most ``size`` bytes."""
+    """Split the data that the protocol receives into segments of at most ``size`` bytes."""
     receive = CreditsProtocol.data_received
 
     def data_received(protocol: CreditsProtocol, data: bytes) -> None:
@@ -255,7 +255,7 @@ def test_trailers_change_nothing(live: Live, monkeypatch: pytest.MonkeyPatch, si
 
 
 @segment_sizes
-def test_an_api_key_in_a_trailer_is_no_credential(live: Live, monkeypatch: pytest.MonkeyPatch, size: int) -> None:
+def test_an_api_key_in_a_trailer_is_not_a_credential(live: Live, monkeypatch: pytest.MonkeyPatch, size: int) -> None:
     cut_what_arrives(monkeypatch, size)
     sent = chunked_post(SPEND, trailers=b"X-API-Key: key\r\n", fields=("X-API-Key:",))
     assert live.statuses(sent + LAST_GET) == [401, 200]
@@ -361,7 +361,7 @@ def error_of(answer: Answer) -> object:
     return {**error, "requestId": ""}
 
 
-# 2. When a request begins: 100 Continue, and bodies that are not read.
+# 2. The start of a request: 100 Continue, and bodies that are not read.
 
 REFUSED_HEADS = {
     404: request_bytes("PUT", "/nowhere", "Expect: 100-continue", "Content-Length: 5"),
@@ -396,7 +396,7 @@ def test_a_body_that_is_wanted_gets_100_continue(live: Live, expectation: str) -
         assert read_answer(connection).status == 200
 
 
-def test_a_body_that_came_with_its_head_gets_no_100_continue_and_the_connection_stays_open(live: Live) -> None:
+def test_a_body_sent_with_its_head_gets_no_100_continue_and_the_connection_stays_open(live: Live) -> None:
     with live.connect() as connection:
         connection.sendall(post(SPEND, "Expect: 100-continue") + LAST_GET)
         answers = parse_answers(read_all(connection))
@@ -414,7 +414,7 @@ def test_an_http_1_0_client_gets_no_100_continue(live: Live) -> None:
     assert live.statuses(head, SPEND) == [201]
 
 
-def test_the_control_plane_asks_for_a_body_that_it_wants(live: Live) -> None:
+def test_the_control_plane_requests_a_body_with_100_continue(live: Live) -> None:
     body = b'{"name":"other"}'
     head = request_bytes(
         "POST",
@@ -480,7 +480,7 @@ def test_what_follows_a_refused_body_is_never_taken_for_a_request(live: Live) ->
 
 @pytest.mark.usefixtures("short_linger")
 def test_a_client_that_sends_its_whole_body_gets_the_refusal(live: Live) -> None:
-    """The server keeps reading briefly: closing with unread bytes sends a reset, which may overtake the response."""
+    """The server reads on briefly, because closing with unread bytes sends a reset, which may overtake the response."""
     with live.connect() as connection:
         connection.sendall(chunked_post(b"x" * (100 * KIB)))
         answer = read_answer(connection)
@@ -615,7 +615,7 @@ waits = pytest.mark.parametrize("wait", WAITS)
 
 
 def begin_wait(live: Live, wait: str, behind: bytes = b"") -> socket.socket:
-    """Bring a request to its wait, with others after it, and return its connection."""
+    """Start a request that waits, with others after it, and return its connection."""
     prepare, sent = WAITS[wait]
     if prepare is not None:
         prepare(live.sandbox)
@@ -649,7 +649,7 @@ def test_a_disconnect_reaches_the_request_in_flight_and_drops_what_is_queued(
     expected = {
         "body": [(400, False, False)],
         "control": [],
-        "drip": [(201, True, True)],  # the response had begun when the client left
+        "drip": [(201, True, True)],  # the response had begun when the client disconnected
     }
     assert live.outcomes == expected.get(wait, [(201, True, False)])
     assert live.balance == (100 if wait in ("body", "control") else 99)
@@ -707,7 +707,7 @@ def test_no_task_socket_or_thread_is_left_after_a_stop(layer: str, loop: str) ->
     assert (result.returncode, result.stderr) == (0, "")
 
 
-# 5. Keep-alive, HTTP/1.0, HEAD, and targets and versions that are refused.
+# 5. Keep-alive, HTTP/1.0, HEAD, and targets and versions that are rejected.
 
 
 def test_an_idle_connection_is_closed_and_a_busy_one_is_not(live: Live, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -926,7 +926,7 @@ STREAM = b"".join(
 
 
 def normalized(answers: list[Answer]) -> list[tuple[int, str, bytes]]:
-    """Return what does not depend on the time and on earlier requests."""
+    """Return the parts that do not depend on the time and on earlier requests."""
     return [
         (answer.status, answer.headers.get("connection", ""), re.sub(rb"\d+|txn_\w+", b"0", answer.body))
         for answer in answers

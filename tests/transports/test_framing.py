@@ -1,4 +1,4 @@
-"""Test the quick check that proves most requests plain."""
+"""Test the quick check for requests that every library sends unchanged."""
 
 import pytest
 

@@ -41,7 +41,7 @@ def sandbox() -> Sandbox:
 
 
 class WaitingApplication(CreditsApplication):
-    """An application that awaits a callback before it answers on the fake's internal paths."""
+    """An application that awaits a callback before it responds on the fake's internal paths."""
 
     def __init__(self, wait: Callable[[], Awaitable[object]]) -> None:
         super().__init__(DEFAULT_CONTRACT, None)
@@ -186,7 +186,7 @@ async def run_two_spenders(client: AsyncServerClient) -> list[object]:
 
 @pytest.mark.parametrize("mode", ["in-process", "live"])
 def test_check_then_act_race_is_visible_to_two_tasks(mode: ClientMode, run: Callable[[MainFunction], None]) -> None:
-    """Over the live server too, both balances are read before either transaction arrives."""
+    """As with the live server, both balances are read before either transaction arrives."""
     with FakeCredits(mode=mode, balance=1) as fake:
 
         async def main() -> None:

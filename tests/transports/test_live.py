@@ -88,7 +88,7 @@ def receive(connection: socket.socket) -> bytes:
 
 
 def reset(connection: socket.socket) -> None:
-    """Close with an RST, as a killed client does."""
+    """Close with an RST, as a client does when it is killed."""
     connection.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
     connection.close()
 
@@ -98,7 +98,7 @@ with_each_disconnect = pytest.mark.parametrize("disconnect", DISCONNECTS.values(
 
 
 def wait_until(condition: Callable[[], bool]) -> None:
-    """Wait in steps of a millisecond until a condition of the server's thread holds."""
+    """Poll every millisecond until a condition in the server's thread holds."""
     pause, limit_s = threading.Event(), monotonic_s() + LIMIT_S
     while not condition():
         assert monotonic_s() < limit_s, "the server did not get there in time"
@@ -214,7 +214,7 @@ def test_fifty_open_connections_do_not_delay_stop(sandbox: Sandbox) -> None:
 def test_connections_arriving_during_stop_do_not_delay_it(sandbox: Sandbox) -> None:
     """An accepted connection whose transport is not created yet would otherwise last for the limit of five seconds.
 
-    No time is asserted: otherwise its request would still be in flight.
+    The test does not measure time: without the fix, the connection's request would still be in flight.
     """
     for _ in range(20):
         server = new_server(sandbox)
@@ -236,7 +236,7 @@ def test_connection_accepted_just_before_shutdown_is_closed(
     tls: TlsOptions | None,
     loop_turns: int,
 ) -> None:
-    """Python warns of unclosed sockets and transports; an accepted one is created in the loop's next turn."""
+    """Python warns about unclosed sockets and transports; an accepted one is created in the loop's next iteration."""
     address = BindOptions(tls=tls)
     listener = bind(address)
     runner = ServerRunner(sandbox.contract, SandboxRegistry(sandbox), address, listener)
@@ -358,7 +358,7 @@ def test_rejected_requests_are_not_logged_by_uvicorn(server: LiveServer, caplog:
 def test_uvicorn_access_log_of_application_is_kept(sandbox: Sandbox, monkeypatch: pytest.MonkeyPatch) -> None:
     logger, handler = logging.getLogger("uvicorn.access"), logging.NullHandler()
     logger.addHandler(handler)
-    monkeypatch.setattr(logger, "propagate", True)  # a uvicorn that ran before in this process may have cleared it
+    monkeypatch.setattr(logger, "propagate", True)  # a uvicorn that ran earlier in this process may have cleared it
     server = new_server(sandbox)
     server.start()
     server.stop()

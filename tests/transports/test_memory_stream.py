@@ -1,4 +1,4 @@
-"""Test streams in memory: targets, and responses as far as they came."""
+"""Test in-memory streams: targets, and responses that end early."""
 
 import pytest
 
@@ -20,7 +20,7 @@ def test_a_target_for_a_proxy_is_brought_to_its_usual_form(target: bytes, form: 
     assert origin_form(target) == form
 
 
-def test_an_answer_stands_on_the_wire_as_far_as_it_came() -> None:
+def test_an_incomplete_response_is_encoded_as_far_as_it_was_sent() -> None:
     head = [(b"content-type", b"application/json"), (b"content-length", b"13")]
     text = b"HTTP/1.1 404 Not Found\r\ncontent-type: application/json\r\ncontent-length: 13\r\n\r\n"
     assert response_bytes(Response(404, b'{"bal', head, outcome="reset")) == text + b'{"bal'

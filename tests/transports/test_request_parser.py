@@ -25,7 +25,7 @@ REQUESTS = {
 
 
 def parts(received: ReceivedRequest | Request | None) -> object:
-    """Return what a request consists of, to compare."""
+    """Return the parts of a request, for comparison."""
     if received is None:
         return None
     request = received if isinstance(received, Request) else received.request

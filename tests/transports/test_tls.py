@@ -143,7 +143,7 @@ def test_aborted_handshake_is_not_logged_or_journalled(
 
 
 def read_to_end(server: LiveServer, client: ssl.SSLContext, request: bytes) -> tuple[bytes, str]:
-    """Return what a client decrypts, and how the connection ended: close_notify, or a RST that Python's ssl hides."""
+    """Return what a client decrypts, and how the connection ended: close_notify, or an RST that Python's ssl hides."""
     incoming, outgoing = ssl.MemoryBIO(), ssl.MemoryBIO()
     session = client.wrap_bio(incoming, outgoing, server_hostname="localhost")
     response, has_sent = b"", False

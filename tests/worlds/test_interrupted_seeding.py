@@ -30,7 +30,7 @@ LOST_RESPONSES = (
 
 @pytest.fixture
 def fake() -> Iterator[FakeCredits]:
-    """Yield a server that loses responses; with small pages, so that a history has many."""
+    """Yield a server that loses responses; its pages are small, so that a history has many."""
     with FakeCredits(mode="live", contract=Contract(page_size=10), faults=LOST_RESPONSES) as credits:
         credits.serve()
         yield credits

@@ -114,7 +114,7 @@ def test_edge_case_users_come_before_generated_users() -> None:
 
 def test_world_that_violates_the_contract_raises_world_error() -> None:
     with pytest.raises(
-        WorldError, match="world 'edge' can't be used here: user 'maximum-balance': .*over the ceiling of"
+        WorldError, match="world 'edge' can't be used here: user 'maximum-balance': .*exceeds the ceiling of"
     ):
         WorldLibrary().find("edge", 0).load_into(Ledger(Contract(ceiling=20_000)), "app-id", NOW_MS)
 

@@ -328,7 +328,7 @@ def test_unreachable_server_raises_without_retry() -> None:
         async with AsyncServerClient("http://127.0.0.1:1", "key") as client:
             await Seeder(TINY, Target(client, "app-id", Contract())).scan(lambda _: None)
 
-    with pytest.raises(TargetError, match="no connection, so it was never sent.*127.0.0.1:1"):
+    with pytest.raises(TargetError, match="no connection, so the request was never sent.*127.0.0.1:1"):
         asyncio.run(scan())
 
 
@@ -361,7 +361,7 @@ def test_compute_totals_sums_and_validates_the_world() -> None:
     written: list[int] = []
     assert compute_totals(custom_world, Contract(), "app-id", written.append) == WorldTotals(2, 4, 11, 4, 4)
     assert written == [3, 1]
-    with pytest.raises(WorldError, match="user 'ada': a balance of 0 plus 10 is over the ceiling of 9"):
+    with pytest.raises(WorldError, match="user 'ada': a balance of 0 plus 10 exceeds the ceiling of 9"):
         compute_totals(custom_world, Contract(ceiling=9), "app-id", written.append)
 
 

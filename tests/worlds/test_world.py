@@ -66,7 +66,7 @@ def test_users_are_loaded_in_order_with_back_dated_entries() -> None:
         (
             Contract(ceiling=9),
             make_history("eve", (10, GRANT)),
-            "user 'eve': a balance of 0 plus 10 is over the ceiling",
+            "user 'eve': a balance of 0 plus 10 exceeds the ceiling",
         ),
         (Contract(), make_history("eve", (MAX_AMOUNT + 1, GRANT)), "user 'eve': delta must be at most"),
         (Contract(id_max_length=3), make_history("evelyn"), "user 'evelyn': its id must have at most 3 characters"),
@@ -141,7 +141,7 @@ def test_other_week_application_or_contract_reloads_large_worlds(size: int, call
         account = ledger.get_account(application, "ada")
         assert (account.application_id, account.created_at_ms) == (application, world_start_ms(now_ms))
         assert next(account.entries()).at_ms == world_start_ms(now_ms)
-    with pytest.raises(WorldError, match="over the ceiling of 9"):
+    with pytest.raises(WorldError, match="exceeds the ceiling of 9"):
         custom_world.load_into(Ledger(Contract(ceiling=9)), "shop", NOW_MS + WEEK_MS)
     assert len(calls) == call_count
 

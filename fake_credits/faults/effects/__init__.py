@@ -2,11 +2,9 @@
 
 from collections.abc import Mapping
 
+from fake_credits.contract.types import ALL_OPERATIONS, READ_OPERATIONS, WRITE_OPERATIONS
 from fake_credits.faults.effects.base import (
-    ALL_OPERATIONS,
     LIST_OPERATIONS,
-    READ_OPERATIONS,
-    WRITE_OPERATIONS,
     Effect,
     Phase,
 )

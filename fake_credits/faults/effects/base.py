@@ -8,15 +8,13 @@ from types import MappingProxyType
 from typing import Any, ClassVar, Literal, Protocol, Self, cast
 
 from fake_credits.contract import Operation
+from fake_credits.contract.types import ALL_OPERATIONS
 from fake_credits.errors import ApiError, did_you_mean
 from fake_credits.http_message import Connection, Response
 from fake_credits.text import short_repr
 
 __all__ = [
-    "ALL_OPERATIONS",
     "LIST_OPERATIONS",
-    "READ_OPERATIONS",
-    "WRITE_OPERATIONS",
     "CursorFault",
     "Delivery",
     "Effect",
@@ -42,9 +40,6 @@ Phase = Literal["before", "after", "read", "write", "list"]
 
 CursorFault = Literal["repeat", "cycle", "expired", "empty_page"]
 
-ALL_OPERATIONS = frozenset(Operation)
-WRITE_OPERATIONS = frozenset({Operation.CREATE_USER, Operation.CREATE_TRANSACTION})
-READ_OPERATIONS = ALL_OPERATIONS - WRITE_OPERATIONS
 LIST_OPERATIONS = frozenset({Operation.LIST_USERS, Operation.LIST_TRANSACTIONS})
 
 

@@ -50,7 +50,7 @@ class Reset(_ConnectionEnd):
 class Close(_ConnectionEnd):
     """Close the connection: a FIN without a response."""
 
-    reveals = "the same, and a stale keep-alive connection"
+    reveals = "a blind retry of a POST, and a stale keep-alive connection"
 
 
 @dataclass(frozen=True, repr=False)

@@ -5,10 +5,9 @@ from dataclasses import dataclass
 from typing import Any, Literal, cast, get_args
 
 from fake_credits.contract import Operation
+from fake_credits.contract.types import ALL_OPERATIONS, WRITE_OPERATIONS
 from fake_credits.faults.effects.base import (
-    ALL_OPERATIONS,
     LIST_OPERATIONS,
-    WRITE_OPERATIONS,
     CursorFault,
     Effect,
     FaultContext,

@@ -183,10 +183,11 @@ class Unauthorized(Effect):
         check_int("clock_skew_s", self.clock_skew_s, -_MAX_CLOCK_SKEW_S, _MAX_CLOCK_SKEW_S)
         self._imply(kind="clock_skew" if self.clock_skew_s else "revoked")
         object.__setattr__(self, "only_client", "server" if self.kind == "revoked" else "user")
-        if (self.kind == "clock_skew") is (self.clock_skew_s == 0):
+        if self.kind == "clock_skew" and self.clock_skew_s == 0:
+            raise FaultError("clock_skew_s is missing: kind 'clock_skew' requires a number of seconds, such as 3600")
+        if self.kind != "clock_skew" and self.clock_skew_s:
             raise FaultError(
-                f"kind is {self.kind!r} and clock_skew_s is {self.clock_skew_s}: "
-                "the kind 'clock_skew' needs a skew other than 0, and only that kind has one"
+                f"clock_skew_s is {self.clock_skew_s}, but kind is {self.kind!r}: only 'clock_skew' has it"
             )
 
     async def apply(self, context: FaultContext) -> None:

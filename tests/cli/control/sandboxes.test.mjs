@@ -15,6 +15,12 @@ test("the sandbox is one of several, and not the default", async () => {
 
 test("users have the balances that were set over the control plane", async () => {
   assert.equal((await sandbox.requestJson("PUT", "/users/bob", { balance: 7 })).balance, 7);
+  const history = [100, { delta: -10, reason: "consume" }];
+  const { transactions } = await sandbox.requestJson("POST", "/users/eve/transactions", { transactions: history });
+  assert.deepEqual(transactions.map(({ delta }) => delta), [100, -10]);
+  assert.deepEqual(await sandbox.requestJson("GET", "/users/eve/transactions"), { transactions });
+  assert.equal((await sandbox.requestJson("DELETE", "/users/eve")).balance, 90);
+  assert.ok(!(await sandbox.requestJson("GET", "/users")).users.some(({ user_id }) => user_id === "eve"));
   assert.equal((await (await sandbox.call("GET", "bob/balance")).json()).balance, 7);
   assert.equal(await sandbox.spend("bob"), 201);
   assert.equal(await sandbox.balance("bob"), 6);

@@ -1,0 +1,53 @@
+"""What handlers read from a request: its sandbox and valid members, and the errors for invalid ones."""
+
+import json
+from collections.abc import Generator, Iterable, Mapping
+from contextlib import contextmanager
+
+from starlette.requests import Request
+
+from fake_credits.errors import ControlError, Problem
+from fake_credits.sandbox import Sandbox
+from fake_credits.sandbox_options import OptionError
+from fake_credits.text import truncate
+
+__all__ = ["check_choice", "field_errors", "requested_sandbox", "validation_error"]
+
+
+def requested_sandbox(request: Request) -> Sandbox:
+    """Return the sandbox in the path; raise ControlError if it does not exist."""
+    sandbox: Sandbox = request.app.find_sandbox(request.path_params["sandbox"])
+    return sandbox
+
+
+def validation_error(field: str, problem: str) -> ControlError:
+    """Return the error for a member; leave ``field`` empty if the problem names it."""
+    message = f"{field}: {problem}" if field else problem
+    return ControlError("validation_error", message, details=(Problem(field, problem),))
+
+
+_EXPECTED_IN_JSON = {
+    "clock": '"real", "frozen" or an ISO 8601 date and time with a time zone, from 1970 on',
+    "users": 'an object of user ids and balances, such as {"ada": 100}',
+}
+"""What an option must be where `OptionRule.expected` has the terms of Python."""
+
+
+@contextmanager
+def field_errors(field: str = "", options: Mapping[str, object] | None = None) -> Generator[None]:
+    """Turn a ValueError of the domain into a validation error; ``options`` are those of a new sandbox."""
+    try:
+        yield
+    except OptionError as error:
+        value = "..." if error.name == "api_key" else (options or {}).get(error.name)
+        expected = _EXPECTED_IN_JSON.get(error.name, error.expected)
+        got = truncate(json.dumps(value, ensure_ascii=False))
+        raise validation_error(error.name, f"must be {expected}, got {got}") from None
+    except ValueError as error:
+        raise validation_error(field, str(error)) from None
+
+
+def check_choice(field: str, value: str, choices: Iterable[str]) -> None:
+    """Raise a validation error unless a value is one of the allowed ones."""
+    if value not in choices:
+        raise validation_error(field, f"must be one of {', '.join(choices)}, got {json.dumps(value[:60])}")

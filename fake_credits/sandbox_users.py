@@ -1,0 +1,104 @@
+"""The part of the façade that reads and writes users and their histories without an exchange."""
+
+from collections.abc import Iterable
+
+from fake_credits.clock import from_ms
+from fake_credits.histories import TransactionInput
+from fake_credits.keyword_hints import keyword_hint
+from fake_credits.ledger import Account
+from fake_credits.models import Transaction, User
+from fake_credits.sandbox import Sandbox
+from fake_credits.sandbox_options import check_id
+
+__all__ = ["SandboxUsers"]
+
+
+class SandboxUsers:
+    """The users of a sandbox, by default those of its default application."""
+
+    def __init__(self, sandbox: Sandbox) -> None:
+        self.sandbox = sandbox
+
+    @property
+    def application_id(self) -> str:
+        """Return the id of the default application."""
+        return self.sandbox.options.application_id
+
+    @property
+    def user_id(self) -> str:
+        """Return the id of the default user, which exists if a balance was given."""
+        return self.sandbox.options.user_id
+
+    @keyword_hint("balance")
+    def user(self, user_id: str, *, balance: int | None = None, application_id: str | None = None) -> User:
+        """Create a user if needed and return it, without an exchange.
+
+        If ``balance`` is given, one grant or consumption brings the balance to it. Raises ValueError or TypeError for
+        an invalid id or balance.
+        """
+        account = self.sandbox.set_balance(
+            user_id, balance, application_id=self._application_id_or_default(application_id)
+        )
+        return _user_from(account)
+
+    def users(self, *, application_id: str | None = None) -> tuple[User, ...]:
+        """Return all users of an application, oldest first, without an exchange."""
+        accounts = self.sandbox.users(application_id=self._application_id_or_default(application_id))
+        return tuple(map(_user_from, accounts))
+
+    def delete_user(self, user_id: str, *, application_id: str | None = None) -> User:
+        """Delete a user with the whole history, and return the user, without an exchange.
+
+        Raises `UserNotFound` if there is no such user, and ValueError or TypeError for an invalid id.
+        """
+        application = self._application_id_or_default(application_id)
+        check_id("user", user_id)
+        return _user_from(self.sandbox.delete_user(user_id, application_id=application))
+
+    def balance(self, user_id: str | None = None, *, application_id: str | None = None) -> int:
+        """Return a user's balance in credits, by default the default user's, without an exchange.
+
+        Raises `UserNotFound` if there is no such user, and ValueError or TypeError for an invalid id.
+        """
+        application = self._application_id_or_default(application_id)
+        return self.sandbox.account(self._user_id_or_default(user_id), application_id=application).balance
+
+    def transactions(self, user_id: str | None = None, *, application_id: str | None = None) -> tuple[Transaction, ...]:
+        """Return a user's whole history, oldest first, by default the default user's, without an exchange.
+
+        Raises `UserNotFound` if there is no such user, and ValueError or TypeError for an invalid id.
+        """
+        application = self._application_id_or_default(application_id)
+        return self.sandbox.transactions(self._user_id_or_default(user_id), application_id=application)
+
+    def add_transactions(
+        self, user_id: str, transactions: Iterable[TransactionInput], *, application_id: str | None = None
+    ) -> tuple[Transaction, ...]:
+        """Append transactions to a user's history, creating the user if needed, and return them, without an exchange.
+
+        Each is a delta, a `Transaction`, or a mapping with ``delta`` and, if wanted, ``reason`` (by default ``grant``
+        or ``consume``, by the sign) and ``created_at`` (by default the sandbox's time): ``[100, {"delta": -10,
+        "created_at": "2026-01-01T00:00:00Z"}]``. The times must be in order, and not in the future.
+
+        Raises, without adding any, ValueError or TypeError for an invalid transaction, and `InsufficientCredits` or
+        another `ApiError` for one that breaks a rule of the contract.
+        """
+        application = self._application_id_or_default(application_id)
+        return self.sandbox.add_transactions(user_id, transactions, application_id=application)
+
+    def _user_id_or_default(self, user_id: str | None) -> str:
+        """Return a valid user id, or the default for None; an empty string is rejected."""
+        if user_id is None:
+            return self.user_id
+        check_id("user", user_id)
+        return user_id
+
+    def _application_id_or_default(self, application_id: str | None) -> str:
+        if application_id is None:
+            return self.application_id
+        check_id("application", application_id)
+        return application_id
+
+
+def _user_from(account: Account) -> User:
+    return User(account.application_id, account.user_id, from_ms(account.created_at_ms))
