@@ -174,14 +174,18 @@ class ExplorePlugin:
                     progress.clear()
                     phases = self._run_item(item, recorder, nextitem, lambda: _raise_findings(exploration))
                 else:
-                    with self._quietly(), sleeps.recording():
-                        phases = self._run_item(item, recorder, copy.copy(item))
+                    phases = self._run_quietly(item, recorder, sleeps)
                     reference = reference or phases
         finally:
             self._recorder, self.is_running = None, False
             progress.clear()
         exploration.sleeps = sleeps.slowest()
         return _reports_of(item, phases, reference, exploration)
+
+    def _run_quietly(self, item: pytest.Item, recorder: Recorder, sleeps: SleepLog) -> list[_Phase]:
+        """Run a test once, but keep the fixtures of wider scopes, as for a next test beside it."""
+        with self._quietly(), sleeps.recording():
+            return self._run_item(item, recorder, copy.copy(item))
 
     def _run_item(
         self,
