@@ -252,7 +252,7 @@ def _raise_out_of_order(snapshot: JournalSnapshot, expected: list[Call], matchin
     __tracebackhide__ = True
     call = expected[len(matching)]
     if not matching:
-        head = f"{call} was not called, the first of {len(expected)} in order"
+        head = f"{call}, the first of {len(expected)} expected calls, was not called"
         raise snapshot.missing_calls(call) or snapshot.failure(head, call)
     last = matching[-1]
     later = snapshot.entries[snapshot.entries.index(last) + 1 :]
@@ -311,7 +311,7 @@ class RuleHistory:
                 raise ValueError(_unknown_value_message(criterion.name, unknown, allowed))
 
     def _possible_values(self, name: str) -> frozenset[Hashable]:
-        """Return the values that a criterion can have in this sandbox; none if any value is possible."""
+        """Return the values that a criterion can have in this sandbox, or none if any value is possible."""
         answers = self._answers_by_rule
         if name == "code":
             texts = (value for values in answers.values() for value in values if isinstance(value, str))

@@ -13,6 +13,7 @@ __all__ = [
     "TOKEN_HEADER",
     "AddTransactionsBody",
     "AdvanceClockBody",
+    "Binding",
     "CanonicalJournal",
     "ClockState",
     "CloseReport",
@@ -75,6 +76,7 @@ class MakeSandboxBody(NoMembers, frozen=True):
     seed: int | None = None
     clock: str | None = None
     auth_provider: str | None = None
+    issuer: str | None = None
     api_key: str | None = None
     faults: list[object] | JsonMembers | str | None = None
     latency: float | str | dict[str, float | str] | None = None
@@ -102,6 +104,13 @@ class AddTransactionsBody(NoMembers, frozen=True):
 
     transactions: Sequence[int | JsonMembers]
     application_id: _NonEmptyText | None = None
+
+
+class Binding(NoMembers, frozen=True):
+    """A user of a foreign issuer whose tokens select a sandbox."""
+
+    issuer: _NonEmptyText
+    user_id: _NonEmptyText
 
 
 class MintTokenBody(NoMembers, frozen=True):

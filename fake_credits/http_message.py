@@ -34,7 +34,7 @@ HTTP_METHODS = frozenset({
 # fmt: on
 """The methods that the live server's HTTP parser accepts; the in-process transport accepts the same."""
 
-# Python 3.13 renamed these four, as RFC 9110 did.
+# Python 3.13 renamed these four, following RFC 9110.
 _PHRASES = {status.value: status.phrase for status in http.HTTPStatus} | {
     413: "Content Too Large",
     414: "URI Too Long",

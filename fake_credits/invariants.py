@@ -43,6 +43,7 @@ class Invariants:
 
         It runs in the thread of the call that committed, and must not call the API.
         """
+        self.sandbox.fork_guard.check()
 
         def on_entry(entry: JournalEntry) -> None:
             if entry.committed:
@@ -52,6 +53,7 @@ class Invariants:
 
     def eventually(self, check: Callable[[], object]) -> None:
         """Call a function at the end of the test, after all scheduled writes; it fails the test as in `always`."""
+        self.sandbox.fork_guard.check()
 
         def check_finally() -> None:
             self.sandbox.clock.run_pending()

@@ -5,7 +5,6 @@ import itertools
 import threading
 from collections.abc import Callable, Iterable
 from datetime import datetime
-from functools import lru_cache
 from typing import cast
 
 from fake_credits.assertions import JournalAssertions
@@ -44,8 +43,7 @@ from fake_credits.sandbox_options import (
 from fake_credits.tokens.bad_tokens import mint_bad_token
 from fake_credits.tokens.credentials import Credential
 from fake_credits.tokens.keys import SigningKeys
-from fake_credits.tokens.minting import SANDBOX_CLAIM, Minter, trusted_issuer
-from fake_credits.tokens.providers import AUTH_PROVIDERS
+from fake_credits.tokens.minting import SANDBOX_CLAIM, find_minter, trusted_issuer
 from fake_credits.tokens.verifying import VerifiedToken, Verifier
 
 __all__ = ["Sandbox"]
@@ -69,10 +67,9 @@ class Sandbox:
         self.contract = options.contract
         self.seed = options.seed
         self.keys = keys
-        self.minter = _find_minter(keys, options.auth_provider)
         trusted = {**options.contract.trust, **options.trust}
-        self.issuers = (self.minter.issuer, *[trusted_issuer(url, path) for url, path in trusted.items()])
-        self.verifier = Verifier(self.issuers, options.contract)
+        self._trusted_issuers = [trusted_issuer(url, path) for url, path in trusted.items()]
+        self._set_issuer("" if options.issuer == "server" else options.issuer)
         self.api_key = options.api_key or new_api_key()
         self._raw_api_key = self.api_key.encode()
         self.lock = threading.RLock()
@@ -130,10 +127,9 @@ class Sandbox:
             problems = self.find_problems()
             self.problems_at_reset = [*self.problems_at_reset, *problems][-_MAX_KEPT_PROBLEMS:]
             self.journal.restart()
-            self.problems.clear()
-            self.bugs.clear()
+            self.problems, self.bugs = [], []
             self._start()
-        return problems
+            return problems
 
     def close_gates(self) -> None:
         """Close every gate, which resumes the exchanges that it holds."""
@@ -351,6 +347,16 @@ class Sandbox:
             return mint_bad_token(options.bad, self.minter, user_id, now_ms=now_ms, claims=claims)
         return self.minter.mint(user_id, now_ms=now_ms, expires_in_s=options.expires_in_s, claims=claims)
 
+    def set_server_url(self, url: str) -> None:
+        """Issue and accept tokens of the live server with a URL, if the option ``issuer`` is ``"server"``."""
+        if self.options.issuer == "server":
+            self._set_issuer(url)
+
+    def _set_issuer(self, url: str) -> None:
+        self.minter = find_minter(self.keys, self.options.auth_provider, url)
+        self.issuers = (self.minter.issuer, *self._trusted_issuers)
+        self.verifier = Verifier(self.issuers, self.contract)
+
     def jwks(self) -> dict[str, list[dict[str, str]]]:
         """Return the public keys of this sandbox's tokens as a JWK Set (RFC 7517)."""
         return self.keys.jwks((self.minter.provider.algorithm,))
@@ -392,9 +398,3 @@ def _parse_rules(options: SandboxOptions) -> tuple[Rule, ...]:
     from fake_credits.faults.scenarios import latency_rules, parse_rules  # few sandboxes start with rules
 
     return (*parse_rules(options.faults), *latency_rules(options.latency))
-
-
-@lru_cache(maxsize=16)
-def _find_minter(keys: SigningKeys, provider_name: str) -> Minter:
-    """Return the minter of a provider's tokens; cached, because a test suite creates a sandbox for every test."""
-    return Minter(keys, AUTH_PROVIDERS[provider_name])

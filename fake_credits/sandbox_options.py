@@ -14,6 +14,7 @@ from fake_credits.contract import DEFAULT_CONTRACT, MAX_AMOUNT, Contract, id_pro
 from fake_credits.errors import PicklableError, did_you_mean
 from fake_credits.keyed_random import random_name
 from fake_credits.ledger import Ledger
+from fake_credits.text import mask_url
 
 __all__ = [
     "API_KEY_PREFIX",
@@ -30,6 +31,7 @@ __all__ = [
     "check_id",
     "check_lifetime",
     "new_api_key",
+    "parse_issuer_url",
     "parse_options",
     "parse_texts",
 ]
@@ -74,6 +76,7 @@ class FakeCreditsKwargs(TypedDict, total=False):
     clock: datetime | str
     api_key: str
     auth_provider: AuthProviderName
+    issuer: str
     trust: Mapping[str, str | Path]
     faults: object
     latency: object
@@ -123,6 +126,7 @@ def parse_options(
             parsed[name] = rule.parse(value)
         except (AttributeError, TypeError, ValueError) as error:
             shown = "'...'" if name == "api_key" and value else f"{value!r:.200}"
+            shown = mask_url(shown) if name == "intercept" else shown
             note = ", which has no time zone" if isinstance(error, NaiveTimeError) else ""
             text = f"{where} has {name}={shown}{note}: it must be {rule.expected}"
             raise OptionError(text, name, rule.expected) from None
@@ -168,6 +172,17 @@ def _parse_world(value: object) -> object:
 
 def _parse_trust(value: Mapping[str, object]) -> dict[str, str]:
     return {_parse_text(issuer): _parse_file_name(file) for issuer, file in value.items()}
+
+
+def parse_issuer_url(value: str) -> str:
+    """Return a URL of an issuer, or an empty string; raise ValueError for anything else."""
+    if value and not re.fullmatch(r"https?://[^\s/?#]+[^\s?#]*", value):
+        raise ValueError(f"{value!r} is not an http or https URL")
+    return value
+
+
+def _parse_issuer(value: str) -> str:
+    return value if value == "server" else parse_issuer_url(value)
 
 
 def _parse_clock(value: object) -> datetime | str:
@@ -229,9 +244,10 @@ class SandboxOptions:
     ``world`` is loaded first. ``balance`` is one grant to ``user_id``, and ``users`` one grant to each user; a user
     with a balance of 0 gets none. If both include ``user_id``, the numbers must be equal, otherwise ValueError is
     raised. ``clock`` is ``"real"``, ``"frozen"`` (at the current time) or the aware datetime at which it is frozen. An
-    empty ``api_key`` means a new key. ``auth_provider`` is the provider whose tokens are imitated. ``trust`` maps URLs
-    of foreign issuers to files with their keys (JWKS or PEM), in addition to those of the contract. ``keep_headers``
-    are request headers to journal in addition to ``idempotency-key`` and ``traceparent``, but never credentials.
+    empty ``api_key`` means a new key. ``auth_provider`` is the provider whose tokens are imitated. ``issuer`` is the
+    ``iss`` of tokens, by default the provider's; ``"server"`` is the live server's URL. ``trust`` maps URLs of
+    foreign issuers to files with their keys (JWKS or PEM), in addition to those of the contract. ``keep_headers`` are
+    request headers to journal in addition to ``idempotency-key`` and ``traceparent``, but never credentials.
 
     ``faults`` are the initial rules, and ``latency`` is the default delay (docs, "Faults"). In process, ``delays``
     are ``"virtual"`` (they move the clock) or ``"real"`` (they take time). ``gate_timeout_s`` limits how long a gate
@@ -266,6 +282,7 @@ class SandboxOptions:
     ] = "real"
     api_key: Annotated[str, _API_KEY_RULE] = ""
     auth_provider: Annotated[str, _choice_rule(*get_args(AuthProviderName))] = "plain"
+    issuer: Annotated[str, OptionRule('an http or https URL, or "server" for the live server', _parse_issuer)] = ""
     trust: Annotated[
         Mapping[str, str | Path],
         OptionRule(

@@ -28,6 +28,7 @@ class SandboxRegistry:
         self._by_token_subject: dict[tuple[str, str], Sandbox] = {}
         self._defaults: list[Sandbox] = []
         self._refuses_connection_faults = False
+        self._server_url = ""
         self._cached_token_hints = lru_cache(_TOKEN_CACHE_SIZE)(_token_hints)
         self.base_sandbox = base_sandbox
         self.attach(base_sandbox)
@@ -64,10 +65,19 @@ class SandboxRegistry:
                 raise ValueError(f"the API key belongs to sandbox {other.name!r}, which is already attached")
             if self._refuses_connection_faults:
                 sandbox.refuse_connection_faults()
+            if self._server_url:
+                sandbox.set_server_url(self._server_url)
             self._by_name[sandbox.name] = sandbox
             self._by_api_key[sandbox.api_key] = sandbox
             if as_default:
                 self._defaults.append(sandbox)
+
+    def set_server_url(self, url: str) -> None:
+        """Tell the sandboxes the URL of the live server that serves them."""
+        with self._lock:
+            self._server_url = url
+            for sandbox in self._by_name.values():
+                sandbox.set_server_url(url)
 
     def refuse_connection_faults(self) -> None:
         """Reject faults that ASGI can't produce from now on; raise FaultError if a sandbox already has one."""
@@ -88,7 +98,14 @@ class SandboxRegistry:
                 }
 
     def bind_token_subject(self, sandbox: Sandbox, issuer: str, user_id: str) -> None:
-        """Make a foreign issuer's tokens for a user select a sandbox; raise ValueError if they select another."""
+        """Make a foreign issuer's tokens for a user select a sandbox.
+
+        Raises ValueError if the sandbox does not trust the issuer, or if the tokens select another sandbox.
+        """
+        trusted_urls = [trusted.url for trusted in sandbox.issuers]
+        if issuer not in trusted_urls:
+            known = ", ".join(map(repr, trusted_urls))
+            raise ValueError(f"{issuer!r} is not trusted: pass its keys with the option trust (trusted: {known})")
         with self._lock:
             if self._by_token_subject.setdefault((issuer, user_id), sandbox) is not sandbox:
                 raise ValueError(f"user {user_id!r} of {issuer!r} is bound to another sandbox")
@@ -102,7 +119,7 @@ class SandboxRegistry:
             return self._by_api_key[credential.value]
         if credential.kind == "server" and credential.value.count(".") != 2:
             return self.default
-        # A long token is parsed each time: caching it would let unauthenticated requests fill the memory.
+        # A long token is parsed each time, because caching it would allow unauthenticated requests to fill the memory.
         token = credential.value
         name, subject = (
             self._cached_token_hints(token) if len(token) <= _MAX_CACHED_TOKEN_CHARS else _token_hints(token)

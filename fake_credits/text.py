@@ -5,7 +5,16 @@ import re
 from collections.abc import Collection, Iterable, Sequence
 from urllib.parse import unquote_plus
 
-__all__ = ["align_columns", "escape_control", "mask_query", "redact", "short_repr", "truncate", "truncate_with_hash"]
+__all__ = [
+    "align_columns",
+    "escape_control",
+    "mask_query",
+    "mask_url",
+    "redact",
+    "short_repr",
+    "truncate",
+    "truncate_with_hash",
+]
 
 _SECRET_PARAMETER = re.compile(r"auth|bearer|credential|jwt|key|passw|secret|signature|token", re.IGNORECASE)
 _JWT_PATTERN = re.compile(r"eyJ[\w.-]+")
@@ -29,6 +38,12 @@ def mask_query(target: bytes, shown: Collection[str] = ()) -> bytes:
     pairs = [pair.partition(b"=") for pair in query.split(b"&")]
     masked = [b"".join((name, sign, b"***" if _is_secret(name, shown) else value)) for name, sign, value in pairs]
     return path + question_mark + b"&".join(masked)
+
+
+def mask_url(url: str) -> str:
+    """Return a URL for display, with its user information, query and fragment replaced, as they may be secrets."""
+    masked = re.sub(r"(?s)([?#]).+", r"\1***", url, count=1)
+    return re.sub(r"(?s)^(\w+://)?.*@", r"\1***@", masked)
 
 
 def _is_secret(raw_name: bytes, shown: Collection[str]) -> bool:

@@ -196,13 +196,12 @@ def fault_presets() -> str:
     return table("preset | what goes wrong", ((f"`{name}`", each.description) for name, each in FAULT_PRESETS.items()))
 
 
-def bad_tokens() -> str:
-    """Return the table of bad tokens."""
-    rows = (
+def bad_tokens() -> Rows:
+    """Return the derived cells of the table of bad tokens."""
+    return [
         (f"`{kind}`", bad.description, f"{bad.status} `{bad.code}`", f"`auth:{bad.auth_reason}`")
         for kind, bad in BAD_TOKENS.items()
-    )
-    return table("kind | it | answer | `X-Fake-Credits-Cause`", rows)
+    ]
 
 
 def fixtures() -> Rows:
@@ -311,7 +310,7 @@ def _resource(route: ControlRoute) -> str:
     return segments[0] if segments[0] in RESOURCES else "sandboxes"
 
 
-RESOURCES = ("users", "tokens", "journal", "faults", "presets", "gates", "clock")
+RESOURCES = ("users", "tokens", "bindings", "journal", "faults", "presets", "gates", "clock")
 
 
 def _members(route: ControlRoute) -> str:
@@ -365,7 +364,7 @@ TABLES: dict[str, Callable[[], str | Rows]] = {
     "flags-openapi": lambda: flags("openapi"),
     "environment": environment,
     "control-sandboxes": lambda: control("sandboxes"),
-    "control-users": lambda: control("users", "tokens"),
+    "control-users": lambda: control("users", "tokens", "bindings"),
     "control-journal": lambda: control("journal"),
     "control-faults": lambda: control("faults", "presets"),
     "control-gates": lambda: control("gates"),

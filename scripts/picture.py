@@ -8,6 +8,7 @@ Each run of text has a fixed place and length, so the columns are aligned in any
 
 import os
 import re
+import shutil
 import subprocess
 import sys
 import tempfile
@@ -17,7 +18,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 ROOT = Path(__file__).resolve().parent.parent
-SOURCE = ROOT / "tests" / "examples" / "picture" / "checkout.py"
+EXAMPLE = ROOT / "tests" / "examples" / "picture"
 PICTURE = ROOT / "docs" / "images" / "double-charge.svg"
 
 EXPLORE = "--fake-credits-explore"
@@ -42,7 +43,8 @@ class Character(NamedTuple):
 def report() -> list[str]:
     """Run the test; return the lines of its report, with the terminal's colour codes."""
     with tempfile.TemporaryDirectory() as folder:
-        (Path(folder) / "test_checkout.py").write_text(SOURCE.read_text(encoding="utf-8"), encoding="utf-8")
+        shutil.copy(EXAMPLE / "shop.py", folder)
+        shutil.copy(EXAMPLE / "checkout.py", Path(folder) / "test_checkout.py")
         options = ["--color=yes", "--code-highlight=no", "-p", "no:cacheprovider", "-p", "pytest_fake_credits", EXPLORE]
         result = subprocess.run(
             [sys.executable, "-m", "pytest", *options, "test_checkout.py"],
@@ -56,7 +58,7 @@ def report() -> list[str]:
     starts = [number for number, line in enumerate(lines) if "test_course_costs_ten_credits ___" in line]
     ends = [number for number, line in enumerate(lines) if "short test summary info" in line]
     if result.returncode != 1 or not starts or not ends:
-        raise SystemExit(f"{SOURCE.relative_to(ROOT)} should fail in one test:\n{result.stdout}{result.stderr}")
+        raise SystemExit(f"{EXAMPLE.relative_to(ROOT)} should fail in one test:\n{result.stdout}{result.stderr}")
     return [f"$ pytest {EXPLORE}", *lines[starts[0] : ends[0]], lines[ends[0] + 1]]
 
 

@@ -482,6 +482,7 @@ _CALLS: tuple[tuple[str, str, object], ...] = (
     ("POST", "/sandboxes/{sandbox}/users/{user}/transactions", {"transactions": [1]}),
     ("GET", "/sandboxes/{sandbox}/users/{user}/transactions", None),
     ("POST", "/sandboxes/{sandbox}/tokens", {"user_id": "ada"}),
+    ("POST", "/sandboxes/{sandbox}/bindings", {"issuer": AUTH_PROVIDERS["plain"].issuer, "user_id": "ada"}),
     ("GET", "/presets", None),
     ("POST", "/sandboxes/{sandbox}/faults", {"effect": "late_write", "after_ms": 60_000, "name": "later"}),
     (_BEGIN, _TRANSACTIONS, None),
@@ -668,6 +669,7 @@ def worlds() -> Iterator[str]:
 def tokens() -> Iterator[str]:
     """Yield the token providers, and the kinds of bad tokens with their reasons."""
     yield from (f"provider {name}: {each.algorithm} {each.issuer}" for name, each in AUTH_PROVIDERS.items())
+    yield from (f"provider {each.name}: keys at {each.keys_path}" for each in AUTH_PROVIDERS.values() if each.keys_path)
     yield from (f"bad token {name}: auth:{each.auth_reason} {each.code}" for name, each in BAD_TOKENS.items())
 
 

@@ -2,7 +2,7 @@
 
 import pytest
 
-from fake_credits.text import align_columns, escape_control, mask_query, redact, short_repr, truncate
+from fake_credits.text import align_columns, escape_control, mask_query, mask_url, redact, short_repr, truncate
 
 
 def test_redact_replaces_api_keys_and_tokens() -> None:
@@ -51,3 +51,21 @@ def test_columns_are_as_wide_as_their_widest_cell() -> None:
 )
 def test_mask_query_replaces_values_that_may_be_secrets(target: bytes, masked: bytes) -> None:
     assert mask_query(target, ("page_token",)) == masked
+
+
+@pytest.mark.parametrize(
+    ("url", "masked"),
+    [
+        ("https://credits.internal/api", "https://credits.internal/api"),
+        ("https://credits.internal/?k=SECRET#SECRET", "https://credits.internal/?***"),
+        ("https://credits.internal#SECRET", "https://credits.internal#***"),
+        ("https://me:SECRET@credits.internal/?k=SECRET@", "https://***@credits.internal/?***"),
+        ("https://me:SEC/RET@credits.internal", "https://***@credits.internal"),
+        ("me:SECRET@credits.internal\n", "***@credits.internal\n"),
+        ("SECRET\n@h?\nSECRET", "***@h?***"),
+        ("", ""),
+        ("?", "?"),
+    ],
+)
+def test_mask_url_replaces_user_information_query_and_fragment(url: str, masked: str) -> None:
+    assert mask_url(url) == masked

@@ -22,6 +22,7 @@ from fake_credits.faults.waits import CHECKPOINT, Body, ExchangeCoroutine, Sleep
 from fake_credits.http_message import AsgiMessage, Headers, Request, Response
 from fake_credits.sandbox import Sandbox
 from fake_credits.sandboxes import SandboxRegistry
+from fake_credits.tokens.providers import AUTH_PROVIDERS
 
 __all__ = [
     "SANDBOX_KEY",
@@ -76,6 +77,7 @@ class CreditsApplication(Starlette):
             Route("/_fake/openapi.json", self._openapi),
             Route("/.well-known/jwks.json", self._jwks),
             Route("/.well-known/openid-configuration", self._discovery),
+            *(Route(provider.keys_path, self._jwks) for provider in AUTH_PROVIDERS.values() if provider.keys_path),
         ]
         super().__init__(routes=routes)
         self.router.redirect_slashes = False
@@ -154,13 +156,21 @@ class CreditsApplication(Starlette):
         return _json_response("jwks", self._sandbox_of(request.scope).jwks())
 
     async def _discovery(self, request: StarletteRequest) -> StarletteResponse:
-        sandbox = self._sandbox_of(request.scope)
+        """Respond with all members that OpenID Connect Discovery requires or recommends; nobody can log in here."""
+        issuer, base_url = self._sandbox_of(request.scope).minter.issuer, _base_url(request)
         document = {
-            "issuer": sandbox.minter.issuer.url,
-            "jwks_uri": f"{_base_url(request)}/.well-known/jwks.json",
-            "id_token_signing_alg_values_supported": list(sandbox.minter.issuer.algorithms),
-            "response_types_supported": ["id_token"],
+            "issuer": issuer.url,
+            "authorization_endpoint": f"{base_url}/oauth/authorize",
+            "token_endpoint": f"{base_url}/oauth/token",
+            "userinfo_endpoint": f"{base_url}/oauth/userinfo",
+            "jwks_uri": f"{base_url}/.well-known/jwks.json",
+            "scopes_supported": ["openid"],
+            "response_types_supported": ["code"],
+            "grant_types_supported": ["authorization_code"],
             "subject_types_supported": ["public"],
+            "id_token_signing_alg_values_supported": list(issuer.algorithms),
+            "token_endpoint_auth_methods_supported": ["client_secret_basic"],
+            "claims_supported": ["iss", "sub", "aud", "iat", "exp"],
         }
         return _json_response("openid-configuration", document)
 

@@ -22,6 +22,26 @@ _SUMMARIES = {
     Operation.CREATE_TRANSACTION: "Create a credit transaction (grant/consume/refund)",
     Operation.LIST_TRANSACTIONS: "List user's transaction history",
 }
+_DESCRIPTIONS = {
+    Operation.CREATE_USER: "Creates the user with a balance of 0, or returns the existing one.",
+    Operation.GET_USER: "Returns when the user was created.",
+    Operation.LIST_USERS: "Returns one page of the application's users.",
+    Operation.GET_BALANCE: "Returns the sum of the user's transactions.",
+    Operation.CREATE_TRANSACTION: "Changes the user's balance. A repeated call books again.",
+    Operation.LIST_TRANSACTIONS: "Returns one page of the user's transactions.",
+}
+_TAGS = {
+    "Users": ("The users of an application", (Operation.CREATE_USER, Operation.GET_USER, Operation.LIST_USERS)),
+    "Transactions": (
+        "The balances and transactions of users",
+        (Operation.GET_BALANCE, Operation.CREATE_TRANSACTION, Operation.LIST_TRANSACTIONS),
+    ),
+}
+_CREDENTIAL_RULES = {
+    "refuse": "a request with both is refused",
+    "key": "of both, the API key counts",
+    "token": "of both, the token counts",
+}
 _LIST_OPERATIONS = (Operation.LIST_USERS, Operation.LIST_TRANSACTIONS)
 _BODY_OPERATIONS = (Operation.CREATE_USER, Operation.CREATE_TRANSACTION)
 
@@ -68,9 +88,14 @@ def openapi_document(contract: Contract, version: str) -> Json:
             "license": {"name": "MIT", "identifier": "MIT"},
         },
         "servers": [{"url": "/"}],
+        "tags": [{"name": tag, "description": description} for tag, (description, _) in _TAGS.items()],
         "paths": paths,
         "components": {
             "schemas": _schemas(contract),
+            "responses": {
+                _response_name(status): _error_response(contract, status, codes)
+                for status, codes in _codes_by_status(contract).items()
+            },
             "headers": {
                 name: {"description": doc, "required": name in _REQUIRED_HEADERS, "schema": {"type": "string"}}
                 for name, doc in _HEADER_DESCRIPTIONS.items()
@@ -84,6 +109,8 @@ def _operation_object(contract: Contract, operation: Operation) -> Json:
     operation_object: Json = {
         "operationId": operation.value,
         "summary": _SUMMARIES[operation],
+        "description": f"{_DESCRIPTIONS[operation]} {_credential_rule(contract, operation)}",
+        "tags": [tag for tag, (_, operations) in _TAGS.items() if operation in operations],
         "security": [{"apiKey": []}] if operation.requires_api_key else [{"apiKey": []}, {"userToken": []}],
         "parameters": _parameters(contract, operation),
     }
@@ -93,21 +120,38 @@ def _operation_object(contract: Contract, operation: Operation) -> Json:
     return operation_object
 
 
+def _credential_rule(contract: Contract, operation: Operation) -> str:
+    if operation.requires_api_key:
+        return "Requires the API key."
+    rule = _CREDENTIAL_RULES[contract.both_credentials]
+    return f"Requires either the API key or a token of this user; {rule}."
+
+
 def _parameters(contract: Contract, operation: Operation) -> list[Json]:
     names = ["applicationId"] if operation is Operation.LIST_USERS else ["applicationId", "userId"]
-    id_schema: Json = {"type": "string", "minLength": 1, "maxLength": contract.id_max_length}
+    id_schema: Json = {
+        "type": "string",
+        "minLength": 1,
+        "maxLength": contract.id_max_length,
+        "description": "Without control characters; neither `.` nor `..`.",
+    }
     if contract.id_pattern and _PYTHON_ONLY_REGEX.search(contract.id_pattern):
-        id_schema["description"] = f"must completely match the Python regular expression {contract.id_pattern}"
+        id_schema["description"] += f" Must completely match the Python regular expression {contract.id_pattern}"
     elif contract.id_pattern:
         id_schema["pattern"] = f"^(?:{contract.id_pattern})$"
-    parameters: list[Json] = [{"name": name, "in": "path", "required": True, "schema": id_schema} for name in names]
+    descriptions = {"applicationId": "Id of the application", "userId": "Id of the user"}
+    parameters: list[Json] = [
+        {"name": name, "in": "path", "required": True, "description": descriptions[name], "schema": id_schema}
+        for name in names
+    ]
     if operation in _LIST_OPERATIONS:
-        parameters.append(
-            _query_parameter(contract.cursor_parameter, "`nextCursor` of the previous page", {"type": "string"})
-        )
+        next_cursor = contract.name_of("nextCursor")
+        description = f"`{next_cursor}` of the previous page. Leave it out for the first page: an empty one is refused."
+        cursor_schema: Json = {"type": "string", "minLength": 1}
+        parameters.append(_query_parameter(contract.cursor_parameter, description, cursor_schema))
         if contract.limit_parameter:
             limit_schema: Json = {"type": "integer", "minimum": 1, "maximum": 1000, "default": contract.page_size}
-            parameters.append(_query_parameter(contract.limit_parameter, "entries per page", limit_schema))
+            parameters.append(_query_parameter(contract.limit_parameter, "Entries per page.", limit_schema))
     return parameters
 
 
@@ -148,13 +192,35 @@ def _success_responses(contract: Contract, operation: Operation) -> Json:
 
 
 def _error_responses(contract: Contract, operation: Operation) -> Json:
+    """Return references to the named responses, with the codes that occur in this operation."""
+    return {
+        str(status): {
+            "$ref": f"#/components/responses/{_response_name(status)}",
+            "description": _describe_codes(status, codes),
+        }
+        for status, codes in _codes_by_status(contract, operation).items()
+    }
+
+
+def _codes_by_status(contract: Contract, operation: Operation | None = None) -> dict[int, list[str]]:
+    """Return the error codes of an operation, by default of all, by their status in the contract."""
     by_status: dict[int, list[str]] = {}
     for code, error in ERRORS.items():
-        if operation in _OPERATIONS_BY_CODE.get(code, (operation,)) and (
+        if (operation is None or operation in _OPERATIONS_BY_CODE.get(code, (operation,))) and (
             code != "application_not_found" or contract.applications is not None
         ):
             by_status.setdefault(contract.status_of(error), []).append(code)
-    return {str(status): _error_response(contract, status, codes) for status, codes in sorted(by_status.items())}
+    return dict(sorted(by_status.items()))
+
+
+def _response_name(status: int) -> str:
+    """Return the name of an error response, such as NotFound."""
+    words = re.findall(r"[A-Za-z]+", reason_phrase(status))
+    return "".join(word.capitalize() for word in words) or f"Status{status}"
+
+
+def _describe_codes(status: int, codes: Collection[str]) -> str:
+    return f"{reason_phrase(status) or 'Error'}: {', '.join(codes)}"
 
 
 def _error_response(contract: Contract, status: int, codes: Collection[str]) -> Json:
@@ -162,13 +228,11 @@ def _error_response(contract: Contract, status: int, codes: Collection[str]) -> 
     header_names += ["WWW-Authenticate"] if status == http.HTTPStatus.UNAUTHORIZED else []
     header_names += ["Allow"] if "method_not_allowed" in codes else []
     header_names += ["Retry-After"] if "rate_limited" in codes and contract.retry_after != "absent" else []
-    code_schema: Json = {"properties": {"code": {"enum": list(codes)}}}
-    codes_schema: Json = {"properties": {"error": code_schema}} if contract.error_body == "nested" else code_schema
     media_type = "application/problem+json" if contract.error_body == "problem" else "application/json"
     return {
-        "description": f"{reason_phrase(status) or 'Error'}: {', '.join(codes)}",
+        "description": _describe_codes(status, codes),
         "headers": _header_references(*header_names),
-        "content": {media_type: {"schema": {"allOf": [_schema_reference("ApiError"), codes_schema]}}},
+        "content": {media_type: {"schema": _schema_reference("ApiError")}},
     }
 
 
@@ -180,7 +244,14 @@ def _schemas(contract: Contract) -> Json:
     created_at: Json = {"type": "integer"}
     if contract.created_at in ("iso_ms", "iso_s"):
         created_at = {"type": "string", "format": "date-time"}
-    delta: Json = {"type": "integer", "minimum": -MAX_AMOUNT, "maximum": MAX_AMOUNT, "not": {"const": 0}}
+    delta: Json = {
+        "type": "integer",
+        "minimum": -MAX_AMOUNT,
+        "maximum": MAX_AMOUNT,
+        "not": {"const": 0},
+        "description": "Change of the balance in credits, "
+        + ("above 0 for grant and refund, below 0 for consume." if contract.sign == "by_reason" else "not 0."),
+    }
     transaction_input: Json = {name_of("delta"): delta, name_of("reason"): _schema_reference("CreditTransactionReason")}
     transaction = _object_schema({**transaction_input, name_of("createdAt"): created_at})
     user = {
@@ -199,7 +270,7 @@ def _schemas(contract: Contract) -> Json:
         "GetBalanceResponse": _object_schema({name_of("balance"): _balance_schema(contract)}),
         "ListUsersResponse": _page_schema(contract, "users", "User"),
         "ListTransactionsResponse": _page_schema(contract, "transactions", "Transaction"),
-        "ApiError": _error_schema(contract),
+        **_error_schemas(contract),
     }
 
 
@@ -224,21 +295,29 @@ def _page_schema(contract: Contract, member: str, item: str) -> Json:
     cursor: Json = {"type": ["string", "null"] if contract.end_of_list == "null" else "string"}
     items: Json = {contract.name_of(member): {"type": "array", "items": _schema_reference(item)}}
     required_cursor = () if contract.end_of_list == "absent" else (contract.name_of("nextCursor"),)
+    last_page = {"absent": "Absent", "null": "Null", "empty": "An empty string"}[contract.end_of_list]
+    cursor["description"] = f"The cursor of the next page. {last_page} on the last page."
     return _object_schema({**items, contract.name_of("nextCursor"): cursor}, required=(*items, *required_cursor))
 
 
-def _error_schema(contract: Contract) -> Json:
+def _error_schemas(contract: Contract) -> Json:
     text: Json = {"type": "string"}
     members: Json = {"code": text, "message": text}
     if contract.error_body == "flat":
-        return _object_schema(members)
+        return {"ApiError": _object_schema(members)}
     members = {**members, "requestId": text}
     if contract.error_body == "problem":
         members = {"type": text, "title": text, "status": {"type": "integer"}, "detail": text, "code": text}
         members["requestId"] = text
-    details: Json = {"type": "array", "items": _object_schema({"field": text, "problem": text})}
+    details: Json = {"type": "array", "items": _schema_reference("ErrorDetail")}
+    members["code"] = {"type": "string", "description": "One of the codes that the response's description lists."}
+    members["requestId"] = {"type": "string", "description": "The value of the header X-Request-Id."}
+    details["description"] = "The invalid fields."
     error = _object_schema({**members, "details": details}, required=tuple(members))
-    return _object_schema({"error": error}) if contract.error_body == "nested" else error
+    schemas: Json = {"ErrorDetail": _object_schema({"field": text, "problem": text})}
+    if contract.error_body == "nested":
+        return {"ApiError": _object_schema({"error": _schema_reference("ErrorBody")}), "ErrorBody": error, **schemas}
+    return {"ApiError": error, **schemas}
 
 
 def _object_schema(members: Json, *, required: tuple[str, ...] | None = None) -> Json:

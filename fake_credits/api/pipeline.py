@@ -10,11 +10,16 @@ from fake_credits.http_message import Connection, Request, Response
 from fake_credits.sandbox import Sandbox
 from fake_credits.sandboxes import SandboxRegistry
 from fake_credits.tokens.credentials import Credential
+from fake_credits.tokens.providers import AUTH_PROVIDERS
 
 __all__ = ["INTERNAL_PATHS", "dispatch", "handle"]
 
 INTERNAL_PATHS = (b"/_fake/", b"/.well-known/")
-"""The fake's own paths; all others belong to the API."""
+"""The fake's own paths; all others belong to the API, except those where a provider's SDK looks for keys."""
+
+_KEYS_PATHS = tuple(
+    provider.keys_path.partition("{")[0].encode() for provider in AUTH_PROVIDERS.values() if provider.keys_path
+)
 
 
 def dispatch(
@@ -30,6 +35,8 @@ def dispatch(
     if host_error is None:
         if request.target.startswith(INTERNAL_PATHS):
             return None
+        if request.target.startswith(_KEYS_PATHS) and _is_keys_path(runtime, request, sandboxes):
+            return None
         if request.method == "OPTIONS" and (preflight := runtime.cors.preflight_response(request.headers)) is not None:
             return preflight
     credential: Credential | ApiError
@@ -44,6 +51,13 @@ def dispatch(
     exchange = Exchange.begin(runtime, sandbox, credential, request)
     exchange.error = host_error
     return exchange
+
+
+def _is_keys_path(runtime: ContractRuntime, request: Request, sandboxes: Sandbox | SandboxRegistry) -> bool:
+    """Return whether the default sandbox's provider has its keys at a path, and the contract no operation."""
+    raw_path = request.target.partition(b"?")[0]
+    provider = (sandboxes if isinstance(sandboxes, Sandbox) else sandboxes.default).minter.provider
+    return provider.has_keys_at(raw_path.decode("latin-1")) and not runtime.routes.has_path(raw_path)
 
 
 async def handle(exchange: Exchange, connection: Connection) -> None:

@@ -119,6 +119,13 @@ class RouteTable:
             id_error = self._id_error("userId", user_id)
         return RouteMatch(endpoint.operation, application_id, user_id, id_error, escape_path(raw_path))
 
+    def has_path(self, raw_path: bytes) -> bool:
+        """Return whether a path belongs to an operation."""
+        try:
+            return self._find_endpoints(split_path(raw_path)) is not None
+        except MalformedRequest:
+            return False
+
     def find_path_end(self, method: str, raw_path: bytes) -> tuple[Operation, bytes] | None:
         """Return the operation in whose path a path ends, and what comes before, without a trailing slash.
 

@@ -179,7 +179,7 @@ def mint_token(options: TokenFlags, user_id: str) -> str:
     if options.bad and options.expires_in is not None:
         raise click.UsageError(f"--expires-in {options.expires_in} has no effect with --bad {options.bad}")
     is_new = not options.key_file.exists()
-    minter = Minter(load_signing_keys(options.key_file), AUTH_PROVIDERS[options.auth_provider])
+    minter = Minter(load_signing_keys(options.key_file), AUTH_PROVIDERS[options.auth_provider], options.issuer)
     if is_new:
         note = f"created --key-file {str(options.key_file)!r}; only servers that start with it accept this token"
         click.echo(f"Note: {note}.", err=True)

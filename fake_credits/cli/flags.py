@@ -21,7 +21,7 @@ import click
 from fake_credits.cli.parameters import FlagOption, Parsed
 from fake_credits.contract import DEFAULT_CONTRACT, MAX_AMOUNT, Contract
 from fake_credits.contract.loading import load_contract
-from fake_credits.sandbox_options import AuthProviderName, check_id
+from fake_credits.sandbox_options import AuthProviderName, check_id, parse_issuer_url
 from fake_credits.transports.environment import ENV_VALUE_NAMES
 
 __all__ = [
@@ -155,6 +155,7 @@ _CONTRACT_FILE = Parsed("FILE", load_contract)
 _FILE = Parsed("FILE", click.Path(exists=True, dir_okay=False, path_type=Path))
 _HOST = Parsed("HOST", _host)
 _ID = Parsed("ID", parse_id)
+_ISSUER = Parsed("URL", parse_issuer_url)
 _KEY = Parsed("KEY", _header_value)
 _LOG_FORMAT = click.Choice(("text", "json", "off"))
 _PROVIDER = Parsed("NAME", click.Choice(get_args(AuthProviderName)))
@@ -194,6 +195,9 @@ class ServerFlags:
         Parsed("MS", _latency),
     )
     auth_provider: str = _flag("Tokens", "plain", _PROVIDER_HELP, _PROVIDER)
+    issuer: str = _flag(
+        "Tokens", "", "Issuer of tokens: a URL, or 'server' for this server's (default: the provider's).", Parsed("URL")
+    )
     key_file: Path | None = _flag(
         "Tokens", None, "Sign tokens with the keys in this file; created with mode 0600 if missing.", _WRITABLE_FILE
     )
@@ -273,6 +277,7 @@ class TokenFlags:
         "Token", None, "Lifetime in seconds (default: the provider's).", click.IntRange(1, 10 * 366 * 86400)
     )
     auth_provider: str = _flag("Server", "plain", _PROVIDER_HELP, _PROVIDER)
+    issuer: str = _flag("Server", "", "The server's --issuer (default: the provider's).", _ISSUER)
     key_file: Path | None = _flag("Server", None, "The server's file of signing keys.", _WRITABLE_FILE)
 
 
@@ -331,6 +336,7 @@ def options_from(flags_type: type[Any]) -> Callable[[Callable[..., None]], Calla
 def _click_option(spec: Any) -> Callable[[Callable[..., None]], Callable[..., None]]:
     param_type, is_multiple = spec.metadata["type"], isinstance(spec.default, tuple)
     name = (spec.name.removesuffix("s") if is_multiple else spec.name).replace("_", "-")
+    variable: str = _ENV_NAMES.get(name) or name.replace("-", "_").upper()
     # Any other default means "not given", and is not a value of the flag.
     has_default = spec.default != "" and isinstance(spec.default, str | int | float)
     return click.option(
@@ -338,7 +344,7 @@ def _click_option(spec: Any) -> Callable[[Callable[..., None]], Callable[..., No
         spec.name,
         cls=FlagOption,
         heading=spec.metadata["heading"],
-        envvar=_ENV_PREFIX + _ENV_NAMES.get(name, name.replace("-", "_").upper()),
+        envvar=f"{_ENV_PREFIX}{variable}",
         show_envvar=True,
         help=spec.metadata["help"],
         type=param_type,

@@ -24,7 +24,7 @@ __all__ = ["tls_setup", "trust_env"]
 _CA_FLAG, _CERT_FLAG, _KEY_FLAG = "--tls-ca", "--tls-cert", "--tls-key"
 _NODE_VAR, _OPENSSL_VAR = "NODE_EXTRA_CA_CERTS", "SSL_CERT_FILE"
 _REQUESTS_VAR, _CURL_VAR = "REQUESTS_CA_BUNDLE", "CURL_CA_BUNDLE"
-_WORLD_READABLE_MODE = 0o644  # programs of other users may trust it too, if the umask allows it
+_WORLD_READABLE_MODE = 0o644  # programs of other users may trust it too, if the umask allows it it
 _PEM_CERTIFICATE = re.compile(
     r"-----BEGIN (?:TRUSTED )?CERTIFICATE-----.*?-----END (?:TRUSTED )?CERTIFICATE-----", re.DOTALL
 )

@@ -92,7 +92,7 @@ def token(options: flags.TokenFlags, user: str) -> None:
     from fake_credits.cli.bootstrap import mint_token
 
     with _interruptible():
-        click.echo(mint_token(options, user).encode("ascii"))  # bytes, because text would end with CRLF on Windows
+        click.echo(mint_token(options, user).encode("ascii"))  # bytes, because text on Windows would end with CRLF
 
 
 @cli.command(cls=FlagCommand)

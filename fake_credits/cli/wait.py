@@ -10,6 +10,7 @@ from urllib.request import HTTPSHandler, ProxyHandler, build_opener
 import click
 
 from fake_credits.clock import monotonic_s
+from fake_credits.text import mask_url
 
 __all__ = ["wait_until_ready"]
 
@@ -30,7 +31,7 @@ def wait_until_ready(url: str, timeout_s: float, ca_file: Path | None = None) ->
             return
         remaining_s = deadline_s - monotonic_s()
         if not remaining_s > 0:
-            raise click.ClickException(f"{url} was not ready within {timeout_s:g} s: {problem}")
+            raise click.ClickException(f"{mask_url(url)} was not ready within {timeout_s:g} s: {problem}")
         pause.wait(min(_READINESS_POLL_INTERVAL_S, remaining_s))
 
 

@@ -5,6 +5,8 @@ from dataclasses import dataclass
 from functools import lru_cache
 from urllib.parse import SplitResult, quote, urlsplit
 
+from fake_credits.text import mask_url
+
 __all__ = [
     "BaseUrl",
     "check_timeout",
@@ -50,9 +52,9 @@ class BaseUrl:
         if "@" in parts.netloc:
             raise ValueError("base_url must not contain user information; pass the credential as its own argument")
         if parts.scheme not in ("http", "https") or not parts.hostname:
-            raise ValueError(f"base_url {text!r} must be an absolute http:// or https:// URL")
+            raise ValueError(f"base_url {mask_url(text)!r} must be an absolute http:// or https:// URL")
         if "?" in text or "#" in text:
-            raise ValueError(f"base_url {text!r} must not have a query or a fragment")
+            raise ValueError(f"base_url {mask_url(text)!r} must not have a query or a fragment")
         if not _DOT_SEGMENTS.isdisjoint(parts.path.split("/")):
             raise ValueError(f"base_url {text!r} must not have '.' or '..' in its path; HTTP libraries resolve them")
         return cls(text.rstrip("/"), parts.scheme, parts.hostname, parts.path.rstrip("/"))

@@ -25,8 +25,6 @@ __tracebackhide__ = True  # a failing test then shows the caller's line, not our
 
 T = TypeVar("T")
 
-_TOKEN_HEADER = schemas.TOKEN_HEADER.lower().encode("ascii")
-
 
 class SandboxWords(TypedDict, total=False):
     """The options of a new sandbox; they default to those of the server's first one."""
@@ -38,6 +36,7 @@ class SandboxWords(TypedDict, total=False):
     seed: int
     clock: datetime | str
     auth_provider: str
+    issuer: str
     api_key: str
     faults: str | Mapping[str, Any] | Sequence[str | Mapping[str, Any]]
     latency: float | str | Mapping[str, float | str]
@@ -69,7 +68,8 @@ class ControlClient:
         self, base_url: str, token: str, *, timeout_s: float | None = 30, transport: Transport | None = None
     ) -> None:
         self._base = BaseUrl.parse(base_url)
-        self._headers = [(b"accept", b"application/json"), (_TOKEN_HEADER, encode_secret("token", token))]
+        token_header = (schemas.TOKEN_HEADER.lower().encode(), encode_secret("token", token))
+        self._headers = [(b"accept", b"application/json"), token_header]
         self._masked_token = mask(token)
         self._timeout_s = check_timeout(timeout_s)
         self._owns_transport = transport is None
@@ -92,8 +92,6 @@ class ControlClient:
         """Close what this client created; a transport that was passed in stays open, and so do sandboxes."""
         if self._owns_transport:
             self._transport.close()
-
-    # ------------------------------------------------------------ requests
 
     def make_sandbox(self, **options: Unpack[SandboxWords]) -> "RemoteSandbox":
         """Create a sandbox with its own API key; use it in a ``with`` block, or call ``close``."""
@@ -186,8 +184,6 @@ class RemoteSandbox:
                 raise
             return schemas.CloseReport((), ())
 
-    # ------------------------------------------------------------ users, histories, tokens, journal
-
     @keyword_hint("balance")
     def user(self, user_id: str, *, balance: int | None = None, application_id: str | None = None) -> schemas.UserState:
         """Create a user and, with ``balance``, set the balance by one grant or consumption."""
@@ -246,6 +242,10 @@ class RemoteSandbox:
         )
         return self._request(schemas.MintedToken, "POST", "/tokens", body).token
 
+    def bind(self, issuer: str, user_id: str) -> schemas.Binding:
+        """Make a trusted issuer's tokens of a user select this sandbox (docs/how-to/tokens.md)."""
+        return self._request(schemas.Binding, "POST", "/bindings", schemas.Binding(issuer, user_id))
+
     def journal(self, **filters: Unpack[JournalWords]) -> tuple[schemas.RecordedExchange, ...]:
         """Return the kept exchanges that match all filters, oldest first."""
         return self._request(schemas.JournalState, "GET", f"/journal{_query_string(**filters)}").entries
@@ -253,8 +253,6 @@ class RemoteSandbox:
     def canonical_journal(self) -> str:
         """Return the journal in a form that is identical, byte for byte, for the same seed and calls."""
         return self._request(schemas.CanonicalJournal, "GET", "/journal/canonical").canonical
-
-    # ------------------------------------------------------------ faults
 
     def add_fault(self, effect: str | None = None, operation: str | None = None, **fields: Any) -> schemas.RuleState:
         """Add a rule: ``add_fault("reset", "createTransaction", phase="after", nth=1)`` or ``add_fault(script=[503])``.
@@ -285,8 +283,6 @@ class RemoteSandbox:
         """Remove all rules, and return them."""
         return self._request(schemas.RuleList, "DELETE", "/faults").faults
 
-    # ------------------------------------------------------------ gates
-
     def hold(self, operation: str | None = None, *, name: str | None = None, **fields: Any) -> "RemoteGate":
         """Hold the calls that match a rule at a gate, and return the gate."""
         body = _without_none(operation=operation, name=name) | fields
@@ -296,14 +292,12 @@ class RemoteSandbox:
         """Return all gates with the calls that they hold."""
         return self._request(schemas.GateList, "GET", "/gates").gates
 
-    # ------------------------------------------------------------ time
-
     def clock(self) -> schemas.ClockState:
         """Return the sandbox's time and its scheduled actions."""
         return self._request(schemas.ClockState, "GET", "/clock")
 
     def freeze(self, at: datetime | str | None = None) -> schemas.ClockState:
-        """Freeze its clock, now or at a later time."""
+        """Freeze the sandbox's clock, now or at a later time."""
         return self._request(schemas.ClockState, "POST", "/clock/freeze", {"at": at})
 
     @keyword_hint("seconds")
@@ -315,7 +309,7 @@ class RemoteSandbox:
         return self._request(schemas.ClockState, "POST", "/clock/advance", duration)
 
     def travel(self, to: datetime | str) -> schemas.ClockState:
-        """Move its clock forward to a time, running the actions that become due."""
+        """Move the sandbox's clock forward to a time, running the actions that become due."""
         return self._request(schemas.ClockState, "POST", "/clock/travel", {"to": to})
 
     def settle(self) -> schemas.ClockState:

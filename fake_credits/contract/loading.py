@@ -46,7 +46,7 @@ def load_contract(path: str | Path) -> Contract:
     except OSError as error:
         raise ContractError(str(path), f"can't be read: {error.strerror}") from None
     except (ValueError, RecursionError) as error:  # ValueError: also for an integer of thousands of digits
-        raise ContractError(str(path), f"is not valid TOML: {error}") from None
+        raise ContractError(str(path), f"not valid TOML: {error}") from None
 
 
 def contract_from(document: Mapping[str, object]) -> Contract:

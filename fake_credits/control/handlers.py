@@ -92,7 +92,7 @@ def _sandbox_options(base: SandboxOptions, body: schemas.MakeSandboxBody) -> dic
     options: dict[str, Any] = {"api_key": "", **msgspec.to_builtins(body)}
     faults = options.get("faults", ())
     for name in faults if isinstance(faults, list) else [faults]:  # pyright: ignore[reportUnknownVariableType]
-        if isinstance(name, str):  # it must not name a file on the server
+        if isinstance(name, str):  # a client must not be able to name a file on the server
             check_choice("faults", name, FAULT_PRESETS)
     # The body's balance of the default user overrides the one that the server was started with.
     user_id = options.get("user_id", base.user_id)
@@ -138,7 +138,7 @@ def reset_sandbox(request: Request) -> schemas.ResetReport:
 
 
 def close_sandbox(request: Request) -> schemas.CloseReport:
-    """Close a sandbox: open its gates, reject its key and tokens; return its problems and its scheduled actions."""
+    """Close a sandbox: open its gates, reject its key and tokens; return its problems and dropped scheduled actions."""
     sandbox, sandboxes = requested_sandbox(request), request.app.sandboxes
     if sandbox is sandboxes.base_sandbox:
         raise ControlError(
@@ -152,7 +152,7 @@ def close_sandbox(request: Request) -> schemas.CloseReport:
 
 
 def get_problems(request: Request) -> schemas.ProblemList:
-    """Return the problems that should fail a suite that passed otherwise; assert at its end that the list is empty."""
+    """Return the problems that should fail an otherwise passing suite; assert at its end that the list is empty."""
     return schemas.ProblemList(tuple(problem_texts(requested_sandbox(request).find_problems())))
 
 

@@ -73,6 +73,7 @@ CONTROL_ROUTES = (
         "POST", f"{_USER_PATH}/transactions", user_handlers.add_transactions, schemas.AddTransactionsBody, status=201
     ),
     ControlRoute("POST", f"{_SANDBOX_PATH}/tokens", user_handlers.mint_token, schemas.MintTokenBody, status=201),
+    ControlRoute("POST", f"{_SANDBOX_PATH}/bindings", user_handlers.bind_user, schemas.Binding, status=201),
     ControlRoute("GET", f"{_SANDBOX_PATH}/journal", handlers.query_journal, schemas.JournalQuery),
     ControlRoute("GET", f"{_SANDBOX_PATH}/journal/canonical", handlers.get_canonical_journal),
     ControlRoute("POST", f"{_SANDBOX_PATH}/faults", handlers.add_fault, schemas.JsonMembers, status=201),

@@ -15,6 +15,7 @@ from fake_credits.tokens.bad_tokens import BAD_TOKENS
 
 __all__ = [
     "add_transactions",
+    "bind_user",
     "delete_user",
     "get_user",
     "list_transactions",
@@ -76,6 +77,15 @@ def _transaction_list(transactions: Iterable[Transaction]) -> schemas.Transactio
     return schemas.TransactionList(
         tuple(schemas.TransactionState(each.delta, each.reason, each.created_at) for each in transactions)
     )
+
+
+def bind_user(request: Request, body: schemas.Binding) -> schemas.Binding:
+    """Make a trusted issuer's tokens of a user select a sandbox."""
+    try:
+        request.app.sandboxes.bind_token_subject(requested_sandbox(request), body.issuer, body.user_id)
+    except ValueError as error:
+        raise validation_error("issuer", str(error)) from None
+    return body
 
 
 def mint_token(request: Request, body: schemas.MintTokenBody) -> schemas.MintedToken:

@@ -10,6 +10,7 @@ from fake_credits.api.routing import escape_path
 from fake_credits.clock import Clock
 from fake_credits.http_message import Request, Response
 from fake_credits.interception_log import InterceptionLog, MissedRequest
+from fake_credits.text import mask_url
 from fake_credits.transports.framing import ReceivedRequest
 from fake_credits.transports.in_process import InProcessDriver
 
@@ -116,9 +117,7 @@ def _canonical_host(url: str, host: str | None) -> str:
 
 
 def _base_url_error(url: str, reason: str) -> ValueError:
-    masked = re.sub(r"(?s)([?#]).+", r"\1***", url, count=1)
-    masked = re.sub(r"(?s)^(\w+://)?.*@", r"\1***@", masked)
-    return ValueError(f"invalid base URL {masked!r} to intercept: {reason}")
+    return ValueError(f"invalid base URL {mask_url(url)!r} to intercept: {reason}")
 
 
 def _format_url(scheme: str, host: str, port: int, path: str) -> str:

@@ -268,7 +268,7 @@ def key_set_from_jwks(content: bytes) -> KeySet:
     try:
         jwks = msgspec.convert(parse_json(content, max_depth=32), _JwkSet)["keys"]
     except (JsonError, msgspec.ValidationError):
-        raise ValueError('is neither PEM nor a JWK Set: {"keys": [...]}') from None
+        raise ValueError('neither PEM nor a JWK Set: {"keys": [...]}') from None
     keys = [_key_from_jwk(number, jwk) for number, jwk in enumerate(jwks) if _can_verify(number, jwk)]
     key_set = KeySet(keys)
     if not keys or len(key_set.published_keys()) < len(keys):

@@ -4,14 +4,23 @@ import base64
 import json
 from collections.abc import Mapping
 from dataclasses import dataclass
-from functools import cached_property
+from functools import cached_property, lru_cache
 from pathlib import Path
 from typing import Final
 
 from fake_credits.tokens.keys import KeySet, SigningKey, SigningKeys, read_key_file
-from fake_credits.tokens.providers import PLAIN_PROVIDER, AuthProvider
+from fake_credits.tokens.providers import AUTH_PROVIDERS, PLAIN_PROVIDER, AuthProvider
 
-__all__ = ["SANDBOX_CLAIM", "Issuer", "Minter", "encode_json", "encode_jws", "encode_segment", "trusted_issuer"]
+__all__ = [
+    "SANDBOX_CLAIM",
+    "Issuer",
+    "Minter",
+    "encode_json",
+    "encode_jws",
+    "encode_segment",
+    "find_minter",
+    "trusted_issuer",
+]
 
 SANDBOX_CLAIM: Final = "fake_credits_sandbox"
 """The private claim that names a token's sandbox; the caller passes it in ``claims``."""
@@ -52,15 +61,20 @@ def trusted_issuer(url: str, path: str | Path) -> Issuer:
 
 @dataclass(frozen=True)
 class Minter:
-    """A minter of tokens that look like a provider's, signed with a server's own keys."""
+    """A minter of tokens that look like a provider's, signed with a server's own keys.
+
+    ``issuer_url`` replaces the provider's issuer, unless it is empty.
+    """
 
     keys: SigningKeys
     provider: AuthProvider = PLAIN_PROVIDER
+    issuer_url: str = ""
 
     @cached_property
     def issuer(self) -> Issuer:
         """Return the issuer that trusts these tokens."""
-        return Issuer(self.provider.issuer, (self.provider.algorithm,), self.keys, audience=self.provider.audience)
+        url = self.issuer_url or self.provider.issuer
+        return Issuer(url, (self.provider.algorithm,), self.keys, audience=self.provider.audience)
 
     @property
     def signing_key(self) -> SigningKey:
@@ -77,7 +91,7 @@ class Minter:
         lifetime_s = self.provider.lifetime_s if expires_in_s is None else expires_in_s
         audience = self.provider.audience
         aud: dict[str, object] = {"aud": audience[0] if len(audience) == 1 else list(audience)} if audience else {}
-        common = {"iss": self.provider.issuer, "sub": user_id, "iat": now_s, "exp": now_s + lifetime_s}
+        common = {"iss": self.issuer.url, "sub": user_id, "iat": now_s, "exp": now_s + lifetime_s}
         return {**common, **aud, **self.provider.extra_claims(user_id, now_s)}
 
     def mint(
@@ -89,6 +103,12 @@ class Minter:
         """
         default_claims = self.claims(user_id, now_ms=now_ms, expires_in_s=expires_in_s)
         return encode_jws(self.signing_key, encode_json({**default_claims, **(claims or {})}))
+
+
+@lru_cache(maxsize=16)
+def find_minter(keys: SigningKeys, provider_name: str, issuer_url: str = "") -> Minter:
+    """Return the minter of a provider's tokens; cached, because a test suite creates a sandbox for every test."""
+    return Minter(keys, AUTH_PROVIDERS[provider_name], issuer_url)
 
 
 def encode_jws(key: SigningKey, payload: bytes, *, kid: str | None = None) -> str:

@@ -26,7 +26,8 @@ class AuthProvider:
     """The form of a provider's tokens.
 
     ``lifetime_s`` is in seconds. ``example_user_id`` looks like the provider's real ids, but tokens can be minted for
-    any id. ``issuer`` is compared byte for byte, including a trailing slash.
+    any id. ``issuer`` is compared byte for byte, including a trailing slash. ``keys_path`` is where the provider's own
+    SDKs look for its keys, in addition to ``/.well-known/jwks.json``; its last segment may be a ``{parameter}``.
     """
 
     name: str
@@ -36,6 +37,15 @@ class AuthProvider:
     example_user_id: str
     extra_claims: ExtraClaims = field(repr=False)
     audience: tuple[str, ...] = ()
+    keys_path: str = ""
+
+    def has_keys_at(self, path: str) -> bool:
+        """Return whether the provider's SDKs look for keys at a path."""
+        prefix, has_parameter, _ = self.keys_path.partition("{")
+        if not has_parameter:
+            return bool(prefix) and path == prefix
+        last_segment = path.removeprefix(prefix)
+        return last_segment not in ("", path) and "/" not in last_segment
 
 
 def _clerk_claims(_user_id: str, now_s: int) -> dict[str, object]:
@@ -83,6 +93,7 @@ AUTH_PROVIDERS: Final[dict[str, AuthProvider]] = {
         60,
         "user_2fAKEcReDiTs00000000000ada",
         _clerk_claims,
+        keys_path="/v1/jwks",
     ),
     "auth0": AuthProvider(
         "auth0",
@@ -101,6 +112,7 @@ AUTH_PROVIDERS: Final[dict[str, AuthProvider]] = {
         "0fa7ec4e-d175-4000-8000-0000000000ad",
         _supabase_claims,
         audience=("authenticated",),
+        keys_path="/auth/v1/.well-known/jwks.json",
     ),
     "firebase": AuthProvider(
         "firebase",
@@ -130,6 +142,7 @@ AUTH_PROVIDERS: Final[dict[str, AuthProvider]] = {
             "org_id": "org_01FAKECREDITS0000000000000",
             "role": "member",
         },
+        keys_path="/sso/jwks/{client}",
     ),
 }
 """Every provider by name (docs/how-to/tokens.md)."""

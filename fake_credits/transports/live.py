@@ -93,6 +93,7 @@ class ServerRunner:
         self._listener = listener
         self._tls = options.tls
         self.base_url = _base_url(listener, options.tls)
+        sandboxes.set_server_url(self.base_url)
 
     async def run(self, stop: asyncio.Event, on_ready: Callable[[], None]) -> None:
         """Serve until ``stop`` is set; call ``on_ready`` once the server accepts requests."""

@@ -110,7 +110,7 @@ def load_profile(path: Path) -> Profile:
     except OSError as error:
         raise WorldError(f"{path}: can't be read: {error.strerror}") from None
     except (ValueError, RecursionError) as error:  # ValueError: also for an integer of thousands of digits
-        raise WorldError(f"{path}: is not valid TOML: {error}") from None
+        raise WorldError(f"{path}: not valid TOML: {error}") from None
 
 
 def profile_from_dict(document: Mapping[str, Any]) -> Profile:

@@ -211,7 +211,7 @@ def pytest_runtest_setup(item: pytest.Item) -> None:
 
 @pytest.hookimpl(wrapper=True)
 def pytest_runtest_call(item: pytest.Item) -> Generator[None, object, object]:
-    """Fail a test that proves nothing although it passed: an internal error, an unused fault, a call that hung."""
+    """Fail a passing test that proves nothing, because of an internal error, an unused fault or a call that hung."""
     _fail_on_overridden_fixture(item)
     factory = item.config.stash.get(_FACTORY_KEY, None)
     if factory is not None:

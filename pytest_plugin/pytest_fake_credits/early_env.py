@@ -90,7 +90,8 @@ class EarlyEnvironment:
         provider = self.setting_text("auth_provider")
         if provider not in AUTH_PROVIDERS:
             raise ValueError(f"unknown auth provider {provider!r}; use one of {', '.join(AUTH_PROVIDERS)}")
-        return Minter(self.keys, AUTH_PROVIDERS[provider])
+        issuer = self.setting_text("issuer")
+        return Minter(self.keys, AUTH_PROVIDERS[provider], self.base_url if issuer == "server" else issuer)
 
 
 EARLY_VALUES: Mapping[str, Callable[[EarlyEnvironment], str]] = {

@@ -53,7 +53,7 @@ class TrackedSandbox:
         self._earlier_sources += sandbox.faults.unused_rules()
 
     def start_call(self) -> None:
-        """Ignore the rules so far if the sandbox outlives the test, as they may fire in a later test."""
+        """Ignore the existing rules if the sandbox outlives the test, because they may fire in a later test."""
         sandbox = self.fake.sandbox
         self._earlier_sources += sandbox.problems_at_reset
         if self.outlives_test:
@@ -174,9 +174,11 @@ class Factory:
 
     def token(self, user_id: str | None = None, *, expires_in_s: int = 24 * 3600) -> str:
         """Return a user's token for fixtures of any scope; it names no sandbox, so each test's sandbox accepts it."""
-        names = ("user_id", "auth_provider")
+        names = ("user_id", "auth_provider", "issuer")
         options: Any = {name: value for name, value in self.options.items() if name in names}
         sandbox = self._shared.new_sandbox(SandboxOptions(**options))
+        if sandbox.options.issuer == "server":
+            sandbox.set_server_url(self.server().base_url)
         user_id = sandbox.options.user_id if user_id is None else user_id
         check_id("user", user_id)
         check_lifetime(expires_in_s)

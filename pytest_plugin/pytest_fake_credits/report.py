@@ -74,7 +74,7 @@ def _pending_lines(fake: FakeCredits) -> list[str]:
 def _no_exchange_message(tracked: TrackedSandbox) -> str:
     fake = tracked.fake
     if count := fake.journal.in_flight:
-        return f"no request has ended, {count} in flight"
+        return f"no request has ended yet, {count} in flight"
     return f"no request reached it. {_redact_text(tracked.interception_hint(), fake.api_key) or NO_REQUEST_HINT}"
 
 

@@ -2,12 +2,13 @@
 
 import base64
 import json
+from dataclasses import replace
 
 import httpx2
 import jwt
 import pytest
 
-from fake_credits.contract import Operation
+from fake_credits.contract import DEFAULT_CONTRACT, Operation, RouteTemplate
 from fake_credits.fake import ClientMode, FakeCredits
 from fake_credits.http_message import Headers, Request
 from fake_credits.sandbox_options import AuthProviderName
@@ -252,6 +253,85 @@ def test_discovery_document_names_issuer_and_jwks_uri(
         keys = get_document(api, "/" + discovery["jwks_uri"].split("/", 3)[3]).json()["keys"]
         assert AUTH_PROVIDERS[preset].algorithm in {key["alg"] for key in keys}
         assert jwt.get_unverified_header(fake.token())["kid"] in {key["kid"] for key in keys}
+
+
+REQUIRED_DISCOVERY_MEMBERS = {
+    "issuer",
+    "authorization_endpoint",
+    "token_endpoint",
+    "jwks_uri",
+    "response_types_supported",
+    "subject_types_supported",
+    "id_token_signing_alg_values_supported",
+}
+
+
+def test_discovery_document_has_every_required_member(api: Api) -> None:
+    """OpenID Connect Discovery 1.0, section 3."""
+    document = get_document(api, "/.well-known/openid-configuration").json()
+    assert not REQUIRED_DISCOVERY_MEMBERS - document.keys()
+
+
+KEYS_PATHS = {"clerk": "/v1/jwks", "supabase": "/auth/v1/.well-known/jwks.json", "workos": "/sso/jwks/client_01FAKE"}
+
+
+@pytest.mark.parametrize("preset", ["plain", *KEYS_PATHS])
+def test_keys_are_where_the_active_providers_sdk_looks_for_them(
+    mode: ClientMode, shared: SharedResources, preset: AuthProviderName
+) -> None:
+    with FakeCredits(mode=mode, shared=shared, auth_provider=preset) as fake:
+        if mode == "live":
+            fake.serve()
+        api = Api(fake, mode, shared)
+        for provider, path in KEYS_PATHS.items():
+            # Clerk's SDK sends its secret key, which is neither an API key nor a token here.
+            response = api.send(Request("GET", path.encode(), [(b"authorization", b"Bearer sk_test_1")], b""))
+            if provider == preset:
+                assert (response.status, response.json()) == (200, fake.sandbox.jwks())
+            else:
+                assert_error(response, "route_not_found")
+        journal = [entry.status for entry in fake.journal]
+        assert journal == [404] * (len(KEYS_PATHS) - (preset in KEYS_PATHS))
+
+
+def test_contract_whose_operation_has_the_path_of_keys_keeps_it(shared: SharedResources) -> None:
+    routes = {**DEFAULT_CONTRACT.routes, Operation.LIST_USERS: RouteTemplate("GET", "/v1/{applicationId}")}
+    contract = replace(DEFAULT_CONTRACT, routes=routes)
+    with FakeCredits(shared=shared, auth_provider="clerk", contract=contract) as fake:
+        fake.user("ada", application_id="jwks")
+        api = Api(fake, "in-process", shared)
+        key = (contract.api_key.header.lower().encode(), fake.api_key.encode())
+        assert [user["userId"] for user in api.send(Request("GET", b"/v1/jwks", [key], b"")).json()["users"]] == ["ada"]
+
+
+def test_path_of_keys_with_an_invalid_escape_is_served(shared: SharedResources) -> None:
+    with FakeCredits(shared=shared, auth_provider="workos") as fake:
+        assert Api(fake, "in-process", shared).send(Request("GET", b"/sso/jwks/%zz", [], b"")).status == 200
+
+
+def test_issuer_can_be_the_servers_own_url(shared: SharedResources) -> None:
+    """Libraries that discover an issuer reject a document that names another one."""
+    with FakeCredits(shared=shared, issuer="server", users={"ada": 5}) as fake, httpx2.Client() as client:
+        url = fake.base_url
+        discovery = client.get(f"{url}/.well-known/openid-configuration").json()
+        key = jwt.PyJWKSet.from_dict(client.get(discovery["jwks_uri"]).json()).keys[0]
+        claims = jwt.decode(fake.token("ada"), key, algorithms=["ES256"], issuer=url)
+        assert (discovery["issuer"], claims["iss"]) == (url, url)
+        assert fake.user_client("ada").get_balance("ada").balance == 5
+
+
+def test_issuer_can_be_any_url(shared: SharedResources) -> None:
+    with FakeCredits(shared=shared, issuer="https://login.acme.example/", users={"ada": 5}) as fake:
+        assert (
+            jwt.decode(fake.token("ada"), options={"verify_signature": False})["iss"] == "https://login.acme.example/"
+        )
+        assert fake.user_client("ada").get_balance("ada").balance == 5
+
+
+@pytest.mark.parametrize("issuer", ["acme", "ftp://acme.example", "https://", "https://a/?b"])
+def test_issuer_that_is_no_url_is_rejected(issuer: str) -> None:
+    with pytest.raises(ValueError, match='issuer=.*must be an http or https URL, or "server"'):
+        FakeCredits(issuer=issuer)
 
 
 def test_published_keys_have_no_private_part(api_with_ada: Api) -> None:

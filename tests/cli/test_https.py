@@ -371,3 +371,20 @@ def test_java_trusts_the_certificate_with_the_script_of_the_docs(tmp_path: Path)
     assert result.returncode == 0, result.stderr
     assert result.stdout == '{"balance":90}\n'
     assert list(tmp_path.iterdir()) == [client]
+
+
+PHP_CLIENT = """
+$url = getenv("CREDITS_BASE_URL") . "/_fake/livez";
+$request = curl_init($url);
+curl_setopt($request, CURLOPT_RETURNTRANSFER, true);
+echo json_encode([@file_get_contents($url), curl_exec($request)]);
+"""
+
+
+@pytest.mark.skipif(shutil.which("php") is None, reason="PHP is not installed")
+def test_php_needs_a_setting_for_curl_but_not_for_streams() -> None:
+    """As docs/how-to/https.md says."""
+    health = '{"status":"ok"}'
+    assert json.loads(run("--", "php", "-r", PHP_CLIENT).stdout) == [health, False]
+    with_setting = run("--", "sh", "-c", 'php -d curl.cainfo="$SSL_CERT_FILE" -r "$1"', "sh", PHP_CLIENT)
+    assert json.loads(with_setting.stdout) == [health, health]

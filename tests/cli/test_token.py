@@ -4,6 +4,7 @@ import stat
 from functools import cache
 from pathlib import Path
 
+import jwt
 import pytest
 from click.testing import CliRunner
 
@@ -11,6 +12,7 @@ from fake_credits.api.app import create_app
 from fake_credits.cli.bootstrap import load_signing_keys
 from fake_credits.cli.main import cli
 from fake_credits.client.user import UserClient
+from fake_credits.clock import wall_clock_ms
 from fake_credits.errors import ApiError
 from fake_credits.sandbox import Sandbox
 from fake_credits.sandbox_options import AuthProviderName, SandboxOptions
@@ -45,6 +47,13 @@ def keys(tmp_path_factory: pytest.TempPathFactory) -> Path:
 @pytest.mark.parametrize("preset", AUTH_PROVIDERS)
 def test_token_is_accepted_by_a_server_with_the_same_keys_and_preset(keys: Path, preset: AuthProviderName) -> None:
     assert get_balance(keys, print_token(keys, "--auth-provider", preset), preset) == 5
+
+
+def test_issuer_flag_names_the_servers_issuer(keys: Path) -> None:
+    token = print_token(keys, "--issuer", "http://127.0.0.1:8402")
+    assert jwt.decode(token, options={"verify_signature": False})["iss"] == "http://127.0.0.1:8402"
+    sandbox = Sandbox(SandboxOptions(issuer="http://127.0.0.1:8402"), cached_keys(keys), "s1")
+    assert sandbox.verifier.verify(token, wall_clock_ms()).user_id == "ada"
 
 
 @pytest.mark.parametrize("kind", BAD_TOKENS)

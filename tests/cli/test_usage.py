@@ -35,6 +35,7 @@ SAMPLES = {
     "--scenario": "flaky",
     "--latency": "lognormal(20, 200)",
     "--auth-provider": "clerk",
+    "--issuer": "https://issuer.example",
     "--contract": "contract.toml",
     "--trust": "https://dev.example/=jwks.json",
     "--key-file": "keys.pem",

@@ -59,6 +59,12 @@ def test_timeout_reports_the_last_status(server: str) -> None:
     assert result.output == f"Error: {server}/never was not ready within 0.1 s: its status is 503\n"
 
 
+def test_timeout_does_not_show_the_query(server: str) -> None:
+    result = CliRunner().invoke(cli, ["wait", f"{server}/never?key=SECRET", "--timeout", "0.1"])
+    assert f"Error: {server}/never?*** was not ready" in result.output
+    assert "SECRET" not in result.output
+
+
 def test_unreachable_server_reports_the_reason() -> None:
     result = CliRunner().invoke(cli, ["wait", "http://127.0.0.1:1", "--timeout", "0"])
     assert result.exit_code == 1

@@ -169,6 +169,13 @@ def test_invalid_base_url_raises_value_error(text: str) -> None:
         BaseUrl.parse(text)
 
 
+@pytest.mark.parametrize("text", ["https://h/?k=secret", "https://h/#secret", "ftp://h/?k=secret"])
+def test_base_url_error_does_not_contain_the_query(text: str) -> None:
+    with pytest.raises(ValueError, match=r"base_url '[a-z]+://h/[?#]\*\*\*' must") as error:
+        BaseUrl.parse(text)
+    assert "secret" not in str(error.value)
+
+
 def test_base_url_error_does_not_contain_the_password() -> None:
     with pytest.raises(ValueError) as exc_info:
         BaseUrl.parse("http://ada:hunter2@h/?x")

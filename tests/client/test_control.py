@@ -9,6 +9,7 @@ from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from typing import Any
 
+import jwt
 import pytest
 
 from fake_credits.client import ServerClient
@@ -16,7 +17,7 @@ from fake_credits.client.control import ControlClient, JournalWords, RemoteSandb
 from fake_credits.client.http import NetworkTransport
 from fake_credits.contract import DEFAULT_CONTRACT
 from fake_credits.control.routes import CONTROL_ROUTES, match_route
-from fake_credits.control_schemas import JournalQuery, MakeSandboxBody, PresetInfo
+from fake_credits.control_schemas import Binding, JournalQuery, MakeSandboxBody, PresetInfo
 from fake_credits.errors import ConnectionLost, ControlError, InvalidResponse
 from fake_credits.http_message import Request, Response
 from fake_credits.models import Transaction
@@ -89,6 +90,8 @@ def call_all_routes(control: ControlClient, sandbox: RemoteSandbox) -> None:
     assert [(each.delta, each.reason) for each in added] == [(100, "grant"), (-10, "consume"), (5, "grant")]
     assert sandbox.delete_user("eve").balance == 95
     assert sandbox.token("ada", claims={"role": "x"}) != sandbox.token(bad="expired")
+    issuer = jwt.decode(sandbox.token("ada"), options={"verify_signature": False})["iss"]
+    assert sandbox.bind(issuer, "ada") == Binding(issuer, "ada")
     call_fault_routes(control, sandbox)
     call_clock_and_journal_routes(sandbox)
     gate = sandbox.hold("createTransaction", name="last", user="ada")

@@ -70,10 +70,10 @@ class OpenApiChecker:
 
     def _check_response(self, label: str, operation: Json, response: Response, *, is_head: bool) -> None:
         assert str(response.status) in operation["responses"], f"{label} is not described: {response.body[:200]!r}"
-        described = operation["responses"][str(response.status)]
+        described = self._resolve(operation["responses"][str(response.status)])
         names = [name.decode() for name, _ in response.headers]
         assert len(set(names)) == len(names), f"{label} has a header twice: {names}"
-        headers = {name.lower(): self._resolve_header(header) for name, header in described["headers"].items()}
+        headers = {name.lower(): self._resolve(header) for name, header in described["headers"].items()}
         missing = {name for name, header in headers.items() if header["required"]} - set(names)
         assert not missing, f"{label} lacks {missing}"
         unknown = set(names) - set(headers) - _CONNECTION_HEADERS
@@ -85,10 +85,17 @@ class OpenApiChecker:
         assert response.header(b"content-type") == media_type, label
         if not is_head:
             self._check_schema(label, content["schema"], response.body)
+        if response.status >= 400 and not is_head:
+            codes = described["description"].partition(": ")[2].split(", ")
+            body = json.loads(response.body)
+            assert body.get("error", body)["code"] in codes, f"{label} has a code that is not described: {body}"
 
-    def _resolve_header(self, header: Json) -> Json:
-        name = header["$ref"].removeprefix("#/components/headers/")
-        return cast("Json", self.document["components"]["headers"][name])
+    def _resolve(self, described: Json) -> Json:
+        """Return what a reference refers to, with its own description."""
+        if "$ref" not in described:
+            return described
+        kind, name = described["$ref"].removeprefix("#/components/").split("/")
+        return {**self.document["components"][kind][name], **described}
 
     def _check_schema(self, label: str, schema: Json, body: bytes) -> None:
         validator: Any = self._validators.get(id(schema))

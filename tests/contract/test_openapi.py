@@ -138,7 +138,7 @@ def test_list_parameters_follow_the_contract(operation: Operation) -> None:
         if item["in"] == "query"
     }
     assert queries == {
-        "after": {"type": "string"},
+        "after": {"type": "string", "minLength": 1},
         "size": {"type": "integer", "minimum": 1, "maximum": 1000, "default": 7},
     }
 
@@ -166,13 +166,82 @@ def test_security_schemes_follow_the_contract() -> None:
     ],
 )
 def test_moved_error_code_keeps_its_header(code: str, status: int, header: str) -> None:
-    responses = operation_object(replace(DEFAULT_CONTRACT, statuses={code: status}), Operation.GET_BALANCE)["responses"]
-    assert header in responses[str(status)]["headers"]
+    assert header in error_response(replace(DEFAULT_CONTRACT, statuses={code: status}), status)["headers"]
 
 
 def test_retry_after_is_not_described_when_absent() -> None:
-    responses = operation_object(replace(DEFAULT_CONTRACT, retry_after="absent"), Operation.GET_BALANCE)["responses"]
-    assert "Retry-After" not in responses["429"]["headers"]
+    assert "Retry-After" not in error_response(replace(DEFAULT_CONTRACT, retry_after="absent"), 429)["headers"]
+
+
+def error_response(contract: Contract, status: int) -> Any:
+    """Return the named response to which an operation refers."""
+    reference = operation_object(contract, Operation.GET_BALANCE)["responses"][str(status)]["$ref"]
+    return openapi_document(contract, "0")["components"]["responses"][reference.removeprefix("#/components/responses/")]
+
+
+@pytest.mark.parametrize("name", UNUSUAL_CONTRACTS)
+def test_every_error_response_has_the_one_plain_schema(name: str) -> None:
+    """Generators lose members of error bodies that are composed with allOf."""
+    document = openapi_document(UNUSUAL_CONTRACTS[name], "0")
+    schemas = [
+        content["schema"]
+        for response in document["components"]["responses"].values()
+        for content in response["content"].values()
+    ]
+    assert schemas == [{"$ref": "#/components/schemas/ApiError"}] * len(schemas)
+    assert not {"allOf", "oneOf", "anyOf"} & _keys(document)
+
+
+def _keys(node: Any) -> set[str]:
+    if isinstance(node, dict):
+        members: dict[str, Any] = node  # pyright: ignore[reportUnknownVariableType]
+        return members.keys() | {key for value in members.values() for key in _keys(value)}
+    items: list[Any] = node if isinstance(node, list) else []  # pyright: ignore[reportUnknownVariableType]
+    return {key for value in items for key in _keys(value)}
+
+
+def test_error_responses_are_named_after_their_status() -> None:
+    document = openapi_document(replace(DEFAULT_CONTRACT, statuses={"invalid_cursor": 599}), "0")
+    names = [*document["components"]["responses"]]
+    assert names[:4] == ["BadRequest", "Unauthorized", "PaymentRequired", "Forbidden"]
+    assert names[-2:] == ["GatewayTimeout", "Status599"]
+
+
+def test_rules_beyond_schemas_are_described() -> None:
+    parameters = operation_object(DEFAULT_CONTRACT, Operation.LIST_TRANSACTIONS)["parameters"]
+    described = {item["name"]: f"{item['description']} {item['schema'].get('description', '')}" for item in parameters}
+    assert "control characters" in described["applicationId"]
+    assert "control characters" in described["userId"]
+    assert "an empty one is refused" in described["cursor"]
+    schemas = openapi_document(DEFAULT_CONTRACT, "0")["components"]["schemas"]
+    delta = schemas["CreateTransactionRequest"]["properties"]["delta"]
+    assert "above 0 for grant and refund, below 0 for consume" in delta["description"]
+    assert "Absent on the last page" in schemas["ListUsersResponse"]["properties"]["nextCursor"]["description"]
+
+
+def test_sign_is_described_only_if_it_depends_on_the_reason() -> None:
+    schemas = openapi_document(replace(DEFAULT_CONTRACT, sign="free"), "0")["components"]["schemas"]
+    delta = schemas["CreateTransactionRequest"]["properties"]["delta"]
+    assert delta["description"] == "Change of the balance in credits, not 0."
+
+
+@pytest.mark.parametrize(
+    ("both_credentials", "rule"),
+    [("refuse", "a request with both is refused"), ("key", "the API key counts"), ("token", "the token counts")],
+)
+def test_choice_of_credentials_is_described(both_credentials: Any, rule: str) -> None:
+    contract = replace(DEFAULT_CONTRACT, both_credentials=both_credentials)
+    for operation in Operation:
+        description = operation_object(contract, operation)["description"]
+        assert (rule in description) is not operation.requires_api_key
+        assert ("Requires the API key." in description) is operation.requires_api_key
+
+
+def test_every_operation_has_a_described_tag() -> None:
+    tags = [tag["name"] for tag in openapi_document(DEFAULT_CONTRACT, "0")["tags"]]
+    assert {tag for operation in Operation for tag in operation_object(DEFAULT_CONTRACT, operation)["tags"]} == set(
+        tags
+    )
 
 
 def test_python_only_id_pattern_is_described_in_text() -> None:

@@ -1,13 +1,18 @@
 """Sandboxes over the control plane: creation, isolation, reset, problems, users, tokens and journals."""
 
 import datetime
+import json
 from collections.abc import Mapping
 from dataclasses import replace
+from pathlib import Path
 from typing import Any
 
 import pytest
 
+from fake_credits.clock import wall_clock_ms
 from fake_credits.sandbox_options import SandboxOptions
+from fake_credits.tokens.keys import SigningKeys
+from fake_credits.tokens.minting import Minter
 from tests.control.conftest import SANDBOX_LIMIT, ControlSession
 
 
@@ -55,6 +60,36 @@ def test_balance_option_overrides_the_servers_initial_balance(
     monkeypatch.setattr(base, "options", replace(base.options, **server_options))
     sandbox = control.create_sandbox(**options)
     assert (sandbox.balance("ada"), sandbox.balance("bob")) == (balance, 4)
+
+
+def test_bound_user_of_a_foreign_issuer_reaches_the_sandbox(
+    control: ControlSession, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    """A token of a real tenant does not say to which test file's sandbox it belongs."""
+    tenant, url = Minter(SigningKeys(), issuer_url="https://dev.example/"), "https://dev.example/"
+    (tmp_path / "jwks.json").write_text(json.dumps(tenant.keys.jwks(("ES256",))))
+    base = control.server.sandboxes.base_sandbox
+    monkeypatch.setattr(base, "options", replace(base.options, trust={url: tmp_path / "jwks.json"}))
+    first, second = control.create_sandbox(users={"ada": 1}), control.create_sandbox(users={"bob": 2})
+    for sandbox, user in ((first, "ada"), (second, "bob")):
+        assert sandbox.request_json("POST", "/bindings", {"issuer": url, "user_id": user}) == {
+            "issuer": url,
+            "user_id": user,
+        }
+        token = tenant.mint(user, now_ms=wall_clock_ms())
+        path, headers = f"/v1/applications/app-id/users/{user}/balance", {"Authorization": f"Bearer {token}"}
+        assert control.http.get(path, headers=headers).json() == {"balance": sandbox.balance(user)}
+    taken = second.request("POST", "/bindings", {"issuer": url, "user_id": "ada"})
+    assert (taken.code, taken.details[0]["problem"]) == (
+        "validation_error",
+        f"user 'ada' of '{url}' is bound to another sandbox",
+    )
+
+
+def test_untrusted_issuer_cannot_be_bound(control: ControlSession) -> None:
+    response = control.create_sandbox().request("POST", "/bindings", {"issuer": "https://x/", "user_id": "ada"})
+    assert response.code == "validation_error"
+    assert "'https://x/' is not trusted" in response.details[0]["problem"]
 
 
 @pytest.mark.parametrize("clock", ["real", "frozen"])

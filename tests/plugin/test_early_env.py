@@ -136,6 +136,25 @@ def test_plugin_loaded_by_conftest_is_a_usage_error(pytester: pytest.Pytester, m
     )
 
 
+@pytest.mark.parametrize("ini", [EARLY_ENV, "fake_credits_seed = 1"], ids=["early", "session"])
+def test_token_names_the_server_as_issuer(suite: Suite, ini: str) -> None:
+    source = """
+    import os, jwt, pytest, requests
+
+    @pytest.fixture(scope="session")
+    def token(fake_credits_factory):
+        return os.environ.get("CREDITS_USER_TOKEN") or fake_credits_factory.token()
+
+    def test_token(token, fake_credits):
+        assert jwt.decode(token, options={"verify_signature": False})["iss"] == fake_credits.base_url
+        fake_credits.user("user-id", balance=1)
+        path = "/v1/applications/app-id/users/user-id/balance"
+        response = requests.get(fake_credits.base_url + path, headers={"Authorization": f"Bearer {token}"}, timeout=5)
+        assert response.json() == {"balance": 1}
+    """
+    suite(source, ini=f"{ini}\nfake_credits_issuer = server").assert_outcomes(passed=1)
+
+
 def test_auth_provider_option_applies_to_the_early_token(suite: Suite) -> None:
     """The token lives for a day, however short the provider's lifetime is."""
     source = """

@@ -114,6 +114,13 @@ def test_invalid_base_url_is_a_setup_error(suite: Suite, ini: str, mark: str, li
     result.stdout.fnmatch_lines([line])
 
 
+def test_invalid_marker_value_is_shown_without_secrets(suite: Suite) -> None:
+    mark = "@pytest.mark.fake_credits(intercept=['https://credits.internal/?k=SECRET', 1])"
+    result = suite(f"import pytest\n{mark}\ndef test_it(fake_credits): pass")
+    result.stderr.fnmatch_lines(["*intercept=*https://credits.internal/[?][*][*][*]: it must be a base URL*"])
+    assert "SECRET" not in result.stderr.str()
+
+
 def test_invalid_marker_value_is_a_usage_error(suite: Suite) -> None:
     result = suite("import pytest\n@pytest.mark.fake_credits(intercept=1)\ndef test_it(fake_credits): pass")
     result.stderr.fnmatch_lines(["*intercept=1: it must be a base URL such as https://credits.internal, or a list*"])

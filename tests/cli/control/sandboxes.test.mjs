@@ -34,6 +34,12 @@ test("a valid token can read and an expired one is rejected", async () => {
   assert.deepEqual([response.status, response.headers.get("x-fake-credits-cause")], [401, "auth:expired"]);
 });
 
+test("a user of a trusted issuer is bound to the sandbox", async () => {
+  const { issuer } = await (await fetch(`${sandbox.base_url}/.well-known/openid-configuration`)).json();
+  const binding = { issuer, user_id: "carol" };
+  assert.deepEqual(await sandbox.requestJson("POST", "/bindings", binding), binding);
+});
+
 test("reset restores the initial balances", async () => {
   await sandbox.spend();
   await sandbox.requestJson("POST", "/reset");
