@@ -2,7 +2,7 @@
 
 import threading
 from collections import defaultdict
-from collections.abc import Callable, Collection, Generator, Hashable, Iterable, Sized
+from collections.abc import Callable, Collection, Generator, Hashable, Iterable, Iterator, Sized
 from contextlib import AbstractContextManager, contextmanager
 from typing import NoReturn, Unpack
 
@@ -278,7 +278,13 @@ class RuleHistory:
         self._answers_by_rule: dict[str, frozenset[Hashable]] = {}
 
     def __repr__(self) -> str:
-        return f"<RuleHistory: {len(self._answers_by_rule)} rules>"
+        return f"<RuleHistory: {len(self)} rules>"
+
+    def __len__(self) -> int:
+        return len(self._answers_by_rule)
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(self._answers_by_rule)
 
     def add(self, name: str, rule: Rule) -> None:
         """Add a rule with its error codes and statuses."""

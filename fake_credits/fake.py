@@ -23,6 +23,7 @@ from fake_credits.faults.faults import Faults, RuleCriteria
 from fake_credits.faults.gates import Gate
 from fake_credits.http_message import AsyncTransport, Transport
 from fake_credits.intercept import Interception, intercept
+from fake_credits.invariants import Invariants
 from fake_credits.journal import MAX_JOURNAL_ENTRIES
 from fake_credits.keyword_hints import keyword_hint
 from fake_credits.problems import problem_texts
@@ -49,13 +50,12 @@ __all__ = ["ClientMode", "FakeCredits"]
 ClientMode = Literal["in-process", "live"]
 
 
-class FakeCredits(SandboxUsers):
+class FakeCredits(SandboxUsers, Invariants):
     """A private Credits Management API, with ready-made clients.
 
     The options are those of `SandboxOptions`: ``balance=100`` is one grant to the default user, ``users={"ada": 100}``
-    one grant to each user, and ``world="demo"`` adds users with histories (docs, "Demo data"). ``mode`` is how its
-    own clients reach it; any other client can use ``base_url``. ``shared`` holds signing keys and a live server for
-    several instances; the caller then has to close it.
+    one grant to each user, and ``world="demo"`` adds users with histories. ``mode`` is how its own clients reach it;
+    any other client can use ``base_url``. ``shared`` is for several instances; the caller then has to close it.
 
     Raises TypeError for an unknown option, ValueError for an invalid value.
     """
@@ -233,7 +233,9 @@ class FakeCredits(SandboxUsers):
                     from fake_credits.client.http import network_transports  # loads httpx2
 
                     transport, async_transport = network_transports(self.base_url)
-                    self._transports = RecordedTransport(transport, ids), AsyncRecordedTransport(async_transport, ids)
+                    self._transports = self.sandbox.hooks.wrap_live_transports(
+                        (RecordedTransport(transport, ids), AsyncRecordedTransport(async_transport, ids))
+                    )
             return self._transports
 
     # ------------------------------------------------------------ state

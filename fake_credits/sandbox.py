@@ -28,6 +28,7 @@ from fake_credits.keyed_random import random_bytes
 from fake_credits.ledger import Account, Ledger, LedgerInconsistency
 from fake_credits.models import Reason, Transaction
 from fake_credits.problems import ProblemKind, SandboxProblem
+from fake_credits.sandbox_hooks import SandboxHooks
 from fake_credits.sandbox_options import (
     API_KEY_PREFIX,
     LoadableWorld,
@@ -54,9 +55,8 @@ _MAX_KEPT_PROBLEMS = 100
 class Sandbox:
     """One isolated Credits API: ledger, clock, journal, credentials and seed, behind one lock.
 
-    The methods take the lock themselves; callers of the ledger must hold it. All sandboxes of a server share the
-    ``keys``. Raises ValueError for a balance out of bounds, a key file without keys, or a world that does not fit the
-    contract.
+    The methods take the lock themselves; callers of the ledger must hold it. Sandboxes of a server share the ``keys``.
+    Raises ValueError for a balance out of bounds, a key file without keys, or a world that does not fit the contract.
     """
 
     _cursor_key: bytes | None
@@ -76,9 +76,10 @@ class Sandbox:
         self.journal_headers = JournalHeaders(options.keep_headers, options.contract)
         self.clock = Clock(options.clock if isinstance(options.clock, datetime) else None, self.lock)
         self.interception_log = InterceptionLog()
+        self.hooks = SandboxHooks(self.clock.run_due)
         self.journal = JournalAssertions(
             self.lock,
-            run_due=self.clock.run_due,
+            run_due=self.hooks.prepare_read,
             api_key=self.api_key,
             kept_headers=self.journal_headers.names,
             interception_log=self.interception_log,
@@ -189,15 +190,15 @@ class Sandbox:
 
     def new_gate_name(self) -> str:
         """Return a gate name that is not in use."""
-        numbers = itertools.count(len(self.gates) + 1)
-        return next(name for number in numbers if (name := f"gate{number}") not in self.gates)
+        return next(
+            name for number in itertools.count(len(self.gates) + 1) if (name := f"gate{number}") not in self.gates
+        )
 
     def gate(self, name: str) -> Gate:
         """Return the gate with a name; raise FaultError if there is none."""
-        try:
-            return self.gates[name]
-        except KeyError:
-            raise FaultError(f"unknown gate {name!r} (known: {', '.join(self.gates) or 'none'})") from None
+        if name not in self.gates:
+            raise FaultError(f"unknown gate {name!r} (known: {', '.join(self.gates) or 'none'})")
+        return self.gates[name]
 
     def _start(self) -> None:
         options = self.options
@@ -253,14 +254,14 @@ class Sandbox:
         """Return a user's account after running due timers; raise UserNotFound if there is no such user."""
         self.fork_guard.check()
         with self.lock:
-            self.clock.run_due()
+            self.hooks.prepare_read()
             return self.ledger.get_account(application_id or self.options.application_id, user_id)
 
     def users(self, *, application_id: str = "") -> tuple[Account, ...]:
         """Return the accounts of an application's users, oldest first; raise ApplicationNotFound."""
         self.fork_guard.check()
         with self.lock:
-            self.clock.run_due()
+            self.hooks.prepare_read()
             return self.ledger.accounts(application_id or self.options.application_id)
 
     def delete_user(self, user_id: str, *, application_id: str = "") -> Account:
@@ -375,6 +376,7 @@ class Sandbox:
 
     def find_problems(self) -> list[SandboxProblem]:
         """Return the problems that should fail an otherwise passing test."""
+        self.hooks.run_final_checks()
         with self.lock:
             found = [
                 SandboxProblem("internal_errors", f"a bug in fake-credits caused a 500: {bug!r}", bug)
@@ -393,7 +395,6 @@ class Sandbox:
 def _parse_rules(options: SandboxOptions) -> tuple[Rule, ...]:
     if options.faults == () and options.latency is None:
         return ()
-    # imported here, because few sandboxes start with rules
-    from fake_credits.faults.scenarios import latency_rules, parse_rules
+    from fake_credits.faults.scenarios import latency_rules, parse_rules  # few sandboxes start with rules
 
     return (*parse_rules(options.faults), *latency_rules(options.latency))

@@ -10,6 +10,7 @@ A generated part is between ``<!-- KIND: NAME -->`` and ``<!-- end -->``. The ki
     file: PATH          any file of the repository
     diff: FILE FILE     what changes between two files of tests/examples
     report: FILE        the section of pytest's report for a test of tests/examples/tutorial that fails
+    explored: FILE      the matrix and the first finding of exploring such a test
 
 Most tables are generated in part: the last columns are written in the page, the others derive from the code. A row that
 is new in the code has no text until you write it in the page; a test finds the gaps. Everything else on a page is
@@ -397,13 +398,22 @@ def diff(names: str) -> str:
 
 def report(name: str) -> str:
     """Return the fake's section in the report of a failing test of the tutorial."""
+    return _failing_report(name, r"^-+ fake-credits -+\n(.*?)^=")
+
+
+def explored(name: str) -> str:
+    """Return what exploring a test of the tutorial reports, up to the first line to replay."""
+    return _failing_report(name, r"^(fake-credits: \d+ schedules.*?^Replay: [^\n]*\n)", "--fake-credits-explore")
+
+
+def _failing_report(name: str, pattern: str, *arguments: str) -> str:
     with tempfile.TemporaryDirectory() as folder:
         shutil.copy(EXAMPLES / "tutorial" / "shop.py", folder)
-        shutil.copy(EXAMPLES / name, Path(folder) / "test_shop.py")
-        command = [sys.executable, "-m", "pytest", "-p", "no:cacheprovider", "-p", "pytest_fake_credits"]
+        shutil.copy(EXAMPLES / name, Path(folder) / f"test_{Path(name).name}")
+        command = [sys.executable, "-m", "pytest", "-p", "no:cacheprovider", "-p", "pytest_fake_credits", *arguments]
         environment = {**os.environ, "PYTEST_DISABLE_PLUGIN_AUTOLOAD": "1", "PYTEST_ADDOPTS": ""}
         result = subprocess.run(command, cwd=folder, env=environment, capture_output=True, text=True, check=False)
-    match = re.search(r"^-+ fake-credits -+\n(.*?)^=", result.stdout, re.DOTALL | re.MULTILINE)
+    match = re.search(pattern, result.stdout, re.DOTALL | re.MULTILINE)
     if match is None:
         raise SystemExit(f"{name} should fail:\n{result.stdout}{result.stderr}")
     return f"```\n{match[1]}```\n"
@@ -421,6 +431,7 @@ KINDS: dict[str, Callable[[str], str | Rows]] = {
     "file": shown,
     "diff": diff,
     "report": report,
+    "explored": explored,
 }
 
 

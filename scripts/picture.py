@@ -1,4 +1,4 @@
-"""Draw the picture in README.md: pytest's report of a failing test, as an SVG.
+"""Draw the picture in README.md: pytest's report of exploring a test, as an SVG.
 
     python scripts/picture.py           run the test and rewrite the picture
     python scripts/picture.py --check   exit 1 if the picture differs from the report
@@ -21,7 +21,8 @@ ROOT = Path(__file__).resolve().parent.parent
 EXAMPLE = ROOT / "tests" / "examples" / "picture"
 PICTURE = ROOT / "docs" / "images" / "double-charge.svg"
 
-COLUMNS = 110
+EXPLORE = "--fake-credits-explore"
+COLUMNS = 118
 MAX_LINES = 60
 CHAR_PX, LINE_PX, MARGIN_PX, BAR_PX = 8, 19, 18, 34
 # The picture has its own background, so it is readable on a light page and on a dark one.
@@ -44,7 +45,7 @@ def report() -> list[str]:
     with tempfile.TemporaryDirectory() as folder:
         shutil.copy(EXAMPLE / "shop.py", folder)
         shutil.copy(EXAMPLE / "checkout.py", Path(folder) / "test_checkout.py")
-        options = ["--color=yes", "--code-highlight=no", "-p", "no:cacheprovider", "-p", "pytest_fake_credits"]
+        options = ["--color=yes", "--code-highlight=no", "-p", "no:cacheprovider", "-p", "pytest_fake_credits", EXPLORE]
         result = subprocess.run(
             [sys.executable, "-m", "pytest", *options, "test_checkout.py"],
             cwd=folder,
@@ -58,7 +59,7 @@ def report() -> list[str]:
     ends = [number for number, line in enumerate(lines) if "short test summary info" in line]
     if result.returncode != 1 or not starts or not ends:
         raise SystemExit(f"{EXAMPLE.relative_to(ROOT)} should fail in one test:\n{result.stdout}{result.stderr}")
-    return ["$ pytest", *lines[starts[0] : ends[0]], lines[ends[0] + 1]]
+    return [f"$ pytest {EXPLORE}", *lines[starts[0] : ends[0]], lines[ends[0] + 1]]
 
 
 def characters(line: str) -> Iterator[Character]:

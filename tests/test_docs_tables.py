@@ -18,6 +18,7 @@ from fake_credits.cli.main import cli
 from fake_credits.errors import ERRORS, ApiError
 from fake_credits.faults.effects.base import Effect
 from fake_credits.faults.scenarios import parse_rules
+from fake_credits.invariants import Invariants
 from fake_credits.journal import JournalEntry
 from fake_credits.sandbox_users import SandboxUsers
 from fake_credits.tokens.credentials import AUTH_FAILURE_REASONS
@@ -86,7 +87,7 @@ def members_in(rows: Iterable[Row]) -> set[str]:
 
 def test_facade_has_every_member() -> None:
     rows = rows_of(section("docs/reference/fixtures-and-marker.md", "FakeCredits"))
-    assert members_in(rows) == public_members(FakeCredits, SandboxUsers)
+    assert members_in(rows) == public_members(FakeCredits, SandboxUsers, Invariants)
 
 
 def test_journal_has_every_assertion() -> None:

@@ -65,8 +65,11 @@ FAKE_USES: dict[str, Callable[[FakeCredits], object]] = {
     "add_transactions": lambda fake: fake.add_transactions("ada", [1]),
     "load_world": lambda fake: fake.load_world("tiny"),
     "problems": lambda fake: fake.problems(),
+    "always": lambda fake: fake.always(lambda: True),
+    "eventually": lambda fake: fake.eventually(lambda: True),
 }
 USABLE_IN_CHILD = {"api_key", "application_id", "user_id", "intercepted", "is_served", "close", "sandbox"}
+USABLE_IN_CHILD |= {"aside", "explored"}
 """What the inherited object still answers in a child: values, and ``close``, which does nothing there."""
 
 

@@ -48,15 +48,17 @@ def _match_rules(exchange: Exchange) -> list[Firing]:
 def _incoming_call(exchange: Exchange) -> IncomingCall:
     operation, application_id, user_id, _, _ = exchange.route_match
     sandbox, credential = exchange.sandbox, exchange.credential
+    delta, reason = exchange.requested_transaction() if sandbox.faults.needs_body else (None, "")
     return IncomingCall(
         exchange.ordinal,
         operation,
         application_id,
         user_id,
         "" if isinstance(credential, ApiError) else credential.kind,
-        str(exchange.requested_transaction()[1]) if sandbox.faults.needs_reason else "",
+        str(reason),
         exchange.headers_by_name,
         sandbox.clock.now_ms(),
+        delta,
     )
 
 

@@ -72,7 +72,7 @@ async def handle(exchange: Exchange, connection: Connection) -> None:
             if exchange.must_wait_for_body():
                 exchange.body = await Body(MAX_BODY_BYTES)
             exchange.sandbox.clock.run_due()
-            faults = match_faults(exchange, connection) if exchange.sandbox.faults.rules else None
+            faults = match_faults(exchange, connection) if exchange.sandbox.faults.is_active else None
             if faults is None:
                 authorize_and_execute(exchange)
             else:

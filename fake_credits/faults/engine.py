@@ -8,7 +8,7 @@ user): the faults that hit one user's calls do not depend on concurrent calls of
 
 import math
 from collections import defaultdict
-from collections.abc import Hashable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Hashable, Iterable, Iterator, Sequence
 from contextlib import AbstractContextManager, nullcontext
 from datetime import datetime
 
@@ -20,7 +20,10 @@ from fake_credits.faults.effects.timing import Latency
 from fake_credits.faults.rule import DEFAULT_LATENCY_NAME, IncomingCall, Moment, Rule
 from fake_credits.keyed_random import keyed_random
 
-__all__ = ["MAX_RULES", "FaultEngine"]
+__all__ = ["MAX_RULES", "CallHook", "FaultEngine"]
+
+CallHook = Callable[[IncomingCall, Sequence[Firing]], Sequence[Firing]]
+"""A function that is called with each call and the rules that fire for it; it returns further ones."""
 
 MAX_RULES = 1000
 """The maximum number of rules in a sandbox."""
@@ -44,7 +47,9 @@ class FaultEngine:
         self._candidates: dict[tuple[Operation, str, str, str], list[ActiveRule]] = {}
         self._named_applications: frozenset[str] = frozenset()
         self._named_users: frozenset[str] = frozenset()
-        self.needs_reason = False
+        self.needs_body = False
+        self.is_active = False
+        self._call_hook: CallHook | None = None
 
     def __repr__(self) -> str:
         return f"<FaultEngine of {len(self.rules)} rules, seed {self.seed}>"
@@ -127,13 +132,18 @@ class FaultEngine:
         names = ", ".join(active.name for active in self.rules) or "none"
         raise FaultError(f"no rule is named {name!r} (rules: {names})")
 
+    def set_call_hook(self, hook: CallHook) -> None:
+        """Call a function with every call from now on; it stays when rules are cleared and the sandbox is reset."""
+        self._call_hook = hook
+        self._invalidate()
+
     def unused_rules(self) -> list[ActiveRule]:
         """Return the rules that stayed unused, including those of finished ``with`` blocks and of open gates."""
         return self._ended_unused + [active for active in self.rules if active.is_unused]
 
     def match(self, call: IncomingCall) -> list[Firing]:
         """Count a call and return its firings, in order; raise PredicateError if a rule's function fails."""
-        _, operation, application, user, client, _, _, _ = call
+        _, operation, application, user, client, _, _, _, _ = call
         call_key = (operation, application, user)
         ordinal = self._call_counts[call_key] = self._call_counts.get(call_key, 0) + 1
         lookup_key = (
@@ -153,7 +163,8 @@ class FaultEngine:
             else:
                 matcher = matcher or _Matcher(call, self.seed, (call_key, ordinal))
                 matcher.consider(active)
-        return [] if matcher is None else matcher.firings
+        firings = [] if matcher is None else matcher.firings
+        return firings if self._call_hook is None else [*firings, *self._call_hook(call, firings)]
 
     def _generate_name(self, effect_name: str) -> str:
         existing_names = {active.name for active in self.rules}
@@ -167,7 +178,10 @@ class FaultEngine:
         self._candidates = {}
         self._named_applications = frozenset(active.rule.application for active in self.rules)
         self._named_users = frozenset(active.rule.user for active in self.rules)
-        self.needs_reason = any(active.rule.reason or active.rule.where is not None for active in self.rules)
+        self.is_active = bool(self.rules) or self._call_hook is not None
+        self.needs_body = self._call_hook is not None or any(
+            active.rule.reason or active.rule.where is not None for active in self.rules
+        )
 
 
 class _Matcher:

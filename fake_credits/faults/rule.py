@@ -86,7 +86,7 @@ class IncomingCall(NamedTuple):
     """A call that rules are matched against, before it is executed.
 
     ``ordinal`` counts the sandbox's exchanges from 1. ``fields`` are the headers as bytes, with lower-case names.
-    ``reason`` is empty if the body has no valid reason.
+    ``reason`` is empty, and ``delta`` None, if the body has no valid one.
     """
 
     ordinal: int
@@ -97,6 +97,7 @@ class IncomingCall(NamedTuple):
     reason: str
     fields: Mapping[bytes, bytes]
     now_ms: int
+    delta: int | None = None
 
     @property
     def headers(self) -> RequestHeaders:

@@ -28,6 +28,7 @@ def check_versions(**versions: str) -> None:
 # first, because the imports below require these versions
 check_versions(pytest=pytest.__version__, pluggy=pluggy.__version__)
 
+from pytest_fake_credits import explore_hooks  # noqa: E402
 from pytest_fake_credits.config_options import (  # noqa: E402
     SETTINGS_KEY,
     PluginSetting,
@@ -68,6 +69,7 @@ _EARLY_ENVIRONMENT_KEY = pytest.StashKey["EarlyEnvironment"]()
 _TEST_KEY = pytest.StashKey[pytest.Item]()
 _MARKS_KEY = pytest.StashKey[tuple[list[pytest.Mark], dict[str, object]]]()
 _OPTIONS_KEY = pytest.StashKey[dict[str, object]]()
+pytest_addhooks = explore_hooks.pytest_addhooks
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:
@@ -104,6 +106,7 @@ def pytest_configure(config: pytest.Config) -> None:
     config.pluginmanager.register(_SandboxPlugin(config), "pytest_fake_credits.sandbox")
     if settings["autouse"].value:
         config.pluginmanager.register(_AutousePlugin(), "pytest_fake_credits.autouse")
+    explore_hooks.watch_for_explorations(config, _marker_options)
 
 
 def _marker_line(config: pytest.Config) -> str:
@@ -115,10 +118,7 @@ def _marker_line(config: pytest.Config) -> str:
 
 
 class _SandboxPlugin:
-    """The fixture ``fake_credits``, in an object that has the config.
-
-    Requesting ``request`` or ``pytestconfig`` in the fixture instead would take longer than creating the sandbox.
-    """
+    """The fixture ``fake_credits``, in an object that knows the config; requesting it would take longer."""
 
     def __init__(self, config: pytest.Config) -> None:
         self._config = config
@@ -134,10 +134,11 @@ class _SandboxPlugin:
                 from pytest_fake_credits.marker import as_outer_faults
 
                 options["faults"] = as_outer_faults(options["faults"])
-            fake = _factory(self._config).make(options)
+            fake = _factory(self._config).make(explore_hooks.run_options(self._config, options))
         except (TypeError, ValueError) as error:
             raise failure(f"cannot create the sandbox: {error}") from None
         item.stash[_OPTIONS_KEY] = options
+        explore_hooks.attach(self._config, fake)
         yield fake
         for problem in fake.close():
             item.warn(pytest.PytestWarning(f"{item.nodeid}: fake-credits: {problem}"))
@@ -250,7 +251,7 @@ def pytest_runtest_makereport(
     factory = item.config.stash.get(_FACTORY_KEY, None)
     log = item.config.stash[SETTINGS_KEY]["log"].value
     is_wanted = log != "none" and (report.failed or (log == "all" and report.when == "call"))
-    if factory is not None and is_wanted:
+    if factory is not None and is_wanted and not explore_hooks.is_exploring(item.config):
         from pytest_fake_credits.report import add_section
 
         is_hypothesis = getattr(getattr(item, "obj", None), "is_hypothesis_test", False)

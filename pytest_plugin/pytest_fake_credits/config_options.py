@@ -101,6 +101,22 @@ PLUGIN_OPTIONS = (
         "true or false",
         ini_only=True,
     ),
+    PluginOption("explore", "inject every fault at every call of each test, and judge by the ledger", False),
+    PluginOption(
+        "explore_what", "what to inject while exploring", "default", "default, writes, same, all or names of faults"
+    ),
+    PluginOption("explore_depth", "largest number of faults in one run while exploring", 2, "1, 2 or 3", int),
+    PluginOption("explore_budget", "largest number of runs with faults for each test", 200, "1 or more", int),
+    PluginOption("explore_report", "file to write the explorations to", "", "a file: *.html, or JSON", is_path=True),
+    PluginOption("schedule", "the faults of one run, which is judged", "", "such as '2:lost_after'"),
+    PluginOption(
+        "explore_ours",
+        "modules whose calls are the tests' own while exploring, such as tests.helpers*",
+        (),
+        "names with blanks or commas between them",
+        _split_names,
+        ini_only=True,
+    ),
     PluginOption(
         "keep_headers",
         "request headers that the journal keeps, in addition to idempotency-key and traceparent",
@@ -130,7 +146,7 @@ _LINE_OPTIONS = {
     "env": "variables that the fixture fake_credits_env sets instead of CREDITS_BASE_URL and so on: lines NAME=text, "
     "where text may contain " + ", ".join(f"{{{name}}}" for name in ENV_FIELDS),
 }
-_PLUGIN_ONLY = ("mode", "log", "early_env", "autouse", "env")
+_PLUGIN_ONLY = ("mode", "log", "early_env", "autouse", "env", "schedule")  # and those that begin with explore
 
 SETTINGS_KEY = pytest.StashKey[Mapping[str, PluginSetting]]()
 _DEFAULTS_KEY = pytest.StashKey[tuple[Mapping[str, object], Mapping[str, object]]]()
@@ -145,7 +161,9 @@ def add_options(parser: pytest.Parser) -> None:
             parser.addini(option.ini, help_text, type="bool", default=False)
         else:
             parser.addini(option.ini, help_text, default="")
-        if not option.ini_only:
+        if option.default is False and not option.ini_only:
+            group.addoption(option.flag, dest=option.ini, action="store_true", help=option.help)
+        elif not option.ini_only:
             group.addoption(option.flag, dest=option.ini, help=f"{option.help}: {option.requirement}")
     for name, help_text in _LINE_OPTIONS.items():
         parser.addini(f"fake_credits_{name}", help_text, type="linelist")
@@ -168,7 +186,7 @@ def read_settings(config: pytest.Config) -> dict[str, PluginSetting]:
 
 def _read_setting(option: PluginOption, config: pytest.Config) -> PluginSetting:
     if option.default is False:
-        return PluginSetting(is_enabled(config, option.name), f"ini option {option.ini}")
+        return _read_switch(option, config)
     sources = {option.flag: config.getoption(option.ini, None), f"ini option {option.ini}": config.getini(option.ini)}
     if not option.ini_only:
         sources[f"environment {option.env_variable}"] = os.environ.get(option.env_variable)
@@ -186,6 +204,18 @@ def _read_setting(option: PluginOption, config: pytest.Config) -> PluginSetting:
     return PluginSetting(value, source)
 
 
+def _read_switch(option: PluginOption, config: pytest.Config) -> PluginSetting:
+    if not option.ini_only:
+        if config.getoption(option.ini, None):
+            return PluginSetting(True, option.flag)
+        text = os.environ.get(option.env_variable, "").lower()
+        if text not in ("", "0", "1", "true", "false"):
+            raise pytest.UsageError(f"fake-credits: environment {option.env_variable} must be 1 or 0, got {text!r}")
+        if text in ("1", "true"):
+            return PluginSetting(True, f"environment variable {option.env_variable}")
+    return PluginSetting(is_enabled(config, option.name), f"ini option {option.ini}")
+
+
 def is_enabled(config: pytest.Config, name: str) -> bool:
     """Return the value of a boolean option; raise UsageError if it is not a boolean."""
     ini = f"fake_credits_{name}"
@@ -201,7 +231,9 @@ def default_options(config: pytest.Config, settings: Mapping[str, object]) -> di
         given = {name: each for name, each in config.stash[SETTINGS_KEY].items() if each.source != "default"}
         if mode := given.get("mode"):
             given["live"] = mode._replace(value=mode.value == "live")
-        given = {name: each for name, each in given.items() if name not in _PLUGIN_ONLY}
+        given = {
+            name: each for name, each in given.items() if name not in _PLUGIN_ONLY and not name.startswith("explore")
+        }
         config.stash[_DEFAULTS_KEY] = (
             {name: each.value for name, each in given.items()},
             {name: each.value for name, each in given.items() if each.source.startswith("--")},

@@ -3,9 +3,10 @@
 This module imports the fake, so only fixtures import it. PYTEST_DONT_REWRITE
 """
 
+import sys
 import traceback
-from collections.abc import Callable, Mapping, Sequence
-from typing import TYPE_CHECKING, Any, Unpack
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from typing import TYPE_CHECKING, Any, Unpack, cast
 
 from fake_credits.clock import wall_clock_ms
 from fake_credits.contract import DEFAULT_CONTRACT
@@ -20,6 +21,7 @@ from pytest_fake_credits.early_env import EarlyEnvironment
 from pytest_fake_credits.marker import MARKER_OPTIONS
 
 if TYPE_CHECKING:
+    from fake_credits.explore.loop import ExploredCredits
     from fake_credits.transports.live import LiveServer
 
 __all__ = ["Factory", "TrackedSandbox"]
@@ -145,14 +147,36 @@ class Factory:
         self._tracked[-1].outlives_test = True
         return fake
 
-    def make(self, options: Mapping[str, object]) -> FakeCredits:
+    def explore(
+        self, explore: object = True, *, live: bool | None = None, **options: Unpack[FakeCreditsKwargs]
+    ) -> "Iterator[ExploredCredits]":
+        """Explore the block of a ``for`` loop: yield a fresh sandbox for each run, as ``with credits:`` ends one.
+
+        ``explore`` is as in the marker. Raises ValueError for an invalid one, and AssertionError at the end of the loop
+        for what is red.
+        """
+        from fake_credits.explore.loop import ExploredCredits, explore_loop
+        from fake_credits.explore.options import ExploreOptions, parse_explore
+
+        explore_options = parse_explore(explore, ExploreOptions())
+        if explore_options is None:
+            raise ValueError("explore is False, but a loop explores: iterate over nothing else, or leave it out")
+        overrides: dict[str, object] = {**options} if live is None else {**options, "live": live}
+        sandbox_options = {**self.options, "api_key": "", **overrides}
+        code = sys._getframe(1).f_code  # pyright: ignore[reportPrivateUsage]
+        return explore_loop(
+            lambda: cast("ExploredCredits", self.make(sandbox_options, ExploredCredits)), explore_options, code
+        )
+
+    def make(self, options: Mapping[str, object], kind: type[FakeCredits] = FakeCredits) -> FakeCredits:
         """Return a `FakeCredits` with exactly these options of the marker; raise ValueError for invalid ones."""
         sandbox_options: dict[str, Any] = {**options}
         live, urls = sandbox_options.pop("live", False), sandbox_options.pop("intercept", ())
         sandbox_options.pop("allow", None)
+        sandbox_options.pop("explore", None)
         if self._is_serving:
             self._start_server()  # before the sandbox starts a server of its own, which may have another contract
-        fake = FakeCredits(mode="live" if live else "in-process", shared=self._shared, **sandbox_options)
+        fake = kind(mode="live" if live else "in-process", shared=self._shared, **sandbox_options)
         try:
             if urls:
                 fake.intercept(*urls)

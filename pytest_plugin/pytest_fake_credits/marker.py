@@ -30,7 +30,12 @@ def _parse_live(value: object) -> bool:
     return value
 
 
+def _keep(value: object) -> object:
+    return value  # `parse_marks` checks it, with a message that says more
+
+
 _PLUGIN_RULES = {
+    "explore": OptionRule("True, False, a kind, a fault, a list of faults or a mapping", _keep),
     "allow": OptionRule(f"one or a list of {', '.join(ALLOWABLE_PROBLEMS)}", _parse_allow),
     "intercept": OptionRule("a base URL such as https://credits.internal, or a list of them", parse_texts),
     "live": OptionRule("True or False", _parse_live),
@@ -57,7 +62,19 @@ def parse_marks(marks: Iterable[pytest.Mark]) -> dict[str, object]:
             text = f"the marker fake_credits takes keyword arguments such as balance=100, got {mark.args[0]!r}"
             raise OptionError(text, "")
         options |= parse_options(mark.kwargs, MARKER_OPTIONS, "the marker fake_credits")
+    if "explore" in options:
+        options["explore"] = _check_explore(options["explore"])
     return options
+
+
+def _check_explore(value: object) -> object:
+    from fake_credits.explore.options import ExploreOptions, parse_explore  # few tests ask for it
+
+    try:
+        parse_explore(value, ExploreOptions())
+    except ValueError as error:
+        raise OptionError(f"the marker fake_credits has explore={value!r:.200}: {error}", "explore") from None
+    return value
 
 
 def as_outer_faults(faults: object) -> tuple[Rule, ...]:
@@ -73,4 +90,6 @@ def parse_settings(settings: object) -> dict[str, object]:
     where = "the fixture fake_credits_settings"
     if not isinstance(settings, Mapping):
         raise OptionError(f"{where} must return a mapping of options to values, got {type(settings).__name__}", "")
+    if "explore" in settings:
+        raise OptionError(f"{where} has explore: only a marker or a flag can ask for it", "explore")
     return parse_options(settings, MARKER_OPTIONS, where)  # pyright: ignore[reportUnknownArgumentType]

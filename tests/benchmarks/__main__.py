@@ -16,7 +16,7 @@ from datetime import UTC, datetime
 from importlib.metadata import version
 from pathlib import Path
 
-from tests.benchmarks import before, faults, intercepted, live, local, peers, suites, worlds
+from tests.benchmarks import before, explore, faults, intercepted, live, local, peers, suites, worlds
 from tests.benchmarks.plan import FULL, QUICK, Benchmark, BenchmarkSkipped, Plan
 
 RAW = "the raw app on uvicorn + uvloop + httptools"
@@ -72,6 +72,10 @@ BENCHMARKS: Mapping[str, Benchmark] = {
         "the same without their steps",
         "≤ 0.7 µs; ≤ 3 µs",
         faults.rules,
+    ),
+    "explore": Benchmark("100 schedules of an explored test with five calls", "–", "≤ 0.5 s", explore.schedules),
+    "explore-memory": Benchmark(
+        "memory of pytest after 10,000 schedules", "after 1,000", "≤ 2 MB more", explore.memory
     ),
     "timeouts": Benchmark(
         "a timeout of 30 s with a retry; five attempts with Retry-After 30", "–", "≤ 5 ms; ≤ 10 ms", faults.timeouts

@@ -20,6 +20,7 @@ NAMES = (
     "demo",
     "load",
     "seed",
+    "explore",
 )
 
 

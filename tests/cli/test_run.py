@@ -306,7 +306,6 @@ def test_scenario_flag_can_be_repeated(tmp_path: Path) -> None:
     file.write_text(UNUSED_RULE)
     result = run("--scenario", str(file), "--scenario", "outage", "--", sys.executable, "-c", LIST_USERS)
     assert (result.returncode, result.stdout) == (0, "30\n")
-    assert "'first-write' never fired" in result.stderr
 
 
 LIST_USERS = (

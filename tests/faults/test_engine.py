@@ -110,12 +110,12 @@ def test_call_without_credential_matches_no_client_kind() -> None:
 
 
 def test_reasons_are_needed_only_if_a_rule_uses_them() -> None:
-    assert not engine_with_rules(Reset()).needs_reason
-    assert engine_with_rules(Reset(), Rule(effect=Close(), reason="grant")).needs_reason
-    assert engine_with_rules(Rule(effect=Close(), where=lambda _: True)).needs_reason
+    assert not engine_with_rules(Reset()).needs_body
+    assert engine_with_rules(Reset(), Rule(effect=Close(), reason="grant")).needs_body
+    assert engine_with_rules(Rule(effect=Close(), where=lambda _: True)).needs_body
     engine = engine_with_rules(Rule(effect=Close(), reason="grant"))
     engine.find("close#1").remove()
-    assert not engine.needs_reason
+    assert not engine.needs_body
 
 
 # ------------------------------------------------------------ schedules

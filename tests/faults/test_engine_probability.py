@@ -150,6 +150,6 @@ def test_rule_is_rejected_exactly_if_some_call_exceeds_1(data: st.DataObject) ->
 def test_1000_random_rules_of_different_users_are_checked_quickly() -> None:
     """Each rule is in a separate group, so the check is not quadratic."""
     engine = engine_with_rules(*[random_rule(0.9, user=f"user-{number}") for number in range(999)])
-    with pytest.raises(FaultError, match=r"makes 1\.1"):
+    with pytest.raises(FaultError, match=r"the total is 1\.1"):
         engine.add(random_rule(0.2))
     engine.add(random_rule(0.1))

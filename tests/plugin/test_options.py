@@ -29,8 +29,10 @@ def test_every_option_derives_flag_ini_and_variable_names() -> None:
         ("--fake-credits-seed", "fake_credits_seed", "FAKE_CREDITS_SEED"),
         ("--fake-credits-mode", "fake_credits_mode", "FAKE_CREDITS_MODE"),
     ]
-    ids = ["application_id", "user_id", "api_key", "auth_provider", "issuer", "early_env", "autouse", "keep_headers"]
-    assert [option.name for option in PLUGIN_OPTIONS] == ["seed", "mode", "log", "latency", "contract", *ids]
+    ids = ["application_id", "user_id", "api_key", "auth_provider", "issuer", "early_env", "autouse"]
+    explore = [f"explore{suffix}" for suffix in ("", "_what", "_depth", "_budget", "_report")]
+    more = [*explore, "schedule", "explore_ours", "keep_headers"]
+    assert [option.name for option in PLUGIN_OPTIONS] == ["seed", "mode", "log", "latency", "contract", *ids, *more]
     assert names[2][2] == "FAKE_CREDITS_PYTEST_LOG"  # FAKE_CREDITS_LOG belongs to serve's --log
 
 

@@ -7,6 +7,9 @@ import pytest
 from tests.plugin.conftest import Suite
 
 TUTORIAL = Path(__file__).parents[1] / "examples" / "tutorial"
+STRICT_429 = """from fake_credits.faults import Status
+@pytest.mark.fake_credits(explore={"faults": [Status(429, retry_after_s=60)], "strict": True})
+"""
 BUGS = ("double_charge", "double_spend", "retry_storm")
 
 
@@ -19,3 +22,22 @@ def test_each_fix_makes_one_test_pass(suite: Suite, pytester: pytest.Pytester, f
     result.stdout.fnmatch_lines(
         [f"test_{bug}.py::* {'PASSED' if number < fixes else 'FAILED'} *" for number, bug in enumerate(BUGS)]
     )
+
+
+@pytest.mark.parametrize(
+    ("shop", "marker", "line"),
+    [
+        ("shop.py", "", "1 test explored, 15 schedules: 12 fine, 2 unsettled, 1 charged twice"),
+        ("fixed/shop_3.py", "", "1 test explored, 18 schedules: 13 fine, 5 unsettled"),
+        ("shop.py", STRICT_429, "*RETRY-AFTER NOT KEPT*"),
+        ("fixed/shop_3.py", STRICT_429, "1 test explored, 3 schedules: 3 fine"),
+    ],
+)
+def test_exploration_finds_what_the_last_section_says(
+    suite: Suite, pytester: pytest.Pytester, shop: str, marker: str, line: str
+) -> None:
+    source = (TUTORIAL / "any_fault.py").read_text(encoding="utf-8").replace("@pytest", f"{marker}@pytest")
+    pytester.makepyfile(shop=(TUTORIAL / shop).read_text(encoding="utf-8"), test_any_fault=source)
+    result = suite("", "--fake-credits-explore", "test_any_fault.py")
+    assert result.ret == (pytest.ExitCode.TESTS_FAILED if shop == "shop.py" else pytest.ExitCode.OK)
+    result.stdout.fnmatch_lines([line])

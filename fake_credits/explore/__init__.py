@@ -1,0 +1,1 @@
+"""Exploring a test: every fault at every call of the application, judged by the ledger."""

@@ -1,0 +1,246 @@
+"""One exploration: the fault-free runs, the planned ones, their verdicts, and what was not tried.
+
+It does not run anything itself: `Exploration.runs` yields a `Recorder` for each run, which the caller attaches to a
+fresh sandbox, and sets the outcome before asking for the next.
+"""
+
+import math
+from collections.abc import Iterator
+from dataclasses import dataclass, replace
+
+from fake_credits.call_patterns import pluralize
+from fake_credits.clock import monotonic_s
+from fake_credits.explore.judge import COLOURS, Colour, Judgement, Verdict, judge
+from fake_credits.explore.options import ExploreOptions
+from fake_credits.explore.ownership import TestCode
+from fake_credits.explore.planning import Plan
+from fake_credits.explore.recorder import MIN_STORM_CALLS, Recorder
+from fake_credits.explore.runs import KeyAssigner, Run, common_ids, count_nets
+from fake_credits.explore.schedules import (
+    FAULTS,
+    CallKey,
+    Injection,
+    Schedule,
+    ScheduleError,
+    format_schedule,
+    parse_schedule,
+)
+
+__all__ = ["OWN_FAULTS_REASON", "Exploration", "JudgedRun"]
+
+OWN_FAULTS_REASON = "it has faults, gates or latency of its own: explored by hand"
+"""Why such a test is not explored unless its marker asks for it."""
+
+_STORM_FACTOR = 5
+
+
+@dataclass(frozen=True, slots=True)
+class JudgedRun:
+    """A run with its verdict; ``text`` is its schedule."""
+
+    run: Run
+    judgement: Judgement
+    text: str
+
+
+class Exploration:
+    """The exploration of one test, called ``name``.
+
+    ``skip_reason`` says why the test can't be explored; it is empty otherwise, and may be set before. ``error`` is what
+    is wrong with the schedules that were asked for. ``untried`` are the numbers of schedules that were not run, by the
+    reason. ``leaks``: a fault-free run failed at the end, so the findings are void. In a replay the last run has the
+    schedule's faults. ``keeps_exchanges``: the calls of all runs are kept for a report, and not just those of findings.
+    """
+
+    def __init__(self, name: str, options: ExploreOptions, test_code: TestCode) -> None:
+        self.name = name
+        self.options = options
+        self.skip_reason = ""
+        self.error = ""
+        self.is_replay = False
+        self.keeps_exchanges = True
+        self.leaks = False
+        self.results: list[JudgedRun] = []
+        self.untried: dict[str, int] = {}
+        self.duration_s = 0.0
+        self.sleeps: list[tuple[float, str]] = []
+        self.reference = Run(())
+        self._test_code = test_code
+        self._stable_ids: frozenset[str] = frozenset()
+        self._default_application = ""
+        self._started_s = 0.0
+        self._plan: Plan | None = None
+
+    def __repr__(self) -> str:
+        return f"<Exploration of {self.name}: {len(self.results)} schedules>"
+
+    @property
+    def red(self) -> list[JudgedRun]:
+        """Return the runs whose verdict fails the test."""
+        return [] if self.leaks else [each for each in self.results if each.judgement.colour is Colour.RED]
+
+    @property
+    def numbers(self) -> dict[CallKey, int]:
+        """Return the number of each call of the fault-free run."""
+        return {call.key: call.number for call in self.reference.application_calls}
+
+    @property
+    def remaining(self) -> int:
+        """Return the number of schedules that are planned and not yet run."""
+        return min(len(self._plan or ()), self.options.budget - len(self.results))
+
+    def runs(self) -> Iterator[Recorder]:
+        """Yield a recorder for each run, the last one for a run without faults."""
+        self._started_s = monotonic_s()
+        if not self.skip_reason:
+            yield from self._reference_runs()
+        last_schedule: Schedule = ()
+        if not self.skip_reason:
+            try:
+                for schedule in self._schedules():
+                    yield from self._run_schedule(schedule)
+                    last_schedule = schedule if self.is_replay else ()
+                yield from self._confirm_false_successes()
+            except ScheduleError as error:
+                self.error = str(error)
+        final = self._new_recorder(last_schedule)
+        final.is_final = True
+        yield final
+        if self.results and not self.is_replay and final.run.outcome.status != "passed":
+            self.leaks = True
+        self.duration_s = monotonic_s() - self._started_s
+
+    # ------------------------------------------------------------ the runs without faults
+
+    def _reference_runs(self) -> Iterator[Recorder]:
+        runs: list[Run] = []
+        for _ in range(2):
+            recorder = Recorder((), self._test_code)
+            yield recorder
+            runs.append(recorder.run)
+            self.skip_reason = self.skip_reason or _reason_to_skip(recorder.run, is_required=self.options.is_required)
+            if self.skip_reason:
+                return
+            if recorder.fake is not None:
+                self._default_application = recorder.fake.application_id
+        self.reference, self._stable_ids = runs[0], common_ids(runs)
+        for run in runs:
+            self._assign_keys(run)
+        if _nets_by_amount(runs[0]) != _nets_by_amount(runs[1]):
+            self.skip_reason = "two fault-free runs differ in what they write"
+
+    def _assign_keys(self, run: Run) -> None:
+        assigner = KeyAssigner(self._default_application, self._stable_ids)
+        for call in run.calls:
+            assigner.assign(call)
+
+    # ------------------------------------------------------------ the runs with faults
+
+    def _schedules(self) -> Iterator[Schedule]:
+        if self.options.schedules:
+            yield from [self._resolve(text) for text in self.options.schedules]
+            return
+        plan = self._plan = Plan(self.options, self.reference, over_socket=self.reference.uses_socket)
+        if not len(plan):
+            self.skip_reason = "no fault applies to its calls"
+        for schedule in plan:
+            if len(self.results) >= self.options.budget:
+                self._count_untried(f"the budget of {self.options.budget} schedules", 1 + len(plan))
+                break
+            if monotonic_s() - self._started_s > self.options.seconds:
+                self._count_untried(f"the limit of {self.options.seconds:g} s", 1 + len(plan))
+                break
+            yield schedule
+            last = self.results[-1]
+            if last.judgement.colour is not Colour.RED:
+                plan.expand(last.run, self.reference)
+            if not self.keeps_exchanges and len(schedule) > 1 and last.judgement.colour is Colour.GREEN:
+                last.run.calls.clear()
+        self._count_untried("equal calls, of which the first, second and last are tried", plan.pruned_count)
+        self._count_untried("further faults after an equal reaction to the first", plan.repeated_count)
+        self._count_untried("silence over a socket, which takes real time", plan.real_time_count)
+
+    def _count_untried(self, reason: str, count: int) -> None:
+        if count:
+            self.untried[reason] = self.untried.get(reason, 0) + count
+
+    def _resolve(self, text: str) -> Schedule:
+        calls = self.reference.application_calls
+        schedule: list[Injection] = []
+        for call, fault in parse_schedule(text):
+            key = call
+            if isinstance(call, int):
+                if call > len(calls):
+                    made = pluralize(len(calls), "call")
+                    raise ScheduleError(f"schedule {text!r} names call {call}, but the test makes {made}")
+                key = calls[call - 1].key
+            elif not schedule and not any(call.matches(each.key) for each in calls):
+                raise ScheduleError(f"schedule {text!r} names {call}, which is no call of the test")
+            if isinstance(key, CallKey) and not fault.applies_to(key.operation):
+                raise ScheduleError(f"schedule {text!r}: {fault.name} does not apply to {key.operation}")
+            schedule.append(Injection(key, fault))
+        return tuple(schedule)
+
+    def _run_schedule(self, schedule: Schedule) -> Iterator[Recorder]:
+        recorder = self._new_recorder(schedule)
+        yield recorder
+        judgement = judge(recorder.run, self.reference, self.options)
+        self.results.append(JudgedRun(recorder.run, judgement, recorder.label))
+
+    def _new_recorder(self, schedule: Schedule) -> Recorder:
+        expected_calls = len(self.reference.application_calls)
+        return Recorder(
+            schedule,
+            self._test_code,
+            stable_ids=self._stable_ids,
+            max_calls=max(MIN_STORM_CALLS, _STORM_FACTOR * expected_calls) if schedule else math.inf,
+            label=format_schedule(schedule, self.numbers),
+        )
+
+    # ------------------------------------------------------------ false successes
+
+    def _confirm_false_successes(self) -> Iterator[Recorder]:
+        """Run the test again where it passed without a write: it may not look, or handle the failure."""
+        suspects = [index for index, each in enumerate(self.results) if each.judgement.lost_writes]
+        if not suspects:
+            return
+        outage = self._new_recorder((Injection(self.reference.application_calls[0].key, FAULTS["down"]),))
+        yield outage
+        expected = self._new_recorder(())
+        expected.traces_lines = True
+        yield expected
+        for index in suspects:
+            again = self._new_recorder(self.results[index].run.schedule)
+            again.traces_lines = True
+            yield again
+            verdict = Verdict.OK
+            if again.run.outcome.lines == expected.run.outcome.lines:
+                verdict = Verdict.FALSE_SUCCESS if outage.run.outcome.status == "failed" else Verdict.PASSES_WITHOUT
+            colour = COLOURS[verdict]
+            if self.options.strict and colour is Colour.AMBER:
+                colour = Colour.RED
+            judged = self.results[index]
+            calls = tuple(judged.run.faulted_calls)
+            self.results[index] = replace(judged, judgement=Judgement(verdict, colour, calls))
+
+
+def _nets_by_amount(run: Run) -> list[tuple[int, int]]:
+    """Return the nets of a run without the ids, which may be random."""
+    return sorted((amount, net) for (_, _, amount), net in count_nets(run.writes).items())
+
+
+def _reason_to_skip(run: Run, *, is_required: bool) -> str:
+    """Return why a test can't be explored, from a fault-free run of it."""
+    if run.outcome.status in ("skipped", "xfailed"):
+        return "it is skipped" if run.outcome.status == "skipped" else "it is expected to fail"
+    if run.outcome.status == "failed":
+        return "it fails without a fault"
+    if not run.has_sandbox:
+        return "its sandbox is not the fixture's, or outlives the test"
+    if run.was_reset:
+        return "it resets its sandbox"
+    if run.has_own_rules and not is_required:
+        return OWN_FAULTS_REASON
+    if not run.calls:
+        return "it makes no call"
+    return "" if run.application_calls else "it makes direct calls only"

@@ -1,0 +1,212 @@
+"""Findings: what went wrong, who knew what, and how to see it again, in sentences."""
+
+import json
+import shlex
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+
+from fake_credits.explore.exploration import Exploration, JudgedRun
+from fake_credits.explore.judge import Colour, Verdict
+from fake_credits.explore.runs import ObservedCall, Run
+from fake_credits.explore.schedules import FAULTS, CallFault, Injection
+from fake_credits.faults.declarations import rule_to_json
+from fake_credits.text import escape_control, redact, truncate
+
+__all__ = ["Finding", "find_findings"]
+
+_COLOUR_ORDER = (Colour.RED, Colour.AMBER)
+_MAX_ALIKE = 3
+_MIN_SHOWN_WAIT_S = 0.5
+_MAX_ERROR_CHARS = 200
+
+_FAULT_TEXTS = {
+    "refused": "{call} was refused with 503 before it took effect",
+    "lost_before": "the connection of {call} was reset before it took effect",
+    "lost_after": "the response to {call} was lost after the write was committed",
+    "unreadable": "the response to {call} was replaced by a proxy's page (502){committed}",
+    "silent": "{call} got no response, and did not take effect",
+    "silent_after": "{call} got no response, although its write was committed",
+    "down": "from {call} on, every call was refused with 503",
+    "stale": "{call} read a state without the last write",
+}
+_SAME_TO_CLIENT = {"lost_after": "lost_before", "silent_after": "silent"}
+
+
+@dataclass(frozen=True, slots=True)
+class Finding:
+    """The runs with one verdict at one call, the shortest schedule first, and what to say about them.
+
+    ``replay`` is a command, and ``marker`` the decorator that makes an ordinary test of it.
+    """
+
+    verdict: Verdict
+    colour: Colour
+    runs: tuple[JudgedRun, ...]
+    heading: str
+    text: str
+    replay: str
+    marker: str
+
+
+def find_findings(exploration: Exploration) -> list[Finding]:
+    """Return the red findings of an exploration, then the amber ones."""
+    groups: dict[tuple[object, ...], list[JudgedRun]] = {}
+    for judged in exploration.results:
+        if judged.judgement.colour in _COLOUR_ORDER:
+            first = judged.run.schedule[0].call
+            groups.setdefault((judged.judgement.colour, judged.judgement.verdict, first), []).append(judged)
+    findings = [_describe(exploration, runs) for runs in groups.values()]
+    return sorted(findings, key=lambda finding: _COLOUR_ORDER.index(finding.colour))
+
+
+def _describe(exploration: Exploration, runs: list[JudgedRun]) -> Finding:
+    runs.sort(key=lambda judged: len(judged.run.schedule))
+    shortest = runs[0]
+    sentences = [*_sentences(exploration, shortest)]
+    alike = [f'"{judged.text}"' for judged in runs[1 : 1 + _MAX_ALIKE]]
+    if len(runs) > 1:
+        more = ", …" if len(runs) > 1 + _MAX_ALIKE else ""
+        sentences.append(f"And {len(runs) - 1} more like it: {', '.join(alike)}{more}.")
+    where = " + ".join(_position(injection, exploration) for injection in shortest.run.schedule)
+    return Finding(
+        shortest.judgement.verdict,
+        shortest.judgement.colour,
+        tuple(runs),
+        f"{shortest.judgement.verdict.value[0].upper()}{shortest.judgement.verdict.value[1:]} ({where})",
+        _printable(" ".join(sentences), shortest.run),
+        f"pytest {shlex.quote(exploration.name)} --fake-credits-schedule {shlex.quote(shortest.text)}",
+        _marker(shortest),
+    )
+
+
+def _printable(text: str, run: Run) -> str:
+    return escape_control(redact(text, run.secrets[0] if run.secrets else ""))
+
+
+def _position(injection: Injection, exploration: Exploration) -> str:
+    call, fault = injection
+    number = call if isinstance(call, int) else exploration.numbers.get(call, 0)
+    return f"{number or call}, {fault.label or fault.name}"
+
+
+def _sentences(exploration: Exploration, judged: JudgedRun) -> Iterator[str]:
+    run, judgement = judged.run, judged.judgement
+    yield f"{'; '.join(_fault_texts(run))}."
+    verdict = judgement.verdict
+    if verdict in (Verdict.CHARGED_TWICE, Verdict.GIVEN_TWICE, Verdict.FAILED_READ):
+        yield from _money_sentences(exploration, run, judgement.calls)
+        yield from _knowledge_sentences(exploration, run)
+    elif verdict in (Verdict.FALSE_SUCCESS, Verdict.PASSES_WITHOUT):
+        yield "A write of the fault-free run is missing, and the test passed all the same."
+        yield (
+            "It fails if every call is refused, so it does look; yet here it took a failure for a success."
+            if verdict is Verdict.FALSE_SUCCESS
+            else "It passes even if every call is refused: it does not look at what was written."
+        )
+    elif verdict is Verdict.UNSETTLED:
+        write = judgement.calls[0]
+        yield f"The write of call {write.number} stays committed, and the application gave up without reading"
+        yield f"{write.user}'s balance or history, so it can't know whether it has to try again."
+    elif verdict is Verdict.SILENT_REFUSAL:
+        yield "Nothing was written, and the application did not say so: the test noticed it in the ledger."
+    elif verdict is Verdict.KEY_MISUSE:
+        keys = [call.entry.idempotency_key for call in judgement.calls if call.entry]
+        yield f"{judgement.detail}: {', '.join(keys[:3])}."
+    else:
+        yield from _other_sentences(run, verdict, judgement.calls, judgement.detail)
+
+
+def _other_sentences(run: Run, verdict: Verdict, calls: Sequence[ObservedCall], detail: str) -> Iterator[str]:
+    if verdict is Verdict.HANG:
+        yield f"The application has no timeout: {detail}."
+    elif verdict is Verdict.STORM:
+        yield f"The application made {len(run.application_calls)} calls and was stopped."
+    elif verdict is Verdict.RETRIED_REFUSAL:
+        status = calls[0].entry.status if calls and calls[0].entry else 0
+        yield f"The application sent the same write again after {status}, which no retry changes."
+    elif verdict is Verdict.SECRET:
+        yield f"The text of the exception ({detail}) has the API key or a token in it."
+    elif detail:
+        yield f"{detail[0].upper()}{detail[1:]}."
+    if run.outcome.error:
+        first_line = _printable(run.outcome.error.partition("\n")[0], run)
+        yield f"The test failed with {run.outcome.error_type}: {truncate(first_line, _MAX_ERROR_CHARS)}"
+
+
+def _fault_texts(run: Run) -> Iterator[str]:
+    faults, told = {fault.name: fault for _, fault in run.schedule}, set[str]()
+    for call in run.faulted_calls:
+        fault = faults.get(call.fault)
+        if fault is not None and not (fault.lasts and fault.name in told):
+            told.add(fault.name)
+            yield _fault_text(call, fault)
+    if run.not_met:
+        yield "a fault met no call"
+
+
+def _fault_text(call: ObservedCall, fault: CallFault) -> str:
+    template = _FAULT_TEXTS.get(fault.name, "{call} met " + (fault.label or fault.name))
+    committed = " after the write was committed" if call.is_committed else ""
+    return template.format(call=_call_text(call), committed=committed)
+
+
+def _call_text(call: ObservedCall) -> str:
+    return f"call {call.number} ({call.key.label})"
+
+
+def _money_sentences(exploration: Exploration, run: Run, calls: Sequence[ObservedCall]) -> Iterator[str]:
+    writes = [call for call in calls if call.is_committed]
+    first, repeated = writes[0], writes[-1]
+    waited_s = (repeated.at_ms - first.at_ms) / 1000
+    later = f", {waited_s:g} s later" if waited_s >= _MIN_SHOWN_WAIT_S else ""
+    key = repeated.entry.idempotency_key if repeated.entry else ""
+    yield f"The application sent the same write again (call {repeated.number}{later}, {_key_text(key)}), and"
+    yield (
+        f"{len(writes)} were committed: {first.user} has {run.balance_of(first)} credits "
+        f"instead of {exploration.reference.balance_of(first)}."
+    )
+    if key:
+        yield "The contract ignores Idempotency-Key; if your API honours it, this may be a false alarm."
+
+
+def _key_text(key: str) -> str:
+    return f"Idempotency-Key {key}" if key else "no Idempotency-Key"
+
+
+def _knowledge_sentences(exploration: Exploration, run: Run) -> Iterator[str]:
+    """Say whether the application could have known that its write was committed."""
+    call, fault = run.schedule[0]
+    twin = _SAME_TO_CLIENT.get(fault.name)
+    if twin is None or len(run.schedule) > 1:
+        return
+    for other in exploration.results:
+        if other.run.schedule == (Injection(call, FAULTS[twin]),) and _reaction(other.run) == _reaction(run):
+            label = FAULTS[twin].label
+            yield f'It could not have known: "{label}" looks the same to the application,'
+            yield "and it reacted in the same way there."
+
+
+def _reaction(run: Run) -> list[object]:
+    return [call.request for call in run.application_calls]
+
+
+def _marker(judged: JudgedRun) -> str:
+    """Return a marker that makes the finding an ordinary failing test."""
+    run = judged.run
+    if run.outcome.status != "failed":
+        return f"@pytest.mark.fake_credits(explore={{'schedules': [{judged.text!r}]}})"
+    calls_by_fault: dict[str, list[ObservedCall]] = {}
+    for call in run.faulted_calls:
+        calls_by_fault.setdefault(call.fault, []).append(call)
+    rules: list[dict[str, object]] = []
+    for _, fault in run.schedule:
+        call = calls_by_fault[fault.name].pop(0)
+        rules.append(_rule_members(fault, call))
+    return f"@pytest.mark.fake_credits(faults={json.dumps(rules)})".replace("true", "True").replace("false", "False")
+
+
+def _rule_members(fault: CallFault, call: ObservedCall) -> dict[str, object]:
+    members = {name: value for name, value in rule_to_json(fault.rule).items() if name not in ("name", "operation")}
+    if fault.lasts:
+        return {**members, "after": call.ordinal - 1}
+    return {**members, "operation": call.operation, "at": call.ordinal}

@@ -1,0 +1,284 @@
+"""The verdict on one run, by the ledger: only the application's writes count."""
+
+from collections import Counter, defaultdict
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from enum import StrEnum
+
+from fake_credits.explore.options import ExploreOptions
+from fake_credits.explore.runs import NetKey, ObservedCall, Run, count_nets
+from fake_credits.explore.schedules import READS
+from fake_credits.text import redact
+
+__all__ = ["COLOURS", "Colour", "Judgement", "Verdict", "judge", "remaining_writes"]
+
+
+class Colour(StrEnum):
+    """What a verdict means for the test: red fails it; amber does with ``strict``; grey says nothing about it."""
+
+    RED = "red"
+    AMBER = "amber"
+    GREEN = "green"
+    NOTE = "note"
+    GREY = "grey"
+
+
+class Verdict(StrEnum):
+    """What the judge says of a run."""
+
+    LEDGER_BROKEN = "ledger invariant broken"
+    INVARIANT_BROKEN = "invariant broken"
+    FAILED_READ = "failed read treated as not applied"
+    CHARGED_TWICE = "charged twice"
+    GIVEN_TWICE = "given twice"
+    HANG = "hang"
+    STORM = "storm"
+    KEY_MISUSE = "key misuse"
+    FALSE_SUCCESS = "false success"
+    PASSES_WITHOUT = "passes without it"
+    UNSETTLED = "unsettled"
+    SILENT_REFUSAL = "silent refusal"
+    RETRIED_REFUSAL = "retried a refusal"
+    RETRY_AFTER = "Retry-After not kept"
+    SECRET = "secret in the exception"  # noqa: S105 - not one
+    OK = "ok"
+    RAISED = "raised"
+    ASSERTION = "assertion"
+    PARTIAL = "partial"
+    NOT_MET = "not met"
+    SKIPPED = "skipped"
+
+
+COLOURS: Mapping[Verdict, Colour] = {
+    **dict.fromkeys(
+        (
+            Verdict.LEDGER_BROKEN,
+            Verdict.INVARIANT_BROKEN,
+            Verdict.FAILED_READ,
+            Verdict.CHARGED_TWICE,
+            Verdict.GIVEN_TWICE,
+            Verdict.HANG,
+            Verdict.STORM,
+            Verdict.KEY_MISUSE,
+            Verdict.FALSE_SUCCESS,
+        ),
+        Colour.RED,
+    ),
+    **dict.fromkeys(
+        (
+            Verdict.PASSES_WITHOUT,
+            Verdict.UNSETTLED,
+            Verdict.SILENT_REFUSAL,
+            Verdict.RETRIED_REFUSAL,
+            Verdict.RETRY_AFTER,
+            Verdict.SECRET,
+        ),
+        Colour.AMBER,
+    ),
+    **dict.fromkeys((Verdict.OK, Verdict.RAISED, Verdict.ASSERTION), Colour.GREEN),
+    Verdict.PARTIAL: Colour.NOTE,
+    Verdict.NOT_MET: Colour.GREY,
+    Verdict.SKIPPED: Colour.GREY,
+}
+"""The colour of each verdict, unless an option changes it."""
+
+
+_FINAL_STATUSES = (400, 401, 402, 403, 404)
+
+
+@dataclass(frozen=True, slots=True)
+class Judgement:
+    """The verdict on a run. ``calls`` are the calls that it is about, ``detail`` says more in a sentence.
+
+    ``lost_writes``: the test passed although a write is missing; only further runs can tell whether that is a false
+    success.
+    """
+
+    verdict: Verdict
+    colour: Colour
+    calls: tuple[ObservedCall, ...] = ()
+    detail: str = ""
+    lost_writes: bool = False
+
+
+def judge(run: Run, reference: Run, options: ExploreOptions) -> Judgement:
+    """Return the verdict on a run with faults, compared to the run without."""
+    found = next(_findings(run, reference), None) or _judge_result(run, reference)
+    return _recolour(found, run, options)
+
+
+def _recolour(judgement: Judgement, run: Run, options: ExploreOptions) -> Judgement:
+    colour, names = judgement.colour, [fault.name for _, fault in run.schedule]
+    if options.kind == "same" and judgement.verdict in (Verdict.RAISED, Verdict.ASSERTION):
+        colour = Colour.RED
+    if judgement.verdict is Verdict.STORM and "down" in names:
+        colour = Colour.AMBER
+    if "stale" in names and colour in (Colour.RED, Colour.GREEN) and judgement.verdict is not Verdict.OK:
+        colour = Colour.RED if any(fault.name == "stale" for fault in options.faults) else Colour.AMBER
+    if options.strict and colour is Colour.AMBER:
+        colour = Colour.RED
+    return Judgement(judgement.verdict, colour, judgement.calls, judgement.detail, judgement.lost_writes)
+
+
+def _new(verdict: Verdict, calls: Sequence[ObservedCall] = (), detail: str = "") -> Judgement:
+    return Judgement(verdict, COLOURS[verdict], tuple(calls), detail)
+
+
+def _findings(run: Run, reference: Run) -> Iterator[Judgement]:
+    """Yield what is wrong with a run, the worst first."""
+    if run.ledger_error:
+        yield _new(Verdict.LEDGER_BROKEN, detail=run.ledger_error)
+    hangs = [problem for problem in run.problems if "would hang forever" in problem]
+    if hangs:
+        yield _new(Verdict.HANG, run.faulted_calls, hangs[0])
+    if run.not_met:
+        yield _new(Verdict.NOT_MET, detail=f"{run.not_met} of {len(run.schedule)} faults met no call")
+    yield from _repeated_writes(run, reference)
+    if run.is_storm:
+        yield _new(Verdict.STORM, detail=f"{len(run.application_calls)} calls")
+    violations = [problem for problem in run.problems if problem.startswith("invariant ")]
+    if violations:
+        yield _new(Verdict.INVARIANT_BROKEN, detail=violations[0])
+    yield from _misused_keys(run, reference)
+    if run.outcome.status in ("skipped", "xfailed"):
+        yield _new(Verdict.SKIPPED, detail=run.outcome.error)
+    yield from _warnings(run, reference)
+
+
+def _warnings(run: Run, reference: Run) -> Iterator[Judgement]:
+    """Yield what is not money lost, but a bug; worse results come before these."""
+    result = _judge_result(run, reference)
+    if result.colour is Colour.AMBER:
+        return
+    if any(redact(run.outcome.error, secret) != run.outcome.error for secret in run.secrets):
+        yield _new(Verdict.SECRET, detail=run.outcome.error_type)
+    refusals = _retried_refusals(run)
+    if refusals and not _retried_refusals(reference):
+        yield _new(Verdict.RETRIED_REFUSAL, refusals[0])
+    for first, second in _repeated_requests(run):
+        wait_ms = first.retry_after_ms
+        if wait_ms and second.at_ms - first.at_ms < wait_ms:
+            waited_s = (second.at_ms - first.at_ms) / 1000
+            detail = f"the retry came {waited_s:g} s later, Retry-After was {wait_ms / 1000:g} s"
+            yield _new(Verdict.RETRY_AFTER, (first, second), detail)
+
+
+def _retried_refusals(run: Run) -> list[tuple[ObservedCall, ObservedCall]]:
+    return [
+        (first, second)
+        for first, second in _repeated_requests(run)
+        if first.is_write and first.entry is not None and first.entry.status in _FINAL_STATUSES
+    ]
+
+
+def _repeated_requests(run: Run) -> Iterator[tuple[ObservedCall, ObservedCall]]:
+    """Yield each call with the next one that asks for the same."""
+    previous: dict[object, ObservedCall] = {}
+    for call in run.application_calls:
+        if call.request in previous:
+            yield previous[call.request], call
+        previous[call.request] = call
+
+
+# ------------------------------------------------------------ money
+
+
+def _repeated_writes(run: Run, reference: Run) -> Iterator[Judgement]:
+    nets, expected_nets = count_nets(run.writes), count_nets(reference.writes)
+    for key in nets:
+        net, expected = nets[key], expected_nets[key]
+        charges, expected_charges = _committed(run, key, -1), _committed(reference, key, -1)
+        gifts, expected_gifts = _committed(run, key, 1), _committed(reference, key, 1)
+        if net < min(0, expected) and len(charges) > len(expected_charges):
+            yield _money_finding(Verdict.CHARGED_TWICE, charges, run)
+        elif net > max(0, expected) and len(gifts) > len(expected_gifts):
+            yield _money_finding(Verdict.GIVEN_TWICE, gifts, run)
+
+
+def _committed(run: Run, key: NetKey, sign: int) -> list[ObservedCall]:
+    return [call for call in run.writes if call.is_committed and call.net_key == key and (call.delta or 0) * sign > 0]
+
+
+def _money_finding(verdict: Verdict, writes: Sequence[ObservedCall], run: Run) -> Judgement:
+    reads = [call for call in run.faulted_calls[1:] if call.operation in READS]
+    return _new(Verdict.FAILED_READ, (*writes, *reads), verdict.value) if reads else _new(verdict, writes)
+
+
+def _misused_keys(run: Run, reference: Run) -> Iterator[Judgement]:
+    by_key: defaultdict[str, list[ObservedCall]] = defaultdict(list)
+    for call in run.writes:
+        if call.entry is not None and call.entry.idempotency_key:
+            by_key[call.entry.idempotency_key].append(call)
+    for calls in by_key.values():
+        if len({call.request for call in calls}) > 1:
+            yield _new(Verdict.KEY_MISUSE, calls, "one Idempotency-Key for two different writes")
+    keys, expected = _keys_by_request(run), _keys_by_request(reference)
+    for request, used in keys.items():
+        if len(used) > max(1, len(expected.get(request, ()))) and any(call.fault for call in used.values()):
+            yield _new(Verdict.KEY_MISUSE, tuple(used.values()), "a new Idempotency-Key for a retry of the same write")
+
+
+def _keys_by_request(run: Run) -> dict[object, dict[str, ObservedCall]]:
+    """Return, for each write, its idempotency keys, each with the first call that has it."""
+    keys: dict[object, dict[str, ObservedCall]] = {}
+    for call in run.writes:
+        if call.entry is not None and call.entry.idempotency_key:
+            keys.setdefault(call.request, {}).setdefault(call.entry.idempotency_key, call)
+    return keys
+
+
+# ------------------------------------------------------------ how the test ended
+
+
+def _judge_result(run: Run, reference: Run) -> Judgement:
+    nets, expected = count_nets(run.writes), count_nets(reference.writes)
+    if run.outcome.status != "failed":
+        lost = any(nets[key] != expected[key] for key in expected)
+        return Judgement(Verdict.OK, Colour.GREEN, lost_writes=lost)
+    remaining = remaining_writes(run)
+    unknown = [call for call in remaining if call.is_suppressed and not _was_read_later(call, run)]
+    if unknown:
+        return _new(Verdict.UNSETTLED, unknown)
+    is_complete = _nonzero(nets) == _nonzero(expected)
+    if remaining and not is_complete:
+        return _new(Verdict.PARTIAL, remaining)
+    if run.outcome.failed_in_test:
+        is_silent = not remaining and bool(expected) and _has_inspected(run)
+        return _new(Verdict.SILENT_REFUSAL if is_silent else Verdict.ASSERTION)
+    return _new(Verdict.RAISED)
+
+
+def remaining_writes(run: Run) -> list[ObservedCall]:
+    """Return the committed writes that no later write has reversed."""
+    remaining: list[ObservedCall] = []
+    for call in run.writes:
+        if not call.is_committed:
+            continue
+        reversed_call = next((other for other in remaining if _reverses(call, other)), None)
+        if reversed_call is None:
+            remaining.append(call)
+        else:
+            remaining.remove(reversed_call)
+    return remaining
+
+
+def _reverses(call: ObservedCall, other: ObservedCall) -> bool:
+    return call.net_key == other.net_key and call.delta == -(other.delta or 0)
+
+
+def _nonzero(nets: Counter[NetKey]) -> dict[NetKey, int]:
+    return {key: net for key, net in nets.items() if net}
+
+
+def _was_read_later(write: ObservedCall, run: Run) -> bool:
+    later = run.application_calls[write.number :]
+    return any(
+        call.is_undisturbed_read and (call.application, call.user) == (write.application, write.user) for call in later
+    )
+
+
+def _has_inspected(run: Run) -> bool:
+    """Return whether the test has looked at the ledger since the application's last call."""
+    last = max((position for position, call in enumerate(run.calls, start=1) if call.number), default=0)
+    own_reads = any(not call.number and call.operation in READS for call in run.calls[last:])
+    return own_reads or run.inspected_after >= max(last, 1)

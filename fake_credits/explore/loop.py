@@ -1,0 +1,72 @@
+"""Exploring a block of code in a loop, without pytest."""
+
+import sys
+from collections.abc import Callable, Iterator
+from types import CodeType, TracebackType
+
+from fake_credits.explore.exploration import Exploration
+from fake_credits.explore.options import ExploreOptions
+from fake_credits.explore.outcomes import outcome_of, traced_lines
+from fake_credits.explore.ownership import TestCode
+from fake_credits.explore.recorder import Recorder
+from fake_credits.explore.report import render_report
+from fake_credits.fake import FakeCredits
+
+__all__ = ["ExploredCredits", "explore_loop"]
+
+
+class ExploredCredits(FakeCredits):
+    """A sandbox for one run of an explored block; its ``with`` block ends the run.
+
+    An exception in the block is how the run ended, and does not leave it if a fault was injected.
+    """
+
+    recorder: Recorder
+    test_code: TestCode
+
+    def __exit__(self, kind: type[BaseException] | None, error: object, traceback: TracebackType | None) -> bool:  # type: ignore[override]
+        run_error = error if isinstance(error, BaseException) else None
+        self.end_run(run_error)
+        super().__exit__(kind, error, traceback)
+        return not isinstance(run_error, KeyboardInterrupt) and bool(self.recorder.run.schedule)
+
+    def end_run(self, error: BaseException | None = None) -> None:
+        """Record how the run ended; a second call does nothing."""
+        if self.sandbox.is_closed:
+            return
+        self.sandbox.hooks.run_final_checks()
+        self.recorder.finish()
+        outcome = self.recorder.run.outcome = outcome_of(error, self.test_code)
+        if error is None and self.sandbox.problems:
+            outcome.status, outcome.error = "failed", self.sandbox.problems[0].text
+
+
+def explore_loop(
+    make: Callable[[], ExploredCredits], options: ExploreOptions, code: CodeType
+) -> Iterator[ExploredCredits]:
+    """Yield a fresh sandbox for each run of the caller's block, whose function has the ``code``.
+
+    ``make`` creates a sandbox. Raises AssertionError with the report at the end, if a finding is red.
+    """
+    test_code = TestCode([code])
+    exploration = Exploration(code.co_qualname, options, test_code)
+    for recorder in exploration.runs():
+        credits = make()
+        credits.recorder, credits.test_code = recorder, test_code
+        recorder.attach(credits)
+        caller = sys._getframe(1)  # pyright: ignore[reportPrivateUsage]
+        with traced_lines(test_code, is_wanted=recorder.traces_lines, running=caller) as lines:
+            yield credits
+            traced = lines()
+        credits.end_run()
+        recorder.run.outcome.lines = traced
+        credits.close()
+    _check_exploration(exploration)
+
+
+def _check_exploration(exploration: Exploration) -> None:
+    """Raise AssertionError if an exploration found something red, or could not be done."""
+    if exploration.error or exploration.skip_reason:
+        raise AssertionError(f"fake-credits: {exploration.error or 'nothing to explore: ' + exploration.skip_reason}")
+    if exploration.red:
+        raise AssertionError(render_report(exploration))

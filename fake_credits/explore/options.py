@@ -1,0 +1,126 @@
+"""What to explore: faults, depth, budget and strictness, as given by a marker, a flag or a call."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+from typing import Any, Literal, Self, cast
+
+from fake_credits.errors import did_you_mean
+from fake_credits.explore.schedules import FAULTS, CallFault, ScheduleError, parse_fault, parse_schedule
+
+__all__ = ["DEFAULT_FAULTS", "EXPLORE_KINDS", "MAX_BUDGET", "MAX_DEPTH", "ExploreOptions", "parse_explore"]
+
+DEFAULT_FAULTS = tuple(fault for name, fault in FAULTS.items() if name != "stale")
+"""The faults that are injected unless others are asked for."""
+
+MAX_DEPTH = 3
+MAX_BUDGET = 1_000_000
+_MAX_SECONDS = 86_400
+
+EXPLORE_KINDS: tuple[str, ...] = ("default", "writes", "same", "all")
+"""What ``what`` may be, besides names of faults."""
+
+ExploreKind = Literal["default", "writes", "same", "all"]
+
+_OPTION_NAMES = ("what", "faults", "depth", "budget", "seconds", "strict", "schedules")
+
+
+@dataclass(frozen=True, kw_only=True)
+class ExploreOptions:
+    """The options of an exploration.
+
+    ``kind``: ``writes`` injects faults at writes only; ``same`` also fails a test that a fault makes fail, because the
+    application is expected to hide it; ``all`` injects every effect that an operation can have. ``faults`` replace the
+    default ones. ``depth`` is the largest number of faults in one run. ``budget`` is the number of runs with faults,
+    and ``seconds`` their time. ``strict`` fails a test with amber findings too. ``schedules`` are run instead of
+    planned ones. ``is_required``: a test that can't be explored fails; ``is_off``: it runs once, and
+    is counted as not explored.
+
+    Raises ValueError, naming the field and what it may be.
+    """
+
+    kind: ExploreKind = "default"
+    faults: tuple[CallFault, ...] = DEFAULT_FAULTS
+    depth: int = 2
+    budget: int = 200
+    seconds: float = 10.0
+    strict: bool = False
+    schedules: tuple[str, ...] = ()
+    is_required: bool = False
+    is_off: bool = False
+
+    def __post_init__(self) -> None:
+        _check_choice("what", self.kind, EXPLORE_KINDS)
+        _check_number("depth", self.depth, 1, MAX_DEPTH, int)
+        _check_number("budget", self.budget, 1, MAX_BUDGET, int)
+        _check_number("seconds", self.seconds, 0.001, _MAX_SECONDS, (int, float))
+        if not isinstance(self.strict, bool):  # pyright: ignore[reportUnnecessaryIsInstance]
+            raise ValueError(f"strict must be true or false, got {self.strict!r}")
+        for schedule in self.schedules:
+            parse_schedule(schedule)
+
+    def with_what(self, what: object) -> Self:
+        """Return the options with a kind, or with the faults that are named: one, or a list."""
+        if isinstance(what, str) and what in EXPLORE_KINDS:
+            return replace(self, kind=cast("ExploreKind", what))
+        if isinstance(what, str) and what not in FAULTS:
+            hint = did_you_mean(what, (*EXPLORE_KINDS, *FAULTS))
+            choices = ", ".join((*EXPLORE_KINDS, *FAULTS))
+            raise ValueError(f"what must be one of {choices}, got {what!r}{hint}")
+        return replace(self, faults=_parse_faults(what))
+
+    def updated(self, given: Mapping[str, object]) -> Self:
+        """Return the options with some of them replaced; raise ValueError for an unknown option or invalid value."""
+        options, changes = self, dict[str, Any]()
+        for name, value in given.items():
+            if name not in _OPTION_NAMES:
+                raise ValueError(
+                    f"unknown option {name!r}{did_you_mean(str(name), _OPTION_NAMES)} (use {', '.join(_OPTION_NAMES)})"
+                )
+            if name == "what":
+                options = options.with_what(value)
+            elif name == "faults":
+                changes["faults"] = _parse_faults(value)
+            elif name == "schedules":
+                changes["schedules"] = _parse_texts(value)
+            else:
+                changes[name] = value
+        return replace(options, **changes)
+
+
+def parse_explore(value: object, defaults: ExploreOptions) -> ExploreOptions | None:
+    """Return the options that the marker's ``explore=`` asks for; None for False, which turns exploration off.
+
+    Raises ValueError for anything else than True, False, a kind, a fault, a list of faults or a mapping of options.
+    """
+    if value is False:
+        return None
+    required = replace(defaults, is_required=True)
+    if value is True:
+        return required
+    if isinstance(value, Mapping):
+        return required.updated(cast("Mapping[str, object]", value))
+    return required.with_what(value)
+
+
+def _parse_faults(value: object) -> tuple[CallFault, ...]:
+    if isinstance(value, Sequence) and not isinstance(value, str):
+        return tuple(map(parse_fault, cast("Sequence[object]", value)))
+    return (parse_fault(value),)
+
+
+def _parse_texts(value: object) -> tuple[str, ...]:
+    values = [value] if isinstance(value, str) else value
+    if not isinstance(values, Sequence) or not all(isinstance(text, str) for text in cast("Sequence[object]", values)):
+        raise ScheduleError(f"schedules must be a text or a list of texts, got {value!r}")
+    return tuple(cast("Sequence[str]", values))
+
+
+def _check_choice(name: str, value: object, choices: Sequence[str]) -> None:
+    if value not in choices:
+        raise ValueError(f"{name} must be one of {', '.join(choices)}, got {value!r}")
+
+
+def _check_number(name: str, value: object, low: float, high: float, types: Any) -> None:
+    if isinstance(value, bool) or not isinstance(value, types) or not low <= cast("float", value) <= high:
+        noun = "an integer" if types is int else "a number"
+        raise ValueError(f"{name} must be {noun} from {low:g} to {high:g}, got {value!r}")

@@ -1,0 +1,201 @@
+"""Whose call it is: the test's own, or the application's.
+
+A call belongs to the test if the innermost frame outside the HTTP stack is the test function, with its lambdas and
+comprehensions, a fixture, a ``setUp`` method or a conftest. Every other call belongs to the application, including
+those of its threads and those that arrive over a socket.
+"""
+
+import asyncio
+import os
+import re
+import sys
+import sysconfig
+from collections import defaultdict
+from collections.abc import Iterable, Sequence
+from fnmatch import fnmatchcase
+from pathlib import Path
+from types import CodeType, FrameType
+from typing import Literal
+
+from fake_credits.http_message import AsyncTransport, Request, Response, Transport
+from fake_credits.invariants import is_aside
+from fake_credits.transports.in_process import InProcessDriver
+
+__all__ = ["CALLER_HEADER", "FrameOwner", "TestCode", "is_in_process", "mark_transports"]
+
+FrameOwner = Literal["stack", "test", "application"]
+"""Whose a frame is: the HTTP stack's (skipped), the test's or the application's."""
+
+CALLER_HEADER = b"x-fake-credits-caller"
+"""The header in which the façade's clients say, over a socket, that a call is the test's own."""
+
+_STACK = frozenset(
+    {
+        "_pytest",
+        "aiohttp",
+        "anyio",
+        "asyncio",
+        "fake_credits",
+        "h11",
+        "h2",
+        "httpcore",
+        "httpcore2",
+        "httpx",
+        "httpx2",
+        "pluggy",
+        "pytest",
+        "pytest_asyncio",
+        "pytest_fake_credits",
+        "requests",
+        "sniffio",
+        "trio",
+        "urllib3",
+        "uvicorn",
+        "uvloop",
+    }
+)
+_STANDARD_LIBRARY = tuple({str(Path(sysconfig.get_path(name))) + os.sep for name in ("stdlib", "platstdlib")})
+_INSTALLED = tuple(f"{os.sep}{name}-packages{os.sep}" for name in ("site", "dist"))
+_LOOP_STEPS = ("_run", "unrolled_run")  # of asyncio and trio: the frame that resumes a task
+_SETUP = re.compile(r"(setUp|tearDown)\w*|async(SetUp|TearDown)|(setup|teardown)_(method|function|class|module)")
+_INNER = re.compile(r"(\.<locals>\.<(lambda|genexpr|listcomp|dictcomp|setcomp)>)*")
+
+
+class TestCode:
+    """The code that belongs to tests: ``functions`` are tests and fixtures, ``modules`` patterns of names.
+
+    The owner of each code object is determined once.
+    """
+
+    __test__ = False
+
+    def __init__(self, functions: Iterable[CodeType] = (), modules: Sequence[str] = ()) -> None:
+        self._names_by_file: defaultdict[str, set[str]] = defaultdict(set)
+        self._modules = modules
+        self._owners: dict[CodeType, FrameOwner] = {}
+        self.add(functions)
+
+    def __repr__(self) -> str:
+        return f"<TestCode: {sum(map(len, self._names_by_file.values()))} functions>"
+
+    def add(self, functions: Iterable[CodeType]) -> None:
+        """Add functions whose calls are the test's own."""
+        for code in functions:
+            names = self._names_by_file[code.co_filename]
+            if code.co_qualname not in names:
+                names.add(code.co_qualname)
+                self._owners.clear()
+
+    def owner_of(self, frame: FrameType) -> FrameOwner:
+        """Return whose a frame is."""
+        code = frame.f_code
+        owner = self._owners.get(code)
+        if owner is None:
+            owner = self._owners[code] = self._classify(code, str(frame.f_globals.get("__name__", "")))
+        return owner
+
+    def innermost_owner(self, frame: FrameType | None) -> FrameOwner:
+        """Return whose the innermost frame outside the HTTP stack is; ``stack`` if there is none.
+
+        What runs an event loop has not made the calls of its tasks, except those of the task that it waits for.
+        """
+        while frame is not None:
+            owner = self.owner_of(frame)
+            if owner != "stack":
+                return owner
+            if frame.f_code.co_name in _LOOP_STEPS and _is_event_loop(frame):
+                frame = _caller_of_main_task(frame)
+            frame = None if frame is None else frame.f_back
+        return "stack"
+
+    def calls_now(self) -> FrameOwner:
+        """Return who makes the current call, ``stack`` if only the HTTP stack is visible, as in a server's thread."""
+        return "test" if is_aside() else self.innermost_owner(sys._getframe(1))  # pyright: ignore[reportPrivateUsage]
+
+    def _classify(self, code: CodeType, module: str) -> FrameOwner:
+        filename = code.co_filename
+        if any(fnmatchcase(module, pattern) for pattern in self._modules):
+            return "test"
+        if module.partition(".")[0] in _STACK or filename.startswith("<frozen "):
+            return "stack"
+        if filename.startswith(_STANDARD_LIBRARY) and not any(folder in filename for folder in _INSTALLED):
+            return "stack"
+        if Path(filename).name == "conftest.py" or _SETUP.fullmatch(code.co_name):
+            return "test"
+        return "test" if self._is_listed(filename, code.co_qualname) else "application"
+
+    def _is_listed(self, filename: str, qualified_name: str) -> bool:
+        return any(
+            qualified_name.startswith(name) and _INNER.fullmatch(qualified_name, len(name))
+            for name in self._names_by_file.get(filename, ())
+        )
+
+
+def _is_event_loop(frame: FrameType) -> bool:
+    return str(frame.f_globals.get("__name__", "")).startswith(("asyncio.", "trio."))
+
+
+def _caller_of_main_task(frame: FrameType | None) -> FrameType | None:
+    """Return the frame that waits for the current task of asyncio; None if it is another task, or trio's."""
+    while frame is not None and frame.f_code.co_name != "run_until_complete":
+        frame = frame.f_back
+    if frame is None or not _is_event_loop(frame):
+        return None
+    return frame if frame.f_locals.get("future") is asyncio.current_task() else None
+
+
+class _MarkingTransport:
+    """A transport that says, in a header, which calls are the test's own; over a socket, no frame shows that."""
+
+    def __init__(self, transport: Transport, test_code: TestCode) -> None:
+        self._transport = transport
+        self._test_code = test_code
+
+    def __repr__(self) -> str:
+        return f"_MarkingTransport({self._transport!r})"
+
+    def send(self, request: Request) -> Response:
+        return self._transport.send(_mark(request, self._test_code))
+
+    def close(self) -> None:
+        self._transport.close()
+
+
+class _AsyncMarkingTransport:
+    """The async version of `_MarkingTransport`."""
+
+    def __init__(self, transport: AsyncTransport, test_code: TestCode) -> None:
+        self._transport = transport
+        self._test_code = test_code
+
+    def __repr__(self) -> str:
+        return f"_AsyncMarkingTransport({self._transport!r})"
+
+    async def send(self, request: Request) -> Response:
+        return await self._transport.send(_mark(request, self._test_code))
+
+    async def aclose(self) -> None:
+        await self._transport.aclose()
+
+
+def _mark(request: Request, test_code: TestCode) -> Request:
+    if test_code.calls_now() == "test":
+        request.headers = [*request.headers, (CALLER_HEADER, b"test")]
+    return request
+
+
+def mark_transports(
+    transports: tuple[Transport, AsyncTransport], test_code: TestCode
+) -> tuple[Transport, AsyncTransport]:
+    """Return transports that mark the test's own calls."""
+    return _MarkingTransport(transports[0], test_code), _AsyncMarkingTransport(transports[1], test_code)
+
+
+def is_in_process() -> bool:
+    """Return whether the current call reaches its sandbox without a socket."""
+    frame: FrameType | None = sys._getframe(1)  # pyright: ignore[reportPrivateUsage]
+    while frame is not None:
+        if frame.f_globals.get("__name__") == InProcessDriver.__module__:
+            return True
+        frame = frame.f_back
+    return False

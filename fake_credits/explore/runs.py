@@ -1,0 +1,180 @@
+"""One run of an explored test: the calls that were made, what came of them, and how the test ended."""
+
+from collections import Counter
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Literal
+
+from fake_credits.contract import Operation
+from fake_credits.explore.schedules import CallKey, Schedule, anonymous_id
+from fake_credits.journal import JournalEntry
+
+__all__ = ["CREATE_TRANSACTION", "KeyAssigner", "NetKey", "ObservedCall", "Outcome", "Run", "common_ids", "count_nets"]
+
+CREATE_TRANSACTION = Operation.CREATE_TRANSACTION.value
+_BALANCE_READS = (Operation.GET_BALANCE.value, Operation.LIST_TRANSACTIONS.value)
+
+NetKey = tuple[str, str, int]
+"""Application and user as in keys, and the absolute value of a delta."""
+
+
+@dataclass(slots=True)
+class ObservedCall:
+    """A call to the sandbox. ``fault`` is the injected one; ``has_own_rule``: a rule of the test fired for it.
+
+    ``number`` counts the application's calls from 1; it is 0 for a call of the test. ``at_ms`` is when it arrived.
+    """
+
+    ordinal: int
+    number: int
+    operation: str
+    application: str
+    user: str
+    delta: int | None
+    reason: str
+    at_ms: int
+    client: str = ""
+    fault: str = ""
+    has_own_rule: bool = False
+    retry_after_ms: float = 0
+    entry: JournalEntry | None = None
+    key: CallKey = field(default_factory=lambda: CallKey(""))
+
+    @property
+    def is_write(self) -> bool:
+        """Return whether the call would change a balance."""
+        return self.operation == CREATE_TRANSACTION and self.delta is not None
+
+    @property
+    def is_committed(self) -> bool:
+        """Return whether the call changed a balance."""
+        return self.is_write and self.entry is not None and self.entry.committed
+
+    @property
+    def is_acknowledged(self) -> bool:
+        """Return whether the application got a success as the response."""
+        return self.entry is not None and self.entry.delivered and 200 <= self.entry.status < 300
+
+    @property
+    def is_suppressed(self) -> bool:
+        """Return whether the call changed a balance, and a fault kept that from the application."""
+        return bool(self.fault) and self.is_committed and not self.is_acknowledged
+
+    @property
+    def is_undisturbed_read(self) -> bool:
+        """Return whether the application has read the user's balance or history, without a fault."""
+        is_disturbed = self.fault or self.has_own_rule
+        return self.operation in _BALANCE_READS and not is_disturbed and self.is_acknowledged
+
+    @property
+    def net_key(self) -> NetKey:
+        """Return the group of writes that can cancel each other out."""
+        return self.key.application, self.key.user, abs(self.delta or 0)
+
+    @property
+    def request(self) -> CallKey:
+        """Return what the application asked for, with the ids as in keys, so that runs can be compared."""
+        return self.key._replace(occurrence=0)
+
+
+@dataclass(slots=True)
+class Outcome:
+    """How a run ended. ``error`` is its message; ``failed_in_test``: an assertion of the test itself failed.
+
+    ``lines`` are the lines of the test function that ran, where they were traced.
+    """
+
+    status: Literal["passed", "failed", "skipped", "xfailed"] = "passed"
+    error: str = ""
+    error_type: str = ""
+    failed_in_test: bool = False
+    lines: frozenset[tuple[str, int]] | None = None
+
+
+@dataclass(slots=True)
+class Run:
+    """One run of the test.
+
+    ``not_met`` counts the faults of the schedule that met no call. ``inspected_after`` is the number of calls before
+    the last inspection of the ledger from Python. ``violations`` are broken invariants of the user.
+    """
+
+    schedule: Schedule
+    calls: list[ObservedCall] = field(default_factory=list[ObservedCall])
+    outcome: Outcome = field(default_factory=Outcome)
+    not_met: int = 0
+    problems: list[str] = field(default_factory=list[str])
+    ledger_error: str = ""
+    is_storm: bool = False
+    was_reset: bool = False
+    has_own_rules: bool = False
+    inspected_after: int = 0
+    violations: list[str] = field(default_factory=list[str])
+    balances: Mapping[tuple[str, str], int] = field(default_factory=dict[tuple[str, str], int])
+    sleeps: list[tuple[float, str]] = field(default_factory=list[tuple[float, str]])
+    secrets: tuple[str, ...] = ()
+    has_sandbox: bool = False
+    uses_socket: bool = False
+
+    @property
+    def application_calls(self) -> list[ObservedCall]:
+        """Return the application's calls, in the order of their arrival."""
+        return [call for call in self.calls if call.number]
+
+    def balance_of(self, call: ObservedCall) -> int:
+        """Return the final balance of a call's user, who may have another id in this run."""
+        wanted = call.net_key[:2]
+        accounts = {each.net_key[:2]: (each.application, each.user) for each in self.application_calls}
+        return self.balances.get(accounts.get(wanted, wanted), 0)
+
+    @property
+    def writes(self) -> list[ObservedCall]:
+        """Return the application's calls that would change a balance."""
+        return [call for call in self.application_calls if call.is_write]
+
+    @property
+    def faulted_calls(self) -> list[ObservedCall]:
+        """Return the calls at which a fault was injected."""
+        return [call for call in self.calls if call.fault]
+
+
+def count_nets(writes: Iterable[ObservedCall]) -> Counter[NetKey]:
+    """Return, for each application, user and amount, the committed writes that add minus those that subtract."""
+    nets: Counter[NetKey] = Counter()
+    for call in writes:
+        if call.is_committed:
+            nets[call.net_key] += 1 if (call.delta or 0) > 0 else -1
+    return nets
+
+
+def common_ids(runs: Sequence[Run]) -> frozenset[str]:
+    """Return the users and applications that occur in every run: all others are random, and differ from run to run."""
+    ids = [{name for call in run.calls for name in (call.application, call.user)} for run in runs]
+    return frozenset(set[str].intersection(*ids)) if ids else frozenset()
+
+
+class KeyAssigner:
+    """Gives the calls of one run their keys, in the order of their arrival.
+
+    An id that is not stable is called by the order of its first appearance. Without ``stable_ids``, all ids are.
+    """
+
+    def __init__(self, default_application: str, stable_ids: frozenset[str] | None) -> None:
+        self._default_application = default_application
+        self._stable_ids = stable_ids
+        self._anonymous: dict[str, str] = {}
+        self._occurrences: Counter[tuple[str, str, str, int | None, str]] = Counter()
+
+    def assign(self, call: ObservedCall) -> None:
+        """Give a call its key; a call of the test has none, but its ids count."""
+        application = "" if call.application == self._default_application else self._name(call.application)
+        user = self._name(call.user)
+        if call.number:
+            base = (call.operation, application, user, call.delta, call.reason)
+            self._occurrences[base] += 1
+            call.key = CallKey(*base, self._occurrences[base])
+
+    def _name(self, value: str) -> str:
+        if not value or self._stable_ids is None or value in self._stable_ids:
+            return value
+        return self._anonymous.setdefault(value, anonymous_id(len(self._anonymous) + 1))

@@ -1,0 +1,271 @@
+"""Schedules: the faults of one run and the calls that they hit, as values and as text.
+
+A call is written as its number in the fault-free run (``2:lost_after``), or as what identifies it
+(``listTransactions ada #2:refused``); ``+`` joins the faults of one schedule.
+"""
+
+import json
+import re
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, fields
+from typing import Any, NamedTuple, cast
+
+from fake_credits.contract import Operation
+from fake_credits.contract.types import READ_OPERATIONS, WRITE_OPERATIONS
+from fake_credits.errors import did_you_mean
+from fake_credits.faults.declarations import rule_from, rule_to_json
+from fake_credits.faults.effects import Hang, NotJson, Reset, StaleRead, Status
+from fake_credits.faults.effects.base import FaultError
+from fake_credits.faults.rule import Rule
+
+__all__ = [
+    "FAULTS",
+    "CallFault",
+    "CallKey",
+    "Injection",
+    "Schedule",
+    "ScheduleError",
+    "anonymous_id",
+    "format_schedule",
+    "parse_fault",
+    "parse_schedule",
+]
+
+_ANONYMOUS = "\0"  # no id has a control character
+_OPERATION_NAMES = tuple(operation.value for operation in Operation)
+_REASONS = ("consume", "grant", "refund")
+_PLAIN_ID = re.compile(r"[^\s\"+:#@\\][^\s\"+:#\\]*")
+_TOKEN = re.compile(r"\s*(@?\"(?:[^\"\\]|\\.)*\"|[^\s\"+:]+)")
+_ANONYMOUS_ID = re.compile(r"id#([1-9]\d{0,8})")
+_OTHER_RULE_FIELDS = frozenset(field.name for field in fields(Rule)) - {"client", "effect", "phase", "script"}
+_EXAMPLE = "such as '2:lost_after' or 'createTransaction ada -10 #2:refused'"
+
+
+class ScheduleError(ValueError):
+    """The error of a schedule that can't be run."""
+
+
+class CallKey(NamedTuple):
+    """What identifies a call: never its position, which other calls may change.
+
+    ``occurrence`` counts the calls that are otherwise equal, from 1. ``application`` is empty for the default one. In
+    a schedule that was written by hand, what is empty, or None, matches anything.
+    """
+
+    operation: str
+    application: str = ""
+    user: str = ""
+    delta: int | None = None
+    reason: str = ""
+    occurrence: int = 1
+
+    def matches(self, other: "CallKey") -> bool:
+        """Return whether a call is one that this key describes."""
+        return all(wanted in ("", None, actual) for wanted, actual in zip(self, other, strict=True))
+
+    @property
+    def label(self) -> str:
+        """Return the call without its occurrence, for display."""
+        return _join(
+            self.operation,
+            _display_id(self.user),
+            self.application and f"@{_display_id(self.application)}",
+            "" if self.delta is None else str(self.delta),
+        )
+
+    def __str__(self) -> str:
+        """Return the call as a schedule has it."""
+        return _join(self.label, self.reason, f"#{self.occurrence}" if self.occurrence > 1 else "")
+
+
+def _join(*parts: str) -> str:
+    return " ".join(filter(None, parts))
+
+
+def anonymous_id(number: int) -> str:
+    """Return the stand-in for an id that differs from run to run, by the order of its first appearance."""
+    return f"{_ANONYMOUS}{number}"
+
+
+def _display_id(value: str) -> str:
+    if value.startswith(_ANONYMOUS):
+        return f"id#{value[1:]}"
+    return value if _PLAIN_ID.fullmatch(value) or not value else json.dumps(value)
+
+
+@dataclass(frozen=True, slots=True)
+class CallFault:
+    """A fault that is injected at one call, or, if it ``lasts``, at all calls from that one on.
+
+    ``label`` is the heading of its column in a report.
+    """
+
+    name: str
+    rule: Rule
+    label: str = ""
+    lasts: bool = False
+
+    def applies_to(self, operation: str) -> bool:
+        """Return whether the fault can be injected at an operation."""
+        return operation in self.rule.operations
+
+
+FAULTS: Mapping[str, CallFault] = {
+    fault.name: fault
+    for fault in (
+        CallFault("refused", Rule(Status(503), name="refused"), "refused"),
+        CallFault("lost_before", Rule(Reset(), phase="before", name="lost_before"), "lost before"),
+        CallFault("lost_after", Rule(Reset(), operation="writes", phase="after", name="lost_after"), "lost after"),
+        CallFault("unreadable", Rule(NotJson(), phase="after", name="unreadable"), "unreadable"),
+        CallFault("silent", Rule(Hang(), phase="before", name="silent"), "silent"),
+        CallFault("silent_after", Rule(Hang(), operation="writes", phase="after", name="silent_after"), "silent after"),
+        CallFault("down", Rule(Status(503), name="down"), "down from here", lasts=True),
+        CallFault("stale", Rule(StaleRead(by_writes=1), name="stale"), "stale"),
+    )
+}
+"""Every fault that has a name of its own; ``stale`` is injected on request only."""
+
+WRITES = frozenset(map(str, WRITE_OPERATIONS))
+READS = frozenset(map(str, READ_OPERATIONS))
+
+
+class Injection(NamedTuple):
+    """A fault at a call: a number counts the application's calls from 1."""
+
+    call: CallKey | int
+    fault: CallFault
+
+
+Schedule = tuple[Injection, ...]
+
+
+def format_schedule(schedule: Sequence[Injection], numbers: Mapping[CallKey, int] | None = None) -> str:
+    """Return a schedule as text; a call that has a number in the fault-free run is written as that number."""
+    parts: list[str] = []
+    for call, fault in schedule:
+        number = call if isinstance(call, int) else (numbers or {}).get(call, 0)
+        parts.append(f"{number or call}:{fault.name}")
+    return "+".join(parts)
+
+
+def parse_fault(source: object) -> CallFault:
+    """Return a fault from its name, an effect, a rule or a rule as an object of JSON.
+
+    Raises ScheduleError for anything else, and for a rule that says which calls it hits: the schedule says that.
+    """
+    if isinstance(source, str):
+        if source in FAULTS:
+            return FAULTS[source]
+        raise ScheduleError(f"unknown fault {source!r}{did_you_mean(source, FAULTS)} (use one of {', '.join(FAULTS)})")
+    try:
+        rule = rule_from(source)
+    except FaultError as error:
+        raise ScheduleError(f"invalid fault {source!r:.200}: {error}") from None
+    members = {name: value for name, value in rule_to_json(rule).items() if name != "client"}  # the effect implies it
+    if extra := sorted(members.keys() & _OTHER_RULE_FIELDS):
+        raise ScheduleError(f"invalid fault {source!r:.200}: {extra[0]} is not allowed, the schedule names the call")
+    if "script" in members:
+        raise ScheduleError(f"invalid fault {source!r:.200}: a schedule has effects, not scripts")
+    return CallFault(json.dumps(members, separators=(",", ":")), rule, str(rule.effect))
+
+
+def parse_schedule(text: str) -> Schedule:
+    """Return the schedule that a text describes; raise ScheduleError, with the position, for anything else."""
+    reader = _Reader(text)
+    injections = [reader.read_injection()]
+    while not reader.is_at_end:
+        reader.expect("+")
+        injections.append(reader.read_injection())
+    return tuple(injections)
+
+
+class _Reader:
+    def __init__(self, text: str) -> None:
+        self._text = text
+        self._position = 0
+
+    @property
+    def is_at_end(self) -> bool:
+        return not self._text[self._position :].strip()
+
+    def fail(self, problem: str) -> ScheduleError:
+        return ScheduleError(f"invalid schedule {self._text!r:.200}: {problem} ({_EXAMPLE})")
+
+    def expect(self, char: str) -> None:
+        rest = self._text[self._position :].lstrip()
+        if not rest.startswith(char):
+            raise self.fail(f"expected {char!r} at {rest[:20]!r}" if rest else f"expected {char!r} at the end")
+        self._position = len(self._text) - len(rest) + 1
+
+    def read_injection(self) -> Injection:
+        call = self._read_call()
+        self.expect(":")
+        return Injection(call, self._read_fault())
+
+    def _next_token(self) -> str:
+        match = _TOKEN.match(self._text, self._position)
+        if match is None:
+            return ""
+        self._position = match.end()
+        return match[1]
+
+    def _read_call(self) -> CallKey | int:
+        tokens: list[str] = []
+        while token := self._next_token():
+            tokens.append(token)
+        if not tokens:
+            raise self.fail("a call is missing")
+        if tokens[0].isdecimal():
+            if len(tokens) > 1 or not 0 < int(tokens[0][:9]) < 10**8:
+                raise self.fail(f"{' '.join(tokens)!r} is not the number of a call, which starts at 1")
+            return int(tokens[0])
+        return self._parse_key(tokens)
+
+    def _parse_key(self, tokens: list[str]) -> CallKey:
+        operation, *rest = tokens
+        if operation not in _OPERATION_NAMES:
+            hint = did_you_mean(operation, _OPERATION_NAMES)
+            raise self.fail(f"{operation!r} is neither an operation nor a number{hint}")
+        members: dict[str, Any] = {"operation": operation}
+        if rest and operation != Operation.LIST_USERS.value and not rest[0].startswith("@"):
+            members["user"] = self._parse_id(rest.pop(0))
+        for token in rest:
+            name, value = self._parse_detail(token)
+            if name in members:
+                raise self.fail(f"{token!r} is given twice")
+            members[name] = value
+        return CallKey(**members)
+
+    def _parse_detail(self, token: str) -> tuple[str, object]:
+        if token.startswith("@"):
+            return "application", self._parse_id(token[1:])
+        if token in _REASONS:
+            return "reason", token
+        if re.fullmatch(r"#[1-9]\d{0,8}", token):
+            return "occurrence", int(token[1:])
+        if re.fullmatch(r"[+-]?\d{1,16}", token):
+            return "delta", int(token)
+        raise self.fail(f"{token!r} is neither a delta, a reason, '#' and a count, nor '@' and an application")
+
+    def _parse_id(self, token: str) -> str:
+        if token.startswith('"'):
+            try:
+                return cast("str", json.loads(token))
+            except ValueError:
+                raise self.fail(f"{token} is not a JSON string") from None
+        anonymous = _ANONYMOUS_ID.fullmatch(token)
+        return anonymous_id(int(anonymous[1])) if anonymous else token
+
+    def _read_fault(self) -> CallFault:
+        rest = self._text[self._position :].lstrip()
+        if rest.startswith("{"):
+            try:
+                members, end = json.JSONDecoder().raw_decode(rest)
+            except ValueError as error:
+                raise self.fail(f"{rest[:40]!r} is not an object of JSON: {error}") from None
+            self._position = len(self._text) - len(rest) + end
+            return parse_fault(members)
+        name = self._next_token()
+        if not name:
+            raise self.fail("a fault is missing")
+        return parse_fault(name)

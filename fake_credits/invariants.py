@@ -1,0 +1,72 @@
+"""What a test declares for exploration: invariants of its sandbox, and calls that are its own."""
+
+from collections.abc import Callable, Generator
+from contextlib import contextmanager
+from contextvars import ContextVar
+from typing import TYPE_CHECKING
+
+from fake_credits.journal import JournalEntry
+from fake_credits.sandbox import Sandbox
+
+__all__ = ["Invariants", "is_aside"]
+
+_is_aside: ContextVar[bool] = ContextVar("fake_credits_is_aside", default=False)
+
+
+def is_aside() -> bool:
+    """Return whether the current calls are marked as the test's own."""
+    return _is_aside.get()
+
+
+class Invariants:
+    """The part of a sandbox's façade that serves exploration; each method also works without it."""
+
+    if TYPE_CHECKING:
+        sandbox: Sandbox
+
+    @property
+    def explored(self) -> str | None:
+        """Return the schedule of the current run of an exploration, "" in a run without faults; None outside of one."""
+        return self.sandbox.hooks.explored
+
+    @contextmanager
+    def aside(self) -> Generator[None]:
+        """Mark the calls in a `with` block as the test's own: exploration injects no fault and does not judge them."""
+        token = _is_aside.set(True)
+        try:
+            yield
+        finally:
+            _is_aside.reset(token)
+
+    def always(self, check: Callable[[], object]) -> None:
+        """Call a function after each commit; the test fails if it returns False or raises AssertionError.
+
+        It runs in the thread of the call that committed, and must not call the API.
+        """
+        self.sandbox.fork_guard.check()
+
+        def on_entry(entry: JournalEntry) -> None:
+            if entry.committed:
+                _run_check(self.sandbox, check, f"after {entry.operation} of {entry.user or entry.application}")
+
+        self.sandbox.journal.watch(on_entry)
+
+    def eventually(self, check: Callable[[], object]) -> None:
+        """Call a function at the end of the test, after all scheduled writes; it fails the test as in `always`."""
+        self.sandbox.fork_guard.check()
+
+        def check_finally() -> None:
+            self.sandbox.clock.run_pending()
+            _run_check(self.sandbox, check, "at the end of the test")
+
+        self.sandbox.hooks.final_checks.append(check_finally)
+
+
+def _run_check(sandbox: Sandbox, check: Callable[[], object], when: str) -> None:
+    try:
+        problem = "returned False" if check() is False else ""
+    except AssertionError as error:
+        problem = f"failed: {error}" if str(error) else "failed"
+    if problem:
+        name = getattr(check, "__qualname__", repr(check)).rpartition(".<locals>.")[2]
+        sandbox.add_problem(f"invariant {name} {problem} {when}")

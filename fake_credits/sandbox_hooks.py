@@ -1,0 +1,44 @@
+"""What exploration installs in a sandbox: a schedule, checks, and functions that the sandbox calls."""
+
+from collections.abc import Callable
+
+from fake_credits.http_message import AsyncTransport, Transport
+
+__all__ = ["SandboxHooks"]
+
+Transports = tuple[Transport, AsyncTransport]
+
+
+class SandboxHooks:
+    """The hooks of one sandbox; without exploration, they do nothing.
+
+    ``explored`` is the schedule of the current run. ``final_checks`` are called once, before the sandbox's problems are
+    reported. ``on_inspection`` is called when Python reads the ledger or the journal, ``wrap_live_transports`` for the
+    transports of live clients.
+    """
+
+    def __init__(self, run_due: Callable[[], object]) -> None:
+        self._run_due = run_due
+        self.explored: str | None = None
+        self.final_checks: list[Callable[[], object]] = []
+        self.on_inspection: Callable[[], object] | None = None
+        self.wrap_live_transports: Callable[[Transports], Transports] = _keep
+
+    def __repr__(self) -> str:
+        return f"<SandboxHooks: {len(self.final_checks)} final checks>"
+
+    def prepare_read(self) -> None:
+        """Run what is due before Python reads state, and report that it does."""
+        self._run_due()
+        if self.on_inspection is not None:
+            self.on_inspection()
+
+    def run_final_checks(self) -> None:
+        """Call the final checks, once."""
+        checks, self.final_checks = self.final_checks, []
+        for check in checks:
+            check()
+
+
+def _keep(transports: Transports) -> Transports:
+    return transports

@@ -1,0 +1,93 @@
+"""Benchmarks of exploration under pytest: the time of a schedule, and memory over many."""
+
+import json
+import subprocess
+import sys
+import tempfile
+from pathlib import Path
+from typing import Any
+
+from tests.benchmarks.plan import Plan, bytecode_cache
+
+_SUITE = """\
+import pytest
+from fake_credits.errors import ApiError, TransportFailure
+
+
+def five_calls(api):
+    api.get_balance("app-id", "ada")
+    api.get_user("app-id", "ada")
+    before = len(api.list_transactions("app-id", "ada").transactions)
+    try:
+        api.create_transaction("app-id", "ada", delta=-10, reason="consume")
+    except (ApiError, TransportFailure):
+        if len(api.list_transactions("app-id", "ada").transactions) == before:
+            raise
+    api.get_balance("app-id", "ada")
+
+
+@pytest.mark.parametrize("number", range({tests}))
+@pytest.mark.fake_credits(users={{"ada": 100}})
+def test_five_calls(fake_credits, number):
+    five_calls(fake_credits.server_client)
+    assert fake_credits.balance("ada") == 90
+"""
+
+# Prints the schedules run so far and the process's memory, in bytes, after each test.
+_CONFTEST = """\
+import sys
+sys.path.insert(0, {root!r})
+from tests.benchmarks.load import rss_bytes
+
+schedules = 0
+
+def pytest_fake_credits_explored(exploration):
+    global schedules
+    schedules += len(exploration.results)
+    with open("memory.jsonl", "a") as file:
+        print(f"[{{schedules}}, {{rss_bytes()}}]", file=file)
+"""
+_ROOT = str(Path(__file__).resolve().parents[2])
+
+
+def schedules(plan: Plan) -> str:
+    """Measure 100 schedules of a test with five calls; the first test, which imports what is needed, is not counted."""
+    tests = 1 + max(2, plan.tests // 50)
+    document = _explore(tests)
+    explorations: list[dict[str, Any]] = document["explorations"][1:]
+    per_schedule_s = [each["duration_s"] / len(each["schedules"]) for each in explorations]
+    return f"{min(per_schedule_s) * 100:.2f} s (best of {len(explorations)} tests of {_count(explorations)} schedules)"
+
+
+def memory(plan: Plan) -> str:
+    """Measure what the last 9 in 10 schedules of a long run add to the memory of the process."""
+    tests = max(10, plan.tests // 2)
+    samples = _explore(tests, report=False)["memory"]
+    first_count, first_bytes = samples[len(samples) // 10]
+    last_count, last_bytes = samples[-1]
+    return f"{(last_bytes - first_bytes) / 1e6:.1f} MB more after {last_count} schedules than after {first_count}"
+
+
+def _count(explorations: list[dict[str, Any]]) -> int:
+    return len(explorations[0]["schedules"])
+
+
+def _explore(tests: int, *, report: bool = True) -> dict[str, Any]:
+    with tempfile.TemporaryDirectory() as name, bytecode_cache() as environment:
+        folder = Path(name)
+        (folder / "pytest.ini").write_text("[pytest]\n")
+        (folder / "test_suite.py").write_text(_SUITE.format(tests=tests))
+        if not report:
+            (folder / "conftest.py").write_text(_CONFTEST.format(root=_ROOT))
+        arguments = ("-q", "-p", "no:cacheprovider", "-p", "pytest_fake_credits", "--fake-credits-explore")
+        report_arguments = ("--fake-credits-explore-report=report.json",) if report else ()
+        command = [sys.executable, "-m", "pytest", *arguments, *report_arguments]
+        isolated = {**environment, "PYTEST_DISABLE_PLUGIN_AUTOLOAD": "1"}
+        result = subprocess.run(command, cwd=folder, env=isolated, capture_output=True, text=True, check=False)
+        if result.returncode:
+            raise RuntimeError(f"pytest ended with {result.returncode}: {result.stdout[-2000:]}{result.stderr[-2000:]}")
+        if report:
+            document: dict[str, Any] = json.loads((folder / "report.json").read_text())
+            return document
+        lines = (folder / "memory.jsonl").read_text().splitlines()
+        return {"memory": [json.loads(line) for line in lines]}

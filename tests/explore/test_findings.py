@@ -1,0 +1,112 @@
+"""What a finding says."""
+
+from collections.abc import Callable
+
+import pytest
+
+from fake_credits import FakeCredits
+from fake_credits.errors import ApiError
+from fake_credits.explore.findings import find_findings
+from fake_credits.explore.report import render_report
+from tests.explore import applications
+from tests.explore.applications import KeyedClient, charge
+from tests.explore.conftest import Explore
+
+Test = Callable[[FakeCredits], None]
+
+
+def texts(explore: Explore, test: Test, explored: object = True) -> str:
+    return "\n".join(f"{finding.heading}: {finding.text}" for finding in find_findings(explore(test, explored)))
+
+
+@pytest.mark.parametrize(
+    ("test", "sentences"),
+    [
+        (
+            applications.test_naive_retry,
+            [
+                "Charged twice (1, lost after): the response to call 1 (createTransaction ada -10) was lost after the",
+                "sent the same write again (call 2, no Idempotency-Key), and 2 were committed: ada has 80 credits "
+                'instead of 90. It could not have known: "lost before" looks the same to the application, and it',
+                'And 2 more like it: "1:unreadable", "1:silent_after".',
+            ],
+        ),
+        (
+            applications.test_blind_refund,
+            ["Given twice (1, refused): call 1 (createTransaction ada -10) was refused with 503 before it took effect"],
+        ),
+        (
+            applications.test_careless_reconciliation,
+            [
+                "Failed read treated as not applied (2, lost after + listTransactions ada #2, ",
+                "committed: ada has 80 credits instead of 90.",
+            ],
+        ),
+        (
+            applications.test_lost_refund,
+            ["A write of the fault-free run is missing, and the test passed all the same. It fails if every call is"],
+        ),
+        (applications.test_key_misuse, ["a new Idempotency-Key for a retry of the same write"]),
+        (applications.test_no_timeout, ["The application has no timeout: getBalance of ada would hang forever"]),
+        (applications.test_storm, ["The application made 21 calls and was stopped."]),
+        (applications.test_swallower, ["Nothing was written, and the application did not say so"]),
+        (applications.test_no_retry_at_all, ["stays committed, and the application gave up without reading ada's"]),
+    ],
+    ids=lambda value: getattr(value, "__name__", ""),
+)
+def test_finding_says_what_happened_and_who_knew(explore: Explore, test: Test, sentences: list[str]) -> None:
+    found = texts(explore, test)
+    for sentence in sentences:
+        assert sentence in found
+
+
+def test_idempotency_key_that_the_contract_ignores_is_mentioned(explore: Explore) -> None:
+    def pay(client: KeyedClient) -> None:
+        try:
+            client.charge(10, "order-1")
+        except Exception:  # noqa: BLE001 - as a careless application does
+            client.charge(10, "order-1")
+
+    def test(credits: FakeCredits) -> None:
+        pay(KeyedClient(credits))
+
+    found = texts(explore, test, ["lost_after"])
+    assert "(call 2, Idempotency-Key order-1)" in found
+    assert "The contract ignores Idempotency-Key; if your API honours it, this may be a false alarm." in found
+
+
+def test_report_has_no_secret(explore: Explore) -> None:
+    def pay(credits: FakeCredits) -> None:
+        try:
+            charge(credits.server_client)
+        except ApiError:
+            raise RuntimeError(f"{credits.api_key} {credits.token('ada')} refused") from None
+
+    keys: list[str] = []
+
+    def test(credits: FakeCredits) -> None:
+        keys.append(credits.api_key)
+        pay(credits)
+
+    report = " ".join(render_report(explore(test, {"faults": ["refused"], "strict": True})).split())
+    assert "RuntimeError: <api key> <token> refused" in report
+    assert not any(key in report for key in keys)
+    assert "eyJ" not in report
+
+
+def test_report_counts_what_was_not_tried(explore: Explore) -> None:
+    report = render_report(explore(applications.test_naive_retry, {"budget": 2}))
+    assert "fake-credits: 2 schedules: 2 charged twice" in report
+    assert "Not tried: 5 (the budget of 2 schedules)" in report
+
+
+def test_long_tests_have_a_short_matrix(explore: Explore) -> None:
+    def read_all(credits: FakeCredits) -> None:
+        for number in range(45):
+            credits.server_client.create_user("app-id", f"user-{number}")
+
+    def test(credits: FakeCredits) -> None:
+        read_all(credits)
+
+    lines = render_report(explore(test, ["refused"])).splitlines()
+    assert lines[-1] == "… 5 more calls"

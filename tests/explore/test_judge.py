@@ -1,0 +1,303 @@
+"""Verdicts: each has an application that deserves it, and one that does not."""
+
+import uuid
+from collections.abc import Callable
+
+import httpx2
+import pytest
+
+from fake_credits import FakeCredits
+from fake_credits.client.server import ServerClient
+from fake_credits.errors import ApiError, RateLimited, TransportFailure, Unavailable
+from fake_credits.explore.judge import COLOURS, Colour, Verdict, judge
+from fake_credits.explore.options import ExploreOptions
+from fake_credits.explore.runs import Run
+from fake_credits.explore.schedules import FAULTS, CallKey, Injection
+from fake_credits.faults import Status
+from tests.explore import applications
+from tests.explore.applications import (
+    APP,
+    FAILED,
+    KeyedClient,
+    charge,
+    deltas,
+    give,
+    read_before_retry,
+)
+from tests.explore.conftest import Explore, verdicts
+
+Test = Callable[[FakeCredits], None]
+
+
+def test_every_verdict_has_a_colour() -> None:
+    assert COLOURS.keys() == set(Verdict)
+
+
+def test_run_with_the_same_result_is_ok(explore: Explore) -> None:
+    def test(credits: FakeCredits) -> None:
+        read_before_retry(credits.server_client)
+        assert credits.balance("ada") == 90
+
+    found = verdicts(explore(test, {"depth": 1}))
+    assert {found["2:lost_after"], found["2:unreadable"], found["2:refused"]} == {"ok"}
+
+
+def test_exception_and_own_assertion_are_told_apart(explore: Explore) -> None:
+    def pay(api: ServerClient) -> bool:
+        try:
+            charge(api)
+        except Unavailable:
+            return False
+        return True
+
+    def test(credits: FakeCredits) -> None:
+        assert pay(credits.server_client)
+
+    found = verdicts(explore(test))
+    assert (found["1:refused"], found["1:lost_before"]) == ("assertion", "raised")
+
+
+def test_same_requires_the_application_to_hide_a_fault(explore: Explore) -> None:
+    assert not explore(applications.test_no_retry_at_all, {"faults": ["refused"]}).red
+    assert [
+        judged.text
+        for judged in explore(applications.test_no_retry_at_all, {"what": "same", "faults": ["refused"]}).red
+    ] == ["1:refused"]
+
+
+def test_second_charge_that_is_refunded_is_no_double_charge(explore: Explore) -> None:
+    def pay(api: ServerClient) -> None:
+        for _ in range(2):
+            try:
+                charge(api)
+                break
+            except TransportFailure:
+                continue
+        if deltas(api).count(-10) == 2:
+            give(api, 10, "refund")
+
+    def test(credits: FakeCredits) -> None:
+        pay(credits.server_client)
+        assert credits.balance("ada") == 90
+
+    assert not explore(test, {"depth": 1}).red
+
+
+def test_test_that_passes_under_any_fault_passes_without_the_write(explore: Explore) -> None:
+    def pay(api: ServerClient) -> None:
+        try:
+            charge(api)
+        except FAILED:
+            return
+
+    def test(credits: FakeCredits) -> None:
+        pay(credits.server_client)
+
+    found = verdicts(explore(test))
+    assert (found["1:refused"], found["1:lost_after"]) == ("passes without it", "ok")
+
+
+def test_test_that_handles_the_failure_is_no_false_success(explore: Explore) -> None:
+    def test(credits: FakeCredits) -> None:
+        try:
+            read_before_retry(credits.server_client)
+        except FAILED:
+            return
+        assert credits.balance("ada") == 90
+
+    found = verdicts(explore(test, {"depth": 1}))
+    assert found["2:down"] == "ok" or found["2:down"] == "raised"
+    assert not explore(test, {"depth": 1}).red
+
+
+def test_lost_write_that_is_reversed_or_read_is_settled(explore: Explore) -> None:
+    def pay(api: ServerClient) -> None:
+        try:
+            charge(api)
+        except FAILED:
+            if -10 in deltas(api):
+                raise RuntimeError("charged, but the response was lost") from None
+            raise
+
+    def test(credits: FakeCredits) -> None:
+        pay(credits.server_client)
+
+    found = verdicts(explore(test, {"depth": 1}))
+    assert set(found.values()) == {"raised"}
+    assert verdicts(explore(applications.test_no_retry_at_all))["1:lost_after"] == "unsettled"
+
+
+def test_silent_refusal_is_what_only_the_ledger_shows(explore: Explore) -> None:
+    def ask_first(api: ServerClient) -> bool:
+        try:
+            charge(api)
+        except FAILED:
+            return False
+        return True
+
+    def test(credits: FakeCredits) -> None:
+        assert ask_first(credits.server_client)
+        assert credits.balance("ada") == 90
+
+    assert verdicts(explore(applications.test_swallower))["1:refused"] == "silent refusal"
+    assert verdicts(explore(test))["1:refused"] == "assertion"
+
+
+def test_acknowledged_writes_without_the_rest_are_partial(explore: Explore) -> None:
+    exploration = explore(applications.test_partial_transfer)
+    assert verdicts(exploration)["2:refused"] == "partial"
+    assert {judged.judgement.colour for judged in exploration.results if judged.text == "2:refused"} == {Colour.NOTE}
+
+
+def test_strict_makes_amber_red(explore: Explore) -> None:
+    assert not explore(applications.test_no_retry_at_all).red
+    assert {judged.text for judged in explore(applications.test_no_retry_at_all, {"strict": True}).red} == {
+        "1:lost_after",
+        "1:unreadable",
+        "1:silent_after",
+    }
+
+
+def test_write_is_sent_again_after_a_refusal_that_is_final(explore: Explore) -> None:
+    def pay(api: ServerClient, retried: type[ApiError]) -> None:
+        try:
+            charge(api)
+        except retried:
+            charge(api)
+
+    def bad(credits: FakeCredits) -> None:
+        pay(credits.server_client, ApiError)
+
+    def good(credits: FakeCredits) -> None:
+        pay(credits.server_client, RateLimited)
+
+    assert list(verdicts(explore(bad, [Status(403)])).values()) == ["retried a refusal"]
+    assert list(verdicts(explore(good, [Status(403)])).values()) == ["raised"]
+
+
+def test_retry_comes_before_retry_after(explore: Explore) -> None:
+    def pay(credits: FakeCredits, wait_s: float) -> None:
+        try:
+            charge(credits.server_client)
+        except RateLimited:
+            credits.sleep(wait_s)
+            charge(credits.server_client)
+
+    def bad(credits: FakeCredits) -> None:
+        pay(credits, 1)
+
+    def good(credits: FakeCredits) -> None:
+        pay(credits, 5)
+
+    limited = [Status(429, retry_after_s=5)]
+    assert list(verdicts(explore(bad, limited)).values()) == ["Retry-After not kept"]
+    assert list(verdicts(explore(good, limited)).values()) == ["ok"]
+
+
+def test_secret_is_in_the_text_of_the_exception(explore: Explore) -> None:
+    def pay(credits: FakeCredits) -> None:
+        try:
+            charge(credits.server_client)
+        except ApiError:
+            raise RuntimeError(f"key {credits.api_key} was refused") from None
+
+    def test(credits: FakeCredits) -> None:
+        pay(credits)
+
+    exploration = explore(test, ["refused"])
+    assert list(verdicts(exploration).values()) == ["secret in the exception"]
+
+
+def test_one_idempotency_key_is_used_for_two_writes(explore: Explore) -> None:
+    def pay(client: KeyedClient, keys: list[str]) -> None:
+        client.charge(1, keys[0])
+        client.charge(2, keys[1])
+
+    def bad(credits: FakeCredits) -> None:
+        pay(KeyedClient(credits), ["k", "k"])
+
+    def good(credits: FakeCredits) -> None:
+        pay(KeyedClient(credits), ["k1", "k2"])
+
+    assert verdicts(explore(bad, ["down"]))["2:down"] == "key misuse"
+    assert not explore(good).red
+
+
+def test_keys_of_random_users_are_compared_with_those_of_the_fault_free_run(explore: Explore) -> None:
+    def sign_up(credits: FakeCredits, user: str) -> None:
+        http = httpx2.Client(transport=credits.transport("httpx2"), headers={"X-API-Key": credits.api_key})
+        url = f"https://credits.test/v1/applications/{APP}/users/{user}"
+        http.put(url).raise_for_status()
+        for gift in range(2):
+            key = f"{user}-{gift}"
+            body = {"delta": 5, "reason": "grant"}
+            http.post(f"{url}/transactions", json=body, headers={"Idempotency-Key": key}).raise_for_status()
+
+    def test(credits: FakeCredits) -> None:
+        sign_up(credits, str(uuid.uuid4()))
+
+    exploration = explore(test)
+    assert [judged.text for judged in exploration.red] == []
+    assert len(exploration.results) > 10
+
+
+def test_invariant_of_the_user_is_broken(explore: Explore) -> None:
+    def test(credits: FakeCredits) -> None:
+        credits.always(lambda: credits.balance("ada") >= 85)
+        credits.eventually(lambda: credits.balance("ada") <= 100)
+        applications.test_naive_retry(credits)
+
+    exploration = explore(test)
+    assert "charged twice" in verdicts(exploration)["1:lost_after"]
+    assert "invariant" in exploration.red[0].run.problems[0]
+
+
+def test_ledger_that_contradicts_itself_is_a_bug_in_the_fake() -> None:
+    run = Run((Injection(CallKey("getBalance"), FAULTS["refused"]),), ledger_error="sum is not the balance")
+    judgement = judge(run, Run(()), ExploreOptions())
+    assert (judgement.verdict, judgement.colour) == (Verdict.LEDGER_BROKEN, Colour.RED)
+
+
+def test_fault_that_met_no_call_is_never_green(explore: Explore) -> None:
+    exploration = explore(
+        applications.test_no_retry_at_all, {"schedules": ["1:refused+createTransaction ada -10 #2:refused"]}
+    )
+    (judged,) = exploration.results
+    assert (judged.judgement.verdict.value, judged.judgement.colour) == ("not met", Colour.GREY)
+
+
+@pytest.mark.parametrize(("explored", "colour"), [(["stale"], Colour.RED), ({"schedules": ["1:stale"]}, Colour.AMBER)])
+def test_stale_read_is_red_only_if_it_was_asked_for(explore: Explore, explored: object, colour: Colour) -> None:
+    def test(credits: FakeCredits) -> None:
+        with credits.aside():
+            charge(credits.server_client)
+        assert read_balance(credits.server_client) == 90
+
+    (judged,) = explore(test, explored).results
+    assert (judged.judgement.verdict.value, judged.judgement.colour) == ("assertion", colour)
+
+
+def read_balance(api: ServerClient) -> int:
+    return api.get_balance(APP, "ada").balance
+
+
+def test_storm_under_an_outage_is_amber(explore: Explore) -> None:
+    def read_for_ever(api: ServerClient) -> int:
+        while True:
+            try:
+                return read_balance(api)
+            except Unavailable:
+                continue
+
+    def test(credits: FakeCredits) -> None:
+        assert read_for_ever(credits.server_client) == 100
+
+    exploration = explore(test)
+    assert verdicts(exploration)["1:down"] == "storm"
+    assert not exploration.red
+    assert len(exploration.results[-1].run.application_calls) == 21
+
+
+def test_good_outbox_has_a_good_verdict_for_every_schedule(explore: Explore) -> None:
+    colours = {judged.judgement.colour for judged in explore(applications.test_careful_outbox).results}
+    assert colours <= {Colour.GREEN, Colour.NOTE}

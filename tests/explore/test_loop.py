@@ -1,0 +1,118 @@
+"""Exploring a block in a loop, and what a test sees of its exploration."""
+
+from collections.abc import Iterator
+
+import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+from pytest_fake_credits.factory import Factory
+
+from fake_credits import FakeCredits
+from fake_credits.client.server import ServerClient
+from tests.explore.applications import charge, charge_carefully, naive_retry
+from tests.explore.conftest import Explore
+
+
+@pytest.fixture(scope="module")
+def factory() -> Iterator[Factory]:
+    factory = Factory(dict)
+    yield factory
+    factory.close()
+
+
+def test_loop_raises_the_report_at_its_end(factory: Factory) -> None:
+    runs = 0
+    with pytest.raises(AssertionError, match="CHARGED TWICE"):  # noqa: PT012 - the loop is what raises
+        for credits in factory.explore(users={"ada": 100}):
+            with credits:
+                runs += 1
+                naive_retry(credits.server_client)
+                assert credits.balance("ada") == 90
+    assert runs == 3 + 7  # two runs without faults, one for each schedule, and one more without
+
+
+def test_loop_over_a_good_application_ends_quietly(factory: Factory) -> None:
+    schedules: list[str | None] = []
+    for credits in factory.explore(users={"ada": 100}):
+        with credits:
+            schedules.append(credits.explored)
+            charge_carefully(credits.server_client)
+            assert credits.balance("ada") == 90
+    assert schedules[:3] == ["", "", "2:lost_after"]
+    assert schedules[-1] == ""
+
+
+def test_failure_without_a_fault_leaves_the_loop(factory: Factory) -> None:
+    with pytest.raises(ZeroDivisionError):  # noqa: PT012
+        for credits in factory.explore(users={"ada": 100}):
+            with credits:
+                charge(credits.server_client)
+                print(1 / 0)  # noqa: T201
+
+
+def test_body_without_with_ends_at_the_first_fault(factory: Factory) -> None:
+    with pytest.raises(Exception, match="injected by the fault"):  # noqa: PT012
+        for credits in factory.explore(["refused"], users={"ada": 100}):
+            charge(credits.server_client)
+
+
+def test_loop_without_a_call_fails(factory: Factory) -> None:
+    with pytest.raises(AssertionError, match="nothing to explore: it makes no call"):  # noqa: PT012
+        for credits in factory.explore(users={"ada": 100}):
+            credits.balance("ada")
+
+
+def test_false_success_is_found_in_a_loop(factory: Factory) -> None:
+    def swallow(api: ServerClient, *, matters: bool) -> None:
+        try:
+            charge(api)
+        except Exception:
+            if matters:
+                raise
+
+    with pytest.raises(AssertionError, match="FALSE SUCCESS"):  # noqa: PT012
+        for credits in factory.explore(["refused"], users={"ada": 100}):
+            with credits:
+                swallow(credits.server_client, matters=True)
+                swallow(credits.server_client, matters=False)
+
+
+@settings(max_examples=3, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(price=st.integers(1, 100))
+def test_each_example_of_hypothesis_is_explored(factory: Factory, price: int) -> None:
+    for credits in factory.explore(["lost_after"], users={"ada": 100}):
+        with credits:
+            try:
+                charge(credits.server_client, price)
+            except Exception:
+                assert credits.balance("ada") == 100 - price
+                raise
+
+
+def test_bad_option_of_a_loop_is_refused_at_once(factory: Factory) -> None:
+    with pytest.raises(ValueError, match="what must be one of"):
+        factory.explore("lost_afte")
+    with pytest.raises(ValueError, match="explore is False"):
+        factory.explore(False)
+
+
+def test_sandbox_knows_its_schedule(explore: Explore) -> None:
+    schedules: list[str | None] = []
+
+    def test(credits: FakeCredits) -> None:
+        schedules.append(credits.explored)
+        charge(credits.server_client)
+
+    explore(test, ["refused", "lost_after"])
+    assert schedules == ["", "", "1:lost_after", "1:refused", ""]
+
+
+def test_calls_aside_meet_no_fault(explore: Explore) -> None:
+    def test(credits: FakeCredits) -> None:
+        with credits.aside():
+            charge_carefully(credits.server_client)
+        charge(credits.server_client)
+
+    exploration = explore(test, ["refused"])
+    assert [call.number for call in exploration.reference.calls] == [0, 0, 1]
+    assert [judged.text for judged in exploration.results] == ["1:refused"]

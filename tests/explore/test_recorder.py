@@ -1,0 +1,134 @@
+"""Recording a run: what the recorder sees of calls, in process and over a socket."""
+
+import asyncio
+from collections.abc import Iterator
+
+import pytest
+
+from fake_credits import FakeCredits
+from fake_credits.client.server import ServerClient
+from fake_credits.errors import Unavailable
+from fake_credits.explore.ownership import CALLER_HEADER, TestCode
+from fake_credits.explore.recorder import CallStorm, Recorder
+from fake_credits.explore.schedules import parse_schedule
+from fake_credits.faults import Status
+from tests.explore.applications import APP
+
+
+def read(api: ServerClient) -> int:
+    return api.get_balance(APP, "ada").balance
+
+
+def read_directly(credits: FakeCredits) -> None:
+    credits.server_client.get_balance(APP, "ada")
+
+
+@pytest.fixture
+def credits() -> Iterator[FakeCredits]:
+    with FakeCredits(users={"ada": 100}) as credits:
+        yield credits
+
+
+@pytest.fixture
+def live_credits() -> Iterator[FakeCredits]:
+    with FakeCredits(mode="live", users={"ada": 100}) as credits:
+        yield credits
+
+
+def recorder(text: str = "", max_calls: float = 20) -> Recorder:
+    return Recorder(parse_schedule(text) if text else (), TestCode([read_directly.__code__]), max_calls=max_calls)
+
+
+def test_hook_survives_cleared_rules_and_a_reset(credits: FakeCredits) -> None:
+    recording = recorder()
+    recording.attach(credits)
+    credits.faults.clear()
+    credits.reset()
+    read(credits.server_client)
+    assert len(recording.run.calls) == 1
+    recording.finish()
+    assert recording.run.was_reset
+
+
+def test_rules_of_the_test_come_first(credits: FakeCredits) -> None:
+    recording = recorder("1:lost_before")
+    recording.attach(credits)
+    credits.faults.add(Status(503), nth=1)
+    with pytest.raises(Unavailable):
+        read(credits.server_client)
+    assert read(credits.server_client) == 100
+    recording.finish()
+    (affected, other) = recording.run.calls
+    assert (affected.has_own_rule, affected.fault, other.fault) == (True, "", "")
+    assert (recording.run.has_own_rules, recording.run.not_met) == (True, 1)
+
+
+def test_latency_of_the_whole_suite_is_no_rule_of_the_test() -> None:
+    with FakeCredits(users={"ada": 100}, latency=20) as credits:
+        recording = recorder("1:refused")
+        recording.attach(credits)
+        with pytest.raises(Unavailable):
+            read(credits.server_client)
+        recording.finish()
+        assert (recording.run.has_own_rules, recording.run.calls[0].fault) == (False, "refused")
+
+
+def test_storm_ends_the_application_even_where_it_catches_exceptions(credits: FakeCredits) -> None:
+    recording = recorder(max_calls=20)
+    recording.attach(credits)
+
+    def read_for_ever() -> None:
+        while True:
+            try:
+                read(credits.server_client)
+            except Exception:  # noqa: BLE001, S112 - as a careless application does
+                continue
+
+    with pytest.raises(CallStorm, match="more than 20 calls"):
+        read_for_ever()
+    recording.finish()
+    assert (recording.run.is_storm, len(recording.run.calls)) == (True, 21)
+
+
+def test_storm_over_a_socket_is_answered_with_503(credits: FakeCredits) -> None:
+    recording = recorder(max_calls=2)
+    recording.attach(credits)
+    with ServerClient(credits.base_url, credits.api_key) as api:
+        assert [read(api) for _ in range(2)] == [100, 100]
+        with pytest.raises(Unavailable):
+            read(api)
+    assert (recording.run.is_storm, recording.run.uses_socket) == (True, True)
+
+
+def test_live_clients_say_which_calls_are_the_tests_own(live_credits: FakeCredits) -> None:
+    recording = recorder()
+    recording.attach(live_credits)
+    read_directly(live_credits)
+    read(live_credits.server_client)
+    assert [call.number for call in recording.run.calls] == [0, 1]
+    assert CALLER_HEADER.decode() not in str(live_credits.journal.entries())
+
+
+def test_async_live_clients_do_too(live_credits: FakeCredits) -> None:
+    recording = recorder()
+    recording.attach(live_credits)
+
+    async def main() -> None:
+        with live_credits.aside():
+            await live_credits.async_server_client.get_balance(APP, "ada")
+        await live_credits.async_server_client.get_balance(APP, "ada")
+
+    asyncio.run(main())
+    assert [bool(call.number) for call in recording.run.calls] == [False, True]
+
+
+def test_inspection_of_the_ledger_is_noticed(credits: FakeCredits) -> None:
+    recording = recorder()
+    recording.attach(credits)
+    read(credits.server_client)
+    assert recording.run.inspected_after == 0
+    credits.balance("ada")
+    assert recording.run.inspected_after == 1
+    read(credits.server_client)
+    credits.journal.assert_called("getBalance")
+    assert recording.run.inspected_after == 2
