@@ -68,8 +68,10 @@ FAKE_USES: dict[str, Callable[[FakeCredits], object]] = {
     "always": lambda fake: fake.always(lambda: True),
     "eventually": lambda fake: fake.eventually(lambda: True),
 }
-USABLE_IN_CHILD = {"api_key", "application_id", "user_id", "intercepted", "is_served", "close", "sandbox"}
-USABLE_IN_CHILD |= {"aside", "explored"}
+USABLE_IN_CHILD = {
+    *("api_key", "application_id", "user_id", "intercepted", "is_served", "explored"),
+    *("aside", "close", "sandbox"),
+}
 """What the inherited object still answers in a child: values, and ``close``, which does nothing there."""
 
 
