@@ -69,7 +69,7 @@ def test_every_python_block_is_a_tested_example() -> None:
     """Those in `alone` and `tutorial` run in suites in tests/plugin, those in `apps` in tests/api/test_asgi.py."""
     blocks = re.findall(r"```(?:python|pycon)\n(.*?)```", TEXT, re.DOTALL)
     others = (path for folder in ("alone", "apps", "tutorial") for path in EXAMPLES.glob(f"{folder}/*.py"))
-    examples = {path.read_text() for path in [*EXAMPLES.rglob("test_*"), *others]}
+    examples = {path.read_text() for path in [*EXAMPLES.rglob("test_*.py"), *EXAMPLES.glob("test_*.txt"), *others]}
     assert set(blocks) == examples
 
 

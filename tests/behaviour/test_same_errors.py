@@ -27,7 +27,7 @@ from fake_credits.transports.shared_resources import SharedResources
 from tests.behaviour.effect_cases import CALLS, EFFECT_CASES, fake_with_rule
 
 TIMEOUT_S, SHORT_TIMEOUT_S = 5.0, 0.15
-LOOPS = ("sync", "asyncio", "trio")
+LOOPS = ("sync", "asyncio", pytest.param("trio", marks=pytest.mark.slow))
 SLOW_DRIP = Rule(effect=Drip(2, 2000))
 
 BROKEN_RULES: Mapping[str, Rule] = {

@@ -71,7 +71,7 @@ def test_credentials_in_the_environment_work(preset: str) -> None:
     assert jwt.get_unverified_header(token)["kid"] in {key["kid"] for key in output["jwks"]["keys"]}
 
 
-@pytest.mark.parametrize("name", ["NO_PROXY", "no_proxy"])
+@pytest.mark.parametrize("name", ["NO_PROXY", pytest.param("no_proxy", marks=pytest.mark.slow)])
 def test_no_proxy_wildcard_is_kept(name: str) -> None:
     result = run("sh", "-c", 'printf "%s|%s" "$NO_PROXY" "$no_proxy"', **{name: "*"})
     assert result.stdout == "*|*"
@@ -83,7 +83,7 @@ def test_no_proxy_wildcard_is_kept(name: str) -> None:
         (("sh", "-c", "exit 3", "--port", "--help"), 3),
         (("--", "sh", "-c", "kill -9 $$"), 137),
         (("--", "no-such-command-anywhere"), 127),
-        (("--", "/"), 126),
+        pytest.param(("--", "/"), 126, marks=pytest.mark.slow),
     ],
 )
 def test_exit_code_is_the_commands(command: tuple[str, ...], code: int) -> None:
@@ -282,7 +282,9 @@ except urllib.error.HTTPError as error:
 """
 
 
-@pytest.mark.parametrize("log_format", ["off", pytest.param("text", marks=pytest.mark.slow), "json"])
+@pytest.mark.parametrize(
+    "log_format", [*(pytest.param(name, marks=pytest.mark.slow) for name in ("off", "text")), "json"]
+)
 def test_problem_prints_a_warning_with_any_log_format(log_format: str, tmp_path: Path) -> None:
     """The exit code stays the command's. A rule of a scenario is a condition, so it may stay unused."""
     file = tmp_path / "unused.toml"
@@ -380,7 +382,7 @@ def run_as_on_windows(*command: str, which: str = "None", at_wait: str = "pass")
     )
 
 
-@pytest.mark.parametrize("name", ["SIGINT", "SIGBREAK"])
+@pytest.mark.parametrize("name", [pytest.param("SIGINT", marks=pytest.mark.slow), "SIGBREAK"])
 def test_console_signal_is_not_forwarded_on_windows(name: str) -> None:
     """Forwarding it would raise an error."""
     result = run_as_on_windows("sh", "-c", "sleep 0.01; exit 5", at_wait=f"os.kill(os.getpid(), signal.{name})")

@@ -162,7 +162,7 @@ def test_json_log_has_one_object_per_line(start: Start) -> None:
     assert last == {"summary": {"exchanges": 2, "refused": 1, "seed": 0, "dropped_lines": 0, "operations": operations}}
 
 
-@pytest.mark.parametrize("log_format", ["text", "json"])
+@pytest.mark.parametrize("log_format", ["text", pytest.param("json", marks=pytest.mark.slow)])
 def test_log_masks_secrets_in_query(start: Start, log_format: str) -> None:
     cli_process = start("serve", "--log", log_format)
     httpx2.get(cli_process.variables["CREDITS_BASE_URL"] + "/v1/nothing?api_key=SECRET", trust_env=False)
@@ -178,7 +178,10 @@ def test_log_off_prints_nothing(start: Start) -> None:
     assert cli_process.err == ""
 
 
-@pytest.mark.parametrize(("number", "code"), [(signal.SIGTERM, 0), (signal.SIGINT, 130), (signal.SIGHUP, 0)])
+@pytest.mark.parametrize(
+    ("number", "code"),
+    [(signal.SIGTERM, 0), (signal.SIGINT, 130), pytest.param(signal.SIGHUP, 0, marks=pytest.mark.slow)],
+)
 def test_signal_stops_server_and_removes_the_ready_file(start: Start, number: int, code: int) -> None:
     cli_process = start("serve")
     port = int(cli_process.variables["CREDITS_BASE_URL"].rpartition(":")[2])

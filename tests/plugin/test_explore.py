@@ -483,6 +483,7 @@ def test_works_with_unittest_and_async_plugins(suite: Suite) -> None:
     result.stdout.fnmatch_lines(["7 tests explored, 7 schedules: 7 charged twice"])
 
 
+@pytest.mark.slow
 def test_works_with_xdist_random_order_and_reruns(suite: Suite) -> None:
     marker = "@pytest.mark.fake_credits(explore=['lost_after'])"
     plugins = ("xdist", "randomly", "pytest_rerunfailures")

@@ -408,6 +408,7 @@ def test_traceback_of_a_bug_shows_internal_frames(suite: Suite) -> None:
     result.stdout.fnmatch_lines(["*fake_credits/sandbox_users.py:*: in user"])
 
 
+@pytest.mark.slow
 def test_colours_survive_xdist(suite: Suite) -> None:
     """The terminal is that of the controlling process."""
     result = suite(FAILING_TEST, "-n", "1", "--color=yes", plugins=("xdist",), alone=True)
