@@ -306,7 +306,7 @@ class HeldCall(msgspec.Struct, frozen=True):
 
 
 class GateState(msgspec.Struct, frozen=True):
-    """A gate with the calls that it holds, in order of arrival, and the number of all arrivals."""
+    """A gate with the calls that it holds, in order of arrival, and the total number of arrivals."""
 
     name: str
     is_open: bool

@@ -301,7 +301,7 @@ def _quote_path(path: str) -> bytes:
 
 
 def _base_url(request: StarletteRequest) -> str:
-    """Return the URL of the application, with the request's Host, which can be anything in process."""
+    """Return the URL of the application with the request's Host, which can be any text for an in-process request."""
     host = request.headers.get("host") or str((request.scope.get("server") or ("localhost",))[0])
     return f"{request.scope['scheme']}://{host}{_quote_path(request.scope.get('root_path', '')).decode()}"
 

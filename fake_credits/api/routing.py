@@ -127,9 +127,9 @@ class RouteTable:
             return False
 
     def find_path_end(self, method: str, raw_path: bytes) -> tuple[Operation, bytes] | None:
-        """Return the operation in whose path a path ends, and what comes before, without a trailing slash.
+        """Return the operation whose path is a suffix of this one, and the prefix before it, without a trailing slash.
 
-        Operations whose path has no literal segment are ignored, as nearly every path ends in theirs.
+        Operations whose path has no literal segment are ignored, because they would match the end of nearly any path.
         """
         raw_segments = raw_path.rstrip(b"/").split(b"/")
         try:

@@ -196,7 +196,10 @@ class ServerFlags:
     )
     auth_provider: str = _flag("Tokens", "plain", _PROVIDER_HELP, _PROVIDER)
     issuer: str = _flag(
-        "Tokens", "", "Issuer of tokens: a URL, or 'server' for this server's (default: the provider's).", Parsed("URL")
+        "Tokens",
+        "",
+        "Issuer of tokens: a URL, or 'server' for this server's own URL (default: the provider's issuer).",
+        Parsed("URL"),
     )
     key_file: Path | None = _flag(
         "Tokens", None, "Sign tokens with the keys in this file; created with mode 0600 if missing.", _WRITABLE_FILE
@@ -272,7 +275,9 @@ class RunFlags(ServerFlags):
 class TokenFlags:
     """The flags of ``token``."""
 
-    bad: str = _flag("Token", "", "Break one rule: expired, wrong_key, ...", Parsed("KIND", _bad_token_kind))
+    bad: str = _flag(
+        "Token", "", "Mint an invalid token, such as expired or wrong_key.", Parsed("KIND", _bad_token_kind)
+    )
     expires_in: int | None = _flag(
         "Token", None, "Lifetime in seconds (default: the provider's).", click.IntRange(1, 10 * 366 * 86400)
     )
@@ -289,8 +294,10 @@ class SeedFlags:
     seed: int = _flag("World", 0, "Random seed.")
     application_id: str = _flag("World", "app-id", "Id of the users' application.", _ID)
     contract: Contract = _flag("World", DEFAULT_CONTRACT, "Use the contract in this TOML file.", _CONTRACT_FILE)
-    out: Path | None = _flag("Destination", None, "Write them to a file, for --world.", _WRITABLE_FILE)
-    url: str = _flag("Destination", "", "Write them to the server at this base URL.", Parsed("URL", _base_url))
+    out: Path | None = _flag(
+        "Destination", None, "Write the users to this file, for --world of `serve` and `run`.", _WRITABLE_FILE
+    )
+    url: str = _flag("Destination", "", "Write the users to the server at this base URL.", Parsed("URL", _base_url))
     api_key: str = _flag("Destination", "", "The server's API key.", _KEY)
     concurrency: int = _flag("Destination", 8, "Users to write concurrently.", click.IntRange(1, 100))
     yes: bool = _flag("Destination", False, "Allow a --url that is not on loopback.")

@@ -52,7 +52,7 @@ def cli() -> None:
 def serve(options: flags.ServeFlags) -> None:
     """Serve the API over HTTP until stopped.
 
-    SIGTERM exits with 0, Ctrl-C with 130.
+    Exits with 0 on SIGTERM and with 130 on Ctrl-C.
 
     Example: fake-credits serve --user ada=100
     """
@@ -66,7 +66,7 @@ def serve(options: flags.ServeFlags) -> None:
 @flags.options_from(flags.RunFlags)
 @click.argument("command", nargs=-1, required=True, type=click.UNPROCESSED)
 def run(options: flags.RunFlags, command: tuple[str, ...]) -> None:
-    """Run a command next to its own server.
+    """Start a server, run a command against it, and stop the server.
 
     Sets CREDITS_BASE_URL, CREDITS_API_KEY, ... in the command's environment. Exits with the command's exit code, or
     with 126 or 127 if the command can't be run, and leaves no process behind.

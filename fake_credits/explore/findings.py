@@ -27,7 +27,7 @@ _FAULT_TEXTS = {
     "silent": "{call} got no response, and did not take effect",
     "silent_after": "{call} got no response, although its write was committed",
     "down": "from {call} on, every call was refused with 503",
-    "stale": "{call} read a state without the last write",
+    "stale": "{call} returned stale data, without the last write",
 }
 _SAME_TO_CLIENT = {"lost_after": "lost_before", "silent_after": "silent"}
 

@@ -1,4 +1,4 @@
-"""How a run ended: from the exception that ended it, and the lines of the test that ran."""
+"""How a run of a test ended, judged by its exception and by the lines of the test function that were executed."""
 
 import sys
 from collections.abc import Callable, Generator

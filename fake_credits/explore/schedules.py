@@ -245,7 +245,8 @@ class _Reader:
             return "occurrence", int(token[1:])
         if re.fullmatch(r"[+-]?\d{1,16}", token):
             return "delta", int(token)
-        raise self.fail(f"{token!r} is neither a delta, a reason, '#' and a count, nor '@' and an application")
+        expected = "a delta (-5), a reason (consume), an occurrence (#3) or an application (@app-id)"
+        raise self.fail(f"{token!r} is not {expected}")
 
     def _parse_id(self, token: str) -> str:
         if token.startswith('"'):

@@ -183,7 +183,7 @@ def _check_not_empty(kwargs: Mapping[str, object]) -> None:
 
 
 def _check_conflicts(rule_fields: Mapping[str, object], kwargs: Mapping[str, object]) -> None:
-    """Reject keyword arguments that contradict the rule; an operation may narrow the rule's, though."""
+    """Reject keyword arguments that contradict the rule; ``operation`` may narrow the rule's operations."""
     for name in rule_fields.keys() & kwargs.keys():
         inner, outer = rule_fields[name], kwargs[name]
         is_conflict = inner != outer

@@ -95,7 +95,7 @@ class CredentialReader:
 
 _MISSING_MESSAGES = {
     "no_credential": "the request has no credential",
-    "unsupported_scheme": "the request has another Authorization scheme",
+    "unsupported_scheme": "the request's Authorization header has a different scheme",
     "empty": "the request's credential is empty",
 }
 

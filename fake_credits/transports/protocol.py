@@ -206,7 +206,7 @@ class CreditsProtocol(UvicornProtocol):
             self._refuse(MalformedRequest(f"malformed HTTP request: {error}"))
         if self._unparsed_bytes > MAX_HEAD_BYTES and not self._ignores_input:
             part = "head" if self._in_head else "part of the request outside its body"
-            self._refuse(MalformedRequest(f"malformed HTTP request: the {part} has more than 64 KiB"))
+            self._refuse(MalformedRequest(f"malformed HTTP request: the {part} exceeds 64 KiB"))
         return len(data)
 
     def _read_body_after_upgrade(self) -> None:

@@ -131,7 +131,7 @@ class UvicornServer(Server):
         self._tls_listeners = (tls_listener,)
 
     def refresh_date(self) -> None:
-        """Update the Date header of responses in the next second."""
+        """Update the Date header to the current second."""
         self.server_state.default_headers = [(b"date", http_date(wall_clock_ms() // 1000))]
 
     async def shut_down(self) -> None:

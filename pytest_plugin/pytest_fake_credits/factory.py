@@ -219,9 +219,10 @@ class Factory:
         return self._server
 
     def tracked_sandboxes(self, *, only_last_example: bool = False) -> list[TrackedSandbox]:
-        """Return the sandboxes that the running test may have used; under Hypothesis, of those it made the last ones.
+        """Return the sandboxes that the running test may have used.
 
-        An example starts with a sandbox that is made while none of the test's own is open.
+        With ``only_last_example``, of the sandboxes that a Hypothesis test created itself, only those of its last
+        example are included. An example starts when the test creates a sandbox and has no other one open.
         """
         return [
             tracked

@@ -78,7 +78,7 @@ def test_custom_fault_is_an_object_of_json() -> None:
         ("2:refused+", "a call is missing"),
         ("createTransactoin ada:refused", "'createTransactoin' is neither an operation nor a number"),
         ("createTransaction ada -10 -10:refused", "'-10' is given twice"),
-        ("createTransaction ada x:refused", "'x' is neither a delta, a reason"),
+        ("createTransaction ada x:refused", "'x' is not a delta (-5), a reason"),
         ('createTransaction "a\\q":refused', "is not a JSON string"),
         ('1:{"effect":', "is not an object of JSON"),
         ('1:{"effect":"reset","user":"ada"}', "user is not allowed, the schedule names the call"),

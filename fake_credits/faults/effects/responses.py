@@ -101,7 +101,7 @@ class RateLimit(Effect):
         check_number("window_s", self.window_s, 0.001, _SECONDS_PER_DAY)
 
     def effect_for(self, pass_times_ms: deque[int], now_ms: int) -> Effect | None:
-        """Return the rejection of a call if the window is full."""
+        """Return an effect that rejects the call if the window is full, or None."""
         window_ms = round(self.window_s * 1000)
         oldest_ms = pass_times_ms[0] if pass_times_ms else now_ms
         remaining_ms = oldest_ms + window_ms - now_ms
