@@ -139,7 +139,7 @@ class JournalAssertions(Journal):
         if shared:
             raise AssertionError(duplicate_commits_message(shared, self._api_key))
         if not any(each.committed and each.idempotency_key for each in matching):
-            head = f"no committed write among {call} has an idempotency key"
+            head = f"no committed write has an idempotency key among {call}"
             raise snapshot.missing_calls(call) or snapshot.failure(head, call)
         if snapshot.dropped:
             raise snapshot.failure(f"cannot compare keys of {call}: older exchanges are missing from the journal", call)

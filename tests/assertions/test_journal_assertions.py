@@ -188,7 +188,7 @@ def test_assert_committed_once_fails_without_idempotency_keys(
 ) -> None:
     write_entry(committed=True)
     write_entry(idempotency_key="a")
-    with pytest.raises(AssertionError, match="no committed write among any call has an idempotency key"):
+    with pytest.raises(AssertionError, match="no committed write has an idempotency key among any call"):
         journal.assert_committed_once()
 
 
