@@ -51,7 +51,7 @@ class TransactionColumns(NamedTuple):
     times: "array[int]"
 
     def entries(self) -> "Iterator[tuple[int, Reason, int]]":
-        """Iterate over the transactions as arguments of `Ledger.append`."""
+        """Yield each transaction as a tuple of arguments for `Ledger.append`."""
         return zip(self.deltas, map(_REASONS_BY_CODE.__getitem__, self.reasons), self.times, strict=True)
 
 

@@ -368,7 +368,7 @@ class Sandbox:
             del self.bugs[:-_MAX_KEPT_PROBLEMS]
 
     def add_problem(self, text: str, kind: ProblemKind = "calls") -> None:
-        """Record a problem that fails the test even if it swallowed the error, once; the last 100 are kept."""
+        """Record a problem, which fails the test even if the test swallowed the error; the last 100 are kept."""
         with self.lock:
             if all(problem.text != text for problem in self.problems):
                 self.problems.append(SandboxProblem(kind, text))

@@ -33,7 +33,7 @@ class SandboxUsers:
     def user(self, user_id: str, *, balance: int | None = None, application_id: str | None = None) -> User:
         """Create a user if needed and return it, without an exchange.
 
-        If ``balance`` is given, one grant or consumption brings the balance to it. Raises ValueError or TypeError for
+        If ``balance`` is given, a single grant or consumption is added to reach it. Raises ValueError or TypeError for
         an invalid id or balance.
         """
         account = self.sandbox.set_balance(

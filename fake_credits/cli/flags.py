@@ -295,7 +295,7 @@ class SeedFlags:
     application_id: str = _flag("World", "app-id", "Id of the users' application.", _ID)
     contract: Contract = _flag("World", DEFAULT_CONTRACT, "Use the contract in this TOML file.", _CONTRACT_FILE)
     out: Path | None = _flag(
-        "Destination", None, "Write the users to this file, for --world of `serve` and `run`.", _WRITABLE_FILE
+        "Destination", None, "Write the users to this file, for `serve --world` or `run --world`.", _WRITABLE_FILE
     )
     url: str = _flag("Destination", "", "Write the users to the server at this base URL.", Parsed("URL", _base_url))
     api_key: str = _flag("Destination", "", "The server's API key.", _KEY)

@@ -42,7 +42,7 @@ _FLUSH_TIMEOUT_S = 1.0
 
 
 class LineWriter:
-    """A writer of lines to a file descriptor from a thread of its own.
+    """A writer of lines to a file descriptor, with a thread of its own.
 
     A reader that stops reading, or exits, neither stops nor delays the server: lines over the limit are dropped and
     counted. The writer bypasses `sys.stderr`, whose lock a blocked thread would hold at exit.

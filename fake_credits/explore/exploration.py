@@ -46,10 +46,10 @@ class JudgedRun:
 class Exploration:
     """The exploration of one test, called ``name``.
 
-    ``skip_reason`` says why the test can't be explored; it is empty otherwise, and may be set before. ``error`` is what
-    is wrong with the schedules that were asked for. ``untried`` are the numbers of schedules that were not run, by the
-    reason. ``leaks``: a fault-free run failed at the end, so the findings are void. In a replay the last run has the
-    schedule's faults. ``keeps_exchanges``: the calls of all runs are kept for a report, and not just those of findings.
+    ``skip_reason`` says why the test can't be explored, and is empty if it can; it may be set before the first run.
+    ``error`` says what is wrong with the requested schedules. ``untried`` counts the schedules that were not run, by
+    reason. ``leaks``: the last fault-free run failed, so the findings are unreliable. In a replay, the last run has the
+    schedule's faults. ``keeps_exchanges``: the calls of all runs are kept for a report, not only those of findings.
     """
 
     def __init__(self, name: str, options: ExploreOptions, test_code: TestCode) -> None:

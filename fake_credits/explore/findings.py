@@ -105,7 +105,7 @@ def _sentences(exploration: Exploration, judged: JudgedRun) -> Iterator[str]:
         )
     elif verdict is Verdict.UNSETTLED:
         write = judgement.calls[0]
-        yield f"The write of call {write.number} stays committed, and the application gave up without reading"
+        yield f"The write of call {write.number} stays committed, but the application gave up without reading"
         yield f"{write.user}'s balance or history, so it can't know whether it has to try again."
     elif verdict is Verdict.SILENT_REFUSAL:
         yield "Nothing was written, and the application did not say so: the test noticed it in the ledger."

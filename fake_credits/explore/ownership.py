@@ -87,7 +87,7 @@ class TestCode:
                 self._owners.clear()
 
     def owner_of(self, frame: FrameType) -> FrameOwner:
-        """Return whose a frame is."""
+        """Return the owner of a frame."""
         code = frame.f_code
         owner = self._owners.get(code)
         if owner is None:
@@ -95,9 +95,9 @@ class TestCode:
         return owner
 
     def innermost_owner(self, frame: FrameType | None) -> FrameOwner:
-        """Return whose the innermost frame outside the HTTP stack is; ``stack`` if there is none.
+        """Return the owner of the innermost frame outside the HTTP stack, or ``stack`` if there is no such frame.
 
-        What runs an event loop has not made the calls of its tasks, except those of the task that it waits for.
+        Code that runs an event loop does not own the calls of the loop's tasks, except those of the task it waits for.
         """
         while frame is not None:
             owner = self.owner_of(frame)

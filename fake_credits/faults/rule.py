@@ -179,7 +179,7 @@ class Rule(FaultValue):
 
     @property
     def is_scripted(self) -> bool:
-        """Return whether the rule says exactly when it fires; if it never does, that is a mistake."""
+        """Return whether the rule specifies exactly when it fires; a scripted rule that never fires is a mistake."""
         return self.is_certain and bool(self.script or _counts_of(self))
 
     @property

@@ -37,7 +37,7 @@ _UNUSUAL_HEADERS = frozenset({b"expect", b"upgrade"})
 
 
 class ReceivedRequest(NamedTuple):
-    """A parsed request, the error that rejects it, and whether the connection stays open afterwards."""
+    """A parsed request, the error to reject it with, if any, and whether the connection stays open afterwards."""
 
     request: Request
     error: ApiError | None = None
@@ -126,7 +126,7 @@ def received_head(
 
 
 def replay_framing(parser: "httptools.HttpRequestParser", headers: Headers) -> None:
-    """Make a new parser expect the body that another parser skipped because it mistook it for another protocol."""
+    """Prepare a new parser to read a body that another parser skipped, having taken it for another protocol."""
     framing = next(field for field in headers if field[0] in _FRAMING_HEADERS)
     parser.feed_data(b"POST / HTTP/1.1\r\nhost: x\r\n%b: %b\r\n\r\n" % framing)
 

@@ -48,7 +48,7 @@ class Identity(NamedTuple):
 
     @property
     def email(self) -> str:
-        """Return an e-mail address that is unique in the world, because names have no digits."""
+        """Return an e-mail address that is unique within the world: names have no digits, so its number can't clash."""
         return f"{self.first_name}.{self.last_name}{self.ordinal}@{_EMAIL_DOMAINS[self.bits % 4]}".lower().replace(
             " ", ""
         )

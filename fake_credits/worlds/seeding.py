@@ -267,7 +267,7 @@ class _UserSeeder:
             if found != expected:
                 planned = "no more" if expected is None else f"{expected[0]} {expected[1]}"
                 return f"transaction {number} is {found[0]} {found[1]}, but the plan has {planned}"
-        raise AssertionError("only histories that differ are compared")
+        raise AssertionError("the histories do not differ")
 
     async def _with_retries(self, call: Callable[[], Awaitable[T]]) -> T:
         """Return the result of an idempotent call."""

@@ -1,6 +1,6 @@
 """The environment before conftests load, for applications that read their settings at import.
 
-It has a port, an API key and variables, but no server. Each variable imports only what it requires. PYTEST_DONT_REWRITE
+It has a port, an API key and variables, but no server. Only the modules that the requested variables need are imported. PYTEST_DONT_REWRITE
 """
 
 import os
@@ -103,7 +103,7 @@ EARLY_VALUES: Mapping[str, Callable[[EarlyEnvironment], str]] = {
     "jwks_url": lambda early: f"{early.base_url}/.well-known/jwks.json",
     "jwt_public_key": EarlyEnvironment.public_key,
 }
-"""The fields of the ini option ``fake_credits_env``; the last ones import cryptography, which takes 60 ms."""
+"""The fields of the ini option ``fake_credits_env``; the last ones need cryptography, whose import takes 60 ms."""
 
 
 def _bind_listener() -> socket.socket:

@@ -66,7 +66,7 @@ class ExchangeTable:
 
     @property
     def errors(self) -> list[JournalEntry]:
-        """Return the exchanges with an error that are shown."""
+        """Return the displayed exchanges that have an error."""
         return [entry for entry in self._shown if entry.message]
 
     @property

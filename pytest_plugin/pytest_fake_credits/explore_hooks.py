@@ -1,6 +1,6 @@
-"""What every run needs of exploration: its own hook, and the registration of its plugin once a test asks for it.
+"""The part of exploration that every run loads: its hook, and the registration of its plugin once a test needs it.
 
-Imports nothing of the fake. PYTEST_DONT_REWRITE
+Imports nothing from the fake. PYTEST_DONT_REWRITE
 """
 
 from collections.abc import Callable, Mapping

@@ -50,7 +50,7 @@ def texts(explore: Explore, test: Test, explored: object = True) -> str:
         (applications.test_no_timeout, ["The application has no timeout: getBalance of ada would hang forever"]),
         (applications.test_storm, ["The application made 21 calls and was stopped."]),
         (applications.test_swallower, ["Nothing was written, and the application did not say so"]),
-        (applications.test_no_retry_at_all, ["stays committed, and the application gave up without reading ada's"]),
+        (applications.test_no_retry_at_all, ["stays committed, but the application gave up without reading ada's"]),
     ],
     ids=lambda value: getattr(value, "__name__", ""),
 )
