@@ -1,6 +1,8 @@
 """The environment before conftests load, for applications that read their settings at import.
 
-It has a port, an API key and variables, but no server. Only the modules that the requested variables need are imported. PYTEST_DONT_REWRITE
+It has a port, an API key and variables, but no server. Only the modules that the requested variables need are imported.
+
+PYTEST_DONT_REWRITE
 """
 
 import os
