@@ -3,7 +3,7 @@
 This module imports the fake, so import it only after a fixture has run. PYTEST_DONT_REWRITE
 """
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from itertools import groupby, pairwise
 from typing import NamedTuple
 
@@ -45,7 +45,13 @@ class ExchangeTable:
     ) -> None:
         self._total = len(entries)
         self._entries = [redacted_entry(entry, redact) for entry in entries]
-        self._left_out = [entry for entry in self._entries if is_set_up(entry) and _is_uneventful(entry)]
+        self._repeated = [*_repeated_writes(self._entries)]
+        repeated = {entry.request_id for pair in self._repeated for entry in pair}
+        self._left_out = [
+            entry
+            for entry in self._entries
+            if is_set_up(entry) and _is_uneventful(entry) and entry.request_id not in repeated
+        ]
         if len(self._left_out) == len(entries):
             self._left_out = []
         left_out = {entry.request_id for entry in self._left_out}
@@ -92,17 +98,25 @@ class ExchangeTable:
     def repeated_writes(self) -> list[str]:
         """Return a sentence for each write whose response was lost and that was committed again: a double charge."""
         sentences: list[str] = []
-        committed = [entry for entry in self._entries if entry.committed and entry.delta is not None]
-        for number, entry in enumerate(committed):
-            again = next((later for later in committed[number + 1 :] if _is_repeated(entry, later)), None)
-            if again is not None and (fate := _fate(entry)):
-                key = " with the same idempotency key" if entry.idempotency_key == again.idempotency_key != "" else ""
-                sentences.append(f"#{entry.ordinal} was committed and {fate}; #{again.ordinal} committed it again{key}")
-        return sentences[:_MAX_REPEATED_WRITES]
+        for entry, again in self._repeated[:_MAX_REPEATED_WRITES]:
+            key = " with the same idempotency key" if entry.idempotency_key == again.idempotency_key != "" else ""
+            sentences.append(
+                f"#{entry.ordinal} was committed and {_fate(entry)}; #{again.ordinal} committed it again{key}"
+            )
+        return sentences
 
 
 def _is_uneventful(entry: JournalEntry) -> bool:
     return 200 <= entry.status < 300 and entry.delivered and not entry.rule
+
+
+def _repeated_writes(entries: Sequence[JournalEntry]) -> Iterator[tuple[JournalEntry, JournalEntry]]:
+    """Yield each committed write whose client did not learn of it, with the next write that repeats it."""
+    committed = [entry for entry in entries if entry.committed and entry.delta is not None]
+    for number, entry in enumerate(committed):
+        again = next((later for later in committed[number + 1 :] if _is_repeated(entry, later)), None)
+        if again is not None and _fate(entry):
+            yield entry, again
 
 
 def _is_repeated(entry: JournalEntry, later: JournalEntry) -> bool:

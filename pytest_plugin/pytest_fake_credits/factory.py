@@ -84,7 +84,7 @@ class TrackedSandbox:
         call_count = self.fake.journal.ended_count - self._exchanges_before_call
         of_call = entries[-call_count:] if call_count else ()
         of_fixtures = {entry.request_id for entry in entries[: len(entries) - len(of_call)]}
-        if all(entry.request_id in own_ids for entry in of_call):
+        if all(entry.request_id in own_ids for entry in of_call if entry.delivered):  # a lost response has no id
             own_ids = frozenset[str]()
         return lambda entry: entry.request_id in own_ids or entry.request_id in of_fixtures
 

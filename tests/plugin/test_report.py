@@ -333,6 +333,42 @@ def test_curl_command_is_shown_while_a_server_answers(suite: Suite, pytester: py
     ]
 
 
+TWO_CLIENTS_TEST = """
+import contextlib
+
+import pytest
+import requests
+
+from fake_credits.faults import Reset, Rule
+
+USER = "https://credits.internal/v1/applications/app-id/users/ada"
+
+
+LOST = Rule(Reset(), operation="writes", phase="after", nth=1)
+
+
+@pytest.mark.fake_credits(users={"ada": 100}, faults=LOST, intercept="https://credits.internal")
+def test_charge(fake_credits):
+    headers = {"X-API-Key": fake_credits.api_key}
+    with contextlib.suppress(requests.ConnectionError):
+        requests.post(f"{USER}/transactions", json={"delta": -10, "reason": "consume"}, headers=headers)
+    assert requests.get(f"{USER}/balance", headers=headers).ok
+    fake_credits.server_client.create_transaction("app-id", "ada", delta=-10, reason="consume")
+    fake_credits.server_client.get_balance("app-id", "ada")
+    assert fake_credits.balance("ada") == 90
+"""
+
+
+def test_both_writes_of_a_double_charge_are_shown(suite: Suite) -> None:
+    """Even if the second one was made by a client that the report takes for the test's own."""
+    section = find_section(suite(TWO_CLIENTS_TEST), "test_charge").splitlines()
+    assert [line.split()[0] for line in section[2:5]] == ["1", "2", "3"]
+    assert section[5:7] == [
+        "left out, as the test's own and successful: 4",
+        "#1 was committed and its response lost; #3 committed it again",
+    ]
+
+
 HIDDEN_FRAMES_TESTS = """
 import pytest
 import requests
