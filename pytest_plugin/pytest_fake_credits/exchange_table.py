@@ -46,16 +46,12 @@ class ExchangeTable:
         self._total = len(entries)
         self._entries = [redacted_entry(entry, redact) for entry in entries]
         self._repeated = [*_repeated_writes(self._entries)]
-        repeated = {entry.request_id for pair in self._repeated for entry in pair}
-        self._left_out = [
-            entry
-            for entry in self._entries
-            if is_set_up(entry) and _is_uneventful(entry) and entry.request_id not in repeated
-        ]
+        repeated = [entry for pair in self._repeated for entry in pair]
+        candidates = [entry for entry in self._entries if is_set_up(entry) and _is_uneventful(entry)]
+        self._left_out = _without(candidates, repeated)
         if len(self._left_out) == len(entries):
             self._left_out = []
-        left_out = {entry.request_id for entry in self._left_out}
-        shown = [entry for entry in self._entries if entry.request_id not in left_out]
+        shown = _without(self._entries, self._left_out)
         self._start_ms = shown[0].at_ms
         groups = [[*group] for _, group in groupby(shown, _cells)]
         self._groups = groups[-_MAX_REPORTED_ROWS:]
@@ -104,6 +100,11 @@ class ExchangeTable:
                 f"#{entry.ordinal} was committed and {_fate(entry)}; #{again.ordinal} committed it again{key}"
             )
         return sentences
+
+
+def _without(entries: Sequence[JournalEntry], excluded: Sequence[JournalEntry]) -> list[JournalEntry]:
+    excluded_ids = {entry.request_id for entry in excluded}
+    return [entry for entry in entries if entry.request_id not in excluded_ids]
 
 
 def _is_uneventful(entry: JournalEntry) -> bool:
