@@ -6,7 +6,7 @@ without regular expressions.
 """
 
 import difflib
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import lru_cache
 from operator import itemgetter
@@ -136,11 +136,9 @@ class RouteTable:
             segments = split_path(b"/".join(raw_segments))
         except MalformedRequest:
             return None
-        for start in range(len(raw_segments) - 1):
-            endpoints = self._find_endpoints(["", *segments[start + 1 :]])
-            endpoint = None if endpoints is None else endpoints.get(method) or next(iter(endpoints.values()))
-            if endpoint is not None and self._has_literals(endpoint.operation):
-                return endpoint.operation, b"/".join(raw_segments[: start + 1])
+        for operation, prefix_length in self._path_ends(method, segments):
+            if self._has_literals(operation):
+                return operation, b"/".join(raw_segments[:prefix_length])
         return None
 
     def _has_literals(self, operation: Operation) -> bool:
@@ -152,15 +150,20 @@ class RouteTable:
 
     def _prefix_hint(self, method: str, raw_path: bytes, segments: list[str]) -> str:
         """Return a sentence about what comes before the path of an operation, or "" if the path ends in none."""
-        for length in sorted(self._patterns_by_length, reverse=True):
-            end = ["", *segments[len(segments) - length + 1 :]]
-            endpoints = self._find_endpoints(end) if length < len(segments) else None
-            if endpoints:
-                endpoint = endpoints.get(method) or next(iter(endpoints.values()))
-                prefix = escape_path(raw_path.rsplit(b"/", length - 1)[0])
-                problem = f"has the prefix {prefix}" if prefix.strip("/") else "ends in a slash"
-                return f"it ends in the path of {endpoint.operation}: your base URL {problem}"
+        for operation, prefix_length in self._path_ends(method, segments):
+            prefix = escape_path(b"/".join(raw_path.split(b"/")[:prefix_length]))
+            problem = f"has the prefix {prefix}" if prefix.strip("/") else "ends in a slash"
+            return f"it ends in the path of {operation}: your base URL {problem}"
         return ""
+
+    def _path_ends(self, method: str, segments: list[str]) -> Iterator[tuple[Operation, int]]:
+        """Yield the operations whose paths end a path, the longest first, and how many segments come before each."""
+        for length in sorted(self._patterns_by_length, reverse=True):
+            prefix_length = len(segments) - length + 1
+            endpoints = self._find_endpoints(["", *segments[prefix_length:]]) if prefix_length > 0 else None
+            if endpoints is not None:
+                endpoint = endpoints.get(method) or next(iter(endpoints.values()))
+                yield endpoint.operation, prefix_length
 
     def _find_endpoints(self, segments: list[str]) -> dict[str, _Endpoint] | None:
         for pattern in self._patterns_by_length.get(len(segments), ()):
