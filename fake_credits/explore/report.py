@@ -11,9 +11,10 @@ from fake_credits.explore.judge import Colour, Judgement
 from fake_credits.explore.schedules import FAULTS, CallFault, CallKey
 from fake_credits.text import truncate
 
-__all__ = ["render_report", "summarize"]
+__all__ = ["count_verdicts", "render_report", "summarize"]
 
 _FINE = (Colour.GREEN, Colour.NOTE)
+_FINE_LABEL = "fine"
 _MAX_ROWS = 40
 _NOT_APPLICABLE = "\N{EN DASH}"
 _NOT_TRIED = "…"
@@ -22,12 +23,17 @@ _WIDTH = 110
 
 def summarize(results: Iterable[JudgedRun]) -> str:
     """Return how many schedules were run, and how many had which verdict."""
-    judgements = [judged.judgement for judged in results]
-    fine = sum(judgement.colour in _FINE for judgement in judgements)
-    counts = Counter(judgement.verdict.value for judgement in judgements if judgement.colour not in _FINE)
-    parts = [f"{fine} fine"] if fine or not counts else []
+    counts = count_verdicts(results)
+    total, fine = counts.total(), counts.pop(_FINE_LABEL, 0)
+    parts = [f"{fine} {_FINE_LABEL}"] if fine or not counts else []
     parts += [f"{count} {verdict}" for verdict, count in counts.most_common()]
-    return f"{pluralize(len(judgements), 'schedule')}: {', '.join(parts)}"
+    return f"{pluralize(total, 'schedule')}: {', '.join(parts)}"
+
+
+def count_verdicts(results: Iterable[JudgedRun]) -> Counter[str]:
+    """Return the number of schedules by verdict; green ones and notes count as fine."""
+    judgements = (judged.judgement for judged in results)
+    return Counter(_FINE_LABEL if each.colour in _FINE else each.verdict.value for each in judgements)
 
 
 def render_report(exploration: Exploration) -> str:

@@ -11,7 +11,7 @@ from fake_credits.explore.exploration import Exploration, JudgedRun
 from fake_credits.explore.findings import find_findings
 from fake_credits.explore.html import render_html
 from fake_credits.explore.judge import Colour
-from fake_credits.explore.report import summarize
+from fake_credits.explore.report import count_verdicts, summarize
 from fake_credits.explore.runs import ObservedCall
 from fake_credits.text import escape_control
 
@@ -20,8 +20,6 @@ __all__ = ["FORMAT_VERSION", "exploration_to_json", "summary_lines", "write_repo
 FORMAT_VERSION = 1
 """The version of the report's format."""
 
-_FINE = (Colour.GREEN.value, Colour.NOTE.value)
-_FINE_LABEL = "fine"
 _MAX_LISTED = 10
 
 JsonObject = Mapping[str, Any]
@@ -29,8 +27,6 @@ JsonObject = Mapping[str, Any]
 
 def exploration_to_json(exploration: Exploration, *, with_schedules: bool = True) -> dict[str, Any]:
     """Return an exploration as an object of JSON; without the schedules and their exchanges, it stays small."""
-    colours = (judged.judgement for judged in exploration.results)
-    verdicts = Counter(_FINE_LABEL if each.colour.value in _FINE else each.verdict.value for each in colours)
     return {
         "test": exploration.name,
         "skip_reason": exploration.skip_reason,
@@ -38,7 +34,7 @@ def exploration_to_json(exploration: Exploration, *, with_schedules: bool = True
         "is_red": bool(exploration.red),
         "duration_s": round(exploration.duration_s, 6),
         "summary": summarize(exploration.results),
-        "verdicts": dict(verdicts),
+        "verdicts": dict(count_verdicts(exploration.results)),
         "calls": [
             {"number": call.number, "call": str(call.key), "label": call.key.label}
             for call in exploration.reference.application_calls
