@@ -38,7 +38,7 @@ def _plugin_of(config: pytest.Config) -> "ExplorePlugin | None":
 
 
 def is_exploring(config: pytest.Config) -> bool:
-    """Return whether the current run of a test is one of an exploration's, whose report nobody sees."""
+    """Return whether the current run belongs to an exploration, so that its own report is not shown."""
     plugin = _plugin_of(config)
     return plugin is not None and plugin.is_running
 
@@ -57,7 +57,7 @@ def attach(config: pytest.Config, fake: "FakeCredits") -> None:
 
 
 def watch_for_explorations(config: pytest.Config, marker_options: MarkerOptions) -> None:
-    """Explore tests as soon as something asks for it."""
+    """Register the plugin that explores tests once an option, a marker or a worker's report requests it."""
     config.pluginmanager.register(_Registration(config, marker_options), "pytest_fake_credits.registration")
 
 

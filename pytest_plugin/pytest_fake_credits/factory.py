@@ -78,7 +78,7 @@ class TrackedSandbox:
     def set_up_filter(self) -> Callable[[JournalEntry], bool]:
         """Return a function that says whether an exchange belongs to the test's set-up, not to the application.
 
-        To it belong those of fixtures and, if the application uses other clients, those of the sandbox's own clients.
+        The set-up consists of the calls of fixtures and, if the application uses other clients, of the sandbox's own.
         """
         entries, own_ids = self.entries(), frozenset(self.fake.own_request_ids.copy())
         call_count = self.fake.journal.ended_count - self._exchanges_before_call
