@@ -2,8 +2,6 @@
 
 from fake_credits.cli.signals import exit_at_interrupt
 
-__all__ = ["main"]
-
 
 def main() -> None:
     """Run the command line; Ctrl-C while its modules are imported exits silently."""

@@ -18,8 +18,6 @@ from fake_credits.text import short_repr
 from fake_credits.thread_events import CrossThreadEvent, check_count, check_limit, ensure_no_running_loop, wait_event
 from fake_credits.tokens.credentials import AUTH_FAILURE_REASONS
 
-__all__ = ["JournalAssertions", "RuleHistory"]
-
 DEFAULT_WAIT_TIMEOUT_S = 10.0
 
 

@@ -18,16 +18,6 @@ from fake_credits.journal import ClientKind, JournalEntry
 from fake_credits.models import Reason
 from fake_credits.text import align_columns, escape_control, redact, truncate, truncate_with_hash
 
-__all__ = [
-    "NO_REQUEST_HINT",
-    "Call",
-    "Criteria",
-    "Criterion",
-    "JournalSnapshot",
-    "duplicate_commits_message",
-    "pluralize",
-]
-
 _TRANSACTION_ID = re.compile(r"(txn_[1-9][0-9]*)?")
 _PHASES = frozenset(("", *get_args(Phase)))
 _ANY_VALUE: tuple[Callable[[Any], bool], str] = (lambda _: True, "")

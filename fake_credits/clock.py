@@ -15,20 +15,6 @@ from typing import Literal
 from fake_credits.keyword_hints import keyword_hint
 from fake_credits.text import short_repr
 
-__all__ = [
-    "EPOCH",
-    "MAX_TIMESTAMP_MS",
-    "Clock",
-    "Mode",
-    "NaiveTimeError",
-    "Timer",
-    "from_ms",
-    "monotonic_s",
-    "perf_counter_ns",
-    "to_ms",
-    "wall_clock_ms",
-]
-
 Mode = Literal["real", "offset", "frozen"]
 
 EPOCH = datetime(1970, 1, 1, tzinfo=UTC)

@@ -9,47 +9,6 @@ from msgspec import Meta
 
 from fake_credits.errors import Problem
 
-__all__ = [
-    "TOKEN_HEADER",
-    "AddTransactionsBody",
-    "AdvanceClockBody",
-    "Binding",
-    "CanonicalJournal",
-    "ClockState",
-    "CloseReport",
-    "ErrorBody",
-    "FreezeClockBody",
-    "GateList",
-    "GateState",
-    "HeldCall",
-    "JournalQuery",
-    "JournalState",
-    "JsonMembers",
-    "MakeSandboxBody",
-    "MintTokenBody",
-    "MintedToken",
-    "NoMembers",
-    "PendingAction",
-    "PresetInfo",
-    "PresetList",
-    "ProblemList",
-    "RecordedExchange",
-    "ReleaseGateBody",
-    "ResetReport",
-    "RuleList",
-    "RuleState",
-    "SandboxList",
-    "SandboxState",
-    "SetUserBody",
-    "TransactionList",
-    "TransactionState",
-    "TravelClockBody",
-    "UserList",
-    "UserQuery",
-    "UserState",
-    "WaitAtGateBody",
-]
-
 JsonMembers = dict[str, object]
 """A rule or a scenario, whose members `fake_credits.faults` validates."""
 

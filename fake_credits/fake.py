@@ -45,8 +45,6 @@ if TYPE_CHECKING:
     from fake_credits.transports.httpx import Httpx2Transport, HttpxTransport
     from fake_credits.transports.live import LiveServer
 
-__all__ = ["ClientMode", "FakeCredits"]
-
 ClientMode = Literal["in-process", "live"]
 
 

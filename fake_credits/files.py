@@ -8,8 +8,6 @@ from typing import BinaryIO
 
 from fake_credits.keyed_random import random_name
 
-__all__ = ["atomic_file"]
-
 
 @contextlib.contextmanager
 def atomic_file(path: Path, *, mode: int = 0o666, keep_existing: bool = False) -> Generator[BinaryIO]:

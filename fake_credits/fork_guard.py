@@ -2,8 +2,6 @@
 
 import os
 
-__all__ = ["CURRENT_PROCESS", "ForkGuard"]
-
 
 class _CurrentProcess:
     """The id of this process, read once per process: a system call would cost every request up to 0.3 µs."""

@@ -12,8 +12,6 @@ from fake_credits.ledger import REASON_CODES, Ledger, LedgerEntry, TransactionCo
 from fake_credits.models import Reason, Transaction
 from fake_credits.text import short_repr
 
-__all__ = ["TransactionFields", "TransactionInput", "extend_history", "parse_transactions", "transaction_from"]
-
 
 class TransactionFields(TypedDict, total=False):
     """The fields of a transaction to add; ``reason`` follows from the sign by default, ``created_at`` is now."""

@@ -7,23 +7,6 @@ from typing import Any, Literal, Protocol
 
 import msgspec
 
-__all__ = [
-    "HTTP_METHODS",
-    "AsgiMessage",
-    "AsyncTransport",
-    "Connection",
-    "Headers",
-    "Outcome",
-    "Request",
-    "Response",
-    "Transport",
-    "http_date",
-    "http_scope",
-    "reason_phrase",
-    "status_line",
-    "unknown_effect_message",
-]
-
 # fmt: off
 HTTP_METHODS = frozenset({
     "ACL", "BIND", "CHECKOUT", "CONNECT", "COPY", "DELETE", "GET", "HEAD", "LINK", "LOCK", "M-SEARCH", "MERGE",

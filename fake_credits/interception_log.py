@@ -3,8 +3,6 @@
 from collections import deque
 from dataclasses import dataclass
 
-__all__ = ["InterceptionLog", "MissedRequest"]
-
 _MAX_MISSED_REQUESTS = 100
 _MAX_LISTED_REQUESTS = 5
 

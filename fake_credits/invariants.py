@@ -8,8 +8,6 @@ from typing import TYPE_CHECKING
 from fake_credits.journal import JournalEntry
 from fake_credits.sandbox import Sandbox
 
-__all__ = ["Invariants", "is_aside"]
-
 _is_aside: ContextVar[bool] = ContextVar("fake_credits_is_aside", default=False)
 
 

@@ -7,8 +7,6 @@ import hashlib
 import os
 import random
 
-__all__ = ["keyed_generator", "keyed_random", "random_bytes", "random_name"]
-
 
 def keyed_random(seed: int, *key: str | int) -> float:
     """Return the number in [0, 1) for a seed and a key, the same on every platform and Python version."""

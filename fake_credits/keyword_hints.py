@@ -7,8 +7,6 @@ from typing import Any, ParamSpec, TypeVar, cast
 
 from fake_credits.text import short_repr
 
-__all__ = ["keyword_hint"]
-
 P = ParamSpec("P")
 T = TypeVar("T")
 

@@ -21,8 +21,6 @@ from fake_credits.errors import (
 from fake_credits.models import Reason
 from fake_credits.text import short_repr
 
-__all__ = ["REASON_CODES", "Account", "Ledger", "LedgerEntry", "LedgerInconsistency", "PageRange", "TransactionColumns"]
-
 _REASONS_BY_CODE = tuple(Reason)
 REASON_CODES = {reason: code for code, reason in enumerate(_REASONS_BY_CODE)}
 """The code of each reason in a column of reasons."""

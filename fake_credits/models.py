@@ -4,8 +4,6 @@ from dataclasses import dataclass
 from datetime import datetime
 from enum import StrEnum
 
-__all__ = ["Balance", "Reason", "Transaction", "TransactionPage", "User", "UserPage"]
-
 
 class Reason(StrEnum):
     """The reason for a transaction (API README, ``CreditTransactionReason``)."""

@@ -4,8 +4,6 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Literal
 
-__all__ = ["ProblemKind", "SandboxProblem", "problem_texts"]
-
 ProblemKind = Literal["calls", "internal_errors", "ledger", "unrouted", "unused_rules"]
 
 

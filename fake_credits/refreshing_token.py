@@ -2,8 +2,6 @@
 
 from fake_credits.sandbox import Sandbox
 
-__all__ = ["RefreshingToken"]
-
 
 class RefreshingToken:
     """A user's token, replaced when the sandbox's clock is outside its lifetime, as it can be after a reset."""

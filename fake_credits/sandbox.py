@@ -46,9 +46,6 @@ from fake_credits.tokens.keys import SigningKeys
 from fake_credits.tokens.minting import SANDBOX_CLAIM, find_minter, trusted_issuer
 from fake_credits.tokens.verifying import VerifiedToken, Verifier
 
-__all__ = ["Sandbox"]
-
-
 _MAX_KEPT_PROBLEMS = 100
 
 

@@ -4,8 +4,6 @@ from collections.abc import Callable
 
 from fake_credits.http_message import AsyncTransport, Transport
 
-__all__ = ["SandboxHooks"]
-
 Transports = tuple[Transport, AsyncTransport]
 
 

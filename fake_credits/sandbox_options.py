@@ -16,26 +16,6 @@ from fake_credits.keyed_random import random_name
 from fake_credits.ledger import Ledger
 from fake_credits.text import mask_url
 
-__all__ = [
-    "API_KEY_PREFIX",
-    "OPTION_RULES",
-    "AuthProviderName",
-    "FakeCreditsKwargs",
-    "LoadableWorld",
-    "MintOptions",
-    "OptionError",
-    "OptionRule",
-    "SandboxOptions",
-    "check_balance",
-    "check_claims",
-    "check_id",
-    "check_lifetime",
-    "new_api_key",
-    "parse_issuer_url",
-    "parse_options",
-    "parse_texts",
-]
-
 API_KEY_PREFIX = "fake_credits_key_"
 """The prefix of generated API keys, by which readers and secret scanners recognize that they are not real."""
 

@@ -10,8 +10,6 @@ from fake_credits.models import Transaction, User
 from fake_credits.sandbox import Sandbox
 from fake_credits.sandbox_options import check_id
 
-__all__ = ["SandboxUsers"]
-
 
 class SandboxUsers:
     """The users of a sandbox, by default those of its default application."""

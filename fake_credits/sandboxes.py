@@ -9,8 +9,6 @@ from fake_credits.sandbox import Sandbox
 from fake_credits.tokens.credentials import Credential, peek_claims
 from fake_credits.tokens.minting import SANDBOX_CLAIM
 
-__all__ = ["SandboxRegistry", "drain"]
-
 _TOKEN_CACHE_SIZE = 1024
 _MAX_CACHED_TOKEN_CHARS = 1024
 

@@ -8,8 +8,6 @@ from typing import NoReturn, cast
 
 from fake_credits.text import short_repr
 
-__all__ = ["DuplicateMember", "JsonError", "parse_json"]
-
 _MAX_INT_DIGITS = 1000
 
 

@@ -5,17 +5,6 @@ import re
 from collections.abc import Collection, Iterable, Sequence
 from urllib.parse import unquote_plus
 
-__all__ = [
-    "align_columns",
-    "escape_control",
-    "mask_query",
-    "mask_url",
-    "redact",
-    "short_repr",
-    "truncate",
-    "truncate_with_hash",
-]
-
 _SECRET_PARAMETER = re.compile(r"auth|bearer|credential|jwt|key|passw|secret|signature|token", re.IGNORECASE)
 _JWT_PATTERN = re.compile(r"eyJ[\w.-]+")
 _MAX_CELL_CHARS = 48

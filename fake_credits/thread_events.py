@@ -17,15 +17,6 @@ from typing import Any, Protocol
 
 from fake_credits.clock import monotonic_s
 
-__all__ = [
-    "CrossThreadEvent",
-    "check_count",
-    "check_limit",
-    "ensure_no_running_loop",
-    "is_debugger_open",
-    "wait_event",
-]
-
 _POLL_INTERVAL_S = 0.25
 
 # A program run by a debugger has the debugger's frames at the bottom of every stack; only these frames mean an open

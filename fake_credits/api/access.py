@@ -7,8 +7,6 @@ from fake_credits.contract import Contract, Operation
 from fake_credits.errors import ApiError, HostNotAllowed, MalformedRequest
 from fake_credits.http_message import Headers, Response
 
-__all__ = ["CorsPolicy", "HostPolicy"]
-
 _HOST_HEADER = re.compile(r"(?P<name>\[[0-9A-Fa-f:.]+\]|[A-Za-z0-9._~-]+)(?::[0-9]{1,5})?")
 _MAX_CACHED_HOSTS = 64
 _HEALTH_PATHS = (b"/_fake/livez", b"/_fake/readyz")

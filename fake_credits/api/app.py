@@ -24,16 +24,6 @@ from fake_credits.sandbox import Sandbox
 from fake_credits.sandboxes import SandboxRegistry
 from fake_credits.tokens.providers import AUTH_PROVIDERS
 
-__all__ = [
-    "SANDBOX_KEY",
-    "AsgiConnection",
-    "CreditsApplication",
-    "WaitingConnection",
-    "create_app",
-    "drive",
-    "send_response",
-]
-
 SANDBOX_KEY = "fake_credits.sandbox"
 """The key in an ASGI scope under which the in-process transport passes its sandbox."""
 

@@ -20,9 +20,6 @@ from fake_credits.models import Reason
 from fake_credits.strict_json import JsonError, parse_json
 from fake_credits.text import short_repr, truncate
 
-__all__ = ["Codec", "TransactionInput", "decode_cursor", "encode_cursor", "error_cause", "error_response"]
-
-
 _MAX_CACHED_SECONDS = 256
 # much cheaper than Reason(value), which takes half as long as decoding a body
 _REASON_BY_VALUE = {reason.value: reason for reason in Reason}

@@ -24,8 +24,6 @@ from fake_credits.sandbox import Sandbox
 from fake_credits.text import mask_query, truncate_with_hash
 from fake_credits.tokens.credentials import Credential, CredentialReader
 
-__all__ = ["ContractRuntime", "Exchange", "FaultOverrides"]
-
 _PATHS_OF_NO_CLIENT = (b"/favicon.ico", b"/_fake", b"/.well-known")
 """Paths of browsers and of the fake itself, which say nothing about an application's base URL."""
 _NO_ROUTE = RouteMatch(cast("Operation", ""), "", "")

@@ -17,8 +17,6 @@ from fake_credits.faults.rule import IncomingCall
 from fake_credits.faults.waits import AtGate, Sleep
 from fake_credits.http_message import Connection, Response, http_date
 
-__all__ = ["ExchangeFaultContext", "match_faults"]
-
 
 def match_faults(exchange: Exchange, connection: Connection) -> "ExchangeFaultContext | None":
     """Return the context of the faults that fire for an exchange, or None.

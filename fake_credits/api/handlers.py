@@ -10,8 +10,6 @@ from fake_credits.errors import InvalidCursor, Problem, UnsupportedMediaType, Va
 from fake_credits.http_message import Headers, Response
 from fake_credits.ledger import Account, PageRange
 
-__all__ = ["OPERATION_HANDLERS", "authorize_and_execute", "execute"]
-
 _MAX_PAGE_SIZE = 1000
 
 

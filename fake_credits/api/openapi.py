@@ -10,8 +10,6 @@ from fake_credits.errors import ERRORS
 from fake_credits.http_message import reason_phrase
 from fake_credits.models import Reason
 
-__all__ = ["openapi_document"]
-
 Json = dict[str, Any]  # Any, because type checkers handle recursive JSON types poorly
 
 _SUMMARIES = {

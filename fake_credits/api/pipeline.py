@@ -12,8 +12,6 @@ from fake_credits.sandboxes import SandboxRegistry
 from fake_credits.tokens.credentials import Credential
 from fake_credits.tokens.providers import AUTH_PROVIDERS
 
-__all__ = ["INTERNAL_PATHS", "dispatch", "handle"]
-
 INTERNAL_PATHS = (b"/_fake/", b"/.well-known/")
 """The fake's own paths; all others belong to the API, except those where a provider's SDK looks for keys."""
 

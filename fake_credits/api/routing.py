@@ -18,15 +18,6 @@ from fake_credits.errors import MalformedRequest, MethodNotAllowed, Problem, Rou
 from fake_credits.http_message import HTTP_METHODS
 from fake_credits.text import escape_control, truncate
 
-__all__ = [
-    "MAX_CACHED_PATH_BYTES",
-    "RouteMatch",
-    "RouteTable",
-    "closest_route",
-    "escape_path",
-    "split_path",
-]
-
 _MAX_COMPARED_SEGMENTS = 16
 _MAX_COMPARED_CHARS = 64
 

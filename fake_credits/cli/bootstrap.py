@@ -30,19 +30,6 @@ from fake_credits.worlds.world import UnknownWorld, WorldError
 if TYPE_CHECKING:
     from fake_credits.worlds.world import World
 
-__all__ = [
-    "CA_VARIABLE",
-    "create_control_plane",
-    "create_sandbox",
-    "find_world",
-    "load_signing_keys",
-    "mint_token",
-    "openapi_json",
-    "remove_file",
-    "server_env",
-    "write_file",
-]
-
 CA_VARIABLE = "CREDITS_CA_FILE"
 """The variable with the path of the generated CA; `fake_credits.transports.environment` has all others."""
 

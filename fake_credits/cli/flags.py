@@ -24,20 +24,6 @@ from fake_credits.contract.loading import load_contract
 from fake_credits.sandbox_options import AuthProviderName, check_id, parse_issuer_url
 from fake_credits.transports.environment import ENV_VALUE_NAMES
 
-__all__ = [
-    "OpenApiFlags",
-    "RunFlags",
-    "SeedFlags",
-    "ServeFlags",
-    "ServerFlags",
-    "TokenFlags",
-    "WaitFlags",
-    "health_url",
-    "options_from",
-    "parse_id",
-    "writable_file",
-]
-
 _ENV_PREFIX = "FAKE_CREDITS_"
 _ENV_NAMES = {"url": "SEED_URL"}  # FAKE_CREDITS_URL is the control plane's, which `run` sets
 

@@ -19,8 +19,6 @@ from fake_credits.cli.bootstrap import remove_file, write_file
 from fake_credits.cli.flags import ServerFlags
 from fake_credits.transports.live import BindOptions, TlsOptions
 
-__all__ = ["tls_setup", "trust_env"]
-
 _CA_FLAG, _CERT_FLAG, _KEY_FLAG = "--tls-ca", "--tls-cert", "--tls-key"
 _NODE_VAR, _OPENSSL_VAR = "NODE_EXTRA_CA_CERTS", "SSL_CERT_FILE"
 _REQUESTS_VAR, _CURL_VAR = "REQUESTS_CA_BUNDLE", "CURL_CA_BUNDLE"

@@ -17,8 +17,6 @@ from fake_credits.cli import flags
 from fake_credits.cli.parameters import FlagCommand, Parsed
 from fake_credits.cli.signals import INTERRUPTED_EXIT_CODE, exit_at_signals
 
-__all__ = ["cli", "main"]
-
 
 def main() -> None:
     """Run a command and exit with its code; print user errors without a traceback."""

@@ -21,19 +21,6 @@ from fake_credits.journal import Journal, JournalEntry
 from fake_credits.sandbox import Sandbox
 from fake_credits.text import escape_control
 
-__all__ = [
-    "STDERR",
-    "STDOUT",
-    "ExchangeLog",
-    "LineWriter",
-    "Progress",
-    "ProgressStyle",
-    "escape_to_one_word",
-    "print_lines",
-    "print_loading",
-    "print_problems",
-]
-
 STDOUT, STDERR = 1, 2
 """File descriptors; `main` has opened any that were closed."""
 

@@ -8,8 +8,6 @@ from typing import Any
 import click
 from click.core import ParameterSource
 
-__all__ = ["FlagCommand", "FlagOption", "Parsed"]
-
 _EXCLUSIVE_FLAGS = (
     ("out", "url"),
     ("json", "quiet"),

@@ -28,9 +28,6 @@ from fake_credits.clock import monotonic_s
 from fake_credits.transports.environment import ENV_VALUE_NAMES, no_proxy_with_loopback
 from fake_credits.transports.live import BindOptions, LiveServer
 
-__all__ = ["run"]
-
-
 _TERMINAL_SIGNALS = signal_numbers("SIGINT", "SIGQUIT", "SIGBREAK")
 _FATAL_SIGNALS = STOP_SIGNALS | _TERMINAL_SIGNALS
 _FORWARDED_SIGNALS = _FATAL_SIGNALS | signal_numbers("SIGUSR1", "SIGUSR2")

@@ -21,8 +21,6 @@ from fake_credits.transports.live import new_event_loop
 from fake_credits.worlds.seeding import ExistingData, ProgressCallback, Seeder, Target, WorldTotals, compute_totals
 from fake_credits.worlds.world import TargetError, World, WorldError, save_world
 
-__all__ = ["seed"]
-
 
 def seed(options: SeedFlags) -> None:
     """Write the world that the flags describe."""

@@ -28,8 +28,6 @@ from fake_credits.contract import Operation
 from fake_credits.sandbox import Sandbox
 from fake_credits.transports.live import BindOptions, ServerRunner, bind, new_event_loop, reachable_host
 
-__all__ = ["BindError", "report_bind_errors", "serve"]
-
 _READY_FILE_FLAG = "--ready-file"
 
 

@@ -4,15 +4,6 @@ import os
 import signal
 from collections.abc import Callable, Iterable
 
-__all__ = [
-    "INTERRUPTED_EXIT_CODE",
-    "STOP_SIGNALS",
-    "exit_at_interrupt",
-    "exit_at_signals",
-    "handle_signals",
-    "signal_numbers",
-]
-
 INTERRUPTED_EXIT_CODE = 130
 """The exit code after Ctrl-C, as in a shell."""
 

@@ -12,8 +12,6 @@ import click
 from fake_credits.clock import monotonic_s
 from fake_credits.text import mask_url
 
-__all__ = ["wait_until_ready"]
-
 _READINESS_POLL_INTERVAL_S = 0.05
 
 

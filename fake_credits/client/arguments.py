@@ -7,16 +7,6 @@ from urllib.parse import SplitResult, quote, urlsplit
 
 from fake_credits.text import mask_url
 
-__all__ = [
-    "BaseUrl",
-    "check_timeout",
-    "encode_secret",
-    "mask",
-    "quote_id",
-    "quote_text",
-    "require_str",
-]
-
 __tracebackhide__ = True  # a failing test then shows the caller's line, not ours
 
 _CONTROL_CHARACTERS = frozenset(map(chr, (*range(32), 127)))

@@ -29,23 +29,6 @@ from fake_credits.models import Balance, Reason, Transaction, TransactionPage, U
 if TYPE_CHECKING:
     import httpx2
 
-__all__ = [
-    "AsyncBaseClient",
-    "AsyncItemIterator",
-    "BaseClient",
-    "CallBuilder",
-    "ClientConfig",
-    "ClientCredential",
-    "PreparedCall",
-    "create_transaction",
-    "create_user",
-    "get_balance",
-    "get_user",
-    "iter_items",
-    "list_transactions",
-    "list_users",
-]
-
 __tracebackhide__ = True  # a failing test then shows the caller's line, not ours
 
 T = TypeVar("T")

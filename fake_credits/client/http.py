@@ -14,8 +14,6 @@ from fake_credits.client.arguments import BaseUrl
 from fake_credits.errors import ConnectionLost, InvalidResponse, Timeout, TransportFailure
 from fake_credits.http_message import AsyncTransport, Request, Response, Transport, unknown_effect_message
 
-__all__ = ["AsyncNetworkTransport", "NetworkTransport", "is_loopback", "network_transports"]
-
 __tracebackhide__ = True  # a failing test then shows the caller's line, not ours
 
 _CLIENT_DRAIN_TIMEOUT_S = 1.0

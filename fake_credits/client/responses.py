@@ -19,8 +19,6 @@ from fake_credits.http_message import Response
 from fake_credits.models import Balance, Reason, Transaction, TransactionPage, User, UserPage
 from fake_credits.strict_json import parse_json
 
-__all__ = ["ResponseDecoder"]
-
 __tracebackhide__ = True  # a failing test then shows the caller's line, not ours
 
 T = TypeVar("T")

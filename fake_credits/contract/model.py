@@ -22,8 +22,6 @@ from fake_credits.contract.types import (
 )
 from fake_credits.errors import ApiError
 
-__all__ = ["DEFAULT_CONTRACT", "Contract", "ContractSetting", "id_problem", "settings"]
-
 SortOrder = Literal["newest_first", "oldest_first"]
 
 

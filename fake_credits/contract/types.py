@@ -10,30 +10,6 @@ from typing import Literal
 from fake_credits.clock import from_ms
 from fake_credits.errors import PicklableError, did_you_mean
 
-__all__ = [
-    "ALL_OPERATIONS",
-    "DEFAULT_ROUTES",
-    "FIELD_NAMES",
-    "MAX_AMOUNT",
-    "MAX_BODY_BYTES",
-    "METHOD_NAMES",
-    "OPERATIONS_BY_NAME",
-    "READ_OPERATIONS",
-    "WRITE_OPERATIONS",
-    "ContractError",
-    "CredentialHeader",
-    "Operation",
-    "OperationName",
-    "OperationSelector",
-    "RouteTemplate",
-    "TimestampFormat",
-    "created_at_from_json",
-    "created_at_to_json",
-    "header_example",
-    "normalize_operation",
-    "parse_operation",
-]
-
 MAX_AMOUNT = 2**53 - 1
 """The largest delta and, by default, balance: the largest integer that a JavaScript number represents exactly."""
 

@@ -17,22 +17,6 @@ from fake_credits.contract.types import (
 )
 from fake_credits.errors import ERRORS, did_you_mean
 
-__all__ = [
-    "UNSUPPORTED",
-    "check_applications",
-    "check_credential_headers",
-    "check_field_names",
-    "check_literal",
-    "check_numbers",
-    "check_origins",
-    "check_pattern",
-    "check_query_parameters",
-    "check_routes",
-    "check_statuses",
-    "check_trust",
-    "suggest_choices",
-]
-
 UNSUPPORTED: Mapping[str, tuple[str, ...]] = {"amounts": ("decimal",), "idempotency": ("replay", "reject")}
 """Values that are planned but that this version does not support."""
 

@@ -26,8 +26,6 @@ from fake_credits.sandbox import Sandbox
 from fake_credits.sandbox_options import SandboxOptions
 from fake_credits.sandboxes import SandboxRegistry
 
-__all__ = ["TOKEN_HEADER", "ControlPlane"]
-
 T = TypeVar("T")
 
 

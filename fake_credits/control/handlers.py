@@ -25,34 +25,6 @@ from fake_credits.sandbox_options import MintOptions, SandboxOptions
 from fake_credits.sandboxes import drain
 from fake_credits.text import truncate
 
-__all__ = [
-    "add_fault",
-    "advance_clock",
-    "clear_faults",
-    "close_sandbox",
-    "freeze_clock",
-    "get_canonical_journal",
-    "get_clock",
-    "get_fault",
-    "get_gate",
-    "get_problems",
-    "get_sandbox",
-    "hold_gate",
-    "list_faults",
-    "list_gates",
-    "list_presets",
-    "list_sandboxes",
-    "load_faults",
-    "make_sandbox",
-    "query_journal",
-    "release_gate",
-    "remove_fault",
-    "reset_sandbox",
-    "settle_clock",
-    "travel_clock",
-    "wait_at_gate",
-]
-
 
 def _faults(request: Request) -> Faults:
     sandbox = requested_sandbox(request)

@@ -11,8 +11,6 @@ from fake_credits.sandbox import Sandbox
 from fake_credits.sandbox_options import OptionError
 from fake_credits.text import truncate
 
-__all__ = ["check_choice", "field_errors", "requested_sandbox", "validation_error"]
-
 
 def requested_sandbox(request: Request) -> Sandbox:
     """Return the sandbox in the path; raise ControlError if it does not exist."""

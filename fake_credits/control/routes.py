@@ -17,8 +17,6 @@ from fake_credits.errors import ControlError
 from fake_credits.strict_json import JsonError, parse_json
 from fake_credits.text import truncate
 
-__all__ = ["CONTROL_ROUTES", "ControlRoute", "match_route"]
-
 _SANDBOX_PATH = "/sandboxes/{sandbox}"
 _USER_PATH = f"{_SANDBOX_PATH}/users/{{user}}"
 

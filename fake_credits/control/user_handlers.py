@@ -13,17 +13,6 @@ from fake_credits.models import Transaction
 from fake_credits.sandbox_options import MintOptions
 from fake_credits.tokens.bad_tokens import BAD_TOKENS
 
-__all__ = [
-    "add_transactions",
-    "bind_user",
-    "delete_user",
-    "get_user",
-    "list_transactions",
-    "list_users",
-    "mint_token",
-    "set_user",
-]
-
 
 def list_users(request: Request, query: schemas.UserQuery) -> schemas.UserList:
     """List all users of an application, oldest first, without an exchange in the journal."""

@@ -26,8 +26,6 @@ from fake_credits.explore.schedules import (
     parse_schedule,
 )
 
-__all__ = ["OWN_FAULTS_REASON", "Exploration", "JudgedRun"]
-
 OWN_FAULTS_REASON = "it has faults, gates or latency of its own: explored by hand"
 """Why such a test is not explored unless its marker asks for it."""
 

@@ -12,8 +12,6 @@ from fake_credits.explore.schedules import FAULTS, CallFault, Injection
 from fake_credits.faults.declarations import rule_to_json
 from fake_credits.text import escape_control, redact, truncate
 
-__all__ = ["Finding", "find_findings"]
-
 _COLOUR_ORDER = (Colour.RED, Colour.AMBER)
 _MAX_ALIKE = 3
 _MIN_SHOWN_WAIT_S = 0.5

@@ -4,8 +4,6 @@ from collections.abc import Iterator, Mapping, Sequence
 from html import escape
 from typing import Any
 
-__all__ = ["render_html"]
-
 _STYLE = """
 body { font: 15px/1.5 system-ui, sans-serif; margin: 2rem auto; max-width: 75rem; padding: 0 1rem; color: #1b1b1b }
 h2 { font-size: 1rem; margin: 2.5rem 0 .5rem; font-family: ui-monospace, monospace }

@@ -10,8 +10,6 @@ from fake_credits.explore.runs import NetKey, ObservedCall, Run, count_nets
 from fake_credits.explore.schedules import READS
 from fake_credits.text import redact
 
-__all__ = ["COLOURS", "Colour", "Judgement", "Verdict", "judge", "remaining_writes"]
-
 
 class Colour(StrEnum):
     """What a verdict means for the test: red fails it; amber does with ``strict``; grey says nothing about it."""

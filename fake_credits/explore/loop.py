@@ -12,8 +12,6 @@ from fake_credits.explore.recorder import Recorder
 from fake_credits.explore.report import render_report
 from fake_credits.fake import FakeCredits
 
-__all__ = ["ExploredCredits", "explore_loop"]
-
 
 class ExploredCredits(FakeCredits):
     """A sandbox for one run of an explored block; its ``with`` block ends the run.

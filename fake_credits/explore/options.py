@@ -7,8 +7,6 @@ from typing import Any, Literal, Self, cast
 from fake_credits.errors import did_you_mean
 from fake_credits.explore.schedules import FAULTS, CallFault, ScheduleError, parse_fault, parse_schedule
 
-__all__ = ["DEFAULT_FAULTS", "EXPLORE_KINDS", "MAX_BUDGET", "MAX_DEPTH", "ExploreOptions", "parse_explore"]
-
 DEFAULT_FAULTS = tuple(fault for name, fault in FAULTS.items() if name != "stale")
 """The faults that are injected unless others are asked for."""
 

@@ -9,8 +9,6 @@ from typing import Any
 from fake_credits.explore.ownership import TestCode
 from fake_credits.explore.runs import Outcome
 
-__all__ = ["outcome_of", "traced_lines"]
-
 
 def outcome_of(
     error: BaseException | None, test_code: TestCode, assertions: tuple[type[BaseException], ...] = (AssertionError,)

@@ -21,8 +21,6 @@ from fake_credits.http_message import AsyncTransport, Request, Response, Transpo
 from fake_credits.invariants import is_aside
 from fake_credits.transports.in_process import InProcessDriver
 
-__all__ = ["CALLER_HEADER", "FrameOwner", "TestCode", "is_in_process", "mark_transports"]
-
 FrameOwner = Literal["stack", "test", "application"]
 """Whose a frame is: the HTTP stack's (skipped), the test's or the application's."""
 

@@ -11,8 +11,6 @@ from fake_credits.explore.runs import ObservedCall, Run
 from fake_credits.explore.schedules import FAULTS, WRITES, CallFault, CallKey, Injection, Schedule, parse_fault
 from fake_credits.faults.declarations import catalogue
 
-__all__ = ["Plan", "triggered_calls"]
-
 _DANGER = {name: rank for rank, name in enumerate(("lost_after", "unreadable", "refused", "lost_before"))}
 _OTHER_DANGER = len(_DANGER)
 _LATE_FAULTS = ("silent", "silent_after", "down", "stale")

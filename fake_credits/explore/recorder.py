@@ -16,8 +16,6 @@ from fake_credits.journal import JournalEntry
 from fake_credits.ledger import LedgerInconsistency
 from fake_credits.problems import problem_texts
 
-__all__ = ["MIN_STORM_CALLS", "CallStorm", "Recorder"]
-
 MIN_STORM_CALLS = 20
 """A run of an application may make at least so many calls, however few the fault-free run makes."""
 

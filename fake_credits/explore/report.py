@@ -11,8 +11,6 @@ from fake_credits.explore.judge import Colour, Judgement
 from fake_credits.explore.schedules import FAULTS, CallFault, CallKey
 from fake_credits.text import truncate
 
-__all__ = ["count_verdicts", "render_report", "summarize"]
-
 _FINE = (Colour.GREEN, Colour.NOTE)
 _FINE_LABEL = "fine"
 _MAX_ROWS = 40

@@ -15,8 +15,6 @@ from fake_credits.explore.report import count_verdicts, summarize
 from fake_credits.explore.runs import ObservedCall
 from fake_credits.text import escape_control
 
-__all__ = ["FORMAT_VERSION", "exploration_to_json", "summary_lines", "write_report"]
-
 FORMAT_VERSION = 1
 """The version of the report's format."""
 

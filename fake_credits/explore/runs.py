@@ -9,8 +9,6 @@ from fake_credits.contract import Operation
 from fake_credits.explore.schedules import CallKey, Schedule, anonymous_id
 from fake_credits.journal import JournalEntry
 
-__all__ = ["CREATE_TRANSACTION", "KeyAssigner", "NetKey", "ObservedCall", "Outcome", "Run", "common_ids", "count_nets"]
-
 CREATE_TRANSACTION = Operation.CREATE_TRANSACTION.value
 _BALANCE_READS = (Operation.GET_BALANCE.value, Operation.LIST_TRANSACTIONS.value)
 

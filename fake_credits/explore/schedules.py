@@ -18,19 +18,6 @@ from fake_credits.faults.effects import Hang, NotJson, Reset, StaleRead, Status
 from fake_credits.faults.effects.base import FaultError
 from fake_credits.faults.rule import Rule
 
-__all__ = [
-    "FAULTS",
-    "CallFault",
-    "CallKey",
-    "Injection",
-    "Schedule",
-    "ScheduleError",
-    "anonymous_id",
-    "format_schedule",
-    "parse_fault",
-    "parse_schedule",
-]
-
 _ANONYMOUS = "\0"  # no id has a control character
 _OPERATION_NAMES = tuple(operation.value for operation in Operation)
 _REASONS = ("consume", "grant", "refund")

@@ -8,8 +8,6 @@ from pathlib import Path
 
 from fake_credits.explore.ownership import TestCode
 
-__all__ = ["SleepLog"]
-
 _MIN_RECORDED_S = 0.01
 
 

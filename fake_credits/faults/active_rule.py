@@ -12,8 +12,6 @@ from fake_credits.faults.effects.timing import HoldAtGate
 from fake_credits.faults.rule import DEFAULT_LATENCY_NAME, IncomingCall, Rule, effect_for_script_entry
 from fake_credits.keyed_random import keyed_random
 
-__all__ = ["ActiveRule", "CallKey", "Firing", "PredicateError"]
-
 CallKey = tuple[Operation, str, str]
 _CounterKey = tuple[str, str]
 _SHARED_COUNTER: _CounterKey = ("", "")

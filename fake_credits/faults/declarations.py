@@ -26,8 +26,6 @@ from fake_credits.faults.effects.timing import Distribution
 from fake_credits.faults.rule import SCRIPT_ACTIONS, Rule
 from fake_credits.text import short_repr
 
-__all__ = ["catalogue", "describe_match", "lost_response", "rule_from", "rule_to_json"]
-
 _RULE_FIELDS = tuple(spec.name for spec in fields(Rule) if spec.name != "effect")
 _EMPTY_CRITERIA: Mapping[str, object] = {"application": "", "user": "", "client": "", "reason": "", "header": {}}
 _MATCH_FIELDS = frozenset(_RULE_FIELDS) - {"phase", "script", "stack", "optional", "name"}

@@ -20,8 +20,6 @@ from fake_credits.faults.effects.timing import Latency
 from fake_credits.faults.rule import DEFAULT_LATENCY_NAME, IncomingCall, Moment, Rule
 from fake_credits.keyed_random import keyed_random
 
-__all__ = ["MAX_RULES", "CallHook", "FaultEngine"]
-
 CallHook = Callable[[IncomingCall, Sequence[Firing]], Sequence[Firing]]
 """A function that is called with each call and the rules that fire for it; it returns further ones."""
 

@@ -14,8 +14,6 @@ from fake_credits.faults.rule import IncomingCall, Moment, Rule
 from fake_credits.models import Reason
 from fake_credits.text import short_repr
 
-__all__ = ["Faults", "LoadedRules", "RuleCriteria", "RuleFields", "describe_unused_rule"]
-
 
 class RuleCriteria(TypedDict, total=False):
     """The fields of `Rule` without its effect, operation and name, for editors and type checkers."""

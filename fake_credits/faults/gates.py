@@ -13,8 +13,6 @@ from fake_credits.errors import GateTimeout
 from fake_credits.keyword_hints import keyword_hint
 from fake_credits.thread_events import CrossThreadEvent, check_count, check_limit, ensure_no_running_loop, wait_event
 
-__all__ = ["Gate", "GateTicket"]
-
 
 @dataclass(frozen=True, eq=False, slots=True)
 class GateTicket:

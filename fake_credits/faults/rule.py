@@ -30,17 +30,6 @@ from fake_credits.faults.effects.responses import Status
 from fake_credits.faults.effects.timing import HoldAtGate
 from fake_credits.models import Reason
 
-__all__ = [
-    "DEFAULT_LATENCY_NAME",
-    "SCRIPT_ACTIONS",
-    "IncomingCall",
-    "Moment",
-    "RequestHeaders",
-    "Rule",
-    "check_without_connection",
-    "effect_for_script_entry",
-]
-
 DEFAULT_LATENCY_NAME = "latency"
 """The name of the default latency's rules."""
 

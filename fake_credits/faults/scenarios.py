@@ -18,17 +18,6 @@ from fake_credits.faults.effects.timing import Latency, Lognormal, parse_distrib
 from fake_credits.faults.engine import FaultEngine
 from fake_credits.faults.rule import DEFAULT_LATENCY_NAME, Rule
 
-__all__ = [
-    "FAULT_PRESETS",
-    "FaultPreset",
-    "as_conditions",
-    "latency_rules",
-    "load_scenario",
-    "parse_rules",
-    "parse_scenario",
-    "preset_rules",
-]
-
 
 def as_conditions(rules: Iterable[Rule]) -> tuple[Rule, ...]:
     """Return rules that describe the conditions of a test, so that they may stay unused."""

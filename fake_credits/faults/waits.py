@@ -8,21 +8,6 @@ from typing import Any
 from fake_credits.errors import PayloadTooLarge
 from fake_credits.faults.gates import Gate
 
-__all__ = [
-    "CHECKPOINT",
-    "AtGate",
-    "Body",
-    "Drain",
-    "ExchangeCoroutine",
-    "Forever",
-    "ServerStopping",
-    "Sleep",
-    "Wait",
-    "resume",
-    "run_to_wait",
-    "throw",
-]
-
 ExchangeCoroutine = Coroutine["Wait", Any, None]
 
 

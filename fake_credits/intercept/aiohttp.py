@@ -23,8 +23,6 @@ from fake_credits.transports.memory_stream import (
     response_bytes,
 )
 
-__all__ = ["patch"]
-
 Method = Callable[..., Any]
 
 

@@ -18,8 +18,6 @@ from fake_credits.intercept.routes import NearMissError, Route, Routes
 from fake_credits.transports.framing import is_plain
 from fake_credits.transports.memory_stream import AsyncMemoryStream, MemoryStream, WrittenRequest
 
-__all__ = ["patch"]
-
 Method = Callable[..., Any]
 
 

@@ -14,8 +14,6 @@ from fake_credits.text import mask_url
 from fake_credits.transports.framing import ReceivedRequest
 from fake_credits.transports.in_process import InProcessDriver
 
-__all__ = ["HostRoutes", "InterceptedUrl", "NearMissError", "Route", "Routes", "parse_base_url"]
-
 _DEFAULT_PORTS = {"http": 80, "https": 443}
 _HOST_PATTERN = re.compile(r"[a-z0-9_-]+(\.[a-z0-9_-]+)*|[0-9a-f:.]*:[0-9a-f:.]*")
 _SAFE_SEGMENT_CHARS = ":@!$&'()*+,;=~"  # RFC 3986, section 3.3: allowed in a path's segment unencoded

@@ -26,8 +26,6 @@ from fake_credits.transports.memory_stream import (
     response_bytes,
 )
 
-__all__ = ["MemorySocket", "patch"]
-
 
 class MemorySocket:
     """A connected in-memory socket for one request to the sandbox and its response.

@@ -14,8 +14,6 @@ from fake_credits.tokens.keys import SigningKeys
 from fake_credits.tokens.minting import Minter, encode_json, encode_jws, encode_segment
 from fake_credits.tokens.verifying import MAX_TOKEN_BYTES
 
-__all__ = ["BAD_TOKENS", "BadToken", "BadTokenKind", "mint_bad_token"]
-
 BadTokenKind = Literal[
     "expired",
     "not_yet_valid",

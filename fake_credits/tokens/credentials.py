@@ -13,8 +13,6 @@ from fake_credits.contract.types import header_example
 from fake_credits.errors import AmbiguousCredentials, MissingCredentials
 from fake_credits.tokens.verifying import MAX_TOKEN_BYTES
 
-__all__ = ["AUTH_FAILURE_REASONS", "Credential", "CredentialKind", "CredentialReader", "peek_claims"]
-
 CredentialKind = Literal["server", "user"]
 
 _MAX_CACHED_CREDENTIALS = 1024

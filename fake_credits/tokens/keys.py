@@ -21,18 +21,6 @@ if TYPE_CHECKING:
     PublicKey = ec.EllipticCurvePublicKey | rsa.RSAPublicKey
     PrivateKey = ec.EllipticCurvePrivateKey | rsa.RSAPrivateKey
 
-__all__ = [
-    "VERIFYING_ALGORITHMS",
-    "KeySet",
-    "SigningAlgorithm",
-    "SigningKey",
-    "SigningKeys",
-    "VerifyingKey",
-    "key_set_from_jwks",
-    "new_private_pem",
-    "read_key_file",
-]
-
 SigningAlgorithm = Literal["ES256", "RS256"]
 """The algorithms of our own issuers; a foreign issuer may use any of `VERIFYING_ALGORITHMS`."""
 

@@ -11,17 +11,6 @@ from typing import Final
 from fake_credits.tokens.keys import KeySet, SigningKey, SigningKeys, read_key_file
 from fake_credits.tokens.providers import AUTH_PROVIDERS, PLAIN_PROVIDER, AuthProvider
 
-__all__ = [
-    "SANDBOX_CLAIM",
-    "Issuer",
-    "Minter",
-    "encode_json",
-    "encode_jws",
-    "encode_segment",
-    "find_minter",
-    "trusted_issuer",
-]
-
 SANDBOX_CLAIM: Final = "fake_credits_sandbox"
 """The private claim that names a token's sandbox; the caller passes it in ``claims``."""
 

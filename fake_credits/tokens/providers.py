@@ -12,8 +12,6 @@ from typing import Final
 from fake_credits.keyed_random import random_bytes, random_name
 from fake_credits.tokens.keys import SigningAlgorithm
 
-__all__ = ["AUTH_PROVIDERS", "PLAIN_PROVIDER", "AuthProvider", "ExtraClaims"]
-
 ExtraClaims = Callable[[str, int], dict[str, object]]
 """A function that returns the further claims for a user's id and a time in seconds since 1970."""
 

@@ -21,17 +21,6 @@ from fake_credits.text import short_repr
 from fake_credits.tokens.keys import KeySet, VerifyingKey
 from fake_credits.tokens.minting import Issuer
 
-__all__ = [
-    "MAX_CACHED_TOKENS",
-    "MAX_JSON_DEPTH",
-    "MAX_TOKEN_BYTES",
-    "MAX_TOKEN_HEADER_BYTES",
-    "VerifiedToken",
-    "Verifier",
-    "parse_json_object",
-    "verify_signature",
-]
-
 MAX_TOKEN_BYTES: Final = 8 * 1024
 """The maximum size of a token: most front ends reject larger headers."""
 

@@ -24,15 +24,6 @@ from cryptography.x509.oid import ExtendedKeyUsageOID, NameOID
 from fake_credits.clock import from_ms, wall_clock_ms
 from fake_credits.keyed_random import random_bytes, random_name
 
-__all__ = [
-    "CA_FILE_COMMENT",
-    "IssuedCertificate",
-    "certificate_hosts",
-    "issue_certificate",
-    "server_ssl_context",
-    "server_ssl_context_from_files",
-]
-
 CA_FILE_COMMENT = "# The CA of one fake-credits server, created when it started. Its private key was discarded.\n"
 """The first line of a generated CA file, which identifies it; PEM parsers ignore it (RFC 7468, section 2)."""
 

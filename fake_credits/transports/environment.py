@@ -6,8 +6,6 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from fake_credits.sandbox import Sandbox
 
-__all__ = ["ENV_VALUE_NAMES", "LOOPBACK_HOSTS", "env_values", "env_variables", "no_proxy_with_loopback"]
-
 LOOPBACK_HOSTS = ("127.0.0.1", "localhost", "::1")
 """The host names in URLs that refer to this machine."""
 

@@ -12,16 +12,6 @@ from fake_credits.http_message import Headers, Request, Response
 if TYPE_CHECKING:
     import httptools
 
-__all__ = [
-    "MAX_HEAD_BYTES",
-    "ReceivedRequest",
-    "expects_continue",
-    "has_body",
-    "is_plain",
-    "received_head",
-    "replay_framing",
-]
-
 MAX_HEAD_BYTES = 64 * 1024
 """The maximum size of a request's head, and of its trailers; httptools itself has no limit."""
 

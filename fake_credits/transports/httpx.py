@@ -26,8 +26,6 @@ if TYPE_CHECKING:
         """A transport for httpx2."""
 
 
-__all__ = ["new_httpx_transport"]
-
 _CORE_NAMES = {"httpx": "httpcore", "httpx2": "httpcore2"}
 
 

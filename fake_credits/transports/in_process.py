@@ -31,15 +31,6 @@ from fake_credits.http_message import (
 from fake_credits.sandbox import Sandbox
 from fake_credits.transports.virtual_time import SuspendedExchange, finish_without_client
 
-__all__ = [
-    "IN_PROCESS_BASE_URL",
-    "AsyncInProcessTransport",
-    "InProcessConnection",
-    "InProcessDriver",
-    "InProcessTransport",
-    "httpx_error",
-]
-
 IN_PROCESS_BASE_URL = "http://credits.fake-credits.test"
 """The base URL of the in-process clients; its host never resolves (RFC 6761, section 6.2)."""
 

@@ -25,8 +25,6 @@ from fake_credits.transports.protocol import CreditsProtocol
 from fake_credits.transports.sockets import PendingWaits
 from fake_credits.transports.uvicorn_adapter import UvicornServer
 
-__all__ = ["BindOptions", "LiveServer", "ServerRunner", "TlsOptions", "bind", "new_event_loop", "reachable_host"]
-
 _DATE_REFRESH_INTERVAL_S = 1.0
 
 

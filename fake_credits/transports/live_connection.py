@@ -33,8 +33,6 @@ from fake_credits.sandboxes import SandboxRegistry
 from fake_credits.transports.framing import expects_continue
 from fake_credits.transports.sockets import KernelSocket, PendingWaits, set_done, until_sandbox_closes
 
-__all__ = ["ClientProtocol", "LiveConnection", "ServerContext"]
-
 _MAX_INTERNAL_BODY_BYTES = 1024 * 1024
 _HANG_TIMEOUT_S = 60.0
 _FLUSH_TIMEOUT_S = 5.0

@@ -21,18 +21,6 @@ from fake_credits.transports.framing import (
     replay_framing,
 )
 
-__all__ = [
-    "CONTINUE_RESPONSE",
-    "AsyncMemoryStream",
-    "HeaderField",
-    "MemoryStream",
-    "RequestParser",
-    "WrittenRequest",
-    "connection_reset_error",
-    "origin_form",
-    "response_bytes",
-]
-
 HeaderField = tuple[bytes, bytes]
 
 CONTINUE_RESPONSE = b"HTTP/1.1 100 Continue\r\n\r\n"

@@ -19,8 +19,6 @@ from fake_credits.transports.live_connection import LiveConnection, ServerContex
 from fake_credits.transports.sockets import KernelSocket, set_done
 from fake_credits.transports.uvicorn_adapter import UvicornProtocol
 
-__all__ = ["CreditsProtocol"]
-
 _LOG = logging.getLogger("fake_credits.server")
 _LOG.setLevel(logging.ERROR)  # uvicorn warns about unreadable requests, which are in the journal anyway
 

@@ -4,8 +4,6 @@ from collections import deque
 
 from fake_credits.http_message import AsyncTransport, Request, Response, Transport
 
-__all__ = ["AsyncRecordedTransport", "RecordedTransport"]
-
 
 class RecordedTransport:
     """A transport whose responses are recorded; a call without a response is not."""

@@ -19,8 +19,6 @@ if TYPE_CHECKING:
     from fake_credits.transports.live import LiveServer
     from fake_credits.worlds import WorldLibrary
 
-__all__ = ["SharedResources"]
-
 
 class SharedResources:
     """A factory for sandboxes, whose expensive parts are created once, on first use.

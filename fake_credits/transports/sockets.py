@@ -14,8 +14,6 @@ from fake_credits.faults.waits import ServerStopping
 from fake_credits.sandbox import Sandbox
 from fake_credits.thread_events import is_debugger_open
 
-__all__ = ["KernelSocket", "PendingWaits", "TlsListener", "set_done", "until_sandbox_closes"]
-
 if sys.platform != "win32":
     import fcntl
     import termios

@@ -21,8 +21,6 @@ from fake_credits.clock import monotonic_s, wall_clock_ms
 from fake_credits.http_message import http_date
 from fake_credits.transports.sockets import PendingWaits, TlsListener
 
-__all__ = ["UvicornProtocol", "UvicornServer"]
-
 _STOP_TIMEOUT_S = 5.0
 
 

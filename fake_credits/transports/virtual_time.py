@@ -20,8 +20,6 @@ from fake_credits.faults.waits import CHECKPOINT, AtGate, ExchangeCoroutine, For
 from fake_credits.http_message import Outcome
 from fake_credits.thread_events import CrossThreadEvent, wait_event
 
-__all__ = ["ClientEnd", "SuspendedExchange", "finish_without_client"]
-
 
 def finish_without_client(coroutine: ExchangeCoroutine) -> None:
     """Finish an exchange whose client disconnected just before the response."""

@@ -16,18 +16,6 @@ from fake_credits.models import Reason
 from fake_credits.worlds.profiles import Profile
 from fake_credits.worlds.world import WEEK_MS, WORLD_SPAN_MS, UserHistory, WorldError
 
-__all__ = [
-    "EDGE_CASES",
-    "GENERATOR_VERSION",
-    "ID_BITS",
-    "ID_SHAPES",
-    "GeneratedUser",
-    "IdGenerator",
-    "Identity",
-    "edge_histories",
-    "generate_histories",
-]
-
 ID_BITS = 192
 """The number of random bits in an id."""
 

@@ -10,8 +10,6 @@ from typing import Any
 from fake_credits.contract.validation import suggest_choices
 from fake_credits.worlds.world import WorldError
 
-__all__ = ["PROFILES", "PROFILE_FORMAT_VERSION", "Profile", "load_profile", "profile_from_dict"]
-
 PROFILE_FORMAT_VERSION = 1
 """The version of the file format, which each file declares as ``version = 1``."""
 

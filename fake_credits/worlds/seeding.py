@@ -19,8 +19,6 @@ from fake_credits.ledger import Ledger
 from fake_credits.models import Reason
 from fake_credits.worlds.world import MAX_KEPT_TRANSACTIONS, TargetError, UserHistory, World
 
-__all__ = ["ExistingData", "ProgressCallback", "RetryPolicy", "Seeder", "Target", "WorldTotals", "compute_totals"]
-
 T = TypeVar("T")
 ProgressCallback = Callable[[int], object]
 DeltaAndReason = tuple[int, Reason | str]

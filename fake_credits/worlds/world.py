@@ -16,21 +16,6 @@ from fake_credits.errors import ApiError
 from fake_credits.files import atomic_file
 from fake_credits.ledger import REASON_CODES, Account, Ledger, TransactionColumns
 
-__all__ = [
-    "MAX_KEPT_TRANSACTIONS",
-    "WEEK_MS",
-    "WORLD_FORMAT_VERSION",
-    "WORLD_SPAN_MS",
-    "TargetError",
-    "UnknownWorld",
-    "UserHistory",
-    "World",
-    "WorldError",
-    "load_world",
-    "save_world",
-    "world_start_ms",
-]
-
 
 class WorldError(ValueError):
     """An invalid profile, world or file; the message names it, the value and the rule."""

@@ -12,18 +12,6 @@ from typing import Any, NamedTuple
 
 import pytest
 
-__all__ = [
-    "ENV_FIELDS",
-    "PLUGIN_OPTIONS",
-    "SETTINGS_KEY",
-    "PluginOption",
-    "PluginSetting",
-    "add_options",
-    "default_options",
-    "is_enabled",
-    "read_settings",
-]
-
 
 class PluginOption(NamedTuple):
     """An option: its name, allowed values and default."""

@@ -18,8 +18,6 @@ if TYPE_CHECKING:
     from fake_credits.tokens.keys import SigningKeys
     from fake_credits.tokens.minting import Minter
 
-__all__ = ["EARLY_VALUES", "EarlyEnvironment"]
-
 _EARLY_TOKEN_LIFETIME_S = 24 * 3600
 
 

@@ -15,8 +15,6 @@ from fake_credits.contract.types import WRITE_OPERATIONS
 from fake_credits.journal import JournalEntry
 from fake_credits.text import align_columns, truncate
 
-__all__ = ["ExchangeTable", "ReportLine", "format_duration", "redacted_entry"]
-
 _MAX_REPORTED_ROWS = 20
 _MAX_REPEATED_WRITES = 5
 _COLUMNS = ("#", "operation", "user", "status", "cause", "committed", "delivered", "time")

@@ -34,8 +34,6 @@ from fake_credits.fake import FakeCredits
 from pytest_fake_credits.config_options import SETTINGS_KEY, PluginSetting
 from pytest_fake_credits.progress import Progress
 
-__all__ = ["ExplorePlugin"]
-
 _GATE_TIMEOUT_S = 0.3
 _REPORT_ATTRIBUTE = "fake_credits_exploration"
 _Phase = tuple["pytest.CallInfo[None]", pytest.TestReport]

@@ -15,8 +15,6 @@ if TYPE_CHECKING:
     from fake_credits.fake import FakeCredits
     from pytest_fake_credits.explore import ExplorePlugin
 
-__all__ = ["attach", "is_exploring", "pytest_addhooks", "run_options", "watch_for_explorations"]
-
 _PLUGIN_KEY = pytest.StashKey["ExplorePlugin"]()
 _ASKING_OPTIONS = ("explore", "explore_report", "schedule")
 

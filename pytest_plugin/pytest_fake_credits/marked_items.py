@@ -8,8 +8,6 @@ from collections.abc import Mapping, Sequence
 
 import pytest
 
-__all__ = ["fail_on_overridden_fixture", "fail_on_unused_options", "failure", "is_marked_itself"]
-
 
 def failure(message: str) -> BaseException:
     """Return the exception of a test that fails without a traceback."""

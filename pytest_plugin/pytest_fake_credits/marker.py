@@ -11,8 +11,6 @@ from fake_credits.faults.rule import Rule
 from fake_credits.faults.scenarios import as_conditions, parse_rules
 from fake_credits.sandbox_options import OPTION_RULES, OptionError, OptionRule, parse_options, parse_texts
 
-__all__ = ["ALLOWABLE_PROBLEMS", "MARKER_OPTIONS", "as_outer_faults", "marker_help", "parse_marks", "parse_settings"]
-
 ALLOWABLE_PROBLEMS = ("internal_errors", "unrouted", "unused_rules")
 """The end-of-call checks that ``allow=`` can turn off."""
 

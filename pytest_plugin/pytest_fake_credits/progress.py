@@ -10,8 +10,6 @@ import pytest
 from fake_credits.clock import monotonic_s
 from fake_credits.explore.exploration import Exploration
 
-__all__ = ["Progress"]
-
 _INTERVAL_S = 0.2
 _ERASE_LINE = "\r\x1b[2K"
 

@@ -20,13 +20,6 @@ from pytest_fake_credits.exchange_table import ExchangeTable, ReportLine, format
 from pytest_fake_credits.factory import TrackedSandbox
 from pytest_fake_credits.section_markup import MARKUP_ATTRIBUTE, SECTION_NAME, colored_sections
 
-__all__ = [
-    "add_section",
-    "explain_balance",
-    "render_section",
-    "write_before_prompt",
-]
-
 _MAX_REPORTED_SANDBOXES = 3
 _MAX_REPORTED_USERS = 10
 _MAX_REPORTED_RULES = 20

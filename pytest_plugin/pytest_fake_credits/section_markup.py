@@ -10,8 +10,6 @@ from typing import Any
 
 import pytest
 
-__all__ = ["MARKUP_ATTRIBUTE", "SECTION_NAME", "colored_sections"]
-
 SECTION_NAME = "fake-credits"
 """The name of the section."""
 

@@ -7,8 +7,6 @@ import sys
 
 import pytest
 
-__all__ = ["hide_internal_frames"]
-
 _BUGS = (ArithmeticError, AttributeError, LookupError, NameError)
 """Errors that the fake never raises on purpose."""
 

@@ -9,7 +9,8 @@ from typing import Any
 import httpx2
 import pytest
 
-from fake_credits.control.app import TOKEN_HEADER, ControlPlane
+from fake_credits.control.app import ControlPlane
+from fake_credits.control_schemas import TOKEN_HEADER
 from fake_credits.sandbox import Sandbox
 from fake_credits.sandbox_options import SandboxOptions
 from fake_credits.sandboxes import SandboxRegistry

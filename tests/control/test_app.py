@@ -8,8 +8,9 @@ from pathlib import Path
 import pytest
 
 from fake_credits.control import app, handlers, inputs, routes, user_handlers
-from fake_credits.control.app import TOKEN_HEADER, ControlPlane
+from fake_credits.control.app import ControlPlane
 from fake_credits.control.routes import CONTROL_ROUTES
+from fake_credits.control_schemas import TOKEN_HEADER
 from fake_credits.errors import CONTROL_ERRORS
 from tests.control.conftest import CONTROL_TOKEN, ControlSession
 

@@ -10,7 +10,7 @@ import httpx2
 import pytest
 
 from fake_credits.clock import monotonic_s, to_ms
-from fake_credits.control.app import TOKEN_HEADER
+from fake_credits.control_schemas import TOKEN_HEADER
 from fake_credits.faults.scenarios import FAULT_PRESETS
 from fake_credits.transports.live import LiveServer
 from tests.control.conftest import CONTROL_TOKEN, ControlSession, SandboxSession

@@ -99,7 +99,7 @@ def observe_effect(library: str, case: EffectCase, *, live: bool) -> tuple[objec
             (fake.base_url if live else URL) + (case.read_path or TRANSACTIONS),
             {"X-API-Key": fake.api_key} | ({} if case.read_path else {"Content-Type": "application/json"}),
             None if case.read_path else TRANSACTION_BODY,
-            read_timeout_s(library) if case.times_out else TIMEOUT_S,
+            read_timeout_s(library, in_body=isinstance(case.effect, Drip | Truncate)) if case.times_out else TIMEOUT_S,
         )
         if live:
             result = outcome(SENDERS[library], request)

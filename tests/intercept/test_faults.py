@@ -153,7 +153,7 @@ def argument_types(argument: object) -> object:
 @pytest.mark.parametrize("library", LIBRARY_PARAMS)
 def test_incomplete_response_raises_same_error_as_on_socket(library: str, name: str, body: bytes | None) -> None:
     send, (wire_bytes, reply) = SENDERS[library], CASES[name]
-    timeout_s = read_timeout_s(library) if reply.outcome == "timeout" else TIMEOUT_S
+    timeout_s = read_timeout_s(library, in_body=bool(reply.status)) if reply.outcome == "timeout" else TIMEOUT_S
     with serve_bytes(wire_bytes, reply.outcome) as url:
         expected = outcome(send, LibraryRequest(url, JSON if body else {}, body, timeout_s))
     driver = StubDriver(reply)

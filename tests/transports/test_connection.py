@@ -21,7 +21,8 @@ from hypothesis import HealthCheck, given, seed, settings
 from hypothesis import strategies as st
 
 from fake_credits.clock import monotonic_s
-from fake_credits.control.app import TOKEN_HEADER, ControlPlane
+from fake_credits.control.app import ControlPlane
+from fake_credits.control_schemas import TOKEN_HEADER
 from fake_credits.faults.effects import Close, Hang, HoldAtGate, Latency, Reset
 from fake_credits.faults.effects.connection import Drip, Truncate
 from fake_credits.faults.rule import Rule

@@ -13,28 +13,6 @@ from fake_credits.errors import ApiError, did_you_mean
 from fake_credits.http_message import Connection, Response
 from fake_credits.text import short_repr
 
-__all__ = [
-    "LIST_OPERATIONS",
-    "CursorFault",
-    "Delivery",
-    "Effect",
-    "FaultContext",
-    "FaultError",
-    "FaultValue",
-    "Phase",
-    "changed_fields",
-    "check_choice",
-    "check_int",
-    "check_number",
-    "check_text",
-    "default_of",
-    "explicit_fields",
-    "format_kwargs",
-    "invalid_value",
-    "join_choices",
-    "suggest_name",
-]
-
 Phase = Literal["before", "after", "read", "write", "list"]
 """When an effect applies: before or after the operation runs, or while it reads, writes or lists."""
 

@@ -9,20 +9,6 @@ from fake_credits.faults.effects.timing import MAX_DELAY_MS
 from fake_credits.faults.waits import Drain, Forever, Sleep
 from fake_credits.http_message import Connection, Response
 
-__all__ = [
-    "Abort",
-    "Close",
-    "CloseMode",
-    "Drip",
-    "DripBody",
-    "Garbage",
-    "Hang",
-    "RawBytes",
-    "Reset",
-    "Truncate",
-    "split_evenly",
-]
-
 CloseMode = Literal["close", "reset", "hang"]
 
 _MAX_BODY_BYTES = 2**31

@@ -16,8 +16,6 @@ from fake_credits.faults.effects.base import (
     check_int,
 )
 
-__all__ = ["BadCursor", "DuplicateWrite", "LateWrite", "SchemaDrift", "StaleRead"]
-
 SchemaDriftKind = Literal["extra_field", "unknown_reason", "null_for_absent", "missing_optional"]
 _MAX_DELAY_MS = 86_400_000
 

@@ -16,8 +16,6 @@ from fake_credits.faults.effects.base import (
     invalid_value,
 )
 
-__all__ = ["NotJson", "RateLimit", "Status", "Unauthorized"]
-
 RetryAfterFormat = Literal["", "seconds", "date", "garbage", "absent"]
 _SECONDS_PER_DAY = 86_400
 _TYPO_SIMILARITY = 0.85

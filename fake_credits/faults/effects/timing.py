@@ -19,18 +19,6 @@ from fake_credits.faults.effects.base import (
     invalid_value,
 )
 
-__all__ = [
-    "DISTRIBUTIONS_BY_NAME",
-    "MAX_DELAY_MS",
-    "Distribution",
-    "Fixed",
-    "HoldAtGate",
-    "Latency",
-    "Lognormal",
-    "Uniform",
-    "parse_distribution",
-]
-
 MAX_DELAY_MS = 60_000
 """The maximum delay: one minute."""
 
