@@ -123,14 +123,11 @@ class Exploration:
                 self._default_application = recorder.fake.application_id
         self.reference, self._stable_ids = runs[0], common_ids(runs)
         for run in runs:
-            self._assign_keys(run)
+            assigner = KeyAssigner(self._default_application, self._stable_ids)
+            for call in run.calls:
+                assigner.assign(call)
         if _nets_by_amount(runs[0]) != _nets_by_amount(runs[1]):
             self.skip_reason = "two fault-free runs differ in what they write"
-
-    def _assign_keys(self, run: Run) -> None:
-        assigner = KeyAssigner(self._default_application, self._stable_ids)
-        for call in run.calls:
-            assigner.assign(call)
 
     # ------------------------------------------------------------ the runs with faults
 

@@ -137,19 +137,11 @@ def _fault_texts(run: Run) -> Iterator[str]:
         fault = faults.get(call.fault)
         if fault is not None and not (fault.lasts and fault.name in told):
             told.add(fault.name)
-            yield _fault_text(call, fault)
+            template = _FAULT_TEXTS.get(fault.name, "{call} met " + (fault.label or fault.name))
+            committed = " after the write was committed" if call.is_committed else ""
+            yield template.format(call=f"call {call.number} ({call.key.label})", committed=committed)
     if run.not_met:
         yield "a fault met no call"
-
-
-def _fault_text(call: ObservedCall, fault: CallFault) -> str:
-    template = _FAULT_TEXTS.get(fault.name, "{call} met " + (fault.label or fault.name))
-    committed = " after the write was committed" if call.is_committed else ""
-    return template.format(call=_call_text(call), committed=committed)
-
-
-def _call_text(call: ObservedCall) -> str:
-    return f"call {call.number} ({call.key.label})"
 
 
 def _money_sentences(exploration: Exploration, run: Run, calls: Sequence[ObservedCall]) -> Iterator[str]:

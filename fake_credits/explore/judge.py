@@ -252,16 +252,13 @@ def remaining_writes(run: Run) -> list[ObservedCall]:
     for call in run.writes:
         if not call.is_committed:
             continue
-        reversed_call = next((other for other in remaining if _reverses(call, other)), None)
+        opposite = (call.net_key, -(call.delta or 0))
+        reversed_call = next((other for other in remaining if (other.net_key, other.delta) == opposite), None)
         if reversed_call is None:
             remaining.append(call)
         else:
             remaining.remove(reversed_call)
     return remaining
-
-
-def _reverses(call: ObservedCall, other: ObservedCall) -> bool:
-    return call.net_key == other.net_key and call.delta == -(other.delta or 0)
 
 
 def _nonzero(nets: Counter[NetKey]) -> dict[NetKey, int]:

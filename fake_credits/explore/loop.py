@@ -6,9 +6,8 @@ from types import CodeType, TracebackType
 
 from fake_credits.explore.exploration import Exploration
 from fake_credits.explore.options import ExploreOptions
-from fake_credits.explore.outcomes import outcome_of, traced_lines
 from fake_credits.explore.ownership import TestCode
-from fake_credits.explore.recorder import Recorder
+from fake_credits.explore.recorder import Recorder, outcome_of, traced_lines
 from fake_credits.explore.report import render_report
 from fake_credits.fake import FakeCredits
 

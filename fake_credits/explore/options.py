@@ -47,7 +47,8 @@ class ExploreOptions:
     is_off: bool = False
 
     def __post_init__(self) -> None:
-        _check_choice("what", self.kind, EXPLORE_KINDS)
+        if self.kind not in EXPLORE_KINDS:
+            raise ValueError(f"what must be one of {', '.join(EXPLORE_KINDS)}, got {self.kind!r}")
         _check_number("depth", self.depth, 1, MAX_DEPTH, int)
         _check_number("budget", self.budget, 1, MAX_BUDGET, int)
         _check_number("seconds", self.seconds, 0.001, _MAX_SECONDS, (int, float))
@@ -111,11 +112,6 @@ def _parse_texts(value: object) -> tuple[str, ...]:
     if not isinstance(values, Sequence) or not all(isinstance(text, str) for text in cast("Sequence[object]", values)):
         raise ScheduleError(f"schedules must be a text or a list of texts, got {value!r}")
     return tuple(cast("Sequence[str]", values))
-
-
-def _check_choice(name: str, value: object, choices: Sequence[str]) -> None:
-    if value not in choices:
-        raise ValueError(f"{name} must be one of {', '.join(choices)}, got {value!r}")
 
 
 def _check_number(name: str, value: object, low: float, high: float, types: Any) -> None:

@@ -1,13 +1,18 @@
-"""Recording one run: observing a sandbox's calls, and injecting the faults of a schedule."""
+"""Recording what a test does in one run: its calls, the lines that are executed, real sleeps, and how it ends."""
 
 import math
-from collections.abc import Sequence
-from typing import cast
+import sys
+import time
+from collections.abc import Callable, Generator, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from types import FrameType
+from typing import Any, cast
 
 from fake_credits.contract import Operation
 from fake_credits.explore.ownership import CALLER_HEADER, TestCode, is_in_process, mark_transports
-from fake_credits.explore.runs import KeyAssigner, ObservedCall, Run
-from fake_credits.explore.schedules import FAULTS, CallFault, CallKey, Injection, Schedule
+from fake_credits.explore.runs import KeyAssigner, ObservedCall, Outcome, Run
+from fake_credits.explore.schedules import FAULTS, CallFault, Injection, Schedule
 from fake_credits.fake import FakeCredits
 from fake_credits.faults.active_rule import ActiveRule, Firing
 from fake_credits.faults.effects.base import Effect
@@ -146,7 +151,9 @@ class Recorder:
         if self._lasting is not None:
             return self._lasting
         for injection in self._pending:
-            if _is_meant(injection.call, call) and injection.fault.applies_to(call.operation):
+            wanted = injection.call
+            is_wanted = call.number == wanted if isinstance(wanted, int) else wanted.matches(call.key)
+            if is_wanted and injection.fault.applies_to(call.operation):
                 self._pending.remove(injection)
                 if injection.fault.lasts:
                     self._lasting = injection.fault
@@ -180,5 +187,99 @@ def _keep(_active: ActiveRule, _reports_unused: bool) -> None:
     """Do nothing: a schedule's rules end with the run."""
 
 
-def _is_meant(wanted: CallKey | int, call: ObservedCall) -> bool:
-    return call.number == wanted if isinstance(wanted, int) else wanted.matches(call.key)
+def outcome_of(
+    error: BaseException | None, test_code: TestCode, assertions: tuple[type[BaseException], ...] = (AssertionError,)
+) -> Outcome:
+    """Return the outcome of a run that an exception ended; None is a run that passed.
+
+    ``assertions`` are the exceptions that a failed assertion raises.
+    """
+    if error is None:
+        return Outcome()
+    error = _single_error(error)
+    in_test = isinstance(error, assertions) and _raised_by_test(error, test_code)
+    return Outcome("failed", str(error), type(error).__name__, failed_in_test=in_test)
+
+
+def _single_error(error: BaseException) -> BaseException:
+    """Return the only exception of a group, as trio and anyio raise; any other error as it is."""
+    exceptions: tuple[BaseException, ...] = getattr(error, "exceptions", ())
+    return _single_error(exceptions[0]) if len(exceptions) == 1 else error
+
+
+def _raised_by_test(error: BaseException, test_code: TestCode) -> bool:
+    """Return whether the innermost frame outside the HTTP stack, where an exception was raised, is the test's."""
+    owner, traceback = "stack", error.__traceback__
+    while traceback is not None:
+        frame_owner = test_code.owner_of(traceback.tb_frame)
+        owner = owner if frame_owner == "stack" else frame_owner
+        traceback = traceback.tb_next
+    return owner == "test"
+
+
+@contextmanager
+def traced_lines(
+    test_code: TestCode, *, is_wanted: bool, running: FrameType | None = None
+) -> Generator[Callable[[], frozenset[tuple[str, int]] | None]]:
+    """Collect the lines of the test that run in the block; yield a function that returns them, None if unwanted.
+
+    ``running`` is a frame of the test that has begun already.
+    """
+    if not is_wanted:
+        yield lambda: None
+        return
+    lines: set[tuple[str, int]] = set()
+
+    def trace(frame: FrameType, event: str, _argument: object) -> Any:
+        if test_code.owner_of(frame) != "test":
+            return None
+        if event == "line":
+            lines.add((frame.f_code.co_qualname, frame.f_lineno))
+        return trace
+
+    previous = sys.gettrace()
+    sys.settrace(trace)
+    if running is not None:
+        running.f_trace = trace
+    try:
+        yield lambda: frozenset(lines)
+    finally:
+        sys.settrace(previous)
+        if running is not None:
+            running.f_trace = None
+
+
+_MIN_RECORDED_S = 0.01
+
+
+class SleepLog:
+    """The longest sleep at each line of the application that sleeps for 10 ms or more."""
+
+    def __init__(self, test_code: TestCode) -> None:
+        self._test_code = test_code
+        self._longest: dict[str, float] = {}
+
+    def __repr__(self) -> str:
+        return f"<SleepLog of {len(self._longest)} lines>"
+
+    def slowest(self) -> list[tuple[float, str]]:
+        """Return seconds and line of each sleep, the longest first."""
+        return sorted(((seconds, where) for where, seconds in self._longest.items()), reverse=True)
+
+    @contextmanager
+    def recording(self) -> Generator[None]:
+        """Record calls of `time.sleep` in the block."""
+        original = time.sleep
+
+        def sleep(seconds: float) -> None:  # `SupportsIndex` too, but no application sleeps for one
+            frame = sys._getframe(1)  # pyright: ignore[reportPrivateUsage]
+            if seconds >= _MIN_RECORDED_S and self._test_code.owner_of(frame) == "application":
+                where = f"{Path(frame.f_code.co_filename).name}:{frame.f_lineno}"
+                self._longest[where] = max(seconds, self._longest.get(where, 0))
+            original(seconds)
+
+        time.sleep = sleep  # type: ignore[assignment]
+        try:
+            yield
+        finally:
+            time.sleep = original

@@ -1,15 +1,20 @@
-"""The report of one exploration as text: a matrix of calls and faults, and the findings."""
+"""The report of an exploration as text, the summary of many, and their report as a file of JSON or HTML."""
 
-from collections import Counter
-from collections.abc import Iterable, Sequence
+import json
+from collections import Counter, defaultdict
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from html import escape
+from pathlib import Path
 from textwrap import wrap
+from typing import Any
 
 from fake_credits.call_patterns import pluralize
 from fake_credits.explore.exploration import Exploration, JudgedRun
 from fake_credits.explore.findings import Finding, find_findings
 from fake_credits.explore.judge import Colour, Judgement
+from fake_credits.explore.runs import ObservedCall
 from fake_credits.explore.schedules import FAULTS, CallFault, CallKey
-from fake_credits.text import truncate
+from fake_credits.text import escape_control, truncate
 
 _FINE = (Colour.GREEN, Colour.NOTE)
 _FINE_LABEL = "fine"
@@ -96,3 +101,207 @@ def _align(rows: Sequence[Sequence[str]], lasting: Sequence[int]) -> list[str]:
             line += (" │ " if index in lasting and index else "  " if index else "") + cell
         lines.append(line.rstrip())
     return lines
+
+
+FORMAT_VERSION = 1
+"""The version of the report's format."""
+
+_MAX_LISTED = 10
+
+JsonObject = Mapping[str, Any]
+
+
+def exploration_to_json(exploration: Exploration, *, with_schedules: bool = True) -> dict[str, Any]:
+    """Return an exploration as an object of JSON; without the schedules and their exchanges, it stays small."""
+    return {
+        "test": exploration.name,
+        "skip_reason": exploration.skip_reason,
+        "leaks": exploration.leaks,
+        "is_red": bool(exploration.red),
+        "duration_s": round(exploration.duration_s, 6),
+        "summary": summarize(exploration.results),
+        "verdicts": dict(count_verdicts(exploration.results)),
+        "calls": [
+            {"number": call.number, "call": str(call.key), "label": call.key.label}
+            for call in exploration.reference.application_calls
+        ],
+        "schedules": [_schedule_to_json(judged) for judged in exploration.results] if with_schedules else [],
+        "findings": [
+            {
+                "verdict": finding.verdict.value,
+                "colour": finding.colour.value,
+                "heading": finding.heading,
+                "text": finding.text,
+                "schedules": [judged.text for judged in finding.runs[:_MAX_LISTED]],
+                "replay": finding.replay,
+                "marker": finding.marker,
+            }
+            for finding in find_findings(exploration)
+        ],
+        "untried": dict(exploration.untried),
+        "sleeps": [[seconds, where] for seconds, where in exploration.sleeps],
+    }
+
+
+def _schedule_to_json(judged: JudgedRun) -> dict[str, Any]:
+    run, judgement = judged.run, judged.judgement
+    return {
+        "schedule": judged.text,
+        "faults": [{"call": str(call), "fault": fault.name, "label": fault.label} for call, fault in run.schedule],
+        "verdict": judgement.verdict.value,
+        "colour": judgement.colour.value,
+        "detail": escape_control(judgement.detail),
+        "outcome": run.outcome.status,
+        "error_type": run.outcome.error_type,
+        "exchanges": [_call_to_json(call) for call in run.calls],
+    }
+
+
+def _call_to_json(call: ObservedCall) -> dict[str, Any]:
+    entry = call.entry
+    return {
+        "number": call.number,
+        "operation": call.operation,
+        "user": call.user,
+        "delta": call.delta,
+        "fault": call.fault,
+        "status": entry.status if entry else 0,
+        "committed": bool(entry and entry.committed),
+        "delivered": bool(entry and entry.delivered),
+    }
+
+
+def summary_lines(documents: Sequence[JsonObject]) -> Iterator[str]:
+    """Yield the lines that sum up explorations: totals, amber findings, and what was not explored and why."""
+    explored = [document for document in documents if not document["skip_reason"] and not document["leaks"]]
+    counts, untried = (_total(explored, name) for name in ("verdicts", "untried"))
+    totals = ", ".join(f"{count} {verdict}" for verdict, count in counts.most_common())
+    counted = f"{pluralize(len(explored), 'test')} explored, {pluralize(counts.total(), 'schedule')}"
+    yield f"{counted}: {totals}" if totals else counted
+    yield from _amber_findings(explored)
+    yield from _not_explored(documents)
+    for reason, count in untried.items():
+        yield f"not tried: {pluralize(count, 'schedule')} ({reason})"
+    sleeps = sorted((tuple(sleep) for document in explored for sleep in document["sleeps"]), reverse=True)
+    for seconds, where in sleeps[:_MAX_LISTED]:
+        yield f"real sleep of {seconds:g} s at {where}: inject credits.sleep, which takes no time"
+
+
+def _total(documents: Sequence[JsonObject], name: str) -> Counter[str]:
+    total: Counter[str] = Counter()
+    for document in documents:
+        total.update(document[name])
+    return total
+
+
+def _amber_findings(documents: Sequence[JsonObject]) -> Iterator[str]:
+    lines = [
+        f"{document['test']}: {finding['heading']}: --fake-credits-schedule '{finding['schedules'][0]}'"
+        for document in documents
+        for finding in document["findings"]
+        if finding["colour"] == Colour.AMBER.value
+    ]
+    yield from lines[:_MAX_LISTED]
+    if len(lines) > _MAX_LISTED:
+        yield f"{len(lines) - _MAX_LISTED} more findings that fail no test"
+
+
+def _not_explored(documents: Sequence[JsonObject]) -> Iterator[str]:
+    by_reason: defaultdict[str, list[str]] = defaultdict(list)
+    for document in documents:
+        reason = document["skip_reason"]
+        if document["leaks"]:
+            reason = "its last run without a fault failed: state leaks between runs, so its findings are void"
+        if reason:
+            by_reason[reason].append(document["test"])
+    for reason, tests in by_reason.items():
+        more = f" and {len(tests) - _MAX_LISTED} more" if len(tests) > _MAX_LISTED else ""
+        yield f"not explored: {len(tests)} ({reason}): {', '.join(tests[:_MAX_LISTED])}{more}"
+
+
+def write_report(path: str, documents: Sequence[JsonObject]) -> None:
+    """Write explorations to a file: HTML if its name ends in .html or .htm, otherwise JSON."""
+    document = {"version": FORMAT_VERSION, "explorations": list(documents)}
+    is_html = Path(path).suffix.lower() in (".html", ".htm")
+    text = render_html(document) if is_html else json.dumps(document, indent=1) + "\n"
+    Path(path).write_text(text, encoding="utf-8")
+
+
+_STYLE = """
+body { font: 15px/1.5 system-ui, sans-serif; margin: 2rem auto; max-width: 75rem; padding: 0 1rem; color: #1b1b1b }
+h2 { font-size: 1rem; margin: 2.5rem 0 .5rem; font-family: ui-monospace, monospace }
+table { border-collapse: collapse; margin: .5rem 0 }
+th, td { padding: .2rem .6rem; text-align: left; border: 1px solid #d0d0d0 }
+th { background: #f4f4f4; font-weight: 600 } td { vertical-align: top } summary { cursor: pointer }
+code { font-size: .85em; background: #f4f4f4; padding: .1rem .3rem; word-break: break-all }
+.red { background: #ffd9d6 } .amber { background: #fff0c2 }
+.green, .note { background: #e3f5e1 } .grey { background: #ececec }
+"""
+
+
+def render_html(document: Mapping[str, Any]) -> str:
+    """Return the page for a report in its JSON form."""
+    parts = [part for exploration in document["explorations"] for part in _html_exploration(exploration)]
+    return (
+        '<!DOCTYPE html>\n<html lang="en"><head><meta charset="utf-8"><title>fake-credits exploration</title>'
+        f"<style>{_STYLE}</style></head>\n<body><h1>fake-credits exploration</h1>\n{''.join(parts)}</body></html>\n"
+    )
+
+
+def _html_exploration(exploration: Mapping[str, Any]) -> Iterator[str]:
+    yield f"<h2>{escape(exploration['test'])}</h2>\n"
+    reason = exploration["skip_reason"] or ("state leaks between runs: findings are void" * exploration["leaks"])
+    if reason:
+        yield f"<p>Not explored: {escape(reason)}.</p>\n"
+        return
+    yield f"<p>{escape(exploration['summary'])}</p>\n{_html_matrix(exploration)}"
+    for finding in exploration["findings"]:
+        yield (
+            f'<p class="{finding["colour"]}"><b>{escape(finding["heading"])}</b>: {escape(finding["text"])}<br>'
+            f"Replay: <code>{escape(finding['replay'])}</code><br>"
+            f"As a test: <code>{escape(finding['marker'])}</code></p>\n"
+        )
+    for reason, count in exploration["untried"].items():
+        yield f"<p>Not tried: {count} ({escape(reason)}).</p>\n"
+
+
+def _html_matrix(exploration: Mapping[str, Any]) -> str:
+    single = [each for each in exploration["schedules"] if len(each["faults"]) == 1]
+    deeper = [each for each in exploration["schedules"] if len(each["faults"]) > 1]
+    labels = {each["faults"][0]["fault"]: each["faults"][0]["label"] or each["faults"][0]["fault"] for each in single}
+    cells = {(each["faults"][0]["call"], each["faults"][0]["fault"]): each for each in single}
+    header = "".join(f"<th>{escape(label)}</th>" for label in labels.values())
+    rows = ""
+    for call in exploration["calls"]:
+        row = "".join(_html_cell(cells.get((call["call"], name))) for name in labels)
+        rows += f"<tr><th>{call['number']} {escape(call['label'])}</th>{row}</tr>\n"
+    more = "".join(f"<tr><th>{escape(each['schedule'])}</th>{_html_cell(each)}</tr>\n" for each in deeper)
+    table = f"<table><tr><th></th>{header}</tr>\n{rows}</table>\n"
+    return table + (f"<table><tr><th>several faults</th><th>verdict</th></tr>\n{more}</table>\n" if more else "")
+
+
+def _html_cell(schedule: Mapping[str, Any] | None) -> str:
+    if schedule is None:
+        return "<td>&ndash;</td>"
+    return (
+        f'<td class="{schedule["colour"]}"><details><summary>{escape(schedule["verdict"])}</summary>'
+        f"{_html_exchanges(schedule['exchanges'])}</details></td>"
+    )
+
+
+def _html_exchanges(exchanges: Sequence[Mapping[str, Any]]) -> str:
+    rows = ""
+    for each in exchanges:
+        delta = "" if each["delta"] is None else f" {each['delta']:+}"
+        values = (
+            each["number"] or "test",
+            each["operation"] + delta,
+            each["user"],
+            each["fault"],
+            each["status"],
+            "yes" if each["committed"] else "no",
+            "yes" if each["delivered"] else "no",
+        )
+        rows += "<tr>" + "".join(f"<td>{escape(str(value))}</td>" for value in values) + "</tr>"
+    names = ("call", "operation", "user", "fault", "status", "committed", "delivered")
+    return "<table><tr>" + "".join(f"<th>{name}</th>" for name in names) + f"</tr>{rows}</table>"

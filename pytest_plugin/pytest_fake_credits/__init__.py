@@ -244,7 +244,7 @@ def pytest_runtest_makereport(
 ) -> Generator[None, pytest.TestReport, pytest.TestReport]:
     """Hide the fake's frames in tracebacks, and add the sandboxes' exchanges to the report of a failing test."""
     if call.excinfo is not None and "fake_credits.errors" in sys.modules:
-        from pytest_fake_credits.tracebacks import hide_internal_frames
+        from pytest_fake_credits.terminal import hide_internal_frames
 
         hide_internal_frames()
     report = yield
@@ -276,7 +276,7 @@ def pytest_exception_interact(node: pytest.Item | pytest.Collector, report: pyte
 def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> Generator[None, None, None]:
     """Colour the sections that pytest's own summary prints; the reports stay plain for others, such as JUnit's."""
     if terminalreporter.hasmarkup:
-        from pytest_fake_credits.section_markup import colored_sections
+        from pytest_fake_credits.terminal import colored_sections
 
         reports = [report for group in terminalreporter.stats.values() for report in group]
         with colored_sections(terminalreporter, reports):

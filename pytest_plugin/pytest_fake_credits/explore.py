@@ -22,14 +22,11 @@ from _pytest.outcomes import Failed
 
 from fake_credits.explore.exploration import OWN_FAULTS_REASON, Exploration
 from fake_credits.explore.options import ExploreOptions, parse_explore
-from fake_credits.explore.outcomes import outcome_of, traced_lines
 from fake_credits.explore.ownership import TestCode
-from fake_credits.explore.recorder import Recorder
-from fake_credits.explore.report import render_report
-from fake_credits.explore.report_files import exploration_to_json, summary_lines, write_report
+from fake_credits.explore.recorder import Recorder, SleepLog, outcome_of, traced_lines
+from fake_credits.explore.report import exploration_to_json, render_report, summary_lines, write_report
 from fake_credits.explore.runs import Outcome
 from fake_credits.explore.schedules import parse_schedule
-from fake_credits.explore.sleeps import SleepLog
 from fake_credits.fake import FakeCredits
 from pytest_fake_credits.config_options import SETTINGS_KEY, PluginSetting
 from pytest_fake_credits.progress import Progress
@@ -172,18 +169,15 @@ class ExplorePlugin:
                     progress.clear()
                     phases = self._run_item(item, recorder, nextitem, lambda: _raise_findings(exploration))
                 else:
-                    phases = self._run_quietly(item, recorder, sleeps)
+                    with self._quietly(), sleeps.recording():
+                        # the next test is one beside it, so that the fixtures of wider scopes are kept
+                        phases = self._run_item(item, recorder, copy.copy(item))
                     reference = reference or phases
         finally:
             self._recorder, self.is_running = None, False
             progress.clear()
         exploration.sleeps = sleeps.slowest()
         return _reports_of(item, phases, reference, exploration)
-
-    def _run_quietly(self, item: pytest.Item, recorder: Recorder, sleeps: SleepLog) -> list[_Phase]:
-        """Run a test once, but keep the fixtures of wider scopes, as for a next test beside it."""
-        with self._quietly(), sleeps.recording():
-            return self._run_item(item, recorder, copy.copy(item))
 
     def _run_item(
         self,

@@ -8,8 +8,8 @@ import pytest
 from fake_credits import FakeCredits
 from fake_credits.explore.exploration import Exploration
 from fake_credits.explore.options import ExploreOptions, parse_explore
-from fake_credits.explore.outcomes import outcome_of, traced_lines
 from fake_credits.explore.ownership import TestCode
+from fake_credits.explore.recorder import outcome_of, traced_lines
 from fake_credits.transports.shared_resources import SharedResources
 
 Explore = Callable[..., Exploration]
