@@ -5,6 +5,7 @@ fresh sandbox, and sets the outcome before asking for the next.
 """
 
 import math
+import shlex
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
 
@@ -41,13 +42,26 @@ class JudgedRun:
     text: str
 
 
+@dataclass(frozen=True, slots=True)
+class ExploredCommand:
+    """A command that is explored in place of a test, and the flags of `fake-credits explore` that it needs."""
+
+    arguments: tuple[str, ...]
+    flags: tuple[str, ...] = ()
+
+    def replay(self, schedule: str) -> str:
+        """Return the command line that runs it with the faults of a schedule."""
+        return shlex.join(["fake-credits", "explore", *self.flags, "--schedule", schedule, "--", *self.arguments])
+
+
 class Exploration:
     """The exploration of one test, called ``name``.
 
     ``skip_reason`` says why the test can't be explored, and is empty if it can; it may be set before the first run.
-    ``error`` says what is wrong with the requested schedules. ``untried`` counts the schedules that were not run, by
-    reason. ``leaks``: the last fault-free run failed, so the findings are unreliable. In a replay, the last run has the
-    schedule's faults. ``keeps_exchanges``: the calls of all runs are kept for a report, not only those of findings.
+    ``error``: what is wrong with the requested schedules. ``command`` is what runs in place of a test, ``notes`` are
+    for the report. ``untried`` counts the schedules that were not run, by reason. ``leaks``: the last fault-free run
+    failed, so the findings are unreliable. In a replay, the last run has the schedule's faults. ``keeps_exchanges``:
+    the calls of all runs are kept for a report, not only those of findings.
     """
 
     def __init__(self, name: str, options: ExploreOptions, test_code: TestCode) -> None:
@@ -55,6 +69,8 @@ class Exploration:
         self.options = options
         self.skip_reason = ""
         self.error = ""
+        self.command: ExploredCommand | None = None
+        self.notes: list[str] = []
         self.is_replay = False
         self.keeps_exchanges = True
         self.leaks = False
@@ -89,21 +105,35 @@ class Exploration:
 
     def runs(self) -> Iterator[Recorder]:
         """Yield a recorder for each run, the last one for a run without faults."""
+        for batch in self.batches(1):
+            yield from batch
+
+    def batches(self, size: int) -> Iterator[list[Recorder]]:
+        """Yield the recorders of `runs`, up to ``size`` at a time, for runs that may be concurrent.
+
+        The size does not change which schedules are run, nor their order.
+        """
         self._started_s = monotonic_s()
         if not self.skip_reason:
-            yield from self._reference_runs()
+            for reference in self._reference_runs():
+                yield [reference]
         last_schedule: Schedule = ()
         if not self.skip_reason:
             try:
-                for schedule in self._schedules():
-                    yield from self._run_schedule(schedule)
-                    last_schedule = schedule if self.is_replay else ()
-                yield from self._confirm_false_successes()
+                for schedules in self._schedules(size):
+                    recorders = [self._new_recorder(schedule) for schedule in schedules]
+                    yield recorders
+                    for recorder in recorders:
+                        judgement = judge(recorder.run, self.reference, self.options)
+                        self.results.append(JudgedRun(recorder.run, judgement, recorder.label))
+                    last_schedule = schedules[-1] if self.is_replay else ()
+                for confirmation in self._confirm_false_successes():
+                    yield [confirmation]
             except ScheduleError as error:
                 self.error = str(error)
         final = self._new_recorder(last_schedule)
         final.is_final = True
-        yield final
+        yield [final]
         if self.results and not self.is_replay and final.run.outcome.status != "passed":
             self.leaks = True
         self.duration_s = monotonic_s() - self._started_s
@@ -119,8 +149,8 @@ class Exploration:
             self.skip_reason = self.skip_reason or _reason_to_skip(recorder.run, is_required=self.options.is_required)
             if self.skip_reason:
                 return
-            if recorder.fake is not None:
-                self._default_application = recorder.fake.application_id
+            if recorder.sandbox is not None:
+                self._default_application = recorder.sandbox.options.application_id
         self.reference, self._stable_ids = runs[0], common_ids(runs)
         for run in runs:
             assigner = KeyAssigner(self._default_application, self._stable_ids)
@@ -131,26 +161,32 @@ class Exploration:
 
     # ------------------------------------------------------------ the runs with faults
 
-    def _schedules(self) -> Iterator[Schedule]:
+    def _schedules(self, size: int) -> Iterator[list[Schedule]]:
         if self.options.schedules:
-            yield from [self._resolve(text) for text in self.options.schedules]
+            for schedule in [self._resolve(text) for text in self.options.schedules]:
+                yield [schedule]
             return
         plan = self._plan = Plan(self.options, self.reference, over_socket=self.reference.uses_socket)
         if not len(plan):
             self.skip_reason = "no fault applies to its calls"
-        for schedule in plan:
+        while len(plan):
             if len(self.results) >= self.options.budget:
-                self._count_untried(f"the budget of {self.options.budget} schedules", 1 + len(plan))
+                self._count_untried(f"the budget of {self.options.budget} schedules", len(plan))
                 break
             if monotonic_s() - self._started_s > self.options.seconds:
-                self._count_untried(f"the limit of {self.options.seconds:g} s", 1 + len(plan))
+                self._count_untried(f"the limit of {self.options.seconds:g} s", len(plan))
                 break
-            yield schedule
-            last = self.results[-1]
-            if last.judgement.colour is not Colour.RED:
-                plan.expand(last.run, self.reference)
-            if not self.keeps_exchanges and len(schedule) > 1 and last.judgement.colour is Colour.GREEN:
-                last.run.calls.clear()
+            batch = plan.take(min(size, self.options.budget - len(self.results)))
+            yield batch
+            for judged in self.results[-len(batch) :]:
+                if judged.judgement.colour is not Colour.RED:
+                    plan.expand(judged.run, self.reference)
+                if (
+                    not self.keeps_exchanges
+                    and len(judged.run.schedule) > 1
+                    and judged.judgement.colour is Colour.GREEN
+                ):
+                    judged.run.calls.clear()
         self._count_untried("equal calls, of which the first, second and last are tried", plan.pruned_count)
         self._count_untried("further faults after an equal reaction to the first", plan.repeated_count)
         self._count_untried("silence over a socket, which takes real time", plan.real_time_count)
@@ -176,12 +212,6 @@ class Exploration:
             schedule.append(Injection(key, fault))
         return tuple(schedule)
 
-    def _run_schedule(self, schedule: Schedule) -> Iterator[Recorder]:
-        recorder = self._new_recorder(schedule)
-        yield recorder
-        judgement = judge(recorder.run, self.reference, self.options)
-        self.results.append(JudgedRun(recorder.run, judgement, recorder.label))
-
     def _new_recorder(self, schedule: Schedule) -> Recorder:
         expected_calls = len(self.reference.application_calls)
         return Recorder(
@@ -201,20 +231,24 @@ class Exploration:
             return
         outage = self._new_recorder((Injection(self.reference.application_calls[0].key, FAULTS["down"]),))
         yield outage
+        looks = outage.run.outcome.status == "failed"
         expected = self._new_recorder(())
-        expected.traces_lines = True
-        yield expected
+        if self.command is None:
+            expected.traces_lines = True
+            yield expected
         for index in suspects:
-            again = self._new_recorder(self.results[index].run.schedule)
-            again.traces_lines = True
-            yield again
+            judged = self.results[index]
+            again = self._new_recorder(judged.run.schedule)
+            if self.command is None:
+                again.traces_lines = True
+                yield again
             verdict = Verdict.OK
             if again.run.outcome.lines == expected.run.outcome.lines:
-                verdict = Verdict.FALSE_SUCCESS if outage.run.outcome.status == "failed" else Verdict.PASSES_WITHOUT
-            colour = COLOURS[verdict]
+                verdict = Verdict.FALSE_SUCCESS if looks else Verdict.PASSES_WITHOUT
+            # The lines of a command can't be traced, so it may have handled the failure.
+            colour = COLOURS[verdict] if self.command is None or verdict is Verdict.OK else Colour.AMBER
             if self.options.strict and colour is Colour.AMBER:
                 colour = Colour.RED
-            judged = self.results[index]
             calls = tuple(judged.run.faulted_calls)
             self.results[index] = replace(judged, judgement=Judgement(verdict, colour, calls))
 

@@ -34,7 +34,7 @@ _SAME_TO_CLIENT = {"lost_after": "lost_before", "silent_after": "silent"}
 class Finding:
     """The runs with one verdict at one call, the shortest schedule first, and what to say about them.
 
-    ``replay`` is a command, and ``marker`` the decorator that makes an ordinary test of it.
+    ``replay`` is a command, and ``marker`` the decorator that makes an ordinary test of it, if it is one of pytest.
     """
 
     verdict: Verdict
@@ -72,8 +72,10 @@ def _describe(exploration: Exploration, runs: list[JudgedRun]) -> Finding:
         tuple(runs),
         f"{shortest.judgement.verdict.value[0].upper()}{shortest.judgement.verdict.value[1:]} ({where})",
         _printable(" ".join(sentences), shortest.run),
-        f"pytest {shlex.quote(exploration.name)} --fake-credits-schedule {shlex.quote(shortest.text)}",
-        _marker(shortest),
+        f"pytest {shlex.quote(exploration.name)} --fake-credits-schedule {shlex.quote(shortest.text)}"
+        if exploration.command is None
+        else exploration.command.replay(shortest.text),
+        _marker(shortest) if exploration.command is None else "",
     )
 
 
@@ -101,6 +103,8 @@ def _sentences(exploration: Exploration, judged: JudgedRun) -> Iterator[str]:
             if verdict is Verdict.FALSE_SUCCESS
             else "It passes even if every call is refused: it does not look at what was written."
         )
+        if verdict is Verdict.FALSE_SUCCESS and exploration.command is not None:
+            yield "It is fine if the command handles this failure, which its exit code does not show."
     elif verdict is Verdict.UNSETTLED:
         write = judgement.calls[0]
         yield f"The write of call {write.number} stays committed, but the application gave up without reading"
@@ -116,7 +120,7 @@ def _sentences(exploration: Exploration, judged: JudgedRun) -> Iterator[str]:
 
 def _other_sentences(run: Run, verdict: Verdict, calls: Sequence[ObservedCall], detail: str) -> Iterator[str]:
     if verdict is Verdict.HANG:
-        yield f"The application has no timeout: {detail}."
+        yield f"{detail}." if run.hang else f"The application has no timeout: {detail}."
     elif verdict is Verdict.STORM:
         yield f"The application made {len(run.application_calls)} calls and was stopped."
     elif verdict is Verdict.RETRIED_REFUSAL:

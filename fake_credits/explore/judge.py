@@ -109,7 +109,7 @@ def _recolour(judgement: Judgement, run: Run, options: ExploreOptions) -> Judgem
     colour, names = judgement.colour, [fault.name for _, fault in run.schedule]
     if options.kind == "same" and judgement.verdict in (Verdict.RAISED, Verdict.ASSERTION):
         colour = Colour.RED
-    if judgement.verdict is Verdict.STORM and "down" in names:
+    if judgement.verdict in (Verdict.STORM, Verdict.HANG) and "down" in names:
         colour = Colour.AMBER
     if "stale" in names and colour in (Colour.RED, Colour.GREEN) and judgement.verdict is not Verdict.OK:
         colour = Colour.RED if any(fault.name == "stale" for fault in options.faults) else Colour.AMBER
@@ -126,7 +126,7 @@ def _findings(run: Run, reference: Run) -> Iterator[Judgement]:
     """Yield what is wrong with a run, the worst first."""
     if run.ledger_error:
         yield _new(Verdict.LEDGER_BROKEN, detail=run.ledger_error)
-    hangs = [problem for problem in run.problems if "would hang forever" in problem]
+    hangs = [run.hang] if run.hang else [problem for problem in run.problems if "would hang forever" in problem]
     if hangs:
         yield _new(Verdict.HANG, run.faulted_calls, hangs[0])
     if run.not_met:

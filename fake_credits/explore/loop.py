@@ -50,7 +50,7 @@ def explore_loop(
     for recorder in exploration.runs():
         credits = make()
         credits.recorder, credits.test_code = recorder, test_code
-        recorder.attach(credits)
+        recorder.attach(credits.sandbox)
         caller = sys._getframe(1)  # pyright: ignore[reportPrivateUsage]
         with traced_lines(test_code, is_wanted=recorder.traces_lines, running=caller) as lines:
             yield credits

@@ -6,7 +6,7 @@ from dataclasses import replace
 from heapq import heappop, heappush
 
 from fake_credits.contract import Operation
-from fake_credits.explore.options import ExploreOptions
+from fake_credits.explore.options import DEFAULT_FAULTS, ExploreOptions
 from fake_credits.explore.runs import ObservedCall, Run
 from fake_credits.explore.schedules import FAULTS, WRITES, CallFault, CallKey, Injection, Schedule, parse_fault
 from fake_credits.faults.declarations import catalogue
@@ -48,9 +48,13 @@ class Plan:
     def __len__(self) -> int:
         return len(self._queue)
 
-    def __iter__(self) -> Iterator[Schedule]:
-        while self._queue:
-            yield heappop(self._queue)[2]
+    def take(self, count: int) -> list[Schedule]:
+        """Remove and return up to ``count`` schedules, none of which depends on the result of another."""
+        batch: list[Schedule] = []
+        depth = len(self._queue[0][2]) if self._queue else 0
+        while self._queue and len(batch) < count and len(self._queue[0][2]) == depth:
+            batch.append(heappop(self._queue)[2])
+        return batch
 
     def _faults_at(self, call: ObservedCall, *, is_first: bool, is_first_write: bool) -> Iterator[CallFault]:
         if call.has_own_rule or (self._options.kind == "writes" and call.operation not in WRITES):
@@ -61,7 +65,7 @@ class Plan:
                 continue
             if (fault.name == "silent" and not is_first) or (fault.name == "silent_after" and not is_first_write):
                 continue
-            if self._over_socket and fault.name in ("silent", "silent_after"):
+            if self._over_socket and self._options.faults == DEFAULT_FAULTS and fault.name.startswith("silent"):
                 self.real_time_count += 1
             else:
                 yield fault

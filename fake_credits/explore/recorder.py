@@ -10,16 +10,18 @@ from types import FrameType
 from typing import Any, cast
 
 from fake_credits.contract import Operation
+from fake_credits.errors import Unavailable
 from fake_credits.explore.ownership import CALLER_HEADER, TestCode, is_in_process, mark_transports
 from fake_credits.explore.runs import KeyAssigner, ObservedCall, Outcome, Run
-from fake_credits.explore.schedules import FAULTS, CallFault, Injection, Schedule
-from fake_credits.fake import FakeCredits
+from fake_credits.explore.schedules import CallFault, Injection, Schedule
 from fake_credits.faults.active_rule import ActiveRule, Firing
-from fake_credits.faults.effects.base import Effect
-from fake_credits.faults.rule import DEFAULT_LATENCY_NAME, IncomingCall
+from fake_credits.faults.effects.base import Effect, FaultContext
+from fake_credits.faults.rule import DEFAULT_LATENCY_NAME, IncomingCall, Rule
+from fake_credits.http_message import Connection, Response
 from fake_credits.journal import JournalEntry
 from fake_credits.ledger import LedgerInconsistency
 from fake_credits.problems import problem_texts
+from fake_credits.sandbox import Sandbox
 
 MIN_STORM_CALLS = 20
 """A run of an application may make at least so many calls, however few the fault-free run makes."""
@@ -32,11 +34,35 @@ class CallStorm(BaseException):
     """
 
 
+class _RefuseAndClose(Effect):
+    """A 503 that ends the connection."""
+
+    async def apply(self, context: FaultContext) -> None:
+        """Refuse the call."""
+        context.respond_with_error(Unavailable("too many calls"))
+        context.set_delivery(_SendAndClose())
+
+
+class _SendAndClose:
+    """The delivery of a whole response; then the connection is closed."""
+
+    is_complete = True
+
+    async def send(self, response: Response | None, connection: Connection) -> None:
+        """Send the response and close."""
+        if response is not None:
+            connection.send(response)
+        connection.close()
+
+
+_STORM = CallFault("storm", Rule(_RefuseAndClose(), name="storm"))
+
+
 class Recorder:
     """The recording of one run with the faults of a schedule.
 
     ``attach`` it to the run's sandbox before the first call, and call `finish` before the sandbox is closed. Calls over
-    ``max_calls`` of the application are a storm.
+    ``max_calls`` of the application are a storm; those that no exception can end are refused, and `on_storm` is called.
     """
 
     def __init__(
@@ -52,6 +78,7 @@ class Recorder:
         self.label = label
         self.is_final = False
         self.traces_lines = False
+        self.on_storm: Callable[[], object] = lambda: None
         self.test_code = test_code
         self._stable_ids = stable_ids
         self._max_calls = max_calls
@@ -59,7 +86,7 @@ class Recorder:
         self._lasting: CallFault | None = None
         self._application_count = 0
         self._calls_by_ordinal: dict[int, ObservedCall] = {}
-        self._fake: FakeCredits | None = None
+        self._sandbox: Sandbox | None = None
         self._keys = KeyAssigner("", None)
         self._rules: dict[str, ActiveRule] = {}
 
@@ -67,15 +94,15 @@ class Recorder:
         return f"<Recorder of {self.label or 'a fault-free run'}: {len(self.run.calls)} calls>"
 
     @property
-    def fake(self) -> FakeCredits | None:
-        """Return the façade of the run's sandbox, once there is one."""
-        return self._fake
+    def sandbox(self) -> Sandbox | None:
+        """Return the run's sandbox, once there is one."""
+        return self._sandbox
 
-    def attach(self, fake: FakeCredits) -> None:
+    def attach(self, sandbox: Sandbox) -> None:
         """Observe the run's sandbox."""
-        self.run.has_sandbox, self.run.secrets = True, (fake.api_key,)
-        self._fake, sandbox = fake, fake.sandbox
-        self._keys = KeyAssigner(fake.application_id, self._stable_ids)
+        self.run.has_sandbox, self.run.secrets = True, (sandbox.api_key,)
+        self._sandbox = sandbox
+        self._keys = KeyAssigner(sandbox.options.application_id, self._stable_ids)
         self._initial_ledger = sandbox.ledger
         self.run.has_own_rules = bool(sandbox.faults.rules)
         self._rules = {fault.name: self._activate(fault) for _, fault in self.run.schedule}
@@ -87,11 +114,10 @@ class Recorder:
 
     def finish(self) -> None:
         """Record the state of the sandbox at the end of the test's call."""
-        run, fake = self.run, self._fake
+        run, sandbox = self.run, self._sandbox
         run.not_met = len(self._pending)
-        if fake is None:
+        if sandbox is None:
             return
-        sandbox = fake.sandbox
         sandbox.hooks.on_inspection = None
         with sandbox.lock:
             run.was_reset = sandbox.ledger is not self._initial_ledger
@@ -121,7 +147,8 @@ class Recorder:
             self.run.is_storm = True
             if owner == "application":
                 raise CallStorm(f"more than {self._max_calls:g} calls: the application never stops")
-            return [self._fire(FAULTS["refused"], call)]  # over a socket, or in a task of its own: it can't be ended
+            self.on_storm()
+            return [self._fire(_STORM, call)]  # over a socket, or in a task of its own: no exception reaches it
         fault = None if call.has_own_rule else self._fault_for(call)
         if fault is None:
             return ()
@@ -163,15 +190,15 @@ class Recorder:
     def _fire(self, fault: CallFault, call: ObservedCall) -> Firing:
         active = self._rules.get(fault.name) or self._activate(fault)
         active.fired += 1
-        seed = 0 if self._fake is None else self._fake.sandbox.seed
+        seed = 0 if self._sandbox is None else self._sandbox.seed
         call_key = (Operation(call.operation), call.application, call.user)
         return Firing(active, cast("Effect", fault.rule.effect), seed, (call_key, call.ordinal))
 
     def _activate(self, fault: CallFault) -> ActiveRule:
         name = fault.rule.name or fault.rule.word
         active = ActiveRule(fault.rule, name, (-math.inf, math.inf), _keep)
-        if fault.rule.phase == "read" and self._fake is not None:
-            active.history_lengths = self._fake.sandbox.ledger.history_lengths()
+        if fault.rule.phase == "read" and self._sandbox is not None:
+            active.history_lengths = self._sandbox.ledger.history_lengths()
         return active
 
     def _on_entry(self, entry: JournalEntry) -> None:

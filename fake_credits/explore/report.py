@@ -45,6 +45,7 @@ def render_report(exploration: Exploration) -> str:
     for finding in find_findings(exploration):
         lines += [*_finding_lines(finding), ""]
     lines += [f"Not tried: {count} ({reason})" for reason, count in exploration.untried.items()]
+    lines += [f"Note: {note}" for note in exploration.notes]
     return "\n".join(lines).rstrip()
 
 
@@ -52,7 +53,7 @@ def _finding_lines(finding: Finding) -> list[str]:
     return [
         *wrap(f"{finding.heading}: {finding.text}", _WIDTH),
         f"Replay:    {finding.replay}",
-        f"As a test: {finding.marker}",
+        *([f"As a test: {finding.marker}"] if finding.marker else []),
     ]
 
 
@@ -139,6 +140,7 @@ def exploration_to_json(exploration: Exploration, *, with_schedules: bool = True
             for finding in find_findings(exploration)
         ],
         "untried": dict(exploration.untried),
+        "notes": list(exploration.notes),
         "sleeps": [[seconds, where] for seconds, where in exploration.sleeps],
     }
 
@@ -258,11 +260,13 @@ def _html_exploration(exploration: Mapping[str, Any]) -> Iterator[str]:
     for finding in exploration["findings"]:
         yield (
             f'<p class="{finding["colour"]}"><b>{escape(finding["heading"])}</b>: {escape(finding["text"])}<br>'
-            f"Replay: <code>{escape(finding['replay'])}</code><br>"
-            f"As a test: <code>{escape(finding['marker'])}</code></p>\n"
+            f"Replay: <code>{escape(finding['replay'])}</code>"
+            + (f"<br>As a test: <code>{escape(finding['marker'])}</code></p>\n" if finding["marker"] else "</p>\n")
         )
     for reason, count in exploration["untried"].items():
         yield f"<p>Not tried: {count} ({escape(reason)}).</p>\n"
+    for note in exploration["notes"]:
+        yield f"<p>{escape(note)}</p>\n"
 
 
 def _html_matrix(exploration: Mapping[str, Any]) -> str:

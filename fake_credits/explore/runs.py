@@ -94,7 +94,8 @@ class Run:
     """One run of the test.
 
     ``not_met`` counts the faults of the schedule that met no call. ``inspected_after`` is the number of calls before
-    the last inspection of the ledger from Python. ``violations`` are broken invariants of the user.
+    the last inspection of the ledger from Python. ``violations`` are broken invariants of the user. ``hang`` says why
+    a command had to be stopped, other than for a storm.
     """
 
     schedule: Schedule
@@ -104,6 +105,7 @@ class Run:
     problems: list[str] = field(default_factory=list[str])
     ledger_error: str = ""
     is_storm: bool = False
+    hang: str = ""
     was_reset: bool = False
     has_own_rules: bool = False
     inspected_after: int = 0

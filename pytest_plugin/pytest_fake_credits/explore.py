@@ -64,7 +64,7 @@ class ExplorePlugin:
     def attach(self, fake: FakeCredits) -> None:
         """Observe the sandbox of the current run, if a test is being explored."""
         if self._recorder is not None:
-            self._recorder.attach(fake)
+            self._recorder.attach(fake.sandbox)
 
     @pytest.hookimpl(tryfirst=True)
     def pytest_runtest_protocol(self, item: pytest.Item, nextitem: pytest.Item | None) -> bool | None:

@@ -1,6 +1,7 @@
 """Exploring a function without pytest's machinery: a hundred schedules in a tenth of a second."""
 
 from collections.abc import Callable
+from itertools import chain
 from typing import Any
 
 import pytest
@@ -24,15 +25,17 @@ def shared() -> SharedResources:
 def explore(shared: SharedResources) -> Explore:
     """Return a function that explores a test: a function of a sandbox with 100 credits for ada."""
 
-    def run(test: Callable[[FakeCredits], None], explore: object = True, **sandbox: Any) -> Exploration:
+    def run(
+        test: Callable[[FakeCredits], None], explore: object = True, *, batch_size: int = 1, **sandbox: Any
+    ) -> Exploration:
         options = parse_explore(explore, ExploreOptions())
         assert options is not None
         code = test.__code__
         test_code = TestCode([code])
         exploration = Exploration(f"test_app.py::{test.__name__}", options, test_code)
-        for recorder in exploration.runs():
+        for recorder in chain.from_iterable(exploration.batches(batch_size)):
             with FakeCredits(shared=shared, users={"ada": 100}, **sandbox) as credits:
-                recorder.attach(credits)
+                recorder.attach(credits.sandbox)
                 error: BaseException | None = None
                 with traced_lines(test_code, is_wanted=recorder.traces_lines) as lines:
                     try:

@@ -125,7 +125,7 @@ def owners(test: Callable[[FakeCredits], None], modules: tuple[str, ...] = ()) -
     """Return, for each call of a test, whether it is the application's."""
     with FakeCredits(users={"ada": 100}) as credits:
         recorder = Recorder((), TestCode([test.__code__], modules))
-        recorder.attach(credits)
+        recorder.attach(credits.sandbox)
         test(credits)
         return [bool(call.number) for call in recorder.run.calls]
 

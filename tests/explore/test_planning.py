@@ -47,6 +47,17 @@ def test_order_is_deterministic(explore: Explore) -> None:
     assert list(verdicts(first).items()) == list(verdicts(second).items())
 
 
+@pytest.mark.parametrize("budget", [200, 4])
+def test_size_of_batches_does_not_change_the_schedules(explore: Explore, budget: int) -> None:
+    def test(credits: FakeCredits) -> None:
+        read_before_retry(credits.server_client)
+
+    options = {"depth": 3, "budget": budget}
+    one, several = explore(test, options), explore(test, options, batch_size=5)
+    assert list(verdicts(several).items()) == list(verdicts(one).items())
+    assert several.untried == one.untried
+
+
 def test_of_equal_calls_first_second_and_last_are_tried(explore: Explore) -> None:
     def read_often(api: ServerClient) -> None:
         for _ in range(5):

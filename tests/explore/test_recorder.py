@@ -2,6 +2,8 @@
 
 import asyncio
 from collections.abc import Iterator
+from contextlib import closing
+from http.client import HTTPConnection
 
 import pytest
 
@@ -41,7 +43,7 @@ def recorder(text: str = "", max_calls: float = 20) -> Recorder:
 
 def test_hook_survives_cleared_rules_and_a_reset(credits: FakeCredits) -> None:
     recording = recorder()
-    recording.attach(credits)
+    recording.attach(credits.sandbox)
     credits.faults.clear()
     credits.reset()
     read(credits.server_client)
@@ -52,7 +54,7 @@ def test_hook_survives_cleared_rules_and_a_reset(credits: FakeCredits) -> None:
 
 def test_rules_of_the_test_come_first(credits: FakeCredits) -> None:
     recording = recorder("1:lost_before")
-    recording.attach(credits)
+    recording.attach(credits.sandbox)
     credits.faults.add(Status(503), nth=1)
     with pytest.raises(Unavailable):
         read(credits.server_client)
@@ -66,7 +68,7 @@ def test_rules_of_the_test_come_first(credits: FakeCredits) -> None:
 def test_latency_of_the_whole_suite_is_no_rule_of_the_test() -> None:
     with FakeCredits(users={"ada": 100}, latency=20) as credits:
         recording = recorder("1:refused")
-        recording.attach(credits)
+        recording.attach(credits.sandbox)
         with pytest.raises(Unavailable):
             read(credits.server_client)
         recording.finish()
@@ -75,7 +77,7 @@ def test_latency_of_the_whole_suite_is_no_rule_of_the_test() -> None:
 
 def test_storm_ends_the_application_even_where_it_catches_exceptions(credits: FakeCredits) -> None:
     recording = recorder(max_calls=20)
-    recording.attach(credits)
+    recording.attach(credits.sandbox)
 
     def read_for_ever() -> None:
         while True:
@@ -90,19 +92,26 @@ def test_storm_ends_the_application_even_where_it_catches_exceptions(credits: Fa
     assert (recording.run.is_storm, len(recording.run.calls)) == (True, 21)
 
 
-def test_storm_over_a_socket_is_answered_with_503(credits: FakeCredits) -> None:
-    recording = recorder(max_calls=2)
-    recording.attach(credits)
-    with ServerClient(credits.base_url, credits.api_key) as api:
-        assert [read(api) for _ in range(2)] == [100, 100]
-        with pytest.raises(Unavailable):
-            read(api)
+def test_storm_over_a_socket_is_refused_closed_and_reported(credits: FakeCredits) -> None:
+    recording, storms = recorder(max_calls=2), list[str]()
+    recording.attach(credits.sandbox)
+    recording.on_storm = lambda: storms.append("storm")
+    with closing(HTTPConnection(credits.base_url.removeprefix("http://"))) as connection:
+        for status in (200, 200, 503):
+            connection.request(
+                "GET", f"/v1/applications/{APP}/users/ada/balance", headers={"X-API-Key": credits.api_key}
+            )
+            response = connection.getresponse()
+            response.read()
+            assert response.status == status
+        assert connection.sock.recv(1) == b""
+    assert storms == ["storm"]
     assert (recording.run.is_storm, recording.run.uses_socket) == (True, True)
 
 
 def test_live_clients_say_which_calls_are_the_tests_own(live_credits: FakeCredits) -> None:
     recording = recorder()
-    recording.attach(live_credits)
+    recording.attach(live_credits.sandbox)
     read_directly(live_credits)
     read(live_credits.server_client)
     assert [call.number for call in recording.run.calls] == [0, 1]
@@ -111,7 +120,7 @@ def test_live_clients_say_which_calls_are_the_tests_own(live_credits: FakeCredit
 
 def test_async_live_clients_do_too(live_credits: FakeCredits) -> None:
     recording = recorder()
-    recording.attach(live_credits)
+    recording.attach(live_credits.sandbox)
 
     async def main() -> None:
         with live_credits.aside():
@@ -124,7 +133,7 @@ def test_async_live_clients_do_too(live_credits: FakeCredits) -> None:
 
 def test_inspection_of_the_ledger_is_noticed(credits: FakeCredits) -> None:
     recording = recorder()
-    recording.attach(credits)
+    recording.attach(credits.sandbox)
     read(credits.server_client)
     assert recording.run.inspected_after == 0
     credits.balance("ada")
