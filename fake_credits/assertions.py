@@ -7,6 +7,7 @@ from contextlib import AbstractContextManager, contextmanager
 from typing import NoReturn, Unpack
 
 from fake_credits.call_patterns import Call, Criteria, JournalSnapshot, duplicate_commits_message, pluralize
+from fake_credits.concurrency import CrossThreadEvent, check_count, check_limit, ensure_no_running_loop, wait_event
 from fake_credits.contract import DEFAULT_CONTRACT, Contract
 from fake_credits.contract.types import OperationSelector
 from fake_credits.errors import ERRORS, did_you_mean
@@ -15,7 +16,6 @@ from fake_credits.interception_log import InterceptionLog
 from fake_credits.journal import ALWAYS_JOURNALED, MAX_JOURNAL_ENTRIES, Journal, JournalEntry
 from fake_credits.keyword_hints import keyword_hint
 from fake_credits.text import short_repr
-from fake_credits.thread_events import CrossThreadEvent, check_count, check_limit, ensure_no_running_loop, wait_event
 from fake_credits.tokens.credentials import AUTH_FAILURE_REASONS
 
 DEFAULT_WAIT_TIMEOUT_S = 10.0

@@ -26,10 +26,8 @@ from fake_credits.intercept import Interception, intercept
 from fake_credits.invariants import Invariants
 from fake_credits.journal import MAX_JOURNAL_ENTRIES
 from fake_credits.keyword_hints import keyword_hint
-from fake_credits.problems import problem_texts
-from fake_credits.refreshing_token import RefreshingToken
 from fake_credits.sandbox_options import FakeCreditsKwargs, LoadableWorld, MintOptions, SandboxOptions
-from fake_credits.sandbox_users import SandboxUsers
+from fake_credits.sandbox_users import RefreshingToken, SandboxUsers
 from fake_credits.sandboxes import SandboxRegistry, drain
 from fake_credits.transports.in_process import (
     IN_PROCESS_BASE_URL,
@@ -37,7 +35,6 @@ from fake_credits.transports.in_process import (
     InProcessDriver,
     InProcessTransport,
 )
-from fake_credits.transports.recorded import AsyncRecordedTransport, RecordedTransport
 from fake_credits.transports.shared_resources import SharedResources
 
 if TYPE_CHECKING:
@@ -228,7 +225,11 @@ class FakeCredits(SandboxUsers, Invariants):
                         AsyncInProcessTransport(self._driver, ids),
                     )
                 else:
-                    from fake_credits.client.http import network_transports  # loads httpx2
+                    from fake_credits.client.http import (  # loads httpx2
+                        AsyncRecordedTransport,
+                        RecordedTransport,
+                        network_transports,
+                    )
 
                     transport, async_transport = network_transports(self.base_url)
                     self._transports = self.sandbox.hooks.wrap_live_transports(
@@ -318,7 +319,7 @@ class FakeCredits(SandboxUsers, Invariants):
 
         Returns the `problems` until then; in pytest, they fail the test.
         """
-        return problem_texts(self.sandbox.reset())
+        return [problem.text for problem in self.sandbox.reset()]
 
     # ------------------------------------------------------------ closing
 
@@ -329,7 +330,7 @@ class FakeCredits(SandboxUsers, Invariants):
         no call or was never released, a rule that no call used, and a request that matched no operation.
         """
         self.sandbox.fork_guard.check()
-        return problem_texts(self.sandbox.find_problems())
+        return [problem.text for problem in self.sandbox.find_problems()]
 
     def close(self) -> list[str]:
         """Detach from the live server and reject further calls; return those still in progress after a second.

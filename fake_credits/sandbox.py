@@ -9,6 +9,7 @@ from typing import cast
 
 from fake_credits.assertions import JournalAssertions
 from fake_credits.clock import Clock, Timer, wall_clock_ms
+from fake_credits.concurrency import ForkGuard
 from fake_credits.contract import MAX_AMOUNT, CredentialHeader
 from fake_credits.contract.types import header_example
 from fake_credits.errors import InvalidApiKey, InvalidToken
@@ -20,15 +21,13 @@ from fake_credits.faults.engine import FaultEngine
 from fake_credits.faults.faults import describe_unused_rule
 from fake_credits.faults.gates import Gate
 from fake_credits.faults.rule import Rule, check_without_connection
-from fake_credits.fork_guard import ForkGuard
 from fake_credits.histories import TransactionInput, extend_history, transaction_from
 from fake_credits.interception_log import InterceptionLog
 from fake_credits.journal import JournalHeaders
 from fake_credits.keyed_random import random_bytes
 from fake_credits.ledger import Account, Ledger, LedgerInconsistency
 from fake_credits.models import Reason, Transaction
-from fake_credits.problems import ProblemKind, SandboxProblem
-from fake_credits.sandbox_hooks import SandboxHooks
+from fake_credits.sandbox_hooks import ProblemKind, SandboxHooks, SandboxProblem
 from fake_credits.sandbox_options import (
     API_KEY_PREFIX,
     LoadableWorld,

@@ -1,10 +1,24 @@
-"""What exploration installs in a sandbox: a schedule, checks, and functions that the sandbox calls."""
+"""The problems that a sandbox reports, and its hooks: a schedule, checks, and functions that the sandbox calls."""
 
 from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Literal
 
 from fake_credits.http_message import AsyncTransport, Transport
 
 Transports = tuple[Transport, AsyncTransport]
+
+
+ProblemKind = Literal["calls", "internal_errors", "ledger", "unrouted", "unused_rules"]
+
+
+@dataclass(frozen=True, eq=False, slots=True)
+class SandboxProblem:
+    """A problem that should fail a test that passed otherwise; ``source`` is its exception or its rule, if any."""
+
+    kind: ProblemKind
+    text: str
+    source: object = None
 
 
 class SandboxHooks:

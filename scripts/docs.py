@@ -47,7 +47,7 @@ from fake_credits.faults import EFFECTS
 from fake_credits.faults.scenarios import FAULT_PRESETS
 from fake_credits.sandbox_options import SandboxOptions
 from fake_credits.tokens.bad_tokens import BAD_TOKENS
-from fake_credits.tokens.providers import AUTH_PROVIDERS
+from fake_credits.tokens.minting import AUTH_PROVIDERS
 from fake_credits.worlds.profiles import Profile
 
 ROOT = Path(__file__).resolve().parent.parent

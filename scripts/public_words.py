@@ -57,7 +57,7 @@ from fake_credits.journal import ALWAYS_JOURNALED
 from fake_credits.sandbox_options import SandboxOptions
 from fake_credits.tokens.bad_tokens import BAD_TOKENS
 from fake_credits.tokens.credentials import AUTH_FAILURE_REASONS
-from fake_credits.tokens.providers import AUTH_PROVIDERS
+from fake_credits.tokens.minting import AUTH_PROVIDERS
 from fake_credits.transports.live import LiveServer
 from fake_credits.worlds.profiles import PROFILES, Profile
 

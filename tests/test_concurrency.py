@@ -1,184 +1,256 @@
-"""Test that many threads can use one sandbox in process and over the socket without losing writes."""
+"""Test thread events: waking threads and tasks, timeouts, patched clocks and debugger prompts."""
 
-import sys
+import asyncio
+import io
+import pdb
 import threading
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Awaitable, Callable, Iterator
 
 import pytest
+import time_machine
+import trio
+from freezegun import freeze_time
 
-from fake_credits.client.server import ServerClient
-from fake_credits.errors import InsufficientCredits
-from fake_credits.fake import FakeCredits
+from fake_credits.clock import monotonic_s
+from fake_credits.concurrency import CrossThreadEvent, ensure_no_running_loop, wait_event
+from fake_credits.transports.live import new_event_loop
 
-APPLICATION, USER = "app-id", "user-id"
-THREADS = 8
+LONG_S = 30.0
+SHORT_S = 0.002
+
+RunMain = Callable[[Callable[[], Awaitable[None]]], None]
+
+
+def on_asyncio(main: Callable[[], Awaitable[None]]) -> None:
+    async def run() -> None:
+        await main()
+
+    asyncio.run(run())
+
+
+def on_uvloop(main: Callable[[], Awaitable[None]]) -> None:
+    async def run() -> None:
+        await main()
+
+    with asyncio.Runner(loop_factory=new_event_loop) as runner:
+        runner.run(run())
+
+
+LOOP_RUNNERS: list[RunMain] = [on_asyncio, on_uvloop, trio.run]
+
+
+@pytest.fixture(params=LOOP_RUNNERS, ids=["asyncio", "uvloop", "trio"])
+def run(request: pytest.FixtureRequest) -> RunMain:
+    runner: RunMain = request.param
+    return runner
 
 
 @pytest.fixture(autouse=True)
-def short_switch_interval() -> Iterator[None]:
-    """Switch threads every 10 µs, 500 times as often as by default."""
-    before = sys.getswitchinterval()
-    sys.setswitchinterval(1e-5)
+def no_threads_left() -> Iterator[None]:
+    """Fail when a test leaves a thread running."""
+    before = threading.active_count()
     yield
-    sys.setswitchinterval(before)
+    assert threading.active_count() == before
 
 
-def run_concurrently(jobs: Sequence[Callable[[], None]]) -> None:
-    """Run jobs in threads that start together, and raise what any of them raised."""
-    start = threading.Barrier(len(jobs))
-    failures: list[BaseException] = []
+def in_thread(target: Callable[[], object]) -> threading.Thread:
+    thread = threading.Thread(target=target)
+    thread.start()
+    return thread
 
-    def run(job: Callable[[], None]) -> None:
-        start.wait()
-        try:
-            job()
-        except BaseException as failure:  # noqa: BLE001 - raised again below
-            failures.append(failure)
 
-    threads = [threading.Thread(target=run, args=(job,)) for job in jobs]
-    for thread in threads:
-        thread.start()
-    for thread in threads:
+class BlockingPromptInput(io.StringIO):
+    """Terminal input that answers the debugger's prompt only when the test sets ``proceed``."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.is_open = threading.Event()
+        self.proceed = threading.Event()
+
+    def readline(self, _size: int | None = -1, /) -> str:  # type: ignore[override] # as typeshed's own StringIO
+        self.is_open.set()
+        self.proceed.wait()
+        return "continue\n"
+
+
+def open_prompt_at_breakpoint(debugger: pdb.Pdb) -> int:
+    debugger.set_trace()
+    return 1
+
+
+def open_prompt_post_mortem(debugger: pdb.Pdb) -> None:
+    """Open the prompt as ``pytest --pdb`` does."""
+    try:
+        raise ZeroDivisionError
+    except ZeroDivisionError as failure:
+        debugger.reset()
+        debugger.interaction(None, failure.__traceback__)
+
+
+@pytest.fixture(params=[open_prompt_at_breakpoint, open_prompt_post_mortem])
+def prompt(request: pytest.FixtureRequest) -> Iterator[BlockingPromptInput]:
+    """Open a debugger's prompt in another thread."""
+    prompt = BlockingPromptInput()
+    debugger = pdb.Pdb(stdin=prompt, stdout=io.StringIO(), nosigint=True)
+    debugger.use_rawinput = False
+    thread = in_thread(lambda: request.param(debugger))
+    prompt.is_open.wait()
+    yield prompt
+    prompt.proceed.set()
+    thread.join()
+
+
+@pytest.mark.parametrize("limit_s", [None, LONG_S])
+def test_event_wakes_task_from_another_thread(run: RunMain, limit_s: float | None) -> None:
+    async def main() -> None:
+        event = CrossThreadEvent()
+        thread = in_thread(event.set)
+        assert await event.wait(limit_s)
         thread.join()
-    if failures:
-        raise failures[0]
+
+    run(main)
 
 
-def write_job(client: ServerClient, count: int, delta: int) -> Callable[[], None]:
-    """Return a job that grants and consumes credits in turn, ``count`` times."""
+def test_event_wakes_task_from_same_loop() -> None:
+    async def main() -> None:
+        event = CrossThreadEvent()
+        wait_task = asyncio.create_task(event.wait(LONG_S))
+        await asyncio.sleep(0)
+        event.set()
+        assert await wait_task
 
-    def job() -> None:
-        for number in range(count):
-            if number % 2:
-                client.create_transaction(APPLICATION, USER, delta=-delta, reason="consume")
-            else:
-                client.create_transaction(APPLICATION, USER, delta=delta, reason="grant")
-
-    return job
+    asyncio.run(main())
 
 
-def spend_job(client: ServerClient, attempts: int, successes: list[int]) -> Callable[[], None]:
-    """Return a job that consumes one credit per attempt and records the number of successes."""
+def test_event_set_before_wait_returns_at_once(run: RunMain) -> None:
+    async def main() -> None:
+        event = CrossThreadEvent()
+        event.set()
+        event.set()
+        assert await event.wait(None)
+        assert await event.wait(0)
 
-    def job() -> None:
-        successful = 0
-        for _ in range(attempts):
-            try:
-                client.create_transaction(APPLICATION, USER, delta=-1, reason="consume")
-            except InsufficientCredits:
-                continue
-            successful += 1
-        successes.append(successful)
-
-    return job
+    run(main)
 
 
-def check_nothing_lost(fake: FakeCredits, *, exchanges: int, transactions: int, balance: int) -> None:
-    account = fake.sandbox.ledger.get_account(APPLICATION, USER)
-    assert (fake.journal.total, fake.journal.in_flight) == (exchanges, 0)
-    assert (len(account), fake.balance()) == (transactions, balance)
-    assert sum(row.delta for row in account.entries()) == balance
-    assert fake.problems() == []
+def test_async_wait_times_out_and_can_be_repeated(run: RunMain) -> None:
+    async def main() -> None:
+        event = CrossThreadEvent()
+        started_s = monotonic_s()
+        assert not await event.wait(SHORT_S)
+        assert monotonic_s() - started_s >= SHORT_S
+        assert not await event.wait(0)
+        event.set()
+        assert await event.wait(LONG_S)
+
+    run(main)
 
 
-def write_in_process(total: int) -> None:
-    with FakeCredits(balance=0) as fake:
-        each = total // THREADS
-        run_concurrently([write_job(fake.server_client, each, delta) for delta in range(1, THREADS + 1)])
-        check_nothing_lost(fake, exchanges=total, transactions=total, balance=0)
+def test_cancelled_wait_leaves_no_thread() -> None:
+    """The fixture ``no_threads_left`` counts the threads."""
+
+    async def main() -> None:
+        wait_task = asyncio.create_task(CrossThreadEvent().wait(LONG_S))
+        await asyncio.sleep(0)
+        wait_task.cancel()
+        with pytest.raises(asyncio.CancelledError):
+            await wait_task
+
+    asyncio.run(main())
 
 
-def test_8000_writes_from_eight_threads_lose_none() -> None:
-    write_in_process(THREADS * 1000)
+def test_set_after_loop_is_closed_does_nothing(run: RunMain) -> None:
+    events: list[CrossThreadEvent] = []
+
+    async def main() -> None:
+        events.append(CrossThreadEvent())
+        await events[0].wait(0)
+
+    run(main)
+    events[0].set()  # must not raise
 
 
-@pytest.mark.slow
-def test_800_000_writes_from_eight_threads_lose_none() -> None:
-    """This takes about a minute; the default test does a hundredth of it."""
-    write_in_process(THREADS * 100_000)
+def test_waits_time_out_under_freezegun(run: RunMain) -> None:
+    async def main() -> None:
+        with freeze_time("2030-01-01"):
+            assert not await CrossThreadEvent().wait(SHORT_S)
+            assert not wait_event(threading.Event(), SHORT_S)
+
+    run(main)
 
 
-def test_sixteen_threads_over_both_drivers_lose_no_write() -> None:
-    """Eight threads write in process and eight over the socket, for the same user."""
-    local, remote = 500, 50
-    with FakeCredits(balance=0) as fake:
-        clients = [ServerClient(fake.base_url, fake.api_key) for _ in range(THREADS)]
-        run_concurrently(
-            [write_job(fake.server_client, local, delta) for delta in range(1, THREADS + 1)]
-            + [write_job(client, remote, delta) for delta, client in enumerate(clients, 1)]
-        )
-        for client in clients:
-            client.close()
-        total = THREADS * (local + remote)
-        check_nothing_lost(fake, exchanges=total, transactions=total, balance=0)
+def test_waits_time_out_under_time_machine(run: RunMain) -> None:
+    async def main() -> None:
+        with time_machine.travel(0, tick=False):
+            assert not await CrossThreadEvent().wait(SHORT_S)
+            assert not wait_event(threading.Event(), SHORT_S)
+
+    run(main)
 
 
-def test_racing_threads_never_overspend_balance() -> None:
-    with FakeCredits(balance=1000) as fake:
-        successes: list[int] = []
-        run_concurrently([spend_job(fake.server_client, 200, successes) for _ in range(THREADS)])
-        assert sum(successes) == 1000
-        check_nothing_lost(fake, exchanges=1600, transactions=1001, balance=0)
+def test_event_requires_running_loop() -> None:
+    with pytest.raises(RuntimeError, match="event loop"):
+        CrossThreadEvent()
 
 
-def test_racing_threads_over_both_drivers_never_overspend_balance() -> None:
-    with FakeCredits(balance=200) as fake:
-        clients = [ServerClient(fake.base_url, fake.api_key) for _ in range(4)]
-        successes: list[int] = []
-        run_concurrently(
-            [spend_job(fake.server_client, 60, successes) for _ in range(4)]
-            + [spend_job(client, 40, successes) for client in clients]
-        )
-        for client in clients:
-            client.close()
-        assert sum(successes) == 200
-        check_nothing_lost(fake, exchanges=400, transactions=201, balance=0)
-        assert min(row.balance for row in fake.sandbox.ledger.get_account(APPLICATION, USER).entries()) == 0
+def test_wait_event_returns_true_when_set() -> None:
+    event = threading.Event()
+    setter = in_thread(event.set)
+    assert wait_event(event, None)
+    assert wait_event(event, LONG_S)
+    assert wait_event(event, 0)
+    setter.join()
 
 
-def test_paging_during_concurrent_writes_skips_and_repeats_nothing() -> None:
-    """Newest first, each walk returns the transactions that existed when it began, once each, in order."""
-    with FakeCredits(balance=None) as fake:
-        fake.user(USER)
-        walks: list[list[int]] = []
-
-        def write() -> None:
-            for delta in range(1, 201):
-                fake.server_client.create_transaction(APPLICATION, USER, delta=delta, reason="grant")
-
-        def read() -> None:
-            for _ in range(10):
-                walk = [row.delta for row in fake.user_client().iter_transactions(USER)]
-                walks.append(walk)
-
-        run_concurrently([write, read, read])
-        assert all(walk == list(range(len(walk), 0, -1)) for walk in walks)
+def test_wait_event_times_out() -> None:
+    started_s = monotonic_s()
+    assert not wait_event(threading.Event(), SHORT_S)
+    assert monotonic_s() - started_s >= SHORT_S
+    assert not wait_event(threading.Event(), 0)
+    assert not wait_event(threading.Event(), -1)
 
 
-def test_user_created_by_many_threads_exists_once() -> None:
-    with FakeCredits() as fake:
-
-        def create() -> None:
-            for number in range(50):
-                fake.server_client.create_user(APPLICATION, f"u{number}")
-
-        run_concurrently([create] * THREADS)
-        names = [user.user_id for user in fake.server_client.iter_users(APPLICATION)]
-        assert sorted(names) == sorted({f"u{number}" for number in range(50)})
-        assert [entry.committed for entry in fake.journal.entries(operation="createUser")].count(True) == 50
+def test_thread_timeout_pauses_while_debugger_prompt_is_open(prompt: BlockingPromptInput) -> None:
+    outcomes: list[bool] = []
+    thread = in_thread(lambda: outcomes.append(wait_event(threading.Event(), SHORT_S)))
+    thread.join(4 * SHORT_S)
+    assert outcomes == []
+    prompt.proceed.set()
+    thread.join()
+    assert outcomes == [False]
 
 
-def test_threads_starting_live_server_get_same_server() -> None:
-    with FakeCredits() as fake:
-        urls: list[str] = []
-        run_concurrently([lambda: urls.append(fake.base_url)] * THREADS)
-        assert len(urls) == THREADS
-        assert len(set(urls)) == 1
+def test_task_timeout_pauses_while_debugger_prompt_is_open(prompt: BlockingPromptInput, run: RunMain) -> None:
+    async def main() -> None:
+        event = CrossThreadEvent()
+        timer = threading.Timer(4 * SHORT_S, event.set)
+        timer.start()
+        assert await event.wait(SHORT_S)
+        timer.join()
+
+    run(main)
+    assert not prompt.proceed.is_set()
 
 
-def test_sandboxes_in_different_threads_are_isolated() -> None:
-    fakes = [FakeCredits(balance=0) for _ in range(THREADS)]
-    run_concurrently([write_job(fake.server_client, 101, delta) for delta, fake in enumerate(fakes, 1)])
-    for delta, fake in enumerate(fakes, 1):
-        check_nothing_lost(fake, exchanges=101, transactions=101, balance=delta)
-        fake.close()
+def test_timeout_runs_under_debugger_without_open_prompt() -> None:
+    """The debugger's frames are at the bottom of every stack, as with ``python -m pdb`` and ``pytest --trace``."""
+    debugger = pdb.Pdb(stdin=io.StringIO("continue\n"), stdout=io.StringIO(), nosigint=True)
+    debugger.use_rawinput = False
+    assert debugger.runcall(wait_event, threading.Event(), SHORT_S) is False
+
+
+def test_ensure_no_running_loop_raises_in_event_loop(run: RunMain) -> None:
+    async def main() -> None:
+        with pytest.raises(RuntimeError, match=r"thing\(\) would block the event loop .*: use `await thing\(\)`"):
+            ensure_no_running_loop("thing()", "await thing()")
+
+    run(main)
+
+
+def test_ensure_no_running_loop_passes_in_other_thread(run: RunMain) -> None:
+    ensure_no_running_loop("thing()", "await thing()")
+
+    async def main() -> None:
+        in_thread(lambda: ensure_no_running_loop("thing()", "await thing()")).join()
+
+    run(main)

@@ -19,7 +19,7 @@ from fake_credits.sandbox_options import (
     SandboxOptions,
     new_api_key,
 )
-from fake_credits.tokens.providers import AUTH_PROVIDERS
+from fake_credits.tokens.minting import AUTH_PROVIDERS
 from tests.documentation import TEXT
 
 ROOT = Path(__file__).resolve().parents[1]

@@ -22,7 +22,7 @@ from fake_credits.faults.waits import CHECKPOINT, Body, ExchangeCoroutine, Sleep
 from fake_credits.http_message import AsgiMessage, Headers, Request, Response
 from fake_credits.sandbox import Sandbox
 from fake_credits.sandboxes import SandboxRegistry
-from fake_credits.tokens.providers import AUTH_PROVIDERS
+from fake_credits.tokens.minting import AUTH_PROVIDERS
 
 SANDBOX_KEY = "fake_credits.sandbox"
 """The key in an ASGI scope under which the in-process transport passes its sandbox."""

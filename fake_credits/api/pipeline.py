@@ -10,7 +10,7 @@ from fake_credits.http_message import Connection, Request, Response
 from fake_credits.sandbox import Sandbox
 from fake_credits.sandboxes import SandboxRegistry
 from fake_credits.tokens.credentials import Credential
-from fake_credits.tokens.providers import AUTH_PROVIDERS
+from fake_credits.tokens.minting import AUTH_PROVIDERS
 
 INTERNAL_PATHS = (b"/_fake/", b"/.well-known/")
 """The fake's own paths; all others belong to the API, except those where a provider's SDK looks for keys."""

@@ -22,8 +22,7 @@ from fake_credits.sandbox_options import OPTION_RULES, OptionError, SandboxOptio
 from fake_credits.sandboxes import SandboxRegistry
 from fake_credits.tokens.bad_tokens import mint_bad_token
 from fake_credits.tokens.keys import SigningKeys, new_private_pem
-from fake_credits.tokens.minting import Minter
-from fake_credits.tokens.providers import AUTH_PROVIDERS
+from fake_credits.tokens.minting import AUTH_PROVIDERS, Minter
 from fake_credits.transports.environment import env_variables
 from fake_credits.worlds.world import UnknownWorld, WorldError
 

@@ -1,4 +1,4 @@
-"""The network transports of the clients, which use httpx2, sync and async.
+"""The network transports of the clients, which use httpx2, sync and async, and those that remember their exchanges.
 
 This is the only client module that loads httpx2, so it is imported on first use. Requests reach the wire byte for byte:
 no path is normalised, no redirect is followed, and nothing is sent twice.
@@ -6,6 +6,7 @@ no path is normalised, no redirect is followed, and nothing is sent twice.
 
 import ipaddress
 import threading
+from collections import deque
 from typing import Any
 
 import httpx2
@@ -208,3 +209,45 @@ def _translate_error(base: BaseUrl, request: Request, error: httpx2.RequestError
         return ConnectionLost(f"{request.operation}: no connection, so the request was never sent: {error} ({where})")
     detail = str(error) or "no response"
     return ConnectionLost(unknown_effect_message(base.text, request, f"{detail} ({type(error).__name__})"))
+
+
+class RecordedTransport:
+    """A transport whose responses are recorded; a call without a response is not."""
+
+    def __init__(self, transport: Transport, request_ids: deque[str]) -> None:
+        self._transport = transport
+        self._request_ids = request_ids
+
+    def __repr__(self) -> str:
+        return f"<recorded {self._transport!r}>"
+
+    def send(self, request: Request) -> Response:
+        """Return the response."""
+        response = self._transport.send(request)
+        self._request_ids.append(response.header(b"x-request-id"))
+        return response
+
+    def close(self) -> None:
+        """Close the transport."""
+        self._transport.close()
+
+
+class AsyncRecordedTransport:
+    """The async version of `RecordedTransport`."""
+
+    def __init__(self, transport: AsyncTransport, request_ids: deque[str]) -> None:
+        self._transport = transport
+        self._request_ids = request_ids
+
+    def __repr__(self) -> str:
+        return f"<recorded {self._transport!r}>"
+
+    async def send(self, request: Request) -> Response:
+        """Return the response."""
+        response = await self._transport.send(request)
+        self._request_ids.append(response.header(b"x-request-id"))
+        return response
+
+    async def aclose(self) -> None:
+        """Close the transport."""
+        await self._transport.aclose()

@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import cast, get_args, get_origin
 
-from fake_credits.contract.model import Contract
+from fake_credits.contract.model import Contract, suggest_choices
 from fake_credits.contract.types import (
     DEFAULT_ROUTES,
     ContractError,
@@ -15,7 +15,6 @@ from fake_credits.contract.types import (
     RouteTemplate,
     normalize_operation,
 )
-from fake_credits.contract.validation import suggest_choices
 
 __all__ = ["CONTRACT_FORMAT_VERSION", "contract_from", "load_contract"]
 

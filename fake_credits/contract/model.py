@@ -6,21 +6,56 @@ Each setting belongs to a row of docs/reference/contract.md, "What is a guess".
 import dataclasses
 import re
 import unicodedata
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from types import MappingProxyType
-from typing import Any, Literal, cast
+from typing import Any, Literal, cast, get_args, get_origin
 
-from fake_credits.contract import validation
 from fake_credits.contract.types import (
     DEFAULT_ROUTES,
+    FIELD_NAMES,
     MAX_AMOUNT,
+    ContractError,
     CredentialHeader,
     Operation,
     RouteTemplate,
     TimestampFormat,
 )
-from fake_credits.errors import ApiError
+from fake_credits.errors import ERRORS, ApiError, did_you_mean
+
+_UNSUPPORTED: Mapping[str, tuple[str, ...]] = {"amounts": ("decimal",), "idempotency": ("replay", "reject")}
+"""Values that are planned but that this version does not support."""
+
+_MAX_LISTED_CHOICES = 12
+_HEADER_TOKEN = re.compile(r"[!#$%&'*+.^_`|~0-9A-Za-z-]+")  # RFC 9110, section 5.6.2
+_PATH_SEGMENT = re.compile(r"[A-Za-z0-9._~!$&'()*+,;=:@-]+")  # RFC 3986, section 3.3, without percent-encoding
+_PATH_PARAMETERS = ("{applicationId}", "{userId}")
+# Other methods have no response body (HEAD), are reserved (OPTIONS for preflights; CONNECT, TRACE: RFC 9110, section
+# 9.3), or can't be described in OpenAPI 3.1.
+_OPERATION_METHODS = ("DELETE", "GET", "PATCH", "POST", "PUT")
+_RESERVED_SEGMENTS = ("_fake", ".well-known")
+_BODILESS_STATUSES = (204, 205)  # RFC 9110, sections 15.3.5 and 15.3.6
+_ORIGIN_PATTERN = re.compile(r"[a-z][a-z0-9+.-]*://(?:(?![/?#@])[!-~]){1,255}")  # RFC 6454, section 6.2
+# Headers that every request has, or that HTTP itself defines
+_RESERVED_HEADERS = frozenset(
+    {"accept", "connection", "content-length", "content-type", "host", "origin", "te", "transfer-encoding", "upgrade"}
+)
+# Members of the same body, whose names must be distinct
+_SAME_BODY = (
+    ("applicationId", "userId", "createdAt"),
+    ("delta", "reason", "createdAt", "id", "balance"),
+    ("users", "nextCursor"),
+    ("transactions", "nextCursor"),
+)
+_RANGES: Mapping[str, tuple[int, int]] = {
+    "created_user_status": (200, 299),
+    "existing_user_status": (200, 299),
+    "created_transaction_status": (200, 299),
+    "page_size": (1, 1000),
+    "id_max_length": (1, 4096),
+    "floor": (-MAX_AMOUNT, 0),
+    "ceiling": (1, MAX_AMOUNT),
+}
 
 SortOrder = Literal["newest_first", "oldest_first"]
 
@@ -111,17 +146,17 @@ class Contract:
 
     def __post_init__(self) -> None:
         for setting in dataclasses.fields(self):
-            validation.check_literal(setting.name, setting.type, getattr(self, setting.name))
-        validation.check_routes(self.routes)
-        validation.check_credential_headers({"api_key": self.api_key, "user_token": self.user_token})
-        validation.check_numbers(vars(self))
-        validation.check_statuses(self.statuses)
-        validation.check_field_names(self.field_names)
-        validation.check_query_parameters(self.cursor_parameter, self.limit_parameter)
-        validation.check_trust(self.trust)
-        validation.check_origins(self.cors_origins)
-        validation.check_pattern(self.id_pattern)
-        validation.check_applications(self.applications, self.key_applications)
+            _check_literal(setting.name, setting.type, getattr(self, setting.name))
+        _check_routes(self.routes)
+        _check_credential_headers({"api_key": self.api_key, "user_token": self.user_token})
+        _check_numbers(vars(self))
+        _check_statuses(self.statuses)
+        _check_field_names(self.field_names)
+        _check_query_parameters(self.cursor_parameter, self.limit_parameter)
+        _check_trust(self.trust)
+        _check_origins(self.cors_origins)
+        _check_pattern(self.id_pattern)
+        _check_applications(self.applications, self.key_applications)
 
     def status_of(self, error: type[ApiError] | ApiError) -> int:
         """Return the status of an error response (row 19)."""
@@ -139,10 +174,6 @@ def settings() -> tuple[ContractSetting, ...]:
     )
 
 
-DEFAULT_CONTRACT = Contract()
-"""The default contract; changing one of its values requires a major release."""
-
-
 def id_problem(contract: Contract, identifier: str) -> str:
     """Return why an id is invalid under the contract, or an empty string if it is valid."""
     if len(identifier) > contract.id_max_length:
@@ -152,3 +183,154 @@ def id_problem(contract: Contract, identifier: str) -> str:
     if contract.id_pattern and not re.fullmatch(contract.id_pattern, identifier):
         return f"must match the contract's pattern {contract.id_pattern}"
     return ""
+
+
+def suggest_choices(name: str, choices: Iterable[str]) -> str:
+    """Return a hint for an unknown name: the most similar choice, and all if none is similar or there are few."""
+    names = list(choices)
+    suggestion = did_you_mean(name, names)
+    return (
+        suggestion if suggestion and len(names) > _MAX_LISTED_CHOICES else f"{suggestion} (known: {', '.join(names)})"
+    )
+
+
+def _check_literal(name: str, annotation: object, value: object) -> None:
+    """Check a setting of a Literal type; accept any other type."""
+    if get_origin(annotation) is not Literal:
+        return
+    choices = get_args(annotation)
+    if value in _UNSUPPORTED.get(name, ()):
+        raise ContractError(name, f"{value!r} is not supported yet: use {choices[0]!r}")
+    if value not in choices:
+        raise ContractError(name, f"must be one of {', '.join(map(repr, choices))}, not {value!r}")
+
+
+def _check_routes(routes: Mapping[Operation, RouteTemplate]) -> None:
+    """Check that each operation has a unique route, with exactly its path parameters."""
+    missing = [operation.value for operation in Operation if operation not in routes]
+    if missing:
+        raise ContractError("routes", f"missing for {', '.join(missing)}")
+    operation_by_pattern: dict[str, Operation] = {}
+    for operation, route in routes.items():
+        name = f"routes.{operation.value}"
+        _check_route(name, route, requires_user=operation is not Operation.LIST_USERS)
+        pattern = f"{route.method} {re.sub(r'{[^}]*}', '{}', route.path)}"
+        if pattern in operation_by_pattern:
+            raise ContractError(name, f"{route} is already the route of {operation_by_pattern[pattern].value}")
+        operation_by_pattern[pattern] = operation
+
+
+def _check_route(name: str, route: RouteTemplate, *, requires_user: bool) -> None:
+    if route.method not in _OPERATION_METHODS:
+        raise ContractError(name, f"unsupported method {route.method!r}: use one of {', '.join(_OPERATION_METHODS)}")
+    before_slash, *segments = route.path.split("/")
+    if before_slash or not segments:
+        raise ContractError(name, f"the path {route.path!r} must start with a slash")
+    if segments[0] in _RESERVED_SEGMENTS:
+        raise ContractError(name, f"paths below /{segments[0]}/ are reserved for the fake itself")
+    for segment in segments:
+        if segment not in _PATH_PARAMETERS and (segment in (".", "..") or not _PATH_SEGMENT.fullmatch(segment)):
+            raise ContractError(name, f"invalid path segment {segment!r} (parameters: {', '.join(_PATH_PARAMETERS)})")
+    expected = _PATH_PARAMETERS if requires_user else _PATH_PARAMETERS[:1]
+    if sorted(parameter for parameter in segments if parameter in _PATH_PARAMETERS) != sorted(expected):
+        raise ContractError(name, f"the path {route.path!r} must contain {' and '.join(expected)} exactly once")
+
+
+def _check_credential_headers(headers: Mapping[str, CredentialHeader]) -> None:
+    """Check the names and schemes of the headers."""
+    for name, credential_header in headers.items():
+        if not _HEADER_TOKEN.fullmatch(credential_header.header) or (
+            credential_header.scheme and not _HEADER_TOKEN.fullmatch(credential_header.scheme)
+        ):
+            raise ContractError(name, f"must be `Header` or `Header: Scheme`, not {str(credential_header)!r}")
+        if credential_header.header.lower() in _RESERVED_HEADERS:
+            raise ContractError(name, f"{credential_header.header!r} can't carry a credential: HTTP itself uses it")
+
+
+def _check_numbers(settings: Mapping[str, object]) -> None:
+    """Check the ranges of all numbers."""
+    for name, (minimum, maximum) in _RANGES.items():
+        value = settings[name]
+        if value is None and name in ("floor", "ceiling"):
+            continue
+        _check_range(name, value, minimum, maximum)
+        if name.endswith("_status") and value in _BODILESS_STATUSES:
+            raise ContractError(name, f"a {value} has no body (for a 204, set created_transaction = 'empty')")
+
+
+def _check_statuses(statuses: Mapping[str, int]) -> None:
+    """Check that all error codes are known, and that their statuses are from 400 to 599."""
+    for code, status in statuses.items():
+        if code not in ERRORS:
+            raise ContractError(f"statuses.{code}", f"unknown error code{suggest_choices(code, ERRORS)}")
+        _check_range(f"statuses.{code}", status, 400, 599)
+
+
+def _check_field_names(names: Mapping[str, str]) -> None:
+    """Check that all members are known, and that the names within each body are distinct."""
+    for member, name in names.items():
+        if member not in FIELD_NAMES:
+            raise ContractError(f"field_names.{member}", f"unknown member{suggest_choices(member, FIELD_NAMES)}")
+        if not (isinstance(name, str) and name and name.isprintable()):  # pyright: ignore[reportUnnecessaryIsInstance]
+            raise ContractError(f"field_names.{member}", f"{name!r} is not a valid name")
+        if '"' in name or "\\" in name:
+            raise ContractError(f"field_names.{member}", f"{name!r} contains a quotation mark or a backslash")
+    for members in _SAME_BODY:
+        renamed = [names.get(member, member) for member in members]
+        duplicates = [name for name in renamed if renamed.count(name) > 1]
+        if duplicates:
+            raise ContractError("field_names", f"a body would have two members named {duplicates[0]!r}")
+
+
+def _check_query_parameters(cursor: str, limit: str) -> None:
+    """Check the names of query parameters."""
+    if not cursor or not cursor.isprintable():
+        raise ContractError("cursor_parameter", f"{cursor!r} is not a valid name")
+    if not limit.isprintable():
+        raise ContractError("limit_parameter", f"{limit!r} is not a valid name")
+    if limit == cursor:
+        raise ContractError("limit_parameter", f"{limit!r} is already the name of the cursor parameter")
+
+
+def _check_origins(origins: Iterable[str]) -> None:
+    """Check that origins have the form that browsers send, because they are compared as strings."""
+    for origin in origins:
+        if origin not in ("*", "null") and not _ORIGIN_PATTERN.fullmatch(origin):
+            raise ContractError(
+                "cors_origins", f"{origin!r} is not an origin: use `scheme://host` or `scheme://host:port`"
+            )
+
+
+def _check_trust(trust: Mapping[str, str]) -> None:
+    """Check that issuers and file names are non-empty strings; the files are read later."""
+    for issuer, path in trust.items():
+        if not (issuer and isinstance(path, str) and path):  # pyright: ignore[reportUnnecessaryIsInstance]
+            raise ContractError("trust", f"{issuer!r} = {path!r} does not map an issuer to a file name")
+
+
+def _check_pattern(pattern: str) -> None:
+    """Check that the pattern for ids is a valid regular expression."""
+    try:
+        re.compile(pattern)
+    except re.error as error:
+        raise ContractError("id_pattern", f"{pattern!r} is not a valid regular expression: {error}") from None
+
+
+def _check_applications(applications: tuple[str, ...] | None, key_applications: tuple[str, ...] | None) -> None:
+    """Check that the applications that the API key can access exist."""
+    if applications is None or key_applications is None:
+        return
+    unknown = [application_id for application_id in key_applications if application_id not in applications]
+    if unknown:
+        raise ContractError("key_applications", f"{unknown[0]!r} is not in `applications`")
+
+
+def _check_range(name: str, value: object, minimum: int, maximum: int) -> None:
+    if isinstance(value, bool) or not isinstance(value, int):
+        raise ContractError(name, f"must be an integer, not {value!r}")
+    if not minimum <= value <= maximum:
+        raise ContractError(name, f"must be from {minimum} to {maximum}, not {value}")
+
+
+DEFAULT_CONTRACT = Contract()
+"""The default contract; changing one of its values requires a major release."""

@@ -1,9 +1,9 @@
-"""The control plane's handlers for sandboxes, journals, faults, gates and clocks."""
+"""The control plane's handlers for sandboxes, journals, faults, gates, clocks, users and tokens."""
 
 import json
 from collections.abc import Iterable
 from dataclasses import replace
-from typing import Any
+from typing import Any, cast
 
 import msgspec
 from starlette.requests import Request
@@ -11,7 +11,7 @@ from starlette.requests import Request
 from fake_credits import control_schemas as schemas
 from fake_credits.clock import Clock, from_ms
 from fake_credits.contract.types import parse_operation
-from fake_credits.control.inputs import check_choice, field_errors, requested_sandbox
+from fake_credits.control.inputs import check_choice, field_errors, requested_sandbox, validation_error
 from fake_credits.errors import ControlError, GateTimeout
 from fake_credits.faults.active_rule import ActiveRule
 from fake_credits.faults.declarations import rule_from, rule_to_json
@@ -19,11 +19,13 @@ from fake_credits.faults.effects.base import FaultError
 from fake_credits.faults.faults import Faults
 from fake_credits.faults.gates import Gate
 from fake_credits.faults.scenarios import FAULT_PRESETS, parse_scenario
-from fake_credits.problems import problem_texts
+from fake_credits.ledger import Account
+from fake_credits.models import Transaction
 from fake_credits.sandbox import Sandbox
 from fake_credits.sandbox_options import MintOptions, SandboxOptions
 from fake_credits.sandboxes import drain
 from fake_credits.text import truncate
+from fake_credits.tokens.bad_tokens import BAD_TOKENS
 
 
 def _faults(request: Request) -> Faults:
@@ -105,7 +107,7 @@ def get_sandbox(request: Request) -> schemas.SandboxState:
 def reset_sandbox(request: Request) -> schemas.ResetReport:
     """Reset a sandbox's users, balances, clock, rules and journal; `problems` are those that should fail the test."""
     sandbox = requested_sandbox(request)
-    problems = tuple(problem_texts(sandbox.reset()))
+    problems = tuple(problem.text for problem in sandbox.reset())
     return schemas.ResetReport(**msgspec.structs.asdict(_sandbox_state(request, sandbox)), problems=problems)
 
 
@@ -119,13 +121,13 @@ def close_sandbox(request: Request) -> schemas.CloseReport:
     drain_problems = drain(sandbox)
     sandboxes.detach(sandbox)
     dropped = sandbox.close()
-    problems = (*problem_texts(sandbox.find_problems()), *drain_problems)
+    problems = (*(problem.text for problem in sandbox.find_problems()), *drain_problems)
     return schemas.CloseReport(problems, tuple(action.label for action in dropped))
 
 
 def get_problems(request: Request) -> schemas.ProblemList:
     """Return the problems that should fail an otherwise passing suite; assert at its end that the list is empty."""
-    return schemas.ProblemList(tuple(problem_texts(requested_sandbox(request).find_problems())))
+    return schemas.ProblemList(tuple(problem.text for problem in requested_sandbox(request).find_problems()))
 
 
 # ------------------------------------------------------------ journals
@@ -297,3 +299,79 @@ def settle_clock(request: Request) -> dict[str, object]:
 def _clock_state(clock: Clock) -> schemas.ClockState:
     pending = tuple(schemas.PendingAction(from_ms(action.at_ms), action.label) for action in clock.pending())
     return schemas.ClockState(clock.mode, from_ms(clock.now_ms()), pending)
+
+
+def list_users(request: Request, query: schemas.UserQuery) -> schemas.UserList:
+    """List all users of an application, oldest first, without an exchange in the journal."""
+    accounts = requested_sandbox(request).users(application_id=query.application_id or "")
+    return schemas.UserList(tuple(map(_user_state, accounts)))
+
+
+def set_user(request: Request, body: schemas.SetUserBody) -> schemas.UserState:
+    """Create a user and, with `balance`, set the balance by one grant or consumption."""
+    sandbox, user_id = requested_sandbox(request), request.path_params["user"]
+    with field_errors():
+        account = sandbox.set_balance(user_id, body.balance, application_id=body.application_id or "")
+    return _user_state(account)
+
+
+def get_user(request: Request, query: schemas.UserQuery) -> schemas.UserState:
+    """Return a user's balance, without an exchange in the journal."""
+    user_id = request.path_params["user"]
+    return _user_state(requested_sandbox(request).account(user_id, application_id=query.application_id or ""))
+
+
+def delete_user(request: Request, query: schemas.UserQuery) -> schemas.UserState:
+    """Delete a user with the whole history, and return the user."""
+    user_id = request.path_params["user"]
+    return _user_state(requested_sandbox(request).delete_user(user_id, application_id=query.application_id or ""))
+
+
+def _user_state(account: Account) -> schemas.UserState:
+    return schemas.UserState(account.application_id, account.user_id, account.balance, from_ms(account.created_at_ms))
+
+
+def list_transactions(request: Request, query: schemas.UserQuery) -> schemas.TransactionList:
+    """List a user's whole history, oldest first, without an exchange in the journal."""
+    sandbox, user_id = requested_sandbox(request), request.path_params["user"]
+    return _transaction_list(sandbox.transactions(user_id, application_id=query.application_id or ""))
+
+
+def add_transactions(request: Request, body: schemas.AddTransactionsBody) -> schemas.TransactionList:
+    """Append transactions to a user's history, creating the user if needed, or none if one is invalid."""
+    sandbox, user_id = requested_sandbox(request), request.path_params["user"]
+    transactions = cast("Any", body.transactions)
+    with field_errors("transactions"):
+        try:
+            added = sandbox.add_transactions(user_id, transactions, application_id=body.application_id or "")
+        except TypeError as error:
+            raise validation_error("transactions", str(error)) from None
+    return _transaction_list(added)
+
+
+def _transaction_list(transactions: Iterable[Transaction]) -> schemas.TransactionList:
+    return schemas.TransactionList(
+        tuple(schemas.TransactionState(each.delta, each.reason, each.created_at) for each in transactions)
+    )
+
+
+def bind_user(request: Request, body: schemas.Binding) -> schemas.Binding:
+    """Make a trusted issuer's tokens of a user select a sandbox."""
+    try:
+        request.app.sandboxes.bind_token_subject(requested_sandbox(request), body.issuer, body.user_id)
+    except ValueError as error:
+        raise validation_error("issuer", str(error)) from None
+    return body
+
+
+def mint_token(request: Request, body: schemas.MintTokenBody) -> schemas.MintedToken:
+    """Mint a user's token or, with `bad`, one that the API must reject."""
+    sandbox = requested_sandbox(request)
+    if body.bad is not None:
+        check_choice("bad", body.bad, BAD_TOKENS)
+    options = MintOptions(
+        bad=body.bad, expires_in_s=body.expires_in_s, claims=body.claims, use_wall_clock=body.clock == "wall"
+    )
+    user_id = body.user_id or sandbox.options.user_id
+    with field_errors():
+        return schemas.MintedToken(user_id, sandbox.token(user_id, options))

@@ -11,7 +11,7 @@ from starlette.routing import Match, Route
 
 from fake_credits import control_schemas as schemas
 from fake_credits.api.routing import escape_path, split_path
-from fake_credits.control import handlers, user_handlers
+from fake_credits.control import handlers
 from fake_credits.control.inputs import validation_error
 from fake_credits.errors import ControlError
 from fake_credits.strict_json import JsonError, parse_json
@@ -62,16 +62,16 @@ CONTROL_ROUTES = (
     ControlRoute("POST", f"{_SANDBOX_PATH}/reset", handlers.reset_sandbox),
     ControlRoute("GET", f"{_SANDBOX_PATH}/problems", handlers.get_problems),
     ControlRoute("DELETE", _SANDBOX_PATH, handlers.close_sandbox),
-    ControlRoute("GET", f"{_SANDBOX_PATH}/users", user_handlers.list_users, schemas.UserQuery),
-    ControlRoute("PUT", _USER_PATH, user_handlers.set_user, schemas.SetUserBody),
-    ControlRoute("GET", _USER_PATH, user_handlers.get_user, schemas.UserQuery),
-    ControlRoute("DELETE", _USER_PATH, user_handlers.delete_user, schemas.UserQuery),
-    ControlRoute("GET", f"{_USER_PATH}/transactions", user_handlers.list_transactions, schemas.UserQuery),
+    ControlRoute("GET", f"{_SANDBOX_PATH}/users", handlers.list_users, schemas.UserQuery),
+    ControlRoute("PUT", _USER_PATH, handlers.set_user, schemas.SetUserBody),
+    ControlRoute("GET", _USER_PATH, handlers.get_user, schemas.UserQuery),
+    ControlRoute("DELETE", _USER_PATH, handlers.delete_user, schemas.UserQuery),
+    ControlRoute("GET", f"{_USER_PATH}/transactions", handlers.list_transactions, schemas.UserQuery),
     ControlRoute(
-        "POST", f"{_USER_PATH}/transactions", user_handlers.add_transactions, schemas.AddTransactionsBody, status=201
+        "POST", f"{_USER_PATH}/transactions", handlers.add_transactions, schemas.AddTransactionsBody, status=201
     ),
-    ControlRoute("POST", f"{_SANDBOX_PATH}/tokens", user_handlers.mint_token, schemas.MintTokenBody, status=201),
-    ControlRoute("POST", f"{_SANDBOX_PATH}/bindings", user_handlers.bind_user, schemas.Binding, status=201),
+    ControlRoute("POST", f"{_SANDBOX_PATH}/tokens", handlers.mint_token, schemas.MintTokenBody, status=201),
+    ControlRoute("POST", f"{_SANDBOX_PATH}/bindings", handlers.bind_user, schemas.Binding, status=201),
     ControlRoute("GET", f"{_SANDBOX_PATH}/journal", handlers.query_journal, schemas.JournalQuery),
     ControlRoute("GET", f"{_SANDBOX_PATH}/journal/canonical", handlers.get_canonical_journal),
     ControlRoute("POST", f"{_SANDBOX_PATH}/faults", handlers.add_fault, schemas.JsonMembers, status=201),

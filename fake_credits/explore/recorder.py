@@ -20,7 +20,6 @@ from fake_credits.faults.rule import DEFAULT_LATENCY_NAME, IncomingCall, Rule
 from fake_credits.http_message import Connection, Response
 from fake_credits.journal import JournalEntry
 from fake_credits.ledger import LedgerInconsistency
-from fake_credits.problems import problem_texts
 from fake_credits.sandbox import Sandbox
 
 MIN_STORM_CALLS = 20
@@ -123,7 +122,7 @@ class Recorder:
             run.was_reset = sandbox.ledger is not self._initial_ledger
             rule_names = set(sandbox.journal.rule_history) - {DEFAULT_LATENCY_NAME}
             run.has_own_rules = bool(rule_names or sandbox.gates)
-            run.problems = [*problem_texts(sandbox.problems), *map(repr, sandbox.bugs)]
+            run.problems = [*(problem.text for problem in sandbox.problems), *map(repr, sandbox.bugs)]
             accounts = {(call.application, call.user) for call in run.calls if call.user}
             found = ((key, sandbox.ledger.find_account(*key)) for key in sorted(accounts))
             run.balances = {key: account.balance for key, account in found if account is not None}

@@ -9,9 +9,9 @@ from collections.abc import Callable, Generator, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 
+from fake_credits.concurrency import CrossThreadEvent, check_count, check_limit, ensure_no_running_loop, wait_event
 from fake_credits.errors import GateTimeout
 from fake_credits.keyword_hints import keyword_hint
-from fake_credits.thread_events import CrossThreadEvent, check_count, check_limit, ensure_no_running_loop, wait_event
 
 
 @dataclass(frozen=True, eq=False, slots=True)

@@ -15,10 +15,10 @@ from anyio.lowlevel import checkpoint
 from fake_credits.api.app import SANDBOX_KEY, CreditsApplication
 from fake_credits.api.exchange import Exchange
 from fake_credits.api.pipeline import dispatch, handle
+from fake_credits.concurrency import CURRENT_PROCESS
 from fake_credits.contract import Operation
 from fake_credits.errors import ApiError, ConnectionLost, Timeout, TransportFailure
 from fake_credits.faults.waits import CHECKPOINT, Body, Forever, Wait, resume, run_to_wait
-from fake_credits.fork_guard import CURRENT_PROCESS
 from fake_credits.http_message import (
     AsgiMessage,
     Outcome,

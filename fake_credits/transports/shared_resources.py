@@ -8,8 +8,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from fake_credits.api.app import CreditsApplication, create_app
+from fake_credits.concurrency import ForkGuard
 from fake_credits.contract import Contract, ContractError
-from fake_credits.fork_guard import ForkGuard
 from fake_credits.sandbox import Sandbox
 from fake_credits.sandbox_options import LoadableWorld, SandboxOptions
 from fake_credits.sandboxes import SandboxRegistry

@@ -10,9 +10,9 @@ from collections.abc import Callable, Coroutine, Generator
 from typing import Any
 
 from fake_credits.clock import monotonic_s
+from fake_credits.concurrency import is_debugger_open
 from fake_credits.faults.waits import ServerStopping
 from fake_credits.sandbox import Sandbox
-from fake_credits.thread_events import is_debugger_open
 
 if sys.platform != "win32":
     import fcntl

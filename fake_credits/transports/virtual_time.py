@@ -14,11 +14,11 @@ from anyio.lowlevel import checkpoint
 
 from fake_credits.api.exchange import Exchange
 from fake_credits.clock import Timer, monotonic_s
+from fake_credits.concurrency import CrossThreadEvent, wait_event
 from fake_credits.errors import WouldHangForever
 from fake_credits.faults.gates import GateTicket
 from fake_credits.faults.waits import CHECKPOINT, AtGate, ExchangeCoroutine, Forever, Sleep, Wait, run_to_wait
 from fake_credits.http_message import Outcome
-from fake_credits.thread_events import CrossThreadEvent, wait_event
 
 
 def finish_without_client(coroutine: ExchangeCoroutine) -> None:

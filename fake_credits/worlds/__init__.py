@@ -4,7 +4,7 @@ from collections.abc import Iterator
 from functools import lru_cache
 from pathlib import Path
 
-from fake_credits.contract.validation import suggest_choices
+from fake_credits.contract.model import suggest_choices
 from fake_credits.text import short_repr
 from fake_credits.worlds.generator import EDGE_CASES, IdGenerator, edge_histories, generate_histories
 from fake_credits.worlds.profiles import PROFILES, Profile, load_profile

@@ -7,7 +7,7 @@ from pathlib import Path
 from types import MappingProxyType
 from typing import Any
 
-from fake_credits.contract.validation import suggest_choices
+from fake_credits.contract.model import suggest_choices
 from fake_credits.worlds.world import WorldError
 
 PROFILE_FORMAT_VERSION = 1

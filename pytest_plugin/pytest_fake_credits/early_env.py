@@ -84,8 +84,7 @@ class EarlyEnvironment:
         return self._minter().signing_key.pem()
 
     def _minter(self) -> "Minter":
-        from fake_credits.tokens.minting import Minter
-        from fake_credits.tokens.providers import AUTH_PROVIDERS
+        from fake_credits.tokens.minting import AUTH_PROVIDERS, Minter
 
         provider = self.setting_text("auth_provider")
         if provider not in AUTH_PROVIDERS:

@@ -14,7 +14,7 @@ from fake_credits.fake import FakeCredits
 from fake_credits.faults.active_rule import ActiveRule
 from fake_credits.faults.rule import Rule
 from fake_credits.journal import JournalEntry
-from fake_credits.problems import SandboxProblem
+from fake_credits.sandbox_hooks import SandboxProblem
 from fake_credits.sandbox_options import FakeCreditsKwargs, SandboxOptions, check_id, check_lifetime, parse_options
 from fake_credits.transports.shared_resources import SharedResources
 from pytest_fake_credits.early_env import EarlyEnvironment

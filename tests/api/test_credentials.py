@@ -14,7 +14,7 @@ from fake_credits.http_message import Headers, Request
 from fake_credits.sandbox_options import AuthProviderName
 from fake_credits.tokens.bad_tokens import BAD_TOKENS, BadTokenKind
 from fake_credits.tokens.keys import SigningKeys
-from fake_credits.tokens.providers import AUTH_PROVIDERS
+from fake_credits.tokens.minting import AUTH_PROVIDERS
 from fake_credits.transports.shared_resources import SharedResources
 from tests.api.conftest import APP, GRANT, Api, ApiResponse, assert_error
 

@@ -18,7 +18,7 @@ from fake_credits.sandbox import Sandbox
 from fake_credits.sandbox_options import AuthProviderName, SandboxOptions
 from fake_credits.tokens.bad_tokens import BAD_TOKENS
 from fake_credits.tokens.keys import SigningKeys
-from fake_credits.tokens.providers import AUTH_PROVIDERS
+from fake_credits.tokens.minting import AUTH_PROVIDERS
 from fake_credits.transports.in_process import InProcessDriver, InProcessTransport
 
 cached_keys = cache(load_signing_keys)  # loading an RSA key checks its primes, which takes 50 ms

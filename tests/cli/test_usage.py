@@ -20,7 +20,7 @@ from fake_credits.faults.scenarios import FAULT_PRESETS
 from fake_credits.sandbox import Sandbox
 from fake_credits.sandbox_options import SandboxOptions
 from fake_credits.tokens.keys import SigningKeys, new_private_pem
-from fake_credits.tokens.providers import AUTH_PROVIDERS
+from fake_credits.tokens.minting import AUTH_PROVIDERS
 from fake_credits.transports.environment import ENV_VALUE_NAMES, env_variables
 from tests.cli.conftest import LIMIT_S, clean_environment
 

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from fake_credits.control import app, handlers, inputs, routes, user_handlers
+from fake_credits.control import app, handlers, inputs, routes
 from fake_credits.control.app import ControlPlane
 from fake_credits.control.routes import CONTROL_ROUTES
 from fake_credits.control_schemas import TOKEN_HEADER
@@ -16,9 +16,8 @@ from tests.control.conftest import CONTROL_TOKEN, ControlSession
 
 HANDLERS = [
     function
-    for module in (handlers, user_handlers)
-    for name, function in inspect.getmembers(module, inspect.isfunction)
-    if function.__module__ == module.__name__ and not name.startswith("_")
+    for name, function in inspect.getmembers(handlers, inspect.isfunction)
+    if function.__module__ == handlers.__name__ and not name.startswith("_")
 ]
 
 
@@ -31,7 +30,7 @@ def test_every_handler_has_one_route_with_a_summary() -> None:
 
 def test_control_errors_table_lists_exactly_the_raised_codes() -> None:
     """Four codes are raised by code shared with the API: paths, bodies, JSON and the ledger."""
-    sources = [Path(str(module.__file__)).read_text() for module in (app, handlers, inputs, routes, user_handlers)]
+    sources = [Path(str(module.__file__)).read_text() for module in (app, handlers, inputs, routes)]
     raised = {code for text in sources for code in re.findall(r'ControlError\(\s*"(\w+)"', text)}
     assert raised | {"malformed_request", "payload_too_large", "malformed_json", "user_not_found"} == set(
         CONTROL_ERRORS

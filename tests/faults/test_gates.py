@@ -9,10 +9,10 @@ from typing import Any
 import pytest
 import trio
 
+from fake_credits.concurrency import CrossThreadEvent
 from fake_credits.errors import GateTimeout
 from fake_credits.faults import Gate, gates
 from fake_credits.faults.gates import GateTicket
-from fake_credits.thread_events import CrossThreadEvent
 
 LONG_S = 30.0
 SHORT_S = 0.002

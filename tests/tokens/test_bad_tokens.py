@@ -8,8 +8,7 @@ from fake_credits.errors import ApiError
 from fake_credits.tokens.bad_tokens import BAD_TOKENS, BadTokenKind, mint_bad_token
 from fake_credits.tokens.credentials import peek_claims
 from fake_credits.tokens.keys import SigningKeys
-from fake_credits.tokens.minting import SANDBOX_CLAIM, Minter
-from fake_credits.tokens.providers import AUTH_PROVIDERS
+from fake_credits.tokens.minting import AUTH_PROVIDERS, SANDBOX_CLAIM, Minter
 from fake_credits.tokens.verifying import Verifier
 from tests.tokens.conftest import NOW_MS
 

@@ -8,8 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from fake_credits.tokens.keys import SigningKeys
-from fake_credits.tokens.minting import SANDBOX_CLAIM, Minter
-from fake_credits.tokens.providers import AUTH_PROVIDERS, PLAIN_PROVIDER
+from fake_credits.tokens.minting import AUTH_PROVIDERS, PLAIN_PROVIDER, SANDBOX_CLAIM, Minter
 from fake_credits.tokens.verifying import Verifier
 from tests.tokens.conftest import NOW_MS
 

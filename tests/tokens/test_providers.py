@@ -3,8 +3,7 @@
 import pytest
 
 from fake_credits.tokens.keys import SigningKeys
-from fake_credits.tokens.minting import Minter
-from fake_credits.tokens.providers import AUTH_PROVIDERS, PLAIN_PROVIDER
+from fake_credits.tokens.minting import AUTH_PROVIDERS, PLAIN_PROVIDER, Minter
 from fake_credits.tokens.verifying import Verifier
 from tests.tokens.conftest import NOW_MS
 

@@ -11,8 +11,7 @@ from hypothesis import strategies as st
 from fake_credits.errors import ApiError, Forbidden, InvalidToken, TokenExpired
 from fake_credits.tokens import verifying
 from fake_credits.tokens.keys import SigningKeys, VerifyingKey
-from fake_credits.tokens.minting import Issuer, Minter, encode_jws, encode_segment
-from fake_credits.tokens.providers import AUTH_PROVIDERS, PLAIN_PROVIDER
+from fake_credits.tokens.minting import AUTH_PROVIDERS, PLAIN_PROVIDER, Issuer, Minter, encode_jws, encode_segment
 from fake_credits.tokens.verifying import MAX_CACHED_TOKENS, VerifiedToken, Verifier, verify_signature
 from tests.tokens.conftest import NOW_MS
 

@@ -6,7 +6,7 @@ from pytest_fake_credits.config_options import ENV_FIELDS
 from fake_credits.sandbox import Sandbox
 from fake_credits.sandbox_options import AuthProviderName, SandboxOptions
 from fake_credits.tokens.keys import SigningKeys
-from fake_credits.tokens.providers import AUTH_PROVIDERS
+from fake_credits.tokens.minting import AUTH_PROVIDERS
 from fake_credits.transports.environment import ENV_VALUE_NAMES, env_values, env_variables, no_proxy_with_loopback
 
 

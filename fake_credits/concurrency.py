@@ -1,13 +1,10 @@
-"""Events that wake a thread or a task from another thread, with timeouts.
-
-Timeouts use the monotonic clock and a helper thread, because freezegun also stops the clock of an event loop. They are
-suspended while a debugger prompt is open in any thread.
-"""
+"""Waiting across threads and event loops, and the check that an object is not used in a forked child."""
 
 import asyncio
 import contextlib
 import faulthandler
 import math
+import os
 import re
 import sys
 import tempfile
@@ -143,3 +140,42 @@ def check_limit(name: str, limit_s: object) -> None:
         raise TypeError(f"{name} must be a number of seconds, not {type(limit_s).__name__}")
     if not 0 <= limit_s < math.inf:
         raise ValueError(f"{name} must be 0 or more and finite, not {limit_s!r}")
+
+
+class _CurrentProcess:
+    """The id of this process, read once per process: a system call would cost every request up to 0.3 µs."""
+
+    def __init__(self) -> None:
+        self.refresh_id()
+        if hasattr(os, "register_at_fork"):  # not on Windows
+            os.register_at_fork(after_in_child=self.refresh_id)
+
+    def refresh_id(self) -> None:
+        self.process_id = os.getpid()
+
+
+CURRENT_PROCESS = _CurrentProcess()
+
+
+class ForkGuard:
+    """The process in which an object was created. ``label`` names the object in messages, such as ``sandbox s1``."""
+
+    __slots__ = ("_label", "process_id")
+
+    def __init__(self, label: str) -> None:
+        self._label = label
+        self.process_id = CURRENT_PROCESS.process_id
+
+    @property
+    def in_child(self) -> bool:
+        """Return whether this is a forked child, which has only a copy of the object."""
+        return self.process_id != CURRENT_PROCESS.process_id
+
+    def check(self) -> None:
+        """Raise RuntimeError in a forked child: its changes would be lost, and its locks may be held forever."""
+        if self.process_id != CURRENT_PROCESS.process_id:
+            raise RuntimeError(
+                f"{self._label} belongs to process {self.process_id}, and process {CURRENT_PROCESS.process_id}, "
+                "forked from it, has only a copy: "
+                "read base_url, api_key and token() before the fork, and call the API with these"
+            )
