@@ -231,21 +231,22 @@ class Exploration:
             return
         outage = self._new_recorder((Injection(self.reference.application_calls[0].key, FAULTS["down"]),))
         yield outage
-        looks = outage.run.outcome.status == "failed"
-        expected = self._new_recorder(())
+        schedules = (), (), *(self.results[index].run.schedule for index in suspects)
+        recorders = [self._new_recorder(schedule) for schedule in schedules]
         if self.command is None:
-            expected.traces_lines = True
-            yield expected
-        for index in suspects:
+            for recorder in recorders:
+                recorder.traces_test = True
+                yield recorder
+        expected, other, *traces = (recorder.run.outcome.trace for recorder in recorders)
+        random_results = expected.differing_results(other)
+        for index, trace in zip(suspects, traces, strict=True):
             judged = self.results[index]
-            again = self._new_recorder(judged.run.schedule)
-            if self.command is None:
-                again.traces_lines = True
-                yield again
             verdict = Verdict.OK
-            if again.run.outcome.lines == expected.run.outcome.lines:
-                verdict = Verdict.FALSE_SUCCESS if looks else Verdict.PASSES_WITHOUT
-            # The lines of a command can't be traced, so it may have handled the failure.
+            if trace.lines == expected.lines and outage.run.outcome.status != "failed":
+                verdict = Verdict.PASSES_WITHOUT
+            elif trace.lines == expected.lines and expected.differing_results(trace) <= random_results:
+                verdict = Verdict.FALSE_SUCCESS
+            # A command can't be traced, so it may have handled the failure.
             colour = COLOURS[verdict] if self.command is None or verdict is Verdict.OK else Colour.AMBER
             if self.options.strict and colour is Colour.AMBER:
                 colour = Colour.RED

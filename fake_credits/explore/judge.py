@@ -43,6 +43,7 @@ class Verdict(StrEnum):
     RAISED = "raised"
     ASSERTION = "assertion"
     PARTIAL = "partial"
+    UNCONFIRMED = "unconfirmed"
     NOT_MET = "not met"
     SKIPPED = "skipped"
 
@@ -75,6 +76,7 @@ COLOURS: Mapping[Verdict, Colour] = {
     ),
     **dict.fromkeys((Verdict.OK, Verdict.RAISED, Verdict.ASSERTION), Colour.GREEN),
     Verdict.PARTIAL: Colour.NOTE,
+    Verdict.UNCONFIRMED: Colour.NOTE,
     Verdict.NOT_MET: Colour.GREY,
     Verdict.SKIPPED: Colour.GREY,
 }
@@ -107,7 +109,7 @@ def judge(run: Run, reference: Run, options: ExploreOptions) -> Judgement:
 
 def _recolour(judgement: Judgement, run: Run, options: ExploreOptions) -> Judgement:
     colour, names = judgement.colour, [fault.name for _, fault in run.schedule]
-    if options.kind == "same" and judgement.verdict in (Verdict.RAISED, Verdict.ASSERTION):
+    if options.kind == "same" and run.outcome.status == "failed" and colour is not Colour.GREY:
         colour = Colour.RED
     if judgement.verdict in (Verdict.STORM, Verdict.HANG) and "down" in names:
         colour = Colour.AMBER
@@ -148,7 +150,8 @@ def _warnings(run: Run, reference: Run) -> Iterator[Judgement]:
     result = _judge_result(run, reference)
     if result.colour is Colour.AMBER:
         return
-    if any(redact(run.outcome.error, secret) != run.outcome.error for secret in run.secrets):
+    is_exposed = any(redact(run.outcome.error, secret) != run.outcome.error for secret in run.secrets)
+    if is_exposed and not run.outcome.failed_in_test:  # pytest shows any object in the message of a test's assertion
         yield _new(Verdict.SECRET, detail=run.outcome.error_type)
     refusals = _retried_refusals(run)
     if refusals and not _retried_refusals(reference):
@@ -234,9 +237,13 @@ def _judge_result(run: Run, reference: Run) -> Judgement:
         lost = any(nets[key] != expected[key] for key in expected)
         return Judgement(Verdict.OK, Colour.GREEN, lost_writes=lost)
     remaining = remaining_writes(run)
-    unknown = [call for call in remaining if call.is_suppressed and not _was_read_later(call, run)]
-    if unknown:
-        return _new(Verdict.UNSETTLED, unknown)
+    lost_writes = [call for call in remaining if call.is_suppressed]
+    unread = [call for call in lost_writes if not _later_reads(call, run)]
+    if unread:
+        return _new(Verdict.UNSETTLED, unread)
+    unconfirmed = [call for call in lost_writes if not any(read.is_undisturbed for read in _later_reads(call, run))]
+    if unconfirmed:
+        return _new(Verdict.UNCONFIRMED, unconfirmed, "the application looked for the write, but that read failed too")
     is_complete = _nonzero(nets) == _nonzero(expected)
     if remaining and not is_complete:
         return _new(Verdict.PARTIAL, remaining)
@@ -265,11 +272,11 @@ def _nonzero(nets: Counter[NetKey]) -> dict[NetKey, int]:
     return {key: net for key, net in nets.items() if net}
 
 
-def _was_read_later(write: ObservedCall, run: Run) -> bool:
+def _later_reads(write: ObservedCall, run: Run) -> list[ObservedCall]:
+    """Return the reads after a write that ask for its user's balance or history, with or without success."""
     later = run.application_calls[write.number :]
-    return any(
-        call.is_undisturbed_read and (call.application, call.user) == (write.application, write.user) for call in later
-    )
+    account = write.application, write.user
+    return [call for call in later if call.shows_balance and (call.application, call.user) == account]
 
 
 def _has_inspected(run: Run) -> bool:

@@ -7,7 +7,7 @@ from types import CodeType, TracebackType
 from fake_credits.explore.exploration import Exploration
 from fake_credits.explore.options import ExploreOptions
 from fake_credits.explore.ownership import TestCode
-from fake_credits.explore.recorder import Recorder, outcome_of, traced_lines
+from fake_credits.explore.recorder import Recorder, outcome_of, traced_test
 from fake_credits.explore.report import render_report
 from fake_credits.fake import FakeCredits
 
@@ -52,11 +52,11 @@ def explore_loop(
         credits.recorder, credits.test_code = recorder, test_code
         recorder.attach(credits.sandbox)
         caller = sys._getframe(1)  # pyright: ignore[reportPrivateUsage]
-        with traced_lines(test_code, is_wanted=recorder.traces_lines, running=caller) as lines:
+        with traced_test(test_code, is_wanted=recorder.traces_test, running=caller) as trace:
             yield credits
-            traced = lines()
+            traced = trace()
         credits.end_run()
-        recorder.run.outcome.lines = traced
+        recorder.run.outcome.trace = traced
         credits.close()
     _check_exploration(exploration)
 

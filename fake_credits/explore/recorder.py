@@ -1,18 +1,22 @@
-"""Recording what a test does in one run: its calls, the lines that are executed, real sleeps, and how it ends."""
+"""Recording what a test does in one run: its calls, what the test sees, real sleeps, and how it ends."""
 
 import math
+import re
 import sys
 import time
 from collections.abc import Callable, Generator, Sequence
 from contextlib import contextmanager
+from enum import Enum
+from inspect import getattr_static
 from pathlib import Path
+from reprlib import Repr
 from types import FrameType
 from typing import Any, cast
 
 from fake_credits.contract import Operation
 from fake_credits.errors import Unavailable
 from fake_credits.explore.ownership import CALLER_HEADER, TestCode, is_in_process, mark_transports
-from fake_credits.explore.runs import KeyAssigner, ObservedCall, Outcome, Run
+from fake_credits.explore.runs import KeyAssigner, ObservedCall, Outcome, Run, RunTrace
 from fake_credits.explore.schedules import CallFault, Injection, Schedule
 from fake_credits.faults.active_rule import ActiveRule, Firing
 from fake_credits.faults.effects.base import Effect, FaultContext
@@ -76,7 +80,7 @@ class Recorder:
         self.run = Run(schedule)
         self.label = label
         self.is_final = False
-        self.traces_lines = False
+        self.traces_test = False
         self.on_storm: Callable[[], object] = lambda: None
         self.test_code = test_code
         self._stable_ids = stable_ids
@@ -244,35 +248,68 @@ def _raised_by_test(error: BaseException, test_code: TestCode) -> bool:
 
 
 @contextmanager
-def traced_lines(
+def traced_test(
     test_code: TestCode, *, is_wanted: bool, running: FrameType | None = None
-) -> Generator[Callable[[], frozenset[tuple[str, int]] | None]]:
-    """Collect the lines of the test that run in the block; yield a function that returns them, None if unwanted.
+) -> Generator[Callable[[], RunTrace]]:
+    """Trace the test's code in the block; yield a function that returns what it saw, None if unwanted.
 
     ``running`` is a frame of the test that has begun already.
     """
     if not is_wanted:
-        yield lambda: None
+        yield RunTrace
         return
     lines: set[tuple[str, int]] = set()
+    results: set[tuple[str, int, str]] = set()
 
-    def trace(frame: FrameType, event: str, _argument: object) -> Any:
-        if test_code.owner_of(frame) != "test":
+    def trace_call(frame: FrameType, _event: str, _argument: object) -> Any:
+        if test_code.owner_of(frame) == "test":
+            return trace_test
+        if frame.f_back is None or test_code.owner_of(frame.f_back) != "test" or frame.f_code.co_name in _EXITS:
             return None
+        frame.f_trace_lines = False
+        return trace_result
+
+    def trace_test(frame: FrameType, event: str, argument: Any) -> Any:
         if event == "line":
             lines.add((frame.f_code.co_qualname, frame.f_lineno))
-        return trace
+        elif event == "exception":
+            results.add((frame.f_code.co_qualname, frame.f_lineno, argument[0].__name__))
+        return trace_test
+
+    def trace_result(frame: FrameType, event: str, argument: object) -> Any:
+        caller = frame.f_back
+        if event == "return" and caller is not None:
+            results.add((caller.f_code.co_qualname, caller.f_lineno, _RESULT_REPR.repr(argument)))
+        return trace_result
 
     previous = sys.gettrace()
-    sys.settrace(trace)
+    sys.settrace(trace_call)
     if running is not None:
-        running.f_trace = trace
+        running.f_trace = trace_test
     try:
-        yield lambda: frozenset(lines)
+        yield lambda: RunTrace(frozenset(lines), frozenset(results))
     finally:
         sys.settrace(previous)
         if running is not None:
             running.f_trace = None
+
+
+_EXITS = ("__exit__", "__aexit__")  # what a context manager returns, no test sees
+
+
+class _ResultRepr(Repr):
+    """Texts of results that can be compared between runs: without digits in strings, which may be times or ids."""
+
+    def repr_str(self, x: str, level: int) -> str:
+        return super().repr_str(re.sub(r"\d", "", x), level)
+
+    def repr_instance(self, x: object, level: int) -> str:
+        if x is None or isinstance(x, (bool, Enum)):
+            return repr(x)
+        return f"{type(x).__name__} {getattr_static(x, 'status_code', '')}"
+
+
+_RESULT_REPR = _ResultRepr()
 
 
 _MIN_RECORDED_S = 0.01

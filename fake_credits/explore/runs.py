@@ -59,10 +59,14 @@ class ObservedCall:
         return bool(self.fault) and self.is_committed and not self.is_acknowledged
 
     @property
-    def is_undisturbed_read(self) -> bool:
-        """Return whether the application has read the user's balance or history, without a fault."""
-        is_disturbed = self.fault or self.has_own_rule
-        return self.operation in _BALANCE_READS and not is_disturbed and self.is_acknowledged
+    def shows_balance(self) -> bool:
+        """Return whether the call reads the user's balance or history."""
+        return self.operation in _BALANCE_READS
+
+    @property
+    def is_undisturbed(self) -> bool:
+        """Return whether the call got a success as the response, without a fault."""
+        return not (self.fault or self.has_own_rule) and self.is_acknowledged
 
     @property
     def net_key(self) -> NetKey:
@@ -75,18 +79,30 @@ class ObservedCall:
         return self.key._replace(occurrence=0)
 
 
+@dataclass(frozen=True, slots=True)
+class RunTrace:
+    """What a test saw: the lines of it that ran, and what the functions called in each of them returned or raised."""
+
+    lines: frozenset[tuple[str, int]] = frozenset()
+    results: frozenset[tuple[str, int, str]] = frozenset()
+
+    def differing_results(self, other: "RunTrace") -> set[tuple[str, int]]:
+        """Return the lines in which something else was returned or raised in another run."""
+        return {(function, line) for function, line, _ in self.results ^ other.results}
+
+
 @dataclass(slots=True)
 class Outcome:
     """How a run ended. ``error`` is its message; ``failed_in_test``: an assertion of the test itself failed.
 
-    ``lines`` are the lines of the test function that ran, where they were traced.
+    ``trace`` is what the test saw, where that was traced.
     """
 
     status: Literal["passed", "failed", "skipped", "xfailed"] = "passed"
     error: str = ""
     error_type: str = ""
     failed_in_test: bool = False
-    lines: frozenset[tuple[str, int]] | None = None
+    trace: RunTrace = RunTrace()
 
 
 @dataclass(slots=True)

@@ -23,7 +23,7 @@ from _pytest.outcomes import Failed
 from fake_credits.explore.exploration import OWN_FAULTS_REASON, Exploration
 from fake_credits.explore.options import ExploreOptions, parse_explore
 from fake_credits.explore.ownership import TestCode
-from fake_credits.explore.recorder import Recorder, SleepLog, outcome_of, traced_lines
+from fake_credits.explore.recorder import Recorder, SleepLog, outcome_of, traced_test
 from fake_credits.explore.report import exploration_to_json, render_report, summary_lines, write_report
 from fake_credits.explore.runs import Outcome
 from fake_credits.explore.schedules import parse_schedule
@@ -189,7 +189,7 @@ class ExplorePlugin:
         """Run a test with fresh fixtures of its own, and record how it ended."""
         _prepare(item)
         function: Any = item
-        with traced_lines(self._test_code, is_wanted=recorder.traces_lines) as lines:
+        with traced_test(self._test_code, is_wanted=recorder.traces_test) as trace:
             phases = [self._run_phase(item, "setup")]
             if phases[0][1].passed:
                 phases.append(self._run_phase(item, "call", at_end))
@@ -198,7 +198,7 @@ class ExplorePlugin:
         function.funcargs = None
         _forget_finished_fixtures(item)
         recorder.run.outcome = _outcome_of(phases, recorder)
-        recorder.run.outcome.lines = lines()
+        recorder.run.outcome.trace = trace()
         return phases
 
     def _run_phase(

@@ -6,6 +6,7 @@ are the application's.
 
 import asyncio
 import contextlib
+import os
 import queue
 import threading
 import uuid
@@ -560,6 +561,29 @@ def test_random_user(credits: FakeCredits) -> None:
     assert credits.balance(user) == 5
 
 
+def fresh_user(credits: FakeCredits) -> str:
+    """Create a user as a fixture does; its calls are the test's own."""
+    user = str(uuid.uuid4())
+    credits.server_client.create_user(APP, user)
+    credits.server_client.create_transaction(APP, user, delta=100, reason="grant")
+    return user
+
+
+def charge_and_look(api: ServerClient, user: str) -> None:
+    before = api.get_balance(APP, user)
+    try:
+        charge(api, user=user)
+    except FAILED:
+        if api.get_balance(APP, user) == before:
+            raise
+
+
+def test_user_of_a_fixture(credits: FakeCredits) -> None:
+    user = fresh_user(credits)
+    charge_and_look(credits.server_client, user)
+    assert credits.balance(user) == 90
+
+
 def history_of(api: UserClient) -> list[int]:
     return [transaction.delta for transaction in api.iter_transactions("ada")]
 
@@ -731,9 +755,16 @@ def test_fastapi_answers_503(credits: FakeCredits) -> None:
     assert credits.balance("ada") == 90
 
 
-def test_over_a_socket(credits: FakeCredits) -> None:
-    with ServerClient(credits.base_url, credits.api_key, timeout_s=5) as api:
+def charge_as_configured() -> None:
+    with ServerClient(os.environ["CREDITS_BASE_URL"], os.environ["CREDITS_API_KEY"], timeout_s=5) as api:
         charge_carefully(api)
+
+
+def test_live_environment(credits: FakeCredits) -> None:
+    with pytest.MonkeyPatch.context() as environment:
+        environment.setenv("CREDITS_BASE_URL", credits.base_url)
+        environment.setenv("CREDITS_API_KEY", credits.api_key)
+        charge_as_configured()
     assert credits.balance("ada") == 90
 
 
@@ -781,5 +812,6 @@ NO_RED: tuple[Test, ...] = (
     test_aiohttp_once,
     test_pytest_raises,
     test_fastapi_answers_503,
-    test_over_a_socket,
+    test_live_environment,
+    test_user_of_a_fixture,
 )

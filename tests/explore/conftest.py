@@ -10,8 +10,9 @@ from fake_credits import FakeCredits
 from fake_credits.explore.exploration import Exploration
 from fake_credits.explore.options import ExploreOptions, parse_explore
 from fake_credits.explore.ownership import TestCode
-from fake_credits.explore.recorder import outcome_of, traced_lines
+from fake_credits.explore.recorder import outcome_of, traced_test
 from fake_credits.transports.shared_resources import SharedResources
+from tests.explore.applications import fresh_user
 
 Explore = Callable[..., Exploration]
 
@@ -30,21 +31,20 @@ def explore(shared: SharedResources) -> Explore:
     ) -> Exploration:
         options = parse_explore(explore, ExploreOptions())
         assert options is not None
-        code = test.__code__
-        test_code = TestCode([code])
+        test_code = TestCode([test.__code__, fresh_user.__code__])
         exploration = Exploration(f"test_app.py::{test.__name__}", options, test_code)
         for recorder in chain.from_iterable(exploration.batches(batch_size)):
             with FakeCredits(shared=shared, users={"ada": 100}, **sandbox) as credits:
                 recorder.attach(credits.sandbox)
                 error: BaseException | None = None
-                with traced_lines(test_code, is_wanted=recorder.traces_lines) as lines:
+                with traced_test(test_code, is_wanted=recorder.traces_test) as trace:
                     try:
                         test(credits)
                     except BaseException as caught:  # noqa: BLE001 - whatever ends a run
                         error = caught
                 recorder.finish()
                 recorder.run.outcome = outcome_of(error, test_code)
-                recorder.run.outcome.lines = lines()
+                recorder.run.outcome.trace = trace()
                 if error is None and credits.sandbox.problems:
                     recorder.run.outcome.status = "failed"
         return exploration

@@ -1,5 +1,7 @@
 """Verdicts: each has an application that deserves it, and one that does not."""
 
+import contextlib
+import itertools
 import uuid
 from collections.abc import Callable
 
@@ -63,6 +65,7 @@ def test_same_requires_the_application_to_hide_a_fault(explore: Explore) -> None
         judged.text
         for judged in explore(applications.test_no_retry_at_all, {"what": "same", "faults": ["refused"]}).red
     ] == ["1:refused"]
+    assert explore(applications.test_no_retry_at_all, {"what": "same", "faults": ["lost_after"]}).red
 
 
 def test_second_charge_that_is_refunded_is_no_double_charge(explore: Explore) -> None:
@@ -110,6 +113,50 @@ def test_test_that_handles_the_failure_is_no_false_success(explore: Explore) -> 
     assert not explore(test, {"depth": 1}).red
 
 
+def order_or_cancel(api: ServerClient) -> str:
+    balance = api.get_balance(APP, "ada").balance
+    try:
+        charge(api)
+    except FAILED:
+        missing = balance - api.get_balance(APP, "ada").balance
+        if missing:
+            give(api, missing, "refund")
+        return "cancelled"
+    return "ordered"
+
+
+def test_write_is_no_false_success_if_the_test_accepts_another_result(explore: Explore) -> None:
+    class OrderCancelled(Exception):
+        pass
+
+    def order_or_raise(api: ServerClient) -> None:
+        if order_or_cancel(api) == "cancelled":
+            raise OrderCancelled
+
+    def accepts_result(credits: FakeCredits) -> None:
+        assert order_or_cancel(credits.server_client) in ("ordered", "cancelled")
+
+    def accepts_exception(credits: FakeCredits) -> None:
+        with contextlib.suppress(OrderCancelled):
+            order_or_raise(credits.server_client)
+
+    for test in (accepts_result, accepts_exception):
+        assert verdicts(explore(test, ["refused"])) == {"1:refused": "raised", "2:refused": "ok"}
+
+
+def test_result_that_differs_without_a_fault_excuses_no_false_success(explore: Explore) -> None:
+    numbers = itertools.count()
+
+    def order(api: ServerClient) -> tuple[int, str]:
+        order_or_cancel(api)
+        return next(numbers), f"ordered at 12:{next(numbers)}"
+
+    def test(credits: FakeCredits) -> None:
+        assert order(credits.server_client)
+
+    assert verdicts(explore(test, ["refused"])) == {"1:refused": "raised", "2:refused": "false success"}
+
+
 def test_lost_write_that_is_reversed_or_read_is_settled(explore: Explore) -> None:
     def pay(api: ServerClient) -> None:
         try:
@@ -125,6 +172,13 @@ def test_lost_write_that_is_reversed_or_read_is_settled(explore: Explore) -> Non
     found = verdicts(explore(test, {"depth": 1}))
     assert set(found.values()) == {"raised"}
     assert verdicts(explore(applications.test_no_retry_at_all))["1:lost_after"] == "unsettled"
+
+
+def test_lost_write_whose_look_up_fails_too_is_unconfirmed(explore: Explore) -> None:
+    schedule = "2:lost_after+listTransactions ada #2:refused"
+    exploration = explore(applications.test_read_before_retry, {"schedules": schedule, "strict": True})
+    assert verdicts(exploration) == {schedule: "unconfirmed"}
+    assert not exploration.red
 
 
 def test_silent_refusal_is_what_only_the_ledger_shows(explore: Explore) -> None:
@@ -206,6 +260,20 @@ def test_secret_is_in_the_text_of_the_exception(explore: Explore) -> None:
 
     exploration = explore(test, ["refused"])
     assert list(verdicts(exploration).values()) == ["secret in the exception"]
+
+
+def test_secret_in_the_message_of_an_assertion_of_the_test_is_no_finding(explore: Explore) -> None:
+    def pay(api: ServerClient) -> bool:
+        try:
+            charge(api)
+        except ApiError:
+            return False
+        return True
+
+    def test(credits: FakeCredits) -> None:
+        assert pay(credits.server_client), credits.api_key
+
+    assert list(verdicts(explore(test, ["refused"])).values()) == ["assertion"]
 
 
 def test_one_idempotency_key_is_used_for_two_writes(explore: Explore) -> None:

@@ -579,6 +579,49 @@ def test_works_with_django(suite: Suite, pytester: pytest.Pytester) -> None:
     result.stdout.fnmatch_lines(["1 test explored, 4 schedules: 4 fine"])
 
 
+DJANGO_SHOP = """
+import pytest
+from django.http import JsonResponse
+from django.test import Client, override_settings
+from django.urls import path
+from fake_credits.errors import ApiError, TransportFailure
+
+def charge(api):
+    before = api.get_balance("app-id", "ada")
+    try:
+        api.create_transaction("app-id", "ada", delta=-10, reason="consume")
+    except (ApiError, TransportFailure):
+        if api.get_balance("app-id", "ada") == before:
+            raise
+
+def order(request, api):
+    try:
+        charge(api)
+    except (ApiError, TransportFailure):
+        return JsonResponse({"status": "try again later"}, status=503)
+    return JsonResponse({"status": "paid"})
+
+@pytest.mark.fake_credits(users={"ada": 100})
+@pytest.mark.parametrize("accepted", [(200,), (200, 503)])
+def test_order(fake_credits, accepted):
+    urls = (path("orders", order, {"api": fake_credits.server_client}),)
+    with override_settings(ROOT_URLCONF=urls):
+        response = Client().post("/orders")
+    assert response.status_code in accepted
+    if response.status_code == 200:
+        assert fake_credits.balance("ada") == 90
+"""
+
+
+@pytest.mark.slow
+def test_django_that_answers_503_is_not_red(suite: Suite, pytester: pytest.Pytester) -> None:
+    pytester.makepyfile(shop_settings=SHOP_SETTINGS)
+    shape = STANDALONE["django_view.py"]
+    result = suite(DJANGO_SHOP, EXPLORE, ini=shape.ini, plugins=shape.plugins, alone=True)
+    result.assert_outcomes(passed=2)
+    result.stdout.fnmatch_lines(["2 tests explored, 28 schedules: *"])
+
+
 def test_docs_list_every_verdict_and_every_fault() -> None:
     page = PAGES["docs/reference/fixtures-and-marker.md"]
     assert [verdict.value for verdict in Verdict if verdict.value not in page] == []
