@@ -4,7 +4,7 @@ from fake_credits.cli.signals import exit_at_interrupt
 
 
 def main() -> None:
-    """Run the command line; Ctrl-C while its modules are imported exits silently."""
+    """Run the command line; exit silently on Ctrl-C, even while its modules are being imported."""
     exit_at_interrupt()
     from fake_credits.cli.main import main as run
 

@@ -27,7 +27,7 @@ class JournalAssertions(Journal):
     A call is described by an operation, ``reads`` or ``writes`` (any call by default), and by `Criteria` as keyword
     arguments, which must all match. A criterion that no call could match raises ValueError or TypeError. ``api_key`` is
     never shown; ``kept_headers`` are the names of the headers that entries keep; ``rule_history`` has the rules that
-    were declared, and ``interception_log`` the requests that missed the intercepted base URLs. ``contract`` has the
+    were declared, and ``interception_log`` the requests that missed the intercepted base URLs. ``contract`` defines the
     statuses that responses can have.
     """
 
@@ -120,7 +120,8 @@ class JournalAssertions(Journal):
     ) -> dict[str, tuple[JournalEntry, ...]]:
         """Return the committed writes that share an idempotency key, by key: retries that took effect again.
 
-        Keys are compared across all users and applications. One of more than 256 characters is shown with a hash.
+        Keys are compared across all users and applications. A key of more than 256 characters is truncated to end in a
+        hash.
         """
         return _duplicate_commits(self.calls(operation, **criteria))
 
@@ -137,10 +138,12 @@ class JournalAssertions(Journal):
         if shared:
             raise AssertionError(duplicate_commits_message(shared, self._api_key))
         if not any(each.committed and each.idempotency_key for each in matching):
-            head = f"no committed write has an idempotency key among {call}"
+            head = f"no committed write that matches {call} has an idempotency key"
             raise snapshot.missing_calls(call) or snapshot.failure(head, call)
         if snapshot.dropped:
-            raise snapshot.failure(f"cannot compare keys of {call}: older exchanges are missing from the journal", call)
+            raise snapshot.failure(
+                f"cannot compare the keys of {call}: older exchanges are missing from the journal", call
+            )
 
     @keyword_hint("times")
     def wait_for(
@@ -205,7 +208,8 @@ class JournalAssertions(Journal):
             return len(call.filter(entries)) >= times
 
         def on_entry(entry: JournalEntry) -> None:
-            # This runs in the thread that writes the entry, so the waiter handles errors of the test's condition.
+            # This runs in the thread that writes the entry, so an error in the test's `where` wakes the waiter, which
+            # meets it too.
             try:
                 is_done = call.matches(entry) and is_satisfied()
             except Exception:  # noqa: BLE001 - raised again in the waiter by the same check
@@ -234,7 +238,7 @@ class JournalAssertions(Journal):
 
 
 def _count(matching: Sized, snapshot: JournalSnapshot) -> str:
-    """Return how often a call was made; at least so often, if the journal has dropped exchanges."""
+    """Return how often a call was made, with "at least" if the journal has dropped exchanges."""
     return f"{'at least ' if snapshot.dropped else ''}{pluralize(len(matching), 'time')}"
 
 
@@ -294,9 +298,8 @@ class RuleHistory:
             del self._answers_by_rule[next(iter(self._answers_by_rule))]
 
     def check_call(self, call: Call, entries: Callable[[], Iterable[JournalEntry]]) -> None:
-        """Raise ValueError for a value that no exchange in this sandbox can have and no entry has.
-
-        These are statuses, codes, causes and rules.
+        """Raise ValueError for a status, code, cause or rule that no entry has and no exchange in this sandbox can
+        have.
         """
         for criterion in call.criteria:
             allowed = self._possible_values(criterion.name)
@@ -309,7 +312,7 @@ class RuleHistory:
                 raise ValueError(_unknown_value_message(criterion.name, unknown, allowed))
 
     def _possible_values(self, name: str) -> frozenset[Hashable]:
-        """Return the values that a criterion can have in this sandbox, or none if any value is possible."""
+        """Return the values that a criterion can have in this sandbox, or an empty set if any value is possible."""
         answers = self._answers_by_rule
         if name == "code":
             texts = (value for values in answers.values() for value in values if isinstance(value, str))
@@ -323,7 +326,7 @@ class RuleHistory:
 
 
 def _contract_statuses(contract: Contract) -> set[int]:
-    """Return the statuses of a contract's responses; 0 is that of a call without one."""
+    """Return the statuses of a contract's responses, and 0, which stands for a call without a response."""
     successes = (contract.created_user_status, contract.existing_user_status, contract.created_transaction_status)
     return {0, 200, *successes, *(contract.status_of(error) for error in ERRORS.values())}
 

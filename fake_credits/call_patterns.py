@@ -34,10 +34,13 @@ _POSSIBLE_VALUES: Mapping[str, tuple[Callable[[Any], bool], str]] = {
     "delta": (lambda delta: delta != 0, "None or a number other than 0"),
     "reason": (lambda reason: reason in ("", *Reason), f"one of {', '.join(Reason)}"),
     "transaction": (lambda text: bool(_TRANSACTION_ID.fullmatch(text)), "'' or an id such as 'txn_1'"),
-    "phase": (lambda phase: _PHASES.issuperset(phase.split("+")), f"one of {', '.join(get_args(Phase))}, or several +"),
+    "phase": (
+        lambda phase: _PHASES.issuperset(phase.split("+")),
+        f"one of {', '.join(get_args(Phase))}, or several joined by +",
+    ),
     "duration_us": (lambda duration_us: duration_us >= 0, "0 or more"),
 }
-"""What the values of a field that entries can have must be."""
+"""For each restricted field, a check of whether an entry can have a value, and the rule for messages."""
 
 _FIELD_TYPES = {field.name: field.type for field in structs.fields(JournalEntry)}
 
@@ -152,9 +155,9 @@ def _check_operation_has(operation: object, criteria: Criteria) -> None:
     """Raise ValueError for a criterion that calls of an operation never have."""
     given = {name for name in ("delta", "reason", "transaction", "user") if criteria.get(name)}
     if operation == Operation.LIST_USERS.value and "user" in given:
-        raise ValueError(f"user must be left out: {operation} has no user")
+        raise ValueError(f"omit user: {operation} has none")
     if operation not in (None, Operation.CREATE_TRANSACTION.value) and (names := sorted(given - {"user"})):
-        raise ValueError(f"{names[0]} must be left out: {operation} has none, only createTransaction has")
+        raise ValueError(f"omit {names[0]}: {operation} has none, only createTransaction does")
 
 
 def _header_reader(name: str) -> Callable[[JournalEntry], object]:
@@ -184,8 +187,8 @@ NO_REQUEST_HINT = (
 class JournalSnapshot:
     """The journal at the time of an assertion.
 
-    ``dropped`` older ones are no longer kept, ``in_flight`` have not ended. ``api_key`` is not to be shown.
-    ``interception_log`` has the requests that were not intercepted.
+    ``dropped`` is the number of older exchanges that are no longer kept, ``in_flight`` the number that have not ended.
+    ``api_key`` must not be shown. ``interception_log`` has the requests that were not intercepted.
     """
 
     entries: tuple[JournalEntry, ...]
@@ -207,7 +210,7 @@ class JournalSnapshot:
         return AssertionError("\n".join(lines))
 
     def missing_calls(self, call: Call, times: int | None = None) -> AssertionError | None:
-        """Return the failed assertion if the dropped exchanges hide whether a call was made, or made so many times."""
+        """Return a failed assertion if dropped exchanges make it unknown whether, or how often, a call was made."""
         count = len(call.filter(self.entries))
         if not self.dropped or (times is not None and not count <= times <= count + self.dropped):
             return None

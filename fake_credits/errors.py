@@ -97,10 +97,10 @@ class FakeCreditsError(PicklableError):
 class ApiError(FakeCreditsError):
     """An error response of the API.
 
-    ``code`` and ``status`` are listed in the docs ("Errors"); in a client, ``status`` is that of the response.
-    ``auth_reason`` is why a credential was rejected, as in ``X-Fake-Credits-Cause: auth:<why>``, and ``fault`` the
-    rule that injected the error, as in ``fault:<rule>``. ``retry_after_s`` is Retry-After in seconds (RFC 9110,
-    section 10.2.3), or None if it is missing or invalid.
+    ``code`` and ``status`` are listed in the docs ("Errors"); on a client, ``status`` is the actual status of the
+    response. ``auth_reason`` is why a credential was rejected, as in ``X-Fake-Credits-Cause: auth:<why>``, and
+    ``fault`` the rule that injected the error, as in ``fault:<rule>``. ``retry_after_s`` is Retry-After in seconds (RFC
+    9110, section 10.2.3), or None if it is missing or invalid.
     """
 
     code: str = "unknown"
@@ -153,7 +153,7 @@ class BalanceLimitExceeded(ApiError):
 
 
 class AmbiguousCredentials(ApiError):
-    """The request carries both credentials, or one of them twice."""
+    """The request carries both an API key and a token, or one of them twice."""
 
     code, default_status, cause = "ambiguous_credentials", 400, "auth"
 
@@ -189,7 +189,7 @@ class InsufficientCredits(ApiError):
 
 
 class Forbidden(ApiError):
-    """The credential gives no access to this user's data or this application."""
+    """The credential does not grant access to this user's data or to this application."""
 
     code, default_status, cause = "forbidden", 403, "auth"
 
@@ -247,7 +247,7 @@ class HostNotAllowed(ApiError):
 
 
 class RateLimited(ApiError):
-    """There were too many requests; raised only by an injected fault."""
+    """Too many requests; only an injected fault causes this."""
 
     code, default_status, cause = "rate_limited", 429, "limit"
 
@@ -277,7 +277,7 @@ class GatewayTimeout(ApiError):
 
 
 class InternalError(ApiError):
-    """A bug in the fake itself, never a fault."""
+    """A bug in the fake itself, never an injected fault."""
 
     code, default_status, cause = "internal_error", 500, "bug"
 
@@ -330,7 +330,7 @@ CONTROL_ERRORS: Mapping[str, tuple[int, str]] = {
     "malformed_json": (400, "The body is not valid JSON."),
     "validation_error": (400, "A member or parameter is invalid; `details` names it."),
     "control_token_required": (401, "The header `X-Fake-Credits-Control` is missing, or its token is wrong."),
-    "origin_not_allowed": (403, "The request comes from a page of another origin."),
+    "origin_not_allowed": (403, "The request comes from a page on another origin."),
     "route_not_found": (404, "The path does not exist."),
     "sandbox_not_found": (404, "No sandbox has this name, or it is closed."),
     "user_not_found": (404, "The sandbox has no such user."),
@@ -348,7 +348,7 @@ CONTROL_ERRORS: Mapping[str, tuple[int, str]] = {
 
 
 def did_you_mean(word: str, candidates: Iterable[str], *, prefix: str = ": ", min_similarity: float = 0.6) -> str:
-    """Return a hint, after ``prefix``, with the candidate most similar to a misspelt word, or an empty string.
+    """Return ``prefix`` and a hint with the candidate most similar to ``word``, or an empty string if none is similar.
 
     ``min_similarity`` is from 0 to 1, as in `difflib.get_close_matches`.
     """

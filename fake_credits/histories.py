@@ -1,4 +1,4 @@
-"""Transactions as tests write them into a user's history, and as they read them."""
+"""Transactions in the forms in which tests add them to a user's history and read them back."""
 
 from array import array
 from collections.abc import Iterable, Mapping
@@ -14,7 +14,7 @@ from fake_credits.text import short_repr
 
 
 class TransactionFields(TypedDict, total=False):
-    """The fields of a transaction to add; ``reason`` follows from the sign by default, ``created_at`` is now."""
+    """The fields of a transaction to add; by default, ``reason`` follows from the sign and ``created_at`` is now."""
 
     delta: Required[int]
     reason: Reason | str
@@ -37,8 +37,8 @@ def extend_history(
 ) -> tuple[Transaction, ...]:
     """Append transactions to a user's history, creating the user if needed, and return them.
 
-    A user without transactions gets the time of the first one as the time of creation, if that is earlier. Raises the
-    errors of `parse_transactions` and the ledger's, without adding any transaction.
+    If the first transaction of a user is older than the user, the user's time of creation becomes that of the
+    transaction. Raises the errors of `parse_transactions` and the ledger's, without adding any transaction.
     """
     account = ledger.find_account(application_id, user_id)
     if account is None:
@@ -83,7 +83,7 @@ def _fields_of(transaction: object) -> Mapping[object, object]:
     for name in fields:
         if name not in _FIELD_NAMES:
             hint = did_you_mean(str(name), _FIELD_NAMES, prefix=", ")
-            raise TypeError(f"it has no {name!r}{hint} (it has: {', '.join(_FIELD_NAMES)})")
+            raise TypeError(f"unknown field {name!r}{hint} (known: {', '.join(_FIELD_NAMES)})")
     if "delta" not in fields:
         raise TypeError("delta is missing")
     return fields
@@ -106,8 +106,8 @@ def _parse_transaction(transaction: object, now_ms: int) -> tuple[int, Reason, i
 
 def _check_time(at_ms: int, after_ms: int, now_ms: int) -> None:
     if at_ms > now_ms:
-        raise ValueError(f"created_at is {from_ms(at_ms)}, after the time of the sandbox's clock, {from_ms(now_ms)}")
+        raise ValueError(f"created_at is {from_ms(at_ms)}, later than the sandbox's clock, {from_ms(now_ms)}")
     if at_ms < after_ms:
         raise ValueError(
-            f"created_at is {from_ms(at_ms)}, before that of the transaction before it, {from_ms(after_ms)}"
+            f"created_at is {from_ms(at_ms)}, earlier than that of the previous transaction, {from_ms(after_ms)}"
         )

@@ -1,4 +1,4 @@
-"""What a test declares for exploration: invariants of its sandbox, and calls that are its own."""
+"""What a test declares for exploration: the invariants of its sandbox, and the calls that it makes itself."""
 
 from collections.abc import Callable, Generator
 from contextlib import contextmanager
@@ -12,24 +12,26 @@ _is_aside: ContextVar[bool] = ContextVar("fake_credits_is_aside", default=False)
 
 
 def is_aside() -> bool:
-    """Return whether the current calls are marked as the test's own."""
+    """Return whether the current calls are marked as made by the test itself."""
     return _is_aside.get()
 
 
 class Invariants:
-    """The part of a sandbox's façade that serves exploration; each method also works without it."""
+    """The methods of `FakeCredits` for exploration, which also work outside one."""
 
     if TYPE_CHECKING:
         sandbox: Sandbox
 
     @property
     def explored(self) -> str | None:
-        """Return the schedule of the current run of an exploration, "" in a run without faults; None outside of one."""
+        """Return the schedule of the current run of an exploration: "" in a run without faults, None outside an
+        exploration."""
         return self.sandbox.hooks.explored
 
     @contextmanager
     def aside(self) -> Generator[None]:
-        """Mark the calls in a `with` block as the test's own: exploration injects no fault and does not judge them."""
+        """Mark the calls in a `with` block as made by the test itself: exploration injects no faults and does not judge
+        them."""
         token = _is_aside.set(True)
         try:
             yield

@@ -105,7 +105,7 @@ class Journal:
         return self.ended_count - self._ended_at_clear - len(self._entries)
 
     def begin_exchange(self) -> tuple[int, int]:
-        """Begin an exchange, and return its ordinal, from 1, and a number that no other exchange ever has."""
+        """Begin an exchange, and return its ordinal, from 1, and a number that is never reused."""
         with self._lock:
             self.started_count += 1
             return self.started_count - self._started_at_restart, self.started_count
@@ -226,7 +226,7 @@ class JournalHeaders:
         return f"<JournalHeaders: {', '.join(self.names)}>"
 
     def select(self, headers: Mapping[bytes, bytes]) -> Mapping[str, str]:
-        """Return the request headers to keep, cut to 256 characters each, the last of them a hash."""
+        """Return the request headers to keep, with values of more than 256 characters truncated to end in a hash."""
         if self._names_by_raw_name.keys().isdisjoint(headers):
             return self._no_headers
         return {

@@ -256,7 +256,7 @@ class Ledger:
         return LedgerEntry(delta, reason, at_ms, balance)
 
     def extend(self, account: Account, columns: TransactionColumns) -> None:
-        """Append all transactions under the rules of `append` or, if one is rejected, none.
+        """Append all transactions, checked as by `append`, or none if one is rejected.
 
         This is ten times as fast as `append`. Raises the same errors.
         """
@@ -328,7 +328,7 @@ class Ledger:
 
 
 def _page_range(size: int, start: int | None, limit: int, *, newest_first: bool) -> PageRange:
-    """Return one page of a list. It only grows, so no entry is skipped or repeated, unless a test deletes a user."""
+    """Return one page of a list. Lists only grow, so paging skips and repeats nothing, unless a test deletes a user."""
     if newest_first:
         first = size - 1 if start is None else min(start, size - 1)
         last = max(first - limit, -1)

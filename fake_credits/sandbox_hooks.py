@@ -14,7 +14,7 @@ ProblemKind = Literal["calls", "internal_errors", "ledger", "unrouted", "unused_
 
 @dataclass(frozen=True, eq=False, slots=True)
 class SandboxProblem:
-    """A problem that should fail a test that passed otherwise; ``source`` is its exception or its rule, if any."""
+    """A problem that should fail an otherwise passing test; ``source`` is its exception or its rule, if any."""
 
     kind: ProblemKind
     text: str

@@ -17,7 +17,7 @@ def redact(text: str, api_key: str) -> str:
 
 
 def mask_query(target: bytes, shown: Collection[str] = ()) -> bytes:
-    """Return a request's target with the values of query parameters that may be secrets, by their names, replaced.
+    """Return a request's target, replacing the values of query parameters whose names suggest a secret.
 
     The parameters named in ``shown`` are kept.
     """
@@ -30,7 +30,7 @@ def mask_query(target: bytes, shown: Collection[str] = ()) -> bytes:
 
 
 def mask_url(url: str) -> str:
-    """Return a URL for display, with its user information, query and fragment replaced, as they may be secrets."""
+    """Return a URL for display, replacing its user information, query and fragment, which may be secrets."""
     masked = re.sub(r"(?s)([?#]).+", r"\1***", url, count=1)
     return re.sub(r"(?s)^(\w+://)?.*@", r"\1***@", masked)
 

@@ -26,7 +26,7 @@ class HostPolicy:
         self._accepted_hosts: set[bytes] = set()
 
     def host_error(self, raw_path: bytes, headers: Headers) -> ApiError | None:
-        """Return HostNotAllowed, MalformedRequest for a missing, repeated or invalid Host, or None if it is allowed."""
+        """Return the error for a Host that is not allowed, or that is missing, repeated or invalid; otherwise None."""
         fields = dict(headers)
         if len(fields) == len(headers) and fields.get(b"host") in self._accepted_hosts:
             return None

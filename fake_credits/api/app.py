@@ -146,7 +146,8 @@ class CreditsApplication(Starlette):
         return _json_response("jwks", self._sandbox_of(request.scope).jwks())
 
     async def _discovery(self, request: StarletteRequest) -> StarletteResponse:
-        """Respond with all members that OpenID Connect Discovery requires or recommends; nobody can log in here."""
+        """Respond with all members that OpenID Connect Discovery requires or recommends, although logins are not
+        supported."""
         issuer, base_url = self._sandbox_of(request.scope).minter.issuer, _base_url(request)
         document = {
             "issuer": issuer.url,

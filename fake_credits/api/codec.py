@@ -159,7 +159,8 @@ class Codec:
 
 
 def _iso_second(second: int) -> str:
-    """Return a second since 1970 as ISO 8601 without a time zone; cached, as transactions of a page often share it."""
+    """Return a second since 1970 as ISO 8601 without a time zone; cached, because the transactions of a page often
+    share it."""
     return str(created_at_to_json("iso_s", second * 1000)).removesuffix("Z")
 
 

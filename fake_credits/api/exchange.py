@@ -25,7 +25,7 @@ from fake_credits.text import mask_query, truncate_with_hash
 from fake_credits.tokens.credentials import Credential, CredentialReader
 
 _PATHS_OF_NO_CLIENT = (b"/favicon.ico", b"/_fake", b"/.well-known")
-"""Paths of browsers and of the fake itself, which say nothing about an application's base URL."""
+"""Paths that browsers request or that belong to the fake; they don't suggest a wrong base URL in the application."""
 _NO_ROUTE = RouteMatch(cast("Operation", ""), "", "")
 _MAX_JOURNALED_CHARS = 1000
 """Longer ids and messages are truncated, because a path can have 64 KiB and 10,000 entries are kept."""
@@ -185,7 +185,7 @@ class Exchange(msgspec.Struct, eq=False):
         return GateTicket(self.route_match.user_id, self.ordinal, self.label, resume)
 
     def authorize(self, clock_skew_s: int = 0) -> None:
-        """Check credential and permission before existence, which unauthorized callers must not learn."""
+        """Check the credential and its permissions, before unauthorized callers can learn which users exist."""
         route_match, credential = self.route_match, self.credential
         if isinstance(credential, ApiError):
             raise credential
@@ -215,7 +215,7 @@ class Exchange(msgspec.Struct, eq=False):
         if not self.rule_names:
             self._write_journal_entry(delivered=delivered)
             return
-        with self.sandbox.lock:  # because a late write may run at the same time, if the clock is moved
+        with self.sandbox.lock:  # because a late write may run at the same time if the clock is moved
             self._write_journal_entry(delivered=delivered)
 
     def requested_transaction(self) -> tuple[int | None, str]:

@@ -14,7 +14,7 @@ _MAX_PAGE_SIZE = 1000
 
 
 def authorize_and_execute(exchange: Exchange, *, clock_skew_s: int = 0) -> None:
-    """Check credential, permission and ids, and execute the operation, all under the sandbox's lock."""
+    """Check the credential, permissions and ids, and execute the operation, all under the sandbox's lock."""
     with exchange.sandbox.lock:
         exchange.authorize(clock_skew_s)
         id_error = exchange.route_match.id_error

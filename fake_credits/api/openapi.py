@@ -25,7 +25,7 @@ _DESCRIPTIONS = {
     Operation.GET_USER: "Returns when the user was created.",
     Operation.LIST_USERS: "Returns one page of the application's users.",
     Operation.GET_BALANCE: "Returns the sum of the user's transactions.",
-    Operation.CREATE_TRANSACTION: "Changes the user's balance. A repeated call books again.",
+    Operation.CREATE_TRANSACTION: "Changes the user's balance. A repeated call adds another transaction.",
     Operation.LIST_TRANSACTIONS: "Returns one page of the user's transactions.",
 }
 _TAGS = {
@@ -36,9 +36,9 @@ _TAGS = {
     ),
 }
 _CREDENTIAL_RULES = {
-    "refuse": "a request with both is refused",
-    "key": "of both, the API key counts",
-    "token": "of both, the token counts",
+    "refuse": "a request with both is rejected",
+    "key": "if both are sent, the API key is used",
+    "token": "if both are sent, the token is used",
 }
 _LIST_OPERATIONS = (Operation.LIST_USERS, Operation.LIST_TRANSACTIONS)
 _BODY_OPERATIONS = (Operation.CREATE_USER, Operation.CREATE_TRANSACTION)
@@ -131,7 +131,7 @@ def _parameters(contract: Contract, operation: Operation) -> list[Json]:
         "type": "string",
         "minLength": 1,
         "maxLength": contract.id_max_length,
-        "description": "Without control characters; neither `.` nor `..`.",
+        "description": "Must not contain control characters or be `.` or `..`.",
     }
     if contract.id_pattern and _PYTHON_ONLY_REGEX.search(contract.id_pattern):
         id_schema["description"] += f" Must completely match the Python regular expression {contract.id_pattern}"
@@ -144,7 +144,7 @@ def _parameters(contract: Contract, operation: Operation) -> list[Json]:
     ]
     if operation in _LIST_OPERATIONS:
         next_cursor = contract.name_of("nextCursor")
-        description = f"`{next_cursor}` of the previous page. Leave it out for the first page: an empty one is refused."
+        description = f"`{next_cursor}` of the previous page. Omit it for the first page; an empty one is rejected."
         cursor_schema: Json = {"type": "string", "minLength": 1}
         parameters.append(_query_parameter(contract.cursor_parameter, description, cursor_schema))
         if contract.limit_parameter:
@@ -248,7 +248,7 @@ def _schemas(contract: Contract) -> Json:
         "maximum": MAX_AMOUNT,
         "not": {"const": 0},
         "description": "Change of the balance in credits, "
-        + ("above 0 for grant and refund, below 0 for consume." if contract.sign == "by_reason" else "not 0."),
+        + ("positive for grant and refund, negative for consume." if contract.sign == "by_reason" else "not 0."),
     }
     transaction_input: Json = {name_of("delta"): delta, name_of("reason"): _schema_reference("CreditTransactionReason")}
     transaction = _object_schema({**transaction_input, name_of("createdAt"): created_at})

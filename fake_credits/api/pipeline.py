@@ -13,7 +13,7 @@ from fake_credits.tokens.credentials import Credential
 from fake_credits.tokens.minting import AUTH_PROVIDERS
 
 INTERNAL_PATHS = (b"/_fake/", b"/.well-known/")
-"""The fake's own paths; all others belong to the API, except those where a provider's SDK looks for keys."""
+"""The fake's own paths; all others belong to the API, except those where provider SDKs look for keys."""
 
 _KEYS_PATHS = tuple(
     provider.keys_path.partition("{")[0].encode() for provider in AUTH_PROVIDERS.values() if provider.keys_path
@@ -52,7 +52,7 @@ def dispatch(
 
 
 def _is_keys_path(runtime: ContractRuntime, request: Request, sandboxes: Sandbox | SandboxRegistry) -> bool:
-    """Return whether the default sandbox's provider has its keys at a path, and the contract no operation."""
+    """Return whether the default sandbox's provider serves its keys at a path that is not an operation's."""
     raw_path = request.target.partition(b"?")[0]
     provider = (sandboxes if isinstance(sandboxes, Sandbox) else sandboxes.default).minter.provider
     return provider.has_keys_at(raw_path.decode("latin-1")) and not runtime.routes.has_path(raw_path)

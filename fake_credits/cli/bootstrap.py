@@ -30,7 +30,7 @@ if TYPE_CHECKING:
     from fake_credits.worlds.world import World
 
 CA_VARIABLE = "CREDITS_CA_FILE"
-"""The variable with the path of the generated CA; `fake_credits.transports.environment` has all others."""
+"""The variable with the path of the generated CA; `fake_credits.transports.environment` defines the others."""
 
 _ENV_TOKEN_LIFETIME_S = 24 * 3600
 _FLAGS_BY_OPTION = {"users": "user", "faults": "scenario", "keep_headers": "keep-header"}
@@ -62,12 +62,12 @@ def create_sandbox(options: ServerFlags) -> Sandbox:
 
 
 def _check_default_ids(options: ServerFlags) -> None:
-    """Raise UsageError if the contract does not allow an id that the server's environment variables contain."""
+    """Raise UsageError if the contract does not allow the default application or user id."""
     for kind, value in (("application", options.application_id), ("user", options.user_id)):
         try:
             check_id(kind, value, options.contract)
         except ValueError as error:
-            raise click.UsageError(f"{error}; give another with --{kind}-id") from None
+            raise click.UsageError(f"{error}; choose another with --{kind}-id") from None
 
 
 def create_control_plane(

@@ -36,7 +36,7 @@ def parse_id(text: str) -> str:
 
 def _header_value(text: str) -> str:
     if not re.fullmatch(r"[\x21-\x7e]{1,256}", text):
-        raise ValueError("must be 1 to 256 visible ASCII characters without spaces, as it is sent in a header")
+        raise ValueError("must be 1 to 256 visible ASCII characters without spaces, because it is sent in a header")
     return text
 
 
@@ -134,7 +134,7 @@ _PROVIDER_HELP = f"Issue tokens in this provider's style: {', '.join(get_args(Au
 _FAULT_PRESET_NAMES = (
     "flaky, slow, brownout, outage, rate_limited, lost_responses, stale_replica, bad_proxy, version_ahead"
 )
-_WORLD_CHOICES = "tiny, demo, edge, load, a profile of your own (TOML) or a world in a file (JSON)"
+_WORLD_CHOICES = "tiny, demo, edge, load, a custom profile (TOML file), or a saved world (JSON file)"
 
 _BALANCE = click.IntRange(0, MAX_AMOUNT)
 _CONTRACT_FILE = Parsed("FILE", load_contract)
@@ -159,7 +159,7 @@ class ServerFlags:
     """The flags that ``serve`` and ``run`` share."""
 
     seed: int = _flag("Sandbox", 0, "Random seed.")
-    world: str | None = _flag("Sandbox", None, f"Start from users with histories: {_WORLD_CHOICES}.", _WORLD)
+    world: str | None = _flag("Sandbox", None, f"Start with users that have histories: {_WORLD_CHOICES}.", _WORLD)
     users: tuple[tuple[str, int], ...] = _flag(
         "Sandbox", (), "Create a user with this balance. Repeatable.", Parsed("NAME=BALANCE", _user_balance)
     )
@@ -177,7 +177,7 @@ class ServerFlags:
     latency: str | None = _flag(
         "Faults",
         None,
-        "Delay every response: milliseconds, 'uniform(10, 50)', or 'lognormal(20, 200)' by median and 99th percentile.",
+        "Delay every response: milliseconds, 'uniform(10, 50)', or 'lognormal(20, 200)' (median and 99th percentile).",
         Parsed("MS", _latency),
     )
     auth_provider: str = _flag("Tokens", "plain", _PROVIDER_HELP, _PROVIDER)
@@ -193,21 +193,21 @@ class ServerFlags:
     trust: tuple[tuple[str, Path], ...] = _flag(
         "Tokens",
         (),
-        "Accept this issuer's tokens, with its keys in a file (JWKS or PEM). Repeatable.",
+        "Accept this issuer's tokens, verified with the keys in FILE (JWKS or PEM). Repeatable.",
         Parsed("ISSUER=FILE", _issuer_and_file),
     )
     cors_origins: tuple[str, ...] = _flag(
-        "Network", (), "Allow pages of this origin to call the API (default: any). Repeatable.", Parsed("ORIGIN")
+        "Network", (), "Allow pages from this origin to call the API (default: any). Repeatable.", Parsed("ORIGIN")
     )
     tls: bool = _flag("HTTPS", False, "Serve https, with a certificate from a newly created CA.")
     tls_ca: Path | None = _flag(
         "HTTPS",
         None,
-        "Write that CA to this file for clients to trust; removed on exit (default: a temporary file).",
+        "Write the CA certificate of --tls to this file for clients; removed on exit (default: a temporary file).",
         _WRITABLE_FILE,
     )
     tls_cert: Path | None = _flag("HTTPS", None, "Serve https with the certificate chain in this PEM file.", _FILE)
-    tls_key: Path | None = _flag("HTTPS", None, "Private key of --tls-cert, an unencrypted PEM file.", _FILE)
+    tls_key: Path | None = _flag("HTTPS", None, "Private key for --tls-cert, an unencrypted PEM file.", _FILE)
     control_token: str = _flag("Control plane", "", "Access token (default: random).", Parsed("TOKEN", _header_value))
     sandbox_limit: int = _flag(
         "Control plane", 1000, "Maximum number of sandboxes in the control plane.", click.IntRange(1, 100_000)
@@ -221,7 +221,7 @@ class ServerFlags:
 @dataclass(frozen=True, kw_only=True)
 class _ListenFlags:
     host: str = _flag("Network", "127.0.0.1", "Address to listen on.", _HOST)
-    port: int = _flag("Network", 8402, "Port to listen on; 0 for any free one.", click.IntRange(0, 65535))
+    port: int = _flag("Network", 8402, "Port to listen on; 0 picks a free one.", click.IntRange(0, 65535))
     expose: bool = _flag("Network", False, "Allow binding to a non-loopback address.")
     allow_hosts: tuple[str, ...] = _flag(
         "Network",
@@ -251,7 +251,7 @@ class RunFlags(ServerFlags):
     env: tuple[tuple[str, str], ...] = _flag(
         "Command",
         (),
-        f"Set another variable. Repeatable. TEXT may contain {_PLACEHOLDERS}.",
+        f"Set another environment variable; TEXT may contain {_PLACEHOLDERS}. Repeatable.",
         Parsed("NAME=TEXT", _env_variable),
     )
     grace: float = _flag("Command", 5.0, "Grace period in seconds before SIGKILL.", _SECONDS)
@@ -262,14 +262,17 @@ class TokenFlags:
     """The flags of ``token``."""
 
     bad: str = _flag(
-        "Token", "", "Mint an invalid token, such as expired or wrong_key.", Parsed("KIND", _bad_token_kind)
+        "Token",
+        "",
+        "Mint an invalid token of this kind, such as expired or wrong_key.",
+        Parsed("KIND", _bad_token_kind),
     )
     expires_in: int | None = _flag(
         "Token", None, "Lifetime in seconds (default: the provider's).", click.IntRange(1, 10 * 366 * 86400)
     )
     auth_provider: str = _flag("Server", "plain", _PROVIDER_HELP, _PROVIDER)
     issuer: str = _flag("Server", "", "The server's --issuer (default: the provider's).", _ISSUER)
-    key_file: Path | None = _flag("Server", None, "The server's file of signing keys.", _WRITABLE_FILE)
+    key_file: Path | None = _flag("Server", None, "File with the server's signing keys.", _WRITABLE_FILE)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -278,7 +281,7 @@ class SeedFlags:
 
     profile: str = _flag("World", "demo", f"The users to create: {_WORLD_CHOICES}.", _WORLD)
     seed: int = _flag("World", 0, "Random seed.")
-    application_id: str = _flag("World", "app-id", "Id of the users' application.", _ID)
+    application_id: str = _flag("World", "app-id", "Id of the application to create the users in.", _ID)
     contract: Contract = _flag("World", DEFAULT_CONTRACT, "Use the contract in this TOML file.", _CONTRACT_FILE)
     out: Path | None = _flag(
         "Destination", None, "Write the users to this file, for `serve --world` or `run --world`.", _WRITABLE_FILE

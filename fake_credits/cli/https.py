@@ -22,7 +22,7 @@ from fake_credits.transports.live import BindOptions, TlsOptions
 _CA_FLAG, _CERT_FLAG, _KEY_FLAG = "--tls-ca", "--tls-cert", "--tls-key"
 _NODE_VAR, _OPENSSL_VAR = "NODE_EXTRA_CA_CERTS", "SSL_CERT_FILE"
 _REQUESTS_VAR, _CURL_VAR = "REQUESTS_CA_BUNDLE", "CURL_CA_BUNDLE"
-_WORLD_READABLE_MODE = 0o644  # programs of other users may trust it too, if the umask allows it it
+_WORLD_READABLE_MODE = 0o644  # other users' programs may trust it too, if the umask allows that
 _PEM_CERTIFICATE = re.compile(
     r"-----BEGIN (?:TRUSTED )?CERTIFICATE-----.*?-----END (?:TRUSTED )?CERTIFICATE-----", re.DOTALL
 )
@@ -116,7 +116,7 @@ def _temporary_file_errors() -> Generator[None]:
     except OSError as error:
         reason = error.strerror or error
         raise click.ClickException(
-            f"--tls needs a temporary folder that is writable: {reason}; set TMPDIR to another one"
+            f"--tls needs a writable temporary folder: {reason}; set TMPDIR to another one"
         ) from error
 
 

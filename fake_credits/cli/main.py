@@ -98,8 +98,8 @@ def token(options: flags.TokenFlags, user: str) -> None:
 def seed(options: flags.SeedFlags) -> None:
     """Create demo data in a file or on a server.
 
-    The users have realistic histories. The server can be any server that implements the contract. Interrupted runs
-    resume: rerun the same command, and it writes only what is missing.
+    The users have realistic histories. Any server that implements the contract will do. To resume an interrupted run,
+    rerun the same command: it writes only what is missing.
 
     Example: fake-credits seed --url http://127.0.0.1:8402 --api-key KEY
     """
@@ -139,7 +139,7 @@ def wait(options: flags.WaitFlags, url: str) -> None:
 
 @contextmanager
 def _interruptible() -> Generator[None]:
-    """Raise KeyboardInterrupt at Ctrl-C for code that cleans up, and then exit as silently as otherwise."""
+    """Raise KeyboardInterrupt on Ctrl-C during the block, so that it can clean up, and then exit silently."""
     handler = signal.getsignal(signal.SIGINT)
     if handler is not signal.SIG_IGN:
         signal.signal(signal.SIGINT, signal.default_int_handler)

@@ -212,7 +212,8 @@ _BAR_WIDTH = 24
 
 
 class Progress:
-    """The progress of one step, written at intervals and at the end of its block. Call it with each number of units."""
+    """The progress of one step, written at intervals and at the end of its block. Call it with the number of units done
+    since the last call."""
 
     def __init__(
         self,

@@ -1,4 +1,4 @@
-"""The kinds of click's commands, options and types that the flags use."""
+"""The subclasses of click's command, option and parameter types that the flags use."""
 
 import re
 import shlex
@@ -19,7 +19,7 @@ _SERVICE_ADDRESS = re.compile(r"(?:tcp|udp|sctp)://\S+:[0-9]+")
 
 
 class FlagCommand(click.Command):
-    """A command whose help lists the flags under their headings, and whose flags beat environment variables."""
+    """A command whose help lists the flags under their headings, and whose flags override environment variables."""
 
     def format_options(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
         """Write a section for each heading, in the order of the flags; click's own options come last."""
@@ -33,7 +33,7 @@ class FlagCommand(click.Command):
                 formatter.write_dl(records)
 
     def invoke(self, ctx: click.Context) -> Any:
-        """Run the command, without values from the environment that contradict a flag on the command line."""
+        """Run the command, ignoring environment variables that contradict a flag on the command line."""
         for pair in _EXCLUSIVE_FLAGS:
             for name, other in (pair, pair[::-1]):
                 if _overrides(ctx, name, other):
@@ -53,7 +53,7 @@ def _overrides(ctx: click.Context, name: str, other: str) -> bool:
 
 
 class FlagOption(click.Option):
-    """An option with the heading that help lists it under."""
+    """An option with the heading under which the help lists it."""
 
     def __init__(self, *args: Any, heading: str, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
@@ -69,7 +69,7 @@ class FlagOption(click.Option):
 
 
 class Parsed(click.types.StringParamType):
-    """The type of a value that a function parses, or one of click's types under another metavar."""
+    """The type of a value that a function parses, or one of click's types with another metavar."""
 
     def __init__(self, metavar: str, parse: Callable[[str], object] = str) -> None:
         self.name = metavar
@@ -85,7 +85,7 @@ class Parsed(click.types.StringParamType):
     def split_envvar_value(self, rv: str) -> Sequence[str]:
         """Split the variable of a repeatable flag at spaces outside quotes.
 
-        A backslash is kept: paths on Windows contain it.
+        Backslashes are kept, because Windows paths contain them.
         """
         lexer = shlex.shlex(rv, posix=True)
         lexer.whitespace_split, lexer.escape, lexer.commenters = True, "", ""

@@ -32,7 +32,7 @@ _READY_FILE_FLAG = "--ready-file"
 
 
 class BindError(click.ClickException):
-    """An error because the address is not available."""
+    """The address can't be bound."""
 
     exit_code = 3
 
@@ -124,7 +124,8 @@ def _ready_file(path: Path | None) -> Generator[Callable[[str], None]]:
 async def _serve(runner: ServerRunner, announce: Callable[[], None], signals: _StopSignals) -> None:
     """Serve until a signal arrives, or until the announcement fails.
 
-    The announcement runs in a thread, because minting the user's token takes a while and the server already responds.
+    The announcement runs in a thread, because minting the user's token takes a while and the server is already
+    responding.
     """
     stop = signals.stop_event()
     tasks: list[asyncio.Task[None]] = []
@@ -141,7 +142,8 @@ async def _serve(runner: ServerRunner, announce: Callable[[], None], signals: _S
 
 
 def _format_dotenv(env: dict[str, str]) -> str:
-    """Return lines for ``. FILE``, ``node --env-file`` and ``$GITHUB_ENV``, without the PEM, which has several."""
+    """Return lines for ``. FILE``, ``node --env-file`` and ``$GITHUB_ENV``, without the PEM text, which has several
+    lines."""
     return "".join(f"{name}={shlex.quote(value)}\n" for name, value in env.items() if "\n" not in value)
 
 

@@ -40,7 +40,7 @@ class BaseUrl:
             raise ValueError("base_url must be ASCII without spaces; percent-encode its path")
         parts = _split_url(text)
         if "@" in parts.netloc:
-            raise ValueError("base_url must not contain user information; pass the credential as its own argument")
+            raise ValueError("base_url must not contain user information; pass the credential as a separate argument")
         if parts.scheme not in ("http", "https") or not parts.hostname:
             raise ValueError(f"base_url {mask_url(text)!r} must be an absolute http:// or https:// URL")
         if "?" in text or "#" in text:

@@ -114,7 +114,7 @@ class CallBuilder:
         return PreparedCall(operation, route.method, target, body, decode)
 
     def at_cursor(self, call: PreparedCall[T], cursor: str | None) -> PreparedCall[T]:
-        """Return the call of a list for the page at a cursor (docs, "Contract", row 14)."""
+        """Return a list call for the page at a cursor (docs, "Contract", row 14)."""
         if cursor is None:
             return call
         parameter = quote_text("cursor_parameter", self.contract.cursor_parameter)
@@ -287,7 +287,7 @@ def iter_items(fetch_page: Callable[[str | None], P], items_of: Callable[[P], Se
 class AsyncItemIterator(AsyncIterator[T], Generic[T, P]):
     """The async version of `iter_items`.
 
-    It is not an async generator, because a loop that breaks early would leave that for the event loop to close.
+    An async generator would be left for the event loop to close if a loop over it breaks early.
     """
 
     def __init__(self, fetch_page: Callable[[str | None], Awaitable[P]], items_of: Callable[[P], Sequence[T]]) -> None:

@@ -165,9 +165,9 @@ class RemoteSandbox:
         return self._request(schemas.SandboxState, "GET", "")
 
     def reset(self) -> schemas.ResetReport:
-        """Return to its initial users, balances, clock and rules, and an empty journal.
+        """Restore the initial users, balances, clock and rules, and empty the journal.
 
-        The report has the `problems` until then, which should fail the test.
+        The report has the `problems` so far, which should fail the test.
         """
         return self._request(schemas.ResetReport, "POST", "/reset")
 
@@ -201,7 +201,7 @@ class RemoteSandbox:
         return self._request(schemas.UserList, "GET", f"/users{query}").users
 
     def delete_user(self, user_id: str, *, application_id: str | None = None) -> schemas.UserState:
-        """Delete a user with the whole history, and return the user as it was."""
+        """Delete a user and the whole history, and return the user's last state."""
         query = _query_string(application_id=application_id)
         return self._request(schemas.UserState, "DELETE", f"/users/{quote_id('user_id', user_id)}{query}")
 
@@ -219,7 +219,7 @@ class RemoteSandbox:
     ) -> tuple[schemas.TransactionState, ...]:
         """Append transactions to a user's history, creating the user if needed, and return them.
 
-        Each is a delta, a `Transaction`, or a mapping with ``delta`` and, if wanted, ``reason`` and ``created_at``.
+        Each is a delta, a `Transaction`, or a mapping with ``delta`` and, optionally, ``reason`` and ``created_at``.
         None is added if one is invalid.
         """
         body = {"transactions": transactions, **_without_none(application_id=application_id)}
@@ -243,7 +243,7 @@ class RemoteSandbox:
         return self._request(schemas.MintedToken, "POST", "/tokens", body).token
 
     def bind(self, issuer: str, user_id: str) -> schemas.Binding:
-        """Make a trusted issuer's tokens of a user select this sandbox (docs/how-to/tokens.md)."""
+        """Make a trusted issuer's tokens for a user select this sandbox (docs/how-to/tokens.md)."""
         return self._request(schemas.Binding, "POST", "/bindings", schemas.Binding(issuer, user_id))
 
     def journal(self, **filters: Unpack[JournalWords]) -> tuple[schemas.RecordedExchange, ...]:

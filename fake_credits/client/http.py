@@ -200,7 +200,7 @@ def _decode_body(request: Request, response: httpx2.Response, raw: bytes) -> byt
 
 
 def _translate_error(base: BaseUrl, request: Request, error: httpx2.RequestError) -> TransportFailure:
-    """Return ours in place of httpx2's error; it says whether the request may have taken effect."""
+    """Return the `TransportFailure` for httpx2's error; the message says whether the request may have taken effect."""
     if isinstance(error, httpx2.TimeoutException):
         problem = f"no response within {request.timeout_s} s"
         return Timeout(unknown_effect_message(base.text, request, f"{problem} ({type(error).__name__})"))

@@ -162,7 +162,8 @@ class _BodyDecoders:
 
 @lru_cache(maxsize=16)
 def _body_decoders(field_names: tuple[tuple[str, str], ...], *, wrapped: bool) -> _BodyDecoders:
-    """Return the decoders for renamed members; cached, because creating them takes 150 µs and clients are many."""
+    """Return the decoders for renamed members; cached, because creating them takes 150 µs and tests create many
+    clients."""
     rename, cursor = {name: name for name in FIELD_NAMES} | dict(field_names), ("nextCursor", str | None, None)
     user: Any = _define_struct("User", rename, ("applicationId", str), ("userId", str), ("createdAt", Any))
     transaction: Any = _define_struct(

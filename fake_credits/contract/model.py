@@ -24,7 +24,7 @@ from fake_credits.contract.types import (
 from fake_credits.errors import ERRORS, ApiError, did_you_mean
 
 _UNSUPPORTED: Mapping[str, tuple[str, ...]] = {"amounts": ("decimal",), "idempotency": ("replay", "reject")}
-"""Values that are planned but that this version does not support."""
+"""Values that are planned but not supported yet."""
 
 _MAX_LISTED_CHOICES = 12
 _HEADER_TOKEN = re.compile(r"[!#$%&'*+.^_`|~0-9A-Za-z-]+")  # RFC 9110, section 5.6.2
@@ -69,7 +69,7 @@ class ContractSetting:
     row: int
 
 
-def _setting_field(row: int, default: Any, doc: str) -> Any:  # Any, as in the type of `dataclasses.field`
+def _setting_field(row: int, default: Any, doc: str) -> Any:  # Any, as `dataclasses.field` does
     """Return a dataclass field with its documentation."""
     metadata = {"row": row, "doc": doc}
     if isinstance(default, MappingProxyType):  # dataclasses reject it as a default, because it is unhashable
@@ -79,7 +79,7 @@ def _setting_field(row: int, default: Any, doc: str) -> Any:  # Any, as in the t
 
 @dataclass(frozen=True, kw_only=True)
 class Contract:
-    """The HTTP form of the API. The default values make up the default contract.
+    """How the API behaves over HTTP. The default values make up the default contract.
 
     Raises ContractError for settings that are invalid, alone or in combination.
     """
@@ -109,7 +109,7 @@ class Contract:
     )
     amounts: Literal["integer"] = _setting_field(7, "integer", "allowed values of a delta")
     sign: Literal["by_reason", "free"] = _setting_field(
-        8, "by_reason", "whether grant and refund must be > 0, consume < 0"
+        8, "by_reason", "whether grant and refund must be positive and consume negative"
     )
     floor: int | None = _setting_field(9, 0, 'lowest balance after a consumption, 0 or less; `"none"`: no limit')
     ceiling: int | None = _setting_field(10, MAX_AMOUNT, 'highest balance; `"none"`: no limit')
@@ -255,7 +255,7 @@ def _check_numbers(settings: Mapping[str, object]) -> None:
             continue
         _check_range(name, value, minimum, maximum)
         if name.endswith("_status") and value in _BODILESS_STATUSES:
-            raise ContractError(name, f"a {value} has no body (for a 204, set created_transaction = 'empty')")
+            raise ContractError(name, f"a {value} response has no body (for a 204, set created_transaction = 'empty')")
 
 
 def _check_statuses(statuses: Mapping[str, int]) -> None:
@@ -305,7 +305,7 @@ def _check_trust(trust: Mapping[str, str]) -> None:
     """Check that issuers and file names are non-empty strings; the files are read later."""
     for issuer, path in trust.items():
         if not (issuer and isinstance(path, str) and path):  # pyright: ignore[reportUnnecessaryIsInstance]
-            raise ContractError("trust", f"{issuer!r} = {path!r} does not map an issuer to a file name")
+            raise ContractError("trust", f"{issuer!r} = {path!r} must map an issuer to a file name")
 
 
 def _check_pattern(pattern: str) -> None:

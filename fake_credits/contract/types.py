@@ -11,7 +11,7 @@ from fake_credits.clock import from_ms
 from fake_credits.errors import PicklableError, did_you_mean
 
 MAX_AMOUNT = 2**53 - 1
-"""The largest delta and, by default, balance: the largest integer that a JavaScript number represents exactly."""
+"""The largest delta and, by default, the highest balance: JavaScript's ``Number.MAX_SAFE_INTEGER``."""
 
 MAX_BODY_BYTES = 64 * 1024
 """Larger bodies are rejected with ``payload_too_large``, without being read into memory."""
@@ -48,7 +48,7 @@ OperationName = (
     | Literal["createUser", "getUser", "listUsers", "getBalance", "createTransaction", "listTransactions"]
     | Literal["create_user", "get_user", "list_users", "get_balance", "create_transaction", "list_transactions"]
 )
-"""An operation: a member of the enumeration, its name in the API README, or the name of the clients' method."""
+"""An operation: a member of `Operation`, its name in the API README, or the name of the client method."""
 
 OperationSelector = OperationName | Literal["*", "reads", "writes"]
 """An operation, or a group of operations."""
@@ -66,18 +66,18 @@ OPERATIONS_BY_NAME: Mapping[str, frozenset[Operation]] = {
 """The names of operations and of groups of operations, with the operations that each selects."""
 
 METHOD_NAMES: Mapping[str, Operation] = {operation.name.lower(): operation for operation in Operation}
-"""The names of the clients' methods, such as ``create_transaction``, which are accepted for operations."""
+"""The names of the client methods, such as ``create_transaction``, which also select an operation."""
 
 
 def normalize_operation(name: object) -> object:
-    """Return the name in the API README for the name of a clients' method, and any other value unchanged."""
+    """Translate the name of a client method to the API README's name; return any other value unchanged."""
     return METHOD_NAMES[name].value if isinstance(name, str) and name in METHOD_NAMES else name
 
 
 def parse_operation(name: object) -> str:
-    """Return the name of an operation or a group in the spelling of the API README.
+    """Return the name of an operation or a group, spelt as in the API README.
 
-    Raises ValueError, which lists the names, for an unknown one, and TypeError for another type.
+    Raises ValueError, which lists the known names, for an unknown one, and TypeError for anything but a string.
     """
     if not isinstance(name, str):
         raise TypeError(f"an operation must be a str, such as 'createTransaction', not {type(name).__name__}")

@@ -100,7 +100,7 @@ def list_sandboxes(request: Request) -> schemas.SandboxList:
 
 
 def get_sandbox(request: Request) -> schemas.SandboxState:
-    """Return what a client needs to use a sandbox."""
+    """Return a sandbox's state, with its base URL and API key."""
     return _sandbox_state(request, requested_sandbox(request))
 
 
@@ -224,7 +224,7 @@ def hold_gate(request: Request, body: schemas.JsonMembers) -> schemas.GateState:
     sandbox = requested_sandbox(request)
     with field_errors(), sandbox.lock:
         if body.get("effect", "hold_at_gate") != "hold_at_gate":
-            raise FaultError(f"effect must be left out for a gate, got {truncate(json.dumps(body['effect']))}")
+            raise FaultError(f"effect is not allowed for a gate, got {truncate(json.dumps(body['effect']))}")
         rule = rule_from({"name": sandbox.new_gate_name(), **body, "effect": "hold_at_gate"})
         return _gate_state(sandbox.hold(rule))
 
@@ -293,7 +293,7 @@ def settle_clock(request: Request) -> dict[str, object]:
     """Run all scheduled actions, moving the clock as far as needed."""
     clock = requested_sandbox(request).clock
     settled = clock.run_pending()
-    return {**msgspec.structs.asdict(_clock_state(clock)), "settled": settled}  # the struct omits 0
+    return {**msgspec.structs.asdict(_clock_state(clock)), "settled": settled}  # the struct would omit 0
 
 
 def _clock_state(clock: Clock) -> schemas.ClockState:
@@ -322,7 +322,7 @@ def get_user(request: Request, query: schemas.UserQuery) -> schemas.UserState:
 
 
 def delete_user(request: Request, query: schemas.UserQuery) -> schemas.UserState:
-    """Delete a user with the whole history, and return the user."""
+    """Delete a user and the whole history, and return the user."""
     user_id = request.path_params["user"]
     return _user_state(requested_sandbox(request).delete_user(user_id, application_id=query.application_id or ""))
 
@@ -356,7 +356,7 @@ def _transaction_list(transactions: Iterable[Transaction]) -> schemas.Transactio
 
 
 def bind_user(request: Request, body: schemas.Binding) -> schemas.Binding:
-    """Make a trusted issuer's tokens of a user select a sandbox."""
+    """Make a trusted issuer's tokens for a user select a sandbox."""
     try:
         request.app.sandboxes.bind_token_subject(requested_sandbox(request), body.issuer, body.user_id)
     except ValueError as error:

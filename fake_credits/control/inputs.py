@@ -1,4 +1,4 @@
-"""What handlers read from a request: its sandbox and valid members, and the errors for invalid ones."""
+"""Helpers for handlers: finding a request's sandbox, and raising errors for invalid members."""
 
 import json
 from collections.abc import Generator, Iterable, Mapping
@@ -28,12 +28,12 @@ _EXPECTED_IN_JSON = {
     "clock": '"real", "frozen" or an ISO 8601 date and time with a time zone, from 1970 on',
     "users": 'an object of user ids and balances, such as {"ada": 100}',
 }
-"""What an option must be where `OptionRule.expected` has the terms of Python."""
+"""What an option must be, in JSON's terms, where `OptionRule.expected` uses those of Python."""
 
 
 @contextmanager
 def field_errors(field: str = "", options: Mapping[str, object] | None = None) -> Generator[None]:
-    """Turn a ValueError of the domain into a validation error; ``options`` are those of a new sandbox."""
+    """Turn a ValueError from the domain into a validation error; ``options`` are those of a new sandbox."""
     try:
         yield
     except OptionError as error:

@@ -1,4 +1,4 @@
-"""The control plane's routes, with the matching of paths and the decoding of queries and bodies."""
+"""The control plane's routes, and how paths are matched and queries and bodies decoded."""
 
 import json
 import re

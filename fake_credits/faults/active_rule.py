@@ -1,4 +1,4 @@
-"""An active rule: its conditions on a call, its counts of matches and firings, and its firing for one call."""
+"""Active rules, which check their conditions and count the calls that they match, and their firings."""
 
 import traceback
 from collections import Counter, deque
@@ -18,7 +18,7 @@ _SHARED_COUNTER: _CounterKey = ("", "")
 
 
 class PredicateError(PicklableError):
-    """An error raised by a rule's ``where`` function, in one line and with its traceback."""
+    """An error raised by a rule's ``where`` function: the message in one line, and the traceback."""
 
     def __init__(self, rule_name: str, error: Exception) -> None:
         self.rule_name = rule_name
@@ -57,7 +57,7 @@ class Firing:
 
 
 class ActiveRule:
-    """A rule added to a sandbox: it has ``matched`` some calls and ``fired`` for some of those.
+    """A rule in a sandbox, with the number of calls that it ``matched`` and the number for which it ``fired``.
 
     Used as a context manager, it is removed when the block ends. ``take_out`` removes it from its engine; with True,
     the rule still fails the test if it is unused.
@@ -85,9 +85,10 @@ class ActiveRule:
 
     @property
     def is_unused(self) -> bool:
-        """Return whether no call matched a rule that chance does not decide, or whether a scripted one is not used up.
+        """Return whether the rule was used less than declared, which fails the test.
 
-        A rule with a gate must have fired, too: its gate must hold a call.
+        A script must be used up, a rule with exact counts or a gate must have fired, and any other must have matched.
+        Optional rules, default latencies and rules that depend on chance are never unused.
         """
         rule = self.rule
         if not rule.is_certain or rule.optional or rule.name == DEFAULT_LATENCY_NAME:
@@ -98,11 +99,12 @@ class ActiveRule:
 
     @property
     def draw_share(self) -> float:
-        """Return the rule's share of the draw for exclusive random rules, 0 if it takes no part in it."""
+        """Return the rule's share of the draw among exclusive random rules, or 0 if it takes no part in it."""
         return 0.0 if self.rule.stacks else self.rule.probability or 0.0
 
     def script_left(self) -> Sequence[int | str]:
-        """Return the script entries that no call has used (with ``per="user"``: no call of any user)."""
+        """Return the script entries that no call has used; with ``per="user"``, those that no user's calls have
+        used."""
         return self.rule.script[max(self._fire_counts.values(), default=0) :]
 
     def remove(self) -> None:
@@ -165,7 +167,7 @@ class ActiveRule:
         )
 
     def fire(self, call: IncomingCall) -> tuple[bool, Effect | None]:
-        """Return whether the rule fires, and its effect; without one, the call passes and no further rule is tried."""
+        """Return whether the rule fires, and its effect; None lets the call pass without trying further rules."""
         rule, counter_key = self.rule, self._counter_key(call.application, call.user)
         effect = rule.effect
         if effect is None:

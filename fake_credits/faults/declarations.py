@@ -1,4 +1,4 @@
-"""Ready-made rules, and rules from and to JSON."""
+"""Ready-made rules, and the conversion of rules to and from JSON."""
 
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import MISSING, fields, replace

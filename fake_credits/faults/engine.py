@@ -31,7 +31,7 @@ _TOTAL_LIMIT = 1 + 1e-9  # 0.1 added up ten times can exceed 1
 
 
 class FaultEngine:
-    """A sandbox's rules. The caller holds ``lock``, which is the sandbox's."""
+    """A sandbox's rules. Callers must hold ``lock``, the sandbox's lock."""
 
     def __init__(self, seed: int, lock: AbstractContextManager[object] | None = None) -> None:
         self.seed = seed
@@ -98,7 +98,7 @@ class FaultEngine:
         """Return the rules to keep when one is added: a default latency replaces the previous one."""
         if rule.name != DEFAULT_LATENCY_NAME:
             if rule.name and any(active.name == rule.name for active in self.rules):
-                raise FaultError(f"name is {rule.name!r}, which is taken by another rule")
+                raise FaultError(f"name is {rule.name!r}, which is already taken by another rule")
             return self.rules
         reserved = f"name is {DEFAULT_LATENCY_NAME!r}, which is reserved for the default latency"
         if not isinstance(rule.effect, Latency):
@@ -131,7 +131,7 @@ class FaultEngine:
         raise FaultError(f"no rule is named {name!r} (rules: {names})")
 
     def set_call_hook(self, hook: CallHook) -> None:
-        """Call a function with every call from now on; it stays when rules are cleared and the sandbox is reset."""
+        """Pass every call from now on to ``hook``, even after the rules are cleared or the sandbox is reset."""
         self._call_hook = hook
         self._invalidate()
 

@@ -1,4 +1,4 @@
-"""The faults of a sandbox, as tests declare them."""
+"""The object with which tests declare the faults of a sandbox."""
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
@@ -81,8 +81,9 @@ class Faults:
         """Add a rule: an effect, a `Rule` or a JSON object, for an operation, with further fields of `Rule`.
 
         A script needs no effect: ``add(script=[503, "ok"])``. The rule is active until it is removed or the sandbox
-        closes; in ``with credits.faults.add(...) as rule``, until the block ends. If it stays unused, and chance does
-        not decide that, the test fails. ``credits.faults(...)`` is the same. Raises FaultError, which names the field.
+        closes; in ``with credits.faults.add(...) as rule``, until the block ends. If it stays unused, the test fails,
+        unless the rule is optional or depends on chance. ``credits.faults(...)`` does the same. Raises FaultError,
+        which names the field.
         """
         operation_field = {} if operation is None else {"operation": operation}
         if isinstance(what, str | Path | Sequence):

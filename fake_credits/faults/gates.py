@@ -169,7 +169,7 @@ class Gate:
 
     @contextmanager
     def _on_arrivals(self, count: int, callback: Callable[[], None]) -> Generator[bool]:
-        """Register ``callback`` for the arrival during the block; yield whether no wait is needed."""
+        """Call ``callback`` when ``count`` exchanges have arrived during the block; yield whether they already have."""
         entry = (count, callback)
         with self._lock:
             self._arrival_callbacks.append(entry)

@@ -116,7 +116,7 @@ class Rule(FaultValue):
     calls outside don't match. ``per="user"`` counts each user's calls separately.
 
     What: an ``effect`` in a ``phase``, by default the effect's first. With ``stack``, the following rules are tried
-    too. A rule that chance does not decide and that no call used fails the test unless it is ``optional``.
+    too. A rule that no call used fails the test, unless it is ``optional`` or depends on chance.
 
     Raises FaultError, which names the field and its allowed values.
     """
@@ -155,7 +155,8 @@ class Rule(FaultValue):
 
     @property
     def operations(self) -> frozenset[Operation]:
-        """Return the operations it can affect: listUsers has no user, and only createTransaction has a reason."""
+        """Return the operations that the rule can affect: listUsers has no user, and only createTransaction has a
+        reason."""
         possible = OPERATIONS_BY_NAME[self.operation] & _action_of(self).operations
         if self.user:
             possible -= {Operation.LIST_USERS}
@@ -173,7 +174,7 @@ class Rule(FaultValue):
 
     @property
     def is_certain(self) -> bool:
-        """Return whether chance has no part in whether the rule fires, and it can fire at all."""
+        """Return whether the rule can fire and does not depend on chance."""
         return not self.is_random and self.probability != 0
 
     @property
@@ -223,7 +224,7 @@ def _check_action(rule: Rule) -> None:
     if rule.name and not (isinstance(rule.name, str) and _RULE_NAME_PATTERN.fullmatch(rule.name)):  # pyright: ignore[reportUnnecessaryIsInstance]
         raise invalid_value("name", rule.name, "it must be 1 to 64 visible ASCII characters")
     if rule.name and isinstance(rule.effect, HoldAtGate):
-        raise FaultError(f"name is {rule.name!r}, but a rule with HoldAtGate has only the name of its gate")
+        raise FaultError(f"name is {rule.name!r}, but a rule with HoldAtGate is named after its gate")
 
 
 def _check_criteria(rule: Rule) -> None:
@@ -244,7 +245,7 @@ def _check_criteria(rule: Rule) -> None:
     if not rule.operations:
         raise FaultError(f"user is {rule.user!r}, but listUsers has no user")
     if action.only_client not in ("", rule.client):
-        raise FaultError(f"client is {rule.client!r}, but {rule.word} affects only {action.only_client!r} clients here")
+        raise FaultError(f"client is {rule.client!r}, but this {rule.word} affects only {action.only_client!r} clients")
     object.__setattr__(rule, "header", _validate_header(rule.header))
     _check_where(rule.where)
 

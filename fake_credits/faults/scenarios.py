@@ -20,13 +20,13 @@ from fake_credits.faults.rule import DEFAULT_LATENCY_NAME, Rule
 
 
 def as_conditions(rules: Iterable[Rule]) -> tuple[Rule, ...]:
-    """Return rules that describe the conditions of a test, so that they may stay unused."""
+    """Return the rules marked as optional, because the conditions of a test may stay unused."""
     return tuple(rule if rule.name == DEFAULT_LATENCY_NAME else replace(rule, optional=True) for rule in rules)
 
 
 @dataclass(frozen=True)
 class FaultPreset:
-    """A named list of rules, with a one-sentence description; the rules are conditions."""
+    """A named list of optional rules, with a one-sentence description."""
 
     description: str
     rules: tuple[Rule, ...]
@@ -240,7 +240,9 @@ def _rules_in_changes(document: Mapping[str, object]) -> Iterator[_SourcedRule]:
     starts = [_parse_at_s(place, table) for place, table in tables]
     for (source, _), earlier, later in zip(tables[1:], starts, starts[1:], strict=False):
         if later <= earlier:
-            raise FaultError(f"{source}: at_s is {later:g}: it must be after the previous change's, {earlier:g}")
+            raise FaultError(
+                f"{source}: at_s is {later:g}: it must be greater than the previous change's at_s, {earlier:g}"
+            )
     for (source, table), window in zip(tables, pairwise([*starts, None]), strict=True):
         for rule_source, rule in _rules_in_table(table, f"{source}: "):
             if rule.during is not None:

@@ -24,7 +24,7 @@ class Wait:
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Body(Wait):
-    """The wait for the complete body, which it returns. Raises PayloadTooLarge above ``limit_bytes``."""
+    """A wait for the complete body, which is its result. Raises PayloadTooLarge above ``limit_bytes``."""
 
     limit_bytes: int
 
@@ -44,19 +44,19 @@ class Sleep(Wait):
 
 @dataclass(frozen=True, slots=True, eq=False)
 class AtGate(Wait):
-    """The wait at a gate; it returns False if the gate is not released within its limit."""
+    """A wait at a gate; its result is False if the gate is not released within its limit."""
 
     gate: Gate
 
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Drain(Wait):
-    """The wait until the peer's kernel has received everything that was written."""
+    """A wait until the peer's kernel has received everything that was written."""
 
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Forever(Wait):
-    """A wait without an end of its own: only the client's disconnect or a limit of the server ends it."""
+    """A wait that never ends by itself: only a disconnect of the client or a limit of the server ends it."""
 
     after_byte: bool = False
 
@@ -67,7 +67,7 @@ class Forever(Wait):
 
 
 CHECKPOINT = Wait()
-"""The moment before the response's first byte; it returns whether the client is still connected."""
+"""The wait just before the response's first byte; its result is whether the client is still connected."""
 
 
 def resume(coroutine: ExchangeCoroutine, value: object) -> Wait | None:

@@ -30,7 +30,7 @@ ADAPTER_MODULES: Mapping[str, str] = {
 
 
 class InterceptionRegistry:
-    """The base URLs that are intercepted in this process; if several contain a URL, the latest one answers."""
+    """The base URLs intercepted in this process; if several contain a URL, the most recently added one answers."""
 
     def __init__(self) -> None:
         self._lock = threading.Lock()
@@ -96,7 +96,7 @@ class InterceptionRegistry:
         self._patches.undo()
 
     def _on_import(self, module: ModuleType) -> None:
-        """Patch a library. This takes no lock, as the import may happen in another thread.
+        """Patch a library. This takes no lock, because the import may happen in another thread.
 
         Raises RuntimeError for an unsupported version, whose requests would otherwise reach the network.
         """

@@ -12,7 +12,7 @@ OnImport = Callable[[ModuleType], None]
 
 
 class ImportHook(MetaPathFinder):
-    """A hook that runs when one of the given modules is imported, before the import statement returns."""
+    """An import hook that calls a function with each watched module, before the import statement returns."""
 
     def __init__(self, module_names: Collection[str], on_import: OnImport) -> None:
         self._module_names = module_names
@@ -64,7 +64,7 @@ class Patches:
     """Replaced attributes, and their original values.
 
     An attribute that other code has since replaced is not restored. If that code still calls our replacement, the
-    replacement calls the original, as there are no routes any more.
+    replacement calls the original, because no routes are left.
     """
 
     def __init__(self) -> None:

@@ -83,7 +83,7 @@ def parse_base_url(url: str) -> InterceptedUrl:
         ("fragment", split_url.fragment),
     ):
         if is_present:
-            raise _base_url_error(url, f"it must not have a {component}, got one")
+            raise _base_url_error(url, f"it must not have a {component}")
     path = "/".join(map(_normalize_segment, split_url.path.split("/"))).rstrip("/")
     if any(segment in (".", "..") for segment in path.split("/")):
         raise _base_url_error(url, "omit the segments . and .., which libraries resolve before sending")
@@ -125,7 +125,7 @@ def _format_url(scheme: str, host: str, port: int, path: str) -> str:
 
 
 class NearMissError(Exception):
-    """A request for an operation of the contract, to an intercepted host but below none of its base URLs."""
+    """A request for an operation of the contract, sent to an intercepted host but outside its base URLs."""
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -141,7 +141,7 @@ class Route:
     log: InterceptionLog
 
     def localize(self, request: Request, timeout_s: float | None) -> Request:
-        """Return a request relative to the base URL."""
+        """Return a request whose target is relative to the base URL."""
         target = self.base_url.relative_target(request.target)
         return Request(request.method, target, request.headers, request.body, timeout_s)
 
@@ -222,7 +222,7 @@ def _is_loopback(host: str) -> bool:
 
 
 class Routes:
-    """The active routes; if several contain a URL, the latest one matches.
+    """The active routes; if several contain a URL, the most recently added one matches.
 
     Lookups take no lock, because the table is replaced as a whole. Callers of `replace_all` must hold their own lock.
     """

@@ -182,7 +182,7 @@ def _patched_make_request(original: Method, urllib3: "_Urllib3", current_route: 
 
 
 def _patched_is_connection_dropped(original: Callable[[Any], bool], current_route: _CurrentRoute) -> Method:
-    """Return a function for which a pool's unused connection is open while its requests are intercepted."""
+    """Return a function that reports a pool's unused connection as open while requests are intercepted."""
 
     @wraps(original)
     def is_connection_dropped(conn: Any) -> bool:
@@ -241,7 +241,7 @@ class _Urllib3:
         if body is None or headers is None or kwargs["chunked"] or not self._pool_reads_response:
             return None
         timeout = kwargs["timeout"]
-        if timeout.total is not None:  # its clock must be running; a clone, as urllib3 may start the original later
+        if timeout.total is not None:  # its clock must be running; cloned, because urllib3 may start the original later
             timeout = timeout.clone()
             timeout.start_connect()
         timeout_s = timeout.resolve_default_timeout(timeout.read_timeout)

@@ -1,4 +1,4 @@
-"""Worlds: demo data for a sandbox, by the name of a profile or from a file."""
+"""Worlds: demo data for a sandbox, generated from a profile or read from a file."""
 
 from collections.abc import Iterator
 from functools import lru_cache
@@ -32,7 +32,7 @@ def make_world(profile: Profile, seed: int) -> World:
 
 
 class WorldLibrary:
-    """A library of worlds by name, which caches the worlds generated last, except large ones."""
+    """A library of worlds by name, which caches the most recently generated ones, except large ones."""
 
     def __init__(self) -> None:
         self._cached_make_world = lru_cache(_MAX_CACHED_WORLDS)(make_world)

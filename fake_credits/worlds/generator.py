@@ -36,7 +36,8 @@ class Identity(NamedTuple):
 
     @property
     def email(self) -> str:
-        """Return an e-mail address that is unique within the world: names have no digits, so its number can't clash."""
+        """Return an e-mail address that is unique within the world, because names have no digits and its number is
+        unique."""
         return f"{self.first_name}.{self.last_name}{self.ordinal}@{_EMAIL_DOMAINS[self.bits % 4]}".lower().replace(
             " ", ""
         )
@@ -124,12 +125,12 @@ _MIN_TRANSACTIONS = 3
 _SIGNUP_PERIOD_SHARE = 0.97
 """The share of a world's past during which users sign up, at a growing rate."""
 _MIN_ACTIVE_SHARE = 0.3
-"""The minimum share of the remaining time for which users who use up their credits stay."""
+"""The minimum share of the time after sign-up for which users who use up their credits stay active."""
 _SLOT_MS = _HOUR_MS // 4
 
 
 def _weekly_pattern() -> tuple[int, ...]:
-    """Return moments in a week, from Monday, with equal activity between them: more by day than at night.
+    """Return moments in a week, from Monday, with equal activity between them; they are closer together by day.
 
     There is one moment for each quarter of an hour, plus the end of the week.
     """
@@ -234,7 +235,8 @@ def _apply_weekly_pattern(even_ms: int) -> int:
 def _draw_history(draw: Callable[[], float], profile: Profile, lifetime: _Lifetime) -> TransactionColumns | None:
     """Return a user's transactions, starting with the sign-up grant; None if the balance is too low without a top-up.
 
-    A consumption leaves at least one credit, so that users who use up their credits have one left for the last one.
+    A consumption leaves at least one credit, so that users who use up their credits have something left for their last
+    consumption.
     """
     deltas, codes, times = [profile.signup_grant], [_GRANT_CODE], [lifetime.created_ms]
     balance, refundable = profile.signup_grant, 0
@@ -288,7 +290,7 @@ EDGE_CASES: tuple[tuple[str, EdgeTransactions], ...] = (
     (" spaces at both ends ", ((7, _GRANT),)),
     ("i" * 256, ((7, _GRANT),)),
 )
-"""User ids with transactions; the two that look identical are different users."""
+"""User ids with transactions; the two ids that look identical are different code points, and so different users."""
 
 
 def edge_histories() -> Iterator[UserHistory]:

@@ -23,7 +23,7 @@ _TYPE_NAMES: Mapping[Any, str] = {str: "a string", int: "an integer", float: "a 
 
 def _number_field(
     default: int | float, minimum: float, maximum: float, doc: str
-) -> Any:  # Any, as in the type of `dataclasses.field`
+) -> Any:  # Any, as `dataclasses.field` does
     return field(default=default, metadata={"least": minimum, "most": maximum, "doc": doc})
 
 
@@ -45,7 +45,7 @@ class Profile:
     refund_share: float = _number_field(0.04, 0, 1, "share of consumptions that are refunded")
     dry_share: float = _number_field(0.15, 0, 1, "share of users whose last transaction takes their balance to 0")
     gone_share: float = _number_field(0.15, 0, 1, "share of users who never return after their first hour")
-    edge_cases: bool = field(default=False, metadata={"doc": "whether to start with the users of `edge`"})
+    edge_cases: bool = field(default=False, metadata={"doc": "whether to include the users of the profile `edge`"})
 
     def __post_init__(self) -> None:
         for spec in fields(self):
@@ -58,7 +58,7 @@ class Profile:
             raise self._error("transactions", "must be 0 without users")
         if self.largest_consumption < self.smallest_consumption:
             raise self._error(
-                "largest_consumption", f"must be {self.smallest_consumption} or more, like smallest_consumption"
+                "largest_consumption", f"must be at least smallest_consumption, {self.smallest_consumption}"
             )
         if self.dry_share + self.gone_share > 1:
             raise self._error(

@@ -26,7 +26,7 @@ class UnknownWorld(WorldError):
 
 
 class TargetError(Exception):
-    """A server that can't be seeded: it rejects the data, can't be reached, or has other data."""
+    """A server that can't be seeded: it rejects the data, can't be reached, or has conflicting data."""
 
 
 WEEK_MS = 7 * 86_400_000
@@ -52,7 +52,9 @@ def world_start_ms(now_ms: int) -> int:
     """Return the start of a world that ends on the last Monday before ``now_ms``; raise WorldError before 1971."""
     start_ms = now_ms - (now_ms - _FIRST_MONDAY_MS) % WEEK_MS - WORLD_SPAN_MS
     if start_ms < 0:
-        raise WorldError(f"the clock is at {from_ms(now_ms):%Y-%m-%d}: a world needs a full year before it, after 1970")
+        raise WorldError(
+            f"the clock is at {from_ms(now_ms):%Y-%m-%d}: a world needs a full year between 1970 and the clock's date"
+        )
     return start_ms
 
 

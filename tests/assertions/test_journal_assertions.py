@@ -188,7 +188,7 @@ def test_assert_committed_once_fails_without_idempotency_keys(
 ) -> None:
     write_entry(committed=True)
     write_entry(idempotency_key="a")
-    with pytest.raises(AssertionError, match="no committed write has an idempotency key among any call"):
+    with pytest.raises(AssertionError, match="no committed write that matches any call has an idempotency key"):
         journal.assert_committed_once()
 
 
@@ -196,7 +196,7 @@ def test_assert_committed_once_fails_after_entries_were_dropped() -> None:
     journal = JournalAssertions(threading.RLock(), limit=1)
     for ordinal in (1, 2):
         journal.write(entry(ordinal, committed=True, idempotency_key="a"))
-    with pytest.raises(AssertionError, match="cannot compare keys of any call: older exchanges are missing"):
+    with pytest.raises(AssertionError, match="cannot compare the keys of any call: older exchanges are missing"):
         journal.assert_committed_once()
 
 

@@ -101,7 +101,7 @@ def test_missing_temporary_folder_prints_an_error(command: list[str], monkeypatc
     result = CliRunner().invoke(cli, command)
     assert result.exit_code == 1
     assert result.output == (
-        "Error: --tls needs a temporary folder that is writable: No usable temporary directory found in ['/tmp']; "
+        "Error: --tls needs a writable temporary folder: No usable temporary directory found in ['/tmp']; "
         "set TMPDIR to another one\n"
     )
 
@@ -113,7 +113,7 @@ def test_full_temporary_folder_prints_an_error(monkeypatch: pytest.MonkeyPatch) 
     monkeypatch.setattr(Path, "write_bytes", no_space)
     result = CliRunner().invoke(cli, ["run", "--tls", "true"])
     assert result.exit_code == 1
-    assert "--tls needs a temporary folder that is writable: No space left on device" in result.output
+    assert "--tls needs a writable temporary folder: No space left on device" in result.output
 
 
 def test_env_flag_overrides_the_ca_variables() -> None:

@@ -215,7 +215,7 @@ def test_rules_beyond_schemas_are_described() -> None:
     assert "an empty one is refused" in described["cursor"]
     schemas = openapi_document(DEFAULT_CONTRACT, "0")["components"]["schemas"]
     delta = schemas["CreateTransactionRequest"]["properties"]["delta"]
-    assert "above 0 for grant and refund, below 0 for consume" in delta["description"]
+    assert "positive for grant and refund, negative for consume" in delta["description"]
     assert "Absent on the last page" in schemas["ListUsersResponse"]["properties"]["nextCursor"]["description"]
 
 
@@ -227,7 +227,7 @@ def test_sign_is_described_only_if_it_depends_on_the_reason() -> None:
 
 @pytest.mark.parametrize(
     ("both_credentials", "rule"),
-    [("refuse", "a request with both is refused"), ("key", "the API key counts"), ("token", "the token counts")],
+    [("refuse", "a request with both is rejected"), ("key", "the API key is used"), ("token", "the token is used")],
 )
 def test_choice_of_credentials_is_described(both_credentials: Any, rule: str) -> None:
     contract = replace(DEFAULT_CONTRACT, both_credentials=both_credentials)

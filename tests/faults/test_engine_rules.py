@@ -45,7 +45,7 @@ def test_rule_number_is_never_reused() -> None:
 
 def test_duplicate_rule_name_is_rejected() -> None:
     engine = engine_with_rules(Rule(effect=Reset(), name="a"))
-    with pytest.raises(FaultError, match="name is 'a', which is taken by another rule"):
+    with pytest.raises(FaultError, match="name is 'a', which is already taken by another rule"):
         engine.add(Rule(effect=Close(), name="a"))
     engine.find("a").remove()
     engine.add(Rule(effect=Close(), name="a"))

@@ -159,7 +159,7 @@ INVALID_DECLARATIONS: Mapping[str, tuple[object, str]] = {
     "empty object": ({}, "effect is missing: add one of"),
     "duplicate name": (
         [{"effect": "reset", "name": "a"}, {"effect": "close", "name": "a"}],
-        "faults, entry 2: name is 'a', which is taken by another rule",
+        "faults, entry 2: name is 'a', which is already taken by another rule",
     ),
     "probabilities over 1": (
         [{"effect": "reset", "probability": 0.6}, {"effect": "close", "probability": 0.6}],
@@ -291,7 +291,7 @@ INVALID_SCENARIOS: Mapping[str, tuple[dict[str, Any], str]] = {
     "negative at_s": ({"changes": [{"at_s": -1}]}, "changes, entry 1: at_s is -1: it must be from 0"),
     "changes out of order": (
         {"changes": [{"at_s": 60}, {"at_s": 60}]},
-        "changes, entry 2: at_s is 60: it must be after the previous change's, 60",
+        "changes, entry 2: at_s is 60: it must be greater than the previous change's at_s, 60",
     ),
     "latency in change": (
         {"changes": [{"at_s": 5, "latency": 5}]},

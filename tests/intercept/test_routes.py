@@ -40,7 +40,7 @@ INVALID_URLS = {
     "https://credits.internal:http": "Port could not be cast",
     "https://credits.internal:70000": "Port out of range",
     "https://[::1": "Invalid IPv6 URL",
-    "https://me@credits.internal": "it must not have a user name, got one",
+    "https://me@credits.internal": "it must not have a user name",
     "https://me:secret@credits.internal": "https://***@credits.internal",
     "https://credits.internal/?a=secret": "'https://credits.internal/?***' to intercept: it must not have a query",
     "https://credits.internal/#secret": "'https://credits.internal/#***' to intercept: it must not have a fragment",

@@ -27,7 +27,7 @@ class FaultError(ValueError):
 
 _DELAYS = ("delay", "delay_ms", "ms")
 _SYNONYMS: Mapping[str, Collection[str]] = {
-    # fields
+    # names of fields
     "application": ("app",),
     "operation": ("endpoint", "route"),
     "phase": ("stage", "when"),
@@ -42,7 +42,7 @@ _SYNONYMS: Mapping[str, Collection[str]] = {
     "after_ms": _DELAYS,
     "by_ms": _DELAYS,
     "over_ms": _DELAYS,
-    # values
+    # names of effects and phases
     "after": ("post", "skip"),
     "before": ("pre",),
     "close": ("disconnect",),
@@ -51,7 +51,7 @@ _SYNONYMS: Mapping[str, Collection[str]] = {
     "rate_limit": ("throttle",),
     "reset": ("disconnect",),
 }
-"""Fields and values of faults with their common synonyms, for suggestions."""
+"""Names of fields, effects and phases with their common synonyms, for suggestions."""
 
 
 def suggest_name(name: str, allowed: Collection[str], *, prefix: str = ": ") -> str:
@@ -63,7 +63,7 @@ def suggest_name(name: str, allowed: Collection[str], *, prefix: str = ": ") -> 
 class FaultValue:
     """A rule, an effect or a distribution: a frozen dataclass that is validated once, when it is created.
 
-    Its ``repr`` is the shortest code that creates it; its ``str`` serves as an id under parametrize.
+    Its ``repr`` is the shortest code that creates it; its ``str`` serves as an id in ``parametrize``.
     """
 
     _implied: Mapping[str, object] = MappingProxyType({})
@@ -141,7 +141,7 @@ class Delivery(Protocol):
 class FaultContext(Protocol):
     """An exchange as an effect sees it.
 
-    A response that is set before the operation replaces it; one that is set afterwards changes only the response.
+    A response set before the operation replaces the operation; one set afterwards replaces only its response.
     """
 
     def random(self) -> float:

@@ -43,7 +43,7 @@ class Close(_ConnectionEnd):
 class Hang(_ConnectionEnd):
     """Send nothing until the client gives up."""
 
-    reveals = "no timeout"
+    reveals = "a missing timeout"
 
 
 @dataclass(frozen=True, repr=False)
@@ -55,7 +55,7 @@ class Truncate(Effect):
     """
 
     needs_connection = True
-    reveals = "takes a partial body for a complete one"
+    reveals = "a partial body mistaken for a complete one"
     phases = ("after",)
     at_bytes: int | None = None
     fraction: float | None = None

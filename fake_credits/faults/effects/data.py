@@ -28,7 +28,7 @@ class StaleRead(Effect):
     anything written before the rule was added.
     """
 
-    reveals = "relies on reading its own writes"
+    reveals = "reliance on reading its own writes"
     phases = ("read",)
     operations = frozenset({Operation.GET_BALANCE, Operation.LIST_TRANSACTIONS})
     by_ms: int = 0
@@ -56,7 +56,7 @@ class BadCursor(Effect):
     first entry.
     """
 
-    reveals = "an endless loop; lost rows"
+    reveals = "an endless loop, or lost rows"
     phases = ("list",)
     operations = LIST_OPERATIONS
     kind: CursorFault = "repeat"
@@ -126,7 +126,7 @@ _OPERATIONS_BY_KIND: Mapping[str, frozenset[Operation]] = {
 class DuplicateWrite(Effect):
     """Execute the write twice, like a proxy that replays requests; the client gets the first response."""
 
-    reveals = "no reconciliation"
+    reveals = "missing reconciliation"
     phases = ("write",)
     operations = WRITE_OPERATIONS
 
@@ -144,7 +144,7 @@ class LateWrite(Effect):
     """
 
     needs_connection = True
-    reveals = "reordered or repeated writes"
+    reveals = "no protection against reordered or repeated writes"
     phases = ("write",)
     operations = WRITE_OPERATIONS
     times = 1

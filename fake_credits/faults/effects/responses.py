@@ -48,7 +48,7 @@ class Status(Effect):
     default the contract's form (docs/reference/contract.md, row 22).
     """
 
-    reveals = "retries a permanent error, or a committed write"
+    reveals = "a retry of a permanent error or of a committed write"
     status: int
     code: str = ""
     retry_after_s: float | None = None
@@ -83,12 +83,13 @@ class Status(Effect):
 
 @dataclass(frozen=True, repr=False)
 class RateLimit(Effect):
-    """Allow ``limit`` matching calls in any ``window_s`` seconds of the sandbox's clock; respond 429 to all others.
+    """Allow ``limit`` matching calls in any ``window_s`` seconds of the sandbox's clock; respond with 429 to all
+    others.
 
     The window is (t - w, t]: a call after exactly Retry-After is allowed, and a rejected call does not count.
     """
 
-    reveals = "a stampede; ignores Retry-After"
+    reveals = "a stampede of retries; Retry-After ignored"
     phases = ("before",)
     counts_passes = True
     limit: int
@@ -137,7 +138,7 @@ class NotJson(Effect):
     mark).
     """
 
-    reveals = "a parse error hides the status"
+    reveals = "a parse error that hides the status"
     status: int = 502
     body: _ProxyPage = "html"
 
@@ -164,14 +165,14 @@ _MAX_CLOCK_SKEW_S = 7 * 86_400  # longer than the lifetime of any provider's tok
 
 @dataclass(frozen=True, repr=False)
 class Unauthorized(Effect):
-    """Respond 401 to a valid credential.
+    """Respond with 401 to a valid credential.
 
     ``kind``: ``revoked`` rejects an API key as revoked, ``rotated`` rejects a token whose key is no longer published,
     and ``clock_skew`` verifies a token against a clock that is ``clock_skew_s`` seconds fast. The default is
     ``clock_skew`` if ``clock_skew_s`` is given, otherwise ``revoked``.
     """
 
-    reveals = "a loop of refreshes"
+    reveals = "an endless loop of token refreshes"
     phases = ("before",)
     kind: _UnauthorizedKind = ""
     clock_skew_s: int = 0
@@ -185,7 +186,7 @@ class Unauthorized(Effect):
             raise FaultError("clock_skew_s is missing: kind 'clock_skew' requires a number of seconds, such as 3600")
         if self.kind != "clock_skew" and self.clock_skew_s:
             raise FaultError(
-                f"clock_skew_s is {self.clock_skew_s}, but kind is {self.kind!r}: only 'clock_skew' has it"
+                f"clock_skew_s is {self.clock_skew_s}, but kind is {self.kind!r}: it requires kind 'clock_skew'"
             )
 
     async def apply(self, context: FaultContext) -> None:

@@ -42,7 +42,7 @@ class Distribution(FaultValue):
         return f"{self.name}({numbers})"
 
     def quantile(self, p: float) -> float:
-        """Return the delay in milliseconds below which a share ``p`` in [0, 1) of all delays lies."""
+        """Return the ``p``-quantile of the delay in milliseconds, with ``p`` in [0, 1)."""
         raise NotImplementedError
 
 
@@ -146,7 +146,7 @@ _MAX_GATE_NAME_CHARS = 64
 class Latency(Effect):
     """Delay the response. ``distribution`` is milliseconds, a `Distribution` or its text."""
 
-    reveals = "a missing timeout, or a timeout that is taken for a failure"
+    reveals = "a missing timeout, or a timeout treated as a failure"
     stacks = True
     distribution: Distribution | float | str
 
@@ -167,7 +167,7 @@ class HoldAtGate(Effect):
     """
 
     needs_connection = True
-    reveals = "the race itself"
+    reveals = "a race condition"
     stacks = True
     name: str = "gate"
 
