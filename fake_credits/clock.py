@@ -212,7 +212,8 @@ class Clock:
         return count
 
     def run_due(self) -> None:
-        """Run the timers that are due; every entry point calls this, as a clock that isn't frozen moves by itself."""
+        """Run the timers that are due; every entry point calls this, because a clock that isn't frozen moves by
+        itself."""
         if self._queue:
             with self._lock:
                 self.move_to(self.now_ms())

@@ -16,8 +16,8 @@ from fake_credits.clock import monotonic_s
 
 _POLL_INTERVAL_S = 0.25
 
-# A program run by a debugger has the debugger's frames at the bottom of every stack; only these frames mean an open
-# prompt.
+# A program run by a debugger has the debugger's frames at the bottom of every stack, so only the frames of a prompt
+# count.
 _DEBUGGER_PROMPT_PATTERN = re.compile(
     rb'[/\\](?:bdb\.py", line \d+ in dispatch_|pdb\.py", line \d+ in interaction|pydevd\.py", .* in do_wait_suspend)'
 )

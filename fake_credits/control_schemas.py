@@ -22,7 +22,7 @@ _TimeText = Annotated[str, Meta(max_length=_MAX_TIME_CHARS)]
 
 
 class NoMembers(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True, omit_defaults=True):
-    """An empty body or query, and the base of those with members."""
+    """An empty body or query; the base class of bodies and queries with members."""
 
 
 class MakeSandboxBody(NoMembers, frozen=True):
@@ -102,7 +102,7 @@ class WaitAtGateBody(NoMembers, frozen=True):
 
 
 class ReleaseGateBody(NoMembers, frozen=True):
-    """The calls to release first, by arrival from 0 or by user, and whether the gate keeps the others."""
+    """The calls to release first, by arrival from 0 or by user, and whether the gate keeps holding the others."""
 
     order: Sequence[int | str] = ()
     keep: bool = False
@@ -165,13 +165,13 @@ class SandboxState(msgspec.Struct, frozen=True, omit_defaults=True):
 
 
 class ResetReport(SandboxState, frozen=True, kw_only=True):
-    """The state of a sandbox after a reset, and the problems until then that should fail a test."""
+    """The state of a sandbox after a reset, and the problems before it that should fail a test."""
 
     problems: tuple[str, ...]
 
 
 class SandboxList(msgspec.Struct, frozen=True):
-    """All sandboxes, starting with the server's first one."""
+    """All of the server's sandboxes, starting with the first one."""
 
     sandboxes: tuple[SandboxState, ...]
 
@@ -325,11 +325,12 @@ class RecordedExchange(msgspec.Struct, frozen=True):
     idempotency_key: str = ""
     duration_us: int = 0
     headers: Mapping[str, str] = {}
-    """The kept request headers by lower-case name, of more than 256 characters the start and a hash."""
+    """The kept request headers by lower-case name; values of more than 256 characters are truncated to end in a
+    hash."""
 
 
 class JournalState(msgspec.Struct, frozen=True):
-    """The requested exchanges, oldest first, the number of all so far, and of those that are no longer kept."""
+    """The requested exchanges, oldest first, the total number so far, and the number no longer kept."""
 
     total: int
     entries: tuple[RecordedExchange, ...]

@@ -166,9 +166,9 @@ class FakeCredits(SandboxUsers, Invariants):
     def intercept(self, *base_urls: str) -> Interception:
         """Answer this process's requests to some base URLs, from any supported library, until the ``with`` block ends.
 
-        Interception starts immediately, and ends at the latest when this object is closed. If two sandboxes intercept a
-        URL, the later one answers. A request for an operation to the same host, but below none of the base URLs, raises
-        the library's connection error; other requests are sent to the network.
+        Interception starts immediately, and ends at the latest when this object is closed. If several sandboxes
+        intercept a URL, the last one answers. A request for an operation to the same host, but below none of the base
+        URLs, raises the library's connection error; other requests are sent to the network.
 
         Raises TypeError or ValueError if a base URL is invalid or none is given, and RuntimeError if this object is
         closed or a library can't be intercepted.
@@ -295,7 +295,7 @@ class FakeCredits(SandboxUsers, Invariants):
     def settle(self) -> int:
         """Run all scheduled actions, moving the clock as far as needed, and return how many there were.
 
-        These are late writes, and delayed writes whose client has timed out.
+        These are late writes and delayed calls whose clients have timed out.
         """
         return self.clock.run_pending()
 
@@ -317,7 +317,7 @@ class FakeCredits(SandboxUsers, Invariants):
     def reset(self) -> list[str]:
         """Restore the initial users, balances, clock and rules, and empty the journal.
 
-        Returns the `problems` until then; in pytest, they fail the test.
+        Returns the `problems` so far; in pytest, they fail the test.
         """
         return [problem.text for problem in self.sandbox.reset()]
 

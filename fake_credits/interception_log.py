@@ -44,7 +44,7 @@ class InterceptionLog:
         self._missed.clear()
 
     def missed(self, after: int = 0) -> list[MissedRequest]:
-        """Return the requests that came after the first ``after`` of all, oldest first."""
+        """Return the requests after the first ``after`` ones, oldest first."""
         count = min(len(self._missed), self.total - after)
         return list(self._missed)[-count:] if count else []
 

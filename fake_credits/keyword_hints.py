@@ -1,4 +1,4 @@
-"""Errors that name the keyword when an argument that is keyword-only is passed by position."""
+"""TypeErrors that suggest the keyword when a keyword-only argument is passed by position."""
 
 from collections.abc import Callable
 from functools import wraps

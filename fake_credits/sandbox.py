@@ -201,7 +201,7 @@ class Sandbox:
         self.clock.reset()
         if options.clock == "frozen":
             self.clock.freeze()
-        self._cursor_key = None  # use a new key, so that cursors from before a reset are rejected
+        self._cursor_key = None  # creates a new key, so that cursors from before a reset are rejected
         self.ledger = Ledger(options.contract)
         if options.world is not None:
             self.load_world(options.world)

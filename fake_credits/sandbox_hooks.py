@@ -1,4 +1,4 @@
-"""The problems that a sandbox reports, and its hooks: a schedule, checks, and functions that the sandbox calls."""
+"""The problems that a sandbox reports, and the hooks that exploration installs in it."""
 
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -40,7 +40,7 @@ class SandboxHooks:
         return f"<SandboxHooks: {len(self.final_checks)} final checks>"
 
     def prepare_read(self) -> None:
-        """Run what is due before Python reads state, and report that it does."""
+        """Run due timers before Python code reads the sandbox's state, and report the access."""
         self._run_due()
         if self.on_inspection is not None:
             self.on_inspection()

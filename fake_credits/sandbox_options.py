@@ -17,11 +17,11 @@ from fake_credits.ledger import Ledger
 from fake_credits.text import mask_url
 
 API_KEY_PREFIX = "fake_credits_key_"
-"""The prefix of generated API keys, by which readers and secret scanners recognize that they are not real."""
+"""The prefix of generated API keys, which shows people and secret scanners that they are not real."""
 
 
 class LoadableWorld(Protocol):
-    """Users with histories with which a sandbox can start."""
+    """A world that a sandbox can load: users with histories."""
 
     def load_into(self, ledger: Ledger, application_id: str, now_ms: int) -> tuple[str, ...]:
         """Add the users to a ledger, with histories before ``now_ms``, and return their ids.
@@ -308,7 +308,8 @@ class MintOptions:
     """The options of a minted token.
 
     ``bad`` is a kind of token that must be rejected. ``expires_in_s`` is the lifetime in seconds, by default the
-    provider's. ``claims`` are added. ``use_wall_clock`` issues the token by the wall clock, not by the sandbox's.
+    provider's. ``claims`` are added. ``use_wall_clock`` takes the time of issue from the wall clock instead of the
+    sandbox's.
     """
 
     bad: str | None = None

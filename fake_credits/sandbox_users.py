@@ -1,4 +1,4 @@
-"""The parts of the façade that serve users: their histories without an exchange, and the token of the user client."""
+"""The methods of `FakeCredits` that read and write users without an exchange, and the token of its user clients."""
 
 from collections.abc import Iterable
 
@@ -45,7 +45,7 @@ class SandboxUsers:
         return tuple(map(_user_from, accounts))
 
     def delete_user(self, user_id: str, *, application_id: str | None = None) -> User:
-        """Delete a user with the whole history, and return the user, without an exchange.
+        """Delete a user and the whole history, and return the user, without an exchange.
 
         Raises `UserNotFound` if there is no such user, and ValueError or TypeError for an invalid id.
         """
@@ -74,7 +74,7 @@ class SandboxUsers:
     ) -> tuple[Transaction, ...]:
         """Append transactions to a user's history, creating the user if needed, and return them, without an exchange.
 
-        Each is a delta, a `Transaction`, or a mapping with ``delta`` and, if wanted, ``reason`` (by default ``grant``
+        Each is a delta, a `Transaction`, or a mapping with ``delta`` and, optionally, ``reason`` (by default ``grant``
         or ``consume``, by the sign) and ``created_at`` (by default the sandbox's time): ``[100, {"delta": -10,
         "created_at": "2026-01-01T00:00:00Z"}]``. The times must be in order, and not in the future.
 

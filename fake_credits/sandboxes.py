@@ -1,4 +1,4 @@
-"""The sandboxes of a server, how a credential selects one, and the end of one's exchanges."""
+"""The sandboxes of a server, the selection of one by a credential, and the draining of its exchanges."""
 
 import threading
 from collections.abc import Iterator
@@ -71,7 +71,7 @@ class SandboxRegistry:
                 self._defaults.append(sandbox)
 
     def set_server_url(self, url: str) -> None:
-        """Tell the sandboxes the URL of the live server that serves them."""
+        """Set the URL of the live server in all sandboxes, including those attached later."""
         with self._lock:
             self._server_url = url
             for sandbox in self._by_name.values():
@@ -112,7 +112,7 @@ class SandboxRegistry:
         """Return the sandbox that a credential selects; the credential is not verified."""
         if credential is None:
             return self.default
-        # An API key sent as a token, or a token as an API key, selects its own sandbox too, which says what is wrong.
+        # A key sent as a token, or vice versa, selects its sandbox too, whose error then says what is wrong.
         if credential.value in self._by_api_key:
             return self._by_api_key[credential.value]
         if credential.kind == "server" and credential.value.count(".") != 2:

@@ -27,7 +27,7 @@ def parse_json(
     parse_float: Callable[[str], object] | None = None,
     max_depth: int | None = None,
 ) -> object:
-    """Return the value of a JSON text in UTF-8; the functions ``parse_...`` convert the text of numbers.
+    """Return the value of a JSON text in UTF-8; ``parse_int`` and ``parse_float`` convert the text of numbers.
 
     Raises JsonError for invalid JSON, NaN and infinity, a lone surrogate, a duplicate member (`DuplicateMember`), and
     objects and arrays that are nested more than ``max_depth`` levels deep.

@@ -212,7 +212,7 @@ def _translate_error(base: BaseUrl, request: Request, error: httpx2.RequestError
 
 
 class RecordedTransport:
-    """A transport whose responses are recorded; a call without a response is not."""
+    """A transport that records the id of each response; a call without a response leaves no record."""
 
     def __init__(self, transport: Transport, request_ids: deque[str]) -> None:
         self._transport = transport

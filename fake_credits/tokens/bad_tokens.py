@@ -1,6 +1,6 @@
 """Bad tokens, each of which breaks exactly one rule.
 
-Apart from that, they are like a good token of the same provider, so that a test exercises only one check.
+Otherwise they match a good token from the same provider, so that a test exercises only one check.
 """
 
 import hashlib
@@ -138,7 +138,7 @@ BAD_TOKENS: Final[dict[str, BadToken]] = {
     "hs256_with_public_key": BadToken(
         "uses the public key as an HMAC secret", "algorithm_not_allowed", _hs256_with_public_key
     ),
-    "tampered": BadToken("names a different user than the signed one", "bad_signature", _tampered),
+    "tampered": BadToken("names a different user than the one that was signed", "bad_signature", _tampered),
     "missing_sub": BadToken("has no sub", "missing_user", lambda spec: spec.sign_claims(without="sub")),
     "other_user": BadToken(
         "is valid, but for another user",

@@ -1,4 +1,4 @@
-"""Keys of issuers: read from files, or generated and rotated here, and used to sign and verify.
+"""Issuers' keys, either read from files or generated and rotated here, for signing and verifying.
 
 PyJWT and `cryptography` take 35 ms to import, so functions import them, and msgspec, on first use.
 """

@@ -13,7 +13,7 @@ from fake_credits.keyed_random import random_bytes, random_name
 from fake_credits.tokens.keys import KeySet, SigningAlgorithm, SigningKey, SigningKeys, read_key_file
 
 ExtraClaims = Callable[[str, int], dict[str, object]]
-"""A function that returns the further claims for a user's id and a time in seconds since 1970."""
+"""A function that returns additional claims for a user's id and a time in seconds since 1970."""
 
 _APP_ORIGIN = "https://app.fake-credits.test"
 _FIREBASE_PROJECT = "fake-credits"
@@ -236,7 +236,7 @@ def find_minter(keys: SigningKeys, provider_name: str, issuer_url: str = "") -> 
 
 
 def encode_jws(key: SigningKey, payload: bytes, *, kid: str | None = None) -> str:
-    """Return a compact JWS over any payload; its header has ``kid``, by default the key's own id."""
+    """Return a compact JWS with any payload and the header member ``kid``, by default the key's own id."""
     header = encode_json({"alg": key.algorithm, "typ": "JWT", "kid": key.kid if kid is None else kid})
     signing_input = f"{encode_segment(header)}.{encode_segment(payload)}"
     return f"{signing_input}.{encode_segment(key.sign(signing_input.encode()))}"

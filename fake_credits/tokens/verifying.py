@@ -22,7 +22,7 @@ from fake_credits.tokens.keys import KeySet, VerifyingKey
 from fake_credits.tokens.minting import Issuer
 
 MAX_TOKEN_BYTES: Final = 8 * 1024
-"""The maximum size of a token: most front ends reject larger headers."""
+"""The maximum size of a token: most HTTP servers reject larger headers."""
 
 MAX_TOKEN_HEADER_BYTES: Final = 2 * 1024
 """The maximum size of a decoded token header."""
@@ -54,7 +54,7 @@ class VerifiedToken:
         """Raise Forbidden (reason: ``other_user``) unless the token is for this user."""
         if self.user_id != user_id:
             raise Forbidden(
-                f"the token is for user {short_repr(self.user_id)}, not for {short_repr(user_id)}; in a test, "
+                f"the token is for user {short_repr(self.user_id)}, not {short_repr(user_id)}; in a test, "
                 f"fake_credits.user_client({json.dumps(user_id, ensure_ascii=False)}) sends that user's token",
                 auth_reason="other_user",
             )
@@ -102,7 +102,8 @@ class Verifier:
             entry = self._verify_uncached(token, now_ms)
             if len(entries) >= MAX_CACHED_TOKENS:
                 entries.clear()
-            entries[token] = entry  # into the old cache, which is no longer read if a key was retired in the meantime
+            # If a key has been retired in the meantime, this is the old cache, which is no longer read.
+            entries[token] = entry
         elif not entry.valid_from_ms <= now_ms < entry.valid_until_ms:
             _check_times(entry.token.claims, entry.issuer, now_ms)
         return entry.token
@@ -135,7 +136,7 @@ def _invalid_token(reason: str, message: str) -> InvalidToken:
 
 
 def verify_signature(token: str, issuers: Sequence[Issuer]) -> tuple[bytes, VerifyingKey]:
-    """Return a token's payload and the key of any of the issuers that signed it; raise InvalidToken otherwise.
+    """Return a token's payload and the issuer's key that signed it; raise InvalidToken if none of the keys did.
 
     The payload is not decoded: the caller must check that it names the key's issuer.
     """
@@ -268,7 +269,7 @@ def _check_audience(claims: _Claims, issuer: Issuer) -> None:
 
 
 def _check_authorized_party(claims: _Claims, issuer: Issuer) -> None:
-    """Raise InvalidToken for a token of another party, if the issuer lists its authorized parties."""
+    """Raise InvalidToken for a token issued to another party, if the issuer lists its authorized parties."""
     if issuer.authorized_parties and claims.get("azp") not in issuer.authorized_parties:
         expected = " or ".join(map(short_repr, issuer.authorized_parties))
         raise _invalid_token(

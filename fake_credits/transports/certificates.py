@@ -25,7 +25,7 @@ from fake_credits.clock import from_ms, wall_clock_ms
 from fake_credits.keyed_random import random_bytes, random_name
 
 CA_FILE_COMMENT = "# The CA of one fake-credits server, created when it started. Its private key was discarded.\n"
-"""The first line of a generated CA file, which identifies it; PEM parsers ignore it (RFC 7468, section 2)."""
+"""The first line of a generated CA file, by which it is recognized; PEM parsers ignore it (RFC 7468, section 2)."""
 
 _BACKDATE = timedelta(days=1)  # for clients whose clock is slow
 _VALIDITY = timedelta(days=365)  # Apple rejects server certificates that are valid for more than 825 days

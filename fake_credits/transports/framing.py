@@ -1,4 +1,4 @@
-"""HTTP framing: the live server's rules for requests, and a quick check that most requests pass."""
+"""HTTP framing: the live server's rules for requests, and a fast path for ordinary ones."""
 
 import re
 from collections.abc import Mapping
@@ -83,7 +83,7 @@ def _are_plain(fields: Mapping[bytes, bytes], *, has_host: bool) -> bool:
 
 
 def _framing_error(version: str, target: bytes, headers: Headers, *, is_large: bool) -> MalformedRequest | None:
-    """Return the error of a request that the parser accepts although it is malformed, else None."""
+    """Return the error for a malformed request that the parser accepts, else None."""
     problem = ""
     if is_large:
         problem = f"the head has more than {MAX_HEAD_BYTES} bytes (64 KiB)"
@@ -116,7 +116,7 @@ def received_head(
 
 
 def replay_framing(parser: "httptools.HttpRequestParser", headers: Headers) -> None:
-    """Prepare a new parser to read a body that another parser skipped, having taken it for another protocol."""
+    """Prepare a new parser to read a body that another parser skipped because it mistook it for another protocol."""
     framing = next(field for field in headers if field[0] in _FRAMING_HEADERS)
     parser.feed_data(b"POST / HTTP/1.1\r\nhost: x\r\n%b: %b\r\n\r\n" % framing)
 

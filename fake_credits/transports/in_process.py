@@ -154,12 +154,12 @@ class InProcessDriver:
         return connection.result(self._date())
 
     def find_path_end(self, method: str, path: bytes) -> tuple[Operation, bytes] | None:
-        """Return the operation in whose path a path ends, and what comes before; None if there is none."""
+        """Return the operation whose path is a suffix of ``path``, and the prefix before it; None if there is none."""
         return self._runtime.routes.find_path_end(method, path)
 
     def _dispatch(self, request: Request, error: ApiError | None) -> Exchange | Response:
         guard = self._sandbox.fork_guard
-        if guard.process_id != CURRENT_PROCESS.process_id:  # without a call, as this runs for every request
+        if guard.process_id != CURRENT_PROCESS.process_id:  # calling `check()` for each request is slower
             guard.check()
         if request.body and not any(name in (b"content-length", b"transfer-encoding") for name, _ in request.headers):
             length = (b"content-length", b"%d" % len(request.body))
@@ -196,7 +196,7 @@ class InProcessDriver:
 
 
 def _endless_if_body(wait: Wait) -> Wait:
-    """Replace the wait for a body that will never arrive by an endless wait; return other waits unchanged."""
+    """Replace a wait for a body that will never arrive with an endless one; return other waits unchanged."""
     return Forever() if isinstance(wait, Body) else wait
 
 
@@ -208,7 +208,7 @@ class InProcessTransport:
         self._request_ids = deque[str](maxlen=0) if request_ids is None else request_ids
 
     def send(self, request: Request) -> Response:
-        """Return the sandbox's response, and add its request id to those given."""
+        """Return the sandbox's response, and record its request id."""
         response = self._driver.call(request)
         self._request_ids.append(response.request_id)
         return _whole(request, response)

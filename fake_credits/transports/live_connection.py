@@ -37,7 +37,7 @@ _MAX_INTERNAL_BODY_BYTES = 1024 * 1024
 _HANG_TIMEOUT_S = 60.0
 _FLUSH_TIMEOUT_S = 5.0
 _HANDOFF_TIMEOUT_S = 5.0
-_TIMER_MARGIN_S = 0.002  # timers can fire early, and anything not quite due would then wait for the next timer
+_TIMER_MARGIN_S = 0.002  # timers can fire early, and an action that is not quite due would then wait for the next timer
 
 
 class ServerContext(NamedTuple):
@@ -137,7 +137,7 @@ class LiveConnection(msgspec.Struct, eq=False):
             self._end_body_wait(lambda coroutine: resume(coroutine, bytes(self.body)))
 
     def fail_body(self, error: ApiError) -> None:
-        """Give up on the rest of a body that is too large, is unreadable or will never arrive."""
+        """Give up on a body that is too large, unreadable or will never arrive completely."""
         if self.is_received or self._body_error is not None:
             return
         self._body_error, self.keeps_alive = error, False
@@ -191,7 +191,7 @@ class LiveConnection(msgspec.Struct, eq=False):
         self.protocol.on_request_done(self)
 
     async def _receive_body(self) -> bytes:
-        """Return the whole body; raise ApiError if it is too large, is unreadable or will never arrive."""
+        """Return the whole body; raise ApiError if it is too large, unreadable or will never arrive completely."""
         if not self.is_received and self._body_error is None:
             self._body_wait, self._body_end = Body(_MAX_INTERNAL_BODY_BYTES), self.protocol.loop.create_future()
             self.add_body(b"")  # it may already be too large
@@ -276,7 +276,7 @@ class LiveConnection(msgspec.Struct, eq=False):
                 return True
             if gate.remove_ticket(ticket):
                 return False
-            # The gate is releasing it right now, so wait for its turn.
+            # The gate is already releasing this exchange, so wait for its turn.
             return await waits.wait_until_done(released, _HANDOFF_TIMEOUT_S)
         finally:
             gate.remove_ticket(ticket)

@@ -1,4 +1,4 @@
-"""In-memory streams, to which a library writes requests that are parsed by the live server's rules."""
+"""In-memory streams, which parse the requests that a library writes by the live server's rules."""
 
 import asyncio
 import errno
@@ -48,7 +48,7 @@ def connection_reset_error() -> ConnectionResetError:
 class RequestParser:
     """A parser for the consecutive requests that a client writes to one connection.
 
-    Any host is accepted, as the application chose the base URL, but a Host header is required.
+    Any host is accepted, because the application chose the base URL, but a Host header is required.
     """
 
     def __init__(self) -> None:
@@ -145,7 +145,7 @@ class RequestParser:
 
 
 class WrittenRequest:
-    """A request that a library writes to memory, and that is parsed by the live server's rules."""
+    """A request that a library writes to memory, parsed by the live server's rules."""
 
     def __init__(self) -> None:
         self._chunks: list[bytes] = []

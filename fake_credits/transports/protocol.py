@@ -193,7 +193,7 @@ class CreditsProtocol(UvicornProtocol):
             self._is_feeding = False
 
     def _feed_parser(self, data: bytes) -> int:
-        """Parse a chunk, and return how many bytes were parsed: those after an Upgrade are not."""
+        """Parse a chunk, and return how many bytes were parsed; the parser stops after an Upgrade."""
         self._unparsed_bytes += len(data)
         try:
             self.parser.feed_data(data)
@@ -255,7 +255,7 @@ class CreditsProtocol(UvicornProtocol):
         if self._replays_head:
             return
         self._in_head = False
-        # The bytes fed may be more or fewer than the head, so the head is measured only if it could be too large.
+        # The number of bytes fed only approximates the size of the head, which is measured if it could be too large.
         method, target, headers = self.parser.get_method(), self.url, self.headers
         is_large = self._unparsed_bytes > MAX_HEAD_BYTES - _MAX_FED_BYTES and (
             _head_size(method, target, headers) > MAX_HEAD_BYTES

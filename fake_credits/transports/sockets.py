@@ -74,7 +74,7 @@ _ACCEPT_RETRY_DELAY_S = 0.1
 
 
 class TlsListener:
-    """A listener that accepts connections, does the TLS handshake, and hands each to a ``protocol_factory`` protocol.
+    """A listener that accepts connections, does the TLS handshake, and gives each a protocol from ``protocol_factory``.
 
     A client that aborts the handshake or does not speak TLS is ignored. ``tasks`` collects the pending accept and
     handshakes, which end soon after ``close``.
@@ -198,7 +198,7 @@ def set_done(future: "asyncio.Future[bool]") -> None:
 def until_sandbox_closes(
     sandbox: Sandbox, applies: Callable[[], bool] = lambda: True
 ) -> Generator["asyncio.Future[bool]"]:
-    """Yield a future that is done once the sandbox closes or resets, if ``applies()`` is then true."""
+    """Yield a future that is done once the sandbox closes or resets, provided ``applies()`` is true at that time."""
     loop = asyncio.get_running_loop()
     closed: asyncio.Future[bool] = loop.create_future()
 

@@ -147,7 +147,7 @@ class UvicornServer(Server):
         await asyncio.sleep(0)
         deadline_s = monotonic_s() + _STOP_TIMEOUT_S
         while (self.server_state.connections or self.server_state.tasks) and monotonic_s() < deadline_s:
-            # On each pass, because a connection accepted just before shutdown may be set up only now.
+            # In each iteration, because a connection accepted just before shutdown may be set up only now.
             for connection in list(self.server_state.connections):
                 connection.transport.abort()
             if not self.server_state.connections:

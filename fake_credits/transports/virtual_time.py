@@ -44,7 +44,7 @@ class ClientEnd(Protocol):
 class SuspendedExchange:
     """A suspended exchange and its client's timeout in seconds, None for no limit.
 
-    It is stepped under the sandbox's lock: by its client, by a movement of the clock, or by the release of a gate.
+    It is stepped under the sandbox's lock: by its client, when the clock moves, or when a gate is released.
     """
 
     def __init__(
@@ -106,7 +106,7 @@ class SuspendedExchange:
             raise self._failure
 
     def _next_wait(self) -> Sleep | AtGate | Forever | None:
-        """Move the clock past pending timers; return the wait that is left, None once the exchange is finished."""
+        """Move the clock past pending timers; return the remaining wait, or None once the exchange is finished."""
         with self._sandbox.lock:
             self._changed.clear()
             if self._async_changed is not None:
@@ -118,7 +118,7 @@ class SuspendedExchange:
                     break
                 self._sandbox.clock.move_to(min(upcoming_ms))
                 if self._async_changed is not None and self._timers:
-                    break  # for another delay, the event loop's other tasks run first
+                    break  # before a further delay, other tasks of the event loop may run
             return None if self._is_finished else self._wait
 
     async def _wait_once_async(self, wait: Sleep | AtGate | Forever) -> None:
@@ -202,7 +202,7 @@ class SuspendedExchange:
         return self._client_gone or self._wait is None
 
     def _arm(self, new_wait: Wait | None) -> None:
-        """Set up the timers or the gate ticket that will end a wait."""
+        """Set up the timers or the gate ticket that will end ``new_wait``."""
         if isinstance(new_wait, Forever) and self._connection.is_complete:
             self._coroutine.close()  # the client does not wait for anything after the complete response
             new_wait = None

@@ -118,7 +118,8 @@ def _marker_line(config: pytest.Config) -> str:
 
 
 class _SandboxPlugin:
-    """The fixture ``fake_credits``, in an object that knows the config; requesting it would take longer."""
+    """The fixture ``fake_credits``, in an object that has the config, because requesting ``pytestconfig`` takes
+    time."""
 
     def __init__(self, config: pytest.Config) -> None:
         self._config = config
@@ -261,7 +262,7 @@ def pytest_runtest_makereport(
 
 @pytest.hookimpl(tryfirst=True)
 def pytest_exception_interact(node: pytest.Item | pytest.Collector, report: pytest.TestReport) -> None:
-    """Write the section before a debugger's prompt, while the sandboxes still answer."""
+    """Write the section before a debugger's prompt opens, while the sandboxes are still open."""
     factory, terminal = (
         node.config.stash.get(_FACTORY_KEY, None),
         node.config.pluginmanager.get_plugin("terminalreporter"),
@@ -274,7 +275,8 @@ def pytest_exception_interact(node: pytest.Item | pytest.Collector, report: pyte
 
 @pytest.hookimpl(wrapper=True, tryfirst=True)
 def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> Generator[None, None, None]:
-    """Colour the sections that pytest's own summary prints; the reports stay plain for others, such as JUnit's."""
+    """Colour the sections that pytest's own summary prints; the reports themselves stay plain, for example for JUnit
+    XML."""
     if terminalreporter.hasmarkup:
         from pytest_fake_credits.terminal import colored_sections
 
@@ -322,7 +324,7 @@ def _factory(config: pytest.Config) -> "Factory":
 
 
 def _options_without_markers(config: pytest.Config) -> dict[str, object]:
-    # A fixture of a wider scope has no public way to get what the running test's own conftests override.
+    # A fixture with a wider scope has no public way to get what the running test's conftests override.
     request: pytest.FixtureRequest | None = getattr(config.stash[_TEST_KEY], "_request", None)
     settings: object = request.getfixturevalue("fake_credits_settings") if request else {}
     return _defaults_of_test(config, settings)

@@ -89,19 +89,23 @@ PLUGIN_OPTIONS = (
         "true or false",
         ini_only=True,
     ),
-    PluginOption("explore", "inject every fault at every call of each test, and judge by the ledger", False),
     PluginOption(
-        "explore_what", "what to inject while exploring", "default", "default, writes, same, all or names of faults"
+        "explore", "inject every fault at every call of each test, and check the results against the ledger", False
     ),
-    PluginOption("explore_depth", "largest number of faults in one run while exploring", 2, "1, 2 or 3", int),
-    PluginOption("explore_budget", "largest number of runs with faults for each test", 200, "1 or more", int),
-    PluginOption("explore_report", "file to write the explorations to", "", "a file: *.html, or JSON", is_path=True),
-    PluginOption("schedule", "the faults of one run, which is judged", "", "such as '2:lost_after'"),
+    PluginOption(
+        "explore_what", "faults to inject while exploring", "default", "default, writes, same, all or names of faults"
+    ),
+    PluginOption("explore_depth", "maximum number of faults in one run while exploring", 2, "1, 2 or 3", int),
+    PluginOption("explore_budget", "maximum number of runs with faults for each test", 200, "1 or more", int),
+    PluginOption(
+        "explore_report", "file for a report on all explorations", "", "a file: *.html, or JSON", is_path=True
+    ),
+    PluginOption("schedule", "schedule to replay", "", "such as '2:lost_after'"),
     PluginOption(
         "explore_ours",
-        "modules whose calls are the tests' own while exploring, such as tests.helpers*",
+        "modules whose calls exploration treats as made by the test itself, such as tests.helpers*",
         (),
-        "names with blanks or commas between them",
+        "names separated by spaces or commas",
         _split_names,
         ini_only=True,
     ),
@@ -134,7 +138,7 @@ _LINE_OPTIONS = {
     "env": "variables that the fixture fake_credits_env sets instead of CREDITS_BASE_URL and so on: lines NAME=text, "
     "where text may contain " + ", ".join(f"{{{name}}}" for name in ENV_FIELDS),
 }
-_PLUGIN_ONLY = ("mode", "log", "early_env", "autouse", "env", "schedule")  # and those that begin with explore
+_PLUGIN_ONLY = ("mode", "log", "early_env", "autouse", "env", "schedule")  # and those that begin with "explore"
 
 SETTINGS_KEY = pytest.StashKey[Mapping[str, PluginSetting]]()
 _DEFAULTS_KEY = pytest.StashKey[tuple[Mapping[str, object], Mapping[str, object]]]()

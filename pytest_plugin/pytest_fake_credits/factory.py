@@ -1,4 +1,4 @@
-"""The factory of a pytest session's sandboxes, and what changed in each during one test.
+"""The factory of a pytest session's sandboxes, and the changes to each during one test.
 
 This module imports the fake, so only fixtures import it. PYTEST_DONT_REWRITE
 """
@@ -89,7 +89,7 @@ class TrackedSandbox:
         return lambda entry: entry.request_id in own_ids or entry.request_id in of_fixtures
 
     def problems(self) -> list[SandboxProblem]:
-        """Return the problems of this test, including those before a reset; those of the ledger once."""
+        """Return the problems of this test, including those before a reset; the ledger's are reported only once."""
         sandbox = self.fake.sandbox
         found = [*sandbox.problems_at_reset, *sandbox.find_problems()]
         found = [problem for problem in found if not self._is_from_outside(problem)]
@@ -97,7 +97,7 @@ class TrackedSandbox:
         return found
 
     def _is_from_outside(self, problem: SandboxProblem) -> bool:
-        """Return whether an earlier test has a problem, or its rule is declared for more than this test."""
+        """Return whether a problem belongs to an earlier test, or to a rule that is declared for several tests."""
         if problem.kind == "ledger":
             return self._is_ledger_reported
         source = problem.source or problem
@@ -266,9 +266,7 @@ class Factory:
 
 
 def _describe_problem(problem: SandboxProblem) -> str:
-    """Return a problem's text with what the test's author may want to know."""
+    """Return a problem's text, with a remedy if there is one."""
     if problem.kind == "internal_errors" and isinstance(problem.source, BaseException):
         return f"{problem.text}\n{''.join(traceback.format_exception(problem.source)).rstrip()}"
-    return (
-        f'{problem.text}. If the test means it, pass allow="unrouted"' if problem.kind == "unrouted" else problem.text
-    )
+    return f'{problem.text}. If this is intended, pass allow="unrouted"' if problem.kind == "unrouted" else problem.text

@@ -15,7 +15,7 @@ def failure(message: str) -> BaseException:
 
 
 def is_marked_itself(item: pytest.Item, option: str) -> bool:
-    """Return whether a marker of the function or of its parameter has an option, not one of a class or a module."""
+    """Return whether a marker on the function or its parameter, not on a class or a module, has an option."""
     return any(option in mark.kwargs for mark in item.own_markers if mark.name == "fake_credits")
 
 
@@ -34,14 +34,14 @@ def fail_on_unused_options(item: pytest.Item, *, is_over: bool) -> None:
     function = getattr(item, "obj", None)
     if options and (is_over or not callable(function) or "request" not in inspect.signature(function).parameters):
         raise failure(
-            f"the marker's {', '.join(f'{name}=' for name in options)} has no effect, as this test does not use the "
-            'fixture fake_credits. Add @pytest.mark.usefixtures("fake_credits") or the parameter fake_credits, or turn '
-            "on the ini fake_credits_autouse; pass the options of other sandboxes to fake_credits_factory(...)"
+            f"the marker's {', '.join(f'{name}=' for name in options)} has no effect, because this test does not use "
+            'the fixture fake_credits. Add @pytest.mark.usefixtures("fake_credits") or the parameter fake_credits, or '
+            "turn on the ini fake_credits_autouse; pass the options of other sandboxes to fake_credits_factory(...)"
         )
 
 
 def fail_on_overridden_fixture(item: pytest.Item, options: Mapping[str, object]) -> None:
-    """Fail a test with a marker whose fixture ``fake_credits`` is another one, which does not know the marker."""
+    """Fail a test with a marker whose fixture ``fake_credits`` is overridden by one that ignores the marker."""
     fixtures: Sequence[str] = getattr(item, "fixturenames", ())
     if "fake_credits" not in fixtures:
         return
@@ -49,7 +49,7 @@ def fail_on_overridden_fixture(item: pytest.Item, options: Mapping[str, object])
     unused = [name for name in options if name != "allow" or "fake_credits_factory" not in fixtures]
     if unused:
         raise failure(
-            f"the marker's {', '.join(f'{name}=' for name in unused)} has no effect, as the fixture fake_credits is "
-            "overridden. Request the original in the override, def fake_credits(fake_credits): ..., or give the "
+            f"the marker's {', '.join(f'{name}=' for name in unused)} has no effect, because the fixture fake_credits "
+            "is overridden. Request the original in the override, def fake_credits(fake_credits): ..., or give the "
             "override another name; pass the options of other sandboxes to fake_credits_factory(...)"
         )

@@ -29,7 +29,7 @@ def _parse_live(value: object) -> bool:
 
 
 def _keep(value: object) -> object:
-    return value  # `parse_marks` checks it, with a message that says more
+    return value  # `parse_marks` checks it, with a more detailed message
 
 
 _PLUGIN_RULES = {
@@ -76,7 +76,7 @@ def _check_explore(value: object) -> object:
 
 
 def as_outer_faults(faults: object) -> tuple[Rule, ...]:
-    """Return the rules of ``faults`` from outside a test, which are conditions and may stay unused.
+    """Return the rules in ``faults``, as optional ones, because they are declared outside the test.
 
     Raises FaultError for an invalid one.
     """
@@ -89,5 +89,5 @@ def parse_settings(settings: object) -> dict[str, object]:
     if not isinstance(settings, Mapping):
         raise OptionError(f"{where} must return a mapping of options to values, got {type(settings).__name__}", "")
     if "explore" in settings:
-        raise OptionError(f"{where} has explore: only a marker or a flag can ask for it", "explore")
+        raise OptionError(f"{where} has explore: only a marker or a flag can set it", "explore")
     return parse_options(settings, MARKER_OPTIONS, where)  # pyright: ignore[reportUnknownArgumentType]

@@ -1,4 +1,4 @@
-"""The line on a terminal that shows how far an exploration is; there is none in CI and under pytest-xdist.
+"""The progress line of an exploration on a terminal, which is omitted in CI and under pytest-xdist.
 
 PYTEST_DONT_REWRITE
 """
@@ -15,7 +15,7 @@ _ERASE_LINE = "\r\x1b[2K"
 
 
 class Progress:
-    """The progress line of one test's exploration; `show` and `clear` it as often as you like."""
+    """The progress line of one test's exploration; `show` and `clear` may be called repeatedly."""
 
     def __init__(
         self, config: pytest.Config, exploration: Exploration, now_s: Callable[[], float] = monotonic_s

@@ -43,7 +43,7 @@ class ReportLine(NamedTuple):
 class ExchangeTable:
     """The exchanges of a test, oldest first, without the successful ones of its set-up.
 
-    ``is_set_up`` says which exchanges the test made itself, ``redact`` removes secrets and control characters.
+    ``is_set_up`` says whether an exchange belongs to the set-up; ``redact`` removes secrets and control characters.
     """
 
     def __init__(
@@ -75,7 +75,7 @@ class ExchangeTable:
 
     @property
     def title(self) -> str:
-        """Return what the table shows."""
+        """Return the title, with the number of exchanges and the time of the first row."""
         shown = "" if len(self._shown) == self._total else f" ({len(self._shown)} shown)"
         return f"{pluralize(self._total, 'exchange')} of this test{shown}, from {_format_time(self._start_ms)}"
 
@@ -91,7 +91,7 @@ class ExchangeTable:
 
     @property
     def lines(self) -> list[ReportLine]:
-        """Return the lines of the table, with equal rows in one."""
+        """Return the lines of the table, with consecutive equal rows merged."""
         rows = [
             (
                 ", ".join(_ranges([entry.ordinal for entry in group])),
@@ -105,7 +105,7 @@ class ExchangeTable:
         lines += [ReportLine(text, _markup(group[0])) for text, group in zip(texts, self._groups, strict=True)]
         if self._left_out:
             numbers = ", ".join(_ranges([entry.ordinal for entry in self._left_out])[:_MAX_REPORTED_ROWS])
-            lines.append(ReportLine(f"left out, as the test's own and successful: {numbers}"))
+            lines.append(ReportLine(f"omitted, because they are successful calls of the set-up: {numbers}"))
         return lines
 
     def repeated_writes(self) -> list[str]:
@@ -114,7 +114,7 @@ class ExchangeTable:
         for entry, again in self._repeated[:_MAX_REPEATED_WRITES]:
             key = " with the same idempotency key" if entry.idempotency_key == again.idempotency_key != "" else ""
             sentences.append(
-                f"#{entry.ordinal} was committed and {_fate(entry)}; #{again.ordinal} committed it again{key}"
+                f"#{entry.ordinal} was committed, but {_fate(entry)}; #{again.ordinal} committed it again{key}"
             )
         return sentences
 
@@ -135,10 +135,10 @@ def _repeated_writes(entries: Sequence[JournalEntry]) -> Iterator[tuple[JournalE
 
 
 def _fate(entry: JournalEntry) -> str:
-    """Return what kept a committed write's client from learning of it; empty if nothing did."""
+    """Return why a committed write's client did not learn of it, or an empty string if it did."""
     if not entry.delivered or not entry.status:
-        return "its response lost"
-    return "" if entry.status < 400 else f"answered with {entry.status}"
+        return "its response was lost"
+    return "" if entry.status < 400 else f"its response was a {entry.status}"
 
 
 def _cells(entry: JournalEntry) -> tuple[str, ...]:
@@ -220,7 +220,7 @@ def add_section(
 def write_before_prompt(
     terminal: pytest.TerminalReporter, report: pytest.TestReport, sandboxes: Iterable[TrackedSandbox]
 ) -> None:
-    """Write the section, and a curl command for each sandbox that a live server answers, before a debugger's prompt."""
+    """Write the section, and a curl command for each sandbox on a live server, before a debugger's prompt opens."""
     with colored_sections(terminal, [report]):
         for name, text in report.sections:
             if name == SECTION_NAME:

@@ -1,7 +1,7 @@
 """What a terminal shows of a failing test: tracebacks without the frames of the fake, and the colours of the section.
 
-This module imports only pytest and the standard library, as the terminal of pytest-xdist is not in the test's process.
-PYTEST_DONT_REWRITE
+This module imports only pytest and the standard library, because with pytest-xdist the terminal belongs to another
+process. PYTEST_DONT_REWRITE
 """
 
 import sys
@@ -23,7 +23,7 @@ def hide_internal_frames() -> None:
 
 
 def _is_deliberate(excinfo: "pytest.ExceptionInfo[BaseException] | None") -> bool:
-    """Return whether the frames of an error can be hidden, as pytest asks of ``__tracebackhide__``."""
+    """Return whether the frames of an error should be hidden; pytest calls this as ``__tracebackhide__``."""
     return excinfo is None or not isinstance(excinfo.value, _BUGS)
 
 

@@ -296,7 +296,7 @@ def test_gates_rules_and_paths_that_no_call_met_fail_a_passing_test(suite: Suite
         "test_block_in_a_shared_sandbox": "the rule 'reset#1' never fired",
         "test_base_url_with_a_prefix": "a request matched no operation: GET /api/v1/applications/app-id/"
         "users/nobody/balance does not exist; it ends in the path of getBalance: your base URL has the prefix /api. "
-        'If the test means it, pass allow="unrouted"',
+        'If this is intended, pass allow="unrouted"',
         "TestOuterScope.test_marker_within": "the rule 'reset#1' never fired",
     }
     text = result.stdout.str()
@@ -343,4 +343,6 @@ def test_marker_with_an_overridden_fixture_fails(suite: Suite) -> None:
     """An override that extends the original passes the marker's options on."""
     result = suite(OVERRIDING_SUITE)
     result.assert_outcomes(failed=1, passed=3)
-    result.stdout.fnmatch_lines(["the marker's balance= has no effect, as the fixture fake_credits is overridden.*"])
+    result.stdout.fnmatch_lines(
+        ["the marker's balance= has no effect, because the fixture fake_credits is overridden.*"]
+    )

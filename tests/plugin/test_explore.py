@@ -344,7 +344,7 @@ def test_settings_of_a_conftest_cannot_ask_to_explore(suite: Suite) -> None:
     conftest = "import pytest\n@pytest.fixture(scope='session')\ndef fake_credits_settings():\n"
     result = suite(APPLICATION + READS, conftest=conftest + "    return {'explore': True}")
     result.assert_outcomes(errors=1)
-    result.stdout.fnmatch_lines(["*fake_credits_settings has explore: only a marker or a flag can ask for it*"])
+    result.stdout.fnmatch_lines(["*fake_credits_settings has explore: only a marker or a flag can set it*"])
 
 
 def test_environment_and_ini_turn_exploration_on(suite: Suite, monkeypatch: pytest.MonkeyPatch) -> None:
