@@ -245,7 +245,9 @@ def _check_criteria(rule: Rule) -> None:
     if not rule.operations:
         raise FaultError(f"user is {rule.user!r}, but listUsers has no user")
     if action.only_client not in ("", rule.client):
-        raise FaultError(f"client is {rule.client!r}, but this {rule.word} affects only {action.only_client!r} clients")
+        raise FaultError(
+            f"client is {rule.client!r}, but this kind of {rule.word} affects only {action.only_client!r} clients"
+        )
     object.__setattr__(rule, "header", _validate_header(rule.header))
     _check_where(rule.where)
 

@@ -155,7 +155,11 @@ def test_enum_member_is_rejected_as_user() -> None:
     [
         (None, {"method": "post"}, "method must be a method in upper case, such as 'POST', not 'post'"),
         (None, {"method": "POTS"}, "method must be a method in upper case, such as 'POST', not 'POTS'"),
-        (None, {"phase": "post"}, "phase must be one of before, after, read, write, list, or several +, not 'post'"),
+        (
+            None,
+            {"phase": "post"},
+            "phase must be one of before, after, read, write, list, or several joined by +, not 'post'",
+        ),
         (None, {"phase": "before+post"}, "phase must be"),
         (None, {"ordinal": 0}, "ordinal must be 1 or more, not 0"),
         (None, {"request_id": "s1_1"}, "request_id must be an id such as 'req_s1_1', not 's1_1'"),
@@ -167,7 +171,7 @@ def test_enum_member_is_rejected_as_user() -> None:
         ("listUsers", {"user": "ada"}, "omit user: listUsers has none"),
         ("getBalance", {"delta": -10}, "omit delta: getBalance has none, only createTransaction does"),
         ("createUser", {"reason": "grant"}, "omit reason: createUser has none, only createTransaction does"),
-        ("getUser", {"transaction": "txn_1"}, "transaction must be left out: getUser has none"),
+        ("getUser", {"transaction": "txn_1"}, "omit transaction: getUser has none"),
     ],
 )
 def test_impossible_value_is_rejected(operation: Any, criteria: Any, message: str) -> None:

@@ -57,7 +57,11 @@ def test_deleted_user_is_gone(control: ControlSession) -> None:
         ({"transactions": 5}, "transactions", "must be an array, got 5"),
         ({"transactions": ["5"]}, "transactions[0]", "must be an integer or an object"),
         ({"transactions": [1, {"delta": "5"}]}, "transactions", "transaction 2: delta must be an integer, not '5'"),
-        ({"transactions": [{"amount": 5}]}, "transactions", "transaction 1: it has no 'amount' (it has: delta, reason"),
+        (
+            {"transactions": [{"amount": 5}]},
+            "transactions",
+            "transaction 1: unknown field 'amount' (known: delta, reason",
+        ),
         ({"transactions": [{"delta": 1, "created_at": "2020-01-01"}]}, "transactions", "'2020-01-01' has no time zone"),
         ({"transactions": [1, -2]}, "", "has a balance of 1, so 2 can't be taken"),
         ({"transactions": [1], "when": 1}, "when", "is not allowed here; allowed: transactions, application_id"),

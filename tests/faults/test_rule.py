@@ -321,7 +321,7 @@ INVALID_RULES: Mapping[str, tuple[dict[str, Any], str]] = {
     "unknown client": ({"client": "admin"}, "client is 'admin': it must be 'server' or 'user'"),
     "client unsupported by effect": (
         {"effect": Unauthorized("rotated"), "client": "server"},
-        "client is 'server', but unauthorized affects only 'user' clients here",
+        "client is 'server', but this kind of unauthorized affects only 'user' clients",
     ),
     "headers as list": ({"header": ["a"]}, "header is .*: it must map header names to values"),
     "invalid header name": ({"header": {"a b": "1"}}, "header has 'a b', which is not a valid header name"),
@@ -389,7 +389,7 @@ INVALID_RULES: Mapping[str, tuple[dict[str, Any], str]] = {
     "name too long": ({"name": "a" * 65}, "it must be 1 to 64 visible ASCII characters"),
     "name in addition to gate name": (
         {"effect": HoldAtGate("g"), "name": "n"},
-        "a rule with HoldAtGate has only the name of its gate",
+        "a rule with HoldAtGate is named after its gate",
     ),
     "window ending before start": ({"during": (5, 5)}, "the start must be before the end"),
     "window as number": ({"during": 5}, r"during is 5: it must be a start and, optionally, an end"),

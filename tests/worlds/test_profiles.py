@@ -40,7 +40,10 @@ def test_profile_fields_have_documentation_and_ranges() -> None:
         ({"monthly_grant": -1}, "monthly_grant must be from 0 to"),
         ({"top_up": 10**10}, "top_up must be from 0 to 1000000000"),
         ({"smallest_consumption": 0}, "smallest_consumption must be from 1 to"),
-        ({"smallest_consumption": 10, "largest_consumption": 9}, "largest_consumption must be 10 or more"),
+        (
+            {"smallest_consumption": 10, "largest_consumption": 9},
+            "largest_consumption must be at least smallest_consumption, 10",
+        ),
         ({"refund_share": 1.5}, "refund_share must be from 0 to 1, not 1.5"),
         ({"refund_share": float("nan")}, "refund_share must be from 0 to 1, not nan"),
         ({"refund_share": "much"}, "refund_share must be a number, not 'much'"),
