@@ -1,11 +1,18 @@
 """Shared configuration of all tests: the ``pytester`` plugin, the Hypothesis profile and a fixture."""
 
 import gc
+import os
+import sys
 
+import httpx2
 import pytest
 from hypothesis import HealthCheck, settings
 
 pytest_plugins = ["pytester"]
+
+# The suite starts hundreds of processes. Each would compile every module again where bytecode isn't written.
+sys.dont_write_bytecode = False
+os.environ.pop("PYTHONDONTWRITEBYTECODE", None)
 
 # The duration of an example depends on the machine's load, not on the code.
 settings.register_profile("tests", max_examples=50, deadline=None, suppress_health_check=[HealthCheck.too_slow])
@@ -16,6 +23,13 @@ settings.load_profile("tests")
 def short_linger(monkeypatch: pytest.MonkeyPatch) -> None:
     """Shorten how long a live server reads on after a rejection, for tests that wait for the connection to close."""
     monkeypatch.setattr("fake_credits.transports.protocol._LINGER_TIMEOUT_S", 0.01)
+
+
+@pytest.fixture
+def only_reads_time_out(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Apply the clients' timeout to reads only, because on a busy machine connecting may take longer."""
+    timeout_class = httpx2.Timeout
+    monkeypatch.setattr(httpx2, "Timeout", lambda timeout_s: timeout_class(5, read=timeout_s))
 
 
 def pytest_collection_finish() -> None:

@@ -11,7 +11,6 @@ from datetime import UTC, datetime
 from typing import Any, NamedTuple
 
 from fake_credits.client.http import NetworkTransport
-from fake_credits.client.server import ServerClient
 from fake_credits.fake import ClientMode, FakeCredits
 from fake_credits.faults.effects import (
     BadCursor,
@@ -34,7 +33,7 @@ from fake_credits.faults.effects import (
 )
 from fake_credits.faults.rule import Rule
 from fake_credits.http_message import Outcome, Transport
-from fake_credits.transports.in_process import IN_PROCESS_BASE_URL, InProcessDriver, InProcessTransport
+from fake_credits.transports.in_process import InProcessDriver, InProcessTransport
 from fake_credits.transports.shared_resources import SharedResources
 
 __all__ = [
@@ -45,7 +44,6 @@ __all__ = [
     "ReceivedResponse",
     "RequestSpec",
     "assert_effect_case",
-    "client_with_short_timeout",
     "fake_with_rule",
     "gates_released",
     "open_transport",
@@ -372,13 +370,6 @@ def open_transport(fake: FakeCredits, mode: ClientMode, shared: SharedResources)
     transport = InProcessTransport(driver) if mode == "in-process" else NetworkTransport(fake.base_url)
     yield transport
     transport.close()
-
-
-@contextlib.contextmanager
-def client_with_short_timeout(fake: FakeCredits, mode: ClientMode, shared: SharedResources) -> Generator[ServerClient]:
-    """Yield a client with a timeout of 150 ms, for calls that get no response."""
-    with open_transport(fake, mode, shared) as transport:
-        yield ServerClient(IN_PROCESS_BASE_URL, fake.api_key, transport=transport, timeout_s=0.15)
 
 
 def assert_effect_case(

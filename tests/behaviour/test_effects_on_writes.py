@@ -20,8 +20,9 @@ from fake_credits.faults.effects import (
     LateWrite,
 )
 from fake_credits.transports.shared_resources import SharedResources
-from tests.behaviour.effect_cases import START, client_with_short_timeout
+from tests.behaviour.effect_cases import START
 from tests.behaviour.raw_connection import wait_until
+from tests.behaviour.short_timeout import client_with_short_timeout
 
 APP, ADA = "app-id", "ada"
 
@@ -75,7 +76,7 @@ def test_duplicate_write_of_new_user_creates_one_user(fake: FakeCredits) -> None
 
 @pytest.fixture
 def short_timeout_client(fake: FakeCredits, mode: ClientMode, shared: SharedResources) -> Iterator[ServerClient]:
-    """Yield a client with a timeout of 150 ms."""
+    """Yield a client with a short timeout."""
     with client_with_short_timeout(fake, mode, shared) as short_timeout_client:
         yield short_timeout_client
 

@@ -12,7 +12,7 @@ from fake_credits.faults.declarations import lost_response
 from fake_credits.faults.effects import Close, Effect, Hang, HoldAtGate, Latency, NotJson, Reset, Status
 from fake_credits.faults.rule import Rule
 from fake_credits.transports.shared_resources import SharedResources
-from tests.behaviour.effect_cases import client_with_short_timeout
+from tests.behaviour.short_timeout import client_with_short_timeout
 
 LOST_RESPONSES: dict[str, tuple[Effect, type[FakeCreditsError]]] = {
     "reset": (Reset(), ConnectionLost),
@@ -35,7 +35,7 @@ def fake(mode: ClientMode, shared: SharedResources) -> Iterator[FakeCredits]:
 
 @pytest.fixture
 def short_timeout_client(fake: FakeCredits, mode: ClientMode, shared: SharedResources) -> Iterator[ServerClient]:
-    """Yield a client with a timeout of 150 ms."""
+    """Yield a client with a short timeout."""
     with client_with_short_timeout(fake, mode, shared) as short_timeout_client:
         yield short_timeout_client
 

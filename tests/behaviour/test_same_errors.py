@@ -243,6 +243,7 @@ def _is_independent(name: str) -> bool:
     return name.split()[0] not in ("hold_at_gate", "rate_limit", "stale_read")
 
 
+@pytest.mark.usefixtures("only_reads_time_out")
 @pytest.mark.parametrize("loop", LOOPS)
 @pytest.mark.parametrize("name", [name for name in EFFECT_CASES if _is_independent(name)])
 def test_clients_behave_the_same_in_process_and_live(shared: SharedResources, name: str, loop: str) -> None:
@@ -258,6 +259,7 @@ def test_clients_behave_the_same_in_process_and_live(shared: SharedResources, na
         assert live == (error_type, f"httpx2.{_expected_error(name)}")
 
 
+@pytest.mark.usefixtures("only_reads_time_out")
 @pytest.mark.parametrize("name", ["reset before", "close before", "hang before", "garbage", "truncate at 0"])
 @pytest.mark.parametrize("loop", LOOPS)
 def test_user_client_and_server_client_raise_the_same_error(shared: SharedResources, name: str, loop: str) -> None:

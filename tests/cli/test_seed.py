@@ -1,6 +1,7 @@
 """`seed`: its output, targets, usage errors and exit codes."""
 
 import json
+import math
 import os
 import pty
 import re
@@ -31,6 +32,12 @@ def server() -> Iterator[FakeCredits]:
     with FakeCredits() as credits:
         credits.serve()
         yield credits
+
+
+@pytest.fixture(autouse=True)
+def no_intermediate_progress(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Print the progress of a step only at its end, however long the step takes."""
+    monkeypatch.setattr("fake_credits.cli.output._INTERVALS_S", {"lines": math.inf, "json": math.inf, "bar": math.inf})
 
 
 class SeedResult(NamedTuple):

@@ -123,10 +123,12 @@ def test_create_user_sends_no_body(call_client: CallClient, raw_server: RawServe
     assert b"content-type" not in requests[0].lower()
 
 
+@pytest.mark.usefixtures("only_reads_time_out")
 def test_missing_response_raises_timeout(call_client: CallClient, raw_server: RawServer) -> None:
-    client_timed_out = threading.Event()
+    request_received, client_timed_out = threading.Event(), threading.Event()
 
     def never_reply(_: socket.socket) -> None:
+        request_received.set()
         client_timed_out.wait(5)
 
     url, requests = raw_server(never_reply)
@@ -138,6 +140,7 @@ def test_missing_response_raises_timeout(call_client: CallClient, raw_server: Ra
         "createUser: no response within 0.05 s (ReadTimeout); whether it took effect is unknown "
         f"(PUT {url}/v1/applications/a/users/u)"
     )
+    assert request_received.wait(5)
     assert len(requests) == 1
 
 
