@@ -2,7 +2,6 @@
 
 import re
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass
 from typing import Any, TypedDict, Unpack, get_args
 
 import msgspec
@@ -76,8 +75,7 @@ class Criteria(TypedDict, total=False):
     where: Callable[[JournalEntry], object]
 
 
-@dataclass(frozen=True, slots=True)
-class Criterion:
+class Criterion(msgspec.Struct, frozen=True):
     """A criterion: how to read its value from an entry, and the expected value."""
 
     name: str
@@ -183,8 +181,7 @@ NO_REQUEST_HINT = (
 )
 
 
-@dataclass(frozen=True, slots=True)
-class JournalSnapshot:
+class JournalSnapshot(msgspec.Struct, frozen=True):
     """The journal at the time of an assertion.
 
     ``dropped`` is the number of older exchanges that are no longer kept, ``in_flight`` the number that have not ended.

@@ -1,14 +1,14 @@
 """The record of requests to intercepted hosts that no intercepted base URL contains."""
 
 from collections import deque
-from dataclasses import dataclass
+
+import msgspec
 
 _MAX_MISSED_REQUESTS = 100
 _MAX_LISTED_REQUESTS = 5
 
 
-@dataclass(frozen=True, slots=True)
-class MissedRequest:
+class MissedRequest(msgspec.Struct, frozen=True):
     """A request to an intercepted host that was not intercepted.
 
     ``url`` has no query, which may contain secrets. ``error`` is the message of the connection error that the request

@@ -1,8 +1,9 @@
 """The problems that a sandbox reports, and the hooks that exploration installs in it."""
 
 from collections.abc import Callable
-from dataclasses import dataclass
 from typing import Literal
+
+import msgspec
 
 from fake_credits.http_message import AsyncTransport, Transport
 
@@ -12,8 +13,7 @@ Transports = tuple[Transport, AsyncTransport]
 ProblemKind = Literal["calls", "internal_errors", "ledger", "unrouted", "unused_rules"]
 
 
-@dataclass(frozen=True, eq=False, slots=True)
-class SandboxProblem:
+class SandboxProblem(msgspec.Struct, frozen=True, eq=False):
     """A problem that should fail an otherwise passing test; ``source`` is its exception or its rule, if any."""
 
     kind: ProblemKind

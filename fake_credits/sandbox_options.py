@@ -9,6 +9,8 @@ from datetime import datetime
 from pathlib import Path, PurePath
 from typing import Annotated, Any, Literal, NamedTuple, Protocol, TypedDict, Unpack, cast, get_args, get_type_hints
 
+import msgspec
+
 from fake_credits.clock import NaiveTimeError, from_ms, to_ms
 from fake_credits.contract import DEFAULT_CONTRACT, MAX_AMOUNT, Contract, id_problem
 from fake_credits.errors import PicklableError, did_you_mean
@@ -303,8 +305,7 @@ OPTION_RULES: Mapping[str, OptionRule] = {
 """The rule for each option of a sandbox, from which the marker, the factory and the docs derive theirs."""
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class MintOptions:
+class MintOptions(msgspec.Struct, frozen=True, kw_only=True):
     """The options of a minted token.
 
     ``bad`` is a kind of token that must be rejected. ``expires_in_s`` is the lifetime in seconds, by default the
@@ -314,7 +315,7 @@ class MintOptions:
 
     bad: str | None = None
     expires_in_s: int | None = None
-    claims: Mapping[str, object] = field(default_factory=dict[str, object])
+    claims: Mapping[str, object] = {}
     use_wall_clock: bool = False
 
 

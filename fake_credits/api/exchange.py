@@ -3,7 +3,6 @@
 from bisect import bisect_right
 from collections.abc import Callable, Mapping
 from contextlib import suppress
-from dataclasses import dataclass
 from typing import Self, cast
 
 import msgspec
@@ -42,8 +41,7 @@ class ContractRuntime:
         self.cors = CorsPolicy(contract)
 
 
-@dataclass(slots=True)
-class FaultOverrides:
+class FaultOverrides(msgspec.Struct):
     """The changes that a fault makes to an operation.
 
     A stale read ignores recent history, by milliseconds or by writes, but never the ``history_lengths``: each user's

@@ -7,11 +7,12 @@ without regular expressions.
 
 import difflib
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
 from functools import lru_cache
 from operator import itemgetter
 from typing import NamedTuple
 from urllib.parse import unquote_to_bytes
+
+import msgspec
 
 from fake_credits.contract import Contract, Operation, RouteTemplate, id_problem
 from fake_credits.errors import MalformedRequest, MethodNotAllowed, Problem, RouteNotFound
@@ -48,14 +49,11 @@ class _Endpoint(NamedTuple):
     user_index: int
 
 
-@dataclass(frozen=True, slots=True)
-class _PathPattern:
+class _PathPattern(msgspec.Struct, frozen=True):
     """The routes that have literal segments at the same positions."""
 
     literals_of: Callable[[Sequence[str]], tuple[str, ...]]
-    endpoints: dict[tuple[str, ...], dict[str, _Endpoint]] = field(
-        default_factory=dict[tuple[str, ...], dict[str, _Endpoint]]
-    )
+    endpoints: dict[tuple[str, ...], dict[str, _Endpoint]]
 
 
 class RouteTable:
@@ -84,7 +82,7 @@ class RouteTable:
         pattern = patterns.get(key)
         if pattern is None:
             # Segment 0, before the first slash, is always empty; including it makes itemgetter always return a tuple.
-            pattern = patterns[key] = _PathPattern(itemgetter(0, *literal_indexes))  # pyright: ignore[reportArgumentType, reportUnknownArgumentType]
+            pattern = patterns[key] = _PathPattern(itemgetter(0, *literal_indexes), {})  # pyright: ignore[reportArgumentType, reportUnknownArgumentType]
             self._patterns_by_length.setdefault(len(segments), []).append(pattern)
         literals = pattern.literals_of(tuple(segments))
         user_index = segments.index("{userId}") if "{userId}" in segments else 0

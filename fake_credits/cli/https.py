@@ -10,10 +10,10 @@ import ssl
 import sys
 import tempfile
 from collections.abc import Generator, Mapping
-from dataclasses import replace
 from pathlib import Path
 
 import click
+from msgspec.structs import replace
 
 from fake_credits.cli.bootstrap import remove_file, write_file
 from fake_credits.cli.flags import ServerFlags

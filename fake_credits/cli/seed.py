@@ -5,10 +5,10 @@ import json
 import os
 import sys
 from contextlib import AbstractContextManager, nullcontext
-from dataclasses import dataclass
 from typing import Any
 
 import click
+import msgspec
 
 from fake_credits.cli.bootstrap import find_world
 from fake_credits.cli.flags import SeedFlags
@@ -54,8 +54,7 @@ def _check_flags(options: SeedFlags) -> None:
         raise click.UsageError(f"--url {options.url} is not on loopback: check with --dry-run first, then add --yes")
 
 
-@dataclass(frozen=True, slots=True)
-class _SeedJob:
+class _SeedJob(msgspec.Struct, frozen=True):
     """One run of `seed`, which prints a summary and then writes the world; text goes to stderr, JSON to stdout."""
 
     options: SeedFlags

@@ -1,9 +1,10 @@
 """Validation of clients' arguments: base URLs, ids, credentials and timeouts."""
 
 import math
-from dataclasses import dataclass
 from functools import lru_cache
 from urllib.parse import SplitResult, quote, urlsplit
+
+import msgspec
 
 from fake_credits.text import mask_url
 
@@ -14,8 +15,7 @@ _DOT_SEGMENTS = frozenset({".", ".."})
 _UNMASKED_CHARS = 4
 
 
-@dataclass(frozen=True, slots=True)
-class BaseUrl:
+class BaseUrl(msgspec.Struct, frozen=True):
     """A valid base URL: ``text`` without trailing slashes, and its parts."""
 
     text: str

@@ -7,9 +7,10 @@ import json
 import math
 from collections import deque
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Sequence
-from dataclasses import dataclass, replace
 from functools import partial
 from typing import TYPE_CHECKING, Generic, Self, TypeVar
+
+import msgspec
 
 from fake_credits.client.arguments import (
     BaseUrl,
@@ -75,8 +76,7 @@ class ClientCredential:
         return headers, [*headers, _CONTENT_TYPE_JSON]
 
 
-@dataclass(frozen=True, slots=True)
-class PreparedCall(Generic[T]):
+class PreparedCall(msgspec.Struct, Generic[T], frozen=True):
     """A call: the request to send, and how to decode the response.
 
     ``target`` is the percent-encoded path and query, relative to the base URL's path, and starts with ``/``. ``decode``
@@ -118,11 +118,10 @@ class CallBuilder:
         if cursor is None:
             return call
         parameter = quote_text("cursor_parameter", self.contract.cursor_parameter)
-        return replace(call, target=f"{call.target}?{parameter}={quote_text('cursor', cursor)}")
+        return msgspec.structs.replace(call, target=f"{call.target}?{parameter}={quote_text('cursor', cursor)}")
 
 
-@dataclass(frozen=True, slots=True)
-class ClientConfig:
+class ClientConfig(msgspec.Struct, frozen=True):
     """The validated options that all four clients share."""
 
     base_url: BaseUrl

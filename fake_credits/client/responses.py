@@ -5,7 +5,6 @@ client hides bugs. Members that the contract does not name are ignored, so that 
 """
 
 from collections.abc import Callable
-from dataclasses import dataclass
 from datetime import UTC, datetime
 from functools import lru_cache
 from typing import Any, TypeGuard, TypeVar
@@ -151,8 +150,7 @@ class _ErrorFields:
         self.details = _read_problems(members.get("details"))
 
 
-@dataclass(frozen=True, slots=True)
-class _BodyDecoders:
+class _BodyDecoders(msgspec.Struct, frozen=True):
     user: msgspec.json.Decoder[Any]
     balance: msgspec.json.Decoder[Any]
     created_transaction: msgspec.json.Decoder[Any]

@@ -1,11 +1,12 @@
 """The parts of a contract: operations, routes, credential headers, member names and timestamp formats."""
 
 from collections.abc import Mapping
-from dataclasses import dataclass
 from datetime import UTC, datetime
 from enum import StrEnum
 from types import MappingProxyType
 from typing import Literal
+
+import msgspec
 
 from fake_credits.clock import from_ms
 from fake_credits.errors import PicklableError, did_you_mean
@@ -91,8 +92,7 @@ def parse_operation(name: object) -> str:
 _API_KEY_OPERATIONS = frozenset({Operation.CREATE_USER, Operation.LIST_USERS, Operation.CREATE_TRANSACTION})
 
 
-@dataclass(frozen=True, slots=True)
-class RouteTemplate:
+class RouteTemplate(msgspec.Struct, frozen=True):
     """The method and path of an operation, with the parameters ``{applicationId}`` and ``{userId}``."""
 
     method: str
@@ -102,8 +102,7 @@ class RouteTemplate:
         return f"{self.method} {self.path}"
 
 
-@dataclass(frozen=True, slots=True)
-class CredentialHeader:
+class CredentialHeader(msgspec.Struct, frozen=True):
     """The header that carries a credential, and its scheme, which may be empty."""
 
     header: str

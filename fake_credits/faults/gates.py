@@ -7,15 +7,15 @@ Waking the clients in order isn't enough, because they would race. See docs/how-
 import threading
 from collections.abc import Callable, Generator, Sequence
 from contextlib import ExitStack, contextmanager
-from dataclasses import dataclass
+
+import msgspec
 
 from fake_credits.concurrency import CrossThreadEvent, check_count, check_limit, ensure_no_running_loop, wait_event
 from fake_credits.errors import GateTimeout
 from fake_credits.keyword_hints import keyword_hint
 
 
-@dataclass(frozen=True, eq=False, slots=True)
-class GateTicket:
+class GateTicket(msgspec.Struct, frozen=True, eq=False):
     """An exchange at a gate. ``resume`` runs it up to its next wait or its end, and then wakes its client."""
 
     user: str

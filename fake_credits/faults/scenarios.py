@@ -3,10 +3,12 @@
 import tomllib
 from collections.abc import Collection, Generator, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from itertools import pairwise
 from pathlib import Path
 from typing import cast
+
+import msgspec
 
 from fake_credits.contract.types import OperationSelector
 from fake_credits.faults.declarations import lost_response, rule_from
@@ -24,15 +26,14 @@ def as_conditions(rules: Iterable[Rule]) -> tuple[Rule, ...]:
     return tuple(rule if rule.name == DEFAULT_LATENCY_NAME else replace(rule, optional=True) for rule in rules)
 
 
-@dataclass(frozen=True)
-class FaultPreset:
+class FaultPreset(msgspec.Struct, frozen=True):
     """A named list of optional rules, with a one-sentence description."""
 
     description: str
     rules: tuple[Rule, ...]
 
     def __post_init__(self) -> None:
-        object.__setattr__(self, "rules", as_conditions(self.rules))
+        msgspec.structs.force_setattr(self, "rules", as_conditions(self.rules))
 
 
 FAULT_PRESETS: Mapping[str, FaultPreset] = {

@@ -2,8 +2,9 @@
 
 import math
 from collections.abc import Coroutine, Generator
-from dataclasses import dataclass
 from typing import Any
+
+import msgspec
 
 from fake_credits.errors import PayloadTooLarge
 from fake_credits.faults.gates import Gate
@@ -22,8 +23,7 @@ class Wait:
         return (yield self)
 
 
-@dataclass(frozen=True, slots=True, eq=False)
-class Body(Wait):
+class Body(Wait, msgspec.Struct, frozen=True, eq=False):
     """A wait for the complete body, which is its result. Raises PayloadTooLarge above ``limit_bytes``."""
 
     limit_bytes: int
@@ -34,28 +34,24 @@ class Body(Wait):
         return PayloadTooLarge(f"the body must have at most {self.limit_bytes} bytes ({size})")
 
 
-@dataclass(frozen=True, slots=True, eq=False)
-class Sleep(Wait):
+class Sleep(Wait, msgspec.Struct, frozen=True, eq=False):
     """A delay of at least ``ms`` milliseconds. With ``after_byte``, the client's timeout restarts."""
 
     ms: float
     after_byte: bool = False
 
 
-@dataclass(frozen=True, slots=True, eq=False)
-class AtGate(Wait):
+class AtGate(Wait, msgspec.Struct, frozen=True, eq=False):
     """A wait at a gate; its result is False if the gate is not released within its limit."""
 
     gate: Gate
 
 
-@dataclass(frozen=True, slots=True, eq=False)
-class Drain(Wait):
+class Drain(Wait, msgspec.Struct, frozen=True, eq=False):
     """A wait until the peer's kernel has received everything that was written."""
 
 
-@dataclass(frozen=True, slots=True, eq=False)
-class Forever(Wait):
+class Forever(Wait, msgspec.Struct, frozen=True, eq=False):
     """A wait that never ends by itself: only a disconnect of the client or a limit of the server ends it."""
 
     after_byte: bool = False

@@ -2,9 +2,10 @@
 
 import re
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
 from ipaddress import ip_address
 from urllib.parse import quote, unquote_to_bytes, urlsplit
+
+import msgspec
 
 from fake_credits.api.routing import escape_path
 from fake_credits.clock import Clock
@@ -19,8 +20,7 @@ _HOST_PATTERN = re.compile(r"[a-z0-9_-]+(\.[a-z0-9_-]+)*|[0-9a-f:.]*:[0-9a-f:.]*
 _SAFE_SEGMENT_CHARS = ":@!$&'()*+,;=~"  # RFC 3986, section 3.3: allowed in a path's segment unencoded
 
 
-@dataclass(frozen=True, slots=True)
-class InterceptedUrl:
+class InterceptedUrl(msgspec.Struct, frozen=True):
     """A normalized base URL: lower case, no trailing dot, IDNA in ASCII, always with a port."""
 
     scheme: str
@@ -128,8 +128,7 @@ class NearMissError(Exception):
     """A request for an operation of the contract, sent to an intercepted host but outside its base URLs."""
 
 
-@dataclass(frozen=True, slots=True, eq=False)
-class Route:
+class Route(msgspec.Struct, frozen=True, eq=False):
     """A base URL and its sandbox: the driver, and the clock for waits between requests.
 
     Requests that miss the base URL are recorded in ``log``.

@@ -6,8 +6,9 @@ Otherwise they match a good token from the same provider, so that a test exercis
 import hashlib
 import hmac
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
 from typing import Final, Literal
+
+import msgspec
 
 from fake_credits.errors import ApiError, Forbidden, InvalidToken, TokenExpired, did_you_mean
 from fake_credits.tokens.keys import SigningKeys
@@ -35,8 +36,7 @@ _HOUR_S = 3600
 _OTHER_USER_ID = "somebody-else"
 
 
-@dataclass(frozen=True, slots=True)
-class _TokenSpec:
+class _TokenSpec(msgspec.Struct, frozen=True):
     minter: Minter
     claims: Mapping[str, object]
     now_s: int
@@ -54,8 +54,7 @@ class _TokenSpec:
         return _OTHER_USER_ID if self.claims["sub"] != _OTHER_USER_ID else f"not-{_OTHER_USER_ID}"
 
 
-@dataclass(frozen=True, slots=True)
-class BadToken:
+class BadToken(msgspec.Struct, frozen=True):
     """A kind of bad token: what it breaks, and the error response of the default contract.
 
     ``auth_reason`` follows ``auth:`` in ``X-Fake-Credits-Cause``.
@@ -63,7 +62,7 @@ class BadToken:
 
     description: str
     auth_reason: str
-    make: Callable[[_TokenSpec], str] = field(repr=False)
+    make: Callable[[_TokenSpec], str]
     error: type[ApiError] = InvalidToken
 
     @property

@@ -2,7 +2,6 @@
 
 import base64
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass, field
 from functools import lru_cache
 from typing import Literal
 
@@ -19,16 +18,17 @@ _MAX_CACHED_CREDENTIALS = 1024
 _CLAIMS_DECODER = msgspec.json.Decoder(dict[str, object])
 
 
-@dataclass(frozen=True, slots=True)
-class Credential:
+class Credential(msgspec.Struct, frozen=True):
     """The credential of a request: an API key (``server``) or a token (``user``). The repr never shows it."""
 
     kind: CredentialKind
-    value: str = field(repr=False)
+    value: str
+
+    def __repr__(self) -> str:
+        return f"<Credential of kind {self.kind!r}>"
 
 
-@dataclass(frozen=True, slots=True)
-class _Placement:
+class _Placement(msgspec.Struct, frozen=True):
     kind: CredentialKind | None  # None: both kinds use this header and scheme, so the form of the value decides
     scheme: str  # in lower case
 

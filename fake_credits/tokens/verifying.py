@@ -9,9 +9,10 @@ import json
 import math
 import re
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
 from types import MappingProxyType
 from typing import Final, Literal, cast
+
+import msgspec
 
 from fake_credits.clock import MAX_TIMESTAMP_MS
 from fake_credits.contract import DEFAULT_CONTRACT, Contract, id_problem
@@ -42,13 +43,15 @@ _FORBIDDEN_HEADER_MEMBERS = ("crit", "jku", "x5u", "jwk", "x5c")
 _Claims = Mapping[str, object]
 
 
-@dataclass(frozen=True, slots=True)
-class VerifiedToken:
+class VerifiedToken(msgspec.Struct, frozen=True):
     """A token that was valid when it was verified."""
 
     user_id: str
     issuer: str
-    claims: Mapping[str, object] = field(repr=False)
+    claims: Mapping[str, object]
+
+    def __repr__(self) -> str:
+        return f"<VerifiedToken of {self.user_id!r} from {self.issuer!r}>"
 
     def require_user(self, user_id: str) -> None:
         """Raise Forbidden (reason: ``other_user``) unless the token is for this user."""
@@ -60,8 +63,7 @@ class VerifiedToken:
             )
 
 
-@dataclass(frozen=True, slots=True)
-class _CacheEntry:
+class _CacheEntry(msgspec.Struct, frozen=True):
     token: VerifiedToken
     issuer: Issuer
     valid_from_ms: int

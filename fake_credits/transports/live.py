@@ -10,9 +10,10 @@ import ssl
 import sys
 import threading
 from collections.abc import Callable
-from dataclasses import dataclass
 from functools import partial
 from types import BuiltinFunctionType
+
+import msgspec
 
 from fake_credits.api.access import HostPolicy
 from fake_credits.api.app import CreditsApplication
@@ -28,16 +29,14 @@ from fake_credits.transports.uvicorn_adapter import UvicornServer
 _DATE_REFRESH_INTERVAL_S = 1.0
 
 
-@dataclass(frozen=True, slots=True)
-class TlsOptions:
+class TlsOptions(msgspec.Struct, frozen=True):
     """The TLS context of a server, and the host in its base URL (by default, the server's address)."""
 
     ssl_context: ssl.SSLContext
     host: str = ""
 
 
-@dataclass(frozen=True, slots=True)
-class BindOptions:
+class BindOptions(msgspec.Struct, frozen=True):
     """The address that a live server listens on, and the hosts that it responds to.
 
     Port 0 selects a free port. A non-loopback ``host`` requires ``expose=True``. Without ``tls``, the server uses HTTP.

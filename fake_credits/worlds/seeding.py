@@ -7,10 +7,11 @@ that a write that took effect even later is detected.
 
 import asyncio
 from collections.abc import Awaitable, Callable, Iterator
-from dataclasses import dataclass
 from itertools import accumulate, islice, zip_longest
 from itertools import count as count_from
 from typing import NamedTuple, TypeVar
+
+import msgspec
 
 from fake_credits.client.server import AsyncServerClient
 from fake_credits.contract import Contract
@@ -46,8 +47,7 @@ class ExistingData(NamedTuple):
     transactions: int = 0
 
 
-@dataclass(frozen=True, slots=True)
-class RetryPolicy:
+class RetryPolicy(msgspec.Struct, frozen=True):
     """The number of attempts for a failing call, and the pauses between them, which double each time."""
 
     max_attempts: int = 8
@@ -158,8 +158,7 @@ class Seeder:
             raise first from first.__cause__
 
 
-@dataclass(frozen=True, slots=True)
-class Target:
+class Target(msgspec.Struct, frozen=True):
     """An application on a server, and the server's contract."""
 
     client: AsyncServerClient

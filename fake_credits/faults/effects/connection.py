@@ -4,6 +4,8 @@ import itertools
 from dataclasses import dataclass
 from typing import Literal, cast, get_args
 
+import msgspec
+
 from fake_credits.faults.effects.base import Effect, FaultContext, FaultError, check_choice, check_int, check_number
 from fake_credits.faults.effects.timing import MAX_DELAY_MS
 from fake_credits.faults.waits import Drain, Forever, Sleep
@@ -114,8 +116,7 @@ class Garbage(Effect):
 # ------------------------------------------------------------ deliveries
 
 
-@dataclass(frozen=True, slots=True)
-class Abort:
+class Abort(msgspec.Struct, frozen=True):
     """No response, or the head and ``sent_body_bytes`` of the body; then a close, a reset or a hang."""
 
     close_mode: CloseMode
@@ -139,8 +140,7 @@ class Abort:
         connection.close()
 
 
-@dataclass(frozen=True, slots=True)
-class RawBytes:
+class RawBytes(msgspec.Struct, frozen=True):
     """Bytes that aren't HTTP; then the connection is closed."""
 
     data: bytes
@@ -153,8 +153,7 @@ class RawBytes:
         connection.close()
 
 
-@dataclass(frozen=True, slots=True)
-class DripBody:
+class DripBody(msgspec.Struct, frozen=True):
     """The head at once and the body in chunks, each after ``interval_ms``."""
 
     chunk_count: int
