@@ -319,16 +319,13 @@ class RuleHistory:
             return frozenset(("", *ERRORS, *texts))
         if name == "status":
             numbers = (value for values in answers.values() for value in values if isinstance(value, int))
-            return frozenset((*_contract_statuses(self._contract), *numbers))
+            contract = self._contract
+            successes = contract.created_user_status, contract.existing_user_status, contract.created_transaction_status
+            errors = (contract.status_of(error) for error in ERRORS.values())
+            return frozenset((0, 200, *successes, *errors, *numbers))  # 0 stands for a call without a response
         if name == "cause":
             return _ERROR_CAUSES | _AUTH_CAUSES | {f"fault:{rule}" for rule in answers}
         return frozenset(("", *answers)) if name == "rule" else frozenset()
-
-
-def _contract_statuses(contract: Contract) -> set[int]:
-    """Return the statuses of a contract's responses, and 0, which stands for a call without a response."""
-    successes = (contract.created_user_status, contract.existing_user_status, contract.created_transaction_status)
-    return {0, 200, *successes, *(contract.status_of(error) for error in ERRORS.values())}
 
 
 def _unknown_value_message(name: str, value: Hashable, allowed: frozenset[Hashable]) -> str:

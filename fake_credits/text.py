@@ -24,20 +24,18 @@ def mask_query(target: bytes, shown: Collection[str] = ()) -> bytes:
     path, question_mark, query = target.partition(b"?")
     if b"=" not in query:
         return target
-    pairs = [pair.partition(b"=") for pair in query.split(b"&")]
-    masked = [b"".join((name, sign, b"***" if _is_secret(name, shown) else value)) for name, sign, value in pairs]
-    return path + question_mark + b"&".join(masked)
+    pairs: list[bytes] = []
+    for raw_name, sign, value in (pair.partition(b"=") for pair in query.split(b"&")):
+        name = unquote_plus(raw_name.decode("latin-1"))
+        is_secret = name not in shown and _SECRET_PARAMETER.search(name)
+        pairs.append(raw_name + sign + (b"***" if is_secret else value))
+    return path + question_mark + b"&".join(pairs)
 
 
 def mask_url(url: str) -> str:
     """Return a URL for display, replacing its user information, query and fragment, which may be secrets."""
     masked = re.sub(r"(?s)([?#]).+", r"\1***", url, count=1)
     return re.sub(r"(?s)^(\w+://)?.*@", r"\1***@", masked)
-
-
-def _is_secret(raw_name: bytes, shown: Collection[str]) -> bool:
-    name = unquote_plus(raw_name.decode("latin-1"))
-    return name not in shown and _SECRET_PARAMETER.search(name) is not None
 
 
 def escape_control(text: str) -> str:

@@ -175,7 +175,12 @@ def _template_key(name: str) -> str:
 
 def _parse_object(body: bytes) -> dict[str, object]:
     try:
-        value = parse_json(body, parse_int=_parse_integer, parse_float=_parse_decimal)
+        # For thousands of digits, int() raises an error about interpreter settings; such numbers are invalid anyway.
+        value = parse_json(
+            body,
+            parse_int=lambda digits: int(digits) if len(digits) < 100 else Decimal(digits),
+            parse_float=_parse_decimal,
+        )
     except JsonError as error:
         raise MalformedJson(str(error)) from None
     if not isinstance(value, dict):
@@ -184,11 +189,6 @@ def _parse_object(body: bytes) -> dict[str, object]:
             details=(Problem("", f"must be a JSON object, not {_json_type_name(value)}"),),
         )
     return cast("dict[str, object]", value)
-
-
-def _parse_integer(digits: str) -> int | Decimal:
-    # For thousands of digits, int() raises an error about interpreter settings; such numbers are invalid anyway.
-    return int(digits) if len(digits) < 100 else Decimal(digits)
 
 
 def _parse_decimal(text: str) -> Decimal:

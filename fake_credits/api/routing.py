@@ -126,12 +126,10 @@ class RouteTable:
         except MalformedRequest:
             return None
         for operation, prefix_length in self._path_ends(method, segments):
-            if self._has_literals(operation):
+            path = self._routes[operation].path
+            if any(segment and not segment.startswith("{") for segment in path.split("/")):
                 return operation, b"/".join(raw_segments[:prefix_length])
         return None
-
-    def _has_literals(self, operation: Operation) -> bool:
-        return any(segment and not segment.startswith("{") for segment in self._routes[operation].path.split("/"))
 
     def _id_error(self, field: str, text: str) -> Problem | None:
         problem = id_problem(self._contract, text)

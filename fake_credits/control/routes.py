@@ -161,12 +161,8 @@ def _convert(members: Mapping[str, object], schema: type[object], *, strict: boo
         if "enum" in problem:
             expected = " or ".join(map(json.dumps, get_args(hints[field])))
         else:
-            expected = _expected_in_json(problem)
+            # as in "Expected `int | null`, got `str`"
+            match = cast("re.Match[str]", re.match(r"Expected `(.+?)`( [^,]+)?", problem))
+            expected = " or ".join(_JSON_TYPES[name] for name in match[1].split(" | ")) + (match[2] or "")
         got = f", got {truncate(json.dumps(members[field], ensure_ascii=False))}" if field in members else ""
         raise validation_error(field, f"must be {expected}{got}") from None
-
-
-def _expected_in_json(problem: str) -> str:
-    """Return what msgspec expected, as in "Expected `int | null`, got `str`", in the terms of JSON."""
-    match = cast("re.Match[str]", re.match(r"Expected `(.+?)`( [^,]+)?", problem))
-    return " or ".join(_JSON_TYPES[name] for name in match[1].split(" | ")) + (match[2] or "")

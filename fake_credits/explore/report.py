@@ -67,7 +67,8 @@ def _matrix(exploration: Exploration) -> list[str]:
             faults[fault.name] = fault
     if not cells:
         return []
-    columns = sorted(faults.values(), key=_column_rank)
+    names = [*FAULTS, *sorted(faults.keys() - FAULTS.keys())]
+    columns = sorted(faults.values(), key=lambda fault: names.index(fault.name))
     rows = [("", *(fault.label or fault.name for fault in columns))]
     calls = exploration.reference.application_calls
     for call in calls[:_MAX_ROWS]:
@@ -75,11 +76,6 @@ def _matrix(exploration: Exploration) -> list[str]:
         rows.append((label, *(_cell(cells, call.key, fault) for fault in columns)))
     lines = _align(rows, [index for index, fault in enumerate(columns) if fault.lasts])
     return lines + ([f"… {len(calls) - _MAX_ROWS} more calls"] if len(calls) > _MAX_ROWS else [])
-
-
-def _column_rank(fault: CallFault) -> tuple[int, str]:
-    names = list(FAULTS)
-    return (names.index(fault.name) if fault.name in FAULTS else len(names), fault.name)
 
 
 def _cell(cells: dict[tuple[CallKey | int, str], Judgement], key: CallKey, fault: CallFault) -> str:

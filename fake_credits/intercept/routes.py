@@ -84,19 +84,15 @@ def parse_base_url(url: str) -> InterceptedUrl:
     ):
         if is_present:
             raise _base_url_error(url, f"it must not have a {component}")
-    path = "/".join(map(_normalize_segment, split_url.path.split("/"))).rstrip("/")
-    if any(segment in (".", "..") for segment in path.split("/")):
+    segments = [quote(unquote_to_bytes(part), safe=_SAFE_SEGMENT_CHARS) for part in split_url.path.split("/")]
+    if "." in segments or ".." in segments:
         raise _base_url_error(url, "omit the segments . and .., which libraries resolve before sending")
     return InterceptedUrl(
         split_url.scheme,
         _canonical_host(url, split_url.hostname),
         _DEFAULT_PORTS[split_url.scheme] if port is None else port,
-        path.encode(),
+        "/".join(segments).rstrip("/").encode(),
     )
-
-
-def _normalize_segment(segment: str) -> str:
-    return quote(unquote_to_bytes(segment), safe=_SAFE_SEGMENT_CHARS)
 
 
 def _canonical_host(url: str, host: str | None) -> str:
@@ -189,7 +185,11 @@ class HostRoutes:
     def _miss(self, method: str, scheme: str, port: int | None, path: bytes) -> None:
         port = _DEFAULT_PORTS.get(scheme, 0) if port is None else port
         url = _format_url(scheme, self._host, port, escape_path(path))
-        for route in sorted(self._routes, key=lambda route: _distance(route.base_url, scheme, port)):
+
+        def distance(route: Route) -> int:
+            return (route.base_url.scheme != scheme) + (route.base_url.port != port)
+
+        for route in sorted(self._routes, key=distance):
             is_other_service = self._has_services_by_port and port != route.base_url.port
             found = None if is_other_service else route.driver.find_path_end(method, path)
             if found is not None:
@@ -203,10 +203,6 @@ class HostRoutes:
                 raise NearMissError(error)
         for log in {route.log for route in self._routes}:
             log.add(MissedRequest(method, url))
-
-
-def _distance(base_url: InterceptedUrl, scheme: str, port: int) -> int:
-    return (base_url.scheme != scheme) + (base_url.port != port)
 
 
 def _to_text(value: str | bytes) -> str:

@@ -68,10 +68,6 @@ def _supabase_claims(_user_id: str, _now_s: int) -> dict[str, object]:
     }
 
 
-def _firebase_claims(user_id: str, now_s: int) -> dict[str, object]:
-    return {"auth_time": now_s, "user_id": user_id, "firebase": {"identities": {}, "sign_in_provider": "custom"}}
-
-
 PLAIN_PROVIDER: Final = AuthProvider(
     "plain",
     "ES256",
@@ -118,7 +114,11 @@ AUTH_PROVIDERS: Final[dict[str, AuthProvider]] = {
         f"https://securetoken.google.com/{_FIREBASE_PROJECT}",
         3600,
         "fAkEcReDiTs00000000000000ada",
-        _firebase_claims,
+        lambda user_id, now_s: {
+            "auth_time": now_s,
+            "user_id": user_id,
+            "firebase": {"identities": {}, "sign_in_provider": "custom"},
+        },
         audience=(_FIREBASE_PROJECT,),
     ),
     "cognito": AuthProvider(

@@ -61,6 +61,10 @@ def issue_certificate(hosts: Iterable[str] = ()) -> IssuedCertificate:
     # A certificate's names have no brackets, zone or trailing dot.
     bare_hosts = [host.strip("[]").partition("%")[0].rstrip(".").lower() for host in hosts]
     names = [_general_name(host) for host in dict.fromkeys((*_LOOPBACK_NAMES, *bare_hosts))]
+    permitted = [
+        x509.IPAddress(ipaddress.ip_network(str(name.value))) if isinstance(name, x509.IPAddress) else name
+        for name in names
+    ]
     ca_key, key = (ec.generate_private_key(ec.SECP256R1()) for _ in range(2))
     ca_name = _x509_name(random_name("fake-credits CA ", 8))
     ca_key_id, public_key = x509.SubjectKeyIdentifier.from_public_key(ca_key.public_key()), key.public_key()
@@ -68,9 +72,7 @@ def issue_certificate(hosts: Iterable[str] = ()) -> IssuedCertificate:
         _certificate_builder(ca_name, ca_name, ca_key.public_key())
         .add_extension(x509.BasicConstraints(ca=True, path_length=0), critical=True)
         .add_extension(_key_usage("key_cert_sign", "crl_sign"), critical=True)
-        .add_extension(
-            x509.NameConstraints([*map(_permitted_subtree, names), *_LOOPBACK_NETWORKS], None), critical=True
-        )
+        .add_extension(x509.NameConstraints([*permitted, *_LOOPBACK_NETWORKS], None), critical=True)
         .add_extension(ca_key_id, critical=False),
         ca_key,
     )
@@ -136,10 +138,6 @@ def _general_name(host: str) -> x509.GeneralName:
     with contextlib.suppress(ValueError):
         return x509.IPAddress(ipaddress.ip_address(host))
     return x509.DNSName(host)
-
-
-def _permitted_subtree(name: x509.GeneralName) -> x509.GeneralName:
-    return x509.IPAddress(ipaddress.ip_network(str(name.value))) if isinstance(name, x509.IPAddress) else name
 
 
 def _x509_name(common_name: str) -> x509.Name:

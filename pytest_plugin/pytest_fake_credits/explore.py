@@ -224,7 +224,7 @@ class ExplorePlugin:
         self.is_running = self._is_quiet = True
         with ExitStack() as stack:
             stack.callback(setattr, sys, "breakpointhook", sys.breakpointhook)
-            sys.breakpointhook = _skip_breakpoint
+            sys.breakpointhook = lambda *_args, **_kwargs: None  # breakpoints stop in the last run only
             stack.callback(setattr, self._config.option, "tbstyle", self._config.option.tbstyle)
             self._config.option.tbstyle = "value"  # nobody reads these reports, and a traceback takes 20 ms
             stack.enter_context(warnings.catch_warnings(record=True))
@@ -249,10 +249,6 @@ def _check_writable(path: str) -> None:
 
 def _reject(_record: logging.LogRecord) -> bool:
     return False
-
-
-def _skip_breakpoint(*_args: object, **_kwargs: object) -> None:
-    """Stop at breakpoints in the last run only."""
 
 
 def _default_options(settings: Mapping[str, PluginSetting]) -> ExploreOptions:
@@ -308,14 +304,11 @@ def _reports_of(
     if exploration.is_replay and exploration.results and reports[-2].failed:
         reports[-2].sections.insert(0, ("fake-credits exploration", render_report(exploration)))
     for call, report in phases:
-        if report.failed and report in reports and call.excinfo is not None and not _is_control_flow(call):
+        error = call.excinfo.value if call.excinfo else None
+        is_control_flow = isinstance(error, pytest.skip.Exception) or hasattr(error, "wasxfail")
+        if report.failed and report in reports and error is not None and not is_control_flow:
             item.ihook.pytest_exception_interact(node=item, call=call, report=report)
     return reports
-
-
-def _is_control_flow(call: "pytest.CallInfo[None]") -> bool:
-    error = call.excinfo.value if call.excinfo else None
-    return isinstance(error, pytest.skip.Exception) or hasattr(error, "wasxfail")
 
 
 def _codes(functions: Any) -> Iterator[CodeType]:

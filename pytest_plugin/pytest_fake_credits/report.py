@@ -102,7 +102,8 @@ class ExchangeTable:
         ]
         header, *texts = align_columns([_COLUMNS, *rows])
         lines = [ReportLine(header, "bold")]
-        lines += [ReportLine(text, _markup(group[0])) for text, group in zip(texts, self._groups, strict=True)]
+        for text, (entry, *_) in zip(texts, self._groups, strict=True):
+            lines.append(ReportLine(text, "yellow" if entry.rule else "" if 200 <= entry.status < 400 else "red"))
         if self._left_out:
             numbers = ", ".join(_ranges([entry.ordinal for entry in self._left_out])[:_MAX_REPORTED_ROWS])
             lines.append(ReportLine(f"omitted, because they are successful calls of the set-up: {numbers}"))
@@ -153,12 +154,6 @@ def _cells(entry: JournalEntry) -> tuple[str, ...]:
         committed,
         _yes_no(entry.delivered),
     )
-
-
-def _markup(entry: JournalEntry) -> str:
-    if entry.rule:
-        return "yellow"
-    return "" if 200 <= entry.status < 400 else "red"
 
 
 def _ranges(numbers: Sequence[int]) -> list[str]:
