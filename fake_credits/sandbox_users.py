@@ -110,16 +110,13 @@ class RefreshingToken:
         self._user_id = user_id
         self._token = ""
         self._valid_from_ms = self._valid_until_ms = 0
-        self._generation = -1
 
     def __call__(self) -> str:
         """Return a valid token."""
         sandbox = self._sandbox
         now_ms = sandbox.clock.now_ms()
-        is_valid = self._valid_from_ms <= now_ms < self._valid_until_ms
-        if not is_valid or self._generation != sandbox.keys.generation:
+        if not self._valid_from_ms <= now_ms < self._valid_until_ms:
             self._token = sandbox.token(self._user_id)
             self._valid_from_ms = now_ms
             self._valid_until_ms = now_ms + sandbox.minter.provider.lifetime_s * 1000
-            self._generation = sandbox.keys.generation
         return self._token

@@ -1,4 +1,4 @@
-"""Issuers' keys, either read from files or generated and rotated here, for signing and verifying.
+"""Issuers' keys, either read from files or generated here, for signing and verifying.
 
 PyJWT and `cryptography` take 35 ms to import, so functions import them, and msgspec, on first use.
 """
@@ -111,18 +111,14 @@ class SigningKey(VerifyingKey, frozen=True, eq=False):
 
 
 class KeySet:
-    """The public keys of an issuer. With ``any_kid``, the only key, which has no id, is used for every ``kid``.
-
-    ``generation`` changes whenever a previously trusted key may no longer be trusted.
-    """
+    """The public keys of an issuer. With ``any_kid``, the only key, which has no id, is used for every ``kid``."""
 
     def __init__(self, keys: Iterable[VerifyingKey] = (), *, any_kid: bool = False) -> None:
-        self.generation: int = 0
         self._by_kid: Mapping[str, VerifyingKey] = {key.kid: key for key in keys}  # never modified, only replaced
         self._any_kid = any_kid
 
     def __repr__(self) -> str:
-        return f"<{type(self).__name__} {len(self._by_kid)} published, generation {self.generation}>"
+        return f"<{type(self).__name__} {len(self._by_kid)} published>"
 
     def find(self, kid: str) -> VerifyingKey | None:
         """Return the published key with exactly this id, or None."""
@@ -134,7 +130,7 @@ class KeySet:
 
 
 class SigningKeys(KeySet):
-    """A server's signing keys, which are generated on first use and rotated and retired on request; thread-safe.
+    """A server's signing keys, which are generated on first use; thread-safe.
 
     Nothing is stored or built in: a private key lives as long as this object. With the same ``private_pem``, from
     `new_private_pem`, two processes sign with the same keys. Raises ValueError if it has no usable key or a truncated
@@ -160,24 +156,6 @@ class SigningKeys(KeySet):
             return key
         with self._lock:
             return self._current_keys.get(algorithm) or self._install(algorithm)
-
-    def rotate(self, algorithm: SigningAlgorithm) -> SigningKey:
-        """Return a new key that signs from now on; older ones stay published until they are retired."""
-        with self._lock:
-            self.generation += 1
-            return self._install(algorithm)
-
-    def retire(self, kid: str) -> None:
-        """Remove a key from the JWKS, so that its tokens are rejected; raise ValueError for a kid that isn't published.
-
-        If it was the current signing key, a new one signs the next token.
-        """
-        with self._lock:
-            if kid not in self._by_kid:
-                raise ValueError(f"no key {kid!r} is published (published: {', '.join(self._by_kid) or 'none'})")
-            self._by_kid = {name: key for name, key in self._by_kid.items() if name != kid}
-            self._current_keys = {name: key for name, key in self._current_keys.items() if key.kid != kid}
-            self.generation += 1
 
     def jwks(self, algorithms: Iterable[SigningAlgorithm] = ("ES256",)) -> dict[str, list[dict[str, str]]]:
         """Return the public JWK Set (RFC 7517, section 5), with at least one signing key for each of ``algorithms``.

@@ -82,11 +82,10 @@ class Verifier:
         if len(self._by_url) < len(issuers):
             raise ValueError(f"issuers must have different URLs: {', '.join(issuer.url for issuer in issuers)}")
         self._issuers = tuple(issuers)
-        self._key_sets = tuple(issuer.keys for issuer in issuers)
-        self._cache: tuple[list[int], dict[str, _CacheEntry]] = ([], {})
+        self._cache: dict[str, _CacheEntry] = {}
 
     def __repr__(self) -> str:
-        return f"<Verifier of {len(self._issuers)} issuers, {len(self._cache[1])} tokens cached>"
+        return f"<Verifier of {len(self._issuers)} issuers, {len(self._cache)} tokens cached>"
 
     def verify(self, token: str, now_ms: int) -> VerifiedToken:
         """Return a token that is valid at ``now_ms`` (ms since 1970, on the sandbox's clock).
@@ -95,17 +94,12 @@ class Verifier:
         ``auth_reason`` names the failed step. The result is cached, so a repeated token costs a lookup and a check of
         its times.
         """
-        generations, entries = self._cache
-        current = [keys.generation for keys in self._key_sets]
-        if current != generations:
-            _, entries = self._cache = current, {}
-        entry = entries.get(token)
+        entry = self._cache.get(token)
         if entry is None:
             entry = self._verify_uncached(token, now_ms)
-            if len(entries) >= MAX_CACHED_TOKENS:
-                entries.clear()
-            # If a key has been retired in the meantime, this is the old cache, which is no longer read.
-            entries[token] = entry
+            if len(self._cache) >= MAX_CACHED_TOKENS:
+                self._cache.clear()
+            self._cache[token] = entry
         elif not entry.valid_from_ms <= now_ms < entry.valid_until_ms:
             _check_times(entry.token.claims, entry.issuer, now_ms)
         return entry.token

@@ -72,39 +72,6 @@ def test_pem_contains_only_the_public_key(shared_keys: SigningKeys, algorithm: S
     assert "PRIVATE" not in pem
 
 
-def test_rotated_key_stays_published_until_it_is_retired(keys: SigningKeys) -> None:
-    old = keys.current_key("ES256")
-    new = keys.rotate("ES256")
-    assert keys.current_key("ES256") is new
-    assert [key["kid"] for key in keys.jwks()["keys"]] == [old.kid, new.kid]
-    keys.retire(old.kid)
-    assert [key["kid"] for key in keys.jwks()["keys"]] == [new.kid]
-
-
-def test_retired_signing_key_is_replaced(keys: SigningKeys) -> None:
-    old = keys.current_key("ES256")
-    keys.retire(old.kid)
-    assert keys.current_key("ES256").kid != old.kid
-    assert keys.find(old.kid) is None
-
-
-def test_retiring_an_unknown_kid_lists_the_known_kids(keys: SigningKeys) -> None:
-    kid = keys.current_key("ES256").kid
-    with pytest.raises(ValueError, match=kid):
-        keys.retire("nonsense")
-
-
-def test_generation_changes_only_with_rotate_and_retire(keys: SigningKeys) -> None:
-    old = keys.current_key("ES256")
-    before = keys.generation
-    keys.jwks()
-    assert keys.generation == before
-    keys.rotate("ES256")
-    rotated = keys.generation
-    keys.retire(old.kid)
-    assert len({before, rotated, keys.generation}) == 3
-
-
 def test_concurrent_threads_get_the_same_key(keys: SigningKeys, monkeypatch: pytest.MonkeyPatch) -> None:
     original_install = SigningKeys._install  # pyright: ignore[reportPrivateUsage]
 
