@@ -138,7 +138,7 @@ def _criterion(name: str, expected: object) -> Criterion:
     if name not in _FIELD_TYPES:
         field_names = [each for each in Criteria.__annotations__ if each != name]
         hint = did_you_mean(name, field_names, prefix=", ")
-        raise TypeError(f"a call has no {name!r}{hint} (it has: {', '.join(field_names)})")
+        raise TypeError(f"unknown criterion {name!r}{hint} (known: {', '.join(field_names)})")
     try:
         msgspec.convert(expected, _FIELD_TYPES[name])
     except msgspec.ValidationError as error:
@@ -202,7 +202,7 @@ class JournalSnapshot(msgspec.Struct, frozen=True):
         candidates = self.entries if entries is None else entries
         lines = [redact(head, self.api_key), *self._notes()]
         if candidates:
-            lines += [f"the nearest of {pluralize(len(candidates), 'exchange')}, != where they differ:"]
+            lines += [f"the closest of {pluralize(len(candidates), 'exchange')} (!= marks a difference):"]
             lines += _comparison_table(call, candidates, self.api_key)
         return AssertionError("\n".join(lines))
 

@@ -91,7 +91,7 @@ def _restore_error(error_type: type[PicklableError], args: tuple[object, ...], s
 
 
 class FakeCreditsError(PicklableError):
-    """The base class of all errors that this package raises for a call."""
+    """The base class of all errors that calls raise."""
 
 
 class ApiError(FakeCreditsError):

@@ -50,7 +50,7 @@ class FakeCredits(SandboxUsers, Invariants):
 
     The options are those of `SandboxOptions`: ``balance=100`` is one grant to the default user, ``users={"ada": 100}``
     one grant to each user, and ``world="demo"`` adds users with histories. ``mode`` is how its own clients reach it;
-    any other client can use ``base_url``. ``shared`` is for several instances; the caller then has to close it.
+    any other client can use ``base_url``. ``shared`` holds resources for several instances; the caller must close it.
 
     Raises TypeError for an unknown option, ValueError for an invalid value.
     """
@@ -69,7 +69,7 @@ class FakeCredits(SandboxUsers, Invariants):
         self._mode = mode
         super().__init__(self._shared.new_sandbox(self._build_options(options)))
         self._driver = InProcessDriver(self._shared.app(self.sandbox.contract), self.sandbox)
-        self._lock = threading.RLock()  # several threads of a test may need the server or the clients first
+        self._lock = threading.RLock()  # several threads of a test may request the server or the clients at once
         self._server: LiveServer | None = None
         self._transports: tuple[Transport, AsyncTransport] | None = None
         self._interceptions: list[Interception] = []
@@ -300,7 +300,7 @@ class FakeCredits(SandboxUsers, Invariants):
         return self.clock.run_pending()
 
     def sleep(self, seconds: float) -> None:
-        """Advance the sandbox's clock, as a ``sleep`` function to inject into an application's retry code."""
+        """Advance the sandbox's clock; inject this as the ``sleep`` function of an application's retry code."""
         self.clock.advance(seconds=seconds)
 
     async def async_sleep(self, seconds: float) -> None:
@@ -335,8 +335,8 @@ class FakeCredits(SandboxUsers, Invariants):
     def close(self) -> list[str]:
         """Detach from the live server and reject further calls; return those still in progress after a second.
 
-        A second call does nothing, and neither does a call in a forked child, because the sandbox belongs to its
-        parent.
+        A second call does nothing, and neither does a call in a forked child, because the sandbox belongs to the
+        parent process.
         """
         if self.sandbox.is_closed or self.sandbox.fork_guard.in_child:
             return []

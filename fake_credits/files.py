@@ -24,7 +24,7 @@ def atomic_file(path: Path, *, mode: int = 0o666, keep_existing: bool = False) -
                 os.link(temporary, path)
         except FileExistsError:
             return
-        except OSError:  # Some file systems have no hard links; there, both of two processes could write.
+        except OSError:  # Some file systems have no hard links; there, two processes could both write.
             if path.exists():
                 return
         temporary.replace(path)

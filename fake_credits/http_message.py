@@ -69,7 +69,7 @@ class Request(msgspec.Struct, eq=False):
 class Response(msgspec.Struct):
     """An HTTP response, possibly incomplete.
 
-    On the server, ``headers`` are those in addition to the headers that every response has. In a client, ``headers``
+    On the server, ``headers`` excludes those that every response has. In a client, ``headers``
     has all of them, ``status`` is 0 if no head arrived, and ``outcome`` is how the response ended. ``content_length``
     is the length of the body that the response to a HEAD request omits.
     """

@@ -24,7 +24,7 @@ class MissedRequest(msgspec.Struct, frozen=True):
 
 
 class InterceptionLog:
-    """The base URLs that a sandbox intercepts now, and the last 100 requests that missed them."""
+    """The base URLs that a sandbox currently intercepts, and the last 100 requests that missed them."""
 
     def __init__(self) -> None:
         self.base_urls: tuple[str, ...] = ()
@@ -64,5 +64,5 @@ class InterceptionLog:
             return ""
         urls = ", ".join(self.base_urls[:_MAX_LISTED_REQUESTS])
         if self.missed(after):
-            return f"The requests listed next are not below a base URL that it intercepts: {urls}"
-        return f"This process sent none to the base URLs that it intercepts: {urls}"
+            return f"The requests listed below are outside the intercepted base URLs: {urls}"
+        return f"This process sent no request to the intercepted base URLs: {urls}"

@@ -293,7 +293,7 @@ class Sandbox:
             return extend_history(self.ledger, application_id, user_id, transactions, self.clock.now_ms())
 
     def authenticate(self, credential: Credential, *, skew_s: int = 0) -> VerifiedToken | None:
-        """Return the verified token, or None for the right API key; raise ApiError if the credential is rejected.
+        """Return the verified token, or None for the correct API key; raise ApiError if the credential is rejected.
 
         The token's lifetime is checked against a clock that is ``skew_s`` seconds ahead.
         """
@@ -344,7 +344,7 @@ class Sandbox:
         return self.minter.mint(user_id, now_ms=now_ms, expires_in_s=options.expires_in_s, claims=claims)
 
     def set_server_url(self, url: str) -> None:
-        """Issue and accept tokens of the live server with a URL, if the option ``issuer`` is ``"server"``."""
+        """Make a live server's URL the issuer of tokens, if the option ``issuer`` is ``"server"``."""
         if self.options.issuer == "server":
             self._set_issuer(url)
 

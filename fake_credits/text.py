@@ -51,7 +51,8 @@ def truncate(text: str, max_chars: int = _MAX_CELL_CHARS) -> str:
 
 
 def truncate_with_hash(text: str, max_chars: int = 256) -> str:
-    """Return a text shortened to ``max_chars`` characters, which end in a hash of the whole if anything is missing."""
+    """Return a text of at most ``max_chars`` characters; a longer one is truncated to end in a hash of the full
+    text."""
     if len(text) <= max_chars:
         return text
     digest = hashlib.sha256(text.encode("utf-8", "surrogatepass")).hexdigest()

@@ -74,13 +74,13 @@ class ExchangeFaultContext:
         self._write_count = 1
 
     async def apply_before(self) -> None:
-        """Apply the effects before the decision, until one of them responds."""
+        """Apply the effects that precede the operation, until one of them responds."""
         for firing in self._firings:
             if firing.active_rule.rule.phase != "after" and not self._has_outcome:
                 await self._apply(firing)
 
     async def apply_after(self) -> None:
-        """Apply the effects after the decision, until one of them ends the delivery."""
+        """Apply the effects that follow the operation, until one of them replaces the delivery."""
         for firing in self._firings:
             if firing.active_rule.rule.phase == "after" and self._exchange.delivery is None:
                 await self._apply(firing)

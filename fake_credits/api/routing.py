@@ -144,7 +144,8 @@ class RouteTable:
         return ""
 
     def _path_ends(self, method: str, segments: list[str]) -> Iterator[tuple[Operation, int]]:
-        """Yield the operations whose paths end a path, the longest first, and how many segments come before each."""
+        """Yield the operations whose paths match the end of a path, longest first, with the number of segments before
+        it."""
         for length in sorted(self._patterns_by_length, reverse=True):
             prefix_length = len(segments) - length + 1
             endpoints = self._find_endpoints(["", *segments[prefix_length:]]) if prefix_length > 0 else None

@@ -66,7 +66,7 @@ def _generated(ca_file: Path | None, hosts: tuple[str, ...]) -> Generator[tuple[
 
     if ca_file is not None and ca_file.exists() and not ca_file.read_bytes().startswith(CA_FILE_COMMENT.encode()):
         raise click.UsageError(
-            f"{_CA_FLAG} {str(ca_file)!r} exists and was not created by fake-credits; give another file"
+            f"{_CA_FLAG} {str(ca_file)!r} exists and was not created by fake-credits; choose another file"
         )
     issued = issue_certificate(hosts)
     with _temporary_folder() as folder:
@@ -84,8 +84,8 @@ def _generated(ca_file: Path | None, hosts: tuple[str, ...]) -> Generator[tuple[
 def trust_env(ca_file: Path | None, env: Mapping[str, str]) -> Generator[dict[str, str]]:
     """Yield the variables with which a command trusts a CA in addition to those it already trusts; none without a CA.
 
-    Node adds the file to its own root certificates. For the other variables, the file replaces the roots, so it
-    contains them.
+    Node adds the file to its own root certificates. For the other variables, the file replaces the roots, so it must
+    contain them too.
     """
     if ca_file is None:
         yield {}

@@ -136,7 +136,7 @@ class ResponseDecoder:
 class _ErrorFields:
     """The members of an error body in any of the three formats (docs, "Contract", row 18).
 
-    It is read leniently: missing or wrongly typed members are empty, so that the error is still reported.
+    It is read leniently: missing or wrongly typed members become empty, so that the error is still reported.
     """
 
     def __init__(self, body_format: str, body: dict[str, Any]) -> None:
@@ -214,7 +214,7 @@ def _read_problems(details: Any) -> tuple[Problem, ...]:
 
 
 def _retry_after_s(response: Response) -> int | None:
-    """Return Retry-After in seconds, with dates relative to the response's own; None if absent or invalid."""
+    """Return Retry-After in seconds, counting dates from the response's Date; None if it is absent or invalid."""
     text = response.header(b"retry-after").strip()
     if not text:
         return None

@@ -106,7 +106,7 @@ class Contract:
         5, None, 'applications that the API key can access, 403 for others; `"open"`: all'
     )
     unknown_user: Literal["refuse", "create", "zero"] = _setting_field(
-        6, "refuse", "response for an unknown user: 404, created on first use, or a balance of 0"
+        6, "refuse", "what happens for an unknown user: a 404, creation on first use, or a balance of 0"
     )
     amounts: Literal["integer"] = _setting_field(7, "integer", "allowed values of a delta")
     sign: Literal["by_reason", "free"] = _setting_field(
@@ -124,7 +124,9 @@ class Contract:
     page_size: int = _setting_field(13, 20, "entries per page, 1 to 1000")
     limit_parameter: str = _setting_field(13, "", "name of the query parameter for the page size; empty: none")
     cursor_parameter: str = _setting_field(14, "cursor", "name of the query parameter for the cursor")
-    end_of_list: Literal["absent", "null", "empty"] = _setting_field(15, "absent", "nextCursor on the last page")
+    end_of_list: Literal["absent", "null", "empty"] = _setting_field(
+        15, "absent", "form of nextCursor on the last page"
+    )
     idempotency: Literal["ignore"] = _setting_field(
         17, "ignore", "effect of `Idempotency-Key`, which is journaled either way"
     )
@@ -133,15 +135,15 @@ class Contract:
     )
     statuses: Mapping[str, int] = _setting_field(19, MappingProxyType({}), "status by error code, 400 to 599")
     created_at: TimestampFormat = _setting_field(
-        20, "iso_ms", "form of createdAt: ISO 8601 in UTC, or a number since 1970"
+        20, "iso_ms", "form of createdAt: ISO 8601 in UTC, or (milli)seconds since 1970"
     )
     field_names: Mapping[str, str] = _setting_field(
-        21, MappingProxyType({}), "new names of body members, by original name"
+        21, MappingProxyType({}), "renamed body members, as original name = new name"
     )
     retry_after: Literal["seconds", "date", "absent"] = _setting_field(
         22, "seconds", "form of Retry-After in injected errors"
     )
-    cors_origins: tuple[str, ...] = _setting_field(23, ("*",), "origins that may read with a user token; empty: none")
+    cors_origins: tuple[str, ...] = _setting_field(23, ("*",), "origins allowed to read with a user token; empty: none")
     id_max_length: int = _setting_field(24, 256, "maximum length of an id in code points, 1 to 4096")
     id_pattern: str = _setting_field(24, "", "regular expression that an id must match completely; empty: any id")
 
@@ -187,7 +189,8 @@ def id_problem(contract: Contract, identifier: str) -> str:
 
 
 def suggest_choices(name: str, choices: Iterable[str]) -> str:
-    """Return a hint for an unknown name: the most similar choice, and all if none is similar or there are few."""
+    """Return a hint for an unknown name: the most similar choice, and the full list if none is similar or it is
+    short."""
     names = list(choices)
     suggestion = did_you_mean(name, names)
     return (

@@ -40,7 +40,7 @@ class Operation(StrEnum):
 
     @property
     def requires_api_key(self) -> bool:
-        """Return whether a user's token is rejected with ``insufficient_scope``."""
+        """Return whether the operation requires the API key; a user's token gets ``insufficient_scope``."""
         return self in _API_KEY_OPERATIONS
 
 

@@ -127,7 +127,7 @@ class ActiveRule:
         self._fire_counts[self._counter_key(application, user)] -= 1
 
     def _build_predicates(self) -> Iterator[Callable[[IncomingCall], bool]]:
-        """Yield the conditions on a call, except its operation, application, user and client."""
+        """Yield the conditions on a call other than its operation, application, user and client."""
         rule, start_ms, end_ms = self.rule, self.start_ms, self.end_ms
         if rule.during is not None:
             yield lambda call: start_ms <= call.now_ms < end_ms

@@ -45,7 +45,7 @@ _CATALOGUE_ARGUMENTS: Mapping[str, Sequence[tuple[Any, ...]]] = {
     "hold_at_gate": [],  # held calls need a test that releases them
     "unauthorized": [("revoked",), ("rotated",)],
 }
-"""Arguments of the effects that need some, or that are listed several times; all others are listed once without any."""
+"""Arguments of effects that need some, or that are listed several times; others are listed once, without arguments."""
 
 
 def catalogue(operation: OperationSelector) -> list[Rule]:

@@ -21,7 +21,7 @@ from fake_credits.faults.rule import DEFAULT_LATENCY_NAME, IncomingCall, Moment,
 from fake_credits.keyed_random import keyed_random
 
 CallHook = Callable[[IncomingCall, Sequence[Firing]], Sequence[Firing]]
-"""A function that is called with each call and the rules that fire for it; it returns further ones."""
+"""A function that gets each call with its firings, and returns additional ones."""
 
 MAX_RULES = 1000
 """The maximum number of rules in a sandbox."""

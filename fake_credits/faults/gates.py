@@ -203,4 +203,4 @@ def _check_order(order: object) -> None:
     if isinstance(order, str):
         raise TypeError(f"order is {order!r}: it must be a list, such as [{order!r}]")
     if not isinstance(order, Sequence):
-        raise TypeError(f"order is {order!r}: it must be a list of users, or of numbers by arrival from 0")
+        raise TypeError(f"order is {order!r}: it must be a list of users, or of arrival numbers from 0")

@@ -34,7 +34,7 @@ DEFAULT_LATENCY_NAME = "latency"
 """The name of the default latency's rules."""
 
 SCRIPT_ACTIONS: Mapping[str, Effect | None] = {"ok": None, "reset": Reset(), "close": Close(), "hang": Hang()}
-"""The entries of a script other than a status."""
+"""The entries that a script can have besides statuses."""
 
 _COUNTS = ("at", "nth", "first", "every", "after", "times")
 _MAX_COUNT = 10**9
@@ -302,7 +302,7 @@ def _check_schedule(rule: Rule) -> None:
 def _check_counts(rule: Rule) -> None:
     """Reject counts that no call can satisfy, and script entries that no call can reach.
 
-    A call that is the sandbox's nth exchange is at most its nth match.
+    The sandbox's nth exchange can be at most the nth match.
     """
     every, counts = rule.every or 1, _counts_of(rule)
     lowest, highest = (rule.after or 0) + 1, min(rule.first or _MAX_COUNT, rule.at or _MAX_COUNT)

@@ -247,7 +247,7 @@ def _rules_in_changes(document: Mapping[str, object]) -> Iterator[_SourcedRule]:
     for (source, table), window in zip(tables, pairwise([*starts, None]), strict=True):
         for rule_source, rule in _rules_in_table(table, f"{source}: "):
             if rule.during is not None:
-                raise FaultError(f"{rule_source}: during can't be used in a change, which says when its rules apply")
+                raise FaultError(f"{rule_source}: during can't be used in a change: at_s says when its rules apply")
             yield rule_source, replace(rule, during=window)
 
 

@@ -67,7 +67,8 @@ CHECKPOINT = Wait()
 
 
 def resume(coroutine: ExchangeCoroutine, value: object) -> Wait | None:
-    """Run to the next wait and return it, or None at the end. Raises TypeError if anything else is awaited."""
+    """Run to the next wait and return it, or None at the end. Raises TypeError if the coroutine awaits anything
+    else."""
     try:
         wait = coroutine.send(value)
     except StopIteration:

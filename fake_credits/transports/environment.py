@@ -11,7 +11,7 @@ LOOPBACK_HOSTS = ("127.0.0.1", "localhost", "::1")
 
 
 ENV_VALUE_NAMES = ("base_url", "api_key", "application_id", "user_id", "user_token", "jwks_url", "jwt_public_key")
-"""The values that a client of a sandbox needs, by the names of their variables in lower case, without ``CREDITS_``."""
+"""The names of the values that a client needs; each variable is a name in upper case after ``CREDITS_``."""
 
 
 def env_values(sandbox: "Sandbox", base_url: str, *, token_lifetime_s: int | None = None) -> dict[str, str]:

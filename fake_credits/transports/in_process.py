@@ -1,7 +1,7 @@
 """The in-process transport: requests reach a sandbox without an event loop, a thread or a socket.
 
 A request's coroutine suspends only on our own objects, so the driver steps it directly. An async caller passes one
-checkpoint of its event loop before the decision and one after it; otherwise tasks would never interleave, and
+checkpoint of its event loop before the operation and one after it; otherwise tasks would never interleave, and
 check-then-act bugs would go unnoticed.
 """
 
@@ -129,7 +129,7 @@ class InProcessDriver:
         return connection.result(self._date())
 
     async def call_async(self, request: Request, error: ApiError | None = None) -> Response:
-        """Return the response as `call` does, with a checkpoint of the running loop before and after the decision.
+        """Return the response as `call` does, with a checkpoint of the running loop before and after the operation.
 
         Cancellation at the first checkpoint leaves no trace. After cancellation at the second, a committed write stays
         committed, and the journal shows that the response was not delivered.

@@ -41,7 +41,7 @@ class WorldLibrary:
         return f"<WorldLibrary: {self._cached_make_world.cache_info().currsize} cached>"
 
     def find(self, name: str | Path, seed: int) -> World:
-        """Return the world of a profile, given by name or TOML file, or of a world's JSON file, which has its own seed.
+        """Return the world for a profile (a name or a TOML file), or the one in a JSON file, which has its own seed.
 
         Raises UnknownWorld for any other name, WorldError for a file that can't be read or is invalid.
         """

@@ -16,7 +16,7 @@ PROFILE_FORMAT_VERSION = 1
 _MAX_PROFILE_BYTES = 64 * 1024
 _MAX_CREDITS = 10**9
 _MIN_PER_USER = 3
-"""Minimum number of transactions per user; users who leave early have fewer, which leaves more for the others."""
+"""The minimum average number of transactions per user; users who leave early have fewer."""
 
 _TYPE_NAMES: Mapping[Any, str] = {str: "a string", int: "an integer", float: "a number", bool: "true or false"}
 
@@ -36,7 +36,9 @@ class Profile:
 
     name: str
     users: int = _number_field(20, 0, 1_000_000, "users, in addition to those of `edge_cases`")
-    transactions: int = _number_field(1_000, 0, 50_000_000, "transactions of all these users, at least three per user")
+    transactions: int = _number_field(
+        1_000, 0, 50_000_000, "total transactions of these users, at least three per user"
+    )
     signup_grant: int = _number_field(100, 1, _MAX_CREDITS, "credits granted to a new user")
     monthly_grant: int = _number_field(50, 0, _MAX_CREDITS, "credits granted every 30 days; 0: none")
     top_up: int = _number_field(200, 0, _MAX_CREDITS, "credits bought when the balance is too low; 0: none")

@@ -267,7 +267,7 @@ class _UserSeeder:
         raise AssertionError("the histories do not differ")
 
     async def _with_retries(self, call: Callable[[], Awaitable[T]]) -> T:
-        """Return the result of an idempotent call."""
+        """Return the result of an idempotent call, retrying it after failures."""
         for attempts in count_from(1):
             try:
                 return await call()

@@ -119,7 +119,8 @@ class World:
             return loaded.accounts
 
     def build_accounts(self, ledger: Ledger, application_id: str, start_ms: int = 0) -> Iterator[Account]:
-        """Yield each user as an account that is valid in a ledger but not yet added to it; raise WorldError."""
+        """Yield each user's account, checked against a ledger but not added to it; raise WorldError if it is
+        invalid."""
         for history in self.histories():
             is_forbidden = history.user_id in _FORBIDDEN_IDS
             problem = "is not allowed" if is_forbidden else id_problem(ledger.contract, history.user_id)
@@ -249,7 +250,7 @@ def _user_problem(user: _UserRecord) -> str:
         return f"has a reason other than {', '.join(_CODE_BY_LETTER)}"
     times = [user.created, *user.times]
     if any(map(gt, times, user.times)) or not 0 <= user.created <= times[-1] < WORLD_SPAN_MS:
-        return f"has times that are not in order or not from 0 to {WORLD_SPAN_MS - 1}"
+        return f"has times that are out of order or not from 0 to {WORLD_SPAN_MS - 1}"
     if any(abs(delta) >= 2**63 for delta in user.deltas):
         return "has a delta of more than 64 bits"
     return ""

@@ -73,7 +73,7 @@ PLUGIN_OPTIONS = (
     PluginOption("application_id", "id of the default application", "app-id", ini_only=True),
     PluginOption("user_id", "id of the default user", "user-id", ini_only=True),
     PluginOption("api_key", "constant API key, bound to the sandbox of each test in turn", "", ini_only=True),
-    PluginOption("auth_provider", "provider whose tokens are imitated", "plain", ini_only=True),
+    PluginOption("auth_provider", "auth provider whose tokens are imitated", "plain", ini_only=True),
     PluginOption("issuer", "issuer of tokens, a URL or `server`; by default the provider's", "", ini_only=True),
     PluginOption(
         "early_env",

@@ -48,7 +48,7 @@ def marker_help() -> str:
     names = ", ".join(f"{name}=" for name in MARKER_OPTIONS)
     return (
         f"fake_credits({names}): initial options of the test's sandbox; "
-        "markers of module, class, function and parameter are merged option by option, and the nearest wins"
+        "markers on the module, class, function and parameter are merged option by option, and the nearest wins"
     )
 
 

@@ -109,7 +109,7 @@ def test_operation_can_be_a_group() -> None:
 @pytest.mark.parametrize(
     ("criteria", "message"),
     [
-        ({"usr": "ada"}, r"a call has no 'usr', did you mean 'user'\? \(it has: ordinal, .*where\)"),
+        ({"usr": "ada"}, r"unknown criterion 'usr', did you mean 'user'\? \(known: ordinal, .*where\)"),
         ({"status": "201"}, "no call can have status='201': Expected `int`, got `str`"),
         ({"committed": 1}, "no call can have committed=1: Expected `bool`"),
         ({"delta": True}, "no call can have delta=True: Expected `int | null`"),

@@ -23,7 +23,7 @@ def test_nearest_calls_are_listed_first_with_differences(journal: JournalAsserti
         journal.assert_called("createTransaction", user="ada", delta=-10, committed=True)
     assert message_lines(error) == [
         "createTransaction(user='ada', delta=-10, committed=True) was not called",
-        "the nearest of 5 exchanges, != where they differ:",
+        "the closest of 5 exchanges (!= marks a difference):",
         "        operation          user      delta    committed  answer",
         "wanted  createTransaction  'ada'     -10      True",
         "#4      createTransaction  'ada'     != -1    True       201, undelivered",

@@ -141,7 +141,7 @@ def test_assert_order_fails_for_other_order(journal: JournalAssertions, write_en
         journal.assert_order("createUser", Call("getBalance", user="ada"))
     assert str(error.value).splitlines() == [
         "getBalance(user='ada') was not called after createUser (#2); it was called only at or before that point: #1",
-        "the nearest of 1 exchange, != where they differ:",
+        "the closest of 1 exchange (!= marks a difference):",
         "        operation      user      answer",
         "wanted  getBalance     'ada'",
         "#3      != createUser  != 'bob'  201",
@@ -260,7 +260,7 @@ def test_wait_for_times_out_with_nearest_calls(
     journal: JournalAssertions, write_entry: WriteEntry, run: RunMain
 ) -> None:
     write_entry(delta=-1)
-    message = r"createTransaction\(delta=-2\) was called 0 times within 0.001 s, not 1 time\nthe nearest of 1 exchange"
+    message = r"createTransaction\(delta=-2\) was called 0 times within 0.001 s, not 1 time\nthe closest of 1 exchange"
     with pytest.raises(AssertionError, match=message):
         journal.wait_for("createTransaction", delta=-2, timeout_s=0.001)
 

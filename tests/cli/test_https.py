@@ -292,7 +292,7 @@ def test_tls_ca_never_overwrites_a_foreign_file(tmp_path: Path) -> None:
     file.write_text("the system's")
     result = CliRunner().invoke(cli, ["serve", "--port", "0", "--tls", "--tls-ca", str(file)])
     assert result.exit_code == 2
-    assert "exists and was not created by fake-credits; give another file" in " ".join(result.output.split())
+    assert "exists and was not created by fake-credits; choose another file" in " ".join(result.output.split())
     assert file.read_text() == "the system's"
 
 

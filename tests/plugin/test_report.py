@@ -250,11 +250,11 @@ def test_report_section_names_faults_gates_and_interception(suite: Suite) -> Non
     assert ": no request has ended yet, 1 in flight\nrules" in held_section
     assert "pending: gate 'door' holds listUsers of app-id" in held_section
     intercepted_section = find_section(result, "test_intercepted")
-    assert "This process sent none to the base URLs that it intercepts: https://credits.internal/api" in (
+    assert "This process sent no request to the intercepted base URLs: https://credits.internal/api" in (
         intercepted_section
     )
     assert find_section(result, "test_missed").split(": ", 1)[1].splitlines() == [
-        "no request reached it. The requests listed next are not below a base URL that it intercepts: "
+        "no request reached it. The requests listed below are outside the intercepted base URLs: "
         "http://127.0.0.1:9/api",
         "fake-credits refused GET http://127.0.0.1:9/v1/applications/app-id/users/ada/balance: its path ends in that "
         "of getBalance, but the intercepted base URL is http://127.0.0.1:9/api, not http://127.0.0.1:9",

@@ -98,7 +98,8 @@ class FaultValue:
         return "-".join(arguments)
 
     def _arguments(self) -> Iterator[tuple[str, object]]:
-        """Yield the explicit fields, unnamed while they can be passed by position."""
+        """Yield the explicit fields as names and values; the name is empty for fields that can be passed by
+        position."""
         explicit, is_positional = explicit_fields(self), True
         for spec in fields(cast("Any", self)):
             is_positional = is_positional and spec.name in explicit and not spec.kw_only
