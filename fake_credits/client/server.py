@@ -78,7 +78,7 @@ class ServerClient(BaseClient):
         return self._send(get_user(self._builder, application_id, user_id))
 
     def list_users(self, application_id: str, cursor: str | None = None) -> UserPage:
-        """Return one page of the application's users: the first, or the one at ``cursor``, an earlier page's ``next_cursor``."""
+        """Return a page of users, by default the first; ``cursor`` is an earlier page's ``next_cursor``."""
         return self._send(list_users(self._builder, application_id, cursor))
 
     def iter_users(self, application_id: str) -> Iterator[User]:
@@ -101,7 +101,7 @@ class ServerClient(BaseClient):
         return self._send(create_transaction(self._builder, application_id, user_id, delta=delta, reason=reason))
 
     def list_transactions(self, application_id: str, user_id: str, cursor: str | None = None) -> TransactionPage:
-        """Return one page of a user's history: the first, or the one at ``cursor``, an earlier page's ``next_cursor``."""
+        """Return a page of a user's history, by default the first; ``cursor`` is an earlier page's ``next_cursor``."""
         return self._send(list_transactions(self._builder, application_id, user_id, cursor))
 
     def iter_transactions(self, application_id: str, user_id: str) -> Iterator[Transaction]:
@@ -136,7 +136,7 @@ class AsyncServerClient(AsyncBaseClient):
         return await self._send(get_user(self._builder, application_id, user_id))
 
     async def list_users(self, application_id: str, cursor: str | None = None) -> UserPage:
-        """Return one page of the application's users: the first, or the one at ``cursor``, an earlier page's ``next_cursor``."""
+        """Return a page of users, by default the first; ``cursor`` is an earlier page's ``next_cursor``."""
         return await self._send(list_users(self._builder, application_id, cursor))
 
     def iter_users(self, application_id: str) -> AsyncIterator[User]:
@@ -155,7 +155,7 @@ class AsyncServerClient(AsyncBaseClient):
         return await self._send(create_transaction(self._builder, application_id, user_id, delta=delta, reason=reason))
 
     async def list_transactions(self, application_id: str, user_id: str, cursor: str | None = None) -> TransactionPage:
-        """Return one page of a user's history: the first, or the one at ``cursor``, an earlier page's ``next_cursor``."""
+        """Return a page of a user's history, by default the first; ``cursor`` is an earlier page's ``next_cursor``."""
         return await self._send(list_transactions(self._builder, application_id, user_id, cursor))
 
     def iter_transactions(self, application_id: str, user_id: str) -> AsyncIterator[Transaction]:

@@ -67,7 +67,7 @@ class UserClient(BaseClient):
         return self._send(get_balance(self._builder, self._application_id, user_id))
 
     def list_transactions(self, user_id: str, cursor: str | None = None) -> TransactionPage:
-        """Return one page of the user's history: the first, or the one at ``cursor``, an earlier page's ``next_cursor``."""
+        """Return a page of the history, by default the first; ``cursor`` is an earlier page's ``next_cursor``."""
         return self._send(list_transactions(self._builder, self._application_id, user_id, cursor))
 
     def iter_transactions(self, user_id: str) -> Iterator[Transaction]:
@@ -105,7 +105,7 @@ class AsyncUserClient(AsyncBaseClient):
         return await self._send(get_balance(self._builder, self._application_id, user_id))
 
     async def list_transactions(self, user_id: str, cursor: str | None = None) -> TransactionPage:
-        """Return one page of the user's history: the first, or the one at ``cursor``, an earlier page's ``next_cursor``."""
+        """Return a page of the history, by default the first; ``cursor`` is an earlier page's ``next_cursor``."""
         return await self._send(list_transactions(self._builder, self._application_id, user_id, cursor))
 
     def iter_transactions(self, user_id: str) -> AsyncIterator[Transaction]:
