@@ -1,1 +1,1 @@
-"""Exploring a test: every fault at every call of the application, judged by the ledger."""
+"""Exploration of tests: every fault at every call of the application, with results checked against the ledger."""

@@ -1,7 +1,7 @@
-"""One exploration: the fault-free runs, the planned ones, their verdicts, and what was not tried.
+"""One exploration: the fault-free runs, the planned runs, their verdicts, and the schedules not tried.
 
-It does not run anything itself: `Exploration.runs` yields a `Recorder` for each run, which the caller attaches to a
-fresh sandbox, and sets the outcome before asking for the next.
+It does not run anything itself: `Exploration.runs` yields a `Recorder` for each run; the caller attaches it to a fresh
+sandbox and sets the outcome before asking for the next one.
 """
 
 import math
@@ -27,8 +27,8 @@ from fake_credits.explore.schedules import (
     parse_schedule,
 )
 
-OWN_FAULTS_REASON = "it has faults, gates or latency of its own: explored by hand"
-"""Why such a test is not explored unless its marker asks for it."""
+OWN_FAULTS_REASON = "it declares its own faults, gates or latency"
+"""The reason for not exploring a test with faults of its own, unless its marker requests it."""
 
 _STORM_FACTOR = 5
 
@@ -58,10 +58,10 @@ class Exploration:
     """The exploration of one test, called ``name``.
 
     ``skip_reason`` says why the test can't be explored, and is empty if it can; it may be set before the first run.
-    ``error``: what is wrong with the requested schedules. ``command`` is what runs in place of a test, ``notes`` are
-    for the report. ``untried`` counts the schedules that were not run, by reason. ``leaks``: the last fault-free run
-    failed, so the findings are unreliable. In a replay, the last run has the schedule's faults. ``keeps_exchanges``:
-    the calls of all runs are kept for a report, not only those of findings.
+    ``error`` says what is wrong with the requested schedules. ``command`` is run instead of a test, ``notes`` are added
+    to the report. ``untried`` counts the schedules that were not run, by reason. ``leaks`` means that the last
+    fault-free run failed, so the findings are unreliable. In a replay, the last run has the schedule's faults.
+    With ``keeps_exchanges``, the calls of all runs are kept for a report, not only those of findings.
     """
 
     def __init__(self, name: str, options: ExploreOptions, test_code: TestCode) -> None:
@@ -157,7 +157,7 @@ class Exploration:
             for call in run.calls:
                 assigner.assign(call)
         if _nets_by_amount(runs[0]) != _nets_by_amount(runs[1]):
-            self.skip_reason = "two fault-free runs differ in what they write"
+            self.skip_reason = "two fault-free runs write different transactions"
 
     # ------------------------------------------------------------ the runs with faults
 
@@ -187,9 +187,9 @@ class Exploration:
                     and judged.judgement.colour is Colour.GREEN
                 ):
                     judged.run.calls.clear()
-        self._count_untried("equal calls, of which the first, second and last are tried", plan.pruned_count)
-        self._count_untried("further faults after an equal reaction to the first", plan.repeated_count)
-        self._count_untried("silence over a socket, which takes real time", plan.real_time_count)
+        self._count_untried("equal calls, of which only the first, second and last are tried", plan.pruned_count)
+        self._count_untried("further faults after a reaction that was already explored", plan.repeated_count)
+        self._count_untried("missing responses over a socket, which take real time", plan.real_time_count)
 
     def _count_untried(self, reason: str, count: int) -> None:
         if count:
@@ -206,7 +206,7 @@ class Exploration:
                     raise ScheduleError(f"schedule {text!r} names call {call}, but the test makes {made}")
                 key = calls[call - 1].key
             elif not schedule and not any(call.matches(each.key) for each in calls):
-                raise ScheduleError(f"schedule {text!r} names {call}, which is no call of the test")
+                raise ScheduleError(f"schedule {text!r} names {call}, which the test does not make")
             if isinstance(key, CallKey) and not fault.applies_to(key.operation):
                 raise ScheduleError(f"schedule {text!r}: {fault.name} does not apply to {key.operation}")
             schedule.append(Injection(key, fault))
@@ -225,7 +225,7 @@ class Exploration:
     # ------------------------------------------------------------ false successes
 
     def _confirm_false_successes(self) -> Iterator[Recorder]:
-        """Run the test again where it passed without a write: it may not look, or handle the failure."""
+        """Rerun the schedules under which the test passed although a write was missing, to see whether it noticed."""
         suspects = [index for index, each in enumerate(self.results) if each.judgement.lost_writes]
         if not suspects:
             return
@@ -255,22 +255,22 @@ class Exploration:
 
 
 def _nets_by_amount(run: Run) -> list[tuple[int, int]]:
-    """Return the nets of a run without the ids, which may be random."""
+    """Return the net number of writes by amount, without the ids, which may be random."""
     return sorted((amount, net) for (_, _, amount), net in count_nets(run.writes).items())
 
 
 def _reason_to_skip(run: Run, *, is_required: bool) -> str:
-    """Return why a test can't be explored, from a fault-free run of it."""
+    """Return why a fault-free run shows that a test can't be explored, or an empty string."""
     if run.outcome.status in ("skipped", "xfailed"):
         return "it is skipped" if run.outcome.status == "skipped" else "it is expected to fail"
     if run.outcome.status == "failed":
         return "it fails without a fault"
     if not run.has_sandbox:
-        return "its sandbox is not the fixture's, or outlives the test"
+        return "its sandbox is not from the fixture, or outlives the test"
     if run.was_reset:
         return "it resets its sandbox"
     if run.has_own_rules and not is_required:
         return OWN_FAULTS_REASON
     if not run.calls:
-        return "it makes no call"
-    return "" if run.application_calls else "it makes direct calls only"
+        return "it makes no calls"
+    return "" if run.application_calls else "only the test itself makes calls"

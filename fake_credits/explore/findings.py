@@ -1,4 +1,4 @@
-"""Findings: what went wrong, who knew what, and how to see it again, in sentences."""
+"""Findings: sentences on what went wrong and whether the application could have known, and how to replay it."""
 
 import json
 import shlex
@@ -32,9 +32,10 @@ _SAME_TO_CLIENT = {"lost_after": "lost_before", "silent_after": "silent"}
 
 @dataclass(frozen=True, slots=True)
 class Finding:
-    """The runs with one verdict at one call, the shortest schedule first, and what to say about them.
+    """The runs with the same verdict at the same call, shortest schedule first, and their description.
 
-    ``replay`` is a command, and ``marker`` the decorator that makes an ordinary test of it, if it is one of pytest.
+    ``replay`` is a command that repeats the first run. ``marker`` is a decorator that makes an ordinary pytest test
+    fail in the same way; it is empty for a command.
     """
 
     verdict: Verdict
@@ -97,20 +98,20 @@ def _sentences(exploration: Exploration, judged: JudgedRun) -> Iterator[str]:
         yield from _money_sentences(exploration, run, judgement.calls)
         yield from _knowledge_sentences(exploration, run)
     elif verdict in (Verdict.FALSE_SUCCESS, Verdict.PASSES_WITHOUT):
-        yield "A write of the fault-free run is missing, and the test passed all the same."
+        yield "A write of the fault-free run is missing, but the test passed anyway."
         yield (
-            "It fails if every call is refused, so it does look; yet here it took a failure for a success."
+            "It fails if every call is refused, so it does check; but here it mistook a failure for a success."
             if verdict is Verdict.FALSE_SUCCESS
-            else "It passes even if every call is refused: it does not look at what was written."
+            else "It passes even if every call is refused: it does not check what was written."
         )
         if verdict is Verdict.FALSE_SUCCESS and exploration.command is not None:
-            yield "It is fine if the command handles this failure, which its exit code does not show."
+            yield "This is fine if the command handles the failure, which its exit code can't show."
     elif verdict is Verdict.UNSETTLED:
         write = judgement.calls[0]
         yield f"The write of call {write.number} stays committed, but the application gave up without reading"
         yield f"{write.user}'s balance or history, so it can't know whether it has to try again."
     elif verdict is Verdict.SILENT_REFUSAL:
-        yield "Nothing was written, and the application did not say so: the test noticed it in the ledger."
+        yield "Nothing was written, but the application did not report it: the test noticed it only in the ledger."
     elif verdict is Verdict.KEY_MISUSE:
         keys = [call.entry.idempotency_key for call in judgement.calls if call.entry]
         yield f"{judgement.detail}: {', '.join(keys[:3])}."
@@ -125,9 +126,9 @@ def _other_sentences(run: Run, verdict: Verdict, calls: Sequence[ObservedCall], 
         yield f"The application made {len(run.application_calls)} calls and was stopped."
     elif verdict is Verdict.RETRIED_REFUSAL:
         status = calls[0].entry.status if calls and calls[0].entry else 0
-        yield f"The application sent the same write again after {status}, which no retry changes."
+        yield f"The application sent the same write again after {status}, which a retry can't fix."
     elif verdict is Verdict.SECRET:
-        yield f"The text of the exception ({detail}) has the API key or a token in it."
+        yield f"The message of the exception ({detail}) contains the API key or a token."
     elif detail:
         yield f"{detail[0].upper()}{detail[1:]}."
     if run.outcome.error:
@@ -141,11 +142,11 @@ def _fault_texts(run: Run) -> Iterator[str]:
         fault = faults.get(call.fault)
         if fault is not None and not (fault.lasts and fault.name in told):
             told.add(fault.name)
-            template = _FAULT_TEXTS.get(fault.name, "{call} met " + (fault.label or fault.name))
+            template = _FAULT_TEXTS.get(fault.name, (fault.label or fault.name) + " was injected at {call}")
             committed = " after the write was committed" if call.is_committed else ""
             yield template.format(call=f"call {call.number} ({call.key.label})", committed=committed)
     if run.not_met:
-        yield "a fault met no call"
+        yield "a fault had no matching call"
 
 
 def _money_sentences(exploration: Exploration, run: Run, calls: Sequence[ObservedCall]) -> Iterator[str]:
@@ -168,7 +169,7 @@ def _key_text(key: str) -> str:
 
 
 def _knowledge_sentences(exploration: Exploration, run: Run) -> Iterator[str]:
-    """Say whether the application could have known that its write was committed."""
+    """Yield sentences if the application could not have known that its write was committed."""
     call, fault = run.schedule[0]
     twin = _SAME_TO_CLIENT.get(fault.name)
     if twin is None or len(run.schedule) > 1:
@@ -185,7 +186,7 @@ def _reaction(run: Run) -> list[object]:
 
 
 def _marker(judged: JudgedRun) -> str:
-    """Return a marker that makes the finding an ordinary failing test."""
+    """Return a marker that makes the test fail in the same way without exploration."""
     run = judged.run
     if run.outcome.status != "failed":
         return f"@pytest.mark.fake_credits(explore={{'schedules': [{judged.text!r}]}})"

@@ -1,4 +1,4 @@
-"""The verdict on one run, by the ledger: only the application's writes count."""
+"""The verdict on one run, based on the ledger; only the application's writes count."""
 
 from collections import Counter, defaultdict
 from collections.abc import Iterator, Mapping, Sequence
@@ -12,7 +12,7 @@ from fake_credits.text import redact
 
 
 class Colour(StrEnum):
-    """What a verdict means for the test: red fails it; amber does with ``strict``; grey says nothing about it."""
+    """What a verdict means for the test: red fails it, amber only with ``strict``; grey proves nothing."""
 
     RED = "red"
     AMBER = "amber"
@@ -22,7 +22,7 @@ class Colour(StrEnum):
 
 
 class Verdict(StrEnum):
-    """What the judge says of a run."""
+    """The possible verdicts on a run."""
 
     LEDGER_BROKEN = "ledger invariant broken"
     INVARIANT_BROKEN = "invariant broken"
@@ -37,7 +37,7 @@ class Verdict(StrEnum):
     UNSETTLED = "unsettled"
     SILENT_REFUSAL = "silent refusal"
     RETRIED_REFUSAL = "retried a refusal"
-    RETRY_AFTER = "Retry-After not kept"
+    RETRY_AFTER = "Retry-After ignored"
     SECRET = "secret in the exception"  # noqa: S105 - not one
     OK = "ok"
     RAISED = "raised"
@@ -88,10 +88,10 @@ _FINAL_STATUSES = (400, 401, 402, 403, 404)
 
 @dataclass(frozen=True, slots=True)
 class Judgement:
-    """The verdict on a run. ``calls`` are the calls that it is about, ``detail`` says more in a sentence.
+    """The verdict on a run. ``calls`` are the calls concerned, ``detail`` is an explanation.
 
-    ``lost_writes``: the test passed although a write is missing; only further runs can tell whether that is a false
-    success.
+    ``lost_writes`` means that the test passed although a write is missing; only further runs can tell whether that is a
+    false success.
     """
 
     verdict: Verdict
@@ -102,7 +102,7 @@ class Judgement:
 
 
 def judge(run: Run, reference: Run, options: ExploreOptions) -> Judgement:
-    """Return the verdict on a run with faults, compared to the run without."""
+    """Return the verdict on a run with faults, compared with the fault-free run."""
     found = next(_findings(run, reference), None) or _judge_result(run, reference)
     return _recolour(found, run, options)
 
@@ -125,14 +125,14 @@ def _new(verdict: Verdict, calls: Sequence[ObservedCall] = (), detail: str = "")
 
 
 def _findings(run: Run, reference: Run) -> Iterator[Judgement]:
-    """Yield what is wrong with a run, the worst first."""
+    """Yield the problems of a run, worst first."""
     if run.ledger_error:
         yield _new(Verdict.LEDGER_BROKEN, detail=run.ledger_error)
     hangs = [run.hang] if run.hang else [problem for problem in run.problems if "would hang forever" in problem]
     if hangs:
         yield _new(Verdict.HANG, run.faulted_calls, hangs[0])
     if run.not_met:
-        yield _new(Verdict.NOT_MET, detail=f"{run.not_met} of {len(run.schedule)} faults met no call")
+        yield _new(Verdict.NOT_MET, detail=f"{run.not_met} of {len(run.schedule)} faults had no matching call")
     yield from _repeated_writes(run, reference)
     if run.is_storm:
         yield _new(Verdict.STORM, detail=f"{len(run.application_calls)} calls")
@@ -146,12 +146,12 @@ def _findings(run: Run, reference: Run) -> Iterator[Judgement]:
 
 
 def _warnings(run: Run, reference: Run) -> Iterator[Judgement]:
-    """Yield what is not money lost, but a bug; worse results come before these."""
+    """Yield the bugs of a run that lose no money, unless the verdict on its result is at least as bad."""
     result = _judge_result(run, reference)
     if result.colour is Colour.AMBER:
         return
     is_exposed = any(redact(run.outcome.error, secret) != run.outcome.error for secret in run.secrets)
-    if is_exposed and not run.outcome.failed_in_test:  # pytest shows any object in the message of a test's assertion
+    if is_exposed and not run.outcome.failed_in_test:  # pytest may show any object in the message of a test's assertion
         yield _new(Verdict.SECRET, detail=run.outcome.error_type)
     refusals = _retried_refusals(run)
     if refusals and not _retried_refusals(reference):
@@ -160,7 +160,7 @@ def _warnings(run: Run, reference: Run) -> Iterator[Judgement]:
         wait_ms = first.retry_after_ms
         if wait_ms and second.at_ms - first.at_ms < wait_ms:
             waited_s = (second.at_ms - first.at_ms) / 1000
-            detail = f"the retry came {waited_s:g} s later, Retry-After was {wait_ms / 1000:g} s"
+            detail = f"the retry came {waited_s:g} s later, but Retry-After was {wait_ms / 1000:g} s"
             yield _new(Verdict.RETRY_AFTER, (first, second), detail)
 
 
@@ -173,7 +173,7 @@ def _retried_refusals(run: Run) -> list[tuple[ObservedCall, ObservedCall]]:
 
 
 def _repeated_requests(run: Run) -> Iterator[tuple[ObservedCall, ObservedCall]]:
-    """Yield each call with the next one that asks for the same."""
+    """Yield each call with the next one that makes the same request."""
     previous: dict[object, ObservedCall] = {}
     for call in run.application_calls:
         if call.request in previous:
@@ -243,7 +243,9 @@ def _judge_result(run: Run, reference: Run) -> Judgement:
         return _new(Verdict.UNSETTLED, unread)
     unconfirmed = [call for call in lost_writes if not any(read.is_undisturbed for read in _later_reads(call, run))]
     if unconfirmed:
-        return _new(Verdict.UNCONFIRMED, unconfirmed, "the application looked for the write, but that read failed too")
+        return _new(
+            Verdict.UNCONFIRMED, unconfirmed, "the application tried to look up the write, but that read failed too"
+        )
     is_complete = _nonzero(nets) == _nonzero(expected)
     if remaining and not is_complete:
         return _new(Verdict.PARTIAL, remaining)
@@ -273,7 +275,7 @@ def _nonzero(nets: Counter[NetKey]) -> dict[NetKey, int]:
 
 
 def _later_reads(write: ObservedCall, run: Run) -> list[ObservedCall]:
-    """Return the reads after a write that ask for its user's balance or history, with or without success."""
+    """Return the reads after a write that ask for its user's balance or history, successful or not."""
     later = run.application_calls[write.number :]
     account = write.application, write.user
     return [call for call in later if call.shows_balance and (call.application, call.user) == account]

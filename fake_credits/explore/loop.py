@@ -1,4 +1,4 @@
-"""Exploring a block of code in a loop, without pytest."""
+"""Exploration of a block of code in a loop, without pytest."""
 
 import sys
 from collections.abc import Callable, Iterator
@@ -15,7 +15,7 @@ from fake_credits.fake import FakeCredits
 class ExploredCredits(FakeCredits):
     """A sandbox for one run of an explored block; its ``with`` block ends the run.
 
-    An exception in the block is how the run ended, and does not leave it if a fault was injected.
+    An exception in the block becomes the outcome of the run; if the run has faults, it is then suppressed.
     """
 
     recorder: Recorder
@@ -41,9 +41,9 @@ class ExploredCredits(FakeCredits):
 def explore_loop(
     make: Callable[[], ExploredCredits], options: ExploreOptions, code: CodeType
 ) -> Iterator[ExploredCredits]:
-    """Yield a fresh sandbox for each run of the caller's block, whose function has the ``code``.
+    """Yield a fresh sandbox for each run of the loop's body; ``code`` is that of the function with the loop.
 
-    ``make`` creates a sandbox. Raises AssertionError with the report at the end, if a finding is red.
+    ``make`` creates a sandbox. Raises AssertionError with the report after the last run if a finding is red.
     """
     test_code = TestCode([code])
     exploration = Exploration(code.co_qualname, options, test_code)

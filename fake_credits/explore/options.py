@@ -8,14 +8,14 @@ from fake_credits.errors import did_you_mean
 from fake_credits.explore.schedules import FAULTS, CallFault, ScheduleError, parse_fault, parse_schedule
 
 DEFAULT_FAULTS = tuple(fault for name, fault in FAULTS.items() if name != "stale")
-"""The faults that are injected unless others are asked for."""
+"""The faults that are injected by default."""
 
 MAX_DEPTH = 3
 MAX_BUDGET = 1_000_000
 _MAX_SECONDS = 86_400
 
 EXPLORE_KINDS: tuple[str, ...] = ("default", "writes", "same", "all")
-"""What ``what`` may be, besides names of faults."""
+"""The values of ``what`` besides names of faults."""
 
 ExploreKind = Literal["default", "writes", "same", "all"]
 
@@ -26,14 +26,14 @@ _OPTION_NAMES = ("what", "faults", "depth", "budget", "seconds", "strict", "sche
 class ExploreOptions:
     """The options of an exploration.
 
-    ``kind``: ``writes`` injects faults at writes only; ``same`` also fails a test that a fault makes fail, because the
-    application is expected to hide it; ``all`` injects every effect that an operation can have. ``faults`` replace the
-    default ones. ``depth`` is the largest number of faults in one run. ``budget`` is the number of runs with faults,
-    and ``seconds`` their time. ``strict`` fails a test with amber findings too. ``schedules`` are run instead of
-    planned ones. ``is_required``: a test that can't be explored fails; ``is_off``: it runs once, and
-    is counted as not explored.
+    ``kind``: ``writes`` injects faults at writes only; ``same`` also fails a test that fails under a fault, because the
+    application is expected to hide faults; ``all`` injects every effect that an operation can have. ``faults`` replace
+    the default ones. ``depth`` is the maximum number of faults in one run. ``budget`` limits the number of runs with
+    faults, and ``seconds`` their total duration. ``strict`` also fails a test for amber findings. ``schedules`` are run
+    instead of planned ones. With ``is_required``, a test that can't be explored fails; with ``is_off``, a test runs
+    once and counts as not explored.
 
-    Raises ValueError, naming the field and what it may be.
+    Raises ValueError, which names the field and its allowed values.
     """
 
     kind: ExploreKind = "default"
@@ -58,7 +58,7 @@ class ExploreOptions:
             parse_schedule(schedule)
 
     def with_what(self, what: object) -> Self:
-        """Return the options with a kind, or with the faults that are named: one, or a list."""
+        """Return the options with another kind, or with one or several faults."""
         if isinstance(what, str) and what in EXPLORE_KINDS:
             return replace(self, kind=cast("ExploreKind", what))
         if isinstance(what, str) and what not in FAULTS:
@@ -87,9 +87,9 @@ class ExploreOptions:
 
 
 def parse_explore(value: object, defaults: ExploreOptions) -> ExploreOptions | None:
-    """Return the options that the marker's ``explore=`` asks for; None for False, which turns exploration off.
+    """Return the options for the marker's ``explore=``, or None for False, which turns exploration off.
 
-    Raises ValueError for anything else than True, False, a kind, a fault, a list of faults or a mapping of options.
+    Raises ValueError for anything other than True, False, a kind, a fault, a list of faults or a mapping of options.
     """
     if value is False:
         return None
@@ -110,7 +110,7 @@ def _parse_faults(value: object) -> tuple[CallFault, ...]:
 def _parse_texts(value: object) -> tuple[str, ...]:
     values = [value] if isinstance(value, str) else value
     if not isinstance(values, Sequence) or not all(isinstance(text, str) for text in cast("Sequence[object]", values)):
-        raise ScheduleError(f"schedules must be a text or a list of texts, got {value!r}")
+        raise ScheduleError(f"schedules must be a string or a list of strings, got {value!r}")
     return tuple(cast("Sequence[str]", values))
 
 

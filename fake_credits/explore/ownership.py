@@ -1,7 +1,7 @@
-"""Whose call it is: the test's own, or the application's.
+"""Who makes a call: the test itself, or the application.
 
-A call belongs to the test if the innermost frame outside the HTTP stack is the test function, with its lambdas and
-comprehensions, a fixture, a ``setUp`` method or a conftest. Every other call belongs to the application, including
+A call belongs to the test if the innermost frame outside the HTTP stack is the test function (including its lambdas and
+comprehensions), a fixture, a ``setUp`` method or a conftest. Every other call belongs to the application, including
 those of its threads and those that arrive over a socket.
 """
 
@@ -22,10 +22,10 @@ from fake_credits.invariants import is_aside
 from fake_credits.transports.in_process import InProcessDriver
 
 FrameOwner = Literal["stack", "test", "application"]
-"""Whose a frame is: the HTTP stack's (skipped), the test's or the application's."""
+"""The owner of a frame: the HTTP stack, which is skipped, the test or the application."""
 
 CALLER_HEADER = b"x-fake-credits-caller"
-"""The header in which the façade's clients say, over a socket, that a call is the test's own."""
+"""The header with which the ready-made clients mark calls of the test itself over a socket."""
 
 _STACK = frozenset(
     {
@@ -54,13 +54,13 @@ _STACK = frozenset(
 )
 _STANDARD_LIBRARY = tuple({str(Path(sysconfig.get_path(name))) + os.sep for name in ("stdlib", "platstdlib")})
 _INSTALLED = tuple(f"{os.sep}{name}-packages{os.sep}" for name in ("site", "dist"))
-_LOOP_STEPS = ("_run", "unrolled_run")  # of asyncio and trio: the frame that resumes a task
+_LOOP_STEPS = ("_run", "unrolled_run")  # the functions of asyncio and trio that resume a task
 _SETUP = re.compile(r"(setUp|tearDown)\w*|async(SetUp|TearDown)|(setup|teardown)_(method|function|class|module)")
 _INNER = re.compile(r"(\.<locals>\.<(lambda|genexpr|listcomp|dictcomp|setcomp)>)*")
 
 
 class TestCode:
-    """The code that belongs to tests: ``functions`` are tests and fixtures, ``modules`` patterns of names.
+    """The code that belongs to tests: ``functions`` are tests and fixtures, ``modules`` are patterns of module names.
 
     The owner of each code object is determined once.
     """
@@ -134,7 +134,7 @@ def _is_event_loop(frame: FrameType) -> bool:
 
 
 def _caller_of_main_task(frame: FrameType | None) -> FrameType | None:
-    """Return the frame that waits for the current task of asyncio; None if it is another task, or trio's."""
+    """Return the frame that runs asyncio's event loop until the current task ends, or None without such a frame."""
     while frame is not None and frame.f_code.co_name != "run_until_complete":
         frame = frame.f_back
     if frame is None or not _is_event_loop(frame):
@@ -143,7 +143,7 @@ def _caller_of_main_task(frame: FrameType | None) -> FrameType | None:
 
 
 class _MarkingTransport:
-    """A transport that says, in a header, which calls are the test's own; over a socket, no frame shows that."""
+    """A transport that marks the test's own calls with a header, because over a socket no frame shows the caller."""
 
     def __init__(self, transport: Transport, test_code: TestCode) -> None:
         self._transport = transport

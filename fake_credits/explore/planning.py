@@ -1,4 +1,4 @@
-"""Which schedules to run, and in which order."""
+"""The selection and order of the schedules to run."""
 
 from collections import defaultdict
 from collections.abc import Iterator, Sequence
@@ -19,10 +19,10 @@ _MAX_TRIED_OCCURRENCES = 3
 
 
 class Plan:
-    """The schedules that are left to run: the shortest first, and of these the most dangerous.
+    """The schedules that remain to be run: shorter ones first, and more dangerous ones first among these.
 
-    ``pruned_count`` counts those that were left out because an equal call is tried at other occurrences,
-    ``repeated_count`` those after a fault to which the application reacts as to one that is continued already, and
+    ``pruned_count`` counts those that were omitted because other occurrences of an equal call are tried,
+    ``repeated_count`` those that would continue a reaction of the application that is already explored, and
     ``real_time_count`` those that would take real time.
     """
 
@@ -82,7 +82,7 @@ class Plan:
         heappush(self._queue, (rank, len(self._planned), schedule))
 
     def expand(self, run: Run, reference: Run) -> None:
-        """Plan a further fault at the calls that a lost response of a committed write has triggered."""
+        """Plan a further fault at each call that the lost response to a committed write has triggered."""
         if len(run.schedule) >= self._options.depth or not _can_be_expanded(run):
             return
         fault_by_name = {fault.name: fault for _, fault in run.schedule}
@@ -98,7 +98,7 @@ class Plan:
 
 
 def _can_be_expanded(run: Run) -> bool:
-    """Return whether all faults were injected, none of them lasts or is stale, and one suppressed a committed write."""
+    """Return whether all faults were injected, none of them lasts or is stale, and one hid a committed write."""
     if any(fault.lasts or fault.name == "stale" for _, fault in run.schedule):
         return False
     return len(run.faulted_calls) == len(run.schedule) and any(call.is_suppressed for call in run.faulted_calls)
@@ -112,9 +112,9 @@ def _second_faults(run: Run, reference: Run) -> Iterator[tuple[ObservedCall, Cal
 
 
 def triggered_calls(run: Run, reference: Run) -> list[ObservedCall]:
-    """Return the calls after the last fault that the fault-free run does not make.
+    """Return the calls after the last fault that are missing in the fault-free run.
 
-    The ends of both runs are compared, unless the test failed: then every later read may be one.
+    The ends of both runs are compared, unless the test failed: then any later read may be one of these calls.
     """
     faulted = run.faulted_calls
     expected_calls = reference.application_calls
@@ -140,7 +140,7 @@ def _tried_calls(calls: Sequence[ObservedCall]) -> Iterator[CallKey]:
 
 
 def _catalogue_of(call: ObservedCall) -> Iterator[CallFault]:
-    """Yield a fault for each effect that a call can meet; a rate limit needs more than one call."""
+    """Yield a fault for each effect that applies to a call, except rate limits, which need several calls."""
     for rule in catalogue(Operation(call.operation).value):
         effect = rule.effect
         if effect is not None and not effect.counts_passes and effect.only_client in ("", call.client):

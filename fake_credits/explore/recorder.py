@@ -1,4 +1,4 @@
-"""Recording what a test does in one run: its calls, what the test sees, real sleeps, and how it ends."""
+"""The recording of one run of a test: its calls, what the test sees, real sleeps, and how it ends."""
 
 import math
 import re
@@ -27,11 +27,11 @@ from fake_credits.ledger import LedgerInconsistency
 from fake_credits.sandbox import Sandbox
 
 MIN_STORM_CALLS = 20
-"""A run of an application may make at least so many calls, however few the fault-free run makes."""
+"""The number of calls that an application may always make in a run, however few the fault-free run makes."""
 
 
 class CallStorm(BaseException):
-    """Raised in an application that makes far more calls than without a fault, to end the run.
+    """Raised in an application that makes far more calls than in the fault-free run, to end the run.
 
     It is not an Exception, so that a retry loop does not catch it.
     """
@@ -64,8 +64,9 @@ _STORM = CallFault("storm", Rule(_RefuseAndClose(), name="storm"))
 class Recorder:
     """The recording of one run with the faults of a schedule.
 
-    ``attach`` it to the run's sandbox before the first call, and call `finish` before the sandbox is closed. Calls over
-    ``max_calls`` of the application are a storm; those that no exception can end are refused, and `on_storm` is called.
+    ``attach`` it to the run's sandbox before the first call, and call `finish` before the sandbox is closed. More than
+    ``max_calls`` calls of the application are a storm, which a `CallStorm` ends; callers that no exception can reach
+    are refused instead, and `on_storm` is called.
     """
 
     def __init__(
@@ -98,7 +99,7 @@ class Recorder:
 
     @property
     def sandbox(self) -> Sandbox | None:
-        """Return the run's sandbox, once there is one."""
+        """Return the run's sandbox, or None before `attach`."""
         return self._sandbox
 
     def attach(self, sandbox: Sandbox) -> None:
@@ -151,7 +152,8 @@ class Recorder:
             if owner == "application":
                 raise CallStorm(f"more than {self._max_calls:g} calls: the application never stops")
             self.on_storm()
-            return [self._fire(_STORM, call)]  # over a socket, or in a task of its own: no exception reaches it
+            # Over a socket, or in another task, no exception would reach the caller.
+            return [self._fire(_STORM, call)]
         fault = None if call.has_own_rule else self._fault_for(call)
         if fault is None:
             return ()
@@ -220,7 +222,7 @@ def _keep(_active: ActiveRule, _reports_unused: bool) -> None:
 def outcome_of(
     error: BaseException | None, test_code: TestCode, assertions: tuple[type[BaseException], ...] = (AssertionError,)
 ) -> Outcome:
-    """Return the outcome of a run that an exception ended; None is a run that passed.
+    """Return the outcome of a run that ended with an exception, or that passed if ``error`` is None.
 
     ``assertions`` are the exceptions that a failed assertion raises.
     """
@@ -232,13 +234,13 @@ def outcome_of(
 
 
 def _single_error(error: BaseException) -> BaseException:
-    """Return the only exception of a group, as trio and anyio raise; any other error as it is."""
+    """Return the only exception in a group, such as trio and anyio raise; return any other error unchanged."""
     exceptions: tuple[BaseException, ...] = getattr(error, "exceptions", ())
     return _single_error(exceptions[0]) if len(exceptions) == 1 else error
 
 
 def _raised_by_test(error: BaseException, test_code: TestCode) -> bool:
-    """Return whether the innermost frame outside the HTTP stack, where an exception was raised, is the test's."""
+    """Return whether the test raised an exception, that is, owns its innermost frame outside the HTTP stack."""
     owner, traceback = "stack", error.__traceback__
     while traceback is not None:
         frame_owner = test_code.owner_of(traceback.tb_frame)
@@ -251,9 +253,9 @@ def _raised_by_test(error: BaseException, test_code: TestCode) -> bool:
 def traced_test(
     test_code: TestCode, *, is_wanted: bool, running: FrameType | None = None
 ) -> Generator[Callable[[], RunTrace]]:
-    """Trace the test's code in the block; yield a function that returns what it saw, None if unwanted.
+    """Trace the test's code during the block if ``is_wanted``; yield a function that returns the trace.
 
-    ``running`` is a frame of the test that has begun already.
+    ``running`` is a frame of the test that is already executing.
     """
     if not is_wanted:
         yield RunTrace
@@ -294,11 +296,11 @@ def traced_test(
             running.f_trace = None
 
 
-_EXITS = ("__exit__", "__aexit__")  # what a context manager returns, no test sees
+_EXITS = ("__exit__", "__aexit__")  # a test does not see what these return
 
 
 class _ResultRepr(Repr):
-    """Texts of results that can be compared between runs: without digits in strings, which may be times or ids."""
+    """A repr for comparing results between runs, without digits in strings, which may be times or ids."""
 
     def repr_str(self, x: str, level: int) -> str:
         return super().repr_str(re.sub(r"\d", "", x), level)
@@ -326,7 +328,7 @@ class SleepLog:
         return f"<SleepLog of {len(self._longest)} lines>"
 
     def slowest(self) -> list[tuple[float, str]]:
-        """Return seconds and line of each sleep, the longest first."""
+        """Return the duration in seconds and the line of each sleep, longest first."""
         return sorted(((seconds, where) for where, seconds in self._longest.items()), reverse=True)
 
     @contextmanager
@@ -334,7 +336,7 @@ class SleepLog:
         """Record calls of `time.sleep` in the block."""
         original = time.sleep
 
-        def sleep(seconds: float) -> None:  # `SupportsIndex` too, but no application sleeps for one
+        def sleep(seconds: float) -> None:  # typeshed also allows `SupportsIndex`, which no application passes
             frame = sys._getframe(1)  # pyright: ignore[reportPrivateUsage]
             if seconds >= _MIN_RECORDED_S and self._test_code.owner_of(frame) == "application":
                 where = f"{Path(frame.f_code.co_filename).name}:{frame.f_lineno}"

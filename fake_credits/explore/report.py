@@ -1,4 +1,4 @@
-"""The report of an exploration as text, the summary of many, and their report as a file of JSON or HTML."""
+"""The report of an exploration as text, the summary of several, and the report file in JSON or HTML."""
 
 import json
 from collections import Counter, defaultdict
@@ -25,7 +25,7 @@ _WIDTH = 110
 
 
 def summarize(results: Iterable[JudgedRun]) -> str:
-    """Return how many schedules were run, and how many had which verdict."""
+    """Return the number of schedules that were run, in total and by verdict, as text."""
     counts = count_verdicts(results)
     total, fine = counts.total(), counts.pop(_FINE_LABEL, 0)
     parts = [f"{fine} {_FINE_LABEL}"] if fine or not counts else []
@@ -88,7 +88,7 @@ def _cell(cells: dict[tuple[CallKey | int, str], Judgement], key: CallKey, fault
 
 
 def _align(rows: Sequence[Sequence[str]], lasting: Sequence[int]) -> list[str]:
-    """Return the lines of a table with a rule before the first column, and one before the faults that last."""
+    """Return the lines of a table with a vertical line after the first column and before the faults that last."""
     widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
     lines: list[str] = []
     for row in rows:
@@ -109,7 +109,7 @@ JsonObject = Mapping[str, Any]
 
 
 def exploration_to_json(exploration: Exploration, *, with_schedules: bool = True) -> dict[str, Any]:
-    """Return an exploration as an object of JSON; without the schedules and their exchanges, it stays small."""
+    """Return an exploration as a JSON object, which stays small without the schedules and their exchanges."""
     return {
         "test": exploration.name,
         "skip_reason": exploration.skip_reason,
@@ -201,7 +201,7 @@ def _amber_findings(documents: Sequence[JsonObject]) -> Iterator[str]:
     ]
     yield from lines[:_MAX_LISTED]
     if len(lines) > _MAX_LISTED:
-        yield f"{len(lines) - _MAX_LISTED} more findings that fail no test"
+        yield f"{len(lines) - _MAX_LISTED} more findings that do not fail a test"
 
 
 def _not_explored(documents: Sequence[JsonObject]) -> Iterator[str]:
@@ -209,7 +209,7 @@ def _not_explored(documents: Sequence[JsonObject]) -> Iterator[str]:
     for document in documents:
         reason = document["skip_reason"]
         if document["leaks"]:
-            reason = "its last run without a fault failed: state leaks between runs, so its findings are void"
+            reason = "its last fault-free run failed: state leaks between runs, so its findings are unreliable"
         if reason:
             by_reason[reason].append(document["test"])
     for reason, tests in by_reason.items():
@@ -248,7 +248,7 @@ def render_html(document: Mapping[str, Any]) -> str:
 
 def _html_exploration(exploration: Mapping[str, Any]) -> Iterator[str]:
     yield f"<h2>{escape(exploration['test'])}</h2>\n"
-    reason = exploration["skip_reason"] or ("state leaks between runs: findings are void" * exploration["leaks"])
+    reason = exploration["skip_reason"] or ("state leaks between runs: findings are unreliable" * exploration["leaks"])
     if reason:
         yield f"<p>Not explored: {escape(reason)}.</p>\n"
         return

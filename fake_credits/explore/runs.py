@@ -1,4 +1,4 @@
-"""One run of an explored test: the calls that were made, what came of them, and how the test ended."""
+"""One run of an explored test: its calls, their results, and how the test ended."""
 
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
@@ -13,12 +13,12 @@ CREATE_TRANSACTION = Operation.CREATE_TRANSACTION.value
 _BALANCE_READS = (Operation.GET_BALANCE.value, Operation.LIST_TRANSACTIONS.value)
 
 NetKey = tuple[str, str, int]
-"""Application and user as in keys, and the absolute value of a delta."""
+"""The application and user, named as in a `CallKey`, and the absolute value of a delta."""
 
 
 @dataclass(slots=True)
 class ObservedCall:
-    """A call to the sandbox. ``fault`` is the injected one; ``has_own_rule``: a rule of the test fired for it.
+    """A call to the sandbox. ``fault`` is the injected fault; ``has_own_rule`` says whether a rule of the test fired.
 
     ``number`` counts the application's calls from 1; it is 0 for a call of the test. ``at_ms`` is when it arrived.
     """
@@ -50,12 +50,12 @@ class ObservedCall:
 
     @property
     def is_acknowledged(self) -> bool:
-        """Return whether the application got a success as the response."""
+        """Return whether the application received a successful response."""
         return self.entry is not None and self.entry.delivered and 200 <= self.entry.status < 300
 
     @property
     def is_suppressed(self) -> bool:
-        """Return whether the call changed a balance, and a fault kept that from the application."""
+        """Return whether the call changed a balance, but a fault hid that from the application."""
         return bool(self.fault) and self.is_committed and not self.is_acknowledged
 
     @property
@@ -65,7 +65,7 @@ class ObservedCall:
 
     @property
     def is_undisturbed(self) -> bool:
-        """Return whether the call got a success as the response, without a fault."""
+        """Return whether the call received a successful response, and no fault was injected."""
         return not (self.fault or self.has_own_rule) and self.is_acknowledged
 
     @property
@@ -75,27 +75,28 @@ class ObservedCall:
 
     @property
     def request(self) -> CallKey:
-        """Return what the application asked for, with the ids as in keys, so that runs can be compared."""
+        """Return the key without its occurrence, which is equal for equal requests, even in different runs."""
         return self.key._replace(occurrence=0)
 
 
 @dataclass(frozen=True, slots=True)
 class RunTrace:
-    """What a test saw: the lines of it that ran, and what the functions called in each of them returned or raised."""
+    """What a test saw: which of its lines ran, and what the functions called there returned or raised."""
 
     lines: frozenset[tuple[str, int]] = frozenset()
     results: frozenset[tuple[str, int, str]] = frozenset()
 
     def differing_results(self, other: "RunTrace") -> set[tuple[str, int]]:
-        """Return the lines in which something else was returned or raised in another run."""
+        """Return the lines in which calls returned or raised something else in another run."""
         return {(function, line) for function, line, _ in self.results ^ other.results}
 
 
 @dataclass(slots=True)
 class Outcome:
-    """How a run ended. ``error`` is its message; ``failed_in_test``: an assertion of the test itself failed.
+    """How a run ended. ``error`` is the message of the error; ``failed_in_test`` says whether an assertion of the test
+    itself failed.
 
-    ``trace`` is what the test saw, where that was traced.
+    ``trace`` is what the test saw, if it was traced.
     """
 
     status: Literal["passed", "failed", "skipped", "xfailed"] = "passed"
@@ -109,9 +110,9 @@ class Outcome:
 class Run:
     """One run of the test.
 
-    ``not_met`` counts the faults of the schedule that met no call. ``inspected_after`` is the number of calls before
-    the last inspection of the ledger from Python. ``violations`` are broken invariants of the user. ``hang`` says why
-    a command had to be stopped, other than for a storm.
+    ``not_met`` counts the faults of the schedule that had no matching call. ``inspected_after`` is the number of calls
+    before the last inspection of the ledger from Python. ``violations`` are broken invariants of the user. ``hang``
+    says why a command had to be stopped, except for a storm.
     """
 
     schedule: Schedule
@@ -155,7 +156,7 @@ class Run:
 
 
 def count_nets(writes: Iterable[ObservedCall]) -> Counter[NetKey]:
-    """Return, for each application, user and amount, the committed writes that add minus those that subtract."""
+    """Return, by application, user and amount, how many more committed writes add the amount than subtract it."""
     nets: Counter[NetKey] = Counter()
     for call in writes:
         if call.is_committed:
@@ -170,9 +171,9 @@ def common_ids(runs: Sequence[Run]) -> frozenset[str]:
 
 
 class KeyAssigner:
-    """Gives the calls of one run their keys, in the order of their arrival.
+    """An assigner of keys to the calls of one run, in order of arrival.
 
-    An id that is not stable is called by the order of its first appearance. Without ``stable_ids``, all ids are.
+    An id that is not in ``stable_ids`` is replaced by the number of its first appearance; with None, all ids are kept.
     """
 
     def __init__(self, default_application: str, stable_ids: frozenset[str] | None) -> None:
@@ -182,7 +183,7 @@ class KeyAssigner:
         self._occurrences: Counter[tuple[str, str, str, int | None, str]] = Counter()
 
     def assign(self, call: ObservedCall) -> None:
-        """Give a call its key; a call of the test has none, but its ids count."""
+        """Set a call's key; a call of the test itself gets none, but its ids are numbered too."""
         application = "" if call.application == self._default_application else self._name(call.application)
         user = self._name(call.user)
         if call.number:

@@ -1,6 +1,6 @@
 """Schedules: the faults of one run and the calls that they hit, as values and as text.
 
-A call is written as its number in the fault-free run (``2:lost_after``), or as what identifies it
+A call is written as its number in the fault-free run (``2:lost_after``), or by what identifies it
 (``listTransactions ada #2:refused``); ``+`` joins the faults of one schedule.
 """
 
@@ -29,14 +29,14 @@ _EXAMPLE = "such as '2:lost_after' or 'createTransaction ada -10 #2:refused'"
 
 
 class ScheduleError(ValueError):
-    """The error of a schedule that can't be run."""
+    """A schedule that is invalid or can't be run."""
 
 
 class CallKey(NamedTuple):
-    """What identifies a call: never its position, which other calls may change.
+    """What identifies a call; its position is not part of it, because other calls may change that.
 
-    ``occurrence`` counts the calls that are otherwise equal, from 1. ``application`` is empty for the default one. In
-    a schedule that was written by hand, what is empty, or None, matches anything.
+    ``occurrence`` counts the calls that are otherwise equal, from 1. ``application`` is empty for the default one. In a
+    handwritten schedule, empty fields and None match anything.
     """
 
     operation: str
@@ -47,7 +47,7 @@ class CallKey(NamedTuple):
     occurrence: int = 1
 
     def matches(self, other: "CallKey") -> bool:
-        """Return whether a call is one that this key describes."""
+        """Return whether this key, with its empty fields, describes another call."""
         return all(wanted in ("", None, actual) for wanted, actual in zip(self, other, strict=True))
 
     @property
@@ -61,7 +61,7 @@ class CallKey(NamedTuple):
         )
 
     def __str__(self) -> str:
-        """Return the call as a schedule has it."""
+        """Return the call as it is written in a schedule."""
         return _join(self.label, self.reason, f"#{self.occurrence}" if self.occurrence > 1 else "")
 
 
@@ -70,7 +70,7 @@ def _join(*parts: str) -> str:
 
 
 def anonymous_id(number: int) -> str:
-    """Return the stand-in for an id that differs from run to run, by the order of its first appearance."""
+    """Return the placeholder for an id that differs from run to run, numbered by first appearance."""
     return f"{_ANONYMOUS}{number}"
 
 
@@ -110,14 +110,14 @@ FAULTS: Mapping[str, CallFault] = {
         CallFault("stale", Rule(StaleRead(by_writes=1), name="stale"), "stale"),
     )
 }
-"""Every fault that has a name of its own; ``stale`` is injected on request only."""
+"""Every named fault; ``stale`` is injected on request only."""
 
 WRITES = frozenset(map(str, WRITE_OPERATIONS))
 READS = frozenset(map(str, READ_OPERATIONS))
 
 
 class Injection(NamedTuple):
-    """A fault at a call: a number counts the application's calls from 1."""
+    """A fault at a call, which is given as a key or as its number among the application's calls, from 1."""
 
     call: CallKey | int
     fault: CallFault
@@ -136,7 +136,7 @@ def format_schedule(schedule: Sequence[Injection], numbers: Mapping[CallKey, int
 
 
 def parse_fault(source: object) -> CallFault:
-    """Return a fault from its name, an effect, a rule or a rule as an object of JSON.
+    """Return the fault for a name, an effect, a rule or a rule as a JSON object.
 
     Raises ScheduleError for anything else, and for a rule that says which calls it hits: the schedule says that.
     """
@@ -150,14 +150,16 @@ def parse_fault(source: object) -> CallFault:
         raise ScheduleError(f"invalid fault {source!r:.200}: {error}") from None
     members = {name: value for name, value in rule_to_json(rule).items() if name != "client"}  # the effect implies it
     if extra := sorted(members.keys() & _OTHER_RULE_FIELDS):
-        raise ScheduleError(f"invalid fault {source!r:.200}: {extra[0]} is not allowed, the schedule names the call")
+        raise ScheduleError(
+            f"invalid fault {source!r:.200}: {extra[0]} is not allowed, because the schedule names the call"
+        )
     if "script" in members:
-        raise ScheduleError(f"invalid fault {source!r:.200}: a schedule has effects, not scripts")
+        raise ScheduleError(f"invalid fault {source!r:.200}: a script is not allowed in a schedule")
     return CallFault(json.dumps(members, separators=(",", ":")), rule, str(rule.effect))
 
 
 def parse_schedule(text: str) -> Schedule:
-    """Return the schedule that a text describes; raise ScheduleError, with the position, for anything else."""
+    """Return the schedule that a text describes; raise ScheduleError, with the position, if it is invalid."""
     reader = _Reader(text)
     injections = [reader.read_injection()]
     while not reader.is_at_end:
@@ -204,7 +206,7 @@ class _Reader:
             raise self.fail("a call is missing")
         if tokens[0].isdecimal():
             if len(tokens) > 1 or not 0 < int(tokens[0][:9]) < 10**8:
-                raise self.fail(f"{' '.join(tokens)!r} is not the number of a call, which starts at 1")
+                raise self.fail(f"{' '.join(tokens)!r} is not a call number, which starts at 1")
             return int(tokens[0])
         return self._parse_key(tokens)
 
@@ -250,7 +252,7 @@ class _Reader:
             try:
                 members, end = json.JSONDecoder().raw_decode(rest)
             except ValueError as error:
-                raise self.fail(f"{rest[:40]!r} is not an object of JSON: {error}") from None
+                raise self.fail(f"{rest[:40]!r} is not a JSON object: {error}") from None
             self._position = len(self._text) - len(rest) + end
             return parse_fault(members)
         name = self._next_token()

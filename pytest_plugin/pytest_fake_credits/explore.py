@@ -1,4 +1,4 @@
-"""Exploring tests under pytest: an item is run once for each schedule, and reported once.
+"""Exploration of tests under pytest: an item runs once for each schedule, and is reported once.
 
 This loads the fake, so it is imported only if a test is to be explored. PYTEST_DONT_REWRITE
 """
@@ -68,7 +68,7 @@ class ExplorePlugin:
 
     @pytest.hookimpl(tryfirst=True)
     def pytest_runtest_protocol(self, item: pytest.Item, nextitem: pytest.Item | None) -> bool | None:
-        """Explore a test in place of running it."""
+        """Explore a test instead of running it."""
         options = self._options_for(item)
         if options is None:
             return None
@@ -91,7 +91,7 @@ class ExplorePlugin:
         return True
 
     def _options_for(self, item: pytest.Item) -> ExploreOptions | None:
-        """Return the options of a test's exploration; None if it is to run as usual."""
+        """Return the options of a test's exploration, or None if the test runs as usual."""
         if "fake_credits" not in getattr(item, "fixturenames", ()) or self._config.getoption("setuponly", False):
             return None
         asked = self._marker_options(item).get("explore", None)
@@ -103,7 +103,7 @@ class ExplorePlugin:
         return replace(self._defaults, is_off=True) if options is None and self._settings["explore"].value else options
 
     def _reason_to_skip(self, item: pytest.Item, options: ExploreOptions) -> str:
-        """Return why a test is not explored, where that shows before it runs."""
+        """Return why a test can't be explored, as far as that is known before it runs."""
         function: Any = getattr(item, "obj", None)
         if options.is_off:
             return "its marker says explore=False"
@@ -118,14 +118,14 @@ class ExplorePlugin:
 
     @pytest.hookimpl(tryfirst=True)
     def pytest_fixture_setup(self, fixturedef: pytest.FixtureDef[Any]) -> None:
-        """Remember that a fixture's calls are the test's own."""
+        """Treat the calls of a fixture as made by the test itself."""
         self._test_code.add(_codes([fixturedef.func]))
 
     # ------------------------------------------------------------ all tests
 
     @pytest.hookimpl(trylast=True)
     def pytest_runtest_logreport(self, report: pytest.TestReport) -> None:
-        """Collect an exploration, which may come from a worker of pytest-xdist."""
+        """Collect an exploration, which may come from a pytest-xdist worker."""
         document = getattr(report, _REPORT_ATTRIBUTE, None)
         if document is not None:
             self._documents.append(document)
@@ -147,7 +147,7 @@ class ExplorePlugin:
 
     @pytest.hookimpl(trylast=True)
     def pytest_sessionfinish(self) -> None:
-        """Write the report file, in the process that the workers report to."""
+        """Write the report file, but not in a pytest-xdist worker."""
         if self._report_path and not hasattr(self._config, "workerinput"):
             write_report(self._report_path, self._documents)
 
@@ -170,7 +170,7 @@ class ExplorePlugin:
                     phases = self._run_item(item, recorder, nextitem, lambda: _raise_findings(exploration))
                 else:
                     with self._quietly(), sleeps.recording():
-                        # the next test is one beside it, so that the fixtures of wider scopes are kept
+                        # a sibling as the next test, so that fixtures of wider scopes are kept
                         phases = self._run_item(item, recorder, copy.copy(item))
                     reference = reference or phases
         finally:
@@ -220,13 +220,13 @@ class ExplorePlugin:
 
     @contextmanager
     def _quietly(self) -> Generator[None]:
-        """Keep what the runs of an exploration print, log and warn from the terminal."""
+        """Keep the output, logs and warnings of an exploration's runs from the terminal."""
         self.is_running = self._is_quiet = True
         with ExitStack() as stack:
             stack.callback(setattr, sys, "breakpointhook", sys.breakpointhook)
             sys.breakpointhook = lambda *_args, **_kwargs: None  # breakpoints stop in the last run only
             stack.callback(setattr, self._config.option, "tbstyle", self._config.option.tbstyle)
-            self._config.option.tbstyle = "value"  # nobody reads these reports, and a traceback takes 20 ms
+            self._config.option.tbstyle = "value"  # these reports are not shown, and a traceback takes 20 ms
             stack.enter_context(warnings.catch_warnings(record=True))
             if self._config.getoption("capture", "fd") == "no":
                 stack.enter_context(redirect_stdout(io.StringIO()))
@@ -274,10 +274,11 @@ def _default_options(settings: Mapping[str, PluginSetting]) -> ExploreOptions:
 
 
 class _ExplorationFailed(Failed):
-    """The failure of a test because of what its exploration found; the run itself passed."""
+    """The failure of a test whose exploration has findings, although the run itself passed."""
 
 
-_ExplorationFailed.__module__, _ExplorationFailed.__qualname__ = "builtins", "Failed"  # as pytest's own is shown
+# Shown like pytest's own.
+_ExplorationFailed.__module__, _ExplorationFailed.__qualname__ = "builtins", "Failed"
 
 
 def _fail(message: str) -> None:
@@ -285,7 +286,7 @@ def _fail(message: str) -> None:
 
 
 def _raise_findings(exploration: Exploration) -> None:
-    """Fail the test if its exploration found something red, or had to explore and could not."""
+    """Fail the test if its exploration has red findings, or was required but not possible."""
     if exploration.error:
         _fail(f"fake-credits: {exploration.error}")
     if exploration.red:
@@ -297,7 +298,7 @@ def _raise_findings(exploration: Exploration) -> None:
 def _reports_of(
     item: pytest.Item, phases: list[_Phase], reference: list[_Phase], exploration: Exploration
 ) -> list[pytest.TestReport]:
-    """Return the reports of the last run; where it only shows that state leaks, those of the first run."""
+    """Return the reports of the last run or, if that only shows that state leaks, of the first."""
     reports = [report for _, report in phases]
     if exploration.leaks and len(reference) == len(reports):
         reports[:2] = [report for _, report in reference[:2]]
@@ -332,7 +333,7 @@ def _prepare(item: pytest.Item) -> None:
 
 
 def _forget_finished_fixtures(item: pytest.Item) -> None:
-    """Keep the fixtures of wider scopes from growing: each run adds what would tear its own, finished fixtures down."""
+    """Remove the finalizers that a run has added to fixtures of wider scopes for its own, already finished fixtures."""
     function: Any = item
     for definitions in function._fixtureinfo.name2fixturedefs.values():
         for definition in definitions:
@@ -345,7 +346,7 @@ def _is_spent(finalizer: object) -> bool:
 
 
 def _outcome_of(phases: list[_Phase], recorder: Recorder) -> Outcome:
-    """Return how a run ended; what the exploration itself found does not count."""
+    """Return how a run ended, ignoring a failure that the exploration itself raised."""
     for call, report in phases:
         error = call.excinfo.value if call.excinfo else None
         if isinstance(error, _ExplorationFailed):

@@ -1,6 +1,6 @@
-"""The part of exploration that every run loads: its hook, and the registration of its plugin once a test needs it.
+"""The part of exploration that every pytest run loads: its hook, and the registration of its plugin on demand.
 
-Imports nothing from the fake. PYTEST_DONT_REWRITE
+This module imports nothing from the fake. PYTEST_DONT_REWRITE
 """
 
 from collections.abc import Callable, Mapping
@@ -76,12 +76,12 @@ class _Registration:
         return plugin
 
     def pytest_collection_modifyitems(self, items: list[pytest.Item]) -> None:
-        """Look for a marker that asks to explore."""
+        """Look for a marker that requests exploration."""
         marks = (mark for item in items for mark in item.iter_markers("fake_credits"))
         if _plugin_of(self._config) is None and any(mark.kwargs.get("explore", False) is not False for mark in marks):
             self._register()
 
     def pytest_runtest_logreport(self, report: pytest.TestReport) -> None:
-        """Pass on the first exploration of a worker of pytest-xdist; those after it reach the plugin themselves."""
+        """Pass on the first exploration from a pytest-xdist worker; later ones reach the plugin directly."""
         if hasattr(report, "fake_credits_exploration") and _plugin_of(self._config) is None:
             self._register().pytest_runtest_logreport(report)

@@ -150,17 +150,17 @@ class Factory:
     def explore(
         self, explore: object = True, *, live: bool | None = None, **options: Unpack[FakeCreditsKwargs]
     ) -> "Iterator[ExploredCredits]":
-        """Explore the block of a ``for`` loop: yield a fresh sandbox for each run, as ``with credits:`` ends one.
+        """Explore the body of a ``for`` loop: yield a fresh sandbox for each run, which ends with its ``with`` block.
 
-        ``explore`` is as in the marker. Raises ValueError for an invalid one, and AssertionError at the end of the loop
-        for what is red.
+        ``explore`` is as in the marker. Raises ValueError for an invalid one, and AssertionError after the last run if
+        a finding is red.
         """
         from fake_credits.explore.loop import ExploredCredits, explore_loop
         from fake_credits.explore.options import ExploreOptions, parse_explore
 
         explore_options = parse_explore(explore, ExploreOptions())
         if explore_options is None:
-            raise ValueError("explore is False, but a loop explores: iterate over nothing else, or leave it out")
+            raise ValueError("explore must not be False in a loop; omit it to use the defaults")
         overrides: dict[str, object] = {**options} if live is None else {**options, "live": live}
         sandbox_options = {**self.options, "api_key": "", **overrides}
         code = sys._getframe(1).f_code  # pyright: ignore[reportPrivateUsage]

@@ -244,7 +244,7 @@ def test_retry_comes_before_retry_after(explore: Explore) -> None:
         pay(credits, 5)
 
     limited = [Status(429, retry_after_s=5)]
-    assert list(verdicts(explore(bad, limited)).values()) == ["Retry-After not kept"]
+    assert list(verdicts(explore(bad, limited)).values()) == ["Retry-After ignored"]
     assert list(verdicts(explore(good, limited)).values()) == ["ok"]
 
 

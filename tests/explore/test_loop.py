@@ -57,7 +57,7 @@ def test_body_without_with_ends_at_the_first_fault(factory: Factory) -> None:
 
 
 def test_loop_without_a_call_fails(factory: Factory) -> None:
-    with pytest.raises(AssertionError, match="nothing to explore: it makes no call"):  # noqa: PT012
+    with pytest.raises(AssertionError, match="nothing to explore: it makes no calls"):  # noqa: PT012
         for credits in factory.explore(users={"ada": 100}):
             credits.balance("ada")
 
@@ -92,7 +92,7 @@ def test_each_example_of_hypothesis_is_explored(factory: Factory, price: int) ->
 def test_bad_option_of_a_loop_is_refused_at_once(factory: Factory) -> None:
     with pytest.raises(ValueError, match="what must be one of"):
         factory.explore("lost_afte")
-    with pytest.raises(ValueError, match="explore is False"):
+    with pytest.raises(ValueError, match="explore must not be False"):
         factory.explore(False)
 
 

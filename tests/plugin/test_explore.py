@@ -149,16 +149,16 @@ def write(api, delta):
     result = suite(source, EXPLORE)
     text = text_of(result)
     for reason, test in (
-        ("it makes direct calls only", "test_direct"),
-        ("it makes no call", "test_no_call"),
+        ("only the test itself makes calls", "test_direct"),
+        ("it makes no calls", "test_no_call"),
         ("it is skipped", "test_skipped"),
         ("it is expected to fail", "test_expected_to_fail, test_suite.py::test_passes_unexpectedly"),
         ("it fails without a fault", "test_failing"),
-        ("it has faults, gates or latency of its own: explored by hand", "test_marker, test_suite.py::test_own_rule"),
+        ("it declares its own faults, gates or latency", "test_marker, test_suite.py::test_own_rule"),
         ("it resets its sandbox", "test_reset"),
         ("its marker says explore=False", "test_off"),
         ("Hypothesis runs it many times: use fake_credits_factory.explore", "test_hypothesis"),
-        ("two fault-free runs differ in what they write", "test_random_writes"),
+        ("two fault-free runs write different transactions", "test_random_writes"),
     ):
         count = test.count(",") + 1
         assert f"not explored: {count} ({reason}): test_suite.py::{test}" in text
@@ -178,7 +178,7 @@ class TestWide:
 """
     result = suite(source, EXPLORE)
     result.assert_outcomes(passed=1)
-    result.stdout.fnmatch_lines(["not explored: 1 (its sandbox is not the fixture's, or outlives the test): *"])
+    result.stdout.fnmatch_lines(["not explored: 1 (its sandbox is not from the fixture, or outlives the test): *"])
 
 
 def test_findings_are_void_if_state_leaks_between_runs(suite: Suite) -> None:
@@ -199,7 +199,7 @@ def test_leaks(fake_credits):
     )
     result = suite(source, EXPLORE)
     result.assert_outcomes(passed=1)
-    result.stdout.fnmatch_lines(["not explored: 1 (its last run without a fault failed: state leaks*test_leaks"])
+    result.stdout.fnmatch_lines(["not explored: 1 (its last fault-free run failed: state leaks*test_leaks"])
 
 
 def test_marker_asks_to_explore_without_the_flag(suite: Suite) -> None:
@@ -260,7 +260,7 @@ def test_schedule_that_names_no_call_of_the_test_fails_it(suite: Suite) -> None:
     result.assert_outcomes(failed=1)
     result.stdout.fnmatch_lines(["*schedule '9:refused' names call 9, but the test makes 1 call"])
     result = suite(APPLICATION + READS, "--fake-credits-schedule", "listUsers:refused")
-    result.stdout.fnmatch_lines(["*schedule 'listUsers:refused' names listUsers, which is no call of the test"])
+    result.stdout.fnmatch_lines(["*schedule 'listUsers:refused' names listUsers, which the test does not make"])
     result = suite(APPLICATION + READS, "--fake-credits-schedule", "1:lost_after")
     result.stdout.fnmatch_lines(["*schedule '1:lost_after': lost_after does not apply to getBalance"])
 
@@ -269,7 +269,7 @@ def test_marker_fails_a_test_with_nothing_to_explore(suite: Suite) -> None:
     source = "import pytest\n@pytest.mark.fake_credits(explore=True)\ndef test_no_call(fake_credits):\n    pass\n"
     result = suite(source)
     result.assert_outcomes(failed=1)
-    result.stdout.fnmatch_lines(["fake-credits: there is nothing to explore: it makes no call"])
+    result.stdout.fnmatch_lines(["fake-credits: there is nothing to explore: it makes no calls"])
 
 
 def test_required_exploration_tries_the_tests_own_rules_first(suite: Suite) -> None:
@@ -367,7 +367,9 @@ def test_live(fake_credits):
 """
     )
     result = suite(source, EXPLORE)
-    result.stdout.fnmatch_lines(["1 test explored, 4 schedules: 4 fine", "not tried: 1 schedule (silence over*"])
+    result.stdout.fnmatch_lines(
+        ["1 test explored, 4 schedules: 4 fine", "not tried: 1 schedule (missing responses over*"]
+    )
 
 
 def test_only_fixtures_of_the_function_are_fresh_in_each_run(suite: Suite) -> None:
@@ -410,7 +412,7 @@ def test_helper_modules_of_the_tests_are_named_by_an_ini(suite: Suite, pytester:
     source = "import helpers, pytest\n@pytest.mark.fake_credits(users={'ada': 1})\ndef test_helper(fake_credits):\n"
     source += "    assert helpers.read(fake_credits.server_client) == 1\n"
     result = suite(source, EXPLORE, ini="fake_credits_explore_ours = other helper*")
-    result.stdout.fnmatch_lines(["not explored: 1 (it makes direct calls only): *test_helper"])
+    result.stdout.fnmatch_lines(["not explored: 1 (only the test itself makes calls): *test_helper"])
 
 
 def test_nothing_of_exploration_is_loaded_when_it_is_off(suite: Suite) -> None:
