@@ -202,8 +202,8 @@ _MAX_HEADER_NAMES = 32
 class JournalHeaders:
     """The selection of request headers to keep.
 
-    Raises TypeError for a string instead of a sequence. Raises ValueError for more than 32 names, an invalid name
-    (RFC 9110, section 5.6.2, at most 64 characters), or a header that carries a credential, in HTTP or in the contract.
+    Raises TypeError for a string instead of a sequence. Raises ValueError for more than 32 names, an invalid name (RFC
+    9110, section 5.6.2, at most 64 characters), or a header that carries a credential in HTTP or under the contract.
     """
 
     def __init__(self, names: Sequence[str], contract: Contract) -> None:

@@ -12,7 +12,8 @@ T = TypeVar("T")
 
 
 def keyword_hint(keyword: str) -> Callable[[Callable[P, T]], Callable[P, T]]:
-    """Decorate a method: its TypeError for too many positional arguments suggests ``keyword`` for the first one."""
+    """Decorate a method: its TypeError for too many positional arguments suggests ``keyword`` for the first extra
+    one."""
 
     def decorate(method: Callable[P, T]) -> Callable[P, T]:
         code = cast("Any", method).__code__

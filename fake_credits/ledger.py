@@ -328,7 +328,7 @@ class Ledger:
 
 
 def _page_range(size: int, start: int | None, limit: int, *, newest_first: bool) -> PageRange:
-    """Return one page of a list. Lists only grow, so paging skips and repeats nothing, unless a test deletes a user."""
+    """Return one page of a list. Lists only grow, so no entry is skipped or repeated, unless a test deletes a user."""
     if newest_first:
         first = size - 1 if start is None else min(start, size - 1)
         last = max(first - limit, -1)

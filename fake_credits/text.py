@@ -46,7 +46,7 @@ def escape_control(text: str) -> str:
 
 
 def truncate(text: str, max_chars: int = _MAX_CELL_CHARS) -> str:
-    """Return a text shortened to ``max_chars`` characters, by default those of a table cell."""
+    """Return a text shortened to ``max_chars`` characters, by default the width of a table cell."""
     return text if len(text) <= max_chars else text[: max_chars - 1] + "…"
 
 

@@ -136,7 +136,7 @@ class RouteTable:
         return Problem(field, problem) if problem else None
 
     def _prefix_hint(self, method: str, raw_path: bytes, segments: list[str]) -> str:
-        """Return a sentence about what comes before an operation's path at the end of a path, or "" if it has none."""
+        """Return a sentence about the prefix of a path that ends in an operation's path, or "" if it doesn't."""
         for operation, prefix_length in self._path_ends(method, segments):
             prefix = escape_path(b"/".join(raw_path.split(b"/")[:prefix_length]))
             problem = f"has the prefix {prefix}" if prefix.strip("/") else "ends in a slash"

@@ -69,7 +69,7 @@ class FlagOption(click.Option):
 
 
 class Parsed(click.types.StringParamType):
-    """The type of a value that a function parses, or one of click's types with another metavar."""
+    """A parameter type that parses values with a function, or one of click's types with another metavar."""
 
     def __init__(self, metavar: str, parse: Callable[[str], object] = str) -> None:
         self.name = metavar

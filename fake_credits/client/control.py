@@ -186,7 +186,7 @@ class RemoteSandbox:
 
     @keyword_hint("balance")
     def user(self, user_id: str, *, balance: int | None = None, application_id: str | None = None) -> schemas.UserState:
-        """Create a user and, with ``balance``, set the balance by one grant or consumption."""
+        """Create a user and, with ``balance``, set the balance with one grant or consumption."""
         body = schemas.SetUserBody(balance=balance, application_id=application_id)
         return self._request(schemas.UserState, "PUT", f"/users/{quote_id('user_id', user_id)}", body)
 

@@ -70,7 +70,7 @@ class ContractSetting(msgspec.Struct, frozen=True):
     row: int
 
 
-def _setting_field(row: int, default: Any, doc: str) -> Any:  # Any, as `dataclasses.field` does
+def _setting_field(row: int, default: Any, doc: str) -> Any:  # returns Any, as `dataclasses.field` does
     """Return a dataclass field with its documentation."""
     metadata = {"row": row, "doc": doc}
     if isinstance(default, MappingProxyType):  # dataclasses reject it as a default, because it is unhashable
@@ -96,7 +96,7 @@ class Contract:
         3, CredentialHeader("Authorization", "Bearer"), "header of a user's token: `Header` or `Header: Scheme`"
     )
     trust: Mapping[str, str] = _setting_field(
-        3, MappingProxyType({}), "foreign issuers of user tokens, each with a file of its keys (JWKS or PEM)"
+        3, MappingProxyType({}), "foreign issuers of user tokens, each with a file that contains its keys (JWKS or PEM)"
     )
     both_credentials: Literal["refuse", "key", "token"] = _setting_field(
         4, "refuse", "whether a request with both credentials is refused, or which of them is used"

@@ -308,7 +308,7 @@ def list_users(request: Request, query: schemas.UserQuery) -> schemas.UserList:
 
 
 def set_user(request: Request, body: schemas.SetUserBody) -> schemas.UserState:
-    """Create a user and, with `balance`, set the balance by one grant or consumption."""
+    """Create a user and, with `balance`, set the balance with one grant or consumption."""
     sandbox, user_id = requested_sandbox(request), request.path_params["user"]
     with field_errors():
         account = sandbox.set_balance(user_id, body.balance, application_id=body.application_id or "")

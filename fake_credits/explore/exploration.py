@@ -260,7 +260,7 @@ def _nets_by_amount(run: Run) -> list[tuple[int, int]]:
 
 
 def _reason_to_skip(run: Run, *, is_required: bool) -> str:
-    """Return why a fault-free run shows that a test can't be explored, or an empty string."""
+    """Return why a test can't be explored, judging by a fault-free run, or an empty string."""
     if run.outcome.status in ("skipped", "xfailed"):
         return "it is skipped" if run.outcome.status == "skipped" else "it is expected to fail"
     if run.outcome.status == "failed":

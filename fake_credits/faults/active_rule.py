@@ -122,7 +122,7 @@ class ActiveRule:
         self.end()
 
     def undo_firing(self, application: str, user: str) -> None:
-        """Undo the count of one firing for a user's call."""
+        """Remove one firing for a user's call from the counts."""
         self.fired -= 1
         self._fire_counts[self._counter_key(application, user)] -= 1
 

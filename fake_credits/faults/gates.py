@@ -191,7 +191,7 @@ class Gate:
         if arrival_count >= count:
             return
         deadline = "before its sandbox closed or was reset" if is_closed else f"within {limit_s:g} s"
-        problem = f"gate {self.name!r}: {arrival_count} of {count} arrived {deadline}"
+        problem = f"gate {self.name!r}: {arrival_count} of {count} calls arrived {deadline}"
         if is_open and not is_closed:
             raise GateTimeout(f"{problem}; it has been released, so later calls pass through: call hold() again")
         expected = " or ".join(dict.fromkeys(self._expected_calls))

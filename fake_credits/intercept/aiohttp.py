@@ -1,6 +1,6 @@
 """Interception in aiohttp, at its connector.
 
-An intercepted request gets a connection from the connector under a key of its own, so the connector's limits, traces
+An intercepted request gets a connection from the connector under a separate key, so the connector's limits, traces
 and keep-alive apply. The connection is aiohttp's own protocol over an in-memory transport, so aiohttp's parser, errors
 and retry apply too.
 """

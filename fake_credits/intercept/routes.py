@@ -37,7 +37,7 @@ class InterceptedUrl(msgspec.Struct, frozen=True):
         return (self.port, None) if _DEFAULT_PORTS[self.scheme] == self.port else (self.port,)
 
     def contains(self, target: bytes) -> bool:
-        """Return whether a target (path and query) is below this URL's path, by whole percent-decoded segments."""
+        """Return whether a target (path and query) is below this URL's path, comparing whole decoded segments."""
         return self._path_end(target) >= 0
 
     def relative_target(self, target: bytes) -> bytes:

@@ -1,4 +1,4 @@
-"""In-memory streams, which parse the requests that a library writes by the live server's rules."""
+"""In-memory streams to which libraries write requests, and which parse these by the live server's rules."""
 
 import asyncio
 import errno

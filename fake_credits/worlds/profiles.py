@@ -23,7 +23,7 @@ _TYPE_NAMES: Mapping[Any, str] = {str: "a string", int: "an integer", float: "a 
 
 def _number_field(
     default: int | float, minimum: float, maximum: float, doc: str
-) -> Any:  # Any, as `dataclasses.field` does
+) -> Any:  # returns Any, as `dataclasses.field` does
     return field(default=default, metadata={"least": minimum, "most": maximum, "doc": doc})
 
 

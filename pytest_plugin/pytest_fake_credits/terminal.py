@@ -1,4 +1,4 @@
-"""What a terminal shows of a failing test: tracebacks without the frames of the fake, and the colours of the section.
+"""The display of a failing test on a terminal: tracebacks without the fake's frames, and a coloured section.
 
 This module imports only pytest and the standard library, because with pytest-xdist the terminal belongs to another
 process. PYTEST_DONT_REWRITE

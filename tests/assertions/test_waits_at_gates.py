@@ -14,6 +14,6 @@ def test_closing_or_resetting_sandbox_ends_wait_at_gate(method: str) -> None:
         gate = credits.hold("createTransaction")
         thread = threading.Thread(target=getattr(credits, method))
         thread.start()
-        with pytest.raises(GateTimeout, match="0 of 1 arrived before its sandbox closed or was reset"):
+        with pytest.raises(GateTimeout, match="0 of 1 calls arrived before its sandbox closed or was reset"):
             gate.wait_for(1, limit_s=30)
         thread.join()

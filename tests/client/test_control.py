@@ -162,7 +162,7 @@ def test_control_error_has_code_status_and_field(control: ControlClient) -> None
 
 
 def test_gate_wait_timeout_raises_gate_limit(control: ControlClient) -> None:
-    with control.make_sandbox() as sandbox, pytest.raises(ControlError, match="0 of 2 arrived") as exc_info:
+    with control.make_sandbox() as sandbox, pytest.raises(ControlError, match="0 of 2 calls arrived") as exc_info:
         sandbox.hold(name="lonely").wait_for(2, limit_s=0.005)
     assert exc_info.value.code == "gate_limit"
 

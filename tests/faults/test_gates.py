@@ -240,16 +240,18 @@ def test_wait_for_timeout_says_that_gate_was_released() -> None:
     gate.release()
     with pytest.raises(
         GateTimeout,
-        match=r"0 of 1 arrived within 0.002 s; it has been released, so later calls pass through",
+        match=r"0 of 1 calls arrived within 0.002 s; it has been released, so later calls pass through",
     ):
         gate.wait_for(limit_s=SHORT_S)
 
 
 def test_wait_for_timeout_names_gate_and_held_calls() -> None:
     harness = GateHarness("ada")
-    with pytest.raises(GateTimeout, match=r"gate 'pay': 1 of 2 arrived within 0.002 s; it holds .* of ada \(#1\)"):
+    with pytest.raises(
+        GateTimeout, match=r"gate 'pay': 1 of 2 calls arrived within 0.002 s; it holds .* of ada \(#1\)"
+    ):
         harness.gate.wait_for(2, limit_s=SHORT_S)
-    with pytest.raises(GateTimeout, match="0 of 1 arrived within 0.002 s; it holds no call"):
+    with pytest.raises(GateTimeout, match="0 of 1 calls arrived within 0.002 s; it holds no call"):
         Gate("pay", SHORT_S, lambda _: None).wait_for()
 
 
@@ -291,7 +293,7 @@ async def wait_in_event_loop() -> None:
     thread = arrive_in_thread(harness, "bob")
     await harness.gate.async_wait_for(2)
     thread.join()
-    with pytest.raises(GateTimeout, match="gate 'pay': 2 of 3 arrived within 0.002 s"):
+    with pytest.raises(GateTimeout, match="gate 'pay': 2 of 3 calls arrived within 0.002 s"):
         await harness.gate.async_wait_for(3, limit_s=SHORT_S)
     with pytest.raises(
         RuntimeError, match=r"gate.wait_for would block the event loop .*: use `await gate.async_wait_for\(2\)`"
@@ -377,7 +379,7 @@ def test_no_arrival_is_lost_with_many_threads() -> None:
 
 # ------------------------------------------------------------ closing
 
-CLOSED_MESSAGE = "gate 'pay': 1 of 2 arrived before its sandbox closed or was reset; it holds no call"
+CLOSED_MESSAGE = "gate 'pay': 1 of 2 calls arrived before its sandbox closed or was reset; it holds no call"
 
 
 def test_close_ends_blocking_wait_and_releases_held_calls() -> None:
