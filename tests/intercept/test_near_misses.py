@@ -81,7 +81,7 @@ def test_other_paths_of_host_are_sent_and_listed(credits: FakeCredits, send: Sen
         assert credits.sandbox.interception_log.lines() == [
             f"GET {real.base_url}/_fake/livez was not intercepted and went to the network (2 times)"
         ]
-        with pytest.raises(AssertionError, match=r"The requests listed next .*\nGET .*/_fake/livez was not"):
+        with pytest.raises(AssertionError, match=r"The requests listed below .*\nGET .*/_fake/livez was not"):
             credits.journal.assert_called("getBalance")
     assert len(real.journal) == 0
 
