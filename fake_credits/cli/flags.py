@@ -25,7 +25,11 @@ from fake_credits.sandbox_options import AuthProviderName, check_id, parse_issue
 from fake_credits.transports.environment import ENV_VALUE_NAMES
 
 _ENV_PREFIX = "FAKE_CREDITS_"
-_ENV_NAMES = {"url": "SEED_URL"}  # FAKE_CREDITS_URL is the control plane's, which `run` sets
+_EXPLORE_NAMES = ("what", "depth", "budget", "strict", "selftest", "jobs", "format", "report")
+_ENV_NAMES = {
+    "url": "SEED_URL",  # FAKE_CREDITS_URL is the control plane's, which `run` sets
+    **{name: f"EXPLORE_{name.upper()}" for name in _EXPLORE_NAMES},  # as for the pytest plugin
+}
 
 
 def parse_id(text: str) -> str:
@@ -58,6 +62,21 @@ def _latency(text: str) -> str:
     from fake_credits.faults.scenarios import latency_rules
 
     latency_rules(text)
+    return text
+
+
+def _what(text: str) -> object:
+    from fake_credits.explore.options import ExploreOptions, parse_what
+
+    what = parse_what(text)
+    ExploreOptions().with_what(what)
+    return what
+
+
+def _schedule(text: str) -> str:
+    from fake_credits.explore.schedules import parse_schedule
+
+    parse_schedule(text)
     return text
 
 
@@ -135,6 +154,8 @@ _FAULT_PRESET_NAMES = (
     "flaky, slow, brownout, outage, rate_limited, lost_responses, stale_replica, bad_proxy, version_ahead"
 )
 _WORLD_CHOICES = "tiny, demo, edge, load, a custom profile (TOML file), or a saved world (JSON file)"
+
+_REPORT_FORMATS = ("text", "json", "junit", "html", "markdown")
 
 _BALANCE = click.IntRange(0, MAX_AMOUNT)
 _CONTRACT_FILE = Parsed("FILE", load_contract)
@@ -255,6 +276,42 @@ class RunFlags(ServerFlags):
         Parsed("NAME=TEXT", _env_variable),
     )
     grace: float = _flag("Command", 5.0, "Grace period in seconds before SIGKILL.", _SECONDS)
+
+
+@dataclass(frozen=True, kw_only=True)
+class ExploreFlags(RunFlags):
+    """The flags of ``explore``; what is not listed here is as for ``run``."""
+
+    what: object = _flag(
+        "Exploration",
+        "default",
+        "What to inject: default, writes, same, all, or names of faults, separated by commas.",
+        Parsed("WHAT", _what),
+    )
+    depth: int = _flag("Exploration", 2, "The largest number of faults in one run.", click.IntRange(1, 3))
+    budget: int = _flag("Exploration", 200, "The largest number of runs with faults.", click.IntRange(1, 1_000_000))
+    strict: bool = _flag("Exploration", False, "Fail for amber findings too.")
+    schedule: str = _flag(
+        "Exploration",
+        "",
+        "Run only this schedule, such as '2:lost_after', and show the output.",
+        Parsed("TEXT", _schedule),
+    )
+    selftest: bool = _flag("Exploration", False, "Explore known-bad and known-good clients instead of a command.")
+    jobs: int = _flag("Command", 1, "Number of runs at once.", click.IntRange(1, 64))
+    run_timeout: float | None = _flag(
+        "Command",
+        None,
+        "Time limit of a run in seconds (default: 5 times a run without faults, at least 10).",
+        _SECONDS,
+    )
+    format: str = _flag("Output", "text", "Format of the report on stdout.", click.Choice(_REPORT_FORMATS))
+    reports: tuple[Path, ...] = _flag(
+        "Output",
+        (),
+        "Write a report to this file: HTML (.html), JUnit (.xml), Markdown (.md) or JSON. Repeatable.",
+        _WRITABLE_FILE,
+    )
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -1,7 +1,8 @@
 """The commands and their exit codes. The modules that a command needs are imported when it runs.
 
-Exit codes: 0 success; 1 failure; 2 usage error; 3 the address can't be bound; 130 interrupted. ``run`` exits with its
-command's code, with 126 or 127 if the command can't be run, and with 128 + N if signal N ended it, like a shell.
+Exit codes: 0 success; 1 failure; 2 usage error; 3 the address can't be bound; 4 the command can't be explored; 130
+interrupted. ``run`` exits with its command's code, with 126 or 127 if the command can't be run, and with 128 + N if
+signal N ended it, like a shell.
 """
 
 import errno
@@ -14,7 +15,7 @@ from contextlib import contextmanager
 import click
 
 from fake_credits.cli import flags
-from fake_credits.cli.parameters import FlagCommand, Parsed
+from fake_credits.cli.parameters import ARGUMENTS_KEY, FlagCommand, Parsed
 from fake_credits.cli.signals import INTERRUPTED_EXIT_CODE, exit_at_signals
 
 
@@ -75,6 +76,29 @@ def run(options: flags.RunFlags, command: tuple[str, ...]) -> None:
     from fake_credits.cli.run import run as run_command
 
     sys.exit(run_command(options, command))
+
+
+@cli.command(cls=FlagCommand, context_settings={"allow_interspersed_args": False})
+@flags.options_from(flags.ExploreFlags)
+@click.argument("command", nargs=-1, type=click.UNPROCESSED)
+@click.pass_context
+def explore(context: click.Context, options: flags.ExploreFlags, command: tuple[str, ...]) -> None:
+    """Run a command once for every fault at every call, and judge each run by the ledger.
+
+    The command is one test, in any language. Its exit code says whether it passes. It gets the same variables as under
+    `run`. Exits with 1 if a finding is red, with 4 if the command can't be explored, and leaves no process behind.
+
+    Example: fake-credits explore --user ada=100 -- node --test checkout.test.mjs
+    """
+    exit_at_signals(lambda number: 128 + number)
+    from fake_credits.cli.explore import explore as explore_command
+    from fake_credits.cli.selftest import selftest
+
+    if options.selftest:
+        sys.exit(selftest(options))
+    if not command:
+        raise click.UsageError("Missing argument 'COMMAND...'.")
+    sys.exit(explore_command(options, command, context.meta[ARGUMENTS_KEY]))
 
 
 @cli.command(cls=FlagCommand)

@@ -8,6 +8,9 @@ from typing import Any
 import click
 from click.core import ParameterSource
 
+ARGUMENTS_KEY = "fake_credits.arguments"
+"""The key of a command's arguments in ``ctx.meta``."""
+
 _EXCLUSIVE_FLAGS = (
     ("out", "url"),
     ("json", "quiet"),
@@ -31,6 +34,11 @@ class FlagCommand(click.Command):
         for heading, records in sections.items():
             with formatter.section(heading):
                 formatter.write_dl(records)
+
+    def parse_args(self, ctx: click.Context, args: list[str]) -> list[str]:
+        """Parse the arguments, and keep them in ``ctx.meta``."""
+        ctx.meta[ARGUMENTS_KEY] = tuple(args)
+        return super().parse_args(ctx, args)
 
     def invoke(self, ctx: click.Context) -> Any:
         """Run the command, ignoring environment variables that contradict a flag on the command line."""

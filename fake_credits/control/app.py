@@ -45,6 +45,7 @@ class ControlPlane:
     ) -> None:
         self.token = token or random_name("fake_credits_control_")
         self.sandboxes = sandboxes
+        self._defaults = {self.token: sandboxes.base_sandbox}
         self._new_sandbox = new_sandbox
         self._sandbox_limit = sandbox_limit
         self._lock = threading.Lock()
@@ -52,9 +53,20 @@ class ControlPlane:
     def __repr__(self) -> str:
         return f"<ControlPlane of {len(self.sandboxes)} sandboxes>"
 
-    def find_sandbox(self, name: str) -> Sandbox:
-        """Return a sandbox ("default" is the server's first one); raise ControlError for an unknown name."""
-        sandbox = self.sandboxes.base_sandbox if name == "default" else self.sandboxes.get(name)
+    def add_token(self, sandbox: Sandbox) -> str:
+        """Return another token, for whose requests the name "default" is a sandbox; it is valid until removed."""
+        token = random_name("fake_credits_control_")
+        self._defaults[token] = sandbox
+        return token
+
+    def remove_token(self, token: str) -> None:
+        """Reject a token from now on."""
+        del self._defaults[token]
+
+    def find_sandbox(self, name: str, token: str = "") -> Sandbox:
+        """Return a sandbox ("default" is the token's, usually the server's first); raise ControlError if unknown."""
+        default = self._defaults.get(token, self.sandboxes.base_sandbox)
+        sandbox = default if name == "default" else self.sandboxes.get(name)
         if sandbox is None:
             raise ControlError("sandbox_not_found", f"sandbox {name!r} does not exist, or is closed")
         return sandbox
@@ -115,7 +127,8 @@ class ControlPlane:
 
     def _check_token(self, request: Request) -> None:
         tokens = request.headers.getlist(TOKEN_HEADER)
-        if len(tokens) != 1 or not hmac.compare_digest(tokens[0].encode("latin-1"), self.token.encode("latin-1")):
+        given = tokens[0].encode("latin-1") if len(tokens) == 1 else b""
+        if not any(hmac.compare_digest(given, token.encode("latin-1")) for token in tuple(self._defaults)):
             problem = "has the wrong token" if tokens else "is missing"
             raise ControlError(
                 "control_token_required",

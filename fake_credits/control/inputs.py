@@ -6,6 +6,7 @@ from contextlib import contextmanager
 
 from starlette.requests import Request
 
+from fake_credits.control_schemas import TOKEN_HEADER
 from fake_credits.errors import ControlError, Problem
 from fake_credits.sandbox import Sandbox
 from fake_credits.sandbox_options import OptionError
@@ -14,7 +15,7 @@ from fake_credits.text import truncate
 
 def requested_sandbox(request: Request) -> Sandbox:
     """Return the sandbox in the path; raise ControlError if it does not exist."""
-    sandbox: Sandbox = request.app.find_sandbox(request.path_params["sandbox"])
+    sandbox: Sandbox = request.app.find_sandbox(request.path_params["sandbox"], request.headers[TOKEN_HEADER])
     return sandbox
 
 

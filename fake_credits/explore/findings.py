@@ -121,14 +121,14 @@ def _sentences(exploration: Exploration, judged: JudgedRun) -> Iterator[str]:
 
 def _other_sentences(run: Run, verdict: Verdict, calls: Sequence[ObservedCall], detail: str) -> Iterator[str]:
     if verdict is Verdict.HANG:
-        yield f"{detail}." if run.hang else f"The application has no timeout: {detail}."
+        yield f"It seems to have no timeout: {detail}." if run.hang else f"The application has no timeout: {detail}."
     elif verdict is Verdict.STORM:
         yield f"The application made {len(run.application_calls)} calls and was stopped."
     elif verdict is Verdict.RETRIED_REFUSAL:
         status = calls[0].entry.status if calls and calls[0].entry else 0
         yield f"The application sent the same write again after {status}, which a retry can't fix."
     elif verdict is Verdict.SECRET:
-        yield f"The message of the exception ({detail}) contains the API key or a token."
+        yield f"The message of the error ({detail}) contains the API key or a token."
     elif detail:
         yield f"{detail[0].upper()}{detail[1:]}."
     if run.outcome.error:

@@ -86,6 +86,11 @@ class ExploreOptions:
         return replace(options, **changes)
 
 
+def parse_what(text: str) -> str | list[str]:
+    """Return what a flag says: a kind or a fault, or a list of faults that are separated by commas."""
+    return [part.strip() for part in text.split(",")] if "," in text else text
+
+
 def parse_explore(value: object, defaults: ExploreOptions) -> ExploreOptions | None:
     """Return the options for the marker's ``explore=``, or None for False, which turns exploration off.
 

@@ -1,14 +1,21 @@
-"""The report of an exploration as text, the summary of several, and the report file in JSON or HTML."""
+"""The report of an exploration as text, the summary of several, and the report file in JSON, HTML and others."""
 
 import json
 from collections import Counter, defaultdict
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from html import escape
 from pathlib import Path
 from textwrap import wrap
 from typing import Any
 
 from fake_credits.call_patterns import pluralize
+from fake_credits.explore.ci_reports import (
+    JsonObject,
+    reason_not_explored,
+    render_junit,
+    render_markdown,
+    single_faults,
+)
 from fake_credits.explore.exploration import Exploration, JudgedRun
 from fake_credits.explore.findings import Finding, find_findings
 from fake_credits.explore.judge import Colour, Judgement
@@ -104,8 +111,6 @@ FORMAT_VERSION = 1
 """The version of the report's format."""
 
 _MAX_LISTED = 10
-
-JsonObject = Mapping[str, Any]
 
 
 def exploration_to_json(exploration: Exploration, *, with_schedules: bool = True) -> dict[str, Any]:
@@ -218,11 +223,14 @@ def _not_explored(documents: Sequence[JsonObject]) -> Iterator[str]:
 
 
 def write_report(path: str, documents: Sequence[JsonObject]) -> None:
-    """Write explorations to a file: HTML if its name ends in .html or .htm, otherwise JSON."""
-    document = {"version": FORMAT_VERSION, "explorations": list(documents)}
-    is_html = Path(path).suffix.lower() in (".html", ".htm")
-    text = render_html(document) if is_html else json.dumps(document, indent=1) + "\n"
-    Path(path).write_text(text, encoding="utf-8")
+    """Write explorations to a file in the format that the suffix of its name means, by default JSON."""
+    report_format = _FORMATS_BY_SUFFIX.get(Path(path).suffix.lower(), "json")
+    Path(path).write_text(render_documents(report_format, documents), encoding="utf-8")
+
+
+def render_documents(report_format: str, documents: Sequence[JsonObject]) -> str:
+    """Return explorations as a text in one of the formats of `REPORT_FORMATS`."""
+    return REPORT_FORMATS[report_format]({"version": FORMAT_VERSION, "explorations": list(documents)})
 
 
 _STYLE = """
@@ -248,7 +256,7 @@ def render_html(document: Mapping[str, Any]) -> str:
 
 def _html_exploration(exploration: Mapping[str, Any]) -> Iterator[str]:
     yield f"<h2>{escape(exploration['test'])}</h2>\n"
-    reason = exploration["skip_reason"] or ("state leaks between runs: findings are unreliable" * exploration["leaks"])
+    reason = reason_not_explored(exploration)
     if reason:
         yield f"<p>Not explored: {escape(reason)}.</p>\n"
         return
@@ -266,10 +274,8 @@ def _html_exploration(exploration: Mapping[str, Any]) -> Iterator[str]:
 
 
 def _html_matrix(exploration: Mapping[str, Any]) -> str:
-    single = [each for each in exploration["schedules"] if len(each["faults"]) == 1]
+    labels, cells = single_faults(exploration)
     deeper = [each for each in exploration["schedules"] if len(each["faults"]) > 1]
-    labels = {each["faults"][0]["fault"]: each["faults"][0]["label"] or each["faults"][0]["fault"] for each in single}
-    cells = {(each["faults"][0]["call"], each["faults"][0]["fault"]): each for each in single}
     header = "".join(f"<th>{escape(label)}</th>" for label in labels.values())
     rows = ""
     for call in exploration["calls"]:
@@ -305,3 +311,14 @@ def _html_exchanges(exchanges: Sequence[Mapping[str, Any]]) -> str:
         rows += "<tr>" + "".join(f"<td>{escape(str(value))}</td>" for value in values) + "</tr>"
     names = ("call", "operation", "user", "fault", "status", "committed", "delivered")
     return "<table><tr>" + "".join(f"<th>{name}</th>" for name in names) + f"</tr>{rows}</table>"
+
+
+REPORT_FORMATS: Mapping[str, Callable[[JsonObject], str]] = {
+    "json": lambda document: json.dumps(document, indent=1) + "\n",
+    "html": render_html,
+    "junit": render_junit,
+    "markdown": render_markdown,
+}
+"""The formats of reports, by name."""
+
+_FORMATS_BY_SUFFIX = {".html": "html", ".htm": "html", ".xml": "junit", ".md": "markdown"}

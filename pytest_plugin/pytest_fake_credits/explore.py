@@ -21,7 +21,7 @@ import pytest
 from _pytest.outcomes import Failed
 
 from fake_credits.explore.exploration import OWN_FAULTS_REASON, Exploration
-from fake_credits.explore.options import ExploreOptions, parse_explore
+from fake_credits.explore.options import ExploreOptions, parse_explore, parse_what
 from fake_credits.explore.ownership import TestCode
 from fake_credits.explore.recorder import Recorder, SleepLog, outcome_of, traced_test
 from fake_credits.explore.report import exploration_to_json, render_report, summary_lines, write_report
@@ -263,11 +263,8 @@ def _default_options(settings: Mapping[str, PluginSetting]) -> ExploreOptions:
         options = options.updated({"schedules": schedule.value})
     for name in ("what", "depth", "budget"):
         setting = settings[f"explore_{name}"]
-        value = setting.value
-        if name == "what" and "," in value:
-            value = [part.strip() for part in value.split(",")]
         try:
-            options = options.updated({name: value})
+            options = options.updated({name: parse_what(setting.value) if name == "what" else setting.value})
         except ValueError as error:
             raise pytest.UsageError(f"fake-credits: {setting.source}: {error}") from None
     return options

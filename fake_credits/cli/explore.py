@@ -1,0 +1,223 @@
+"""The command `explore`, which runs another command once for each schedule of faults.
+
+Each run has a sandbox of its own on one live server. Its exit code is its outcome, and all calls that arrive are its
+application's.
+"""
+
+import re
+import shlex
+import sys
+from collections import Counter
+from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
+
+import click
+
+from fake_credits.cli.command_server import CommandServer, command_server
+from fake_credits.cli.flags import ExploreFlags
+from fake_credits.cli.processes import CommandResult, CommandRunner, Stopped
+from fake_credits.cli.signals import STOP_SIGNALS, handle_signals
+from fake_credits.clock import monotonic_s
+from fake_credits.explore.exploration import Exploration, ExploredCommand
+from fake_credits.explore.options import ExploreOptions
+from fake_credits.explore.ownership import TestCode
+from fake_credits.explore.recorder import Recorder
+from fake_credits.explore.report import exploration_to_json, render_documents, render_report, write_report
+from fake_credits.explore.runs import Outcome
+from fake_credits.sandboxes import drain
+from fake_credits.text import redact
+
+_MIN_TIMEOUT_S = 10.0
+_TIMEOUT_FACTOR = 5
+_REFERENCE_TIMEOUT_S = 600.0
+_REFERENCE_COUNT = 2
+_MAX_SECONDS = 86_400.0
+_MAX_SHOWN_LINES = 40
+_ERROR_LINE = re.compile(r"\w*(?:Error|Exception|Failure)\b")
+_FLAGS_OF_ONE_REPORT = ("--report", "--format", "--jobs", "--schedule", "--what", "--depth", "--budget")
+
+
+class CannotExplore(click.ClickException):
+    """The error for a command that can't be explored."""
+
+    exit_code = 4
+
+
+def explore(options: ExploreFlags, command: tuple[str, ...], arguments: Sequence[str]) -> int:
+    """Explore a command, print the report and return the exit code: 1 if a finding is red."""
+    explorer = CommandExplorer(options)
+    handle_signals(STOP_SIGNALS, explorer.stop)
+    flags = _replay_flags(arguments[: len(arguments) - len(command)])
+    with command_server(options, api_key="") as server:
+        exploration = explorer.explore(server, ExploredCommand(command, flags))
+    if explorer.stop_signal:
+        return 128 + explorer.stop_signal
+    if exploration.error:
+        raise click.UsageError(f"--schedule: {exploration.error}")
+    documents = [exploration_to_json(exploration)]
+    for path in options.reports:
+        write_report(str(path), documents)
+    if options.format != "text":
+        click.echo(render_documents(options.format, documents), nl=False)
+    elif not exploration.skip_reason and not exploration.leaks:
+        click.echo(render_report(exploration))
+    if problem := explorer.describe_failure(exploration):
+        raise CannotExplore(problem)
+    return 1 if exploration.red else 0
+
+
+def _replay_flags(arguments: Sequence[str]) -> tuple[str, ...]:
+    """Return the flags that a replay needs too: those of the sandbox and of the command."""
+    kept: list[str] = []
+    remaining = iter(arguments)
+    for argument in remaining:
+        if argument in _FLAGS_OF_ONE_REPORT:
+            next(remaining, "")
+        elif argument != "--" and argument.partition("=")[0] not in _FLAGS_OF_ONE_REPORT:
+            kept.append(argument)
+    return tuple(kept)
+
+
+class CommandExplorer:
+    """Explores commands; ``stop_signal`` is the number of the signal that has ended this, or 0."""
+
+    def __init__(self, options: ExploreFlags) -> None:
+        if options.api_key and options.jobs > 1:
+            raise click.UsageError("--api-key requires --jobs 1, as each run needs an API key of its own")
+        if options.scenarios:
+            raise click.UsageError("--scenario: exploring injects the faults; see --what")
+        self.stop_signal = 0
+        self._options = options
+        self._runner = CommandRunner(options.grace)
+        self._references: list[tuple[Recorder, CommandResult]] = []
+        self._left_running: set[str] = set()
+        self._output = ""
+
+    def explore(self, server: CommandServer, command: ExploredCommand) -> Exploration:
+        """Explore a command, with sandboxes of a server."""
+        self._references, self._left_running = [], set()
+        exploration = Exploration(shlex.join(command.arguments), _explore_options(self._options), TestCode())
+        exploration.command = command
+        progress = _Progress(exploration)
+        with suppress(Stopped), ThreadPoolExecutor(self._options.jobs) as pool:
+            for batch in exploration.batches(self._options.jobs):
+                if batch[0].is_final and exploration.skip_reason:
+                    break
+                progress.show()
+                for future in [pool.submit(self._run, server, command, recorder) for recorder in batch]:
+                    future.result()
+        progress.clear()
+        exploration.notes += self._notes()
+        return exploration
+
+    def stop(self, signal_number: int) -> None:
+        """End all runs; a second call kills them."""
+        self.stop_signal = signal_number
+        self._runner.stop()
+
+    def describe_failure(self, exploration: Exploration) -> str:
+        """Return why a command could not be explored, with the output of the run that shows it; empty if it could."""
+        recorder, last = self._references[-1]
+        output = "\n".join(self._output.splitlines()[-_MAX_SHOWN_LINES:])
+        shown = f"\n\n{output}" if output else ""
+        if exploration.leaks:
+            return f"the last run, without a fault, failed: state leaks between runs, so the findings are void{shown}"
+        if exploration.skip_reason == "":
+            return ""
+        if last.is_overdue:
+            return f"{recorder.run.hang}{shown}"
+        if last.exit_code:
+            return f"the command fails without a fault, with exit code {last.exit_code}{shown}"
+        if not recorder.run.calls:
+            return (
+                "the command makes no call with its API key: it must use CREDITS_BASE_URL and CREDITS_API_KEY, "
+                "and no sandbox of its own"
+            )
+        return f"nothing to explore: {exploration.skip_reason}"
+
+    @property
+    def _limit_s(self) -> float:
+        if self._options.run_timeout is not None:
+            return self._options.run_timeout
+        if len(self._references) < _REFERENCE_COUNT:
+            return _REFERENCE_TIMEOUT_S
+        return max(_MIN_TIMEOUT_S, _TIMEOUT_FACTOR * max(result.duration_s for _, result in self._references))
+
+    def _run(self, server: CommandServer, command: ExploredCommand, recorder: Recorder) -> None:
+        """Run the command once; this is called in several threads."""
+        run, limit_s = recorder.run, self._limit_s
+        with server.sandbox_for_run() as (sandbox, env):
+            recorder.attach(sandbox)
+            running = self._runner.start(command.arguments, env, sandbox.api_key)
+            recorder.on_storm = running.terminate
+            result = running.wait(limit_s)
+            drain(sandbox)  # so that each exchange is in the journal
+            recorder.finish()
+        run.outcome = self._outcome_of(result, sandbox.api_key)
+        if result.is_overdue:
+            run.hang = f"the command did not end within {limit_s:g} s (see --run-timeout)"
+        if len(self._references) < _REFERENCE_COUNT:
+            self._references.append((recorder, result))
+        if not run.schedule:
+            self._output = result.output
+        elif self._options.schedule:
+            click.echo(result.output, nl=False)
+        self._left_running.update(result.left_running)
+
+    def _outcome_of(self, result: CommandResult, api_key: str) -> Outcome:
+        if result.exit_code == 0:
+            return Outcome()
+        output = result.output
+        if any(redact(each.output, recorder.run.secrets[0]) != each.output for recorder, each in self._references):
+            output = redact(output, api_key)  # it prints its secrets anyway, so that no fault reveals them
+        return Outcome("failed", f"{_error_line(output)}\n{output}", f"exit code {result.exit_code}")
+
+    def _notes(self) -> list[str]:
+        notes: list[str] = []
+        if self._left_running:
+            names = ", ".join(sorted(self._left_running)[:3])
+            notes.append(f"the command left processes running, which were ended and not judged: {names}")
+        sequences = [[call.request for call in recorder.run.application_calls] for recorder, _ in self._references]
+        if len(sequences) == _REFERENCE_COUNT and sequences[0] != sequences[1]:
+            notes.append(
+                "two runs without faults make the same calls in a different order, so some calls are concurrent: "
+                "their numbers are those of the first run, and races are not explored"
+                if Counter(sequences[0]) == Counter(sequences[1])
+                else "two runs without faults make different calls: faults at calls that are not made are not met"
+            )
+        return notes
+
+
+def _explore_options(options: ExploreFlags) -> ExploreOptions:
+    explored = ExploreOptions(seconds=_MAX_SECONDS, is_required=True).with_what(options.what)
+    changes = {"depth": options.depth, "budget": options.budget, "strict": options.strict}
+    return explored.updated(changes | ({"schedules": options.schedule} if options.schedule else {}))
+
+
+def _error_line(output: str) -> str:
+    """Return the line of a command's output that says what went wrong: the first with an error's name, or the last."""
+    lines = [line.strip() for line in output.splitlines() if line.strip()]
+    return next(filter(_ERROR_LINE.search, lines), lines[-1] if lines else "")
+
+
+class _Progress:
+    """The line on a terminal that shows how far an exploration is."""
+
+    def __init__(self, exploration: Exploration) -> None:
+        self._exploration = exploration
+        self._started_s = monotonic_s()
+        self._is_visible = sys.stderr.isatty()
+
+    def show(self) -> None:
+        """Show the line."""
+        if self._is_visible:
+            done, remaining = len(self._exploration.results), self._exploration.remaining
+            left_s = (monotonic_s() - self._started_s) / max(1, done) * remaining
+            left = f", {left_s:.0f} s left" if done else ""
+            click.echo(f"\r\x1b[2K{done} of {done + remaining} schedules{left}", err=True, nl=False)
+
+    def clear(self) -> None:
+        """Erase the line."""
+        if self._is_visible:
+            click.echo("\r\x1b[2K", err=True, nl=False)

@@ -1,0 +1,343 @@
+"""`explore`: a command is run for each schedule, and judged as a test is."""
+
+import itertools
+import json
+import shutil
+import signal
+import sys
+from collections.abc import Callable, Iterator, Mapping
+from pathlib import Path
+from typing import Any
+
+import click
+import pytest
+
+from fake_credits.cli import processes, selftest_clients
+from fake_credits.cli.explore import CannotExplore, explore
+from fake_credits.cli.flags import ExploreFlags
+from fake_credits.cli.processes import CommandNotFound, CommandResult
+from fake_credits.cli.signals import STOP_SIGNALS
+from fake_credits.client.control import ControlClient
+from fake_credits.client.server import ServerClient
+from fake_credits.errors import ApiError, TransportFailure
+
+Report = Callable[..., dict[str, Any]]
+
+APP = "app-id"
+FAILED = (ApiError, TransportFailure)
+CLIENTS_FILE = Path(selftest_clients.__file__)
+
+
+def client(name: str) -> tuple[str, ...]:
+    """Return the command of one of the self-test's clients."""
+    return sys.executable, "-I", str(CLIENTS_FILE), name
+
+
+def script(code: str) -> tuple[str, ...]:
+    """Return a command that runs code with the functions of the self-test's clients."""
+    preamble = f"import sys; sys.path.insert(0, {str(CLIENTS_FILE.parent)!r}); from selftest_clients import *\n"
+    return sys.executable, "-I", "-c", preamble + code
+
+
+@pytest.fixture(autouse=True)
+def _process_state(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+    """Keep the test process from adopting orphans, and restore its signal handlers."""
+    monkeypatch.setattr(processes, "adopt_orphans", lambda: False)
+    handlers = {number: signal.getsignal(number) for number in STOP_SIGNALS}
+    yield
+    for number, handler in handlers.items():
+        signal.signal(number, handler)
+
+
+@pytest.fixture
+def run(tmp_path: Path) -> Report:
+    """Return a function that explores a command and returns the exploration's report, with the exit code."""
+
+    def explore_command(command: tuple[str, ...], what: object = "lost_after", **options: Any) -> dict[str, Any]:
+        path = tmp_path / "report.json"
+        flags = ExploreFlags(users=(("ada", 100),), what=what, reports=(path,), **options)
+        code = explore(flags, command, ("--user", "ada=100", "--jobs=2", "--what", "x", "--", *command))
+        (exploration,) = json.loads(path.read_text())["explorations"]
+        return {**exploration, "exit_code": code}
+
+    return explore_command
+
+
+def verdicts(report: dict[str, Any]) -> dict[str, str]:
+    return {each["schedule"]: each["verdict"] for each in report["schedules"]}
+
+
+def test_client_that_retries_blindly_is_charged_twice(run: Report, capsys: pytest.CaptureFixture[str]) -> None:
+    report = run(client("retry_blindly"), ["lost_before", "lost_after"])
+    assert (report["exit_code"], report["is_red"]) == (1, True)
+    assert verdicts(report) == {"1:lost_after": "charged twice", "1:lost_before": "ok", "2:lost_before": "raised"}
+    printed = " ".join(capsys.readouterr().out.split())
+    assert "CHARGED TWICE" in printed
+    assert "ada has 80 credits instead of 90" in printed
+    assert f"Replay: fake-credits explore --user ada=100 --schedule 1:lost_after -- {sys.executable}" in printed
+    assert "As a test" not in printed
+
+
+@pytest.mark.slow
+def test_client_that_looks_before_a_retry_has_no_red_finding(run: Report) -> None:
+    report = run(client("look_before_retry"), "default")
+    assert (report["exit_code"], report["is_red"]) == (0, False)
+    assert verdicts(report)["1:lost_after+2:refused"] == "unsettled"
+
+
+def test_schedule_is_replayed_with_the_commands_output(run: Report, capsys: pytest.CaptureFixture[str]) -> None:
+    code = "import os; os.system('echo before'); print('after', file=sys.stderr); retry_blindly()"
+    report = run(script(code), schedule="1:lost_after")
+    assert (report["exit_code"], verdicts(report)) == (1, {"1:lost_after": "charged twice"})
+    assert capsys.readouterr().out.startswith("before\nafter\nfake-credits: 1 schedule")
+
+
+@pytest.mark.slow
+def test_storm_is_ended(run: Report) -> None:
+    report = run(client("read_forever"), schedule="2:refused")
+    assert verdicts(report) == {"2:refused": "storm"}
+    calls = [each for each in report["schedules"][0]["exchanges"] if each["number"]]
+    assert {each["status"] for each in calls[20:]} == {503}
+
+
+def test_command_that_does_not_exist_has_the_exit_code_of_a_shell(run: Report) -> None:
+    with pytest.raises(CommandNotFound, match="can't run 'no-such-command': No such file") as caught:
+        run(("no-such-command",))
+    assert caught.value.exit_code == 127
+
+
+def test_reference_that_does_not_end_is_an_error(run: Report) -> None:
+    with pytest.raises(CannotExplore, match=r"did not end within 0\.05 s"):
+        run(("sleep", "60"), run_timeout=0.05)
+
+
+# ------------------------------------------------------------ functions in place of processes
+
+Function = Callable[[ServerClient, Mapping[str, str]], object]
+
+
+class FunctionRunner:
+    """Calls a function in place of running a command, with a client and the command's environment."""
+
+    def __init__(
+        self, function: Function, *, always_prints_key: bool = False, left_running: tuple[str, ...] = ()
+    ) -> None:
+        self._function = function
+        self._always_prints_key = always_prints_key
+        self._left_running = left_running
+
+    def start(self, _command: object, env: Mapping[str, str], _mark: str) -> "FunctionCall":
+        return FunctionCall(lambda: self._call(env))
+
+    def _call(self, env: Mapping[str, str]) -> CommandResult:
+        code, output = 0, env["CREDITS_API_KEY"] if self._always_prints_key else ""
+        with ServerClient(env["CREDITS_BASE_URL"], env["CREDITS_API_KEY"]) as api:
+            try:
+                self._function(api, env)
+            except Exception as error:  # noqa: BLE001 - whatever it is, the command fails
+                code, output = 1, output + repr(error)
+        return CommandResult(code, output, 0.0, is_overdue=False, left_running=self._left_running)
+
+
+class FunctionCall:
+    def __init__(self, call: Callable[[], CommandResult]) -> None:
+        self._call = call
+
+    def terminate(self) -> None:
+        raise NotImplementedError
+
+    def wait(self, _limit_s: float) -> CommandResult:
+        return self._call()
+
+
+@pytest.fixture
+def run_function(run: Report, monkeypatch: pytest.MonkeyPatch) -> Report:
+    """Return a function like ``run``, for a function in place of a command."""
+
+    def explore_function(
+        function: Function,
+        what: object = "lost_after",
+        *,
+        always_prints_key: bool = False,
+        left_running: tuple[str, ...] = (),
+        **options: Any,
+    ) -> dict[str, Any]:
+        runner = FunctionRunner(function, always_prints_key=always_prints_key, left_running=left_running)
+        monkeypatch.setattr("fake_credits.cli.explore.CommandRunner", lambda _grace_s: runner)
+        return run(("command",), what, **options)
+
+    return explore_function
+
+
+def charge(api: ServerClient) -> None:
+    api.create_transaction(APP, "ada", delta=-10, reason="consume")
+
+
+def look_before_retry(api: ServerClient, _env: object) -> None:
+    for _ in range(3):
+        try:
+            return charge(api)
+        except FAILED:
+            if api.get_balance(APP, "ada").balance == 90:
+                return None
+    raise RuntimeError("not charged")
+
+
+def test_jobs_do_not_change_the_result(run_function: Report) -> None:
+    one, several = (run_function(look_before_retry, "default", jobs=jobs) for jobs in (1, 3))
+    assert list(verdicts(several).items()) == list(verdicts(one).items())
+    assert verdicts(one)["1:lost_after"] == "ok"
+    assert verdicts(one)["1:lost_after+getBalance ada:refused"] == "unsettled"
+
+
+def test_false_success_is_amber_because_lines_of_a_command_cannot_be_traced(run_function: Report) -> None:
+    def swallow(api: ServerClient, _env: object) -> None:
+        try:
+            charge(api)
+        except FAILED:
+            api.get_balance(APP, "ada")
+
+    report = run_function(swallow, schedule="1:refused")
+    (finding,) = report["findings"]
+    assert (report["exit_code"], finding["verdict"], finding["colour"]) == (0, "false success", "amber")
+    assert "which its exit code does not show" in finding["text"]
+    assert run_function(swallow, schedule="1:refused", strict=True)["exit_code"] == 1
+
+
+@pytest.mark.parametrize(("is_always", "verdict"), [(False, "secret in the exception"), (True, "raised")])
+def test_secret_in_the_output_is_found_unless_it_is_always_there(
+    run_function: Report, *, is_always: bool, verdict: str
+) -> None:
+    def leak(api: ServerClient, env: Mapping[str, str]) -> None:
+        try:
+            charge(api)
+        except FAILED:
+            raise RuntimeError(env["CREDITS_API_KEY"]) from None
+
+    assert verdicts(run_function(leak, schedule="1:refused", always_prints_key=is_always)) == {"1:refused": verdict}
+
+
+def test_name_default_means_the_runs_own_sandbox_in_the_control_plane(run_function: Report) -> None:
+    def check(api: ServerClient, env: Mapping[str, str]) -> None:
+        charge(api)
+        with ControlClient(env["FAKE_CREDITS_URL"], env["FAKE_CREDITS_CONTROL_TOKEN"]) as control:
+            assert control.sandbox("default").balance("ada") == 90
+
+    report = run_function(check)
+    assert [each["label"] for each in report["calls"]] == ["createTransaction ada -10"]
+
+
+def test_process_that_is_left_running_is_noted(run_function: Report) -> None:
+    report = run_function(lambda api, _env: charge(api), left_running=("worker",))
+    assert report["notes"] == ["the command left processes running, which were ended and not judged: worker"]
+
+
+def varying(*functions: Callable[[ServerClient], object]) -> Function:
+    """Return a function that does something else in each run, and the last thing from then on."""
+    runs = itertools.count()
+    return lambda api, _env: functions[min(next(runs), len(functions) - 1)](api)
+
+
+def read(api: ServerClient) -> None:
+    api.get_balance(APP, "ada")
+
+
+def fail(api: ServerClient) -> None:
+    read(api)
+    raise ValueError("broken")
+
+
+@pytest.mark.parametrize(
+    ("function", "problem"),
+    [
+        (lambda _api, _env: None, "the command makes no call with its API key"),
+        (varying(fail), "fails without a fault, with exit code 1\n\nValueError('broken')"),
+        (varying(read, fail), "fails without a fault"),
+        (varying(charge, read), "two fault-free runs differ in what they write"),
+        (varying(read, read, read, fail), "state leaks between runs"),
+    ],
+)
+def test_command_that_cannot_be_explored_is_an_error_with_the_reason(
+    run_function: Report, function: Function, problem: str
+) -> None:
+    with pytest.raises(CannotExplore) as caught:
+        run_function(function, "refused")
+    assert problem in caught.value.message
+    assert caught.value.exit_code == 4
+
+
+def read_balance_and_user(api: ServerClient) -> None:
+    read(api)
+    api.get_user(APP, "ada")
+
+
+def read_user_and_balance(api: ServerClient) -> None:
+    api.get_user(APP, "ada")
+    read(api)
+
+
+@pytest.mark.parametrize(
+    ("function", "note"),
+    [
+        (varying(read_balance_and_user, read_user_and_balance), "are concurrent"),
+        (varying(read_balance_and_user, read), "make different calls"),
+    ],
+)
+def test_runs_without_faults_that_differ_are_noted(run_function: Report, function: Function, note: str) -> None:
+    report = run_function(function, schedule="1:refused")
+    assert any(note in each for each in report["notes"])
+
+
+@pytest.mark.parametrize(
+    ("options", "problem"),
+    [
+        ({"schedule": "9:refused"}, "--schedule: .*names call 9, but the test makes 1 call"),
+        ({"api_key": "key", "jobs": 2}, "--api-key requires --jobs 1"),
+        ({"scenarios": ("flaky",)}, "--scenario: exploring injects the faults"),
+    ],
+)
+def test_flags_that_contradict_are_a_usage_error(run_function: Report, options: dict[str, Any], problem: str) -> None:
+    with pytest.raises(click.UsageError, match=problem):
+        run_function(lambda api, _env: charge(api), **options)
+
+
+def test_given_api_key_is_the_key_of_each_run(run_function: Report) -> None:
+    def check(api: ServerClient, env: Mapping[str, str]) -> None:
+        assert env["CREDITS_API_KEY"] == "test-key"
+        charge(api)
+
+    assert run_function(check, schedule="1:refused", api_key="test-key")["exit_code"] == 0
+
+
+# ------------------------------------------------------------ other languages
+
+
+CAREFUL_SHELL = """
+url="$CREDITS_BASE_URL/v1/applications/$CREDITS_APPLICATION_ID/users/ada"
+fetch() { curl -sf -H "X-API-Key: $CREDITS_API_KEY" -H "Content-Type: application/json" "$@"; }
+charge() { fetch -d '{"delta": -10, "reason": "consume"}' "$url/transactions" >/dev/null; }
+balance() { fetch "$url/balance" | tr -dc 0-9; }
+"""
+SHELL_CLIENTS = {
+    "naive": "charge || charge || exit 1\n" + '[ "$(balance)" = 90 ]',
+    "careful": 'charge || [ "$(balance)" = 90 ] || exit 1\n' + '[ "$(balance)" = 90 ]',
+}
+
+
+@pytest.mark.slow
+@pytest.mark.skipif(shutil.which("curl") is None, reason="curl is not installed")
+@pytest.mark.parametrize(("name", "red"), [("naive", {"charged twice"}), ("careful", set())])
+def test_shell_script(run: Report, name: str, red: set[str]) -> None:
+    report = run(("sh", "-c", CAREFUL_SHELL + SHELL_CLIENTS[name]), "default")
+    assert {each["verdict"] for each in report["schedules"] if each["colour"] == "red"} == red
+    assert report["exit_code"] == bool(red)
+
+
+@pytest.mark.slow
+@pytest.mark.skipif(shutil.which("node") is None, reason="node is not installed")
+@pytest.mark.parametrize(("name", "red"), [("naive", {"charged twice"}), ("careful", set())])
+def test_node(run: Report, name: str, red: set[str]) -> None:
+    test_file = Path(__file__).parents[1] / "examples" / "javascript" / "shop.test.mjs"
+    report = run(("node", "--test", str(test_file)), "default", env=(("SHOP", name),))
+    assert {each["verdict"] for each in report["schedules"] if each["colour"] == "red"} == red
+    assert report["exit_code"] == bool(red)
