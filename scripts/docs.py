@@ -252,12 +252,16 @@ def _given(default: object, name: str = "") -> str:
     return "none" if default == () else f"`{default}`"
 
 
-def flags(*names: str) -> str:
-    """Return tables of the flags of some commands, by heading; if there are several, with a column for those of one."""
+def flags(*names: str, without: str = "") -> str:
+    """Return tables of the flags of some commands, by heading; if there are several, with a column for those of one.
+
+    The flags of the command ``without`` are left out.
+    """
     sections: dict[str, dict[tuple[str, str, str], list[str]]] = {}
+    omitted = {option.name for option in cli.commands[without].params} if without else set()
     for name in names:
         for option in cli.commands[name].params:
-            if isinstance(option, FlagOption):
+            if isinstance(option, FlagOption) and option.name not in omitted:
                 row = (_flag(option), f"`{option.default}`" if option.show_default else "", str(option.help))
                 sections.setdefault(option.heading, {}).setdefault(row, []).append(name)
     return "\n".join(f"**{heading}**\n\n{_flag_table(rows, len(names))}" for heading, rows in sections.items())
@@ -358,6 +362,7 @@ TABLES: dict[str, Callable[[], str | Rows]] = {
     "marker": marker,
     "options": options,
     "flags-serve-run": lambda: flags("serve", "run"),
+    "flags-explore": lambda: flags("explore", without="run"),
     "flags-token": lambda: flags("token"),
     "flags-seed": lambda: flags("seed"),
     "flags-wait": lambda: flags("wait"),

@@ -74,6 +74,9 @@ BENCHMARKS: Mapping[str, Benchmark] = {
         faults.rules,
     ),
     "explore": Benchmark("100 schedules of an explored test with five calls", "–", "≤ 0.5 s", explore.schedules),
+    "explore-node": Benchmark(
+        "a run of a Node script under `fake-credits explore`", "the bare process", "≤ 30 ms more", explore.node
+    ),
     "explore-memory": Benchmark(
         "memory of pytest after 10,000 schedules", "after 1,000", "≤ 2 MB more", explore.memory
     ),

@@ -1,13 +1,18 @@
 """Benchmarks of exploration under pytest: the time of a schedule, and memory over many."""
 
 import json
+import shutil
+import statistics
 import subprocess
 import sys
 import tempfile
+import time
 from pathlib import Path
 from typing import Any
 
-from tests.benchmarks.plan import Plan, bytecode_cache
+from fake_credits import FakeCredits
+from fake_credits.transports.environment import env_variables
+from tests.benchmarks.plan import BenchmarkSkipped, Plan, bytecode_cache
 
 _SUITE = """\
 import pytest
@@ -66,6 +71,44 @@ def memory(plan: Plan) -> str:
     first_count, first_bytes = samples[len(samples) // 10]
     last_count, last_bytes = samples[-1]
     return f"{(last_bytes - first_bytes) / 1e6:.1f} MB more after {last_count} schedules than after {first_count}"
+
+
+# It does the same whatever the fault.
+_NODE_SCRIPT = """\
+const { CREDITS_BASE_URL, CREDITS_API_KEY, CREDITS_APPLICATION_ID } = process.env;
+const url = `${CREDITS_BASE_URL}/v1/applications/${CREDITS_APPLICATION_ID}/users/ada/balance`;
+await fetch(url, { headers: { "X-API-Key": CREDITS_API_KEY } }).catch(() => {});
+"""
+
+
+def node(plan: Plan) -> str:
+    """Measure what exploring adds to a run of a Node script with one call, in interleaved rounds."""
+    program = shutil.which("node")
+    if program is None:
+        raise BenchmarkSkipped("node is not installed")
+    explored_ms: list[float] = []
+    bare_ms: list[float] = []
+    with (
+        tempfile.TemporaryDirectory() as name,
+        bytecode_cache() as environment,
+        FakeCredits(users={"ada": 1}) as credits,
+    ):
+        script = Path(name) / "script.mjs"
+        script.write_text(_NODE_SCRIPT)
+        flags = ("--user", "ada=1", "--what", "refused,lost_before,down", "--format", "json")
+        command = (sys.executable, "-m", "fake_credits", "explore", *flags, "--", program, str(script))
+        bare_environment = {**environment, **env_variables(credits.sandbox, credits.base_url)}
+        for _ in range(1 + plan.spawns):
+            output = subprocess.run(command, env=environment, capture_output=True, check=True).stdout
+            (exploration,) = json.loads(output)["explorations"]
+            run_count = len(exploration["schedules"]) + 3  # two references before them, and one run after them
+            explored_ms.append(exploration["duration_s"] * 1000 / run_count)
+            started_s = time.perf_counter()
+            for _ in range(run_count):
+                subprocess.run((program, str(script)), env=bare_environment, check=True)
+            bare_ms.append((time.perf_counter() - started_s) * 1000 / run_count)
+    added_ms = statistics.median(map(float.__sub__, explored_ms[1:], bare_ms[1:]))
+    return f"{added_ms:.1f} ms more (on {statistics.median(bare_ms[1:]):.0f} ms, median of {plan.spawns} pairs)"
 
 
 def _count(explorations: list[dict[str, Any]]) -> int:
