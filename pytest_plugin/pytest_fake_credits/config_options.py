@@ -98,7 +98,11 @@ PLUGIN_OPTIONS = (
     PluginOption("explore_depth", "maximum number of faults in one run while exploring", 2, "1, 2 or 3", int),
     PluginOption("explore_budget", "maximum number of runs with faults for each test", 200, "1 or more", int),
     PluginOption(
-        "explore_report", "file for a report on all explorations", "", "a file: *.html, *.xml, *.md, or JSON", is_path=True
+        "explore_report",
+        "file for a report on all explorations",
+        "",
+        "a file: *.html, *.xml, *.md, or JSON",
+        is_path=True,
     ),
     PluginOption("schedule", "schedule to replay", "", "such as '2:lost_after'"),
     PluginOption(
