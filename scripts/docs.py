@@ -258,7 +258,7 @@ def flags(*names: str, without: str = "") -> str:
     The flags of the command ``without`` are left out.
     """
     sections: dict[str, dict[tuple[str, str, str], list[str]]] = {}
-    omitted = {option.name for option in cli.commands[without].params} if without else set()
+    omitted = [option.name for option in cli.commands[without].params] if without else []
     for name in names:
         for option in cli.commands[name].params:
             if isinstance(option, FlagOption) and option.name not in omitted:

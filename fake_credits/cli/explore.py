@@ -122,7 +122,7 @@ class CommandExplorer:
         output = "\n".join(self._output.splitlines()[-_MAX_SHOWN_LINES:])
         shown = f"\n\n{output}" if output else ""
         if exploration.leaks:
-            return f"the last run, without a fault, failed: state leaks between runs, so the findings are unreliable{shown}"
+            return f"the last run, without a fault, failed: state leaks between runs, so no finding is reliable{shown}"
         if exploration.skip_reason == "":
             return ""
         if last.is_overdue:

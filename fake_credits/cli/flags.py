@@ -4,13 +4,11 @@ The field ``port`` is the flag ``--port`` and the variable ``FAKE_CREDITS_PORT``
 the server.
 """
 
-import functools
 import ipaddress
 import math
 import os
 import re
-from collections.abc import Callable
-from dataclasses import dataclass, field, fields
+from dataclasses import dataclass, field
 from pathlib import Path
 from string import Formatter
 from typing import Any, get_args
@@ -18,18 +16,11 @@ from urllib.parse import urlsplit
 
 import click
 
-from fake_credits.cli.parameters import FlagOption, Parsed
+from fake_credits.cli.parameters import Parsed
 from fake_credits.contract import DEFAULT_CONTRACT, MAX_AMOUNT, Contract
 from fake_credits.contract.loading import load_contract
 from fake_credits.sandbox_options import AuthProviderName, check_id, parse_issuer_url
 from fake_credits.transports.environment import ENV_VALUE_NAMES
-
-_ENV_PREFIX = "FAKE_CREDITS_"
-_EXPLORE_NAMES = ("what", "depth", "budget", "strict", "selftest", "jobs", "format", "report")
-_ENV_NAMES = {
-    "url": "SEED_URL",  # FAKE_CREDITS_URL is the control plane's, which `run` sets
-    **{name: f"EXPLORE_{name.upper()}" for name in _EXPLORE_NAMES},  # as for the pytest plugin
-}
 
 
 def parse_id(text: str) -> str:
@@ -366,44 +357,4 @@ class WaitFlags:
     timeout: float = _flag("Server", 30.0, "Give up after this many seconds.", _SECONDS)
     ca: Path | None = _flag(
         "Server", None, "Also trust the CA in this PEM file, once it exists (see --tls-ca).", Parsed("FILE", Path)
-    )
-
-
-def options_from(flags_type: type[Any]) -> Callable[[Callable[..., None]], Callable[..., None]]:
-    """Return a decorator that adds a dataclass's flags to a command and passes it an instance."""
-
-    def decorate(function: Callable[..., None]) -> Callable[..., None]:
-        @functools.wraps(function)
-        def wrapper(**values: Any) -> None:
-            arguments = {spec.name: values.pop(spec.name) for spec in fields(flags_type)}
-            function(flags_type(**{name: value for name, value in arguments.items() if value is not None}), **values)
-
-        decorated: Callable[..., None] = wrapper
-        for spec in reversed(fields(flags_type)):
-            decorated = _click_option(spec)(decorated)
-        return decorated
-
-    return decorate
-
-
-def _click_option(spec: Any) -> Callable[[Callable[..., None]], Callable[..., None]]:
-    param_type, is_multiple = spec.metadata["type"], isinstance(spec.default, tuple)
-    name = (spec.name.removesuffix("s") if is_multiple else spec.name).replace("_", "-")
-    variable: str = _ENV_NAMES.get(name) or name.replace("-", "_").upper()
-    # Any other default means "not given", and is not a value of the flag.
-    has_default = spec.default != "" and isinstance(spec.default, str | int | float)
-    return click.option(
-        f"--{name}",
-        spec.name,
-        cls=FlagOption,
-        heading=spec.metadata["heading"],
-        envvar=f"{_ENV_PREFIX}{variable}",
-        show_envvar=True,
-        help=spec.metadata["help"],
-        type=param_type,
-        metavar=param_type.name if isinstance(param_type, Parsed) else None,
-        multiple=is_multiple,
-        is_flag=isinstance(spec.default, bool),
-        default=spec.default if has_default else None,
-        show_default=has_default and spec.default is not False,
     )

@@ -15,7 +15,7 @@ from contextlib import contextmanager
 import click
 
 from fake_credits.cli import flags
-from fake_credits.cli.parameters import ARGUMENTS_KEY, FlagCommand, Parsed
+from fake_credits.cli.parameters import ARGUMENTS_KEY, FlagCommand, Parsed, options_from
 from fake_credits.cli.signals import INTERRUPTED_EXIT_CODE, exit_at_signals
 
 
@@ -47,7 +47,7 @@ def cli() -> None:
 
 
 @cli.command(cls=FlagCommand)
-@flags.options_from(flags.ServeFlags)
+@options_from(flags.ServeFlags)
 def serve(options: flags.ServeFlags) -> None:
     """Serve the API over HTTP until stopped.
 
@@ -62,7 +62,7 @@ def serve(options: flags.ServeFlags) -> None:
 
 
 @cli.command(cls=FlagCommand, context_settings={"allow_interspersed_args": False})
-@flags.options_from(flags.RunFlags)
+@options_from(flags.RunFlags)
 @click.argument("command", nargs=-1, required=True, type=click.UNPROCESSED)
 def run(options: flags.RunFlags, command: tuple[str, ...]) -> None:
     """Start a server, run a command against it, and stop the server.
@@ -79,14 +79,14 @@ def run(options: flags.RunFlags, command: tuple[str, ...]) -> None:
 
 
 @cli.command(cls=FlagCommand, context_settings={"allow_interspersed_args": False})
-@flags.options_from(flags.ExploreFlags)
+@options_from(flags.ExploreFlags)
 @click.argument("command", nargs=-1, type=click.UNPROCESSED)
 @click.pass_context
 def explore(context: click.Context, options: flags.ExploreFlags, command: tuple[str, ...]) -> None:
-    """Run a command once for every fault at every call, and judge each run by the ledger.
+    """Run a test with every fault at every call.
 
-    The command is one test, in any language. Its exit code says whether it passes. It gets the same variables as under
-    `run`. Exits with 1 if a finding is red, with 4 if the command can't be explored, and leaves no process behind.
+    The command is one test, in any language, and its exit code says whether it passes. It gets the same variables as
+    under `run`. Exits with 1 if a finding is red, with 4 if the command can't be explored, and leaves no process behind.
 
     Example: fake-credits explore --user ada=100 -- node --test checkout.test.mjs
     """
@@ -102,7 +102,7 @@ def explore(context: click.Context, options: flags.ExploreFlags, command: tuple[
 
 
 @cli.command(cls=FlagCommand)
-@flags.options_from(flags.TokenFlags)
+@options_from(flags.TokenFlags)
 @click.argument("user", type=Parsed("USER", flags.parse_id))
 def token(options: flags.TokenFlags, user: str) -> None:
     """Print a token for a user.
@@ -118,7 +118,7 @@ def token(options: flags.TokenFlags, user: str) -> None:
 
 
 @cli.command(cls=FlagCommand)
-@flags.options_from(flags.SeedFlags)
+@options_from(flags.SeedFlags)
 def seed(options: flags.SeedFlags) -> None:
     """Create demo data in a file or on a server.
 
@@ -134,7 +134,7 @@ def seed(options: flags.SeedFlags) -> None:
 
 
 @cli.command(cls=FlagCommand)
-@flags.options_from(flags.OpenApiFlags)
+@options_from(flags.OpenApiFlags)
 def openapi(options: flags.OpenApiFlags) -> None:
     """Print the OpenAPI document of a contract.
 
@@ -147,7 +147,7 @@ def openapi(options: flags.OpenApiFlags) -> None:
 
 
 @cli.command(cls=FlagCommand)
-@flags.options_from(flags.WaitFlags)
+@options_from(flags.WaitFlags)
 @click.argument("url", type=Parsed("URL", flags.health_url))
 def wait(options: flags.WaitFlags, url: str) -> None:
     """Wait until a server is ready.

@@ -1,8 +1,10 @@
-"""The subclasses of click's command, option and parameter types that the flags use."""
+"""The subclasses of click's command, option and parameter types, and how a dataclass of flags becomes options."""
 
+import functools
 import re
 import shlex
 from collections.abc import Callable, Sequence
+from dataclasses import fields
 from typing import Any
 
 import click
@@ -11,6 +13,12 @@ from click.core import ParameterSource
 ARGUMENTS_KEY = "fake_credits.arguments"
 """The key of a command's arguments in ``ctx.meta``."""
 
+_ENV_PREFIX = "FAKE_CREDITS_"
+_EXPLORE_NAMES = ("what", "depth", "budget", "strict", "selftest", "jobs", "format", "report")
+_ENV_NAMES = {
+    "url": "SEED_URL",  # FAKE_CREDITS_URL is the control plane's, which `run` sets
+    **{name: f"EXPLORE_{name.upper()}" for name in _EXPLORE_NAMES},  # as for the pytest plugin
+}
 _EXCLUSIVE_FLAGS = (
     ("out", "url"),
     ("json", "quiet"),
@@ -101,3 +109,43 @@ class Parsed(click.types.StringParamType):
             return list(lexer)
         except ValueError:
             self.fail(f"unclosed quote in the environment variable's value {rv!r}; quote values that contain spaces")
+
+
+def options_from(flags_type: type[Any]) -> Callable[[Callable[..., None]], Callable[..., None]]:
+    """Return a decorator that adds a dataclass's flags to a command and passes it an instance."""
+
+    def decorate(function: Callable[..., None]) -> Callable[..., None]:
+        @functools.wraps(function)
+        def wrapper(**values: Any) -> None:
+            arguments = {spec.name: values.pop(spec.name) for spec in fields(flags_type)}
+            function(flags_type(**{name: value for name, value in arguments.items() if value is not None}), **values)
+
+        decorated: Callable[..., None] = wrapper
+        for spec in reversed(fields(flags_type)):
+            decorated = _click_option(spec)(decorated)
+        return decorated
+
+    return decorate
+
+
+def _click_option(spec: Any) -> Callable[[Callable[..., None]], Callable[..., None]]:
+    param_type, is_multiple = spec.metadata["type"], isinstance(spec.default, tuple)
+    name = (spec.name.removesuffix("s") if is_multiple else spec.name).replace("_", "-")
+    variable: str = _ENV_NAMES.get(name) or name.replace("-", "_").upper()
+    # Any other default means "not given", and is not a value of the flag.
+    has_default = spec.default != "" and isinstance(spec.default, str | int | float)
+    return click.option(
+        f"--{name}",
+        spec.name,
+        cls=FlagOption,
+        heading=spec.metadata["heading"],
+        envvar=f"{_ENV_PREFIX}{variable}",
+        show_envvar=True,
+        help=spec.metadata["help"],
+        type=param_type,
+        metavar=param_type.name if isinstance(param_type, Parsed) else None,
+        multiple=is_multiple,
+        is_flag=isinstance(spec.default, bool),
+        default=spec.default if has_default else None,
+        show_default=has_default and spec.default is not False,
+    )

@@ -13,9 +13,9 @@ import click
 import pytest
 from click.testing import CliRunner
 
-from fake_credits.cli.flags import RunFlags, SeedFlags, ServeFlags, TokenFlags, options_from, writable_file
+from fake_credits.cli.flags import RunFlags, SeedFlags, ServeFlags, TokenFlags, writable_file
 from fake_credits.cli.main import cli
-from fake_credits.cli.parameters import FlagCommand, FlagOption
+from fake_credits.cli.parameters import FlagCommand, FlagOption, options_from
 from fake_credits.faults.scenarios import FAULT_PRESETS
 from fake_credits.sandbox import Sandbox
 from fake_credits.sandbox_options import SandboxOptions
@@ -67,16 +67,28 @@ SAMPLES = {
     "--yes": "1",
     "--json": "1",
     "--quiet": "1",
+    "--what": "lost_after,refused",
+    "--depth": "3",
+    "--budget": "10",
+    "--strict": "1",
+    "--schedule": "2:lost_after",
+    "--selftest": "1",
+    "--jobs": "4",
+    "--run-timeout": "30",
+    "--format": "markdown",
+    "--report": "report.xml",
 }
 ARGUMENTS: dict[str, list[str]] = {
     "serve": [],
     "run": ["true"],
+    "explore": ["true"],
     "token": ["ada"],
     "wait": ["http://127.0.0.1:1"],
     "openapi": [],
     "seed": [],
 }
-SWITCHES = ("--expose", "--tls", "--dry-run", "--yes", "--json", "--quiet")
+SWITCHES = ("--expose", "--tls", "--dry-run", "--yes", "--json", "--quiet", "--strict", "--selftest")
+EXPLORE_FLAGS = ("--what", "--depth", "--budget", "--strict", "--selftest", "--jobs", "--format", "--report")
 
 
 FLAGS = {
@@ -96,6 +108,7 @@ def test_every_flag_has_an_equivalent_environment_variable(
         (tmp_path / file).write_text("version = 1")
     flag, variable = option.opts[0], str(option.envvar)
     own_names = {"--url": "FAKE_CREDITS_SEED_URL"}  # `run` sets FAKE_CREDITS_URL, for the control plane
+    own_names |= {name: f"FAKE_CREDITS_EXPLORE_{name.removeprefix('--').upper()}" for name in EXPLORE_FLAGS}
     assert variable == own_names.get(flag, "FAKE_CREDITS_" + flag.removeprefix("--").upper().replace("-", "_"))
     sample, rest, command = SAMPLES[flag], ARGUMENTS[name], cli.commands[name]
     flag_arguments = [flag] if flag in SWITCHES else [flag, sample]
