@@ -86,7 +86,8 @@ def explore(context: click.Context, options: flags.ExploreFlags, command: tuple[
     """Run a test with every fault at every call.
 
     The command is one test, in any language, and its exit code says whether it passes. It gets the same variables as
-    under `run`. Exits with 1 if a finding is red, with 4 if the command can't be explored, and leaves no process behind.
+    under `run`. Exits with 1 if a finding is red, and with 4 if the command can't be explored. It leaves no process
+    behind.
 
     Example: fake-credits explore --user ada=100 -- node --test checkout.test.mjs
     """

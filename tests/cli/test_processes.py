@@ -121,7 +121,7 @@ def test_signal_at_any_moment_leaves_nothing_behind(
     mark = uuid.uuid4().hex
     started = tmp_path / "started"
     flags = ("--user", "ada=100", "--jobs", "2", "--grace", "0.5")
-    process = start("explore", *flags, "--", "sh", "-c", f"touch {started}; {LEAVER}", MARK=mark)
+    process = start("explore", *flags, "--", "sh", "-c", f"touch {started}; sleep 0.5; {LEAVER}", MARK=mark)
     until(started.exists, "the first run")
     threading.Event().wait(delay_s)
     assert process.stop(number) == code
