@@ -1,6 +1,6 @@
 """The problems that a sandbox reports, and the hooks that exploration installs in it."""
 
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
 from typing import Literal
 
 import msgspec
@@ -26,7 +26,7 @@ class SandboxHooks:
 
     ``explored`` is the schedule of the current run. ``final_checks`` are called once, before the sandbox's problems are
     reported. ``on_inspection`` is called when Python reads the ledger or the journal, ``wrap_live_transports`` for the
-    transports of live clients.
+    transports of live clients. ``hold_exchange`` is awaited before each exchange of an event loop in process.
     """
 
     def __init__(self, run_due: Callable[[], object]) -> None:
@@ -35,6 +35,7 @@ class SandboxHooks:
         self.final_checks: list[Callable[[], object]] = []
         self.on_inspection: Callable[[], object] | None = None
         self.wrap_live_transports: Callable[[Transports], Transports] = _keep
+        self.hold_exchange: Callable[[], Awaitable[None]] | None = None
 
     def __repr__(self) -> str:
         return f"<SandboxHooks: {len(self.final_checks)} final checks>"

@@ -10,7 +10,7 @@ A generated part is between ``<!-- KIND: NAME -->`` and ``<!-- end -->``. The ki
     file: PATH          any file of the repository
     diff: FILE FILE     what changes between two files of tests/examples
     report: FILE        the section of pytest's report for a test of tests/examples/tutorial that fails
-    explored: FILE      the matrix and the first finding of exploring such a test
+    explored: FILE      the matrix and the first finding of exploring such a test, or a test that reproduces an order
 
 Most tables are generated in part: the last columns are written in the page, the others derive from the code. A row that
 is new in the code has no text until you write it in the page; a test finds the gaps. Everything else on a page is
@@ -407,8 +407,9 @@ def report(name: str) -> str:
 
 
 def explored(name: str) -> str:
-    """Return what exploring a test of the tutorial reports, up to the first line to replay."""
-    return _failing_report(name, r"^(fake-credits: \d+ schedules.*?^Replay: [^\n]*\n)", "--fake-credits-explore")
+    """Return what exploring a test of the tutorial reports, up to the first line to replay or the end of a test."""
+    last_line = r"^(?:Replay: |\w+\.pytestmark)[^\n]*\n"
+    return _failing_report(name, rf"^(fake-credits: \d+ (?:schedule|order).*?{last_line})", "--fake-credits-explore")
 
 
 def _failing_report(name: str, pattern: str, *arguments: str) -> str:

@@ -8,11 +8,16 @@ import math
 import shlex
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
+from itertools import chain
+from types import CodeType
 
 from fake_credits.call_patterns import pluralize
 from fake_credits.clock import monotonic_s
-from fake_credits.explore.judge import COLOURS, Colour, Judgement, Verdict, judge
+from fake_credits.explore.judge import COLOURS, Colour, Judgement, Verdict, judge, judge_order
+from fake_credits.explore.loop_tasks import unshuffled_trio
 from fake_credits.explore.options import ExploreOptions
+from fake_credits.explore.order_scheduler import GatePlan, OrderScheduler
+from fake_credits.explore.orders import OrderSearch, StepIds
 from fake_credits.explore.ownership import TestCode
 from fake_credits.explore.planning import Plan
 from fake_credits.explore.recorder import MIN_STORM_CALLS, Recorder
@@ -35,11 +40,12 @@ _STORM_FACTOR = 5
 
 @dataclass(frozen=True, slots=True)
 class JudgedRun:
-    """A run with its verdict; ``text`` is its schedule."""
+    """A run with its verdict. ``text`` is its schedule; ``gate_plan`` reproduces its order, if that is red."""
 
     run: Run
     judgement: Judgement
     text: str
+    gate_plan: GatePlan | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -59,9 +65,11 @@ class Exploration:
 
     ``skip_reason`` says why the test can't be explored, and is empty if it can; it may be set before the first run.
     ``error`` says what is wrong with the requested schedules. ``command`` is run instead of a test, ``notes`` are added
-    to the report. ``untried`` counts the schedules that were not run, by reason. ``leaks`` means that the last
-    fault-free run failed, so the findings are unreliable. In a replay, the last run has the schedule's faults.
-    With ``keeps_exchanges``, the calls of all runs are kept for a report, not only those of findings.
+    to the report. ``untried`` counts the schedules that were not run, by reason. ``orders`` are the runs without faults
+    in different orders; ``diverged_count`` counts those that lacked a planned call, because the test differs from run
+    to run. ``leaks`` means that the last fault-free run failed, so the findings are unreliable. In a replay, the last
+    run has the schedule's faults. ``code`` is the test's, or the function with the loop if ``is_loop``. With
+    ``keeps_exchanges``, the calls of all runs are kept for a report, not only those of findings.
     """
 
     def __init__(self, name: str, options: ExploreOptions, test_code: TestCode) -> None:
@@ -72,9 +80,13 @@ class Exploration:
         self.command: ExploredCommand | None = None
         self.notes: list[str] = []
         self.is_replay = False
+        self.is_loop = False
+        self.code: CodeType | None = None
         self.keeps_exchanges = True
         self.leaks = False
         self.results: list[JudgedRun] = []
+        self.orders: list[JudgedRun] = []
+        self.diverged_count = 0
         self.untried: dict[str, int] = {}
         self.duration_s = 0.0
         self.sleeps: list[tuple[float, str]] = []
@@ -84,6 +96,7 @@ class Exploration:
         self._default_application = ""
         self._started_s = 0.0
         self._plan: Plan | None = None
+        self._search: OrderSearch | None = None
 
     def __repr__(self) -> str:
         return f"<Exploration of {self.name}: {len(self.results)} schedules>"
@@ -91,7 +104,8 @@ class Exploration:
     @property
     def red(self) -> list[JudgedRun]:
         """Return the runs whose verdict fails the test."""
-        return [] if self.leaks else [each for each in self.results if each.judgement.colour is Colour.RED]
+        results = [] if self.leaks else [*self.results, *self.orders]
+        return [each for each in results if each.judgement.colour is Colour.RED]
 
     @property
     def numbers(self) -> dict[CallKey, int]:
@@ -101,7 +115,8 @@ class Exploration:
     @property
     def remaining(self) -> int:
         """Return the number of schedules that are planned and not yet run."""
-        return min(len(self._plan or ()), self.options.budget - len(self.results))
+        planned = len(self._plan or ()) + len(self._search or ())
+        return min(planned, self.options.budget - len(self.results) - len(self.orders))
 
     def runs(self) -> Iterator[Recorder]:
         """Yield a recorder for each run, the last one for a run without faults."""
@@ -127,14 +142,14 @@ class Exploration:
                         judgement = judge(recorder.run, self.reference, self.options)
                         self.results.append(JudgedRun(recorder.run, judgement, recorder.label))
                     last_schedule = schedules[-1] if self.is_replay else ()
-                for confirmation in self._confirm_false_successes():
-                    yield [confirmation]
+                for recorder in chain(self._confirm_false_successes(), self._order_runs()):
+                    yield [recorder]
             except ScheduleError as error:
                 self.error = str(error)
         final = self._new_recorder(last_schedule)
         final.is_final = True
         yield [final]
-        if self.results and not self.is_replay and final.run.outcome.status != "passed":
+        if (self.results or self.orders) and not self.is_replay and final.run.outcome.status != "passed":
             self.leaks = True
         self.duration_s = monotonic_s() - self._started_s
 
@@ -167,14 +182,11 @@ class Exploration:
                 yield [schedule]
             return
         plan = self._plan = Plan(self.options, self.reference, over_socket=self.reference.uses_socket)
-        if not len(plan):
+        if not len(plan) and not self.options.orders:
             self.skip_reason = "no fault applies to its calls"
         while len(plan):
-            if len(self.results) >= self.options.budget:
-                self._count_untried(f"the budget of {self.options.budget} schedules", len(plan))
-                break
-            if monotonic_s() - self._started_s > self.options.seconds:
-                self._count_untried(f"the limit of {self.options.seconds:g} s", len(plan))
+            if limit := self._reached_limit():
+                self._count_untried(limit, len(plan))
                 break
             batch = plan.take(min(size, self.options.budget - len(self.results)))
             yield batch
@@ -190,6 +202,12 @@ class Exploration:
         self._count_untried("equal calls, of which only the first, second and last are tried", plan.pruned_count)
         self._count_untried("further faults after a reaction that was already explored", plan.repeated_count)
         self._count_untried("missing responses over a socket, which take real time", plan.real_time_count)
+
+    def _reached_limit(self) -> str:
+        if len(self.results) + len(self.orders) >= self.options.budget:
+            return f"the budget of {self.options.budget} schedules"
+        is_late = monotonic_s() - self._started_s > self.options.seconds
+        return f"the limit of {self.options.seconds:g} s" if is_late else ""
 
     def _count_untried(self, reason: str, count: int) -> None:
         if count:
@@ -212,15 +230,43 @@ class Exploration:
             schedule.append(Injection(key, fault))
         return tuple(schedule)
 
-    def _new_recorder(self, schedule: Schedule) -> Recorder:
+    def _new_recorder(self, schedule: Schedule, scheduler: OrderScheduler | None = None) -> Recorder:
         expected_calls = len(self.reference.application_calls)
         return Recorder(
             schedule,
             self._test_code,
             stable_ids=self._stable_ids,
-            max_calls=max(MIN_STORM_CALLS, _STORM_FACTOR * expected_calls) if schedule else math.inf,
-            label=format_schedule(schedule, self.numbers),
+            max_calls=max(MIN_STORM_CALLS, _STORM_FACTOR * expected_calls) if schedule or scheduler else math.inf,
+            label=f"order {len(self.orders) + 1}" if scheduler else format_schedule(schedule, self.numbers),
+            scheduler=scheduler,
         )
+
+    # ------------------------------------------------------------ the runs in other orders
+
+    def _order_runs(self) -> Iterator[Recorder]:
+        if self.is_replay or not self.options.orders:
+            return
+        search, ids = OrderSearch(), StepIds()
+        self._search = search
+        for prefix in search:
+            if limit := self._reached_limit():
+                self._count_untried(f"orders known so far: {limit}", 1 + len(search))
+                break
+            scheduler = OrderScheduler(prefix, ids)
+            recorder = self._new_recorder((), scheduler)
+            with unshuffled_trio():
+                yield recorder
+            judgement, is_new = judge_order(recorder.run), search.add(scheduler.steps)
+            self.diverged_count += scheduler.diverged
+            is_red = judgement.colour is Colour.RED
+            if is_new or is_red:
+                gate_plan = scheduler.gate_plan() if is_red else None
+                self.orders.append(JudgedRun(recorder.run, judgement, recorder.label, gate_plan))
+            scheduler.close()
+            if not self.keeps_exchanges and not is_red:
+                recorder.run.calls.clear()
+            if not scheduler.released and not self.results:
+                self.skip_reason = "no event loop calls the API in process"
 
     # ------------------------------------------------------------ false successes
 

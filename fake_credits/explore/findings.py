@@ -6,7 +6,9 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
 from fake_credits.explore.exploration import Exploration, JudgedRun
+from fake_credits.explore.gate_tests import render_gate_test
 from fake_credits.explore.judge import Colour, Verdict
+from fake_credits.explore.order_scheduler import GatePlan
 from fake_credits.explore.runs import ObservedCall, Run
 from fake_credits.explore.schedules import FAULTS, CallFault, Injection
 from fake_credits.faults.declarations import rule_to_json
@@ -35,7 +37,8 @@ class Finding:
     """The runs with the same verdict at the same call, shortest schedule first, and their description.
 
     ``replay`` is a command that repeats the first run. ``marker`` is a decorator that makes an ordinary pytest test
-    fail in the same way; it is empty for a command.
+    fail in the same way; it is empty for a command. For an order, both are empty, and ``gate_test`` is the source of a
+    test.
     """
 
     verdict: Verdict
@@ -45,6 +48,7 @@ class Finding:
     text: str
     replay: str
     marker: str
+    gate_test: str = ""
 
 
 def find_findings(exploration: Exploration) -> list[Finding]:
@@ -55,28 +59,60 @@ def find_findings(exploration: Exploration) -> list[Finding]:
             first = judged.run.schedule[0].call
             groups.setdefault((judged.judgement.colour, judged.judgement.verdict, first), []).append(judged)
     findings = [_describe(exploration, runs) for runs in groups.values()]
+    orders: dict[Verdict, list[JudgedRun]] = {}
+    for judged in exploration.orders:
+        if judged.judgement.colour in _COLOUR_ORDER:
+            orders.setdefault(judged.judgement.verdict, []).append(judged)
+    findings += [_describe_orders(exploration, runs) for runs in orders.values()]
     return sorted(findings, key=lambda finding: _COLOUR_ORDER.index(finding.colour))
 
 
 def _describe(exploration: Exploration, runs: list[JudgedRun]) -> Finding:
     runs.sort(key=lambda judged: len(judged.run.schedule))
     shortest = runs[0]
-    sentences = [*_sentences(exploration, shortest)]
-    alike = [f'"{judged.text}"' for judged in runs[1 : 1 + _MAX_ALIKE]]
-    if len(runs) > 1:
-        more = ", …" if len(runs) > 1 + _MAX_ALIKE else ""
-        sentences.append(f"And {len(runs) - 1} more like it: {', '.join(alike)}{more}.")
+    sentences = [*_sentences(exploration, shortest), *_alike(runs)]
     where = " + ".join(_position(injection, exploration) for injection in shortest.run.schedule)
     return Finding(
         shortest.judgement.verdict,
         shortest.judgement.colour,
         tuple(runs),
-        f"{shortest.judgement.verdict.value[0].upper()}{shortest.judgement.verdict.value[1:]} ({where})",
+        _heading(shortest, where),
         _printable(" ".join(sentences), shortest.run),
         f"pytest {shlex.quote(exploration.name)} --fake-credits-schedule {shlex.quote(shortest.text)}"
         if exploration.command is None
         else exploration.command.replay(shortest.text),
         _marker(shortest) if exploration.command is None else "",
+    )
+
+
+def _alike(runs: Sequence[JudgedRun]) -> Iterator[str]:
+    if len(runs) > 1:
+        texts = [f'"{judged.text}"' for judged in runs[1 : 1 + _MAX_ALIKE]]
+        more = ", …" if len(runs) > 1 + _MAX_ALIKE else ""
+        yield f"And {len(runs) - 1} more like it: {', '.join(texts)}{more}."
+
+
+def _heading(judged: JudgedRun, where: str) -> str:
+    verdict = judged.judgement.verdict.value
+    return f"{verdict[0].upper()}{verdict[1:]} ({where})"
+
+
+def _describe_orders(exploration: Exploration, runs: list[JudgedRun]) -> Finding:
+    """Describe the first of the orders with a verdict."""
+    first = runs[0]
+    judgement, plan, code = first.judgement, first.gate_plan or GatePlan(()), exploration.code
+    order = ", ".join(f"{number} {release.label}" for number, release in enumerate(plan.releases, start=1))
+    sentences = [f"with this order of calls, the test does not pass: {order}.", *_alike(runs)]
+    sentences += _other_sentences(first.run, judgement.verdict, judgement.calls, judgement.detail)
+    return Finding(
+        judgement.verdict,
+        judgement.colour,
+        tuple(runs),
+        _heading(first, f"{first.text} of {len(exploration.orders)}"),
+        _printable(" ".join(sentences), first.run),
+        "",
+        "",
+        render_gate_test(plan, code, is_loop=exploration.is_loop) if code else "",
     )
 
 

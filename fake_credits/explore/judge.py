@@ -26,6 +26,7 @@ class Verdict(StrEnum):
 
     LEDGER_BROKEN = "ledger invariant broken"
     INVARIANT_BROKEN = "invariant broken"
+    RACE = "race"
     FAILED_READ = "failed read treated as not applied"
     CHARGED_TWICE = "charged twice"
     GIVEN_TWICE = "given twice"
@@ -53,6 +54,7 @@ COLOURS: Mapping[Verdict, Colour] = {
         (
             Verdict.LEDGER_BROKEN,
             Verdict.INVARIANT_BROKEN,
+            Verdict.RACE,
             Verdict.FAILED_READ,
             Verdict.CHARGED_TWICE,
             Verdict.GIVEN_TWICE,
@@ -136,13 +138,25 @@ def _findings(run: Run, reference: Run) -> Iterator[Judgement]:
     yield from _repeated_writes(run, reference)
     if run.is_storm:
         yield _new(Verdict.STORM, detail=f"{len(run.application_calls)} calls")
-    violations = [problem for problem in run.problems if problem.startswith("invariant ")]
-    if violations:
-        yield _new(Verdict.INVARIANT_BROKEN, detail=violations[0])
+    yield from _broken_invariants(run)
     yield from _misused_keys(run, reference)
     if run.outcome.status in ("skipped", "xfailed"):
         yield _new(Verdict.SKIPPED, detail=run.outcome.error)
     yield from _warnings(run, reference)
+
+
+def _broken_invariants(run: Run) -> Iterator[Judgement]:
+    violations = [problem for problem in run.problems if problem.startswith("invariant ")]
+    if violations:
+        yield _new(Verdict.INVARIANT_BROKEN, detail=violations[0])
+
+
+def judge_order(run: Run) -> Judgement:
+    """Return the verdict on a run without faults in another order of its concurrent exchanges."""
+    if run.ledger_error:
+        return _new(Verdict.LEDGER_BROKEN, detail=run.ledger_error)
+    verdicts = {"passed": Verdict.OK, "failed": Verdict.RACE}
+    return next(_broken_invariants(run), None) or _new(verdicts.get(run.outcome.status, Verdict.SKIPPED))
 
 
 def _warnings(run: Run, reference: Run) -> Iterator[Judgement]:

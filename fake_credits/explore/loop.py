@@ -15,7 +15,7 @@ from fake_credits.fake import FakeCredits
 class ExploredCredits(FakeCredits):
     """A sandbox for one run of an explored block; its ``with`` block ends the run.
 
-    An exception in the block becomes the outcome of the run; if the run has faults, it is then suppressed.
+    An exception in the block becomes the outcome of the run; if the run has faults or an order, it is then suppressed.
     """
 
     recorder: Recorder
@@ -25,7 +25,8 @@ class ExploredCredits(FakeCredits):
         run_error = error if isinstance(error, BaseException) else None
         self.end_run(run_error)
         super().__exit__(kind, error, traceback)
-        return not isinstance(run_error, KeyboardInterrupt) and bool(self.recorder.run.schedule)
+        is_varied = bool(self.recorder.run.schedule) or self.recorder.scheduler is not None
+        return is_varied and not isinstance(run_error, KeyboardInterrupt)
 
     def end_run(self, error: BaseException | None = None) -> None:
         """Record how the run ended; a second call does nothing."""
@@ -47,6 +48,7 @@ def explore_loop(
     """
     test_code = TestCode([code])
     exploration = Exploration(code.co_qualname, options, test_code)
+    exploration.code, exploration.is_loop = code, True
     for recorder in exploration.runs():
         credits = make()
         credits.recorder, credits.test_code = recorder, test_code

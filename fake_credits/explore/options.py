@@ -19,7 +19,7 @@ EXPLORE_KINDS: tuple[str, ...] = ("default", "writes", "same", "all")
 
 ExploreKind = Literal["default", "writes", "same", "all"]
 
-_OPTION_NAMES = ("what", "faults", "depth", "budget", "seconds", "strict", "schedules")
+_OPTION_NAMES = ("what", "faults", "depth", "budget", "seconds", "strict", "schedules", "orders")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -29,9 +29,10 @@ class ExploreOptions:
     ``kind``: ``writes`` injects faults at writes only; ``same`` also fails a test that fails under a fault, because the
     application is expected to hide faults; ``all`` injects every effect that an operation can have. ``faults`` replace
     the default ones. ``depth`` is the maximum number of faults in one run. ``budget`` limits the number of runs with
-    faults, and ``seconds`` their total duration. ``strict`` also fails a test for amber findings. ``schedules`` are run
-    instead of planned ones. With ``is_required``, a test that can't be explored fails; with ``is_off``, a test runs
-    once and counts as not explored.
+    faults or in another order, and ``seconds`` their total duration. ``strict`` also fails a test for amber findings.
+    ``schedules`` are run instead of planned ones. With ``orders``, concurrent calls are also made in every order that
+    can make a difference. With ``is_required``, a test that can't be explored fails; with ``is_off``, a test runs once
+    and counts as not explored.
 
     Raises ValueError, which names the field and its allowed values.
     """
@@ -43,6 +44,7 @@ class ExploreOptions:
     seconds: float = 10.0
     strict: bool = False
     schedules: tuple[str, ...] = ()
+    orders: bool = False
     is_required: bool = False
     is_off: bool = False
 
@@ -52,8 +54,9 @@ class ExploreOptions:
         _check_number("depth", self.depth, 1, MAX_DEPTH, int)
         _check_number("budget", self.budget, 1, MAX_BUDGET, int)
         _check_number("seconds", self.seconds, 0.001, _MAX_SECONDS, (int, float))
-        if not isinstance(self.strict, bool):  # pyright: ignore[reportUnnecessaryIsInstance]
-            raise ValueError(f"strict must be true or false, got {self.strict!r}")
+        for name, value in (("strict", self.strict), ("orders", self.orders)):
+            if not isinstance(value, bool):  # pyright: ignore[reportUnnecessaryIsInstance]
+                raise ValueError(f"{name} must be true or false, got {value!r}")
         for schedule in self.schedules:
             parse_schedule(schedule)
 

@@ -15,6 +15,7 @@ from typing import Any, cast
 
 from fake_credits.contract import Operation
 from fake_credits.errors import Unavailable
+from fake_credits.explore.order_scheduler import OrderScheduler
 from fake_credits.explore.ownership import CALLER_HEADER, TestCode, is_in_process, mark_transports
 from fake_credits.explore.runs import KeyAssigner, ObservedCall, Outcome, Run, RunTrace
 from fake_credits.explore.schedules import CallFault, Injection, Schedule
@@ -66,7 +67,7 @@ class Recorder:
 
     ``attach`` it to the run's sandbox before the first call, and call `finish` before the sandbox is closed. More than
     ``max_calls`` calls of the application are a storm, which a `CallStorm` ends; callers that no exception can reach
-    are refused instead, and `on_storm` is called.
+    are refused instead, and `on_storm` is called. A ``scheduler`` determines the order of concurrent calls.
     """
 
     def __init__(
@@ -77,8 +78,10 @@ class Recorder:
         stable_ids: frozenset[str] | None = None,
         max_calls: float = math.inf,
         label: str = "",
+        scheduler: OrderScheduler | None = None,
     ) -> None:
         self.run = Run(schedule)
+        self.scheduler = scheduler
         self.label = label
         self.is_final = False
         self.traces_test = False
@@ -115,6 +118,7 @@ class Recorder:
         sandbox.journal.watch(self._on_entry)
         sandbox.hooks.on_inspection = self._on_inspection
         sandbox.hooks.explored = self.label
+        sandbox.hooks.hold_exchange = None if self.scheduler is None else self.scheduler.hold
 
     def finish(self) -> None:
         """Record the state of the sandbox at the end of the test's call."""
@@ -144,6 +148,8 @@ class Recorder:
             owner = "test"
         self.run.uses_socket = self.run.uses_socket or not is_in_process()
         call = self._observe(incoming, is_application=owner != "test")
+        if self.scheduler is not None:
+            self.scheduler.record_call(call)
         call.has_own_rule = any(firing.active_rule.name != DEFAULT_LATENCY_NAME for firing in own_firings)
         if not call.number:
             return ()

@@ -31,13 +31,21 @@ _NOT_TRIED = "…"
 _WIDTH = 110
 
 
-def summarize(results: Iterable[JudgedRun]) -> str:
-    """Return the number of schedules that were run, in total and by verdict, as text."""
+def summarize(exploration: Exploration) -> str:
+    """Return the number of schedules and orders that were run, in total and by verdict, as text."""
+    parts = [_summarize(exploration.results, "schedule")] if exploration.results or not exploration.orders else []
+    if exploration.orders:
+        diverged = exploration.diverged_count
+        parts.append(_summarize(exploration.orders, "order") + (f" ({diverged} diverged)" if diverged else ""))
+    return "; ".join(parts)
+
+
+def _summarize(results: Iterable[JudgedRun], noun: str) -> str:
     counts = count_verdicts(results)
     total, fine = counts.total(), counts.pop(_FINE_LABEL, 0)
     parts = [f"{fine} {_FINE_LABEL}"] if fine or not counts else []
     parts += [f"{count} {verdict}" for verdict, count in counts.most_common()]
-    return f"{pluralize(total, 'schedule')}: {', '.join(parts)}"
+    return f"{pluralize(total, noun)}: {', '.join(parts)}"
 
 
 def count_verdicts(results: Iterable[JudgedRun]) -> Counter[str]:
@@ -48,20 +56,26 @@ def count_verdicts(results: Iterable[JudgedRun]) -> Counter[str]:
 
 def render_report(exploration: Exploration) -> str:
     """Return the report: the totals, the matrix, each finding, and what was not tried."""
-    lines = [f"fake-credits: {summarize(exploration.results)}", "", *_matrix(exploration), ""]
+    matrix = _matrix(exploration)
+    lines = [f"fake-credits: {summarize(exploration)}", "", *matrix, *([""] if matrix else [])]
     for finding in find_findings(exploration):
         lines += [*_finding_lines(finding), ""]
+    if exploration.diverged_count:
+        lines.append(f"Diverged: {pluralize(exploration.diverged_count, 'order')} (the test differs from run to run)")
     lines += [f"Not tried: {count} ({reason})" for reason, count in exploration.untried.items()]
     lines += [f"Note: {note}" for note in exploration.notes]
     return "\n".join(lines).rstrip()
 
 
 def _finding_lines(finding: Finding) -> list[str]:
-    return [
-        *wrap(f"{finding.heading}: {finding.text}", _WIDTH),
-        f"Replay:    {finding.replay}",
-        *([f"As a test: {finding.marker}"] if finding.marker else []),
-    ]
+    lines = wrap(f"{finding.heading}: {finding.text}", _WIDTH)
+    if finding.replay:
+        lines.append(f"Replay:    {finding.replay}")
+    if finding.marker:
+        lines.append(f"As a test: {finding.marker}")
+    if finding.gate_test:
+        lines += ["As a test:", "", *finding.gate_test.splitlines()]
+    return lines
 
 
 def _matrix(exploration: Exploration) -> list[str]:
@@ -121,8 +135,10 @@ def exploration_to_json(exploration: Exploration, *, with_schedules: bool = True
         "leaks": exploration.leaks,
         "is_red": bool(exploration.red),
         "duration_s": round(exploration.duration_s, 6),
-        "summary": summarize(exploration.results),
+        "summary": summarize(exploration),
         "verdicts": dict(count_verdicts(exploration.results)),
+        "orders": dict(count_verdicts(exploration.orders)),
+        "diverged": exploration.diverged_count,
         "calls": [
             {"number": call.number, "call": str(call.key), "label": call.key.label}
             for call in exploration.reference.application_calls
@@ -137,6 +153,7 @@ def exploration_to_json(exploration: Exploration, *, with_schedules: bool = True
                 "schedules": [judged.text for judged in finding.runs[:_MAX_LISTED]],
                 "replay": finding.replay,
                 "marker": finding.marker,
+                "gate_test": finding.gate_test,
             }
             for finding in find_findings(exploration)
         ],
@@ -177,10 +194,13 @@ def _call_to_json(call: ObservedCall) -> dict[str, Any]:
 def summary_lines(documents: Sequence[JsonObject]) -> Iterator[str]:
     """Yield the lines that sum up explorations: totals, amber findings, and what was not explored and why."""
     explored = [document for document in documents if not document["skip_reason"] and not document["leaks"]]
-    counts, untried = (_total(explored, name) for name in ("verdicts", "untried"))
-    totals = ", ".join(f"{count} {verdict}" for verdict, count in counts.most_common())
+    counts, orders, untried = (_total(explored, name) for name in ("verdicts", "orders", "untried"))
     counted = f"{pluralize(len(explored), 'test')} explored, {pluralize(counts.total(), 'schedule')}"
-    yield f"{counted}: {totals}" if totals else counted
+    yield _with_totals(counted, counts)
+    if orders:
+        yield _with_totals(pluralize(orders.total(), "order"), orders)
+    if diverged := sum(document["diverged"] for document in explored):
+        yield f"{pluralize(diverged, 'order')} diverged: their tests differ from run to run"
     yield from _amber_findings(explored)
     yield from _not_explored(documents)
     for reason, count in untried.items():
@@ -188,6 +208,11 @@ def summary_lines(documents: Sequence[JsonObject]) -> Iterator[str]:
     sleeps = sorted((tuple(sleep) for document in explored for sleep in document["sleeps"]), reverse=True)
     for seconds, where in sleeps[:_MAX_LISTED]:
         yield f"real sleep of {seconds:g} s at {where}: inject credits.sleep, which takes no time"
+
+
+def _with_totals(counted: str, counts: Counter[str]) -> str:
+    totals = ", ".join(f"{count} {verdict}" for verdict, count in counts.most_common())
+    return f"{counted}: {totals}" if totals else counted
 
 
 def _total(documents: Sequence[JsonObject], name: str) -> Counter[str]:
@@ -264,13 +289,22 @@ def _html_exploration(exploration: Mapping[str, Any]) -> Iterator[str]:
     for finding in exploration["findings"]:
         yield (
             f'<p class="{finding["colour"]}"><b>{escape(finding["heading"])}</b>: {escape(finding["text"])}<br>'
-            f"Replay: <code>{escape(finding['replay'])}</code>"
-            + (f"<br>As a test: <code>{escape(finding['marker'])}</code></p>\n" if finding["marker"] else "</p>\n")
+            + "<br>".join(_html_reproductions(finding))
+            + "</p>\n"
         )
     for reason, count in exploration["untried"].items():
         yield f"<p>Not tried: {count} ({escape(reason)}).</p>\n"
     for note in exploration["notes"]:
         yield f"<p>{escape(note)}</p>\n"
+
+
+def _html_reproductions(finding: Mapping[str, Any]) -> Iterator[str]:
+    if finding["replay"]:
+        yield f"Replay: <code>{escape(finding['replay'])}</code>"
+    if finding["marker"]:
+        yield f"As a test: <code>{escape(finding['marker'])}</code>"
+    if finding["gate_test"]:
+        yield f"As a test:</p>\n<pre>{escape(finding['gate_test'])}</pre>\n<p>"
 
 
 def _html_matrix(exploration: Mapping[str, Any]) -> str:

@@ -16,6 +16,7 @@ from fake_credits.http_message import Response
 from fake_credits.intercept.patching import Patches
 from fake_credits.intercept.routes import NearMissError, Route, Routes
 from fake_credits.transports.framing import ReceivedRequest
+from fake_credits.transports.in_process import CALLING_TASK
 from fake_credits.transports.memory_stream import (
     CONTINUE_RESPONSE,
     RequestParser,
@@ -48,7 +49,8 @@ def _patched_connect(original: Method, routes: Routes, error_class: Any) -> Meth
         if route is None:
             return await original(connector, req, traces, timeout)
         connection = await original(connector, _ConnectRequest(route), traces, timeout)
-        connection.transport.set_timeouts(_Timeouts(timeout.sock_read, timeout.total, req._timer))
+        timeouts = _Timeouts(timeout.sock_read, timeout.total, req._timer)
+        connection.transport.prepare(timeouts, asyncio.current_task())
         return connection
 
     return connect
@@ -108,12 +110,13 @@ class _MemoryTransport(asyncio.Transport):
         self._loop = loop
         self._parser = RequestParser()
         self._timeouts = _Timeouts(None, None, None)
+        self._calling_task: asyncio.Task[Any] | None = None
         self._respond_task: asyncio.Task[None] | None = None
         self._is_closing = False
 
-    def set_timeouts(self, timeouts: _Timeouts) -> None:
-        """Set the timeouts of the next request."""
-        self._timeouts = timeouts
+    def prepare(self, timeouts: _Timeouts, calling_task: "asyncio.Task[Any] | None") -> None:
+        """Set the timeouts of the next request, and the task that makes it."""
+        self._timeouts, self._calling_task = timeouts, calling_task
 
     def write(self, data: bytes | bytearray | memoryview) -> None:
         """Add part of a request, and respond once the request is complete."""
@@ -124,6 +127,7 @@ class _MemoryTransport(asyncio.Transport):
             self._loop.call_soon(self._feed_protocol, CONTINUE_RESPONSE)
 
     async def _respond(self, received: ReceivedRequest) -> None:
+        CALLING_TASK.set(self._calling_task)
         try:
             response = await self._route.respond_async(received, self._timeouts.shortest_s())
         except asyncio.CancelledError:

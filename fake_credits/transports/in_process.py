@@ -8,6 +8,7 @@ check-then-act bugs would go unnoticed.
 import errno
 from collections import deque
 from collections.abc import Callable, Mapping
+from contextvars import ContextVar
 from typing import Any
 
 from anyio.lowlevel import checkpoint
@@ -35,6 +36,10 @@ IN_PROCESS_BASE_URL = "http://credits.fake-credits.test"
 """The base URL of the in-process clients; its host never resolves (RFC 6761, section 6.2)."""
 
 _IN_PROCESS_HOST = IN_PROCESS_BASE_URL.removeprefix("http://")
+
+
+CALLING_TASK = ContextVar[object]("CALLING_TASK", default=None)
+"""The task that made a request, in a task that an HTTP library has created to send it."""
 
 
 class InProcessConnection:
@@ -135,6 +140,8 @@ class InProcessDriver:
         committed, and the journal shows that the response was not delivered.
         """
         await checkpoint()
+        if (hold_exchange := self._sandbox.hooks.hold_exchange) is not None:
+            await hold_exchange()
         exchange = self._dispatch(request, error)
         if not isinstance(exchange, Exchange):
             return exchange

@@ -73,8 +73,10 @@ class ExplorePlugin:
         if options is None:
             return None
         item.ihook.pytest_runtest_logstart(nodeid=item.nodeid, location=item.location)
-        self._test_code.add(_codes([getattr(item, "obj", None)]))  # later, this would create an instance
+        codes = [*_codes([getattr(item, "obj", None)])]  # later, this would create an instance
+        self._test_code.add(codes)
         exploration = self._exploration = Exploration(item.nodeid, options, self._test_code)
+        exploration.code = codes[0] if codes else None
         exploration.keeps_exchanges = bool(self._report_path)
         exploration.is_replay = bool(self._settings["schedule"].value)
         exploration.skip_reason = self._reason_to_skip(item, options)

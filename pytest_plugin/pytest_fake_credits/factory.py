@@ -148,12 +148,17 @@ class Factory:
         return fake
 
     def explore(
-        self, explore: object = True, *, live: bool | None = None, **options: Unpack[FakeCreditsKwargs]
+        self,
+        explore: object = True,
+        *,
+        orders: bool = False,
+        live: bool | None = None,
+        **options: Unpack[FakeCreditsKwargs],
     ) -> "Iterator[ExploredCredits]":
         """Explore the body of a ``for`` loop: yield a fresh sandbox for each run, which ends with its ``with`` block.
 
-        ``explore`` is as in the marker. Raises ValueError for an invalid one, and AssertionError after the last run if
-        a finding is red.
+        ``explore`` is as in the marker; with ``orders``, concurrent calls are also made in every order. Raises
+        ValueError for an invalid option, and AssertionError after the last run if a finding is red.
         """
         from fake_credits.explore.loop import ExploredCredits, explore_loop
         from fake_credits.explore.options import ExploreOptions, parse_explore
@@ -161,6 +166,8 @@ class Factory:
         explore_options = parse_explore(explore, ExploreOptions())
         if explore_options is None:
             raise ValueError("explore must not be False in a loop; omit it to use the defaults")
+        if orders:
+            explore_options = explore_options.updated({"orders": orders})
         overrides: dict[str, object] = {**options} if live is None else {**options, "live": live}
         sandbox_options = {**self.options, "api_key": "", **overrides}
         code = sys._getframe(1).f_code  # pyright: ignore[reportPrivateUsage]

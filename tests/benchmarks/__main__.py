@@ -77,6 +77,7 @@ BENCHMARKS: Mapping[str, Benchmark] = {
     "explore-node": Benchmark(
         "a run of a Node script under `fake-credits explore`", "the bare process", "≤ 30 ms more", explore.node
     ),
+    "explore-orders": Benchmark("an explored order of three tasks in process", "–", "≤ 3 ms", explore.orders),
     "explore-memory": Benchmark(
         "memory of pytest after 10,000 schedules", "after 1,000", "≤ 2 MB more", explore.memory
     ),

@@ -1,6 +1,8 @@
-"""Benchmarks of exploration under pytest: the time of a schedule, and memory over many."""
+"""Benchmarks of exploration: the time of a schedule, an order and a run of a command, and memory over many runs."""
 
+import asyncio
 import json
+import math
 import shutil
 import statistics
 import subprocess
@@ -10,8 +12,12 @@ import time
 from pathlib import Path
 from typing import Any
 
-from fake_credits import FakeCredits
+from fake_credits import AsyncServerClient, FakeCredits
+from fake_credits.explore.exploration import Exploration
+from fake_credits.explore.options import ExploreOptions
+from fake_credits.explore.ownership import TestCode
 from fake_credits.transports.environment import env_variables
+from fake_credits.transports.shared_resources import SharedResources
 from tests.benchmarks.plan import BenchmarkSkipped, Plan, bytecode_cache
 
 _SUITE = """\
@@ -62,6 +68,33 @@ def schedules(plan: Plan) -> str:
     explorations: list[dict[str, Any]] = document["explorations"][1:]
     per_schedule_s = [each["duration_s"] / len(each["schedules"]) for each in explorations]
     return f"{min(per_schedule_s) * 100:.2f} s (best of {len(explorations)} tests of {_count(explorations)} schedules)"
+
+
+def orders(plan: Plan) -> str:
+    """Measure the runs of three tasks that check and then act, on asyncio, without pytest."""
+    shared = SharedResources()
+    options = ExploreOptions(faults=(), orders=True, seconds=60)
+    code = TestCode([_check_then_act.__code__])
+    best_s, count = math.inf, 0
+    for _ in range(plan.call_rounds):
+        exploration = Exploration("check then act", options, code)
+        started_s = time.process_time()
+        for recorder in exploration.runs():
+            with FakeCredits(shared=shared, users={"ada": 100}) as credits:
+                recorder.attach(credits.sandbox)
+                asyncio.run(_check_then_act(credits.async_server_client))
+                recorder.finish()
+        count = len(exploration.orders)
+        best_s = min(best_s, (time.process_time() - started_s) / (count + 3))  # and three runs without an order
+    return f"{best_s * 1000:.2f} ms of CPU (best of {plan.call_rounds} rounds of {count} orders of 3 tasks)"
+
+
+async def _check_then_act(api: AsyncServerClient) -> None:
+    async def buy() -> None:
+        if (await api.get_balance("app-id", "ada")).balance == 100:
+            await api.create_transaction("app-id", "ada", delta=-10, reason="consume")
+
+    await asyncio.gather(buy(), buy(), buy())
 
 
 def memory(plan: Plan) -> str:

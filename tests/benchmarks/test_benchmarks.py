@@ -21,6 +21,7 @@ NAMES = (
     "load",
     "seed",
     "explore",
+    "explore-orders",
 )
 
 

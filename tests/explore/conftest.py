@@ -33,6 +33,7 @@ def explore(shared: SharedResources) -> Explore:
         assert options is not None
         test_code = TestCode([test.__code__, fresh_user.__code__])
         exploration = Exploration(f"test_app.py::{test.__name__}", options, test_code)
+        exploration.code = test.__code__
         for recorder in chain.from_iterable(exploration.batches(batch_size)):
             with FakeCredits(shared=shared, users={"ada": 100}, **sandbox) as credits:
                 recorder.attach(credits.sandbox)

@@ -1,0 +1,231 @@
+"""The scheduler of one run: it holds the exchanges of an event loop before their decision, and releases one at a time.
+
+An exchange is released once every other task is blocked, so that all exchanges that can be made have been made.
+"""
+
+import threading
+from collections import Counter, defaultdict
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, field
+from typing import Any, Literal
+
+from fake_credits.contract import Operation
+from fake_credits.explore.loop_tasks import LoopTasks, Task, running_loop_tasks
+from fake_credits.explore.orders import Access, Step, StepIds
+from fake_credits.explore.runs import ObservedCall
+
+_WRITES = (Operation.CREATE_TRANSACTION.value, Operation.CREATE_USER.value)
+_NO_STEP = -1
+
+
+@dataclass(eq=False, slots=True)
+class HeldExchange:
+    """An exchange of a task. ``call`` is what the sandbox saw of it; None if no operation matched.
+
+    ``later_calls`` are those of blocking clients until the next exchange is released.
+    """
+
+    task: Task
+    event: Any
+    id: int = _NO_STEP
+    after: frozenset[int] = frozenset()
+    call: ObservedCall | None = None
+    later_calls: list[ObservedCall] = field(default_factory=list[ObservedCall])
+
+    @property
+    def step(self) -> Step:
+        """Return the exchange as the search sees it; calls of blocking clients can't be released apart from it."""
+        calls = [*([] if self.call is None else [self.call]), *self.later_calls]
+        return Step(self.id, self.after, frozenset(access for call in calls for access in _accesses(call)))
+
+
+def _accesses(call: ObservedCall) -> Iterator[Access]:
+    if call.operation == Operation.LIST_USERS:
+        yield Access(call.application, "", "read")
+        return
+    yield Access(call.application, call.user, "write" if call.operation in _WRITES else "read")
+    if call.operation == Operation.CREATE_USER:
+        yield Access(call.application, "", "add")
+
+
+@dataclass(frozen=True, slots=True)
+class GateRelease:
+    """The release of one call from a gate, by its user or position, once so many calls have arrived."""
+
+    arrived: int
+    selector: int | str
+    label: str
+
+
+@dataclass(frozen=True, slots=True)
+class GatePlan:
+    """How a gate that holds every call reproduces an order. ``on_trio``: it arose in trio's event loop."""
+
+    releases: tuple[GateRelease, ...]
+    on_trio: bool = False
+
+
+class OrderScheduler:
+    """A scheduler that releases exchanges in the order of ``prefix``, and then in that of their arrival.
+
+    ``missing`` is the exchange of the prefix that did not arrive in time, if any: from there on, the run is not as
+    planned.
+    """
+
+    def __init__(self, prefix: Sequence[int], ids: StepIds) -> None:
+        self.released: list[HeldExchange] = []
+        self.missing: int | None = None
+        self.log: list[tuple[Literal["arrival", "release"], HeldExchange] | tuple[Literal["call"], ObservedCall]] = []
+        self._ids = ids
+        self._wanted = list(reversed(prefix))
+        self._held: list[HeldExchange] = []
+        self._current: HeldExchange | None = None  # released, and not yet decided
+        self._tasks: LoopTasks | None = None
+        self._thread_id = 0
+        self._task_numbers: dict[Task, int] = {}
+        self._positions: Counter[int] = Counter()
+        self._last_steps: dict[Task, int] = {}
+        self._awaited: defaultdict[Task, set[Task]] = defaultdict(set)
+        self._earlier_loops: frozenset[int] = frozenset()
+
+    def __repr__(self) -> str:
+        return f"<OrderScheduler: {len(self.released)} exchanges released, {len(self._held)} held>"
+
+    @property
+    def steps(self) -> list[Step]:
+        """Return the executed exchanges in their order."""
+        return [exchange.step for exchange in self.released]
+
+    @property
+    def diverged(self) -> bool:
+        """Return whether the run lacks an exchange that it had to have, so that the test differs from run to run."""
+        return self.missing is not None and all(exchange.id != self.missing for exchange in self.released)
+
+    def close(self) -> None:
+        """Forget the tasks of the run: asyncio looks through all tasks that exist, which takes time in the next run."""
+        for exchange in self.released:
+            exchange.task = None
+        for tasks in (self._task_numbers, self._last_steps, self._awaited):
+            tasks.clear()
+
+    async def hold(self) -> None:
+        """Hold the current exchange until it is its turn. One of another thread's event loop passes."""
+        if not self._enter_loop() or self._tasks is None:
+            return
+        exchange = HeldExchange(self._tasks.calling_task(), self._tasks.new_event())
+        self._held.append(exchange)
+        self.log.append(("arrival", exchange))
+        self._tasks.watch()
+        try:
+            await exchange.event.wait()
+        except BaseException:
+            if exchange in self._held:
+                self._held.remove(exchange)
+            raise
+        self._current = exchange
+
+    def record_call(self, call: ObservedCall) -> None:
+        """Add a call that the sandbox decides now: the released exchange's, or one of a blocking client."""
+        exchange, self._current = self._current, None
+        if exchange is not None:
+            exchange.call = call
+            return
+        self.log.append(("call", call))
+        if self.released:
+            self.released[-1].later_calls.append(call)
+
+    def _enter_loop(self) -> bool:
+        """Find the running loop; return False if another thread's is in use."""
+        if self._tasks is not None and self._tasks.is_running():
+            return True
+        if self._held and self._thread_id != threading.get_ident():
+            return False
+        self._held.clear()
+        self._earlier_loops |= frozenset(self._last_steps.values())
+        self._tasks, self._thread_id = running_loop_tasks(self._on_quiet), threading.get_ident()
+        return True
+
+    def _on_quiet(self) -> None:
+        """Release the exchange whose turn it is, as all tasks are blocked."""
+        tasks = self._tasks
+        if tasks is None or not self._held:
+            return
+        live = tasks.live()
+        self._number_tasks(live)
+        holding = {exchange.task for exchange in self._held}
+        for task in live:
+            if task not in holding:
+                self._awaited[task].update(tasks.awaited_by(task, live))
+        for exchange in self._held:
+            if exchange.id == _NO_STEP:
+                self._identify(exchange, set(live))
+        self._release(self._choose())
+        if self._held:
+            tasks.watch()
+
+    def _number_tasks(self, live: Sequence[Task]) -> None:
+        cause = self.released[-1].id if self.released else _NO_STEP
+        new = [task for task in live if task not in self._task_numbers]
+        for rank, task in enumerate(new):
+            self._task_numbers[task] = self._ids.task(cause, rank)
+
+    def _identify(self, exchange: HeldExchange, live: set[Task]) -> None:
+        """Give an exchange its id, and find the exchanges that it comes after in every order."""
+        number = self._task_numbers.get(exchange.task, _NO_STEP)
+        exchange.id = self._ids.step(number, self._positions[number])
+        self._positions[number] += 1
+        finished = {task for task in self._awaited_closure(exchange.task) if task not in live}
+        after = {self._last_steps[task] for task in (exchange.task, *finished) if task in self._last_steps}
+        if self.released:
+            after.add(self.released[-1].id)  # without it, the exchange would have arrived earlier
+        exchange.after = frozenset(after) | self._earlier_loops
+        self._last_steps[exchange.task] = exchange.id
+
+    def _awaited_closure(self, task: Task) -> set[Task]:
+        found: set[Task] = set()
+        unvisited = [task]
+        while unvisited:
+            new = self._awaited[unvisited.pop()] - found
+            found |= new
+            unvisited += new
+        return found
+
+    def _choose(self) -> HeldExchange:
+        if self._wanted:
+            wanted = self._wanted.pop()
+            for exchange in self._held:
+                if exchange.id == wanted:
+                    return exchange
+            self.missing = wanted
+            self._wanted.clear()
+        return self._held[0]
+
+    def _release(self, exchange: HeldExchange) -> None:
+        self._held.remove(exchange)
+        self._current = None
+        self.released.append(exchange)
+        self.log.append(("release", exchange))
+        exchange.event.set()
+
+    def gate_plan(self) -> GatePlan:
+        """Return how a gate that holds every call reproduces the order of this run."""
+        releases: list[GateRelease] = []
+        arrived = 0
+        held: list[ObservedCall] = []
+        task_numbers: dict[Task, int] = {}
+        for kind, item in self.log:
+            call = item.call if isinstance(item, HeldExchange) else item
+            if call is None:
+                continue  # it matched no operation, so it meets no gate
+            if kind != "release":
+                arrived += 1
+                held.append(call)
+            if kind != "arrival":
+                users = [each.user for each in held]
+                selector = call.user if call.user and users.count(call.user) == 1 else held.index(call)
+                label = f"{call.operation} {call.user}" + ("" if call.delta is None else f" {call.delta}")
+                if isinstance(item, HeldExchange):
+                    label += f" (task {task_numbers.setdefault(item.task, len(task_numbers) + 1)})"
+                releases.append(GateRelease(arrived, selector, label))
+                held.remove(call)
+        return GatePlan(tuple(releases), on_trio=self._tasks is not None and self._tasks.is_trio)
