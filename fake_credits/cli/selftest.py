@@ -11,7 +11,7 @@ from fake_credits.cli.explore import CommandExplorer
 from fake_credits.cli.flags import ExploreFlags
 from fake_credits.cli.signals import STOP_SIGNALS, handle_signals
 from fake_credits.explore.exploration import ExploredCommand
-from fake_credits.explore.report import summarize
+from fake_credits.explore.report import summarize_runs
 
 
 def selftest(options: ExploreFlags) -> int:
@@ -29,6 +29,6 @@ def selftest(options: ExploreFlags) -> int:
             found = {judged.judgement.verdict.value for judged in exploration.red}
             is_expected = not problem and found == ({expected} if expected else set())
             failed += not is_expected
-            result = problem or summarize(exploration.results)
+            result = problem or summarize_runs(exploration.results)
             click.echo(f"{'ok    ' if is_expected else 'FAILED'} {name}: {result}")
     return 1 if failed else 0

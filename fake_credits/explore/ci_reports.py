@@ -34,15 +34,15 @@ def reason_not_explored(exploration: JsonObject) -> str:
 
 
 def render_junit(document: JsonObject) -> str:
-    """Return XML as test runners write it, with a test suite for each exploration and a test case for each schedule."""
+    """Return XML as test runners write it: a suite for each exploration, a test case for each schedule or order."""
     suites = Element("testsuites", name="fake-credits")
     for exploration in document["explorations"]:
-        name, schedules = escape_control(exploration["test"]), exploration["schedules"]
+        name, schedules = escape_control(exploration["test"]), [*exploration["schedules"], *exploration["orders"]]
         suite = SubElement(suites, "testsuite", name=name, time=str(exploration["duration_s"]))
         reason = reason_not_explored(exploration)
         if reason:
             SubElement(SubElement(suite, "testcase", classname=name, name="exploration"), "skipped", message=reason)
-            schedules = ()
+            schedules = []
         for schedule in schedules:
             case = SubElement(suite, "testcase", classname=name, name=escape_control(schedule["schedule"]))
             if schedule["colour"] == Colour.RED.value:
@@ -60,7 +60,9 @@ def render_junit(document: JsonObject) -> str:
 def _finding_text(exploration: JsonObject, schedule: JsonObject) -> str:
     for finding in exploration["findings"]:
         if finding["verdict"] == schedule["verdict"] and schedule["schedule"] in finding["schedules"]:
-            return escape_control(f"{finding['heading']}: {finding['text']}") + f"\nReplay: {finding['replay']}"
+            text = escape_control(f"{finding['heading']}: {finding['text']}")
+            gate_test = finding["gate_test"]
+            return f"{text}\nAs a test:\n\n{gate_test}" if gate_test else f"{text}\nReplay: {finding['replay']}"
     return escape_control(schedule["detail"])
 
 
@@ -79,7 +81,7 @@ def _markdown(exploration: JsonObject) -> Iterator[str]:
     yield from (f"{_text(exploration['summary'])}.", "", *_markdown_matrix(exploration), "")
     for finding in exploration["findings"][:_MAX_FINDINGS]:
         yield from (f"**{_ICONS[finding['colour']]} {_text(finding['heading'])}**: {_text(finding['text'])}", "")
-        yield from ("```", finding["replay"], "```", "")
+        yield from ("```", finding["replay"] or finding["gate_test"].rstrip(), "```", "")
     left_out = len(exploration["findings"]) - _MAX_FINDINGS
     if left_out > 0:
         yield from (f"{left_out} more findings.", "")

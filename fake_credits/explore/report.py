@@ -33,14 +33,15 @@ _WIDTH = 110
 
 def summarize(exploration: Exploration) -> str:
     """Return the number of schedules and orders that were run, in total and by verdict, as text."""
-    parts = [_summarize(exploration.results, "schedule")] if exploration.results or not exploration.orders else []
+    parts = [summarize_runs(exploration.results)] if exploration.results or not exploration.orders else []
     if exploration.orders:
         diverged = exploration.diverged_count
-        parts.append(_summarize(exploration.orders, "order") + (f" ({diverged} diverged)" if diverged else ""))
+        parts.append(summarize_runs(exploration.orders, "order") + (f" ({diverged} diverged)" if diverged else ""))
     return "; ".join(parts)
 
 
-def _summarize(results: Iterable[JudgedRun], noun: str) -> str:
+def summarize_runs(results: Iterable[JudgedRun], noun: str = "schedule") -> str:
+    """Return the number of runs, in total and by verdict, as text."""
     counts = count_verdicts(results)
     total, fine = counts.total(), counts.pop(_FINE_LABEL, 0)
     parts = [f"{fine} {_FINE_LABEL}"] if fine or not counts else []
@@ -137,13 +138,14 @@ def exploration_to_json(exploration: Exploration, *, with_schedules: bool = True
         "duration_s": round(exploration.duration_s, 6),
         "summary": summarize(exploration),
         "verdicts": dict(count_verdicts(exploration.results)),
-        "orders": dict(count_verdicts(exploration.orders)),
+        "order_verdicts": dict(count_verdicts(exploration.orders)),
         "diverged": exploration.diverged_count,
         "calls": [
             {"number": call.number, "call": str(call.key), "label": call.key.label}
             for call in exploration.reference.application_calls
         ],
         "schedules": [_schedule_to_json(judged) for judged in exploration.results] if with_schedules else [],
+        "orders": [_schedule_to_json(judged) for judged in exploration.orders] if with_schedules else [],
         "findings": [
             {
                 "verdict": finding.verdict.value,
@@ -194,7 +196,7 @@ def _call_to_json(call: ObservedCall) -> dict[str, Any]:
 def summary_lines(documents: Sequence[JsonObject]) -> Iterator[str]:
     """Yield the lines that sum up explorations: totals, amber findings, and what was not explored and why."""
     explored = [document for document in documents if not document["skip_reason"] and not document["leaks"]]
-    counts, orders, untried = (_total(explored, name) for name in ("verdicts", "orders", "untried"))
+    counts, orders, untried = (_total(explored, name) for name in ("verdicts", "order_verdicts", "untried"))
     counted = f"{pluralize(len(explored), 'test')} explored, {pluralize(counts.total(), 'schedule')}"
     yield _with_totals(counted, counts)
     if orders:
@@ -315,9 +317,13 @@ def _html_matrix(exploration: Mapping[str, Any]) -> str:
     for call in exploration["calls"]:
         row = "".join(_html_cell(cells.get((call["call"], name))) for name in labels)
         rows += f"<tr><th>{call['number']} {escape(call['label'])}</th>{row}</tr>\n"
-    more = "".join(f"<tr><th>{escape(each['schedule'])}</th>{_html_cell(each)}</tr>\n" for each in deeper)
-    table = f"<table><tr><th></th>{header}</tr>\n{rows}</table>\n"
-    return table + (f"<table><tr><th>several faults</th><th>verdict</th></tr>\n{more}</table>\n" if more else "")
+    table = f"<table><tr><th></th>{header}</tr>\n{rows}</table>\n" if labels else ""
+    return table + _html_list("several faults", deeper) + _html_list("orders", exploration["orders"])
+
+
+def _html_list(heading: str, schedules: Sequence[Mapping[str, Any]]) -> str:
+    rows = "".join(f"<tr><th>{escape(each['schedule'])}</th>{_html_cell(each)}</tr>\n" for each in schedules)
+    return f"<table><tr><th>{heading}</th><th>verdict</th></tr>\n{rows}</table>\n" if rows else ""
 
 
 def _html_cell(schedule: Mapping[str, Any] | None) -> str:

@@ -1,5 +1,6 @@
 """Reports for CI: JUnit XML and Markdown."""
 
+import asyncio
 from pathlib import Path
 from typing import Any
 from xml.etree.ElementTree import Element, fromstring
@@ -114,3 +115,28 @@ def test_suffix_of_a_file_chooses_the_format(report: dict[str, Any], tmp_path: P
         write_report(str(tmp_path / name), report["explorations"])
         assert (tmp_path / name).read_text(encoding="utf-8").startswith(start)
     assert render_documents("junit", []).endswith('<testsuites name="fake-credits" />\n')
+
+
+def test_orders_are_in_every_report(explore: Explore, tmp_path: Path) -> None:
+    def test(credits: FakeCredits) -> None:
+        async def spend_twice() -> None:
+            api = credits.async_server_client
+            await asyncio.gather(
+                *(api.create_transaction("app-id", "ada", delta=delta, reason="consume") for delta in (-1, -2))
+            )
+
+        asyncio.run(spend_twice())
+        assert credits.transactions("ada")[-1].delta == -2
+
+    documents = [exploration_to_json(explore(test, {"faults": [], "orders": True}))]
+    document = {"version": 1, "explorations": documents}
+    (suite,) = parse(render_junit(document))
+    assert (suite.attrib["tests"], suite.attrib["failures"]) == ("2", "1")
+    failure = suite.find("testcase[@name='order 2']/failure")
+    assert failure is not None
+    assert "def test_in_failing_order(" in str(failure.text)
+    assert "def test_in_failing_order(" in render_markdown(document)
+    write_report(str(tmp_path / "report.html"), documents)
+    page = (tmp_path / "report.html").read_text()
+    assert "<pre>from concurrent.futures" in page
+    assert "<th>order 2</th>" in page
