@@ -149,7 +149,7 @@ class Exploration:
         final = self._new_recorder(last_schedule)
         final.is_final = True
         yield [final]
-        if (self.results or self.orders) and not self.is_replay and final.run.outcome.status != "passed":
+        if self.results + self.orders and not self.is_replay and final.run.outcome.status != "passed":
             self.leaks = True
         self.duration_s = monotonic_s() - self._started_s
 
