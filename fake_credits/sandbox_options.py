@@ -9,8 +9,6 @@ from datetime import datetime
 from pathlib import Path, PurePath
 from typing import Annotated, Any, Literal, NamedTuple, Protocol, TypedDict, Unpack, cast, get_args, get_type_hints
 
-import msgspec
-
 from fake_credits.clock import NaiveTimeError, from_ms, to_ms
 from fake_credits.contract import DEFAULT_CONTRACT, MAX_AMOUNT, Contract, id_problem
 from fake_credits.errors import PicklableError, did_you_mean
@@ -305,7 +303,8 @@ OPTION_RULES: Mapping[str, OptionRule] = {
 """The rule for each option of a sandbox, from which the marker, the factory and the docs derive theirs."""
 
 
-class MintOptions(msgspec.Struct, frozen=True, kw_only=True):
+@dataclass(frozen=True, slots=True, kw_only=True)
+class MintOptions:
     """The options of a minted token.
 
     ``bad`` is a kind of token that must be rejected. ``expires_in_s`` is the lifetime in seconds, by default the
@@ -315,7 +314,7 @@ class MintOptions(msgspec.Struct, frozen=True, kw_only=True):
 
     bad: str | None = None
     expires_in_s: int | None = None
-    claims: Mapping[str, object] = {}
+    claims: Mapping[str, object] = field(default_factory=dict[str, object])
     use_wall_clock: bool = False
 
 

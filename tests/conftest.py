@@ -29,7 +29,11 @@ def short_linger(monkeypatch: pytest.MonkeyPatch) -> None:
 def only_reads_time_out(monkeypatch: pytest.MonkeyPatch) -> None:
     """Apply the clients' timeout to reads only, because on a busy machine connecting may take longer."""
     timeout_class = httpx2.Timeout
-    monkeypatch.setattr(httpx2, "Timeout", lambda timeout_s: timeout_class(5, read=timeout_s))
+
+    def read_timeout(timeout_s: float) -> httpx2.Timeout:
+        return timeout_class(5, read=timeout_s)
+
+    monkeypatch.setattr(httpx2, "Timeout", read_timeout)
 
 
 def pytest_collection_finish() -> None:

@@ -11,8 +11,6 @@ from dataclasses import dataclass, field
 from types import MappingProxyType
 from typing import Any, Literal, cast, get_args, get_origin
 
-import msgspec
-
 from fake_credits.contract.types import (
     DEFAULT_ROUTES,
     FIELD_NAMES,
@@ -62,7 +60,8 @@ _RANGES: Mapping[str, tuple[int, int]] = {
 SortOrder = Literal["newest_first", "oldest_first"]
 
 
-class ContractSetting(msgspec.Struct, frozen=True):
+@dataclass(frozen=True, slots=True)
+class ContractSetting:
     """A setting of a contract: its name, its description, and its row in docs/reference/contract.md."""
 
     name: str

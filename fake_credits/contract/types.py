@@ -1,12 +1,11 @@
 """The parts of a contract: operations, routes, credential headers, member names and timestamp formats."""
 
 from collections.abc import Mapping
+from dataclasses import dataclass
 from datetime import UTC, datetime
 from enum import StrEnum
 from types import MappingProxyType
 from typing import Literal
-
-import msgspec
 
 from fake_credits.clock import from_ms
 from fake_credits.errors import PicklableError, did_you_mean
@@ -92,7 +91,8 @@ def parse_operation(name: object) -> str:
 _API_KEY_OPERATIONS = frozenset({Operation.CREATE_USER, Operation.LIST_USERS, Operation.CREATE_TRANSACTION})
 
 
-class RouteTemplate(msgspec.Struct, frozen=True):
+@dataclass(frozen=True, slots=True)
+class RouteTemplate:
     """The method and path of an operation, with the parameters ``{applicationId}`` and ``{userId}``."""
 
     method: str
@@ -102,7 +102,8 @@ class RouteTemplate(msgspec.Struct, frozen=True):
         return f"{self.method} {self.path}"
 
 
-class CredentialHeader(msgspec.Struct, frozen=True):
+@dataclass(frozen=True, slots=True)
+class CredentialHeader:
     """The header that carries a credential, and its scheme, which may be empty."""
 
     header: str

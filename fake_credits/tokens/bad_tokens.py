@@ -6,9 +6,8 @@ Otherwise they match a good token from the same provider, so that a test exercis
 import hashlib
 import hmac
 from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
 from typing import Final, Literal
-
-import msgspec
 
 from fake_credits.errors import ApiError, Forbidden, InvalidToken, TokenExpired, did_you_mean
 from fake_credits.tokens.keys import SigningKeys
@@ -36,7 +35,8 @@ _HOUR_S = 3600
 _OTHER_USER_ID = "somebody-else"
 
 
-class _TokenSpec(msgspec.Struct, frozen=True):
+@dataclass(frozen=True, slots=True)
+class _TokenSpec:
     minter: Minter
     claims: Mapping[str, object]
     now_s: int
@@ -54,7 +54,8 @@ class _TokenSpec(msgspec.Struct, frozen=True):
         return _OTHER_USER_ID if self.claims["sub"] != _OTHER_USER_ID else f"not-{_OTHER_USER_ID}"
 
 
-class BadToken(msgspec.Struct, frozen=True):
+@dataclass(frozen=True, slots=True)
+class BadToken:
     """A kind of bad token: what it breaks, and the error response of the default contract.
 
     ``auth_reason`` follows ``auth:`` in ``X-Fake-Credits-Cause``.
@@ -62,7 +63,7 @@ class BadToken(msgspec.Struct, frozen=True):
 
     description: str
     auth_reason: str
-    make: Callable[[_TokenSpec], str]
+    make: Callable[[_TokenSpec], str] = field(repr=False)
     error: type[ApiError] = InvalidToken
 
     @property

@@ -2,6 +2,7 @@
 
 import base64
 from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field
 from functools import lru_cache
 from typing import Literal
 
@@ -18,17 +19,16 @@ _MAX_CACHED_CREDENTIALS = 1024
 _CLAIMS_DECODER = msgspec.json.Decoder(dict[str, object])
 
 
-class Credential(msgspec.Struct, frozen=True):
+@dataclass(frozen=True, slots=True)
+class Credential:
     """The credential of a request: an API key (``server``) or a token (``user``). The repr never shows it."""
 
     kind: CredentialKind
-    value: str
-
-    def __repr__(self) -> str:
-        return f"<Credential of kind {self.kind!r}>"
+    value: str = field(repr=False)
 
 
-class _Placement(msgspec.Struct, frozen=True):
+@dataclass(frozen=True, slots=True)
+class _Placement:
     kind: CredentialKind | None  # None: both kinds use this header and scheme, so the form of the value decides
     scheme: str  # in lower case
 

@@ -7,11 +7,10 @@ import hashlib
 import re
 import threading
 from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field
 from functools import cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final, Literal, TypedDict, cast
-
-import msgspec
 
 from fake_credits.strict_json import JsonError, parse_json
 
@@ -66,7 +65,8 @@ def _public_pem(key: "PublicKey") -> str:
     return key.public_bytes(Encoding.PEM, PublicFormat.SubjectPublicKeyInfo).decode()
 
 
-class VerifyingKey(msgspec.Struct, frozen=True, eq=False):
+@dataclass(frozen=True, slots=True, eq=False)
+class VerifyingKey:
     """A public key that an issuer publishes for one algorithm; two are equal only if they are the same object.
 
     Raises ValueError for an algorithm outside `VERIFYING_ALGORITHMS` and for a key that doesn't suit the algorithm.
@@ -74,16 +74,13 @@ class VerifyingKey(msgspec.Struct, frozen=True, eq=False):
 
     kid: str
     algorithm: str
-    key: "PublicKey"
+    key: "PublicKey" = field(repr=False)
 
     def __post_init__(self) -> None:
         if self.algorithm not in VERIFYING_ALGORITHMS:
             raise ValueError(f"unknown algorithm {self.algorithm} (known: {', '.join(VERIFYING_ALGORITHMS)})")
         if problem := _mismatch(self.algorithm, self.key):
             raise ValueError(problem)
-
-    def __repr__(self) -> str:
-        return f"<{type(self).__name__} {self.kid!r} for {self.algorithm}>"
 
     def verifies(self, message: bytes, signature: bytes) -> bool:
         """Return whether ``signature`` is this key's signature of ``message``."""
@@ -100,10 +97,11 @@ class VerifyingKey(msgspec.Struct, frozen=True, eq=False):
         return _public_pem(self.key)
 
 
-class SigningKey(VerifyingKey, frozen=True, eq=False):
+@dataclass(frozen=True, slots=True, eq=False)
+class SigningKey(VerifyingKey):
     """A public key with its private key, which the repr never shows."""
 
-    _private_key: "PrivateKey"
+    _private_key: "PrivateKey" = field(repr=False)
 
     def sign(self, message: bytes) -> bytes:
         """Return the signature for ``message``, in the form of RFC 7518, section 3."""

@@ -4,11 +4,10 @@ import base64
 import json
 import uuid
 from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
 from functools import cached_property, lru_cache
 from pathlib import Path
 from typing import Final
-
-import msgspec
 
 from fake_credits.keyed_random import random_bytes, random_name
 from fake_credits.tokens.keys import KeySet, SigningAlgorithm, SigningKey, SigningKeys, read_key_file
@@ -20,7 +19,8 @@ _APP_ORIGIN = "https://app.fake-credits.test"
 _FIREBASE_PROJECT = "fake-credits"
 
 
-class AuthProvider(msgspec.Struct, frozen=True):
+@dataclass(frozen=True, slots=True)
+class AuthProvider:
     """The form of a provider's tokens.
 
     ``lifetime_s`` is in seconds. ``example_user_id`` looks like the provider's real ids, but tokens can be minted for
@@ -33,7 +33,7 @@ class AuthProvider(msgspec.Struct, frozen=True):
     issuer: str
     lifetime_s: int
     example_user_id: str
-    extra_claims: ExtraClaims
+    extra_claims: ExtraClaims = field(repr=False)
     audience: tuple[str, ...] = ()
     keys_path: str = ""
 
@@ -150,7 +150,8 @@ SANDBOX_CLAIM: Final = "fake_credits_sandbox"
 """The private claim that names a token's sandbox; the caller passes it in ``claims``."""
 
 
-class Issuer(msgspec.Struct, frozen=True):
+@dataclass(frozen=True)
+class Issuer:
     """A trusted issuer, and what its tokens must contain (docs/how-to/tokens.md).
 
     ``audience`` lists the names of this API. Tokens for others are rejected (RFC 7519, section 4.1.3), so if it is
@@ -182,7 +183,8 @@ def trusted_issuer(url: str, path: str | Path) -> Issuer:
     return Issuer(url, algorithms, keys, audience=None)
 
 
-class Minter(msgspec.Struct, frozen=True, dict=True):
+@dataclass(frozen=True)
+class Minter:
     """A minter of tokens that look like a provider's, signed with a server's own keys.
 
     ``issuer_url`` replaces the provider's issuer, unless it is empty.

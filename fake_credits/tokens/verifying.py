@@ -9,10 +9,9 @@ import json
 import math
 import re
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
 from types import MappingProxyType
 from typing import Final, Literal, cast
-
-import msgspec
 
 from fake_credits.clock import MAX_TIMESTAMP_MS
 from fake_credits.contract import DEFAULT_CONTRACT, Contract, id_problem
@@ -43,15 +42,13 @@ _FORBIDDEN_HEADER_MEMBERS = ("crit", "jku", "x5u", "jwk", "x5c")
 _Claims = Mapping[str, object]
 
 
-class VerifiedToken(msgspec.Struct, frozen=True):
+@dataclass(frozen=True, slots=True)
+class VerifiedToken:
     """A token that was valid when it was verified."""
 
     user_id: str
     issuer: str
-    claims: Mapping[str, object]
-
-    def __repr__(self) -> str:
-        return f"<VerifiedToken of {self.user_id!r} from {self.issuer!r}>"
+    claims: Mapping[str, object] = field(repr=False)
 
     def require_user(self, user_id: str) -> None:
         """Raise Forbidden (reason: ``other_user``) unless the token is for this user."""
@@ -63,7 +60,8 @@ class VerifiedToken(msgspec.Struct, frozen=True):
             )
 
 
-class _CacheEntry(msgspec.Struct, frozen=True):
+@dataclass(frozen=True, slots=True)
+class _CacheEntry:
     token: VerifiedToken
     issuer: Issuer
     valid_from_ms: int

@@ -1,10 +1,11 @@
 """Issuers and the minting of valid tokens."""
 
+from dataclasses import replace
+
 import jwt
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from msgspec.structs import replace
 
 from fake_credits.tokens.keys import SigningKeys
 from fake_credits.tokens.minting import AUTH_PROVIDERS, PLAIN_PROVIDER, SANDBOX_CLAIM, Minter

@@ -2,11 +2,11 @@
 
 import json
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from msgspec.structs import replace
 
 from fake_credits.errors import ApiError, Forbidden, InvalidToken, TokenExpired
 from fake_credits.tokens import verifying
