@@ -173,10 +173,9 @@ class CommandRunner:
             return []
         with self._lock:  # so that no command that has just been started is taken for an orphan
             orphans = [process for process in find_descendants() if process.process_id not in self._running]
-            for process in orphans:
-                if process.state == "Z" and process.parent == os.getpid():
-                    with contextlib.suppress(ChildProcessError):
-                        os.waitpid(process.process_id, os.WNOHANG)
+            for process in [each for each in orphans if each.state == "Z" and each.parent == os.getpid()]:
+                with contextlib.suppress(ChildProcessError):
+                    os.waitpid(process.process_id, os.WNOHANG)
             return [process for process in orphans if process.state != "Z"]
 
 

@@ -251,15 +251,8 @@ def _judge_result(run: Run, reference: Run) -> Judgement:
         lost = any(nets[key] != expected[key] for key in expected)
         return Judgement(Verdict.OK, Colour.GREEN, lost_writes=lost)
     remaining = remaining_writes(run)
-    lost_writes = [call for call in remaining if call.is_suppressed]
-    unread = [call for call in lost_writes if not _later_reads(call, run)]
-    if unread:
-        return _new(Verdict.UNSETTLED, unread)
-    unconfirmed = [call for call in lost_writes if not any(read.is_undisturbed for read in _later_reads(call, run))]
-    if unconfirmed:
-        return _new(
-            Verdict.UNCONFIRMED, unconfirmed, "the application tried to look up the write, but that read failed too"
-        )
+    if unsettled := _unsettled(remaining, run):
+        return unsettled
     is_complete = _nonzero(nets) == _nonzero(expected)
     if remaining and not is_complete:
         return _new(Verdict.PARTIAL, remaining)
@@ -267,6 +260,16 @@ def _judge_result(run: Run, reference: Run) -> Judgement:
         is_silent = not remaining and bool(expected) and _has_inspected(run)
         return _new(Verdict.SILENT_REFUSAL if is_silent else Verdict.ASSERTION)
     return _new(Verdict.RAISED)
+
+
+def _unsettled(remaining: Sequence[ObservedCall], run: Run) -> Judgement | None:
+    """Return the verdict on committed writes whose response was lost, if the application does not know of one."""
+    lost_writes = [call for call in remaining if call.is_suppressed]
+    if unread := [call for call in lost_writes if not _later_reads(call, run)]:
+        return _new(Verdict.UNSETTLED, unread)
+    unconfirmed = [call for call in lost_writes if not any(read.is_undisturbed for read in _later_reads(call, run))]
+    detail = "the application tried to look up the write, but that read failed too"
+    return _new(Verdict.UNCONFIRMED, unconfirmed, detail) if unconfirmed else None
 
 
 def remaining_writes(run: Run) -> list[ObservedCall]:
