@@ -212,7 +212,7 @@ class JournalSnapshot(msgspec.Struct, frozen=True):
         if not self.dropped or (times is not None and not count <= times <= count + self.dropped):
             return None
         times_text = "" if times is None else f" {pluralize(times, 'time')}"
-        counted = f"{count} of the {len(self.entries)} exchanges that are kept match"
+        counted = f"{count} of the {len(self.entries)} exchanges still in the journal match"
         head = f"can't tell whether {call} was called{times_text}: older exchanges are missing from the journal"
         return self.failure(f"{head}; {counted}", call)
 

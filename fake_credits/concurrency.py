@@ -52,7 +52,7 @@ class CrossThreadEvent:
         self._set_loop_event(self._event)
 
     async def wait(self, timeout_s: float | None) -> bool:
-        """Wait, in one task at a time, and return whether the event was set within ``timeout_s`` (None: no timeout)."""
+        """Return whether the event was set within ``timeout_s`` (None: no timeout); one task at a time may wait."""
         event = self._event = self._event_factory()
         if self._is_set:
             self._set_loop_event(event)

@@ -325,7 +325,7 @@ class Sandbox:
             raise
         sandbox_name = verified.claims.get(SANDBOX_CLAIM, self.name)
         if self.is_closed or sandbox_name != self.name:
-            message = "the sandbox of this token is closed: its test is over, or it belongs to another server"
+            message = "this token's sandbox is closed (its test is over), or belongs to another server"
             raise InvalidToken(message, auth_reason="closed_sandbox")
         return verified
 

@@ -364,7 +364,7 @@ def check_claims(claims: Mapping[str, object]) -> None:
         raise TypeError(f"claims must be a mapping of names to JSON values, not {type(claims).__name__}")
     for name, value in claims.items():
         if not isinstance(name, str):  # pyright: ignore[reportUnnecessaryIsInstance]
-            raise TypeError(f"the name {name!r} of a claim must be a str, not {type(name).__name__}")
+            raise TypeError(f"claim name {name!r} must be a str, not {type(name).__name__}")
         try:
             json.dumps(value, allow_nan=False)
         except (TypeError, ValueError, RecursionError) as error:

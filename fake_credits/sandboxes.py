@@ -103,7 +103,9 @@ class SandboxRegistry:
         trusted_urls = [trusted.url for trusted in sandbox.issuers]
         if issuer not in trusted_urls:
             known = ", ".join(map(repr, trusted_urls))
-            raise ValueError(f"{issuer!r} is not trusted: pass its keys with the option trust (trusted: {known})")
+            raise ValueError(
+                f"{issuer!r} is not trusted: pass its keys in the option 'trust' (trusted issuers: {known})"
+            )
         with self._lock:
             if self._by_token_subject.setdefault((issuer, user_id), sandbox) is not sandbox:
                 raise ValueError(f"user {user_id!r} of {issuer!r} is bound to another sandbox")

@@ -569,7 +569,7 @@ def test_invalid_id_is_rejected_instead_of_default(shared: SharedResources, user
         ({"expires_in_s": float("nan")}, TypeError("expires_in_s must be an int or None, not float")),
         ({"expires_in_s": 10**30}, ValueError("expires_in_s must be from -316224000 to 316224000, not 1000")),
         ({"claims": 5}, TypeError("claims must be a mapping of names to JSON values, not int")),
-        ({"claims": {1: 2}}, TypeError("the name 1 of a claim must be a str, not int")),
+        ({"claims": {1: 2}}, TypeError("claim name 1 must be a str, not int")),
         (
             {"claims": {"at": datetime(2030, 1, 1)}},
             ValueError("the claim 'at' is not valid JSON: Object of type datetime"),

@@ -133,7 +133,7 @@ class ExchangeLog:
     def _write_bugs(self, reporter: _BugReporter) -> None:
         for bug in reporter.take_unreported():
             trace = "".join(traceback.format_exception(bug))
-            # A traceback may quote a client, so indent it: no line of it must look like a line of the log.
+            # A traceback may quote a client, so indent it: none of its lines may look like a line of the log.
             rows = ["  " + _escape_line(row) for row in trace.rstrip("\n").split("\n")]
             head = "fake-credits: internal error (500); please report it:"
             self._put({"bug": trace}, "\n".join([head, *rows]))

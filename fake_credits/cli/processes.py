@@ -1,4 +1,4 @@
-"""Processes of the commands that `run` and `explore` start, and the end of everything that these leave behind.
+"""The commands that `run` and `explore` start; they and every process that they leave behind are ended.
 
 On Linux, this process adopts orphans (as a "subreaper") and so finds even those that left the process group of their
 command. Elsewhere they can't be found, and are left running.

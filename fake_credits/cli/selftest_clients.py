@@ -17,11 +17,11 @@ _PRICE = 10
 
 
 class CallFailed(Exception):
-    """The error of a call without a success as its response."""
+    """Raised if a call gets no successful response."""
 
 
 def call(method: str, path: str, body: object = None) -> Any:
-    """Return the response's JSON; raise CallFailed for anything else than a success."""
+    """Return the response's JSON; raise CallFailed for anything other than a success."""
     env = os.environ
     base_url = urlsplit(env["CREDITS_BASE_URL"])
     connection_type = HTTPSConnection if base_url.scheme == "https" else HTTPConnection

@@ -61,7 +61,8 @@ class AsyncNetworkTransport:
     """The async version of `NetworkTransport`.
 
     ``keep_alive=False`` closes each connection after its response. It is for clients that can't be closed in their
-    event loop, because an idle socket emits a warning when it is garbage-collected. It has no effect on a given client.
+    event loop, because an idle socket emits a warning when it is garbage-collected. It is ignored if ``http_client``
+    is passed.
     """
 
     def __init__(

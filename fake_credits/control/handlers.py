@@ -68,7 +68,7 @@ def _sandbox_options(base: SandboxOptions, body: schemas.MakeSandboxBody) -> dic
     for name in faults if isinstance(faults, list) else [faults]:  # pyright: ignore[reportUnknownVariableType]
         if isinstance(name, str):  # a client must not be able to name a file on the server
             check_choice("faults", name, FAULT_PRESETS)
-    # The body's balance of the default user overrides the one that the server was started with.
+    # A balance of the default user in the body overrides the one that the server was started with.
     user_id = options.get("user_id", base.user_id)
     if user_id in options.get("users", ()):
         options.setdefault("balance", None)

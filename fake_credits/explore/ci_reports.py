@@ -21,7 +21,7 @@ JsonObject = Mapping[str, Any]
 
 
 def single_faults(exploration: JsonObject) -> tuple[dict[str, str], dict[tuple[str, str], JsonObject]]:
-    """Return the labels of the faults, and the schedules with one fault by call and fault."""
+    """Return each fault's label, and the single-fault schedules keyed by call and fault."""
     single = [each for each in exploration["schedules"] if len(each["faults"]) == 1]
     labels = {each["faults"][0]["fault"]: each["faults"][0]["label"] or each["faults"][0]["fault"] for each in single}
     return labels, {(each["faults"][0]["call"], each["faults"][0]["fault"]): each for each in single}

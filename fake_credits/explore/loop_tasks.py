@@ -198,7 +198,7 @@ class _NoShuffle(random.Random):
 
 @contextmanager
 def unshuffled_trio() -> Generator[None]:
-    """Run the tasks of trio, which otherwise shuffles them, in the order of their creation; do nothing without trio."""
+    """Make trio run tasks in creation order instead of shuffling them; do nothing if trio is not loaded."""
     run: Any = sys.modules.get("trio._core._run")
     if run is None:
         yield

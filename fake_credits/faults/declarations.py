@@ -141,7 +141,7 @@ def rule_from(source: object, **rule_fields: Any) -> Rule:
 def _pop_effect(members: dict[str, Any]) -> Effect | None:
     """Remove the effect and its attributes from a JSON object and return the effect, or None if it has a script."""
     if "where" in members:
-        raise FaultError("where is a function, so such a rule can only be declared in Python")
+        raise FaultError("'where' is a function, so JSON and TOML can't have it: declare the rule in Python")
     _check_not_empty(members)
     name = members.pop("effect", None)
     if name is None:

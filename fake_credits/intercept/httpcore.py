@@ -76,7 +76,7 @@ def _patched_handle_async_request(original: Method, httpcore: "_Httpcore", route
 
 
 def _patched_create_connection(original: Method) -> Method:
-    """Return a method that creates no connection for an intercepted request, whose origin already is its connection."""
+    """Return a method that creates no connection for an intercepted request, but returns the one passed as origin."""
 
     @wraps(original)
     def create_connection(pool: Any, origin: Any) -> Any:

@@ -137,7 +137,7 @@ class LiveConnection(msgspec.Struct, eq=False):
             self._end_body_wait(lambda coroutine: resume(coroutine, bytes(self.body)))
 
     def fail_body(self, error: ApiError) -> None:
-        """Give up on a body that is too large, unreadable or will never arrive completely."""
+        """Give up on a body that is too large, unreadable or cut off."""
         if self.is_received or self._body_error is not None:
             return
         self._body_error, self.keeps_alive = error, False
@@ -191,7 +191,7 @@ class LiveConnection(msgspec.Struct, eq=False):
         self.protocol.on_request_done(self)
 
     async def _receive_body(self) -> bytes:
-        """Return the whole body; raise ApiError if it is too large, unreadable or will never arrive completely."""
+        """Return the whole body; raise ApiError if it is too large, unreadable or cut off."""
         if not self.is_received and self._body_error is None:
             self._body_wait, self._body_end = Body(_MAX_INTERNAL_BODY_BYTES), self.protocol.loop.create_future()
             self.add_body(b"")  # it may already be too large

@@ -245,7 +245,8 @@ def _decode_histories(file: _WorldFile, update_digest: Callable[[bytes], object]
 
 def _user_problem(user: _UserRecord) -> str:
     if not len(user.deltas) == len(user.reasons) == len(user.times):
-        return f"has {len(user.deltas)} deltas, {len(user.reasons)} reasons and {len(user.times)} times"
+        counts = f"{len(user.deltas)} deltas, {len(user.reasons)} reasons and {len(user.times)} times"
+        return f"has {counts} instead of equally many"
     if not set(user.reasons) <= set(_CODE_BY_LETTER):
         return f"has a reason other than {', '.join(_CODE_BY_LETTER)}"
     times = [user.created, *user.times]

@@ -82,6 +82,6 @@ class _Registration:
             self._register()
 
     def pytest_runtest_logreport(self, report: pytest.TestReport) -> None:
-        """Pass on the first exploration from a pytest-xdist worker; later ones reach the plugin directly."""
+        """Register the plugin for the first exploration from a pytest-xdist worker; pytest passes later ones to it."""
         if hasattr(report, "fake_credits_exploration") and _plugin_of(self._config) is None:
             self._register().pytest_runtest_logreport(report)

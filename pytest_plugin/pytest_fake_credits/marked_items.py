@@ -10,7 +10,7 @@ import pytest
 
 
 def failure(message: str) -> BaseException:
-    """Return the exception of a test that fails without a traceback."""
+    """Return an exception that fails a test with this message and without a traceback."""
     return pytest.fail.Exception(message, pytrace=False)
 
 
@@ -36,7 +36,8 @@ def fail_on_unused_options(item: pytest.Item, *, is_over: bool) -> None:
         raise failure(
             f"the marker's {', '.join(f'{name}=' for name in options)} has no effect, because this test does not use "
             'the fixture fake_credits. Add @pytest.mark.usefixtures("fake_credits") or the parameter fake_credits, or '
-            "turn on the ini fake_credits_autouse; pass the options of other sandboxes to fake_credits_factory(...)"
+            "turn on the ini option fake_credits_autouse; pass the options of other sandboxes to "
+            "fake_credits_factory(...)"
         )
 
 
