@@ -13,8 +13,19 @@ from pathlib import Path
 
 import pytest
 
+from fake_credits.cli.signals import STOP_SIGNALS
+
 COMMAND = (sys.executable, "-m", "fake_credits")
 LIMIT_S = 20.0
+
+
+@pytest.fixture(autouse=True)
+def _signal_handlers() -> Iterator[None]:
+    """Restore the test process's signal handlers; children that a later test forks would not end at SIGTERM."""
+    handlers = {number: signal.getsignal(number) for number in STOP_SIGNALS}
+    yield
+    for number, handler in handlers.items():
+        signal.signal(number, handler)
 
 
 def until(condition: Callable[[], object], description: str) -> None:

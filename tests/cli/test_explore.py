@@ -3,9 +3,8 @@
 import itertools
 import json
 import shutil
-import signal
 import sys
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -16,7 +15,6 @@ from fake_credits.cli import processes, selftest_clients
 from fake_credits.cli.explore import CannotExplore, explore
 from fake_credits.cli.flags import ExploreFlags
 from fake_credits.cli.processes import CommandNotFound, CommandResult
-from fake_credits.cli.signals import STOP_SIGNALS
 from fake_credits.client.control import ControlClient
 from fake_credits.client.server import ServerClient
 from fake_credits.errors import ApiError, TransportFailure
@@ -40,13 +38,9 @@ def script(code: str) -> tuple[str, ...]:
 
 
 @pytest.fixture(autouse=True)
-def _process_state(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
-    """Keep the test process from adopting orphans, and restore its signal handlers."""
+def _process_state(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Keep the test process from adopting orphans."""
     monkeypatch.setattr(processes, "adopt_orphans", lambda: False)
-    handlers = {number: signal.getsignal(number) for number in STOP_SIGNALS}
-    yield
-    for number, handler in handlers.items():
-        signal.signal(number, handler)
 
 
 @pytest.fixture
