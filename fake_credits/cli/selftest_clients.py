@@ -8,6 +8,7 @@ import json
 import os
 import sys
 from collections.abc import Callable, Mapping
+from contextlib import suppress
 from http.client import HTTPConnection, HTTPException, HTTPSConnection
 from typing import Any
 from urllib.parse import urlsplit
@@ -76,14 +77,11 @@ def refund_blindly() -> None:
 def retry_after_failed_read() -> None:
     """Look before a retry, but take a failed look for "not charged"."""
     for _ in range(_ATTEMPTS):
-        try:
+        with suppress(CallFailed):
             return add_transaction(-_PRICE, "consume")
-        except CallFailed:
-            try:
-                if read_balance() < 100:
-                    return None
-            except CallFailed:
-                continue
+        with suppress(CallFailed):
+            if read_balance() < 100:
+                return None
     raise CallFailed("not charged")
 
 

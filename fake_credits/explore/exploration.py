@@ -13,7 +13,7 @@ from types import CodeType
 
 from fake_credits.call_patterns import pluralize
 from fake_credits.clock import monotonic_s
-from fake_credits.explore.judge import COLOURS, Colour, Judgement, Verdict, judge, judge_order
+from fake_credits.explore.judge import COLOURS, Colour, Judgement, Verdict, apply_strictness, judge, judge_order
 from fake_credits.explore.loop_tasks import unshuffled_trio
 from fake_credits.explore.options import ExploreOptions
 from fake_credits.explore.order_scheduler import GatePlan, OrderScheduler
@@ -132,21 +132,14 @@ class Exploration:
         if not self.skip_reason:
             for reference in self._reference_runs():
                 yield [reference]
-        last_schedule: Schedule = ()
         if not self.skip_reason:
             try:
-                for schedules in self._schedules(size):
-                    recorders = [self._new_recorder(schedule) for schedule in schedules]
-                    yield recorders
-                    for recorder in recorders:
-                        judgement = judge(recorder.run, self.reference, self.options)
-                        self.results.append(JudgedRun(recorder.run, judgement, recorder.label))
-                    last_schedule = schedules[-1] if self.is_replay else ()
+                yield from self._fault_runs(size)
                 for recorder in chain(self._confirm_false_successes(), self._order_runs()):
                     yield [recorder]
             except ScheduleError as error:
                 self.error = str(error)
-        final = self._new_recorder(last_schedule)
+        final = self._new_recorder(self.results[-1].run.schedule if self.is_replay and self.results else ())
         final.is_final = True
         yield [final]
         if self.results + self.orders and not self.is_replay and final.run.outcome.status != "passed":
@@ -175,6 +168,14 @@ class Exploration:
             self.skip_reason = "two fault-free runs write different transactions"
 
     # ------------------------------------------------------------ the runs with faults
+
+    def _fault_runs(self, size: int) -> Iterator[list[Recorder]]:
+        for schedules in self._schedules(size):
+            recorders = [self._new_recorder(schedule) for schedule in schedules]
+            yield recorders
+            for recorder in recorders:
+                judgement = judge(recorder.run, self.reference, self.options)
+                self.results.append(JudgedRun(recorder.run, judgement, recorder.label))
 
     def _schedules(self, size: int) -> Iterator[list[Schedule]]:
         if self.options.schedules:
@@ -288,17 +289,18 @@ class Exploration:
         for index, trace in zip(suspects, traces, strict=True):
             judged = self.results[index]
             verdict = Verdict.OK
-            if trace.lines == expected.lines and outage.run.outcome.status != "failed":
-                verdict = Verdict.PASSES_WITHOUT
-            elif trace.lines == expected.lines and expected.differing_results(trace) <= random_results:
-                verdict = Verdict.FALSE_SUCCESS
+            if trace.lines == expected.lines:
+                if outage.run.outcome.status != "failed":
+                    verdict = Verdict.PASSES_WITHOUT
+                elif expected.differing_results(trace) <= random_results:
+                    verdict = Verdict.FALSE_SUCCESS
             calls = tuple(judged.run.faulted_calls)
             self.results[index] = replace(judged, judgement=Judgement(verdict, self._colour_of(verdict), calls))
 
     def _colour_of(self, verdict: Verdict) -> Colour:
         """Return the colour of a rerun; a command can't be traced, so it may have handled the failure."""
         colour = COLOURS[verdict] if self.command is None or verdict is Verdict.OK else Colour.AMBER
-        return Colour.RED if self.options.strict and colour is Colour.AMBER else colour
+        return apply_strictness(colour, self.options)
 
 
 def _nets_by_amount(run: Run) -> list[tuple[int, int]]:

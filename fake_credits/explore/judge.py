@@ -117,9 +117,13 @@ def _recolour(judgement: Judgement, run: Run, options: ExploreOptions) -> Judgem
         colour = Colour.AMBER
     if "stale" in names and colour in (Colour.RED, Colour.GREEN) and judgement.verdict is not Verdict.OK:
         colour = Colour.RED if any(fault.name == "stale" for fault in options.faults) else Colour.AMBER
-    if options.strict and colour is Colour.AMBER:
-        colour = Colour.RED
+    colour = apply_strictness(colour, options)
     return Judgement(judgement.verdict, colour, judgement.calls, judgement.detail, judgement.lost_writes)
+
+
+def apply_strictness(colour: Colour, options: ExploreOptions) -> Colour:
+    """Return the colour of a verdict: with ``strict``, amber is red."""
+    return Colour.RED if options.strict and colour is Colour.AMBER else colour
 
 
 def _new(verdict: Verdict, calls: Sequence[ObservedCall] = (), detail: str = "") -> Judgement:

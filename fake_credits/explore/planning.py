@@ -60,10 +60,9 @@ class Plan:
         if call.has_own_rule or (self._options.kind == "writes" and call.operation not in WRITES):
             return
         faults = _catalogue_of(call) if self._options.kind == "all" else self._options.faults
+        is_tried = {"silent": is_first, "silent_after": is_first_write}
         for fault in faults:
-            if not fault.applies_to(call.operation):
-                continue
-            if (fault.name == "silent" and not is_first) or (fault.name == "silent_after" and not is_first_write):
+            if not fault.applies_to(call.operation) or not is_tried.get(fault.name, True):
                 continue
             if self._over_socket and self._options.faults == DEFAULT_FAULTS and fault.name.startswith("silent"):
                 self.real_time_count += 1

@@ -170,11 +170,11 @@ class ExplorePlugin:
                     self.is_running = not recorder.run.schedule
                     progress.clear()
                     phases = self._run_item(item, recorder, nextitem, lambda: _raise_findings(exploration))
-                else:
-                    with self._quietly(), sleeps.recording():
-                        # a sibling as the next test, so that fixtures of wider scopes are kept
-                        phases = self._run_item(item, recorder, copy.copy(item))
-                    reference = reference or phases
+                    continue
+                with self._quietly(), sleeps.recording():
+                    # a sibling as the next test, so that fixtures of wider scopes are kept
+                    phases = self._run_item(item, recorder, copy.copy(item))
+                reference = reference or phases
         finally:
             self._recorder, self.is_running = None, False
             progress.clear()
@@ -304,11 +304,15 @@ def _reports_of(
     if exploration.is_replay and exploration.results and reports[-2].failed:
         reports[-2].sections.insert(0, ("fake-credits exploration", render_report(exploration)))
     for call, report in phases:
-        error = call.excinfo.value if call.excinfo else None
-        is_control_flow = isinstance(error, pytest.skip.Exception) or hasattr(error, "wasxfail")
-        if report.failed and report in reports and error is not None and not is_control_flow:
+        if report.failed and report in reports and _is_failure(call):
             item.ihook.pytest_exception_interact(node=item, call=call, report=report)
     return reports
+
+
+def _is_failure(call: pytest.CallInfo[None]) -> bool:
+    """Return whether a phase raised an exception other than those for control flow; as pytest's runner decides it."""
+    error = call.excinfo.value if call.excinfo else None
+    return error is not None and not isinstance(error, pytest.skip.Exception) and not hasattr(error, "wasxfail")
 
 
 def _codes(functions: Any) -> Iterator[CodeType]:
