@@ -2,6 +2,7 @@
 
 import gc
 import os
+import signal
 import sys
 
 import httpx2
@@ -34,6 +35,18 @@ def only_reads_time_out(monkeypatch: pytest.MonkeyPatch) -> None:
         return timeout_class(5, read=timeout_s)
 
     monkeypatch.setattr(httpx2, "Timeout", read_timeout)
+
+
+def pytest_sessionstart() -> None:
+    """Handle the signals that a shell ignores for background commands, because child processes inherit that."""
+    for name, handler in (
+        ("SIGINT", signal.default_int_handler),
+        ("SIGQUIT", signal.SIG_DFL),
+        ("SIGHUP", signal.SIG_DFL),
+    ):
+        number = getattr(signal, name, None)
+        if number is not None and signal.getsignal(number) is signal.SIG_IGN:
+            signal.signal(number, handler)
 
 
 def pytest_collection_finish() -> None:
