@@ -91,8 +91,10 @@ def test_repeated_seeding_completes_after_interruptions(kills: int, fake: FakeCr
         remaining = 300 - sum(map(len, fake.sandbox.ledger.page_of_users("app-id", None, 1)[0]))
         exchanges = 1 + int(random_fraction() * (12 if kill % 5 == 4 else 12 + min(remaining, 2 * 300 // kills)))
         codes.append(run_until(command, countdown.expect(exchanges), (signal.SIGKILL, signal.SIGINT)[kill % 2]))
-    assert set(codes) <= {-signal.SIGKILL, 130, 0}
-    assert codes.count(0) <= kills // 10
+    # An exiting Python restores SIGINT's default action, so the signal may kill a seeder that is done.
+    done = {0, -signal.SIGINT}
+    assert set(codes) <= {-signal.SIGKILL, 130, *done}
+    assert sum(code in done for code in codes) <= kills // 10
     result = subprocess.run(command, env=clean_environment(), capture_output=True, text=True, check=False)
     assert (result.returncode, result.stderr) == (0, "")
     assert is_seeded(fake, WORLD)
