@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from enum import StrEnum
 
 from fake_credits.explore.options import ExploreOptions
-from fake_credits.explore.runs import NetKey, ObservedCall, Run, count_nets
+from fake_credits.explore.runs import NetKey, ObservedCall, Run, count_nets, count_totals
 from fake_credits.explore.schedules import READS
 from fake_credits.text import redact
 
@@ -205,6 +205,8 @@ def _repeated_requests(run: Run) -> Iterator[tuple[ObservedCall, ObservedCall]]:
 def _repeated_writes(run: Run, reference: Run) -> Iterator[Judgement]:
     nets, expected_nets = count_nets(run.writes), count_nets(reference.writes)
     for key in nets:
+        if _is_compensated(key, run, reference):
+            continue
         net, expected = nets[key], expected_nets[key]
         charges, expected_charges = _committed(run, key, -1), _committed(reference, key, -1)
         gifts, expected_gifts = _committed(run, key, 1), _committed(reference, key, 1)
@@ -212,6 +214,22 @@ def _repeated_writes(run: Run, reference: Run) -> Iterator[Judgement]:
             yield _money_finding(Verdict.CHARGED_TWICE, charges, run)
         elif net > max(0, expected) and len(gifts) > len(expected_gifts):
             yield _money_finding(Verdict.GIVEN_TWICE, gifts, run)
+
+
+def _is_compensated(key: NetKey, run: Run, reference: Run) -> bool:
+    """Return whether a write that the reference does not make has put a user's account right, in whatever amount.
+
+    It is right if it adds up to nothing or to what it does in the reference, or if credits that were moved between
+    users do.
+    """
+    expected_writes = {(call.net_key, call.delta) for call in reference.writes if call.is_committed}
+    new_writes = [
+        call for call in run.writes if call.is_committed and (call.net_key, call.delta) not in expected_writes
+    ]
+    if not any(call.net_key[:2] == key[:2] for call in new_writes):
+        return False
+    totals, expected_totals = count_totals(run.writes), count_totals(reference.writes)
+    return totals[key[:2]] in (0, expected_totals[key[:2]]) or totals.total() == expected_totals.total()
 
 
 def _committed(run: Run, key: NetKey, sign: int) -> list[ObservedCall]:
@@ -252,8 +270,8 @@ def _keys_by_request(run: Run) -> dict[object, dict[str, ObservedCall]]:
 def _judge_result(run: Run, reference: Run) -> Judgement:
     nets, expected = count_nets(run.writes), count_nets(reference.writes)
     if run.outcome.status != "failed":
-        lost = any(nets[key] != expected[key] for key in expected)
-        return Judgement(Verdict.OK, Colour.GREEN, lost_writes=lost)
+        is_lost = count_totals(run.writes) != count_totals(reference.writes)
+        return Judgement(Verdict.OK, Colour.GREEN, lost_writes=is_lost)
     remaining = remaining_writes(run)
     if unsettled := _unsettled(remaining, run):
         return unsettled

@@ -7,7 +7,7 @@ import time
 from collections.abc import Callable, Generator, Sequence
 from contextlib import contextmanager
 from enum import Enum
-from inspect import getattr_static
+from itertools import chain
 from pathlib import Path
 from reprlib import Repr
 from types import FrameType
@@ -282,12 +282,15 @@ def traced_test(
             lines.add((frame.f_code.co_qualname, frame.f_lineno))
         elif event == "exception":
             results.add((frame.f_code.co_qualname, frame.f_lineno, argument[0].__name__))
+        elif event == "return":
+            for name, value in frame.f_locals.items():
+                results.add((f"{frame.f_code.co_qualname}:{name}", frame.f_lineno, _result_text(value, frame)))
         return trace_test
 
     def trace_result(frame: FrameType, event: str, argument: object) -> Any:
         caller = frame.f_back
         if event == "return" and caller is not None:
-            results.add((caller.f_code.co_qualname, caller.f_lineno, _RESULT_REPR.repr(argument)))
+            results.add((caller.f_code.co_qualname, caller.f_lineno, _result_text(argument, caller)))
         return trace_result
 
     previous = sys.gettrace()
@@ -312,12 +315,23 @@ class _ResultRepr(Repr):
         return super().repr_str(re.sub(r"\d", "", x), level)
 
     def repr_instance(self, x: object, level: int) -> str:
-        if x is None or isinstance(x, (bool, Enum)):
-            return repr(x)
-        return f"{type(x).__name__} {getattr_static(x, 'status_code', '')}"
+        return repr(x) if x is None or isinstance(x, (bool, Enum)) else type(x).__name__
 
 
 _RESULT_REPR = _ResultRepr()
+
+
+def _result_text(value: object, frame: FrameType) -> str:
+    """Return a value as text, with those of its attributes that the code of a frame names."""
+    texts = [_RESULT_REPR.repr(value)]
+    try:
+        fields = ("__dataclass_fields__", "_fields")
+        attributes = {*getattr(value, "__dict__", ()), *chain(*(getattr(type(value), name, ()) for name in fields))}
+        for name in sorted(attributes.intersection(frame.f_code.co_names)):
+            texts.append(f"{name}={_RESULT_REPR.repr(getattr(value, name))}")
+    except Exception:  # noqa: BLE001 - a proxy may raise anything, and the test must not notice that it is traced
+        texts.append("unreadable")
+    return " ".join(texts)
 
 
 _MIN_RECORDED_S = 0.01

@@ -81,13 +81,16 @@ class ObservedCall:
 
 @dataclass(frozen=True, slots=True)
 class RunTrace:
-    """What a test saw: which of its lines ran, and what the functions called there returned or raised."""
+    """What a test saw: the lines of it that ran, and what they got.
+
+    ``results`` are what the functions called in a line returned or raised, and the variables when the test returned.
+    """
 
     lines: frozenset[tuple[str, int]] = frozenset()
     results: frozenset[tuple[str, int, str]] = frozenset()
 
     def differing_results(self, other: "RunTrace") -> set[tuple[str, int]]:
-        """Return the lines in which calls returned or raised something else in another run."""
+        """Return where the test got something else in another run."""
         return {(function, line) for function, line, _ in self.results ^ other.results}
 
 
@@ -153,6 +156,15 @@ class Run:
     def faulted_calls(self) -> list[ObservedCall]:
         """Return the calls at which a fault was injected."""
         return [call for call in self.calls if call.fault]
+
+
+def count_totals(writes: Iterable[ObservedCall]) -> Counter[tuple[str, str]]:
+    """Return, for each application and user, the sum of the committed writes."""
+    totals: Counter[tuple[str, str]] = Counter()
+    for call in writes:
+        if call.is_committed:
+            totals[call.net_key[:2]] += call.delta or 0
+    return totals
 
 
 def count_nets(writes: Iterable[ObservedCall]) -> Counter[NetKey]:

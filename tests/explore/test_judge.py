@@ -3,14 +3,14 @@
 import contextlib
 import itertools
 import uuid
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 
 import httpx2
 import pytest
 
 from fake_credits import FakeCredits
 from fake_credits.client.server import ServerClient
-from fake_credits.errors import ApiError, RateLimited, TransportFailure, Unavailable
+from fake_credits.errors import ApiError, InsufficientCredits, RateLimited, TransportFailure, Unavailable
 from fake_credits.explore.judge import COLOURS, Colour, Verdict, judge
 from fake_credits.explore.options import ExploreOptions
 from fake_credits.explore.runs import Run
@@ -125,6 +125,15 @@ def order_or_cancel(api: ServerClient) -> str:
     return "ordered"
 
 
+class Order:
+    def __init__(self, api: ServerClient) -> None:
+        self.api = api
+        self.state = "new"
+
+    def place(self) -> None:
+        self.state = order_or_cancel(self.api)
+
+
 def test_write_is_no_false_success_if_the_test_accepts_another_result(explore: Explore) -> None:
     class OrderCancelled(Exception):
         pass
@@ -140,8 +149,76 @@ def test_write_is_no_false_success_if_the_test_accepts_another_result(explore: E
         with contextlib.suppress(OrderCancelled):
             order_or_raise(credits.server_client)
 
-    for test in (accepts_result, accepts_exception):
+    def accepts_attribute(credits: FakeCredits) -> None:
+        order = Order(credits.server_client)
+        order.place()
+        assert order.state in ("ordered", "cancelled")
+
+    for test in (accepts_result, accepts_exception, accepts_attribute):
         assert verdicts(explore(test, ["refused"])) == {"1:refused": "raised", "2:refused": "ok"}
+
+    def ignores_attribute(credits: FakeCredits) -> None:
+        Order(credits.server_client).place()
+
+    assert verdicts(explore(ignores_attribute, ["refused"]))["2:refused"] == "false success"
+
+    def has_unreadable_object(credits: FakeCredits) -> None:
+        proxy = OutsideOfContext()
+        Order(credits.server_client).place()
+        assert proxy
+
+    assert verdicts(explore(has_unreadable_object, ["refused"]))["2:refused"] == "false success"
+
+
+class OutsideOfContext:
+    """A proxy such as Flask's, whose attributes can't be read outside of a request."""
+
+    @property
+    def __dict__(self) -> dict[str, object]:  # type: ignore[override]
+        raise RuntimeError("working outside of request context")
+
+
+def cart(api: ServerClient, prices: Sequence[int]) -> None:
+    """Charge for each item; if that fails, refund in one write what was charged."""
+    before = api.get_balance(APP, "ada").balance
+    try:
+        for price in prices:
+            charge(api, price)
+    except FAILED:
+        charged = before - api.get_balance(APP, "ada").balance
+        if charged:
+            give(api, charged, "refund")
+        raise
+
+
+def test_refund_of_several_charges_in_one_write_gives_nothing_twice(explore: Explore) -> None:
+    def test(credits: FakeCredits) -> None:
+        cart(credits.server_client, (10, 20, 30))
+
+    assert verdicts(explore(test, ["refused"]))["4:refused"] == "partial"
+
+    def blind_cart(api: ServerClient) -> None:
+        try:
+            for price in (10, 20, 30):
+                charge(api, price)
+        except FAILED:
+            give(api, 60, "refund")
+            raise
+
+    def blind_test(credits: FakeCredits) -> None:
+        blind_cart(credits.server_client)
+
+    assert verdicts(explore(blind_test, ["refused"]))["3:refused"] == "given twice"
+
+
+def test_nothing_is_missing_if_each_balance_is_as_without_a_fault(explore: Explore) -> None:
+    def test(credits: FakeCredits) -> None:
+        with contextlib.suppress(InsufficientCredits, Unavailable):
+            cart(credits.server_client, (10, 20, 100))
+        assert credits.balance("ada") == 100
+
+    found = verdicts(explore(test, ["refused"]))
+    assert (found["2:refused"], found["3:refused"]) == ("ok", "ok")
 
 
 def test_result_that_differs_without_a_fault_excuses_no_false_success(explore: Explore) -> None:
