@@ -6,7 +6,7 @@ from fake_credits.faults import Close, lost_response
 
 
 @pytest.mark.fake_credits(users={"ada": 100})
-def test_second_write_loses_its_answer(fake_credits: FakeCredits) -> None:
+def test_second_write_loses_its_response(fake_credits: FakeCredits) -> None:
     rule = fake_credits.faults.add(lost_response(), "createTransaction", nth=2)
     fake_credits.server_client.create_transaction("app-id", "ada", delta=-10, reason="consume")
     with pytest.raises(ConnectionLost):

@@ -5,7 +5,7 @@ from fake_credits.errors import Timeout
 from fake_credits.faults import Latency
 
 
-@pytest.mark.fake_credits(users={"ada": 100}, clock="frozen", faults=Latency("40000"))
+@pytest.mark.fake_credits(users={"ada": 100}, clock="frozen", faults=Latency(40_000))
 def test_call_times_out_after_30_virtual_seconds(fake_credits: FakeCredits) -> None:
     started_at = fake_credits.clock.now()
     with pytest.raises(Timeout):
