@@ -15,7 +15,8 @@ import pytest
 from fake_credits import FakeCredits, faults
 from fake_credits.assertions import JournalAssertions
 from fake_credits.cli.main import cli
-from fake_credits.errors import ERRORS, ApiError
+from fake_credits.errors import ERRORS, ApiError, InsufficientCredits
+from fake_credits.explore.options import ExploreOptions
 from fake_credits.faults.effects.base import Effect
 from fake_credits.faults.scenarios import parse_rules
 from fake_credits.invariants import Invariants
@@ -72,6 +73,7 @@ CHECKED = {
     "rule": {spec.name for spec in fields(faults.Rule)} - {"effect"},
     "journal-entry": {spec.name for spec in msgspec.structs.fields(JournalEntry)},
     "auth-reasons": set(AUTH_FAILURE_REASONS),
+    "explore-options": {spec.name for spec in fields(ExploreOptions)} - {"kind", "is_required", "is_off"} | {"what"},
 }
 
 
@@ -94,6 +96,18 @@ def test_journal_has_every_assertion() -> None:
     documented = members_in(checked_rows("journal"))
     assert public_members(JournalAssertions) - {"rule_history"} <= documented
     assert all(hasattr(JournalAssertions, name) for name in documented)
+
+
+def test_failure_message_in_journal_is_that_of_an_assertion() -> None:
+    with FakeCredits(users={"ada": 100, "bob": 0}) as credits:
+        spend = credits.server_client.create_transaction
+        credits.server_client.get_balance("app-id", "ada")
+        with pytest.raises(InsufficientCredits):
+            spend("app-id", "bob", delta=-10, reason="consume")
+        spend("app-id", "ada", delta=-1, reason="consume")
+        with pytest.raises(AssertionError) as failure:
+            credits.journal.assert_called("createTransaction", user="ada", delta=-10)
+    assert f"```\n{failure.value}\n```" in PAGES["docs/reference/journal.md"]
 
 
 def test_errors_page_has_every_attribute() -> None:

@@ -20,7 +20,7 @@ async function openSandbox(options) {
     control,
     balance: async (user) => (await control("GET", `/users/${user}`)).balance,
     reset: async () => {
-      const { problems } = await control("POST", "/reset"); // such as a fault that no call met
+      const { problems } = await control("POST", "/reset"); // such as a fault that no call matched
       if (problems.length > 0) throw new Error(problems.join("\n"));
     },
     close: () => control("DELETE", ""),
