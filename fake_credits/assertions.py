@@ -8,8 +8,8 @@ from typing import NoReturn, Unpack
 
 from fake_credits.call_patterns import Call, Criteria, JournalSnapshot, duplicate_commits_message, pluralize
 from fake_credits.concurrency import CrossThreadEvent, check_count, check_limit, ensure_no_running_loop, wait_event
-from fake_credits.contract import DEFAULT_CONTRACT, Contract
-from fake_credits.contract.types import OperationSelector
+from fake_credits.contract import DEFAULT_CONTRACT, Contract, Operation, success_statuses
+from fake_credits.contract.types import OPERATIONS_BY_NAME, OperationSelector
 from fake_credits.errors import ERRORS, did_you_mean
 from fake_credits.faults.rule import Rule, effect_for_script_entry
 from fake_credits.interception_log import InterceptionLog
@@ -301,36 +301,39 @@ class RuleHistory:
         """Raise ValueError for a status, code, cause or rule that no entry has and no exchange in this sandbox can
         have.
         """
+        selector = next((str(each.expected) for each in call.criteria if each.name == "operation"), "*")
         for criterion in call.criteria:
-            allowed = self._possible_values(criterion.name)
+            allowed = self._possible_values(criterion.name, OPERATIONS_BY_NAME[selector])
             expected: Hashable = criterion.expected
             wanted = {expected}
             if criterion.name == "rule" and expected not in allowed:
                 wanted = {*str(expected).split("+")}
             if allowed and not allowed.issuperset(wanted) and not any(map(criterion.matches, entries())):
                 unknown = min(wanted - allowed, key=str)
-                raise ValueError(_unknown_value_message(criterion.name, unknown, allowed))
+                subject = "call" if selector == "*" else selector
+                raise ValueError(
+                    f"no {subject} in this sandbox can have {_describe_values(criterion.name, unknown, allowed)}"
+                )
 
-    def _possible_values(self, name: str) -> frozenset[Hashable]:
-        """Return the values that a criterion can have in this sandbox, or an empty set if any value is possible."""
+    def _possible_values(self, name: str, operations: Iterable[Operation]) -> frozenset[Hashable]:
+        """Return the values that a criterion can have for these operations, or an empty set if any value can occur."""
         answers = self._answers_by_rule
         if name == "code":
             texts = (value for values in answers.values() for value in values if isinstance(value, str))
             return frozenset(("", *ERRORS, *texts))
         if name == "status":
             numbers = (value for values in answers.values() for value in values if isinstance(value, int))
-            contract = self._contract
-            successes = contract.created_user_status, contract.existing_user_status, contract.created_transaction_status
-            errors = (contract.status_of(error) for error in ERRORS.values())
-            return frozenset((0, 200, *successes, *errors, *numbers))  # 0 stands for a call without a response
+            errors = (self._contract.status_of(error) for error in ERRORS.values())
+            successes = (success_statuses(self._contract, operation) for operation in operations)
+            return frozenset((0, *errors, *numbers)).union(*successes)  # 0 stands for a call without a response
         if name == "cause":
             return _ERROR_CAUSES | _AUTH_CAUSES | {f"fault:{rule}" for rule in answers}
         return frozenset(("", *answers)) if name == "rule" else frozenset()
 
 
-def _unknown_value_message(name: str, value: Hashable, allowed: frozenset[Hashable]) -> str:
+def _describe_values(name: str, unknown: Hashable, allowed: frozenset[Hashable]) -> str:
     texts = sorted(map(str, allowed - {""}))
-    hint = did_you_mean(value, texts, prefix=", ") if isinstance(value, str) else ""
+    hint = did_you_mean(unknown, texts, prefix=", ") if isinstance(unknown, str) else ""
     choices = ", ".join(text for text in texts if text not in _AUTH_CAUSES) or "none"
     more = ", auth:<why>" if name == "cause" else ""
-    return f"no call in this sandbox can have the {name} {value!r}{hint} (possible: {choices}{more})"
+    return f"the {name} {unknown!r}{hint} (possible: {choices}{more})"

@@ -8,7 +8,13 @@ import msgspec
 from msgspec import structs
 
 from fake_credits.contract import Operation
-from fake_credits.contract.types import OPERATIONS_BY_NAME, OperationSelector, parse_operation
+from fake_credits.contract.types import (
+    ALL_OPERATIONS,
+    OPERATIONS_BY_NAME,
+    WRITE_OPERATIONS,
+    OperationSelector,
+    parse_operation,
+)
 from fake_credits.errors import did_you_mean
 from fake_credits.faults.effects.base import Phase
 from fake_credits.http_message import HTTP_METHODS
@@ -40,6 +46,15 @@ _POSSIBLE_VALUES: Mapping[str, tuple[Callable[[Any], bool], str]] = {
     "duration_us": (lambda duration_us: duration_us >= 0, "0 or more"),
 }
 """For each restricted field, a check of whether an entry can have a value, and the rule for messages."""
+
+_OPERATIONS_BY_FIELD = {
+    "delta": frozenset({Operation.CREATE_TRANSACTION}),
+    "reason": frozenset({Operation.CREATE_TRANSACTION}),
+    "transaction": frozenset({Operation.CREATE_TRANSACTION}),
+    "committed": WRITE_OPERATIONS,
+    "user": ALL_OPERATIONS - {Operation.LIST_USERS},
+}
+"""For each field that is empty or false in the other operations' entries, the operations that can have it."""
 
 _FIELD_TYPES = {field.name: field.type for field in structs.fields(JournalEntry)}
 
@@ -106,7 +121,8 @@ class Call:
         parsed += [_criterion(name, value) for name, value in remaining.items()]
         parsed += [Criterion(name, text, _header_reader(name)) for name, text in self.headers.items()]
         self.criteria = tuple(parsed)
-        _check_operation_has(operation, criteria)
+        if operation is not None:
+            _check_operation_has(parse_operation(operation), criteria)
         criteria_text = ", ".join(
             f"{each.name}={_format_value(each.expected)}" for each in self.criteria[operation is not None :]
         )
@@ -149,13 +165,12 @@ def _criterion(name: str, expected: object) -> Criterion:
     return Criterion(name, expected, lambda entry: getattr(entry, name))
 
 
-def _check_operation_has(operation: object, criteria: Criteria) -> None:
-    """Raise ValueError for a criterion that calls of an operation never have."""
-    given = {name for name in ("delta", "reason", "transaction", "user") if criteria.get(name)}
-    if operation == Operation.LIST_USERS.value and "user" in given:
-        raise ValueError(f"omit user: {operation} has none")
-    if operation not in (None, Operation.CREATE_TRANSACTION.value) and (names := sorted(given - {"user"})):
-        raise ValueError(f"omit {names[0]}: {operation} has none, only createTransaction does")
+def _check_operation_has(selector: str, criteria: Mapping[str, Any]) -> None:
+    """Raise ValueError for a criterion that no call of the selected operations meets."""
+    for name, operations in _OPERATIONS_BY_FIELD.items():
+        if criteria.get(name) and operations.isdisjoint(OPERATIONS_BY_NAME[selector]):
+            others = ", ".join(operation for operation in Operation if operation in operations)
+            raise ValueError(f"omit {name}={_format_value(criteria[name])}: {selector} never has it, only {others}")
 
 
 def _header_reader(name: str) -> Callable[[JournalEntry], object]:

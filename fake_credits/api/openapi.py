@@ -5,7 +5,7 @@ import re
 from collections.abc import Collection
 from typing import Any
 
-from fake_credits.contract import MAX_AMOUNT, MAX_BODY_BYTES, Contract, Operation
+from fake_credits.contract import MAX_AMOUNT, MAX_BODY_BYTES, Contract, Operation, success_statuses
 from fake_credits.errors import ERRORS
 from fake_credits.http_message import reason_phrase
 from fake_credits.models import Reason
@@ -178,15 +178,9 @@ def _success_responses(contract: Contract, operation: Operation) -> Json:
         "description": "Success",
         "headers": _header_references(*_COMMON_HEADERS, *_cors_header_names(contract)),
     }
-    if operation is Operation.CREATE_TRANSACTION and contract.created_transaction == "empty":
-        return {"204": response}
-    response["content"] = {"application/json": {"schema": _schema_reference(schema)}}
-    statuses = {200}
-    if operation is Operation.CREATE_USER:
-        statuses = {contract.created_user_status, contract.existing_user_status}
-    elif operation is Operation.CREATE_TRANSACTION:
-        statuses = {contract.created_transaction_status}
-    return {str(status): response for status in sorted(statuses)}
+    if operation is not Operation.CREATE_TRANSACTION or contract.created_transaction != "empty":
+        response["content"] = {"application/json": {"schema": _schema_reference(schema)}}
+    return {str(status): response for status in sorted(success_statuses(contract, operation))}
 
 
 def _error_responses(contract: Contract, operation: Operation) -> Json:

@@ -176,6 +176,15 @@ def settings() -> tuple[ContractSetting, ...]:
     )
 
 
+def success_statuses(contract: Contract, operation: Operation) -> frozenset[int]:
+    """Return the statuses of an operation's successful responses."""
+    if operation is Operation.CREATE_USER:
+        return frozenset((contract.created_user_status, contract.existing_user_status))
+    if operation is Operation.CREATE_TRANSACTION:
+        return frozenset((204 if contract.created_transaction == "empty" else contract.created_transaction_status,))
+    return frozenset((200,))
+
+
 def id_problem(contract: Contract, identifier: str) -> str:
     """Return why an id is invalid under the contract, or an empty string if it is valid."""
     if len(identifier) > contract.id_max_length:

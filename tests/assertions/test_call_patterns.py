@@ -168,10 +168,12 @@ def test_enum_member_is_rejected_as_user() -> None:
         (None, {"target": "https://credits.internal/v1"}, "target must be a path that starts with a slash, not 'https"),
         (None, {"delta": 0}, "delta must be None or a number other than 0, not 0"),
         (None, {"transaction": "1"}, "transaction must be '' or an id such as 'txn_1', not '1'"),
-        ("listUsers", {"user": "ada"}, "omit user: listUsers has none"),
-        ("getBalance", {"delta": -10}, "omit delta: getBalance has none, only createTransaction does"),
-        ("createUser", {"reason": "grant"}, "omit reason: createUser has none, only createTransaction does"),
-        ("getUser", {"transaction": "txn_1"}, "omit transaction: getUser has none"),
+        ("listUsers", {"user": "ada"}, "omit user='ada': listUsers never has it, only createUser, "),
+        ("list_users", {"user": "ada"}, "omit user='ada': listUsers never has it, only createUser, "),
+        ("getBalance", {"delta": -10}, "omit delta=-10: getBalance never has it, only createTransaction"),
+        ("createUser", {"reason": "grant"}, "omit reason='grant': createUser never has it, only createTransaction"),
+        ("getUser", {"transaction": "txn_1"}, "omit transaction='txn_1': getUser never has it, only createT"),
+        ("reads", {"committed": True}, "omit committed=True: reads never has it, only createUser, createTransaction"),
     ],
 )
 def test_impossible_value_is_rejected(operation: Any, criteria: Any, message: str) -> None:
@@ -187,4 +189,6 @@ def test_possible_values_are_accepted() -> None:
         {"delta": -1, "transaction": "txn_12", "reason": "consume"},
     ):
         assert repr(Call(**criteria)).startswith("any call(")  # pyright: ignore[reportArgumentType]
-    assert not Call("listUsers", user="", delta=None, reason="").matches(entry(1))
+    assert not Call("listUsers", user="", delta=None, reason="", committed=False).matches(entry(1))
+    for operation in ("create_transaction", "writes", "*"):
+        assert Call(operation, delta=-1, committed=True).matches(entry(1, delta=-1, committed=True))

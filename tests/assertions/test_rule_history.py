@@ -72,6 +72,28 @@ def test_statuses_of_the_contract_and_of_declared_rules_are_accepted() -> None:
             credits.journal.assert_not_called(status=402)
 
 
+STATUSES: dict[str, tuple[Contract, Any, set[int]]] = {
+    "new user": (Contract(created_user_status=299), "create_user", {200, 299}),
+    "transaction": (Contract(), "createTransaction", {201}),
+    "empty transaction": (Contract(created_transaction="empty"), "createTransaction", {204}),
+    "writes": (Contract(created_transaction_status=202), "writes", {200, 201, 202}),
+    "read": (Contract(), "getBalance", {200}),
+}
+
+
+@pytest.mark.parametrize(("contract", "operation", "successes"), STATUSES.values(), ids=STATUSES)
+def test_status_of_another_operations_success_is_rejected(
+    contract: Contract, operation: Any, successes: set[int]
+) -> None:
+    """Otherwise ``assert_not_called("createTransaction", status=200)`` could never fail."""
+    with FakeCredits(contract=contract) as credits:
+        for status in (0, 400, 401, *successes):
+            credits.journal.assert_not_called(operation, status=status)
+        for status in {200, 201, 202, 204, 299} - successes:
+            with pytest.raises(ValueError, match=rf"^no \w+ in this sandbox can have the status {status} "):
+                credits.journal.assert_not_called(operation, status=status)
+
+
 def test_each_of_combined_rules_must_be_declared() -> None:
     with FakeCredits() as credits:
         credits.faults.add(Reset(), "getBalance", nth=1, name="a", optional=True)

@@ -164,9 +164,10 @@ def test_journal_query_that_no_exchange_can_match_is_rejected(control: ControlSe
     sandbox = control.create_sandbox()
     for query, problem in (
         ("rule=nope", "no call in this sandbox can have the rule 'nope' (possible: none)"),
+        ("operation=create_transaction&status=200", "no createTransaction in this sandbox can have the status 200"),
         ("status=299", "no call in this sandbox can have the status 299"),
         ("status=1", "status must be from 100 to 599, or 0 for a call without a response, not 1"),
-        ("operation=listUsers&user=ada", "omit user: listUsers has none"),
+        ("operation=listUsers&user=ada", "omit user='ada': listUsers never has it"),
     ):
         response = sandbox.request("GET", f"/journal?{query}")
         assert (response.status, response.code) == (400, "validation_error")
