@@ -276,16 +276,27 @@ class _Urllib3:
 class _ResponseBody(io.BytesIO):
     """A complete body, with the parts of an ``http.client`` response that urllib3 and requests use.
 
-    Once the body has been read, urllib3 returns the connection to its pool.
+    Once the body has been read, also if it is empty, urllib3 returns the connection to its pool.
     """
 
     def __init__(self, response: Response) -> None:
         super().__init__(response.body)
         self._response = response
+        self._is_complete = False
+
+    def read(self, size: int | None = -1, /) -> bytes:
+        """Return the next bytes."""
+        data = super().read(size)
+        self._is_complete = self.tell() == len(self._response.body)
+        return data
+
+    def read1(self, size: int | None = -1, /) -> bytes:
+        """Return the next bytes."""
+        return self.read(size)
 
     def isclosed(self) -> bool:
         """Return whether the whole body has been read."""
-        return self.closed or self.tell() == len(self._response.body)
+        return self.closed or self._is_complete
 
     @property
     def msg(self) -> HTTPMessage:

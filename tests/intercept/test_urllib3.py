@@ -251,6 +251,7 @@ def test_debug_lines_and_counts_are_the_same_as_live(caplog: pytest.LogCaptureFi
 
 
 def test_requests_debug_lines_are_the_same_as_live(caplog: pytest.LogCaptureFixture) -> None:
+    """A response without a body also returns its connection to the pool."""
     caplog.set_level(logging.DEBUG, "urllib3")
     with FakeCredits(balance=5) as live, FakeCredits(balance=5) as fake:
         url, lines = live.base_url, list[list[str]]()
@@ -258,8 +259,8 @@ def test_requests_debug_lines_are_the_same_as_live(caplog: pytest.LogCaptureFixt
             interception = contextlib.nullcontext() if each is live else each.intercept(url)
             with interception, requests.Session() as session:
                 caplog.clear()
-                for _ in range(3):
-                    session.get(url + BALANCE, headers={"X-API-Key": each.api_key}, timeout=5)
+                for method in ("GET", "HEAD", "GET"):
+                    session.request(method, url + BALANCE, headers={"X-API-Key": each.api_key}, timeout=5)
                 lines.append(caplog.messages)
     assert lines[0] == lines[1]
     assert len(lines[0]) == 1 + 3
