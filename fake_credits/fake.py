@@ -280,6 +280,7 @@ class FakeCredits(SandboxUsers, Invariants):
     @property
     def faults(self) -> Faults:
         """Return the sandbox's fault rules: use ``add``, ``load`` or ``with credits.faults(...)``."""
+        self.sandbox.fork_guard.check()
         return Faults(self.sandbox.faults, self.sandbox.add_fault)
 
     def hold(self, operation: OperationSelector = "*", *, name: str = "", **criteria: Unpack[RuleCriteria]) -> Gate:

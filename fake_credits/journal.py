@@ -12,6 +12,7 @@ import msgspec
 from fake_credits.contract.model import Contract
 from fake_credits.contract.types import OPERATIONS_BY_NAME, OperationSelector, parse_operation
 from fake_credits.control_schemas import TOKEN_HEADER, RecordedExchange
+from fake_credits.keyword_hints import keyword_hint
 from fake_credits.text import truncate_with_hash
 
 __all__ = [
@@ -150,6 +151,7 @@ class Journal:
             )
         return "".join(msgspec.json.encode(row).decode() + "\n" for row in rows)
 
+    @keyword_hint("operation")
     def entries(
         self, *, operation: OperationSelector | None = None, user: str | None = None
     ) -> tuple[JournalEntry, ...]:

@@ -18,6 +18,7 @@ def keyword_hint(keyword: str) -> Callable[[Callable[P, T]], Callable[P, T]]:
     def decorate(method: Callable[P, T]) -> Callable[P, T]:
         code = cast("Any", method).__code__
         limit = code.co_argcount
+        accepted = "1 positional argument" if limit == 2 else f"{limit - 1 or 'no'} positional arguments"
         keywords = code.co_varnames[limit : limit + code.co_kwonlyargcount]
 
         def check(args: tuple[object, ...]) -> None:
@@ -25,7 +26,7 @@ def keyword_hint(keyword: str) -> Callable[[Callable[P, T]], Callable[P, T]]:
                 name = method.__qualname__.removesuffix(".__init__")
                 given = [*map(short_repr, args[1:limit]), f"{keyword}={short_repr(args[limit])}"]
                 raise TypeError(
-                    f"{name}() takes {limit - 1 or 'no'} positional arguments (keywords: {', '.join(keywords)}): "
+                    f"{name}() takes {accepted} (keywords: {', '.join(keywords)}): "
                     f"use {name.rpartition('.')[2]}({', '.join(given)})"
                 )
 

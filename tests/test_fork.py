@@ -44,7 +44,7 @@ FAKE_USES: dict[str, Callable[[FakeCredits], object]] = {
     "balance": lambda fake: fake.balance(),
     "journal": lambda fake: fake.journal,
     "clock": lambda fake: fake.clock,
-    "faults": lambda fake: fake.faults.load("flaky"),
+    "faults": lambda fake: fake.faults,
     "hold": lambda fake: fake.hold(),
     "settle": lambda fake: fake.settle(),
     "sleep": lambda fake: fake.sleep(1),

@@ -14,7 +14,7 @@ from fake_credits.transports.shared_resources import SharedResources
 
 CALLS: dict[str, tuple[Callable[[Any], object], str]] = {
     "clock": (lambda fake: fake.clock.advance(60), "Clock.advance() takes no positional arguments (keywords: days, "),
-    "user": (lambda fake: fake.user("ada", 100), "use user('ada', balance=100)"),
+    "user": (lambda fake: fake.user("ada", 100), "takes 1 positional argument (keywords: balance, "),
     "token": (lambda fake: fake.token("ada", "expired"), "use token('ada', bad='expired')"),
     "create_transaction": (
         lambda fake: fake.server_client.create_transaction("app-id", "ada", 5, reason="grant"),
@@ -29,6 +29,7 @@ CALLS: dict[str, tuple[Callable[[Any], object], str]] = {
         "use assert_called('getBalance', times=2)",
     ),
     "wait_for": (lambda fake: fake.journal.wait_for("getBalance", 2), "use wait_for('getBalance', times=2)"),
+    "entries": (lambda fake: fake.journal.entries("getBalance"), "use entries(operation='getBalance')"),
     "gate": (lambda fake: fake.hold().wait_for(2, 5), "use wait_for(2, limit_s=5)"),
     "remote clock": (lambda _: RemoteSandbox.advance(None, 60), "use advance(seconds=60)"),  # type: ignore[arg-type,call-arg] # pyright: ignore
     "remote user": (lambda _: RemoteSandbox.user(None, "ada", 5), "use user('ada', balance=5)"),  # type: ignore[arg-type,call-arg] # pyright: ignore

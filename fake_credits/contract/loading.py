@@ -6,14 +6,12 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import cast, get_args, get_origin
 
-from fake_credits.contract.model import Contract, suggest_choices
+from fake_credits.contract.model import Contract, routes_by_operation, suggest_choices
 from fake_credits.contract.types import (
     DEFAULT_ROUTES,
     ContractError,
     CredentialHeader,
-    Operation,
     RouteTemplate,
-    normalize_operation,
 )
 
 __all__ = ["CONTRACT_FORMAT_VERSION", "contract_from", "load_contract"]
@@ -66,7 +64,8 @@ def contract_from(document: Mapping[str, object]) -> Contract:
 
 def _convert_value(key: str, annotation: object, value: object) -> object:
     if key == "routes":
-        return {**DEFAULT_ROUTES, **_parse_routes(_require_table(key, value))}
+        routes = {name: _parse_route(f"routes.{name}", text) for name, text in _require_table(key, value).items()}
+        return {**DEFAULT_ROUTES, **routes_by_operation(routes)}
     if annotation is CredentialHeader:
         header, _, scheme = _require_string(key, value).partition(":")
         return CredentialHeader(header.strip(), scheme.strip())
@@ -82,16 +81,9 @@ def _convert_value(key: str, annotation: object, value: object) -> object:
     return _require_string(key, value) if annotation is str else value
 
 
-def _parse_routes(table: Mapping[str, object]) -> dict[Operation, RouteTemplate]:
-    routes: dict[Operation, RouteTemplate] = {}
-    for name, value in table.items():
-        operation = normalize_operation(name)
-        if operation not in Operation.__members__.values():
-            operation_names = [operation.value for operation in Operation]
-            raise ContractError(f"routes.{name}", f"unknown operation{suggest_choices(name, operation_names)}")
-        method, _, path = _require_string(f"routes.{name}", value).partition(" ")
-        routes[Operation(str(operation))] = RouteTemplate(method, path.strip())
-    return routes
+def _parse_route(key: str, value: object) -> RouteTemplate:
+    method, _, path = _require_string(key, value).partition(" ")
+    return RouteTemplate(method, path.strip())
 
 
 def _require_table(key: str, value: object) -> Mapping[str, object]:

@@ -8,7 +8,7 @@ import re
 import unicodedata
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
-from types import MappingProxyType
+from types import MappingProxyType, UnionType
 from typing import Any, Literal, cast, get_args, get_origin
 
 from fake_credits.contract.types import (
@@ -20,8 +20,10 @@ from fake_credits.contract.types import (
     Operation,
     RouteTemplate,
     TimestampFormat,
+    normalize_operation,
 )
 from fake_credits.errors import ERRORS, ApiError, did_you_mean
+from fake_credits.text import short_repr
 
 _UNSUPPORTED: Mapping[str, tuple[str, ...]] = {"amounts": ("decimal",), "idempotency": ("replay", "reject")}
 """Values that are planned but not supported yet."""
@@ -57,6 +59,14 @@ _RANGES: Mapping[str, tuple[int, int]] = {
     "ceiling": (1, MAX_AMOUNT),
 }
 
+_ACCEPTED_TYPES: Mapping[object, tuple[tuple[type, ...], str]] = {
+    str: ((str,), "a str"),
+    tuple: ((tuple, list), "a tuple of strings"),
+    Mapping: ((Mapping,), "a mapping of strings"),
+    CredentialHeader: ((CredentialHeader,), "a CredentialHeader, such as CredentialHeader('Authorization', 'Bearer')"),
+}
+"""For each type of a setting, the accepted types and their description for messages."""
+
 SortOrder = Literal["newest_first", "oldest_first"]
 
 
@@ -81,7 +91,7 @@ def _setting_field(row: int, default: Any, doc: str) -> Any:  # returns Any, as 
 class Contract:
     """How the API behaves over HTTP. The default values make up the default contract.
 
-    Raises ContractError for settings that are invalid, alone or in combination.
+    Raises ContractError for settings that are invalid, alone or in combination, and TypeError for a wrong type.
     """
 
     routes: Mapping[Operation, RouteTemplate] = _setting_field(1, DEFAULT_ROUTES, "method and path of each operation")
@@ -148,7 +158,9 @@ class Contract:
 
     def __post_init__(self) -> None:
         for setting in dataclasses.fields(self):
+            _check_type(setting.name, setting.type, getattr(self, setting.name))
             _check_literal(setting.name, setting.type, getattr(self, setting.name))
+        object.__setattr__(self, "routes", routes_by_operation(self.routes))  # the class is frozen
         _check_routes(self.routes)
         _check_credential_headers({"api_key": self.api_key, "user_token": self.user_token})
         _check_numbers(vars(self))
@@ -206,6 +218,30 @@ def suggest_choices(name: str, choices: Iterable[str]) -> str:
     )
 
 
+def routes_by_operation(routes: Mapping[Any, RouteTemplate]) -> dict[Operation, RouteTemplate]:
+    """Return routes by operation, which may be given by either name; raise ContractError for an unknown one."""
+    known = [operation.value for operation in Operation]
+    by_operation: dict[Operation, RouteTemplate] = {}
+    for name, route in routes.items():
+        operation = str(normalize_operation(name))
+        if operation not in known:
+            raise ContractError(f"routes.{name}", f"unknown operation{suggest_choices(str(name), known)}")
+        by_operation[Operation(operation)] = route
+    return by_operation
+
+
+def _check_type(name: str, annotation: object, value: Any) -> None:
+    """Raise TypeError for a value of a wrong type, except for numbers and choices, which have checks of their own."""
+    is_optional = isinstance(annotation, UnionType)
+    kind = get_args(annotation)[0] if is_optional else annotation
+    accepted, description = _ACCEPTED_TYPES.get(get_origin(kind) or kind, ((object,), ""))
+    items = cast("Iterable[object]", value) if isinstance(value, tuple | list | Mapping) else ()
+    if not (value is None and is_optional) and not (
+        isinstance(value, accepted) and all(isinstance(item, str) for item in items)
+    ):
+        raise TypeError(f"{name} must be {description}, not {short_repr(cast('object', value))}")
+
+
 def _check_literal(name: str, annotation: object, value: object) -> None:
     """Check a setting of a Literal type; accept any other type."""
     if get_origin(annotation) is not Literal:
@@ -233,6 +269,10 @@ def _check_routes(routes: Mapping[Operation, RouteTemplate]) -> None:
 
 
 def _check_route(name: str, route: RouteTemplate, *, requires_user: bool) -> None:
+    if not isinstance(route, RouteTemplate):  # pyright: ignore[reportUnnecessaryIsInstance]
+        raise TypeError(
+            f"{name} must be a RouteTemplate, such as {DEFAULT_ROUTES[Operation.GET_USER]!r}, not {route!r}"
+        )
     if route.method not in _OPERATION_METHODS:
         raise ContractError(name, f"unsupported method {route.method!r}: use one of {', '.join(_OPERATION_METHODS)}")
     before_slash, *segments = route.path.split("/")

@@ -626,3 +626,35 @@ def test_operation_name_lists_every_operation() -> None:
     assert get_args(names) == tuple(operation.value for operation in Operation)
     assert get_args(method_names) == tuple(METHOD_NAMES)
     assert all(callable(getattr(ServerClient, name)) for name in METHOD_NAMES)
+
+
+def test_routes_accept_names_of_methods() -> None:
+    routes: dict[Any, RouteTemplate] = {**Contract().routes}
+    routes["get_user"] = RouteTemplate("GET", "/x/{applicationId}/{userId}")
+    contract = Contract(routes=routes)
+    assert contract.routes[Operation.GET_USER].path == "/x/{applicationId}/{userId}"
+    assert list(contract.routes) == list(Operation)
+
+
+WRONG_TYPES: dict[str, tuple[dict[str, Any], str]] = {
+    "mapping": ({"statuses": 5}, "statuses must be a mapping of strings, not 5"),
+    "keys": ({"field_names": {5: "x"}}, "field_names must be a mapping of strings, not {5: 'x'}"),
+    "None": ({"trust": None}, "trust must be a mapping of strings, not None"),
+    "route": (
+        {"routes": {**Contract().routes, Operation.GET_USER: "GET /users"}},
+        r"routes.getUser must be a RouteTemplate, such as RouteTemplate\(method='GET', path=.*\), not 'GET /users'",
+    ),
+    "header": (
+        {"api_key": "X-Key"},
+        r"api_key must be a CredentialHeader, such as CredentialHeader\('Authorization', 'Bearer'\), not 'X-Key'",
+    ),
+    "str": ({"id_pattern": 5}, "id_pattern must be a str, not 5"),
+    "string as tuple": ({"applications": "app-id"}, "applications must be a tuple of strings, not 'app-id'"),
+    "items": ({"cors_origins": (5,)}, r"cors_origins must be a tuple of strings, not \(5,\)"),
+}
+
+
+@pytest.mark.parametrize(("settings", "message"), WRONG_TYPES.values(), ids=WRONG_TYPES)
+def test_setting_of_a_wrong_type_raises_type_error(settings: dict[str, Any], message: str) -> None:
+    with pytest.raises(TypeError, match=f"^{message}$"):
+        Contract(**settings)
