@@ -8,7 +8,8 @@ from typing import NoReturn, Unpack
 
 from fake_credits.call_patterns import Call, Criteria, JournalSnapshot, duplicate_commits_message, pluralize
 from fake_credits.concurrency import CrossThreadEvent, check_count, check_limit, ensure_no_running_loop, wait_event
-from fake_credits.contract import DEFAULT_CONTRACT, Contract, Operation, success_statuses
+from fake_credits.contract import DEFAULT_CONTRACT, Contract, Operation
+from fake_credits.contract.model import success_statuses
 from fake_credits.contract.types import OPERATIONS_BY_NAME, OperationSelector
 from fake_credits.errors import ERRORS, did_you_mean
 from fake_credits.faults.rule import Rule, effect_for_script_entry

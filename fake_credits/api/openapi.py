@@ -5,7 +5,8 @@ import re
 from collections.abc import Collection
 from typing import Any
 
-from fake_credits.contract import MAX_AMOUNT, MAX_BODY_BYTES, Contract, Operation, success_statuses
+from fake_credits.contract import MAX_AMOUNT, MAX_BODY_BYTES, Contract, Operation
+from fake_credits.contract.model import success_statuses
 from fake_credits.errors import ERRORS
 from fake_credits.http_message import reason_phrase
 from fake_credits.models import Reason

@@ -1,13 +1,6 @@
 """The HTTP contract of the API, including every choice that the API README leaves open."""
 
-from fake_credits.contract.model import (
-    DEFAULT_CONTRACT,
-    Contract,
-    ContractSetting,
-    id_problem,
-    settings,
-    success_statuses,
-)
+from fake_credits.contract.model import DEFAULT_CONTRACT, Contract, ContractSetting, id_problem, settings
 from fake_credits.contract.types import (
     FIELD_NAMES,
     MAX_AMOUNT,
@@ -39,5 +32,4 @@ __all__ = [
     "created_at_to_json",
     "id_problem",
     "settings",
-    "success_statuses",
 ]
