@@ -8,16 +8,11 @@ It asserts nothing about time, and exits with 1 only if a benchmark fails with a
 # ruff: noqa: RUF001 - the table has dashes and multiplication signs
 
 import argparse
-import os
-import platform
 import sys
 from collections.abc import Mapping
-from datetime import UTC, datetime
-from importlib.metadata import version
-from pathlib import Path
 
-from tests.benchmarks import before, explore, faults, intercepted, live, local, peers, suites, worlds
-from tests.benchmarks.plan import FULL, QUICK, Benchmark, BenchmarkSkipped, Plan
+from tests.benchmarks import before, explore, faults, intercepted, live, local, suites, worlds
+from tests.benchmarks.plan import FULL, QUICK, Benchmark, BenchmarkSkipped, Plan, describe_run
 
 RAW = "the raw app on uvicorn + uvloop + httptools"
 MOCK = "httpx2 `MockTransport`"
@@ -46,8 +41,6 @@ BENCHMARKS: Mapping[str, Benchmark] = {
     "intercept-others": Benchmark(
         "what interception adds to a call to another URL, on loopback", "none", "not measurable", intercepted.other_urls
     ),
-    "peers-requests": Benchmark("an intercepted call of requests", "other tools", "–", peers.requests_calls),
-    "peers-httpx": Benchmark("a call through our httpx transport", "other tools", "–", peers.httpx_calls),
     "fixture": Benchmark(
         "fresh sandbox + one call in a test", "the same test without the fixture", "≤ 0.2 ms more", suites.fixture
     ),
@@ -106,19 +99,6 @@ BENCHMARKS: Mapping[str, Benchmark] = {
     "naive": Benchmark("naive fake (Starlette, PyJWT), live GET balance, RS256 token", RAW, "–", live.naive_fake),
 }
 
-_LIBRARIES = (
-    "fake-credits",
-    "starlette",
-    "uvicorn",
-    "uvloop",
-    "httptools",
-    "httpx2",
-    "requests",
-    "PyJWT",
-    "msgspec",
-    "pytest",
-)
-
 
 def main() -> int:
     """Run the named benchmarks, or all of them, and print the table."""
@@ -132,7 +112,7 @@ def main() -> int:
     plan = QUICK if arguments.quick else FULL
     _print("| what | against | reach | measured |\n|---|---|---|---|")
     failed = [name for name in arguments.names or BENCHMARKS if not _print_row(BENCHMARKS[name], plan)]
-    _print("\n" + _describe_environment(plan))
+    _print("\n" + describe_run("python -m tests.benchmarks", plan))
     return 1 if failed else 0
 
 
@@ -147,24 +127,6 @@ def _print_row(benchmark: Benchmark, plan: Plan) -> bool:
         measured = f"error: {type(error).__name__}"
     _print(f"| {benchmark.subject} | {benchmark.reference} | {benchmark.target} | {measured} |")
     return not measured.startswith("error")
-
-
-def _describe_environment(plan: Plan) -> str:
-    python = f"{platform.python_implementation()} {platform.python_version()}"
-    versions = ", ".join(f"{name} {version(name)}" for name in _LIBRARIES)
-    method = "a smoke run, short and smaller than the table says" if plan is QUICK else "best of interleaved rounds"
-    command = " ".join(["python -m tests.benchmarks", *sys.argv[1:]])
-    machine = f"{_processor()}, {os.cpu_count()} cores, {platform.system()} {platform.machine()}, {python}"
-    return f"`{command}`, {datetime.now(UTC):%Y-%m-%d}: {method}, or medians where it says so.\n{machine}; {versions}."
-
-
-def _processor() -> str:
-    try:
-        lines = Path("/proc/cpuinfo").read_text().splitlines()
-    except OSError:
-        return platform.processor() or "an unnamed processor"
-    names = [line.partition(":")[2].strip() for line in lines if line.startswith("model name")]
-    return names[0] if names else "an unnamed processor"
 
 
 def _print(text: str) -> None:

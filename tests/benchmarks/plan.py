@@ -2,14 +2,30 @@
 
 import gc
 import os
+import platform
+import sys
 import tempfile
 import time
 from collections.abc import Callable, Generator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
+from datetime import UTC, datetime
+from importlib.metadata import version
 from pathlib import Path
 
 ROOT = Path(__file__).resolve().parents[2]
+_LIBRARIES = (
+    "fake-credits",
+    "starlette",
+    "uvicorn",
+    "uvloop",
+    "httptools",
+    "httpx2",
+    "requests",
+    "PyJWT",
+    "msgspec",
+    "pytest",
+)
 
 
 class BenchmarkSkipped(Exception):
@@ -90,3 +106,22 @@ def _round_us(side: Callable[[], object], calls: int) -> float:
 def format_ratio(value: float, reference: float) -> str:
     """Return a ratio as text."""
     return f"{value / reference:.2f}×"  # noqa: RUF001 - a multiplication sign is what it is
+
+
+def describe_run(command: str, plan: Plan) -> str:
+    """Return the command, the date, the machine and the versions of a run."""
+    python = f"{platform.python_implementation()} {platform.python_version()}"
+    versions = ", ".join(f"{name} {version(name)}" for name in _LIBRARIES)
+    method = "a smoke run, short and smaller than the table says" if plan is QUICK else "best of interleaved rounds"
+    command = " ".join([command, *sys.argv[1:]])
+    machine = f"{_processor()}, {os.cpu_count()} cores, {platform.system()} {platform.machine()}, {python}"
+    return f"`{command}`, {datetime.now(UTC):%Y-%m-%d}: {method}, or medians where it says so.\n{machine}; {versions}."
+
+
+def _processor() -> str:
+    try:
+        lines = Path("/proc/cpuinfo").read_text().splitlines()
+    except OSError:
+        return platform.processor() or "an unnamed processor"
+    names = [line.partition(":")[2].strip() for line in lines if line.startswith("model name")]
+    return names[0] if names else "an unnamed processor"

@@ -28,12 +28,12 @@ def fixture(plan: Plan) -> str:
     call = 'fake_credits.server_client.create_user("app-id", "ada").user_id'
     with tempfile.TemporaryDirectory() as name, bytecode_cache() as environment:
         with_fixture, without_fixture = Path(name) / "with", Path(name) / "without"
-        _write(with_fixture, _SUITE.format(tests=plan.tests, fixture="fake_credits, ", call=call))
-        _write(without_fixture, _SUITE.format(tests=plan.tests, fixture="", call='"ada"'))
+        write_suite(with_fixture, _SUITE.format(tests=plan.tests, fixture="fake_credits, ", call=call))
+        write_suite(without_fixture, _SUITE.format(tests=plan.tests, fixture="", call='"ada"'))
         plugin_ms = plain_ms = float("inf")
         for _ in range(1 + plan.test_rounds):
-            plugin_ms = min(plugin_ms, _pytest_ms(environment, with_fixture, *_PLUGIN))
-            plain_ms = min(plain_ms, _pytest_ms(environment, without_fixture, *_PLUGIN))
+            plugin_ms = min(plugin_ms, pytest_ms(environment, with_fixture, *_PLUGIN))
+            plain_ms = min(plain_ms, pytest_ms(environment, without_fixture, *_PLUGIN))
     with_ms, without_ms = plugin_ms / plan.tests, plain_ms / plan.tests
     return f"{with_ms - without_ms:.2f} ms more ({with_ms:.2f} : {without_ms:.2f} ms a test)"
 
@@ -44,10 +44,10 @@ def start(plan: Plan) -> str:
     plain_ms: list[float] = []
     with tempfile.TemporaryDirectory() as name, bytecode_cache() as environment:
         folder = Path(name) / "suite"
-        _write(folder, "def test_nothing():\n    pass\n")
+        write_suite(folder, "def test_nothing():\n    pass\n")
         for _ in range(1 + plan.starts):
-            plugin_ms.append(_pytest_ms(environment, folder, *_PLUGIN, "--collect-only"))
-            plain_ms.append(_pytest_ms(environment, folder, "--collect-only"))
+            plugin_ms.append(pytest_ms(environment, folder, *_PLUGIN, "--collect-only"))
+            plain_ms.append(pytest_ms(environment, folder, "--collect-only"))
     del plugin_ms[0], plain_ms[0]
     # in pairs, because other load on the machine affects a start more than the plugin does
     added_ms = statistics.median(
@@ -56,13 +56,15 @@ def start(plan: Plan) -> str:
     return f"{added_ms:.1f} ms more (on {statistics.median(plain_ms):.0f} ms, median of {plan.starts} pairs)"
 
 
-def _write(folder: Path, test: str) -> None:
+def write_suite(folder: Path, test: str) -> None:
+    """Create a folder with one test module."""
     folder.mkdir()
     (folder / "pytest.ini").write_text("[pytest]\n")
     (folder / "test_suite.py").write_text(test)
 
 
-def _pytest_ms(environment: dict[str, str], folder: Path, *arguments: str) -> float:
+def pytest_ms(environment: dict[str, str], folder: Path, *arguments: str) -> float:
+    """Return the milliseconds of a run of pytest in a folder; raise RuntimeError if it fails."""
     isolated = {**environment, "PYTEST_DISABLE_PLUGIN_AUTOLOAD": "1"}
     command = [sys.executable, "-m", "pytest", "-q", *arguments]
     started = time.perf_counter()

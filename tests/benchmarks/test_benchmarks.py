@@ -12,8 +12,6 @@ NAMES = (
     "live-before-key",
     "client",
     "transport",
-    "peers-requests",
-    "peers-httpx",
     "sandbox",
     "growth",
     "memory",
