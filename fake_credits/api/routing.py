@@ -5,7 +5,6 @@ Raw paths are matched segment by segment, each percent-decoded once. Unlike in w
 without regular expressions.
 """
 
-import difflib
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from functools import lru_cache
 from operator import itemgetter
@@ -183,7 +182,9 @@ def _similarity(template_segments: list[str], segments: list[str]) -> float:
         actual if expected.startswith("{") else expected
         for expected, actual in zip(template_segments, segments, strict=False)
     ]
-    return difflib.SequenceMatcher(
+    from difflib import SequenceMatcher  # rarely needed, and slow to import
+
+    return SequenceMatcher(
         None, "/".join([*filled, *template_segments[len(segments) :]]), "/".join(segments)
     ).ratio()
 

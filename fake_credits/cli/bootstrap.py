@@ -20,11 +20,9 @@ from fake_credits.files import atomic_file
 from fake_credits.sandbox import Sandbox
 from fake_credits.sandbox_options import OPTION_RULES, OptionError, SandboxOptions, check_id
 from fake_credits.sandboxes import SandboxRegistry
-from fake_credits.tokens.bad_tokens import mint_bad_token
 from fake_credits.tokens.keys import SigningKeys, new_private_pem
 from fake_credits.tokens.minting import AUTH_PROVIDERS, Minter
 from fake_credits.transports.environment import env_variables
-from fake_credits.worlds.world import UnknownWorld, WorldError
 
 if TYPE_CHECKING:
     from fake_credits.worlds.world import World
@@ -52,12 +50,14 @@ def create_sandbox(options: ServerFlags) -> Sandbox:
         if options.cors_origins:
             values["contract"] = replace(options.contract, cors_origins=options.cors_origins)
         return Sandbox(SandboxOptions(**values), keys, "s1")
-    except WorldError as error:  # creating its users raises this
-        raise click.ClickException(f"--world: {error}") from None
     except OptionError as error:
         flag = _FLAGS_BY_OPTION.get(error.name, error.name.replace("_", "-"))
         raise click.UsageError(f"--{flag} must be {error.expected}, got {values[error.name]!r}") from None
     except ValueError as error:  # about a conflict between two flags, or the content of a file
+        from fake_credits.worlds.world import WorldError
+
+        if isinstance(error, WorldError):  # from creating its users
+            raise click.ClickException(f"--world: {error}") from None
         raise click.UsageError(str(error)) from None
 
 
@@ -89,6 +89,7 @@ def create_control_plane(
 def find_world(name: str, seed: int, flag: str) -> "World":
     """Return the world given by a flag, as a name or a file; raise UsageError if neither exists."""
     from fake_credits.worlds import WorldLibrary
+    from fake_credits.worlds.world import UnknownWorld, WorldError
 
     try:
         return WorldLibrary().find(name, seed)
@@ -170,5 +171,7 @@ def mint_token(options: TokenFlags, user_id: str) -> str:
         note = f"created --key-file {str(options.key_file)!r}; only servers that start with it accept this token"
         click.echo(f"Note: {note}.", err=True)
     if options.bad:
+        from fake_credits.tokens.bad_tokens import mint_bad_token
+
         return mint_bad_token(options.bad, minter, user_id, now_ms=wall_clock_ms())
     return minter.mint(user_id, now_ms=wall_clock_ms(), expires_in_s=options.expires_in)

@@ -166,7 +166,7 @@ def _flag(heading: str, default: object, help_text: str, param_type: Any = None)
     return field(default=default, metadata={"heading": heading, "help": help_text, "type": param_type})
 
 
-@dataclass(frozen=True, kw_only=True)
+@dataclass(frozen=True, kw_only=True, eq=False, repr=False)
 class ServerFlags:
     """The flags that ``serve`` and ``run`` share."""
 
@@ -230,7 +230,7 @@ class ServerFlags:
     )
 
 
-@dataclass(frozen=True, kw_only=True)
+@dataclass(frozen=True, kw_only=True, eq=False, repr=False)
 class _ListenFlags:
     host: str = _flag("Network", "127.0.0.1", "Address to listen on.", _HOST)
     port: int = _flag("Network", 8402, "Port to listen on; 0 picks a free one.", click.IntRange(0, 65535))
@@ -243,7 +243,7 @@ class _ListenFlags:
     )
 
 
-@dataclass(frozen=True, kw_only=True)
+@dataclass(frozen=True, kw_only=True, eq=False, repr=False)
 class ServeFlags(ServerFlags, _ListenFlags):
     """The flags of ``serve``; those of the last base class come first."""
 
@@ -255,7 +255,7 @@ class ServeFlags(ServerFlags, _ListenFlags):
     )
 
 
-@dataclass(frozen=True, kw_only=True)
+@dataclass(frozen=True, kw_only=True, eq=False, repr=False)
 class RunFlags(ServerFlags):
     """The flags of ``run``."""
 
@@ -269,7 +269,7 @@ class RunFlags(ServerFlags):
     grace: float = _flag("Command", 5.0, "Grace period in seconds before SIGKILL.", _SECONDS)
 
 
-@dataclass(frozen=True, kw_only=True)
+@dataclass(frozen=True, kw_only=True, eq=False, repr=False)
 class ExploreFlags(RunFlags):
     """The flags of ``explore``; what is not listed here is as for ``run``."""
 
@@ -305,7 +305,7 @@ class ExploreFlags(RunFlags):
     )
 
 
-@dataclass(frozen=True, kw_only=True)
+@dataclass(frozen=True, kw_only=True, eq=False, repr=False)
 class TokenFlags:
     """The flags of ``token``."""
 
@@ -323,7 +323,7 @@ class TokenFlags:
     key_file: Path | None = _flag("Server", None, "File with the server's signing keys.", _WRITABLE_FILE)
 
 
-@dataclass(frozen=True, kw_only=True)
+@dataclass(frozen=True, kw_only=True, eq=False, repr=False)
 class SeedFlags:
     """The flags of ``seed``."""
 
@@ -343,14 +343,14 @@ class SeedFlags:
     quiet: bool = _flag("Output", False, "Print only errors.")
 
 
-@dataclass(frozen=True, kw_only=True)
+@dataclass(frozen=True, kw_only=True, eq=False, repr=False)
 class OpenApiFlags:
     """The flags of ``openapi``."""
 
     contract: Contract = _flag("Contract", DEFAULT_CONTRACT, "Describe the contract in this TOML file.", _CONTRACT_FILE)
 
 
-@dataclass(frozen=True, kw_only=True)
+@dataclass(frozen=True, kw_only=True, eq=False, repr=False)
 class WaitFlags:
     """The flags of ``wait``."""
 

@@ -6,6 +6,7 @@ signal N ended it, like a shell.
 """
 
 import errno
+import gc
 import os
 import signal
 import sys
@@ -58,6 +59,7 @@ def serve(options: flags.ServeFlags) -> None:
     exit_at_signals(lambda number: INTERRUPTED_EXIT_CODE if number == signal.SIGINT else 0)
     from fake_credits.cli.serve import serve as run_server
 
+    _enable_gc()
     sys.exit(run_server(options))
 
 
@@ -75,6 +77,7 @@ def run(options: flags.RunFlags, command: tuple[str, ...]) -> None:
     exit_at_signals(lambda number: 128 + number)
     from fake_credits.cli.run import run as run_command
 
+    _enable_gc()
     sys.exit(run_command(options, command))
 
 
@@ -95,6 +98,7 @@ def explore(context: click.Context, options: flags.ExploreFlags, command: tuple[
     from fake_credits.cli.explore import explore as explore_command
     from fake_credits.cli.selftest import selftest
 
+    _enable_gc()
     if options.selftest:
         sys.exit(selftest(options))
     if not command:
@@ -130,6 +134,7 @@ def seed(options: flags.SeedFlags) -> None:
     """
     from fake_credits.cli.seed import seed as seed_world
 
+    _enable_gc()
     with _interruptible():
         seed_world(options)
 
@@ -160,6 +165,12 @@ def wait(options: flags.WaitFlags, url: str) -> None:
     from fake_credits.cli.wait import wait_until_ready
 
     wait_until_ready(url, options.timeout, options.ca)
+
+
+def _enable_gc() -> None:
+    """Enable garbage collection, which is off during the imports, and exempt the modules from it."""
+    gc.freeze()
+    gc.enable()
 
 
 @contextmanager
