@@ -184,9 +184,7 @@ def _similarity(template_segments: list[str], segments: list[str]) -> float:
     ]
     from difflib import SequenceMatcher  # rarely needed, and slow to import
 
-    return SequenceMatcher(
-        None, "/".join([*filled, *template_segments[len(segments) :]]), "/".join(segments)
-    ).ratio()
+    return SequenceMatcher(None, "/".join([*filled, *template_segments[len(segments) :]]), "/".join(segments)).ratio()
 
 
 def escape_path(raw_path: bytes) -> str:

@@ -1,5 +1,7 @@
 """The rows that compare the live server with an earlier commit: CPU per request, alternating on one machine."""
 
+# ruff: noqa: RUF001 - ratios have multiplication signs
+
 import os
 import shlex
 import socket
@@ -15,7 +17,7 @@ from typing import NamedTuple
 from urllib.parse import urlsplit
 
 from tests.benchmarks.load import cpu_s, require_proc, stop_process
-from tests.benchmarks.plan import ROOT, BenchmarkSkipped, Plan, format_ratio
+from tests.benchmarks.plan import ROOT, BenchmarkSkipped, Measurement, Plan
 from tests.benchmarks.raw import USER
 
 COMMIT = "0b62936"
@@ -33,23 +35,23 @@ class _RunningServer(NamedTuple):
     token: str
 
 
-def get_with_key(plan: Plan) -> str:
+def get_with_key(plan: Plan) -> Measurement:
     """Measure GET balance with the API key."""
     return _compare(plan, f"GET {USER}/balance", "X-API-Key: {key}")
 
 
-def get_with_token(plan: Plan) -> str:
+def get_with_token(plan: Plan) -> Measurement:
     """Measure GET balance with a user's RS256 token."""
     return _compare(plan, f"GET {USER}/balance", "Authorization: Bearer {token}")
 
 
-def post(plan: Plan) -> str:
+def post(plan: Plan) -> Measurement:
     """Measure POST transaction with the API key."""
     headers = f"X-API-Key: {{key}}\r\nContent-Type: application/json\r\nContent-Length: {len(_SPEND)}"
     return _compare(plan, f"POST {USER}/transactions", headers, _SPEND)
 
 
-def _compare(plan: Plan, request_line: str, headers: str, body: bytes = b"") -> str:
+def _compare(plan: Plan, request_line: str, headers: str, body: bytes = b"") -> Measurement:
     """Return the CPU per request now and before: the medians of alternating rounds."""
     require_proc()
     requests, rounds = plan.gets // 10, plan.rounds * 2 - 1
@@ -63,7 +65,13 @@ def _compare(plan: Plan, request_line: str, headers: str, body: bytes = b"") -> 
             pairs.append((costs[0], costs[1]))
     now_us, before_us = (statistics.median(costs) for costs in zip(*pairs[1:], strict=True))
     ratio = statistics.median(ours / theirs for ours, theirs in pairs[1:])
-    return f"{format_ratio(ratio, 1)} ({now_us:.1f} : {before_us:.1f} µs, medians of {rounds} pairs)"
+    return Measurement(
+        "{ratio:.2f}× ({now_us:.1f} : {before_us:.1f} µs, medians of {pairs} pairs)",
+        ratio=ratio,
+        now_us=now_us,
+        before_us=before_us,
+        pairs=rounds,
+    )
 
 
 def _cpu_us(server: _RunningServer, requests: int, request_line: str, headers: str, body: bytes) -> float:

@@ -18,7 +18,7 @@ from fake_credits.explore.options import ExploreOptions
 from fake_credits.explore.ownership import TestCode
 from fake_credits.transports.environment import env_variables
 from fake_credits.transports.shared_resources import SharedResources
-from tests.benchmarks.plan import BenchmarkSkipped, Plan, bytecode_cache
+from tests.benchmarks.plan import BenchmarkSkipped, Measurement, Plan, bytecode_cache
 
 _SUITE = """\
 import pytest
@@ -61,16 +61,21 @@ def pytest_fake_credits_explored(exploration):
 _ROOT = str(Path(__file__).resolve().parents[2])
 
 
-def schedules(plan: Plan) -> str:
+def schedules(plan: Plan) -> Measurement:
     """Measure 100 schedules of a test with five calls; the first test, which imports what is needed, is not counted."""
     tests = 1 + max(2, plan.tests // 50)
     document = _explore(tests)
     explorations: list[dict[str, Any]] = document["explorations"][1:]
     per_schedule_s = [each["duration_s"] / len(each["schedules"]) for each in explorations]
-    return f"{min(per_schedule_s) * 100:.2f} s (best of {len(explorations)} tests of {_count(explorations)} schedules)"
+    return Measurement(
+        "{per_100_s:.2f} s (best of {tests} tests of {schedules} schedules)",
+        per_100_s=min(per_schedule_s) * 100,
+        tests=len(explorations),
+        schedules=_count(explorations),
+    )
 
 
-def orders(plan: Plan) -> str:
+def orders(plan: Plan) -> Measurement:
     """Measure the runs of three tasks that check and then act, on asyncio, without pytest."""
     shared = SharedResources()
     options = ExploreOptions(faults=(), orders=True, seconds=60)
@@ -86,7 +91,12 @@ def orders(plan: Plan) -> str:
                 recorder.finish()
         count = len(exploration.orders)
         best_s = min(best_s, (time.process_time() - started_s) / (count + 3))  # and three runs without an order
-    return f"{best_s * 1000:.2f} ms of CPU (best of {plan.call_rounds} rounds of {count} orders of 3 tasks)"
+    return Measurement(
+        "{order_ms:.2f} ms of CPU (best of {rounds} rounds of {orders} orders of 3 tasks)",
+        order_ms=best_s * 1000,
+        rounds=plan.call_rounds,
+        orders=count,
+    )
 
 
 async def _check_then_act(api: AsyncServerClient) -> None:
@@ -97,13 +107,18 @@ async def _check_then_act(api: AsyncServerClient) -> None:
     await asyncio.gather(buy(), buy(), buy())
 
 
-def memory(plan: Plan) -> str:
+def memory(plan: Plan) -> Measurement:
     """Measure what the last 9 in 10 schedules of a long run add to the memory of the process."""
     tests = max(10, plan.tests // 2)
     samples = _explore(tests, report=False)["memory"]
     first_count, first_bytes = samples[len(samples) // 10]
     last_count, last_bytes = samples[-1]
-    return f"{(last_bytes - first_bytes) / 1e6:.1f} MB more after {last_count} schedules than after {first_count}"
+    return Measurement(
+        "{growth_mb:.1f} MB more after {last_count} schedules than after {first_count}",
+        growth_mb=(last_bytes - first_bytes) / 1e6,
+        last_count=last_count,
+        first_count=first_count,
+    )
 
 
 # Explored with stale reads, every run gets the same response.
@@ -114,7 +129,7 @@ await fetch(url, { headers: { "X-API-Key": CREDITS_API_KEY } }).catch(() => {});
 """
 
 
-def node(plan: Plan) -> str:
+def node(plan: Plan) -> Measurement:
     """Measure what exploring adds to a run of a Node script with one call, in interleaved rounds."""
     program = shutil.which("node")
     if program is None:
@@ -141,7 +156,12 @@ def node(plan: Plan) -> str:
                 subprocess.run((program, str(script)), env=bare_environment, check=True)
             bare_ms.append((time.perf_counter() - started_s) * 1000 / run_count)
     added_ms = statistics.median(map(float.__sub__, explored_ms[1:], bare_ms[1:]))
-    return f"{added_ms:.1f} ms more (on {statistics.median(bare_ms[1:]):.0f} ms, median of {plan.spawns} pairs)"
+    return Measurement(
+        "{added_ms:.1f} ms more (on {bare_ms:.0f} ms, median of {pairs} pairs)",
+        added_ms=added_ms,
+        bare_ms=statistics.median(bare_ms[1:]),
+        pairs=plan.spawns,
+    )
 
 
 def _count(explorations: list[dict[str, Any]]) -> int:

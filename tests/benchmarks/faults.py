@@ -12,7 +12,7 @@ from fake_credits.errors import RateLimited, Timeout
 from fake_credits.fake import FakeCredits
 from fake_credits.faults import Latency, Reset, Status
 from tests.benchmarks.load import run_server
-from tests.benchmarks.plan import Plan, best_us
+from tests.benchmarks.plan import Measurement, Plan, best_us
 from tests.benchmarks.raw import USER
 
 _CONNECTIONS = 64
@@ -20,7 +20,7 @@ _RATE = 1000
 _DELAY_MS = 20
 
 
-def rules(plan: Plan) -> str:
+def rules(plan: Plan) -> Measurement:
     """Measure an in-process exchange without the fault steps, with no rule, and with ten rules that don't match."""
     with FakeCredits(balance=1) as fake_without_rules, FakeCredits(balance=1) as fake_with_rules:
         for number in range(10):
@@ -46,7 +46,12 @@ def rules(plan: Plan) -> str:
             each / _BATCH
             for each in best_us([call_without_fault_steps, call_without_rules, call_with_ten_rules], batches)
         )
-    return f"{no_rule_us - plain_us:+.2f} µs; {ten_rules_us - plain_us:+.2f} µs (of {plain_us:.1f} µs)"
+    return Measurement(
+        "{no_rule_us:+.2f} µs; {ten_rules_us:+.2f} µs (of {plain_us:.1f} µs)",
+        no_rule_us=no_rule_us - plain_us,
+        ten_rules_us=ten_rules_us - plain_us,
+        plain_us=plain_us,
+    )
 
 
 _BATCH = 200
@@ -56,12 +61,14 @@ def _run_nothing() -> None:
     """Run nothing, without reading the clock."""
 
 
-def timeouts(plan: Plan) -> str:
+def timeouts(plan: Plan) -> Measurement:
     """Measure a timeout of 30 s with a retry, and five attempts with a Retry-After of 30 s."""
     timeout_us, retries_us = best_us(
         [_time_out_and_retry, _retry_five_times], Plan(call_rounds=plan.call_rounds, calls=5)
     )
-    return f"{timeout_us / 1000:.2f} ms; {retries_us / 1000:.2f} ms"
+    return Measurement(
+        "{timeout_ms:.2f} ms; {retries_ms:.2f} ms", timeout_ms=timeout_us / 1000, retries_ms=retries_us / 1000
+    )
 
 
 def _time_out_and_retry() -> None:
@@ -87,16 +94,20 @@ def _wait_retry_after(state: tenacity.RetryCallState) -> float:
     return float(error.retry_after_s or 0) if isinstance(error, RateLimited) else 0
 
 
-def delays(plan: Plan) -> str:
+def delays(plan: Plan) -> Measurement:
     """Measure the overhead of an injected delay, at a higher rate and with more connections than most test suites."""
     seconds = plan.wrk_s * plan.rounds / 2
     with run_server("delayed") as delayed_server, run_server("fake") as plain_server:
         delayed_excess = asyncio.run(_excess(delayed_server.url, delayed_server.key, seconds, _DELAY_MS))
         plain_excess = asyncio.run(_excess(plain_server.url, plain_server.key, seconds, 0))
     added_ms = [_quantile(delayed_excess, share) - _quantile(plain_excess, share) for share in (0.5, 0.99)]
-    return (
-        f"{added_ms[0]:.2f} ms; {added_ms[1]:.2f} ms more than without one; earliest {min(delayed_excess):+.2f} ms "
-        f"(of {len(delayed_excess)} requests)"
+    return Measurement(
+        "{median_ms:.2f} ms; {p99_ms:.2f} ms more than without one; earliest {earliest_ms:+.2f} ms "
+        "(of {requests} requests)",
+        median_ms=added_ms[0],
+        p99_ms=added_ms[1],
+        earliest_ms=min(delayed_excess),
+        requests=len(delayed_excess),
     )
 
 

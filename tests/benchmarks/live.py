@@ -1,5 +1,7 @@
 """Benchmarks of the live server: CPU per request against reference servers, memory under load, and startup."""
 
+# ruff: noqa: RUF001 - ratios have multiplication signs
+
 import http.client
 import socket
 import statistics
@@ -21,29 +23,29 @@ from tests.benchmarks.load import (
     run_wrk,
     stop_process,
 )
-from tests.benchmarks.plan import ROOT, Plan, bytecode_cache, format_ratio
+from tests.benchmarks.plan import ROOT, Measurement, Plan, bytecode_cache, compare
 from tests.benchmarks.raw import USER
 
 _START_LIMIT_S = 30
 
 
-def get_with_api_key(plan: Plan) -> str:
+def get_with_api_key(plan: Plan) -> Measurement:
     """Measure GET balance with the API key."""
     require_wrk()
     with run_server("fake") as fake, run_server("raw") as raw_server:
         headers = {"X-API-Key": fake.key}
-        return _format_cpu([_balance_load(fake, headers), _balance_load(raw_server, headers)], plan)
+        return _compare_cpu([_balance_load(fake, headers), _balance_load(raw_server, headers)], plan)
 
 
-def get_with_token(plan: Plan) -> str:
+def get_with_token(plan: Plan) -> Measurement:
     """Measure GET balance with a user's RS256 token."""
     require_wrk()
     with run_server("fake") as fake, run_server("raw") as raw_server:
         headers = _bearer_headers(fake)
-        return _format_cpu([_balance_load(fake, headers), _balance_load(raw_server, headers)], plan)
+        return _compare_cpu([_balance_load(fake, headers), _balance_load(raw_server, headers)], plan)
 
 
-def naive_fake(plan: Plan) -> str:
+def naive_fake(plan: Plan) -> Measurement:
     """Measure a simple fake on Starlette and PyJWT, with and without a token cache."""
     require_wrk()
     with (
@@ -60,13 +62,18 @@ def naive_fake(plan: Plan) -> str:
             ],
             plan,
         )
-    return (
-        f"{format_ratio(costs[0], costs[2])} ({costs[0]:.0f} µs), "
-        f"with a token cache {format_ratio(costs[1], costs[2])} ({costs[1]:.0f} µs), raw {costs[2]:.0f} µs"
+    return Measurement(
+        "{ratio:.2f}× ({naive_us:.0f} µs), "
+        "with a token cache {cached_ratio:.2f}× ({cached_us:.0f} µs), raw {raw_us:.0f} µs",
+        ratio=costs[0] / costs[2],
+        naive_us=costs[0],
+        cached_ratio=costs[1] / costs[2],
+        cached_us=costs[1],
+        raw_us=costs[2],
     )
 
 
-def post(plan: Plan) -> str:
+def post(plan: Plan) -> Measurement:
     """Measure POST transaction for a user with few transactions and a user with many."""
     require_wrk()
     with (
@@ -80,13 +87,18 @@ def post(plan: Plan) -> str:
             for server in (small_server, large_server, raw_server)
         ]
         at_few, at_many, reference_us = best_cpu_us(loads, plan)
-    return (
-        f"{format_ratio(at_few, reference_us)} ({at_few:.0f} : {reference_us:.0f} µs); at {plan.many:,} transactions "
-        f"{format_ratio(at_many, at_few)} of that at 10 (and what the load adds)"
+    return Measurement(
+        "{ratio:.2f}× ({ours_us:.0f} : {reference_us:.0f} µs); "
+        "at {transactions:,} transactions {growth_ratio:.2f}× of that at 10 (and what the load adds)",
+        ratio=at_few / reference_us,
+        ours_us=at_few,
+        reference_us=reference_us,
+        transactions=plan.many,
+        growth_ratio=at_many / at_few,
     )
 
 
-def memory_after_gets(plan: Plan) -> str:
+def memory_after_gets(plan: Plan) -> Measurement:
     """Measure the growth of the server's memory between the first fifth and the last of many GETs."""
     require_wrk()
     with run_server("fake") as fake:
@@ -95,10 +107,12 @@ def memory_after_gets(plan: Plan) -> str:
         before = rss_bytes(fake.pid)
         total = first + _run_wrk_until(load, plan.gets - first)
         growth_bytes = rss_bytes(fake.pid) - before
-    return f"{growth_bytes / 2**20:+.2f} MB from {first:,} to {total:,} GETs"
+    return Measurement(
+        "{growth_mb:+.2f} MB from {first:,} to {total:,} GETs", growth_mb=growth_bytes / 2**20, first=first, total=total
+    )
 
 
-def start(plan: Plan) -> str:
+def start(plan: Plan) -> Measurement:
     """Measure the time from spawn to the first response, in interleaved rounds."""
     require_proc()
     fake_starts_ms: list[float] = []
@@ -109,7 +123,13 @@ def start(plan: Plan) -> str:
             reference_starts_ms.append(_start_ms(environment, "tests.benchmarks.raw"))
     del fake_starts_ms[0], reference_starts_ms[0]
     fake_ms, reference_ms = statistics.median(fake_starts_ms), statistics.median(reference_starts_ms)
-    return f"{format_ratio(fake_ms, reference_ms)} ({fake_ms:.0f} : {reference_ms:.0f} ms, medians of {plan.spawns})"
+    return Measurement(
+        "{ratio:.2f}× ({ours_ms:.0f} : {reference_ms:.0f} ms, medians of {spawns})",
+        ratio=fake_ms / reference_ms,
+        ours_ms=fake_ms,
+        reference_ms=reference_ms,
+        spawns=plan.spawns,
+    )
 
 
 def _balance_load(server: Server, headers: dict[str, str]) -> WrkLoad:
@@ -120,9 +140,9 @@ def _bearer_headers(server: Server) -> dict[str, str]:
     return {"Authorization": f"Bearer {server.token}"}
 
 
-def _format_cpu(loads: list[WrkLoad], plan: Plan) -> str:
+def _compare_cpu(loads: list[WrkLoad], plan: Plan) -> Measurement:
     fake_us, reference_us = best_cpu_us(loads, plan)
-    return f"{format_ratio(fake_us, reference_us)} ({fake_us:.0f} : {reference_us:.0f} µs)"
+    return compare(fake_us, reference_us, digits=0)
 
 
 def _run_wrk_until(load: WrkLoad, requests: int) -> int:

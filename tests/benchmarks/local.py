@@ -1,5 +1,7 @@
 """Benchmarks of calls, sandboxes, growth and memory, in this process or a new one."""
 
+# ruff: noqa: RUF001 - ratios have multiplication signs
+
 import json
 import subprocess
 import sys
@@ -13,29 +15,29 @@ from fake_credits.models import Reason
 from fake_credits.sandbox_options import SandboxOptions
 from fake_credits.transports.shared_resources import SharedResources
 from tests.benchmarks.load import require_proc
-from tests.benchmarks.plan import ROOT, Plan, best_us, format_ratio
+from tests.benchmarks.plan import ROOT, Measurement, Plan, best_us, compare
 from tests.benchmarks.raw import USER
 
 _BASE = "http://credits.test"
 _PAGE = 20
 
 
-def client_call(plan: Plan) -> str:
+def client_call(plan: Plan) -> Measurement:
     """Measure an in-process call of the server client."""
     with FakeCredits(balance=100) as fake, _mock_client() as mock:
         get_balance = fake.server_client.get_balance
         fake_us, mock_us = best_us([lambda: get_balance("app-id", "user-id").balance, lambda: _get_balance(mock)], plan)
-    return f"{format_ratio(fake_us, mock_us)} ({fake_us:.1f} : {mock_us:.1f} µs)"
+    return compare(fake_us, mock_us)
 
 
-def transport_call(plan: Plan) -> str:
+def transport_call(plan: Plan) -> Measurement:
     """Measure a call of an httpx2 client through the transport."""
     with FakeCredits(balance=100) as fake, _mock_client() as mock:
         headers = {"X-API-Key": fake.api_key}
         client = httpx2.Client(base_url=_BASE, headers=headers, transport=fake.transport("httpx2"))
         with client:
             fake_us, mock_us = best_us([lambda: _get_balance(client), lambda: _get_balance(mock)], plan)
-    return f"{format_ratio(fake_us, mock_us)} ({fake_us:.1f} : {mock_us:.1f} µs)"
+    return compare(fake_us, mock_us)
 
 
 def _mock_client() -> httpx2.Client:
@@ -53,7 +55,7 @@ def _get_balance(client: httpx2.Client) -> int:
     return balance
 
 
-def sandbox(plan: Plan) -> str:
+def sandbox(plan: Plan) -> Measurement:
     """Measure the creation of a sandbox, and of `FakeCredits`."""
     shared = SharedResources()
     empty_us, balance_us, facade_us = best_us(
@@ -65,20 +67,32 @@ def sandbox(plan: Plan) -> str:
         plan,
     )
     shared.close()
-    return f"{empty_us:.1f} µs (with a user of balance 100 {balance_us:.1f}, as `FakeCredits` {facade_us:.1f})"
+    return Measurement(
+        "{empty_us:.1f} µs (with a user of balance 100 {balance_us:.1f}, as `FakeCredits` {facade_us:.1f})",
+        empty_us=empty_us,
+        balance_us=balance_us,
+        facade_us=facade_us,
+    )
 
 
-def growth(plan: Plan) -> str:
+def growth(plan: Plan) -> Measurement:
     """Measure an append and a page at many transactions against few, through the client and the ledger."""
     plan = replace(plan, calls=max(plan.calls // 10, 20))  # few calls per round, so that the small history stays small
     with _with_history(plan.few) as small, _with_history(plan.many) as large:
         appends = best_us([lambda: _append(small), lambda: _append(large)], plan)
         ledger_appends = best_us([lambda: _append_to_ledger(small), lambda: _append_to_ledger(large)], plan)
         pages = best_us([lambda: _page(small), lambda: _page(large)], plan)
-    return (
-        f"append {format_ratio(appends[1], appends[0])} ({appends[1]:.1f} : {appends[0]:.1f} µs; on the ledger alone "
-        f"{format_ratio(ledger_appends[1], ledger_appends[0])}), "
-        f"page {format_ratio(pages[1], pages[0])} ({pages[1]:.1f} : {pages[0]:.1f} µs)"
+    return Measurement(
+        "append {append_ratio:.2f}× ({append_many_us:.1f} : {append_few_us:.1f} µs; "
+        "on the ledger alone {ledger_ratio:.2f}×), "
+        "page {page_ratio:.2f}× ({page_many_us:.1f} : {page_few_us:.1f} µs)",
+        append_ratio=appends[1] / appends[0],
+        append_many_us=appends[1],
+        append_few_us=appends[0],
+        ledger_ratio=ledger_appends[1] / ledger_appends[0],
+        page_ratio=pages[1] / pages[0],
+        page_many_us=pages[1],
+        page_few_us=pages[0],
     )
 
 
@@ -103,13 +117,14 @@ def _page(fake: FakeCredits) -> object:
     return fake.server_client.list_transactions("app-id", "user-id")
 
 
-def memory(plan: Plan) -> str:
+def memory(plan: Plan) -> Measurement:
     """Measure a million transactions in a fresh process: bytes each, and the longest garbage collection."""
     require_proc()
     command = [sys.executable, "-m", "tests.benchmarks.memory", str(plan.many)]
     result = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=True)
     measured = json.loads(result.stdout)
-    return (
-        f"{measured['bytes_each']:.1f} bytes each; {measured['in_use_ms']:.1f} ms in use, a forced full collection "
-        f"{measured['forced_ms']:.1f} ms (without them {measured['forced_before_ms']:.1f})"
+    return Measurement(
+        "{bytes_each:.1f} bytes each; {in_use_ms:.1f} ms in use, a forced full collection {forced_ms:.1f} ms "
+        "(without them {forced_before_ms:.1f})",
+        **measured,
     )

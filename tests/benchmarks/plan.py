@@ -1,5 +1,7 @@
 """Benchmark plans, table rows and timing in interleaved rounds."""
 
+# ruff: noqa: RUF001 - ratios have multiplication signs
+
 import gc
 import os
 import platform
@@ -64,6 +66,20 @@ QUICK = Plan(
 )
 
 
+class Measurement:
+    """The figures of a row by name, and their text; a name ends in the unit, and a ratio has none."""
+
+    def __init__(self, template: str, **figures: float) -> None:
+        self.text = template.format(**figures)
+        self.figures = figures
+
+
+def compare(ours_us: float, reference_us: float, *, digits: int = 1) -> Measurement:
+    """Return the ratio of two times, and both in microseconds."""
+    template = f"{{ratio:.2f}}× ({{ours_us:.{digits}f}} : {{reference_us:.{digits}f}} µs)"
+    return Measurement(template, ratio=ours_us / reference_us, ours_us=ours_us, reference_us=reference_us)
+
+
 @dataclass(frozen=True)
 class Benchmark:
     """A row of the table: what is measured, the reference, the target, and the function that measures it."""
@@ -71,7 +87,7 @@ class Benchmark:
     subject: str
     reference: str
     target: str
-    measure: Callable[[Plan], str]
+    measure: Callable[[Plan], Measurement]
 
 
 @contextmanager
@@ -101,11 +117,6 @@ def _round_us(side: Callable[[], object], calls: int) -> float:
     for _ in range(calls):
         side()
     return (time.perf_counter() - started) / calls * 1e6
-
-
-def format_ratio(value: float, reference: float) -> str:
-    """Return a ratio as text."""
-    return f"{value / reference:.2f}×"  # noqa: RUF001 - a multiplication sign is what it is
 
 
 def describe_run(command: str, plan: Plan) -> str:

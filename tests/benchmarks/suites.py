@@ -7,7 +7,7 @@ import tempfile
 import time
 from pathlib import Path
 
-from tests.benchmarks.plan import Plan, bytecode_cache
+from tests.benchmarks.plan import Measurement, Plan, bytecode_cache
 
 _PLUGIN = ("-p", "pytest_fake_credits")
 
@@ -23,7 +23,7 @@ def test_one({fixture}number):
 """
 
 
-def fixture(plan: Plan) -> str:
+def fixture(plan: Plan) -> Measurement:
     """Measure a fresh sandbox and one call in a test, against the same test without them."""
     call = 'fake_credits.server_client.create_user("app-id", "ada").user_id'
     with tempfile.TemporaryDirectory() as name, bytecode_cache() as environment:
@@ -35,10 +35,15 @@ def fixture(plan: Plan) -> str:
             plugin_ms = min(plugin_ms, pytest_ms(environment, with_fixture, *_PLUGIN))
             plain_ms = min(plain_ms, pytest_ms(environment, without_fixture, *_PLUGIN))
     with_ms, without_ms = plugin_ms / plan.tests, plain_ms / plan.tests
-    return f"{with_ms - without_ms:.2f} ms more ({with_ms:.2f} : {without_ms:.2f} ms a test)"
+    return Measurement(
+        "{added_ms:.2f} ms more ({with_ms:.2f} : {without_ms:.2f} ms a test)",
+        added_ms=with_ms - without_ms,
+        with_ms=with_ms,
+        without_ms=without_ms,
+    )
 
 
-def start(plan: Plan) -> str:
+def start(plan: Plan) -> Measurement:
     """Measure the startup of pytest with the plugin installed and unused, in interleaved rounds."""
     plugin_ms: list[float] = []
     plain_ms: list[float] = []
@@ -53,7 +58,12 @@ def start(plan: Plan) -> str:
     added_ms = statistics.median(
         plugin_start - plain_start for plugin_start, plain_start in zip(plugin_ms, plain_ms, strict=True)
     )
-    return f"{added_ms:.1f} ms more (on {statistics.median(plain_ms):.0f} ms, median of {plan.starts} pairs)"
+    return Measurement(
+        "{added_ms:.1f} ms more (on {plain_ms:.0f} ms, median of {pairs} pairs)",
+        added_ms=added_ms,
+        plain_ms=statistics.median(plain_ms),
+        pairs=plan.starts,
+    )
 
 
 def write_suite(folder: Path, test: str) -> None:

@@ -26,7 +26,7 @@ from fake_credits.worlds.profiles import PROFILES, Profile
 from fake_credits.worlds.seeding import Seeder, Target
 from fake_credits.worlds.world import World
 from tests.benchmarks.load import Server, require_proc, rss_bytes, run_server
-from tests.benchmarks.plan import ROOT, Plan, bytecode_cache
+from tests.benchmarks.plan import ROOT, Measurement, Plan, bytecode_cache
 
 _CONCURRENCY = 8
 _TRANSACTIONS_PER_USER = 50  # transactions per user, as in the profile
@@ -34,24 +34,25 @@ _TRANSACTIONS_PER_USER = 50  # transactions per user, as in the profile
 SeedFunction = Callable[[World, Target], Awaitable[None]]
 
 
-def demo(plan: Plan) -> str:
+def demo(plan: Plan) -> Measurement:
     """Measure loading `demo` into a sandbox in new processes, with and without the imports of the first load."""
     with bytecode_cache() as environment:
         measured = [_run_module(environment, "demo") for _ in range(1 + plan.rounds)][1:]
     first_s, second_s = (min(each[name] for each in measured) for name in ("first_s", "second_s"))
-    return f"{first_s:.2f} s (a second sandbox {second_s * 1000:.1f} ms)"
+    return Measurement(
+        "{first_s:.2f} s (a second sandbox {second_ms:.1f} ms)", first_s=first_s, second_ms=second_s * 1000
+    )
 
 
-def load(plan: Plan) -> str:
+def load(plan: Plan) -> Measurement:
     """Measure loading many users into a sandbox, in a new process."""
     require_proc()
     with bytecode_cache() as environment:
         measured = _run_module(environment, "load", str(_TRANSACTIONS_PER_USER * plan.many // 10))
-    rate, bytes_each = measured["rate"], measured["bytes_each"]
-    return f"{rate:,.0f} a second, {bytes_each:.1f} bytes each ({measured['transactions']:,} transactions)"
+    return Measurement("{rate:,.0f} a second, {bytes_each:.1f} bytes each ({transactions:,} transactions)", **measured)
 
 
-def over_http(plan: Plan) -> str:
+def over_http(plan: Plan) -> Measurement:
     """Measure seeding a server against the same calls in a loop, in interleaved rounds and separate applications."""
     world = make_world(
         Profile(name="http", users=max(plan.calls // _TRANSACTIONS_PER_USER // 2, 5), transactions=plan.calls), 0
@@ -62,7 +63,12 @@ def over_http(plan: Plan) -> str:
             for index, seed in enumerate((_seed_with_seeder, _seed_with_loop)):
                 rate = world.transaction_count / _seed_duration_s(seed, world, server, f"app-{number}-{index}")
                 best[index] = max(best[index], rate) if number else 0.0
-    return f"{best[0] / best[1]:.0%} ({best[0]:,.0f} : {best[1]:,.0f} transactions a second)"
+    return Measurement(
+        "{ratio:.0%} ({seed_rate:,.0f} : {loop_rate:,.0f} transactions a second)",
+        ratio=best[0] / best[1],
+        seed_rate=best[0],
+        loop_rate=best[1],
+    )
 
 
 def _seed_duration_s(seed: SeedFunction, world: World, server: Server, application_id: str) -> float:

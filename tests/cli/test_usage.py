@@ -136,7 +136,7 @@ def test_flag_overrides_variables_that_contradict_it(
     name: str, arguments: list[str], variables: dict[str, str], monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
     monkeypatch.chdir(tmp_path)
-    assert parse(name, *arguments, variables=variables) == parse(name, *arguments)
+    assert vars(parse(name, *arguments, variables=variables)) == vars(parse(name, *arguments))
 
 
 def test_balance_flag_overrides_only_the_default_user_of_the_variable() -> None:
