@@ -121,7 +121,7 @@ def main() -> int:
         if is_table:
             text = result if isinstance(result, str) else result.text
             _print(f"| {benchmark.subject} | {benchmark.reference} | {benchmark.target} | {text} |")
-    run = describe_run("python -m tests.benchmarks", plan)
+    run = describe_run(" ".join(["python -m tests.benchmarks", *sys.argv[1:]]), plan)
     _print("\n" + run if is_table else json.dumps({"run": run, "rows": [_to_json(*row) for row in results.items()]}))
     return int(any(isinstance(result, str) and result.startswith("error") for result in results.values()))
 

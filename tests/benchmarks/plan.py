@@ -5,7 +5,6 @@
 import gc
 import os
 import platform
-import sys
 import tempfile
 import time
 from collections.abc import Callable, Generator, Sequence
@@ -124,7 +123,6 @@ def describe_run(command: str, plan: Plan) -> str:
     python = f"{platform.python_implementation()} {platform.python_version()}"
     versions = ", ".join(f"{name} {version(name)}" for name in _LIBRARIES)
     method = "a smoke run, short and smaller than the table says" if plan is QUICK else "best of interleaved rounds"
-    command = " ".join([command, *sys.argv[1:]])
     machine = f"{_processor()}, {os.cpu_count()} cores, {platform.system()} {platform.machine()}, {python}"
     return f"`{command}`, {datetime.now(UTC):%Y-%m-%d}: {method}, or medians where it says so.\n{machine}; {versions}."
 

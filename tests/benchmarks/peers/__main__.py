@@ -64,7 +64,7 @@ def main() -> int:
         servers = [_measure_server(peer, Path(folder), plan) for peer in SERVER_PEERS]
     in_process = [_measure_in_process(peer, plan) for peer in IN_PROCESS_PEERS]
     tables = [*_table(servers, SERVER_MEASURES), "", *_table(in_process, IN_PROCESS_MEASURES)]
-    text = "\n".join([*tables, "", describe_run(COMMAND, plan)])
+    text = "\n".join([*tables, "", describe_run(COMMAND + " --quick" * arguments.quick, plan)])
     if arguments.write:
         panels = [*_panels(servers, SERVER_MEASURES), *_panels(in_process, IN_PROCESS_MEASURES)]
         CHART.write_text(draw_chart(panels), encoding="utf-8")
