@@ -43,6 +43,7 @@ def explore(shared: SharedResources) -> Explore:
                         test(credits)
                     except BaseException as caught:  # noqa: BLE001 - whatever ends a run
                         error = caught
+                credits.sandbox.hooks.run_final_checks()
                 recorder.finish()
                 recorder.run.outcome = outcome_of(error, test_code)
                 recorder.run.outcome.trace = trace()

@@ -353,6 +353,37 @@ def test_secret_in_the_message_of_an_assertion_of_the_test_is_no_finding(explore
     assert list(verdicts(explore(test, ["refused"])).values()) == ["assertion"]
 
 
+def test_grant_is_sent_again_although_it_was_committed(explore: Explore) -> None:
+    def welcome(api: ServerClient, *, looks: bool) -> None:
+        try:
+            give(api, 25)
+        except TransportFailure:
+            if not looks or 25 not in deltas(api):
+                give(api, 25)
+
+    def bad(credits: FakeCredits) -> None:
+        welcome(credits.server_client, looks=False)
+
+    def good(credits: FakeCredits) -> None:
+        welcome(credits.server_client, looks=True)
+
+    assert verdicts(explore(bad, ["lost_after", "lost_before"])) == {
+        "1:lost_after": "given twice",
+        "1:lost_before": "ok",
+    }
+    assert verdicts(explore(good, {"faults": ["lost_after", "lost_before"], "depth": 1})) == {
+        "1:lost_after": "ok",
+        "1:lost_before": "ok",
+    }
+
+
+def test_run_that_skips_itself_proves_nothing() -> None:
+    run, reference = Run((Injection(CallKey("getBalance"), FAULTS["refused"]),)), Run(())
+    run.outcome.status = "skipped"
+    judgement = judge(run, reference, ExploreOptions())
+    assert (judgement.verdict, judgement.colour) == (Verdict.SKIPPED, Colour.GREY)
+
+
 def test_one_idempotency_key_is_used_for_two_writes(explore: Explore) -> None:
     def pay(client: KeyedClient, keys: list[str]) -> None:
         client.charge(1, keys[0])
@@ -397,6 +428,19 @@ def test_invariant_of_the_user_is_broken(explore: Explore) -> None:
     assert "invariant" in exploration.red[0].run.problems[0]
 
 
+def test_only_a_broken_invariant_is_red(explore: Explore) -> None:
+    def always_charged(credits: FakeCredits) -> None:
+        credits.eventually(lambda: credits.balance("ada") == 90)
+        applications.swallow(credits.server_client)
+
+    def charged_or_not(credits: FakeCredits) -> None:
+        credits.eventually(lambda: credits.balance("ada") in (90, 100))
+        applications.swallow(credits.server_client)
+
+    assert verdicts(explore(always_charged, ["refused"])) == {"1:refused": "invariant broken"}
+    assert not explore(charged_or_not, ["refused"]).red
+
+
 def test_ledger_that_contradicts_itself_is_a_bug_in_the_fake() -> None:
     run = Run((Injection(CallKey("getBalance"), FAULTS["refused"]),), ledger_error="sum is not the balance")
     judgement = judge(run, Run(()), ExploreOptions())
@@ -411,7 +455,14 @@ def test_fault_that_met_no_call_is_never_green(explore: Explore) -> None:
     assert (judged.judgement.verdict.value, judged.judgement.colour) == ("not met", Colour.GREY)
 
 
-@pytest.mark.parametrize(("explored", "colour"), [(["stale"], Colour.RED), ({"schedules": ["1:stale"]}, Colour.AMBER)])
+@pytest.mark.parametrize(
+    ("explored", "colour"),
+    [
+        (["stale"], Colour.RED),
+        ({"schedules": ["1:stale"]}, Colour.AMBER),
+        ({"schedules": ["1:stale"], "strict": True}, Colour.RED),
+    ],
+)
 def test_stale_read_is_red_only_if_it_was_asked_for(explore: Explore, explored: object, colour: Colour) -> None:
     def test(credits: FakeCredits) -> None:
         with credits.aside():

@@ -62,6 +62,17 @@ def test_loop_without_a_call_fails(factory: Factory) -> None:
             credits.balance("ada")
 
 
+def test_loop_over_a_schedule_without_its_call_runs_without_faults_only(factory: Factory) -> None:
+    schedules: list[str | None] = []
+    explored = {"schedules": ["1:refused", "9:refused"]}
+    with pytest.raises(AssertionError, match="'9:refused' names call 9, but the test makes 1 call"):  # noqa: PT012
+        for credits in factory.explore(explored, users={"ada": 100}):
+            with credits:
+                schedules.append(credits.explored)
+                charge(credits.server_client)
+    assert set(schedules) == {""}
+
+
 def test_false_success_is_found_in_a_loop(factory: Factory) -> None:
     def swallow(api: ServerClient, *, matters: bool) -> None:
         try:

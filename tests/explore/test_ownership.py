@@ -155,5 +155,16 @@ def test_call_is_the_applications(test: Callable[[FakeCredits], None]) -> None:
     assert owners(test) == [True]
 
 
+def test_calls_in_a_conftest_are_the_tests_own() -> None:
+    source = "def read_in_conftest(credits):\n    credits.server_client.get_balance('app-id', 'ada')\n"
+    functions: dict[str, Callable[[FakeCredits], None]] = {}
+    exec(compile(source, "tests/conftest.py", "exec"), functions)  # noqa: S102 - a function of such a file
+
+    def test(credits: FakeCredits) -> None:
+        functions["read_in_conftest"](credits)
+
+    assert owners(test) == [False]
+
+
 def test_helper_modules_of_the_tests_can_be_named() -> None:
     assert owners(applications_function, ("tests.explore.*", "test_ownership")) == [False]

@@ -1,13 +1,17 @@
 """Which schedules are run, and in which order."""
 
+import contextlib
+import itertools
 from collections.abc import Callable
 
 import pytest
 
 from fake_credits import FakeCredits
 from fake_credits.client.server import ServerClient
-from fake_credits.errors import TransportFailure
+from fake_credits.errors import TransportFailure, Unavailable
+from fake_credits.explore import exploration as exploration_module
 from fake_credits.explore.judge import Colour
+from fake_credits.explore.options import ExploreOptions
 from fake_credits.explore.schedules import FAULTS, WRITES
 from tests.explore.applications import (
     APP,
@@ -164,6 +168,52 @@ def test_budget_is_kept_and_what_is_left_is_counted(explore: Explore) -> None:
         "2:lost_before",
     ]
     assert exploration.untried == {"the budget of 4 schedules": 11}
+
+
+def test_default_limits_are_200_schedules_and_10_s_at_depth_2() -> None:
+    options = ExploreOptions()
+    assert (options.budget, options.seconds, options.depth) == (200, 10, 2)
+
+
+def test_time_counts_from_the_first_run_without_a_fault(explore: Explore, monkeypatch: pytest.MonkeyPatch) -> None:
+    seconds = iter([0.0, *[5.0] * 100])
+    monkeypatch.setattr(exploration_module, "monotonic_s", lambda: next(seconds))
+    assert explore(check_out, {"seconds": 4}).untried == {"the limit of 4 s": 15}
+
+
+def test_fault_hits_its_call_whatever_the_order_of_calls(explore: Explore) -> None:
+    """As with concurrent calls, each run makes them in another order."""
+    runs = itertools.count()
+
+    def read_both(api: ServerClient) -> None:
+        reads = [api.get_balance, api.get_user]
+        for read in reads if next(runs) % 2 else reversed(reads):
+            read(APP, "ada")
+
+    def test(credits: FakeCredits) -> None:
+        read_both(credits.server_client)
+
+    exploration = explore(test, ["refused"])
+    hit = [judged.run.faulted_calls[0].operation for judged in exploration.results]
+    assert hit == [call.operation for call in exploration.reference.application_calls]
+
+
+@pytest.mark.parametrize(("calls", "limit"), [(1, 20), (5, 25)])
+def test_storm_is_more_than_20_calls_and_five_times_as_many_as_without_a_fault(
+    explore: Explore, calls: int, limit: int
+) -> None:
+    def read_for_ever(api: ServerClient) -> None:
+        done = 0
+        while done < calls:
+            with contextlib.suppress(Unavailable):
+                api.get_balance(APP, "ada")
+                done += 1
+
+    def test(credits: FakeCredits) -> None:
+        read_for_ever(credits.server_client)
+
+    (judged, *_) = explore(test, ["down"]).results
+    assert (judged.run.is_storm, len(judged.run.calls)) == (True, limit + 1)
 
 
 def test_time_is_limited_and_what_is_left_is_counted(explore: Explore) -> None:
