@@ -9,6 +9,7 @@ from typing import Any
 from xml.etree.ElementTree import Element, SubElement, indent, tostring
 
 from fake_credits.explore.judge import Colour
+from fake_credits.explore.schedules import sort_faults
 from fake_credits.text import escape_control
 
 _MAX_ROWS = 40
@@ -21,9 +22,10 @@ JsonObject = Mapping[str, Any]
 
 
 def single_faults(exploration: JsonObject) -> tuple[dict[str, str], dict[tuple[str, str], JsonObject]]:
-    """Return each fault's label, and the single-fault schedules keyed by call and fault."""
+    """Return each fault's label, in the order of columns, and the single-fault schedules keyed by call and fault."""
     single = [each for each in exploration["schedules"] if len(each["faults"]) == 1]
     labels = {each["faults"][0]["fault"]: each["faults"][0]["label"] or each["faults"][0]["fault"] for each in single}
+    labels = {name: labels[name] for name in sort_faults(labels)}
     return labels, {(each["faults"][0]["call"], each["faults"][0]["fault"]): each for each in single}
 
 

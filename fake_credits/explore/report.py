@@ -20,7 +20,7 @@ from fake_credits.explore.exploration import Exploration, JudgedRun
 from fake_credits.explore.findings import Finding, find_findings
 from fake_credits.explore.judge import Colour, Judgement
 from fake_credits.explore.runs import ObservedCall
-from fake_credits.explore.schedules import FAULTS, CallFault, CallKey
+from fake_credits.explore.schedules import CallFault, CallKey, sort_faults
 from fake_credits.text import escape_control, truncate
 
 _FINE = (Colour.GREEN, Colour.NOTE)
@@ -89,8 +89,7 @@ def _matrix(exploration: Exploration) -> list[str]:
             faults[fault.name] = fault
     if not cells:
         return []
-    names = [*FAULTS, *sorted(faults.keys() - FAULTS.keys())]
-    columns = sorted(faults.values(), key=lambda fault: names.index(fault.name))
+    columns = [faults[name] for name in sort_faults(faults)]
     rows = [("", *(fault.label or fault.name for fault in columns))]
     calls = exploration.reference.application_calls
     for call in calls[:_MAX_ROWS]:

@@ -6,7 +6,7 @@ A call is written as its number in the fault-free run (``2:lost_after``), or by 
 
 import json
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, fields
 from typing import Any, NamedTuple, cast
 
@@ -111,6 +111,13 @@ FAULTS: Mapping[str, CallFault] = {
     )
 }
 """Every named fault; ``stale`` is injected on request only."""
+
+
+def sort_faults(names: Iterable[str]) -> list[str]:
+    """Return names of faults in the order of a report's columns: those of `FAULTS` first."""
+    order = {name: position for position, name in enumerate(FAULTS)}
+    return sorted(names, key=lambda name: (order.get(name, len(order)), name))
+
 
 WRITES = frozenset(map(str, WRITE_OPERATIONS))
 READS = frozenset(map(str, READ_OPERATIONS))

@@ -72,8 +72,8 @@ def test_junit_is_valid_xml_whatever_a_name_contains(report: dict[str, Any]) -> 
 def test_markdown_has_the_matrix_and_the_findings(report: dict[str, Any]) -> None:
     lines = render_markdown(report).splitlines()
     assert lines[0].startswith("### 🔴 fake-credits: `test_app.py::test`")
-    assert "| | lost after | refused | down from here |" in lines
-    assert "| `1 createTransaction ada -10` | 🔴 **charged twice** | ok | raised |" in lines
+    assert "| | refused | lost after | down from here |" in lines
+    assert "| `1 createTransaction ada -10` | ok | 🔴 **charged twice** | raised |" in lines
     finding = next(line for line in lines if line.startswith("**🔴 Charged twice (1, lost after)**: "))
     assert "ada has 80 credits instead of 90" in finding
     assert any(line.startswith("pytest ") for line in lines)

@@ -3,8 +3,11 @@
 import json
 import re
 import shlex
+from collections import defaultdict
+from html.parser import HTMLParser
 from types import SimpleNamespace
 from typing import Any, cast
+from xml.etree.ElementTree import fromstring
 
 import pytest
 from pytest_fake_credits.progress import Progress
@@ -105,6 +108,7 @@ def test_everything_that_is_not_explored_is_listed_with_the_reason(suite: Suite)
         APPLICATION
         + """
 import itertools
+import threading
 from hypothesis import given, strategies as st
 
 amounts = itertools.count(1)
@@ -127,6 +131,16 @@ def test_passes_unexpectedly(fake_credits):
 @pytest.mark.fake_credits(faults="slow")
 def test_marker(fake_credits):
     read(fake_credits.server_client)
+@pytest.mark.fake_credits(latency=20)
+def test_latency(fake_credits):
+    read(fake_credits.server_client)
+def test_gate(fake_credits):
+    gate = fake_credits.hold(operation="getBalance")
+    thread = threading.Thread(target=read, args=(fake_credits.server_client,))
+    thread.start()
+    gate.wait_for(1)
+    gate.release()
+    thread.join()
 def test_own_rule(fake_credits):
     fake_credits.faults.add({"effect": "status", "status": 503}, nth=1)
     with pytest.raises(ApiError):
@@ -154,7 +168,10 @@ def write(api, delta):
         ("it is skipped", "test_skipped"),
         ("it is expected to fail", "test_expected_to_fail, test_suite.py::test_passes_unexpectedly"),
         ("it fails without a fault", "test_failing"),
-        ("it declares its own faults, gates or latency", "test_marker, test_suite.py::test_own_rule"),
+        (
+            "it declares its own faults, gates or latency",
+            "test_marker, test_suite.py::test_latency, test_suite.py::test_gate, test_suite.py::test_own_rule",
+        ),
         ("it resets its sandbox", "test_reset"),
         ("its marker says explore=False", "test_off"),
         ("Hypothesis runs it many times: use fake_credits_factory.explore", "test_hypothesis"),
@@ -255,14 +272,24 @@ def test_bad_input_ends_the_run_before_any_test(suite: Suite, args: list[str], m
     assert "passed" not in text_of(result)
 
 
-def test_schedule_that_names_no_call_of_the_test_fails_it(suite: Suite) -> None:
-    result = suite(APPLICATION + READS, "--fake-credits-schedule", "9:refused")
+@pytest.mark.parametrize(
+    ("schedule", "problem"),
+    [
+        ("9:refused", "schedule '9:refused' names call 9, but the test makes 1 call"),
+        ("listUsers:refused", "schedule 'listUsers:refused' names listUsers, which the test does not make"),
+        ("1:lost_after", "schedule '1:lost_after': lost_after does not apply to getBalance"),
+    ],
+)
+@pytest.mark.parametrize("is_marked", [False, True], ids=["flag", "marker"])
+def test_schedule_that_names_no_call_of_the_test_fails_it_after_runs_without_faults(
+    suite: Suite, schedule: str, problem: str, is_marked: bool
+) -> None:
+    marker = f"@pytest.mark.fake_credits(explore={{'schedules': ['1:refused', {schedule!r}]}})" if is_marked else ""
+    source = APPLICATION + marker + READS + "    assert fake_credits.explored == ''\n"
+    result = suite(source, *(() if is_marked else ("--fake-credits-schedule", schedule)))
     result.assert_outcomes(failed=1)
-    result.stdout.fnmatch_lines(["*schedule '9:refused' names call 9, but the test makes 1 call"])
-    result = suite(APPLICATION + READS, "--fake-credits-schedule", "listUsers:refused")
-    result.stdout.fnmatch_lines(["*schedule 'listUsers:refused' names listUsers, which the test does not make"])
-    result = suite(APPLICATION + READS, "--fake-credits-schedule", "1:lost_after")
-    result.stdout.fnmatch_lines(["*schedule '1:lost_after': lost_after does not apply to getBalance"])
+    result.stdout.fnmatch_lines([f"*{problem}"])
+    assert "injected" not in text_of(result)
 
 
 def test_marker_fails_a_test_with_nothing_to_explore(suite: Suite) -> None:
@@ -303,25 +330,97 @@ def test_report_files_are_versioned_json_and_one_page_of_html(suite: Suite, pyte
         (3, "", True),
         (4, "", False),
     ]
+
+
+class ReportPage(HTMLParser):
+    """The headings, tables and exchanges of a report."""
+
+    VOID = ("meta", "br")
+
+    def __init__(self, page: str) -> None:
+        super().__init__()
+        self.tags: list[str] = []
+        self.attributes: set[str] = set()
+        self.path: list[str] = []
+        self.texts: defaultdict[str, list[str]] = defaultdict(list)
+        self.feed(page)
+        self.close()
+
+    def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
+        self.tags.append(tag)
+        self.attributes.update(f"{tag} {name}" for name, _ in attrs)
+        if tag not in self.VOID:
+            self.path.append(tag)
+
+    def handle_endtag(self, tag: str) -> None:
+        assert self.path.pop() == tag
+
+    def handle_data(self, data: str) -> None:
+        if data.strip():
+            self.texts[".".join(self.path[2:])].append(data)
+
+
+def test_page_has_a_matrix_for_each_test_in_which_a_click_shows_exchanges(
+    suite: Suite, pytester: pytest.Pytester
+) -> None:
     suite(APPLICATION + BUYS_ONCE + READS, EXPLORE, "--fake-credits-explore-report=r.html")
-    page = (pytester.path / "r.html").read_text()
-    assert page.count("<details>") == 20
-    assert "charged twice" in page
-    assert not re.search(r"(src|href)=|https?:|@import|url\(", page)
+    source = (pytester.path / "r.html").read_text()
+    page = ReportPage(source)
+    assert page.path == []
+    assert page.texts["h2"] == ["test_suite.py::test_buys_once", "test_suite.py::test_reads"]
+    assert page.texts["table.tr.th"][:8] == [
+        *("refused", "lost before", "lost after", "unreadable", "silent", "silent after", "down from here"),
+        "1 getBalance ada",
+    ]
+    assert page.tags.count("table") == 2 + 20  # one of each test, and one of each schedule
+    assert page.tags.count("details") == page.tags.count("summary") == 20
+    assert page.texts["table.tr.td.details.summary"].count("charged twice") == 1
+    assert page.texts["table.tr.td.details.table.tr.td"].count("createTransaction -10") >= 7
+    # Nothing is loaded from elsewhere.
+    assert page.attributes <= {"html lang", "meta charset", "td class", "p class"}
+    assert {"script", "link", "img", "iframe"}.isdisjoint(page.tags)
+    assert not re.search(r"@import|url\(", source)
 
 
-def test_hook_gets_each_exploration(suite: Suite) -> None:
-    conftest = """
-def pytest_fake_credits_explored(item, exploration):
-    print("explored", item.name, len(exploration.results), [each.text for each in exploration.red])
-"""
-    result = suite(APPLICATION + BUYS_ONCE, EXPLORE, "-s", conftest=conftest)
-    assert "explored test_buys_once 15 ['2:lost_after']" in text_of(result)
+def test_hook_of_the_docs_counts_the_schedules_of_each_test(suite: Suite, pytester: pytest.Pytester) -> None:
+    conftest = (EXAMPLES / "tutorial" / "explored_hook.py").read_text(encoding="utf-8")
+    suite(APPLICATION + BUYS_ONCE + READS, EXPLORE, conftest=conftest)
+    assert (pytester.path / "explored.csv").read_text() == "test_buys_once,15,1\ntest_reads,5,0\n"
 
 
 def test_runs_of_an_exploration_print_nothing(suite: Suite) -> None:
     result = suite(APPLICATION + BUYS_ONCE, EXPLORE, "-s")
     assert text_of(result).count("buying") == 1
+
+
+def test_runs_of_an_exploration_log_nothing_to_the_terminal(suite: Suite) -> None:
+    source = APPLICATION + "import logging\n" + BUYS_ONCE.replace("    buy", "    logging.warning('begin')\n    buy")
+    result = suite(source, EXPLORE, "--log-cli-level=WARNING", "--show-capture=no")
+    result.assert_outcomes(failed=1)
+    assert text_of(result).count("begin") == 1
+
+
+def test_debugger_is_entered_once_for_a_red_test(suite: Suite, pytester: pytest.Pytester) -> None:
+    debugger = "import pdb\nclass Debugger(pdb.Pdb):\n    def interaction(self, *_):\n        print('debugging')\n"
+    pytester.makepyfile(debugger=debugger)
+    result = suite(APPLICATION + BUYS_ONCE + READS, EXPLORE, "--pdb", "--pdbcls=debugger:Debugger")
+    result.assert_outcomes(failed=1, passed=1)
+    assert text_of(result).count("debugging") == 1
+
+
+def test_breakpoint_stops_in_the_last_run_only(suite: Suite) -> None:
+    source = APPLICATION + READS.replace("    assert", "    breakpoint()\n    assert")
+    conftest = """
+import pytest, sys
+@pytest.fixture(scope="session", autouse=True)
+def debugger():
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(sys, "breakpointhook", lambda: print("debugging"))
+        yield
+"""
+    result = suite(source, EXPLORE, "-rA", conftest=conftest)
+    result.assert_outcomes(passed=1)
+    assert text_of(result).count("debugging") == 1
 
 
 def test_real_sleeps_of_the_application_are_listed(suite: Suite) -> None:
@@ -370,6 +469,26 @@ def test_live(fake_credits):
     result.stdout.fnmatch_lines(
         ["1 test explored, 4 schedules: 4 fine", "not tried: 1 schedule (missing responses over*"]
     )
+
+
+def test_users_that_a_fixture_creates_at_random_are_the_tests_own(suite: Suite) -> None:
+    source = (
+        APPLICATION
+        + """
+import uuid
+@pytest.fixture
+def customer(fake_credits):
+    user = str(uuid.uuid4())
+    fake_credits.server_client.create_user("app-id", user)
+    fake_credits.server_client.create_transaction("app-id", user, delta=100, reason="grant")
+    return user
+def read_of(api, user):
+    return api.get_balance("app-id", user).balance
+def test_customer(fake_credits, customer):
+    assert read_of(fake_credits.server_client, customer) == 100
+"""
+    )
+    suite(source, EXPLORE).stdout.fnmatch_lines(["1 test explored, 5 schedules: 5 fine"])
 
 
 def test_only_fixtures_of_the_function_are_fresh_in_each_run(suite: Suite) -> None:
@@ -479,10 +598,14 @@ ASYNC_PLUGINS = ("pytest_asyncio.plugin", "anyio.pytest_plugin")
 ASYNC_INI = "asyncio_default_fixture_loop_scope = function\nmarkers = anyio\nfake_credits_explore_what = lost_after"
 
 
-def test_works_with_unittest_and_async_plugins(suite: Suite) -> None:
+def test_works_with_unittest_async_plugins_and_junit(suite: Suite, pytester: pytest.Pytester) -> None:
     result = suite(COMPATIBLE, EXPLORE, "--junitxml=junit.xml", plugins=ASYNC_PLUGINS, ini=ASYNC_INI)
     result.assert_outcomes(failed=7)
     result.stdout.fnmatch_lines(["7 tests explored, 7 schedules: 7 charged twice"])
+    (junit,) = fromstring((pytester.path / "junit.xml").read_text())  # noqa: S314 - it is our own
+    failures = [failure.attrib["message"] for failure in junit.iter("failure")]
+    assert (junit.attrib["tests"], junit.attrib["failures"], len(failures)) == ("7", "7", 7)
+    assert all("fake-credits: 1 schedule: 1 charged twice" in message for message in failures)
 
 
 @pytest.mark.slow
