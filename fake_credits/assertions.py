@@ -121,8 +121,8 @@ class JournalAssertions(Journal):
     ) -> dict[str, tuple[JournalEntry, ...]]:
         """Return the committed writes that share an idempotency key, by key: retries that took effect again.
 
-        Keys are compared across all users and applications. A key of more than 256 characters is truncated to end in a
-        hash.
+        Keys are compared across all users and applications. A key longer than 256 characters is truncated,
+        and a hash is appended.
         """
         return _duplicate_commits(self.calls(operation, **criteria))
 

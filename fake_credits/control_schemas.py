@@ -325,8 +325,8 @@ class RecordedExchange(msgspec.Struct, frozen=True):
     idempotency_key: str = ""
     duration_us: int = 0
     headers: Mapping[str, str] = {}
-    """The kept request headers by lower-case name; values of more than 256 characters are truncated to end in a
-    hash."""
+    """The kept request headers by lower-case name; values longer than 256 characters are truncated, and a
+    hash is appended."""
 
 
 class JournalState(msgspec.Struct, frozen=True):

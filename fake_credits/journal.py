@@ -228,7 +228,7 @@ class JournalHeaders:
         return f"<JournalHeaders: {', '.join(self.names)}>"
 
     def select(self, headers: Mapping[bytes, bytes]) -> Mapping[str, str]:
-        """Return the request headers to keep, with values of more than 256 characters truncated to end in a hash."""
+        """Return the request headers to keep, truncating values longer than 256 characters and appending a hash."""
         if self._names_by_raw_name.keys().isdisjoint(headers):
             return self._no_headers
         return {

@@ -351,4 +351,4 @@ def _verify_account(account: Account, floor: int | None) -> None:
                 f"{account!r}: transaction {position} went below the floor of {floor}, to {balance}"
             )
     if account.balance != balance:
-        raise LedgerInconsistency(f"{account!r}: the deltas sum to {balance}")
+        raise LedgerInconsistency(f"{account!r}: the balance is {account.balance}, but the deltas sum to {balance}")

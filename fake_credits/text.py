@@ -51,8 +51,7 @@ def truncate(text: str, max_chars: int = _MAX_CELL_CHARS) -> str:
 
 
 def truncate_with_hash(text: str, max_chars: int = 256) -> str:
-    """Return a text of at most ``max_chars`` characters; a longer one is truncated to end in a hash of the full
-    text."""
+    """Return the text, truncated to ``max_chars`` characters including a hash of the whole if it is longer."""
     if len(text) <= max_chars:
         return text
     digest = hashlib.sha256(text.encode("utf-8", "surrogatepass")).hexdigest()

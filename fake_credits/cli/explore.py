@@ -134,7 +134,7 @@ class CommandExplorer:
                 "the command makes no call with its API key: it must use CREDITS_BASE_URL and CREDITS_API_KEY, "
                 "and no sandbox of its own"
             )
-        return f"nothing to explore: {exploration.skip_reason}"
+        return f"the command can't be explored: {exploration.skip_reason}"
 
     @property
     def _limit_s(self) -> float:

@@ -250,7 +250,7 @@ class ServeFlags(ServerFlags, _ListenFlags):
     ready_file: Path | None = _flag(
         "Output",
         None,
-        "Write CREDITS_BASE_URL=... and the other variables to this file once ready; removed on exit.",
+        "Write the client's variables (CREDITS_BASE_URL=... and others) to this file once ready; removed on exit.",
         _WRITABLE_FILE,
     )
 
@@ -279,13 +279,13 @@ class ExploreFlags(RunFlags):
         "What to inject: default, writes, same, all, or names of faults, separated by commas.",
         Parsed("WHAT", _what),
     )
-    depth: int = _flag("Exploration", 2, "The largest number of faults in one run.", click.IntRange(1, 3))
-    budget: int = _flag("Exploration", 200, "The largest number of runs with faults.", click.IntRange(1, 1_000_000))
-    strict: bool = _flag("Exploration", False, "Fail for amber findings too.")
+    depth: int = _flag("Exploration", 2, "Maximum number of faults per run.", click.IntRange(1, 3))
+    budget: int = _flag("Exploration", 200, "Maximum number of runs with faults.", click.IntRange(1, 1_000_000))
+    strict: bool = _flag("Exploration", False, "Also fail on amber findings (warnings).")
     schedule: str = _flag(
         "Exploration",
         "",
-        "Run only this schedule, such as '2:lost_after', and show the output.",
+        "Run only this schedule, such as '2:lost_after', and show the command's output.",
         Parsed("TEXT", _schedule),
     )
     selftest: bool = _flag("Exploration", False, "Explore known-bad and known-good clients instead of a command.")
@@ -293,7 +293,7 @@ class ExploreFlags(RunFlags):
     run_timeout: float | None = _flag(
         "Command",
         None,
-        "Time limit of a run in seconds (default: 5 times a run without faults, at least 10).",
+        "Time limit per run, in seconds (default: 5 times as long as a fault-free run, but at least 10).",
         _SECONDS,
     )
     format: str = _flag("Output", "text", "Format of the report on stdout.", click.Choice(_REPORT_FORMATS))
@@ -356,5 +356,8 @@ class WaitFlags:
 
     timeout: float = _flag("Server", 30.0, "Give up after this many seconds.", _SECONDS)
     ca: Path | None = _flag(
-        "Server", None, "Also trust the CA in this PEM file, once it exists (see --tls-ca).", Parsed("FILE", Path)
+        "Server",
+        None,
+        "Also trust the CA in this PEM file, which need not exist yet (see serve --tls-ca).",
+        Parsed("FILE", Path),
     )

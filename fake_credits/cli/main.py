@@ -86,7 +86,7 @@ def run(options: flags.RunFlags, command: tuple[str, ...]) -> None:
 @click.argument("command", nargs=-1, type=click.UNPROCESSED)
 @click.pass_context
 def explore(context: click.Context, options: flags.ExploreFlags, command: tuple[str, ...]) -> None:
-    """Run a test with every fault at every call.
+    """Rerun a test, injecting each fault at each call.
 
     The command is one test, in any language, and its exit code says whether it passes. It gets the same variables as
     under `run`. Exits with 1 if a finding is red, and with 4 if the command can't be explored. It leaves no process

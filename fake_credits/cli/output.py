@@ -266,7 +266,7 @@ class Progress:
         minutes, seconds = divmod(round(remaining_s or 0), 60)
         remaining = "" if remaining_s is None else f", {minutes}:{seconds:02} left"
         percent = 100 * done // total if total else 100
-        text = f"{done:,}/{total:,} {self._unit} ({percent} %), {rate:,.0f}/s{remaining}"
+        text = f"{done:,}/{total:,} {self._unit} ({percent}%), {rate:,.0f}/s{remaining}"
         if self._style == "lines":
             return f"{self._label}: {text}"
         filled = "#" * (_BAR_WIDTH * done // max(total, 1))

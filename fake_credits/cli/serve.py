@@ -1,4 +1,4 @@
-"""The command `serve`: a process that runs one server, from binding its socket to its summary."""
+"""The `serve` command: runs one server, from opening the socket through printing the summary."""
 
 import asyncio
 import errno

@@ -109,7 +109,7 @@ class Exploration:
 
     @property
     def numbers(self) -> dict[CallKey, int]:
-        """Return the number of each call of the fault-free run."""
+        """Return each application call's number in the fault-free run, by key."""
         return {call.key: call.number for call in self.reference.application_calls}
 
     @property
@@ -272,7 +272,7 @@ class Exploration:
     # ------------------------------------------------------------ false successes
 
     def _confirm_false_successes(self) -> Iterator[Recorder]:
-        """Rerun the schedules under which the test passed although a write was missing, to see whether it noticed."""
+        """Rerun the schedules under which the test passed despite a missing write: does it detect that at all?"""
         suspects = [index for index, each in enumerate(self.results) if each.judgement.lost_writes]
         if not suspects:
             return
@@ -304,7 +304,7 @@ class Exploration:
 
 
 def _nets_by_amount(run: Run) -> list[tuple[int, int]]:
-    """Return the net number of writes by amount, without the ids, which may be random."""
+    """Return sorted (amount, net writes) pairs, omitting the ids of applications and users, which may be random."""
     return sorted((amount, net) for (_, _, amount), net in count_nets(run.writes).items())
 
 

@@ -164,7 +164,7 @@ def _other_sentences(run: Run, verdict: Verdict, calls: Sequence[ObservedCall], 
         status = calls[0].entry.status if calls and calls[0].entry else 0
         yield f"The application sent the same write again after {status}, which a retry can't fix."
     elif verdict is Verdict.SECRET:
-        yield f"The message of the error ({detail}) contains the API key or a token."
+        yield f"The error message ({detail}) contains the API key or a token."
     elif detail:
         yield f"{detail[0].upper()}{detail[1:]}."
     if run.outcome.error:

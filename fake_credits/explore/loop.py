@@ -66,6 +66,8 @@ def explore_loop(
 def _check_exploration(exploration: Exploration) -> None:
     """Raise AssertionError if an exploration has a red finding or could not run."""
     if exploration.error or exploration.skip_reason:
-        raise AssertionError(f"fake-credits: {exploration.error or 'nothing to explore: ' + exploration.skip_reason}")
+        raise AssertionError(
+            f"fake-credits: {exploration.error or f'it cannot be explored: {exploration.skip_reason}'}"
+        )
     if exploration.red:
         raise AssertionError(render_report(exploration))

@@ -61,7 +61,7 @@ class ExploreOptions:
             parse_schedule(schedule)
 
     def with_what(self, what: object) -> Self:
-        """Return the options with another kind, or with one or several faults."""
+        """Return a copy with ``what`` applied: it replaces ``kind`` if it names one, otherwise ``faults``."""
         if isinstance(what, str) and what in EXPLORE_KINDS:
             return replace(self, kind=cast("ExploreKind", what))
         if isinstance(what, str) and what not in FAULTS:

@@ -232,7 +232,8 @@ def _amber_findings(documents: Sequence[JsonObject]) -> Iterator[str]:
     ]
     yield from lines[:_MAX_LISTED]
     if len(lines) > _MAX_LISTED:
-        yield f"{len(lines) - _MAX_LISTED} more findings that do not fail a test"
+        omitted = len(lines) - _MAX_LISTED
+        yield f"{omitted} more {'finding that does' if omitted == 1 else 'findings that do'} not fail a test"
 
 
 def _not_explored(documents: Sequence[JsonObject]) -> Iterator[str]:

@@ -144,10 +144,11 @@ class _PoolRequest:
 
 
 class _BaseConnection:
-    """The connection of one request in a pool, and the body of its response; closing the body removes it from the pool.
+    """A pool connection that serves a single request and is also the response's body stream.
 
-    If the pool has room, the connection is added before the request is answered. If the response is incomplete, or the
-    pool is full, the request takes the pool's normal path, which leads to this connection.
+    Closing the stream removes the connection from the pool. If the pool has room, the connection is added before the
+    request is answered. If the pool is full or the response is incomplete, the pool handles the request as usual and
+    assigns it to this connection.
     """
 
     def __init__(self, httpcore: _Httpcore, pool: Any, route: Route, request: Any) -> None:

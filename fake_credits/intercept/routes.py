@@ -256,7 +256,7 @@ class Routes:
     ) -> Route | None:
         """Return the route that contains a URL, else None. ``port`` may be None for the scheme's default.
 
-        The texts are all str or all bytes. Raises NearMissError as `HostRoutes.find` does.
+        The string arguments must be all str or all bytes. Raises NearMissError as `HostRoutes.find` does.
         """
         host_routes = self.for_host(host)
         return None if host_routes is None else host_routes.find(method, scheme, port, target)

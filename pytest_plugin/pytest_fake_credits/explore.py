@@ -291,7 +291,7 @@ def _raise_findings(exploration: Exploration) -> None:
     if exploration.red:
         _fail(render_report(exploration))
     if exploration.skip_reason and exploration.options.is_required:
-        _fail(f"fake-credits: there is nothing to explore: {exploration.skip_reason}")
+        _fail(f"fake-credits: this test can't be explored: {exploration.skip_reason}")
 
 
 def _reports_of(

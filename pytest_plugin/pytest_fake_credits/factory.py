@@ -182,7 +182,7 @@ class Factory:
         sandbox_options.pop("allow", None)
         sandbox_options.pop("explore", None)
         if self._is_serving:
-            self._start_server()  # before the sandbox starts a server of its own, which may have another contract
+            self._start_server()  # before the sandbox starts its own server, which may use a different contract
         fake = kind(mode="live" if live else "in-process", shared=self._shared, **sandbox_options)
         try:
             if urls:

@@ -89,5 +89,5 @@ def parse_settings(settings: object) -> dict[str, object]:
     if not isinstance(settings, Mapping):
         raise OptionError(f"{where} must return a mapping of options to values, got {type(settings).__name__}", "")
     if "explore" in settings:
-        raise OptionError(f"{where} has explore: only a marker or a flag can set it", "explore")
+        raise OptionError(f"{where} must not include 'explore', which only a marker or a flag can set", "explore")
     return parse_options(settings, MARKER_OPTIONS, where)  # pyright: ignore[reportUnknownArgumentType]

@@ -31,7 +31,7 @@ SECTION_NAME = "fake-credits"
 """The name of the section."""
 
 MARKUP_ATTRIBUTE = "fake_credits_markup"
-"""The attribute of a report with the markup of each line of the section."""
+"""The report attribute that holds the markup of each line of the section."""
 
 
 @contextmanager

@@ -118,8 +118,8 @@ def render_progress(style: ProgressStyle, *, step_s: float = 1.0, total: int = 1
 def test_bar_shows_rate_and_remaining_time_in_one_line(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("COLUMNS", "100")
     text = render_progress("bar", steps=5)
-    assert text.startswith("\rwriting [##----------------------] 1/10 transactions (10 %), 1/s, 0:09 left\x1b[K")
-    assert text.endswith("\rwriting [############------------] 5/10 transactions (50 %), 1/s, 0:06 left\x1b[K\n")
+    assert text.startswith("\rwriting [##----------------------] 1/10 transactions (10%), 1/s, 0:09 left\x1b[K")
+    assert text.endswith("\rwriting [############------------] 5/10 transactions (50%), 1/s, 0:06 left\x1b[K\n")
     assert text.count("\n") == 1
 
 
@@ -130,9 +130,9 @@ def test_bar_fits_the_terminal_width(monkeypatch: pytest.MonkeyPatch) -> None:
 
 def test_lines_style_prints_every_five_seconds_and_at_the_end() -> None:
     assert render_progress("lines", step_s=2, steps=6).splitlines() == [
-        "writing: 3/10 transactions (30 %), 0/s, 0:14 left",
-        "writing: 6/10 transactions (60 %), 0/s, 0:08 left",
-        "writing: 6/10 transactions (60 %), 0/s, 0:09 left",
+        "writing: 3/10 transactions (30%), 0/s, 0:14 left",
+        "writing: 6/10 transactions (60%), 0/s, 0:08 left",
+        "writing: 6/10 transactions (60%), 0/s, 0:09 left",
     ]
 
 
@@ -153,7 +153,7 @@ def test_json_style_prints_one_object_per_line() -> None:
 
 @pytest.mark.parametrize("style", ["bar", "lines"])
 def test_no_style_divides_by_zero(style: ProgressStyle) -> None:
-    assert "0/0 transactions (100 %), 0/s" in render_progress(style, step_s=0, total=0, steps=0)
+    assert "0/0 transactions (100%), 0/s" in render_progress(style, step_s=0, total=0, steps=0)
 
 
 def test_remaining_hours_are_shown_in_minutes() -> None:

@@ -23,7 +23,7 @@ from fake_credits.worlds import WorldLibrary
 from fake_credits.worlds.world import load_world
 from tests.cli.conftest import COMMAND, LIMIT_S, clean_environment
 
-PROGRESS_LINE = r"writing: 60/60 transactions \(100 %\), [\d,]+/s, 0:00 left"
+PROGRESS_LINE = r"writing: 60/60 transactions \(100%\), [\d,]+/s, 0:00 left"
 
 
 @pytest.fixture(scope="module")
@@ -133,9 +133,9 @@ def test_quiet_flag_prints_nothing(server: FakeCredits) -> None:
 @pytest.mark.parametrize(
     ("variables", "pattern"),
     [
-        ({}, rb"\rwriting \[#{24}\] 60/60 transactions \(100 %\), [\d,]+/s, 0:00 left\x1b\[K\r\n"),
-        ({"CI": "true"}, rb"\nwriting: 60/60 transactions \(100 %\), [\d,]+/s, 0:00 left\r\n"),
-        ({"TERM": "dumb"}, rb"\nwriting: 60/60 transactions \(100 %\), [\d,]+/s, 0:00 left\r\n"),
+        ({}, rb"\rwriting \[#{24}\] 60/60 transactions \(100%\), [\d,]+/s, 0:00 left\x1b\[K\r\n"),
+        ({"CI": "true"}, rb"\nwriting: 60/60 transactions \(100%\), [\d,]+/s, 0:00 left\r\n"),
+        ({"TERM": "dumb"}, rb"\nwriting: 60/60 transactions \(100%\), [\d,]+/s, 0:00 left\r\n"),
     ],
 )
 def test_terminal_shows_a_bar_except_in_ci_and_dumb_terminals(

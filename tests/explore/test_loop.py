@@ -57,7 +57,7 @@ def test_body_without_with_ends_at_the_first_fault(factory: Factory) -> None:
 
 
 def test_loop_without_a_call_fails(factory: Factory) -> None:
-    with pytest.raises(AssertionError, match="nothing to explore: it makes no calls"):  # noqa: PT012
+    with pytest.raises(AssertionError, match="cannot be explored: it makes no calls"):  # noqa: PT012
         for credits in factory.explore(users={"ada": 100}):
             credits.balance("ada")
 

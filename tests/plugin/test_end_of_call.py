@@ -95,7 +95,8 @@ def test_internal_error_fails_the_passing_test_once(suite: Suite) -> None:
             "The above exception was the direct cause of the following exception:",
             "a bug in fake-credits caused a 500: ZeroDivisionError('a planted bug')",
             "ZeroDivisionError: a planted bug",
-            "the ledger is inconsistent: <Account 'user-id' of 'app-id': 4 in 1 transactions>: the deltas sum to 3",
+            "the ledger is inconsistent: <Account 'user-id' of 'app-id': 4 in 1 transactions>: "
+            "the balance is 4, but the deltas sum to 3",
         ]
     )
 
@@ -344,5 +345,5 @@ def test_marker_with_an_overridden_fixture_fails(suite: Suite) -> None:
     result = suite(OVERRIDING_SUITE)
     result.assert_outcomes(failed=1, passed=3)
     result.stdout.fnmatch_lines(
-        ["the marker's balance= has no effect, because the fixture fake_credits is overridden.*"]
+        ["the marker's balance= can't take effect, because the fixture fake_credits is overridden.*"]
     )

@@ -296,7 +296,7 @@ def test_marker_fails_a_test_with_nothing_to_explore(suite: Suite) -> None:
     source = "import pytest\n@pytest.mark.fake_credits(explore=True)\ndef test_no_call(fake_credits):\n    pass\n"
     result = suite(source)
     result.assert_outcomes(failed=1)
-    result.stdout.fnmatch_lines(["fake-credits: there is nothing to explore: it makes no calls"])
+    result.stdout.fnmatch_lines(["fake-credits: this test can't be explored: it makes no calls"])
 
 
 def test_required_exploration_tries_the_tests_own_rules_first(suite: Suite) -> None:
@@ -443,7 +443,9 @@ def test_settings_of_a_conftest_cannot_ask_to_explore(suite: Suite) -> None:
     conftest = "import pytest\n@pytest.fixture(scope='session')\ndef fake_credits_settings():\n"
     result = suite(APPLICATION + READS, conftest=conftest + "    return {'explore': True}")
     result.assert_outcomes(errors=1)
-    result.stdout.fnmatch_lines(["*fake_credits_settings has explore: only a marker or a flag can set it*"])
+    result.stdout.fnmatch_lines(
+        ["*fake_credits_settings must not include 'explore', which only a marker or a flag can set*"]
+    )
 
 
 def test_environment_and_ini_turn_exploration_on(suite: Suite, monkeypatch: pytest.MonkeyPatch) -> None:

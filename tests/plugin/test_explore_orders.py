@@ -110,4 +110,4 @@ def test_orders_come_after_the_faults_and_are_summed_up(suite: Suite) -> None:
 def test_test_without_orders_is_not_explored(suite: Suite) -> None:
     result = suite(f"import pytest\n{MARKER}\ndef test_reads(fake_credits):\n    assert not fake_credits.users()\n")
     result.assert_outcomes(failed=1)
-    assert "there is nothing to explore: it makes no call" in text_of(result)
+    assert "this test can't be explored: it makes no call" in text_of(result)

@@ -234,7 +234,7 @@ def test_marker_without_fixture_fails_its_test(suite: Suite) -> None:
     result.assert_outcomes(errors=3, failed=1, passed=6, skipped=1)
     result.stdout.fnmatch_lines(
         [
-            "the marker's intercept=, balance= has no effect, because this test does not use the fixture *",
+            "the marker's intercept=, balance= can't take effect, because this test does not use the fixture *",
             "ERROR test_suite.py::test_unused - Failed: the marker's intercept=, balan*",
             "ERROR test_suite.py::test_unused_with_the_factory - Failed: *",
             "ERROR test_suite.py::test_unused_parameter?1? - Failed: *",

@@ -109,7 +109,7 @@ class RateLimit(Effect):
         return _RejectOverLimit(self.limit, self.window_s, retry_after_s=remaining_ms / 1000)
 
     def record_pass(self, pass_times_ms: deque[int], now_ms: int) -> None:
-        """Count a call, and forget calls that have left the window."""
+        """Record the time of a call that passed, keeping only the last ``limit`` times."""
         pass_times_ms.append(now_ms)
         while len(pass_times_ms) > self.limit:
             pass_times_ms.popleft()
