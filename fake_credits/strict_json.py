@@ -73,7 +73,7 @@ def _finite_float(text: str) -> float:
 
 
 def _reject_constant(name: str) -> NoReturn:
-    raise ValueError(f"{name} is not valid JSON (RFC 8259, section 6)")
+    raise ValueError(f"{name} is not a JSON number (RFC 8259, section 6)")
 
 
 def _unique_members(pairs: list[tuple[str, object]]) -> dict[str, object]:
