@@ -12,7 +12,7 @@ from fake_credits.strict_json import JsonError, parse_json
         (b"\xef\xbb\xbf{}", "starts with a byte order mark"),
         (b"{", "is not valid JSON"),
         (b'{"a": NaN}', "NaN is not a JSON number"),
-        (b'{"a": 1e999}', "'1e999' is not a number"),
+        (b'{"a": 1e999}', "'1e999' is not a JSON number"),
         (b'{"a": 1, "a": 2}', "has the member 'a' twice"),
         (b'{"a": "\\ud800"}', "has a lone surrogate"),
         (b'{"a": "\xff"}', "is not valid UTF-8"),
