@@ -12,7 +12,7 @@ from contextlib import AbstractContextManager
 from datetime import UTC, datetime, timedelta
 from typing import Literal
 
-from fake_credits.keyword_hints import keyword_hint
+from fake_credits.arguments import keyword_hint
 from fake_credits.text import short_repr
 
 Mode = Literal["real", "offset", "frozen"]

@@ -60,9 +60,12 @@ class CrossThreadEvent:
             await event.wait()
             return True
         finished = threading.Event()
-        timeout_thread = threading.Thread(
-            target=self._set_after_timeout, args=(event, finished, timeout_s), name="fake-credits-limit", daemon=True
-        )
+
+        def set_after_timeout() -> None:
+            if not wait_event(finished, timeout_s):
+                self._set_loop_event(event)
+
+        timeout_thread = threading.Thread(target=set_after_timeout, name="fake-credits-limit", daemon=True)
         timeout_thread.start()
         try:
             await event.wait()
@@ -70,10 +73,6 @@ class CrossThreadEvent:
             finished.set()
             timeout_thread.join()
         return self._is_set
-
-    def _set_after_timeout(self, event: _LoopEvent, finished: threading.Event, timeout_s: float) -> None:
-        if not wait_event(finished, timeout_s):
-            self._set_loop_event(event)
 
     def _set_loop_event(self, event: _LoopEvent | None) -> None:
         if event is not None:
@@ -124,22 +123,6 @@ def is_debugger_open() -> bool:
         faulthandler.dump_traceback(stack_dump)
         stack_dump.seek(0)
         return _DEBUGGER_PROMPT_PATTERN.search(stack_dump.read()) is not None
-
-
-def check_count(name: str, count: object, minimum: int = 1) -> None:
-    """Raise TypeError unless a count is an integer, ValueError if it is below a minimum."""
-    if isinstance(count, bool) or not isinstance(count, int):
-        raise TypeError(f"{name} must be an int, not {type(count).__name__}")
-    if count < minimum:
-        raise ValueError(f"{name} must be {minimum} or more, not {count}")
-
-
-def check_limit(name: str, limit_s: object) -> None:
-    """Raise TypeError unless a limit is a number, ValueError if it is negative or infinite."""
-    if isinstance(limit_s, bool) or not isinstance(limit_s, int | float):
-        raise TypeError(f"{name} must be a number of seconds, not {type(limit_s).__name__}")
-    if not 0 <= limit_s < math.inf:
-        raise ValueError(f"{name} must be 0 or more and finite, not {limit_s!r}")
 
 
 class _CurrentProcess:

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any, Literal, Self, Unpack, overload
 from anyio.lowlevel import checkpoint
 
 from fake_credits.api.app import create_app
+from fake_credits.arguments import keyword_hint
 from fake_credits.assertions import JournalAssertions
 from fake_credits.client.server import AsyncServerClient, ServerClient
 from fake_credits.client.user import AsyncUserClient, UserClient
@@ -25,7 +26,6 @@ from fake_credits.http_message import AsyncTransport, Transport
 from fake_credits.intercept import Interception, intercept
 from fake_credits.invariants import Invariants
 from fake_credits.journal import MAX_JOURNAL_ENTRIES
-from fake_credits.keyword_hints import keyword_hint
 from fake_credits.sandbox_options import FakeCreditsKwargs, LoadableWorld, MintOptions, SandboxOptions
 from fake_credits.sandbox_users import RefreshingToken, SandboxUsers
 from fake_credits.sandboxes import SandboxRegistry, drain

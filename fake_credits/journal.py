@@ -9,10 +9,10 @@ from typing import Literal
 
 import msgspec
 
+from fake_credits.arguments import keyword_hint
 from fake_credits.contract.model import Contract
 from fake_credits.contract.types import OPERATIONS_BY_NAME, OperationSelector, parse_operation
 from fake_credits.control_schemas import TOKEN_HEADER, RecordedExchange
-from fake_credits.keyword_hints import keyword_hint
 from fake_credits.text import truncate_with_hash
 
 __all__ = [

@@ -34,7 +34,7 @@ class SandboxHooks:
         self.explored: str | None = None
         self.final_checks: list[Callable[[], object]] = []
         self.on_inspection: Callable[[], object] | None = None
-        self.wrap_live_transports: Callable[[Transports], Transports] = _keep
+        self.wrap_live_transports: Callable[[Transports], Transports] = lambda transports: transports
         self.hold_exchange: Callable[[], Awaitable[None]] | None = None
 
     def __repr__(self) -> str:
@@ -51,7 +51,3 @@ class SandboxHooks:
         checks, self.final_checks = self.final_checks, []
         for check in checks:
             check()
-
-
-def _keep(transports: Transports) -> Transports:
-    return transports

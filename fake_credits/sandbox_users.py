@@ -2,9 +2,9 @@
 
 from collections.abc import Iterable
 
+from fake_credits.arguments import keyword_hint
 from fake_credits.clock import from_ms
 from fake_credits.histories import TransactionInput
-from fake_credits.keyword_hints import keyword_hint
 from fake_credits.ledger import Account
 from fake_credits.models import Transaction, User
 from fake_credits.sandbox import Sandbox

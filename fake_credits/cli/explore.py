@@ -11,19 +11,27 @@ from collections import Counter
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
+from dataclasses import replace
 
 import click
 
-from fake_credits.cli.command_server import CommandServer, command_server
+from fake_credits.cli import selftest_clients
 from fake_credits.cli.flags import ExploreFlags
 from fake_credits.cli.processes import CommandResult, CommandRunner, Stopped
+from fake_credits.cli.run import CommandServer, command_server
 from fake_credits.cli.signals import STOP_SIGNALS, handle_signals
 from fake_credits.clock import monotonic_s
 from fake_credits.explore.exploration import Exploration, ExploredCommand
 from fake_credits.explore.options import ExploreOptions
 from fake_credits.explore.ownership import TestCode
 from fake_credits.explore.recorder import Recorder
-from fake_credits.explore.report import exploration_to_json, render_documents, render_report, write_report
+from fake_credits.explore.report import (
+    exploration_to_json,
+    render_documents,
+    render_report,
+    summarize_runs,
+    write_report,
+)
 from fake_credits.explore.runs import Outcome
 from fake_credits.sandboxes import drain
 from fake_credits.text import redact
@@ -77,6 +85,26 @@ def _replay_flags(arguments: Sequence[str]) -> tuple[str, ...]:
         elif argument != "--" and argument.partition("=")[0] not in _FLAGS_OF_ONE_REPORT:
             kept.append(argument)
     return tuple(kept)
+
+
+def selftest(options: ExploreFlags) -> int:
+    """Explore bad and good clients, print a line about each, and return the exit code: 1 if a verdict is unexpected."""
+    explorer = CommandExplorer(options)
+    handle_signals(STOP_SIGNALS, explorer.stop)
+    failed = 0
+    with command_server(replace(options, users=(("ada", 100),)), api_key="") as server:
+        for name, (_, expected) in selftest_clients.CLIENTS.items():
+            command = (sys.executable, "-I", selftest_clients.__file__, name)
+            exploration = explorer.explore(server, ExploredCommand(command))
+            if explorer.stop_signal:
+                return 128 + explorer.stop_signal
+            problem = explorer.describe_failure(exploration)
+            found = {judged.judgement.verdict.value for judged in exploration.red}
+            is_expected = not problem and found == ({expected} if expected else set())
+            failed += not is_expected
+            result = problem or summarize_runs(exploration.results)
+            click.echo(f"{'ok    ' if is_expected else 'FAILED'} {name}: {result}")
+    return 1 if failed else 0
 
 
 class CommandExplorer:

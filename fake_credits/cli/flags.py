@@ -85,7 +85,7 @@ def _seconds(text: str) -> float:
 
 
 def _base_url(text: str) -> str:
-    from fake_credits.client.arguments import BaseUrl
+    from fake_credits.arguments import BaseUrl
 
     return BaseUrl.parse(text).text
 

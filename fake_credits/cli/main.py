@@ -95,15 +95,14 @@ def explore(context: click.Context, options: flags.ExploreFlags, command: tuple[
     Example: fake-credits explore --user ada=100 -- node --test checkout.test.mjs
     """
     exit_at_signals(lambda number: 128 + number)
-    from fake_credits.cli.explore import explore as explore_command
-    from fake_credits.cli.selftest import selftest
+    from fake_credits.cli import explore as explore_module
 
     _enable_gc()
     if options.selftest:
-        sys.exit(selftest(options))
+        sys.exit(explore_module.selftest(options))
     if not command:
         raise click.UsageError("Missing argument 'COMMAND...'.")
-    sys.exit(explore_command(options, command, context.meta[ARGUMENTS_KEY]))
+    sys.exit(explore_module.explore(options, command, context.meta[ARGUMENTS_KEY]))
 
 
 @cli.command(cls=FlagCommand)

@@ -10,10 +10,10 @@ from typing import Any
 import click
 import msgspec
 
+from fake_credits.arguments import BaseUrl
 from fake_credits.cli.bootstrap import find_world
 from fake_credits.cli.flags import SeedFlags
 from fake_credits.cli.output import Progress
-from fake_credits.client.arguments import BaseUrl
 from fake_credits.client.http import is_loopback
 from fake_credits.client.server import AsyncServerClient
 from fake_credits.clock import monotonic_s

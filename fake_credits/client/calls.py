@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Generic, Self, TypeVar
 
 import msgspec
 
-from fake_credits.client.arguments import (
+from fake_credits.arguments import (
     BaseUrl,
     check_timeout,
     encode_secret,

@@ -13,10 +13,9 @@ from typing import Any, Literal, Self, TypedDict, TypeVar, Unpack
 import msgspec
 
 from fake_credits import control_schemas as schemas
-from fake_credits.client.arguments import BaseUrl, check_timeout, encode_secret, mask, quote_id, quote_text
+from fake_credits.arguments import BaseUrl, check_timeout, encode_secret, keyword_hint, mask, quote_id, quote_text
 from fake_credits.errors import ControlError, InvalidResponse
 from fake_credits.http_message import Request, Response, Transport
-from fake_credits.keyword_hints import keyword_hint
 from fake_credits.models import Transaction
 
 __all__ = ["ControlClient", "JournalWords", "RemoteGate", "RemoteSandbox", "SandboxWords"]

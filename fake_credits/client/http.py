@@ -11,7 +11,7 @@ from typing import Any
 
 import httpx2
 
-from fake_credits.client.arguments import BaseUrl
+from fake_credits.arguments import BaseUrl
 from fake_credits.errors import ConnectionLost, InvalidResponse, Timeout, TransportFailure
 from fake_credits.http_message import AsyncTransport, Request, Response, Transport, unknown_effect_message
 

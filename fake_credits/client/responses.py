@@ -117,7 +117,10 @@ class ResponseDecoder:
         return self._api_error(response, _ErrorFields(self._contract.error_body, body))
 
     def _api_error(self, response: Response, fields: "_ErrorFields") -> ApiError:
-        error_class = ERRORS.get(fields.code) or _error_class_for_status(self._contract, response.status)
+        error_class = ERRORS.get(fields.code)
+        if error_class is None:  # the class with this status, if only one has it under the contract
+            classes = [each for each in ERRORS.values() if self._contract.status_of(each) == response.status]
+            error_class = classes[0] if len(classes) == 1 else ApiError
         message = fields.message or _body_excerpt(response)
         if fields.code and fields.code != error_class.code:
             message = f"code {fields.code!r}: {message}"
@@ -176,12 +179,6 @@ def _body_decoders(field_names: tuple[tuple[str, str], ...], *, wrapped: bool) -
 
 def _define_struct(name: str, names: dict[str, str], *members: Any) -> Any:
     return msgspec.defstruct(name, members, rename=names, omit_defaults=True)
-
-
-def _error_class_for_status(contract: Contract, status: int) -> type[ApiError]:
-    """Return the error class if only one has this status under the contract, else `ApiError`."""
-    classes = [error_class for error_class in ERRORS.values() if contract.status_of(error_class) == status]
-    return classes[0] if len(classes) == 1 else ApiError
 
 
 def _to_reason(text: str) -> Reason | str:

@@ -8,7 +8,7 @@ from functools import partial
 from operator import attrgetter
 from typing import TYPE_CHECKING
 
-from fake_credits.client.arguments import BaseUrl
+from fake_credits.arguments import BaseUrl, keyword_hint
 from fake_credits.client.calls import (
     AsyncBaseClient,
     AsyncItemIterator,
@@ -25,7 +25,6 @@ from fake_credits.client.calls import (
 )
 from fake_credits.contract import DEFAULT_CONTRACT, Contract
 from fake_credits.http_message import AsyncTransport, Transport
-from fake_credits.keyword_hints import keyword_hint
 from fake_credits.models import Balance, Reason, Transaction, TransactionPage, User, UserPage
 
 if TYPE_CHECKING:

@@ -9,7 +9,7 @@ from functools import partial
 from operator import attrgetter
 from typing import TYPE_CHECKING
 
-from fake_credits.client.arguments import BaseUrl, quote_id
+from fake_credits.arguments import BaseUrl, quote_id
 from fake_credits.client.calls import (
     AsyncBaseClient,
     AsyncItemIterator,

@@ -10,9 +10,9 @@ from contextlib import ExitStack, contextmanager
 
 import msgspec
 
-from fake_credits.concurrency import CrossThreadEvent, check_count, check_limit, ensure_no_running_loop, wait_event
+from fake_credits.arguments import check_count, check_limit, keyword_hint
+from fake_credits.concurrency import CrossThreadEvent, ensure_no_running_loop, wait_event
 from fake_credits.errors import GateTimeout
-from fake_credits.keyword_hints import keyword_hint
 
 
 class GateTicket(msgspec.Struct, frozen=True, eq=False):

@@ -9,7 +9,6 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from fake_credits.client import calls
-from fake_credits.client.arguments import BaseUrl, check_timeout, encode_secret, mask, quote_id
 from fake_credits.client.calls import CallBuilder
 from fake_credits.contract import DEFAULT_CONTRACT, Contract, Operation, RouteTemplate
 from fake_credits.models import Reason
@@ -146,89 +145,3 @@ def test_contract_changes_routes_cursor_and_field_names() -> None:
 
 def test_placeholder_in_application_id_is_not_expanded() -> None:
     assert calls.get_user(BUILDER, "{userId}", "u").target == "/v1/applications/%7BuserId%7D/users/u"
-
-
-@pytest.mark.parametrize("text", ["http://h", "http://h/", "https://h:8443/api", "https://h/api/", "http://[::1]:80/"])
-def test_base_url_drops_its_trailing_slash(text: str) -> None:
-    assert BaseUrl.parse(text).text == text.rstrip("/")
-    assert not BaseUrl.parse(text).path_prefix.endswith("/")
-
-
-def test_base_url_keeps_its_path_prefix_unchanged() -> None:
-    assert BaseUrl.parse("https://h/a%2Fb/c/").path_prefix == "/a%2Fb/c"
-
-
-@pytest.mark.parametrize(
-    "text",
-    ["", "h", "ftp://h", "//h/x", "http://", "http:///x", "http://h?", "http://h?a=1", "http://h#", "http://h/#x",
-     "http://user@h", "http://h:99999", "http://h:x", "http://h/a b", "http://h/\n", "http://h/é",
-     "http://h/a/../b", "http://h/./", "http://[::1"],
-)  # fmt: skip
-def test_invalid_base_url_raises_value_error(text: str) -> None:
-    with pytest.raises(ValueError, match="^base_url "):
-        BaseUrl.parse(text)
-
-
-@pytest.mark.parametrize("text", ["https://h/?k=secret", "https://h/#secret", "ftp://h/?k=secret"])
-def test_base_url_error_does_not_contain_the_query(text: str) -> None:
-    with pytest.raises(ValueError, match=r"base_url '[a-z]+://h/[?#]\*\*\*' must") as error:
-        BaseUrl.parse(text)
-    assert "secret" not in str(error.value)
-
-
-def test_base_url_error_does_not_contain_the_password() -> None:
-    with pytest.raises(ValueError) as exc_info:
-        BaseUrl.parse("http://ada:hunter2@h/?x")
-    assert "hunter2" not in str(exc_info.value)
-
-
-@pytest.mark.parametrize("value", [None, b"http://h", 1])
-def test_non_string_base_url_raises_type_error(value: Any) -> None:
-    with pytest.raises(TypeError, match="base_url"):
-        BaseUrl.parse(value)
-
-
-@pytest.mark.parametrize("value", ["", ".", ".."])
-def test_empty_and_dot_ids_raise_value_error(value: str) -> None:
-    with pytest.raises(ValueError, match="user_id must not be"):
-        quote_id("user_id", value)
-
-
-def test_lone_surrogate_in_id_raises_value_error() -> None:
-    with pytest.raises(ValueError, match=r"user_id .*surrogate"):
-        quote_id("user_id", "a\ud800")
-
-
-@pytest.mark.parametrize("value", ["", " k", "k ", "k\n", "a\r\nX: y", "a\0", "a\x7f", "clé€", "\ud800"])
-def test_invalid_header_secret_raises_value_error_without_the_secret(value: str) -> None:
-    with pytest.raises(ValueError, match=r"^api_key must") as exc_info:
-        encode_secret("api_key", value)
-    assert not value or value not in str(exc_info.value)
-
-
-@pytest.mark.parametrize("value", [None, b"key", 7])
-def test_non_string_secret_raises_type_error(value: Any) -> None:
-    with pytest.raises(TypeError, match="api_key"):
-        encode_secret("api_key", value)
-
-
-@pytest.mark.parametrize("value", [None, 30, 0.05])
-def test_timeout_may_be_seconds_or_none(value: float | None) -> None:
-    assert check_timeout(value) == value
-
-
-@pytest.mark.parametrize("value", [0, -1, float("nan"), float("inf")])
-def test_invalid_timeout_raises_value_error(value: float) -> None:
-    with pytest.raises(ValueError, match="timeout_s"):
-        check_timeout(value)
-
-
-@pytest.mark.parametrize("value", [True, "30"])
-def test_non_numeric_timeout_raises_type_error(value: Any) -> None:
-    with pytest.raises(TypeError, match="timeout_s"):
-        check_timeout(value)
-
-
-def test_mask_shows_at_most_four_characters() -> None:
-    assert mask("fck_0123456789") == "fck_…"
-    assert mask("12345678") == "…"

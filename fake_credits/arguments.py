@@ -1,12 +1,14 @@
-"""Validation of clients' arguments: base URLs, ids, credentials and timeouts."""
+"""Checks of the arguments that Python callers pass: keywords, numbers, base URLs, ids, credentials and timeouts."""
 
 import math
-from functools import lru_cache
+from collections.abc import Callable
+from dataclasses import dataclass
+from functools import lru_cache, wraps
+from inspect import iscoroutinefunction
+from typing import Any, ParamSpec, TypeVar, cast
 from urllib.parse import SplitResult, quote, urlsplit
 
-import msgspec
-
-from fake_credits.text import mask_url
+from fake_credits.text import mask_url, short_repr
 
 __tracebackhide__ = True  # a failing test then shows the caller's line, not ours
 
@@ -14,8 +16,62 @@ _CONTROL_CHARACTERS = frozenset(map(chr, (*range(32), 127)))
 _DOT_SEGMENTS = frozenset({".", ".."})
 _UNMASKED_CHARS = 4
 
+P = ParamSpec("P")
+T = TypeVar("T")
 
-class BaseUrl(msgspec.Struct, frozen=True):
+
+def keyword_hint(keyword: str) -> Callable[[Callable[P, T]], Callable[P, T]]:
+    """Decorate a method: its TypeError for too many positional arguments suggests ``keyword`` for the first extra
+    one."""
+
+    def decorate(method: Callable[P, T]) -> Callable[P, T]:
+        code = cast("Any", method).__code__
+        limit = code.co_argcount
+        accepted = "1 positional argument" if limit == 2 else f"{limit - 1 or 'no'} positional arguments"
+        keywords = code.co_varnames[limit : limit + code.co_kwonlyargcount]
+
+        def check(args: tuple[object, ...]) -> None:
+            if len(args) > limit:
+                name = method.__qualname__.removesuffix(".__init__")
+                given = [*map(short_repr, args[1:limit]), f"{keyword}={short_repr(args[limit])}"]
+                raise TypeError(
+                    f"{name}() takes {accepted} (keywords: {', '.join(keywords)}): "
+                    f"use {name.rpartition('.')[2]}({', '.join(given)})"
+                )
+
+        @wraps(method)
+        def checked_method(*args: P.args, **kwargs: P.kwargs) -> T:
+            check(args)
+            return method(*args, **kwargs)
+
+        @wraps(method)
+        async def checked_coroutine(*args: P.args, **kwargs: P.kwargs) -> Any:
+            check(args)
+            return await cast("Any", method)(*args, **kwargs)
+
+        return cast("Callable[P, T]", checked_coroutine) if iscoroutinefunction(method) else checked_method
+
+    return decorate
+
+
+def check_count(name: str, count: object, minimum: int = 1) -> None:
+    """Raise TypeError unless a count is an integer, ValueError if it is below a minimum."""
+    if isinstance(count, bool) or not isinstance(count, int):
+        raise TypeError(f"{name} must be an int, not {type(count).__name__}")
+    if count < minimum:
+        raise ValueError(f"{name} must be {minimum} or more, not {count}")
+
+
+def check_limit(name: str, limit_s: object) -> None:
+    """Raise TypeError unless a limit is a number, ValueError if it is negative or infinite."""
+    if isinstance(limit_s, bool) or not isinstance(limit_s, int | float):
+        raise TypeError(f"{name} must be a number of seconds, not {type(limit_s).__name__}")
+    if not 0 <= limit_s < math.inf:
+        raise ValueError(f"{name} must be 0 or more and finite, not {limit_s!r}")
+
+
+@dataclass(frozen=True, slots=True)
+class BaseUrl:
     """A valid base URL: ``text`` without trailing slashes, and its parts."""
 
     text: str
