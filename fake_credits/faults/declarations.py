@@ -116,6 +116,13 @@ def describe_match(rule: Rule) -> str:
     return f"{operation} with {format_kwargs(criteria)}" if criteria else str(operation)
 
 
+def effect_hint(name: object) -> str:
+    """Return a hint on how to write the effect with a name, or an empty string if there is no such effect."""
+    if not isinstance(name, str) or name not in EFFECTS:
+        return ""
+    return f"; the effect is written {EFFECTS[name].__name__}(...) or {{'effect': {name!r}}}"
+
+
 def rule_from(source: object, **rule_fields: Any) -> Rule:
     """Return a rule made from a `Rule`, an effect, a JSON object or None, and from further fields.
 

@@ -6,7 +6,7 @@ from typing import Literal, TypedDict, Unpack, cast
 
 from fake_credits.contract.types import OperationSelector
 from fake_credits.faults.active_rule import ActiveRule
-from fake_credits.faults.declarations import describe_match, rule_from
+from fake_credits.faults.declarations import describe_match, effect_hint, rule_from
 from fake_credits.faults.effects.base import FaultError, Phase
 from fake_credits.faults.effects.timing import HoldAtGate
 from fake_credits.faults.engine import FaultEngine
@@ -88,9 +88,9 @@ class Faults:
         operation_field = {} if operation is None else {"operation": operation}
         if isinstance(what, str | Path | Sequence):
             source = short_repr(str(what) if isinstance(what, Path) else cast("object", what))
+            load_hint = f"; to add a preset, a scenario file or a list of rules, use credits.faults.load({source})"
             raise FaultError(
-                f"a rule is {source}: it must be an effect, a Rule or a JSON object; to add a preset, a scenario file "
-                f"or a list of rules, use credits.faults.load({source})"
+                f"a rule is {source}: it must be an effect, a Rule or a JSON object{effect_hint(what) or load_hint}"
             )
         return self._add_rule(rule_from(what, **rule_fields, **operation_field))
 

@@ -11,7 +11,7 @@ from typing import cast
 import msgspec
 
 from fake_credits.contract.types import OperationSelector
-from fake_credits.faults.declarations import lost_response, rule_from
+from fake_credits.faults.declarations import effect_hint, lost_response, rule_from
 from fake_credits.faults.effects.base import Effect, FaultError, check_number, invalid_value, suggest_name
 from fake_credits.faults.effects.connection import Close, Reset, Truncate
 from fake_credits.faults.effects.data import SchemaDrift, StaleRead
@@ -103,7 +103,7 @@ FAULT_PRESETS: Mapping[str, FaultPreset] = {
 def preset_rules(name: object) -> tuple[Rule, ...]:
     """Return the rules of a preset; raise FaultError, with all names, for an unknown one."""
     if not isinstance(name, str) or name not in FAULT_PRESETS:
-        hint = suggest_name(str(name), FAULT_PRESETS, prefix="; ")
+        hint = effect_hint(name) or suggest_name(str(name), FAULT_PRESETS, prefix="; ")
         raise FaultError(f"unknown preset {name!r}: use {', '.join(FAULT_PRESETS)} or a *.toml file{hint}")
     return FAULT_PRESETS[name].rules
 

@@ -94,6 +94,15 @@ def test_empty_criterion_is_rejected(fake: FakeCredits, declare: Declare, name: 
     assert len(fake.faults) == 0
 
 
+@pytest.mark.parametrize(
+    ("name", "hint"),
+    [("reset", r"written Reset\(...\) or {'effect': 'reset'}"), ("slow", r"use credits.faults.load\('slow'\)")],
+)
+def test_name_is_rejected_with_what_to_write_instead(fake: FakeCredits, name: str, hint: str) -> None:
+    with pytest.raises(FaultError, match=hint + "$"):
+        fake.faults.add(cast("Any", name))
+
+
 @pytest.mark.parametrize("declare", DECLARATIONS.values(), ids=DECLARATIONS)
 def test_empty_operation_is_rejected(fake: FakeCredits, declare: Declare) -> None:
     with pytest.raises(FaultError, match=r"operation is '': it must be '\*', 'reads', 'writes', "):

@@ -152,6 +152,10 @@ INVALID_DECLARATIONS: Mapping[str, tuple[object, str]] = {
     ),
     "none": (None, "a fault has no value: it must be an effect"),
     "unknown preset": ("flakey", "unknown preset 'flakey': use flaky, slow, .*; did you mean 'flaky'"),
+    "name of an effect": (
+        "reset",
+        r"unknown preset 'reset': .*; the effect is written Reset\(...\) or {'effect': 'reset'}$",
+    ),
     "missing file": ("no.toml", "^faults: no.toml: can't be read: No such file"),
     "entry of a list": ([Reset(), 5], "^faults, entry 2: a fault is 5: it must be"),
     "list in a list": ([[Reset()]], r"faults, entry 1: a fault is \[Reset\(\)\]: it must be"),
