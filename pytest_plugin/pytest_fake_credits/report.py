@@ -205,8 +205,7 @@ def add_section(
     excinfo: "pytest.ExceptionInfo[BaseException] | None",
 ) -> None:
     """Add the section to the report, as plain text, and how a terminal shows its lines as another attribute."""
-    has_hint = excinfo is not None and NO_REQUEST_HINT in str(excinfo.value)
-    lines = render_section(sandboxes, has_hint=has_hint)
+    lines = render_section(sandboxes, failure="" if excinfo is None else str(excinfo.value))
     if lines:
         report.sections.append((SECTION_NAME, "\n".join(line.text for line in lines)))
         setattr(report, MARKUP_ATTRIBUTE, [line.markup for line in lines])
@@ -228,9 +227,12 @@ def write_before_prompt(
             terminal.write_line(f"repeat the last call: {_curl_command(fake, last)}")
 
 
-def render_section(sandboxes: Iterable[TrackedSandbox], *, has_hint: bool) -> Sequence[ReportLine]:
-    """Return the lines of the report's section, without secrets; none if there is nothing to report."""
-    sections = [lines for tracked in sandboxes if (lines := _render_sandbox(tracked, has_hint=has_hint))]
+def render_section(sandboxes: Iterable[TrackedSandbox], *, failure: str) -> Sequence[ReportLine]:
+    """Return the lines of the report's section, without secrets; none if there is nothing to report.
+
+    Hints that the message of the failure already has are left out.
+    """
+    sections = [lines for tracked in sandboxes if (lines := _render_sandbox(tracked, failure))]
     left_out = len(sections) - _MAX_REPORTED_SANDBOXES
     if left_out > 0:
         sections = [[ReportLine(f"{left_out} earlier sandboxes omitted")], *sections[-_MAX_REPORTED_SANDBOXES:]]
@@ -238,13 +240,14 @@ def render_section(sandboxes: Iterable[TrackedSandbox], *, has_hint: bool) -> Se
     return [line for number, lines in enumerate(sections) for line in (blank + lines if number else lines)]
 
 
-def _render_sandbox(tracked: TrackedSandbox, *, has_hint: bool) -> list[ReportLine]:
+def _render_sandbox(tracked: TrackedSandbox, failure: str) -> list[ReportLine]:
     fake, unredacted = tracked.fake, tracked.entries()
     head = f"sandbox {fake.sandbox.name}, seed {fake.sandbox.seed}, clock {fake.clock.mode}"
     missed = [_redact_text(line, fake.api_key) for line in tracked.missed_lines()]
-    more = [ReportLine(text) for text in (*missed, *_rule_lines(fake), *_pending_lines(fake))]
+    new = [line for line in missed if line not in failure]
+    more = [ReportLine(text) for text in (*new, *_rule_lines(fake), *_pending_lines(fake))]
     if not unredacted:
-        message = f"{head}: {_no_exchange_message(tracked, has_hint=has_hint)}"
+        message = f"{head}: {_no_exchange_message(tracked, failure)}"
         is_relevant = tracked.is_from_this_test or fake.journal.in_flight or missed
         return [ReportLine(message, "bold"), *more] if is_relevant else []
     table = ExchangeTable(unredacted, tracked.set_up_filter(), partial(_redact_text, api_key=fake.api_key))
@@ -272,12 +275,12 @@ def _pending_lines(fake: FakeCredits) -> list[str]:
     return [f"pending: {', '.join((held + scheduled)[:_MAX_REPORTED_RULES])}"] if held + scheduled else []
 
 
-def _no_exchange_message(tracked: TrackedSandbox, *, has_hint: bool) -> str:
+def _no_exchange_message(tracked: TrackedSandbox, failure: str) -> str:
     fake = tracked.fake
     if count := fake.journal.in_flight:
         return f"no request has ended yet, {count} in flight"
-    hint = _redact_text(tracked.interception_hint(), fake.api_key) or ("" if has_hint else NO_REQUEST_HINT)
-    return f"no request reached it. {hint}" if hint else "no request reached it"
+    hint = _redact_text(tracked.interception_hint(), fake.api_key) or NO_REQUEST_HINT
+    return "no request reached it" if hint in failure else f"no request reached it. {hint}"
 
 
 _BODY_PLACEHOLDER = "<invalid body, not recorded>"

@@ -209,6 +209,20 @@ def test_missed(fake_credits):
     assert False
 
 
+@pytest.mark.fake_credits(intercept="https://credits.internal/api")
+def test_not_called(fake_credits):
+    fake_credits.journal.assert_called("getUser")
+
+
+@pytest.mark.fake_credits(intercept="https://credits.internal/api")
+def test_other_path_called(fake_credits):
+    import httpx2
+
+    with pytest.raises(httpx2.ConnectError):
+        httpx2.get("https://credits.internal/v1/applications/app-id/users", trust_env=False)
+    fake_credits.journal.assert_called("listUsers")
+
+
 @pytest.fixture(scope="module")
 def shared(fake_credits_factory):
     with fake_credits_factory(intercept="http://127.0.0.1:9/api") as credits:
@@ -237,7 +251,7 @@ def test_no_transaction(fake_credits):
 def test_report_section_names_faults_gates_and_interception(suite: Suite) -> None:
     """This includes faults without effect on the response, unfinished exchanges, and rejected bodies."""
     result = suite(FAULT_TESTS)
-    result.assert_outcomes(failed=8)
+    result.assert_outcomes(failed=10)
     faults_section = find_section(result, "test_faults")
     rows = [row.split("  ") for row in faults_section.splitlines() if row[:1].isdigit()]
     causes = [next(cell for cell in row if "fault:" in cell).strip() for row in rows]
@@ -261,6 +275,8 @@ def test_report_section_names_faults_gates_and_interception(suite: Suite) -> Non
         "GET http://127.0.0.1:9/health was not intercepted and went to the network",
         "GET http://127.0.0.1:9/<api key> was not intercepted and went to the network",
     ]
+    for test in ("test_not_called", "test_other_path_called"):
+        assert find_section(result, test).endswith(": no request reached it")
     shared_section = find_section(result, "test_shared[two]")
     assert "/two was not intercepted" in shared_section
     assert "/one" not in shared_section
