@@ -302,12 +302,16 @@ class ConnectionLost(TransportFailure):
 
 
 class InvalidResponse(TransportFailure):
-    """The response violates the contract; ``status`` is its HTTP status."""
+    """The response violates the contract; ``status`` is its HTTP status.
 
-    def __init__(self, message: str, *, status: int, request_id: str = "") -> None:
+    ``retry_after_s`` is Retry-After in seconds, or None. Proxies send it too, with a body of their own.
+    """
+
+    def __init__(self, message: str, *, status: int, request_id: str = "", retry_after_s: int | None = None) -> None:
         super().__init__(message)
         self.status = status
         self.request_id = request_id
+        self.retry_after_s = retry_after_s
 
 
 class ControlError(FakeCreditsError):

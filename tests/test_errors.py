@@ -15,7 +15,7 @@ from fake_credits.errors import ERRORS, ControlError, InvalidResponse, MethodNot
 from fake_credits.fake import FakeCredits
 
 SPECIAL_ARGUMENTS: dict[str, tuple[tuple[Any, ...], dict[str, Any]]] = {
-    "InvalidResponse": (("no JSON",), {"status": 502, "request_id": "req_1"}),
+    "InvalidResponse": (("no JSON",), {"status": 502, "request_id": "req_1", "retry_after_s": 3}),
     "ControlError": (("conflict", "in use"), {"details": (Problem("api_key", "is in use"),)}),
     "ContractError": (("routes", "are missing"), {}),
     "OptionError": (("clock is wrong", "clock", "a time"), {}),

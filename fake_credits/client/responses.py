@@ -241,6 +241,7 @@ def _invalid_response(response: Response, problem: str) -> InvalidResponse:
         f"unusable response, status {response.status}, {content_type}: {problem}; it begins {excerpt!r}",
         status=response.status,
         request_id=response.header(b"x-request-id"),
+        retry_after_s=_retry_after_s(response),
     )
 
 

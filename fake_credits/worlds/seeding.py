@@ -56,14 +56,14 @@ class RetryPolicy(msgspec.Struct, frozen=True):
 
     async def wait(self, failure: FakeCreditsError, attempts: int, label: str) -> None:
         """Wait after a failure, at least for Retry-After; raise TargetError if a retry is pointless."""
-        is_transient = isinstance(failure, TransportFailure)
+        is_transient, retry_after_s = isinstance(failure, TransportFailure), None
         if isinstance(failure, ApiError | InvalidResponse):
             is_transient = failure.status >= 500 or failure.status in _RETRYABLE_STATUSES
+            retry_after_s = failure.retry_after_s
         if not is_transient:
             raise TargetError(f"{label}: {failure}") from failure
         if attempts >= self.max_attempts:
             raise TargetError(f"{label}: gave up after {attempts} attempts: {failure}") from failure
-        retry_after_s = failure.retry_after_s if isinstance(failure, ApiError) else None
         await self.sleep(min(max(self.initial_pause_s * 2 ** (attempts - 1), retry_after_s or 0), _MAX_PAUSE_S))
 
 

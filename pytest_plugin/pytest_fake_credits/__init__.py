@@ -385,7 +385,12 @@ def fake_credits_env(
     from fake_credits.transports.environment import env_values, no_proxy_with_loopback
 
     templates: Mapping[str, str] = request.config.stash[SETTINGS_KEY]["env"].value
-    fields = env_values(fake_credits.sandbox, fake_credits.base_url)
+    try:
+        fields = env_values(fake_credits.sandbox, fake_credits.base_url)
+    except ValueError as error:  # the contract's ids may exclude the default user
+        raise failure(
+            f"cannot set the variables: {error}; choose another with the ini option fake_credits_user_id"
+        ) from None
     variables = {name: text.format_map(fields) for name, text in templates.items()}
     variables |= no_proxy_with_loopback(os.environ)
     for name, value in variables.items():

@@ -237,8 +237,8 @@ def test_unknown_error_code_is_named_in_the_message() -> None:
 @pytest.mark.parametrize("status", [400, 404, 502, 599])
 def test_error_that_is_not_a_json_object_raises_invalid_response(body: bytes, status: int) -> None:
     with pytest.raises(InvalidResponse, match=f"status {status}, text/html") as exc_info:
-        DECODER.balance(make_response(body, status, [(b"content-type", b"text/html")]))
-    assert exc_info.value.status == status
+        DECODER.balance(make_response(body, status, [(b"content-type", b"text/html"), (b"retry-after", b"7")]))
+    assert (exc_info.value.status, exc_info.value.retry_after_s) == (status, 7)
 
 
 json_values = st.recursive(

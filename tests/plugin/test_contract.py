@@ -52,6 +52,16 @@ def test_unknown_contract_key_is_an_error_with_a_suggestion(suite: Suite, pytest
     result.stdout.fnmatch_lines(["*mine.toml: pagesize: unknown setting: did you mean 'page_size'?*"])
 
 
+def test_contract_without_the_default_user_id_is_an_error_of_one_line(suite: Suite, pytester: pytest.Pytester) -> None:
+    (pytester.path / "mine.toml").write_text('version = 1\nid_pattern = "[0-9]+"\n')
+    text = "def test_it(fake_credits_env): pass\ndef test_without_user(fake_credits): pass"
+    result = suite(text, "--fake-credits-contract=mine.toml")
+    result.assert_outcomes(errors=1, passed=1)
+    result.stdout.fnmatch_lines(["cannot set the variables: the user id 'user-id' must match * fake_credits_user_id"])
+    assert "Traceback" not in result.stdout.str()
+    assert "def fake_credits_env" not in result.stdout.str()
+
+
 def write_tenant_keys(folder: Path) -> str:
     """Write a tenant's JWKS to a file and return a token for one of its users."""
     key = ec.generate_private_key(ec.SECP256R1())

@@ -10,7 +10,7 @@ import pytest
 
 from fake_credits.client.server import AsyncServerClient
 from fake_credits.contract import Contract, Operation
-from fake_credits.errors import InsufficientCredits
+from fake_credits.errors import InsufficientCredits, InvalidResponse
 from fake_credits.fake import FakeCredits
 from fake_credits.faults import Close, DuplicateWrite, NotJson, RateLimit, Reset, Rule, Status, Truncate
 from fake_credits.models import Reason
@@ -295,6 +295,14 @@ def test_retry_waits_for_retry_after(fake: FakeCredits) -> None:
     fake.faults.add(rule)
     sleep = RecordingSleep()
     asyncio.run(run_all_phases(Seeder(custom_world, make_target(fake), retry_policy=RetryPolicy(sleep=sleep))))
+    assert sleep.durations_s == [7]
+
+
+def test_retry_waits_for_retry_after_of_a_proxy() -> None:
+    """Its response has a body of its own."""
+    failure = InvalidResponse("a page", status=503, retry_after_s=7)
+    sleep = RecordingSleep()
+    asyncio.run(RetryPolicy(sleep=sleep).wait(failure, 1, "user 'ada'"))
     assert sleep.durations_s == [7]
 
 
