@@ -417,6 +417,13 @@ def test_interrupt_exits_silently_with_130() -> None:
     assert (result.returncode, result.stdout, result.stderr) == (130, "", "")
 
 
+def test_interrupt_before_main_is_called_exits_silently_with_130() -> None:
+    """The installed script compiles a regular expression between the import and the call."""
+    code = "import os, signal, fake_credits.__main__; os.kill(os.getpid(), signal.SIGINT)"
+    result = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
+    assert (result.returncode, result.stdout, result.stderr) == (130, "", "")
+
+
 @pytest.mark.parametrize(
     "arguments", [["token", "ada", "--key-file"], ["seed", "--profile", "tiny", "--quiet", "--out"]]
 )
