@@ -125,7 +125,10 @@ class CommandExplorer:
     def explore(self, server: CommandServer, command: ExploredCommand) -> Exploration:
         """Explore a command, with sandboxes of a server."""
         self._references, self._left_running = [], set()
-        exploration = Exploration(shlex.join(command.arguments), _explore_options(self._options), TestCode())
+        options = ExploreOptions(seconds=_MAX_SECONDS, is_required=True).with_what(self._options.what)
+        changes = {"depth": self._options.depth, "budget": self._options.budget, "strict": self._options.strict}
+        options = options.updated(changes | ({"schedules": self._options.schedule} if self._options.schedule else {}))
+        exploration = Exploration(shlex.join(command.arguments), options, TestCode())
         exploration.command = command
         progress = _Progress(exploration)
         with suppress(Stopped), ThreadPoolExecutor(self._options.jobs) as pool:
@@ -215,12 +218,6 @@ class CommandExplorer:
                 else "two runs without faults make different calls: faults at calls that are not made are not met"
             )
         return notes
-
-
-def _explore_options(options: ExploreFlags) -> ExploreOptions:
-    explored = ExploreOptions(seconds=_MAX_SECONDS, is_required=True).with_what(options.what)
-    changes = {"depth": options.depth, "budget": options.budget, "strict": options.strict}
-    return explored.updated(changes | ({"schedules": options.schedule} if options.schedule else {}))
 
 
 def _error_line(output: str) -> str:

@@ -221,7 +221,10 @@ class RunningCommand:
         for timer in self._timers:
             timer.cancel()
         self._runner.forget(self._process.pid)
-        return CommandResult(exit_code_of(return_code), self._read_output(), duration_s, self._is_overdue, left_running)
+        with self._output as file:
+            file.seek(max(0, file.seek(0, os.SEEK_END) - _MAX_OUTPUT_BYTES))
+            output = file.read().decode(errors="replace")
+        return CommandResult(exit_code_of(return_code), output, duration_s, self._is_overdue, left_running)
 
     def _call_later(self, delay_s: float, function: Callable[[], object]) -> None:
         timer = threading.Timer(delay_s, function)
@@ -257,11 +260,6 @@ class RunningCommand:
             return self._mark in Path(f"/proc/{process.process_id}/environ").read_bytes()
         except OSError:
             return False
-
-    def _read_output(self) -> str:
-        with self._output as file:
-            file.seek(max(0, file.seek(0, os.SEEK_END) - _MAX_OUTPUT_BYTES))
-            return file.read().decode(errors="replace")
 
 
 def _has_children() -> bool:
