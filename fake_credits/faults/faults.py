@@ -87,10 +87,11 @@ class Faults:
         """
         operation_field = {} if operation is None else {"operation": operation}
         if isinstance(what, str | Path | Sequence):
-            source = short_repr(str(what) if isinstance(what, Path) else cast("object", what))
+            name = str(what) if isinstance(what, Path) else cast("object", what)
+            source = short_repr(name)
             load_hint = f"; to add a preset, a scenario file or a list of rules, use credits.faults.load({source})"
             raise FaultError(
-                f"a rule is {source}: it must be an effect, a Rule or a JSON object{effect_hint(what) or load_hint}"
+                f"a rule is {source}: it must be an effect, a Rule or a JSON object{effect_hint(name) or load_hint}"
             )
         return self._add_rule(rule_from(what, **rule_fields, **operation_field))
 
