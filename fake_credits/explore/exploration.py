@@ -294,10 +294,13 @@ class Exploration:
                     verdict = Verdict.PASSES_WITHOUT
                 elif expected.differing_results(trace) <= random_results:
                     verdict = Verdict.FALSE_SUCCESS
-            # A command can't be traced, so it may have handled the failure.
-            colour = COLOURS[verdict] if self.command is None or verdict is Verdict.OK else Colour.AMBER
-            judgement = Judgement(verdict, apply_strictness(colour, self.options), tuple(judged.run.faulted_calls))
-            self.results[index] = replace(judged, judgement=judgement)
+            calls = tuple(judged.run.faulted_calls)
+            self.results[index] = replace(judged, judgement=Judgement(verdict, self._colour_of(verdict), calls))
+
+    def _colour_of(self, verdict: Verdict) -> Colour:
+        """Return the colour of a rerun; a command can't be traced, so it may have handled the failure."""
+        colour = COLOURS[verdict] if self.command is None or verdict is Verdict.OK else Colour.AMBER
+        return apply_strictness(colour, self.options)
 
 
 def _nets_by_amount(run: Run) -> list[tuple[int, int]]:
