@@ -4,6 +4,7 @@ import threading
 from collections import defaultdict
 from collections.abc import Callable, Collection, Generator, Hashable, Iterable, Iterator, Sized
 from contextlib import AbstractContextManager, contextmanager
+from itertools import chain
 from typing import NoReturn, Unpack
 
 from fake_credits.arguments import check_count, check_limit, keyword_hint
@@ -320,10 +321,10 @@ class RuleHistory:
         """Return the values that a criterion can have for these operations, or an empty set if any value can occur."""
         answers = self._answers_by_rule
         if name == "code":
-            texts = (value for values in answers.values() for value in values if isinstance(value, str))
+            texts = (value for value in chain.from_iterable(answers.values()) if isinstance(value, str))
             return frozenset(("", *ERRORS, *texts))
         if name == "status":
-            numbers = (value for values in answers.values() for value in values if isinstance(value, int))
+            numbers = (value for value in chain.from_iterable(answers.values()) if isinstance(value, int))
             errors = (self._contract.status_of(error) for error in ERRORS.values())
             successes = (success_statuses(self._contract, operation) for operation in operations)
             return frozenset((0, *errors, *numbers)).union(*successes)  # 0 stands for a call without a response

@@ -261,6 +261,10 @@ def _check_routes(routes: Mapping[Operation, RouteTemplate]) -> None:
     operation_by_pattern: dict[str, Operation] = {}
     for operation, route in routes.items():
         name = f"routes.{operation.value}"
+        if not isinstance(route, RouteTemplate):  # pyright: ignore[reportUnnecessaryIsInstance]
+            raise TypeError(
+                f"{name} must be a RouteTemplate, such as {DEFAULT_ROUTES[Operation.GET_USER]!r}, not {route!r}"
+            )
         _check_route(name, route, requires_user=operation is not Operation.LIST_USERS)
         pattern = f"{route.method} {re.sub(r'{[^}]*}', '{}', route.path)}"
         if pattern in operation_by_pattern:
@@ -269,10 +273,6 @@ def _check_routes(routes: Mapping[Operation, RouteTemplate]) -> None:
 
 
 def _check_route(name: str, route: RouteTemplate, *, requires_user: bool) -> None:
-    if not isinstance(route, RouteTemplate):  # pyright: ignore[reportUnnecessaryIsInstance]
-        raise TypeError(
-            f"{name} must be a RouteTemplate, such as {DEFAULT_ROUTES[Operation.GET_USER]!r}, not {route!r}"
-        )
     if route.method not in _OPERATION_METHODS:
         raise ContractError(name, f"unsupported method {route.method!r}: use one of {', '.join(_OPERATION_METHODS)}")
     before_slash, *segments = route.path.split("/")
