@@ -16,7 +16,7 @@ import sys
 import tempfile
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
-from importlib.metadata import version
+from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 
 from tests.benchmarks.load import Server, WrkLoad, best_cpu_us, require_wrk, rss_bytes, run_wrk
@@ -129,11 +129,19 @@ def _version(peer: ServerPeer, installation: Installation) -> str:
     if peer.manager == "pip":
         command = [installation.python, "-c", f"from importlib.metadata import version; print(version({package!r}))"]
         return subprocess.run(command, capture_output=True, text=True, check=True).stdout.strip()
-    return version(peer.name) if peer.name in ("fake-credits", "pytest-httpserver") else ""
+    return _own_version(peer.name)
+
+
+def _own_version(name: str) -> str:
+    """Return the version of a package in this environment, or an empty string for a fake of the benchmarks."""
+    try:
+        return version(name)
+    except PackageNotFoundError:
+        return ""
 
 
 def _measure_in_process(peer: InProcessPeer, plan: Plan) -> Row:
-    return Row(peer.name, peer.client, "", (call_us(peer, plan), added_test_ms(peer, plan) if peer.test else None))
+    return Row(peer.name, peer.client, _own_version(peer.name), (call_us(peer, plan), added_test_ms(peer, plan) if peer.test else None))
 
 
 def _table(rows: Sequence[Row], measures: Sequence[str]) -> list[str]:
