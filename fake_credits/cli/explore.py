@@ -1,7 +1,7 @@
-"""The command `explore`, which runs another command once for each schedule of faults.
+"""The `explore` command, which runs another command once for each schedule of faults.
 
-Each run has a sandbox of its own on one live server. Its exit code is its outcome, and all calls that arrive are its
-application's.
+All runs use the same live server, each with its own sandbox. A run's exit code is its outcome, and all its calls are
+the application's.
 """
 
 import re
@@ -47,7 +47,7 @@ _FLAGS_OF_ONE_REPORT = ("--report", "--format", "--jobs", "--schedule", "--what"
 
 
 class CannotExplore(click.ClickException):
-    """The error for a command that can't be explored."""
+    """A command can't be explored."""
 
     exit_code = 4
 
@@ -76,7 +76,7 @@ def explore(options: ExploreFlags, command: tuple[str, ...], arguments: Sequence
 
 
 def _replay_flags(arguments: Sequence[str]) -> tuple[str, ...]:
-    """Return the flags that a replay needs too: those of the sandbox and of the command."""
+    """Return the flags that a replay also needs: those for the sandbox and the command."""
     kept: list[str] = []
     remaining = iter(arguments)
     for argument in remaining:
@@ -88,7 +88,7 @@ def _replay_flags(arguments: Sequence[str]) -> tuple[str, ...]:
 
 
 def selftest(options: ExploreFlags) -> int:
-    """Explore bad and good clients, print a line about each, and return the exit code: 1 if a verdict is unexpected."""
+    """Explore known-bad and known-good clients, print a line for each, and return 1 if a verdict is unexpected."""
     explorer = CommandExplorer(options)
     handle_signals(STOP_SIGNALS, explorer.stop)
     failed = 0
@@ -108,13 +108,13 @@ def selftest(options: ExploreFlags) -> int:
 
 
 class CommandExplorer:
-    """Explores commands; ``stop_signal`` is the number of the signal that has ended this, or 0."""
+    """Explores commands. ``stop_signal`` is the number of the signal that stopped the exploration, or 0."""
 
     def __init__(self, options: ExploreFlags) -> None:
         if options.api_key and options.jobs > 1:
-            raise click.UsageError("--api-key requires --jobs 1, as each run needs an API key of its own")
+            raise click.UsageError("--api-key requires --jobs 1, because concurrent runs need different API keys")
         if options.scenarios:
-            raise click.UsageError("--scenario: exploring injects the faults; see --what")
+            raise click.UsageError("--scenario can't be used with explore, which injects its own faults (see --what)")
         self.stop_signal = 0
         self._options = options
         self._runner = CommandRunner(options.grace)
@@ -123,7 +123,7 @@ class CommandExplorer:
         self._output = ""
 
     def explore(self, server: CommandServer, command: ExploredCommand) -> Exploration:
-        """Explore a command, with sandboxes of a server."""
+        """Explore a command, using sandboxes of a server."""
         self._references, self._left_running = [], set()
         options = ExploreOptions(seconds=_MAX_SECONDS, is_required=True).with_what(self._options.what)
         changes = {"depth": self._options.depth, "budget": self._options.budget, "strict": self._options.strict}
@@ -143,17 +143,19 @@ class CommandExplorer:
         return exploration
 
     def stop(self, signal_number: int) -> None:
-        """End all runs; a second call kills them."""
+        """Terminate all runs; a second call kills them."""
         self.stop_signal = signal_number
         self._runner.stop()
 
     def describe_failure(self, exploration: Exploration) -> str:
-        """Return why a command could not be explored, with the output of the run that shows it; empty if it could."""
+        """Return why a command could not be explored, with the output of the run that shows it, or an empty string."""
         recorder, last = self._references[-1]
         output = "\n".join(self._output.splitlines()[-_MAX_SHOWN_LINES:])
         shown = f"\n\n{output}" if output else ""
         if exploration.leaks:
-            return f"the last run, without a fault, failed: state leaks between runs, so no finding is reliable{shown}"
+            return (
+                f"the last run, which is fault-free, failed: state leaks between runs, so no finding is reliable{shown}"
+            )
         if exploration.skip_reason == "":
             return ""
         if last.is_overdue:
@@ -221,13 +223,13 @@ class CommandExplorer:
 
 
 def _error_line(output: str) -> str:
-    """Return the line of a command's output that says what went wrong: the first with an error's name, or the last."""
+    """Return the line of a command's output that says what went wrong: the first that names an error, or the last."""
     lines = [line.strip() for line in output.splitlines() if line.strip()]
     return next(filter(_ERROR_LINE.search, lines), lines[-1] if lines else "")
 
 
 class _Progress:
-    """The line on a terminal that shows how far an exploration is."""
+    """The progress line of an exploration on a terminal."""
 
     def __init__(self, exploration: Exploration) -> None:
         self._exploration = exploration

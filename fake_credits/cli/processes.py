@@ -1,7 +1,7 @@
-"""The commands that `run` and `explore` start; they and every process that they leave behind are ended.
+"""Running the commands of `run` and `explore`, and ending them with every process that they leave behind.
 
-On Linux, this process adopts orphans (as a "subreaper") and so finds even those that left the process group of their
-command. Elsewhere they can't be found, and are left running.
+On Linux, this process adopts orphans (as a "subreaper"), so it finds even those that left their command's process
+group. On other platforms, it can't find them, and they keep running.
 """
 
 import contextlib
@@ -24,7 +24,7 @@ import click
 from fake_credits.clock import monotonic_s
 
 KILL_TIMEOUT_S = 1.0
-"""How long a killed process may take to disappear."""
+"""The maximum time that a killed process may take to disappear."""
 
 _PR_SET_CHILD_SUBREAPER = 36
 _POLL_INTERVAL_S = 0.01
@@ -33,19 +33,19 @@ _MAX_OUTPUT_BYTES = 64 * 1024
 
 
 class CannotRun(click.ClickException):
-    """The error for a command that can't be started."""
+    """A command can't be started."""
 
     exit_code = 126  # as in sh(1) and env(1)
 
 
 class CommandNotFound(CannotRun):
-    """The error for a command that does not exist."""
+    """A command does not exist."""
 
     exit_code = 127
 
 
 class Stopped(Exception):
-    """Raised in place of starting a command once `CommandRunner.stop` has been called."""
+    """Raised instead of starting a command after `CommandRunner.stop` has been called."""
 
 
 def adopt_orphans() -> bool:
@@ -56,7 +56,10 @@ def adopt_orphans() -> bool:
 def start_process(
     command: tuple[str, ...], env: Mapping[str, str], *, output: BinaryIO | None = None
 ) -> "subprocess.Popen[bytes]":
-    """Start a command; with a file for its output, in a session of its own, and without a stdin. Raises CannotRun."""
+    """Start a command; raise CannotRun if that fails.
+
+    If its output goes to a file, it gets its own session and no stdin.
+    """
     program = command[0]
     if sys.platform == "win32":  # on Windows, Popen does not find batch files such as npm.cmd
         program = shutil.which(program, path=env.get("PATH")) or program
@@ -75,14 +78,14 @@ def start_process(
 
 
 def exit_code_of(return_code: int) -> int:
-    """Return the exit code that a shell reports, 128 + N for signal N."""
+    """Return the exit code that a shell would report: 128 + N for signal N."""
     if sys.platform == "win32":
         return return_code - 2**32 if return_code >= 2**31 else return_code  # sys.exit() would turn 0xC000013A into -1
     return 128 - return_code if return_code < 0 else return_code
 
 
 def send_signal(process_id: int, number: int) -> None:
-    """Send a signal to a process that may have exited, or belong to another user."""
+    """Send a signal to a process that may have exited or may belong to another user."""
     with contextlib.suppress(OSError):
         os.kill(process_id, number)
 
@@ -118,7 +121,10 @@ def find_descendants() -> list[ProcessStatus]:
 
 @dataclass(frozen=True, slots=True)
 class CommandResult:
-    """How a command ended: ``output`` is the end of what it printed, ``left_running`` what it had started."""
+    """How a command ended.
+
+    ``output`` is the end of its output, and ``left_running`` are the processes that it left behind.
+    """
 
     exit_code: int
     output: str
@@ -128,7 +134,7 @@ class CommandResult:
 
 
 class CommandRunner:
-    """Runs commands, each in a session of its own; `stop` ends those that are running, from any thread."""
+    """Runs commands, each in its own session. `stop` terminates the running ones, from any thread."""
 
     def __init__(self, grace_s: float) -> None:
         self.grace_s = grace_s
@@ -143,8 +149,8 @@ class CommandRunner:
     def start(self, command: tuple[str, ...], env: Mapping[str, str], mark: str) -> "RunningCommand":
         """Start a command; raise CannotRun, or Stopped after `stop`.
 
-        What leaves the command's session is recognized by its environment, in which only this run has a variable with
-        the value ``mark``.
+        Processes that leave the command's session are recognized by their environment, in which a variable has the
+        unique value ``mark``.
         """
         with ExitStack() as stack, self._lock:
             if self._is_stopped:
@@ -156,19 +162,19 @@ class CommandRunner:
             return running
 
     def stop(self) -> None:
-        """Terminate all commands, and start no more; a second call kills them."""
+        """Terminate all commands and start no more; a second call kills them."""
         with self._lock:
             is_repeated, self._is_stopped = self._is_stopped, True
             for command in self._running.values():
                 command.send_signal(_SIGKILL) if is_repeated else command.terminate()
 
     def forget(self, process_id: int) -> None:
-        """Remove a command that has ended, together with everything that it started."""
+        """Forget a command that has ended, together with everything that it started."""
         with self._lock:
             del self._running[process_id]
 
     def find_orphans(self) -> list[ProcessStatus]:
-        """Return the descendants that are alive, except the commands themselves; reap orphans that have exited."""
+        """Return the live descendants other than the commands themselves, and reap orphans that have exited."""
         if not self._adopts_orphans or not _has_children():
             return []
         with self._lock:  # so that no command that has just been started is taken for an orphan
@@ -180,7 +186,7 @@ class CommandRunner:
 
 
 class RunningCommand:
-    """One command that is running; `wait` for it once."""
+    """A running command; call `wait` exactly once."""
 
     def __init__(
         self, runner: CommandRunner, process: "subprocess.Popen[bytes]", output: BinaryIO, mark: bytes
@@ -212,7 +218,7 @@ class RunningCommand:
                 os.killpg(self._process.pid, number)
 
     def wait(self, limit_s: float) -> CommandResult:
-        """Wait until the command has ended, terminate it after ``limit_s``, and end what it left running."""
+        """Wait for the command to end, terminate it after ``limit_s`` seconds, and end what it left running."""
         self._call_later(limit_s, self._end_overdue)
         return_code = self._process.wait()  # with a timeout, this would poll every 50 ms
         duration_s = monotonic_s() - self._started_s

@@ -1,1 +1,1 @@
-"""Exploration of tests: every fault at every call of the application, with results checked against the ledger."""
+"""Exploration: inject every fault at every call of an application, and check the outcome against the ledger."""

@@ -1,7 +1,4 @@
-"""The report of explorations as JUnit XML and as Markdown, for CI and the comments of a pull request.
-
-A report is given in its JSON form.
-"""
+"""Reports as JUnit XML and Markdown, for CI and pull request comments, rendered from the JSON report."""
 
 import re
 from collections.abc import Iterator, Mapping
@@ -22,7 +19,7 @@ JsonObject = Mapping[str, Any]
 
 
 def single_faults(exploration: JsonObject) -> tuple[dict[str, str], dict[tuple[str, str], JsonObject]]:
-    """Return each fault's label, in the order of columns, and the single-fault schedules keyed by call and fault."""
+    """Return the faults' labels in column order, and the schedules with a single fault by call and fault."""
     single = [each for each in exploration["schedules"] if len(each["faults"]) == 1]
     labels = {each["faults"][0]["fault"]: each["faults"][0]["label"] or each["faults"][0]["fault"] for each in single}
     labels = {name: labels[name] for name in sort_faults(labels)}
@@ -30,13 +27,13 @@ def single_faults(exploration: JsonObject) -> tuple[dict[str, str], dict[tuple[s
 
 
 def reason_not_explored(exploration: JsonObject) -> str:
-    """Return why an exploration has no findings, or none that count; empty if it has."""
+    """Return why an exploration has no reliable findings, or an empty string if it has."""
     reason: str = exploration["skip_reason"]
-    return reason or ("state leaks between runs: findings are unreliable" if exploration["leaks"] else "")
+    return reason or ("state leaks between runs, so findings are unreliable" if exploration["leaks"] else "")
 
 
 def render_junit(document: JsonObject) -> str:
-    """Return XML as test runners write it: a suite for each exploration, a test case for each schedule or order."""
+    """Return JUnit XML with a test suite for each exploration and a test case for each schedule or order."""
     suites = Element("testsuites", name="fake-credits")
     for exploration in document["explorations"]:
         name, schedules = escape_control(exploration["test"]), [*exploration["schedules"], *exploration["orders"]]
@@ -69,7 +66,7 @@ def _finding_text(exploration: JsonObject, schedule: JsonObject) -> str:
 
 
 def render_markdown(document: JsonObject) -> str:
-    """Return Markdown for a comment or a job's summary on GitHub or GitLab."""
+    """Return Markdown for a pull request comment or a job summary on GitHub or GitLab."""
     return "\n".join(line for exploration in document["explorations"] for line in _markdown(exploration)) + "\n"
 
 
@@ -115,10 +112,10 @@ def _markdown_cell(schedule: JsonObject | None) -> str:
 
 
 def _code(text: str) -> str:
-    """Return a text as code, in which GitHub links no @name."""
+    """Return the text as inline code, in which GitHub does not link @names."""
     return f"`{escape_control(text).replace('`', chr(39)).replace('|', chr(92) + '|')}`"
 
 
 def _text(text: str) -> str:
-    """Return a text in which Markdown has no effect, and no @name notifies a user of GitHub."""
+    """Return the text with Markdown escaped, and with @names that don't notify GitHub users."""
     return _MARKDOWN_CHARS.sub(r"\\\1", escape_control(text)).replace("@", "@\N{ZERO WIDTH SPACE}")

@@ -1,7 +1,7 @@
-"""One exploration: the fault-free runs, the planned runs, their verdicts, and the schedules not tried.
+"""The exploration of one test: its fault-free runs, the runs with faults and their verdicts, and what was not tried.
 
-It does not run anything itself: `Exploration.runs` yields a `Recorder` for each run; the caller attaches it to a fresh
-sandbox and sets the outcome before asking for the next one.
+An exploration runs nothing itself. `Exploration.runs` yields a `Recorder` for each run, and the caller attaches it to a
+fresh sandbox, runs the test and records the outcome before asking for the next one.
 """
 
 import math
@@ -33,14 +33,14 @@ from fake_credits.explore.schedules import (
 )
 
 OWN_FAULTS_REASON = "it declares its own faults, gates or latency"
-"""The reason for not exploring a test with faults of its own, unless its marker requests it."""
+"""Why a test that injects its own faults is not explored, unless its marker requests it."""
 
 _STORM_FACTOR = 5
 
 
 @dataclass(frozen=True, slots=True)
 class JudgedRun:
-    """A run with its verdict. ``text`` is its schedule; ``gate_plan`` reproduces its order, if that is red."""
+    """A run and its verdict. ``text`` is its schedule. For a red order, ``gate_plan`` reproduces it."""
 
     run: Run
     judgement: Judgement
@@ -50,26 +50,27 @@ class JudgedRun:
 
 @dataclass(frozen=True, slots=True)
 class ExploredCommand:
-    """A command that is explored in place of a test, and the flags of `fake-credits explore` that it needs."""
+    """A command that is explored instead of a test, and the flags of `fake-credits explore` to rerun it with."""
 
     arguments: tuple[str, ...]
     flags: tuple[str, ...] = ()
 
     def replay(self, schedule: str) -> str:
-        """Return the command line that runs it with the faults of a schedule."""
+        """Return the command line that reruns the command under a schedule."""
         return shlex.join(["fake-credits", "explore", *self.flags, "--schedule", schedule, "--", *self.arguments])
 
 
 class Exploration:
-    """The exploration of one test, called ``name``.
+    """The exploration of the test called ``name``.
 
-    ``skip_reason`` says why the test can't be explored, and is empty if it can; it may be set before the first run.
-    ``error`` says what is wrong with the requested schedules. ``command`` is run instead of a test, ``notes`` are added
-    to the report. ``untried`` counts the schedules that were not run, by reason. ``orders`` are the runs without faults
-    in different orders; ``diverged_count`` counts those that lacked a planned call, because the test differs from run
-    to run. ``leaks`` means that the last fault-free run failed, so the findings are unreliable. In a replay, the last
-    run has the schedule's faults. ``code`` is the test's, or the function with the loop if ``is_loop``. With
-    ``keeps_exchanges``, the calls of all runs are kept for a report, not only those of findings.
+    ``skip_reason`` says why the test can't be explored; it may be set before the first run, and is empty otherwise.
+    ``error`` says what is wrong with the requested schedules. ``command`` is explored instead of a test, and ``notes``
+    are added to the report. ``untried`` counts the schedules that were not run, by reason. ``orders`` are the
+    fault-free runs in different orders, and ``diverged_count`` is how many of them lacked a planned call because the
+    test varies from run to run. ``leaks`` means that the final fault-free run failed, so the findings are unreliable. A
+    replay ends with the run under the requested schedule. ``code`` is the code of the test or, if ``is_loop``, of the
+    function that contains the loop. With ``keeps_exchanges``, the calls of all runs are kept for the report, not only
+    those of findings.
     """
 
     def __init__(self, name: str, options: ExploreOptions, test_code: TestCode) -> None:
@@ -103,7 +104,7 @@ class Exploration:
 
     @property
     def red(self) -> list[JudgedRun]:
-        """Return the runs whose verdict fails the test."""
+        """Return the runs whose verdicts fail the test."""
         results = [] if self.leaks else [*self.results, *self.orders]
         return [each for each in results if each.judgement.colour is Colour.RED]
 
@@ -114,19 +115,19 @@ class Exploration:
 
     @property
     def remaining(self) -> int:
-        """Return the number of schedules that are planned and not yet run."""
+        """Return the number of schedules that are planned but have not been run."""
         planned = len(self._plan or ()) + len(self._search or ())
         return min(planned, self.options.budget - len(self.results) - len(self.orders))
 
     def runs(self) -> Iterator[Recorder]:
-        """Yield a recorder for each run, the last one for a run without faults."""
+        """Yield a recorder for each run; the last run is fault-free."""
         for batch in self.batches(1):
             yield from batch
 
     def batches(self, size: int) -> Iterator[list[Recorder]]:
-        """Yield the recorders of `runs`, up to ``size`` at a time, for runs that may be concurrent.
+        """Yield the recorders of `runs` in batches of up to ``size`` runs that may be executed concurrently.
 
-        The size does not change which schedules are run, nor their order.
+        The size affects neither which schedules are run nor their order.
         """
         self._started_s = monotonic_s()
         if not self.skip_reason:
@@ -298,18 +299,18 @@ class Exploration:
             self.results[index] = replace(judged, judgement=Judgement(verdict, self._colour_of(verdict), calls))
 
     def _colour_of(self, verdict: Verdict) -> Colour:
-        """Return the colour of a rerun; a command can't be traced, so it may have handled the failure."""
+        """Return the colour of a rerun. A command can't be traced, so it may have handled the failure correctly."""
         colour = COLOURS[verdict] if self.command is None or verdict is Verdict.OK else Colour.AMBER
         return apply_strictness(colour, self.options)
 
 
 def _nets_by_amount(run: Run) -> list[tuple[int, int]]:
-    """Return sorted (amount, net writes) pairs, omitting the ids of applications and users, which may be random."""
+    """Return sorted (amount, net writes) pairs, without the application and user ids, which may be random."""
     return sorted((amount, net) for (_, _, amount), net in count_nets(run.writes).items())
 
 
 def _reason_to_skip(run: Run, *, is_required: bool) -> str:
-    """Return why a test can't be explored, judging by a fault-free run, or an empty string."""
+    """Return why the fault-free run shows that the test can't be explored, or an empty string if it can."""
     if run.outcome.status in ("skipped", "xfailed"):
         return "it is skipped" if run.outcome.status == "skipped" else "it is expected to fail"
     if run.outcome.status == "failed":

@@ -1,4 +1,4 @@
-"""Findings: sentences on what went wrong and whether the application could have known, and how to replay it."""
+"""Findings: what went wrong, whether the application could have known, and how to reproduce it."""
 
 import inspect
 import json
@@ -39,9 +39,9 @@ _SAME_TO_CLIENT = {"lost_after": "lost_before", "silent_after": "silent"}
 class Finding:
     """The runs with the same verdict at the same call, shortest schedule first, and their description.
 
-    ``replay`` is a command that repeats the first run. ``marker`` is a decorator that makes an ordinary pytest test
-    fail in the same way; it is empty for a command. For an order, both are empty, and ``gate_test`` is the source of a
-    test.
+    ``replay`` is a command that repeats the first run. ``marker`` is a decorator that makes the test fail in the same
+    way without exploration; it is empty for a command. For an order, both are empty, and ``gate_test`` is the source of
+    a test that reproduces it.
     """
 
     verdict: Verdict
@@ -101,7 +101,7 @@ def _heading(judged: JudgedRun, where: str) -> str:
 
 
 def _describe_orders(exploration: Exploration, runs: list[JudgedRun]) -> Finding:
-    """Describe the first of the orders with a verdict."""
+    """Describe the first order that has the verdict."""
     first = runs[0]
     judgement, plan, code = first.judgement, first.gate_plan or GatePlan(()), exploration.code
     order = ", ".join(f"{number} {release.label}" for number, release in enumerate(plan.releases, start=1))
@@ -139,7 +139,7 @@ def _sentences(exploration: Exploration, judged: JudgedRun) -> Iterator[str]:
     elif verdict in (Verdict.FALSE_SUCCESS, Verdict.PASSES_WITHOUT):
         yield "A write of the fault-free run is missing, but the test passed anyway."
         yield (
-            "It fails if every call is refused, so it does check; but here it mistook a failure for a success."
+            "It does fail if every call is refused, so here it mistook a failure for success."
             if verdict is Verdict.FALSE_SUCCESS
             else "It passes even if every call is refused: it does not check what was written."
         )
@@ -208,7 +208,7 @@ def _key_text(key: str) -> str:
 
 
 def _knowledge_sentences(exploration: Exploration, run: Run) -> Iterator[str]:
-    """Yield sentences if the application could not have known that its write was committed."""
+    """Yield sentences that say that the application could not have known whether its write was committed."""
     call, fault = run.schedule[0]
     twin = _SAME_TO_CLIENT.get(fault.name)
     if twin is None or len(run.schedule) > 1:
@@ -225,7 +225,7 @@ def _reaction(run: Run) -> list[object]:
 
 
 def _marker(judged: JudgedRun) -> str:
-    """Return a marker that makes the test fail in the same way without exploration."""
+    """Return a marker that makes the test fail in the same way without being explored."""
     run = judged.run
     if run.outcome.status != "failed":
         return f"@pytest.mark.fake_credits(explore={{'schedules': [{judged.text!r}]}})"
@@ -247,9 +247,9 @@ def _rule_members(fault: CallFault, call: ObservedCall) -> dict[str, object]:
 
 
 def render_gate_test(plan: GatePlan, code: CodeType, *, is_loop: bool = False) -> str:
-    """Return a test that calls the one with the ``code``, and releases its calls in an order.
+    """Return the source of a test that runs the test with ``code`` and releases its calls in the planned order.
 
-    For a loop, return what to put around its block, whose sandbox is called ``credits``.
+    For a loop, return what to put around its block, in which the sandbox is called ``credits``.
     """
     imports = "from concurrent.futures import ThreadPoolExecutor\n\n"
     own_imports = "\nfrom fake_credits.explore.loop_tasks import unshuffled_trio\n" if plan.on_trio else ""

@@ -1,4 +1,4 @@
-"""The verdict on one run, based on the ledger; only the application's writes count."""
+"""The verdict on a run, based on the ledger. Only the application's writes count."""
 
 from collections import Counter, defaultdict
 from collections.abc import Iterator, Mapping, Sequence
@@ -12,7 +12,7 @@ from fake_credits.text import redact
 
 
 class Colour(StrEnum):
-    """What a verdict means for the test: red fails it, amber only with ``strict``; grey proves nothing."""
+    """How a verdict affects the test: red fails it, amber fails it only with ``strict``, and grey proves nothing."""
 
     RED = "red"
     AMBER = "amber"
@@ -90,9 +90,9 @@ _FINAL_STATUSES = (400, 401, 402, 403, 404)
 
 @dataclass(frozen=True, slots=True)
 class Judgement:
-    """The verdict on a run. ``calls`` are the calls concerned, ``detail`` is an explanation.
+    """The verdict on a run: the ``calls`` concerned, and an explanation in ``detail``.
 
-    ``lost_writes`` means that the test passed although a write is missing; only further runs can tell whether that is a
+    ``lost_writes`` means that the test passed although a write is missing. Only further runs can show whether that is a
     false success.
     """
 
@@ -122,7 +122,7 @@ def _recolour(judgement: Judgement, run: Run, options: ExploreOptions) -> Judgem
 
 
 def apply_strictness(colour: Colour, options: ExploreOptions) -> Colour:
-    """Return the colour of a verdict: with ``strict``, amber is red."""
+    """Return the colour of a verdict; with ``strict``, amber becomes red."""
     return Colour.RED if options.strict and colour is Colour.AMBER else colour
 
 
@@ -164,7 +164,7 @@ def judge_order(run: Run) -> Judgement:
 
 
 def _warnings(run: Run, reference: Run) -> Iterator[Judgement]:
-    """Yield the bugs of a run that lose no money, unless the verdict on its result is at least as bad."""
+    """Yield the bugs in a run that cost no credits, unless its result already has a verdict that is as bad or worse."""
     result = _judge_result(run, reference)
     if result.colour is Colour.AMBER:
         return
@@ -191,7 +191,7 @@ def _retried_refusals(run: Run) -> list[tuple[ObservedCall, ObservedCall]]:
 
 
 def _repeated_requests(run: Run) -> Iterator[tuple[ObservedCall, ObservedCall]]:
-    """Yield each call with the next one that makes the same request."""
+    """Yield each call together with the next call that sends the same request."""
     previous: dict[object, ObservedCall] = {}
     for call in run.application_calls:
         if call.request in previous:
@@ -217,10 +217,10 @@ def _repeated_writes(run: Run, reference: Run) -> Iterator[Judgement]:
 
 
 def _is_compensated(key: NetKey, run: Run, reference: Run) -> bool:
-    """Return whether a write that the reference does not make has put a user's account right, in whatever amount.
+    """Return whether writes that are not in the reference have corrected a user's account, in whatever amounts.
 
-    It is right if it adds up to nothing or to what it does in the reference, or if credits that were moved between
-    users do.
+    It is correct if its writes add up to zero or to their sum in the reference, or if those of all users together do
+    because credits were moved between them.
     """
     expected_writes = {(call.net_key, call.delta) for call in reference.writes if call.is_committed}
     new_writes = [
@@ -256,7 +256,7 @@ def _misused_keys(run: Run, reference: Run) -> Iterator[Judgement]:
 
 
 def _keys_by_request(run: Run) -> dict[object, dict[str, ObservedCall]]:
-    """Return, for each write, its idempotency keys, each with the first call that has it."""
+    """Return the idempotency keys of each write, each with the first call that sent it."""
     keys: dict[object, dict[str, ObservedCall]] = {}
     for call in run.writes:
         if call.entry is not None and call.entry.idempotency_key:
@@ -285,7 +285,7 @@ def _judge_result(run: Run, reference: Run) -> Judgement:
 
 
 def _unsettled(remaining: Sequence[ObservedCall], run: Run) -> Judgement | None:
-    """Return the verdict on committed writes whose response was lost, if the application does not know of one."""
+    """Return the verdict on committed writes whose responses were lost, unless the application found out."""
     lost_writes = [call for call in remaining if call.is_suppressed]
     if unread := [call for call in lost_writes if not _later_reads(call, run)]:
         return _new(Verdict.UNSETTLED, unread)
@@ -314,14 +314,14 @@ def _nonzero(nets: Counter[NetKey]) -> dict[NetKey, int]:
 
 
 def _later_reads(write: ObservedCall, run: Run) -> list[ObservedCall]:
-    """Return the reads after a write that ask for its user's balance or history, successful or not."""
+    """Return the later reads of the user's balance or history, successful or not."""
     later = run.application_calls[write.number :]
     account = write.application, write.user
     return [call for call in later if call.shows_balance and (call.application, call.user) == account]
 
 
 def _has_inspected(run: Run) -> bool:
-    """Return whether the test has looked at the ledger since the application's last call."""
+    """Return whether the test inspected the ledger after the application's last call."""
     last = max((position for position, call in enumerate(run.calls, start=1) if call.number), default=0)
     own_reads = any(not call.number and call.operation in READS for call in run.calls[last:])
     return own_reads or run.inspected_after >= max(last, 1)

@@ -1,4 +1,4 @@
-"""Exploration of a block of code in a loop, without pytest."""
+"""Exploration of a block of code in a for loop, without pytest."""
 
 import sys
 from collections.abc import Callable, Iterator
@@ -13,9 +13,9 @@ from fake_credits.fake import FakeCredits
 
 
 class ExploredCredits(FakeCredits):
-    """A sandbox for one run of an explored block; its ``with`` block ends the run.
+    """A sandbox for one run of an explored block; leaving its ``with`` block ends the run.
 
-    An exception in the block becomes the outcome of the run; if the run has faults or an order, it is then suppressed.
+    An exception in the block becomes the run's outcome, and is suppressed if the run has faults or a given order.
     """
 
     recorder: Recorder
@@ -42,9 +42,10 @@ class ExploredCredits(FakeCredits):
 def explore_loop(
     make: Callable[[], ExploredCredits], options: ExploreOptions, code: CodeType
 ) -> Iterator[ExploredCredits]:
-    """Yield a fresh sandbox for each run of the loop's body; ``code`` is that of the function with the loop.
+    """Yield a fresh sandbox, created by ``make``, for each run of the loop's body.
 
-    ``make`` creates a sandbox. Raises AssertionError with the report after the last run if a finding is red.
+    ``code`` is the code of the function that contains the loop. After the last run, raises AssertionError with the
+    report if a finding is red.
     """
     test_code = TestCode([code])
     exploration = Exploration(code.co_qualname, options, test_code)

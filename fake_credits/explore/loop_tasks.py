@@ -1,4 +1,4 @@
-"""The tasks of a running event loop: which there are, what they wait for, and when all of them are blocked."""
+"""The tasks of a running event loop: which ones exist, what they are waiting for, and when all are blocked."""
 
 import asyncio
 import random
@@ -20,9 +20,10 @@ _NAME_AND_NUMBER = re.compile(r"(.*?)(\d*)", re.DOTALL)
 
 
 class LoopTasks(Protocol):
-    """The tasks of one event loop, whose ``on_quiet`` is called in the loop after `watch`, once all are blocked.
+    """The tasks of one event loop.
 
-    A loop with a task that is never blocked counts as quiet after a while.
+    After `watch`, ``on_quiet`` is called in the loop once all tasks are blocked. A loop in which some task never blocks
+    counts as quiet after a while.
     """
 
     is_trio: bool
@@ -32,7 +33,7 @@ class LoopTasks(Protocol):
         ...
 
     def calling_task(self) -> Task:
-        """Return the task that makes the current exchange."""
+        """Return the task that is making the current exchange."""
         ...
 
     def live(self) -> list[Task]:
@@ -40,11 +41,11 @@ class LoopTasks(Protocol):
         ...
 
     def awaited_by(self, task: Task, others: Iterable[Task], /) -> Iterable[Task]:
-        """Return the tasks for whose end a blocked task waits."""
+        """Return the tasks whose completion a blocked task is waiting for."""
         ...
 
     def new_event(self) -> Any:
-        """Return an event of this loop."""
+        """Return a new event for this loop."""
         ...
 
     def watch(self) -> None:
@@ -53,7 +54,7 @@ class LoopTasks(Protocol):
 
 
 def running_loop_tasks(on_quiet: Callable[[], None]) -> LoopTasks:
-    """Return the tasks of the running event loop, asyncio's, uvloop's or trio's."""
+    """Return the tasks of the running event loop, which is asyncio's, uvloop's or trio's."""
     trio = sys.modules.get("trio")
     if trio is not None:
         try:
@@ -112,13 +113,13 @@ class _AsyncioTasks:
 
 
 def _natural_name(task: Task) -> tuple[str, int]:
-    """Return a key that sorts Task-9 before Task-10; asyncio numbers tasks in the order of their creation."""
+    """Return a sort key that puts Task-9 before Task-10, because asyncio numbers tasks in creation order."""
     match = _NAME_AND_NUMBER.fullmatch(task.get_name())
     return (match[1], int(match[2] or 0)) if match else ("", 0)
 
 
 def _wakes(task: Task, future: object) -> bool:
-    """Return whether the end of a task of asyncio sets a future, as for gather, wait and task groups."""
+    """Return whether an asyncio task's completion sets the future, as in gather, wait and task groups."""
     for callback, _ in task._callbacks or ():
         cells: Sequence[Any] = getattr(callback, "__closure__", None) or ()
         closed_over = (cell.cell_contents for cell in cells if _is_filled(cell))
@@ -187,7 +188,7 @@ class _TrioTasks:
 
 
 class _NoShuffle(random.Random):
-    """A source of randomness that runs tasks in the order of their creation: trio takes them from the end of a list."""
+    """A stand-in for trio's random generator with which tasks run in creation order."""
 
     def random(self) -> float:
         return 1.0

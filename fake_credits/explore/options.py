@@ -1,4 +1,4 @@
-"""What to explore: faults, depth, budget and strictness, as given by a marker, a flag or a call."""
+"""The options of an exploration, as set by a marker, a flag or a call."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
@@ -15,7 +15,7 @@ MAX_BUDGET = 1_000_000
 _MAX_SECONDS = 86_400
 
 EXPLORE_KINDS: tuple[str, ...] = ("default", "writes", "same", "all")
-"""The values of ``what`` besides names of faults."""
+"""The values of ``what`` other than the names of faults."""
 
 ExploreKind = Literal["default", "writes", "same", "all"]
 
@@ -26,13 +26,13 @@ _OPTION_NAMES = ("what", "faults", "depth", "budget", "seconds", "strict", "sche
 class ExploreOptions:
     """The options of an exploration.
 
-    ``kind``: ``writes`` injects faults at writes only; ``same`` also fails a test that fails under a fault, because the
-    application is expected to hide faults; ``all`` injects every effect that an operation can have. ``faults`` replace
-    the default ones. ``depth`` is the maximum number of faults in one run. ``budget`` limits the number of runs with
-    faults or in another order, and ``seconds`` their total duration. ``strict`` also fails a test for amber findings.
-    ``schedules`` are run instead of planned ones. With ``orders``, concurrent calls are also made in every order that
-    can make a difference. With ``is_required``, a test that can't be explored fails; with ``is_off``, a test runs once
-    and counts as not explored.
+    With the ``kind`` ``writes``, faults are injected at writes only. With ``same``, a test that fails under a fault is
+    red, because the application is expected to hide faults. With ``all``, every effect that applies to an operation is
+    injected. ``faults`` replaces the default faults. ``depth`` is the maximum number of faults per run. ``budget`` is
+    the maximum number of runs with faults or in another order, and ``seconds`` limits their total duration. With
+    ``strict``, amber findings also fail the test. ``schedules`` are run instead of planned ones. With ``orders``,
+    concurrent calls are also made in every order that can make a difference. With ``is_required``, a test that can't be
+    explored fails. With ``is_off``, a test runs once and counts as not explored.
 
     Raises ValueError, which names the field and its allowed values.
     """
@@ -71,7 +71,7 @@ class ExploreOptions:
         return replace(self, faults=_parse_faults(what))
 
     def updated(self, given: Mapping[str, object]) -> Self:
-        """Return the options with some of them replaced; raise ValueError for an unknown option or invalid value."""
+        """Return a copy with some options replaced; raise ValueError for an unknown option or an invalid value."""
         options, changes = self, dict[str, Any]()
         for name, value in given.items():
             if name not in _OPTION_NAMES:
@@ -90,7 +90,7 @@ class ExploreOptions:
 
 
 def parse_what(text: str) -> str | list[str]:
-    """Return what a flag says: a kind or a fault, or a list of faults that are separated by commas."""
+    """Return the value of a flag: a kind, a fault, or a comma-separated list of faults."""
     return [part.strip() for part in text.split(",")] if "," in text else text
 
 

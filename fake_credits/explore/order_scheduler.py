@@ -1,6 +1,6 @@
-"""The scheduler of one run: it holds the exchanges of an event loop before their decision, and releases one at a time.
+"""The scheduler of one run, which holds the exchanges of an event loop and releases them one at a time.
 
-An exchange is released once every other task is blocked, so that all exchanges that can be made have been made.
+An exchange is released once every other task is blocked, so that every exchange that could have arrived has arrived.
 """
 
 import threading
@@ -20,9 +20,10 @@ _NO_STEP = -1
 
 @dataclass(eq=False, slots=True)
 class HeldExchange:
-    """An exchange of a task. ``call`` is what the sandbox saw of it; None if no operation matched.
+    """A held exchange of a task.
 
-    ``later_calls`` are those of blocking clients until the next exchange is released.
+    ``call`` is how the sandbox recorded it, or None if it matched no operation. ``later_calls`` are the calls of
+    blocking clients before the next exchange is released.
     """
 
     task: Task
@@ -34,7 +35,7 @@ class HeldExchange:
 
     @property
     def step(self) -> Step:
-        """Return the exchange as the search sees it; calls of blocking clients can't be released apart from it."""
+        """Return the exchange as a step of the search, together with the calls of blocking clients that follow it."""
         calls = [*([] if self.call is None else [self.call]), *self.later_calls]
         return Step(self.id, self.after, frozenset(access for call in calls for access in _accesses(call)))
 
@@ -50,7 +51,7 @@ def _accesses(call: ObservedCall) -> Iterator[Access]:
 
 @dataclass(frozen=True, slots=True)
 class GateRelease:
-    """The release of one call from a gate, by its user or position, once so many calls have arrived."""
+    """The release of one call, selected by user or position, from a gate once ``arrived`` calls are waiting there."""
 
     arrived: int
     selector: int | str
@@ -59,17 +60,17 @@ class GateRelease:
 
 @dataclass(frozen=True, slots=True)
 class GatePlan:
-    """How a gate that holds every call reproduces an order. ``on_trio``: it arose in trio's event loop."""
+    """How a gate that holds every call reproduces an order, which occurred under trio if ``on_trio``."""
 
     releases: tuple[GateRelease, ...]
     on_trio: bool = False
 
 
 class OrderScheduler:
-    """A scheduler that releases exchanges in the order of ``prefix``, and then in that of their arrival.
+    """A scheduler that releases exchanges in the order of ``prefix`` and then in order of arrival.
 
-    ``missing`` is the exchange of the prefix that did not arrive in time, if any: from there on, the run is not as
-    planned.
+    ``missing`` is the first exchange of the prefix that did not arrive in time, if any. From there on, the run deviates
+    from the plan.
     """
 
     def __init__(self, prefix: Sequence[int], ids: StepIds) -> None:
@@ -93,23 +94,23 @@ class OrderScheduler:
 
     @property
     def steps(self) -> list[Step]:
-        """Return the executed exchanges in their order."""
+        """Return the executed exchanges in order."""
         return [exchange.step for exchange in self.released]
 
     @property
     def diverged(self) -> bool:
-        """Return whether the run lacks an exchange that it had to have, so that the test differs from run to run."""
+        """Return whether the run lacked a planned exchange, which means that the test varies from run to run."""
         return self.missing is not None and all(exchange.id != self.missing for exchange in self.released)
 
     def close(self) -> None:
-        """Forget the tasks of the run: asyncio looks through all tasks that exist, which takes time in the next run."""
+        """Forget the run's tasks, because asyncio would have to search through them in the next run."""
         for exchange in self.released:
             exchange.task = None
         for tasks in (self._task_numbers, self._last_steps, self._awaited):
             tasks.clear()
 
     async def hold(self) -> None:
-        """Hold the current exchange until it is its turn. One of another thread's event loop passes."""
+        """Hold the current exchange until it is its turn; let exchanges of other threads' event loops pass."""
         if not self._enter_loop() or self._tasks is None:
             return
         exchange = HeldExchange(self._tasks.calling_task(), self._tasks.new_event())
@@ -125,7 +126,7 @@ class OrderScheduler:
         self._current = exchange
 
     def record_call(self, call: ObservedCall) -> None:
-        """Add a call that the sandbox decides now: the released exchange's, or one of a blocking client."""
+        """Add the call that the sandbox is processing: that of the released exchange, or one of a blocking client."""
         exchange, self._current = self._current, None
         if exchange is not None:
             exchange.call = call
@@ -135,7 +136,7 @@ class OrderScheduler:
             self.released[-1].later_calls.append(call)
 
     def _enter_loop(self) -> bool:
-        """Find the running loop; return False if another thread's is in use."""
+        """Find the running loop; return False if the scheduler already uses another thread's loop."""
         if self._tasks is not None and self._tasks.is_running():
             return True
         if self._held and self._thread_id != threading.get_ident():
@@ -146,7 +147,7 @@ class OrderScheduler:
         return True
 
     def _on_quiet(self) -> None:
-        """Release the exchange whose turn it is, as all tasks are blocked."""
+        """Release the next exchange, now that all tasks are blocked."""
         tasks = self._tasks
         if tasks is None or not self._held:
             return
@@ -170,7 +171,7 @@ class OrderScheduler:
             self._task_numbers[task] = self._ids.task(cause, rank)
 
     def _identify(self, exchange: HeldExchange, live: set[Task]) -> None:
-        """Give an exchange its id, and find the exchanges that it comes after in every order."""
+        """Set an exchange's id, and find the exchanges that precede it in every order."""
         number = self._task_numbers.get(exchange.task, _NO_STEP)
         exchange.id = self._ids.step(number, self._positions[number])
         self._positions[number] += 1
@@ -208,7 +209,7 @@ class OrderScheduler:
         exchange.event.set()
 
     def gate_plan(self) -> GatePlan:
-        """Return how a gate that holds every call reproduces the order of this run."""
+        """Return how a gate that holds every call can reproduce this run's order."""
         releases: list[GateRelease] = []
         arrived = 0
         held: list[ObservedCall] = []

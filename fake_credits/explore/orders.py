@@ -1,8 +1,8 @@
-"""Which orders of concurrent exchanges make a difference: dynamic partial-order reduction over executed runs.
+"""The search for orders of concurrent exchanges that make a difference, by dynamic partial-order reduction.
 
-Two orders are equivalent if swapping neighbouring exchanges that commute turns one into the other. For each race in an
-executed run, an order is planned in which the later exchange comes first. It is run unless a run that is equivalent to
-it, as far as it goes, has been executed, so each run shows an order that no other run shows.
+Two orders are equivalent if one can be turned into the other by swapping adjacent exchanges that commute. For each race
+in an executed run, an order is planned in which the later exchange comes first. It is skipped if an executed run starts
+with an equivalent order, so no two runs are equivalent.
 """
 
 from collections import deque
@@ -12,7 +12,7 @@ from typing import Literal, NamedTuple
 
 
 class Access(NamedTuple):
-    """What an exchange does to a user of an application, or, if ``user`` is empty, to the list of its users.
+    """An exchange's access to a user of an application or, if ``user`` is empty, to the application's list of users.
 
     Reads commute with reads, and additions with additions.
     """
@@ -22,7 +22,7 @@ class Access(NamedTuple):
     mode: Literal["read", "write", "add"]
 
     def commutes_with(self, other: "Access") -> bool:
-        """Return whether the order of two accesses makes no difference."""
+        """Return whether two accesses have the same effect in either order."""
         if (self.application, self.user) != (other.application, other.user):
             return True
         return self.mode == other.mode != "write"
@@ -32,7 +32,7 @@ class Access(NamedTuple):
 class Step:
     """An executed exchange, with an id that is the same in every run.
 
-    ``after`` are the ids of earlier exchanges without which the application would not have made it.
+    ``after`` has the ids of the earlier exchanges that led to it.
     """
 
     id: int
@@ -40,16 +40,16 @@ class Step:
     accesses: frozenset[Access] = frozenset()
 
     def commutes_with(self, other: "Step") -> bool:
-        """Return whether the order of two exchanges makes no difference."""
+        """Return whether two exchanges have the same effect in either order."""
         return all(own.commutes_with(access) for own in self.accesses for access in other.accesses)
 
 
 Occurrence = tuple[int, int]
-"""An exchange's id, and those of all exchanges that it depends on as a bit mask."""
+"""An exchange's id, and a bit mask of the ids of all exchanges that it depends on."""
 
 
 class StepIds:
-    """Numbers for tasks and their exchanges that are the same in every run: a task is known by what created it."""
+    """Numbers for tasks and exchanges that are the same in every run; a task is identified by what created it."""
 
     def __init__(self) -> None:
         self._tasks: dict[tuple[int, int], int] = {}
@@ -59,18 +59,19 @@ class StepIds:
         return f"<StepIds: {len(self._tasks)} tasks, {len(self._steps)} steps>"
 
     def task(self, cause: int, rank: int) -> int:
-        """Return the number of a task: the ``rank``-th that appeared after the step ``cause``."""
+        """Return the number of the ``rank``-th task that appeared after the step ``cause``."""
         return self._tasks.setdefault((cause, rank), len(self._tasks))
 
     def step(self, task: int, position: int) -> int:
-        """Return the number of a task's exchange, by its position among that task's exchanges."""
+        """Return the number of an exchange, given its position among its task's exchanges."""
         return self._steps.setdefault((task, position), len(self._steps))
 
 
 class OrderSearch:
-    """A search for all orders: iterate over what to run next, and `add` each run before the next one.
+    """A search for all orders that make a difference.
 
-    The items are sequences of ids with which a run is to begin; the exchanges after them may come in any order.
+    Iterating yields sequences of ids that the next run must start with; later exchanges may come in any order. `add`
+    each run before asking for the next sequence.
     """
 
     def __init__(self) -> None:
@@ -91,7 +92,7 @@ class OrderSearch:
                 yield prefix
 
     def add(self, steps: Sequence[Step]) -> bool:
-        """Plan what an executed run suggests; return False for an order that has been executed."""
+        """Plan the orders that an executed run suggests; return False if an equivalent run was added before."""
         run = _Run(steps)
         occurrences = frozenset(run.occurrences)
         if self._is_executed(occurrences):
@@ -106,7 +107,7 @@ class OrderSearch:
         return True
 
     def _is_executed(self, occurrences: frozenset[Occurrence]) -> bool:
-        """Return whether some executed run begins in this way, apart from exchanges that commute."""
+        """Return whether an executed run starts with an equivalent sequence."""
         if not occurrences:
             return False
         runs = min((self._executed.get(occurrence, []) for occurrence in occurrences), key=len)
@@ -114,7 +115,7 @@ class OrderSearch:
 
 
 class _Run:
-    """An executed run: for each step, its occurrence, and the positions of its causes as a bit mask."""
+    """An executed run, with each step's occurrence and a bit mask of the positions of its causes."""
 
     def __init__(self, steps: Sequence[Step]) -> None:
         self._steps = steps
@@ -126,7 +127,7 @@ class _Run:
             self.occurrences.append(occurrence)
 
     def _trace(self, step: Step, earlier_positions: Sequence[int]) -> tuple[int, Occurrence]:
-        """Return the causes and the occurrence of a step that comes after some others."""
+        """Return the causes and the occurrence of a step, given the steps before it."""
         causes = ids = 0
         for position in reversed(earlier_positions):
             if not causes >> position & 1 and _depends(step, self._steps[position]):
@@ -136,7 +137,7 @@ class _Run:
         return causes, (step.id, ids)
 
     def races(self) -> Iterator[tuple[int, int]]:
-        """Yield the positions of exchanges that don't commute, where nothing else puts one before the other."""
+        """Yield the positions of two exchanges that don't commute and that no other dependency orders."""
         for later, step in enumerate(self._steps):
             explained = 0
             for earlier in reversed(range(later)):
@@ -147,7 +148,7 @@ class _Run:
                     yield earlier, later
 
     def reverse(self, earlier: int, later: int) -> tuple[tuple[int, ...], frozenset[Occurrence]]:
-        """Return the order without an exchange and what depends on it, and then the later one of a race."""
+        """Return the order without the earlier exchange and all that depends on it, followed by the later one."""
         positions = range(len(self._steps))
         kept = [position for position in positions if position != earlier and not self._causes[position] >> earlier & 1]
         _, last = self._trace(self._steps[later], kept)

@@ -1,8 +1,8 @@
-"""Who makes a call: the test itself, or the application.
+"""Whether a call is made by the test itself or by the application.
 
-A call belongs to the test if the innermost frame outside the HTTP stack is the test function (including its lambdas and
-comprehensions), a fixture, a ``setUp`` method or a conftest. Every other call belongs to the application, including
-those of its threads and those that arrive over a socket.
+A call is the test's own if the innermost frame outside the HTTP stack is the test function (including its lambdas and
+comprehensions), a fixture, a ``setUp`` method or a conftest. All other calls are the application's, including those
+from its threads and those that arrive over a socket.
 """
 
 import asyncio
@@ -25,7 +25,7 @@ FrameOwner = Literal["stack", "test", "application"]
 """The owner of a frame: the HTTP stack, which is skipped, the test or the application."""
 
 CALLER_HEADER = b"x-fake-credits-caller"
-"""The header with which the ready-made clients mark calls of the test itself over a socket."""
+"""The header by which this package's clients mark the test's own calls over a socket."""
 
 _STACK = frozenset(
     {
@@ -60,7 +60,7 @@ _INNER = re.compile(r"(\.<locals>\.<(lambda|genexpr|listcomp|dictcomp|setcomp)>)
 
 
 class TestCode:
-    """The code that belongs to tests: ``functions`` are tests and fixtures, ``modules`` are patterns of module names.
+    """The code that belongs to tests: tests and fixtures in ``functions``, and modules whose names match ``modules``.
 
     The owner of each code object is determined once.
     """
@@ -93,9 +93,9 @@ class TestCode:
         return owner
 
     def innermost_owner(self, frame: FrameType | None) -> FrameOwner:
-        """Return the owner of the innermost frame outside the HTTP stack, or ``stack`` if there is no such frame.
+        """Return the owner of the innermost frame outside the HTTP stack, or ``stack`` if there is none.
 
-        Code that runs an event loop does not own the calls of the loop's tasks, except those of the task it waits for.
+        Code that runs an event loop owns only the calls of the task that it waits for.
         """
         while frame is not None:
             owner = self.owner_of(frame)
@@ -107,7 +107,8 @@ class TestCode:
         return "stack"
 
     def calls_now(self) -> FrameOwner:
-        """Return who makes the current call, ``stack`` if only the HTTP stack is visible, as in a server's thread."""
+        """Return who is making the current call, or ``stack`` if only the HTTP stack is visible, as in a server's
+        thread."""
         return "test" if is_aside() else self.innermost_owner(sys._getframe(1))  # pyright: ignore[reportPrivateUsage]
 
     def _classify(self, code: CodeType, module: str) -> FrameOwner:
@@ -134,7 +135,7 @@ def _is_event_loop(frame: FrameType) -> bool:
 
 
 def _caller_of_main_task(frame: FrameType | None) -> FrameType | None:
-    """Return the frame that runs asyncio's event loop until the current task ends, or None without such a frame."""
+    """Return the frame that runs asyncio's event loop until the current task is done, or None if there is none."""
     while frame is not None and frame.f_code.co_name != "run_until_complete":
         frame = frame.f_back
     if frame is None or not _is_event_loop(frame):
@@ -143,7 +144,7 @@ def _caller_of_main_task(frame: FrameType | None) -> FrameType | None:
 
 
 class _MarkingTransport:
-    """A transport that marks the test's own calls with a header, because over a socket no frame shows the caller."""
+    """A transport that marks the test's own calls with a header, because the server can't see the caller's frames."""
 
     def __init__(self, transport: Transport, test_code: TestCode) -> None:
         self._transport = transport

@@ -19,11 +19,11 @@ _MAX_TRIED_OCCURRENCES = 3
 
 
 class Plan:
-    """The schedules that remain to be run: shorter ones first, and more dangerous ones first among these.
+    """The schedules that remain to be run, shorter ones first and, among these, more dangerous ones first.
 
-    ``pruned_count`` counts those that were omitted because other occurrences of an equal call are tried,
-    ``repeated_count`` those that would continue a reaction of the application that is already explored, and
-    ``real_time_count`` those that would take real time.
+    Three counts say how many were omitted: ``pruned_count`` because other occurrences of the same call are tried,
+    ``repeated_count`` because they would follow up a reaction that was already explored, and ``real_time_count``
+    because they would take real time.
     """
 
     def __init__(self, options: ExploreOptions, reference: Run, *, over_socket: bool = False) -> None:
@@ -49,7 +49,7 @@ class Plan:
         return len(self._queue)
 
     def take(self, count: int) -> list[Schedule]:
-        """Remove and return up to ``count`` schedules, none of which depends on the result of another."""
+        """Remove and return up to ``count`` schedules that don't depend on each other's results."""
         batch: list[Schedule] = []
         depth = len(self._queue[0][2]) if self._queue else 0
         while self._queue and len(batch) < count and len(self._queue[0][2]) == depth:
@@ -81,7 +81,7 @@ class Plan:
         heappush(self._queue, (rank, len(self._planned), schedule))
 
     def expand(self, run: Run, reference: Run) -> None:
-        """Plan a further fault at each call that the lost response to a committed write has triggered."""
+        """Plan a second fault at each call that was triggered by losing the response to a committed write."""
         if len(run.schedule) >= self._options.depth or not _can_be_expanded(run):
             return
         fault_by_name = {fault.name: fault for _, fault in run.schedule}
@@ -97,7 +97,7 @@ class Plan:
 
 
 def _can_be_expanded(run: Run) -> bool:
-    """Return whether all faults were injected, none of them lasts or is stale, and one hid a committed write."""
+    """Return whether all faults were injected, none is lasting or stale, and one of them hid a committed write."""
     if any(fault.lasts or fault.name == "stale" for _, fault in run.schedule):
         return False
     return len(run.faulted_calls) == len(run.schedule) and any(call.is_suppressed for call in run.faulted_calls)
@@ -111,9 +111,9 @@ def _second_faults(run: Run, reference: Run) -> Iterator[tuple[ObservedCall, Cal
 
 
 def triggered_calls(run: Run, reference: Run) -> list[ObservedCall]:
-    """Return the calls after the last fault that are missing in the fault-free run.
+    """Return the calls after the last fault that the fault-free run does not make.
 
-    The ends of both runs are compared, unless the test failed: then any later read may be one of these calls.
+    The two runs are compared from their ends, unless the test failed; then any later read may have been triggered.
     """
     faulted = run.faulted_calls
     expected_calls = reference.application_calls
@@ -130,7 +130,7 @@ def triggered_calls(run: Run, reference: Run) -> list[ObservedCall]:
 
 
 def _tried_calls(calls: Sequence[ObservedCall]) -> Iterator[CallKey]:
-    """Yield the keys of the calls at which faults are injected: of equal calls, the first, the second and the last."""
+    """Yield the keys of the calls to inject faults at: of equal calls, only the first, second and last."""
     groups: defaultdict[CallKey, list[CallKey]] = defaultdict(list)
     for call in calls:
         groups[call.key._replace(occurrence=0)].append(call.key)

@@ -1,4 +1,4 @@
-"""The recording of one run of a test: its calls, what the test sees, real sleeps, and how it ends."""
+"""The recording of one run of a test: its calls, what the test sees, real sleeps, and the outcome."""
 
 import math
 import re
@@ -28,13 +28,13 @@ from fake_credits.ledger import LedgerInconsistency
 from fake_credits.sandbox import Sandbox
 
 MIN_STORM_CALLS = 20
-"""The number of calls that an application may always make in a run, however few the fault-free run makes."""
+"""The number of calls that an application may make in any run, however few it makes in the fault-free run."""
 
 
 class CallStorm(BaseException):
     """Raised in an application that makes far more calls than in the fault-free run, to end the run.
 
-    It is not an Exception, so that a retry loop does not catch it.
+    It does not derive from Exception, so that retry loops don't catch it.
     """
 
 
@@ -63,11 +63,11 @@ _STORM = CallFault("storm", Rule(_RefuseAndClose(), name="storm"))
 
 
 class Recorder:
-    """The recording of one run with the faults of a schedule.
+    """A recorder of one run, which injects the faults of a schedule.
 
-    ``attach`` it to the run's sandbox before the first call, and call `finish` before the sandbox is closed. More than
-    ``max_calls`` calls of the application are a storm, which a `CallStorm` ends; callers that no exception can reach
-    are refused instead, and `on_storm` is called. A ``scheduler`` determines the order of concurrent calls.
+    `attach` it to the run's sandbox before the first call, and call `finish` before the sandbox is closed. If the
+    application makes more than ``max_calls`` calls, a `CallStorm` ends the run; callers that no exception can reach are
+    refused, and `on_storm` is called. A ``scheduler`` determines the order of concurrent calls.
     """
 
     def __init__(
@@ -222,15 +222,15 @@ class Recorder:
 
 
 def _keep(_active: ActiveRule, _reports_unused: bool) -> None:
-    """Do nothing: a schedule's rules end with the run."""
+    """Do nothing, because the rules of a schedule end with its run."""
 
 
 def outcome_of(
     error: BaseException | None, test_code: TestCode, assertions: tuple[type[BaseException], ...] = (AssertionError,)
 ) -> Outcome:
-    """Return the outcome of a run that ended with an exception, or that passed if ``error`` is None.
+    """Return the outcome of a run that raised ``error``, or that passed if it is None.
 
-    ``assertions`` are the exceptions that a failed assertion raises.
+    ``assertions`` are the exceptions that failed assertions raise.
     """
     if error is None:
         return Outcome()
@@ -240,13 +240,13 @@ def outcome_of(
 
 
 def _single_error(error: BaseException) -> BaseException:
-    """Return the only exception in a group, such as trio and anyio raise; return any other error unchanged."""
+    """Return the only exception in a group, as raised by trio and anyio, or any other error unchanged."""
     exceptions: tuple[BaseException, ...] = getattr(error, "exceptions", ())
     return _single_error(exceptions[0]) if len(exceptions) == 1 else error
 
 
 def _raised_by_test(error: BaseException, test_code: TestCode) -> bool:
-    """Return whether the test raised an exception, that is, owns its innermost frame outside the HTTP stack."""
+    """Return whether the test raised an exception itself, and so owns the innermost frame outside the HTTP stack."""
     owner, traceback = "stack", error.__traceback__
     while traceback is not None:
         frame_owner = test_code.owner_of(traceback.tb_frame)
@@ -259,7 +259,7 @@ def _raised_by_test(error: BaseException, test_code: TestCode) -> bool:
 def traced_test(
     test_code: TestCode, *, is_wanted: bool, running: FrameType | None = None
 ) -> Generator[Callable[[], RunTrace]]:
-    """Trace the test's code during the block if ``is_wanted``; yield a function that returns the trace.
+    """Trace the test's code in the block if ``is_wanted``, and yield a function that returns the trace.
 
     ``running`` is a frame of the test that is already executing.
     """
@@ -309,7 +309,7 @@ _EXITS = ("__exit__", "__aexit__")  # a test does not see what these return
 
 
 class _ResultRepr(Repr):
-    """A repr for comparing results between runs, without digits in strings, which may be times or ids."""
+    """A repr for comparing results across runs, which omits digits in strings because they may be times or ids."""
 
     def repr_str(self, x: str, level: int) -> str:
         return super().repr_str(re.sub(r"\d", "", x), level)
@@ -322,7 +322,7 @@ _RESULT_REPR = _ResultRepr()
 
 
 def _result_text(value: object, frame: FrameType) -> str:
-    """Return a value as text, with those of its attributes that the code of a frame names."""
+    """Return a value as text, including those of its attributes that a frame's code mentions."""
     texts = [_RESULT_REPR.repr(value)]
     try:
         fields = ("__dataclass_fields__", "_fields")
@@ -338,7 +338,7 @@ _MIN_RECORDED_S = 0.01
 
 
 class SleepLog:
-    """The longest sleep at each line of the application that sleeps for 10 ms or more."""
+    """The longest real sleep at each line of the application, if it is at least 10 ms."""
 
     def __init__(self, test_code: TestCode) -> None:
         self._test_code = test_code

@@ -1,4 +1,4 @@
-"""The report of an exploration as text, the summary of several, and the report file in JSON, HTML and others."""
+"""The text report of an exploration, the summary of several, and report files in JSON, HTML and other formats."""
 
 import json
 from collections import Counter, defaultdict
@@ -32,7 +32,7 @@ _WIDTH = 110
 
 
 def summarize(exploration: Exploration) -> str:
-    """Return the number of schedules and orders that were run, in total and by verdict, as text."""
+    """Return a text with the numbers of schedules and orders that were run, in total and by verdict."""
     parts = [summarize_runs(exploration.results)] if exploration.results or not exploration.orders else []
     if exploration.orders:
         diverged = exploration.diverged_count
@@ -41,7 +41,7 @@ def summarize(exploration: Exploration) -> str:
 
 
 def summarize_runs(results: Iterable[JudgedRun], noun: str = "schedule") -> str:
-    """Return the number of runs, in total and by verdict, as text."""
+    """Return a text with the number of runs, in total and by verdict."""
     counts = count_verdicts(results)
     total, fine = counts.total(), counts.pop(_FINE_LABEL, 0)
     parts = [f"{fine} {_FINE_LABEL}"] if fine or not counts else []
@@ -56,7 +56,7 @@ def count_verdicts(results: Iterable[JudgedRun]) -> Counter[str]:
 
 
 def render_report(exploration: Exploration) -> str:
-    """Return the report: the totals, the matrix, each finding, and what was not tried."""
+    """Return the report: totals, matrix, findings, and what was not tried."""
     matrix = _matrix(exploration)
     lines = [f"fake-credits: {summarize(exploration)}", "", *matrix, *([""] if matrix else [])]
     for finding in find_findings(exploration):
@@ -109,7 +109,7 @@ def _cell(cells: dict[tuple[CallKey | int, str], Judgement], key: CallKey, fault
 
 
 def _align(rows: Sequence[Sequence[str]], lasting: Sequence[int]) -> list[str]:
-    """Return the lines of a table with a vertical line after the first column and before the faults that last."""
+    """Return the lines of a table with vertical lines after the first column and before the lasting faults."""
     widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
     lines: list[str] = []
     for row in rows:
@@ -122,13 +122,13 @@ def _align(rows: Sequence[Sequence[str]], lasting: Sequence[int]) -> list[str]:
 
 
 FORMAT_VERSION = 1
-"""The version of the report's format."""
+"""The version of the report format."""
 
 _MAX_LISTED = 10
 
 
 def exploration_to_json(exploration: Exploration, *, with_schedules: bool = True) -> dict[str, Any]:
-    """Return an exploration as a JSON object, which stays small without the schedules and their exchanges."""
+    """Return an exploration as a JSON object, optionally without the schedules, which make it large."""
     return {
         "test": exploration.name,
         "skip_reason": exploration.skip_reason,
@@ -193,7 +193,7 @@ def _call_to_json(call: ObservedCall) -> dict[str, Any]:
 
 
 def summary_lines(documents: Sequence[JsonObject]) -> Iterator[str]:
-    """Yield the lines that sum up explorations: totals, amber findings, and what was not explored and why."""
+    """Yield the lines of the summary: totals, amber findings, and what was not explored and why."""
     explored = [document for document in documents if not document["skip_reason"] and not document["leaks"]]
     counts, orders, untried = (_total(explored, name) for name in ("verdicts", "order_verdicts", "untried"))
     counted = f"{pluralize(len(explored), 'test')} explored, {pluralize(counts.total(), 'schedule')}"
@@ -250,13 +250,13 @@ def _not_explored(documents: Sequence[JsonObject]) -> Iterator[str]:
 
 
 def write_report(path: str, documents: Sequence[JsonObject]) -> None:
-    """Write explorations to a file in the format that the suffix of its name means, by default JSON."""
+    """Write explorations to a file, in the format that its suffix indicates (JSON by default)."""
     report_format = _FORMATS_BY_SUFFIX.get(Path(path).suffix.lower(), "json")
     Path(path).write_text(render_documents(report_format, documents), encoding="utf-8")
 
 
 def render_documents(report_format: str, documents: Sequence[JsonObject]) -> str:
-    """Return explorations as a text in one of the formats of `REPORT_FORMATS`."""
+    """Return explorations as text in one of the `REPORT_FORMATS`."""
     return REPORT_FORMATS[report_format]({"version": FORMAT_VERSION, "explorations": list(documents)})
 
 
@@ -273,7 +273,7 @@ code { font-size: .85em; background: #f4f4f4; padding: .1rem .3rem; word-break: 
 
 
 def render_html(document: Mapping[str, Any]) -> str:
-    """Return the page for a report in its JSON form."""
+    """Return the HTML page for a report, given as JSON."""
     parts = [part for exploration in document["explorations"] for part in _html_exploration(exploration)]
     return (
         '<!DOCTYPE html>\n<html lang="en"><head><meta charset="utf-8"><title>fake-credits exploration</title>'
@@ -359,6 +359,6 @@ REPORT_FORMATS: Mapping[str, Callable[[JsonObject], str]] = {
     "junit": render_junit,
     "markdown": render_markdown,
 }
-"""The formats of reports, by name."""
+"""The report formats, by name."""
 
 _FORMATS_BY_SUFFIX = {".html": "html", ".htm": "html", ".xml": "junit", ".md": "markdown"}

@@ -13,14 +13,16 @@ CREATE_TRANSACTION = Operation.CREATE_TRANSACTION.value
 _BALANCE_READS = (Operation.GET_BALANCE.value, Operation.LIST_TRANSACTIONS.value)
 
 NetKey = tuple[str, str, int]
-"""The application and user, named as in a `CallKey`, and the absolute value of a delta."""
+"""An application and a user, as in a `CallKey`, and the absolute value of a delta."""
 
 
 @dataclass(slots=True)
 class ObservedCall:
-    """A call to the sandbox. ``fault`` is the injected fault; ``has_own_rule`` says whether a rule of the test fired.
+    """A call to the sandbox.
 
-    ``number`` counts the application's calls from 1; it is 0 for a call of the test. ``at_ms`` is when it arrived.
+    ``fault`` is the injected fault, and ``has_own_rule`` says whether one of the test's own rules fired. ``number`` is
+    the call's position among the application's calls, from 1, or 0 for a call of the test. ``at_ms`` is when it
+    arrived.
     """
 
     ordinal: int
@@ -55,7 +57,7 @@ class ObservedCall:
 
     @property
     def is_suppressed(self) -> bool:
-        """Return whether the call changed a balance, but a fault hid that from the application."""
+        """Return whether the call changed a balance and a fault hid this from the application."""
         return bool(self.fault) and self.is_committed and not self.is_acknowledged
 
     @property
@@ -65,7 +67,7 @@ class ObservedCall:
 
     @property
     def is_undisturbed(self) -> bool:
-        """Return whether the call received a successful response, and no fault was injected."""
+        """Return whether the call received a successful response and no fault was injected at it."""
         return not (self.fault or self.has_own_rule) and self.is_acknowledged
 
     @property
@@ -75,30 +77,31 @@ class ObservedCall:
 
     @property
     def request(self) -> CallKey:
-        """Return the key without its occurrence, which is equal for equal requests, even in different runs."""
+        """Return the key without its occurrence, which is the same for equal requests, even in different runs."""
         return self.key._replace(occurrence=0)
 
 
 @dataclass(frozen=True, slots=True)
 class RunTrace:
-    """What a test saw: the lines of it that ran, and what they got.
+    """What a test saw: the lines that ran and their results.
 
-    ``results`` are what the functions called in a line returned or raised, and the variables when the test returned.
+    ``results`` has what the functions called in each line returned or raised, and the values of variables when the test
+    returned.
     """
 
     lines: frozenset[tuple[str, int]] = frozenset()
     results: frozenset[tuple[str, int, str]] = frozenset()
 
     def differing_results(self, other: "RunTrace") -> set[tuple[str, int]]:
-        """Return where the test got something else in another run."""
+        """Return where the test got different results in another run."""
         return {(function, line) for function, line, _ in self.results ^ other.results}
 
 
 @dataclass(slots=True)
 class Outcome:
-    """How a run ended. ``error`` is the message of the error; ``failed_in_test`` says whether an assertion of the test
-    itself failed.
+    """How a run ended.
 
+    ``error`` is the error message, and ``failed_in_test`` says whether one of the test's own assertions failed.
     ``trace`` is what the test saw, if it was traced.
     """
 
@@ -111,11 +114,11 @@ class Outcome:
 
 @dataclass(slots=True)
 class Run:
-    """One run of the test.
+    """One run of a test.
 
-    ``not_met`` counts the faults of the schedule that had no matching call. ``inspected_after`` is the number of calls
-    before the last inspection of the ledger from Python. ``violations`` are broken invariants of the user. ``hang``
-    says why a command had to be stopped, except for a storm.
+    ``not_met`` is how many faults of the schedule had no matching call. ``inspected_after`` is the number of calls
+    before the test last inspected the ledger. ``violations`` are the user-defined invariants that were broken. ``hang``
+    says why a command had to be stopped, other than for a storm.
     """
 
     schedule: Schedule
@@ -138,11 +141,11 @@ class Run:
 
     @property
     def application_calls(self) -> list[ObservedCall]:
-        """Return the application's calls, in the order of their arrival."""
+        """Return the application's calls in order of arrival."""
         return [call for call in self.calls if call.number]
 
     def balance_of(self, call: ObservedCall) -> int:
-        """Return the final balance of a call's user, who may have another id in this run."""
+        """Return the final balance of a call's user, whose id may differ in this run."""
         wanted = call.net_key[:2]
         accounts = {each.net_key[:2]: (each.application, each.user) for each in self.application_calls}
         return self.balances.get(accounts.get(wanted, wanted), 0)
@@ -177,15 +180,16 @@ def count_nets(writes: Iterable[ObservedCall]) -> Counter[NetKey]:
 
 
 def common_ids(runs: Sequence[Run]) -> frozenset[str]:
-    """Return the users and applications that occur in every run: all others are random, and differ from run to run."""
+    """Return the users and applications that occur in every run; the other ids are random."""
     ids = [{name for call in run.calls for name in (call.application, call.user)} for run in runs]
     return frozenset(set[str].intersection(*ids)) if ids else frozenset()
 
 
 class KeyAssigner:
-    """An assigner of keys to the calls of one run, in order of arrival.
+    """Assigns keys to the calls of one run, in order of arrival.
 
-    An id that is not in ``stable_ids`` is replaced by the number of its first appearance; with None, all ids are kept.
+    Ids that are not in ``stable_ids`` are replaced by numbers in order of first appearance; with None, all ids are
+    kept.
     """
 
     def __init__(self, default_application: str, stable_ids: frozenset[str] | None) -> None:
@@ -195,7 +199,7 @@ class KeyAssigner:
         self._occurrences: Counter[tuple[str, str, str, int | None, str]] = Counter()
 
     def assign(self, call: ObservedCall) -> None:
-        """Set a call's key; a call of the test itself gets none, but its ids are numbered too."""
+        """Set a call's key. A call of the test itself gets none, but its ids are numbered too."""
         application = "" if call.application == self._default_application else self._name(call.application)
         user = self._name(call.user)
         if call.number:

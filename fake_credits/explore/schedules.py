@@ -1,7 +1,7 @@
-"""Schedules: the faults of one run and the calls that they hit, as values and as text.
+"""Schedules: the faults of one run and the calls that they are injected at, as values and as text.
 
-A call is written as its number in the fault-free run (``2:lost_after``), or by what identifies it
-(``listTransactions ada #2:refused``); ``+`` joins the faults of one schedule.
+A call is written as its number in the fault-free run (``2:lost_after``) or as a description (``listTransactions ada
+#2:refused``). ``+`` joins the faults of a schedule.
 """
 
 import json
@@ -33,10 +33,10 @@ class ScheduleError(ValueError):
 
 
 class CallKey(NamedTuple):
-    """What identifies a call; its position is not part of it, because other calls may change that.
+    """What identifies a call, except for its position, which depends on other calls.
 
-    ``occurrence`` counts the calls that are otherwise equal, from 1. ``application`` is empty for the default one. In a
-    handwritten schedule, empty fields and None match anything.
+    ``occurrence`` counts otherwise equal calls, from 1. ``application`` is empty for the default application. In a
+    schedule written by a user, empty fields and None match anything.
     """
 
     operation: str
@@ -47,12 +47,12 @@ class CallKey(NamedTuple):
     occurrence: int = 1
 
     def matches(self, other: "CallKey") -> bool:
-        """Return whether this key, with its empty fields, describes another call."""
+        """Return whether this key, whose empty fields match anything, matches another one."""
         return all(wanted in ("", None, actual) for wanted, actual in zip(self, other, strict=True))
 
     @property
     def label(self) -> str:
-        """Return the call without its occurrence, for display."""
+        """Return the call for display, without its occurrence."""
         return _join(
             self.operation,
             _display_id(self.user),
@@ -82,9 +82,9 @@ def _display_id(value: str) -> str:
 
 @dataclass(frozen=True, slots=True)
 class CallFault:
-    """A fault that is injected at one call, or, if it ``lasts``, at all calls from that one on.
+    """A fault that is injected at one call or, if it ``lasts``, at all calls from that one on.
 
-    ``label`` is the heading of its column in a report.
+    ``label`` is its column heading in reports.
     """
 
     name: str
@@ -93,7 +93,7 @@ class CallFault:
     lasts: bool = False
 
     def applies_to(self, operation: str) -> bool:
-        """Return whether the fault can be injected at an operation."""
+        """Return whether the fault can be injected at calls of an operation."""
         return operation in self.rule.operations
 
 
@@ -110,11 +110,11 @@ FAULTS: Mapping[str, CallFault] = {
         CallFault("stale", Rule(StaleRead(by_writes=1), name="stale"), "stale"),
     )
 }
-"""Every named fault; ``stale`` is injected on request only."""
+"""All named faults; ``stale`` is injected only on request."""
 
 
 def sort_faults(names: Iterable[str]) -> list[str]:
-    """Return names of faults in the order of a report's columns: those of `FAULTS` first."""
+    """Return the names of faults in the order of a report's columns, starting with those in `FAULTS`."""
     order = {name: position for position, name in enumerate(FAULTS)}
     return sorted(names, key=lambda name: (order.get(name, len(order)), name))
 
@@ -124,7 +124,7 @@ READS = frozenset(map(str, READ_OPERATIONS))
 
 
 class Injection(NamedTuple):
-    """A fault at a call, which is given as a key or as its number among the application's calls, from 1."""
+    """A fault at a call, which is identified by its key or by its number among the application's calls, from 1."""
 
     call: CallKey | int
     fault: CallFault
@@ -134,7 +134,7 @@ Schedule = tuple[Injection, ...]
 
 
 def format_schedule(schedule: Sequence[Injection], numbers: Mapping[CallKey, int] | None = None) -> str:
-    """Return a schedule as text; a call that has a number in the fault-free run is written as that number."""
+    """Return a schedule as text, in which calls of the fault-free run are written as their numbers."""
     parts: list[str] = []
     for call, fault in schedule:
         number = call if isinstance(call, int) else (numbers or {}).get(call, 0)
@@ -143,9 +143,9 @@ def format_schedule(schedule: Sequence[Injection], numbers: Mapping[CallKey, int
 
 
 def parse_fault(source: object) -> CallFault:
-    """Return the fault for a name, an effect, a rule or a rule as a JSON object.
+    """Return the fault for a name, an effect, a rule, or a rule as a JSON object.
 
-    Raises ScheduleError for anything else, and for a rule that says which calls it hits: the schedule says that.
+    Raises ScheduleError for anything else, and for a rule that selects calls, because the schedule does that.
     """
     if isinstance(source, str):
         if source in FAULTS:
@@ -166,7 +166,7 @@ def parse_fault(source: object) -> CallFault:
 
 
 def parse_schedule(text: str) -> Schedule:
-    """Return the schedule that a text describes; raise ScheduleError, with the position, if it is invalid."""
+    """Parse a schedule; raise ScheduleError with the position if it is invalid."""
     reader = _Reader(text)
     injections = [reader.read_injection()]
     while not reader.is_at_end:
@@ -228,7 +228,7 @@ class _Reader:
         for token in rest:
             name, value = self._parse_detail(token)
             if name in members:
-                raise self.fail(f"{token!r} is given twice")
+                raise self.fail(f"{token!r} occurs twice")
             members[name] = value
         return CallKey(**members)
 

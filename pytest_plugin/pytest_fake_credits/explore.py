@@ -1,6 +1,8 @@
-"""Exploration of tests under pytest: an item runs once for each schedule, and is reported once.
+"""The exploration of tests under pytest, which runs an item once for each schedule and reports it once.
 
-This loads the fake, so it is imported only if a test is to be explored. PYTEST_DONT_REWRITE
+This module loads the fake, so it is imported only if a test is to be explored.
+
+PYTEST_DONT_REWRITE
 """
 
 import copy
@@ -37,7 +39,7 @@ _Phase = tuple["pytest.CallInfo[None]", pytest.TestReport]
 
 
 class ExplorePlugin:
-    """The hooks that explore tests; ``marker_options`` returns the merged options of a test's markers."""
+    """The hooks that explore tests. ``marker_options`` returns the merged options of a test's markers."""
 
     def __init__(self, config: pytest.Config, marker_options: Callable[[pytest.Item], Mapping[str, object]]) -> None:
         self._config = config
@@ -55,7 +57,7 @@ class ExplorePlugin:
         self._is_quiet = False
 
     def sandbox_options(self, options: Mapping[str, object]) -> dict[str, object]:
-        """Return the options of the current run's sandbox: while a test is explored, no gate waits for long."""
+        """Return the options for the current run's sandbox, with a short gate timeout while a test is explored."""
         if self._recorder is None:
             return dict(options)
         given: Any = options.get("gate_timeout_s", _GATE_TIMEOUT_S)
@@ -93,7 +95,7 @@ class ExplorePlugin:
         return True
 
     def _options_for(self, item: pytest.Item) -> ExploreOptions | None:
-        """Return the options of a test's exploration, or None if the test runs as usual."""
+        """Return the options for exploring a test, or None if the test runs as usual."""
         if "fake_credits" not in getattr(item, "fixturenames", ()) or self._config.getoption("setuponly", False):
             return None
         asked = self._marker_options(item).get("explore", None)
@@ -105,7 +107,7 @@ class ExplorePlugin:
         return replace(self._defaults, is_off=True) if options is None and self._settings["explore"].value else options
 
     def _reason_to_skip(self, item: pytest.Item, options: ExploreOptions) -> str:
-        """Return why a test can't be explored, as far as that is known before it runs."""
+        """Return why a test can't be explored, or an empty string if nothing known before it runs rules it out."""
         function: Any = getattr(item, "obj", None)
         if options.is_off:
             return "its marker says explore=False"
@@ -120,14 +122,14 @@ class ExplorePlugin:
 
     @pytest.hookimpl(tryfirst=True)
     def pytest_fixture_setup(self, fixturedef: pytest.FixtureDef[Any]) -> None:
-        """Treat the calls of a fixture as made by the test itself."""
+        """Treat a fixture's calls as the test's own."""
         self._test_code.add(_codes([fixturedef.func]))
 
     # ------------------------------------------------------------ all tests
 
     @pytest.hookimpl(trylast=True)
     def pytest_runtest_logreport(self, report: pytest.TestReport) -> None:
-        """Collect an exploration, which may come from a pytest-xdist worker."""
+        """Collect an exploration, possibly from a pytest-xdist worker."""
         document = getattr(report, _REPORT_ATTRIBUTE, None)
         if document is not None:
             self._documents.append(document)
@@ -139,7 +141,7 @@ class ExplorePlugin:
                     reports.remove(report)
 
     def pytest_terminal_summary(self, terminalreporter: pytest.TerminalReporter) -> None:
-        """Print what was explored, and what was not and why."""
+        """Print what was explored, what was not, and why."""
         if self._documents:
             terminalreporter.section("fake-credits exploration")
             for line in summary_lines(self._documents):
@@ -149,7 +151,7 @@ class ExplorePlugin:
 
     @pytest.hookimpl(trylast=True)
     def pytest_sessionfinish(self) -> None:
-        """Write the report file, but not in a pytest-xdist worker."""
+        """Write the report file, except in a pytest-xdist worker."""
         if self._report_path and not hasattr(self._config, "workerinput"):
             write_report(self._report_path, self._documents)
 
@@ -188,7 +190,7 @@ class ExplorePlugin:
         nextitem: pytest.Item | None,
         at_end: Callable[[], None] = lambda: None,
     ) -> list[_Phase]:
-        """Run a test with fresh fixtures of its own, and record how it ended."""
+        """Run a test with fresh function-scoped fixtures, and record how it ended."""
         _prepare(item)
         function: Any = item
         with traced_test(self._test_code, is_wanted=recorder.traces_test) as trace:
@@ -222,7 +224,7 @@ class ExplorePlugin:
 
     @contextmanager
     def _quietly(self) -> Generator[None]:
-        """Keep the output, logs and warnings of an exploration's runs from the terminal."""
+        """Suppress the output, logs and warnings of the runs in an exploration."""
         self.is_running = self._is_quiet = True
         with ExitStack() as stack:
             stack.callback(setattr, sys, "breakpointhook", sys.breakpointhook)
@@ -273,7 +275,7 @@ def _default_options(settings: Mapping[str, PluginSetting]) -> ExploreOptions:
 
 
 class _ExplorationFailed(Failed):
-    """The failure of a test whose exploration has findings, although the run itself passed."""
+    """The failure of a test whose exploration has red findings although its last run passed."""
 
 
 # Shown like pytest's own.
@@ -297,7 +299,7 @@ def _raise_findings(exploration: Exploration) -> None:
 def _reports_of(
     item: pytest.Item, phases: list[_Phase], reference: list[_Phase], exploration: Exploration
 ) -> list[pytest.TestReport]:
-    """Return the reports of the last run or, if that only shows that state leaks, of the first."""
+    """Return the reports of the last run or, if it failed only because state leaks, of the first."""
     reports = [report for _, report in phases]
     if exploration.leaks and len(reference) == len(reports):
         reports[:2] = [report for _, report in reference[:2]]
@@ -310,13 +312,13 @@ def _reports_of(
 
 
 def _is_failure(call: pytest.CallInfo[None]) -> bool:
-    """Return whether a phase raised an exception other than those for control flow; as pytest's runner decides it."""
+    """Return whether a phase raised an exception that pytest's runner counts as a failure, not as control flow."""
     error = call.excinfo.value if call.excinfo else None
     return error is not None and not isinstance(error, pytest.skip.Exception) and not hasattr(error, "wasxfail")
 
 
 def _codes(functions: Any) -> Iterator[CodeType]:
-    """Yield the code of functions, without their decorators."""
+    """Yield the code objects of functions, ignoring their decorators."""
     for function in functions:
         inner = unwrap(getattr(function, "__func__", function)) if callable(function) else function
         code = getattr(inner, "__code__", None)
@@ -325,7 +327,7 @@ def _codes(functions: Any) -> Iterator[CodeType]:
 
 
 def _prepare(item: pytest.Item) -> None:
-    """Give an item a fresh request, instance and report."""
+    """Give an item a fresh request and instance, and clear its report sections."""
     function: Any = item
     if hasattr(item, "_request") and not function._request:
         function._initrequest()
@@ -336,7 +338,7 @@ def _prepare(item: pytest.Item) -> None:
 
 
 def _forget_finished_fixtures(item: pytest.Item) -> None:
-    """Remove the finalizers that a run has added to fixtures of wider scopes for its own, already finished fixtures."""
+    """Remove the finalizers that a run added to wider-scoped fixtures for its own fixtures, which are finished."""
     function: Any = item
     for definitions in function._fixtureinfo.name2fixturedefs.values():
         for definition in definitions:
@@ -349,7 +351,7 @@ def _is_spent(finalizer: object) -> bool:
 
 
 def _outcome_of(phases: list[_Phase], recorder: Recorder) -> Outcome:
-    """Return how a run ended, ignoring a failure that the exploration itself raised."""
+    """Return how a run ended, ignoring a failure raised by the exploration itself."""
     for call, report in phases:
         error = call.excinfo.value if call.excinfo else None
         if isinstance(error, _ExplorationFailed):

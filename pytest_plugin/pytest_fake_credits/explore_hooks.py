@@ -1,6 +1,8 @@
 """The part of exploration that every pytest run loads: its hook, and the registration of its plugin on demand.
 
-This module imports nothing from the fake. PYTEST_DONT_REWRITE
+This module imports nothing from the fake.
+
+PYTEST_DONT_REWRITE
 """
 
 from collections.abc import Callable, Mapping
@@ -23,7 +25,7 @@ MarkerOptions = Callable[[pytest.Item], Mapping[str, object]]
 
 class _HookSpecifications:
     def pytest_fake_credits_explored(self, item: pytest.Item, exploration: "Exploration") -> None:
-        """Called when a test has been explored, with its schedules and verdicts."""
+        """Called after a test has been explored, with its schedules and verdicts."""
 
 
 def pytest_addhooks(pluginmanager: pytest.PytestPluginManager) -> None:
@@ -36,13 +38,13 @@ def _plugin_of(config: pytest.Config) -> "ExplorePlugin | None":
 
 
 def is_exploring(config: pytest.Config) -> bool:
-    """Return whether the current run belongs to an exploration, so that its own report is not shown."""
+    """Return whether the current run is part of an exploration, whose runs are not reported individually."""
     plugin = _plugin_of(config)
     return plugin is not None and plugin.is_running
 
 
 def run_options(config: pytest.Config, options: dict[str, object]) -> dict[str, object]:
-    """Return the options of the current run's sandbox."""
+    """Return the options for the current run's sandbox."""
     plugin = _plugin_of(config)
     return options if plugin is None else plugin.sandbox_options(options)
 
@@ -55,12 +57,12 @@ def attach(config: pytest.Config, fake: "FakeCredits") -> None:
 
 
 def watch_for_explorations(config: pytest.Config, marker_options: MarkerOptions) -> None:
-    """Register the plugin that explores tests once an option, a marker or a worker's report requests it."""
+    """Register the exploration plugin as soon as an option, a marker or a worker's report requires it."""
     config.pluginmanager.register(_Registration(config, marker_options), "pytest_fake_credits.registration")
 
 
 class _Registration:
-    """The registration of the plugin that explores tests, if an option, a marker or a worker's report asks for it."""
+    """Registers the exploration plugin when an option, a marker or a worker's report requires it."""
 
     def __init__(self, config: pytest.Config, marker_options: MarkerOptions) -> None:
         self._config = config
@@ -82,6 +84,6 @@ class _Registration:
             self._register()
 
     def pytest_runtest_logreport(self, report: pytest.TestReport) -> None:
-        """Register the plugin for the first exploration from a pytest-xdist worker; pytest passes later ones to it."""
+        """Register the plugin at the first exploration from a pytest-xdist worker; it gets the later ones itself."""
         if hasattr(report, "fake_credits_exploration") and _plugin_of(self._config) is None:
             self._register().pytest_runtest_logreport(report)

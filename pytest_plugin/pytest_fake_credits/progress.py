@@ -15,7 +15,7 @@ _ERASE_LINE = "\r\x1b[2K"
 
 
 class Progress:
-    """The progress line of one test's exploration; `show` and `clear` may be called repeatedly."""
+    """The progress line of one test's exploration. `show` and `clear` may be called repeatedly."""
 
     def __init__(
         self, config: pytest.Config, exploration: Exploration, now_s: Callable[[], float] = monotonic_s

@@ -295,7 +295,7 @@ def test_runs_without_faults_that_differ_are_noted(run_function: Report, functio
     [
         ({"schedule": "9:refused"}, "--schedule: .*names call 9, but the test makes 1 call"),
         ({"api_key": "key", "jobs": 2}, "--api-key requires --jobs 1"),
-        ({"scenarios": ("flaky",)}, "--scenario: exploring injects the faults"),
+        ({"scenarios": ("flaky",)}, "--scenario can't be used with explore"),
     ],
 )
 def test_flags_that_contradict_are_a_usage_error(run_function: Report, options: dict[str, Any], problem: str) -> None:

@@ -141,7 +141,12 @@ def _own_version(name: str) -> str:
 
 
 def _measure_in_process(peer: InProcessPeer, plan: Plan) -> Row:
-    return Row(peer.name, peer.client, _own_version(peer.name), (call_us(peer, plan), added_test_ms(peer, plan) if peer.test else None))
+    return Row(
+        peer.name,
+        peer.client,
+        _own_version(peer.name),
+        (call_us(peer, plan), added_test_ms(peer, plan) if peer.test else None),
+    )
 
 
 def _table(rows: Sequence[Row], measures: Sequence[str]) -> list[str]:
