@@ -39,6 +39,7 @@ def test_columns_are_as_wide_as_their_widest_cell() -> None:
         (b"/users?cursor=a&limit=5", b"/users?cursor=a&limit=5"),
         (b"/key=a?x=b", b"/key=a?x=b"),
         (b"/u?api_key=S&x=1", b"/u?api_key=***&x=1"),
+        (b"/u?sig=S&pwd=S&sessionId=S&design=1", b"/u?sig=***&pwd=***&sessionId=***&design=1"),
         (b"/u?API-Key=S=S", b"/u?API-Key=***"),
         (b"/u?api%5Fkey=S", b"/u?api%5Fkey=***"),
         (b"/u?%61ccess_token=S?S", b"/u?%61ccess_token=***"),
