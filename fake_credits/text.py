@@ -5,7 +5,9 @@ import re
 from collections.abc import Collection, Iterable, Sequence
 from urllib.parse import unquote_plus
 
-_SECRET_PARAMETER = re.compile(r"auth|bearer|credential|jwt|key|passw|^pwd$|secret|session|^sig$|signature|token", re.IGNORECASE)
+_SECRET_PARAMETER = re.compile(
+    r"auth|bearer|credential|jwt|key|passw|^pwd$|secret|session|^sig$|signature|token", re.IGNORECASE
+)
 _JWT_PATTERN = re.compile(r"eyJ[\w.-]+")
 _MAX_CELL_CHARS = 48
 _MAX_SHOWN_BITS = 512
