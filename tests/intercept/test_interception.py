@@ -369,6 +369,6 @@ def test_repr_contains_urls(credits: FakeCredits) -> None:
 
 
 def test_docs_list_every_tested_library() -> None:
-    table = TEXT.partition("| library | where the request is taken |")[2].partition("\n\n")[0]
+    table = TEXT.partition("| library | where the request is intercepted |")[2].partition("\n\n")[0]
     documented = {name for row in table.splitlines()[2:] for name in row.split("|")[1].strip().split(", ")}
     assert documented == {name.partition(",")[0] for name in SENDERS}
