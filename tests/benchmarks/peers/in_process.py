@@ -8,7 +8,7 @@ from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import boto3  # type: ignore[import-untyped]
 import httpx
@@ -83,7 +83,7 @@ def _respx() -> Generator[Call]:
 @contextmanager
 def _moto() -> Generator[Call]:
     with moto.mock_aws():
-        bucket = boto3.client("s3", **_AWS)
+        bucket = cast("Any", boto3.client("s3", **_AWS))  # pyright: ignore[reportUnknownMemberType]
         bucket.create_bucket(Bucket="balances")
         bucket.put_object(Bucket="balances", Key="user-id", Body=b"100")
         yield lambda: bucket.get_object(Bucket="balances", Key="user-id")["Body"].read()
