@@ -183,7 +183,7 @@ class Sandbox:
         with self.lock:
             for active in self.faults:
                 if isinstance(active.rule.effect, HoldAtGate) and active.rule.effect.name == gate.name:
-                    active.end()
+                    active.remove()
 
     def new_gate_name(self) -> str:
         """Return a gate name that is not in use."""

@@ -275,7 +275,7 @@ class RemoteSandbox:
         return self._request(schemas.RuleState, "GET", f"/faults/{quote_id('name', name)}")
 
     def remove_fault(self, name: str) -> schemas.RuleState:
-        """Remove a rule; calls that it has already hit are not affected."""
+        """Remove a rule; one that is unused stays a problem. Calls that it has already hit are not affected."""
         return self._request(schemas.RuleState, "DELETE", f"/faults/{quote_id('name', name)}")
 
     def clear_faults(self) -> tuple[schemas.RuleState, ...]:

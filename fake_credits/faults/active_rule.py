@@ -108,18 +108,18 @@ class ActiveRule:
         return self.rule.script[max(self._fire_counts.values(), default=0) :]
 
     def remove(self) -> None:
-        """Remove the rule; calls that it has already affected stay affected."""
-        self._take_out(self, False)
-
-    def end(self) -> None:
-        """Remove the rule at the end of its block; the test still fails if the rule is unused."""
+        """Remove the rule; the test still fails if it is unused. Calls that it has already affected stay affected."""
         self._take_out(self, True)
+
+    def discard(self) -> None:
+        """Remove the rule as if it had never been added."""
+        self._take_out(self, False)
 
     def __enter__(self) -> "ActiveRule":
         return self
 
     def __exit__(self, *_exc_info: object) -> None:
-        self.end()
+        self.remove()
 
     def undo_firing(self, application: str, user: str) -> None:
         """Remove one firing for a user's call from the counts."""

@@ -136,7 +136,7 @@ class FaultEngine:
         self._invalidate()
 
     def unused_rules(self) -> list[ActiveRule]:
-        """Return the rules that stayed unused, including those of finished ``with`` blocks and of open gates."""
+        """Return the rules that stayed unused, including those that have been removed and those of open gates."""
         return self._ended_unused + [active for active in self.rules if active.is_unused]
 
     def match(self, call: IncomingCall) -> list[Firing]:

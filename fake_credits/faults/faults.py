@@ -55,7 +55,7 @@ class LoadedRules(tuple[ActiveRule, ...]):
 
     def __exit__(self, *_exc_info: object) -> None:
         for active in self:
-            active.end()
+            active.remove()
 
 
 class Faults:
@@ -111,7 +111,7 @@ class Faults:
                 added.append(self._add_rule(rule))
         except ValueError:
             for active in added:
-                active.remove()
+                active.discard()
             raise
         return LoadedRules(added)
 
@@ -121,7 +121,7 @@ class Faults:
             return self._engine.find(name)
 
     def clear(self) -> None:
-        """Remove every rule; calls that a rule has already hit aren't affected."""
+        """Remove every rule; the test still fails if one is unused. Calls that a rule has hit are not affected."""
         for active in self:
             active.remove()
 

@@ -76,6 +76,8 @@ def test_rules_are_removed_by_name_and_cleared_together(control: ControlSession)
     assert sandbox.spend() == 503
     assert [item["fired"] for item in sandbox.request_json("DELETE", "/faults")["faults"]] == [1]
     assert sandbox.spend() == 201
+    (problem,) = sandbox.request_json("POST", "/reset")["problems"]
+    assert problem.startswith("the rule 'a/b' never fired")
 
 
 @pytest.mark.parametrize("name", FAULT_PRESETS)

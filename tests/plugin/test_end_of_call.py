@@ -225,6 +225,15 @@ def test_rule_before_a_reset(fake_credits):
     assert len(fake_credits.reset()) == 1
 
 
+def test_removed_rule(fake_credits):
+    fake_credits.faults.add(Reset(), "get_user", name="removed").remove()
+
+
+def test_cleared_rules(fake_credits):
+    fake_credits.faults.add(Reset(), "get_user", name="cleared")
+    fake_credits.faults.clear()
+
+
 @pytest.fixture(scope="module")
 def shared(fake_credits_factory):
     with fake_credits_factory(faults=[RULE], balance=1) as credits:
@@ -294,6 +303,8 @@ def test_gates_rules_and_paths_that_no_call_met_fail_a_passing_test(suite: Suite
         "test_rule_of_its_own_marker": "the rule 'never-met' never fired (no call matched it): it expects getUser",
         "test_rule_for_sure": "the rule 'for-sure' never fired",
         "test_rule_before_a_reset": "the rule 'never-met' never fired (no call matched it): it expects getUser with",
+        "test_removed_rule": "the rule 'removed' never fired (no call matched it): it expects getUser",
+        "test_cleared_rules": "the rule 'cleared' never fired",
         "test_block_in_a_shared_sandbox": "the rule 'reset#1' never fired",
         "test_base_url_with_a_prefix": "a request matched no operation: GET /api/v1/applications/app-id/"
         "users/nobody/balance does not exist; it ends in the path of getBalance: your base URL has the prefix /api. "
