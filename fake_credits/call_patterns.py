@@ -262,7 +262,7 @@ def duplicate_commits_message(shared: dict[str, tuple[JournalEntry, ...]], api_k
 
 def _comparison_table(call: Call, entries: Sequence[JournalEntry], api_key: str) -> list[str]:
     operation = () if any(each.name == "operation" for each in call.criteria) else ("operation",)
-    names = ["", *operation, *(each.name for each in call.criteria), "answer"]
+    names = ["", *operation, *(each.name for each in call.criteria), "response"]
     wanted = [
         str(each.expected) if each.name == "operation" else _format_cell(each.expected, api_key)
         for each in call.criteria

@@ -43,9 +43,8 @@ def test_public_names_match_accepted_file(script: ModuleType, public_names: Mapp
     changed = differences(public_names, script.accepted())
     if changed:
         pytest.fail(
-            "public words are others than those in fixtures/public_words.txt (- has gone, + is new):\n"
-            f"{changed}\nAn accident: take it back. Meant: python scripts/public_words.py --write, and tell of it in "
-            "CHANGELOG.md",
+            "the public names differ from fixtures/public_words.txt (- is removed, + is new):\n"
+            f"{changed}\nIf this is intended, run python scripts/public_words.py --write, and add it to CHANGELOG.md",
             pytrace=False,
         )
 

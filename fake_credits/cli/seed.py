@@ -106,7 +106,7 @@ class _SeedJob(msgspec.Struct, frozen=True):
         if existing is not None:
             data |= {"url": options.url, "application": options.application_id, "found": existing._asdict()}
             lines.append(f"To {options.url}, application {options.application_id!r}, which already has")
-            lines.append(f"  {existing.users:,} users and {existing.transactions:,} transactions")
+            lines.append(f"  {existing.users:,} of these users and {existing.transactions:,} of these transactions")
         elif options.out is not None:
             data["file"] = str(options.out)
             lines.append(f"To the file {options.out}")

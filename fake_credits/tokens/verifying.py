@@ -222,16 +222,18 @@ def _check_times(claims: _Claims, issuer: Issuer, now_ms: int) -> tuple[int, int
         raise _invalid_token("missing_exp", "the token has no exp, which is required")
     valid_until_ms = math.ceil((exp + issuer.leeway_s) * 1000)
     if now_ms >= valid_until_ms:
-        ago = _format_seconds(now_ms / 1000 - exp)
-        raise TokenExpired(f"the token expired {ago} ago on the sandbox's clock", auth_reason="expired")
+        ago_s = math.floor(now_ms / 1000 - exp)
+        raise TokenExpired(f"the token expired {ago_s:,} s ago on the sandbox's clock", auth_reason="expired")
     valid_from_ms = 0
     for name, reason in (("nbf", "not_yet_valid"), ("iat", "issued_in_future")):
         date = _numeric_date(claims, name)
         if date is not None:
             valid_from_ms = max(valid_from_ms, math.ceil((date - issuer.leeway_s) * 1000))
             if now_ms < valid_from_ms:
-                ahead = _format_seconds(date - now_ms / 1000)
-                raise InvalidToken(f"the token's {name} is {ahead} ahead of the sandbox's clock", auth_reason=reason)
+                ahead_s = math.floor(date - now_ms / 1000)
+                raise InvalidToken(
+                    f"the token's {name} is {ahead_s:,} s ahead of the sandbox's clock", auth_reason=reason
+                )
     return valid_from_ms, valid_until_ms
 
 
@@ -280,7 +282,3 @@ def _read_user_id(claims: _Claims, issuer: Issuer, contract: Contract) -> str:
     if not isinstance(value, str) or problem:
         raise _invalid_token("malformed_user", f"the token's {name} is {short_repr(value)}: it {problem}")
     return value
-
-
-def _format_seconds(seconds: float) -> str:
-    return f"{math.floor(seconds):,} s".replace(",", " ")

@@ -24,7 +24,7 @@ def test_nearest_calls_are_listed_first_with_differences(journal: JournalAsserti
     assert message_lines(error) == [
         "createTransaction(user='ada', delta=-10, committed=True) was not called",
         "the closest of 5 exchanges (!= marks a difference):",
-        "        operation          user      delta    committed  answer",
+        "        operation          user      delta    committed  response",
         "wanted  createTransaction  'ada'     -10      True",
         "#4      createTransaction  'ada'     != -1    True       201, undelivered",
         "#3      createTransaction  'ada'     -10      != False   402 insufficient_credits",
@@ -48,7 +48,7 @@ def test_pattern_without_operation_shows_operation_column(journal: JournalAssert
     with pytest.raises(AssertionError) as error:
         journal.assert_called(status=500, where=lambda entry: entry.status > 201)
     assert message_lines(error)[2:] == [
-        "        operation   status  where <lambda>  answer",
+        "        operation   status  where <lambda>  response",
         "wanted              500     True",
         "#1      getBalance  != 200  != False        200",
     ]

@@ -142,7 +142,7 @@ def test_assert_order_fails_for_other_order(journal: JournalAssertions, write_en
     assert str(error.value).splitlines() == [
         "getBalance(user='ada') was not called after createUser (#2); it was called only at or before that point: #1",
         "the closest of 1 exchange (!= marks a difference):",
-        "        operation      user      answer",
+        "        operation      user      response",
         "wanted  getBalance     'ada'",
         "#3      != createUser  != 'bob'  201",
     ]

@@ -76,7 +76,7 @@ def test_seed_fills_a_server_and_prints_plan_progress_and_result(server: FakeCre
     pattern = (
         rf"planning: 60/60.*\nlooking: 5/5 users.*\nWorld 'tiny', seed 0: 5 users, 60 transactions\n"
         rf"  [\d,]+ credits granted, [\d,]+ consumed, [\d,]+ refunded\nTo {server.base_url}, application 'shop', "
-        rf"which already has\n  0 users and 0 transactions\ncreating: 5/5 users.*\n{PROGRESS_LINE}\n"
+        rf"which already has\n  0 of these users and 0 of these transactions\ncreating: 5/5 users.*\n{PROGRESS_LINE}\n"
         r"Written: 5 users and 60 transactions, in \d+\.\d s\n"
     )
     assert re.fullmatch(pattern, result.stderr), result.stderr
@@ -85,7 +85,10 @@ def test_seed_fills_a_server_and_prints_plan_progress_and_result(server: FakeCre
 def test_second_run_finds_all_data_and_writes_nothing(server: FakeCredits) -> None:
     seed_into(server, "twice", "--profile", "tiny", "--seed", "3")
     second = seed_into(server, "twice", "--profile", "tiny", "--seed", "3")
-    assert "which already has\n  5 users and 60 transactions\nWritten: 0 users and 0 transactions" in second.stderr
+    assert (
+        "which already has\n  5 of these users and 60 of these transactions\nWritten: 0 users and 0 transactions"
+        in second.stderr
+    )
     assert count_data(server, "twice") == (5, 60)
 
 

@@ -34,7 +34,7 @@ def test_failed_assertion_shows_only_the_tests_line_and_nearest_calls(suite: Sui
             '>*fake_credits.journal.assert_called("createTransaction", user="ada")',
             "E*AssertionError: createTransaction(user='ada') was not called",
             "E*the closest of 1 exchange (!= marks a difference):",
-            "E*operation          user   answer",
+            "E*operation          user   response",
             "E*wanted  createTransaction  'ada'",
             "E*#1      != getBalance      'ada'  200",
         ]
