@@ -15,9 +15,9 @@ _HEALTH_PATHS = (b"/_fake/livez", b"/_fake/readyz")
 class HostPolicy:
     """The allow-list of Host headers.
 
-    ``is_exposed`` means that the server is bound to a non-loopback address. Any Host may then call the API and the
-    health checks, because Docker Compose and Kubernetes use names of their own and a credential protects the data. The
-    control plane still requires an allowed name; otherwise a web page could reach loopback by DNS rebinding.
+    ``is_exposed`` means that the server is bound to a non-loopback address. The API and the health checks then accept
+    any Host, because Docker Compose and Kubernetes assign host names, and credentials protect the data. The control
+    plane still requires an allowed name; otherwise a web page could reach it through DNS rebinding.
     """
 
     def __init__(self, allowed: tuple[str, ...] = (), *, is_exposed: bool = False) -> None:
@@ -26,13 +26,15 @@ class HostPolicy:
         self._accepted_hosts: set[bytes] = set()
 
     def host_error(self, raw_path: bytes, headers: Headers) -> ApiError | None:
-        """Return the error for a Host that is not allowed, or that is missing, repeated or invalid; otherwise None."""
+        """Return the error if the Host header is missing, repeated, invalid or not allowed, else None."""
         fields = dict(headers)
         if len(fields) == len(headers) and fields.get(b"host") in self._accepted_hosts:
             return None
         hosts = [value for name, value in headers if name == b"host"]
         if len(hosts) != 1:
-            return MalformedRequest(f"the request must have one Host header, not {len(hosts)} (RFC 9112, section 3.2)")
+            return MalformedRequest(
+                f"a request must have exactly one Host header, not {len(hosts)} (RFC 9112, section 3.2)"
+            )
         host = hosts[0].decode("latin-1")
         match = _HOST_HEADER.fullmatch(host)
         if match is None:
@@ -65,7 +67,7 @@ _MAX_AGE_S = b"600"
 
 
 class CorsPolicy:
-    """The CORS rules of a contract: browsers may read with a user's token, never with the API key."""
+    """The CORS rules of a contract: browsers may read with a user's token, but never send the API key."""
 
     def __init__(self, contract: Contract) -> None:
         self._allowed_origins = tuple(origin.encode("latin-1") for origin in contract.cors_origins)
@@ -85,7 +87,7 @@ class CorsPolicy:
     def preflight_response(self, headers: Headers) -> Response | None:
         """Return the response to an OPTIONS request if it is a preflight, else None.
 
-        It lists everything that the contract allows, whatever the request asked for; the browser compares the two.
+        It lists everything that the contract allows; the browser checks whether that includes its request.
         """
         if not any(name == b"access-control-request-method" for name, _ in headers):
             return None

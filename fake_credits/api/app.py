@@ -1,4 +1,4 @@
-"""The ASGI application: the API for any ASGI server, and the fake's own paths for every transport."""
+"""The ASGI application, which serves the API on any ASGI server, and the fake's own paths on every transport."""
 
 from collections.abc import Callable, Mapping
 from typing import Any, Protocol
@@ -41,7 +41,7 @@ class WaitingConnection(Protocol):
 def create_app(contract: Contract, sandboxes: SandboxRegistry | None = None) -> "CreditsApplication":
     """Return the API for one contract as an ASGI application, for any ASGI server.
 
-    ``sandboxes`` handle its requests, and from then on reject faults that ASGI can't produce. Only the in-process
+    Its requests go to ``sandboxes``, which from now on reject faults that ASGI can't produce. Only the in-process
     transport passes None. Raises FaultError if a sandbox already has such a fault.
     """
     if sandboxes is not None:
@@ -50,11 +50,11 @@ def create_app(contract: Contract, sandboxes: SandboxRegistry | None = None) -> 
 
 
 class CreditsApplication(Starlette):
-    """The API for one contract: API paths use a route table of their own, all other paths Starlette's router.
+    """The application for one contract, with a route table for API paths and Starlette's router for all others.
 
-    Starlette's router would normalise paths and try a regular expression for each route. There is no middleware,
-    because Starlette's default middleware responds to errors in plain text. ``control`` is the control plane of a live
-    server.
+    API paths bypass Starlette's router, because it normalises paths and tries one regular expression per route. There
+    is no middleware, because Starlette's default middleware responds to errors in plain text. ``control`` is the
+    control plane of a live server.
     """
 
     def __init__(self, contract: Contract, sandboxes: SandboxRegistry | None, control: ASGIApp | None = None) -> None:
@@ -77,7 +77,7 @@ class CreditsApplication(Starlette):
         return self.router
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        """Serve one ASGI connection; lifespan events are acknowledged and ignored."""
+        """Serve one ASGI connection; acknowledge lifespan events, and otherwise ignore them."""
         if scope["type"] == "lifespan":
             while (message := await receive())["type"] != "lifespan.shutdown":
                 await send({"type": f"{message['type']}.complete"})
@@ -135,7 +135,7 @@ class CreditsApplication(Starlette):
         return self._registry().resolve(None) if sandbox is None else sandbox
 
     async def _openapi(self, _request: StarletteRequest) -> StarletteResponse:
-        # Imported here, because these take 15 ms, which every start would otherwise pay.
+        # Imported here because they take 15 ms, which would slow down every start.
         from importlib.metadata import version
 
         from fake_credits.api.openapi import openapi_document
@@ -146,8 +146,7 @@ class CreditsApplication(Starlette):
         return _json_response("jwks", self._sandbox_of(request.scope).jwks())
 
     async def _discovery(self, request: StarletteRequest) -> StarletteResponse:
-        """Respond with all members that OpenID Connect Discovery requires or recommends, although logins are not
-        supported."""
+        """Return every member that OpenID Connect Discovery requires or recommends, although login is not supported."""
         issuer, base_url = self._sandbox_of(request.scope).minter.issuer, _base_url(request)
         document = {
             "issuer": issuer.url,
@@ -171,7 +170,7 @@ async def drive(coroutine: ExchangeCoroutine, wait: Wait | None, connection: Wai
     while wait is not None:
         try:
             value = await connection.wait(wait)
-        except BaseException as error:  # noqa: BLE001 - raised again in the request, which handles it
+        except BaseException as error:  # noqa: BLE001 - re-raised in the coroutine, which handles it
             wait = throw(coroutine, error)
         else:
             wait = resume(coroutine, value)
@@ -251,7 +250,7 @@ class AsgiConnection:
         raise NotImplementedError("resetting a connection is not possible over ASGI; use the live server")
 
     def call_later(self, ms: float, callback: Callable[[], object]) -> None:
-        """Do nothing: the next request runs due timers."""
+        """Do nothing; the next request runs the timers that are due."""
 
 
 async def send_response(response: Response, send: Send) -> None:
@@ -261,7 +260,7 @@ async def send_response(response: Response, send: Send) -> None:
 
 
 def _messages_of(response: Response) -> tuple[AsgiMessage, AsgiMessage]:
-    """Return the ASGI messages of a response, without Date, which the server adds."""
+    """Return a response as ASGI messages, without a Date header, which the server adds."""
     headers = response.full_headers(None)
     return (
         {"type": "http.response.start", "status": response.status, "headers": headers},
@@ -270,9 +269,9 @@ def _messages_of(response: Response) -> tuple[AsgiMessage, AsgiMessage]:
 
 
 def _request_of(scope: Scope) -> Request:
-    """Return the request of a scope, with its path relative to the mount path of the application.
+    """Return the request described by an ASGI scope, with its path relative to the scope's ``root_path``.
 
-    Without ``raw_path``, an id that contains a slash is rejected as an unknown path.
+    If the server does not set ``raw_path``, an encoded slash in an id looks like a separator, so the path is unknown.
     """
     path: bytes = scope.get("raw_path") or _quote_path(scope["path"])
     root_path = _quote_path(scope.get("root_path", ""))
@@ -292,7 +291,7 @@ def _quote_path(path: str) -> bytes:
 
 
 def _base_url(request: StarletteRequest) -> str:
-    """Return the URL of the application with the request's Host, which can be any text for an in-process request."""
+    """Return the application's URL with the request's Host, which may be any string in process."""
     host = request.headers.get("host") or str((request.scope.get("server") or ("localhost",))[0])
     return f"{request.scope['scheme']}://{host}{_quote_path(request.scope.get('root_path', '')).decode()}"
 
@@ -314,5 +313,5 @@ async def _health(_request: StarletteRequest) -> StarletteResponse:
 
 
 def _json_response(name: str, content: Mapping[str, Any]) -> StarletteResponse:
-    """Return a response that is not journaled; its request id is a fixed name."""
+    """Return a JSON response with a fixed request id, because the exchange is not journaled."""
     return JSONResponse(content, headers={"Cache-Control": "no-store", "X-Request-Id": name})

@@ -1,4 +1,7 @@
-"""Request and response bodies of one contract, error responses, and signed pagination cursors."""
+"""Encoding and decoding of bodies, error responses, and signed pagination cursors.
+
+Row numbers refer to docs/reference/contract.md.
+"""
 
 import base64
 import binascii
@@ -21,7 +24,7 @@ from fake_credits.strict_json import JsonError, parse_json
 from fake_credits.text import short_repr, truncate
 
 _MAX_CACHED_SECONDS = 256
-# much cheaper than Reason(value), which takes half as long as decoding a body
+# A lookup is much cheaper than Reason(value), which takes half as long as decoding a body.
 _REASON_BY_VALUE = {reason.value: reason for reason in Reason}
 
 
@@ -33,7 +36,7 @@ class TransactionInput(NamedTuple):
 
 
 class _FastTransactionInput(Protocol):
-    delta: float  # float, because strict decoding must handle 10.0, which a double can't tell from 10.00000000000000001
+    delta: float  # accepts 10.0, which is left to strict decoding: as a double it equals 10.00000000000000001
     reason: str
 
 
@@ -131,9 +134,9 @@ class Codec:
     def decode_transaction(self, body: bytes) -> TransactionInput:
         """Return the transaction described by a body.
 
-        Raises MalformedJson for invalid JSON, and ValidationError with all wrong types and names at once.
+        Raises MalformedJson for invalid JSON, and one ValidationError for all wrong types and names.
         """
-        # Six quotation marks without escapes mean two names and one string, so no member can occur twice.
+        # Six unescaped quotation marks delimit two member names and one string value, so no member can occur twice.
         if body.count(b'"') == 6 and b"\\" not in body:
             try:
                 decoded = self._decode_fast(body)
@@ -159,8 +162,10 @@ class Codec:
 
 
 def _iso_second(second: int) -> str:
-    """Return a second since 1970 as ISO 8601 without a time zone; cached, because the transactions of a page often
-    share it."""
+    """Return a time in seconds since 1970 as ISO 8601 without a time zone.
+
+    Results are cached, because transactions on a page often share a second.
+    """
     return str(created_at_to_json("iso_s", second * 1000)).removesuffix("Z")
 
 
@@ -281,7 +286,7 @@ def decode_cursor(key: bytes, scope: tuple[str, ...], cursor: str) -> int:
 
 
 def _invalid_cursor() -> InvalidCursor:
-    return InvalidCursor("this cursor was not issued for this list: pass nextCursor unchanged, to the same list")
+    return InvalidCursor("this cursor was not issued for this list: pass back nextCursor unchanged, to the same list")
 
 
 _CHALLENGE_ERRORS = {

@@ -24,10 +24,10 @@ from fake_credits.text import mask_query, truncate_with_hash
 from fake_credits.tokens.credentials import Credential, CredentialReader
 
 _PATHS_OF_NO_CLIENT = (b"/favicon.ico", b"/_fake", b"/.well-known")
-"""Paths that browsers request or that belong to the fake; they don't suggest a wrong base URL in the application."""
+"""Paths that only browsers and tools request, so an unknown one does not mean that a client's base URL is wrong."""
 _NO_ROUTE = RouteMatch(cast("Operation", ""), "", "")
 _MAX_JOURNALED_CHARS = 1000
-"""Longer ids and messages are truncated, because a path can have 64 KiB and 10,000 entries are kept."""
+"""Longer ids and messages are truncated, because a path can be 64 KiB long and the journal keeps 10,000 entries."""
 
 
 class ContractRuntime:
@@ -44,8 +44,9 @@ class ContractRuntime:
 class FaultOverrides(msgspec.Struct):
     """The changes that a fault makes to an operation.
 
-    A stale read ignores recent history, by milliseconds or by writes, but never the ``history_lengths``: each user's
-    number of transactions when the rule was added. A ``dry_run`` checks a write without applying it.
+    A stale read does not see the transactions of the last ``stale_by_ms``, or the last ``stale_by_writes``. It always
+    sees those that existed when the rule was added, which ``history_lengths`` counts by application and user. A
+    ``dry_run`` checks a write without applying it.
     """
 
     stale_by_ms: int = 0
@@ -71,8 +72,8 @@ class Exchange(msgspec.Struct, eq=False):
     """A request in a sandbox and its outcome.
 
     ``headers_by_name`` has the last header of each name. ``body`` is empty until it is read. ``transaction_number`` is
-    the position of a committed transaction in its user's history, from 1. ``delivery`` is None for a normal response.
-    This is a msgspec struct because one is created for every call, and an ordinary class takes twice as long to create.
+    the 1-based position of a committed transaction in its user's history. ``delivery`` is None for a normal response.
+    This is a msgspec struct because every call creates one, which would take twice as long with an ordinary class.
     """
 
     runtime: ContractRuntime
@@ -145,7 +146,7 @@ class Exchange(msgspec.Struct, eq=False):
             raise Body(MAX_BODY_BYTES).too_large()
         self.body = body or b""
         if body is None and b"expect" in headers and not self.sandbox.faults:
-            self.authorize()  # first, so as not to request a body that would not be read
+            self.authorize()  # before the client is told to send a body that would not be read
         return body is None
 
     def respond_with_error(self, error: ApiError, *, status: int | None = None) -> Response:
@@ -183,7 +184,10 @@ class Exchange(msgspec.Struct, eq=False):
         return GateTicket(self.route_match.user_id, self.ordinal, self.label, resume)
 
     def authorize(self, clock_skew_s: int = 0) -> None:
-        """Check the credential and its permissions, before unauthorized callers can learn which users exist."""
+        """Check the credential and its permissions.
+
+        This precedes all checks of ids, so that unauthorized callers can't find out which users exist.
+        """
         route_match, credential = self.route_match, self.credential
         if isinstance(credential, ApiError):
             raise credential
@@ -204,7 +208,7 @@ class Exchange(msgspec.Struct, eq=False):
             raise Forbidden(message, auth_reason="other_application")
 
     def abandon(self) -> None:
-        """Journal the exchange after its client has given up; it may continue, and replace the entry later."""
+        """Journal an exchange whose client has given up; if the exchange continues, a later entry replaces this one."""
         if not self.is_journaled:
             self.journal(delivered=False)
 
@@ -213,7 +217,7 @@ class Exchange(msgspec.Struct, eq=False):
         if not self.rule_names:
             self._write_journal_entry(delivered=delivered)
             return
-        with self.sandbox.lock:  # because a late write may run at the same time if the clock is moved
+        with self.sandbox.lock:  # because moving the clock may run a late write at the same time
             self._write_journal_entry(delivered=delivered)
 
     def requested_transaction(self) -> tuple[int | None, str]:
@@ -264,7 +268,7 @@ class Exchange(msgspec.Struct, eq=False):
 
 
 def _announced_length(headers: Mapping[bytes, bytes]) -> int:
-    """Return the Content-Length, capped, or 0 if it is missing or invalid."""
+    """Return the Content-Length, or 0 if it is missing or invalid; a huge one is reduced to just over the limit."""
     digits = headers.get(b"content-length", b"").lstrip(b"0")
     if not digits.isdigit():
         return 0

@@ -19,9 +19,9 @@ from fake_credits.http_message import Connection, Response, http_date
 
 
 def match_faults(exchange: Exchange, connection: Connection) -> "ExchangeFaultContext | None":
-    """Return the context of the faults that fire for an exchange, or None.
+    """Return the context of the faults that fire for an exchange, or None if none fires.
 
-    Raises ServerError if the predicate of a rule raises.
+    Raises ServerError if a rule's predicate raises.
     """
     sandbox = exchange.sandbox
     if sandbox.is_closed:
@@ -98,7 +98,10 @@ class ExchangeFaultContext:
         await firing.effect.apply(self)
 
     def authorize_and_execute(self) -> None:
-        """Authorize and execute, unless an effect has responded. Later effects can modify error responses too."""
+        """Authorize and execute the operation, unless an effect has already responded.
+
+        An ApiError becomes the response, so that later effects can modify it too.
+        """
         if not self._has_outcome:
             self._authorize_and_execute()
 
@@ -138,16 +141,16 @@ class ExchangeFaultContext:
         return self._firing.random()
 
     async def sleep(self, ms: float) -> None:
-        """Wait."""
+        """Wait for ``ms`` milliseconds."""
         await Sleep(ms)
 
     async def hold_at_gate(self, gate_name: str) -> None:
-        """Wait at a gate."""
+        """Wait until a gate is released; raise GatewayTimeout if that takes too long."""
         exchange = self._exchange
         gate = exchange.sandbox.gates.get(gate_name)
         if gate is None or await AtGate(gate):
             return
-        problem = f"gate {gate_name!r} held {exchange.label} for {gate.limit_s:g} s and was not released"
+        problem = f"gate {gate_name!r} held {exchange.label} for {gate.limit_s:g} s without being released"
         exchange.sandbox.add_problem(f"{problem}; it still holds {gate.waiters() or 'no other call'}")
         exchange.fault_cause, error = "", GatewayTimeout(problem)
         error.fault = self._firing.active_rule.name
@@ -165,7 +168,7 @@ class ExchangeFaultContext:
             response.headers += [(b"retry-after", retry_after.encode("ascii")), (b"date", date)]
 
     def respond(self, status: int, body: bytes, media_type: str) -> None:
-        """Respond with bytes."""
+        """Respond with a status and arbitrary bytes."""
         cause = f"fault:{self._firing.active_rule.name}"
         headers = [(b"x-fake-credits-cause", cause.encode("ascii"))]
         exchange = self._exchange
@@ -185,11 +188,11 @@ class ExchangeFaultContext:
         response.body = msgspec.json.encode(members)
 
     def field_name(self, default_name: str) -> str:
-        """Return the contract's name of a member."""
+        """Return the contract's name for a body member."""
         return self._exchange.runtime.contract.name_of(default_name)
 
     def body_size(self) -> int:
-        """Return the size of the body."""
+        """Return the size of the response body in bytes."""
         response = self._exchange.response
         return 0 if response is None else len(response.body)
 
@@ -236,7 +239,7 @@ class ExchangeFaultContext:
         self._clock_skew_s = skew_s
 
     def defer_write(self, after_ms: int) -> None:
-        """Check the write now and apply it later; the client gets no response."""
+        """Check the write now and apply it after ``after_ms``; the client gets no response."""
         exchange = self._exchange
         with exchange.sandbox.lock:
             exchange.overrides = FaultOverrides(dry_run=True)

@@ -112,8 +112,8 @@ def _is_dry_run(exchange: Exchange) -> bool:
 def _resolve_account(exchange: Exchange) -> Account:
     """Return the account named in the path; raise UserNotFound or ApplicationNotFound.
 
-    If the contract accepts unknown users (row 6), a missing account is created. For a transaction, the account is added
-    only once the transaction is committed.
+    If the contract accepts unknown users (docs/reference/contract.md, row 6), a missing account is created. For a
+    transaction, the account is added only once the transaction is committed.
     """
     ledger, policy = exchange.sandbox.ledger, exchange.runtime.contract.unknown_user
     operation, application_id, user_id, _, _ = exchange.route_match
@@ -141,8 +141,8 @@ def _json_body(exchange: Exchange) -> bytes:
 def _check_media_type(headers: Headers) -> None:
     content_types = [value for name, value in headers if name == b"content-type"]
     if len(content_types) != 1:
-        problem = "has no Content-Type" if not content_types else f"has {len(content_types)} Content-Type headers"
-        raise UnsupportedMediaType(f"the body {problem}: send Content-Type: application/json")
+        problem = f"{len(content_types)} Content-Type headers" if content_types else "a body but no Content-Type"
+        raise UnsupportedMediaType(f"the request has {problem}: send Content-Type: application/json")
     media_type, _, parameters = content_types[0].decode("latin-1").lower().partition(";")
     charset = parameters.replace(" ", "").replace('"', "")
     if media_type.strip() != "application/json" or charset not in ("", "charset=utf-8"):
@@ -160,7 +160,9 @@ def _parse_page_query(exchange: Exchange) -> tuple[int | None, int]:
     cursors = [value for name, value in pairs if name == contract.cursor_parameter]
     limits = [value for name, value in pairs if name == contract.limit_parameter != ""]
     if len(cursors) > 1:
-        raise InvalidCursor(f"the query must have at most one {contract.cursor_parameter}, not {len(cursors)}")
+        raise InvalidCursor(
+            f"the parameter {contract.cursor_parameter} must occur at most once, not {len(cursors)} times"
+        )
     start = decode_cursor(exchange.sandbox.cursor_key, _cursor_scope(exchange), cursors[0]) if cursors else None
     if start is not None and exchange.overrides is not None and exchange.overrides.cursor_fault == "expired":
         raise InvalidCursor("this cursor has expired: start over from the first page")
@@ -175,7 +177,7 @@ def _parse_limit(name: str, text: str) -> int:
 
 
 def _apply_cursor_fault(exchange: Exchange, page: PageRange, start: int | None, list_length: int) -> PageRange:
-    """Return a page of a list with ``list_length`` entries, changed by the cursor fault, if any."""
+    """Return the page as changed by the cursor fault, if any; the list has ``list_length`` entries."""
     fault = None if exchange.overrides is None else exchange.overrides.cursor_fault
     if fault is None or not page.positions:
         return page

@@ -44,7 +44,7 @@ _CREDENTIAL_RULES = {
 _LIST_OPERATIONS = (Operation.LIST_USERS, Operation.LIST_TRANSACTIONS)
 _BODY_OPERATIONS = (Operation.CREATE_USER, Operation.CREATE_TRANSACTION)
 
-# The operations in which an error code can occur, unless it can occur in all.
+# The error codes that only some operations can return, with those operations
 _OPERATIONS_BY_CODE: dict[str, tuple[Operation, ...]] = {
     "insufficient_credits": (Operation.CREATE_TRANSACTION,),
     "balance_limit_exceeded": (Operation.CREATE_TRANSACTION,),
@@ -54,7 +54,7 @@ _OPERATIONS_BY_CODE: dict[str, tuple[Operation, ...]] = {
     "insufficient_scope": (Operation.CREATE_USER, Operation.LIST_USERS, Operation.CREATE_TRANSACTION),
     "user_not_found": tuple(each for each in Operation if each not in (Operation.CREATE_USER, Operation.LIST_USERS)),
 }
-# Regular expressions that JSON Schema, which uses ECMA-262, does not support
+# Syntax of Python's regular expressions that JSON Schema (ECMA-262) does not support
 _PYTHON_ONLY_REGEX = re.compile(r"\(\?[aiLmsuxP]|\\[AZ]")
 _COMMON_HEADERS = ("X-Request-Id", "Cache-Control")
 _CORS_HEADERS = ("Access-Control-Allow-Origin", "Access-Control-Expose-Headers", "Vary")
@@ -74,7 +74,7 @@ _HEADER_DESCRIPTIONS = {
 
 
 def openapi_document(contract: Contract, version: str) -> Json:
-    """Return the OpenAPI document; ``version`` is the package's."""
+    """Return the OpenAPI document; ``version`` is that of the package."""
     paths: dict[str, Json] = {}
     for operation, route in contract.routes.items():
         paths.setdefault(route.path, {})[route.method.lower()] = _operation_object(contract, operation)
@@ -123,7 +123,7 @@ def _credential_rule(contract: Contract, operation: Operation) -> str:
     if operation.requires_api_key:
         return "Requires the API key."
     rule = _CREDENTIAL_RULES[contract.both_credentials]
-    return f"Requires either the API key or a token of this user; {rule}."
+    return f"Requires either the API key or a token for this user; {rule}."
 
 
 def _parameters(contract: Contract, operation: Operation) -> list[Json]:
@@ -145,7 +145,7 @@ def _parameters(contract: Contract, operation: Operation) -> list[Json]:
     ]
     if operation in _LIST_OPERATIONS:
         next_cursor = contract.name_of("nextCursor")
-        description = f"`{next_cursor}` of the previous page. Omit it for the first page; an empty one is rejected."
+        description = f"`{next_cursor}` of the previous page. Omit it for the first page; an empty cursor is rejected."
         cursor_schema: Json = {"type": "string", "minLength": 1}
         parameters.append(_query_parameter(contract.cursor_parameter, description, cursor_schema))
         if contract.limit_parameter:
@@ -185,7 +185,7 @@ def _success_responses(contract: Contract, operation: Operation) -> Json:
 
 
 def _error_responses(contract: Contract, operation: Operation) -> Json:
-    """Return references to the named responses, with the codes that occur in this operation."""
+    """Return references to the named responses, with the error codes that this operation can return."""
     return {
         str(status): {
             "$ref": f"#/components/responses/{_response_name(status)}",
@@ -196,7 +196,7 @@ def _error_responses(contract: Contract, operation: Operation) -> Json:
 
 
 def _codes_by_status(contract: Contract, operation: Operation | None = None) -> dict[int, list[str]]:
-    """Return the error codes of an operation, by default of all, by their status in the contract."""
+    """Return the error codes of an operation (default: of all), grouped by their status in the contract."""
     by_status: dict[int, list[str]] = {}
     for code, error in ERRORS.items():
         if (operation is None or operation in _OPERATIONS_BY_CODE.get(code, (operation,))) and (
@@ -304,7 +304,7 @@ def _error_schemas(contract: Contract) -> Json:
         members["requestId"] = text
     details: Json = {"type": "array", "items": _schema_reference("ErrorDetail")}
     members["code"] = {"type": "string", "description": "One of the codes that the response's description lists."}
-    members["requestId"] = {"type": "string", "description": "The value of the header X-Request-Id."}
+    members["requestId"] = {"type": "string", "description": "The value of the X-Request-Id header."}
     details["description"] = "The invalid fields."
     error = _object_schema({**members, "details": details}, required=tuple(members))
     schemas: Json = {"ErrorDetail": _object_schema({"field": text, "problem": text})}

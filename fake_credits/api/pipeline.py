@@ -13,7 +13,7 @@ from fake_credits.tokens.credentials import Credential
 from fake_credits.tokens.minting import AUTH_PROVIDERS
 
 INTERNAL_PATHS = (b"/_fake/", b"/.well-known/")
-"""The fake's own paths; all others belong to the API, except those where provider SDKs look for keys."""
+"""Prefixes of the fake's own paths; all other paths are for the API, except those where provider SDKs look for keys."""
 
 _KEYS_PATHS = tuple(
     provider.keys_path.partition("{")[0].encode() for provider in AUTH_PROVIDERS.values() if provider.keys_path
@@ -52,7 +52,7 @@ def dispatch(
 
 
 def _is_keys_path(runtime: ContractRuntime, request: Request, sandboxes: Sandbox | SandboxRegistry) -> bool:
-    """Return whether the default sandbox's provider serves its keys at a path that is not an operation's."""
+    """Return whether the default sandbox's provider serves its keys at this path, and no operation has the path."""
     raw_path = request.target.partition(b"?")[0]
     provider = (sandboxes if isinstance(sandboxes, Sandbox) else sandboxes.default).minter.provider
     return provider.has_keys_at(raw_path.decode("latin-1")) and not runtime.routes.has_path(raw_path)
@@ -79,7 +79,7 @@ async def handle(exchange: Exchange, connection: Connection) -> None:
                 await faults.apply_after()
         except ApiError as error:
             exchange.respond_with_error(error.with_traceback(None))  # the traceback would keep this frame alive
-        except Exception as bug:  # noqa: BLE001 - recorded, and raised again in the test that caused it
+        except Exception as bug:  # noqa: BLE001 - recorded, so that the test that caused it fails
             exchange.fail_with_bug(bug)
         is_connected = await CHECKPOINT
         exchange.finish(is_connected=is_connected)

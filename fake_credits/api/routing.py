@@ -31,7 +31,8 @@ _HEX_DIGITS = frozenset(b"0123456789abcdefABCDEF")
 class RouteMatch(NamedTuple):
     """The operation and the ids in a path; ``user_id`` is empty if the path has none.
 
-    ``id_error`` is the problem with the first invalid id (row 24), which is reported to authorized callers only.
+    ``id_error`` is the problem with the first invalid id (docs/reference/contract.md, row 24); only authorized callers
+    see it.
     ``printable_path`` is the path for display.
     """
 
@@ -59,7 +60,7 @@ class RouteTable:
     """The routes of a contract; ``cached_match`` is `match` with a cache, for short paths.
 
     `match` raises MalformedRequest for a path that can't be decoded or an unknown HTTP method, RouteNotFound for a path
-    without an operation, and MethodNotAllowed for a method that the operation does not have.
+    without an operation, and MethodNotAllowed for a path without an operation for the method.
     """
 
     def __init__(self, contract: Contract) -> None:
@@ -108,15 +109,16 @@ class RouteTable:
         return RouteMatch(endpoint.operation, application_id, user_id, id_error, escape_path(raw_path))
 
     def has_path(self, raw_path: bytes) -> bool:
-        """Return whether a path belongs to an operation."""
+        """Return whether any operation has this path."""
         try:
             return self._find_endpoints(split_path(raw_path)) is not None
         except MalformedRequest:
             return False
 
     def find_path_end(self, method: str, raw_path: bytes) -> tuple[Operation, bytes] | None:
-        """Return the operation whose path is a suffix of this one, and the prefix before it, without a trailing slash.
+        """Return the operation whose path is at the end of ``raw_path``, and what precedes it; None if there is none.
 
+        The preceding part has no trailing slash.
         Operations whose path has no literal segment are ignored, because they would match the end of nearly any path.
         """
         raw_segments = raw_path.rstrip(b"/").split(b"/")
@@ -135,16 +137,15 @@ class RouteTable:
         return Problem(field, problem) if problem else None
 
     def _prefix_hint(self, method: str, raw_path: bytes, segments: list[str]) -> str:
-        """Return a sentence about the prefix of a path that ends in an operation's path, or "" if it doesn't."""
+        """Return a hint about the superfluous prefix if the path ends with an operation's path, else ""."""
         for operation, prefix_length in self._path_ends(method, segments):
             prefix = escape_path(b"/".join(raw_path.split(b"/")[:prefix_length]))
-            problem = f"has the prefix {prefix}" if prefix.strip("/") else "ends in a slash"
-            return f"it ends in the path of {operation}: your base URL {problem}"
+            problem = f"has the extra prefix {prefix}" if prefix.strip("/") else "has a trailing slash"
+            return f"it ends with the path of {operation}, so your base URL {problem}"
         return ""
 
     def _path_ends(self, method: str, segments: list[str]) -> Iterator[tuple[Operation, int]]:
-        """Yield the operations whose paths match the end of a path, longest first, with the number of segments before
-        it."""
+        """Yield the operations whose paths match the end of a path, longest first, with the length of the prefix."""
         for length in sorted(self._patterns_by_length, reverse=True):
             prefix_length = len(segments) - length + 1
             endpoints = self._find_endpoints(["", *segments[prefix_length:]]) if prefix_length > 0 else None
@@ -162,7 +163,7 @@ class RouteTable:
 
 def closest_route(routes: Mapping[Operation, RouteTemplate], method: str, segments: list[str]) -> str:
     """Return a sentence that names the route closest to a path, preferably one with its method."""
-    # Limited, because the comparison is quadratic and a path can have 64 KiB.
+    # Limited, because the comparison takes quadratic time and a path can be 64 KiB long.
     compared_segments = [segment[:_MAX_COMPARED_CHARS] for segment in segments[:_MAX_COMPARED_SEGMENTS]]
 
     def similarity(item: tuple[Operation, RouteTemplate]) -> tuple[float, bool]:
@@ -174,7 +175,7 @@ def closest_route(routes: Mapping[Operation, RouteTemplate], method: str, segmen
         ), item[1].method == method
 
     operation, template = max(routes.items(), key=similarity)
-    return f"the nearest operation is {operation}: {template} (the contract can change it: routes.{operation})"
+    return f"the nearest operation is {operation}: {template} (set routes.{operation} in the contract to change it)"
 
 
 def _similarity(template_segments: list[str], segments: list[str]) -> float:
@@ -205,7 +206,9 @@ def split_path(raw_path: bytes) -> list[str]:
 def _decode_segment(segment: bytes) -> str:
     for escaped in segment.split(b"%")[1:]:
         if len(escaped) < 2 or escaped[0] not in _HEX_DIGITS or escaped[1] not in _HEX_DIGITS:
-            raise MalformedRequest(f"the path has a % without two hexadecimal digits: {escape_path(segment)}")
+            raise MalformedRequest(
+                f"the path has a '%' that is not followed by two hexadecimal digits: {escape_path(segment)}"
+            )
     try:
         return unquote_to_bytes(segment).decode("utf-8")
     except UnicodeDecodeError:

@@ -26,14 +26,14 @@ _MAX_CONTRACT_FILE_BYTES = 1024 * 1024
 def load_contract(path: str | Path) -> Contract:
     """Return the contract described by a TOML file; missing settings have their defaults.
 
-    Raises ContractError, prefixed with the file name, if the file can't be read, is not valid TOML or has another
-    version, or if a setting is unknown or invalid.
+    Raises ContractError, whose message starts with the file name, if the file can't be read, is not valid TOML or has
+    an unsupported version, or if a setting is unknown or invalid.
     """
     try:
         with Path(path).open("rb") as file:
             text = file.read(_MAX_CONTRACT_FILE_BYTES + 1)
         if len(text) > _MAX_CONTRACT_FILE_BYTES:
-            raise ContractError("the file", f"larger than {_MAX_CONTRACT_FILE_BYTES} bytes")
+            raise ContractError("file size", f"must be at most {_MAX_CONTRACT_FILE_BYTES} bytes")
         contract = contract_from(tomllib.loads(text.decode("utf-8")))
         # Paths are relative to the contract file, not to the working directory.
         trust = {issuer: str(Path(path).parent / keys) for issuer, keys in contract.trust.items()}
@@ -42,7 +42,7 @@ def load_contract(path: str | Path) -> Contract:
         raise ContractError(str(path), str(error)) from None
     except OSError as error:
         raise ContractError(str(path), f"can't be read: {error.strerror}") from None
-    except (ValueError, RecursionError) as error:  # ValueError: also for an integer of thousands of digits
+    except (ValueError, RecursionError) as error:  # ValueError also for an integer with thousands of digits
         raise ContractError(str(path), f"not valid TOML: {error}") from None
 
 

@@ -65,7 +65,7 @@ _ACCEPTED_TYPES: Mapping[object, tuple[tuple[type, ...], str]] = {
     Mapping: ((Mapping,), "a mapping of strings"),
     CredentialHeader: ((CredentialHeader,), "a CredentialHeader, such as CredentialHeader('Authorization', 'Bearer')"),
 }
-"""For each type of a setting, the accepted types and their description for messages."""
+"""The types that each annotation of a setting accepts, and how error messages describe them."""
 
 SortOrder = Literal["newest_first", "oldest_first"]
 
@@ -173,11 +173,11 @@ class Contract:
         _check_applications(self.applications, self.key_applications)
 
     def status_of(self, error: type[ApiError] | ApiError) -> int:
-        """Return the status of an error response (row 19)."""
+        """Return the status of an error response (setting ``statuses``)."""
         return self.statuses.get(error.code, error.default_status)
 
     def name_of(self, member: str) -> str:
-        """Return the name of a body member in this contract (row 21)."""
+        """Return the name of a body member in this contract (setting ``field_names``)."""
         return self.field_names.get(member, member)
 
 
@@ -209,8 +209,7 @@ def id_problem(contract: Contract, identifier: str) -> str:
 
 
 def suggest_choices(name: str, choices: Iterable[str]) -> str:
-    """Return a hint for an unknown name: the most similar choice, and the full list if none is similar or it is
-    short."""
+    """Return a hint for an unknown name: the most similar choice, and all of them if they are few or none is similar."""
     names = list(choices)
     suggestion = did_you_mean(name, names)
     return (
@@ -219,7 +218,10 @@ def suggest_choices(name: str, choices: Iterable[str]) -> str:
 
 
 def routes_by_operation(routes: Mapping[Any, RouteTemplate]) -> dict[Operation, RouteTemplate]:
-    """Return routes by operation, which may be given by either name; raise ContractError for an unknown one."""
+    """Return routes keyed by operation; the keys of ``routes`` may also be names of client methods.
+
+    Raises ContractError for an unknown operation.
+    """
     known = [operation.value for operation in Operation]
     by_operation: dict[Operation, RouteTemplate] = {}
     for name, route in routes.items():
@@ -231,7 +233,7 @@ def routes_by_operation(routes: Mapping[Any, RouteTemplate]) -> dict[Operation, 
 
 
 def _check_type(name: str, annotation: object, value: Any) -> None:
-    """Raise TypeError for a value of a wrong type, except for numbers and choices, which have checks of their own."""
+    """Raise TypeError if the value has the wrong type; numbers and choices are checked elsewhere."""
     is_optional = isinstance(annotation, UnionType)
     kind = get_args(annotation)[0] if is_optional else annotation
     accepted, description = _ACCEPTED_TYPES.get(get_origin(kind) or kind, ((object,), ""))
@@ -257,7 +259,7 @@ def _check_routes(routes: Mapping[Operation, RouteTemplate]) -> None:
     """Check that each operation has a unique route, with exactly its path parameters."""
     missing = [operation.value for operation in Operation if operation not in routes]
     if missing:
-        raise ContractError("routes", f"missing for {', '.join(missing)}")
+        raise ContractError("routes", f"no route for {', '.join(missing)}")
     operation_by_pattern: dict[str, Operation] = {}
     for operation, route in routes.items():
         name = f"routes.{operation.value}"
@@ -282,7 +284,9 @@ def _check_route(name: str, route: RouteTemplate, *, requires_user: bool) -> Non
         raise ContractError(name, f"paths below /{segments[0]}/ are reserved for the fake itself")
     for segment in segments:
         if segment not in _PATH_PARAMETERS and (segment in (".", "..") or not _PATH_SEGMENT.fullmatch(segment)):
-            raise ContractError(name, f"invalid path segment {segment!r} (parameters: {', '.join(_PATH_PARAMETERS)})")
+            raise ContractError(
+                name, f"invalid path segment {segment!r} (allowed parameters: {', '.join(_PATH_PARAMETERS)})"
+            )
     expected = _PATH_PARAMETERS if requires_user else _PATH_PARAMETERS[:1]
     if sorted(parameter for parameter in segments if parameter in _PATH_PARAMETERS) != sorted(expected):
         raise ContractError(name, f"the path {route.path!r} must contain {' and '.join(expected)} exactly once")
@@ -307,7 +311,9 @@ def _check_numbers(settings: Mapping[str, object]) -> None:
             continue
         _check_range(name, value, minimum, maximum)
         if name.endswith("_status") and value in _BODILESS_STATUSES:
-            raise ContractError(name, f"a {value} response has no body (for a 204, set created_transaction = 'empty')")
+            raise ContractError(
+                name, f"a {value} response can't have a body (for a 204, set created_transaction = 'empty')"
+            )
 
 
 def _check_statuses(statuses: Mapping[str, int]) -> None:
@@ -369,7 +375,7 @@ def _check_pattern(pattern: str) -> None:
 
 
 def _check_applications(applications: tuple[str, ...] | None, key_applications: tuple[str, ...] | None) -> None:
-    """Check that the applications that the API key can access exist."""
+    """Check that the API key's applications are among the existing ones."""
     if applications is None or key_applications is None:
         return
     unknown = [application_id for application_id in key_applications if application_id not in applications]

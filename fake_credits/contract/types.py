@@ -63,10 +63,10 @@ OPERATIONS_BY_NAME: Mapping[str, frozenset[Operation]] = {
     "writes": WRITE_OPERATIONS,
     **{operation.value: frozenset({operation}) for operation in Operation},
 }
-"""The names of operations and of groups of operations, with the operations that each selects."""
+"""The operations that each name selects; a name is that of an operation or of a group."""
 
 METHOD_NAMES: Mapping[str, Operation] = {operation.name.lower(): operation for operation in Operation}
-"""The names of the client methods, such as ``create_transaction``, which also select an operation."""
+"""The names of the client methods, such as ``create_transaction``, which can be used in place of the API README's."""
 
 
 def normalize_operation(name: object) -> object:
@@ -77,7 +77,7 @@ def normalize_operation(name: object) -> object:
 def parse_operation(name: object) -> str:
     """Return the name of an operation or a group, spelt as in the API README.
 
-    Raises ValueError, which lists the known names, for an unknown one, and TypeError for anything but a string.
+    Raises ValueError with the known names if ``name`` is unknown, and TypeError if it is not a string.
     """
     if not isinstance(name, str):
         raise TypeError(f"an operation must be a str, such as 'createTransaction', not {type(name).__name__}")

@@ -222,7 +222,7 @@ def test_gate_timeout_fails_held_call_and_test(mode: ClientMode) -> None:
         other = threading.Thread(target=call)
         other.start()
         other.join()
-        assert failures == ["gate 'door' held createTransaction of ada for 0.01 s and was not released"]
+        assert failures == ["gate 'door' held createTransaction of ada for 0.01 s without being released"]
         (problem,) = credits.problems()
         assert problem.startswith("gate 'door' held createTransaction of ada")
         assert credits.balance("ada") == 1

@@ -294,7 +294,7 @@ def test_problem_prints_a_warning_with_any_log_format(log_format: str, tmp_path:
     last = result.stderr.splitlines()[-1]
     text = (
         "a request matched no operation: GET /api/v1/applications/app-id/users does not exist; "
-        "it ends in the path of listUsers: your base URL has the prefix /api"
+        "it ends with the path of listUsers, so your base URL has the extra prefix /api"
     )
     if log_format == "json":
         assert json.loads(last) == {"problem": text, "sandbox": "s1"}

@@ -82,7 +82,10 @@ INVALID_DOCUMENTS: dict[str, tuple[dict[str, object], str]] = {
     ),
     "two fields with one name": ({"field_names": {"delta": "reason"}}, "two members named 'reason'"),
     "member with a quotation mark": ({"field_names": {"delta": 'a"b'}}, "field_names.delta: .* a quotation mark"),
-    "success status without body": ({"created_user_status": 204}, "created_user_status: a 204 response has no body"),
+    "success status without body": (
+        {"created_user_status": 204},
+        "created_user_status: a 204 response can't have a body",
+    ),
     "origin with a path": ({"cors_origins": ["https://x/"]}, "cors_origins: 'https://x/' is not an origin"),
     "non-ASCII origin": ({"cors_origins": ["https://☃.example"]}, "cors_origins: .* is not an origin"),
     "reserved header": ({"api_key": "Host: Key"}, "api_key: 'Host' can't carry a credential"),

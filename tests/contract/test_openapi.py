@@ -212,7 +212,7 @@ def test_rules_beyond_schemas_are_described() -> None:
     described = {item["name"]: f"{item['description']} {item['schema'].get('description', '')}" for item in parameters}
     assert "control characters" in described["applicationId"]
     assert "control characters" in described["userId"]
-    assert "an empty one is rejected" in described["cursor"]
+    assert "an empty cursor is rejected" in described["cursor"]
     schemas = openapi_document(DEFAULT_CONTRACT, "0")["components"]["schemas"]
     delta = schemas["CreateTransactionRequest"]["properties"]["delta"]
     assert "positive for grant and refund, negative for consume" in delta["description"]

@@ -194,7 +194,7 @@ def test_request_without_operation_is_a_problem(control: ControlSession) -> None
     (problem,) = sandbox.request_json("POST", "/reset")["problems"]
     assert problem == (
         f"a request matched no operation: GET /api{path} does not exist; "
-        "it ends in the path of getBalance: your base URL has the prefix /api"
+        "it ends with the path of getBalance, so your base URL has the extra prefix /api"
     )
 
 

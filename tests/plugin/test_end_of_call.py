@@ -184,7 +184,7 @@ def test_unused_rules_and_unreleased_gates_fail_a_passing_test(suite: Suite) -> 
     assert "the scripted rule 'second' never fired (1 call matched it)" in text
     assert "has entries left: ok" in text
     assert "getBalance of user-id would hang forever: it is held at gate 'door'" in text
-    assert "gate 'door' held getBalance of user-id for 0.01 s and was not released" in text
+    assert "gate 'door' held getBalance of user-id for 0.01 s without being released" in text
     assert "rules (fired of matched calls): reset#1 0 of 0" in text
 
 
@@ -307,7 +307,7 @@ def test_gates_rules_and_paths_that_no_call_met_fail_a_passing_test(suite: Suite
         "test_cleared_rules": "the rule 'cleared' never fired",
         "test_block_in_a_shared_sandbox": "the rule 'reset#1' never fired",
         "test_base_url_with_a_prefix": "a request matched no operation: GET /api/v1/applications/app-id/"
-        "users/nobody/balance does not exist; it ends in the path of getBalance: your base URL has the prefix /api. "
+        "users/nobody/balance does not exist; it ends with the path of getBalance, so your base URL has the extra prefix /api. "
         'If this is intended, pass allow="unrouted"',
         "TestOuterScope.test_marker_within": "the rule 'reset#1' never fired",
     }
