@@ -209,7 +209,7 @@ def id_problem(contract: Contract, identifier: str) -> str:
 
 
 def suggest_choices(name: str, choices: Iterable[str]) -> str:
-    """Return a hint for an unknown name: the most similar choice, and all of them if they are few or none is similar."""
+    """Return a hint for an unknown name: the most similar choice, and all choices if few or if none is similar."""
     names = list(choices)
     suggestion = did_you_mean(name, names)
     return (

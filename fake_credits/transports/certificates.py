@@ -25,9 +25,9 @@ from fake_credits.clock import from_ms, wall_clock_ms
 from fake_credits.keyed_random import random_bytes, random_name
 
 CA_FILE_COMMENT = "# The CA of one fake-credits server, created when it started. Its private key was discarded.\n"
-"""The first line of a generated CA file, by which it is recognized; PEM parsers ignore it (RFC 7468, section 2)."""
+"""The first line of a generated CA file, which identifies it as such; PEM parsers ignore it (RFC 7468, section 2)."""
 
-_BACKDATE = timedelta(days=1)  # for clients whose clock is slow
+_BACKDATE = timedelta(days=1)  # for clients with a slow clock
 _VALIDITY = timedelta(days=365)  # Apple rejects server certificates that are valid for more than 825 days
 _LOOPBACK_NAMES = ("localhost", "127.0.0.1", "::1")
 _LOOPBACK_NETWORKS = [x509.IPAddress(ipaddress.ip_network(network)) for network in ("127.0.0.0/8", "::1/128")]
@@ -91,8 +91,8 @@ def issue_certificate(hosts: Iterable[str] = ()) -> IssuedCertificate:
 
 
 def server_ssl_context(issued: IssuedCertificate) -> ssl.SSLContext:
-    """Return the TLS context of a server with an issued certificate."""
-    # Python's ssl loads keys from files only. This file is readable by its owner only, and deleted once loaded.
+    """Return a TLS context for a server that uses an issued certificate."""
+    # Python's ssl only loads keys from files. Only the owner can read this file, which is deleted once it is loaded.
     with tempfile.TemporaryDirectory(prefix="fake-credits-") as folder:
         file = Path(folder) / "server.pem"
         with os.fdopen(os.open(file, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "wb") as pem_file:
@@ -101,9 +101,9 @@ def server_ssl_context(issued: IssuedCertificate) -> ssl.SSLContext:
 
 
 def server_ssl_context_from_files(certificate: Path, key: Path) -> ssl.SSLContext:
-    """Return the TLS context of a server with a certificate and its chain from a PEM file.
+    """Return a TLS context for a server that uses a PEM file with a certificate chain, and one with its private key.
 
-    Raises ValueError if the files can't be read, or are not a certificate and its private key.
+    Raises ValueError if a file can't be read, or the two are not a certificate and its private key.
     """
     context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
     context.set_alpn_protocols(["http/1.1"])
@@ -120,7 +120,7 @@ def server_ssl_context_from_files(certificate: Path, key: Path) -> ssl.SSLContex
 
 
 def certificate_hosts(certificate: Path) -> tuple[str, ...]:
-    """Return the names and addresses of the first certificate in a PEM file, without wildcards."""
+    """Return the host names and IP addresses in the first certificate of a PEM file, without wildcards."""
     first = x509.load_pem_x509_certificates(certificate.read_bytes())[0]
     try:
         names = first.extensions.get_extension_for_class(x509.SubjectAlternativeName).value

@@ -11,11 +11,11 @@ LOOPBACK_HOSTS = ("127.0.0.1", "localhost", "::1")
 
 
 ENV_VALUE_NAMES = ("base_url", "api_key", "application_id", "user_id", "user_token", "jwks_url", "jwt_public_key")
-"""The names of the values that a client needs; each variable is a name in upper case after ``CREDITS_``."""
+"""The names of the values that a client needs; ``base_url`` is in the variable ``CREDITS_BASE_URL``, and so on."""
 
 
 def env_values(sandbox: "Sandbox", base_url: str, *, token_lifetime_s: int | None = None) -> dict[str, str]:
-    """Return the values for `ENV_VALUE_NAMES`. The token's lifetime defaults to the provider's."""
+    """Return the values by the names in `ENV_VALUE_NAMES`; the token's lifetime defaults to the provider's."""
     from fake_credits.sandbox_options import MintOptions
 
     options = sandbox.options
@@ -32,13 +32,13 @@ def env_values(sandbox: "Sandbox", base_url: str, *, token_lifetime_s: int | Non
 
 
 def env_variables(sandbox: "Sandbox", base_url: str, *, token_lifetime_s: int | None = None) -> dict[str, str]:
-    """Return the values as environment variables: ``CREDITS_BASE_URL`` and so on."""
+    """Return the values of `env_values` as environment variables: ``CREDITS_BASE_URL`` and so on."""
     values = env_values(sandbox, base_url, token_lifetime_s=token_lifetime_s)
     return {f"CREDITS_{name.upper()}": value for name, value in values.items()}
 
 
 def no_proxy_with_loopback(variables: Mapping[str, str]) -> dict[str, str]:
-    """Return ``NO_PROXY`` and ``no_proxy`` with loopback added, because programs differ in which one they read.
+    """Return ``NO_PROXY`` and ``no_proxy`` with loopback added; some programs read only one of the two.
 
     Most programs treat ``*`` as all hosts only if it is the whole value, so nothing is added to it.
     """

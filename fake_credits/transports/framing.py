@@ -1,4 +1,4 @@
-"""HTTP framing: the live server's rules for requests, and a fast path for ordinary ones."""
+"""HTTP framing: the live server's rules for requests, and a fast check for ordinary requests."""
 
 import re
 from collections.abc import Mapping
@@ -41,9 +41,9 @@ class ReceivedRequest(NamedTuple):
 
 
 def is_plain(request: Request, *, has_host: bool = True) -> bool:
-    """Return whether every HTTP library sends this request unchanged and the live server accepts its framing.
+    """Return whether any HTTP library would send this request unchanged and the live server would accept its framing.
 
-    Header names are in lower case. If ``has_host`` is false, the library has yet to add Host and Content-Length.
+    Header names are in lower case. If ``has_host`` is false, the library has not added Host and Content-Length yet.
     """
     target, body = request.target, request.body
     framing = _plain_framing(tuple(request.headers), has_host)
@@ -86,11 +86,11 @@ def _framing_error(version: str, target: bytes, headers: Headers, *, is_large: b
     """Return the error for a malformed request that the parser accepts, else None."""
     problem = ""
     if is_large:
-        problem = f"the head has more than {MAX_HEAD_BYTES} bytes (64 KiB)"
+        problem = f"the head is larger than {MAX_HEAD_BYTES} bytes (64 KiB)"
     elif version not in ("1.0", "1.1"):
         problem = f"unsupported version HTTP/{version}; use HTTP/1.1"
     elif b"#" in target:
-        problem = "the target has a fragment (RFC 9112, section 3.2)"
+        problem = "the target must not have a fragment (RFC 9112, section 3.2)"
     elif not target.startswith((b"/", b"http://", b"https://")) and target != b"*":
         problem = f"the target {target[:60].decode('latin-1')!r} is neither a path nor a URL"
     elif b"transfer-encoding" in dict(headers):
@@ -103,7 +103,8 @@ def _framing_error(version: str, target: bytes, headers: Headers, *, is_large: b
 def received_head(
     parser: "httptools.HttpRequestParser", target: bytes, headers: Headers, host_policy: HostPolicy, is_large: bool
 ) -> tuple[Request, ApiError | None, bool]:
-    """Return the request whose head a parser has just completed, its error, and whether the connection stays open."""
+    """Return the request whose head is complete, the error to reject it with, if any, and whether the connection stays
+    open."""
     version = parser.get_http_version()
     error: ApiError | None = _framing_error(version, target, headers, is_large=is_large)
     is_readable = error is None
@@ -116,7 +117,7 @@ def received_head(
 
 
 def replay_framing(parser: "httptools.HttpRequestParser", headers: Headers) -> None:
-    """Prepare a new parser to read a body that another parser skipped because it mistook it for another protocol."""
+    """Prepare a new parser to read a body that the previous parser skipped, mistaking it for another protocol."""
     framing = next(field for field in headers if field[0] in _FRAMING_HEADERS)
     parser.feed_data(b"POST / HTTP/1.1\r\nhost: x\r\n%b: %b\r\n\r\n" % framing)
 
@@ -135,7 +136,8 @@ def has_body(headers: Headers) -> bool:
 
 
 def _normalize_target(target: bytes, headers: Headers) -> tuple[bytes, Headers]:
-    """Return an absolute target's path and query, and the headers with its authority as Host (RFC 9112, 3.2.2)."""
+    """Return an absolute target's path and query, and the headers with its authority as Host (RFC 9112, section
+    3.2.2)."""
     authority, slash, rest = target.partition(b"://")[2].partition(b"/")
     authority, question_mark, query = authority.partition(b"?")
     host = (b"host", authority.rpartition(b"@")[2])

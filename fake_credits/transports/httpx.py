@@ -1,7 +1,7 @@
-"""Transports for httpx and httpx2 clients whose requests one sandbox answers in process.
+"""Transports that connect httpx and httpx2 clients to one sandbox in process.
 
-Unusual requests are written by the library's own HTTP/1.1 connection to an in-memory stream, and parsed by the live
-server's rules, so that both sides reject what they would reject on a socket.
+For an unusual request, the library's own HTTP/1.1 connection writes to an in-memory stream, which is parsed by the live
+server's rules. Both sides thus reject what they would reject on a socket.
 """
 
 import importlib
@@ -55,7 +55,7 @@ def _transport_class(library: Any) -> Any:
 
 
 class _HttpxAdapter:
-    """An adapter from one library's requests and responses to the in-process driver."""
+    """An adapter between one library's requests and responses and the in-process driver."""
 
     def __init__(self, library: Any, driver: InProcessDriver) -> None:
         self._library = library
@@ -124,7 +124,7 @@ class _HttpxAdapter:
     def _to_httpx_response(self, response: Response, partial_body_of: Callable[[Response], object]) -> Any:
         if not response.status:
             raise httpx_error(self._library, response)
-        # Some reason phrases in httpx's own table differ from those on the wire.
+        # Some reason phrases in httpx's own table differ from those that the live server sends.
         extensions = {"reason_phrase": reason_phrase(response.status).encode("ascii")}
         if response.outcome == "whole":
             body = {"stream": self._library.ByteStream(response.body)}

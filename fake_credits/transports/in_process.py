@@ -1,8 +1,8 @@
 """The in-process transport: requests reach a sandbox without an event loop, a thread or a socket.
 
-A request's coroutine suspends only on our own objects, so the driver steps it directly. An async caller passes one
-checkpoint of its event loop before the operation and one after it; otherwise tasks would never interleave, and
-check-then-act bugs would go unnoticed.
+A request's coroutine suspends only on our own objects, so the driver steps it directly. An async caller yields to its
+event loop once before the operation and once after it; otherwise tasks would never interleave, and check-then-act bugs
+would go unnoticed.
 """
 
 import errno
@@ -39,7 +39,7 @@ _IN_PROCESS_HOST = IN_PROCESS_BASE_URL.removeprefix("http://")
 
 
 CALLING_TASK = ContextVar[object]("CALLING_TASK", default=None)
-"""The task that made a request, in a task that an HTTP library has created to send it."""
+"""The task that made a request; set in the task that an HTTP library creates to send it."""
 
 
 class InProcessConnection:
@@ -77,7 +77,7 @@ class InProcessConnection:
 
     def send(self, response: Response) -> None:
         """Receive a whole response."""
-        if self.outcome == "whole":  # otherwise the client is gone
+        if self.outcome == "whole":  # otherwise the client has already given up
             self._response = response
 
     def start(self, response: Response) -> None:
@@ -104,7 +104,7 @@ class InProcessConnection:
             self.end_with("reset")
 
     def call_later(self, ms: float, callback: Callable[[], object]) -> None:
-        """Do nothing, because moving the clock or sending the next request runs what is due."""
+        """Do nothing; moving the clock or sending the next request runs the timers that are due."""
 
 
 class InProcessDriver:
@@ -118,8 +118,8 @@ class InProcessDriver:
     def call(self, request: Request, error: ApiError | None = None) -> Response:
         """Return the response; injected delays advance the sandbox's clock.
 
-        ``error`` is the reason for rejecting an unreadable request. A request whose body is None gets no response
-        before the client times out. Raises WouldHangForever if nothing would ever end the call.
+        ``error`` is the reason for rejecting an unreadable request. If the request's body is None, it never arrives,
+        so the client times out. Raises WouldHangForever if nothing would ever end the call.
         """
         exchange = self._dispatch(request, error)
         if not isinstance(exchange, Exchange):
@@ -134,9 +134,9 @@ class InProcessDriver:
         return connection.result(self._date())
 
     async def call_async(self, request: Request, error: ApiError | None = None) -> Response:
-        """Return the response as `call` does, with a checkpoint of the running loop before and after the operation.
+        """Return the response as `call` does, yielding to the running loop before and after the operation.
 
-        Cancellation at the first checkpoint leaves no trace. After cancellation at the second, a committed write stays
+        If the first yield is cancelled, the operation does not run. If the second is, a committed write stays
         committed, and the journal shows that the response was not delivered.
         """
         await checkpoint()
@@ -161,7 +161,7 @@ class InProcessDriver:
         return connection.result(self._date())
 
     def find_path_end(self, method: str, path: bytes) -> tuple[Operation, bytes] | None:
-        """Return the operation whose path is a suffix of ``path``, and the prefix before it; None if there is none."""
+        """Return the operation whose path is at the end of ``path``, and what precedes it; None if there is none."""
         return self._runtime.routes.find_path_end(method, path)
 
     def _dispatch(self, request: Request, error: ApiError | None) -> Exchange | Response:
@@ -248,7 +248,7 @@ def _whole(request: Request, response: Response) -> Response:
 
 
 def _transport_failure(request: Request, response: Response) -> TransportFailure:
-    """Return the failure that this client would raise over a network, with the same cause."""
+    """Return the failure that this client would raise over a network, with the same ``__cause__``."""
     import httpx2  # needed only for faults
 
     error = httpx_error(httpx2, response)

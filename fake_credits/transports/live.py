@@ -71,7 +71,7 @@ def bind(options: BindOptions) -> socket.socket:
 
 
 class ServerRunner:
-    """A runner that serves on one socket until it is stopped, and then shuts down immediately."""
+    """A runner that serves on one socket until it is stopped, and then aborts all connections."""
 
     def __init__(
         self,
@@ -110,10 +110,10 @@ class ServerRunner:
 class LiveServer:
     """A server in a background thread that serves sandboxes over a socket.
 
-    ``start`` returns once requests are accepted, ``stop`` once the port is free again. Both may be called twice. A
-    bound ``listener`` replaces the address for the first start. ``control`` is the server's control plane
-    (docs/reference/control-plane.md), and ``control_token`` grants access to it; without a control plane the token is
-    empty.
+    ``start`` returns once requests are accepted, ``stop`` once the port is free again. Calling either again does
+    nothing. On the first start, a bound ``listener`` is used instead of the address. ``control`` is the server's
+    control plane (docs/reference/control-plane.md), and ``control_token`` grants access to it; without a control plane
+    the token is empty.
     """
 
     def __init__(
@@ -146,7 +146,7 @@ class LiveServer:
             return
         if not isinstance(_thread.start_new_thread, BuiltinFunctionType):
             raise RuntimeError(
-                "the live server can't run in this process, where threads are patched (gevent's monkey.patch_all()): "
+                "the live server can't run in this process, because gevent's monkey.patch_all() has patched threads: "
                 "use intercept(...) or the in-process clients, start it with `fake-credits run -- COMMAND`, or call "
                 "patch_all(thread=False)"
             )
@@ -169,7 +169,7 @@ class LiveServer:
     def stop(self) -> None:
         """Stop serving: abort all connections, end their requests, and free the port.
 
-        If the server has already failed, its exception is raised.
+        If the server has failed, raise its exception.
         """
         thread, self._thread = self._thread, None
         if thread is None or self._loop is None or self._stop is None:
@@ -200,7 +200,7 @@ def new_event_loop() -> asyncio.AbstractEventLoop:
         import uvloop
     except ImportError:
         loop = asyncio.new_event_loop()
-        setattr(loop, "time", monotonic_s)  # noqa: B010 - a method; its own clock would stop under freezegun
+        setattr(loop, "time", monotonic_s)  # noqa: B010 - it is a method; the loop's own clock would stop under freezegun
         return loop
     return uvloop.new_event_loop()
 

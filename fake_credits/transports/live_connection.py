@@ -1,4 +1,4 @@
-"""One request on a live connection, whose coroutine runs directly from the parser until a wait requires a task."""
+"""One request on a live connection. The parser's callback runs its coroutine directly, until a wait requires a task."""
 
 import asyncio
 import contextlib
@@ -37,7 +37,7 @@ _MAX_INTERNAL_BODY_BYTES = 1024 * 1024
 _HANG_TIMEOUT_S = 60.0
 _FLUSH_TIMEOUT_S = 5.0
 _HANDOFF_TIMEOUT_S = 5.0
-_TIMER_MARGIN_S = 0.002  # timers can fire early, and an action that is not quite due would then wait for the next timer
+_TIMER_MARGIN_S = 0.002  # timers can fire early, and an action that is not due yet would then wait for the next timer
 
 
 class ServerContext(NamedTuple):
@@ -71,7 +71,7 @@ class ClientProtocol(Protocol):
         ...
 
     def create_task(self, coroutine: Coroutine[None, None, None], /) -> None:
-        """Run the rest of a waiting request as a task, which the server waits for when it stops."""
+        """Continue a waiting request in a task; a server that stops waits for the task."""
         ...
 
     async def wait_until_flushed(self, timeout_s: float) -> None:
@@ -88,7 +88,7 @@ class ClientProtocol(Protocol):
 
 
 class LiveConnection(msgspec.Struct, eq=False):
-    """One request on a connection, and the connection operations that its response uses."""
+    """One request on a connection, with the operations for sending its response."""
 
     protocol: ClientProtocol
     request: Request
@@ -107,7 +107,7 @@ class LiveConnection(msgspec.Struct, eq=False):
     # ------------------------------------------------------------ the request
 
     def begin(self) -> None:
-        """Serve the request as far as possible without waiting."""
+        """Serve the request until it is done or has to wait."""
         context = self.protocol.server_context
         if self.is_received:
             self.request.body = bytes(self.body)
@@ -123,7 +123,7 @@ class LiveConnection(msgspec.Struct, eq=False):
             self._finish()
 
     def add_body(self, data: bytes) -> None:
-        """Add part of the body; fail the body if it exceeds the limit of the pending wait."""
+        """Add part of the body; reject the body if it exceeds the limit of the pending wait."""
         if self._body_error is not None:
             return
         self.body += data
@@ -131,13 +131,13 @@ class LiveConnection(msgspec.Struct, eq=False):
             self.fail_body(self._body_wait.too_large())
 
     def receive_all(self) -> None:
-        """Mark the body as complete and resume the request if it waits for it."""
+        """Mark the body as complete, and resume the request if it is waiting for the body."""
         self.is_received = True
         if self._body_wait is not None:
             self._end_body_wait(lambda coroutine: resume(coroutine, bytes(self.body)))
 
     def fail_body(self, error: ApiError) -> None:
-        """Give up on a body that is too large, unreadable or cut off."""
+        """Reject a body that is too large, unreadable or cut off."""
         if self.is_received or self._body_error is not None:
             return
         self._body_error, self.keeps_alive = error, False
@@ -265,7 +265,10 @@ class LiveConnection(msgspec.Struct, eq=False):
             raise ServerStopping
 
     async def _wait_at_gate(self, gate: Gate) -> bool:
-        """Wait at a gate. The releasing thread blocks until the exchange reaches its next wait or its end."""
+        """Return whether the gate was released in time.
+
+        The releasing thread blocks until the exchange reaches its next wait or its end.
+        """
         waits, released = self.protocol.server_context.pending_waits, asyncio.get_running_loop().create_future()
         ticket = self._gate_ticket(gate, released)
         if not gate.try_hold(ticket):
@@ -284,7 +287,7 @@ class LiveConnection(msgspec.Struct, eq=False):
     def _gate_ticket(self, gate: Gate, released: "asyncio.Future[bool]") -> GateTicket:
         loop, own_thread, handoff = asyncio.get_running_loop(), threading.get_ident(), threading.Event()
         exchange = self._exchange
-        assert exchange is not None  # noqa: S101 - as above
+        assert exchange is not None  # noqa: S101 - only exchanges wait
 
         def release() -> None:
             with contextlib.suppress(RuntimeError):  # the server has stopped
@@ -311,7 +314,7 @@ class LiveConnection(msgspec.Struct, eq=False):
             await protocol.server_context.pending_waits.wait_until_done(stop, _HANG_TIMEOUT_S)
 
     def _signal_progress(self) -> None:
-        """Signal the thread that released a gate that the exchange has reached its next wait or its end."""
+        """Tell the thread that released a gate that the exchange has reached its next wait or its end."""
         handoff, self._handoff = self._handoff, None
         if handoff is not None:
             handoff.set()

@@ -1,4 +1,4 @@
-"""In-memory streams to which libraries write requests, and which parse these by the live server's rules."""
+"""In-memory streams that HTTP libraries write requests to, parsed by the live server's rules."""
 
 import asyncio
 import errno
@@ -28,12 +28,12 @@ _AUTHORITY_PATTERN = re.compile(rb"^https?://[^/?]*")
 
 
 def origin_form(target: bytes) -> bytes:
-    """Return the path and query of a target that may be in absolute form, as for a proxy (RFC 9112, 3.2.2)."""
+    """Return the path and query of a target, which may be a full URL as for a proxy (RFC 9112, section 3.2.2)."""
     return target if target.startswith(b"/") else _AUTHORITY_PATTERN.sub(b"", target, count=1)
 
 
 def response_bytes(response: Response) -> bytes:
-    """Return the bytes of a response on the wire, or the part of it that was sent."""
+    """Return the bytes of a response on the wire; if it was cut off, only those that were sent."""
     if not response.status:
         return response.body
     lines = [b"%b: %b\r\n" % header for header in response.headers]
@@ -46,7 +46,7 @@ def connection_reset_error() -> ConnectionResetError:
 
 
 class RequestParser:
-    """A parser for the consecutive requests that a client writes to one connection.
+    """A parser for the successive requests that a client writes to one connection.
 
     Any host is accepted, because the application chose the base URL, but a Host header is required.
     """
@@ -100,7 +100,7 @@ class RequestParser:
                 self._read_body_after_upgrade(self._head, data[upgrade.args[0] :])
 
     def _read_body_after_upgrade(self, head: ReceivedRequest, data: bytes) -> None:
-        """Parse a body that the parser skipped because it mistook it for another protocol."""
+        """Parse a body that the previous parser skipped, mistaking it for another protocol."""
         self._replays_head = True
         replay_framing(self._parser, head.request.headers)
         self._replays_head = False
@@ -180,7 +180,7 @@ class _BaseMemoryStream:
         reset_error: Callable[[], Exception],
         timeout_error: Callable[[], Exception],
     ) -> bytes:
-        """Return the next part, empty at the end; if the response is incomplete, raise what a network stream raises."""
+        """Return the next part, or b"" at the end; for an incomplete response, raise the error of a network stream."""
         unread = response_bytes(response) if self._unread is None else self._unread
         chunk, self._unread = unread[:max_bytes], unread[max_bytes:]
         if not chunk and response.outcome == "reset":

@@ -1,7 +1,7 @@
 """The live server's HTTP/1.1 protocol, with one queue of requests per connection.
 
-A request that does not wait is served within the parser's callback; only a waiting request becomes a task. Requests
-after it stay queued in order, and reading pauses.
+A request that does not wait is served within the parser's callback; only a waiting request becomes a task. Meanwhile
+the requests behind it stay queued in order, and reading pauses.
 """
 
 import asyncio
@@ -181,7 +181,7 @@ class CreditsProtocol(UvicornProtocol):
                 self._process_queue()
 
     def _feed(self, data: bytes) -> None:
-        """Parse a segment in chunks, and hold back the rest if it has to wait."""
+        """Parse a segment in chunks, and hold back the remainder if a request has to wait."""
         self._is_feeding, position = True, 0
         try:
             while position < len(data) and not self._ignores_input and not self.transport.is_closing():
@@ -208,7 +208,7 @@ class CreditsProtocol(UvicornProtocol):
         return len(data)
 
     def _read_body_after_upgrade(self) -> None:
-        """Continue with a body that the parser skipped because it mistook it for another protocol."""
+        """Continue with a body that the parser skipped, mistaking it for another protocol."""
         newest = self._newest
         if newest is None or newest.is_received:
             return
@@ -255,7 +255,7 @@ class CreditsProtocol(UvicornProtocol):
         if self._replays_head:
             return
         self._in_head = False
-        # The number of bytes fed only approximates the size of the head, which is measured if it could be too large.
+        # The number of bytes fed only approximates the head's size, so measure it if it could be too large.
         method, target, headers = self.parser.get_method(), self.url, self.headers
         is_large = self._unparsed_bytes > MAX_HEAD_BYTES - _MAX_FED_BYTES and (
             _head_size(method, target, headers) > MAX_HEAD_BYTES

@@ -1,4 +1,4 @@
-"""Socket helpers of the live server: kernel queries and resets, a TLS listener, and waits in the event loop."""
+"""Socket helpers for the live server: kernel queries and resets, a TLS listener, and waits in the event loop."""
 
 import asyncio
 import contextlib
@@ -23,13 +23,13 @@ _TCP_CONNECTION_INFO, _TCPS_ESTABLISHED, _SO_NWRITE = 0x106, 4, 0x1024  # macOS;
 
 
 class KernelSocket:
-    """The socket of a transport, which the event loop closes; call ``detach`` when the connection is lost."""
+    """A handle on a transport's socket, which the event loop closes; call ``detach`` when the connection is lost."""
 
     def __init__(self, transport: asyncio.Transport) -> None:
         self._transport_socket: Any = transport.get_extra_info("socket")
         self._query_socket: socket.socket | None = None
         if self._transport_socket is not None and sys.platform in ("linux", "darwin"):
-            # One object per connection, because uvloop would create one, with two system calls, for each query.
+            # One object per connection, because uvloop would create one for each query, with two system calls.
             whole = self._transport_socket
             self._query_socket = socket.socket(whole.family, whole.type, whole.proto, whole.fileno())
 
@@ -74,10 +74,10 @@ _ACCEPT_RETRY_DELAY_S = 0.1
 
 
 class TlsListener:
-    """A listener that accepts connections, does the TLS handshake, and gives each a protocol from ``protocol_factory``.
+    """A listener that accepts connections, performs the TLS handshake, and attaches a protocol to each.
 
-    A client that aborts the handshake or does not speak TLS is ignored. ``tasks`` collects the pending accept and
-    handshakes, which end soon after ``close``.
+    A client that aborts the handshake or does not speak TLS is ignored. ``tasks`` collects the tasks that accept
+    connections and perform handshakes; they end soon after ``close``.
     """
 
     def __init__(
@@ -140,7 +140,7 @@ _DEBUGGER_CHECK_INTERVAL_S = 0.25
 
 
 class PendingWaits:
-    """All pending waits of one server, which can be ended together."""
+    """The pending waits of a server, all of which `cancel_all` ends."""
 
     def __init__(self) -> None:
         self._pending: set[asyncio.Future[bool]] = set()
@@ -155,7 +155,7 @@ class PendingWaits:
             await self._wait_once(stop, max(remaining_s, _MIN_TIMER_S))
 
     async def wait_until_done(self, future: "asyncio.Future[bool]", timeout_s: float) -> bool:
-        """Return whether a future is done within ``timeout_s``; time in a debugger does not count."""
+        """Wait for a future, and return whether it is done within ``timeout_s``; time in a debugger does not count."""
         remaining_s = timeout_s
         while remaining_s > 0 and not future.done():
             started_s = monotonic_s()
@@ -198,7 +198,7 @@ def set_done(future: "asyncio.Future[bool]") -> None:
 def until_sandbox_closes(
     sandbox: Sandbox, applies: Callable[[], bool] = lambda: True
 ) -> Generator["asyncio.Future[bool]"]:
-    """Yield a future that is done once the sandbox closes or resets, provided ``applies()`` is true at that time."""
+    """Yield a future that is done once the sandbox closes or resets while ``applies()`` is true."""
     loop = asyncio.get_running_loop()
     closed: asyncio.Future[bool] = loop.create_future()
 

@@ -25,13 +25,13 @@ _STOP_TIMEOUT_S = 5.0
 
 
 class UvicornProtocol(HttpToolsProtocol):
-    """uvicorn's HTTP protocol without its ASGI cycle: only bookkeeping and the keep-alive timer."""
+    """uvicorn's HTTP protocol without its ASGI cycle; only the bookkeeping and the keep-alive timer remain."""
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
         self.is_read_paused = self.is_write_paused = False
         self._last_active_s = 0.0
-        # uvicorn logs requests if the process configures its logger; the journal replaces that log
+        # uvicorn would log requests if the process configures its logger, but the journal replaces that log.
         self.access_log = False
 
     @property
@@ -78,7 +78,7 @@ class UvicornProtocol(HttpToolsProtocol):
             self.timeout_keep_alive_task = self.loop.call_later(delay_s, self._check_keep_alive)
 
     def create_task(self, coroutine: Coroutine[Any, Any, None]) -> None:
-        """Run the rest of a waiting request as a task, which the server waits for when it stops."""
+        """Continue a waiting request in a task; a server that stops waits for the task."""
         task = self.loop.create_task(coroutine)
         self.tasks.add(task)
         task.add_done_callback(self.tasks.discard)
@@ -100,7 +100,7 @@ class UvicornServer(Server):
             ws="none",
             lifespan="off",
             proxy_headers=False,
-            # False would silence "uvicorn.access" for the whole process, and our protocol logs nothing
+            # False would silence "uvicorn.access" for the whole process; our protocol logs nothing either way.
             access_log=True,
             log_config=None,
             server_header=False,
@@ -113,7 +113,7 @@ class UvicornServer(Server):
         self._tls_listeners: tuple[TlsListener, ...] = ()
 
     async def start(self, listener: socket.socket, ssl_context: ssl.SSLContext | None) -> None:
-        """Start accepting connections, over TLS if a context is given."""
+        """Start accepting connections, over TLS if there is a context."""
         self._listener = listener
         self.lifespan = self.config.lifespan_class(self.config)
         self.servers = []
@@ -143,11 +143,11 @@ class UvicornServer(Server):
             server.close()
         for listener in self._tls_listeners:
             listener.close()
-        # uvloop sends what was just written at the end of an iteration, and aborting would drop it
+        # At the end of an iteration, uvloop sends what was just written; aborting now would drop it.
         await asyncio.sleep(0)
         deadline_s = monotonic_s() + _STOP_TIMEOUT_S
         while (self.server_state.connections or self.server_state.tasks) and monotonic_s() < deadline_s:
-            # In each iteration, because a connection accepted just before shutdown may be set up only now.
+            # Repeated, because a connection accepted just before shutdown may be set up only now.
             for connection in list(self.server_state.connections):
                 connection.transport.abort()
             if not self.server_state.connections:

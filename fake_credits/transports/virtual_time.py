@@ -1,4 +1,4 @@
-"""Waiting in-process exchanges: what resumes them, when their clients time out, and how the clock moves meanwhile.
+"""In-process exchanges that wait: what resumes them, when their clients time out, and how the clock moves meanwhile.
 
 Delays and client timeouts are timers on the sandbox's clock. Moving the clock runs the timers that are due, so an
 exchange whose client has timed out completes when the clock reaches the end of its delay
@@ -42,9 +42,9 @@ class ClientEnd(Protocol):
 
 
 class SuspendedExchange:
-    """A suspended exchange and its client's timeout in seconds, None for no limit.
+    """A suspended exchange and its client's timeout in seconds (None: no timeout).
 
-    It is stepped under the sandbox's lock: by its client, when the clock moves, or when a gate is released.
+    Its client, a move of the clock or the release of a gate resumes it, always under the sandbox's lock.
     """
 
     def __init__(
@@ -118,7 +118,7 @@ class SuspendedExchange:
                     break
                 self._sandbox.clock.move_to(min(upcoming_ms))
                 if self._async_changed is not None and self._timers:
-                    break  # before a further delay, other tasks of the event loop may run
+                    break  # so that other tasks of the event loop can run before another delay
             return None if self._is_finished else self._wait
 
     async def _wait_once_async(self, wait: Sleep | AtGate | Forever) -> None:
@@ -204,7 +204,7 @@ class SuspendedExchange:
     def _arm(self, new_wait: Wait | None) -> None:
         """Set up the timers or the gate ticket that will end ``new_wait``."""
         if isinstance(new_wait, Forever) and self._connection.is_complete:
-            self._coroutine.close()  # the client does not wait for anything after the complete response
+            self._coroutine.close()  # nothing after the complete response concerns the client
             new_wait = None
         for timer in self._timers:
             timer.cancel()
@@ -267,7 +267,7 @@ class SuspendedExchange:
             wait = run_to_wait(self._coroutine, wait_result)
             while wait is CHECKPOINT:
                 wait = run_to_wait(self._coroutine, value=not self._client_gone)
-        except Exception as bug:  # noqa: BLE001 - raised in its own client, not in the code that moved the clock
+        except Exception as bug:  # noqa: BLE001 - re-raised in this exchange's client, not in the code that moved the clock
             self._sandbox.add_bug(bug)
             self._failure, wait = bug, None
         self._arm(wait)
@@ -285,7 +285,7 @@ class SuspendedExchange:
                 self._continue_without_client()
 
     def _continue_without_client(self) -> None:
-        """Abandon the exchange: it continues without its client, unless it would never end."""
+        """Abandon the exchange: continue it without its client, unless it would never end."""
         wait = self._wait
         if self._is_finished:
             return

@@ -40,6 +40,6 @@ def test_gevent() -> None:
     """A thread of the server would never run under patched threads, as a greenlet of the thread that waits for it."""
     in_process, error = run_patched("")
     assert in_process == "[3, 3, 3]"
-    assert error.startswith("the live server can't run in this process, where threads are patched (gevent's monkey.")
+    assert error.startswith("the live server can't run in this process, because gevent's monkey.patch_all() has ")
     assert error.endswith("start it with `fake-credits run -- COMMAND`, or call patch_all(thread=False)")
     assert run_patched("thread=False") == ["[3, 3, 3]", '{"balance":3}']

@@ -307,7 +307,8 @@ def test_gates_rules_and_paths_that_no_call_met_fail_a_passing_test(suite: Suite
         "test_cleared_rules": "the rule 'cleared' never fired",
         "test_block_in_a_shared_sandbox": "the rule 'reset#1' never fired",
         "test_base_url_with_a_prefix": "a request matched no operation: GET /api/v1/applications/app-id/"
-        "users/nobody/balance does not exist; it ends with the path of getBalance, so your base URL has the extra prefix /api. "
+        "users/nobody/balance does not exist; it ends with the path of getBalance, so your base URL has the extra "
+        "prefix /api. "
         'If this is intended, pass allow="unrouted"',
         "TestOuterScope.test_marker_within": "the rule 'reset#1' never fired",
     }
