@@ -24,6 +24,7 @@ from fake_credits.explore.recorder import MIN_STORM_CALLS, Recorder
 from fake_credits.explore.runs import KeyAssigner, Run, common_ids, count_nets
 from fake_credits.explore.schedules import (
     FAULTS,
+    UNSENT_TWINS,
     CallKey,
     Injection,
     Schedule,
@@ -195,11 +196,7 @@ class Exploration:
             for judged in self.results[-len(batch) :]:
                 if judged.judgement.colour is not Colour.RED:
                     plan.expand(judged.run, self.reference)
-                if (
-                    not self.keeps_exchanges
-                    and len(judged.run.schedule) > 1
-                    and judged.judgement.colour is Colour.GREEN
-                ):
+                if not (self.keeps_exchanges or _is_shown(judged)):
                     judged.run.calls.clear()
         self._count_untried("equal calls, of which only the first, second and last are tried", plan.pruned_count)
         self._count_untried("further faults after a reaction that was already explored", plan.repeated_count)
@@ -302,6 +299,13 @@ class Exploration:
         """Return the colour of a rerun. A command can't be traced, so it may have handled the failure correctly."""
         colour = COLOURS[verdict] if self.command is None or verdict is Verdict.OK else Colour.AMBER
         return apply_strictness(colour, self.options)
+
+
+def _is_shown(judged: JudgedRun) -> bool:
+    """Return whether the calls of a run are used later: it may be a finding, or be compared with a lost response."""
+    if judged.judgement.colour in (Colour.RED, Colour.AMBER) or judged.judgement.lost_writes:
+        return True
+    return len(judged.run.schedule) == 1 and judged.run.schedule[0].fault.name in UNSENT_TWINS.values()
 
 
 def _nets_by_amount(run: Run) -> list[tuple[int, int]]:

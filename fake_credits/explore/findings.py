@@ -12,7 +12,7 @@ from fake_credits.explore.exploration import Exploration, JudgedRun
 from fake_credits.explore.judge import Colour, Verdict
 from fake_credits.explore.order_scheduler import GatePlan
 from fake_credits.explore.runs import ObservedCall, Run
-from fake_credits.explore.schedules import FAULTS, CallFault, Injection
+from fake_credits.explore.schedules import FAULTS, UNSENT_TWINS, CallFault, Injection
 from fake_credits.faults.declarations import rule_to_json
 from fake_credits.text import escape_control, redact, truncate
 
@@ -32,7 +32,6 @@ _FAULT_TEXTS = {
     "down": "from {call} on, every call was refused with 503",
     "stale": "{call} returned stale data, without the last write",
 }
-_SAME_TO_CLIENT = {"lost_after": "lost_before", "silent_after": "silent"}
 
 
 @dataclass(frozen=True, slots=True)
@@ -210,7 +209,7 @@ def _key_text(key: str) -> str:
 def _knowledge_sentences(exploration: Exploration, run: Run) -> Iterator[str]:
     """Yield sentences that say that the application could not have known whether its write was committed."""
     call, fault = run.schedule[0]
-    twin = _SAME_TO_CLIENT.get(fault.name)
+    twin = UNSENT_TWINS.get(fault.name)
     if twin is None or len(run.schedule) > 1:
         return
     for other in exploration.results:
@@ -236,7 +235,7 @@ def _marker(judged: JudgedRun) -> str:
     for _, fault in run.schedule:
         call = calls_by_fault[fault.name].pop(0)
         rules.append(_rule_members(fault, call))
-    return f"@pytest.mark.fake_credits(faults={json.dumps(rules)})".replace("true", "True").replace("false", "False")
+    return f"@pytest.mark.fake_credits(faults={rules!r})"
 
 
 def _rule_members(fault: CallFault, call: ObservedCall) -> dict[str, object]:

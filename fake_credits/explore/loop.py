@@ -50,6 +50,7 @@ def explore_loop(
     test_code = TestCode([code])
     exploration = Exploration(code.co_qualname, options, test_code)
     exploration.code, exploration.is_loop = code, True
+    exploration.keeps_exchanges = False
     for recorder in exploration.runs():
         credits = make()
         credits.recorder, credits.test_code = recorder, test_code

@@ -128,7 +128,7 @@ _MAX_LISTED = 10
 
 
 def exploration_to_json(exploration: Exploration, *, with_schedules: bool = True) -> dict[str, Any]:
-    """Return an exploration as a JSON object, optionally without the schedules, which make it large."""
+    """Return an exploration as a JSON object, optionally without the calls and schedules, which make it large."""
     return {
         "test": exploration.name,
         "skip_reason": exploration.skip_reason,
@@ -141,7 +141,7 @@ def exploration_to_json(exploration: Exploration, *, with_schedules: bool = True
         "diverged": exploration.diverged_count,
         "calls": [
             {"number": call.number, "call": str(call.key), "label": call.key.label}
-            for call in exploration.reference.application_calls
+            for call in (exploration.reference.application_calls if with_schedules else ())
         ],
         "schedules": [_schedule_to_json(judged) for judged in exploration.results] if with_schedules else [],
         "orders": [_schedule_to_json(judged) for judged in exploration.orders] if with_schedules else [],

@@ -112,6 +112,9 @@ FAULTS: Mapping[str, CallFault] = {
 }
 """All named faults; ``stale`` is injected only on request."""
 
+UNSENT_TWINS = {"lost_after": "lost_before", "silent_after": "silent"}
+"""For each fault after the commit, the one before it that looks the same to the application."""
+
 
 def sort_faults(names: Iterable[str]) -> list[str]:
     """Return the names of faults in the order of a report's columns, starting with those in `FAULTS`."""

@@ -171,9 +171,15 @@ class Factory:
         overrides: dict[str, object] = {**options} if live is None else {**options, "live": live}
         sandbox_options = {**self.options, "api_key": "", **overrides}
         code = sys._getframe(1).f_code  # pyright: ignore[reportPrivateUsage]
-        return explore_loop(
-            lambda: cast("ExploredCredits", self.make(sandbox_options, ExploredCredits)), explore_options, code
-        )
+
+        def is_judged(fake: FakeCredits) -> bool:
+            return isinstance(fake, ExploredCredits) and fake.sandbox.is_closed and not fake.sandbox.bugs
+
+        def make() -> ExploredCredits:
+            self._tracked = [each for each in self._tracked if not is_judged(each.fake)]
+            return cast("ExploredCredits", self.make(sandbox_options, ExploredCredits))
+
+        return explore_loop(make, explore_options, code)
 
     def make(self, options: Mapping[str, object], kind: type[FakeCredits] = FakeCredits) -> FakeCredits:
         """Return a `FakeCredits` with exactly these options of the marker; raise ValueError for invalid ones."""

@@ -73,7 +73,7 @@ BENCHMARKS: Mapping[str, Benchmark] = {
     ),
     "explore-orders": Benchmark("an explored order of three tasks in process", "–", "≤ 3 ms", explore.orders),
     "explore-memory": Benchmark(
-        "memory of pytest after 10,000 schedules", "after 1,000", "≤ 2 MB more", explore.memory
+        "memory of exploration after 10,000 schedules", "after 1,000", "≤ 2 MB more", explore.memory
     ),
     "timeouts": Benchmark(
         "a timeout of 30 s with a retry; five attempts with Retry-After 30", "–", "≤ 5 ms; ≤ 10 ms", faults.timeouts

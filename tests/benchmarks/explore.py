@@ -44,20 +44,29 @@ def test_five_calls(fake_credits, number):
     assert fake_credits.balance("ada") == 90
 """
 
-# Prints the schedules run so far and the process's memory, in bytes, after each test.
+# Prints the schedules run so far and the process's memory, in bytes, after each tenth of a run.
 _CONFTEST = """\
+import gc
 import sys
 sys.path.insert(0, {root!r})
 from tests.benchmarks.load import rss_bytes
 
-schedules = 0
+schedules = tests = 0
 
 def pytest_fake_credits_explored(exploration):
     global schedules
     schedules += len(exploration.results)
+
+def pytest_runtest_logfinish():
+    global tests
+    tests += 1
+    if tests % {interval}:
+        return
+    gc.collect()
     with open("memory.jsonl", "a") as file:
         print(f"[{{schedules}}, {{rss_bytes()}}]", file=file)
 """
+_EXPLORE = "--fake-credits-explore"
 _ROOT = str(Path(__file__).resolve().parents[2])
 
 
@@ -108,16 +117,18 @@ async def _check_then_act(api: AsyncServerClient) -> None:
 
 
 def memory(plan: Plan) -> Measurement:
-    """Measure what the last 9 in 10 schedules of a long run add to the memory of the process."""
+    """Measure what the last 9 in 10 schedules of a long run add to what pytest itself keeps of as many tests."""
     tests = max(10, plan.tests // 2)
-    samples = _explore(tests, report=False)["memory"]
-    first_count, first_bytes = samples[len(samples) // 10]
-    last_count, last_bytes = samples[-1]
+    samples, plain_samples = (_explore(tests, report=False, flag=flag)["memory"] for flag in (_EXPLORE, "-q"))
+    first, last = samples[0], samples[-1]
+    plain_mb = (plain_samples[-1][1] - plain_samples[0][1]) / 1e6
     return Measurement(
-        "{growth_mb:.1f} MB more after {last_count} schedules than after {first_count}",
-        growth_mb=(last_bytes - first_bytes) / 1e6,
-        last_count=last_count,
-        first_count=first_count,
+        "{added_mb:.1f} MB more after {schedules:.0f} schedules than after {few_schedules:.0f}, besides "
+        "{plain_mb:.1f} MB of pytest",
+        added_mb=(last[1] - first[1]) / 1e6 - plain_mb,
+        schedules=last[0],
+        few_schedules=first[0],
+        plain_mb=plain_mb,
     )
 
 
@@ -168,14 +179,14 @@ def _count(explorations: list[dict[str, Any]]) -> int:
     return len(explorations[0]["schedules"])
 
 
-def _explore(tests: int, *, report: bool = True) -> dict[str, Any]:
+def _explore(tests: int, *, report: bool = True, flag: str = _EXPLORE) -> dict[str, Any]:
     with tempfile.TemporaryDirectory() as name, bytecode_cache() as environment:
         folder = Path(name)
         (folder / "pytest.ini").write_text("[pytest]\n")
         (folder / "test_suite.py").write_text(_SUITE.format(tests=tests))
         if not report:
-            (folder / "conftest.py").write_text(_CONFTEST.format(root=_ROOT))
-        arguments = ("-q", "-p", "no:cacheprovider", "-p", "pytest_fake_credits", "--fake-credits-explore")
+            (folder / "conftest.py").write_text(_CONFTEST.format(root=_ROOT, interval=tests // 10))
+        arguments = ("-q", "-p", "no:cacheprovider", "-p", "pytest_fake_credits", flag)
         report_arguments = ("--fake-credits-explore-report=report.json",) if report else ()
         command = [sys.executable, "-m", "pytest", *arguments, *report_arguments]
         isolated = {**environment, "PYTEST_DISABLE_PLUGIN_AUTOLOAD": "1"}

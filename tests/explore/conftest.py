@@ -27,13 +27,19 @@ def explore(shared: SharedResources) -> Explore:
     """Return a function that explores a test: a function of a sandbox with 100 credits for ada."""
 
     def run(
-        test: Callable[[FakeCredits], None], explore: object = True, *, batch_size: int = 1, **sandbox: Any
+        test: Callable[[FakeCredits], None],
+        explore: object = True,
+        *,
+        batch_size: int = 1,
+        keeps_exchanges: bool = True,
+        **sandbox: Any,
     ) -> Exploration:
         options = parse_explore(explore, ExploreOptions())
         assert options is not None
         test_code = TestCode([test.__code__, fresh_user.__code__])
         exploration = Exploration(f"test_app.py::{test.__name__}", options, test_code)
         exploration.code = test.__code__
+        exploration.keeps_exchanges = keeps_exchanges
         for recorder in chain.from_iterable(exploration.batches(batch_size)):
             with FakeCredits(shared=shared, users={"ada": 100}, **sandbox) as credits:
                 recorder.attach(credits.sandbox)

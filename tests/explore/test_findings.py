@@ -94,6 +94,27 @@ def test_report_has_no_secret(explore: Explore) -> None:
     assert "eyJ" not in report
 
 
+@pytest.mark.parametrize(
+    "test",
+    [applications.test_naive_retry, applications.test_careless_reconciliation, applications.test_lost_refund],
+    ids=lambda test: test.__name__,
+)
+def test_report_is_the_same_without_the_calls_of_other_runs(explore: Explore, test: Test) -> None:
+    """Otherwise memory would grow with the number of schedules."""
+    short, full = explore(test, keeps_exchanges=False), explore(test)
+    assert render_report(short) == render_report(full)
+    assert sum(len(judged.run.calls) for judged in short.results) < sum(
+        len(judged.run.calls) for judged in full.results
+    )
+
+
+def test_marker_of_a_finding_is_python_whatever_a_fault_contains(explore: Explore) -> None:
+    fault = {"effect": "status", "status": 500, "code": "true_or_false", "phase": "after"}
+    (finding,) = find_findings(explore(applications.test_naive_retry, [fault]))
+    (rule,) = eval(finding.marker.partition("faults=")[2][:-1])  # noqa: S307 - it is our own
+    assert rule.items() >= fault.items()
+
+
 def test_report_counts_what_was_not_tried(explore: Explore) -> None:
     report = render_report(explore(applications.test_naive_retry, {"budget": 2}))
     assert "fake-credits: 2 schedules: 2 charged twice" in report

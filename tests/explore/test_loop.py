@@ -42,6 +42,15 @@ def test_loop_over_a_good_application_ends_quietly(factory: Factory) -> None:
     assert schedules[-1] == ""
 
 
+def test_loop_keeps_no_sandbox_of_an_earlier_run(factory: Factory) -> None:
+    shown: set[str] = set()
+    for credits in factory.explore(["refused"], users={"ada": 100}):
+        with credits:
+            shown.add(repr(factory))
+            charge_carefully(credits.server_client)
+    assert len(shown) == 1
+
+
 def test_failure_without_a_fault_leaves_the_loop(factory: Factory) -> None:
     with pytest.raises(ZeroDivisionError):  # noqa: PT012
         for credits in factory.explore(users={"ada": 100}):
