@@ -1,6 +1,7 @@
 """Checks of the arguments that Python callers pass: keywords, numbers, base URLs, ids, credentials and timeouts."""
 
 import math
+import sys
 from collections.abc import Callable
 from dataclasses import dataclass
 from functools import lru_cache, wraps
@@ -122,7 +123,6 @@ def require_str(argument: str, value: str) -> str:
     return value
 
 
-@lru_cache(maxsize=1024)
 def quote_id(argument: str, value: str) -> str:
     """Return an id as one percent-encoded path segment.
 
@@ -130,7 +130,11 @@ def quote_id(argument: str, value: str) -> str:
     URL libraries resolve even as ``%2E%2E``, and lone surrogates. All other limits are the server's (docs,
     "Contract", row 24).
     """
-    require_str(argument, value)
+    return _quote_id(argument, require_str(argument, value))
+
+
+@lru_cache(maxsize=1024)
+def _quote_id(argument: str, value: str) -> str:
     if not value or value in _DOT_SEGMENTS:
         raise ValueError(f"{argument} must not be {value!r}: as a path segment it would select another operation")
     return quote_text(argument, value)
@@ -165,8 +169,10 @@ def check_timeout(value: float | None) -> float | None:
         return None
     if isinstance(value, bool) or not isinstance(value, int | float):  # pyright: ignore[reportUnnecessaryIsInstance]
         raise TypeError(f"timeout_s must be a number of seconds or None, not {type(value).__name__}")
-    if not (math.isfinite(value) and value > 0):
-        raise ValueError(f"timeout_s must be finite and greater than 0, got {value!r}; use None to wait forever")
+    if not 0 < value <= sys.float_info.max:
+        raise ValueError(
+            f"timeout_s must be finite and greater than 0, got {short_repr(value)}; use None to wait forever"
+        )
     return value
 
 

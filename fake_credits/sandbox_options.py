@@ -162,7 +162,7 @@ def parse_issuer_url(value: str) -> str:
 
 
 def _parse_issuer(value: str) -> str:
-    return value if value == "server" else parse_issuer_url(value)
+    return value if value in ("", "server") else parse_issuer_url(_parse_text(value))
 
 
 def _parse_clock(value: object) -> datetime | str:

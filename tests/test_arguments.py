@@ -100,6 +100,12 @@ def test_empty_and_dot_ids_raise_value_error(value: str) -> None:
         quote_id("user_id", value)
 
 
+@pytest.mark.parametrize("value", [None, 5, b"ada", [], {}])
+def test_id_of_another_type_raises_type_error(value: Any) -> None:
+    with pytest.raises(TypeError, match="^user_id must be a str, not "):
+        quote_id("user_id", value)
+
+
 def test_lone_surrogate_in_id_raises_value_error() -> None:
     with pytest.raises(ValueError, match=r"user_id .*surrogate"):
         quote_id("user_id", "a\ud800")
@@ -123,7 +129,7 @@ def test_timeout_may_be_seconds_or_none(value: float | None) -> None:
     assert check_timeout(value) == value
 
 
-@pytest.mark.parametrize("value", [0, -1, float("nan"), float("inf")])
+@pytest.mark.parametrize("value", [0, -1, float("nan"), float("inf"), 10**400])
 def test_invalid_timeout_raises_value_error(value: float) -> None:
     with pytest.raises(ValueError, match="timeout_s"):
         check_timeout(value)

@@ -177,6 +177,7 @@ def test_balance_of_unknown_user_raises_user_not_found() -> None:
     ("options", "error"),
     [
         ({"mode": "on-line"}, ValueError("mode must be 'in-process' or 'live', not 'on-line'")),
+        ({"issuer": []}, TypeError("issuer=[]: it must be an http or https URL")),
         ({"balanec": 5}, TypeError("FakeCredits has no option 'balanec', did you mean 'balance'? (it has: contract, ")),
         ({"user": "ada"}, TypeError("has no option 'user', did you mean 'users'?")),
         ({"live": True}, TypeError("""has no option 'live', use mode="live\"""")),

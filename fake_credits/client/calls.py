@@ -26,6 +26,7 @@ from fake_credits.contract import Contract, CredentialHeader, Operation
 from fake_credits.errors import InvalidResponse
 from fake_credits.http_message import AsyncTransport, Headers, Request, Response, Transport
 from fake_credits.models import Balance, Reason, Transaction, TransactionPage, User, UserPage
+from fake_credits.text import short_repr
 
 if TYPE_CHECKING:
     import httpx2
@@ -119,6 +120,13 @@ class CallBuilder:
             return call
         parameter = quote_text("cursor_parameter", self.contract.cursor_parameter)
         return msgspec.structs.replace(call, target=f"{call.target}?{parameter}={quote_text('cursor', cursor)}")
+
+
+def require_contract(value: Contract) -> Contract:
+    """Return the contract; raise TypeError for anything else, such as the name of a file."""
+    if not isinstance(value, Contract):  # pyright: ignore[reportUnnecessaryIsInstance]
+        raise TypeError(f"contract must be a Contract, such as load_contract('contract.toml'), not {short_repr(value)}")
+    return value
 
 
 class ClientConfig(msgspec.Struct, frozen=True):

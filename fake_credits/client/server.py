@@ -22,6 +22,7 @@ from fake_credits.client.calls import (
     iter_items,
     list_transactions,
     list_users,
+    require_contract,
 )
 from fake_credits.contract import DEFAULT_CONTRACT, Contract
 from fake_credits.http_message import AsyncTransport, Transport
@@ -163,5 +164,5 @@ class AsyncServerClient(AsyncBaseClient):
 
 
 def _server_client_config(base_url: str, api_key: str, timeout_s: float | None, contract: Contract) -> ClientConfig:
-    credential = ClientCredential("api_key", api_key, contract.api_key)
+    credential = ClientCredential("api_key", api_key, require_contract(contract).api_key)
     return ClientConfig(BaseUrl.parse(base_url), credential, timeout_s, contract)

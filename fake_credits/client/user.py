@@ -20,6 +20,7 @@ from fake_credits.client.calls import (
     get_user,
     iter_items,
     list_transactions,
+    require_contract,
 )
 from fake_credits.contract import DEFAULT_CONTRACT, Contract
 from fake_credits.http_message import AsyncTransport, Transport
@@ -116,7 +117,7 @@ class AsyncUserClient(AsyncBaseClient):
 def _user_client_config(
     base_url: str, bearer_token: str | Callable[[], str], timeout_s: float | None, contract: Contract
 ) -> ClientConfig:
-    credential = ClientCredential("bearer_token", bearer_token, contract.user_token)
+    credential = ClientCredential("bearer_token", bearer_token, require_contract(contract).user_token)
     return ClientConfig(BaseUrl.parse(base_url), credential, timeout_s, contract)
 
 

@@ -1,6 +1,7 @@
 """How the clients send requests, over in-memory transports."""
 
 import asyncio
+from typing import Any
 
 import httpx2
 import msgspec
@@ -83,6 +84,16 @@ def test_contract_determines_the_credential_header() -> None:
     contract = Contract(api_key=CredentialHeader("Authorization", "Bearer"))
     ServerClient("http://h", "key", transport=transport, contract=contract).get_balance("a", "u")
     assert transport.requests[0].headers[1] == (b"authorization", b"Bearer key")
+
+
+@pytest.mark.parametrize("client_type", [ServerClient, UserClient])
+@pytest.mark.parametrize("contract", ["contract.toml", None, 5])
+def test_contract_of_another_type_raises_type_error(client_type: Any, contract: Any) -> None:
+    args = ("http://h", "key") if client_type is ServerClient else ("http://h", "app-id", "token")
+    with pytest.raises(
+        TypeError, match=r"^contract must be a Contract, such as load_contract\('contract.toml'\), not "
+    ):
+        client_type(*args, contract=contract)
 
 
 def test_token_callable_is_called_before_each_request() -> None:

@@ -102,8 +102,10 @@ def call_all_routes(control: ControlClient, sandbox: RemoteSandbox) -> None:
     assert gate.release(order=[0]).is_open
     call.join()
     assert sandbox.balance("ada") == 1
-    assert sandbox.problems() == ()
-    assert (sandbox.reset().exchanges, sandbox.reset().problems) == (0, ())
+    (problem,) = sandbox.problems()
+    assert problem.startswith("the scripted rule 'reset#1' never fired")
+    report = sandbox.reset()
+    assert (report.exchanges, report.problems, sandbox.reset().problems) == (0, (problem,), ())
     assert sandbox.balance("ada") == 2
 
 
@@ -112,7 +114,7 @@ def call_fault_routes(control: ControlClient, sandbox: RemoteSandbox) -> None:
     added = sandbox.add_fault("reset", "createTransaction", phase="after", nth=1)
     assert (added.fired, added.is_unused, added.rule["operation"]) == (0, True, "createTransaction")
     assert sandbox.problems() != ()
-    assert sandbox.add_fault(script=[503, "ok"], name="mine").script_left == (503, "ok")
+    assert sandbox.add_fault(script=[503, "ok"], name="mine", optional=True).script_left == (503, "ok")
     assert [rule.name for rule in sandbox.faults()] == ["reset#1", "mine"]
     assert sandbox.remove_fault("mine").name == "mine"
     assert sandbox.fault("reset#1") == added
