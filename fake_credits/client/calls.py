@@ -38,14 +38,14 @@ P = TypeVar("P", bound=UserPage | TransactionPage)
 
 _ACCEPT_JSON = (b"accept", b"application/json")
 _CONTENT_TYPE_JSON = (b"content-type", b"application/json")
-# encodes integers of any size, unlike msgspec
+# Unlike msgspec, this encodes integers of any size.
 _encode_json = json.JSONEncoder(allow_nan=False, separators=(",", ":")).encode
 
 
 class ClientCredential:
-    """A key or token and the header that carries it; the ``repr`` masks the secret.
+    """An API key or token and the header that carries it; the ``repr`` masks the secret.
 
-    A callable is called before each request, so that it can return a new token.
+    If ``secret`` is a callable, it is called before each request, so that it can return a new token.
     """
 
     def __init__(self, argument: str, secret: str | Callable[[], str], header: CredentialHeader) -> None:
@@ -65,7 +65,7 @@ class ClientCredential:
         )
 
     def headers(self, *, has_body: bool) -> Headers:
-        """Return all headers of a request."""
+        """Return all headers of a request that carries the credential."""
         if self._get_secret is not None and (secret := self._get_secret()) is not self._last_secret:
             self._headers_without_body, self._headers_with_body = self._build_headers(secret)
             self._last_secret = secret
@@ -107,7 +107,7 @@ class CallBuilder:
         *,
         body: bytes | None = None,
     ) -> PreparedCall[T]:
-        """Return the call of an operation on an application or, if its path has ``{userId}``, on a user."""
+        """Return a call of an operation; ``user_id`` is required if the operation's path has ``{userId}``."""
         route = self.contract.routes[operation]
         target = route.path.replace("{applicationId}", quote_id("application_id", application_id))
         if "{userId}" in target:
@@ -115,7 +115,7 @@ class CallBuilder:
         return PreparedCall(operation, route.method, target, body, decode)
 
     def at_cursor(self, call: PreparedCall[T], cursor: str | None) -> PreparedCall[T]:
-        """Return a list call for the page at a cursor (docs, "Contract", row 14)."""
+        """Return the call of a list operation with a cursor added to its query (docs, "Contract", row 14)."""
         if cursor is None:
             return call
         parameter = quote_text("cursor_parameter", self.contract.cursor_parameter)
@@ -149,7 +149,7 @@ class ClientConfig(msgspec.Struct, frozen=True):
 
 
 class BaseClient:
-    """The base of the sync clients, which send calls over a given transport or a network transport of their own."""
+    """The base class of the sync clients, which use the transport passed in or create a network transport."""
 
     def __init__(self, config: ClientConfig, transport: Transport | None, http_client: "httpx2.Client | None") -> None:
         _require_one_transport(transport, http_client)
@@ -178,7 +178,7 @@ class BaseClient:
 
 
 class AsyncBaseClient:
-    """The async version of `BaseClient`: created anywhere, and used in one event loop (asyncio or trio)."""
+    """The async version of `BaseClient`; created anywhere, but used in only one event loop (asyncio or trio)."""
 
     def __init__(
         self, config: ClientConfig, transport: AsyncTransport | None, http_client: "httpx2.AsyncClient | None"
@@ -294,7 +294,7 @@ def iter_items(fetch_page: Callable[[str | None], P], items_of: Callable[[P], Se
 class AsyncItemIterator(AsyncIterator[T], Generic[T, P]):
     """The async version of `iter_items`.
 
-    An async generator would be left for the event loop to close if a loop over it breaks early.
+    It is not an async generator, because one that is not exhausted is left for the event loop to close.
     """
 
     def __init__(self, fetch_page: Callable[[str | None], Awaitable[P]], items_of: Callable[[P], Sequence[T]]) -> None:

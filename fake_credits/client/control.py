@@ -1,7 +1,7 @@
 """The client of a live server's control plane, with handles for its sandboxes and their gates.
 
-It is for tests in another process than `fake-credits run` or `serve` (docs, "Control plane"); tests in the same
-process use `FakeCredits`. This module must not import the fake.
+It is for tests that use the server of `fake-credits run` or `serve` (docs, "Control plane"). Tests that run the fake in
+their own process use `FakeCredits` instead. This module must not import the fake.
 """
 
 import json
@@ -88,7 +88,7 @@ class ControlClient:
         self.close()
 
     def close(self) -> None:
-        """Close what this client created; a transport that was passed in stays open, and so do sandboxes."""
+        """Close what this client created; a transport that was passed in stays open, and so do all sandboxes."""
         if self._owns_transport:
             self._transport.close()
 
@@ -110,9 +110,9 @@ class ControlClient:
         return self.ask(schemas.PresetList, "GET", "/presets").presets
 
     def ask(self, shape: type[T], method: str, path: str, body: object = None, *, wait_s: float = 0) -> T:
-        """Send a request for a path below ``/_fake`` and return its response as ``shape``.
+        """Send a request for a path below ``/_fake``, and return the response decoded as ``shape``.
 
-        ``wait_s`` is added to the timeout.
+        ``wait_s`` is how long the server may wait before it responds; it is added to the timeout.
         """
         label = f"{method} {path}"
         content = None if body is None else _encode_body(label, body)
@@ -127,7 +127,7 @@ class ControlClient:
             return msgspec.json.decode(response.body, type=shape)
         except (msgspec.MsgspecError, ValueError) as error:
             raise InvalidResponse(
-                f"{label}: not a response of the control plane: {error}", status=response.status
+                f"{label}: the response is not from a control plane: {error}", status=response.status
             ) from error
 
 
@@ -164,18 +164,18 @@ class RemoteSandbox:
         return self._request(schemas.SandboxState, "GET", "")
 
     def reset(self) -> schemas.ResetReport:
-        """Restore the initial users, balances, clock and rules, and empty the journal.
+        """Restore the initial users, balances, clock and rules, and clear the journal.
 
-        The report has the `problems` so far, which should fail the test.
+        The report contains the `problems` so far, which should fail the test.
         """
         return self._request(schemas.ResetReport, "POST", "/reset")
 
     def problems(self) -> tuple[str, ...]:
-        """Return the problems that should fail an otherwise passing suite; assert at its end that there are none."""
+        """Return the problems that should fail an otherwise passing suite; assert at the end that there are none."""
         return self._request(schemas.ProblemList, "GET", "/problems").problems
 
     def close(self) -> schemas.CloseReport:
-        """Close the sandbox, which opens its gates, and return a report; if it is missing, the report is empty."""
+        """Close the sandbox, which opens its gates, and return a report, empty if the sandbox does not exist."""
         try:
             return self._request(schemas.CloseReport, "DELETE", "")
         except ControlError as error:
@@ -190,7 +190,7 @@ class RemoteSandbox:
         return self._request(schemas.UserState, "PUT", f"/users/{quote_id('user_id', user_id)}", body)
 
     def balance(self, user_id: str, *, application_id: str | None = None) -> int:
-        """Return a user's balance in credits, without an entry in the journal."""
+        """Return a user's balance in credits; this is not journaled."""
         query = _query_string(application_id=application_id)
         return self._request(schemas.UserState, "GET", f"/users/{quote_id('user_id', user_id)}{query}").balance
 
@@ -200,12 +200,12 @@ class RemoteSandbox:
         return self._request(schemas.UserList, "GET", f"/users{query}").users
 
     def delete_user(self, user_id: str, *, application_id: str | None = None) -> schemas.UserState:
-        """Delete a user and the whole history, and return the user's last state."""
+        """Delete a user and the user's history, and return the last state."""
         query = _query_string(application_id=application_id)
         return self._request(schemas.UserState, "DELETE", f"/users/{quote_id('user_id', user_id)}{query}")
 
     def transactions(self, user_id: str, *, application_id: str | None = None) -> tuple[schemas.TransactionState, ...]:
-        """Return a user's whole history, oldest first; this is not journaled."""
+        """Return a user's complete history, oldest first; this is not journaled."""
         path = f"/users/{quote_id('user_id', user_id)}/transactions{_query_string(application_id=application_id)}"
         return self._request(schemas.TransactionList, "GET", path).transactions
 
@@ -219,7 +219,7 @@ class RemoteSandbox:
         """Append transactions to a user's history, creating the user if needed, and return them.
 
         Each is a delta, a `Transaction`, or a mapping with ``delta`` and, optionally, ``reason`` and ``created_at``.
-        None is added if one is invalid.
+        If one is invalid, none is added.
         """
         body = {"transactions": transactions, **_without_none(application_id=application_id)}
         path = f"/users/{quote_id('user_id', user_id)}/transactions"
@@ -275,7 +275,7 @@ class RemoteSandbox:
         return self._request(schemas.RuleState, "GET", f"/faults/{quote_id('name', name)}")
 
     def remove_fault(self, name: str) -> schemas.RuleState:
-        """Remove a rule; one that is unused stays a problem. Calls that it has already hit are not affected."""
+        """Remove a rule; calls that it has already hit are not affected. A rule that never fired remains a problem."""
         return self._request(schemas.RuleState, "DELETE", f"/faults/{quote_id('name', name)}")
 
     def clear_faults(self) -> tuple[schemas.RuleState, ...]:
@@ -351,8 +351,8 @@ class RemoteGate:
     def release(self, order: Sequence[int | str] = (), *, keep: bool = False) -> schemas.GateState:
         """Release the held calls one by one, each until it completes or waits again.
 
-        ``order`` lists the calls to release first, by number of arrival from 0 or by user. The others follow in order
-        of arrival or, with ``keep``, stay held.
+        ``order`` lists the calls to release first, by user or by position in order of arrival, counted from 0. The
+        others follow in order of arrival or, with ``keep``, stay held.
         """
         return self._sandbox.ask_gate("POST", f"{self._path}/release", schemas.ReleaseGateBody(order=order, keep=keep))
 
@@ -383,7 +383,7 @@ def _error_from_response(label: str, response: Response) -> Exception:
     except (msgspec.MsgspecError, ValueError, KeyError):
         excerpt = response.body[:200].decode("utf-8", "replace")
         return InvalidResponse(
-            f"{label}: status {response.status}, without an error body: {excerpt!r}",
+            f"{label}: status {response.status}, but the body is not a control-plane error: {excerpt!r}",
             status=response.status,
         )
     error = ControlError(body.code, body.message, details=body.details, allow=response.header(b"allow"))

@@ -1,7 +1,7 @@
-"""The network transports of the clients, which use httpx2, sync and async, and those that remember their exchanges.
+"""The clients' network transports, which use httpx2, and transports that record request ids; each sync and async.
 
-This is the only client module that loads httpx2, so it is imported on first use. Requests reach the wire byte for byte:
-no path is normalised, no redirect is followed, and nothing is sent twice.
+This is the only client module that loads httpx2, so it is imported on first use. Requests are sent as they are: no path
+is normalised, no redirect is followed, and nothing is sent twice.
 """
 
 import ipaddress
@@ -21,10 +21,10 @@ _CLIENT_DRAIN_TIMEOUT_S = 1.0
 
 
 class NetworkTransport:
-    """A transport that sends requests with a given httpx2 client or its own.
+    """A transport that sends requests with httpx2, using ``http_client`` or a new client.
 
-    ``close`` leaves a given client open. The client's proxies, certificates and event hooks apply, but the timeout is
-    the request's. Raises ValueError if ``base_url`` is invalid (`BaseUrl.parse`).
+    ``close`` leaves ``http_client`` open. Its proxies, certificates and event hooks apply, but the timeout is the
+    request's. Raises ValueError if ``base_url`` is invalid (`BaseUrl.parse`).
     """
 
     def __init__(self, base_url: str, http_client: httpx2.Client | None = None) -> None:
@@ -100,7 +100,7 @@ class AsyncNetworkTransport:
 
 
 class _DrainOnClose:
-    """A transport whose ``close`` waits up to a second for requests in flight in other threads."""
+    """A transport whose ``close`` waits up to a second for other threads' requests in flight."""
 
     def __init__(self, transport: Transport) -> None:
         self._transport = transport
@@ -129,7 +129,7 @@ class _DrainOnClose:
 
 
 def network_transports(base_url: str) -> tuple[Transport, AsyncTransport]:
-    """Return the transports for clients that reach the sandbox over a socket."""
+    """Return a sync and an async transport for clients that reach the sandbox over a socket."""
     # No keep-alive: a client created outside the event loop could not close an idle socket in it.
     return _DrainOnClose(NetworkTransport(base_url)), AsyncNetworkTransport(base_url, keep_alive=False)
 
@@ -144,9 +144,9 @@ def _parse_url(base: BaseUrl) -> httpx2.URL:
 def _build_request(
     client: httpx2.Client | httpx2.AsyncClient, url: httpx2.URL, base: BaseUrl, request: Request
 ) -> httpx2.Request:
-    """Return a request whose URL is the base URL's path followed by the target, both unchanged.
+    """Return a request for the base URL with the target appended, both unchanged.
 
-    This does not use URL joining, which drops or resolves path segments. httpx2 leaves percent-encoding unchanged.
+    This does not use URL joining, which drops or resolves path segments. httpx2 keeps the percent-encoding.
     """
     try:
         target_url = url.copy_with(raw_path=base.path_prefix.encode("ascii") + request.target)
@@ -186,15 +186,15 @@ def _to_client_response(response: httpx2.Response, body: bytes) -> Response:
 def _decode_body(request: Request, response: httpx2.Response, raw: bytes) -> bytes:
     """Return a body with its content coding decoded; raise `InvalidResponse` if that fails.
 
-    The raw body is read first, because a failure to decode while reading would leave behind an async generator, which
-    emits a warning.
+    The raw body is read first, because a decoding error while reading would leave an async generator unfinished, which
+    causes a warning.
     """
     try:
         return httpx2.Response(response.status_code, headers=response.headers, content=raw).content
     except httpx2.DecodingError as error:
         coding = response.headers.get("content-encoding", "")
         raise InvalidResponse(
-            f"{request.operation}: status {response.status_code}, but the body is not valid {coding!r}: {error}",
+            f"{request.operation}: status {response.status_code}, but the body is not valid {coding}: {error}",
             status=response.status_code,
             request_id=response.headers.get("x-request-id", ""),
         ) from error
@@ -213,7 +213,7 @@ def _translate_error(base: BaseUrl, request: Request, error: httpx2.RequestError
 
 
 class RecordedTransport:
-    """A transport that records the id of each response; a call without a response leaves no record."""
+    """A transport that records the request id of each response; a call without a response leaves no record."""
 
     def __init__(self, transport: Transport, request_ids: deque[str]) -> None:
         self._transport = transport

@@ -1,7 +1,7 @@
 """Decoding of responses into models or errors.
 
 Bodies are decoded strictly: a missing, duplicate or wrongly typed member raises `InvalidResponse`, because a lenient
-client hides bugs. Members that the contract does not name are ignored, so that newer servers may add some.
+client hides bugs. Members that the contract does not define are ignored, so that newer servers can add some.
 """
 
 from collections.abc import Callable
@@ -69,8 +69,8 @@ class ResponseDecoder:
     def transaction(self, response: Response, *, delta: float, reason: Reason | str) -> Transaction:
         """Decode the response to createTransaction, in the contract's form (docs, "Contract", row 11).
 
-        If the contract's response has no body, the transaction is built from the request and the ``Date`` header (whole
-        seconds) or, without one, this machine's clock.
+        If the contract's response has no body, the transaction is built from the request and the ``Date`` header, which
+        has whole seconds, or from this machine's clock if that header is missing.
         """
         if self._contract.created_transaction == "empty":
             self._raise_for_status(response)
@@ -139,7 +139,7 @@ class ResponseDecoder:
 class _ErrorFields:
     """The members of an error body in any of the three formats (docs, "Contract", row 18).
 
-    It is read leniently: missing or wrongly typed members become empty, so that the error is still reported.
+    Decoding is lenient: missing or wrongly typed members become empty, so that the error is still reported.
     """
 
     def __init__(self, body_format: str, body: dict[str, Any]) -> None:
@@ -163,8 +163,10 @@ class _BodyDecoders(msgspec.Struct, frozen=True):
 
 @lru_cache(maxsize=16)
 def _body_decoders(field_names: tuple[tuple[str, str], ...], *, wrapped: bool) -> _BodyDecoders:
-    """Return the decoders for renamed members; cached, because creating them takes 150 µs and tests create many
-    clients."""
+    """Return the decoders for a contract's member names.
+
+    Results are cached, because creating decoders takes 150 µs and tests create many clients.
+    """
     rename, cursor = {name: name for name in FIELD_NAMES} | dict(field_names), ("nextCursor", str | None, None)
     user: Any = _define_struct("User", rename, ("applicationId", str), ("userId", str), ("createdAt", Any))
     transaction: Any = _define_struct(
@@ -211,7 +213,7 @@ def _read_problems(details: Any) -> tuple[Problem, ...]:
 
 
 def _retry_after_s(response: Response) -> int | None:
-    """Return Retry-After in seconds, counting dates from the response's Date; None if it is absent or invalid."""
+    """Return Retry-After in seconds, or None if it is absent or invalid; a date is relative to the response's Date."""
     text = response.header(b"retry-after").strip()
     if not text:
         return None

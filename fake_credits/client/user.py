@@ -35,7 +35,7 @@ __tracebackhide__ = True  # a failing test then shows the caller's line, not our
 
 
 class UserClient(BaseClient):
-    """A client of one user: "can only access the authenticated user's own data (read-only)" (API README).
+    """A client for one user, which "can only access the authenticated user's own data (read-only)" (API README).
 
     ``bearer_token`` is the token, or a function without arguments that returns one and is called before each request.
     The other arguments and the errors are those of `ServerClient`.
@@ -72,7 +72,7 @@ class UserClient(BaseClient):
         return self._send(list_transactions(self._builder, self._application_id, user_id, cursor))
 
     def iter_transactions(self, user_id: str) -> Iterator[Transaction]:
-        """Yield the user's whole history, fetching page after page; raise `InvalidResponse` for an endless list."""
+        """Yield the user's complete history, fetching page after page; raise `InvalidResponse` for an endless list."""
         return iter_items(partial(self.list_transactions, user_id), attrgetter("transactions"))
 
 

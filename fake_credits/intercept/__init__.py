@@ -26,11 +26,11 @@ ADAPTER_MODULES: Mapping[str, str] = {
     "urllib3.connectionpool": "urllib3",
     "urllib3_future.connectionpool": "urllib3",
 }
-"""The modules whose classes are patched, and the module of this package that patches each."""
+"""The library modules that are patched, each with the module of this package that patches it."""
 
 
 class InterceptionRegistry:
-    """The base URLs intercepted in this process; if several contain a URL, the most recently added one answers."""
+    """The base URLs intercepted in this process; if several contain a URL, the most recently added one handles it."""
 
     def __init__(self) -> None:
         self._lock = threading.Lock()
@@ -58,7 +58,7 @@ class InterceptionRegistry:
         self._process_finalized()
 
     def remove_finalized(self, routes: Sequence[Route]) -> None:
-        """Stop intercepting these routes, from a finalizer, which must not wait for a lock that its thread may hold."""
+        """Stop intercepting these routes without blocking: the thread that runs a finalizer may hold the lock."""
         self._finalized.append(routes)
         self._process_finalized()
 
@@ -96,9 +96,9 @@ class InterceptionRegistry:
         self._patches.undo()
 
     def _on_import(self, module: ModuleType) -> None:
-        """Patch a library. This takes no lock, because the import may happen in another thread.
+        """Patch a library, without taking the lock, because the import may happen in another thread.
 
-        Raises RuntimeError for an unsupported version, whose requests would otherwise reach the network.
+        Raises RuntimeError for an unsupported version, because its requests would reach the network.
         """
         adapter = importlib.import_module(f"{__package__}.{ADAPTER_MODULES[module.__name__]}")
         try:
@@ -115,7 +115,7 @@ INTERCEPTION_REGISTRY = InterceptionRegistry()
 class Interception:
     """An active interception of base URLs, which lasts until `close` or the end of its ``with`` block.
 
-    If it is garbage-collected, it ends with a ResourceWarning, so that it can't outlive its owner.
+    If it is garbage-collected before that, it ends with a ResourceWarning.
     """
 
     def __init__(self, registry: InterceptionRegistry, routes: Sequence[Route]) -> None:
@@ -134,7 +134,7 @@ class Interception:
         return tuple(str(route.base_url) for route in self._routes) if self._finalizer.alive else ()
 
     def __enter__(self) -> Self:
-        """Return the interception; raise RuntimeError if it has ended and would intercept nothing."""
+        """Return the interception; raise RuntimeError if it has already ended."""
         if not self._finalizer.alive:
             raise RuntimeError(f"{self!r} has ended: call credits.intercept(...) again")
         return self
@@ -151,11 +151,11 @@ class Interception:
 def intercept(base_urls: Sequence[str], driver: InProcessDriver, clock: Clock, log: InterceptionLog) -> Interception:
     """Start intercepting this process's requests to some base URLs; waits between retries advance ``clock``.
 
-    Requests to the same hosts that miss the base URLs are recorded in ``log``. Raises TypeError or ValueError if a base
-    URL is invalid or none is given.
+    Requests to the same hosts but outside the base URLs are recorded in ``log``. Raises TypeError or ValueError if a
+    base URL is invalid, and ValueError if there is none.
     """
     if not base_urls:
-        raise ValueError("intercept(...) needs a base URL, such as https://credits.internal")
+        raise ValueError("intercept(...) requires at least one base URL, such as https://credits.internal")
     return Interception(INTERCEPTION_REGISTRY, [Route(parse_base_url(url), driver, clock, log) for url in base_urls])
 
 
@@ -166,8 +166,8 @@ def _format_routes(routes: Sequence[Route]) -> str:
 def _on_garbage_collected(registry: InterceptionRegistry, routes: Sequence[Route]) -> None:
     registry.remove_finalized(routes)
     warnings.warn(
-        f"the interception of {_format_routes(routes)} was dropped without close(): use `with credits.intercept(...)`, "
-        "or close the FakeCredits",
+        f"the interception of {_format_routes(routes)} was never closed: use `with credits.intercept(...)`, or close "
+        "the FakeCredits",
         ResourceWarning,
         stacklevel=2,
     )

@@ -1,8 +1,8 @@
 """Interception in aiohttp, at its connector.
 
 An intercepted request gets a connection from the connector under a separate key, so the connector's limits, traces
-and keep-alive apply. The connection is aiohttp's own protocol over an in-memory transport, so aiohttp's parser, errors
-and retry apply too.
+and keep-alive still apply. The connection is aiohttp's own protocol over an in-memory transport, so its parser, errors
+and retries apply too.
 """
 
 import asyncio
@@ -70,7 +70,7 @@ def _patched_create_connection(original: Method, protocol_class: Any) -> Method:
 
 
 class _ConnectionKey(NamedTuple):
-    """The key of intercepted connections in the connector's pool, which no network connection shares."""
+    """The key of intercepted connections in the connector's pool; no network connection has such a key."""
 
     route: Route
     is_ssl: bool = False

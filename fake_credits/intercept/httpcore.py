@@ -1,9 +1,9 @@
 """Interception in httpcore and httpcore2, and thereby in httpx and httpx2, at the sync and async connection pools.
 
 An intercepted request occupies a slot in the pool like a connection, so the pool's limit and timeout apply. A complete
-response bypasses the library's connection, which would double the cost. An incomplete response is read by that
-connection from an in-memory stream, so that the errors are the library's own. An unusual request is written by it, so
-that h11 rejects what it would reject on a socket.
+response bypasses the library's HTTP/1.1 connection, which would double the cost. For an incomplete response, that
+connection reads from an in-memory stream, so that the errors are the library's own. For an unusual request, it writes
+to the stream, so that h11 rejects what it would reject on a socket.
 """
 
 import logging
@@ -76,7 +76,7 @@ def _patched_handle_async_request(original: Method, httpcore: "_Httpcore", route
 
 
 def _patched_create_connection(original: Method) -> Method:
-    """Return a method that creates no connection for an intercepted request, but returns the one passed as origin."""
+    """Return a method that returns an intercepted request's existing connection, passed as its origin."""
 
     @wraps(original)
     def create_connection(pool: Any, origin: Any) -> Any:
@@ -106,7 +106,7 @@ class _Httpcore:
         return "trace" in request.extensions or self._logger.isEnabledFor(logging.DEBUG)
 
     def build_response(self, source: Response, connection: "_BaseConnection") -> Any:
-        """Return a complete response as the library would have read it, without checking each header again."""
+        """Return a complete response as the library would have read it, but without validating each header again."""
         response: Any = object.__new__(self.module.Response)
         response.__dict__ = {
             **self._response_attributes,
@@ -129,7 +129,7 @@ class _Httpcore:
 
 
 class _PoolRequestUrl(NamedTuple):
-    """The part of a request's URL that a pool needs. The connection itself is the origin, which makes it unique."""
+    """The part of a request's URL that a pool needs. The origin is the connection itself, and thus unique."""
 
     scheme: bytes
     origin: "_BaseConnection"
@@ -199,7 +199,7 @@ class _BaseConnection:
         return timeout_s
 
     def accept_response(self, response: Response) -> Any:
-        """Store the response and return it for the library; return None if the library's connection must read it."""
+        """Store the response and return it in the library's form, or None if the library's connection must read it."""
         self.response = response
         if response.outcome != "whole" or self.httpcore.is_traced(self.request):
             return None
@@ -209,11 +209,11 @@ class _BaseConnection:
         """Return None for everything, because there is no network stream."""
 
     def info(self) -> str:
-        """Return a description for the pool's repr."""
+        """Return this connection's description in the pool's repr."""
         return f"{str(self.route.base_url)!r}, INTERCEPTED"
 
     def can_handle_request(self, origin: object) -> bool:
-        """Return whether a request belongs to this connection."""
+        """Return whether the request with this origin is the one that this connection serves."""
         return origin is self
 
     def is_connected(self) -> bool:

@@ -30,7 +30,7 @@ class ImportHook(MetaPathFinder):
     def find_spec(
         self, fullname: str, path: Sequence[str] | None, target: ModuleType | None = None
     ) -> ModuleSpec | None:
-        """Return the spec that other finders return for a watched module, with a loader that calls the hook."""
+        """Return a watched module's spec from the other finders, with a loader that calls the hook."""
         if fullname not in self._module_names:
             return None
         for finder in sys.meta_path:
@@ -63,8 +63,8 @@ class _NotifyingLoader(Loader):
 class Patches:
     """Replaced attributes, and their original values.
 
-    An attribute that other code has since replaced is not restored. If that code still calls our replacement, the
-    replacement calls the original, because no routes are left.
+    An attribute that other code has replaced in the meantime is not restored. If that code still calls our replacement,
+    it in turn calls the original, because no routes are left.
     """
 
     def __init__(self) -> None:

@@ -1,4 +1,4 @@
-"""Routes from intercepted base URLs to the sandboxes that answer them."""
+"""Routes from intercepted base URLs to sandboxes."""
 
 import re
 from collections.abc import Iterable, Mapping, Sequence
@@ -17,11 +17,11 @@ from fake_credits.transports.in_process import InProcessDriver
 
 _DEFAULT_PORTS = {"http": 80, "https": 443}
 _HOST_PATTERN = re.compile(r"[a-z0-9_-]+(\.[a-z0-9_-]+)*|[0-9a-f:.]*:[0-9a-f:.]*")
-_SAFE_SEGMENT_CHARS = ":@!$&'()*+,;=~"  # RFC 3986, section 3.3: allowed in a path's segment unencoded
+_SAFE_SEGMENT_CHARS = ":@!$&'()*+,;=~"  # allowed in a path segment without encoding (RFC 3986, section 3.3)
 
 
 class InterceptedUrl(msgspec.Struct, frozen=True):
-    """A normalized base URL: lower case, no trailing dot, IDNA in ASCII, always with a port."""
+    """A normalized base URL: the host in lower case and ASCII, without a trailing dot, and always a port."""
 
     scheme: str
     host: str
@@ -33,7 +33,7 @@ class InterceptedUrl(msgspec.Struct, frozen=True):
 
     @property
     def ports(self) -> tuple[int | None, ...]:
-        """Return the port in each form that libraries use: None may stand for the scheme's default."""
+        """Return the forms in which libraries may pass the port: the number and, for the scheme's default, None."""
         return (self.port, None) if _DEFAULT_PORTS[self.scheme] == self.port else (self.port,)
 
     def contains(self, target: bytes) -> bool:
@@ -41,7 +41,7 @@ class InterceptedUrl(msgspec.Struct, frozen=True):
         return self._path_end(target) >= 0
 
     def relative_target(self, target: bytes) -> bytes:
-        """Return the rest of a target below this URL; it starts with a slash."""
+        """Return the part of a target below this URL's path; it starts with a slash."""
         rest = target[self._path_end(target) :]
         return rest if rest.startswith(b"/") else b"/" + rest
 
@@ -64,8 +64,8 @@ class InterceptedUrl(msgspec.Struct, frozen=True):
 def parse_base_url(url: str) -> InterceptedUrl:
     """Return a normalized base URL.
 
-    A base URL may have only a scheme (http or https), a host, a port and a path. Raises TypeError if it is not a
-    string, ValueError if it is invalid.
+    A base URL must not have any parts but a scheme (http or https), a host, a port and a path. Raises TypeError if it
+    is not a string, ValueError if it is invalid.
     """
     if not isinstance(url, str):  # pyright: ignore[reportUnnecessaryIsInstance] - settings come from files
         hint = ": pass several as arguments, as in intercept(*urls)" if isinstance(url, Iterable) else ""
@@ -86,7 +86,7 @@ def parse_base_url(url: str) -> InterceptedUrl:
             raise _base_url_error(url, f"it must not have a {component}")
     segments = [quote(unquote_to_bytes(part), safe=_SAFE_SEGMENT_CHARS) for part in split_url.path.split("/")]
     if "." in segments or ".." in segments:
-        raise _base_url_error(url, "omit the segments . and .., which libraries resolve before sending")
+        raise _base_url_error(url, "it must not have '.' or '..' in its path, because libraries resolve them")
     return InterceptedUrl(
         split_url.scheme,
         _canonical_host(url, split_url.hostname),
@@ -105,8 +105,8 @@ def _canonical_host(url: str, host: str | None) -> str:
         except httpx2.InvalidURL as error:
             raise _base_url_error(url, str(error)) from None
     if not _HOST_PATTERN.fullmatch(name):
-        reason = f"got {name!r}" if name else "got none"
-        raise _base_url_error(url, f"it must have one host name or address, such as credits.internal, {reason}")
+        reason = f"not {name!r}" if name else "but has none"
+        raise _base_url_error(url, f"it must have a valid host name or address, such as credits.internal, {reason}")
     return name
 
 
@@ -121,13 +121,13 @@ def _format_url(scheme: str, host: str, port: int, path: str) -> str:
 
 
 class NearMissError(Exception):
-    """A request for an operation of the contract, sent to an intercepted host but outside its base URLs."""
+    """Raised for a request to an operation of the contract on an intercepted host, but outside its base URLs."""
 
 
 class Route(msgspec.Struct, frozen=True, eq=False):
-    """A base URL and its sandbox: the driver, and the clock for waits between requests.
+    """A base URL, and its sandbox's driver and clock; waits between requests advance the clock.
 
-    Requests that miss the base URL are recorded in ``log``.
+    Requests to the same host but outside the base URL are recorded in ``log``.
     """
 
     base_url: InterceptedUrl
@@ -146,7 +146,7 @@ class Route(msgspec.Struct, frozen=True, eq=False):
         return received.finish(self.driver.call(request, received.error))
 
     async def respond_async(self, received: ReceivedRequest, timeout_s: float | None) -> Response:
-        """Return the response to a request that was written to memory, passing checkpoints of the running loop."""
+        """Return the response to a request that was written to memory, yielding to the running event loop."""
         request = self.localize(received.request, timeout_s)
         return received.finish(await self.driver.call_async(request, received.error))
 
@@ -174,7 +174,7 @@ class HostRoutes:
     def find(self, method: str | bytes, scheme: str | bytes, port: int | None, target: bytes) -> Route | None:
         """Return the route that contains a URL of this host, or record that none does.
 
-        Raises NearMissError if the URL ends in the path of an operation; it was probably meant for one of the routes.
+        Raises NearMissError if the URL's path ends with an operation's: the request was probably meant for a route.
         """
         for route in self._by_origin.get((scheme, port), ()):
             if route.base_url.contains(target):
@@ -196,7 +196,7 @@ class HostRoutes:
                 operation, prefix = found
                 missing = _format_url(scheme, self._host, port, escape_path(prefix))
                 error = (
-                    f"fake-credits refused {method} {url}: its path ends in that of {operation}, but the intercepted "
+                    f"fake-credits refused {method} {url}: it ends with the path of {operation}, but the intercepted "
                     f"base URL is {route.base_url}, not {missing}"
                 )
                 route.log.add(MissedRequest(method, url, error))
@@ -247,7 +247,7 @@ class Routes:
     def for_host(self, host: str | bytes) -> HostRoutes | None:
         """Return the routes of a host.
 
-        This is called for every request in the process, and nearly always finds nothing.
+        This is called for every request in the process, and nearly always returns None.
         """
         return self._by_host.get(host.lower())
 
@@ -256,7 +256,8 @@ class Routes:
     ) -> Route | None:
         """Return the route that contains a URL, else None. ``port`` may be None for the scheme's default.
 
-        The string arguments must be all str or all bytes. Raises NearMissError as `HostRoutes.find` does.
+        The string arguments must be all str or all bytes, except that ``target`` is always bytes. Raises NearMissError
+        as `HostRoutes.find` does.
         """
         host_routes = self.for_host(host)
         return None if host_routes is None else host_routes.find(method, scheme, port, target)

@@ -30,7 +30,7 @@ from fake_credits.transports.memory_stream import (
 class MemorySocket:
     """A connected in-memory socket for one request to the sandbox and its response.
 
-    If ``response`` is given, the request has already been answered, and what is written is ignored.
+    If ``response`` is passed, it is the response to a request that was already sent, and writes are ignored.
     """
 
     def __init__(self, route: Route, response: Response | None = None) -> None:
@@ -48,7 +48,7 @@ class MemorySocket:
         self._written.write(data)
 
     def makefile(self, _mode: str) -> io.BufferedIOBase:
-        """Return the response as a file; if the request has not been answered, send it first."""
+        """Return the response as a file, sending the request first unless there is already a response."""
         response = self._response or self._route.respond(self._written.received(), self._timeout_s)
         return io.BufferedReader(_ResponseFile(response))
 
@@ -84,7 +84,7 @@ Kwargs = dict[str, Any]
 
 _DEFAULT_PORTS = {"http": 80, "https": 443}
 _RESPONSE_OPTIONS = ("preload_content", "decode_content", "enforce_content_length")
-_LOG_FORMAT = '%s://%s:%s "%s %s %s" %s %s'  # the format of urllib3's own line
+_LOG_FORMAT = '%s://%s:%s "%s %s %s" %s %s'  # the format of urllib3's own log line
 _SKIP_HEADER_MARK = b"@@@SKIP_HEADER@@@"  # urllib3's value for a default header to omit
 
 
@@ -97,7 +97,7 @@ class _CurrentRoute(threading.local):
 def patch(module: ModuleType, routes: Routes, patches: Patches) -> None:
     """Patch ``urllib3.connectionpool``, and the clock of ``urllib3.util.retry``.
 
-    Raises RuntimeError for urllib3-future, which replaces urllib3 when it is installed.
+    Raises RuntimeError for urllib3-future, which overwrites urllib3 when it is installed.
     """
     _refuse_urllib3_future(str(module.__package__))
     connectionpool: Any = module
@@ -119,13 +119,13 @@ def _refuse_urllib3_future(package: str) -> None:
     version = str(importlib.import_module(f"{package}._version").__version__)
     if re.fullmatch(r"\d+\.\d+\.9\d\d", version):  # its patch numbers start at 900
         raise RuntimeError(
-            f"urllib3-future {version}, which niquests uses and which replaces urllib3, can't be intercepted: set the "
+            f"urllib3-future {version}, which niquests installs in place of urllib3, can't be intercepted: set the "
             "application's base URL to fake_credits.base_url, or uninstall urllib3-future and reinstall urllib3"
         )
 
 
 def _patched_urlopen(original: Method, routes: Routes, urllib3: "_Urllib3", current_route: _CurrentRoute) -> Method:
-    """Return a method that selects the route of each attempt; a retry calls it again, nested."""
+    """Return a method that selects the route of each attempt; to retry, urllib3 calls it recursively."""
 
     @wraps(original)
     def urlopen(pool: Any, method: str, url: str, *args: Any, **kwargs: Any) -> Any:
@@ -182,7 +182,7 @@ def _patched_make_request(original: Method, urllib3: "_Urllib3", current_route: 
 
 
 def _patched_is_connection_dropped(original: Callable[[Any], bool], current_route: _CurrentRoute) -> Method:
-    """Return a function that reports a pool's unused connection as open while requests are intercepted."""
+    """Return a function that reports a pool's unused connection as open while a request is intercepted."""
 
     @wraps(original)
     def is_connection_dropped(conn: Any) -> bool:
@@ -241,7 +241,7 @@ class _Urllib3:
         if body is None or headers is None or kwargs["chunked"] or not self._pool_reads_response:
             return None
         timeout = kwargs["timeout"]
-        if timeout.total is not None:  # its clock must be running; cloned, because urllib3 may start the original later
+        if timeout.total is not None:  # it must be started; cloned, because urllib3 may start the original later
             timeout = timeout.clone()
             timeout.start_connect()
         timeout_s = timeout.resolve_default_timeout(timeout.read_timeout)
@@ -276,7 +276,7 @@ class _Urllib3:
 class _ResponseBody(io.BytesIO):
     """A complete body, with the parts of an ``http.client`` response that urllib3 and requests use.
 
-    Once the body has been read, also if it is empty, urllib3 returns the connection to its pool.
+    Once the body has been read, even an empty one, urllib3 returns the connection to its pool.
     """
 
     def __init__(self, response: Response) -> None:
@@ -309,7 +309,7 @@ class _ResponseBody(io.BytesIO):
 
 
 def _encode_body(body: object) -> bytes | None:
-    """Return a str or bytes body as bytes, or None for a body that has to be read first."""
+    """Return a str or bytes body as bytes, or None for a file or an iterable, which urllib3 has to read."""
     if body is None:
         return b""
     if isinstance(body, str):
@@ -319,7 +319,7 @@ def _encode_body(body: object) -> bytes | None:
 
 def _encode_headers(headers: Mapping[Any, Any]) -> list[HeaderField] | None:
     """Return header fields as bytes, or None if ``http.client`` has to handle one of them."""
-    pairs = getattr(headers, "lower_items", headers.items)()  # requests' own lower_items() takes a third of the time
+    pairs = getattr(headers, "lower_items", headers.items)()  # requests' lower_items() is three times as fast
     try:
         fields = [
             (

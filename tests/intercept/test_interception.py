@@ -312,7 +312,7 @@ def test_later_patch_by_other_code_is_kept(credits: FakeCredits) -> None:
 
 def test_intercept_without_url_is_rejected(credits: FakeCredits) -> None:
     """An example is ``intercept(*urls)`` with an empty setting, which would intercept nothing."""
-    with pytest.raises(ValueError, match=r"needs a base URL, such as https://credits\.internal"):
+    with pytest.raises(ValueError, match=r"requires at least one base URL, such as https://credits\.internal"):
         credits.intercept()
 
 
@@ -333,7 +333,7 @@ def test_intercepted_lists_active_base_urls(credits: FakeCredits) -> None:
 
 
 def test_garbage_collected_sandbox_ends_interception_with_warning() -> None:
-    with pytest.warns(ResourceWarning, match=r"interception of https://credits\.internal was dropped without close"):
+    with pytest.warns(ResourceWarning, match=r"interception of https://credits\.internal was never closed"):
         FakeCredits(balance=1).intercept(URL)
     assert "none" in repr(INTERCEPTION_REGISTRY)
 

@@ -59,7 +59,7 @@ def test_near_miss_raises_connection_error(credits: FakeCredits, library: str, s
     request = LibraryRequest(base_url + BALANCE, {"X-API-Key": credits.api_key})
     with credits.intercept(BASE_URL), pytest.raises(CONNECTION_ERRORS[library.partition(",")[0]]) as error:
         send(request)
-    message = f"fake-credits refused GET {request.url}: its path ends in that of getBalance"
+    message = f"fake-credits refused GET {request.url}: it ends with the path of getBalance"
     assert message in str(error.value)
     assert f"the intercepted base URL is {BASE_URL}, not {base_url}" in str(error.value)
     (missed,) = credits.sandbox.interception_log.missed()
@@ -146,7 +146,7 @@ def test_route_without_literal_segment_is_no_near_miss() -> None:
 
 def test_trailing_slash_and_undecodable_path(credits: FakeCredits) -> None:
     with credits.intercept(f"{UNUSED_URL}/api"):
-        with pytest.raises(httpx2.ConnectError, match="ends in that of getBalance"):
+        with pytest.raises(httpx2.ConnectError, match="ends with the path of getBalance"):
             SENDERS["httpx2"](LibraryRequest(f"{UNUSED_URL}{BALANCE}/", {}))
         with pytest.raises(requests.ConnectionError) as error:
             SENDERS["requests"](LibraryRequest(f"{UNUSED_URL}/%FF{BALANCE}", {}))

@@ -276,6 +276,8 @@ def test_urllib3_future_is_refused_at_start(package: str, monkeypatch: pytest.Mo
     for name, module in modules.items():
         monkeypatch.setitem(sys.modules, package + name, module)
     with FakeCredits() as fake:
-        with pytest.raises(RuntimeError, match="urllib3-future 2.25.904, which niquests uses.* can't be intercepted"):
+        with pytest.raises(
+            RuntimeError, match="urllib3-future 2.25.904, which niquests installs.* can't be intercepted"
+        ):
             fake.intercept(URL)
         assert fake.intercepted == ()

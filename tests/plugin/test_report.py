@@ -270,7 +270,7 @@ def test_report_section_names_faults_gates_and_interception(suite: Suite) -> Non
     assert find_section(result, "test_missed").split(": ", 1)[1].splitlines() == [
         "no request reached it. The requests listed below are outside the intercepted base URLs: "
         "http://127.0.0.1:9/api",
-        "fake-credits refused GET http://127.0.0.1:9/v1/applications/app-id/users/ada/balance: its path ends in that "
+        "fake-credits refused GET http://127.0.0.1:9/v1/applications/app-id/users/ada/balance: it ends with the path "
         "of getBalance, but the intercepted base URL is http://127.0.0.1:9/api, not http://127.0.0.1:9",
         "GET http://127.0.0.1:9/health was not intercepted and went to the network",
         "GET http://127.0.0.1:9/<api key> was not intercepted and went to the network",
