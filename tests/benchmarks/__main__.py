@@ -68,6 +68,9 @@ BENCHMARKS: Mapping[str, Benchmark] = {
         faults.rules,
     ),
     "explore": Benchmark("100 schedules of an explored test with five calls", "–", "≤ 0.5 s", explore.schedules),
+    "explore-off": Benchmark(
+        "what exploration adds to a test while it is off", "the same without its plugin", "not measurable", explore.off
+    ),
     "explore-node": Benchmark(
         "a run of a Node script under `fake-credits explore`", "the bare process", "≤ 30 ms more", explore.node
     ),

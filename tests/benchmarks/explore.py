@@ -3,6 +3,7 @@
 import asyncio
 import json
 import math
+import resource
 import shutil
 import statistics
 import subprocess
@@ -67,6 +68,7 @@ def pytest_runtest_logfinish():
         print(f"[{{schedules}}, {{rss_bytes()}}]", file=file)
 """
 _EXPLORE = "--fake-credits-explore"
+_REGISTRATION = "pytest_fake_credits.registration"  # the plugin that loads exploration when it is needed
 _ROOT = str(Path(__file__).resolve().parents[2])
 
 
@@ -130,6 +132,30 @@ def memory(plan: Plan) -> Measurement:
         few_schedules=first[0],
         plain_mb=plain_mb,
     )
+
+
+def off(plan: Plan) -> Measurement:
+    """Measure what exploration adds to a test while it is off: the CPU time of pytest, in interleaved rounds."""
+    tests = max(10, plan.tests // 2)
+    added_us: list[float] = []
+    test_us: list[float] = []
+    for _ in range(1 + plan.test_rounds):
+        cpu_us = [_cpu_s_of(tests, flag) * 1e6 / tests for flag in ("-q", f"-pno:{_REGISTRATION}")]
+        added_us.append(cpu_us[0] - cpu_us[1])
+        test_us.append(cpu_us[1])
+    return Measurement(
+        "{added_us:+.0f} µs (on {test_us:.0f} µs of CPU for each test, median of {rounds} rounds)",
+        added_us=statistics.median(added_us[1:]),
+        test_us=statistics.median(test_us[1:]),
+        rounds=plan.test_rounds,
+    )
+
+
+def _cpu_s_of(tests: int, flag: str) -> float:
+    before = resource.getrusage(resource.RUSAGE_CHILDREN)
+    _explore(tests, report=False, flag=flag)
+    after = resource.getrusage(resource.RUSAGE_CHILDREN)
+    return after.ru_utime + after.ru_stime - before.ru_utime - before.ru_stime
 
 
 # Explored with stale reads, every run gets the same response.
