@@ -1,6 +1,6 @@
 """The entry point of the command line: ``fake-credits`` and ``python -m fake_credits``.
 
-Importing it handles Ctrl-C, because the script that pip installs does some work of its own before it calls `main`.
+Importing it installs the Ctrl-C handler, because the script that pip installs does some work before it calls `main`.
 """
 
 import gc
@@ -12,7 +12,7 @@ exit_at_interrupt()
 
 def main() -> None:
     """Run the command line; exit silently on Ctrl-C, even while its modules are being imported."""
-    gc.disable()  # during the imports it takes a tenth of the time and finds nothing; long-running commands enable it
+    gc.disable()  # it takes a tenth of the imports' time and finds nothing; long-running commands enable it again
     from fake_credits.cli.main import main as run
 
     run()

@@ -22,8 +22,11 @@ T = TypeVar("T")
 
 
 def keyword_hint(keyword: str) -> Callable[[Callable[P, T]], Callable[P, T]]:
-    """Decorate a method: its TypeError for too many positional arguments suggests ``keyword`` for the first extra
-    one."""
+    """Return a decorator for methods with keyword-only parameters.
+
+    If a method is called with too many positional arguments, the TypeError suggests passing the first extra one as
+    ``keyword``.
+    """
 
     def decorate(method: Callable[P, T]) -> Callable[P, T]:
         code = cast("Any", method).__code__
@@ -56,7 +59,7 @@ def keyword_hint(keyword: str) -> Callable[[Callable[P, T]], Callable[P, T]]:
 
 
 def check_count(name: str, count: object, minimum: int = 1) -> None:
-    """Raise TypeError unless a count is an integer, ValueError if it is below a minimum."""
+    """Raise TypeError unless a count is an integer, ValueError if it is less than ``minimum``."""
     if isinstance(count, bool) or not isinstance(count, int):
         raise TypeError(f"{name} must be an int, not {type(count).__name__}")
     if count < minimum:
@@ -82,7 +85,7 @@ class BaseUrl:
 
     @classmethod
     def parse(cls, text: str) -> "BaseUrl":
-        """Return the parts of an absolute http or https URL; raise TypeError or ValueError if it is invalid.
+        """Parse an absolute http or https URL; raise TypeError or ValueError if it is invalid.
 
         The URL may have a path prefix and a trailing slash. A query, a fragment and user information are rejected,
         because they would be lost or sent twice.
@@ -92,9 +95,9 @@ class BaseUrl:
     @classmethod
     @lru_cache(maxsize=16)
     def _parse(cls, text: str) -> "BaseUrl":
-        """Return the parts; cached, because a test suite creates thousands of clients for one URL."""
+        """Parse a URL; results are cached, because a test suite creates thousands of clients for one URL."""
         if not text.isascii() or any(character <= " " or character == "\x7f" for character in text):
-            raise ValueError("base_url must be ASCII without spaces; percent-encode its path")
+            raise ValueError("base_url must be ASCII and contain no spaces; percent-encode its path")
         parts = _split_url(text)
         if "@" in parts.netloc:
             raise ValueError("base_url must not contain user information; pass the credential as a separate argument")
@@ -117,7 +120,7 @@ def _split_url(text: str) -> SplitResult:
 
 
 def require_str(argument: str, value: str) -> str:
-    """Return the argument; raise TypeError unless it is a str, because callers may be untyped."""
+    """Return ``value``; raise TypeError unless it is a str, because callers may not use a type checker."""
     if not isinstance(value, str):  # pyright: ignore[reportUnnecessaryIsInstance]
         raise TypeError(f"{argument} must be a str, not {type(value).__name__}")
     return value
@@ -126,9 +129,9 @@ def require_str(argument: str, value: str) -> str:
 def quote_id(argument: str, value: str) -> str:
     """Return an id as one percent-encoded path segment.
 
-    Raises ValueError for ids that would reach another operation or can't be sent: an empty id, ``.`` and ``..``, which
-    URL libraries resolve even as ``%2E%2E``, and lone surrogates. All other limits are the server's (docs,
-    "Contract", row 24).
+    Raises ValueError for an empty id, ``.`` and ``..``, which would select another operation, because URL libraries
+    resolve even ``%2E%2E``. Raises it also for lone surrogates, which can't be sent. All other rules are checked by the
+    server (docs, "Contract", row 24).
     """
     return _quote_id(argument, require_str(argument, value))
 
@@ -145,7 +148,7 @@ def quote_text(argument: str, value: str) -> str:
     try:
         return quote(require_str(argument, value), safe="")
     except UnicodeEncodeError as error:
-        raise ValueError(f"{argument} {value!r} has a lone surrogate, which UTF-8 can't encode") from error
+        raise ValueError(f"{argument} {value!r} contains a lone surrogate, which UTF-8 can't encode") from error
 
 
 def encode_secret(argument: str, value: str) -> bytes:
@@ -156,15 +159,15 @@ def encode_secret(argument: str, value: str) -> bytes:
     if not require_str(argument, value):
         raise ValueError(f"{argument} must not be empty")
     if value != value.strip() or not _CONTROL_CHARACTERS.isdisjoint(value):
-        raise ValueError(f"{argument} must not have control characters, or spaces at either end")
+        raise ValueError(f"{argument} must not contain control characters, or have spaces at either end")
     try:
         return value.encode("latin-1")
     except UnicodeEncodeError:
-        raise ValueError(f"{argument} must be Latin-1, because headers can't carry any other characters") from None
+        raise ValueError(f"{argument} must be Latin-1, because a header can't contain other characters") from None
 
 
 def check_timeout(value: float | None) -> float | None:
-    """Return a timeout in seconds; raise TypeError or ValueError unless it is None, or finite and positive."""
+    """Return a timeout in seconds; raise TypeError or ValueError unless it is None or a finite positive number."""
     if value is None:
         return None
     if isinstance(value, bool) or not isinstance(value, int | float):  # pyright: ignore[reportUnnecessaryIsInstance]

@@ -1,4 +1,4 @@
-"""Patterns that journal entries are matched against, and the messages of failed assertions."""
+"""Patterns for matching journal entries, and the messages of failed assertions."""
 
 import re
 from collections.abc import Callable, Iterable, Mapping, Sequence
@@ -45,7 +45,7 @@ _POSSIBLE_VALUES: Mapping[str, tuple[Callable[[Any], bool], str]] = {
     ),
     "duration_us": (lambda duration_us: duration_us >= 0, "0 or more"),
 }
-"""For each restricted field, a check of whether an entry can have a value, and the rule for messages."""
+"""For each restricted field, a check of whether an entry can have a value, and how messages describe the rule."""
 
 _OPERATIONS_BY_FIELD = {
     "delta": frozenset({Operation.CREATE_TRANSACTION}),
@@ -54,15 +54,16 @@ _OPERATIONS_BY_FIELD = {
     "committed": WRITE_OPERATIONS,
     "user": ALL_OPERATIONS - {Operation.LIST_USERS},
 }
-"""For each field that is empty or false in the other operations' entries, the operations that can have it."""
+"""The operations whose entries can have a field; in the entries of other operations it is empty or false."""
 
 _FIELD_TYPES = {field.name: field.type for field in structs.fields(JournalEntry)}
 
 
 class Criteria(TypedDict, total=False):
-    """The criteria of a call: fields of `JournalEntry`, ``headers`` that must be equal, and a function ``where``.
+    """The criteria of a call: fields of `JournalEntry`, ``headers`` and ``where``.
 
-    Header names are case-insensitive. ``where`` is called with the entry.
+    The entry must have each of the ``headers``, whose names are case-insensitive. ``where`` is a function that is
+    called with the entry and returns whether it matches.
     """
 
     ordinal: int
@@ -103,10 +104,11 @@ class Criterion(msgspec.Struct, frozen=True):
 
 
 class Call:
-    """A pattern of calls: ``Call("createTransaction", user="ada", delta=-10)``; without an operation it matches any.
+    """A pattern that calls can match, such as ``Call("createTransaction", user="ada", delta=-10)``.
 
-    The operation may also be ``reads``, ``writes`` or ``*``. All `Criteria` must match. Raises ValueError for an
-    operation or a value that no call can have, TypeError for an unknown criterion or a value of the wrong type.
+    The operation may also be ``reads``, ``writes`` or ``*``; by default, any operation matches. All `Criteria` must
+    match. Raises ValueError for an operation or a value that no call can have, TypeError for an unknown criterion or a
+    value of the wrong type.
     """
 
     __slots__ = ("_text", "criteria", "headers")
@@ -137,7 +139,7 @@ class Call:
         return all(criterion.matches(entry) for criterion in self.criteria)
 
     def filter(self, entries: Iterable[JournalEntry]) -> tuple[JournalEntry, ...]:
-        """Return the entries that match all criteria, in their order."""
+        """Return the entries that match all criteria, in the same order."""
         return tuple(filter(self.matches, entries))
 
 
@@ -170,7 +172,9 @@ def _check_operation_has(selector: str, criteria: Mapping[str, Any]) -> None:
     for name, operations in _OPERATIONS_BY_FIELD.items():
         if criteria.get(name) and operations.isdisjoint(OPERATIONS_BY_NAME[selector]):
             others = ", ".join(operation for operation in Operation if operation in operations)
-            raise ValueError(f"omit {name}={_format_value(criteria[name])}: {selector} never has it, only {others}")
+            raise ValueError(
+                f"omit {name}={_format_value(criteria[name])}: it is never set for {selector}, only for {others}"
+            )
 
 
 def _header_reader(name: str) -> Callable[[JournalEntry], object]:
@@ -199,8 +203,8 @@ NO_REQUEST_HINT = (
 class JournalSnapshot(msgspec.Struct, frozen=True):
     """The journal at the time of an assertion.
 
-    ``dropped`` is the number of older exchanges that are no longer kept, ``in_flight`` the number that have not ended.
-    ``api_key`` must not be shown. ``interception_log`` has the requests that were not intercepted.
+    ``dropped`` is the number of older exchanges that are no longer kept, ``in_flight`` the number still in progress.
+    ``api_key`` is masked in messages. ``interception_log`` has the requests that were not intercepted.
     """
 
     entries: tuple[JournalEntry, ...]
@@ -213,7 +217,7 @@ class JournalSnapshot(msgspec.Struct, frozen=True):
         return f"<JournalSnapshot: {len(self.entries)} exchanges>"
 
     def failure(self, head: str, call: Call, entries: Sequence[JournalEntry] | None = None) -> AssertionError:
-        """Return a failed assertion with notes and the calls closest to the expected one."""
+        """Return an AssertionError whose message has notes and the calls closest to the expected one."""
         candidates = self.entries if entries is None else entries
         lines = [redact(head, self.api_key), *self._notes()]
         if candidates:
@@ -222,7 +226,7 @@ class JournalSnapshot(msgspec.Struct, frozen=True):
         return AssertionError("\n".join(lines))
 
     def missing_calls(self, call: Call, times: int | None = None) -> AssertionError | None:
-        """Return a failed assertion if dropped exchanges make it unknown whether, or how often, a call was made."""
+        """Return an AssertionError if dropped exchanges make it unknown whether, or how often, a call was made."""
         count = len(call.filter(self.entries))
         if not self.dropped or (times is not None and not count <= times <= count + self.dropped):
             return None
@@ -243,12 +247,12 @@ class JournalSnapshot(msgspec.Struct, frozen=True):
 
 
 def pluralize(number: int, noun: str) -> str:
-    """Return a number with its noun."""
+    """Return a number and its noun, in the singular or plural."""
     return f"{number} {noun}" if number == 1 else f"{number} {noun}s"
 
 
 def duplicate_commits_message(shared: dict[str, tuple[JournalEntry, ...]], api_key: str) -> str:
-    """Return a message with a line for each of the first shared keys."""
+    """Return the message for writes that share an idempotency key; it has one line for each of the first keys."""
     lines = [f"committed writes share {pluralize(len(shared), 'idempotency key')}, so a retry was charged twice:"]
     for key, entries in list(shared.items())[:_MAX_FAILURE_ROWS]:
         calls: list[str] = []
@@ -280,7 +284,7 @@ def _comparison_table(call: Call, entries: Sequence[JournalEntry], api_key: str)
 
 
 def _closest(call: Call, entries: Sequence[JournalEntry]) -> list[JournalEntry]:
-    """Return the entries that differ least, later ones first; a different operation counts twice."""
+    """Return the entries that differ least from a call, later ones first; a different operation counts twice."""
 
     def distance(entry: JournalEntry) -> tuple[int, int]:
         differing = [each.name for each in call.criteria if not each.matches(entry)]

@@ -1,4 +1,4 @@
-"""The control plane's requests and responses in JSON, for its server and its Python client."""
+"""Schemas of the control plane's JSON requests and responses, shared by its server and its Python client."""
 
 from collections.abc import Mapping, Sequence
 from datetime import datetime
@@ -10,7 +10,7 @@ from msgspec import Meta
 from fake_credits.errors import Problem
 
 JsonMembers = dict[str, object]
-"""A rule or a scenario, whose members `fake_credits.faults` validates."""
+"""The members of a rule or a scenario, which `fake_credits.faults` validates."""
 
 _NonEmptyText = Annotated[str, Meta(min_length=1, max_length=1024)]
 _Duration = Annotated[float, Meta(ge=0, le=10**12)]
@@ -26,7 +26,10 @@ class NoMembers(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields
 
 
 class MakeSandboxBody(NoMembers, frozen=True):
-    """The options of a sandbox, by default those of the server's first one; `SandboxOptions` validates the values."""
+    """The options of a new sandbox, which default to those of the server's first one.
+
+    `SandboxOptions` validates the values.
+    """
 
     application_id: str | None = None
     user_id: str | None = None
@@ -43,13 +46,13 @@ class MakeSandboxBody(NoMembers, frozen=True):
 
 
 class UserQuery(NoMembers, frozen=True):
-    """The application of a user, by default the sandbox's own."""
+    """The application to look in, by default the sandbox's default application."""
 
     application_id: _NonEmptyText | None = None
 
 
 class SetUserBody(NoMembers, frozen=True):
-    """The balance to give a user, if any, and the user's application, by default the sandbox's."""
+    """The balance to set, if any, and the user's application, by default the sandbox's default application."""
 
     balance: int | None = None
     application_id: _NonEmptyText | None = None
@@ -58,7 +61,7 @@ class SetUserBody(NoMembers, frozen=True):
 class AddTransactionsBody(NoMembers, frozen=True):
     """The transactions to append to a history: each is a delta, or an object as in `TransactionState`.
 
-    In an object, ``reason`` and ``created_at`` may be left out.
+    In an object, ``reason`` and ``created_at`` are optional.
     """
 
     transactions: Sequence[int | JsonMembers]
@@ -73,7 +76,7 @@ class Binding(NoMembers, frozen=True):
 
 
 class MintTokenBody(NoMembers, frozen=True):
-    """The contents of a token to mint."""
+    """The user and the contents of a token to mint; ``bad`` is the defect of a token that the API must reject."""
 
     user_id: _NonEmptyText | None = None
     bad: _NonEmptyText | None = None
@@ -83,7 +86,7 @@ class MintTokenBody(NoMembers, frozen=True):
 
 
 class JournalQuery(NoMembers, frozen=True):
-    """The criteria that exchanges must meet; ``after`` is an ordinal."""
+    """The criteria that exchanges must meet; ``after`` excludes those up to an ordinal."""
 
     operation: _NonEmptyText | None = None
     user: _NonEmptyText | None = None
@@ -95,14 +98,17 @@ class JournalQuery(NoMembers, frozen=True):
 
 
 class WaitAtGateBody(NoMembers, frozen=True):
-    """The number of calls that must arrive at a gate, and the limit in seconds."""
+    """The number of calls to wait for at a gate, and the time limit in seconds."""
 
     count: Annotated[int, Meta(ge=1, le=100_000)] = 1
     limit_s: Annotated[float, Meta(gt=0, le=60)] | None = None
 
 
 class ReleaseGateBody(NoMembers, frozen=True):
-    """The calls to release first, by arrival from 0 or by user, and whether the gate keeps holding the others."""
+    """The calls to release first, and whether to keep holding the others.
+
+    A call is identified by its user, or by its position in order of arrival, counted from 0.
+    """
 
     order: Sequence[int | str] = ()
     keep: bool = False
@@ -143,8 +149,8 @@ class ErrorBody(msgspec.Struct, frozen=True, omit_defaults=True):
 class SandboxState(msgspec.Struct, frozen=True, omit_defaults=True):
     """The details that a client needs to use a sandbox, and the number of its exchanges.
 
-    ``user_token`` is a token of the default user, valid for 24 hours; only the response that created the sandbox has
-    it.
+    ``user_token`` is a token for the default user, valid for 24 hours. It is only set in the response that created the
+    sandbox.
     """
 
     name: str
@@ -165,7 +171,7 @@ class SandboxState(msgspec.Struct, frozen=True, omit_defaults=True):
 
 
 class ResetReport(SandboxState, frozen=True, kw_only=True):
-    """The state of a sandbox after a reset, and the problems before it that should fail a test."""
+    """The state of a sandbox after a reset, and the problems from before it, which should fail a test."""
 
     problems: tuple[str, ...]
 
@@ -183,14 +189,14 @@ class ProblemList(msgspec.Struct, frozen=True):
 
 
 class CloseReport(msgspec.Struct, frozen=True):
-    """The problems of a closed sandbox that should fail a test suite, and the scheduled actions that were dropped."""
+    """A closed sandbox's problems, which should fail a test suite, and its scheduled actions, which were dropped."""
 
     problems: tuple[str, ...]
     dropped: tuple[str, ...]
 
 
 class UserState(msgspec.Struct, frozen=True):
-    """A user with the balance in credits."""
+    """A user, with the balance in credits."""
 
     application_id: str
     user_id: str
@@ -205,7 +211,7 @@ class UserList(msgspec.Struct, frozen=True):
 
 
 class TransactionState(msgspec.Struct, frozen=True):
-    """A transaction of a user's history."""
+    """A transaction in a user's history."""
 
     delta: int
     reason: str
@@ -219,14 +225,14 @@ class TransactionList(msgspec.Struct, frozen=True):
 
 
 class MintedToken(msgspec.Struct, frozen=True):
-    """A token and its user."""
+    """A token and the user that it is for."""
 
     user_id: str
     token: str
 
 
 class RuleState(msgspec.Struct, frozen=True):
-    """A rule as declared, with how many calls it matched and how often it fired."""
+    """A rule as declared, with the number of calls that it matched and the number of times that it fired."""
 
     name: str
     fired: int
@@ -296,7 +302,7 @@ class ClockState(msgspec.Struct, frozen=True, omit_defaults=True):
 
 
 TOKEN_HEADER = "X-Fake-Credits-Control"  # noqa: S105 - the name of a header
-"""The header of the control token. No API uses it, so the token can't be mistaken for the API's credential."""
+"""The header of the control token; the name is unusual so that the token can't be mistaken for an API credential."""
 
 
 class RecordedExchange(msgspec.Struct, frozen=True):
@@ -330,7 +336,7 @@ class RecordedExchange(msgspec.Struct, frozen=True):
 
 
 class JournalState(msgspec.Struct, frozen=True):
-    """The requested exchanges, oldest first, the total number so far, and the number no longer kept."""
+    """The requested exchanges, oldest first, with the total number so far and the number no longer kept."""
 
     total: int
     entries: tuple[RecordedExchange, ...]

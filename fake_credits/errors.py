@@ -71,7 +71,7 @@ __all__ = [
 
 @dataclass(frozen=True, slots=True)
 class Problem:
-    """An invalid field of a request, and the rule that it breaks."""
+    """An invalid field of a request, and what is wrong with it."""
 
     field: str
     problem: str
@@ -98,9 +98,9 @@ class ApiError(FakeCreditsError):
     """An error response of the API.
 
     ``code`` and ``status`` are listed in the docs ("Errors"); on a client, ``status`` is the actual status of the
-    response. ``auth_reason`` is why a credential was rejected, as in ``X-Fake-Credits-Cause: auth:<why>``, and
-    ``fault`` the rule that injected the error, as in ``fault:<rule>``. ``retry_after_s`` is Retry-After in seconds (RFC
-    9110, section 10.2.3), or None if it is missing or invalid.
+    response. ``auth_reason`` says why a credential was rejected, and ``fault`` is the rule that injected the error;
+    the header ``X-Fake-Credits-Cause`` has them as ``auth:<why>`` and ``fault:<rule>``. ``retry_after_s`` is
+    Retry-After in seconds (RFC 9110, section 10.2.3), or None if it is missing or invalid.
     """
 
     code: str = "unknown"
@@ -135,7 +135,7 @@ class MalformedJson(ApiError):
 
 
 class ValidationError(ApiError):
-    """The request is well-formed but invalid; ``details`` name the fields and rules."""
+    """The request is well-formed but invalid; ``details`` lists the fields and what is wrong with each."""
 
     code, default_status, cause = "validation_error", 400, "validation"
 
@@ -153,7 +153,7 @@ class BalanceLimitExceeded(ApiError):
 
 
 class AmbiguousCredentials(ApiError):
-    """The request carries both an API key and a token, or one of them twice."""
+    """The request carries both an API key and a token, or either of them twice."""
 
     code, default_status, cause = "ambiguous_credentials", 400, "auth"
 
@@ -287,9 +287,9 @@ ERRORS = {error.code: error for error in ApiError.__subclasses__()}
 
 
 class TransportFailure(FakeCreditsError):
-    """A call without a valid response; whether it took effect is unknown.
+    """A call got no valid response; whether it took effect is unknown.
 
-    ``__cause__`` is the exception of the HTTP library.
+    ``__cause__`` is the HTTP library's exception.
     """
 
 
@@ -304,7 +304,7 @@ class ConnectionLost(TransportFailure):
 class InvalidResponse(TransportFailure):
     """The response violates the contract; ``status`` is its HTTP status.
 
-    ``retry_after_s`` is Retry-After in seconds, or None. Proxies send it too, with a body of their own.
+    ``retry_after_s`` is Retry-After in seconds, or None; proxies also send it, with bodies that violate the contract.
     """
 
     def __init__(self, message: str, *, status: int, request_id: str = "", retry_after_s: int | None = None) -> None:
@@ -348,7 +348,7 @@ CONTROL_ERRORS: Mapping[str, tuple[int, str]] = {
     "unsupported_media_type": (415, "The body's Content-Type is not JSON."),
     "internal_error": (500, "A bug in fake-credits; please report it."),
 }
-"""The error codes of the control plane (docs, "Control plane"), with status and meaning."""
+"""The error codes of the control plane (docs, "Control plane"), each with its status and meaning."""
 
 
 def did_you_mean(word: str, candidates: Iterable[str], *, prefix: str = ": ", min_similarity: float = 0.6) -> str:
@@ -364,7 +364,7 @@ def did_you_mean(word: str, candidates: Iterable[str], *, prefix: str = ": ", mi
 
 
 class WouldHangForever(FakeCreditsError, AssertionError):
-    """An in-process call would never return: it gets no response, and its client has no timeout."""
+    """An in-process call would never return, because it gets no response and its client has no timeout."""
 
 
 class GateTimeout(FakeCreditsError, AssertionError):

@@ -11,9 +11,9 @@ from fake_credits.keyed_random import random_name
 
 @contextlib.contextmanager
 def atomic_file(path: Path, *, mode: int = 0o666, keep_existing: bool = False) -> Generator[BinaryIO]:
-    """Open a file that appears at ``path`` when the block ends without an error.
+    """Open a temporary file that is moved to ``path`` if the block completes without an error.
 
-    With ``keep_existing``, an existing file is kept: if two processes start together, the first one wins.
+    With ``keep_existing``, an existing file is kept: if two processes write at the same time, the first one wins.
     """
     temporary = path.with_name(random_name(f".{path.name[:100]}."))
     try:
@@ -24,7 +24,7 @@ def atomic_file(path: Path, *, mode: int = 0o666, keep_existing: bool = False) -
                 os.link(temporary, path)
         except FileExistsError:
             return
-        except OSError:  # Some file systems have no hard links; there, two processes could both write.
+        except OSError:  # Without hard links, as on some file systems, two processes could both write.
             if path.exists():
                 return
         temporary.replace(path)

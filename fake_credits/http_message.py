@@ -1,4 +1,4 @@
-"""HTTP requests and responses, shared by clients, transports and server, and the interfaces that transmit them."""
+"""HTTP requests and responses, and the interfaces for sending them, shared by clients, transports and server."""
 
 import http
 from collections.abc import Callable, MutableMapping
@@ -48,14 +48,14 @@ Headers = list[tuple[bytes, bytes]]
 """Header fields in order, as bytes; names are in lower case."""
 
 Outcome = Literal["whole", "closed", "reset", "timeout", "garbage"]
-"""How a response ended: complete, with a FIN, with an RST, with the client's timeout, or as bytes that are not HTTP."""
+"""How a response ended: complete, with a FIN, an RST or the client's timeout, or as bytes that are not HTTP."""
 
 
 class Request(msgspec.Struct, eq=False):
     """An HTTP request.
 
-    ``target`` is the path with its query, as on the request line. ``body`` is None while it has not arrived. The
-    client waits ``timeout_s`` seconds for each further byte, forever if None. ``operation`` is for messages only.
+    ``target`` is the path with its query, as on the request line. ``body`` is None until it has arrived. The client
+    waits ``timeout_s`` seconds for the next byte, or forever if that is None. ``operation`` is only used in messages.
     """
 
     method: str
@@ -69,9 +69,9 @@ class Request(msgspec.Struct, eq=False):
 class Response(msgspec.Struct):
     """An HTTP response, possibly incomplete.
 
-    On the server, ``headers`` excludes those that every response has. In a client, ``headers``
-    has all of them, ``status`` is 0 if no head arrived, and ``outcome`` is how the response ended. ``content_length``
-    is the length of the body that the response to a HEAD request omits.
+    On the server, ``headers`` excludes those that every response has. On a client, it has all of them, ``status`` is 0
+    if no head arrived, and ``outcome`` says how the response ended. ``content_length`` is the length of the body that
+    the response to a HEAD request omits.
     """
 
     status: int
@@ -83,11 +83,11 @@ class Response(msgspec.Struct):
     outcome: Outcome = "whole"
 
     def header(self, name: bytes) -> str:
-        """Return the first header with a lower-case name as text, or an empty string."""
+        """Return the value of the first header with this lower-case name as a str, or an empty string."""
         return next((value.decode("latin-1") for key, value in self.headers if key == name), "")
 
     def full_headers(self, date: bytes | None) -> Headers:
-        """Return all headers in the order in which they are sent; ``date`` is added unless there is already a Date."""
+        """Return all headers in the order they are sent; ``date`` is added unless there is already a Date header."""
         headers = [(b"x-request-id", self.request_id.encode("latin-1")), (b"cache-control", b"no-store"), *self.headers]
         if date is not None and not self._has_date():
             headers.insert(0, (b"date", date))
@@ -114,7 +114,7 @@ class Response(msgspec.Struct):
 
 @lru_cache(maxsize=64)
 def http_date(second: int) -> bytes:
-    """Return a second since 1970 in the format of the Date header (RFC 9110, section 5.6.7)."""
+    """Return a time in seconds since 1970 in the format of the Date header (RFC 9110, section 5.6.7)."""
     from email.utils import formatdate  # takes 8 ms to import, which the clients don't need
 
     return formatdate(second, usegmt=True).encode("ascii")
@@ -148,7 +148,7 @@ class Connection(Protocol):
         ...
 
     def call_later(self, ms: float, callback: Callable[[], object]) -> None:
-        """Call a function after a delay; a connection may leave this to the next request."""
+        """Call a function after a delay; a connection may instead rely on the next request to do this."""
         ...
 
 
@@ -174,7 +174,7 @@ def http_scope(
 
 
 class Transport(Protocol):
-    """A blocking transport of requests."""
+    """A blocking transport for requests."""
 
     def send(self, request: Request) -> Response:
         """Return the response; raise a `TransportFailure` if none arrives."""
@@ -186,7 +186,7 @@ class Transport(Protocol):
 
 
 class AsyncTransport(Protocol):
-    """An asynchronous transport of requests."""
+    """An asynchronous transport for requests."""
 
     async def send(self, request: Request) -> Response:
         """Return the response; raise a `TransportFailure` if none arrives."""

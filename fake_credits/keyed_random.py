@@ -11,7 +11,7 @@ import random
 def keyed_random(seed: int, *key: str | int) -> float:
     """Return the number in [0, 1) for a seed and a key, the same on every platform and Python version."""
     digest = hashlib.blake2b(_encode_key(seed, *key), digest_size=8).digest()
-    return (int.from_bytes(digest, "big") >> 11) / 2**53  # 53 bits, because a division by 2**64 can round to 1.0
+    return (int.from_bytes(digest, "big") >> 11) / 2**53  # 53 bits, because dividing 64 bits by 2**64 can round to 1.0
 
 
 def keyed_generator(seed: int, *key: str | int) -> random.Random:
@@ -24,7 +24,7 @@ def keyed_generator(seed: int, *key: str | int) -> random.Random:
 
 
 def _encode_key(*parts: str | int) -> bytes:
-    """Return an unambiguous encoding of a key, in which each part is preceded by its type and length."""
+    """Return an unambiguous encoding of a key: each part is preceded by its type and length."""
     encoded: list[bytes] = []
     for part in parts:
         data = part.encode("utf-8", "surrogatepass") if isinstance(part, str) else b"%d" % part
@@ -33,10 +33,10 @@ def _encode_key(*parts: str | int) -> bytes:
 
 
 def random_bytes(count: int) -> bytes:
-    """Return ``count`` unpredictable bytes, for keys that last as long as the process."""
+    """Return ``count`` unpredictable bytes, for keys that are discarded when the process exits."""
     return os.urandom(count)
 
 
 def random_name(prefix: str, byte_count: int = 16) -> str:
-    """Return ``prefix`` followed by ``byte_count`` unpredictable bytes in hexadecimal, as for an API key."""
+    """Return ``prefix`` followed by ``byte_count`` unpredictable bytes in hexadecimal, such as an API key."""
     return prefix + os.urandom(byte_count).hex()

@@ -31,7 +31,7 @@ class Balance:
 
 @dataclass(frozen=True, slots=True)
 class Transaction:
-    """A transaction, in credits; a reason that this version does not know is a plain string."""
+    """A transaction; ``delta`` is in credits, and a reason that is not in `Reason` is a plain string."""
 
     delta: int
     reason: Reason | str

@@ -1,4 +1,4 @@
-"""A JSON reader that accepts RFC 8259 and nothing else."""
+"""A JSON parser that accepts nothing but RFC 8259."""
 
 import json
 import math
@@ -12,11 +12,11 @@ _MAX_INT_DIGITS = 1000
 
 
 class JsonError(ValueError):
-    """Text that is not strict JSON."""
+    """Raised for input that is not strict JSON."""
 
 
 class DuplicateMember(JsonError):
-    """An object that has a member twice."""
+    """Raised for an object that has the same member twice."""
 
 
 def parse_json(
@@ -27,7 +27,7 @@ def parse_json(
     parse_float: Callable[[str], object] | None = None,
     max_depth: int | None = None,
 ) -> object:
-    """Return the value of a JSON text in UTF-8; ``parse_int`` and ``parse_float`` convert the text of numbers.
+    """Return the value of a UTF-8 JSON document; ``parse_int`` and ``parse_float`` convert numbers from strings.
 
     Raises JsonError for invalid JSON, NaN and infinity, a lone surrogate, a duplicate member (`DuplicateMember`), and
     objects and arrays that are nested more than ``max_depth`` levels deep.
@@ -44,7 +44,7 @@ def parse_json(
             parse_constant=_reject_constant,
             object_pairs_hook=_unique_members,
         )
-        if b"\\u" in data:  # an escape is the only way to write a lone surrogate in UTF-8
+        if b"\\u" in data:  # in UTF-8, only an escape can represent a lone surrogate
             json.dumps(value, default=str, ensure_ascii=False).encode()
     except DuplicateMember as error:
         raise DuplicateMember(f"{name} has the member {error} twice") from None
@@ -63,7 +63,7 @@ def parse_json(
 
 def _bounded_int(digits: str) -> int:
     if len(digits) > _MAX_INT_DIGITS:  # int() also rejects them, but its message advises on interpreter settings
-        raise ValueError(f"an integer has {len(digits)} digits, more than {_MAX_INT_DIGITS}")
+        raise ValueError(f"an integer must have at most {_MAX_INT_DIGITS} digits, not {len(digits)}")
     return int(digits)
 
 

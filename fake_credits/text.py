@@ -14,7 +14,7 @@ _MAX_SHOWN_BITS = 512
 
 
 def redact(text: str, api_key: str) -> str:
-    """Return a text with the API key and all tokens replaced by placeholders; call this before `truncate`."""
+    """Replace the API key and all tokens in a string by placeholders; call this before `truncate`."""
     return _JWT_PATTERN.sub("<token>", text.replace(api_key, "<api key>") if api_key else text)
 
 
@@ -41,19 +41,19 @@ def mask_url(url: str) -> str:
 
 
 def escape_control(text: str) -> str:
-    """Return a text with all non-printable characters escaped."""
+    """Escape all non-printable characters in a string."""
     if text.isprintable():
         return text
     return "".join(char if char.isprintable() else char.encode("unicode_escape").decode() for char in text)
 
 
 def truncate(text: str, max_chars: int = _MAX_CELL_CHARS) -> str:
-    """Return a text shortened to ``max_chars`` characters, by default the width of a table cell."""
+    """Shorten a string to ``max_chars`` characters, by default the width of a table cell."""
     return text if len(text) <= max_chars else text[: max_chars - 1] + "…"
 
 
 def truncate_with_hash(text: str, max_chars: int = 256) -> str:
-    """Return the text, truncated to ``max_chars`` characters including a hash of the whole if it is longer."""
+    """Truncate a string to ``max_chars`` characters, replacing the excess with a hash of the complete string."""
     if len(text) <= max_chars:
         return text
     digest = hashlib.sha256(text.encode("utf-8", "surrogatepass")).hexdigest()
@@ -63,7 +63,7 @@ def truncate_with_hash(text: str, max_chars: int = 256) -> str:
 def short_repr(value: object, max_chars: int = 80) -> str:
     """Return a value's repr for an error message, shortened to ``max_chars`` characters."""
     if isinstance(value, int) and value.bit_length() > _MAX_SHOWN_BITS:
-        return f"an integer of {value.bit_length()} bits"  # Python refuses to convert thousands of digits
+        return f"an integer of {value.bit_length()} bits"  # str() raises for thousands of digits
     return truncate(repr(value), max_chars)
 
 

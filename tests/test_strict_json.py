@@ -17,7 +17,7 @@ from fake_credits.strict_json import JsonError, parse_json
         (b'{"a": "\\ud800"}', "has a lone surrogate"),
         (b'{"a": "\xff"}', "is not valid UTF-8"),
         (b"[" * 100_000, "is nested too deeply"),
-        (b"9" * 5000, "an integer has 5000 digits, more than 1000"),
+        (b"9" * 5000, "an integer must have at most 1000 digits, not 5000"),
     ],
 )
 def test_text_that_is_not_strict_json_is_rejected(data: bytes, message: str) -> None:

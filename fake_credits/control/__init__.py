@@ -1,1 +1,1 @@
-"""The server side of the control plane, with which test suites in any language manage a live server's sandboxes."""
+"""The server side of the control plane, which manages a live server's sandboxes for test suites in any language."""

@@ -1,8 +1,10 @@
-"""The control plane as an ASGI application for live servers: access checks, dispatch and responses.
+"""The control plane as an ASGI application for live servers.
+
+Each request is checked in this order::
 
     path → method → origin → token → query and body → handler → response
 
-Faults do not affect it, and its requests are not journaled.
+Faults do not affect these requests, which are not journaled either.
 """
 
 import asyncio
@@ -30,9 +32,9 @@ T = TypeVar("T")
 
 
 class ControlPlane:
-    """The control plane of a server's sandboxes, for clients with the ``token`` (by default a random one).
+    """The control plane of a server's sandboxes, for clients that send ``token`` (by default a random one).
 
-    ``new_sandbox`` returns a sandbox with the server's keys and a unique name.
+    ``new_sandbox`` creates a sandbox with the server's keys and a unique name.
     """
 
     def __init__(
@@ -54,21 +56,24 @@ class ControlPlane:
         return f"<ControlPlane of {len(self.sandboxes)} sandboxes>"
 
     def add_token(self, sandbox: Sandbox) -> str:
-        """Return another token, for whose requests the name "default" is a sandbox; it is valid until removed."""
+        """Return a new token, valid until it is removed; in its requests, "default" refers to ``sandbox``."""
         token = random_name("fake_credits_control_")
         self._defaults[token] = sandbox
         return token
 
     def remove_token(self, token: str) -> None:
-        """Reject a token from now on."""
+        """Stop accepting a token that `add_token` returned."""
         del self._defaults[token]
 
     def find_sandbox(self, name: str, token: str = "") -> Sandbox:
-        """Return a sandbox ("default" is the token's, usually the server's first); raise ControlError if unknown."""
+        """Return the sandbox with this name; raise ControlError if there is none.
+
+        "default" is the server's first sandbox, unless `add_token` was called with another one for ``token``.
+        """
         default = self._defaults.get(token, self.sandboxes.base_sandbox)
         sandbox = default if name == "default" else self.sandboxes.get(name)
         if sandbox is None:
-            raise ControlError("sandbox_not_found", f"sandbox {name!r} does not exist, or is closed")
+            raise ControlError("sandbox_not_found", f"sandbox {name!r} does not exist or is closed")
         return sandbox
 
     def add_sandbox(self, options: SandboxOptions) -> Sandbox:
@@ -113,7 +118,7 @@ class ControlPlane:
 
         route, request.scope["path_params"] = match_route(request.method, request.scope["raw_path"])
         if any(origin != str(request.base_url).rstrip("/") for origin in request.headers.getlist("origin")):
-            raise ControlError("origin_not_allowed", "pages from other origins may not use the control plane")
+            raise ControlError("origin_not_allowed", "web pages from other origins must not use the control plane")
         self._check_token(request)
         body = await request.body()  # the server limits its size
         media_types = [text.partition(";")[0].strip().lower() for text in request.headers.getlist("content-type")]
@@ -138,7 +143,7 @@ class ControlPlane:
 
 
 class _ControlResponse(JSONResponse):
-    """A JSON response with an instance of a schema; times have milliseconds."""
+    """A JSON response whose content is an instance of a schema; times have milliseconds."""
 
     def __init__(self, content: object, status: int, **headers: str) -> None:
         super().__init__(content, status, {"Cache-Control": "no-store", "X-Request-Id": "control", **headers})
@@ -163,7 +168,7 @@ def _error_response(error: ControlError) -> _ControlResponse:
 
 
 async def _until_disconnect(awaitable: Awaitable[T], receive: Receive) -> T:
-    """Return the awaited result; raise ControlError if the client disconnects first or the server stops."""
+    """Return the result of ``awaitable``; raise ControlError if the client disconnects first or the server stops."""
     result, disconnect = asyncio.ensure_future(awaitable), asyncio.ensure_future(receive())
     try:
         await asyncio.wait((result, disconnect), return_when=asyncio.FIRST_COMPLETED)

@@ -51,7 +51,7 @@ def _gate(request: Request) -> Gate:
 
 
 def make_sandbox(request: Request, body: schemas.MakeSandboxBody) -> schemas.SandboxState:
-    """Create a sandbox with its own API key, from the options given."""
+    """Create a sandbox with its own API key and the options in the body."""
     base = request.app.sandboxes.base_sandbox.options
     options = _sandbox_options(base, body)
     with field_errors("balance", options):
@@ -126,7 +126,7 @@ def close_sandbox(request: Request) -> schemas.CloseReport:
 
 
 def get_problems(request: Request) -> schemas.ProblemList:
-    """Return the problems that should fail an otherwise passing suite; assert at its end that the list is empty."""
+    """Return the problems that should fail an otherwise passing suite; assert at the end that the list is empty."""
     return schemas.ProblemList(tuple(problem.text for problem in requested_sandbox(request).find_problems()))
 
 
@@ -134,7 +134,7 @@ def get_problems(request: Request) -> schemas.ProblemList:
 
 
 def query_journal(request: Request, query: schemas.JournalQuery) -> schemas.JournalState:
-    """List the kept exchanges that match the parameters, oldest first; `after` is an ordinal."""
+    """List the kept exchanges that match the parameters, oldest first; `after` excludes those up to an ordinal."""
     journal = requested_sandbox(request).journal
     criteria: dict[str, Any] = msgspec.to_builtins(query)
     after, operation = criteria.pop("after", 0), criteria.pop("operation", None)
@@ -177,7 +177,7 @@ def add_fault(request: Request, body: schemas.JsonMembers) -> schemas.RuleState:
 
 
 def load_faults(request: Request, body: schemas.JsonMembers) -> schemas.RuleList:
-    """Add all rules of a scenario, such as `{"preset": "flaky"}`, or none if one is invalid."""
+    """Add all rules of a scenario, such as `{"preset": "flaky"}`; if one is invalid, add none."""
     with field_errors():
         return _rule_list(_faults(request).load(list(parse_scenario(body))))
 
@@ -220,11 +220,11 @@ def list_gates(request: Request) -> schemas.GateList:
 
 
 def hold_gate(request: Request, body: schemas.JsonMembers) -> schemas.GateState:
-    """Hold the calls that match a rule at a gate; the body has the rule's fields, and `name` names the gate."""
+    """Hold the calls that match a rule at a gate; the body has the rule's fields, where `name` is the gate's name."""
     sandbox = requested_sandbox(request)
     with field_errors(), sandbox.lock:
         if body.get("effect", "hold_at_gate") != "hold_at_gate":
-            raise FaultError(f"effect is not allowed for a gate, got {truncate(json.dumps(body['effect']))}")
+            raise FaultError(f"a gate must not have an effect, got {truncate(json.dumps(body['effect']))}")
         rule = rule_from({"name": sandbox.new_gate_name(), **body, "effect": "hold_at_gate"})
         return _gate_state(sandbox.hold(rule))
 
@@ -235,7 +235,7 @@ def get_gate(request: Request) -> schemas.GateState:
 
 
 async def wait_at_gate(request: Request, body: schemas.WaitAtGateBody) -> schemas.GateState:
-    """Wait until `count` calls in total have arrived at a gate, for at most `limit_s` seconds."""
+    """Wait for at most `limit_s` seconds until `count` calls in total have arrived at a gate."""
     gate = _gate(request)
     try:
         await gate.async_wait_for(body.count, limit_s=body.limit_s)
@@ -245,7 +245,7 @@ async def wait_at_gate(request: Request, body: schemas.WaitAtGateBody) -> schema
 
 
 def release_gate(request: Request, body: schemas.ReleaseGateBody) -> schemas.GateState:
-    """Release the held calls one by one, in `order`; respond when each has completed or waits again."""
+    """Release the held calls one by one, in `order`; respond once all of them have completed or wait again."""
     gate = _gate(request)
     with field_errors("order"):
         gate.release(body.order, keep=body.keep)
@@ -266,7 +266,7 @@ def get_clock(request: Request) -> schemas.ClockState:
 
 
 def freeze_clock(request: Request, body: schemas.FreezeClockBody) -> schemas.ClockState:
-    """Freeze the clock, now or `at` a later moment."""
+    """Freeze the clock, now or `at` a later time."""
     clock = requested_sandbox(request).clock
     with field_errors("at"):
         clock.freeze(body.at)
@@ -282,7 +282,7 @@ def advance_clock(request: Request, body: schemas.AdvanceClockBody) -> schemas.C
 
 
 def travel_clock(request: Request, body: schemas.TravelClockBody) -> schemas.ClockState:
-    """Move the clock forward to a moment, running the actions that become due."""
+    """Move the clock forward to a time, running the actions that become due."""
     clock = requested_sandbox(request).clock
     with field_errors("to"):
         clock.travel(body.to)
@@ -302,7 +302,7 @@ def _clock_state(clock: Clock) -> schemas.ClockState:
 
 
 def list_users(request: Request, query: schemas.UserQuery) -> schemas.UserList:
-    """List all users of an application, oldest first, without an exchange in the journal."""
+    """List all users of an application, oldest first; this is not journaled."""
     accounts = requested_sandbox(request).users(application_id=query.application_id or "")
     return schemas.UserList(tuple(map(_user_state, accounts)))
 
@@ -316,13 +316,13 @@ def set_user(request: Request, body: schemas.SetUserBody) -> schemas.UserState:
 
 
 def get_user(request: Request, query: schemas.UserQuery) -> schemas.UserState:
-    """Return a user's balance, without an exchange in the journal."""
+    """Return a user's balance; this is not journaled."""
     user_id = request.path_params["user"]
     return _user_state(requested_sandbox(request).account(user_id, application_id=query.application_id or ""))
 
 
 def delete_user(request: Request, query: schemas.UserQuery) -> schemas.UserState:
-    """Delete a user and the whole history, and return the user."""
+    """Delete a user and the user's history, and return the last state."""
     user_id = request.path_params["user"]
     return _user_state(requested_sandbox(request).delete_user(user_id, application_id=query.application_id or ""))
 
@@ -332,13 +332,13 @@ def _user_state(account: Account) -> schemas.UserState:
 
 
 def list_transactions(request: Request, query: schemas.UserQuery) -> schemas.TransactionList:
-    """List a user's whole history, oldest first, without an exchange in the journal."""
+    """List a user's complete history, oldest first; this is not journaled."""
     sandbox, user_id = requested_sandbox(request), request.path_params["user"]
     return _transaction_list(sandbox.transactions(user_id, application_id=query.application_id or ""))
 
 
 def add_transactions(request: Request, body: schemas.AddTransactionsBody) -> schemas.TransactionList:
-    """Append transactions to a user's history, creating the user if needed, or none if one is invalid."""
+    """Append transactions to a user's history, creating the user if needed; if one is invalid, append none."""
     sandbox, user_id = requested_sandbox(request), request.path_params["user"]
     transactions = cast("Any", body.transactions)
     with field_errors("transactions"):

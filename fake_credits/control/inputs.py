@@ -14,13 +14,13 @@ from fake_credits.text import truncate
 
 
 def requested_sandbox(request: Request) -> Sandbox:
-    """Return the sandbox in the path; raise ControlError if it does not exist."""
+    """Return the sandbox named in the path; raise ControlError if it does not exist."""
     sandbox: Sandbox = request.app.find_sandbox(request.path_params["sandbox"], request.headers[TOKEN_HEADER])
     return sandbox
 
 
 def validation_error(field: str, problem: str) -> ControlError:
-    """Return the error for a member; leave ``field`` empty if the problem names it."""
+    """Return the error for an invalid member; ``field`` is empty if ``problem`` already names the member."""
     message = f"{field}: {problem}" if field else problem
     return ControlError("validation_error", message, details=(Problem(field, problem),))
 
@@ -29,12 +29,12 @@ _EXPECTED_IN_JSON = {
     "clock": '"real", "frozen" or an ISO 8601 date and time with a time zone, from 1970 on',
     "users": 'an object of user ids and balances, such as {"ada": 100}',
 }
-"""What an option must be, in JSON's terms, where `OptionRule.expected` uses those of Python."""
+"""The JSON values that options accept, for options whose `OptionRule.expected` describes Python values."""
 
 
 @contextmanager
 def field_errors(field: str = "", options: Mapping[str, object] | None = None) -> Generator[None]:
-    """Turn a ValueError from the domain into a validation error; ``options`` are those of a new sandbox."""
+    """Convert a ValueError raised in the block into a validation error; ``options`` are those of a new sandbox."""
     try:
         yield
     except OptionError as error:
@@ -47,6 +47,6 @@ def field_errors(field: str = "", options: Mapping[str, object] | None = None) -
 
 
 def check_choice(field: str, value: str, choices: Iterable[str]) -> None:
-    """Raise a validation error unless a value is one of the allowed ones."""
+    """Raise a validation error unless the value is one of ``choices``."""
     if value not in choices:
         raise validation_error(field, f"must be one of {', '.join(choices)}, got {json.dumps(value[:60])}")

@@ -1,4 +1,4 @@
-"""The control plane's routes, and how paths are matched and queries and bodies decoded."""
+"""The control plane's routes: matching paths, and decoding queries and bodies."""
 
 import json
 import re
@@ -22,9 +22,9 @@ _USER_PATH = f"{_SANDBOX_PATH}/users/{{user}}"
 
 
 class ControlRoute(Route):
-    """A route whose handler takes the members of the query (for GET and DELETE) or of the body.
+    """A route; its handler gets the members of the query (for GET and DELETE) or of the body.
 
-    Handlers run in worker threads, except coroutine functions, which run in the server's event loop.
+    Handlers run in worker threads, except for coroutine functions, which run in the server's event loop.
     """
 
     def __init__(
@@ -42,16 +42,16 @@ class ControlRoute(Route):
         self.status = status
 
     def parse(self, query: QueryParams, body: bytes) -> object:
-        """Return the members of a request as an instance of the schema; raise ControlError if one is invalid."""
+        """Return a request's members as an instance of the route's schema; raise ControlError if one is invalid."""
         if len(query) < len(query.multi_items()):
-            raise validation_error("", "a query parameter is repeated")
+            raise validation_error("", "a query parameter must not be repeated")
         has_query = self.method in ("GET", "DELETE")
         parameters = _convert(dict(query), self.schema if has_query else schemas.NoMembers, strict=False)
         members = _convert(_parse_body(body), schemas.NoMembers if has_query else self.schema, strict=True)
         return parameters if has_query else members
 
     def call(self, request: object, members: object) -> Any:
-        """Call the handler, with the members if the route has any."""
+        """Call the handler, passing the members only if the route's schema has any."""
         return self.endpoint(request) if self.schema is schemas.NoMembers else self.endpoint(request, members)
 
 

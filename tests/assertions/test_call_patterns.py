@@ -168,12 +168,24 @@ def test_enum_member_is_rejected_as_user() -> None:
         (None, {"target": "https://credits.internal/v1"}, "target must be a path that starts with a slash, not 'https"),
         (None, {"delta": 0}, "delta must be None or a number other than 0, not 0"),
         (None, {"transaction": "1"}, "transaction must be '' or an id such as 'txn_1', not '1'"),
-        ("listUsers", {"user": "ada"}, "omit user='ada': listUsers never has it, only createUser, "),
-        ("list_users", {"user": "ada"}, "omit user='ada': listUsers never has it, only createUser, "),
-        ("getBalance", {"delta": -10}, "omit delta=-10: getBalance never has it, only createTransaction"),
-        ("createUser", {"reason": "grant"}, "omit reason='grant': createUser never has it, only createTransaction"),
-        ("getUser", {"transaction": "txn_1"}, "omit transaction='txn_1': getUser never has it, only createT"),
-        ("reads", {"committed": True}, "omit committed=True: reads never has it, only createUser, createTransaction"),
+        ("listUsers", {"user": "ada"}, "omit user='ada': it is never set for listUsers, only for createUser, "),
+        ("list_users", {"user": "ada"}, "omit user='ada': it is never set for listUsers, only for createUser, "),
+        ("getBalance", {"delta": -10}, "omit delta=-10: it is never set for getBalance, only for createTransaction"),
+        (
+            "createUser",
+            {"reason": "grant"},
+            "omit reason='grant': it is never set for createUser, only for createTransaction",
+        ),
+        (
+            "getUser",
+            {"transaction": "txn_1"},
+            "omit transaction='txn_1': it is never set for getUser, only for createT",
+        ),
+        (
+            "reads",
+            {"committed": True},
+            "omit committed=True: it is never set for reads, only for createUser, createTransaction",
+        ),
     ],
 )
 def test_impossible_value_is_rejected(operation: Any, criteria: Any, message: str) -> None:

@@ -148,7 +148,7 @@ def test_number_of_rules_is_limited(control: ControlSession) -> None:
     [
         ({"usr": "ada"}, "did you mean 'user'?"),
         ({"user": ""}, "user is empty: omit it"),
-        ({"effect": "reset"}, 'effect is not allowed for a gate, got "reset"'),
+        ({"effect": "reset"}, 'a gate must not have an effect, got "reset"'),
         ({"script": [503]}, "a rule has either an effect or a script"),
     ],
 )

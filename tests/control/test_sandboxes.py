@@ -167,7 +167,7 @@ def test_journal_query_that_no_exchange_can_match_is_rejected(control: ControlSe
         ("operation=create_transaction&status=200", "no createTransaction in this sandbox can have the status 200"),
         ("status=299", "no call in this sandbox can have the status 299"),
         ("status=1", "status must be from 100 to 599, or 0 for a call without a response, not 1"),
-        ("operation=listUsers&user=ada", "omit user='ada': listUsers never has it"),
+        ("operation=listUsers&user=ada", "omit user='ada': it is never set for listUsers"),
     ):
         response = sandbox.request("GET", f"/journal?{query}")
         assert (response.status, response.code) == (400, "validation_error")
