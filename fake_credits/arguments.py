@@ -127,18 +127,19 @@ def require_str(argument: str, value: str) -> str:
 
 
 def quote_id(argument: str, value: str) -> str:
-    """Return an id as one percent-encoded path segment.
+    """Return an id as one percent-encoded path segment; raise TypeError or ValueError for one that can't be sent."""
+    return cached_quote_id(argument, require_str(argument, value))  # some values of other types are not hashable
+
+
+@lru_cache(maxsize=1024)
+def cached_quote_id(argument: str, value: str) -> str:
+    """Return an id as one percent-encoded path segment, for a value that is hashable.
 
     Raises ValueError for an empty id, ``.`` and ``..``, which would select another operation, because URL libraries
     resolve even ``%2E%2E``. Raises it also for lone surrogates, which can't be sent. All other rules are checked by the
     server (docs, "Contract", row 24).
     """
-    return _quote_id(argument, require_str(argument, value))
-
-
-@lru_cache(maxsize=1024)
-def _quote_id(argument: str, value: str) -> str:
-    if not value or value in _DOT_SEGMENTS:
+    if not require_str(argument, value) or value in _DOT_SEGMENTS:
         raise ValueError(f"{argument} must not be {value!r}: as a path segment it would select another operation")
     return quote_text(argument, value)
 

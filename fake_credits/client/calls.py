@@ -14,10 +14,10 @@ import msgspec
 
 from fake_credits.arguments import (
     BaseUrl,
+    cached_quote_id,
     check_timeout,
     encode_secret,
     mask,
-    quote_id,
     quote_text,
     require_str,
 )
@@ -109,9 +109,14 @@ class CallBuilder:
     ) -> PreparedCall[T]:
         """Return a call of an operation; ``user_id`` is required if the operation's path has ``{userId}``."""
         route = self.contract.routes[operation]
-        target = route.path.replace("{applicationId}", quote_id("application_id", application_id))
-        if "{userId}" in target:
-            target = target.replace("{userId}", quote_id("user_id", user_id))
+        try:
+            target = route.path.replace("{applicationId}", cached_quote_id("application_id", application_id))
+            if "{userId}" in target:
+                target = target.replace("{userId}", cached_quote_id("user_id", user_id))
+        except TypeError:  # the cache rejects ids that are not hashable with another message
+            require_str("application_id", application_id)
+            require_str("user_id", user_id)
+            raise
         return PreparedCall(operation, route.method, target, body, decode)
 
     def at_cursor(self, call: PreparedCall[T], cursor: str | None) -> PreparedCall[T]:
