@@ -1,4 +1,4 @@
-"""Assertions about the calls in the journal and their order, and waits for calls."""
+"""Assertions on the calls in a journal and their order, and methods that wait for calls."""
 
 import threading
 from collections import defaultdict
@@ -26,11 +26,11 @@ DEFAULT_WAIT_TIMEOUT_S = 10.0
 class JournalAssertions(Journal):
     """A sandbox's journal, with queries and assertions for tests.
 
-    A call is described by an operation, ``reads`` or ``writes`` (any call by default), and by `Criteria` as keyword
-    arguments, which must all match. A criterion that no call could match raises ValueError or TypeError. ``api_key`` is
-    never shown; ``kept_headers`` are the names of the headers that entries keep; ``rule_history`` has the rules that
-    were declared, and ``interception_log`` the requests that missed the intercepted base URLs. ``contract`` defines the
-    statuses that responses can have.
+    The methods select calls by operation, ``reads`` or ``writes`` (by default, any call), and by `Criteria` passed as
+    keyword arguments, which must all match. A criterion that no call could match raises ValueError or TypeError.
+    ``api_key`` never appears in messages. ``kept_headers`` are the names of the request headers that entries record.
+    ``interception_log`` has the requests that missed the intercepted base URLs, and ``contract`` defines the possible
+    response statuses. ``rule_history`` has the rules declared so far.
     """
 
     def __init__(
@@ -51,23 +51,23 @@ class JournalAssertions(Journal):
         self._interception_log = InterceptionLog() if interception_log is None else interception_log
 
     def clear(self) -> None:
-        """Remove all entries, and the requests that were not intercepted; ordinals continue."""
+        """Remove all entries and the record of requests that were not intercepted; ordinals keep counting up."""
         super().clear()
         self._interception_log.clear()
 
     def calls(
         self, operation: OperationSelector | None = None, **criteria: Unpack[Criteria]
     ) -> tuple[JournalEntry, ...]:
-        """Return the exchanges that match, oldest first."""
+        """Return the matching exchanges, oldest first."""
         return self._build_call(operation, criteria).filter(self.entries())
 
     @keyword_hint("times")
     def assert_called(
         self, operation: OperationSelector | None = None, *, times: int | None = None, **criteria: Unpack[Criteria]
     ) -> tuple[JournalEntry, ...]:
-        """Assert that a call was made at least once, or exactly ``times`` times, and return its exchanges.
+        """Assert that a matching call was made at least once, or exactly ``times`` times, and return its exchanges.
 
-        The AssertionError shows the closest calls and how they differ. It is also raised if the number is unknown
+        The AssertionError shows the closest calls and how they differ. It is also raised if the count is unknown
         because the journal has dropped older exchanges.
         """
         __tracebackhide__ = True
@@ -86,7 +86,7 @@ class JournalAssertions(Journal):
         return matching
 
     def assert_not_called(self, operation: OperationSelector | None = None, **criteria: Unpack[Criteria]) -> None:
-        """Assert that no such call was made; without arguments, that there was no request at all.
+        """Assert that no matching call was made; without arguments, that no request arrived at all.
 
         Raises AssertionError like `assert_called`.
         """
@@ -94,10 +94,11 @@ class JournalAssertions(Journal):
         self.assert_called(operation, times=0, **criteria)
 
     def assert_order(self, *calls: OperationSelector | Call) -> tuple[JournalEntry, ...]:
-        """Assert that calls were completed in this order, possibly with others in between, and return their exchanges.
+        """Assert that these calls completed in this order, possibly with others in between, and return their exchanges.
 
-        Each is an operation or a `Call`. Raises AssertionError, which shows the first missing call and the closest of
-        the later calls; ValueError for fewer than two; TypeError for anything else.
+        Each argument is an operation or a `Call`. The AssertionError shows the first missing call, and the later calls
+        that come closest to it. Raises ValueError for fewer than two arguments, and TypeError for an argument of
+        another type.
         """
         __tracebackhide__ = True
         for each in calls:
@@ -120,7 +121,7 @@ class JournalAssertions(Journal):
     def committed_twice(
         self, operation: OperationSelector | None = None, **criteria: Unpack[Criteria]
     ) -> dict[str, tuple[JournalEntry, ...]]:
-        """Return the committed writes that share an idempotency key, by key: retries that took effect again.
+        """Return the committed writes that share an idempotency key, grouped by key: retries that took effect again.
 
         Keys are compared across all users and applications. A key longer than 256 characters is truncated,
         and a hash is appended.
@@ -130,8 +131,8 @@ class JournalAssertions(Journal):
     def assert_committed_once(self, operation: OperationSelector | None = None, **criteria: Unpack[Criteria]) -> None:
         """Assert that no committed writes share an idempotency key.
 
-        The AssertionError shows those that do. It is also raised if no write has a key, because the assertion would
-        prove nothing, and if the journal has dropped older exchanges.
+        The AssertionError shows the writes that do. It is also raised if no committed write has a key, because there
+        would be nothing to compare, and if the journal has dropped older exchanges.
         """
         __tracebackhide__ = True
         call, snapshot = self._build_call(operation, criteria), self._snapshot()
@@ -144,7 +145,7 @@ class JournalAssertions(Journal):
             raise snapshot.missing_calls(call) or snapshot.failure(head, call)
         if snapshot.dropped:
             raise snapshot.failure(
-                f"cannot compare the keys of {call}: older exchanges are missing from the journal", call
+                f"can't tell whether {call} was committed once: older exchanges are missing from the journal", call
             )
 
     @keyword_hint("times")
@@ -156,10 +157,10 @@ class JournalAssertions(Journal):
         timeout_s: float = DEFAULT_WAIT_TIMEOUT_S,
         **criteria: Unpack[Criteria],
     ) -> tuple[JournalEntry, ...]:
-        """Block this thread until a call has been made at least ``times`` times, and return its exchanges.
+        """Block this thread until a matching call has been made at least ``times`` times, and return its exchanges.
 
-        The timeout, in seconds, is suspended while a debugger's prompt is open. Raises AssertionError after the
-        timeout, and RuntimeError in a running event loop: use ``await async_wait_for(...)`` there.
+        The timeout, in seconds, is paused while a debugger prompt is open. Raises AssertionError on timeout, and
+        RuntimeError inside a running event loop: use ``await async_wait_for(...)`` there.
         """
         __tracebackhide__ = True
         ensure_no_running_loop("journal.wait_for(...)", "await credits.journal.async_wait_for(...)")
@@ -191,7 +192,9 @@ class JournalAssertions(Journal):
         for name in call.headers:
             if name not in self._kept_headers:
                 kept_names = ", ".join(sorted(self._kept_headers))
-                raise ValueError(f"the header {name!r} is not kept: add it to keep_headers (kept: {kept_names})")
+                raise ValueError(
+                    f"the journal does not keep the header {name!r}: add it to keep_headers (kept: {kept_names})"
+                )
         self.rule_history.check_call(call, self.entries)
         return call
 
@@ -210,11 +213,11 @@ class JournalAssertions(Journal):
             return len(call.filter(entries)) >= times
 
         def on_entry(entry: JournalEntry) -> None:
-            # This runs in the thread that writes the entry, so an error in the test's `where` wakes the waiter, which
-            # meets it too.
+            # This runs in the thread that writes the entry. If the test's `where` raises, wake the waiter: its own
+            # check will raise the same error there.
             try:
                 is_done = call.matches(entry) and is_satisfied()
-            except Exception:  # noqa: BLE001 - raised again in the waiter by the same check
+            except Exception:  # noqa: BLE001 - the waiter's check raises it again
                 is_done = True
             if is_done:
                 wake()
@@ -240,7 +243,7 @@ class JournalAssertions(Journal):
 
 
 def _count(matching: Sized, snapshot: JournalSnapshot) -> str:
-    """Return how often a call was made, with "at least" if the journal has dropped exchanges."""
+    """Return how many times a call was made, with "at least" if the journal has dropped exchanges."""
     return f"{'at least ' if snapshot.dropped else ''}{pluralize(len(matching), 'time')}"
 
 
@@ -275,7 +278,7 @@ _AUTH_CAUSES: frozenset[Hashable] = frozenset(f"auth:{why}" for why in AUTH_FAIL
 
 
 class RuleHistory:
-    """The last 10,000 rules of a sandbox, with the error codes and the statuses of their responses."""
+    """The last 10,000 rules of a sandbox, with the error codes and statuses that they can respond with."""
 
     def __init__(self, contract: Contract = DEFAULT_CONTRACT) -> None:
         self._contract = contract
@@ -300,9 +303,7 @@ class RuleHistory:
             del self._answers_by_rule[next(iter(self._answers_by_rule))]
 
     def check_call(self, call: Call, entries: Callable[[], Iterable[JournalEntry]]) -> None:
-        """Raise ValueError for a status, code, cause or rule that no entry has and no exchange in this sandbox can
-        have.
-        """
+        """Raise ValueError if the call requires a status, code, cause or rule that no entry has and none can have."""
         selector = next((str(each.expected) for each in call.criteria if each.name == "operation"), "*")
         for criterion in call.criteria:
             allowed = self._possible_values(criterion.name, OPERATIONS_BY_NAME[selector])

@@ -30,17 +30,17 @@ _UNPATCHED_CLOCKS = (time.monotonic, time.perf_counter_ns)
 
 
 def monotonic_s() -> float:
-    """Return the monotonic clock in seconds, for timeouts; freezegun does not affect it."""
+    """Return the monotonic time in seconds, for timeouts; freezegun does not affect it."""
     return _UNPATCHED_CLOCKS[0]()
 
 
 def perf_counter_ns() -> int:
-    """Return the performance counter in nanoseconds, for durations; freezegun does not affect it."""
+    """Return the value of the performance counter in nanoseconds, for durations; freezegun does not affect it."""
     return _UNPATCHED_CLOCKS[1]()
 
 
 def wall_clock_ms() -> int:
-    """Return the wall clock in milliseconds since 1970; freezegun and time-machine can change it."""
+    """Return the wall-clock time in milliseconds since 1970; freezegun and time-machine can change it."""
     return time.time_ns() // 1_000_000
 
 
@@ -49,9 +49,9 @@ class NaiveTimeError(ValueError):
 
 
 def to_ms(moment: datetime | str) -> int:
-    """Return an aware datetime, or its ISO 8601 text, as milliseconds since 1970.
+    """Convert an aware datetime or an ISO 8601 string to milliseconds since 1970.
 
-    Raises NaiveTimeError for a time without a time zone, ValueError for any other text, and TypeError for another type.
+    Raises NaiveTimeError if the time zone is missing, ValueError for any other string, and TypeError for another type.
     """
     if isinstance(moment, str):
         parsed, example = _parse_iso(moment), "2030-01-01T00:00:00Z"
@@ -59,7 +59,7 @@ def to_ms(moment: datetime | str) -> int:
         parsed, example = moment, "datetime(2030, 1, 1, tzinfo=UTC)"
     else:
         raise TypeError(
-            "a time must be a datetime with a time zone, or its ISO 8601 text such as '2030-01-01T00:00:00Z', "
+            "a time must be a datetime with a time zone, or an ISO 8601 string such as '2030-01-01T00:00:00Z', "
             f"not {type(moment).__name__}"
         )
     if parsed.tzinfo is None:
@@ -75,12 +75,12 @@ def _parse_iso(text: str) -> datetime:
 
 
 def from_ms(ms: int) -> datetime:
-    """Return milliseconds since 1970 as an aware datetime in UTC."""
+    """Convert milliseconds since 1970 to an aware datetime in UTC."""
     return EPOCH + timedelta(milliseconds=ms)
 
 
 class Timer:
-    """An action that runs when a clock reaches ``at_ms``, in milliseconds since 1970, unless it is cancelled."""
+    """An action that runs when a clock reaches ``at_ms`` (milliseconds since 1970), unless it is cancelled first."""
 
     __slots__ = ("action", "at_ms", "label")
 
@@ -123,7 +123,7 @@ class Clock:
 
     @property
     def mode(self) -> Mode:
-        """Return the current mode: ``offset`` is a real clock that has been moved forward."""
+        """Return the current mode; ``offset`` means that a real clock has been moved forward."""
         if self._frozen_ms is not None:
             return "frozen"
         return "offset" if self._offset_ms else "real"
@@ -144,7 +144,7 @@ class Clock:
             self.cancel_all()
 
     def freeze(self, at: datetime | str | None = None) -> None:
-        """Stop the clock, now or at a later time; raise ValueError for an earlier time or one without a time zone."""
+        """Freeze the clock, now or at a later time; raise ValueError for a past time or one without a time zone."""
         with self._lock:
             now_ms = self.now_ms()
             target_ms = self._check_target(now_ms if at is None else to_ms(at), now_ms)
@@ -153,7 +153,7 @@ class Clock:
 
     @keyword_hint("seconds")
     def advance(self, *, days: float = 0, hours: float = 0, minutes: float = 0, seconds: float = 0) -> None:
-        """Move forward by a duration of zero or more, rounded up to whole milliseconds.
+        """Move the clock forward by a duration, rounded up to whole milliseconds.
 
         Raises ValueError for a negative or infinite duration, and TypeError for a value that is not a number.
         """
@@ -164,13 +164,13 @@ class Clock:
         try:
             step_ms = -(-timedelta(**units) // timedelta(milliseconds=1))
         except (OverflowError, ValueError):  # infinity and NaN
-            raise ValueError("the duration must be finite and within the years 1970 to 9999") from None
+            raise ValueError("the duration must be finite and must not lead past the year 9999") from None
         with self._lock:
             now_ms = self.now_ms()
             self.move_to(self._check_target(now_ms + step_ms, now_ms))
 
     def travel(self, to: datetime | str) -> None:
-        """Move forward to a time; raise ValueError for an earlier time or one without a time zone."""
+        """Move the clock forward to a time; raise ValueError for a past time or one without a time zone."""
         with self._lock:
             self.move_to(self._check_target(to_ms(to), self.now_ms()))
 
@@ -181,7 +181,7 @@ class Clock:
     ) -> Timer:
         """Schedule an action for ``at_ms``, in milliseconds since 1970, and return its timer.
 
-        At equal times, timeouts run last, and lower ordinals first.
+        Among timers due at the same time, timeouts run last, and lower ordinals run first.
         """
         at_ms = min(at_ms, MAX_TIMESTAMP_MS)
         timer = Timer(at_ms, action, label)
@@ -195,7 +195,7 @@ class Clock:
         return timer
 
     def move_to(self, target_ms: int) -> int:
-        """Move forward to a time, running each due timer at its own time, and return how many ran.
+        """Move forward to a time, running each timer on the way at its scheduled time, and return how many ran.
 
         A time in the past does not move the clock.
         """
@@ -212,8 +212,7 @@ class Clock:
         return count
 
     def run_due(self) -> None:
-        """Run the timers that are due; every entry point calls this, because a clock that isn't frozen moves by
-        itself."""
+        """Run the timers that are due. Every entry point calls this, because an unfrozen clock advances on its own."""
         if self._queue:
             with self._lock:
                 self.move_to(self.now_ms())
@@ -243,13 +242,13 @@ class Clock:
         return timers
 
     def close(self) -> list[Timer]:
-        """Cancel all pending timers and return them; the clock can no longer be moved."""
+        """Cancel all pending timers and return them; after that, moving the clock raises RuntimeError."""
         self._is_closed = True
         return self.cancel_all()
 
     def _check_target(self, target_ms: int, now_ms: int) -> int:
         if self._is_closed:
-            raise RuntimeError("this clock's sandbox is closed: its test is over")
+            raise RuntimeError("this clock's sandbox is closed (its test is over)")
         if target_ms < now_ms:
             raise ValueError(
                 f"a sandbox's clock only moves forward: {from_ms(_check_range(target_ms))} is before {self.now()}"

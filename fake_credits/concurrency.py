@@ -1,4 +1,4 @@
-"""Waiting across threads and event loops, and the check that an object is not used in a forked child."""
+"""Helpers that wait across threads and event loops, and that reject objects inherited by a forked child."""
 
 import asyncio
 import contextlib
@@ -16,8 +16,8 @@ from fake_credits.clock import monotonic_s
 
 _POLL_INTERVAL_S = 0.25
 
-# A program run by a debugger has the debugger's frames at the bottom of every stack, so only the frames of a prompt
-# count.
+# When a program is run by a debugger, every stack has the debugger's frames at the bottom, so only match the frames of
+# an open prompt.
 _DEBUGGER_PROMPT_PATTERN = re.compile(
     rb'[/\\](?:bdb\.py", line \d+ in dispatch_|pdb\.py", line \d+ in interaction|pydevd\.py", .* in do_wait_suspend)'
 )
@@ -30,9 +30,9 @@ class _LoopEvent(Protocol):
 
 
 class CrossThreadEvent:
-    """An event that one task of an asyncio or trio loop waits for and any thread can set.
+    """An event that any thread can set and one asyncio or trio task can wait for.
 
-    It must be created in that loop (RuntimeError if none is running), and stays set.
+    Create it in the task's event loop; without a running loop, this raises RuntimeError. Once set, it stays set.
     """
 
     def __init__(self) -> None:
@@ -52,7 +52,10 @@ class CrossThreadEvent:
         self._set_loop_event(self._event)
 
     async def wait(self, timeout_s: float | None) -> bool:
-        """Return whether the event was set within ``timeout_s`` (None: no timeout); one task at a time may wait."""
+        """Wait until the event is set, at most ``timeout_s`` seconds (None: no timeout); return whether it was set.
+
+        Only one task may wait at a time.
+        """
         event = self._event = self._event_factory()
         if self._is_set:
             self._set_loop_event(event)
@@ -81,7 +84,10 @@ class CrossThreadEvent:
 
 
 def wait_event(event: threading.Event, timeout_s: float | None) -> bool:
-    """Block this thread, and return whether the event was set within ``timeout_s`` (None: no timeout)."""
+    """Block this thread, and return whether the event was set within ``timeout_s`` (None: no timeout).
+
+    Time spent at a debugger prompt does not count.
+    """
     remaining_s = math.inf if timeout_s is None else timeout_s
     while remaining_s > 0 and not event.is_set():
         started_s = monotonic_s()
@@ -103,7 +109,7 @@ def ensure_no_running_loop(blocking_call: str, async_call: str) -> None:
 
 
 def _trio_if_running() -> Any:
-    """Return the trio module if a trio task is running in this thread, without ever importing it."""
+    """Return the trio module if a trio task is running in this thread, otherwise None; never import trio."""
     trio = sys.modules.get("trio")
     if trio is None:
         return None
@@ -115,9 +121,9 @@ def _trio_if_running() -> Any:
 
 
 def is_debugger_open() -> bool:
-    """Return whether a debugger has a prompt open in any thread.
+    """Return whether a debugger prompt is open in any thread.
 
-    The stacks are read from faulthandler, because walking the frames of running threads is not safe on CPython 3.11.
+    The stacks come from faulthandler, because walking the frames of running threads is not safe on CPython 3.11.
     """
     with tempfile.TemporaryFile() as stack_dump:
         faulthandler.dump_traceback(stack_dump)
@@ -126,7 +132,7 @@ def is_debugger_open() -> bool:
 
 
 class _CurrentProcess:
-    """The id of this process, read once per process: a system call would cost every request up to 0.3 µs."""
+    """The id of this process, cached because a system call would add up to 0.3 µs to every request."""
 
     def __init__(self) -> None:
         self.refresh_id()
@@ -141,7 +147,7 @@ CURRENT_PROCESS = _CurrentProcess()
 
 
 class ForkGuard:
-    """The process in which an object was created. ``label`` names the object in messages, such as ``sandbox s1``."""
+    """A check that an object is used in the process that created it. ``label`` names the object in messages."""
 
     __slots__ = ("_label", "process_id")
 
@@ -151,14 +157,13 @@ class ForkGuard:
 
     @property
     def in_child(self) -> bool:
-        """Return whether this is a forked child, which has only a copy of the object."""
+        """Return whether this process is a forked child, which has only a copy of the object."""
         return self.process_id != CURRENT_PROCESS.process_id
 
     def check(self) -> None:
-        """Raise RuntimeError in a forked child: its changes would be lost, and its locks may be held forever."""
+        """Raise RuntimeError in a forked child, where changes would be lost and locks might never be released."""
         if self.process_id != CURRENT_PROCESS.process_id:
             raise RuntimeError(
-                f"{self._label} belongs to process {self.process_id}, and process {CURRENT_PROCESS.process_id}, "
-                "forked from it, has only a copy: "
-                "read base_url, api_key and token() before the fork, and call the API with these"
+                f"{self._label} belongs to process {self.process_id}; process {CURRENT_PROCESS.process_id} was forked "
+                "from it and has only a copy: read base_url, api_key and token() before the fork, and call the API with them"
             )

@@ -48,9 +48,10 @@ ClientMode = Literal["in-process", "live"]
 class FakeCredits(SandboxUsers, Invariants):
     """A private Credits Management API, with ready-made clients.
 
-    The options are those of `SandboxOptions`: ``balance=100`` is one grant to the default user, ``users={"ada": 100}``
-    one grant to each user, and ``world="demo"`` adds users with histories. ``mode`` is how its own clients reach it;
-    any other client can use ``base_url``. ``shared`` holds resources for several instances; the caller must close it.
+    The options are those of `SandboxOptions`: for example, ``balance=100`` makes one grant to the default user,
+    ``users={"ada": 100}`` makes one grant to each user, and ``world="demo"`` adds users with histories. ``mode``
+    selects how the ready-made clients reach the API; any other client can use ``base_url``. ``shared`` holds resources
+    for several instances; the caller must close it.
 
     Raises TypeError for an unknown option, ValueError for an invalid value.
     """
@@ -69,7 +70,7 @@ class FakeCredits(SandboxUsers, Invariants):
         self._mode = mode
         super().__init__(self._shared.new_sandbox(self._build_options(options)))
         self._driver = InProcessDriver(self._shared.app(self.sandbox.contract), self.sandbox)
-        self._lock = threading.RLock()  # several threads of a test may request the server or the clients at once
+        self._lock = threading.RLock()  # a test may ask for the server or the clients in several threads
         self._server: LiveServer | None = None
         self._transports: tuple[Transport, AsyncTransport] | None = None
         self._interceptions: list[Interception] = []
@@ -99,9 +100,9 @@ class FakeCredits(SandboxUsers, Invariants):
     def base_url(self) -> str:
         """Return the URL of the live server, starting it on first use.
 
-        From then on, every request with this sandbox's API key or tokens, from any process, reaches this sandbox, and
-        so do requests whose credential selects no sandbox. Raises RuntimeError if this object has been closed and was
-        never attached to the server.
+        From then on, requests from any process reach this sandbox if they carry its API key or one of its tokens, or a
+        credential that selects no sandbox. Raises RuntimeError if this object was closed before it was ever attached to
+        the server.
         """
         return self._attach_to_server().base_url
 
@@ -112,15 +113,16 @@ class FakeCredits(SandboxUsers, Invariants):
     def asgi_app(self) -> Callable[[Any, Any, Any], Awaitable[None]]:
         """Return this sandbox's API as an ASGI application, to mount in another one or to run on any ASGI server.
 
-        From then on, faults that ASGI can't produce are rejected. Raises FaultError if the sandbox already has one.
+        From then on, the sandbox rejects faults that ASGI can't produce. Raises FaultError if it already has one.
         """
         self.sandbox.fork_guard.check()
         return create_app(self.sandbox.contract, SandboxRegistry(self.sandbox))
 
     def bind(self, issuer: str, user_id: str) -> None:
-        """Bind a foreign issuer's tokens for a user to this sandbox on the live server.
+        """Make the live server route a foreign issuer's tokens for a user to this sandbox.
 
-        Raises ValueError if the issuer is not trusted (the option ``trust``), or if the tokens select another sandbox.
+        Raises ValueError if the issuer is not trusted (see the option ``trust``), or if another sandbox has bound the
+        user.
         """
         self.sandbox.fork_guard.check()
         self._attach_to_server().sandboxes.bind_token_subject(self.sandbox, issuer, user_id)
@@ -132,7 +134,7 @@ class FakeCredits(SandboxUsers, Invariants):
         with self._lock:
             if self._server is None:
                 if self.sandbox.is_closed:
-                    raise RuntimeError(f"{self!r} is closed: its test is over")
+                    raise RuntimeError(f"{self!r} is closed (its test is over)")
                 server = self._shared.server(self.sandbox.contract)
                 server.sandboxes.attach(self.sandbox)
                 self._server = server
@@ -155,27 +157,28 @@ class FakeCredits(SandboxUsers, Invariants):
     def transport(self, library: str) -> Any:
         """Return an in-process transport for an application's own ``httpx2`` or ``httpx`` clients, sync and async.
 
-        This sandbox answers all requests, whatever the host in their URLs.
+        All requests go to this sandbox, whatever the host in their URLs.
         """
         if library not in ("httpx", "httpx2"):
-            raise ValueError(f"no transport for {library!r}: use 'httpx2' or 'httpx', or base_url with other libraries")
+            raise ValueError(f"library must be 'httpx2' or 'httpx', not {library!r}; for others, use base_url")
         from fake_credits.transports.httpx import new_httpx_transport
 
         return new_httpx_transport(library, self._driver)
 
     def intercept(self, *base_urls: str) -> Interception:
-        """Answer this process's requests to some base URLs, from any supported library, until the ``with`` block ends.
+        """Intercept this process's requests to base URLs, from any supported library, until the ``with`` block exits.
 
         Interception starts immediately, and ends at the latest when this object is closed. If several sandboxes
-        intercept a URL, the last one answers. A request for an operation to the same host, but below none of the base
-        URLs, raises the library's connection error; other requests are sent to the network.
+        intercept a URL, the most recent one handles the request. A request to the same host that looks like an
+        operation, but is not under any of the base URLs, raises the library's connection error; other requests are sent
+        to the network.
 
-        Raises TypeError or ValueError if a base URL is invalid or none is given, and RuntimeError if this object is
+        Raises TypeError or ValueError if a base URL is invalid or none is passed, and RuntimeError if this object is
         closed or a library can't be intercepted.
         """
         self.sandbox.fork_guard.check()
         if self.sandbox.is_closed:
-            raise RuntimeError(f"{self!r} is closed: its test is over")
+            raise RuntimeError(f"{self!r} is closed (its test is over)")
         interception = intercept(base_urls, self._driver, self.sandbox.clock, self.sandbox.interception_log)
         self._interceptions.append(interception)
         return interception
@@ -200,13 +203,13 @@ class FakeCredits(SandboxUsers, Invariants):
         return AsyncServerClient(self._client_url, self.api_key, contract=self.sandbox.contract, transport=transport)
 
     def user_client(self, user_id: str | None = None) -> UserClient:
-        """Return a `UserClient` for a user, by default the default user; expired tokens are replaced."""
+        """Return a `UserClient` for a user, by default the default user; it replaces expired tokens."""
         token = RefreshingToken(self.sandbox, self._user_id_or_default(user_id))
         transport, contract = self._client_transports()[0], self.sandbox.contract
         return UserClient(self._client_url, self.application_id, token, contract=contract, transport=transport)
 
     def async_user_client(self, user_id: str | None = None) -> AsyncUserClient:
-        """Return an `AsyncUserClient`, like `user_client`, for any event loop."""
+        """Return an `AsyncUserClient` for a user, for any event loop; see `user_client`."""
         token = RefreshingToken(self.sandbox, self._user_id_or_default(user_id))
         transport, contract = self._client_transports()[1], self.sandbox.contract
         return AsyncUserClient(self._client_url, self.application_id, token, contract=contract, transport=transport)
@@ -242,9 +245,9 @@ class FakeCredits(SandboxUsers, Invariants):
     def load_world(self, world: str | Path | LoadableWorld) -> tuple[str, ...]:
         """Add a world's users with their histories, which cover the last year, and return their ids.
 
-        ``world`` is a name (docs, "Demo data") or a file. Unlike with the option ``world``, `reset` removes them.
-        Raises ValueError, without adding any, if the world is invalid, breaks a rule of the contract or has a user that
-        already exists.
+        ``world`` is a name (see the docs, "Demo data") or a file. `reset` removes these users, unlike those of the
+        option ``world``. Raises ValueError, without adding any, if the world is invalid or breaks a rule of the
+        contract, or if one of its users already exists.
         """
         return self.sandbox.load_world(self._shared.world(world, self.sandbox.seed))
 
@@ -258,9 +261,9 @@ class FakeCredits(SandboxUsers, Invariants):
         claims: Mapping[str, object] | None = None,
         clock: Literal["sandbox", "wall"] = "sandbox",
     ) -> str:
-        """Return a user's token, in the form of the provider selected by the option ``auth_provider``.
+        """Return a token for a user, in the format of the provider selected by the option ``auth_provider``.
 
-        ``bad`` is a kind of token that must be rejected (docs, "Tokens"). ``expires_in_s`` is the lifetime in
+        ``bad`` is a kind of token that must be rejected (see the docs, "Tokens"). ``expires_in_s`` is the lifetime in
         seconds, by default the provider's. Use ``clock="wall"`` if the application's own middleware verifies the token.
         Raises ValueError or TypeError for an unknown kind, or an invalid id, lifetime or claim.
         """
@@ -284,19 +287,19 @@ class FakeCredits(SandboxUsers, Invariants):
         return Faults(self.sandbox.faults, self.sandbox.add_fault)
 
     def hold(self, operation: OperationSelector = "*", *, name: str = "", **criteria: Unpack[RuleCriteria]) -> Gate:
-        """Hold matching calls at a gate, and return it; then use ``wait_for`` or ``async_wait_for``, and ``release``.
+        """Hold matching calls at a gate, and return the gate, for ``wait_for`` or ``async_wait_for``, then ``release``.
 
         The criteria are those of `Rule`, such as ``user="ada"`` and ``phase="after"``. Raises FaultError for an invalid
-        one.
+        criterion.
         """
         with self.sandbox.lock:
             effect = HoldAtGate(name or self.sandbox.new_gate_name())
             return self.sandbox.hold(rule_from(effect, operation=operation, **criteria))
 
     def settle(self) -> int:
-        """Run all scheduled actions, moving the clock as far as needed, and return how many there were.
+        """Run all scheduled actions, moving the clock as far as needed, and return how many ran.
 
-        These are late writes and delayed calls whose clients have timed out.
+        Scheduled actions are late writes, and delayed calls whose clients have timed out.
         """
         return self.clock.run_pending()
 
@@ -305,7 +308,7 @@ class FakeCredits(SandboxUsers, Invariants):
         self.clock.advance(seconds=seconds)
 
     async def async_sleep(self, seconds: float) -> None:
-        """Advance the clock as `sleep` does, with a checkpoint for other tasks."""
+        """Advance the clock like `sleep`, and yield to other tasks."""
         self.clock.advance(seconds=seconds)
         await checkpoint()
 
@@ -334,10 +337,9 @@ class FakeCredits(SandboxUsers, Invariants):
         return [problem.text for problem in self.sandbox.find_problems()]
 
     def close(self) -> list[str]:
-        """Detach from the live server and reject further calls; return those still in progress after a second.
+        """Detach from the live server and reject further calls; report the calls still in progress after a second.
 
-        A second call does nothing, and neither does a call in a forked child, because the sandbox belongs to the
-        parent process.
+        Closing it again does nothing; nor does closing it in a forked child, because the sandbox belongs to the parent.
         """
         if self.sandbox.is_closed or self.sandbox.fork_guard.in_child:
             return []

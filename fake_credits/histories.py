@@ -1,4 +1,4 @@
-"""Transactions in the forms in which tests add them to a user's history and read them back."""
+"""Conversion between the ledger's entries and the transactions that tests add and read."""
 
 from array import array
 from collections.abc import Iterable, Mapping
@@ -22,13 +22,13 @@ class TransactionFields(TypedDict, total=False):
 
 
 TransactionInput = int | Transaction | TransactionFields
-"""A transaction to add: its delta, a `Transaction`, or its fields, as in JSON."""
+"""A transaction to add: a delta, a `Transaction`, or a mapping of its fields, as in JSON."""
 
 _FIELD_NAMES = tuple(TransactionFields.__annotations__)
 
 
 def transaction_from(entry: LedgerEntry) -> Transaction:
-    """Return a transaction of the ledger as the clients return it."""
+    """Convert a ledger entry to the `Transaction` that the clients return."""
     return Transaction(entry.delta, entry.reason, from_ms(entry.at_ms))
 
 
@@ -37,8 +37,8 @@ def extend_history(
 ) -> tuple[Transaction, ...]:
     """Append transactions to a user's history, creating the user if needed, and return them.
 
-    If the first transaction of a user is older than the user, the user's time of creation becomes that of the
-    transaction. Raises the errors of `parse_transactions` and the ledger's, without adding any transaction.
+    If a user's first transaction is older than the user, the user's creation time becomes the transaction's. Raises the
+    same errors as `parse_transactions` and `Ledger.extend`, without adding any transaction.
     """
     account = ledger.find_account(application_id, user_id)
     if account is None:
@@ -53,9 +53,9 @@ def extend_history(
 
 
 def parse_transactions(transactions: Iterable[TransactionInput], after_ms: int, now_ms: int) -> TransactionColumns:
-    """Return transactions as columns of the ledger; their times must be in order, from ``after_ms`` to ``now_ms``.
+    """Convert transactions to ledger columns; their times must be in order, from ``after_ms`` to ``now_ms``.
 
-    Raises TypeError or ValueError, which names the transaction by its number from 1.
+    Raises TypeError or ValueError with the number of the invalid transaction, counted from 1.
     """
     if isinstance(transactions, str | bytes | Mapping) or not isinstance(transactions, Iterable):  # pyright: ignore[reportUnnecessaryIsInstance]
         kind = type(cast("object", transactions)).__name__

@@ -1,4 +1,4 @@
-"""The record of requests to intercepted hosts that no intercepted base URL contains."""
+"""A log of requests to an intercepted host that are not under any intercepted base URL."""
 
 from collections import deque
 
@@ -11,8 +11,8 @@ _MAX_LISTED_REQUESTS = 5
 class MissedRequest(msgspec.Struct, frozen=True):
     """A request to an intercepted host that was not intercepted.
 
-    ``url`` has no query, which may contain secrets. ``error`` is the message of the connection error that the request
-    raised; it is empty for a request that was sent to the network.
+    ``url`` omits the query, which may contain secrets. ``error`` is the message of the connection error that the
+    request raised, or empty if the request was sent to the network.
     """
 
     method: str
@@ -44,12 +44,12 @@ class InterceptionLog:
         self._missed.clear()
 
     def missed(self, after: int = 0) -> list[MissedRequest]:
-        """Return the requests after the first ``after`` ones, oldest first."""
+        """Return the missed requests, oldest first, without the first ``after`` of them."""
         count = min(len(self._missed), self.total - after)
         return list(self._missed)[-count:] if count else []
 
     def lines(self, after: int = 0) -> list[str]:
-        """Return lines for a report with the last five different requests that missed the base URLs."""
+        """Return report lines for the last five distinct requests that missed the base URLs."""
         counts: dict[MissedRequest, int] = {}
         for request in self.missed(after):
             counts[request] = counts.pop(request, 0) + 1
@@ -59,7 +59,7 @@ class InterceptionLog:
         ]
 
     def no_request_hint(self, after: int = 0) -> str:
-        """Return why no request reached the sandbox, or an empty string if nothing is intercepted."""
+        """Explain why no request reached the sandbox; return an empty string if nothing is intercepted."""
         if not self.base_urls:
             return ""
         urls = ", ".join(self.base_urls[:_MAX_LISTED_REQUESTS])

@@ -1,4 +1,4 @@
-"""What a test declares for exploration: the invariants of its sandbox, and the calls that it makes itself."""
+"""Declarations that a test makes for exploration: invariants, and which calls are the test's own."""
 
 from collections.abc import Callable, Generator
 from contextlib import contextmanager
@@ -12,25 +12,24 @@ _is_aside: ContextVar[bool] = ContextVar("fake_credits_is_aside", default=False)
 
 
 def is_aside() -> bool:
-    """Return whether the current calls are marked as made by the test itself."""
+    """Return whether this code runs in an `Invariants.aside` block, so that its calls are the test's own."""
     return _is_aside.get()
 
 
 class Invariants:
-    """The methods of `FakeCredits` for exploration, which also work outside one."""
+    """The methods of `FakeCredits` for exploration, which also work when no exploration is running."""
 
     if TYPE_CHECKING:
         sandbox: Sandbox
 
     @property
     def explored(self) -> str | None:
-        """Return the schedule of the current run of an exploration: "" in a run without faults, None outside an
-        exploration."""
+        """Return the schedule of the current exploration run: "" if it has no faults, None outside an exploration."""
         return self.sandbox.hooks.explored
 
     @contextmanager
     def aside(self) -> Generator[None]:
-        """Mark the calls in a `with` block as made by the test itself: exploration injects no faults and does not judge
+        """Mark the calls in a `with` block as the test's own, so that exploration neither injects faults nor judges
         them."""
         token = _is_aside.set(True)
         try:
@@ -52,7 +51,7 @@ class Invariants:
         self.sandbox.journal.watch(on_entry)
 
     def eventually(self, check: Callable[[], object]) -> None:
-        """Call a function at the end of the test, after all scheduled writes; it fails the test as in `always`."""
+        """Call a function at the end of the test, after all scheduled writes; it can fail the test as in `always`."""
         self.sandbox.fork_guard.check()
 
         def check_finally() -> None:

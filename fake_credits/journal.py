@@ -1,4 +1,4 @@
-"""The bounded journal of a sandbox's exchanges, and the selection of request headers to keep."""
+"""The bounded journal of a sandbox's exchanges, and the choice of request headers that it keeps."""
 
 import re
 from collections import Counter, deque
@@ -36,10 +36,10 @@ _CANONICAL_FIELDS = ("phase", "rule", "status", "code", "delta", "reason", "comm
 class JournalEntry(RecordedExchange, frozen=True, gc=False):
     """An exchange as recorded in the journal. Empty strings and None mean that the exchange did not get that far.
 
-    ``committed``: the ledger changed. ``delivered``: the client was still connected just before the first byte of the
-    response; later disconnects are not detected. ``delta`` and ``reason`` are those of the request body, even if the
-    call was rejected before the body was checked. ``transaction`` is the committed transaction, ``rule`` names the
-    faults that fired, and ``phase`` their phases. ``duration_us`` is the server's wall time in microseconds.
+    ``committed`` means that the ledger changed. ``delivered`` means that the client was still connected just before the
+    first byte of the response; later disconnects are not detected. ``delta`` and ``reason`` come from the request body,
+    even if the call was rejected before the body was checked. ``transaction`` is the committed transaction, ``rule``
+    names the faults that fired, and ``phase`` their phases. ``duration_us`` is the server's wall time in microseconds.
     """
 
     client: ClientKind = "none"
@@ -49,7 +49,7 @@ class JournalEntry(RecordedExchange, frozen=True, gc=False):
 
     @property
     def causes(self) -> str:
-        """Return the cause and all faults that fired, even those that did not change the response, for display."""
+        """Return, for display, the cause and all faults that fired, even those that did not change the response."""
         if not self.rule:
             return self.cause
         other_cause = "" if self.cause.startswith("fault:") else self.cause
@@ -59,7 +59,7 @@ class JournalEntry(RecordedExchange, frozen=True, gc=False):
 class Journal:
     """The most recent exchanges of a sandbox, in the order in which they ended; ``seed`` is the sandbox's.
 
-    ``started_count`` and ``ended_count`` never go down, while ordinals and ``total`` start again with `restart`.
+    ``started_count`` and ``ended_count`` never decrease, while `restart` resets ordinals and ``total``.
     ``run_due`` is called before entries are read, because due timers may still change them.
     """
 
@@ -106,7 +106,7 @@ class Journal:
         return self.ended_count - self._ended_at_clear - len(self._entries)
 
     def begin_exchange(self) -> tuple[int, int]:
-        """Begin an exchange, and return its ordinal, from 1, and a number that is never reused."""
+        """Begin an exchange, and return its ordinal, counted from 1, and a number that is never reused."""
         with self._lock:
             self.started_count += 1
             return self.started_count - self._started_at_restart, self.started_count
@@ -119,7 +119,7 @@ class Journal:
         self._notify(self.on_write, entry)
 
     def replace(self, entry: JournalEntry) -> None:
-        """Replace the entry with the same request id, when an exchange has an effect after it was journalled.
+        """Replace the entry with the same request id, because its exchange took effect after it was journalled.
 
         An entry that has been dropped or cleared is not restored. Calls ``on_replace`` and the watchers either way.
         """
@@ -137,9 +137,9 @@ class Journal:
             watcher(entry)
 
     def canonical(self) -> str:
-        """Return the kept exchanges as lines of JSON, byte-identical for the same seed and calls.
+        """Return the kept exchanges as JSON lines, byte-identical for the same seed and calls.
 
-        Lines are sorted by user and then in order of arrival, so the order between users does not matter.
+        Lines are sorted by user, then by arrival, so it does not matter how the calls of different users interleave.
         """
         rows: list[tuple[object, ...]] = []
         ordinals: Counter[tuple[str, str]] = Counter()
@@ -158,7 +158,7 @@ class Journal:
         """Return the kept exchanges, oldest first, optionally those of an operation, ``reads`` or ``writes``.
 
         ``user`` selects those of one user, or with ``""`` those without a user. Raises ValueError for an unknown
-        operation: asserting that a misspelt one was not called would always pass.
+        operation, because asserting that a misspelt one was not called would always pass.
         """
         operations = None if operation is None else OPERATIONS_BY_NAME[parse_operation(operation)]
         self._run_due()
@@ -181,13 +181,13 @@ class Journal:
             self._watchers = tuple(existing for existing in self._watchers if existing is not watcher)
 
     def clear(self) -> None:
-        """Remove all entries; ordinals continue."""
+        """Remove all entries; ordinals keep counting up."""
         with self._lock:
             self._entries.clear()
             self._ended_at_clear = self.ended_count
 
     def restart(self) -> None:
-        """Remove all entries, and count from 1 again; exchanges in flight keep their ordinals."""
+        """Remove all entries, and restart ordinals at 1; exchanges in flight keep theirs."""
         with self._lock:
             self.clear()
             self._started_at_restart, self._ended_at_restart = self.started_count, self.ended_count
@@ -202,9 +202,9 @@ _MAX_HEADER_NAMES = 32
 
 
 class JournalHeaders:
-    """The selection of request headers to keep.
+    """The names of the request headers that a journal keeps.
 
-    Raises TypeError for a string instead of a sequence. Raises ValueError for more than 32 names, an invalid name (RFC
+    Raises TypeError if ``names`` is a string. Raises ValueError for more than 32 names, an invalid name (RFC
     9110, section 5.6.2, at most 64 characters), or a header that carries a credential in HTTP or under the contract.
     """
 
@@ -219,8 +219,8 @@ class JournalHeaders:
             self._names_by_raw_name = _key_by_raw_name(self.names)
         if len(self.names) > _MAX_HEADER_NAMES:
             raise ValueError(
-                f"keep_headers names {len(self.names)} headers: at most {_MAX_HEADER_NAMES} are allowed, "
-                "including those that are always kept"
+                f"keep_headers allows at most {_MAX_HEADER_NAMES} headers, including those that are always kept, "
+                f"not {len(self.names)}"
             )
         self._no_headers: dict[str, str] = {}  # shared by the thousands of entries without headers
 
@@ -240,7 +240,7 @@ class JournalHeaders:
 
 @lru_cache(maxsize=16)
 def _default_names(*credential_headers: str) -> tuple[tuple[str, ...], Mapping[bytes, str]]:
-    """Return the headers kept by default under a contract's credentials; cached, because every sandbox needs them."""
+    """Return the headers kept by default, except those that carry credentials; cached, as every sandbox needs them."""
     excluded = {name.lower() for name in credential_headers}
     names = tuple(name for name in ALWAYS_JOURNALED if name not in excluded)
     return names, _key_by_raw_name(names)
@@ -252,7 +252,9 @@ def _key_by_raw_name(names: Sequence[str]) -> Mapping[bytes, str]:
 
 def _validated_name(name: str, credential_headers: Set[str]) -> str:
     if not _HEADER_NAME.fullmatch(name):
-        raise ValueError(f"keep_headers has {name!r}, which is not a valid header name")
+        raise ValueError(f"keep_headers contains {name!r}, which is not a valid header name")
     if name.lower() in credential_headers:
-        raise ValueError(f"keep_headers has {name!r}, which carries a credential: the journal never keeps credentials")
+        raise ValueError(
+            f"keep_headers contains {name!r}, which carries a credential: the journal never keeps credentials"
+        )
     return name.lower()

@@ -23,7 +23,7 @@ from fake_credits.text import short_repr
 
 _REASONS_BY_CODE = tuple(Reason)
 REASON_CODES = {reason: code for code, reason in enumerate(_REASONS_BY_CODE)}
-"""The code of each reason in a column of reasons."""
+"""The number that stands for each reason in `TransactionColumns.reasons`."""
 
 _SIGN_BY_REASON = {Reason.GRANT: 1, Reason.REFUND: 1, Reason.CONSUME: -1}
 _IS_CREDIT_BY_CODE = bytes(_SIGN_BY_REASON[reason] > 0 for reason in _REASONS_BY_CODE).ljust(
@@ -54,7 +54,7 @@ class TransactionColumns(NamedTuple):
 
 
 class PageRange(NamedTuple):
-    """The positions of a page in a list, in the order of the page; ``next`` is where the next page starts, or None."""
+    """The list positions of a page's items, in page order; ``next`` is where the next page starts, or None."""
 
     positions: range
     next: int | None
@@ -211,13 +211,14 @@ class Ledger:
         return account
 
     def add_account(self, account: Account) -> None:
-        """Add an account made by `new_account` or `copy_on_write`; do nothing if the user already has one."""
+        """Add an account created by `new_account` or `copy_on_write`; do nothing if the user already has one."""
         application = self._applications.setdefault(account.application_id, _Application())
         if account.user_id not in application.accounts_by_id:
             application.add(account)
 
     def check_amount(self, delta: int, reason: Reason) -> None:
-        """Raise ValidationError if an amount breaks a rule that does not depend on the account (rows 7 and 8)."""
+        """Raise ValidationError if an amount breaks a rule that does not depend on the account (contract rows 7 and
+        8)."""
         if delta == 0:
             raise self._delta_error("must not be 0")
         if not -MAX_AMOUNT <= delta <= MAX_AMOUNT:
@@ -247,7 +248,8 @@ class Ledger:
         if delta < 0 and floor is not None and balance < floor:
             floor_note = "" if floor == 0 else f" (the floor is {floor})"
             raise InsufficientCredits(
-                f"user {account.user_id!r} has a balance of {account.balance}, so {-delta} can't be taken{floor_note}"
+                f"user {account.user_id!r} has a balance of {account.balance}, "
+                f"which can't be reduced by {-delta}{floor_note}"
             )
         if delta > 0 and ceiling is not None and balance > ceiling:
             raise BalanceLimitExceeded(f"a balance of {account.balance} plus {delta} exceeds the ceiling of {ceiling}")
@@ -256,9 +258,9 @@ class Ledger:
         return LedgerEntry(delta, reason, at_ms, balance)
 
     def extend(self, account: Account, columns: TransactionColumns) -> None:
-        """Append all transactions, checked as by `append`, or none if one is rejected.
+        """Append all transactions, or none if `append` would reject one.
 
-        This is ten times as fast as `append`. Raises the same errors.
+        This is ten times as fast as calling `append` for each. Raises the same errors.
         """
         try:
             balances = array("q", list(accumulate(columns.deltas, initial=account.balance))[1:])
@@ -348,7 +350,7 @@ def _verify_account(account: Account, floor: int | None) -> None:
             )
         if entry.delta < 0 and floor is not None and balance < floor:
             raise LedgerInconsistency(
-                f"{account!r}: transaction {position} went below the floor of {floor}, to {balance}"
+                f"{account!r}: transaction {position} took the balance to {balance}, below the floor of {floor}"
             )
     if account.balance != balance:
         raise LedgerInconsistency(f"{account!r}: the balance is {account.balance}, but the deltas sum to {balance}")

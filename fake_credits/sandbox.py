@@ -51,8 +51,9 @@ _MAX_KEPT_PROBLEMS = 100
 class Sandbox:
     """One isolated Credits API: ledger, clock, journal, credentials and seed, behind one lock.
 
-    The methods take the lock themselves; callers of the ledger must hold it. Sandboxes of a server share the ``keys``.
-    Raises ValueError for a balance out of bounds, a key file without keys, or a world that does not fit the contract.
+    The methods acquire the lock themselves; code that calls the ledger directly must hold it. The sandboxes of a server
+    share their ``keys``. Raises ValueError for a balance out of bounds, a key file without keys, or a world that does
+    not fit the contract.
     """
 
     _cursor_key: bytes | None
@@ -109,13 +110,14 @@ class Sandbox:
         """Raise RuntimeError if the sandbox is closed, or in a forked child, because changes would have no effect."""
         self.fork_guard.check()
         if self.is_closed:
-            raise RuntimeError(f"sandbox {self.name} is closed: its test is over")
+            raise RuntimeError(f"sandbox {self.name} is closed (its test is over)")
 
     def reset(self) -> list[SandboxProblem]:
-        """Restore the initial users, balances, clock and rules, and empty the journal; keys stay.
+        """Restore the initial users, balances, clock and rules, and empty the journal; the API key and signing keys
+        stay.
 
-        Held calls and late writes finish first, in the old state. Returns the problems up to then, of which the last
-        100 are also kept in ``problems_at_reset``. Raises RuntimeError if the sandbox is closed.
+        Held calls and late writes finish first, in the old state. Returns the problems found so far, and keeps the last
+        100 of them in ``problems_at_reset``. Raises RuntimeError if the sandbox is closed.
         """
         self.check_open()
         self.close_gates()
@@ -172,7 +174,7 @@ class Sandbox:
             return active
 
     def refuse_connection_faults(self) -> None:
-        """Reject faults that ASGI can't produce from now on; raise FaultError if there is one already."""
+        """From now on, reject faults that ASGI can't produce; raise FaultError if there already is one."""
         with self.lock:
             for rule in (*self.initial_rules, *(active.rule for active in self.faults)):
                 check_without_connection(rule)
@@ -202,7 +204,7 @@ class Sandbox:
         self.clock.reset()
         if options.clock == "frozen":
             self.clock.freeze()
-        self._cursor_key = None  # creates a new key, so that cursors from before a reset are rejected
+        self._cursor_key = None  # a new key will be created, so that cursors from before a reset are rejected
         self.ledger = Ledger(options.contract)
         if options.world is not None:
             self.load_world(options.world)
@@ -218,14 +220,14 @@ class Sandbox:
     def load_world(self, world: LoadableWorld) -> tuple[str, ...]:
         """Add a world's users to the default application, and return their ids.
 
-        Raises ValueError, without adding any, if one already exists or breaks a rule of the contract.
+        Raises ValueError, without adding any, if a user already exists or breaks a rule of the contract.
         """
         self.check_open()
         with self.lock:
             return world.load_into(self.ledger, self.options.application_id, self.clock.now_ms())
 
     def set_balance(self, user_id: str, balance: int | None = None, *, application_id: str = "") -> Account:
-        """Create a user if needed; if a balance is given, reach it with one grant or consumption.
+        """Create a user if needed; if ``balance`` is not None, add the one grant or consumption that leads to it.
 
         Raises ValueError for an id or a balance that the contract does not allow.
         """
@@ -241,7 +243,8 @@ class Sandbox:
             delta = 0 if balance is None else balance - account.balance
             if abs(delta) > MAX_AMOUNT:
                 raise ValueError(
-                    f"the balance of {user_id!r} can't change from {account.balance} to {balance} in one transaction"
+                    f"the balance of {user_id!r} can't change from {account.balance} to {balance} in one transaction, "
+                    f"which is limited to {MAX_AMOUNT}"
                 )
             if delta:
                 self.ledger.append(account, delta, Reason.GRANT if delta > 0 else Reason.CONSUME, self.clock.now_ms())
@@ -262,7 +265,7 @@ class Sandbox:
             return self.ledger.accounts(application_id or self.options.application_id)
 
     def delete_user(self, user_id: str, *, application_id: str = "") -> Account:
-        """Delete a user and the user's history, and return the account; raise UserNotFound."""
+        """Delete a user with all transactions, and return the account; raise UserNotFound."""
         self.check_open()
         with self.lock:
             self.clock.run_due()
@@ -301,7 +304,9 @@ class Sandbox:
         if credential.kind == "user":
             return self._authenticate_user(credential.value, skew_s)
         if self.is_closed:
-            raise InvalidApiKey("the sandbox of this API key is closed: its test is over", auth_reason="closed_sandbox")
+            raise InvalidApiKey(
+                "the sandbox of this API key is closed (its test is over)", auth_reason="closed_sandbox"
+            )
         if not self._is_api_key(credential.value):
             hint = self._other_kind_hint("this is a user's token", self.contract.user_token)
             is_token = credential.value.startswith("eyJ") and credential.value.count(".") == 2
@@ -312,7 +317,8 @@ class Sandbox:
         return hmac.compare_digest(value.encode(errors="surrogatepass"), self._raw_api_key)
 
     def _other_kind_hint(self, problem: str, header: CredentialHeader) -> str:
-        """Return a hint for an API key sent as a token or vice versa, unless the contract sends both the same way."""
+        """Return a hint that an API key was sent as a token, or vice versa, unless the contract sends both the same
+        way."""
         is_same = self.contract.api_key == self.contract.user_token
         return "" if is_same else f": {problem}, so send it as {header_example(header)}"
 
@@ -378,7 +384,7 @@ class Sandbox:
         self.hooks.run_final_checks()
         with self.lock:
             found = [
-                SandboxProblem("internal_errors", f"a bug in fake-credits caused a 500: {bug!r}", bug)
+                SandboxProblem("internal_errors", f"a bug in fake-credits caused a 500 response: {bug!r}", bug)
                 for bug in self.bugs
             ]
             found += self.problems

@@ -1,4 +1,4 @@
-"""The problems that a sandbox reports, and the hooks that exploration installs in it."""
+"""The problems that a sandbox reports, and the hooks through which exploration observes and controls it."""
 
 from collections.abc import Awaitable, Callable
 from typing import Literal
@@ -22,11 +22,12 @@ class SandboxProblem(msgspec.Struct, frozen=True, eq=False):
 
 
 class SandboxHooks:
-    """The hooks of one sandbox; without exploration, they do nothing.
+    """The hooks that exploration sets in one sandbox; otherwise they do nothing.
 
     ``explored`` is the schedule of the current run. ``final_checks`` are called once, before the sandbox's problems are
-    reported. ``on_inspection`` is called when Python reads the ledger or the journal, ``wrap_live_transports`` for the
-    transports of live clients. ``hold_exchange`` is awaited before each exchange of an event loop in process.
+    reported. ``on_inspection`` is called when Python code reads the ledger or the journal. ``wrap_live_transports``
+    wraps the transports of live clients. ``hold_exchange`` is awaited before each exchange that an event loop makes in
+    process.
     """
 
     def __init__(self, run_due: Callable[[], object]) -> None:
@@ -41,13 +42,13 @@ class SandboxHooks:
         return f"<SandboxHooks: {len(self.final_checks)} final checks>"
 
     def prepare_read(self) -> None:
-        """Run due timers before Python code reads the sandbox's state, and report the access."""
+        """Run due timers before Python code reads the sandbox's state, and call ``on_inspection``."""
         self._run_due()
         if self.on_inspection is not None:
             self.on_inspection()
 
     def run_final_checks(self) -> None:
-        """Call the final checks, once."""
+        """Call the final checks, and forget them."""
         checks, self.final_checks = self.final_checks, []
         for check in checks:
             check()

@@ -1,4 +1,4 @@
-"""The options that a sandbox starts with, and the checks on ids, balances, API keys and tokens."""
+"""The options that a sandbox starts with, and checks on ids, balances, API keys and tokens."""
 
 import json
 import re
@@ -26,7 +26,7 @@ class LoadableWorld(Protocol):
     def load_into(self, ledger: Ledger, application_id: str, now_ms: int) -> tuple[str, ...]:
         """Add the users to a ledger, with histories before ``now_ms``, and return their ids.
 
-        Raises ValueError, without adding any, if one is not allowed.
+        Raises ValueError, without adding any, if the ledger's contract does not allow one.
         """
         ...
 
@@ -44,7 +44,7 @@ AuthProviderName = Literal["plain", "clerk", "auth0", "supabase", "firebase", "c
 
 
 class FakeCreditsKwargs(TypedDict, total=False):
-    """The options of `SandboxOptions` in all their forms, for editors and type checkers."""
+    """The options of `SandboxOptions` with all the types that they accept, for editors and type checkers."""
 
     contract: str | Path | Contract
     seed: int
@@ -66,7 +66,7 @@ class FakeCreditsKwargs(TypedDict, total=False):
 
 
 class OptionError(PicklableError, TypeError, ValueError):
-    """An unknown option of a sandbox, or an invalid value.
+    """An unknown sandbox option, or an invalid value of one.
 
     It is both a TypeError and a ValueError, because most options accept several types. ``name`` is the option and
     ``expected`` describes valid values, for callers that write their own messages.
@@ -91,9 +91,9 @@ class OptionRule(NamedTuple):
 def parse_options(
     options: Mapping[str, object], rules: Mapping[str, OptionRule], where: str, hints: Mapping[str, str] | None = None
 ) -> dict[str, Any]:
-    """Return normalized options; raise OptionError, with a message that starts with ``where``, for an invalid one.
+    """Return normalized options; raise OptionError for an invalid one, with a message that starts with ``where``.
 
-    ``hints`` say what to use instead of options that belong elsewhere.
+    ``hints`` maps options that are only valid elsewhere to advice on what to use instead.
     """
     parsed: dict[str, Any] = {}
     for name, value in options.items():
@@ -155,7 +155,7 @@ def _parse_trust(value: Mapping[str, object]) -> dict[str, str]:
 
 
 def parse_issuer_url(value: str) -> str:
-    """Return a URL of an issuer, or an empty string; raise ValueError for anything else."""
+    """Return the value if it is an http or https URL or an empty string; otherwise raise ValueError."""
     if value and not re.fullmatch(r"https?://[^\s/?#]+[^\s?#]*", value):
         raise ValueError(f"{value!r} is not an http or https URL")
     return value
@@ -221,17 +221,18 @@ _ID_RULE = OptionRule("a string other than '', '.' and '..', without control cha
 class SandboxOptions:
     """The initial state of a sandbox, which ``reset`` restores.
 
-    ``world`` is loaded first. ``balance`` is one grant to ``user_id``, and ``users`` one grant to each user; a user
-    with a balance of 0 gets none. If both include ``user_id``, the numbers must be equal, otherwise ValueError is
-    raised. ``clock`` is ``"real"``, ``"frozen"`` (at the current time) or the aware datetime at which it is frozen. An
-    empty ``api_key`` means a new key. ``auth_provider`` is the provider whose tokens are imitated. ``issuer`` is the
-    ``iss`` of tokens, by default the provider's; ``"server"`` is the live server's URL. ``trust`` maps URLs of
-    foreign issuers to files with their keys (JWKS or PEM), in addition to those of the contract. ``keep_headers`` are
-    request headers to journal in addition to ``idempotency-key`` and ``traceparent``, but never credentials.
+    ``world`` is loaded first. ``balance`` makes one grant to ``user_id``, and ``users`` makes one to each user; a user
+    with a balance of 0 gets none. If both include ``user_id``, the balances must be equal, otherwise ValueError is
+    raised. ``clock`` is ``"real"``, ``"frozen"`` (at the current time) or the aware datetime at which it is frozen. If
+    ``api_key`` is empty, a new key is generated. ``auth_provider`` is the provider whose tokens are imitated.
+    ``issuer`` is the ``iss`` of tokens, by default the provider's; ``"server"`` is the live server's URL. ``trust``
+    maps URLs of foreign issuers to files with their keys (JWKS or PEM), in addition to the contract's issuers.
+    ``keep_headers`` are request headers to journal in addition to ``idempotency-key`` and ``traceparent``, but never
+    credentials.
 
-    ``faults`` are the initial rules, and ``latency`` is the default delay (docs, "Faults"). In process, ``delays``
-    are ``"virtual"`` (they move the clock) or ``"real"`` (they take time). ``gate_timeout_s`` limits how long a gate
-    holds a call, and how long an endless call waits.
+    ``faults`` are the initial rules, and ``latency`` is the default delay (see the docs, "Faults"). In process,
+    ``delays`` are ``"virtual"`` (they move the sandbox's clock) or ``"real"`` (they take real time). ``gate_timeout_s``
+    limits how long a gate holds a call, and how long an endless call waits.
 
     Raises OptionError for an unknown option or an invalid value. Values that depend on the contract or on files, such
     as balances and keys, are checked when the sandbox is created.
@@ -249,7 +250,7 @@ class SandboxOptions:
     users: Annotated[
         Mapping[str, int],
         OptionRule(
-            'a mapping of user ids to integers, such as {"ada": 100}; for the default user, the same as balance=',
+            'a mapping of user ids to integers, such as {"ada": 100}, without contradicting balance=',
             _parse_users,
         ),
     ] = field(default_factory=dict[str, int])
@@ -258,7 +259,7 @@ class SandboxOptions:
     ] = None
     clock: Annotated[
         datetime | Literal["real", "frozen"],
-        OptionRule('an aware datetime from 1970 on, its ISO 8601 text, "frozen" or "real"', _parse_clock),
+        OptionRule('an aware datetime or ISO 8601 string from 1970 on, "frozen" or "real"', _parse_clock),
     ] = "real"
     api_key: Annotated[str, _API_KEY_RULE] = ""
     auth_provider: Annotated[str, _choice_rule(*get_args(AuthProviderName))] = "plain"
@@ -291,7 +292,7 @@ class SandboxOptions:
         self.__dict__.update({"users": {}, "trust": {}}, **parsed)
         if self.balance is not None and self.users.get(self.user_id, self.balance) != self.balance:
             conflict = f"balance={self.balance} and users={{{self.user_id!r}: {self.users[self.user_id]}}}"
-            raise ValueError(f"{conflict} contradict each other (one may be inherited): give only one of them")
+            raise ValueError(f"{conflict} contradict each other (one may be inherited): set only one of them")
 
     def __repr__(self) -> str:
         return f"<SandboxOptions of {self.application_id!r}, seed {self.seed}, {len(self.users)} users>"
@@ -300,16 +301,16 @@ class SandboxOptions:
 OPTION_RULES: Mapping[str, OptionRule] = {
     name: hint.__metadata__[0] for name, hint in get_type_hints(SandboxOptions, include_extras=True).items()
 }
-"""The rule for each option of a sandbox, from which the marker, the factory and the docs derive theirs."""
+"""The rule for each sandbox option; the marker, the factory and the docs derive their rules from these."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class MintOptions:
-    """The options of a minted token.
+    """Options for minting a token.
 
     ``bad`` is a kind of token that must be rejected. ``expires_in_s`` is the lifetime in seconds, by default the
-    provider's. ``claims`` are added. ``use_wall_clock`` takes the time of issue from the wall clock instead of the
-    sandbox's.
+    provider's. ``claims`` are added to the token. With ``use_wall_clock``, the wall clock sets the time of issue, not
+    the sandbox's.
     """
 
     bad: str | None = None
@@ -319,13 +320,13 @@ class MintOptions:
 
 
 def check_id(kind: str, value: str, contract: Contract | None = None) -> None:
-    """Raise TypeError or ValueError for an id that no contract allows or, if one is given, that it does not allow."""
+    """Raise TypeError or ValueError for an id that ``contract`` does not allow or, if it is None, that none allows."""
     if not isinstance(value, str):  # pyright: ignore[reportUnnecessaryIsInstance]
         raise TypeError(f"the {kind} id must be a str, not {type(value).__name__}")
     if value in ("", ".", ".."):
         raise ValueError(f"the {kind} id must not be empty, '.' or '..': {value!r}")
     if not value.isprintable() and any(unicodedata.category(character) in ("Cc", "Cs") for character in value):
-        raise ValueError(f"the {kind} id must have no control characters and no lone surrogates: {value!r}")
+        raise ValueError(f"the {kind} id must not contain control characters or lone surrogates: {value!r}")
     problem = "" if contract is None else id_problem(contract, value)
     if problem:
         raise ValueError(f"the {kind} id {value[:60]!r} {problem}")
@@ -349,7 +350,7 @@ def new_api_key() -> str:
 
 
 def check_lifetime(expires_in_s: int) -> None:
-    """Raise TypeError or ValueError for an invalid lifetime of a token; a negative one yields an expired token."""
+    """Raise TypeError or ValueError for an invalid token lifetime; a negative one yields an expired token."""
     if isinstance(expires_in_s, bool) or not isinstance(expires_in_s, int):  # pyright: ignore[reportUnnecessaryIsInstance]
         raise TypeError(f"expires_in_s must be an int or None, not {type(expires_in_s).__name__}")
     if not -_MAX_TOKEN_LIFETIME_S <= expires_in_s <= _MAX_TOKEN_LIFETIME_S:

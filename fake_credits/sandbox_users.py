@@ -1,4 +1,4 @@
-"""The methods of `FakeCredits` that read and write users without an exchange, and the token of its user clients."""
+"""The methods of `FakeCredits` that read and change users without an API call, and its user clients' tokens."""
 
 from collections.abc import Iterable
 
@@ -24,15 +24,15 @@ class SandboxUsers:
 
     @property
     def user_id(self) -> str:
-        """Return the id of the default user, which exists if a balance was given."""
+        """Return the id of the default user, who exists from the start if the option ``balance`` was set."""
         return self.sandbox.options.user_id
 
     @keyword_hint("balance")
     def user(self, user_id: str, *, balance: int | None = None, application_id: str | None = None) -> User:
-        """Create a user if needed and return it, without an exchange.
+        """Create a user if needed and return the user, without an API call.
 
-        If ``balance`` is given, a single grant or consumption is added to reach it. Raises ValueError or TypeError for
-        an invalid id or balance.
+        If ``balance`` is not None, one grant or consumption that leads to it is added. Raises ValueError or TypeError
+        for an invalid id or balance.
         """
         account = self.sandbox.set_balance(
             user_id, balance, application_id=self._application_id_or_default(application_id)
@@ -40,12 +40,12 @@ class SandboxUsers:
         return _user_from(account)
 
     def users(self, *, application_id: str | None = None) -> tuple[User, ...]:
-        """Return all users of an application, oldest first, without an exchange."""
+        """Return all users of an application, oldest first, without an API call."""
         accounts = self.sandbox.users(application_id=self._application_id_or_default(application_id))
         return tuple(map(_user_from, accounts))
 
     def delete_user(self, user_id: str, *, application_id: str | None = None) -> User:
-        """Delete a user and the whole history, and return the user, without an exchange.
+        """Delete a user with all transactions, and return the user, without an API call.
 
         Raises `UserNotFound` if there is no such user, and ValueError or TypeError for an invalid id.
         """
@@ -54,7 +54,7 @@ class SandboxUsers:
         return _user_from(self.sandbox.delete_user(user_id, application_id=application))
 
     def balance(self, user_id: str | None = None, *, application_id: str | None = None) -> int:
-        """Return a user's balance in credits, by default the default user's, without an exchange.
+        """Return a user's balance in credits, by default the default user's, without an API call.
 
         Raises `UserNotFound` if there is no such user, and ValueError or TypeError for an invalid id.
         """
@@ -62,7 +62,7 @@ class SandboxUsers:
         return self.sandbox.account(self._user_id_or_default(user_id), application_id=application).balance
 
     def transactions(self, user_id: str | None = None, *, application_id: str | None = None) -> tuple[Transaction, ...]:
-        """Return a user's whole history, oldest first, by default the default user's, without an exchange.
+        """Return all transactions of a user, by default the default user, oldest first, without an API call.
 
         Raises `UserNotFound` if there is no such user, and ValueError or TypeError for an invalid id.
         """
@@ -72,7 +72,7 @@ class SandboxUsers:
     def add_transactions(
         self, user_id: str, transactions: Iterable[TransactionInput], *, application_id: str | None = None
     ) -> tuple[Transaction, ...]:
-        """Append transactions to a user's history, creating the user if needed, and return them, without an exchange.
+        """Append transactions to a user's history, creating the user if needed, and return them, without an API call.
 
         Each is a delta, a `Transaction`, or a mapping with ``delta`` and, optionally, ``reason`` (by default ``grant``
         or ``consume``, by the sign) and ``created_at`` (by default the sandbox's time): ``[100, {"delta": -10,
@@ -103,7 +103,7 @@ def _user_from(account: Account) -> User:
 
 
 class RefreshingToken:
-    """A user's token, replaced when the sandbox's clock is outside its lifetime, as it can be after a reset."""
+    """A user's token, replaced when the sandbox's clock is outside its lifetime, for example after a reset."""
 
     def __init__(self, sandbox: Sandbox, user_id: str) -> None:
         self._sandbox = sandbox

@@ -1,4 +1,4 @@
-"""The sandboxes of a server, the selection of one by a credential, and the draining of its exchanges."""
+"""The sandboxes of a server: selecting one by credential, and draining its exchanges before it is closed."""
 
 import threading
 from collections.abc import Iterator
@@ -16,7 +16,7 @@ _MAX_CACHED_TOKEN_CHARS = 1024
 class SandboxRegistry:
     """The sandboxes of a server, selected by the credential of a request.
 
-    The docs ("Shared servers") explain which requests this separates.
+    See the docs, "Shared servers", for which requests reach which sandbox.
     """
 
     def __init__(self, base_sandbox: Sandbox) -> None:
@@ -43,7 +43,8 @@ class SandboxRegistry:
 
     @property
     def default(self) -> Sandbox:
-        """Return the sandbox for requests whose credential selects none: the default that was attached last."""
+        """Return the sandbox for requests whose credential selects none: the one most recently attached as a
+        default."""
         return self._defaults[-1]
 
     def get(self, name: str) -> Sandbox | None:
@@ -60,7 +61,7 @@ class SandboxRegistry:
             if sandbox.name in self._by_name:
                 raise ValueError(f"a sandbox named {sandbox.name!r} is already attached")
             if other := self._by_api_key.get(sandbox.api_key):
-                raise ValueError(f"the API key belongs to sandbox {other.name!r}, which is already attached")
+                raise ValueError(f"the API key is already in use by the attached sandbox {other.name!r}")
             if self._refuses_connection_faults:
                 sandbox.refuse_connection_faults()
             if self._server_url:
@@ -78,7 +79,7 @@ class SandboxRegistry:
                 sandbox.set_server_url(url)
 
     def refuse_connection_faults(self) -> None:
-        """Reject faults that ASGI can't produce from now on; raise FaultError if a sandbox already has one."""
+        """From now on, reject faults that ASGI can't produce; raise FaultError if a sandbox already has one."""
         with self._lock:
             for sandbox in self._by_name.values():
                 sandbox.refuse_connection_faults()
@@ -96,9 +97,9 @@ class SandboxRegistry:
                 }
 
     def bind_token_subject(self, sandbox: Sandbox, issuer: str, user_id: str) -> None:
-        """Make a foreign issuer's tokens for a user select a sandbox.
+        """Route a foreign issuer's tokens for a user to a sandbox.
 
-        Raises ValueError if the sandbox does not trust the issuer, or if the tokens select another sandbox.
+        Raises ValueError if the sandbox does not trust the issuer, or if the tokens are bound to another sandbox.
         """
         trusted_urls = [trusted.url for trusted in sandbox.issuers]
         if issuer not in trusted_urls:
@@ -114,7 +115,8 @@ class SandboxRegistry:
         """Return the sandbox that a credential selects; the credential is not verified."""
         if credential is None:
             return self.default
-        # A key sent as a token, or vice versa, selects its sandbox too, whose error then says what is wrong.
+        # A key sent as a token, or vice versa, also selects its sandbox, whose error message can then say what is
+        # wrong.
         if credential.value in self._by_api_key:
             return self._by_api_key[credential.value]
         if credential.kind == "server" and credential.value.count(".") != 2:
@@ -147,4 +149,5 @@ def drain(sandbox: Sandbox) -> list[str]:
         never_set.wait(0.001)
         sandbox.cancel_waits()  # again, because a call may have started to wait, or its client may have disconnected
     count = sandbox.journal.in_flight
-    return [f"{count} exchange(s) still in progress one second after closing"] if count else []
+    exchanges = "exchange" if count == 1 else "exchanges"
+    return [f"{count} {exchanges} still in progress one second after closing"] if count else []

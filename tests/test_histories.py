@@ -55,7 +55,7 @@ def test_transactions_that_are_not_a_list_are_rejected(transactions: Any) -> Non
         ({"reason": "grant"}, "transaction 2: delta is missing"),
         ({"delta": 1, "amount": 1}, "transaction 2: unknown field 'amount' (known: delta, reason, created_at)"),
         ({"delta": 1, "createdat": 1}, "unknown field 'createdat', did you mean 'created_at'? (known"),
-        ({"delta": 1, "created_at": 5}, "transaction 2: a time must be a datetime with a time zone, or its ISO 8601"),
+        ({"delta": 1, "created_at": 5}, "transaction 2: a time must be a datetime with a time zone, or an ISO 8601"),
     ],
 )
 def test_transaction_of_a_wrong_type_is_rejected_with_its_number(transaction: object, message: str) -> None:

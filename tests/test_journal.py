@@ -181,7 +181,7 @@ def test_long_header_value_ends_in_hash() -> None:
     "name", ["Authorization", "proxy-authorization", "COOKIE", "X-API-Key", "X-Fake-Credits-Control"]
 )
 def test_credential_header_is_rejected(name: str) -> None:
-    with pytest.raises(ValueError, match=rf"keep_headers has '{name}', which carries a credential"):
+    with pytest.raises(ValueError, match=rf"keep_headers contains '{name}', which carries a credential"):
         JournalHeaders((name,), DEFAULT_CONTRACT)
 
 

@@ -51,7 +51,7 @@ def test_internal_bug_returns_500_with_error_body(shared: SharedResources, get_b
 def test_internal_bug_is_reported_as_problem(shared: SharedResources, get_balance_bug: UnexpectedError) -> None:
     with FakeCredits(shared=shared, balance=5) as fake:
         get(fake, shared)
-        assert fake.problems() == [f"a bug in fake-credits caused a 500: {get_balance_bug!r}"]
+        assert fake.problems() == [f"a bug in fake-credits caused a 500 response: {get_balance_bug!r}"]
 
 
 def test_internal_bug_is_journaled_and_raised_by_client(

@@ -170,7 +170,7 @@ def test_time_without_a_time_zone_is_rejected_with_an_example(moment: Any) -> No
 
 @pytest.mark.parametrize("moment", [5, None, b"2030"])
 def test_time_of_another_type_is_rejected(moment: Any) -> None:
-    with pytest.raises(TypeError, match=r"a time must be a datetime with a time zone, or its ISO 8601 text such as "):
+    with pytest.raises(TypeError, match=r"a time must be a datetime with a time zone, or an ISO 8601 string such as "):
         Clock().travel(moment)
 
 

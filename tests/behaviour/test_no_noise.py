@@ -233,7 +233,7 @@ def test_closed_sandbox_waits_for_short_latency_and_cuts_long_one(shared: Shared
         for number, connection in enumerate((short, long), 1):
             connection.send(CALLS["spend"])
             wait_until(lambda number=number: fake.journal.started_count == number)  # type: ignore[misc]
-        assert fake.close() == ["1 exchange(s) still in progress one second after closing"]
+        assert fake.close() == ["1 exchange still in progress one second after closing"]
         assert (short.read().status, long.read().outcome) == (201, "closed")
         assert fake.balance() == 99
         wait_until(lambda: fake.journal.in_flight == 0)

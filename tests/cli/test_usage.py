@@ -245,7 +245,7 @@ def test_every_flag_has_help_and_a_sample() -> None:
 def test_keep_header_rejects_credential_headers() -> None:
     result = CliRunner().invoke(cli, ["run", "--keep-header", "X-API-Key", "--", "true"])
     assert result.exit_code == 2
-    assert "keep_headers has 'X-API-Key', which carries a credential" in result.output
+    assert "keep_headers contains 'X-API-Key', which carries a credential" in result.output
 
 
 def test_scenario_help_lists_every_fault_preset() -> None:

@@ -51,7 +51,7 @@ def test_internal_error_answers_500_and_is_reported_as_problem(
     (bug,) = control.server.sandboxes.base_sandbox.bugs
     assert isinstance(bug, KeyError)
     assert control.request_json("GET", "/sandboxes/default/problems")["problems"] == [
-        "a bug in fake-credits caused a 500: KeyError('oops')"
+        "a bug in fake-credits caused a 500 response: KeyError('oops')"
     ]
     control.server.sandboxes.base_sandbox.bugs.clear()
 

@@ -63,7 +63,7 @@ def test_deleted_user_is_gone(control: ControlSession) -> None:
             "transaction 1: unknown field 'amount' (known: delta, reason",
         ),
         ({"transactions": [{"delta": 1, "created_at": "2020-01-01"}]}, "transactions", "'2020-01-01' has no time zone"),
-        ({"transactions": [1, -2]}, "", "has a balance of 1, so 2 can't be taken"),
+        ({"transactions": [1, -2]}, "", "has a balance of 1, which can't be reduced by 2"),
         ({"transactions": [1], "when": 1}, "when", "is not allowed here; allowed: transactions, application_id"),
     ],
 )

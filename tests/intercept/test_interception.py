@@ -203,7 +203,7 @@ def test_closing_sandbox_ends_interception(send: Send) -> None:
 
 def test_closed_sandbox_cannot_intercept(credits: FakeCredits) -> None:
     credits.close()
-    with pytest.raises(RuntimeError, match="is closed: its test is over"):
+    with pytest.raises(RuntimeError, match=r"is closed \(its test is over\)"):
         credits.intercept(URL)
 
 

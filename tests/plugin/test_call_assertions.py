@@ -61,7 +61,10 @@ def test_marker_and_ini_select_the_kept_headers(suite: Suite, marker_options: st
     ("marker_options", "message"),
     [
         ("keep_headers=5", "*has keep_headers=5: it must be a header name, or a list of header names*"),
-        ("keep_headers='Cookie'", "*cannot create the sandbox: keep_headers has 'Cookie', which carries a credential*"),
+        (
+            "keep_headers='Cookie'",
+            "*cannot create the sandbox: keep_headers contains 'Cookie', which carries a credential*",
+        ),
     ],
 )
 def test_invalid_keep_headers_value_is_rejected(suite: Suite, marker_options: str, message: str) -> None:

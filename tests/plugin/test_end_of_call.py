@@ -93,7 +93,7 @@ def test_internal_error_fails_the_passing_test_once(suite: Suite) -> None:
         [
             "a planted bug",
             "The above exception was the direct cause of the following exception:",
-            "a bug in fake-credits caused a 500: ZeroDivisionError('a planted bug')",
+            "a bug in fake-credits caused a 500 response: ZeroDivisionError('a planted bug')",
             "ZeroDivisionError: a planted bug",
             "the ledger is inconsistent: <Account 'user-id' of 'app-id': 4 in 1 transactions>: "
             "the balance is 4, but the deltas sum to 3",

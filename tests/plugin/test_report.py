@@ -29,7 +29,7 @@ sandbox s1, seed 7, clock frozen; 3 exchanges of this test, from 2026-01-01T12:0
 1  createTransaction -90 consume  ada   201                                    yes        yes        +0 s
 2  getBalance                     ada   200                                               yes        +0 s
 3  createTransaction -90 consume  ada   402     insufficient_credits (domain)  no         yes        +0 s
-error of #3: user 'ada' has a balance of 10, so 90 can't be taken
+error of #3: user 'ada' has a balance of 10, which can't be reduced by 90
 balances: ada 10"""
 
 UNTRUSTED_TEXT = """
