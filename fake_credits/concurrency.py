@@ -165,5 +165,6 @@ class ForkGuard:
         if self.process_id != CURRENT_PROCESS.process_id:
             raise RuntimeError(
                 f"{self._label} belongs to process {self.process_id}; process {CURRENT_PROCESS.process_id} was forked "
-                "from it and has only a copy: read base_url, api_key and token() before the fork, and call the API with them"
+                "from it and has only a copy: read base_url, api_key and token() before the fork, "
+                "and call the API with them"
             )
