@@ -51,9 +51,8 @@ _MAX_KEPT_PROBLEMS = 100
 class Sandbox:
     """One isolated Credits API: ledger, clock, journal, credentials and seed, behind one lock.
 
-    The methods acquire the lock themselves; code that calls the ledger directly must hold it. The sandboxes of a server
-    share their ``keys``. Raises ValueError for a balance out of bounds, a key file without keys, or a world that does
-    not fit the contract.
+    Its methods acquire the lock; code that calls the ledger must hold it. A server's sandboxes share their ``keys``.
+    Raises ValueError for a balance out of bounds, a key file without keys, or a world that does not fit the contract.
     """
 
     _cursor_key: bytes | None
@@ -113,8 +112,7 @@ class Sandbox:
             raise RuntimeError(f"sandbox {self.name} is closed (its test is over)")
 
     def reset(self) -> list[SandboxProblem]:
-        """Restore the initial users, balances, clock and rules, and empty the journal; the API key and signing keys
-        stay.
+        """Restore the initial users, balances, clock and rules, and empty the journal, but keep the keys.
 
         Held calls and late writes finish first, in the old state. Returns the problems found so far, and keeps the last
         100 of them in ``problems_at_reset``. Raises RuntimeError if the sandbox is closed.
@@ -304,9 +302,7 @@ class Sandbox:
         if credential.kind == "user":
             return self._authenticate_user(credential.value, skew_s)
         if self.is_closed:
-            raise InvalidApiKey(
-                "the sandbox of this API key is closed (its test is over)", auth_reason="closed_sandbox"
-            )
+            raise InvalidApiKey("this API key's sandbox is closed (its test is over)", auth_reason="closed_sandbox")
         if not self._is_api_key(credential.value):
             hint = self._other_kind_hint("this is a user's token", self.contract.user_token)
             is_token = credential.value.startswith("eyJ") and credential.value.count(".") == 2
@@ -317,8 +313,7 @@ class Sandbox:
         return hmac.compare_digest(value.encode(errors="surrogatepass"), self._raw_api_key)
 
     def _other_kind_hint(self, problem: str, header: CredentialHeader) -> str:
-        """Return a hint that an API key was sent as a token, or vice versa, unless the contract sends both the same
-        way."""
+        """Return a hint for an API key sent as a token, or vice versa, if the contract sends them differently."""
         is_same = self.contract.api_key == self.contract.user_token
         return "" if is_same else f": {problem}, so send it as {header_example(header)}"
 

@@ -61,7 +61,7 @@ class SandboxRegistry:
             if sandbox.name in self._by_name:
                 raise ValueError(f"a sandbox named {sandbox.name!r} is already attached")
             if other := self._by_api_key.get(sandbox.api_key):
-                raise ValueError(f"the API key is already in use by the attached sandbox {other.name!r}")
+                raise ValueError(f"the API key is in use by sandbox {other.name!r}, which is already attached")
             if self._refuses_connection_faults:
                 sandbox.refuse_connection_faults()
             if self._server_url:

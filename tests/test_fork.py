@@ -84,7 +84,7 @@ def test_every_member_is_tested_in_a_child() -> None:
 def test_using_inherited_sandbox_in_child_raises(call: Callable[[FakeCredits], object]) -> None:
     with FakeCredits(balance=3) as fake:
         result = in_child(lambda: call(fake))
-        assert result.startswith(f"RuntimeError: sandbox s1 belongs to process {os.getpid()}, and process ")
+        assert result.startswith(f"RuntimeError: sandbox s1 belongs to process {os.getpid()}; process ")
         assert result.endswith("read base_url, api_key and token() before the fork, and call the API with these")
         assert fake.server_client.get_balance("app-id", "user-id").balance == 3
 
@@ -116,7 +116,7 @@ def test_shared_server_cannot_be_started_in_child() -> None:
     with FakeCredits(shared=shared) as fake:
         fake.serve()
         result = in_child(lambda: FakeCredits(shared=shared).serve())
-        assert result.startswith(f"RuntimeError: the live server belongs to process {os.getpid()}, and process ")
+        assert result.startswith(f"RuntimeError: the live server belongs to process {os.getpid()}; process ")
     shared.close()
 
 

@@ -381,7 +381,7 @@ def test_verify_detects_history_below_floor() -> None:
     ledger, account, _ = new_ledger()
     account.append_entry(LedgerEntry(-5, Reason.CONSUME, 1, -5))
     account.append_entry(LedgerEntry(5, Reason.GRANT, 1, 0))
-    with pytest.raises(LedgerInconsistency, match="below the floor of 0, to -5"):
+    with pytest.raises(LedgerInconsistency, match="took the balance to -5, below the floor of 0"):
         ledger.verify_balances()
 
 

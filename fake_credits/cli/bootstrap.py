@@ -1,4 +1,4 @@
-"""Helpers that the commands share: creating a sandbox from flags, signing keys, environment variables and files."""
+"""Helpers shared by the commands: sandboxes from flags, signing keys, environment variables and files."""
 
 import itertools
 import json
@@ -28,17 +28,17 @@ if TYPE_CHECKING:
     from fake_credits.worlds.world import World
 
 CA_VARIABLE = "CREDITS_CA_FILE"
-"""The variable with the path of the generated CA; `fake_credits.transports.environment` defines the others."""
+"""The environment variable with the path of the generated CA; `fake_credits.transports.environment` has the others."""
 
 _ENV_TOKEN_LIFETIME_S = 24 * 3600
 _FLAGS_BY_OPTION = {"users": "user", "faults": "scenario", "keep_headers": "keep-header"}
 
 
 def create_sandbox(options: ServerFlags) -> Sandbox:
-    """Return the first sandbox of this process; raise UsageError for flags that contradict each other."""
+    """Create the first sandbox of this process; raise UsageError for flags that contradict each other."""
     for name, count in Counter(name for name, _ in options.users).items():
         if count > 1:
-            raise click.UsageError(f"--user: {name!r} is given {count} times")
+            raise click.UsageError(f"--user {name!r} appears {count} times: pass each user once")
     _check_default_ids(options)
     values = {name: getattr(options, name) for name in OPTION_RULES if hasattr(options, name)}
     values |= {"users": dict(options.users), "trust": dict(options.trust), "faults": options.scenarios}
@@ -73,7 +73,8 @@ def _check_default_ids(options: ServerFlags) -> None:
 def create_control_plane(
     options: ServerFlags, sandbox: Sandbox, log: ExchangeLog
 ) -> tuple[SandboxRegistry, ControlPlane]:
-    """Create the process's sandboxes, starting with the first one, and their control plane; the log covers them all."""
+    """Create the registry of sandboxes, which starts with ``sandbox``, and its control plane; ``log`` covers them
+    all."""
     sandboxes, ordinals = SandboxRegistry(sandbox), itertools.count(2)
     log.attach(sandbox.journal, sandbox.bugs)
 
@@ -87,7 +88,7 @@ def create_control_plane(
 
 
 def find_world(name: str, seed: int, flag: str) -> "World":
-    """Return the world given by a flag, as a name or a file; raise UsageError if neither exists."""
+    """Return the world that the value of a flag names; raise UsageError if it is neither a world nor a file."""
     from fake_credits.worlds import WorldLibrary
     from fake_credits.worlds.world import UnknownWorld, WorldError
 
@@ -131,17 +132,17 @@ def load_signing_keys(path: Path | None) -> SigningKeys:
             text = path.read_text("utf-8")
         return SigningKeys(text)
     except ValueError as error:
-        raise click.UsageError(f"--key-file {str(path)!r} has no signing keys: {error}") from error
+        raise click.UsageError(f"--key-file {str(path)!r} has no usable signing keys: {error}") from error
 
 
 def write_file(path: Path, text: str, flag: str, *, mode: int = 0o600, keep_existing: bool = False) -> None:
-    """Write the file given by a flag atomically."""
+    """Write the file that a flag names, atomically."""
     with _file_errors(path, flag, "written"), atomic_file(path, mode=mode, keep_existing=keep_existing) as file:
-        file.write(text.encode("utf-8"))  # bytes, because text on Windows would have CRLF, which no shell accepts
+        file.write(text.encode("utf-8"))  # bytes, because text mode on Windows writes CRLF, which no shell accepts
 
 
 def remove_file(path: Path, flag: str, *, only_with_text: str | None = None) -> None:
-    """Remove a flag's file if it exists; with ``only_with_text``, only if no other server has replaced it."""
+    """Remove the file that a flag names, if it exists; with ``only_with_text``, only if it still has that content."""
     with _file_errors(path, flag, "removed"):
         if only_with_text is None or (path.is_file() and path.read_bytes() == only_with_text.encode("utf-8")):
             path.unlink(missing_ok=True)
@@ -168,7 +169,7 @@ def mint_token(options: TokenFlags, user_id: str) -> str:
     is_new = not options.key_file.exists()
     minter = Minter(load_signing_keys(options.key_file), AUTH_PROVIDERS[options.auth_provider], options.issuer)
     if is_new:
-        note = f"created --key-file {str(options.key_file)!r}; only servers that start with it accept this token"
+        note = f"created --key-file {str(options.key_file)!r}; only servers started with this file accept the token"
         click.echo(f"Note: {note}.", err=True)
     if options.bad:
         from fake_credits.tokens.bad_tokens import mint_bad_token

@@ -161,11 +161,11 @@ class CommandExplorer:
         if last.is_overdue:
             return f"{recorder.run.hang}{shown}"
         if last.exit_code:
-            return f"the command fails without a fault, with exit code {last.exit_code}{shown}"
+            return f"the command fails even without faults, with exit code {last.exit_code}{shown}"
         if not recorder.run.calls:
             return (
-                "the command makes no call with its API key: it must use CREDITS_BASE_URL and CREDITS_API_KEY, "
-                "and no sandbox of its own"
+                "the command makes no calls with its API key: it must use CREDITS_BASE_URL and CREDITS_API_KEY, "
+                "and must not create its own sandbox"
             )
         return f"the command can't be explored: {exploration.skip_reason}"
 
@@ -185,11 +185,11 @@ class CommandExplorer:
             running = self._runner.start(command.arguments, env, sandbox.api_key)
             recorder.on_storm = running.terminate
             result = running.wait(limit_s)
-            drain(sandbox)  # so that each exchange is in the journal
+            drain(sandbox)  # so that every exchange is in the journal
             recorder.finish()
         run.outcome = self._outcome_of(result, sandbox.api_key)
         if result.is_overdue:
-            run.hang = f"the command did not end within {limit_s:g} s (see --run-timeout)"
+            run.hang = f"the command did not exit within {limit_s:g} s (see --run-timeout)"
         if len(self._references) < _REFERENCE_COUNT:
             self._references.append((recorder, result))
         if not run.schedule:
@@ -203,21 +203,22 @@ class CommandExplorer:
             return Outcome()
         output = result.output
         if any(redact(each.output, recorder.run.secrets[0]) != each.output for recorder, each in self._references):
-            output = redact(output, api_key)  # it prints its secrets anyway, so that no fault reveals them
+            # The command prints its secrets even without faults, so that is not a fault's doing.
+            output = redact(output, api_key)
         return Outcome("failed", f"{_error_line(output)}\n{output}", f"exit code {result.exit_code}")
 
     def _notes(self) -> list[str]:
         notes: list[str] = []
         if self._left_running:
             names = ", ".join(sorted(self._left_running)[:3])
-            notes.append(f"the command left processes running, which were ended and not judged: {names}")
+            notes.append(f"the command left processes running; they were terminated and not judged: {names}")
         sequences = [[call.request for call in recorder.run.application_calls] for recorder, _ in self._references]
         if len(sequences) == _REFERENCE_COUNT and sequences[0] != sequences[1]:
             notes.append(
-                "two runs without faults make the same calls in a different order, so some calls are concurrent: "
-                "their numbers are those of the first run, and races are not explored"
+                "two runs without faults made the same calls in different orders, so some calls are concurrent: "
+                "calls are numbered as in the first run, and races are not explored"
                 if Counter(sequences[0]) == Counter(sequences[1])
-                else "two runs without faults make different calls: faults at calls that are not made are not met"
+                else "two runs without faults made different calls: faults at calls that only some runs make may not fire"
             )
         return notes
 

@@ -1,7 +1,7 @@
-"""The flags of each command: heading, name, environment variable, default, type and help, one dataclass per command.
+"""The flags of the commands, one dataclass per command; each field is a flag with a heading, type and help text.
 
-The field ``port`` is the flag ``--port`` and the variable ``FAKE_CREDITS_PORT``. Importing this module does not load
-the server.
+For example, the field ``port`` defines the flag ``--port`` and the environment variable ``FAKE_CREDITS_PORT``.
+Importing this module does not load the server.
 """
 
 import ipaddress
@@ -91,7 +91,7 @@ def _base_url(text: str) -> str:
 
 
 def health_url(text: str) -> str:
-    """Return the URL to poll: the given one or, if it has no path, the server's readiness URL."""
+    """Return the URL to poll: ``text`` itself or, if it has no path, the server's readiness URL."""
     parts = urlsplit(text)
     if parts.scheme not in ("http", "https") or not parts.hostname or parts.port == 0:
         raise ValueError(f"{text!r} is not the URL of a server, such as http://127.0.0.1:8402")
@@ -103,14 +103,14 @@ def _host(text: str) -> str:
         try:
             ipaddress.IPv6Address(re.sub(r"^\[(.*)\]$", r"\1", text))
         except ValueError:
-            raise ValueError(f"{text!r} is not a host name or an IP address, without scheme and port") from None
+            raise ValueError(f"{text!r} is not a host name or IP address (without scheme and port)") from None
     return text
 
 
 def writable_file(text: str) -> Path:
     """Return the path of a file that exists or can be created; for a link, the path of its target.
 
-    Devices, pipes and sockets are rejected, because a file would replace them and be removed at the end.
+    Devices, pipes and sockets are rejected, because the file would replace them and would be removed on exit.
     """
     path = Path(os.path.realpath(text) if Path(text).is_symlink() else text)
     if path.exists() and not path.is_file():
@@ -196,7 +196,7 @@ class ServerFlags:
     issuer: str = _flag(
         "Tokens",
         "",
-        "Issuer of tokens: a URL, or 'server' for this server's own URL (default: the provider's issuer).",
+        "Token issuer: a URL, or 'server' for this server's own URL (default: the provider's issuer).",
         Parsed("URL"),
     )
     key_file: Path | None = _flag(
@@ -245,7 +245,7 @@ class _ListenFlags:
 
 @dataclass(frozen=True, kw_only=True, eq=False, repr=False)
 class ServeFlags(ServerFlags, _ListenFlags):
-    """The flags of ``serve``; those of the last base class come first."""
+    """The flags of ``serve``. Dataclasses collect fields in reverse MRO, so ``_ListenFlags`` come first in the help."""
 
     ready_file: Path | None = _flag(
         "Output",
@@ -271,7 +271,7 @@ class RunFlags(ServerFlags):
 
 @dataclass(frozen=True, kw_only=True, eq=False, repr=False)
 class ExploreFlags(RunFlags):
-    """The flags of ``explore``; what is not listed here is as for ``run``."""
+    """The flags of ``explore``, in addition to those of ``run``."""
 
     what: object = _flag(
         "Exploration",
@@ -289,7 +289,7 @@ class ExploreFlags(RunFlags):
         Parsed("TEXT", _schedule),
     )
     selftest: bool = _flag("Exploration", False, "Explore known-bad and known-good clients instead of a command.")
-    jobs: int = _flag("Command", 1, "Number of runs at once.", click.IntRange(1, 64))
+    jobs: int = _flag("Command", 1, "Number of concurrent runs.", click.IntRange(1, 64))
     run_timeout: float | None = _flag(
         "Command",
         None,
@@ -338,7 +338,7 @@ class SeedFlags:
     api_key: str = _flag("Destination", "", "The server's API key.", _KEY)
     concurrency: int = _flag("Destination", 8, "Users to write concurrently.", click.IntRange(1, 100))
     yes: bool = _flag("Destination", False, "Allow a --url that is not on loopback.")
-    dry_run: bool = _flag("Output", False, "Print what would be written, and write nothing.")
+    dry_run: bool = _flag("Output", False, "Print what would be written, without writing it.")
     json: bool = _flag("Output", False, "Print one JSON object per line.")
     quiet: bool = _flag("Output", False, "Print only errors.")
 

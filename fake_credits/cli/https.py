@@ -1,7 +1,7 @@
-"""The flags `--tls...`: certificates, their files, and the variables through which clients trust them.
+"""The `--tls...` flags: certificates, their files, and the environment variables that make clients trust them.
 
-A command started by `run` trusts the generated CA in addition to its usual ones, so that it can still reach other
-servers: its variables name bundles that contain both.
+A command started by `run` trusts the generated CA in addition to its usual CAs, so that it can still reach other
+servers. To this end, its variables name bundles that contain both.
 """
 
 import contextlib
@@ -22,7 +22,7 @@ from fake_credits.transports.live import BindOptions, TlsOptions
 _CA_FLAG, _CERT_FLAG, _KEY_FLAG = "--tls-ca", "--tls-cert", "--tls-key"
 _NODE_VAR, _OPENSSL_VAR = "NODE_EXTRA_CA_CERTS", "SSL_CERT_FILE"
 _REQUESTS_VAR, _CURL_VAR = "REQUESTS_CA_BUNDLE", "CURL_CA_BUNDLE"
-_WORLD_READABLE_MODE = 0o644  # other users' programs may trust it too, if the umask allows that
+_WORLD_READABLE_MODE = 0o644  # programs of other users may trust it too, if the umask allows them to read it
 _PEM_CERTIFICATE = re.compile(
     r"-----BEGIN (?:TRUSTED )?CERTIFICATE-----.*?-----END (?:TRUSTED )?CERTIFICATE-----", re.DOTALL
 )
@@ -31,14 +31,14 @@ _HASHED_CA_FILE_NAME = re.compile(r"[0-9a-f]{8}\.[0-9]+")  # the files that Open
 
 @contextlib.contextmanager
 def tls_setup(options: ServerFlags, address: BindOptions, host: str) -> Generator[tuple[BindOptions, Path | None]]:
-    """Yield the address with the TLS options of the flags, and the generated CA's file, which is removed at the end.
+    """Yield the address with the flags' TLS options, and the file of the generated CA, if any; remove it at the end.
 
     ``host`` is the name by which this machine reaches the server.
     """
     if (options.tls_cert is None) is not (options.tls_key is None):
-        raise click.UsageError(f"{_CERT_FLAG} and {_KEY_FLAG} must be given together")
+        raise click.UsageError(f"{_CERT_FLAG} and {_KEY_FLAG} must be used together")
     if options.tls_ca is not None and (options.tls_cert is not None or not options.tls):
-        raise click.UsageError(f"{_CA_FLAG} requires --tls without {_CERT_FLAG}: it writes the generated CA")
+        raise click.UsageError(f"{_CA_FLAG} requires --tls without {_CERT_FLAG}, because it writes the generated CA")
     if options.tls_cert is not None and options.tls_key is not None:
         tls, names = _from_files(options.tls_cert, options.tls_key, host)
         yield replace(address, tls=tls, allow_hosts=(*address.allow_hosts, *names)), None
@@ -82,10 +82,10 @@ def _generated(ca_file: Path | None, hosts: tuple[str, ...]) -> Generator[tuple[
 
 @contextlib.contextmanager
 def trust_env(ca_file: Path | None, env: Mapping[str, str]) -> Generator[dict[str, str]]:
-    """Yield the variables with which a command trusts a CA in addition to those it already trusts; none without a CA.
+    """Yield variables that make a command trust a CA in addition to its usual ones; yield none if ``ca_file`` is None.
 
-    Node adds the file to its own root certificates. For the other variables, the file replaces the roots, so it must
-    contain them too.
+    Node adds the certificates in the file to its built-in roots. The files of the other variables replace the roots, so
+    they must contain the usual roots too.
     """
     if ca_file is None:
         yield {}

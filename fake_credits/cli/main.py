@@ -34,7 +34,8 @@ def main() -> None:
     except OSError as error:
         if error.errno != errno.ENOSPC:
             raise
-        click.ClickException(f"cannot write to stdout: {error.strerror}").show()  # errors about files name their flags
+        # Only stdout is left: errors about files are reported with their flags.
+        click.ClickException(f"cannot write to stdout: {error.strerror}").show()
         sys.exit(click.ClickException.exit_code)
 
 
@@ -89,7 +90,7 @@ def explore(context: click.Context, options: flags.ExploreFlags, command: tuple[
     """Rerun a test, injecting each fault at each call.
 
     The command is one test, in any language, and its exit code says whether it passes. It gets the same variables as
-    under `run`. Exits with 1 if a finding is red, and with 4 if the command can't be explored. It leaves no process
+    under `run`. Exits with 1 if a finding is red, and with 4 if the command can't be explored. Leaves no process
     behind.
 
     Example: fake-credits explore --user ada=100 -- node --test checkout.test.mjs
@@ -167,7 +168,7 @@ def wait(options: flags.WaitFlags, url: str) -> None:
 
 
 def _enable_gc() -> None:
-    """Enable garbage collection, which is off during the imports, and exempt the modules from it."""
+    """Enable garbage collection, which is off during the imports, and exempt the modules loaded so far."""
     gc.freeze()
     gc.enable()
 

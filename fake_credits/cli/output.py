@@ -15,6 +15,7 @@ from typing import Literal, Self, TextIO
 
 import msgspec
 
+from fake_credits.call_patterns import pluralize
 from fake_credits.clock import from_ms, monotonic_s
 from fake_credits.errors import InternalError
 from fake_credits.journal import Journal, JournalEntry
@@ -29,9 +30,9 @@ _FLUSH_TIMEOUT_S = 1.0
 
 
 class LineWriter:
-    """A writer of lines to a file descriptor, with a thread of its own.
+    """Writes lines to a file descriptor in a separate thread.
 
-    A reader that stops reading, or exits, neither stops nor delays the server: lines over the limit are dropped and
+    A reader that stops reading or exits neither stops nor delays the server: lines over the limit are dropped and
     counted. The writer bypasses `sys.stderr`, whose lock a blocked thread would hold at exit.
     """
 
@@ -50,7 +51,7 @@ class LineWriter:
             self.dropped_lines += 1
 
     def close(self) -> None:
-        """Wait until all lines are written, but at most two seconds."""
+        """Wait at most two seconds until all lines are written."""
         with contextlib.suppress(queue.Full):
             self._lines.put(None, timeout=_FLUSH_TIMEOUT_S)
         self._thread.join(_FLUSH_TIMEOUT_S)
@@ -72,7 +73,7 @@ class LineWriter:
 
 
 class _BugReporter:
-    """A reporter of one sandbox's internal errors, each reported once."""
+    """Reports each internal error of a sandbox once."""
 
     def __init__(self, bugs: Sequence[BaseException]) -> None:
         self._bugs = bugs
@@ -141,8 +142,8 @@ class ExchangeLog:
     def _summary(self) -> tuple[Mapping[str, object], str]:
         total, dropped = self._counts.total(), self._writer.dropped_lines
         failed = sum(count for (_, status), count in self._counts.items() if status >= 400)
-        dropped_text = f"; {dropped} lines dropped, because they were not read in time" if dropped else ""
-        rows = [f"fake-credits: {total} exchanges, {failed} refused (seed {self._seed}){dropped_text}"]
+        dropped_text = f"; {pluralize(dropped, 'line')} dropped, not read in time" if dropped else ""
+        rows = [f"fake-credits: {pluralize(total, 'exchange')}, {failed} refused (seed {self._seed}){dropped_text}"]
         operations: dict[str, dict[str, int]] = {}
         for (operation, status), count in sorted(self._counts.items()):
             operations.setdefault(operation or "none", {})[str(status)] = count
@@ -155,7 +156,7 @@ class ExchangeLog:
 
 
 def escape_to_one_word(text: str) -> str:
-    """Return a client's text as one word, escaped so that it can't move a terminal's cursor or imitate a log line."""
+    """Return a client's text as one word, escaped so that it can neither move the cursor nor imitate a log line."""
     return _escape_line(text).replace(" ", r"\x20") or "-"
 
 
@@ -183,7 +184,7 @@ def print_loading(world: str, log_format: str) -> None:
 def print_problems(sandboxes: Iterable[Sandbox], log_format: str) -> None:
     """Print a line to stderr for each problem of the sandboxes, such as an unused rule, whatever the log format.
 
-    Internal errors are omitted, because the log has them.
+    Internal errors are omitted, because they are already in the log.
     """
     problems = [
         (sandbox.name, problem.text)

@@ -1,4 +1,4 @@
-"""The subclasses of click's command, option and parameter types, and how a dataclass of flags becomes options."""
+"""Subclasses of click's command, option and parameter type, and the conversion of a dataclass of flags to options."""
 
 import functools
 import re
@@ -17,7 +17,7 @@ _ENV_PREFIX = "FAKE_CREDITS_"
 _EXPLORE_NAMES = ("what", "depth", "budget", "strict", "selftest", "jobs", "format", "report")
 _ENV_NAMES = {
     "url": "SEED_URL",  # FAKE_CREDITS_URL is the control plane's, which `run` sets
-    **{name: f"EXPLORE_{name.upper()}" for name in _EXPLORE_NAMES},  # as for the pytest plugin
+    **{name: f"EXPLORE_{name.upper()}" for name in _EXPLORE_NAMES},  # the pytest plugin reads these too
 }
 _EXCLUSIVE_FLAGS = (
     ("out", "url"),
@@ -63,7 +63,7 @@ class FlagCommand(click.Command):
 
 
 def _overrides(ctx: click.Context, name: str, other: str) -> bool:
-    """Return whether one parameter is from the command line, and the other from the environment."""
+    """Return whether one parameter comes from the command line, and the other from the environment."""
     is_given = ctx.get_parameter_source(name) is ParameterSource.COMMANDLINE
     return is_given and ctx.get_parameter_source(other) is ParameterSource.ENVIRONMENT
 
@@ -76,9 +76,9 @@ class FlagOption(click.Option):
         self.heading = heading
 
     def resolve_envvar_value(self, ctx: click.Context) -> str | None:
-        """Return the variable's value; ignore the address of a Service, such as tcp://10.0.0.7:8402.
+        """Return the variable's value, but ignore the address of a Kubernetes Service, such as tcp://10.0.0.7:8402.
 
-        For a Service named ``fake-credits``, Kubernetes sets ``FAKE_CREDITS_PORT`` to it in other containers.
+        For a Service named ``fake-credits``, Kubernetes sets ``FAKE_CREDITS_PORT`` to its address in other containers.
         """
         value = super().resolve_envvar_value(ctx)
         return None if value is None or _SERVICE_ADDRESS.fullmatch(value) else value
@@ -132,7 +132,7 @@ def _click_option(spec: Any) -> Callable[[Callable[..., None]], Callable[..., No
     param_type, is_multiple = spec.metadata["type"], isinstance(spec.default, tuple)
     name = (spec.name.removesuffix("s") if is_multiple else spec.name).replace("_", "-")
     variable: str = _ENV_NAMES.get(name) or name.replace("-", "_").upper()
-    # Any other default means "not given", and is not a value of the flag.
+    # Any other default only means that the flag was not used.
     has_default = spec.default != "" and isinstance(spec.default, str | int | float)
     return click.option(
         f"--{name}",

@@ -155,7 +155,7 @@ class CommandRunner:
         with ExitStack() as stack, self._lock:
             if self._is_stopped:
                 raise Stopped
-            output = stack.enter_context(tempfile.TemporaryFile())  # a pipe would stay open in what is left running
+            output = stack.enter_context(tempfile.TemporaryFile())  # left-over processes would keep a pipe open
             process = start_process(command, env, output=output)
             stack.pop_all()
             running = self._running[process.pid] = RunningCommand(self, process, output, mark.encode())
@@ -177,7 +177,7 @@ class CommandRunner:
         """Return the live descendants other than the commands themselves, and reap orphans that have exited."""
         if not self._adopts_orphans or not _has_children():
             return []
-        with self._lock:  # so that no command that has just been started is taken for an orphan
+        with self._lock:  # so that a command that has just been started is not mistaken for an orphan
             orphans = [process for process in find_descendants() if process.process_id not in self._running]
             for process in [each for each in orphans if each.state == "Z" and each.parent == os.getpid()]:
                 with contextlib.suppress(ChildProcessError):
@@ -256,7 +256,7 @@ class RunningCommand:
                     command_lines.setdefault(process.process_id, _read_command_line(process.process_id))
                     send_signal(process.process_id, _SIGKILL if is_overdue else signal.SIGTERM)
             pause.wait(_POLL_INTERVAL_S)
-        self.send_signal(_SIGKILL)  # where orphans can't be found, those that stayed in the group
+        self.send_signal(_SIGKILL)  # where orphans can't be found, kill those that stayed in the group
         return tuple(sorted(set(command_lines.values())))
 
     def _has_started(self, process: ProcessStatus) -> bool:

@@ -1,9 +1,10 @@
-"""The command `run`, which runs another command next to a server of its own. `explore` uses such a server, too.
+"""The `run` command: starts a server and runs another command that uses it. `explore` uses such a server, too.
 
 The command stays in this process group, so that a terminal's Ctrl-C, Ctrl-Z and job control work as usual. Processes
-that it leaves behind are terminated. On Linux, this process adopts orphans (as a "subreaper") and so finds even those
-that left the group. Elsewhere orphans can't be found, and terminating the group would include our parent, so they are
-left running. After SIGKILL nothing is cleaned up. On Windows, Ctrl-C and Ctrl-Break reach the command directly.
+that it leaves behind are terminated. On Linux, this process adopts orphans (as a "subreaper"), so it finds even those
+that left the group. On other systems, orphans are left running, because they can't be found, and terminating the group
+would also terminate our parent. After SIGKILL nothing is cleaned up. On Windows, Ctrl-C and Ctrl-Break reach the
+command directly.
 """
 
 import contextlib
@@ -50,7 +51,7 @@ def run(options: RunFlags, command: tuple[str, ...]) -> int:
 
 
 class _ChildProcess:
-    """The command's process, which gets the signals that this process receives."""
+    """The command's process, to which this process forwards signals."""
 
     def __init__(self, grace_s: float) -> None:
         self._grace_s = grace_s
@@ -113,7 +114,7 @@ def _terminate_orphans(grace_s: float) -> None:
 
 
 class CommandServer:
-    """A server on a free loopback port whose sandboxes are for commands."""
+    """A server on a free loopback port, with sandboxes for the commands that call it."""
 
     def __init__(self, options: RunFlags, control: ControlPlane, ca_file: Path | None, ca_env: dict[str, str]) -> None:
         self._options = options
@@ -132,7 +133,8 @@ class CommandServer:
         return self._control.sandboxes
 
     def environment(self, sandbox: Sandbox, control_token: str = "") -> dict[str, str]:
-        """Return the environment of a command that uses a sandbox; the control plane's token is the first sandbox's."""
+        """Return the environment of a command that uses ``sandbox``; ``control_token`` replaces the control plane's
+        token."""
         env = server_env(sandbox, self.base_url, self._control, self._ca_file)
         if control_token:
             env["FAKE_CREDITS_CONTROL_TOKEN"] = control_token
@@ -142,7 +144,7 @@ class CommandServer:
 
     @contextlib.contextmanager
     def sandbox_for_run(self) -> Generator[tuple[Sandbox, dict[str, str]]]:
-        """Yield a sandbox for one run of a command, with the environment that leads the command to it."""
+        """Yield a new sandbox for one run of a command, and the environment in which the command uses it."""
         base = self.sandboxes.base_sandbox.options
         sandbox = self._control.add_sandbox(replace(base, api_key=self._options.api_key))
         token = self._control.add_token(sandbox)
@@ -157,7 +159,7 @@ class CommandServer:
 
 @contextlib.contextmanager
 def command_server(options: RunFlags, *, api_key: str) -> Generator[CommandServer]:
-    """Serve on a free loopback port until the block ends; ``api_key`` is the first sandbox's."""
+    """Serve on a free loopback port until the block exits; ``api_key`` is the API key of the first sandbox."""
     sandbox = create_sandbox(replace(options, api_key=api_key))
     log = ExchangeLog(options.log, options.seed)
     loopback = BindOptions()

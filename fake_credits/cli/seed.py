@@ -1,4 +1,4 @@
-"""The command `seed`: writing a world to a file or a server, with a summary and progress."""
+"""The `seed` command: writes a world to a file or a server, and shows a summary and progress."""
 
 import asyncio
 import json
@@ -42,7 +42,7 @@ def _check_flags(options: SeedFlags) -> None:
         raise click.UsageError("--out and --url are mutually exclusive")
     if options.out is None and not options.url and not options.dry_run:
         raise click.UsageError(
-            "missing destination: give --out FILE or --url URL; to see the data first, use --dry-run"
+            "missing destination: pass --out FILE or --url URL; to see a summary first, use --dry-run"
         )
     if options.json and options.quiet:
         raise click.UsageError("--json and --quiet are mutually exclusive")
@@ -79,7 +79,7 @@ class _SeedJob(msgspec.Struct, frozen=True):
         async with AsyncServerClient(options.url, options.api_key, contract=self.options.contract) as client:
             target = Target(client, options.application_id, self.options.contract)
             seeder = Seeder(self.world, target, concurrency=options.concurrency)
-            with self._progress("looking", "users", totals.users) as progress:
+            with self._progress("checking", "users", totals.users) as progress:
                 existing = await seeder.scan(progress)
             self._print_summary(totals, existing)
             if not options.dry_run:
@@ -105,11 +105,13 @@ class _SeedJob(msgspec.Struct, frozen=True):
         ]
         if existing is not None:
             data |= {"url": options.url, "application": options.application_id, "found": existing._asdict()}
-            lines.append(f"To {options.url}, application {options.application_id!r}, which already has")
-            lines.append(f"  {existing.users:,} of these users and {existing.transactions:,} of these transactions")
+            lines.append(f"Destination: {options.url}, application {options.application_id!r}")
+            lines.append(
+                f"  {existing.users:,} of these users and {existing.transactions:,} of these transactions already exist"
+            )
         elif options.out is not None:
             data["file"] = str(options.out)
-            lines.append(f"To the file {options.out}")
+            lines.append(f"Destination: {options.out}")
         if options.dry_run:
             lines.append("Dry run: nothing is written")
         self._print("summary", {**data, "dry_run": options.dry_run}, "\n".join(lines))
@@ -117,7 +119,7 @@ class _SeedJob(msgspec.Struct, frozen=True):
     def _print_result(self, users: int, transactions: int, started_s: float) -> None:
         duration_s = monotonic_s() - started_s
         data = {"users": users, "transactions": transactions, "seconds": round(duration_s, 3)}
-        text = f"Written: {users:,} users and {transactions:,} transactions, in {duration_s:.1f} s"
+        text = f"Wrote {users:,} users and {transactions:,} transactions in {duration_s:.1f} s"
         self._print("done", data, text)
 
     def _progress(self, label: str, unit: str, total: int) -> AbstractContextManager[ProgressCallback]:

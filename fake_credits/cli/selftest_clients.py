@@ -1,4 +1,4 @@
-"""Clients of the API for `fake-credits explore --selftest`: bad ones, which lose money under some fault, and good ones.
+"""API clients for `fake-credits explore --selftest`: bad ones, which lose money under some fault, and good ones.
 
 This file is run as a script, `selftest_clients.py NAME`, and uses the standard library only. Each client is a test that
 charges ada 10 of 100 credits.
@@ -75,7 +75,7 @@ def refund_blindly() -> None:
 
 
 def retry_after_failed_read() -> None:
-    """Look before a retry, but take a failed look for "not charged"."""
+    """Check the balance before a retry, but mistake a failed check for "not charged"."""
     for _ in range(_ATTEMPTS):
         with suppress(CallFailed):
             return add_transaction(-_PRICE, "consume")
@@ -86,7 +86,7 @@ def retry_after_failed_read() -> None:
 
 
 def read_forever() -> None:
-    """Read again and again after a failure, without a pause."""
+    """Keep reading after a failure, without a pause."""
     add_transaction(-_PRICE, "consume")
     while True:
         try:
@@ -101,12 +101,12 @@ def read_forever() -> None:
 
 
 def charge_once() -> None:
-    """Never try again."""
+    """Charge once, and never retry."""
     add_transaction(-_PRICE, "consume")
 
 
 def look_before_retry() -> None:
-    """Send the write again only if the history shows that it was not committed."""
+    """Send the write again only if the balance shows that it was not committed."""
     for _ in range(_ATTEMPTS):
         try:
             return add_transaction(-_PRICE, "consume")

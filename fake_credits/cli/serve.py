@@ -32,7 +32,7 @@ _READY_FILE_FLAG = "--ready-file"
 
 
 class BindError(click.ClickException):
-    """The address can't be bound."""
+    """Raised if the address can't be bound."""
 
     exit_code = 3
 
@@ -68,13 +68,13 @@ def serve(options: ServeFlags) -> int:
 
 @contextmanager
 def report_bind_errors(address: BindOptions) -> Generator[None]:
-    """Turn a failure to bind into a message with the address."""
+    """Turn an OSError raised while binding into an error message that names the address."""
     try:
         yield
     except OSError as error:
         if error.errno == errno.EPERM:  # a non-loopback address; a port that requires root is EACCES
             raise click.UsageError(f"--host {error.strerror}") from error
-        message = f"can't listen at {address.host} port {address.port}: {error.strerror or error}"
+        message = f"can't listen on {address.host} port {address.port}: {error.strerror or error}"
         raise BindError(message) from error
 
 
@@ -142,7 +142,7 @@ async def _serve(runner: ServerRunner, announce: Callable[[], None], signals: _S
 
 
 def _format_dotenv(env: dict[str, str]) -> str:
-    """Return lines for ``. FILE``, ``node --env-file`` and ``$GITHUB_ENV``, without the PEM text, which has several
+    """Return NAME=VALUE lines for ``. FILE``, ``node --env-file`` and ``$GITHUB_ENV``; omit PEM keys, which span
     lines."""
     return "".join(f"{name}={shlex.quote(value)}\n" for name, value in env.items() if "\n" not in value)
 

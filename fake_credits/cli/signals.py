@@ -1,4 +1,4 @@
-"""The signals that stop a command, and their handlers. This imports little, so that Ctrl-C is handled early."""
+"""The signals that stop a command, and their handlers. This module imports little, so that Ctrl-C is handled early."""
 
 import os
 import signal
@@ -28,7 +28,7 @@ def handle_signals(numbers: Iterable[int], handler: Callable[[int], object]) -> 
 
 
 def exit_at_signals(exit_code: Callable[[int], int]) -> None:
-    """Exit at a signal until the command installs its own handlers, because nothing needs cleaning up before that.
+    """Exit on a signal until the command installs its own handlers; nothing needs cleaning up before that.
 
     The default handler of SIGINT raises KeyboardInterrupt, which Python ignores in some callbacks during an import.
     """
@@ -36,6 +36,6 @@ def exit_at_signals(exit_code: Callable[[int], int]) -> None:
 
 
 def exit_at_interrupt() -> None:
-    """Exit silently at Ctrl-C instead of raising KeyboardInterrupt, unless the signal is ignored."""
+    """Exit silently on Ctrl-C instead of raising KeyboardInterrupt, unless the signal is ignored."""
     if signal.getsignal(signal.SIGINT) is signal.default_int_handler:
         signal.signal(signal.SIGINT, lambda _number, _frame: os._exit(INTERRUPTED_EXIT_CODE))

@@ -110,7 +110,7 @@ def test_exchanges_of_every_sandbox_are_logged(start: Start) -> None:
     assert cli_process.stop() == 0
     assert "createTransaction ada 201" in cli_process.err
     assert f"req_{sandbox.name}_1" in cli_process.err
-    assert "1 exchanges, 0 refused" in cli_process.err
+    assert "1 exchange, 0 refused" in cli_process.err
 
 
 def test_ctrl_c_stops_immediately_while_a_gate_holds_a_call(start: Start) -> None:

@@ -101,7 +101,7 @@ def test_command_that_does_not_exist_has_the_exit_code_of_a_shell(run: Report) -
 
 
 def test_reference_that_does_not_end_is_an_error(run: Report) -> None:
-    with pytest.raises(CannotExplore, match=r"did not end within 0\.05 s"):
+    with pytest.raises(CannotExplore, match=r"did not exit within 0\.05 s"):
         run(("sleep", "60"), run_timeout=0.05)
 
 
@@ -227,7 +227,7 @@ def test_name_default_means_the_runs_own_sandbox_in_the_control_plane(run_functi
 
 def test_process_that_is_left_running_is_noted(run_function: Report) -> None:
     report = run_function(varying(charge), left_running=("worker",))
-    assert report["notes"] == ["the command left processes running, which were ended and not judged: worker"]
+    assert report["notes"] == ["the command left processes running; they were terminated and not judged: worker"]
 
 
 def varying(*functions: Callable[[ServerClient], object]) -> Function:
@@ -252,9 +252,9 @@ def fail(api: ServerClient) -> None:
 @pytest.mark.parametrize(
     ("function", "problem"),
     [
-        (varying(do_nothing), "the command makes no call with its API key"),
-        (varying(fail), "fails without a fault, with exit code 1\n\nValueError('broken')"),
-        (varying(read, fail), "fails without a fault"),
+        (varying(do_nothing), "the command makes no calls with its API key"),
+        (varying(fail), "fails even without faults, with exit code 1\n\nValueError('broken')"),
+        (varying(read, fail), "fails even without faults"),
         (varying(charge, read), "two fault-free runs write different transactions"),
         (varying(read, read, read, fail), "state leaks between runs"),
     ],

@@ -91,7 +91,7 @@ def test_late_write_is_logged_and_counted_once(log_format: str, line: str, capfd
     log.close()
     lines = capfd.readouterr().err.splitlines()
     assert line in lines[1]
-    assert "1 exchanges" in lines[2] or '"exchanges": 1' in lines[2]
+    assert "1 exchange," in lines[2] or '"exchanges": 1' in lines[2]
 
 
 class SteppingClock:

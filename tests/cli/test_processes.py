@@ -107,7 +107,7 @@ def test_what_a_command_leaves_running_is_ended_and_noted(start: Start, jobs: st
     flags = ("--user", "ada=100", "--what", "lost_after,refused", "--jobs", jobs)
     process = start("explore", *flags, "--", "sh", "-c", LEAVER, MARK=mark)
     assert process.popen.wait(60) == 0, process.err
-    assert "Note: the command left processes running, which were ended and not judged: sleep 300" in process.out
+    assert "Note: the command left processes running; they were terminated and not judged: sleep 300" in process.out
     assert marked_processes(mark) == []
 
 

@@ -74,10 +74,10 @@ def test_seed_fills_a_server_and_prints_plan_progress_and_result(server: FakeCre
     assert (result.exit_code, result.stdout) == (0, "")
     assert count_data(server, "shop") == (5, 60)
     pattern = (
-        rf"planning: 60/60.*\nlooking: 5/5 users.*\nWorld 'tiny', seed 0: 5 users, 60 transactions\n"
-        rf"  [\d,]+ credits granted, [\d,]+ consumed, [\d,]+ refunded\nTo {server.base_url}, application 'shop', "
-        rf"which already has\n  0 of these users and 0 of these transactions\ncreating: 5/5 users.*\n{PROGRESS_LINE}\n"
-        r"Written: 5 users and 60 transactions, in \d+\.\d s\n"
+        rf"planning: 60/60.*\nchecking: 5/5 users.*\nWorld 'tiny', seed 0: 5 users, 60 transactions\n"
+        rf"  [\d,]+ credits granted, [\d,]+ consumed, [\d,]+ refunded\nDestination: {server.base_url}, application 'shop'"
+        rf"\n  0 of these users and 0 of these transactions already exist\ncreating: 5/5 users.*\n{PROGRESS_LINE}\n"
+        r"Wrote 5 users and 60 transactions in \d+\.\d s\n"
     )
     assert re.fullmatch(pattern, result.stderr), result.stderr
 
@@ -85,10 +85,7 @@ def test_seed_fills_a_server_and_prints_plan_progress_and_result(server: FakeCre
 def test_second_run_finds_all_data_and_writes_nothing(server: FakeCredits) -> None:
     seed_into(server, "twice", "--profile", "tiny", "--seed", "3")
     second = seed_into(server, "twice", "--profile", "tiny", "--seed", "3")
-    assert (
-        "which already has\n  5 of these users and 60 of these transactions\nWritten: 0 users and 0 transactions"
-        in second.stderr
-    )
+    assert "  5 of these users and 60 of these transactions already exist\nWrote 0 users and 0 transactions" in second.stderr
     assert count_data(server, "twice") == (5, 60)
 
 
@@ -119,7 +116,7 @@ def test_json_flag_prints_only_json_objects(server: FakeCredits) -> None:
     }
     assert [line["progress"]["doing"] for line in lines if "progress" in line] == [
         "planning",
-        "looking",
+        "checking",
         "creating",
         "writing",
     ]
@@ -167,7 +164,7 @@ def test_written_world_file_is_accepted_as_profile(tmp_path: Path, server: FakeC
     file = tmp_path / "world.json"
     result = seed("--profile", "tiny", "--seed", "5", "--out", str(file))
     assert result.exit_code == 0
-    assert f"To the file {file}\n" in result.stderr
+    assert f"Destination: {file}\n" in result.stderr
     assert tuple(load_world(file).histories()) == tuple(WorldLibrary().find("tiny", 5).histories())
     assert seed_into(server, "file", "--profile", str(file), "--quiet").exit_code == 0
     assert count_data(server, "file") == (5, 60)
@@ -203,7 +200,7 @@ def test_dry_run_needs_no_target() -> None:
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
-        ([], "missing destination: give --out FILE or --url URL; to see the data first, use --dry-run"),
+        ([], "missing destination: pass --out FILE or --url URL; to see a summary first, use --dry-run"),
         (["--out", "w.json", "--url", "http://127.0.0.1:1"], "--out and --url are mutually exclusive"),
         (["--out", "w.json", "--json", "--quiet"], "--json and --quiet are mutually exclusive"),
         (["--url", "http://127.0.0.1:1"], "--url requires --api-key"),

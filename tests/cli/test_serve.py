@@ -226,7 +226,7 @@ def test_port_in_use_exits_with_3(tmp_path: Path) -> None:
             env=clean_environment(),
         )
     assert result.returncode == 3
-    assert f"Error: can't listen at 127.0.0.1 port {port}: Address already in use" in result.stderr
+    assert f"Error: can't listen on 127.0.0.1 port {port}: Address already in use" in result.stderr
     assert "Traceback" not in result.stderr
     assert ready.read_text() == "the other server's"
 
@@ -240,7 +240,7 @@ def test_unavailable_host_address_exits_with_3() -> None:
         env=clean_environment(),
     )
     assert result.returncode == 3
-    assert "can't listen at 192.0.2.1" in result.stderr
+    assert "can't listen on 192.0.2.1" in result.stderr
 
 
 @pytest.mark.slow

@@ -306,7 +306,7 @@ def test_every_run_variable_has_an_env_placeholder() -> None:
         ),
         (["run", "--contract", ".", "true"], "--contract.*can't be read: Is a directory"),
         (["run", "--world", "", "true"], "--world: unknown world ''"),
-        (["run", "--user", "ada=1", "--user", "ada=2", "true"], "--user: 'ada' is given 2 times"),
+        (["run", "--user", "ada=1", "--user", "ada=2", "true"], "--user 'ada' appears 2 times"),
         (
             ["run", "--user", "user-id=5", "--balance", "7", "true"],
             r"balance=7 and users=\{'user-id': 5\} contradict each other",
@@ -341,7 +341,7 @@ def test_every_run_variable_has_an_env_placeholder() -> None:
         (["wait", "http://h", "--timeout", "soon"], "--timeout.*'soon'"),
         (["wait", "http://h", "--timeout", "nan"], "--timeout.*'nan' is not a number of seconds"),
         (["serve", "--tls-cert", "nowhere.pem"], "--tls-cert.*'nowhere.pem' does not exist"),
-        (["run", "--tls-key", __file__, "true"], "--tls-cert and --tls-key must be given together"),
+        (["run", "--tls-key", __file__, "true"], "--tls-cert and --tls-key must be used together"),
         (["run", "--tls-ca", "ca.pem", "true"], "--tls-ca requires --tls without --tls-cert"),
         (
             ["run", "--tls", "--tls-ca", "ca.pem", "--tls-cert", __file__, "--tls-key", __file__, "true"],
@@ -385,9 +385,9 @@ def test_key_file_without_complete_keys_is_rejected(tmp_path: Path) -> None:
     """With generated keys, `token` would mint tokens that no server accepts."""
     for text in ("", "no key"):
         output = reject_key_file(tmp_path / "keys.pem", text)
-        assert "keys.pem' has no signing keys: it has no PEM private key" in output
+        assert "keys.pem' has no usable signing keys: it has no PEM private key" in output
     output = reject_key_file(tmp_path / "keys.pem", new_private_pem()[:300])
-    assert "keys.pem' has no signing keys: it has a PEM private key (RFC 7468) that is damaged" in output
+    assert "keys.pem' has no usable signing keys: it has a PEM private key (RFC 7468) that is damaged" in output
 
 
 @pytest.mark.parametrize("arguments", [["--help"], ["serve", "--help"]])

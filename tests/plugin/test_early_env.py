@@ -210,7 +210,7 @@ def test_key_is_unknown_without_a_sandbox():
 def test_two_sandboxes_cannot_share_the_key(fake_credits_factory):
     with fake_credits_factory(api_key=KEY, users={"ada": 4}):
         assert call().json() == {"balance": 4}
-        with pytest.raises(ValueError, match="the API key is already in use by the attached sandbox "):
+        with pytest.raises(ValueError, match="the API key is in use by sandbox .*, which is already attached"):
             fake_credits_factory(api_key=KEY)
     assert [watched.fake for watched in fake_credits_factory.open_sandboxes()] == []
 """
