@@ -85,7 +85,7 @@ def test_using_inherited_sandbox_in_child_raises(call: Callable[[FakeCredits], o
     with FakeCredits(balance=3) as fake:
         result = in_child(lambda: call(fake))
         assert result.startswith(f"RuntimeError: sandbox s1 belongs to process {os.getpid()}; process ")
-        assert result.endswith("read base_url, api_key and token() before the fork, and call the API with these")
+        assert result.endswith("read base_url, api_key and token() before the fork, and call the API with them")
         assert fake.server_client.get_balance("app-id", "user-id").balance == 3
 
 

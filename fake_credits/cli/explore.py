@@ -218,7 +218,7 @@ class CommandExplorer:
                 "two runs without faults made the same calls in different orders, so some calls are concurrent: "
                 "calls are numbered as in the first run, and races are not explored"
                 if Counter(sequences[0]) == Counter(sequences[1])
-                else "two runs without faults made different calls: faults at calls that only some runs make may not fire"
+                else "two runs without faults made different calls, so a fault at a call that varies may not fire"
             )
         return notes
 

@@ -1,4 +1,4 @@
-"""Active rules, which check their conditions and count the calls that they match, and their firings."""
+"""The rules that are active in a sandbox, which check their conditions and count their matches and firings."""
 
 import traceback
 from collections import Counter, deque
@@ -18,7 +18,7 @@ _SHARED_COUNTER: _CounterKey = ("", "")
 
 
 class PredicateError(PicklableError):
-    """An error raised by a rule's ``where`` function: the message in one line, and the traceback."""
+    """Raised if a rule's ``where`` function fails, with a one-line message and the function's traceback."""
 
     def __init__(self, rule_name: str, error: Exception) -> None:
         self.rule_name = rule_name
@@ -30,7 +30,7 @@ class PredicateError(PicklableError):
 
 
 class Firing:
-    """One firing of a rule: the rule, the effect, and the number of the call."""
+    """One firing of a rule: the rule, its effect, and the call for which it fires."""
 
     __slots__ = ("_call_key", "_draw_count", "_seed", "active_rule", "effect", "ordinal")
 
@@ -59,8 +59,8 @@ class Firing:
 class ActiveRule:
     """A rule in a sandbox, with the number of calls that it ``matched`` and the number for which it ``fired``.
 
-    Used as a context manager, it is removed when the block ends. ``take_out`` removes it from its engine; with True,
-    the rule still fails the test if it is unused.
+    As a context manager, it is removed when the block exits. ``take_out`` removes it from its engine; the second
+    argument says whether the rule, if unused, still fails the test.
     """
 
     def __init__(
@@ -99,7 +99,7 @@ class ActiveRule:
 
     @property
     def draw_share(self) -> float:
-        """Return the rule's share of the draw among exclusive random rules, or 0 if it takes no part in it."""
+        """Return the rule's share of the draw that exclusive random rules share, or 0 if it takes no part."""
         return 0.0 if self.rule.stacks else self.rule.probability or 0.0
 
     def script_left(self) -> Sequence[int | str]:
@@ -155,7 +155,7 @@ class ActiveRule:
         return self._match_counts[counter_key]
 
     def conditions_hold(self, call: IncomingCall, match_count: int) -> bool:
-        """Return whether the rule's conditions on when to fire hold, apart from its probability."""
+        """Return whether the rule may fire for a call according to its counts, whatever its probability."""
         rule = self.rule
         return (
             (rule.at is None or call.ordinal == rule.at)
@@ -167,7 +167,8 @@ class ActiveRule:
         )
 
     def fire(self, call: IncomingCall) -> tuple[bool, Effect | None]:
-        """Return whether the rule fires, and its effect; None lets the call pass without trying further rules."""
+        """Return whether the rule fires, and its effect; if that is None, the call passes and no further rules are
+        tried."""
         rule, counter_key = self.rule, self._counter_key(call.application, call.user)
         effect = rule.effect
         if effect is None:

@@ -45,15 +45,15 @@ _CATALOGUE_ARGUMENTS: Mapping[str, Sequence[tuple[Any, ...]]] = {
     "hold_at_gate": [],  # held calls need a test that releases them
     "unauthorized": [("revoked",), ("rotated",)],
 }
-"""Arguments of effects that need some, or that are listed several times; others are listed once, without arguments."""
+"""Arguments for the effects that require some or are listed several times; others are listed once, without any."""
 
 
 def catalogue(operation: OperationSelector) -> list[Rule]:
     """Return the faults that can hit an operation: each effect, with typical attributes, in each of its phases.
 
     ``@pytest.mark.parametrize("rule", catalogue("createTransaction"))`` checks that an application survives them all.
-    The order is stable. `HoldAtGate` is left out, because the test must release the gate; a rule with `Unauthorized`
-    is optional, because it affects only one kind of client. ``operation`` is as in a rule. Raises
+    The order is stable. `HoldAtGate` is left out, because the test must release the gate; a rule with `Unauthorized` is
+    optional, because it affects only one kind of client. ``operation`` takes the same values as in a rule. Raises
     FaultError for an unknown one.
     """
     operation = cast("OperationSelector", normalize_operation(operation))
@@ -88,7 +88,7 @@ def lost_response(then: Effect | CloseMode = "reset") -> Rule:
 
 
 def rule_to_json(rule: Rule) -> dict[str, Any]:
-    """Return a rule as a JSON object; a function becomes its name, which `rule_from` rejects."""
+    """Return a rule as a JSON object; a function is replaced by its name, which `rule_from` rejects."""
     # An effect's attributes and the rule's fields share one object. Only `name` could clash, and a rule with HoldAtGate
     # has no name of its own.
     values = {**(changed_fields(rule.effect) if rule.effect else {}), **changed_fields(rule)}
@@ -124,7 +124,7 @@ def effect_hint(name: object) -> str:
 
 
 def rule_from(source: object, **rule_fields: Any) -> Rule:
-    """Return a rule made from a `Rule`, an effect, a JSON object or None, and from further fields.
+    """Return a rule built from a `Rule`, an effect, a JSON object or None, plus further fields.
 
     Raises FaultError for an unknown effect or field and for an invalid value.
     """
@@ -138,7 +138,7 @@ def rule_from(source: object, **rule_fields: Any) -> Rule:
         _check_conflicts(explicit_fields(source), rule_fields)
         return replace(source, **rule_fields) if rule_fields else source
     if not isinstance(source, Mapping):
-        raise invalid_value("a rule", source, "it must be an effect, a Rule or a JSON object")
+        raise invalid_value("the rule", source, "it must be an effect, a Rule or a JSON object")
     members: dict[str, Any] = {str(name): value for name, value in cast("Mapping[object, object]", source).items()}
     effect = _pop_effect(members)
     _check_conflicts(members, rule_fields)
@@ -181,7 +181,7 @@ def _check_field_names(
 
 
 def _check_not_empty(kwargs: Mapping[str, object]) -> None:
-    """Reject an empty criterion: a variable that is empty by mistake would make the rule match every call."""
+    """Reject an empty criterion, because a variable that is empty by mistake would make the rule match every call."""
     for name, empty in _EMPTY_CRITERIA.items():
         if kwargs.get(name) == empty:
             raise FaultError(f"{name} is empty: omit it to match any {name}")
@@ -198,5 +198,5 @@ def _check_conflicts(rule_fields: Mapping[str, object], kwargs: Mapping[str, obj
             is_conflict = wide is not None and narrow is not None and not narrow <= wide
         if is_conflict:
             raise FaultError(
-                f"{name} is given twice: {short_repr(inner)} in the rule and {short_repr(outer)} as an argument"
+                f"{name} is set twice: to {short_repr(inner)} in the rule and to {short_repr(outer)} as an argument"
             )

@@ -1,9 +1,9 @@
 """A sandbox's rules, and which of them fire for a call.
 
 Rules are tried in the order of declaration, but scripted ones before random ones, and the default latency last. The
-first that fires wins; after one that stacks, the next is tried. Exclusive random rules share one draw, so each rate is
-exact. A draw is a pure function of (seed, rule, key, ordinal of that key), where the key is (operation, application,
-user): the faults that hit one user's calls do not depend on concurrent calls of others.
+first rule that fires wins, unless it stacks: then the next is tried too. Exclusive random rules share one draw, so each
+rate is exact. A draw is a pure function of (seed, rule, key, ordinal of that key), where the key is (operation,
+application, user), so the faults that hit one user's calls do not depend on other users' concurrent calls.
 """
 
 import math
@@ -21,13 +21,13 @@ from fake_credits.faults.rule import DEFAULT_LATENCY_NAME, IncomingCall, Moment,
 from fake_credits.keyed_random import keyed_random
 
 CallHook = Callable[[IncomingCall, Sequence[Firing]], Sequence[Firing]]
-"""A function that gets each call with its firings, and returns additional ones."""
+"""A function that takes each call and its firings, and returns additional firings."""
 
 MAX_RULES = 1000
 """The maximum number of rules in a sandbox."""
 
 _CRITERIA = ("application", "user", "client", "reason")
-_TOTAL_LIMIT = 1 + 1e-9  # 0.1 added up ten times can exceed 1
+_TOTAL_LIMIT = 1 + 1e-9  # ten shares of 0.1 can add up to slightly more than 1
 
 
 class FaultEngine:
@@ -59,13 +59,13 @@ class FaultEngine:
         return iter(tuple(self.rules))
 
     def _moment_ms(self, moment: Moment, default: float) -> float:
-        """Return a moment in a rule as milliseconds since 1970."""
+        """Convert a moment in a rule to milliseconds since 1970."""
         if moment is None:
             return default
         return to_ms(moment) if isinstance(moment, datetime | str) else self.start_ms + round(moment * 1000)
 
     def reset(self, rules: Iterable[Rule], start_ms: int) -> None:
-        """Start over with other rules."""
+        """Replace all rules, and restart all counts."""
         self.start_ms = start_ms
         if self.rules or self._ended_unused or self._name_counters or self._call_counts:
             for active in self.rules:
@@ -123,7 +123,7 @@ class FaultEngine:
             self._invalidate()
 
     def find(self, name: str) -> ActiveRule:
-        """Return the rule with a name; raise FaultError if no rule has it."""
+        """Return the rule called ``name``; raise FaultError if there is none."""
         for active in self.rules:
             if active.name == name:
                 return active
@@ -258,7 +258,7 @@ def _check_total_probability(new: ActiveRule, others: Iterable[ActiveRule]) -> N
         total = _max_total([active for active in rules if operation in active.rule.operations], _CRITERIA)
         if total > _TOTAL_LIMIT:
             raise FaultError(
-                f"probability is {new.draw_share}: with the other random rules for {operation} the total is "
+                f"probability is {new.draw_share}: together with the other random rules for {operation}, it adds up to "
                 f"{total:g}, more than 1"
             )
 

@@ -1,4 +1,4 @@
-"""The object with which tests declare the faults of a sandbox."""
+"""The object through which tests declare a sandbox's faults."""
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
@@ -46,7 +46,7 @@ class RuleFields(RuleCriteria, total=False):
 
 
 class LoadedRules(tuple[ActiveRule, ...]):
-    """Rules that were added together; used as a context manager, they are removed when its block ends."""
+    """Rules that were added together; as a context manager, they are removed when the block exits."""
 
     __slots__ = ()
 
@@ -81,9 +81,9 @@ class Faults:
         """Add a rule: an effect, a `Rule` or a JSON object, for an operation, with further fields of `Rule`.
 
         A script needs no effect: ``add(script=[503, "ok"])``. The rule is active until it is removed or the sandbox
-        closes; in ``with credits.faults.add(...) as rule``, until the block ends. If it stays unused, the test fails,
+        closes; in ``with credits.faults.add(...) as rule``, until the block exits. If it stays unused, the test fails,
         unless the rule is optional or depends on chance. ``credits.faults(...)`` does the same. Raises FaultError,
-        which names the field.
+        which names the invalid field.
         """
         operation_field = {} if operation is None else {"operation": operation}
         if isinstance(what, str | Path | Sequence):
@@ -91,7 +91,7 @@ class Faults:
             source = short_repr(name)
             load_hint = f"; to add a preset, a scenario file or a list of rules, use credits.faults.load({source})"
             raise FaultError(
-                f"a rule is {source}: it must be an effect, a Rule or a JSON object{effect_hint(name) or load_hint}"
+                f"the rule is {source}: it must be an effect, a Rule or a JSON object{effect_hint(name) or load_hint}"
             )
         return self._add_rule(rule_from(what, **rule_fields, **operation_field))
 
@@ -100,8 +100,8 @@ class Faults:
     def load(self, what: object) -> LoadedRules:
         """Add all rules of a preset (by name), a scenario file (by path) or a list.
 
-        They stay active like those of `add`: in ``with credits.faults.load("outage"):``, until the block ends. Raises
-        FaultError if one of them is invalid, and adds none.
+        They stay active like those of `add`: in ``with credits.faults.load("outage"):``, until the block exits. Raises
+        FaultError, without adding any, if one of them is invalid.
         """
         from fake_credits.faults.scenarios import parse_rules
 
@@ -116,7 +116,7 @@ class Faults:
         return LoadedRules(added)
 
     def find(self, name: str) -> ActiveRule:
-        """Return the rule with a name; raise FaultError if no rule has it."""
+        """Return the rule called ``name``; raise FaultError if there is none."""
         with self._engine.lock:
             return self._engine.find(name)
 

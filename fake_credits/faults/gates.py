@@ -1,4 +1,4 @@
-"""Gates, which hold exchanges until a test releases them in an order of its choice.
+"""Gates, which hold exchanges until a test releases them in the order that it chooses.
 
 Release runs each held exchange up to its next wait or its end, one after the other, and only then wakes its client.
 Waking the clients in order isn't enough, because they would race. See docs/how-to/races.md.
@@ -16,7 +16,7 @@ from fake_credits.errors import GateTimeout
 
 
 class GateTicket(msgspec.Struct, frozen=True, eq=False):
-    """An exchange at a gate. ``resume`` runs it up to its next wait or its end, and then wakes its client."""
+    """An exchange held at a gate. ``resume`` runs it up to its next wait or its end, and then wakes its client."""
 
     user: str
     ordinal: int
@@ -25,7 +25,7 @@ class GateTicket(msgspec.Struct, frozen=True, eq=False):
 
 
 class Gate:
-    """A gate, which holds each exchange that its rules match until it is released."""
+    """A gate that holds each exchange that its rules match, until it is released."""
 
     def __init__(self, name: str, limit_s: float, on_open: Callable[["Gate"], None]) -> None:
         self.name = name
@@ -50,7 +50,7 @@ class Gate:
         return True
 
     def add_expected_calls(self, description: str) -> None:
-        """Add a description of the calls that a rule sends here, to be shown if they don't arrive."""
+        """Add a description of the calls that a rule holds here, to be shown if they don't arrive."""
         self._expected_calls.append(description)
 
     @property
@@ -72,8 +72,8 @@ class Gate:
         """Block this thread until ``count`` exchanges have arrived in total.
 
         ``limit_s`` is in seconds, by default the sandbox's limit. Raises GateTimeout if they don't arrive in time, or
-        as soon as the sandbox closes or is reset; TypeError or ValueError for a count below 1 or a limit below 0;
-        RuntimeError in a running event loop, which it would block: use ``await gate.async_wait_for(2)`` there.
+        as soon as the sandbox is closed or reset. Raises TypeError or ValueError for a count below 1 or a limit below
+        0, and RuntimeError inside a running event loop: use ``await gate.async_wait_for(2)`` there.
         """
         limit_s = self._check_wait(count, limit_s)
         ensure_no_running_loop("gate.wait_for", f"await gate.async_wait_for({count})")
@@ -163,7 +163,9 @@ class Gate:
         matches = [ticket for ticket in self._held if ticket.user == selector]
         if len(matches) != 1:
             held_labels = ", ".join(ticket.label for ticket in self._held) or "no call"
-            problem = f"the gate {self.name!r} holds {len(matches)} calls of {selector!r} (it holds {held_labels})"
+            problem = (
+                f"the gate {self.name!r} holds {len(matches)} calls of {selector!r}, not one (held: {held_labels})"
+            )
             raise ValueError(problem)
         return matches[0]
 

@@ -34,7 +34,7 @@ DEFAULT_LATENCY_NAME = "latency"
 """The name of the default latency's rules."""
 
 SCRIPT_ACTIONS: Mapping[str, Effect | None] = {"ok": None, "reset": Reset(), "close": Close(), "hang": Hang()}
-"""The entries that a script can have besides statuses."""
+"""The entries that a script can have in addition to statuses."""
 
 _COUNTS = ("at", "nth", "first", "every", "after", "times")
 _MAX_COUNT = 10**9
@@ -49,7 +49,7 @@ Moment = datetime | str | float | None
 
 
 class RequestHeaders(Mapping[str, str]):
-    """A request's headers as text (Latin-1), with lower-case names; lookups ignore the case."""
+    """A request's headers as strings (Latin-1), with lower-case names; lookups ignore case."""
 
     __slots__ = ("_raw_headers",)
 
@@ -90,7 +90,7 @@ class IncomingCall(NamedTuple):
 
     @property
     def headers(self) -> RequestHeaders:
-        """Return the headers as text, with case-insensitive names: ``call.headers.get("X-Tenant") == "acme"``."""
+        """Return the headers as strings, with case-insensitive names: ``call.headers.get("X-Tenant") == "acme"``."""
         return RequestHeaders(self.fields)
 
 
@@ -105,18 +105,19 @@ _SCRIPT = _Script()
 class Rule(FaultValue):
     """Which calls a fault hits, when, and what happens to them.
 
-    Which calls (all given criteria must match): ``operation`` (its name, ``reads``, ``writes`` or ``*``),
+    Which calls (all criteria must match): ``operation`` (its name, ``reads``, ``writes`` or ``*``),
     ``application``, ``user``, ``client`` (``server`` or ``user``), ``reason``, ``header`` (names to values), ``where``
     (a function of an `IncomingCall`; if it raises, the call gets a 500 and the test fails).
 
-    When (all given conditions must hold): ``at`` the sandbox's nth exchange; of the matching calls, the ``nth``, the
-    ``first`` n, ``every`` nth, those ``after`` the first n, at most ``times`` times; ``script``, one entry per call: a
-    status, ``ok``, ``reset``, ``close`` or ``hang``; with a ``probability``; ``during`` (start, end) on the sandbox's
-    clock, as aware datetimes or ISO 8601 texts, or as seconds since the sandbox started; None leaves an end open, and
-    calls outside don't match. ``per="user"`` counts each user's calls separately.
+    When (all conditions must hold): ``at`` is the number of an exchange in the sandbox. Of the matching calls, the rule
+    fires for the ``nth``, for the ``first`` n, for ``every`` nth or for those ``after`` the first n, but at most
+    ``times`` times. ``script`` has one entry per call: a status, ``ok``, ``reset``, ``close`` or ``hang``.
+    ``probability`` is from 0 to 1. ``during`` is a start and an end on the sandbox's clock, as aware datetimes, ISO
+    8601 strings, or seconds since the sandbox started; None leaves an end open, and calls outside don't match.
+    ``per="user"`` counts each user's calls separately.
 
-    What: an ``effect`` in a ``phase``, by default the effect's first. With ``stack``, the following rules are tried
-    too. A rule that no call used fails the test, unless it is ``optional`` or depends on chance.
+    What: an ``effect`` in a ``phase``, by default the effect's first phase. With ``stack``, the following rules are
+    tried too. A rule that no call used fails the test, unless it is ``optional`` or depends on chance.
 
     Raises FaultError, which names the field and its allowed values.
     """
@@ -155,7 +156,7 @@ class Rule(FaultValue):
 
     @property
     def operations(self) -> frozenset[Operation]:
-        """Return the operations that the rule can affect: listUsers has no user, and only createTransaction has a
+        """Return the operations that the rule can affect; listUsers has no user, and only createTransaction has a
         reason."""
         possible = OPERATIONS_BY_NAME[self.operation] & _action_of(self).operations
         if self.user:
@@ -333,7 +334,7 @@ def _validate_script(script: object) -> tuple[int | str, ...]:
         is_valid = entry in SCRIPT_ACTIONS if isinstance(entry, str) else type(entry) is int and 400 <= entry <= 599
         if not is_valid:
             actions = join_choices(SCRIPT_ACTIONS)
-            raise invalid_value("an entry of script", entry, f"it must be a status from 400 to 599, {actions}")
+            raise invalid_value("a script entry", entry, f"it must be a status from 400 to 599, {actions}")
     return tuple(cast("Sequence[int | str]", entries))
 
 

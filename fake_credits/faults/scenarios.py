@@ -22,7 +22,7 @@ from fake_credits.faults.rule import DEFAULT_LATENCY_NAME, Rule
 
 
 def as_conditions(rules: Iterable[Rule]) -> tuple[Rule, ...]:
-    """Return the rules marked as optional, because the conditions of a test may stay unused."""
+    """Return the rules marked as optional, because rules that set the conditions for a test may stay unused."""
     return tuple(rule if rule.name == DEFAULT_LATENCY_NAME else replace(rule, optional=True) for rule in rules)
 
 
@@ -97,11 +97,11 @@ FAULT_PRESETS: Mapping[str, FaultPreset] = {
         ),
     ),
 }
-"""Every preset by its name."""
+"""Every preset by name."""
 
 
 def preset_rules(name: object) -> tuple[Rule, ...]:
-    """Return the rules of a preset; raise FaultError, with all names, for an unknown one."""
+    """Return the rules of a preset; for an unknown name, raise FaultError, which lists all names."""
     if not isinstance(name, str) or name not in FAULT_PRESETS:
         hint = effect_hint(name) or suggest_name(str(name), FAULT_PRESETS, prefix="; ")
         raise FaultError(f"unknown preset {name!r}: use {', '.join(FAULT_PRESETS)} or a *.toml file{hint}")
@@ -109,7 +109,7 @@ def preset_rules(name: object) -> tuple[Rule, ...]:
 
 
 FORMAT_VERSION = 1
-"""The version of the file format; a file may have ``version = 1``."""
+"""The version of the file format; a file may declare ``version = 1``."""
 
 _MAX_SCENARIO_BYTES = 1024 * 1024
 _MAX_AT_S = 10**9
@@ -119,11 +119,11 @@ _SourcedRule = tuple[str, Rule]
 
 
 def parse_rules(value: object, *, source: str = "faults") -> tuple[Rule, ...]:
-    """Return the rules of a declaration in any form.
+    """Return the rules declared by ``value``, which may have any of several forms.
 
     The forms are a `Rule`, an effect, a JSON object (a rule or a scenario), the name of a preset, a scenario file (a
     `Path`, or a string that ends in ``.toml``), and a list of these. Rules of presets and scenarios are optional.
-    Raises FaultError, with source, entry and field, for an invalid rule and for rules that conflict.
+    Raises FaultError, which names the source, entry and field, for an invalid rule and for rules that conflict.
     """
     return _validate_together(_with_source(value, source))
 
@@ -131,8 +131,8 @@ def parse_rules(value: object, *, source: str = "faults") -> tuple[Rule, ...]:
 def latency_rules(value: object) -> tuple[Rule, ...]:
     """Return the rules of a default latency: one for all operations, or one for each key of a mapping.
 
-    A latency is milliseconds, a `Distribution` or its text, or a mapping of operations (also ``reads``, ``writes``,
-    ``*``) to these. None means no latency. Raises FaultError.
+    A latency is milliseconds, a `Distribution`, a string that describes one, or a mapping of operations (also
+    ``reads``, ``writes``, ``*``) to these. None means no latency. Raises FaultError for anything else.
     """
     if value is None:
         return ()
@@ -165,7 +165,7 @@ def _parse_entry(value: object) -> tuple[Rule, ...]:
         return parse_scenario(cast("Mapping[str, object]", value))
     if not isinstance(value, Rule | Effect | Mapping):
         expected = "an effect, a rule, a JSON object, the name of a preset, a scenario file or a list of these"
-        raise invalid_value("a fault", value, f"it must be {expected}")
+        raise invalid_value("the fault", value, f"it must be {expected}")
     return (rule_from(cast("object", value)),)
 
 
@@ -206,12 +206,12 @@ def load_scenario(path: str | Path) -> tuple[Rule, ...]:
         except (ValueError, RecursionError) as error:  # ValueError: an integer with thousands of digits
             raise FaultError(f"not valid TOML: {error}") from None
         if document is None:
-            raise FaultError(f"larger than {_MAX_SCENARIO_BYTES} bytes")
+            raise FaultError(f"the file is larger than {_MAX_SCENARIO_BYTES} bytes")
         return parse_scenario(document)
 
 
 def parse_scenario(document: Mapping[str, object]) -> tuple[Rule, ...]:
-    """Return the rules of a scenario; raise FaultError, with the entry and field.
+    """Return the rules of a scenario; if it is invalid, raise FaultError, which names the entry and field.
 
     ``preset`` and ``rules`` always apply, and ``latency`` is the default latency. Each of the ``changes`` has a
     ``preset`` and ``rules`` that apply from ``at_s``, in seconds since the sandbox started, until the next change.
@@ -247,7 +247,9 @@ def _rules_in_changes(document: Mapping[str, object]) -> Iterator[_SourcedRule]:
     for (source, table), window in zip(tables, pairwise([*starts, None]), strict=True):
         for rule_source, rule in _rules_in_table(table, f"{source}: "):
             if rule.during is not None:
-                raise FaultError(f"{rule_source}: during can't be used in a change: at_s says when its rules apply")
+                raise FaultError(
+                    f"{rule_source}: during can't be used in a change, because at_s says when its rules apply"
+                )
             yield rule_source, replace(rule, during=window)
 
 

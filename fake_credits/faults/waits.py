@@ -1,4 +1,4 @@
-"""The waits of a request's coroutine: values that the transport interprets, so that the pipeline does no I/O."""
+"""Waits: values that a request's coroutine yields to the transport, so that the pipeline itself does no I/O."""
 
 import math
 from collections.abc import Coroutine, Generator
@@ -24,7 +24,7 @@ class Wait:
 
 
 class Body(Wait, msgspec.Struct, frozen=True, eq=False):
-    """A wait for the complete body, which is its result. Raises PayloadTooLarge above ``limit_bytes``."""
+    """A wait for the complete body, which is its result. Raises PayloadTooLarge for more than ``limit_bytes``."""
 
     limit_bytes: int
 
@@ -35,7 +35,8 @@ class Body(Wait, msgspec.Struct, frozen=True, eq=False):
 
 
 class Sleep(Wait, msgspec.Struct, frozen=True, eq=False):
-    """A delay of at least ``ms`` milliseconds. With ``after_byte``, the client's timeout restarts."""
+    """A delay of at least ``ms`` milliseconds. ``after_byte``: a byte was just sent, so the client's timeout
+    restarts."""
 
     ms: float
     after_byte: bool = False
@@ -52,7 +53,7 @@ class Drain(Wait, msgspec.Struct, frozen=True, eq=False):
 
 
 class Forever(Wait, msgspec.Struct, frozen=True, eq=False):
-    """A wait that never ends by itself: only a disconnect of the client or a limit of the server ends it."""
+    """A wait that ends only when the client disconnects or a limit of the server is reached."""
 
     after_byte: bool = False
 
@@ -67,7 +68,7 @@ CHECKPOINT = Wait()
 
 
 def resume(coroutine: ExchangeCoroutine, value: object) -> Wait | None:
-    """Run to the next wait and return it, or None at the end. Raises TypeError if the coroutine awaits anything
+    """Run a coroutine to its next wait and return the wait, or None at the end; raise TypeError if it awaits anything
     else."""
     try:
         wait = coroutine.send(value)
@@ -81,7 +82,7 @@ def resume(coroutine: ExchangeCoroutine, value: object) -> Wait | None:
 
 
 def run_to_wait(coroutine: ExchangeCoroutine, value: object) -> Wait | None:
-    """Run to the next wait and return it, or None at the end. In memory, there is nothing to drain."""
+    """Run a coroutine like `resume`, but skip each `Drain`: in memory, there is nothing to drain."""
     wait = resume(coroutine, value)
     while isinstance(wait, Drain):
         wait = resume(coroutine, None)
@@ -89,7 +90,7 @@ def run_to_wait(coroutine: ExchangeCoroutine, value: object) -> Wait | None:
 
 
 def throw(coroutine: ExchangeCoroutine, error: BaseException) -> Wait | None:
-    """Raise an error at the current wait, run to the next one and return it, or None at the end."""
+    """Raise an error at a coroutine's current wait, run to the next one and return it, or None at the end."""
     try:
         return coroutine.throw(error)
     except StopIteration:

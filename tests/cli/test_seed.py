@@ -75,8 +75,9 @@ def test_seed_fills_a_server_and_prints_plan_progress_and_result(server: FakeCre
     assert count_data(server, "shop") == (5, 60)
     pattern = (
         rf"planning: 60/60.*\nchecking: 5/5 users.*\nWorld 'tiny', seed 0: 5 users, 60 transactions\n"
-        rf"  [\d,]+ credits granted, [\d,]+ consumed, [\d,]+ refunded\nDestination: {server.base_url}, application 'shop'"
-        rf"\n  0 of these users and 0 of these transactions already exist\ncreating: 5/5 users.*\n{PROGRESS_LINE}\n"
+        rf"  [\d,]+ credits granted, [\d,]+ consumed, [\d,]+ refunded\n"
+        rf"Destination: {server.base_url}, application 'shop'\n  0 of these users and 0 of these transactions already exist\n"
+        rf"creating: 5/5 users.*\n{PROGRESS_LINE}\n"
         r"Wrote 5 users and 60 transactions in \d+\.\d s\n"
     )
     assert re.fullmatch(pattern, result.stderr), result.stderr

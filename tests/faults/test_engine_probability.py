@@ -19,7 +19,7 @@ def test_probabilities_above_1_are_rejected_with_operation_and_sum() -> None:
     engine = engine_with_rules(random_rule(0.6))
     with pytest.raises(FaultError, match="probability is 0.5: with the other random rules for createTransaction"):
         engine.add(random_rule(0.5, operation="createTransaction"))
-    with pytest.raises(FaultError, match="the total is 1.1, more than 1"):
+    with pytest.raises(FaultError, match="it adds up to 1.1, more than 1"):
         engine.add(random_rule(0.5))
     assert len(engine) == 1
 
@@ -69,7 +69,7 @@ OVERLAPPING_RULES: dict[str, tuple[Rule, Rule]] = {
 def test_overlapping_rules_share_probability(pair: tuple[Rule, Rule]) -> None:
     for one, other in (pair, pair[::-1]):
         engine = engine_with_rules(one)
-        with pytest.raises(FaultError, match="the total is 1.2"):
+        with pytest.raises(FaultError, match="it adds up to 1.2"):
             engine.add(other)
 
 
@@ -150,6 +150,6 @@ def test_rule_is_rejected_exactly_if_some_call_exceeds_1(data: st.DataObject) ->
 def test_1000_random_rules_of_different_users_are_checked_quickly() -> None:
     """Each rule is in a separate group, so the check is not quadratic."""
     engine = engine_with_rules(*[random_rule(0.9, user=f"user-{number}") for number in range(999)])
-    with pytest.raises(FaultError, match=r"the total is 1\.1"):
+    with pytest.raises(FaultError, match=r"it adds up to 1\.1"):
         engine.add(random_rule(0.2))
     engine.add(random_rule(0.1))

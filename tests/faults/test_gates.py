@@ -121,7 +121,7 @@ def test_release_with_keep_and_no_order_releases_no_call() -> None:
 INVALID_ORDERS: dict[str, tuple[Sequence[int | str], str]] = {
     "number too high": ([3], "order has 3, but the gate 'pay' holds only 3 calls"),
     "number below 0": ([-1], "order has -1, but"),
-    "unknown user": (["eve"], r"holds 0 calls of 'eve' \(it holds createTransaction of ada \(#1\), .*cy"),
+    "unknown user": (["eve"], r"holds 0 calls of 'eve', not one \(held: createTransaction of ada \(#1\), .*cy"),
     "ambiguous user": (["cy"], "holds 2 calls of 'cy'"),
     "same call twice": (["ada", 0], r"order is \['ada', 0\], which selects a call twice"),
     "true for 1": ([True], "holds 0 calls of True"),

@@ -124,7 +124,7 @@ CONFLICTS: dict[str, tuple[object, dict[str, Any], str]] = {
     "operation in object": (
         {"effect": "reset", "operation": "getUser"},
         {"operation": "getBalance"},
-        "operation is given twice: 'getUser' in the rule and 'getBalance' as an argument",
+        "operation is set twice: to 'getUser' in the rule and to 'getBalance' as an argument",
     ),
     "lost response on read": (
         lost_response(),
@@ -136,11 +136,11 @@ CONFLICTS: dict[str, tuple[object, dict[str, Any], str]] = {
         {"phase": "before"},
         "'after' in the rule and 'before'",
     ),
-    "count": (Rule(effect=Reset(), nth=1), {"nth": 2}, "nth is given twice: 1 in the rule and 2 as an argument"),
+    "count": (Rule(effect=Reset(), nth=1), {"nth": 2}, "nth is set twice: to 1 in the rule and to 2 as an argument"),
     "script": (
         Rule(script=[503]),
         {"script": [504]},
-        r"script is given twice: \(503,\) in the rule and \[504\] as",
+        r"script is set twice: to \(503,\) in the rule and to \[504\] as",
     ),
     "empty user": (Reset(), {"user": ""}, "user is empty: omit it to match any user"),
 }
@@ -333,7 +333,7 @@ INVALID_RULES: Mapping[str, tuple[dict[str, Any], str]] = {
     "huge integer": ({"nth": 10**5000}, "nth is an integer of 16610 bits: it must be from 1 to 10"),
     "script with huge integer": (
         {"effect": None, "script": [10**5000]},
-        "an entry of script is an integer of 16610 bits: it must be",
+        "a script entry is an integer of 16610 bits: it must be",
     ),
     "async where": (
         {"where": _async_where},
@@ -502,7 +502,7 @@ def test_where_function_serializes_by_name_and_is_rejected_from_json() -> None:
 
 
 INVALID_OBJECTS: Mapping[str, tuple[object, str]] = {
-    "number": (5, "a rule is 5: it must be an effect, a Rule or a JSON object"),
+    "number": (5, "the rule is 5: it must be an effect, a Rule or a JSON object"),
     "empty object": ({}, "effect is missing: add one of latency, status, rate_limit, .*, or a script"),
     "misspelled effect": (
         {"efect": "reset"},

@@ -148,7 +148,7 @@ def test_preset_name_is_never_read_as_file(tmp_path: Path, monkeypatch: pytest.M
 INVALID_DECLARATIONS: Mapping[str, tuple[object, str]] = {
     "number": (
         5,
-        "a fault is 5: it must be an effect, a rule, a JSON object, the name of a preset, a scenario file or a list",
+        "the fault is 5: it must be an effect, a rule, a JSON object, the name of a preset, a scenario file or a list",
     ),
     "none": (None, "a fault has no value: it must be an effect"),
     "unknown preset": ("flakey", "unknown preset 'flakey': use flaky, slow, .*; did you mean 'flaky'"),
@@ -157,8 +157,8 @@ INVALID_DECLARATIONS: Mapping[str, tuple[object, str]] = {
         r"unknown preset 'reset': .*; the effect is written Reset\(...\) or {'effect': 'reset'}$",
     ),
     "missing file": ("no.toml", "^faults: no.toml: can't be read: No such file"),
-    "entry of a list": ([Reset(), 5], "^faults, entry 2: a fault is 5: it must be"),
-    "list in a list": ([[Reset()]], r"faults, entry 1: a fault is \[Reset\(\)\]: it must be"),
+    "entry of a list": ([Reset(), 5], "^faults, entry 2: the fault is 5: it must be"),
+    "list in a list": ([[Reset()]], r"faults, entry 1: the fault is \[Reset\(\)\]: it must be"),
     "object in a list": ([{"effect": "drip", "chunks": 0}], "faults, entry 1: chunks is 0: it must be from 1"),
     "empty object": ({}, "effect is missing: add one of"),
     "duplicate name": (
@@ -167,7 +167,7 @@ INVALID_DECLARATIONS: Mapping[str, tuple[object, str]] = {
     ),
     "probabilities over 1": (
         [{"effect": "reset", "probability": 0.6}, {"effect": "close", "probability": 0.6}],
-        "faults, entry 2: probability is 0.6: with the other random rules for .* the total is 1.2",
+        "faults, entry 2: probability is 0.6: together with the other random rules for .*, it adds up to 1.2",
     ),
     "too many rules": ([Reset()] * 1001, "faults, entry 1001: a sandbox can have at most 1000 rules"),
     "scenario with an effect": (
@@ -312,7 +312,7 @@ INVALID_SCENARIOS: Mapping[str, tuple[dict[str, Any], str]] = {
     ),
     "probabilities over 1": (
         {"preset": "brownout", "changes": [{"at_s": 5, "rules": [{"effect": "reset", "probability": 0.8}]}]},
-        "changes, entry 1: rules, entry 1: probability is 0.8: with the other random rules for .* the total is 1.1",
+        "changes, entry 1: rules, entry 1: probability is 0.8: together with the other random rules for .*, it adds up to 1.1",
     ),
 }
 

@@ -1,4 +1,4 @@
-"""The registry of effects: what a rule can do, one class each."""
+"""The registry of effects: one class for each thing that a rule can do to a call."""
 
 from collections.abc import Mapping
 

@@ -83,7 +83,7 @@ class FaultValue:
         return super().__new__(cls)
 
     def __getnewargs_ex__(self) -> tuple[tuple[()], dict[str, object]]:
-        """Return the arguments that recreate the value, for copying."""
+        """Return the arguments that recreate the value, for `copy` and `pickle`."""
         return (), {spec.name: getattr(self, spec.name) for spec in fields(cast("Any", self))}
 
     def __repr__(self) -> str:
@@ -146,11 +146,11 @@ class FaultContext(Protocol):
     """
 
     def random(self) -> float:
-        """Return the next number in [0, 1), keyed by seed, rule, operation and user."""
+        """Return the next random number in [0, 1), keyed by seed, rule, operation and user."""
         ...
 
     async def sleep(self, ms: float) -> None:
-        """Wait for some milliseconds."""
+        """Wait for ``ms`` milliseconds."""
 
     async def hold_at_gate(self, gate_name: str) -> None:
         """Wait until the gate is released; raise GatewayTimeout when the gate's limit is reached."""
@@ -159,7 +159,7 @@ class FaultContext(Protocol):
         """Respond with the contract's error body."""
 
     def respond(self, status: int, body: bytes, media_type: str) -> None:
-        """Respond with bytes."""
+        """Respond with a status, a body and its media type."""
 
     def edit_body(self, edit: Callable[[dict[str, Any]], None]) -> None:
         """Edit the body of a successful response, whose members have the contract's names."""
@@ -173,7 +173,7 @@ class FaultContext(Protocol):
         ...
 
     def format_retry_after(self, seconds: float, form: str) -> str:
-        """Return the value of Retry-After in a form; empty selects the contract's form."""
+        """Return a Retry-After value in ``form``; an empty form selects the contract's."""
         ...
 
     def set_delivery(self, delivery: Delivery) -> None:
@@ -186,7 +186,7 @@ class FaultContext(Protocol):
         """Execute the write twice."""
 
     def defer_write(self, after_ms: int) -> None:
-        """Check the write now, and either reject it or let the client hang and execute the write later."""
+        """Check the write now; then either reject it, or leave the client waiting and execute the write later."""
 
     def inject_cursor_fault(self, cursor_fault: CursorFault) -> None:
         """Tamper with the list's cursor."""
@@ -244,7 +244,7 @@ def invalid_value(field: str, value: object, rule: str) -> FaultError:
 
 
 def check_number(field: str, value: object, low: float, high: float) -> None:
-    """Raise FaultError unless a value is a number from ``low`` to ``high``; NaN isn't one."""
+    """Raise FaultError unless a value is a number from ``low`` to ``high``; NaN is rejected."""
     if isinstance(value, bool) or not isinstance(value, int | float) or value != value:
         raise invalid_value(field, value, "it must be a number")
     if not low <= value <= high:
@@ -267,7 +267,7 @@ def check_text(field: str, value: object, min_chars: int, max_chars: int) -> Non
 
 
 def check_choice(field: str, value: object, choices: Collection[str], *, of: str = "") -> None:
-    """Raise FaultError unless a value is one of the choices; ``of`` says what they are limited to."""
+    """Raise FaultError unless a value is one of the choices; ``of`` is added to the message, such as " for reset"."""
     if not isinstance(value, str) or value not in choices:
         hint = suggest_name(value, choices, prefix="; ") if isinstance(value, str) else ""
         raise invalid_value(field, value, f"it must be {join_choices(choices)}{of}{hint}")

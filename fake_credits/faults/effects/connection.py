@@ -31,7 +31,7 @@ class _ConnectionEnd(Effect):
 class Reset(_ConnectionEnd):
     """Reset the connection: a TCP RST instead of a response."""
 
-    reveals = "a blind retry of a POST: a double charge"
+    reveals = "a blind retry of a POST, which charges twice"
 
 
 @dataclass(frozen=True, repr=False)
@@ -53,7 +53,7 @@ class Truncate(Effect):
     """Send the head and part of the body (``at_bytes`` or a ``fraction``), ``then`` end the connection.
 
     ``then`` is ``close``, ``reset`` or ``hang``; in Python also ``Reset()``, ``Close()`` or ``Hang()``. At least one
-    byte is missing. A response without a body is cut after its head.
+    byte is withheld. A response without a body is cut after its head.
     """
 
     needs_connection = True
@@ -84,7 +84,7 @@ class Truncate(Effect):
 
 @dataclass(frozen=True, repr=False)
 class Drip(Effect):
-    """Send the head at once and the body in several ``chunks``, evenly over ``over_ms`` milliseconds."""
+    """Send the head immediately and the body in several ``chunks``, evenly over ``over_ms`` milliseconds."""
 
     reveals = "a timeout that restarts with each chunk"
     phases = ("after",)
@@ -102,7 +102,7 @@ class Drip(Effect):
 
 @dataclass(frozen=True, repr=False)
 class Garbage(Effect):
-    """Send bytes that aren't HTTP, and close."""
+    """Send bytes that aren't HTTP, and close the connection."""
 
     needs_connection = True
     reveals = "a crash in the parser"
@@ -154,7 +154,7 @@ class RawBytes(msgspec.Struct, frozen=True):
 
 
 class DripBody(msgspec.Struct, frozen=True):
-    """The head at once and the body in chunks, each after ``interval_ms``."""
+    """The head immediately, and then the body in chunks, each after ``interval_ms``."""
 
     chunk_count: int
     interval_ms: float
@@ -173,7 +173,7 @@ class DripBody(msgspec.Struct, frozen=True):
 
 
 def split_evenly(body: bytes, count: int) -> list[bytes]:
-    """Return a body in ``count`` chunks of nearly equal size; fewer if it is shorter, none if it is empty."""
+    """Split a body into ``count`` chunks of nearly equal size, or fewer if it has fewer bytes."""
     count = min(count, len(body))
     if not count:
         return []

@@ -89,7 +89,7 @@ class RateLimit(Effect):
     The window is (t - w, t]: a call after exactly Retry-After is allowed, and a rejected call does not count.
     """
 
-    reveals = "a stampede of retries; Retry-After ignored"
+    reveals = "a stampede of retries that ignore Retry-After"
     phases = ("before",)
     counts_passes = True
     limit: int
@@ -169,7 +169,7 @@ class Unauthorized(Effect):
 
     ``kind``: ``revoked`` rejects an API key as revoked, ``rotated`` rejects a token whose key is no longer published,
     and ``clock_skew`` verifies a token against a clock that is ``clock_skew_s`` seconds fast. The default is
-    ``clock_skew`` if ``clock_skew_s`` is given, otherwise ``revoked``.
+    ``clock_skew`` if ``clock_skew_s`` is set, otherwise ``revoked``.
     """
 
     reveals = "an endless loop of token refreshes"

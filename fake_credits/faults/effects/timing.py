@@ -1,6 +1,6 @@
 """Effects on timing: delays, with their distributions, and calls held at a gate.
 
-A distribution as text, for files and flags: ``50``, ``fixed(50)``, ``uniform(10, 50)``, ``lognormal(20, 200)``.
+In files and flags, a distribution is written as ``50``, ``fixed(50)``, ``uniform(10, 50)`` or ``lognormal(20, 200)``.
 """
 
 import math
@@ -103,11 +103,11 @@ class Lognormal(Distribution):
 
 
 DISTRIBUTIONS_BY_NAME: Mapping[str, type[Distribution]] = {"fixed": Fixed, "uniform": Uniform, "lognormal": Lognormal}
-"""Every distribution by its name."""
+"""Every distribution by name."""
 
 
 def parse_distribution(value: object, field: str = "latency") -> Distribution:
-    """Return a distribution given as an object, in milliseconds or as text; raise FaultError for anything else."""
+    """Convert milliseconds, a string or a `Distribution` to a `Distribution`; raise FaultError for anything else."""
     if isinstance(value, Distribution):
         return value
     if isinstance(value, int | float) and not isinstance(value, bool):
@@ -144,7 +144,8 @@ _MAX_GATE_NAME_CHARS = 64
 
 @dataclass(frozen=True, repr=False)
 class Latency(Effect):
-    """Delay the response. ``distribution`` is milliseconds, a `Distribution` or its text."""
+    """Delay the response. ``distribution`` is milliseconds, a `Distribution` or a string such as ``uniform(10,
+    50)``."""
 
     reveals = "a missing timeout, or a timeout treated as a failure"
     stacks = True
