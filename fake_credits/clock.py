@@ -164,7 +164,7 @@ class Clock:
         try:
             step_ms = -(-timedelta(**units) // timedelta(milliseconds=1))
         except (OverflowError, ValueError):  # infinity and NaN
-            raise ValueError("the duration must be finite and must not lead past the year 9999") from None
+            raise ValueError("the duration must be finite and keep the clock within the years 1970 to 9999") from None
         with self._lock:
             now_ms = self.now_ms()
             self.move_to(self._check_target(now_ms + step_ms, now_ms))

@@ -123,7 +123,7 @@ def test_clock_stops_at_end_of_year_9999() -> None:
 @pytest.mark.parametrize("days", [3_000_000, 999_999_999, 1e12, float("inf")])
 def test_advance_past_year_9999_raises_value_error(days: float) -> None:
     clock = Clock(NOON)
-    with pytest.raises(ValueError, match="past the year 9999"):
+    with pytest.raises(ValueError, match="1970 to 9999"):
         clock.advance(days=days)
     assert clock.now() == NOON
 

@@ -150,7 +150,7 @@ INVALID_DECLARATIONS: Mapping[str, tuple[object, str]] = {
         5,
         "the fault is 5: it must be an effect, a rule, a JSON object, the name of a preset, a scenario file or a list",
     ),
-    "none": (None, "a fault has no value: it must be an effect"),
+    "none": (None, "the fault has no value: it must be an effect"),
     "unknown preset": ("flakey", "unknown preset 'flakey': use flaky, slow, .*; did you mean 'flaky'"),
     "name of an effect": (
         "reset",
@@ -312,7 +312,7 @@ INVALID_SCENARIOS: Mapping[str, tuple[dict[str, Any], str]] = {
     ),
     "probabilities over 1": (
         {"preset": "brownout", "changes": [{"at_s": 5, "rules": [{"effect": "reset", "probability": 0.8}]}]},
-        "changes, entry 1: rules, entry 1: probability is 0.8: together with the other random rules for .*, it adds up to 1.1",
+        "changes, entry 1: rules, entry 1: probability is 0.8: together with .*, it adds up to 1.1",
     ),
 }
 
@@ -326,7 +326,7 @@ def test_invalid_scenario_is_rejected_naming_entry_and_field(document: dict[str,
 INVALID_FILES: Mapping[str, tuple[bytes, str]] = {
     "invalid TOML": (b"rules = [", "not valid TOML: "),
     "invalid UTF-8": (b"# \xff", "not valid TOML: 'utf-8' codec"),
-    "too large": (b"#" * (1024 * 1024 + 1), "larger than 1048576 bytes"),
+    "too large": (b"#" * (1024 * 1024 + 1), "the file is larger than 1048576 bytes"),
     "unknown key": (b"x = 1", "unknown key 'x'"),
     "invalid entry": (b"[[rules]]\neffect = 'reset'\nnth = 0", "rules, entry 1: nth is 0: it must be from 1"),
     "huge integer": (b"version = " + b"1" * 5000, "not valid TOML: "),
