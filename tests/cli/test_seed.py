@@ -76,7 +76,8 @@ def test_seed_fills_a_server_and_prints_plan_progress_and_result(server: FakeCre
     pattern = (
         rf"planning: 60/60.*\nchecking: 5/5 users.*\nWorld 'tiny', seed 0: 5 users, 60 transactions\n"
         rf"  [\d,]+ credits granted, [\d,]+ consumed, [\d,]+ refunded\n"
-        rf"Destination: {server.base_url}, application 'shop'\n  0 of these users and 0 of these transactions already exist\n"
+        rf"Destination: {server.base_url}, application 'shop'\n"
+        r"  0 of these users and 0 of these transactions already exist\n"
         rf"creating: 5/5 users.*\n{PROGRESS_LINE}\n"
         r"Wrote 5 users and 60 transactions in \d+\.\d s\n"
     )
@@ -86,7 +87,10 @@ def test_seed_fills_a_server_and_prints_plan_progress_and_result(server: FakeCre
 def test_second_run_finds_all_data_and_writes_nothing(server: FakeCredits) -> None:
     seed_into(server, "twice", "--profile", "tiny", "--seed", "3")
     second = seed_into(server, "twice", "--profile", "tiny", "--seed", "3")
-    assert "  5 of these users and 60 of these transactions already exist\nWrote 0 users and 0 transactions" in second.stderr
+    assert (
+        "  5 of these users and 60 of these transactions already exist\nWrote 0 users and 0 transactions"
+        in second.stderr
+    )
     assert count_data(server, "twice") == (5, 60)
 
 

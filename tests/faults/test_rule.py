@@ -129,12 +129,12 @@ CONFLICTS: dict[str, tuple[object, dict[str, Any], str]] = {
     "lost response on read": (
         lost_response(),
         {"operation": "reads"},
-        "'writes' in the rule and 'reads'",
+        "to 'writes' in the rule and to 'reads'",
     ),
     "lost response before the write": (
         lost_response(),
         {"phase": "before"},
-        "'after' in the rule and 'before'",
+        "to 'after' in the rule and to 'before'",
     ),
     "count": (Rule(effect=Reset(), nth=1), {"nth": 2}, "nth is set twice: to 1 in the rule and to 2 as an argument"),
     "script": (
