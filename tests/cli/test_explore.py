@@ -282,7 +282,7 @@ def read_user_and_balance(api: ServerClient) -> None:
     ("function", "note"),
     [
         (varying(read_balance_and_user, read_user_and_balance), "are concurrent"),
-        (varying(read_balance_and_user, read), "make different calls"),
+        (varying(read_balance_and_user, read), "made different calls"),
     ],
 )
 def test_runs_without_faults_that_differ_are_noted(run_function: Report, function: Function, note: str) -> None:

@@ -123,7 +123,7 @@ def test_scenario_loads_atomically_and_follows_its_schedule(control: ControlSess
         ({"script": [503], "user": ""}, "user is empty"),
         ({"effect": "reset", "header": {}}, "header is empty"),
         ({"effect": "reset", "where": "lambda call: True"}, "where"),
-        ({"script": [503, "burn"]}, "script is 'burn'"),
+        ({"script": [503, "burn"]}, "a script entry is 'burn'"),
         ({"effect": "reset", "header": {"X-T": "☃"}}, "header"),
     ],
 )
