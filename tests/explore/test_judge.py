@@ -211,6 +211,20 @@ def test_refund_of_several_charges_in_one_write_gives_nothing_twice(explore: Exp
     assert verdicts(explore(blind_test, ["refused"]))["3:refused"] == "given twice"
 
 
+def test_write_in_another_amount_that_does_not_make_up_for_a_second_charge_excuses_nothing(explore: Explore) -> None:
+    def charge_with_consolation(api: ServerClient) -> None:
+        try:
+            charge(api)
+        except TransportFailure:
+            charge(api)
+            give(api, 1)
+
+    def test(credits: FakeCredits) -> None:
+        charge_with_consolation(credits.server_client)
+
+    assert verdicts(explore(test, ["lost_after"])) == {"1:lost_after": "charged twice"}
+
+
 def test_nothing_is_missing_if_each_balance_is_as_without_a_fault(explore: Explore) -> None:
     def test(credits: FakeCredits) -> None:
         with contextlib.suppress(InsufficientCredits, Unavailable):
