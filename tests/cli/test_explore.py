@@ -303,6 +303,18 @@ def test_flags_that_contradict_are_a_usage_error(run_function: Report, options: 
         run_function(varying(charge), **options)
 
 
+def test_schedule_without_its_call_runs_the_command_without_faults_only(run_function: Report) -> None:
+    balances: list[int] = []
+
+    def spend(api: ServerClient, _env: object) -> None:
+        charge(api)
+        balances.append(api.get_balance(APP, "ada").balance)
+
+    with pytest.raises(click.UsageError, match="names listUsers, which the test does not make"):
+        run_function(spend, schedule="listUsers:refused")
+    assert balances == [90, 90, 90]  # twice at first, and once at the end
+
+
 def test_given_api_key_is_the_key_of_each_run(run_function: Report) -> None:
     def check(api: ServerClient, env: Mapping[str, str]) -> None:
         assert env["CREDITS_API_KEY"] == "test-key"
