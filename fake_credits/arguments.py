@@ -160,7 +160,7 @@ def encode_secret(argument: str, value: str) -> bytes:
     if not require_str(argument, value):
         raise ValueError(f"{argument} must not be empty")
     if value != value.strip() or not _CONTROL_CHARACTERS.isdisjoint(value):
-        raise ValueError(f"{argument} must not contain control characters, or have spaces at either end")
+        raise ValueError(f"{argument} must not contain control characters, or start or end with whitespace")
     try:
         return value.encode("latin-1")
     except UnicodeEncodeError:

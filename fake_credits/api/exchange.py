@@ -122,7 +122,7 @@ class Exchange(msgspec.Struct, eq=False):
         )
 
     def match_route(self) -> None:
-        """Find the operation; raise RouteNotFound, MethodNotAllowed, MalformedRequest or the error from dispatch."""
+        """Find the operation; raise RouteNotFound, MethodNotAllowed, MalformedRequest or the error set in dispatch."""
         if self.error is not None:
             raise self.error
         routes = self.runtime.routes

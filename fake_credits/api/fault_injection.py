@@ -226,7 +226,7 @@ class ExchangeFaultContext:
         self._write_count = 2
 
     def inject_cursor_fault(self, cursor_fault: CursorFault) -> None:
-        """Apply a fault to the cursor of a list."""
+        """Apply a fault to the list's next cursor or page."""
         self._overrides().cursor_fault = cursor_fault
 
     def _overrides(self) -> FaultOverrides:

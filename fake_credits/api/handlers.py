@@ -9,6 +9,7 @@ from fake_credits.contract import Operation
 from fake_credits.errors import InvalidCursor, Problem, UnsupportedMediaType, ValidationError
 from fake_credits.http_message import Headers, Response
 from fake_credits.ledger import Account, PageRange
+from fake_credits.text import short_repr
 
 _MAX_PAGE_SIZE = 1000
 
@@ -172,7 +173,7 @@ def _parse_page_query(exchange: Exchange) -> tuple[int | None, int]:
 def _parse_limit(name: str, text: str) -> int:
     if text.isascii() and text.isdigit() and len(text) <= 4 and 1 <= int(text) <= _MAX_PAGE_SIZE:
         return int(text)
-    problem = f"must be an integer from 1 to {_MAX_PAGE_SIZE}"
+    problem = f"must be an integer from 1 to {_MAX_PAGE_SIZE}, not {short_repr(text)}"
     raise ValidationError(f"{name} {problem}", details=(Problem(name, problem),))
 
 

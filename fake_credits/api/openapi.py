@@ -303,7 +303,7 @@ def _error_schemas(contract: Contract) -> Json:
         members = {"type": text, "title": text, "status": {"type": "integer"}, "detail": text, "code": text}
         members["requestId"] = text
     details: Json = {"type": "array", "items": _schema_reference("ErrorDetail")}
-    members["code"] = {"type": "string", "description": "One of the codes that the response's description lists."}
+    members["code"] = {"type": "string", "description": "One of the codes listed in the response's description."}
     members["requestId"] = {"type": "string", "description": "The value of the X-Request-Id header."}
     details["description"] = "The invalid fields."
     error = _object_schema({**members, "details": details}, required=tuple(members))

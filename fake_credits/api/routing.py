@@ -60,7 +60,7 @@ class RouteTable:
     """The routes of a contract; ``cached_match`` is `match` with a cache, for short paths.
 
     `match` raises MalformedRequest for a path that can't be decoded or an unknown HTTP method, RouteNotFound for a path
-    without an operation, and MethodNotAllowed for a path without an operation for the method.
+    without an operation, and MethodNotAllowed for a method that no operation with this path has.
     """
 
     def __init__(self, contract: Contract) -> None:

@@ -43,7 +43,7 @@ class SandboxWords(TypedDict, total=False):
 
 
 class JournalWords(TypedDict, total=False):
-    """The criteria that exchanges must meet; ``after`` is an ordinal."""
+    """The criteria that exchanges must meet; ``after`` excludes those up to an ordinal."""
 
     operation: str
     user: str
@@ -256,13 +256,13 @@ class RemoteSandbox:
     def add_fault(self, effect: str | None = None, operation: str | None = None, **fields: Any) -> schemas.RuleState:
         """Add a rule: ``add_fault("reset", "createTransaction", phase="after", nth=1)`` or ``add_fault(script=[503])``.
 
-        The keyword arguments are those of a rule and of its effect (docs, "Faults").
+        The keyword arguments are the fields of the rule and of its effect (docs, "Faults").
         """
         body = _without_none(effect=effect, operation=operation) | fields
         return self._request(schemas.RuleState, "POST", "/faults", body)
 
     def load_faults(self, scenario: str | Mapping[str, Any]) -> tuple[schemas.RuleState, ...]:
-        """Add all rules of a preset, by name, or of a scenario; add none if one is invalid."""
+        """Add all rules of a preset, by name, or of a scenario; if one is invalid, add none."""
         body = {"preset": scenario} if isinstance(scenario, str) else scenario
         return self._request(schemas.RuleList, "POST", "/faults/load", body).faults
 

@@ -240,7 +240,7 @@ def _response_date(response: Response) -> datetime:
 def _invalid_response(response: Response, problem: str) -> InvalidResponse:
     content_type, excerpt = response.header(b"content-type") or "no content type", _body_excerpt(response)
     return InvalidResponse(
-        f"unusable response, status {response.status}, {content_type}: {problem}; it begins {excerpt!r}",
+        f"unusable response, status {response.status}, {content_type}: {problem}; the body begins with {excerpt!r}",
         status=response.status,
         request_id=response.header(b"x-request-id"),
         retry_after_s=_retry_after_s(response),

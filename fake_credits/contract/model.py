@@ -209,7 +209,10 @@ def id_problem(contract: Contract, identifier: str) -> str:
 
 
 def suggest_choices(name: str, choices: Iterable[str]) -> str:
-    """Return a hint for an unknown name: the most similar choice, and all choices if few or if none is similar."""
+    """Return a hint for an unknown name: the most similar choice, if any, and all choices.
+
+    If there are many choices and one of them is similar, only that one is included.
+    """
     names = list(choices)
     suggestion = did_you_mean(name, names)
     return (
@@ -312,7 +315,7 @@ def _check_numbers(settings: Mapping[str, object]) -> None:
         _check_range(name, value, minimum, maximum)
         if name.endswith("_status") and value in _BODILESS_STATUSES:
             raise ContractError(
-                name, f"a {value} response can't have a body (for a 204, set created_transaction = 'empty')"
+                name, f"must not be {value}, which has no body (for a 204, set created_transaction = 'empty')"
             )
 
 
@@ -330,9 +333,11 @@ def _check_field_names(names: Mapping[str, str]) -> None:
         if member not in FIELD_NAMES:
             raise ContractError(f"field_names.{member}", f"unknown member{suggest_choices(member, FIELD_NAMES)}")
         if not (isinstance(name, str) and name and name.isprintable()):  # pyright: ignore[reportUnnecessaryIsInstance]
-            raise ContractError(f"field_names.{member}", f"{name!r} is not a valid name")
+            raise ContractError(f"field_names.{member}", f"must be a non-empty printable string, not {name!r}")
         if '"' in name or "\\" in name:
-            raise ContractError(f"field_names.{member}", f"{name!r} contains a quotation mark or a backslash")
+            raise ContractError(
+                f"field_names.{member}", f"must not contain a quotation mark or a backslash, got {name!r}"
+            )
     for members in _SAME_BODY:
         renamed = [names.get(member, member) for member in members]
         duplicates = [name for name in renamed if renamed.count(name) > 1]
@@ -343,9 +348,9 @@ def _check_field_names(names: Mapping[str, str]) -> None:
 def _check_query_parameters(cursor: str, limit: str) -> None:
     """Check the names of query parameters."""
     if not cursor or not cursor.isprintable():
-        raise ContractError("cursor_parameter", f"{cursor!r} is not a valid name")
+        raise ContractError("cursor_parameter", f"must be a non-empty printable string, not {cursor!r}")
     if not limit.isprintable():
-        raise ContractError("limit_parameter", f"{limit!r} is not a valid name")
+        raise ContractError("limit_parameter", f"must be a printable string, not {limit!r}")
     if limit == cursor:
         raise ContractError("limit_parameter", f"{limit!r} is already the name of the cursor parameter")
 
@@ -375,7 +380,7 @@ def _check_pattern(pattern: str) -> None:
 
 
 def _check_applications(applications: tuple[str, ...] | None, key_applications: tuple[str, ...] | None) -> None:
-    """Check that the API key's applications are among the existing ones."""
+    """Check that the API key can only access existing applications."""
     if applications is None or key_applications is None:
         return
     unknown = [application_id for application_id in key_applications if application_id not in applications]

@@ -63,7 +63,7 @@ OPERATIONS_BY_NAME: Mapping[str, frozenset[Operation]] = {
     "writes": WRITE_OPERATIONS,
     **{operation.value: frozenset({operation}) for operation in Operation},
 }
-"""The operations that each name selects; a name is that of an operation or of a group."""
+"""The operations that are selected by the name of an operation or of a group."""
 
 METHOD_NAMES: Mapping[str, Operation] = {operation.name.lower(): operation for operation in Operation}
 """The names of the client methods, such as ``create_transaction``, which can be used in place of the API README's."""
@@ -118,7 +118,7 @@ class CredentialHeader:
 
 
 def header_example(header: CredentialHeader) -> str:
-    """Return a credential's header with a placeholder for the credential, for messages."""
+    """Return an example of a header for error messages, with a placeholder for the credential."""
     return f"'{header.header}: {header.value_for('…')}'"
 
 
@@ -163,14 +163,14 @@ def created_at_to_json(timestamp_format: TimestampFormat, ms: int) -> str | int:
 
 
 def created_at_from_json(timestamp_format: TimestampFormat, value: object) -> datetime:
-    """Return a JSON value as an aware datetime in UTC; raise ValueError if it is not in the contract's format."""
+    """Convert a JSON value to an aware datetime in UTC; raise ValueError if it is not in the contract's format."""
     if timestamp_format in ("unix_ms", "unix_s"):
         if isinstance(value, bool) or not isinstance(value, int | float):
-            raise ValueError(f"createdAt is {value!r}, not a number")
+            raise ValueError(f"createdAt must be a number, not {value!r}")
         return from_ms(int(value) if timestamp_format == "unix_ms" else int(value * 1000))
     if not isinstance(value, str):
-        raise ValueError(f"createdAt is {value!r}, not a string")
+        raise ValueError(f"createdAt must be a string, not {value!r}")
     moment = datetime.fromisoformat(value)
     if moment.tzinfo is None:
-        raise ValueError(f"createdAt is {value!r}, which has no time zone")
+        raise ValueError(f"createdAt must have a time zone, got {value!r}")
     return moment.astimezone(UTC)

@@ -116,7 +116,7 @@ def close_sandbox(request: Request) -> schemas.CloseReport:
     sandbox, sandboxes = requested_sandbox(request), request.app.sandboxes
     if sandbox is sandboxes.base_sandbox:
         raise ControlError(
-            "conflict", f"{sandbox.name!r} is the server's first sandbox, which is closed with the server"
+            "conflict", f"{sandbox.name!r} is the server's first sandbox, which stays open until the server stops"
         )
     drain_problems = drain(sandbox)
     sandboxes.detach(sandbox)

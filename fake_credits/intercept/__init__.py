@@ -1,4 +1,4 @@
-"""Interception: a sandbox answers requests that HTTP libraries in this process send to given base URLs."""
+"""Interception: requests that HTTP libraries in this process send to certain base URLs go to a sandbox instead."""
 
 import importlib
 import sys

@@ -76,7 +76,10 @@ def _patched_handle_async_request(original: Method, httpcore: "_Httpcore", route
 
 
 def _patched_create_connection(original: Method) -> Method:
-    """Return a method that returns an intercepted request's existing connection, passed as its origin."""
+    """Return a replacement for ``create_connection``.
+
+    The origin of an intercepted request already is its connection.
+    """
 
     @wraps(original)
     def create_connection(pool: Any, origin: Any) -> Any:
@@ -209,7 +212,7 @@ class _BaseConnection:
         """Return None for everything, because there is no network stream."""
 
     def info(self) -> str:
-        """Return this connection's description in the pool's repr."""
+        """Return the description that the pool's repr includes."""
         return f"{str(self.route.base_url)!r}, INTERCEPTED"
 
     def can_handle_request(self, origin: object) -> bool:

@@ -174,7 +174,7 @@ class HostRoutes:
     def find(self, method: str | bytes, scheme: str | bytes, port: int | None, target: bytes) -> Route | None:
         """Return the route that contains a URL of this host, or record that none does.
 
-        Raises NearMissError if the URL's path ends with an operation's: the request was probably meant for a route.
+        Raises NearMissError if the path ends with an operation's, because the URL was probably meant for a route.
         """
         for route in self._by_origin.get((scheme, port), ()):
             if route.base_url.contains(target):

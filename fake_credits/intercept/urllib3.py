@@ -217,7 +217,7 @@ class _Urllib3:
         )  # since 2.0, the pool's method returns a response
 
     def connection_error(self, pool: Any, url: str, retries: Any, message: str) -> Exception:
-        """Return what urllib3 raises when it can't connect and has no retries left."""
+        """Return the exception that urllib3 raises when it can't connect and has no retries left."""
         module = self._connectionpool
         error: Exception = module.NewConnectionError(pool, message)
         retry = module.Retry.from_int(retries, default=pool.retries)

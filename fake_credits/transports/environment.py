@@ -40,7 +40,7 @@ def env_variables(sandbox: "Sandbox", base_url: str, *, token_lifetime_s: int | 
 def no_proxy_with_loopback(variables: Mapping[str, str]) -> dict[str, str]:
     """Return ``NO_PROXY`` and ``no_proxy`` with loopback added; some programs read only one of the two.
 
-    Most programs treat ``*`` as all hosts only if it is the whole value, so nothing is added to it.
+    The value ``*`` is left unchanged, because most programs only understand it on its own.
     """
     entries = f"{variables.get('no_proxy', '')},{variables.get('NO_PROXY', '')}".split(",")
     hosts = dict.fromkeys(entry.strip() for entry in entries if entry.strip())

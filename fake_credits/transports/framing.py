@@ -59,7 +59,7 @@ def is_plain(request: Request, *, has_host: bool = True) -> bool:
     )
 
 
-@lru_cache(maxsize=64)  # because a client sends the same headers again and again
+@lru_cache(maxsize=64)  # because a client keeps sending the same headers
 def _plain_framing(headers: tuple[tuple[bytes, bytes], ...], has_host: bool) -> bytes | None:
     """Return the Content-Length, ``b"chunked"``, or ``b""`` if there is neither; None if any header is unusual."""
     fields = dict(headers)

@@ -68,7 +68,7 @@ class _HttpxAdapter:
         return self._to_httpx_response(response, self._partial_body)
 
     async def send_async(self, httpx_request: Any) -> Any:
-        """Send a request and return the response, with a checkpoint of the running event loop before and after."""
+        """Send a request and return the response, yielding to the running event loop before and after."""
         request = _to_request(httpx_request, await httpx_request.aread())
         if is_plain(request):
             response = await self._driver.call_async(request)
@@ -115,7 +115,7 @@ class _HttpxAdapter:
 
     @contextmanager
     def _translate_errors(self, core: Any) -> Generator[None, None, None]:
-        """Re-raise httpcore's errors as the library's errors of the same names."""
+        """Re-raise httpcore's errors as the library's errors with the same names."""
         try:
             yield
         except (core.TimeoutException, core.NetworkError, core.ProtocolError) as error:

@@ -54,7 +54,7 @@ class InProcessConnection:
 
     @property
     def is_complete(self) -> bool:
-        """Return whether the client has the whole response, even if the connection then breaks."""
+        """Return whether the client has received the complete response; the connection may still break later."""
         if self._response is None or self.outcome != "whole":
             return False
         return self._chunks is None or sum(map(len, self._chunks)) == len(self._response.body)

@@ -50,7 +50,7 @@ class ServerContext(NamedTuple):
 
 
 class ClientProtocol(Protocol):
-    """The part of a connection's protocol that requests use."""
+    """The methods of a connection's protocol that its requests use."""
 
     server_context: ServerContext
     transport: asyncio.Transport
@@ -71,7 +71,7 @@ class ClientProtocol(Protocol):
         ...
 
     def create_task(self, coroutine: Coroutine[None, None, None], /) -> None:
-        """Continue a waiting request in a task; a server that stops waits for the task."""
+        """Continue a waiting request in a task, which the server awaits when it stops."""
         ...
 
     async def wait_until_flushed(self, timeout_s: float) -> None:

@@ -28,7 +28,7 @@ _AUTHORITY_PATTERN = re.compile(rb"^https?://[^/?]*")
 
 
 def origin_form(target: bytes) -> bytes:
-    """Return the path and query of a target, which may be a full URL as for a proxy (RFC 9112, section 3.2.2)."""
+    """Return the path and query of a target, which may be a full URL, as sent to a proxy (RFC 9112, section 3.2.2)."""
     return target if target.startswith(b"/") else _AUTHORITY_PATTERN.sub(b"", target, count=1)
 
 
@@ -165,7 +165,7 @@ class WrittenRequest:
 
 
 class _BaseMemoryStream:
-    """A connected stream whose response is computed by a function on the first read."""
+    """A connected stream that computes its response on the first read."""
 
     def __init__(self, httpcore: Any) -> None:
         self._httpcore = httpcore
@@ -180,7 +180,7 @@ class _BaseMemoryStream:
         reset_error: Callable[[], Exception],
         timeout_error: Callable[[], Exception],
     ) -> bytes:
-        """Return the next part, or b"" at the end; for an incomplete response, raise the error of a network stream."""
+        """Return the next part, or b"" at the end; for an incomplete response, raise a network stream's error."""
         unread = response_bytes(response) if self._unread is None else self._unread
         chunk, self._unread = unread[:max_bytes], unread[max_bytes:]
         if not chunk and response.outcome == "reset":

@@ -125,9 +125,9 @@ class CreditsProtocol(UvicornProtocol):
             return False
         if self._current is None and self._queue:
             if self._is_feeding and not self._queue[0].is_received:
-                return False  # the rest may arrive in the same segment
+                return False  # the remaining body may be in the same segment
             if self.is_read_paused and not self.kernel_socket.is_established():
-                self.transport.abort()  # EOF would only be read after everything that the client sent
+                self.transport.abort()  # the client has disconnected, but its EOF comes after data not read yet
                 return False
             self._current = self._queue.popleft()
             self._current.begin()

@@ -78,7 +78,7 @@ class UvicornProtocol(HttpToolsProtocol):
             self.timeout_keep_alive_task = self.loop.call_later(delay_s, self._check_keep_alive)
 
     def create_task(self, coroutine: Coroutine[Any, Any, None]) -> None:
-        """Continue a waiting request in a task; a server that stops waits for the task."""
+        """Continue a waiting request in a task, which the server awaits when it stops."""
         task = self.loop.create_task(coroutine)
         self.tasks.add(task)
         task.add_done_callback(self.tasks.discard)

@@ -33,7 +33,7 @@ class ClientEnd(Protocol):
 
     @property
     def is_complete(self) -> bool:
-        """Return whether the client has the whole response, even if the connection then breaks."""
+        """Return whether the client has received the complete response; the connection may still break later."""
         ...
 
     def end_with(self, outcome: Outcome) -> None:
@@ -44,7 +44,7 @@ class ClientEnd(Protocol):
 class SuspendedExchange:
     """A suspended exchange and its client's timeout in seconds (None: no timeout).
 
-    Its client, a move of the clock or the release of a gate resumes it, always under the sandbox's lock.
+    It is resumed by its client, by the clock or by a gate, always under the sandbox's lock.
     """
 
     def __init__(
@@ -69,7 +69,7 @@ class SuspendedExchange:
     def finish(self, wait: Wait) -> None:
         """Wait as a sync client does, until the response arrives or the client times out."""
         try:
-            with self._sandbox.lock:  # held for both steps, so that the delays of threads add up
+            with self._sandbox.lock:  # held across both calls, so that no other thread moves the clock in between
                 self._start_waiting(wait)
                 next_wait = self._next_wait()
             while next_wait is not None:
@@ -204,7 +204,7 @@ class SuspendedExchange:
     def _arm(self, new_wait: Wait | None) -> None:
         """Set up the timers or the gate ticket that will end ``new_wait``."""
         if isinstance(new_wait, Forever) and self._connection.is_complete:
-            self._coroutine.close()  # nothing after the complete response concerns the client
+            self._coroutine.close()  # the client already has the complete response
             new_wait = None
         for timer in self._timers:
             timer.cancel()
@@ -257,7 +257,7 @@ class SuspendedExchange:
         )
 
     def _on_gate_release(self) -> None:
-        """Resume from a gate, up to the next wait or the end."""
+        """Resume the exchange once its gate is released, until its next wait or its end."""
         with self._sandbox.lock:
             if self._wait is not None:
                 self._run_to_next_wait(wait_result=True)

@@ -91,7 +91,7 @@ def test_invalid_response_quotes_the_problem_and_the_body() -> None:
         DECODER.user(make_response(USER_JSON | {"userId": 7}, headers=[(b"content-type", b"application/json")]))
     assert str(exc_info.value) == (
         "unusable response, status 200, application/json: Expected `str`, got `int` - at `$.userId`; "
-        f"it begins {json.dumps(USER_JSON | {'userId': 7})!r}"
+        f"the body begins with {json.dumps(USER_JSON | {'userId': 7})!r}"
     )
 
 
