@@ -47,7 +47,7 @@ _FLAGS_OF_ONE_REPORT = ("--report", "--format", "--jobs", "--schedule", "--what"
 
 
 class CannotExplore(click.ClickException):
-    """A command can't be explored."""
+    """Raised if a command can't be explored."""
 
     exit_code = 4
 
@@ -203,7 +203,7 @@ class CommandExplorer:
             return Outcome()
         output = result.output
         if any(redact(each.output, recorder.run.secrets[0]) != each.output for recorder, each in self._references):
-            # The command prints its secrets even without faults, so that is not a fault's doing.
+            # The command prints its secrets even without faults, so no fault is to blame.
             output = redact(output, api_key)
         return Outcome("failed", f"{_error_line(output)}\n{output}", f"exit code {result.exit_code}")
 

@@ -33,13 +33,13 @@ _MAX_OUTPUT_BYTES = 64 * 1024
 
 
 class CannotRun(click.ClickException):
-    """A command can't be started."""
+    """Raised if a command can't be started."""
 
     exit_code = 126  # as in sh(1) and env(1)
 
 
 class CommandNotFound(CannotRun):
-    """A command does not exist."""
+    """Raised if a command does not exist."""
 
     exit_code = 127
 

@@ -1,6 +1,6 @@
 """Bad tokens, each of which breaks exactly one rule.
 
-Otherwise they match a good token from the same provider, so that a test exercises only one check.
+In all other respects they match a good token from the same provider, so that a test exercises only one check.
 """
 
 import hashlib
@@ -85,7 +85,7 @@ def _expired(spec: _TokenSpec) -> str:
 
 
 def _hs256_with_public_key(spec: _TokenSpec) -> str:
-    # Signed by hand, because PyJWT refuses to use a public key as a secret, which is the very mistake to test for.
+    # Signed without PyJWT, which refuses to use a public key as a secret: the very mistake that this token tests for.
     signing_input = spec.signing_input("HS256")
     secret = spec.minter.signing_key.pem().encode()
     return f"{signing_input}.{encode_segment(hmac.digest(secret, signing_input.encode(), hashlib.sha256))}"
@@ -138,7 +138,7 @@ BAD_TOKENS: Final[dict[str, BadToken]] = {
     "hs256_with_public_key": BadToken(
         "uses the public key as an HMAC secret", "algorithm_not_allowed", _hs256_with_public_key
     ),
-    "tampered": BadToken("names a different user than the one that was signed", "bad_signature", _tampered),
+    "tampered": BadToken("names a different user from the one that was signed", "bad_signature", _tampered),
     "missing_sub": BadToken("has no sub", "missing_user", lambda spec: spec.sign_claims(without="sub")),
     "other_user": BadToken(
         "is valid, but for another user",
@@ -154,7 +154,7 @@ BAD_TOKENS: Final[dict[str, BadToken]] = {
         "is larger than 8 KiB", "oversize", lambda spec: spec.sign_claims({"padding": "x" * MAX_TOKEN_BYTES})
     ),
 }
-"""Every kind of bad token (docs/how-to/tokens.md)."""
+"""Every kind of bad token (see docs/how-to/tokens.md)."""
 
 
 def mint_bad_token(
@@ -165,7 +165,7 @@ def mint_bad_token(
     Raises ValueError for an unknown kind, suggesting the most similar one, and TypeError if it isn't a string.
     """
     if not isinstance(kind, str):  # pyright: ignore[reportUnnecessaryIsInstance] callers may be untyped
-        raise TypeError(f"bad must be the name of a kind of bad token, such as 'expired', not {kind!r}")
+        raise TypeError(f"bad must be a kind of bad token, such as 'expired', not {kind!r}")
     if kind not in BAD_TOKENS:
         hint = did_you_mean(kind, BAD_TOKENS)
         raise ValueError(f"unknown kind of bad token {kind!r}{hint} (known: {', '.join(BAD_TOKENS)})")

@@ -34,7 +34,8 @@ class _Placement:
 
 
 class CredentialReader:
-    """A reader of the credential in a request's headers, under a contract (docs/reference/contract.md, rows 2 to 4)."""
+    """Finds the credential in a request's headers as a contract defines it (docs/reference/contract.md, rows 2 to
+    4)."""
 
     def __init__(self, contract: Contract) -> None:
         self._on_conflict = contract.both_credentials
@@ -50,9 +51,9 @@ class CredentialReader:
     def find(self, headers: Iterable[tuple[bytes, bytes]]) -> Credential:
         """Return the only credential among ASGI headers, whose names are in lower case.
 
-        A header without a credential of the contract (another scheme, nothing after the scheme) is ignored if another
-        header has one. Raises MissingCredentials (reason: ``no_credential``, ``unsupported_scheme``, ``empty``) or
-        AmbiguousCredentials (reason: ``repeated``, ``both``).
+        A header with another scheme, or with nothing after the scheme, is ignored if another header has a credential.
+        Raises MissingCredentials (reason: ``no_credential``, ``unsupported_scheme``, ``empty``) or AmbiguousCredentials
+        (reason: ``repeated``, ``both``).
         """
         found: list[Credential] = []
         reason, placements = "no_credential", self._placements
@@ -83,9 +84,9 @@ class CredentialReader:
         for kind in kinds:
             if kinds.count(kind) > 1:
                 problem = f"the request has {kinds.count(kind)} {'API keys' if kind == 'server' else 'user tokens'}"
-                raise AmbiguousCredentials(f"{problem}: send one", auth_reason="repeated")
+                raise AmbiguousCredentials(f"{problem}: send only one", auth_reason="repeated")
         if self._on_conflict == "refuse":
-            problem = "the request has both an API key and a user token: send one of them"
+            problem = "the request has both an API key and a user token: send only one of them"
             raise AmbiguousCredentials(problem, auth_reason="both")
         winner: CredentialKind = "server" if self._on_conflict == "key" else "user"
         return found[kinds.index(winner)]
@@ -101,7 +102,7 @@ _MISSING_MESSAGES = {
 def peek_claims(token: str) -> Mapping[str, object]:
     """Return a token's unverified claims, which identify its sandbox but authenticate nothing.
 
-    A malformed or overlong token has no claims.
+    Returns no claims for a malformed or overlong token.
     """
     if len(token) > MAX_TOKEN_BYTES or token.count(".") != 2:
         return {}

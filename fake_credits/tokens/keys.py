@@ -1,4 +1,4 @@
-"""Issuers' keys, either read from files or generated here, for signing and verifying.
+"""The keys that issuers sign tokens with, either read from files or generated here.
 
 PyJWT and `cryptography` take 35 ms to import, so functions import them, and msgspec, on first use.
 """
@@ -22,10 +22,10 @@ if TYPE_CHECKING:
     PrivateKey = ec.EllipticCurvePrivateKey | rsa.RSAPrivateKey
 
 SigningAlgorithm = Literal["ES256", "RS256"]
-"""The algorithms of our own issuers; a foreign issuer may use any of `VERIFYING_ALGORITHMS`."""
+"""The algorithms that the fake signs with; a foreign issuer may use any of `VERIFYING_ALGORITHMS`."""
 
 VERIFYING_ALGORITHMS: Final = ("ES256", "ES384", "ES512", "PS256", "PS384", "PS512", "RS256", "RS384", "RS512")
-"""Every algorithm that can be verified (RFC 7518, section 3): no symmetric ones, and not ``none``."""
+"""Every algorithm whose signatures can be verified (RFC 7518, section 3); symmetric ones and ``none`` are excluded."""
 
 _PEM_LABEL = "[A-Z ]*PRIVATE KEY-----"
 _PRIVATE_PEM_BLOCK = re.compile(rf"-----BEGIN {_PEM_LABEL}.*?(?:-----END {_PEM_LABEL}|\Z)", re.DOTALL)
@@ -40,7 +40,7 @@ def _jwt_algorithm(name: str) -> "Algorithm":
 
 
 def _mismatch(algorithm: str, key: object) -> str | None:
-    """Return why a key's type, curve or size doesn't suit an algorithm, or None if it does (RFC 7518, 3.3 to 3.5)."""
+    """Explain why a key's type, curve or size doesn't suit an algorithm; None if it does (RFC 7518, 3.3 to 3.5)."""
     from jwt.exceptions import InvalidKeyError
 
     jwt_algorithm = _jwt_algorithm(algorithm)
@@ -55,7 +55,7 @@ def _algorithm_of(key: object, *choices: str) -> str:
         if not _mismatch(algorithm, key):
             return algorithm
     raise ValueError(
-        f"the key, {type(key).__name__}, fits none of the algorithms {', '.join(choices)} (RSA requires 2,048 bits)"
+        f"the key ({type(key).__name__}) suits none of the algorithms {', '.join(choices)} (RSA requires 2,048 bits)"
     )
 
 
@@ -83,7 +83,7 @@ class VerifyingKey:
             raise ValueError(problem)
 
     def verifies(self, message: bytes, signature: bytes) -> bool:
-        """Return whether ``signature`` is this key's signature of ``message``."""
+        """Return whether ``signature`` is a valid signature of ``message`` by this key."""
         return _jwt_algorithm(self.algorithm).verify(message, self.key, signature)
 
     def jwk(self) -> dict[str, str]:
@@ -93,7 +93,7 @@ class VerifyingKey:
         return {"kty": members["kty"], "use": "sig", "alg": self.algorithm, "kid": self.kid, **members}
 
     def pem(self) -> str:
-        """Return the key as PEM text (SubjectPublicKeyInfo)."""
+        """Return the key in PEM format (SubjectPublicKeyInfo)."""
         return _public_pem(self.key)
 
 
@@ -109,7 +109,8 @@ class SigningKey(VerifyingKey):
 
 
 class KeySet:
-    """The public keys of an issuer. With ``any_kid``, the only key, which has no id, is used for every ``kid``."""
+    """The public keys of an issuer. With ``any_kid``, there is a single key without an id, which matches every
+    ``kid``."""
 
     def __init__(self, keys: Iterable[VerifyingKey] = (), *, any_kid: bool = False) -> None:
         self._by_kid: Mapping[str, VerifyingKey] = {key.kid: key for key in keys}  # never modified, only replaced
@@ -130,9 +131,9 @@ class KeySet:
 class SigningKeys(KeySet):
     """A server's signing keys, which are generated on first use; thread-safe.
 
-    Nothing is stored or built in: a private key lives as long as this object. With the same ``private_pem``, from
-    `new_private_pem`, two processes sign with the same keys. Raises ValueError if it has no usable key or a truncated
-    one: a new key in its place would sign tokens that no server accepts.
+    Nothing is stored or built in: a private key lives as long as this object. Two processes with the same
+    ``private_pem`` (see `new_private_pem`) sign with the same keys. Raises ValueError if ``private_pem`` has no usable
+    key or a truncated one, because a new key in its place would sign tokens that no server accepts.
     """
 
     def __init__(self, private_pem: str | None = None) -> None:
@@ -156,7 +157,7 @@ class SigningKeys(KeySet):
             return self._current_keys.get(algorithm) or self._install(algorithm)
 
     def jwks(self, algorithms: Iterable[SigningAlgorithm] = ("ES256",)) -> dict[str, list[dict[str, str]]]:
-        """Return the public JWK Set (RFC 7517, section 5), with at least one signing key for each of ``algorithms``.
+        """Return a JWK Set of the public keys (RFC 7517, section 5), with at least one key for each of ``algorithms``.
 
         Pass ``RS256`` only if an issuer uses it, because that key takes about 40 ms to generate.
         """
@@ -193,7 +194,7 @@ def _load_private_key(pem: str) -> "tuple[SigningAlgorithm, PrivateKey]":
 
 
 def new_private_pem() -> str:
-    """Return a new private key for each signing algorithm, as PEM text (PKCS 8, unencrypted)."""
+    """Return a new private key for each signing algorithm, in PEM format (PKCS #8, unencrypted)."""
     from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption, PrivateFormat
 
     keys = [_generate_private_key("ES256"), _generate_private_key("RS256")]
@@ -201,16 +202,16 @@ def new_private_pem() -> str:
 
 
 def read_key_file(path: Path) -> KeySet:
-    """Return the public keys in a file: a JWK Set (RFC 7517), or one key or certificate as PEM.
+    """Return the public keys in a file: a JWK Set (RFC 7517), or a single key or certificate in PEM format.
 
-    Raises OSError, or ValueError for a file without a usable key or with a private or symmetric one.
+    Raises OSError if the file can't be read, and ValueError if it has no usable key, or a private or symmetric one.
     """
     with path.open("rb") as file:
         content = file.read(_MAX_KEY_FILE_BYTES + 1)
     if len(content) > _MAX_KEY_FILE_BYTES:
-        raise ValueError(f"larger than {_MAX_KEY_FILE_BYTES} bytes")
+        raise ValueError(f"the file is larger than {_MAX_KEY_FILE_BYTES} bytes")
     if b"PRIVATE KEY" in content:
-        raise ValueError("has a private key: use a file with public keys only")
+        raise ValueError("the file has a private key: use a file with only public keys")
     return KeySet([_key_from_pem(content)], any_kid=True) if b"-----BEGIN" in content else key_set_from_jwks(content)
 
 
@@ -228,17 +229,17 @@ class _JwkSet(TypedDict):
 
 
 def key_set_from_jwks(content: bytes) -> KeySet:
-    """Return the signature keys in a JWK Set; raise ValueError for any that isn't a usable public key."""
+    """Return the signature keys in a JWK Set; raise ValueError if one isn't a usable public key."""
     import msgspec
 
     try:
         jwks = msgspec.convert(parse_json(content, max_depth=32), _JwkSet)["keys"]
     except (JsonError, msgspec.ValidationError):
-        raise ValueError('neither PEM nor a JWK Set: {"keys": [...]}') from None
+        raise ValueError('the file is neither PEM nor a JWK Set: {"keys": [...]}') from None
     keys = [_key_from_jwk(number, jwk) for number, jwk in enumerate(jwks) if _can_verify(number, jwk)]
     key_set = KeySet(keys)
     if not keys or len(key_set.published_keys()) < len(keys):
-        raise ValueError("has no signature key" if not keys else "has two keys with the same kid")
+        raise ValueError("the file has no signature key" if not keys else "the file has two keys with the same kid")
     return key_set
 
 

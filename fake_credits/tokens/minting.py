@@ -1,4 +1,4 @@
-"""Auth providers and trusted issuers, and the minting of valid tokens as each provider mints them."""
+"""Auth providers, trusted issuers, and the minting of valid tokens in each provider's format."""
 
 import base64
 import json
@@ -13,7 +13,7 @@ from fake_credits.keyed_random import random_bytes, random_name
 from fake_credits.tokens.keys import KeySet, SigningAlgorithm, SigningKey, SigningKeys, read_key_file
 
 ExtraClaims = Callable[[str, int], dict[str, object]]
-"""A function that returns additional claims for a user's id and a time in seconds since 1970."""
+"""A function that takes a user's id and a time in seconds since 1970, and returns additional claims."""
 
 _APP_ORIGIN = "https://app.fake-credits.test"
 _FIREBASE_PROJECT = "fake-credits"
@@ -21,7 +21,7 @@ _FIREBASE_PROJECT = "fake-credits"
 
 @dataclass(frozen=True, slots=True)
 class AuthProvider:
-    """The form of a provider's tokens.
+    """The format of a provider's tokens.
 
     ``lifetime_s`` is in seconds. ``example_user_id`` looks like the provider's real ids, but tokens can be minted for
     any id. ``issuer`` is compared byte for byte, including a trailing slash. ``keys_path`` is where the provider's own
@@ -76,7 +76,7 @@ PLAIN_PROVIDER: Final = AuthProvider(
     "user-id",
     lambda _user_id, now_s: {"nbf": now_s, "jti": random_name("")},
 )
-"""The default provider: it imitates no real one, and uses the fastest algorithm."""
+"""The default provider, which imitates no real one and uses the fastest algorithm."""
 
 AUTH_PROVIDERS: Final[dict[str, AuthProvider]] = {
     "plain": PLAIN_PROVIDER,
@@ -143,16 +143,16 @@ AUTH_PROVIDERS: Final[dict[str, AuthProvider]] = {
         keys_path="/sso/jwks/{client}",
     ),
 }
-"""Every provider by name (docs/how-to/tokens.md)."""
+"""Every provider by name (see docs/how-to/tokens.md)."""
 
 
 SANDBOX_CLAIM: Final = "fake_credits_sandbox"
-"""The private claim that names a token's sandbox; the caller passes it in ``claims``."""
+"""The private claim that names a token's sandbox; the code that mints a token passes it in ``claims``."""
 
 
 @dataclass(frozen=True)
 class Issuer:
-    """A trusted issuer, and what its tokens must contain (docs/how-to/tokens.md).
+    """A trusted issuer, and what its tokens must contain (see docs/how-to/tokens.md).
 
     ``audience`` lists the names of this API. Tokens for others are rejected (RFC 7519, section 4.1.3), so if it is
     empty, every token with an ``aud`` is rejected; None leaves ``aud`` unchecked. ``authorized_parties``, unless empty,
@@ -171,7 +171,7 @@ class Issuer:
 def trusted_issuer(url: str, path: str | Path) -> Issuer:
     """Return a foreign issuer, such as a development tenant, with the keys in a file; ``aud`` is not checked.
 
-    Raises ValueError, with the file name, for a file that can't be read or is invalid (`read_key_file`).
+    Raises ValueError, which names the file, if it can't be read or is invalid (see `read_key_file`).
     """
     try:
         keys = read_key_file(Path(path))
@@ -185,7 +185,7 @@ def trusted_issuer(url: str, path: str | Path) -> Issuer:
 
 @dataclass(frozen=True)
 class Minter:
-    """A minter of tokens that look like a provider's, signed with a server's own keys.
+    """Mints tokens that look like a provider's, but are signed with the server's keys.
 
     ``issuer_url`` replaces the provider's issuer, unless it is empty.
     """
@@ -196,7 +196,7 @@ class Minter:
 
     @cached_property
     def issuer(self) -> Issuer:
-        """Return the issuer that trusts these tokens."""
+        """Return the issuer that a verifier must trust to accept these tokens."""
         url = self.issuer_url or self.provider.issuer
         return Issuer(url, (self.provider.algorithm,), self.keys, audience=self.provider.audience)
 
@@ -231,22 +231,22 @@ class Minter:
 
 @lru_cache(maxsize=16)
 def find_minter(keys: SigningKeys, provider_name: str, issuer_url: str = "") -> Minter:
-    """Return the minter of a provider's tokens; cached, because a test suite creates a sandbox for every test."""
+    """Return a minter for a provider's tokens; cached, because a test suite creates a sandbox for every test."""
     return Minter(keys, AUTH_PROVIDERS[provider_name], issuer_url)
 
 
 def encode_jws(key: SigningKey, payload: bytes, *, kid: str | None = None) -> str:
-    """Return a compact JWS with any payload and the header member ``kid``, by default the key's own id."""
+    """Return a compact JWS with this payload; its header's ``kid`` is the key's id by default."""
     header = encode_json({"alg": key.algorithm, "typ": "JWT", "kid": key.kid if kid is None else kid})
     signing_input = f"{encode_segment(header)}.{encode_segment(payload)}"
     return f"{signing_input}.{encode_segment(key.sign(signing_input.encode()))}"
 
 
 def encode_segment(data: bytes) -> str:
-    """Return bytes as base64url without padding (RFC 7515, section 2)."""
+    """Encode bytes as base64url without padding (RFC 7515, section 2)."""
     return base64.urlsafe_b64encode(data).rstrip(b"=").decode()
 
 
 def encode_json(value: Mapping[str, object]) -> bytes:
-    """Return an object as compact JSON; raise TypeError or ValueError if it can't be encoded."""
+    """Encode an object as compact JSON; raise TypeError or ValueError if it can't be encoded."""
     return json.dumps(value, separators=(",", ":"), allow_nan=False).encode()

@@ -1,7 +1,7 @@
 """Verification of users' tokens.
 
-The steps are in the order of docs/how-to/tokens.md: first those of JWS (RFC 7515, section 5.2; RFC 7517, section 4.5,
-on ``kid``), then the claims (RFC 7519, section 7.2). Each failure has its own ``auth_reason``.
+The steps follow the order in docs/how-to/tokens.md: first the signature (RFC 7515, section 5.2; RFC 7517, section 4.5,
+on ``kid``), then the claims (RFC 7519, section 7.2). Each failure has a distinct ``auth_reason``.
 """
 
 import base64
@@ -22,7 +22,7 @@ from fake_credits.tokens.keys import KeySet, VerifyingKey
 from fake_credits.tokens.minting import Issuer
 
 MAX_TOKEN_BYTES: Final = 8 * 1024
-"""The maximum size of a token: most HTTP servers reject larger headers."""
+"""The maximum size of a token; most HTTP servers reject larger headers."""
 
 MAX_TOKEN_HEADER_BYTES: Final = 2 * 1024
 """The maximum size of a decoded token header."""
@@ -36,7 +36,7 @@ MAX_CACHED_TOKENS: Final = 1024
 _BASE64URL_PATTERN = re.compile(r"[A-Za-z0-9_-]*")
 _MAX_DATE_S: Final = MAX_TIMESTAMP_MS // 1000
 
-# RFC 7515, section 4.1: `crit` makes extensions mandatory; with the others, a token could choose its own key.
+# RFC 7515, section 4.1: `crit` makes extensions mandatory; the others would let a token choose its own key.
 _FORBIDDEN_HEADER_MEMBERS = ("crit", "jku", "x5u", "jwk", "x5c")
 
 _Claims = Mapping[str, object]
@@ -69,7 +69,7 @@ class _CacheEntry:
 
 
 class Verifier:
-    """A thread-safe verifier of users' tokens, for a set of issuers and a contract's rules for ids.
+    """Verifies users' tokens against a set of trusted issuers and a contract's rules for ids; thread-safe.
 
     Raises ValueError if two issuers have the same URL.
     """
@@ -86,11 +86,11 @@ class Verifier:
         return f"<Verifier of {len(self._issuers)} issuers, {len(self._cache)} tokens cached>"
 
     def verify(self, token: str, now_ms: int) -> VerifiedToken:
-        """Return a token that is valid at ``now_ms`` (ms since 1970, on the sandbox's clock).
+        """Verify a token at ``now_ms`` (ms since 1970, on the sandbox's clock), and return it.
 
-        Raises TokenExpired (reason: ``expired``) for a genuine token that has expired, otherwise InvalidToken, whose
-        ``auth_reason`` names the failed step. The result is cached, so a repeated token costs a lookup and a check of
-        its times.
+        Raises TokenExpired (reason: ``expired``) if a genuine token has expired, and InvalidToken, whose
+        ``auth_reason`` names the failed step, for any other invalid token. Results are cached, so verifying the same
+        token again only costs a lookup and a check of its times.
         """
         entry = self._cache.get(token)
         if entry is None:
@@ -130,9 +130,9 @@ def _invalid_token(reason: str, message: str) -> InvalidToken:
 
 
 def verify_signature(token: str, issuers: Sequence[Issuer]) -> tuple[bytes, VerifyingKey]:
-    """Return a token's payload and the issuer's key that signed it; raise InvalidToken if none of the keys did.
+    """Return a token's payload and the issuer's key that signed it; raise InvalidToken if no known key did.
 
-    The payload is not decoded: the caller must check that it names the key's issuer.
+    The payload is not decoded, so the caller must check that it names the key's issuer.
     """
     if len(token) > MAX_TOKEN_BYTES:
         raise _invalid_token("oversize", f"the token has {len(token)} bytes, more than {MAX_TOKEN_BYTES}")
@@ -148,7 +148,7 @@ def verify_signature(token: str, issuers: Sequence[Issuer]) -> tuple[bytes, Veri
 
 
 def _decode_segment(segment: str, name: str) -> bytes:
-    """Return a segment's bytes; raise InvalidToken for padding, invalid characters and stray trailing bits."""
+    """Decode a segment; raise InvalidToken for padding, invalid characters and stray trailing bits."""
     if _BASE64URL_PATTERN.fullmatch(segment) and len(segment) % 4 != 1:
         data = base64.urlsafe_b64decode(segment + "=" * (-len(segment) % 4))
         if base64.urlsafe_b64encode(data).rstrip(b"=").decode() == segment:
@@ -157,7 +157,7 @@ def _decode_segment(segment: str, name: str) -> bytes:
 
 
 def parse_json_object(data: bytes, part: Literal["header", "payload"]) -> dict[str, object]:
-    """Return the JSON object in ``data``; raise InvalidToken (``malformed_<part>``, ``duplicate_<part>_member``)."""
+    """Parse a JSON object; raise InvalidToken (reason: ``malformed_<part>``, ``duplicate_<part>_member``)."""
     try:
         value = parse_json(data, name=f"the token's {part}", max_depth=MAX_JSON_DEPTH)
     except DuplicateMember as error:
@@ -238,7 +238,7 @@ def _check_times(claims: _Claims, issuer: Issuer, now_ms: int) -> tuple[int, int
 
 
 def _numeric_date(claims: _Claims, name: str) -> int | float | None:
-    """Return a time claim in seconds since 1970, or None if absent; raise InvalidToken unless it is a valid number."""
+    """Return a time claim in seconds since 1970, or None if it is absent; raise InvalidToken if it is invalid."""
     if name not in claims:
         return None
     value = claims[name]
@@ -250,7 +250,7 @@ def _numeric_date(claims: _Claims, name: str) -> int | float | None:
 
 
 def _check_audience(claims: _Claims, issuer: Issuer) -> None:
-    """Raise InvalidToken for a token for another audience (RFC 7519, section 4.1.3)."""
+    """Raise InvalidToken if the token is for another audience (RFC 7519, section 4.1.3)."""
     accepted = issuer.audience
     if accepted is None or (not accepted and "aud" not in claims):
         return
@@ -265,7 +265,7 @@ def _check_audience(claims: _Claims, issuer: Issuer) -> None:
 
 
 def _check_authorized_party(claims: _Claims, issuer: Issuer) -> None:
-    """Raise InvalidToken for a token issued to another party, if the issuer lists its authorized parties."""
+    """Raise InvalidToken if the issuer lists authorized parties and the token was issued to another one."""
     if issuer.authorized_parties and claims.get("azp") not in issuer.authorized_parties:
         expected = " or ".join(map(short_repr, issuer.authorized_parties))
         raise _invalid_token(

@@ -17,7 +17,7 @@ _MAX_CACHED_WORLDS = 8
 
 
 def make_world(profile: Profile, seed: int) -> World:
-    """Return the world of a profile and a seed; its users are generated on first use."""
+    """Return the world for a profile and a seed; its users are generated on first use."""
     edge_transactions = sum(len(rows) for _, rows in EDGE_CASES) if profile.edge_cases else 0
 
     def histories() -> Iterator[UserHistory]:
@@ -32,7 +32,7 @@ def make_world(profile: Profile, seed: int) -> World:
 
 
 class WorldLibrary:
-    """A library of worlds by name, which caches the most recently generated ones, except large ones."""
+    """Finds worlds by name, and caches the most recently generated ones, except large ones."""
 
     def __init__(self) -> None:
         self._cached_make_world = lru_cache(_MAX_CACHED_WORLDS)(make_world)
@@ -41,9 +41,10 @@ class WorldLibrary:
         return f"<WorldLibrary: {self._cached_make_world.cache_info().currsize} cached>"
 
     def find(self, name: str | Path, seed: int) -> World:
-        """Return the world for a profile (a name or a TOML file), or the one in a JSON file, which has its own seed.
+        """Return the world for a profile (a name or a TOML file) and a seed, or that in a JSON file, which has its own
+        seed.
 
-        Raises UnknownWorld for any other name, WorldError for a file that can't be read or is invalid.
+        Raises UnknownWorld for any other name, and WorldError for a file that can't be read or is invalid.
         """
         path, profile = Path(name), PROFILES.get(str(name))
         if profile is None and not _is_file(path):

@@ -1,4 +1,4 @@
-"""Generated users: their ids, and their histories, which depend only on seed, profile and ordinal."""
+"""The generation of user ids and histories, which depend only on the seed, the profile and the user's ordinal."""
 
 from array import array
 from bisect import bisect_right
@@ -26,7 +26,7 @@ _EMAIL_DOMAINS = ("example.com", "example.org", "example.net", "mail.example.com
 
 
 class Identity(NamedTuple):
-    """The source of an id: names, the user's number in the world, and random bits."""
+    """The parts from which an id is built: names, the user's number in the world, and random bits."""
 
     first_name: str
     last_name: str
@@ -36,8 +36,7 @@ class Identity(NamedTuple):
 
     @property
     def email(self) -> str:
-        """Return an e-mail address that is unique within the world, because names have no digits and its number is
-        unique."""
+        """Return an e-mail address; it is unique within the world, because the ordinal is, and names have no digits."""
         return f"{self.first_name}.{self.last_name}{self.ordinal}@{_EMAIL_DOMAINS[self.bits % 4]}".lower().replace(
             " ", ""
         )
@@ -74,7 +73,7 @@ ID_SHAPES: Mapping[str, Callable[[Identity], str]] = MappingProxyType(
         "name": lambda person: f"{person.first_name}_{person.last_name}_{person.ordinal}".lower().replace(" ", ""),
     }
 )
-"""The shapes of user ids, assigned to users in turn, so that a world with nine users has all of them."""
+"""The shapes of user ids, assigned to users in turn, so that nine users are enough to have them all."""
 
 _SHAPES_CYCLE = tuple(ID_SHAPES.values())
 
@@ -114,7 +113,7 @@ def _draw_names(seed: int) -> tuple[list[str], list[str], list[str]]:
 
 
 GENERATOR_VERSION = 1
-"""The version of the data for a seed and a profile; increase it whenever this module's results change."""
+"""The version of the generated data; increase it whenever the same seed and profile yield different data."""
 
 _HOUR_MS = 3_600_000
 _MONTH_MS = 30 * 24 * _HOUR_MS
@@ -123,14 +122,14 @@ _GRANT, _CONSUME, _REFUND = Reason.GRANT, Reason.CONSUME, Reason.REFUND
 _GRANT_CODE, _CONSUME_CODE, _REFUND_CODE = REASON_CODES[_GRANT], REASON_CODES[_CONSUME], REASON_CODES[_REFUND]
 _MIN_TRANSACTIONS = 3
 _SIGNUP_PERIOD_SHARE = 0.97
-"""The share of a world's past during which users sign up, at a growing rate."""
+"""The share of a world's time span in which users sign up, at a growing rate."""
 _MIN_ACTIVE_SHARE = 0.3
-"""The minimum share of the time after sign-up for which users who use up their credits stay active."""
+"""The minimum share of the time after sign-up during which users who use up their credits are active."""
 _SLOT_MS = _HOUR_MS // 4
 
 
 def _weekly_pattern() -> tuple[int, ...]:
-    """Return moments in a week, from Monday, with equal activity between them; they are closer together by day.
+    """Return moments in a week, from Monday on, with equal activity between them; they are closer together by day.
 
     There is one moment for each quarter of an hour, plus the end of the week.
     """
@@ -163,7 +162,7 @@ class _UserPlan(NamedTuple):
 
 
 class _Lifetime(NamedTuple):
-    """A user's schedule: sign-up, months with grants, and the times of all other transactions."""
+    """A user's schedule: the time of sign-up, the number of monthly grants, and the times of all other transactions."""
 
     created_ms: int
     months: int
@@ -172,7 +171,7 @@ class _Lifetime(NamedTuple):
 
 
 def generate_histories(profile: Profile, seed: int) -> Iterator[GeneratedUser]:
-    """Yield the users' histories in order of sign-up; raise WorldError if the profile can't be satisfied."""
+    """Yield users with histories in order of sign-up; raise WorldError if the profile can't be satisfied."""
     for ordinal, user in enumerate(_plan_users(profile, seed)):
         rng = keyed_generator(seed, profile.name, GENERATOR_VERSION, ordinal)
         id_bits, draw = rng.getrandbits(ID_BITS), rng.random
@@ -194,7 +193,7 @@ def _plan_users(profile: Profile, seed: int) -> list[_UserPlan]:
     weights: list[int] = []
     for ordinal in range(profile.users):
         chance, size = draw(), draw()
-        # at least one user must stay, to take the remaining transactions
+        # at least one user must stay active, to take the remaining transactions
         if chance < profile.gone_share and ordinal > 0:
             users.append(_UserPlan(_CHURNED, 1 + int(size * _MIN_TRANSACTIONS)))
             weights.append(0)
@@ -225,7 +224,7 @@ def _draw_lifetime(draw: Callable[[], float], profile: Profile, user: _UserPlan,
 
 
 def _apply_weekly_pattern(even_ms: int) -> int:
-    """Map an evenly distributed moment to the weekly pattern, preserving order."""
+    """Map a moment in evenly distributed time to one in the weekly pattern, preserving order."""
     week, rest = divmod(even_ms, WEEK_MS)
     slot, part_ms = divmod(rest, _SLOT_MS)
     moment = _WEEKLY_PATTERN[slot]
@@ -233,10 +232,10 @@ def _apply_weekly_pattern(even_ms: int) -> int:
 
 
 def _draw_history(draw: Callable[[], float], profile: Profile, lifetime: _Lifetime) -> TransactionColumns | None:
-    """Return a user's transactions, starting with the sign-up grant; None if the balance is too low without a top-up.
+    """Return a user's transactions, starting with the sign-up grant, or None if a top-up is needed but not allowed.
 
-    A consumption leaves at least one credit, so that users who use up their credits have something left for their last
-    consumption.
+    A consumption leaves at least one credit, so that users who use up their credits have something left for the last
+    one.
     """
     deltas, codes, times = [profile.signup_grant], [_GRANT_CODE], [lifetime.created_ms]
     balance, refundable = profile.signup_grant, 0
@@ -290,13 +289,13 @@ EDGE_CASES: tuple[tuple[str, EdgeTransactions], ...] = (
     (" spaces at both ends ", ((7, _GRANT),)),
     ("i" * 256, ((7, _GRANT),)),
 )
-"""User ids with transactions; the two ids that look identical are different code points, and so different users."""
+"""User ids with transactions; two ids look identical, but are different users, because their code points differ."""
 
 
 def edge_histories() -> Iterator[UserHistory]:
     """Yield the users of `EDGE_CASES`, who sign up one millisecond apart."""
     for index, (user_id, rows) in enumerate(EDGE_CASES):
-        # One history spans the whole past; in the others, all transactions happen at the same time.
+        # One history covers the full time span; in the others, all transactions happen at the same time.
         step_ms = (WORLD_SPAN_MS - index) // len(rows) if user_id == "10000-rows" else 0
         deltas = array("q", [delta for delta, _ in rows])
         codes = array("b", [REASON_CODES[reason] for _, reason in rows])

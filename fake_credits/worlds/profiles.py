@@ -11,7 +11,7 @@ from fake_credits.contract.model import suggest_choices
 from fake_credits.worlds.world import WorldError
 
 PROFILE_FORMAT_VERSION = 1
-"""The version of the file format, which each file declares as ``version = 1``."""
+"""The version of the file format; each file must declare ``version = 1``."""
 
 _MAX_PROFILE_BYTES = 64 * 1024
 _MAX_CREDITS = 10**9
@@ -29,7 +29,7 @@ def _number_field(
 
 @dataclass(frozen=True, kw_only=True)
 class Profile:
-    """The parameters of a world: how many users and transactions it has, and of which kinds.
+    """The parameters of a world: how many users and transactions it has, and what they are like.
 
     Raises WorldError for numbers that are out of range or contradict each other.
     """
@@ -53,14 +53,14 @@ class Profile:
         for spec in fields(self):
             self._check_field(spec, getattr(self, spec.name))
         if not self.users and not self.edge_cases:
-            raise self._error("users", "must be 1 or more without edge_cases")
+            raise self._error("users", "must be 1 or more unless edge_cases is true")
         if self.transactions < _MIN_PER_USER * self.users:
-            raise self._error("transactions", f"must be {_MIN_PER_USER * self.users} or more, three per user")
+            raise self._error("transactions", f"must be {_MIN_PER_USER * self.users} or more (three per user)")
         if self.transactions and not self.users:
-            raise self._error("transactions", "must be 0 without users")
+            raise self._error("transactions", "must be 0 if users is 0")
         if self.largest_consumption < self.smallest_consumption:
             raise self._error(
-                "largest_consumption", f"must be at least smallest_consumption, {self.smallest_consumption}"
+                "largest_consumption", f"must be at least {self.smallest_consumption}, which is smallest_consumption"
             )
         if self.dry_share + self.gone_share > 1:
             raise self._error(
@@ -91,25 +91,25 @@ PROFILES: Mapping[str, Profile] = MappingProxyType(
         )
     }
 )
-"""Every built-in profile (docs/how-to/demo-data.md)."""
+"""Every built-in profile (see docs/how-to/demo-data.md)."""
 
 
 def load_profile(path: Path) -> Profile:
     """Return the profile described by a TOML file; missing fields have their defaults.
 
-    The name defaults to the file's. Raises WorldError, prefixed with the file name.
+    The name defaults to that of the file. Raises WorldError, prefixed with the file name, if the file is invalid.
     """
     try:
         with path.open("rb") as file:
             data = file.read(_MAX_PROFILE_BYTES + 1)
         if len(data) > _MAX_PROFILE_BYTES:
-            raise WorldError(f"larger than {_MAX_PROFILE_BYTES} bytes")
+            raise WorldError(f"the file is larger than {_MAX_PROFILE_BYTES} bytes")
         return profile_from_dict({"name": path.stem, **tomllib.loads(data.decode("utf-8"))})
     except WorldError as error:
         raise WorldError(f"{path}: {error}") from None
     except OSError as error:
         raise WorldError(f"{path}: can't be read: {error.strerror}") from None
-    except (ValueError, RecursionError) as error:  # ValueError: also for an integer of thousands of digits
+    except (ValueError, RecursionError) as error:  # ValueError: also raised for an integer with thousands of digits
         raise WorldError(f"{path}: not valid TOML: {error}") from None
 
 

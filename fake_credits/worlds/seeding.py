@@ -1,8 +1,8 @@
-"""Seeding: writing a world to any server of the API through its six operations.
+"""Seeding: writing a world to any server through the six operations of the API.
 
-Nothing is stored between runs: each user's existing history is read and then continued. A write without a usable
-response may have taken effect, which the balance shows. At the end, each user's balance must equal the planned one, so
-that a write that took effect even later is detected.
+Nothing is stored between runs: each user's existing history is read and then continued. If a write gets no usable
+response, the balance shows whether it took effect. At the end, each user's balance must equal the planned one, which
+detects a write that took effect even later.
 """
 
 import asyncio
@@ -26,12 +26,12 @@ DeltaAndReason = tuple[int, Reason | str]
 
 _USER_ABSENT = -1
 _RETRYABLE_STATUSES = (408, 425, 429)  # Request Timeout, Too Early, Too Many Requests
-_CONFLICT_HINT = "another client writes to this user, or a lost write took effect late"
+_CONFLICT_HINT = "another client is writing to this user, or a lost write took effect late"
 _MAX_PAUSE_S = 30.0
 
 
 class WorldTotals(NamedTuple):
-    """The totals of a world. Amounts are in credits."""
+    """The totals of a world; amounts are in credits."""
 
     users: int = 0
     transactions: int = 0
@@ -48,14 +48,14 @@ class ExistingData(NamedTuple):
 
 
 class RetryPolicy(msgspec.Struct, frozen=True):
-    """The number of attempts for a failing call, and the pauses between them, which double each time."""
+    """How often to try a failing call, and the pauses between the attempts, which double each time."""
 
     max_attempts: int = 8
     initial_pause_s: float = 0.05
     sleep: Callable[[float], Awaitable[object]] = asyncio.sleep
 
     async def wait(self, failure: FakeCreditsError, attempts: int, label: str) -> None:
-        """Wait after a failure, at least for Retry-After; raise TargetError if a retry is pointless."""
+        """Wait before a retry, at least as long as Retry-After says; raise TargetError if a retry is pointless."""
         is_transient, retry_after_s = isinstance(failure, TransportFailure), None
         if isinstance(failure, ApiError | InvalidResponse):
             is_transient = failure.status >= 500 or failure.status in _RETRYABLE_STATUSES
@@ -83,11 +83,11 @@ def compute_totals(world: World, contract: Contract, application_id: str, on_pro
 
 
 class Seeder:
-    """A writer of a world's histories to the users of one application on a server.
+    """Writes a world's users and histories to one application on a server.
 
     Call `scan` first, which only reads, then `create` and `write_transactions`, which write what is missing. They raise
     TargetError if the server rejects a call or can't be reached, or if a user's existing history is not the beginning
-    of the planned one. ``concurrency`` users are processed at once, each one's transactions in order.
+    of the planned one. ``concurrency`` users are processed concurrently; each user's transactions are written in order.
     """
 
     def __init__(
@@ -106,7 +106,7 @@ class Seeder:
         """Read the existing data and return it; ``on_progress`` is called for each user."""
 
         async def scan_user(index: int, user: "_UserSeeder") -> None:
-            # The first call must reach the server, so that a wrong URL is reported at once.
+            # The first call must reach the server, so that a wrong URL is reported immediately.
             self._existing_counts[index] = await user.count_existing(must_connect=index == 0)
             on_progress(1)
 
@@ -138,7 +138,8 @@ class Seeder:
                 await user.write_missing(existing, on_progress)
 
         numbered: Iterator[tuple[int, UserHistory]] = enumerate(self._world.histories())
-        if self._world.transaction_count <= MAX_KEPT_TRANSACTIONS:  # longest first, so that none runs alone at the end
+        if self._world.transaction_count <= MAX_KEPT_TRANSACTIONS:
+            # Longest first, so that no long history is left to run alone at the end.
             numbered = iter(sorted(numbered, key=lambda item: -len(item[1].columns.deltas)))
         await self._for_each_user(numbered, write_user)
 
@@ -167,7 +168,7 @@ class Target(msgspec.Struct, frozen=True):
 
 
 class _UserSeeder:
-    """A writer of one user's history."""
+    """Writes one user's history."""
 
     def __init__(self, target: Target, retry_policy: RetryPolicy, history: UserHistory) -> None:
         self._target = target
@@ -179,7 +180,7 @@ class _UserSeeder:
     async def count_existing(self, *, must_connect: bool = False) -> int:
         """Return how many of the planned transactions exist, or `_USER_ABSENT`.
 
-        With ``must_connect``, a call without any response is not retried.
+        With ``must_connect``, a call that gets no response at all is not retried.
         """
 
         async def count() -> int:
@@ -201,7 +202,7 @@ class _UserSeeder:
         """Write the transactions after the first ``count``, and check that the final balance is as planned."""
         if count == _USER_ABSENT:
             count = 0
-        else:  # check again: the last write of an interrupted run may have taken effect since
+        else:  # count again: the last write of an interrupted run may have taken effect since
             existing = max(await self.count_existing(), 0)
             on_progress(existing - count)
             count = existing
@@ -214,7 +215,7 @@ class _UserSeeder:
     async def _write_one(self, index: int) -> None:
         """Execute one planned transaction exactly once, even if responses are lost.
 
-        Without a response, the balance shows whether it took effect, because every transaction changes it.
+        If the response is lost, the balance shows whether the write took effect, because every transaction changes it.
         """
         target, (delta, reason) = self._target, self.planned[index]
         for attempts in count_from(1):
@@ -254,7 +255,7 @@ class _UserSeeder:
             existing.reverse()
         if existing != self.planned[: len(existing)]:
             raise TargetError(
-                f"user {self._id!r} has a history that does not match the start of the plan: "
+                f"the existing history of user {self._id!r} does not match the start of the plan: "
                 f"{self._first_difference(existing)}"
             )
         return len(existing)

@@ -18,7 +18,7 @@ from fake_credits.ledger import REASON_CODES, Account, Ledger, TransactionColumn
 
 
 class WorldError(ValueError):
-    """An invalid profile, world or file; the message names it, the value and the rule."""
+    """An invalid profile, world or file; the message names it, the invalid value and the rule."""
 
 
 class UnknownWorld(WorldError):
@@ -31,10 +31,10 @@ class TargetError(Exception):
 
 WEEK_MS = 7 * 86_400_000
 WORLD_SPAN_MS = 51 * WEEK_MS
-"""The length of a world's past; with the days since the last Monday, at most a year."""
+"""The time span of a world; with the days since the last Monday, it is at most a year."""
 
 MAX_KEPT_TRANSACTIONS = 200_000
-"""The histories of a world with more transactions than this aren't kept, but generated each time."""
+"""The histories of a world with more transactions than this are not kept in memory, but generated each time."""
 
 _FORBIDDEN_IDS = ("", ".", "..")  # never valid, because URL libraries resolve them to other paths
 _FIRST_MONDAY_MS = 4 * 86_400_000  # 1970-01-05
@@ -53,7 +53,7 @@ def world_start_ms(now_ms: int) -> int:
     start_ms = now_ms - (now_ms - _FIRST_MONDAY_MS) % WEEK_MS - WORLD_SPAN_MS
     if start_ms < 0:
         raise WorldError(
-            f"the clock is at {from_ms(now_ms):%Y-%m-%d}: a world needs a full year between 1970 and the clock's date"
+            f"the clock is at {from_ms(now_ms):%Y-%m-%d}, but a world needs a full year between 1970 and that date"
         )
     return start_ms
 
@@ -66,7 +66,7 @@ class _LoadedAccounts(NamedTuple):
 
 
 class World:
-    """Users with histories, in order of sign-up. ``make_histories`` must return the same ones each time.
+    """Users with histories, in order of sign-up. ``make_histories`` must return the same histories each time.
 
     Loading the same world again is cheap, because ledgers share a history until one of them adds to it. See
     docs/how-to/demo-data.md.
@@ -98,7 +98,7 @@ class World:
     def load_into(self, ledger: Ledger, application_id: str, now_ms: int) -> tuple[str, ...]:
         """Add the users to a ledger, back-dated over the year before ``now_ms``, and return their ids.
 
-        Raises WorldError, without adding any, if one exists already or a history violates the ledger's contract.
+        Raises WorldError, without adding any, if a user already exists or a history violates the ledger's contract.
         """
         accounts = self._loaded_accounts(ledger.contract, application_id, world_start_ms(now_ms))
         for account in accounts:
@@ -109,7 +109,7 @@ class World:
         return tuple(account.user_id for account in accounts)
 
     def _loaded_accounts(self, contract: Contract, application_id: str, start_ms: int) -> tuple[Account, ...]:
-        """Return accounts to copy; the last result is cached."""
+        """Return the accounts to copy into a ledger; the last result is cached."""
         with self._lock:
             loaded = self._loaded
             if loaded is None or loaded[:3] != (contract, application_id, start_ms):
@@ -119,8 +119,7 @@ class World:
             return loaded.accounts
 
     def build_accounts(self, ledger: Ledger, application_id: str, start_ms: int = 0) -> Iterator[Account]:
-        """Yield each user's account, checked against a ledger but not added to it; raise WorldError if it is
-        invalid."""
+        """Yield each user's account, checked by the ledger but not added to it; raise WorldError if one is invalid."""
         for history in self.histories():
             is_forbidden = history.user_id in _FORBIDDEN_IDS
             problem = "is not allowed" if is_forbidden else id_problem(ledger.contract, history.user_id)
@@ -140,7 +139,7 @@ class World:
 
 
 WORLD_FORMAT_VERSION = 1
-"""The version of the format of world files."""
+"""The version of the file format."""
 
 _MAX_WORLD_FILE_BYTES = 2**30  # ten times the largest built-in world
 _CODE_BY_LETTER = {reason.value[0]: code for reason, code in REASON_CODES.items()}
@@ -206,7 +205,7 @@ def load_world(path: Path) -> World:
     """
     try:
         if path.stat().st_size > _MAX_WORLD_FILE_BYTES:
-            raise WorldError(f"larger than {_MAX_WORLD_FILE_BYTES} bytes")
+            raise WorldError(f"the file is larger than {_MAX_WORLD_FILE_BYTES} bytes")
         return _decode_world(path.read_bytes())
     except OSError as error:
         raise WorldError(f"{path}: can't be read: {error.strerror or error}") from None
@@ -219,11 +218,11 @@ def load_world(path: Path) -> World:
 def _decode_world(data: bytes) -> World:
     version = msgspec.json.decode(data, type=_VersionHeader).fake_credits_world
     if version != WORLD_FORMAT_VERSION:
-        raise WorldError(f"has version {version}, but this release reads version {WORLD_FORMAT_VERSION}")
+        raise WorldError(f"the file has version {version}, but this release reads only version {WORLD_FORMAT_VERSION}")
     file, digest = msgspec.json.decode(data, type=_WorldFile), hashlib.sha256()
     histories = tuple(_decode_histories(file, digest.update))
     if file.sha256 and file.sha256 != digest.hexdigest():
-        raise WorldError("damaged: its sha256 doesn't match its users")
+        raise WorldError("the file is damaged: its sha256 doesn't match its users")
     return World(file.name, file.seed, sum(len(history.columns.deltas) for history in histories), lambda: histories)
 
 
@@ -235,7 +234,7 @@ def _decode_histories(file: _WorldFile, update_digest: Callable[[bytes], object]
         update_digest(msgspec.json.encode(user))
         problem = _user_problem(user)
         if problem or user.id in user_ids:
-            raise WorldError(f"damaged: user {user.id!r} {problem or 'occurs twice'}")
+            raise WorldError(f"the file is damaged: user {user.id!r} {problem or 'occurs twice'}")
         user_ids.add(user.id)
         codes = array("b", [_CODE_BY_LETTER[letter] for letter in user.reasons])
         yield UserHistory(
@@ -246,12 +245,12 @@ def _decode_histories(file: _WorldFile, update_digest: Callable[[bytes], object]
 def _user_problem(user: _UserRecord) -> str:
     if not len(user.deltas) == len(user.reasons) == len(user.times):
         counts = f"{len(user.deltas)} deltas, {len(user.reasons)} reasons and {len(user.times)} times"
-        return f"has {counts} instead of equally many"
+        return f"has {counts}, but needs the same number of each"
     if not set(user.reasons) <= set(_CODE_BY_LETTER):
         return f"has a reason other than {', '.join(_CODE_BY_LETTER)}"
     times = [user.created, *user.times]
     if any(map(gt, times, user.times)) or not 0 <= user.created <= times[-1] < WORLD_SPAN_MS:
         return f"has times that are out of order or not from 0 to {WORLD_SPAN_MS - 1}"
     if any(abs(delta) >= 2**63 for delta in user.deltas):
-        return "has a delta of more than 64 bits"
+        return "has a delta that does not fit into 64 bits"
     return ""

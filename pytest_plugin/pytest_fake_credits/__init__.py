@@ -73,13 +73,13 @@ pytest_addhooks = explore_hooks.pytest_addhooks
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:
-    """Add the options."""
+    """Add the plugin's options."""
     add_options(parser)
 
 
 @pytest.hookimpl(wrapper=True, tryfirst=True)
 def pytest_load_initial_conftests(early_config: pytest.Config) -> Generator[None, object, object]:
-    """Set the environment, if the option is on, before conftests or pytest-django load an application."""
+    """If ``early_env`` is on, set environment variables before conftests or pytest-django load an application."""
     if is_enabled(early_config, "early_env"):
         from pytest_fake_credits import early_env
 
@@ -118,8 +118,7 @@ def _marker_line(config: pytest.Config) -> str:
 
 
 class _SandboxPlugin:
-    """The fixture ``fake_credits``, in an object that has the config, because requesting ``pytestconfig`` takes
-    time."""
+    """Provides the fixture ``fake_credits``. It stores the config, because requesting ``pytestconfig`` takes time."""
 
     def __init__(self, config: pytest.Config) -> None:
         self._config = config
@@ -158,14 +157,14 @@ def _early_environment(config: pytest.Config) -> "EarlyEnvironment | None":
 
 
 def pytest_report_header(config: pytest.Config) -> str:
-    """Return a line with the settings needed for a rerun."""
+    """Return a line with the settings needed to reproduce the run."""
     settings = config.stash[SETTINGS_KEY]
     return f"fake-credits: seed {settings['seed'].value}, {settings['mode'].value}"
 
 
 def pytest_make_parametrize_id(val: object) -> str | None:
     """Return a short id for a rule or an effect."""
-    effects = sys.modules.get("fake_credits.faults.effects.base")  # it has been imported if ``val`` can be one
+    effects = sys.modules.get("fake_credits.faults.effects.base")  # if it isn't loaded, ``val`` isn't one
     return str(val) if effects is not None and isinstance(val, effects.FaultValue) else None
 
 
@@ -173,7 +172,8 @@ def pytest_make_parametrize_id(val: object) -> str | None:
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
     """Reject invalid markers before any test runs, including those of deselected tests.
 
-    In pytest-xdist's workers a UsageError would be an internal error, so there the test's setup fails instead.
+    In pytest-xdist workers, a UsageError would be reported as an internal error, so there the test's setup fails
+    instead.
     """
     if hasattr(config, "workerinput"):
         return
@@ -262,7 +262,7 @@ def pytest_runtest_makereport(
 
 @pytest.hookimpl(tryfirst=True)
 def pytest_exception_interact(node: pytest.Item | pytest.Collector, report: pytest.TestReport) -> None:
-    """Write the section before a debugger's prompt opens, while the sandboxes are still open."""
+    """Write the section before a debugger prompt opens, while the sandboxes are still open."""
     factory, terminal = (
         node.config.stash.get(_FACTORY_KEY, None),
         node.config.pluginmanager.get_plugin("terminalreporter"),
@@ -324,7 +324,7 @@ def _factory(config: pytest.Config) -> "Factory":
 
 
 def _options_without_markers(config: pytest.Config) -> dict[str, object]:
-    # A fixture with a wider scope has no public way to get what the running test's conftests override.
+    # A fixture with a wider scope has no public way to get an override in the running test's conftests.
     request: pytest.FixtureRequest | None = getattr(config.stash[_TEST_KEY], "_request", None)
     settings: object = request.getfixturevalue("fake_credits_settings") if request else {}
     return _defaults_of_test(config, settings)
@@ -380,7 +380,7 @@ def fake_credits_env(
 ) -> dict[str, str]:
     """Set ``CREDITS_BASE_URL``, ``CREDITS_API_KEY`` and so on for the code under test; return the variables.
 
-    The ini option ``fake_credits_env`` can change them. Loopback is added to ``NO_PROXY``. The user is not created.
+    The ini option ``fake_credits_env`` can replace them. Loopback is added to ``NO_PROXY``. The user is not created.
     """
     from fake_credits.transports.environment import env_values, no_proxy_with_loopback
 

@@ -63,7 +63,7 @@ PLUGIN_OPTIONS = (
     PluginOption("mode", "how the fixtures' clients reach the sandbox", "in-process", choices=("in-process", "live")),
     PluginOption(
         "log",
-        "the tests whose reports show the sandbox's exchanges",
+        "which tests' reports show the sandbox's exchanges",
         "failed",
         choices=("failed", "all", "none"),
         variable_override="FAKE_CREDITS_PYTEST_LOG",  # FAKE_CREDITS_LOG belongs to ``fake-credits serve --log``
@@ -72,9 +72,9 @@ PLUGIN_OPTIONS = (
     PluginOption("contract", "contract file (TOML) of every sandbox", "", "a file", is_path=True),
     PluginOption("application_id", "id of the default application", "app-id", ini_only=True),
     PluginOption("user_id", "id of the default user", "user-id", ini_only=True),
-    PluginOption("api_key", "constant API key, bound to the sandbox of each test in turn", "", ini_only=True),
+    PluginOption("api_key", "fixed API key, used by each test's sandbox in turn", "", ini_only=True),
     PluginOption("auth_provider", "auth provider whose tokens are imitated", "plain", ini_only=True),
-    PluginOption("issuer", "issuer of tokens, a URL or `server`; by default the provider's", "", ini_only=True),
+    PluginOption("issuer", "token issuer, a URL or `server`; by default the provider's", "", ini_only=True),
     PluginOption(
         "early_env",
         "whether port, API key and environment variables are set before conftests and Django load",
@@ -107,7 +107,7 @@ PLUGIN_OPTIONS = (
     PluginOption("schedule", "schedule to replay", "", "such as '2:lost_after'"),
     PluginOption(
         "explore_ours",
-        "modules whose calls exploration treats as made by the test itself, such as tests.helpers*",
+        "modules whose calls exploration treats as the test's own, such as tests.helpers*",
         (),
         "names separated by spaces or commas",
         _split_names,
@@ -136,11 +136,11 @@ ENV_FIELDS = {
 """The fields of ``fake_credits_env``, each with its default variable."""
 
 _LINE_OPTIONS = {
-    "trust": "foreign issuers of users' tokens, each with a file of its keys (JWKS or PEM): lines ISSUER=FILE",
-    "intercept": "base URLs, one per line, whose requests the fixture fake_credits answers in process, whatever "
-    "library sends them",
-    "env": "variables that the fixture fake_credits_env sets instead of CREDITS_BASE_URL and so on: lines NAME=text, "
-    "where text may contain " + ", ".join(f"{{{name}}}" for name in ENV_FIELDS),
+    "trust": "trusted foreign issuers, each with a file of its keys (JWKS or PEM), as lines ISSUER=FILE",
+    "intercept": "base URLs, one per line, that the fixture fake_credits intercepts in process, whatever library "
+    "sends the requests",
+    "env": "variables that the fixture fake_credits_env sets instead of CREDITS_BASE_URL and so on, as lines "
+    "NAME=text, where text may contain " + ", ".join(f"{{{name}}}" for name in ENV_FIELDS),
 }
 _PLUGIN_ONLY = ("mode", "log", "early_env", "autouse", "env", "schedule")  # and those that begin with "explore"
 
@@ -185,7 +185,7 @@ def _read_setting(option: PluginOption, config: pytest.Config) -> PluginSetting:
         return _read_switch(option, config)
     sources = {option.flag: config.getoption(option.ini, None), f"ini option {option.ini}": config.getini(option.ini)}
     if not option.ini_only:
-        sources[f"environment {option.env_variable}"] = os.environ.get(option.env_variable)
+        sources[f"environment variable {option.env_variable}"] = os.environ.get(option.env_variable)
     source, text = next(((source, text) for source, text in sources.items() if text), ("default", ""))
     if not text:
         return PluginSetting(option.default, source)
@@ -206,7 +206,9 @@ def _read_switch(option: PluginOption, config: pytest.Config) -> PluginSetting:
             return PluginSetting(True, option.flag)
         text = os.environ.get(option.env_variable, "").lower()
         if text not in ("", "0", "1", "true", "false"):
-            raise pytest.UsageError(f"fake-credits: environment {option.env_variable} must be 1 or 0, got {text!r}")
+            raise pytest.UsageError(
+                f"fake-credits: environment variable {option.env_variable} must be 1 or 0, got {text!r}"
+            )
         if text in ("1", "true"):
             return PluginSetting(True, f"environment variable {option.env_variable}")
     return PluginSetting(is_enabled(config, option.name), f"ini option {option.ini}")
@@ -217,7 +219,7 @@ def is_enabled(config: pytest.Config, name: str) -> bool:
     ini = f"fake_credits_{name}"
     try:
         return bool(config.getini(ini))
-    except (ValueError, pytest.UsageError) as error:  # in older versions, the error does not name the option
+    except (ValueError, pytest.UsageError) as error:  # older pytest versions do not name the option
         raise pytest.UsageError(f"fake-credits: ini option {ini} must be true or false: {error}") from None
 
 

@@ -1,6 +1,7 @@
-"""The environment before conftests load, for applications that read their settings at import.
+"""Environment variables that are set before conftests load, for applications that read their settings at import.
 
-It has a port, an API key and variables, but no server. Only the modules that the requested variables need are imported.
+They name a port and an API key, but no server runs yet. Only the modules that the requested variables need are
+imported.
 
 PYTEST_DONT_REWRITE
 """
@@ -22,7 +23,7 @@ _EARLY_TOKEN_LIFETIME_S = 24 * 3600
 
 
 class EarlyEnvironment:
-    """The environment before the first sandbox; ``close`` restores the original one.
+    """The environment variables that are set before the first sandbox exists; ``close`` restores the original ones.
 
     ``listener`` is bound but does not listen, so that until a server uses it, connections are refused instead of
     hanging. Raises ValueError for an unknown auth provider.
@@ -60,7 +61,7 @@ class EarlyEnvironment:
 
     @property
     def keys(self) -> "SigningKeys":
-        """Return the signing keys of all sandboxes of the session."""
+        """Return the signing keys that all sandboxes of the session share."""
         if self._keys is None:
             from fake_credits.tokens.keys import SigningKeys
 
@@ -68,11 +69,11 @@ class EarlyEnvironment:
         return self._keys
 
     def setting_text(self, name: str) -> str:
-        """Return an option's value."""
+        """Return an option's value as a string."""
         return str(self._settings[name].value)
 
     def token(self) -> str:
-        """Return a token of the default user; it names no sandbox, so that each test's sandbox accepts it."""
+        """Return a token for the default user; it names no sandbox, so that each test's sandbox accepts it."""
         from fake_credits.clock import wall_clock_ms
 
         return self._minter().mint(
@@ -80,7 +81,7 @@ class EarlyEnvironment:
         )
 
     def public_key(self) -> str:
-        """Return the public key for the tokens as PEM text."""
+        """Return the public key that verifies the tokens, in PEM format."""
         return self._minter().signing_key.pem()
 
     def _minter(self) -> "Minter":

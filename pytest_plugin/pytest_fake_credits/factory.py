@@ -1,4 +1,4 @@
-"""The factory of a pytest session's sandboxes, and the changes to each during one test.
+"""The factory of a pytest session's sandboxes, which tracks what happens in each of them during a test.
 
 This module imports the fake, so only fixtures import it. PYTEST_DONT_REWRITE
 """
@@ -60,7 +60,7 @@ class TrackedSandbox:
         self._earlier_sources += sandbox.problems_at_reset
         if self.outlives_test:
             self._earlier_sources += sandbox.faults
-            self._outer_rules = sandbox.initial_rules  # active again, as other objects, after a reset
+            self._outer_rules = sandbox.initial_rules  # a reset adds them again, as new objects
 
     def entries(self) -> tuple[JournalEntry, ...]:
         """Return the exchanges of this test, oldest first."""
@@ -72,13 +72,14 @@ class TrackedSandbox:
         return self.fake.sandbox.interception_log.lines(self._missed_before)
 
     def interception_hint(self) -> str:
-        """Return why no request of this test was intercepted, or an empty string if nothing is intercepted."""
+        """Explain why no request of this test was intercepted; return an empty string if nothing is intercepted."""
         return self.fake.sandbox.interception_log.no_request_hint(self._missed_before)
 
     def set_up_filter(self) -> Callable[[JournalEntry], bool]:
-        """Return a function that says whether an exchange belongs to the test's set-up, not to the application.
+        """Return a function that says whether an exchange is part of the test's set-up, and not the application's.
 
-        The set-up consists of the calls of fixtures and, if the application uses other clients, of the sandbox's own.
+        The set-up consists of the calls that fixtures make and, if the application uses other clients, of the calls
+        that the test makes with the sandbox's clients.
         """
         entries, own_ids = self.entries(), frozenset(self.fake.own_request_ids.copy())
         call_count = self.fake.journal.ended_count - self._exchanges_before_call
@@ -89,7 +90,7 @@ class TrackedSandbox:
         return lambda entry: entry.request_id in own_ids or entry.request_id in of_fixtures
 
     def problems(self) -> list[SandboxProblem]:
-        """Return the problems of this test, including those before a reset; the ledger's are reported only once."""
+        """Return the problems of this test, including those before a reset; an inconsistent ledger is reported once."""
         sandbox = self.fake.sandbox
         found = [*sandbox.problems_at_reset, *sandbox.find_problems()]
         found = [problem for problem in found if not self._is_from_outside(problem)]
@@ -97,7 +98,7 @@ class TrackedSandbox:
         return found
 
     def _is_from_outside(self, problem: SandboxProblem) -> bool:
-        """Return whether a problem belongs to an earlier test, or to a rule that is declared for several tests."""
+        """Return whether a problem comes from an earlier test, or from a rule that is declared for several tests."""
         if problem.kind == "ledger":
             return self._is_ledger_reported
         source = problem.source or problem
@@ -110,9 +111,9 @@ class TrackedSandbox:
 class Factory:
     """A factory of sandboxes for fixtures of any scope: ``with fake_credits_factory(balance=100) as credits``.
 
-    The options are those of `FakeCredits`, ``live`` and ``intercept``. Ids, seed and mode default to the session's.
-    Each sandbox gets a new API key by default: the constant one belongs to the fixture ``fake_credits``, and sandboxes
-    can't share it.
+    The options are those of `FakeCredits`, ``live`` and ``intercept``. Ids, seed and mode default to the session's. By
+    default, each sandbox gets a new API key: the configured one is reserved for the fixture ``fake_credits``, because
+    sandboxes can't share a key.
     """
 
     def __init__(
@@ -139,7 +140,7 @@ class Factory:
     ) -> FakeCredits:
         """Return a `FakeCredits` with a new sandbox; use it in a ``with`` block, or call ``close``.
 
-        Raises TypeError for an unknown option or a wrong type, ValueError for an invalid value.
+        Raises TypeError for an unknown option or a wrong type, and ValueError for an invalid value.
         """
         own: dict[str, object] = {"intercept": intercept} if live is None else {"intercept": intercept, "live": live}
         overrides = {**options, **parse_options(own, MARKER_OPTIONS, "fake_credits_factory")}
@@ -155,10 +156,11 @@ class Factory:
         live: bool | None = None,
         **options: Unpack[FakeCreditsKwargs],
     ) -> "Iterator[ExploredCredits]":
-        """Explore the body of a ``for`` loop: yield a fresh sandbox for each run, which ends with its ``with`` block.
+        """Explore the body of a ``for`` loop: yield a new sandbox for each run, which ends when its ``with`` block
+        exits.
 
-        ``explore`` is as in the marker; with ``orders``, concurrent calls are also made in every order. Raises
-        ValueError for an invalid option, and AssertionError after the last run if a finding is red.
+        ``explore`` takes the same values as in the marker; with ``orders``, concurrent calls are also made in every
+        order. Raises ValueError for an invalid option, and AssertionError after the last run if a finding is red.
         """
         from fake_credits.explore.loop import ExploredCredits, explore_loop
         from fake_credits.explore.options import ExploreOptions, parse_explore
@@ -182,7 +184,7 @@ class Factory:
         return explore_loop(make, explore_options, code)
 
     def make(self, options: Mapping[str, object], kind: type[FakeCredits] = FakeCredits) -> FakeCredits:
-        """Return a `FakeCredits` with exactly these options of the marker; raise ValueError for invalid ones."""
+        """Return a `FakeCredits` with these marker options and no defaults; raise ValueError for an invalid one."""
         sandbox_options: dict[str, Any] = {**options}
         live, urls = sandbox_options.pop("live", False), sandbox_options.pop("intercept", ())
         sandbox_options.pop("allow", None)
@@ -234,8 +236,8 @@ class Factory:
     def tracked_sandboxes(self, *, only_last_example: bool = False) -> list[TrackedSandbox]:
         """Return the sandboxes that the running test may have used.
 
-        With ``only_last_example``, of the sandboxes that a Hypothesis test created itself, only those of its last
-        example are included. An example starts when the test creates a sandbox and has no other one open.
+        With ``only_last_example``, sandboxes that a Hypothesis test created are included only if they are from its last
+        example. An example starts when the test creates a sandbox while it has no other one open.
         """
         return [
             tracked
@@ -279,7 +281,7 @@ class Factory:
 
 
 def _describe_problem(problem: SandboxProblem) -> str:
-    """Return a problem's text, with a remedy if there is one."""
+    """Return a problem's message, with a traceback or a remedy if there is one."""
     if problem.kind == "internal_errors" and isinstance(problem.source, BaseException):
         return f"{problem.text}\n{''.join(traceback.format_exception(problem.source)).rstrip()}"
     return f'{problem.text}. If this is intended, pass allow="unrouted"' if problem.kind == "unrouted" else problem.text

@@ -1,4 +1,4 @@
-"""Tests whose markers have no effect.
+"""Checks for tests whose markers would have no effect.
 
 This module imports only pytest and the standard library. PYTEST_DONT_REWRITE
 """
@@ -15,14 +15,14 @@ def failure(message: str) -> BaseException:
 
 
 def is_marked_itself(item: pytest.Item, option: str) -> bool:
-    """Return whether a marker on the function or its parameter, not on a class or a module, has an option."""
+    """Return whether a marker on the function or its parameter, not on a class or a module, sets an option."""
     return any(option in mark.kwargs for mark in item.own_markers if mark.name == "fake_credits")
 
 
 def fail_on_unused_options(item: pytest.Item, *, is_over: bool) -> None:
     """Fail a test whose function or parameter has a marker, but which has no sandbox to apply it to.
 
-    Markers of a class or a module may be meant for other tests. ``allow`` also applies to the factory's sandboxes. A
+    Markers on a class or a module may be intended for other tests. ``allow`` also applies to the factory's sandboxes. A
     test that uses pytest's ``request`` may request the fixture while it runs.
     """
     fixtures: Sequence[str] = getattr(item, "fixturenames", ())

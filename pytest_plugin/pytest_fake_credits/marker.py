@@ -1,4 +1,4 @@
-"""The options of the marker and of `fake_credits_settings`: those of a sandbox, and three of the plugin.
+"""The options of the marker and of `fake_credits_settings`: those of a sandbox, and a few that only the plugin has.
 
 This module imports the fake, so only tests with a marker or a fixture import it. PYTEST_DONT_REWRITE
 """
@@ -34,7 +34,7 @@ def _keep(value: object) -> object:
 
 _PLUGIN_RULES = {
     "explore": OptionRule("True, False, a kind, a fault, a list of faults or a mapping", _keep),
-    "allow": OptionRule(f"one or a list of {', '.join(ALLOWABLE_PROBLEMS)}", _parse_allow),
+    "allow": OptionRule(f"one or more of {', '.join(ALLOWABLE_PROBLEMS)}", _parse_allow),
     "intercept": OptionRule("a base URL such as https://credits.internal, or a list of them", parse_texts),
     "live": OptionRule("True or False", _parse_live),
 }
@@ -53,7 +53,7 @@ def marker_help() -> str:
 
 
 def parse_marks(marks: Iterable[pytest.Mark]) -> dict[str, object]:
-    """Return the merged options of markers, the last of which wins; raise OptionError for an invalid one."""
+    """Merge the options of markers, the last of which wins; raise OptionError for an invalid one."""
     options: dict[str, object] = {}
     for mark in marks:
         if mark.args:
@@ -66,7 +66,7 @@ def parse_marks(marks: Iterable[pytest.Mark]) -> dict[str, object]:
 
 
 def _check_explore(value: object) -> object:
-    from fake_credits.explore.options import ExploreOptions, parse_explore  # few tests ask for it
+    from fake_credits.explore.options import ExploreOptions, parse_explore  # few tests use it
 
     try:
         parse_explore(value, ExploreOptions())
@@ -76,7 +76,7 @@ def _check_explore(value: object) -> object:
 
 
 def as_outer_faults(faults: object) -> tuple[Rule, ...]:
-    """Return the rules in ``faults``, as optional ones, because they are declared outside the test.
+    """Return the rules in ``faults``, marked as optional, because they are declared outside the test.
 
     Raises FaultError for an invalid one.
     """

@@ -34,7 +34,7 @@ _TIME_UNITS = (("d", 86_400_000), ("h", 3_600_000), ("min", 60_000))
 
 
 class ReportLine(NamedTuple):
-    """A line of the report, and how a terminal shows it: the names of pytest's markup."""
+    """A line of the report, and its markup on a terminal, such as ``bold red``."""
 
     text: str
     markup: str = ""
@@ -157,7 +157,7 @@ def _cells(entry: JournalEntry) -> tuple[str, ...]:
 
 
 def _ranges(numbers: Sequence[int]) -> list[str]:
-    """Return ascending numbers as texts, such as ``1-3`` and ``5``."""
+    """Format ascending numbers as ranges, such as ``1-3``, and single numbers, such as ``5``."""
     starts = [numbers[0], *(later for earlier, later in pairwise(numbers) if later != earlier + 1)]
     ends = [*(earlier for earlier, later in pairwise(numbers) if later != earlier + 1), numbers[-1]]
     return [str(start) if start == end else f"{start}-{end}" for start, end in zip(starts, ends, strict=True)]
@@ -170,7 +170,7 @@ def _format_times(group: Sequence[JournalEntry], start_ms: int) -> str:
 
 
 def format_duration(duration_ms: int) -> str:
-    """Return milliseconds as a text such as ``3 s`` or ``1 d 2 h``."""
+    """Format milliseconds as a duration such as ``3 s`` or ``1 d 2 h``."""
     parts: list[str] = []
     for unit, unit_ms in _TIME_UNITS:
         count, duration_ms = divmod(duration_ms, unit_ms)
@@ -181,7 +181,7 @@ def format_duration(duration_ms: int) -> str:
 
 
 def _format_time(at_ms: int) -> str:
-    """Return a time in UTC, with milliseconds."""
+    """Format a time in UTC, with milliseconds."""
     return from_ms(at_ms).replace(tzinfo=None).isoformat(timespec="milliseconds") + "Z"
 
 
@@ -204,7 +204,7 @@ def add_section(
     sandboxes: Iterable[TrackedSandbox],
     excinfo: "pytest.ExceptionInfo[BaseException] | None",
 ) -> None:
-    """Add the section to the report, as plain text, and how a terminal shows its lines as another attribute."""
+    """Add the section to the report as plain text, and store the markup of its lines in a separate attribute."""
     lines = render_section(sandboxes, failure="" if excinfo is None else str(excinfo.value))
     if lines:
         report.sections.append((SECTION_NAME, "\n".join(line.text for line in lines)))
@@ -214,7 +214,7 @@ def add_section(
 def write_before_prompt(
     terminal: pytest.TerminalReporter, report: pytest.TestReport, sandboxes: Iterable[TrackedSandbox]
 ) -> None:
-    """Write the section, and a curl command for each sandbox on a live server, before a debugger's prompt opens."""
+    """Write the section, and a curl command for each sandbox on a live server, before a debugger prompt opens."""
     with colored_sections(terminal, [report]):
         for name, text in report.sections:
             if name == SECTION_NAME:
@@ -235,7 +235,8 @@ def render_section(sandboxes: Iterable[TrackedSandbox], *, failure: str) -> Sequ
     sections = [lines for tracked in sandboxes if (lines := _render_sandbox(tracked, failure))]
     left_out = len(sections) - _MAX_REPORTED_SANDBOXES
     if left_out > 0:
-        sections = [[ReportLine(f"{left_out} earlier sandboxes omitted")], *sections[-_MAX_REPORTED_SANDBOXES:]]
+        noun = "sandbox" if left_out == 1 else "sandboxes"
+        sections = [[ReportLine(f"{left_out} earlier {noun} omitted")], *sections[-_MAX_REPORTED_SANDBOXES:]]
     blank = [ReportLine("")]
     return [line for number, lines in enumerate(sections) for line in (blank + lines if number else lines)]
 
@@ -301,7 +302,7 @@ def _format_balances(fake: FakeCredits, entries: Iterable[JournalEntry]) -> str:
         + (" does not exist" if account is None else f" {account.balance}")
         for application, user, account in accounts
     ]
-    more = [f"{len(users) - len(texts)} more users"] if len(users) > len(texts) else []
+    more = [pluralize(len(users) - len(texts), "more user")] if len(users) > len(texts) else []
     return ", ".join(texts + more) or "no user involved"
 
 
@@ -323,7 +324,7 @@ def _curl_command(fake: FakeCredits, entry: JournalEntry) -> str:
 
 
 def explain_balance(left: object, right: object) -> list[str] | None:
-    """Return the explanation of a failed ``left == right`` if one of them is a `Balance`, else None."""
+    """Explain a failed ``left == right`` if one of them is a `Balance`; otherwise return None."""
     balances = [side for side in (left, right) if isinstance(side, Balance)]
     if not balances:
         return None

@@ -1,7 +1,7 @@
 """The display of a failing test on a terminal: tracebacks without the fake's frames, and a coloured section.
 
-This module imports only pytest and the standard library, because with pytest-xdist the terminal belongs to another
-process. PYTEST_DONT_REWRITE
+This module imports only pytest and the standard library, because with pytest-xdist another process writes to the
+terminal. PYTEST_DONT_REWRITE
 """
 
 import sys
@@ -28,7 +28,7 @@ def _is_deliberate(excinfo: "pytest.ExceptionInfo[BaseException] | None") -> boo
 
 
 SECTION_NAME = "fake-credits"
-"""The name of the section."""
+"""The name of the section in a report."""
 
 MARKUP_ATTRIBUTE = "fake_credits_markup"
 """The report attribute that holds the markup of each line of the section."""
