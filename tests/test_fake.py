@@ -219,7 +219,10 @@ def test_balance_of_unknown_user_raises_user_not_found() -> None:
         ({"world": "no.toml"}, ValueError("unknown world 'no.toml': it is neither")),
         ({"world": "README.md"}, ValueError("world: README.md: not a world file, or damaged")),
         ({"trust": {"https://x": "no.pem"}}, ValueError("trust of 'https://x': no.pem: can't be read")),
-        ({"trust": {"https://x": "README.md"}}, ValueError("trust of 'https://x': README.md: neither PEM nor")),
+        (
+            {"trust": {"https://x": "README.md"}},
+            ValueError("trust of 'https://x': README.md: the file is neither PEM nor"),
+        ),
         ({"faults": "no.toml"}, ValueError("faults: no.toml: can't be read")),
         ({"faults": ["no.toml"]}, ValueError("faults, entry 1: no.toml: can't be read")),
         ({"faults": "flakey"}, ValueError("faults: unknown preset 'flakey'")),
@@ -563,8 +566,8 @@ def test_invalid_id_is_rejected_instead_of_default(shared: SharedResources, user
     ("options", "error"),
     [
         ({"bad": ""}, ValueError("unknown kind of bad token ''")),
-        ({"bad": 5}, TypeError("bad must be the name of a kind of bad token, such as 'expired', not 5")),
-        ({"bad": ["expired"]}, TypeError("bad must be the name of a kind of bad token, such as 'expired', not [")),
+        ({"bad": 5}, TypeError("bad must be a kind of bad token, such as 'expired', not 5")),
+        ({"bad": ["expired"]}, TypeError("bad must be a kind of bad token, such as 'expired', not [")),
         ({"expires_in_s": "5"}, TypeError("expires_in_s must be an int or None, not str")),
         ({"expires_in_s": True}, TypeError("expires_in_s must be an int or None, not bool")),
         ({"expires_in_s": float("nan")}, TypeError("expires_in_s must be an int or None, not float")),

@@ -295,7 +295,7 @@ def test_conflicting_history_names_the_user_and_writes_nothing(server: FakeCredi
     assert result.exit_code == 1
     error = json.loads(result.stdout.splitlines()[-1])["error"]
     assert error.startswith(
-        f"user {last.user_id!r} has a history that does not match the start of the plan: transaction 1 is 99"
+        f"the existing history of user {last.user_id!r} does not match the start of the plan: transaction 1 is 99"
     )
     assert count_data(server, "other") == (1, 1)
 

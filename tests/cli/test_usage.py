@@ -302,7 +302,7 @@ def test_every_run_variable_has_an_env_placeholder() -> None:
         (["run", "--contract", __file__, "true"], r"--contract.*test_usage\.py: not valid TOML"),
         (
             ["run", "--trust", f"https://x={__file__}", "true"],
-            r"trust of 'https://x': .*test_usage\.py: neither PEM",
+            r"trust of 'https://x': .*test_usage\.py: the file is neither PEM",
         ),
         (["run", "--contract", ".", "true"], "--contract.*can't be read: Is a directory"),
         (["run", "--world", "", "true"], "--world: unknown world ''"),

@@ -454,7 +454,9 @@ def test_environment_and_ini_turn_exploration_on(suite: Suite, monkeypatch: pyte
     monkeypatch.setenv("FAKE_CREDITS_EXPLORE", "1")
     suite(APPLICATION + READS).stdout.fnmatch_lines(["1 test explored, 5 schedules: 5 fine"])
     monkeypatch.setenv("FAKE_CREDITS_EXPLORE", "maybe")
-    assert "environment FAKE_CREDITS_EXPLORE must be 1 or 0, got 'maybe'" in text_of(suite(APPLICATION + READS))
+    assert "environment variable FAKE_CREDITS_EXPLORE must be 1 or 0, got 'maybe'" in text_of(
+        suite(APPLICATION + READS)
+    )
 
 
 def test_live_clients_of_the_test_are_its_own(suite: Suite) -> None:

@@ -66,7 +66,7 @@ def test_option_sources_have_the_documented_precedence(
             (),
             "",
             {"FAKE_CREDITS_PYTEST_LOG": "some"},
-            "environment FAKE_CREDITS_PYTEST_LOG must be one of failed, all, none, got 'some'",
+            "environment variable FAKE_CREDITS_PYTEST_LOG must be one of failed, all, none, got 'some'",
         ),
         (
             (),

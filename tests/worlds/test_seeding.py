@@ -229,7 +229,7 @@ def test_conflicting_history_is_rejected_before_any_write(
     for delta, reason in existing:
         fake.server_client.create_transaction("app-id", "bob", delta=delta, reason=reason)
     with pytest.raises(
-        TargetError, match=f"user 'bob' has a history that does not match the start of the plan: .*{message}"
+        TargetError, match=f"the existing history of user 'bob' does not match the start of the plan: .*{message}"
     ):
         asyncio.run(make_seeder(fake, custom_world).scan(lambda _: None))
     assert not fake.journal.entries(operation="createUser")
@@ -240,7 +240,7 @@ def test_duplicate_write_is_detected(fake: FakeCredits) -> None:
     custom_world = build_world(make_history("ada", (10, GRANT), (5, GRANT)))
     fake.faults.add(Rule(effect=DuplicateWrite(), operation="createTransaction", phase="write", nth=2))
     with pytest.raises(
-        TargetError, match="user 'ada' has a history that does not match the start of the plan: transaction 3"
+        TargetError, match="the existing history of user 'ada' does not match the start of the plan: transaction 3"
     ):
         seed_server(fake, custom_world)
 

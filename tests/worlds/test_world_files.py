@@ -99,7 +99,7 @@ def test_digest_and_seed_are_optional(file: Path) -> None:
 @pytest.mark.parametrize(
     ("members", "message"),
     [
-        ({"fake_credits_world": 2}, "has version 2, but this release reads version 1"),
+        ({"fake_credits_world": 2}, "has version 2, but this release reads only version 1"),
         ({"fake_credits_world": 0}, "has version 0"),
         ({"fake_credits_world": "1"}, "Expected `int`, got `str`"),
         ({"id": "bert"}, "damaged: its sha256 doesn't match its users"),
@@ -111,8 +111,8 @@ def test_digest_and_seed_are_optional(file: Path) -> None:
         ({"times": [0, 1, WORLD_SPAN_MS]}, "has times that are out of order or not from 0 to"),
         ({"created": 1}, "has times that are out of order"),
         ({"created": -1}, "has times that are out of order"),
-        ({"deltas": [10, -4, 2**63]}, "has a delta of more than 64 bits"),
-        ({"deltas": [10, -4, 2**64]}, "Integer value out of range|more than 64 bits|Expected `int`"),
+        ({"deltas": [10, -4, 2**63]}, "has a delta that does not fit into 64 bits"),
+        ({"deltas": [10, -4, 2**64]}, "Integer value out of range|fit into 64 bits|Expected `int`"),
         ({"deltas": [10, -4, 0.5]}, "Expected `int`, got `float`"),
         ({"users": "none"}, "Expected `array`, got `str`"),
         ({"users": [7]}, "Expected `object`, got `int`"),
@@ -132,7 +132,7 @@ def test_file_without_a_world_raises_world_error(text: bytes, file: Path) -> Non
 
 def test_file_over_the_size_limit_is_not_read(file: Path) -> None:
     os.truncate(file, 2**30 + 1)
-    with pytest.raises(WorldError, match=r"world\.json: larger than 1073741824 bytes"):
+    with pytest.raises(WorldError, match=r"world\.json: the file is larger than 1073741824 bytes"):
         load_world(file)
 
 
