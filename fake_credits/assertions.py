@@ -294,7 +294,7 @@ class RuleHistory:
         return iter(self._answers_by_rule)
 
     def add(self, name: str, rule: Rule) -> None:
-        """Add a rule with its error codes and statuses."""
+        """Add a rule, with the error codes and statuses that it can respond with."""
         effects = [rule.effect, *map(effect_for_script_entry, rule.script)]
         self._answers_by_rule[name] = frozenset(
             getattr(effect, field, "") for effect in effects for field in ("code", "status")

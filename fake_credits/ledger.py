@@ -1,7 +1,8 @@
 """The ledger: users, transactions and balances.
 
 Each call succeeds completely or changes nothing. The caller holds the sandbox's lock and passes the time. Histories are
-stored in columns: a million transactions of a user are four arrays, which the garbage collector does not traverse.
+stored in columns: even a million transactions of a user take only four arrays, which the garbage collector does not
+traverse.
 """
 
 from array import array

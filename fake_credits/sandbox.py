@@ -354,7 +354,7 @@ class Sandbox:
     def _set_issuer(self, url: str) -> None:
         self.minter = find_minter(self.keys, self.options.auth_provider, url)
         self.issuers = (self.minter.issuer, *self._trusted_issuers)
-        # Without trusted issuers there is nothing to check yet; most tests use only the API key.
+        # Without trusted issuers, create the verifier on first use, because most tests use only the API key.
         self._verifier = Verifier(self.issuers, self.contract) if self._trusted_issuers else None
 
     def jwks(self) -> dict[str, list[dict[str, str]]]:

@@ -56,7 +56,7 @@ def create_sandbox(options: ServerFlags) -> Sandbox:
     except ValueError as error:  # about a conflict between two flags, or the content of a file
         from fake_credits.worlds.world import WorldError
 
-        if isinstance(error, WorldError):  # from creating its users
+        if isinstance(error, WorldError):  # raised while the world's users are created
             raise click.ClickException(f"--world: {error}") from None
         raise click.UsageError(str(error)) from None
 

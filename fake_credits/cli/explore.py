@@ -1,7 +1,7 @@
 """The `explore` command, which runs another command once for each schedule of faults.
 
-All runs use the same live server, each with its own sandbox. A run's exit code is its outcome, and all its calls are
-the application's.
+All runs use the same live server, each with its own sandbox. The command's exit code says whether a run passed, and
+every call in its sandbox counts as made by the application.
 """
 
 import re

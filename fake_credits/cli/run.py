@@ -90,7 +90,7 @@ class _ChildProcess:
 def _is_foreground() -> bool:
     """Return whether a terminal's signals also reach the command."""
     if sys.platform == "win32":
-        return True  # a Windows console sends them to all its processes
+        return True  # a Windows console sends signals to all its processes
     try:
         with Path("/dev/tty").open("rb", buffering=0) as terminal:
             return os.tcgetpgrp(terminal.fileno()) == os.getpgrp()
@@ -144,7 +144,7 @@ class CommandServer:
 
     @contextlib.contextmanager
     def sandbox_for_run(self) -> Generator[tuple[Sandbox, dict[str, str]]]:
-        """Yield a new sandbox for one run of a command, and the environment in which the command uses it."""
+        """Yield a new sandbox for one run of a command, and an environment that makes the command use it."""
         base = self.sandboxes.base_sandbox.options
         sandbox = self._control.add_sandbox(replace(base, api_key=self._options.api_key))
         token = self._control.add_token(sandbox)

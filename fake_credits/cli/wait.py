@@ -42,7 +42,7 @@ def _readiness_problem(url: str, timeout_s: float, ca_file: Path | None) -> str:
             return ""
     except HTTPError as error:
         error.close()
-        return f"its status is {error.code}"
+        return f"it responded with status {error.code}"
     except (OSError, HTTPException, ValueError) as error:
         reason = getattr(error, "reason", "") or error or type(error).__name__
         hint = "; trust its CA with --ca FILE" if isinstance(reason, ssl.SSLCertVerificationError) else ""

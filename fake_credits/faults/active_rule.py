@@ -59,7 +59,7 @@ class Firing:
 class ActiveRule:
     """A rule in a sandbox, with the number of calls that it ``matched`` and the number for which it ``fired``.
 
-    As a context manager, it is removed when the block exits. ``take_out`` removes it from its engine; the second
+    As a context manager, it removes the rule when the block exits. ``take_out`` removes it from its engine; the second
     argument says whether the rule, if unused, still fails the test.
     """
 

@@ -46,7 +46,7 @@ class RuleFields(RuleCriteria, total=False):
 
 
 class LoadedRules(tuple[ActiveRule, ...]):
-    """Rules that were added together; as a context manager, they are removed when the block exits."""
+    """Rules that were added together. As a context manager, it removes them when the block exits."""
 
     __slots__ = ()
 

@@ -165,7 +165,7 @@ class Rule(FaultValue):
 
     @property
     def stacks(self) -> bool:
-        """Return whether the following rules are tried too."""
+        """Return whether the rules after this one are tried too."""
         return _action_of(self).stacks if self.stack is None else self.stack
 
     @property

@@ -256,7 +256,7 @@ def _key_from_jwk(number: int, members: dict[str, Any]) -> VerifyingKey:
     from jwt.exceptions import PyJWTError
 
     if "d" in members or members.get("kty") == "oct":
-        raise ValueError(f"keys[{number}] is a {'private' if 'd' in members else 'symmetric'} key")
+        raise ValueError(f"keys[{number}] is a {'private' if 'd' in members else 'symmetric'} key, not a public one")
     kid = members.get("kid") or ""
     if not isinstance(kid, str):
         raise ValueError(f"keys[{number}] has a kid that is not a string: {kid!r}")

@@ -60,7 +60,7 @@ class Profile:
             raise self._error("transactions", "must be 0 if users is 0")
         if self.largest_consumption < self.smallest_consumption:
             raise self._error(
-                "largest_consumption", f"must be at least {self.smallest_consumption}, which is smallest_consumption"
+                "largest_consumption", f"must be at least smallest_consumption ({self.smallest_consumption})"
             )
         if self.dry_share + self.gone_share > 1:
             raise self._error(

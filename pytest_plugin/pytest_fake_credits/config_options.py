@@ -136,11 +136,11 @@ ENV_FIELDS = {
 """The fields of ``fake_credits_env``, each with its default variable."""
 
 _LINE_OPTIONS = {
-    "trust": "trusted foreign issuers, each with a file of its keys (JWKS or PEM), as lines ISSUER=FILE",
+    "trust": "trusted foreign issuers, each with a file of its keys (JWKS or PEM): one ISSUER=FILE per line",
     "intercept": "base URLs, one per line, that the fixture fake_credits intercepts in process, whatever library "
     "sends the requests",
-    "env": "variables that the fixture fake_credits_env sets instead of CREDITS_BASE_URL and so on, as lines "
-    "NAME=text, where text may contain " + ", ".join(f"{{{name}}}" for name in ENV_FIELDS),
+    "env": "variables that the fixture fake_credits_env sets instead of CREDITS_BASE_URL and so on: one "
+    "NAME=text per line, where text may contain " + ", ".join(f"{{{name}}}" for name in ENV_FIELDS),
 }
 _PLUGIN_ONLY = ("mode", "log", "early_env", "autouse", "env", "schedule")  # and those that begin with "explore"
 

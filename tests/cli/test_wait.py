@@ -56,7 +56,7 @@ def test_url_with_a_path_is_requested_unchanged(server: str) -> None:
 def test_timeout_reports_the_last_status(server: str) -> None:
     result = CliRunner().invoke(cli, ["wait", f"{server}/never", "--timeout", "0.1"])
     assert result.exit_code == 1
-    assert result.output == f"Error: {server}/never was not ready within 0.1 s: its status is 503\n"
+    assert result.output == f"Error: {server}/never was not ready within 0.1 s: it responded with status 503\n"
 
 
 def test_timeout_does_not_show_the_query(server: str) -> None:

@@ -62,7 +62,7 @@ def test_users_are_loaded_in_order_with_back_dated_entries() -> None:
         (
             Contract(),
             make_history("eve", (1, GRANT), (-2, CONSUME)),
-            "user 'eve': user 'eve' has a balance of 1, so 2 can't",
+            "user 'eve': user 'eve' has a balance of 1, which can't",
         ),
         (Contract(), make_history("eve", (-1, GRANT)), "user 'eve': delta must be greater than 0 for reason 'grant'"),
         (
