@@ -488,7 +488,7 @@ def test_signal_during_world_loading_stops_immediately(number: int, code: int, t
 @pytest.mark.parametrize(
     ("text", "message"),
     [
-        ('{"fake_credits_world": 9}', "has version 9"),
+        ('{"fake_credits_world": 9}', "the file has version 9"),
         ('{"fake_credits_world": 1, "name"', "not a world file, or damaged"),
     ],
 )
