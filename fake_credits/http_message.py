@@ -15,7 +15,7 @@ HTTP_METHODS = frozenset({
     "UNLOCK", "UNSUBSCRIBE",
 })
 # fmt: on
-"""The methods that the live server's HTTP parser accepts; the in-process transport accepts the same."""
+"""The methods that the live server's HTTP parser accepts, and therefore the in-process transport too."""
 
 # Python 3.13 renamed these four, following RFC 9110.
 _PHRASES = {status.value: status.phrase for status in http.HTTPStatus} | {
@@ -37,7 +37,8 @@ def reason_phrase(status: int) -> str:
 def status_line(status: int) -> bytes:
     """Return the status line of a response, including CRLF.
 
-    Without a standard phrase the line ends in a space (RFC 9112, section 4). Raises KeyError outside 100 to 599.
+    If the status has no standard phrase, the line ends with a space (RFC 9112, section 4). Raises KeyError for a status
+    outside 100 to 599.
     """
     return _STATUS_LINES[status]
 

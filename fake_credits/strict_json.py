@@ -62,7 +62,7 @@ def parse_json(
 
 
 def _bounded_int(digits: str) -> int:
-    if len(digits) > _MAX_INT_DIGITS:  # int() also rejects them, but its message advises on interpreter settings
+    if len(digits) > _MAX_INT_DIGITS:  # int() also rejects them, but its message is about interpreter settings
         raise ValueError(f"an integer must have at most {_MAX_INT_DIGITS} digits, not {len(digits)}")
     return int(digits)
 

@@ -49,7 +49,7 @@ class Codec:
         self._delta_name, self._reason_name = name_of("delta"), name_of("reason")
         balance_template = f"{{{_template_key(name_of('balance'))}:%d}}".encode()
         self.encode_balance: Callable[[int], bytes] = balance_template.__mod__
-        """Return the body of getBalance."""
+        """Return the response body of getBalance."""
         self._transaction_template = ",".join(
             f"{_template_key(name_of(key))}:%s" for key in ("delta", "reason", "createdAt")
         )
@@ -74,15 +74,15 @@ class Codec:
     # ------------------------------------------------------------ encoding
 
     def encode_user(self, account: Account) -> bytes:
-        """Return the body of getUser and createUser."""
+        """Return the response body of getUser and createUser."""
         return self._user_json(account).encode()
 
     def encode_user_page(self, accounts: Iterable[Account], next_cursor: str | None) -> bytes:
-        """Return the body of listUsers."""
+        """Return the response body of listUsers."""
         return self._encode_page("users", map(self._user_json, accounts), next_cursor)
 
     def encode_transaction(self, entry: LedgerEntry, position: int) -> bytes:
-        """Return the body of createTransaction (row 11)."""
+        """Return the response body of createTransaction (row 11)."""
         form = self._contract.created_transaction
         if form == "empty":
             return b""
@@ -96,7 +96,7 @@ class Codec:
         return text.encode()
 
     def encode_transaction_page(self, entries: Iterable[LedgerEntry], next_cursor: str | None) -> bytes:
-        """Return the body of listTransactions."""
+        """Return the response body of listTransactions."""
         return self._encode_page("transactions", map(self._transaction_json, entries), next_cursor)
 
     def _user_json(self, account: Account) -> str:

@@ -275,7 +275,7 @@ class RemoteSandbox:
         return self._request(schemas.RuleState, "GET", f"/faults/{quote_id('name', name)}")
 
     def remove_fault(self, name: str) -> schemas.RuleState:
-        """Remove a rule; calls that it has already hit are not affected. A rule that never fired remains a problem."""
+        """Remove a rule; calls that it has already hit are not affected. An unused rule remains a problem."""
         return self._request(schemas.RuleState, "DELETE", f"/faults/{quote_id('name', name)}")
 
     def clear_faults(self) -> tuple[schemas.RuleState, ...]:

@@ -118,7 +118,7 @@ class ResponseDecoder:
 
     def _api_error(self, response: Response, fields: "_ErrorFields") -> ApiError:
         error_class = ERRORS.get(fields.code)
-        if error_class is None:  # the class with this status, if only one has it under the contract
+        if error_class is None:  # the code is unknown: use the status, if only one class has it under the contract
             classes = [each for each in ERRORS.values() if self._contract.status_of(each) == response.status]
             error_class = classes[0] if len(classes) == 1 else ApiError
         message = fields.message or _body_excerpt(response)

@@ -48,10 +48,11 @@ __tracebackhide__ = True  # a failing test then shows the caller's line, not our
 class ServerClient(BaseClient):
     """A client with an API key: "full access to all operations" (API README).
 
-    ``timeout_s`` is the maximum wait for the next byte in seconds, None for no limit. ``transport`` or ``http_client``
-    (not both) correspond to ``fetch`` in the API README; the caller closes them. Every method raises errors from
-    `fake_credits.errors`: `ApiError` for an error response, `TransportFailure` if there is no usable response. Ids that
-    are empty, ``.`` or ``..``, or have lone surrogates, raise ValueError before anything is sent. Nothing is retried.
+    ``timeout_s`` is the maximum wait for the next byte in seconds, None for no limit. ``transport`` and ``http_client``
+    are alternatives that correspond to ``fetch`` in the API README; the caller closes them. Every method raises errors
+    from `fake_credits.errors`: `ApiError` for an error response, `TransportFailure` if there is no usable response. An
+    id that is empty, ``.`` or ``..``, or contains a lone surrogate, raises ValueError before anything is sent. Nothing
+    is retried.
     """
 
     def __init__(
@@ -95,8 +96,9 @@ class ServerClient(BaseClient):
     ) -> Transaction:
         """Grant, consume or refund credits; raise `InsufficientCredits` if the balance is too low.
 
-        ``delta`` is in credits, negative to consume. It and ``reason`` are sent unchanged, and the API validates them.
-        After a `TransportFailure`, check the history before you retry: the first call may have taken effect.
+        ``delta`` is in credits, negative to consume. The client sends ``delta`` and ``reason`` unchanged, and the API
+        validates them. After a `TransportFailure`, check the history before you retry: the first call may have taken
+        effect.
         """
         return self._send(create_transaction(self._builder, application_id, user_id, delta=delta, reason=reason))
 
@@ -105,7 +107,7 @@ class ServerClient(BaseClient):
         return self._send(list_transactions(self._builder, application_id, user_id, cursor))
 
     def iter_transactions(self, application_id: str, user_id: str) -> Iterator[Transaction]:
-        """Yield a user's whole history, fetching page after page; raise `InvalidResponse` for an endless list."""
+        """Yield a user's complete history, fetching page after page; raise `InvalidResponse` for an endless list."""
         return iter_items(partial(self.list_transactions, application_id, user_id), attrgetter("transactions"))
 
 
@@ -159,7 +161,7 @@ class AsyncServerClient(AsyncBaseClient):
         return await self._send(list_transactions(self._builder, application_id, user_id, cursor))
 
     def iter_transactions(self, application_id: str, user_id: str) -> AsyncIterator[Transaction]:
-        """Yield a user's whole history, fetching page after page; raise `InvalidResponse` for an endless list."""
+        """Yield a user's complete history, fetching page after page; raise `InvalidResponse` for an endless list."""
         return AsyncItemIterator(partial(self.list_transactions, application_id, user_id), attrgetter("transactions"))
 
 

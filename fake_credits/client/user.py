@@ -68,7 +68,7 @@ class UserClient(BaseClient):
         return self._send(get_balance(self._builder, self._application_id, user_id))
 
     def list_transactions(self, user_id: str, cursor: str | None = None) -> TransactionPage:
-        """Return a page of the history, by default the first; ``cursor`` is an earlier page's ``next_cursor``."""
+        """Return a page of the user's history (default: the first); ``cursor`` is an earlier page's ``next_cursor``."""
         return self._send(list_transactions(self._builder, self._application_id, user_id, cursor))
 
     def iter_transactions(self, user_id: str) -> Iterator[Transaction]:
@@ -106,11 +106,11 @@ class AsyncUserClient(AsyncBaseClient):
         return await self._send(get_balance(self._builder, self._application_id, user_id))
 
     async def list_transactions(self, user_id: str, cursor: str | None = None) -> TransactionPage:
-        """Return a page of the history, by default the first; ``cursor`` is an earlier page's ``next_cursor``."""
+        """Return a page of the user's history (default: the first); ``cursor`` is an earlier page's ``next_cursor``."""
         return await self._send(list_transactions(self._builder, self._application_id, user_id, cursor))
 
     def iter_transactions(self, user_id: str) -> AsyncIterator[Transaction]:
-        """Yield the user's whole history, fetching page after page; raise `InvalidResponse` for an endless list."""
+        """Yield the user's complete history, fetching page after page; raise `InvalidResponse` for an endless list."""
         return AsyncItemIterator(partial(self.list_transactions, user_id), attrgetter("transactions"))
 
 

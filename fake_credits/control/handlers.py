@@ -188,7 +188,7 @@ def get_fault(request: Request) -> schemas.RuleState:
 
 
 def remove_fault(request: Request) -> schemas.RuleState:
-    """Remove a rule; one that is unused stays a problem. Calls that it has already hit are not affected."""
+    """Remove a rule; calls that it has already hit are not affected. An unused rule remains a problem."""
     rule = _rule(request)
     rule.remove()
     return _rule_state(rule)

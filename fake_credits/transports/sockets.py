@@ -29,7 +29,7 @@ class KernelSocket:
         self._transport_socket: Any = transport.get_extra_info("socket")
         self._query_socket: socket.socket | None = None
         if self._transport_socket is not None and sys.platform in ("linux", "darwin"):
-            # One object per connection, because uvloop would create one for each query, with two system calls.
+            # Created once, because uvloop would create a socket object for each query, with two system calls.
             whole = self._transport_socket
             self._query_socket = socket.socket(whole.family, whole.type, whole.proto, whole.fileno())
 
