@@ -130,7 +130,7 @@ class _DrainOnClose:
 
 def network_transports(base_url: str) -> tuple[Transport, AsyncTransport]:
     """Return a sync and an async transport for clients that reach the sandbox over a socket."""
-    # No keep-alive: a client created outside the event loop could not close an idle socket in it.
+    # No keep-alive, because a client that is created outside the event loop could not close an idle socket inside it.
     return _DrainOnClose(NetworkTransport(base_url)), AsyncNetworkTransport(base_url, keep_alive=False)
 
 

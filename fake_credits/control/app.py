@@ -4,7 +4,7 @@ Each request is checked in this order::
 
     path → method → origin → token → query and body → handler → response
 
-Faults do not affect these requests, which are not journaled either.
+These requests are not journaled, and faults do not affect them.
 """
 
 import asyncio
