@@ -121,7 +121,8 @@ class JournalAssertions(Journal):
     def committed_twice(
         self, operation: OperationSelector | None = None, **criteria: Unpack[Criteria]
     ) -> dict[str, tuple[JournalEntry, ...]]:
-        """Return the committed writes that share an idempotency key, grouped by key: retries that took effect again.
+        """Return the committed writes that share an idempotency key, grouped by key; these are retries that took effect
+        again.
 
         Keys are compared across all users and applications. A key longer than 256 characters is truncated,
         and a hash is appended.
@@ -213,8 +214,8 @@ class JournalAssertions(Journal):
             return len(call.filter(entries)) >= times
 
         def on_entry(entry: JournalEntry) -> None:
-            # This runs in the thread that writes the entry. If the test's `where` raises, wake the waiter: its own
-            # check will raise the same error there.
+            # This runs in the thread that writes the entry. If the test's `where` raises, wake the waiter, whose own
+            # check then raises the same error.
             try:
                 is_done = call.matches(entry) and is_satisfied()
             except Exception:  # noqa: BLE001 - the waiter's check raises it again

@@ -48,7 +48,7 @@ class SandboxRegistry:
         return self._defaults[-1]
 
     def get(self, name: str) -> Sandbox | None:
-        """Return the attached sandbox with the given name, or None."""
+        """Return the attached sandbox called ``name``, or None."""
         return self._by_name.get(name)
 
     def attach(self, sandbox: Sandbox, *, as_default: bool = True) -> None:

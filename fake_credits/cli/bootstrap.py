@@ -158,7 +158,7 @@ def _file_errors(path: Path, flag: str, verb: str) -> Generator[None]:
 
 
 def mint_token(options: TokenFlags, user_id: str) -> str:
-    """Return a user's token for servers with the same keys and provider or, with ``--bad``, one that they reject."""
+    """Return a user's token that servers with the same keys and provider accept or, with ``--bad``, reject."""
     if options.key_file is None:
         raise click.UsageError(
             "--key-file is required: start `serve` and `token` with the same --key-file FILE (created if missing); "

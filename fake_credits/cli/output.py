@@ -51,7 +51,7 @@ class LineWriter:
             self.dropped_lines += 1
 
     def close(self) -> None:
-        """Wait at most two seconds until all lines are written."""
+        """Wait at most two seconds for all lines to be written."""
         with contextlib.suppress(queue.Full):
             self._lines.put(None, timeout=_FLUSH_TIMEOUT_S)
         self._thread.join(_FLUSH_TIMEOUT_S)
@@ -134,7 +134,7 @@ class ExchangeLog:
     def _write_bugs(self, reporter: _BugReporter) -> None:
         for bug in reporter.take_unreported():
             trace = "".join(traceback.format_exception(bug))
-            # A traceback may quote a client, so indent it: none of its lines may look like a line of the log.
+            # A traceback may quote a client, so indent it: its lines must not look like lines of the log.
             rows = ["  " + _escape_line(row) for row in trace.rstrip("\n").split("\n")]
             head = "fake-credits: internal error (500); please report it:"
             self._put({"bug": trace}, "\n".join([head, *rows]))

@@ -19,7 +19,7 @@ def wait_until_ready(url: str, timeout_s: float, ca_file: Path | None = None) ->
     """Poll a URL until its status is 2xx; raise ClickException with the last problem after ``timeout_s`` seconds.
 
     The URL is requested at least once, and without a proxy. Over https, it trusts the CAs in ``SSL_CERT_FILE`` (or
-    the system's) and those in ``ca_file``, which need not exist yet: the server writes it while it starts.
+    the system's) and those in ``ca_file``, which need not exist yet, because the server writes it during startup.
     """
     pause = threading.Event()
     deadline_s = monotonic_s() + timeout_s
@@ -51,7 +51,7 @@ def _readiness_problem(url: str, timeout_s: float, ca_file: Path | None) -> str:
 
 def _https_handlers(ca_file: Path | None) -> list[HTTPSHandler]:
     if ca_file is None:
-        return []  # urllib adds a handler of its own
+        return []  # urllib adds its own handler
     context = ssl.create_default_context()
     try:
         context.load_verify_locations(ca_file)

@@ -89,8 +89,8 @@ def lost_response(then: Effect | CloseMode = "reset") -> Rule:
 
 def rule_to_json(rule: Rule) -> dict[str, Any]:
     """Return a rule as a JSON object; a function is replaced by its name, which `rule_from` rejects."""
-    # An effect's attributes and the rule's fields share one object. Only `name` could clash, and a rule with HoldAtGate
-    # has no name of its own.
+    # An effect's attributes and the rule's fields share one object. Only `name` could clash, but a rule with HoldAtGate
+    # can't have a name.
     values = {**(changed_fields(rule.effect) if rule.effect else {}), **changed_fields(rule)}
     effect_name = {"effect": rule.word} if values.pop("effect", None) else {}
     return {**effect_name, **{name: _to_json(value) for name, value in values.items()}}

@@ -82,7 +82,7 @@ def resume(coroutine: ExchangeCoroutine, value: object) -> Wait | None:
 
 
 def run_to_wait(coroutine: ExchangeCoroutine, value: object) -> Wait | None:
-    """Run a coroutine like `resume`, but skip each `Drain`: in memory, there is nothing to drain."""
+    """Run a coroutine like `resume`, but skip each `Drain`, because in memory there is nothing to drain."""
     wait = resume(coroutine, value)
     while isinstance(wait, Drain):
         wait = resume(coroutine, None)

@@ -187,7 +187,7 @@ def generate_histories(profile: Profile, seed: int) -> Iterator[GeneratedUser]:
 
 
 def _plan_users(profile: Profile, seed: int) -> list[_UserPlan]:
-    """Return each user's kind and number of transactions: a few users have many, and the total is exact."""
+    """Return each user's kind and number of transactions; a few users have many, and the total is exact."""
     draw = keyed_generator(seed, profile.name, GENERATOR_VERSION, "sizes").random
     users: list[_UserPlan] = []
     weights: list[int] = []

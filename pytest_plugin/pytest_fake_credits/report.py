@@ -110,7 +110,7 @@ class ExchangeTable:
         return lines
 
     def repeated_writes(self) -> list[str]:
-        """Return a sentence for each write whose response was lost and that was committed again: a double charge."""
+        """Return a sentence for each double charge: a write that was committed again because its response was lost."""
         sentences: list[str] = []
         for entry, again in self._repeated[:_MAX_REPEATED_WRITES]:
             key = " with the same idempotency key" if entry.idempotency_key == again.idempotency_key != "" else ""

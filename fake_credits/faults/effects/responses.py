@@ -86,7 +86,7 @@ class RateLimit(Effect):
     """Allow ``limit`` matching calls in any ``window_s`` seconds of the sandbox's clock; respond with 429 to all
     others.
 
-    The window is (t - w, t]: a call after exactly Retry-After is allowed, and a rejected call does not count.
+    The window is (t - w, t]: a call made exactly when Retry-After is over is allowed, and rejected calls do not count.
     """
 
     reveals = "a stampede of retries that ignore Retry-After"

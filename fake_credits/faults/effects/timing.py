@@ -164,7 +164,7 @@ class Latency(Effect):
 class HoldAtGate(Effect):
     """Hold the call until the test releases the gate called ``name``.
 
-    Several rules can share a gate. Such a rule has no name of its own: in files, ``name`` is the name of the gate.
+    Several rules can share a gate. Such a rule can't have a name, because in files ``name`` is the name of the gate.
     """
 
     needs_connection = True
