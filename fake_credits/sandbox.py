@@ -192,7 +192,7 @@ class Sandbox:
         )
 
     def gate(self, name: str) -> Gate:
-        """Return the gate with a name; raise FaultError if there is none."""
+        """Return the gate called ``name``; raise FaultError if there is none."""
         if name not in self.gates:
             raise FaultError(f"unknown gate {name!r} (known: {', '.join(self.gates) or 'none'})")
         return self.gates[name]
