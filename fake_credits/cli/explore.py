@@ -16,6 +16,7 @@ from dataclasses import replace
 import click
 
 from fake_credits.cli import selftest_clients
+from fake_credits.cli.bootstrap import create_sandbox
 from fake_credits.cli.flags import ExploreFlags
 from fake_credits.cli.processes import CommandResult, CommandRunner, Stopped
 from fake_credits.cli.run import CommandServer, command_server
@@ -54,10 +55,11 @@ class CannotExplore(click.ClickException):
 
 def explore(options: ExploreFlags, command: tuple[str, ...], arguments: Sequence[str]) -> int:
     """Explore a command, print the report and return the exit code: 1 if a finding is red."""
+    sandbox = create_sandbox(replace(options, api_key=""))  # before signals are handled, as in `run`
     explorer = CommandExplorer(options)
     handle_signals(STOP_SIGNALS, explorer.stop)
     flags = _replay_flags(arguments[: len(arguments) - len(command)])
-    with command_server(options, api_key="") as server:
+    with command_server(options, sandbox) as server:
         exploration = explorer.explore(server, ExploredCommand(command, flags))
     if explorer.stop_signal:
         return 128 + explorer.stop_signal
@@ -92,7 +94,7 @@ def selftest(options: ExploreFlags) -> int:
     explorer = CommandExplorer(options)
     handle_signals(STOP_SIGNALS, explorer.stop)
     failed = 0
-    with command_server(replace(options, users=(("ada", 100),)), api_key="") as server:
+    with command_server(options, create_sandbox(replace(options, users=(("ada", 100),), api_key=""))) as server:
         for name, (_, expected) in selftest_clients.CLIENTS.items():
             command = (sys.executable, "-I", selftest_clients.__file__, name)
             exploration = explorer.explore(server, ExploredCommand(command))

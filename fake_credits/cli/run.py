@@ -45,9 +45,10 @@ _FORWARDED_SIGNALS = _FATAL_SIGNALS | signal_numbers("SIGUSR1", "SIGUSR2")
 
 def run(options: RunFlags, command: tuple[str, ...]) -> int:
     """Run a command with a server on a free loopback port, and return the command's exit code."""
+    sandbox = create_sandbox(options)  # before signals are forwarded, because loading a world may take seconds
     child = _ChildProcess(options.grace)
-    with command_server(options, api_key=options.api_key) as server:
-        return child.run(command, server.environment(server.sandboxes.base_sandbox))
+    with command_server(options, sandbox) as server:
+        return child.run(command, server.environment(sandbox))
 
 
 class _ChildProcess:
@@ -158,9 +159,8 @@ class CommandServer:
 
 
 @contextlib.contextmanager
-def command_server(options: RunFlags, *, api_key: str) -> Generator[CommandServer]:
-    """Serve on a free loopback port until the block exits; ``api_key`` is the API key of the first sandbox."""
-    sandbox = create_sandbox(replace(options, api_key=api_key))
+def command_server(options: RunFlags, sandbox: Sandbox) -> Generator[CommandServer]:
+    """Serve on a free loopback port until the block exits; ``sandbox`` is the first of the server's sandboxes."""
     log = ExchangeLog(options.log, options.seed)
     loopback = BindOptions()
     with tls_setup(options, loopback, loopback.host) as (address, ca_file), trust_env(ca_file, os.environ) as ca_env:

@@ -331,7 +331,7 @@ def test_signal_during_world_loading_ends_run_immediately(number: int) -> None:
         "import fake_credits.worlds as worlds\n"
         "from fake_credits.__main__ import main\n"
         f"worlds.generate_histories = lambda *_: os.kill(os.getpid(), {number}) or iter(())\n"
-        "sys.argv[1:] = ['run', '--world', 'tiny', '--', 'echo', 'started']\n"
+        "sys.argv[1:] = ['run', '--world', 'tiny', '--', 'sh', '-c', 'trap \"\" TERM INT; echo started']\n"
         "main()\n"
     )
     result = subprocess.run(
